@@ -1,0 +1,112 @@
+//! A moment by which work must be done, and durations as users write them.
+//!
+//! Monotonic: no wall clock is read. A deadline is made once and handed down; nobody below makes a longer one.
+
+use std::time::{Duration, Instant};
+
+/// A moment on the monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+/// Far enough to be no limit, near enough that adding it never overflows.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+impl Deadline {
+    /// The moment itself.
+    #[must_use]
+    pub fn at(moment: Instant) -> Self {
+        Deadline(moment)
+    }
+
+    /// `span` from now; longer than a year counts as a year.
+    #[must_use]
+    pub fn within(span: Duration) -> Self {
+        Deadline::after(Instant::now(), span)
+    }
+
+    /// `span` after `start`; longer than a year counts as a year.
+    #[must_use]
+    pub fn after(start: Instant, span: Duration) -> Self {
+        Deadline(start + span.min(LONGEST))
+    }
+
+    /// The earlier of this deadline and `span` from now.
+    #[must_use]
+    pub fn or_within(self, span: Duration) -> Self {
+        self.min(Deadline::within(span))
+    }
+
+    /// This deadline, `span` earlier.
+    #[must_use]
+    pub fn earlier_by(self, span: Duration) -> Self {
+        Deadline(self.0.checked_sub(span).unwrap_or(self.0))
+    }
+
+    /// The moment.
+    #[must_use]
+    pub fn moment(self) -> Instant {
+        self.0
+    }
+
+    /// What is left, zero when it has passed.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// True when nothing is left.
+    #[must_use]
+    pub fn passed(self) -> bool {
+        self.left().is_zero()
+    }
+}
+
+/// Reads `500ms`, `10s`, `5m`, `1h`, `1.5s`; a bare number is seconds (DESIGN 2). At most a year.
+///
+/// # Errors
+/// A sentence that says what a duration looks like.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let trimmed = text.trim();
+    let digits = trimmed.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(digits);
+    let factor = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => f64::NAN,
+    };
+    match number.parse::<f64>().map(|value| value * factor) {
+        Ok(seconds) if seconds.is_finite() && seconds <= LONGEST.as_secs_f64() => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err(format!("{text:?} is not a duration: write 500ms, 10s, 5m, 1h or a number of seconds")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_users_write_them() {
+        let cases = [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("60", 60_000), ("1.5s", 1500), ("0", 0)];
+        for (text, millis) in cases {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "-1", "1e300", "NaN", "inf", "10 parsecs", "1.2.3s", "99999999h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_only_gets_nearer() {
+        let far = Deadline::within(Duration::from_secs(60));
+        assert!(far.or_within(Duration::from_secs(1)) < far);
+        assert_eq!(far.or_within(Duration::from_secs(3600)), far);
+        assert!(!far.passed());
+        assert!(Deadline::within(Duration::ZERO).passed());
+        assert!(!Deadline::within(Duration::MAX).passed());
+    }
+}

@@ -1,0 +1,250 @@
+//! The seam to databases: what a session, a row and a driver are. Knows no metric, no plan, no HTTP.
+//!
+//! One driver is one file (or folder) plus one line in [`BUILT_IN`]. A driver turns the keys of one `databases:`
+//! entry into an [`Endpoint`], an endpoint makes [`Session`]s, a session runs [`Job`]s one batch at a time.
+
+pub mod login;
+pub mod mysql;
+pub mod net;
+pub mod password;
+pub mod postgres;
+pub mod sqlite;
+pub mod statement;
+pub mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cell::Cell;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::yaml::keys::Keys;
+
+/// One SQL statement as configured, with the name its prepared form has on a server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sql {
+    text: String,
+    name: String,
+}
+
+impl Sql {
+    /// Keeps the text without its surrounding blanks and final `;`; the name is a hash of what is left.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let text = text.trim().trim_end_matches(';').trim_end().to_owned();
+        // FNV-1a: stable between runs and machines, so that a server's statistics show one name per statement.
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Sql { text, name: format!("sqlx_{hash:016x}") }
+    }
+
+    /// The statement.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The name of its prepared form: `sqlx_` and 16 hexadecimal digits.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// One column of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// The name as the database gives it.
+    pub name: String,
+    /// The database's own name of the type, for error messages: `bigint`, `VARCHAR`, `numeric`.
+    pub type_name: String,
+    /// How this database casts a column to a number, `{}` standing for the column: `{}::float8`.
+    pub cast: &'static str,
+}
+
+/// One row, valid until the next one is read. Cells are read in place, in any order, any number of times.
+pub trait Row {
+    /// The value in `column` (0-based).
+    ///
+    /// # Errors
+    /// `protocol` where the server's bytes are not what the type says.
+    fn cell(&self, column: usize) -> Result<Cell<'_>>;
+}
+
+/// Whether the sink wants more rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// More.
+    Continue,
+    /// Enough: the session stops the statement and ends the job with `Ok`.
+    Stop,
+}
+
+/// Where the rows of one job go: `columns` once, `row` per row, `end` exactly once.
+///
+/// A job whose `end` was never called may be repeated once, on a fresh session with a fresh sink.
+/// An `Err` from `columns` or `row` is the job's end: the session stops the statement and calls `end` with it.
+pub trait RowSink {
+    /// The result's columns, before the first row. Called for a result without rows too.
+    ///
+    /// # Errors
+    /// A column that is missing or ambiguous.
+    fn columns(&mut self, columns: &[Column]) -> Result<()>;
+
+    /// One row.
+    ///
+    /// # Errors
+    /// A value that cannot be used, a limit, a duplicate.
+    fn row(&mut self, row: &dyn Row) -> Result<Flow>;
+
+    /// The job is over. `took` is the time from its start to its last row (the server's own where it tells).
+    fn end(&mut self, verdict: Result<()>, took: Duration);
+}
+
+/// One query handed to a session.
+pub struct Job<'q> {
+    /// What to run.
+    pub sql: &'q Sql,
+    /// How long it may take, counted from when it is the head of the line.
+    pub allowance: Duration,
+    /// Where its rows go.
+    pub sink: &'q mut dyn RowSink,
+}
+
+/// What is left of a session after a batch.
+#[derive(Debug)]
+#[must_use]
+pub enum Health {
+    /// All jobs ended; the session serves the next batch.
+    Clean,
+    /// All jobs ended; the session must not be used again (a timeout, a cancel, an unread rest).
+    Spent,
+    /// The session died under the first job that was not ended.
+    Lost(Error),
+}
+
+/// How the bytes to the server travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsState {
+    /// A file or a Unix socket: nothing travels.
+    #[default]
+    Local,
+    /// Plain text over TCP.
+    Plain,
+    /// Encrypted; the server's certificate was not verified.
+    Encrypted,
+    /// Encrypted, certificate verified (`verify-ca` or `verify-full`).
+    Verified,
+}
+
+impl TlsState {
+    /// The value of the label `tls` of `target_info`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            TlsState::Local => "local",
+            TlsState::Plain => "plain text",
+            TlsState::Encrypted => "encrypted, not verified",
+            TlsState::Verified => "verified",
+        }
+    }
+}
+
+/// What a session learned of its server at login.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// As the server writes it: `15.18 (Debian 15.18-0+deb12u1)`, `10.11.6-MariaDB`, `3.50.2`.
+    pub version: String,
+    /// `postgresql`, `pgbouncer`, `mysql`, `mariadb`, `sqlite`.
+    pub flavor: String,
+    /// `primary` or `replica`; empty where the server does not tell.
+    pub role: String,
+    /// How the bytes travel.
+    pub tls: TlsState,
+}
+
+/// One live connection. It blocks; every call returns soon after its deadline.
+pub trait Session: Send {
+    /// Runs the jobs in order. Each job's sink gets its `end`, save those that a dead session left (`Lost`).
+    /// A job past its allowance, or past `by`, ends with `timeout`; its statement may still run in the
+    /// server: `Spent` tells the caller to cancel and destroy this session.
+    fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health;
+
+    /// One round trip that proves the server answers.
+    fn ping(&mut self, by: Deadline) -> Health;
+
+    /// What was learned at login.
+    fn facts(&self) -> &Facts;
+
+    /// A handle that stops, from another thread, what this session runs.
+    fn canceller(&self) -> Arc<dyn Canceller>;
+}
+
+/// Stops what one session runs in the server. Only `disposal` calls it.
+pub trait Canceller: Send + Sync {
+    /// Asks the server to stop. Blocks until it was told, at most until `by`. Harmless on an idle session.
+    ///
+    /// # Errors
+    /// The server could not be told.
+    fn cancel(&self, by: Deadline) -> Result<()>;
+}
+
+/// One configured database: makes sessions. Shared by all threads, holds no connection.
+pub trait Endpoint: Send + Sync {
+    /// Connects and logs in, at most until `by`. Blocks.
+    ///
+    /// # Errors
+    /// `connect`, `resolve`, `auth`, `tls`, `timeout` (a login that did not end), `server`.
+    fn connect(&self, by: Deadline) -> Result<Box<dyn Session>>;
+
+    /// The address without any secret, for people: `postgres://exporter@db.example:5432/shop`.
+    fn shown(&self) -> String;
+}
+
+/// A kind of database.
+pub trait Driver: Sync {
+    /// The values of `driver:` and URL schemes it answers to, the first being its label value.
+    fn names(&self) -> &'static [&'static str];
+
+    /// Takes this driver's keys of a `databases:` entry: address, user, password, `tls`, `params`,
+    /// `read_only`, `session_sql`. Faults are recorded in `keys`; `None` when there was one.
+    fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>>;
+}
+
+/// The drivers inside the binary: a new one is one line here.
+static BUILT_IN: &[&dyn Driver] = &[&postgres::Postgres, &postgres::PgBouncer, &mysql::MySql, &sqlite::Sqlite];
+
+/// Drivers that are known by name and not built in: an enabled query on one is an error, else a warning.
+pub const KNOWN_ELSEWHERE: &[&str] =
+    &["mssql", "sqlserver", "oracle", "clickhouse", "snowflake", "db2"];
+
+/// The drivers that a configuration may name. A value, so that tests add a driver of their own.
+#[derive(Clone)]
+pub struct Drivers(Vec<&'static dyn Driver>);
+
+impl Drivers {
+    /// Those inside the binary.
+    #[must_use]
+    pub fn built_in() -> Self {
+        Drivers(BUILT_IN.to_vec())
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn with(mut self, driver: &'static dyn Driver) -> Self {
+        self.0.push(driver);
+        self
+    }
+
+    /// The driver that answers to `name`.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&'static dyn Driver> {
+        self.0.iter().copied().find(|driver| driver.names().contains(&name))
+    }
+
+    /// Every name, for hints.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.0.iter().flat_map(|driver| driver.names().iter().copied())
+    }
+}

@@ -1,0 +1,309 @@
+//! The one error type: what happened, to which target and query, where in which file, and what to change.
+//!
+//! Owns the closed set of kinds and reasons and the way an error is written. It knows nothing of databases
+//! or files; whoever raises an error adds what it knows. A new `reason` of DESIGN 9 is one line in [`reasons!`].
+
+use std::fmt;
+
+/// What `?` carries through the whole program.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
+        /// Why a query or a connection failed: the closed set of the label `reason` (DESIGN 9).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $variant,)* }
+
+        impl Reason {
+            /// Every reason, in the order of DESIGN 9.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// The label value.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self { $(Reason::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// No connection: refused, unreachable, reset or too slow before the login ended.
+    Connect = "connect",
+    /// The host name has no address, or the resolver did not answer in time.
+    Resolve = "resolve",
+    /// The server refused the user or the password.
+    Auth = "auth",
+    /// TLS was demanded and missing, or the certificate was refused.
+    Tls = "tls",
+    /// The connection died under the query.
+    Lost = "lost",
+    /// The deadline passed; the query was stopped.
+    Timeout = "timeout",
+    /// Every slot of the target is held by a query that does not let go.
+    Wedged = "wedged",
+    /// A lock was not granted in time.
+    Locked = "locked",
+    /// Deadlock, serialisation failure or a conflict with recovery: the next scrape may succeed.
+    Conflict = "conflict",
+    /// The database rejects the SQL.
+    Sql = "sql",
+    /// The database denies access to an object.
+    Permission = "permission",
+    /// The statement would write.
+    ReadOnly = "read_only",
+    /// A column's type cannot be a number.
+    Type = "type",
+    /// A value cannot be used: overflow, text that is no number, a negative counter.
+    Value = "value",
+    /// A column that a metric names is not in the result.
+    MissingColumn = "missing_column",
+    /// Two samples with one name and one label set.
+    Duplicate = "duplicate",
+    /// `max_rows`, `max_series`, `max_label_length` or `max_page_bytes`.
+    Limit = "limit",
+    /// The server sent what the protocol does not allow.
+    Protocol = "protocol",
+    /// The server reports a fault of its own: out of memory, disk full, shutting down.
+    Server = "server",
+    /// Somebody else cancelled the query.
+    Cancelled = "cancelled",
+    /// A bug of ours, caught per query.
+    Panic = "panic",
+}
+
+/// The closed set of what an error can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The configuration or the command line is wrong: exit code 2.
+    Config,
+    /// The machine says no (port in use, no permission): exit code 1.
+    Machine,
+    /// A query or a connection failed; the scrape goes on without it.
+    Query(Reason),
+}
+
+/// Where in a configuration file something was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    /// The file as the user named it.
+    pub file: String,
+    /// 1-based; 0 when the position is not known.
+    pub line: usize,
+    /// 1-based, in characters.
+    pub column: usize,
+    /// `databases.shop.port`; empty at the root.
+    pub path: String,
+    /// The source line without its end, for the caret. `None` where it could show a secret.
+    pub source: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Inner {
+    kind: Kind,
+    message: String,
+    target: Option<String>,
+    query: Option<String>,
+    place: Option<Place>,
+    sqlstate: Option<String>,
+    hint: Option<String>,
+}
+
+/// What went wrong, in words for the person on call. One allocation, so that `Result` stays small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error(Box<Inner>);
+
+impl Error {
+    fn of(kind: Kind, message: String) -> Self {
+        Error(Box::new(Inner {
+            kind,
+            message,
+            target: None,
+            query: None,
+            place: None,
+            sqlstate: None,
+            hint: None,
+        }))
+    }
+
+    /// A query or connection failed for `reason`.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self::of(Kind::Query(reason), message.into())
+    }
+
+    /// The configuration or the command line is wrong.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::of(Kind::Config, message.into())
+    }
+
+    /// The machine refuses something: a port, a file, a thread.
+    pub fn machine(message: impl Into<String>) -> Self {
+        Self::of(Kind::Machine, message.into())
+    }
+
+    /// Adds the place in a file.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        self.0.place = Some(place);
+        self
+    }
+
+    /// Names the target; the first one named stays.
+    #[must_use]
+    pub fn on_target(mut self, target: &str) -> Self {
+        self.0.target.get_or_insert_with(|| target.to_owned());
+        self
+    }
+
+    /// Names the query; the first one named stays.
+    #[must_use]
+    pub fn in_query(mut self, query: &str) -> Self {
+        self.0.query.get_or_insert_with(|| query.to_owned());
+        self
+    }
+
+    /// Adds the database's own code: SQLSTATE, or SQLite's extended code.
+    #[must_use]
+    pub fn with_sqlstate(mut self, code: impl Into<String>) -> Self {
+        self.0.sqlstate = Some(code.into());
+        self
+    }
+
+    /// Adds what to change.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// What the error is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The reason of a query's failure; an error of another kind that reaches a query is `server`.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self.0.kind {
+            Kind::Query(reason) => reason,
+            Kind::Config | Kind::Machine => Reason::Server,
+        }
+    }
+
+    /// The message alone, without target, query and place.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The database's own code, where there is one.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.0.sqlstate.as_deref()
+    }
+
+    /// What to change, where it is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// The place in a file, where there is one.
+    #[must_use]
+    pub fn place(&self) -> Option<&Place> {
+        self.0.place.as_ref()
+    }
+
+    /// The target, where there is one.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        self.0.target.as_deref()
+    }
+
+    /// The query, where there is one.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.0.query.as_deref()
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// `file:line:column: path.to.key: message`, the source line and a caret; or `target …, query …: message`.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.0.place {
+            write!(f, "{place}: ")?;
+        }
+        let owner = [("target", &self.0.target), ("query", &self.0.query)];
+        let mut named = false;
+        for (word, name) in owner {
+            if let Some(name) = name {
+                write!(f, "{}{word} {name}", if named { ", " } else { "" })?;
+                named = true;
+            }
+        }
+        if named {
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.0.message)?;
+        if let Some(code) = &self.0.sqlstate {
+            write!(f, " [{code}]")?;
+        }
+        if let Some(hint) = &self.0.hint {
+            write!(f, "; {hint}")?;
+        }
+        self.0.place.as_ref().map_or(Ok(()), |place| place.caret(f))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        if self.path.is_empty() { Ok(()) } else { write!(f, ": {}", self.path) }
+    }
+}
+
+impl Place {
+    /// The source line under the message, with a caret at the column. Nothing where the line is not shown.
+    fn caret(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(source) = &self.source else { return Ok(()) };
+        let blank: String = source
+            .chars()
+            .take(self.column.saturating_sub(1))
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .collect();
+        write!(f, "\n  | {source}\n  | {blank}^")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_with_a_place_shows_the_line_and_a_caret() {
+        let place = Place {
+            file: "a.yaml".into(),
+            line: 3,
+            column: 5,
+            path: "databases.shop.prt".into(),
+            source: Some("    prt: 5432".into()),
+        };
+        let error = Error::config("unknown key").at(place).with_hint("did you mean port?");
+        let expected = "a.yaml:3:5: databases.shop.prt: unknown key; did you mean port?\n  |     prt: 5432\n  |     ^";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn an_error_of_a_query_names_target_query_and_code() {
+        let error =
+            Error::new(Reason::Sql, "no such table").with_sqlstate("42P01").in_query("orders").on_target("shop");
+        assert_eq!(error.to_string(), "target shop, query orders: no such table [42P01]");
+        assert_eq!(error.reason().word(), "sql");
+    }
+}

@@ -1,0 +1,16 @@
+//! sql-exporter: runs configured SQL at scrape time and answers with Prometheus text.
+//!
+//! Floors, lowest first: words (`error`, `secret`, `name`, `deadline`, `cell`) · `exposition`, `yaml` ·
+//! `telemetry` · `driver`, `http` · `disposal`, `pool`, `workers`, `metric` · `plan` · `query`, `target` ·
+//! `fleet`, `scrape` · `web` · `app`, `log`, `command`, `cli`. A module imports from lower floors only;
+//! `tests/suite/floors.rs` holds that.
+
+pub mod error;
+pub mod secret;
+pub mod name;
+pub mod deadline;
+pub mod cell;
+
+pub mod yaml;
+
+pub mod driver;

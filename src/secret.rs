@@ -1,0 +1,43 @@
+//! A secret that cannot be printed. Owns the type only; where secrets come from is `driver/password`.
+
+use std::fmt;
+
+/// A password or token. `Debug` shows `***`, there is no `Display`; the bytes leave by [`Secret::expose`] alone.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps the text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Secret(text)
+    }
+
+    /// The text itself, for the login and nothing else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// True for a password of no characters.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn debug_does_not_show_the_text() {
+        assert_eq!(format!("{:?}", Some(Secret::new("hunter2".into()))), "Some(***)");
+    }
+}
