@@ -91,7 +91,15 @@ mod tests {
 
     #[test]
     fn durations_as_users_write_them() {
-        let cases = [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("60", 60_000), ("1.5s", 1500), ("0", 0)];
+        let cases = [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("60", 60_000),
+            ("1.5s", 1500),
+            ("0", 0),
+        ];
         for (text, millis) in cases {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }

@@ -295,14 +295,17 @@ mod tests {
             source: Some("    prt: 5432".into()),
         };
         let error = Error::config("unknown key").at(place).with_hint("did you mean port?");
-        let expected = "a.yaml:3:5: databases.shop.prt: unknown key; did you mean port?\n  |     prt: 5432\n  |     ^";
+        let expected =
+            "a.yaml:3:5: databases.shop.prt: unknown key; did you mean port?\n  |     prt: 5432\n  |     ^";
         assert_eq!(error.to_string(), expected);
     }
 
     #[test]
     fn an_error_of_a_query_names_target_query_and_code() {
-        let error =
-            Error::new(Reason::Sql, "no such table").with_sqlstate("42P01").in_query("orders").on_target("shop");
+        let error = Error::new(Reason::Sql, "no such table")
+            .with_sqlstate("42P01")
+            .in_query("orders")
+            .on_target("shop");
         assert_eq!(error.to_string(), "target shop, query orders: no such table [42P01]");
         assert_eq!(error.reason().word(), "sql");
     }

@@ -5,12 +5,20 @@
 //! `fleet`, `scrape` · `web` · `app`, `log`, `command`, `cli`. A module imports from lower floors only;
 //! `tests/suite/floors.rs` holds that.
 
-pub mod error;
-pub mod secret;
-pub mod name;
-pub mod deadline;
 pub mod cell;
+pub mod deadline;
+pub mod error;
+pub mod name;
+pub mod secret;
 
+pub mod exposition;
 pub mod yaml;
 
 pub mod driver;
+pub mod http;
+
+pub mod metric;
+
+pub mod plan;
+
+pub mod query;

@@ -213,11 +213,11 @@ pub trait Driver: Sync {
 }
 
 /// The drivers inside the binary: a new one is one line here.
-static BUILT_IN: &[&dyn Driver] = &[&postgres::Postgres, &postgres::PgBouncer, &mysql::MySql, &sqlite::Sqlite];
+static BUILT_IN: &[&dyn Driver] =
+    &[&postgres::Postgres, &postgres::PgBouncer, &mysql::MySql, &sqlite::Sqlite];
 
 /// Drivers that are known by name and not built in: an enabled query on one is an error, else a warning.
-pub const KNOWN_ELSEWHERE: &[&str] =
-    &["mssql", "sqlserver", "oracle", "clickhouse", "snowflake", "db2"];
+pub const KNOWN_ELSEWHERE: &[&str] = &["mssql", "sqlserver", "oracle", "clickhouse", "snowflake", "db2"];
 
 /// The drivers that a configuration may name. A value, so that tests add a driver of their own.
 #[derive(Clone)]

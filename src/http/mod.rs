@@ -1,0 +1,139 @@
+//! The front door: our own gate owns the public socket, tiny_http answers behind it (ARCHITECTURE 4 says why).
+//!
+//! Knows no metric, no plan: an [`Answer`] function gets our [`Request`] and gives our [`Response`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Over TCP.
+    Address(IpAddr),
+    /// Over a Unix socket: this machine.
+    Unix,
+}
+
+impl Peer {
+    /// True for this machine.
+    #[must_use]
+    pub fn is_loopback(self) -> bool {
+        match self {
+            Peer::Address(address) => address.to_canonical().is_loopback(),
+            Peer::Unix => true,
+        }
+    }
+}
+
+/// A request as the endpoints see it: small, checked, decoded.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `GET`, `HEAD` or `POST`.
+    pub method: Method,
+    /// The path without the query, as sent.
+    pub path: String,
+    /// The query's pairs in order, percent-decoded.
+    pub query: Vec<(String, String)>,
+    /// Header names in lower case, values trimmed, in order.
+    pub headers: Vec<(String, String)>,
+    /// Who asks.
+    pub peer: Peer,
+    /// When the head's last byte had arrived: deadlines count from here.
+    pub received: Instant,
+}
+
+impl Request {
+    /// The header's values, in order.
+    pub fn header<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r str> {
+        self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The methods that pass the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// GET.
+    Get,
+    /// HEAD: an answer without a body.
+    Head,
+    /// POST, without a body.
+    Post,
+}
+
+/// A piece of a body. Shared pieces are written without being copied together.
+#[derive(Clone)]
+pub enum Part {
+    /// Ours alone.
+    Owned(Vec<u8>),
+    /// Someone else's too: the blocks of a scrape.
+    Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
+}
+
+impl Part {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Part::Owned(bytes) => bytes,
+            Part::Shared(bytes) => (**bytes).as_ref(),
+        }
+    }
+}
+
+/// An answer. The length is the sum of the parts and is always sent.
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Header names and values; `Content-Length` and `Date` are added by `backend`.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<Part>,
+}
+
+/// What answers a request. Called on a worker of `backend`; may block until the scrape's deadline.
+pub type Answer = dyn Fn(&Request) -> Response + Send + Sync;
+
+/// One address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// `:9399`: both families where the machine has them.
+    AnyAddress(u16),
+    /// `host:port`, `[::1]:9399`.
+    Tcp(std::net::SocketAddr),
+    /// `unix:PATH`.
+    Unix(std::path::PathBuf),
+}
+
+/// The limits of DESIGN 6's last paragraph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections; beyond, the longest idle closes, then 503.
+    pub max_connections: usize,
+    /// Per peer address; 0 = off.
+    pub max_connections_per_address: usize,
+    /// Bytes of a request head.
+    pub max_head_bytes: usize,
+    /// Header lines of a request head.
+    pub max_header_lines: usize,
+    /// From the first byte of a head to its last.
+    pub head_timeout: Duration,
+    /// For a whole answer.
+    pub write_timeout: Duration,
+    /// Between requests.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_connections: 256,
+            max_connections_per_address: 0,
+            max_head_bytes: 16 << 10,
+            max_header_lines: 100,
+            head_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(300),
+        }
+    }
+}
