@@ -1,0 +1,129 @@
+//! Processes that die with the test that started them, and free ports for them.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// A variable that `tests/run` exports.
+pub(crate) fn variable(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: this test needs servers, run make test"))
+}
+
+/// A command that the kernel kills when the starting thread, or the whole test binary, ends. `user` applies
+/// where the tests run as root.
+pub(crate) fn mortal(user: Option<&str>, program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    if let Some(user) = user.filter(|_| is_root()) {
+        command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+    }
+    command.args(["--pdeathsig", "KILL", "--", program]);
+    command
+}
+
+/// True where the tests run as root: PostgreSQL does not, so it needs another user.
+pub(crate) fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+/// A port nobody listens on, below the range that outgoing connections take, given out once in this process.
+pub(crate) fn free_port() -> u16 {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    let mut given = GIVEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let given = given.get_or_insert_with(HashSet::new);
+    let mut seed = u64::from(std::process::id()) * 7919 + given.len() as u64 * 104_729;
+    loop {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let port = 10_000 + u16::try_from((seed >> 33) % 22_000).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && given.insert(port) {
+            return port;
+        }
+    }
+}
+
+/// Polls until `check` gives a value; fails with `what` after `limit`.
+pub(crate) fn poll<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Polls with a limit that a busy machine keeps.
+pub(crate) fn wait_for<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    poll(what, Duration::from_secs(30), check)
+}
+
+/// A process and all its descendants, the process first.
+pub(crate) fn family(pid: u32) -> Vec<u32> {
+    let mut family = vec![pid];
+    let pairs = parents();
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(pairs.iter().filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    family
+}
+
+/// (process, parent) of everything that runs.
+fn parents() -> Vec<(u32, u32)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| Some((pid, parent(pid)?))).collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // pid (command) state ppid …: the command may hold anything, so count from its last bracket.
+    let (_, rest) = status.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Sends a signal (`KILL`, `STOP`, `CONT`, `TERM`) to each process; those that are gone do not matter.
+pub(crate) fn signal(name: &str, pids: &[u32]) {
+    let list: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let script = format!("kill -{name} {} 2>/dev/null || true", list.join(" "));
+    let _ = Command::new("sh").args(["-c", &script]).status();
+}
+
+/// Kills a process with all its descendants and waits until none is left.
+pub(crate) fn end(child: &mut Child) -> io::Result<()> {
+    let all = family(child.id());
+    signal("KILL", &all);
+    child.wait()?;
+    let others: Vec<u32> = all.into_iter().skip(1).collect();
+    wait_for("the processes of a killed server to go", || {
+        others.iter().all(|pid| is_gone(*pid)).then_some(())
+    });
+    Ok(())
+}
+
+/// True when the process has ended; a zombie holds nothing any more.
+fn is_gone(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+    })
+}
+
+/// Copies a folder with owners and holes.
+pub(crate) fn copy_folder(from: &str, to: &Path) {
+    let done = Command::new("cp").args(["-a", "--reflink=auto", from]).arg(to).status();
+    assert!(done.is_ok_and(|status| status.success()), "cp -a {from} {} failed", to.display());
+}
+
+/// A temporary folder that servers running as other users may enter.
+pub(crate) fn folder() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o755);
+    tempfile::Builder::new().permissions(mode).tempdir().expect("a temporary folder")
+}

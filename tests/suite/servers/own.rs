@@ -1,0 +1,196 @@
+//! Servers of a test's own, from a copy of the initialised data folder: they may be frozen, killed, restarted,
+//! and die with the test. Start one inside the test's thread: the kernel kills it when that thread ends.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::{MariaDb, Postgres};
+use crate::process::{copy_folder, end, family, folder, free_port, mortal, signal, variable, wait_for};
+
+/// A server process in a folder of its own.
+struct Server {
+    child: Child,
+    folder: TempDir,
+    /// Makes the command for a port: what `restart` needs again.
+    command: Box<dyn Fn(&Path, u16) -> Command + Send>,
+    port: u16,
+}
+
+impl Server {
+    /// Starts on a free port and waits until `answers`; a port that another process took meanwhile is not the end.
+    fn start(
+        data: &str,
+        command: Box<dyn Fn(&Path, u16) -> Command + Send>,
+        answers: impl Fn(u16) -> bool,
+    ) -> Self {
+        let folder = folder();
+        copy_folder(&variable(data), &folder.path().join("data"));
+        for _ in 0..5 {
+            let port = free_port();
+            let mut child = spawn(&command, folder.path(), port);
+            if comes_up(&mut child, || answers(port)) {
+                return Server { child, folder, command, port };
+            }
+            let _ = end(&mut child);
+        }
+        panic!("the server does not start: {}", log(folder.path()));
+    }
+
+    fn restart(&mut self, answers: impl Fn(u16) -> bool) {
+        let _ = end(&mut self.child);
+        let port = self.port;
+        for _ in 0..5 {
+            self.child = spawn(&self.command, self.folder.path(), port);
+            if comes_up(&mut self.child, || answers(port)) {
+                return;
+            }
+        }
+        panic!("the server does not start again on port {port}: {}", log(self.folder.path()));
+    }
+
+    fn freeze(&self) {
+        // Twice: a child that was born while the first list was read.
+        signal("STOP", &family(self.child.id()));
+        signal("STOP", &family(self.child.id()));
+    }
+
+    fn thaw(&self) {
+        signal("CONT", &family(self.child.id()));
+    }
+
+    fn kill(&mut self) {
+        end(&mut self.child).expect("the server's process can be waited for");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = end(&mut self.child);
+    }
+}
+
+fn log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+}
+
+fn spawn(command: &dyn Fn(&Path, u16) -> Command, folder: &Path, port: u16) -> Child {
+    let log = File::create(folder.join("log")).expect("a log file");
+    let second = log.try_clone().expect("a second handle");
+    let mut command = command(folder, port);
+    command.current_dir(folder).stdin(Stdio::null()).stdout(log).stderr(second);
+    command.spawn().expect("setpriv is part of util-linux")
+}
+
+/// True once the server answers, false when its process ended first.
+fn comes_up(child: &mut Child, answers: impl Fn() -> bool) -> bool {
+    wait_for("a server to start", || {
+        if child.try_wait().ok()?.is_some() { Some(false) } else { answers().then_some(true) }
+    })
+}
+
+/// A PostgreSQL server of a test's own.
+pub(crate) struct OwnPostgres {
+    server: Server,
+    access: Postgres,
+}
+
+impl OwnPostgres {
+    /// Starts with further settings: `&["ssl=off", "max_connections=5"]`.
+    pub(crate) fn start(settings: &[&str]) -> Self {
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let program = format!("{}/postgres", variable("TEST_POSTGRES_BIN"));
+        let command = move |folder: &Path, port: u16| {
+            let mut command = mortal(Some("postgres"), &program);
+            command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string()]);
+            command.args(["-c", "unix_socket_directories="]);
+            command.args(settings.iter().flat_map(|setting| ["-c", setting]));
+            command
+        };
+        let access = |port| Postgres { port, ..Postgres::shared("postgres") };
+        let answers = move |port| access(port).try_client().is_ok();
+        let server = Server::start("TEST_POSTGRES_DATA", Box::new(command), answers);
+        OwnPostgres { access: access(server.port), server }
+    }
+
+    /// How to reach it: database `postgres`, same password as the shared server.
+    pub(crate) fn access(&self) -> &Postgres {
+        &self.access
+    }
+
+    /// Stops every process of it in its tracks: the port still accepts, nothing answers.
+    pub(crate) fn freeze(&self) {
+        self.server.freeze();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.server.thaw();
+    }
+
+    /// Kills it; the port refuses.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts it again on the same port, with what was committed.
+    pub(crate) fn restart(&mut self) {
+        let access = self.access.clone();
+        self.server.restart(move |_| access.try_client().is_ok());
+    }
+}
+
+/// A MariaDB server of a test's own.
+pub(crate) struct OwnMariaDb {
+    server: Server,
+    access: MariaDb,
+}
+
+impl OwnMariaDb {
+    /// Starts with further options: `&["--skip-ssl", "--max-connections=5"]`.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let program = variable("TEST_MARIADB_BIN");
+        let command = move |folder: &Path, port: u16| {
+            let mut command = mortal(Some("mysql"), &program);
+            command.arg(format!("--defaults-file={}", variable("TEST_MARIADB_CONFIG")));
+            command.arg(format!("--datadir={}", folder.join("data").display()));
+            command.arg(format!("--port={port}"));
+            command.arg(format!("--socket={}", folder.join("data/mariadb.sock").display()));
+            command.args(&options);
+            command
+        };
+        let access = |port| MariaDb { port, ..MariaDb::shared("mysql") };
+        let answers = move |port| access(port).try_client().is_ok();
+        let server = Server::start("TEST_MARIADB_DATA", Box::new(command), answers);
+        OwnMariaDb { access: access(server.port), server }
+    }
+
+    /// How to reach it: database `mysql`, same password as the shared server.
+    pub(crate) fn access(&self) -> &MariaDb {
+        &self.access
+    }
+
+    /// Stops every process of it in its tracks: the port still accepts, nothing answers.
+    pub(crate) fn freeze(&self) {
+        self.server.freeze();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.server.thaw();
+    }
+
+    /// Kills it; the port refuses.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts it again on the same port.
+    pub(crate) fn restart(&mut self) {
+        let access = self.access.clone();
+        self.server.restart(move |_| access.try_client().is_ok());
+    }
+}
