@@ -152,10 +152,12 @@ impl Checker {
             ("_sum", &["histogram", "summary"]),
             ("_count", &["histogram", "summary"]),
         ] {
-            if let Some(stem) = name.strip_suffix(suffix) {
-                if self.page.types.get(stem).is_some_and(|kind| kinds.contains(&kind.as_str())) {
-                    return stem;
-                }
+            let stem = name.strip_suffix(suffix);
+            let kind = stem.and_then(|stem| self.page.types.get(stem));
+            if let (Some(stem), Some(kind)) = (stem, kind)
+                && kinds.contains(&kind.as_str())
+            {
+                return stem;
             }
         }
         name

@@ -10,22 +10,20 @@ use tempfile::TempDir;
 use super::{MariaDb, Postgres};
 use crate::process::{copy_folder, end, family, folder, free_port, mortal, signal, variable, wait_for};
 
+/// Makes the command for a folder and a port: `restart` needs it again.
+type Recipe = Box<dyn Fn(&Path, u16) -> Command + Send>;
+
 /// A server process in a folder of its own.
 struct Server {
     child: Child,
     folder: TempDir,
-    /// Makes the command for a port: what `restart` needs again.
-    command: Box<dyn Fn(&Path, u16) -> Command + Send>,
+    command: Recipe,
     port: u16,
 }
 
 impl Server {
     /// Starts on a free port and waits until `answers`; a port that another process took meanwhile is not the end.
-    fn start(
-        data: &str,
-        command: Box<dyn Fn(&Path, u16) -> Command + Send>,
-        answers: impl Fn(u16) -> bool,
-    ) -> Self {
+    fn start(data: &str, command: Recipe, answers: impl Fn(u16) -> bool) -> Self {
         let folder = folder();
         copy_folder(&variable(data), &folder.path().join("data"));
         for _ in 0..5 {
