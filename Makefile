@@ -1,0 +1,44 @@
+# Two commands are all a new user needs: `make run` and `make test`.
+CARGO ?= cargo
+demo := examples/demo
+
+.PHONY: help run build test lint deny fmt ci clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: $(demo)/shop.db ## Build, and serve the demo shop on port 9399
+	@$(CARGO) build
+	@printf '%s\n' 'Try in a second terminal (end the demo with Ctrl-C):' \
+	  '  curl http://127.0.0.1:9399/metrics      the demo shop as Prometheus text' \
+	  '  curl http://127.0.0.1:9399/             status of targets and queries' \
+	  '  curl http://127.0.0.1:9399/-/healthy    for probes' ''
+	@$(CARGO) run --quiet -- -c $(demo)/sql-exporter.yaml
+
+$(demo)/shop.db: $(demo)/shop.sql examples/make_demo.rs
+	@$(CARGO) run --quiet --example make_demo
+
+build: ## Build the release binary: target/release/sql-exporter
+	$(CARGO) build --release --locked
+
+test: ## Install missing servers, start private ones, run every test
+	tests/run $(CARGO) test --locked
+
+lint: ## Formatting, clippy, shell syntax
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	bash -n tests/run
+	bash -n .ci/run
+
+deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
+	$(CARGO) deny check
+
+fmt: ## Format the sources
+	$(CARGO) fmt
+
+ci: ## What the CI runs
+	.ci/run
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -f $(demo)/shop.db
