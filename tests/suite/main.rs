@@ -14,4 +14,5 @@ mod process;
 mod servers;
 mod web_client;
 
+mod floors;
 mod harness;
