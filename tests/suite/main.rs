@@ -16,3 +16,4 @@ mod web_client;
 
 mod floors;
 mod harness;
+mod statement;
