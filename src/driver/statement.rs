@@ -1,31 +1,279 @@
 //! The first-keyword check that stands before every database's own read-only mode (DESIGN 2, ARCHITECTURE 4).
+//!
+//! Owns just enough of three lexers to tell code from strings and comments; it parses nothing and guards against
+//! mistakes, not against the person who writes the configuration. What a keyword does (a writing CTE, `EXPLAIN
+//! ANALYZE` of a write, PostgreSQL's `SELECT … INTO table`) is left to the server's read-only mode. Another
+//! dialect is one more [`Dialect`] and its lines in [`Lexer`].
 
-use crate::error::Result;
+use crate::error::{Error, Reason, Result};
 
 /// Which dialect's comments and strings are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// Nested `/* */`, `$tag$` strings, `E''` strings.
+    /// Nested `/* */`, `$tag$` strings, `E''` strings. Assumes `standard_conforming_strings`.
     Postgres,
     /// `#` and `-- ` comments, backslashes in strings, `/*! … */` and `/*M! … */` are code.
+    /// Assumes neither `NO_BACKSLASH_ESCAPES` nor `ANSI_QUOTES`.
     MySql,
     /// Plain `/* */`, `[name]` and backtick names.
     Sqlite,
 }
 
+/// What a statement may start with while a target is read-only.
+const READING: [&str; 6] = ["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"];
+
 /// Accepts one statement that starts with SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN (after comments and `(`) and,
-/// for MySQL, holds no `INTO OUTFILE|DUMPFILE|@var` outside strings and comments.
+/// for MySQL, holds no `INTO` outside strings, comments and backticks: its read-only mode lets `INTO OUTFILE`,
+/// `INTO DUMPFILE` and `INTO @var` through, and a reading statement has no other.
 ///
 /// # Errors
-/// `read_only`, naming the keyword found and `read_only: false`.
+/// `read_only`, naming what was found and `read_only: false`.
 pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
-    let _ = (sql, dialect);
-    todo!()
+    let code = || Lexer::new(sql, dialect);
+    let first = code().find(|token| !token.is(b'('));
+    // A server older or newer than the number in a `/*!` comment skips it: the rest must be reading as well.
+    let unconditional = code().find(|token| !token.conditional && !token.is(b'('));
+    if first.is_none() {
+        return Err(Error::new(Reason::ReadOnly, "the statement is empty"));
+    }
+    for token in [first, unconditional].into_iter().flatten() {
+        if !READING.iter().any(|keyword| token.is_word(keyword)) {
+            let found = format!("a statement may start with {}, found {}", READING.join(", "), token.shown());
+            return Err(refused(found));
+        }
+    }
+    if has_second_statement(sql, dialect) {
+        return Err(refused("only one statement may be run, found another after `;`".to_owned()));
+    }
+    if dialect == Dialect::MySql {
+        for token in code() {
+            if token.is_word("INTO") {
+                return Err(refused(
+                    "INTO writes to a file or a variable (a column named so needs backticks)".to_owned(),
+                ));
+            }
+            if token.kind == Kind::Straddling {
+                return Err(refused("a string or comment crosses the end of a /*! comment".to_owned()));
+            }
+        }
+    }
+    Ok(())
 }
 
-/// True when a `;` outside strings and comments is followed by more than blanks and comments.
+fn refused(message: String) -> Error {
+    Error::new(Reason::ReadOnly, message).with_hint("if that is wanted, set read_only: false on the target")
+}
+
+/// True when a `;` outside strings and comments is followed by more than blanks, comments and further `;`.
 #[must_use]
 pub fn has_second_statement(sql: &str, dialect: Dialect) -> bool {
-    let _ = (sql, dialect);
-    todo!()
+    Lexer::new(sql, dialect).skip_while(|token| !token.is(b';')).any(|token| !token.is(b';'))
+}
+
+/// What a piece of code is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A keyword or an unquoted name.
+    Word,
+    /// A string or a quoted name.
+    Quoted,
+    /// Any other single byte.
+    Byte,
+    /// A string or line comment inside a `/*!` comment that holds `*/`: servers disagree on where it ends.
+    Straddling,
+}
+
+/// One piece of code, blanks and comments being none.
+#[derive(Debug, Clone, Copy)]
+struct Token<'a> {
+    kind: Kind,
+    text: &'a [u8],
+    /// Inside `/*! … */`: code to some servers, a comment to others.
+    conditional: bool,
+}
+
+impl Token<'_> {
+    fn is(&self, byte: u8) -> bool {
+        self.kind == Kind::Byte && self.text == [byte]
+    }
+
+    fn is_word(&self, keyword: &str) -> bool {
+        self.kind == Kind::Word && self.text.eq_ignore_ascii_case(keyword.as_bytes())
+    }
+
+    fn shown(&self) -> String {
+        match self.kind {
+            Kind::Word => String::from_utf8_lossy(self.text).to_uppercase(),
+            Kind::Byte => format!("`{}`", self.text.escape_ascii()),
+            Kind::Quoted | Kind::Straddling => "a quoted text".to_owned(),
+        }
+    }
+}
+
+/// Splits a statement into tokens. An unterminated string or comment ends with the text.
+struct Lexer<'a> {
+    rest: &'a [u8],
+    dialect: Dialect,
+    conditional: bool,
+}
+
+impl<'a> Lexer<'a> {
+    fn new(sql: &'a str, dialect: Dialect) -> Self {
+        Lexer { rest: sql.as_bytes(), dialect, conditional: false }
+    }
+
+    /// Removes the first `length` bytes, or what is there, and returns them.
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.rest.split_at(length.min(self.rest.len()));
+        self.rest = rest;
+        taken
+    }
+
+    fn token(&mut self, kind: Kind, length: usize) -> Token<'a> {
+        let text = self.take(length);
+        let crosses = self.conditional && kind == Kind::Quoted && find(text, b"*/").is_some();
+        let kind = if crosses { Kind::Straddling } else { kind };
+        Token { kind, text, conditional: self.conditional }
+    }
+
+    /// True when `--` or `#` starts a line comment here.
+    fn at_line_comment(&self) -> bool {
+        match (self.dialect, self.rest) {
+            (Dialect::MySql, [b'#', ..] | [b'-', b'-']) => true,
+            // `1--1` is arithmetic to MySQL.
+            (Dialect::MySql, [b'-', b'-', next, ..]) => next.is_ascii_whitespace() || next.is_ascii_control(),
+            (Dialect::Postgres | Dialect::Sqlite, [b'-', b'-', ..]) => true,
+            _ => false,
+        }
+    }
+
+    /// Length of the line comment at the start, up to its line end.
+    fn line_comment(&self) -> usize {
+        let ends = |byte: &u8| *byte == b'\n' || (*byte == b'\r' && self.dialect == Dialect::Postgres);
+        self.rest.iter().position(ends).unwrap_or(self.rest.len())
+    }
+
+    /// Length of the `/* … */` at the start, to the end of the text where it is not closed.
+    fn block_comment(&self) -> usize {
+        let mut depth = 0_usize;
+        let mut at = 0;
+        while let Some(pair) = self.rest.get(at..at + 2) {
+            match pair {
+                b"/*" if depth == 0 || self.dialect == Dialect::Postgres => depth += 1,
+                b"*/" if depth == 1 => return at + 2,
+                b"*/" => depth -= 1,
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            }
+            at += 2;
+        }
+        self.rest.len()
+    }
+
+    /// Length of the opening `/*!`, `/*M!` with its version number, where the dialect reads what follows as code.
+    fn conditional_opening(&self) -> Option<usize> {
+        if self.dialect != Dialect::MySql {
+            return None;
+        }
+        let mark = [&b"/*!"[..], b"/*M!"].into_iter().find(|mark| self.rest.starts_with(mark))?;
+        let digits =
+            self.rest.iter().skip(mark.len()).take(6).take_while(|byte| byte.is_ascii_digit()).count();
+        Some(mark.len() + digits)
+    }
+
+    /// Length of the quoted text at the start, whose closing byte doubled is itself; `escapes` honours backslashes.
+    fn quoted(&self, closing: u8, escapes: bool) -> usize {
+        let mut at = 1;
+        while let Some(byte) = self.rest.get(at) {
+            at += 1;
+            if *byte == b'\\' && escapes {
+                at += 1;
+            } else if *byte == closing {
+                if self.rest.get(at) != Some(&closing) || closing == b']' {
+                    return at;
+                }
+                at += 1;
+            }
+        }
+        self.rest.len()
+    }
+
+    /// Length of the `$tag$ … $tag$` at the start, if it is one.
+    fn dollar_quoted(&self) -> Option<usize> {
+        let inner = self.rest.get(1..)?;
+        let tag = inner.iter().position(|byte| *byte == b'$')?;
+        let legal = inner
+            .iter()
+            .take(tag)
+            .enumerate()
+            .all(|(at, byte)| is_word_start(*byte) || (at > 0 && byte.is_ascii_digit()));
+        let (opening, body) = self.rest.split_at_checked(tag + 2).filter(|_| legal)?;
+        Some(find(body, opening).map_or(self.rest.len(), |end| end + 2 * opening.len()))
+    }
+
+    /// The quoted text at the start, if there is one.
+    fn at_quoted(&self) -> Option<usize> {
+        let mysql = self.dialect == Dialect::MySql;
+        match (self.dialect, self.rest) {
+            (_, [b'\'', ..]) => Some(self.quoted(b'\'', mysql)),
+            (_, [b'"', ..]) => Some(self.quoted(b'"', mysql)),
+            (Dialect::MySql | Dialect::Sqlite, [b'`', ..]) => Some(self.quoted(b'`', false)),
+            (Dialect::Sqlite, [b'[', ..]) => Some(self.quoted(b']', false)),
+            (Dialect::Postgres, [b'$', ..]) => self.dollar_quoted(),
+            (Dialect::Postgres, [b'e' | b'E', b'\'', ..]) => {
+                let string = Lexer { rest: self.rest.get(1..)?, ..*self };
+                Some(string.quoted(b'\'', true) + 1)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Iterator for Lexer<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        loop {
+            let first = *self.rest.first()?;
+            if self.at_line_comment() {
+                let length = self.line_comment();
+                let comment = self.token(Kind::Quoted, length);
+                if comment.kind == Kind::Straddling {
+                    return Some(comment);
+                }
+            } else if let Some(length) = self.conditional_opening() {
+                self.take(length);
+                self.conditional = true;
+            } else if self.rest.starts_with(b"/*") {
+                self.take(self.block_comment());
+            } else if self.conditional && self.rest.starts_with(b"*/") {
+                self.take(2);
+                self.conditional = false;
+            } else if first.is_ascii_whitespace() || first == 0x0b {
+                self.take(1);
+            } else if let Some(length) = self.at_quoted() {
+                return Some(self.token(Kind::Quoted, length));
+            } else if is_word_start(first) {
+                let length = self.rest.iter().take_while(|byte| is_word_part(**byte)).count();
+                return Some(self.token(Kind::Word, length));
+            } else {
+                // Digits are bytes too: `1.5INTO` is a number and a keyword to MySQL.
+                return Some(self.token(Kind::Byte, 1));
+            }
+        }
+    }
+}
+
+fn is_word_start(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_' || !byte.is_ascii()
+}
+
+fn is_word_part(byte: u8) -> bool {
+    is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len().max(1)).position(|window| window == part)
 }
