@@ -37,7 +37,11 @@ pub(super) fn error(cause: &rusqlite::Error) -> Error {
         .map_or(("SQLITE_ERROR", Reason::Sql), |&(_, name, reason)| (name, reason));
     let message = message.unwrap_or_else(|| ffi::code_to_str(code.extended_code).to_owned());
     let primary = code.extended_code & 0xff;
-    let shown = if code.extended_code == primary { name.to_owned() } else { format!("{name} {}", code.extended_code) };
+    let shown = if code.extended_code == primary {
+        name.to_owned()
+    } else {
+        format!("{name} {}", code.extended_code)
+    };
     Error::new(reason, message).with_sqlstate(shown)
 }
 

@@ -9,24 +9,67 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 /// Pragmas that only tell something when they have no value.
 const TELLING: &[&str] = &[
-    "application_id", "auto_vacuum", "automatic_index", "busy_timeout", "cache_size", "cache_spill",
-    "cell_size_check", "checkpoint_fullfsync", "collation_list", "compile_options", "data_version",
-    "database_list", "defer_foreign_keys", "encoding", "foreign_keys", "freelist_count", "fullfsync",
-    "function_list", "hard_heap_limit", "ignore_check_constraints", "journal_mode", "journal_size_limit",
-    "legacy_alter_table", "locking_mode", "max_page_count", "mmap_size", "module_list", "page_count", "page_size",
-    "pragma_list", "query_only", "read_uncommitted", "recursive_triggers", "reverse_unordered_selects",
-    "schema_version", "secure_delete", "soft_heap_limit", "synchronous", "table_list", "temp_store", "threads",
-    "trusted_schema", "user_version", "wal_autocheckpoint",
+    "application_id",
+    "auto_vacuum",
+    "automatic_index",
+    "busy_timeout",
+    "cache_size",
+    "cache_spill",
+    "cell_size_check",
+    "checkpoint_fullfsync",
+    "collation_list",
+    "compile_options",
+    "data_version",
+    "database_list",
+    "defer_foreign_keys",
+    "encoding",
+    "foreign_keys",
+    "freelist_count",
+    "fullfsync",
+    "function_list",
+    "hard_heap_limit",
+    "ignore_check_constraints",
+    "journal_mode",
+    "journal_size_limit",
+    "legacy_alter_table",
+    "locking_mode",
+    "max_page_count",
+    "mmap_size",
+    "module_list",
+    "page_count",
+    "page_size",
+    "pragma_list",
+    "query_only",
+    "read_uncommitted",
+    "recursive_triggers",
+    "reverse_unordered_selects",
+    "schema_version",
+    "secure_delete",
+    "soft_heap_limit",
+    "synchronous",
+    "table_list",
+    "temp_store",
+    "threads",
+    "trusted_schema",
+    "user_version",
+    "wal_autocheckpoint",
 ];
 
 /// Pragmas whose value says what to look at.
 const LOOKING: &[&str] = &[
-    "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo", "integrity_check",
-    "quick_check", "table_info", "table_list", "table_xinfo",
+    "foreign_key_check",
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "quick_check",
+    "table_info",
+    "table_list",
+    "table_xinfo",
 ];
 
 /// SQLite's authorizer: called for each thing a statement would do, while it is prepared.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is rusqlite's")]
 pub(super) fn authorize(context: AuthContext<'_>) -> Authorization {
     let harmless = match context.action {
         AuthAction::Pragma { pragma_name, pragma_value } => reads(pragma_name, pragma_value.is_some()),
@@ -50,7 +93,9 @@ fn reads(pragma: &str, has_value: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::reads;
+    use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+    use super::{authorize, reads};
 
     #[test]
     fn a_pragma_that_tells_is_allowed_and_one_that_changes_is_not() {
@@ -59,5 +104,37 @@ mod tests {
         assert!(!reads("busy_timeout", true));
         assert!(!reads("optimize", false));
         assert!(!reads("wal_checkpoint", false));
+    }
+
+    #[test]
+    fn the_guard_stands_alone_behind_the_keyword_check() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.db");
+        Connection::open(&path)
+            .and_then(|made| made.execute_batch("CREATE TABLE t (a)"))
+            .expect("a database");
+        let connection =
+            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("opened");
+        let copy = format!("VACUUM INTO '{}'", folder.path().join("copy.db").display());
+        let writes = [
+            "ATTACH ':memory:' AS x",
+            "CREATE TEMP TABLE x (a)",
+            "CREATE TEMP VIEW y AS SELECT 1",
+            "PRAGMA busy_timeout = 1",
+            &copy,
+        ];
+        for sql in writes {
+            let alone = connection.execute_batch(sql);
+            assert!(alone.is_ok(), "{sql}: read-only mode alone refuses it: why a guard? {alone:?}");
+        }
+        let mut guarded =
+            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("opened");
+        guarded.authorizer(Some(authorize)).expect("the guard");
+        std::fs::remove_file(folder.path().join("copy.db")).expect("the copy");
+        for sql in writes {
+            let error = guarded.execute_batch(sql).expect_err(sql);
+            let code = error.sqlite_error_code();
+            assert_eq!(code, Some(ErrorCode::AuthorizationForStatementDenied), "{sql}: {error}");
+        }
     }
 }

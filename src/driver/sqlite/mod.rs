@@ -77,7 +77,8 @@ impl File {
     fn explain(&self, cause: &rusqlite::Error) -> Error {
         let told = fault::error(cause);
         let reason = if told.reason() == Reason::ReadOnly { Reason::Connect } else { told.reason() };
-        let mut error = Error::new(reason, format!("cannot open {}: {}", self.path.display(), told.message()));
+        let mut error =
+            Error::new(reason, format!("cannot open {}: {}", self.path.display(), told.message()));
         if let Some(code) = told.sqlstate() {
             error = error.with_sqlstate(code);
         }

@@ -61,7 +61,16 @@ impl FileSession {
             role: "primary".to_owned(),
             ..Facts::default()
         };
-        FileSession { connection, watch, canceller, path, identity, read_only, checked: HashSet::new(), facts }
+        FileSession {
+            connection,
+            watch,
+            canceller,
+            path,
+            identity,
+            read_only,
+            checked: HashSet::new(),
+            facts,
+        }
     }
 
     /// Reads the file's first page, without waiting for a lock: proves that it is a database.
@@ -72,7 +81,9 @@ impl FileSession {
     pub(super) fn probe(&self) -> rusqlite::Result<()> {
         self.watch.arm(Deadline::within(Duration::ZERO));
         match self.connection.query_row("PRAGMA schema_version", [], |_| Ok(())) {
-            Err(cause) if !matches!(fault::error(&cause).reason(), Reason::Locked | Reason::Cancelled) => Err(cause),
+            Err(cause) if !matches!(fault::error(&cause).reason(), Reason::Locked | Reason::Cancelled) => {
+                Err(cause)
+            }
             _ => Ok(()),
         }
     }
@@ -82,7 +93,9 @@ impl FileSession {
         let found = std::fs::metadata(&self.path).map(|metadata| Identity::of(&metadata));
         match found {
             Ok(identity) if identity == self.identity => Ok(()),
-            Ok(_) => Err(Error::new(Reason::Lost, format!("{} was replaced by another file", self.path.display()))),
+            Ok(_) => {
+                Err(Error::new(Reason::Lost, format!("{} was replaced by another file", self.path.display())))
+            }
             Err(cause) => Err(Error::new(Reason::Lost, format!("{} is gone: {cause}", self.path.display()))),
         }
     }
@@ -113,7 +126,10 @@ impl FileSession {
             self.watch.hold_locks(&mut self.connection).map_err(|cause| fault::error(&cause))?;
         }
         self.stream(job.sql, job.sink).map_err(|error| match error.reason() {
-            Reason::Cancelled if !self.watch.cancelled() => late(),
+            Reason::Cancelled | Reason::Locked if self.watch.cancelled() => {
+                Error::new(Reason::Cancelled, "the query was cancelled")
+            }
+            Reason::Cancelled => late(),
             _ => error,
         })
     }
@@ -199,7 +215,8 @@ struct InPlace<'r>(&'r rusqlite::Row<'r>);
 
 impl Row for InPlace<'_> {
     fn cell(&self, column: usize) -> Result<Cell<'_>> {
-        let value = self.0.get_ref(column).map_err(|cause| Error::new(Reason::Protocol, cause.to_string()))?;
+        let value =
+            self.0.get_ref(column).map_err(|cause| Error::new(Reason::Protocol, cause.to_string()))?;
         Ok(match value {
             ValueRef::Null => Cell::Null,
             ValueRef::Integer(number) => Cell::Int(number),
