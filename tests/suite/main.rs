@@ -16,4 +16,6 @@ mod web_client;
 
 mod floors;
 mod harness;
+mod recorder;
+mod sqlite;
 mod statement;

@@ -1,0 +1,59 @@
+//! SQLite's result codes → our reasons, in words. A new mapping is one line in [`CODES`].
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi;
+
+use crate::error::{Error, Reason};
+
+/// Primary code, its name in SQLite's documentation, what it means to a query. Others are `sql`.
+/// Source: <https://sqlite.org/rescode.html>.
+const CODES: &[(ErrorCode, &str, Reason)] = &[
+    (ErrorCode::DatabaseBusy, "SQLITE_BUSY", Reason::Locked),
+    (ErrorCode::DatabaseLocked, "SQLITE_LOCKED", Reason::Locked),
+    (ErrorCode::FileLockingProtocolFailed, "SQLITE_PROTOCOL", Reason::Locked),
+    (ErrorCode::OperationInterrupted, "SQLITE_INTERRUPT", Reason::Cancelled),
+    (ErrorCode::AuthorizationForStatementDenied, "SQLITE_AUTH", Reason::ReadOnly),
+    (ErrorCode::ReadOnly, "SQLITE_READONLY", Reason::ReadOnly),
+    (ErrorCode::PermissionDenied, "SQLITE_PERM", Reason::Permission),
+    (ErrorCode::CannotOpen, "SQLITE_CANTOPEN", Reason::Connect),
+    (ErrorCode::NotADatabase, "SQLITE_NOTADB", Reason::Server),
+    (ErrorCode::DatabaseCorrupt, "SQLITE_CORRUPT", Reason::Server),
+    (ErrorCode::SystemIoFailure, "SQLITE_IOERR", Reason::Server),
+    (ErrorCode::DiskFull, "SQLITE_FULL", Reason::Server),
+    (ErrorCode::OutOfMemory, "SQLITE_NOMEM", Reason::Server),
+];
+
+/// Our error for SQLite's: reason, message, and the code's name (with the extended number where it says more).
+pub(super) fn error(cause: &rusqlite::Error) -> Error {
+    let (code, message) = match cause {
+        rusqlite::Error::SqliteFailure(code, message) => (code, message.clone()),
+        rusqlite::Error::SqlInputError { error, msg, sql, offset } => (error, Some(near(msg, sql, *offset))),
+        rusqlite::Error::MultipleStatement => return Error::new(Reason::Sql, "more than one statement"),
+        other => return Error::new(Reason::Sql, other.to_string()),
+    };
+    let (name, reason) = CODES
+        .iter()
+        .find(|(known, ..)| *known == code.code)
+        .map_or(("SQLITE_ERROR", Reason::Sql), |&(_, name, reason)| (name, reason));
+    let message = message.unwrap_or_else(|| ffi::code_to_str(code.extended_code).to_owned());
+    let primary = code.extended_code & 0xff;
+    let shown = if code.extended_code == primary {
+        name.to_owned()
+    } else {
+        format!("{name} {}", code.extended_code)
+    };
+    Error::new(reason, message).with_sqlstate(shown)
+}
+
+/// SQLite's message with the line of the statement it means.
+fn near(message: &str, sql: &str, offset: i32) -> String {
+    let before = usize::try_from(offset).ok().and_then(|offset| sql.get(..offset));
+    before.map_or_else(
+        || message.to_owned(),
+        |before| {
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+            format!("{message} (line {line}, column {column} of the statement)")
+        },
+    )
+}

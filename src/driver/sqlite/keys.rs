@@ -1,0 +1,193 @@
+//! The keys of a SQLite target.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::yaml::keys::Keys;
+
+use super::File;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Keys of other databases that a file has no use for.
+const FOR_SERVERS: &[&str] =
+    &["host", "port", "socket", "username", "password", "password_file", "password_command", "tls"];
+
+/// The file and what its URL's query says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Address {
+    path: PathBuf,
+    immutable: bool,
+}
+
+/// Takes `url`|`connection_string`|`url_file` or `database`, then `params`, `read_only`, `session_sql` and
+/// `connect_timeout`. `None` after a recorded fault.
+pub(super) fn read(keys: &mut Keys<'_>) -> Option<File> {
+    let address = address(keys);
+    let immutable = params(keys);
+    let read_only = keys.flag("read_only").unwrap_or(true);
+    let session_sql = keys.texts("session_sql").unwrap_or_default();
+    let connect_timeout = keys.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT);
+    for key in FOR_SERVERS.iter().filter(|key| keys.has(key)) {
+        keys.fault_with_hint(key, format!("`{key}` has no meaning for SQLite, which is a file"), "remove it");
+    }
+    let address = address?;
+    let immutable = immutable? || address.immutable;
+    if immutable && !read_only {
+        keys.fault("params", "an immutable file cannot be written: `immutable: true` and `read_only: false` exclude each other");
+        return None;
+    }
+    Some(File { path: address.path, immutable, read_only, session_sql, connect_timeout })
+}
+
+fn address(keys: &mut Keys<'_>) -> Option<Address> {
+    let given: Vec<&'static str> = ["url", "connection_string", "url_file", "database"]
+        .into_iter()
+        .filter(|key| keys.has(key))
+        .collect();
+    let key = match given.as_slice() {
+        [key] => *key,
+        [] => {
+            keys.fault_with_hint("", "a SQLite target needs a file", "add `database: ./data/app.db`");
+            return None;
+        }
+        [first, second, ..] => {
+            keys.fault(second, format!("`{first}` and `{second}` both name the file: keep one"));
+            return None;
+        }
+    };
+    let text = if key == "url_file" { from_file(keys)? } else { keys.text(key)? };
+    let parsed = if key == "database" { plain(&text) } else { url(&text) };
+    match parsed {
+        Ok(mut address) => {
+            let folder = keys.folder(key);
+            address.path = std::path::absolute(folder.join(&address.path)).unwrap_or(address.path);
+            Some(address)
+        }
+        Err(message) => {
+            keys.fault(key, message);
+            None
+        }
+    }
+}
+
+fn from_file(keys: &mut Keys<'_>) -> Option<String> {
+    let path = keys.file("url_file")?;
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text.trim().to_owned()),
+        Err(cause) => {
+            keys.fault("url_file", format!("cannot read {}: {cause}", path.display()));
+            None
+        }
+    }
+}
+
+fn params(keys: &mut Keys<'_>) -> Option<bool> {
+    let mut immutable = Some(false);
+    for (name, value) in keys.pairs("params").unwrap_or_default() {
+        match parameter(&name, &value) {
+            Ok(value) => immutable = immutable.map(|_| value),
+            Err(message) => {
+                keys.fault("params", message);
+                immutable = None;
+            }
+        }
+    }
+    immutable
+}
+
+fn parameter(name: &str, value: &str) -> Result<bool, String> {
+    if name != "immutable" {
+        return Err(format!("SQLite knows no parameter `{name}`, only `immutable`"));
+    }
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(format!("`immutable` is true or false, not `{value}`")),
+    }
+}
+
+/// A path as it stands in `database`.
+fn plain(text: &str) -> Result<Address, String> {
+    if text == ":memory:" || text.is_empty() {
+        return Err("a database in memory is a new, empty one in each session: name a file".to_owned());
+    }
+    if text.starts_with("file:") {
+        return Err(
+            "SQLite's own `file:` URIs are not read here: write the path, and options under `params`"
+                .to_owned(),
+        );
+    }
+    Ok(Address { path: PathBuf::from(text), immutable: false })
+}
+
+/// `sqlite:RELATIVE` or `sqlite:///ABSOLUTE`, with `%41` escapes and `?immutable=true`.
+fn url(text: &str) -> Result<Address, String> {
+    let form = || "write sqlite:RELATIVE/PATH or sqlite:///ABSOLUTE/PATH".to_owned();
+    let rest = text.strip_prefix("sqlite3:").or_else(|| text.strip_prefix("sqlite:")).ok_or_else(form)?;
+    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    let path = match path.strip_prefix("//") {
+        Some(absolute) if absolute.starts_with('/') => absolute,
+        Some(host) => return Err(format!("`{host}` stands where a URL has its host: {}", form())),
+        None => path,
+    };
+    let mut address = plain(&unescape(path)?)?;
+    for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, "true"));
+        address.immutable = parameter(name, value)?;
+    }
+    Ok(address)
+}
+
+fn unescape(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = after.get(..2).and_then(|digits| str::from_utf8(digits).ok());
+        let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(
+            value.ok_or("`%` in a URL starts an escape of two hexadecimal digits: write `%25` for itself")?,
+        );
+        rest = after.get(2..).unwrap_or_default();
+    }
+    String::from_utf8(bytes).map_err(|_| "the URL's escapes are not UTF-8".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Result<String, String> {
+        url(text).map(|address| address.path.display().to_string())
+    }
+
+    #[test]
+    fn a_url_names_a_relative_or_an_absolute_file() {
+        assert_eq!(path("sqlite:data/app.db").as_deref(), Ok("data/app.db"));
+        assert_eq!(path("sqlite:./app.db").as_deref(), Ok("./app.db"));
+        assert_eq!(path("sqlite:///var/lib/app.db").as_deref(), Ok("/var/lib/app.db"));
+        assert_eq!(path("sqlite:///a%20b%25.db").as_deref(), Ok("/a b%.db"));
+        assert_eq!(url("sqlite:a.db?immutable=true").map(|address| address.immutable), Ok(true));
+    }
+
+    #[test]
+    fn a_url_that_names_no_file_is_refused_in_words() {
+        for (text, message) in [
+            ("sqlite://data/app.db", "`data/app.db` stands where a URL has its host"),
+            ("sqlite::memory:", "a database in memory"),
+            ("sqlite:", "a database in memory"),
+            ("postgres://x/y", "write sqlite:RELATIVE/PATH"),
+            ("sqlite:a%2", "`%` in a URL"),
+            ("sqlite:a.db?mode=rw", "SQLite knows no parameter `mode`"),
+            ("sqlite:a.db?immutable=maybe", "`immutable` is true or false"),
+        ] {
+            let found = path(text);
+            assert!(found.as_ref().is_err_and(|found| found.starts_with(message)), "{text}: {found:?}");
+        }
+    }
+}

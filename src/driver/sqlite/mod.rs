@@ -1,0 +1,144 @@
+//! SQLite: a file opened read-only, read in one transaction per batch.
+//!
+//! Owns the keys of a SQLite target and how its file is opened. `session` runs the jobs, `watch` ends them in
+//! time, `guard` refuses what read-only mode lets through, `fault` puts result codes into words.
+
+mod fault;
+mod guard;
+mod keys;
+mod session;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Reason, Result};
+use crate::yaml::keys::Keys;
+
+use super::{Driver, Endpoint, Session};
+use session::{FileSession, Identity};
+use watch::Watch;
+
+/// The driver.
+pub struct Sqlite;
+
+impl Driver for Sqlite {
+    fn names(&self) -> &'static [&'static str] {
+        &["sqlite", "sqlite3"]
+    }
+
+    fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
+        keys::read(keys).map(|file| Arc::new(file) as Arc<dyn Endpoint>)
+    }
+}
+
+/// One SQLite file as configured.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Nobody writes the file while it is open: no locks, no WAL file (`params: {immutable: true}`).
+    pub immutable: bool,
+    /// SQLite's read-only mode, the first-keyword check and the authorizer.
+    pub read_only: bool,
+    /// Run once on each new session, before the authorizer stands: `ATTACH` is allowed here, and reads only.
+    pub session_sql: Vec<String>,
+    /// The longest an open and its `session_sql` may take.
+    pub connect_timeout: Duration,
+}
+
+impl File {
+    fn open(&self) -> Result<(Connection, Identity)> {
+        let shown = self.path.display();
+        let metadata = std::fs::metadata(&self.path).map_err(|cause| {
+            Error::new(Reason::Connect, format!("cannot open {shown}: {cause}"))
+                .with_hint("the exporter reads databases and never makes one; a relative path starts at the file that names it")
+        })?;
+        if !metadata.is_file() {
+            return Err(Error::new(Reason::Connect, format!("{shown} is not a regular file")));
+        }
+        let access =
+            if self.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = if self.immutable {
+            Connection::open_with_flags(immutable_uri(&self.path), flags | OpenFlags::SQLITE_OPEN_URI)
+        } else {
+            Connection::open_with_flags(&self.path, flags)
+        };
+        // The identity is older than the connection: a file replaced in between is noticed by the first batch.
+        opened.map(|connection| (connection, Identity::of(&metadata))).map_err(|cause| self.explain(&cause))
+    }
+
+    /// SQLite's error with the file, and what to change where it says less than it knows.
+    fn explain(&self, cause: &rusqlite::Error) -> Error {
+        let told = fault::error(cause);
+        let reason = if told.reason() == Reason::ReadOnly { Reason::Connect } else { told.reason() };
+        let mut error =
+            Error::new(reason, format!("cannot open {}: {}", self.path.display(), told.message()));
+        if let Some(code) = told.sqlstate() {
+            error = error.with_sqlstate(code);
+        }
+        if reason != Reason::Connect {
+            return error;
+        }
+        error.with_hint(
+            "may this user read the file and its folder? A database in WAL mode also needs its -wal and -shm files: \
+             on a read-only mount set params: {immutable: true} (only if nobody writes it)",
+        )
+    }
+}
+
+impl Endpoint for File {
+    fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
+        let by = by.or_within(self.connect_timeout);
+        let (mut connection, identity) = self.open()?;
+        connection.set_prepared_statement_cache_capacity(session::STATEMENTS);
+        let watch = Watch::install(&mut connection).map_err(|cause| self.explain(&cause))?;
+        watch.arm(by);
+        for sql in &self.session_sql {
+            connection.execute_batch(sql).map_err(|cause| {
+                let told = fault::error(&cause);
+                Error::new(told.reason(), format!("session_sql failed: {}", told.message()))
+            })?;
+        }
+        if self.read_only {
+            connection.authorizer(Some(guard::authorize)).map_err(|cause| self.explain(&cause))?;
+        }
+        let session = FileSession::new(connection, watch, self.path.clone(), identity, self.read_only);
+        session.probe().map_err(|cause| self.explain(&cause))?;
+        Ok(Box::new(session))
+    }
+
+    fn shown(&self) -> String {
+        format!("sqlite://{}", self.path.display())
+    }
+}
+
+/// `file:` with what a URI gives a meaning to escaped: <https://sqlite.org/uri.html>.
+fn immutable_uri(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            uri.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_in_a_uri_is_escaped() {
+        assert_eq!(immutable_uri(Path::new("/a b/50%?#.db")), "file:/a%20b/50%25%3F%23.db?immutable=1");
+    }
+}

@@ -1,0 +1,250 @@
+//! One open file: a batch is one read transaction, its jobs run one by one.
+
+use std::collections::HashSet;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Connection, Statement};
+
+use crate::cell::Cell;
+use crate::deadline::Deadline;
+use crate::driver::statement::{self, Dialect};
+use crate::driver::{Canceller, Column, Facts, Flow, Health, Job, Row, RowSink, Session, Sql};
+use crate::error::{Error, Reason, Result};
+
+use super::fault;
+use super::watch::{Interrupt, Watch};
+
+/// Prepared statements kept by a session; a plan with more queries on one file prepares some of them again.
+pub(super) const STATEMENTS: usize = 4_096;
+
+/// A file by what it is, not by its name: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity(u64, u64);
+
+impl Identity {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Identity(metadata.dev(), metadata.ino())
+    }
+}
+
+/// A session on one file.
+pub(super) struct FileSession {
+    connection: Connection,
+    watch: Arc<Watch>,
+    canceller: Arc<Interrupt>,
+    path: PathBuf,
+    identity: Identity,
+    read_only: bool,
+    /// Statements that passed the first-keyword check.
+    checked: HashSet<Box<str>>,
+    facts: Facts,
+}
+
+impl FileSession {
+    pub(super) fn new(
+        connection: Connection,
+        watch: Arc<Watch>,
+        path: PathBuf,
+        identity: Identity,
+        read_only: bool,
+    ) -> Self {
+        let handle = connection.get_interrupt_handle();
+        let canceller = Arc::new(Interrupt { handle, watch: Arc::clone(&watch) });
+        let facts = Facts {
+            version: rusqlite::version().to_owned(),
+            flavor: "sqlite".to_owned(),
+            role: "primary".to_owned(),
+            ..Facts::default()
+        };
+        FileSession {
+            connection,
+            watch,
+            canceller,
+            path,
+            identity,
+            read_only,
+            checked: HashSet::new(),
+            facts,
+        }
+    }
+
+    /// Reads the file's first page, without waiting for a lock: proves that it is a database.
+    /// A file that is locked right now answers too.
+    ///
+    /// # Errors
+    /// `server` for what is no database, `connect` for what cannot be opened.
+    pub(super) fn probe(&self) -> rusqlite::Result<()> {
+        self.watch.arm(Deadline::within(Duration::ZERO));
+        match self.connection.query_row("PRAGMA schema_version", [], |_| Ok(())) {
+            Err(cause) if !matches!(fault::error(&cause).reason(), Reason::Locked | Reason::Cancelled) => {
+                Err(cause)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `Lost` when the path leads to another file than the one that is open: a new session sees the new one.
+    fn same_file(&self) -> Result<()> {
+        let found = std::fs::metadata(&self.path).map(|metadata| Identity::of(&metadata));
+        match found {
+            Ok(identity) if identity == self.identity => Ok(()),
+            Ok(_) => {
+                Err(Error::new(Reason::Lost, format!("{} was replaced by another file", self.path.display())))
+            }
+            Err(cause) => Err(Error::new(Reason::Lost, format!("{} is gone: {cause}", self.path.display()))),
+        }
+    }
+
+    fn check(&mut self, sql: &Sql) -> Result<()> {
+        if self.read_only && !self.checked.contains(sql.text()) {
+            statement::check_read_only(sql.text(), Dialect::Sqlite)?;
+            if self.checked.len() >= STATEMENTS {
+                self.checked.clear();
+            }
+            self.checked.insert(sql.text().into());
+        }
+        Ok(())
+    }
+
+    fn run_one(&mut self, job: &mut Job<'_>, by: Deadline) -> Result<()> {
+        let limit = by.or_within(job.allowance);
+        let late = || {
+            let what = if limit < by { "its timeout" } else { "the scrape's deadline" };
+            Error::new(Reason::Timeout, format!("the query was stopped at {what}"))
+        };
+        if limit.passed() {
+            return Err(late());
+        }
+        self.check(job.sql)?;
+        self.watch.arm(limit);
+        if !self.read_only {
+            self.watch.hold_locks(&mut self.connection).map_err(|cause| fault::error(&cause))?;
+        }
+        self.stream(job.sql, job.sink).map_err(|error| match error.reason() {
+            Reason::Cancelled | Reason::Locked if self.watch.cancelled() => {
+                Error::new(Reason::Cancelled, "the query was cancelled")
+            }
+            Reason::Cancelled => late(),
+            _ => error,
+        })
+    }
+
+    fn stream(&self, sql: &Sql, sink: &mut dyn RowSink) -> Result<()> {
+        let failed = |cause| fault::error(&cause);
+        let mut statement = self.connection.prepare_cached(sql.text()).map_err(failed)?;
+        if self.read_only && !statement.readonly() {
+            return Err(Error::new(Reason::ReadOnly, "the statement would write")
+                .with_hint("set read_only: false on the target if it is meant to"));
+        }
+        let mut rows = statement.query([]).map_err(failed)?;
+        // Columns after the first step, which is when SQLite notices that the schema has changed.
+        let Some(mut row) = rows.next().map_err(failed)? else {
+            drop(rows);
+            return sink.columns(&columns(&statement, |_| "NULL"));
+        };
+        sink.columns(&columns(row.as_ref(), |column| storage_class(row, column)))?;
+        while sink.row(&InPlace(row))? == Flow::Continue {
+            let Some(next) = rows.next().map_err(failed)? else { break };
+            row = next;
+        }
+        Ok(())
+    }
+
+    fn run_all(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
+        let mut health = Health::Clean;
+        for job in jobs {
+            let start = Instant::now();
+            let verdict = self.run_one(job, by);
+            if verdict.as_ref().is_err_and(|error| spoils(error.reason())) {
+                health = Health::Spent;
+            }
+            job.sink.end(verdict, start.elapsed());
+        }
+        health
+    }
+
+    /// `BEGIN` and `COMMIT` of the batch. A session that may write commits each statement by itself, so that one
+    /// job's timeout does not take back another's work.
+    fn transaction(&self, word: &str) -> Result<()> {
+        if !self.read_only {
+            return Ok(());
+        }
+        let failed = |cause| fault::error(&cause);
+        self.connection.prepare_cached(word).and_then(|mut done| done.execute([])).map_err(failed).map(|_| ())
+    }
+}
+
+/// After these the file or the connection is not what it was; a deadline of our own leaves nothing behind.
+fn spoils(reason: Reason) -> bool {
+    matches!(reason, Reason::Server | Reason::Connect | Reason::Cancelled)
+}
+
+impl Session for FileSession {
+    fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
+        self.watch.forget_cancel();
+        if let Err(error) = self.same_file().and_then(|()| self.transaction("BEGIN")) {
+            return Health::Lost(error);
+        }
+        let health = self.run_all(jobs, by);
+        if self.transaction("COMMIT").is_err() { Health::Spent } else { health }
+    }
+
+    fn ping(&mut self, _by: Deadline) -> Health {
+        match self.same_file().and_then(|()| self.probe().map_err(|cause| fault::error(&cause))) {
+            Ok(()) => Health::Clean,
+            Err(error) => Health::Lost(error),
+        }
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn canceller(&self) -> Arc<dyn Canceller> {
+        Arc::clone(&self.canceller) as Arc<dyn Canceller>
+    }
+}
+
+/// A row where SQLite keeps it, valid until the next step.
+struct InPlace<'r>(&'r rusqlite::Row<'r>);
+
+impl Row for InPlace<'_> {
+    fn cell(&self, column: usize) -> Result<Cell<'_>> {
+        let value =
+            self.0.get_ref(column).map_err(|cause| Error::new(Reason::Protocol, cause.to_string()))?;
+        Ok(match value {
+            ValueRef::Null => Cell::Null,
+            ValueRef::Integer(number) => Cell::Int(number),
+            ValueRef::Real(number) => Cell::Float(number),
+            ValueRef::Text(bytes) => str::from_utf8(bytes).map_or(Cell::Bytes(bytes), Cell::Text),
+            ValueRef::Blob(bytes) => Cell::Bytes(bytes),
+        })
+    }
+}
+
+/// The result's columns. The type is the declared one, or for an expression what `class` says.
+fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> Vec<Column> {
+    let described = statement.columns().enumerate();
+    described
+        .map(|(index, column)| Column {
+            name: column.name().to_owned(),
+            type_name: column.decl_type().unwrap_or_else(|| class(index)).to_owned(),
+            cast: "CAST({} AS REAL)",
+        })
+        .collect()
+}
+
+fn storage_class(row: &rusqlite::Row<'_>, column: usize) -> &'static str {
+    match row.get_ref(column).map(|value| value.data_type()) {
+        Ok(Type::Integer) => "INTEGER",
+        Ok(Type::Real) => "REAL",
+        Ok(Type::Text) => "TEXT",
+        Ok(Type::Blob) => "BLOB",
+        Ok(Type::Null) | Err(_) => "NULL",
+    }
+}

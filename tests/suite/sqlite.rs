@@ -1,0 +1,295 @@
+//! The SQLite driver on real files.
+
+mod files;
+mod guard;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::sqlite::File;
+use sql_exporter::driver::{Endpoint, Health, Job, Session, Sql};
+use sql_exporter::error::{Error, Reason};
+
+use crate::recorder::{Recorder, run, run_into};
+
+const LONG: Duration = Duration::from_secs(30);
+/// Runs for hours.
+const ENDLESS: &str =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+
+/// A folder with a database in it.
+pub(crate) struct Shop {
+    folder: tempfile::TempDir,
+}
+
+impl Shop {
+    pub(crate) fn new() -> Self {
+        let shop = Shop { folder: tempfile::tempdir().expect("a folder") };
+        shop.write(
+            "CREATE TABLE orders (id INTEGER PRIMARY KEY, region VARCHAR(20), amount DECIMAL(10,2));
+                    INSERT INTO orders VALUES (1, 'eu', 10.5), (2, 'us', NULL);",
+        );
+        shop
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("shop.db")
+    }
+
+    pub(crate) fn write(&self, sql: &str) {
+        Connection::open(self.path()).and_then(|connection| connection.execute_batch(sql)).expect("set-up");
+    }
+
+    pub(crate) fn file(&self) -> File {
+        file(&self.path())
+    }
+
+    pub(crate) fn session(&self) -> Box<dyn Session> {
+        open(&self.file()).expect("a session")
+    }
+}
+
+fn file(path: &Path) -> File {
+    File {
+        path: path.to_owned(),
+        immutable: false,
+        read_only: true,
+        session_sql: Vec::new(),
+        connect_timeout: Duration::from_secs(3),
+    }
+}
+
+fn open(file: &File) -> Result<Box<dyn Session>, Error> {
+    file.connect(Deadline::within(LONG))
+}
+
+fn refusal(file: &File) -> Error {
+    open(file).err().expect("an error")
+}
+
+fn rows(sql: &str) -> Vec<Vec<String>> {
+    let (sink, health) = run(&mut *Shop::new().session(), sql, LONG);
+    assert!(matches!(health, Health::Clean), "{health:?}");
+    sink.good().to_vec()
+}
+
+#[test]
+fn every_storage_class_arrives_as_what_it_is() {
+    assert_eq!(
+        rows("SELECT 9223372036854775807, -1.5, 9e999, -9e999, 'é€😀', x'00ff', NULL, CAST(x'61ff' AS TEXT)"),
+        [[
+            "Int(9223372036854775807)",
+            "Float(-1.5)",
+            "Float(inf)",
+            "Float(-inf)",
+            "Text(\"é€😀\")",
+            "Bytes([0, 255])",
+            "Null",
+            "Bytes([97, 255])"
+        ]]
+    );
+}
+
+#[test]
+fn a_column_has_its_declared_type_or_its_storage_class() {
+    let shop = Shop::new();
+    let (sink, _) =
+        run(&mut *shop.session(), "SELECT region, amount AS x, 1 + id, 'a', NULL FROM orders", LONG);
+    let columns = sink.columns.expect("columns");
+    let described: Vec<_> =
+        columns.iter().map(|column| (column.name.as_str(), column.type_name.as_str())).collect();
+    let expected = [
+        ("region", "VARCHAR(20)"),
+        ("x", "DECIMAL(10,2)"),
+        ("1 + id", "INTEGER"),
+        ("'a'", "TEXT"),
+        ("NULL", "NULL"),
+    ];
+    assert_eq!(described, expected);
+}
+
+#[test]
+fn a_result_without_rows_has_columns() {
+    let shop = Shop::new();
+    let (sink, health) = run(&mut *shop.session(), "SELECT id, region FROM orders WHERE id > 99", LONG);
+    assert!(matches!(health, Health::Clean));
+    assert_eq!(sink.good(), [[""; 0]; 0]);
+    assert_eq!(sink.columns.expect("columns").len(), 2);
+}
+
+#[test]
+fn many_rows_stream_and_an_error_after_half_of_them_ends_the_job() {
+    let shop = Shop::new();
+    let mut session = shop.session();
+    let count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) ";
+    let (sink, _) = run(&mut *session, &format!("{count} SELECT i FROM n"), LONG);
+    assert_eq!((sink.good().len(), sink.seen), (100, 100_000));
+
+    let broken =
+        format!("{count} SELECT CASE WHEN i > 50000 THEN abs(-9223372036854775808) ELSE i END FROM n");
+    let (sink, health) = run(&mut *session, &broken, LONG);
+    assert_eq!((sink.reason(), sink.seen), (Reason::Sql, 50_000));
+    assert!(matches!(health, Health::Clean), "{health:?}");
+}
+
+#[test]
+fn a_sink_may_stop_or_fail_and_the_session_goes_on() {
+    let shop = Shop::new();
+    let mut session = shop.session();
+    let mut stopping = Recorder { stop_at: Some(1), ..Recorder::new() };
+    assert!(matches!(run_into(&mut *session, "SELECT * FROM orders", LONG, &mut stopping), Health::Clean));
+    assert_eq!(stopping.good().len(), 1);
+    let mut failing = Recorder { fail_at: Some(2), ..Recorder::new() };
+    assert!(matches!(run_into(&mut *session, "SELECT * FROM orders", LONG, &mut failing), Health::Clean));
+    assert_eq!(failing.reason(), Reason::Value);
+    assert!(matches!(session.ping(Deadline::within(LONG)), Health::Clean));
+}
+
+#[test]
+fn a_query_past_its_time_ends_and_its_thread_is_back_in_20_of_20_runs() {
+    let shop = Shop::new();
+    let mut session = shop.session();
+    for _ in 0..20 {
+        let start = Instant::now();
+        let (sink, health) = run(&mut *session, ENDLESS, Duration::from_millis(30));
+        assert_eq!(sink.reason(), Reason::Timeout);
+        assert!(start.elapsed() < Duration::from_millis(1_000), "{:?}", start.elapsed());
+        // Nothing runs on in a server: the session serves the next batch.
+        assert!(matches!(health, Health::Clean), "{health:?}");
+        assert_eq!(run(&mut *session, "SELECT 1", LONG).0.good(), [["Int(1)"]]);
+    }
+}
+
+#[test]
+fn a_deadline_spares_the_neighbours() {
+    let shop = Shop::new();
+    let mut session = shop.session();
+    let texts = [Sql::new("SELECT 1"), Sql::new(ENDLESS), Sql::new("SELECT 3")];
+    let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
+    let mut jobs: Vec<_> = texts
+        .iter()
+        .zip(&mut sinks)
+        .map(|(sql, sink)| Job { sql, allowance: Duration::from_millis(200), sink })
+        .collect();
+    assert!(matches!(session.run(&mut jobs, Deadline::within(LONG)), Health::Clean));
+    assert_eq!(sinks[0].good(), [["Int(1)"]]);
+    assert_eq!(sinks[1].error().to_string(), "the query was stopped at its timeout");
+    assert_eq!(sinks[2].good(), [["Int(3)"]]);
+}
+
+#[test]
+fn a_job_whose_deadline_has_passed_does_not_start() {
+    let shop = Shop::new();
+    let sql = Sql::new("SELECT 1");
+    let mut sink = Recorder::new();
+    let mut jobs = [Job { sql: &sql, allowance: LONG, sink: &mut sink }];
+    assert!(matches!(shop.session().run(&mut jobs, Deadline::within(Duration::ZERO)), Health::Clean));
+    assert_eq!(sink.error().to_string(), "the query was stopped at the scrape's deadline");
+    assert_eq!(sink.columns, None);
+}
+
+#[test]
+fn a_cancel_from_another_thread_ends_the_query_and_spends_the_session() {
+    let shop = Shop::new();
+    let mut session = shop.session();
+    let canceller = session.canceller();
+    canceller.cancel(Deadline::within(LONG)).expect("harmless on an idle session");
+    assert_eq!(run(&mut *session, "SELECT 1", LONG).0.good(), [["Int(1)"]]);
+
+    let start = Instant::now();
+    assert_eq!(cancelled(session, ENDLESS), Reason::Cancelled);
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+/// Runs `sql` until a cancel from this thread ends it; the reason it ended for.
+fn cancelled(mut session: Box<dyn Session>, sql: &'static str) -> Reason {
+    let canceller = session.canceller();
+    let running = std::thread::spawn(move || run(&mut *session, sql, LONG));
+    while !running.is_finished() {
+        canceller.cancel(Deadline::within(LONG)).expect("a cancel");
+        std::thread::yield_now();
+    }
+    match running.join().expect("no panic") {
+        (sink, Health::Spent) => sink.reason(),
+        // The cancel struck before the job had begun.
+        (_, Health::Lost(error)) => error.reason(),
+        (_, Health::Clean) => panic!("a session that was cancelled is used again"),
+    }
+}
+
+#[test]
+fn a_lock_is_waited_for_as_long_as_the_job_has_and_no_longer() {
+    let shop = Shop::new();
+    let mut session = shop.session();
+    let writer = Connection::open(shop.path()).expect("a writer");
+    writer.execute_batch("BEGIN EXCLUSIVE").expect("the lock");
+    let start = Instant::now();
+    let (sink, health) = run(&mut *session, "SELECT count(*) FROM orders", Duration::from_millis(100));
+    assert_eq!(sink.reason(), Reason::Locked);
+    assert_eq!(sink.error().to_string(), "database is locked [SQLITE_BUSY]");
+    assert!(matches!(health, Health::Clean), "{health:?}");
+    assert!((100..2_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    // A locked file is there: it opens and answers a ping.
+    assert!(matches!(session.ping(Deadline::within(LONG)), Health::Clean));
+    assert!(open(&shop.file()).is_ok());
+
+    let waiting = std::thread::spawn(move || run(&mut *session, "SELECT count(*) FROM orders", LONG).0);
+    writer.execute_batch("COMMIT").expect("the lock is let go");
+    assert_eq!(waiting.join().expect("no panic").good(), [["Int(2)"]]);
+}
+
+#[test]
+fn a_cancel_ends_the_wait_for_a_lock() {
+    let shop = Shop::new();
+    let session = shop.session();
+    let writer = Connection::open(shop.path()).expect("a writer");
+    writer.execute_batch("BEGIN EXCLUSIVE").expect("the lock");
+    assert_eq!(cancelled(session, "SELECT count(*) FROM orders"), Reason::Cancelled);
+}
+
+#[test]
+fn a_batch_is_one_read_transaction() {
+    struct Writer<'a>(&'a Shop, Recorder);
+    impl sql_exporter::driver::RowSink for Writer<'_> {
+        fn columns(&mut self, columns: &[sql_exporter::driver::Column]) -> Result<(), Error> {
+            self.1.columns(columns)
+        }
+        fn row(&mut self, row: &dyn sql_exporter::driver::Row) -> Result<sql_exporter::driver::Flow, Error> {
+            self.0.write("INSERT INTO orders VALUES (3, 'asia', 1)");
+            self.1.row(row)
+        }
+        fn end(&mut self, verdict: Result<(), Error>, took: Duration) {
+            self.1.end(verdict, took);
+        }
+    }
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    let mut session = shop.session();
+    let count = Sql::new("SELECT count(*) FROM orders");
+    let (mut first, mut second) = (Writer(&shop, Recorder::new()), Recorder::new());
+    let mut jobs = [
+        Job { sql: &count, allowance: LONG, sink: &mut first },
+        Job { sql: &count, allowance: LONG, sink: &mut second },
+    ];
+    assert!(matches!(session.run(&mut jobs, Deadline::within(LONG)), Health::Clean));
+    assert_eq!(
+        (first.1.good(), second.good()),
+        (&[vec!["Int(2)".to_owned()]][..], &[vec!["Int(2)".to_owned()]][..])
+    );
+    assert_eq!(run(&mut *session, count.text(), LONG).0.good(), [["Int(3)"]]);
+}
+
+#[test]
+fn an_error_in_the_sql_says_where() {
+    let shop = Shop::new();
+    let (sink, health) = run(&mut *shop.session(), "SELECT id,\n  nope FROM orders", LONG);
+    assert_eq!(sink.reason(), Reason::Sql);
+    assert_eq!(
+        sink.error().to_string(),
+        "no such column: nope (line 2, column 3 of the statement) [SQLITE_ERROR]"
+    );
+    assert!(matches!(health, Health::Clean), "{health:?}");
+}
