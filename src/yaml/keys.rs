@@ -2,227 +2,290 @@
 //!
 //! Faults are collected in the [`Reader`], not returned: a method answers `None` for "absent or faulty".
 //! One reader serves the configuration, web-config files, query tests, imports and drivers.
+//! Scalars, lists of them and pairs are taken in `values`, mappings here.
 
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
+use std::rc::Rc;
 
 use crate::error::{Error, Place};
-use crate::secret::Secret;
 
-use super::tree::Document;
+use super::record::Record;
+use super::source::{Found, Source};
+use super::tree::{Document, Tree, Value};
 
-/// Looks up an environment variable.
-pub type Environment = dyn Fn(&str) -> Option<String>;
-
-/// Collects the faults and warnings of one load, over all its files.
-pub struct Reader<'e> {
-    environment: &'e Environment,
-}
-
-impl<'e> Reader<'e> {
-    /// A reader with no faults yet.
-    #[must_use]
-    pub fn new(environment: &'e Environment) -> Self {
-        Reader { environment }
-    }
-
-    /// Records a fault.
-    pub fn fault(&self, error: Error) {
-        let _ = (error, &self.environment);
-        todo!()
-    }
-
-    /// Records something that does not stop the load.
-    pub fn warn(&self, warning: Error) {
-        let _ = warning;
-        todo!()
-    }
-
-    /// True when a fault was recorded.
-    #[must_use]
-    pub fn has_faults(&self) -> bool {
-        todo!()
-    }
-
-    /// The faults in file order, and the warnings.
-    #[must_use]
-    pub fn finish(self) -> (Vec<Error>, Vec<Error>) {
-        todo!()
-    }
-}
+pub use super::hint::nearest;
+pub use super::reader::{Environment, Reader};
 
 /// One mapping being read. Take what you know, then [`Keys::finish`].
 pub struct Keys<'d> {
-    document: &'d Document,
-    reader: &'d Reader<'d>,
+    pub(super) front: Source<'d>,
+    back: Option<Source<'d>>,
+    /// True where a mapping under a key is merged with the one behind it: `over` merges one level.
+    pub(super) merges: bool,
+    /// True for a rehearsal: questions count, faults do not.
+    silent: bool,
+    pub(super) reader: &'d Reader<'d>,
 }
 
 impl<'d> Keys<'d> {
     /// The document's root mapping; `None` (and a fault) when it is something else.
     pub fn root(document: &'d Document, reader: &'d Reader<'d>) -> Option<Keys<'d>> {
-        let _ = Keys { document, reader };
-        todo!()
+        reader.loaded(Some(&document.file));
+        for fault in &document.faults {
+            reader.fault(fault.clone());
+        }
+        match Source::new(document, &document.tree, String::new(), Some(0), Rc::default()) {
+            Ok(front) => Some(Keys { front, back: None, merges: false, silent: false, reader }),
+            Err(kind) => {
+                let place = document.place(document.tree.at, "");
+                reader.fault(
+                    Error::config(format!("expected a mapping (`key: value`), found {kind}")).at(place),
+                );
+                None
+            }
+        }
     }
 
     /// The same mapping with `defaults` behind it: a key this one lacks is taken from there; maps merge one level.
-    /// Places of values taken from the defaults point there. Unknown keys are looked for in this mapping only.
+    /// Places of values taken from the defaults point there. Unknown keys are looked for in this mapping only:
+    /// those of the defaults by [`Keys::finish_defaults`], once every entry was read over them.
     #[must_use]
-    pub fn over(self, defaults: Option<&Keys<'d>>) -> Keys<'d> {
-        let _ = (defaults, self.document, self.reader);
-        todo!()
+    pub fn over(mut self, defaults: Option<&Keys<'d>>) -> Keys<'d> {
+        self.back = defaults.map(|defaults| defaults.front.clone());
+        self.merges = self.back.is_some();
+        self
+    }
+
+    /// The same mapping for a reading whose faults go nowhere and whose questions count: so that a key of the
+    /// defaults that only an absent driver would read is not taken for unknown.
+    #[must_use]
+    pub fn rehearsal(&self) -> Keys<'d> {
+        let (front, back) = (self.front.clone(), self.back.clone());
+        Keys { front, back, merges: self.merges, silent: true, reader: self.reader }
     }
 
     /// `databases.shop`; empty at the root.
     #[must_use]
     pub fn path(&self) -> &str {
-        todo!()
+        &self.front.path
     }
 
     /// The folder that relative paths start from (the folder of the file that holds `key`).
     #[must_use]
     pub fn folder(&self, key: &str) -> PathBuf {
-        let _ = key;
-        todo!()
+        self.holder(key).document.folder.clone()
     }
 
     /// True when the key is there, whatever its value (it still counts as unknown until taken).
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        let _ = key;
-        todo!()
-    }
-
-    /// A scalar, expanded. A list or mapping is a fault. `~` and an empty value count as absent.
-    pub fn text(&mut self, key: &'static str) -> Option<String> {
-        let _ = key;
-        todo!()
-    }
-
-    /// A scalar as typed, without expansion: for `sql`.
-    pub fn literal(&mut self, key: &'static str) -> Option<String> {
-        let _ = key;
-        todo!()
-    }
-
-    /// A scalar, expanded; its text never appears in a message.
-    pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
-        let _ = key;
-        todo!()
-    }
-
-    /// `true` or `false` (also yes/no, on/off, any case).
-    pub fn flag(&mut self, key: &'static str) -> Option<bool> {
-        let _ = key;
-        todo!()
-    }
-
-    /// A number, expanded; `what` names it in the message: "a port from 1 to 65535".
-    pub fn number<T: FromStr>(&mut self, key: &'static str, what: &str) -> Option<T> {
-        let _ = (key, what);
-        todo!()
-    }
-
-    /// `500ms`, `10s`, `5m`, `1h`, or a number of seconds.
-    pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
-        let _ = key;
-        todo!()
-    }
-
-    /// `64MiB`, `16KiB`, `1GB`, or a number of bytes.
-    pub fn size(&mut self, key: &'static str) -> Option<u64> {
-        let _ = key;
-        todo!()
-    }
-
-    /// One word of a closed set, case-insensitively; else a fault that lists them and hints at the nearest.
-    pub fn choice<T: Copy>(&mut self, key: &'static str, table: &[(&'static str, T)]) -> Option<T> {
-        let _ = (key, table);
-        todo!()
-    }
-
-    /// A path, relative to the file that names it.
-    pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
-        let _ = key;
-        todo!()
-    }
-
-    /// A list of scalars, or one scalar; expanded.
-    pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
-        let _ = key;
-        todo!()
-    }
-
-    /// A mapping of scalars in file order; values expanded, keys as typed.
-    pub fn pairs(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
-        let _ = key;
-        todo!()
+        self.holder(key).entry(key).is_some()
     }
 
     /// True when the value under `key` is a mapping (`labels` may be a list or a map).
     #[must_use]
     pub fn is_mapping(&self, key: &str) -> bool {
-        let _ = key;
-        todo!()
+        self.look(key).is_some_and(|found| matches!(found.value(), Value::Map(_)))
+    }
+
+    /// True when the value under `key` is a list (`metrics` may be one mapping or several).
+    #[must_use]
+    pub fn is_list(&self, key: &str) -> bool {
+        self.look(key).is_some_and(|found| matches!(found.value(), Value::List(_)))
     }
 
     /// A nested mapping.
     pub fn inner(&mut self, key: &'static str) -> Option<Keys<'d>> {
-        let _ = key;
-        todo!()
+        self.ask(key);
+        let front = self.front.find(key);
+        let back = self.back.as_ref().and_then(|back| back.find(key));
+        let both = self.merges
+            && matches!((&front, &back), (Some(front), Some(back)) if is_map(front) && is_map(back));
+        let found = front.or_else(|| self.back.as_ref()?.find(key))?;
+        let front = self.mapping(
+            &found,
+            &found.entry.tree,
+            found.path(),
+            found.entry.at,
+            &found.source.record.ask(key),
+        );
+        let back = back.filter(|_| both).and_then(|back| {
+            self.mapping(&back, &back.entry.tree, back.path(), back.entry.at, &back.source.record.ask(key))
+        });
+        Some(Keys { back, ..self.alone(front?) })
     }
 
     /// A list of mappings.
     pub fn items(&mut self, key: &'static str) -> Option<Vec<Keys<'d>>> {
-        let _ = key;
-        todo!()
+        self.ask(key);
+        let found = self.look(key)?;
+        let Value::List(items) = found.value() else {
+            return self.wrong(&found, "a list of mappings");
+        };
+        let record = found.source.record.ask(key);
+        let keys = items.iter().enumerate().filter_map(|(index, item)| {
+            let path = format!("{}[{index}]", found.path());
+            if item.value == Value::Null {
+                self.record(
+                    Error::config("expected a mapping, found nothing").at(found.place_of(item.at, &path)),
+                );
+                return None;
+            }
+            Some(self.alone(self.mapping(&found, item, path, item.at.or(found.entry.at), &record)?))
+        });
+        Some(keys.collect())
     }
 
-    /// A mapping of names to mappings, in file order.
+    /// A mapping of names to mappings, in file order. A name with nothing after it is an empty mapping.
     pub fn entries(&mut self, key: &'static str) -> Option<Vec<(String, Keys<'d>)>> {
-        let _ = key;
-        todo!()
+        self.ask(key);
+        let found = self.look(key)?;
+        let Value::Map(entries) = found.value() else {
+            return self.wrong(&found, "a mapping of names to mappings");
+        };
+        let record = found.source.record.ask(key);
+        let keys = entries.iter().filter_map(|entry| {
+            let path = super::audit::join(&found.path(), &entry.key);
+            let keys = self.alone(self.mapping(&found, &entry.tree, path, entry.at, &record)?);
+            Some((entry.key.clone(), keys))
+        });
+        Some(keys.collect())
     }
 
     /// Refuses a key that a later version brings: "`when` is not built yet", whatever its value.
     pub fn refuse(&mut self, key: &'static str) {
-        let _ = key;
-        todo!()
+        for source in [Some(&self.front), self.back.as_ref()].into_iter().flatten() {
+            source.record.refuse(key);
+            if let Some(entry) = source.entry(key) {
+                self.record(Error::config(format!("`{key}` is not built yet")).at(source.key_place(entry)));
+            }
+        }
     }
 
     /// Records a fault at `key` (or at this mapping, for "").
     pub fn fault(&self, key: &str, message: impl Into<String>) {
-        let _ = (key, message.into());
-        todo!()
+        self.record(Error::config(message).at(self.place(key)));
     }
 
     /// Records a fault at `key` with what to change.
     pub fn fault_with_hint(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
-        let _ = (key, message.into(), hint.into());
-        todo!()
+        self.record(Error::config(message).at(self.place(key)).with_hint(hint));
     }
 
     /// Records a warning at `key`.
     pub fn warn(&self, key: &str, message: impl Into<String>) {
-        let _ = (key, message.into());
-        todo!()
+        if !self.silent {
+            self.reader.warn(Error::config(message).at(self.place(key)));
+        }
     }
 
     /// The place of `key` (or of this mapping, for ""), for errors that are raised later. Cheap to keep.
     #[must_use]
     pub fn place(&self, key: &str) -> Place {
-        let _ = key;
-        todo!()
+        self.holder(key).place(key)
     }
 
     /// The last call: keys nobody took are faults, each with the nearest key that was asked for.
     pub fn finish(self) {
-        todo!()
+        self.unknown(&self.front, false);
+    }
+
+    /// The last call on a mapping that others were read [`over`](Keys::over): keys that none of them took are
+    /// faults, those in mappings that were merged included. Without any question asked there is no fault.
+    pub fn finish_defaults(self) {
+        if !self.front.record.is_empty() {
+            self.unknown(&self.front, true);
+        }
+    }
+
+    fn unknown(&self, source: &Source<'d>, deep: bool) {
+        let offered = source.record.offered();
+        for entry in source.entries() {
+            let Some(record) = source.record.asked(&entry.key) else {
+                self.record(unknown_key(source, &entry.key, &offered).at(source.key_place(entry)));
+                continue;
+            };
+            if deep && !record.is_empty() && matches!(entry.tree.value, Value::Map(_)) {
+                let path = super::audit::join(&source.path, &entry.key);
+                if let Ok(inner) = Source::new(source.document, &entry.tree, path, entry.at, record) {
+                    self.unknown(&inner, true);
+                }
+            }
+        }
+    }
+
+    /// Notes the question in the mapping and in what is behind it.
+    pub(super) fn ask(&self, key: &'static str) {
+        self.front.record.ask(key);
+        if let Some(back) = &self.back {
+            back.record.ask(key);
+        }
+    }
+
+    /// The value of `key`, from the defaults when this mapping has none.
+    pub(super) fn look(&self, key: &str) -> Option<Found<'_, 'd>> {
+        self.front.find(key).or_else(|| self.behind(key))
+    }
+
+    /// The value of `key` in the defaults.
+    pub(super) fn behind(&self, key: &str) -> Option<Found<'_, 'd>> {
+        self.back.as_ref()?.find(key)
+    }
+
+    /// The mapping that gives `key`'s value; this one when none does.
+    fn holder(&self, key: &str) -> &Source<'d> {
+        let from_back = self.front.find(key).is_none();
+        self.back.as_ref().filter(|back| from_back && back.find(key).is_some()).unwrap_or(&self.front)
+    }
+
+    fn alone(&self, front: Source<'d>) -> Keys<'d> {
+        Keys { front, back: None, merges: false, silent: self.silent, reader: self.reader }
+    }
+
+    fn mapping(
+        &self,
+        found: &Found<'_, 'd>,
+        tree: &'d Tree,
+        path: String,
+        at: Option<usize>,
+        record: &Rc<Record>,
+    ) -> Option<Source<'d>> {
+        let place = found.place_of(tree.at.filter(|_| matches!(tree.value, Value::Scalar(_))).or(at), &path);
+        match Source::new(found.source.document, tree, path, at, Rc::clone(record)) {
+            Ok(source) => Some(source),
+            Err(kind) => {
+                self.record(Error::config(format!("expected a mapping, found {kind}")).at(place));
+                None
+            }
+        }
+    }
+
+    pub(super) fn wrong<T>(&self, found: &Found<'_, 'd>, expected: &str) -> Option<T> {
+        let kind = found.value().kind();
+        self.record(Error::config(format!("expected {expected}, found {kind}")).at(found.place()));
+        None
+    }
+
+    pub(super) fn record(&self, error: Error) {
+        if !self.silent {
+            self.reader.fault(error);
+        }
     }
 }
 
-/// The name in `candidates` nearest to `text`, when it is near enough to be meant.
-pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let _ = (text, candidates.into_iter().next());
-    todo!()
+fn is_map(found: &Found<'_, '_>) -> bool {
+    matches!(found.value(), Value::Map(_))
+}
+
+fn unknown_key(source: &Source<'_>, key: &str, offered: &[&'static str]) -> Error {
+    let error = Error::config("unknown key");
+    // What is there already was not meant.
+    let free = offered.iter().copied().filter(|offer| source.entry(offer).is_none());
+    match nearest(key, free) {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None if (1..=8).contains(&offered.len()) => {
+            error.with_hint(format!("known here: {}", offered.join(", ")))
+        }
+        None => error,
+    }
 }

@@ -1,1 +1,121 @@
-//! A path in a document → its line and column, found only when an error needs it.
+//! A byte offset in a file's text → its line, column and source line; and which lines may be shown at all.
+//!
+//! Owns the rule that a source line which may hold a secret never appears in a message. Knows no tree.
+
+use crate::error::Place;
+
+/// Longer source lines are not shown whole.
+const LONGEST_SHOWN: usize = 200;
+
+/// Words that mark a line, and the block under it, as one that may hold a secret. A near miss counts too: a
+/// misspelt `pasword: …` is exactly the line that an error would show.
+const SECRET_KEYS: &[&str] =
+    &["password", "password_command", "url", "connection_string", "params", "session_sql", "dsn", "uri"];
+
+/// Parts of a word that do the same.
+const SECRET_PARTS: &[&str] = &["pass", "pwd", "secret", "token", "credential"];
+
+/// Where the lines of a text start, and which of them may be shown.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    starts: Vec<usize>,
+    hidden: Vec<bool>,
+}
+
+impl Lines {
+    /// Splits `text` once; every later look-up is a binary search.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut starts = vec![0];
+        starts.extend(text.match_indices('\n').map(|(end, _)| end + 1));
+        Lines { starts, hidden: hidden_lines(text) }
+    }
+
+    /// The place of the byte `at`; without one, of the file as a whole.
+    #[must_use]
+    pub fn place(&self, file: &str, text: &str, at: Option<usize>, path: &str) -> Place {
+        let mut place = Place { file: file.to_owned(), path: printable(path), ..Place::default() };
+        if let Some(at) = at {
+            let index = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
+            let start = self.starts.get(index).copied().unwrap_or(0);
+            place.line = index + 1;
+            place.column = text.get(start..at).map_or(0, |before| before.chars().count()) + 1;
+            let hidden = self.hidden.get(index).copied().unwrap_or(true) || secret_path(path);
+            if !hidden && place.column <= LONGEST_SHOWN {
+                place.source = text.get(start..).and_then(|rest| rest.lines().next()).map(shown);
+            }
+        }
+        place
+    }
+}
+
+/// The line without control characters (a terminal obeys them), cut to a length that fits.
+fn shown(line: &str) -> String {
+    let clean = line.trim_end().chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c });
+    let mut cut: String = clean.clone().take(LONGEST_SHOWN).collect();
+    if clean.count() > LONGEST_SHOWN {
+        cut.push('…');
+    }
+    cut
+}
+
+/// Text for a message, with control characters escaped.
+pub(super) fn printable(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
+fn secret_path(path: &str) -> bool {
+    path.split(['.', '[']).any(|segment| SECRET_KEYS.contains(&segment))
+}
+
+/// One flag a line: the line names a secret, or stands in the block under one that does.
+fn hidden_lines(text: &str) -> Vec<bool> {
+    let mut above: Vec<(usize, bool)> = Vec::new();
+    let mut hidden = Vec::new();
+    for line in text.split('\n') {
+        if line.trim().is_empty() {
+            hidden.push(false);
+            continue;
+        }
+        let depth = depth(line);
+        while above.last().is_some_and(|(indent, _)| *indent >= depth) {
+            above.pop();
+        }
+        let here = above.last().is_some_and(|(_, secret)| *secret) || names_secret(line);
+        above.push((depth, here));
+        hidden.push(here);
+    }
+    hidden
+}
+
+/// Columns before the first word; the `- ` of a list item counts as indentation, as YAML has it.
+fn depth(line: &str) -> usize {
+    let bytes = line.as_bytes();
+    let dash = |i: usize| bytes.get(i) == Some(&b'-') && matches!(bytes.get(i + 1), Some(b' ' | b'\t'));
+    (0..bytes.len()).find(|&i| !matches!(bytes.get(i), Some(b' ' | b'\t')) && !dash(i)).unwrap_or(0)
+}
+
+fn names_secret(line: &str) -> bool {
+    line.contains("://")
+        || line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).any(secret_word)
+}
+
+fn secret_word(word: &str) -> bool {
+    if word.len() < 2 {
+        return false;
+    }
+    let word = word.to_lowercase().replace('-', "_");
+    if word == "password_file" || word == "url_file" {
+        return false;
+    }
+    SECRET_PARTS.iter().any(|part| word.contains(part))
+        || SECRET_KEYS.iter().any(|key| {
+            let misspelt = if key.len() > 7 { 2 } else { 1 };
+            strsim::damerau_levenshtein(&word, key) <= misspelt
+        })
+}

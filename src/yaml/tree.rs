@@ -1,11 +1,40 @@
-//! Text → [`Tree`]: the only file with serde_yaml. Scalars keep the text typed; repeated keys, tags, a second
-//! document, too many nodes or bytes are errors.
+//! Text → [`Tree`]: the only file with serde_yaml. Scalars keep the text typed; what YAML allows and a
+//! configuration should not have (a second document, too many nodes or bytes) is an error here, repeated keys and
+//! tags are found by `audit`.
+//!
+//! serde_yaml tells either a scalar's kind or its text, so the events are read twice: once for the shape, under a
+//! budget that aliases count against, once for the text with the shape known. Plain and quoted scalars come back as
+//! slices of the file's text: their addresses are their positions, and nothing has to be walked again for an error.
 
-use crate::error::{Error, Result};
+use std::path::Path;
+
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor};
+
+use crate::error::{Error, Place, Result};
+
+use super::place::Lines;
+use super::{audit, syntax};
+
+/// The largest file, in bytes.
+pub const MAX_BYTES: usize = 1 << 20;
+/// The most nodes (keys, scalars, lists, mappings), each use of an alias counted.
+const MAX_NODES: usize = 100_000;
+/// The most bytes of text, each use of an alias counted.
+const MAX_TEXT: usize = 4 * MAX_BYTES;
+
+/// A YAML value as typed, and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tree {
+    /// Offset in the text; `None` for block scalars, folded lines and empty collections: the key's place serves.
+    /// What an alias stands for has the place of its anchor.
+    pub at: Option<usize>,
+    /// What it is.
+    pub value: Value,
+}
 
 /// A YAML value as typed.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Tree {
+pub enum Value {
     /// A plain `~`, `null` or nothing at all.
     Null,
     /// A scalar's text: `1.10` and `007` stay as they are.
@@ -13,7 +42,31 @@ pub enum Tree {
     /// A sequence.
     List(Vec<Tree>),
     /// A mapping, in file order, without repeated keys.
-    Map(Vec<(String, Tree)>),
+    Map(Vec<Entry>),
+}
+
+/// One key of a mapping and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The key's text.
+    pub key: String,
+    /// Where the key stands.
+    pub at: Option<usize>,
+    /// The value.
+    pub tree: Tree,
+}
+
+impl Value {
+    /// What it is, for messages.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::Null => "nothing",
+            Value::Scalar(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
 }
 
 /// One parsed file: its name as the user gave it, its text (for places) and its tree.
@@ -23,10 +76,13 @@ pub struct Document {
     pub file: String,
     /// The folder that relative paths in it start from.
     pub folder: std::path::PathBuf,
-    /// The whole text.
+    /// The whole text, without a byte order mark.
     pub text: String,
     /// The root.
     pub tree: Tree,
+    /// What is wrong in it and does not hide the rest: repeated keys, tags, merge keys.
+    pub faults: Vec<Error>,
+    lines: Lines,
 }
 
 impl Document {
@@ -34,8 +90,264 @@ impl Document {
     ///
     /// # Errors
     /// A configuration error with its place.
-    pub fn parse(file: &str, folder: &std::path::Path, text: String) -> Result<Document> {
-        let _ = (file, folder, text);
-        Err(Error::config("not built"))
+    pub fn parse(file: &str, folder: &Path, mut text: String) -> Result<Document> {
+        if text.starts_with('\u{feff}') {
+            text.remove(0);
+        }
+        if text.len() > MAX_BYTES {
+            return Err(too_large(file));
+        }
+        let lines = Lines::new(&text);
+        let place = |at| lines.place(file, &text, at, "");
+        syntax::characters(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at))))?;
+        let tree = build(&text).map_err(|refused| refused.error(&text, &lines, file))?;
+        let mut document =
+            Document { file: file.to_owned(), folder: folder.to_owned(), text, tree, faults: vec![], lines };
+        audit::audit(&mut document);
+        Ok(document)
+    }
+
+    /// Reads and parses the file at `path`; `file` is its name in messages, its folder that of relative paths.
+    ///
+    /// # Errors
+    /// A configuration error: the file cannot be read, is too large, is no UTF-8, or is no YAML.
+    pub fn open(file: &str, path: &Path) -> Result<Document> {
+        use std::io::Read;
+        let place = || Place { file: file.to_owned(), ..Place::default() };
+        let unread =
+            |error: std::io::Error| Error::config(format!("cannot read the file: {error}")).at(place());
+        let mut bytes = Vec::new();
+        // One byte more than allowed, so that a device or a pipe cannot fill the memory.
+        let source = std::fs::File::open(path).map_err(unread)?;
+        source.take(MAX_BYTES as u64 + 4).read_to_end(&mut bytes).map_err(unread)?;
+        if bytes.len() > MAX_BYTES + 3 {
+            return Err(too_large(file));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes());
+            Error::config("the file is not UTF-8 text").at(Lines::new(&text).place(
+                file,
+                &text,
+                Some(good),
+                "",
+            ))
+        })?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Document::parse(file, folder, text)
+    }
+
+    /// The place of an offset in the text.
+    #[must_use]
+    pub fn place(&self, at: Option<usize>, path: &str) -> Place {
+        self.lines.place(&self.file, &self.text, at, path)
+    }
+}
+
+fn too_large(file: &str) -> Error {
+    Error::config("the file is larger than 1 MiB")
+        .at(Place { file: file.to_owned(), ..Place::default() })
+        .with_hint("split it with `include`")
+}
+
+/// Why there is no tree.
+enum Refused {
+    Empty,
+    Yaml(serde_yaml::Error),
+}
+
+impl Refused {
+    fn error(&self, text: &str, lines: &Lines, file: &str) -> Error {
+        let place = |at| lines.place(file, text, at, "");
+        match self {
+            Refused::Empty => Error::config("the file is empty").at(place(None)),
+            Refused::Yaml(error) => {
+                let position = error.location().map(|location| location.index());
+                let explained = syntax::explain(&error.to_string(), text, position);
+                let error = Error::config(explained.message).at(place(explained.at));
+                match explained.hint {
+                    Some(hint) => error.with_hint(hint),
+                    None => error,
+                }
+            }
+        }
+    }
+}
+
+fn build(text: &str) -> Result<Tree, Refused> {
+    let mut budget = Budget { nodes: MAX_NODES, text: MAX_TEXT };
+    let events = || serde_yaml::Deserializer::from_str(text);
+    let shape = Survey(&mut budget).deserialize(events()).map_err(Refused::Yaml)?;
+    if matches!(shape, Shape::Null) {
+        return Err(Refused::Empty);
+    }
+    Gather { shape: &shape, text }.deserialize(events()).map_err(Refused::Yaml)
+}
+
+/// What is left of the limits.
+struct Budget {
+    nodes: usize,
+    text: usize,
+}
+
+impl Budget {
+    fn spend<E: serde::de::Error>(&mut self, text: usize) -> Result<(), E> {
+        match (self.nodes.checked_sub(1), self.text.checked_sub(text)) {
+            (Some(nodes), Some(text)) => {
+                *self = Budget { nodes, text };
+                Ok(())
+            }
+            _ => Err(E::custom(syntax::OVER_BUDGET)),
+        }
+    }
+}
+
+/// The first reading: what each node is, without its text.
+enum Shape {
+    Null,
+    Scalar,
+    List(Vec<Shape>),
+    Map(Vec<Shape>),
+}
+
+struct Survey<'b>(&'b mut Budget);
+
+impl<'de> DeserializeSeed<'de> for Survey<'_> {
+    type Value = Shape;
+    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Shape, D::Error> {
+        events.deserialize_any(self)
+    }
+}
+
+macro_rules! scalar {
+    ($($visit:ident: $type:ty),*) => {
+        $(fn $visit<E: serde::de::Error>(self, _: $type) -> Result<Shape, E> {
+            // The longest number a configuration needs; serde_yaml does not tell the text here.
+            self.0.spend(40).map(|()| Shape::Scalar)
+        })*
+    };
+}
+
+impl<'de> Visitor<'de> for Survey<'_> {
+    type Value = Shape;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("YAML")
+    }
+
+    scalar!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128, visit_f64: f64);
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Shape, E> {
+        self.0.spend(text.len()).map(|()| Shape::Scalar)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Shape, E> {
+        self.0.spend(0).map(|()| Shape::Null)
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<Shape, E> {
+        self.visit_unit()
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape, A::Error> {
+        self.0.spend(0)?;
+        let mut shapes = Vec::new();
+        while let Some(shape) = items.next_element_seed(Survey(&mut *self.0))? {
+            shapes.push(shape);
+        }
+        Ok(Shape::List(shapes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Shape, A::Error> {
+        self.0.spend(0)?;
+        let mut shapes = Vec::new();
+        while let Some(key) = entries.next_key_seed(Text(""))? {
+            self.0.spend(key.0.len())?;
+            shapes.push(entries.next_value_seed(Survey(&mut *self.0))?);
+        }
+        Ok(Shape::Map(shapes))
+    }
+
+    /// A tag of the file's own (`!Vault`). It is refused at once: what it means is not ours to guess.
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Shape, A::Error> {
+        let (tag, _value) = tagged.variant::<String>()?;
+        Err(A::Error::custom(format!("{}{tag}", syntax::TAG)))
+    }
+}
+
+/// The second reading: the text of every scalar.
+struct Gather<'s> {
+    shape: &'s Shape,
+    text: &'s str,
+}
+
+impl<'de> DeserializeSeed<'de> for Gather<'_> {
+    type Value = Tree;
+    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Tree, D::Error> {
+        match self.shape {
+            Shape::Null | Shape::Scalar => {
+                let (text, at) = Text(self.text).deserialize(events)?;
+                let null = matches!(self.shape, Shape::Null);
+                Ok(Tree { at, value: if null { Value::Null } else { Value::Scalar(text) } })
+            }
+            Shape::List(_) => events.deserialize_seq(self),
+            Shape::Map(_) => events.deserialize_map(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Gather<'_> {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the same YAML as before")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
+        let Shape::List(shapes) = self.shape else { return Err(A::Error::custom("a list appeared")) };
+        let mut list = Vec::with_capacity(shapes.len());
+        for shape in shapes {
+            list.extend(items.next_element_seed(Gather { shape, text: self.text })?);
+        }
+        Ok(Tree { at: list.first().and_then(|tree| tree.at), value: Value::List(list) })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Tree, A::Error> {
+        let Shape::Map(shapes) = self.shape else { return Err(A::Error::custom("a mapping appeared")) };
+        let mut map = Vec::with_capacity(shapes.len());
+        for shape in shapes {
+            let Some((key, at)) = entries.next_key_seed(Text(self.text))? else { break };
+            let tree = entries.next_value_seed(Gather { shape, text: self.text })?;
+            map.push(Entry { key, at, tree });
+        }
+        Ok(Tree { at: map.first().and_then(|entry| entry.at), value: Value::Map(map) })
+    }
+}
+
+/// A scalar's text, and where it stands when it is a slice of the file's text.
+struct Text<'s>(&'s str);
+
+impl<'de> DeserializeSeed<'de> for Text<'_> {
+    type Value = (String, Option<usize>);
+    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Self::Value, D::Error> {
+        events.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Text<'_> {
+    type Value = (String, Option<usize>);
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a key that is text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok((text.to_owned(), None))
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        let offset = (text.as_ptr() as usize).checked_sub(self.0.as_ptr() as usize);
+        let at = offset.filter(|at| self.0.get(*at..).is_some_and(|rest| rest.starts_with(text)));
+        Ok((text.to_owned(), at))
     }
 }

@@ -1,0 +1,110 @@
+//! What YAML allows in a tree and a configuration does not: repeated keys, merge keys, tags that serde_yaml drops.
+
+use std::collections::HashMap;
+
+use crate::error::Error;
+
+use super::tree::{Document, Entry, Tree, Value};
+
+/// Takes repeated and merge keys out of the tree and records each as a fault of the document.
+pub(super) fn audit(document: &mut Document) {
+    let mut tree = std::mem::replace(&mut document.tree, Tree { at: None, value: Value::Null });
+    // Only then is the text looked at: `!!` is rare, and SQL may hold a `!` anywhere.
+    let tags = document.text.contains("!!") || document.text.contains("!<");
+    let mut walk = Walk { document, faults: Vec::new(), tags };
+    walk.tree(&mut tree, "");
+    let faults = walk.faults;
+    document.faults = faults;
+    document.tree = tree;
+}
+
+struct Walk<'d> {
+    document: &'d Document,
+    faults: Vec<Error>,
+    tags: bool,
+}
+
+impl Walk<'_> {
+    fn tree(&mut self, tree: &mut Tree, path: &str) {
+        match &mut tree.value {
+            Value::Null | Value::Scalar(_) => {}
+            Value::List(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    let path = format!("{path}[{index}]");
+                    if self.tags && item.at.is_some_and(|at| tag_before(&self.document.text, at)) {
+                        self.fault(item.at, &path, "a tag (`!…`) has no meaning here", "remove it");
+                    }
+                    self.tree(item, &path);
+                }
+            }
+            Value::Map(entries) => {
+                self.keys(entries, path);
+                for entry in entries {
+                    let path = join(path, &entry.key);
+                    if self.tags
+                        && entry.at.is_some_and(|at| tag_after_key(&self.document.text, at, &entry.key))
+                    {
+                        self.fault(entry.at, &path, "a tag (`!…`) has no meaning here", "remove it");
+                    }
+                    self.tree(&mut entry.tree, &path);
+                }
+            }
+        }
+    }
+
+    fn keys(&mut self, entries: &mut Vec<Entry>, path: &str) {
+        let mut first: HashMap<String, Option<usize>> = HashMap::new();
+        entries.retain(|entry| {
+            let at = entry.at;
+            if entry.key == "<<" {
+                let hint = "put what entries share under `defaults`, or repeat a whole value with an alias";
+                self.fault(at, &join(path, "<<"), "merge keys are not supported", hint);
+                return false;
+            }
+            match first.get(&entry.key) {
+                Some(earlier) => {
+                    let line = self.document.place(*earlier, "").line;
+                    let hint =
+                        if line > 0 { format!("it stands in line {line} already") } else { String::new() };
+                    self.fault(at, &join(path, &entry.key), "repeated key", &hint);
+                    false
+                }
+                None => {
+                    first.insert(entry.key.clone(), at);
+                    true
+                }
+            }
+        });
+    }
+
+    fn fault(&mut self, at: Option<usize>, path: &str, message: &str, hint: &str) {
+        let error = Error::config(message).at(self.document.place(at, path));
+        self.faults.push(if hint.is_empty() { error } else { error.with_hint(hint) });
+    }
+}
+
+/// `path.key`, or `key` at the root.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// True when `!!type` or `!<…>` stands between the key at `at` and its value.
+fn tag_after_key(text: &str, at: usize, key: &str) -> bool {
+    let after = text.get(at + key.len()..).and_then(|rest| rest.lines().next()).unwrap_or("");
+    let after = after.trim_start_matches(['"', '\'']).trim_start();
+    let Some(value) = after.strip_prefix(':') else { return false };
+    let value = value.trim_start();
+    let value = match value.strip_prefix('&') {
+        Some(anchored) => anchored.split_once([' ', '\t']).map_or("", |(_, value)| value.trim_start()),
+        None => value,
+    };
+    value.starts_with("!!") || value.starts_with("!<")
+}
+
+/// True when `!!type` or `!<…>` stands before the list item at `at`, on its line.
+fn tag_before(text: &str, at: usize) -> bool {
+    let before = text.get(..at).and_then(|before| before.rsplit('\n').next()).unwrap_or("");
+    let before = before.trim_end_matches(['"', '\'', '{', '[', ' ', '\t']);
+    let word = before.rsplit([' ', '\t', '[', ',']).next().unwrap_or("");
+    (word.starts_with("!!") || word.starts_with("!<")) && !word.ends_with(':')
+}

@@ -1,0 +1,106 @@
+//! What one load finds wrong, over all its files: faults and warnings, in file order, each once.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use crate::error::{Error, Place};
+
+/// Looks up an environment variable.
+pub type Environment = dyn Fn(&str) -> Option<String>;
+
+/// Collects the faults and warnings of one load, over all its files.
+pub struct Reader<'e> {
+    pub(super) environment: &'e Environment,
+    found: RefCell<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    /// In the order of loading.
+    files: Vec<String>,
+    faults: Vec<Error>,
+    warnings: Vec<Error>,
+    /// Lines (file, line) that a key taken as a secret stands on.
+    secret_lines: HashSet<(String, usize)>,
+}
+
+impl<'e> Reader<'e> {
+    /// A reader with no faults yet.
+    #[must_use]
+    pub fn new(environment: &'e Environment) -> Self {
+        Reader { environment, found: RefCell::default() }
+    }
+
+    /// Records a fault.
+    pub fn fault(&self, error: Error) {
+        self.loaded(error.place().map(|place| place.file.as_str()));
+        self.found.borrow_mut().faults.push(error);
+    }
+
+    /// Records something that does not stop the load.
+    pub fn warn(&self, warning: Error) {
+        self.loaded(warning.place().map(|place| place.file.as_str()));
+        self.found.borrow_mut().warnings.push(warning);
+    }
+
+    /// True when a fault was recorded.
+    #[must_use]
+    pub fn has_faults(&self) -> bool {
+        !self.found.borrow().faults.is_empty()
+    }
+
+    /// The faults in file order, and the warnings: files as they were loaded, then line and column. What has no
+    /// place comes last; what was found twice comes once.
+    #[must_use]
+    pub fn finish(self) -> (Vec<Error>, Vec<Error>) {
+        let Found { files, faults, warnings, secret_lines } = self.found.into_inner();
+        let tidy = |found: Vec<Error>| in_order(found, &files, &secret_lines);
+        (tidy(faults), tidy(warnings))
+    }
+
+    /// Notes the file's turn in the order of loading.
+    pub(super) fn loaded(&self, file: Option<&str>) {
+        let Some(file) = file else { return };
+        let files = &mut self.found.borrow_mut().files;
+        if !files.iter().any(|known| known == file) {
+            files.push(file.to_owned());
+        }
+    }
+
+    /// Hides the line from every message, those recorded before included.
+    pub(super) fn hide(&self, place: &Place) {
+        self.found.borrow_mut().secret_lines.insert((place.file.clone(), place.line));
+    }
+}
+
+fn in_order(found: Vec<Error>, files: &[String], secret_lines: &HashSet<(String, usize)>) -> Vec<Error> {
+    let mut seen = HashSet::new();
+    let mut found: Vec<Error> = found
+        .into_iter()
+        .map(|error| match error.place() {
+            Some(place) if secret_lines.contains(&(place.file.clone(), place.line)) => {
+                let place = Place { source: None, ..place.clone() };
+                error.at(place)
+            }
+            _ => error,
+        })
+        .filter(|error| seen.insert(identity(error)))
+        .collect();
+    found.sort_by_key(|error| {
+        let place = error.place();
+        let file = place.and_then(|place| files.iter().position(|file| *file == place.file));
+        (
+            file.unwrap_or(usize::MAX),
+            place.map_or(0, |place| place.line),
+            place.map_or(0, |place| place.column),
+        )
+    });
+    found
+}
+
+/// The hint does not count: the same unknown key of a default may be found through two targets.
+fn identity(error: &Error) -> [String; 4] {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let place = error.place().map(Place::to_string).unwrap_or_default();
+    [place, error.message().to_owned(), text(error.target()), text(error.query())]
+}

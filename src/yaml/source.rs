@@ -1,0 +1,96 @@
+//! One mapping in one document, with its path: what [`Keys`](super::keys::Keys) looks keys up in.
+
+use std::rc::Rc;
+
+use crate::error::Place;
+
+use super::audit::join;
+use super::record::Record;
+use super::tree::{Document, Entry, Tree, Value};
+
+/// A mapping and where it came from.
+#[derive(Clone)]
+pub(super) struct Source<'d> {
+    pub(super) document: &'d Document,
+    entries: &'d [Entry],
+    pub(super) path: String,
+    /// The mapping's own place: its name's, or its first key's.
+    at: Option<usize>,
+    pub(super) record: Rc<Record>,
+}
+
+/// A key's value and the mapping it was found in.
+pub(super) struct Found<'s, 'd> {
+    pub(super) source: &'s Source<'d>,
+    pub(super) entry: &'d Entry,
+}
+
+impl<'d> Source<'d> {
+    /// The mapping in `tree`; nothing at all counts as a mapping without keys. The kind found when it is another.
+    pub(super) fn new(
+        document: &'d Document,
+        tree: &'d Tree,
+        path: String,
+        at: Option<usize>,
+        record: Rc<Record>,
+    ) -> Result<Source<'d>, &'static str> {
+        let entries: &'d [Entry] = match &tree.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            other => return Err(other.kind()),
+        };
+        Ok(Source { document, entries, path, at: at.or(tree.at), record })
+    }
+
+    pub(super) fn entries(&self) -> &'d [Entry] {
+        self.entries
+    }
+
+    pub(super) fn entry(&self, key: &str) -> Option<&'d Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// The key's value, unless it is `~` or empty.
+    pub(super) fn find(&self, key: &str) -> Option<Found<'_, 'd>> {
+        let entry = self.entry(key).filter(|entry| entry.tree.value != Value::Null)?;
+        Some(Found { source: self, entry })
+    }
+
+    /// The place of a key's value; of the mapping where the key is absent or empty.
+    pub(super) fn place(&self, key: &str) -> Place {
+        if key.is_empty() {
+            return self.document.place(self.at, &self.path);
+        }
+        let at = match self.entry(key) {
+            Some(entry) if matches!(entry.tree.value, Value::Scalar(_)) => entry.tree.at.or(entry.at),
+            Some(entry) => entry.at,
+            None => None,
+        };
+        self.document.place(at.or(self.at), &join(&self.path, key))
+    }
+
+    /// The place of a key itself.
+    pub(super) fn key_place(&self, entry: &Entry) -> Place {
+        self.document.place(entry.at.or(self.at), &join(&self.path, &entry.key))
+    }
+}
+
+impl<'d> Found<'_, 'd> {
+    pub(super) fn value(&self) -> &'d Value {
+        &self.entry.tree.value
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.source.place(&self.entry.key)
+    }
+
+    /// The path of the value.
+    pub(super) fn path(&self) -> String {
+        join(&self.source.path, &self.entry.key)
+    }
+
+    /// The place of a value inside this one.
+    pub(super) fn place_of(&self, at: Option<usize>, path: &str) -> Place {
+        self.source.document.place(at.or(self.entry.at), path)
+    }
+}

@@ -1,0 +1,188 @@
+//! Taking scalars, lists of scalars and pairs out of [`Keys`].
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::deadline::parse_duration;
+use crate::error::{Error, Place};
+use crate::secret::Secret;
+
+use super::audit::join;
+use super::expand::expand;
+use super::hint::nearest;
+use super::keys::Keys;
+use super::scalar;
+use super::source::Found;
+use super::tree::Value;
+
+impl<'d> Keys<'d> {
+    /// A scalar, expanded. A list or mapping is a fault. `~` and an empty value count as absent.
+    pub fn text(&mut self, key: &'static str) -> Option<String> {
+        let found = self.scalar(key)?;
+        let Value::Scalar(text) = found.value() else { return None };
+        self.expanded(text, &found.place())
+    }
+
+    /// A scalar as typed, without expansion: for `sql`.
+    pub fn literal(&mut self, key: &'static str) -> Option<String> {
+        let found = self.scalar(key)?;
+        let Value::Scalar(text) = found.value() else { return None };
+        Some(text.clone())
+    }
+
+    /// A scalar, expanded; its text never appears in a message.
+    pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        self.conceal(key);
+        self.text(key).map(Secret::new)
+    }
+
+    /// Keeps the lines of `key` out of every message, for values that hold a secret among other things.
+    pub fn conceal(&self, key: &str) {
+        let Some(found) = self.look(key) else { return };
+        self.reader.hide(&found.place());
+        self.reader.hide(&found.source.key_place(found.entry));
+    }
+
+    /// `true` or `false` (also yes/no, on/off, any case).
+    pub fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.read(key, |text| scalar::flag(text).ok_or_else(|| format!("{text:?} is neither true nor false")))
+    }
+
+    /// A number, expanded; `what` names it in the message: "a port from 1 to 65535".
+    pub fn number<T: FromStr>(&mut self, key: &'static str, what: &str) -> Option<T> {
+        self.read(key, |text| text.trim().parse().map_err(|_| format!("{text:?} is not {what}")))
+    }
+
+    /// `500ms`, `10s`, `5m`, `1h`, or a number of seconds.
+    pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
+        self.read(key, parse_duration)
+    }
+
+    /// `64MiB`, `16KiB`, `1GB`, or a number of bytes.
+    pub fn size(&mut self, key: &'static str) -> Option<u64> {
+        let refused =
+            |text: &str| format!("{text:?} is not a size: write 64MiB, 16KiB, 1GB or a number of bytes");
+        self.read(key, |text| scalar::size(text).ok_or_else(|| refused(text)))
+    }
+
+    /// One word of a closed set, case-insensitively; else a fault that lists them and hints at the nearest.
+    pub fn choice<T: Copy>(&mut self, key: &'static str, table: &[(&'static str, T)]) -> Option<T> {
+        let text = self.text(key)?;
+        if let Some((_, value)) = table.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim())) {
+            return Some(*value);
+        }
+        let words: Vec<&str> = table.iter().map(|(word, _)| *word).collect();
+        let message = format!("{text:?} is not one of {}", words.join(", "));
+        match nearest(&text, words) {
+            Some(near) => self.fault_with_hint(key, message, format!("did you mean `{near}`?")),
+            None => self.fault(key, message),
+        }
+        None
+    }
+
+    /// A path, relative to the file that names it.
+    pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
+        let text = self.text(key)?;
+        if text.is_empty() {
+            self.fault(key, "the path is empty");
+            return None;
+        }
+        Some(self.folder(key).join(text))
+    }
+
+    /// A list of scalars, or one scalar; expanded.
+    pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        self.ask(key);
+        let found = self.look(key)?;
+        let items = match found.value() {
+            Value::Scalar(text) => return self.expanded(text, &found.place()).map(|text| vec![text]),
+            Value::List(items) => items,
+            _ => return self.wrong(&found, "a list of texts"),
+        };
+        let texts = items.iter().enumerate().map(|(index, item)| {
+            let place = found.place_of(item.at, &format!("{}[{index}]", found.path()));
+            self.inner_text(&item.value, &place)
+        });
+        // All of them are read first, so that every fault is found.
+        texts.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// A mapping of scalars in file order; values expanded, keys as typed.
+    pub fn pairs(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
+        self.ask(key);
+        let found = self.look(key)?;
+        let mut pairs = self.pairs_of(&found)?;
+        if self.merges
+            && self.front.find(key).is_some()
+            && let Some(behind) = self.behind(key)
+        {
+            let more = self.pairs_of(&behind)?;
+            let missing: Vec<_> =
+                more.into_iter().filter(|(name, _)| pairs.iter().all(|(own, _)| own != name)).collect();
+            pairs.extend(missing);
+        }
+        Some(pairs)
+    }
+
+    fn pairs_of(&self, found: &Found<'_, 'd>) -> Option<Vec<(String, String)>> {
+        let Value::Map(entries) = found.value() else {
+            return self.wrong(found, "a mapping of names to texts");
+        };
+        let pairs = entries.iter().map(|entry| {
+            let at = entry.tree.at.filter(|_| matches!(entry.tree.value, Value::Scalar(_))).or(entry.at);
+            let place = found.place_of(at, &join(&found.path(), &entry.key));
+            Some((entry.key.clone(), self.inner_text(&entry.tree.value, &place)?))
+        });
+        pairs.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    fn inner_text(&self, value: &Value, place: &Place) -> Option<String> {
+        match value {
+            Value::Scalar(text) => self.expanded(text, place),
+            Value::Null => {
+                let error = Error::config("expected text, found nothing").at(place.clone());
+                self.record(error.with_hint("an empty text is written \"\""));
+                None
+            }
+            other => {
+                self.record(
+                    Error::config(format!("expected text, found {}", other.kind())).at(place.clone()),
+                );
+                None
+            }
+        }
+    }
+
+    fn scalar(&self, key: &'static str) -> Option<Found<'_, 'd>> {
+        self.ask(key);
+        let found = self.look(key)?;
+        match found.value() {
+            Value::Scalar(_) => Some(found),
+            _ => self.wrong(&found, "text"),
+        }
+    }
+
+    fn read<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(key)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.fault(key, message);
+                None
+            }
+        }
+    }
+
+    fn expanded(&self, text: &str, place: &Place) -> Option<String> {
+        match expand(text, self.reader.environment) {
+            Ok(text) => Some(text),
+            Err(refusals) => {
+                for refusal in refusals {
+                    self.record(Error::config(refusal.message).at(place.clone()).with_hint(refusal.hint));
+                }
+                None
+            }
+        }
+    }
+}
