@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod line;
+pub mod page;
 pub mod text;
 
 use crate::name::MetricName;

@@ -1,0 +1,91 @@
+//! The exporter as a whole: from settings to a fleet, and from a fleet to a server that runs until a signal.
+//!
+//! A reload (a later issue) swaps the fleet in `web::Site`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scheduled_thread_pool::ScheduledThreadPool;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::command::Settings;
+use crate::deadline::Deadline;
+use crate::disposal::Disposal;
+use crate::driver::Drivers;
+use crate::error::Error;
+use crate::fleet::Fleet;
+use crate::http;
+use crate::plan::Plan;
+use crate::target::Shared;
+use crate::telemetry::Telemetry;
+use crate::web::Site;
+use crate::workers::Workers;
+
+/// Requests in flight may take this long after a signal.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Reads the configuration that the settings name.
+///
+/// # Errors
+/// All faults of the load together.
+pub fn load_plan(settings: &Settings) -> Result<Plan, Vec<Error>> {
+    settings.load(&|name| std::env::var(name).ok(), &Drivers::built_in())
+}
+
+/// Starts logging as the plan says and logs what was odd while loading.
+pub fn start_log(settings: &Settings, plan: &Plan) {
+    crate::log::start(plan.exporter.log_level, plan.exporter.log_format);
+    for warning in &settings.warnings {
+        log::warn!("{warning}");
+    }
+    for warning in &plan.warnings {
+        log::warn!("{warning}");
+    }
+}
+
+/// Makes the targets of a plan and what they share. Opens no connection.
+#[must_use]
+pub fn fleet(plan: Plan) -> Fleet {
+    let shared = Shared {
+        workers: Workers::new(plan.exporter.max_workers),
+        disposal: Disposal::new(),
+        scheduler: Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("pools").build()),
+        telemetry: Telemetry::new(),
+    };
+    Fleet::new(plan, &Arc::new(shared))
+}
+
+/// Serves until SIGTERM or SIGINT: then stops accepting, lets requests in flight end, and returns.
+///
+/// # Errors
+/// An address that cannot be listened on.
+pub fn serve(fleet: Fleet) -> Result<(), Error> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
+    let site = Arc::new(Site::new(fleet));
+    let (fleet, telemetry) = (site.fleet(), Arc::clone(site.telemetry()));
+    let rejected = Arc::clone(&telemetry);
+    let answering = Arc::clone(&site);
+    let server = http::serve(
+        &fleet.exporter.listen,
+        fleet.exporter.http,
+        Arc::new(move |request| answering.answer(request)),
+        Arc::new(move |reason| rejected.rejected(reason)),
+    )?;
+    for address in server.addresses() {
+        log::info!("listening on {address}");
+    }
+    if let Some(signal) = signals.forever().next() {
+        log::info!("signal {signal}: stopping");
+    }
+    // A second signal ends at once: there is nobody left who listens to it kindly.
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            std::process::exit(1);
+        }
+    });
+    server.stop(Deadline::within(DRAIN));
+    fleet.stop();
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! The command line: words of the user → one command to run. The only room that writes to stdout and stderr
+//! beside the log.
+//!
+//! argh knows options on their own level only and no `--name=value`; [`arrange`] splits and reorders the words
+//! first, so that the shared options work before and after the command.
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use crate::command::{collect, health, packs, run};
+use crate::error::{Error, Kind};
+
+/// Runs SQL at scrape time and answers with Prometheus text.
+#[derive(FromArgs)]
+#[argh(help_triggers("-h", "--help", "help"))]
+struct Words {
+    /// configuration file (default: ./sql-exporter.yaml, then /etc/sql-exporter/config.yaml)
+    #[argh(option, short = 'c')]
+    config: Option<PathBuf>,
+
+    /// address to listen on instead of the configured ones: host:port, :port or unix:PATH
+    #[argh(option)]
+    listen: Option<String>,
+
+    /// error, warn, info, debug or trace
+    #[argh(option)]
+    log_level: Option<String>,
+
+    /// text or json
+    #[argh(option)]
+    log_format: Option<String>,
+
+    /// print the version and leave
+    #[argh(switch)]
+    version: bool,
+
+    #[argh(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Run(run::Options),
+    Collect(collect::Options),
+    Packs(packs::Options),
+    Health(health::Options),
+}
+
+/// The options that every command shares, before the environment is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// `-c`, `--config`.
+    pub config: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--log-level`.
+    pub log_level: Option<String>,
+    /// `--log-format`.
+    pub log_format: Option<String>,
+}
+
+const COMMANDS: &[&str] = &["run", "collect", "packs", "health"];
+const LATER: &[&str] = &["test", "check", "try", "import", "schema"];
+const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
+
+/// Runs what the words say and gives the exit code: 0 good, 1 something failed, 2 wrong configuration or words.
+#[must_use]
+pub fn run(words: &[String]) -> u8 {
+    match arrange(words).and_then(|words| parse(&words)) {
+        Ok(Parsed::Said(text)) => {
+            crate::command::say(&text);
+            0
+        }
+        Ok(Parsed::Command(shared, command)) => outcome(match command {
+            Command::Run(options) => run::run(&shared, &options),
+            Command::Collect(options) => collect::run(&shared, &options),
+            Command::Packs(options) => packs::run(&options),
+            Command::Health(options) => health::run(&shared, &options),
+        }),
+        Err(error) => outcome(Err(vec![error])),
+    }
+}
+
+fn outcome(result: Result<u8, Vec<Error>>) -> u8 {
+    let errors = match result {
+        Ok(code) => return code,
+        Err(errors) => errors,
+    };
+    for error in &errors {
+        crate::command::complain(&format!("error: {error}"));
+    }
+    if errors.iter().any(|error| error.kind() == Kind::Config) { 2 } else { 1 }
+}
+
+enum Parsed {
+    Said(String),
+    Command(Shared, Command),
+}
+
+fn parse(words: &[String]) -> Result<Parsed, Error> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words = match Words::from_args(&["sql-exporter"], &words) {
+        Ok(words) => words,
+        Err(early) if early.status.is_ok() => return Ok(Parsed::Said(early.output)),
+        Err(early) => return Err(Error::config(early.output.trim().to_owned())),
+    };
+    if words.version {
+        return Ok(Parsed::Said(format!("sql-exporter {}\n", crate::VERSION)));
+    }
+    let Words { config, listen, log_level, log_format, command, .. } = words;
+    let command = command.unwrap_or(Command::Run(run::Options {}));
+    Ok(Parsed::Command(Shared { config, listen, log_level, log_format }, command))
+}
+
+/// Splits `--name=value`, turns `--once` into the command `collect` and puts the shared options first.
+fn arrange(words: &[String]) -> Result<Vec<String>, Error> {
+    let mut split = Vec::new();
+    for word in words {
+        match word.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => split.extend([name.to_owned(), value.to_owned()]),
+            _ => split.push(word.clone()),
+        }
+    }
+    let (mut shared, mut rest) = (Vec::new(), Vec::new());
+    let mut once = false;
+    let mut words = split.into_iter();
+    while let Some(word) = words.next() {
+        if SHARED.contains(&word.as_str()) {
+            let value = words.next().ok_or_else(|| Error::config(format!("{word} needs a value")))?;
+            shared.extend([word, value]);
+        } else if word == "--once" {
+            once = true;
+        } else {
+            rest.push(word);
+        }
+    }
+    place_command(&mut rest, once)?;
+    shared.append(&mut rest);
+    Ok(shared)
+}
+
+fn place_command(rest: &mut Vec<String>, once: bool) -> Result<(), Error> {
+    let command = rest.first().filter(|word| !word.starts_with('-')).cloned();
+    match command.as_deref() {
+        Some(word) if LATER.contains(&word) => Err(Error::config(format!("the command `{word}` is not built yet"))),
+        Some("collect") | None if once => {
+            if command.is_none() {
+                rest.insert(0, "collect".to_owned());
+            }
+            Ok(())
+        }
+        Some(word) if once => Err(Error::config(format!("--once is the command `collect`: it does not go with `{word}`"))),
+        Some(word) if !COMMANDS.contains(&word) && word != "help" => {
+            let near = crate::yaml::keys::nearest(word, COMMANDS.iter().copied());
+            let error = Error::config(format!("unknown command `{word}`"));
+            Err(match near {
+                Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                None => error.with_hint(format!("one of: {}", COMMANDS.join(", "))),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arranged(line: &str) -> String {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        arrange(&words).map_or_else(|error| format!("error: {error}"), |words| words.join(" "))
+    }
+
+    #[test]
+    fn shared_options_work_before_and_after_the_command() {
+        assert_eq!(arranged("collect --query a -c x.yaml"), "-c x.yaml collect --query a");
+        assert_eq!(arranged("--config=x.yaml run --log-level=debug"), "--config x.yaml --log-level debug run");
+    }
+
+    #[test]
+    fn once_is_the_command_collect() {
+        assert_eq!(arranged("--once -c x.yaml --query a"), "-c x.yaml collect --query a");
+        assert_eq!(arranged("-c x.yaml --once collect"), "-c x.yaml collect");
+        assert!(arranged("packs --once").starts_with("error: --once"));
+    }
+
+    #[test]
+    fn later_and_unknown_commands_are_refused_by_name() {
+        assert_eq!(arranged("check"), "error: the command `check` is not built yet");
+        assert_eq!(arranged("collct"), "error: unknown command `collct`; did you mean `collect`?");
+        assert_eq!(arranged("-c"), "error: -c needs a value");
+    }
+}

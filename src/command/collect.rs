@@ -1,0 +1,114 @@
+//! `collect` (= `--once`): one scrape to stdout or into a file, without a server.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+
+use crate::app;
+use crate::cli::Shared;
+use crate::deadline::parse_duration;
+use crate::error::Error;
+use crate::exposition::page::{Piece, pieces};
+use crate::exposition::text::Text;
+use crate::fleet::Selection;
+use crate::scrape::{self, Time, Verdict};
+
+use super::{Environment, Settings};
+
+/// Run one scrape and print it: exit 0 when all is good, 1 when something failed, 2 for a bad configuration.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "collect", help_triggers("-h", "--help", "help"))]
+pub struct Options {
+    /// only this query (repeatable)
+    #[argh(option)]
+    query: Vec<String>,
+
+    /// only this target (repeatable)
+    #[argh(option)]
+    target: Vec<String>,
+
+    /// only this collector (repeatable)
+    #[argh(option)]
+    collector: Vec<String>,
+
+    /// text (openmetrics is not built yet)
+    #[argh(option, default = "String::from(\"text\")")]
+    format: String,
+
+    /// how long all of it may take (default 60s)
+    #[argh(option, default = "Duration::from_secs(60)", from_str_fn(parse_duration))]
+    timeout: Duration,
+
+    /// write the page to this file, as a whole, also when a query failed
+    #[argh(option)]
+    output: Option<PathBuf>,
+
+    /// leave out the rows about the exporter itself
+    #[argh(switch)]
+    no_self_metrics: bool,
+}
+
+/// Runs the scrape. Blocks, at most for `--timeout`.
+///
+/// # Errors
+/// Wrong words, a wrong configuration, a file that cannot be written.
+pub fn run(shared: &Shared, options: &Options) -> Result<u8, Vec<Error>> {
+    let began = Instant::now();
+    if options.format != "text" {
+        let message = match options.format.as_str() {
+            "openmetrics" => "--format openmetrics is not built yet".to_owned(),
+            other => format!("--format {other:?}: the formats are text and (not built yet) openmetrics"),
+        };
+        return Err(vec![Error::config(message)]);
+    }
+    let environment: &Environment<'_> = &|name| std::env::var(name).ok();
+    let settings = Settings::new(shared, environment).map_err(|error| vec![error])?;
+    let plan = app::load_plan(&settings)?;
+    app::start_log(&settings, &plan);
+    let selection = Selection {
+        targets: options.target.clone(),
+        collectors: options.collector.clone(),
+        queries: options.query.clone(),
+    };
+    let fleet = app::fleet(plan);
+    let time = Time { began, budget: options.timeout };
+    let page = scrape::scrape(&fleet, &selection, time).map_err(|error| vec![error])?;
+    let mut families = page.families;
+    if options.no_self_metrics {
+        families.retain(|(family, _)| !family.name.as_str().starts_with("sql_exporter_"));
+    } else {
+        fleet.telemetry().scraped(page.verdict.word());
+        families.extend(fleet.own_metrics(false));
+    }
+    let pieces = pieces(&families, &Text);
+    match &options.output {
+        Some(file) => write_file(file, &pieces).map_err(|error| vec![error])?,
+        None => write_stdout(&pieces),
+    }
+    fleet.stop();
+    Ok(u8::from(page.verdict != Verdict::Complete))
+}
+
+fn write_stdout(pieces: &[Piece]) {
+    let mut out = std::io::stdout().lock();
+    // A reader that went away (`| head`) has what it wanted.
+    drop(pieces.iter().try_for_each(|piece| out.write_all(piece.as_ref())).and_then(|()| out.flush()));
+}
+
+/// Writes beside the file and renames: a reader sees the old page or the new one, never half of it.
+fn write_file(file: &Path, pieces: &[Piece]) -> Result<(), Error> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(format!(".{}.tmp", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let written = std::fs::File::create(&beside).and_then(|mut out| {
+        pieces.iter().try_for_each(|piece| out.write_all(piece.as_ref()))?;
+        out.sync_all()?;
+        std::fs::rename(&beside, file)
+    });
+    written.map_err(|error| {
+        drop(std::fs::remove_file(&beside));
+        Error::machine(format!("--output {}: {error}", file.display()))
+    })
+}

@@ -1,0 +1,50 @@
+//! `packs [NAME]`: lists the built-in collectors, or prints one.
+
+use argh::FromArgs;
+
+use crate::error::Error;
+use crate::plan::builtin;
+use crate::yaml::keys::nearest;
+
+use super::say;
+
+/// List the built-in collectors, or print one.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "packs", help_triggers("-h", "--help", "help"))]
+pub struct Options {
+    /// the collector to print, as listed
+    #[argh(positional)]
+    name: Option<String>,
+}
+
+/// Prints the list, or one collector's file.
+///
+/// # Errors
+/// An unknown name, with the nearest.
+pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
+    let Some(name) = &options.name else {
+        say(&list());
+        return Ok(0);
+    };
+    let plain = name.strip_prefix("builtin:").unwrap_or(name);
+    let text = builtin::text(plain).ok_or_else(|| {
+        let error = Error::config(format!("no built-in collector {name:?}"));
+        let hint = match nearest(plain, builtin::names()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "`sql-exporter packs` lists them".to_owned(),
+        };
+        vec![error.with_hint(hint)]
+    })?;
+    say(text);
+    Ok(0)
+}
+
+fn list() -> String {
+    let packs = builtin::list();
+    let wide = packs.iter().map(|pack| pack.name.len()).max().unwrap_or(0);
+    let line = |pack: &builtin::Pack| {
+        let counts = format!("{} queries, {} metrics", pack.queries, pack.metrics);
+        format!("{:<wide$}  {counts:<24}  {}\n", pack.name, pack.about)
+    };
+    packs.iter().map(line).collect()
+}

@@ -1,0 +1,50 @@
+//! A page: families in order, each with one head and its blocks, in one format. Blocks are shared, not copied.
+
+use std::sync::Arc;
+
+use super::block::Block;
+use super::{Family, Format};
+
+/// Families in the page's order, each once, with all its blocks.
+pub type Families = Vec<(Arc<Family>, Vec<Arc<Block>>)>;
+
+/// A piece of a page.
+pub enum Piece {
+    /// Heads and ends.
+    Text(Vec<u8>),
+    /// Sample lines.
+    Lines(Arc<Block>),
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Piece::Text(bytes) => bytes,
+            Piece::Lines(block) => &block.lines,
+        }
+    }
+}
+
+/// A block up to this size is copied behind its head: one write instead of two.
+const SMALL: usize = 4096;
+
+/// The page's bytes in order. Families without samples are left out.
+#[must_use]
+pub fn pieces(families: &Families, format: &dyn Format) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut text = Vec::new();
+    for (family, blocks) in families.iter().filter(|(_, blocks)| blocks.iter().any(|block| block.series > 0)) {
+        format.head(family, &mut text);
+        for block in blocks {
+            if block.lines.len() <= SMALL {
+                text.extend_from_slice(&block.lines);
+            } else {
+                pieces.push(Piece::Text(std::mem::take(&mut text)));
+                pieces.push(Piece::Lines(Arc::clone(block)));
+            }
+        }
+    }
+    format.end(&mut text);
+    pieces.push(Piece::Text(text));
+    pieces
+}

@@ -1,0 +1,64 @@
+//! How a log line looks: text for people, one JSON object a line for machines. To stderr, always.
+//!
+//! Owns the format only. What is worth a line is decided where it happens; structured parts travel as
+//! key-value pairs of the `log` crate (`target`, `query`, `reason`, `sqlstate`).
+
+use std::io::{self, Write};
+
+use env_logger::fmt::{Formatter, Timestamp};
+use log::kv::{Key, Source, Value, VisitSource};
+use log::{LevelFilter, Record};
+
+use crate::plan::exporter::LogFormat;
+
+/// Starts logging. The first call wins; a later one changes the level only.
+pub fn start(level: LevelFilter, format: LogFormat) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(LevelFilter::Warn).filter_module("sql_exporter", level);
+    match format {
+        LogFormat::Text => builder.format(text),
+        LogFormat::Json => builder.format(json),
+    };
+    if builder.try_init().is_err() {
+        log::set_max_level(level.max(LevelFilter::Warn));
+    }
+}
+
+fn text(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let time: Timestamp = out.timestamp_millis();
+    let mut line = format!("{time} {:<5} ", record.level());
+    one_line(&record.args().to_string(), &mut line);
+    writeln!(out, "{line}")
+}
+
+/// A database's message may hold line feeds; a log line may not.
+fn one_line(message: &str, out: &mut String) {
+    out.extend(message.chars().map(|c| if c.is_control() { ' ' } else { c }));
+}
+
+fn json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    struct Pairs(serde_json::Map<String, serde_json::Value>);
+    impl<'kvs> VisitSource<'kvs> for Pairs {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+            self.0.insert(key.to_string(), value.to_string().into());
+            Ok(())
+        }
+    }
+    let mut pairs = Pairs(serde_json::Map::new());
+    let time: Timestamp = out.timestamp_millis();
+    pairs.0.insert("time".into(), time.to_string().into());
+    pairs.0.insert("level".into(), record.level().as_str().to_lowercase().into());
+    pairs.0.insert("message".into(), record.args().to_string().into());
+    record.key_values().visit(&mut pairs).map_err(io::Error::other)?;
+    writeln!(out, "{}", serde_json::Value::Object(pairs.0))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_message_with_line_feeds_stays_one_line() {
+        let mut line = String::new();
+        super::one_line("ERROR: no\nLINE 1: select\tx", &mut line);
+        assert_eq!(line, "ERROR: no LINE 1: select x");
+    }
+}

@@ -1,0 +1,234 @@
+//! Lanes: at most `max_connections` workers of one target, each taking batches of runs to a session of its own.
+//!
+//! Owns the queue, the one retry rule (*not ended = repeat once on a fresh session*) and the catching of panics.
+//! A lane holds `Arc`s only: a late one outlives its scrape and its plan without harm.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::driver::{Health, Job, RowSink};
+use crate::error::{Error, Reason};
+use crate::pool::Lease;
+use crate::query;
+use crate::workers::Permit;
+
+use super::Target;
+use super::run::{Run, Work};
+
+/// Quick queries handed to a session together.
+const BATCH: usize = 10;
+
+/// One worker's place in a target. Shared with whoever finds it late.
+#[derive(Default)]
+pub struct Lane {
+    late: AtomicBool,
+}
+
+impl Lane {
+    fn is_late(&self) -> bool {
+        self.late.load(Ordering::Acquire)
+    }
+}
+
+/// What waits for a session of one target, and who works on it.
+#[derive(Default)]
+pub struct Queue {
+    waiting: Vec<Arc<Run>>,
+    lanes: Vec<Arc<Lane>>,
+}
+
+impl Queue {
+    /// Puts a run in line.
+    pub fn push(&mut self, run: Arc<Run>) {
+        self.waiting.push(run);
+    }
+
+    /// Takes a place for one more lane, when there is one and something waits.
+    pub fn enter(&mut self, most: usize, started: usize) -> Option<Arc<Lane>> {
+        if started >= self.waiting.len() || self.lanes.len() >= most {
+            return None;
+        }
+        let lane = Arc::new(Lane::default());
+        self.lanes.push(Arc::clone(&lane));
+        Some(lane)
+    }
+
+    /// Gives a place back.
+    pub fn leave(&mut self, lane: &Arc<Lane>) {
+        self.lanes.retain(|other| !Arc::ptr_eq(lane, other));
+    }
+
+    /// True when every place is held by a late lane.
+    #[must_use]
+    pub fn is_wedged(&self, most: usize) -> bool {
+        self.lanes.len() >= most && self.lanes.iter().all(|lane| lane.is_late())
+    }
+
+    /// The next batch: the longest known run alone, or, when only quick ones are left, a fair share of those
+    /// that have the same deadline.
+    fn next(&mut self) -> Vec<Arc<Run>> {
+        self.waiting.retain(|run| !run.is_over());
+        self.waiting.sort_by_key(|run| run.expected);
+        let Some(first) = self.waiting.pop() else { return Vec::new() };
+        let share = (self.waiting.len() + 1).div_ceil(self.lanes.len().max(1)).min(BATCH);
+        let mut batch = vec![first];
+        while batch.len() < share && batch[0].quick {
+            match self.waiting.pop_if(|run| run.quick && run.by == batch[0].by) {
+                Some(run) => batch.push(run),
+                None => break,
+            }
+        }
+        batch
+    }
+}
+
+/// The life of one lane: batch after batch until nothing waits, or until it was found late.
+pub fn work(target: &Arc<Target>, lane: &Arc<Lane>, permit: &Permit) {
+    loop {
+        let batch = {
+            let mut queue = target.queue().lock();
+            let batch = queue.next();
+            if batch.is_empty() {
+                // Under the same lock as the look into the line: a run pushed later finds the place free.
+                queue.leave(lane);
+                return;
+            }
+            batch
+        };
+        Attempt { target, lane, permit, batch: &batch, by: batch[0].by }.run();
+        if lane.is_late() {
+            target.queue().lock().leave(lane);
+            target.start();
+            return;
+        }
+    }
+}
+
+/// One batch on its way through a session.
+struct Attempt<'a> {
+    target: &'a Arc<Target>,
+    lane: &'a Arc<Lane>,
+    permit: &'a Permit,
+    batch: &'a [Arc<Run>],
+    by: Deadline,
+}
+
+impl Attempt<'_> {
+    fn run(&self) {
+        self.arm(None);
+        let mut lease = match self.target.pool().lease(self.by) {
+            Ok(lease) => lease,
+            Err(error) => return self.fail(&error, false),
+        };
+        // Each turn but the first repeats on a fresh session, and a fresh one that dies ends its first run:
+        // the loop ends.
+        loop {
+            let left: Vec<&Arc<Run>> = self.batch.iter().filter(|run| !run.is_over()).collect();
+            let Some(head) = left.first() else { return };
+            let reused = match self.open(&mut lease) {
+                Ok(reused) => reused,
+                Err(error) => return self.fail(&error, false),
+            };
+            self.arm(Some(&lease));
+            match self.execute(&mut lease, &left, !reused) {
+                Health::Clean | Health::Spent => {
+                    let odd = Error::new(Reason::Protocol, "the session left the query without an end");
+                    return self.fail(&odd, true);
+                }
+                Health::Lost(error) if !reused || error.reason() == Reason::Panic => {
+                    self.target.finish(head, Err(error), Duration::ZERO, !reused);
+                }
+                Health::Lost(_) => {}
+            }
+            lease.renew();
+        }
+    }
+
+    /// What happens when the scrape gives up on these runs while this lane still works on them.
+    fn arm(&self, lease: Option<&Lease>) {
+        let canceller = lease.and_then(Lease::canceller);
+        for run in self.batch {
+            let (lane, permit) = (Arc::clone(self.lane), self.permit.clone());
+            let (canceller, disposal) = (canceller.clone(), Arc::clone(self.target.disposal()));
+            run.when_late(Box::new(move || {
+                if !lane.late.swap(true, Ordering::AcqRel) {
+                    permit.give_back();
+                    if let Some(canceller) = canceller {
+                        disposal.cancel(canceller);
+                    }
+                }
+            }));
+        }
+    }
+
+    /// Makes sure that there is a session; true when it has served before.
+    fn open(&self, lease: &mut Lease) -> Result<bool, Error> {
+        let opened = lease.open(self.by);
+        match &opened {
+            Ok(true) => {}
+            Ok(false) => self.target.connected(lease.facts()),
+            Err(error) => self.target.refused(error),
+        }
+        opened
+    }
+
+    fn execute(&self, lease: &mut Lease, runs: &[&Arc<Run>], fresh: bool) -> Health {
+        catch_unwind(AssertUnwindSafe(|| match runs {
+            [run] if run.work == Work::Ping => self.ping(lease, run),
+            _ => self.queries(lease, runs, fresh),
+        }))
+        .unwrap_or_else(|panic| Health::Lost(Error::new(Reason::Panic, panic_text(panic.as_ref()))))
+    }
+
+    fn ping(&self, lease: &mut Lease, run: &Arc<Run>) -> Health {
+        let health = lease.ping(self.by);
+        match &health {
+            Health::Lost(_) => {}
+            Health::Clean | Health::Spent => self.target.finish(run, Ok(Arc::default()), Duration::ZERO, true),
+        }
+        health
+    }
+
+    fn queries(&self, lease: &mut Lease, runs: &[&Arc<Run>], fresh: bool) -> Health {
+        let queries = runs.iter().filter_map(|run| match run.work {
+            Work::Query(index) => Some((&self.target.plan.queries[index], *run)),
+            Work::Ping => None,
+        });
+        let mut sinks: Vec<(&query::Query, Box<dyn RowSink + '_>)> = queries
+            .map(|(query, run)| {
+                let ended: query::Ended<'_> = Box::new(move |verdict, took| {
+                    let reached = fresh || verdict.as_ref().err().is_none_or(answered);
+                    self.target.finish(run, verdict.map(Arc::new), took, reached);
+                });
+                (&**query, query::sink(query, &self.target.context, ended))
+            })
+            .collect();
+        let jobs = sinks.iter_mut().map(|(query, sink)| Job {
+            sql: &query.sql,
+            allowance: query.timeout.unwrap_or(Duration::MAX).min(self.by.left()),
+            sink: sink.as_mut(),
+        });
+        lease.run(&mut jobs.collect::<Vec<_>>(), self.by)
+    }
+
+    /// Ends what has not ended. In the good case nothing is left.
+    fn fail(&self, error: &Error, reached: bool) {
+        for run in self.batch.iter().filter(|run| !run.is_over()) {
+            self.target.finish(run, Err(error.clone()), Duration::ZERO, reached);
+        }
+    }
+}
+
+/// True for a failure that the server itself reported: it is there.
+fn answered(error: &Error) -> bool {
+    !matches!(error.reason(), Reason::Timeout | Reason::Lost | Reason::Connect | Reason::Wedged | Reason::Panic)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("a bug in sql-exporter, please report it: {}", text.unwrap_or_else(|| "no message".to_owned()))
+}

@@ -1,0 +1,258 @@
+//! One target at work: its sessions, its lanes, what it remembers between scrapes, and when it is left alone.
+//!
+//! A target ends runs, counts them and says once when it goes down or comes back. It knows no page.
+
+pub mod backoff;
+pub mod lane;
+pub mod memory;
+pub mod run;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use crate::deadline::Deadline;
+use crate::disposal::Disposal;
+use crate::driver::Facts;
+use crate::error::{Error, Reason};
+use crate::plan;
+use crate::pool::Pool;
+use crate::query::{Context, Rendered};
+use crate::telemetry::Telemetry;
+use crate::workers::Workers;
+
+use backoff::Backoff;
+use lane::Queue;
+use memory::{Asked, Change, Memory, Past};
+use run::{Outcome, Run, Work};
+
+/// What all targets share.
+pub struct Shared {
+    /// The threads that run queries.
+    pub workers: Workers,
+    /// Where sessions end.
+    pub disposal: Arc<Disposal>,
+    /// The one thread of all pools.
+    pub scheduler: Arc<ScheduledThreadPool>,
+    /// Counters of the process's life.
+    pub telemetry: Arc<Telemetry>,
+}
+
+/// One configured database and everything that lives between its scrapes.
+pub struct Target {
+    /// The configuration.
+    pub plan: Arc<plan::target::Target>,
+    /// What all its samples bear.
+    pub context: Context,
+    pool: Pool,
+    queue: Mutex<Queue>,
+    memory: Memory,
+    backoff: Mutex<Backoff>,
+    facts: Mutex<Option<Facts>>,
+    down: Mutex<Option<Reason>>,
+    shared: Arc<Shared>,
+}
+
+impl Target {
+    /// A target that has no session yet.
+    #[must_use]
+    pub fn new(plan: Arc<plan::target::Target>, context: Context, shared: Arc<Shared>) -> Self {
+        let pool = Pool::new(&plan, &shared.scheduler, &shared.disposal);
+        let memory = Memory::new(plan.queries.len());
+        let (queue, backoff, facts, down) = Default::default();
+        Target { plan, context, pool, queue, memory, backoff, facts, down, shared }
+    }
+
+    /// Reuses, joins or lines up one run. New ones begin with [`Target::start`].
+    pub fn ask(&self, work: Work, by: Deadline, budget: Duration) -> Asked {
+        let asked = self.memory.ask(work, self.interval(work), by, budget);
+        match &asked {
+            Asked::Started(run) => match self.refusal() {
+                Some(error) => self.finish(run, Err(error), Duration::ZERO, false),
+                None => self.queue.lock().push(Arc::clone(run)),
+            },
+            Asked::Joined(_) => self.shared.telemetry.joined(),
+            Asked::Reused(_) => {}
+        }
+        asked
+    }
+
+    /// Why nothing can run now: in back-off, or wedged.
+    fn refusal(&self) -> Option<Error> {
+        if let Some((left, error)) = self.backoff.lock().left() {
+            let hint = format!("next attempt in {:.0} s", left.as_secs_f64().ceil());
+            return Some(error.clone().with_hint(hint));
+        }
+        let most = self.plan.max_connections as usize;
+        self.queue.lock().is_wedged(most).then(|| {
+            let text = format!("all {most} sessions are held by queries that did not stop at their deadline");
+            Error::new(Reason::Wedged, text)
+        })
+    }
+
+    /// Starts as many lanes as there is work and room for.
+    pub fn start(self: &Arc<Self>) {
+        let failing = self.is_failing();
+        let mut started = 0;
+        loop {
+            let most = self.plan.max_connections as usize;
+            let Some(lane) = self.queue.lock().enter(most, started) else { return };
+            started += 1;
+            let (target, place) = (Arc::clone(self), Arc::clone(&lane));
+            let work = Box::new(move |permit: &_| lane::work(&target, &place, permit));
+            if self.shared.workers.spawn(failing, work).is_err() {
+                return self.queue.lock().leave(&lane);
+            }
+        }
+    }
+
+    /// Gives up on a run at a scrape's deadline: what that scrape sees is a timeout. A run whose own deadline
+    /// has passed too is stopped in the server; a joined one with a later deadline goes on for others.
+    pub fn abandon(&self, run: &Arc<Run>, budget: Duration) -> Outcome {
+        let error = self.named(run.work, Error::new(Reason::Timeout, format!("no end within {budget:.1?}")));
+        let outcome = run.outcome(Err(error.clone()), run.began.elapsed(), false);
+        if run.by.passed() {
+            if let Some(stop) = run.take_stop() {
+                stop();
+            }
+            self.finish(run, Err(error), outcome.took, false);
+        }
+        outcome
+    }
+
+    /// Ends a run: remembers, counts and tells everybody who waits.
+    pub fn finish(&self, run: &Run, verdict: Result<Arc<Rendered>, Error>, took: Duration, reached: bool) {
+        if run.is_over() {
+            return;
+        }
+        let verdict = verdict.map_err(|error| self.named(run.work, error));
+        if let Work::Query(index) = run.work {
+            let query = &self.plan.queries[index];
+            match &verdict {
+                Ok(rendered) => self.shared.telemetry.skipped(&self.plan, query, rendered.skipped),
+                Err(error) => self.count_error(index, error.reason()),
+            }
+        }
+        let outcome = run.outcome(verdict, took, reached);
+        self.memory.keep(run.work, self.interval(run.work), &outcome);
+        run.end(outcome);
+    }
+
+    /// Counts a failed query that had run well, too: one that lost against another at merge.
+    pub fn count_error(&self, index: usize, reason: Reason) {
+        self.shared.telemetry.failed(&self.plan, &self.plan.queries[index], reason);
+    }
+
+    /// A session was opened.
+    pub fn connected(&self, facts: Facts) {
+        self.backoff.lock().succeeded();
+        *self.facts.lock() = Some(facts);
+    }
+
+    /// A session could not be opened.
+    pub fn refused(&self, error: &Error) {
+        self.shared.telemetry.connect_failed(&self.plan, error.reason());
+        self.backoff.lock().failed(error);
+    }
+
+    /// One log line when the target goes down, fails for another reason, or comes back.
+    pub fn note_target(&self, down: Option<&Error>) {
+        let reason = down.map(Error::reason);
+        let before = std::mem::replace(&mut *self.down.lock(), reason);
+        let name = self.plan.name.as_str();
+        match (before, down) {
+            (before, Some(error)) if before != reason => {
+                log::warn!(target_name = name, reason = error.reason().word(); "target {name} is down: {}", said(error));
+            }
+            (Some(_), None) => log::info!(target_name = name; "target {name} is back"),
+            _ => {}
+        }
+    }
+
+    /// One log line when a query fails, fails for another reason, or works again; none for a target that is
+    /// down, which has its own.
+    pub fn note_query(&self, index: usize, error: Option<&Error>, target_is_up: bool) {
+        if !target_is_up {
+            return;
+        }
+        let (target, query) = (self.plan.name.as_str(), &*self.plan.queries[index].name);
+        let verdict = error.map_or(Ok(()), |error| Err(error.reason()));
+        match (self.memory.note(Work::Query(index), verdict), error) {
+            (Change::Fails, Some(error)) => {
+                log::warn!(target_name = target, query = query, reason = error.reason().word(), sqlstate = error.sqlstate().unwrap_or("");
+                    "query {query} on target {target} fails: {}", said(error));
+            }
+            (Change::Recovered, _) => {
+                log::info!(target_name = target, query = query; "query {query} on target {target} works again");
+            }
+            _ => {}
+        }
+    }
+
+    /// True when the last scrape found the target down.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.down.lock().is_some()
+    }
+
+    /// What it said of itself at its last login.
+    #[must_use]
+    pub fn facts(&self) -> Option<Facts> {
+        self.facts.lock().clone()
+    }
+
+    /// The time until the next attempt to connect; zero when it may be now.
+    #[must_use]
+    pub fn backoff(&self) -> Duration {
+        self.backoff.lock().left().map_or(Duration::ZERO, |(left, _)| left)
+    }
+
+    /// What is known of one query from earlier scrapes.
+    #[must_use]
+    pub fn past(&self, work: Work) -> Past {
+        self.memory.past(work)
+    }
+
+    /// The target's own labels, as on its samples.
+    pub fn labels(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.plan.labels.iter().map(|(name, value)| (name.to_string(), value.clone()))
+    }
+
+    /// Sessions by state, for the gauge `sessions`.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn queue(&self) -> &Mutex<Queue> {
+        &self.queue
+    }
+
+    fn disposal(&self) -> &Arc<Disposal> {
+        &self.shared.disposal
+    }
+
+    fn interval(&self, work: Work) -> Duration {
+        match work {
+            Work::Query(index) => self.plan.queries[index].interval,
+            Work::Ping => Duration::ZERO,
+        }
+    }
+
+    fn named(&self, work: Work, error: Error) -> Error {
+        let error = error.on_target(&self.plan.name);
+        match work {
+            Work::Query(index) => error.in_query(&self.plan.queries[index].name),
+            Work::Ping => error,
+        }
+    }
+}
+
+/// Message, code and hint: the line itself names target and query.
+fn said(error: &Error) -> String {
+    let code = error.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
+    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+    format!("{}: {}{code}{hint}", error.reason().word(), error.message())
+}

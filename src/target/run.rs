@@ -1,0 +1,155 @@
+//! One run of one query on one target: it ends once, and everybody who waits for it is told.
+//!
+//! Knows no session and no thread: `lane` makes a run end, `memory` decides who joins it.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::query::Rendered;
+
+/// How a run ended. Shared by all scrapes that waited for it.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The blocks, or why there are none.
+    pub verdict: Result<Arc<Rendered>, Error>,
+    /// How long the query took; zero when it never started.
+    pub took: Duration,
+    /// True when a session was opened or answered for this run: the target is up.
+    pub reached: bool,
+    /// When the run began, on the monotonic clock: the age of its result.
+    pub began: Instant,
+    /// When the run ended, on the wall clock: for `query_last_success_timestamp_seconds`.
+    pub ended: SystemTime,
+}
+
+/// What a run executes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// The target's query of this index.
+    Query(usize),
+    /// One protocol ping: no query needs the target, and somebody asks whether it is up.
+    Ping,
+}
+
+/// A message to a scrape: the run it knows under this number has ended.
+pub type Told = (usize, Outcome);
+
+/// What to do about a run that is late: cancel its statement, give its worker's permit back.
+pub type Stop = Box<dyn FnOnce() + Send>;
+
+struct State {
+    outcome: Option<Outcome>,
+    waiting: Vec<(usize, Sender<Told>)>,
+    stop: Option<Stop>,
+}
+
+/// A run under way, or ended.
+pub struct Run {
+    /// What is executed.
+    pub work: Work,
+    /// When the query must have ended.
+    pub by: Deadline,
+    /// When the run was asked for.
+    pub began: Instant,
+    /// How long its query took last time: the longest starts first.
+    pub expected: Option<Duration>,
+    /// True when it is known to be cheap, so that it may share a batch.
+    pub quick: bool,
+    state: Mutex<State>,
+}
+
+impl Run {
+    /// A run that nobody executes yet.
+    #[must_use]
+    pub fn new(work: Work, by: Deadline, expected: Option<Duration>, quick: bool) -> Self {
+        let state = Mutex::new(State { outcome: None, waiting: Vec::new(), stop: None });
+        Run { work, by, began: Instant::now(), expected, quick, state }
+    }
+
+    /// How this run ended, ending now.
+    #[must_use]
+    pub fn outcome(&self, verdict: Result<Arc<Rendered>, Error>, took: Duration, reached: bool) -> Outcome {
+        Outcome { verdict, took, reached, began: self.began, ended: SystemTime::now() }
+    }
+
+    /// Tells `scrape` under `number` when the run has ended; at once when it has.
+    pub fn tell(&self, number: usize, scrape: &Sender<Told>) {
+        let mut state = self.state.lock();
+        match &state.outcome {
+            // A scrape that has left does not listen any more: that is no fault.
+            Some(outcome) => drop(scrape.send((number, outcome.clone()))),
+            None => state.waiting.push((number, scrape.clone())),
+        }
+    }
+
+    /// Ends the run. The first call counts: a late one finds it ended and says `false`.
+    pub fn end(&self, outcome: Outcome) -> bool {
+        let mut state = self.state.lock();
+        if state.outcome.is_some() {
+            return false;
+        }
+        for (number, scrape) in state.waiting.drain(..) {
+            drop(scrape.send((number, outcome.clone())));
+        }
+        state.outcome = Some(outcome);
+        state.stop = None;
+        true
+    }
+
+    /// True once the run has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.lock().outcome.is_some()
+    }
+
+    /// Remembers what to do when the run is late; a later call replaces an earlier one's.
+    pub fn when_late(&self, stop: Stop) {
+        let mut state = self.state.lock();
+        if state.outcome.is_none() {
+            state.stop = Some(stop);
+        }
+    }
+
+    /// Takes what is to be done about a run that is late; `None` when it waits in line, has ended or was taken.
+    #[must_use]
+    pub fn take_stop(&self) -> Option<Stop> {
+        self.state.lock().stop.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    fn run() -> Run {
+        Run::new(Work::Ping, Deadline::within(Duration::from_secs(1)), None, false)
+    }
+
+    #[test]
+    fn everybody_who_waits_is_told_once_and_late_comers_at_once() {
+        let (scrape, told) = channel();
+        let run = run();
+        run.tell(3, &scrape);
+        assert!(run.end(run.outcome(Ok(Arc::default()), Duration::ZERO, true)));
+        run.tell(4, &scrape);
+        let numbers: Vec<usize> = told.try_iter().map(|(number, _)| number).collect();
+        assert_eq!(numbers, [3, 4]);
+    }
+
+    #[test]
+    fn only_the_first_end_counts() {
+        let run = run();
+        let late = Error::new(crate::error::Reason::Timeout, "late");
+        assert!(run.end(run.outcome(Err(late), Duration::ZERO, false)));
+        assert!(!run.end(run.outcome(Ok(Arc::default()), Duration::ZERO, true)));
+        let (scrape, told) = channel();
+        run.tell(0, &scrape);
+        assert!(told.recv().unwrap().1.verdict.is_err());
+    }
+}
