@@ -63,7 +63,7 @@ impl Fleet {
     #[must_use]
     pub fn own_metrics(&self, process: bool) -> Families {
         let telemetry = self.telemetry();
-        telemetry.late_workers(self.shared.workers.late());
+        telemetry.late_workers(self.shared.workers.figures().late);
         for target in self.targets.iter().filter(|target| target.plan.enabled) {
             telemetry.sessions(&target.plan, target.pool().state());
         }
@@ -75,7 +75,7 @@ impl Fleet {
         for target in &self.targets {
             target.stop();
         }
-        self.shared.disposal.drain(Deadline::within(DRAIN));
+        self.shared.disposal.settle(Deadline::within(DRAIN));
     }
 
     /// The enabled targets and queries asked for, in configuration order.

@@ -138,7 +138,7 @@ fn gather(chosen: &[Chosen], time: Time) -> Vec<Asking> {
         if idle {
             waiting.push(ask(target, index, Work::Ping, time));
         }
-        target.start(time.queries());
+        target.start();
     }
     for (number, asked) in waiting.iter().enumerate() {
         if let Some(run) = &asked.run {

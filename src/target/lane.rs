@@ -13,7 +13,6 @@ use crate::driver::{Health, Job, RowSink};
 use crate::error::{Error, Reason};
 use crate::pool::Lease;
 use crate::query;
-use crate::workers::Permit;
 
 use super::Target;
 use super::run::{Run, Work};
@@ -22,8 +21,9 @@ use super::run::{Run, Work};
 const BATCH: usize = 10;
 
 /// One worker's place in a target. Shared with whoever finds it late.
-#[derive(Default)]
 pub struct Lane {
+    /// What it takes from the line must end by then: its worker's permit lasts no longer.
+    pub by: Deadline,
     late: AtomicBool,
 }
 
@@ -51,7 +51,8 @@ impl Queue {
         if started >= self.waiting.len() || self.lanes.len() >= most {
             return None;
         }
-        let lane = Arc::new(Lane::default());
+        let by = self.waiting.iter().map(|run| run.by).max()?;
+        let lane = Arc::new(Lane { by, late: AtomicBool::new(false) });
         self.lanes.push(Arc::clone(&lane));
         Some(lane)
     }
@@ -59,6 +60,12 @@ impl Queue {
     /// Gives a place back.
     pub fn leave(&mut self, lane: &Arc<Lane>) {
         self.lanes.retain(|other| !Arc::ptr_eq(lane, other));
+    }
+
+    /// Gives a place back that got no worker; with no other lane left, hands out what would wait for ever.
+    pub fn give_up(&mut self, lane: &Arc<Lane>) -> Vec<Arc<Run>> {
+        self.leave(lane);
+        if self.lanes.is_empty() { std::mem::take(&mut self.waiting) } else { Vec::new() }
     }
 
     /// True when every place is held by a late lane.
@@ -69,10 +76,10 @@ impl Queue {
 
     /// The next batch: the longest known run alone, or, when only quick ones are left, a fair share of those
     /// that have the same deadline.
-    fn next(&mut self) -> Vec<Arc<Run>> {
+    fn next(&mut self, lane: &Lane) -> Vec<Arc<Run>> {
         self.waiting.retain(|run| !run.is_over());
         self.waiting.sort_by_key(|run| run.expected);
-        let Some(first) = self.waiting.pop() else { return Vec::new() };
+        let Some(first) = self.waiting.pop_if(|run| run.by <= lane.by) else { return Vec::new() };
         let share = (self.waiting.len() + 1).div_ceil(self.lanes.len().max(1)).min(BATCH);
         let mut batch = vec![first];
         while batch.len() < share && batch[0].quick {
@@ -85,33 +92,22 @@ impl Queue {
     }
 }
 
-/// The life of one lane: batch after batch until nothing waits, or until it was found late.
-pub fn work(target: &Arc<Target>, lane: &Arc<Lane>, permit: &Permit) {
-    loop {
-        let batch = {
-            let mut queue = target.queue().lock();
-            let batch = queue.next();
-            if batch.is_empty() {
-                // Under the same lock as the look into the line: a run pushed later finds the place free.
-                queue.leave(lane);
-                return;
-            }
-            batch
-        };
-        Attempt { target, lane, permit, batch: &batch, by: batch[0].by }.run();
-        if lane.is_late() {
-            target.queue().lock().leave(lane);
-            target.start();
-            return;
-        }
+/// The life of one lane: batch after batch until nothing is left for it, or until it was found late.
+pub fn work(target: &Arc<Target>, lane: &Arc<Lane>) {
+    while !lane.is_late() {
+        let batch = target.queue().lock().next(lane);
+        let Some(first) = batch.first() else { break };
+        Attempt { target, lane, batch: &batch, by: first.by }.run();
     }
+    target.queue().lock().leave(lane);
+    // What was pushed while this lane held the place, or must end later than its worker may: a new lane's.
+    target.start();
 }
 
 /// One batch on its way through a session.
 struct Attempt<'a> {
     target: &'a Arc<Target>,
     lane: &'a Arc<Lane>,
-    permit: &'a Permit,
     batch: &'a [Arc<Run>],
     by: Deadline,
 }
@@ -151,13 +147,13 @@ impl Attempt<'_> {
     fn arm(&self, lease: Option<&Lease>) {
         let canceller = lease.and_then(Lease::canceller);
         for run in self.batch {
-            let (lane, permit) = (Arc::clone(self.lane), self.permit.clone());
-            let (canceller, disposal) = (canceller.clone(), Arc::clone(self.target.disposal()));
+            let (lane, canceller) = (Arc::clone(self.lane), canceller.clone());
+            let shared = Arc::clone(self.target.shared());
             run.when_late(Box::new(move || {
                 if !lane.late.swap(true, Ordering::AcqRel) {
-                    permit.give_back();
+                    shared.workers.release_late();
                     if let Some(canceller) = canceller {
-                        disposal.cancel(canceller);
+                        shared.disposal.cancel(canceller);
                     }
                 }
             }));

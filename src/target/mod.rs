@@ -21,7 +21,7 @@ use crate::plan;
 use crate::pool::Pool;
 use crate::query::{Context, Rendered};
 use crate::telemetry::Telemetry;
-use crate::workers::Workers;
+use crate::workers::{Line, Workers};
 
 use backoff::Backoff;
 use lane::Queue;
@@ -94,16 +94,16 @@ impl Target {
 
     /// Starts as many lanes as there is work and room for.
     pub fn start(self: &Arc<Self>) {
-        let failing = self.is_failing();
-        let mut started = 0;
-        loop {
-            let most = self.plan.max_connections as usize;
+        let line = if self.is_failing() { Line::Doubtful } else { Line::Regular };
+        let most = self.plan.max_connections as usize;
+        for started in 0..most {
             let Some(lane) = self.queue.lock().enter(most, started) else { return };
-            started += 1;
             let (target, place) = (Arc::clone(self), Arc::clone(&lane));
-            let work = Box::new(move |permit: &_| lane::work(&target, &place, permit));
-            if self.shared.workers.spawn(failing, work).is_err() {
-                return self.queue.lock().leave(&lane);
+            let work = move || lane::work(&target, &place);
+            if let Err(error) = self.shared.workers.start(line, lane.by, work) {
+                let stranded = self.queue.lock().give_up(&lane);
+                stranded.iter().for_each(|run| self.finish(run, Err(error.clone()), Duration::ZERO, false));
+                return;
             }
         }
     }
@@ -230,8 +230,8 @@ impl Target {
         &self.queue
     }
 
-    fn disposal(&self) -> &Arc<Disposal> {
-        &self.shared.disposal
+    fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn interval(&self, work: Work) -> Duration {
