@@ -1,10 +1,21 @@
-//! The front door: our own gate owns the public socket, tiny_http answers behind it (ARCHITECTURE 4 says why).
+//! The front door: our own gate owns the public sockets, tiny_http answers behind it (ARCHITECTURE 4 says why).
 //!
-//! Knows no metric, no plan: an [`Answer`] function gets our [`Request`] and gives our [`Response`].
+//! Knows no metric, no plan: an [`Answer`] function gets our [`Request`] and gives our [`Response`]. A request's way:
+//! `gate/listen` accepts, `gate/caps` admits, `head` checks, `gate/relay` passes it on over the `socket`, `backend`
+//! answers, `gate/relay` copies the answer out.
+
+mod backend;
+mod gate;
+mod head;
+mod private;
+mod socket;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::deadline::Deadline;
+use crate::error::Result;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +96,22 @@ impl Part {
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// Header names and values; `Content-Length` and `Date` are added by `backend`.
+    /// Header names and values without line ends; `Content-Length` and `Date` are added by `backend`, `Connection`
+    /// by the gate.
     pub headers: Vec<(&'static str, String)>,
-    /// The body.
+    /// The body. For HEAD it is not sent; its length is, unless it is empty: then the length is not known.
     pub body: Vec<Part>,
+}
+
+impl Response {
+    /// A short plain text.
+    pub fn text(status: u16, text: impl Into<String>) -> Self {
+        Response {
+            status,
+            headers: vec![("Content-Type", "text/plain; charset=utf-8".to_owned())],
+            body: vec![Part::Owned(text.into().into_bytes())],
+        }
+    }
 }
 
 /// What answers a request. Called on a worker of `backend`; may block until the scrape's deadline.
@@ -135,5 +158,76 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
         }
+    }
+}
+
+/// Called with the label `reason` of each request or connection that is refused (DESIGN 6).
+pub type Rejected = dyn Fn(&'static str) + Send + Sync;
+
+/// A front door that is open. Dropped without [`Server::stop`] it closes at once.
+pub struct Server {
+    gate: gate::Gate,
+    backend: Arc<backend::Backend>,
+}
+
+/// Listens on all of `listen` and answers until stopped. Raises the process's soft descriptor limit to the hard one
+/// and lowers `limits.max_connections` to what it allows.
+///
+/// # Errors
+/// [`crate::error::Kind::Machine`] with a hint: the port is in use or privileged, the address is not this machine's,
+/// threads or descriptors are used up.
+pub fn serve(
+    listen: &[Listen],
+    limits: Limits,
+    answer: Arc<Answer>,
+    rejected: Arc<Rejected>,
+) -> Result<Server> {
+    let limits = gate::within_descriptors(limits);
+    let listeners = listen.iter().map(gate::Listener::bind).collect::<Result<Vec<_>>>()?;
+    let backend = backend::Backend::start(answer, limits.max_connections)?;
+    let gate = gate::Gate::open(listeners, limits, Arc::clone(&backend), rejected)?;
+    Ok(Server { gate, backend })
+}
+
+impl Server {
+    /// The addresses as users write them, in the order of `listen`: `http://127.0.0.1:9399`, `unix:/run/x.sock`.
+    /// A port 0 is shown as the port that was given.
+    #[must_use]
+    pub fn addresses(&self) -> &[String] {
+        self.gate.addresses()
+    }
+
+    /// Stops accepting, closes idle connections and lets requests in flight finish until `by`; blocks until then.
+    /// Gives the number of connections that were cut.
+    pub fn stop(mut self, by: Deadline) -> usize {
+        self.gate.stop(by)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.backend.stop();
+    }
+}
+
+/// The reason phrase of the statuses that are in use here.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
     }
 }

@@ -15,6 +15,7 @@ mod servers;
 mod web_client;
 
 mod floors;
+mod front;
 mod harness;
 mod recorder;
 mod sqlite;

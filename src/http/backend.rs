@@ -1,0 +1,242 @@
+//! tiny_http behind the gate: a private socket, workers on demand, and a new server when one has died.
+//!
+//! tiny_http's accept thread ends for good at the first "too many open files" (ARCHITECTURE 4). Each server is a
+//! [`Generation`]; whoever sees one dead asks for the next by [`Backend::revive`]. The workers of a dead one drain
+//! its queue and leave. Knows the private socket, not the public ones.
+
+use std::io::{self, BufWriter, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+
+use super::private::{self, Pass};
+use super::socket::{Door, Folder};
+use super::{Answer, Method, Request, Response};
+use crate::error::{Error, Result};
+
+/// A worker nobody needs leaves after this; the last one stays.
+const IDLE: Duration = Duration::from_secs(30);
+/// A dead server's queue is drained until nothing came for this long.
+const DRAIN: Duration = Duration::from_secs(1);
+/// A server that dies sooner than this after its start is not replaced at once.
+const REBUILD_PAUSE: Duration = Duration::from_millis(100);
+/// How long a stop waits for idle workers, so that the private socket goes in good order.
+const STOP: Duration = Duration::from_millis(200);
+/// Small parts leave together, in writes of this size; larger parts are written as they are.
+const WRITE: usize = 64 << 10;
+
+/// The way to `answer`.
+pub(super) struct Backend {
+    pub(super) pass: Pass,
+    answer: Arc<Answer>,
+    max_workers: usize,
+    stopping: AtomicBool,
+    current: Mutex<Option<Arc<Generation>>>,
+}
+
+/// One tiny_http server and its workers.
+pub(super) struct Generation {
+    // Dropped in this order: the server removes its socket, then the folder goes.
+    server: tiny_http::Server,
+    pub(super) door: Door,
+    _folder: Option<Folder>,
+    born: Instant,
+    in_recv: AtomicUsize,
+    workers: AtomicUsize,
+    dead: AtomicBool,
+}
+
+impl Generation {
+    fn build() -> Result<Arc<Self>> {
+        let private = super::socket::private()?;
+        // tiny_http starts threads with `thread::spawn`, which panics where the machine has none left.
+        let server = catch_unwind(|| tiny_http::Server::from_listener(private.listener, None));
+        let server = match server {
+            Ok(Ok(server)) => server,
+            Ok(Err(error)) => return Err(Error::machine(format!("cannot start the HTTP server: {error}"))),
+            Err(_) => return Err(Error::machine("cannot start the HTTP server's threads")),
+        };
+        Ok(Arc::new(Generation {
+            server,
+            door: private.door,
+            _folder: private.folder,
+            born: Instant::now(),
+            in_recv: AtomicUsize::new(0),
+            workers: AtomicUsize::new(0),
+            dead: AtomicBool::new(false),
+        }))
+    }
+
+    fn end(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+        for _ in 0..self.workers.load(Ordering::Relaxed) {
+            self.server.unblock();
+        }
+    }
+}
+
+impl Backend {
+    /// Starts tiny_http and the first worker.
+    ///
+    /// # Errors
+    /// No private socket, no threads, no random bytes.
+    pub(super) fn start(answer: Arc<Answer>, max_workers: usize) -> Result<Arc<Self>> {
+        let backend = Arc::new(Backend {
+            pass: Pass::new()?,
+            answer,
+            max_workers,
+            stopping: AtomicBool::new(false),
+            current: Mutex::new(None),
+        });
+        let first = Generation::build()?;
+        backend.add_worker(&first)?;
+        *backend.current.lock() = Some(first);
+        Ok(backend)
+    }
+
+    /// Where requests go now; `None` after the stop.
+    pub(super) fn current(&self) -> Option<Arc<Generation>> {
+        self.current.lock().clone()
+    }
+
+    /// `seen` did not answer: gives its successor, which is built if nobody has done so.
+    ///
+    /// # Errors
+    /// The machine has no socket or thread left, or `seen` is too young.
+    pub(super) fn revive(self: &Arc<Self>, seen: &Arc<Generation>) -> Result<Arc<Generation>> {
+        let mut current = self.current.lock();
+        match &*current {
+            Some(newer) if !Arc::ptr_eq(newer, seen) => return Ok(Arc::clone(newer)),
+            Some(_) if seen.born.elapsed() >= REBUILD_PAUSE => {}
+            _ => return Err(Error::machine("the HTTP server is down")),
+        }
+        let next = Generation::build()?;
+        self.add_worker(&next)?;
+        *current = Some(Arc::clone(&next));
+        drop(current);
+        log::warn!("the HTTP server behind the gate had died and was started anew");
+        seen.end();
+        Ok(next)
+    }
+
+    /// Takes no more requests; those in `answer` end by themselves, or with the process. Leaves no file behind.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let Some(last) = self.current.lock().take() else { return };
+        last.end();
+        let patience = Instant::now();
+        while Arc::strong_count(&last) > 1 && patience.elapsed() < STOP {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if Arc::strong_count(&last) > 1 {
+            last.door.remove();
+        }
+    }
+
+    fn add_worker(self: &Arc<Self>, generation: &Arc<Generation>) -> Result<()> {
+        let (backend, its) = (Arc::clone(self), Arc::clone(generation));
+        generation.workers.fetch_add(1, Ordering::Relaxed);
+        let started = thread::Builder::new().name("answer".to_owned()).spawn(move || {
+            backend.work(&its);
+            its.workers.fetch_sub(1, Ordering::Relaxed);
+        });
+        started.map(drop).map_err(|error| {
+            generation.workers.fetch_sub(1, Ordering::Relaxed);
+            Error::machine(format!("cannot start a thread: {error}"))
+        })
+    }
+
+    /// One worker's life: takes requests until nobody needs it.
+    fn work(self: &Arc<Self>, generation: &Arc<Generation>) {
+        loop {
+            let dead = generation.dead.load(Ordering::Relaxed);
+            generation.in_recv.fetch_add(1, Ordering::Relaxed);
+            let received = generation.server.recv_timeout(if dead { DRAIN } else { IDLE });
+            let others = generation.in_recv.fetch_sub(1, Ordering::Relaxed) - 1;
+            match received {
+                Ok(Some(request)) => {
+                    if others == 0 && generation.workers.load(Ordering::Relaxed) < self.max_workers {
+                        // Without a thread the requests wait for this worker.
+                        let _ = self.add_worker(generation);
+                    }
+                    // A panic in `answer` is caught nearer; this one keeps the worker whatever tiny_http does.
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.serve(request)));
+                }
+                Ok(None) if dead || others > 0 || self.stopping.load(Ordering::Relaxed) => return,
+                Ok(None) => {}
+                Err(error) => {
+                    log::debug!("the HTTP server behind the gate ended: {error}");
+                    generation.dead.store(true, Ordering::Relaxed);
+                    // The next request at the gate tries again if this does not succeed.
+                    let _ = self.revive(generation);
+                }
+            }
+        }
+    }
+
+    fn serve(&self, request: tiny_http::Request) {
+        let Some(ours) = self.read(&request) else {
+            let _ = request.respond(tiny_http::Response::empty(403));
+            return;
+        };
+        let response = catch_unwind(AssertUnwindSafe(|| (self.answer)(&ours)))
+            .unwrap_or_else(|_| Response::text(500, "an internal error; the log says more\n"));
+        // The client may have gone: that is no error.
+        let _ = write(request.into_writer(), &response, ours.method == Method::Head);
+    }
+
+    /// Our request out of tiny_http's; `None` when it did not come through the gate.
+    fn read(&self, request: &tiny_http::Request) -> Option<Request> {
+        let pass =
+            request.headers().iter().find(|header| private::is_pass(header.field.as_str().as_str()))?;
+        let facts = self.pass.read(pass.value.as_str())?;
+        let method = match request.method() {
+            tiny_http::Method::Get => Method::Get,
+            tiny_http::Method::Head => Method::Head,
+            tiny_http::Method::Post => Method::Post,
+            _ => return None,
+        };
+        let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
+        let headers = request
+            .headers()
+            .iter()
+            .map(|header| {
+                (header.field.as_str().as_str().to_ascii_lowercase(), header.value.as_str().to_owned())
+            })
+            .filter(|(name, _)| !private::is_private(name))
+            .collect();
+        Some(Request {
+            method,
+            path: path.to_owned(),
+            query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            headers,
+            peer: facts.peer,
+            received: facts.received,
+        })
+    }
+}
+
+/// Writes head and body in as few writes as the parts allow.
+fn write(to: Box<dyn Write + Send>, response: &Response, head_only: bool) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(WRITE, to);
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    write!(out, "HTTP/1.1 {} {}\r\nDate: {date}\r\n", response.status, super::phrase(response.status))?;
+    for (name, value) in &response.headers {
+        write!(out, "{name}: {value}\r\n")?;
+    }
+    let length: usize = response.body.iter().map(|part| part.bytes().len()).sum();
+    if !(head_only && length == 0) {
+        write!(out, "Content-Length: {length}\r\n")?;
+    }
+    out.write_all(b"\r\n")?;
+    if !head_only {
+        for part in &response.body {
+            out.write_all(part.bytes())?;
+        }
+    }
+    out.flush()
+}

@@ -1,0 +1,234 @@
+//! The gate: owns the public sockets, lets bounded, well-formed requests through to `backend`, and copies the answers
+//! out. One thread (a tokio runtime of one thread) for all connections: an idle one costs a kilobyte, not a thread.
+//!
+//! `listen` opens the sockets · `caps` counts connections, evicts and drains · `relay` passes one request on ·
+//! `refusal` says no. TLS and basic auth of our own port join here: TLS in [`welcome`], auth in [`converse`].
+
+mod caps;
+mod listen;
+mod refusal;
+mod relay;
+
+pub(super) use caps::within_descriptors;
+pub(super) use listen::Listener;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt as _;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::time::{timeout, timeout_at};
+
+use super::backend::Backend;
+use super::head::{Fault, Head, Scanner};
+use super::private::Facts;
+use super::socket::Wire;
+use super::{Limits, Peer, Rejected};
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use caps::{Caps, Ticket};
+
+/// How long accepting pauses when the machine has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Grown by this much whenever a head needs more room.
+const READ: usize = 1024;
+
+const SLOW: Fault = Fault::new(408, "head_timeout", "the request head took too long");
+const FULL: Fault = Fault::new(503, "connections", "too many connections");
+
+/// What all connections share.
+struct Shared {
+    limits: Limits,
+    caps: Arc<Caps>,
+    backend: Arc<Backend>,
+    rejected: Arc<Rejected>,
+}
+
+impl Shared {
+    fn reject(&self, reason: &'static str) {
+        (self.rejected)(reason);
+    }
+}
+
+/// The open gate.
+pub(super) struct Gate {
+    addresses: Vec<String>,
+    caps: Arc<Caps>,
+    runtime: Handle,
+    accepting: Vec<tokio::task::AbortHandle>,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    paths: Vec<std::path::PathBuf>,
+}
+
+impl Gate {
+    /// Starts the gate's thread and accepts on `listeners`.
+    ///
+    /// # Errors
+    /// The machine refuses the thread or the runtime's descriptors.
+    pub(super) fn open(
+        listeners: Vec<Listener>,
+        limits: Limits,
+        backend: Arc<Backend>,
+        rejected: Arc<Rejected>,
+    ) -> Result<Self> {
+        let refuse = |error: io::Error| Error::machine(format!("cannot start the gate: {error}"));
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refuse)?;
+        let caps = Arc::new(Caps::new(limits.max_connections, limits.max_connections_per_address));
+        let shared = Arc::new(Shared { limits, caps: Arc::clone(&caps), backend, rejected });
+        let addresses = listeners.iter().map(|listener| listener.shown.clone()).collect();
+        let paths = listeners.iter().filter_map(|listener| listener.path.clone()).collect();
+        let mut accepting = Vec::new();
+        let entered = runtime.enter();
+        for listener in listeners {
+            let door = listener.door.open().map_err(refuse)?;
+            accepting.push(runtime.spawn(accept(door, Arc::clone(&shared))).abort_handle());
+        }
+        drop(entered);
+        let handle = runtime.handle().clone();
+        let (end, ended) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("gate".to_owned());
+        let thread = thread
+            .spawn(move || {
+                // Either word, sent or dropped, means the end.
+                let _ = runtime.block_on(ended);
+            })
+            .map_err(refuse)?;
+        Ok(Gate { addresses, caps, runtime: handle, accepting, end: Some(end), thread: Some(thread), paths })
+    }
+
+    pub(super) fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// Accepts no more, closes what is idle, waits for the rest until `by`. Gives the number of those cut.
+    pub(super) fn stop(&mut self, by: Deadline) -> usize {
+        self.accepting.iter().for_each(tokio::task::AbortHandle::abort);
+        let caps = Arc::clone(&self.caps);
+        let (done, cut) = std::sync::mpsc::sync_channel(1);
+        self.runtime.spawn(async move {
+            let _ = done.send(caps.drain(by).await);
+        });
+        let cut = cut.recv().unwrap_or(0);
+        self.close();
+        cut
+    }
+
+    fn close(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        for path in self.paths.drain(..) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Accepts for ever: only the stop ends it.
+async fn accept(door: listen::Open, shared: Arc<Shared>) {
+    loop {
+        match door.accept().await {
+            Ok((stream, peer)) => welcome(stream, peer, &shared),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                log::debug!("cannot accept a connection: {error}");
+                shared.caps.evict();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Admits a new connection, or says 503.
+fn welcome(stream: Box<dyn Wire>, peer: Peer, shared: &Arc<Shared>) {
+    if let Some(ticket) = shared.caps.admit(peer) {
+        let id = ticket.id();
+        let task = tokio::spawn(converse(stream, peer, ticket, Arc::clone(shared)));
+        shared.caps.started(id, task.abort_handle());
+        return;
+    }
+    shared.reject(FULL.reason);
+    if let Some(place) = shared.caps.refusal() {
+        tokio::spawn(async move {
+            refusal::refuse(stream, &FULL).await;
+            drop(place);
+        });
+    }
+}
+
+/// One connection's life: requests in order, an answer each.
+async fn converse(mut stream: Box<dyn Wire>, peer: Peer, ticket: Ticket, shared: Arc<Shared>) {
+    let mut bytes = Vec::new();
+    loop {
+        match read_head(&mut stream, &mut bytes, &ticket, &shared).await {
+            Ok(None) => return,
+            Ok(Some(end)) => {
+                let received = Instant::now();
+                let head = match bytes.get(..end).map_or(Err(SLOW), Head::parse) {
+                    Ok(head) => head,
+                    Err(fault) => break refuse(stream, &fault, &ticket, &shared).await,
+                };
+                let request = relay::Order::of(&head, &Facts { peer, received }, &shared.backend.pass);
+                bytes.drain(..end);
+                match relay::relay(&mut stream, request, &shared).await {
+                    relay::Outcome::Stays => {}
+                    relay::Outcome::Closes => {
+                        ticket.idle();
+                        return refusal::linger(stream).await;
+                    }
+                    relay::Outcome::Broken => return,
+                    relay::Outcome::Failed(fault) => break refuse(stream, &fault, &ticket, &shared).await,
+                }
+            }
+            Err(fault) => break refuse(stream, &fault, &ticket, &shared).await,
+        }
+    }
+}
+
+async fn refuse(stream: Box<dyn Wire>, fault: &Fault, ticket: &Ticket, shared: &Shared) {
+    if !fault.reason.is_empty() {
+        shared.reject(fault.reason);
+    }
+    ticket.idle();
+    refusal::refuse(stream, fault).await;
+}
+
+/// Reads until `bytes` starts with a whole head and gives its end. `None`: the client left, or was idle too long.
+async fn read_head(
+    stream: &mut Box<dyn Wire>,
+    bytes: &mut Vec<u8>,
+    ticket: &Ticket,
+    shared: &Shared,
+) -> Result<Option<usize>, Fault> {
+    if bytes.is_empty() {
+        ticket.idle();
+        *bytes = Vec::with_capacity(READ);
+        let first = timeout(shared.limits.idle_timeout, stream.read_buf(bytes)).await;
+        if !matches!(first, Ok(Ok(1..))) {
+            return Ok(None);
+        }
+    }
+    ticket.busy();
+    let by = tokio::time::Instant::now() + shared.limits.head_timeout;
+    let mut scanner = Scanner::default();
+    loop {
+        if let Some(end) = scanner.advance(bytes, &shared.limits)? {
+            return Ok(Some(end));
+        }
+        bytes.reserve(READ);
+        match timeout_at(by, stream.read_buf(bytes)).await {
+            Err(_) => return Err(SLOW),
+            Ok(Ok(1..)) => {}
+            Ok(_) => return Ok(None),
+        }
+    }
+}

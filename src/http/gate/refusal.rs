@@ -1,0 +1,52 @@
+//! Saying no: a short answer that arrives, even where the client is still sending.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use crate::http::head::Fault;
+use crate::http::phrase;
+use crate::http::socket::Wire;
+
+/// How long a client may take to read a refusal, and to close after the last answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What is read and thrown away meanwhile.
+const DISCARDED: usize = 256 << 10;
+
+/// Writes the refusal and closes.
+pub(super) async fn refuse(mut stream: Box<dyn Wire>, fault: &Fault) {
+    let extra = match fault.status {
+        405 => "Allow: GET, HEAD\r\n",
+        503 => "Retry-After: 1\r\n",
+        _ => "",
+    };
+    let Fault { status, message, .. } = fault;
+    let answer = format!(
+        "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n\
+         Content-Length: {}\r\nConnection: close\r\n{extra}\r\n{message}\n",
+        phrase(*status),
+        message.len() + 1
+    );
+    if timeout(PATIENCE, stream.write_all(answer.as_bytes())).await.is_ok_and(|written| written.is_ok()) {
+        linger(stream).await;
+    }
+}
+
+/// Closes our direction and waits a moment for the client's: a socket closed over unread bytes is reset, and the
+/// reset may overtake the answer.
+pub(super) async fn linger(mut stream: Box<dyn Wire>) {
+    let drained = async {
+        stream.shutdown().await?;
+        let mut nothing = [0; 4096];
+        let mut discarded = 0;
+        while discarded < DISCARDED {
+            match stream.read(&mut nothing).await? {
+                0 => break,
+                read => discarded += read,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    let _ = timeout(PATIENCE, drained).await;
+}

@@ -1,0 +1,171 @@
+//! One request to the backend, one answer back: exactly as many bytes as announced, under one write deadline.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout_at;
+
+use super::Shared;
+use crate::deadline::Deadline;
+use crate::http::Method;
+use crate::http::head::{Fault, Head};
+use crate::http::private::{self, Facts, Pass};
+use crate::http::socket::Wire;
+
+/// What an answer is copied through.
+const CHUNK: usize = 64 << 10;
+/// The head of an answer: ours are far below.
+const ANSWER_HEAD: usize = 16 << 10;
+
+const DOWN: Fault = Fault::new(503, "", "the exporter is out of files or threads; try again");
+const CUT: Fault = Fault::new(502, "", "the answer broke off before it began; the exporter's log says more");
+
+/// A request on its way to the backend.
+pub(super) struct Order {
+    bytes: Vec<u8>,
+    head_only: bool,
+    keep_alive: bool,
+    old: bool,
+}
+
+impl Order {
+    /// What is passed on: one connection a request, as a tiny_http connection that stays open holds a thread and can
+    /// hide another one behind it (its task pool queues two tasks on one free thread).
+    pub(super) fn of(head: &Head<'_>, facts: &Facts, pass: &Pass) -> Self {
+        let method = match head.method {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+        };
+        let mut bytes = format!("{method} {} HTTP/1.1\r\nConnection: close\r\n", head.target).into_bytes();
+        pass.write(facts, &mut bytes);
+        for (name, value) in head.headers.iter().filter(|(name, _)| !private::is_private(name)) {
+            for piece in [name, ": ", value, "\r\n"] {
+                bytes.extend_from_slice(piece.as_bytes());
+            }
+        }
+        bytes.extend_from_slice(b"\r\n");
+        Order { bytes, head_only: head.method == Method::Head, keep_alive: head.keep_alive, old: head.old }
+    }
+}
+
+/// What became of the connection.
+pub(super) enum Outcome {
+    /// The next request may come.
+    Stays,
+    /// The answer is out; the connection closes in good order.
+    Closes,
+    /// The client is gone, or too slow, or has got half an answer: no more can be said.
+    Broken,
+    /// Nothing was sent yet.
+    Failed(Fault),
+}
+
+/// Passes `order` on and copies the answer out.
+pub(super) async fn relay(stream: &mut Box<dyn Wire>, order: Order, shared: &Shared) -> Outcome {
+    let mut begun = match ask(&order.bytes, shared).await {
+        Ok(begun) => begun,
+        Err(fault) => return Outcome::Failed(fault),
+    };
+    // From here, not from the request: a scrape may take longer than its page.
+    let by = Deadline::within(shared.limits.write_timeout);
+    let keep = order.keep_alive && !shared.caps.draining();
+    let Some(announced) = begun.rewrite_head(keep, order.old) else { return Outcome::Failed(CUT) };
+    let length = if order.head_only { 0 } else { announced };
+    match timeout_at(by.moment().into(), begun.copy(stream, length)).await {
+        Ok(Ok(())) if keep => Outcome::Stays,
+        Ok(Ok(())) => Outcome::Closes,
+        Ok(Err(_)) => Outcome::Broken,
+        Err(_) => {
+            shared.reject("write_timeout");
+            Outcome::Broken
+        }
+    }
+}
+
+/// An answer that has begun: the connection, what was read of it, where its head ends.
+struct Begun {
+    source: Box<dyn Wire>,
+    buffer: Vec<u8>,
+    head: usize,
+}
+
+/// Sends the request and reads until the answer begins. A server that died is replaced, and the request repeated
+/// once: nothing was answered yet, and every request is safe to repeat.
+async fn ask(request: &[u8], shared: &Shared) -> Result<Begun, Fault> {
+    let mut generation = shared.backend.current().ok_or(DOWN)?;
+    let mut repeated = false;
+    loop {
+        let Ok(source) = generation.door.connect().await else {
+            generation = shared.backend.revive(&generation).map_err(|_| DOWN)?;
+            continue;
+        };
+        match exchange(source, request).await {
+            Ok(begun) => return Ok(begun),
+            Err(error) if repeated || error.kind() == io::ErrorKind::InvalidData => {
+                log::warn!("a request got no answer from the HTTP server behind the gate: {error}");
+                return Err(CUT);
+            }
+            Err(_) => repeated = true,
+        }
+    }
+}
+
+async fn exchange(mut source: Box<dyn Wire>, request: &[u8]) -> io::Result<Begun> {
+    source.write_all(request).await?;
+    let mut buffer = Vec::with_capacity(CHUNK);
+    while source.read_buf(&mut buffer).await? > 0 {
+        if let Some(found) = buffer.windows(4).take(ANSWER_HEAD).position(|four| four == b"\r\n\r\n") {
+            return Ok(Begun { source, buffer, head: found + 4 });
+        }
+        if buffer.len() > ANSWER_HEAD {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+impl Begun {
+    /// Puts our `Connection` into the head, and gives the announced length (0 where none is: only HEAD has none).
+    fn rewrite_head(&mut self, keep: bool, old: bool) -> Option<usize> {
+        let head = std::str::from_utf8(self.buffer.get(..self.head)?).ok()?;
+        let mut length = 0;
+        let mut out = String::with_capacity(self.head + 32);
+        for line in head.trim_end().split("\r\n") {
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().ok()?;
+            }
+            if !name.eq_ignore_ascii_case("connection") {
+                out.push_str(line);
+                out.push_str("\r\n");
+            }
+        }
+        match (keep, old) {
+            (false, _) => out.push_str("Connection: close\r\n"),
+            (true, true) => out.push_str("Connection: keep-alive\r\n"),
+            (true, false) => {}
+        }
+        out.push_str("\r\n");
+        let old_end = std::mem::replace(&mut self.head, out.len());
+        self.buffer.splice(..old_end, out.into_bytes());
+        Some(length)
+    }
+
+    /// Writes the head and exactly `length` bytes of the body.
+    async fn copy(mut self, to: &mut Box<dyn Wire>, length: usize) -> io::Result<()> {
+        self.buffer.truncate(self.head.saturating_add(length));
+        let mut left = length - (self.buffer.len() - self.head);
+        to.write_all(&self.buffer).await?;
+        while left > 0 {
+            self.buffer.clear();
+            if self.source.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.buffer.truncate(left);
+            to.write_all(&self.buffer).await?;
+            left -= self.buffer.len();
+        }
+        to.flush().await
+    }
+}

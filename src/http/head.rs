@@ -1,0 +1,248 @@
+//! Request heads: bytes in, a checked [`Head`] or a [`Fault`] out.
+//!
+//! Pure functions over bounded bytes; no socket, no clock, never a panic. Stricter than HTTP where leniency is how
+//! requests are smuggled (RFC 9112): one `Host`, no folded lines, no body at all. A line may end in a bare LF.
+
+use super::{Limits, Method};
+
+/// Why a request is refused: the answer it gets, and the label `reason` of `http_requests_rejected_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) status: u16,
+    pub(super) reason: &'static str,
+    pub(super) message: &'static str,
+}
+
+impl Fault {
+    pub(super) const fn new(status: u16, reason: &'static str, message: &'static str) -> Self {
+        Fault { status, reason, message }
+    }
+}
+
+const fn malformed(message: &'static str) -> Fault {
+    Fault::new(400, "malformed", message)
+}
+
+/// Finds the end of a head while its bytes arrive; looks at each byte once.
+#[derive(Default)]
+pub(super) struct Scanner {
+    scanned: usize,
+    line_start: usize,
+    lines: usize,
+}
+
+impl Scanner {
+    /// `bytes` is all that has arrived so far. `Some(end)`: `bytes[..end]` is a whole head.
+    pub(super) fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Fault> {
+        const SIZE: Fault = Fault::new(431, "head_size", "the request head is too large");
+        while let Some(found) =
+            bytes.get(self.scanned..).and_then(|rest| rest.iter().position(|b| *b == b'\n'))
+        {
+            let end = self.scanned + found;
+            let line = bytes.get(self.line_start..end).unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            (self.scanned, self.line_start) = (end + 1, end + 1);
+            if end >= limits.max_head_bytes {
+                return Err(SIZE);
+            }
+            match (line.is_empty(), self.lines) {
+                // An empty line or two before the request are left over from sloppy clients (RFC 9112, 2.2).
+                (true, 0) => continue,
+                (true, _) => return Ok(Some(end + 1)),
+                (false, 0) => drop(RequestLine::parse(line)?),
+                (false, lines) if lines > limits.max_header_lines => {
+                    return Err(Fault::new(431, "header_lines", "the request has too many header lines"));
+                }
+                (false, _) => {}
+            }
+            self.lines += 1;
+        }
+        self.scanned = bytes.len();
+        match bytes.get(self.line_start) {
+            Some(0x16) if self.lines == 0 => Err(malformed("this port speaks plain HTTP, not TLS")),
+            Some(byte) if self.lines == 0 && *byte != b'\r' && !is_token(*byte) => {
+                Err(malformed("this is not an HTTP request"))
+            }
+            _ if bytes.len() >= limits.max_head_bytes => Err(SIZE),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A request head that may be passed on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head<'b> {
+    pub(super) method: Method,
+    /// Origin form: `/path?query`, visible ASCII.
+    pub(super) target: &'b str,
+    /// What the client asks for the connection after the answer.
+    pub(super) keep_alive: bool,
+    /// HTTP/1.0: it needs to be told that the connection stays.
+    pub(super) old: bool,
+    /// End-to-end headers, in order, ASCII.
+    pub(super) headers: Vec<(&'b str, &'b str)>,
+}
+
+impl<'b> Head<'b> {
+    /// Reads what [`Scanner`] found to be a whole head.
+    pub(super) fn parse(bytes: &'b [u8]) -> Result<Self, Fault> {
+        let mut lines = bytes
+            .split(|byte| *byte == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+            .filter(|line| !line.is_empty());
+        let line = RequestLine::parse(lines.next().unwrap_or_default())?;
+        let fields = lines.map(field).collect::<Result<Vec<_>, _>>()?;
+        check_host(&fields, line.old)?;
+        check_body(&fields)?;
+        check_expect(&fields)?;
+        let named: Vec<&[u8]> = tokens(&fields, "connection").collect();
+        let asks = |word: &str| named.iter().any(|token| token.eq_ignore_ascii_case(word.as_bytes()));
+        let keep_alive = !asks("close") && (!line.old || asks("keep-alive"));
+        let passed = |name: &str| !HOP.iter().any(|hop| name.eq_ignore_ascii_case(hop)) && !asks(name);
+        let headers = fields
+            .iter()
+            .filter(|(name, _)| passed(name))
+            // tiny_http ends the connection at a header that is not ASCII; none that we read is.
+            .filter_map(|(name, value)| {
+                value.is_ascii().then(|| std::str::from_utf8(value).ok()).flatten().map(|v| (*name, v))
+            })
+            .collect();
+        Ok(Head { method: line.method, target: line.target, keep_alive, old: line.old, headers })
+    }
+}
+
+/// Headers between two neighbours (RFC 9110, 7.6.1), and those the gate has dealt with.
+const HOP: [&str; 11] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "content-length",
+];
+
+struct RequestLine<'b> {
+    method: Method,
+    target: &'b str,
+    old: bool,
+}
+
+impl<'b> RequestLine<'b> {
+    fn parse(line: &'b [u8]) -> Result<Self, Fault> {
+        let mut words = line.split(|byte| *byte == b' ');
+        let (method, target, version) = match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(method), Some(target), Some(version), None) => (method, target, version),
+            (Some(_), Some(_), None, None) => return Err(malformed("HTTP/0.9 is not spoken here")),
+            _ => return Err(malformed("the request line is not METHOD TARGET VERSION")),
+        };
+        let old = match version {
+            b"HTTP/1.1" => false,
+            b"HTTP/1.0" => true,
+            _ if version.starts_with(b"HTTP/") => {
+                return Err(Fault::new(505, "malformed", "only HTTP/1.0 and HTTP/1.1 are spoken here"));
+            }
+            _ => return Err(malformed("the request line does not end in an HTTP version")),
+        };
+        let method = match method {
+            b"GET" => Method::Get,
+            b"HEAD" => Method::Head,
+            b"POST" => Method::Post,
+            _ if !method.is_empty() && method.iter().copied().all(is_token) => {
+                return Err(Fault::new(405, "method", "only GET and HEAD are answered here"));
+            }
+            _ => return Err(malformed("the method is not a word")),
+        };
+        Ok(RequestLine { method, target: origin_form(target)?, old })
+    }
+}
+
+/// `/path?query`, also out of `http://host/path?query` as sent to a proxy.
+fn origin_form(target: &[u8]) -> Result<&str, Fault> {
+    const BAD: Fault = malformed("the request target is not a path");
+    if !target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#') {
+        return Err(BAD);
+    }
+    let target = std::str::from_utf8(target).map_err(|_| BAD)?;
+    if target.starts_with('/') {
+        return Ok(target);
+    }
+    let (scheme, rest) = target.split_once("://").ok_or(BAD)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(BAD);
+    }
+    Ok(rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/"))
+}
+
+type Field<'b> = (&'b str, &'b [u8]);
+
+fn field(line: &[u8]) -> Result<Field<'_>, Fault> {
+    let colon = line.iter().position(|byte| *byte == b':').ok_or(malformed("a header line has no colon"))?;
+    let (name, value) = line.split_at(colon);
+    if name.is_empty() || !name.iter().copied().all(is_token) {
+        return Err(malformed("a header's name is not a word"));
+    }
+    let value = value.get(1..).unwrap_or_default().trim_ascii();
+    if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return Err(malformed("a header's value holds a control character"));
+    }
+    let name = std::str::from_utf8(name).map_err(|_| malformed("a header's name is not a word"))?;
+    Ok((name, value))
+}
+
+/// A byte of a token (RFC 9110, 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn values<'f, 'b>(
+    fields: &'f [Field<'b>],
+    wanted: &'static str,
+) -> impl Iterator<Item = &'b [u8]> + use<'f, 'b> {
+    fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| *value)
+}
+
+fn tokens<'f, 'b>(
+    fields: &'f [Field<'b>],
+    wanted: &'static str,
+) -> impl Iterator<Item = &'b [u8]> + use<'f, 'b> {
+    values(fields, wanted).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+fn check_host(fields: &[Field<'_>], old: bool) -> Result<(), Fault> {
+    match values(fields, "host").count() {
+        1 => Ok(()),
+        0 if old => Ok(()),
+        0 => Err(malformed("the header Host is missing")),
+        _ => Err(malformed("there is more than one header Host")),
+    }
+}
+
+fn check_body(fields: &[Field<'_>]) -> Result<(), Fault> {
+    const BODY: Fault = Fault::new(413, "body", "requests have no body here");
+    let chunked = values(fields, "transfer-encoding").next().is_some();
+    let mut lengths = values(fields, "content-length");
+    match (lengths.next(), lengths.next()) {
+        (None, _) if chunked => Err(BODY),
+        (None, _) => Ok(()),
+        (Some(_), _) if chunked => {
+            Err(malformed("Content-Length and Transfer-Encoding contradict each other"))
+        }
+        (Some(_), Some(_)) => Err(malformed("there is more than one header Content-Length")),
+        (Some(length), None) if length.is_empty() || !length.iter().all(u8::is_ascii_digit) => {
+            Err(malformed("Content-Length is not a number"))
+        }
+        (Some(length), None) if length.iter().all(|digit| *digit == b'0') => Ok(()),
+        (Some(_), None) => Err(BODY),
+    }
+}
+
+fn check_expect(fields: &[Field<'_>]) -> Result<(), Fault> {
+    // Without a body there is nothing to continue: the answer itself follows.
+    let known = tokens(fields, "expect").all(|word| word.eq_ignore_ascii_case(b"100-continue"));
+    if known { Ok(()) } else { Err(Fault::new(417, "malformed", "Expect knows 100-continue only")) }
+}

@@ -1,0 +1,75 @@
+//! The private headers between gate and backend: who asks, since when, and the proof that it is the gate that says so.
+//!
+//! The gate drops every header with [`PREFIX`] that a client sends, so none can be forged.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::Peer;
+use crate::error::{Error, Result};
+
+/// Starts the name of every private header, in lower case.
+pub(super) const PREFIX: &str = "x-sql-exporter-gate-";
+
+/// What only the gate and the backend of this process know.
+pub(super) struct Pass {
+    token: String,
+    epoch: Instant,
+}
+
+/// What the private headers say.
+pub(super) struct Facts {
+    pub(super) peer: Peer,
+    pub(super) received: Instant,
+}
+
+impl Pass {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Pass { token: random_hex()?, epoch: Instant::now() })
+    }
+
+    /// Appends the private header line: token, nanoseconds since the epoch, peer.
+    pub(super) fn write(&self, facts: &Facts, out: &mut Vec<u8>) {
+        let nanos = facts.received.saturating_duration_since(self.epoch).as_nanos();
+        let peer = match facts.peer {
+            Peer::Address(address) => address.to_string(),
+            Peer::Unix => "unix".to_owned(),
+        };
+        out.extend_from_slice(format!("{PREFIX}pass: {} {nanos} {peer}\r\n", self.token).as_bytes());
+    }
+
+    /// Reads what [`Pass::write`] wrote. `None`: this did not come from our gate.
+    pub(super) fn read(&self, value: &str) -> Option<Facts> {
+        let mut words = value.split(' ');
+        let (token, nanos, peer) = (words.next()?, words.next()?, words.next()?);
+        if token != self.token {
+            return None;
+        }
+        let received = self.epoch.checked_add(Duration::from_nanos(nanos.parse().ok()?))?;
+        let peer = if peer == "unix" { Peer::Unix } else { Peer::Address(peer.parse::<IpAddr>().ok()?) };
+        Some(Facts { peer, received })
+    }
+}
+
+/// The name of the one private header.
+pub(super) fn is_pass(name: &str) -> bool {
+    name.len() == PREFIX.len() + 4 && name.ends_with("pass") && is_private(name)
+}
+
+/// True for names that only the gate may use.
+pub(super) fn is_private(name: &str) -> bool {
+    name.as_bytes().get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX.as_bytes()))
+}
+
+/// 128 random bits as hexadecimal digits.
+///
+/// # Errors
+/// The machine has no randomness to give.
+pub(super) fn random_hex() -> Result<String> {
+    let mut bytes = [0; 16];
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| Error::machine("the system gives no random bytes"))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
