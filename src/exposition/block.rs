@@ -1,8 +1,11 @@
-//! Sample lines of one family from one query, ready to be written: bytes, not objects.
+//! Sample lines of one family from one query: bytes, not objects. A [`Draft`] grows while rows stream, a [`Block`] is
+//! done and never changes.
 
 use std::sync::Arc;
 
 use super::Family;
+use super::line::{self, LabelBytes};
+use super::series::{Inserted, SeriesSet};
 
 /// The sample lines of one family from one query (or of one of our own metrics). Never changes once made.
 #[derive(Debug)]
@@ -28,9 +31,197 @@ impl Block {
         Block { family, lines: Vec::new(), series: 0 }
     }
 
-    /// Appends one sample of the family's own name. Labels are written in the order given, values escaped.
+    /// Appends one sample of the family's own name. Labels are written in the order given, values escaped; that
+    /// names are legal and series differ is the caller's care.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
-        let _ = (labels, value);
-        todo!()
+        self.lines.extend_from_slice(self.family.name.as_str().as_bytes());
+        let start = self.lines.len();
+        for (name, text) in labels {
+            self.lines.push(b',');
+            self.lines.extend_from_slice(name.as_bytes());
+            self.lines.extend_from_slice(b"=\"");
+            line::label_value(text, &mut self.lines);
+            self.lines.push(b'"');
+        }
+        close_labels(&mut self.lines, start);
+        line::number(value, &mut self.lines);
+        self.lines.push(b'\n');
+        self.series += 1;
+    }
+
+    /// What names each series, in the order written: `name{labels}`.
+    pub fn series_names(&self) -> impl Iterator<Item = &[u8]> {
+        // A value holds no blank and a label value no line feed: the last blank of a line ends its labels.
+        self.lines
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| Some(line.split_at(line.iter().rposition(|byte| *byte == b' ')?).0))
+    }
+}
+
+/// Turns the first label's comma into `{`, closes with `}` if there is a label, and ends with a blank.
+fn close_labels(lines: &mut Vec<u8>, start: usize) {
+    if let Some(comma) = lines.get_mut(start) {
+        *comma = b'{';
+        lines.push(b'}');
+    }
+    lines.push(b' ');
+}
+
+/// What became of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// It is on the page.
+    New,
+    /// A series of this name and these labels is there already; nothing was written.
+    Duplicate,
+    /// The block cannot grow further (4 GiB); nothing was written.
+    Full,
+}
+
+/// A block under construction, with the set of its series.
+#[derive(Debug)]
+pub struct Draft {
+    block: Block,
+    known: SeriesSet,
+}
+
+impl Draft {
+    /// No samples yet.
+    #[must_use]
+    pub fn new(family: Arc<Family>) -> Self {
+        Draft { block: Block::new(family), known: SeriesSet::default() }
+    }
+
+    /// Appends one sample of the family's name with `suffix`; `own` is the type's own label as [`line::label`] writes
+    /// it, or empty. No allocation but for the growth of the block and its set.
+    pub fn add(&mut self, suffix: &str, labels: &LabelBytes, own: &[u8], value: f64) -> Added {
+        let lines = &mut self.block.lines;
+        let start = lines.len();
+        write_series(&self.block.family, suffix, labels, own, lines);
+        let added = match self.known.insert(lines, start) {
+            Inserted::New => Added::New,
+            Inserted::Known => Added::Duplicate,
+            Inserted::Full => Added::Full,
+        };
+        if added == Added::New {
+            line::number(value, lines);
+            lines.push(b'\n');
+            self.block.series += 1;
+        } else {
+            lines.truncate(start);
+        }
+        added
+    }
+
+    /// How many series it has.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.block.series
+    }
+
+    /// Whose samples.
+    #[must_use]
+    pub fn family(&self) -> &Arc<Family> {
+        &self.block.family
+    }
+
+    /// The block, without spare memory; `None` when no sample was written.
+    #[must_use]
+    pub fn finish(self) -> Option<Block> {
+        let mut block = self.block;
+        block.lines.shrink_to_fit();
+        (block.series > 0).then_some(block)
+    }
+}
+
+/// `name{labels}` and a blank.
+fn write_series(family: &Family, suffix: &str, labels: &LabelBytes, own: &[u8], lines: &mut Vec<u8>) {
+    lines.extend_from_slice(family.name.as_str().as_bytes());
+    lines.extend_from_slice(suffix.as_bytes());
+    let start = lines.len();
+    let (before, after) = labels.around_gap();
+    lines.extend_from_slice(before);
+    lines.extend_from_slice(own);
+    lines.extend_from_slice(after);
+    close_labels(lines, start);
+}
+
+/// `name{labels}` as it stands on a line, for messages.
+#[must_use]
+pub fn series_text(family: &Family, suffix: &str, labels: &LabelBytes, own: &[u8]) -> String {
+    let mut line = Vec::new();
+    write_series(family, suffix, labels, own, &mut line);
+    String::from_utf8_lossy(&line).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::FamilyKind;
+    use crate::name::{LabelName, MetricName};
+
+    fn family(name: &str) -> Arc<Family> {
+        let name = MetricName::new(name).unwrap();
+        Arc::new(Family { name, kind: FamilyKind::Gauge, help: String::new() })
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> LabelBytes {
+        let mut labels = LabelBytes::default();
+        for (name, value) in pairs {
+            line::label(&LabelName::new(name).unwrap(), value, labels.bytes_mut());
+            labels.mark_gap();
+        }
+        labels
+    }
+
+    fn text(lines: &[u8]) -> &str {
+        std::str::from_utf8(lines).unwrap()
+    }
+
+    #[test]
+    fn lines_with_and_without_labels() {
+        let mut draft = Draft::new(family("x"));
+        let own = br#",le="1.0""#;
+        assert_eq!(draft.add("", &labels(&[]), b"", 1.5), Added::New);
+        assert_eq!(draft.add("", &labels(&[("a", "b\"c"), ("d", "")]), b"", f64::NAN), Added::New);
+        assert_eq!(draft.add("_bucket", &labels(&[]), own, 2.0), Added::New);
+        assert_eq!(draft.add("_bucket", &labels(&[("a", "1")]), own, 3.0), Added::New);
+        let block = draft.finish().unwrap();
+        let expected =
+            "x 1.5\nx{a=\"b\\\"c\",d=\"\"} NaN\nx_bucket{le=\"1.0\"} 2\nx_bucket{a=\"1\",le=\"1.0\"} 3\n";
+        assert_eq!(text(&block.lines), expected);
+        assert_eq!(block.series, 4);
+    }
+
+    #[test]
+    fn a_duplicate_leaves_no_trace() {
+        let mut draft = Draft::new(family("x"));
+        assert_eq!(draft.add("", &labels(&[("a", "1")]), b"", 1.0), Added::New);
+        assert_eq!(draft.add("", &labels(&[("a", "1")]), b"", 2.0), Added::Duplicate);
+        assert_eq!(draft.series(), 1);
+        assert_eq!(text(&draft.finish().unwrap().lines), "x{a=\"1\"} 1\n");
+    }
+
+    #[test]
+    fn a_label_of_the_types_own_stands_in_the_gap() {
+        let mut both = labels(&[("a", "1")]);
+        line::label(&LabelName::new("z").unwrap(), "2", both.bytes_mut());
+        let mut draft = Draft::new(family("x"));
+        draft.add("", &both, br#",m="own""#, 0.0);
+        assert_eq!(text(&draft.finish().unwrap().lines), "x{a=\"1\",m=\"own\",z=\"2\"} 0\n");
+    }
+
+    #[test]
+    fn series_names_end_before_the_value_whatever_the_labels_hold() {
+        let mut block = Block::new(family("x"));
+        block.sample(&[], 1.0);
+        block.sample(&[("a", "b c\n} 7")], -0.5);
+        let names: Vec<&str> = block.series_names().map(text).collect();
+        assert_eq!(names, ["x", "x{a=\"b c\\n} 7\"}"]);
+    }
+
+    #[test]
+    fn a_draft_without_samples_is_no_block() {
+        assert!(Draft::new(family("x")).finish().is_none());
     }
 }

@@ -1,13 +1,148 @@
-//! One sample line: escaping of label values and help, and how numbers are written (DESIGN 5).
+//! One sample line in bytes: label text escaped, numbers written (DESIGN 5). Appends only; allocates nothing else.
+
+use crate::float;
+use crate::name::LabelName;
 
 /// Appends `value` as both formats write it: integers below 2^63 plain, shortest round-trip floats, `NaN`, `+Inf`, `-Inf`.
 pub fn number(value: f64, out: &mut Vec<u8>) {
-    let _ = (value, out);
-    todo!()
+    float::write(value, |piece| out.extend_from_slice(piece.as_bytes()));
+}
+
+/// Appends the bound of a bucket or a quantile: as [`number`], an integer with `.0` (`1.0`, the same in both formats).
+pub fn bound(value: f64, out: &mut Vec<u8>) {
+    let start = out.len();
+    number(value, out);
+    let plain = out.iter().skip(start).all(|byte| byte.is_ascii_digit() || *byte == b'-');
+    if plain {
+        out.extend_from_slice(b".0");
+    }
 }
 
 /// Appends a label value with `\`, `"` and line feeds escaped.
 pub fn label_value(text: &str, out: &mut Vec<u8>) {
-    let _ = (text, out);
-    todo!()
+    escaped(text, |byte| matches!(byte, b'\\' | b'"' | b'\n'), out);
+}
+
+/// Appends a help text with `\` and line feeds escaped (0.0.4 leaves `"` alone there).
+pub fn help(text: &str, out: &mut Vec<u8>) {
+    escaped(text, |byte| matches!(byte, b'\\' | b'\n'), out);
+}
+
+fn escaped(text: &str, special: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| special(*byte)) {
+        let (plain, tail) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        out.push(b'\\');
+        match tail.split_first() {
+            Some((b'\n', after)) => {
+                out.push(b'n');
+                rest = after;
+            }
+            Some((byte, after)) => {
+                out.push(*byte);
+                rest = after;
+            }
+            None => rest = tail,
+        }
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Appends `,name="value"`, the value escaped. Every label starts with a comma; the line writer makes the first a `{`.
+pub fn label(name: &LabelName, value: &str, out: &mut Vec<u8>) {
+    open_label(name, out);
+    label_value(value, out);
+    out.push(b'"');
+}
+
+/// Appends `,name="`: the value and its closing quote follow.
+pub fn open_label(name: &LabelName, out: &mut Vec<u8>) {
+    out.push(b',');
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b"=\"");
+}
+
+/// The labels that all samples of one row share, as they stand on a line, each with a comma before it.
+///
+/// Label names come in one order in every line of a family, so that equal label sets are equal bytes. `gap` is where a
+/// label of the type's own (the `value_label`, `le`) goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelBytes {
+    bytes: Vec<u8>,
+    gap: usize,
+}
+
+impl LabelBytes {
+    /// Forgets the labels, keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.gap = 0;
+    }
+
+    /// The bytes, to append to with [`label`].
+    pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// The type's own label goes where the labels end now.
+    pub fn mark_gap(&mut self) {
+        self.gap = self.bytes.len();
+    }
+
+    /// What stands before the type's own label, and what after it.
+    #[must_use]
+    pub fn around_gap(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at_checked(self.gap).unwrap_or((&self.bytes, &[]))
+    }
+
+    /// All labels without the type's own: equal for equal label sets of one metric.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn label_values_escape_three_characters_and_no_other() {
+        let cases = [
+            ("", ""),
+            ("plain é 💚", "plain é 💚"),
+            ("a\"b", "a\\\"b"),
+            ("\\", "\\\\"),
+            ("\n\n", "\\n\\n"),
+            ("\\n", "\\\\n"),
+            ("end\\", "end\\\\"),
+            ("\t\r\u{0}\u{7f}\u{2028}", "\t\r\u{0}\u{7f}\u{2028}"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(written(|out| label_value(text, out)), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_help_text_keeps_its_quotes() {
+        assert_eq!(
+            written(|out| help("the \"real\" C:\\ path\nand more", out)),
+            "the \"real\" C:\\\\ path\\nand more"
+        );
+    }
+
+    #[test]
+    fn bounds_look_like_floats() {
+        let cases = [(1.0, "1.0"), (0.005, "0.005"), (-1.0, "-1.0"), (1e20, "1e20"), (f64::INFINITY, "+Inf")];
+        for (value, expected) in cases {
+            assert_eq!(written(|out| bound(value, out)), expected);
+        }
+    }
 }

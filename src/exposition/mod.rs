@@ -6,6 +6,7 @@
 pub mod block;
 pub mod line;
 pub mod page;
+pub mod series;
 pub mod text;
 
 use crate::name::MetricName;
@@ -46,5 +47,38 @@ pub trait Format: Sync {
     fn end(&self, out: &mut Vec<u8>);
 }
 
+/// What every scraper understands.
+static DEFAULT: &dyn Format = &text::Text;
+
 /// The formats inside the binary, the default first.
-pub static FORMATS: &[&dyn Format] = &[&text::Text];
+pub static FORMATS: &[&dyn Format] = &[DEFAULT];
+
+/// The format for a request with this `Accept` header. While there is one format every request gets it, with its own
+/// content type: an `Accept` that cannot be met is no reason to withhold a scrape.
+#[must_use]
+pub fn negotiate(_accept: Option<&str>) -> &'static dyn Format {
+    DEFAULT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_accept_gets_the_text_format_under_its_own_name() {
+        let accepts = [
+            None,
+            Some(""),
+            Some("*/*"),
+            Some("text/plain;version=0.0.4"),
+            Some("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"),
+            Some("application/openmetrics-text; version=1.0.0"),
+            Some("image/png"),
+            Some(";;,q=,"),
+        ];
+        for accept in accepts {
+            let content_type = negotiate(accept).content_type();
+            assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8", "{accept:?}");
+        }
+    }
+}

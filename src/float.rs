@@ -1,0 +1,131 @@
+//! A double as text (DESIGN 5): the one way for sample values and for labels.
+//!
+//! Integers below 2^63 plain, else the shortest text that reads back as the same value; `NaN`, `+Inf`, `-Inf`.
+
+/// 2^63: from here on a double is written with an exponent.
+const PLAIN_BELOW: f64 = 9_223_372_036_854_775_808.0;
+
+/// Passes the text of `value` to `push`, in one or two pieces. Allocates nothing.
+pub fn write(value: f64, mut push: impl FnMut(&str)) {
+    if value.trunc() == value && value.abs() < PLAIN_BELOW {
+        if value == 0.0 && value.is_sign_negative() {
+            return push("-0");
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "an integer within the range of i64")]
+        return push(itoa::Buffer::new().format(value as i64));
+    }
+    match special(value) {
+        Some(word) => push(word),
+        None => shortest(zmij::Buffer::new().format_finite(value), push),
+    }
+}
+
+/// Passes the text of a 4-byte float to `push`: the shortest that reads back as the same 4-byte value.
+pub fn write_single(value: f32, push: impl FnMut(&str)) {
+    /// 2^24: below it every integer is exact, so that its digits are the shortest text.
+    const EXACT_BELOW: f32 = 16_777_216.0;
+    let double = f64::from(value);
+    if special(double).is_some() || (value.trunc() == value && value.abs() < EXACT_BELOW) {
+        return write(double, push);
+    }
+    shortest(zmij::Buffer::new().format_finite(value), push);
+}
+
+fn special(value: f64) -> Option<&'static str> {
+    match value {
+        _ if value.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("+Inf"),
+        f64::NEG_INFINITY => Some("-Inf"),
+        _ => None,
+    }
+}
+
+/// zmij writes `1e+20` and `16777216.0`; we write `1e20` and `16777216`.
+fn shortest(text: &str, mut push: impl FnMut(&str)) {
+    match text.split_once("e+") {
+        Some((digits, exponent)) => {
+            push(digits);
+            push("e");
+            push(exponent);
+        }
+        None => push(text.strip_suffix(".0").unwrap_or(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn double(value: f64) -> String {
+        let mut text = String::new();
+        write(value, |piece| text.push_str(piece));
+        text
+    }
+
+    fn single(value: f32) -> String {
+        let mut text = String::new();
+        write_single(value, |piece| text.push_str(piece));
+        text
+    }
+
+    #[test]
+    fn integers_below_two_to_the_63_are_plain_and_larger_ones_have_an_exponent() {
+        let cases = [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (-42.0, "-42"),
+            (1e15, "1000000000000000"),
+            (1e18, "1000000000000000000"),
+            (9_223_372_036_854_774_784.0, "9223372036854774784"),
+            (-9_223_372_036_854_774_784.0, "-9223372036854774784"),
+            (9_223_372_036_854_775_808.0, "9.223372036854776e18"),
+            (1e20, "1e20"),
+            (-1e20, "-1e20"),
+            (1.5e300, "1.5e300"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(double(value), text);
+        }
+    }
+
+    #[test]
+    fn fractions_are_the_shortest_text_that_reads_back() {
+        let cases = [
+            (0.1, "0.1"),
+            (-0.5, "-0.5"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (1e-7, "1e-7"),
+            (5e-324, "5e-324"),
+            (1.0 / 3.0, "0.3333333333333333"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(double(value), text);
+            assert_eq!(text.parse(), Ok(value));
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_written_as_prometheus_writes_it() {
+        assert_eq!(double(f64::NAN), "NaN");
+        assert_eq!(double(-f64::NAN), "NaN");
+        assert_eq!(double(f64::INFINITY), "+Inf");
+        assert_eq!(double(f64::NEG_INFINITY), "-Inf");
+        assert_eq!(single(f32::NEG_INFINITY), "-Inf");
+        assert_eq!(single(f32::NAN), "NaN");
+    }
+
+    #[test]
+    fn a_four_byte_float_is_not_shown_with_the_digits_of_a_double() {
+        for (value, text) in [
+            (0.1, "0.1"),
+            (16_777_216.0, "16777216"),
+            (1e20, "1e20"),
+            (3.0, "3"),
+            (-0.0, "-0"),
+            (1e18, "1e18"),
+        ] {
+            assert_eq!(single(value), text);
+        }
+    }
+}
