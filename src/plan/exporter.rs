@@ -1,16 +1,49 @@
 //! The section `exporter:`, cooked.
 
+use std::str::FromStr;
 use std::time::Duration;
 
+use log::LevelFilter;
+
 use crate::http::{Limits, Listen};
+use crate::name::LabelName;
+use crate::yaml::keys::Keys;
+
+use super::listen;
+
+/// The port without `listen` and `port`.
+const PORT: u16 = 9399;
+
+/// The names of `log_level`, in any case. `warning` and `critical` are those of other programs' files.
+const LEVELS: &[(&str, LevelFilter)] = &[
+    ("error", LevelFilter::Error),
+    ("warn", LevelFilter::Warn),
+    ("info", LevelFilter::Info),
+    ("debug", LevelFilter::Debug),
+    ("trace", LevelFilter::Trace),
+    ("off", LevelFilter::Off),
+    ("warning", LevelFilter::Warn),
+    ("critical", LevelFilter::Error),
+];
+
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+const LABELS_TOO_LONG: &[(&str, LabelsTooLong)] =
+    &[("error", LabelsTooLong::Error), ("truncate", LabelsTooLong::Truncate)];
+const QUERY_METRICS: &[(&str, QueryMetrics)] =
+    &[("full", QueryMetrics::Full), ("failing", QueryMetrics::Failing)];
+const PAGES: &[(&str, Pages)] =
+    &[("true", Pages::Everybody), ("loopback", Pages::Loopback), ("false", Pages::Nobody)];
+
+/// More queries over all targets than this: `query_metrics` is `failing` unless it is written.
+const MANY_PAIRS: usize = 1000;
 
 /// How `/metrics` and its neighbours are served, and the bounds of one scrape.
 #[derive(Debug, Clone)]
 pub struct Exporter {
     /// Addresses to listen on.
     pub listen: Vec<Listen>,
-    /// `error`, `warn`, `info`, `debug`, `trace`.
-    pub log_level: log::LevelFilter,
+    /// `error`, `warn`, `info`, `debug`, `trace`, `off`.
+    pub log_level: LevelFilter,
     /// One line of text, or one JSON object a line.
     pub log_format: LogFormat,
     /// The deadline of a scrape without the header.
@@ -79,4 +112,140 @@ pub enum Pages {
     Loopback,
     /// Nobody.
     Nobody,
+}
+
+impl Default for Exporter {
+    fn default() -> Self {
+        Exporter {
+            listen: vec![Listen::AnyAddress(PORT)],
+            log_level: LevelFilter::Info,
+            log_format: LogFormat::default(),
+            scrape_timeout: Duration::from_secs(10),
+            max_scrape_timeout: None,
+            scrape_timeout_offset: Duration::from_millis(500),
+            max_workers: 64,
+            http: Limits::default(),
+            max_series: 200_000,
+            max_page_bytes: 64 << 20,
+            max_label_length: 1024,
+            labels_too_long: LabelsTooLong::default(),
+            target_label: "target".to_owned(),
+            query_metrics: QueryMetrics::default(),
+            enable_pages: Pages::default(),
+        }
+    }
+}
+
+impl Exporter {
+    /// Takes the section's keys. `pairs` is the number of queries over all targets, which decides the default of
+    /// `query_metrics`. Faults are recorded, and the default stands in.
+    pub(super) fn read(mut keys: Keys<'_>, pairs: usize) -> Exporter {
+        for key in ["web_config_file", "enable_reload", "advertise"] {
+            keys.refuse(key);
+        }
+        let mut exporter = Exporter::default();
+        if pairs > MANY_PAIRS {
+            exporter.query_metrics = QueryMetrics::Failing;
+        }
+        addresses(&mut keys, &mut exporter.listen);
+        set(&mut exporter.log_level, keys.choice("log_level", LEVELS));
+        set(&mut exporter.log_format, keys.choice("log_format", LOG_FORMATS));
+        times(&mut keys, &mut exporter);
+        bounds(&mut keys, &mut exporter);
+        set(&mut exporter.labels_too_long, keys.choice("labels_too_long", LABELS_TOO_LONG));
+        set(&mut exporter.query_metrics, keys.choice("query_metrics", QUERY_METRICS));
+        set(&mut exporter.enable_pages, keys.choice("enable_pages", PAGES));
+        target_label(&mut keys, &mut exporter.target_label);
+        if let Some(inner) = keys.inner("http") {
+            exporter.http = limits(inner);
+        }
+        keys.finish();
+        exporter
+    }
+}
+
+fn set<T>(place: &mut T, written: Option<T>) {
+    if let Some(value) = written {
+        *place = value;
+    }
+}
+
+/// `listen`, or the seed's `host` and `port`.
+fn addresses(keys: &mut Keys<'_>, listen: &mut Vec<Listen>) {
+    let host = keys.text("host");
+    let port: Option<u16> = keys.number("port", "a port from 0 to 65535");
+    if let Some(texts) = keys.texts("listen") {
+        for key in ["host", "port"].into_iter().filter(|key| keys.has(key)) {
+            keys.fault_with_hint(key, "stands beside `listen`", "write `listen: HOST:PORT` alone");
+        }
+        let folder = keys.folder("listen");
+        let read = |text: &String| {
+            listen::listen(text, &folder).map_err(|message| keys.fault("listen", message)).ok()
+        };
+        *listen = texts.iter().filter_map(read).flatten().collect();
+    } else if host.is_some() || port.is_some() {
+        match listen::at_host(host.as_deref().unwrap_or_default(), port.unwrap_or(PORT)) {
+            Ok(addresses) => *listen = addresses,
+            Err(message) => keys.fault("host", message),
+        }
+    }
+}
+
+fn times(keys: &mut Keys<'_>, exporter: &mut Exporter) {
+    set(&mut exporter.scrape_timeout, above_zero(keys, "scrape_timeout"));
+    exporter.max_scrape_timeout = above_zero(keys, "max_scrape_timeout");
+    set(&mut exporter.scrape_timeout_offset, keys.duration("scrape_timeout_offset"));
+}
+
+fn above_zero(keys: &mut Keys<'_>, key: &'static str) -> Option<Duration> {
+    let time = keys.duration(key)?;
+    if time.is_zero() {
+        keys.fault(key, "0 leaves no time: write a duration above 0");
+    }
+    Some(time)
+}
+
+fn bounds(keys: &mut Keys<'_>, exporter: &mut Exporter) {
+    set(&mut exporter.max_workers, count(keys, "max_workers"));
+    set(&mut exporter.max_series, count(keys, "max_series"));
+    set(&mut exporter.max_page_bytes, keys.size("max_page_bytes"));
+    set(&mut exporter.max_label_length, count(keys, "max_label_length"));
+}
+
+/// A whole number of at least 1.
+fn count<T: FromStr + Default + PartialEq>(keys: &mut Keys<'_>, key: &'static str) -> Option<T> {
+    let count: T = keys.number(key, "a whole number of at least 1")?;
+    if count == T::default() {
+        keys.fault(key, "0 lets nothing through: write a whole number of at least 1");
+    }
+    Some(count)
+}
+
+fn target_label(keys: &mut Keys<'_>, label: &mut String) {
+    // `target_label: ""` is a value here and not the absence of one.
+    let Some(text) = keys.text_or_empty("target_label") else { return };
+    if let Err(message) = LabelName::new(&text)
+        && !text.is_empty()
+    {
+        keys.fault_with_hint("target_label", message, "write \"\" for no label");
+    }
+    *label = text;
+}
+
+fn limits(mut keys: Keys<'_>) -> Limits {
+    let mut limits = Limits::default();
+    set(&mut limits.max_connections, count(&mut keys, "max_connections"));
+    let unbounded_at_0 = keys.number("max_connections_per_address", "a whole number (0 = no limit)");
+    set(&mut limits.max_connections_per_address, unbounded_at_0);
+    set(&mut limits.max_head_bytes, size(&mut keys, "max_head_bytes"));
+    set(&mut limits.max_header_lines, count(&mut keys, "max_header_lines"));
+    set(&mut limits.head_timeout, above_zero(&mut keys, "head_timeout"));
+    set(&mut limits.write_timeout, above_zero(&mut keys, "write_timeout"));
+    set(&mut limits.idle_timeout, above_zero(&mut keys, "idle_timeout"));
+    keys.finish();
+    limits
+}
+
+fn size(keys: &mut Keys<'_>, key: &'static str) -> Option<usize> {
+    usize::try_from(keys.size(key)?).ok()
 }

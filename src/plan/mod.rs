@@ -1,8 +1,25 @@
 //! The plan: a configuration read, checked and cooked. Everything in it is legal; nothing in it is text to be
 //! parsed again. Raw keys live in `yaml::keys` while a file is read, and nowhere after.
+//!
+//! Reading is in three steps: entries as they stand in their files (`target`, `query`, `collector`), then queries ×
+//! targets (`assign`), then what only the whole shows (`clash`). A fault stops none of them: all come together.
+//! A key of a query goes to `query` (or `settings`, when overrides may change it), one of a target to `target`.
 
+mod aim;
+mod assign;
+pub mod builtin;
+mod clash;
+mod collector;
+mod driver_name;
 pub mod exporter;
+mod glob;
+mod include;
+pub mod listen;
+mod overrides;
 pub mod query;
+mod selection;
+mod settings;
+mod source;
 pub mod target;
 
 use std::path::Path;
@@ -10,9 +27,12 @@ use std::sync::Arc;
 
 use crate::driver::Drivers;
 use crate::error::Error;
-use crate::yaml::keys::Environment;
+use crate::yaml::keys::{Environment, Keys, Reader};
+use crate::yaml::tree::Document;
 
+use assign::Parts;
 use exporter::Exporter;
+use overrides::Overrides;
 use target::Target;
 
 /// A configuration as the rest of the program sees it.
@@ -25,11 +45,63 @@ pub struct Plan {
     pub warnings: Vec<Error>,
 }
 
-/// Reads a configuration and all it includes. Runs no query and opens no connection.
+/// Reads a configuration and all it includes. Runs no query and opens no connection to a database; a host name in
+/// `exporter.listen` is resolved.
 ///
 /// # Errors
 /// All faults of all files together, in file order.
 pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
-    let _ = (path, environment, drivers);
-    todo!()
+    let main = Document::open(&path.display().to_string(), path).map_err(|error| vec![error])?;
+    let reader = Reader::new(environment);
+    let plan = read(&main, path, drivers, &reader);
+    let (faults, warnings) = reader.finish();
+    match plan {
+        Some((targets, exporter)) if faults.is_empty() => Ok(Plan { targets, exporter, warnings }),
+        _ => Err(faults),
+    }
+}
+
+type Read = (Vec<Arc<Target>>, Exporter);
+
+/// `None` when the main file is no mapping at all; else what could be read, faults being the reader's.
+fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<Read> {
+    let mut root = Keys::root(main, reader)?;
+    let section = root.inner("exporter");
+    let files = include::open(&mut root, path, reader);
+    let mut defaults = root.inner("defaults");
+    let targets = targets(&mut root, defaults.as_mut(), drivers);
+    let behind = collector::defaults(defaults.as_mut(), drivers);
+    if let Some(defaults) = defaults {
+        defaults.finish();
+    }
+    let mut queries = collector::queries(&mut root, &behind, drivers);
+    for file in &files.files {
+        queries.extend(collector::included(file, &behind, drivers, reader));
+    }
+    let overrides = Overrides::read(&mut root);
+    root.refuse("target_files");
+    root.finish();
+
+    let places: Vec<_> = targets.iter().map(|target| target.labels_place.clone()).collect();
+    let parts = Parts { targets, queries, overrides, whole: files.whole };
+    let targets = assign::assign(parts, reader);
+    let pairs = targets.iter().map(|target| target.queries.len()).sum();
+    let exporter = section.map_or_else(Exporter::default, |keys| Exporter::read(keys, pairs));
+    clash::check(&targets, &places, &exporter.target_label, reader);
+    Some((targets.into_iter().map(Arc::new).collect(), exporter))
+}
+
+/// Takes the key `databases`, each entry over `defaults.database`.
+fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Vec<target::Draft> {
+    let behind = defaults.and_then(|defaults| defaults.inner("database"));
+    let entries = root.entries("databases");
+    if entries.as_ref().is_none_or(Vec::is_empty) {
+        root.fault_with_hint("databases", "names no target", "add `databases: {NAME: {url: …}}`");
+    }
+    let read = |(name, keys): (String, Keys<'_>)| target::Draft::read(name, keys.over(behind.as_ref()), drivers);
+    let targets = entries.unwrap_or_default().into_iter().map(read).collect();
+    if let Some(behind) = behind {
+        behind.finish_defaults();
+    }
+    targets
 }

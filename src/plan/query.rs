@@ -1,10 +1,16 @@
-//! One `queries:` entry, cooked for one target.
+//! One `queries:` entry: as read ([`Draft`]), and cooked for one target ([`Query`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::driver::Sql;
+use crate::driver::{Drivers, Sql};
+use crate::error::Place;
 use crate::metric::Metric;
+use crate::yaml::keys::Keys;
+
+use super::aim::Aim;
+use super::settings::Settings;
+use super::source;
 
 /// One query as it runs on one target.
 #[derive(Clone)]
@@ -29,4 +35,123 @@ pub struct Query {
     pub max_series: u64,
     /// Its place in the whole configuration: decides who loses on a duplicate, and the page's order.
     pub order: usize,
+}
+
+/// What an entry inherits from its file and from `defaults`.
+#[derive(Clone)]
+pub(super) struct Behind {
+    /// The collector of the file.
+    pub(super) collector: Arc<str>,
+    /// Where its queries run unless they say so themselves.
+    pub(super) aim: Option<Aim>,
+    /// What holds unless they say otherwise.
+    pub(super) settings: Settings,
+}
+
+/// One entry as read, before it is known where it runs.
+pub(super) struct Draft {
+    pub(super) name: Arc<str>,
+    pub(super) collector: Arc<str>,
+    /// `None`: the only target there is.
+    pub(super) aim: Option<Aim>,
+    /// Without `overrides`.
+    pub(super) settings: Settings,
+    /// The entry.
+    pub(super) place: Place,
+    sql: Arc<Sql>,
+    metrics: Arc<[Metric]>,
+}
+
+impl Draft {
+    /// Takes all keys of one entry. `None` after a recorded fault in its name or SQL.
+    pub(super) fn read(mut keys: Keys<'_>, behind: &Behind, drivers: &Drivers) -> Option<Draft> {
+        let place = keys.place("");
+        let name = name(&mut keys);
+        let sql = sql(&mut keys);
+        let aim = Aim::read(&mut keys, drivers).or_else(|| behind.aim.clone());
+        let settings = Settings::read(&mut keys).or(behind.settings);
+        let metrics = metrics(&mut keys);
+        keys.refuse("when");
+        keys.refuse("lint_off");
+        keys.finish();
+        Some(Draft {
+            name: name?,
+            collector: behind.collector.clone(),
+            aim,
+            settings,
+            place,
+            sql: Arc::new(Sql::new(&sql?)),
+            metrics: metrics.into(),
+        })
+    }
+
+    /// The key that says where it runs; the entry where nothing does.
+    pub(super) fn aim_place(&self) -> Place {
+        self.aim.as_ref().map_or(&self.place, |aim| &aim.place).clone()
+    }
+
+    /// The query as it runs with `settings`.
+    pub(super) fn cook(&self, settings: Settings, order: usize) -> Query {
+        Query {
+            name: self.name.clone(),
+            collector: self.collector.clone(),
+            sql: self.sql.clone(),
+            metrics: self.metrics.clone(),
+            enabled: settings.enabled(),
+            timeout: settings.timeout(),
+            interval: settings.interval(),
+            max_rows: settings.max_rows(),
+            max_series: settings.max_series(),
+            order,
+        }
+    }
+}
+
+fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
+    let Some(name) = keys.text("name") else {
+        if !keys.has("name") {
+            keys.fault("", "has no `name`");
+        }
+        return None;
+    };
+    if name.chars().any(char::is_control) {
+        keys.fault("name", "a name is one line of printable text");
+    }
+    Some(name.into())
+}
+
+fn sql(keys: &mut Keys<'_>) -> Option<String> {
+    if keys.has("sql") && keys.has("sql_file") {
+        keys.fault_with_hint("sql_file", "stands beside `sql`", "write one of them");
+    }
+    let text = match keys.file("sql_file") {
+        Some(path) => source::read(&path).map_err(|message| keys.fault("sql_file", message)).ok()?,
+        None => match keys.literal("sql") {
+            Some(text) => text,
+            None if keys.has("sql_file") => return None,
+            None => {
+                keys.fault_with_hint("", "has no SQL", "write `sql: SELECT …` or `sql_file: PATH`");
+                return None;
+            }
+        },
+    };
+    if Sql::new(&text).text().is_empty() {
+        keys.fault(if keys.has("sql") { "sql" } else { "sql_file" }, "holds no statement");
+    }
+    Some(text)
+}
+
+/// The entries of `metrics`, or the one of the mini form. Faulty ones are recorded and left out.
+fn metrics(keys: &mut Keys<'_>) -> Vec<Metric> {
+    let mini = keys.has("metric_name");
+    if mini && keys.has("metrics") {
+        keys.fault_with_hint("metric_name", "stands beside `metrics`", "move it into the list");
+    }
+    let written = mini || keys.has("metrics");
+    let one = if mini { Metric::read_mini(keys) } else { None };
+    let items = keys.items("metrics");
+    if !written || items.as_ref().is_some_and(Vec::is_empty) {
+        keys.fault_with_hint("", "makes no metric", "add `metrics: [{name: …, help: …}]`");
+    }
+    one.into_iter().chain(items.into_iter().flatten().filter_map(Metric::read)).collect()
 }

@@ -1,12 +1,20 @@
-//! One `databases:` entry, cooked.
+//! One `databases:` entry: as read ([`Draft`]), and cooked ([`Target`]).
+//!
+//! The keys that all drivers share are taken here; the driver takes its own through `Driver::endpoint`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::driver::Endpoint;
+use crate::driver::{Drivers, Endpoint};
+use crate::error::Place;
 use crate::name::LabelName;
+use crate::yaml::keys::Keys;
 
+use super::driver_name::Named;
+use super::overrides::Overrides;
 use super::query::Query;
+use super::selection::Selection;
+use super::{glob, source};
 
 /// One configured database with the queries that run on it.
 pub struct Target {
@@ -30,4 +38,152 @@ pub struct Target {
     pub max_lifetime: Duration,
     /// Its queries in configuration order, `overrides` applied.
     pub queries: Vec<Arc<Query>>,
+}
+
+/// One entry as read, before its queries are known.
+pub(super) struct Draft {
+    pub(super) name: String,
+    /// The driver's one name; empty when it is wrong.
+    pub(super) driver: &'static str,
+    pub(super) enabled: bool,
+    pub(super) labels: Vec<(LabelName, String)>,
+    pub(super) collectors: Selection,
+    pub(super) overrides: Overrides,
+    /// The driver is known and not built in.
+    pub(super) elsewhere: bool,
+    /// What says which driver.
+    pub(super) driver_place: Place,
+    /// The key `labels`.
+    pub(super) labels_place: Place,
+    endpoint: Option<Arc<dyn Endpoint>>,
+    max_connections: u32,
+    times: Times,
+}
+
+#[derive(Clone, Copy)]
+struct Times {
+    connect: Duration,
+    idle: Duration,
+    life: Duration,
+}
+
+impl Draft {
+    /// Takes all keys of one entry. Faults are recorded; what could be read is kept, so that queries find it.
+    pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> Draft {
+        check_name(&name, &keys);
+        for key in ["snapshot", "discover", "lint_off"] {
+            keys.refuse(key);
+        }
+        let named = driver(&mut keys, drivers);
+        let mut draft = Draft {
+            name,
+            driver: named.as_ref().map_or("", Named::label),
+            enabled: keys.flag("enabled").unwrap_or(true),
+            labels: labels(&mut keys),
+            collectors: Selection::read(&mut keys),
+            overrides: Overrides::read(&mut keys),
+            elsewhere: matches!(named, Some(Named::Elsewhere(_))),
+            driver_place: keys.place(if keys.has("driver") { "driver" } else { "" }),
+            labels_place: keys.place("labels"),
+            endpoint: None,
+            max_connections: max_connections(&mut keys),
+            times: times(&mut keys),
+        };
+        // Which other keys are right is the driver's to say: without one they are left alone.
+        if let Some(Named::BuiltIn(driver)) = named {
+            draft.endpoint = driver.endpoint(&mut keys);
+            keys.finish();
+        }
+        draft
+    }
+
+    /// The target with its queries.
+    pub(super) fn cook(self, queries: Vec<Arc<Query>>) -> Target {
+        Target {
+            name: self.name,
+            driver: self.driver,
+            endpoint: self.endpoint,
+            enabled: self.enabled,
+            labels: self.labels,
+            max_connections: self.max_connections,
+            connect_timeout: self.times.connect,
+            idle_timeout: self.times.idle,
+            max_lifetime: self.times.life,
+            queries,
+        }
+    }
+}
+
+fn check_name(name: &str, keys: &Keys<'_>) {
+    if name.trim().is_empty() || name.chars().any(char::is_control) {
+        keys.fault("", "a target's name is one line of printable text");
+    } else if !glob::is_plain(name) || name.starts_with('!') {
+        let message = format!("a target cannot be called {name:?}");
+        keys.fault_with_hint("", message, "`*`, `?`, `[`, `{` and a leading `!` make a pattern");
+    }
+}
+
+/// `driver`, else what stands before `:` in the URL.
+fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Named> {
+    if keys.has("driver") {
+        return Named::find(&keys.text("driver")?, "driver", keys, drivers);
+    }
+    let urls = ["url", "connection_string", "url_file"];
+    let Some(key) = urls.into_iter().find(|key| keys.has(key)) else {
+        let names: Vec<&str> = drivers.names().collect();
+        keys.fault_with_hint("", "has neither `driver` nor `url`", format!("drivers: {}", names.join(", ")));
+        return None;
+    };
+    let url = if key == "url_file" {
+        let path = keys.file(key)?;
+        source::read(&path).map_err(|message| keys.fault(key, message)).ok()?
+    } else {
+        keys.secret(key)?.expose().to_owned()
+    };
+    // Only what stands before `:` may be shown, and only where it looks like a scheme: the rest may be a secret.
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    match url.trim_start().split_once(':') {
+        Some((scheme, rest)) if scheme.chars().all(legal) && (rest.starts_with("//") || scheme == "sqlite") => {
+            Named::find(scheme, key, keys, drivers)
+        }
+        _ => {
+            keys.fault_with_hint(key, "is no URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH");
+            None
+        }
+    }
+}
+
+fn labels(keys: &mut Keys<'_>) -> Vec<(LabelName, String)> {
+    let pairs = keys.pairs("labels").unwrap_or_default();
+    let legal = |(name, value): (String, String)| match LabelName::new(&name) {
+        Ok(name) => Some((name, value)),
+        Err(message) => {
+            keys.fault("labels", message);
+            None
+        }
+    };
+    pairs.into_iter().filter_map(legal).collect()
+}
+
+fn max_connections(keys: &mut Keys<'_>) -> u32 {
+    let lanes = keys.number("max_connections", "a whole number of at least 1").unwrap_or(3);
+    if lanes == 0 {
+        keys.fault("max_connections", "0 connections run nothing: write a whole number of at least 1");
+    }
+    lanes
+}
+
+fn times(keys: &mut Keys<'_>) -> Times {
+    let mut time = |key, default| {
+        let time = keys.duration(key).unwrap_or(default);
+        if time.is_zero() {
+            keys.fault(key, "0 would close every session at once: write a duration above 0");
+        }
+        time
+    };
+    Times {
+        connect: time("connect_timeout", Duration::from_secs(3)),
+        idle: time("idle_timeout", Duration::from_secs(10 * 60)),
+        life: time("max_lifetime", Duration::from_secs(30 * 60)),
+    }
 }

@@ -1,0 +1,83 @@
+//! Which targets a query runs on: `database` | `databases` | `driver`.
+
+use crate::driver::Drivers;
+use crate::error::{Error, Place};
+use crate::yaml::keys::{Keys, Reader};
+
+use super::driver_name::Named;
+use super::glob::{self, Pattern};
+use super::target::Draft;
+
+/// The keys that say it; one of them at a time.
+const KEYS: [&str; 3] = ["database", "databases", "driver"];
+
+/// What an entry, its file or `defaults` says.
+#[derive(Debug, Clone)]
+pub(super) struct Aim {
+    at: At,
+    /// The key that says it.
+    pub(super) place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum At {
+    /// Targets by name.
+    Names(Vec<Pattern>),
+    /// Every target of a driver, by its one name.
+    Driver(&'static str),
+    /// Was written and is wrong: recorded, and nothing follows from it.
+    Faulty,
+}
+
+impl Aim {
+    /// Takes the three keys. `None` when none is there.
+    pub(super) fn read(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Aim> {
+        let written: Vec<&str> = KEYS.iter().copied().filter(|key| keys.has(key)).collect();
+        let key = *written.first()?;
+        let place = keys.place(key);
+        if let Some(second) = written.get(1) {
+            keys.fault_with_hint(second, format!("stands beside {key:?}"), "one of them says where to run");
+        }
+        let names = ["database", "databases"].map(|key| glob::patterns(keys, key));
+        let driver = keys.text("driver").and_then(|name| Named::find(&name, "driver", keys, drivers));
+        let at = match (names.into_iter().flatten().next(), driver) {
+            (Some(names), _) => At::Names(names),
+            (None, Some(driver)) => At::Driver(driver.label()),
+            (None, None) => At::Faulty,
+        };
+        Some(Aim { at, place })
+    }
+
+    /// True when `target` is meant.
+    pub(super) fn means(&self, target: &Draft) -> bool {
+        match &self.at {
+            At::Names(names) => names.iter().any(|name| name.matches(&target.name)),
+            At::Driver(driver) => target.driver == *driver,
+            At::Faulty => false,
+        }
+    }
+
+    /// Records plain names that no target bears, and warns of patterns and drivers without a target.
+    pub(super) fn check(&self, targets: &[Draft], reader: &Reader<'_>) {
+        let names = || targets.iter().map(|target| target.name.as_str());
+        match &self.at {
+            At::Names(patterns) => {
+                let idle = |pattern: &&Pattern| !names().any(|name| pattern.matches(name));
+                for pattern in patterns.iter().filter(idle) {
+                    let message = format!("no target is called {:?}", pattern.text());
+                    let error = Error::config(message).at(self.place.clone());
+                    if pattern.is_plain() {
+                        reader.fault(error.with_hint(glob::hint(pattern.text(), names())));
+                    } else {
+                        reader.warn(error);
+                    }
+                }
+            }
+            At::Driver(driver) if !targets.iter().any(|target| target.driver == *driver) => {
+                let message = format!("no target has the driver {driver}: nothing runs here");
+                reader.warn(Error::config(message).at(self.place.clone()));
+            }
+            At::Driver(_) | At::Faulty => {}
+        }
+    }
+}

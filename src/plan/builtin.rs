@@ -1,0 +1,94 @@
+//! The collectors inside the binary: the folder `queries/`, one file each.
+//!
+//! A new one is one file there, `queries/DATABASE/NAME.yaml`, whose first line is a comment that says what it shows.
+
+use std::path::Path;
+
+use include_dir::{Dir, include_dir};
+
+use crate::yaml::tree::{Document, Tree, Value};
+
+static QUERIES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/queries");
+
+/// One built-in collector, as a list of them shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pack {
+    /// `postgres/locks`: what stands after `builtin:`.
+    pub name: &'static str,
+    /// The first line of its file, without the comment sign.
+    pub about: &'static str,
+    /// How many queries it has.
+    pub queries: usize,
+    /// How many metrics these make.
+    pub metrics: usize,
+}
+
+/// All built-in collectors, by name.
+#[must_use]
+pub fn list() -> Vec<Pack> {
+    names().into_iter().filter_map(|name| text(name).map(|text| pack(name, text))).collect()
+}
+
+/// The file of the collector `name` (with or without `builtin:`), as it is inside the binary.
+#[must_use]
+pub fn text(name: &str) -> Option<&'static str> {
+    let name = name.strip_prefix("builtin:").unwrap_or(name);
+    QUERIES.get_file(format!("{name}.yaml"))?.contents_utf8()
+}
+
+/// The names of all built-in collectors, sorted.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    add_names(&QUERIES, &mut names);
+    names.sort_unstable();
+    names
+}
+
+fn add_names(folder: &'static Dir<'static>, names: &mut Vec<&'static str>) {
+    let name = |path: &'static Path| path.to_str().and_then(|path| path.strip_suffix(".yaml"));
+    names.extend(folder.files().filter_map(|file| name(file.path())));
+    for folder in folder.dirs() {
+        add_names(folder, names);
+    }
+}
+
+fn pack(name: &'static str, text: &'static str) -> Pack {
+    let about = text.lines().next().and_then(|line| line.strip_prefix('#')).unwrap_or_default().trim();
+    let document = Document::parse(name, Path::new(""), text.to_owned());
+    let queries = document.map(|document| list_under(&document.tree, "queries").to_vec()).unwrap_or_default();
+    let metrics = queries.iter().map(|query| list_under(query, "metrics").len()).sum();
+    Pack { name, about, queries: queries.len(), metrics }
+}
+
+fn list_under<'t>(tree: &'t Tree, key: &str) -> &'t [Tree] {
+    let Value::Map(entries) = &tree.value else { return &[] };
+    match entries.iter().find(|entry| entry.key == key).map(|entry| &entry.tree.value) {
+        Some(Value::List(items)) => items,
+        _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pack_says_what_it_shows_and_has_queries_and_metrics() {
+        let packs = list();
+        for database in ["postgres/", "mysql/", "sqlite/"] {
+            assert!(packs.iter().any(|pack| pack.name.starts_with(database)), "{database}");
+        }
+        for pack in packs {
+            assert!(!pack.about.is_empty(), "{}", pack.name);
+            assert!(pack.queries > 0 && pack.metrics >= pack.queries, "{pack:?}");
+        }
+    }
+
+    #[test]
+    fn a_pack_is_found_with_and_without_its_prefix() {
+        assert!(text("postgres/locks").is_some());
+        assert_eq!(text("builtin:postgres/locks"), text("postgres/locks"));
+        assert_eq!(text("postgres/nothing"), None);
+    }
+}

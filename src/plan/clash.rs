@@ -1,0 +1,208 @@
+//! What only the whole configuration shows: families and labels that contradict each other, reserved names.
+//!
+//! Only what can run counts: a disabled query may stand beside the one that replaces it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::error::{Error, Place};
+use crate::exposition::FamilyKind;
+use crate::metric::Metric;
+use crate::yaml::keys::Reader;
+
+use super::target::Target;
+
+/// Metric names that are ours, and the process metrics of every Prometheus client (DESIGN 9).
+const OUR_PREFIXES: [&str; 2] = ["sql_exporter_", "process_"];
+
+/// Labels of our own rows: a target's `labels` stand beside them (DESIGN 2).
+const OUR_LABELS: [&str; 8] = ["target", "query", "collector", "reason", "driver", "version", "role", "tls"];
+
+/// Records every clash. `places` are those of the targets' `labels`, in the order of `targets`.
+pub(super) fn check(targets: &[Target], places: &[Place], target_label: &str, reader: &Reader<'_>) {
+    for (target, place) in targets.iter().zip(places) {
+        own_labels(target, place, target_label, reader);
+    }
+    let metrics = running(targets);
+    for metric in &metrics {
+        names(metric, target_label, reader);
+    }
+    families(&metrics, reader);
+    series(&metrics, reader);
+    for target in targets.iter().filter(|target| target.enabled) {
+        target_labels(target, reader);
+    }
+    if target_label.is_empty() {
+        one_target_each(targets, reader);
+    }
+}
+
+/// Every metric of a query that is enabled on an enabled target, once, in configuration order.
+fn running(targets: &[Target]) -> Vec<&Metric> {
+    let enabled = targets.iter().filter(|target| target.enabled).flat_map(|target| &target.queries);
+    let mut queries: Vec<_> = enabled.filter(|query| query.enabled).collect();
+    queries.sort_by_key(|query| query.order);
+    queries.dedup_by_key(|query| query.order);
+    queries.into_iter().flat_map(|query| query.metrics.iter()).collect()
+}
+
+fn fault(reader: &Reader<'_>, place: &Place, message: String, hint: impl Into<String>) {
+    reader.fault(Error::config(message).at(place.clone()).with_hint(hint));
+}
+
+/// A target's labels among themselves and against those of our own rows.
+fn own_labels(target: &Target, place: &Place, target_label: &str, reader: &Reader<'_>) {
+    for (label, _) in &target.labels {
+        let label = label.as_str();
+        if OUR_LABELS.contains(&label) {
+            let message = format!("the label {label} stands on the exporter's own rows");
+            fault(reader, place, message, "give it another name");
+        } else if label == target_label {
+            let message = format!("the label {label} names the target already (exporter.target_label)");
+            fault(reader, place, message, "give one of them another name");
+        } else if let Some(why) = reserved(label) {
+            fault(reader, place, format!("the label {label} is reserved: {why}"), "give it another name");
+        }
+    }
+}
+
+/// Why nobody may use a label of this name.
+fn reserved(label: &str) -> Option<&'static str> {
+    match label {
+        "le" => Some("a histogram's buckets bear it"),
+        "quantile" => Some("a summary's quantiles bear it"),
+        _ if label.starts_with("__") => Some("names with two leading underscores are Prometheus's own"),
+        _ => None,
+    }
+}
+
+/// One metric's name and labels against what is reserved.
+fn names(metric: &Metric, target_label: &str, reader: &Reader<'_>) {
+    let name = metric.family.name.as_str();
+    if let Some(prefix) = OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+        let message = format!("metric {name}: names that begin with {prefix} are the exporter's own");
+        fault(reader, &metric.place, message, "give it another name");
+    }
+    for label in &metric.label_names {
+        let label = label.as_str();
+        if let Some(why) = reserved(label) {
+            let message = format!("metric {name}: the label {label} is reserved: {why}");
+            fault(reader, &metric.place, message, "give it another name with `labels: {NAME: COLUMN}`");
+        } else if label == target_label {
+            let message = format!("metric {name}: the label {label} names the target");
+            let hint = "rename it with `labels: {NAME: COLUMN}`, or the target's by exporter.target_label";
+            fault(reader, &metric.place, message, hint);
+        }
+    }
+}
+
+/// One family has one type, one help and one set of labels, wherever it is written.
+fn families(metrics: &[&Metric], reader: &Reader<'_>) {
+    let mut first: HashMap<&str, &Metric> = HashMap::new();
+    for metric in metrics {
+        let name = metric.family.name.as_str();
+        let Some(other) = first.get(name) else {
+            first.insert(name, metric);
+            continue;
+        };
+        let at = at(&other.place);
+        if metric.family.kind != other.family.kind {
+            let (here, there) = (word(metric.family.kind), word(other.family.kind));
+            let message = format!("metric {name} is {here} here and {there} at {at}");
+            fault(reader, &metric.place, message, "one name has one type");
+        } else if metric.family.help != other.family.help {
+            let message = format!("metric {name} has another help at {at}");
+            fault(reader, &metric.place, message, "write the same help in both");
+        }
+        let (here, there) = (label_set(metric), label_set(other));
+        if here != there {
+            let message = format!("metric {name} has the labels {} here and {} at {at}", list(&here), list(&there));
+            fault(reader, &metric.place, message, "one name has one set of labels");
+        }
+    }
+}
+
+fn at(place: &Place) -> String {
+    format!("{}:{}", place.file, place.line)
+}
+
+fn word(kind: FamilyKind) -> &'static str {
+    match kind {
+        FamilyKind::Gauge => "a gauge",
+        FamilyKind::Counter => "a counter",
+        FamilyKind::Histogram => "a histogram",
+        FamilyKind::Unknown => "of unknown type",
+    }
+}
+
+fn label_set(metric: &Metric) -> BTreeSet<&str> {
+    metric.label_names.iter().map(|label| label.as_str()).collect()
+}
+
+fn list(labels: &BTreeSet<&str>) -> String {
+    format!("{{{}}}", labels.iter().copied().collect::<Vec<_>>().join(", "))
+}
+
+/// No two families write, or in OpenMetrics reserve, one name.
+fn series(metrics: &[&Metric], reader: &Reader<'_>) {
+    let mut owners: HashMap<String, &Metric> = HashMap::new();
+    for metric in metrics {
+        let name = &metric.family.name;
+        let taken = reserved_names(metric);
+        let clash = taken.iter().find_map(|taken| Some((taken, *owners.get(taken)?)));
+        if let Some((taken, other)) = clash.filter(|(_, other)| other.family.name != *name) {
+            let (kind, at) = (word(other.family.kind), at(&other.place));
+            let message =
+                format!("metric {name} clashes with {} at {at}: as {kind} that also owns {taken}", other.family.name);
+            fault(reader, &metric.place, message, "give one of them another name");
+        }
+        for taken in taken {
+            owners.entry(taken).or_insert(metric);
+        }
+    }
+}
+
+/// The names that a family keeps for itself, by OpenMetrics' table of suffixes: its own name there, and its samples'.
+fn reserved_names(metric: &Metric) -> Vec<String> {
+    let name = metric.family.name.as_str();
+    let (base, suffixes): (&str, &[&str]) = match metric.family.kind {
+        FamilyKind::Counter => match name.strip_suffix("_total") {
+            Some(base) => (base, &["_total", "_created"]),
+            // Unknown to OpenMetrics without its suffix.
+            None => (name, &[]),
+        },
+        FamilyKind::Histogram => (name, &["_bucket", "_sum", "_count", "_created"]),
+        FamilyKind::Gauge | FamilyKind::Unknown => (name, &[]),
+    };
+    std::iter::once(base.to_owned()).chain(suffixes.iter().map(|suffix| format!("{base}{suffix}"))).collect()
+}
+
+/// A target's labels against those of the metrics that run there.
+fn target_labels(target: &Target, reader: &Reader<'_>) {
+    if target.labels.is_empty() {
+        return;
+    }
+    let queries = target.queries.iter().filter(|query| query.enabled);
+    for metric in queries.flat_map(|query| query.metrics.iter()) {
+        for (label, _) in target.labels.iter().filter(|(label, _)| metric.label_names.contains(label)) {
+            let name = &metric.family.name;
+            let message = format!("metric {name}: the label {label} is also in databases.{}.labels", target.name);
+            fault(reader, &metric.place, message, "give one of them another name");
+        }
+    }
+}
+
+/// Without a label that names the target, two targets write the same series.
+fn one_target_each(targets: &[Target], reader: &Reader<'_>) {
+    let mut first: HashMap<usize, &str> = HashMap::new();
+    for target in targets.iter().filter(|target| target.enabled) {
+        for query in target.queries.iter().filter(|query| query.enabled) {
+            let Some(other) = first.get(&query.order) else {
+                first.insert(query.order, &target.name);
+                continue;
+            };
+            let place = query.metrics.first().map(|metric| metric.place.clone()).unwrap_or_default();
+            let message = format!("query {} runs on {other} and {}: nothing tells them apart", query.name, target.name);
+            fault(reader, &place, message, "write exporter.target_label: target, or name one target");
+        }
+    }
+}

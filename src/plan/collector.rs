@@ -1,0 +1,63 @@
+//! The queries of one file: the main file's own, or an included collector's.
+
+use std::sync::Arc;
+
+use crate::driver::Drivers;
+use crate::yaml::keys::{Keys, Reader};
+
+use super::aim::Aim;
+use super::include::Included;
+use super::query::{Behind, Draft};
+use super::selection::MAIN;
+use super::settings::Settings;
+
+/// Keys of the main file that an included file must not have.
+const MAIN_ONLY: [&str; 5] = ["exporter", "include", "defaults", "overrides", "target_files"];
+
+/// What `defaults.query` says, as the main file's queries inherit it.
+pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Behind {
+    let mut behind = Behind { collector: MAIN.into(), aim: None, settings: Settings::default() };
+    if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
+        behind.aim = Aim::read(&mut keys, drivers);
+        behind.settings = Settings::read(&mut keys);
+        keys.refuse("when");
+        keys.finish();
+    }
+    behind
+}
+
+/// Takes the key `queries`.
+pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -> Vec<Draft> {
+    let items = keys.items("queries").unwrap_or_default();
+    items.into_iter().filter_map(|item| Draft::read(item, behind, drivers)).collect()
+}
+
+/// Reads one included file.
+pub(super) fn included(
+    file: &Included,
+    defaults: &Behind,
+    drivers: &Drivers,
+    reader: &Reader<'_>,
+) -> Vec<Draft> {
+    let Some(mut keys) = Keys::root(&file.document, reader) else { return Vec::new() };
+    let collector = keys.text("collector").map_or_else(|| Arc::from(file.collector.as_str()), Arc::from);
+    let aim = if keys.is_mapping("databases") {
+        keys.forbid("databases", "targets stand in the main file; here it lists which of them are meant");
+        None
+    } else {
+        Aim::read(&mut keys, drivers)
+    };
+    let settings = Settings::read_times(&mut keys).or(defaults.settings);
+    let behind = Behind { collector, aim: aim.or_else(|| defaults.aim.clone()), settings };
+    let queries = queries(&mut keys, &behind, drivers);
+    if !keys.has("queries") {
+        keys.fault("", "has no `queries`");
+    }
+    for key in MAIN_ONLY {
+        keys.forbid(key, "belongs in the main file");
+    }
+    keys.refuse("tests");
+    keys.refuse("when");
+    keys.finish();
+    queries
+}

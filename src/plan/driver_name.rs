@@ -1,0 +1,39 @@
+//! The names that `driver:` and a URL's scheme may have: built in, known elsewhere, or wrong.
+
+use crate::driver::{Driver, Drivers, KNOWN_ELSEWHERE};
+use crate::yaml::keys::Keys;
+
+use super::glob;
+
+/// What a driver's name means.
+pub(super) enum Named {
+    /// A driver of this binary.
+    BuiltIn(&'static dyn Driver),
+    /// A driver that other exporters have: its targets load as long as nothing needs them.
+    Elsewhere(&'static str),
+}
+
+impl Named {
+    /// Finds the driver called `name`; a wrong name is recorded at `key` with the nearest one.
+    pub(super) fn find(name: &str, key: &str, keys: &Keys<'_>, drivers: &Drivers) -> Option<Named> {
+        let lower = name.to_ascii_lowercase();
+        if let Some(driver) = drivers.find(&lower) {
+            return Some(Named::BuiltIn(driver));
+        }
+        if let Some(known) = KNOWN_ELSEWHERE.iter().copied().find(|known| *known == lower) {
+            return Some(Named::Elsewhere(known));
+        }
+        let names: Vec<&str> = drivers.names().collect();
+        let hint = glob::hint(&lower, names.iter().copied());
+        keys.fault_with_hint(key, format!("there is no driver {name:?}"), hint);
+        None
+    }
+
+    /// The driver's one name: the label value `driver`.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Named::BuiltIn(driver) => driver.names().first().copied().unwrap_or_default(),
+            Named::Elsewhere(name) => name,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Names by pattern: `shop`, `eu-*`, `{a,b}`, `shop/**`. One `*` stops at `/`, two do not.
+//!
+//! Owns the reading and matching of patterns; what a pattern that matches nothing means is its user's.
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::yaml::keys::{Keys, nearest};
+
+/// One pattern. A text without `*`, `?`, `[` and `{` is a plain name and matches itself alone.
+#[derive(Debug, Clone)]
+pub(super) struct Pattern {
+    text: String,
+    matcher: Option<GlobMatcher>,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub(super) fn new(text: &str) -> Result<Pattern, String> {
+        let matcher = if is_plain(text) {
+            None
+        } else {
+            let glob = GlobBuilder::new(text).literal_separator(true).build();
+            Some(glob.map_err(|error| format!("{text:?} is not a pattern: {}", error.kind()))?.compile_matcher())
+        };
+        Ok(Pattern { text: text.to_owned(), matcher })
+    }
+
+    /// The pattern as written.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// True for a plain name: whoever writes it means one thing that exists.
+    pub(super) fn is_plain(&self) -> bool {
+        self.matcher.is_none()
+    }
+
+    /// True when `name` is meant.
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.matcher.as_ref().map_or(self.text == name, |matcher| matcher.is_match(name))
+    }
+}
+
+/// True for a text that no character makes a pattern.
+pub(super) fn is_plain(text: &str) -> bool {
+    !text.contains(['*', '?', '[', '{'])
+}
+
+/// A list of patterns, or one; faulty ones are recorded and left out. `None` when the key is absent or faulty.
+pub(super) fn patterns(keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<Pattern>> {
+    let texts = keys.texts(key)?;
+    let read = |text: &String| Pattern::new(text).map_err(|message| keys.fault(key, message)).ok();
+    Some(texts.iter().filter_map(read).collect())
+}
+
+/// `did you mean "shop"?`, or what there is instead: the hint for a plain name that names nothing.
+pub(super) fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    /// More names than this do not fit on a line that somebody reads.
+    const SHOWN: usize = 8;
+    if let Some(near) = nearest(name, known.clone()) {
+        return format!("did you mean {near:?}?");
+    }
+    let mut names: Vec<&str> = known.collect();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    match (names.is_empty(), more) {
+        (true, _) => "there is none".to_owned(),
+        (false, 0) => format!("known: {}", names.join(", ")),
+        (false, more) => format!("known: {} and {more} more", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pattern;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        Pattern::new(pattern).unwrap().matches(name)
+    }
+
+    #[test]
+    fn one_star_stops_at_a_slash_and_two_do_not() {
+        assert!(matches("shop*", "shop-eu"));
+        assert!(!matches("*", "shop/orders"));
+        assert!(matches("shop/*", "shop/orders"));
+        assert!(!matches("shop/*", "shop/a/b"));
+        assert!(matches("shop/**", "shop/a/b"));
+        assert!(matches("**", "shop/a/b"));
+        assert!(matches("{a,b}", "b"));
+    }
+
+    #[test]
+    fn a_plain_name_matches_itself_alone() {
+        assert!(matches("a.b", "a.b"));
+        assert!(!matches("a.b", "axb"));
+        assert!(!matches("shop", "Shop"));
+    }
+
+    #[test]
+    fn a_broken_pattern_says_so() {
+        assert!(Pattern::new("eu-[").unwrap_err().contains("\"eu-[\" is not a pattern"));
+    }
+}

@@ -1,0 +1,201 @@
+//! `include`: paths, patterns and `builtin:` packs → the files they mean, in order, each once.
+//!
+//! Knows names and folders; what stands in a file is `collector`'s.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::Error;
+use crate::yaml::keys::{Keys, Reader};
+use crate::yaml::tree::Document;
+
+use super::glob::{self, Pattern};
+use super::builtin;
+
+/// What stands before the name of a pack inside the binary.
+const BUILTIN: &str = "builtin:";
+
+/// A symbolic link may lead a `**` in circles: deeper than this is not looked.
+const DEEPEST: usize = 16;
+
+/// One included file.
+pub(super) struct Included {
+    /// The collector's name when the file names none.
+    pub(super) collector: String,
+    /// The file.
+    pub(super) document: Document,
+}
+
+/// All included files.
+#[derive(Default)]
+pub(super) struct Files {
+    /// In the order of `include`, those of one pattern by name.
+    pub(super) files: Vec<Included>,
+    /// False when one could not be read: then a name that is missing may well stand in it.
+    pub(super) whole: bool,
+}
+
+/// Takes the key `include` and reads the files. Faults are recorded there, or in the files.
+pub(super) fn open(keys: &mut Keys<'_>, main: &Path, reader: &Reader<'_>) -> Files {
+    let folder = keys.folder("include");
+    let mut search = Search { folder: &folder, keys, seen: vec![same(main)], reader, found: Files::default() };
+    search.found.whole = true;
+    for text in search.keys.texts("include").unwrap_or_default() {
+        match text.strip_prefix(BUILTIN) {
+            Some(name) => search.packs(name),
+            None if glob::is_plain(&text) => search.plain(&text),
+            None => search.pattern(&text),
+        }
+    }
+    search.found
+}
+
+struct Search<'s, 'k, 'd> {
+    folder: &'s Path,
+    keys: &'s mut Keys<'k>,
+    seen: Vec<PathBuf>,
+    reader: &'s Reader<'d>,
+    found: Files,
+}
+
+impl Search<'_, '_, '_> {
+    fn packs(&mut self, name: &str) {
+        let name = name.strip_suffix(".yaml").unwrap_or(name);
+        let pattern = match Pattern::new(name) {
+            Ok(pattern) => pattern,
+            Err(message) => return self.keys.fault("include", message),
+        };
+        let packs: Vec<&str> = builtin::names().into_iter().filter(|pack| pattern.matches(pack)).collect();
+        if packs.is_empty() && pattern.is_plain() {
+            let hint = glob::hint(name, builtin::names().into_iter());
+            self.found.whole = false;
+            self.keys.fault_with_hint("include", format!("there is no built-in collector {name:?}"), hint);
+        } else if packs.is_empty() {
+            self.keys.warn("include", format!("no built-in collector matches {name:?}"));
+        }
+        for pack in packs {
+            let shown = format!("{BUILTIN}{pack}");
+            if self.is_new(PathBuf::from(&shown)) {
+                let text = builtin::text(pack).unwrap_or_default().to_owned();
+                self.add(pack.to_owned(), Document::parse(&shown, self.folder, text));
+            }
+        }
+    }
+
+    fn plain(&mut self, text: &str) {
+        let path = self.folder.join(text);
+        if !path.is_file() {
+            self.found.whole = false;
+            self.keys.fault("include", format!("there is no file {}", path.display()));
+        } else if self.seen.first() == Some(&same(&path)) {
+            self.keys.fault("include", format!("{text:?} is this file itself"));
+        } else {
+            self.file(&path, Path::new(text));
+        }
+    }
+
+    fn pattern(&mut self, text: &str) {
+        let pattern = match Pattern::new(text.strip_prefix("./").unwrap_or(text)) {
+            Ok(pattern) => pattern,
+            Err(message) => return self.keys.fault("include", message),
+        };
+        let mut names = Vec::new();
+        let base = fixed_part(pattern.text());
+        walk(&self.folder.join(&base), &base, &mut names, DEEPEST);
+        names.retain(|name| name.to_str().is_some_and(|name| pattern.matches(name)));
+        names.sort();
+        if names.is_empty() {
+            self.keys.warn("include", format!("no file matches {text:?}"));
+        }
+        for name in names {
+            self.file(&self.folder.join(&name), &name);
+        }
+    }
+
+    fn file(&mut self, path: &Path, name: &Path) {
+        if self.is_new(same(path)) {
+            self.add(collector_name(name), Document::open(&path.display().to_string(), path));
+        }
+    }
+
+    fn is_new(&mut self, file: PathBuf) -> bool {
+        let new = !self.seen.contains(&file);
+        if new {
+            self.seen.push(file);
+        }
+        new
+    }
+
+    fn add(&mut self, collector: String, document: Result<Document, Error>) {
+        match document {
+            Ok(document) => self.found.files.push(Included { collector, document }),
+            Err(error) => {
+                self.found.whole = false;
+                self.reader.fault(error);
+            }
+        }
+    }
+}
+
+/// One name for one file, whatever leads to it.
+fn same(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// The folders before the first component that holds a pattern.
+fn fixed_part(pattern: &str) -> PathBuf {
+    let plain = |component: &Component<'_>| component.as_os_str().to_str().is_some_and(glob::is_plain);
+    Path::new(pattern).components().take_while(plain).collect()
+}
+
+/// Adds the files below `folder`, named from `name` on. What begins with a dot is left out: editors' and
+/// Kubernetes' own (`..data` holds every mounted file a second time).
+fn walk(folder: &Path, name: &Path, files: &mut Vec<PathBuf>, depth: usize) {
+    let Ok(entries) = folder.read_dir() else { return };
+    for entry in entries.flatten() {
+        let (path, hidden) = (entry.path(), entry.file_name().as_encoded_bytes().starts_with(b"."));
+        let name = name.join(entry.file_name());
+        if !hidden && path.is_file() {
+            files.push(name);
+        } else if !hidden && depth > 0 && path.is_dir() {
+            walk(&path, &name, files, depth - 1);
+        }
+    }
+}
+
+/// The path below the last `queries/`, else from the main file's folder on, without suffix.
+fn collector_name(path: &Path) -> String {
+    let stem = path.with_extension("");
+    let parts: Vec<&str> = stem
+        .components()
+        .filter_map(|part| if let Component::Normal(name) = part { name.to_str() } else { None })
+        .collect();
+    let folders = parts.len().saturating_sub(1);
+    let below = parts.iter().take(folders).rposition(|part| *part == "queries").map_or(0, |at| at + 1);
+    parts.get(below..).unwrap_or_default().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_is_named_by_its_path_below_queries() {
+        let cases = [
+            ("queries/postgres/locks.yaml", "postgres/locks"),
+            ("/etc/app/queries/shop.yml", "shop"),
+            ("collectors/shop.yaml", "collectors/shop"),
+            ("../shared/stock.yaml", "shared/stock"),
+            ("queries.yaml", "queries"),
+        ];
+        for (path, name) in cases {
+            assert_eq!(collector_name(Path::new(path)), name, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_the_folders_before_the_first_pattern_are_fixed() {
+        assert_eq!(fixed_part("a/b/*.yaml"), Path::new("a/b"));
+        assert_eq!(fixed_part("/etc/{a,b}/c.yaml"), Path::new("/etc"));
+        assert_eq!(fixed_part("*.yaml"), Path::new(""));
+    }
+}

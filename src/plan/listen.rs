@@ -1,0 +1,79 @@
+//! An address to listen on, as users write it: `host:port`, `:port`, `unix:PATH`. The flag `--listen` reads it too.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+
+use crate::http::Listen;
+
+/// Reads one address. A host name becomes all its addresses (the resolver is asked, which may block); a relative
+/// socket path starts from `folder`.
+///
+/// # Errors
+/// A sentence that says what an address looks like.
+pub fn listen(text: &str, folder: &Path) -> Result<Vec<Listen>, String> {
+    let text = text.trim();
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path {
+            "" => Err(format!("{text:?} names no path: write unix:/run/sql-exporter.sock")),
+            path => Ok(vec![Listen::Unix(folder.join(path))]),
+        };
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Err(format!("{text:?} is not an address: write host:port, :port or unix:PATH"));
+    };
+    let port = port.parse().map_err(|_| format!("{port:?} in {text:?} is not a port from 0 to 65535"))?;
+    let host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']').ok_or_else(|| format!("{text:?} lacks a `]`"))?,
+        None if host.contains(':') => return Err(format!("{text:?}: write an IPv6 address as [{host}]:{port}")),
+        None => host,
+    };
+    at_host(host, port)
+}
+
+/// `host` and `port` apart, as the seed's files have them. No host: every address of the machine.
+///
+/// # Errors
+/// The host has no address.
+pub fn at_host(host: &str, port: u16) -> Result<Vec<Listen>, String> {
+    if host.is_empty() {
+        return Ok(vec![Listen::AnyAddress(port)]);
+    }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![Listen::Tcp(SocketAddr::new(address, port))]);
+    }
+    let addresses = (host, port).to_socket_addrs().map(|found| found.map(Listen::Tcp).collect::<Vec<_>>());
+    let mut addresses = addresses.unwrap_or_default();
+    addresses.dedup();
+    if addresses.is_empty() {
+        return Err(format!("the host {host:?} has no address: write an IP address, or :{port} for all"));
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Listen>, String> {
+        listen(text, Path::new("/etc/app"))
+    }
+
+    #[test]
+    fn addresses_as_users_write_them() {
+        let tcp = |text: &str| Ok(vec![Listen::Tcp(text.parse().unwrap())]);
+        assert_eq!(read(":9399"), Ok(vec![Listen::AnyAddress(9399)]));
+        assert_eq!(read("127.0.0.1:0"), tcp("127.0.0.1:0"));
+        assert_eq!(read("[::1]:9399"), tcp("[::1]:9399"));
+        assert_eq!(read("unix:run/x.sock"), Ok(vec![Listen::Unix("/etc/app/run/x.sock".into())]));
+        assert_eq!(read("unix:/run/x.sock"), Ok(vec![Listen::Unix("/run/x.sock".into())]));
+        assert!(read("localhost:9399").unwrap().contains(&Listen::Tcp("127.0.0.1:9399".parse().unwrap())));
+    }
+
+    #[test]
+    fn a_bad_address_says_what_is_wrong() {
+        for text in ["9399", "", "host:", ":70000", ":http", "[::1:9399", "::1:9399", "unix:", "no such:1"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert!(read("::1:9399").unwrap_err().contains("write an IPv6 address as [::1]:9399"));
+    }
+}

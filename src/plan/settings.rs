@@ -1,0 +1,92 @@
+//! What may be said about a query without touching its SQL: by the entry, its file, `defaults` and `overrides`.
+//!
+//! Owns the five keys and their defaults. A new one that all four places share is added here.
+
+use std::time::Duration;
+
+use crate::yaml::keys::Keys;
+
+/// The keys as far as they were written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Settings {
+    /// `enabled`
+    enabled: Option<bool>,
+    /// `interval`
+    interval: Option<Duration>,
+    /// `timeout`
+    timeout: Option<Duration>,
+    /// `max_rows`
+    max_rows: Option<u64>,
+    /// `max_series`
+    max_series: Option<u64>,
+}
+
+/// Rows of one result without `max_rows`.
+const MAX_ROWS: u64 = 100_000;
+/// Series of one query without `max_series`.
+const MAX_SERIES: u64 = 20_000;
+
+impl Settings {
+    /// Takes all keys. `keep_last`, which stands beside them, is refused.
+    pub(super) fn read(keys: &mut Keys<'_>) -> Settings {
+        keys.refuse("keep_last");
+        let enabled = keys.flag("enabled");
+        let Settings { interval, timeout, .. } = Settings::read_times(keys);
+        let (max_rows, max_series) = (bound(keys, "max_rows"), bound(keys, "max_series"));
+        Settings { enabled, interval, timeout, max_rows, max_series }
+    }
+
+    /// Takes `interval` and `timeout`: what an included file says for all its queries.
+    pub(super) fn read_times(keys: &mut Keys<'_>) -> Settings {
+        let timeout = keys.duration("timeout");
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            let message = "a timeout of 0 would stop the query before it starts";
+            keys.fault_with_hint("timeout", message, "leave it out: the scrape's own deadline always holds");
+        }
+        Settings { interval: keys.duration("interval"), timeout, ..Settings::default() }
+    }
+
+    /// These settings, and where they say nothing, `behind`.
+    pub(super) fn or(self, behind: Settings) -> Settings {
+        Settings {
+            enabled: self.enabled.or(behind.enabled),
+            interval: self.interval.or(behind.interval),
+            timeout: self.timeout.or(behind.timeout),
+            max_rows: self.max_rows.or(behind.max_rows),
+            max_series: self.max_series.or(behind.max_series),
+        }
+    }
+
+    /// Whether the query runs: it does unless said otherwise.
+    pub(super) fn enabled(&self) -> bool {
+        self.enabled.unwrap_or(true)
+    }
+
+    /// How long a good result is reused; zero = not at all.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval.unwrap_or_default()
+    }
+
+    /// The bound inside the scrape's own deadline.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Rows beyond which the query fails.
+    pub(super) fn max_rows(&self) -> u64 {
+        self.max_rows.unwrap_or(MAX_ROWS)
+    }
+
+    /// Series beyond which the query fails.
+    pub(super) fn max_series(&self) -> u64 {
+        self.max_series.unwrap_or(MAX_SERIES)
+    }
+}
+
+fn bound(keys: &mut Keys<'_>, key: &'static str) -> Option<u64> {
+    let bound = keys.number(key, "a whole number of at least 1")?;
+    if bound == 0 {
+        keys.fault(key, "0 would fail every query: write a whole number of at least 1");
+    }
+    Some(bound)
+}
