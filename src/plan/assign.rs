@@ -41,7 +41,8 @@ fn same_names(queries: &[query::Draft], reader: &Reader<'_>) {
     for query in queries {
         if let Some(first) = seen.get(&query.name) {
             let first: &Place = first;
-            let message = format!("a query is called {:?} already, at {}:{}", query.name, first.file, first.line);
+            let message =
+                format!("a query is called {:?} already, at {}:{}", query.name, first.file, first.line);
             let error = Error::config(message).at(query.place.clone());
             reader.fault(error.with_hint("a query's name is unique in the whole configuration"));
         } else {

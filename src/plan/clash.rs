@@ -115,7 +115,8 @@ fn families(metrics: &[&Metric], reader: &Reader<'_>) {
         }
         let (here, there) = (label_set(metric), label_set(other));
         if here != there {
-            let message = format!("metric {name} has the labels {} here and {} at {at}", list(&here), list(&there));
+            let message =
+                format!("metric {name} has the labels {} here and {} at {at}", list(&here), list(&there));
             fault(reader, &metric.place, message, "one name has one set of labels");
         }
     }
@@ -151,8 +152,10 @@ fn series(metrics: &[&Metric], reader: &Reader<'_>) {
         let clash = taken.iter().find_map(|taken| Some((taken, *owners.get(taken)?)));
         if let Some((taken, other)) = clash.filter(|(_, other)| other.family.name != *name) {
             let (kind, at) = (word(other.family.kind), at(&other.place));
-            let message =
-                format!("metric {name} clashes with {} at {at}: as {kind} that also owns {taken}", other.family.name);
+            let message = format!(
+                "metric {name} clashes with {} at {at}: as {kind} that also owns {taken}",
+                other.family.name
+            );
             fault(reader, &metric.place, message, "give one of them another name");
         }
         for taken in taken {
@@ -185,7 +188,8 @@ fn target_labels(target: &Target, reader: &Reader<'_>) {
     for metric in queries.flat_map(|query| query.metrics.iter()) {
         for (label, _) in target.labels.iter().filter(|(label, _)| metric.label_names.contains(label)) {
             let name = &metric.family.name;
-            let message = format!("metric {name}: the label {label} is also in databases.{}.labels", target.name);
+            let message =
+                format!("metric {name}: the label {label} is also in databases.{}.labels", target.name);
             fault(reader, &metric.place, message, "give one of them another name");
         }
     }
@@ -201,7 +205,8 @@ fn one_target_each(targets: &[Target], reader: &Reader<'_>) {
                 continue;
             };
             let place = query.metrics.first().map(|metric| metric.place.clone()).unwrap_or_default();
-            let message = format!("query {} runs on {other} and {}: nothing tells them apart", query.name, target.name);
+            let message =
+                format!("query {} runs on {other} and {}: nothing tells them apart", query.name, target.name);
             fault(reader, &place, message, "write exporter.target_label: target, or name one target");
         }
     }

@@ -222,8 +222,7 @@ fn count<T: FromStr + Default + PartialEq>(keys: &mut Keys<'_>, key: &'static st
 }
 
 fn target_label(keys: &mut Keys<'_>, label: &mut String) {
-    // `target_label: ""` is a value here and not the absence of one.
-    let Some(text) = keys.text_or_empty("target_label") else { return };
+    let Some(text) = keys.text("target_label") else { return };
     if let Err(message) = LabelName::new(&text)
         && !text.is_empty()
     {

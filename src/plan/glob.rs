@@ -23,7 +23,10 @@ impl Pattern {
             None
         } else {
             let glob = GlobBuilder::new(text).literal_separator(true).build();
-            Some(glob.map_err(|error| format!("{text:?} is not a pattern: {}", error.kind()))?.compile_matcher())
+            Some(
+                glob.map_err(|error| format!("{text:?} is not a pattern: {}", error.kind()))?
+                    .compile_matcher(),
+            )
         };
         Ok(Pattern { text: text.to_owned(), matcher })
     }

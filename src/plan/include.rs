@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::tree::Document;
 
-use super::glob::{self, Pattern};
 use super::builtin;
+use super::glob::{self, Pattern};
 
 /// What stands before the name of a pack inside the binary.
 const BUILTIN: &str = "builtin:";
@@ -37,7 +37,8 @@ pub(super) struct Files {
 /// Takes the key `include` and reads the files. Faults are recorded there, or in the files.
 pub(super) fn open(keys: &mut Keys<'_>, main: &Path, reader: &Reader<'_>) -> Files {
     let folder = keys.folder("include");
-    let mut search = Search { folder: &folder, keys, seen: vec![same(main)], reader, found: Files::default() };
+    let mut search =
+        Search { folder: &folder, keys, seen: vec![same(main)], reader, found: Files::default() };
     search.found.whole = true;
     for text in search.keys.texts("include").unwrap_or_default() {
         match text.strip_prefix(BUILTIN) {

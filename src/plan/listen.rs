@@ -24,7 +24,9 @@ pub fn listen(text: &str, folder: &Path) -> Result<Vec<Listen>, String> {
     let port = port.parse().map_err(|_| format!("{port:?} in {text:?} is not a port from 0 to 65535"))?;
     let host = match host.strip_prefix('[') {
         Some(inner) => inner.strip_suffix(']').ok_or_else(|| format!("{text:?} lacks a `]`"))?,
-        None if host.contains(':') => return Err(format!("{text:?}: write an IPv6 address as [{host}]:{port}")),
+        None if host.contains(':') => {
+            return Err(format!("{text:?}: write an IPv6 address as [{host}]:{port}"));
+        }
         None => host,
     };
     at_host(host, port)

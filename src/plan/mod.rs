@@ -98,7 +98,8 @@ fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drive
     if entries.as_ref().is_none_or(Vec::is_empty) {
         root.fault_with_hint("databases", "names no target", "add `databases: {NAME: {url: …}}`");
     }
-    let read = |(name, keys): (String, Keys<'_>)| target::Draft::read(name, keys.over(behind.as_ref()), drivers);
+    let read =
+        |(name, keys): (String, Keys<'_>)| target::Draft::read(name, keys.over(behind.as_ref()), drivers);
     let targets = entries.unwrap_or_default().into_iter().map(read).collect();
     if let Some(behind) = behind {
         behind.finish_defaults();

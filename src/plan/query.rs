@@ -114,7 +114,7 @@ fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
         }
         return None;
     };
-    if name.chars().any(char::is_control) {
+    if name.trim().is_empty() || name.chars().any(char::is_control) {
         keys.fault("name", "a name is one line of printable text");
     }
     Some(name.into())

@@ -1,6 +1,7 @@
 //! One `databases:` entry: as read ([`Draft`]), and cooked ([`Target`]).
 //!
-//! The keys that all drivers share are taken here; the driver takes its own through `Driver::endpoint`.
+//! The keys that all drivers share are taken here; the driver takes its own through `Driver::endpoint`,
+//! `connect_timeout` among them, which only it needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +31,6 @@ pub struct Target {
     pub labels: Vec<(LabelName, String)>,
     /// Lanes: sessions at once.
     pub max_connections: u32,
-    /// The longest a connect and login may take.
-    pub connect_timeout: Duration,
     /// An idle session is closed after this.
     pub idle_timeout: Duration,
     /// A session is closed after this, ± 10 %.
@@ -62,7 +61,6 @@ pub(super) struct Draft {
 
 #[derive(Clone, Copy)]
 struct Times {
-    connect: Duration,
     idle: Duration,
     life: Duration,
 }
@@ -106,7 +104,6 @@ impl Draft {
             enabled: self.enabled,
             labels: self.labels,
             max_connections: self.max_connections,
-            connect_timeout: self.times.connect,
             idle_timeout: self.times.idle,
             max_lifetime: self.times.life,
             queries,
@@ -143,7 +140,9 @@ fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Named> {
     // Only what stands before `:` may be shown, and only where it looks like a scheme: the rest may be a secret.
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
     match url.trim_start().split_once(':') {
-        Some((scheme, rest)) if scheme.chars().all(legal) && (rest.starts_with("//") || scheme == "sqlite") => {
+        Some((scheme, rest))
+            if scheme.chars().all(legal) && (rest.starts_with("//") || scheme == "sqlite") =>
+        {
             Named::find(scheme, key, keys, drivers)
         }
         _ => {
@@ -182,7 +181,6 @@ fn times(keys: &mut Keys<'_>) -> Times {
         time
     };
     Times {
-        connect: time("connect_timeout", Duration::from_secs(3)),
         idle: time("idle_timeout", Duration::from_secs(10 * 60)),
         life: time("max_lifetime", Duration::from_secs(30 * 60)),
     }

@@ -154,10 +154,15 @@ impl<'d> Keys<'d> {
 
     /// Refuses a key that a later version brings: "`when` is not built yet", whatever its value.
     pub fn refuse(&mut self, key: &'static str) {
+        self.forbid(key, &format!("`{key}` is not built yet"));
+    }
+
+    /// Refuses a key that has no business in this mapping; `message` says where it belongs.
+    pub fn forbid(&mut self, key: &'static str, message: &str) {
         for source in [Some(&self.front), self.back.as_ref()].into_iter().flatten() {
             source.record.refuse(key);
             if let Some(entry) = source.entry(key) {
-                self.record(Error::config(format!("`{key}` is not built yet")).at(source.key_place(entry)));
+                self.record(Error::config(message).at(source.key_place(entry)));
             }
         }
     }

@@ -14,6 +14,8 @@ mod process;
 mod servers;
 mod web_client;
 
+mod broken;
+mod config;
 mod floors;
 mod front;
 mod harness;

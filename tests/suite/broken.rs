@@ -1,0 +1,1 @@
+//! Configurations with one fault each, beside the message it must give.
