@@ -1,0 +1,1 @@
+SELECT sku, on_hand, reserved, state FROM stock
