@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use scheduled_thread_pool::ScheduledThreadPool;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -17,6 +16,7 @@ use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::http;
 use crate::plan::Plan;
+use crate::pool::Scheduler;
 use crate::target::Shared;
 use crate::telemetry::Telemetry;
 use crate::web::Site;
@@ -50,7 +50,7 @@ pub fn fleet(plan: Plan) -> Fleet {
     let shared = Shared {
         workers: Workers::new(plan.exporter.max_workers),
         disposal: Disposal::new(),
-        scheduler: Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("pools").build()),
+        scheduler: Scheduler::start(),
         telemetry: Telemetry::new(),
     };
     Fleet::new(plan, &Arc::new(shared))

@@ -65,7 +65,7 @@ impl Fleet {
         let telemetry = self.telemetry();
         telemetry.late_workers(self.shared.workers.figures().late);
         for target in self.targets.iter().filter(|target| target.plan.enabled) {
-            telemetry.sessions(&target.plan, target.pool().state());
+            target.count_sessions();
         }
         telemetry.render(process)
     }

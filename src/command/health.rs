@@ -31,10 +31,11 @@ impl<S: Read + Write> Stream for S {}
 pub fn run(shared: &Shared, _: &Options) -> Result<u8, Vec<Error>> {
     let environment: &Environment<'_> = &|name| std::env::var(name).ok();
     let settings = Settings::new(shared, environment).map_err(|error| vec![error])?;
-    let listen = match settings.listen.clone() {
-        Some(listen) => listen,
-        None => crate::app::load_plan(&settings)?.exporter.listen.into_iter().next().unwrap_or(Listen::AnyAddress(9399)),
+    let listen = match &settings.listen {
+        Some(listen) => listen.clone(),
+        None => crate::app::load_plan(&settings)?.exporter.listen,
     };
+    let listen = listen.into_iter().next().ok_or_else(|| vec![Error::config("no address to ask: `listen` is empty")])?;
     match ask(&listen) {
         Ok(status) if status == "200" => {
             say("healthy\n");

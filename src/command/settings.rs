@@ -10,8 +10,9 @@ use crate::driver::Drivers;
 use crate::error::Error;
 use crate::http::Listen;
 use crate::plan::exporter::LogFormat;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, listen};
 
+const PORT: u16 = 9399;
 const DEFAULT_FILES: [&str; 2] = ["./sql-exporter.yaml", "/etc/sql-exporter/config.yaml"];
 
 /// Looks up an environment variable.
@@ -23,7 +24,7 @@ pub struct Settings {
     /// The file to read.
     pub config: PathBuf,
     /// Instead of the configured addresses.
-    pub listen: Option<Listen>,
+    pub listen: Option<Vec<Listen>>,
     /// Instead of the configured level.
     pub log_level: Option<LevelFilter>,
     /// Instead of the configured format.
@@ -53,11 +54,11 @@ impl Settings {
         let host = choose(None, &["EXPORTER_HOST"]);
         let port = choose(None, &["EXPORTER_PORT"]);
         settings.listen = match listen {
-            Some(listen) => Some(read(listen, plan::exporter::read_listen)?),
+            Some(listen) => Some(read(listen, read_listen)?),
             None => seed_listen(host, port)?,
         };
-        settings.log_level = level.map(|level| read(level, plan::exporter::read_log_level)).transpose()?;
-        settings.log_format = format.map(|format| read(format, plan::exporter::read_log_format)).transpose()?;
+        settings.log_level = level.map(|level| read(level, plan::exporter::log_level)).transpose()?;
+        settings.log_format = format.map(|format| read(format, plan::exporter::log_format)).transpose()?;
         Ok(settings)
     }
 
@@ -76,11 +77,11 @@ impl Settings {
     ///
     /// # Errors
     /// All faults of the load together.
-    pub fn load(&self, environment: &plan::Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
+    pub fn load(&self, environment: &crate::yaml::keys::Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
         let mut plan = plan::load(&self.config, environment, drivers)?;
         let exporter = &mut plan.exporter;
         if let Some(listen) = &self.listen {
-            exporter.listen = vec![listen.clone()];
+            exporter.listen.clone_from(listen);
         }
         exporter.log_level = self.log_level.unwrap_or(exporter.log_level);
         exporter.log_format = self.log_format.unwrap_or(exporter.log_format);
@@ -100,15 +101,22 @@ fn read<T>((name, value): (String, String), reader: impl Fn(&str) -> Result<T, S
     reader(&value).map_err(|message| Error::config(format!("{name}: {message}")))
 }
 
-fn seed_listen(host: Option<(String, String)>, port: Option<(String, String)>) -> Result<Option<Listen>, Error> {
+fn seed_listen(host: Option<(String, String)>, port: Option<(String, String)>) -> Result<Option<Vec<Listen>>, Error> {
     let name = match (&host, &port) {
         (None, None) => return Ok(None),
         (Some((name, _)), _) | (None, Some((name, _))) => name.clone(),
     };
+    let port = match port {
+        Some(port) => read(port, |text| text.parse().map_err(|_| format!("{text:?} is not a port from 0 to 65535")))?,
+        None => PORT,
+    };
     let host = host.map_or_else(String::new, |(_, host)| host);
-    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
-    let port = port.map_or_else(|| "9399".to_owned(), |(_, port)| port);
-    read((name, format!("{host}:{port}")), plan::exporter::read_listen).map(Some)
+    read((name, host), |host| listen::at_host(host, port)).map(Some)
+}
+
+/// Relative paths of Unix sockets start from the current folder.
+fn read_listen(text: &str) -> Result<Vec<Listen>, String> {
+    listen::listen(text, Path::new("."))
 }
 
 #[cfg(test)]
@@ -129,7 +137,7 @@ mod tests {
         assert_eq!(settings(&flag, &variables).unwrap().log_level, Some(LevelFilter::Debug));
         assert_eq!(settings(&Shared::default(), &variables).unwrap().log_level, Some(LevelFilter::Warn));
         assert_eq!(settings(&Shared::default(), &variables[1..]).unwrap().log_level, Some(LevelFilter::Error));
-        assert_eq!(settings(&Shared::default(), &variables).unwrap().listen, Some(Listen::AnyAddress(9000)));
+        assert_eq!(settings(&Shared::default(), &variables).unwrap().listen, Some(vec![Listen::AnyAddress(9000)]));
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::driver::{Health, Job, RowSink};
 use crate::error::{Error, Reason};
-use crate::pool::Lease;
+use crate::plan::query::Query;
+use crate::pool::Live;
 use crate::query;
 
 use super::Target;
@@ -119,33 +120,38 @@ impl Attempt<'_> {
             Ok(lease) => lease,
             Err(error) => return self.fail(&error, false),
         };
-        // Each turn but the first repeats on a fresh session, and a fresh one that dies ends its first run:
-        // the loop ends.
+        // Each turn but the first is on a fresh session, and a fresh one that dies ends its first run: the loop ends.
         loop {
             let left: Vec<&Arc<Run>> = self.batch.iter().filter(|run| !run.is_over()).collect();
             let Some(head) = left.first() else { return };
-            let reused = match self.open(&mut lease) {
-                Ok(reused) => reused,
-                Err(error) => return self.fail(&error, false),
+            let mut live = match lease.session(self.by) {
+                Ok(live) => live,
+                Err(error) => {
+                    self.target.refused(&error);
+                    return self.fail(&error, false);
+                }
             };
-            self.arm(Some(&lease));
-            match self.execute(&mut lease, &left, !reused) {
+            let fresh = !live.reused();
+            if fresh {
+                self.target.connected(live.facts());
+            }
+            self.arm(Some(&live));
+            match self.execute(&mut live, &left, fresh) {
                 Health::Clean | Health::Spent => {
                     let odd = Error::new(Reason::Protocol, "the session left the query without an end");
                     return self.fail(&odd, true);
                 }
-                Health::Lost(error) if !reused || error.reason() == Reason::Panic => {
-                    self.target.finish(head, Err(error), Duration::ZERO, !reused);
+                Health::Lost(error) if fresh || error.reason() == Reason::Panic => {
+                    self.target.finish(head, Err(error), Duration::ZERO, fresh);
                 }
                 Health::Lost(_) => {}
             }
-            lease.renew();
         }
     }
 
     /// What happens when the scrape gives up on these runs while this lane still works on them.
-    fn arm(&self, lease: Option<&Lease>) {
-        let canceller = lease.and_then(Lease::canceller);
+    fn arm(&self, live: Option<&Live<'_>>) {
+        let canceller = live.map(Live::canceller);
         for run in self.batch {
             let (lane, canceller) = (Arc::clone(self.lane), canceller.clone());
             let shared = Arc::clone(self.target.shared());
@@ -160,46 +166,34 @@ impl Attempt<'_> {
         }
     }
 
-    /// Makes sure that there is a session; true when it has served before.
-    fn open(&self, lease: &mut Lease) -> Result<bool, Error> {
-        let opened = lease.open(self.by);
-        match &opened {
-            Ok(true) => {}
-            Ok(false) => self.target.connected(lease.facts()),
-            Err(error) => self.target.refused(error),
-        }
-        opened
-    }
-
-    fn execute(&self, lease: &mut Lease, runs: &[&Arc<Run>], fresh: bool) -> Health {
+    fn execute(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
         catch_unwind(AssertUnwindSafe(|| match runs {
-            [run] if run.work == Work::Ping => self.ping(lease, run),
-            _ => self.queries(lease, runs, fresh),
+            [run] if run.work == Work::Ping => self.ping(live, run),
+            _ => self.queries(live, runs, fresh),
         }))
         .unwrap_or_else(|panic| Health::Lost(Error::new(Reason::Panic, panic_text(panic.as_ref()))))
     }
 
-    fn ping(&self, lease: &mut Lease, run: &Arc<Run>) -> Health {
-        let health = lease.ping(self.by);
-        match &health {
-            Health::Lost(_) => {}
-            Health::Clean | Health::Spent => self.target.finish(run, Ok(Arc::default()), Duration::ZERO, true),
+    fn ping(&self, live: &mut Live<'_>, run: &Arc<Run>) -> Health {
+        let health = live.ping(self.by);
+        if let Health::Clean | Health::Spent = health {
+            self.target.finish(run, Ok(Arc::default()), Duration::ZERO, true);
         }
         health
     }
 
-    fn queries(&self, lease: &mut Lease, runs: &[&Arc<Run>], fresh: bool) -> Health {
+    fn queries(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
         let queries = runs.iter().filter_map(|run| match run.work {
-            Work::Query(index) => Some((&self.target.plan.queries[index], *run)),
+            Work::Query(index) => Some((&*self.target.plan.queries[index], *run)),
             Work::Ping => None,
         });
-        let mut sinks: Vec<(&query::Query, Box<dyn RowSink + '_>)> = queries
+        let mut sinks: Vec<(&Query, Box<dyn RowSink + '_>)> = queries
             .map(|(query, run)| {
                 let ended: query::Ended<'_> = Box::new(move |verdict, took| {
                     let reached = fresh || verdict.as_ref().err().is_none_or(answered);
                     self.target.finish(run, verdict.map(Arc::new), took, reached);
                 });
-                (&**query, query::sink(query, &self.target.context, ended))
+                (query, query::sink(query, &self.target.context, ended))
             })
             .collect();
         let jobs = sinks.iter_mut().map(|(query, sink)| Job {
@@ -207,7 +201,7 @@ impl Attempt<'_> {
             allowance: query.timeout.unwrap_or(Duration::MAX).min(self.by.left()),
             sink: sink.as_mut(),
         });
-        lease.run(&mut jobs.collect::<Vec<_>>(), self.by)
+        live.run(&mut jobs.collect::<Vec<_>>(), self.by)
     }
 
     /// Ends what has not ended. In the good case nothing is left.

@@ -11,16 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::deadline::Deadline;
 use crate::disposal::Disposal;
 use crate::driver::Facts;
 use crate::error::{Error, Reason};
 use crate::plan;
-use crate::pool::Pool;
-use crate::query::{Context, Rendered};
-use crate::telemetry::Telemetry;
+use crate::plan::query::Query;
+use crate::pool::{Figures, Pool, Scheduler, Settings};
+use crate::query::{Context, Rendered, Skipped};
+use crate::telemetry::{Bearer, Left, Sessions, Subject, Telemetry};
 use crate::workers::{Line, Workers};
 
 use backoff::Backoff;
@@ -33,9 +33,9 @@ pub struct Shared {
     /// The threads that run queries.
     pub workers: Workers,
     /// Where sessions end.
-    pub disposal: Arc<Disposal>,
+    pub disposal: Disposal,
     /// The one thread of all pools.
-    pub scheduler: Arc<ScheduledThreadPool>,
+    pub scheduler: Scheduler,
     /// Counters of the process's life.
     pub telemetry: Arc<Telemetry>,
 }
@@ -131,7 +131,7 @@ impl Target {
         if let Work::Query(index) = run.work {
             let query = &self.plan.queries[index];
             match &verdict {
-                Ok(rendered) => self.shared.telemetry.skipped(&self.plan, query, rendered.skipped),
+                Ok(rendered) => self.count_skipped(query, rendered.skipped),
                 Err(error) => self.count_error(index, error.reason()),
             }
         }
@@ -142,18 +142,40 @@ impl Target {
 
     /// Counts a failed query that had run well, too: one that lost against another at merge.
     pub fn count_error(&self, index: usize, reason: Reason) {
-        self.shared.telemetry.failed(&self.plan, &self.plan.queries[index], reason);
+        self.shared.telemetry.failed(self.subject(&self.plan.queries[index]), reason);
+    }
+
+    fn count_skipped(&self, query: &Query, skipped: Skipped) {
+        let counts = [(Left::Null, skipped.null), (Left::Invalid, skipped.invalid), (Left::Duplicate, skipped.duplicate)];
+        for (left, count) in counts {
+            self.shared.telemetry.skipped(self.subject(query), left, count);
+        }
+    }
+
+    /// Writes the sessions' figures into the counters.
+    pub fn count_sessions(&self) {
+        let Figures { idle, busy, late } = self.pool.figures();
+        let limit = self.plan.max_connections as usize;
+        self.shared.telemetry.sessions(self.bearer(), Sessions { idle, busy, late, limit });
+    }
+
+    fn bearer(&self) -> Bearer<'_> {
+        Bearer { target: &self.plan.name, labels: &self.plan.labels }
+    }
+
+    fn subject<'a>(&'a self, query: &'a Query) -> Subject<'a> {
+        Subject { bearer: self.bearer(), query: &query.name, collector: &query.collector }
     }
 
     /// A session was opened.
-    pub fn connected(&self, facts: Facts) {
+    pub fn connected(&self, facts: &Facts) {
         self.backoff.lock().succeeded();
-        *self.facts.lock() = Some(facts);
+        *self.facts.lock() = Some(facts.clone());
     }
 
     /// A session could not be opened.
     pub fn refused(&self, error: &Error) {
-        self.shared.telemetry.connect_failed(&self.plan, error.reason());
+        self.shared.telemetry.connect_failed(self.bearer(), error.reason());
         self.backoff.lock().failed(error);
     }
 
@@ -220,9 +242,7 @@ impl Target {
         self.plan.labels.iter().map(|(name, value)| (name.to_string(), value.clone()))
     }
 
-    /// Sessions by state, for the gauge `sessions`.
-    #[must_use]
-    pub fn pool(&self) -> &Pool {
+    fn pool(&self) -> &Pool {
         &self.pool
     }
 
