@@ -19,7 +19,10 @@ pub mod yaml;
 pub mod driver;
 pub mod http;
 
+pub mod disposal;
 pub mod metric;
+pub mod pool;
+pub mod workers;
 
 pub mod plan;
 

@@ -1,0 +1,292 @@
+//! The sessions of one target: at most so many, kept while they are good. The only file with r2d2.
+//!
+//! r2d2 counts *slots*. Making one allocates nothing but itself, so r2d2's threads never wait for a network; the
+//! session inside is opened by whoever leases the slot, under that scrape's deadline. A slot is *dirty* from before
+//! a batch until the batch came back clean; a dirty session goes to `disposal`, cancelled, and is never used again.
+//! Knows no query and no retry rule.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use crate::deadline::Deadline;
+use crate::disposal::Disposal;
+use crate::driver::{Canceller, Endpoint, Facts, Health, Job, Session};
+use crate::error::{Error, Reason, Result};
+
+/// A lease waits at least so long: a new slot comes by way of r2d2's thread.
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+/// How long after its deadline a lease counts as late: a session that is just coming back is not.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// The one thread that all pools share; it makes empty slots and closes old ones. Cheap to clone.
+#[derive(Clone)]
+pub struct Scheduler(Arc<ScheduledThreadPool>);
+
+impl Scheduler {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start() -> Self {
+        Scheduler(Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("pool").build()))
+    }
+}
+
+/// The bounds of one target's sessions. All are at least 1 (a second for durations).
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Sessions at once.
+    pub max_connections: u32,
+    /// An idle session is closed after this, within half a minute.
+    pub idle_timeout: Duration,
+    /// A session is closed after this ± 10 %, within half a minute, when it is idle.
+    pub max_lifetime: Duration,
+}
+
+/// Sessions by what they are doing: `sessions{target,state}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Open and waiting for the next scrape.
+    pub idle: usize,
+    /// Leased.
+    pub busy: usize,
+    /// Leased, and past the deadline of the lease.
+    pub late: usize,
+}
+
+/// One target's sessions. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Pool {
+    slots: r2d2::Pool<Manager>,
+    shared: Arc<Shared>,
+}
+
+/// What the pool, its slots and its leases have in common.
+struct Shared {
+    endpoint: Arc<dyn Endpoint>,
+    disposal: Disposal,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    idle: usize,
+    /// Each lease's number, and the moment it counts as late.
+    leases: Vec<(u64, Deadline)>,
+    leased: u64,
+}
+
+impl Counts {
+    fn late(&self) -> usize {
+        self.leases.iter().filter(|(_, by)| by.passed()).count()
+    }
+}
+
+impl Pool {
+    /// No session yet. Does not block.
+    #[must_use]
+    pub fn new(
+        endpoint: Arc<dyn Endpoint>,
+        settings: &Settings,
+        scheduler: &Scheduler,
+        disposal: &Disposal,
+    ) -> Self {
+        let shared = Arc::new(Shared { endpoint, disposal: disposal.clone(), counts: Mutex::default() });
+        let second = Duration::from_secs(1);
+        let slots = r2d2::Pool::builder()
+            .max_size(settings.max_connections.max(1))
+            .min_idle(Some(0))
+            .test_on_check_out(false)
+            .idle_timeout(Some(settings.idle_timeout.max(second)))
+            .max_lifetime(Some(spread(settings.max_lifetime).max(second)))
+            .thread_pool(Arc::clone(&scheduler.0))
+            .build_unchecked(Manager(Arc::clone(&shared)));
+        Pool { slots, shared }
+    }
+
+    /// Takes a slot, waiting until `by` for one (at least 20 ms). The lease should be dropped by `by`.
+    ///
+    /// # Errors
+    /// `wedged`, at once, when every slot is held past its lease's deadline; `timeout` when none came free.
+    pub fn lease(&self, by: Deadline) -> Result<Lease> {
+        self.refuse_when_wedged()?;
+        let Ok(mut slot) = self.slots.get_timeout(by.left().max(SHORTEST_WAIT)) else {
+            self.refuse_when_wedged()?;
+            let message = format!("all {} sessions of the target are busy", self.slots.max_size());
+            return Err(Error::new(Reason::Timeout, message)
+                .with_hint("raise max_connections or the scrape's interval"));
+        };
+        let mut counts = self.shared.counts.lock();
+        counts.leased += 1;
+        let number = counts.leased;
+        counts.leases.push((number, Deadline::after(by.moment(), GRACE)));
+        slot.lent = true;
+        counts.idle -= usize::from(slot.session.is_some());
+        drop(counts);
+        Ok(Lease { slot, number })
+    }
+
+    /// Sessions by state. Those that `disposal` is closing are not counted.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let counts = self.shared.counts.lock();
+        let late = counts.late();
+        Figures { idle: counts.idle, busy: counts.leases.len() - late, late }
+    }
+
+    /// The address without any secret.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        self.shared.endpoint.shown()
+    }
+
+    fn refuse_when_wedged(&self) -> Result<()> {
+        let (late, max) = (self.shared.counts.lock().late(), self.slots.max_size());
+        if late < usize::try_from(max).unwrap_or(usize::MAX) {
+            return Ok(());
+        }
+        let message = format!("all {max} sessions of the target are held by queries that do not let go");
+        Err(Error::new(Reason::Wedged, message).with_hint("the next scrape after one of them ends goes on"))
+    }
+}
+
+/// ± 10 %, so that the sessions of many targets do not end together.
+fn spread(span: Duration) -> Duration {
+    let random = foldhash::fast::RandomState::default().hash_one(0);
+    // 0..=200 thousandths around one.
+    let thousandths = u32::try_from(random % 201).unwrap_or(100);
+    span / 1_000 * (900 + thousandths)
+}
+
+/// A slot taken out of the pool; dropping it gives it back. A dirty session does not come back with it.
+pub struct Lease {
+    slot: r2d2::PooledConnection<Manager>,
+    number: u64,
+}
+
+impl Lease {
+    /// The slot's session; opened now when there is none or the one there is dirty. Blocks until `by` at most.
+    ///
+    /// # Errors
+    /// What [`Endpoint::connect`] says.
+    pub fn session(&mut self, by: Deadline) -> Result<Live<'_>> {
+        let slot = &mut *self.slot;
+        if slot.dirty {
+            slot.discard();
+        }
+        let reused = slot.session.is_some();
+        let session = match slot.session.take() {
+            Some(session) => session,
+            None => slot.shared.endpoint.connect(by)?,
+        };
+        Ok(Live { session: slot.session.insert(session), dirty: &mut slot.dirty, reused })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let slot = &mut *self.slot;
+        if slot.dirty {
+            // Here and not by r2d2, which wakes nobody who waits for a slot when it drops a broken one.
+            slot.discard();
+        }
+        slot.lent = false;
+        let mut counts = slot.shared.counts.lock();
+        counts.leases.retain(|(number, _)| *number != self.number);
+        counts.idle += usize::from(slot.session.is_some());
+    }
+}
+
+/// An open session, while its lease lasts.
+pub struct Live<'l> {
+    session: &'l mut Box<dyn Session>,
+    dirty: &'l mut bool,
+    reused: bool,
+}
+
+impl Live<'_> {
+    /// True when the session was there before this call of [`Lease::session`]: it may have died since it was last
+    /// used, so a job that it lost may be repeated once on a fresh one.
+    #[must_use]
+    pub fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// [`Session::run`]. After anything but `Clean` (or a panic) the next [`Lease::session`] opens a fresh one.
+    pub fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
+        self.guarded(|session| session.run(jobs, by))
+    }
+
+    /// [`Session::ping`], with the same consequences.
+    pub fn ping(&mut self, by: Deadline) -> Health {
+        self.guarded(|session| session.ping(by))
+    }
+
+    /// What was learned at login.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.session.facts()
+    }
+
+    /// Stops from elsewhere what this session runs; hand it to [`Disposal::cancel`].
+    #[must_use]
+    pub fn canceller(&self) -> Arc<dyn Canceller> {
+        self.session.canceller()
+    }
+
+    fn guarded(&mut self, work: impl FnOnce(&mut dyn Session) -> Health) -> Health {
+        *self.dirty = true;
+        let health = work(&mut **self.session);
+        *self.dirty = !matches!(health, Health::Clean);
+        health
+    }
+}
+
+/// r2d2's view of the endpoint: it makes empty slots.
+struct Manager(Arc<Shared>);
+
+struct Slot {
+    session: Option<Box<dyn Session>>,
+    dirty: bool,
+    lent: bool,
+    shared: Arc<Shared>,
+}
+
+impl Slot {
+    /// Sends the session to `disposal`; a dirty one may still run a statement and is cancelled first.
+    fn discard(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.shared.disposal.discard(session, self.dirty);
+        }
+        self.dirty = false;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.session.is_some() && !self.lent {
+            self.shared.counts.lock().idle -= 1;
+        }
+        // Never here: r2d2 drops idle slots on the thread that all pools share.
+        self.discard();
+    }
+}
+
+impl r2d2::ManageConnection for Manager {
+    type Connection = Slot;
+    type Error = std::convert::Infallible;
+
+    fn connect(&self) -> std::result::Result<Slot, Self::Error> {
+        Ok(Slot { session: None, dirty: false, lent: false, shared: Arc::clone(&self.0) })
+    }
+
+    fn is_valid(&self, _slot: &mut Slot) -> std::result::Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn has_broken(&self, slot: &mut Slot) -> bool {
+        slot.dirty
+    }
+}

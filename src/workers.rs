@@ -1,0 +1,247 @@
+//! Threads for lanes: started on demand, at most so many at work, never joined.
+//!
+//! A piece of work holds one permit from its start until it returns, or until its deadline has passed: then it is
+//! *late*, its permit goes to the next, and its thread goes on alone until whatever holds it lets go. Work without
+//! a permit waits in order; that of [`Line::Doubtful`] comes last and holds at most a quarter of the permits.
+//! Knows no target, no session, no query.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Reason, Result};
+
+/// How long a thread without work stays.
+const IDLE: Duration = Duration::from_secs(30);
+/// What work has at least before it counts as late, when it starts near its deadline or after it.
+const GRACE: Duration = Duration::from_millis(100);
+/// Late threads per permit before new work is refused.
+const LATE_PER_PERMIT: usize = 2;
+/// Enough for every driver and the deepest SQL that SQLite parses (measured), a quarter of the default.
+const STACK: usize = 512 * 1024;
+
+/// Which line the work waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// First come, first served.
+    Regular,
+    /// For targets that failed last time: after all regular work, on at most a quarter of the workers.
+    Doubtful,
+}
+
+/// A moment's figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Pieces of work that hold a permit.
+    pub busy: usize,
+    /// Pieces of work past their deadline that have not returned.
+    pub late: usize,
+    /// Pieces of work that wait for a permit.
+    pub waiting: usize,
+    /// Threads, idle ones included.
+    pub threads: usize,
+    /// Pieces of work that panicked, since the start.
+    pub panics: u64,
+}
+
+type Task = Box<dyn FnOnce() + Send>;
+
+struct Work {
+    task: Task,
+    by: Deadline,
+    line: Line,
+}
+
+struct Running {
+    by: Deadline,
+    line: Line,
+    late: bool,
+}
+
+#[derive(Default)]
+struct State {
+    regular: VecDeque<Work>,
+    doubtful: VecDeque<Work>,
+    /// Work that has its permit and waits for a thread to pick it up.
+    assigned: VecDeque<(u64, Task)>,
+    running: HashMap<u64, Running>,
+    threads: usize,
+    /// Threads that run nothing: they wait for work, or are on their way to it.
+    free: usize,
+    started: u64,
+    /// Threads ever started, for their names.
+    born: u64,
+    panics: u64,
+    closed: bool,
+}
+
+struct Shared {
+    max: usize,
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+/// The threads. Dropping it ends those that are idle; the others end with their work.
+pub struct Workers(Arc<Shared>);
+
+impl Workers {
+    /// At most `max` (at least one) pieces of work at once, late ones aside. Starts no thread yet.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Workers(Arc::new(Shared { max: max.max(1), state: Mutex::default(), work: Condvar::new() }))
+    }
+
+    /// Runs `task` on a thread of its own as soon as there is a permit. Returns at once.
+    ///
+    /// It should return by `by`, also when that has passed while it waited: it looks at the clock itself.
+    /// A panic in it is caught and counted.
+    ///
+    /// # Errors
+    /// `wedged` when twice as many threads as permits are late; `server` when the system gives no thread.
+    /// The task is then dropped unrun.
+    pub fn start(&self, line: Line, by: Deadline, task: impl FnOnce() + Send + 'static) -> Result<()> {
+        let mut state = self.0.state.lock();
+        state.mark_late();
+        let late = state.late();
+        if late >= LATE_PER_PERMIT * self.0.max {
+            let message = format!("{late} workers are held by queries that do not let go");
+            return Err(
+                Error::new(Reason::Wedged, message).with_hint("new work starts when some of them return")
+            );
+        }
+        let work = Work { task: Box::new(task), by, line };
+        match line {
+            Line::Regular => state.regular.push_back(work),
+            Line::Doubtful => state.doubtful.push_back(work),
+        }
+        self.0.dispatch(&mut state)
+    }
+
+    /// Takes the permits of work whose deadline has passed and starts what waits. A scrape calls this at its
+    /// deadline; so does every start and every end of work.
+    pub fn release_late(&self) {
+        let mut state = self.0.state.lock();
+        state.mark_late();
+        // A thread that cannot be started is reported to whoever starts the next work.
+        let _ = self.0.dispatch(&mut state);
+    }
+
+    /// How things stand now.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let mut state = self.0.state.lock();
+        state.mark_late();
+        let late = state.late();
+        Figures {
+            busy: state.running.len() - late,
+            late,
+            waiting: state.regular.len() + state.doubtful.len(),
+            threads: state.threads,
+            panics: state.panics,
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.0.state.lock().closed = true;
+        self.0.work.notify_all();
+    }
+}
+
+impl State {
+    fn mark_late(&mut self) {
+        let now = Instant::now();
+        for running in self.running.values_mut().filter(|running| running.by.moment() <= now) {
+            running.late = true;
+        }
+    }
+
+    fn late(&self) -> usize {
+        self.running.values().filter(|running| running.late).count()
+    }
+
+    fn permits(&self, line: Option<Line>) -> usize {
+        let holds = |running: &&Running| !running.late && line.is_none_or(|line| running.line == line);
+        self.running.values().filter(holds).count()
+    }
+
+    /// The next work that may have a permit now.
+    fn next(&mut self, max: usize) -> Option<Work> {
+        if self.permits(None) >= max || self.late() >= LATE_PER_PERMIT * max {
+            return None;
+        }
+        if let Some(work) = self.regular.pop_front() {
+            return Some(work);
+        }
+        let quarter = (max / 4).max(1);
+        if self.permits(Some(Line::Doubtful)) < quarter { self.doubtful.pop_front() } else { None }
+    }
+}
+
+impl Shared {
+    /// Gives permits to work that waits and finds it threads.
+    fn dispatch(self: &Arc<Self>, state: &mut State) -> Result<()> {
+        while let Some(Work { task, by, line }) = state.next(self.max) {
+            state.started += 1;
+            let number = state.started;
+            let by = by.max(Deadline::within(GRACE));
+            state.running.insert(number, Running { by, line, late: false });
+            state.assigned.push_back((number, task));
+            if state.free >= state.assigned.len() {
+                self.work.notify_one();
+            } else if let Err(cause) = self.spawn(state)
+                && state.threads == 0
+            {
+                // Nobody would ever take it.
+                state.assigned.pop_back();
+                state.running.remove(&number);
+                return Err(Error::new(Reason::Server, format!("the system gives no thread: {cause}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
+        let shared = Arc::clone(self);
+        let name = format!("lane-{}", state.born + 1);
+        std::thread::Builder::new().name(name).stack_size(STACK).spawn(move || shared.serve())?;
+        state.born += 1;
+        state.threads += 1;
+        state.free += 1;
+        Ok(())
+    }
+
+    /// A thread's life: work until there is none for a while.
+    fn serve(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        while let Some((number, task)) = self.take(&mut state) {
+            state.free -= 1;
+            let panicked = MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(task)).is_err());
+            state.free += 1;
+            state.running.remove(&number);
+            state.panics += u64::from(panicked);
+            state.mark_late();
+            // A thread that cannot be started is reported to whoever starts the next work; this one is free.
+            let _ = self.dispatch(&mut state);
+        }
+        state.free -= 1;
+        state.threads -= 1;
+    }
+
+    /// Waits for work; `None` after half a minute without, or when the workers were dropped.
+    fn take(&self, state: &mut MutexGuard<'_, State>) -> Option<(u64, Task)> {
+        loop {
+            if let Some(work) = state.assigned.pop_front() {
+                return Some(work);
+            }
+            if state.closed || self.work.wait_for(state, IDLE).timed_out() && state.assigned.is_empty() {
+                return None;
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! A driver that does what a test tells it: fails, hangs, panics and lies at the n-th call.
+//!
+//! ```ignore
+//! let fault = Fault::new(|call| match call { Call::Run(2) => Act::Hang, _ => Act::Rows(1) });
+//! let drivers = Drivers::built_in().with(driver("faulty", [("a", &fault)]));   // databases: {x: {driver: faulty, database: a}}
+//! fault.saw(Call::Run(2));  // waits for it
+//! fault.release();          // ends every hang, now and later
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use sql_exporter::cell::Cell;
+use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::{Canceller, Column, Driver, Endpoint, Facts, Flow, Health, Job, Row, Session};
+use sql_exporter::error::{Error, Reason, Result};
+use sql_exporter::yaml::keys::Keys;
+
+/// A call into the driver; the number counts calls of its kind on this endpoint, from 1.
+/// `Run` and `Ping` count over all sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Call {
+    Connect(usize),
+    /// One job of a batch.
+    Run(usize),
+    Ping(usize),
+    Cancel(usize),
+    Drop(usize),
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Act {
+    /// Goes well; a run gives so many rows of one column `value`: 1, 2, 3 …
+    Rows(usize),
+    /// Fails for this reason; the session stays clean.
+    Fail(Reason),
+    /// A run ends its job well, and the session is spent.
+    Spend,
+    /// The session dies with the job not ended.
+    Lose,
+    /// Blocks until [`Fault::release`], whatever the deadline; then goes well with one row.
+    Hang,
+    /// Blocks until a cancel (or release); then the job fails with `cancelled` and the session is spent.
+    HangUntilCancelled,
+    Panic,
+    /// A run gives one row, then fails for this reason.
+    FailAfterRow(Reason),
+    /// Says `Clean` without having ended the job.
+    Forget,
+}
+
+type Script = Box<dyn Fn(Call) -> Act + Send + Sync>;
+
+#[derive(Default)]
+struct State {
+    counts: HashMap<std::mem::Discriminant<Call>, usize>,
+    log: Vec<Call>,
+    released: bool,
+    cancels: usize,
+}
+
+/// One scripted database.
+pub(crate) struct Fault {
+    script: Script,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// Tests wait so long for what must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Fault {
+    pub(crate) fn new(script: impl Fn(Call) -> Act + Send + Sync + 'static) -> Arc<Fault> {
+        Arc::new(Fault { script: Box::new(script), state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// A database that always answers one row.
+    pub(crate) fn none() -> Arc<Fault> {
+        Fault::new(|_| Act::Rows(1))
+    }
+
+    pub(crate) fn endpoint(self: &Arc<Self>) -> Arc<dyn Endpoint> {
+        Arc::new(FaultEndpoint(Arc::clone(self)))
+    }
+
+    /// Every call so far, in order.
+    pub(crate) fn log(&self) -> Vec<Call> {
+        self.state.lock().log.clone()
+    }
+
+    /// Waits until the call has begun; panics when it does not within 20 s.
+    pub(crate) fn saw(&self, call: Call) {
+        let by = Deadline::within(PATIENCE);
+        let mut state = self.state.lock();
+        while !state.log.contains(&call) {
+            assert!(
+                !self.changed.wait_until(&mut state, by.moment()).timed_out(),
+                "no {call:?} in {:?}",
+                state.log
+            );
+        }
+    }
+
+    /// Ends every hang, now and later.
+    pub(crate) fn release(&self) {
+        self.state.lock().released = true;
+        self.changed.notify_all();
+    }
+
+    fn begin(&self, call: fn(usize) -> Call) -> Act {
+        let mut state = self.state.lock();
+        let count = state.counts.entry(std::mem::discriminant(&call(0))).or_default();
+        *count += 1;
+        let call = call(*count);
+        state.log.push(call);
+        drop(state);
+        self.changed.notify_all();
+        (self.script)(call)
+    }
+
+    fn hang(&self, until: impl Fn(&State) -> bool) {
+        let mut state = self.state.lock();
+        while !state.released && !until(&state) {
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// What all kinds of calls have in common: hangs and panics.
+    fn suffer(&self, act: Act) -> Result<Act> {
+        match act {
+            Act::Hang => self.hang(|_| false),
+            Act::HangUntilCancelled => {
+                let before = self.state.lock().cancels;
+                self.hang(move |state| state.cancels > before);
+                return Err(Error::new(Reason::Cancelled, "cancelled"));
+            }
+            Act::Panic => panic!("as the test wants it"),
+            Act::Fail(reason) => return Err(Error::new(reason, "as the test wants it")),
+            _ => {}
+        }
+        Ok(act)
+    }
+}
+
+struct FaultEndpoint(Arc<Fault>);
+
+impl Endpoint for FaultEndpoint {
+    fn connect(&self, _by: Deadline) -> Result<Box<dyn Session>> {
+        let act = self.0.begin(Call::Connect);
+        self.0.suffer(act)?;
+        let facts =
+            Facts { version: "1".into(), flavor: "fault".into(), role: "primary".into(), ..Facts::default() };
+        Ok(Box::new(FaultSession { fault: Arc::clone(&self.0), facts }))
+    }
+
+    fn shown(&self) -> String {
+        "fault://".into()
+    }
+}
+
+struct FaultSession {
+    fault: Arc<Fault>,
+    facts: Facts,
+}
+
+struct Value(i64);
+
+impl Row for Value {
+    fn cell(&self, _column: usize) -> Result<Cell<'_>> {
+        Ok(Cell::Int(self.0))
+    }
+}
+
+fn give(job: &mut Job<'_>, rows: usize) -> Result<()> {
+    job.sink.columns(&[Column { name: "value".into(), type_name: "int".into(), cast: "{}" }])?;
+    for row in 1..=rows {
+        if job.sink.row(&Value(i64::try_from(row).expect("small")))? == Flow::Stop {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Session for FaultSession {
+    fn run(&mut self, jobs: &mut [Job<'_>], _by: Deadline) -> Health {
+        let mut health = Health::Clean;
+        for job in jobs {
+            let act = self.fault.begin(Call::Run);
+            let verdict = match self.fault.suffer(act) {
+                Err(error) => Err(error),
+                Ok(Act::Lose) => return Health::Lost(Error::new(Reason::Lost, "as the test wants it")),
+                Ok(Act::Forget) => continue,
+                Ok(Act::Rows(rows)) => give(job, rows),
+                Ok(Act::FailAfterRow(reason)) => {
+                    give(job, 1).and(Err(Error::new(reason, "as the test wants it")))
+                }
+                Ok(_) => give(job, 1),
+            };
+            if matches!(act, Act::Spend | Act::HangUntilCancelled) {
+                health = Health::Spent;
+            }
+            job.sink.end(verdict, Duration::from_millis(1));
+        }
+        health
+    }
+
+    fn ping(&mut self, _by: Deadline) -> Health {
+        let act = self.fault.begin(Call::Ping);
+        match self.fault.suffer(act) {
+            Err(error) => Health::Lost(error),
+            Ok(Act::Lose) => Health::Lost(Error::new(Reason::Lost, "as the test wants it")),
+            Ok(Act::Spend) => Health::Spent,
+            Ok(_) => Health::Clean,
+        }
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn canceller(&self) -> Arc<dyn Canceller> {
+        Arc::new(FaultCanceller(Arc::clone(&self.fault)))
+    }
+}
+
+impl Drop for FaultSession {
+    fn drop(&mut self) {
+        let act = self.fault.begin(Call::Drop);
+        // A failed drop has nobody to tell.
+        let _ = self.fault.suffer(act);
+    }
+}
+
+struct FaultCanceller(Arc<Fault>);
+
+impl Canceller for FaultCanceller {
+    fn cancel(&self, _by: Deadline) -> Result<()> {
+        let act = self.0.begin(Call::Cancel);
+        self.0.suffer(act)?;
+        self.0.state.lock().cancels += 1;
+        self.0.changed.notify_all();
+        Ok(())
+    }
+}
+
+struct FaultDriver {
+    names: &'static [&'static str],
+    faults: HashMap<String, Arc<Fault>>,
+}
+
+impl Driver for FaultDriver {
+    fn names(&self) -> &'static [&'static str] {
+        self.names
+    }
+
+    fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
+        let database = keys.text("database")?;
+        let fault = self.faults.get(&database);
+        if fault.is_none() {
+            keys.fault("database", format!("the test has no fault {database:?}"));
+        }
+        fault.map(Fault::endpoint)
+    }
+}
+
+/// A driver for `Drivers::with`; `database:` chooses the fault. Lives as long as the process.
+pub(crate) fn driver<'f>(
+    name: &'static str,
+    faults: impl IntoIterator<Item = (&'static str, &'f Arc<Fault>)>,
+) -> &'static dyn Driver {
+    let faults =
+        faults.into_iter().map(|(database, fault)| (database.to_owned(), Arc::clone(fault))).collect();
+    Box::leak(Box::new(FaultDriver { names: Box::leak(Box::new([name])), faults }))
+}

@@ -1,0 +1,189 @@
+//! The pool: which session a lease gets, what becomes of it, and what happens when none comes back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sql_exporter::deadline::Deadline;
+use sql_exporter::disposal::Disposal;
+use sql_exporter::driver::{Health, Job, Sql};
+use sql_exporter::error::Reason;
+use sql_exporter::pool::{Figures, Lease, Pool, Scheduler, Settings};
+
+use crate::fault::{Act, Call, Fault};
+use crate::recorder::Recorder;
+
+fn far() -> Deadline {
+    Deadline::within(Duration::from_secs(60))
+}
+
+struct House {
+    pool: Pool,
+    disposal: Disposal,
+    fault: Arc<Fault>,
+    _scheduler: Scheduler,
+}
+
+fn house(max_connections: u32, script: impl Fn(Call) -> Act + Send + Sync + 'static) -> House {
+    let settings = Settings {
+        max_connections,
+        idle_timeout: Duration::from_secs(600),
+        max_lifetime: Duration::from_secs(1800),
+    };
+    let (fault, disposal, scheduler) = (Fault::new(script), Disposal::new(), Scheduler::start());
+    let pool = Pool::new(fault.endpoint(), &settings, &scheduler, &disposal);
+    House { pool, disposal, fault, _scheduler: scheduler }
+}
+
+/// Runs one job; whether the session was used before, and what is left of it.
+fn run(lease: &mut Lease) -> (bool, Health, Recorder) {
+    let sql = Sql::new("SELECT 1");
+    let mut sink = Recorder::new();
+    let mut live = lease.session(far()).expect("a session");
+    let reused = live.reused();
+    let health =
+        live.run(&mut [Job { sql: &sql, allowance: Duration::from_secs(1), sink: &mut sink }], far());
+    (reused, health, sink)
+}
+
+#[test]
+fn nothing_is_opened_before_a_session_is_asked_for() {
+    let house = house(3, |_| Act::Rows(1));
+    let lease = house.pool.lease(far()).expect("a lease");
+    assert_eq!(house.pool.figures(), Figures { idle: 0, busy: 1, late: 0 });
+    drop(lease);
+    assert_eq!((house.pool.figures(), house.fault.log()), (Figures::default(), vec![]));
+}
+
+#[test]
+fn a_clean_session_serves_the_next_lease() {
+    let house = house(3, |_| Act::Rows(1));
+    for expected in [false, true, true] {
+        let mut lease = house.pool.lease(far()).expect("a lease");
+        let (reused, health, sink) = run(&mut lease);
+        assert!(matches!(health, Health::Clean));
+        assert_eq!((reused, sink.good().len()), (expected, 1));
+        drop(lease);
+        assert_eq!(house.pool.figures(), Figures { idle: 1, busy: 0, late: 0 });
+    }
+    assert_eq!(house.fault.log(), [Call::Connect(1), Call::Run(1), Call::Run(2), Call::Run(3)]);
+}
+
+#[test]
+fn a_spent_session_is_cancelled_and_closed_and_the_next_is_fresh() {
+    let house = house(1, |call| if call == Call::Run(1) { Act::Spend } else { Act::Rows(1) });
+    let mut lease = house.pool.lease(far()).expect("a lease");
+    assert!(matches!(run(&mut lease).1, Health::Spent));
+    drop(lease);
+    house.fault.saw(Call::Cancel(1));
+    house.fault.saw(Call::Drop(1));
+    assert_eq!(house.pool.figures(), Figures::default());
+    let (reused, health, _) = run(&mut house.pool.lease(far()).expect("a lease"));
+    assert!(!reused && matches!(health, Health::Clean));
+}
+
+#[test]
+fn a_dead_idle_session_is_replaced_within_its_lease() {
+    let house = house(1, |call| if call == Call::Run(2) { Act::Lose } else { Act::Rows(1) });
+    let _ = run(&mut house.pool.lease(far()).expect("a lease"));
+    let mut lease = house.pool.lease(far()).expect("a lease");
+    let (reused, health, sink) = run(&mut lease);
+    assert!(reused && matches!(health, Health::Lost(_)) && sink.verdict.is_none());
+    let (reused, health, sink) = run(&mut lease);
+    assert!(!reused && matches!(health, Health::Clean));
+    assert_eq!(sink.good().len(), 1);
+    assert!(house.disposal.settle(far()));
+    assert!(house.fault.log().contains(&Call::Drop(1)));
+}
+
+#[test]
+fn a_panic_under_a_batch_leaves_no_session_behind() {
+    let house = house(1, |call| if call == Call::Run(1) { Act::Panic } else { Act::Rows(1) });
+    let pool = house.pool.clone();
+    let lane = std::thread::spawn(move || run(&mut pool.lease(far()).expect("a lease")));
+    assert!(lane.join().is_err());
+    house.fault.saw(Call::Drop(1));
+    assert_eq!(house.pool.figures(), Figures::default());
+    assert!(!run(&mut house.pool.lease(far()).expect("a lease")).0);
+}
+
+#[test]
+fn a_failed_connect_keeps_its_reason_and_the_slot() {
+    let house =
+        house(1, |call| if call == Call::Connect(1) { Act::Fail(Reason::Auth) } else { Act::Rows(1) });
+    let mut lease = house.pool.lease(far()).expect("a lease");
+    assert_eq!(lease.session(far()).err().map(|error| error.reason()), Some(Reason::Auth));
+    assert!(!run(&mut lease).0);
+}
+
+#[test]
+fn a_busy_pool_is_waited_for_until_the_deadline() {
+    let house = house(1, |_| Act::Rows(1));
+    let held = house.pool.lease(far()).expect("a lease");
+    let start = Instant::now();
+    let error = house.pool.lease(Deadline::within(Duration::from_millis(50))).err().expect("an error");
+    assert_eq!(error.reason(), Reason::Timeout);
+    assert!((50..5_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert!(error.to_string().starts_with("all 1 sessions of the target are busy"), "{error}");
+
+    let pool = house.pool.clone();
+    let waiting = std::thread::spawn(move || pool.lease(far()).is_ok());
+    drop(held);
+    assert!(waiting.join().expect("no panic"));
+}
+
+#[test]
+fn who_waits_is_woken_when_a_dirty_session_comes_back() {
+    let house = house(1, |call| if call == Call::Run(1) { Act::Spend } else { Act::Rows(1) });
+    let mut held = house.pool.lease(far()).expect("a lease");
+    let _ = run(&mut held);
+    let pool = house.pool.clone();
+    let start = Instant::now();
+    let waiting = std::thread::spawn(move || pool.lease(Deadline::within(Duration::from_secs(30))).is_ok());
+    while house.pool.figures().busy == 0 {}
+    std::thread::sleep(Duration::from_millis(20));
+    drop(held);
+    assert!(waiting.join().expect("no panic"));
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_target_whose_sessions_are_all_held_past_their_time_is_wedged_until_one_comes_free() {
+    let house = house(2, |call| if matches!(call, Call::Run(_)) { Act::Hang } else { Act::Rows(1) });
+    let lanes: Vec<_> = (0..2)
+        .map(|_| {
+            let pool = house.pool.clone();
+            std::thread::spawn(move || {
+                let mut lease = pool.lease(Deadline::within(Duration::from_millis(30))).expect("a lease");
+                let _ = run(&mut lease);
+            })
+        })
+        .collect();
+    house.fault.saw(Call::Run(2));
+    while house.pool.figures().late < 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let start = Instant::now();
+    let error = house.pool.lease(far()).err().expect("an error");
+    assert_eq!(error.reason(), Reason::Wedged);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    house.fault.release();
+    lanes.into_iter().for_each(|lane| lane.join().expect("no panic"));
+    assert!(house.pool.lease(far()).is_ok());
+    assert_eq!(house.pool.figures(), Figures { idle: 2, busy: 0, late: 0 });
+}
+
+#[test]
+fn a_pool_that_goes_hands_its_idle_sessions_to_disposal() {
+    let house = house(2, |call| if matches!(call, Call::Drop(_)) { Act::Hang } else { Act::Rows(1) });
+    let mut one = house.pool.lease(far()).expect("a lease");
+    let mut two = house.pool.lease(far()).expect("a lease");
+    let _ = (run(&mut one), run(&mut two));
+    drop((one, two));
+    let start = Instant::now();
+    drop(house.pool);
+    assert!(start.elapsed() < Duration::from_secs(5), "a drop that hangs is not waited for");
+    house.fault.saw(Call::Drop(2));
+    assert!(!house.fault.log().contains(&Call::Cancel(1)), "an idle session runs nothing");
+    house.fault.release();
+    assert!(house.disposal.settle(far()));
+}

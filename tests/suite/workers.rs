@@ -1,0 +1,227 @@
+//! Workers: permits, lines, late work, panics, and the depth of their stacks.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use sql_exporter::deadline::Deadline;
+use sql_exporter::error::Reason;
+use sql_exporter::workers::{Figures, Line, Workers};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn far() -> Deadline {
+    Deadline::within(Duration::from_secs(600))
+}
+
+/// Work that says when it starts and blocks until the gate's sender is dropped.
+struct Blocked {
+    started: Receiver<()>,
+    gate: Sender<()>,
+}
+
+fn block(workers: &Workers, line: Line, by: Deadline) -> Blocked {
+    let (start, started) = channel();
+    let (gate, closed) = channel::<()>();
+    workers
+        .start(line, by, move || {
+            start.send(()).ok();
+            closed.recv().ok();
+        })
+        .expect("accepted");
+    Blocked { started, gate }
+}
+
+impl Blocked {
+    fn has_started(&self) {
+        self.started.recv_timeout(PATIENCE).expect("the work starts");
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.started.try_recv().is_err()
+    }
+}
+
+fn until(workers: &Workers, what: impl Fn(Figures) -> bool) -> Figures {
+    let by = Instant::now() + PATIENCE;
+    loop {
+        let figures = workers.figures();
+        if what(figures) {
+            return figures;
+        }
+        assert!(Instant::now() < by, "{figures:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn work_beyond_the_permits_waits_and_runs_in_order() {
+    let workers = Workers::new(1);
+    let first = block(&workers, Line::Regular, far());
+    first.has_started();
+    let (order, ordered) = channel();
+    for number in 0..100 {
+        let order = order.clone();
+        workers.start(Line::Regular, far(), move || order.send(number).expect("a reader")).expect("accepted");
+    }
+    assert_eq!(workers.figures(), Figures { busy: 1, late: 0, waiting: 100, threads: 1, panics: 0 });
+    drop(first.gate);
+    let seen: Vec<i32> = (0..100).map(|_| ordered.recv_timeout(PATIENCE).expect("work")).collect();
+    assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    assert_eq!(until(&workers, |figures| figures.busy == 0).threads, 1);
+}
+
+#[test]
+fn an_idle_thread_is_used_again() {
+    let workers = Workers::new(8);
+    for _ in 0..50 {
+        let (done, ended) = channel();
+        workers
+            .start(Line::Regular, far(), move || done.send(std::thread::current().id()).expect("a reader"))
+            .expect("accepted");
+        ended.recv_timeout(PATIENCE).expect("work");
+        until(&workers, |figures| figures.busy == 0);
+    }
+    assert!(workers.figures().threads <= 2, "{:?}", workers.figures());
+}
+
+#[test]
+fn doubtful_work_starts_last_and_holds_a_quarter_of_the_workers() {
+    let workers = Workers::new(8);
+    let doubtful: Vec<_> = (0..4).map(|_| block(&workers, Line::Doubtful, far())).collect();
+    doubtful[0].has_started();
+    doubtful[1].has_started();
+    assert_eq!(workers.figures().waiting, 2);
+    let regular: Vec<_> = (0..7).map(|_| block(&workers, Line::Regular, far())).collect();
+    for work in &regular[..6] {
+        work.has_started();
+    }
+    assert_eq!(workers.figures(), Figures { busy: 8, late: 0, waiting: 3, threads: 8, panics: 0 });
+    // A doubtful one ends: the regular one that waits goes first.
+    let mut doubtful = doubtful.into_iter();
+    drop(doubtful.next());
+    regular[6].has_started();
+    assert!(doubtful.as_slice().iter().skip(1).all(Blocked::is_waiting));
+    drop(regular);
+    doubtful.as_slice()[1].has_started();
+    assert_eq!(until(&workers, |figures| figures.busy == 2).waiting, 1);
+}
+
+#[test]
+fn late_work_gives_its_permit_to_the_next() {
+    let workers = Workers::new(1);
+    let late = block(&workers, Line::Regular, Deadline::within(Duration::from_millis(1)));
+    late.has_started();
+    let next = block(&workers, Line::Regular, far());
+    until(&workers, |figures| figures.late == 1);
+    assert!(next.is_waiting());
+    workers.release_late();
+    next.has_started();
+    assert_eq!(workers.figures(), Figures { busy: 1, late: 1, waiting: 0, threads: 2, panics: 0 });
+    drop(late.gate);
+    until(&workers, |figures| figures.late == 0);
+    // The one that came back did not give its permit away a second time.
+    let third = block(&workers, Line::Regular, far());
+    assert!(third.is_waiting());
+    drop(next.gate);
+    third.has_started();
+}
+
+#[test]
+fn too_much_late_work_refuses_new_work_at_once() {
+    let workers = Workers::new(2);
+    let stuck: Vec<_> = (0..4)
+        .map(|_| {
+            let work = block(&workers, Line::Regular, Deadline::within(Duration::ZERO));
+            workers.release_late();
+            work.has_started();
+            until(&workers, |figures| figures.busy == 0);
+            work
+        })
+        .collect();
+    let start = Instant::now();
+    let error = workers.start(Line::Regular, far(), || {}).expect_err("refused");
+    assert_eq!(error.reason(), Reason::Wedged);
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert_eq!(workers.figures().late, 4);
+    drop(stuck);
+    until(&workers, |figures| figures.late == 0);
+    assert!(workers.start(Line::Regular, far(), || {}).is_ok());
+}
+
+#[test]
+fn a_backlog_past_its_deadline_does_not_start_a_crowd_of_threads() {
+    let workers = Workers::new(4);
+    let stuck: Vec<_> =
+        (0..4).map(|_| block(&workers, Line::Regular, Deadline::within(Duration::ZERO))).collect();
+    stuck.iter().for_each(Blocked::has_started);
+    let (done, ended) = channel();
+    for _ in 0..300 {
+        let done = done.clone();
+        workers
+            .start(Line::Regular, Deadline::within(Duration::ZERO), move || done.send(()).expect("a reader"))
+            .expect("accepted");
+    }
+    until(&workers, |figures| figures.late == 4);
+    workers.release_late();
+    for _ in 0..300 {
+        ended.recv_timeout(PATIENCE).expect("every piece runs");
+    }
+    assert!(workers.figures().threads <= 12, "{:?}", workers.figures());
+    drop(stuck);
+}
+
+#[test]
+fn a_panic_is_counted_and_costs_neither_permit_nor_thread() {
+    let workers = Workers::new(1);
+    for _ in 0..3 {
+        workers.start(Line::Regular, far(), || panic!("as the test wants it")).expect("accepted");
+    }
+    let (done, ended) = channel();
+    workers.start(Line::Regular, far(), move || done.send(()).expect("a reader")).expect("accepted");
+    ended.recv_timeout(PATIENCE).expect("work after the panics");
+    assert_eq!(
+        until(&workers, |figures| figures.busy == 0),
+        Figures { busy: 0, late: 0, waiting: 0, threads: 1, panics: 3 }
+    );
+}
+
+#[test]
+fn a_lane_has_a_name_and_work_outlives_the_workers() {
+    let workers = Workers::new(2);
+    let (done, ended) = channel();
+    let (gate, closed) = channel::<()>();
+    workers
+        .start(Line::Regular, far(), move || {
+            closed.recv().ok();
+            done.send(std::thread::current().name().map(str::to_owned)).expect("a reader");
+        })
+        .expect("accepted");
+    drop(workers);
+    drop(gate);
+    assert_eq!(ended.recv_timeout(PATIENCE).expect("work").as_deref(), Some("lane-1"));
+}
+
+#[test]
+fn many_threads_start_work_at_once_and_all_of_it_runs() {
+    let workers = Arc::new(Workers::new(3));
+    let (done, ended) = channel();
+    let starters: Vec<_> = (0..8)
+        .map(|_| {
+            let (workers, done) = (Arc::clone(&workers), done.clone());
+            std::thread::spawn(move || {
+                for number in 0..200 {
+                    let done = done.clone();
+                    let line = if number % 3 == 0 { Line::Doubtful } else { Line::Regular };
+                    workers.start(line, far(), move || done.send(()).expect("a reader")).expect("accepted");
+                }
+            })
+        })
+        .collect();
+    starters.into_iter().for_each(|starter| starter.join().expect("no panic"));
+    for _ in 0..1600 {
+        ended.recv_timeout(PATIENCE).expect("work");
+    }
+    let figures = until(&workers, |figures| figures.busy == 0);
+    assert!(figures.threads <= 3 && figures.waiting == 0, "{figures:?}");
+}
