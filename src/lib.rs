@@ -16,6 +16,8 @@ pub mod secret;
 pub mod exposition;
 pub mod yaml;
 
+pub mod telemetry;
+
 pub mod driver;
 pub mod http;
 
