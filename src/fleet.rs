@@ -9,7 +9,8 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exposition::page::Families;
 use crate::plan::Plan;
-use crate::plan::exporter::Exporter;
+use crate::plan::exporter::{Exporter, LabelsTooLong};
+use crate::plan::target as planned;
 use crate::query::Context;
 use crate::target::{Shared, Target};
 use crate::telemetry::Telemetry;
@@ -22,7 +23,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub struct Fleet {
     /// The section `exporter`.
     pub exporter: Exporter,
-    /// In configuration order, disabled ones too.
+    /// In configuration order, disabled ones too; not those whose driver is not built in.
     pub targets: Vec<Arc<Target>>,
     shared: Arc<Shared>,
 }
@@ -46,11 +47,11 @@ impl Fleet {
     #[must_use]
     pub fn new(plan: Plan, shared: &Arc<Shared>) -> Self {
         let Plan { targets, exporter, .. } = plan;
-        let target = |planned| {
+        let target = |planned: &Arc<planned::Target>| {
             let context = context(&exporter, planned);
-            Arc::new(Target::new(Arc::clone(planned), context, Arc::clone(shared)))
+            Target::new(Arc::clone(planned), context, Arc::clone(shared)).map(Arc::new)
         };
-        Fleet { targets: targets.iter().map(target).collect(), exporter, shared: Arc::clone(shared) }
+        Fleet { targets: targets.iter().filter_map(target).collect(), exporter, shared: Arc::clone(shared) }
     }
 
     /// Counters of the process's life.
@@ -75,7 +76,9 @@ impl Fleet {
         for target in &self.targets {
             target.stop();
         }
-        self.shared.disposal.settle(Deadline::within(DRAIN));
+        if !self.shared.disposal.settle(Deadline::within(DRAIN)) {
+            log::warn!("{} cancels did not reach their servers in time", self.shared.disposal.pending());
+        }
     }
 
     /// The enabled targets and queries asked for, in configuration order.
@@ -104,13 +107,13 @@ impl Fleet {
     }
 }
 
-fn context(exporter: &Exporter, target: &crate::plan::target::Target) -> Context {
+fn context(exporter: &Exporter, target: &planned::Target) -> Context {
     let named = (!exporter.target_label.is_empty()).then(|| (exporter.target_label.clone(), target.name.clone()));
     let own = target.labels.iter().map(|(name, value)| (name.to_string(), value.clone()));
     Context {
         labels: named.into_iter().chain(own).collect(),
         max_label_length: exporter.max_label_length,
-        truncate_labels: exporter.labels_too_long == crate::plan::exporter::LabelsTooLong::Truncate,
+        truncate_labels: exporter.labels_too_long == LabelsTooLong::Truncate,
     }
 }
 

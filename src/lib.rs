@@ -29,3 +29,7 @@ pub mod workers;
 pub mod plan;
 
 pub mod query;
+pub mod target;
+
+pub mod fleet;
+pub mod scrape;

@@ -86,20 +86,15 @@ pub fn report(askings: &[Asking], exporter: &Exporter, facts: &Facts) -> Familie
 
 fn target_rows(asking: &Asking, report: &mut Report) {
     let target = &asking.target;
-    let labels = |own: &[(&'static str, String)]| -> Vec<(String, String)> {
-        let own = own.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-        std::iter::once(("target".to_owned(), target.plan.name.clone())).chain(own).chain(target.labels()).collect()
-    };
-    let mut row = |row, own: &[(&'static str, String)], value| {
-        let labels = labels(own);
-        let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut row = |row, own: &[(&str, &str)], value| {
+        let mut labels = vec![("target", target.plan.name.as_str())];
+        labels.extend(own.iter().copied().chain(target.labels()));
         report.row(row, &labels, value);
     };
     row(Row::TargetUp, &[], truth(asking.up.is_ok()));
     if let Some(facts) = target.facts() {
-        let driver = ("driver", target.plan.driver.to_owned());
-        let own = [driver, ("version", facts.version), ("role", facts.role), ("tls", facts.tls.word().to_owned())];
-        row(Row::TargetInfo, &own, 1.0);
+        let own = [("driver", target.plan.driver), ("version", &facts.version), ("role", &facts.role)];
+        row(Row::TargetInfo, &[&own[..], &[("tls", facts.tls.word())]].concat(), 1.0);
     }
     row(Row::TargetBackoff, &[], target.backoff().as_secs_f64());
 }
@@ -107,29 +102,28 @@ fn target_rows(asking: &Asking, report: &mut Report) {
 fn query_rows(asking: &Asking, answer: &Answer, shown: QueryMetrics, report: &mut Report) {
     let target = &asking.target;
     let query = &target.plan.queries[answer.index];
-    let own = target.labels();
-    let mut labels: Vec<(&str, &str)> =
-        vec![("target", &target.plan.name), ("query", &query.name), ("collector", &query.collector)];
-    labels.extend(own.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let Some(outcome) = &answer.outcome else {
-        labels.insert(3, ("reason", "disabled"));
-        return report.row(Row::QuerySkipped, &labels, 1.0);
+    let mut row = |row, reason: Option<&'static str>, value| {
+        let mut labels =
+            vec![("target", target.plan.name.as_str()), ("query", &*query.name), ("collector", &*query.collector)];
+        labels.extend(reason.map(|reason| ("reason", reason)));
+        labels.extend(target.labels());
+        report.row(row, &labels, value);
     };
+    let Some(outcome) = &answer.outcome else { return row(Row::QuerySkipped, Some("disabled"), 1.0) };
     if shown == QueryMetrics::Failing && outcome.verdict.is_ok() {
         return;
     }
-    report.row(Row::QuerySuccess, &labels, truth(outcome.verdict.is_ok()));
-    report.row(Row::QueryDuration, &labels, outcome.took.as_secs_f64());
-    if let Ok(rendered) = &outcome.verdict {
-        report.row(Row::QueryRows, &labels, count(rendered.rows));
-        report.row(Row::QuerySeries, &labels, count(rendered.series));
-    }
+    row(Row::QuerySuccess, None, truth(outcome.verdict.is_ok()));
+    row(Row::QueryDuration, None, outcome.took.as_secs_f64());
     if let Some(moment) = target.past(Work::Query(answer.index)).succeeded {
-        report.row(Row::QueryLastSuccess, &labels, unix_seconds(moment));
+        row(Row::QueryLastSuccess, None, unix_seconds(moment));
     }
-    if let Err(error) = &outcome.verdict {
-        labels.insert(3, ("reason", error.reason().word()));
-        report.row(Row::QueryFailure, &labels, 1.0);
+    match &outcome.verdict {
+        Ok(rendered) => {
+            row(Row::QueryRows, None, count(rendered.rows));
+            row(Row::QuerySeries, None, count(rendered.series));
+        }
+        Err(error) => row(Row::QueryFailure, Some(error.reason().word()), 1.0),
     }
 }
 

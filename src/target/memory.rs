@@ -136,6 +136,13 @@ impl Memory {
         }
     }
 
+    /// The newest runs that have not ended.
+    #[must_use]
+    pub fn running(&self) -> Vec<Arc<Run>> {
+        let newest = self.0.iter().filter_map(|slot| slot.lock().newest.clone());
+        newest.filter(|run| !run.is_over()).collect()
+    }
+
     /// What is known of one query.
     #[must_use]
     pub fn past(&self, work: Work) -> Past {

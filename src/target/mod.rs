@@ -56,13 +56,20 @@ pub struct Target {
 }
 
 impl Target {
-    /// A target that has no session yet.
+    /// A target that has no session yet. `None` where its driver is not built in.
     #[must_use]
-    pub fn new(plan: Arc<plan::target::Target>, context: Context, shared: Arc<Shared>) -> Self {
-        let pool = Pool::new(&plan, &shared.scheduler, &shared.disposal);
+    pub fn new(plan: Arc<plan::target::Target>, context: Context, shared: Arc<Shared>) -> Option<Self> {
+        let settings = Settings {
+            max_connections: plan.max_connections,
+            idle_timeout: plan.idle_timeout,
+            max_lifetime: plan.max_lifetime,
+        };
+        let endpoint = Arc::clone(plan.endpoint.as_ref()?);
+        let pool = Pool::new(endpoint, &settings, &shared.scheduler, &shared.disposal);
         let memory = Memory::new(plan.queries.len());
-        let (queue, backoff, facts, down) = Default::default();
-        Target { plan, context, pool, queue, memory, backoff, facts, down, shared }
+        let (queue, backoff) = Default::default();
+        let (facts, down) = Default::default();
+        Some(Target { plan, context, pool, queue, memory, backoff, facts, down, shared })
     }
 
     /// Reuses, joins or lines up one run. New ones begin with [`Target::start`].
@@ -238,8 +245,17 @@ impl Target {
     }
 
     /// The target's own labels, as on its samples.
-    pub fn labels(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.plan.labels.iter().map(|(name, value)| (name.to_string(), value.clone()))
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plan.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Cancels in the server what still runs: the process ends.
+    pub fn stop(&self) {
+        for run in self.memory.running() {
+            if let Some(stop) = run.take_stop() {
+                stop();
+            }
+        }
     }
 
     fn pool(&self) -> &Pool {
