@@ -1,0 +1,143 @@
+//! The labels of one metric: which column or constant stands under which name, and one row's labels as bytes.
+//!
+//! Labels are written sorted by name, so that one label set is one text wherever it comes from; a type's `le` is last.
+
+use crate::driver::{Column, Row};
+use crate::error::{Error, Reason, Result};
+use crate::exposition::line::{self, LabelBytes};
+use crate::name::LabelName;
+
+use super::column::{Bound, cut};
+
+/// Where a label's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The column of this name.
+    Column(String),
+    /// Always this text.
+    Fixed(String),
+    /// The metric type itself, sample by sample (`le`, a `value_label`).
+    Own,
+}
+
+/// The labels of one metric, in the order written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Labels(Vec<(LabelName, Origin)>);
+
+impl Labels {
+    /// Sorts them into the order written.
+    #[must_use]
+    pub fn new(mut labels: Vec<(LabelName, Origin)>) -> Self {
+        labels.sort_by(|(left, _), (right, _)| {
+            (left.as_str() == "le", left).cmp(&(right.as_str() == "le", right))
+        });
+        Labels(labels)
+    }
+
+    /// The names in the order written.
+    pub fn names(&self) -> impl Iterator<Item = &LabelName> {
+        self.0.iter().map(|(name, _)| name)
+    }
+
+    /// True when a label's value comes from a column.
+    #[must_use]
+    pub fn has_columns(&self) -> bool {
+        self.0.iter().any(|(_, origin)| matches!(origin, Origin::Column(_)))
+    }
+
+    /// Finds the columns.
+    ///
+    /// # Errors
+    /// `missing_column`.
+    pub fn bind(&self, columns: &[Column]) -> Result<BoundLabels> {
+        let part = |(name, origin): &(LabelName, Origin)| {
+            let mut bytes = Vec::new();
+            Ok(match origin {
+                Origin::Column(column) => {
+                    line::open_label(name, &mut bytes);
+                    Part::Column { open: bytes, column: Bound::new(columns, column)? }
+                }
+                Origin::Fixed(value) => {
+                    line::label(name, value, &mut bytes);
+                    Part::Fixed(bytes)
+                }
+                Origin::Own => Part::Gap,
+            })
+        };
+        Ok(BoundLabels(self.0.iter().map(part).collect::<Result<_>>()?))
+    }
+}
+
+/// How long a label value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LabelLimit {
+    /// In bytes, before escaping.
+    pub bytes: usize,
+    /// True: a longer one is cut at a character's border; false: it is an error.
+    pub truncate: bool,
+}
+
+/// The labels of one metric, bound to the columns of a result.
+#[derive(Debug)]
+pub struct BoundLabels(Vec<Part>);
+
+#[derive(Debug)]
+enum Part {
+    Fixed(Vec<u8>),
+    Column { open: Vec<u8>, column: Bound },
+    Gap,
+}
+
+impl BoundLabels {
+    /// Appends one row's labels to `out`. `scratch` is any string, kept from row to row.
+    ///
+    /// # Errors
+    /// `limit` for a value that is too long, `protocol` from the row.
+    pub fn write(
+        &self,
+        row: &dyn Row,
+        limit: LabelLimit,
+        scratch: &mut String,
+        out: &mut LabelBytes,
+    ) -> Result<()> {
+        for part in &self.0 {
+            match part {
+                Part::Gap => out.mark_gap(),
+                Part::Fixed(bytes) => out.bytes_mut().extend_from_slice(bytes),
+                Part::Column { open, column } => {
+                    let cell = column.cell(row)?;
+                    let text = limited(cell.label(scratch), limit, column)?;
+                    let bytes = out.bytes_mut();
+                    bytes.extend_from_slice(open);
+                    line::label_value(text, bytes);
+                    bytes.push(b'"');
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the labels of a sample that no row stands for: those from columns are left out.
+    pub fn write_fixed(&self, out: &mut LabelBytes) {
+        for part in &self.0 {
+            match part {
+                Part::Gap => out.mark_gap(),
+                Part::Fixed(bytes) => out.bytes_mut().extend_from_slice(bytes),
+                Part::Column { .. } => {}
+            }
+        }
+    }
+}
+
+fn limited<'t>(text: &'t str, limit: LabelLimit, column: &Bound) -> Result<&'t str> {
+    if text.len() <= limit.bytes {
+        return Ok(text);
+    }
+    if limit.truncate {
+        return Ok(cut(text, limit.bytes));
+    }
+    let (name, length, max) = (column.name(), text.len(), limit.bytes);
+    let message = format!("column `{name}`: a label value of {length} bytes, max_label_length is {max}");
+    Err(Error::new(Reason::Limit, message)
+        .with_hint("shorten it in the SQL, raise the limit or set `labels_too_long: truncate`"))
+}

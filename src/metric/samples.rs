@@ -1,0 +1,85 @@
+//! Where a metric type puts its samples: one family's draft, with the limits and the counts of the whole query.
+
+use crate::error::{Error, Reason, Result};
+use crate::exposition::block::{Added, Draft, series_text};
+use crate::exposition::line::LabelBytes;
+
+use super::column::cut;
+
+/// Values left out of a good result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// NULL with `null: skip`.
+    pub null: u64,
+    /// Not usable, with `invalid: skip`.
+    pub invalid: u64,
+    /// A second sample of one label set, with `duplicates: first`.
+    pub duplicate: u64,
+}
+
+/// What all metrics of one query count together.
+#[derive(Debug)]
+pub struct Tally {
+    /// Series written.
+    pub series: u64,
+    /// More are an error.
+    pub max_series: u64,
+    /// Values left out.
+    pub skipped: Skipped,
+}
+
+impl Tally {
+    /// Fails when `more` series would be too many: for types that write their series at the end.
+    ///
+    /// # Errors
+    /// `limit`.
+    pub fn check_room(&self, more: u64) -> Result<()> {
+        if self.series.saturating_add(more) <= self.max_series {
+            return Ok(());
+        }
+        let message = format!("more than {} series (max_series)", self.max_series);
+        Err(Error::new(Reason::Limit, message)
+            .with_hint("group by fewer columns, add a LIMIT, or raise max_series"))
+    }
+}
+
+/// The samples of one metric: the draft of its family and the query's tally.
+#[derive(Debug)]
+pub struct Samples<'b> {
+    /// The family's lines so far.
+    pub draft: &'b mut Draft,
+    /// The query's counts and limits.
+    pub tally: &'b mut Tally,
+    /// `duplicates: first`: a second sample of one label set is left out, else it is an error.
+    pub keep_first: bool,
+}
+
+impl Samples<'_> {
+    /// Writes one sample of the family's name with `suffix`; `own` is the type's own label as bytes, or empty.
+    ///
+    /// # Errors
+    /// `duplicate`, naming the series; `limit`.
+    pub fn add(&mut self, suffix: &str, labels: &LabelBytes, own: &[u8], value: f64) -> Result<()> {
+        match self.draft.add(suffix, labels, own, value) {
+            Added::New => {
+                self.tally.check_room(1)?;
+                self.tally.series += 1;
+                Ok(())
+            }
+            Added::Duplicate if self.keep_first => {
+                self.tally.skipped.duplicate += 1;
+                Ok(())
+            }
+            Added::Duplicate => Err(self.duplicate(suffix, labels, own)),
+            Added::Full => Err(Error::new(Reason::Limit, "more than 4 GiB of samples from one query")),
+        }
+    }
+
+    fn duplicate(&self, suffix: &str, labels: &LabelBytes, own: &[u8]) -> Error {
+        let series = series_text(self.draft.family(), suffix, labels, own);
+        let shown = cut(&series, 400);
+        let more = if shown.len() < series.len() { "…" } else { "" };
+        Error::new(Reason::Duplicate, format!("two samples of {shown}{more}"))
+            .with_hint("group by the label columns, add a label that differs, or set `duplicates: first`")
+    }
+}
