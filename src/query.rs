@@ -5,13 +5,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::driver::RowSink;
-use crate::error::Error;
-use crate::exposition::block::Block;
+use crate::driver::{Column, Flow, Row, RowSink};
+use crate::error::{Error, Reason, Result};
+use crate::exposition::block::{Block, Draft};
+use crate::exposition::line::LabelBytes;
+use crate::metric::labels::{BoundLabels, LabelLimit, Labels};
+use crate::metric::samples::{Samples, Tally};
+use crate::metric::{Emit, Metric};
+use crate::name::LabelName;
 use crate::plan::query::Query;
 
+pub use crate::metric::samples::Skipped;
+
 /// A whole, good result. A failed query has none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rendered {
     /// One block a family, in the order of `metrics:`; a family without samples has none.
     pub blocks: Vec<Arc<Block>>,
@@ -23,35 +30,210 @@ pub struct Rendered {
     pub skipped: Skipped,
 }
 
-/// Values left out of a good result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// NULL with `null: skip`.
-    pub null: u64,
-    /// Not a number, with `invalid: skip`.
-    pub invalid: u64,
-    /// A second sample of one label set, with `duplicates: first`.
-    pub duplicate: u64,
-}
-
 /// How a run ended, handed to whoever waits for it. The duration is the one of `query_duration_seconds`.
 pub type Ended<'q> = Box<dyn FnOnce(Result<Rendered, Error>, Duration) + Send + 'q>;
 
 /// What all samples of one target bear, and the bounds of a label: the same for all its queries.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// `(label, value)` in the order written: the target label first (where there is one), then the target's own.
-    pub labels: Vec<(String, String)>,
-    /// Bytes of a label value.
-    pub max_label_length: usize,
-    /// True: cut at a character's border; false: an error.
-    pub truncate_labels: bool,
+    labels: LabelBytes,
+    limit: LabelLimit,
+}
+
+impl Context {
+    /// `target_label` is `(label, name of the target)`, written first; the target's own labels follow, sorted by name
+    /// whatever their order in the configuration, so that equal label sets are equal bytes on every target.
+    #[must_use]
+    pub fn new(
+        target_label: Option<(&LabelName, &str)>,
+        own: &[(LabelName, String)],
+        limit: LabelLimit,
+    ) -> Context {
+        let mut own: Vec<(&LabelName, &str)> =
+            own.iter().map(|(name, value)| (name, value.as_str())).collect();
+        own.sort_unstable();
+        let mut labels = LabelBytes::default();
+        for (name, value) in target_label.into_iter().chain(own) {
+            labels.push(name, value);
+        }
+        labels.mark_gap();
+        Context { labels, limit }
+    }
 }
 
 /// The sink for one run. `ended` is called exactly once, from `RowSink::end`; not at all when the sink is dropped
 /// before its `end` (a dead session: the run may be repeated with a fresh sink).
 #[must_use]
 pub fn sink<'q>(query: &'q Query, context: &'q Context, ended: Ended<'q>) -> Box<dyn RowSink + 'q> {
-    let _ = (query, context, ended);
-    todo!()
+    Box::new(Run { query, context, ended: Some(ended), state: State::Unbound })
+}
+
+/// A run of one query, from its columns to its end.
+struct Run<'q> {
+    query: &'q Query,
+    context: &'q Context,
+    ended: Option<Ended<'q>>,
+    state: State<'q>,
+}
+
+enum State<'q> {
+    Unbound,
+    Bound(Bound<'q>),
+    /// What failed; nothing of the result is kept.
+    Failed(Error),
+}
+
+impl Run<'_> {
+    /// Drops what was made so far: a failed query shows nothing.
+    fn fail(&mut self, error: Error) -> Error {
+        self.state = State::Failed(error.clone());
+        error
+    }
+}
+
+impl RowSink for Run<'_> {
+    fn columns(&mut self, columns: &[Column]) -> Result<()> {
+        match Bound::new(self.query, self.context, columns) {
+            Ok(bound) => {
+                self.state = State::Bound(bound);
+                Ok(())
+            }
+            Err(error) => Err(self.fail(error.in_query(&self.query.name))),
+        }
+    }
+
+    fn row(&mut self, row: &dyn Row) -> Result<Flow> {
+        let taken = match &mut self.state {
+            State::Bound(bound) => bound.row(row, self.query.max_rows),
+            State::Unbound => Err(Error::new(Reason::Protocol, "a row came before the columns")),
+            State::Failed(error) => return Err(error.clone()),
+        };
+        match taken {
+            Ok(()) => Ok(Flow::Continue),
+            Err(error) => Err(self.fail(error.in_query(&self.query.name))),
+        }
+    }
+
+    fn end(&mut self, verdict: Result<()>, took: Duration) {
+        let state = std::mem::replace(&mut self.state, State::Unbound);
+        let result = verdict.and_then(|()| match state {
+            State::Bound(bound) => bound.end(),
+            State::Failed(error) => Err(error),
+            State::Unbound => Err(Error::new(Reason::Protocol, "the statement has no result")
+                .with_hint("a query for metrics returns rows")),
+        });
+        if let Some(ended) = self.ended.take() {
+            ended(result.map_err(|error| error.in_query(&self.query.name)), took);
+        }
+    }
+}
+
+/// The metrics of one query bound to the columns of its result, and what they have written.
+struct Bound<'q> {
+    context: &'q Context,
+    /// Each set of labels once, however many metrics bear it.
+    sets: Vec<LabelSet<'q>>,
+    metrics: Vec<BoundMetric<'q>>,
+    /// One a family, in the order of `metrics:`.
+    drafts: Vec<Draft>,
+    tally: Tally,
+    rows: u64,
+    scratch: String,
+}
+
+struct LabelSet<'q> {
+    labels: &'q Labels,
+    bound: BoundLabels,
+    /// Of the row at hand.
+    bytes: LabelBytes,
+}
+
+struct BoundMetric<'q> {
+    metric: &'q Metric,
+    emit: Box<dyn Emit + 'q>,
+    /// Positions in `sets` and `drafts`.
+    set: usize,
+    draft: usize,
+}
+
+impl<'q> Bound<'q> {
+    fn new(query: &'q Query, context: &'q Context, columns: &[Column]) -> Result<Bound<'q>> {
+        let tally = Tally { series: 0, max_series: query.max_series, skipped: Skipped::default() };
+        let (sets, metrics, drafts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bound = Bound { context, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
+        for metric in query.metrics.iter() {
+            bound.add(metric, columns)?;
+        }
+        Ok(bound)
+    }
+
+    fn add(&mut self, metric: &'q Metric, columns: &[Column]) -> Result<()> {
+        let labels = &metric.labels;
+        let set = match self.sets.iter().position(|set| set.labels == labels) {
+            Some(set) => set,
+            None => {
+                let bytes = LabelBytes::default();
+                self.sets.push(LabelSet { labels, bound: labels.bind(columns)?, bytes });
+                self.sets.len() - 1
+            }
+        };
+        let draft = match self.drafts.iter().position(|draft| draft.family() == &metric.family) {
+            Some(draft) => draft,
+            None => {
+                self.drafts.push(Draft::new(Arc::clone(&metric.family)));
+                self.drafts.len() - 1
+            }
+        };
+        let emit = metric.recipe.bind(columns)?;
+        self.metrics.push(BoundMetric { metric, emit, set, draft });
+        Ok(())
+    }
+
+    fn row(&mut self, row: &dyn Row, max_rows: u64) -> Result<()> {
+        self.rows += 1;
+        if self.rows > max_rows {
+            let message = format!("more than {max_rows} rows (max_rows)");
+            return Err(
+                Error::new(Reason::Limit, message).with_hint("group or filter in the SQL, or raise max_rows")
+            );
+        }
+        for set in &mut self.sets {
+            set.bytes.clone_from(&self.context.labels);
+            set.bound.write(row, self.context.limit, &mut self.scratch, &mut set.bytes)?;
+        }
+        self.each_metric(|metric, labels, samples| metric.emit.row(row, labels, samples))
+    }
+
+    /// Hands each metric its labels of the row at hand and the place of its samples.
+    fn each_metric(
+        &mut self,
+        mut call: impl FnMut(&mut BoundMetric<'q>, &LabelBytes, &mut Samples<'_>) -> Result<()>,
+    ) -> Result<()> {
+        for metric in &mut self.metrics {
+            let (Some(set), Some(draft)) = (self.sets.get(metric.set), self.drafts.get_mut(metric.draft))
+            else {
+                continue;
+            };
+            let keep_first = metric.metric.keep_first;
+            let mut samples = Samples { draft, tally: &mut self.tally, keep_first };
+            call(metric, &set.bytes, &mut samples)?;
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<Rendered> {
+        if self.rows == 0 {
+            for set in &mut self.sets {
+                set.bytes.clone_from(&self.context.labels);
+                set.bound.write_fixed(&mut set.bytes);
+            }
+            self.each_metric(|metric, labels, samples| match metric.metric.empty {
+                Some(value) => metric.emit.empty(value, labels, samples),
+                None => Ok(()),
+            })?;
+        }
+        self.each_metric(|metric, _, samples| metric.emit.end(samples))?;
+        let blocks = self.drafts.into_iter().filter_map(Draft::finish).map(Arc::new).collect();
+        Ok(Rendered { blocks, rows: self.rows, series: self.tally.series, skipped: self.tally.skipped })
+    }
 }

@@ -67,20 +67,31 @@ pub fn open_label(name: &LabelName, out: &mut Vec<u8>) {
 ///
 /// Label names come in one order in every line of a family, so that equal label sets are equal bytes. `gap` is where a
 /// label of the type's own (the `value_label`, `le`) goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct LabelBytes {
     bytes: Vec<u8>,
     gap: usize,
 }
 
-impl LabelBytes {
-    /// Forgets the labels, keeps the memory.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.gap = 0;
+impl Clone for LabelBytes {
+    fn clone(&self) -> Self {
+        LabelBytes { bytes: self.bytes.clone(), gap: self.gap }
     }
 
-    /// The bytes, to append to with [`label`].
+    /// Keeps the memory: the labels of the next row cost no allocation.
+    fn clone_from(&mut self, source: &Self) {
+        self.bytes.clone_from(&source.bytes);
+        self.gap = source.gap;
+    }
+}
+
+impl LabelBytes {
+    /// Appends one label.
+    pub fn push(&mut self, name: &LabelName, value: &str) {
+        label(name, value, &mut self.bytes);
+    }
+
+    /// The bytes, to append what [`label`] writes.
     pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }

@@ -17,8 +17,10 @@ pub fn find(columns: &[Column], name: &str) -> Result<usize> {
     let loosely = |column: &Column| column.name.to_lowercase() == lower;
     match only(columns, exactly).or_else(|many| if many { Err(true) } else { only(columns, loosely) }) {
         Ok(index) => Ok(index),
-        Err(true) => Err(Error::new(Reason::MissingColumn, format!("more than one column is called `{name}`"))
-            .with_hint("give each its own name with AS")),
+        Err(true) => {
+            Err(Error::new(Reason::MissingColumn, format!("more than one column is called `{name}`"))
+                .with_hint("give each its own name with AS"))
+        }
         Err(false) => Err(missing(columns, name)),
     }
 }
@@ -76,14 +78,21 @@ impl Bound {
     #[must_use]
     pub fn no_number(&self, cell: &Cell<'_>, number: Number) -> Error {
         let (name, type_name) = (&self.column.name, &self.column.type_name);
-        let cast = || format!("write `{} AS {name}`, or name another value_column", self.column.cast.replace("{}", name));
+        let cast = || {
+            format!(
+                "write `{} AS {name}`, or name another value_column",
+                self.column.cast.replace("{}", name)
+            )
+        };
         match (number, cell) {
             (Number::Overflow, _) => self.bad_value(cell, "is too large for a 64-bit float"),
             (_, Cell::Other(_) | Cell::Bytes(_)) => {
                 let message = format!("column `{name}` is of type {type_name}, which is no number");
                 Error::new(Reason::Type, message).with_hint(cast())
             }
-            _ => self.bad_value(cell, "is no number").with_hint("cast it in the SQL, add `map`, or set `invalid: skip`"),
+            _ => self
+                .bad_value(cell, "is no number")
+                .with_hint("cast it in the SQL, add `map`, or set `invalid: skip`"),
         }
     }
 
@@ -101,7 +110,11 @@ impl Bound {
 #[must_use]
 pub fn shorten(text: &str) -> String {
     let start = cut(text, SHOWN);
-    if start.len() < text.len() { format!("{start:?}… ({} bytes)", text.len()) } else { format!("{text:?}") }
+    if start.len() < text.len() {
+        format!("{start:?}… ({} bytes)", text.len())
+    } else {
+        format!("{text:?}")
+    }
 }
 
 /// The start of `text`, at most `max` bytes, ending at a character's border.
@@ -116,7 +129,8 @@ mod tests {
     use super::*;
 
     fn columns(names: &[&str]) -> Vec<Column> {
-        let column = |name: &&str| Column { name: (*name).into(), type_name: "jsonb".into(), cast: "{}::float8" };
+        let column =
+            |name: &&str| Column { name: (*name).into(), type_name: "jsonb".into(), cast: "{}::float8" };
         names.iter().map(column).collect()
     }
 

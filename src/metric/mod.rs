@@ -2,48 +2,124 @@
 //!
 //! [`Metric`] is one entry of `metrics:` as read; it knows columns and cells, no database and no target.
 
+pub mod column;
+pub mod counter;
+pub mod gauge;
+pub mod histogram;
+pub mod labels;
+pub mod plain;
+mod read;
+pub mod samples;
+pub mod unknown;
+pub mod value;
+
 use std::sync::Arc;
 
-use crate::error::Place;
-use crate::exposition::Family;
+use crate::driver::{Column, Row};
+use crate::error::{Place, Result};
+use crate::exposition::line::LabelBytes;
+use crate::exposition::{Family, FamilyKind};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
-/// A type of metric, by its name in `type:`. A new one is one line here.
+use labels::Labels;
+use samples::Samples;
+
+/// A type of metric, by its name in `type:`. A new one is one line in [`TYPES`].
 pub trait MetricType: Sync {
     /// The value of `type:`.
     fn name(&self) -> &'static str;
+
+    /// What stands in the family's head.
+    fn kind(&self) -> FamilyKind;
+
+    /// Takes the type's own keys of a `metrics:` entry. `None` after a recorded fault.
+    fn read(&self, keys: &mut Keys<'_>) -> Option<Box<dyn Recipe>>;
 }
 
 /// The types inside the binary.
-pub static TYPES: &[&dyn MetricType] = &[];
+pub static TYPES: &[&dyn MetricType] =
+    &[&gauge::Gauge, &counter::Counter, &histogram::Histogram, &unknown::Unknown];
 
 /// Types that a later version brings: refused by name.
 pub const LATER: &[&str] = &["gaugehistogram", "summary", "info", "stateset"];
+
+/// What one metric makes of rows: read from the configuration, shared by all runs.
+pub trait Recipe: Send + Sync {
+    /// Suffixes of the series names that the type writes beside the name itself.
+    fn suffixes(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The label that the type itself adds to samples.
+    fn own_label(&self) -> Option<&LabelName> {
+        None
+    }
+
+    /// Why `value` cannot stand for a result without rows (`empty`).
+    fn refuses_empty(&self, value: f64) -> Option<&'static str>;
+
+    /// Finds the columns, once a run.
+    ///
+    /// # Errors
+    /// `missing_column`.
+    fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>>;
+}
+
+/// One metric in one run: `row` per row, then `empty` if there was none and the metric says so, then `end`.
+pub trait Emit {
+    /// Takes one row; `labels` are its labels as bytes.
+    ///
+    /// # Errors
+    /// `type`, `value`, `protocol`, `duplicate`, `limit`: the whole query fails.
+    fn row(&mut self, row: &dyn Row, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()>;
+
+    /// Stands in for rows: there was none, and `empty` is a number.
+    ///
+    /// # Errors
+    /// As [`Emit::row`].
+    fn empty(&mut self, value: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()>;
+
+    /// Writes what only the last row completes.
+    ///
+    /// # Errors
+    /// As [`Emit::row`].
+    fn end(&mut self, out: &mut Samples<'_>) -> Result<()> {
+        let _ = out;
+        Ok(())
+    }
+}
 
 /// One entry of `metrics:`, read and checked by itself (clashes with others are `plan/clash`).
 pub struct Metric {
     /// Name, type, help.
     pub family: Arc<Family>,
-    /// Label names in the order written on a sample: label columns, then static labels, then the type's own.
+    /// Label names in the order written on a sample: sorted, `le` last.
     pub label_names: Vec<LabelName>,
     /// Suffixes of the series names that the type writes beside the name itself: `_bucket`, `_sum`, `_count`.
     pub suffixes: &'static [&'static str],
     /// Where it stands in the file.
     pub place: Place,
+    /// Where its labels come from.
+    pub labels: Labels,
+    /// What becomes of a row.
+    pub recipe: Box<dyn Recipe>,
+    /// What a result without rows is, if anything. Only without label columns.
+    pub empty: Option<f64>,
+    /// `duplicates: first`: a second sample of one label set is left out, else it is an error.
+    pub keep_first: bool,
 }
 
 impl Metric {
     /// Takes all keys of one `metrics:` entry. `None` after a recorded fault.
+    #[must_use]
     pub fn read(keys: Keys<'_>) -> Option<Metric> {
-        let _ = keys;
-        todo!()
+        read::metric(keys)
     }
 
     /// The mini form: `metric_name`, `help`, `labels`, `value_column` (and `type`) taken from the query's own keys.
     /// `Some` only when `metric_name` is there.
     pub fn read_mini(keys: &mut Keys<'_>) -> Option<Metric> {
-        let _ = keys;
-        todo!()
+        read::mini(keys)
     }
 }

@@ -38,7 +38,8 @@ impl Tally {
             return Ok(());
         }
         let message = format!("more than {} series (max_series)", self.max_series);
-        Err(Error::new(Reason::Limit, message).with_hint("group by fewer columns, add a LIMIT, or raise max_series"))
+        Err(Error::new(Reason::Limit, message)
+            .with_hint("group by fewer columns, add a LIMIT, or raise max_series"))
     }
 }
 

@@ -1,21 +1,20 @@
 //! Values as most types read them: `value_column` | `value` | `value_columns` + `value_label`, with `scale`, `map`,
-//! `null` and `invalid`. [`Plain`] writes one sample a value; a type of its own adds a [`Rule`].
+//! `null` and `invalid`. A type of its own adds a [`Rule`].
 
 use std::collections::HashMap;
 
 use crate::cell::{Cell, Number};
 use crate::driver::{Column, Row};
 use crate::error::Result;
-use crate::exposition::block::own_label;
-use crate::exposition::line::LabelBytes;
+use crate::exposition::line;
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
 use super::column::Bound;
+use super::read;
 use super::samples::{Samples, Skipped};
-use super::{Emit, Recipe};
 
-/// Says why a type cannot hold a number: "is negative, and a counter …".
+/// Says why a type cannot hold a number: "is negative, which a counter cannot be".
 pub type Rule = fn(f64) -> Option<&'static str>;
 
 /// Where values come from and how they are read, as configured.
@@ -36,7 +35,7 @@ enum Source {
     Columns { label: LabelName, columns: Vec<String> },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 enum Null {
     Skip,
     Number(f64),
@@ -46,19 +45,21 @@ impl Values {
     /// Takes all keys of values.
     pub fn read(keys: &mut Keys<'_>, rule: Rule) -> Option<Values> {
         let source = Source::read(keys, rule);
-        let mut values = Values::read_column_only(keys, rule)?;
-        values.source = source?;
-        if matches!(values.source, Source::Constant(_)) {
+        if let Some(Source::Constant(_)) = source {
             for key in ["scale", "map", "null", "invalid"].into_iter().filter(|key| keys.has(key)) {
                 keys.fault(key, format!("`value` is a constant: `{key}` has nothing to work on"));
             }
         }
-        Some(values)
+        Values::read_from(source, keys, rule)
     }
 
-    /// Takes `value_column`, `scale`, `map`, `null` and `invalid`: for types that read one column.
-    pub fn read_column_only(keys: &mut Keys<'_>, rule: Rule) -> Option<Values> {
-        let column = keys.text("value_column").unwrap_or_else(|| "value".to_owned());
+    /// Takes the keys of values that come from one column, `value_column`.
+    pub fn read_column(keys: &mut Keys<'_>, rule: Rule) -> Option<Values> {
+        let source = Source::column(keys);
+        Values::read_from(Some(source), keys, rule)
+    }
+
+    fn read_from(source: Option<Source>, keys: &mut Keys<'_>, rule: Rule) -> Option<Values> {
         let scale = keys.number::<f64>("scale", "a number").unwrap_or(1.0);
         if !scale.is_finite() || scale == 0.0 {
             keys.fault("scale", "a factor is a finite number other than 0");
@@ -66,7 +67,7 @@ impl Values {
         let map = keys.pairs("map").map(|pairs| read_map(keys, &pairs));
         let null = read_null(keys, rule);
         let skip_invalid = keys.choice("invalid", &[("error", false), ("skip", true)]).unwrap_or(false);
-        Some(Values { source: Source::Column(column), scale, map, null, skip_invalid, rule })
+        Some(Values { source: source?, scale, map, null, skip_invalid, rule })
     }
 
     /// The label that tells the columns of `value_columns` apart.
@@ -78,24 +79,218 @@ impl Values {
         }
     }
 
+    /// Why the type cannot hold `value`.
+    #[must_use]
+    pub fn refuses(&self, value: f64) -> Option<&'static str> {
+        (self.rule)(value)
+    }
+
     /// Finds the columns.
     ///
     /// # Errors
     /// `missing_column`.
     pub fn bind(&self, columns: &[Column]) -> Result<BoundValues<'_>> {
-        let places = match &self.source {
-            Source::Column(name) => {
-                vec![Place { column: Some(Bound::new(columns, name)?), constant: 0.0, own: Vec::new() }]
-            }
-            Source::Constant(constant) => vec![Place { column: None, constant: *constant, own: Vec::new() }],
+        let from = |name: &String, own| Ok(Field::Column { column: Bound::new(columns, name)?, own });
+        let fields = match &self.source {
+            Source::Constant(constant) => vec![Field::Constant(*constant)],
+            Source::Column(name) => vec![from(name, Vec::new())?],
             Source::Columns { label, columns: names } => {
-                let place = |name: &String| {
-                    let column = Some(Bound::new(columns, name)?);
-                    Ok(Place { column, constant: 0.0, own: own_label(label, name) })
+                let labelled = |name: &String| {
+                    let mut own = Vec::new();
+                    line::label(label, name, &mut own);
+                    from(name, own)
                 };
-                names.iter().map(place).collect::<Result<_>>()?
+                names.iter().map(labelled).collect::<Result<_>>()?
             }
         };
-        Ok(BoundValues { values: self, places, scratch: String::new() })
+        Ok(BoundValues { values: self, fields, scratch: String::new() })
+    }
+}
+
+impl Source {
+    fn column(keys: &mut Keys<'_>) -> Source {
+        Source::Column(keys.text("value_column").unwrap_or_else(|| "value".to_owned()))
+    }
+
+    /// Takes all keys that say where values come from: one of three ways.
+    fn read(keys: &mut Keys<'_>, rule: Rule) -> Option<Source> {
+        let column = Source::column(keys);
+        let constant = keys.number::<f64>("value", "a number");
+        let columns = keys.texts("value_columns");
+        let label = keys.text("value_label");
+        let ways = ["value_column", "value", "value_columns"];
+        let given: Vec<&str> = ways.into_iter().filter(|key| keys.has(key)).collect();
+        if let [first, second, ..] = given[..] {
+            keys.fault(second, format!("a metric has `{first}` or `{second}`, not both"));
+            return None;
+        }
+        match (keys.has("value_columns"), keys.has("value_label")) {
+            (true, false) => {
+                keys.fault(
+                    "value_columns",
+                    "`value_label` is missing: the label that tells the columns apart",
+                );
+            }
+            (false, true) => keys.fault("value_label", "`value_label` goes with `value_columns`"),
+            _ => {}
+        }
+        match given[..] {
+            ["value"] => {
+                check_constant(keys, "value", constant?, rule);
+                Some(Source::Constant(constant?))
+            }
+            ["value_columns"] => {
+                let (columns, label) = (columns?, label?);
+                check_columns(keys, &columns);
+                Some(Source::Columns { label: read::label_name(keys, "value_label", &label)?, columns })
+            }
+            _ => Some(column),
+        }
+    }
+}
+
+fn check_columns(keys: &Keys<'_>, columns: &[String]) {
+    if columns.is_empty() {
+        keys.fault("value_columns", "no column is named");
+    }
+    for (index, column) in columns.iter().enumerate() {
+        if columns.iter().take(index).any(|before| before == column) {
+            keys.fault("value_columns", format!("column `{column}` is named twice"));
+        }
+    }
+}
+
+fn check_constant(keys: &Keys<'_>, key: &str, constant: f64, rule: Rule) {
+    if let Some(why) = rule(constant) {
+        keys.fault(key, format!("{constant} {why}"));
+    }
+}
+
+fn read_map(keys: &Keys<'_>, pairs: &[(String, String)]) -> HashMap<String, f64> {
+    let entry = |(text, number): &(String, String)| match number.trim().parse::<f64>() {
+        Ok(number) => Some((text.clone(), number)),
+        Err(_) => {
+            keys.fault("map", format!("{text:?} is mapped to {number:?}, which is no number"));
+            None
+        }
+    };
+    pairs.iter().filter_map(entry).collect()
+}
+
+fn read_null(keys: &mut Keys<'_>, rule: Rule) -> Null {
+    let Some(text) = keys.text("null") else { return Null::Skip };
+    let number = match text.trim().to_lowercase().as_str() {
+        "skip" => return Null::Skip,
+        "nan" => Some(f64::NAN),
+        number => number.parse::<f64>().ok().filter(|number| number.is_finite()),
+    };
+    let Some(number) = number else {
+        keys.fault("null", format!("expected skip, nan or a number, found {text:?}"));
+        return Null::Skip;
+    };
+    check_constant(keys, "null", number, rule);
+    Null::Number(number)
+}
+
+/// Values bound to the columns of a result.
+#[derive(Debug)]
+pub struct BoundValues<'r> {
+    values: &'r Values,
+    fields: Vec<Field>,
+    scratch: String,
+}
+
+/// Where one value of a row comes from, and the type's own label that it bears, as bytes.
+#[derive(Debug)]
+enum Field {
+    Column { column: Bound, own: Vec<u8> },
+    Constant(f64),
+}
+
+impl Field {
+    fn own(&self) -> &[u8] {
+        match self {
+            Field::Column { own, .. } => own,
+            Field::Constant(_) => &[],
+        }
+    }
+}
+
+impl BoundValues<'_> {
+    /// Hands each value of `row` to `take`, with the type's own label as bytes. NULL and invalid values that the
+    /// configuration says to skip are counted and left out.
+    ///
+    /// # Errors
+    /// `type`, `value`, `protocol`, and what `take` fails with.
+    pub fn each(
+        &mut self,
+        row: &dyn Row,
+        out: &mut Samples<'_>,
+        mut take: impl FnMut(&mut Samples<'_>, &[u8], f64) -> Result<()>,
+    ) -> Result<()> {
+        for field in &self.fields {
+            let value = match field {
+                Field::Column { column, .. } => {
+                    self.values.value(column, row, &mut self.scratch, &mut out.tally.skipped)?
+                }
+                Field::Constant(constant) => Some(*constant),
+            };
+            if let Some(value) = value {
+                take(out, field.own(), value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The type's own label of each value, as bytes.
+    pub fn own_labels(&self) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().map(Field::own)
+    }
+}
+
+impl Values {
+    fn value(
+        &self,
+        column: &Bound,
+        row: &dyn Row,
+        scratch: &mut String,
+        skipped: &mut Skipped,
+    ) -> Result<Option<f64>> {
+        let cell = column.cell(row)?;
+        match (cell, self.null) {
+            (Cell::Null, Null::Number(number)) => Ok(Some(number)),
+            (Cell::Null, Null::Skip) => {
+                skipped.null += 1;
+                Ok(None)
+            }
+            _ => match self.convert(column, &cell, scratch) {
+                Ok(value) => Ok(Some(value)),
+                Err(_) if self.skip_invalid => {
+                    skipped.invalid += 1;
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn convert(&self, column: &Bound, cell: &Cell<'_>, scratch: &mut String) -> Result<f64> {
+        let read = match &self.map {
+            Some(map) => *map.get(cell.label(scratch)).ok_or_else(|| {
+                column.bad_value(cell, "is not in `map`").with_hint("add it there, or set `invalid: skip`")
+            })?,
+            None => match cell.number() {
+                Number::Value(value) => value,
+                other => return Err(column.no_number(cell, other)),
+            },
+        };
+        let value = read * self.scale;
+        if value.is_infinite() && read.is_finite() {
+            return Err(column.no_number(cell, Number::Overflow));
+        }
+        match self.refuses(value) {
+            None => Ok(value),
+            Some(why) => Err(column.bad_value(cell, why)),
+        }
     }
 }
