@@ -33,7 +33,8 @@ const SMALL: usize = 4096;
 pub fn pieces(families: &Families, format: &dyn Format) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut text = Vec::new();
-    for (family, blocks) in families.iter().filter(|(_, blocks)| blocks.iter().any(|block| block.series > 0)) {
+    for (family, blocks) in families.iter().filter(|(_, blocks)| blocks.iter().any(|block| block.series > 0))
+    {
         format.head(family, &mut text);
         for block in blocks {
             if block.lines.len() <= SMALL {

@@ -14,9 +14,11 @@ mod process;
 mod servers;
 mod web_client;
 
+mod examples;
 mod floors;
 mod front;
 mod harness;
+mod prometheus;
 mod recorder;
 mod sqlite;
 mod statement;
