@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     make(&target, &source)
 }
 
-fn make(target: &Path, source: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) fn make(target: &Path, source: &Path) -> Result<(), Box<dyn Error>> {
     let sql = std::fs::read_to_string(source).map_err(|error| format!("{}: {error}", source.display()))?;
     let fresh = target.with_extension("new.db");
     let _ = std::fs::remove_file(&fresh);

@@ -22,6 +22,8 @@ mod harness;
 mod disposal;
 mod fault;
 mod pool;
+mod examples;
+mod prometheus;
 mod recorder;
 mod sqlite;
 mod statement;
