@@ -8,13 +8,14 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+use crate::app::settings::Words;
 use crate::command::{collect, health, packs, run};
 use crate::error::{Error, Kind};
 
 /// Runs SQL at scrape time and answers with Prometheus text.
 #[derive(FromArgs)]
 #[argh(help_triggers("-h", "--help", "help"))]
-struct Words {
+struct Line {
     /// configuration file (default: ./sql-exporter.yaml, then /etc/sql-exporter/config.yaml)
     #[argh(option, short = 'c')]
     config: Option<PathBuf>,
@@ -46,19 +47,6 @@ enum Command {
     Collect(collect::Options),
     Packs(packs::Options),
     Health(health::Options),
-}
-
-/// The options that every command shares, before the environment is asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shared {
-    /// `-c`, `--config`.
-    pub config: Option<PathBuf>,
-    /// `--listen`.
-    pub listen: Option<String>,
-    /// `--log-level`.
-    pub log_level: Option<String>,
-    /// `--log-format`.
-    pub log_format: Option<String>,
 }
 
 const COMMANDS: &[&str] = &["run", "collect", "packs", "health"];
@@ -96,12 +84,12 @@ fn outcome(result: Result<u8, Vec<Error>>) -> u8 {
 
 enum Parsed {
     Said(String),
-    Command(Shared, Command),
+    Command(Words, Command),
 }
 
 fn parse(words: &[String]) -> Result<Parsed, Error> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let words = match Words::from_args(&["sql-exporter"], &words) {
+    let words = match Line::from_args(&["sql-exporter"], &words) {
         Ok(words) => words,
         Err(early) if early.status.is_ok() => return Ok(Parsed::Said(early.output)),
         Err(early) => return Err(Error::config(early.output.trim().to_owned())),
@@ -109,9 +97,9 @@ fn parse(words: &[String]) -> Result<Parsed, Error> {
     if words.version {
         return Ok(Parsed::Said(format!("sql-exporter {}\n", crate::VERSION)));
     }
-    let Words { config, listen, log_level, log_format, command, .. } = words;
+    let Line { config, listen, log_level, log_format, command, .. } = words;
     let command = command.unwrap_or(Command::Run(run::Options {}));
-    Ok(Parsed::Command(Shared { config, listen, log_level, log_format }, command))
+    Ok(Parsed::Command(Words { config, listen, log_level, log_format }, command))
 }
 
 /// Splits `--name=value`, turns `--once` into the command `collect` and puts the shared options first.

@@ -33,3 +33,13 @@ pub mod target;
 
 pub mod fleet;
 pub mod scrape;
+
+pub mod web;
+
+pub mod app;
+pub mod cli;
+pub mod command;
+pub mod log;
+
+/// The version of this binary.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

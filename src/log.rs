@@ -6,13 +6,24 @@
 use std::io::{self, Write};
 
 use env_logger::fmt::{Formatter, Timestamp};
-use log::kv::{Key, Source, Value, VisitSource};
+use log::kv::{Key, Value, VisitSource};
 use log::{LevelFilter, Record};
 
+use crate::plan::Plan;
 use crate::plan::exporter::LogFormat;
 
-/// Starts logging. The first call wins; a later one changes the level only.
-pub fn start(level: LevelFilter, format: LogFormat) {
+/// Starts logging as the plan says, and logs what was odd while loading. The first call in a process wins.
+pub fn start(plan: &Plan, warnings: &[String]) {
+    begin(plan.exporter.log_level, plan.exporter.log_format);
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    for warning in &plan.warnings {
+        log::warn!("{warning}");
+    }
+}
+
+fn begin(level: LevelFilter, format: LogFormat) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(LevelFilter::Warn).filter_module("sql_exporter", level);
     match format {

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 
 use crate::app;
-use crate::cli::Shared;
+use crate::app::settings::{Settings, Words, environment};
 use crate::deadline::parse_duration;
+use crate::driver::Drivers;
 use crate::error::Error;
 use crate::exposition::page::{Piece, pieces};
 use crate::exposition::text::Text;
 use crate::fleet::Selection;
 use crate::scrape::{self, Time, Verdict};
-
-use super::{Environment, Settings};
 
 /// Run one scrape and print it: exit 0 when all is good, 1 when something failed, 2 for a bad configuration.
 #[derive(FromArgs)]
@@ -54,7 +53,7 @@ pub struct Options {
 ///
 /// # Errors
 /// Wrong words, a wrong configuration, a file that cannot be written.
-pub fn run(shared: &Shared, options: &Options) -> Result<u8, Vec<Error>> {
+pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     let began = Instant::now();
     if options.format != "text" {
         let message = match options.format.as_str() {
@@ -63,10 +62,9 @@ pub fn run(shared: &Shared, options: &Options) -> Result<u8, Vec<Error>> {
         };
         return Err(vec![Error::config(message)]);
     }
-    let environment: &Environment<'_> = &|name| std::env::var(name).ok();
-    let settings = Settings::new(shared, environment).map_err(|error| vec![error])?;
-    let plan = app::load_plan(&settings)?;
-    app::start_log(&settings, &plan);
+    let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
+    let plan = settings.load(&environment, &Drivers::built_in())?;
+    crate::log::start(&plan, &settings.warnings);
     let selection = Selection {
         targets: options.target.clone(),
         collectors: options.collector.clone(),

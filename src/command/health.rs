@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use crate::cli::Shared;
+use crate::app::settings::{Settings, Words, environment};
+use crate::driver::Drivers;
 use crate::error::Error;
 use crate::http::Listen;
 
-use super::{Environment, Settings, complain, say};
+use super::{complain, say};
 
 /// Longer than this is not healthy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,12 +29,11 @@ impl<S: Read + Write> Stream for S {}
 ///
 /// # Errors
 /// Wrong words, or a configuration that cannot be read for its address.
-pub fn run(shared: &Shared, _: &Options) -> Result<u8, Vec<Error>> {
-    let environment: &Environment<'_> = &|name| std::env::var(name).ok();
-    let settings = Settings::new(shared, environment).map_err(|error| vec![error])?;
+pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
+    let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let listen = match &settings.listen {
         Some(listen) => listen.clone(),
-        None => crate::app::load_plan(&settings)?.exporter.listen,
+        None => settings.load(&environment, &Drivers::built_in())?.exporter.listen,
     };
     let listen = listen.into_iter().next().ok_or_else(|| vec![Error::config("no address to ask: `listen` is empty")])?;
     match ask(&listen) {

@@ -7,11 +7,7 @@ pub mod health;
 pub mod packs;
 pub mod run;
 
-mod settings;
-
 use std::io::Write;
-
-pub use settings::{Environment, Settings};
 
 /// Writes to stdout. A closed pipe is the reader's choice, no error.
 pub fn say(text: &str) {

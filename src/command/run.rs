@@ -3,10 +3,9 @@
 use argh::FromArgs;
 
 use crate::app;
-use crate::cli::Shared;
+use crate::app::settings::{Settings, Words, environment};
+use crate::driver::Drivers;
 use crate::error::Error;
-
-use super::{Environment, Settings};
 
 /// Serve the metrics over HTTP (the default).
 #[derive(FromArgs)]
@@ -17,11 +16,10 @@ pub struct Options {}
 ///
 /// # Errors
 /// Wrong words, a wrong configuration, an address that cannot be listened on.
-pub fn run(shared: &Shared, _: &Options) -> Result<u8, Vec<Error>> {
-    let environment: &Environment<'_> = &|name| std::env::var(name).ok();
-    let settings = Settings::new(shared, environment).map_err(|error| vec![error])?;
-    let plan = app::load_plan(&settings)?;
-    app::start_log(&settings, &plan);
+pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
+    let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
+    let plan = settings.load(&environment, &Drivers::built_in())?;
+    crate::log::start(&plan, &settings.warnings);
     app::serve(app::fleet(plan)).map_err(|error| vec![error])?;
     Ok(0)
 }

@@ -10,6 +10,7 @@ mod head;
 mod private;
 mod socket;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,6 +127,17 @@ pub enum Listen {
     Tcp(std::net::SocketAddr),
     /// `unix:PATH`.
     Unix(std::path::PathBuf),
+}
+
+/// As users write it.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::AnyAddress(port) => write!(f, ":{port}"),
+            Listen::Tcp(address) => write!(f, "{address}"),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// The limits of DESIGN 6's last paragraph.

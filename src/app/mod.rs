@@ -1,6 +1,8 @@
 //! The exporter as a whole: from settings to a fleet, and from a fleet to a server that runs until a signal.
 //!
-//! A reload (a later issue) swaps the fleet in `web::Site`.
+//! `settings` puts words, environment and file together. A reload (a later issue) swaps the fleet in `web::Site`.
+
+pub mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +10,8 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::command::Settings;
 use crate::deadline::Deadline;
 use crate::disposal::Disposal;
-use crate::driver::Drivers;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::http;
@@ -24,25 +24,6 @@ use crate::workers::Workers;
 
 /// Requests in flight may take this long after a signal.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// Reads the configuration that the settings name.
-///
-/// # Errors
-/// All faults of the load together.
-pub fn load_plan(settings: &Settings) -> Result<Plan, Vec<Error>> {
-    settings.load(&|name| std::env::var(name).ok(), &Drivers::built_in())
-}
-
-/// Starts logging as the plan says and logs what was odd while loading.
-pub fn start_log(settings: &Settings, plan: &Plan) {
-    crate::log::start(plan.exporter.log_level, plan.exporter.log_format);
-    for warning in &settings.warnings {
-        log::warn!("{warning}");
-    }
-    for warning in &plan.warnings {
-        log::warn!("{warning}");
-    }
-}
 
 /// Makes the targets of a plan and what they share. Opens no connection.
 #[must_use]

@@ -5,18 +5,37 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 
-use crate::cli::Shared;
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::http::Listen;
 use crate::plan::exporter::LogFormat;
 use crate::plan::{self, Plan, listen};
+use crate::yaml::keys;
 
 const PORT: u16 = 9399;
 const DEFAULT_FILES: [&str; 2] = ["./sql-exporter.yaml", "/etc/sql-exporter/config.yaml"];
 
 /// Looks up an environment variable.
 pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
+
+/// The options that every command shares, as the words give them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// `-c`, `--config`.
+    pub config: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--log-level`.
+    pub log_level: Option<String>,
+    /// `--log-format`.
+    pub log_format: Option<String>,
+}
+
+/// The process's environment.
+#[must_use]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
 
 /// What stands above the file.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +57,7 @@ impl Settings {
     ///
     /// # Errors
     /// A value that cannot be read, by the name of its flag or variable.
-    pub fn new(words: &Shared, environment: &Environment<'_>) -> Result<Settings, Error> {
+    pub fn new(words: &Words, environment: &Environment<'_>) -> Result<Settings, Error> {
         let mut settings = Settings::default();
         let config = words.config.clone().or_else(|| {
             ["SQL_EXPORTER_CONFIG", "CONFIG_FILE"].iter().find_map(|name| settings.variable(name, environment)).map(|(_, value)| value.into())
@@ -77,7 +96,7 @@ impl Settings {
     ///
     /// # Errors
     /// All faults of the load together.
-    pub fn load(&self, environment: &crate::yaml::keys::Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
+    pub fn load(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
         let mut plan = plan::load(&self.config, environment, drivers)?;
         let exporter = &mut plan.exporter;
         if let Some(listen) = &self.listen {
@@ -123,8 +142,8 @@ fn read_listen(text: &str) -> Result<Vec<Listen>, String> {
 mod tests {
     use super::*;
 
-    fn settings(words: &Shared, variables: &[(&str, &str)]) -> Result<Settings, Error> {
-        let words = Shared { config: words.config.clone().or(Some("x.yaml".into())), ..words.clone() };
+    fn settings(words: &Words, variables: &[(&str, &str)]) -> Result<Settings, Error> {
+        let words = Words { config: words.config.clone().or(Some("x.yaml".into())), ..words.clone() };
         Settings::new(&words, &|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
@@ -133,23 +152,23 @@ mod tests {
     #[test]
     fn a_flag_wins_over_our_variable_and_that_over_the_seeds() {
         let variables = [("SQL_EXPORTER_LOG_LEVEL", "warn"), ("LOG_LEVEL", "ERROR"), ("EXPORTER_PORT", "9000")];
-        let flag = Shared { log_level: Some("debug".into()), ..Shared::default() };
+        let flag = Words { log_level: Some("debug".into()), ..Words::default() };
         assert_eq!(settings(&flag, &variables).unwrap().log_level, Some(LevelFilter::Debug));
-        assert_eq!(settings(&Shared::default(), &variables).unwrap().log_level, Some(LevelFilter::Warn));
-        assert_eq!(settings(&Shared::default(), &variables[1..]).unwrap().log_level, Some(LevelFilter::Error));
-        assert_eq!(settings(&Shared::default(), &variables).unwrap().listen, Some(vec![Listen::AnyAddress(9000)]));
+        assert_eq!(settings(&Words::default(), &variables).unwrap().log_level, Some(LevelFilter::Warn));
+        assert_eq!(settings(&Words::default(), &variables[1..]).unwrap().log_level, Some(LevelFilter::Error));
+        assert_eq!(settings(&Words::default(), &variables).unwrap().listen, Some(vec![Listen::AnyAddress(9000)]));
     }
 
     #[test]
     fn a_value_injected_by_kubernetes_is_ignored_with_a_warning() {
-        let settings = settings(&Shared::default(), &[("EXPORTER_PORT", "tcp://10.0.0.1:9399")]).unwrap();
+        let settings = settings(&Words::default(), &[("EXPORTER_PORT", "tcp://10.0.0.1:9399")]).unwrap();
         assert_eq!(settings.listen, None);
         assert_eq!(settings.warnings.len(), 1);
     }
 
     #[test]
     fn a_bad_value_names_its_variable() {
-        let error = settings(&Shared::default(), &[("SQL_EXPORTER_LOG_LEVEL", "loud")]).unwrap_err();
+        let error = settings(&Words::default(), &[("SQL_EXPORTER_LOG_LEVEL", "loud")]).unwrap_err();
         assert!(error.to_string().starts_with("SQL_EXPORTER_LOG_LEVEL: "), "{error}");
     }
 }
