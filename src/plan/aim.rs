@@ -33,13 +33,13 @@ impl Aim {
     /// Takes the three keys. `None` when none is there.
     pub(super) fn read(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Aim> {
         let written: Vec<&str> = KEYS.iter().copied().filter(|key| keys.has(key)).collect();
-        let key = *written.first()?;
-        let place = keys.place(key);
-        if let Some(second) = written.get(1) {
-            keys.fault_with_hint(second, format!("stands beside {key:?}"), "one of them says where to run");
-        }
+        // All are asked for, so that a misspelt one gets the right hint.
         let names = ["database", "databases"].map(|key| glob::patterns(keys, key));
         let driver = keys.text("driver").and_then(|name| Named::find(&name, "driver", keys, drivers));
+        let place = keys.place(written.first()?);
+        if let [first, second, ..] = written.as_slice() {
+            keys.fault_with_hint(second, format!("stands beside `{first}`"), "one of them says where to run");
+        }
         let at = match (names.into_iter().flatten().next(), driver) {
             (Some(names), _) => At::Names(names),
             (None, Some(driver)) => At::Driver(driver.label()),

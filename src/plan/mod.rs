@@ -95,7 +95,8 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
 fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Vec<target::Draft> {
     let behind = defaults.and_then(|defaults| defaults.inner("database"));
     let entries = root.entries("databases");
-    if entries.as_ref().is_none_or(Vec::is_empty) {
+    let written = root.has("databases") && entries.is_none();
+    if !written && entries.as_ref().is_none_or(Vec::is_empty) {
         root.fault_with_hint("databases", "names no target", "add `databases: {NAME: {url: …}}`");
     }
     let read =

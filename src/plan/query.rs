@@ -120,23 +120,26 @@ fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
     Some(name.into())
 }
 
+/// The text of `sql` or of the file that `sql_file` names.
 fn sql(keys: &mut Keys<'_>) -> Option<String> {
-    if keys.has("sql") && keys.has("sql_file") {
+    let (written, from_file) = (keys.has("sql"), keys.has("sql_file"));
+    if written && from_file {
         keys.fault_with_hint("sql_file", "stands beside `sql`", "write one of them");
+    } else if !written && !from_file {
+        keys.fault_with_hint("", "has no SQL", "write `sql: SELECT …` or `sql_file: PATH`");
     }
-    let text = match keys.file("sql_file") {
-        Some(path) => source::read(&path).map_err(|message| keys.fault("sql_file", message)).ok()?,
-        None => match keys.literal("sql") {
-            Some(text) => text,
-            None if keys.has("sql_file") => return None,
-            None => {
-                keys.fault_with_hint("", "has no SQL", "write `sql: SELECT …` or `sql_file: PATH`");
-                return None;
-            }
-        },
+    let here = keys.literal("sql");
+    let file = keys.file("sql_file");
+    let (key, text) = match (here, file) {
+        (Some(text), _) => ("sql", text),
+        (None, Some(path)) => {
+            let text = source::read(&path).map_err(|message| keys.fault("sql_file", message));
+            ("sql_file", text.ok()?)
+        }
+        (None, None) => return None,
     };
     if Sql::new(&text).text().is_empty() {
-        keys.fault(if keys.has("sql") { "sql" } else { "sql_file" }, "holds no statement");
+        keys.fault(key, "holds no statement");
     }
     Some(text)
 }

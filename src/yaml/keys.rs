@@ -115,14 +115,13 @@ impl<'d> Keys<'d> {
         Some(Keys { back, ..self.alone(front?) })
     }
 
-    /// A list of mappings.
+    /// A list of mappings. Each has a record of its own: what one item may hold another may not.
     pub fn items(&mut self, key: &'static str) -> Option<Vec<Keys<'d>>> {
         self.ask(key);
         let found = self.look(key)?;
         let Value::List(items) = found.value() else {
             return self.wrong(&found, "a list of mappings");
         };
-        let record = found.source.record.ask(key);
         let keys = items.iter().enumerate().filter_map(|(index, item)| {
             let path = format!("{}[{index}]", found.path());
             if item.value == Value::Null {
@@ -131,7 +130,7 @@ impl<'d> Keys<'d> {
                 );
                 return None;
             }
-            Some(self.alone(self.mapping(&found, item, path, item.at.or(found.entry.at), &record)?))
+            Some(self.alone(self.mapping(&found, item, path, item.at.or(found.entry.at), &Rc::default())?))
         });
         Some(keys.collect())
     }
@@ -143,10 +142,9 @@ impl<'d> Keys<'d> {
         let Value::Map(entries) = found.value() else {
             return self.wrong(&found, "a mapping of names to mappings");
         };
-        let record = found.source.record.ask(key);
         let keys = entries.iter().filter_map(|entry| {
             let path = super::audit::join(&found.path(), &entry.key);
-            let keys = self.alone(self.mapping(&found, &entry.tree, path, entry.at, &record)?);
+            let keys = self.alone(self.mapping(&found, &entry.tree, path, entry.at, &Rc::default())?);
             Some((entry.key.clone(), keys))
         });
         Some(keys.collect())

@@ -101,3 +101,18 @@ fn taking() {
     k.finish();
     assert_eq!(reader.finish().0, []);
 }
+
+#[test]
+fn a_key_that_one_item_takes_is_unknown_in_another() {
+    let messages = faults("list: [{kind: a, only_a: 1}, {kind: b, only_a: 1}]\n", |mut keys| {
+        for mut item in keys.items("list").unwrap() {
+            if item.text("kind").as_deref() == Some("a") {
+                let _ = item.text("only_a");
+            }
+            item.finish();
+        }
+        keys.finish();
+    });
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].contains("list[1].only_a: unknown key"), "{messages:?}");
+}
