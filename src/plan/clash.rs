@@ -82,7 +82,9 @@ fn names(metric: &Metric, target_label: &str, reader: &Reader<'_>) {
         let message = format!("metric {name}: names that begin with {prefix} are the exporter's own");
         fault(reader, &metric.place, message, "give it another name");
     }
-    for label in &metric.label_names {
+    // A histogram's `le` is its own; under any other type it is the user's.
+    let types_own = metric.recipe.own_label().filter(|_| metric.family.kind == FamilyKind::Histogram);
+    for label in metric.label_names.iter().filter(|label| Some(*label) != types_own) {
         let label = label.as_str();
         if let Some(why) = reserved(label) {
             let message = format!("metric {name}: the label {label} is reserved: {why}");
