@@ -33,3 +33,4 @@ pub mod target;
 
 pub mod fleet;
 pub mod scrape;
+pub mod web;

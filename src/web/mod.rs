@@ -30,9 +30,24 @@ const READ: &[Method] = &[Method::Get, Method::Head];
 
 const ROUTES: &[Route] = &[
     Route { path: "/", about: "status of the targets and queries", methods: READ, answer: index::answer },
-    Route { path: "/metrics", about: "runs the queries of all targets", methods: READ, answer: metrics::answer },
-    Route { path: "/-/metrics", about: "the exporter's own metrics", methods: READ, answer: own_metrics::answer },
-    Route { path: "/-/healthy", about: "says that the exporter runs", methods: READ, answer: healthy::answer },
+    Route {
+        path: "/metrics",
+        about: "runs the queries of all targets",
+        methods: READ,
+        answer: metrics::answer,
+    },
+    Route {
+        path: "/-/metrics",
+        about: "the exporter's own metrics",
+        methods: READ,
+        answer: own_metrics::answer,
+    },
+    Route {
+        path: "/-/healthy",
+        about: "says that the exporter runs",
+        methods: READ,
+        answer: healthy::answer,
+    },
 ];
 
 /// What the endpoints answer from.

@@ -102,16 +102,54 @@ pub fn answer(site: &Site, request: &Request) -> Response {
     let here = request.peer.is_loopback();
     match fleet.exporter.enable_pages {
         Pages::Nobody => page::text(404, "pages are switched off (exporter.enable_pages)\n"),
-        Pages::Loopback if !here => page::text(403, "pages are for this machine only (exporter.enable_pages)\n"),
+        Pages::Loopback if !here => {
+            page::text(403, "pages are for this machine only (exporter.enable_pages)\n")
+        }
         Pages::Loopback | Pages::Everybody => page::html(render::render(&view(&fleet), here)),
     }
 }
 
-/// What the fleet remembers. The errors of the last scrape are kept as reasons; messages stand in the log.
+/// What the fleet remembers of the last scrapes.
 fn view(fleet: &Fleet) -> View {
     View { targets: fleet.targets.iter().map(|target| target_view(target)).collect() }
 }
 
 fn target_view(target: &Target) -> TargetView {
-    todo!("filled from the target once it is in the tree: {}", target.plan.name)
+    let plan = &target.plan;
+    let facts = target.facts();
+    let state = match (&facts, target.is_failing()) {
+        _ if !plan.enabled => State::Disabled,
+        (_, true) => State::Down,
+        (Some(_), false) => State::Up,
+        (None, false) => State::New,
+    };
+    let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.word().to_owned()]);
+    TargetView {
+        name: plan.name.clone(),
+        driver: plan.driver.to_owned(),
+        labels: labels.collect(),
+        state,
+        facts: facts.unwrap_or_default(),
+        backoff: target.backoff(),
+        trouble: None,
+        queries: (0..plan.queries.len()).filter_map(|index| query_view(target, index)).collect(),
+    }
+}
+
+fn query_view(target: &Target, index: usize) -> Option<QueryView> {
+    let query = target.plan.queries.get(index)?;
+    let past = target.past(Work::Query(index));
+    let age = past.succeeded.and_then(|moment| SystemTime::now().duration_since(moment).ok());
+    let trouble = |reason| Trouble { reason, sqlstate: None, message: String::new() };
+    Some(QueryView {
+        name: query.name.to_string(),
+        collector: query.collector.to_string(),
+        enabled: query.enabled,
+        took: past.took,
+        rows: past.succeeded.map(|_| past.rows),
+        series: None,
+        age,
+        trouble: past.failing.map(trouble),
+    })
 }

@@ -87,8 +87,10 @@ fn target_section(html: &mut Html, target: &TargetView, full: bool) {
         html.raw("</p>\n");
     }
     if !target.queries.is_empty() {
-        html.raw("<table><thead><tr><th>query</th><th>collector</th><th>duration</th><th>rows</th><th>series</th>")
-            .raw("<th>age</th><th>state</th></tr></thead><tbody>\n");
+        html.raw(
+            "<table><thead><tr><th>query</th><th>collector</th><th>duration</th><th>rows</th><th>series</th>",
+        )
+        .raw("<th>age</th><th>state</th></tr></thead><tbody>\n");
         target.queries.iter().for_each(|query| query_row(html, query, full));
         html.raw("</tbody></table>\n");
     }
@@ -223,7 +225,8 @@ mod tests {
 
     #[test]
     fn spans_are_as_exact_as_a_person_needs() {
-        let cases = [(0.0004, "0.4 ms"), (0.25, "250 ms"), (3.44, "3.4 s"), (60.0, "60 s"), (600.0, "10 min")];
+        let cases =
+            [(0.0004, "0.4 ms"), (0.25, "250 ms"), (3.44, "3.4 s"), (60.0, "60 s"), (600.0, "10 min")];
         for (seconds, text) in cases {
             assert_eq!(span(Duration::from_secs_f64(seconds)), text);
         }
