@@ -73,6 +73,18 @@ pub enum Method {
     Post,
 }
 
+impl Method {
+    /// As in a request line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+        }
+    }
+}
+
 /// A piece of a body. Shared pieces are written without being copied together.
 #[derive(Clone)]
 pub enum Part {

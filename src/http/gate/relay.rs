@@ -32,12 +32,8 @@ impl Order {
     /// What is passed on: one connection a request, as a tiny_http connection that stays open holds a thread and can
     /// hide another one behind it (its task pool queues two tasks on one free thread).
     pub(super) fn of(head: &Head<'_>, facts: &Facts, pass: &Pass) -> Self {
-        let method = match head.method {
-            Method::Get => "GET",
-            Method::Head => "HEAD",
-            Method::Post => "POST",
-        };
-        let mut bytes = format!("{method} {} HTTP/1.1\r\nConnection: close\r\n", head.target).into_bytes();
+        let mut bytes =
+            format!("{} {} HTTP/1.1\r\nConnection: close\r\n", head.method.word(), head.target).into_bytes();
         pass.write(facts, &mut bytes);
         for (name, value) in head.headers.iter().filter(|(name, _)| !private::is_private(name)) {
             for piece in [name, ": ", value, "\r\n"] {

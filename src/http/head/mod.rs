@@ -3,7 +3,12 @@
 //! Pure functions over bounded bytes; no socket, no clock, never a panic. Stricter than HTTP where leniency is how
 //! requests are smuggled (RFC 9112): one `Host`, no folded lines, no body at all. A line may end in a bare LF.
 
+mod fields;
+#[cfg(test)]
+mod tests;
+
 use super::{Limits, Method};
+use fields::Fields;
 
 /// Why a request is refused: the answer it gets, and the label `reason` of `http_requests_rejected_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,40 +96,14 @@ impl<'b> Head<'b> {
             .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
             .filter(|line| !line.is_empty());
         let line = RequestLine::parse(lines.next().unwrap_or_default())?;
-        let fields = lines.map(field).collect::<Result<Vec<_>, _>>()?;
-        check_host(&fields, line.old)?;
-        check_body(&fields)?;
-        check_expect(&fields)?;
-        let named: Vec<&[u8]> = tokens(&fields, "connection").collect();
-        let asks = |word: &str| named.iter().any(|token| token.eq_ignore_ascii_case(word.as_bytes()));
-        let keep_alive = !asks("close") && (!line.old || asks("keep-alive"));
-        let passed = |name: &str| !HOP.iter().any(|hop| name.eq_ignore_ascii_case(hop)) && !asks(name);
-        let headers = fields
-            .iter()
-            .filter(|(name, _)| passed(name))
-            // tiny_http ends the connection at a header that is not ASCII; none that we read is.
-            .filter_map(|(name, value)| {
-                value.is_ascii().then(|| std::str::from_utf8(value).ok()).flatten().map(|v| (*name, v))
-            })
-            .collect();
+        let fields = Fields::parse(lines)?;
+        fields.check(line.old)?;
+        let keep_alive =
+            !fields.has("connection", "close") && (!line.old || fields.has("connection", "keep-alive"));
+        let headers = fields.passed_on();
         Ok(Head { method: line.method, target: line.target, keep_alive, old: line.old, headers })
     }
 }
-
-/// Headers between two neighbours (RFC 9110, 7.6.1), and those the gate has dealt with.
-const HOP: [&str; 11] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "expect",
-    "content-length",
-];
 
 struct RequestLine<'b> {
     method: Method,
@@ -178,71 +157,7 @@ fn origin_form(target: &[u8]) -> Result<&str, Fault> {
     Ok(rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/"))
 }
 
-type Field<'b> = (&'b str, &'b [u8]);
-
-fn field(line: &[u8]) -> Result<Field<'_>, Fault> {
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(malformed("a header line has no colon"))?;
-    let (name, value) = line.split_at(colon);
-    if name.is_empty() || !name.iter().copied().all(is_token) {
-        return Err(malformed("a header's name is not a word"));
-    }
-    let value = value.get(1..).unwrap_or_default().trim_ascii();
-    if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
-        return Err(malformed("a header's value holds a control character"));
-    }
-    let name = std::str::from_utf8(name).map_err(|_| malformed("a header's name is not a word"))?;
-    Ok((name, value))
-}
-
 /// A byte of a token (RFC 9110, 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-fn values<'f, 'b>(
-    fields: &'f [Field<'b>],
-    wanted: &'static str,
-) -> impl Iterator<Item = &'b [u8]> + use<'f, 'b> {
-    fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| *value)
-}
-
-fn tokens<'f, 'b>(
-    fields: &'f [Field<'b>],
-    wanted: &'static str,
-) -> impl Iterator<Item = &'b [u8]> + use<'f, 'b> {
-    values(fields, wanted).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
-}
-
-fn check_host(fields: &[Field<'_>], old: bool) -> Result<(), Fault> {
-    match values(fields, "host").count() {
-        1 => Ok(()),
-        0 if old => Ok(()),
-        0 => Err(malformed("the header Host is missing")),
-        _ => Err(malformed("there is more than one header Host")),
-    }
-}
-
-fn check_body(fields: &[Field<'_>]) -> Result<(), Fault> {
-    const BODY: Fault = Fault::new(413, "body", "requests have no body here");
-    let chunked = values(fields, "transfer-encoding").next().is_some();
-    let mut lengths = values(fields, "content-length");
-    match (lengths.next(), lengths.next()) {
-        (None, _) if chunked => Err(BODY),
-        (None, _) => Ok(()),
-        (Some(_), _) if chunked => {
-            Err(malformed("Content-Length and Transfer-Encoding contradict each other"))
-        }
-        (Some(_), Some(_)) => Err(malformed("there is more than one header Content-Length")),
-        (Some(length), None) if length.is_empty() || !length.iter().all(u8::is_ascii_digit) => {
-            Err(malformed("Content-Length is not a number"))
-        }
-        (Some(length), None) if length.iter().all(|digit| *digit == b'0') => Ok(()),
-        (Some(_), None) => Err(BODY),
-    }
-}
-
-fn check_expect(fields: &[Field<'_>]) -> Result<(), Fault> {
-    // Without a body there is nothing to continue: the answer itself follows.
-    let known = tokens(fields, "expect").all(|word| word.eq_ignore_ascii_case(b"100-continue"));
-    if known { Ok(()) } else { Err(Fault::new(417, "malformed", "Expect knows 100-continue only")) }
 }

@@ -1,0 +1,155 @@
+//! `/`: how the targets and queries stood last time, for people. Useful without JavaScript and on a phone; runs no
+//! query, opens no connection. [`view`] gathers, [`render`] writes.
+
+mod render;
+
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Error, Reason};
+use crate::fleet::Fleet;
+use crate::http::{Request, Response};
+use crate::plan::exporter::Pages;
+use crate::target::Target;
+use crate::target::run::Work;
+
+use super::Site;
+use super::page;
+
+/// What the page shows.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// In configuration order.
+    pub targets: Vec<TargetView>,
+}
+
+/// One target.
+#[derive(Debug, Clone, Default)]
+pub struct TargetView {
+    /// Its name.
+    pub name: String,
+    /// Its driver's label value.
+    pub driver: String,
+    /// Its own labels.
+    pub labels: Vec<(String, String)>,
+    /// How it stood at the last scrape.
+    pub state: State,
+    /// What it said of itself at its last login, each empty where it did not tell: version, role, encryption.
+    pub facts: [String; 3],
+    /// Time until the next attempt to connect; zero when it may be now.
+    pub backoff: Duration,
+    /// Why it is down.
+    pub trouble: Option<Trouble>,
+    /// Its queries in configuration order.
+    pub queries: Vec<QueryView>,
+}
+
+/// How a target stood at the last scrape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    /// It was not scraped yet.
+    #[default]
+    New,
+    /// A session was opened or answered.
+    Up,
+    /// None was.
+    Down,
+    /// Switched off in the configuration.
+    Disabled,
+}
+
+/// One query of a target.
+#[derive(Debug, Clone, Default)]
+pub struct QueryView {
+    /// Its name.
+    pub name: String,
+    /// Its collector.
+    pub collector: String,
+    /// False: switched off in the configuration.
+    pub enabled: bool,
+    /// How long it took last time.
+    pub took: Option<Duration>,
+    /// Rows of its last good result.
+    pub rows: Option<u64>,
+    /// Series of its last good result.
+    pub series: Option<u64>,
+    /// Time since it last succeeded.
+    pub age: Option<Duration>,
+    /// Why it fails.
+    pub trouble: Option<Trouble>,
+}
+
+/// Why something fails: for everybody the reason and the database's code, for this machine the message as well.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// From the closed set.
+    pub reason: Reason,
+    /// The database's own code.
+    pub sqlstate: Option<String>,
+    /// What the database, or we, say; empty where it is not known.
+    pub message: String,
+}
+
+impl From<&Error> for Trouble {
+    fn from(error: &Error) -> Self {
+        let sqlstate = error.sqlstate().map(str::to_owned);
+        Trouble { reason: error.reason(), sqlstate, message: error.message().to_owned() }
+    }
+}
+
+/// Answers with the page, where `enable_pages` lets this peer see it.
+pub fn answer(site: &Site, request: &Request) -> Response {
+    let fleet = site.fleet();
+    let here = request.peer.is_loopback();
+    match fleet.exporter.enable_pages {
+        Pages::Nobody => page::text(404, "pages are switched off (exporter.enable_pages)\n"),
+        Pages::Loopback if !here => {
+            page::text(403, "pages are for this machine only (exporter.enable_pages)\n")
+        }
+        Pages::Loopback | Pages::Everybody => page::html(render::render(&view(&fleet), here)),
+    }
+}
+
+/// What the fleet remembers of the last scrapes.
+fn view(fleet: &Fleet) -> View {
+    View { targets: fleet.targets.iter().map(|target| target_view(target)).collect() }
+}
+
+fn target_view(target: &Target) -> TargetView {
+    let plan = &target.plan;
+    let facts = target.facts();
+    let state = match (&facts, target.is_failing()) {
+        _ if !plan.enabled => State::Disabled,
+        (_, true) => State::Down,
+        (Some(_), false) => State::Up,
+        (None, false) => State::New,
+    };
+    let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.word().to_owned()]);
+    TargetView {
+        name: plan.name.clone(),
+        driver: plan.driver.to_owned(),
+        labels: labels.collect(),
+        state,
+        facts: facts.unwrap_or_default(),
+        backoff: target.backoff(),
+        trouble: None,
+        queries: (0..plan.queries.len()).filter_map(|index| query_view(target, index)).collect(),
+    }
+}
+
+fn query_view(target: &Target, index: usize) -> Option<QueryView> {
+    let query = target.plan.queries.get(index)?;
+    let past = target.past(Work::Query(index));
+    let age = past.succeeded.and_then(|moment| SystemTime::now().duration_since(moment).ok());
+    let trouble = |reason| Trouble { reason, sqlstate: None, message: String::new() };
+    Some(QueryView {
+        name: query.name.to_string(),
+        collector: query.collector.to_string(),
+        enabled: query.enabled,
+        took: past.took,
+        rows: past.succeeded.map(|_| past.rows),
+        series: None,
+        age,
+        trouble: past.failing.map(trouble),
+    })
+}

@@ -1,0 +1,174 @@
+//! What is answered under which path. One endpoint is one file and one line in [`ROUTES`].
+//!
+//! Endpoints read the fleet and know no socket. Whatever `answer` gives gets the headers all answers bear, and is
+//! counted under a path of the table or `other`, never under what a client made up.
+
+pub mod healthy;
+pub mod index;
+pub mod metrics;
+pub mod own_metrics;
+pub mod page;
+
+use std::sync::Arc;
+
+use crate::exposition::Format;
+use crate::exposition::text::Text;
+use crate::fleet::Fleet;
+use crate::http::{Method, Request, Response};
+use crate::telemetry::Telemetry;
+
+/// One path.
+struct Route {
+    path: &'static str,
+    /// For the list of paths on the 404 page.
+    about: &'static str,
+    methods: &'static [Method],
+    answer: fn(&Site, &Request) -> Response,
+}
+
+const READ: &[Method] = &[Method::Get, Method::Head];
+
+const ROUTES: &[Route] = &[
+    Route { path: "/", about: "status of the targets and queries", methods: READ, answer: index::answer },
+    Route {
+        path: "/metrics",
+        about: "runs the queries of all targets",
+        methods: READ,
+        answer: metrics::answer,
+    },
+    Route {
+        path: "/-/metrics",
+        about: "the exporter's own metrics",
+        methods: READ,
+        answer: own_metrics::answer,
+    },
+    Route {
+        path: "/-/healthy",
+        about: "says that the exporter runs",
+        methods: READ,
+        answer: healthy::answer,
+    },
+];
+
+/// What the endpoints answer from.
+pub struct Site {
+    fleet: Arc<Fleet>,
+}
+
+impl Site {
+    /// A site over a fleet.
+    #[must_use]
+    pub fn new(fleet: Fleet) -> Self {
+        Site { fleet: Arc::new(fleet) }
+    }
+
+    /// The fleet now.
+    #[must_use]
+    pub fn fleet(&self) -> Arc<Fleet> {
+        Arc::clone(&self.fleet)
+    }
+
+    /// Counters of the process's life.
+    #[must_use]
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        self.fleet.telemetry()
+    }
+
+    /// The exposition format that a request asks for: there is one.
+    #[must_use]
+    pub fn format(&self, _: &Request) -> &'static dyn Format {
+        &Text
+    }
+
+    /// Answers a request. Blocks until the scrape's deadline where the path runs queries.
+    pub fn answer(&self, request: &Request) -> Response {
+        let (path, mut response) = route(ROUTES, request, |route| (route.answer)(self, request));
+        page::dress(&mut response);
+        if response.status == 405 {
+            self.telemetry().rejected("method");
+        }
+        self.telemetry().requested(path, response.status);
+        response
+    }
+}
+
+/// The path to count under, and the answer: the route's own, 404 with the list of paths, or 405.
+fn route(
+    routes: &[Route],
+    request: &Request,
+    answer: impl FnOnce(&Route) -> Response,
+) -> (&'static str, Response) {
+    match routes.iter().find(|route| route.path == request.path) {
+        None => ("other", not_found(routes)),
+        Some(route) if route.methods.contains(&request.method) => (route.path, answer(route)),
+        Some(route) => (route.path, not_allowed(route)),
+    }
+}
+
+fn not_found(routes: &[Route]) -> Response {
+    let width = routes.iter().map(|route| route.path.len()).max().unwrap_or(0);
+    let lines = routes.iter().map(|route| format!("  {:width$}  {}\n", route.path, route.about));
+    page::text(404, &format!("not found; there is\n{}", lines.collect::<String>()))
+}
+
+fn not_allowed(route: &Route) -> Response {
+    let words: Vec<&str> = route.methods.iter().map(|method| method.word()).collect();
+    let mut response = page::text(405, &format!("{} answers {}\n", route.path, words.join(" and ")));
+    response.headers.push(("Allow", words.join(", ")));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::http::Peer;
+
+    fn ask(method: Method, path: &str) -> (&'static str, Response) {
+        let request = Request {
+            method,
+            path: path.to_owned(),
+            query: Vec::new(),
+            headers: Vec::new(),
+            peer: Peer::Unix,
+            received: Instant::now(),
+        };
+        route(ROUTES, &request, |route| page::text(200, route.path))
+    }
+
+    fn body(response: &Response) -> String {
+        String::from_utf8(response.body.iter().flat_map(|part| part.bytes().to_vec()).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_known_path_is_counted_as_itself_and_answered() {
+        let (path, response) = ask(Method::Get, "/-/healthy");
+        assert_eq!((path, response.status), ("/-/healthy", 200));
+        assert_eq!(ask(Method::Head, "/metrics").1.status, 200);
+    }
+
+    #[test]
+    fn an_unknown_path_is_counted_as_other_and_lists_those_known() {
+        for path in ["/metrics/", "/nothing", "//", "/METRICS", "/-/metrics2"] {
+            let (counted, response) = ask(Method::Get, path);
+            assert_eq!((counted, response.status), ("other", 404), "{path}");
+            assert!(body(&response).contains("\n  /-/metrics  the exporter's own metrics\n"));
+        }
+    }
+
+    #[test]
+    fn a_method_that_a_path_does_not_know_is_405_with_allow() {
+        let (path, response) = ask(Method::Post, "/metrics");
+        assert_eq!((path, response.status), ("/metrics", 405));
+        assert!(response.headers.contains(&("Allow", "GET, HEAD".to_owned())));
+        assert_eq!(body(&response), "/metrics answers GET and HEAD\n");
+    }
+
+    #[test]
+    fn paths_are_listed_once() {
+        for route in ROUTES {
+            assert_eq!(ROUTES.iter().filter(|other| other.path == route.path).count(), 1, "{}", route.path);
+        }
+    }
+}
