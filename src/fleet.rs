@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exposition::page::Families;
+use crate::metric::labels::LabelLimit;
+use crate::name::LabelName;
 use crate::plan::Plan;
 use crate::plan::exporter::{Exporter, LabelsTooLong};
 use crate::plan::target as planned;
@@ -108,13 +110,11 @@ impl Fleet {
 }
 
 fn context(exporter: &Exporter, target: &planned::Target) -> Context {
-    let named = (!exporter.target_label.is_empty()).then(|| (exporter.target_label.clone(), target.name.clone()));
-    let own = target.labels.iter().map(|(name, value)| (name.to_string(), value.clone()));
-    Context {
-        labels: named.into_iter().chain(own).collect(),
-        max_label_length: exporter.max_label_length,
-        truncate_labels: exporter.labels_too_long == LabelsTooLong::Truncate,
-    }
+    // Empty: no label.
+    let label = LabelName::new(&exporter.target_label).ok();
+    let named = label.as_ref().map(|label| (label, target.name.as_str()));
+    let truncate = exporter.labels_too_long == LabelsTooLong::Truncate;
+    Context::new(named, &target.labels, LabelLimit { bytes: exporter.max_label_length, truncate })
 }
 
 fn known<'n, N: Iterator<Item = &'n str>>(

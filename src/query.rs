@@ -18,7 +18,7 @@ use crate::plan::query::Query;
 pub use crate::metric::samples::Skipped;
 
 /// A whole, good result. A failed query has none.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rendered {
     /// One block a family, in the order of `metrics:`; a family without samples has none.
     pub blocks: Vec<Arc<Block>>,
