@@ -1,30 +1,180 @@
-//! temporary
-use crate::error::Error;
+//! Results of queries → the families of one page, in configuration order. Nothing is copied: blocks are shared.
+//!
+//! A query that repeats a series of an earlier one, or does not fit into the page, loses as a whole, and so the
+//! same one every time. Within one query series differ already.
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
+use crate::error::{Error, Reason};
+use crate::exposition::Family;
+use crate::exposition::block::Block;
 use crate::exposition::page::Families;
+use crate::metric::Metric;
+use crate::name::MetricName;
 use crate::query::Rendered;
-/// e
-pub struct Entry<'a> { /// t
- pub target: usize, /// q
- pub query: usize, /// r
- pub rendered: &'a Rendered }
-/// l
-pub struct Limits { /// s
- pub series: u64, /// b
- pub bytes: u64 }
-/// l
-pub struct Loser { /// t
- pub target: usize, /// q
- pub query: usize, /// e
- pub error: Error }
-/// m
-pub struct Merged { /// f
- pub families: Families, /// l
- pub losers: Vec<Loser>, /// s
- pub series: u64 }
-/// m
-pub fn merge(entries: &[Entry<'_>], limits: Limits) -> Merged {
-    let _ = limits;
-    let mut families: Families = Vec::new();
-    for e in entries { for b in &e.rendered.blocks { match families.iter_mut().find(|(f,_)| f.name==b.family.name) { Some((_, bs)) => bs.push(b.clone()), None => families.push((b.family.clone(), vec![b.clone()])) } } }
-    Merged { families, losers: vec![], series: entries.iter().map(|e| e.rendered.series).sum() }
+
+/// The limits of one page.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Series from queries.
+    pub series: u64,
+    /// Bytes of their heads and lines.
+    pub bytes: u64,
+}
+
+/// One query in a scrape. Entries come in configuration order, failed queries among them: they keep the families'
+/// places.
+#[derive(Clone, Copy)]
+pub struct Entry<'s> {
+    /// Which target: equal numbers, equal target labels.
+    pub target: usize,
+    /// Which of the target's queries.
+    pub query: usize,
+    /// What the query makes.
+    pub metrics: &'s [Metric],
+    /// What it made; `None` for a query that failed.
+    pub rendered: Option<&'s Rendered>,
+}
+
+/// A query that is not on the page though it succeeded.
+#[derive(Debug)]
+pub struct Loser {
+    /// Which target.
+    pub target: usize,
+    /// Which of the target's queries.
+    pub query: usize,
+    /// `duplicate` or `limit`.
+    pub error: Error,
+}
+
+/// A page's families and who is not among them.
+#[derive(Debug)]
+pub struct Merged {
+    /// In configuration order, each with its blocks; a family without samples has none.
+    pub families: Families,
+    /// In configuration order.
+    pub losers: Vec<Loser>,
+    /// Series on the page.
+    pub series: u64,
+}
+
+/// Puts one page together. `labelled`: every sample bears the target's name, so that only one target's own queries
+/// can collide.
+#[must_use]
+pub fn merge(entries: &[Entry<'_>], limits: Limits, labelled: bool) -> Merged {
+    let mut page = Page::new(entries, limits, labelled);
+    let mut losers = Vec::new();
+    for entry in entries {
+        let Some(rendered) = entry.rendered else { continue };
+        match page.check(entry, rendered) {
+            Ok(bytes) => page.take(entry, rendered, bytes),
+            Err(error) => losers.push(Loser { target: entry.target, query: entry.query, error }),
+        }
+    }
+    Merged { families: page.families, losers, series: page.series }
+}
+
+struct Page<'s> {
+    limits: Limits,
+    labelled: bool,
+    series: u64,
+    bytes: u64,
+    families: Families,
+    /// Positions in `families`.
+    places: HashMap<&'s MetricName, usize, RandomState>,
+    /// Blocks by the family and the target whose samples could collide.
+    rivals: HashMap<(usize, usize), Rivals<'s>, RandomState>,
+}
+
+/// Blocks of one family that could hold the same series.
+#[derive(Default)]
+struct Rivals<'s> {
+    blocks: Vec<&'s Block>,
+    /// The series of the first `read` blocks. Read only once a second block is there: most families have one.
+    series: HashSet<&'s [u8], RandomState>,
+    read: usize,
+}
+
+impl<'s> Rivals<'s> {
+    /// The first series of `block` that is there already.
+    fn collision(&mut self, block: &'s Block) -> Option<&'s [u8]> {
+        for known in self.blocks.iter().skip(self.read) {
+            self.series.extend(known.series_names());
+        }
+        self.read = self.blocks.len();
+        if self.series.is_empty() { None } else { block.series_names().find(|series| self.series.contains(series)) }
+    }
+}
+
+impl<'s> Page<'s> {
+    fn new(entries: &[Entry<'s>], limits: Limits, labelled: bool) -> Page<'s> {
+        let mut families: Families = Vec::new();
+        let mut places = HashMap::default();
+        for metric in entries.iter().flat_map(|entry| entry.metrics) {
+            places.entry(&metric.family.name).or_insert_with(|| {
+                families.push((Arc::clone(&metric.family), Vec::new()));
+                families.len() - 1
+            });
+        }
+        Page { limits, labelled, series: 0, bytes: 0, families, places, rivals: HashMap::default() }
+    }
+
+    /// The key of the blocks that `block` could collide with.
+    fn rivals_of(&self, entry: &Entry<'s>, block: &Block) -> Option<(usize, usize)> {
+        let place = *self.places.get(&block.family.name)?;
+        Some((place, if self.labelled { entry.target } else { 0 }))
+    }
+
+    /// Whether the query fits: the bytes it adds, or why it loses.
+    fn check(&mut self, entry: &Entry<'s>, rendered: &'s Rendered) -> Result<u64, Error> {
+        let series = self.series + rendered.series;
+        if series > self.limits.series {
+            return Err(limit(&format!("{series} series, more than max_series {}", self.limits.series)));
+        }
+        let mut bytes = 0;
+        for block in &rendered.blocks {
+            let Some(key) = self.rivals_of(entry, block) else { continue };
+            let is_first = self.families.get(key.0).is_none_or(|(_, blocks)| blocks.is_empty());
+            bytes += block.lines.len() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
+            if let Some(series) = self.rivals.get_mut(&key).and_then(|rivals| rivals.collision(block)) {
+                return Err(duplicate(series));
+            }
+        }
+        if self.bytes + bytes > self.limits.bytes {
+            let (total, max) = (self.bytes + bytes, self.limits.bytes);
+            return Err(limit(&format!("{total} bytes, more than max_page_bytes {max}")));
+        }
+        Ok(bytes)
+    }
+
+    fn take(&mut self, entry: &Entry<'s>, rendered: &'s Rendered, bytes: u64) {
+        self.series += rendered.series;
+        self.bytes += bytes;
+        for block in &rendered.blocks {
+            let Some(key) = self.rivals_of(entry, block) else { continue };
+            if let Some((_, blocks)) = self.families.get_mut(key.0) {
+                blocks.push(Arc::clone(block));
+            }
+            self.rivals.entry(key).or_default().blocks.push(block);
+        }
+    }
+}
+
+/// At most what a head takes in any format: `# HELP name help`, `# TYPE name histogram`, escapes aside.
+fn head_bytes(family: &Family) -> u64 {
+    (2 * family.name.as_str().len() + family.help.len() + 28) as u64
+}
+
+fn duplicate(series: &[u8]) -> Error {
+    let series = String::from_utf8_lossy(series);
+    Error::new(Reason::Duplicate, format!("an earlier query has the series {series} too"))
+        .with_hint("add a label that differs (`static_labels`), or give the metric another name")
+}
+
+fn limit(what: &str) -> Error {
+    Error::new(Reason::Limit, format!("with this query the page has {what}"))
+        .with_hint("it is left out; raise the limit under `exporter`, or scrape targets one by one (/probe)")
 }

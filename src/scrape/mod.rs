@@ -105,7 +105,8 @@ pub fn scrape(fleet: &Fleet, selection: &Selection, time: Time) -> Result<Page, 
     let chosen = fleet.select(selection)?;
     let mut askings = gather(&chosen, time);
     let limits = merge::Limits { series: fleet.exporter.max_series, bytes: fleet.exporter.max_page_bytes };
-    let merge::Merged { mut families, losers, series } = merge::merge(&results(&askings), limits);
+    let labelled = !fleet.exporter.target_label.is_empty();
+    let merge::Merged { mut families, losers, series } = merge::merge(&results(&askings), limits, labelled);
     for merge::Loser { target, query, error } in losers {
         lose(&mut askings, target, query, &error);
     }
@@ -216,9 +217,9 @@ fn results(askings: &[Asking]) -> Vec<merge::Entry<'_>> {
     let mut entries = Vec::new();
     for (target, asking) in askings.iter().enumerate() {
         for (query, answer) in asking.queries.iter().enumerate() {
-            if let Some(Outcome { verdict: Ok(rendered), .. }) = &answer.outcome {
-                entries.push(merge::Entry { target, query, rendered });
-            }
+            let metrics = &asking.target.plan.queries[answer.index].metrics;
+            let verdict = answer.outcome.as_ref().map(|outcome| outcome.verdict.as_deref());
+            entries.push(merge::Entry { target, query, metrics, rendered: verdict.and_then(Result::ok) });
         }
     }
     entries
