@@ -4,6 +4,7 @@
 //! One reader serves the configuration, web-config files, query tests, imports and drivers.
 //! Scalars, lists of them and pairs are taken in `values`, mappings here.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -16,6 +17,15 @@ use super::tree::{Document, Tree, Value};
 pub use super::hint::nearest;
 pub use super::reader::{Environment, Reader};
 
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The mapping being read.
+    Own,
+    /// The defaults behind it.
+    Default,
+}
+
 /// One mapping being read. Take what you know, then [`Keys::finish`].
 pub struct Keys<'d> {
     pub(super) front: Source<'d>,
@@ -24,6 +34,8 @@ pub struct Keys<'d> {
     pub(super) merges: bool,
     /// True for a rehearsal: questions count, faults do not.
     silent: bool,
+    /// Shared with the mappings below.
+    faulted: Rc<Cell<bool>>,
     pub(super) reader: &'d Reader<'d>,
 }
 
@@ -35,7 +47,9 @@ impl<'d> Keys<'d> {
             reader.fault(fault.clone());
         }
         match Source::new(document, &document.tree, String::new(), Some(0), Rc::default()) {
-            Ok(front) => Some(Keys { front, back: None, merges: false, silent: false, reader }),
+            Ok(front) => {
+                Some(Keys { front, back: None, merges: false, silent: false, faulted: Rc::default(), reader })
+            }
             Err(kind) => {
                 let place = document.place(document.tree.at, "");
                 reader.fault(
@@ -61,7 +75,7 @@ impl<'d> Keys<'d> {
     #[must_use]
     pub fn rehearsal(&self) -> Keys<'d> {
         let (front, back) = (self.front.clone(), self.back.clone());
-        Keys { front, back, merges: self.merges, silent: true, reader: self.reader }
+        Keys { front, back, merges: self.merges, silent: true, faulted: Rc::default(), reader: self.reader }
     }
 
     /// `databases.shop`; empty at the root.
@@ -80,6 +94,19 @@ impl<'d> Keys<'d> {
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.holder(key).entry(key).is_some()
+    }
+
+    /// Which mapping gives `key` a value; `None` when neither does (`~` and an empty value are none).
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Option<Origin> {
+        let own = self.front.find(key).map(|_| Origin::Own);
+        own.or_else(|| self.behind(key).map(|_| Origin::Default))
+    }
+
+    /// True when a fault was recorded here or in a mapping below: the sign to give up, once everything was read.
+    #[must_use]
+    pub fn faulted(&self) -> bool {
+        self.faulted.get()
     }
 
     /// True when the value under `key` is a mapping (`labels` may be a list or a map).
@@ -242,7 +269,14 @@ impl<'d> Keys<'d> {
     }
 
     fn alone(&self, front: Source<'d>) -> Keys<'d> {
-        Keys { front, back: None, merges: false, silent: self.silent, reader: self.reader }
+        Keys {
+            front,
+            back: None,
+            merges: false,
+            silent: self.silent,
+            faulted: Rc::clone(&self.faulted),
+            reader: self.reader,
+        }
     }
 
     fn mapping(
@@ -270,6 +304,7 @@ impl<'d> Keys<'d> {
     }
 
     pub(super) fn record(&self, error: Error) {
+        self.faulted.set(true);
         if !self.silent {
             self.reader.fault(error);
         }

@@ -27,15 +27,10 @@ pub(super) fn size(text: &str) -> Option<u64> {
     if let Ok(whole) = number.parse::<u64>() {
         return whole.checked_mul(factor);
     }
-    // A fraction needs a unit: there is no half byte.
-    let part = number.parse::<f64>().ok().filter(|_| factor > 1)?;
-    let bytes = (part * 1024.0 * 1024.0).round() * (factor as f64 / (1024.0 * 1024.0));
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked against u64's range"
-    )]
-    (bytes.is_finite() && bytes >= 0.0 && bytes < 9e18).then_some(bytes as u64)
+    // A fraction needs a unit: there is no half byte. A `f64` is exact far beyond any size that is meant.
+    let bytes = number.parse::<f64>().ok().filter(|_| factor > 1)? * factor as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within u64's range")]
+    (0.0..9e18).contains(&bytes).then_some(bytes.round() as u64)
 }
 
 #[cfg(test)]
