@@ -27,8 +27,8 @@ test: ## Install missing servers, start private ones, run every test
 lint: ## Formatting, clippy, shell syntax
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	bash -n tests/run
-	bash -n .ci/run
+	for script in .ci/run tests/run tests/servers/*.sh; do bash -n $$script || exit 1; done
+	if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run; fi
 
 deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
 	$(CARGO) deny check

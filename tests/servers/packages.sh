@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# What must be installed, and how it is without leaving a server behind. Sourced by tests/run.
+
+postgres_bin() { find /usr/lib/postgresql/*/bin -name initdb 2>/dev/null | sort -V | tail -n 1 | xargs -r dirname; }
+
+have() { command -v "$1" >/dev/null; }
+
+missing_packages() {
+  [ -n "$(postgres_bin)" ] || echo postgresql
+  { have mariadbd && have mariadb-install-db && have mariadb; } || echo mariadb-server
+  have pgbouncer || echo pgbouncer
+  { have promtool && have prometheus; } || echo prometheus
+  have curl || echo curl
+  have openssl || echo openssl
+  python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+}
+
+policy=/usr/sbin/policy-rc.d
+dropin=/etc/postgresql-common/createcluster.d/zz-sql-exporter-tests.conf
+mark='# made by the sql-exporter tests while they install packages'
+
+# Packages must not start a server on this machine, now or at the next boot: a policy denies the start, a drop-in
+# file keeps Debian from creating a cluster, and the services of new packages are disabled.
+install_packages() {
+  local package status=0
+  local -a services=()
+  say "installing $*"
+  for package in "$@"; do
+    [ -e "/etc/init.d/${package%-server}" ] || services+=("${package%-server}")
+  done
+  deny_starts
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } \
+    </dev/null >&2 || status=$?
+  allow_starts
+  for package in "${services[@]}"; do
+    if [ -e "/etc/init.d/$package" ]; then update-rc.d "$package" disable >/dev/null 2>&1 || true; fi
+  done
+  [ "$status" = 0 ] || die "apt-get failed; install by hand: apt-get install $*"
+}
+
+deny_starts() {
+  if [ -e "$policy" ]; then mv "$policy" "$policy.kept"; fi
+  printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >"$policy"
+  chmod 755 "$policy"
+  mkdir -p "${dropin%/*}"
+  echo 'create_main_cluster = false' >"$dropin"
+}
+
+# Also after a run that was killed while it installed.
+allow_starts() {
+  grep -qsxF "$mark" "$policy" || return 0
+  rm -f "$policy" "$dropin"
+  rmdir "${dropin%/*}" 2>/dev/null || true
+  if [ -e "$policy.kept" ]; then mv "$policy.kept" "$policy"; fi
+}
+
+need_packages() {
+  local -a missing
+  if is_root; then allow_starts; fi
+  mapfile -t missing < <(missing_packages)
+  [ "${#missing[@]}" = 0 ] && return
+  is_root || die "please run: sudo apt-get install --no-install-recommends ${missing[*]}"
+  # A signal waits until the policy is back in place: bash runs traps between commands.
+  trap '' INT TERM HUP
+  install_packages "${missing[@]}"
+  trap - INT TERM HUP
+}
+
+need_python() {
+  local venv=$here/target/test-python
+  if ! "$venv/bin/python" -c 'import prometheus_client' 2>/dev/null; then
+    say "making $venv with prometheus-client"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check prometheus-client==0.22.1 >&2
+  fi
+  export TEST_PYTHON=$venv/bin/python
+}
