@@ -21,6 +21,7 @@ mod front;
 mod harness;
 mod disposal;
 mod fault;
+mod mysql;
 mod pool;
 mod examples;
 mod prometheus;

@@ -1,10 +1,24 @@
-//! The mysql driver.
+//! MySQL and MariaDB through the `mysql` crate: one endpoint per target, one session per connection.
+//!
+//! `login` connects, `session` runs jobs, `watchdog` holds the deadline, `values` reads cells, `errors` names faults.
+//! Nothing here knows metrics. The two flavours differ in [`session::Flavor`] only: another one is one more variant.
+
+mod errors;
+mod login;
+mod session;
+mod values;
+mod watchdog;
 
 use std::sync::Arc;
 
+use crate::deadline::Deadline;
+use crate::error::Result;
 use crate::yaml::keys::Keys;
 
-use super::{Driver, Endpoint};
+use super::login::{Login, Scheme};
+use super::{Driver, Endpoint, Session};
+
+const SCHEME: Scheme = Scheme { schemes: &["mysql", "mariadb"], port: 3306 };
 
 /// The driver.
 pub struct MySql;
@@ -15,7 +29,48 @@ impl Driver for MySql {
     }
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
-        let _ = keys;
-        todo!()
+        let login = Login::read(keys, SCHEME)?;
+        let mut good = true;
+        let mut fault = |key: &str, message: &str| {
+            keys.fault(key, message);
+            good = false;
+        };
+        if login.tls.server_name.is_some() {
+            fault(
+                "tls",
+                "MySQL verifies the host that it connects to: server_name works with PostgreSQL only",
+            );
+        }
+        if login.tls.cert.is_some() != login.tls.key.is_some() {
+            fault("tls", "cert and key go together");
+        }
+        for (name, value) in &login.params {
+            // What other clients need written, and what this one always does.
+            if name != "charset" || !value.eq_ignore_ascii_case("utf8mb4") {
+                fault(
+                    "params",
+                    &format!("{name} is no parameter of MySQL here: there is charset=utf8mb4 only"),
+                );
+            }
+        }
+        good.then(|| endpoint(login))
+    }
+}
+
+/// The endpoint of a login that was read already.
+#[must_use]
+pub fn endpoint(login: Login) -> Arc<dyn Endpoint> {
+    Arc::new(MySqlEndpoint(Arc::new(login::Server::new(login))))
+}
+
+struct MySqlEndpoint(Arc<login::Server>);
+
+impl Endpoint for MySqlEndpoint {
+    fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
+        Ok(Box::new(session::MySqlSession::open(&self.0, by)?))
+    }
+
+    fn shown(&self) -> String {
+        self.0.login.shown("mysql")
     }
 }

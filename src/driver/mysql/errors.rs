@@ -1,0 +1,136 @@
+//! What the `mysql` crate reports, as our reasons: by the server's error number, else by SQLSTATE class.
+//!
+//! Knows no session. Another number is one more entry in [`by_number`]. Numbers are those of MySQL's and MariaDB's
+//! `mysqld_error.h`; where the two disagree they are MariaDB's from 1900 to 1999 and from 4000 on.
+
+use std::io;
+
+use mysql::{DriverError, MySqlError};
+
+use crate::error::{Error, Reason};
+
+/// A failed call: what to say, and whether the connection is still in step with the server.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) error: Error,
+    /// True when the connection must not be used again.
+    pub(super) broken: bool,
+}
+
+impl Fault {
+    /// The server answered, the connection goes on.
+    pub(super) fn answered(error: Error) -> Self {
+        Fault { error, broken: false }
+    }
+
+    fn broken(reason: Reason, message: String) -> Self {
+        Fault { error: Error::new(reason, message), broken: true }
+    }
+}
+
+impl From<mysql::Error> for Fault {
+    fn from(error: mysql::Error) -> Self {
+        match error {
+            mysql::Error::MySqlError(answer) => from_answer(&answer),
+            mysql::Error::IoError(error) => from_io(&error),
+            mysql::Error::TlsError(error) => Fault::broken(Reason::Tls, format!("TLS failed: {error}")),
+            mysql::Error::DriverError(error) => from_driver(error),
+            mysql::Error::CodecError(error) => {
+                match std::error::Error::source(&error).map(<dyn std::error::Error>::downcast_ref) {
+                    Some(Some(error)) => from_io(error),
+                    _ => Fault::broken(Reason::Protocol, error.to_string()),
+                }
+            }
+            error => Fault::broken(Reason::Protocol, error.to_string()),
+        }
+    }
+}
+
+fn from_answer(answer: &MySqlError) -> Fault {
+    let reason = by_number(answer.code).unwrap_or_else(|| by_state(&answer.state));
+    let message = format!("{} (error {})", answer.message, answer.code);
+    // 1053 shutdown, 1080 forced close, 1152 to 1161 aborted or out of step, 1927 and 3169 killed, 4031 idle too long.
+    let broken = matches!(answer.code, 1053 | 1080 | 1152..=1161 | 1927 | 3169 | 4031);
+    Fault { error: Error::new(reason, message).with_sqlstate(answer.state.clone()), broken }
+}
+
+/// The reason of an error number, where its SQLSTATE does not tell.
+fn by_number(number: u16) -> Option<Reason> {
+    Some(match number {
+        // Wrong password, unknown or locked account, host not allowed, password expired, plugin missing.
+        1045 | 1129 | 1130 | 1251 | 1524 | 1698 | 1820 | 1862 | 3118 | 3159 | 3955 | 4151 => Reason::Auth,
+        // Database, command, table, column, routine, privilege denied.
+        1044 | 1142 | 1143 | 1227 | 1345 | 1370 | 1410 | 1419 => Reason::Permission,
+        1205 | 3572 => Reason::Locked,
+        1020 | 1213 | 1614 | 3058 => Reason::Conflict,
+        1969 | 3024 => Reason::Timeout,
+        1317 => Reason::Cancelled,
+        // --read-only, read-only transaction, read-only mode.
+        1290 | 1792 | 1836 => Reason::ReadOnly,
+        1927 | 3169 | 4031 | 1080 | 1152 | 1158..=1161 => Reason::Lost,
+        1153 | 1154..=1157 => Reason::Protocol,
+        // Disk full, out of memory, too many connections or threads, storage engine, shutdown, statement limit.
+        3 | 5 | 23 | 28 | 1021 | 1030 | 1037 | 1038 | 1040 | 1041 | 1053 | 1114 | 1135 | 1203 | 1226
+        | 1461 => Reason::Server,
+        _ => return None,
+    })
+}
+
+/// The reason of an SQLSTATE class; what is left is the statement's fault.
+fn by_state(state: &str) -> Reason {
+    match state.get(..2) {
+        Some("08") => Reason::Lost,
+        Some("25") => Reason::ReadOnly,
+        Some("28") => Reason::Auth,
+        Some("40") => Reason::Conflict,
+        Some("70") => Reason::Cancelled,
+        _ => Reason::Sql,
+    }
+}
+
+fn from_io(error: &io::Error) -> Fault {
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return Fault::broken(Reason::Tls, format!("TLS failed: {tls}"));
+    }
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            Fault::broken(Reason::Timeout, "the server was silent for too long".to_owned())
+        }
+        // The crate's word for an end of file.
+        io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+            Fault::broken(Reason::Lost, "the server closed the connection".to_owned())
+        }
+        _ => Fault::broken(Reason::Lost, format!("the connection broke: {error}")),
+    }
+}
+
+fn from_driver(error: DriverError) -> Fault {
+    match error {
+        DriverError::ConnectTimeout => Fault::broken(Reason::Timeout, "no TCP connection in time".to_owned()),
+        DriverError::CouldNotConnect(Some((address, why, _))) => {
+            Fault::broken(Reason::Connect, format!("cannot connect to {address}: {why}"))
+        }
+        DriverError::TlsNotSupported => {
+            Fault::broken(Reason::Tls, "TLS is demanded and the server does not offer it".to_owned())
+        }
+        DriverError::CleartextPluginDisabled => Fault::clear_text(),
+        DriverError::UnknownAuthPlugin(plugin) if plugin == "mysql_clear_password" => Fault::clear_text(),
+        DriverError::UnknownAuthPlugin(plugin) => Fault::broken(
+            Reason::Auth,
+            format!("the server asks for the unknown authentication plugin {plugin}"),
+        ),
+        DriverError::OldMysqlPasswordDisabled => {
+            Fault::broken(Reason::Auth, "the server asks for a password hash of before MySQL 4.1".to_owned())
+        }
+        error => Fault::broken(Reason::Protocol, error.to_string()),
+    }
+}
+
+impl Fault {
+    fn clear_text() -> Self {
+        let message = "the server asks for a clear-text password on an unencrypted connection";
+        let error = Error::new(Reason::Auth, message)
+            .with_hint("use tls, or write tls: {mode: disable} to send it in clear text");
+        Fault { error, broken: true }
+    }
+}

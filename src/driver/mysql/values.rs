@@ -1,0 +1,298 @@
+//! From the `mysql` crate's values to our cells: what each column type is, in the binary and the text protocol.
+//!
+//! Owns the table of types; knows no connection. A new column type is one line in [`Shape::of`] and [`type_name`].
+
+use mysql::Value;
+use mysql::consts::{ColumnFlags, ColumnType};
+
+use crate::cell::Cell;
+use crate::driver::{Column, Row};
+use crate::error::{Error, Reason, Result};
+
+/// The number of MySQL's `binary` character set: bytes, not text.
+const BINARY: u16 = 63;
+
+/// What the bytes of a column are where the value itself does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// DECIMAL, and every number in the text protocol.
+    Number,
+    /// Up to 64 bits, most significant byte first.
+    Bits,
+    Date,
+    DateTime,
+    Time,
+    Text,
+    Bytes,
+    /// JSON: text without a meaning as a number.
+    Other,
+}
+
+impl Shape {
+    fn of(column: &mysql::Column) -> Self {
+        use ColumnType as T;
+        match column.column_type() {
+            T::MYSQL_TYPE_BIT => Shape::Bits,
+            T::MYSQL_TYPE_DATE | T::MYSQL_TYPE_NEWDATE => Shape::Date,
+            T::MYSQL_TYPE_DATETIME
+            | T::MYSQL_TYPE_DATETIME2
+            | T::MYSQL_TYPE_TIMESTAMP
+            | T::MYSQL_TYPE_TIMESTAMP2 => Shape::DateTime,
+            T::MYSQL_TYPE_TIME | T::MYSQL_TYPE_TIME2 => Shape::Time,
+            T::MYSQL_TYPE_JSON => Shape::Other,
+            T::MYSQL_TYPE_GEOMETRY | T::MYSQL_TYPE_VECTOR => Shape::Bytes,
+            other if other.is_numeric_type() => Shape::Number,
+            _ if column.character_set() == BINARY => Shape::Bytes,
+            _ => Shape::Text,
+        }
+    }
+}
+
+/// The columns of one result: for the sink, and for reading cells.
+pub(super) struct Columns {
+    pub(super) shown: Vec<Column>,
+    shapes: Vec<Shape>,
+    /// Columns that may hold a date that is none.
+    dated: Vec<usize>,
+}
+
+impl Columns {
+    pub(super) fn of(columns: &[mysql::Column]) -> Self {
+        let shapes: Vec<Shape> = columns.iter().map(Shape::of).collect();
+        let dated = |shape: &Shape| matches!(shape, Shape::Date | Shape::DateTime);
+        let dated = shapes.iter().enumerate().filter(|(_, shape)| dated(shape)).map(|(at, _)| at).collect();
+        let shown = columns
+            .iter()
+            .map(|column| Column {
+                name: column.name_str().into_owned(),
+                type_name: type_name(column),
+                cast: "CAST({} AS DOUBLE)",
+            })
+            .collect();
+        Columns { shown, shapes, dated }
+    }
+}
+
+/// One row, with the text of its zero dates (`0000-00-00`, `2026-00-00`): they are no dates and their parts are no
+/// text, so that theirs is the only text made here.
+pub(super) struct Cells<'r> {
+    row: &'r mysql::Row,
+    columns: &'r Columns,
+    zero_dates: Vec<(usize, String)>,
+}
+
+impl<'r> Cells<'r> {
+    pub(super) fn of(row: &'r mysql::Row, columns: &'r Columns) -> Self {
+        // An empty vector allocates nothing.
+        let zero_dates = columns
+            .dated
+            .iter()
+            .filter_map(|at| Some((*at, zero_date(row.as_ref(*at)?, columns.shapes.get(*at)?)?)));
+        Cells { row, columns, zero_dates: zero_dates.collect() }
+    }
+}
+
+impl Row for Cells<'_> {
+    fn cell(&self, column: usize) -> Result<Cell<'_>> {
+        if let Some((_, text)) = self.zero_dates.iter().find(|(at, _)| *at == column) {
+            return Ok(Cell::Other(text));
+        }
+        match (self.row.as_ref(column), self.columns.shapes.get(column)) {
+            (Some(value), Some(shape)) => cell(value, *shape),
+            _ => Err(Error::new(Reason::Protocol, format!("the row has no column {}", column + 1))),
+        }
+    }
+}
+
+fn cell(value: &Value, shape: Shape) -> Result<Cell<'_>> {
+    Ok(match *value {
+        Value::NULL => Cell::Null,
+        Value::Int(number) => Cell::Int(number),
+        Value::UInt(number) => Cell::UInt(number),
+        Value::Float(number) => Cell::Float32(number),
+        Value::Double(number) => Cell::Float(number),
+        Value::Date(year, month, day, hour, minute, second, micros) => {
+            let days = days_since_1970(i64::from(year), i64::from(month), i64::from(day));
+            if shape == Shape::Date {
+                return Ok(Cell::Date(days));
+            }
+            let seconds = clock(days * 24 + i64::from(hour), minute.into(), second.into());
+            Cell::DateTime { micros: seconds * 1_000_000 + i64::from(micros), zoned: false }
+        }
+        Value::Time(negative, days, hours, minutes, seconds, micros) => {
+            let seconds = clock(i64::from(days) * 24 + i64::from(hours), minutes.into(), seconds.into());
+            let micros = seconds * 1_000_000 + i64::from(micros);
+            Cell::Time(if negative { -micros } else { micros })
+        }
+        Value::Bytes(ref bytes) => from_bytes(bytes, shape)?,
+    })
+}
+
+fn clock(hours: i64, minutes: i64, seconds: i64) -> i64 {
+    (hours * 60 + minutes) * 60 + seconds
+}
+
+fn from_bytes(bytes: &[u8], shape: Shape) -> Result<Cell<'_>> {
+    if shape == Shape::Bits {
+        if bytes.len() > 8 {
+            return Err(Error::new(Reason::Protocol, "the server sent a BIT of more than 64 bits"));
+        }
+        return Ok(Cell::UInt(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))));
+    }
+    // Text that is no UTF-8 (a column without a character set of its own) is still bytes.
+    let (Ok(text), false) = (std::str::from_utf8(bytes), shape == Shape::Bytes) else {
+        return Ok(Cell::Bytes(bytes));
+    };
+    Ok(match shape {
+        Shape::Number => Cell::Number(text),
+        Shape::Text | Shape::Bytes | Shape::Bits => Cell::Text(text),
+        Shape::Other => Cell::Other(text),
+        // Dates and times come as text in the text protocol only.
+        Shape::Date | Shape::DateTime | Shape::Time => match parse_moment(text, shape) {
+            Some(value) if zero_date(&value, &shape).is_none() => match cell(&value, shape)? {
+                Cell::Date(days) => Cell::Date(days),
+                Cell::Time(micros) => Cell::Time(micros),
+                Cell::DateTime { micros, zoned } => Cell::DateTime { micros, zoned },
+                _ => Cell::Other(text),
+            },
+            _ => Cell::Other(text),
+        },
+    })
+}
+
+/// The server's text of a date or time as the value that the binary protocol would have sent.
+fn parse_moment(text: &str, shape: Shape) -> Option<Value> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let micros = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
+    let (negative, digits) = whole.strip_prefix('-').map_or((false, whole), |rest| (true, rest));
+    let mut parts = digits.split(['-', ' ', ':']).map(str::parse::<u16>);
+    let mut next = || parts.next().unwrap_or(Ok(0)).ok();
+    if shape == Shape::Time {
+        let (hours, minutes, seconds) = (next()?, next()?, next()?);
+        let hour = u8::try_from(hours % 24).ok()?;
+        let days = u32::from(hours / 24);
+        return Some(Value::Time(
+            negative,
+            days,
+            hour,
+            minutes.try_into().ok()?,
+            seconds.try_into().ok()?,
+            micros,
+        ));
+    }
+    let year = next()?;
+    let mut small = || next().and_then(|part| u8::try_from(part).ok());
+    Some(Value::Date(year, small()?, small()?, small()?, small()?, small()?, micros))
+}
+
+/// The text of a date whose month or day is zero, as the server writes it.
+fn zero_date(value: &Value, shape: &Shape) -> Option<String> {
+    let Value::Date(year, month, day, hour, minute, second, micros) = value else { return None };
+    if *month != 0 && *day != 0 {
+        return None;
+    }
+    let mut text = format!("{year:04}-{month:02}-{day:02}");
+    if *shape == Shape::DateTime {
+        text += &format!(" {hour:02}:{minute:02}:{second:02}");
+        if *micros != 0 {
+            text += &format!(".{micros:06}");
+        }
+    }
+    Some(text)
+}
+
+/// Days from 1970-01-01 in the proleptic Gregorian calendar, counted in 400-year cycles from 1 March.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (cycle, year) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    cycle * 146_097 + year * 365 + year / 4 - year / 100 + day_of_year - 719_468
+}
+
+/// The type as a `CREATE TABLE` would name it, without its length.
+fn type_name(column: &mysql::Column) -> String {
+    use ColumnType as T;
+    let flags = column.flags();
+    let binary = column.character_set() == BINARY;
+    let either = |bytes: &'static str, text: &'static str| if binary { bytes } else { text };
+    let name = match column.column_type() {
+        _ if flags.contains(ColumnFlags::ENUM_FLAG) => "ENUM",
+        _ if flags.contains(ColumnFlags::SET_FLAG) => "SET",
+        T::MYSQL_TYPE_TINY => "TINYINT",
+        T::MYSQL_TYPE_SHORT => "SMALLINT",
+        T::MYSQL_TYPE_INT24 => "MEDIUMINT",
+        T::MYSQL_TYPE_LONG => "INT",
+        T::MYSQL_TYPE_LONGLONG => "BIGINT",
+        T::MYSQL_TYPE_FLOAT => "FLOAT",
+        T::MYSQL_TYPE_DOUBLE => "DOUBLE",
+        T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => "DECIMAL",
+        T::MYSQL_TYPE_YEAR => "YEAR",
+        T::MYSQL_TYPE_BIT => "BIT",
+        T::MYSQL_TYPE_NULL => "NULL",
+        T::MYSQL_TYPE_DATE | T::MYSQL_TYPE_NEWDATE => "DATE",
+        T::MYSQL_TYPE_TIME | T::MYSQL_TYPE_TIME2 => "TIME",
+        T::MYSQL_TYPE_DATETIME | T::MYSQL_TYPE_DATETIME2 => "DATETIME",
+        T::MYSQL_TYPE_TIMESTAMP | T::MYSQL_TYPE_TIMESTAMP2 => "TIMESTAMP",
+        T::MYSQL_TYPE_JSON => "JSON",
+        T::MYSQL_TYPE_GEOMETRY => "GEOMETRY",
+        T::MYSQL_TYPE_VECTOR => "VECTOR",
+        T::MYSQL_TYPE_ENUM => "ENUM",
+        T::MYSQL_TYPE_SET => "SET",
+        T::MYSQL_TYPE_STRING => either("BINARY", "CHAR"),
+        T::MYSQL_TYPE_VARCHAR | T::MYSQL_TYPE_VAR_STRING => either("VARBINARY", "VARCHAR"),
+        T::MYSQL_TYPE_TINY_BLOB
+        | T::MYSQL_TYPE_BLOB
+        | T::MYSQL_TYPE_MEDIUM_BLOB
+        | T::MYSQL_TYPE_LONG_BLOB => either("BLOB", "TEXT"),
+        T::MYSQL_TYPE_TYPED_ARRAY | T::MYSQL_TYPE_UNKNOWN => "unknown",
+    };
+    let counts = column.column_type().is_numeric_type() && column.column_type() != T::MYSQL_TYPE_YEAR;
+    let unsigned = if counts && flags.contains(ColumnFlags::UNSIGNED_FLAG) { " UNSIGNED" } else { "" };
+    format!("{name}{unsigned}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_counted_from_1970() {
+        for (year, month, day, days) in [
+            (1970, 1, 1, 0),
+            (1969, 12, 31, -1),
+            (2000, 2, 29, 11_016),
+            (2000, 3, 1, 11_017),
+            (2100, 3, 1, 47_541),
+            (1, 1, 1, -719_162),
+            (9999, 12, 31, 2_932_896),
+        ] {
+            assert_eq!(days_since_1970(year, month, day), days, "{year}-{month}-{day}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_the_same_in_both_protocols() {
+        for (text, shape, value) in [
+            ("2026-01-02", Shape::Date, Value::Date(2026, 1, 2, 0, 0, 0, 0)),
+            ("2026-01-02 03:04:05.5", Shape::DateTime, Value::Date(2026, 1, 2, 3, 4, 5, 500_000)),
+            ("-838:59:58.000001", Shape::Time, Value::Time(true, 34, 22, 59, 58, 1)),
+            ("00:00:01", Shape::Time, Value::Time(false, 0, 0, 0, 1, 0)),
+        ] {
+            assert_eq!(from_bytes(text.as_bytes(), shape).unwrap(), cell(&value, shape).unwrap(), "{text}");
+        }
+        for (text, shape) in
+            [("0000-00-00", Shape::Date), ("2026-00-01 00:00:00", Shape::DateTime), ("x", Shape::Time)]
+        {
+            assert_eq!(from_bytes(text.as_bytes(), shape).unwrap(), Cell::Other(text));
+        }
+    }
+
+    #[test]
+    fn bits_are_a_number_and_text_that_is_none_stays_bytes() {
+        assert_eq!(from_bytes(&[0xff; 8], Shape::Bits).unwrap(), Cell::UInt(u64::MAX));
+        assert_eq!(from_bytes(b"\x01\x02", Shape::Bits).unwrap(), Cell::UInt(258));
+        assert_eq!(from_bytes(&[0; 9], Shape::Bits).unwrap_err().reason(), Reason::Protocol);
+        assert_eq!(from_bytes(b"a\xff", Shape::Text).unwrap(), Cell::Bytes(b"a\xff"));
+        assert_eq!(from_bytes("é".as_bytes(), Shape::Text).unwrap(), Cell::Text("é"));
+    }
+}

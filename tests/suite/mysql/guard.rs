@@ -1,0 +1,2 @@
+//! Nothing writes, whatever is tried.
+

@@ -1,0 +1,2 @@
+//! Deadlines, long results and what a session is worth afterwards.
+
