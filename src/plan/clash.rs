@@ -65,8 +65,8 @@ fn own_labels(target: &Target, place: &Place, target_label: &str, reader: &Reade
     }
 }
 
-/// Why nobody may use a label of this name.
-fn reserved(label: &str) -> Option<&'static str> {
+/// Why nobody may use a label of this name. (`metric` asks the same of a query's labels.)
+pub(super) fn reserved(label: &str) -> Option<&'static str> {
     match label {
         "le" => Some("a histogram's buckets bear it"),
         "quantile" => Some("a summary's quantiles bear it"),
@@ -75,25 +75,17 @@ fn reserved(label: &str) -> Option<&'static str> {
     }
 }
 
-/// One metric's name and labels against what is reserved.
+/// One metric's name and labels against ours.
 fn names(metric: &Metric, target_label: &str, reader: &Reader<'_>) {
     let name = metric.family.name.as_str();
     if let Some(prefix) = OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
         let message = format!("metric {name}: names that begin with {prefix} are the exporter's own");
         fault(reader, &metric.place, message, "give it another name");
     }
-    // A histogram's `le` is its own; under any other type it is the user's.
-    let types_own = metric.recipe.own_label().filter(|_| metric.family.kind == FamilyKind::Histogram);
-    for label in metric.label_names.iter().filter(|label| Some(*label) != types_own) {
-        let label = label.as_str();
-        if let Some(why) = reserved(label) {
-            let message = format!("metric {name}: the label {label} is reserved: {why}");
-            fault(reader, &metric.place, message, "give it another name with `labels: {NAME: COLUMN}`");
-        } else if label == target_label {
-            let message = format!("metric {name}: the label {label} names the target");
-            let hint = "rename it with `labels: {NAME: COLUMN}`, or the target's by exporter.target_label";
-            fault(reader, &metric.place, message, hint);
-        }
+    if metric.label_names.iter().any(|label| label.as_str() == target_label) {
+        let message = format!("metric {name}: the label {target_label} names the target");
+        let hint = "rename it with `labels: {NAME: COLUMN}`, or the target's by exporter.target_label";
+        fault(reader, &metric.place, message, hint);
     }
 }
 

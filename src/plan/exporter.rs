@@ -9,7 +9,7 @@ use crate::http::{Limits, Listen};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
-use super::listen;
+use super::{clash, listen};
 
 /// The port without `listen` and `port`.
 const PORT: u16 = 9399;
@@ -247,7 +247,9 @@ fn count<T: FromStr + Default + PartialEq>(keys: &mut Keys<'_>, key: &'static st
 
 fn target_label(keys: &mut Keys<'_>, label: &mut String) {
     let Some(text) = keys.text("target_label") else { return };
-    if let Err(message) = LabelName::new(&text)
+    if let Some(why) = clash::reserved(&text) {
+        keys.fault("target_label", format!("the label {text} is reserved: {why}"));
+    } else if let Err(message) = LabelName::new(&text)
         && !text.is_empty()
     {
         keys.fault_with_hint("target_label", message, "write \"\" for no label");

@@ -34,7 +34,9 @@ fn faults(name: &str) -> Vec<String> {
     let path = format!("{FOLDER}/{name}.yaml");
     match plan::load(Path::new(&path), &environment, &Drivers::built_in()) {
         Ok(_) => Vec::new(),
-        Err(faults) => faults.iter().map(|fault| fault.to_string().replace(&format!("{FOLDER}/"), "")).collect(),
+        Err(faults) => {
+            faults.iter().map(|fault| fault.to_string().replace(&format!("{FOLDER}/"), "")).collect()
+        }
     }
 }
 
@@ -73,14 +75,19 @@ fn faults_of_all_files_and_kinds_come_together_in_file_order() {
          metric_name: 1st}\n  - {name: r, database: b, sql: SELECT 1, metric_name: r, timeout: soon}\n\
          include: [more.yaml]\nexporter: {port: 70000}\n",
     );
-    write("more.yaml", "queries:\n  - {name: q, sql: SELECT 1, metric_name: s}\n  - {sql: SELECT 1, metric_name: t}\n");
+    write(
+        "more.yaml",
+        "queries:\n  - {name: q, sql: SELECT 1, metric_name: s}\n  - {sql: SELECT 1, metric_name: t}\n",
+    );
     let faults = plan::load(&folder.path().join("main.yaml"), &environment, &Drivers::built_in());
     let places: Vec<String> = faults
         .err()
         .expect("faults")
         .iter()
         .map(|fault| fault.place().expect("a place"))
-        .map(|place| format!("{}:{} {}", place.file.rsplit('/').next().unwrap_or_default(), place.line, place.path))
+        .map(|place| {
+            format!("{}:{} {}", place.file.rsplit('/').next().unwrap_or_default(), place.line, place.path)
+        })
         .collect();
     let expected = [
         "main.yaml:2 databases.a.colour",
