@@ -4,7 +4,7 @@
 mod source;
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 use source::paths;
@@ -122,24 +122,28 @@ fn neighbours(file: &File, target: &[String]) -> Option<(String, String, String)
     Some((file.path[..common].join("::"), from.clone(), to.clone()))
 }
 
-/// A path back to where it began, for each folder entry that has one.
+/// The shortest way back to where it began, once for each set of folder entries that has one.
 fn cycles(edges: &BTreeMap<(String, String), BTreeSet<String>>) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found = BTreeMap::new();
     for (folder, start) in edges.keys() {
+        let mut ways = VecDeque::from([vec![start]]);
         let mut reached = BTreeSet::new();
-        let mut next = vec![start];
-        while let Some(entry) = next.pop() {
-            for to in edges.get(&(folder.clone(), entry.clone())).into_iter().flatten() {
+        while let Some(way) = ways.pop_front() {
+            let last = way[way.len() - 1];
+            if way.len() > 1 && last == start {
+                let members: BTreeSet<&String> = way.iter().copied().collect();
+                let names: Vec<&str> = way.iter().map(|name| name.as_str()).collect();
+                found.entry((folder, members)).or_insert(format!("{folder}: a cycle {}", names.join(" -> ")));
+                break;
+            }
+            for to in edges.get(&(folder.clone(), last.clone())).into_iter().flatten() {
                 if reached.insert(to) {
-                    next.push(to);
+                    ways.push_back(way.iter().copied().chain([to]).collect());
                 }
             }
         }
-        if reached.contains(start) {
-            found.push(format!("{folder}::{start}: imports itself through {reached:?}"));
-        }
     }
-    found
+    found.into_values().collect()
 }
 
 /// All `.rs` files below a folder, with names relative to it, sorted.
