@@ -92,7 +92,8 @@ impl Fleet {
         known("target", &selection.targets, || self.targets.iter().map(|target| target.plan.name.as_str()))?;
         known("collector", &selection.collectors, || queries().map(|query| &*query.collector))?;
         known("query", &selection.queries, || queries().map(|query| &*query.name))?;
-        let wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+        let wanted =
+            |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
         let choose = |target: &Arc<Target>| {
             let queries = target.plan.queries.iter().enumerate();
             let chosen = queries

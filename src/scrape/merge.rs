@@ -105,7 +105,11 @@ impl<'s> Rivals<'s> {
             self.series.extend(known.series_names());
         }
         self.read = self.blocks.len();
-        if self.series.is_empty() { None } else { block.series_names().find(|series| self.series.contains(series)) }
+        if self.series.is_empty() {
+            None
+        } else {
+            block.series_names().find(|series| self.series.contains(series))
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod exporter;
 mod judges;
 mod process;
 mod servers;
+mod table;
 mod web_client;
 
 mod broken;
@@ -19,6 +20,7 @@ mod config;
 mod floors;
 mod front;
 mod harness;
+mod metrics;
 mod disposal;
 mod fault;
 mod mysql;

@@ -1,0 +1,351 @@
+//! From a row to a sample: what each key of a metric does, and what is said of what cannot be used.
+
+use sql_exporter::cell::Cell::{Bool, Float, Int, Null, Number, Other, Text};
+use sql_exporter::error::Reason;
+use sql_exporter::metric::labels::LabelLimit;
+use sql_exporter::name::LabelName;
+use sql_exporter::query::Context;
+
+use crate::checker::checked;
+use crate::table::{Table, bare, lines, metrics, page, query, render};
+
+fn orders() -> Table<'static> {
+    Table::new(
+        &["region", "status", "orders", "revenue"],
+        &[
+            &[Text("eu"), Text("paid"), Int(3), Number("10.50")],
+            &[Text("us"), Null, Int(-4), Null],
+            &[Text("a\"b\\c\nd"), Text("open"), Int(0), Float(0.1)],
+        ],
+    )
+}
+
+/// The reason and the text of the error that these metrics end with.
+fn error(yaml: &str, table: &Table<'_>) -> (Reason, String) {
+    let error = lines(yaml, table).expect_err("the query fails");
+    (error.reason(), error.to_string())
+}
+
+fn faults(yaml: &str) -> String {
+    match metrics(yaml) {
+        Ok(_) => panic!("{yaml} is accepted"),
+        Err(faults) => faults.join("\n"),
+    }
+}
+
+#[test]
+fn a_gauge_writes_one_sample_a_row_with_its_labels_sorted() {
+    let yaml = "{name: x, labels: [status, region], static_labels: {kind: all}, value_column: orders}";
+    let expected = "\
+x{kind=\"all\",region=\"eu\",status=\"paid\"} 3
+x{kind=\"all\",region=\"us\",status=\"\"} -4
+x{kind=\"all\",region=\"a\\\"b\\\\c\\nd\",status=\"open\"} 0
+";
+    assert_eq!(lines(yaml, &orders()).unwrap(), expected);
+}
+
+#[test]
+fn labels_may_be_a_map_from_label_to_column() {
+    let yaml = "{name: x, labels: {area: region, state: STATUS}, value_column: Orders}";
+    let text = lines(yaml, &orders()).unwrap();
+    assert!(text.starts_with("x{area=\"eu\",state=\"paid\"} 3\n"), "{text}");
+}
+
+#[test]
+fn a_page_of_all_types_passes_the_checker() {
+    let yaml = "{name: g, help: 'A \"gauge\" \\ of', labels: [region], value_column: orders},
+        {name: c_total, type: counter, labels: [region], value: 2},
+        {name: u, type: unknown, labels: [region], value_column: revenue},
+        {name: h, type: histogram, labels: [region], value_column: revenue, buckets: [1, 100]}";
+    let text = page(&render(&query(yaml), &bare(), &orders()).unwrap());
+    assert!(text.starts_with("# HELP g A \"gauge\" \\\\ of\n# TYPE g gauge\ng{"), "{text}");
+    assert!(text.contains("# TYPE c_total counter\n") && text.contains("# TYPE u untyped\n"), "{text}");
+    let page = checked(&text);
+    assert_eq!(page.value("g", &[("region", "a\"b\\c\nd")]), Some(0.0));
+    assert_eq!(page.value("u", &[("region", "eu")]), Some(10.5));
+    assert_eq!(page.value("h_bucket", &[("region", "eu"), ("le", "100.0")]), Some(1.0));
+}
+
+#[test]
+fn null_is_skipped_or_nan_or_a_number() {
+    let table = Table::new(&["value"], &[&[Null]]);
+    let text = |null: &str| lines(&format!("{{name: x, null: {null}}}"), &table).unwrap();
+    assert_eq!(
+        (text("skip"), text("nan"), text("-1.5")),
+        (String::new(), "x NaN\n".into(), "x -1.5\n".into())
+    );
+    let rendered = render(&query("{name: x}"), &bare(), &table).unwrap();
+    assert_eq!((rendered.skipped.null, rendered.series, rendered.rows), (1, 0, 1));
+}
+
+#[test]
+fn a_result_without_rows_shows_nothing_unless_empty_says_a_number() {
+    let none = Table::new(&["value", "other"], &[]);
+    assert_eq!(lines("{name: x}", &none).unwrap(), "");
+    assert_eq!(lines("{name: x, empty: 0, static_labels: {a: b}}", &none).unwrap(), "x{a=\"b\"} 0\n");
+    let several = "{name: x, empty: 7, value_columns: [value, other], value_label: column}";
+    assert_eq!(lines(several, &none).unwrap(), "x{column=\"value\"} 7\nx{column=\"other\"} 7\n");
+    let some = Table::new(&["value"], &[&[Null]]);
+    assert_eq!(lines("{name: x, empty: 0}", &some).unwrap(), "", "a row of NULL is a row");
+}
+
+#[test]
+fn values_are_a_constant_or_one_sample_a_column() {
+    let table = Table::new(&["op", "reads", "writes"], &[&[Text("db"), Int(1), Int(2)]]);
+    assert_eq!(lines("{name: x, labels: [op], value: 1}", &table).unwrap(), "x{op=\"db\"} 1\n");
+    let several =
+        "{name: x, labels: [op], static_labels: {z: end}, value_columns: [reads, Writes], value_label: p}";
+    let expected = "x{op=\"db\",p=\"reads\",z=\"end\"} 1\nx{op=\"db\",p=\"Writes\",z=\"end\"} 2\n";
+    assert_eq!(lines(several, &table).unwrap(), expected);
+}
+
+#[test]
+fn scale_and_map_make_the_number() {
+    let table = Table::new(&["state", "ms"], &[&[Text("up"), Int(1500)]]);
+    assert_eq!(lines("{name: x, value_column: ms, scale: 0.001}", &table).unwrap(), "x 1.5\n");
+    assert_eq!(
+        lines("{name: x, value_column: state, map: {up: 1, down: 0}, scale: 2}", &table).unwrap(),
+        "x 2\n"
+    );
+    let (reason, text) = error("{name: x, value_column: state, map: {down: 0}}", &table);
+    assert_eq!(reason, Reason::Value);
+    assert!(text.contains("column `state` (any): \"up\" is not in `map`"), "{text}");
+    let bools = Table::new(&["value"], &[&[Bool(true)]]);
+    assert_eq!(lines("{name: x, map: {true: 5}}", &bools).unwrap(), "x 5\n");
+}
+
+#[test]
+fn what_is_no_number_fails_the_query_or_is_skipped() {
+    let table = Table::new(&["n", "value"], &[&[Int(1), Text("12 EUR")], &[Int(2), Text(" 12 ")]]);
+    let (reason, text) = error("{name: x, labels: [n]}", &table);
+    assert_eq!(reason, Reason::Value);
+    assert!(text.starts_with("query q: column `value` (any): \"12 EUR\" is no number; "), "{text}");
+    assert_eq!(lines("{name: x, labels: [n], invalid: skip}", &table).unwrap(), "x{n=\"2\"} 12\n");
+    let (reason, text) = error("{name: x}", &Table::new(&["value"], &[&[Other("{1}")]]));
+    assert_eq!(reason, Reason::Type);
+    assert!(text.contains("write `CAST(value AS real) AS value`"), "{text}");
+    let (reason, text) = error("{name: x}", &Table::new(&["value"], &[&[Number("1e400")]]));
+    assert_eq!((reason, text.contains("too large")), (Reason::Value, true), "{text}");
+    let (reason, _) = error("{name: x, scale: 1e300}", &Table::new(&["value"], &[&[Float(1e300)]]));
+    assert_eq!(reason, Reason::Value);
+}
+
+#[test]
+fn a_counter_is_neither_negative_nor_nan() {
+    for (cell, why) in [(Int(-1), "is negative"), (Float(f64::NAN), "is not a number")] {
+        let table = Table::new(&["value"], &[&[cell]]);
+        let (reason, text) = error("{name: x_total, type: counter}", &table);
+        assert_eq!(reason, Reason::Value);
+        assert!(text.contains(why), "{text}");
+        assert_eq!(lines("{name: x_total, type: counter, invalid: skip}", &table).unwrap(), "");
+    }
+}
+
+#[test]
+fn a_missing_column_lists_those_found() {
+    let (reason, text) = error("{name: x, value_column: total}", &orders());
+    assert_eq!(reason, Reason::MissingColumn);
+    let expected =
+        "query q: the result has no column `total`; it has `region`, `status`, `orders`, `revenue`";
+    assert_eq!(text, expected);
+    assert_eq!(error("{name: x, labels: [city], value: 1}", &orders()).0, Reason::MissingColumn);
+}
+
+#[test]
+fn a_duplicate_fails_the_query_and_names_the_series_or_the_first_one_stays() {
+    let table = Table::new(&["a", "value"], &[&[Text("k"), Int(1)], &[Text("k"), Int(2)]]);
+    let (reason, text) = error("{name: x, labels: [a]}", &table);
+    assert_eq!(reason, Reason::Duplicate);
+    assert!(text.starts_with("query q: two samples of x{a=\"k\"}; "), "{text}");
+    let rendered = render(&query("{name: x, labels: [a], duplicates: first}"), &bare(), &table).unwrap();
+    assert_eq!(page(&rendered), "# TYPE x gauge\nx{a=\"k\"} 1\n");
+    assert_eq!(rendered.skipped.duplicate, 1);
+}
+
+#[test]
+fn metrics_of_one_family_share_a_block() {
+    let table = Table::new(&["a", "b"], &[&[Int(1), Int(2)]]);
+    let yaml = "{name: x, static_labels: {of: a}, value_column: a}, {name: x, static_labels: {of: b}, value_column: b}";
+    let rendered = render(&query(yaml), &bare(), &table).unwrap();
+    assert_eq!(rendered.blocks.len(), 1);
+    assert_eq!(page(&rendered), "# TYPE x gauge\nx{of=\"a\"} 1\nx{of=\"b\"} 2\n");
+    let same = "{name: x, value_column: a}, {name: x, value_column: b}";
+    assert_eq!(error(same, &table).0, Reason::Duplicate);
+}
+
+#[test]
+fn target_labels_stand_first_and_sorted() {
+    let name = |name| LabelName::new(name).unwrap();
+    let own = [(name("zone"), "z\"1".to_owned()), (name("env"), "prod".to_owned())];
+    let limit = LabelLimit { bytes: 100, truncate: false };
+    let context = Context::new(Some((&name("target"), "shop")), &own, limit);
+    let table = Table::new(&["a", "value"], &[&[Text("k"), Int(1)]]);
+    let rendered = render(&query("{name: x, labels: [a]}"), &context, &table).unwrap();
+    let expected = "# TYPE x gauge\nx{target=\"shop\",env=\"prod\",zone=\"z\\\"1\",a=\"k\"} 1\n";
+    assert_eq!(page(&rendered), expected);
+}
+
+#[test]
+fn limits_of_rows_series_and_label_bytes_fail_the_query() {
+    let table = Table::new(&["a", "value"], &[&[Text("ééé"), Int(1)], &[Text("k"), Int(2)]]);
+    let mut limited = query("{name: x, labels: [a]}");
+    let reason = |query: &_, context: &Context| {
+        let error = render(query, context, &table).expect_err("a limit is passed");
+        (error.reason(), error.message().to_owned())
+    };
+    limited.max_rows = 1;
+    assert_eq!(reason(&limited, &bare()), (Reason::Limit, "more than 1 rows (max_rows)".into()));
+    (limited.max_rows, limited.max_series) = (2, 1);
+    assert_eq!(reason(&limited, &bare()), (Reason::Limit, "more than 1 series (max_series)".into()));
+    limited.max_series = 2;
+    let strict = Context::new(None, &[], LabelLimit { bytes: 5, truncate: false });
+    let expected = "column `a`: a label value of 6 bytes, max_label_length is 5";
+    assert_eq!(reason(&limited, &strict), (Reason::Limit, expected.into()));
+    let cutting = Context::new(None, &[], LabelLimit { bytes: 5, truncate: true });
+    assert!(page(&render(&limited, &cutting, &table).unwrap()).contains("x{a=\"éé\"} 1\n"));
+}
+
+#[test]
+fn a_histogram_counts_raw_observations() {
+    let rows: &[&[_]] = &[
+        &[Text("get"), Int(50)],
+        &[Text("get"), Int(100)],
+        &[Text("put"), Int(5000)],
+        &[Text("get"), Int(101)],
+        &[Text("get"), Null],
+    ];
+    let table = Table::new(&["verb", "ms"], rows);
+    let yaml =
+        "{name: t, type: histogram, labels: [verb], value_column: ms, scale: 0.001, buckets: [0.1, '1']}";
+    let expected = "\
+t_bucket{verb=\"get\",le=\"0.1\"} 2
+t_bucket{verb=\"get\",le=\"1.0\"} 3
+t_bucket{verb=\"get\",le=\"+Inf\"} 3
+t_sum{verb=\"get\"} 0.251
+t_count{verb=\"get\"} 3
+t_bucket{verb=\"put\",le=\"0.1\"} 0
+t_bucket{verb=\"put\",le=\"1.0\"} 0
+t_bucket{verb=\"put\",le=\"+Inf\"} 1
+t_sum{verb=\"put\"} 5
+t_count{verb=\"put\"} 1
+";
+    assert_eq!(lines(yaml, &table).unwrap(), expected);
+}
+
+#[test]
+fn a_histogram_with_a_bound_below_zero_has_neither_sum_nor_count() {
+    let table = Table::new(&["value"], &[&[Int(-3)], &[Float(f64::INFINITY)]]);
+    let expected = "t_bucket{le=\"-1.0\"} 1\nt_bucket{le=\"0.0\"} 1\nt_bucket{le=\"+Inf\"} 2\n";
+    assert_eq!(lines("{name: t, type: histogram, buckets: [-1, 0]}", &table).unwrap(), expected);
+}
+
+#[test]
+fn a_histogram_has_prometheus_default_bounds_refuses_nan_and_may_be_empty() {
+    let table = Table::new(&["value"], &[&[Float(f64::NAN)]]);
+    assert_eq!(error("{name: t, type: histogram}", &table).0, Reason::Value);
+    let text = lines("{name: t, type: histogram, empty: 0}", &Table::new(&["value"], &[])).unwrap();
+    assert!(
+        text.starts_with("t_bucket{le=\"0.005\"} 0\n") && text.ends_with("t_sum 0\nt_count 0\n"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 14);
+}
+
+#[test]
+fn a_histogram_with_too_many_series_fails_before_its_end() {
+    let rows: Vec<Vec<_>> = (0..10).map(|n| vec![Int(n), Int(1)]).collect();
+    let rows: Vec<&[_]> = rows.iter().map(Vec::as_slice).collect();
+    let mut limited = query("{name: t, type: histogram, labels: [n], buckets: [1]}");
+    limited.max_series = 39;
+    let result = render(&limited, &bare(), &Table::new(&["n", "value"], &rows));
+    assert_eq!(result.expect_err("40 series").reason(), Reason::Limit);
+    limited.max_series = 40;
+    let result = render(&limited, &bare(), &Table::new(&["n", "value"], &rows));
+    assert_eq!(result.expect("40 series").series, 40);
+}
+
+#[test]
+fn a_faulty_metric_is_refused_at_load() {
+    let cases = [
+        ("{help: x}", "metrics[0]: `name` is missing: the name of the metric"),
+        ("{name: 1x}", "metrics[0].name: \"1x\" is not a legal metric name"),
+        ("{name: 'a_{b}'}", "metrics[0].name: \"a_{b}\": names that hold a column are not built yet"),
+        (
+            "{name: x, type: guage}",
+            "metrics[0].type: \"guage\" is no metric type; there are gauge, counter, histogram, unknown; did you mean `gauge`?",
+        ),
+        ("{name: x, type: summary}", "metrics[0].type: `summary` is not built yet"),
+        ("{name: x, unit: seconds}", "metrics[0].unit: `unit` is not built yet"),
+        ("{name: x, timestamp_column: t}", "`timestamp_column` is not built yet"),
+        ("{name: x, labels: [a, a]}", "metrics[0].labels: label `a` is given twice"),
+        (
+            "{name: x, labels: [a], static_labels: {a: b}}",
+            "metrics[0].static_labels: label `a` is given twice",
+        ),
+        (
+            "{name: x, labels: ['a b']}",
+            "is not a legal label name: letters, digits and `_`, not starting with a digit; name it with a map",
+        ),
+        ("{name: x, labels: [le]}", "label `le` is reserved"),
+        ("{name: x, static_labels: {quantile: '1'}}", "label `quantile` is reserved"),
+        ("{name: x, labels: {__name__: a}}", "label `__name__` is reserved"),
+        ("{name: x, value: 1, value_column: a}", "a metric has `value_column` or `value`, not both"),
+        ("{name: x, value_columns: [a]}", "`value_label` is missing"),
+        ("{name: x, value_label: a}", "`value_label` goes with `value_columns`"),
+        ("{name: x, value_columns: [a, a], value_label: b}", "column `a` is named twice"),
+        ("{name: x, value_columns: [], value_label: b}", "no column is named"),
+        (
+            "{name: x, value_columns: [a], value_label: b, labels: [b]}",
+            "metrics[0].value_label: label `b` is given twice",
+        ),
+        ("{name: x, value: 1, scale: 2}", "`value` is a constant: `scale` has nothing to work on"),
+        ("{name: x, scale: 0}", "a factor is a finite number other than 0"),
+        ("{name: x, map: {a: b}}", "\"a\" is mapped to \"b\", which is no number"),
+        ("{name: x, null: zero}", "metrics[0].null: expected skip, nan or a number, found \"zero\""),
+        ("{name: x, invalid: ignore}", "metrics[0].invalid"),
+        ("{name: x, duplicates: last}", "metrics[0].duplicates"),
+        (
+            "{name: x, empty: 0, labels: [a]}",
+            "a number for a result without rows needs a metric without label columns",
+        ),
+        ("{name: x, empty: nil}", "expected none or a number, found \"nil\""),
+        ("{name: x, type: counter, value: -1}", "-1 is negative"),
+        ("{name: x, type: counter, null: nan}", "NaN is not a number"),
+        ("{name: x, type: counter, empty: -1}", "-1 is negative"),
+        ("{name: x, type: histogram, empty: 1}", "1 is no histogram"),
+        ("{name: x, type: histogram, buckets: [1, 1]}", "1 comes after 1: bounds rise"),
+        ("{name: x, type: histogram, buckets: [2, 1]}", "1 comes after 2: bounds rise"),
+        (
+            "{name: x, type: histogram, buckets: [1, +Inf]}",
+            "\"+Inf\" is no finite number (the bucket +Inf is always there)",
+        ),
+        ("{name: x, type: histogram, buckets: []}", "no bound is given"),
+        ("{name: x, type: histogram, value: 1}", "metrics[0].value: unknown key"),
+        ("{name: x, buckets: [1]}", "metrics[0].buckets: unknown key"),
+        ("{name: x, lint_off: [7]}", "\"7\" is no lint code"),
+        ("{name: x, valu_column: a}", "unknown key; did you mean `value_column`?"),
+    ];
+    for (yaml, expected) in cases {
+        let faults = faults(yaml);
+        assert!(faults.contains(expected), "{yaml}\n{faults}");
+        assert_eq!(faults.lines().count(), 1, "{yaml}\n{faults}");
+    }
+}
+
+#[test]
+fn all_faults_of_a_metric_come_together() {
+    let faults = faults("{type: summary, scale: x, labels: [le], unit: s}");
+    for part in ["`name` is missing", "`summary` is not", "scale", "label `le`", "`unit` is not"] {
+        assert!(faults.contains(part), "{part}: {faults}");
+    }
+}
+
+#[test]
+fn the_names_and_suffixes_of_a_metric_are_told() {
+    let metric = |yaml| metrics(yaml).unwrap().remove(0);
+    let names = |yaml| metric(yaml).label_names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names("{name: x, labels: [m, a], value_columns: [v], value_label: k}"), ["a", "k", "m"]);
+    assert_eq!(names("{name: x, labels: [z], type: histogram}"), ["z", "le"]);
+    assert_eq!(metric("{name: x, type: histogram}").suffixes, ["_bucket", "_sum", "_count"]);
+    assert!(metric("{name: x, lint_off: [L007]}").suffixes.is_empty());
+}
