@@ -2,6 +2,7 @@
 
 mod files;
 mod guard;
+mod keys;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
