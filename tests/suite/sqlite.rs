@@ -59,6 +59,7 @@ fn file(path: &Path) -> File {
         immutable: false,
         read_only: true,
         session_sql: Vec::new(),
+        connect_timeout: Duration::from_secs(3),
     }
 }
 
