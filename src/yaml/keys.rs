@@ -109,6 +109,12 @@ impl<'d> Keys<'d> {
         self.faulted.get()
     }
 
+    /// True when the key is in this mapping itself, not only in the defaults behind it.
+    #[must_use]
+    pub fn has_own(&self, key: &str) -> bool {
+        self.front.entry(key).is_some()
+    }
+
     /// True when the value under `key` is a mapping (`labels` may be a list or a map).
     #[must_use]
     pub fn is_mapping(&self, key: &str) -> bool {
@@ -179,16 +185,22 @@ impl<'d> Keys<'d> {
 
     /// Refuses a key that a later version brings: "`when` is not built yet", whatever its value.
     pub fn refuse(&mut self, key: &'static str) {
-        self.forbid(key, &format!("`{key}` is not built yet"));
+        let message = format!("`{key}` is not built yet");
+        for source in [Some(&self.front), self.back.as_ref()].into_iter().flatten() {
+            self.turn_away(source, key, &message);
+        }
     }
 
-    /// Refuses a key that has no business in this mapping; `message` says where it belongs.
+    /// Refuses a key that has no business in this mapping; `message` says where it belongs. A default of that name
+    /// is left alone: it is meant for others.
     pub fn forbid(&mut self, key: &'static str, message: &str) {
-        for source in [Some(&self.front), self.back.as_ref()].into_iter().flatten() {
-            source.record.refuse(key);
-            if let Some(entry) = source.entry(key) {
-                self.record(Error::config(message).at(source.key_place(entry)));
-            }
+        self.turn_away(&self.front, key, message);
+    }
+
+    fn turn_away(&self, source: &Source<'d>, key: &'static str, message: &str) {
+        source.record.refuse(key);
+        if let Some(entry) = source.entry(key) {
+            self.record(Error::config(message).at(source.key_place(entry)));
         }
     }
 

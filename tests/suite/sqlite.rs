@@ -2,6 +2,7 @@
 
 mod files;
 mod guard;
+mod keys;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -58,6 +59,7 @@ fn file(path: &Path) -> File {
         immutable: false,
         read_only: true,
         session_sql: Vec::new(),
+        connect_timeout: Duration::from_secs(3),
     }
 }
 

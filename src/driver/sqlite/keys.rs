@@ -1,6 +1,6 @@
 //! The keys of a SQLite target.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::yaml::keys::Keys;
@@ -12,6 +12,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Keys of other databases that a file has no use for.
 const FOR_SERVERS: &[&str] =
     &["host", "port", "socket", "username", "password", "password_file", "password_command", "tls"];
+
+/// Keys that name the file; a target has one of them.
+const NAMING: [&str; 4] = ["url", "connection_string", "url_file", "database"];
 
 /// The file and what its URL's query says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,8 +31,11 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<File> {
     let read_only = keys.flag("read_only").unwrap_or(true);
     let session_sql = keys.texts("session_sql").unwrap_or_default();
     let connect_timeout = keys.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT);
-    for key in FOR_SERVERS.iter().filter(|key| keys.has(key)) {
-        keys.fault_with_hint(key, format!("`{key}` has no meaning for SQLite, which is a file"), "remove it");
+    for key in FOR_SERVERS {
+        if key.starts_with("password") {
+            keys.conceal(key);
+        }
+        keys.forbid(key, &format!("`{key}` has no meaning for SQLite, which reads a file: remove it"));
     }
     let address = address?;
     let immutable = immutable? || address.immutable;
@@ -41,27 +47,31 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<File> {
 }
 
 fn address(keys: &mut Keys<'_>) -> Option<Address> {
-    let given: Vec<&'static str> = ["url", "connection_string", "url_file", "database"]
-        .into_iter()
-        .filter(|key| keys.has(key))
-        .collect();
-    let key = match given.as_slice() {
-        [key] => *key,
-        [] => {
+    let own: Vec<&str> = NAMING.into_iter().filter(|key| keys.has_own(key)).collect();
+    if let [first, second, ..] = own.as_slice() {
+        keys.fault(second, format!("`{first}` and `{second}` both name the file: keep one"));
+    }
+    // The entry's own key before one of the defaults. All are taken, or those left over would be called unknown.
+    let key = own.first().copied().or_else(|| NAMING.into_iter().find(|key| keys.has(key)));
+    // A URL that is meant for another driver may hold a password, so none is shown.
+    let [url, connection_string] = ["url", "connection_string"].map(|key| keys.secret(key));
+    let database = keys.text("database");
+    let file = keys.file("url_file");
+    let parsed = match key {
+        Some("database") => plain(&database?),
+        Some("url") => address_of(url?.expose()),
+        Some("connection_string") => address_of(connection_string?.expose()),
+        Some("url_file") => from_file(&file?),
+        _ => {
             keys.fault_with_hint("", "a SQLite target needs a file", "add `database: ./data/app.db`");
             return None;
         }
-        [first, second, ..] => {
-            keys.fault(second, format!("`{first}` and `{second}` both name the file: keep one"));
-            return None;
-        }
     };
-    let text = if key == "url_file" { from_file(keys)? } else { keys.text(key)? };
-    let parsed = if key == "database" { plain(&text) } else { url(&text) };
+    let key = key.unwrap_or_default();
     match parsed {
         Ok(mut address) => {
-            let folder = keys.folder(key);
-            address.path = std::path::absolute(folder.join(&address.path)).unwrap_or(address.path);
+            let path = keys.folder(key).join(&address.path);
+            address.path = std::path::absolute(&path).unwrap_or(path);
             Some(address)
         }
         Err(message) => {
@@ -71,15 +81,10 @@ fn address(keys: &mut Keys<'_>) -> Option<Address> {
     }
 }
 
-fn from_file(keys: &mut Keys<'_>) -> Option<String> {
-    let path = keys.file("url_file")?;
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Some(text.trim().to_owned()),
-        Err(cause) => {
-            keys.fault("url_file", format!("cannot read {}: {cause}", path.display()));
-            None
-        }
-    }
+fn from_file(path: &Path) -> Result<Address, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|cause| format!("cannot read {}: {cause}", path.display()))?;
+    address_of(text.trim())
 }
 
 fn params(keys: &mut Keys<'_>) -> Option<bool> {
@@ -122,13 +127,13 @@ fn plain(text: &str) -> Result<Address, String> {
 }
 
 /// `sqlite:RELATIVE` or `sqlite:///ABSOLUTE`, with `%41` escapes and `?immutable=true`.
-fn url(text: &str) -> Result<Address, String> {
+fn address_of(text: &str) -> Result<Address, String> {
     let form = || "write sqlite:RELATIVE/PATH or sqlite:///ABSOLUTE/PATH".to_owned();
     let rest = text.strip_prefix("sqlite3:").or_else(|| text.strip_prefix("sqlite:")).ok_or_else(form)?;
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     let path = match path.strip_prefix("//") {
         Some(absolute) if absolute.starts_with('/') => absolute,
-        Some(host) => return Err(format!("`{host}` stands where a URL has its host: {}", form())),
+        Some(_) => return Err(format!("a file has no host, which stands after `//`: {}", form())),
         None => path,
     };
     let mut address = plain(&unescape(path)?)?;
@@ -163,7 +168,7 @@ mod tests {
     use super::*;
 
     fn path(text: &str) -> Result<String, String> {
-        url(text).map(|address| address.path.display().to_string())
+        address_of(text).map(|address| address.path.display().to_string())
     }
 
     #[test]
@@ -172,13 +177,13 @@ mod tests {
         assert_eq!(path("sqlite:./app.db").as_deref(), Ok("./app.db"));
         assert_eq!(path("sqlite:///var/lib/app.db").as_deref(), Ok("/var/lib/app.db"));
         assert_eq!(path("sqlite:///a%20b%25.db").as_deref(), Ok("/a b%.db"));
-        assert_eq!(url("sqlite:a.db?immutable=true").map(|address| address.immutable), Ok(true));
+        assert_eq!(address_of("sqlite:a.db?immutable=true").map(|address| address.immutable), Ok(true));
     }
 
     #[test]
     fn a_url_that_names_no_file_is_refused_in_words() {
         for (text, message) in [
-            ("sqlite://data/app.db", "`data/app.db` stands where a URL has its host"),
+            ("sqlite://data/app.db", "a file has no host"),
             ("sqlite::memory:", "a database in memory"),
             ("sqlite:", "a database in memory"),
             ("postgres://x/y", "write sqlite:RELATIVE/PATH"),
