@@ -1,10 +1,38 @@
-//! The postgres driver.
+//! PostgreSQL, and PgBouncer's console.
+//!
+//! Owns which host is taken and what the driver's own parameters mean. Below it: `login` (connect, TLS, password),
+//! `session` (queries), `reply` (answers), `wire` (messages), `values` (types). Another way to send a query is one
+//! more `session::Style`; another parameter is one line in [`Options::read`].
+
+mod cancel;
+mod errors;
+mod login;
+mod marker;
+mod options;
+mod reply;
+mod session;
+mod stream;
+mod types;
+mod values;
+mod wire;
 
 use std::sync::Arc;
 
+use crate::deadline::Deadline;
+use crate::error::{Error, Reason, Result};
+use crate::secret::Secret;
 use crate::yaml::keys::Keys;
 
-use super::{Driver, Endpoint};
+use super::login::{Login, Scheme};
+use super::password::Password;
+use super::tls::Mode;
+use super::{Driver, Endpoint, Facts, Session};
+
+use cancel::PgCanceller;
+use login::{Entered, Place, Route, log_in};
+use options::{Options, Wanted};
+use session::{PgSession, Style, failed, role};
+use wire::Link;
 
 /// The driver.
 pub struct Postgres;
@@ -15,8 +43,7 @@ impl Driver for Postgres {
     }
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
-        let _ = keys;
-        todo!()
+        read(keys, Scheme { schemes: &["postgres", "postgresql"], port: 5432 }, endpoint)
     }
 }
 
@@ -29,7 +56,209 @@ impl Driver for PgBouncer {
     }
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
-        let _ = keys;
-        todo!()
+        read(keys, Scheme { schemes: &["pgbouncer", "postgres", "postgresql"], port: 6432 }, console)
+    }
+}
+
+fn read(
+    keys: &mut Keys<'_>,
+    scheme: Scheme,
+    make: fn(Login) -> Result<Arc<dyn Endpoint>, String>,
+) -> Option<Arc<dyn Endpoint>> {
+    let login = Login::read(keys, scheme)?;
+    make(login).map_err(|message| keys.fault("params", message)).ok()
+}
+
+/// A PostgreSQL server, or a pooler in front of one.
+///
+/// # Errors
+/// A sentence about a parameter that is not known.
+pub fn endpoint(login: Login) -> Result<Arc<dyn Endpoint>, String> {
+    let options = Options::read(&login.params)?;
+    Ok(Arc::new(PgEndpoint { login, options, console: false }))
+}
+
+/// PgBouncer's console.
+///
+/// # Errors
+/// A sentence about a parameter that is not known.
+pub fn console(mut login: Login) -> Result<Arc<dyn Endpoint>, String> {
+    let options = Options::read(&login.params)?;
+    login.database.get_or_insert_with(|| "pgbouncer".to_owned());
+    Ok(Arc::new(PgEndpoint { login, options, console: true }))
+}
+
+struct PgEndpoint {
+    login: Login,
+    options: Options,
+    console: bool,
+}
+
+impl Endpoint for PgEndpoint {
+    fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
+        let password = match &self.login.password {
+            Password::None => None,
+            Password::Given(secret) => Some(secret.clone()),
+            elsewhere => elsewhere.read(by)?,
+        };
+        let mut failures: Vec<Error> = Vec::new();
+        for wanted in self.options.wanted.in_turn() {
+            for place in self.places() {
+                let by = by.or_within(self.login.connect_timeout);
+                match self.enter(&place, wanted, password.as_ref(), by) {
+                    Ok(session) => return Ok(Box::new(session)),
+                    // As libpq: a refused password is refused everywhere.
+                    Err(error) if error.reason() == Reason::Auth => {
+                        if matches!(self.login.password, Password::Command(_)) {
+                            self.login.password.refused();
+                        }
+                        return Err(error);
+                    }
+                    Err(error) => failures.push(error),
+                }
+            }
+        }
+        Err(together(failures))
+    }
+
+    fn shown(&self) -> String {
+        self.login.shown(if self.console { "pgbouncer" } else { "postgres" })
+    }
+}
+
+impl PgEndpoint {
+    fn places(&self) -> Vec<Place> {
+        let port = self.login.hosts.first().map_or(5432, |host| host.port);
+        match &self.login.socket {
+            Some(folder) => vec![Place::in_folder(folder, port)],
+            None => self.login.hosts.iter().cloned().map(Place::Host).collect(),
+        }
+    }
+
+    /// A session at one place that has the role wanted.
+    fn enter(
+        &self,
+        place: &Place,
+        wanted: Wanted,
+        password: Option<&Secret>,
+        by: Deadline,
+    ) -> Result<PgSession> {
+        let configured = self.login.tls.mode;
+        match self.enter_as(place, configured, wanted, password, by) {
+            // As libpq: what is only preferred must not stand in the way.
+            Err(error) if configured == Mode::Prefer && is_about_tls(&error) => self
+                .enter_as(place, Mode::Disable, wanted, password, by)
+                .map_err(|second| if second.reason() == Reason::Tls { error } else { second }),
+            done => done,
+        }
+    }
+
+    fn enter_as(
+        &self,
+        place: &Place,
+        mode: Mode,
+        wanted: Wanted,
+        password: Option<&Secret>,
+        by: Deadline,
+    ) -> Result<PgSession> {
+        let with_options = !self.console;
+        match self.start(place, mode, wanted, password, with_options, by) {
+            // A pooler that knows no startup options.
+            Err(error) if with_options && is_about_options(&error) => {
+                self.start(place, mode, wanted, password, false, by)
+            }
+            done => done,
+        }
+    }
+
+    fn start(
+        &self,
+        place: &Place,
+        mode: Mode,
+        wanted: Wanted,
+        password: Option<&Secret>,
+        with_options: bool,
+        by: Deadline,
+    ) -> Result<PgSession> {
+        let tls = &self.login.tls;
+        let (route, wire) = Route::find(place, by)?;
+        let stream = route.secure(wire, tls, mode, by)?;
+        let config = self.options.config(&self.login, with_options);
+        let entered = log_in(stream, &route, &config, tls.mode, password, by)?;
+        let facts = self.facts(&entered, &route);
+        let mode = if entered.stream.is_encrypted() { mode } else { Mode::Disable };
+        let canceller = PgCanceller { route, tls: tls.clone(), mode, token: entered.token };
+        let style = match (self.console, self.options.simple) {
+            (true, _) => Style::Console,
+            (false, true) => Style::Simple,
+            (false, false) => Style::Named,
+        };
+        let link = Link::new(entered.stream);
+        let mut session = PgSession::new(link, style, self.login.read_only, facts, Arc::new(canceller));
+        session.prepare(&self.login.session_sql, with_options, by)?;
+        let known = (entered.in_hot_standby, entered.read_only);
+        suits(&mut session, place, wanted, known, by)?;
+        Ok(session)
+    }
+
+    fn facts(&self, entered: &Entered, route: &Route) -> Facts {
+        Facts {
+            version: entered.version.clone(),
+            flavor: if self.console { "pgbouncer" } else { "postgresql" }.to_owned(),
+            role: entered.in_hot_standby.map(role).unwrap_or_default().to_owned(),
+            tls: route.tls_state(&entered.stream, &self.login.tls),
+        }
+    }
+}
+
+/// Checks `target_session_attrs`; asks the server for what it did not tell by itself.
+fn suits(
+    session: &mut PgSession,
+    place: &Place,
+    wanted: Wanted,
+    (standby, read_only): (Option<bool>, Option<bool>),
+    by: Deadline,
+) -> Result<()> {
+    let mut ask = |sql| {
+        let rows = session.ask(sql, by).map_err(|trouble| failed("target_session_attrs", sql, trouble))?;
+        Ok(matches!(rows.as_slice(), [row] if matches!(row.as_slice(), [Some(word)] if word == "t" || word == "on")))
+    };
+    let mut is_standby = || standby.map_or_else(|| ask("SELECT pg_catalog.pg_is_in_recovery()"), Ok);
+    let (suited, found) = match wanted {
+        Wanted::Any => (true, ""),
+        Wanted::Primary => (!is_standby()?, "a standby"),
+        Wanted::Standby => (is_standby()?, "a primary"),
+        Wanted::ReadWrite | Wanted::ReadOnly => {
+            let known = standby.zip(read_only).map(|(standby, read_only)| standby || read_only);
+            let writable = !known.map_or_else(|| ask("SHOW transaction_read_only"), Ok)?;
+            (writable == (wanted == Wanted::ReadWrite), if writable { "read-write" } else { "read-only" })
+        }
+    };
+    if suited {
+        return Ok(());
+    }
+    let message = format!("{} is {found}, target_session_attrs wants {}", place.shown(), wanted.word());
+    Err(Error::new(Reason::Connect, message))
+}
+
+/// A handshake that failed, or a server that wants this user unencrypted.
+fn is_about_tls(error: &Error) -> bool {
+    error.reason() == Reason::Tls || error.sqlstate() == Some("28000")
+}
+
+/// PgBouncer: "unsupported startup parameter: options" (or "… in options: …").
+fn is_about_options(error: &Error) -> bool {
+    error.message().contains("unsupported startup parameter")
+}
+
+/// One error of all that were met; the last one's reason.
+fn together(mut failures: Vec<Error>) -> Error {
+    match (failures.pop(), failures.is_empty()) {
+        (Some(only), true) => only,
+        (Some(last), false) => {
+            let messages: Vec<&str> = failures.iter().chain([&last]).map(Error::message).collect();
+            Error::new(last.reason(), messages.join("; "))
+        }
+        (None, _) => Error::new(Reason::Connect, "no host is configured"),
     }
 }

@@ -1,0 +1,188 @@
+//! What the server says went wrong, to an [`Error`]: SQLSTATE to reason, position to line and column.
+//!
+//! Source of the classes: PostgreSQL's documentation, appendix A. Knows neither session nor deadline.
+
+use tokio_postgres::error::{DbError, ErrorPosition, Severity};
+
+use crate::error::{Error, Reason};
+
+use super::wire::Fields;
+
+/// An `ErrorResponse`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct ServerError {
+    /// FATAL or PANIC: the session is over.
+    pub(super) fatal: bool,
+    /// The SQLSTATE.
+    pub(super) code: String,
+    message: String,
+    hint: Option<String>,
+    /// In characters of the statement, 1-based.
+    position: Option<usize>,
+}
+
+impl ServerError {
+    /// Reads the fields of an `ErrorResponse`; what is missing stays empty.
+    pub(super) fn read(body: &[u8]) -> Self {
+        let mut error = ServerError::default();
+        let mut fields = Fields(body);
+        while let Some(code @ 1..) = fields.byte() {
+            let Some(text) = fields.text() else { break };
+            match code {
+                // `V` is `S` untranslated, since PostgreSQL 9.6; PgBouncer has only `S`.
+                b'S' | b'V' => error.fatal |= matches!(text, "FATAL" | "PANIC"),
+                b'C' => text.clone_into(&mut error.code),
+                b'M' => text.clone_into(&mut error.message),
+                b'H' => error.hint = Some(text.to_owned()),
+                b'P' => error.position = text.parse().ok(),
+                _ => {}
+            }
+        }
+        error
+    }
+
+    /// Whether a `57014` comes from `statement_timeout`, not from a cancel. A translated message is not recognised;
+    /// the caller then goes by its clock.
+    pub(super) fn is_statement_timeout(&self) -> bool {
+        self.code == "57014" && self.message.contains("statement timeout")
+    }
+
+    /// The error of a statement; `sql` is what the position counts in.
+    pub(super) fn of_statement(&self, sql: &str) -> Error {
+        let place = self.position.map(|position| place_in(sql, position)).unwrap_or_default();
+        self.error(reason(&self.code), format!("{}{place}", self.message))
+    }
+
+    /// The error of a login.
+    pub(super) fn of_login(&self, shown: &str) -> Error {
+        let reason = match self.code.get(..2).unwrap_or_default() {
+            "28" => Reason::Auth,
+            // PgBouncer has one code for all it refuses.
+            "08" if self.message.contains("auth") || self.message.contains("password") => Reason::Auth,
+            "53" | "57" | "58" | "XX" => Reason::Server,
+            "42" => Reason::Permission,
+            _ => Reason::Connect,
+        };
+        self.error(reason, format!("login to {shown}: {}", self.message))
+    }
+
+    fn error(&self, reason: Reason, message: String) -> Error {
+        let error = Error::new(reason, message).with_sqlstate(self.code.clone());
+        match &self.hint {
+            Some(hint) => error.with_hint(hint.clone()),
+            None => error,
+        }
+    }
+}
+
+impl From<&DbError> for ServerError {
+    fn from(error: &DbError) -> Self {
+        ServerError {
+            fatal: matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic)),
+            code: error.code().code().to_owned(),
+            message: error.message().to_owned(),
+            hint: error.hint().map(str::to_owned),
+            position: match error.position() {
+                Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// The reason of a statement's failure.
+fn reason(code: &str) -> Reason {
+    match code {
+        "57014" => Reason::Cancelled,
+        "55P03" => Reason::Locked,
+        "42501" => Reason::Permission,
+        "25006" => Reason::ReadOnly,
+        _ => match code.get(..2).unwrap_or_default() {
+            "40" => Reason::Conflict,
+            "28" => Reason::Auth,
+            "08" => Reason::Protocol,
+            // Too long a result for a memory limit is the server's fault as well: 54 is "program limit exceeded".
+            "53" | "54" | "57" | "58" | "F0" | "XX" => Reason::Server,
+            "22" => Reason::Value,
+            _ => Reason::Sql,
+        },
+    }
+}
+
+/// ` (line 3, column 8)`; without the line where there is only one.
+fn place_in(sql: &str, position: usize) -> String {
+    let before = sql.chars().take(position.saturating_sub(1));
+    let (mut line, mut column) = (1_usize, 1_usize);
+    for character in before {
+        column += 1;
+        if character == '\n' {
+            (line, column) = (line + 1, 1);
+        }
+    }
+    if sql.contains('\n') { format!(" (line {line}, column {column})") } else { format!(" (column {column})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(fields: &[(u8, &str)]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (code, text) in fields {
+            body.push(*code);
+            body.extend_from_slice(text.as_bytes());
+            body.push(0);
+        }
+        body.push(0);
+        body
+    }
+
+    #[test]
+    fn an_error_names_line_column_and_hint() {
+        let body = response(&[
+            (b'S', "FEHLER"),
+            (b'V', "ERROR"),
+            (b'C', "42703"),
+            (b'M', "column \"rgion\" does not exist"),
+            (b'H', "Perhaps you meant \"region\"."),
+            (b'P', "12"),
+        ]);
+        let error = ServerError::read(&body);
+        assert!(!error.fatal);
+        assert_eq!(
+            error.of_statement("SELECT a,\n rgion").to_string(),
+            "column \"rgion\" does not exist (line 2, column 2) [42703]; Perhaps you meant \"region\"."
+        );
+        assert_eq!(error.of_statement("").reason(), Reason::Sql);
+    }
+
+    #[test]
+    fn a_truncated_response_is_still_an_error() {
+        let error = ServerError::read(b"SFATAL\0C57P01\0Mterminat");
+        assert!(error.fatal);
+        assert_eq!(error.of_statement("x").reason(), Reason::Server);
+        assert_eq!(ServerError::read(b""), ServerError::default());
+    }
+
+    #[test]
+    fn each_class_has_its_reason() {
+        let cases = [
+            ("57014", Reason::Cancelled),
+            ("55P03", Reason::Locked),
+            ("40P01", Reason::Conflict),
+            ("40001", Reason::Conflict),
+            ("42501", Reason::Permission),
+            ("25006", Reason::ReadOnly),
+            ("53200", Reason::Server),
+            ("57P03", Reason::Server),
+            ("58030", Reason::Server),
+            ("22012", Reason::Value),
+            ("42P01", Reason::Sql),
+            ("0A000", Reason::Sql),
+            ("", Reason::Sql),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(reason(code), expected, "{code}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The statement that goes before each query: its deadline and its read-only mode, in the query's own transaction.
+//!
+//! One text, prepared once: `SET LOCAL … = number` would be a new entry in `pg_stat_statements` for every number.
+
+use std::time::Duration;
+
+/// What a session must write values like, so that `values` can read them; `lock_timeout` frees a lane that waits
+/// behind somebody's DDL; a text in quotes means what `statement` believes it means.
+const SETTINGS: &[(&str, &str)] = &[
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "iso_8601"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("standard_conforming_strings", "on"),
+    ("lock_timeout", "2s"),
+];
+
+/// The name of the prepared marker.
+pub(super) const NAME: &str = "sqlx_marker";
+
+/// The marker's text, with `$1` for the timeout in milliseconds. `settings`: a pooler between us and the server drops
+/// the startup options, so each transaction gets them anew.
+pub(super) fn text(read_only: bool, settings: bool) -> String {
+    let mut columns = vec!["pg_catalog.set_config('statement_timeout',$1,true)".to_owned()];
+    if read_only {
+        columns.push("pg_catalog.set_config('transaction_read_only','on',true)".to_owned());
+    }
+    columns.push("extract(epoch from pg_catalog.clock_timestamp())".to_owned());
+    if settings {
+        let set = |(name, value): &(&str, &str)| format!("pg_catalog.set_config('{name}','{value}',true)");
+        columns.extend(SETTINGS.iter().map(set));
+    }
+    format!("SELECT {}", columns.join(", "))
+}
+
+/// The startup options that have the same effect for the whole session; `more` comes last and wins.
+pub(super) fn options(more: Option<&str>) -> String {
+    let mut options: Vec<String> = SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
+    options.extend(more.map(str::to_owned));
+    options.join(" ")
+}
+
+/// A statement whose one value is `t` when the options are in force.
+pub(super) fn check() -> String {
+    // `lock_timeout` may be overridden by `params`; values are read right without it.
+    let holds: Vec<String> = SETTINGS
+        .iter()
+        .filter(|(name, _)| *name != "lock_timeout")
+        .map(|(name, value)| format!("pg_catalog.current_setting('{name}') LIKE '{value}%'"))
+        .collect();
+    format!("SELECT {}", holds.join(" AND "))
+}
+
+/// The server's own limit for a query that has `left`: a little earlier than ours, so that the server's answer comes
+/// first and the session lives on. Never 0, which would be "no limit".
+pub(super) fn timeout_millis(left: Duration) -> String {
+    let early = (left / 20).min(Duration::from_millis(10));
+    (left - early).as_millis().clamp(1, 2_147_483_647).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_marker_limits_time_and_writes() {
+        let expected = "SELECT pg_catalog.set_config('statement_timeout',$1,true), \
+                        pg_catalog.set_config('transaction_read_only','on',true), \
+                        extract(epoch from pg_catalog.clock_timestamp())";
+        assert_eq!(text(true, false), expected);
+        assert!(!text(false, true).contains("read_only"));
+        assert!(text(true, true).contains("set_config('IntervalStyle','iso_8601',true)"));
+    }
+
+    #[test]
+    fn the_servers_limit_comes_a_little_before_ours() {
+        let cases = [(2000, "1990"), (100, "95"), (1, "1"), (0, "1"), (u64::MAX, "2147483647")];
+        for (left, expected) in cases {
+            assert_eq!(timeout_millis(Duration::from_millis(left)), expected);
+        }
+    }
+
+    #[test]
+    fn options_of_the_user_come_last() {
+        assert!(options(Some("-c lock_timeout=5s")).ends_with("-c lock_timeout=2s -c lock_timeout=5s"));
+    }
+}

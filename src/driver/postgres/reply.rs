@@ -1,0 +1,243 @@
+//! The server's answer to one query, message by message, into the job's sink.
+//!
+//! Knows neither how the query was sent nor what follows from a refusal: that is `session`'s.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use postgres_protocol::message::backend as tags;
+
+use crate::deadline::Deadline;
+use crate::driver::{Flow, Job};
+use crate::error::{Error, Reason, Result};
+
+use super::errors::ServerError;
+use super::types::Types;
+use super::wire::{Fields, Frame, Line, Link, Shape, Spans};
+
+/// `CopyBothResponse`, which only replication sends.
+const COPY_BOTH_TAG: u8 = b'W';
+/// A sink that wants no more rows lets the rest of a small result pass; a large one costs the session.
+const REST_BYTES: usize = 256 * 1024;
+const REST_TIME: Duration = Duration::from_millis(50);
+
+/// Why an exchange did not come to its end.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The server refuses before anything reached the sink.
+    Refused(ServerError),
+    /// The deadline passed.
+    Late,
+    /// The session is dead.
+    Lost(Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        let message = match error.kind() {
+            io::ErrorKind::TimedOut => return Trouble::Late,
+            io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
+            io::ErrorKind::InvalidData if error.get_ref().is_none() => {
+                let message = "the server sent what is no message of PostgreSQL's protocol";
+                return Trouble::Lost(Error::new(Reason::Protocol, message));
+            }
+            _ => format!("the connection broke: {error}"),
+        };
+        Trouble::Lost(Error::new(Reason::Lost, message))
+    }
+}
+
+/// A job that is over.
+pub(super) struct Over {
+    /// What its sink is told.
+    pub(super) verdict: Result<(), Wrong>,
+    /// When its last row came.
+    pub(super) at: Instant,
+    /// The server is ready for the next query; outside a transaction, or inside one that must be rolled back.
+    pub(super) ready: Option<Transaction>,
+}
+
+/// Whose fault a failure is.
+pub(super) enum Wrong {
+    /// The server's.
+    Server(ServerError),
+    /// The sink's, or ours.
+    Ours(Error),
+}
+
+/// What a `ReadyForQuery` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transaction {
+    None,
+    Open,
+}
+
+/// The answer being read.
+pub(super) struct Reply<'r, 'q> {
+    job: &'r mut Job<'q>,
+    types: &'r Types,
+    /// What the rows look like; unknown until the server describes them where it was not asked before.
+    shape: Option<Arc<Shape>>,
+    /// Results before ours: those of the marker.
+    before: usize,
+    /// The sink knows its columns.
+    begun: bool,
+    /// Our result is complete since.
+    complete: Option<Instant>,
+    /// The sink's own end.
+    stopped: Option<Result<()>>,
+    error: Option<ServerError>,
+    rest: usize,
+    /// The server's role as it changed meanwhile: true for a standby.
+    pub(super) standby: Option<bool>,
+}
+
+impl<'r, 'q> Reply<'r, 'q> {
+    /// `before` counts the results that come before the job's own.
+    pub(super) fn new(
+        job: &'r mut Job<'q>,
+        types: &'r Types,
+        shape: Option<Arc<Shape>>,
+        before: usize,
+    ) -> Self {
+        Reply {
+            job,
+            types,
+            shape,
+            before,
+            begun: false,
+            complete: None,
+            stopped: None,
+            error: None,
+            rest: 0,
+            standby: None,
+        }
+    }
+
+    /// Reads up to the server's `ReadyForQuery`, or until the rest is not worth reading.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub(super) fn read(&mut self, link: &mut Link, spans: &mut Spans, by: Deadline) -> Result<Over, Trouble> {
+        let mut by = by;
+        loop {
+            let frame = match link.next(by) {
+                Ok(frame) => frame,
+                Err(error) if self.stopped.is_some() && error.kind() == io::ErrorKind::TimedOut => {
+                    return Ok(self.over(None));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let had_stopped = self.stopped.is_some();
+            if let Some(transaction) = self.take(link, spans, &frame)? {
+                return match self.error.take() {
+                    Some(error) if !self.begun && self.stopped.is_none() => Err(Trouble::Refused(error)),
+                    error => {
+                        self.error = error;
+                        Ok(self.over(Some(transaction)))
+                    }
+                };
+            }
+            if self.stopped.is_some() {
+                self.rest += frame.len();
+                if !had_stopped {
+                    by = by.or_within(REST_TIME);
+                }
+                if self.rest > REST_BYTES {
+                    return Ok(self.over(None));
+                }
+            }
+        }
+    }
+
+    fn over(&mut self, ready: Option<Transaction>) -> Over {
+        let verdict = match (self.stopped.take(), self.error.take()) {
+            (Some(end), _) => end.map_err(Wrong::Ours),
+            (None, Some(error)) => Err(Wrong::Server(error)),
+            (None, None) => Ok(()),
+        };
+        Over { verdict, at: self.complete.unwrap_or_else(Instant::now), ready }
+    }
+
+    /// One message; `Some` at the end of the answer.
+    fn take(
+        &mut self,
+        link: &mut Link,
+        spans: &mut Spans,
+        frame: &Frame,
+    ) -> Result<Option<Transaction>, Trouble> {
+        let ours = self.before == 0 && self.stopped.is_none() && self.error.is_none();
+        match frame.tag {
+            tags::DATA_ROW_TAG if ours => self.row(link, spans, frame),
+            tags::ROW_DESCRIPTION_TAG if ours && self.complete.is_none() => {
+                let shape = Shape::read(link.body(frame)).ok_or_else(garbled)?;
+                self.shape = Some(Arc::new(self.types.complete(shape)));
+            }
+            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if self.before > 0 => self.before -= 1,
+            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if ours => {
+                self.complete.get_or_insert_with(Instant::now);
+                self.begin();
+            }
+            tags::ERROR_RESPONSE_TAG => {
+                let error = ServerError::read(link.body(frame));
+                if error.fatal {
+                    return Err(Trouble::Lost(error.of_statement(self.job.sql.text())));
+                }
+                self.error.get_or_insert(error);
+            }
+            tags::READY_FOR_QUERY_TAG => return Ok(Some(Transaction::read(link.body(frame)))),
+            tags::PARAMETER_STATUS_TAG => self.standby = standby(link.body(frame)).or(self.standby),
+            tags::COPY_IN_RESPONSE_TAG | tags::COPY_OUT_RESPONSE_TAG | COPY_BOTH_TAG => {
+                // The server now expects or sends a stream of its own; only a new session leads out of it.
+                self.stopped = Some(Err(Error::new(Reason::Sql, "COPY has no rows to export")));
+                self.rest = REST_BYTES;
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self) {
+        if self.begun {
+            return;
+        }
+        self.begun = true;
+        let columns = self.shape.as_ref().map(|shape| shape.columns.as_slice()).unwrap_or_default();
+        if let Err(error) = self.job.sink.columns(columns) {
+            self.stopped = Some(Err(error));
+        }
+    }
+
+    fn row(&mut self, link: &mut Link, spans: &mut Spans, frame: &Frame) {
+        self.begin();
+        let (None, Some(shape)) = (&self.stopped, &self.shape) else { return };
+        let flow = spans.find(link.body_mut(frame), shape).and_then(|()| {
+            let line = Line { body: link.body(frame), spans, shape };
+            self.job.sink.row(&line)
+        });
+        match flow {
+            Ok(Flow::Continue) => {}
+            Ok(Flow::Stop) => self.stopped = Some(Ok(())),
+            Err(error) => self.stopped = Some(Err(error)),
+        }
+    }
+}
+
+impl Transaction {
+    /// The status byte of `ReadyForQuery`: anything but idle must be rolled back.
+    pub(super) fn read(body: &[u8]) -> Self {
+        if body == b"I" { Transaction::None } else { Transaction::Open }
+    }
+}
+
+/// A `ParameterStatus` that tells of a promotion.
+fn standby(body: &[u8]) -> Option<bool> {
+    let mut fields = Fields(body);
+    (fields.text()? == "in_hot_standby").then_some(())?;
+    Some(fields.text()? == "on")
+}
+
+pub(super) fn garbled() -> Trouble {
+    Trouble::Lost(Error::new(Reason::Protocol, "the server's description of the result cannot be read"))
+}

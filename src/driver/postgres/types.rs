@@ -1,0 +1,50 @@
+//! The types that only one server has (enums, extensions): their names and categories, learned once per session.
+
+use std::collections::HashMap;
+
+use super::values::Kind;
+use super::wire::Shape;
+
+/// What is known of a server's own types, by OID.
+#[derive(Debug, Default)]
+pub(super) struct Types(HashMap<u32, (String, Kind)>);
+
+impl Types {
+    /// The statement that tells of those that `shape` has and nobody asked for yet. Rows: OID, name, category.
+    pub(super) fn question(&self, shape: &Shape) -> Option<String> {
+        let unknown: Vec<String> = shape
+            .unknown
+            .iter()
+            .filter(|(_, oid)| !self.0.contains_key(oid))
+            .map(|(_, oid)| oid.to_string())
+            .collect();
+        (!unknown.is_empty()).then(|| {
+            format!(
+                "SELECT oid, pg_catalog.format_type(oid, NULL), typcategory FROM pg_catalog.pg_type \
+                 WHERE oid IN ({})",
+                unknown.join(",")
+            )
+        })
+    }
+
+    /// Keeps one row of the answer.
+    pub(super) fn learn(&mut self, row: &[Option<String>]) {
+        if let [Some(oid), Some(name), Some(category)] = row {
+            if let Ok(oid) = oid.parse() {
+                self.0.insert(oid, (name.clone(), Kind::of_category(category)));
+            }
+        }
+    }
+
+    /// Fills in what is known.
+    pub(super) fn complete(&self, mut shape: Shape) -> Shape {
+        for (column, oid) in &shape.unknown {
+            let Some((name, kind)) = self.0.get(oid) else { continue };
+            if let (Some(column), Some(slot)) = (shape.columns.get_mut(*column), shape.kinds.get_mut(*column)) {
+                name.clone_into(&mut column.type_name);
+                *slot = *kind;
+            }
+        }
+        shape
+    }
+}
