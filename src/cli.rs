@@ -107,7 +107,9 @@ fn arrange(words: &[String]) -> Result<Vec<String>, Error> {
     let mut split = Vec::new();
     for word in words {
         match word.split_once('=') {
-            Some((name, value)) if name.starts_with("--") => split.extend([name.to_owned(), value.to_owned()]),
+            Some((name, value)) if name.starts_with("--") => {
+                split.extend([name.to_owned(), value.to_owned()])
+            }
             _ => split.push(word.clone()),
         }
     }
@@ -132,14 +134,18 @@ fn arrange(words: &[String]) -> Result<Vec<String>, Error> {
 fn place_command(rest: &mut Vec<String>, once: bool) -> Result<(), Error> {
     let command = rest.first().filter(|word| !word.starts_with('-')).cloned();
     match command.as_deref() {
-        Some(word) if LATER.contains(&word) => Err(Error::config(format!("the command `{word}` is not built yet"))),
+        Some(word) if LATER.contains(&word) => {
+            Err(Error::config(format!("the command `{word}` is not built yet")))
+        }
         Some("collect") | None if once => {
             if command.is_none() {
                 rest.insert(0, "collect".to_owned());
             }
             Ok(())
         }
-        Some(word) if once => Err(Error::config(format!("--once is the command `collect`: it does not go with `{word}`"))),
+        Some(word) if once => {
+            Err(Error::config(format!("--once is the command `collect`: it does not go with `{word}`")))
+        }
         Some(word) if !COMMANDS.contains(&word) && word != "help" => {
             let near = crate::yaml::keys::nearest(word, COMMANDS.iter().copied());
             let error = Error::config(format!("unknown command `{word}`"));
@@ -164,7 +170,10 @@ mod tests {
     #[test]
     fn shared_options_work_before_and_after_the_command() {
         assert_eq!(arranged("collect --query a -c x.yaml"), "-c x.yaml collect --query a");
-        assert_eq!(arranged("--config=x.yaml run --log-level=debug"), "--config x.yaml --log-level debug run");
+        assert_eq!(
+            arranged("--config=x.yaml run --log-level=debug"),
+            "--config x.yaml --log-level debug run"
+        );
     }
 
     #[test]

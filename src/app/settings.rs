@@ -60,7 +60,10 @@ impl Settings {
     pub fn new(words: &Words, environment: &Environment<'_>) -> Result<Settings, Error> {
         let mut settings = Settings::default();
         let config = words.config.clone().or_else(|| {
-            ["SQL_EXPORTER_CONFIG", "CONFIG_FILE"].iter().find_map(|name| settings.variable(name, environment)).map(|(_, value)| value.into())
+            ["SQL_EXPORTER_CONFIG", "CONFIG_FILE"]
+                .iter()
+                .find_map(|name| settings.variable(name, environment))
+                .map(|(_, value)| value.into())
         });
         settings.config = config.map_or_else(default_file, Ok)?;
         let flag = |value: &Option<String>, name: &str| value.clone().map(|value| (name.to_owned(), value));
@@ -86,7 +89,9 @@ impl Settings {
     fn variable(&mut self, name: &str, environment: &Environment<'_>) -> Option<(String, String)> {
         let value = environment(name).filter(|value| !value.is_empty())?;
         if value.starts_with("tcp://") {
-            self.warnings.push(format!("environment variable {name}={value} ignored: it looks injected by Kubernetes"));
+            self.warnings.push(format!(
+                "environment variable {name}={value} ignored: it looks injected by Kubernetes"
+            ));
             return None;
         }
         Some((name.to_owned(), value))
@@ -111,7 +116,8 @@ impl Settings {
 fn default_file() -> Result<PathBuf, Error> {
     let found = DEFAULT_FILES.iter().find(|file| Path::new(file).exists());
     found.map(PathBuf::from).ok_or_else(|| {
-        let message = format!("no configuration file: neither {} nor {} exists", DEFAULT_FILES[0], DEFAULT_FILES[1]);
+        let message =
+            format!("no configuration file: neither {} nor {} exists", DEFAULT_FILES[0], DEFAULT_FILES[1]);
         Error::config(message).with_hint("name one with -c FILE or SQL_EXPORTER_CONFIG")
     })
 }
@@ -120,13 +126,18 @@ fn read<T>((name, value): (String, String), reader: impl Fn(&str) -> Result<T, S
     reader(&value).map_err(|message| Error::config(format!("{name}: {message}")))
 }
 
-fn seed_listen(host: Option<(String, String)>, port: Option<(String, String)>) -> Result<Option<Vec<Listen>>, Error> {
+fn seed_listen(
+    host: Option<(String, String)>,
+    port: Option<(String, String)>,
+) -> Result<Option<Vec<Listen>>, Error> {
     let name = match (&host, &port) {
         (None, None) => return Ok(None),
         (Some((name, _)), _) | (None, Some((name, _))) => name.clone(),
     };
     let port = match port {
-        Some(port) => read(port, |text| text.parse().map_err(|_| format!("{text:?} is not a port from 0 to 65535")))?,
+        Some(port) => {
+            read(port, |text| text.parse().map_err(|_| format!("{text:?} is not a port from 0 to 65535")))?
+        }
         None => PORT,
     };
     let host = host.map_or_else(String::new, |(_, host)| host);
@@ -151,12 +162,16 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_our_variable_and_that_over_the_seeds() {
-        let variables = [("SQL_EXPORTER_LOG_LEVEL", "warn"), ("LOG_LEVEL", "ERROR"), ("EXPORTER_PORT", "9000")];
+        let variables =
+            [("SQL_EXPORTER_LOG_LEVEL", "warn"), ("LOG_LEVEL", "ERROR"), ("EXPORTER_PORT", "9000")];
         let flag = Words { log_level: Some("debug".into()), ..Words::default() };
         assert_eq!(settings(&flag, &variables).unwrap().log_level, Some(LevelFilter::Debug));
         assert_eq!(settings(&Words::default(), &variables).unwrap().log_level, Some(LevelFilter::Warn));
         assert_eq!(settings(&Words::default(), &variables[1..]).unwrap().log_level, Some(LevelFilter::Error));
-        assert_eq!(settings(&Words::default(), &variables).unwrap().listen, Some(vec![Listen::AnyAddress(9000)]));
+        assert_eq!(
+            settings(&Words::default(), &variables).unwrap().listen,
+            Some(vec![Listen::AnyAddress(9000)])
+        );
     }
 
     #[test]

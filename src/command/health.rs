@@ -35,7 +35,10 @@ pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
         Some(listen) => listen.clone(),
         None => settings.load(&environment, &Drivers::built_in())?.exporter.listen,
     };
-    let listen = listen.into_iter().next().ok_or_else(|| vec![Error::config("no address to ask: `listen` is empty")])?;
+    let listen = listen
+        .into_iter()
+        .next()
+        .ok_or_else(|| vec![Error::config("no address to ask: `listen` is empty")])?;
     match ask(&listen) {
         Ok(status) if status == "200" => {
             say("healthy\n");
@@ -70,7 +73,9 @@ fn connect(listen: &Listen) -> std::io::Result<Box<dyn Stream>> {
             return Ok(Box::new(stream));
         }
         Listen::AnyAddress(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
-        Listen::Tcp(address) if address.ip().is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        Listen::Tcp(address) if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
+        }
         Listen::Tcp(address) => *address,
     };
     let stream = TcpStream::connect_timeout(&address, PATIENCE)?;

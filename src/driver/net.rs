@@ -67,7 +67,9 @@ pub fn resolve(host: &str, port: u16, by: Deadline) -> Result<Vec<SocketAddr>> {
             // Nobody listens any more when the deadline has passed.
             let _ = answer.send(found);
         })
-        .map_err(|error| Error::new(Reason::Resolve, format!("host {host}: no thread to resolve it: {error}")))?;
+        .map_err(|error| {
+            Error::new(Reason::Resolve, format!("host {host}: no thread to resolve it: {error}"))
+        })?;
     match answered.recv_timeout(by.left()) {
         Ok(Ok(found)) if found.is_empty() => {
             Err(Error::new(Reason::Resolve, format!("host {host} has no address")))
@@ -97,7 +99,8 @@ pub fn connect(host: &str, port: u16, by: Deadline) -> Result<TcpStream> {
         // Invariant: `resolve` answers with at least one address, so this is only for the type.
         (SocketAddr::from(([0, 0, 0, 0], port)), io::ErrorKind::AddrNotAvailable.into())
     });
-    let place = if host.parse::<IpAddr>().is_ok() { address.to_string() } else { format!("{host} ({address})") };
+    let place =
+        if host.parse::<IpAddr>().is_ok() { address.to_string() } else { format!("{host} ({address})") };
     Err(if error.kind() == io::ErrorKind::TimedOut {
         Error::new(Reason::Timeout, format!("connect to {place}: no answer in time"))
     } else {

@@ -102,7 +102,9 @@ impl Tls {
                 builder.with_client_auth_cert(chain, key).map_err(|error| fault(&error))?
             }
             (None, None) => builder.with_no_client_auth(),
-            _ => return Err(Error::new(Reason::Tls, "tls.cert and tls.key belong together: set both or none")),
+            _ => {
+                return Err(Error::new(Reason::Tls, "tls.cert and tls.key belong together: set both or none"));
+            }
         };
         // Sessions live long: tickets would only be memory.
         config.resumption = Resumption::disabled();

@@ -162,7 +162,8 @@ fn ask(target: &Arc<Target>, index: usize, work: Work, time: Time) -> Waiting {
 fn wait(waiting: &mut [Waiting], told: &std::sync::mpsc::Receiver<Told>, chosen: &[Chosen], time: Time) {
     let mut open = waiting.iter().filter(|asked| asked.outcome.is_none()).count();
     // Half of what is left after the queries' own deadline is theirs to say `timeout`, the rest ours to render.
-    let until = Deadline::after(time.queries().moment(), time.deadline().left().min(RENDER) / 2).min(time.deadline());
+    let until =
+        Deadline::after(time.queries().moment(), time.deadline().left().min(RENDER) / 2).min(time.deadline());
     while open > 0 {
         match told.recv_timeout(until.left()) {
             Ok((number, outcome)) => {
@@ -196,7 +197,8 @@ fn askings(chosen: &[Chosen], waiting: Vec<Waiting>) -> Vec<Asking> {
             }
         }
         let find = |index| outcomes.iter().find(|(work, ..)| *work == Work::Query(index));
-        let answer = |&index: &usize| Answer { index, outcome: find(index).map(|(_, outcome, _)| outcome.clone()) };
+        let answer =
+            |&index: &usize| Answer { index, outcome: find(index).map(|(_, outcome, _)| outcome.clone()) };
         let queries = queries.iter().map(answer).collect();
         askings.push(Asking { target: Arc::clone(target), up, queries });
     }
@@ -251,13 +253,15 @@ fn note(asking: &Asking) -> Vec<Error> {
 }
 
 fn verdict(askings: &[Asking]) -> Verdict {
-    let outcomes = || askings.iter().flat_map(|asking| &asking.queries).filter_map(|answer| answer.outcome.as_ref());
-    let good = outcomes().filter(|outcome| outcome.verdict.is_ok()).count();
-    let all_up = askings.iter().all(|asking| asking.up.is_ok());
-    match (good == outcomes().count() && all_up, good > 0) {
-        (true, _) => Verdict::Complete,
-        (false, true) => Verdict::Partial,
-        (false, false) => Verdict::Failed,
+    let outcomes =
+        askings.iter().flat_map(|asking| &asking.queries).filter_map(|answer| answer.outcome.as_ref());
+    let queries: Vec<bool> = outcomes.map(|outcome| outcome.verdict.is_ok()).collect();
+    let targets = || askings.iter().map(|asking| asking.up.is_ok());
+    let any = if queries.is_empty() { targets().any(|up| up) } else { queries.contains(&true) };
+    match (any, queries.contains(&false) || targets().any(|up| !up)) {
+        (_, false) => Verdict::Complete,
+        (true, true) => Verdict::Partial,
+        (false, true) => Verdict::Failed,
     }
 }
 

@@ -103,8 +103,11 @@ fn query_rows(asking: &Asking, answer: &Answer, shown: QueryMetrics, report: &mu
     let target = &asking.target;
     let query = &target.plan.queries[answer.index];
     let mut row = |row, reason: Option<&'static str>, value| {
-        let mut labels =
-            vec![("target", target.plan.name.as_str()), ("query", &*query.name), ("collector", &*query.collector)];
+        let mut labels = vec![
+            ("target", target.plan.name.as_str()),
+            ("query", &*query.name),
+            ("collector", &*query.collector),
+        ];
         labels.extend(reason.map(|reason| ("reason", reason)));
         labels.extend(target.labels());
         report.row(row, &labels, value);

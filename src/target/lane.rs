@@ -214,7 +214,10 @@ impl Attempt<'_> {
 
 /// True for a failure that the server itself reported: it is there.
 fn answered(error: &Error) -> bool {
-    !matches!(error.reason(), Reason::Timeout | Reason::Lost | Reason::Connect | Reason::Wedged | Reason::Panic)
+    !matches!(
+        error.reason(),
+        Reason::Timeout | Reason::Lost | Reason::Connect | Reason::Wedged | Reason::Panic
+    )
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

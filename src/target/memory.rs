@@ -176,8 +176,14 @@ mod tests {
         let Asked::Started(run) = ask(&memory, Duration::ZERO, BUDGET) else { panic!("the first starts") };
         let Asked::Joined(joined) = ask(&memory, Duration::ZERO, BUDGET) else { panic!("the second joins") };
         assert!(Arc::ptr_eq(&run, &joined));
-        assert!(matches!(ask(&memory, Duration::ZERO, BUDGET / 10), Asked::Joined(_)), "an earlier deadline joins");
-        assert!(matches!(ask(&memory, Duration::ZERO, BUDGET * 3), Asked::Started(_)), "a later one does not");
+        assert!(
+            matches!(ask(&memory, Duration::ZERO, BUDGET / 10), Asked::Joined(_)),
+            "an earlier deadline joins"
+        );
+        assert!(
+            matches!(ask(&memory, Duration::ZERO, BUDGET * 3), Asked::Started(_)),
+            "a later one does not"
+        );
     }
 
     #[test]

@@ -153,7 +153,11 @@ impl Target {
     }
 
     fn count_skipped(&self, query: &Query, skipped: Skipped) {
-        let counts = [(Left::Null, skipped.null), (Left::Invalid, skipped.invalid), (Left::Duplicate, skipped.duplicate)];
+        let counts = [
+            (Left::Null, skipped.null),
+            (Left::Invalid, skipped.invalid),
+            (Left::Duplicate, skipped.duplicate),
+        ];
         for (left, count) in counts {
             self.shared.telemetry.skipped(self.subject(query), left, count);
         }

@@ -73,7 +73,9 @@ mod tests {
         assert_eq!(time(&["5"]), Some(Duration::from_secs(5)));
         assert_eq!(time(&["0.01"]), Some(Duration::from_millis(10)));
         assert_eq!(time(&["1e300"]), Some(Duration::from_secs(3600)));
-        for values in [&["NaN"][..], &["-1"], &["inf"], &[""], &["0"], &["0.001"], &["five"], &["5", "5"], &[]] {
+        for values in
+            [&["NaN"][..], &["-1"], &["inf"], &[""], &["0"], &["0.001"], &["five"], &["5", "5"], &[]]
+        {
             assert_eq!(time(values), None, "{values:?}");
         }
     }

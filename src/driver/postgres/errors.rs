@@ -119,7 +119,11 @@ fn place_in(sql: &str, position: usize) -> String {
             (line, column) = (line + 1, 1);
         }
     }
-    if sql.contains('\n') { format!(" (line {line}, column {column})") } else { format!(" (column {column})") }
+    if sql.contains('\n') {
+        format!(" (line {line}, column {column})")
+    } else {
+        format!(" (column {column})")
+    }
 }
 
 #[cfg(test)]

@@ -137,7 +137,9 @@ impl Route {
 fn unreachable(place: &Place, error: &io::Error) -> Error {
     let shown = place.shown();
     match error.kind() {
-        io::ErrorKind::TimedOut => Error::new(Reason::Timeout, format!("connect to {shown}: no answer in time")),
+        io::ErrorKind::TimedOut => {
+            Error::new(Reason::Timeout, format!("connect to {shown}: no answer in time"))
+        }
         _ => Error::new(Reason::Connect, format!("connect to {shown}: {error}")),
     }
 }
@@ -199,9 +201,8 @@ pub(super) fn log_in(
     let (in_hot_standby, read_only) = (flag("in_hot_standby"), flag("default_transaction_read_only"));
     let version = connection.parameter("server_version").unwrap_or_default().to_owned();
     drop((client, connection));
-    let stream = shared
-        .into_stream()
-        .ok_or_else(|| Error::new(Reason::Panic, "the login kept its stream"))?;
+    let stream =
+        shared.into_stream().ok_or_else(|| Error::new(Reason::Panic, "the login kept its stream"))?;
     Ok(Entered { stream, token, version, in_hot_standby, read_only })
 }
 
@@ -235,7 +236,9 @@ fn broken(place: &Place, error: &io::Error) -> Error {
     let shown = place.shown();
     let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
     match error.kind() {
-        io::ErrorKind::TimedOut => Error::new(Reason::Timeout, format!("login to {shown}: no answer in time")),
+        io::ErrorKind::TimedOut => {
+            Error::new(Reason::Timeout, format!("login to {shown}: no answer in time"))
+        }
         io::ErrorKind::PermissionDenied => {
             let message = format!("{shown} asks for the password in clear text on an unencrypted connection");
             Error::new(Reason::Auth, message).with_hint("set tls.mode: require, or mode: disable to allow it")

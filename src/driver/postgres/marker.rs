@@ -36,7 +36,8 @@ pub(super) fn text(read_only: bool, settings: bool) -> String {
 
 /// The startup options that have the same effect for the whole session; `more` comes last and wins.
 pub(super) fn options(more: Option<&str>) -> String {
-    let mut options: Vec<String> = SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
+    let mut options: Vec<String> =
+        SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
     options.extend(more.map(str::to_owned));
     options.join(" ")
 }

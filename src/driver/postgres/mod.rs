@@ -221,7 +221,9 @@ fn suits(
 ) -> Result<()> {
     let mut ask = |sql| {
         let rows = session.ask(sql, by).map_err(|trouble| failed("target_session_attrs", sql, trouble))?;
-        Ok(matches!(rows.as_slice(), [row] if matches!(row.as_slice(), [Some(word)] if word == "t" || word == "on")))
+        Ok(
+            matches!(rows.as_slice(), [row] if matches!(row.as_slice(), [Some(word)] if word == "t" || word == "on")),
+        )
     };
     let mut is_standby = || standby.map_or_else(|| ask("SELECT pg_catalog.pg_is_in_recovery()"), Ok);
     let (suited, found) = match wanted {

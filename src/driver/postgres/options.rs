@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_later_parameter_wins() {
-        let options = read(&[("protocol", "simple"), ("protocol", "extended"), ("sslmode", "require")]).unwrap();
+        let options =
+            read(&[("protocol", "simple"), ("protocol", "extended"), ("sslmode", "require")]).unwrap();
         assert!(!options.simple);
     }
 

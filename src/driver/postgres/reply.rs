@@ -174,7 +174,9 @@ impl<'r, 'q> Reply<'r, 'q> {
                 let shape = Shape::read(link.body(frame)).ok_or_else(garbled)?;
                 self.shape = Some(Arc::new(self.types.complete(shape)));
             }
-            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if self.before > 0 => self.before -= 1,
+            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if self.before > 0 => {
+                self.before -= 1
+            }
             tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if ours => {
                 self.complete.get_or_insert_with(Instant::now);
                 self.begin();

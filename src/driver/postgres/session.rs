@@ -88,7 +88,9 @@ impl PgSession {
             return Ok(());
         }
         let check = marker::check();
-        let holds = self.ask(&check, by).map_err(|trouble| failed("check of the session's settings", &check, trouble))?;
+        let holds = self
+            .ask(&check, by)
+            .map_err(|trouble| failed("check of the session's settings", &check, trouble))?;
         self.pooled = !with_options || !matches!(holds.as_slice(), [row] if row == &[Some("t".to_owned())]);
         if self.pooled && !with_options {
             self.style = Style::Unnamed;
@@ -218,7 +220,10 @@ impl PgSession {
         }
         // The one message of the simple style would let a second statement end our transaction.
         if self.style == Style::Simple && has_second_statement(sql.text(), Dialect::Postgres) {
-            return Err(Error::new(Reason::Sql, "protocol: simple runs one statement a query, this has several"));
+            return Err(Error::new(
+                Reason::Sql,
+                "protocol: simple runs one statement a query, this has several",
+            ));
         }
         Ok(())
     }
@@ -296,7 +301,9 @@ impl PgSession {
         let verdict = over.verdict.map_err(|wrong| match wrong {
             Wrong::Ours(error) => error,
             Wrong::Server(error) if error.is_statement_timeout() => late(start).with_sqlstate(error.code),
-            Wrong::Server(error) if error.code == "57014" && by.passed() => late(start).with_sqlstate(error.code),
+            Wrong::Server(error) if error.code == "57014" && by.passed() => {
+                late(start).with_sqlstate(error.code)
+            }
             Wrong::Server(error) => error.of_statement(job.sql.text()),
         });
         job.sink.end(verdict, over.at.saturating_duration_since(start));
@@ -377,7 +384,10 @@ fn is_pooler(error: &ServerError) -> bool {
 }
 
 fn late(start: Instant) -> Error {
-    Error::new(Reason::Timeout, format!("not finished after {:.1?}: stopped at its deadline", start.elapsed()))
+    Error::new(
+        Reason::Timeout,
+        format!("not finished after {:.1?}: stopped at its deadline", start.elapsed()),
+    )
 }
 
 /// An error of what the session does for itself.
@@ -416,7 +426,9 @@ fn texts(body: &[u8]) -> Option<Vec<Option<String>>> {
     (0..count)
         .map(|_| match fields.long()? {
             u32::MAX => Some(None),
-            length => fields.bytes(length as usize).map(|value| Some(String::from_utf8_lossy(value).into_owned())),
+            length => {
+                fields.bytes(length as usize).map(|value| Some(String::from_utf8_lossy(value).into_owned()))
+            }
         })
         .collect()
 }

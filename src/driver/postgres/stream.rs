@@ -21,8 +21,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::deadline::Deadline;
 
 /// What tokio-postgres-rustls makes of a [`Wire`].
-type Encrypted =
-    <<MakeRustlsConnect as MakeTlsConnect<Wire>>::TlsConnect as TlsConnect<Wire>>::Stream;
+type Encrypted = <<MakeRustlsConnect as MakeTlsConnect<Wire>>::TlsConnect as TlsConnect<Wire>>::Stream;
 
 /// One socket, held by whoever speaks on it and by whoever sets its deadline.
 #[derive(Clone)]
@@ -192,7 +191,12 @@ impl Stream {
     ///
     /// # Errors
     /// `TimedOut`, or rustls' error inside an `InvalidData`.
-    pub(super) fn encrypted(wire: Wire, mut tls: MakeRustlsConnect, name: &str, by: Deadline) -> io::Result<Self> {
+    pub(super) fn encrypted(
+        wire: Wire,
+        mut tls: MakeRustlsConnect,
+        name: &str,
+        by: Deadline,
+    ) -> io::Result<Self> {
         let Ok(connect) = MakeTlsConnect::<Wire>::make_tls_connect(&mut tls, name);
         let encrypted = drive(&wire, by, connect.connect(wire.clone()))??;
         Ok(Stream { wire, tls: Some(Box::new(encrypted)) })

@@ -40,7 +40,8 @@ impl Types {
     pub(super) fn complete(&self, mut shape: Shape) -> Shape {
         for (column, oid) in &shape.unknown {
             let Some((name, kind)) = self.0.get(oid) else { continue };
-            if let (Some(column), Some(slot)) = (shape.columns.get_mut(*column), shape.kinds.get_mut(*column)) {
+            if let (Some(column), Some(slot)) = (shape.columns.get_mut(*column), shape.kinds.get_mut(*column))
+            {
                 name.clone_into(&mut column.type_name);
                 *slot = *kind;
             }

@@ -290,11 +290,7 @@ impl Scan<'_> {
             }
             *part = part.checked_add(sign * whole.checked_mul(size)?.checked_add(fraction)?)?;
         }
-        Some(Cell::Interval {
-            months: i32::try_from(months).ok()?,
-            days: i32::try_from(days).ok()?,
-            micros,
-        })
+        Some(Cell::Interval { months: i32::try_from(months).ok()?, days: i32::try_from(days).ok()?, micros })
     }
 }
 
@@ -337,7 +333,9 @@ mod tests {
         }
         assert_eq!(read(Kind::Date, "infinity"), Some(Cell::Float(f64::INFINITY)));
         assert_eq!(read(Kind::Date, "-infinity"), Some(Cell::Float(f64::NEG_INFINITY)));
-        for text in ["", "2026-13-01", "2026-01-32", "2026-01", "2026-01-02 AD", "01/02/2026", "99999999999-01-01"] {
+        for text in
+            ["", "2026-13-01", "2026-01-32", "2026-01", "2026-01-02 AD", "01/02/2026", "99999999999-01-01"]
+        {
             assert_eq!(read(Kind::Date, text), None, "{text}");
         }
     }
@@ -393,7 +391,10 @@ mod tests {
 
     #[test]
     fn numbers_and_texts_are_borrowed_as_written() {
-        assert_eq!(read(Kind::Number, "-12345678901234567890.10"), Some(Cell::Number("-12345678901234567890.10")));
+        assert_eq!(
+            read(Kind::Number, "-12345678901234567890.10"),
+            Some(Cell::Number("-12345678901234567890.10"))
+        );
         assert_eq!(read(Kind::Int, "-9223372036854775808"), Some(Cell::Int(i64::MIN)));
         assert_eq!(read(Kind::Float8, "-Infinity"), Some(Cell::Float(f64::NEG_INFINITY)));
         assert_eq!(read(Kind::Float4, "0.1"), Some(Cell::Float32(0.1)));

@@ -221,7 +221,8 @@ impl Spans {
     /// `protocol`, when the row is not what its description says.
     pub(super) fn find(&mut self, body: &mut [u8], shape: &Shape) -> Result<()> {
         self.0.clear();
-        let wrong = || Error::new(Reason::Protocol, "the server sent a row that its description does not fit");
+        let wrong =
+            || Error::new(Reason::Protocol, "the server sent a row that its description does not fit");
         let mut fields = Fields(body);
         let count = usize::from(fields.short().ok_or_else(wrong)?);
         if count != shape.kinds.len() {

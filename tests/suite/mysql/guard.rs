@@ -1,2 +1,1 @@
 //! Nothing writes, whatever is tried.
-

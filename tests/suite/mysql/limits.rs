@@ -1,2 +1,1 @@
 //! Deadlines, long results and what a session is worth afterwards.
-

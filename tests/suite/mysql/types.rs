@@ -50,12 +50,7 @@ const TYPES: &[(&str, &str, &str, &str)] = &[
     ("DATE", "'1000-01-01'", "Date(-354285)", "DATE"),
     ("DATE", "'0000-00-00'", "Other(\"0000-00-00\")", "DATE"),
     ("DATETIME", "'2026-01-02 03:04:05'", "DateTime { micros: 1767323045000000, zoned: false }", "DATETIME"),
-    (
-        "DATETIME(6)",
-        "'1969-12-31 23:59:59.999999'",
-        "DateTime { micros: -1, zoned: false }",
-        "DATETIME",
-    ),
+    ("DATETIME(6)", "'1969-12-31 23:59:59.999999'", "DateTime { micros: -1, zoned: false }", "DATETIME"),
     ("DATETIME", "'2026-00-02 03:04:05'", "Other(\"2026-00-02 03:04:05\")", "DATETIME"),
     (
         "TIMESTAMP(6)",
@@ -66,7 +61,12 @@ const TYPES: &[(&str, &str, &str, &str)] = &[
     ("TIME", "'03:04:05'", "Time(11045000000)", "TIME"),
     ("TIME(6)", "'-838:59:58.5'", "Time(-3020398500000)", "TIME"),
     ("TIME", "'00:00:00'", "Time(0)", "TIME"),
-    ("UUID", "'123e4567-e89b-12d3-a456-426655440000'", "Text(\"123e4567-e89b-12d3-a456-426655440000\")", "CHAR"),
+    (
+        "UUID",
+        "'123e4567-e89b-12d3-a456-426655440000'",
+        "Text(\"123e4567-e89b-12d3-a456-426655440000\")",
+        "CHAR",
+    ),
     ("INET6", "'::1'", "Text(\"::1\")", "CHAR"),
     ("INT", "NULL", "Null", "INT"),
 ];
@@ -74,7 +74,8 @@ const TYPES: &[(&str, &str, &str, &str)] = &[
 #[test]
 fn every_column_type_arrives_as_what_it_is() {
     let server = MariaDb::fresh("types");
-    let columns: Vec<String> = TYPES.iter().enumerate().map(|(at, row)| format!("c{at} {} NULL", row.0)).collect();
+    let columns: Vec<String> =
+        TYPES.iter().enumerate().map(|(at, row)| format!("c{at} {} NULL", row.0)).collect();
     let values: Vec<&str> = TYPES.iter().map(|row| row.1).collect();
     server.run(&format!(
         "SET NAMES utf8mb4;\nSET sql_mode = '';\nCREATE TABLE t ({});\nINSERT INTO t VALUES ({});\n\

@@ -1,0 +1,284 @@
+//! Scrapes over a scripted database: what a page says when sessions die, hang, panic or lie.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sql_exporter::app;
+use sql_exporter::driver::Drivers;
+use sql_exporter::error::Reason;
+use sql_exporter::exposition::page::pieces;
+use sql_exporter::exposition::text::Text;
+use sql_exporter::fleet::{Fleet, Selection};
+use sql_exporter::plan;
+use sql_exporter::scrape::{self, Time, Verdict};
+
+use crate::checker::{Page, checked};
+use crate::fault::{Act, Call, Fault, driver};
+
+/// Longer than any healthy step takes, short enough to wait for.
+const SHORT: Duration = Duration::from_millis(600);
+const LONG: Duration = Duration::from_secs(20);
+
+/// A fleet of scripted databases `a`, `b` …, with the rest of the configuration as given.
+fn fleet(faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Fleet> {
+    let folder = crate::process::folder();
+    let path = folder.path().join("test.yaml");
+    let targets: String = faults
+        .iter()
+        .map(|(name, _)| format!("  {name}: {{driver: fault, database: {name}, max_connections: 2}}\n"))
+        .collect();
+    std::fs::write(&path, format!("databases:\n{targets}{rest}")).expect("a file");
+    let drivers = Drivers::built_in().with(driver("fault", faults.iter().copied()));
+    let plan = plan::load(&path, &|_| None, &drivers).unwrap_or_else(|errors| panic!("{errors:?}"));
+    Arc::new(app::fleet(plan))
+}
+
+fn query(name: &str, targets: &str, more: &str) -> String {
+    format!(
+        "  - {{name: {name}, databases: [{targets}], sql: SELECT 1, metrics: [{{name: {name}_value, duplicates: first}}]{more}}}\n"
+    )
+}
+
+fn scraped(fleet: &Fleet, budget: Duration) -> (Page, Verdict) {
+    let time = Time { began: Instant::now(), budget };
+    let page = scrape::scrape(fleet, &Selection::default(), time).expect("no name is asked for");
+    let bytes: Vec<u8> =
+        pieces(&page.families, &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    assert!(time.began.elapsed() < budget + Duration::from_secs(1), "the page is late");
+    (checked(&text), page.verdict)
+}
+
+fn success(page: &Page, target: &str, query: &str) -> Option<f64> {
+    page.value(
+        "sql_exporter_query_success",
+        &[("target", target), ("query", query), ("collector", "default")],
+    )
+}
+
+fn fails(page: &Page, target: &str, query: &str, reason: Reason) -> bool {
+    let labels = [("target", target), ("query", query), ("collector", "default"), ("reason", reason.word())];
+    page.value("sql_exporter_query_failure_reason", &labels) == Some(1.0)
+        && success(page, target, query) == Some(0.0)
+        && page.value(&format!("{query}_value"), &[("target", target)]).is_none()
+}
+
+fn up(page: &Page, target: &str) -> Option<f64> {
+    page.value("sql_exporter_target_up", &[("target", target)])
+}
+
+#[test]
+fn a_failing_query_hides_no_other_and_is_named() {
+    let fault = Fault::new(|call| match call {
+        Call::Run(1) => Act::FailAfterRow(Reason::Sql),
+        _ => Act::Rows(1),
+    });
+    let fleet =
+        fleet(&[("a", &fault)], &format!("queries:\n{}{}", query("bad", "a", ""), query("good", "a", "")));
+    let (page, verdict) = scraped(&fleet, LONG);
+    let failing = ["bad", "good"].iter().filter(|query| fails(&page, "a", query, Reason::Sql)).count();
+    let good = ["bad", "good"].iter().filter(|query| success(&page, "a", query) == Some(1.0)).count();
+    assert_eq!((failing, good, verdict), (1, 1, Verdict::Partial));
+    assert_eq!(up(&page, "a"), Some(1.0));
+}
+
+#[test]
+fn a_target_that_refuses_hides_no_other() {
+    let down = Fault::new(|call| match call {
+        Call::Connect(_) => Act::Fail(Reason::Connect),
+        _ => Act::Rows(1),
+    });
+    let healthy = Fault::none();
+    let fleet = fleet(&[("a", &down), ("b", &healthy)], &format!("queries:\n{}", query("q", "a, b", "")));
+    let (page, verdict) = scraped(&fleet, LONG);
+    assert!(fails(&page, "a", "q", Reason::Connect));
+    assert_eq!((up(&page, "a"), up(&page, "b")), (Some(0.0), Some(1.0)));
+    assert_eq!(page.value("q_value", &[("target", "b")]), Some(1.0));
+    assert_eq!(verdict, Verdict::Partial);
+}
+
+#[test]
+fn a_dead_idle_session_is_replaced_within_the_scrape() {
+    let fault = Fault::new(|call| match call {
+        Call::Run(2) => Act::Lose,
+        _ => Act::Rows(1),
+    });
+    let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", "")));
+    assert_eq!(success(&scraped(&fleet, LONG).0, "a", "q"), Some(1.0));
+    assert_eq!(
+        success(&scraped(&fleet, LONG).0, "a", "q"),
+        Some(1.0),
+        "the second run repeats on a fresh session"
+    );
+    let connects = fault.log().iter().filter(|call| matches!(call, Call::Connect(_))).count();
+    assert_eq!(connects, 2);
+}
+
+#[test]
+fn a_fresh_session_that_dies_ends_its_query_with_the_reason() {
+    let fault = Fault::new(|call| match call {
+        Call::Run(_) => Act::Lose,
+        _ => Act::Rows(1),
+    });
+    let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", "")));
+    let (page, verdict) = scraped(&fleet, LONG);
+    assert!(fails(&page, "a", "q", Reason::Lost));
+    assert_eq!(verdict, Verdict::Failed);
+}
+
+#[test]
+fn a_panic_costs_one_query_and_the_target_goes_on() {
+    let fault = Fault::new(|call| match call {
+        Call::Run(1) => Act::Panic,
+        _ => Act::Rows(1),
+    });
+    let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", "")));
+    assert!(fails(&scraped(&fleet, LONG).0, "a", "q", Reason::Panic));
+    assert_eq!(success(&scraped(&fleet, LONG).0, "a", "q"), Some(1.0));
+}
+
+#[test]
+fn a_session_that_forgets_a_query_is_a_protocol_error() {
+    let fault = Fault::new(|call| match call {
+        Call::Run(1) => Act::Forget,
+        _ => Act::Rows(1),
+    });
+    let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", "")));
+    assert!(fails(&scraped(&fleet, LONG).0, "a", "q", Reason::Protocol));
+}
+
+#[test]
+fn a_query_that_does_not_return_is_named_cancelled_and_holds_up_nobody() {
+    let hanging = Fault::new(|call| match call {
+        Call::Run(_) => Act::HangUntilCancelled,
+        _ => Act::Rows(1),
+    });
+    let healthy = Fault::none();
+    let fleet = fleet(&[("a", &hanging), ("b", &healthy)], &format!("queries:\n{}", query("q", "a, b", "")));
+    let (page, _) = scraped(&fleet, SHORT);
+    assert!(fails(&page, "a", "q", Reason::Timeout));
+    assert_eq!(page.value("q_value", &[("target", "b")]), Some(1.0));
+    hanging.saw(Call::Cancel(1));
+}
+
+#[test]
+fn a_target_whose_every_session_is_held_says_wedged_at_once_and_recovers() {
+    let hanging = Fault::new(|call| match call {
+        Call::Run(..=2) => Act::Hang,
+        _ => Act::Rows(1),
+    });
+    let rest = format!("queries:\n{}{}", query("p", "a", ""), query("q", "a", ""));
+    let fleet = fleet(&[("a", &hanging)], &rest);
+    let (page, _) = scraped(&fleet, SHORT);
+    assert!(fails(&page, "a", "p", Reason::Timeout) && fails(&page, "a", "q", Reason::Timeout));
+    let began = Instant::now();
+    let (page, _) = scraped(&fleet, LONG);
+    assert!(fails(&page, "a", "p", Reason::Wedged) && fails(&page, "a", "q", Reason::Wedged));
+    assert!(began.elapsed() < LONG / 2, "wedged is said at once");
+    hanging.release();
+    crate::process::wait_for("recovery", || {
+        let (page, _) = scraped(&fleet, LONG);
+        (success(&page, "a", "p") == Some(1.0) && success(&page, "a", "q") == Some(1.0)).then_some(())
+    });
+}
+
+#[test]
+fn scrapes_at_once_share_one_run() {
+    let fault = Fault::new(|call| match call {
+        Call::Run(1) => Act::Hang,
+        _ => Act::Rows(1),
+    });
+    let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", "")));
+    let scrapes: Vec<_> = (0..10)
+        .map(|_| {
+            let fleet = Arc::clone(&fleet);
+            std::thread::spawn(move || success(&scraped(&fleet, LONG).0, "a", "q"))
+        })
+        .collect();
+    fault.saw(Call::Run(1));
+    crate::process::wait_for("nine that joined", || (joined(&fleet) == 9.0).then_some(()));
+    fault.release();
+    assert!(scrapes.into_iter().all(|scrape| scrape.join().expect("a page") == Some(1.0)));
+    assert_eq!(fault.log().iter().filter(|call| matches!(call, Call::Run(_))).count(), 1);
+}
+
+fn joined(fleet: &Fleet) -> f64 {
+    let bytes: Vec<u8> =
+        pieces(&fleet.own_metrics(false), &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
+    checked(&String::from_utf8(bytes).expect("UTF-8"))
+        .value("sql_exporter_runs_joined_total", &[])
+        .expect("a value")
+}
+
+#[test]
+fn a_result_is_reused_within_its_interval_and_a_ping_says_that_the_target_is_up() {
+    let fault = Fault::none();
+    let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", ", interval: 1h")));
+    for _ in 0..3 {
+        let (page, _) = scraped(&fleet, LONG);
+        assert_eq!((success(&page, "a", "q"), up(&page, "a")), (Some(1.0), Some(1.0)));
+    }
+    let log = fault.log();
+    assert_eq!(log.iter().filter(|call| matches!(call, Call::Run(_))).count(), 1);
+    assert_eq!(log.iter().filter(|call| matches!(call, Call::Ping(_))).count(), 2);
+}
+
+#[test]
+fn a_reused_result_of_a_target_that_is_down_is_not_served() {
+    let fault = Fault::new(|call| match call {
+        Call::Ping(_) => Act::Lose,
+        Call::Connect(2..) => Act::Fail(Reason::Connect),
+        _ => Act::Rows(1),
+    });
+    let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", ", interval: 1h")));
+    assert_eq!(success(&scraped(&fleet, LONG).0, "a", "q"), Some(1.0));
+    let (page, verdict) = scraped(&fleet, LONG);
+    assert!(fails(&page, "a", "q", Reason::Connect));
+    assert_eq!((up(&page, "a"), verdict), (Some(0.0), Verdict::Failed));
+}
+
+#[test]
+fn a_target_without_queries_is_asked_by_a_ping() {
+    let (healthy, down) = (Fault::none(), Fault::new(|_| Act::Fail(Reason::Connect)));
+    let fleet = fleet(&[("a", &healthy), ("b", &down)], "");
+    let (page, verdict) = scraped(&fleet, LONG);
+    assert_eq!((up(&page, "a"), up(&page, "b")), (Some(1.0), Some(0.0)));
+    assert_eq!(verdict, Verdict::Partial);
+}
+
+#[test]
+fn a_refused_password_is_not_tried_again_at_the_next_scrape() {
+    let fault = Fault::new(|call| match call {
+        Call::Connect(_) => Act::Fail(Reason::Auth),
+        _ => Act::Rows(1),
+    });
+    let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", "")));
+    for _ in 0..3 {
+        assert!(fails(&scraped(&fleet, LONG).0, "a", "q", Reason::Auth), "the last reason stays visible");
+    }
+    assert_eq!(fault.log().len(), 1, "{:?}", fault.log());
+}
+
+#[test]
+fn a_disabled_query_is_skipped_and_does_not_run() {
+    let fault = Fault::none();
+    let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", ", enabled: false")));
+    let (page, verdict) = scraped(&fleet, LONG);
+    let labels = [("target", "a"), ("query", "q"), ("collector", "default"), ("reason", "disabled")];
+    assert_eq!(page.value("sql_exporter_query_skipped", &labels), Some(1.0));
+    assert_eq!((success(&page, "a", "q"), verdict), (None, Verdict::Complete));
+}
+
+#[test]
+fn a_selection_narrows_the_page_and_an_unknown_name_lists_the_nearest() {
+    let fault = Fault::none();
+    let rest = format!("queries:\n{}{}", query("orders", "a", ""), query("stock", "a", ""));
+    let fleet = fleet(&[("a", &fault)], &rest);
+    let time = Time { began: Instant::now(), budget: LONG };
+    let one = Selection { queries: vec!["stock".into()], ..Selection::default() };
+    scrape::scrape(&fleet, &one, time).expect("a page");
+    assert_eq!(fault.log().iter().filter(|call| matches!(call, Call::Run(_))).count(), 1);
+    let wrong = Selection { queries: vec!["order".into()], ..Selection::default() };
+    let error = scrape::scrape(&fleet, &wrong, time).err().expect("an error");
+    assert_eq!(error.to_string(), "unknown query `order`; nearest: orders");
+}
