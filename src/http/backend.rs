@@ -6,6 +6,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -34,6 +35,7 @@ pub(super) struct Backend {
     pub(super) pass: Pass,
     answer: Arc<Answer>,
     max_workers: usize,
+    folders: Vec<PathBuf>,
     stopping: AtomicBool,
     current: Mutex<Option<Arc<Generation>>>,
 }
@@ -51,8 +53,8 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    fn build() -> Result<Arc<Self>> {
-        let private = super::socket::private()?;
+    fn build(folders: &[PathBuf]) -> Result<Arc<Self>> {
+        let private = super::socket::private(folders)?;
         // tiny_http starts threads with `thread::spawn`, which panics where the machine has none left.
         let server = catch_unwind(|| tiny_http::Server::from_listener(private.listener, None));
         let server = match server {
@@ -80,19 +82,20 @@ impl Generation {
 }
 
 impl Backend {
-    /// Starts tiny_http and the first worker.
+    /// Starts tiny_http, on a private socket in one of `folders` if that is possible, and the first worker.
     ///
     /// # Errors
     /// No private socket, no threads, no random bytes.
-    pub(super) fn start(answer: Arc<Answer>, max_workers: usize) -> Result<Arc<Self>> {
+    pub(super) fn start(answer: Arc<Answer>, max_workers: usize, folders: Vec<PathBuf>) -> Result<Arc<Self>> {
         let backend = Arc::new(Backend {
             pass: Pass::new()?,
             answer,
             max_workers,
+            folders,
             stopping: AtomicBool::new(false),
             current: Mutex::new(None),
         });
-        let first = Generation::build()?;
+        let first = Generation::build(&backend.folders)?;
         backend.add_worker(&first)?;
         *backend.current.lock() = Some(first);
         Ok(backend)
@@ -114,7 +117,7 @@ impl Backend {
             Some(_) if seen.born.elapsed() >= REBUILD_PAUSE => {}
             _ => return Err(Error::machine("the HTTP server is down")),
         }
-        let next = Generation::build()?;
+        let next = Generation::build(&self.folders)?;
         self.add_worker(&next)?;
         *current = Some(Arc::clone(&next));
         drop(current);
@@ -239,4 +242,38 @@ fn write(to: Box<dyn Write + Send>, response: &Response, head_only: bool) -> io:
         }
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    use super::super::Peer;
+    use super::super::private::Facts;
+    use super::*;
+
+    #[test]
+    fn on_a_loopback_port_only_requests_with_our_token_are_answered() {
+        let answer = |request: &Request| Response::text(200, format!("{:?}", request.peer));
+        let backend = Backend::start(Arc::new(answer), 2, Vec::new()).unwrap();
+        let Door::Tcp(address) = backend.current().unwrap().door else { panic!("not a port") };
+        let ask = |pass: &[u8]| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n").unwrap();
+            stream.write_all(pass).unwrap();
+            stream.write_all(b"\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let facts = Facts { peer: Peer::Address([192, 0, 2, 7].into()), received: Instant::now() };
+        backend.pass.write(&facts, &mut ours);
+        Pass::new().unwrap().write(&facts, &mut theirs);
+        assert!(ask(&ours).ends_with("\r\n\r\nAddress(192.0.2.7)"));
+        assert!(ask(&theirs).starts_with("HTTP/1.1 403 "));
+        assert!(ask(b"").starts_with("HTTP/1.1 403 "));
+        backend.stop();
+    }
 }
