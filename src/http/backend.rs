@@ -7,8 +7,8 @@
 use std::io::{self, BufWriter, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,7 +37,14 @@ pub(super) struct Backend {
     max_workers: usize,
     folders: Vec<PathBuf>,
     stopping: AtomicBool,
-    current: Mutex<Option<Arc<Generation>>>,
+    generations: Mutex<Generations>,
+}
+
+#[derive(Default)]
+struct Generations {
+    current: Option<Arc<Generation>>,
+    /// Those that died, while their last workers drain them.
+    retired: Vec<Weak<Generation>>,
 }
 
 /// One tiny_http server and its workers.
@@ -93,17 +100,17 @@ impl Backend {
             max_workers,
             folders,
             stopping: AtomicBool::new(false),
-            current: Mutex::new(None),
+            generations: Mutex::default(),
         });
         let first = Generation::build(&backend.folders)?;
         backend.add_worker(&first)?;
-        *backend.current.lock() = Some(first);
+        backend.generations.lock().current = Some(first);
         Ok(backend)
     }
 
     /// Where requests go now; `None` after the stop.
     pub(super) fn current(&self) -> Option<Arc<Generation>> {
-        self.current.lock().clone()
+        self.generations.lock().current.clone()
     }
 
     /// `seen` did not answer: gives its successor, which is built if nobody has done so.
@@ -111,16 +118,18 @@ impl Backend {
     /// # Errors
     /// The machine has no socket or thread left, or `seen` is too young.
     pub(super) fn revive(self: &Arc<Self>, seen: &Arc<Generation>) -> Result<Arc<Generation>> {
-        let mut current = self.current.lock();
-        match &*current {
+        let mut generations = self.generations.lock();
+        match &generations.current {
             Some(newer) if !Arc::ptr_eq(newer, seen) => return Ok(Arc::clone(newer)),
             Some(_) if seen.born.elapsed() >= REBUILD_PAUSE => {}
             _ => return Err(Error::machine("the HTTP server is down")),
         }
         let next = Generation::build(&self.folders)?;
         self.add_worker(&next)?;
-        *current = Some(Arc::clone(&next));
-        drop(current);
+        generations.current = Some(Arc::clone(&next));
+        generations.retired.retain(|retired| retired.strong_count() > 0);
+        generations.retired.push(Arc::downgrade(seen));
+        drop(generations);
         log::warn!("the HTTP server behind the gate had died and was started anew");
         seen.end();
         Ok(next)
@@ -129,7 +138,8 @@ impl Backend {
     /// Takes no more requests; those in `answer` end by themselves, or with the process. Leaves no file behind.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        let Some(last) = self.current.lock().take() else { return };
+        let Generations { current, retired } = std::mem::take(&mut *self.generations.lock());
+        let Some(last) = current else { return };
         last.end();
         let patience = Instant::now();
         while Arc::strong_count(&last) > 1 && patience.elapsed() < STOP {
@@ -138,6 +148,7 @@ impl Backend {
         if Arc::strong_count(&last) > 1 {
             last.door.remove();
         }
+        retired.iter().filter_map(Weak::upgrade).for_each(|generation| generation.door.remove());
     }
 
     fn add_worker(self: &Arc<Self>, generation: &Arc<Generation>) -> Result<()> {
