@@ -6,8 +6,9 @@
 
 use std::io::{self, BufWriter, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -34,8 +35,16 @@ pub(super) struct Backend {
     pub(super) pass: Pass,
     answer: Arc<Answer>,
     max_workers: usize,
+    folders: Vec<PathBuf>,
     stopping: AtomicBool,
-    current: Mutex<Option<Arc<Generation>>>,
+    generations: Mutex<Generations>,
+}
+
+#[derive(Default)]
+struct Generations {
+    current: Option<Arc<Generation>>,
+    /// Those that died, while their last workers drain them.
+    retired: Vec<Weak<Generation>>,
 }
 
 /// One tiny_http server and its workers.
@@ -51,8 +60,8 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    fn build() -> Result<Arc<Self>> {
-        let private = super::socket::private()?;
+    fn build(folders: &[PathBuf]) -> Result<Arc<Self>> {
+        let private = super::socket::private(folders)?;
         // tiny_http starts threads with `thread::spawn`, which panics where the machine has none left.
         let server = catch_unwind(|| tiny_http::Server::from_listener(private.listener, None));
         let server = match server {
@@ -80,27 +89,28 @@ impl Generation {
 }
 
 impl Backend {
-    /// Starts tiny_http and the first worker.
+    /// Starts tiny_http, on a private socket in one of `folders` if that is possible, and the first worker.
     ///
     /// # Errors
     /// No private socket, no threads, no random bytes.
-    pub(super) fn start(answer: Arc<Answer>, max_workers: usize) -> Result<Arc<Self>> {
+    pub(super) fn start(answer: Arc<Answer>, max_workers: usize, folders: Vec<PathBuf>) -> Result<Arc<Self>> {
         let backend = Arc::new(Backend {
             pass: Pass::new()?,
             answer,
             max_workers,
+            folders,
             stopping: AtomicBool::new(false),
-            current: Mutex::new(None),
+            generations: Mutex::default(),
         });
-        let first = Generation::build()?;
+        let first = Generation::build(&backend.folders)?;
         backend.add_worker(&first)?;
-        *backend.current.lock() = Some(first);
+        backend.generations.lock().current = Some(first);
         Ok(backend)
     }
 
     /// Where requests go now; `None` after the stop.
     pub(super) fn current(&self) -> Option<Arc<Generation>> {
-        self.current.lock().clone()
+        self.generations.lock().current.clone()
     }
 
     /// `seen` did not answer: gives its successor, which is built if nobody has done so.
@@ -108,16 +118,18 @@ impl Backend {
     /// # Errors
     /// The machine has no socket or thread left, or `seen` is too young.
     pub(super) fn revive(self: &Arc<Self>, seen: &Arc<Generation>) -> Result<Arc<Generation>> {
-        let mut current = self.current.lock();
-        match &*current {
+        let mut generations = self.generations.lock();
+        match &generations.current {
             Some(newer) if !Arc::ptr_eq(newer, seen) => return Ok(Arc::clone(newer)),
             Some(_) if seen.born.elapsed() >= REBUILD_PAUSE => {}
             _ => return Err(Error::machine("the HTTP server is down")),
         }
-        let next = Generation::build()?;
+        let next = Generation::build(&self.folders)?;
         self.add_worker(&next)?;
-        *current = Some(Arc::clone(&next));
-        drop(current);
+        generations.current = Some(Arc::clone(&next));
+        generations.retired.retain(|retired| retired.strong_count() > 0);
+        generations.retired.push(Arc::downgrade(seen));
+        drop(generations);
         log::warn!("the HTTP server behind the gate had died and was started anew");
         seen.end();
         Ok(next)
@@ -126,7 +138,8 @@ impl Backend {
     /// Takes no more requests; those in `answer` end by themselves, or with the process. Leaves no file behind.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        let Some(last) = self.current.lock().take() else { return };
+        let Generations { current, retired } = std::mem::take(&mut *self.generations.lock());
+        let Some(last) = current else { return };
         last.end();
         let patience = Instant::now();
         while Arc::strong_count(&last) > 1 && patience.elapsed() < STOP {
@@ -135,6 +148,7 @@ impl Backend {
         if Arc::strong_count(&last) > 1 {
             last.door.remove();
         }
+        retired.iter().filter_map(Weak::upgrade).for_each(|generation| generation.door.remove());
     }
 
     fn add_worker(self: &Arc<Self>, generation: &Arc<Generation>) -> Result<()> {
@@ -239,4 +253,38 @@ fn write(to: Box<dyn Write + Send>, response: &Response, head_only: bool) -> io:
         }
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    use super::super::Peer;
+    use super::super::private::Facts;
+    use super::*;
+
+    #[test]
+    fn on_a_loopback_port_only_requests_with_our_token_are_answered() {
+        let answer = |request: &Request| Response::text(200, format!("{:?}", request.peer));
+        let backend = Backend::start(Arc::new(answer), 2, Vec::new()).unwrap();
+        let Door::Tcp(address) = backend.current().unwrap().door else { panic!("not a port") };
+        let ask = |pass: &[u8]| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n").unwrap();
+            stream.write_all(pass).unwrap();
+            stream.write_all(b"\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let facts = Facts { peer: Peer::Address([192, 0, 2, 7].into()), received: Instant::now() };
+        backend.pass.write(&facts, &mut ours);
+        Pass::new().unwrap().write(&facts, &mut theirs);
+        assert!(ask(&ours).ends_with("\r\n\r\nAddress(192.0.2.7)"));
+        assert!(ask(&theirs).starts_with("HTTP/1.1 403 "));
+        assert!(ask(b"").starts_with("HTTP/1.1 403 "));
+        backend.stop();
+    }
 }

@@ -208,7 +208,7 @@ pub fn serve(
 ) -> Result<Server> {
     let limits = gate::within_descriptors(limits);
     let listeners = listen.iter().map(gate::Listener::bind).collect::<Result<Vec<_>>>()?;
-    let backend = backend::Backend::start(answer, limits.max_connections)?;
+    let backend = backend::Backend::start(answer, limits.max_connections, socket::folders())?;
     let gate = gate::Gate::open(listeners, limits, Arc::clone(&backend), rejected)?;
     Ok(Server { gate, backend })
 }

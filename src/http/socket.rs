@@ -65,15 +65,19 @@ pub(super) struct Private {
 /// More than requests can be under way, so that no connect finds the queue full.
 const BACKLOG: i32 = 4096;
 
-/// Opens a private socket in the first folder that lets us, else on a loopback port.
+/// Where a private folder may be made, the better first: containers often have a root that cannot be written, but
+/// this one.
+pub(super) fn folders() -> Vec<PathBuf> {
+    vec![std::env::temp_dir(), PathBuf::from("/dev/shm")]
+}
+
+/// Opens a private socket in the first of `folders` that lets us, else on a loopback port.
 ///
 /// # Errors
 /// Neither is possible: the descriptors are used up.
-pub(super) fn private() -> Result<Private> {
-    for parent in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
-        if let Ok(private) = in_folder(&parent) {
-            return Ok(private);
-        }
+pub(super) fn private(folders: &[PathBuf]) -> Result<Private> {
+    if let Some(private) = folders.iter().find_map(|folder| in_folder(folder).ok()) {
+        return Ok(private);
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let found = listener.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
@@ -93,4 +97,28 @@ fn in_folder(parent: &Path) -> io::Result<Private> {
     socket.listen(BACKLOG)?;
     let listener = std::os::unix::net::UnixListener::from(socket);
     Ok(Private { listener: listener.into(), door: Door::Unix(path), folder: Some(folder) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_socket_lies_in_a_folder_that_nobody_else_enters_and_goes_with_its_owner() {
+        let private = private(&folders()).unwrap();
+        let Door::Unix(path) = &private.door else { panic!("{:?}", private.door) };
+        let folder = path.parent().unwrap().to_owned();
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        private.door.remove();
+        drop(private);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn without_a_folder_it_is_a_loopback_port() {
+        let Door::Tcp(address) = private(&["/nonexistent".into()]).unwrap().door else { panic!("a folder") };
+        assert!(address.ip().is_loopback());
+    }
 }

@@ -1,6 +1,6 @@
 //! One request to the backend, one answer back: exactly as many bytes as announced, under one write deadline.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout_at;
@@ -18,7 +18,8 @@ const CHUNK: usize = 64 << 10;
 const ANSWER_HEAD: usize = 16 << 10;
 
 const DOWN: Fault = Fault::new(503, "", "the exporter is out of files or threads; try again");
-const CUT: Fault = Fault::new(502, "", "the answer broke off before it began; the exporter's log says more");
+const UNREADABLE: Fault =
+    Fault::new(502, "", "the answer's head cannot be read; this is a bug of the exporter");
 
 /// A request on its way to the backend.
 pub(super) struct Order {
@@ -66,7 +67,7 @@ pub(super) async fn relay(stream: &mut Box<dyn Wire>, order: Order, shared: &Sha
     // From here, not from the request: a scrape may take longer than its page.
     let by = Deadline::within(shared.limits.write_timeout);
     let keep = order.keep_alive && !shared.caps.draining();
-    let Some(announced) = begun.rewrite_head(keep, order.old) else { return Outcome::Failed(CUT) };
+    let Some(announced) = begun.rewrite_head(keep, order.old) else { return Outcome::Failed(UNREADABLE) };
     let length = if order.head_only { 0 } else { announced };
     match timeout_at(by.moment().into(), begun.copy(stream, length)).await {
         Ok(Ok(())) if keep => Outcome::Stays,
@@ -92,15 +93,21 @@ async fn ask(request: &[u8], shared: &Shared) -> Result<Begun, Fault> {
     let mut generation = shared.backend.current().ok_or(DOWN)?;
     let mut repeated = false;
     loop {
-        let Ok(source) = generation.door.connect().await else {
-            generation = shared.backend.revive(&generation).map_err(|_| DOWN)?;
-            continue;
+        let source = match generation.door.connect().await {
+            Ok(source) => source,
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
+                generation = shared.backend.revive(&generation).map_err(|_| DOWN)?;
+                continue;
+            }
+            // Out of descriptors ourselves: nobody died.
+            Err(_) => return Err(DOWN),
         };
         match exchange(source, request).await {
             Ok(begun) => return Ok(begun),
-            Err(error) if repeated || error.kind() == io::ErrorKind::InvalidData => {
+            Err(error) if error.kind() == ErrorKind::InvalidData => return Err(UNREADABLE),
+            Err(error) if repeated => {
                 log::warn!("a request got no answer from the HTTP server behind the gate: {error}");
-                return Err(CUT);
+                return Err(DOWN);
             }
             Err(_) => repeated = true,
         }
@@ -115,10 +122,10 @@ async fn exchange(mut source: Box<dyn Wire>, request: &[u8]) -> io::Result<Begun
             return Ok(Begun { source, buffer, head: found + 4 });
         }
         if buffer.len() > ANSWER_HEAD {
-            return Err(io::ErrorKind::InvalidData.into());
+            return Err(ErrorKind::InvalidData.into());
         }
     }
-    Err(io::ErrorKind::UnexpectedEof.into())
+    Err(ErrorKind::UnexpectedEof.into())
 }
 
 impl Begun {
@@ -156,7 +163,7 @@ impl Begun {
         while left > 0 {
             self.buffer.clear();
             if self.source.read_buf(&mut self.buffer).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(ErrorKind::UnexpectedEof.into());
             }
             self.buffer.truncate(left);
             to.write_all(&self.buffer).await?;
