@@ -137,15 +137,16 @@ impl Default for Exporter {
 }
 
 impl Exporter {
-    /// Takes the section's keys. `pairs` is the number of queries over all targets, which decides the default of
-    /// `query_metrics`. Faults are recorded, and the default stands in.
-    pub(super) fn read(mut keys: Keys<'_>, pairs: usize) -> Exporter {
-        for key in ["web_config_file", "enable_reload", "advertise"] {
-            keys.refuse(key);
-        }
+    /// Takes the section's keys, if it is there. `pairs` is the number of queries over all targets, which decides
+    /// the default of `query_metrics`. Faults are recorded, and the default stands in.
+    pub(super) fn read(section: Option<Keys<'_>>, pairs: usize) -> Exporter {
         let mut exporter = Exporter::default();
         if pairs > MANY_PAIRS {
             exporter.query_metrics = QueryMetrics::Failing;
+        }
+        let Some(mut keys) = section else { return exporter };
+        for key in ["web_config_file", "enable_reload", "advertise"] {
+            keys.refuse(key);
         }
         addresses(&mut keys, &mut exporter.listen);
         set(&mut exporter.log_level, keys.choice("log_level", LEVELS));
@@ -162,30 +163,6 @@ impl Exporter {
         keys.finish();
         exporter
     }
-}
-
-/// Reads a level as `log_level`, a flag and a variable write it.
-///
-/// # Errors
-/// A sentence that lists the levels.
-pub fn log_level(text: &str) -> Result<LevelFilter, String> {
-    word(text, LEVELS)
-}
-
-/// Reads a format as `log_format`, a flag and a variable write it.
-///
-/// # Errors
-/// A sentence that lists the formats.
-pub fn log_format(text: &str) -> Result<LogFormat, String> {
-    word(text, LOG_FORMATS)
-}
-
-fn word<T: Copy>(text: &str, table: &[(&str, T)]) -> Result<T, String> {
-    let found = table.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
-        format!("{text:?} is not one of {}", names.join(", "))
-    })
 }
 
 fn set<T>(place: &mut T, written: Option<T>) {
