@@ -165,6 +165,30 @@ impl Exporter {
     }
 }
 
+/// Reads a level as `log_level`, a flag and a variable write it.
+///
+/// # Errors
+/// A sentence that lists the levels.
+pub fn log_level(text: &str) -> Result<LevelFilter, String> {
+    word(text, LEVELS)
+}
+
+/// Reads a format as `log_format`, a flag and a variable write it.
+///
+/// # Errors
+/// A sentence that lists the formats.
+pub fn log_format(text: &str) -> Result<LogFormat, String> {
+    word(text, LOG_FORMATS)
+}
+
+fn word<T: Copy>(text: &str, table: &[(&str, T)]) -> Result<T, String> {
+    let found = table.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+        format!("{text:?} is not one of {}", names.join(", "))
+    })
+}
+
 fn set<T>(place: &mut T, written: Option<T>) {
     if let Some(value) = written {
         *place = value;
