@@ -6,7 +6,6 @@ use crate::yaml::keys::{Keys, Reader};
 
 use super::driver_name::Named;
 use super::glob::{self, Pattern};
-use super::target::Draft;
 
 /// The keys that say it; one of them at a time.
 const KEYS: [&str; 3] = ["database", "databases", "driver"];
@@ -48,18 +47,19 @@ impl Aim {
         Some(Aim { at, place })
     }
 
-    /// True when `target` is meant.
-    pub(super) fn means(&self, target: &Draft) -> bool {
+    /// True when the target of this name and driver is meant.
+    pub(super) fn means(&self, name: &str, driver: &str) -> bool {
         match &self.at {
-            At::Names(names) => names.iter().any(|name| name.matches(&target.name)),
-            At::Driver(driver) => target.driver == *driver,
+            At::Names(names) => names.iter().any(|pattern| pattern.matches(name)),
+            At::Driver(meant) => driver == *meant,
             At::Faulty => false,
         }
     }
 
-    /// Records plain names that no target bears, and warns of patterns and drivers without a target.
-    pub(super) fn check(&self, targets: &[Draft], reader: &Reader<'_>) {
-        let names = || targets.iter().map(|target| target.name.as_str());
+    /// Records plain names that no target bears, and warns of patterns and drivers without a target. `targets` are
+    /// names and drivers.
+    pub(super) fn check(&self, targets: &[(&str, &str)], reader: &Reader<'_>) {
+        let names = || targets.iter().map(|(name, _)| *name);
         match &self.at {
             At::Names(patterns) => {
                 let idle = |pattern: &&Pattern| !names().any(|name| pattern.matches(name));
@@ -73,8 +73,8 @@ impl Aim {
                     }
                 }
             }
-            At::Driver(driver) if !targets.iter().any(|target| target.driver == *driver) => {
-                let message = format!("no target has the driver {driver}: nothing runs here");
+            At::Driver(meant) if !targets.iter().any(|(_, driver)| driver == meant) => {
+                let message = format!("no target has the driver {meant}: nothing runs here");
                 reader.warn(Error::config(message).at(self.place.clone()));
             }
             At::Driver(_) | At::Faulty => {}

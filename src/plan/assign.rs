@@ -52,14 +52,15 @@ fn same_names(queries: &[query::Draft], reader: &Reader<'_>) {
 }
 
 fn aims(parts: &Parts, reader: &Reader<'_>) {
+    let targets: Vec<_> = parts.targets.iter().map(|target| (target.name.as_str(), target.driver)).collect();
     for query in &parts.queries {
         match &query.aim {
-            Some(aim) => aim.check(&parts.targets, reader),
-            None if parts.targets.len() > 1 => {
-                let names = parts.targets.iter().map(|target| target.name.as_str());
+            Some(aim) => aim.check(&targets, reader),
+            None if targets.len() > 1 => {
                 let message = format!("query {} does not say where it runs", query.name);
-                let hint = format!("add `database: NAME`; {}", glob::hint("", names));
-                reader.fault(Error::config(message).at(query.place.clone()).with_hint(hint));
+                let names = glob::hint("", targets.iter().map(|(name, _)| *name));
+                let error = Error::config(message).at(query.place.clone());
+                reader.fault(error.with_hint(format!("add `database: NAME`; {names}")));
             }
             None => {}
         }
@@ -97,7 +98,7 @@ fn idle_names(parts: &Parts, reader: &Reader<'_>) {
 
 fn queries_of(target: &target::Draft, parts: &Parts) -> Vec<Arc<Query>> {
     let runs = |query: &query::Draft| {
-        let aimed = query.aim.as_ref().is_none_or(|aim| aim.means(target));
+        let aimed = query.aim.as_ref().is_none_or(|aim| aim.means(&target.name, target.driver));
         aimed && target.collectors.takes(&query.collector)
     };
     let cook = |(order, query): (usize, &query::Draft)| {

@@ -137,15 +137,16 @@ impl Default for Exporter {
 }
 
 impl Exporter {
-    /// Takes the section's keys. `pairs` is the number of queries over all targets, which decides the default of
-    /// `query_metrics`. Faults are recorded, and the default stands in.
-    pub(super) fn read(mut keys: Keys<'_>, pairs: usize) -> Exporter {
-        for key in ["web_config_file", "enable_reload", "advertise"] {
-            keys.refuse(key);
-        }
+    /// Takes the section's keys, if it is there. `pairs` is the number of queries over all targets, which decides
+    /// the default of `query_metrics`. Faults are recorded, and the default stands in.
+    pub(super) fn read(section: Option<Keys<'_>>, pairs: usize) -> Exporter {
         let mut exporter = Exporter::default();
         if pairs > MANY_PAIRS {
             exporter.query_metrics = QueryMetrics::Failing;
+        }
+        let Some(mut keys) = section else { return exporter };
+        for key in ["web_config_file", "enable_reload", "advertise"] {
+            keys.refuse(key);
         }
         addresses(&mut keys, &mut exporter.listen);
         set(&mut exporter.log_level, keys.choice("log_level", LEVELS));

@@ -86,7 +86,7 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     let parts = Parts { targets, queries, overrides, whole: files.whole };
     let targets = assign::assign(parts, reader);
     let pairs = targets.iter().map(|target| target.queries.len()).sum();
-    let exporter = section.map_or_else(Exporter::default, |keys| Exporter::read(keys, pairs));
+    let exporter = Exporter::read(section, pairs);
     clash::check(&targets, &places, &exporter.target_label, reader);
     Some((targets.into_iter().map(Arc::new).collect(), exporter))
 }

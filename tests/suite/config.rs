@@ -1,5 +1,7 @@
 //! Configurations that load, and what becomes of them. Those that do not are in `broken`.
 
+mod include;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +9,8 @@ use std::time::Duration;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Driver, Drivers, Endpoint, Session};
 use sql_exporter::error::{Error, Reason, Result};
-use sql_exporter::plan::exporter::{LogFormat, QueryMetrics};
+use sql_exporter::http::Listen;
+use sql_exporter::plan::exporter::{LabelsTooLong, LogFormat, Pages, QueryMetrics};
 use sql_exporter::plan::query::Query;
 use sql_exporter::plan::target::Target;
 use sql_exporter::plan::{self, Plan};
@@ -161,4 +164,171 @@ fn defaults_fill_what_an_entry_leaves_out_and_the_entry_wins() {
     let (q, r) = (query(target(&plan, "b"), "q"), query(target(&plan, "b"), "r"));
     assert_eq!((q.timeout, r.timeout), (Some(Duration::from_secs(2)), Some(Duration::from_secs(9))));
     assert_eq!((q.max_rows, r.max_rows, r.max_series), (5, 5, 20_000));
+}
+
+#[test]
+fn scalars_keep_the_text_typed() {
+    let plan = main_file(&format!(
+        "databases:\n  \
+           a: {{driver: paper, password: 007, database: 1.10, username: yes, labels: {{level: 1.10, on: off, n: 0x1F}}}}\n\
+         queries:\n{}",
+        entry("q", "")
+    ));
+    assert_eq!(shown(&plan, "a"), "||1.10|yes|007|[]");
+    let labels = target(&plan, "a").labels.iter().map(|(name, value)| format!("{name}={value}"));
+    assert_eq!(labels.collect::<Vec<_>>(), ["level=1.10", "on=off", "n=0x1F"]);
+}
+
+#[test]
+fn a_password_may_hold_any_character() {
+    let plan = main_file("databases:\n  a: {driver: paper, password: 'p@ss: w/o#rd%20''\"\\{$${x}é'}\n");
+    assert_eq!(shown(&plan, "a"), "||||p@ss: w/o#rd%20'\"\\{${x}é|[]");
+}
+
+#[test]
+fn variables_are_replaced_everywhere_but_in_sql() {
+    let plan = main_file(
+        "databases:\n  a: {driver: paper, host: \"${NAME}\", port: \"${PORT:-5432}\", labels: {who: \"hello ${NAME}\"}}\n\
+         queries:\n  - {name: q, sql: \"SELECT '${NAME}' AS value\", timeout: \"${T:-3}\", metric_name: q}\n",
+    );
+    assert_eq!(shown(&plan, "a"), "world|5432||||[]");
+    assert_eq!(target(&plan, "a").labels[0].1, "hello world");
+    let query = query(target(&plan, "a"), "q");
+    assert_eq!(
+        (query.sql.text(), query.timeout),
+        ("SELECT '${NAME}' AS value", Some(Duration::from_secs(3)))
+    );
+}
+
+#[test]
+fn a_query_runs_where_it_says() {
+    let plan = main_file(&format!(
+        "databases:\n  shop: {{driver: paper}}\n  eu-1: {{driver: paper}}\n  eu-2: {{driver: parchment}}\n  \
+           eu-2/stock: {{driver: paper}}\n  file: {{driver: sqlite, database: x.db}}\n\
+         queries:\n{}{}{}{}{}",
+        entry("one", "database: shop,"),
+        entry("star", "databases: 'eu-*',"),
+        entry("stars", "databases: ['eu-2/**', file],"),
+        entry("all", "databases: '**',"),
+        entry("driver", "driver: parchment,"),
+    ));
+    let runs = |name| names(target(&plan, name));
+    assert_eq!(runs("shop"), ["one", "all", "driver"]);
+    assert_eq!(runs("eu-1"), ["star", "all", "driver"]);
+    assert_eq!(runs("eu-2"), ["star", "all", "driver"]);
+    assert_eq!(runs("eu-2/stock"), ["stars", "all", "driver"]);
+    assert_eq!(runs("file"), ["stars", "all"]);
+    assert_eq!(target(&plan, "eu-2").driver, "paper", "a driver has one name");
+    let orders: Vec<usize> = target(&plan, "shop").queries.iter().map(|query| query.order).collect();
+    assert_eq!(orders, [0, 3, 4]);
+}
+
+#[test]
+fn overrides_change_queries_and_those_of_a_target_have_the_last_word() {
+    let plan = main_file(&format!(
+        "databases:\n  a: {{driver: paper}}\n  b: {{driver: paper, overrides: {{'slow*': {{timeout: 9s, enabled: true}}}}}}\n\
+         overrides:\n  '*': {{max_series: 7}}\n  slow_one: {{enabled: false, interval: 5m, timeout: 1s}}\n\
+         queries:\n{}{}",
+        entry("slow_one", "databases: '*', timeout: 3s,"),
+        entry("quick", "databases: '*',"),
+    ));
+    let (a, b) = (query(target(&plan, "a"), "slow_one"), query(target(&plan, "b"), "slow_one"));
+    assert_eq!((a.enabled, b.enabled), (false, true));
+    assert_eq!((a.timeout, b.timeout), (Some(Duration::from_secs(1)), Some(Duration::from_secs(9))));
+    assert_eq!((a.interval, b.interval), (Duration::from_secs(300), Duration::from_secs(300)));
+    assert_eq!((a.max_series, query(target(&plan, "a"), "quick").max_series), (7, 7));
+}
+
+#[test]
+fn a_disabled_query_may_contradict_the_one_that_replaces_it() {
+    let other =
+        "  - {name: new, sql: SELECT 1 AS value, metrics: [{name: old, help: Other., labels: [region]}]}\n";
+    let plan = main_file(&format!(
+        "databases: {{a: {{driver: paper}}}}\nqueries:\n{}{other}",
+        entry("old", "enabled: no,")
+    ));
+    assert!(!query(target(&plan, "a"), "old").enabled);
+}
+
+#[test]
+fn a_target_that_nothing_needs_may_have_a_driver_that_is_not_built_in() {
+    let text = "databases:\n  a: {driver: paper}\n  m: {driver: MSSQL, instance: x, port: 1433}\n  u: {url: 'oracle://db1/x'}\n\
+                queries:\n";
+    let plan = main_file(&format!(
+        "{text}{}{}",
+        entry("q", "database: a,"),
+        entry("off", "database: m, enabled: false,")
+    ));
+    assert_eq!(target(&plan, "m").driver, "mssql");
+    assert_eq!(
+        warnings(&plan),
+        [
+            "the driver mssql is not built in: target m is not read, no query needs it",
+            "the driver oracle is not built in: target u is not read, no query needs it",
+        ]
+    );
+}
+
+#[test]
+fn a_target_may_be_a_url_under_either_name_or_in_a_file() {
+    let plan = Folder::new()
+        .with("main.yaml", "databases:\n  a: {url: 'paper://u@h/d'}\n  b: {url_file: secret/url}\n  c: {connection_string: 'sqlite:x.db'}\n")
+        .with("secret/url", "sqlite:y.db\n")
+        .load();
+    let drivers: Vec<&str> = plan.targets.iter().map(|target| target.driver).collect();
+    assert_eq!(drivers, ["paper", "sqlite", "sqlite"]);
+}
+
+#[test]
+fn the_section_exporter_is_read_whole() {
+    let plan = main_file(
+        "databases: {a: {driver: paper}}\n\
+         exporter:\n  listen: [':0', '127.0.0.1:9400', 'unix:/run/x.sock']\n  log_level: DEBUG\n  log_format: json\n  \
+           scrape_timeout: 20s\n  max_scrape_timeout: 1m\n  scrape_timeout_offset: 250ms\n  max_workers: 8\n  \
+           max_series: 10\n  max_page_bytes: 1MiB\n  max_label_length: 64\n  labels_too_long: truncate\n  \
+           target_label: ''\n  query_metrics: failing\n  enable_pages: loopback\n  \
+           http: {max_connections: 5, max_connections_per_address: 2, max_head_bytes: 4KiB, max_header_lines: 20, \
+                  head_timeout: 1s, write_timeout: 2s, idle_timeout: 3s}\n",
+    );
+    let exporter = &plan.exporter;
+    assert_eq!(exporter.listen.len(), 3);
+    assert_eq!((exporter.log_level, exporter.log_format), (log::LevelFilter::Debug, LogFormat::Json));
+    assert_eq!(exporter.scrape_timeout, Duration::from_secs(20));
+    assert_eq!(exporter.max_scrape_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(exporter.scrape_timeout_offset, Duration::from_millis(250));
+    assert_eq!((exporter.max_workers, exporter.max_series, exporter.max_page_bytes), (8, 10, 1 << 20));
+    assert_eq!((exporter.max_label_length, exporter.labels_too_long), (64, LabelsTooLong::Truncate));
+    assert_eq!(exporter.target_label, "");
+    assert_eq!((exporter.query_metrics, exporter.enable_pages), (QueryMetrics::Failing, Pages::Loopback));
+    let limits = exporter.http;
+    assert_eq!(
+        (limits.max_connections, limits.max_connections_per_address, limits.max_head_bytes),
+        (5, 2, 4096)
+    );
+    assert_eq!((limits.max_header_lines, limits.idle_timeout), (20, Duration::from_secs(3)));
+}
+
+#[test]
+fn the_seeds_host_and_port_are_an_address_too() {
+    let listen = |section: &str| {
+        main_file(&format!("databases: {{a: {{driver: paper}}}}\nexporter: {section}\n")).exporter.listen
+    };
+    let tcp = |text: &str| vec![Listen::Tcp(text.parse().expect("an address"))];
+    assert_eq!(listen("{host: 0.0.0.0, port: 9090}"), tcp("0.0.0.0:9090"));
+    assert_eq!(listen("{host: '::1'}"), tcp("[::1]:9399"));
+    assert_eq!(listen("{port: 9090}"), [Listen::AnyAddress(9090)]);
+    assert_eq!(listen("{}"), [Listen::AnyAddress(9399)]);
+}
+
+#[test]
+fn above_a_thousand_queries_only_failing_ones_have_rows_unless_it_is_written() {
+    let databases: String = (0..501).map(|n| format!("  t{n}: {{driver: paper}}\n")).collect();
+    let text = format!(
+        "databases:\n{databases}queries:\n{}{}",
+        entry("q", "databases: '*',"),
+        entry("r", "databases: '*',")
+    );
+    assert_eq!(main_file(&text).exporter.query_metrics, QueryMetrics::Failing);
+    let written = format!("{text}exporter: {{query_metrics: full}}\n");
+    assert_eq!(main_file(&written).exporter.query_metrics, QueryMetrics::Full);
 }
