@@ -16,7 +16,7 @@ run: $(demo)/shop.db ## Build, and serve the demo shop on port 9399
 	@$(CARGO) run --quiet -- -c $(demo)/sql-exporter.yaml
 
 $(demo)/shop.db: $(demo)/shop.sql examples/make_demo.rs
-	@$(CARGO) run --quiet --example make_demo
+	@$(CARGO) run --example make_demo
 
 build: ## Build the release binary: target/release/sql-exporter
 	$(CARGO) build --release --locked

@@ -62,6 +62,22 @@ fn the_demo_prints_the_golden_page() {
 }
 
 #[test]
+fn the_demo_answers_under_the_printed_urls() {
+    let exporter = demo().serve();
+    let page = judge(&exporter.metrics());
+    assert_eq!(page.value("shop_orders", &[("status", "open"), ("payment_method", "card")]), Some(12.0));
+    let metrics = exporter.get("/metrics");
+    assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let status = exporter.get("/");
+    assert_eq!((status.status, status.text().contains("shop")), (200, true));
+    assert_eq!(exporter.get("/-/healthy").status, 200);
+    let own = judge(exporter.get("/-/metrics").text());
+    assert!(own.series("sql_exporter_build_info").len() == 1 && own.series("shop_orders").is_empty());
+    let (code, log) = exporter.stop("TERM");
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
 fn the_demo_database_is_the_same_each_time() {
     let (first, second) = (demo(), demo());
     let bytes = |setup: &Setup| std::fs::read(setup.path().join("shop.db")).expect("the demo's file");
