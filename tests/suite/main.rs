@@ -20,6 +20,7 @@ mod config;
 mod floors;
 mod front;
 mod harness;
+mod merge;
 mod metrics;
 mod disposal;
 mod fault;
