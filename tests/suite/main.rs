@@ -28,6 +28,7 @@ mod mysql;
 mod pool;
 mod examples;
 mod prometheus;
+mod property;
 mod recorder;
 mod sqlite;
 mod statement;
