@@ -59,7 +59,7 @@ impl Made {
             Made::UInt(value) => assert_eq!(read, value.to_string()),
             Made::Float(value) => same_number(*value, read.parse().expect("a number")),
             Made::Single(value) => {
-                same_number((*value).into(), read.parse::<f32>().expect("a number").into())
+                same_number((*value).into(), read.parse::<f32>().expect("a number").into());
             }
             Made::Number(text) | Made::Text(text) | Made::Other(text) => assert_eq!(read, text),
             Made::Bytes(bytes) => assert_eq!(read, String::from_utf8_lossy(bytes)),
