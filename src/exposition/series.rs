@@ -48,7 +48,6 @@ impl SeriesSet {
         let Ok(offset) = u32::try_from(offset) else { return Inserted::Full };
         let mut hasher = self.seed.build_hasher();
         hasher.write(series);
-        #[expect(clippy::cast_possible_truncation, reason = "the upper half is wanted, and fits")]
         let hash = (hasher.finish() >> 32) as u32;
         let same = |start: &Start| {
             start.hash == hash

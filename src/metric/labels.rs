@@ -6,6 +6,7 @@ use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::line::{self, LabelBytes};
 use crate::name::LabelName;
+use crate::yaml::keys::Keys;
 
 use super::column::{Bound, cut};
 
@@ -18,6 +19,29 @@ pub enum Origin {
     Fixed(String),
     /// The metric type itself, sample by sample (`le`, a `value_label`).
     Own,
+}
+
+/// A legal label name that nobody has reserved, else a fault.
+pub fn label_name(keys: &Keys<'_>, key: &str, name: &str) -> Option<LabelName> {
+    match LabelName::new(name) {
+        Ok(_) if matches!(name, "le" | "quantile") => {
+            keys.fault(key, format!("label `{name}` is reserved for histograms and summaries"));
+            None
+        }
+        Ok(_) if name.starts_with("__") => {
+            keys.fault(key, format!("label `{name}` is reserved: `__` starts Prometheus's own labels"));
+            None
+        }
+        Ok(name) => Some(name),
+        Err(rule) => {
+            let hint = "name it with a map: `labels: {legal_name: column}`";
+            match key {
+                "labels" if !keys.is_mapping("labels") => keys.fault_with_hint(key, rule, hint),
+                _ => keys.fault(key, rule),
+            }
+            None
+        }
+    }
 }
 
 /// The labels of one metric, in the order written.

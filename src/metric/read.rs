@@ -6,7 +6,7 @@ use crate::exposition::Family;
 use crate::name::{LabelName, MetricName};
 use crate::yaml::keys::{Keys, nearest};
 
-use super::labels::{Labels, Origin};
+use super::labels::{Labels, Origin, label_name};
 use super::{LATER, Metric, MetricType, Recipe, TYPES, gauge};
 
 /// Keys that a later version brings.
@@ -38,29 +38,6 @@ pub(super) fn metric(mut keys: Keys<'_>) -> Option<Metric> {
 /// Takes the keys of the mini form from a query's own mapping.
 pub(super) fn mini(keys: &mut Keys<'_>) -> Option<Metric> {
     if keys.has("metric_name") { common(keys, "metric_name") } else { None }
-}
-
-/// A legal label name that nobody has reserved, else a fault.
-pub(super) fn label_name(keys: &Keys<'_>, key: &str, name: &str) -> Option<LabelName> {
-    match LabelName::new(name) {
-        Ok(_) if matches!(name, "le" | "quantile") => {
-            keys.fault(key, format!("label `{name}` is reserved for histograms and summaries"));
-            None
-        }
-        Ok(_) if name.starts_with("__") => {
-            keys.fault(key, format!("label `{name}` is reserved: `__` starts Prometheus's own labels"));
-            None
-        }
-        Ok(name) => Some(name),
-        Err(rule) => {
-            let hint = "name it with a map: `labels: {legal_name: column}`";
-            match key {
-                "labels" if !keys.is_mapping("labels") => keys.fault_with_hint(key, rule, hint),
-                _ => keys.fault(key, rule),
-            }
-            None
-        }
-    }
 }
 
 fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {

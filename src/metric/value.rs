@@ -11,7 +11,7 @@ use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
 use super::column::Bound;
-use super::read;
+use super::labels::label_name;
 use super::samples::{Samples, Skipped};
 
 /// Says why a type cannot hold a number: "is negative, which a counter cannot be".
@@ -142,7 +142,7 @@ impl Source {
             ["value_columns"] => {
                 let (columns, label) = (columns?, label?);
                 check_columns(keys, &columns);
-                Some(Source::Columns { label: read::label_name(keys, "value_label", &label)?, columns })
+                Some(Source::Columns { label: label_name(keys, "value_label", &label)?, columns })
             }
             _ => Some(column),
         }

@@ -167,9 +167,10 @@ impl<'s> Page<'s> {
     }
 }
 
-/// At most what a head takes in any format: `# HELP name help`, `# TYPE name histogram`, escapes aside.
+/// At most what a head takes in any format: `# HELP name help`, `# TYPE name histogram`.
 fn head_bytes(family: &Family) -> u64 {
-    (2 * family.name.as_str().len() + family.help.len() + 28) as u64
+    let escapes = family.help.bytes().filter(|byte| matches!(byte, b'\\' | b'"' | b'\n')).count();
+    (2 * family.name.as_str().len() + family.help.len() + escapes + 28) as u64
 }
 
 fn duplicate(series: &[u8]) -> Error {

@@ -80,7 +80,8 @@ struct Checker {
 
 impl Checker {
     fn line(&mut self, line: &str) -> Result<(), String> {
-        if line.contains('\r') {
+        // Within a label value it is a character like any other.
+        if line.ends_with('\r') {
             return Err("a carriage return".to_owned());
         }
         if let Some(rest) = line.strip_prefix("# HELP ") {

@@ -264,68 +264,67 @@ fn a_histogram_with_too_many_series_fails_before_its_end() {
     assert_eq!(result.expect("40 series").series, 40);
 }
 
+/// One fault a metric, and what is said of it.
+const FAULTY: &[(&str, &str)] = &[
+    ("{help: x}", "metrics[0]: `name` is missing: the name of the metric"),
+    ("{name: 1x}", "metrics[0].name: \"1x\" is not a legal metric name"),
+    ("{name: 'a_{b}'}", "metrics[0].name: \"a_{b}\": names that hold a column are not built yet"),
+    (
+        "{name: x, type: guage}",
+        "metrics[0].type: \"guage\" is no metric type; there are gauge, counter, histogram, unknown; did you mean `gauge`?",
+    ),
+    ("{name: x, type: summary}", "metrics[0].type: `summary` is not built yet"),
+    ("{name: x, unit: seconds}", "metrics[0].unit: `unit` is not built yet"),
+    ("{name: x, timestamp_column: t}", "`timestamp_column` is not built yet"),
+    ("{name: x, labels: [a, a]}", "metrics[0].labels: label `a` is given twice"),
+    ("{name: x, labels: [a], static_labels: {a: b}}", "metrics[0].static_labels: label `a` is given twice"),
+    (
+        "{name: x, labels: ['a b']}",
+        "is not a legal label name: letters, digits and `_`, not starting with a digit; name it with a map",
+    ),
+    ("{name: x, labels: [le]}", "label `le` is reserved"),
+    ("{name: x, static_labels: {quantile: '1'}}", "label `quantile` is reserved"),
+    ("{name: x, labels: {__name__: a}}", "label `__name__` is reserved"),
+    ("{name: x, value: 1, value_column: a}", "a metric has `value_column` or `value`, not both"),
+    ("{name: x, value_columns: [a]}", "`value_label` is missing"),
+    ("{name: x, value_label: a}", "`value_label` goes with `value_columns`"),
+    ("{name: x, value_columns: [a, a], value_label: b}", "column `a` is named twice"),
+    ("{name: x, value_columns: [], value_label: b}", "no column is named"),
+    (
+        "{name: x, value_columns: [a], value_label: b, labels: [b]}",
+        "metrics[0].value_label: label `b` is given twice",
+    ),
+    ("{name: x, value: 1, scale: 2}", "`value` is a constant: `scale` has nothing to work on"),
+    ("{name: x, scale: 0}", "a factor is a finite number other than 0"),
+    ("{name: x, map: {a: b}}", "\"a\" is mapped to \"b\", which is no number"),
+    ("{name: x, null: zero}", "metrics[0].null: expected skip, nan or a number, found \"zero\""),
+    ("{name: x, invalid: ignore}", "metrics[0].invalid"),
+    ("{name: x, duplicates: last}", "metrics[0].duplicates"),
+    (
+        "{name: x, empty: 0, labels: [a]}",
+        "a number for a result without rows needs a metric without label columns",
+    ),
+    ("{name: x, empty: nil}", "expected none or a number, found \"nil\""),
+    ("{name: x, type: counter, value: -1}", "-1 is negative"),
+    ("{name: x, type: counter, null: nan}", "NaN is not a number"),
+    ("{name: x, type: counter, empty: -1}", "-1 is negative"),
+    ("{name: x, type: histogram, empty: 1}", "1 is no histogram"),
+    ("{name: x, type: histogram, buckets: [1, 1]}", "1 comes after 1: bounds rise"),
+    ("{name: x, type: histogram, buckets: [2, 1]}", "1 comes after 2: bounds rise"),
+    (
+        "{name: x, type: histogram, buckets: [1, +Inf]}",
+        "\"+Inf\" is no finite number (the bucket +Inf is always there)",
+    ),
+    ("{name: x, type: histogram, buckets: []}", "no bound is given"),
+    ("{name: x, type: histogram, value: 1}", "metrics[0].value: unknown key"),
+    ("{name: x, buckets: [1]}", "metrics[0].buckets: unknown key"),
+    ("{name: x, lint_off: [7]}", "\"7\" is no lint code"),
+    ("{name: x, valu_column: a}", "unknown key; did you mean `value_column`?"),
+];
+
 #[test]
 fn a_faulty_metric_is_refused_at_load() {
-    let cases = [
-        ("{help: x}", "metrics[0]: `name` is missing: the name of the metric"),
-        ("{name: 1x}", "metrics[0].name: \"1x\" is not a legal metric name"),
-        ("{name: 'a_{b}'}", "metrics[0].name: \"a_{b}\": names that hold a column are not built yet"),
-        (
-            "{name: x, type: guage}",
-            "metrics[0].type: \"guage\" is no metric type; there are gauge, counter, histogram, unknown; did you mean `gauge`?",
-        ),
-        ("{name: x, type: summary}", "metrics[0].type: `summary` is not built yet"),
-        ("{name: x, unit: seconds}", "metrics[0].unit: `unit` is not built yet"),
-        ("{name: x, timestamp_column: t}", "`timestamp_column` is not built yet"),
-        ("{name: x, labels: [a, a]}", "metrics[0].labels: label `a` is given twice"),
-        (
-            "{name: x, labels: [a], static_labels: {a: b}}",
-            "metrics[0].static_labels: label `a` is given twice",
-        ),
-        (
-            "{name: x, labels: ['a b']}",
-            "is not a legal label name: letters, digits and `_`, not starting with a digit; name it with a map",
-        ),
-        ("{name: x, labels: [le]}", "label `le` is reserved"),
-        ("{name: x, static_labels: {quantile: '1'}}", "label `quantile` is reserved"),
-        ("{name: x, labels: {__name__: a}}", "label `__name__` is reserved"),
-        ("{name: x, value: 1, value_column: a}", "a metric has `value_column` or `value`, not both"),
-        ("{name: x, value_columns: [a]}", "`value_label` is missing"),
-        ("{name: x, value_label: a}", "`value_label` goes with `value_columns`"),
-        ("{name: x, value_columns: [a, a], value_label: b}", "column `a` is named twice"),
-        ("{name: x, value_columns: [], value_label: b}", "no column is named"),
-        (
-            "{name: x, value_columns: [a], value_label: b, labels: [b]}",
-            "metrics[0].value_label: label `b` is given twice",
-        ),
-        ("{name: x, value: 1, scale: 2}", "`value` is a constant: `scale` has nothing to work on"),
-        ("{name: x, scale: 0}", "a factor is a finite number other than 0"),
-        ("{name: x, map: {a: b}}", "\"a\" is mapped to \"b\", which is no number"),
-        ("{name: x, null: zero}", "metrics[0].null: expected skip, nan or a number, found \"zero\""),
-        ("{name: x, invalid: ignore}", "metrics[0].invalid"),
-        ("{name: x, duplicates: last}", "metrics[0].duplicates"),
-        (
-            "{name: x, empty: 0, labels: [a]}",
-            "a number for a result without rows needs a metric without label columns",
-        ),
-        ("{name: x, empty: nil}", "expected none or a number, found \"nil\""),
-        ("{name: x, type: counter, value: -1}", "-1 is negative"),
-        ("{name: x, type: counter, null: nan}", "NaN is not a number"),
-        ("{name: x, type: counter, empty: -1}", "-1 is negative"),
-        ("{name: x, type: histogram, empty: 1}", "1 is no histogram"),
-        ("{name: x, type: histogram, buckets: [1, 1]}", "1 comes after 1: bounds rise"),
-        ("{name: x, type: histogram, buckets: [2, 1]}", "1 comes after 2: bounds rise"),
-        (
-            "{name: x, type: histogram, buckets: [1, +Inf]}",
-            "\"+Inf\" is no finite number (the bucket +Inf is always there)",
-        ),
-        ("{name: x, type: histogram, buckets: []}", "no bound is given"),
-        ("{name: x, type: histogram, value: 1}", "metrics[0].value: unknown key"),
-        ("{name: x, buckets: [1]}", "metrics[0].buckets: unknown key"),
-        ("{name: x, lint_off: [7]}", "\"7\" is no lint code"),
-        ("{name: x, valu_column: a}", "unknown key; did you mean `value_column`?"),
-    ];
-    for (yaml, expected) in cases {
+    for (yaml, expected) in FAULTY {
         let faults = faults(yaml);
         assert!(faults.contains(expected), "{yaml}\n{faults}");
         assert_eq!(faults.lines().count(), 1, "{yaml}\n{faults}");
