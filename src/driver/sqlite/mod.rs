@@ -91,7 +91,7 @@ impl File {
             return error;
         }
         error.with_hint(
-            "may this user read the file and its folder? A database in WAL mode also needs its -wal and -shm files: \
+            "check that this user may read the file and its folder; a database in WAL mode also needs its -wal and -shm files: \
              on a read-only mount set params: {immutable: true} (only if nobody writes it)",
         )
     }
