@@ -109,12 +109,6 @@ impl<'d> Keys<'d> {
         self.faulted.get()
     }
 
-    /// True when the key is in this mapping itself, not only in the defaults behind it.
-    #[must_use]
-    pub fn has_own(&self, key: &str) -> bool {
-        self.front.entry(key).is_some()
-    }
-
     /// True when the value under `key` is a mapping (`labels` may be a list or a map).
     #[must_use]
     pub fn is_mapping(&self, key: &str) -> bool {

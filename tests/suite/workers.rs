@@ -5,8 +5,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::Endpoint;
 use sql_exporter::error::Reason;
 use sql_exporter::workers::{Figures, Line, Workers};
+
+use crate::recorder::run;
+use crate::sqlite::Shop;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -224,4 +228,33 @@ fn many_threads_start_work_at_once_and_all_of_it_runs() {
     }
     let figures = until(&workers, |figures| figures.busy == 0);
     assert!(figures.threads <= 3 && figures.waiting == 0, "{figures:?}");
+}
+
+#[test]
+fn the_deepest_sql_fits_the_stack_of_a_lane() {
+    let workers = Workers::new(1);
+    let deep = [
+        format!("SELECT {}1", "1+".repeat(990)),
+        format!("SELECT {}1", "- ".repeat(990)),
+        format!("SELECT {}'a'", "'a'||".repeat(990)),
+        format!("SELECT 1 {}", "UNION ALL SELECT 1 ".repeat(499)),
+        format!("SELECT * FROM {}(SELECT 1){}", "(SELECT * FROM ".repeat(300), ")".repeat(300)),
+        format!("SELECT count(*) FROM json_tree('{}{}')", "[".repeat(999), "]".repeat(999)),
+        format!("SELECT '{}' GLOB '{}'", "a".repeat(4_000), "*a".repeat(2_000)),
+        format!("SELECT '{}' LIKE '{}'", "a".repeat(50_000), "%a".repeat(25_000)),
+    ];
+    let (done, ended) = channel();
+    // A stack that is too small ends the whole process.
+    workers
+        .start(Line::Regular, far(), move || {
+            let shop = Shop::new();
+            let mut session = shop.file().connect(far()).expect("a session");
+            let verdicts = deep.map(|sql| run(&mut *session, &sql, PATIENCE).0.verdict.expect("an end"));
+            done.send(verdicts.map(|verdict| verdict.map_err(|error| error.to_string()))).expect("a reader");
+        })
+        .expect("accepted");
+    let verdicts = ended.recv_timeout(PATIENCE).expect("an answer");
+    let (last, others) = verdicts.split_last().expect("eight");
+    assert!(others.iter().all(Result::is_ok), "{others:?}");
+    assert_eq!(*last, Err("LIKE or GLOB pattern too complex [SQLITE_ERROR]".to_owned()));
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::yaml::keys::Keys;
+use crate::yaml::keys::{Keys, Origin};
 
 use super::File;
 
@@ -47,12 +47,12 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<File> {
 }
 
 fn address(keys: &mut Keys<'_>) -> Option<Address> {
-    let own: Vec<&str> = NAMING.into_iter().filter(|key| keys.has_own(key)).collect();
+    let own: Vec<&str> = NAMING.into_iter().filter(|key| keys.origin(key) == Some(Origin::Own)).collect();
     if let [first, second, ..] = own.as_slice() {
         keys.fault(second, format!("`{first}` and `{second}` both name the file: keep one"));
     }
     // The entry's own key before one of the defaults. All are taken, or those left over would be called unknown.
-    let key = own.first().copied().or_else(|| NAMING.into_iter().find(|key| keys.has(key)));
+    let key = own.first().copied().or_else(|| NAMING.into_iter().find(|key| keys.origin(key).is_some()));
     // A URL that is meant for another driver may hold a password, so none is shown.
     let [url, connection_string] = ["url", "connection_string"].map(|key| keys.secret(key));
     let database = keys.text("database");

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::deadline::Deadline;
@@ -22,6 +23,10 @@ use crate::yaml::keys::Keys;
 use super::{Driver, Endpoint, Session};
 use session::{FileSession, Identity};
 use watch::Watch;
+
+/// Bytes of a LIKE or GLOB pattern. SQLite recurses once for each `%` and allows 50,000, which is more stack than a
+/// lane has, and a pattern may come from a table.
+const PATTERN: i32 = 4_000;
 
 /// The driver.
 pub struct Sqlite;
@@ -86,7 +91,7 @@ impl File {
             return error;
         }
         error.with_hint(
-            "may this user read the file and its folder? A database in WAL mode also needs its -wal and -shm files: \
+            "check that this user may read the file and its folder; a database in WAL mode also needs its -wal and -shm files: \
              on a read-only mount set params: {immutable: true} (only if nobody writes it)",
         )
     }
@@ -97,6 +102,9 @@ impl Endpoint for File {
         let by = by.or_within(self.connect_timeout);
         let (mut connection, identity) = self.open()?;
         connection.set_prepared_statement_cache_capacity(session::STATEMENTS);
+        connection
+            .set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN)
+            .map_err(|cause| self.explain(&cause))?;
         let watch = Watch::install(&mut connection).map_err(|cause| self.explain(&cause))?;
         watch.arm(by);
         for sql in &self.session_sql {

@@ -117,3 +117,17 @@ fn sessions_are_shared_out_to_threads_and_tell_their_facts() {
         assert!(facts.version.starts_with("3."), "{}", facts.version);
     }
 }
+
+#[test]
+fn a_wal_database_whose_wal_cannot_be_opened_names_the_way_out() {
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL; PRAGMA wal_checkpoint(TRUNCATE)");
+    // As on a read-only mount, also for root: the shared-memory file can be neither opened nor made.
+    let shared_memory = shop.folder.path().join("shop.db-shm");
+    std::os::unix::fs::symlink("nowhere/at/all", shared_memory).expect("a link in its place");
+    let error = refusal(&shop.file());
+    assert_eq!(error.reason(), Reason::Connect);
+    assert!(error.to_string().contains("on a read-only mount set params: {immutable: true}"), "{error}");
+    let mut session = open(&File { immutable: true, ..shop.file() }).expect("a session");
+    assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(2)"]]);
+}
