@@ -73,24 +73,54 @@ fn secret_path(path: &str) -> bool {
     path.split(['.', '[']).any(|segment| SECRET_KEYS.contains(&segment))
 }
 
-/// One flag a line: the line names a secret, or stands in the block under one that does.
+/// One flag a line: the line names a secret, stands in the block under one that does, or goes on with its value.
 fn hidden_lines(text: &str) -> Vec<bool> {
     let mut above: Vec<(usize, bool)> = Vec::new();
     let mut hidden = Vec::new();
+    let mut before = Before::default();
     for line in text.split('\n') {
         if line.trim().is_empty() {
-            hidden.push(false);
+            hidden.push(before.hidden);
             continue;
         }
         let depth = depth(line);
         while above.last().is_some_and(|(indent, _)| *indent >= depth) {
             above.pop();
         }
-        let here = above.last().is_some_and(|(_, secret)| *secret) || names_secret(line);
+        let here =
+            above.last().is_some_and(|(_, secret)| *secret) || names_secret(line) || before.goes_on(line);
         above.push((depth, here));
         hidden.push(here);
+        before.note(line, here);
     }
     hidden
+}
+
+/// What the line before leaves open. A text that is broken YAML has its lines where they do not belong: a value
+/// one line too low, or a quote that was never closed.
+#[derive(Default)]
+struct Before {
+    hidden: bool,
+    quoted: bool,
+}
+
+impl Before {
+    fn goes_on(&self, line: &str) -> bool {
+        self.hidden && (self.quoted || !key_first(line))
+    }
+
+    fn note(&mut self, line: &str, hidden: bool) {
+        let odd = line.matches('"').count() % 2 == 1 || line.matches('\'').count() % 2 == 1;
+        self.quoted = hidden && (odd != (self.hidden && self.quoted));
+        self.hidden = hidden;
+    }
+}
+
+/// True for `key: …` and `- key: …`.
+fn key_first(line: &str) -> bool {
+    let line = line.get(depth(line)..).unwrap_or("");
+    let ends = |after: &str| after.is_empty() || after.starts_with([' ', '\t', '\r']);
+    line.split_once(':').is_some_and(|(key, after)| ends(after) && !key.contains(' '))
 }
 
 /// Columns before the first word; the `- ` of a list item counts as indentation, as YAML has it.
@@ -100,22 +130,34 @@ fn depth(line: &str) -> usize {
     (0..bytes.len()).find(|&i| !matches!(bytes.get(i), Some(b' ' | b'\t')) && !dash(i)).unwrap_or(0)
 }
 
-fn names_secret(line: &str) -> bool {
+/// True when a line, or the text of a scalar, names what is likely a secret.
+pub(super) fn names_secret(line: &str) -> bool {
+    let word_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     line.contains("://")
-        || line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).any(secret_word)
+        || line.split(|c| !word_part(c)).any(secret_word)
+        || line.split(':').any(|before| {
+            let key = before.trim_end_matches([' ', '"', '\'']);
+            near_secret(key.rsplit(|c| !word_part(c)).next().unwrap_or(""))
+        })
 }
 
 fn secret_word(word: &str) -> bool {
-    if word.len() < 2 {
+    if !(3..=64).contains(&word.len()) {
         return false;
     }
     let word = word.to_lowercase().replace('-', "_");
-    if word == "password_file" || word == "url_file" {
-        return false;
-    }
-    SECRET_PARTS.iter().any(|part| word.contains(part))
-        || SECRET_KEYS.iter().any(|key| {
-            let misspelt = if key.len() > 7 { 2 } else { 1 };
-            strsim::damerau_levenshtein(&word, key) <= misspelt
+    word != "password_file"
+        && (SECRET_KEYS.contains(&word.as_str()) || SECRET_PARTS.iter().any(|part| word.contains(part)))
+}
+
+/// A slip of the pen in a key that holds secrets.
+fn near_secret(key: &str) -> bool {
+    let known = ["password_file", "url_file"];
+    (2..=64).contains(&key.len())
+        && !known.contains(&key)
+        && SECRET_KEYS.iter().any(|secret| {
+            let slips = if secret.len() > 7 { 2 } else { 1 };
+            key.len().abs_diff(secret.len()) <= slips
+                && strsim::osa_distance(&key.to_lowercase(), secret) <= slips
         })
 }

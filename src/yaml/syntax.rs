@@ -15,6 +15,9 @@ pub(super) struct Explained {
     pub(super) at: Option<usize>,
 }
 
+/// What serde_yaml says of a second document.
+pub(super) const TWO: &str = "more than one document";
+
 /// libyaml's words for a fault, ours, and what to change. The first match counts.
 const WORDS: &[(&str, &str, &str)] = &[
     (
@@ -33,7 +36,13 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("a key that is text", "a key must be text", ""),
     ("found a tab character", "a tab cannot indent", "use spaces"),
     ("mapping values are not allowed", "a second `:` in one value, or wrong indentation", "quote the value"),
-    ("found unexpected end of stream", "a quote is opened and never closed", ""),
+    (
+        "block sequence entries are not allowed",
+        "a list item cannot stand here",
+        "begin the list on a line of its own",
+    ),
+    ("unknown escape character", "an unknown escape after `\\`", "use single quotes, or write `\\\\`"),
+    ("found unexpected end of stream", "a quote is opened here and never closed", ""),
     (
         "could not find expected ':'",
         "a key without its `:`",
@@ -41,15 +50,13 @@ const WORDS: &[(&str, &str, &str)] = &[
     ),
     ("did not find expected key", "no key where one must be", "check the indentation and the quotes"),
     ("did not find expected '-' indicator", "no `- ` where a list item must be", "check the indentation"),
+    ("did not find expected ',' or '}'", "after this `{` a comma or the `}` is missing", ""),
+    ("did not find expected ',' or ']'", "after this `[` a comma or the `]` is missing", ""),
+    ("did not find expected node content", "a value is missing here", "check commas and brackets"),
     (
-        "did not find expected ',' or '}'",
-        "a `{` is not closed where it should be",
-        "check commas, quotes and `}`",
-    ),
-    (
-        "did not find expected ',' or ']'",
-        "a `[` is not closed where it should be",
-        "check commas, quotes and `]`",
+        "did not find expected <document start>",
+        "nothing may follow here",
+        "check the indentation and the brackets",
     ),
 ];
 
@@ -60,11 +67,11 @@ pub(super) fn explain(message: &str, text: &str, at: Option<usize>) -> Explained
         hint: (!hint.is_empty()).then(|| hint.to_owned()),
         at,
     };
-    if message.contains("more than one document") {
+    if message.contains(TWO) {
         let hint = "one file is one document: remove the `---`";
         return explained("a second document starts here", hint, second_document(text));
     }
-    if let Some(dollar) = at.and_then(|at| unquoted_variable(text, at)) {
+    if let Some(dollar) = at.and_then(|at| unquoted_variable(message, text, at)) {
         let hint = "write {port: \"${PORT}\"}";
         return explained("inside braces or brackets `${…}` needs quotes", hint, Some(dollar));
     }
@@ -75,24 +82,45 @@ pub(super) fn explain(message: &str, text: &str, at: Option<usize>) -> Explained
         };
     }
     match WORDS.iter().find(|(theirs, ..)| message.contains(theirs)) {
-        Some((_, ours, hint)) => explained(ours, hint, at),
+        Some((theirs, ours, hint)) => {
+            // libyaml notices far below what was opened and never closed: where it was opened helps more.
+            let opened = ["unexpected end of stream", "could not find expected ':'", "expected ',' or"];
+            let opened = opened.iter().any(|part| theirs.contains(part));
+            explained(ours, hint, if opened { context(message, text).or(at) } else { at })
+        }
         None => explained(&format!("not YAML: {message}"), "", at),
     }
 }
 
+/// The offset of what libyaml was in when it stumbled: `…, while parsing a flow mapping at line 3 column 5`.
+fn context(message: &str, text: &str) -> Option<usize> {
+    let (_, while_in) = message.split_once(", while ")?;
+    let Some((_, position)) = while_in.rsplit_once(" at line ") else { return Some(0) };
+    let (line, column) = position.split_once(" column ")?;
+    let (line, column): (usize, usize) = (line.parse().ok()?, column.parse().ok()?);
+    let start: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+    let within = text.get(start..)?.char_indices().nth(column.checked_sub(1)?)?;
+    Some(start + within.0)
+}
+
 /// The offset of `${` when the fault at `at` comes from a variable without quotes in a flow collection: there
-/// `{` begins a mapping, and libyaml stumbles at the brace or at one that follows on the same line.
-fn unquoted_variable(text: &str, at: usize) -> Option<usize> {
+/// `{` begins a mapping, and libyaml stumbles at the brace or at what follows on the same line.
+fn unquoted_variable(message: &str, text: &str, at: usize) -> Option<usize> {
     let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
     let line = text.get(start..)?.lines().next()?;
-    let dollar = line.find("${")?;
-    let before = line.get(..dollar)?;
-    let inside = before.contains(['{', '[']) && before.matches(['"', '\'']).count() % 2 == 0;
-    (inside && start + dollar <= at).then_some(start + dollar)
+    let flow = message.contains("a flow ");
+    let candidates = line.match_indices("${").map(|(dollar, _)| dollar);
+    let unquoted = |dollar: &usize| {
+        let before = line.get(..*dollar).unwrap_or("");
+        start + dollar <= at
+            && before.matches(['"', '\'']).count() % 2 == 0
+            && (flow || before.contains(['{', '[']))
+    };
+    candidates.filter(unquoted).map(|dollar| start + dollar).next()
 }
 
 /// The line that starts the second document: the first `---` after any content, or else the `...` before it.
-fn second_document(text: &str) -> Option<usize> {
+pub(super) fn second_document(text: &str) -> Option<usize> {
     let mut offset = 0;
     let mut content = false;
     for line in text.split_inclusive('\n') {
@@ -109,12 +137,26 @@ fn second_document(text: &str) -> Option<usize> {
     None
 }
 
-/// Characters that YAML does not allow, with the first one's offset: libyaml reports these without a place.
-pub(super) fn characters(text: &str) -> Result<(), (usize, String)> {
+/// More open brackets than this are refused unread: libyaml's time grows with the square of the depth.
+const DEEPEST: usize = 1000;
+
+/// What is refused before libyaml sees the text: characters that YAML does not allow (reported there without a
+/// place), and brackets without end. Gives the offset and a message.
+pub(super) fn precheck(text: &str) -> Result<(), (usize, String)> {
     let allowed = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\u{85}');
-    match text.char_indices().find(|(_, c)| !allowed(*c) || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}'))
-    {
-        Some((at, c)) => Err((at, format!("the character U+{:04X} is not allowed in YAML", u32::from(c)))),
-        None => Ok(()),
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        if !allowed(c) || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}') {
+            return Err((at, format!("the character U+{:04X} is not allowed in YAML", u32::from(c))));
+        }
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return Err((at, "brackets nested deeper than 1000 levels".to_owned()));
+        }
     }
+    Ok(())
 }

@@ -8,7 +8,9 @@
 
 use std::path::Path;
 
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor,
+};
 
 use crate::error::{Error, Place, Result};
 
@@ -99,7 +101,7 @@ impl Document {
         }
         let lines = Lines::new(&text);
         let place = |at| lines.place(file, &text, at, "");
-        syntax::characters(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at))))?;
+        syntax::precheck(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at))))?;
         let tree = build(&text).map_err(|refused| refused.error(&text, &lines, file))?;
         let mut document =
             Document { file: file.to_owned(), folder: folder.to_owned(), text, tree, faults: vec![], lines };
@@ -162,6 +164,9 @@ impl Refused {
         match self {
             Refused::Empty => Error::config("the file is empty").at(place(None)),
             Refused::Yaml(error) => {
+                let second = error.to_string().contains(syntax::TWO).then(|| second_error(text)).flatten();
+                let error =
+                    second.as_ref().filter(|_| syntax::second_document(text).is_none()).unwrap_or(error);
                 let position = error.location().map(|location| location.index());
                 let explained = syntax::explain(&error.to_string(), text, position);
                 let error = Error::config(explained.message).at(place(explained.at));
@@ -175,30 +180,29 @@ impl Refused {
 }
 
 fn build(text: &str) -> Result<Tree, Refused> {
-    let mut budget = Budget { nodes: MAX_NODES, text: MAX_TEXT };
     let events = || serde_yaml::Deserializer::from_str(text);
-    let shape = Survey(&mut budget).deserialize(events()).map_err(Refused::Yaml)?;
+    let mut nodes = Budget(MAX_NODES);
+    let shape = Survey(&mut nodes).deserialize(events()).map_err(Refused::Yaml)?;
     if matches!(shape, Shape::Null) {
         return Err(Refused::Empty);
     }
-    Gather { shape: &shape, text }.deserialize(events()).map_err(Refused::Yaml)
+    let mut bytes = Budget(MAX_TEXT);
+    Gather { shape: &shape, text, bytes: &mut bytes }.deserialize(events()).map_err(Refused::Yaml)
 }
 
-/// What is left of the limits.
-struct Budget {
-    nodes: usize,
-    text: usize,
+/// The error of the second document, if it has one: what follows the first document may be no document at all.
+fn second_error(text: &str) -> Option<serde_yaml::Error> {
+    let second = serde_yaml::Deserializer::from_str(text).nth(1)?;
+    serde::de::IgnoredAny::deserialize(second).err()
 }
+
+/// What is left of a limit.
+struct Budget(usize);
 
 impl Budget {
-    fn spend<E: serde::de::Error>(&mut self, text: usize) -> Result<(), E> {
-        match (self.nodes.checked_sub(1), self.text.checked_sub(text)) {
-            (Some(nodes), Some(text)) => {
-                *self = Budget { nodes, text };
-                Ok(())
-            }
-            _ => Err(E::custom(syntax::OVER_BUDGET)),
-        }
+    fn spend<E: serde::de::Error>(&mut self, amount: usize) -> Result<(), E> {
+        self.0 = self.0.checked_sub(amount).ok_or_else(|| E::custom(syntax::OVER_BUDGET))?;
+        Ok(())
     }
 }
 
@@ -222,8 +226,7 @@ impl<'de> DeserializeSeed<'de> for Survey<'_> {
 macro_rules! scalar {
     ($($visit:ident: $type:ty),*) => {
         $(fn $visit<E: serde::de::Error>(self, _: $type) -> Result<Shape, E> {
-            // The longest number a configuration needs; serde_yaml does not tell the text here.
-            self.0.spend(40).map(|()| Shape::Scalar)
+            self.0.spend(1).map(|()| Shape::Scalar)
         })*
     };
 }
@@ -236,13 +239,10 @@ impl<'de> Visitor<'de> for Survey<'_> {
     }
 
     scalar!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128, visit_f64: f64);
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Shape, E> {
-        self.0.spend(text.len()).map(|()| Shape::Scalar)
-    }
+    scalar!(visit_str: &str);
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Shape, E> {
-        self.0.spend(0).map(|()| Shape::Null)
+        self.0.spend(1).map(|()| Shape::Null)
     }
 
     fn visit_none<E: serde::de::Error>(self) -> Result<Shape, E> {
@@ -250,7 +250,7 @@ impl<'de> Visitor<'de> for Survey<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape, A::Error> {
-        self.0.spend(0)?;
+        self.0.spend(1)?;
         let mut shapes = Vec::new();
         while let Some(shape) = items.next_element_seed(Survey(&mut *self.0))? {
             shapes.push(shape);
@@ -259,10 +259,10 @@ impl<'de> Visitor<'de> for Survey<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Shape, A::Error> {
-        self.0.spend(0)?;
+        self.0.spend(1)?;
         let mut shapes = Vec::new();
-        while let Some(key) = entries.next_key_seed(Text(""))? {
-            self.0.spend(key.0.len())?;
+        while entries.next_key_seed(Text { text: "", bytes: &mut Budget(usize::MAX) })?.is_some() {
+            self.0.spend(1)?;
             shapes.push(entries.next_value_seed(Survey(&mut *self.0))?);
         }
         Ok(Shape::Map(shapes))
@@ -279,6 +279,7 @@ impl<'de> Visitor<'de> for Survey<'_> {
 struct Gather<'s> {
     shape: &'s Shape,
     text: &'s str,
+    bytes: &'s mut Budget,
 }
 
 impl<'de> DeserializeSeed<'de> for Gather<'_> {
@@ -286,7 +287,7 @@ impl<'de> DeserializeSeed<'de> for Gather<'_> {
     fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Tree, D::Error> {
         match self.shape {
             Shape::Null | Shape::Scalar => {
-                let (text, at) = Text(self.text).deserialize(events)?;
+                let (text, at) = Text { text: self.text, bytes: self.bytes }.deserialize(events)?;
                 let null = matches!(self.shape, Shape::Null);
                 Ok(Tree { at, value: if null { Value::Null } else { Value::Scalar(text) } })
             }
@@ -307,7 +308,11 @@ impl<'de> Visitor<'de> for Gather<'_> {
         let Shape::List(shapes) = self.shape else { return Err(A::Error::custom("a list appeared")) };
         let mut list = Vec::with_capacity(shapes.len());
         for shape in shapes {
-            list.extend(items.next_element_seed(Gather { shape, text: self.text })?);
+            list.extend(items.next_element_seed(Gather {
+                shape,
+                text: self.text,
+                bytes: &mut *self.bytes,
+            })?);
         }
         Ok(Tree { at: list.first().and_then(|tree| tree.at), value: Value::List(list) })
     }
@@ -316,8 +321,9 @@ impl<'de> Visitor<'de> for Gather<'_> {
         let Shape::Map(shapes) = self.shape else { return Err(A::Error::custom("a mapping appeared")) };
         let mut map = Vec::with_capacity(shapes.len());
         for shape in shapes {
-            let Some((key, at)) = entries.next_key_seed(Text(self.text))? else { break };
-            let tree = entries.next_value_seed(Gather { shape, text: self.text })?;
+            let key = Text { text: self.text, bytes: &mut *self.bytes };
+            let Some((key, at)) = entries.next_key_seed(key)? else { break };
+            let tree = entries.next_value_seed(Gather { shape, text: self.text, bytes: &mut *self.bytes })?;
             map.push(Entry { key, at, tree });
         }
         Ok(Tree { at: map.first().and_then(|entry| entry.at), value: Value::Map(map) })
@@ -325,7 +331,10 @@ impl<'de> Visitor<'de> for Gather<'_> {
 }
 
 /// A scalar's text, and where it stands when it is a slice of the file's text.
-struct Text<'s>(&'s str);
+struct Text<'s> {
+    text: &'s str,
+    bytes: &'s mut Budget,
+}
 
 impl<'de> DeserializeSeed<'de> for Text<'_> {
     type Value = (String, Option<usize>);
@@ -342,12 +351,13 @@ impl<'de> Visitor<'de> for Text<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        self.bytes.spend(text.len())?;
         Ok((text.to_owned(), None))
     }
 
     fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        let offset = (text.as_ptr() as usize).checked_sub(self.0.as_ptr() as usize);
-        let at = offset.filter(|at| self.0.get(*at..).is_some_and(|rest| rest.starts_with(text)));
-        Ok((text.to_owned(), at))
+        let offset = (text.as_ptr() as usize).checked_sub(self.text.as_ptr() as usize);
+        let at = offset.filter(|at| self.text.get(*at..).is_some_and(|rest| rest.starts_with(text)));
+        Ok((self.visit_str(text)?.0, at))
     }
 }

@@ -12,6 +12,7 @@ use super::audit::join;
 use super::expand::expand;
 use super::hint::nearest;
 use super::keys::Keys;
+use super::place::names_secret;
 use super::scalar;
 use super::source::Found;
 use super::tree::Value;
@@ -68,17 +69,15 @@ impl<'d> Keys<'d> {
 
     /// One word of a closed set, case-insensitively; else a fault that lists them and hints at the nearest.
     pub fn choice<T: Copy>(&mut self, key: &'static str, table: &[(&'static str, T)]) -> Option<T> {
-        let text = self.text(key)?;
-        if let Some((_, value)) = table.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim())) {
-            return Some(*value);
-        }
-        let words: Vec<&str> = table.iter().map(|(word, _)| *word).collect();
-        let message = format!("{text:?} is not one of {}", words.join(", "));
-        match nearest(&text, words) {
-            Some(near) => self.fault_with_hint(key, message, format!("did you mean `{near}`?")),
-            None => self.fault(key, message),
-        }
-        None
+        let words = || table.iter().map(|(word, _)| *word);
+        self.read(key, |text| {
+            let found = table.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
+            found.map(|(_, value)| *value).ok_or_else(|| {
+                let near = nearest(text, words()).map(|near| format!("; did you mean `{near}`?"));
+                let all = words().collect::<Vec<_>>().join(", ");
+                format!("{text:?} is not one of {all}{}", near.unwrap_or_default())
+            })
+        })
     }
 
     /// A path, relative to the file that names it.
@@ -163,12 +162,18 @@ impl<'d> Keys<'d> {
         }
     }
 
-    fn read<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let text = self.text(key)?;
+    fn read<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let found = self.scalar(key)?;
+        let Value::Scalar(typed) = found.value() else { return None };
+        let place = found.place();
+        let text = self.expanded(typed, &place)?;
         match parse(&text) {
             Ok(value) => Some(value),
             Err(message) => {
-                self.fault(key, message);
+                // Neither `…` nor `${…}` is a value of any kind, so what is shown instead is refused as well.
+                let shown = shown(typed, &text);
+                let message = if shown == text { message } else { parse(&shown).err().unwrap_or_default() };
+                self.record(Error::config(message).at(place));
                 None
             }
         }
@@ -184,5 +189,16 @@ impl<'d> Keys<'d> {
                 None
             }
         }
+    }
+}
+
+/// What a message shows of a value: the variable instead of what it holds where that is likely a secret (a password
+/// under the wrong key), and no more than fits a line.
+fn shown(typed: &str, expanded: &str) -> String {
+    const LONGEST: usize = 80;
+    let text = if names_secret(typed) { typed } else { expanded };
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
