@@ -40,8 +40,8 @@ pub fn environment(name: &str) -> Option<String> {
 /// What stands above the file.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// The file to read.
-    pub config: PathBuf,
+    /// The file to read; `None` is the first default file that exists.
+    pub config: Option<PathBuf>,
     /// Instead of the configured addresses.
     pub listen: Option<Vec<Listen>>,
     /// Instead of the configured level.
@@ -65,7 +65,7 @@ impl Settings {
                 .find_map(|name| settings.variable(name, environment))
                 .map(|(_, value)| value.into())
         });
-        settings.config = config.map_or_else(default_file, Ok)?;
+        settings.config = config;
         let flag = |value: &Option<String>, name: &str| value.clone().map(|value| (name.to_owned(), value));
         let mut choose = |flag: Option<(String, String)>, names: &[&str]| {
             flag.or_else(|| names.iter().find_map(|name| settings.variable(name, environment)))
@@ -102,7 +102,8 @@ impl Settings {
     /// # Errors
     /// All faults of the load together.
     pub fn load(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
-        let mut plan = plan::load(&self.config, environment, drivers)?;
+        let file = self.config.clone().map_or_else(default_file, Ok).map_err(|error| vec![error])?;
+        let mut plan = plan::load(&file, environment, drivers)?;
         let exporter = &mut plan.exporter;
         if let Some(listen) = &self.listen {
             exporter.listen.clone_from(listen);
@@ -154,8 +155,7 @@ mod tests {
     use super::*;
 
     fn settings(words: &Words, variables: &[(&str, &str)]) -> Result<Settings, Error> {
-        let words = Words { config: words.config.clone().or(Some("x.yaml".into())), ..words.clone() };
-        Settings::new(&words, &|name| {
+        Settings::new(words, &|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
     }

@@ -197,9 +197,9 @@ impl Target {
         let name = self.plan.name.as_str();
         match (before, down) {
             (before, Some(error)) if before != reason => {
-                log::warn!(target_name = name, reason = error.reason().word(); "target {name} is down: {}", said(error));
+                log::warn!(target = name, reason = error.reason().word(); "target {name} is down: {}", said(error));
             }
-            (Some(_), None) => log::info!(target_name = name; "target {name} is back"),
+            (Some(_), None) => log::info!(target = name; "target {name} is back"),
             _ => {}
         }
     }
@@ -214,11 +214,11 @@ impl Target {
         let verdict = error.map_or(Ok(()), |error| Err(error.reason()));
         match (self.memory.note(Work::Query(index), verdict), error) {
             (Change::Fails, Some(error)) => {
-                log::warn!(target_name = target, query = query, reason = error.reason().word(), sqlstate = error.sqlstate().unwrap_or("");
+                log::warn!(target = target, query = query, reason = error.reason().word(), sqlstate = error.sqlstate().unwrap_or("");
                     "query {query} on target {target} fails: {}", said(error));
             }
             (Change::Recovered, _) => {
-                log::info!(target_name = target, query = query; "query {query} on target {target} works again");
+                log::info!(target = target, query = query; "query {query} on target {target} works again");
             }
             _ => {}
         }

@@ -16,6 +16,7 @@ mod table;
 mod web_client;
 
 mod broken;
+mod command;
 mod config;
 mod disposal;
 mod examples;

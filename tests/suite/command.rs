@@ -1,0 +1,287 @@
+//! The command line of the built binary: what it prints, where, and with which exit code.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::checker::checked;
+use crate::exporter::{Output, Setup};
+use crate::servers::CANARY;
+
+/// A configuration over a SQLite file `shop.db` beside it, with one good query.
+const GOOD: &str = "
+databases: {shop: {driver: sqlite, database: shop.db}}
+queries:
+  - {name: stock, sql: SELECT 7 AS units, metrics: [{name: stock_units, help: Units., value_column: units}]}
+";
+
+/// The same and one that fails.
+const HALF: &str = "
+databases: {shop: {driver: sqlite, database: shop.db}}
+queries:
+  - {name: stock, sql: SELECT 7 AS units, metrics: [{name: stock_units, help: Units., value_column: units}]}
+  - {name: broken, sql: SELECT x FROM nowhere, metrics: [{name: broken_value}]}
+";
+
+/// A folder with the configuration and an empty database.
+pub(crate) fn setup(config: &str) -> Setup {
+    let setup = Setup::new(config);
+    let shop = rusqlite::Connection::open(setup.path().join("shop.db")).expect("a database");
+    shop.execute_batch("CREATE TABLE t (x)").expect("a table");
+    setup
+}
+
+fn one_line(output: &Output) -> &str {
+    let line = output.errors().trim_end();
+    assert!(!line.contains("panicked") && !line.contains('\n'), "{line}");
+    line
+}
+
+#[test]
+fn once_prints_the_page_without_process_metrics_and_exits_0() {
+    let output = setup(GOOD).once();
+    let page = checked(output.text());
+    assert_eq!(page.value("stock_units", &[("target", "shop")]), Some(7.0));
+    assert_eq!(page.value("sql_exporter_scrapes_total", &[("outcome", "complete")]), Some(1.0));
+    assert!(!output.text().contains("\nprocess_"), "{}", output.text());
+    assert_eq!((output.code(), output.errors()), (0, ""));
+}
+
+#[test]
+fn collect_is_the_same_as_once() {
+    let names = |output: &Output| -> Vec<String> {
+        output.text().lines().filter(|line| line.starts_with("# TYPE")).map(str::to_owned).collect()
+    };
+    let (once, collect) = (setup(GOOD).once(), setup(GOOD).args(&["collect"]).output());
+    assert_eq!(names(&once), names(&collect));
+    assert_eq!((once.code(), collect.code()), (0, 0));
+}
+
+#[test]
+fn once_exits_1_when_a_query_failed_and_says_which_and_why() {
+    let output = setup(HALF).once();
+    let page = checked(output.text());
+    assert_eq!(page.value("stock_units", &[("target", "shop")]), Some(7.0), "the good one is there");
+    assert_eq!(output.code(), 1);
+    let line = one_line(&output);
+    assert!(line.contains("query broken on target shop fails: sql: no such table: nowhere"), "{line}");
+}
+
+#[test]
+fn collect_narrows_to_a_query_a_target_or_a_collector() {
+    let output = setup(HALF).args(&["collect", "--query", "stock", "--no-self-metrics"]).output();
+    assert_eq!(
+        output.text(),
+        "# HELP stock_units Units.\n# TYPE stock_units gauge\nstock_units{target=\"shop\"} 7\n"
+    );
+    assert_eq!(output.code(), 0);
+    let unknown = setup(HALF).args(&["collect", "--query=stok"]).output();
+    assert_eq!((unknown.code(), one_line(&unknown)), (2, "error: unknown query `stok`; nearest: stock"));
+}
+
+#[test]
+fn collect_writes_a_file_as_a_whole_also_when_a_query_failed() {
+    let setup = setup(HALF).args(&["collect", "--output", "page.prom"]);
+    let output = setup.output();
+    assert_eq!((output.code(), output.text()), (1, ""));
+    let written = std::fs::read_to_string(setup.path().join("page.prom")).expect("the page");
+    assert_eq!(checked(&written).value("stock_units", &[("target", "shop")]), Some(7.0));
+    let left = std::fs::read_dir(setup.path()).expect("the folder").count();
+    assert_eq!(left, 3, "configuration, database and page: no temporary file");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let setup = setup(GOOD);
+    let exporter = env!("CARGO_BIN_EXE_sql-exporter");
+    let script = format!("{exporter} -c sql-exporter.yaml --once | true; test ${{PIPESTATUS[0]}} = 0");
+    let status = std::process::Command::new("bash").args(["-c", &script]).current_dir(setup.path()).status();
+    assert!(status.expect("bash").success());
+}
+
+#[test]
+fn the_version_and_the_help_go_to_stdout() {
+    let version = Setup::empty().args(&["--version"]).output();
+    assert_eq!(version.text(), concat!("sql-exporter ", env!("CARGO_PKG_VERSION"), "\n"));
+    let help = Setup::empty().args(&["--help"]).output();
+    for word in ["run", "collect", "packs", "health", "--config", "--log-level"] {
+        assert!(help.text().contains(word), "{word} in {}", help.text());
+    }
+    assert_eq!((version.code(), help.code()), (0, 0));
+}
+
+#[test]
+fn packs_lists_the_built_in_collectors_and_prints_one() {
+    let list = Setup::empty().args(&["packs"]).output();
+    assert!(list.text().lines().any(|line| line.starts_with("sqlite/pages ")), "{}", list.text());
+    let one = Setup::empty().args(&["packs", "sqlite/pages"]).output();
+    assert!(one.text().contains("queries:"), "{}", one.text());
+    let wrong = Setup::empty().args(&["packs", "sqlite/page"]).output();
+    let line = "error: no built-in collector \"sqlite/page\"; did you mean sqlite/pages?";
+    assert_eq!((wrong.code(), one_line(&wrong)), (2, line));
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_by_name() {
+    for command in ["test", "check", "try", "import", "schema"] {
+        let output = setup(GOOD).args(&[command]).output();
+        assert_eq!(output.code(), 2, "{command}");
+        assert_eq!(one_line(&output), format!("error: the command `{command}` is not built yet"));
+    }
+    let output = setup(GOOD).args(&["collect", "--format", "openmetrics"]).output();
+    assert_eq!((output.code(), one_line(&output)), (2, "error: --format openmetrics is not built yet"));
+}
+
+#[test]
+fn wrong_words_are_one_clear_line_and_exit_2() {
+    let cases: [(&[&str], &str); 6] = [
+        (&["colect"], "unknown command `colect`; did you mean `collect`?"),
+        (&["--config"], "--config needs a value"),
+        (&["--log-level", "loud"], "--log-level: \"loud\" is not one of"),
+        (&["--log-format", "xml"], "--log-format: \"xml\" is not one of"),
+        (&["--listen", "nonsense"], "--listen: \"nonsense\" is not an address"),
+        (&["packs", "--once"], "--once is the command `collect`"),
+    ];
+    for (words, message) in cases {
+        let output = setup(GOOD).args(words).output();
+        assert_eq!(output.code(), 2, "{words:?}: {}", output.errors());
+        assert!(
+            one_line(&output).starts_with(&format!("error: {message}")),
+            "{words:?}: {}",
+            output.errors()
+        );
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_exit_2_with_file_line_and_column() {
+    let missing = Setup::empty().args(&["-c", "nowhere.yaml"]).output();
+    assert_eq!(missing.code(), 2);
+    assert!(one_line(&missing).contains("nowhere.yaml"), "{}", missing.errors());
+    let none = Setup::empty().output();
+    assert_eq!(none.code(), 2);
+    assert!(one_line(&none).contains("./sql-exporter.yaml"), "{}", none.errors());
+    let unset = Setup::new("databases: {a: {driver: sqlite, database: \"${NOT_SET}\"}}\n").output();
+    assert_eq!(unset.code(), 2);
+    assert!(unset.errors().contains("sql-exporter.yaml:1:44: databases.a.database:"), "{}", unset.errors());
+    assert!(unset.errors().contains("NOT_SET"), "{}", unset.errors());
+    let driver = Setup::new("databases: {a: {driver: postgrex, database: x}}\n").output();
+    assert_eq!(driver.code(), 2);
+    assert!(driver.errors().contains("did you mean \"postgres\""), "{}", driver.errors());
+}
+
+#[test]
+fn an_unreadable_configuration_is_one_line() {
+    let setup = Setup::empty().args(&["-c", "folder"]);
+    std::fs::create_dir(setup.path().join("folder")).expect("a folder");
+    let output = setup.output();
+    assert_eq!(output.code(), 2);
+    assert!(one_line(&output).contains("folder"), "{}", output.errors());
+    if !crate::process::is_root() {
+        let secret = Setup::new(GOOD);
+        let file = secret.path().join("sql-exporter.yaml");
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0)).expect("a mode");
+        assert_eq!(secret.output().code(), 2);
+    }
+}
+
+#[test]
+fn a_port_in_use_is_exit_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = setup(GOOD).args(&["--listen", &address]).output();
+    assert_eq!(output.code(), 1);
+    let expected = format!("error: cannot listen on {address}: the port is in use; ");
+    assert!(one_line(&output).starts_with(&expected), "{}", output.errors());
+}
+
+#[test]
+fn a_privileged_port_is_exit_1() {
+    // Root may listen anywhere: the test runs as nobody then, from a copy that nobody may read.
+    let setup = setup(GOOD);
+    std::fs::set_permissions(setup.path(), PermissionsExt::from_mode(0o755)).expect("a mode");
+    let exporter = setup.path().join("exporter");
+    std::fs::copy(env!("CARGO_BIN_EXE_sql-exporter"), &exporter).expect("a copy");
+    let mut command = if crate::process::is_root() {
+        let mut command = std::process::Command::new("setpriv");
+        command
+            .args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--bounding-set=-all"])
+            .arg(&exporter);
+        command
+    } else {
+        std::process::Command::new(&exporter)
+    };
+    let command =
+        command.args(["-c", "sql-exporter.yaml", "--listen", "127.0.0.1:81"]).current_dir(setup.path());
+    let output = command.output().expect("setpriv is part of util-linux");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.starts_with("error: cannot listen on 127.0.0.1:81: the port is privileged; "), "{errors}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_environment_stands_between_flags_and_the_file() {
+    let quiet = format!("{HALF}exporter: {{log_level: ERROR}}\n");
+    assert_eq!(setup(&quiet).once().errors(), "", "the file");
+    let loud = setup(&quiet).env("LOG_LEVEL", "WARN").once();
+    assert!(one_line(&loud).contains("query broken"), "the seed's variable: {}", loud.errors());
+    let ours = setup(&quiet).env("LOG_LEVEL", "WARN").env("SQL_EXPORTER_LOG_LEVEL", "error").once();
+    assert_eq!(ours.errors(), "", "our variable");
+    let flag = setup(&quiet).env("SQL_EXPORTER_LOG_LEVEL", "error").args(&["--log-level", "warn"]).once();
+    assert!(one_line(&flag).contains("query broken"), "the flag: {}", flag.errors());
+    let exporter = setup(GOOD).env("EXPORTER_PORT", "tcp://10.0.0.1:1").serve();
+    exporter.wait_for_log("EXPORTER_PORT=tcp://10.0.0.1:1 ignored");
+}
+
+#[test]
+fn health_asks_a_running_exporter() {
+    let exporter = setup(GOOD).serve();
+    let address = exporter.address().to_string();
+    let healthy = Setup::empty().args(&["health", "--listen", &address]).output();
+    assert_eq!((healthy.code(), healthy.text()), (0, "healthy\n"));
+    assert_eq!(exporter.stop("TERM").0, Some(0));
+    let gone = Setup::empty().args(&["health", "--listen", &address]).output();
+    assert_eq!(gone.code(), 1);
+    assert!(one_line(&gone).contains("does not answer"), "{}", gone.errors());
+}
+
+#[test]
+fn a_log_line_is_written_once_a_change_and_bears_no_secret() {
+    let password = format!("{CANARY}-@:/#%' x");
+    let config = format!(
+        "databases:\n  shop: {{driver: sqlite, database: shop.db}}\n  far: {{driver: postgres, host: 127.0.0.1, port: 1, username: u, password: \"{password}\"}}\n\
+         queries:\n  - {{name: flip, database: shop, sql: SELECT x FROM flip, metrics: [{{name: flip_value, value_column: x}}]}}\n"
+    );
+    let exporter = setup(&config).serve();
+    let shop = rusqlite::Connection::open(exporter.file("shop.db")).expect("the database");
+    for _ in 0..3 {
+        exporter.metrics();
+    }
+    shop.execute_batch("CREATE TABLE flip AS SELECT 1 AS x").expect("a table");
+    for _ in 0..2 {
+        exporter.metrics();
+    }
+    let (code, log) = exporter.stop("TERM");
+    assert_eq!(code, Some(0), "{log}");
+    let count = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(count("query flip on target shop fails: sql: no such table: flip"), 1, "{log}");
+    assert_eq!(count("query flip on target shop works again"), 1, "{log}");
+    assert_eq!(count("target far is down: connect: "), 1, "{log}");
+    assert_eq!(log.lines().count(), 5, "listening, three changes, stopping:\n{log}");
+}
+
+#[test]
+fn a_json_log_is_one_object_a_line_with_its_parts_as_fields() {
+    let exporter = setup(HALF).args(&["--log-format", "json"]).serve();
+    exporter.metrics();
+    let (_, log) = exporter.stop("INT");
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let failing = lines.iter().find(|line| line["query"] == "broken").expect("a line about the query");
+    assert_eq!(
+        (&failing["level"], &failing["target"], &failing["reason"]),
+        (&"warn".into(), &"shop".into(), &"sql".into())
+    );
+    assert!(lines.iter().all(|line| line["time"].is_string() && line["message"].is_string()), "{log}");
+}
