@@ -260,9 +260,9 @@ mod tests {
     use std::io::Read;
     use std::net::TcpStream;
 
-    use super::super::Peer;
-    use super::super::private::Facts;
     use super::*;
+    use crate::http::Peer;
+    use crate::http::private::Facts;
 
     #[test]
     fn on_a_loopback_port_only_requests_with_our_token_are_answered() {

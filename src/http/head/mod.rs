@@ -54,7 +54,9 @@ impl Scanner {
                 // An empty line or two before the request are left over from sloppy clients (RFC 9112, 2.2).
                 (true, 0) => continue,
                 (true, _) => return Ok(Some(end + 1)),
-                (false, 0) => drop(RequestLine::parse(line)?),
+                (false, 0) => {
+                    RequestLine::parse(line)?;
+                }
                 (false, lines) if lines > limits.max_header_lines => {
                     return Err(Fault::new(431, "header_lines", "the request has too many header lines"));
                 }

@@ -92,9 +92,7 @@ fn what_cannot_be_listened_on_is_said_with_what_to_change() {
 
     let path = folder.path().join("a.sock");
     let _listener = UnixListener::bind(&path).unwrap();
-    assert!(
-        refusal(Listen::Unix(path.clone())).contains(": a process listens there, or it is not a socket; ")
-    );
+    assert!(refusal(Listen::Unix(path)).contains(": a process listens there, or it is not a socket; "));
     let file = folder.path().join("file");
     std::fs::write(&file, "precious").unwrap();
     assert!(
