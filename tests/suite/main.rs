@@ -15,6 +15,7 @@ mod servers;
 mod table;
 mod web_client;
 
+mod allocations;
 mod broken;
 mod command;
 mod config;
