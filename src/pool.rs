@@ -290,3 +290,16 @@ impl r2d2::ManageConnection for Manager {
         slot.dirty
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lifetime_is_spread_by_a_tenth_and_not_always_the_same() {
+        let span = Duration::from_secs(1_800);
+        let spreads: Vec<Duration> = (0..100).map(|_| spread(span)).collect();
+        assert!(spreads.iter().all(|found| (1_620..=1_980).contains(&found.as_secs())), "{spreads:?}");
+        assert!(spreads.iter().any(|found| *found != spreads[0]), "{spreads:?}");
+    }
+}
