@@ -1,7 +1,9 @@
 //! The MySQL driver on real MariaDB servers.
 
+mod faults;
 mod guard;
 mod limits;
+mod tls;
 mod types;
 
 use std::time::Duration;

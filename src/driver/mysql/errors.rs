@@ -23,6 +23,17 @@ impl Fault {
         Fault { error, broken: false }
     }
 
+    /// The error of a login: a connection that breaks there never was one, and no query is to blame.
+    pub(super) fn at_login(self) -> Error {
+        let instead = match self.error.reason() {
+            Reason::Lost => Reason::Connect,
+            Reason::Sql => Reason::Server,
+            _ => return self.error,
+        };
+        let error = Error::new(instead, self.error.message());
+        self.error.sqlstate().map_or(error.clone(), |state| error.with_sqlstate(state))
+    }
+
     fn broken(reason: Reason, message: String) -> Self {
         Fault { error: Error::new(reason, message), broken: true }
     }
@@ -32,6 +43,10 @@ impl From<mysql::Error> for Fault {
     fn from(error: mysql::Error) -> Self {
         match error {
             mysql::Error::MySqlError(answer) => from_answer(&answer),
+            // Not the connection: a message that ends before its time.
+            mysql::Error::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                unreadable(&error)
+            }
             mysql::Error::IoError(error) => from_io(&error),
             mysql::Error::TlsError(error) => Fault::broken(Reason::Tls, format!("TLS failed: {error}")),
             mysql::Error::DriverError(error) => from_driver(error),
@@ -68,7 +83,7 @@ fn by_number(number: u16) -> Option<Reason> {
         // --read-only, read-only transaction, read-only mode.
         1290 | 1792 | 1836 => Reason::ReadOnly,
         1927 | 3169 | 4031 | 1080 | 1152 | 1158..=1161 => Reason::Lost,
-        1153 | 1154..=1157 => Reason::Protocol,
+        1153..=1157 => Reason::Protocol,
         // Disk full, out of memory, too many connections or threads, storage engine, shutdown, statement limit.
         3 | 5 | 23 | 28 | 1021 | 1030 | 1037 | 1038 | 1040 | 1041 | 1053 | 1114 | 1135 | 1203 | 1226
         | 1461 => Reason::Server,
@@ -96,12 +111,17 @@ fn from_io(error: &io::Error) -> Fault {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             Fault::broken(Reason::Timeout, "the server was silent for too long".to_owned())
         }
-        // The crate's word for an end of file.
-        io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+        // The crate's words for an end of file: between two messages, and within one.
+        io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => {
             Fault::broken(Reason::Lost, "the server closed the connection".to_owned())
         }
+        io::ErrorKind::InvalidData => unreadable(error),
         _ => Fault::broken(Reason::Lost, format!("the connection broke: {error}")),
     }
+}
+
+fn unreadable(error: &io::Error) -> Fault {
+    Fault::broken(Reason::Protocol, format!("the server sent what the driver cannot read: {error}"))
 }
 
 fn from_driver(error: DriverError) -> Fault {

@@ -4,11 +4,10 @@
 //! through. So a login runs on a thread of its own; at the deadline it is left alone. Such a thread ends with
 //! [`LONGEST_SILENCE`] at the latest, and a target has at most [`LOGINS_AT_ONCE`].
 //!
-//! TLS is the crate's: without `ca` it trusts the Mozilla roots inside it (not the system's), and with `ca` it trusts
+//! TLS is the crate's, with the modes as `driver::tls` means them: without `ca` it trusts the Mozilla roots inside it (not the system's), and with `ca` it trusts
 //! both, so that `verify-ca` also accepts a certificate that any public authority signed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -35,6 +34,9 @@ const LOGINS_AT_ONCE: usize = 32;
 /// Prepared statements kept per session; more than any configuration has queries for one target.
 const STATEMENTS: usize = 4096;
 
+/// What MySQL's protocol allows a row to be at most.
+const LARGEST_ROW: usize = 1 << 30;
+
 /// One configured server, and how many logins to it are under way.
 pub(super) struct Server {
     pub(super) login: Login,
@@ -60,17 +62,16 @@ impl Server {
     pub(super) fn with_connection<T: Send + 'static>(
         self: &Arc<Self>,
         by: Deadline,
-        work: impl FnOnce(Conn, TlsState) -> Result<T> + Send + 'static,
+        work: impl FnOnce(Conn, TlsState) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {
         let by = by.or_within(self.login.connect_timeout);
-        let password = self.login.password.read(by)?;
         let ticket = Ticket::of(self)?;
         let (sender, receiver) = mpsc::sync_channel(1);
         let login = move || {
-            let done = ticket.0.connect(password.as_ref(), by).and_then(|(conn, tls)| work(conn, tls));
+            let entered = ticket.0.enter(by);
+            let done = entered.and_then(|(conn, tls)| work(conn, tls).map_err(Fault::at_login));
             // Nobody listens after the deadline; a connection that comes late is closed here.
             let _ = sender.send(done);
-            drop(ticket);
         };
         std::thread::Builder::new()
             .name("mysql-login".to_owned())
@@ -78,8 +79,24 @@ impl Server {
             .map_err(|error| Error::machine(format!("cannot start a thread: {error}")))?;
         receiver.recv_timeout(by.left()).map_err(|error| match error {
             mpsc::RecvTimeoutError::Timeout => Error::new(Reason::Timeout, "the login did not end in time"),
-            mpsc::RecvTimeoutError::Disconnected => Error::new(Reason::Panic, "the login broke off"),
+            // The crate panics on an empty message.
+            mpsc::RecvTimeoutError::Disconnected => {
+                Error::new(Reason::Protocol, "the server sent what the driver cannot read")
+            }
         })?
+    }
+
+    /// A password that comes from elsewhere may have changed since it was read: refused once, it is read again.
+    fn enter(&self, by: Deadline) -> Result<(Conn, TlsState)> {
+        let password = self.login.password.read(by)?;
+        match self.connect(password.as_ref(), by) {
+            Err(error) if error.reason() == Reason::Auth => {
+                self.login.password.refused();
+                let again = self.login.password.read(by)?;
+                if again == password { Err(error) } else { self.connect(again.as_ref(), by) }
+            }
+            done => done,
+        }
     }
 
     fn connect(&self, password: Option<&Secret>, by: Deadline) -> Result<(Conn, TlsState)> {
@@ -88,7 +105,11 @@ impl Server {
             let conn = Conn::new(opts.enable_cleartext_plugin(true)).map_err(at_login)?;
             return Ok((conn, TlsState::Local));
         }
-        self.check_files()?;
+        let tls = &self.login.tls;
+        if tls.mode != Mode::Disable && (tls.ca.is_some() || tls.cert.is_some() || tls.key.is_some()) {
+            // The crate reads the files itself, and its errors name none.
+            tls.client_config()?;
+        }
         let mut last = Error::new(Reason::Connect, "no host is configured");
         for host in &self.login.hosts {
             for address in self.addresses(host, by)? {
@@ -126,20 +147,17 @@ impl Server {
         password: Option<&Secret>,
         by: Deadline,
     ) -> Result<(Conn, TlsState)> {
-        let local =
-            address.host == "localhost" || address.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         let mode = self.login.tls.mode;
         let options = |encrypted: bool| {
             self.options(password, by)
                 .ip_or_hostname(Some(&address.host))
                 .tcp_port(address.port)
                 .bind_address(address.family.map(|ip| SocketAddr::new(ip, 0)))
-                .enable_cleartext_plugin(encrypted || local || mode == Mode::Disable)
+                .enable_cleartext_plugin(encrypted || mode == Mode::Disable || is_local(&address.host))
         };
         if mode != Mode::Disable {
             match Conn::new(options(true).ssl_opts(self.tls_options())) {
-                Ok(conn) if mode >= Mode::VerifyCa => return Ok((conn, TlsState::Verified)),
-                Ok(conn) => return Ok((conn, TlsState::Encrypted)),
+                Ok(conn) => return Ok((conn, self.login.tls.state())),
                 // Only a server that offers no TLS may be spoken to in plain text, not one whose TLS fails.
                 Err(mysql::Error::DriverError(mysql::DriverError::TlsNotSupported))
                     if mode == Mode::Prefer => {}
@@ -164,6 +182,8 @@ impl Server {
             .tcp_keepalive_probe_count(Some(3))
             .tcp_user_timeout_ms(Some(15_000))
             .stmt_cache_size(STATEMENTS)
+            // Ours to receive: the server's own limit holds anyway, and asking for it costs a round trip.
+            .max_allowed_packet(Some(LARGEST_ROW))
     }
 
     fn tls_options(&self) -> SslOpts {
@@ -173,20 +193,8 @@ impl Server {
         SslOpts::default()
             .with_root_cert_path(tls.ca.clone())
             .with_client_identity(identity)
-            .with_danger_accept_invalid_certs(tls.mode < Mode::VerifyCa)
+            .with_danger_accept_invalid_certs(tls.state() != TlsState::Verified)
             .with_danger_skip_domain_validation(tls.mode < Mode::VerifyFull)
-    }
-
-    /// Names a file that cannot be read; the crate's error does not.
-    fn check_files(&self) -> Result<()> {
-        let tls = &self.login.tls;
-        let files: [Option<&Path>; 3] = [tls.ca.as_deref(), tls.cert.as_deref(), tls.key.as_deref()];
-        for file in files.into_iter().flatten().filter(|_| tls.mode != Mode::Disable) {
-            std::fs::File::open(file).map_err(|error| {
-                Error::new(Reason::Tls, format!("cannot read {}: {error}", file.display()))
-            })?;
-        }
-        Ok(())
     }
 }
 
@@ -209,17 +217,30 @@ impl Drop for Ticket {
     }
 }
 
-/// A login's failure: a connection that breaks there never was one.
+/// True where nobody else can listen to plain text.
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 fn at_login(error: mysql::Error) -> Error {
-    let error = Fault::from(error).error;
-    let reason = match error.reason() {
-        Reason::Lost => Reason::Connect,
-        Reason::Sql => Reason::Server,
-        reason => reason,
-    };
-    let state = error.sqlstate().map(str::to_owned);
-    let hint = error.hint().map(str::to_owned);
-    let error = Error::new(reason, error.message());
-    let error = state.into_iter().fold(error, Error::with_sqlstate);
-    hint.into_iter().fold(error, Error::with_hint)
+    Fault::from(error).at_login()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_where_nobody_can_listen() {
+        for (host, local) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("10.0.0.1", false),
+            ("localhost.example", false),
+        ] {
+            assert_eq!(is_local(host), local, "{host}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! MySQL and MariaDB through the `mysql` crate: one endpoint per target, one session per connection.
 //!
-//! `login` connects, `session` runs jobs, `watchdog` holds the deadline, `values` reads cells, `errors` names faults.
-//! Nothing here knows metrics. The two flavours differ in [`session::Flavor`] only: another one is one more variant.
+//! `login` connects, `learned` asks what the server is, `session` runs jobs, `watchdog` holds the deadline, `values`
+//! reads cells, `errors` names faults. Nothing here knows metrics. The two flavours differ in `learned` only.
 
 mod errors;
+mod learned;
 mod login;
 mod session;
 mod values;

@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql::prelude::{Protocol, Queryable};
@@ -13,10 +14,11 @@ use mysql::{Conn, QueryResult};
 
 use crate::deadline::Deadline;
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
-use crate::driver::{Canceller, Facts, Flow, Health, Job, RowSink, Session, TlsState};
+use crate::driver::{Canceller, Facts, Flow, Health, Job, RowSink, Session};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::Fault;
+use super::learned::Learned;
 use super::login::Server;
 use super::values::{Cells, Columns};
 use super::watchdog;
@@ -27,30 +29,13 @@ const GRACE: Duration = Duration::from_millis(20);
 /// Rows that are read and dropped when a sink has enough, to keep the session. More cost more than a new login.
 const SHORT_REST: usize = 1000;
 
-/// Which dialect of session variables the server speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flavor {
-    MySql,
-    MariaDb,
-}
-
-/// What was learned at login and stays.
-struct Learned {
-    facts: Facts,
-    flavor: Flavor,
-    /// `transaction_read_only`, or its older name.
-    read_only_variable: &'static str,
-    /// `NO_BACKSLASH_ESCAPES` or `ANSI_QUOTES`: a backslash may not mean what `statement` assumes.
-    other_strings: bool,
-}
-
 /// A live connection.
 pub(super) struct MySqlSession {
     conn: Conn,
     server: Arc<Server>,
     learned: Learned,
-    /// The connection was cut or broke: it is dropped without farewell.
-    broken: bool,
+    /// The connection was cut or broke: it is dropped without farewell. Its canceller knows as well.
+    broken: Arc<AtomicBool>,
 }
 
 /// What is left of the connection after one job.
@@ -77,8 +62,8 @@ impl MySqlSession {
     pub(super) fn open(server: &Arc<Server>, by: Deadline) -> Result<Self> {
         let login = Arc::clone(server);
         server.with_connection(by, move |mut conn, tls| {
-            let learned = set_up(&mut conn, &login.login.session_sql, tls).map_err(|fault| fault.error)?;
-            Ok(MySqlSession { conn, server: login, learned, broken: false })
+            let learned = Learned::set_up(&mut conn, &login.login.session_sql, tls)?;
+            Ok(MySqlSession { conn, server: login, learned, broken: Arc::default() })
         })
     }
 
@@ -101,7 +86,7 @@ impl MySqlSession {
         let late = by.passed();
         let cut = watch.struck() || matches!(done, Ok(Streamed { cut: true, .. }));
         drop(watch);
-        self.broken |= cut;
+        self.broken.fetch_or(cut, Ordering::Relaxed);
         let allowed = by.moment().saturating_duration_since(start);
         let too_late =
             || Err(Error::new(Reason::Timeout, format!("no complete result within {allowed:.3?}")));
@@ -110,7 +95,7 @@ impl MySqlSession {
             _ if late => too_late(),
             Ok(streamed) => streamed.verdict,
             Err(fault) if fault.broken => {
-                self.broken = true;
+                self.broken.store(true, Ordering::Relaxed);
                 return After::Broken(fault.error);
             }
             // The server's clock was a moment ahead of ours.
@@ -143,7 +128,7 @@ impl MySqlSession {
 
     fn statement(&mut self, job: &mut Job<'_>, by: Deadline) -> Result<Streamed, Fault> {
         let socket = self.conn.as_raw_fd();
-        self.conn.query_drop(self.limits(by))?;
+        self.conn.query_drop(self.learned.limits(by, self.server.login.read_only))?;
         let sql = job.sql.text();
         let prepared = match self.conn.prep(sql) {
             Ok(prepared) => match self.conn.exec_iter(&prepared, ()) {
@@ -165,19 +150,6 @@ impl MySqlSession {
             return Err(Fault::answered(Error::new(Reason::Sql, "more than one statement")));
         }
         pump(self.conn.query_iter(sql)?, job.sink, socket)
-    }
-
-    fn limits(&self, by: Deadline) -> String {
-        let left = by.left().max(Duration::from_millis(1));
-        let limit = match self.learned.flavor {
-            Flavor::MySql => format!("SET max_execution_time={}", left.as_millis()),
-            Flavor::MariaDb => format!("SET max_statement_time={:.6}", left.as_secs_f64()),
-        };
-        if !self.server.login.read_only {
-            return limit;
-        }
-        // Without autocommit the first SELECT would open a transaction that never sees a later change.
-        format!("{limit},autocommit=1,{}=1", self.learned.read_only_variable)
     }
 }
 
@@ -207,7 +179,7 @@ impl Session for MySqlSession {
         match pong {
             Ok(()) => Health::Clean,
             Err(fault) => {
-                self.broken = true;
+                self.broken.store(true, Ordering::Relaxed);
                 Health::Lost(fault.error)
             }
         }
@@ -218,13 +190,14 @@ impl Session for MySqlSession {
     }
 
     fn canceller(&self) -> Arc<dyn Canceller> {
-        Arc::new(KillQuery { server: Arc::clone(&self.server), thread: self.conn.connection_id() })
+        let thread = self.conn.connection_id();
+        Arc::new(Kill { server: Arc::clone(&self.server), thread, broken: Arc::clone(&self.broken) })
     }
 }
 
 impl Drop for MySqlSession {
     fn drop(&mut self) {
-        if self.broken {
+        if self.broken.load(Ordering::Relaxed) {
             // The crate's farewell would block on a server that does not read.
             watchdog::cut(self.conn.as_raw_fd());
         }
@@ -283,90 +256,23 @@ fn rows<P: Protocol>(
     Ok(Ok(()))
 }
 
-/// Sets up a new connection and learns what it is.
-fn set_up(conn: &mut Conn, session_sql: &[String], tls: TlsState) -> Result<Learned, Fault> {
-    // The crate asks MariaDB for three-byte UTF-8.
-    conn.query_drop("SET NAMES utf8mb4")?;
-    for sql in session_sql {
-        conn.query_drop(sql)?;
-    }
-    let row: Option<mysql::Row> = conn.query_first("SELECT @@version, @@sql_mode, @@read_only")?;
-    let text =
-        |column| row.as_ref().and_then(|row| row.get_opt::<String, _>(column)?.ok()).unwrap_or_default();
-    let (version, sql_mode, read_only): (String, String, String) = (text(0), text(1), text(2));
-    let flavor = if version.contains("MariaDB") { Flavor::MariaDb } else { Flavor::MySql };
-    let role = match has_channel(conn, flavor)? {
-        Some(replica) => replica,
-        None => read_only == "1",
-    };
-    let facts = Facts {
-        flavor: flavor.word().to_owned(),
-        role: if role { "replica" } else { "primary" }.to_owned(),
-        tls,
-        version,
-    };
-    let read_only_variable = flavor.read_only_variable(&facts.version);
-    let other_strings = sql_mode.contains("NO_BACKSLASH_ESCAPES") || sql_mode.contains("ANSI_QUOTES");
-    Ok(Learned { facts, flavor, read_only_variable, other_strings })
-}
-
-/// Whether the server has a replica channel; `None` where we may not ask.
-fn has_channel(conn: &mut Conn, flavor: Flavor) -> Result<Option<bool>, Fault> {
-    for question in flavor.channel_questions() {
-        match conn.query_first::<mysql::Row, _>(question) {
-            Ok(channel) => return Ok(Some(channel.is_some())),
-            // An older server knows the older words only; a plain user may ask neither.
-            Err(mysql::Error::MySqlError(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
-}
-
-impl Flavor {
-    fn word(self) -> &'static str {
-        match self {
-            Flavor::MySql => "mysql",
-            Flavor::MariaDb => "mariadb",
-        }
-    }
-
-    fn channel_questions(self) -> &'static [&'static str] {
-        match self {
-            Flavor::MySql => &["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"],
-            Flavor::MariaDb => &["SHOW ALL SLAVES STATUS"],
-        }
-    }
-
-    /// `tx_read_only` until MySQL 5.7.20 and MariaDB 11.1.
-    fn read_only_variable(self, version: &str) -> &'static str {
-        let mut parts =
-            version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
-        let mut next = || parts.next().unwrap_or(0);
-        let version = (next(), next(), next());
-        let since = match self {
-            Flavor::MySql => (5, 7, 20),
-            Flavor::MariaDb => (11, 1, 0),
-        };
-        if version >= since { "transaction_read_only" } else { "tx_read_only" }
-    }
-}
-
 /// Ends what one connection runs, by a login of its own. Another thread's number is never reused by the server.
-struct KillQuery {
+struct Kill {
     server: Arc<Server>,
     thread: u32,
+    broken: Arc<AtomicBool>,
 }
 
-impl Canceller for KillQuery {
+impl Canceller for Kill {
     fn cancel(&self, by: Deadline) -> Result<()> {
-        let thread = self.thread;
-        self.server.with_connection(by, move |mut conn, _| {
-            match conn.query_drop(format!("KILL QUERY {thread}")) {
-                // Unknown thread: the connection is gone, and what it ran with it.
-                Err(mysql::Error::MySqlError(error)) if error.code == 1094 => Ok(()),
-                done => done.map_err(|error| Fault::from(error).error),
-            }
+        // A server that is sending to a connection we cut waits for a minute; only the end of the connection, not
+        // that of the query, wakes it.
+        let what = if self.broken.load(Ordering::Relaxed) { "CONNECTION" } else { "QUERY" };
+        let kill = format!("KILL {what} {}", self.thread);
+        self.server.with_connection(by, move |mut conn, _| match conn.query_drop(kill) {
+            // Unknown thread: the connection is gone, and what it ran with it.
+            Err(mysql::Error::MySqlError(error)) if error.code == 1094 => Ok(()),
+            done => Ok(done?),
         })
     }
 }

@@ -1,1 +1,138 @@
-//! Nothing writes, whatever is tried.
+//! Nothing writes, whatever is tried; and whatever a query did to its session, the next one is held as well.
+
+use mysql::prelude::Queryable;
+use sql_exporter::driver::Health;
+use sql_exporter::error::Reason;
+use std::time::Duration;
+
+use super::{LONG, login, open, session};
+use crate::recorder::run;
+use crate::servers::MariaDb;
+
+fn shop() -> MariaDb {
+    let server = MariaDb::fresh("guard");
+    server.run(
+        "CREATE TABLE t (a INT);\n\
+         CREATE TABLE old (a INT) ENGINE=MyISAM;\n\
+         CREATE SEQUENCE s;\n\
+         CREATE FUNCTION writes() RETURNS INT BEGIN INSERT INTO t VALUES (1); RETURN 1; END;\n\
+         CREATE FUNCTION writes_old() RETURNS INT BEGIN INSERT INTO old VALUES (1); RETURN 1; END;\n\
+         CREATE FUNCTION unlocks() RETURNS INT BEGIN SET SESSION tx_read_only = 0; SET SESSION max_statement_time = 0; \
+         RETURN 1; END;\n\
+         CREATE FUNCTION unlocks_and_writes() RETURNS INT BEGIN SET SESSION tx_read_only = 0; \
+         INSERT INTO t VALUES (1); RETURN 1; END;\n\
+         CREATE FUNCTION unlocks_then(n INT) RETURNS INT BEGIN SET SESSION tx_read_only = 0; RETURN n; END",
+    );
+    server
+}
+
+fn written(server: &MariaDb) -> u64 {
+    let sql = "SELECT (SELECT COUNT(*) FROM t) + (SELECT COUNT(*) FROM old) + (SELECT next_not_cached_value - 1 FROM s)";
+    server.client().query_first(sql).unwrap().unwrap()
+}
+
+#[test]
+fn every_attempt_to_write_is_refused_as_one() {
+    let server = shop();
+    let mut session = session(&server);
+    for sql in [
+        "INSERT INTO t VALUES (1)",
+        "/*! INSERT INTO t VALUES (1) */",
+        "CREATE TABLE u (a INT)",
+        "COMMIT",
+        "DO writes()",
+        "SET SESSION TRANSACTION READ WRITE",
+        "EXECUTE IMMEDIATE 'INSERT INTO t VALUES (1)'",
+        "CALL p()",
+        "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE t",
+        "SELECT 1 INTO OUTFILE '/tmp/sqlx-guard'",
+        "SELECT 1 /*!50000 INTO DUMPFILE '/tmp/sqlx-guard' */",
+        "SELECT 1 /*M!100000 INTO @a */",
+        "SELECT 1; INSERT INTO t VALUES (1)",
+        "SELECT writes()",
+        "SELECT writes_old()",
+        "SELECT unlocks_and_writes()",
+        "SELECT unlocks_then(seq), writes() FROM seq_1_to_3",
+        "SELECT NEXTVAL(s)",
+        "SELECT SETVAL(s, 100)",
+        "EXPLAIN EXTENDED INSERT INTO t VALUES (1)",
+        "SELECT * FROM t FOR UPDATE INTO @a",
+    ] {
+        let (sink, health) = run(&mut *session, sql, LONG);
+        let error = sink.error();
+        assert_eq!(error.reason(), Reason::ReadOnly, "{sql}: {error}");
+        assert!(matches!(health, Health::Clean), "{sql}: {health:?}");
+        assert_eq!(written(&server), 0, "{sql}");
+    }
+}
+
+#[test]
+fn a_query_that_unlocks_its_session_is_followed_by_one_that_is_held() {
+    let server = shop();
+    let mut session = session(&server);
+    run(&mut *session, "SELECT unlocks()", LONG).0.good();
+    let (sink, _) = run(&mut *session, "SELECT writes()", LONG);
+    assert_eq!(sink.reason(), Reason::ReadOnly, "{:?}", sink.verdict);
+    assert_eq!(written(&server), 0);
+    run(&mut *session, "SELECT unlocks()", LONG).0.good();
+    let (sink, _) =
+        run(&mut *session, "SELECT @@max_statement_time > 0, SLEEP(60)", Duration::from_millis(300));
+    assert_eq!(sink.reason(), Reason::Timeout);
+}
+
+#[test]
+fn a_session_that_read_sees_what_others_commit_even_without_autocommit() {
+    let server = shop();
+    let mut login = login(&server);
+    login.session_sql = vec!["SET SESSION autocommit = 0".to_owned()];
+    let mut session = open(login).unwrap();
+    for count in 0..3 {
+        let (sink, _) = run(&mut *session, "SELECT COUNT(*) FROM t", LONG);
+        assert_eq!(sink.good()[0], [format!("Int({count})")]);
+        server.run("INSERT INTO t VALUES (1)");
+    }
+}
+
+#[test]
+fn read_only_false_lifts_both_protections() {
+    let server = shop();
+    let mut login = login(&server);
+    login.read_only = false;
+    let mut session = open(login).unwrap();
+    for sql in ["SELECT writes()", "INSERT INTO t VALUES (2)", "SELECT 1 INTO @a", "DO 1"] {
+        let (sink, health) = run(&mut *session, sql, LONG);
+        sink.good();
+        assert!(matches!(health, Health::Clean), "{sql}: {health:?}");
+    }
+    assert_eq!(written(&server), 2);
+    // The crate lets a text hold several statements; the driver does not.
+    let (sink, _) = run(&mut *session, "DO 1; DO 2", LONG);
+    assert_eq!(sink.reason(), Reason::Sql);
+}
+
+#[test]
+fn session_sql_runs_once_on_each_session() {
+    let mut login = login(&MariaDb::fresh("guard"));
+    login.session_sql = vec!["SET @a = 41".to_owned(), "SET @a = @a + 1".to_owned()];
+    let mut session = open(login.clone()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(run(&mut *session, "SELECT @a", LONG).0.good()[0], ["Int(42)"]);
+    }
+    login.session_sql = vec!["SELECT nothing".to_owned()];
+    let error = open(login).err().unwrap();
+    assert_eq!(error.sqlstate(), Some("42S22"));
+    assert!(error.message().contains("nothing"), "{error}");
+}
+
+#[test]
+fn strings_that_the_check_cannot_read_are_refused() {
+    let server = MariaDb::fresh("guard");
+    for mode in ["NO_BACKSLASH_ESCAPES", "ANSI_QUOTES"] {
+        let mut login = login(&server);
+        login.session_sql = vec![format!("SET SESSION sql_mode = '{mode}'")];
+        let mut session = open(login).unwrap();
+        let (sink, _) = run(&mut *session, "SELECT '\\' INTO OUTFILE '/tmp/sqlx-guard' -- '", LONG);
+        assert_eq!(sink.reason(), Reason::ReadOnly, "{mode}");
+        run(&mut *session, "SELECT 'plain'", LONG).0.good();
+    }
+}

@@ -1,1 +1,246 @@
-//! Deadlines, long results and what a session is worth afterwards.
+//! Deadlines, long results, and what a session is worth afterwards.
+
+use std::time::{Duration, Instant};
+
+use mysql::prelude::Queryable;
+use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::password::Password;
+use sql_exporter::driver::{Health, Job, Sql};
+use sql_exporter::error::Reason;
+
+use super::{LONG, login, open, session};
+use crate::process::wait_for;
+use crate::recorder::{Recorder, run, run_into};
+use crate::servers::MariaDb;
+use crate::servers::own::OwnMariaDb;
+
+const SOON: Duration = Duration::from_millis(300);
+/// More than any of these tests takes, less than the statements they stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many connections run a statement with this mark in it, by the server's own list.
+fn running(server: &MariaDb, mark: &str) -> usize {
+    let sql = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND info LIKE '%{mark}%'"
+    );
+    server.client().query_first(sql).unwrap().unwrap()
+}
+
+#[test]
+fn a_hundred_thousand_rows_stream_and_leave_a_clean_session() {
+    let mut session = session(&MariaDb::fresh("limits"));
+    let (sink, health) = run(&mut *session, "SELECT seq, REPEAT('x', 100) AS t FROM seq_1_to_100000", LONG);
+    sink.good();
+    assert_eq!(sink.seen, 100_000);
+    assert!(matches!(health, Health::Clean), "{health:?}");
+}
+
+#[test]
+fn an_error_after_fifty_thousand_rows_ends_the_job_and_not_the_session() {
+    let server = MariaDb::fresh("limits");
+    server.run(
+        "CREATE FUNCTION fuse(n INT) RETURNS INT BEGIN IF n > 50000 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = \
+         'burnt'; END IF; RETURN n; END",
+    );
+    let mut session = session(&server);
+    let (sink, health) = run(&mut *session, "SELECT fuse(seq) FROM seq_1_to_100000", LONG);
+    assert_eq!((sink.seen, sink.reason()), (50_000, Reason::Sql));
+    assert_eq!(sink.error().to_string(), "burnt (error 1644) [45000]");
+    assert!(matches!(health, Health::Clean), "{health:?}");
+    run(&mut *session, "SELECT 1", LONG).0.good();
+}
+
+#[test]
+fn a_query_past_its_deadline_has_ended_in_the_server_in_twenty_of_twenty_runs() {
+    let server = MariaDb::fresh("limits");
+    for turn in 0..20 {
+        let mark = format!("late_{}_{turn}", server.database);
+        let (sink, health) = run(&mut *session(&server), &format!("SELECT SLEEP(60) AS {mark}"), SOON);
+        assert_eq!(sink.reason(), Reason::Timeout);
+        assert!(sink.took >= SOON && sink.took < PATIENCE, "{:?}", sink.took);
+        assert!(matches!(health, Health::Spent), "{health:?}");
+        wait_for("the statement to end", || (running(&server, &mark) == 0).then_some(()));
+    }
+}
+
+#[test]
+fn a_cancelled_query_has_ended_in_the_server_in_twenty_of_twenty_runs() {
+    let server = MariaDb::fresh("limits");
+    for turn in 0..20 {
+        let mark = format!("cancel_{}_{turn}", server.database);
+        let mut session = session(&server);
+        let canceller = session.canceller();
+        std::thread::scope(|scope| {
+            let job = scope.spawn(|| run(&mut *session, &format!("SELECT SLEEP(60) AS {mark}"), LONG).0);
+            wait_for("the statement to start", || (running(&server, &mark) == 1).then_some(()));
+            canceller.cancel(Deadline::within(PATIENCE)).unwrap();
+            wait_for("the statement to end", || (running(&server, &mark) == 0).then_some(()));
+            let sink = job.join().unwrap();
+            assert_eq!(sink.reason(), Reason::Cancelled);
+            assert!(sink.took < PATIENCE, "{:?}", sink.took);
+        });
+    }
+}
+
+#[test]
+fn a_cancel_does_no_harm_to_an_idle_session_or_after_its_end() {
+    let server = MariaDb::fresh("limits");
+    let mut session = session(&server);
+    let canceller = session.canceller();
+    for _ in 0..20 {
+        canceller.cancel(Deadline::within(PATIENCE)).unwrap();
+        let (sink, health) = run(&mut *session, "SELECT 1", LONG);
+        assert_eq!(sink.good()[0], ["Int(1)"]);
+        assert!(matches!(health, Health::Clean), "{health:?}");
+    }
+    drop(session);
+    wait_for("the server to forget the connection", || canceller.cancel(Deadline::within(PATIENCE)).ok());
+}
+
+#[test]
+fn a_deadline_does_not_strike_the_neighbour() {
+    let mut session = session(&MariaDb::fresh("limits"));
+    let texts = ["SELECT 1", "SELECT SLEEP(60)", "SELECT 3"].map(Sql::new);
+    let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    for (sql, sink) in texts.iter().zip(&mut sinks) {
+        jobs.push(Job { sql, allowance: SOON, sink });
+    }
+    let health = session.run(&mut jobs, Deadline::within(LONG));
+    assert!(matches!(health, Health::Spent), "{health:?}");
+    assert_eq!(sinks[0].good()[0], ["Int(1)"]);
+    assert_eq!(sinks[1].reason(), Reason::Timeout);
+    assert_eq!(sinks[2].good()[0], ["Int(3)"]);
+}
+
+#[test]
+fn a_sink_that_has_enough_keeps_the_session_when_the_rest_is_short() {
+    let mut session = session(&MariaDb::fresh("limits"));
+    let stop = || Recorder { stop_at: Some(10), ..Recorder::new() };
+    let fail = || Recorder { fail_at: Some(10), ..Recorder::new() };
+    let mut stopped = stop();
+    let health = run_into(&mut *session, "SELECT seq FROM seq_1_to_500", LONG, &mut stopped);
+    assert!(matches!(health, Health::Clean), "{health:?}");
+    assert_eq!((stopped.good().len(), stopped.seen), (10, 10));
+    let mut failed = fail();
+    let health = run_into(&mut *session, "SELECT seq FROM seq_1_to_500", LONG, &mut failed);
+    assert!(matches!(health, Health::Clean), "{health:?}");
+    assert_eq!((failed.reason(), failed.seen), (Reason::Value, 10));
+    run(&mut *session, "SELECT 1", LONG).0.good();
+}
+
+#[test]
+fn a_sink_that_has_enough_does_not_wait_for_a_long_rest() {
+    let server = MariaDb::fresh("limits");
+    // Days to send in full.
+    let sql = "SELECT a.seq FROM seq_1_to_1000000 a, seq_1_to_1000000 b";
+    for mut sink in
+        [Recorder { stop_at: Some(10), ..Recorder::new() }, Recorder { fail_at: Some(10), ..Recorder::new() }]
+    {
+        let start = Instant::now();
+        let mut session = session(&server);
+        let health = run_into(&mut *session, sql, LONG, &mut sink);
+        assert!(matches!(health, Health::Spent), "{health:?}");
+        assert_eq!(sink.seen, 10);
+        assert_eq!(
+            sink.verdict.unwrap().map_err(|error| error.reason()),
+            sink.stop_at.map(|_| ()).ok_or(Reason::Value)
+        );
+        session.canceller().cancel(Deadline::within(PATIENCE)).unwrap();
+        drop(session);
+        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+        wait_for("the statement to end", || (running(&server, "seq_1_to_1000000 b") == 0).then_some(()));
+    }
+}
+
+#[test]
+fn a_session_that_was_killed_while_idle_is_lost_under_its_next_job() {
+    let server = MariaDb::fresh("limits");
+    let mut session = session(&server);
+    let (sink, _) = run(&mut *session, "SELECT CONNECTION_ID()", LONG);
+    let number: String = sink.good()[0][0].chars().filter(char::is_ascii_digit).collect();
+    server.run(&format!("KILL {number}"));
+    let (sink, health) = run(&mut *session, "SELECT 1", LONG);
+    let Health::Lost(error) = health else { panic!("{health:?}") };
+    assert_eq!(error.reason(), Reason::Lost);
+    assert_eq!(sink.verdict, None);
+    assert!(matches!(session.ping(Deadline::within(LONG)), Health::Lost(_)));
+}
+
+#[test]
+fn a_frozen_server_holds_nobody_past_the_deadline() {
+    let server = OwnMariaDb::start(&[]);
+    let login = login(server.access());
+    let mut session = open(login.clone()).unwrap();
+    let mut idle = open(login.clone()).unwrap();
+    assert!(matches!(idle.ping(Deadline::within(LONG)), Health::Clean));
+    server.freeze();
+    let start = Instant::now();
+    let (sink, health) = run(&mut *session, "SELECT 1", SOON);
+    assert_eq!(sink.reason(), Reason::Timeout);
+    assert!(matches!(health, Health::Spent), "{health:?}");
+    assert!(matches!(idle.ping(Deadline::within(SOON)), Health::Lost(_)));
+    let error = sql_exporter::driver::mysql::endpoint(login).connect(Deadline::within(SOON)).err().unwrap();
+    assert_eq!(error.reason(), Reason::Timeout);
+    assert!(session.canceller().cancel(Deadline::within(SOON)).is_err());
+    drop((session, idle));
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    server.thaw();
+}
+
+#[test]
+fn a_server_that_was_killed_is_lost_then_refuses_then_is_back() {
+    let mut server = OwnMariaDb::start(&[]);
+    let login = login(server.access());
+    let mut session = open(login.clone()).unwrap();
+    server.kill();
+    let (_, health) = run(&mut *session, "SELECT 1", LONG);
+    assert!(matches!(health, Health::Lost(_)), "{health:?}");
+    let error = open(login.clone()).err().unwrap();
+    assert_eq!(error.reason(), Reason::Connect);
+    assert!(error.message().starts_with("cannot connect to 127.0.0.1:"), "{error}");
+    server.restart();
+    run(&mut *open(login).unwrap(), "SELECT 1", LONG).0.good();
+}
+
+#[test]
+fn a_table_that_changed_shape_is_read_in_its_new_one() {
+    let server = MariaDb::fresh("limits");
+    server.run("CREATE TABLE t (a INT);\nINSERT INTO t VALUES (1)");
+    let mut session = session(&server);
+    assert_eq!(run(&mut *session, "SELECT * FROM t", LONG).0.good()[0], ["Int(1)"]);
+    server.run("ALTER TABLE t ADD COLUMN b VARCHAR(5) DEFAULT 'x'");
+    let (sink, _) = run(&mut *session, "SELECT * FROM t", LONG);
+    assert_eq!(sink.good()[0], ["Int(1)", "Text(\"x\")"]);
+    assert_eq!(sink.columns.unwrap().len(), 2);
+}
+
+#[test]
+fn a_server_that_cannot_prepare_more_is_asked_in_text() {
+    let server = OwnMariaDb::start(&["--max-prepared-stmt-count=0"]);
+    let mut session = session(server.access());
+    let (sink, health) = run(&mut *session, "SELECT 1, 'a'", LONG);
+    assert_eq!(sink.good()[0], ["Number(\"1\")", "Text(\"a\")"]);
+    assert!(matches!(health, Health::Clean), "{health:?}");
+}
+
+#[test]
+fn the_facts_name_version_flavour_and_role() {
+    let server = OwnMariaDb::start(&[]);
+    let version: String = server.access().client().query_first("SELECT @@version").unwrap().unwrap();
+    let facts = |login| open(login).unwrap().facts().clone();
+    let primary = facts(login(server.access()));
+    assert_eq!(
+        (primary.version, primary.flavor, primary.role),
+        (version, "mariadb".to_owned(), "primary".to_owned())
+    );
+    server.access().run("CREATE USER plain@'%';\nSET GLOBAL read_only = 1");
+    let mut plain = login(server.access());
+    plain.username = Some("plain".to_owned());
+    plain.password = Password::None;
+    plain.database = None;
+    assert_eq!(facts(plain).role, "replica", "by read_only, where nobody may ask for channels");
+    assert_eq!(facts(login(server.access())).role, "primary", "read-only and without a channel");
+    server.access().run("CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1");
+    assert_eq!(facts(login(server.access())).role, "replica");
+}

@@ -1,0 +1,146 @@
+//! What a server is, asked once per login, and how its flavour is told a deadline and to stay read-only.
+//!
+//! Another flavour is one more [`Flavor`] and its lines here.
+
+use std::time::Duration;
+
+use mysql::Conn;
+use mysql::prelude::Queryable;
+
+use crate::deadline::Deadline;
+use crate::driver::{Facts, TlsState};
+
+use super::errors::Fault;
+
+/// Which dialect of session variables the server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flavor {
+    MySql,
+    MariaDb,
+}
+
+/// What stays as it was at login.
+#[derive(Debug)]
+pub(super) struct Learned {
+    pub(super) facts: Facts,
+    /// `NO_BACKSLASH_ESCAPES` or `ANSI_QUOTES`: a backslash may not mean what `statement` assumes.
+    pub(super) other_strings: bool,
+    flavor: Flavor,
+    read_only_variable: &'static str,
+}
+
+impl Learned {
+    /// Sets up a new connection, `session_sql` included, and asks what it is.
+    pub(super) fn set_up(conn: &mut Conn, session_sql: &[String], tls: TlsState) -> Result<Self, Fault> {
+        // The crate asks MariaDB for three-byte UTF-8.
+        conn.query_drop("SET NAMES utf8mb4")?;
+        for sql in session_sql {
+            conn.query_drop(sql)?;
+        }
+        let row: Option<mysql::Row> = conn.query_first("SELECT @@version, @@sql_mode, @@read_only")?;
+        let text =
+            |column| row.as_ref().and_then(|row| row.get_opt::<String, _>(column)?.ok()).unwrap_or_default();
+        let (version, sql_mode, read_only): (String, String, String) = (text(0), text(1), text(2));
+        let flavor = if version.contains("MariaDB") { Flavor::MariaDb } else { Flavor::MySql };
+        let replica = has_channel(conn, flavor)?.unwrap_or(read_only == "1");
+        Ok(Learned {
+            other_strings: sql_mode.contains("NO_BACKSLASH_ESCAPES") || sql_mode.contains("ANSI_QUOTES"),
+            flavor,
+            read_only_variable: flavor.read_only_variable(&version),
+            facts: Facts {
+                flavor: flavor.word().to_owned(),
+                role: if replica { "replica" } else { "primary" }.to_owned(),
+                tls,
+                version,
+            },
+        })
+    }
+
+    /// The statement that gives the next one its deadline, at least 1 ms, and its read-only mode.
+    pub(super) fn limits(&self, by: Deadline, read_only: bool) -> String {
+        self.flavor
+            .limits(by.left().max(Duration::from_millis(1)), read_only.then_some(self.read_only_variable))
+    }
+}
+
+/// Whether the server has a replica channel; `None` where we may not ask.
+fn has_channel(conn: &mut Conn, flavor: Flavor) -> Result<Option<bool>, Fault> {
+    for question in flavor.channel_questions() {
+        match conn.query_first::<mysql::Row, _>(question) {
+            Ok(channel) => return Ok(Some(channel.is_some())),
+            // An older server knows the older words only; a plain user may ask neither.
+            Err(mysql::Error::MySqlError(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+impl Flavor {
+    fn word(self) -> &'static str {
+        match self {
+            Flavor::MySql => "mysql",
+            Flavor::MariaDb => "mariadb",
+        }
+    }
+
+    fn channel_questions(self) -> &'static [&'static str] {
+        match self {
+            Flavor::MySql => &["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"],
+            Flavor::MariaDb => &["SHOW ALL SLAVES STATUS"],
+        }
+    }
+
+    /// `tx_read_only` before MySQL 5.7.20 and MariaDB 11.1.
+    fn read_only_variable(self, version: &str) -> &'static str {
+        let mut parts =
+            version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+        let mut next = || parts.next().unwrap_or(0);
+        let version = (next(), next(), next());
+        let since = match self {
+            Flavor::MySql => (5, 7, 20),
+            Flavor::MariaDb => (11, 1, 0),
+        };
+        if version >= since { "transaction_read_only" } else { "tx_read_only" }
+    }
+
+    fn limits(self, left: Duration, read_only_variable: Option<&str>) -> String {
+        let limit = match self {
+            Flavor::MySql => format!("SET max_execution_time={}", left.as_millis()),
+            Flavor::MariaDb => format!("SET max_statement_time={:.6}", left.as_secs_f64()),
+        };
+        match read_only_variable {
+            // Without autocommit the first SELECT would open a transaction that never sees a later change.
+            Some(variable) => format!("{limit},autocommit=1,{variable}=1"),
+            None => limit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_flavour_is_told_in_its_own_words() {
+        let left = Duration::from_millis(1500);
+        for (flavor, version, expected) in [
+            (Flavor::MySql, "8.4.2", "SET max_execution_time=1500,autocommit=1,transaction_read_only=1"),
+            (Flavor::MySql, "5.7.20-log", "SET max_execution_time=1500,autocommit=1,transaction_read_only=1"),
+            (Flavor::MySql, "5.7.19", "SET max_execution_time=1500,autocommit=1,tx_read_only=1"),
+            (
+                Flavor::MariaDb,
+                "10.11.6-MariaDB",
+                "SET max_statement_time=1.500000,autocommit=1,tx_read_only=1",
+            ),
+            (
+                Flavor::MariaDb,
+                "11.4.2-MariaDB-log",
+                "SET max_statement_time=1.500000,autocommit=1,transaction_read_only=1",
+            ),
+        ] {
+            assert_eq!(flavor.limits(left, Some(flavor.read_only_variable(version))), expected, "{version}");
+        }
+        assert_eq!(Flavor::MySql.limits(left, None), "SET max_execution_time=1500");
+    }
+}

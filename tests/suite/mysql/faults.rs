@@ -1,0 +1,237 @@
+//! Servers that refuse, stay silent, trickle, cut or talk nonsense.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::login::{HostPort, Login};
+use sql_exporter::driver::password::Password;
+use sql_exporter::driver::{Health, TlsState, mysql};
+use sql_exporter::error::{Error, Reason};
+use sql_exporter::secret::Secret;
+
+use super::{LONG, login, open, session};
+use crate::process::{free_port, variable};
+use crate::recorder::run;
+use crate::servers::MariaDb;
+
+const SOON: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn refused(login: Login, within: Duration) -> Error {
+    mysql::endpoint(login).connect(Deadline::within(within)).err().expect("an error")
+}
+
+fn at(port: u16) -> Login {
+    let mut login = login(&MariaDb::shared("mysql"));
+    login.hosts = vec![HostPort { host: "127.0.0.1".to_owned(), port }];
+    login
+}
+
+/// Answers each connection by `talk`, on a thread that ends with the test binary.
+fn scripted(talk: impl Fn(TcpStream) + Clone + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let talk = talk.clone();
+            thread::spawn(move || talk(stream));
+        }
+    });
+    port
+}
+
+/// A proxy to the real server that hands `relay` the server's bytes and the client to give them to.
+fn proxied(relay: impl Fn(TcpStream, TcpStream) + Clone + Send + 'static) -> u16 {
+    let real = SocketAddr::from(([127, 0, 0, 1], MariaDb::shared("mysql").port));
+    scripted(move |client| {
+        let Ok(server) = TcpStream::connect(real) else { return };
+        let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut from_client, &mut to_server);
+            let _ = to_server.shutdown(Shutdown::Both);
+        });
+        relay(server, client);
+    })
+}
+
+#[test]
+fn a_wrong_password_is_auth_and_is_not_in_the_message() {
+    let mut login = login(&MariaDb::shared("mysql"));
+    login.password = Password::Given(Secret::new("c4nary-wrong".to_owned()));
+    let error = refused(login, LONG);
+    assert_eq!((error.reason(), error.sqlstate()), (Reason::Auth, Some("28000")));
+    assert!(!format!("{error} {error:?}").contains("c4nary"), "{error}");
+}
+
+#[test]
+fn an_unknown_database_and_a_denied_one_are_told_apart() {
+    let server = MariaDb::fresh("faults");
+    let mut unknown = login(&server);
+    unknown.database = Some("no_such_database".to_owned());
+    assert!(refused(unknown, LONG).message().contains("no_such_database"));
+    let user = format!("u_{}", server.database.chars().rev().take(20).collect::<String>());
+    server.run(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'c4nary-user'"));
+    let mut denied = login(&server);
+    denied.username = Some(user);
+    denied.password = Password::Given(Secret::new("c4nary-user".to_owned()));
+    denied.database = Some("mysql".to_owned());
+    assert_eq!(refused(denied.clone(), LONG).reason(), Reason::Permission);
+    denied.database = None;
+    let mut session = open(denied).unwrap();
+    // Without the privilege to ask for channels the role comes from read_only.
+    assert_eq!(session.facts().role, "primary");
+    assert_eq!(run(&mut *session, "SELECT * FROM mysql.user", LONG).0.reason(), Reason::Permission);
+}
+
+#[test]
+fn the_servers_objections_have_reasons() {
+    let mut session = session(&MariaDb::fresh("faults"));
+    for (sql, state) in [
+        ("SELECT", "42000"),
+        ("SELECT nothing", "42S22"),
+        ("SELECT * FROM nothing", "42S02"),
+        ("SELECT ?", "42000"),
+    ] {
+        let (sink, health) = run(&mut *session, sql, LONG);
+        assert_eq!((sink.reason(), sink.error().sqlstate()), (Reason::Sql, Some(state)), "{sql}");
+        assert!(matches!(health, Health::Clean), "{sql}: {health:?}");
+    }
+}
+
+#[test]
+fn an_unknown_host_is_resolve() {
+    let mut login = at(1);
+    login.hosts[0].host = "no-such-host.invalid".to_owned();
+    assert_eq!(refused(login, LONG).reason(), Reason::Resolve);
+}
+
+#[test]
+fn a_refused_connection_is_connect_and_the_next_host_is_tried() {
+    let error = refused(at(free_port()), LONG);
+    assert_eq!(error.reason(), Reason::Connect);
+    let mut login = login(&MariaDb::shared("mysql"));
+    login.hosts.insert(0, HostPort { host: "127.0.0.1".to_owned(), port: free_port() });
+    open(login).unwrap();
+}
+
+#[test]
+fn a_missing_socket_is_connect_and_a_socket_is_local() {
+    let mut login = login(&MariaDb::shared("mysql"));
+    login.hosts.clear();
+    login.socket = Some(PathBuf::from(variable("TEST_MARIADB_SOCKET")));
+    assert_eq!(open(login.clone()).unwrap().facts().tls, TlsState::Local);
+    login.socket = Some(PathBuf::from("/nowhere/mysql.sock"));
+    let error = refused(login, LONG);
+    assert_eq!(error.reason(), Reason::Connect);
+    assert!(error.message().contains("/nowhere/mysql.sock"), "{error}");
+}
+
+#[test]
+fn a_server_that_accepts_and_stays_silent_times_out_at_the_deadline() {
+    let port = scripted(|mut stream| {
+        let _ = stream.read(&mut [0; 1]);
+    });
+    let start = Instant::now();
+    let error = refused(at(port), SOON);
+    assert_eq!(error.reason(), Reason::Timeout);
+    assert!(start.elapsed() >= SOON && start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_server_that_trickles_its_greeting_times_out_at_the_deadline() {
+    let port = scripted(|mut stream| {
+        let _ = stream.write_all(&[0xff, 0xff, 0, 0, 10]);
+        while stream.write_all(b"8").is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let start = Instant::now();
+    let error = refused(at(port), SOON);
+    assert_eq!(error.reason(), Reason::Timeout);
+    assert!(start.elapsed() >= SOON && start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_server_that_trickles_its_rows_times_out_at_the_deadline() {
+    let port = proxied(|mut server, mut client| {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(size @ 1..) = server.read(&mut buffer) {
+            let (quick, slow) = buffer[..size].split_at(size.min(20_000));
+            let _ = client.write_all(quick);
+            for byte in slow {
+                thread::sleep(Duration::from_millis(20));
+                if client.write_all(&[*byte]).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let mut session = open(at(port)).unwrap();
+    let start = Instant::now();
+    let (sink, health) = run(&mut *session, "SELECT REPEAT('x', 60000)", SOON);
+    assert_eq!(sink.reason(), Reason::Timeout);
+    assert!(matches!(health, Health::Spent), "{health:?}");
+    assert!(start.elapsed() >= SOON && start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+#[test]
+fn half_a_row_is_lost() {
+    let port = proxied(|mut server, mut client| {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(size @ 1..) = server.read(&mut buffer) {
+            let _ = client.write_all(&buffer[..size.min(3000)]);
+            if size > 3000 {
+                let _ = client.shutdown(Shutdown::Both);
+                return;
+            }
+        }
+    });
+    let mut session = open(at(port)).unwrap();
+    let (sink, health) = run(&mut *session, "SELECT REPEAT('x', 1000) FROM seq_1_to_100", LONG);
+    let Health::Lost(error) = health else { panic!("{health:?}") };
+    assert_eq!((error.reason(), error.message()), (Reason::Lost, "the server closed the connection"));
+    assert_eq!(sink.verdict, None);
+}
+
+#[test]
+fn nonsense_instead_of_a_greeting_is_an_error_and_no_panic() {
+    for (nonsense, reason) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], Reason::Protocol),
+        (b"\x01\0\0\0\x09", Reason::Protocol),
+        (b"\0\0\0\0", Reason::Protocol),
+        (b"\x05\0\0\0\x0a8.0\0", Reason::Protocol),
+        (b"", Reason::Connect),
+    ] {
+        let port = scripted(move |mut stream| {
+            let _ = stream.write_all(nonsense);
+        });
+        let error = refused(at(port), LONG);
+        assert_eq!(error.reason(), reason, "{nonsense:?}: {error}");
+    }
+}
+
+#[test]
+fn a_server_that_is_full_says_so() {
+    let port = scripted(|mut stream| {
+        let _ = stream.write_all(b"\x17\0\0\0\xff\x10\x04Too many connections");
+    });
+    let error = refused(at(port), LONG);
+    assert_eq!((error.reason(), error.message()), (Reason::Server, "Too many connections (error 1040)"));
+}
+
+#[test]
+fn a_password_that_changed_in_its_file_is_read_again() {
+    let server = MariaDb::fresh("faults");
+    let folder = crate::process::folder();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "c4nary-old\n").unwrap();
+    let mut login = login(&server);
+    login.password = Password::File(file.clone());
+    assert_eq!(refused(login.clone(), LONG).reason(), Reason::Auth);
+    std::fs::write(&file, &server.password).unwrap();
+    open(login).unwrap();
+}
