@@ -22,6 +22,7 @@ mod harness;
 mod disposal;
 mod fault;
 mod pool;
+mod postgres;
 mod examples;
 mod prometheus;
 mod recorder;
