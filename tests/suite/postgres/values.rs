@@ -5,9 +5,10 @@ use std::time::Duration;
 use sql_exporter::cell::Number;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Column, Flow, Job, Row, RowSink, Session, Sql};
-use sql_exporter::error::Result;
+use sql_exporter::error::{Reason, Result};
 
 use super::{LONG, assert_clean, login, open, session};
+use crate::recorder::run;
 use crate::servers::Postgres;
 
 /// One cell both ways.
@@ -175,11 +176,13 @@ fn types_of_the_server_itself_are_known_by_name_in_the_simple_protocol_or_not_at
 }
 
 #[test]
-fn a_database_without_encoding_gives_text_that_is_not_utf8() {
+fn text_that_is_not_utf8_is_an_error_that_says_so() {
     let server = Postgres::fresh("ascii");
     let name = format!("{}_ascii", server.database);
     server.run(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"));
     let ascii = Postgres { database: name, ..server };
-    let found = both(&mut *session(&ascii), "chr(233)::text || 'x'");
-    assert_eq!(found.label, "\u{fffd}x");
+    let (recorder, health) = run(&mut *session(&ascii), "SELECT chr(233)::text || 'x'", LONG);
+    assert_clean(&health);
+    assert_eq!(recorder.reason(), Reason::Value);
+    assert!(recorder.error().message().contains("invalid byte sequence for encoding \"UTF8\""));
 }
