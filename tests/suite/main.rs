@@ -29,6 +29,9 @@ mod merge;
 mod metrics;
 mod mysql;
 mod pool;
+
+mod postgres;
+mod examples;
 mod prometheus;
 mod property;
 mod recorder;

@@ -331,12 +331,17 @@ impl PgSession {
 
 impl Session for PgSession {
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
-        for job in jobs {
+        let last = jobs.len().saturating_sub(1);
+        for (index, job) in jobs.iter_mut().enumerate() {
             self.idle = false;
-            if let Some(health) = self.one(job, by) {
-                return health;
+            match self.one(job, by) {
+                None => self.idle = true,
+                // The neighbours' turn never came.
+                Some(Health::Spent) if index < last => {
+                    return Health::Lost(Error::new(Reason::Lost, "the session ended with the query before"));
+                }
+                Some(health) => return health,
             }
-            self.idle = true;
         }
         self.link.rest();
         Health::Clean

@@ -1,10 +1,11 @@
 //! The bytes between us and one server: a socket whose every read and write ends by a deadline, plain or encrypted.
 //!
-//! tokio-postgres' login and rustls' handshake are futures; the session after them blocks. One socket serves both
-//! without a runtime: while a future is driven, a read is pending until [`drive`] has seen bytes waiting; after
-//! the login a read blocks. Writes always block: a login's messages fit any socket's buffer.
+//! tokio-postgres' login and rustls are made of futures; the session after the login blocks. One socket serves both
+//! without a runtime: to a future, a read is pending until [`drive`] has seen bytes waiting. Blocking inside a poll
+//! instead would hang: tokio-rustls reads on until it is told "pending". Writes block; a round of messages fits any
+//! socket's buffer.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -34,23 +35,16 @@ struct Line {
 
 struct State {
     by: Deadline,
-    reading: Reading,
+    /// [`drive`] saw bytes that no future has read.
+    waiting: bool,
     /// A message that must not be written: the password in clear text.
     forbidden: Option<Vec<u8>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    /// A future is driven; bytes may be read once [`drive`] saw some.
-    Driven { waiting: bool },
-    /// A read blocks until there are bytes.
-    Blocking,
 }
 
 impl Wire {
     /// Takes over a connected socket.
     pub(super) fn new(socket: Socket, by: Deadline) -> Self {
-        let state = State { by, reading: Reading::Driven { waiting: false }, forbidden: None };
+        let state = State { by, waiting: false, forbidden: None };
         Wire(Arc::new(Line { socket, state: Mutex::new(state) }))
     }
 
@@ -108,17 +102,8 @@ impl Wire {
                 Ok(_) | Err(_) => break,
             }
         }
-        self.0.state.lock().reading = Reading::Driven { waiting: true };
+        self.0.state.lock().waiting = true;
         Ok(())
-    }
-
-    /// True when bytes may be read now.
-    fn take_turn(&self) -> bool {
-        let mut state = self.0.state.lock();
-        match &mut state.reading {
-            Reading::Blocking => true,
-            Reading::Driven { waiting } => std::mem::take(waiting),
-        }
     }
 }
 
@@ -154,7 +139,7 @@ impl AsyncRead for Wire {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.take_turn() {
+        if !std::mem::take(&mut self.0.state.lock().waiting) {
             return Poll::Pending;
         }
         Poll::Ready(self.read_now(buffer.initialize_unfilled()).map(|count| buffer.advance(count)))
@@ -212,50 +197,36 @@ impl Stream {
         &self.wire
     }
 
-    /// The login is over: from now on a read blocks, and anything may be written.
-    pub(super) fn block(&self) {
-        let mut state = self.wire.0.state.lock();
-        state.reading = Reading::Blocking;
-        state.forbidden = None;
+    /// The login is over: from now on anything may be written.
+    pub(super) fn allow_all(&self) {
+        self.wire.0.state.lock().forbidden = None;
     }
 
-    /// Sets the moment by which reads and writes end.
-    pub(super) fn set_deadline(&self, by: Deadline) {
-        self.wire.0.state.lock().by = by;
-    }
-
-    /// Reads what is there, at least one byte but at the end of the stream. After [`Stream::block`] only.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else { return self.wire.read_now(buffer) };
+    /// Reads what is there, waiting until `by` for at least one byte; none at the end of the stream.
+    pub(super) fn read(&mut self, buffer: &mut [u8], by: Deadline) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else {
+            self.wire.0.state.lock().by = by;
+            return self.wire.read_now(buffer);
+        };
         let mut buffer = ReadBuf::new(buffer);
-        let mut context = Context::from_waker(Waker::noop());
-        loop {
-            // Pending means "ask again": the wire itself blocks.
-            if let Poll::Ready(done) = Pin::new(&mut *tls).poll_read(&mut context, &mut buffer) {
-                return done.map(|()| buffer.filled().len());
-            }
-        }
+        drive(&self.wire, by, poll_fn(|context| Pin::new(&mut *tls).poll_read(context, &mut buffer)))??;
+        Ok(buffer.filled().len())
     }
 
-    /// Writes all of it. After [`Stream::block`] only.
-    pub(super) fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let mut context = Context::from_waker(Waker::noop());
-        while !bytes.is_empty() {
+    /// Writes all of it, waiting for room until `by`.
+    pub(super) fn write_all(&mut self, bytes: &[u8], by: Deadline) -> io::Result<()> {
+        self.wire.0.state.lock().by = by;
+        let mut left = bytes;
+        while !left.is_empty() {
             let count = match &mut self.tls {
-                None => self.wire.write_now(bytes)?,
-                Some(tls) => match Pin::new(&mut *tls).poll_write(&mut context, bytes) {
-                    Poll::Ready(done) => done?,
-                    Poll::Pending => 0,
-                },
+                None => self.wire.write_now(left)?,
+                Some(tls) => drive(&self.wire, by, poll_fn(|context| Pin::new(&mut *tls).poll_write(context, left)))??,
             };
-            bytes = bytes.get(count..).unwrap_or_default();
+            left = left.get(count..).unwrap_or_default();
         }
         match &mut self.tls {
-            Some(tls) => match Pin::new(&mut *tls).poll_flush(&mut context) {
-                Poll::Ready(done) => done,
-                Poll::Pending => Ok(()),
-            },
             None => Ok(()),
+            Some(tls) => drive(&self.wire, by, poll_fn(|context| Pin::new(&mut *tls).poll_flush(context)))?,
         }
     }
 }

@@ -51,15 +51,14 @@ pub(super) struct Link {
 impl Link {
     /// Takes over after the login.
     pub(super) fn new(stream: Stream) -> Self {
-        stream.block();
+        stream.allow_all();
         Link { stream, input: vec![0; IDLE], start: 0, end: 0, out: BytesMut::new() }
     }
 
     /// Sends what is in `out` and empties it. One round of messages always fits the socket's buffers, as the server
     /// reads a message whole before it answers: nothing is read meanwhile.
     pub(super) fn send(&mut self, by: Deadline) -> io::Result<()> {
-        self.stream.set_deadline(by);
-        let sent = self.stream.write_all(&self.out);
+        let sent = self.stream.write_all(&self.out, by);
         self.out.clear();
         sent
     }
@@ -69,12 +68,11 @@ impl Link {
     /// # Errors
     /// `TimedOut` at the deadline, `UnexpectedEof`, `InvalidData` for an impossible length.
     pub(super) fn next(&mut self, by: Deadline) -> io::Result<Frame> {
-        self.stream.set_deadline(by);
         loop {
             if let Some(frame) = self.split()? {
                 return Ok(frame);
             }
-            self.fill()?;
+            self.fill(by)?;
         }
     }
 
@@ -92,7 +90,7 @@ impl Link {
         Ok(Some(Frame { tag, body }))
     }
 
-    fn fill(&mut self) -> io::Result<()> {
+    fn fill(&mut self, by: Deadline) -> io::Result<()> {
         // The buffer grows by what has arrived, not by what a length promises.
         let was_full = self.end == self.input.len() && self.input.len() < BUSY;
         self.input.copy_within(self.start..self.end, 0);
@@ -100,7 +98,7 @@ impl Link {
         if was_full || self.end == self.input.len() {
             self.input.resize(self.input.len() * 2, 0);
         }
-        let count = self.stream.read(self.input.get_mut(self.end..).unwrap_or_default())?;
+        let count = self.stream.read(self.input.get_mut(self.end..).unwrap_or_default(), by)?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

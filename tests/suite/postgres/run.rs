@@ -1,0 +1,185 @@
+//! What running queries does: rows, order, reuse, the ends of a job.
+
+use std::time::{Duration, Instant};
+
+use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::{Health, Job, Sql};
+use sql_exporter::error::Reason;
+
+use super::{LONG, assert_clean, rows, session, value};
+use crate::recorder::{Recorder, run, run_into};
+use crate::servers::Postgres;
+
+#[test]
+fn a_result_without_rows_has_columns() {
+    let mut session = session(&Postgres::shared("postgres"));
+    let (recorder, health) = run(&mut *session, "SELECT 1 AS one, 'x'::text AS \"Two\" WHERE false", LONG);
+    assert_clean(&health);
+    assert_eq!(recorder.good(), Vec::<Vec<String>>::new());
+    let names: Vec<String> = recorder.columns.unwrap().into_iter().map(|column| column.name).collect();
+    assert_eq!(names, ["one", "Two"]);
+}
+
+#[test]
+fn many_rows_stream_through_a_small_buffer() {
+    let mut session = session(&Postgres::shared("postgres"));
+    let (recorder, health) =
+        run(&mut *session, "SELECT i, repeat('x', 50) FROM generate_series(1, 100000) i", LONG);
+    assert_clean(&health);
+    assert_eq!((recorder.seen, recorder.verdict), (100_000, Some(Ok(()))));
+    assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
+}
+
+#[test]
+fn a_text_larger_than_every_buffer_arrives_whole() {
+    let mut session = session(&Postgres::shared("postgres"));
+    let text = value(&mut *session, "SELECT repeat('0123456789', 1000000)");
+    assert_eq!(text.len(), 10_000_000 + "Text(\"\")".len());
+    assert_eq!(value(&mut *session, "SELECT 2"), "Int(2)");
+}
+
+#[test]
+fn an_error_after_many_rows_ends_the_job_and_not_the_session() {
+    let mut session = session(&Postgres::shared("postgres"));
+    let (recorder, health) =
+        run(&mut *session, "SELECT 1 / (50000 - i) FROM generate_series(1, 100000) i", LONG);
+    assert_clean(&health);
+    assert_eq!(recorder.seen, 49_999);
+    assert_eq!(recorder.error().reason(), Reason::Value);
+    assert_eq!(recorder.error().sqlstate(), Some("22012"));
+    assert_eq!(value(&mut *session, "SELECT 3"), "Int(3)");
+}
+
+#[test]
+fn errors_name_the_place_and_what_to_change() {
+    let server = Postgres::fresh("errors");
+    server.run("CREATE TABLE orders (region text)");
+    let mut session = session(&server);
+    let cases = [
+        ("SELECT *\nFROM order_s", "relation \"order_s\" does not exist (line 2, column 6) [42P01]", Reason::Sql),
+        ("SELECT rgion FROM orders", "column \"rgion\" does not exist (column 8) [42703]", Reason::Sql),
+        ("SELEC 1", "a statement may start with", Reason::ReadOnly),
+        ("", "the statement is empty", Reason::ReadOnly),
+        ("SELECT 'x'::int4", "invalid input syntax for type integer: \"x\"", Reason::Value),
+        ("SELECT count(*) FROM orders WHERE", "syntax error at end of input", Reason::Sql),
+        ("SELECT 1; SELECT 2", "", Reason::ReadOnly),
+    ];
+    for _ in 0..2 {
+        for (sql, message, reason) in cases {
+            let (recorder, health) = run(&mut *session, sql, LONG);
+            assert_clean(&health);
+            assert_eq!(recorder.reason(), reason, "{sql}: {}", recorder.error());
+            assert!(recorder.error().to_string().contains(message), "{sql}: {}", recorder.error());
+        }
+    }
+    let (recorder, _) = run(&mut *session, "SELECT rgion FROM orders", LONG);
+    assert_eq!(recorder.error().hint(), Some("Perhaps you meant to reference the column \"orders.region\"."));
+}
+
+#[test]
+fn a_batch_runs_in_order_and_each_job_has_its_own_end() {
+    let mut session = session(&Postgres::shared("postgres"));
+    let statements = ["SELECT 1", "SELECT nonsense", "SELECT 2", "SELECT pg_sleep(5)", "SELECT 3"].map(Sql::new);
+    let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
+    let mut jobs: Vec<Job<'_>> = statements
+        .iter()
+        .zip(&mut sinks)
+        .map(|(sql, sink)| Job { sql, allowance: Duration::from_millis(if sql.text().contains("sleep") { 300 } else { 20_000 }), sink })
+        .collect();
+    assert_clean(&session.run(&mut jobs, Deadline::within(LONG)));
+    assert_eq!(sinks[0].good()[0], ["Int(1)"]);
+    assert_eq!(sinks[1].reason(), Reason::Sql);
+    assert_eq!(sinks[2].good()[0], ["Int(2)"]);
+    assert_eq!(sinks[3].reason(), Reason::Timeout);
+    assert_eq!(sinks[4].good()[0], ["Int(3)"]);
+}
+
+#[test]
+fn a_sink_that_has_enough_of_a_small_result_keeps_the_session() {
+    let mut session = session(&Postgres::shared("postgres"));
+    let mut stop = Recorder { stop_at: Some(3), ..Recorder::new() };
+    assert_clean(&run_into(&mut *session, "SELECT i FROM generate_series(1, 1000) i", LONG, &mut stop));
+    assert_eq!((stop.seen, &stop.verdict), (3, &Some(Ok(()))));
+    let mut fail = Recorder { fail_at: Some(3), ..Recorder::new() };
+    assert_clean(&run_into(&mut *session, "SELECT i FROM generate_series(1, 1000) i", LONG, &mut fail));
+    assert_eq!((fail.seen, fail.reason()), (3, Reason::Value));
+    assert_eq!(value(&mut *session, "SELECT 4"), "Int(4)");
+}
+
+#[test]
+fn a_sink_that_has_enough_of_an_endless_result_is_told_at_once_and_the_session_goes() {
+    for endless in [
+        "SELECT generate_series(1, 1000000000)",
+        // Few rows, then a long silence.
+        "SELECT CASE WHEN i > 3000 THEN pg_sleep(60)::text ELSE repeat('x', 10) END FROM generate_series(1, 5000) i",
+    ] {
+        let mut session = session(&Postgres::shared("postgres"));
+        let mut sink = Recorder { fail_at: Some(3), ..Recorder::new() };
+        let start = Instant::now();
+        let health = run_into(&mut *session, endless, LONG, &mut sink);
+        assert!(matches!(health, Health::Spent), "{health:?}");
+        assert_eq!(sink.reason(), Reason::Value);
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        session.canceller().cancel(Deadline::within(LONG)).unwrap();
+    }
+}
+
+#[test]
+fn a_known_statement_is_parsed_once() {
+    let server = Postgres::shared("postgres");
+    let mut session = session(&server);
+    for _ in 0..3 {
+        rows(&mut *session, "SELECT 41 + 1");
+    }
+    let prepared = rows(
+        &mut *session,
+        "SELECT name, generic_plans + custom_plans FROM pg_prepared_statements WHERE statement = 'SELECT 41 + 1'",
+    );
+    let name = Sql::new("SELECT 41 + 1").name().to_owned();
+    assert_eq!(prepared, [[format!("Text({name:?})"), "Int(3)".to_owned()]]);
+}
+
+#[test]
+fn a_statement_survives_a_change_of_its_table() {
+    let server = Postgres::fresh("ddl");
+    server.run("CREATE TABLE stock (item text, pieces int); INSERT INTO stock VALUES ('nail', 7)");
+    let mut session = session(&server);
+    assert_eq!(rows(&mut *session, "SELECT * FROM stock"), [["Text(\"nail\")", "Int(7)"]]);
+    server.run("ALTER TABLE stock ADD COLUMN price numeric DEFAULT 0.5");
+    assert_eq!(rows(&mut *session, "SELECT * FROM stock"), [["Text(\"nail\")", "Int(7)", "Number(\"0.5\")"]]);
+    server.run("ALTER TABLE stock RENAME pieces TO amount");
+    let (recorder, _) = run(&mut *session, "SELECT * FROM stock", LONG);
+    assert_eq!(recorder.columns.unwrap()[1].name, "amount");
+    server.run("DROP TABLE stock");
+    let (recorder, health) = run(&mut *session, "SELECT * FROM stock", LONG);
+    assert_clean(&health);
+    assert_eq!(recorder.error().sqlstate(), Some("42P01"));
+    server.run("CREATE TABLE stock (item int); INSERT INTO stock VALUES (1)");
+    assert_eq!(rows(&mut *session, "SELECT * FROM stock"), [["Int(1)"]]);
+}
+
+#[test]
+fn what_is_feature_not_supported_by_itself_is_an_error_and_no_loop() {
+    let mut session = session(&Postgres::shared("postgres"));
+    for _ in 0..3 {
+        let (recorder, health) = run(&mut *session, "SELECT 1 FROM pg_class FOR UPDATE OF pg_class", LONG);
+        assert_clean(&health);
+        assert!(recorder.verdict.unwrap().is_err());
+    }
+}
+
+#[test]
+fn the_time_a_job_took_is_its_own() {
+    let mut session = session(&Postgres::shared("postgres"));
+    let (recorder, _) = run(&mut *session, "SELECT pg_sleep(0.2)", LONG);
+    assert!(recorder.took >= Duration::from_millis(200) && recorder.took < Duration::from_secs(5));
+}
+
+#[test]
+fn a_ping_answers_and_facts_tell_of_the_server() {
+    let mut session = session(&Postgres::shared("postgres"));
+    assert_clean(&session.ping(Deadline::within(LONG)));
+    let facts = session.facts();
+    assert!(facts.version.starts_with(|digit: char| digit.is_ascii_digit()), "{facts:?}");
+    assert_eq!((facts.flavor.as_str(), facts.role.as_str()), ("postgresql", "primary"));
+}
