@@ -31,7 +31,6 @@ mod mysql;
 mod pool;
 
 mod postgres;
-mod examples;
 mod prometheus;
 mod property;
 mod recorder;
