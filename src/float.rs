@@ -5,14 +5,16 @@
 /// 2^63: from here on a double is written with an exponent.
 const PLAIN_BELOW: f64 = 9_223_372_036_854_775_808.0;
 
-/// Passes the text of `value` to `push`, in one or two pieces. Allocates nothing.
+/// Passes the text of `value` to `push`, in one piece or three. Allocates nothing.
 pub fn write(value: f64, mut push: impl FnMut(&str)) {
-    if value.trunc() == value && value.abs() < PLAIN_BELOW {
-        if value == 0.0 && value.is_sign_negative() {
-            return push("-0");
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "an integer within the range of i64")]
-        return push(itoa::Buffer::new().format(value as i64));
+    #[expect(clippy::cast_possible_truncation, reason = "looked at only where it is the same number")]
+    let integer = value as i64;
+    if integer as f64 == value && value.abs() < PLAIN_BELOW {
+        return if integer == 0 && value.is_sign_negative() {
+            push("-0");
+        } else {
+            push(itoa::Buffer::new().format(integer));
+        };
     }
     match special(value) {
         Some(word) => push(word),
@@ -42,11 +44,11 @@ fn special(value: f64) -> Option<&'static str> {
 
 /// zmij writes `1e+20` and `16777216.0`; we write `1e20` and `16777216`.
 fn shortest(text: &str, mut push: impl FnMut(&str)) {
-    match text.split_once("e+") {
+    match text.split_once('e') {
         Some((digits, exponent)) => {
             push(digits);
             push("e");
-            push(exponent);
+            push(exponent.strip_prefix('+').unwrap_or(exponent));
         }
         None => push(text.strip_suffix(".0").unwrap_or(text)),
     }

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// Where the lines of known series start, found by the bytes before their value.
 #[derive(Debug, Default)]
@@ -53,12 +54,13 @@ impl SeriesSet {
             start.hash == hash
                 && lines.get(start.offset as usize..).is_some_and(|known| known.starts_with(series))
         };
-        let spread = Start::spread(hash);
-        if self.starts.find(spread, same).is_some() {
-            return Inserted::Known;
+        match self.starts.entry(Start::spread(hash), same, |start| Start::spread(start.hash)) {
+            Entry::Occupied(_) => Inserted::Known,
+            Entry::Vacant(place) => {
+                place.insert(Start { hash, offset });
+                Inserted::New
+            }
         }
-        self.starts.insert_unique(spread, Start { hash, offset }, |start| Start::spread(start.hash));
-        Inserted::New
     }
 }
 

@@ -1,11 +1,13 @@
 //! Whatever cells a database may hand over, the page is legal and reads back as the same numbers and label text.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use sql_exporter::cell::Cell;
 
-use crate::checker::{Page, checked};
+use crate::checker::{Page, Sample, checked};
 use crate::judges::{prometheus_client, promtool};
 use crate::table::{Table, bare, page, query, render};
 
@@ -132,9 +134,10 @@ fn page_of(rows: &[(Made, Made, Made)]) -> String {
 }
 
 fn holds(rows: &[(Made, Made, Made)], page: &Page) {
+    let samples: HashMap<&str, &Sample> =
+        page.series("x").into_iter().map(|sample| (sample.labels["n"].as_str(), sample)).collect();
     for ((a, b, value), n) in rows.iter().zip(0..) {
-        let row = n.to_string();
-        let sample = page.samples.iter().find(|sample| sample.name == "x" && sample.labels["n"] == row);
+        let sample = samples.get(n.to_string().as_str());
         match (value.number(), sample) {
             (Some(number), Some(sample)) => same_number(sample.value, number),
             (Some(_), None) => panic!("row {n} is missing: {value:?}"),
