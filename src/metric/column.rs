@@ -13,25 +13,19 @@ const SHOWN: usize = 32;
 /// `missing_column`, listing the columns found; also where two columns are meant.
 pub fn find(columns: &[Column], name: &str) -> Result<usize> {
     let lower = name.to_lowercase();
-    let exactly = |column: &Column| column.name == name;
-    let loosely = |column: &Column| column.name.to_lowercase() == lower;
-    match only(columns, exactly).or_else(|many| if many { Err(true) } else { only(columns, loosely) }) {
-        Ok(index) => Ok(index),
-        Err(true) => {
-            Err(Error::new(Reason::MissingColumn, format!("more than one column is called `{name}`"))
-                .with_hint("give each its own name with AS"))
-        }
-        Err(false) => Err(missing(columns, name)),
+    let exact = positions(columns, |found| found == name);
+    let found =
+        if exact.is_empty() { positions(columns, |found| found.to_lowercase() == lower) } else { exact };
+    match found[..] {
+        [position] => Ok(position),
+        [] => Err(missing(columns, name)),
+        _ => Err(Error::new(Reason::MissingColumn, format!("more than one column is called `{name}`"))
+            .with_hint("give each its own name with AS")),
     }
 }
 
-/// The only one that `is`; `Err(true)` where there are several, `Err(false)` where there is none.
-fn only(columns: &[Column], is: impl Fn(&Column) -> bool) -> Result<usize, bool> {
-    let mut found = columns.iter().enumerate().filter(|(_, column)| is(column)).map(|(index, _)| index);
-    match (found.next(), found.next()) {
-        (Some(index), None) => Ok(index),
-        (first, _) => Err(first.is_some()),
-    }
+fn positions(columns: &[Column], fits: impl Fn(&str) -> bool) -> Vec<usize> {
+    (0..).zip(columns).filter(|(_, column)| fits(&column.name)).map(|(position, _)| position).collect()
 }
 
 fn missing(columns: &[Column], name: &str) -> Error {

@@ -34,6 +34,7 @@ mod postgres;
 mod prometheus;
 mod property;
 mod recorder;
+mod sink;
 mod scrape;
 mod sqlite;
 mod statement;
