@@ -2,7 +2,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use sql_exporter::cell::Cell;
-use sql_exporter::driver::{Column, RowSink};
+use sql_exporter::driver::Column;
 use sql_exporter::query::{Rendered, sink};
 
 use crate::table::{Cells, bare, query};
