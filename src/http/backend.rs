@@ -204,7 +204,8 @@ impl Backend {
             .map(|header| {
                 (header.field.as_str().as_str().to_ascii_lowercase(), header.value.as_str().to_owned())
             })
-            .filter(|(name, _)| !private::is_private(name))
+            // `Connection` is the gate's own word to tiny_http.
+            .filter(|(name, _)| !private::is_private(name) && name != "connection")
             .collect();
         Some(Request {
             method,
