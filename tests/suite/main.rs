@@ -35,6 +35,7 @@ mod prometheus;
 mod property;
 mod recorder;
 mod scrape;
+mod site;
 mod sqlite;
 mod statement;
 mod workers;
