@@ -7,15 +7,15 @@
 use std::io::{self, BufWriter, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
 use super::private::{self, Pass};
-use super::socket::{Door, Folder};
+use super::socket::Door;
 use super::{Answer, Method, Request, Response};
 use crate::error::{Error, Result};
 
@@ -25,8 +25,6 @@ const IDLE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(1);
 /// A server that dies sooner than this after its start is not replaced at once.
 const REBUILD_PAUSE: Duration = Duration::from_millis(100);
-/// How long a stop waits for idle workers, so that the private socket goes in good order.
-const STOP: Duration = Duration::from_millis(200);
 /// Small parts leave together, in writes of this size; larger parts are written as they are.
 const WRITE: usize = 64 << 10;
 
@@ -37,24 +35,18 @@ pub(super) struct Backend {
     max_workers: usize,
     folders: Vec<PathBuf>,
     stopping: AtomicBool,
-    generations: Mutex<Generations>,
-}
-
-#[derive(Default)]
-struct Generations {
-    current: Option<Arc<Generation>>,
-    /// Those that died, while their last workers drain them.
-    retired: Vec<Weak<Generation>>,
+    current: Mutex<Option<Arc<Generation>>>,
 }
 
 /// One tiny_http server and its workers.
 pub(super) struct Generation {
-    // Dropped in this order: the server removes its socket, then the folder goes.
+    // Dropped in this order: the door wakes the server that waits behind it.
     server: tiny_http::Server,
     pub(super) door: Door,
-    _folder: Option<Folder>,
     born: Instant,
-    in_recv: AtomicUsize,
+    /// Workers that take the next request, those that are just starting included: a slow start is no reason for
+    /// another one.
+    free: AtomicUsize,
     workers: AtomicUsize,
     dead: AtomicBool,
 }
@@ -72,9 +64,8 @@ impl Generation {
         Ok(Arc::new(Generation {
             server,
             door: private.door,
-            _folder: private.folder,
             born: Instant::now(),
-            in_recv: AtomicUsize::new(0),
+            free: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             dead: AtomicBool::new(false),
         }))
@@ -100,17 +91,17 @@ impl Backend {
             max_workers,
             folders,
             stopping: AtomicBool::new(false),
-            generations: Mutex::default(),
+            current: Mutex::new(None),
         });
         let first = Generation::build(&backend.folders)?;
         backend.add_worker(&first)?;
-        backend.generations.lock().current = Some(first);
+        *backend.current.lock() = Some(first);
         Ok(backend)
     }
 
     /// Where requests go now; `None` after the stop.
     pub(super) fn current(&self) -> Option<Arc<Generation>> {
-        self.generations.lock().current.clone()
+        self.current.lock().clone()
     }
 
     /// `seen` did not answer: gives its successor, which is built if nobody has done so.
@@ -118,59 +109,50 @@ impl Backend {
     /// # Errors
     /// The machine has no socket or thread left, or `seen` is too young.
     pub(super) fn revive(self: &Arc<Self>, seen: &Arc<Generation>) -> Result<Arc<Generation>> {
-        let mut generations = self.generations.lock();
-        match &generations.current {
+        let mut current = self.current.lock();
+        match &*current {
             Some(newer) if !Arc::ptr_eq(newer, seen) => return Ok(Arc::clone(newer)),
             Some(_) if seen.born.elapsed() >= REBUILD_PAUSE => {}
             _ => return Err(Error::machine("the HTTP server is down")),
         }
         let next = Generation::build(&self.folders)?;
         self.add_worker(&next)?;
-        generations.current = Some(Arc::clone(&next));
-        generations.retired.retain(|retired| retired.strong_count() > 0);
-        generations.retired.push(Arc::downgrade(seen));
-        drop(generations);
+        *current = Some(Arc::clone(&next));
+        drop(current);
         log::warn!("the HTTP server behind the gate had died and was started anew");
         seen.end();
         Ok(next)
     }
 
-    /// Takes no more requests; those in `answer` end by themselves, or with the process. Leaves no file behind.
+    /// Takes no more requests; those in `answer` end by themselves, or with the process.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        let Generations { current, retired } = std::mem::take(&mut *self.generations.lock());
-        let Some(last) = current else { return };
-        last.end();
-        let patience = Instant::now();
-        while Arc::strong_count(&last) > 1 && patience.elapsed() < STOP {
-            thread::sleep(Duration::from_millis(1));
+        if let Some(last) = self.current.lock().take() {
+            last.end();
         }
-        if Arc::strong_count(&last) > 1 {
-            last.door.remove();
-        }
-        retired.iter().filter_map(Weak::upgrade).for_each(|generation| generation.door.remove());
     }
 
     fn add_worker(self: &Arc<Self>, generation: &Arc<Generation>) -> Result<()> {
         let (backend, its) = (Arc::clone(self), Arc::clone(generation));
         generation.workers.fetch_add(1, Ordering::Relaxed);
+        generation.free.fetch_add(1, Ordering::Relaxed);
         let started = thread::Builder::new().name("answer".to_owned()).spawn(move || {
             backend.work(&its);
             its.workers.fetch_sub(1, Ordering::Relaxed);
         });
         started.map(drop).map_err(|error| {
             generation.workers.fetch_sub(1, Ordering::Relaxed);
+            generation.free.fetch_sub(1, Ordering::Relaxed);
             Error::machine(format!("cannot start a thread: {error}"))
         })
     }
 
-    /// One worker's life: takes requests until nobody needs it.
+    /// One worker's life: takes requests until nobody needs it. It begins free.
     fn work(self: &Arc<Self>, generation: &Arc<Generation>) {
         loop {
             let dead = generation.dead.load(Ordering::Relaxed);
-            generation.in_recv.fetch_add(1, Ordering::Relaxed);
             let received = generation.server.recv_timeout(if dead { DRAIN } else { IDLE });
-            let others = generation.in_recv.fetch_sub(1, Ordering::Relaxed) - 1;
+            let others = generation.free.fetch_sub(1, Ordering::Relaxed) - 1;
             match received {
                 Ok(Some(request)) => {
                     if others == 0 && generation.workers.load(Ordering::Relaxed) < self.max_workers {
@@ -189,6 +171,7 @@ impl Backend {
                     let _ = self.revive(generation);
                 }
             }
+            generation.free.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -221,7 +204,8 @@ impl Backend {
             .map(|header| {
                 (header.field.as_str().as_str().to_ascii_lowercase(), header.value.as_str().to_owned())
             })
-            .filter(|(name, _)| !private::is_private(name))
+            // `Connection` is the gate's own word to tiny_http.
+            .filter(|(name, _)| !private::is_private(name) && name != "connection")
             .collect();
         Some(Request {
             method,
@@ -268,7 +252,8 @@ mod tests {
     fn on_a_loopback_port_only_requests_with_our_token_are_answered() {
         let answer = |request: &Request| Response::text(200, format!("{:?}", request.peer));
         let backend = Backend::start(Arc::new(answer), 2, Vec::new()).unwrap();
-        let Door::Tcp(address) = backend.current().unwrap().door else { panic!("not a port") };
+        let generation = backend.current().unwrap();
+        let Door::Tcp(address) = generation.door else { panic!("not a port") };
         let ask = |pass: &[u8]| {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n").unwrap();

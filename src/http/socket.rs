@@ -1,10 +1,14 @@
-//! The private socket between gate and tiny_http: a Unix socket in a folder that only this user can enter, or, where
-//! no folder can be written, a loopback port guarded by the token of the private header.
+//! The private socket between gate and tiny_http: a Unix socket that no path leads to, or, where that cannot be, a
+//! loopback port guarded by the token of the private header.
+//!
+//! The socket is made in a folder that only this user can enter; folder and name are removed at once, and the gate
+//! connects through the file it holds open (`/proc/self/fd`). So nothing is left behind, whatever ends the process.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -17,7 +21,9 @@ use crate::error::{Error, Result};
 /// Where tiny_http listens.
 #[derive(Debug)]
 pub(super) enum Door {
-    Unix(PathBuf),
+    /// The socket, held open, and the path that leads to it from here alone.
+    Unix { path: PathBuf, _socket: File },
+    /// A loopback port.
     Tcp(SocketAddr),
 }
 
@@ -26,17 +32,9 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
 
 impl Door {
-    /// Takes the socket and its folder out of the file system.
-    pub(super) fn remove(&self) {
-        if let Door::Unix(path) = self {
-            let _ = std::fs::remove_file(path);
-            let _ = path.parent().map(std::fs::remove_dir);
-        }
-    }
-
     pub(super) async fn connect(&self) -> io::Result<Box<dyn Wire>> {
         Ok(match self {
-            Door::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Door::Unix { path, .. } => Box::new(UnixStream::connect(path).await?),
             Door::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
@@ -46,12 +44,12 @@ impl Door {
     }
 }
 
-/// A folder that goes away with its owner.
-pub(super) struct Folder(PathBuf);
-
-impl Drop for Folder {
+/// The server is dropped before its door and waits in `accept`; it cannot wake itself up, as the name is gone.
+impl Drop for Door {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
+        if let Door::Unix { path, .. } = self {
+            let _ = std::os::unix::net::UnixStream::connect(path);
+        }
     }
 }
 
@@ -59,7 +57,6 @@ impl Drop for Folder {
 pub(super) struct Private {
     pub(super) listener: tiny_http::Listener,
     pub(super) door: Door,
-    pub(super) folder: Option<Folder>,
 }
 
 /// More than requests can be under way, so that no connect finds the queue full.
@@ -83,37 +80,46 @@ pub(super) fn private(folders: &[PathBuf]) -> Result<Private> {
     let found = listener.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
     let (listener, address) =
         found.map_err(|error| Error::machine(format!("cannot open a private socket: {error}")))?;
-    Ok(Private { listener: listener.into(), door: Door::Tcp(address), folder: None })
+    Ok(Private { listener: listener.into(), door: Door::Tcp(address) })
 }
 
 fn in_folder(parent: &Path) -> io::Result<Private> {
     let name = random_hex().map_err(io::Error::other)?;
-    let path = parent.join(format!("sql-exporter-{name}"));
-    DirBuilder::new().mode(0o700).create(&path)?;
-    let folder = Folder(path);
-    let path = folder.0.join("s");
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(&path)?)?;
-    socket.listen(BACKLOG)?;
-    let listener = std::os::unix::net::UnixListener::from(socket);
-    Ok(Private { listener: listener.into(), door: Door::Unix(path), folder: Some(folder) })
+    let folder = parent.join(format!("sql-exporter-{name}"));
+    DirBuilder::new().mode(0o700).create(&folder)?;
+    let path = folder.join("s");
+    let opened = listen(&path);
+    let _ = std::fs::remove_file(&path);
+    let _ = std::fs::remove_dir(&folder);
+    opened
 }
+
+fn listen(path: &Path) -> io::Result<Private> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    let held = OpenOptions::new().read(true).custom_flags(O_PATH).open(path)?;
+    let through = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    // Without `/proc` this fails, and a port it is.
+    through.metadata()?;
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    Ok(Private { listener: listener.into(), door: Door::Unix { path: through, _socket: held } })
+}
+
+/// Linux: a file as a place only, which is the one way to open a socket's.
+const O_PATH: i32 = 0o10_000_000;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
-    fn the_socket_lies_in_a_folder_that_nobody_else_enters_and_goes_with_its_owner() {
-        let private = private(&folders()).unwrap();
-        let Door::Unix(path) = &private.door else { panic!("{:?}", private.door) };
-        let folder = path.parent().unwrap().to_owned();
-        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        private.door.remove();
-        drop(private);
-        assert!(!folder.exists());
+    fn the_socket_is_reached_though_no_name_leads_to_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let private = private(&[parent.path().to_owned()]).unwrap();
+        let Door::Unix { path, .. } = &private.door else { panic!("{:?}", private.door) };
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+        std::os::unix::net::UnixStream::connect(path).unwrap();
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
-use crate::error::Reason;
+use crate::error::Error;
 
 use super::run::{Outcome, Run, Work};
 
@@ -40,9 +40,11 @@ pub struct Past {
     /// When it last succeeded.
     pub succeeded: Option<SystemTime>,
     /// Why it fails, while it does.
-    pub failing: Option<Reason>,
+    pub failing: Option<Error>,
     /// How many rows the last good result had.
     pub rows: u64,
+    /// How many series were made from it.
+    pub series: u64,
 }
 
 impl Past {
@@ -115,6 +117,7 @@ impl Memory {
             Ok(rendered) => {
                 slot.past.took = Some(outcome.took);
                 slot.past.rows = rendered.rows;
+                slot.past.series = rendered.series;
                 slot.past.succeeded = slot.past.succeeded.max(Some(outcome.ended));
                 if newer {
                     slot.good = (!interval.is_zero()).then(|| outcome.clone());
@@ -126,10 +129,10 @@ impl Memory {
     }
 
     /// Notes how a query stood on a page and says whether that is news.
-    pub fn note(&self, work: Work, verdict: Result<(), Reason>) -> Change {
+    pub fn note(&self, work: Work, error: Option<&Error>) -> Change {
         let past = &mut self.slot(work).lock().past;
-        let before = std::mem::replace(&mut past.failing, verdict.err());
-        match (before, past.failing) {
+        let before = std::mem::replace(&mut past.failing, error.cloned());
+        match (before.as_ref().map(Error::reason), error.map(Error::reason)) {
             (Some(_), None) => Change::Recovered,
             (before, Some(now)) if before != Some(now) => Change::Fails,
             _ => Change::None,
@@ -155,7 +158,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::error::Error;
+    use crate::error::Reason;
     use crate::query::Rendered;
 
     const BUDGET: Duration = Duration::from_secs(10);
@@ -217,9 +220,10 @@ mod tests {
     #[test]
     fn news_is_a_change_of_state_only() {
         let memory = Memory::new(1);
-        let notes = [Ok(()), Err(Reason::Sql), Err(Reason::Sql), Err(Reason::Timeout), Ok(()), Ok(())];
-        let changes: Vec<Change> = notes.into_iter().map(|verdict| memory.note(QUERY, verdict)).collect();
-        use Change::{Fails, None, Recovered};
-        assert_eq!(changes, [None, Fails, None, Fails, Recovered, None]);
+        let notes = [None, Some(Reason::Sql), Some(Reason::Sql), Some(Reason::Timeout), None, None];
+        let error = |reason: Option<Reason>| reason.map(|reason| Error::new(reason, "no"));
+        let changes = notes.map(|reason| memory.note(QUERY, error(reason).as_ref()));
+        let (same, fails, recovered) = (Change::None, Change::Fails, Change::Recovered);
+        assert_eq!(changes, [same, fails, same, fails, recovered, same]);
     }
 }

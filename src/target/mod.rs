@@ -51,7 +51,7 @@ pub struct Target {
     memory: Memory,
     backoff: Mutex<Backoff>,
     facts: Mutex<Option<Facts>>,
-    down: Mutex<Option<Reason>>,
+    down: Mutex<Option<Error>>,
     shared: Arc<Shared>,
 }
 
@@ -193,7 +193,7 @@ impl Target {
     /// One log line when the target goes down, fails for another reason, or comes back.
     pub fn note_target(&self, down: Option<&Error>) {
         let reason = down.map(Error::reason);
-        let before = std::mem::replace(&mut *self.down.lock(), reason);
+        let before = std::mem::replace(&mut *self.down.lock(), down.cloned()).map(|error| error.reason());
         let name = self.plan.name.as_str();
         match (before, down) {
             (before, Some(error)) if before != reason => {
@@ -211,8 +211,7 @@ impl Target {
             return;
         }
         let (target, query) = (self.plan.name.as_str(), &*self.plan.queries[index].name);
-        let verdict = error.map_or(Ok(()), |error| Err(error.reason()));
-        match (self.memory.note(Work::Query(index), verdict), error) {
+        match (self.memory.note(Work::Query(index), error), error) {
             (Change::Fails, Some(error)) => {
                 log::warn!(target = target, query = query, reason = error.reason().word(), sqlstate = error.sqlstate().unwrap_or("");
                     "query {query} on target {target} fails: {}", said(error));
@@ -222,6 +221,12 @@ impl Target {
             }
             _ => {}
         }
+    }
+
+    /// Why the last scrape found the target down.
+    #[must_use]
+    pub fn down(&self) -> Option<Error> {
+        self.down.lock().clone()
     }
 
     /// True when the last scrape found the target down.

@@ -36,6 +36,7 @@ mod property;
 mod recorder;
 mod sink;
 mod scrape;
+mod site;
 mod sqlite;
 mod statement;
 mod workers;

@@ -162,3 +162,16 @@ impl Open {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_privileged_port_is_said_to_be_one() {
+        let error = tcp_refused(":80", &ErrorKind::PermissionDenied.into());
+        let expected = "cannot listen on :80: the port is privileged; choose a port from 1024 up, or grant \
+                        CAP_NET_BIND_SERVICE";
+        assert_eq!(error.to_string(), expected);
+    }
+}

@@ -1,10 +1,12 @@
 //! The gate: owns the public sockets, lets bounded, well-formed requests through to `backend`, and copies the answers
 //! out. One thread (a tokio runtime of one thread) for all connections: an idle one costs a kilobyte, not a thread.
 //!
-//! `listen` opens the sockets · `caps` counts connections, evicts and drains · `relay` passes one request on ·
-//! `refusal` says no. TLS and basic auth of our own port join here: TLS in [`welcome`], auth in [`converse`].
+//! `listen` opens the sockets · `caps` counts connections, evicts and drains · `connection` reads one request after
+//! another · `relay` passes each on · `refusal` says no. TLS of our own port joins in [`welcome`], basic auth in
+//! `connection`, between head and relay.
 
 mod caps;
+mod connection;
 mod listen;
 mod refusal;
 mod relay;
@@ -14,28 +16,22 @@ pub(super) use listen::Listener;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use tokio::time::{timeout, timeout_at};
 
 use super::backend::Backend;
-use super::head::{Fault, Head, Scanner};
-use super::private::Facts;
+use super::head::Fault;
 use super::socket::Wire;
 use super::{Limits, Peer, Rejected};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use caps::{Caps, Ticket};
+use caps::Caps;
+use connection::Connection;
 
 /// How long accepting pauses when the machine has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Grown by this much whenever a head needs more room.
-const READ: usize = 1024;
-
-const SLOW: Fault = Fault::new(408, "head_timeout", "the request head took too long");
 const FULL: Fault = Fault::new(503, "connections", "too many connections");
 
 /// What all connections share.
@@ -47,8 +43,11 @@ struct Shared {
 }
 
 impl Shared {
-    fn reject(&self, reason: &'static str) {
-        (self.rejected)(reason);
+    /// Counts a refusal.
+    fn reject(&self, fault: &Fault) {
+        if let Some(reason) = fault.reason {
+            (self.rejected)(reason);
+        }
     }
 }
 
@@ -152,83 +151,15 @@ async fn accept(door: listen::Open, shared: Arc<Shared>) {
 fn welcome(stream: Box<dyn Wire>, peer: Peer, shared: &Arc<Shared>) {
     if let Some(ticket) = shared.caps.admit(peer) {
         let id = ticket.id();
-        let task = tokio::spawn(converse(stream, peer, ticket, Arc::clone(shared)));
+        let task = tokio::spawn(Connection::new(stream, peer, ticket, Arc::clone(shared)).serve());
         shared.caps.started(id, task.abort_handle());
         return;
     }
-    shared.reject(FULL.reason);
+    shared.reject(&FULL);
     if let Some(place) = shared.caps.refusal() {
         tokio::spawn(async move {
-            refusal::refuse(stream, &FULL).await;
+            refusal::refuse(stream, &FULL, false).await;
             drop(place);
         });
-    }
-}
-
-/// One connection's life: requests in order, an answer each.
-async fn converse(mut stream: Box<dyn Wire>, peer: Peer, ticket: Ticket, shared: Arc<Shared>) {
-    let mut bytes = Vec::new();
-    loop {
-        match read_head(&mut stream, &mut bytes, &ticket, &shared).await {
-            Ok(None) => return,
-            Ok(Some(end)) => {
-                let received = Instant::now();
-                let head = match bytes.get(..end).map_or(Err(SLOW), Head::parse) {
-                    Ok(head) => head,
-                    Err(fault) => break refuse(stream, &fault, &ticket, &shared).await,
-                };
-                let request = relay::Order::of(&head, &Facts { peer, received }, &shared.backend.pass);
-                bytes.drain(..end);
-                match relay::relay(&mut stream, request, &shared).await {
-                    relay::Outcome::Stays => {}
-                    relay::Outcome::Closes => {
-                        ticket.idle();
-                        return refusal::linger(stream).await;
-                    }
-                    relay::Outcome::Broken => return,
-                    relay::Outcome::Failed(fault) => break refuse(stream, &fault, &ticket, &shared).await,
-                }
-            }
-            Err(fault) => break refuse(stream, &fault, &ticket, &shared).await,
-        }
-    }
-}
-
-async fn refuse(stream: Box<dyn Wire>, fault: &Fault, ticket: &Ticket, shared: &Shared) {
-    if !fault.reason.is_empty() {
-        shared.reject(fault.reason);
-    }
-    ticket.idle();
-    refusal::refuse(stream, fault).await;
-}
-
-/// Reads until `bytes` starts with a whole head and gives its end. `None`: the client left, or was idle too long.
-async fn read_head(
-    stream: &mut Box<dyn Wire>,
-    bytes: &mut Vec<u8>,
-    ticket: &Ticket,
-    shared: &Shared,
-) -> Result<Option<usize>, Fault> {
-    if bytes.is_empty() {
-        ticket.idle();
-        *bytes = Vec::with_capacity(READ);
-        let first = timeout(shared.limits.idle_timeout, stream.read_buf(bytes)).await;
-        if !matches!(first, Ok(Ok(1..))) {
-            return Ok(None);
-        }
-    }
-    ticket.busy();
-    let by = tokio::time::Instant::now() + shared.limits.head_timeout;
-    let mut scanner = Scanner::default();
-    loop {
-        if let Some(end) = scanner.advance(bytes, &shared.limits)? {
-            return Ok(Some(end));
-        }
-        bytes.reserve(READ);
-        match timeout_at(by, stream.read_buf(bytes)).await {
-            Err(_) => return Err(SLOW),
-            Ok(Ok(1..)) => {}
-            Ok(_) => return Ok(None),
-        }
     }
 }

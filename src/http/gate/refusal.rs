@@ -14,20 +14,24 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// What is read and thrown away meanwhile.
 const DISCARDED: usize = 256 << 10;
 
-/// Writes the refusal and closes.
-pub(super) async fn refuse(mut stream: Box<dyn Wire>, fault: &Fault) {
+/// Writes the refusal, to a HEAD without its body, and closes.
+pub(super) async fn refuse(mut stream: Box<dyn Wire>, fault: &Fault, head_only: bool) {
     let extra = match fault.status {
         405 => "Allow: GET, HEAD\r\n",
         503 => "Retry-After: 1\r\n",
         _ => "",
     };
     let Fault { status, message, .. } = fault;
-    let answer = format!(
+    let mut answer = format!(
         "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n\
-         Content-Length: {}\r\nConnection: close\r\n{extra}\r\n{message}\n",
+         Content-Length: {}\r\nConnection: close\r\n{extra}\r\n",
         phrase(*status),
         message.len() + 1
     );
+    if !head_only {
+        answer.push_str(message);
+        answer.push('\n');
+    }
     if timeout(PATIENCE, stream.write_all(answer.as_bytes())).await.is_ok_and(|written| written.is_ok()) {
         linger(stream).await;
     }

@@ -17,9 +17,9 @@ const CHUNK: usize = 64 << 10;
 /// The head of an answer: ours are far below.
 const ANSWER_HEAD: usize = 16 << 10;
 
-const DOWN: Fault = Fault::new(503, "", "the exporter is out of files or threads; try again");
-const UNREADABLE: Fault =
-    Fault::new(502, "", "the answer's head cannot be read; this is a bug of the exporter");
+const DOWN: Fault = Fault::ours(503, "the exporter is out of files or threads; try again");
+const SLOW_READER: Fault = Fault::new(408, "write_timeout", "the answer was not taken in time");
+const UNREADABLE: Fault = Fault::ours(502, "the answer's head cannot be read; this is a bug of the exporter");
 
 /// A request on its way to the backend.
 pub(super) struct Order {
@@ -44,6 +44,11 @@ impl Order {
         bytes.extend_from_slice(b"\r\n");
         Order { bytes, head_only: head.method == Method::Head, keep_alive: head.keep_alive, old: head.old }
     }
+
+    /// The answer has no body.
+    pub(super) fn head_only(&self) -> bool {
+        self.head_only
+    }
 }
 
 /// What became of the connection.
@@ -52,14 +57,14 @@ pub(super) enum Outcome {
     Stays,
     /// The answer is out; the connection closes in good order.
     Closes,
-    /// The client is gone, or too slow, or has got half an answer: no more can be said.
-    Broken,
+    /// The client is gone, or too slow (which is counted), or has got half an answer: no more can be said.
+    Broken(Option<Fault>),
     /// Nothing was sent yet.
     Failed(Fault),
 }
 
 /// Passes `order` on and copies the answer out.
-pub(super) async fn relay(stream: &mut Box<dyn Wire>, order: Order, shared: &Shared) -> Outcome {
+pub(super) async fn relay(stream: &mut Box<dyn Wire>, order: &Order, shared: &Shared) -> Outcome {
     let mut begun = match ask(&order.bytes, shared).await {
         Ok(begun) => begun,
         Err(fault) => return Outcome::Failed(fault),
@@ -72,11 +77,8 @@ pub(super) async fn relay(stream: &mut Box<dyn Wire>, order: Order, shared: &Sha
     match timeout_at(by.moment().into(), begun.copy(stream, length)).await {
         Ok(Ok(())) if keep => Outcome::Stays,
         Ok(Ok(())) => Outcome::Closes,
-        Ok(Err(_)) => Outcome::Broken,
-        Err(_) => {
-            shared.reject("write_timeout");
-            Outcome::Broken
-        }
+        Ok(Err(_)) => Outcome::Broken(None),
+        Err(_) => Outcome::Broken(Some(SLOW_READER)),
     }
 }
 

@@ -14,13 +14,19 @@ use fields::Fields;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) status: u16,
-    pub(super) reason: &'static str,
+    /// `None` is not counted: the fault is ours.
+    pub(super) reason: Option<&'static str>,
     pub(super) message: &'static str,
 }
 
 impl Fault {
     pub(super) const fn new(status: u16, reason: &'static str, message: &'static str) -> Self {
-        Fault { status, reason, message }
+        Fault { status, reason: Some(reason), message }
+    }
+
+    /// The request was good; we cannot answer it.
+    pub(super) const fn ours(status: u16, message: &'static str) -> Self {
+        Fault { status, reason: None, message }
     }
 }
 

@@ -21,7 +21,7 @@ fn read<'b>(bytes: &'b [u8], step: usize, limits: &Limits) -> Result<Option<(Hea
 
 fn fault(bytes: &[u8]) -> (u16, &'static str) {
     match read(bytes, bytes.len(), &limits()) {
-        Err(fault) => (fault.status, fault.reason),
+        Err(fault) => (fault.status, fault.reason.unwrap()),
         other => panic!("{:?} gives {other:?}", String::from_utf8_lossy(bytes)),
     }
 }

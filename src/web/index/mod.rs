@@ -109,19 +109,19 @@ pub fn answer(site: &Site, request: &Request) -> Response {
     }
 }
 
-/// What the fleet remembers of the last scrapes.
+/// What the fleet remembers of the last scrapes. A query of a target that is down stands as it stood before.
 fn view(fleet: &Fleet) -> View {
     View { targets: fleet.targets.iter().map(|target| target_view(target)).collect() }
 }
 
 fn target_view(target: &Target) -> TargetView {
     let plan = &target.plan;
-    let facts = target.facts();
-    let state = match (&facts, target.is_failing()) {
+    let (facts, down) = (target.facts(), target.down());
+    let state = match (&facts, &down) {
         _ if !plan.enabled => State::Disabled,
-        (_, true) => State::Down,
-        (Some(_), false) => State::Up,
-        (None, false) => State::New,
+        (_, Some(_)) => State::Down,
+        (Some(_), None) => State::Up,
+        (None, None) => State::New,
     };
     let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
     let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.word().to_owned()]);
@@ -132,7 +132,7 @@ fn target_view(target: &Target) -> TargetView {
         state,
         facts: facts.unwrap_or_default(),
         backoff: target.backoff(),
-        trouble: None,
+        trouble: down.as_ref().map(Trouble::from),
         queries: (0..plan.queries.len()).filter_map(|index| query_view(target, index)).collect(),
     }
 }
@@ -140,16 +140,15 @@ fn target_view(target: &Target) -> TargetView {
 fn query_view(target: &Target, index: usize) -> Option<QueryView> {
     let query = target.plan.queries.get(index)?;
     let past = target.past(Work::Query(index));
-    let age = past.succeeded.and_then(|moment| SystemTime::now().duration_since(moment).ok());
-    let trouble = |reason| Trouble { reason, sqlstate: None, message: String::new() };
+    let age = past.succeeded.map(|moment| SystemTime::now().duration_since(moment).unwrap_or_default());
     Some(QueryView {
         name: query.name.to_string(),
         collector: query.collector.to_string(),
         enabled: query.enabled,
         took: past.took,
         rows: past.succeeded.map(|_| past.rows),
-        series: None,
+        series: past.succeeded.map(|_| past.series),
         age,
-        trouble: past.failing.map(trouble),
+        trouble: past.failing.as_ref().map(Trouble::from),
     })
 }

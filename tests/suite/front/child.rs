@@ -125,7 +125,7 @@ fn two_hundred_idle_connections_cost_no_thread_and_little_memory() {
     }
     // The gate, tiny_http's accept and its four, a worker; and some that were needed a moment ago.
     let threads = status("Threads") - before;
-    assert!(threads <= 20, "{threads}");
+    assert!(threads <= 12, "{threads}");
     let grown = status("VmRSS").saturating_sub(memory);
     assert!(grown <= 4 << 10, "{grown} KiB");
     assert_eq!(front.stop(), 0);

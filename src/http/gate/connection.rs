@@ -1,0 +1,101 @@
+//! One public connection: reads heads, has each request relayed, and closes in good order.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{timeout, timeout_at};
+
+use super::Shared;
+use super::caps::Ticket;
+use super::refusal;
+use super::relay::{Order, Outcome, relay};
+use crate::deadline::Deadline;
+use crate::http::Peer;
+use crate::http::head::{Fault, Head, Scanner};
+use crate::http::private::Facts;
+use crate::http::socket::Wire;
+
+/// Room for a usual head; grown by as much when one needs more.
+const READ: usize = 1024;
+
+const SLOW: Fault = Fault::new(408, "head_timeout", "the request head took too long");
+
+/// A connection that was admitted.
+pub(super) struct Connection {
+    stream: Box<dyn Wire>,
+    peer: Peer,
+    /// What has arrived and was not served yet: the start of a head, or pipelined requests.
+    bytes: Vec<u8>,
+    ticket: Ticket,
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Box<dyn Wire>, peer: Peer, ticket: Ticket, shared: Arc<Shared>) -> Self {
+        Connection { stream, peer, bytes: Vec::new(), ticket, shared }
+    }
+
+    /// Serves requests in order until one side is done.
+    pub(super) async fn serve(mut self) {
+        loop {
+            let order = match self.order().await {
+                Ok(Some(order)) => order,
+                Ok(None) => return,
+                Err(fault) => return self.refuse(&fault, false).await,
+            };
+            match relay(&mut self.stream, &order, &self.shared).await {
+                Outcome::Stays => {}
+                Outcome::Closes => {
+                    self.ticket.idle();
+                    return refusal::linger(self.stream).await;
+                }
+                Outcome::Broken(fault) => return fault.iter().for_each(|fault| self.shared.reject(fault)),
+                Outcome::Failed(fault) => return self.refuse(&fault, order.head_only()).await,
+            }
+        }
+    }
+
+    async fn refuse(self, fault: &Fault, head_only: bool) {
+        self.shared.reject(fault);
+        self.ticket.idle();
+        refusal::refuse(self.stream, fault, head_only).await;
+    }
+
+    /// The next request. `None`: the client left, or was idle too long.
+    async fn order(&mut self) -> Result<Option<Order>, Fault> {
+        let Some(end) = self.head().await? else { return Ok(None) };
+        let facts = Facts { peer: self.peer, received: Instant::now() };
+        let head = Head::parse(self.bytes.get(..end).unwrap_or_default())?;
+        let order = Order::of(&head, &facts, &self.shared.backend.pass);
+        self.bytes.drain(..end);
+        Ok(Some(order))
+    }
+
+    /// Reads until a whole head has arrived and gives its end.
+    async fn head(&mut self) -> Result<Option<usize>, Fault> {
+        let limits = &self.shared.limits;
+        if self.bytes.is_empty() {
+            self.ticket.idle();
+            self.bytes = Vec::with_capacity(READ);
+            let first = timeout(limits.idle_timeout, self.stream.read_buf(&mut self.bytes)).await;
+            if !matches!(first, Ok(Ok(1..))) {
+                return Ok(None);
+            }
+        }
+        self.ticket.busy();
+        let by = Deadline::within(limits.head_timeout).moment().into();
+        let mut scanner = Scanner::default();
+        loop {
+            if let Some(end) = scanner.advance(&self.bytes, limits)? {
+                return Ok(Some(end));
+            }
+            self.bytes.reserve(READ);
+            match timeout_at(by, self.stream.read_buf(&mut self.bytes)).await {
+                Err(_) => return Err(SLOW),
+                Ok(Ok(1..)) => {}
+                Ok(_) => return Ok(None),
+            }
+        }
+    }
+}

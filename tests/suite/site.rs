@@ -1,0 +1,139 @@
+//! The endpoints as a browser, a probe and a stranger meet them: headers, refusals, the status page.
+
+use crate::exporter::{Exporter, Setup};
+use crate::process::folder;
+use crate::web_client::Reply;
+
+const CONFIG: &str = "
+databases:
+  shop: {driver: sqlite, database: ./shop.db, labels: {env: '<prod>'}}
+  gone: {driver: sqlite, database: ./nothing/gone.db}
+  off: {driver: sqlite, database: ./shop.db, enabled: false}
+queries:
+  - name: good
+    database: shop
+    sql: SELECT 1 AS value UNION ALL SELECT 2
+    metrics: [{name: shop_good, help: Good., type: gauge, value_column: value, duplicates: first}]
+  - name: broken
+    database: shop
+    sql: SELECT value FROM no_such_table
+    metrics: [{name: shop_broken, help: Broken.}]
+  - name: unseen
+    database: gone
+    sql: SELECT 1 AS value
+    metrics: [{name: gone_one, help: One.}]
+";
+
+fn exporter(extra: &str) -> Exporter {
+    // An empty file is an empty SQLite database.
+    Setup::new(&format!("{CONFIG}{extra}")).file("shop.db", "").serve()
+}
+
+fn section<'p>(page: &'p str, target: &str) -> &'p str {
+    let (_, rest) = page.split_once(&format!("<h2>{target} ")).expect("the target has a section");
+    rest.split_once("</section>").map_or(rest, |(section, _)| section)
+}
+
+#[test]
+fn the_status_page_tells_how_targets_and_queries_stand_and_runs_nothing() {
+    let exporter = exporter("");
+    let before = exporter.get("/").text().to_owned();
+    assert!(section(&before, "shop").contains("not scraped yet"), "{before}");
+    assert!(section(&before, "off").contains(">disabled<"), "{before}");
+    let own = exporter.get("/-/metrics").text().to_owned();
+    assert!(own.contains("sql_exporter_scrapes_total{outcome=\"partial\"} 0\n"), "{own}");
+
+    exporter.metrics();
+    let after = exporter.get("/").text().to_owned();
+    let shop = section(&after, "shop");
+    assert!(shop.contains("<span class=\"up\">up</span>") && shop.contains("env=\"&lt;prod&gt;\""), "{shop}");
+    let row = |name: &str| {
+        let (_, rest) = shop.split_once(&format!("<th scope=\"row\">{name}</th>")).expect("a row");
+        rest.split_once("</tr>").unwrap().0.to_owned()
+    };
+    let good = row("good");
+    assert!(good.contains("data-is=\"rows\">2<") && good.contains("data-is=\"series\">1<"), "{good}");
+    assert!(good.contains("data-is=\"state\">good<"), "{good}");
+    let broken = row("broken");
+    assert!(
+        broken.contains("<strong>sql</strong>") && broken.contains("no such table: no_such_table"),
+        "{broken}"
+    );
+    let gone = section(&after, "gone");
+    assert!(
+        gone.contains("<span class=\"down\">down</span>") && gone.contains("<strong>connect</strong>"),
+        "{gone}"
+    );
+    let own = exporter.get("/-/metrics").text().to_owned();
+    assert!(own.contains("sql_exporter_scrapes_total{outcome=\"partial\"} 1\n"), "{own}");
+}
+
+#[test]
+fn pages_can_be_switched_off() {
+    let exporter = exporter("exporter: {enable_pages: false}\n");
+    assert_eq!(exporter.get("/").status, 404);
+    assert_eq!(exporter.get("/-/healthy").status, 200);
+}
+
+#[test]
+fn every_answer_forbids_guessing_and_the_page_forbids_everything_else() {
+    let exporter = exporter("");
+    for path in ["/", "/metrics", "/-/metrics", "/-/healthy", "/nothing"] {
+        let reply = exporter.get(path);
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{path}");
+    }
+    let page = exporter.get("/");
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(page.header("x-frame-options"), Some("DENY"));
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none';"));
+    assert_eq!(
+        exporter.get("/-/metrics").header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+}
+
+#[test]
+fn what_is_not_there_and_what_is_not_done_are_said_and_counted() {
+    let exporter = exporter("");
+    let missing: Reply = exporter.get("/nothing?x=<script>");
+    assert_eq!(missing.status, 404);
+    assert!(missing.text().contains("\n  /metrics "), "{}", missing.text());
+    assert!(!missing.text().contains("script"), "{}", missing.text());
+    let post = exporter.request("POST", "/metrics", &[]);
+    assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(exporter.request("BREW", "/", &[]).status, 405);
+    assert_eq!(exporter.request("HEAD", "/-/healthy", &[]).body, b"");
+    let own = exporter.get("/-/metrics").text().to_owned();
+    for line in [
+        "sql_exporter_http_requests_total{code=\"404\",path=\"other\"} 1\n",
+        "sql_exporter_http_requests_total{code=\"405\",path=\"/metrics\"} 1\n",
+        "sql_exporter_http_requests_total{code=\"200\",path=\"/-/healthy\"} 1\n",
+        "sql_exporter_http_requests_rejected_total{reason=\"method\"} 2\n",
+        "sql_exporter_http_requests_rejected_total{reason=\"body\"} 0\n",
+    ] {
+        assert!(own.contains(line), "{line} in {own}");
+    }
+}
+
+#[test]
+fn head_of_the_metrics_runs_no_query() {
+    let exporter = exporter("");
+    let head = exporter.request("HEAD", "/metrics", &[]);
+    assert_eq!((head.status, head.body.len(), head.header("content-length")), (200, 0, None));
+    let own = exporter.get("/-/metrics").text().to_owned();
+    let scrapes: Vec<&str> =
+        own.lines().filter(|line| line.starts_with("sql_exporter_scrapes_total")).collect();
+    assert!(scrapes.len() == 3 && scrapes.iter().all(|line| line.ends_with(" 0")), "{scrapes:?}");
+}
+
+#[test]
+fn an_exporter_that_is_killed_leaves_no_file_behind() {
+    let folder = folder();
+    let path = folder.path().to_str().unwrap().to_owned();
+    let exporter = Setup::new(CONFIG).file("shop.db", "").env("TMPDIR", &path).serve();
+    exporter.metrics();
+    // Dropped, it is killed.
+    drop(exporter);
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+}
