@@ -120,12 +120,15 @@ fn check_name(name: &str, keys: &Keys<'_>) {
     }
 }
 
-/// `driver`, else what stands before `:` in the URL.
+/// `driver`, else what stands before `:` in the URL. An entry's own URL counts more than a `driver` of the defaults.
 fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Named> {
-    if keys.has("driver") {
-        return Named::find(&keys.text("driver")?, "driver", keys, drivers);
-    }
     let urls = ["url", "connection_string", "url_file"];
+    let own_url = urls.iter().any(|key| keys.has_own(key));
+    let written = keys.has("driver");
+    let name = keys.text("driver");
+    if written && (keys.has_own("driver") || !own_url) {
+        return Named::find(&name?, "driver", keys, drivers);
+    }
     let Some(key) = urls.into_iter().find(|key| keys.has(key)) else {
         let names: Vec<&str> = drivers.names().collect();
         keys.fault_with_hint("", "has neither `driver` nor `url`", format!("drivers: {}", names.join(", ")));

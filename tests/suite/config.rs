@@ -280,6 +280,15 @@ fn a_target_may_be_a_url_under_either_name_or_in_a_file() {
 }
 
 #[test]
+fn an_entrys_own_url_says_more_than_the_defaults_driver() {
+    let plan = main_file(
+        "defaults: {database: {driver: paper}}\ndatabases: {a: {url: 'sqlite:x.db'}, b: {}, c: {driver: sqlite, database: y.db}}\n",
+    );
+    let drivers: Vec<&str> = plan.targets.iter().map(|target| target.driver).collect();
+    assert_eq!(drivers, ["sqlite", "paper", "sqlite"]);
+}
+
+#[test]
 fn the_section_exporter_is_read_whole() {
     let plan = main_file(
         "databases: {a: {driver: paper}}\n\
