@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::http::Listen;
 
-/// Reads one address. A host name becomes all its addresses (the resolver is asked, which may block); a relative
+/// Reads one address. A host name becomes its first address (the resolver is asked, which may block); a relative
 /// socket path starts from `folder`.
 ///
 /// # Errors
@@ -43,13 +43,12 @@ pub fn at_host(host: &str, port: u16) -> Result<Vec<Listen>, String> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![Listen::Tcp(SocketAddr::new(address, port))]);
     }
-    let addresses = (host, port).to_socket_addrs().map(|found| found.map(Listen::Tcp).collect::<Vec<_>>());
-    let mut addresses = addresses.unwrap_or_default();
-    addresses.dedup();
-    if addresses.is_empty() {
-        return Err(format!("the host {host:?} has no address: write an IP address, or :{port} for all"));
-    }
-    Ok(addresses)
+    // One address, IPv4 first, as other exporters do: `localhost` is often `::1` too where the machine has no IPv6.
+    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+    let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    address
+        .map(|address| vec![Listen::Tcp(*address)])
+        .ok_or_else(|| format!("the host {host:?} has no address: write an IP address, or :{port} for all"))
 }
 
 #[cfg(test)]
@@ -68,7 +67,7 @@ mod tests {
         assert_eq!(read("[::1]:9399"), tcp("[::1]:9399"));
         assert_eq!(read("unix:run/x.sock"), Ok(vec![Listen::Unix("/etc/app/run/x.sock".into())]));
         assert_eq!(read("unix:/run/x.sock"), Ok(vec![Listen::Unix("/run/x.sock".into())]));
-        assert!(read("localhost:9399").unwrap().contains(&Listen::Tcp("127.0.0.1:9399".parse().unwrap())));
+        assert_eq!(read("localhost:9399"), tcp("127.0.0.1:9399"));
     }
 
     #[test]
