@@ -157,19 +157,17 @@ fn series(metrics: &[&Metric], reader: &Reader<'_>) {
     }
 }
 
-/// The names that a family keeps for itself, by OpenMetrics' table of suffixes: its own name there, and its samples'.
+/// The names that a family keeps for itself: its samples', and those that OpenMetrics' table of suffixes reserves.
 fn reserved_names(metric: &Metric) -> Vec<String> {
-    let name = metric.family.name.as_str();
-    let (base, suffixes): (&str, &[&str]) = match metric.family.kind {
-        FamilyKind::Counter => match name.strip_suffix("_total") {
-            Some(base) => (base, &["_total", "_created"]),
-            // Unknown to OpenMetrics without its suffix.
-            None => (name, &[]),
-        },
-        FamilyKind::Histogram => (name, &["_bucket", "_sum", "_count", "_created"]),
-        FamilyKind::Gauge | FamilyKind::Unknown => (name, &[]),
-    };
-    std::iter::once(base.to_owned()).chain(suffixes.iter().map(|suffix| format!("{base}{suffix}"))).collect()
+    let (name, kind) = (metric.family.name.as_str(), metric.family.kind);
+    // OpenMetrics calls a counter by its name without `_total`; without that suffix it knows no counter.
+    let stem = name.strip_suffix("_total").filter(|_| kind == FamilyKind::Counter);
+    let has_created = stem.is_some() || kind == FamilyKind::Histogram;
+    let mut names = vec![name.to_owned()];
+    names.extend(stem.map(str::to_owned));
+    names.extend(metric.suffixes.iter().map(|suffix| format!("{name}{suffix}")));
+    names.extend(has_created.then(|| format!("{}_created", stem.unwrap_or(name))));
+    names
 }
 
 /// The labels of targets against those of the metrics that run there; one fault a metric and label, whatever the
