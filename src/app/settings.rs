@@ -142,12 +142,12 @@ fn seed_listen(
         None => PORT,
     };
     let host = host.map_or_else(String::new, |(_, host)| host);
-    read((name, host), |host| listen::at_host(host, port)).map(Some)
+    read((name, host), |host| listen::at_host(host, port)).map(|address| Some(vec![address]))
 }
 
 /// Relative paths of Unix sockets start from the current folder.
 fn read_listen(text: &str) -> Result<Vec<Listen>, String> {
-    listen::listen(text, Path::new("."))
+    listen::listen(text, Path::new(".")).map(|address| vec![address])
 }
 
 #[cfg(test)]

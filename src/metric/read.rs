@@ -21,15 +21,12 @@ const LATER_KEYS: &[&str] = &[
     "quantile_columns",
     "state_column",
     "states",
+    "lint_off",
 ];
 
 /// Takes all keys of one entry.
 pub(super) fn metric(mut keys: Keys<'_>) -> Option<Metric> {
     LATER_KEYS.iter().for_each(|key| keys.refuse(key));
-    let codes = keys.texts("lint_off").unwrap_or_default();
-    for code in codes.iter().filter(|code| !is_lint(code)) {
-        keys.fault("lint_off", format!("{code:?} is no lint code: write L and three digits, as in L007"));
-    }
     let metric = common(&mut keys, "name");
     keys.finish();
     metric
@@ -156,9 +153,4 @@ fn read_empty(
         keys.fault("empty", format!("{number} {why}"));
     }
     Some(number)
-}
-
-fn is_lint(code: &str) -> bool {
-    code.strip_prefix('L')
-        .is_some_and(|digits| digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -2,13 +2,14 @@
 //!
 //! Only what can run counts: a disabled query may stand beside the one that replaces it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::error::{Error, Place};
 use crate::exposition::FamilyKind;
 use crate::metric::Metric;
 use crate::yaml::keys::Reader;
 
+use super::query::Query;
 use super::target::Target;
 
 /// Metric names that are ours, and the process metrics of every Prometheus client (DESIGN 9).
@@ -28,9 +29,7 @@ pub(super) fn check(targets: &[Target], places: &[Place], target_label: &str, re
     }
     families(&metrics, reader);
     series(&metrics, reader);
-    for target in targets.iter().filter(|target| target.enabled) {
-        target_labels(target, reader);
-    }
+    target_labels(targets, reader);
     if target_label.is_empty() {
         one_target_each(targets, reader);
     }
@@ -143,8 +142,8 @@ fn series(metrics: &[&Metric], reader: &Reader<'_>) {
     for metric in metrics {
         let name = &metric.family.name;
         let taken = reserved_names(metric);
-        let clash = taken.iter().find_map(|taken| Some((taken, *owners.get(taken)?)));
-        if let Some((taken, other)) = clash.filter(|(_, other)| other.family.name != *name) {
+        let foreign = |taken: &String| owners.get(taken).copied().filter(|other| other.family.name != *name);
+        if let Some((taken, other)) = taken.iter().find_map(|taken| Some((taken, foreign(taken)?))) {
             let (kind, at) = (word(other.family.kind), at(&other.place));
             let message = format!(
                 "metric {name} clashes with {} at {at}: as {kind} that also owns {taken}",
@@ -158,50 +157,54 @@ fn series(metrics: &[&Metric], reader: &Reader<'_>) {
     }
 }
 
-/// The names that a family keeps for itself, by OpenMetrics' table of suffixes: its own name there, and its samples'.
+/// The names that a family keeps for itself: its samples', and those that OpenMetrics' table of suffixes reserves.
 fn reserved_names(metric: &Metric) -> Vec<String> {
-    let name = metric.family.name.as_str();
-    let (base, suffixes): (&str, &[&str]) = match metric.family.kind {
-        FamilyKind::Counter => match name.strip_suffix("_total") {
-            Some(base) => (base, &["_total", "_created"]),
-            // Unknown to OpenMetrics without its suffix.
-            None => (name, &[]),
-        },
-        FamilyKind::Histogram => (name, &["_bucket", "_sum", "_count", "_created"]),
-        FamilyKind::Gauge | FamilyKind::Unknown => (name, &[]),
-    };
-    std::iter::once(base.to_owned()).chain(suffixes.iter().map(|suffix| format!("{base}{suffix}"))).collect()
+    let (name, kind) = (metric.family.name.as_str(), metric.family.kind);
+    // OpenMetrics calls a counter by its name without `_total`; without that suffix it knows no counter.
+    let stem = name.strip_suffix("_total").filter(|_| kind == FamilyKind::Counter);
+    let has_created = stem.is_some() || kind == FamilyKind::Histogram;
+    let mut names = vec![name.to_owned()];
+    names.extend(stem.map(str::to_owned));
+    names.extend(metric.suffixes.iter().map(|suffix| format!("{name}{suffix}")));
+    names.extend(has_created.then(|| format!("{}_created", stem.unwrap_or(name))));
+    names
 }
 
-/// A target's labels against those of the metrics that run there.
-fn target_labels(target: &Target, reader: &Reader<'_>) {
-    if target.labels.is_empty() {
-        return;
-    }
-    let queries = target.queries.iter().filter(|query| query.enabled);
-    for metric in queries.flat_map(|query| query.metrics.iter()) {
-        for (label, _) in target.labels.iter().filter(|(label, _)| metric.label_names.contains(label)) {
-            let name = &metric.family.name;
-            let message =
-                format!("metric {name}: the label {label} is also in databases.{}.labels", target.name);
-            fault(reader, &metric.place, message, "give one of them another name");
+/// The labels of targets against those of the metrics that run there; one fault a metric and label, whatever the
+/// number of targets.
+fn target_labels(targets: &[Target], reader: &Reader<'_>) {
+    let mut known = HashSet::new();
+    for target in targets.iter().filter(|target| target.enabled && !target.labels.is_empty()) {
+        for query in target.queries.iter().filter(|query| query.enabled) {
+            for (index, metric) in query.metrics.iter().enumerate() {
+                for (label, _) in target.labels.iter().filter(|(label, _)| metric.label_names.contains(label))
+                {
+                    if known.insert((query.order, index, label.clone())) {
+                        let name = &metric.family.name;
+                        let message =
+                            format!("metric {name}: target {} has the label {label} too", target.name);
+                        fault(reader, &metric.place, message, "give one of them another name");
+                    }
+                }
+            }
         }
     }
 }
 
 /// Without a label that names the target, two targets write the same series.
 fn one_target_each(targets: &[Target], reader: &Reader<'_>) {
-    let mut first: HashMap<usize, &str> = HashMap::new();
+    let mut runs: BTreeMap<usize, (&Query, Vec<&str>)> = BTreeMap::new();
     for target in targets.iter().filter(|target| target.enabled) {
         for query in target.queries.iter().filter(|query| query.enabled) {
-            let Some(other) = first.get(&query.order) else {
-                first.insert(query.order, &target.name);
-                continue;
-            };
-            let place = query.metrics.first().map(|metric| metric.place.clone()).unwrap_or_default();
-            let message =
-                format!("query {} runs on {other} and {}: nothing tells them apart", query.name, target.name);
-            fault(reader, &place, message, "write exporter.target_label: target, or name one target");
+            runs.entry(query.order).or_insert((query, Vec::new())).1.push(&target.name);
         }
+    }
+    for (query, names) in runs.into_values() {
+        let [first, second, more @ ..] = names.as_slice() else { continue };
+        let place = query.metrics.first().map(|metric| metric.place.clone()).unwrap_or_default();
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        let message =
+            format!("query {} runs on {first}, {second}{more}: nothing tells them apart", query.name);
+        fault(reader, &place, message, "write exporter.target_label: target, or name one target");
     }
 }

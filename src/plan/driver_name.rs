@@ -1,9 +1,7 @@
 //! The names that `driver:` and a URL's scheme may have: built in, known elsewhere, or wrong.
 
 use crate::driver::{Driver, Drivers, KNOWN_ELSEWHERE};
-use crate::yaml::keys::Keys;
-
-use super::glob;
+use crate::yaml::keys::{Keys, nearest};
 
 /// What a driver's name means.
 pub(super) enum Named {
@@ -24,7 +22,10 @@ impl Named {
             return Some(Named::Elsewhere(known));
         }
         let names: Vec<&str> = drivers.names().collect();
-        let hint = glob::hint(&lower, names.iter().copied());
+        let hint = match nearest(&lower, names.iter().chain(KNOWN_ELSEWHERE).copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("drivers: {}", names.join(", ")),
+        };
         keys.fault_with_hint(key, format!("there is no driver {name:?}"), hint);
         None
     }

@@ -203,14 +203,17 @@ fn addresses(keys: &mut Keys<'_>, listen: &mut Vec<Listen>) {
         for key in ["host", "port"].into_iter().filter(|key| keys.has(key)) {
             keys.fault_with_hint(key, "stands beside `listen`", "write `listen: HOST:PORT` alone");
         }
+        if texts.is_empty() {
+            keys.fault_with_hint("listen", "names no address", "leave it out for :9399");
+        }
         let folder = keys.folder("listen");
         let read = |text: &String| {
             listen::listen(text, &folder).map_err(|message| keys.fault("listen", message)).ok()
         };
-        *listen = texts.iter().filter_map(read).flatten().collect();
+        *listen = texts.iter().filter_map(read).collect();
     } else if host.is_some() || port.is_some() {
         match listen::at_host(host.as_deref().unwrap_or_default(), port.unwrap_or(PORT)) {
-            Ok(addresses) => *listen = addresses,
+            Ok(address) => *listen = vec![address],
             Err(message) => keys.fault("host", message),
         }
     }

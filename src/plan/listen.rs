@@ -5,17 +5,17 @@ use std::path::Path;
 
 use crate::http::Listen;
 
-/// Reads one address. A host name becomes all its addresses (the resolver is asked, which may block); a relative
+/// Reads one address. A host name becomes its first address (the resolver is asked, which may block); a relative
 /// socket path starts from `folder`.
 ///
 /// # Errors
 /// A sentence that says what an address looks like.
-pub fn listen(text: &str, folder: &Path) -> Result<Vec<Listen>, String> {
+pub fn listen(text: &str, folder: &Path) -> Result<Listen, String> {
     let text = text.trim();
     if let Some(path) = text.strip_prefix("unix:") {
         return match path {
             "" => Err(format!("{text:?} names no path: write unix:/run/sql-exporter.sock")),
-            path => Ok(vec![Listen::Unix(folder.join(path))]),
+            path => Ok(Listen::Unix(folder.join(path))),
         };
     }
     let Some((host, port)) = text.rsplit_once(':') else {
@@ -36,39 +36,38 @@ pub fn listen(text: &str, folder: &Path) -> Result<Vec<Listen>, String> {
 ///
 /// # Errors
 /// The host has no address.
-pub fn at_host(host: &str, port: u16) -> Result<Vec<Listen>, String> {
+pub fn at_host(host: &str, port: u16) -> Result<Listen, String> {
     if host.is_empty() {
-        return Ok(vec![Listen::AnyAddress(port)]);
+        return Ok(Listen::AnyAddress(port));
     }
     if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![Listen::Tcp(SocketAddr::new(address, port))]);
+        return Ok(Listen::Tcp(SocketAddr::new(address, port)));
     }
-    let addresses = (host, port).to_socket_addrs().map(|found| found.map(Listen::Tcp).collect::<Vec<_>>());
-    let mut addresses = addresses.unwrap_or_default();
-    addresses.dedup();
-    if addresses.is_empty() {
-        return Err(format!("the host {host:?} has no address: write an IP address, or :{port} for all"));
-    }
-    Ok(addresses)
+    // One address, IPv4 first, as other exporters do: `localhost` is often `::1` too where the machine has no IPv6.
+    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+    let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    address
+        .map(|address| Listen::Tcp(*address))
+        .ok_or_else(|| format!("the host {host:?} has no address: write an IP address, or :{port} for all"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<Listen>, String> {
+    fn read(text: &str) -> Result<Listen, String> {
         listen(text, Path::new("/etc/app"))
     }
 
     #[test]
     fn addresses_as_users_write_them() {
-        let tcp = |text: &str| Ok(vec![Listen::Tcp(text.parse().unwrap())]);
-        assert_eq!(read(":9399"), Ok(vec![Listen::AnyAddress(9399)]));
+        let tcp = |text: &str| Ok(Listen::Tcp(text.parse().unwrap()));
+        assert_eq!(read(":9399"), Ok(Listen::AnyAddress(9399)));
         assert_eq!(read("127.0.0.1:0"), tcp("127.0.0.1:0"));
         assert_eq!(read("[::1]:9399"), tcp("[::1]:9399"));
-        assert_eq!(read("unix:run/x.sock"), Ok(vec![Listen::Unix("/etc/app/run/x.sock".into())]));
-        assert_eq!(read("unix:/run/x.sock"), Ok(vec![Listen::Unix("/run/x.sock".into())]));
-        assert!(read("localhost:9399").unwrap().contains(&Listen::Tcp("127.0.0.1:9399".parse().unwrap())));
+        assert_eq!(read("unix:run/x.sock"), Ok(Listen::Unix("/etc/app/run/x.sock".into())));
+        assert_eq!(read("unix:/run/x.sock"), Ok(Listen::Unix("/run/x.sock".into())));
+        assert_eq!(read("localhost:9399"), tcp("127.0.0.1:9399"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::driver::{Drivers, Endpoint};
 use crate::error::Place;
 use crate::name::LabelName;
-use crate::yaml::keys::Keys;
+use crate::yaml::keys::{Keys, Origin};
 
 use super::driver_name::Named;
 use super::overrides::Overrides;
@@ -120,12 +120,15 @@ fn check_name(name: &str, keys: &Keys<'_>) {
     }
 }
 
-/// `driver`, else what stands before `:` in the URL.
+/// `driver`, else what stands before `:` in the URL. An entry's own URL counts more than a `driver` of the defaults.
 fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Named> {
-    if keys.has("driver") {
-        return Named::find(&keys.text("driver")?, "driver", keys, drivers);
-    }
     let urls = ["url", "connection_string", "url_file"];
+    let own_url = urls.iter().any(|key| keys.origin(key) == Some(Origin::Own));
+    let written = keys.has("driver");
+    let name = keys.text("driver");
+    if written && (keys.origin("driver") == Some(Origin::Own) || !own_url) {
+        return Named::find(&name?, "driver", keys, drivers);
+    }
     let Some(key) = urls.into_iter().find(|key| keys.has(key)) else {
         let names: Vec<&str> = drivers.names().collect();
         keys.fault_with_hint("", "has neither `driver` nor `url`", format!("drivers: {}", names.join(", ")));

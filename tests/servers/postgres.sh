@@ -28,6 +28,7 @@ local   all all    scram-sha-256
 host    all clear  127.0.0.1/32 password
 hostssl all client 127.0.0.1/32 cert
 host    all all    127.0.0.1/32 scram-sha-256
+host    replication all 127.0.0.1/32 scram-sha-256
 ACCESS
 }
 

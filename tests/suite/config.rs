@@ -280,6 +280,15 @@ fn a_target_may_be_a_url_under_either_name_or_in_a_file() {
 }
 
 #[test]
+fn an_entrys_own_url_says_more_than_the_defaults_driver() {
+    let plan = main_file(
+        "defaults: {database: {driver: paper}}\ndatabases: {a: {url: 'sqlite:x.db'}, b: {}, c: {driver: sqlite, database: y.db}}\n",
+    );
+    let drivers: Vec<&str> = plan.targets.iter().map(|target| target.driver).collect();
+    assert_eq!(drivers, ["sqlite", "paper", "sqlite"]);
+}
+
+#[test]
 fn the_section_exporter_is_read_whole() {
     let plan = main_file(
         "databases: {a: {driver: paper}}\n\
@@ -331,4 +340,30 @@ fn above_a_thousand_queries_only_failing_ones_have_rows_unless_it_is_written() {
     assert_eq!(main_file(&text).exporter.query_metrics, QueryMetrics::Failing);
     let written = format!("{text}exporter: {{query_metrics: full}}\n");
     assert_eq!(main_file(&written).exporter.query_metrics, QueryMetrics::Full);
+}
+
+/// A configuration with every section, cut and bent: each of these is an error or loads, and none panics.
+#[test]
+fn no_cut_and_no_stray_character_makes_the_load_panic() {
+    let whole = "defaults: {database: {driver: paper, labels: {a: b}}, query: {timeout: 2s}}\n\
+                 databases:\n  shop: {url: 'paper://u:p@h/d', collectors: ['!x/*'], overrides: {'q*': {max_rows: 1}}}\n  \
+                   file: {driver: sqlite, database: \"${NAME:-x}.db\"}\n\
+                 queries:\n  - name: q\n    databases: ['**']\n    sql: |\n      SELECT 1\n    metrics:\n      \
+                   - {name: m, help: é, type: counter, labels: {a: c}, static_labels: {s: t}, value: 1, scale: 2}\n\
+                 include: ['builtin:sqlite/*', 'none/*.yaml']\nexporter: {listen: [':0', 'unix:x'], http: {max_head_bytes: 4KiB}}\n";
+    let folder = Folder::new();
+    let path = folder.path("main.yaml");
+    let drivers = Drivers::built_in().with(&Paper);
+    let bent = |at: usize, with: &str| format!("{}{with}{}", &whole[..at], &whole[at..]);
+    let places = (0..whole.len()).filter(|at| whole.is_char_boundary(*at)).step_by(3);
+    let mut loaded = 0;
+    for at in places {
+        for text in
+            [whole[..at].to_owned(), bent(at, "*"), bent(at, "{"), bent(at, "\n- "), bent(at, "\u{0}")]
+        {
+            std::fs::write(&path, text).expect("written");
+            loaded += usize::from(plan::load(&path, &|_| None, &drivers).is_ok());
+        }
+    }
+    assert!(loaded > 0, "some of these are harmless");
 }

@@ -33,6 +33,7 @@ mod pool;
 mod postgres;
 mod prometheus;
 mod property;
+mod packs;
 mod recorder;
 mod sink;
 mod scrape;

@@ -26,6 +26,11 @@ impl Server {
     fn start(data: &str, command: Recipe, answers: impl Fn(u16) -> bool) -> Self {
         let folder = folder();
         copy_folder(&variable(data), &folder.path().join("data"));
+        Server::start_in(folder, command, answers)
+    }
+
+    /// The same, where the data folder is there.
+    fn start_in(folder: TempDir, command: Recipe, answers: impl Fn(u16) -> bool) -> Self {
         for _ in 0..5 {
             let port = free_port();
             let mut child = spawn(&command, folder.path(), port);
@@ -98,6 +103,24 @@ pub(crate) struct OwnPostgres {
 impl OwnPostgres {
     /// Starts with further settings: `&["ssl=off", "max_connections=5"]`.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        let folder = folder();
+        copy_folder(&variable("TEST_POSTGRES_DATA"), &folder.path().join("data"));
+        Self::start_in(folder, settings)
+    }
+
+    /// A hot standby of another own server: both began as copies of the same folder, so the standby has all that
+    /// the primary wrote before it started its WAL.
+    pub(crate) fn standby_of(primary: &Postgres) -> Self {
+        let folder = folder();
+        let data = folder.path().join("data");
+        copy_folder(&variable("TEST_POSTGRES_DATA"), &data);
+        File::create(data.join("standby.signal")).expect("a signal file");
+        let Postgres { port, password, .. } = primary;
+        let login = format!("host=127.0.0.1 port={port} user=postgres password={password} sslmode=disable");
+        Self::start_in(folder, &[&format!("primary_conninfo={login}")])
+    }
+
+    fn start_in(folder: TempDir, settings: &[&str]) -> Self {
         let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
         let program = format!("{}/postgres", variable("TEST_POSTGRES_BIN"));
         let command = move |folder: &Path, port: u16| {
@@ -109,7 +132,7 @@ impl OwnPostgres {
         };
         let access = |port| Postgres { port, ..Postgres::shared("postgres") };
         let answers = move |port| access(port).try_client().is_ok();
-        let server = Server::start("TEST_POSTGRES_DATA", Box::new(command), answers);
+        let server = Server::start_in(folder, Box::new(command), answers);
         OwnPostgres { access: access(server.port), server }
     }
 

@@ -1,0 +1,139 @@
+//! The built-in collectors on real servers: every query succeeds, the page passes all judges, known values are there.
+
+use crate::checker::Page;
+use crate::exporter::Setup;
+use crate::judges::judge;
+use crate::process::wait_for;
+use crate::servers::own::OwnPostgres;
+use crate::servers::{MariaDb, Postgres};
+use crate::sqlite::Shop;
+
+/// One scrape of the packs `pattern` on the target `entry`.
+fn scrape(entry: &str, pattern: &str) -> Page {
+    let config = format!("databases: {{it: {entry}}}\ninclude: ['builtin:{pattern}']\n");
+    let output = Setup::new(&config).once();
+    assert!(output.code() < 2, "{}", output.errors());
+    judge(output.text())
+}
+
+/// The queries that the page reports as failed.
+fn failed(page: &Page) -> Vec<&str> {
+    let rows = page.series("sql_exporter_query_success");
+    assert!(!rows.is_empty(), "no query ran");
+    rows.into_iter().filter(|row| row.value < 1.0).map(|row| row.labels["query"].as_str()).collect()
+}
+
+fn postgres_entry(server: &Postgres, user: &str) -> String {
+    server.entry().replace("username: postgres", &format!("username: {user}"))
+}
+
+#[test]
+fn postgres_packs_succeed_for_a_monitoring_role_and_for_one_without_any_privilege() {
+    let server = Postgres::fresh("packs");
+    let (name, password) = (&server.database, &server.password);
+    server.run(&format!(
+        "CREATE ROLE {name}_plain LOGIN PASSWORD '{password}'; \
+         CREATE ROLE {name}_monitor LOGIN PASSWORD '{password}' IN ROLE pg_monitor"
+    ));
+    for user in ["monitor", "plain"] {
+        let page = scrape(&postgres_entry(&server, &format!("{name}_{user}")), "postgres/*");
+        assert_eq!(failed(&page), [""; 0], "{user}");
+        assert!(page.value("pg_connections_max", &[]).expect("the limit") >= 1.0);
+        let here = [("datname", name.as_str())];
+        assert!(page.value("pg_database_size_bytes", &here).expect("the size") > 1e6);
+        assert!(page.value("pg_database_commits_total", &here).expect("commits") >= 1.0);
+        assert_eq!(page.value("pg_replication_is_replica", &[]), Some(0.0));
+        assert_eq!(page.types["pg_database_rows_written_total"], "counter");
+    }
+}
+
+#[test]
+fn the_locks_pack_shows_a_session_that_waits_and_the_connections_pack_its_transaction() {
+    let server = Postgres::fresh("packs_locks");
+    server.run("CREATE TABLE t (a int)");
+    let mut holder = server.client();
+    holder.batch_execute("BEGIN; LOCK TABLE t").expect("locked");
+    let waiting = std::thread::spawn({
+        let server = server.clone();
+        move || server.run("BEGIN; LOCK TABLE t; COMMIT")
+    });
+    wait_for("a session that waits", || {
+        let query = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 't'::regclass";
+        holder.query_opt(query, &[]).expect("asked")
+    });
+
+    let page = scrape(&server.entry(), "postgres/*");
+    let mode = [("datname", server.database.as_str()), ("mode", "AccessExclusiveLock")];
+    let locks = |granted| page.value("pg_locks", &[mode[0], mode[1], ("granted", granted)]);
+    assert_eq!((locks("true"), locks("false")), (Some(1.0), Some(1.0)));
+    assert!(page.value("pg_locks_waiting_sessions", &[]).expect("waiting") >= 1.0);
+    assert!(page.value("pg_oldest_transaction_seconds", &mode[..1]).expect("the age") > 0.0);
+    let idle = [mode[0], ("state", "idle in transaction")];
+    assert_eq!(page.value("pg_connections", &idle), Some(1.0));
+
+    holder.batch_execute("COMMIT").expect("unlocked");
+    waiting.join().expect("the lock was granted");
+}
+
+#[test]
+fn the_replication_pack_shows_both_ends_and_what_a_slot_holds_back() {
+    let primary = OwnPostgres::start(&["wal_level=replica"]);
+    let access = primary.access();
+    access.run("SELECT pg_create_physical_replication_slot('spare', true)");
+    let replica = OwnPostgres::standby_of(access);
+    wait_for("the standby to stream", || {
+        let query = "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND replay_lsn IS NOT NULL";
+        access.client().query_opt(query, &[]).expect("asked")
+    });
+
+    let page = scrape(&access.entry(), "postgres/replication");
+    assert_eq!(failed(&page), [""; 0]);
+    assert_eq!(page.value("pg_replication_is_replica", &[]), Some(0.0));
+    assert!(page.series("pg_replication_lag_seconds").is_empty());
+    let standby = [("application_name", "walreceiver"), ("client_addr", "127.0.0.1")];
+    assert!(page.value("pg_replication_standby_lag_bytes", &standby).expect("the lag") >= 0.0);
+    let slot = [("slot_name", "spare"), ("slot_type", "physical")];
+    assert_eq!(page.value("pg_replication_slot_active", &slot), Some(0.0));
+    assert!(page.value("pg_replication_slot_retained_bytes", &slot).expect("bytes") >= 0.0);
+
+    let page = scrape(&replica.access().entry(), "postgres/*");
+    assert_eq!(failed(&page), [""; 0]);
+    assert_eq!(page.value("pg_replication_is_replica", &[]), Some(1.0));
+    assert!(page.value("pg_replication_lag_seconds", &[]).expect("the lag") >= 0.0);
+}
+
+#[test]
+fn mysql_packs_succeed_for_a_user_with_process_and_only_one_query_needs_it() {
+    let server = MariaDb::fresh("packs");
+    let (name, password) = (&server.database, &server.password);
+    server.run(&format!(
+        "CREATE USER {name}_p@'%' IDENTIFIED BY '{password}';\nGRANT PROCESS ON *.* TO {name}_p@'%';\n\
+         CREATE USER {name}_n@'%' IDENTIFIED BY '{password}';\nGRANT SELECT ON {name}.* TO {name}_n@'%';\n\
+         GRANT SELECT ON {name}.* TO {name}_p@'%'"
+    ));
+    for (user, expected) in [("p", vec![]), ("n", vec!["mysql_innodb_metrics"])] {
+        let entry = server.entry().replace("username: root", &format!("username: {name}_{user}"));
+        let page = scrape(&entry, "mysql/*");
+        assert_eq!(failed(&page), expected, "{user}");
+        assert!(page.value("mysql_uptime_seconds", &[]).expect("the uptime") >= 0.0);
+        assert!(page.value("mysql_connections_max", &[]).expect("the limit") >= 1.0);
+        assert!(page.value("mysql_threads", &[("kind", "Threads_connected")]).expect("threads") >= 1.0);
+        assert!(
+            page.value("mysql_network_bytes_total", &[("direction", "Bytes_sent")]).expect("bytes") > 0.0
+        );
+        assert!(page.value("mysql_innodb_page_size_bytes", &[]).expect("the size") >= 4096.0);
+        assert_eq!(page.types["mysql_commands_total"], "counter");
+    }
+}
+
+#[test]
+fn sqlite_packs_tell_the_size_of_the_file_and_of_its_tables() {
+    let shop = Shop::new();
+    let page = scrape(&format!("{{driver: sqlite, database: {}}}", shop.path().display()), "sqlite/*");
+    assert_eq!(failed(&page), [""; 0]);
+    let length = std::fs::metadata(shop.path()).expect("the file").len();
+    assert_eq!(page.value("sqlite_database_size_bytes", &[]), Some(length as f64));
+    assert_eq!(page.value("sqlite_schema_objects", &[("type", "table")]), Some(1.0));
+    let table = [("table", "orders"), ("type", "table")];
+    assert_eq!(page.value("sqlite_object_size_bytes", &table), page.value("sqlite_page_size_bytes", &[]));
+}
