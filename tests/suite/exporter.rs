@@ -19,7 +19,6 @@ pub(crate) struct Setup {
     folder: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    user: Option<&'static str>,
 }
 
 impl Setup {
@@ -30,7 +29,7 @@ impl Setup {
 
     /// A folder without a configuration.
     pub(crate) fn empty() -> Self {
-        Setup { folder: folder(), arguments: Vec::new(), environment: Vec::new(), user: None }
+        Setup { folder: folder(), arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// One more file, its path relative to the folder.
@@ -55,35 +54,18 @@ impl Setup {
         self
     }
 
-    /// Runs as another user than root.
-    pub(crate) fn as_user(mut self, user: &'static str) -> Self {
-        self.user = Some(user);
-        self
-    }
-
     /// The folder, which is the exporter's working directory.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     fn command(&self) -> Command {
-        let mut command = mortal(self.user, &self.program());
+        let mut command = mortal(None, env!("CARGO_BIN_EXE_sql-exporter"));
         command.args(&self.arguments).current_dir(self.folder.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
-    }
-
-    /// The built binary; for another user a copy, since the build folder may be closed to them.
-    fn program(&self) -> String {
-        let built = env!("CARGO_BIN_EXE_sql-exporter");
-        if self.user.is_none() {
-            return built.to_owned();
-        }
-        let copy = self.folder.path().join("sql-exporter");
-        std::fs::copy(built, &copy).expect("the binary can be copied");
-        copy.to_string_lossy().into_owned()
     }
 
     /// Runs to its end: `--once`, `packs`, `--version`, a faulty configuration.

@@ -1,6 +1,4 @@
-//! What the log says: one line per change of state, none per scrape, nothing secret, JSON where it is asked for.
-
-use serde_json::Value;
+//! The log and the pages while databases fail: one line per change of state, and never a password.
 
 use crate::exporter::{Exporter, Setup};
 use crate::servers::own::OwnPostgres;
@@ -12,47 +10,6 @@ queries:
 
 fn lines<'l>(log: &'l str, words: &str) -> Vec<&'l str> {
     log.lines().filter(|line| line.contains(words)).collect()
-}
-
-fn sqlite(path: &std::path::Path, sql: &str) {
-    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
-}
-
-/// A failing query over an SQLite file, scraped three times, mended, scraped three times.
-fn fails_and_works_again(setup: Setup) -> Exporter {
-    let file = setup.path().join("a.db");
-    sqlite(&file, "CREATE TABLE other (a)");
-    let exporter = setup.serve();
-    (0..3).for_each(|_| drop(exporter.metrics()));
-    sqlite(&file, "CREATE TABLE one (value); INSERT INTO one VALUES (1)");
-    (0..3).for_each(|_| drop(exporter.metrics()));
-    exporter
-}
-
-#[test]
-fn a_failing_query_is_one_line_and_its_return_another() {
-    let config = format!("databases: {{a: {{driver: sqlite, database: a.db}}}}{QUERIES}");
-    let exporter = fails_and_works_again(Setup::new(&config));
-    exporter.wait_for_log("works again");
-    let log = exporter.log();
-    assert_eq!(lines(&log, "no such table").len(), 1, "{log}");
-    assert_eq!(lines(&log, "works again").len(), 1, "{log}");
-    assert_eq!(log.lines().count(), 3, "listening, failing, good again:\n{log}");
-}
-
-#[test]
-fn the_json_log_has_one_object_a_line_that_says_target_query_and_reason() {
-    let config = format!(
-        "exporter: {{log_format: json}}\ndatabases: {{a: {{driver: sqlite, database: a.db}}}}{QUERIES}"
-    );
-    let exporter = fails_and_works_again(Setup::new(&config));
-    exporter.wait_for_log("works again");
-    let (_, log) = exporter.stop("TERM");
-    let objects: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-    let failing = objects.iter().find(|line| line["level"] == "warn").expect("a warning");
-    assert_eq!(failing["query"], "one", "{failing}");
-    assert_eq!(failing["reason"], "sql", "{failing}");
-    assert!(objects.iter().all(|line| line["time"].is_string() && line["message"].is_string()));
 }
 
 #[test]

@@ -37,6 +37,5 @@ mod property;
 mod recorder;
 mod scrape;
 mod sqlite;
-mod start;
 mod statement;
 mod workers;
