@@ -16,14 +16,14 @@ remove_folder() {
   rm -rf "$1" 2>/dev/null || { sleep 0.2; rm -rf "$1"; }
 }
 
-# A killed run leaves its folder behind; its name bears the process id.
+# A killed run leaves its folder behind; its name bears the process id, which may be a zombie or reused by now.
 remove_leftovers() {
   local folder pid
   for folder in "$stem".*.*; do
     [ -O "$folder" ] || continue
     pid=${folder#"$stem".}
     pid=${pid%%.*}
-    kill -0 "$pid" 2>/dev/null || remove_folder "$folder"
+    grep -qsa run "/proc/$pid/cmdline" || remove_folder "$folder"
   done
 }
 

@@ -73,8 +73,9 @@ struct Checker {
     /// Families that have had samples.
     sampled: HashSet<String>,
     helped: HashSet<String>,
-    /// The label names of a series name's first sample, `le` and `quantile` left out.
-    label_names: HashMap<String, Vec<String>>,
+    /// The label names of a family's first sample, `le` and `quantile` left out. Targets may bear different
+    /// labels of their own, so each value of `target` has its own first sample.
+    label_names: HashMap<(String, Option<String>), Vec<String>>,
     samples: HashSet<(String, BTreeMap<String, String>)>,
 }
 
@@ -167,7 +168,8 @@ impl Checker {
     fn same_label_names(&mut self, sample: &Sample) -> Result<(), String> {
         let own = |name: &&String| !matches!(name.as_str(), "le" | "quantile");
         let names: Vec<String> = sample.labels.keys().filter(own).cloned().collect();
-        let first = self.label_names.entry(self.current.clone()).or_insert_with(|| names.clone());
+        let family = (self.current.clone(), sample.labels.get("target").cloned());
+        let first = self.label_names.entry(family).or_insert_with(|| names.clone());
         if *first == names {
             Ok(())
         } else {

@@ -25,6 +25,7 @@ mod fault;
 mod floors;
 mod front;
 mod harness;
+mod logs;
 mod merge;
 mod metrics;
 mod mysql;

@@ -62,6 +62,12 @@ fn label_names_that_differ_within_a_family_are_found() {
 }
 
 #[test]
+fn targets_may_bear_different_labels_but_one_target_may_not() {
+    assert!(check("a{target=\"1\",env=\"x\"} 1\na{target=\"2\"} 1\n").is_ok());
+    finds("the family began with", "a{target=\"1\",env=\"x\"} 1\na{target=\"1\"} 1\n");
+}
+
+#[test]
 fn bad_labels_are_found() {
     finds("bad escape", "a{x=\"\\t\"} 1\n");
     finds("bad escape", "# HELP a \\\"\na 1\n");
