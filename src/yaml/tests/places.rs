@@ -63,10 +63,19 @@ fn a_later_versions_key_is_refused_whatever_its_value() {
     }
 }
 
+type Case = (&'static str, fn(&mut Keys<'_>), &'static str);
+
+/// Each text, read so, gives this one message.
+fn check(cases: &[Case]) {
+    for (text, read, expected) in cases {
+        let message = one(text, read);
+        assert!(message.starts_with(expected), "{text}: {message}");
+    }
+}
+
 #[test]
-fn wrong_types_say_what_was_expected_and_found() {
-    type Read = fn(&mut Keys<'_>);
-    let cases: &[(&str, Read, &str)] = &[
+fn a_wrong_scalar_says_what_was_expected_and_found() {
+    check(&[
         ("k: [a]", |k| ignore(k.text("k")), "a.yaml:1:1: k: expected text, found a list"),
         ("k: {a: 1}", |k| ignore(k.literal("k")), "a.yaml:1:1: k: expected text, found a mapping"),
         ("k: maybe", |k| ignore(k.flag("k")), "a.yaml:1:4: k: \"maybe\" is neither true nor false"),
@@ -84,6 +93,12 @@ fn wrong_types_say_what_was_expected_and_found() {
             "a.yaml:1:4: k: \"gren\" is not one of red, green; did you mean `green`?",
         ),
         ("k: ''", |k| ignore(k.file("k")), "a.yaml:1:5: k: the path is empty"),
+    ]);
+}
+
+#[test]
+fn a_wrong_collection_says_what_was_expected_and_found() {
+    check(&[
         ("k: {a: 1}", |k| ignore(k.texts("k")), "a.yaml:1:1: k: expected a list of texts, found a mapping"),
         ("k: [a, [b]]", |k| ignore(k.texts("k")), "a.yaml:1:9: k[1]: expected text, found a list"),
         (
@@ -109,6 +124,12 @@ fn wrong_types_say_what_was_expected_and_found() {
             "a.yaml:1:1: k: expected a mapping of names to mappings, found a list",
         ),
         ("k: {a: {}, b: x}", |k| ignore(k.entries("k")), "a.yaml:1:15: k.b: expected a mapping, found text"),
+    ]);
+}
+
+#[test]
+fn a_variable_that_cannot_be_expanded_is_named() {
+    check(&[
         (
             "k: ${NONE}",
             |k| ignore(k.text("k")),
@@ -135,11 +156,7 @@ fn wrong_types_say_what_was_expected_and_found() {
             "a.yaml:1:4: k: `${` has no closing `}`; for a literal `${` write `$${`",
         ),
         ("k: ${EMPTY}", |k| ignore(k.number::<u8>("k", "a number")), "a.yaml:1:4: k: \"\" is not a number"),
-    ];
-    for (text, read, expected) in cases {
-        let message = one(text, |keys| read(keys));
-        assert!(message.starts_with(expected), "{text}: {message}");
-    }
+    ]);
 }
 
 #[test]
