@@ -65,6 +65,7 @@ impl Server {
         work: impl FnOnce(Conn, TlsState) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T> {
         let by = by.or_within(self.login.connect_timeout);
+        let allowed = by.left().as_millis();
         let ticket = Ticket::of(self)?;
         let (sender, receiver) = mpsc::sync_channel(1);
         let login = move || {
@@ -78,7 +79,9 @@ impl Server {
             .spawn(login)
             .map_err(|error| Error::machine(format!("cannot start a thread: {error}")))?;
         receiver.recv_timeout(by.left()).map_err(|error| match error {
-            mpsc::RecvTimeoutError::Timeout => Error::new(Reason::Timeout, "the login did not end in time"),
+            mpsc::RecvTimeoutError::Timeout => {
+                Error::new(Reason::Timeout, format!("the login did not end within {allowed} ms"))
+            }
             // The crate panics on an empty message.
             mpsc::RecvTimeoutError::Disconnected => {
                 Error::new(Reason::Protocol, "the server sent what the driver cannot read")
@@ -101,7 +104,7 @@ impl Server {
 
     fn connect(&self, password: Option<&Secret>, by: Deadline) -> Result<(Conn, TlsState)> {
         if let Some(socket) = &self.login.socket {
-            let opts = self.options(password, by).socket(Some(socket.to_string_lossy()));
+            let opts = self.options(password).socket(Some(socket.to_string_lossy()));
             let conn = Conn::new(opts.enable_cleartext_plugin(true)).map_err(at_login)?;
             return Ok((conn, TlsState::Local));
         }
@@ -111,12 +114,19 @@ impl Server {
             tls.client_config()?;
         }
         let mut last = Error::new(Reason::Connect, "no host is configured");
+        let mut addresses = Vec::new();
         for host in &self.login.hosts {
-            for address in self.addresses(host, by)? {
-                match self.connect_to(&address, password, by) {
-                    Err(error) if error.reason() == Reason::Connect => last = error,
-                    done => return done,
-                }
+            match self.addresses(host, by) {
+                Ok(found) => addresses.extend(found),
+                Err(error) => last = error,
+            }
+        }
+        for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+            // A host that swallows packets leaves the others their share.
+            let patience = by.left() / u32::try_from(left).unwrap_or(u32::MAX);
+            match self.connect_to(address, password, patience) {
+                Err(error) if matches!(error.reason(), Reason::Connect | Reason::Timeout) => last = error,
+                done => return done,
             }
         }
         Err(last)
@@ -145,11 +155,12 @@ impl Server {
         &self,
         address: &Address,
         password: Option<&Secret>,
-        by: Deadline,
+        patience: Duration,
     ) -> Result<(Conn, TlsState)> {
         let mode = self.login.tls.mode;
         let options = |encrypted: bool| {
-            self.options(password, by)
+            self.options(password)
+                .tcp_connect_timeout(Some(patience.max(Duration::from_millis(1))))
                 .ip_or_hostname(Some(&address.host))
                 .tcp_port(address.port)
                 .bind_address(address.family.map(|ip| SocketAddr::new(ip, 0)))
@@ -167,14 +178,13 @@ impl Server {
         Conn::new(options(false)).map(|conn| (conn, TlsState::Plain)).map_err(at_login)
     }
 
-    fn options(&self, password: Option<&Secret>, by: Deadline) -> OptsBuilder {
+    fn options(&self, password: Option<&Secret>) -> OptsBuilder {
         OptsBuilder::new()
             .user(self.login.username.as_deref())
             .pass(password.map(Secret::expose))
             .db_name(self.login.database.as_deref())
             // It silently left TCP, and with it every proxy and the configured port.
             .prefer_socket(false)
-            .tcp_connect_timeout(Some(by.left().max(Duration::from_millis(1))))
             .read_timeout(Some(LONGEST_SILENCE))
             .write_timeout(Some(LONGEST_SILENCE))
             .tcp_keepalive_time_ms(Some(10_000))

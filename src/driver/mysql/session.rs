@@ -42,7 +42,7 @@ pub(super) struct MySqlSession {
 enum After {
     /// The job ended.
     Clean,
-    /// The job ended late: the statement may have left something behind.
+    /// The job ended, late or interrupted: the statement may have left something behind.
     Spent,
     /// The job ended and the connection is no more.
     Cut,
@@ -71,11 +71,9 @@ impl MySqlSession {
     fn job(&mut self, job: &mut Job<'_>, by: Deadline) -> After {
         let start = Instant::now();
         let by = by.min(Deadline::after(start, job.allowance));
-        if let Err(error) = self.check(job.sql.text()) {
-            job.sink.end(Err(error), start.elapsed());
-            return After::Clean;
-        }
-        let watch = match watchdog::arm(self.conn.as_raw_fd(), Deadline::after(by.moment(), GRACE)) {
+        let ready = self.check(job.sql.text(), by);
+        let cut_at = Deadline::after(by.moment(), GRACE);
+        let watch = match ready.and_then(|()| watchdog::arm(self.conn.as_raw_fd(), cut_at)) {
             Ok(watch) => watch,
             Err(error) => {
                 job.sink.end(Err(error), start.elapsed());
@@ -87,9 +85,8 @@ impl MySqlSession {
         let cut = watch.struck() || matches!(done, Ok(Streamed { cut: true, .. }));
         drop(watch);
         self.broken.fetch_or(cut, Ordering::Relaxed);
-        let allowed = by.moment().saturating_duration_since(start);
-        let too_late =
-            || Err(Error::new(Reason::Timeout, format!("no complete result within {allowed:.3?}")));
+        let allowed = by.moment().saturating_duration_since(start).as_millis();
+        let too_late = || Err(Error::new(Reason::Timeout, format!("no complete result within {allowed} ms")));
         let verdict = match done {
             // What the deadline broke or interrupted: a result that came nevertheless may be half one (`SLEEP`).
             _ if late => too_late(),
@@ -102,7 +99,8 @@ impl MySqlSession {
             Err(fault) if fault.error.reason() == Reason::Timeout => too_late(),
             Err(fault) => Err(fault.error),
         };
-        let spent = verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout);
+        let interrupted = |error: &Error| matches!(error.reason(), Reason::Timeout | Reason::Cancelled);
+        let spent = verdict.as_ref().is_err_and(interrupted);
         job.sink.end(verdict, start.elapsed());
         match (cut, spent) {
             (true, _) => After::Cut,
@@ -111,8 +109,11 @@ impl MySqlSession {
         }
     }
 
-    /// The first-keyword check, where the target is read-only.
-    fn check(&self, sql: &str) -> Result<()> {
+    /// What keeps a statement from being sent: no time left, or the first-keyword check of a read-only target.
+    fn check(&self, sql: &str, by: Deadline) -> Result<()> {
+        if by.passed() {
+            return Err(Error::new(Reason::Timeout, "no time was left to start"));
+        }
         if !self.server.login.read_only {
             return Ok(());
         }
@@ -173,14 +174,18 @@ impl Session for MySqlSession {
     }
 
     fn ping(&mut self, by: Deadline) -> Health {
-        let socket = self.conn.as_raw_fd();
-        let pong = watchdog::arm(socket, by).map_err(Fault::answered);
-        let pong = pong.and_then(|_armed| self.conn.ping().map_err(Fault::from));
-        match pong {
+        let watch = match watchdog::arm(self.conn.as_raw_fd(), by) {
+            Ok(watch) => watch,
+            Err(error) => return Health::Lost(error),
+        };
+        match self.conn.ping() {
             Ok(()) => Health::Clean,
-            Err(fault) => {
+            Err(error) => {
                 self.broken.store(true, Ordering::Relaxed);
-                Health::Lost(fault.error)
+                Health::Lost(match watch.struck() {
+                    true => Error::new(Reason::Timeout, "the server did not answer a ping in time"),
+                    false => Fault::from(error).error,
+                })
             }
         }
     }
