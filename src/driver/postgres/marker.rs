@@ -1,6 +1,8 @@
-//! The statement that goes before each query: its deadline and its read-only mode, in the query's own transaction.
+//! The statements around a query. Before it the marker: its deadline and its read-only mode, in the query's own
+//! transaction. After its first run the question what it left behind in the session.
 //!
 //! One text, prepared once: `SET LOCAL … = number` would be a new entry in `pg_stat_statements` for every number.
+//! Not every query in a transaction that is rolled back: the server counts rollbacks, and people watch that count.
 
 use std::time::Duration;
 
@@ -32,6 +34,37 @@ pub(super) fn text(read_only: bool, settings: bool) -> String {
         columns.extend(SETTINGS.iter().map(set));
     }
     format!("SELECT {}", columns.join(", "))
+}
+
+/// The name of the prepared [`state`].
+pub(super) const STATE: &str = "sqlx_state";
+
+/// What decides whom a session reads as, what names mean and how values look. A query that leaves another answer
+/// behind costs its session.
+pub(super) fn state() -> String {
+    let more = [
+        "role",
+        "search_path",
+        "row_security",
+        "TimeZone",
+        "default_transaction_isolation",
+        "default_transaction_deferrable",
+        "default_transaction_read_only",
+    ];
+    let names = SETTINGS.iter().map(|(name, _)| *name).chain(more);
+    let settings: Vec<String> = names.map(|name| format!("pg_catalog.current_setting('{name}')")).collect();
+    format!(
+        "SELECT pg_catalog.concat_ws('\n', session_user, {}, (SELECT count(*) FROM pg_catalog.pg_locks \
+         WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()))",
+        settings.join(", ")
+    )
+}
+
+/// True for a statement that sets something by its own words: it runs in a transaction that is rolled back, as a
+/// custom setting or a pooled connection would keep it out of sight.
+pub(super) fn sets_something(sql: &str) -> bool {
+    const WORD: &[u8] = b"set_config";
+    sql.as_bytes().windows(WORD.len()).any(|part| part.eq_ignore_ascii_case(WORD))
 }
 
 /// The startup options that have the same effect for the whole session; `more` comes last and wins.
@@ -80,6 +113,12 @@ mod tests {
         for (left, expected) in cases {
             assert_eq!(timeout_millis(Duration::from_millis(left)), expected);
         }
+    }
+
+    #[test]
+    fn a_statement_that_sets_something_is_known_by_its_words() {
+        assert!(sets_something("SELECT Set_Config('a.b', '1', false)"));
+        assert!(!sets_something("SELECT setting, config FROM pg_settings"));
     }
 
     #[test]

@@ -8,10 +8,12 @@ mod cancel;
 mod errors;
 mod login;
 mod marker;
+mod moments;
 mod options;
 mod reply;
 mod session;
 mod stream;
+mod talk;
 mod types;
 mod values;
 mod wire;
@@ -31,7 +33,8 @@ use super::{Driver, Endpoint, Facts, Session};
 use cancel::PgCanceller;
 use login::{Entered, Place, Route, log_in};
 use options::{Options, Wanted};
-use session::{PgSession, Style, failed, role};
+use session::{PgSession, Style, role};
+use talk::{Talk, failed};
 use wire::Link;
 
 /// The driver.
@@ -193,8 +196,8 @@ impl PgEndpoint {
             (false, true) => Style::Simple,
             (false, false) => Style::Named,
         };
-        let link = Link::new(entered.stream);
-        let mut session = PgSession::new(link, style, self.login.read_only, facts, Arc::new(canceller));
+        let talk = Talk::new(Link::new(entered.stream));
+        let mut session = PgSession::new(talk, style, self.login.read_only, facts, Arc::new(canceller));
         session.prepare(&self.login.session_sql, with_options, by)?;
         let known = (entered.in_hot_standby, entered.read_only);
         suits(&mut session, place, wanted, known, by)?;
@@ -220,10 +223,8 @@ fn suits(
     by: Deadline,
 ) -> Result<()> {
     let mut ask = |sql| {
-        let rows = session.ask(sql, by).map_err(|trouble| failed("target_session_attrs", sql, trouble))?;
-        Ok(
-            matches!(rows.as_slice(), [row] if matches!(row.as_slice(), [Some(word)] if word == "t" || word == "on")),
-        )
+        let answer = session.ask(sql, by).map_err(|trouble| failed("target_session_attrs", trouble))?;
+        Ok(matches!(answer.as_deref(), Some("t" | "on")))
     };
     let mut is_standby = || standby.map_or_else(|| ask("SELECT pg_catalog.pg_is_in_recovery()"), Ok);
     let (suited, found) = match wanted {

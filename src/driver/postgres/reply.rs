@@ -25,7 +25,7 @@ const REST_TIME: Duration = Duration::from_millis(50);
 /// Why an exchange did not come to its end.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// The server refuses before anything reached the sink.
+    /// The server refuses what the session asked for itself, and is ready for more.
     Refused(ServerError),
     /// The deadline passed.
     Late,
@@ -52,6 +52,8 @@ impl From<io::Error> for Trouble {
 pub(super) struct Over {
     /// What its sink is told.
     pub(super) verdict: Result<(), Wrong>,
+    /// The sink was told of columns: the job cannot be tried another way.
+    pub(super) begun: bool,
     /// When its last row came.
     pub(super) at: Instant,
     /// The server is ready for the next query; outside a transaction, or inside one that must be rolled back.
@@ -131,13 +133,7 @@ impl<'r, 'q> Reply<'r, 'q> {
             };
             let had_stopped = self.stopped.is_some();
             if let Some(transaction) = self.take(link, spans, &frame)? {
-                return match self.error.take() {
-                    Some(error) if !self.begun && self.stopped.is_none() => Err(Trouble::Refused(error)),
-                    error => {
-                        self.error = error;
-                        Ok(self.over(Some(transaction)))
-                    }
-                };
+                return Ok(self.over(Some(transaction)));
             }
             if self.stopped.is_some() {
                 self.rest += frame.len();
@@ -157,7 +153,7 @@ impl<'r, 'q> Reply<'r, 'q> {
             (None, Some(error)) => Err(Wrong::Server(error)),
             (None, None) => Ok(()),
         };
-        Over { verdict, at: self.complete.unwrap_or_else(Instant::now), ready }
+        Over { verdict, begun: self.begun, at: self.complete.unwrap_or_else(Instant::now), ready }
     }
 
     /// One message; `Some` at the end of the answer.

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use postgres_protocol::message::backend as tags;
 use postgres_protocol::message::frontend;
 
 use crate::deadline::Deadline;
@@ -17,9 +16,9 @@ use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
 use super::marker;
-use super::reply::{Over, Reply, Transaction, Trouble, Wrong, garbled};
-use super::types::Types;
-use super::wire::{Fields, Link, Shape, Spans};
+use super::reply::{Over, Reply, Transaction, Trouble, Wrong};
+use super::talk::{Talk, Texts, execute, execute_text, failed};
+use super::wire::{Shape, Spans};
 
 /// How queries are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,37 +35,55 @@ pub(super) enum Style {
 
 /// A live connection to PostgreSQL or to PgBouncer's console.
 pub(super) struct PgSession {
-    link: Link,
+    talk: Talk,
     style: Style,
     /// A pooler drops the startup options: the marker sets them.
     pooled: bool,
     read_only: bool,
-    prepared: HashMap<String, Arc<Shape>>,
-    types: Types,
+    known: HashMap<String, Statement>,
     spans: Spans,
+    /// The answer to [`marker::state`] of a session that no query has changed. Not asked for behind a pooler.
+    home: Option<Vec<Texts>>,
     facts: Facts,
     canceller: Arc<dyn Canceller>,
     /// Nothing is under way: the server may be told goodbye.
     idle: bool,
 }
 
+/// A statement that the server has accepted.
+#[derive(Clone)]
+struct Statement {
+    shape: Arc<Shape>,
+    /// It runs in a transaction that is rolled back.
+    undone: bool,
+}
+
+/// What was sent for one query, and so what its answer looks like.
+struct Sent {
+    shape: Option<Arc<Shape>>,
+    /// Results before the query's own.
+    before: usize,
+    /// The state that it left follows, in a `Sync` of its own.
+    state: bool,
+}
+
 impl PgSession {
-    /// A session on a stream that was logged in on. Nothing is sent yet.
+    /// A session that nothing was sent on yet.
     pub(super) fn new(
-        link: Link,
+        talk: Talk,
         style: Style,
         read_only: bool,
         facts: Facts,
         canceller: Arc<dyn Canceller>,
     ) -> Self {
         PgSession {
-            link,
+            talk,
             style,
             pooled: false,
             read_only,
-            prepared: HashMap::new(),
-            types: Types::default(),
+            known: HashMap::new(),
             spans: Spans::default(),
+            home: None,
             facts,
             canceller,
             idle: true,
@@ -79,100 +96,53 @@ impl PgSession {
     /// # Errors
     /// What the server says to `session_sql`; `timeout`, `lost`.
     pub(super) fn prepare(&mut self, session_sql: &[String], with_options: bool, by: Deadline) -> Result<()> {
-        for sql in session_sql {
-            self.ask(sql, by).map_err(|trouble| failed("session_sql", sql, trouble))?;
+        for (index, sql) in session_sql.iter().enumerate() {
+            let done = self.talk.ask(sql, by);
+            done.map_err(|trouble| failed(&format!("session_sql {}", index + 1), trouble))?;
         }
-        if matches!(self.style, Style::Console | Style::Simple) {
-            // Each transaction of the simple style sets them.
-            self.pooled = self.style == Style::Simple;
-            return Ok(());
-        }
-        let check = marker::check();
-        let holds = self
-            .ask(&check, by)
-            .map_err(|trouble| failed("check of the session's settings", &check, trouble))?;
-        self.pooled = !with_options || !matches!(holds.as_slice(), [row] if row == &[Some("t".to_owned())]);
-        if self.pooled && !with_options {
-            self.style = Style::Unnamed;
-            return Ok(());
-        }
-        let text = marker::text(self.read_only, self.pooled);
-        match self.describe(marker::NAME, &text, by) {
-            Ok(_) => Ok(()),
-            Err(Trouble::Refused(error)) if is_pooler(&error) => {
-                self.behind_pooler();
-                Ok(())
+        match self.style {
+            Style::Console => return Ok(()),
+            Style::Simple => {
+                self.pooled = true;
+                return Ok(());
             }
-            Err(trouble) => Err(failed("marker", &text, trouble)),
+            Style::Named | Style::Unnamed => {}
         }
+        match self.prepare_marker(with_options, by) {
+            Err(Trouble::Refused(error)) if is_pooler(&error) => self.behind_pooler(),
+            done => done.map_err(|trouble| failed("preparing the session", trouble))?,
+        }
+        Ok(())
+    }
+
+    fn prepare_marker(&mut self, with_options: bool, by: Deadline) -> Result<(), Trouble> {
+        if !with_options {
+            self.behind_pooler();
+            return Ok(());
+        }
+        // A pooler may also accept the options and forget them.
+        self.pooled = self.ask(&marker::check(), by)?.as_deref() != Some("t");
+        self.talk.describe(marker::NAME, &marker::text(self.read_only, self.pooled), by)?;
+        if !self.pooled {
+            self.talk.describe(marker::STATE, &marker::state(), by)?;
+            execute(marker::STATE, None, &mut self.talk.link.out)?;
+            frontend::sync(&mut self.talk.link.out);
+            self.talk.link.send(by)?;
+            self.home = Some(self.talk.rows(by)?);
+        }
+        Ok(())
     }
 
     fn behind_pooler(&mut self) {
         self.style = Style::Unnamed;
         self.pooled = true;
-        self.prepared.clear();
+        self.home = None;
+        self.known.clear();
     }
 
-    /// Runs `sql` by the simple protocol, without marker, and collects its rows as text: for what the session itself
-    /// wants to know.
-    pub(super) fn ask(&mut self, sql: &str, by: Deadline) -> Result<Vec<Vec<Option<String>>>, Trouble> {
-        frontend::query(sql, &mut self.link.out)?;
-        self.link.send(by)?;
-        let mut rows = Vec::new();
-        let mut refused = None;
-        loop {
-            let frame = self.link.next(by)?;
-            match frame.tag {
-                tags::DATA_ROW_TAG => rows.push(texts(self.link.body(&frame)).ok_or_else(garbled)?),
-                tags::ERROR_RESPONSE_TAG => {
-                    let error = ServerError::read(self.link.body(&frame));
-                    if error.fatal {
-                        return Err(Trouble::Lost(error.of_statement(sql)));
-                    }
-                    refused = Some(error);
-                }
-                tags::READY_FOR_QUERY_TAG => break,
-                _ => {}
-            }
-        }
-        refused.map_or(Ok(rows), |error| Err(Trouble::Refused(error)))
-    }
-
-    /// Parses `text` as `name` in a `Sync` of its own and learns the shape of its result.
-    fn describe(&mut self, name: &str, text: &str, by: Deadline) -> Result<Shape, Trouble> {
-        let out = &mut self.link.out;
-        frontend::parse(name, text, [], out)?;
-        frontend::describe(b'S', name, out)?;
-        frontend::sync(out);
-        self.link.send(by)?;
-        let mut shape = Shape::default();
-        let mut refused = None;
-        loop {
-            let frame = self.link.next(by)?;
-            match frame.tag {
-                tags::ROW_DESCRIPTION_TAG => {
-                    shape = Shape::read(self.link.body(&frame)).ok_or_else(garbled)?;
-                }
-                tags::ERROR_RESPONSE_TAG => {
-                    let error = ServerError::read(self.link.body(&frame));
-                    if error.fatal {
-                        return Err(Trouble::Lost(error.of_statement(text)));
-                    }
-                    refused = Some(error);
-                }
-                tags::READY_FOR_QUERY_TAG => break,
-                _ => {}
-            }
-        }
-        if let Some(error) = refused {
-            return Err(Trouble::Refused(error));
-        }
-        if let Some(question) = self.types.question(&shape) {
-            for row in self.ask(&question, by)? {
-                self.types.learn(&row);
-            }
-        }
-        Ok(self.types.complete(shape))
+    /// One value that the session itself wants to know.
+    pub(super) fn ask(&mut self, sql: &str, by: Deadline) -> Result<Option<String>, Trouble> {
+        Ok(self.talk.ask(sql, by)?.pop().and_then(|mut row| row.pop()).flatten())
     }
 
     /// Runs one job to its end; `None` when the session serves the next.
@@ -190,19 +160,28 @@ impl PgSession {
                 job.sink.end(Err(late(start)), start.elapsed());
                 return None;
             }
-            match self.attempt(job, by) {
+            let refused = match self.attempt(job, by) {
+                Ok(Over { verdict: Err(Wrong::Server(error)), begun: false, ready: Some(ready), at }) => {
+                    if ready == Transaction::Open && self.talk.ask("ROLLBACK", by).is_err() {
+                        break Trouble::Lost(error.of_statement(job.sql.text()));
+                    }
+                    (error, at)
+                }
                 Ok(over) => return self.end(job, over, start, by),
-                Err(Trouble::Refused(error)) if tries < 2 && self.adapt(job.sql, &error) => tries += 1,
+                Err(Trouble::Refused(error)) => (error, Instant::now()),
                 Err(trouble) => break trouble,
+            };
+            let (error, at) = refused;
+            if tries < 2 && self.adapt(job.sql, &error) {
+                tries += 1;
+                continue;
             }
+            let ready = Some(Transaction::None);
+            let over = Over { verdict: Err(Wrong::Server(error)), begun: false, at, ready };
+            return self.end(job, over, start, by);
         };
         match trouble {
-            Trouble::Refused(error) => {
-                let at = Instant::now();
-                let over = Over { verdict: Err(Wrong::Server(error)), at, ready: Some(Transaction::Open) };
-                self.end(job, over, start, by)
-            }
-            Trouble::Late => {
+            Trouble::Late | Trouble::Refused(_) => {
                 job.sink.end(Err(late(start)), start.elapsed());
                 Some(Health::Spent)
             }
@@ -212,7 +191,7 @@ impl PgSession {
 
     /// The checks before a statement is sent for the first time.
     fn admit(&self, sql: &Sql) -> Result<()> {
-        if self.prepared.contains_key(sql.name()) {
+        if self.known.contains_key(sql.name()) {
             return Ok(());
         }
         if self.read_only {
@@ -238,65 +217,90 @@ impl PgSession {
             return true;
         }
         // "cached plan must not change result type", after DDL.
-        let stale = error.code == "0A000" && self.prepared.remove(sql.name()).is_some();
-        stale && frontend::close(b'S', sql.name(), &mut self.link.out).is_ok()
+        let stale = error.code == "0A000" && self.known.remove(sql.name()).is_some();
+        stale && frontend::close(b'S', sql.name(), &mut self.talk.link.out).is_ok()
     }
 
     /// Sends the query and reads its answer.
     fn attempt(&mut self, job: &mut Job<'_>, by: Deadline) -> Result<Over, Trouble> {
-        let shape = self.queue(job.sql, by)?;
-        self.link.send(by)?;
-        let before = match self.style {
-            Style::Console => 0,
-            Style::Named | Style::Unnamed => 1,
-            // BEGIN and the marker.
-            Style::Simple => 2,
-        };
-        let mut reply = Reply::new(job, &self.types, shape, before);
-        let over = reply.read(&mut self.link, &mut self.spans, by);
+        let sent = self.queue(job.sql, by)?;
+        self.talk.link.send(by)?;
+        let mut reply = Reply::new(job, &self.talk.types, sent.shape, sent.before);
+        let mut over = reply.read(&mut self.talk.link, &mut self.spans, by)?;
         if let Some(standby) = reply.standby {
             self.facts.role = role(standby).to_owned();
         }
-        over
+        if sent.state && over.ready.is_some() && self.talk.rows(by).ok() != self.home {
+            over.ready = None;
+        }
+        Ok(over)
     }
 
-    /// Puts into `out` what runs the query once. The shape is known where the server keeps to it.
-    fn queue(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Arc<Shape>>, Trouble> {
-        if matches!(self.style, Style::Named | Style::Unnamed) && !self.prepared.contains_key(sql.name()) {
-            let name = if self.style == Style::Named { sql.name() } else { "" };
-            let shape = Arc::new(self.describe(name, sql.text(), by)?);
-            self.prepared.insert(sql.name().to_owned(), shape);
-        }
+    /// Puts into `out` what runs the query once.
+    fn queue(&mut self, sql: &Sql, by: Deadline) -> Result<Sent, Trouble> {
+        let first = !self.known.contains_key(sql.name());
+        let statement = match self.style {
+            Style::Named => Some(self.learn(sql.name(), sql, by)?),
+            Style::Unnamed => Some(self.learn("", sql, by)?),
+            Style::Simple | Style::Console => None,
+        };
+        let undone = statement.as_ref().is_some_and(|statement| statement.undone);
         let timeout = marker::timeout_millis(by.left());
-        let out = &mut self.link.out;
+        let out = &mut self.talk.link.out;
+        if undone {
+            execute_text("BEGIN", None, out)?;
+        }
         match self.style {
             Style::Named => {
                 execute(marker::NAME, Some(&timeout), out)?;
                 execute(sql.name(), None, out)?;
-                frontend::sync(out);
-                return Ok(self.prepared.get(sql.name()).cloned());
             }
             Style::Unnamed => {
-                frontend::parse("", &marker::text(self.read_only, self.pooled), [], out)?;
-                execute("", Some(&timeout), out)?;
+                execute_text(&marker::text(self.read_only, true), Some(&timeout), out)?;
                 frontend::parse("", sql.text(), [], out)?;
-                // What it looks like may have changed since: there is no plan that the server would have to keep to.
+                // What it looks like may have changed: there is no plan that the server would have to keep to.
                 frontend::describe(b'S', "", out)?;
                 execute("", None, out)?;
-                frontend::sync(out);
             }
             Style::Simple => {
-                let marker = marker::text(self.read_only, self.pooled).replace("$1", &format!("'{timeout}'"));
+                let marker = marker::text(self.read_only, true).replace("$1", &format!("'{timeout}'"));
                 let last = if self.read_only { "ROLLBACK" } else { "COMMIT" };
                 // The line end closes a comment.
                 frontend::query(&format!("BEGIN;{marker};\n{}\n;{last}", sql.text()), out)?;
+                return Ok(Sent { shape: None, before: 2, state: false });
             }
-            Style::Console => frontend::query(sql.text(), out)?,
+            Style::Console => {
+                frontend::query(sql.text(), out)?;
+                return Ok(Sent { shape: None, before: 0, state: false });
+            }
         }
-        Ok(None)
+        if undone {
+            execute_text("ROLLBACK", None, out)?;
+        }
+        frontend::sync(out);
+        let state = first && self.home.is_some();
+        if state {
+            execute(marker::STATE, None, out)?;
+            frontend::sync(out);
+        }
+        // Without a name the server describes it anew each time.
+        let shape = statement.filter(|_| self.style == Style::Named).map(|statement| statement.shape);
+        Ok(Sent { shape, before: if undone { 2 } else { 1 }, state })
     }
 
-    /// Tells the sink, and leaves a transaction that the query left open.
+    /// What is known of a statement; asks the server the first time.
+    fn learn(&mut self, name: &str, sql: &Sql, by: Deadline) -> Result<Statement, Trouble> {
+        if let Some(known) = self.known.get(sql.name()) {
+            return Ok(known.clone());
+        }
+        let shape = Arc::new(self.talk.describe(name, sql.text(), by)?);
+        let undone = self.read_only && marker::sets_something(sql.text());
+        let statement = Statement { shape, undone };
+        self.known.insert(sql.name().to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// Tells the sink, and leaves a transaction that the query left open: no result is good before its end.
     fn end(&mut self, job: &mut Job<'_>, over: Over, start: Instant, by: Deadline) -> Option<Health> {
         let verdict = over.verdict.map_err(|wrong| match wrong {
             Wrong::Ours(error) => error,
@@ -311,20 +315,7 @@ impl PgSession {
             None => Some(Health::Spent),
             Some(Transaction::None) => None,
             Some(Transaction::Open) if self.style == Style::Console => None,
-            Some(Transaction::Open) => self.ask("ROLLBACK", by).is_err().then_some(Health::Spent),
-        }
-    }
-
-    fn exchange_nothing(&mut self, by: Deadline) -> Result<(), Trouble> {
-        match self.style {
-            Style::Named | Style::Unnamed => {
-                frontend::sync(&mut self.link.out);
-                self.link.send(by)?;
-                while self.link.next(by)?.tag != tags::READY_FOR_QUERY_TAG {}
-                Ok(())
-            }
-            Style::Simple => self.ask("", by).map(drop),
-            Style::Console => self.ask("SHOW VERSION", by).map(drop),
+            Some(Transaction::Open) => self.talk.ask("ROLLBACK", by).is_err().then_some(Health::Spent),
         }
     }
 }
@@ -343,19 +334,22 @@ impl Session for PgSession {
                 Some(health) => return health,
             }
         }
-        self.link.rest();
+        self.talk.link.rest();
         Health::Clean
     }
 
     fn ping(&mut self, by: Deadline) -> Health {
         self.idle = false;
-        match self.exchange_nothing(by) {
-            Ok(()) => {
-                self.idle = true;
-                Health::Clean
-            }
-            Err(trouble) => Health::Lost(failed("ping", "", trouble)),
+        let answer = match self.style {
+            Style::Named | Style::Unnamed => self.talk.sync(by),
+            Style::Simple => self.talk.ask("", by).map(drop),
+            Style::Console => self.talk.ask("SHOW VERSION", by).map(drop),
+        };
+        if let Err(trouble) = answer {
+            return Health::Lost(failed("ping", trouble));
         }
+        self.idle = true;
+        Health::Clean
     }
 
     fn facts(&self) -> &Facts {
@@ -372,8 +366,8 @@ impl Drop for PgSession {
     /// bytes into an empty socket do not block; the deadline is for the case that they would.
     fn drop(&mut self) {
         if self.idle {
-            frontend::terminate(&mut self.link.out);
-            let _ = self.link.send(Deadline::within(Duration::from_millis(5)));
+            frontend::terminate(&mut self.talk.link.out);
+            let _ = self.talk.link.send(Deadline::within(Duration::from_millis(5)));
         }
     }
 }
@@ -393,47 +387,4 @@ fn late(start: Instant) -> Error {
         Reason::Timeout,
         format!("not finished after {:.1?}: stopped at its deadline", start.elapsed()),
     )
-}
-
-/// An error of what the session does for itself.
-pub(super) fn failed(what: &str, sql: &str, trouble: Trouble) -> Error {
-    match trouble {
-        Trouble::Refused(error) => {
-            let error = error.of_statement(sql);
-            let named = Error::new(error.reason(), format!("{what}: {}", error.message()));
-            match error.sqlstate() {
-                Some(code) => named.with_sqlstate(code),
-                None => named,
-            }
-        }
-        Trouble::Late => Error::new(Reason::Timeout, format!("{what}: no answer in time")),
-        Trouble::Lost(error) => error,
-    }
-}
-
-/// Binds and executes a prepared statement, with text results and at most one text parameter.
-fn execute(name: &str, parameter: Option<&str>, out: &mut bytes::BytesMut) -> Result<(), Trouble> {
-    let write = |value: &str, out: &mut bytes::BytesMut| {
-        out.extend_from_slice(value.as_bytes());
-        Ok(postgres_protocol::IsNull::No)
-    };
-    // Only a statement's text could hold a zero byte, and that was parsed before.
-    let bound = frontend::bind("", name, [], parameter, write, [], out);
-    bound.map_err(|_| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
-    frontend::execute("", 0, out)?;
-    Ok(())
-}
-
-/// A row's values as text.
-fn texts(body: &[u8]) -> Option<Vec<Option<String>>> {
-    let mut fields = Fields(body);
-    let count = fields.short()?;
-    (0..count)
-        .map(|_| match fields.long()? {
-            u32::MAX => Some(None),
-            length => {
-                fields.bytes(length as usize).map(|value| Some(String::from_utf8_lossy(value).into_owned()))
-            }
-        })
-        .collect()
 }

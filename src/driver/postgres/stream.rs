@@ -220,7 +220,9 @@ impl Stream {
         while !left.is_empty() {
             let count = match &mut self.tls {
                 None => self.wire.write_now(left)?,
-                Some(tls) => drive(&self.wire, by, poll_fn(|context| Pin::new(&mut *tls).poll_write(context, left)))??,
+                Some(tls) => {
+                    drive(&self.wire, by, poll_fn(|context| Pin::new(&mut *tls).poll_write(context, left)))??
+                }
             };
             left = left.get(count..).unwrap_or_default();
         }

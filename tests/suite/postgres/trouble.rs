@@ -1,1 +1,249 @@
-//! wip
+//! Deadlines, cancels, dead and silent servers.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::{Health, Job, Session, Sql};
+use sql_exporter::error::Reason;
+
+use super::{LONG, assert_clean, endpoint, login, session, value};
+use crate::process::{poll, wait_for};
+use crate::recorder::{Recorder, run};
+use crate::servers::Postgres;
+use crate::servers::own::OwnPostgres;
+
+fn backend(session: &mut dyn Session) -> i32 {
+    let shown = value(session, "SELECT pg_backend_pid()");
+    shown.trim_start_matches("Int(").trim_end_matches(')').parse().unwrap()
+}
+
+fn runs(watch: &mut ::postgres::Client, pid: i32) -> bool {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active'";
+    watch.query_one(sql, &[&pid]).unwrap().get::<_, i64>(0) > 0
+}
+
+#[test]
+fn past_its_deadline_a_query_has_ended_in_the_server_and_the_session_serves_on() {
+    let server = Postgres::shared("postgres");
+    let mut session = session(&server);
+    let mut watch = server.client();
+    let pid = backend(&mut *session);
+    for _ in 0..20 {
+        let start = Instant::now();
+        let (recorder, health) = run(&mut *session, "SELECT pg_sleep(60)", Duration::from_millis(60));
+        assert_clean(&health);
+        assert_eq!(recorder.reason(), Reason::Timeout);
+        assert_eq!(recorder.error().sqlstate(), Some("57014"));
+        assert!(start.elapsed() < Duration::from_secs(10));
+        assert!(!runs(&mut watch, pid));
+    }
+    assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
+}
+
+#[test]
+fn a_cancel_ends_the_query_in_the_server() {
+    let server = Postgres::shared("postgres");
+    let mut watch = server.client();
+    for _ in 0..20 {
+        let mut session = session(&server);
+        let pid = backend(&mut *session);
+        let canceller = session.canceller();
+        let runner = std::thread::spawn(move || run(&mut *session, "SELECT pg_sleep(60)", LONG).0);
+        wait_for("the query to run", || runs(&mut watch, pid).then_some(()));
+        canceller.cancel(Deadline::within(LONG)).unwrap();
+        assert_eq!(runner.join().unwrap().reason(), Reason::Cancelled);
+        assert!(!runs(&mut watch, pid));
+    }
+}
+
+#[test]
+fn a_query_that_outlasts_its_limit_is_ended_by_the_clock_and_then_by_the_cancel() {
+    let server = Postgres::fresh("deaf");
+    // It swallows the server's own limit, as some extensions do.
+    server.run(
+        "CREATE FUNCTION deaf() RETURNS void LANGUAGE plpgsql AS
+         $$ BEGIN LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END;
+            EXIT WHEN clock_timestamp() > statement_timestamp() + interval '500 milliseconds'; END LOOP; END $$",
+    );
+    let mut watch = server.client();
+    for _ in 0..20 {
+        let mut session = session(&server);
+        let pid = backend(&mut *session);
+        let (recorder, health) = run(&mut *session, "SELECT deaf()", Duration::from_millis(550));
+        assert_eq!(recorder.reason(), Reason::Timeout);
+        assert!(matches!(health, Health::Spent), "{health:?}");
+        session.canceller().cancel(Deadline::within(LONG)).unwrap();
+        drop(session);
+        poll("the query to end", Duration::from_secs(10), || (!runs(&mut watch, pid)).then_some(()));
+    }
+}
+
+#[test]
+fn a_cancel_of_an_idle_session_is_harmless() {
+    let server = Postgres::shared("postgres");
+    let mut session = session(&server);
+    for _ in 0..20 {
+        session.canceller().cancel(Deadline::within(LONG)).unwrap();
+        assert_clean(&session.ping(Deadline::within(LONG)));
+        assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
+    }
+}
+
+#[test]
+fn a_frozen_server_ends_the_job_by_the_clock_and_the_session_is_spent() {
+    let server = OwnPostgres::start(&[]);
+    let mut session = session(server.access());
+    server.freeze();
+    let start = Instant::now();
+    let (recorder, health) = run(&mut *session, "SELECT 1", Duration::from_millis(300));
+    assert_eq!(recorder.reason(), Reason::Timeout);
+    assert!(matches!(health, Health::Spent), "{health:?}");
+    let canceller = session.canceller();
+    assert!(canceller.cancel(Deadline::within(Duration::from_millis(300))).is_err());
+    drop(session);
+    let connect = endpoint(login(server.access())).connect(Deadline::within(Duration::from_millis(300)));
+    assert_eq!(connect.map(|_| ()).unwrap_err().reason(), Reason::Timeout);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    server.thaw();
+}
+
+#[test]
+fn a_frozen_server_behind_tls_is_no_different() {
+    let server = OwnPostgres::start(&[]);
+    let mut session = session(server.access());
+    assert_eq!(session.facts().tls.word(), "encrypted, not verified");
+    server.freeze();
+    let (recorder, health) = run(&mut *session, "SELECT 1", Duration::from_millis(300));
+    assert_eq!(recorder.reason(), Reason::Timeout);
+    assert!(matches!(health, Health::Spent), "{health:?}");
+    assert!(matches!(session.ping(Deadline::within(Duration::from_millis(100))), Health::Lost(_)));
+    server.thaw();
+}
+
+#[test]
+fn a_killed_server_is_lost_and_then_refused_and_then_back() {
+    let mut server = OwnPostgres::start(&[]);
+    let mut session = session(server.access());
+    assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
+    server.kill();
+    let (recorder, health) = run(&mut *session, "SELECT 1", LONG);
+    assert!(matches!(&health, Health::Lost(error) if error.reason() == Reason::Lost), "{health:?}");
+    assert_eq!(recorder.verdict, None);
+    assert_eq!(super::refused(login(server.access())).reason(), Reason::Connect);
+    server.restart();
+    assert_eq!(value(&mut *super::session(server.access()), "SELECT 1"), "Int(1)");
+}
+
+#[test]
+fn a_session_that_died_idle_loses_the_first_job_that_was_not_ended() {
+    let server = Postgres::shared("postgres");
+    let mut session = session(&server);
+    let pid = backend(&mut *session);
+    server.run(&format!("SELECT pg_terminate_backend({pid})"));
+    let statements = ["SELECT 1", "SELECT 2"].map(Sql::new);
+    let mut sinks = [Recorder::new(), Recorder::new()];
+    let mut jobs: Vec<Job<'_>> =
+        statements.iter().zip(&mut sinks).map(|(sql, sink)| Job { sql, allowance: LONG, sink }).collect();
+    let health = session.run(&mut jobs, Deadline::within(LONG));
+    assert!(matches!(health, Health::Lost(_)), "{health:?}");
+    assert!(sinks.iter().all(|sink| sink.verdict.is_none()));
+}
+
+#[test]
+fn a_session_killed_in_mid_result_leaves_the_job_without_an_end() {
+    let server = Postgres::shared("postgres");
+    let mut session = session(&server);
+    let sql = "SELECT CASE WHEN i = 90000 THEN pg_terminate_backend(pg_backend_pid()) END FROM generate_series(1, 100000) i";
+    let (recorder, health) = run(&mut *session, sql, LONG);
+    assert!(matches!(&health, Health::Lost(error) if error.sqlstate() == Some("57P01")), "{health:?}");
+    assert!(recorder.seen > 0 && recorder.verdict.is_none());
+}
+
+#[test]
+fn what_has_no_time_left_is_not_sent() {
+    let mut session = session(&Postgres::shared("postgres"));
+    let (recorder, health) = run(&mut *session, "SELECT 1", Duration::ZERO);
+    assert_clean(&health);
+    assert_eq!(recorder.reason(), Reason::Timeout);
+}
+
+#[test]
+fn neighbours_of_a_query_that_cost_the_session_have_no_end() {
+    let server = OwnPostgres::start(&[]);
+    let mut session = session(server.access());
+    let statements = ["SELECT 1", "SELECT pg_sleep(0.5)", "SELECT 3"].map(Sql::new);
+    let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
+    let mut jobs: Vec<Job<'_>> = statements
+        .iter()
+        .zip(&mut sinks)
+        .map(|(sql, sink)| Job { sql, allowance: Duration::from_secs(2), sink })
+        .collect();
+    let health = std::thread::scope(|scope| {
+        let run = scope.spawn(|| session.run(&mut jobs, Deadline::within(LONG)));
+        let mut watch = server.access().client();
+        let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        wait_for("the sleep", || (watch.query_one(sleeping, &[]).ok()?.get::<_, i64>(0) > 0).then_some(()));
+        server.freeze();
+        run.join().unwrap()
+    });
+    server.thaw();
+    assert!(matches!(health, Health::Lost(_)), "{health:?}");
+    assert_eq!(sinks[0].verdict, Some(Ok(())));
+    assert_eq!(sinks[1].reason(), Reason::Timeout);
+    assert_eq!(sinks[2].verdict, None);
+}
+
+/// A server that does with its one connection what the test says.
+fn scripted(script: impl FnOnce(TcpStream) + Send + 'static) -> Postgres {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        if let Ok((stream, _)) = listener.accept() {
+            script(stream);
+        }
+    });
+    Postgres { port, ..Postgres::shared("postgres") }
+}
+
+/// Reads until the peer closes.
+fn swallow(mut stream: TcpStream) {
+    let mut buffer = [0; 512];
+    while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+}
+
+#[test]
+fn a_server_that_accepts_and_stays_silent_costs_no_more_than_the_deadline() {
+    for mode in [sql_exporter::driver::tls::Mode::Disable, sql_exporter::driver::tls::Mode::Require] {
+        let mut login = login(&scripted(swallow));
+        login.tls.mode = mode;
+        login.connect_timeout = Duration::from_millis(200);
+        let start = Instant::now();
+        let error = super::refused(login);
+        assert_eq!(error.reason(), Reason::Timeout, "{error}");
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn a_server_that_sends_half_a_message_costs_no_more_than_the_deadline() {
+    let mut login = login(&scripted(|mut stream| {
+        stream.write_all(b"R\0\0").unwrap();
+        swallow(stream);
+    }));
+    login.tls.mode = sql_exporter::driver::tls::Mode::Disable;
+    login.connect_timeout = Duration::from_millis(200);
+    assert_eq!(super::refused(login).reason(), Reason::Timeout);
+}
+
+#[test]
+fn what_is_no_postgresql_is_told_apart() {
+    let mut login = login(&scripted(|mut stream| {
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    }));
+    login.tls.mode = sql_exporter::driver::tls::Mode::Require;
+    let error = super::refused(login);
+    assert_eq!(error.reason(), Reason::Protocol);
+    assert!(error.message().ends_with("does not speak PostgreSQL's protocol"), "{error}");
+}

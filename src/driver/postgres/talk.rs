@@ -1,0 +1,155 @@
+//! What a session asks the server for itself: the shape of a statement, its own types, one setting or another.
+//!
+//! Each question is a round trip of its own; the queries of a job are `session`'s.
+
+use std::io;
+
+use bytes::BytesMut;
+use postgres_protocol::IsNull;
+use postgres_protocol::message::backend as tags;
+use postgres_protocol::message::frontend;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Reason, Result};
+
+use super::errors::ServerError;
+use super::reply::{Trouble, garbled};
+use super::types::Types;
+use super::wire::{Fields, Link, Shape};
+
+/// One row as text.
+pub(super) type Texts = Vec<Option<String>>;
+
+/// A link, and what was learned over it of the server's own types.
+pub(super) struct Talk {
+    pub(super) link: Link,
+    pub(super) types: Types,
+}
+
+impl Talk {
+    /// On a stream that was logged in on. Nothing is sent yet.
+    pub(super) fn new(link: Link) -> Self {
+        Talk { link, types: Types::default() }
+    }
+
+    /// Runs `sql` by the simple protocol and collects its rows.
+    pub(super) fn ask(&mut self, sql: &str, by: Deadline) -> Result<Vec<Texts>, Trouble> {
+        frontend::query(sql, &mut self.link.out)?;
+        self.link.send(by)?;
+        self.rows(by)
+    }
+
+    /// Waits for the answer to what was sent, up to the next `ReadyForQuery`, and collects its rows.
+    pub(super) fn rows(&mut self, by: Deadline) -> Result<Vec<Texts>, Trouble> {
+        let mut rows = Vec::new();
+        self.collect(by, |tag, body| {
+            if tag == tags::DATA_ROW_TAG {
+                rows.push(texts(body)?);
+            }
+            Some(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Parses `text` as `name` in a `Sync` of its own and learns the shape of its result.
+    pub(super) fn describe(&mut self, name: &str, text: &str, by: Deadline) -> Result<Shape, Trouble> {
+        let out = &mut self.link.out;
+        frontend::parse(name, text, [], out)?;
+        frontend::describe(b'S', name, out)?;
+        frontend::sync(out);
+        self.link.send(by)?;
+        let mut shape = Shape::default();
+        self.collect(by, |tag, body| {
+            if tag == tags::ROW_DESCRIPTION_TAG {
+                shape = Shape::read(body)?;
+            }
+            Some(())
+        })?;
+        if let Some(question) = self.types.question(&shape) {
+            for row in self.ask(&question, by)? {
+                self.types.learn(&row);
+            }
+        }
+        Ok(self.types.complete(shape))
+    }
+
+    /// A round trip that asks for nothing.
+    pub(super) fn sync(&mut self, by: Deadline) -> Result<(), Trouble> {
+        frontend::sync(&mut self.link.out);
+        self.link.send(by)?;
+        self.collect(by, |_, _| Some(()))
+    }
+
+    /// Reads up to the next `ReadyForQuery`. `take` gets every other message; `None` is one that it cannot read.
+    fn collect(
+        &mut self,
+        by: Deadline,
+        mut take: impl FnMut(u8, &[u8]) -> Option<()>,
+    ) -> Result<(), Trouble> {
+        let mut refused = None;
+        loop {
+            let frame = self.link.next(by)?;
+            let body = self.link.body(&frame);
+            match frame.tag {
+                tags::ERROR_RESPONSE_TAG => {
+                    let error = ServerError::read(body);
+                    if error.fatal {
+                        return Err(Trouble::Lost(error.of_statement("")));
+                    }
+                    refused = Some(error);
+                }
+                tags::READY_FOR_QUERY_TAG => {
+                    return refused.map_or(Ok(()), |error| Err(Trouble::Refused(error)));
+                }
+                tag => take(tag, body).ok_or_else(garbled)?,
+            }
+        }
+    }
+}
+
+/// Parses, binds and executes a statement without a name.
+pub(super) fn execute_text(sql: &str, parameter: Option<&str>, out: &mut BytesMut) -> io::Result<()> {
+    frontend::parse("", sql, [], out)?;
+    execute("", parameter, out)
+}
+
+/// Binds and executes a prepared statement, with text results and at most one text parameter.
+pub(super) fn execute(name: &str, parameter: Option<&str>, out: &mut BytesMut) -> io::Result<()> {
+    let write = |value: &str, out: &mut BytesMut| {
+        out.extend_from_slice(value.as_bytes());
+        Ok(IsNull::No)
+    };
+    // Too long a message is all that can fail here.
+    frontend::bind("", name, [], parameter, write, [], out)
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    frontend::execute("", 0, out)
+}
+
+/// The error of what a session does for itself.
+pub(super) fn failed(what: &str, trouble: Trouble) -> Error {
+    match trouble {
+        Trouble::Refused(error) => {
+            let error = error.of_statement("");
+            let named = Error::new(error.reason(), format!("{what}: {}", error.message()));
+            match error.sqlstate() {
+                Some(code) => named.with_sqlstate(code),
+                None => named,
+            }
+        }
+        Trouble::Late => Error::new(Reason::Timeout, format!("{what}: no answer in time")),
+        Trouble::Lost(error) => error,
+    }
+}
+
+/// A row's values as text.
+fn texts(body: &[u8]) -> Option<Texts> {
+    let mut fields = Fields(body);
+    let count = fields.short()?;
+    let value = |_| match fields.long()? {
+        u32::MAX => Some(None),
+        length => {
+            fields.bytes(length as usize).map(|value| Some(String::from_utf8_lossy(value).into_owned()))
+        }
+    };
+    (0..count).map(value).collect()
+}
