@@ -84,7 +84,7 @@ fn outcome(result: Result<u8, Vec<Error>>) -> u8 {
 
 enum Parsed {
     Said(String),
-    Command(Words, Command),
+    Command(Box<Words>, Command),
 }
 
 fn parse(words: &[String]) -> Result<Parsed, Error> {
@@ -99,7 +99,7 @@ fn parse(words: &[String]) -> Result<Parsed, Error> {
     }
     let Line { config, listen, log_level, log_format, command, .. } = words;
     let command = command.unwrap_or(Command::Run(run::Options {}));
-    Ok(Parsed::Command(Words { config, listen, log_level, log_format }, command))
+    Ok(Parsed::Command(Box::new(Words { config, listen, log_level, log_format }), command))
 }
 
 /// Splits `--name=value`, turns `--once` into the command `collect` and puts the shared options first.
@@ -108,7 +108,7 @@ fn arrange(words: &[String]) -> Result<Vec<String>, Error> {
     for word in words {
         match word.split_once('=') {
             Some((name, value)) if name.starts_with("--") => {
-                split.extend([name.to_owned(), value.to_owned()])
+                split.extend([name.to_owned(), value.to_owned()]);
             }
             _ => split.push(word.clone()),
         }

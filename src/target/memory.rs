@@ -110,8 +110,10 @@ impl Memory {
 
     /// Keeps what a run that has ended leaves for later scrapes. A failed run leaves the last good result alone,
     /// but `interval` never brings back a result from before a failure.
-    pub fn keep(&self, work: Work, interval: Duration, outcome: &Outcome) {
-        let mut slot = self.slot(work).lock();
+    pub fn keep(&self, run: &Run, interval: Duration, outcome: &Outcome) {
+        let mut slot = self.slot(run.work).lock();
+        // Nobody joins it any more, and its page must not stay in memory until the next run.
+        slot.newest.take_if(|newest| std::ptr::eq(Arc::as_ptr(newest), run));
         let newer = slot.good.as_ref().is_none_or(|good| good.began <= outcome.began);
         match &outcome.verdict {
             Ok(rendered) => {
@@ -163,10 +165,16 @@ mod tests {
 
     const BUDGET: Duration = Duration::from_secs(10);
     const QUERY: Work = Work::Query(0);
+    const MINUTE: Duration = Duration::from_secs(60);
 
     fn outcome(verdict: Result<Arc<Rendered>, Error>, age: Duration) -> Outcome {
         let began = Instant::now().checked_sub(age).expect("an uptime of some minutes");
         Outcome { verdict, took: Duration::from_millis(1), reached: true, began, ended: SystemTime::now() }
+    }
+
+    fn keep(memory: &Memory, verdict: Result<Arc<Rendered>, Error>, age: Duration) {
+        let run = Run::new(QUERY, Deadline::within(BUDGET), None, false);
+        memory.keep(&run, MINUTE, &outcome(verdict, age));
     }
 
     fn ask(memory: &Memory, interval: Duration, within: Duration) -> Asked {
@@ -200,21 +208,19 @@ mod tests {
     #[test]
     fn a_good_result_is_reused_while_younger_than_nine_tenths_of_the_interval() {
         let memory = Memory::new(1);
-        let minute = Duration::from_secs(60);
-        memory.keep(QUERY, minute, &outcome(Ok(Arc::default()), Duration::from_secs(50)));
-        assert!(matches!(ask(&memory, minute, BUDGET), Asked::Reused(_)));
+        keep(&memory, Ok(Arc::default()), Duration::from_secs(50));
+        assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Reused(_)));
         let memory = Memory::new(1);
-        memory.keep(QUERY, minute, &outcome(Ok(Arc::default()), Duration::from_secs(55)));
-        assert!(matches!(ask(&memory, minute, BUDGET), Asked::Started(_)));
+        keep(&memory, Ok(Arc::default()), Duration::from_secs(55));
+        assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Started(_)));
     }
 
     #[test]
     fn a_failure_ends_the_reuse_and_is_never_reused() {
         let memory = Memory::new(1);
-        let minute = Duration::from_secs(60);
-        memory.keep(QUERY, minute, &outcome(Ok(Arc::default()), Duration::from_secs(5)));
-        memory.keep(QUERY, minute, &outcome(Err(Error::new(Reason::Sql, "no")), Duration::ZERO));
-        assert!(matches!(ask(&memory, minute, BUDGET), Asked::Started(_)));
+        keep(&memory, Ok(Arc::default()), Duration::from_secs(5));
+        keep(&memory, Err(Error::new(Reason::Sql, "no")), Duration::ZERO);
+        assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Started(_)));
     }
 
     #[test]

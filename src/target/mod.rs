@@ -118,12 +118,19 @@ impl Target {
     /// Gives up on a run at a scrape's deadline: what that scrape sees is a timeout. A run whose own deadline
     /// has passed too is stopped in the server; a joined one with a later deadline goes on for others.
     pub fn abandon(&self, run: &Arc<Run>, budget: Duration) -> Outcome {
-        let error = self.named(run.work, Error::new(Reason::Timeout, format!("no end within {budget:.1?}")));
-        let outcome = run.outcome(Err(error.clone()), run.began.elapsed(), false);
-        if run.by.passed() {
-            if let Some(stop) = run.take_stop() {
-                stop();
+        let stop = if run.by.passed() { run.take_stop() } else { None };
+        let text = match stop {
+            None if run.by.passed() => {
+                format!("waited {budget:.1?} in line: every session or worker was busy")
             }
+            _ => format!("no end within {budget:.1?}"),
+        };
+        let error = self.named(run.work, Error::new(Reason::Timeout, text));
+        let outcome = run.outcome(Err(error.clone()), run.began.elapsed(), false);
+        if let Some(stop) = stop {
+            stop();
+        }
+        if run.by.passed() {
             self.finish(run, Err(error), outcome.took, false);
         }
         outcome
@@ -143,7 +150,7 @@ impl Target {
             }
         }
         let outcome = run.outcome(verdict, took, reached);
-        self.memory.keep(run.work, self.interval(run.work), &outcome);
+        self.memory.keep(run, self.interval(run.work), &outcome);
         run.end(outcome);
     }
 
