@@ -154,3 +154,52 @@ impl Fault {
         Fault { error, broken: true }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_number_comes_before_its_class() {
+        for (code, state, reason, broken) in [
+            (1045, "28000", Reason::Auth, false),
+            (1044, "42000", Reason::Permission, false),
+            (1142, "42000", Reason::Permission, false),
+            (1064, "42000", Reason::Sql, false),
+            (1690, "22003", Reason::Sql, false),
+            (1205, "HY000", Reason::Locked, false),
+            (1213, "40001", Reason::Conflict, false),
+            (1317, "70100", Reason::Cancelled, false),
+            (1969, "70100", Reason::Timeout, false),
+            (3024, "HY000", Reason::Timeout, false),
+            (1792, "25006", Reason::ReadOnly, false),
+            (1290, "HY000", Reason::ReadOnly, false),
+            (1040, "08004", Reason::Server, false),
+            (1053, "08S01", Reason::Server, true),
+            (1927, "70100", Reason::Lost, true),
+            (4031, "HY000", Reason::Lost, true),
+        ] {
+            let answer = MySqlError { state: state.to_owned(), message: "said".to_owned(), code };
+            let fault = Fault::from(mysql::Error::MySqlError(answer));
+            assert_eq!((fault.error.reason(), fault.broken), (reason, broken), "{code}");
+            assert_eq!(fault.error.to_string(), format!("said (error {code}) [{state}]"));
+        }
+    }
+
+    #[test]
+    fn a_login_that_breaks_is_connect_and_one_that_is_rejected_is_no_querys_fault() {
+        let cut = mysql::Error::IoError(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(Fault::from(cut).at_login().reason(), Reason::Connect);
+        let unknown =
+            MySqlError { state: "42000".to_owned(), message: "Unknown database".to_owned(), code: 1049 };
+        let error = Fault::from(mysql::Error::MySqlError(unknown)).at_login();
+        assert_eq!((error.reason(), error.sqlstate()), (Reason::Server, Some("42000")));
+    }
+
+    #[test]
+    fn a_clear_text_password_is_refused_with_what_to_change() {
+        let fault = Fault::from(mysql::Error::DriverError(DriverError::CleartextPluginDisabled));
+        assert_eq!(fault.error.reason(), Reason::Auth);
+        assert!(fault.error.hint().is_some_and(|hint| hint.contains("mode: disable")), "{}", fault.error);
+    }
+}

@@ -32,26 +32,19 @@ impl Driver for MySql {
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
         let login = Login::read(keys, SCHEME)?;
         let mut good = true;
-        let mut fault = |key: &str, message: &str| {
-            keys.fault(key, message);
+        let mut fault = |key: &str, message: &str, hint: &str| {
+            keys.fault_with_hint(key, message, hint);
             good = false;
         };
         if login.tls.server_name.is_some() {
-            fault(
-                "tls",
-                "MySQL verifies the host that it connects to: server_name works with PostgreSQL only",
-            );
-        }
-        if login.tls.cert.is_some() != login.tls.key.is_some() {
-            fault("tls", "cert and key go together");
+            fault("tls", "server_name works with PostgreSQL only", "connect by the name in the certificate");
         }
         for (name, value) in &login.params {
             // What other clients need written, and what this one always does.
-            if name != "charset" || !value.eq_ignore_ascii_case("utf8mb4") {
-                fault(
-                    "params",
-                    &format!("{name} is no parameter of MySQL here: there is charset=utf8mb4 only"),
-                );
+            if name != "charset" {
+                fault("params", &format!("{name} is no parameter of MySQL here"), "there is charset=utf8mb4");
+            } else if !value.eq_ignore_ascii_case("utf8mb4") {
+                fault("params", "charset is always utf8mb4", "leave it out");
             }
         }
         good.then(|| endpoint(login))

@@ -112,24 +112,34 @@ fn cell(value: &Value, shape: Shape) -> Result<Cell<'_>> {
         Value::Float(number) => Cell::Float32(number),
         Value::Double(number) => Cell::Float(number),
         Value::Date(year, month, day, hour, minute, second, micros) => {
-            let days = days_since_1970(i64::from(year), i64::from(month), i64::from(day));
-            if shape == Shape::Date {
-                return Ok(Cell::Date(days));
-            }
-            let seconds = clock(days * 24 + i64::from(hour), minute.into(), second.into());
-            Cell::DateTime { micros: seconds * 1_000_000 + i64::from(micros), zoned: false }
+            date(shape, (year, month, day), (hour, minute, second, micros))
         }
         Value::Time(negative, days, hours, minutes, seconds, micros) => {
-            let seconds = clock(i64::from(days) * 24 + i64::from(hours), minutes.into(), seconds.into());
-            let micros = seconds * 1_000_000 + i64::from(micros);
-            Cell::Time(if negative { -micros } else { micros })
+            time(negative, days, (hours, minutes, seconds, micros))
         }
         Value::Bytes(ref bytes) => from_bytes(bytes, shape)?,
     })
 }
 
-fn clock(hours: i64, minutes: i64, seconds: i64) -> i64 {
-    (hours * 60 + minutes) * 60 + seconds
+/// Hours, minutes, seconds, microseconds.
+type Clock = (u8, u8, u8, u32);
+
+fn date(shape: Shape, (year, month, day): (u16, u8, u8), clock: Clock) -> Cell<'static> {
+    let days = days_since_1970(i64::from(year), i64::from(month), i64::from(day));
+    match shape {
+        Shape::Date => Cell::Date(days),
+        _ => Cell::DateTime { micros: micros(days, clock), zoned: false },
+    }
+}
+
+fn time(negative: bool, days: u32, clock: Clock) -> Cell<'static> {
+    let micros = micros(i64::from(days), clock);
+    Cell::Time(if negative { -micros } else { micros })
+}
+
+fn micros(days: i64, (hours, minutes, seconds, micros): Clock) -> i64 {
+    let minutes = (days * 24 + i64::from(hours)) * 60 + i64::from(minutes);
+    (minutes * 60 + i64::from(seconds)) * 1_000_000 + i64::from(micros)
 }
 
 fn from_bytes(bytes: &[u8], shape: Shape) -> Result<Cell<'_>> {
@@ -148,41 +158,25 @@ fn from_bytes(bytes: &[u8], shape: Shape) -> Result<Cell<'_>> {
         Shape::Text | Shape::Bytes | Shape::Bits => Cell::Text(text),
         Shape::Other => Cell::Other(text),
         // Dates and times come as text in the text protocol only.
-        Shape::Date | Shape::DateTime | Shape::Time => match parse_moment(text, shape) {
-            Some(value) if zero_date(&value, &shape).is_none() => match cell(&value, shape)? {
-                Cell::Date(days) => Cell::Date(days),
-                Cell::Time(micros) => Cell::Time(micros),
-                Cell::DateTime { micros, zoned } => Cell::DateTime { micros, zoned },
-                _ => Cell::Other(text),
-            },
-            _ => Cell::Other(text),
-        },
+        Shape::Date | Shape::DateTime | Shape::Time => parse_moment(text, shape).unwrap_or(Cell::Other(text)),
     })
 }
 
-/// The server's text of a date or time as the value that the binary protocol would have sent.
-fn parse_moment(text: &str, shape: Shape) -> Option<Value> {
+/// The server's text of a date or time as the cell that the binary protocol would have given; `None` for a zero date.
+fn parse_moment(text: &str, shape: Shape) -> Option<Cell<'static>> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let micros = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
     let (negative, digits) = whole.strip_prefix('-').map_or((false, whole), |rest| (true, rest));
     let mut parts = digits.split(['-', ' ', ':']).map(str::parse::<u16>);
-    let mut next = || parts.next().unwrap_or(Ok(0)).ok();
+    let first = parts.next()?.ok()?;
+    let mut next = || parts.next().unwrap_or(Ok(0)).ok().and_then(|part| u8::try_from(part).ok());
     if shape == Shape::Time {
-        let (hours, minutes, seconds) = (next()?, next()?, next()?);
-        let hour = u8::try_from(hours % 24).ok()?;
-        let days = u32::from(hours / 24);
-        return Some(Value::Time(
-            negative,
-            days,
-            hour,
-            minutes.try_into().ok()?,
-            seconds.try_into().ok()?,
-            micros,
-        ));
+        let hour = u8::try_from(first % 24).ok()?;
+        return Some(time(negative, u32::from(first / 24), (hour, next()?, next()?, micros)));
     }
-    let year = next()?;
-    let mut small = || next().and_then(|part| u8::try_from(part).ok());
-    Some(Value::Date(year, small()?, small()?, small()?, small()?, small()?, micros))
+    let (month, day) = (next()?, next()?);
+    let clock = (next()?, next()?, next()?, micros);
+    (month != 0 && day != 0).then(|| date(shape, (first, month, day), clock))
 }
 
 /// The text of a date whose month or day is zero, as the server writes it.
