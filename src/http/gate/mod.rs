@@ -30,8 +30,11 @@ use crate::error::{Error, Result};
 use caps::Caps;
 use connection::Connection;
 
-/// How long accepting pauses when the machine has no descriptor left.
+/// How long accepting pauses after an error; one that lasts would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// No descriptor left, in the process or on the machine; the same numbers on every Unix.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
 const FULL: Fault = Fault::new(503, "connections", "too many connections");
 
 /// What all connections share.
@@ -140,7 +143,9 @@ async fn accept(door: listen::Open, shared: Arc<Shared>) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 log::debug!("cannot accept a connection: {error}");
-                shared.caps.evict();
+                if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
+                    shared.caps.evict();
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -132,6 +132,25 @@ fn two_hundred_idle_connections_cost_no_thread_and_little_memory() {
 }
 
 #[test]
+fn a_stop_ends_every_thread_and_closes_every_descriptor() {
+    if !alone("a_stop_ends_every_thread_and_closes_every_descriptor") {
+        return;
+    }
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let (threads, open_before) = (status("Threads"), descriptors());
+    for _ in 0..5 {
+        let front = open(Limits::default(), echo);
+        let mut client = front.connect();
+        client.get("/");
+        client.answer();
+        assert_eq!(front.stop(), 0);
+    }
+    // tiny_http's own threads wait five seconds for work before they leave.
+    wait_for("the threads to end", || (status("Threads") <= threads).then_some(()));
+    wait_for("the descriptors to close", || (descriptors() <= open_before).then_some(()));
+}
+
+#[test]
 fn a_low_descriptor_limit_lowers_the_cap() {
     if !alone("a_low_descriptor_limit_lowers_the_cap") {
         return;
