@@ -10,9 +10,10 @@ use std::rc::Rc;
 
 use crate::error::{Error, Place};
 
+use super::audit::join;
 use super::record::Record;
 use super::source::{Found, Source};
-use super::tree::{Document, Tree, Value};
+use super::tree::{Document, Entry, Tree, Value};
 
 pub use super::hint::nearest;
 pub use super::reader::{Environment, Reader};
@@ -170,7 +171,7 @@ impl<'d> Keys<'d> {
             return self.wrong(&found, "a mapping of names to mappings");
         };
         let keys = entries.iter().filter_map(|entry| {
-            let path = super::audit::join(&found.path(), &entry.key);
+            let path = join(&found.path(), &entry.key);
             let keys = self.alone(self.mapping(&found, &entry.tree, path, entry.at, &Rc::default())?);
             Some((entry.key.clone(), keys))
         });
@@ -238,11 +239,11 @@ impl<'d> Keys<'d> {
         let offered = source.record.offered();
         for entry in source.entries() {
             let Some(record) = source.record.asked(&entry.key) else {
-                self.record(unknown_key(source, &entry.key, &offered).at(source.key_place(entry)));
+                self.record(unknown_key(source, entry, &offered));
                 continue;
             };
             if deep && !record.is_empty() && matches!(entry.tree.value, Value::Map(_)) {
-                let path = super::audit::join(&source.path, &entry.key);
+                let path = join(&source.path, &entry.key);
                 if let Ok(inner) = Source::new(source.document, &entry.tree, path, entry.at, record) {
                     self.unknown(&inner, true);
                 }
@@ -321,11 +322,18 @@ fn is_map(found: &Found<'_, '_>) -> bool {
     matches!(found.value(), Value::Map(_))
 }
 
-fn unknown_key(source: &Source<'_>, key: &str, offered: &[&'static str]) -> Error {
+fn unknown_key(source: &Source<'_>, entry: &Entry, offered: &[&'static str]) -> Error {
     let error = Error::config("unknown key");
+    if let Some(shown) = source.doubtful(entry) {
+        let place = Place { path: join(&source.path, &format!("{shown}…")), ..source.key_place(entry) };
+        return error
+            .at(place)
+            .with_hint("a key is one word, then `:` and a blank; a text with a comma needs quotes");
+    }
+    let error = error.at(source.key_place(entry));
     // What is there already was not meant.
     let free = offered.iter().copied().filter(|offer| source.entry(offer).is_none());
-    match nearest(key, free) {
+    match nearest(&entry.key, free) {
         Some(near) => error.with_hint(format!("did you mean `{near}`?")),
         None if (1..=8).contains(&offered.len()) => {
             error.with_hint(format!("known here: {}", offered.join(", ")))

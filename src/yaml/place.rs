@@ -12,8 +12,8 @@ const LONGEST_SHOWN: usize = 200;
 const SECRET_KEYS: &[&str] =
     &["password", "password_command", "url", "connection_string", "params", "session_sql", "dsn", "uri"];
 
-/// Parts of a word that do the same.
-const SECRET_PARTS: &[&str] = &["pass", "pwd", "secret", "token", "credential"];
+/// Parts of a word that do the same; one slip leaves `pass` or `sword` whole.
+const SECRET_PARTS: &[&str] = &["pass", "sword", "pwd", "secret", "token", "credential"];
 
 /// Where the lines of a text start, and which of them may be shown.
 #[derive(Debug, Clone)]
@@ -44,6 +44,19 @@ impl Lines {
             if !hidden && place.column <= LONGEST_SHOWN {
                 place.source = text.get(start..).and_then(|rest| rest.lines().next()).map(shown);
             }
+        }
+        place
+    }
+
+    /// The place of a fault in a text that is no YAML: its line is hidden where one shortly above is, since what
+    /// belongs to which key is just what is not known.
+    #[must_use]
+    pub fn unsure_place(&self, file: &str, text: &str, at: Option<usize>) -> Place {
+        const ABOVE: usize = 3;
+        let mut place = self.place(file, text, at, "");
+        let above = self.hidden.get(place.line.saturating_sub(ABOVE + 1)..place.line);
+        if above.is_none_or(|lines| lines.contains(&true)) {
+            place.source = None;
         }
         place
     }
@@ -120,7 +133,11 @@ impl Before {
 fn key_first(line: &str) -> bool {
     let line = line.get(depth(line)..).unwrap_or("");
     let ends = |after: &str| after.is_empty() || after.starts_with([' ', '\t', '\r']);
-    line.split_once(':').is_some_and(|(key, after)| ends(after) && !key.contains(' '))
+    let word = |key: &str| {
+        key.starts_with(char::is_alphanumeric)
+            && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+    };
+    line.split_once(':').is_some_and(|(key, after)| ends(after) && word(key))
 }
 
 /// Columns before the first word; the `- ` of a list item counts as indentation, as YAML has it.
@@ -130,24 +147,18 @@ fn depth(line: &str) -> usize {
     (0..bytes.len()).find(|&i| !matches!(bytes.get(i), Some(b' ' | b'\t')) && !dash(i)).unwrap_or(0)
 }
 
-/// True when a line, or the text of a scalar, names what is likely a secret.
+/// True when a line, or the text of a scalar, names what is likely a secret, whatever stands between the letters.
 pub(super) fn names_secret(line: &str) -> bool {
-    let word_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let word_part = |c: &char| c.is_alphanumeric() || *c == '_';
+    let letters: String = line.replace('-', "_").chars().filter(word_part).collect();
+    let letters = letters.to_lowercase().replace("password_file", "");
     line.contains("://")
-        || line.split(|c| !word_part(c)).any(secret_word)
+        || SECRET_PARTS.iter().any(|part| letters.contains(part))
+        || line.split(|c| !word_part(&c)).any(|word| SECRET_KEYS.contains(&word))
         || line.split(':').any(|before| {
-            let key = before.trim_end_matches([' ', '"', '\'']);
-            near_secret(key.rsplit(|c| !word_part(c)).next().unwrap_or(""))
+            let key = before.rsplit(['{', ',']).next().unwrap_or("");
+            near_secret(key.trim_matches(|c| !word_part(&c)))
         })
-}
-
-fn secret_word(word: &str) -> bool {
-    if !(3..=64).contains(&word.len()) {
-        return false;
-    }
-    let word = word.to_lowercase().replace('-', "_");
-    word != "password_file"
-        && (SECRET_KEYS.contains(&word.as_str()) || SECRET_PARTS.iter().any(|part| word.contains(part)))
 }
 
 /// A slip of the pen in a key that holds secrets.

@@ -69,6 +69,18 @@ impl<'d> Source<'d> {
         self.document.place(at.or(self.at), &join(&self.path, key))
     }
 
+    /// What may be shown of a key that was hardly meant as one: `{password:x}`, `{password x}` and
+    /// `{password: a,x}` make keys of what may be a secret. `None` for an ordinary key.
+    pub(super) fn doubtful<'e>(&self, entry: &'e Entry) -> Option<&'e str> {
+        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if let Some(end) = entry.key.find(|c| !word(c)) {
+            return entry.key.get(..end);
+        }
+        let after = entry.at.and_then(|at| self.document.text.get(at + entry.key.len()..)).unwrap_or("");
+        let alone = !after.trim_start_matches(['"', '\'', ' ']).starts_with(':');
+        (alone && self.key_place(entry).source.is_none()).then_some("")
+    }
+
     /// The place of a key itself.
     pub(super) fn key_place(&self, entry: &Entry) -> Place {
         self.document.place(entry.at.or(self.at), &join(&self.path, &entry.key))

@@ -1,5 +1,6 @@
 //! The reader as its users see it: a text goes in, values or messages come out.
 
+mod canary;
 mod defaults;
 mod places;
 mod texts;

@@ -160,7 +160,7 @@ enum Refused {
 
 impl Refused {
     fn error(&self, text: &str, lines: &Lines, file: &str) -> Error {
-        let place = |at| lines.place(file, text, at, "");
+        let place = |at| lines.unsure_place(file, text, at);
         match self {
             Refused::Empty => Error::config("the file is empty").at(place(None)),
             Refused::Yaml(error) => {

@@ -58,6 +58,14 @@ fn each_broken_file_gives_its_one_message() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
+/// The files write `canary` where a password, a URL or a parameter stands.
+#[test]
+fn no_message_about_a_broken_file_shows_a_secret() {
+    let showing: Vec<_> =
+        names(".yaml").into_iter().filter(|name| faults(name).concat().contains("canary")).collect();
+    assert!(showing.is_empty(), "{showing:?}");
+}
+
 #[test]
 fn every_broken_file_has_its_message_and_there_are_enough_of_them() {
     let (files, messages) = (names(".yaml"), names(".expected"));

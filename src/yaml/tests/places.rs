@@ -56,6 +56,19 @@ fn an_unknown_key_names_the_nearest_one_that_was_asked_for() {
 }
 
 #[test]
+fn a_key_that_was_hardly_meant_as_one_is_not_shown_whole() {
+    for (text, expected) in [
+        ("{password:hunter2}", "a.yaml:1:2: password…: unknown key; a key is one word"),
+        ("{password hunter2}", "a.yaml:1:2: password…: unknown key"),
+        ("{password: a,hunter2}", "a.yaml:1:14: …: unknown key"),
+        ("{\"pass word\": 1}", "a.yaml:1:3: pass…: unknown key"),
+    ] {
+        let message = one(text, |keys| ignore(keys.secret("password")));
+        assert!(message.starts_with(expected) && !message.contains("hunter"), "{message}");
+    }
+}
+
+#[test]
 fn a_later_versions_key_is_refused_whatever_its_value() {
     for value in ["~", "1", "[a]", "{a: 1}"] {
         let message = one(&format!("when: {value}\n"), |keys| keys.refuse("when"));
@@ -302,8 +315,10 @@ fn other_lines_are_shown() {
 #[test]
 fn a_message_cannot_move_the_cursor_or_fill_the_screen() {
     let message = one("\"a\\e[31m\\nb\": 1", |_| {});
+    assert!(!message.contains('\u{1b}') && message.starts_with("a.yaml:1:1: a…: unknown key"), "{message}");
+    let message = one("k: {\"a\\e[31m\": [1]}", |keys| ignore(keys.pairs("k")));
     assert!(
-        !message.contains('\u{1b}') && message.starts_with("a.yaml:1:1: a\\u{1b}[31m\\nb: unknown key"),
+        !message.contains('\u{1b}') && message.starts_with("a.yaml:1:1: k.a\\u{1b}[31m: expected"),
         "{message}"
     );
     let message = one(&format!("prot: 1 # {}", "x".repeat(5000)), |_| {});
