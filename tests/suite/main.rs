@@ -41,4 +41,5 @@ mod scrape;
 mod site;
 mod sqlite;
 mod statement;
+mod whole;
 mod workers;

@@ -92,11 +92,6 @@ impl Postgres {
              password: '{password}', {more}}}"
         )
     }
-
-    /// The address as a URL with password.
-    pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres:{}@127.0.0.1:{}/{}", self.password, self.port, self.database)
-    }
 }
 
 /// A database on a MariaDB server.
@@ -162,10 +157,5 @@ impl MariaDb {
             "{{driver: mysql, host: 127.0.0.1, port: {port}, database: {database}, username: root, \
              password: '{password}', {more}}}"
         )
-    }
-
-    /// The address as a URL with password.
-    pub(crate) fn url(&self) -> String {
-        format!("mysql://root:{}@127.0.0.1:{}/{}", self.password, self.port, self.database)
     }
 }
