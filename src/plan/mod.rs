@@ -103,6 +103,10 @@ fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drive
         |(name, keys): (String, Keys<'_>)| target::Draft::read(name, keys.over(behind.as_ref()), drivers);
     let targets = entries.unwrap_or_default().into_iter().map(read).collect();
     if let Some(behind) = behind {
+        // A default may be meant for a driver that no entry uses today: each is asked which keys it knows.
+        for driver in drivers.names().filter_map(|name| drivers.find(name)) {
+            driver.endpoint(&mut behind.rehearsal());
+        }
         behind.finish_defaults();
     }
     targets

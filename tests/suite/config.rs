@@ -289,6 +289,15 @@ fn an_entrys_own_url_says_more_than_the_defaults_driver() {
 }
 
 #[test]
+fn a_default_for_a_driver_that_no_target_uses_is_known() {
+    let plan = main_file(
+        "defaults: {database: {username: u, tls: {mode: require}, password_command: [./token]}}\n\
+         databases: {a: {driver: sqlite, database: x.db}}\n",
+    );
+    assert_eq!(plan.targets.len(), 1);
+}
+
+#[test]
 fn the_section_exporter_is_read_whole() {
     let plan = main_file(
         "databases: {a: {driver: paper}}\n\

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::keys::Keys;
 use super::faults;
+use crate::yaml::keys::Keys;
 
 const CANARY: &str = "hunter2";
 

@@ -1,7 +1,7 @@
 //! Mappings read over defaults.
 
-use super::super::keys::{Keys, Origin};
 use super::{faults, taken};
+use crate::yaml::keys::{Keys, Origin};
 
 /// Reads each entry of `entries` over `defaults`, with `read`; what nobody read in the defaults is a fault.
 fn over(text: &str, mut read: impl FnMut(&mut Keys<'_>)) -> Vec<String> {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::super::keys::{Keys, Reader};
-use super::super::tree::Document;
 use super::{document, environment, faults};
+use crate::yaml::keys::{Keys, Reader};
+use crate::yaml::tree::Document;
 
 fn ignore<T>(_: T) {}
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::super::keys::{Keys, Reader};
-use super::super::tree::Document;
 use super::{environment, taken};
+use crate::yaml::keys::{Keys, Reader};
+use crate::yaml::tree::Document;
 
 /// What is wrong with the text, whatever its keys mean.
 fn refused(text: &str) -> String {
