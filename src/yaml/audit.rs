@@ -2,24 +2,25 @@
 
 use std::collections::HashMap;
 
-use crate::error::Error;
+use crate::error::{Error, Place};
 
-use super::tree::{Document, Entry, Tree, Value};
+use super::node::{Entry, Tree, Value};
 
-/// Takes repeated and merge keys out of the tree and records each as a fault of the document.
-pub(super) fn audit(document: &mut Document) {
-    let mut tree = std::mem::replace(&mut document.tree, Tree { at: None, value: Value::Null });
+/// Gives the place of an offset in the text, with a path.
+type Locate<'d> = dyn Fn(Option<usize>, &str) -> Place + 'd;
+
+/// Takes repeated and merge keys out of the tree; gives a fault for each, and for each tag.
+pub(super) fn audit(tree: &mut Tree, text: &str, place: &Locate<'_>) -> Vec<Error> {
     // Only then is the text looked at: `!!` is rare, and SQL may hold a `!` anywhere.
-    let tags = document.text.contains("!!") || document.text.contains("!<");
-    let mut walk = Walk { document, faults: Vec::new(), tags };
-    walk.tree(&mut tree, "");
-    let faults = walk.faults;
-    document.faults = faults;
-    document.tree = tree;
+    let tags = text.contains("!!") || text.contains("!<");
+    let mut walk = Walk { text, place, faults: Vec::new(), tags };
+    walk.tree(tree, "");
+    walk.faults
 }
 
 struct Walk<'d> {
-    document: &'d Document,
+    text: &'d str,
+    place: &'d Locate<'d>,
     faults: Vec<Error>,
     tags: bool,
 }
@@ -31,7 +32,7 @@ impl Walk<'_> {
             Value::List(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     let path = format!("{path}[{index}]");
-                    if self.tags && item.at.is_some_and(|at| tag_before(&self.document.text, at)) {
+                    if self.tags && item.at.is_some_and(|at| tag_before(self.text, at)) {
                         self.fault(item.at, &path, "a tag (`!…`) has no meaning here", "remove it");
                     }
                     self.tree(item, &path);
@@ -41,9 +42,7 @@ impl Walk<'_> {
                 self.keys(entries, path);
                 for entry in entries {
                     let path = join(path, &entry.key);
-                    if self.tags
-                        && entry.at.is_some_and(|at| tag_after_key(&self.document.text, at, &entry.key))
-                    {
+                    if self.tags && entry.at.is_some_and(|at| tag_after_key(self.text, at, &entry.key)) {
                         self.fault(entry.at, &path, "a tag (`!…`) has no meaning here", "remove it");
                     }
                     self.tree(&mut entry.tree, &path);
@@ -63,7 +62,7 @@ impl Walk<'_> {
             }
             match first.get(&entry.key) {
                 Some(earlier) => {
-                    let line = self.document.place(*earlier, "").line;
+                    let line = (self.place)(*earlier, "").line;
                     let hint =
                         if line > 0 { format!("it stands in line {line} already") } else { String::new() };
                     self.fault(at, &join(path, &entry.key), "repeated key", &hint);
@@ -78,7 +77,7 @@ impl Walk<'_> {
     }
 
     fn fault(&mut self, at: Option<usize>, path: &str, message: &str, hint: &str) {
-        let error = Error::config(message).at(self.document.place(at, path));
+        let error = Error::config(message).at((self.place)(at, path));
         self.faults.push(if hint.is_empty() { error } else { error.with_hint(hint) });
     }
 }

@@ -17,59 +17,14 @@ use crate::error::{Error, Place, Result};
 use super::place::Lines;
 use super::{audit, syntax};
 
+pub use super::node::{Entry, Tree, Value};
+
 /// The largest file, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
 /// The most nodes (keys, scalars, lists, mappings), each use of an alias counted.
 const MAX_NODES: usize = 100_000;
 /// The most bytes of text, each use of an alias counted.
 const MAX_TEXT: usize = 4 * MAX_BYTES;
-
-/// A YAML value as typed, and where it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tree {
-    /// Offset in the text; `None` for block scalars, folded lines and empty collections: the key's place serves.
-    /// What an alias stands for has the place of its anchor.
-    pub at: Option<usize>,
-    /// What it is.
-    pub value: Value,
-}
-
-/// A YAML value as typed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// A plain `~`, `null` or nothing at all.
-    Null,
-    /// A scalar's text: `1.10` and `007` stay as they are.
-    Scalar(String),
-    /// A sequence.
-    List(Vec<Tree>),
-    /// A mapping, in file order, without repeated keys.
-    Map(Vec<Entry>),
-}
-
-/// One key of a mapping and its value.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// The key's text.
-    pub key: String,
-    /// Where the key stands.
-    pub at: Option<usize>,
-    /// The value.
-    pub tree: Tree,
-}
-
-impl Value {
-    /// What it is, for messages.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Value::Null => "nothing",
-            Value::Scalar(_) => "text",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a mapping",
-        }
-    }
-}
 
 /// One parsed file: its name as the user gave it, its text (for places) and its tree.
 #[derive(Debug)]
@@ -100,13 +55,11 @@ impl Document {
             return Err(too_large(file));
         }
         let lines = Lines::new(&text);
-        let place = |at| lines.place(file, &text, at, "");
-        syntax::precheck(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at))))?;
-        let tree = build(&text).map_err(|refused| refused.error(&text, &lines, file))?;
-        let mut document =
-            Document { file: file.to_owned(), folder: folder.to_owned(), text, tree, faults: vec![], lines };
-        audit::audit(&mut document);
-        Ok(document)
+        let place = |at, path: &str| lines.place(file, &text, at, path);
+        syntax::precheck(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at), "")))?;
+        let mut tree = build(&text).map_err(|refused| refused.error(&text, &lines, file))?;
+        let faults = audit::audit(&mut tree, &text, &place);
+        Ok(Document { file: file.to_owned(), folder: folder.to_owned(), text, tree, faults, lines })
     }
 
     /// Reads and parses the file at `path`; `file` is its name in messages, its folder that of relative paths.
