@@ -29,15 +29,14 @@ mod logs;
 mod merge;
 mod metrics;
 mod mysql;
+mod packs;
 mod pool;
-
 mod postgres;
 mod prometheus;
 mod property;
-mod packs;
 mod recorder;
-mod sink;
 mod scrape;
+mod sink;
 mod site;
 mod sqlite;
 mod statement;
