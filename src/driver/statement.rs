@@ -24,7 +24,8 @@ const READING: [&str; 6] = ["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAI
 
 /// Accepts one statement that starts with SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN (after comments and `(`) and,
 /// for MySQL, holds no `INTO` outside strings, comments and backticks: its read-only mode lets `INTO OUTFILE`,
-/// `INTO DUMPFILE` and `INTO @var` through, and a reading statement has no other.
+/// `INTO DUMPFILE` and `INTO @var` through, and a reading statement has no other. For PostgreSQL, an `EXPLAIN` holds
+/// neither `CREATE` nor `INTO`.
 ///
 /// # Errors
 /// `read_only`, naming what was found and `read_only: false`.
@@ -44,6 +45,12 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
     }
     if has_second_statement(sql, dialect) {
         return Err(refused("only one statement may be run, found another after `;`".to_owned()));
+    }
+    if dialect == Dialect::Postgres && first.is_some_and(|token| token.is_word("EXPLAIN")) {
+        // Its read-only mode lets EXPLAIN ANALYZE make the table of CREATE TABLE AS and SELECT INTO.
+        if let Some(token) = code().find(|token| token.is_word("CREATE") || token.is_word("INTO")) {
+            return Err(refused(format!("EXPLAIN ANALYZE would run {}", token.shown())));
+        }
     }
     if dialect == Dialect::MySql {
         for token in code() {

@@ -19,6 +19,7 @@ mod allocations;
 mod broken;
 mod command;
 mod config;
+mod conformance;
 mod disposal;
 mod examples;
 mod fault;

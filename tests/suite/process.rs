@@ -115,6 +115,13 @@ fn is_gone(pid: u32) -> bool {
     })
 }
 
+/// The most memory that a process has held at once, in bytes.
+pub(crate) fn peak_memory(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+}
+
 /// Copies a folder with owners and holes.
 pub(crate) fn copy_folder(from: &str, to: &Path) {
     let done = Command::new("cp").args(["-a", "--reflink=auto", from]).arg(to).status();

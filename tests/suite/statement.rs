@@ -94,6 +94,22 @@ fn comments_that_mysql_runs_are_code_to_mysql_only() {
 }
 
 #[test]
+fn an_explanation_that_makes_a_table_is_refused_for_postgresql() {
+    for sql in [
+        "EXPLAIN ANALYZE CREATE TABLE u AS SELECT 1",
+        "explain (analyze) create materialized view u as select 1",
+        "/* x */ EXPLAIN ANALYZE SELECT 1 AS a INTO u",
+        "EXPLAIN ANALYZE WITH a AS (SELECT 1) SELECT * INTO u FROM a",
+    ] {
+        let error = check_read_only(sql, Dialect::Postgres).unwrap_err();
+        assert!(error.message().starts_with("EXPLAIN ANALYZE would run "), "{sql}: {error}");
+    }
+    for sql in ["EXPLAIN ANALYZE SELECT \"into\", 'CREATE' FROM t -- INTO", "SELECT 'EXPLAIN' AS create"] {
+        assert_eq!(check_read_only(sql, Dialect::Postgres), Ok(()), "{sql}");
+    }
+}
+
+#[test]
 fn a_second_statement_is_seen_where_the_dialect_sees_one() {
     use Dialect::{MySql, Postgres, Sqlite};
     for (sql, postgres, mysql, sqlite) in [

@@ -1,0 +1,70 @@
+//! Queries past their deadline: they end, in the server too, and harm no other.
+
+use std::time::Duration;
+
+use sql_exporter::error::Reason;
+
+use crate::process::poll;
+
+use super::bench::{Bench, LONG, Query};
+use super::subject::Subject;
+
+const SOON: Duration = Duration::from_millis(300);
+/// A statement that runs on after its deadline is found out long before it would end by itself.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// Each of `endless` runs for a minute at least. It ends at its own timeout and at the scrape's deadline, in
+/// twenty of twenty runs, in the server too.
+pub(super) fn ends<S: Subject>(endless: &[&str]) {
+    let subject = S::fresh();
+    let mut seen_running = 0;
+    for turn in 0..20 {
+        let sql = endless[turn % endless.len()];
+        let by_timeout = turn % 4 < 2;
+        let query = Query::new("endless", sql);
+        let query = if by_timeout { query.with("timeout: 300ms") } else { query };
+        let bench = Bench::new(&subject.entry(&[("max_connections", "1")]), &[query]);
+        let budget = if by_timeout { LONG } else { SOON };
+        let seen = std::thread::scope(|scope| {
+            let scrape = scope.spawn(|| bench.scrape_within(budget));
+            let mut found = false;
+            while !scrape.is_finished() {
+                found |= subject.is_running(&bench);
+            }
+            seen_running += usize::from(found);
+            scrape.join().expect("a page")
+        });
+        seen.failed("endless", Reason::Timeout);
+        assert!(seen.took < BOUND, "{sql}: {:?}", seen.took);
+        poll(sql, BOUND, || (!subject.is_running(&bench)).then_some(()));
+    }
+    assert!(seen_running > 0, "no statement was ever seen to run: that none runs afterwards proves nothing");
+}
+
+/// `sql` is quick while the table `pace` says 0 and endless while it says `slow`. Its neighbour, a batch and a
+/// session with it, is good in the same scrape or in the next.
+pub(super) fn spares_the_neighbour<S: Subject>(sql: &str, slow: u32) {
+    let subject = S::fresh();
+    subject.run("CREATE TABLE pace (seconds INT);\nINSERT INTO pace VALUES (0)");
+    let queries = [
+        Query::new("before", "SELECT 1 AS value"),
+        Query::new("struck", sql).with("timeout: 300ms"),
+        Query::new("after", "SELECT 2 AS value"),
+    ];
+    let bench = Bench::new(&subject.entry(&[("max_connections", "1")]), &queries);
+    for _ in 0..5 {
+        subject.run("UPDATE pace SET seconds = 0");
+        // The first makes all of them known as quick, so that the next hands them over together.
+        for _ in 0..2 {
+            assert!(bench.scrape().good("before").good("struck").good("after").up());
+        }
+        subject.run(&format!("UPDATE pace SET seconds = {slow}"));
+        let seen = bench.scrape();
+        seen.failed("struck", Reason::Timeout);
+        let next = bench.scrape();
+        for (neighbour, value) in [("before", 1.0), ("after", 2.0)] {
+            let good = [&seen, &next].into_iter().find(|seen| seen.is_good(neighbour));
+            assert_eq!(good.expect("good in one of two scrapes").value(neighbour), value);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What a value is as a number and as a label (DESIGN 3).
+
+use sql_exporter::error::Reason;
+
+use super::bench::{Bench, Query, Seen};
+use super::subject::Subject;
+use super::types::{Type, Types};
+
+/// What becomes of an SQL value in `value_column`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Value {
+    /// This number.
+    Is(f64),
+    /// Text that is no number: `value`.
+    NoNumber,
+    /// The type has no meaning as a number: `type`, with the cast to write.
+    NoType,
+}
+
+/// Reads each type from a column of a table.
+pub(super) fn types<S: Subject>(types: &Types) {
+    let Types { before, all: types } = types;
+    let subject = S::fresh();
+    subject.run(before);
+    let list = |part: &dyn Fn(usize, &Type) -> String| {
+        types.iter().enumerate().map(|(at, known)| part(at, known)).collect::<Vec<_>>().join(", ")
+    };
+    let columns = list(&|at, known| format!("c{at} {}", known.declared));
+    let literals = list(&|_, known| known.literal.to_owned());
+    subject.run(&format!("CREATE TABLE types ({columns});\nINSERT INTO types VALUES ({literals});\n"));
+    let queries = types.iter().enumerate().flat_map(|(at, _)| pair(at, &format!("c{at}"), "FROM types"));
+    let seen = Bench::new(&subject.entry(&[]), &queries.collect::<Vec<_>>()).scrape();
+    for (at, known) in types.iter().enumerate() {
+        let shown = format!("{} {}", known.declared, known.literal);
+        check::<S>(&seen, at, &shown, known.value, known.label, Some(known.name));
+    }
+}
+
+/// Reads expressions: the value of each, and its label.
+pub(super) fn read<S: Subject>(readings: &[(&str, Value, &str)]) {
+    let subject = S::fresh();
+    let queries = readings.iter().enumerate().flat_map(|(at, reading)| pair(at, reading.0, ""));
+    let seen = Bench::new(&subject.entry(&[]), &queries.collect::<Vec<_>>()).scrape();
+    for (at, (expression, value, label)) in readings.iter().enumerate() {
+        check::<S>(&seen, at, expression, *value, label, None);
+    }
+}
+
+/// One query for the value and one for the label: where the first fails, its whole query does.
+fn pair(at: usize, expression: &str, from: &str) -> [Query; 2] {
+    let value = format!("SELECT {expression} AS value {from}");
+    let label = format!("SELECT {expression} AS label, 1 AS value {from}");
+    [Query::new(&format!("value{at}"), &value), Query::new(&format!("label{at}"), &label).labels("label")]
+}
+
+/// `shown` is what a failure calls the value, `name` its type where an error must name it.
+fn check<S: Subject>(seen: &Seen, at: usize, shown: &str, value: Value, label: &str, name: Option<&str>) {
+    let query = format!("value{at}");
+    match value {
+        Value::Is(number) => {
+            let found = seen.value(&query);
+            let same = found == number || (found.is_nan() && number.is_nan());
+            assert!(same, "{shown}: the value is {found}, not {number}");
+        }
+        Value::NoNumber => {
+            let error = seen.failed(&query, Reason::Value).message();
+            let start =
+                name.map_or("column `value` (".to_owned(), |name| format!("column `value` ({name}): "));
+            assert!(error.starts_with(&start), "{shown}: {error}");
+        }
+        Value::NoType => {
+            let error = seen.failed(&query, Reason::Type);
+            let name = name.unwrap_or_default();
+            assert_eq!(
+                error.message(),
+                format!("column `value` is of type {name}, which is no number"),
+                "{shown}"
+            );
+            let hint = format!("write `{} AS value`, or name another value_column", S::CAST);
+            assert_eq!(error.hint(), Some(hint.as_str()), "{shown}");
+        }
+    }
+    let query = format!("label{at}");
+    seen.good(&query);
+    let samples = seen.page.series(&query);
+    assert_eq!(samples.len(), 1, "{shown}: {samples:?}");
+    assert_eq!(samples[0].labels["label"], label, "{shown} as a label");
+}
