@@ -12,7 +12,7 @@ use crate::app::settings::Words;
 use crate::command::{collect, health, packs, run};
 use crate::error::{Error, Kind};
 
-/// Runs SQL at scrape time and answers with Prometheus text.
+/// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
 #[derive(FromArgs)]
 #[argh(help_triggers("-h", "--help", "help"))]
 struct Line {
