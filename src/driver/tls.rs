@@ -103,7 +103,10 @@ impl Tls {
             }
             (None, None) => builder.with_no_client_auth(),
             _ => {
-                return Err(Error::new(Reason::Tls, "tls.cert and tls.key belong together: set both or none"));
+                return Err(Error::new(
+                    Reason::Tls,
+                    "tls.cert and tls.key belong together: set both or none",
+                ));
             }
         };
         // Sessions live long: tickets would only be memory.

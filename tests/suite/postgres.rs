@@ -60,6 +60,7 @@ pub(crate) fn refused(login: Login) -> Error {
     }
 }
 
+#[track_caller]
 pub(crate) fn assert_clean(health: &Health) {
     assert!(matches!(health, Health::Clean), "{health:?}");
 }

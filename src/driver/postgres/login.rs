@@ -247,3 +247,50 @@ fn broken(place: &Place, error: &io::Error) -> Error {
         _ => Error::new(Reason::Connect, format!("login to {shown}: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A server that asks for a clear-text password; answers everything that it was sent.
+    fn curious(listener: &TcpListener) -> Vec<u8> {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut heard = vec![0; 4096];
+        let count = stream.read(&mut heard).unwrap();
+        heard.truncate(count);
+        stream.write_all(&[b'R', 0, 0, 0, 8, 0, 0, 0, 3]).unwrap();
+        let _ = stream.read_to_end(&mut heard);
+        heard
+    }
+
+    fn heard(peer: [u8; 4], mode: Mode) -> (Error, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || curious(&listener));
+        let by = Deadline::within(Duration::from_secs(10));
+        let place = Place::Host(HostPort { host: "db.example".into(), port: 5432 });
+        let route = Route { place, peer: Some((peer, 5432).into()) };
+        let wire = Wire::new(Socket::from(TcpStream::connect(address).unwrap()), by);
+        let password = Secret::new("c4nary-secret".into());
+        let mut config = Config::new();
+        config.user("exporter");
+        // The scripted server hangs up after the password, if not before: no login succeeds.
+        let by = if mode == Mode::Disable { Deadline::within(Duration::from_millis(300)) } else { by };
+        let entered = log_in(Stream::plain(wire), &route, &config, mode, Some(&password), by);
+        (entered.err().unwrap(), server.join().unwrap())
+    }
+
+    #[test]
+    fn a_password_never_travels_in_clear_text_unless_that_is_written() {
+        let leaks = |heard: &[u8]| heard.windows(13).any(|part| part == b"c4nary-secret");
+        let (error, bytes) = heard([192, 0, 2, 1], Mode::Prefer);
+        assert_eq!(error.reason(), Reason::Auth);
+        assert_eq!(error.hint(), Some("set tls.mode: require, or mode: disable to allow it"));
+        assert!(!leaks(&bytes));
+        assert!(leaks(&heard([192, 0, 2, 1], Mode::Disable).1));
+    }
+}

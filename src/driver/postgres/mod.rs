@@ -26,7 +26,6 @@ use crate::secret::Secret;
 use crate::yaml::keys::Keys;
 
 use super::login::{Login, Scheme};
-use super::password::Password;
 use super::tls::Mode;
 use super::{Driver, Endpoint, Facts, Session};
 
@@ -99,11 +98,7 @@ struct PgEndpoint {
 
 impl Endpoint for PgEndpoint {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
-        let password = match &self.login.password {
-            Password::None => None,
-            Password::Given(secret) => Some(secret.clone()),
-            elsewhere => elsewhere.read(by)?,
-        };
+        let password = self.login.password.read(by)?;
         let mut failures: Vec<Error> = Vec::new();
         for wanted in self.options.wanted.in_turn() {
             for place in self.places() {
@@ -112,9 +107,7 @@ impl Endpoint for PgEndpoint {
                     Ok(session) => return Ok(Box::new(session)),
                     // As libpq: a refused password is refused everywhere.
                     Err(error) if error.reason() == Reason::Auth => {
-                        if matches!(self.login.password, Password::Command(_)) {
-                            self.login.password.refused();
-                        }
+                        self.login.password.refused();
                         return Err(error);
                     }
                     Err(error) => failures.push(error),

@@ -57,8 +57,6 @@ pub(super) struct Options {
     channel_binding: ChannelBinding,
 }
 
-/// Parameters of libpq that TLS and login keys stand for; a URL that bears them is read there.
-const READ_ELSEWHERE: &[&str] = &["sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout"];
 const KNOWN: &str = "target_session_attrs, application_name, options, channel_binding, protocol";
 
 impl Options {
@@ -88,7 +86,9 @@ impl Options {
                     ];
                     read.channel_binding = choose(name, value, &words)?;
                 }
-                _ if READ_ELSEWHERE.contains(&name.as_str()) => {}
+                _ if name.starts_with("ssl") => {
+                    return Err(format!("parameter {name:?}: set it under `tls`"));
+                }
                 _ => return Err(format!("unknown parameter {name:?}: PostgreSQL's are {KNOWN}")),
             }
         }
@@ -116,7 +116,8 @@ impl Options {
 fn choose<T: Copy>(name: &str, value: &str, words: &[(&str, T)]) -> Result<T, String> {
     words.iter().find(|(word, _)| *word == value).map(|(_, chosen)| *chosen).ok_or_else(|| {
         let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        format!("parameter {name} is {value:?}, may be {}", all.join(", "))
+        // Values of parameters are never shown.
+        format!("parameter {name} may be {}", all.join(", "))
     })
 }
 
@@ -131,8 +132,7 @@ mod tests {
 
     #[test]
     fn a_later_parameter_wins() {
-        let options =
-            read(&[("protocol", "simple"), ("protocol", "extended"), ("sslmode", "require")]).unwrap();
+        let options = read(&[("protocol", "simple"), ("protocol", "extended")]).unwrap();
         assert!(!options.simple);
     }
 
@@ -146,6 +146,7 @@ mod tests {
     fn what_is_not_known_is_named() {
         assert!(read(&[("aplication_name", "x")]).unwrap_err().contains("\"aplication_name\""));
         let error = read(&[("target_session_attrs", "master")]).unwrap_err();
-        assert!(error.contains("read-write") && error.contains("\"master\""), "{error}");
+        assert!(error.contains("read-write") && !error.contains("master"), "{error}");
+        assert!(read(&[("sslmode", "require")]).unwrap_err().contains("`tls`"));
     }
 }

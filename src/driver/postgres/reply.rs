@@ -171,7 +171,7 @@ impl<'r, 'q> Reply<'r, 'q> {
                 self.shape = Some(Arc::new(self.types.complete(shape)));
             }
             tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if self.before > 0 => {
-                self.before -= 1
+                self.before -= 1;
             }
             tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if ours => {
                 self.complete.get_or_insert_with(Instant::now);

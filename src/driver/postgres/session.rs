@@ -56,6 +56,8 @@ struct Statement {
     shape: Arc<Shape>,
     /// It runs in a transaction that is rolled back.
     undone: bool,
+    /// It was seen to leave the session as it was.
+    harmless: bool,
 }
 
 /// What was sent for one query, and so what its answer looks like.
@@ -63,8 +65,6 @@ struct Sent {
     shape: Option<Arc<Shape>>,
     /// Results before the query's own.
     before: usize,
-    /// The state that it left follows, in a `Sync` of its own.
-    state: bool,
 }
 
 impl PgSession {
@@ -125,12 +125,29 @@ impl PgSession {
         self.talk.describe(marker::NAME, &marker::text(self.read_only, self.pooled), by)?;
         if !self.pooled {
             self.talk.describe(marker::STATE, &marker::state(), by)?;
-            execute(marker::STATE, None, &mut self.talk.link.out)?;
-            frontend::sync(&mut self.talk.link.out);
-            self.talk.link.send(by)?;
-            self.home = Some(self.talk.rows(by)?);
+            self.home = Some(self.state(by)?);
         }
         Ok(())
+    }
+
+    fn state(&mut self, by: Deadline) -> Result<Vec<Texts>, Trouble> {
+        execute(marker::STATE, None, &mut self.talk.link.out)?;
+        frontend::sync(&mut self.talk.link.out);
+        self.talk.link.send(by)?;
+        self.talk.rows(by)
+    }
+
+    /// After a good run: looks once, as soon as there is time, whether a statement left the session as it was.
+    fn is_harmed(&mut self, sql: &Sql, by: Deadline) -> bool {
+        let unseen = self.known.get(sql.name()).is_some_and(|statement| !statement.harmless);
+        if self.home.is_none() || !unseen || by.passed() {
+            return false;
+        }
+        let harmless = self.state(by).is_ok_and(|state| Some(state) == self.home);
+        if let Some(statement) = self.known.get_mut(sql.name()) {
+            statement.harmless = harmless;
+        }
+        !harmless
     }
 
     fn behind_pooler(&mut self) {
@@ -226,19 +243,15 @@ impl PgSession {
         let sent = self.queue(job.sql, by)?;
         self.talk.link.send(by)?;
         let mut reply = Reply::new(job, &self.talk.types, sent.shape, sent.before);
-        let mut over = reply.read(&mut self.talk.link, &mut self.spans, by)?;
+        let over = reply.read(&mut self.talk.link, &mut self.spans, by)?;
         if let Some(standby) = reply.standby {
             self.facts.role = role(standby).to_owned();
-        }
-        if sent.state && over.ready.is_some() && self.talk.rows(by).ok() != self.home {
-            over.ready = None;
         }
         Ok(over)
     }
 
     /// Puts into `out` what runs the query once.
     fn queue(&mut self, sql: &Sql, by: Deadline) -> Result<Sent, Trouble> {
-        let first = !self.known.contains_key(sql.name());
         let statement = match self.style {
             Style::Named => Some(self.learn(sql.name(), sql, by)?),
             Style::Unnamed => Some(self.learn("", sql, by)?),
@@ -267,25 +280,20 @@ impl PgSession {
                 let last = if self.read_only { "ROLLBACK" } else { "COMMIT" };
                 // The line end closes a comment.
                 frontend::query(&format!("BEGIN;{marker};\n{}\n;{last}", sql.text()), out)?;
-                return Ok(Sent { shape: None, before: 2, state: false });
+                return Ok(Sent { shape: None, before: 2 });
             }
             Style::Console => {
                 frontend::query(sql.text(), out)?;
-                return Ok(Sent { shape: None, before: 0, state: false });
+                return Ok(Sent { shape: None, before: 0 });
             }
         }
         if undone {
             execute_text("ROLLBACK", None, out)?;
         }
         frontend::sync(out);
-        let state = first && self.home.is_some();
-        if state {
-            execute(marker::STATE, None, out)?;
-            frontend::sync(out);
-        }
         // Without a name the server describes it anew each time.
         let shape = statement.filter(|_| self.style == Style::Named).map(|statement| statement.shape);
-        Ok(Sent { shape, before: if undone { 2 } else { 1 }, state })
+        Ok(Sent { shape, before: if undone { 2 } else { 1 } })
     }
 
     /// What is known of a statement; asks the server the first time.
@@ -295,7 +303,7 @@ impl PgSession {
         }
         let shape = Arc::new(self.talk.describe(name, sql.text(), by)?);
         let undone = self.read_only && marker::sets_something(sql.text());
-        let statement = Statement { shape, undone };
+        let statement = Statement { shape, undone, harmless: undone };
         self.known.insert(sql.name().to_owned(), statement.clone());
         Ok(statement)
     }
@@ -310,10 +318,11 @@ impl PgSession {
             }
             Wrong::Server(error) => error.of_statement(job.sql.text()),
         });
+        let good = verdict.is_ok();
         job.sink.end(verdict, over.at.saturating_duration_since(start));
         match over.ready {
             None => Some(Health::Spent),
-            Some(Transaction::None) => None,
+            Some(Transaction::None) => (good && self.is_harmed(job.sql, by)).then_some(Health::Spent),
             Some(Transaction::Open) if self.style == Style::Console => None,
             Some(Transaction::Open) => self.talk.ask("ROLLBACK", by).is_err().then_some(Health::Spent),
         }

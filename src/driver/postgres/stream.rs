@@ -279,12 +279,10 @@ impl AsyncWrite for Shared {
         }
     }
 
+    /// Sends what is left and closes nothing: tokio-postgres closes its half right after a cancel request, and
+    /// PgBouncer forgets a cancel whose client leaves before it was passed on.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = &mut *self.0.lock();
-        match &mut stream.tls {
-            Some(tls) => Pin::new(tls).poll_shutdown(context),
-            None => Pin::new(&mut stream.wire).poll_shutdown(context),
-        }
+        self.poll_flush(context)
     }
 }
 

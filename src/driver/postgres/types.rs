@@ -29,10 +29,10 @@ impl Types {
 
     /// Keeps one row of the answer.
     pub(super) fn learn(&mut self, row: &[Option<String>]) {
-        if let [Some(oid), Some(name), Some(category)] = row {
-            if let Ok(oid) = oid.parse() {
-                self.0.insert(oid, (name.clone(), Kind::of_category(category)));
-            }
+        if let [Some(oid), Some(name), Some(category)] = row
+            && let Ok(oid) = oid.parse()
+        {
+            self.0.insert(oid, (name.clone(), Kind::of_category(category)));
         }
     }
 

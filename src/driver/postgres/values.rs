@@ -122,7 +122,7 @@ pub(super) fn settle(kind: Kind, bytes: &mut [u8]) -> Option<usize> {
         }
         return Some(length);
     }
-    if !bytes.starts_with(b"\\x") || bytes.len() % 2 != 0 {
+    if !bytes.starts_with(b"\\x") || !bytes.len().is_multiple_of(2) {
         return None;
     }
     for at in (2..bytes.len()).step_by(2) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Health, Job, Session, Sql};
-use sql_exporter::error::Reason;
+use sql_exporter::error::{Error, Reason};
 
 use super::{LONG, assert_clean, endpoint, login, session, value};
 use crate::process::{poll, wait_for};
@@ -24,22 +24,47 @@ fn runs(watch: &mut ::postgres::Client, pid: i32) -> bool {
     watch.query_one(sql, &[&pid]).unwrap().get::<_, i64>(0) > 0
 }
 
+/// What the caller of a session does after a timeout: a busy machine may let our clock win over the server's.
+fn renewed(mut session: Box<dyn Session>, health: &Health, server: &Postgres) -> Box<dyn Session> {
+    match health {
+        Health::Clean => {}
+        Health::Spent => {
+            session.canceller().cancel(Deadline::within(LONG)).unwrap();
+            session = super::session(server);
+        }
+        Health::Lost(error) => panic!("{error}"),
+    }
+    session
+}
+
 #[test]
-fn past_its_deadline_a_query_has_ended_in_the_server_and_the_session_serves_on() {
+fn past_its_deadline_a_query_has_ended_in_the_server() {
     let server = Postgres::shared("postgres");
     let mut session = session(&server);
     let mut watch = server.client();
-    let pid = backend(&mut *session);
     for _ in 0..20 {
+        let pid = backend(&mut *session);
         let start = Instant::now();
-        let (recorder, health) = run(&mut *session, "SELECT pg_sleep(60)", Duration::from_millis(60));
-        assert_clean(&health);
+        let (recorder, health) = run(&mut *session, "SELECT pg_sleep(60)", Duration::from_millis(100));
         assert_eq!(recorder.reason(), Reason::Timeout);
-        assert_eq!(recorder.error().sqlstate(), Some("57014"));
+        session = renewed(session, &health, &server);
+        poll("the query to end", Duration::from_secs(10), || (!runs(&mut watch, pid)).then_some(()));
         assert!(start.elapsed() < Duration::from_secs(10));
-        assert!(!runs(&mut watch, pid));
+        assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
     }
-    assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
+}
+
+#[test]
+fn the_servers_own_timeout_leaves_the_session_good() {
+    let server = Postgres::shared("postgres");
+    poll("a moment in which the server is not late", Duration::from_secs(60), || {
+        let mut session = session(&server);
+        let (recorder, health) = run(&mut *session, "SELECT pg_sleep(60)", Duration::from_millis(400));
+        assert_eq!(recorder.reason(), Reason::Timeout);
+        (matches!(health, Health::Clean) && recorder.error().sqlstate() == Some("57014")).then(|| {
+            assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
+        })
+    });
 }
 
 #[test]
@@ -64,14 +89,15 @@ fn a_query_that_outlasts_its_limit_is_ended_by_the_clock_and_then_by_the_cancel(
     // It swallows the server's own limit, as some extensions do.
     server.run(
         "CREATE FUNCTION deaf() RETURNS void LANGUAGE plpgsql AS
-         $$ BEGIN LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END;
-            EXIT WHEN clock_timestamp() > statement_timestamp() + interval '500 milliseconds'; END LOOP; END $$",
+         $$ BEGIN FOR once IN 1..2 LOOP
+              BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END;
+            END LOOP; END $$",
     );
     let mut watch = server.client();
     for _ in 0..20 {
         let mut session = session(&server);
         let pid = backend(&mut *session);
-        let (recorder, health) = run(&mut *session, "SELECT deaf()", Duration::from_millis(550));
+        let (recorder, health) = run(&mut *session, "SELECT deaf()", Duration::from_millis(100));
         assert_eq!(recorder.reason(), Reason::Timeout);
         assert!(matches!(health, Health::Spent), "{health:?}");
         session.canceller().cancel(Deadline::within(LONG)).unwrap();
@@ -129,7 +155,9 @@ fn a_killed_server_is_lost_and_then_refused_and_then_back() {
     assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
     server.kill();
     let (recorder, health) = run(&mut *session, "SELECT 1", LONG);
-    assert!(matches!(&health, Health::Lost(error) if error.reason() == Reason::Lost), "{health:?}");
+    // Its last word, if it had one, is that it goes down.
+    let reason = |error: &Error| matches!(error.reason(), Reason::Lost | Reason::Server);
+    assert!(matches!(&health, Health::Lost(error) if reason(error)), "{health:?}");
     assert_eq!(recorder.verdict, None);
     assert_eq!(super::refused(login(server.access())).reason(), Reason::Connect);
     server.restart();
@@ -175,14 +203,16 @@ fn neighbours_of_a_query_that_cost_the_session_have_no_end() {
     let mut session = session(server.access());
     let statements = ["SELECT 1", "SELECT pg_sleep(0.5)", "SELECT 3"].map(Sql::new);
     let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
-    let mut jobs: Vec<Job<'_>> = statements
-        .iter()
-        .zip(&mut sinks)
-        .map(|(sql, sink)| Job { sql, allowance: Duration::from_secs(2), sink })
-        .collect();
+    // Dropped last: its goodbye waits for the server.
+    let mut watch = server.access().client();
     let health = std::thread::scope(|scope| {
-        let run = scope.spawn(|| session.run(&mut jobs, Deadline::within(LONG)));
-        let mut watch = server.access().client();
+        let (session, sinks, statements) = (&mut session, &mut sinks, &statements);
+        let run = scope.spawn(move || {
+            let jobs = statements.iter().zip(sinks);
+            let mut jobs: Vec<Job<'_>> =
+                jobs.map(|(sql, sink)| Job { sql, allowance: Duration::from_secs(2), sink }).collect();
+            session.run(&mut jobs, Deadline::within(LONG))
+        });
         let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
         wait_for("the sleep", || (watch.query_one(sleeping, &[]).ok()?.get::<_, i64>(0) > 0).then_some(()));
         server.freeze();

@@ -52,8 +52,15 @@ fn value(number: f64) -> Number {
 }
 
 /// Expression, value, label, type name.
-fn cases() -> Vec<(&'static str, Number, &'static str, &'static str)> {
-    let none = Number::NotNumber;
+type Case = (&'static str, Number, &'static str, &'static str);
+
+const NONE: Number = Number::NotNumber;
+
+fn cases() -> Vec<Case> {
+    [numbers(), texts(), moments(), others()].concat()
+}
+
+fn numbers() -> Vec<Case> {
     vec![
         ("true", value(1.0), "true", "boolean"),
         ("false", value(0.0), "false", "boolean"),
@@ -66,18 +73,32 @@ fn cases() -> Vec<(&'static str, Number, &'static str, &'static str)> {
         ("0.1::float8", value(0.1), "0.1", "double precision"),
         ("1e300::float8", value(1e300), "1e300", "double precision"),
         ("'-Infinity'::float8", value(f64::NEG_INFINITY), "-Inf", "double precision"),
-        ("1234567890123456789012345678901234567890::numeric", value(1.234_567_890_123_456_8e39),
-            "1234567890123456789012345678901234567890", "numeric"),
+        (
+            "1234567890123456789012345678901234567890::numeric",
+            value(1.234_567_890_123_456_8e39),
+            "1234567890123456789012345678901234567890",
+            "numeric",
+        ),
         ("1.50::numeric(10,2)", value(1.5), "1.50", "numeric"),
         ("'Infinity'::numeric", value(f64::INFINITY), "Infinity", "numeric"),
         ("'-1234567.5'::money", value(-1_234_567.5), "-1234567.50", "money"),
+    ]
+}
+
+fn texts() -> Vec<Case> {
+    vec![
         ("'12.5'::text", value(12.5), "12.5", "text"),
-        ("'caf\u{e9} \u{1f980} \" \\ \n'::varchar(20)", none, "caf\u{e9} \u{1f980} \" \\ \n", "varchar"),
-        ("'ab'::char(4)", none, "ab  ", "character"),
-        ("'x'::\"char\"", none, "x", "char"),
-        ("'pg_class'::name", none, "pg_class", "name"),
-        ("'\\x68c3a9ff'::bytea", none, "h\u{e9}\u{fffd}", "bytea"),
+        ("'caf\u{e9} \u{1f980} \" \\ \n'::varchar(20)", NONE, "caf\u{e9} \u{1f980} \" \\ \n", "varchar"),
+        ("'ab'::char(4)", NONE, "ab  ", "character"),
+        ("'x'::\"char\"", NONE, "x", "char"),
+        ("'pg_class'::name", NONE, "pg_class", "name"),
+        ("'\\x68c3a9ff'::bytea", NONE, "h\u{e9}\u{fffd}", "bytea"),
         ("'\\x3432'::bytea", value(42.0), "42", "bytea"),
+    ]
+}
+
+fn moments() -> Vec<Case> {
+    vec![
         ("date '2026-01-02'", value(1_767_312_000.0), "2026-01-02", "date"),
         ("date '0001-12-31 BC'", value(-719_163.0 * 86_400.0), "0000-12-31", "date"),
         ("'infinity'::date", value(f64::INFINITY), "+Inf", "date"),
@@ -85,31 +106,50 @@ fn cases() -> Vec<(&'static str, Number, &'static str, &'static str)> {
         ("time '24:00:00'", value(86_400.0), "24:00:00", "time"),
         ("timetz '03:04:05+05:30'", value(77_645.0), "21:34:05", "timetz"),
         ("timestamp '2026-01-02 03:04:05.5'", value(1_767_323_045.5), "2026-01-02T03:04:05.5", "timestamp"),
-        ("timestamptz '2026-01-02 03:04:05.5+02'", value(1_767_315_845.5), "2026-01-02T01:04:05.5Z", "timestamptz"),
+        (
+            "timestamptz '2026-01-02 03:04:05.5+02'",
+            value(1_767_315_845.5),
+            "2026-01-02T01:04:05.5Z",
+            "timestamptz",
+        ),
         ("'-infinity'::timestamptz", value(f64::NEG_INFINITY), "-Inf", "timestamptz"),
         ("interval '1 hour 30 minutes'", value(5400.0), "PT1H30M", "interval"),
-        ("interval '1 year 2 months -3 days 04:05:06.7'", value(31_557_600.0 + 57.0 * 86_400.0 + 14_706.7),
-            "P1Y2M-3DT4H5M6.7S", "interval"),
-        ("'{\"a\":1}'::json", none, "{\"a\":1}", "json"),
-        ("'{\"a\": 1}'::jsonb", none, "{\"a\": 1}", "jsonb"),
-        ("'6f1ed002-ab5a-4c5e-9d5d-2f1b8a1a0b0c'::uuid", none, "6f1ed002-ab5a-4c5e-9d5d-2f1b8a1a0b0c", "uuid"),
-        ("'10.0.0.1/8'::inet", none, "10.0.0.1/8", "inet"),
-        ("'08:00:2b:01:02:03'::macaddr", none, "08:00:2b:01:02:03", "macaddr"),
-        ("ARRAY[1,2]", none, "{1,2}", "_int4"),
-        ("'(1,2)'::point", none, "(1,2)", "point"),
-        ("int4range(1,5)", none, "[1,5)", "int4range"),
-        ("B'101'::varbit", none, "101", "varbit"),
-        ("'0/16B3748'::pg_lsn", none, "0/16B3748", "pg_lsn"),
-        ("'<a/>'::xml", none, "<a/>", "xml"),
-        ("'cat'::tsvector", none, "'cat'", "tsvector"),
-        ("'pg_class'::regclass", none, "pg_class", "regclass"),
-        ("pg_sleep(0)", none, "", "void"),
+        (
+            "interval '1 year 2 months -3 days 04:05:06.7'",
+            value(31_557_600.0 + 57.0 * 86_400.0 + 14_706.7),
+            "P1Y2M-3DT4H5M6.7S",
+            "interval",
+        ),
+    ]
+}
+
+fn others() -> Vec<Case> {
+    vec![
+        ("'{\"a\":1}'::json", NONE, "{\"a\":1}", "json"),
+        ("'{\"a\": 1}'::jsonb", NONE, "{\"a\": 1}", "jsonb"),
+        (
+            "'6f1ed002-ab5a-4c5e-9d5d-2f1b8a1a0b0c'::uuid",
+            NONE,
+            "6f1ed002-ab5a-4c5e-9d5d-2f1b8a1a0b0c",
+            "uuid",
+        ),
+        ("'10.0.0.1/8'::inet", NONE, "10.0.0.1/8", "inet"),
+        ("'08:00:2b:01:02:03'::macaddr", NONE, "08:00:2b:01:02:03", "macaddr"),
+        ("ARRAY[1,2]", NONE, "{1,2}", "_int4"),
+        ("'(1,2)'::point", NONE, "(1,2)", "point"),
+        ("int4range(1,5)", NONE, "[1,5)", "int4range"),
+        ("B'101'::varbit", NONE, "101", "varbit"),
+        ("'0/16B3748'::pg_lsn", NONE, "0/16B3748", "pg_lsn"),
+        ("'<a/>'::xml", NONE, "<a/>", "xml"),
+        ("'cat'::tsvector", NONE, "'cat'", "tsvector"),
+        ("'pg_class'::regclass", NONE, "pg_class", "regclass"),
+        ("pg_sleep(0)", NONE, "", "void"),
         ("NULL::int4", Number::Null, "", "integer"),
         ("NULL", Number::Null, "", "text"),
-        ("'sad'::mood", none, "sad", "mood"),
+        ("'sad'::mood", NONE, "sad", "mood"),
         ("'7'::mood", value(7.0), "7", "mood"),
         ("7::positive", value(7.0), "7", "integer"),
-        ("ROW(1,'a')::pair", none, "(1,a)", "pair"),
+        ("ROW(1,'a')::pair", NONE, "(1,a)", "pair"),
     ]
 }
 
@@ -179,7 +219,9 @@ fn types_of_the_server_itself_are_known_by_name_in_the_simple_protocol_or_not_at
 fn text_that_is_not_utf8_is_an_error_that_says_so() {
     let server = Postgres::fresh("ascii");
     let name = format!("{}_ascii", server.database);
-    server.run(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"));
+    server.run(&format!(
+        "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    ));
     let ascii = Postgres { database: name, ..server };
     let (recorder, health) = run(&mut *session(&ascii), "SELECT chr(233)::text || 'x'", LONG);
     assert_clean(&health);
