@@ -97,6 +97,8 @@ fn reason(code: &str) -> Reason {
         "55P03" => Reason::Locked,
         "42501" => Reason::Permission,
         "25006" => Reason::ReadOnly,
+        // "bind message supplies 0 parameters": the statement has a `$1`.
+        "08P01" => Reason::Sql,
         _ => match code.get(..2).unwrap_or_default() {
             "40" => Reason::Conflict,
             "28" => Reason::Auth,

@@ -28,6 +28,7 @@ pub(super) fn text(read_only: bool, settings: bool) -> String {
     if read_only {
         columns.push("pg_catalog.set_config('transaction_read_only','on',true)".to_owned());
     }
+    // When the query began, by the server's clock.
     columns.push("extract(epoch from pg_catalog.clock_timestamp())".to_owned());
     if settings {
         let set = |(name, value): &(&str, &str)| format!("pg_catalog.set_config('{name}','{value}',true)");

@@ -1,8 +1,8 @@
 //! PostgreSQL, and PgBouncer's console.
 //!
 //! Owns which host is taken and what the driver's own parameters mean. Below it: `login` (connect, TLS, password),
-//! `session` (queries), `reply` (answers), `wire` (messages), `values` (types). Another way to send a query is one
-//! more `session::Style`; another parameter is one line in [`Options::read`].
+//! `session` (jobs), `send` (a query), `reply` (its answer), `wire` (messages), `values` (types). Another way to send
+//! a query is one more [`Style`]; another parameter is one line in [`Options::read`].
 
 mod cancel;
 mod errors;
@@ -11,6 +11,7 @@ mod marker;
 mod moments;
 mod options;
 mod reply;
+mod send;
 mod session;
 mod stream;
 mod talk;
@@ -32,7 +33,8 @@ use super::{Driver, Endpoint, Facts, Session};
 use cancel::PgCanceller;
 use login::{Entered, Place, Route, log_in};
 use options::{Options, Wanted};
-use session::{PgSession, Style, role};
+use send::Style;
+use session::{PgSession, role};
 use talk::{Talk, failed};
 use wire::Link;
 

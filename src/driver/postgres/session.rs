@@ -1,7 +1,7 @@
 //! One session: sends each query with its marker and hands the answer to the job's sink.
 //!
-//! Owns the order of messages and the ways round a pooler. One `Sync` per query: what is sent for one query is
-//! [`PgSession::queue`], so that several may go under one `Sync` later. Bytes are `wire`'s, the answer is `reply`'s.
+//! Owns the life of a session, the second tries and the ways round a pooler. What is sent for one query is `send`'s,
+//! what it asks for itself `talk`'s, the answer `reply`'s, bytes are `wire`'s.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,21 +17,12 @@ use crate::error::{Error, Reason, Result};
 use super::errors::ServerError;
 use super::marker;
 use super::reply::{Over, Reply, Transaction, Trouble, Wrong};
-use super::talk::{Talk, Texts, execute, execute_text, failed};
-use super::wire::{Shape, Spans};
+use super::send::{Statement, Style, Way, queue};
+use super::talk::{Talk, Texts, execute, failed};
+use super::wire::Spans;
 
-/// How queries are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
-    /// Prepared once per session, by name.
-    Named,
-    /// Parsed each time: behind a pooler a prepared statement may be on another server connection.
-    Unnamed,
-    /// The simple protocol, in a transaction of its own.
-    Simple,
-    /// PgBouncer's console: the bare text.
-    Console,
-}
+/// How long past its query's deadline a `ROLLBACK` may take.
+const ROLLBACK_TIME: Duration = Duration::from_millis(20);
 
 /// A live connection to PostgreSQL or to PgBouncer's console.
 pub(super) struct PgSession {
@@ -48,23 +39,6 @@ pub(super) struct PgSession {
     canceller: Arc<dyn Canceller>,
     /// Nothing is under way: the server may be told goodbye.
     idle: bool,
-}
-
-/// A statement that the server has accepted.
-#[derive(Clone)]
-struct Statement {
-    shape: Arc<Shape>,
-    /// It runs in a transaction that is rolled back.
-    undone: bool,
-    /// It was seen to leave the session as it was.
-    harmless: bool,
-}
-
-/// What was sent for one query, and so what its answer looks like.
-struct Sent {
-    shape: Option<Arc<Shape>>,
-    /// Results before the query's own.
-    before: usize,
 }
 
 impl PgSession {
@@ -179,8 +153,9 @@ impl PgSession {
             }
             let refused = match self.attempt(job, by) {
                 Ok(Over { verdict: Err(Wrong::Server(error)), begun: false, ready: Some(ready), at }) => {
-                    if ready == Transaction::Open && self.talk.ask("ROLLBACK", by).is_err() {
-                        break Trouble::Lost(error.of_statement(job.sql.text()));
+                    if ready == Transaction::Open && !self.roll_back(by) {
+                        let over = Over { verdict: Err(Wrong::Server(error)), begun: false, at, ready: None };
+                        return self.end(job, over, start, by);
                     }
                     (error, at)
                 }
@@ -211,6 +186,10 @@ impl PgSession {
         if self.known.contains_key(sql.name()) {
             return Ok(());
         }
+        // The protocol's texts end at one.
+        if sql.text().contains('\0') {
+            return Err(Error::new(Reason::Sql, "the statement holds a zero byte"));
+        }
         if self.read_only {
             check_read_only(sql.text(), Dialect::Postgres)?;
         }
@@ -240,7 +219,13 @@ impl PgSession {
 
     /// Sends the query and reads its answer.
     fn attempt(&mut self, job: &mut Job<'_>, by: Deadline) -> Result<Over, Trouble> {
-        let sent = self.queue(job.sql, by)?;
+        let statement = match self.style {
+            Style::Named => Some(self.learn(job.sql.name(), job.sql, by)?),
+            Style::Unnamed => Some(self.learn("", job.sql, by)?),
+            Style::Simple | Style::Console => None,
+        };
+        let way = Way { style: self.style, read_only: self.read_only, pooled: self.pooled };
+        let sent = queue(way, job.sql, statement.as_ref(), by.left(), &mut self.talk.link.out)?;
         self.talk.link.send(by)?;
         let mut reply = Reply::new(job, &self.talk.types, sent.shape, sent.before);
         let over = reply.read(&mut self.talk.link, &mut self.spans, by)?;
@@ -248,52 +233,6 @@ impl PgSession {
             self.facts.role = role(standby).to_owned();
         }
         Ok(over)
-    }
-
-    /// Puts into `out` what runs the query once.
-    fn queue(&mut self, sql: &Sql, by: Deadline) -> Result<Sent, Trouble> {
-        let statement = match self.style {
-            Style::Named => Some(self.learn(sql.name(), sql, by)?),
-            Style::Unnamed => Some(self.learn("", sql, by)?),
-            Style::Simple | Style::Console => None,
-        };
-        let undone = statement.as_ref().is_some_and(|statement| statement.undone);
-        let timeout = marker::timeout_millis(by.left());
-        let out = &mut self.talk.link.out;
-        if undone {
-            execute_text("BEGIN", None, out)?;
-        }
-        match self.style {
-            Style::Named => {
-                execute(marker::NAME, Some(&timeout), out)?;
-                execute(sql.name(), None, out)?;
-            }
-            Style::Unnamed => {
-                execute_text(&marker::text(self.read_only, true), Some(&timeout), out)?;
-                frontend::parse("", sql.text(), [], out)?;
-                // What it looks like may have changed: there is no plan that the server would have to keep to.
-                frontend::describe(b'S', "", out)?;
-                execute("", None, out)?;
-            }
-            Style::Simple => {
-                let marker = marker::text(self.read_only, true).replace("$1", &format!("'{timeout}'"));
-                let last = if self.read_only { "ROLLBACK" } else { "COMMIT" };
-                // The line end closes a comment.
-                frontend::query(&format!("BEGIN;{marker};\n{}\n;{last}", sql.text()), out)?;
-                return Ok(Sent { shape: None, before: 2 });
-            }
-            Style::Console => {
-                frontend::query(sql.text(), out)?;
-                return Ok(Sent { shape: None, before: 0 });
-            }
-        }
-        if undone {
-            execute_text("ROLLBACK", None, out)?;
-        }
-        frontend::sync(out);
-        // Without a name the server describes it anew each time.
-        let shape = statement.filter(|_| self.style == Style::Named).map(|statement| statement.shape);
-        Ok(Sent { shape, before: if undone { 2 } else { 1 } })
     }
 
     /// What is known of a statement; asks the server the first time.
@@ -306,6 +245,12 @@ impl PgSession {
         let statement = Statement { shape, undone, harmless: undone };
         self.known.insert(sql.name().to_owned(), statement.clone());
         Ok(statement)
+    }
+
+    /// Leaves a transaction; false when the session is of no more use. A query that used up its time leaves a little
+    /// for this.
+    fn roll_back(&mut self, by: Deadline) -> bool {
+        self.talk.ask("ROLLBACK", by.max(Deadline::within(ROLLBACK_TIME))).is_ok()
     }
 
     /// Tells the sink, and leaves a transaction that the query left open: no result is good before its end.
@@ -324,7 +269,7 @@ impl PgSession {
             None => Some(Health::Spent),
             Some(Transaction::None) => (good && self.is_harmed(job.sql, by)).then_some(Health::Spent),
             Some(Transaction::Open) if self.style == Style::Console => None,
-            Some(Transaction::Open) => self.talk.ask("ROLLBACK", by).is_err().then_some(Health::Spent),
+            Some(Transaction::Open) => (!self.roll_back(by)).then_some(Health::Spent),
         }
     }
 }

@@ -122,7 +122,9 @@ impl Link {
             self.input = vec![0; IDLE];
             (self.start, self.end) = (0, 0);
         }
-        self.out = BytesMut::new();
+        if self.out.capacity() > IDLE {
+            self.out = BytesMut::new();
+        }
     }
 }
 

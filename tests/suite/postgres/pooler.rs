@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::Health;
+use sql_exporter::driver::password::Password;
 use sql_exporter::driver::postgres::console;
+use sql_exporter::driver::tls::Mode;
 use sql_exporter::error::Reason;
+use sql_exporter::secret::Secret;
 
 use super::{LONG, assert_clean, login, open, rows, session, value};
 use crate::recorder::run;
@@ -87,6 +91,28 @@ fn the_simple_protocol_works_through_the_pool_too() {
     assert_eq!(value(&mut *session, "SHOW transaction_read_only"), "Text(\"on\")");
     let (recorder, _) = run(&mut *session, "SELECT pg_sleep(60)", Duration::from_millis(200));
     assert_eq!(recorder.reason(), Reason::Timeout);
+}
+
+#[test]
+fn a_wrong_password_is_auth_at_the_pooler_too() {
+    let mut login = login(&pooled());
+    login.password = Password::Given(Secret::new("c4nary-wrong".to_owned()));
+    let error = super::refused(login);
+    assert_eq!(error.reason(), Reason::Auth, "{error}");
+}
+
+#[test]
+fn a_database_that_the_pooler_cannot_reach_has_a_reason() {
+    let mut login = login(&Postgres::shared("no_such_database").through_pgbouncer());
+    login.tls.mode = Mode::Disable;
+    let error = match open(login) {
+        Err(error) => error,
+        Ok(mut session) => match run(&mut *session, "SELECT 1", LONG).1 {
+            Health::Lost(error) => error,
+            other => panic!("{other:?}"),
+        },
+    };
+    assert!(error.message().contains("no_such_database"), "{error}");
 }
 
 #[test]

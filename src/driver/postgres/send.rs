@@ -1,0 +1,103 @@
+//! What is sent for one query: marker, query, `Sync`, in each of the four ways.
+//!
+//! One `Sync` a query for now; several queries may go under one when [`queue`] leaves it to its caller.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+
+use crate::driver::Sql;
+
+use super::marker;
+use super::talk::{execute, execute_text};
+use super::wire::Shape;
+
+/// How queries are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    /// Prepared once per session, by name.
+    Named,
+    /// Parsed each time: behind a pooler a prepared statement may be on another server connection.
+    Unnamed,
+    /// The simple protocol, in a transaction of its own.
+    Simple,
+    /// PgBouncer's console: the bare text.
+    Console,
+}
+
+/// What a session's queries have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    pub(super) style: Style,
+    pub(super) read_only: bool,
+    /// The startup options do not hold: the marker sets them.
+    pub(super) pooled: bool,
+}
+
+/// A statement that the server has accepted.
+#[derive(Debug, Clone)]
+pub(super) struct Statement {
+    pub(super) shape: Arc<Shape>,
+    /// It runs in a transaction that is rolled back.
+    pub(super) undone: bool,
+    /// It was seen to leave the session as it was.
+    pub(super) harmless: bool,
+}
+
+/// What the answer to a query looks like.
+pub(super) struct Sent {
+    /// Known where the server keeps to it.
+    pub(super) shape: Option<Arc<Shape>>,
+    /// Results before the query's own.
+    pub(super) before: usize,
+}
+
+/// Puts into `out` what runs `sql` once, for at most about `left`. `statement` is what is known of it in the extended
+/// protocol.
+pub(super) fn queue(
+    way: Way,
+    sql: &Sql,
+    statement: Option<&Statement>,
+    left: Duration,
+    out: &mut BytesMut,
+) -> io::Result<Sent> {
+    let timeout = marker::timeout_millis(left);
+    let undone = statement.is_some_and(|statement| statement.undone);
+    if undone {
+        execute_text("BEGIN", None, out)?;
+    }
+    let mut shape = None;
+    match way.style {
+        Style::Named => {
+            execute(marker::NAME, Some(&timeout), out)?;
+            execute(sql.name(), None, out)?;
+            shape = statement.map(|statement| Arc::clone(&statement.shape));
+        }
+        Style::Unnamed => {
+            execute_text(&marker::text(way.read_only, way.pooled), Some(&timeout), out)?;
+            frontend::parse("", sql.text(), [], out)?;
+            // What it looks like may have changed: there is no plan that the server would have to keep to.
+            frontend::describe(b'S', "", out)?;
+            execute("", None, out)?;
+        }
+        Style::Simple => {
+            let marker = marker::text(way.read_only, way.pooled).replace("$1", &format!("'{timeout}'"));
+            let last = if way.read_only { "ROLLBACK" } else { "COMMIT" };
+            // One message, so that nothing runs where BEGIN or the marker fails. The line end closes a comment.
+            frontend::query(&format!("BEGIN;{marker};\n{}\n;{last}", sql.text()), out)?;
+            return Ok(Sent { shape, before: 2 });
+        }
+        Style::Console => {
+            frontend::query(sql.text(), out)?;
+            return Ok(Sent { shape, before: 0 });
+        }
+    }
+    if undone {
+        execute_text("ROLLBACK", None, out)?;
+    }
+    frontend::sync(out);
+    Ok(Sent { shape, before: if undone { 2 } else { 1 } })
+}
