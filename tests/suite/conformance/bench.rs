@@ -87,14 +87,14 @@ impl Bench {
         self.select(&Selection::default(), LONG)
     }
 
-    /// The same with a deadline of the scrape's own.
-    pub(super) fn scrape_within(&self, budget: Duration) -> Seen {
-        self.select(&Selection::default(), budget)
-    }
-
     /// One query alone.
     pub(super) fn only(&self, query: &str) -> Seen {
-        self.select(&Selection { queries: vec![query.to_owned()], ..Selection::default() }, LONG)
+        self.only_within(query, LONG)
+    }
+
+    /// One query alone, in a scrape with a deadline of its own.
+    pub(super) fn only_within(&self, query: &str, budget: Duration) -> Seen {
+        self.select(&Selection { queries: vec![query.to_owned()], ..Selection::default() }, budget)
     }
 
     fn select(&self, selection: &Selection, budget: Duration) -> Seen {

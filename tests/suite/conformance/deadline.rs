@@ -23,10 +23,12 @@ pub(super) fn ends<S: Subject>(endless: &[&str]) {
         let by_timeout = turn % 4 < 2;
         let query = Query::new("endless", sql);
         let query = if by_timeout { query.with("timeout: 300ms") } else { query };
-        let bench = Bench::new(&subject.entry(&[("max_connections", "1")]), &[query]);
+        let queries = [query, Query::new("quick", "SELECT 1 AS value")];
+        let bench = Bench::new(&subject.entry(&[("max_connections", "1")]), &queries);
+        assert_eq!(bench.only("quick").value("quick"), 1.0);
         let budget = if by_timeout { LONG } else { SOON };
         let seen = std::thread::scope(|scope| {
-            let scrape = scope.spawn(|| bench.scrape_within(budget));
+            let scrape = scope.spawn(|| bench.only_within("endless", budget));
             let mut found = false;
             while !scrape.is_finished() {
                 found |= subject.is_running(&bench);
@@ -37,6 +39,7 @@ pub(super) fn ends<S: Subject>(endless: &[&str]) {
         seen.failed("endless", Reason::Timeout);
         assert!(seen.took < BOUND, "{sql}: {:?}", seen.took);
         poll(sql, BOUND, || (!subject.is_running(&bench)).then_some(()));
+        assert_eq!(bench.only("quick").value("quick"), 1.0, "the target's only lane is free again");
     }
     assert!(seen_running > 0, "no statement was ever seen to run: that none runs afterwards proves nothing");
 }
