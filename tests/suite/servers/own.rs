@@ -178,6 +178,8 @@ impl OwnMariaDb {
             let mut command = mortal(Some("mysql"), &program);
             command.arg(format!("--defaults-file={}", variable("TEST_MARIADB_CONFIG")));
             command.arg(format!("--datadir={}", folder.join("data").display()));
+            // At its start it removes every temporary table in there, those of the shared server too, which crashes.
+            command.arg(format!("--tmpdir={}", folder.join("data").display()));
             command.arg(format!("--port={port}"));
             command.arg(format!("--socket={}", folder.join("data/mariadb.sock").display()));
             command.args(&options);
