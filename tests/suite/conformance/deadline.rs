@@ -39,7 +39,10 @@ pub(super) fn ends<S: Subject>(endless: &[&str]) {
         seen.failed("endless", Reason::Timeout);
         assert!(seen.took < BOUND, "{sql}: {:?}", seen.took);
         poll(sql, BOUND, || (!subject.is_running(&bench)).then_some(()));
-        assert_eq!(bench.only("quick").value("quick"), 1.0, "the target's only lane is free again");
+        // The target's only lane is free again: at once after a timeout of the query's own, soon after it was left
+        // behind by a scrape, which finds it `wedged` until then.
+        let quick = || bench.only("quick").is_good("quick");
+        if by_timeout { assert!(quick()) } else { poll("the lane", BOUND, || quick().then_some(())) }
     }
     assert!(seen_running > 0, "no statement was ever seen to run: that none runs afterwards proves nothing");
 }
