@@ -1,5 +1,7 @@
 //! One test per bug that was found by use, by what a user saw.
 
+use std::process::Command;
+
 use crate::checker::checked;
 use crate::exporter::{Exporter, Setup};
 use crate::process::signal;
@@ -60,8 +62,28 @@ fn a_hang_up_ends_nothing_and_says_that_reload_is_not_there_yet() {
 fn an_argument_of_any_bytes_gets_one_line_and_exit_code_2() {
     use std::os::unix::ffi::OsStrExt;
     let word = std::ffi::OsStr::from_bytes(b"caf\xe9");
-    let done =
-        std::process::Command::new(env!("CARGO_BIN_EXE_sql-exporter")).arg(word).output().expect("it runs");
+    let done = Command::new(env!("CARGO_BIN_EXE_sql-exporter")).arg(word).output().expect("it runs");
     let line = String::from_utf8_lossy(&done.stderr);
     assert_eq!((done.status.code(), line.lines().count()), (Some(2), 1), "{line}");
+}
+
+/// A full disk behind `--once > page.prom` was exit 0 and an empty file.
+#[test]
+fn a_page_that_cannot_be_written_is_exit_code_1() {
+    let setup = Setup::new(&format!("databases: {{lite: {SQLITE}}}\n")).file("shop.db", "");
+    for words in ["-c sql-exporter.yaml --once", "packs", "--version"] {
+        let script = format!("{} {words} > /dev/full", env!("CARGO_BIN_EXE_sql-exporter"));
+        let done = Command::new("sh").args(["-c", &script]).current_dir(setup.path()).output().expect("sh");
+        let line = String::from_utf8_lossy(&done.stderr);
+        assert_eq!((done.status.code(), line.contains("stdout: No space left")), (Some(1), true), "{line}");
+    }
+}
+
+/// A warning of the load was one line with the caret's picture run into it.
+#[test]
+fn a_warning_of_the_load_is_one_line_without_the_source() {
+    let config = format!("databases: {{lite: {SQLITE}}}\ninclude: ['none/*.yaml']\n");
+    let log = Setup::new(&config).file("shop.db", "").once();
+    let line = log.errors().trim_end();
+    assert!(line.ends_with("sql-exporter.yaml:2:1: include: no file matches \"none/*.yaml\""), "{line}");
 }
