@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use crate::app::settings::Words;
-use crate::command::{collect, health, packs, run};
+use crate::command::{collect, health, packs, run, say};
 use crate::error::{Error, Kind};
 
 /// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
@@ -31,6 +31,11 @@ struct Line {
     /// text or json
     #[argh(option)]
     log_format: Option<String>,
+
+    /// the command collect: one scrape to stdout
+    #[argh(switch)]
+    #[expect(dead_code, reason = "`arrange` reads it; here it stands for `--help`")]
+    once: bool,
 
     /// print the version and leave
     #[argh(switch)]
@@ -57,10 +62,7 @@ const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-fo
 #[must_use]
 pub fn run(words: &[String]) -> u8 {
     match arrange(words).and_then(|words| parse(&words)) {
-        Ok(Parsed::Said(text)) => {
-            crate::command::say(&text);
-            0
-        }
+        Ok(Parsed::Said(text)) => outcome(say(&[text]).map(|()| 0).map_err(|error| vec![error])),
         Ok(Parsed::Command(shared, command)) => outcome(match command {
             Command::Run(options) => run::run(&shared, &options),
             Command::Collect(options) => collect::run(&shared, &options),

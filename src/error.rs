@@ -197,6 +197,15 @@ impl Error {
         &self.0.message
     }
 
+    /// `other` with this error's code, where it has one: the same failure under another reason.
+    #[must_use]
+    pub fn code_for(&self, other: Error) -> Error {
+        match self.sqlstate() {
+            Some(code) => other.with_sqlstate(code),
+            None => other,
+        }
+    }
+
     /// The database's own code, where there is one.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {

@@ -19,7 +19,9 @@ pub fn start(plan: &Plan, warnings: &[String]) {
         log::warn!("{warning}");
     }
     for warning in &plan.warnings {
-        log::warn!("{warning}");
+        // Without the source line and its caret.
+        let warning = warning.to_string();
+        log::warn!("{}", warning.lines().next().unwrap_or_default());
     }
 }
 

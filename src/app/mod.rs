@@ -7,7 +7,7 @@ pub mod settings;
 use std::sync::Arc;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::deadline::Deadline;
@@ -42,7 +42,7 @@ pub fn fleet(plan: Plan) -> Fleet {
 /// # Errors
 /// An address that cannot be listened on.
 pub fn serve(fleet: Fleet) -> Result<(), Error> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
     let site = Arc::new(Site::new(fleet));
     let (fleet, telemetry) = (site.fleet(), Arc::clone(site.telemetry()));
@@ -57,16 +57,29 @@ pub fn serve(fleet: Fleet) -> Result<(), Error> {
     for address in server.addresses() {
         log::info!("listening on {address}");
     }
-    if let Some(signal) = signals.forever().next() {
+    if let Some(signal) = stop(&mut signals) {
         log::info!("signal {signal}: stopping");
     }
     // A second signal ends at once: there is nobody left who listens to it kindly.
     std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
+        if stop(&mut signals).is_some() {
             std::process::exit(1);
         }
     });
     server.stop(Deadline::within(DRAIN));
     fleet.stop();
     Ok(())
+}
+
+/// Waits for the signal to stop. A hang-up, by which other exporters reload, ends nothing.
+fn stop(signals: &mut Signals) -> Option<i32> {
+    let hang_up = |signal: &i32| {
+        if *signal == SIGHUP {
+            log::warn!(
+                "signal {SIGHUP}: reload is not built yet, the configuration stays; restart to read it again"
+            );
+        }
+        *signal != SIGHUP
+    };
+    signals.forever().find(hang_up)
 }

@@ -16,6 +16,8 @@ use crate::exposition::text::Text;
 use crate::fleet::Selection;
 use crate::scrape::{self, Time, Verdict};
 
+use super::say;
+
 /// Run one scrape and print it: exit 0 when all is good, 1 when something failed, 2 for a bad configuration.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "collect", help_triggers("-h", "--help", "help"))]
@@ -37,7 +39,7 @@ pub struct Options {
     format: String,
 
     /// how long all of it may take (default 60s)
-    #[argh(option, default = "Duration::from_secs(60)", from_str_fn(parse_duration))]
+    #[argh(option, default = "Duration::from_secs(60)", from_str_fn(parse_timeout))]
     timeout: Duration,
 
     /// write the page to this file, as a whole, also when a query failed
@@ -83,16 +85,15 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     let pieces = pieces(&families, &Text);
     match &options.output {
         Some(file) => write_file(file, &pieces).map_err(|error| vec![error])?,
-        None => write_stdout(&pieces),
+        None => say(&pieces).map_err(|error| vec![error])?,
     }
     fleet.stop();
     Ok(u8::from(page.verdict != Verdict::Complete))
 }
 
-fn write_stdout(pieces: &[Piece]) {
-    let mut out = std::io::stdout().lock();
-    // A reader that went away (`| head`) has what it wanted.
-    drop(pieces.iter().try_for_each(|piece| out.write_all(piece.as_ref())).and_then(|()| out.flush()));
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = parse_duration(text)?;
+    if timeout.is_zero() { Err("0 leaves no time: write a duration above 0".to_owned()) } else { Ok(timeout) }
 }
 
 /// Writes beside the file and renames: a reader sees the old page or the new one, never half of it.

@@ -41,7 +41,7 @@ pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
         .ok_or_else(|| vec![Error::config("no address to ask: `listen` is empty")])?;
     match ask(&listen) {
         Ok(status) if status == "200" => {
-            say("healthy\n");
+            say(&["healthy\n"]).map_err(|error| vec![error])?;
             Ok(0)
         }
         Ok(status) => {

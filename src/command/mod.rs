@@ -7,12 +7,24 @@ pub mod health;
 pub mod packs;
 pub mod run;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
-/// Writes to stdout. A closed pipe is the reader's choice, no error.
-pub fn say(text: &str) {
+use crate::error::Error;
+
+/// Writes to stdout. A closed pipe is the reader's choice (`| head`), no error.
+///
+/// # Errors
+/// A machine error: the disk behind stdout is full, for one.
+pub fn say<B: AsRef<[u8]>>(pieces: &[B]) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    let written =
+        pieces.iter().try_for_each(|piece| out.write_all(piece.as_ref())).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::machine(format!("stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line to stderr. A closed stderr is harmless.

@@ -23,8 +23,7 @@ pub struct Options {
 /// An unknown name, with the nearest.
 pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
     let Some(name) = &options.name else {
-        say(&list());
-        return Ok(0);
+        return done(&list());
     };
     let plain = name.strip_prefix("builtin:").unwrap_or(name);
     let text = builtin::text(plain).ok_or_else(|| {
@@ -35,8 +34,11 @@ pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
         };
         vec![error.with_hint(hint)]
     })?;
-    say(text);
-    Ok(0)
+    done(text)
+}
+
+fn done(text: &str) -> Result<u8, Vec<Error>> {
+    say(&[text]).map(|()| 0).map_err(|error| vec![error])
 }
 
 fn list() -> String {

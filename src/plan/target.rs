@@ -164,7 +164,10 @@ fn labels(keys: &mut Keys<'_>) -> Vec<(LabelName, String)> {
             None
         }
     };
-    pairs.into_iter().filter_map(legal).collect()
+    let mut labels: Vec<_> = pairs.into_iter().filter_map(legal).collect();
+    // As on the samples: an order that does not depend on what `defaults` say first.
+    labels.sort();
+    labels
 }
 
 fn max_connections(keys: &mut Keys<'_>) -> u32 {

@@ -125,7 +125,17 @@ struct Waiting {
 }
 
 fn gather(chosen: &[Chosen], time: Time) -> Vec<Asking> {
-    let (scrape, told) = channel::<Told>();
+    let mut waiting = ask_all(chosen, time);
+    wait(&mut waiting, chosen, time);
+    let pings = ask_again(&waiting, chosen, time);
+    if !pings.is_empty() {
+        waiting.extend(pings);
+        wait(&mut waiting, chosen, time);
+    }
+    askings(chosen, waiting)
+}
+
+fn ask_all(chosen: &[Chosen], time: Time) -> Vec<Waiting> {
     let mut waiting = Vec::new();
     let mut order: Vec<usize> = (0..chosen.len()).collect();
     // Targets that failed last time start last: a healthy one never waits behind them.
@@ -141,14 +151,32 @@ fn gather(chosen: &[Chosen], time: Time) -> Vec<Asking> {
         }
         target.start();
     }
-    for (number, asked) in waiting.iter().enumerate() {
-        if let Some(run) = &asked.run {
-            run.tell(number, &scrape);
-        }
+    waiting
+}
+
+/// Pings for the targets that gave no sign of life but whose queries only ran out of their own time: their reused
+/// results must not go for that.
+fn ask_again(waiting: &[Waiting], chosen: &[Chosen], time: Time) -> Vec<Waiting> {
+    let late = |asked: &Waiting| {
+        let timeout = |error: &Error| error.reason() == Reason::Timeout;
+        let outcome = asked.outcome.as_ref();
+        outcome.is_some_and(|outcome| !outcome.reached && outcome.verdict.as_ref().is_err_and(timeout))
+    };
+    let is_doubtful = |of_target: &&[Waiting]| {
+        of_target.iter().any(|asked| asked.run.is_none())
+            && of_target.iter().all(|asked| asked.work != Work::Ping && (asked.run.is_none() || late(asked)))
+    };
+    let ping = |index: usize| {
+        let target = &chosen[index].0;
+        let asked = ask(target, index, Work::Ping, time);
+        target.start();
+        asked
+    };
+    if time.queries().passed() {
+        return Vec::new();
     }
-    drop(scrape);
-    wait(&mut waiting, &told, chosen, time);
-    askings(chosen, waiting)
+    let of_targets = waiting.chunk_by(|one, next| one.target == next.target);
+    of_targets.filter(is_doubtful).map(|of_target| ping(of_target[0].target)).collect()
 }
 
 fn ask(target: &Arc<Target>, index: usize, work: Work, time: Time) -> Waiting {
@@ -159,8 +187,15 @@ fn ask(target: &Arc<Target>, index: usize, work: Work, time: Time) -> Waiting {
     Waiting { target: index, work, run, outcome }
 }
 
-fn wait(waiting: &mut [Waiting], told: &std::sync::mpsc::Receiver<Told>, chosen: &[Chosen], time: Time) {
-    let mut open = waiting.iter().filter(|asked| asked.outcome.is_none()).count();
+fn wait(waiting: &mut [Waiting], chosen: &[Chosen], time: Time) {
+    let (scrape, told) = channel::<Told>();
+    let mut open = 0;
+    for (number, asked) in waiting.iter().enumerate().filter(|(_, asked)| asked.outcome.is_none()) {
+        if let Some(run) = &asked.run {
+            run.tell(number, &scrape);
+            open += 1;
+        }
+    }
     // Half of what is left after the queries' own deadline is theirs to say `timeout`, the rest ours to render.
     let until =
         Deadline::after(time.queries().moment(), time.deadline().left().min(RENDER) / 2).min(time.deadline());

@@ -212,12 +212,12 @@ impl Attempt<'_> {
     }
 }
 
-/// True for a failure that the server itself reported: it is there.
+/// True for a failure that the server itself reported: it is there. A timeout with the server's own code is one.
 fn answered(error: &Error) -> bool {
-    !matches!(
-        error.reason(),
-        Reason::Timeout | Reason::Lost | Reason::Connect | Reason::Wedged | Reason::Panic
-    )
+    match error.reason() {
+        Reason::Timeout => error.sqlstate().is_some(),
+        reason => !matches!(reason, Reason::Lost | Reason::Connect | Reason::Wedged | Reason::Panic),
+    }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -1,4 +1,5 @@
-//! `/metrics`: all targets, then the exporter's own counters. Runs the queries, within the scraper's own timeout.
+//! `/metrics`: all targets, then the exporter's own counters; or the part of the targets that is asked for, alone.
+//! Runs the queries, within the scraper's own timeout.
 
 use std::time::Duration;
 
@@ -20,22 +21,34 @@ const LONGEST: f64 = 3600.0;
 /// The offset is at most this part of the header's time.
 const OFFSET_SHARE: f64 = 0.25;
 
-/// Answers with a fresh page: 200, even when every query failed.
+/// Answers with a fresh page: 200, even when every query failed; 400 for a name that is not configured.
 pub fn answer(site: &Site, request: &Request) -> Response {
     if request.method == Method::Head {
         return page::exposition(&Vec::new(), site.format(request));
     }
     let fleet = site.fleet();
     let time = Time { began: request.received, budget: budget(request, &fleet.exporter) };
-    match scrape::scrape(&fleet, &Selection::default(), time) {
+    let selection = selection(request);
+    match scrape::scrape(&fleet, &selection, time) {
         Ok(scraped) => {
             site.telemetry().scraped(scraped.verdict.word());
             let mut families = scraped.families;
-            families.extend(fleet.own_metrics(true));
+            if selection == Selection::default() {
+                families.extend(fleet.own_metrics(true));
+            }
             page::exposition(&families, site.format(request))
         }
         Err(error) => page::text(400, &format!("{error}\n")),
     }
+}
+
+/// `target=…`, `collect[]=…` and `query=…`, each as often as wanted. Other parameters mean nothing to us.
+fn selection(request: &Request) -> Selection {
+    let named = |key: &str| {
+        let meant = request.query.iter().filter(|(known, _)| known == key);
+        meant.map(|(_, name)| name.clone()).collect()
+    };
+    Selection { targets: named("target"), collectors: named("collect[]"), queries: named("query") }
 }
 
 /// The time that a scrape has: the header less the offset, else `scrape_timeout`; at most `max_scrape_timeout`.

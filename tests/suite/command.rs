@@ -103,7 +103,7 @@ fn the_version_and_the_help_go_to_stdout() {
     let version = Setup::empty().args(&["--version"]).output();
     assert_eq!(version.text(), concat!("sql-exporter ", env!("CARGO_PKG_VERSION"), "\n"));
     let help = Setup::empty().args(&["--help"]).output();
-    for word in ["run", "collect", "packs", "health", "--config", "--log-level"] {
+    for word in ["run", "collect", "packs", "health", "--config", "--once", "--log-level"] {
         assert!(help.text().contains(word), "{word} in {}", help.text());
     }
     assert_eq!((version.code(), help.code()), (0, 0));
@@ -133,13 +133,14 @@ fn what_is_not_built_yet_is_refused_by_name() {
 
 #[test]
 fn wrong_words_are_one_clear_line_and_exit_2() {
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["colect"], "unknown command `colect`; did you mean `collect`?"),
         (&["--config"], "--config needs a value"),
         (&["--log-level", "loud"], "--log-level: \"loud\" is not one of"),
         (&["--log-format", "xml"], "--log-format: \"xml\" is not one of"),
         (&["--listen", "nonsense"], "--listen: \"nonsense\" is not an address"),
         (&["packs", "--once"], "--once is the command `collect`"),
+        (&["--once", "--timeout=0s"], "Error parsing option '--timeout' with value '0s': 0 leaves no time"),
     ];
     for (words, message) in cases {
         let output = setup(GOOD).args(words).output();

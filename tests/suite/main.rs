@@ -36,6 +36,7 @@ mod postgres;
 mod prometheus;
 mod property;
 mod recorder;
+mod regression;
 mod scrape;
 mod sink;
 mod site;

@@ -1,5 +1,6 @@
 //! The endpoints as a browser, a probe and a stranger meet them: headers, refusals, the status page.
 
+use crate::checker::checked;
 use crate::exporter::{Exporter, Setup};
 use crate::process::folder;
 use crate::web_client::Reply;
@@ -114,6 +115,27 @@ fn what_is_not_there_and_what_is_not_done_are_said_and_counted() {
     ] {
         assert!(own.contains(line), "{line} in {own}");
     }
+}
+
+#[test]
+fn the_metrics_can_be_narrowed_to_targets_collectors_and_queries() {
+    let exporter = exporter("");
+    let all = checked(exporter.get("/metrics?other=x").text());
+    assert!(all.value("sql_exporter_target_up", &[("target", "gone")]).is_some());
+    assert!(all.value("sql_exporter_runs_joined_total", &[]).is_some());
+    let narrowed = exporter.get("/metrics?target=shop&query=good&collect%5B%5D=default");
+    let page = checked(narrowed.text());
+    assert_eq!(page.value("sql_exporter_target_up", &[("target", "shop")]), Some(1.0));
+    for other in ["gone", "broken", "process_", "sql_exporter_scrapes_total"] {
+        assert!(!narrowed.text().contains(other), "{other} in {}", narrowed.text());
+    }
+    assert!(page.value("sql_exporter_scrape_timeout_seconds", &[]).is_some());
+    let unknown = exporter.get("/metrics?target=shpo");
+    assert_eq!(
+        (unknown.status, unknown.text()),
+        (400, "unknown target `shpo`; nearest: shop\n"),
+        "a name that is not configured is no silent empty page"
+    );
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn a_deadline_spares_the_neighbours() {
         .collect();
     assert!(matches!(session.run(&mut jobs, Deadline::within(LONG)), Health::Clean));
     assert_eq!(sinks[0].good(), [["Int(1)"]]);
-    assert_eq!(sinks[1].error().to_string(), "the query was stopped at its timeout");
+    assert_eq!(sinks[1].error().to_string(), "the query was stopped at its timeout [SQLITE_INTERRUPT]");
     assert_eq!(sinks[2].good(), [["Int(3)"]]);
 }
 

@@ -30,8 +30,7 @@ impl Fault {
             Reason::Sql => Reason::Server,
             _ => return self.error,
         };
-        let error = Error::new(instead, self.error.message());
-        self.error.sqlstate().map_or(error.clone(), |state| error.with_sqlstate(state))
+        self.error.code_for(Error::new(instead, self.error.message()))
     }
 
     fn broken(reason: Reason, message: String) -> Self {

@@ -29,6 +29,9 @@ const GRACE: Duration = Duration::from_millis(20);
 /// Rows that are read and dropped when a sink has enough, to keep the session. More cost more than a new login.
 const SHORT_REST: usize = 1000;
 
+/// `ER_STATEMENT_TIMEOUT`'s SQLSTATE, for a statement that ended at its deadline with a result instead of an error.
+const INTERRUPTED: &str = "70100";
+
 /// A live connection.
 pub(super) struct MySqlSession {
     conn: Conn,
@@ -86,17 +89,19 @@ impl MySqlSession {
         drop(watch);
         self.broken.fetch_or(cut, Ordering::Relaxed);
         let allowed = by.moment().saturating_duration_since(start).as_millis();
-        let too_late = || Err(Error::new(Reason::Timeout, format!("no complete result within {allowed} ms")));
+        let too_late = Error::new(Reason::Timeout, format!("no complete result within {allowed} ms"));
         let verdict = match done {
             // What the deadline broke or interrupted: a result that came nevertheless may be half one (`SLEEP`).
-            _ if late => too_late(),
+            Ok(_) if late && !cut => Err(too_late.with_sqlstate(INTERRUPTED)),
+            Err(Fault { error, broken: false }) if late => Err(error.code_for(too_late)),
+            _ if late => Err(too_late),
             Ok(streamed) => streamed.verdict,
             Err(fault) if fault.broken => {
                 self.broken.store(true, Ordering::Relaxed);
                 return After::Broken(fault.error);
             }
             // The server's clock was a moment ahead of ours.
-            Err(fault) if fault.error.reason() == Reason::Timeout => too_late(),
+            Err(fault) if fault.error.reason() == Reason::Timeout => Err(fault.error.code_for(too_late)),
             Err(fault) => Err(fault.error),
         };
         let interrupted = |error: &Error| matches!(error.reason(), Reason::Timeout | Reason::Cancelled);

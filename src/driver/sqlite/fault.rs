@@ -45,6 +45,11 @@ pub(super) fn error(cause: &rusqlite::Error) -> Error {
     Error::new(reason, message).with_sqlstate(shown)
 }
 
+/// `error` as the reason why SQLite stopped a statement: with the code that it stopped with.
+pub(super) fn interrupted(error: Error) -> Error {
+    error.with_sqlstate("SQLITE_INTERRUPT")
+}
+
 /// SQLite's message with the line of the statement it means.
 fn near(message: &str, sql: &str, offset: i32) -> String {
     let before = usize::try_from(offset).ok().and_then(|offset| sql.get(..offset));

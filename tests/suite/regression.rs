@@ -1,0 +1,89 @@
+//! One test per bug that was found by use, by what a user saw.
+
+use std::process::Command;
+
+use crate::checker::checked;
+use crate::exporter::{Exporter, Setup};
+use crate::process::signal;
+use crate::servers::{MariaDb, Postgres};
+
+const SQLITE: &str = "{driver: sqlite, database: shop.db}";
+
+fn endless(target: &str, sql: &str) -> String {
+    format!(
+        "- {{name: slow_{target}, database: {target}, timeout: 200ms, sql: '{sql}', metrics: [{{name: slow_{target}}}]}}\n"
+    )
+}
+
+/// The server had answered: it stopped the statement. Its target was called down, and the good result was withheld.
+#[test]
+fn a_query_past_its_timeout_hides_no_reused_result_of_its_target() {
+    let (postgres, mariadb) = (Postgres::fresh("regression"), MariaDb::fresh("regression"));
+    let config = format!(
+        "databases:\n  pg: {}\n  my: {}\n  lite: {SQLITE}\n\
+         queries:\n\
+         - {{name: kept, interval: 1h, databases: ['*'], sql: SELECT 1 AS value, metrics: [{{name: kept}}]}}\n{}{}{}",
+        postgres.entry(),
+        mariadb.entry(),
+        endless("pg", "SELECT 1 AS value FROM pg_sleep(60)"),
+        endless("my", "SELECT sleep(60) AS value"),
+        endless(
+            "lite",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) AS value FROM n"
+        ),
+    );
+    let exporter = Setup::new(&config).file("shop.db", "").serve();
+    for scrape in 1..=4 {
+        let page = checked(&exporter.metrics());
+        for target in ["pg", "my", "lite"] {
+            let row = |name: &str| page.value(name, &[("target", target)]);
+            let stands = (row("kept"), row("sql_exporter_target_up"));
+            assert_eq!(stands, (Some(1.0), Some(1.0)), "{target}, scrape {scrape}: {}", exporter.log());
+            let failing = format!("slow_{target}");
+            let labels = [("query", failing.as_str()), ("reason", "timeout")];
+            assert_eq!(page.value("sql_exporter_query_failure_reason", &labels), Some(1.0), "{target}");
+        }
+    }
+}
+
+/// Who is used to reload by SIGHUP stopped the exporter with it, without a word.
+#[test]
+fn a_hang_up_ends_nothing_and_says_that_reload_is_not_there_yet() {
+    let exporter = Exporter::serve(&format!("databases: {{lite: {SQLITE}}}\n"));
+    signal("HUP", &[exporter.pid()]);
+    exporter.wait_for_log("signal 1: reload is not built yet");
+    assert_eq!(exporter.get("/-/healthy").status, 200);
+    let (code, log) = exporter.stop("TERM");
+    assert_eq!(code, Some(0), "{log}");
+}
+
+/// An argument that is no UTF-8 was a panic.
+#[test]
+fn an_argument_of_any_bytes_gets_one_line_and_exit_code_2() {
+    use std::os::unix::ffi::OsStrExt;
+    let word = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let done = Command::new(env!("CARGO_BIN_EXE_sql-exporter")).arg(word).output().expect("it runs");
+    let line = String::from_utf8_lossy(&done.stderr);
+    assert_eq!((done.status.code(), line.lines().count()), (Some(2), 1), "{line}");
+}
+
+/// A full disk behind `--once > page.prom` was exit 0 and an empty file.
+#[test]
+fn a_page_that_cannot_be_written_is_exit_code_1() {
+    let setup = Setup::new(&format!("databases: {{lite: {SQLITE}}}\n")).file("shop.db", "");
+    for words in ["-c sql-exporter.yaml --once", "packs", "--version"] {
+        let script = format!("{} {words} > /dev/full", env!("CARGO_BIN_EXE_sql-exporter"));
+        let done = Command::new("sh").args(["-c", &script]).current_dir(setup.path()).output().expect("sh");
+        let line = String::from_utf8_lossy(&done.stderr);
+        assert_eq!((done.status.code(), line.contains("stdout: No space left")), (Some(1), true), "{line}");
+    }
+}
+
+/// A warning of the load was one line with the caret's picture run into it.
+#[test]
+fn a_warning_of_the_load_is_one_line_without_the_source() {
+    let config = format!("databases: {{lite: {SQLITE}}}\ninclude: ['none/*.yaml']\n");
+    let log = Setup::new(&config).file("shop.db", "").once();
+    let line = log.errors().trim_end();
+    assert!(line.ends_with("sql-exporter.yaml:2:1: include: no file matches \"none/*.yaml\""), "{line}");
+}
