@@ -86,7 +86,8 @@ impl MySqlSession {
         drop(watch);
         self.broken.fetch_or(cut, Ordering::Relaxed);
         let allowed = by.moment().saturating_duration_since(start).as_millis();
-        let too_late = || Err(Error::new(Reason::Timeout, format!("no complete result within {allowed} ms")));
+        let too_late =
+            || Err::<(), _>(Error::new(Reason::Timeout, format!("no complete result within {allowed} ms")));
         let verdict = match done {
             // What the deadline broke or interrupted: a result that came nevertheless may be half one (`SLEEP`).
             _ if late => too_late(),
@@ -95,8 +96,12 @@ impl MySqlSession {
                 self.broken.store(true, Ordering::Relaxed);
                 return After::Broken(fault.error);
             }
-            // The server's clock was a moment ahead of ours.
-            Err(fault) if fault.error.reason() == Reason::Timeout => too_late(),
+            Err(fault) if fault.error.reason() == Reason::Timeout => {
+                too_late().map_err(|late| match fault.error.sqlstate() {
+                    Some(code) => late.with_sqlstate(code),
+                    None => late,
+                })
+            }
             Err(fault) => Err(fault.error),
         };
         let interrupted = |error: &Error| matches!(error.reason(), Reason::Timeout | Reason::Cancelled);

@@ -129,7 +129,7 @@ impl FileSession {
             Reason::Cancelled | Reason::Locked if self.watch.cancelled() => {
                 Error::new(Reason::Cancelled, "the query was cancelled")
             }
-            Reason::Cancelled => late(),
+            Reason::Cancelled => late().with_sqlstate("SQLITE_INTERRUPT"),
             _ => error,
         })
     }
