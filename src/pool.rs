@@ -167,6 +167,12 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// True when [`Lease::session`] has to open one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slot.dirty || self.slot.session.is_none()
+    }
+
     /// The slot's session; opened now when there is none or the one there is dirty. Blocks until `by` at most.
     ///
     /// # Errors
@@ -222,6 +228,11 @@ impl Live<'_> {
     /// [`Session::ping`], with the same consequences.
     pub fn ping(&mut self, by: Deadline) -> Health {
         self.guarded(|session| session.ping(by))
+    }
+
+    /// Gives the session up: somebody stops it from elsewhere, at a moment that nobody knows.
+    pub fn spoil(&mut self) {
+        *self.dirty = true;
     }
 
     /// What was learned at login.

@@ -6,10 +6,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
-use crate::driver::{Health, Job, RowSink};
+use crate::driver::{Canceller, Health, Job, RowSink};
 use crate::error::{Error, Reason};
 use crate::plan::query::Query;
 use crate::pool::Live;
@@ -20,6 +22,10 @@ use super::run::{Run, Work};
 
 /// Quick queries handed to a session together.
 const BATCH: usize = 10;
+/// What each of several has; who needs more goes on alone, or one slow query would cost its neighbours.
+const HURRY: Duration = Duration::from_millis(100);
+/// A connect that its scrape stopped sooner than this says nothing of the server.
+const FAIR: Duration = Duration::from_millis(500);
 
 /// One worker's place in a target. Shared with whoever finds it late.
 pub struct Lane {
@@ -79,12 +85,12 @@ impl Queue {
     /// that have the same deadline.
     fn next(&mut self, lane: &Lane) -> Vec<Arc<Run>> {
         self.waiting.retain(|run| !run.is_over());
-        self.waiting.sort_by_key(|run| run.expected);
+        self.waiting.sort_by_key(|run| run.pace);
         let Some(first) = self.waiting.pop_if(|run| run.by <= lane.by) else { return Vec::new() };
         let share = (self.waiting.len() + 1).div_ceil(self.lanes.len().max(1)).min(BATCH);
         let mut batch = vec![first];
-        while batch.len() < share && batch[0].quick {
-            match self.waiting.pop_if(|run| run.quick && run.by == batch[0].by) {
+        while batch.len() < share && batch[0].is_quick() {
+            match self.waiting.pop_if(|run| run.is_quick() && run.by == batch[0].by) {
                 Some(run) => batch.push(run),
                 None => break,
             }
@@ -98,7 +104,7 @@ pub fn work(target: &Arc<Target>, lane: &Arc<Lane>) {
     while !lane.is_late() {
         let batch = target.queue().lock().next(lane);
         let Some(first) = batch.first() else { break };
-        Attempt { target, lane, batch: &batch, by: first.by }.run();
+        Attempt { target, lane, batch: &batch, by: first.by, grip: Arc::default() }.run();
     }
     target.queue().lock().leave(lane);
     // What was pushed while this lane held the place, or must end later than its worker may: a new lane's.
@@ -111,10 +117,20 @@ struct Attempt<'a> {
     lane: &'a Arc<Lane>,
     batch: &'a [Arc<Run>],
     by: Deadline,
+    grip: Grip,
 }
+
+/// What stops the session under a batch, while it is there to be stopped. Whoever takes it has the right to: a cancel
+/// that comes after the session has gone back would strike the next scrape's query.
+type Grip = Arc<Mutex<Option<Arc<dyn Canceller>>>>;
 
 impl Attempt<'_> {
     fn run(&self) {
+        if self.by.passed() {
+            let text = "waited in line until its deadline: every session or worker was busy";
+            let in_line = || Error::new(Reason::Timeout, text);
+            return self.fail(&self.target.held_back().unwrap_or_else(in_line), false);
+        }
         self.arm(None);
         let mut lease = match self.target.pool().lease(self.by) {
             Ok(lease) => lease,
@@ -122,25 +138,37 @@ impl Attempt<'_> {
         };
         // Each turn but the first is on a fresh session, and a fresh one that dies ends its first run: the loop ends.
         loop {
-            let left: Vec<&Arc<Run>> = self.batch.iter().filter(|run| !run.is_over()).collect();
+            let left: Vec<&Arc<Run>> = self.left().collect();
             let Some(head) = left.first() else { return };
+            // One refused password is enough; those in line behind it get its reason.
+            if let (true, Some(error)) = (lease.is_empty(), self.target.held_back()) {
+                return self.fail(&error, false);
+            }
+            let began = Instant::now();
             let mut live = match lease.session(self.by) {
                 Ok(live) => live,
                 Err(error) => {
-                    self.target.refused(&error);
+                    let cut_short = self.by.passed() && began.elapsed() < FAIR;
+                    self.target.refused(&error, !(cut_short && error.reason() == Reason::Timeout));
                     return self.fail(&error, false);
                 }
             };
             let fresh = !live.reused();
             if fresh {
+                left.iter().for_each(|run| run.reach());
                 self.target.connected(live.facts());
             }
             self.arm(Some(&live));
-            match self.execute(&mut live, &left, fresh) {
+            let health = self.execute(&mut live, &left, fresh);
+            if self.grip.lock().take().is_none() {
+                live.spoil();
+            }
+            match health {
                 Health::Clean | Health::Spent => {
                     let odd = Error::new(Reason::Protocol, "the session left the query without an end");
                     return self.fail(&odd, true);
                 }
+                Health::Lost(_) if !self.left().any(|run| Arc::ptr_eq(run, head)) => {}
                 Health::Lost(error) if fresh || error.reason() == Reason::Panic => {
                     self.target.finish(head, Err(error), Duration::ZERO, fresh);
                 }
@@ -149,18 +177,24 @@ impl Attempt<'_> {
         }
     }
 
+    /// The runs of the batch that this lane still has to end.
+    fn left(&self) -> impl Iterator<Item = &Arc<Run>> {
+        let together = self.batch.len() > 1;
+        self.batch.iter().filter(move |run| !run.is_over() && (run.is_quick() || !together))
+    }
+
     /// What happens when the scrape gives up on these runs while this lane still works on them.
     fn arm(&self, live: Option<&Live<'_>>) {
-        let canceller = live.map(Live::canceller);
-        for run in self.batch {
-            let (lane, canceller) = (Arc::clone(self.lane), canceller.clone());
+        *self.grip.lock() = live.map(Live::canceller);
+        for run in self.left() {
+            let (lane, grip) = (Arc::clone(self.lane), Arc::clone(&self.grip));
             let shared = Arc::clone(self.target.shared());
             run.when_late(Box::new(move || {
                 if !lane.late.swap(true, Ordering::AcqRel) {
                     shared.workers.release_late();
-                    if let Some(canceller) = canceller {
-                        shared.disposal.cancel(canceller);
-                    }
+                }
+                if let Some(canceller) = grip.lock().take() {
+                    shared.disposal.cancel(canceller);
                 }
             }));
         }
@@ -187,9 +221,15 @@ impl Attempt<'_> {
             Work::Query(index) => Some((&*self.target.plan.queries[index], *run)),
             Work::Ping => None,
         });
+        let together = runs.len() > 1;
+        let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(self.by.left());
         let mut sinks: Vec<(&Query, Box<dyn RowSink + '_>)> = queries
             .map(|(query, run)| {
+                let hurried = together && whole(query) > HURRY;
                 let ended: query::Ended<'_> = Box::new(move |verdict, took| {
+                    if hurried && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
+                        return self.target.part(run);
+                    }
                     let reached = fresh || verdict.as_ref().err().is_none_or(answered);
                     self.target.finish(run, verdict.map(Arc::new), took, reached);
                 });
@@ -198,7 +238,7 @@ impl Attempt<'_> {
             .collect();
         let jobs = sinks.iter_mut().map(|(query, sink)| Job {
             sql: &query.sql,
-            allowance: query.timeout.unwrap_or(Duration::MAX).min(self.by.left()),
+            allowance: if together { whole(query).min(HURRY) } else { whole(query) },
             sink: sink.as_mut(),
         });
         live.run(&mut jobs.collect::<Vec<_>>(), self.by)
@@ -206,7 +246,7 @@ impl Attempt<'_> {
 
     /// Ends what has not ended. In the good case nothing is left.
     fn fail(&self, error: &Error, reached: bool) {
-        for run in self.batch.iter().filter(|run| !run.is_over()) {
+        for run in self.left() {
             self.target.finish(run, Err(error.clone()), Duration::ZERO, reached);
         }
     }

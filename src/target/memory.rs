@@ -3,15 +3,16 @@
 //!
 //! Knows no session and no thread. `keep_last` becomes a third answer of [`Memory::ask`].
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 
-use super::run::{Outcome, Run, Work};
+use super::run::{Outcome, Pace, Run, Work};
 
 /// A result is reused while younger than this part of its `interval` (DESIGN 2): a scraper with the same
 /// period as the interval then always gets a fresh one.
@@ -37,6 +38,8 @@ pub enum Asked {
 pub struct Past {
     /// How long it took last time.
     pub took: Option<Duration>,
+    /// How long it had when it was stopped, if it was since it last succeeded.
+    pub stopped: Option<Duration>,
     /// When it last succeeded.
     pub succeeded: Option<SystemTime>,
     /// Why it fails, while it does.
@@ -48,6 +51,14 @@ pub struct Past {
 }
 
 impl Past {
+    fn pace(&self) -> Pace {
+        match (self.stopped, self.took) {
+            (Some(stopped), _) => Pace::Stopped(Reverse(stopped)),
+            (None, Some(took)) => Pace::Took(took),
+            (None, None) => Pace::Unknown,
+        }
+    }
+
     fn is_quick(&self) -> bool {
         self.took.is_some_and(|took| took <= QUICK) && self.rows <= QUICK_ROWS && self.failing.is_none()
     }
@@ -103,7 +114,7 @@ impl Memory {
             return Asked::Joined(Arc::clone(run));
         }
         let quick = work != Work::Ping && slot.past.is_quick();
-        let run = Arc::new(Run::new(work, by, slot.past.took, quick));
+        let run = Arc::new(Run::new(work, by, slot.past.pace(), quick));
         slot.newest = Some(Arc::clone(&run));
         Asked::Started(run)
     }
@@ -115,9 +126,16 @@ impl Memory {
         // Nobody joins it any more, and its page must not stay in memory until the next run.
         slot.newest.take_if(|newest| std::ptr::eq(Arc::as_ptr(newest), run));
         let newer = slot.good.as_ref().is_none_or(|good| good.began <= outcome.began);
+        if let Err(error) = &outcome.verdict
+            && error.reason() == Reason::Timeout
+            && !outcome.took.is_zero()
+        {
+            slot.past.stopped = Some(outcome.took);
+        }
         match &outcome.verdict {
             Ok(rendered) => {
                 slot.past.took = Some(outcome.took);
+                slot.past.stopped = None;
                 slot.past.rows = rendered.rows;
                 slot.past.series = rendered.series;
                 slot.past.succeeded = slot.past.succeeded.max(Some(outcome.ended));
@@ -173,7 +191,7 @@ mod tests {
     }
 
     fn keep(memory: &Memory, verdict: Result<Arc<Rendered>, Error>, age: Duration) {
-        let run = Run::new(QUERY, Deadline::within(BUDGET), None, false);
+        let run = Run::new(QUERY, Deadline::within(BUDGET), Pace::Unknown, false);
         memory.keep(&run, MINUTE, &outcome(verdict, age));
     }
 

@@ -88,14 +88,18 @@ impl Target {
 
     /// Why nothing can run now: in back-off, or wedged.
     fn refusal(&self) -> Option<Error> {
-        if let Some((left, error)) = self.backoff.lock().left() {
-            let hint = format!("next attempt in {:.0} s", left.as_secs_f64().ceil());
-            return Some(error.clone().with_hint(hint));
-        }
         let most = self.plan.max_connections as usize;
-        self.queue.lock().is_wedged(most).then(|| {
+        let wedged = || {
             let text = format!("all {most} sessions are held by queries that did not stop at their deadline");
-            Error::new(Reason::Wedged, text)
+            self.queue.lock().is_wedged(most).then(|| Error::new(Reason::Wedged, text))
+        };
+        self.held_back().or_else(wedged)
+    }
+
+    /// Why no session may be opened now: the last attempt failed, and its pause is not over.
+    fn held_back(&self) -> Option<Error> {
+        self.backoff.lock().left().map(|(left, error)| {
+            error.clone().with_hint(format!("next attempt in {:.0} s", left.as_secs_f64().ceil()))
         })
     }
 
@@ -126,7 +130,7 @@ impl Target {
             _ => format!("no end within {budget:.1?}"),
         };
         let error = self.named(run.work, Error::new(Reason::Timeout, text));
-        let outcome = run.outcome(Err(error.clone()), run.began.elapsed(), false);
+        let outcome = run.outcome(Err(error.clone()), run.worked(), false);
         if let Some(stop) = stop {
             stop();
         }
@@ -191,10 +195,19 @@ impl Target {
         *self.facts.lock() = Some(facts.clone());
     }
 
-    /// A session could not be opened.
-    pub fn refused(&self, error: &Error) {
+    /// A session could not be opened. `judged`: that says something of the server.
+    pub fn refused(&self, error: &Error, judged: bool) {
         self.shared.telemetry.connect_failed(self.bearer(), error.reason());
-        self.backoff.lock().failed(error);
+        if judged {
+            self.backoff.lock().failed(error);
+        }
+    }
+
+    /// A run that was too slow for its batch waits for a session of its own.
+    pub fn part(self: &Arc<Self>, run: &Arc<Run>) {
+        run.part();
+        self.queue.lock().push(Arc::clone(run));
+        self.start();
     }
 
     /// One log line when the target goes down, fails for another reason, or comes back.

@@ -2,7 +2,9 @@
 //!
 //! Knows no session and no thread: `lane` makes a run end, `memory` decides who joins it.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,10 +44,24 @@ pub type Told = (usize, Outcome);
 /// What to do about a run that is late: cancel its statement, give its worker's permit back.
 pub type Stop = Box<dyn FnOnce() + Send>;
 
+/// What is known of a query's time, in the order of the line: the greatest starts first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pace {
+    /// It was stopped after so long when it last ran. Such queries come last, or a few of them would hold every
+    /// session and starve the others at each scrape; who was stopped soonest goes first.
+    Stopped(Reverse<Duration>),
+    /// It never ended.
+    Unknown,
+    /// It took so long: the longest starts first.
+    Took(Duration),
+}
+
 struct State {
     outcome: Option<Outcome>,
     waiting: Vec<(usize, Sender<Told>)>,
     stop: Option<Stop>,
+    /// Since when a lane works on it.
+    since: Option<Instant>,
 }
 
 /// A run under way, or ended.
@@ -56,24 +72,46 @@ pub struct Run {
     pub by: Deadline,
     /// When the run was asked for.
     pub began: Instant,
-    /// How long its query took last time: the longest starts first.
-    pub expected: Option<Duration>,
-    /// True when it is known to be cheap, so that it may share a batch.
-    pub quick: bool,
+    /// Its place in line.
+    pub pace: Pace,
+    /// It is believed to be cheap, so that it may share a batch.
+    quick: AtomicBool,
+    /// A session was opened for it.
+    reached: AtomicBool,
     state: Mutex<State>,
 }
 
 impl Run {
     /// A run that nobody executes yet.
     #[must_use]
-    pub fn new(work: Work, by: Deadline, expected: Option<Duration>, quick: bool) -> Self {
-        let state = Mutex::new(State { outcome: None, waiting: Vec::new(), stop: None });
-        Run { work, by, began: Instant::now(), expected, quick, state }
+    pub fn new(work: Work, by: Deadline, pace: Pace, quick: bool) -> Self {
+        let state = Mutex::new(State { outcome: None, waiting: Vec::new(), stop: None, since: None });
+        let (quick, reached) = (AtomicBool::new(quick), AtomicBool::new(false));
+        Run { work, by, began: Instant::now(), pace, quick, reached, state }
+    }
+
+    /// True while it may share a batch.
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        self.quick.load(Ordering::Relaxed)
+    }
+
+    /// It was too slow for a batch: it waits in line again, for a session of its own.
+    pub fn part(&self) {
+        self.quick.store(false, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        (state.stop, state.since) = (None, None);
+    }
+
+    /// A session was opened for this run: whatever becomes of it, its target is up.
+    pub fn reach(&self) {
+        self.reached.store(true, Ordering::Relaxed);
     }
 
     /// How this run ended, ending now.
     #[must_use]
     pub fn outcome(&self, verdict: Result<Arc<Rendered>, Error>, took: Duration, reached: bool) -> Outcome {
+        let reached = reached || self.reached.load(Ordering::Relaxed);
         Outcome { verdict, took, reached, began: self.began, ended: SystemTime::now() }
     }
 
@@ -112,7 +150,14 @@ impl Run {
         let mut state = self.state.lock();
         if state.outcome.is_none() {
             state.stop = Some(stop);
+            state.since.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// For how long a lane has worked on it; zero while none does.
+    #[must_use]
+    pub fn worked(&self) -> Duration {
+        self.state.lock().since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Takes what is to be done about a run that is late; `None` when it waits in line, has ended or was taken.
@@ -128,7 +173,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     fn run() -> Run {
-        Run::new(Work::Ping, Deadline::within(Duration::from_secs(1)), None, false)
+        Run::new(Work::Ping, Deadline::within(Duration::from_secs(1)), Pace::Unknown, false)
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod command;
 mod config;
 mod conformance;
 mod disposal;
+mod engine;
 mod examples;
 mod fault;
 mod floors;

@@ -183,6 +183,23 @@ fn a_target_whose_every_session_is_held_says_wedged_at_once_and_recovers() {
 }
 
 #[test]
+fn a_session_that_a_late_cancel_may_still_strike_is_not_used_again() {
+    let slow = Fault::new(|call| match call {
+        Call::Run(1) => Act::Hang,
+        _ => Act::Rows(1),
+    });
+    let fleet = fleet(&[("a", &slow)], &format!("queries:\n{}", query("q", "a", "")));
+    assert!(fails(&scraped(&fleet, SHORT).0, "a", "q", Reason::Timeout));
+    slow.saw(Call::Cancel(1));
+    // The session now ends its query as if nothing had happened, and would go back clean.
+    slow.release();
+    slow.saw(Call::Drop(1));
+    assert_eq!(success(&scraped(&fleet, LONG).0, "a", "q"), Some(1.0));
+    let connects = slow.log().iter().filter(|call| matches!(call, Call::Connect(_))).count();
+    assert_eq!(connects, 2);
+}
+
+#[test]
 fn scrapes_at_once_share_one_run() {
     let fault = Fault::new(|call| match call {
         Call::Run(1) => Act::Hang,
