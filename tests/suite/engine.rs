@@ -72,7 +72,7 @@ fn a_quick_query_that_turns_slow_costs_no_neighbour() {
 fn a_target_that_stopped_its_only_query_in_time_is_up() {
     let (postgres, mariadb) = (Postgres::fresh("engine"), MariaDb::fresh("engine"));
     postgres.run("CREATE TABLE gate AS SELECT 0.0::float8 AS pause");
-    mariadb.run("CREATE TABLE gate AS SELECT 0.0 AS pause");
+    mariadb.run("CREATE TABLE gate AS SELECT CAST(0 AS double) AS pause");
     let setup = Setup::new(&format!(
         "databases:\n  pg: {}\n  my: {}\n  lite: {{driver: sqlite, database: a.db}}\nqueries:\n{}{}{}",
         postgres.entry(),

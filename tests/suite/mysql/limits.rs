@@ -57,7 +57,8 @@ fn a_query_past_its_deadline_has_ended_in_the_server_in_twenty_of_twenty_runs() 
         let mark = format!("late_{}_{turn}", server.database);
         let (sink, health) = run(&mut *session(&server), &format!("SELECT SLEEP(60) AS {mark}"), SOON);
         assert_eq!(sink.reason(), Reason::Timeout);
-        assert!(sink.took >= SOON && sink.took < PATIENCE, "{:?}", sink.took);
+        // The server's limit comes a little before ours.
+        assert!(sink.took >= SOON * 9 / 10 && sink.took < PATIENCE, "{:?}", sink.took);
         assert!(matches!(health, Health::Spent), "{health:?}");
         wait_for("the statement to end", || (running(&server, &mark) == 0).then_some(()));
     }
