@@ -12,11 +12,33 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::query::Rendered;
 
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// Its blocks.
+    Good(Arc<Rendered>),
+    /// It does not apply to the server as it is now (`when`).
+    Skipped,
+    /// Why there are none.
+    Failed(Error),
+}
+
+impl End {
+    /// Why there are no blocks, where that is a fault.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            End::Failed(error) => Some(error),
+            End::Good(_) | End::Skipped => None,
+        }
+    }
+}
+
 /// How a run ended. Shared by all scrapes that waited for it.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// The blocks, or why there are none.
-    pub verdict: Result<Arc<Rendered>, Error>,
+    /// What it came to.
+    pub end: End,
     /// How long the query took; zero when it never started.
     pub took: Duration,
     /// True when a session was opened or answered for this run: the target is up.
@@ -34,6 +56,15 @@ pub enum Work {
     Query(usize),
     /// One protocol ping: no query needs the target, and somebody asks whether it is up.
     Ping,
+}
+
+/// The order in which waiting runs start, the greatest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Rank {
+    /// It did not fail last time.
+    pub steady: bool,
+    /// How long it may take.
+    pub expected: Duration,
 }
 
 /// A message to a scrape: the run it knows under this number has ended.
@@ -56,25 +87,27 @@ pub struct Run {
     pub by: Deadline,
     /// When the run was asked for.
     pub began: Instant,
-    /// How long its query took last time: the longest starts first.
-    pub expected: Option<Duration>,
+    /// Which waiting run starts first: the greatest.
+    pub rank: Rank,
     /// True when it is known to be cheap, so that it may share a batch.
     pub quick: bool,
+    /// The snapshot it belongs to: all runs of one number go to one session together. `None` = none.
+    pub group: Option<u64>,
     state: Mutex<State>,
 }
 
 impl Run {
     /// A run that nobody executes yet.
     #[must_use]
-    pub fn new(work: Work, by: Deadline, expected: Option<Duration>, quick: bool) -> Self {
+    pub fn new(work: Work, by: Deadline, rank: Rank, quick: bool, group: Option<u64>) -> Self {
         let state = Mutex::new(State { outcome: None, waiting: Vec::new(), stop: None });
-        Run { work, by, began: Instant::now(), expected, quick, state }
+        Run { work, by, began: Instant::now(), rank, quick, group, state }
     }
 
     /// How this run ended, ending now.
     #[must_use]
-    pub fn outcome(&self, verdict: Result<Arc<Rendered>, Error>, took: Duration, reached: bool) -> Outcome {
-        Outcome { verdict, took, reached, began: self.began, ended: SystemTime::now() }
+    pub fn outcome(&self, end: End, took: Duration, reached: bool) -> Outcome {
+        Outcome { end, took, reached, began: self.began, ended: SystemTime::now() }
     }
 
     /// Tells `scrape` under `number` when the run has ended; at once when it has.
@@ -128,7 +161,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     fn run() -> Run {
-        Run::new(Work::Ping, Deadline::within(Duration::from_secs(1)), None, false)
+        Run::new(Work::Ping, Deadline::within(Duration::from_secs(1)), Rank::default(), false, None)
     }
 
     #[test]
@@ -136,7 +169,7 @@ mod tests {
         let (scrape, told) = channel();
         let run = run();
         run.tell(3, &scrape);
-        assert!(run.end(run.outcome(Ok(Arc::default()), Duration::ZERO, true)));
+        assert!(run.end(run.outcome(End::Skipped, Duration::ZERO, true)));
         run.tell(4, &scrape);
         let numbers: Vec<usize> = told.try_iter().map(|(number, _)| number).collect();
         assert_eq!(numbers, [3, 4]);
@@ -146,10 +179,10 @@ mod tests {
     fn only_the_first_end_counts() {
         let run = run();
         let late = Error::new(crate::error::Reason::Timeout, "late");
-        assert!(run.end(run.outcome(Err(late), Duration::ZERO, false)));
-        assert!(!run.end(run.outcome(Ok(Arc::default()), Duration::ZERO, true)));
+        assert!(run.end(run.outcome(End::Failed(late), Duration::ZERO, false)));
+        assert!(!run.end(run.outcome(End::Skipped, Duration::ZERO, true)));
         let (scrape, told) = channel();
         run.tell(0, &scrape);
-        assert!(told.recv().unwrap().1.verdict.is_err());
+        assert!(told.recv().unwrap().1.end.error().is_some());
     }
 }

@@ -37,23 +37,28 @@ impl Learned {
         for sql in session_sql {
             conn.query_drop(sql)?;
         }
-        let row: Option<mysql::Row> = conn.query_first("SELECT @@version, @@sql_mode, @@read_only")?;
+        let row: Option<mysql::Row> = conn.query_first("SELECT @@version, @@sql_mode")?;
         let text =
             |column| row.as_ref().and_then(|row| row.get_opt::<String, _>(column)?.ok()).unwrap_or_default();
-        let (version, sql_mode, read_only): (String, String, String) = (text(0), text(1), text(2));
+        let (version, sql_mode): (String, String) = (text(0), text(1));
         let flavor = if version.contains("MariaDB") { Flavor::MariaDb } else { Flavor::MySql };
-        let replica = has_channel(conn, flavor)?.unwrap_or(read_only == "1");
         Ok(Learned {
             other_strings: sql_mode.contains("NO_BACKSLASH_ESCAPES") || sql_mode.contains("ANSI_QUOTES"),
             flavor,
             read_only_variable: flavor.read_only_variable(&version),
             facts: Facts {
                 flavor: flavor.word().to_owned(),
-                role: if replica { "replica" } else { "primary" }.to_owned(),
+                role: role(conn, flavor)?.to_owned(),
                 tls,
                 version,
             },
         })
+    }
+
+    /// Asks for the role again: a failover changes it under a living connection.
+    pub(super) fn ask_role(&mut self, conn: &mut Conn) -> Result<(), Fault> {
+        role(conn, self.flavor)?.clone_into(&mut self.facts.role);
+        Ok(())
     }
 
     /// The statement that gives the next one its deadline, at least 1 ms, and its read-only mode.
@@ -61,6 +66,15 @@ impl Learned {
         self.flavor
             .limits(by.left().max(Duration::from_millis(1)), read_only.then_some(self.read_only_variable))
     }
+}
+
+/// `replica` with a replica channel; where we may not ask for one, by `read_only`.
+fn role(conn: &mut Conn, flavor: Flavor) -> Result<&'static str, Fault> {
+    let replica = match has_channel(conn, flavor)? {
+        Some(channel) => channel,
+        None => conn.query_first::<bool, _>("SELECT @@read_only")?.unwrap_or(false),
+    };
+    Ok(if replica { "replica" } else { "primary" })
 }
 
 /// Whether the server has a replica channel; `None` where we may not ask.
