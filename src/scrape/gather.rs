@@ -82,7 +82,7 @@ impl Answer {
 
 /// Asks all targets and waits. Blocks until everything has ended, at most until the deadline.
 #[must_use]
-pub fn gather(chosen: &[Chosen], time: Time) -> Vec<Asking> {
+pub(super) fn gather(chosen: &[Chosen], time: Time) -> Vec<Asking> {
     let (scrape, told) = channel::<Told>();
     let mut waiting = Vec::new();
     let mut order: Vec<usize> = (0..chosen.len()).collect();

@@ -68,26 +68,24 @@ impl Learned {
     }
 }
 
-/// `replica` with a replica channel; where we may not ask for one, by `read_only`.
+/// `replica` with a replica channel, else by `read_only` (DESIGN 9).
 fn role(conn: &mut Conn, flavor: Flavor) -> Result<&'static str, Fault> {
-    let replica = match has_channel(conn, flavor)? {
-        Some(channel) => channel,
-        None => conn.query_first::<bool, _>("SELECT @@read_only")?.unwrap_or(false),
-    };
+    let replica = has_channel(conn, flavor)?
+        || conn.query_first::<Option<bool>, _>("SELECT @@read_only")?.flatten().unwrap_or(false);
     Ok(if replica { "replica" } else { "primary" })
 }
 
-/// Whether the server has a replica channel; `None` where we may not ask.
-fn has_channel(conn: &mut Conn, flavor: Flavor) -> Result<Option<bool>, Fault> {
+/// Whether the server has a replica channel that we may see.
+fn has_channel(conn: &mut Conn, flavor: Flavor) -> Result<bool, Fault> {
     for question in flavor.channel_questions() {
         match conn.query_first::<mysql::Row, _>(question) {
-            Ok(channel) => return Ok(Some(channel.is_some())),
+            Ok(channel) => return Ok(channel.is_some()),
             // An older server knows the older words only; a plain user may ask neither.
             Err(mysql::Error::MySqlError(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(None)
+    Ok(false)
 }
 
 impl Flavor {

@@ -306,6 +306,15 @@ impl Session for PgSession {
         Health::Clean
     }
 
+    /// The role comes with the answer to any round trip (`in_hot_standby`), since PostgreSQL 14.
+    fn refresh(&mut self, by: Deadline) -> Health {
+        self.ping(by)
+    }
+
+    fn snapshot(&mut self, _open: bool, _by: Deadline) -> Health {
+        Health::Lost(Error::new(Reason::Server, "wip"))
+    }
+
     fn facts(&self) -> &Facts {
         &self.facts
     }
