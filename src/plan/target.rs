@@ -91,6 +91,9 @@ impl Draft {
             snapshot: keys.flag("snapshot").unwrap_or(false),
             times: times(&mut keys),
         };
+        if draft.snapshot && draft.driver == "pgbouncer" {
+            keys.fault("snapshot", "PgBouncer's console knows no transaction");
+        }
         // Which other keys are right is the driver's to say: without one they are left alone.
         if let Some(Named::BuiltIn(driver)) = named {
             draft.endpoint = driver.endpoint(&mut keys);

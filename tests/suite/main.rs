@@ -37,6 +37,7 @@ mod prometheus;
 mod property;
 mod recorder;
 mod scrape;
+mod terms;
 mod sink;
 mod site;
 mod sqlite;
