@@ -182,7 +182,12 @@ impl Lease {
             Some(session) => session,
             None => slot.shared.endpoint.connect(by)?,
         };
-        Ok(Live { notes: &mut slot.notes, session: slot.session.insert(session), dirty: &mut slot.dirty, reused })
+        Ok(Live {
+            notes: &mut slot.notes,
+            session: slot.session.insert(session),
+            dirty: &mut slot.dirty,
+            reused,
+        })
     }
 }
 
@@ -313,7 +318,13 @@ impl r2d2::ManageConnection for Manager {
     type Error = std::convert::Infallible;
 
     fn connect(&self) -> std::result::Result<Slot, Self::Error> {
-        Ok(Slot { session: None, notes: Notes::default(), dirty: false, lent: false, shared: Arc::clone(&self.0) })
+        Ok(Slot {
+            session: None,
+            notes: Notes::default(),
+            dirty: false,
+            lent: false,
+            shared: Arc::clone(&self.0),
+        })
     }
 
     fn is_valid(&self, _slot: &mut Slot) -> std::result::Result<(), Self::Error> {

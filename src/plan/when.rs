@@ -74,7 +74,8 @@ impl Bound {
     /// # Errors
     /// A sentence that says what a comparison looks like.
     pub fn new(text: &str) -> Result<Bound, String> {
-        let wrong = || format!("{text:?} is not a comparison with a version: write \">=14 <17\" or \"=10.11\"");
+        let wrong =
+            || format!("{text:?} is not a comparison with a version: write \">=14 <17\" or \"=10.11\"");
         let (operator, accepts) =
             OPERATORS.into_iter().find(|(operator, _)| text.starts_with(operator)).ok_or_else(wrong)?;
         let numbers: Option<Vec<u32>> =
@@ -103,7 +104,8 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<When> {
     let mut keys = keys.inner("when")?;
     let version = keys.text("version").unwrap_or_default();
     let bounds = version.split([' ', ',']).filter(|word| !word.is_empty());
-    let version = bounds.filter_map(|word| Bound::new(word).map_err(|message| keys.fault("version", message)).ok());
+    let version =
+        bounds.filter_map(|word| Bound::new(word).map_err(|message| keys.fault("version", message)).ok());
     let version = version.collect();
     let flavor = flavors(&mut keys);
     let role = keys.choice("role", ROLES);

@@ -92,7 +92,8 @@ fn truth(cell: &Cell<'_>) -> Result<bool> {
         Number::Null => Ok(false),
         Number::Value(value) => Ok(value != 0.0),
         Number::Overflow | Number::NotNumber => {
-            Err(Error::new(Reason::Type, "gives neither a boolean nor a number").with_hint("select one boolean"))
+            Err(Error::new(Reason::Type, "gives neither a boolean nor a number")
+                .with_hint("select one boolean"))
         }
     }
 }

@@ -91,7 +91,8 @@ impl Slot {
     }
 
     fn begin(&mut self, work: Work, by: Deadline, group: Option<u64>) -> Arc<Run> {
-        let run = Arc::new(Run::new(work, by, self.past.rank(), work != Work::Ping && self.past.is_quick(), group));
+        let run =
+            Arc::new(Run::new(work, by, self.past.rank(), work != Work::Ping && self.past.is_quick(), group));
         self.newest = Some(Arc::clone(&run));
         run
     }

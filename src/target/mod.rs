@@ -140,7 +140,9 @@ impl Target {
             let work = move || lane::work(&target, &place);
             if let Err(error) = self.shared.workers.start(line, lane.by, work) {
                 let stranded = self.queue.lock().give_up(&lane);
-                stranded.iter().for_each(|run| self.finish(run, End::Failed(error.clone()), Duration::ZERO, false));
+                stranded
+                    .iter()
+                    .for_each(|run| self.finish(run, End::Failed(error.clone()), Duration::ZERO, false));
                 return;
             }
         }

@@ -74,7 +74,8 @@ fn a_row_that_is_gone_is_gone_even_under_keep_last() {
                   metrics: [{name: stock_units, labels: [sku], value_column: units}]\n";
     let exporter = setup(config).serve();
     let shop = Connection::open(exporter.file("shop.db")).expect("the database");
-    shop.execute_batch("CREATE TABLE stock (sku, units); INSERT INTO stock VALUES ('a', 1), ('b', 2)").expect("rows");
+    shop.execute_batch("CREATE TABLE stock (sku, units); INSERT INTO stock VALUES ('a', 1), ('b', 2)")
+        .expect("rows");
     assert_eq!(checked(&exporter.metrics()).series("stock_units").len(), 2);
     shop.execute_batch("DELETE FROM stock WHERE sku = 'a'").expect("a row less");
     assert_eq!(checked(&exporter.metrics()).series("stock_units").len(), 1);
@@ -86,7 +87,9 @@ fn a_row_that_is_gone_is_gone_even_under_keep_last() {
 fn conditions() -> Exporter {
     let (postgres, mariadb) = (Postgres::fresh("terms"), MariaDb::fresh("terms"));
     let query = |name: &str, when: &str| {
-        format!("  - {{name: {name}, databases: ['*'], sql: SELECT 1 AS value, when: {{{when}}}, metrics: [{{name: {name}_value}}]}}\n")
+        format!(
+            "  - {{name: {name}, databases: ['*'], sql: SELECT 1 AS value, when: {{{when}}}, metrics: [{{name: {name}_value}}]}}\n"
+        )
     };
     let queries = [
         query("old", "version: '<1'"),
@@ -101,7 +104,11 @@ fn conditions() -> Exporter {
     ];
     let (postgres, mariadb) = (postgres.entry(), mariadb.entry());
     let sqlite = "{driver: sqlite, database: shop.db}";
-    setup(&format!("databases:\n  pg: {postgres}\n  maria: {mariadb}\n  lite: {sqlite}\nqueries:\n{}", queries.concat())).serve()
+    setup(&format!(
+        "databases:\n  pg: {postgres}\n  maria: {mariadb}\n  lite: {sqlite}\nqueries:\n{}",
+        queries.concat()
+    ))
+    .serve()
 }
 
 #[test]
@@ -111,15 +118,27 @@ fn a_query_that_does_not_apply_is_skipped_not_an_error_on_all_three() {
         let page = checked(&exporter.metrics());
         for target in ["pg", "maria", "lite"] {
             let applies = |name: &str| success(&page, target, name) == Some(1.0);
-            assert!(applies("new") && applies("primary") && applies("yes"), "{turn} {target}\n{}", exporter.log());
+            assert!(
+                applies("new") && applies("primary") && applies("yes"),
+                "{turn} {target}\n{}",
+                exporter.log()
+            );
             for name in ["old", "replica", "no"] {
                 assert!(skipped(&page, target, name), "{turn} {target} {name}");
             }
-            assert_eq!((applies("pg"), applies("maria")), (target == "pg", target == "maria"), "{turn} {target}");
+            assert_eq!(
+                (applies("pg"), applies("maria")),
+                (target == "pg", target == "maria"),
+                "{turn} {target}"
+            );
             assert!(fails(&page, target, "wrong", Reason::Sql), "{turn} {target}");
         }
     }
-    assert!(exporter.log().contains("query wrong on target lite fails: sql: when.sql: "), "{}", exporter.log());
+    assert!(
+        exporter.log().contains("query wrong on target lite fails: sql: when.sql: "),
+        "{}",
+        exporter.log()
+    );
 }
 
 #[test]
@@ -132,10 +151,18 @@ fn a_standby_that_is_promoted_is_noticed_at_the_next_scrape() {
          - {{name: second, sql: SELECT 1 AS value, when: {{role: replica}}, metrics: [{{name: second_value}}]}}\n"
     ));
     let page = checked(&exporter.metrics());
-    assert!(skipped(&page, "pg", "first") && success(&page, "pg", "second") == Some(1.0), "{}", exporter.log());
+    assert!(
+        skipped(&page, "pg", "first") && success(&page, "pg", "second") == Some(1.0),
+        "{}",
+        exporter.log()
+    );
     standby.access().run("SELECT pg_promote(true)");
     let page = checked(&exporter.metrics());
-    assert!(skipped(&page, "pg", "second") && success(&page, "pg", "first") == Some(1.0), "{}", exporter.log());
+    assert!(
+        skipped(&page, "pg", "second") && success(&page, "pg", "first") == Some(1.0),
+        "{}",
+        exporter.log()
+    );
     let role = &page.series("sql_exporter_target_info")[0].labels["role"];
     assert_eq!(role, "primary", "target_info has the role as last seen");
 }
@@ -143,9 +170,13 @@ fn a_standby_that_is_promoted_is_noticed_at_the_next_scrape() {
 /// Ten queries of one count, each taking a while, while a writer adds rows.
 fn agreeing(name: &str, entry: &str, count: &str, write: impl Fn() + Send + 'static) {
     let queries: String = (0..10)
-        .map(|n| format!("  - {{name: q{n}, database: {name}, sql: \"{count}\", metrics: [{{name: rows_{n}}}]}}\n"))
+        .map(|n| {
+            format!("  - {{name: q{n}, database: {name}, sql: \"{count}\", metrics: [{{name: rows_{n}}}]}}\n")
+        })
         .collect();
-    let bad = format!("  - {{name: bad, database: {name}, sql: SELECT x FROM nowhere, metrics: [{{name: bad_value}}]}}\n");
+    let bad = format!(
+        "  - {{name: bad, database: {name}, sql: SELECT x FROM nowhere, metrics: [{{name: bad_value}}]}}\n"
+    );
     let exporter = Setup::new(&format!("databases:\n  {name}: {entry}\nqueries:\n{bad}{queries}")).serve();
     let done = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&done);
@@ -156,8 +187,13 @@ fn agreeing(name: &str, entry: &str, count: &str, write: impl Fn() + Send + 'sta
     });
     for _ in 0..5 {
         let page = checked(&exporter.metrics());
-        let counts: Vec<Option<f64>> = (0..10).map(|n| page.value(&format!("rows_{n}"), &[("target", name)])).collect();
-        assert!(counts[0].is_some() && counts.iter().all(|count| count == &counts[0]), "{counts:?}\n{}", exporter.log());
+        let counts: Vec<Option<f64>> =
+            (0..10).map(|n| page.value(&format!("rows_{n}"), &[("target", name)])).collect();
+        assert!(
+            counts[0].is_some() && counts.iter().all(|count| count == &counts[0]),
+            "{counts:?}\n{}",
+            exporter.log()
+        );
         assert!(fails(&page, name, "bad", Reason::Sql), "one failing query loses no other");
     }
     done.store(true, Ordering::Relaxed);
@@ -196,4 +232,34 @@ fn the_queries_of_a_snapshot_agree_while_a_writer_runs_on_sqlite() {
     agreeing("lite", &entry, "SELECT count(*) AS value FROM t", move || {
         writer.lock().expect("a writer").execute_batch("INSERT INTO t VALUES (1)").expect("a row");
     });
+}
+
+/// A target whose password comes from a file: refused at first, then right.
+fn password_that_changes(entry: &str, password: &str) {
+    let entry =
+        entry.replace(&format!("'{password}'"), "NOTHING").replace("password: NOTHING", "password_file: pw");
+    let config = format!(
+        "databases:\n  db: {entry}\nqueries:\n  - {{name: q, sql: SELECT 1 AS value, metrics: [{{name: q_value}}]}}\n"
+    );
+    let exporter = Setup::new(&config).file("pw", "c4nary-wrong\n").serve();
+    for _ in 0..2 {
+        let page = checked(&exporter.metrics());
+        assert!(fails(&page, "db", "q", Reason::Auth), "{}", exporter.log());
+        let wait = page.value("sql_exporter_target_backoff_seconds", &[("target", "db")]).expect("a time");
+        assert!((20.0..=30.0).contains(&wait), "{wait}");
+    }
+    std::fs::write(exporter.file("pw"), password).expect("a new password");
+    assert_eq!(success(&checked(&exporter.metrics()), "db", "q"), Some(1.0), "{}", exporter.log());
+}
+
+#[test]
+fn a_new_password_ends_the_back_off_on_postgres() {
+    let server = Postgres::fresh("password_pg");
+    password_that_changes(&server.entry(), &server.password);
+}
+
+#[test]
+fn a_new_password_ends_the_back_off_on_mariadb() {
+    let server = MariaDb::fresh("password_my");
+    password_that_changes(&server.entry(), &server.password);
 }
