@@ -5,9 +5,10 @@
 //! a batch until the batch came back clean; a dirty session goes to `disposal`, cancelled, and is never used again.
 //! Knows no query and no retry rule.
 
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
@@ -187,7 +188,12 @@ impl Lease {
             Some(session) => session,
             None => slot.shared.endpoint.connect(by)?,
         };
-        Ok(Live { session: slot.session.insert(session), dirty: &mut slot.dirty, reused })
+        Ok(Live {
+            notes: &mut slot.notes,
+            session: slot.session.insert(session),
+            dirty: &mut slot.dirty,
+            reused,
+        })
     }
 }
 
@@ -205,8 +211,27 @@ impl Drop for Lease {
     }
 }
 
+/// Yes or no, by name, as noted about one session by its users. The notes end with the session.
+#[derive(Default)]
+pub struct Notes(HashMap<String, (bool, Instant)>);
+
+impl Notes {
+    /// What was noted under `name` no longer than `age` ago.
+    #[must_use]
+    pub fn get(&self, name: &str, age: Duration) -> Option<bool> {
+        self.0.get(name).filter(|(_, since)| since.elapsed() <= age).map(|(answer, _)| *answer)
+    }
+
+    /// Notes an answer.
+    pub fn set(&mut self, name: &str, answer: bool) {
+        self.0.insert(name.to_owned(), (answer, Instant::now()));
+    }
+}
+
 /// An open session, while its lease lasts.
 pub struct Live<'l> {
+    /// What was noted about it.
+    pub notes: &'l mut Notes,
     session: &'l mut Box<dyn Session>,
     dirty: &'l mut bool,
     reused: bool,
@@ -235,6 +260,18 @@ impl Live<'_> {
         *self.dirty = true;
     }
 
+    /// [`Session::refresh`], with the same consequences.
+    pub fn refresh(&mut self, by: Deadline) -> Health {
+        self.guarded(|session| session.refresh(by))
+    }
+
+    /// [`Session::snapshot`], with the same consequences; an open one leaves the session dirty until it is closed.
+    pub fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
+        let health = self.guarded(|session| session.snapshot(open, by));
+        *self.dirty |= open;
+        health
+    }
+
     /// What was learned at login.
     #[must_use]
     pub fn facts(&self) -> &Facts {
@@ -260,6 +297,7 @@ struct Manager(Arc<Shared>);
 
 struct Slot {
     session: Option<Box<dyn Session>>,
+    notes: Notes,
     dirty: bool,
     lent: bool,
     shared: Arc<Shared>,
@@ -271,6 +309,7 @@ impl Slot {
         if let Some(session) = self.session.take() {
             self.shared.disposal.discard(session, self.dirty);
         }
+        self.notes = Notes::default();
         self.dirty = false;
     }
 }
@@ -290,7 +329,13 @@ impl r2d2::ManageConnection for Manager {
     type Error = std::convert::Infallible;
 
     fn connect(&self) -> std::result::Result<Slot, Self::Error> {
-        Ok(Slot { session: None, dirty: false, lent: false, shared: Arc::clone(&self.0) })
+        Ok(Slot {
+            session: None,
+            notes: Notes::default(),
+            dirty: false,
+            lent: false,
+            shared: Arc::clone(&self.0),
+        })
     }
 
     fn is_valid(&self, _slot: &mut Slot) -> std::result::Result<(), Self::Error> {

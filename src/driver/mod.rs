@@ -174,6 +174,14 @@ pub trait Session: Send {
     /// One round trip that proves the server answers.
     fn ping(&mut self, by: Deadline) -> Health;
 
+    /// Asks the server for what may have changed since the login and the protocol does not report by itself (the
+    /// role); [`Session::facts`] tells it afterwards. One round trip at most, none where nothing can change.
+    fn refresh(&mut self, by: Deadline) -> Health;
+
+    /// Opens (`true`) or closes one read-only transaction around the batches that follow: all jobs in it see the
+    /// database at one moment, and one that fails leaves the others be.
+    fn snapshot(&mut self, open: bool, by: Deadline) -> Health;
+
     /// What was learned at login.
     fn facts(&self) -> &Facts;
 
@@ -200,6 +208,13 @@ pub trait Endpoint: Send + Sync {
 
     /// The address without any secret, for people: `postgres://exporter@db.example:5432/shop`.
     fn shown(&self) -> String;
+
+    /// True when the password is another than the one that the server refused last: its file or command gives a
+    /// new one. Asked before a back-off after `auth` ends. Blocks for a command, at most until `by`.
+    fn has_new_password(&self, by: Deadline) -> bool {
+        let _ = by;
+        false
+    }
 }
 
 /// A kind of database.

@@ -10,17 +10,18 @@ use super::include::Included;
 use super::query::{Behind, Draft};
 use super::selection::MAIN;
 use super::settings::Settings;
+use super::when;
 
 /// Keys of the main file that an included file must not have.
 const MAIN_ONLY: [&str; 5] = ["exporter", "include", "defaults", "overrides", "target_files"];
 
 /// What `defaults.query` says, as the main file's queries inherit it.
 pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Behind {
-    let mut behind = Behind { collector: MAIN.into(), aim: None, settings: Settings::default() };
+    let mut behind = Behind { collector: MAIN.into(), aim: None, settings: Settings::default(), when: None };
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
         behind.aim = Aim::read(&mut keys, drivers);
         behind.settings = Settings::read(&mut keys);
-        keys.refuse("when");
+        behind.when = when::read(&mut keys).map(Arc::new);
         keys.finish();
     }
     behind
@@ -48,7 +49,8 @@ pub(super) fn included(
         Aim::read(&mut keys, drivers)
     };
     let settings = Settings::read_times(&mut keys).or(defaults.settings);
-    let behind = Behind { collector, aim: aim.or_else(|| defaults.aim.clone()), settings };
+    let when = when::read(&mut keys).map(Arc::new).or_else(|| defaults.when.clone());
+    let behind = Behind { collector, aim: aim.or_else(|| defaults.aim.clone()), settings, when };
     let queries = queries(&mut keys, &behind, drivers);
     if !keys.has("queries") {
         keys.fault("", "has no `queries`");
@@ -57,7 +59,6 @@ pub(super) fn included(
         keys.forbid(key, "belongs in the main file");
     }
     keys.refuse("tests");
-    keys.refuse("when");
     keys.finish();
     queries
 }

@@ -21,6 +21,7 @@ mod selection;
 mod settings;
 mod source;
 pub mod target;
+pub mod when;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use crate::yaml::keys::Keys;
 use super::aim::Aim;
 use super::settings::Settings;
 use super::source;
+use super::when::{self, When};
 
 /// One query as it runs on one target.
 #[derive(Clone)]
@@ -29,6 +30,10 @@ pub struct Query {
     pub timeout: Option<Duration>,
     /// A good result younger than 0.9 × this is reused; zero = fresh at every scrape.
     pub interval: Duration,
+    /// After a failure the last good result stands in while it is no older than this; zero = none does.
+    pub keep_last: Duration,
+    /// The servers it applies to; `None` = all.
+    pub when: Option<Arc<When>>,
     /// More rows than this are an error.
     pub max_rows: u64,
     /// More series than this are an error.
@@ -46,6 +51,8 @@ pub(super) struct Behind {
     pub(super) aim: Option<Aim>,
     /// What holds unless they say otherwise.
     pub(super) settings: Settings,
+    /// The servers they apply to unless they say otherwise.
+    pub(super) when: Option<Arc<When>>,
 }
 
 /// One entry as read, before it is known where it runs.
@@ -59,6 +66,7 @@ pub(super) struct Draft {
     /// The entry.
     pub(super) place: Place,
     sql: Arc<Sql>,
+    when: Option<Arc<When>>,
     metrics: Arc<[Metric]>,
 }
 
@@ -71,7 +79,7 @@ impl Draft {
         let aim = Aim::read(&mut keys, drivers).or_else(|| behind.aim.clone());
         let settings = Settings::read(&mut keys).or(behind.settings);
         let metrics = metrics(&mut keys);
-        keys.refuse("when");
+        let when = when::read(&mut keys).map(Arc::new).or_else(|| behind.when.clone());
         keys.refuse("lint_off");
         keys.finish();
         Some(Draft {
@@ -81,6 +89,7 @@ impl Draft {
             settings,
             place,
             sql: Arc::new(Sql::new(&sql?)),
+            when,
             metrics: metrics.into(),
         })
     }
@@ -100,6 +109,8 @@ impl Draft {
             enabled: settings.enabled(),
             timeout: settings.timeout(),
             interval: settings.interval(),
+            keep_last: settings.keep_last(),
+            when: self.when.clone(),
             max_rows: settings.max_rows(),
             max_series: settings.max_series(),
             order,

@@ -1,6 +1,6 @@
 //! What may be said about a query without touching its SQL: by the entry, its file, `defaults` and `overrides`.
 //!
-//! Owns the five keys and their defaults. A new one that all four places share is added here.
+//! Owns the six keys and their defaults. A new one that all four places share is added here.
 
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub(super) struct Settings {
     interval: Option<Duration>,
     /// `timeout`
     timeout: Option<Duration>,
+    /// `keep_last`
+    keep_last: Option<Duration>,
     /// `max_rows`
     max_rows: Option<u64>,
     /// `max_series`
@@ -27,13 +29,13 @@ const MAX_ROWS: u64 = 100_000;
 const MAX_SERIES: u64 = 20_000;
 
 impl Settings {
-    /// Takes all keys. `keep_last`, which stands beside them, is refused.
+    /// Takes all keys.
     pub(super) fn read(keys: &mut Keys<'_>) -> Settings {
-        keys.refuse("keep_last");
+        let keep_last = keys.duration("keep_last");
         let enabled = keys.flag("enabled");
         let Settings { interval, timeout, .. } = Settings::read_times(keys);
         let (max_rows, max_series) = (bound(keys, "max_rows"), bound(keys, "max_series"));
-        Settings { enabled, interval, timeout, max_rows, max_series }
+        Settings { enabled, interval, timeout, keep_last, max_rows, max_series }
     }
 
     /// Takes `interval` and `timeout`: what an included file says for all its queries.
@@ -52,6 +54,7 @@ impl Settings {
             enabled: self.enabled.or(behind.enabled),
             interval: self.interval.or(behind.interval),
             timeout: self.timeout.or(behind.timeout),
+            keep_last: self.keep_last.or(behind.keep_last),
             max_rows: self.max_rows.or(behind.max_rows),
             max_series: self.max_series.or(behind.max_series),
         }
@@ -70,6 +73,11 @@ impl Settings {
     /// The bound inside the scrape's own deadline.
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// How old a result may be that stands in after a failure; zero = none does.
+    pub(super) fn keep_last(&self) -> Duration {
+        self.keep_last.unwrap_or_default()
     }
 
     /// Rows beyond which the query fails.

@@ -35,6 +35,8 @@ pub struct Target {
     pub idle_timeout: Duration,
     /// A session is closed after this, ± 10 %.
     pub max_lifetime: Duration,
+    /// All its queries of one scrape see the database at one moment.
+    pub snapshot: bool,
     /// Its queries in configuration order, `overrides` applied.
     pub queries: Vec<Arc<Query>>,
 }
@@ -56,6 +58,7 @@ pub(super) struct Draft {
     pub(super) labels_place: Place,
     endpoint: Option<Arc<dyn Endpoint>>,
     max_connections: u32,
+    pub(super) snapshot: bool,
     times: Times,
 }
 
@@ -69,7 +72,7 @@ impl Draft {
     /// Takes all keys of one entry. Faults are recorded; what could be read is kept, so that queries find it.
     pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> Draft {
         check_name(&name, &keys);
-        for key in ["snapshot", "discover", "lint_off"] {
+        for key in ["discover", "lint_off"] {
             keys.refuse(key);
         }
         let named = driver(&mut keys, drivers);
@@ -85,8 +88,12 @@ impl Draft {
             labels_place: keys.place("labels"),
             endpoint: None,
             max_connections: max_connections(&mut keys),
+            snapshot: keys.flag("snapshot").unwrap_or(false),
             times: times(&mut keys),
         };
+        if draft.snapshot && draft.driver == "pgbouncer" {
+            keys.fault("snapshot", "PgBouncer's console knows no transaction");
+        }
         // Which other keys are right is the driver's to say: without one they are left alone.
         if let Some(Named::BuiltIn(driver)) = named {
             draft.endpoint = driver.endpoint(&mut keys);
@@ -106,6 +113,7 @@ impl Draft {
             max_connections: self.max_connections,
             idle_timeout: self.times.idle,
             max_lifetime: self.times.life,
+            snapshot: self.snapshot,
             queries,
         }
     }

@@ -4,15 +4,16 @@
 //! A new row is one line in [`ROWS`] and one call below it.
 
 use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 use crate::exposition::block::Block;
 use crate::exposition::page::Families;
 use crate::exposition::{Family, FamilyKind};
 use crate::name::MetricName;
 use crate::plan::exporter::{Exporter, QueryMetrics};
-use crate::target::run::Work;
+use crate::target::run::{End, Work};
 
-use super::{Answer, Asking, Time, unix_seconds};
+use super::gather::{Answer, Asking, Time};
 
 macro_rules! rows {
     ($($row:ident = $name:literal, $help:literal;)*) => {
@@ -113,21 +114,30 @@ fn query_rows(asking: &Asking, answer: &Answer, shown: QueryMetrics, report: &mu
         report.row(row, &labels, value);
     };
     let Some(outcome) = &answer.outcome else { return row(Row::QuerySkipped, Some("disabled"), 1.0) };
-    if shown == QueryMetrics::Failing && outcome.verdict.is_ok() {
+    if let End::Skipped = outcome.end {
+        return row(Row::QuerySkipped, Some("when"), 1.0);
+    }
+    let error = outcome.end.error();
+    if shown == QueryMetrics::Failing && error.is_none() {
         return;
     }
-    row(Row::QuerySuccess, None, truth(outcome.verdict.is_ok()));
+    row(Row::QuerySuccess, None, truth(error.is_none()));
     row(Row::QueryDuration, None, outcome.took.as_secs_f64());
     if let Some(moment) = target.past(Work::Query(answer.index)).succeeded {
         row(Row::QueryLastSuccess, None, unix_seconds(moment));
     }
-    match &outcome.verdict {
-        Ok(rendered) => {
-            row(Row::QueryRows, None, count(rendered.rows));
-            row(Row::QuerySeries, None, count(rendered.series));
-        }
-        Err(error) => row(Row::QueryFailure, Some(error.reason().word()), 1.0),
+    if let End::Good(rendered) = &outcome.end {
+        row(Row::QueryRows, None, count(rendered.rows));
+        row(Row::QuerySeries, None, count(rendered.series));
     }
+    if let Some(error) = error {
+        row(Row::QueryFailure, Some(error.reason().word()), 1.0);
+    }
+}
+
+/// The seconds of a moment since the Unix epoch.
+fn unix_seconds(moment: SystemTime) -> f64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |span| span.as_secs_f64())
 }
 
 fn truth(yes: bool) -> f64 {

@@ -14,11 +14,13 @@ use crate::deadline::Deadline;
 use crate::driver::{Canceller, Health, Job, RowSink};
 use crate::error::{Error, Reason};
 use crate::plan::query::Query;
+use crate::plan::when::When;
 use crate::pool::Live;
 use crate::query;
 
 use super::Target;
-use super::run::{Run, Work};
+use super::apply::{self, Said, suits};
+use super::run::{End, Run, Work};
 
 /// Quick queries handed to a session together.
 const BATCH: usize = 10;
@@ -81,21 +83,34 @@ impl Queue {
         self.lanes.len() >= most && self.lanes.iter().all(|lane| lane.is_late())
     }
 
-    /// The next batch: the longest known run alone, or, when only quick ones are left, a fair share of those
-    /// that have the same deadline.
+    /// The next batch: all of a snapshot; else the first by rank alone, or, when it is quick, with a fair share of
+    /// the other quick ones that have the same deadline.
     fn next(&mut self, lane: &Lane) -> Vec<Arc<Run>> {
         self.waiting.retain(|run| !run.is_over());
-        self.waiting.sort_by_key(|run| run.pace);
-        let Some(first) = self.waiting.pop_if(|run| run.by <= lane.by) else { return Vec::new() };
+        let fit = self.waiting.iter().enumerate().filter(|(_, run)| run.by <= lane.by);
+        // Of equals the first: `max_by_key` gives the last.
+        let Some((place, _)) = fit.rev().max_by_key(|(_, run)| run.pace) else { return Vec::new() };
+        let first = self.waiting.remove(place);
         let share = (self.waiting.len() + 1).div_ceil(self.lanes.len().max(1)).min(BATCH);
         let mut batch = vec![first];
-        while batch.len() < share && batch[0].is_quick() {
-            match self.waiting.pop_if(|run| run.is_quick() && run.by == batch[0].by) {
-                Some(run) => batch.push(run),
-                None => break,
+        let mut place = 0;
+        while let Some(run) = self.waiting.get(place) {
+            if goes_with(run, &batch, share) {
+                batch.push(self.waiting.remove(place));
+            } else {
+                place += 1;
             }
         }
         batch
+    }
+}
+
+/// Whether `run` joins a batch that has room for `share`: the same snapshot, or quick ones that end together.
+fn goes_with(run: &Run, batch: &[Arc<Run>], share: usize) -> bool {
+    let first = &batch[0];
+    match (first.group, run.group) {
+        (None, None) => first.is_quick() && run.is_quick() && run.by == first.by && batch.len() < share,
+        (first, other) => first == other,
     }
 }
 
@@ -141,7 +156,9 @@ impl Attempt<'_> {
             let left: Vec<&Arc<Run>> = self.left().collect();
             let Some(head) = left.first() else { return };
             // One refused password is enough; those in line behind it get its reason.
-            if let (true, Some(error)) = (lease.is_empty(), self.target.held_back()) {
+            if lease.is_empty()
+                && let Some(error) = self.target.locked_out(self.by)
+            {
                 return self.fail(&error, false);
             }
             let began = Instant::now();
@@ -163,14 +180,17 @@ impl Attempt<'_> {
             if self.grip.lock().take().is_none() {
                 live.spoil();
             }
+            let any_ended = left.iter().any(|run| run.is_over());
             match health {
                 Health::Clean | Health::Spent => {
                     let odd = Error::new(Reason::Protocol, "the session left the query without an end");
                     return self.fail(&odd, true);
                 }
+                // The rest of a snapshot cannot be read from another one.
+                Health::Lost(error) if head.group.is_some() && any_ended => return self.fail(&error, true),
                 Health::Lost(_) if !self.left().any(|run| Arc::ptr_eq(run, head)) => {}
                 Health::Lost(error) if fresh || error.reason() == Reason::Panic => {
-                    self.target.finish(head, Err(error), Duration::ZERO, fresh);
+                    self.target.finish(head, End::Failed(error), Duration::ZERO, fresh);
                 }
                 Health::Lost(_) => {}
             }
@@ -179,7 +199,7 @@ impl Attempt<'_> {
 
     /// The runs of the batch that this lane still has to end.
     fn left(&self) -> impl Iterator<Item = &Arc<Run>> {
-        let together = self.batch.len() > 1;
+        let together = self.batch.len() > 1 && self.batch[0].group.is_none();
         self.batch.iter().filter(move |run| !run.is_over() && (run.is_quick() || !together))
     }
 
@@ -203,7 +223,12 @@ impl Attempt<'_> {
     fn execute(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
         catch_unwind(AssertUnwindSafe(|| match runs {
             [run] if run.work == Work::Ping => self.ping(live, run),
-            _ => self.queries(live, runs, fresh),
+            _ => match self.applying(live, runs, fresh) {
+                Ok(runs) if runs.is_empty() => Health::Clean,
+                Ok(runs) if runs[0].group.is_some() => self.snapshot(live, &runs, fresh),
+                Ok(runs) => self.queries(live, &runs, fresh),
+                Err(health) => health,
+            },
         }))
         .unwrap_or_else(|panic| Health::Lost(Error::new(Reason::Panic, panic_text(panic.as_ref()))))
     }
@@ -211,17 +236,71 @@ impl Attempt<'_> {
     fn ping(&self, live: &mut Live<'_>, run: &Arc<Run>) -> Health {
         let health = live.ping(self.by);
         if let Health::Clean | Health::Spent = health {
-            self.target.finish(run, Ok(Arc::default()), Duration::ZERO, true);
+            self.target.finish(run, End::Good(Arc::default()), Duration::ZERO, true);
         }
         health
     }
 
-    fn queries(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
-        let queries = runs.iter().filter_map(|run| match run.work {
-            Work::Query(index) => Some((&*self.target.plan.queries[index], *run)),
+    /// Ends the runs whose `when` does not hold on this session, and gives the others.
+    fn applying<'r>(
+        &self,
+        live: &mut Live<'_>,
+        runs: &[&'r Arc<Run>],
+        fresh: bool,
+    ) -> Result<Vec<&'r Arc<Run>>, Health> {
+        let when = |run: &Run| self.query(run).and_then(|query| query.when.as_deref());
+        let mut answered = fresh;
+        if runs.iter().any(|run| when(run).is_some_and(|when| when.role.is_some())) {
+            usable(live.refresh(self.by))?;
+            self.target.learned(live.facts());
+            answered = true;
+        }
+        let (mut apply, mut skipped) = (Vec::new(), Vec::new());
+        for &run in runs {
+            let said = match when(run) {
+                None => Said::Answer { yes: true, asked: false },
+                Some(when) if !suits(when, live.facts()) => Said::Answer { yes: false, asked: false },
+                Some(When { sql: None, .. }) => Said::Answer { yes: true, asked: false },
+                Some(When { sql: Some(sql), .. }) => apply::ask(live, sql, self.by),
+            };
+            match said {
+                Said::Answer { yes, asked } => {
+                    answered |= asked;
+                    if yes { apply.push(run) } else { skipped.push(run) }
+                }
+                Said::Failed(error) => self.target.finish(run, End::Failed(error), Duration::ZERO, true),
+                Said::Broken(health) => return Err(health),
+            }
+        }
+        // Facts of an old session do not prove that the target is up.
+        if !answered && apply.is_empty() && !skipped.is_empty() {
+            usable(live.ping(self.by))?;
+        }
+        skipped.iter().for_each(|run| self.target.finish(run, End::Skipped, Duration::ZERO, true));
+        Ok(apply)
+    }
+
+    fn snapshot(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+        match live.snapshot(true, self.by) {
+            Health::Clean => {}
+            other => return other,
+        }
+        match self.queries(live, runs, fresh) {
+            Health::Clean => live.snapshot(false, self.by),
+            other => other,
+        }
+    }
+
+    fn query(&self, run: &Run) -> Option<&Query> {
+        match run.work {
+            Work::Query(index) => self.target.plan.queries.get(index).map(|query| &**query),
             Work::Ping => None,
-        });
-        let together = runs.len() > 1;
+        }
+    }
+
+    fn queries(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+        let queries = runs.iter().filter_map(|run| Some((self.query(run)?, *run)));
+        let together = runs.len() > 1 && runs[0].group.is_none();
         let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(self.by.left());
         let mut sinks: Vec<(&Query, Box<dyn RowSink + '_>)> = queries
             .map(|(query, run)| {
@@ -231,7 +310,8 @@ impl Attempt<'_> {
                         return self.target.part(run);
                     }
                     let reached = fresh || verdict.as_ref().err().is_none_or(answered);
-                    self.target.finish(run, verdict.map(Arc::new), took, reached);
+                    let end = verdict.map_or_else(End::Failed, |rendered| End::Good(Arc::new(rendered)));
+                    self.target.finish(run, end, took, reached);
                 });
                 (query, query::sink(query, &self.target.context, ended))
             })
@@ -247,8 +327,17 @@ impl Attempt<'_> {
     /// Ends what has not ended. In the good case nothing is left.
     fn fail(&self, error: &Error, reached: bool) {
         for run in self.left() {
-            self.target.finish(run, Err(error.clone()), Duration::ZERO, reached);
+            self.target.finish(run, End::Failed(error.clone()), Duration::ZERO, reached);
         }
+    }
+}
+
+/// Nothing for a session that can go on.
+fn usable(health: Health) -> Result<(), Health> {
+    match health {
+        Health::Clean => Ok(()),
+        Health::Spent => Err(Health::Lost(Error::new(Reason::Lost, "the session could not go on"))),
+        lost => Err(lost),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a target remembers of each query: the run under way that others may join, and the last good result
-//! that `interval` lets a scrape reuse. Joining and reusing are one decision, made here under one lock.
+//! that `interval` lets a scrape reuse and `keep_last` lets stand in after a failure. One state machine: a query's
+//! slot is looked at and changed under its one lock.
 //!
-//! Knows no session and no thread. `keep_last` becomes a third answer of [`Memory::ask`].
+//! Knows no session and no thread.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
+use crate::query::Rendered;
 
-use super::run::{Outcome, Pace, Run, Work};
+use super::run::{End, Outcome, Pace, Run, Work};
 
 /// A result is reused while younger than this part of its `interval` (DESIGN 2): a scraper with the same
 /// period as the interval then always gets a fresh one.
@@ -64,11 +66,41 @@ impl Past {
     }
 }
 
+/// How long a query's good result serves further scrapes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// `interval`: instead of a run.
+    pub interval: Duration,
+    /// `keep_last`: instead of nothing, after a failure.
+    pub keep_last: Duration,
+}
+
 #[derive(Default)]
 struct Slot {
     newest: Option<Arc<Run>>,
-    good: Option<Outcome>,
+    good: Option<Good>,
     past: Past,
+}
+
+/// The last good result.
+struct Good {
+    outcome: Outcome,
+    /// Nothing failed since: `interval` may bring it back.
+    reusable: bool,
+}
+
+impl Slot {
+    /// The run under way, when a scrape with this deadline and budget may join it.
+    fn joinable(&self, by: Deadline, budget: Duration) -> Option<&Arc<Run>> {
+        self.newest.as_ref().filter(|run| !run.is_over() && by.earlier_by(budget.mul_f64(JOIN)) <= run.by)
+    }
+
+    fn begin(&mut self, work: Work, by: Deadline, group: Option<u64>) -> Arc<Run> {
+        let run =
+            Arc::new(Run::new(work, by, self.past.pace(), work != Work::Ping && self.past.is_quick(), group));
+        self.newest = Some(Arc::clone(&run));
+        run
+    }
 }
 
 /// A change of state that deserves one line in the log.
@@ -100,51 +132,76 @@ impl Memory {
     }
 
     /// Reuse, join or start. `by` is the scrape's deadline for its queries, `budget` the time it had at its start.
-    pub fn ask(&self, work: Work, interval: Duration, by: Deadline, budget: Duration) -> Asked {
+    pub fn ask(&self, work: Work, terms: Terms, by: Deadline, budget: Duration) -> Asked {
         let mut slot = self.slot(work).lock();
-        if let Some(good) = &slot.good
-            && good.began.elapsed() < interval.mul_f64(REUSE)
+        if let Some(good) = slot.good.as_ref().filter(|good| good.reusable)
+            && good.outcome.began.elapsed() < terms.interval.mul_f64(REUSE)
         {
-            return Asked::Reused(good.clone());
+            return Asked::Reused(good.outcome.clone());
         }
-        if let Some(run) = &slot.newest
-            && !run.is_over()
-            && by.earlier_by(budget.mul_f64(JOIN)) <= run.by
+        match slot.joinable(by, budget) {
+            Some(run) => Asked::Joined(Arc::clone(run)),
+            None => Asked::Started(slot.begin(work, by, None)),
+        }
+    }
+
+    /// The same for the queries of one snapshot, which a scrape joins whole or not at all; nothing is reused.
+    pub fn ask_together(&self, works: &[Work], group: u64, by: Deadline, budget: Duration) -> Vec<Asked> {
+        // In the order of the slots, always: two scrapes cannot wait for each other.
+        let mut slots: Vec<_> = works.iter().map(|work| self.slot(*work).lock()).collect();
+        let under_way: Option<Vec<Arc<Run>>> =
+            slots.iter().map(|slot| slot.joinable(by, budget).map(Arc::clone)).collect();
+        if let Some(runs) = under_way
+            && runs.windows(2).all(|pair| pair[0].group == pair[1].group)
         {
-            return Asked::Joined(Arc::clone(run));
+            return runs.into_iter().map(Asked::Joined).collect();
         }
-        let quick = work != Work::Ping && slot.past.is_quick();
-        let run = Arc::new(Run::new(work, by, slot.past.pace(), quick));
-        slot.newest = Some(Arc::clone(&run));
-        Asked::Started(run)
+        let begin = works.iter().zip(&mut slots);
+        begin.map(|(work, slot)| Asked::Started(slot.begin(*work, by, Some(group)))).collect()
+    }
+
+    /// The result that stands in for a failed one under `keep_last`.
+    #[must_use]
+    pub fn kept(&self, work: Work, terms: Terms) -> Option<Arc<Rendered>> {
+        let slot = self.slot(work).lock();
+        let good = slot.good.as_ref().filter(|good| good.outcome.began.elapsed() <= terms.keep_last)?;
+        match &good.outcome.end {
+            End::Good(rendered) => Some(Arc::clone(rendered)),
+            End::Skipped | End::Failed(_) => None,
+        }
     }
 
     /// Keeps what a run that has ended leaves for later scrapes. A failed run leaves the last good result alone,
-    /// but `interval` never brings back a result from before a failure.
-    pub fn keep(&self, run: &Run, interval: Duration, outcome: &Outcome) {
+    /// but `interval` never brings back a result from before a failure; one that does not apply any more is forgotten.
+    pub fn keep(&self, run: &Run, terms: Terms, outcome: &Outcome) {
         let mut slot = self.slot(run.work).lock();
         // Nobody joins it any more, and its page must not stay in memory until the next run.
         slot.newest.take_if(|newest| std::ptr::eq(Arc::as_ptr(newest), run));
-        let newer = slot.good.as_ref().is_none_or(|good| good.began <= outcome.began);
-        if let Err(error) = &outcome.verdict
+        if let End::Failed(error) = &outcome.end
             && error.reason() == Reason::Timeout
             && !outcome.took.is_zero()
         {
             slot.past.stopped = Some(outcome.took);
         }
-        match &outcome.verdict {
-            Ok(rendered) => {
-                slot.past.took = Some(outcome.took);
-                slot.past.stopped = None;
-                slot.past.rows = rendered.rows;
-                slot.past.series = rendered.series;
-                slot.past.succeeded = slot.past.succeeded.max(Some(outcome.ended));
-                if newer {
-                    slot.good = (!interval.is_zero()).then(|| outcome.clone());
-                }
+        if let End::Good(rendered) = &outcome.end {
+            slot.past.took = Some(outcome.took);
+            slot.past.stopped = None;
+            slot.past.rows = rendered.rows;
+            slot.past.series = rendered.series;
+            slot.past.succeeded = slot.past.succeeded.max(Some(outcome.ended));
+        }
+        if slot.good.as_ref().is_some_and(|good| good.outcome.began > outcome.began) {
+            // A run that was overtaken by a younger one.
+            return;
+        }
+        match (&outcome.end, &mut slot.good) {
+            (End::Good(_), _) => {
+                let serves = !terms.interval.max(terms.keep_last).is_zero();
+                slot.good = serves.then(|| Good { outcome: outcome.clone(), reusable: true });
             }
-            Err(_) if newer => slot.good = None,
-            Err(_) => {}
+            (End::Failed(_), Some(good)) => good.reusable = false,
+            (End::Skipped, _) => slot.good = None,
+            (End::Failed(_), None) => {}
         }
     }
 
@@ -178,25 +235,80 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::error::Reason;
-    use crate::query::Rendered;
 
     const BUDGET: Duration = Duration::from_secs(10);
     const QUERY: Work = Work::Query(0);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn outcome(verdict: Result<Arc<Rendered>, Error>, age: Duration) -> Outcome {
+    fn outcome(end: End, age: Duration) -> Outcome {
         let began = Instant::now().checked_sub(age).expect("an uptime of some minutes");
-        Outcome { verdict, took: Duration::from_millis(1), reached: true, began, ended: SystemTime::now() }
+        Outcome { end, took: Duration::from_millis(1), reached: true, began, ended: SystemTime::now() }
     }
 
-    fn keep(memory: &Memory, verdict: Result<Arc<Rendered>, Error>, age: Duration) {
-        let run = Run::new(QUERY, Deadline::within(BUDGET), Pace::Unknown, false);
-        memory.keep(&run, MINUTE, &outcome(verdict, age));
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn good() -> End {
+        End::Good(Arc::default())
+    }
+
+    fn bad() -> End {
+        End::Failed(Error::new(Reason::Sql, "no"))
+    }
+
+    fn keep(memory: &Memory, end: End, age: Duration) {
+        let run = Run::new(QUERY, Deadline::within(BUDGET), Pace::Unknown, false, None);
+        memory.keep(&run, Terms { interval: MINUTE, keep_last: HOUR }, &outcome(end, age));
     }
 
     fn ask(memory: &Memory, interval: Duration, within: Duration) -> Asked {
-        memory.ask(QUERY, interval, Deadline::within(within), BUDGET)
+        memory.ask(QUERY, Terms { interval, keep_last: Duration::ZERO }, Deadline::within(within), BUDGET)
+    }
+
+    fn kept(memory: &Memory, keep_last: Duration) -> bool {
+        memory.kept(QUERY, Terms { interval: MINUTE, keep_last }).is_some()
+    }
+
+    #[test]
+    fn the_last_good_result_stands_in_after_a_failure_while_it_is_young_enough() {
+        let memory = Memory::new(1);
+        keep(&memory, good(), Duration::from_secs(100));
+        keep(&memory, bad(), Duration::from_secs(10));
+        assert!(kept(&memory, HOUR) && kept(&memory, MINUTE * 2));
+        assert!(!kept(&memory, MINUTE), "too old");
+        assert!(!kept(&memory, Duration::ZERO), "not asked for");
+    }
+
+    #[test]
+    fn a_result_that_does_not_apply_any_more_is_forgotten() {
+        let memory = Memory::new(1);
+        keep(&memory, good(), Duration::from_secs(10));
+        keep(&memory, End::Skipped, Duration::ZERO);
+        assert!(!kept(&memory, HOUR));
+        assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Started(_)));
+    }
+
+    #[test]
+    fn a_run_that_was_overtaken_leaves_the_younger_result_alone() {
+        let memory = Memory::new(1);
+        keep(&memory, good(), Duration::from_secs(5));
+        keep(&memory, bad(), Duration::from_secs(30));
+        assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Reused(_)));
+    }
+
+    #[test]
+    fn a_snapshot_is_joined_whole_or_not_at_all() {
+        let memory = Memory::new(2);
+        let works = [Work::Query(0), Work::Query(1)];
+        let by = Deadline::within(BUDGET);
+        let first = memory.ask_together(&works, 1, by, BUDGET);
+        assert!(first.iter().all(|asked| matches!(asked, Asked::Started(_))));
+        let second = memory.ask_together(&works, 2, by, BUDGET);
+        assert!(second.iter().all(|asked| matches!(asked, Asked::Joined(_))));
+        if let Asked::Started(run) = &first[0] {
+            run.end(outcome(good(), Duration::ZERO));
+        }
+        let third = memory.ask_together(&works, 3, by, BUDGET);
+        assert!(third.iter().all(|asked| matches!(asked, Asked::Started(_))), "one of them is over");
     }
 
     #[test]
@@ -219,25 +331,25 @@ mod tests {
     fn a_run_that_is_over_is_not_joined() {
         let memory = Memory::new(1);
         let Asked::Started(run) = ask(&memory, Duration::ZERO, BUDGET) else { panic!("the first starts") };
-        run.end(run.outcome(Ok(Arc::default()), Duration::ZERO, true));
+        run.end(run.outcome(good(), Duration::ZERO, true));
         assert!(matches!(ask(&memory, Duration::ZERO, BUDGET), Asked::Started(_)));
     }
 
     #[test]
     fn a_good_result_is_reused_while_younger_than_nine_tenths_of_the_interval() {
         let memory = Memory::new(1);
-        keep(&memory, Ok(Arc::default()), Duration::from_secs(50));
+        keep(&memory, good(), Duration::from_secs(50));
         assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Reused(_)));
         let memory = Memory::new(1);
-        keep(&memory, Ok(Arc::default()), Duration::from_secs(55));
+        keep(&memory, good(), Duration::from_secs(55));
         assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Started(_)));
     }
 
     #[test]
     fn a_failure_ends_the_reuse_and_is_never_reused() {
         let memory = Memory::new(1);
-        keep(&memory, Ok(Arc::default()), Duration::from_secs(5));
-        keep(&memory, Err(Error::new(Reason::Sql, "no")), Duration::ZERO);
+        keep(&memory, good(), Duration::from_secs(5));
+        keep(&memory, bad(), Duration::ZERO);
         assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Started(_)));
     }
 

@@ -2,19 +2,21 @@
 //!
 //! A target ends runs, counts them and says once when it goes down or comes back. It knows no page.
 
+pub mod apply;
 pub mod backoff;
 pub mod lane;
 pub mod memory;
 pub mod run;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
 use crate::disposal::Disposal;
-use crate::driver::Facts;
+use crate::driver::{Endpoint, Facts};
 use crate::error::{Error, Reason};
 use crate::plan;
 use crate::plan::query::Query;
@@ -25,8 +27,8 @@ use crate::workers::{Line, Workers};
 
 use backoff::Backoff;
 use lane::Queue;
-use memory::{Asked, Change, Memory, Past};
-use run::{Outcome, Run, Work};
+use memory::{Asked, Change, Memory, Past, Terms};
+use run::{End, Outcome, Run, Work};
 
 /// What all targets share.
 pub struct Shared {
@@ -52,6 +54,7 @@ pub struct Target {
     backoff: Mutex<Backoff>,
     facts: Mutex<Option<Facts>>,
     down: Mutex<Option<Error>>,
+    snapshots: AtomicU64,
     shared: Arc<Shared>,
 }
 
@@ -68,32 +71,48 @@ impl Target {
         let pool = Pool::new(endpoint, &settings, &shared.scheduler, &shared.disposal);
         let memory = Memory::new(plan.queries.len());
         let (queue, backoff) = Default::default();
-        let (facts, down) = Default::default();
-        Some(Target { plan, context, pool, queue, memory, backoff, facts, down, shared })
+        let (facts, down, snapshots) = Default::default();
+        Some(Target { plan, context, pool, queue, memory, backoff, facts, down, snapshots, shared })
     }
 
-    /// Reuses, joins or lines up one run. New ones begin with [`Target::start`].
-    pub fn ask(&self, work: Work, by: Deadline, budget: Duration) -> Asked {
-        let asked = self.memory.ask(work, self.interval(work), by, budget);
-        match &asked {
-            Asked::Started(run) => match self.refusal() {
-                Some(error) => self.finish(run, Err(error), Duration::ZERO, false),
-                None => self.queue.lock().push(Arc::clone(run)),
-            },
-            Asked::Joined(_) => self.shared.telemetry.joined(),
-            Asked::Reused(_) => {}
+    /// Reuses, joins or lines up one run for each work. New ones begin with [`Target::start`].
+    pub fn ask(&self, works: &[Work], by: Deadline, budget: Duration) -> Vec<Asked> {
+        let asked = if self.plan.snapshot && !works.contains(&Work::Ping) {
+            let group = self.snapshots.fetch_add(1, Ordering::Relaxed);
+            self.memory.ask_together(works, group, by, budget)
+        } else {
+            works.iter().map(|work| self.memory.ask(*work, self.terms(*work), by, budget)).collect()
+        };
+        let refusal = self.refusal();
+        for asked in &asked {
+            match (asked, &refusal) {
+                (Asked::Started(run), Some(error)) => {
+                    self.finish(run, End::Failed(error.clone()), Duration::ZERO, false);
+                }
+                (Asked::Started(run), None) => self.queue.lock().push(Arc::clone(run)),
+                (Asked::Joined(_), _) => self.shared.telemetry.joined(),
+                (Asked::Reused(_), _) => {}
+            }
         }
         asked
     }
 
-    /// Why nothing can run now: in back-off, or wedged.
+    /// The result that stands in for a query that failed (`keep_last`).
+    #[must_use]
+    pub fn kept(&self, index: usize) -> Option<Arc<Rendered>> {
+        let work = Work::Query(index);
+        self.memory.kept(work, self.terms(work))
+    }
+
+    /// Why nothing can run now: in back-off, or wedged. Whether a refused password was changed is for a lane to find
+    /// out: a `password_command` takes time.
     fn refusal(&self) -> Option<Error> {
         let most = self.plan.max_connections as usize;
         let wedged = || {
             let text = format!("all {most} sessions are held by queries that did not stop at their deadline");
             self.queue.lock().is_wedged(most).then(|| Error::new(Reason::Wedged, text))
         };
-        self.held_back().or_else(wedged)
+        self.held_back().filter(|error| error.reason() != Reason::Auth).or_else(wedged)
     }
 
     /// Why no session may be opened now: the last attempt failed, and its pause is not over.
@@ -101,6 +120,17 @@ impl Target {
         self.backoff.lock().left().map(|(left, error)| {
             error.clone().with_hint(format!("next attempt in {:.0} s", left.as_secs_f64().ceil()))
         })
+    }
+
+    /// The same, unless a refused password was replaced by now. Blocks for a `password_command`, at most until `by`.
+    fn locked_out(&self, by: Deadline) -> Option<Error> {
+        let error = self.held_back()?;
+        let changed = |endpoint: &Arc<dyn Endpoint>| endpoint.has_new_password(by);
+        if error.reason() == Reason::Auth && self.plan.endpoint.as_ref().is_some_and(changed) {
+            self.backoff.lock().succeeded();
+            return None;
+        }
+        Some(error)
     }
 
     /// Starts as many lanes as there is work and room for.
@@ -113,7 +143,9 @@ impl Target {
             let work = move || lane::work(&target, &place);
             if let Err(error) = self.shared.workers.start(line, lane.by, work) {
                 let stranded = self.queue.lock().give_up(&lane);
-                stranded.iter().for_each(|run| self.finish(run, Err(error.clone()), Duration::ZERO, false));
+                stranded
+                    .iter()
+                    .for_each(|run| self.finish(run, End::Failed(error.clone()), Duration::ZERO, false));
                 return;
             }
         }
@@ -130,31 +162,34 @@ impl Target {
             _ => format!("no end within {budget:.1?}"),
         };
         let error = self.named(run.work, Error::new(Reason::Timeout, text));
-        let outcome = run.outcome(Err(error.clone()), run.worked(), false);
+        let outcome = run.outcome(End::Failed(error.clone()), run.worked(), false);
         if let Some(stop) = stop {
             stop();
         }
         if run.by.passed() {
-            self.finish(run, Err(error), outcome.took, false);
+            self.finish(run, End::Failed(error), outcome.took, false);
         }
         outcome
     }
 
     /// Ends a run: remembers, counts and tells everybody who waits.
-    pub fn finish(&self, run: &Run, verdict: Result<Arc<Rendered>, Error>, took: Duration, reached: bool) {
+    pub fn finish(&self, run: &Run, end: End, took: Duration, reached: bool) {
         if run.is_over() {
             return;
         }
-        let verdict = verdict.map_err(|error| self.named(run.work, error));
+        let end = match end {
+            End::Failed(error) => End::Failed(self.named(run.work, error)),
+            good => good,
+        };
         if let Work::Query(index) = run.work {
-            let query = &self.plan.queries[index];
-            match &verdict {
-                Ok(rendered) => self.count_skipped(query, rendered.skipped),
-                Err(error) => self.count_error(index, error.reason()),
+            match &end {
+                End::Good(rendered) => self.count_skipped(&self.plan.queries[index], rendered.skipped),
+                End::Skipped => {}
+                End::Failed(error) => self.count_error(index, error.reason()),
             }
         }
-        let outcome = run.outcome(verdict, took, reached);
-        self.memory.keep(run, self.interval(run.work), &outcome);
+        let outcome = run.outcome(end, took, reached);
+        self.memory.keep(run, self.terms(run.work), &outcome);
         run.end(outcome);
     }
 
@@ -192,6 +227,11 @@ impl Target {
     /// A session was opened.
     pub fn connected(&self, facts: &Facts) {
         self.backoff.lock().succeeded();
+        *self.facts.lock() = Some(facts.clone());
+    }
+
+    /// A session learned of its server anew.
+    pub fn learned(&self, facts: &Facts) {
         *self.facts.lock() = Some(facts.clone());
     }
 
@@ -299,10 +339,13 @@ impl Target {
         &self.shared
     }
 
-    fn interval(&self, work: Work) -> Duration {
+    fn terms(&self, work: Work) -> Terms {
         match work {
-            Work::Query(index) => self.plan.queries[index].interval,
-            Work::Ping => Duration::ZERO,
+            Work::Query(index) => {
+                let query = &self.plan.queries[index];
+                Terms { interval: query.interval, keep_last: query.keep_last }
+            }
+            Work::Ping => Terms::default(),
         }
     }
 

@@ -14,11 +14,33 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::query::Rendered;
 
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// Its blocks.
+    Good(Arc<Rendered>),
+    /// It does not apply to the server as it is now (`when`).
+    Skipped,
+    /// Why there are none.
+    Failed(Error),
+}
+
+impl End {
+    /// Why there are no blocks, where that is a fault.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            End::Failed(error) => Some(error),
+            End::Good(_) | End::Skipped => None,
+        }
+    }
+}
+
 /// How a run ended. Shared by all scrapes that waited for it.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// The blocks, or why there are none.
-    pub verdict: Result<Arc<Rendered>, Error>,
+    /// What it came to.
+    pub end: End,
     /// How long the query took; zero when it never started.
     pub took: Duration,
     /// True when a session was opened or answered for this run: the target is up.
@@ -74,6 +96,8 @@ pub struct Run {
     pub began: Instant,
     /// Its place in line.
     pub pace: Pace,
+    /// The snapshot it belongs to: all runs of one number go to one session together. `None` = none.
+    pub group: Option<u64>,
     /// It is believed to be cheap, so that it may share a batch.
     quick: AtomicBool,
     /// A session was opened for it.
@@ -84,10 +108,10 @@ pub struct Run {
 impl Run {
     /// A run that nobody executes yet.
     #[must_use]
-    pub fn new(work: Work, by: Deadline, pace: Pace, quick: bool) -> Self {
+    pub fn new(work: Work, by: Deadline, pace: Pace, quick: bool, group: Option<u64>) -> Self {
         let state = Mutex::new(State { outcome: None, waiting: Vec::new(), stop: None, since: None });
         let (quick, reached) = (AtomicBool::new(quick), AtomicBool::new(false));
-        Run { work, by, began: Instant::now(), pace, quick, reached, state }
+        Run { work, by, began: Instant::now(), pace, group, quick, reached, state }
     }
 
     /// True while it may share a batch.
@@ -110,9 +134,9 @@ impl Run {
 
     /// How this run ended, ending now.
     #[must_use]
-    pub fn outcome(&self, verdict: Result<Arc<Rendered>, Error>, took: Duration, reached: bool) -> Outcome {
+    pub fn outcome(&self, end: End, took: Duration, reached: bool) -> Outcome {
         let reached = reached || self.reached.load(Ordering::Relaxed);
-        Outcome { verdict, took, reached, began: self.began, ended: SystemTime::now() }
+        Outcome { end, took, reached, began: self.began, ended: SystemTime::now() }
     }
 
     /// Tells `scrape` under `number` when the run has ended; at once when it has.
@@ -173,7 +197,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     fn run() -> Run {
-        Run::new(Work::Ping, Deadline::within(Duration::from_secs(1)), Pace::Unknown, false)
+        Run::new(Work::Ping, Deadline::within(Duration::from_secs(1)), Pace::Unknown, false, None)
     }
 
     #[test]
@@ -181,7 +205,7 @@ mod tests {
         let (scrape, told) = channel();
         let run = run();
         run.tell(3, &scrape);
-        assert!(run.end(run.outcome(Ok(Arc::default()), Duration::ZERO, true)));
+        assert!(run.end(run.outcome(End::Skipped, Duration::ZERO, true)));
         run.tell(4, &scrape);
         let numbers: Vec<usize> = told.try_iter().map(|(number, _)| number).collect();
         assert_eq!(numbers, [3, 4]);
@@ -191,10 +215,10 @@ mod tests {
     fn only_the_first_end_counts() {
         let run = run();
         let late = Error::new(crate::error::Reason::Timeout, "late");
-        assert!(run.end(run.outcome(Err(late), Duration::ZERO, false)));
-        assert!(!run.end(run.outcome(Ok(Arc::default()), Duration::ZERO, true)));
+        assert!(run.end(run.outcome(End::Failed(late), Duration::ZERO, false)));
+        assert!(!run.end(run.outcome(End::Skipped, Duration::ZERO, true)));
         let (scrape, told) = channel();
         run.tell(0, &scrape);
-        assert!(told.recv().unwrap().1.verdict.is_err());
+        assert!(told.recv().unwrap().1.end.error().is_some());
     }
 }

@@ -180,7 +180,7 @@ fn an_unreadable_configuration_is_one_line() {
     if !crate::process::is_root() {
         let secret = Setup::new(GOOD);
         let file = secret.path().join("sql-exporter.yaml");
-        std::fs::set_permissions(file, PermissionsExt::from_mode(0)).expect("a mode");
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o000)).expect("a mode");
         assert_eq!(secret.output().code(), 2);
     }
 }

@@ -43,5 +43,6 @@ mod sink;
 mod site;
 mod sqlite;
 mod statement;
+mod terms;
 mod whole;
 mod workers;

@@ -16,11 +16,11 @@ use crate::checker::{Page, checked};
 use crate::fault::{Act, Call, Fault, driver};
 
 /// Longer than any healthy step takes, short enough to wait for.
-const SHORT: Duration = Duration::from_millis(600);
-const LONG: Duration = Duration::from_secs(20);
+pub(crate) const SHORT: Duration = Duration::from_millis(600);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// A fleet of scripted databases `a`, `b` …, with the rest of the configuration as given.
-fn fleet(faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Fleet> {
+pub(crate) fn fleet(faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Fleet> {
     let folder = crate::process::folder();
     let path = folder.path().join("test.yaml");
     let targets: String = faults
@@ -33,13 +33,13 @@ fn fleet(faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Fleet> {
     Arc::new(app::fleet(plan))
 }
 
-fn query(name: &str, targets: &str, more: &str) -> String {
+pub(crate) fn query(name: &str, targets: &str, more: &str) -> String {
     format!(
         "  - {{name: {name}, databases: [{targets}], sql: SELECT 1, metrics: [{{name: {name}_value, duplicates: first}}]{more}}}\n"
     )
 }
 
-fn scraped(fleet: &Fleet, budget: Duration) -> (Page, Verdict) {
+pub(crate) fn scraped(fleet: &Fleet, budget: Duration) -> (Page, Verdict) {
     let time = Time { began: Instant::now(), budget };
     let page = scrape::scrape(fleet, &Selection::default(), time).expect("no name is asked for");
     let bytes: Vec<u8> =
@@ -49,21 +49,21 @@ fn scraped(fleet: &Fleet, budget: Duration) -> (Page, Verdict) {
     (checked(&text), page.verdict)
 }
 
-fn success(page: &Page, target: &str, query: &str) -> Option<f64> {
+pub(crate) fn success(page: &Page, target: &str, query: &str) -> Option<f64> {
     page.value(
         "sql_exporter_query_success",
         &[("target", target), ("query", query), ("collector", "default")],
     )
 }
 
-fn fails(page: &Page, target: &str, query: &str, reason: Reason) -> bool {
+pub(crate) fn fails(page: &Page, target: &str, query: &str, reason: Reason) -> bool {
     let labels = [("target", target), ("query", query), ("collector", "default"), ("reason", reason.word())];
     page.value("sql_exporter_query_failure_reason", &labels) == Some(1.0)
         && success(page, target, query) == Some(0.0)
         && page.value(&format!("{query}_value"), &[("target", target)]).is_none()
 }
 
-fn up(page: &Page, target: &str) -> Option<f64> {
+pub(crate) fn up(page: &Page, target: &str) -> Option<f64> {
     page.value("sql_exporter_target_up", &[("target", target)])
 }
 

@@ -83,6 +83,8 @@ pub(crate) fn query(yaml: &str) -> Query {
         enabled: true,
         timeout: None,
         interval: Duration::ZERO,
+        keep_last: Duration::ZERO,
+        when: None,
         max_rows: 1_000_000,
         max_series: 1_000_000,
         order: 0,

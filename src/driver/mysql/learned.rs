@@ -37,23 +37,28 @@ impl Learned {
         for sql in session_sql {
             conn.query_drop(sql)?;
         }
-        let row: Option<mysql::Row> = conn.query_first("SELECT @@version, @@sql_mode, @@read_only")?;
+        let row: Option<mysql::Row> = conn.query_first("SELECT @@version, @@sql_mode")?;
         let text =
             |column| row.as_ref().and_then(|row| row.get_opt::<String, _>(column)?.ok()).unwrap_or_default();
-        let (version, sql_mode, read_only): (String, String, String) = (text(0), text(1), text(2));
+        let (version, sql_mode): (String, String) = (text(0), text(1));
         let flavor = if version.contains("MariaDB") { Flavor::MariaDb } else { Flavor::MySql };
-        let replica = has_channel(conn, flavor)?.unwrap_or(read_only == "1");
         Ok(Learned {
             other_strings: sql_mode.contains("NO_BACKSLASH_ESCAPES") || sql_mode.contains("ANSI_QUOTES"),
             flavor,
             read_only_variable: flavor.read_only_variable(&version),
             facts: Facts {
                 flavor: flavor.word().to_owned(),
-                role: if replica { "replica" } else { "primary" }.to_owned(),
+                role: role(conn, flavor)?.to_owned(),
                 tls,
                 version,
             },
         })
+    }
+
+    /// Asks for the role again: a failover changes it under a living connection.
+    pub(super) fn ask_role(&mut self, conn: &mut Conn) -> Result<(), Fault> {
+        role(conn, self.flavor)?.clone_into(&mut self.facts.role);
+        Ok(())
     }
 
     /// The statement that gives the next one its deadline, at least 1 ms, and its read-only mode. The server strikes a
@@ -68,17 +73,24 @@ impl Learned {
     }
 }
 
-/// Whether the server has a replica channel; `None` where we may not ask.
-fn has_channel(conn: &mut Conn, flavor: Flavor) -> Result<Option<bool>, Fault> {
+/// `replica` with a replica channel, else by `read_only` (DESIGN 9).
+fn role(conn: &mut Conn, flavor: Flavor) -> Result<&'static str, Fault> {
+    let replica = has_channel(conn, flavor)?
+        || conn.query_first::<Option<bool>, _>("SELECT @@read_only")?.flatten().unwrap_or(false);
+    Ok(if replica { "replica" } else { "primary" })
+}
+
+/// Whether the server has a replica channel that we may see.
+fn has_channel(conn: &mut Conn, flavor: Flavor) -> Result<bool, Fault> {
     for question in flavor.channel_questions() {
         match conn.query_first::<mysql::Row, _>(question) {
-            Ok(channel) => return Ok(Some(channel.is_some())),
+            Ok(channel) => return Ok(channel.is_some()),
             // An older server knows the older words only; a plain user may ask neither.
             Err(mysql::Error::MySqlError(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(None)
+    Ok(false)
 }
 
 impl Flavor {

@@ -17,6 +17,7 @@ use mysql::{ClientIdentity, Conn, OptsBuilder, SslOpts};
 
 use crate::deadline::Deadline;
 use crate::driver::login::{HostPort, Login};
+use crate::driver::password::Refused;
 use crate::driver::tls::Mode;
 use crate::driver::{TlsState, net};
 use crate::error::{Error, Reason, Result};
@@ -40,6 +41,7 @@ const LARGEST_ROW: usize = 1 << 30;
 /// One configured server, and how many logins to it are under way.
 pub(super) struct Server {
     pub(super) login: Login,
+    pub(super) refused: Refused,
     under_way: AtomicUsize,
 }
 
@@ -52,7 +54,7 @@ struct Address {
 
 impl Server {
     pub(super) fn new(login: Login) -> Self {
-        Server { login, under_way: AtomicUsize::new(0) }
+        Server { login, refused: Refused::default(), under_way: AtomicUsize::new(0) }
     }
 
     /// Logs in and does `work` with the connection, on a thread of its own, at most until `by`.
@@ -89,17 +91,8 @@ impl Server {
         })?
     }
 
-    /// A password that comes from elsewhere may have changed since it was read: refused once, it is read again.
     fn enter(&self, by: Deadline) -> Result<(Conn, TlsState)> {
-        let password = self.login.password.read(by)?;
-        match self.connect(password.as_ref(), by) {
-            Err(error) if error.reason() == Reason::Auth => {
-                self.login.password.refused();
-                let again = self.login.password.read(by)?;
-                if again == password { Err(error) } else { self.connect(again.as_ref(), by) }
-            }
-            done => done,
-        }
+        self.refused.enter(&self.login.password, by, |password| self.connect(password, by))
     }
 
     fn connect(&self, password: Option<&Secret>, by: Deadline) -> Result<(Conn, TlsState)> {

@@ -64,6 +64,10 @@ impl Endpoint for MySqlEndpoint {
         Ok(Box::new(session::MySqlSession::open(&self.0, by)?))
     }
 
+    fn has_new_password(&self, by: Deadline) -> bool {
+        self.0.refused.has_new(&self.0.login.password, by)
+    }
+
     fn shown(&self) -> String {
         self.0.login.shown("mysql")
     }

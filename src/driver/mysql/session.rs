@@ -159,6 +159,31 @@ impl MySqlSession {
     }
 }
 
+impl MySqlSession {
+    /// Does something small between batches, cut by the watchdog at `by`; whatever fails costs the session.
+    fn between(
+        &mut self,
+        what: &str,
+        by: Deadline,
+        act: impl FnOnce(&mut mysql::Conn, &mut Learned) -> Result<(), Fault>,
+    ) -> Health {
+        let watch = match watchdog::arm(self.conn.as_raw_fd(), by) {
+            Ok(watch) => watch,
+            Err(error) => return Health::Lost(error),
+        };
+        match act(&mut self.conn, &mut self.learned) {
+            Ok(()) => Health::Clean,
+            Err(fault) => {
+                self.broken.store(true, Ordering::Relaxed);
+                Health::Lost(match watch.struck() {
+                    true => Error::new(Reason::Timeout, format!("the server did not answer {what} in time")),
+                    false => fault.error,
+                })
+            }
+        }
+    }
+}
+
 impl Session for MySqlSession {
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
         let mut spent = false;
@@ -179,20 +204,23 @@ impl Session for MySqlSession {
     }
 
     fn ping(&mut self, by: Deadline) -> Health {
-        let watch = match watchdog::arm(self.conn.as_raw_fd(), by) {
-            Ok(watch) => watch,
-            Err(error) => return Health::Lost(error),
-        };
-        match self.conn.ping() {
-            Ok(()) => Health::Clean,
-            Err(error) => {
-                self.broken.store(true, Ordering::Relaxed);
-                Health::Lost(match watch.struck() {
-                    true => Error::new(Reason::Timeout, "the server did not answer a ping in time"),
-                    false => Fault::from(error).error,
-                })
+        self.between("a ping", by, |conn, _| Ok(conn.ping()?))
+    }
+
+    fn refresh(&mut self, by: Deadline) -> Health {
+        self.between("the question for its role", by, |conn, learned| learned.ask_role(conn))
+    }
+
+    fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
+        self.between("the snapshot's statements", by, |conn, _| {
+            if open {
+                conn.query_drop("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+                conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")?;
+            } else {
+                conn.query_drop("ROLLBACK")?;
             }
-        }
+            Ok(())
+        })
     }
 
     fn facts(&self) -> &Facts {

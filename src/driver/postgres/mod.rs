@@ -13,6 +13,7 @@ mod options;
 mod reply;
 mod send;
 mod session;
+mod snapshot;
 mod stream;
 mod talk;
 mod types;
@@ -27,6 +28,7 @@ use crate::secret::Secret;
 use crate::yaml::keys::Keys;
 
 use super::login::{Login, Scheme};
+use super::password::Refused;
 use super::tls::Mode;
 use super::{Driver, Endpoint, Facts, Session};
 
@@ -79,7 +81,7 @@ fn read(
 /// A sentence about a parameter that is not known.
 pub fn endpoint(login: Login) -> Result<Arc<dyn Endpoint>, String> {
     let options = Options::read(&login.params)?;
-    Ok(Arc::new(PgEndpoint { login, options, console: false }))
+    Ok(Arc::new(PgEndpoint { login, options, console: false, refused: Refused::default() }))
 }
 
 /// PgBouncer's console.
@@ -89,34 +91,23 @@ pub fn endpoint(login: Login) -> Result<Arc<dyn Endpoint>, String> {
 pub fn console(mut login: Login) -> Result<Arc<dyn Endpoint>, String> {
     let options = Options::read(&login.params)?;
     login.database.get_or_insert_with(|| "pgbouncer".to_owned());
-    Ok(Arc::new(PgEndpoint { login, options, console: true }))
+    Ok(Arc::new(PgEndpoint { login, options, console: true, refused: Refused::default() }))
 }
 
 struct PgEndpoint {
     login: Login,
     options: Options,
     console: bool,
+    refused: Refused,
 }
 
 impl Endpoint for PgEndpoint {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
-        let password = self.login.password.read(by)?;
-        let mut failures: Vec<Error> = Vec::new();
-        for wanted in self.options.wanted.in_turn() {
-            for place in self.places() {
-                let by = by.or_within(self.login.connect_timeout);
-                match self.enter(&place, wanted, password.as_ref(), by) {
-                    Ok(session) => return Ok(Box::new(session)),
-                    // As libpq: a refused password is refused everywhere.
-                    Err(error) if error.reason() == Reason::Auth => {
-                        self.login.password.refused();
-                        return Err(error);
-                    }
-                    Err(error) => failures.push(error),
-                }
-            }
-        }
-        Err(together(failures))
+        self.refused.enter(&self.login.password, by, |password| self.reach(password, by))
+    }
+
+    fn has_new_password(&self, by: Deadline) -> bool {
+        self.refused.has_new(&self.login.password, by)
     }
 
     fn shown(&self) -> String {
@@ -125,6 +116,23 @@ impl Endpoint for PgEndpoint {
 }
 
 impl PgEndpoint {
+    /// Enters the first place that lets us in.
+    fn reach(&self, password: Option<&Secret>, by: Deadline) -> Result<Box<dyn Session>> {
+        let mut failures: Vec<Error> = Vec::new();
+        for wanted in self.options.wanted.in_turn() {
+            for place in self.places() {
+                let by = by.or_within(self.login.connect_timeout);
+                match self.enter(&place, wanted, password, by) {
+                    Ok(session) => return Ok(Box::new(session)),
+                    // As libpq: a refused password is refused everywhere.
+                    Err(error) if error.reason() == Reason::Auth => return Err(error),
+                    Err(error) => failures.push(error),
+                }
+            }
+        }
+        Err(together(failures))
+    }
+
     fn places(&self) -> Vec<Place> {
         let port = self.login.hosts.first().map_or(5432, |host| host.port);
         match &self.login.socket {
@@ -191,7 +199,8 @@ impl PgEndpoint {
             (false, true) => Style::Simple,
             (false, false) => Style::Named,
         };
-        let talk = Talk::new(Link::new(entered.stream));
+        let mut talk = Talk::new(Link::new(entered.stream));
+        talk.standby = entered.in_hot_standby;
         let mut session = PgSession::new(talk, style, self.login.read_only, facts, Arc::new(canceller));
         session.prepare(&self.login.session_sql, with_options, by)?;
         let known = (entered.in_hot_standby, entered.read_only);

@@ -230,7 +230,7 @@ impl Transaction {
 }
 
 /// A `ParameterStatus` that tells of a promotion.
-fn standby(body: &[u8]) -> Option<bool> {
+pub(super) fn standby(body: &[u8]) -> Option<bool> {
     let mut fields = Fields(body);
     (fields.text()? == "in_hot_standby").then_some(())?;
     Some(fields.text()? == "on")

@@ -35,6 +35,8 @@ pub(super) struct Way {
     pub(super) read_only: bool,
     /// The startup options do not hold: the marker sets them.
     pub(super) pooled: bool,
+    /// A transaction is open, and each query is undone after it.
+    pub(super) in_snapshot: bool,
 }
 
 /// A statement that the server has accepted.
@@ -65,7 +67,7 @@ pub(super) fn queue(
     out: &mut BytesMut,
 ) -> io::Result<Sent> {
     let timeout = marker::timeout_millis(left);
-    let undone = statement.is_some_and(|statement| statement.undone);
+    let undone = !way.in_snapshot && statement.is_some_and(|statement| statement.undone);
     if undone {
         execute_text("BEGIN", None, out)?;
     }
@@ -85,6 +87,10 @@ pub(super) fn queue(
         }
         Style::Simple => {
             let marker = marker::text(way.read_only, way.pooled).replace("$1", &format!("'{timeout}'"));
+            if way.in_snapshot {
+                frontend::query(&format!("{marker};\n{}", sql.text()), out)?;
+                return Ok(Sent { shape, before: 1 });
+            }
             let last = if way.read_only { "ROLLBACK" } else { "COMMIT" };
             // One message, so that nothing runs where BEGIN or the marker fails. The line end closes a comment.
             frontend::query(&format!("BEGIN;{marker};\n{}\n;{last}", sql.text()), out)?;

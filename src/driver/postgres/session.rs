@@ -18,6 +18,7 @@ use super::errors::ServerError;
 use super::marker;
 use super::reply::{Over, Reply, Transaction, Trouble, Wrong};
 use super::send::{Statement, Style, Way, queue};
+use super::snapshot;
 use super::talk::{Talk, Texts, execute, failed};
 use super::wire::Spans;
 
@@ -37,6 +38,8 @@ pub(super) struct PgSession {
     home: Option<Vec<Texts>>,
     facts: Facts,
     canceller: Arc<dyn Canceller>,
+    /// Queries run in one transaction, each from its savepoint.
+    in_snapshot: bool,
     /// Nothing is under way: the server may be told goodbye.
     idle: bool,
 }
@@ -60,6 +63,7 @@ impl PgSession {
             home: None,
             facts,
             canceller,
+            in_snapshot: false,
             idle: true,
         }
     }
@@ -160,6 +164,8 @@ impl PgSession {
                     (error, at)
                 }
                 Ok(over) => return self.end(job, over, start, by),
+                // Within a snapshot even a statement that cannot be parsed ends the transaction's use.
+                Err(Trouble::Refused(_)) if self.in_snapshot && !self.roll_back(by) => break Trouble::Late,
                 Err(Trouble::Refused(error)) => (error, Instant::now()),
                 Err(trouble) => break trouble,
             };
@@ -224,13 +230,15 @@ impl PgSession {
             Style::Unnamed => Some(self.learn("", job.sql, by)?),
             Style::Simple | Style::Console => None,
         };
-        let way = Way { style: self.style, read_only: self.read_only, pooled: self.pooled };
+        let Self { style, read_only, pooled, in_snapshot, .. } = *self;
+        let way = Way { style, read_only, pooled, in_snapshot };
         let sent = queue(way, job.sql, statement.as_ref(), by.left(), &mut self.talk.link.out)?;
         self.talk.link.send(by)?;
         let mut reply = Reply::new(job, &self.talk.types, sent.shape, sent.before);
         let over = reply.read(&mut self.talk.link, &mut self.spans, by)?;
         if let Some(standby) = reply.standby {
-            self.facts.role = role(standby).to_owned();
+            self.talk.standby = Some(standby);
+            role(standby).clone_into(&mut self.facts.role);
         }
         Ok(over)
     }
@@ -247,10 +255,36 @@ impl PgSession {
         Ok(statement)
     }
 
-    /// Leaves a transaction; false when the session is of no more use. A query that used up its time leaves a little
-    /// for this.
+    /// Leaves a transaction, or undoes what a query of a snapshot did; false when the session is of no more use. A
+    /// query that used up its time leaves a little for this.
     fn roll_back(&mut self, by: Deadline) -> bool {
-        self.talk.ask("ROLLBACK", by.max(Deadline::within(ROLLBACK_TIME))).is_ok()
+        let statement = if self.in_snapshot { snapshot::UNDO } else { "ROLLBACK" };
+        self.talk.ask(statement, by.max(Deadline::within(ROLLBACK_TIME))).is_ok()
+    }
+
+    /// The server's role, where it did not come by itself with an answer.
+    fn ask_role(&mut self, by: Deadline) -> Result<(), Trouble> {
+        if self.style == Style::Console {
+            return self.talk.ask("SHOW VERSION", by).map(drop);
+        }
+        if self.home.is_some() && self.talk.standby.is_some() {
+            self.talk.sync(by)?;
+        } else {
+            self.talk.standby = self.ask("SELECT pg_catalog.pg_is_in_recovery()", by)?.map(|yes| yes == "t");
+        }
+        Ok(())
+    }
+
+    /// The session after something small between batches; whatever fails there costs it.
+    fn between(&mut self, what: &str, done: Result<(), Trouble>) -> Health {
+        if let Err(trouble) = done {
+            return Health::Lost(failed(what, trouble));
+        }
+        if let Some(standby) = self.talk.standby {
+            role(standby).clone_into(&mut self.facts.role);
+        }
+        self.idle = true;
+        Health::Clean
     }
 
     /// Tells the sink, and leaves a transaction that the query left open: no result is good before its end.
@@ -299,11 +333,25 @@ impl Session for PgSession {
             Style::Simple => self.talk.ask("", by).map(drop),
             Style::Console => self.talk.ask("SHOW VERSION", by).map(drop),
         };
-        if let Err(trouble) = answer {
-            return Health::Lost(failed("ping", trouble));
+        self.between("ping", answer)
+    }
+
+    fn refresh(&mut self, by: Deadline) -> Health {
+        self.idle = false;
+        let asked = self.ask_role(by);
+        self.between("the question for its role", asked)
+    }
+
+    fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
+        self.idle = false;
+        let asked = self.talk.ask(if open { snapshot::OPEN } else { "ROLLBACK" }, by).map(drop);
+        self.in_snapshot = open;
+        // What a function set for the whole session went with its savepoint; an advisory lock did not.
+        let harmed = !open && asked.is_ok() && self.home.is_some() && self.state(by).ok() != self.home;
+        match self.between("the snapshot's transaction", asked) {
+            Health::Clean if harmed => Health::Spent,
+            health => health,
         }
-        self.idle = true;
-        Health::Clean
     }
 
     fn facts(&self) -> &Facts {

@@ -13,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
-use super::reply::{Trouble, garbled};
+use super::reply::{Trouble, garbled, standby};
 use super::types::Types;
 use super::wire::{Fields, Link, Shape};
 
@@ -24,12 +24,14 @@ pub(super) type Texts = Vec<Option<String>>;
 pub(super) struct Talk {
     pub(super) link: Link,
     pub(super) types: Types,
+    /// What the server last said of itself (`in_hot_standby`): true for a standby.
+    pub(super) standby: Option<bool>,
 }
 
 impl Talk {
     /// On a stream that was logged in on. Nothing is sent yet.
     pub(super) fn new(link: Link) -> Self {
-        Talk { link, types: Types::default() }
+        Talk { link, types: Types::default(), standby: None }
     }
 
     /// Runs `sql` by the simple protocol and collects its rows.
@@ -101,6 +103,7 @@ impl Talk {
                 tags::READY_FOR_QUERY_TAG => {
                     return refused.map_or(Ok(()), |error| Err(Trouble::Refused(error)));
                 }
+                tags::PARAMETER_STATUS_TAG => self.standby = standby(body).or(self.standby),
                 tag => take(tag, body).ok_or_else(garbled)?,
             }
         }

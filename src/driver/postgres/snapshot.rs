@@ -1,0 +1,10 @@
+//! The statements around a snapshot: one transaction that sees the database at one moment, and a savepoint from which
+//! each query starts and to which it is undone, so that one that fails leaves the others be.
+//!
+//! <https://www.postgresql.org/docs/current/transaction-iso.html#XACT-REPEATABLE-READ>
+
+/// Opens the transaction. Its snapshot is taken by its first query, which a savepoint is not.
+pub(super) const OPEN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SAVEPOINT sqlx";
+
+/// Undoes a query; the savepoint stays for the next.
+pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT sqlx";

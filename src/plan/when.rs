@@ -1,0 +1,159 @@
+//! `when`: the conditions under which a query applies to the server that a session found. Read here, decided by
+//! `target/apply` with what the session knows.
+
+use std::cmp::Ordering;
+
+use crate::driver::Sql;
+use crate::yaml::keys::Keys;
+
+/// All conditions of one query; each must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct When {
+    /// The server's version; empty = any.
+    pub version: Vec<Bound>,
+    /// The server's flavour is one of these; empty = any.
+    pub flavor: Vec<&'static str>,
+    /// The server's role.
+    pub role: Option<Role>,
+    /// A statement that gives one boolean.
+    pub sql: Option<Sql>,
+}
+
+/// What a server is to its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes writes.
+    Primary,
+    /// Follows another server.
+    Replica,
+}
+
+impl Role {
+    /// As in `Facts::role`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        }
+    }
+}
+
+const ROLES: &[(&str, Role)] = &[("primary", Role::Primary), ("replica", Role::Replica)];
+
+/// The flavours that sessions tell.
+const FLAVORS: &[(&str, &str)] = &[
+    ("postgresql", "postgresql"),
+    ("postgres", "postgresql"),
+    ("pgbouncer", "pgbouncer"),
+    ("mysql", "mysql"),
+    ("mariadb", "mariadb"),
+    ("sqlite", "sqlite"),
+];
+
+/// One comparison with a version: `>=14`, `<8.0.22`, `=15`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    accepts: &'static [Ordering],
+    numbers: Vec<u32>,
+}
+
+/// The longer operators first: `>` is the beginning of `>=`.
+const OPERATORS: [(&str, &[Ordering]); 6] = [
+    (">=", &[Ordering::Greater, Ordering::Equal]),
+    ("<=", &[Ordering::Less, Ordering::Equal]),
+    ("!=", &[Ordering::Less, Ordering::Greater]),
+    (">", &[Ordering::Greater]),
+    ("<", &[Ordering::Less]),
+    ("=", &[Ordering::Equal]),
+];
+
+impl Bound {
+    /// Reads one word.
+    ///
+    /// # Errors
+    /// A sentence that says what a comparison looks like.
+    pub fn new(text: &str) -> Result<Bound, String> {
+        let wrong =
+            || format!("{text:?} is not a comparison with a version: write \">=14 <17\" or \"=10.11\"");
+        let (operator, accepts) =
+            OPERATORS.into_iter().find(|(operator, _)| text.starts_with(operator)).ok_or_else(wrong)?;
+        let numbers: Option<Vec<u32>> =
+            text[operator.len()..].split('.').map(|number| number.parse().ok()).collect();
+        Ok(Bound { accepts, numbers: numbers.ok_or_else(wrong)? })
+    }
+
+    /// Whether a server of this version is meant. Only as many numbers are compared as the bound has: 14.5 is `=14`.
+    #[must_use]
+    pub fn holds(&self, version: &[u32]) -> bool {
+        let theirs = (0..self.numbers.len()).map(|place| version.get(place).copied().unwrap_or(0));
+        self.accepts.contains(&theirs.cmp(self.numbers.iter().copied()))
+    }
+}
+
+/// The numbers at the beginning of a version as servers write it: `15.18 (Debian …)`, `10.11.6-MariaDB`.
+#[must_use]
+pub fn numbers(version: &str) -> Vec<u32> {
+    let digits = |c: char| c.is_ascii_digit() || c == '.';
+    let end = version.find(|c| !digits(c)).unwrap_or(version.len());
+    version[..end].split('.').map_while(|number| number.parse().ok()).collect()
+}
+
+/// Takes the key `when`.
+pub(super) fn read(keys: &mut Keys<'_>) -> Option<When> {
+    let mut keys = keys.inner("when")?;
+    let version = keys.text("version").unwrap_or_default();
+    let bounds = version.split([' ', ',']).filter(|word| !word.is_empty());
+    let version =
+        bounds.filter_map(|word| Bound::new(word).map_err(|message| keys.fault("version", message)).ok());
+    let version = version.collect();
+    let flavor = flavors(&mut keys);
+    let role = keys.choice("role", ROLES);
+    let sql = keys.literal("sql").map(|text| Sql::new(&text));
+    let when = When { version, flavor, role, sql };
+    if when == (When { version: Vec::new(), flavor: Vec::new(), role: None, sql: None }) && !keys.faulted() {
+        keys.fault("", "holds no condition: write `version`, `flavor`, `role` or `sql`");
+    }
+    keys.finish();
+    Some(when)
+}
+
+/// One flavour or a list of them.
+fn flavors(keys: &mut Keys<'_>) -> Vec<&'static str> {
+    let words = keys.texts("flavor").unwrap_or_default();
+    let known = |word: &String| {
+        let found = FLAVORS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+        if found.is_none() {
+            let all: Vec<&str> = FLAVORS.iter().map(|(name, _)| *name).collect();
+            keys.fault("flavor", format!("{word:?} is not one of {}", all.join(", ")));
+        }
+        found.map(|(_, flavor)| *flavor)
+    };
+    words.iter().filter_map(known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(bounds: &str, version: &str) -> bool {
+        let version = numbers(version);
+        bounds.split(' ').all(|bound| Bound::new(bound).expect("a bound").holds(&version))
+    }
+
+    #[test]
+    fn a_bound_compares_as_many_numbers_as_it_has() {
+        assert!(holds(">=14 <17", "15.18 (Debian 15.18-0+deb12u1)"));
+        assert!(holds("=14", "14.5") && !holds(">14", "14.5") && holds("<=14", "14.5"));
+        assert!(holds(">=10.11", "10.11.6-MariaDB") && !holds("<10.11", "10.11.6-MariaDB"));
+        assert!(holds("!=8.0", "8.4.1") && holds(">=3.50.2", "3.50.2") && !holds(">=17", "16.9"));
+        assert!(holds(">=14.0.1", "15"));
+    }
+
+    #[test]
+    fn what_is_no_bound_is_said() {
+        for text in ["14", ">=", "=>14", ">=fourteen", ">= 14", "~14"] {
+            assert!(Bound::new(text).is_err(), "{text}");
+        }
+    }
+}
