@@ -33,6 +33,7 @@ pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> Vec<Target> {
     idle_names(&parts, reader);
     let queries: Vec<_> = parts.targets.iter().map(|target| queries_of(target, &parts)).collect();
     elsewhere(&parts, &queries, reader);
+    intervals(&parts, &queries, reader);
     parts.targets.into_iter().zip(queries).map(|(target, queries)| target.cook(queries)).collect()
 }
 
@@ -106,6 +107,18 @@ fn queries_of(target: &target::Draft, parts: &Parts) -> Vec<Arc<Query>> {
         Arc::new(query.cook(target.overrides.apply(&query.name, settings), order))
     };
     parts.queries.iter().enumerate().filter(|(_, query)| runs(query)).map(cook).collect()
+}
+
+/// An `interval` on a target with `snapshot`: there every scrape is of one moment, nothing of an older one.
+fn intervals(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.snapshot) {
+        for query in queries.iter().filter(|query| !query.interval.is_zero()) {
+            let place = parts.queries.get(query.order).map(|query| query.place.clone()).unwrap_or_default();
+            let message = format!("query {}: `interval` does not apply on target {}", query.name, target.name);
+            let warning = Error::config(message).at(place);
+            reader.warn(warning.with_hint("its `snapshot: true` makes all queries of a scrape run at one moment"));
+        }
+    }
 }
 
 /// Targets of a driver that is not built in: a fault for each enabled query that needs one, else one warning.
