@@ -38,6 +38,8 @@ pub(super) fn ends<S: Subject>(endless: &[&str]) {
         });
         seen.failed("endless", Reason::Timeout);
         assert!(seen.took < BOUND, "{sql}: {:?}", seen.took);
+        let took = seen.own("query_duration_seconds", "endless").expect("how long it took");
+        assert!((0.2..BOUND.as_secs_f64()).contains(&took), "{sql}: {took} s");
         poll(sql, BOUND, || (!subject.is_running(&bench)).then_some(()));
         // The target's only lane is free again: at once after a timeout of the query's own, soon after it was left
         // behind by a scrape, which finds it `wedged` until then.
