@@ -10,10 +10,10 @@ mod deadline;
 mod door;
 mod result;
 mod session;
-mod subject;
+pub(crate) mod subject;
 mod table;
-mod types;
-mod value;
+pub(crate) mod types;
+pub(crate) mod value;
 mod write;
 
 use table::CASES;

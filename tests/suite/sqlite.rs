@@ -71,29 +71,6 @@ fn refusal(file: &File) -> Error {
     open(file).err().expect("an error")
 }
 
-fn rows(sql: &str) -> Vec<Vec<String>> {
-    let (sink, health) = run(&mut *Shop::new().session(), sql, LONG);
-    assert!(matches!(health, Health::Clean), "{health:?}");
-    sink.good().to_vec()
-}
-
-#[test]
-fn every_storage_class_arrives_as_what_it_is() {
-    assert_eq!(
-        rows("SELECT 9223372036854775807, -1.5, 9e999, -9e999, 'é€😀', x'00ff', NULL, CAST(x'61ff' AS TEXT)"),
-        [[
-            "Int(9223372036854775807)",
-            "Float(-1.5)",
-            "Float(inf)",
-            "Float(-inf)",
-            "Text(\"é€😀\")",
-            "Bytes([0, 255])",
-            "Null",
-            "Bytes([97, 255])"
-        ]]
-    );
-}
-
 #[test]
 fn a_column_has_its_declared_type_or_its_storage_class() {
     let shop = Shop::new();
@@ -113,30 +90,6 @@ fn a_column_has_its_declared_type_or_its_storage_class() {
 }
 
 #[test]
-fn a_result_without_rows_has_columns() {
-    let shop = Shop::new();
-    let (sink, health) = run(&mut *shop.session(), "SELECT id, region FROM orders WHERE id > 99", LONG);
-    assert!(matches!(health, Health::Clean));
-    assert_eq!(sink.good(), [[""; 0]; 0]);
-    assert_eq!(sink.columns.expect("columns").len(), 2);
-}
-
-#[test]
-fn many_rows_stream_and_an_error_after_half_of_them_ends_the_job() {
-    let shop = Shop::new();
-    let mut session = shop.session();
-    let count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) ";
-    let (sink, _) = run(&mut *session, &format!("{count} SELECT i FROM n"), LONG);
-    assert_eq!((sink.good().len(), sink.seen), (100, 100_000));
-
-    let broken =
-        format!("{count} SELECT CASE WHEN i > 50000 THEN abs(-9223372036854775808) ELSE i END FROM n");
-    let (sink, health) = run(&mut *session, &broken, LONG);
-    assert_eq!((sink.reason(), sink.seen), (Reason::Sql, 50_000));
-    assert!(matches!(health, Health::Clean), "{health:?}");
-}
-
-#[test]
 fn a_sink_may_stop_or_fail_and_the_session_goes_on() {
     let shop = Shop::new();
     let mut session = shop.session();
@@ -147,21 +100,6 @@ fn a_sink_may_stop_or_fail_and_the_session_goes_on() {
     assert!(matches!(run_into(&mut *session, "SELECT * FROM orders", LONG, &mut failing), Health::Clean));
     assert_eq!(failing.reason(), Reason::Value);
     assert!(matches!(session.ping(Deadline::within(LONG)), Health::Clean));
-}
-
-#[test]
-fn a_query_past_its_time_ends_and_its_thread_is_back_in_20_of_20_runs() {
-    let shop = Shop::new();
-    let mut session = shop.session();
-    for _ in 0..20 {
-        let start = Instant::now();
-        let (sink, health) = run(&mut *session, ENDLESS, Duration::from_millis(30));
-        assert_eq!(sink.reason(), Reason::Timeout);
-        assert!(start.elapsed() < Duration::from_millis(1_000), "{:?}", start.elapsed());
-        // Nothing runs on in a server: the session serves the next batch.
-        assert!(matches!(health, Health::Clean), "{health:?}");
-        assert_eq!(run(&mut *session, "SELECT 1", LONG).0.good(), [["Int(1)"]]);
-    }
 }
 
 #[test]

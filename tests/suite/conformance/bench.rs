@@ -64,7 +64,7 @@ pub(super) fn config(entry: &str, queries: &[Query], exporter: &str) -> String {
 }
 
 /// A fleet of one target. Its sessions are closed at drop.
-pub(super) struct Bench(Arc<Fleet>);
+pub(crate) struct Bench(Arc<Fleet>);
 
 impl Bench {
     pub(super) fn new(entry: &str, queries: &[Query]) -> Self {

@@ -29,7 +29,7 @@ pub(super) fn shut<S: Subject>(changes: &[(&str, &str)], reason: Reason, says: &
 /// A server started with `options` has no TLS: who demands it is not let in, who prefers it is.
 pub(super) fn without_tls<S: Subject>(options: &[&str]) {
     let subject = S::own(options);
-    for mode in ["require", "verify-full"] {
+    for mode in ["require", "verify-ca", "verify-full"] {
         let tls = format!("{{mode: {mode}}}");
         let seen = Bench::new(&subject.entry(&[("tls", &tls)]), &[Query::new("q", ONE)]).scrape();
         assert!(!seen.up(), "{}", seen.text);

@@ -1,14 +1,14 @@
 //! A database under the cases: what the table needs of it beside SQL. Another database is one more file here,
 //! one more column in the table, and no change to a case.
 
-pub(super) mod mariadb;
-pub(super) mod postgres;
-pub(super) mod sqlite;
+pub(crate) mod mariadb;
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
 
 use super::bench::Bench;
 
 /// One kind of database, with a fresh database of it.
-pub(super) trait Subject: Sized {
+pub(crate) trait Subject: Sized {
     /// What an error tells to write about a column `value` that is no number.
     const CAST: &'static str;
 

@@ -79,7 +79,8 @@ conformance! {
             "1234567890123456789012345678901234567890",
         )] }
         sqlite { &[
-            ("1234567890123456789012345678901234567890", Is(1.234_567_890_123_456_8e39), "1.2345678901234568e39"),
+            ("1234567890123456789012345678901234567890", Is(1.234_567_890_123_456_8e39),
+                "1.2345678901234568e39"),
             ("'1234567890123456789012345678901234567890'", Is(1.234_567_890_123_456_8e39),
                 "1234567890123456789012345678901234567890"),
         ] }
@@ -127,13 +128,16 @@ conformance! {
             ("timestamp '2026-01-02' - timestamp '2026-01-01 12:00'", Is(43_200.0), "PT12H"),
         ] }
         mariadb { &[
-            ("TIMEDIFF(TIMESTAMP '2026-01-02 00:00:00', TIMESTAMP '2025-12-31 12:00:00')", Is(129_600.0), "36:00:00"),
+            ("TIMEDIFF(TIMESTAMP '2026-01-02 00:00:00', TIMESTAMP '2025-12-31 12:00:00')", Is(129_600.0),
+                "36:00:00"),
             ("TIME '-838:59:58.5'", Is(-3_020_398.5), "-838:59:58.5"),
         ] }
         sqlite { absent "SQLite has no type for a span: a difference of its dates is a plain number" }
     }
     case an_unsigned_64_bit_number_is_whole ("unsigned 64-bit") value::read {
-        postgres { &[("'18446744073709551615'::xid8", Is(18_446_744_073_709_551_616.0), "18446744073709551615")] }
+        postgres { &[
+            ("'18446744073709551615'::xid8", Is(18_446_744_073_709_551_616.0), "18446744073709551615"),
+        ] }
         mariadb { &[
             ("18446744073709551615", Is(18_446_744_073_709_551_616.0), "18446744073709551615"),
             ("CAST(-1 AS UNSIGNED)", Is(18_446_744_073_709_551_616.0), "18446744073709551615"),
@@ -196,6 +200,13 @@ conformance! {
         mariadb { &[("port", &door::silent()), ("connect_timeout", "300ms")], Timeout, "" }
         sqlite { absent "nobody answers for a file; one that is locked is `locked` and up" }
     }
+    case a_server_that_stays_silent_when_tls_is_wanted_is_timeout ("accepts-and-stays-silent") door::shut {
+        postgres { &[("port", &door::silent()), ("connect_timeout", "300ms"), ("tls", "{mode: require}")],
+            Timeout, "" }
+        mariadb { &[("port", &door::silent()), ("connect_timeout", "300ms"), ("tls", "{mode: require}")],
+            Timeout, "" }
+        sqlite { absent "nothing of a file travels over a network" }
+    }
     case tls_that_is_demanded_and_missing_is_tls ("TLS demanded and missing") door::without_tls {
         postgres { &["ssl=off"] }
         mariadb { &["--skip-ssl"] }
@@ -204,7 +215,8 @@ conformance! {
     case a_query_past_its_deadline_has_ended_in_20_of_20_runs ("a query past its deadline") deadline::ends {
         postgres { &[
             "SELECT 1 AS value FROM pg_sleep(60)",
-            "WITH RECURSIVE n(i) AS (SELECT 1::bigint UNION ALL SELECT i + 1 FROM n) SELECT count(*) AS value FROM n",
+            "WITH RECURSIVE n(i) AS (SELECT 1::bigint UNION ALL SELECT i + 1 FROM n)
+                SELECT count(*) AS value FROM n",
         ] }
         mariadb { &[
             "SELECT SLEEP(60) AS value",
@@ -212,13 +224,15 @@ conformance! {
         ] }
         sqlite { &[
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) AS value FROM n",
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS value FROM n ORDER BY -i",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                SELECT i AS value FROM n ORDER BY -i",
         ] }
     }
-    case a_deadline_spares_the_neighbours ("a deadline that strikes the neighbour") deadline::spares_the_neighbour {
+    case a_deadline_spares_the_neighbours ("a deadline that strikes the neighbour") deadline::spares {
         postgres { "SELECT 1 AS value FROM pace, pg_sleep(seconds)", 60 }
         mariadb { "SELECT SLEEP(seconds) AS value FROM pace", 60 }
-        sqlite { "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < (SELECT seconds FROM pace))
+        sqlite { "WITH RECURSIVE n(i) AS
+            (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < (SELECT seconds FROM pace))
             SELECT count(*) AS value FROM n", 4_000_000_000 }
     }
     case a_server_that_was_killed_is_down_until_it_is_back ("a server killed and back") session::server_killed {
@@ -232,19 +246,25 @@ conformance! {
         sqlite {}
     }
     case insert_is_refused ("write: INSERT") write::refused {
-        postgres { &["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1) RETURNING a AS value", "TRUNCATE t",
+        postgres { &["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1) RETURNING a AS value",
+            "TRUNCATE t", "SELECT a AS value FROM t FOR UPDATE",
             "MERGE INTO t USING (VALUES (1)) v (a) ON false WHEN NOT MATCHED THEN INSERT VALUES (1)",
             "/* SELECT */ INSERT INTO t VALUES (1)", "-- SELECT\nINSERT INTO t VALUES (1)"], ReadOnly }
-        mariadb { &["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1) RETURNING a AS value", "REPLACE INTO t VALUES (1)",
-            "/*! INSERT INTO t VALUES (1) */", "/*! SELECT */ /*M! INSERT INTO t VALUES (1) */",
-            "LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE t", "# SELECT\nINSERT INTO t VALUES (1)"], ReadOnly }
-        sqlite { &["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1) RETURNING a AS value", "REPLACE INTO t VALUES (1)",
-            "/* SELECT */ INSERT INTO t VALUES (1)", "-- SELECT\nINSERT INTO t VALUES (1)"], ReadOnly }
+        mariadb { &["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1) RETURNING a AS value",
+            "REPLACE INTO t VALUES (1)", "/*! INSERT INTO t VALUES (1) */",
+            "/*! SELECT */ /*M! INSERT INTO t VALUES (1) */",
+            "LOAD DATA LOCAL INFILE '/etc/hostname' INTO TABLE t", "# SELECT\nINSERT INTO t VALUES (1)"],
+            ReadOnly }
+        sqlite { &["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1) RETURNING a AS value",
+            "REPLACE INTO t VALUES (1)", "/* SELECT */ INSERT INTO t VALUES (1)",
+            "-- SELECT\nINSERT INTO t VALUES (1)"], ReadOnly }
     }
     case ddl_is_refused ("write: DDL") write::refused {
-        postgres { &["CREATE TABLE u (a int)", "CREATE TEMP TABLE u (a int)", "DROP TABLE t", "SELECT 1 AS value INTO u",
-            "EXPLAIN ANALYZE CREATE TABLE u AS SELECT 1", "EXPLAIN ANALYZE SELECT 1 AS value INTO u",
-            "EXPLAIN (ANALYZE) CREATE MATERIALIZED VIEW u AS SELECT 1", "ALTER TABLE t ADD b int"], ReadOnly }
+        postgres { &["CREATE TABLE u (a int)", "CREATE TEMP TABLE u (a int)", "DROP TABLE t",
+            "SELECT 1 AS value INTO u", "EXPLAIN ANALYZE CREATE TABLE u AS SELECT 1",
+            "EXPLAIN ANALYZE SELECT 1 AS value INTO u",
+            "EXPLAIN (ANALYZE) CREATE MATERIALIZED VIEW u AS SELECT 1", "ALTER TABLE t ADD b int",
+            "VACUUM", "LISTEN news"], ReadOnly }
         mariadb { &["CREATE TABLE u (a INT)", "CREATE TEMPORARY TABLE u (a INT)", "DROP TABLE t",
             "ALTER TABLE t ADD b INT", "CREATE TABLE u SELECT 1"], ReadOnly }
         sqlite { &["CREATE TABLE u (a)", "CREATE TEMP TABLE u (a)", "DROP TABLE t", "ALTER TABLE t ADD b",
@@ -256,49 +276,62 @@ conformance! {
             "WITH x AS (SELECT 1 AS a) INSERT INTO t SELECT a FROM x RETURNING a AS value",
             "EXPLAIN ANALYZE WITH x AS (INSERT INTO t VALUES (1) RETURNING a) SELECT a FROM x"], ReadOnly }
         // No syntax of MariaDB 10.11, one of MySQL 8.
-        mariadb { &["WITH x AS (SELECT 1 AS a) DELETE FROM t", "WITH x AS (SELECT 1 AS a) UPDATE t SET a = 2"], Sql }
+        mariadb { &["WITH x AS (SELECT 1 AS a) DELETE FROM t",
+            "WITH x AS (SELECT 1 AS a) UPDATE t SET a = 2"], Sql }
         sqlite { &["WITH x AS (SELECT 1 AS a) INSERT INTO t SELECT a FROM x",
             "WITH x AS (SELECT 1 AS a) INSERT INTO t SELECT a FROM x RETURNING a AS value",
-            "WITH x AS (SELECT 1 AS a) UPDATE t SET a = 2 RETURNING a AS value", "WITH x AS (SELECT 1) DELETE FROM t",
-            "WITH x AS (SELECT 1 AS a) INSERT INTO v SELECT a FROM x"], ReadOnly }
+            "WITH x AS (SELECT 1 AS a) UPDATE t SET a = 2 RETURNING a AS value",
+            "WITH x AS (SELECT 1) DELETE FROM t", "WITH x AS (SELECT 1 AS a) INSERT INTO v SELECT a FROM x"],
+            ReadOnly }
     }
     case a_function_with_an_effect_is_refused ("write: function with effect") write::refused {
-        postgres { &["SELECT writes() AS value", "SELECT nextval('s') AS value", "SELECT setval('s', 100) AS value",
-            "EXPLAIN ANALYZE SELECT writes()"], ReadOnly }
+        postgres { &["SELECT writes() AS value", "SELECT nextval('s') AS value",
+            "SELECT setval('s', 100) AS value", "EXPLAIN ANALYZE SELECT writes()",
+            "EXPLAIN ANALYZE INSERT INTO t VALUES (1)"], ReadOnly }
         mariadb { &["SELECT writes() AS value", "SELECT writes_old() AS value", "SELECT NEXTVAL(s) AS value",
-            "SELECT SETVAL(s, 100) AS value", "SELECT unlocks_and_writes() AS value", "EXPLAIN INSERT INTO t VALUES (1)",
+            "SELECT SETVAL(s, 100) AS value", "SELECT unlocks_and_writes() AS value",
+            "SELECT unlocks_then(seq), writes() FROM seq_1_to_3", "EXPLAIN EXTENDED INSERT INTO t VALUES (1)",
             "ANALYZE SELECT writes()"], ReadOnly }
         sqlite { &["SELECT * FROM pragma_optimize(65538)", "SELECT * FROM pragma_optimize"], ReadOnly }
     }
     case commit_is_refused ("write: COMMIT") write::refused {
-        postgres { &["COMMIT", "ROLLBACK", "END", "BEGIN READ WRITE", "START TRANSACTION READ WRITE"], ReadOnly }
+        postgres { &["COMMIT", "ROLLBACK", "END", "BEGIN READ WRITE", "START TRANSACTION READ WRITE"],
+            ReadOnly }
         mariadb { &["COMMIT", "ROLLBACK", "BEGIN", "START TRANSACTION READ WRITE"], ReadOnly }
         sqlite { &["COMMIT", "ROLLBACK", "END", "BEGIN IMMEDIATE"], ReadOnly }
     }
     case do_is_refused ("write: DO") write::refused {
         postgres { &["DO $$ BEGIN INSERT INTO t VALUES (1); END $$",
-            "DO $$ BEGIN COMMIT; SET TRANSACTION READ WRITE; INSERT INTO t VALUES (1); COMMIT; END $$"], ReadOnly }
-        mariadb { &["DO writes()", "CALL writes()", "EXECUTE IMMEDIATE 'INSERT INTO t VALUES (1)'"], ReadOnly }
+            "DO $$ BEGIN COMMIT; SET TRANSACTION READ WRITE; INSERT INTO t VALUES (1); COMMIT; END $$",
+            "CALL ends()"], ReadOnly }
+        mariadb { &["DO writes()", "CALL ends()", "EXECUTE IMMEDIATE 'INSERT INTO t VALUES (1)'"], ReadOnly }
         sqlite { absent "SQLite has no statement that runs a block or a function for its effect" }
     }
     case set_is_refused ("write: SET") write::refused {
-        postgres { &["SET transaction_read_only = off", "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
-            "SET statement_timeout = 0", "RESET ALL", "DISCARD ALL"], ReadOnly }
-        mariadb { &["SET SESSION TRANSACTION READ WRITE", "SET SESSION tx_read_only = 0", "SET max_statement_time = 0",
-            "SET STATEMENT max_statement_time = 0 FOR SELECT SLEEP(60)"], ReadOnly }
-        sqlite { &["PRAGMA user_version = 7", "PRAGMA query_only = 0", "PRAGMA busy_timeout = 60000"], ReadOnly }
+        postgres { &["SET transaction_read_only = off",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE", "SET statement_timeout = 0", "RESET ALL",
+            "DISCARD ALL"], ReadOnly }
+        mariadb { &["SET SESSION TRANSACTION READ WRITE", "SET SESSION tx_read_only = 0",
+            "SET max_statement_time = 0", "SET STATEMENT max_statement_time = 0 FOR SELECT SLEEP(60)"],
+            ReadOnly }
+        sqlite { &["PRAGMA user_version = 7", "PRAGMA query_only = 0", "PRAGMA busy_timeout = 60000"],
+            ReadOnly }
     }
     case writing_a_file_is_refused ("write: INTO OUTFILE") write::refused {
-        postgres { &["COPY (SELECT 1) TO '{file}'", "COPY (SELECT 1) TO PROGRAM 'touch {file}'"], ReadOnly }
+        postgres { &["COPY (SELECT 1) TO '{file}'", "COPY (SELECT 1) TO PROGRAM 'touch {file}'"],
+            ReadOnly }
         mariadb { &["SELECT 1 AS value INTO OUTFILE '{file}'", "SELECT 1 AS value INTO DUMPFILE '{file}'",
-            "SELECT 1 AS value /*!50000 INTO DUMPFILE '{file}' */", "SELECT 1 AS value /*M!100000 INTO OUTFILE '{file}' */",
-            "(SELECT 1 AS value) INTO OUTFILE '{file}'", "SELECT 1 INTO @a", "VALUES (1) INTO OUTFILE '{file}'"], ReadOnly }
+            "SELECT 1 AS value /*!50000 INTO DUMPFILE '{file}' */",
+            "SELECT 1 AS value /*M!100000 INTO OUTFILE '{file}' */",
+            "(SELECT 1 AS value) INTO OUTFILE '{file}'", "SELECT 1 /*M!100000 INTO @a */",
+            "SELECT * FROM t FOR UPDATE INTO @a", "VALUES (1) INTO OUTFILE '{file}'"], ReadOnly }
         sqlite { absent "SQLite writes other files by ATTACH and VACUUM INTO only, each a case of its own" }
     }
     case attach_is_refused ("write: ATTACH") write::refused {
         postgres { absent "a session of PostgreSQL is bound to one database" }
         mariadb { absent "MariaDB has no statement that opens a file as a database" }
-        sqlite { &["ATTACH '{file}' AS x", "ATTACH DATABASE 'file:{file}?mode=rwc' AS x", "DETACH main"], ReadOnly }
+        sqlite { &["ATTACH '{file}' AS x", "ATTACH DATABASE 'file:{file}?mode=rwc' AS x", "DETACH main"],
+            ReadOnly }
     }
     case vacuum_into_is_refused ("write: VACUUM INTO") write::refused {
         postgres { absent "VACUUM of PostgreSQL writes no file of the caller's" }
@@ -306,12 +339,14 @@ conformance! {
         sqlite { &["VACUUM INTO '{file}'", "VACUUM"], ReadOnly }
     }
     case a_second_statement_is_refused ("write: second statement") write::refused {
-        postgres { &["SELECT 1 AS value; INSERT INTO t VALUES (1)", "SELECT 1 AS value; COMMIT; INSERT INTO t VALUES (1)",
+        postgres { &["SELECT 1 AS value; INSERT INTO t VALUES (1)",
+            "SELECT 1 AS value; COMMIT; INSERT INTO t VALUES (1)",
             "SELECT ';' AS value;/* */INSERT INTO t VALUES (1)"], ReadOnly }
-        mariadb { &["SELECT 1 AS value; INSERT INTO t VALUES (1)", "SELECT ';' AS value;# x\nINSERT INTO t VALUES (1)",
+        mariadb { &["SELECT 1 AS value; INSERT INTO t VALUES (1)",
+            "SELECT ';' AS value;# x\nINSERT INTO t VALUES (1)",
             "SELECT 1 AS value; SET SESSION tx_read_only = 0; INSERT INTO t VALUES (1)"], ReadOnly }
-        sqlite { &["SELECT 1 AS value; INSERT INTO t VALUES (1)", "SELECT ';' AS value;/* */INSERT INTO t VALUES (1)"],
-            ReadOnly }
+        sqlite { &["SELECT 1 AS value; INSERT INTO t VALUES (1)",
+            "SELECT ';' AS value;/* */INSERT INTO t VALUES (1)"], ReadOnly }
     }
     case a_changed_session_is_read_only_and_has_its_deadline ("write: session change") write::session_change {
         postgres { &[
@@ -320,16 +355,21 @@ conformance! {
             ("SELECT 1 AS value FROM set_config('default_transaction_read_only', 'off', false)", None),
             ("SELECT 1 AS value FROM set_config('transaction_read_only', 'off', false)", Some(Sql)),
             ("SELECT unlocks_and_writes() AS value", Some(Sql)),
+            ("SELECT writes() AS value FROM set_config('transaction_read_only', 'off', true)", Some(Sql)),
+            ("SELECT 1 AS value FROM set_config('search_path', 'pg_catalog', false)", None),
+            ("SELECT 1 AS value FROM set_config('role', 'postgres', false)", None),
         ] }
         mariadb { &[
             ("SELECT unlocks() AS value", None),
             ("SELECT unlocks_and_writes() AS value", Some(ReadOnly)),
+            ("SELECT unlocks_then(1) AS value", None),
             ("SELECT @a := 1 AS value", None),
         ] }
         sqlite { &[
             ("SELECT * FROM pragma_query_only(0)", Some(Sql)),
             ("SELECT * FROM pragma_busy_timeout(60000)", Some(Sql)),
             ("SELECT * FROM pragma_optimize(65538)", Some(ReadOnly)),
+            ("SELECT load_extension('x')", Some(Sql)),
             ("SELECT timeout AS value FROM pragma_busy_timeout", None),
         ] }
     }

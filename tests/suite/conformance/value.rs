@@ -17,23 +17,47 @@ pub(crate) enum Value {
     NoType,
 }
 
-/// Reads each type from a column of a table.
+/// Each type is a column of a table.
 pub(super) fn types<S: Subject>(types: &Types) {
-    let Types { before, all: types } = types;
     let subject = S::fresh();
-    subject.run(before);
-    let list = |part: &dyn Fn(usize, &Type) -> String| {
-        types.iter().enumerate().map(|(at, known)| part(at, known)).collect::<Vec<_>>().join(", ")
-    };
-    let columns = list(&|at, known| format!("c{at} {}", known.declared));
-    let literals = list(&|_, known| known.literal.to_owned());
-    subject.run(&format!("CREATE TABLE types ({columns});\nINSERT INTO types VALUES ({literals});\n"));
-    let queries = types.iter().enumerate().flat_map(|(at, _)| pair(at, &format!("c{at}"), "FROM types"));
-    let seen = Bench::new(&subject.entry(&[]), &queries.collect::<Vec<_>>()).scrape();
-    for (at, known) in types.iter().enumerate() {
-        let shown = format!("{} {}", known.declared, known.literal);
-        check::<S>(&seen, at, &shown, known.value, known.label, Some(known.name));
+    make_types(&subject, types);
+    check_types::<S>(&subject.entry(&[]), types, |_| true);
+}
+
+/// A table `types` with a column for each type, a row of their values and a row of NULLs.
+pub(crate) fn make_types<S: Subject>(subject: &S, types: &Types) {
+    let columns = list(types, |at, known| format!("c{at} {}", known.declared));
+    let literals = list(types, |_, known| known.literal.to_owned());
+    subject.run(types.before);
+    subject.run(&format!(
+        "CREATE TABLE types (id INT, {columns});\nINSERT INTO types VALUES (1, {literals});\n\
+         INSERT INTO types (id) VALUES (2)"
+    ));
+}
+
+/// Reads what [`make_types`] made, on the target of `entry`; only types that are `wanted`.
+pub(crate) fn check_types<S: Subject>(entry: &str, types: &Types, wanted: impl Fn(&Type) -> bool) {
+    let wanted: Vec<(usize, &Type)> =
+        types.all.iter().enumerate().filter(|(_, known)| wanted(known)).collect();
+    let mut queries: Vec<Query> = Vec::new();
+    for (at, _) in &wanted {
+        queries.extend(pair(*at, &format!("c{at}"), "FROM types WHERE id = 1"));
     }
+    let nulls = Query::new("nulls", "SELECT *, 1 AS value FROM types WHERE id = 2");
+    queries.push(nulls.labels(&list(types, |at, _| format!("c{at}"))));
+    let seen = Bench::new(entry, &queries).scrape();
+    for (at, known) in &wanted {
+        let shown = format!("{} {}", known.declared, known.literal);
+        check::<S>(&seen, *at, &shown, known.value, known.label, Some(known.name));
+    }
+    assert_eq!(seen.value("nulls"), 1.0);
+    let labels = &seen.page.series("nulls")[0].labels;
+    let filled = labels.iter().find(|(name, value)| *name != "target" && !value.is_empty());
+    assert!(filled.is_none() && labels.len() == types.all.len() + 1, "{labels:?}");
+}
+
+fn list(types: &Types, part: impl Fn(usize, &Type) -> String) -> String {
+    types.all.iter().enumerate().map(|(at, known)| part(at, known)).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads expressions: the value of each, and its label.

@@ -27,44 +27,6 @@ fn running(server: &MariaDb, mark: &str) -> usize {
 }
 
 #[test]
-fn a_hundred_thousand_rows_stream_and_leave_a_clean_session() {
-    let mut session = session(&MariaDb::fresh("limits"));
-    let (sink, health) = run(&mut *session, "SELECT seq, REPEAT('x', 100) AS t FROM seq_1_to_100000", LONG);
-    sink.good();
-    assert_eq!(sink.seen, 100_000);
-    assert!(matches!(health, Health::Clean), "{health:?}");
-}
-
-#[test]
-fn an_error_after_fifty_thousand_rows_ends_the_job_and_not_the_session() {
-    let server = MariaDb::fresh("limits");
-    server.run(
-        "CREATE FUNCTION fuse(n INT) RETURNS INT BEGIN IF n > 50000 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = \
-         'burnt'; END IF; RETURN n; END",
-    );
-    let mut session = session(&server);
-    let (sink, health) = run(&mut *session, "SELECT fuse(seq) FROM seq_1_to_100000", LONG);
-    assert_eq!((sink.seen, sink.reason()), (50_000, Reason::Sql));
-    assert_eq!(sink.error().to_string(), "burnt (error 1644) [45000]");
-    assert!(matches!(health, Health::Clean), "{health:?}");
-    run(&mut *session, "SELECT 1", LONG).0.good();
-}
-
-#[test]
-fn a_query_past_its_deadline_has_ended_in_the_server_in_twenty_of_twenty_runs() {
-    let server = MariaDb::fresh("limits");
-    for turn in 0..20 {
-        let mark = format!("late_{}_{turn}", server.database);
-        let (sink, health) = run(&mut *session(&server), &format!("SELECT SLEEP(60) AS {mark}"), SOON);
-        assert_eq!(sink.reason(), Reason::Timeout);
-        // The server's limit comes a little before ours.
-        assert!(sink.took >= SOON * 9 / 10 && sink.took < PATIENCE, "{:?}", sink.took);
-        assert!(matches!(health, Health::Spent), "{health:?}");
-        wait_for("the statement to end", || (running(&server, &mark) == 0).then_some(()));
-    }
-}
-
-#[test]
 fn a_cancelled_query_has_ended_in_the_server_in_twenty_of_twenty_runs() {
     let server = MariaDb::fresh("limits");
     for turn in 0..20 {
@@ -187,21 +149,6 @@ fn a_frozen_server_holds_nobody_past_the_deadline() {
     drop((session, idle));
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     server.thaw();
-}
-
-#[test]
-fn a_server_that_was_killed_is_lost_then_refuses_then_is_back() {
-    let mut server = OwnMariaDb::start(&[]);
-    let login = login(server.access());
-    let mut session = open(login.clone()).unwrap();
-    server.kill();
-    let (_, health) = run(&mut *session, "SELECT 1", LONG);
-    assert!(matches!(health, Health::Lost(_)), "{health:?}");
-    let error = open(login.clone()).err().unwrap();
-    assert_eq!(error.reason(), Reason::Connect);
-    assert!(error.message().starts_with("cannot connect to 127.0.0.1:"), "{error}");
-    server.restart();
-    run(&mut *open(login).unwrap(), "SELECT 1", LONG).0.good();
 }
 
 #[test]

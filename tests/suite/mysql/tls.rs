@@ -74,17 +74,6 @@ fn a_certificate_for_another_host_is_refused_by_verify_full_only() {
 }
 
 #[test]
-fn a_server_without_tls_is_used_by_disable_and_prefer_only() {
-    let server = OwnMariaDb::start(&["--skip-ssl"]);
-    for mode in [Mode::Disable, Mode::Prefer] {
-        assert_eq!(state(with(server.access(), mode, None)), TlsState::Plain, "{mode:?}");
-    }
-    for mode in [Mode::Require, Mode::VerifyCa, Mode::VerifyFull] {
-        assert_eq!(refused(with(server.access(), mode, Some("ca.pem"))), Reason::Tls, "{mode:?}");
-    }
-}
-
-#[test]
 fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
     let server = MariaDb::fresh("tls");
     let user = format!("x{}", Duration::from_nanos(std::process::id().into()).as_nanos());

@@ -50,16 +50,10 @@ fn passwords_with_every_odd_character_work() {
 }
 
 #[test]
-fn an_unknown_host_a_refused_port_and_a_missing_database_have_their_reasons() {
-    let mut login = login(&Postgres::shared("no_such_database"));
-    let error = refused(login.clone());
+fn a_missing_database_is_connect_with_its_code() {
+    let login = login(&Postgres::shared("no_such_database"));
+    let error = refused(login);
     assert_eq!((error.reason(), error.sqlstate()), (Reason::Connect, Some("3D000")), "{error}");
-    login.hosts = vec![host(closed_port())];
-    let error = refused(login.clone());
-    assert_eq!(error.reason(), Reason::Connect);
-    assert!(error.message().contains("refused"), "{error}");
-    login.hosts = vec![HostPort { host: "no-such-host.invalid".to_owned(), port: 5432 }];
-    assert_eq!(refused(login).reason(), Reason::Resolve);
 }
 
 #[test]

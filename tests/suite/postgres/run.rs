@@ -11,43 +11,11 @@ use crate::recorder::{Recorder, run, run_into};
 use crate::servers::Postgres;
 
 #[test]
-fn a_result_without_rows_has_columns() {
-    let mut session = session(&Postgres::shared("postgres"));
-    let (recorder, health) = run(&mut *session, "SELECT 1 AS one, 'x'::text AS \"Two\" WHERE false", LONG);
-    assert_clean(&health);
-    assert_eq!(recorder.good(), Vec::<Vec<String>>::new());
-    let names: Vec<String> = recorder.columns.unwrap().into_iter().map(|column| column.name).collect();
-    assert_eq!(names, ["one", "Two"]);
-}
-
-#[test]
-fn many_rows_stream_through_a_small_buffer() {
-    let mut session = session(&Postgres::shared("postgres"));
-    let (recorder, health) =
-        run(&mut *session, "SELECT i, repeat('x', 50) FROM generate_series(1, 100000) i", LONG);
-    assert_clean(&health);
-    assert_eq!((recorder.seen, recorder.verdict), (100_000, Some(Ok(()))));
-    assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
-}
-
-#[test]
 fn a_text_larger_than_every_buffer_arrives_whole() {
     let mut session = session(&Postgres::shared("postgres"));
     let text = value(&mut *session, "SELECT repeat('0123456789', 1000000)");
     assert_eq!(text.len(), 10_000_000 + "Text(\"\")".len());
     assert_eq!(value(&mut *session, "SELECT 2"), "Int(2)");
-}
-
-#[test]
-fn an_error_after_many_rows_ends_the_job_and_not_the_session() {
-    let mut session = session(&Postgres::shared("postgres"));
-    let (recorder, health) =
-        run(&mut *session, "SELECT 1 / (50000 - i) FROM generate_series(1, 100000) i", LONG);
-    assert_clean(&health);
-    assert_eq!(recorder.seen, 49_999);
-    assert_eq!(recorder.error().reason(), Reason::Value);
-    assert_eq!(recorder.error().sqlstate(), Some("22012"));
-    assert_eq!(value(&mut *session, "SELECT 3"), "Int(3)");
 }
 
 #[test]

@@ -62,12 +62,6 @@ fn refuses_all(server: &Postgres, session: &mut dyn Session) {
 }
 
 #[test]
-fn nothing_writes() {
-    let server = shop();
-    refuses_all(&server, &mut *session(&server));
-}
-
-#[test]
 fn nothing_writes_through_a_pooler() {
     let server = shop();
     refuses_all(&server, &mut *session(&server.through_pgbouncer()));

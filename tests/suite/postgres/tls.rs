@@ -79,20 +79,6 @@ fn a_certificate_for_another_host_is_refused_by_verify_full_only() {
 }
 
 #[test]
-fn tls_that_is_demanded_and_missing_is_an_error_and_preferred_is_plain_text() {
-    let server = OwnPostgres::start(&["ssl=off"]);
-    let mut login = login(server.access());
-    for mode in [Mode::Require, Mode::VerifyCa, Mode::VerifyFull] {
-        login.tls.mode = mode;
-        let error = refused(login.clone());
-        assert_eq!(error.reason(), Reason::Tls, "{error}");
-        assert!(error.message().ends_with("does not offer TLS"), "{error}");
-    }
-    login.tls.mode = Mode::Prefer;
-    assert_eq!(open(login).unwrap().facts().tls, TlsState::Plain);
-}
-
-#[test]
 fn scram_binds_to_the_channel() {
     let mut login = with(Mode::Require, None);
     login.params = vec![("channel_binding".to_owned(), "require".to_owned())];

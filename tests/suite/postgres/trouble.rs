@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Health, Job, Session, Sql};
-use sql_exporter::error::{Error, Reason};
+use sql_exporter::error::Reason;
 
 use super::{LONG, assert_clean, endpoint, login, session, value};
 use crate::process::{poll, wait_for};
@@ -22,36 +22,6 @@ fn backend(session: &mut dyn Session) -> i32 {
 fn runs(watch: &mut ::postgres::Client, pid: i32) -> bool {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active'";
     watch.query_one(sql, &[&pid]).unwrap().get::<_, i64>(0) > 0
-}
-
-/// What the caller of a session does after a timeout: a busy machine may let our clock win over the server's.
-fn renewed(mut session: Box<dyn Session>, health: &Health, server: &Postgres) -> Box<dyn Session> {
-    match health {
-        Health::Clean => {}
-        Health::Spent => {
-            session.canceller().cancel(Deadline::within(LONG)).unwrap();
-            session = super::session(server);
-        }
-        Health::Lost(error) => panic!("{error}"),
-    }
-    session
-}
-
-#[test]
-fn past_its_deadline_a_query_has_ended_in_the_server() {
-    let server = Postgres::shared("postgres");
-    let mut session = session(&server);
-    let mut watch = server.client();
-    for _ in 0..20 {
-        let pid = backend(&mut *session);
-        let start = Instant::now();
-        let (recorder, health) = run(&mut *session, "SELECT pg_sleep(60)", Duration::from_millis(100));
-        assert_eq!(recorder.reason(), Reason::Timeout);
-        session = renewed(session, &health, &server);
-        poll("the query to end", Duration::from_secs(10), || (!runs(&mut watch, pid)).then_some(()));
-        assert!(start.elapsed() < Duration::from_secs(10));
-        assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
-    }
 }
 
 #[test]
@@ -149,22 +119,6 @@ fn a_frozen_server_behind_tls_is_no_different() {
 }
 
 #[test]
-fn a_killed_server_is_lost_and_then_refused_and_then_back() {
-    let mut server = OwnPostgres::start(&[]);
-    let mut session = session(server.access());
-    assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
-    server.kill();
-    let (recorder, health) = run(&mut *session, "SELECT 1", LONG);
-    // Its last word, if it had one, is that it goes down.
-    let reason = |error: &Error| matches!(error.reason(), Reason::Lost | Reason::Server);
-    assert!(matches!(&health, Health::Lost(error) if reason(error)), "{health:?}");
-    assert_eq!(recorder.verdict, None);
-    assert_eq!(super::refused(login(server.access())).reason(), Reason::Connect);
-    server.restart();
-    assert_eq!(value(&mut *super::session(server.access()), "SELECT 1"), "Int(1)");
-}
-
-#[test]
 fn a_session_that_died_idle_loses_the_first_job_that_was_not_ended() {
     let server = Postgres::shared("postgres");
     let mut session = session(&server);
@@ -241,19 +195,6 @@ fn scripted(script: impl FnOnce(TcpStream) + Send + 'static) -> Postgres {
 fn swallow(mut stream: TcpStream) {
     let mut buffer = [0; 512];
     while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
-}
-
-#[test]
-fn a_server_that_accepts_and_stays_silent_costs_no_more_than_the_deadline() {
-    for mode in [sql_exporter::driver::tls::Mode::Disable, sql_exporter::driver::tls::Mode::Require] {
-        let mut login = login(&scripted(swallow));
-        login.tls.mode = mode;
-        login.connect_timeout = Duration::from_millis(200);
-        let start = Instant::now();
-        let error = super::refused(login);
-        assert_eq!(error.reason(), Reason::Timeout, "{error}");
-        assert!(start.elapsed() < Duration::from_secs(5));
-    }
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! What a read-only session refuses, and what it must not refuse.
+//! What a read-only session must not refuse; what it refuses stands in the table of `conformance`.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -11,49 +10,7 @@ use sql_exporter::error::Reason;
 
 use crate::recorder::run;
 
-use super::{ENDLESS, LONG, Shop, open};
-
-#[test]
-fn no_statement_writes_or_changes_the_session() {
-    let shop = Shop::new();
-    shop.write(
-        "CREATE VIEW v AS SELECT 1; CREATE TRIGGER t INSTEAD OF INSERT ON v BEGIN DELETE FROM orders; END",
-    );
-    let elsewhere = shop.folder.path().join("elsewhere.db");
-    let elsewhere = elsewhere.display();
-    let mut session = shop.session();
-    for sql in [
-        "INSERT INTO orders VALUES (3, 'x', 1)",
-        "WITH x AS (SELECT 3 AS id) INSERT INTO orders SELECT id, 'x', 1 FROM x",
-        "WITH x AS (SELECT 3 AS id) UPDATE orders SET region = 'x' RETURNING id",
-        "WITH x AS (SELECT 3 AS id) DELETE FROM orders",
-        "WITH x AS (SELECT 3 AS id) INSERT INTO v SELECT id FROM x",
-        "CREATE TABLE x (a)",
-        "CREATE TEMP TABLE x (a)",
-        "DROP TABLE orders",
-        &format!("ATTACH '{elsewhere}' AS x"),
-        &format!("VACUUM INTO '{elsewhere}'"),
-        "PRAGMA user_version = 7",
-        "PRAGMA busy_timeout = 60000",
-        "SELECT * FROM pragma_user_version(7)",
-        "SELECT * FROM pragma_busy_timeout(60000)",
-        "SELECT * FROM pragma_optimize(65538)",
-        "COMMIT",
-        "BEGIN IMMEDIATE",
-        "SELECT 1; DELETE FROM orders",
-        "SELECT load_extension('x')",
-    ] {
-        let (sink, _) = run(&mut *session, sql, Duration::from_secs(2));
-        let error = sink.error();
-        assert!(matches!(error.reason(), Reason::ReadOnly | Reason::Sql), "{sql}: {error}");
-    }
-    assert_eq!(
-        run(&mut *session, "SELECT count(*), min(region) FROM orders", LONG).0.good(),
-        [["Int(2)", "Text(\"eu\")"]]
-    );
-    assert!(!Path::new(&elsewhere.to_string()).exists());
-    assert_eq!(run(&mut *session, ENDLESS, Duration::from_millis(30)).0.reason(), Reason::Timeout);
-}
+use super::{LONG, Shop, open};
 
 #[test]
 fn what_only_reads_is_allowed() {

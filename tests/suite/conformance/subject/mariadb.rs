@@ -28,7 +28,9 @@ impl Subject for MariaDb {
         CREATE FUNCTION unlocks() RETURNS INT BEGIN SET SESSION tx_read_only = 0; SET SESSION max_statement_time = 0; \
             RETURN 1; END;
         CREATE FUNCTION unlocks_and_writes() RETURNS INT BEGIN SET SESSION tx_read_only = 0; \
-            INSERT INTO t VALUES (1); RETURN 1; END";
+            INSERT INTO t VALUES (1); RETURN 1; END;
+        CREATE FUNCTION unlocks_then(n INT) RETURNS INT BEGIN SET SESSION tx_read_only = 0; RETURN n; END;
+        CREATE PROCEDURE ends() BEGIN COMMIT; INSERT INTO t VALUES (1); END";
     const STATE: &'static str = "SELECT CONCAT_WS(' ', (SELECT COUNT(*) FROM t), (SELECT COUNT(*) FROM old), \
          (SELECT next_not_cached_value FROM s), \
          (SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()), \

@@ -28,7 +28,8 @@ impl Subject for Postgres {
             PERFORM set_config('transaction_read_only', 'off', true);
             INSERT INTO t VALUES (1);
             RETURN 1;
-        END $$";
+        END $$;
+        CREATE PROCEDURE ends() LANGUAGE plpgsql AS $$ BEGIN COMMIT; INSERT INTO t VALUES (1); END $$";
     const STATE: &'static str = "SELECT concat_ws(' ', (SELECT count(*) FROM t), (SELECT is_called FROM s), \
          (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_proc), (SELECT count(*) FROM pg_largeobject))";
     const WRITING: &'static str = "SELECT writes() AS value";
