@@ -14,36 +14,37 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
 /// How many names are resolved at once in this process: a resolver that hangs must not cost a thread per scrape.
-const MOST_LOOKUPS: usize = 16;
+const MOST_LOOKUPS: usize = 32;
 
-/// Lookups under way. One for the process, as the resolver is.
-static LOOKUPS: Lookups = Lookups { running: Mutex::new(0), freed: Condvar::new() };
+/// Lookups under way, by name. One for the process, as the resolver is.
+static LOOKUPS: Lookups = Lookups { running: Mutex::new(Vec::new()), freed: Condvar::new() };
 
 struct Lookups {
-    running: Mutex<usize>,
+    running: Mutex<Vec<String>>,
     freed: Condvar,
 }
 
-/// One of the [`MOST_LOOKUPS`]; given back by the thread that holds it, however late that is.
-struct Permit;
+/// One of the [`MOST_LOOKUPS`], and the only one of its name, so that a name whose servers are silent does not keep
+/// others from being resolved; given back by the thread that holds it, however late that is.
+struct Permit(String);
 
 impl Permit {
-    fn wait(by: Deadline) -> Option<Permit> {
+    fn wait(name: &str, by: Deadline) -> Option<Permit> {
         let mut running = LOOKUPS.running.lock();
-        while *running >= MOST_LOOKUPS {
+        while running.len() >= MOST_LOOKUPS || running.iter().any(|other| other == name) {
             if LOOKUPS.freed.wait_until(&mut running, by.moment()).timed_out() {
                 return None;
             }
         }
-        *running += 1;
-        Some(Permit)
+        running.push(name.to_owned());
+        Some(Permit(name.to_owned()))
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        *LOOKUPS.running.lock() -= 1;
-        LOOKUPS.freed.notify_one();
+        LOOKUPS.running.lock().retain(|name| *name != self.0);
+        LOOKUPS.freed.notify_all();
     }
 }
 
@@ -56,7 +57,7 @@ pub fn resolve(host: &str, port: u16, by: Deadline) -> Result<Vec<SocketAddr>> {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let late = || Error::new(Reason::Resolve, format!("host {host}: the resolver did not answer in time"));
-    let permit = Permit::wait(by).ok_or_else(late)?;
+    let permit = Permit::wait(host, by).ok_or_else(late)?;
     let (answer, answered) = mpsc::channel();
     let name = host.to_owned();
     std::thread::Builder::new()
@@ -144,6 +145,16 @@ mod tests {
     fn an_ip_address_resolves_to_itself() {
         let found = resolve("::1", 5432, Deadline::within(Duration::ZERO)).unwrap();
         assert_eq!(found, [SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 5432))]);
+    }
+
+    #[test]
+    fn a_name_whose_lookup_hangs_keeps_no_other_from_being_resolved() {
+        let hanging = Permit::wait("hanging.invalid", soon()).expect("a permit");
+        let late = resolve("hanging.invalid", 1, Deadline::within(Duration::from_millis(20))).unwrap_err();
+        assert!(late.message().ends_with("did not answer in time"), "{late}");
+        assert!(resolve("localhost", 1, soon()).is_ok());
+        drop(hanging);
+        assert!(Permit::wait("hanging.invalid", soon()).is_some());
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Attempt<'_> {
         if self.by.passed() {
             let text = "waited in line until its deadline: every session or worker was busy";
             let in_line = || Error::new(Reason::Timeout, text);
-            return self.fail(&self.target.held_back().unwrap_or_else(in_line), false);
+            return self.fail(&self.target.last_refusal().unwrap_or_else(in_line), false);
         }
         self.arm(None);
         let mut lease = match self.target.pool().lease(self.by) {

@@ -47,6 +47,8 @@ pub(crate) enum Act {
     /// Blocks until a cancel (or release); then the job fails with `cancelled` and the session is spent.
     HangUntilCancelled,
     Panic,
+    /// A run that is allowed less than this ends with `timeout`; else it goes well with one row.
+    Needs(Duration),
     /// A run gives one row, then fails for this reason.
     FailAfterRow(Reason),
     /// Says `Clean` without having ended the job.
@@ -195,6 +197,7 @@ impl Session for FaultSession {
                 Ok(Act::Lose) => return Health::Lost(Error::new(Reason::Lost, "as the test wants it")),
                 Ok(Act::Forget) => continue,
                 Ok(Act::Rows(rows)) => give(job, rows),
+                Ok(Act::Needs(time)) if job.allowance < time => Err(Error::new(Reason::Timeout, "too slow")),
                 Ok(Act::FailAfterRow(reason)) => {
                     give(job, 1).and(Err(Error::new(reason, "as the test wants it")))
                 }

@@ -183,6 +183,20 @@ fn a_target_whose_every_session_is_held_says_wedged_at_once_and_recovers() {
 }
 
 #[test]
+fn a_quick_query_that_turns_slow_costs_no_neighbour_and_has_its_whole_time() {
+    let slow = Fault::new(|call| match call {
+        Call::Run(9) => Act::Needs(LONG / 2),
+        _ => Act::Rows(1),
+    });
+    let queries: String = ["p", "q", "r", "s", "t", "u", "v", "w"].map(|name| query(name, "a", "")).concat();
+    let fleet = fleet(&[("a", &slow)], &format!("queries:\n{queries}"));
+    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete);
+    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete, "{:?}", slow.log());
+    let runs = slow.log().iter().filter(|call| matches!(call, Call::Run(_))).count();
+    assert_eq!(runs, 17, "one of sixteen was run again, alone: {:?}", slow.log());
+}
+
+#[test]
 fn a_session_that_a_late_cancel_may_still_strike_is_not_used_again() {
     let slow = Fault::new(|call| match call {
         Call::Run(1) => Act::Hang,

@@ -32,11 +32,7 @@ pub(super) struct Learned {
 impl Learned {
     /// Sets up a new connection, `session_sql` included, and asks what it is.
     pub(super) fn set_up(conn: &mut Conn, session_sql: &[String], tls: TlsState) -> Result<Self, Fault> {
-        // The crate asks MariaDB for three-byte UTF-8.
-        conn.query_drop("SET NAMES utf8mb4")?;
-        for sql in session_sql {
-            conn.query_drop(sql)?;
-        }
+        Learned::prepare(conn, session_sql)?;
         let row: Option<mysql::Row> = conn.query_first("SELECT @@version, @@sql_mode")?;
         let text =
             |column| row.as_ref().and_then(|row| row.get_opt::<String, _>(column)?.ok()).unwrap_or_default();
@@ -61,6 +57,16 @@ impl Learned {
         Ok(())
     }
 
+    /// What each session starts with, and starts with again when it was reset.
+    pub(super) fn prepare(conn: &mut Conn, session_sql: &[String]) -> Result<(), Fault> {
+        // The crate asks MariaDB for three-byte UTF-8.
+        conn.query_drop("SET NAMES utf8mb4")?;
+        for (index, sql) in session_sql.iter().enumerate() {
+            conn.query_drop(sql).map_err(|error| in_session_sql(index + 1, error))?;
+        }
+        Ok(())
+    }
+
     /// The statement that gives the next one its deadline, at least 1 ms, and its read-only mode. The server strikes a
     /// little before `by`, so that its answer comes in time and proves that it is there.
     pub(super) fn limits(&self, by: Deadline, read_only: bool) -> String {
@@ -71,6 +77,28 @@ impl Learned {
             read_only.then_some(self.read_only_variable),
         )
     }
+}
+
+/// `session_sql` may hold a secret, and some of the server's messages repeat what stands in quotes.
+fn in_session_sql(place: usize, error: mysql::Error) -> Fault {
+    // Syntax, wrong value or type for a variable, wrong value for a type.
+    const REPEATING: [u16; 5] = [1064, 1231, 1232, 1292, 1366];
+    let mysql::Error::MySqlError(answer) = error else { return error.into() };
+    let said = if REPEATING.contains(&answer.code) {
+        "the server's message repeats its text and is not shown"
+    } else {
+        &answer.message
+    };
+    let message = format!("session_sql {place}: {said}");
+    Fault::from(mysql::Error::MySqlError(mysql::MySqlError { message, ..answer }))
+}
+
+/// True for a statement that leaves something in its session for the next one to see, or for other clients to wait
+/// for: a user variable, a lock by name, `LAST_INSERT_ID(…)`. Strings and comments count too: that costs little.
+pub(super) fn leaves_something(sql: &str) -> bool {
+    const MARKS: &[&[u8]] = &[b":=", b"get_lock", b"last_insert_id"];
+    let text = sql.as_bytes();
+    MARKS.iter().any(|mark| text.windows(mark.len()).any(|part| part.eq_ignore_ascii_case(mark)))
 }
 
 /// `replica` with a replica channel, else by `read_only` (DESIGN 9).

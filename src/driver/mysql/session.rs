@@ -18,13 +18,16 @@ use crate::driver::{Canceller, Facts, Flow, Health, Job, RowSink, Session};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::Fault;
-use super::learned::Learned;
+use super::learned::{Learned, leaves_something};
 use super::login::Server;
 use super::values::{Cells, Columns};
 use super::watchdog;
 
 /// How much later than the server we cut the connection, so that an answer in time is heard.
 const GRACE: Duration = Duration::from_millis(20);
+
+/// How long a session may take to forget what a query left behind.
+const FORGETTING: Duration = Duration::from_secs(1);
 
 /// Rows that are read and dropped when a sink has enough, to keep the session. More cost more than a new login.
 const SHORT_REST: usize = 1000;
@@ -107,11 +110,24 @@ impl MySqlSession {
         let interrupted = |error: &Error| matches!(error.reason(), Reason::Timeout | Reason::Cancelled);
         let spent = verdict.as_ref().is_err_and(interrupted);
         job.sink.end(verdict, start.elapsed());
-        match (cut, spent) {
+        let forgotten = cut || !leaves_something(job.sql.text()) || self.forget();
+        match (cut || !forgotten, spent) {
             (true, _) => After::Cut,
             (false, true) => After::Spent,
             (false, false) => After::Clean,
         }
+    }
+
+    /// Makes the session what it was after its login; false when that failed, and the connection is no more.
+    fn forget(&mut self) -> bool {
+        let socket = self.conn.as_raw_fd();
+        let done = watchdog::arm(socket, Deadline::within(FORGETTING)).is_ok_and(|watch| {
+            let reset = self.conn.reset().is_ok();
+            let session_sql = &self.server.login.session_sql;
+            reset && Learned::prepare(&mut self.conn, session_sql).is_ok() && !watch.struck()
+        });
+        self.broken.fetch_or(!done, Ordering::Relaxed);
+        done
     }
 
     /// What keeps a statement from being sent: no time left, or the first-keyword check of a read-only target.

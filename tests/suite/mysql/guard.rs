@@ -52,6 +52,35 @@ fn read_only_false_lifts_both_protections() {
 }
 
 #[test]
+fn a_query_leaves_no_variable_and_no_lock_behind() {
+    let server = shop();
+    let mut login = login(&server);
+    login.session_sql = vec!["SET @mine = 7".to_owned()];
+    let mut session = open(login).unwrap();
+    for _ in 0..2 {
+        let (sink, health) = run(&mut *session, "SELECT CAST(@a := COALESCE(@a, 0) + 1 AS SIGNED)", LONG);
+        assert_eq!(sink.good()[0], ["Int(1)"]);
+        assert!(matches!(health, Health::Clean), "{health:?}");
+    }
+    run(&mut *session, "SELECT GET_LOCK('guard', 0)", LONG).0.good();
+    let free: Option<i64> = server.client().query_first("SELECT IS_FREE_LOCK('guard')").unwrap();
+    assert_eq!(free, Some(1));
+    assert_eq!(run(&mut *session, "SELECT @mine, '☃'", LONG).0.good()[0], ["Int(7)", "Text(\"☃\")"]);
+    assert_eq!(run(&mut *session, "SELECT writes()", LONG).0.reason(), Reason::ReadOnly);
+}
+
+#[test]
+fn a_session_sql_that_fails_is_not_repeated() {
+    let mut login = login(&MariaDb::fresh("guard"));
+    for sql in ["SELEC 'hush-hush'", "SET sql_mode = 'hush-hush'"] {
+        login.session_sql = vec!["SET @a = 1".to_owned(), sql.to_owned()];
+        let Err(error) = open(login.clone()) else { panic!("{sql}") };
+        assert!(error.to_string().starts_with("session_sql 2: "), "{error}");
+        assert!(!error.to_string().contains("hush"), "{error}");
+    }
+}
+
+#[test]
 fn session_sql_runs_once_on_each_session() {
     let mut login = login(&MariaDb::fresh("guard"));
     login.session_sql = vec!["SET @a = 41".to_owned(), "SET @a = @a + 1".to_owned()];
