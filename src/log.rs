@@ -27,7 +27,7 @@ pub fn start(plan: &Plan, warnings: &[String]) {
 
 fn begin(level: LevelFilter, format: LogFormat) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(LevelFilter::Warn).filter_module("sql_exporter", level);
+    builder.filter_level(level.min(LevelFilter::Warn)).filter_module("sql_exporter", level);
     match format {
         LogFormat::Text => builder.format(text),
         LogFormat::Json => builder.format(json),

@@ -60,7 +60,7 @@ pub struct Figures {
 /// One target's sessions. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Pool {
-    slots: r2d2::Pool<Manager>,
+    slots: r2d2::Pool<Maker>,
     shared: Arc<Shared>,
 }
 
@@ -103,7 +103,7 @@ impl Pool {
             .idle_timeout(Some(settings.idle_timeout.max(second)))
             .max_lifetime(Some(spread(settings.max_lifetime).max(second)))
             .thread_pool(Arc::clone(&scheduler.0))
-            .build_unchecked(Manager(Arc::clone(&shared)));
+            .build_unchecked(Maker(Arc::clone(&shared)));
         Pool { slots, shared }
     }
 
@@ -163,7 +163,7 @@ fn spread(span: Duration) -> Duration {
 
 /// A slot taken out of the pool; dropping it gives it back. A dirty session does not come back with it.
 pub struct Lease {
-    slot: r2d2::PooledConnection<Manager>,
+    slot: r2d2::PooledConnection<Maker>,
     number: u64,
 }
 
@@ -293,7 +293,7 @@ impl Live<'_> {
 }
 
 /// r2d2's view of the endpoint: it makes empty slots.
-struct Manager(Arc<Shared>);
+struct Maker(Arc<Shared>);
 
 struct Slot {
     session: Option<Box<dyn Session>>,
@@ -324,7 +324,7 @@ impl Drop for Slot {
     }
 }
 
-impl r2d2::ManageConnection for Manager {
+impl r2d2::ManageConnection for Maker {
     type Connection = Slot;
     type Error = std::convert::Infallible;
 

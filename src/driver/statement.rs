@@ -44,7 +44,8 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
         }
     }
     if has_second_statement(sql, dialect) {
-        return Err(refused("only one statement may be run, found another after `;`".to_owned()));
+        let error = Error::new(Reason::ReadOnly, "only one statement may be run, found another after `;`");
+        return Err(error.with_hint("write each as a query of its own"));
     }
     if dialect == Dialect::Postgres && first.is_some_and(|token| token.is_word("EXPLAIN")) {
         // Its read-only mode lets EXPLAIN ANALYZE make the table of CREATE TABLE AS and SELECT INTO.

@@ -16,7 +16,8 @@ use super::target::Target;
 const OUR_PREFIXES: [&str; 2] = ["sql_exporter_", "process_"];
 
 /// Labels of our own rows: a target's `labels` stand beside them (DESIGN 2).
-const OUR_LABELS: [&str; 8] = ["target", "query", "collector", "reason", "driver", "version", "role", "tls"];
+const OUR_LABELS: [&str; 9] =
+    ["target", "query", "collector", "reason", "driver", "version", "role", "tls", "state"];
 
 /// Records every clash. `places` are those of the targets' `labels`, in the order of `targets`.
 pub(super) fn check(targets: &[Target], places: &[Place], target_label: &str, reader: &Reader<'_>) {

@@ -24,6 +24,9 @@ pub fn listen(text: &str, folder: &Path) -> Result<Listen, String> {
     let port = port.parse().map_err(|_| format!("{port:?} in {text:?} is not a port from 0 to 65535"))?;
     let host = match host.strip_prefix('[') {
         Some(inner) => inner.strip_suffix(']').ok_or_else(|| format!("{text:?} lacks a `]`"))?,
+        None if text.contains("://") => {
+            return Err(format!("{text:?}: leave the scheme out, write host:port"));
+        }
         None if host.contains(':') => {
             return Err(format!("{text:?}: write an IPv6 address as [{host}]:{port}"));
         }
@@ -72,7 +75,18 @@ mod tests {
 
     #[test]
     fn a_bad_address_says_what_is_wrong() {
-        for text in ["9399", "", "host:", ":70000", ":http", "[::1:9399", "::1:9399", "unix:", "no such:1"] {
+        for text in [
+            "9399",
+            "",
+            "host:",
+            ":70000",
+            ":http",
+            "[::1:9399",
+            "::1:9399",
+            "unix:",
+            "http://a:1",
+            "no such:1",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
         assert!(read("::1:9399").unwrap_err().contains("write an IPv6 address as [::1]:9399"));

@@ -181,5 +181,5 @@ fn duplicate(series: &[u8]) -> Error {
 
 fn limit(what: &str) -> Error {
     Error::new(Reason::Limit, format!("with this query the page has {what}"))
-        .with_hint("it is left out; raise the limit under `exporter`, or scrape targets one by one (/probe)")
+        .with_hint("it is left out; raise the limit under `exporter`, or scrape targets one by one (/metrics?target=NAME)")
 }

@@ -113,13 +113,13 @@ fn query_rows(asking: &Asking, answer: &Answer, shown: QueryMetrics, report: &mu
         labels.extend(target.labels());
         report.row(row, &labels, value);
     };
+    let error = answer.outcome.as_ref().and_then(|outcome| outcome.end.error());
+    if shown == QueryMetrics::Failing && error.is_none() {
+        return;
+    }
     let Some(outcome) = &answer.outcome else { return row(Row::QuerySkipped, Some("disabled"), 1.0) };
     if let End::Skipped = outcome.end {
         return row(Row::QuerySkipped, Some("when"), 1.0);
-    }
-    let error = outcome.end.error();
-    if shown == QueryMetrics::Failing && error.is_none() {
-        return;
     }
     row(Row::QuerySuccess, None, truth(error.is_none()));
     row(Row::QueryDuration, None, outcome.took.as_secs_f64());

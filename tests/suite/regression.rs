@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::checker::checked;
 use crate::exporter::{Exporter, Setup};
-use crate::process::signal;
+use crate::process::{signal, variable};
 use crate::servers::{MariaDb, Postgres};
 
 const SQLITE: &str = "{driver: sqlite, database: shop.db}";
@@ -86,4 +86,40 @@ fn a_warning_of_the_load_is_one_line_without_the_source() {
     let log = Setup::new(&config).file("shop.db", "").once();
     let line = log.errors().trim_end();
     assert!(line.ends_with("sql-exporter.yaml:2:1: include: no file matches \"none/*.yaml\""), "{line}");
+}
+
+/// A target's label `state` took the place of the one on its rows of `sessions`: three rows were one series.
+#[test]
+fn a_target_label_of_the_sessions_rows_is_a_fault() {
+    let config = "databases: {lite: {driver: sqlite, database: shop.db, labels: {state: on}}}\n";
+    let run = Setup::new(config).once();
+    let fault = "databases.lite.labels: the label state stands on the exporter's own rows";
+    assert!(run.code() == 2 && run.errors().contains(fault), "{}", run.errors());
+}
+
+/// The hint was `read_only: false`, which does not help: one statement is one statement.
+#[test]
+fn a_second_statement_gets_a_hint_that_helps() {
+    let config = format!(
+        "databases: {{lite: {SQLITE}}}\n\
+         queries: [{{name: q, sql: SELECT 1 AS value; SELECT 2, metrics: [{{name: x}}]}}]\n"
+    );
+    let run = Setup::new(&config).file("shop.db", "").once();
+    let hint = "found another after `;`; write each as a query of its own";
+    assert!(run.code() == 1 && run.errors().trim_end().ends_with(hint), "{}", run.errors());
+}
+
+/// The pause after a refused password lasted its 30 seconds, though the right one had been written.
+#[test]
+fn a_written_password_file_ends_the_pause_after_a_refusal() {
+    let config = format!(
+        "databases: {{pg: {{driver: postgres, host: 127.0.0.1, port: {}, username: postgres, database: postgres, \
+         password_file: password}}}}\n",
+        variable("TEST_POSTGRES_PORT")
+    );
+    let exporter = Setup::new(&config).file("password", "not this one").serve();
+    let up = || checked(&exporter.metrics()).value("sql_exporter_target_up", &[("target", "pg")]);
+    assert_eq!((up(), up()), (Some(0.0), Some(0.0)), "refused, then in back-off: {}", exporter.log());
+    std::fs::write(exporter.file("password"), variable("TEST_POSTGRES_PASSWORD")).expect("a file");
+    assert_eq!(up(), Some(1.0), "{}", exporter.log());
 }

@@ -301,6 +301,26 @@ fn a_disabled_query_is_skipped_and_does_not_run() {
 }
 
 #[test]
+fn only_failing_queries_have_rows_when_so_configured() {
+    let fault = Fault::new(|call| match call {
+        Call::Run(1) => Act::Fail(Reason::Sql),
+        _ => Act::Rows(1),
+    });
+    let rest = format!(
+        "queries:\n{}{}{}exporter: {{query_metrics: failing}}\n",
+        query("one", "a", ""),
+        query("two", "a", ""),
+        query("off", "a", ", enabled: false")
+    );
+    let (page, _) = scraped(&fleet(&[("a", &fault)], &rest), LONG);
+    let mut rows = [success(&page, "a", "one"), success(&page, "a", "two")];
+    rows.sort_by_key(Option::is_some);
+    assert_eq!(rows, [None, Some(0.0)], "the good one has no row");
+    let labels = [("target", "a"), ("query", "off"), ("collector", "default"), ("reason", "disabled")];
+    assert_eq!(page.value("sql_exporter_query_skipped", &labels), None);
+}
+
+#[test]
 fn a_selection_narrows_the_page_and_an_unknown_name_lists_the_nearest() {
     let fault = Fault::none();
     let rest = format!("queries:\n{}{}", query("orders", "a", ""), query("stock", "a", ""));

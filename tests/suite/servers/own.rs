@@ -94,11 +94,60 @@ fn comes_up(child: &mut Child, answers: impl Fn() -> bool) -> bool {
     })
 }
 
-/// A PostgreSQL server of a test's own.
-pub(crate) struct OwnPostgres {
-    server: Server,
-    access: Postgres,
+/// How a server is reached.
+pub(crate) trait Access: Clone {
+    /// True when it takes a login.
+    fn answers(&self) -> bool;
 }
+
+impl Access for Postgres {
+    fn answers(&self) -> bool {
+        self.try_client().is_ok()
+    }
+}
+
+impl Access for MariaDb {
+    fn answers(&self) -> bool {
+        self.try_client().is_ok()
+    }
+}
+
+/// A server of a test's own.
+pub(crate) struct Own<A> {
+    server: Server,
+    access: A,
+}
+
+impl<A: Access> Own<A> {
+    /// How to reach it: the server's own database, same password as the shared server.
+    pub(crate) fn access(&self) -> &A {
+        &self.access
+    }
+
+    /// Stops every process of it in its tracks: the port still accepts, nothing answers.
+    pub(crate) fn freeze(&self) {
+        self.server.freeze();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.server.thaw();
+    }
+
+    /// Kills it; the port refuses.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts it again on the same port, with what was committed.
+    pub(crate) fn restart(&mut self) {
+        let access = self.access.clone();
+        self.server.restart(move |_| access.answers());
+    }
+}
+
+/// A PostgreSQL server of a test's own.
+pub(crate) type OwnPostgres = Own<Postgres>;
 
 impl OwnPostgres {
     /// Starts with further settings: `&["ssl=off", "max_connections=5"]`.
@@ -131,43 +180,14 @@ impl OwnPostgres {
             command
         };
         let access = |port| Postgres { port, ..Postgres::shared("postgres") };
-        let answers = move |port| access(port).try_client().is_ok();
+        let answers = move |port| access(port).answers();
         let server = Server::start_in(folder, Box::new(command), answers);
-        OwnPostgres { access: access(server.port), server }
-    }
-
-    /// How to reach it: database `postgres`, same password as the shared server.
-    pub(crate) fn access(&self) -> &Postgres {
-        &self.access
-    }
-
-    /// Stops every process of it in its tracks: the port still accepts, nothing answers.
-    pub(crate) fn freeze(&self) {
-        self.server.freeze();
-    }
-
-    /// Lets it go on.
-    pub(crate) fn thaw(&self) {
-        self.server.thaw();
-    }
-
-    /// Kills it; the port refuses.
-    pub(crate) fn kill(&mut self) {
-        self.server.kill();
-    }
-
-    /// Starts it again on the same port, with what was committed.
-    pub(crate) fn restart(&mut self) {
-        let access = self.access.clone();
-        self.server.restart(move |_| access.try_client().is_ok());
+        Own { access: access(server.port), server }
     }
 }
 
 /// A MariaDB server of a test's own.
-pub(crate) struct OwnMariaDb {
-    server: Server,
-    access: MariaDb,
-}
+pub(crate) type OwnMariaDb = Own<MariaDb>;
 
 impl OwnMariaDb {
     /// Starts with further options: `&["--skip-ssl", "--max-connections=5"]`.
@@ -186,34 +206,8 @@ impl OwnMariaDb {
             command
         };
         let access = |port| MariaDb { port, ..MariaDb::shared("mysql") };
-        let answers = move |port| access(port).try_client().is_ok();
+        let answers = move |port| access(port).answers();
         let server = Server::start("TEST_MARIADB_DATA", Box::new(command), answers);
-        OwnMariaDb { access: access(server.port), server }
-    }
-
-    /// How to reach it: database `mysql`, same password as the shared server.
-    pub(crate) fn access(&self) -> &MariaDb {
-        &self.access
-    }
-
-    /// Stops every process of it in its tracks: the port still accepts, nothing answers.
-    pub(crate) fn freeze(&self) {
-        self.server.freeze();
-    }
-
-    /// Lets it go on.
-    pub(crate) fn thaw(&self) {
-        self.server.thaw();
-    }
-
-    /// Kills it; the port refuses.
-    pub(crate) fn kill(&mut self) {
-        self.server.kill();
-    }
-
-    /// Starts it again on the same port.
-    pub(crate) fn restart(&mut self) {
-        let access = self.access.clone();
-        self.server.restart(move |_| access.try_client().is_ok());
+        Own { access: access(server.port), server }
     }
 }
