@@ -61,6 +61,14 @@ impl Deadline {
     }
 }
 
+/// The limit that a server is told when `left` is left: a little less, so that its own answer comes first and its
+/// session lives on, on a busy machine too. A tenth up to 20 ms, a twentieth up to 100 ms.
+#[must_use]
+pub fn server_limit(left: Duration) -> Duration {
+    let early = (left / 10).min(Duration::from_millis(20)).max((left / 20).min(Duration::from_millis(100)));
+    left - early
+}
+
 /// Reads `500ms`, `10s`, `5m`, `1h`, `1.5s`; a bare number is seconds (DESIGN 2). At most a year.
 ///
 /// # Errors
@@ -106,6 +114,14 @@ mod tests {
         for text in ["", "s", "-1", "1e300", "NaN", "inf", "10 parsecs", "1.2.3s", "99999999h"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_servers_limit_comes_a_little_before_ours() {
+        for (left, limit) in [(10_000, 9900), (1000, 950), (400, 380), (100, 90), (0, 0)] {
+            assert_eq!(server_limit(Duration::from_millis(left)), Duration::from_millis(limit), "{left}");
+        }
+        assert!(server_limit(Duration::MAX) < Duration::MAX);
     }
 
     #[test]

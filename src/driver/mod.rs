@@ -8,6 +8,7 @@ pub mod mysql;
 pub mod net;
 pub mod password;
 pub mod postgres;
+pub mod refused;
 pub mod sqlite;
 pub mod statement;
 pub mod tls;

@@ -22,10 +22,25 @@ pub enum Dialect {
 /// What a statement may start with while a target is read-only.
 const READING: [&str; 6] = ["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"];
 
+/// Functions of PostgreSQL that write in spite of its read-only mode.
+const WRITING: [&str; 11] = [
+    "LO_CREAT",
+    "LO_CREATE",
+    "LO_IMPORT",
+    "LO_EXPORT",
+    "LO_FROM_BYTEA",
+    "LO_PUT",
+    "LO_TRUNCATE",
+    "LO_TRUNCATE64",
+    "LO_UNLINK",
+    "LOWRITE",
+    "PG_NOTIFY",
+];
+
 /// Accepts one statement that starts with SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN (after comments and `(`) and,
 /// for MySQL, holds no `INTO` outside strings, comments and backticks: its read-only mode lets `INTO OUTFILE`,
 /// `INTO DUMPFILE` and `INTO @var` through, and a reading statement has no other. For PostgreSQL, an `EXPLAIN` holds
-/// neither `CREATE` nor `INTO`.
+/// neither `CREATE` nor `INTO`, and no statement calls what writes large objects or notifies.
 ///
 /// # Errors
 /// `read_only`, naming what was found and `read_only: false`.
@@ -51,6 +66,13 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
         // Its read-only mode lets EXPLAIN ANALYZE make the table of CREATE TABLE AS and SELECT INTO.
         if let Some(token) = code().find(|token| token.is_word("CREATE") || token.is_word("INTO")) {
             return Err(refused(format!("EXPLAIN ANALYZE would run {}", token.shown())));
+        }
+    }
+    if dialect == Dialect::Postgres {
+        // Its read-only mode lets large objects be written (before PostgreSQL 16), files too.
+        let writes = |token: &Token<'_>| WRITING.iter().any(|name| token.is_word(name));
+        if let Some(token) = code().find(writes) {
+            return Err(refused(format!("{} writes", token.shown())));
         }
     }
     if dialect == Dialect::MySql {

@@ -114,9 +114,12 @@ fn intervals(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
     for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.snapshot) {
         for query in queries.iter().filter(|query| !query.interval.is_zero()) {
             let place = parts.queries.get(query.order).map(|query| query.place.clone()).unwrap_or_default();
-            let message = format!("query {}: `interval` does not apply on target {}", query.name, target.name);
+            let message =
+                format!("query {}: `interval` does not apply on target {}", query.name, target.name);
             let warning = Error::config(message).at(place);
-            reader.warn(warning.with_hint("its `snapshot: true` makes all queries of a scrape run at one moment"));
+            reader.warn(
+                warning.with_hint("its `snapshot: true` makes all queries of a scrape run at one moment"),
+            );
         }
     }
 }

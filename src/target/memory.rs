@@ -90,9 +90,13 @@ struct Good {
 }
 
 impl Slot {
-    /// The run under way, when a scrape with this deadline and budget may join it.
+    /// The run under way, when a scrape with this deadline and budget may join it. One that is older than all the time
+    /// the scrape has is likely stuck: whoever joined it would get nothing either.
     fn joinable(&self, by: Deadline, budget: Duration) -> Option<&Arc<Run>> {
-        self.newest.as_ref().filter(|run| !run.is_over() && by.earlier_by(budget.mul_f64(JOIN)) <= run.by)
+        let serves = |run: &&Arc<Run>| {
+            !run.is_over() && by.earlier_by(budget.mul_f64(JOIN)) <= run.by && run.began.elapsed() < budget
+        };
+        self.newest.as_ref().filter(serves)
     }
 
     fn begin(&mut self, work: Work, by: Deadline, group: Option<u64>) -> Arc<Run> {

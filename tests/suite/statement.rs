@@ -148,3 +148,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn functions_that_write_in_spite_of_the_read_only_mode_are_refused_on_postgres() {
+    for sql in
+        ["SELECT lo_creat(-1)", "SELECT pg_catalog.lo_import ('/etc/passwd')", "SELECT Pg_Notify('a', 'b')"]
+    {
+        assert_eq!(check_read_only(sql, Dialect::Postgres).unwrap_err().reason(), Reason::ReadOnly, "{sql}");
+    }
+    for sql in ["SELECT 'lo_creat(-1)'", "SELECT \"lo_import\" FROM t", "SELECT lo_get(1)"] {
+        assert!(check_read_only(sql, Dialect::Postgres).is_ok(), "{sql}");
+    }
+}

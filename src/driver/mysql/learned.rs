@@ -7,7 +7,7 @@ use std::time::Duration;
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, server_limit};
 use crate::driver::{Facts, TlsState};
 
 use super::errors::Fault;
@@ -70,12 +70,8 @@ impl Learned {
     /// The statement that gives the next one its deadline, at least 1 ms, and its read-only mode. The server strikes a
     /// little before `by`, so that its answer comes in time and proves that it is there.
     pub(super) fn limits(&self, by: Deadline, read_only: bool) -> String {
-        let left = by.left();
-        let early = (left / 20).min(Duration::from_millis(10));
-        self.flavor.limits(
-            (left - early).max(Duration::from_millis(1)),
-            read_only.then_some(self.read_only_variable),
-        )
+        let limit = server_limit(by.left()).max(Duration::from_millis(1));
+        self.flavor.limits(limit, read_only.then_some(self.read_only_variable))
     }
 }
 

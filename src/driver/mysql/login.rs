@@ -17,7 +17,7 @@ use mysql::{ClientIdentity, Conn, OptsBuilder, SslOpts};
 
 use crate::deadline::Deadline;
 use crate::driver::login::{HostPort, Login};
-use crate::driver::password::Refused;
+use crate::driver::refused::Refused;
 use crate::driver::tls::Mode;
 use crate::driver::{TlsState, net};
 use crate::error::{Error, Reason, Result};

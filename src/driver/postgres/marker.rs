@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::deadline::server_limit;
+
 /// What a session must write values like, so that `values` can read them; `lock_timeout` frees a lane that waits
 /// behind somebody's DDL; a text in quotes means what `statement` believes it means.
 const SETTINGS: &[(&str, &str)] = &[
@@ -90,8 +92,7 @@ pub(super) fn check() -> String {
 /// The server's own limit for a query that has `left`: a little earlier than ours, so that the server's answer comes
 /// first and the session lives on. Never 0, which would be "no limit".
 pub(super) fn timeout_millis(left: Duration) -> String {
-    let early = (left / 10).min(Duration::from_millis(20));
-    (left - early).as_millis().clamp(1, 2_147_483_647).to_string()
+    server_limit(left).as_millis().clamp(1, 2_147_483_647).to_string()
 }
 
 #[cfg(test)]
@@ -110,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_servers_limit_comes_a_little_before_ours() {
-        let cases = [(2000, "1980"), (100, "90"), (1, "1"), (0, "1"), (u64::MAX, "2147483647")];
+        let cases = [(2000, "1900"), (100, "90"), (1, "1"), (0, "1"), (u64::MAX, "2147483647")];
         for (left, expected) in cases {
             assert_eq!(timeout_millis(Duration::from_millis(left)), expected);
         }

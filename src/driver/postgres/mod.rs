@@ -28,7 +28,7 @@ use crate::secret::Secret;
 use crate::yaml::keys::Keys;
 
 use super::login::{Login, Scheme};
-use super::password::Refused;
+use super::refused::Refused;
 use super::tls::Mode;
 use super::{Driver, Endpoint, Facts, Session};
 

@@ -76,7 +76,7 @@ impl PgSession {
     pub(super) fn prepare(&mut self, session_sql: &[String], with_options: bool, by: Deadline) -> Result<()> {
         for (index, sql) in session_sql.iter().enumerate() {
             let done = self.talk.ask(sql, by);
-            done.map_err(|trouble| failed(&format!("session_sql {}", index + 1), trouble))?;
+            done.map_err(|trouble| hushed(failed(&format!("session_sql {}", index + 1), trouble)))?;
         }
         match self.style {
             Style::Console => return Ok(()),
@@ -382,6 +382,17 @@ pub(super) fn role(standby: bool) -> &'static str {
 /// A prepared statement that is not there, or is already: several server connections take turns behind this one.
 fn is_pooler(error: &ServerError) -> bool {
     matches!(error.code.as_str(), "26000" | "42P05")
+}
+
+/// `session_sql` may hold a secret, and some of the server's messages repeat what stands in quotes.
+fn hushed(error: Error) -> Error {
+    // Syntax errors and refused values.
+    let Some(code) = error.sqlstate().filter(|code| *code == "42601" || code.starts_with("22")) else {
+        return error;
+    };
+    let what = error.message().split(':').next().unwrap_or("session_sql");
+    let said = Error::new(error.reason(), format!("{what}: the server refuses the statement"));
+    said.with_sqlstate(code).with_hint("the server's log has its message, which may repeat a secret")
 }
 
 fn late(start: Instant) -> Error {

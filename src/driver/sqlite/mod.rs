@@ -110,7 +110,9 @@ impl Endpoint for File {
         for sql in &self.session_sql {
             connection.execute_batch(sql).map_err(|cause| {
                 let told = fault::error(&cause);
-                Error::new(told.reason(), format!("session_sql failed: {}", told.message()))
+                // `session_sql` may hold a secret, and a syntax error repeats the word it stumbled over.
+                let said = if told.message().starts_with("near ") { "syntax error" } else { told.message() };
+                Error::new(told.reason(), format!("session_sql failed: {said}"))
             })?;
         }
         if self.read_only {

@@ -188,7 +188,9 @@ fn the_facts_name_version_flavour_and_role() {
     plain.password = Password::None;
     plain.database = None;
     assert_eq!(facts(plain).role, "replica", "by read_only, where nobody may ask for channels");
-    assert_eq!(facts(login(server.access())).role, "primary", "read-only and without a channel");
+    assert_eq!(facts(login(server.access())).role, "replica", "read-only, though without a channel");
+    server.access().run("SET GLOBAL read_only = 0");
+    assert_eq!(facts(login(server.access())).role, "primary");
     server.access().run("CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1");
     assert_eq!(facts(login(server.access())).role, "replica");
 }

@@ -21,10 +21,7 @@ fn session_sql_may_attach_another_file_and_reads_it_only() {
     assert_eq!(sink.reason(), Reason::ReadOnly);
 
     let broken = refusal(&File { session_sql: vec!["SELEC 1".into()], ..shop.file() });
-    assert_eq!(
-        broken.to_string(),
-        "session_sql failed: near \"SELEC\": syntax error (line 1, column 1 of the statement)"
-    );
+    assert_eq!(broken.to_string(), "session_sql failed: syntax error");
 }
 
 #[test]
