@@ -2,18 +2,22 @@
 //!
 //! The `mysql` crate blocks in its own name lookup, connect, TLS and authentication and shows no socket until it is
 //! through. So a login runs on a thread of its own; at the deadline it is left alone. Such a thread ends with
-//! [`LONGEST_SILENCE`] at the latest, and a target has at most [`LOGINS_AT_ONCE`].
+//! [`LONGEST_SILENCE`] at the latest; while there is one, the server must greet a connection of our own before the
+//! next login begins, so that a silent server does not collect threads.
 //!
-//! TLS is the crate's, with the modes as `driver::tls` means them: without `ca` it trusts the Mozilla roots inside it (not the system's), and with `ca` it trusts
-//! both, so that `verify-ca` also accepts a certificate that any public authority signed.
+//! TLS is the crate's, with the modes as `driver::tls` means them: without `ca` it trusts the Mozilla roots inside it
+//! (not the system's), and with `ca` it trusts both, so that `verify-ca` also accepts a certificate that any public
+//! authority signed.
 
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use mysql::{ClientIdentity, Conn, OptsBuilder, SslOpts};
+use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
 use crate::driver::login::{HostPort, Login};
@@ -38,11 +42,12 @@ const STATEMENTS: usize = 4096;
 /// What MySQL's protocol allows a row to be at most.
 const LARGEST_ROW: usize = 1 << 30;
 
-/// One configured server, and how many logins to it are under way.
+/// One configured server, and the logins to it that are under way.
 pub(super) struct Server {
     pub(super) login: Login,
     pub(super) refused: Refused,
-    under_way: AtomicUsize,
+    under_way: Mutex<Vec<(u64, Deadline)>>,
+    begun: AtomicU64,
 }
 
 /// Where one attempt goes: an address or name, the port, and the address family if a name must be kept.
@@ -54,7 +59,7 @@ struct Address {
 
 impl Server {
     pub(super) fn new(login: Login) -> Self {
-        Server { login, refused: Refused::default(), under_way: AtomicUsize::new(0) }
+        Server { login, refused: Refused::default(), under_way: Mutex::default(), begun: AtomicU64::new(0) }
     }
 
     /// Logs in and does `work` with the connection, on a thread of its own, at most until `by`.
@@ -68,10 +73,13 @@ impl Server {
     ) -> Result<T> {
         let by = by.or_within(self.login.connect_timeout);
         let allowed = by.left().as_millis();
-        let ticket = Ticket::of(self)?;
+        if self.has_left_logins_alone() && !self.greets(by) {
+            return Err(Error::new(Reason::Timeout, format!("no greeting within {allowed} ms, as before")));
+        }
+        let ticket = Ticket::of(self, by)?;
         let (sender, receiver) = mpsc::sync_channel(1);
         let login = move || {
-            let entered = ticket.0.enter(by);
+            let entered = ticket.server.enter(by);
             let done = entered.and_then(|(conn, tls)| work(conn, tls).map_err(Fault::at_login));
             // Nobody listens after the deadline; a connection that comes late is closed here.
             let _ = sender.send(done);
@@ -89,6 +97,26 @@ impl Server {
                 Error::new(Reason::Protocol, "the server sent what the driver cannot read")
             }
         })?
+    }
+
+    /// True while a login whose deadline has passed holds its thread: the crate gives no way to end it.
+    fn has_left_logins_alone(&self) -> bool {
+        self.under_way.lock().iter().any(|(_, by)| by.passed())
+    }
+
+    /// Whether any host says something, or refuses, on a connection of our own: else another login would only hold
+    /// another thread. A server counts such a connection as aborted, so it is made in this case only.
+    fn greets(&self, by: Deadline) -> bool {
+        if self.login.socket.is_some() {
+            return true;
+        }
+        self.login.hosts.iter().any(|host| match net::connect(&host.host, host.port, by) {
+            Ok(mut stream) => {
+                let left = by.left().max(Duration::from_millis(1));
+                stream.set_read_timeout(Some(left)).is_ok() && stream.read(&mut [0]).is_ok()
+            }
+            Err(error) => error.reason() != Reason::Timeout,
+        })
     }
 
     fn enter(&self, by: Deadline) -> Result<(Conn, TlsState)> {
@@ -202,21 +230,27 @@ impl Server {
 }
 
 /// One login under way.
-struct Ticket(Arc<Server>);
+struct Ticket {
+    server: Arc<Server>,
+    number: u64,
+}
 
 impl Ticket {
-    fn of(server: &Arc<Server>) -> Result<Self> {
-        let ticket = Ticket(Arc::clone(server));
-        if server.under_way.fetch_add(1, Ordering::Relaxed) < LOGINS_AT_ONCE {
-            return Ok(ticket);
+    fn of(server: &Arc<Server>, by: Deadline) -> Result<Self> {
+        let mut under_way = server.under_way.lock();
+        if under_way.len() >= LOGINS_AT_ONCE {
+            let message = format!("{LOGINS_AT_ONCE} earlier logins have not ended");
+            return Err(Error::new(Reason::Timeout, message));
         }
-        Err(Error::new(Reason::Timeout, format!("{LOGINS_AT_ONCE} earlier logins have not ended")))
+        let number = server.begun.fetch_add(1, Ordering::Relaxed);
+        under_way.push((number, by));
+        Ok(Ticket { server: Arc::clone(server), number })
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.server.under_way.lock().retain(|(number, _)| *number != self.number);
     }
 }
 

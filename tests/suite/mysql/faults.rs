@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,7 @@ use sql_exporter::error::{Error, Reason};
 use sql_exporter::secret::Secret;
 
 use super::{LONG, login, open, session};
-use crate::process::{free_port, variable};
+use crate::process::{free_port, variable, wait_for};
 use crate::recorder::run;
 use crate::servers::MariaDb;
 
@@ -124,6 +126,34 @@ fn a_server_that_trickles_its_greeting_times_out_at_the_deadline() {
     let error = refused(at(port), SOON);
     assert_eq!(error.reason(), Reason::Timeout);
     assert!(start.elapsed() >= SOON && start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_silent_server_collects_no_logins_and_is_found_when_it_speaks_again() {
+    let (real, speaks) = (MariaDb::shared("mysql").port, Arc::new(AtomicBool::new(false)));
+    let (logins, mute) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&speaks));
+    let counted = Arc::clone(&logins);
+    let port = scripted(move |mut client| {
+        if mute.load(Ordering::Relaxed) {
+            let Ok(mut server) = TcpStream::connect(("127.0.0.1", real)) else { return };
+            let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut up, &mut down));
+            let _ = std::io::copy(&mut server, &mut client);
+        } else {
+            // A login that is left alone stays connected; a connection that only waits for a greeting leaves.
+            counted.fetch_add(1, Ordering::Relaxed);
+            let _ = client.read(&mut [0; 64]);
+            counted.fetch_sub(1, Ordering::Relaxed);
+        }
+    });
+    let endpoint = mysql::endpoint(at(port));
+    for _ in 0..5 {
+        let error = endpoint.connect(Deadline::within(Duration::from_millis(200))).err().expect("an error");
+        assert_eq!(error.reason(), Reason::Timeout);
+    }
+    wait_for("one login left alone", || (logins.load(Ordering::Relaxed) == 1).then_some(()));
+    speaks.store(true, Ordering::Relaxed);
+    endpoint.connect(Deadline::within(PATIENCE)).map(drop).expect("a session");
 }
 
 #[test]
