@@ -19,7 +19,7 @@ use super::marker;
 use super::reply::{Over, Reply, Transaction, Trouble, Wrong};
 use super::send::{Statement, Style, Way, queue};
 use super::snapshot;
-use super::talk::{Talk, Texts, execute, failed};
+use super::talk::{Talk, Texts, execute, failed, hushed};
 use super::wire::Spans;
 
 /// How long past its query's deadline a `ROLLBACK` may take.
@@ -382,17 +382,6 @@ pub(super) fn role(standby: bool) -> &'static str {
 /// A prepared statement that is not there, or is already: several server connections take turns behind this one.
 fn is_pooler(error: &ServerError) -> bool {
     matches!(error.code.as_str(), "26000" | "42P05")
-}
-
-/// `session_sql` may hold a secret, and some of the server's messages repeat what stands in quotes.
-fn hushed(error: Error) -> Error {
-    // Syntax errors and refused values.
-    let Some(code) = error.sqlstate().filter(|code| *code == "42601" || code.starts_with("22")) else {
-        return error;
-    };
-    let what = error.message().split(':').next().unwrap_or("session_sql");
-    let said = Error::new(error.reason(), format!("{what}: the server refuses the statement"));
-    said.with_sqlstate(code).with_hint("the server's log has its message, which may repeat a secret")
 }
 
 fn late(start: Instant) -> Error {

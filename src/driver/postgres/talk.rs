@@ -144,6 +144,17 @@ pub(super) fn failed(what: &str, trouble: Trouble) -> Error {
     }
 }
 
+/// `session_sql` may hold a secret, and some of the server's messages repeat what stands in quotes.
+pub(super) fn hushed(error: Error) -> Error {
+    // Syntax errors and refused values.
+    let Some(code) = error.sqlstate().filter(|code| *code == "42601" || code.starts_with("22")) else {
+        return error;
+    };
+    let what = error.message().split(':').next().unwrap_or("session_sql");
+    let said = Error::new(error.reason(), format!("{what}: the server refuses the statement"));
+    said.with_sqlstate(code).with_hint("the server's log has its message, which may repeat a secret")
+}
+
 /// A row's values as text.
 fn texts(body: &[u8]) -> Option<Texts> {
     let mut fields = Fields(body);
