@@ -33,9 +33,9 @@ pub enum Said {
         /// The server was asked now.
         asked: bool,
     },
-    /// The statement failed: so does the query.
-    Failed(Error),
-    /// The session did not survive the question.
+    /// The statement failed: so does the query. The session may be of no more use.
+    Failed(Error, Health),
+    /// The session died under the question.
     Broken(Health),
 }
 
@@ -51,7 +51,7 @@ pub fn ask(live: &mut Live<'_>, sql: &Sql, by: Deadline) -> Said {
             live.notes.set(sql.name(), yes);
             Said::Answer { yes, asked: true }
         }
-        (Some(Err(error)), Health::Clean) => Said::Failed(error),
+        (Some(Err(error)), health) => Said::Failed(error, health),
         (_, health) => Said::Broken(health),
     }
 }

@@ -268,8 +268,12 @@ impl Attempt<'_> {
                     answered |= asked;
                     if yes { apply.push(run) } else { skipped.push(run) }
                 }
-                Said::Failed(error) => self.target.finish(run, End::Failed(error), Duration::ZERO, true),
-                Said::Broken(health) => return Err(health),
+                Said::Failed(error, health) => {
+                    let reached = fresh || self::answered(&error);
+                    self.target.finish(run, End::Failed(error), Duration::ZERO, reached);
+                    usable(health)?;
+                }
+                Said::Broken(health) => usable(health)?,
             }
         }
         // Facts of an old session do not prove that the target is up.

@@ -263,3 +263,17 @@ fn a_new_password_ends_the_back_off_on_mariadb() {
     let server = MariaDb::fresh("password_my");
     password_that_changes(&server.entry(), &server.password);
 }
+
+#[test]
+fn a_condition_that_does_not_end_costs_its_own_query_only() {
+    let server = Postgres::fresh("slow_condition");
+    let queries = "  - {name: stuck, sql: SELECT 1 AS value, when: {sql: SELECT pg_sleep(60) IS NULL}, metrics: [{name: stuck_value}]}\n  \
+                   - {name: fine, sql: SELECT 1 AS value, metrics: [{name: fine_value}]}\n";
+    let exporter = Exporter::serve(&format!("databases:\n  pg: {}\nqueries:\n{queries}", server.entry()));
+    let header = [("X-Prometheus-Scrape-Timeout-Seconds", "2")];
+    for _ in 0..2 {
+        let page = checked(exporter.get_with("/metrics", &header).text());
+        assert!(fails(&page, "pg", "stuck", Reason::Timeout), "{}", exporter.log());
+        assert_eq!(success(&page, "pg", "fine"), Some(1.0), "{}", exporter.log());
+    }
+}
