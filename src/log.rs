@@ -53,7 +53,11 @@ fn json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     struct Pairs(serde_json::Map<String, serde_json::Value>);
     impl<'kvs> VisitSource<'kvs> for Pairs {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-            self.0.insert(key.to_string(), value.to_string().into());
+            // A part that is not known (no SQLSTATE) is left out.
+            let text = value.to_string();
+            if !text.is_empty() {
+                self.0.insert(key.to_string(), text.into());
+            }
             Ok(())
         }
     }

@@ -20,6 +20,7 @@ mod broken;
 mod command;
 mod config;
 mod conformance;
+mod deadline;
 mod disposal;
 mod engine;
 mod examples;
