@@ -49,6 +49,8 @@ pub struct Asking {
     pub target: Arc<Target>,
     /// Whether a session was opened or answered.
     pub up: Result<(), Error>,
+    /// False when all of it waited in line for a worker: then `up` tells nothing of the target.
+    pub tried: bool,
     /// Its queries, in configuration order.
     pub queries: Vec<Answer>,
 }
@@ -97,7 +99,7 @@ fn ask_all(chosen: &[Chosen], time: Time) -> Vec<Waiting> {
     let mut waiting = Vec::new();
     let mut order: Vec<usize> = (0..chosen.len()).collect();
     // Targets that failed last time start last: a healthy one never waits behind them.
-    order.sort_by_key(|&index| chosen[index].0.is_failing());
+    order.sort_by_key(|&index| chosen[index].0.is_doubtful());
     for index in order {
         let (target, queries) = &chosen[index];
         let enabled = queries.iter().copied().filter(|&query| target.plan.queries[query].enabled);
@@ -186,10 +188,12 @@ fn wait(waiting: &mut [Waiting], chosen: &[Chosen], time: Time) {
 
 fn sort_out(chosen: &[Chosen], waiting: Vec<Waiting>) -> Vec<Asking> {
     let mut outcomes: Vec<Vec<(Work, Outcome, bool)>> = chosen.iter().map(|_| Vec::new()).collect();
+    let mut tried = vec![false; chosen.len()];
     for Waiting { target, work, run, outcome } in waiting {
+        tried[target] |= run.as_ref().is_some_and(|run| run.was_taken());
         outcomes[target].extend(outcome.map(|outcome| (work, outcome, run.is_none())));
     }
-    let asking = |((target, queries), mut outcomes): (&Chosen, Vec<(Work, Outcome, bool)>)| {
+    let asking = |(((target, queries), mut outcomes), tried): ((&Chosen, Vec<_>), bool)| {
         let up = up(&outcomes);
         if let Err(down) = &up {
             // A reused result of a target that is down is not served (DESIGN 4.7).
@@ -203,9 +207,9 @@ fn sort_out(chosen: &[Chosen], waiting: Vec<Waiting>) -> Vec<Asking> {
             let failed = outcome.as_ref().is_some_and(|outcome| outcome.end.error().is_some());
             Answer { index, outcome, kept: if failed { target.kept(index) } else { None } }
         };
-        Asking { queries: queries.iter().map(answer).collect(), up, target: Arc::clone(target) }
+        Asking { queries: queries.iter().map(answer).collect(), up, tried, target: Arc::clone(target) }
     };
-    chosen.iter().zip(outcomes).map(asking).collect()
+    chosen.iter().zip(outcomes).zip(tried).map(asking).collect()
 }
 
 /// Up when any run of this scrape reached the target; else the first reason why not.

@@ -93,7 +93,7 @@ fn lose(askings: &mut [Asking], target: usize, query: usize, error: &Error) {
 /// Writes one log line for each change of state and gives what failed.
 fn note(asking: &Asking) -> Vec<Error> {
     let mut failures = Vec::new();
-    asking.target.note_target(asking.up.as_ref().err());
+    asking.target.note_target(asking.up.as_ref().err(), asking.tried);
     failures.extend(asking.up.as_ref().err().filter(|_| asking.queries.is_empty()).cloned());
     for answer in &asking.queries {
         asking.target.note_query(answer.index, answer.error(), asking.up.is_ok());

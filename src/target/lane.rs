@@ -55,15 +55,14 @@ impl Queue {
         self.waiting.push(run);
     }
 
-    /// Takes a place for one more lane, when there is one and something waits.
-    pub fn enter(&mut self, most: usize, started: usize) -> Option<Arc<Lane>> {
-        if started >= self.waiting.len() || self.lanes.len() >= most {
-            return None;
-        }
-        let by = self.waiting.iter().map(|run| run.by).max()?;
-        let lane = Arc::new(Lane { by, late: AtomicBool::new(false) });
-        self.lanes.push(Arc::clone(&lane));
-        Some(lane)
+    /// Takes a place for a new lane for each run that waits, as far as there are places. All at once: a lane that has
+    /// begun takes its run out of the line, which must not look as if fewer lanes were needed.
+    pub fn enter(&mut self, most: usize) -> Vec<Arc<Lane>> {
+        let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return Vec::new() };
+        let count = self.waiting.len().min(most.saturating_sub(self.lanes.len()));
+        let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane { by, late: AtomicBool::new(false) })).collect();
+        self.lanes.extend(lanes.iter().cloned());
+        lanes
     }
 
     /// Gives a place back.

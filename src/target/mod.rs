@@ -9,7 +9,7 @@ pub mod memory;
 pub mod run;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -54,6 +54,7 @@ pub struct Target {
     backoff: Mutex<Backoff>,
     facts: Mutex<Option<Facts>>,
     down: Mutex<Option<Error>>,
+    doubtful: AtomicBool,
     snapshots: AtomicU64,
     shared: Arc<Shared>,
 }
@@ -71,8 +72,8 @@ impl Target {
         let pool = Pool::new(endpoint, &settings, &shared.scheduler, &shared.disposal);
         let memory = Memory::new(plan.queries.len());
         let (queue, backoff) = Default::default();
-        let (facts, down, snapshots) = Default::default();
-        Some(Target { plan, context, pool, queue, memory, backoff, facts, down, snapshots, shared })
+        let (facts, down, doubtful, snapshots) = Default::default();
+        Some(Target { plan, context, pool, queue, memory, backoff, facts, down, doubtful, snapshots, shared })
     }
 
     /// Reuses, joins or lines up one run for each work. New ones begin with [`Target::start`].
@@ -140,10 +141,10 @@ impl Target {
 
     /// Starts as many lanes as there is work and room for.
     pub fn start(self: &Arc<Self>) {
-        let line = if self.is_failing() { Line::Doubtful } else { Line::Regular };
+        let line = if self.is_doubtful() { Line::Doubtful } else { Line::Regular };
         let most = self.plan.max_connections as usize;
-        for started in 0..most {
-            let Some(lane) = self.queue.lock().enter(most, started) else { return };
+        let lanes = self.queue.lock().enter(most);
+        for lane in lanes {
             let (target, place) = (Arc::clone(self), Arc::clone(&lane));
             let work = move || lane::work(&target, &place);
             if let Err(error) = self.shared.workers.start(line, lane.by, work) {
@@ -151,7 +152,6 @@ impl Target {
                 stranded
                     .iter()
                     .for_each(|run| self.finish(run, End::Failed(error.clone()), Duration::ZERO, false));
-                return;
             }
         }
     }
@@ -255,8 +255,12 @@ impl Target {
         self.start();
     }
 
-    /// One log line when the target goes down, fails for another reason, or comes back.
-    pub fn note_target(&self, down: Option<&Error>) {
+    /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`,
+    /// as it waited for a worker all the time, is as doubtful as before: else those that are sick would keep it so.
+    pub fn note_target(&self, down: Option<&Error>, tried: bool) {
+        if tried {
+            self.doubtful.store(down.is_some(), Ordering::Relaxed);
+        }
         let reason = down.map(Error::reason);
         let before = std::mem::replace(&mut *self.down.lock(), down.cloned()).map(|error| error.reason());
         let name = self.plan.name.as_str();
@@ -294,10 +298,10 @@ impl Target {
         self.down.lock().clone()
     }
 
-    /// True when the last scrape found the target down.
+    /// True when the last scrape that tried the target found it down.
     #[must_use]
-    pub fn is_failing(&self) -> bool {
-        self.down.lock().is_some()
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Relaxed)
     }
 
     /// What it said of itself at its last login.

@@ -184,6 +184,12 @@ impl Run {
         self.state.lock().since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
+    /// True once a lane has taken it: its target was tried, and did not merely wait for a worker.
+    #[must_use]
+    pub fn was_taken(&self) -> bool {
+        self.state.lock().since.is_some()
+    }
+
     /// Takes what is to be done about a run that is late; `None` when it waits in line, has ended or was taken.
     #[must_use]
     pub fn take_stop(&self) -> Option<Stop> {

@@ -28,6 +28,8 @@ mod fault;
 mod floors;
 mod front;
 mod harness;
+mod joins;
+mod lanes;
 mod logs;
 mod merge;
 mod metrics;

@@ -1,15 +1,17 @@
 //! Queries past their deadline: they end, in the server too, and harm no other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sql_exporter::error::Reason;
 
-use crate::process::poll;
+use crate::process::{bound, poll};
 
 use super::bench::{Bench, LONG, Query};
 use super::subject::Subject;
 
 const SOON: Duration = Duration::from_millis(300);
+/// After the answer a second session sees no statement of ours.
+const STOPPED: Duration = Duration::from_millis(200);
 /// A statement that runs on after its deadline is found out long before it would end by itself.
 const BOUND: Duration = Duration::from_secs(10);
 
@@ -40,7 +42,10 @@ pub(super) fn ends<S: Subject>(endless: &[&str]) {
         assert!(seen.took < BOUND, "{sql}: {:?}", seen.took);
         let took = seen.own("query_duration_seconds", "endless").expect("how long it took");
         assert!((0.2..BOUND.as_secs_f64()).contains(&took), "{sql}: {took} s");
+        let answered = Instant::now();
         poll(sql, BOUND, || (!subject.is_running(&bench)).then_some(()));
+        let took = answered.elapsed();
+        assert!(took < bound(STOPPED), "turn {turn}, {sql}: stopped {took:?} after the answer");
         // The target's only lane is free again: at once after a timeout of the query's own, soon after it was left
         // behind by a scrape, which finds it `wedged` until then.
         let quick = || bench.only("quick").is_good("quick");
