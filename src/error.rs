@@ -30,7 +30,7 @@ macro_rules! reasons {
 reasons! {
     /// No connection: refused, unreachable, reset or too slow before the login ended.
     Connect = "connect",
-    /// The host name has no address, or the resolver did not answer in time.
+    /// The host name has no address.
     Resolve = "resolve",
     /// The server refused the user or the password.
     Auth = "auth",

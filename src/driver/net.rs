@@ -14,7 +14,11 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
 /// How many names are resolved at once in this process: a resolver that hangs must not cost a thread per scrape.
-const MOST_LOOKUPS: usize = 32;
+const MOST_LOOKUPS: usize = 64;
+
+/// How many of one name: one that hangs must not be in the way of the first after the resolver's recovery. What is tried
+/// while it is silent is little: that is a connect that ran out of time, after which a target is left alone.
+const MOST_OF_A_NAME: usize = 6;
 
 /// Lookups under way, by name. One for the process, as the resolver is.
 static LOOKUPS: Lookups = Lookups { running: Mutex::new(Vec::new()), freed: Condvar::new() };
@@ -24,14 +28,15 @@ struct Lookups {
     freed: Condvar,
 }
 
-/// One of the [`MOST_LOOKUPS`], and the only one of its name, so that a name whose servers are silent does not keep
-/// others from being resolved; given back by the thread that holds it, however late that is.
+/// One of the [`MOST_LOOKUPS`] and of the [`MOST_OF_A_NAME`], so that a name whose servers are silent does not keep others
+/// from being resolved; given back by the thread that holds it, however late that is.
 struct Permit(String);
 
 impl Permit {
     fn wait(name: &str, by: Deadline) -> Option<Permit> {
         let mut running = LOOKUPS.running.lock();
-        while running.len() >= MOST_LOOKUPS || running.iter().any(|other| other == name) {
+        let of_name = |running: &[String]| running.iter().filter(|other| *other == name).count();
+        while running.len() >= MOST_LOOKUPS || of_name(&running) >= MOST_OF_A_NAME {
             if LOOKUPS.freed.wait_until(&mut running, by.moment()).timed_out() {
                 return None;
             }
@@ -43,7 +48,11 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        LOOKUPS.running.lock().retain(|name| *name != self.0);
+        let mut running = LOOKUPS.running.lock();
+        if let Some(place) = running.iter().position(|name| *name == self.0) {
+            running.swap_remove(place);
+        }
+        drop(running);
         LOOKUPS.freed.notify_all();
     }
 }
@@ -51,12 +60,12 @@ impl Drop for Permit {
 /// Resolves `host` on a bounded set of threads; addresses in the resolver's order. An IP address needs no thread.
 ///
 /// # Errors
-/// `resolve`, when there is no address or no answer by then.
+/// `resolve`, when there is no address; `timeout`, when there is no answer by then.
 pub fn resolve(host: &str, port: u16, by: Deadline) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let late = || Error::new(Reason::Resolve, format!("host {host}: the resolver did not answer in time"));
+    let late = || Error::new(Reason::Timeout, format!("host {host}: the resolver did not answer in time"));
     let permit = Permit::wait(host, by).ok_or_else(late)?;
     let (answer, answered) = mpsc::channel();
     let name = host.to_owned();
@@ -149,9 +158,11 @@ mod tests {
 
     #[test]
     fn a_name_whose_lookup_hangs_keeps_no_other_from_being_resolved() {
-        let hanging = Permit::wait("hanging.invalid", soon()).expect("a permit");
+        let permit = || Permit::wait("hanging.invalid", soon()).expect("a permit");
+        let hanging: Vec<Permit> = (0..MOST_OF_A_NAME).map(|_| permit()).collect();
         let late = resolve("hanging.invalid", 1, Deadline::within(Duration::from_millis(20))).unwrap_err();
         assert!(late.message().ends_with("did not answer in time"), "{late}");
+        assert_eq!(late.reason(), Reason::Timeout);
         assert!(resolve("localhost", 1, soon()).is_ok());
         drop(hanging);
         assert!(Permit::wait("hanging.invalid", soon()).is_some());

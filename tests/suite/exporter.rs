@@ -19,6 +19,8 @@ pub(crate) struct Setup {
     folder: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Files that the exporter alone sees in the place of others: the other, and ours in the folder.
+    mounts: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -29,7 +31,7 @@ impl Setup {
 
     /// A folder without a configuration.
     pub(crate) fn empty() -> Self {
-        Setup { folder: folder(), arguments: Vec::new(), environment: Vec::new() }
+        Setup { folder: folder(), arguments: Vec::new(), environment: Vec::new(), mounts: Vec::new() }
     }
 
     /// One more file, its path relative to the folder.
@@ -54,13 +56,28 @@ impl Setup {
         self
     }
 
+    /// A file of the folder that the exporter alone sees in the place of `path`. Needs to be root.
+    pub(crate) fn mount(mut self, path: &str, file: &str) -> Self {
+        self.mounts.push((path.to_owned(), file.to_owned()));
+        self
+    }
+
     /// The folder, which is the exporter's working directory.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     fn command(&self) -> Command {
-        let mut command = mortal(None, env!("CARGO_BIN_EXE_sql-exporter"));
+        let exporter = env!("CARGO_BIN_EXE_sql-exporter");
+        let mut command = if self.mounts.is_empty() {
+            mortal(None, exporter)
+        } else {
+            let mounts = self.mounts.iter().map(|(path, file)| format!("mount --bind {file} {path} && "));
+            let mut command = mortal(None, "unshare");
+            let script = format!("{}exec \"$@\"", mounts.collect::<String>());
+            command.args(["--mount", "--", "sh", "-c", &script, "sh", exporter]);
+            command
+        };
         command.args(&self.arguments).current_dir(self.folder.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -1,0 +1,195 @@
+//! A TCP proxy on a port of its own in front of a real server: it counts connections and turns, and does to the
+//! bytes what a network or a dying server does. Ends with its owner.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::process::wait_for;
+
+/// What happens to connections and bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Passed on.
+    Pass,
+    /// Accepted, and nothing passes either way: the server accepts and stays silent, or froze under an answer.
+    Freeze,
+    /// Not accepted, and the backlog is full: packets to the port are lost.
+    Swallow,
+    /// The server's answer ends after so many more bytes, and with it the connection.
+    CutAfter(usize),
+}
+
+struct Shared {
+    server: SocketAddr,
+    mode: Mutex<Mode>,
+    changed: Condvar,
+    ended: AtomicBool,
+    connections: AtomicUsize,
+    turns: AtomicUsize,
+}
+
+impl Shared {
+    fn mode(&self) -> Mode {
+        *self.mode.lock()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// How many of `count` bytes may pass now; blocks while frozen. `from_server`: an answer.
+    fn allowed(&self, count: usize, from_server: bool) -> usize {
+        let mut mode = self.mode.lock();
+        while *mode == Mode::Freeze && !self.has_ended() {
+            self.changed.wait_for(&mut mode, STEP);
+        }
+        match &mut *mode {
+            Mode::CutAfter(left) if from_server => {
+                let allowed = count.min(*left);
+                *left -= allowed;
+                allowed
+            }
+            _ => count,
+        }
+    }
+}
+
+/// How often a blocked thread looks whether the proxy has ended.
+const STEP: Duration = Duration::from_millis(20);
+
+/// The proxy.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    /// What fills the backlog.
+    fillers: Mutex<Vec<TcpStream>>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Listens on a free port before the server on `port`.
+    pub(crate) fn before(port: u16) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&any.into()).and_then(|()| socket.listen(16)).expect("a free port");
+        let listener = TcpListener::from(socket);
+        listener.set_nonblocking(true).expect("a listener that is polled");
+        let shared = Arc::new(Shared {
+            server: SocketAddr::from(([127, 0, 0, 1], port)),
+            mode: Mutex::new(Mode::Pass),
+            changed: Condvar::new(),
+            ended: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            turns: AtomicUsize::new(0),
+        });
+        let address = listener.local_addr().expect("a port");
+        let accepting = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, &shared)
+        });
+        Proxy { address, shared, fillers: Mutex::default(), accepting: Some(accepting) }
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// From now on this happens; what is under way is not spared.
+    pub(crate) fn set(&self, mode: Mode) {
+        *self.shared.mode.lock() = mode;
+        self.shared.changed.notify_all();
+        self.fillers.lock().clear();
+        if mode == Mode::Swallow {
+            let connect = || TcpStream::connect_timeout(&self.address, Duration::from_millis(100)).ok();
+            *self.fillers.lock() = wait_for("a full backlog", || {
+                let fillers: Vec<TcpStream> = std::iter::from_fn(connect).take(64).collect();
+                (fillers.len() < 64).then_some(fillers)
+            });
+        }
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// How often a client has spoken after the server had: the round trips, the first of a connection included.
+    pub(crate) fn turns(&self) -> usize {
+        self.shared.turns.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        self.shared.changed.notify_all();
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut pumps = Vec::new();
+    while !shared.has_ended() {
+        let accepted = if shared.mode() == Mode::Swallow { None } else { listener.accept().ok() };
+        match accepted.map(|(client, _)| (client, TcpStream::connect(shared.server))) {
+            Some((client, Ok(server))) => {
+                shared.connections.fetch_add(1, Ordering::Relaxed);
+                pumps.extend(pump_both(client, server, shared));
+            }
+            // The server refuses: so does the proxy, by closing.
+            Some((_, Err(_))) => {}
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+        pumps.retain(|pump: &JoinHandle<()>| !pump.is_finished());
+    }
+    for pump in pumps {
+        let _ = pump.join();
+    }
+}
+
+fn pump_both(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) -> [JoinHandle<()>; 2] {
+    for stream in [&client, &server] {
+        stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(STEP))).expect("a socket");
+        stream.set_nonblocking(false).expect("a blocking socket");
+    }
+    // Whether the server spoke last.
+    let answered = Arc::new(AtomicBool::new(true));
+    let clone = |stream: &TcpStream| stream.try_clone().expect("a second handle");
+    let ways = [(clone(&client), clone(&server), false), (server, client, true)];
+    ways.map(|(from, to, from_server)| {
+        let (shared, answered) = (Arc::clone(shared), Arc::clone(&answered));
+        std::thread::spawn(move || pump(from, to, from_server, &shared, &answered))
+    })
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream, from_server: bool, shared: &Shared, answered: &AtomicBool) {
+    let mut buffer = vec![0; 64 << 10];
+    while !shared.has_ended() {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+            Err(_) => break,
+        };
+        if answered.swap(from_server, Ordering::Relaxed) && !from_server {
+            shared.turns.fetch_add(1, Ordering::Relaxed);
+        }
+        let allowed = shared.allowed(count, from_server);
+        if to.write_all(&buffer[..allowed]).is_err() || allowed < count {
+            break;
+        }
+    }
+    for stream in [&from, &to] {
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
