@@ -39,6 +39,9 @@ pub enum Said {
     Broken(Health),
 }
 
+/// Under what a session notes that it was asked for its role; no statement is called so.
+pub const ROLE: &str = "role";
+
 /// Asks the session, unless it answered lately. Blocks until `by` at most.
 pub fn ask(live: &mut Live<'_>, sql: &Sql, by: Deadline) -> Said {
     if let Some(yes) = live.notes.get(sql.name(), MEMORY) {

@@ -250,8 +250,13 @@ impl Attempt<'_> {
         let when = |run: &Run| self.query(run).and_then(|query| query.when.as_deref());
         let mut answered = fresh;
         if runs.iter().any(|run| when(run).is_some_and(|when| when.role.is_some())) {
-            usable(live.refresh(self.by))?;
-            self.target.learned(live.facts());
+            // Once a session and scrape, however many batches it serves.
+            let since = runs.iter().map(|run| run.began.elapsed()).min().unwrap_or_default();
+            if !fresh && live.notes.get(apply::ROLE, since).is_none() {
+                usable(live.refresh(self.by))?;
+                live.notes.set(apply::ROLE, true);
+                self.target.learned(live.facts());
+            }
             answered = true;
         }
         let (mut apply, mut skipped) = (Vec::new(), Vec::new());

@@ -49,5 +49,6 @@ mod site;
 mod sqlite;
 mod statement;
 mod terms;
+mod turns;
 mod whole;
 mod workers;

@@ -224,7 +224,11 @@ fn restart_mid_scrape(
         restart();
         let seen = scrape.join().expect("a page");
         let reason = seen.reason("sick_one");
-        assert!(["lost", "cancelled", "connect", "server"].contains(&&*reason), "{reason}: {}", ward.exporter.log());
+        assert!(
+            ["lost", "cancelled", "connect", "server"].contains(&&*reason),
+            "{reason}: {}",
+            ward.exporter.log()
+        );
         assert!(seen.0.series("sick_one").is_empty());
     });
     ward.recovers();

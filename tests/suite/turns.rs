@@ -1,0 +1,135 @@
+//! What passes between exporter and server, seen through a proxy: how many round trips a scrape costs, and what becomes
+//! of an answer that ends in the middle.
+
+use crate::checker::{Page, checked};
+use crate::exporter::Exporter;
+use crate::proxy::{Mode, Proxy};
+use crate::servers::{MariaDb, Postgres};
+
+/// An exporter with one target behind a proxy, and one beside it that is well.
+struct Wire {
+    proxy: Proxy,
+    exporter: Exporter,
+}
+
+impl Wire {
+    /// `entry` is the target's as it is without the proxy. One session, so that turns are those of one after another.
+    fn new(entry: &str, port: u16, queries: &str) -> Self {
+        let proxy = Proxy::before(port);
+        let entry = entry.replace(&format!("port: {port}"), &format!("port: {}", proxy.port()));
+        let well = Postgres::fresh("turns_well").entry();
+        let exporter = Exporter::serve(&format!(
+            "databases:\n  db: {entry}\n  well: {well}\nqueries:\n{queries}\
+             - {{name: well, database: well, sql: SELECT 3 AS value, metrics: [{{name: well}}]}}\n"
+        ));
+        Wire { proxy, exporter }
+    }
+
+    fn page(&self) -> Page {
+        let reply = self.exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "5")]);
+        let page = checked(reply.text());
+        assert_eq!(page.value("well", &[]), Some(3.0), "{}", self.exporter.log());
+        page
+    }
+
+    /// The turns of one more page.
+    fn turns(&self) -> usize {
+        let before = self.proxy.turns();
+        let page = self.page();
+        let failing = page.series("sql_exporter_query_failure_reason");
+        assert!(failing.is_empty(), "{failing:?}\n{}", self.exporter.log());
+        self.proxy.turns() - before
+    }
+}
+
+const ONE: &str = "max_connections: 1";
+
+fn queries(count: usize, more: &str) -> String {
+    (0..count)
+        .map(|n| {
+            format!(
+                "- {{name: q{n}, database: db, sql: SELECT {n} AS value, metrics: [{{name: q{n}}}]{more}}}\n"
+            )
+        })
+        .collect()
+}
+
+/// A warm scrape of eight queries takes at most `most` turns, `with_role` more where a role is asked for, and one
+/// without queries one: the ping.
+fn costs(entry: &str, port: u16, most: usize, with_role: usize) {
+    let wire = Wire::new(entry, port, &queries(8, ""));
+    wire.turns();
+    // The second page learns which statements are worth keeping.
+    wire.turns();
+    for _ in 0..3 {
+        let turns = wire.turns();
+        assert!(turns <= most, "{turns} turns for eight queries");
+    }
+    assert_eq!(wire.proxy.connections(), 1, "one session, which stays");
+    let idle = Wire::new(entry, port, "");
+    idle.turns();
+    assert_eq!(idle.turns(), 1, "a ping");
+    let role = Wire::new(entry, port, &queries(8, ", when: {role: primary}"));
+    for _ in 0..2 {
+        role.turns();
+    }
+    let turns = role.turns();
+    assert!(turns <= most + with_role, "{turns} turns for eight queries and a role");
+}
+
+#[test]
+fn a_warm_scrape_of_postgres_costs_its_queries_and_no_more() {
+    let server = Postgres::fresh("turns");
+    costs(&server.entry_with(ONE), server.port, 8, 1);
+}
+
+#[test]
+fn a_warm_scrape_of_mariadb_costs_its_queries_and_no_more() {
+    let server = MariaDb::fresh("turns");
+    // The statement's own time limit goes before each; a role is two statements, and their limit.
+    costs(&server.entry_with(ONE), server.port, 16, 3);
+}
+
+/// The answer to a query of a few rows ends after every so many bytes: it is whole, after one more try, or it is not there.
+fn cut_everywhere(entry: &str, port: u16, sql: &str, bytes: usize) {
+    let query = format!(
+        "- {{name: rows, database: db, sql: \"{sql}\", metrics: [{{name: rows, labels: [n], value_column: v}}]}}\n"
+    );
+    let wire = Wire::new(entry, port, &query);
+    wire.turns();
+    let mut lost = 0;
+    for cut in (0..bytes).step_by(7) {
+        wire.proxy.set(Mode::CutAfter(cut));
+        let page = wire.page();
+        let rows = page.series("rows").len();
+        assert!(rows == 0 || rows == 20, "cut after {cut} bytes: {rows} rows of 20\n{}", wire.exporter.log());
+        if rows == 0 {
+            let failed = page.series("sql_exporter_query_failure_reason");
+            assert_eq!(failed.len(), 1);
+            let reason = failed[0].labels["reason"].as_str();
+            assert!(
+                ["lost", "connect", "protocol", "timeout"].contains(&reason),
+                "cut after {cut}: {reason}"
+            );
+            lost += 1;
+        }
+        wire.proxy.set(Mode::Pass);
+        let page = wire.page();
+        assert_eq!(page.series("rows").len(), 20, "after a cut after {cut} bytes: {}", wire.exporter.log());
+    }
+    assert!(lost > bytes / 14, "{lost}: nearly every cut is felt");
+}
+
+#[test]
+fn half_an_answer_of_postgres_is_no_answer() {
+    let server = Postgres::fresh("turns_cut");
+    let sql = "SELECT n, n * 2 AS v FROM generate_series(1, 20) AS n";
+    cut_everywhere(&server.entry_with(ONE), server.port, sql, 400);
+}
+
+#[test]
+fn half_an_answer_of_mariadb_is_no_answer() {
+    let server = MariaDb::fresh("turns_cut");
+    let sql = "SELECT seq AS n, seq * 2 AS v FROM seq_1_to_20";
+    cut_everywhere(&server.entry_with(ONE), server.port, sql, 400);
+}
