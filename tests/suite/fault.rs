@@ -27,6 +27,9 @@ pub(crate) enum Call {
     /// One job of a batch.
     Run(usize),
     Ping(usize),
+    Refresh(usize),
+    /// The opening and the closing of a snapshot.
+    Snapshot(usize),
     Cancel(usize),
     Drop(usize),
 }
@@ -53,6 +56,20 @@ pub(crate) enum Act {
     FailAfterRow(Reason),
     /// Says `Clean` without having ended the job.
     Forget,
+    /// A run gives one row, and the session dies with the job not ended.
+    LoseAfterRow,
+    /// A run gives rows without having told the columns.
+    NoColumns,
+    /// A run tells the columns twice, the second time others.
+    ColumnsTwice,
+    /// A run has another column than the one that is wanted.
+    OtherColumn,
+    /// A run gives a row whose cell cannot be read, and ends well all the same.
+    BadCell,
+    /// A run ends its job twice: well, then badly.
+    EndTwice,
+    /// A run goes on after the end of its job.
+    RowAfterEnd,
 }
 
 type Script = Box<dyn Fn(Call) -> Act + Send + Sync>;
@@ -131,6 +148,17 @@ impl Fault {
         }
     }
 
+    /// A call without a job.
+    fn between(&self, call: fn(usize) -> Call) -> Health {
+        let act = self.begin(call);
+        match self.suffer(act) {
+            Err(error) => Health::Lost(error),
+            Ok(Act::Lose) => Health::Lost(Error::new(Reason::Lost, "as the test wants it")),
+            Ok(Act::Spend) => Health::Spent,
+            Ok(_) => Health::Clean,
+        }
+    }
+
     /// What all kinds of calls have in common: hangs and panics.
     fn suffer(&self, act: Act) -> Result<Act> {
         match act {
@@ -177,8 +205,41 @@ impl Row for Value {
     }
 }
 
+struct Unreadable;
+
+impl Row for Unreadable {
+    fn cell(&self, _column: usize) -> Result<Cell<'_>> {
+        Err(Error::new(Reason::Protocol, "as the test wants it"))
+    }
+}
+
+fn column(name: &str) -> Column {
+    Column { name: name.into(), type_name: "int".into(), cast: "{}" }
+}
+
+/// What a session does that breaks its contract with the sink; how it ends.
+fn lie(job: &mut Job<'_>, act: Act) -> Result<()> {
+    match act {
+        Act::NoColumns => drop(job.sink.row(&Value(7))),
+        Act::ColumnsTwice => {
+            give(job, 1)?;
+            drop(job.sink.columns(&[column("other")]));
+        }
+        Act::OtherColumn => drop(job.sink.columns(&[column("other")]).and_then(|()| job.sink.row(&Value(7)))),
+        Act::BadCell => drop(job.sink.columns(&[column("value")]).and_then(|()| job.sink.row(&Unreadable))),
+        Act::EndTwice | Act::RowAfterEnd => {
+            give(job, 1)?;
+            job.sink.end(Ok(()), Duration::from_millis(1));
+            drop(job.sink.row(&Value(7)));
+            return Err(Error::new(Reason::Sql, "a second end"));
+        }
+        _ => return give(job, 1),
+    }
+    Ok(())
+}
+
 fn give(job: &mut Job<'_>, rows: usize) -> Result<()> {
-    job.sink.columns(&[Column { name: "value".into(), type_name: "int".into(), cast: "{}" }])?;
+    job.sink.columns(&[column("value")])?;
     for row in 1..=rows {
         if job.sink.row(&Value(i64::try_from(row).expect("small")))? == Flow::Stop {
             break;
@@ -196,12 +257,17 @@ impl Session for FaultSession {
                 Err(error) => Err(error),
                 Ok(Act::Lose) => return Health::Lost(Error::new(Reason::Lost, "as the test wants it")),
                 Ok(Act::Forget) => continue,
+                Ok(Act::LoseAfterRow) => {
+                    // A sink that refuses the row is as lost as one that took it.
+                    drop(give(job, 1));
+                    return Health::Lost(Error::new(Reason::Lost, "as the test wants it"));
+                }
                 Ok(Act::Rows(rows)) => give(job, rows),
                 Ok(Act::Needs(time)) if job.allowance < time => Err(Error::new(Reason::Timeout, "too slow")),
                 Ok(Act::FailAfterRow(reason)) => {
                     give(job, 1).and(Err(Error::new(reason, "as the test wants it")))
                 }
-                Ok(_) => give(job, 1),
+                Ok(act) => lie(job, act),
             };
             if matches!(act, Act::Spend | Act::HangUntilCancelled) {
                 health = Health::Spent;
@@ -212,21 +278,15 @@ impl Session for FaultSession {
     }
 
     fn ping(&mut self, _by: Deadline) -> Health {
-        let act = self.fault.begin(Call::Ping);
-        match self.fault.suffer(act) {
-            Err(error) => Health::Lost(error),
-            Ok(Act::Lose) => Health::Lost(Error::new(Reason::Lost, "as the test wants it")),
-            Ok(Act::Spend) => Health::Spent,
-            Ok(_) => Health::Clean,
-        }
+        self.fault.between(Call::Ping)
     }
 
     fn refresh(&mut self, _by: Deadline) -> Health {
-        Health::Clean
+        self.fault.between(Call::Refresh)
     }
 
     fn snapshot(&mut self, _open: bool, _by: Deadline) -> Health {
-        Health::Clean
+        self.fault.between(Call::Snapshot)
     }
 
     fn facts(&self) -> &Facts {

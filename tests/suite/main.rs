@@ -32,6 +32,7 @@ mod harness;
 mod joins;
 mod lanes;
 mod logs;
+mod matrix;
 mod merge;
 mod metrics;
 mod mysql;
