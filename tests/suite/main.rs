@@ -46,6 +46,7 @@ mod regression;
 mod scrape;
 mod sink;
 mod site;
+mod soak;
 mod sqlite;
 mod statement;
 mod terms;
