@@ -94,6 +94,7 @@ pub(crate) fn scrape(exporter: &Exporter, order: &Order, truth: &Truth) -> Resul
     }
     steady_rows(&page, order, truth, &mut tally).map_err(|fault| format!("{text}\n{fault}"))?;
     moody_rows(&page, truth).map_err(|fault| format!("{text}\n{fault}"))?;
+    whole_results(&page).map_err(|fault| format!("{text}\n{fault}"))?;
     outcome(&page, &mut tally);
     Ok(tally)
 }
@@ -134,6 +135,17 @@ fn moody_rows(page: &Page, truth: &Truth) -> Result<(), String> {
         }
         if !matches!(values.len(), 0 | 3) {
             return Err(format!("{target} shows {} of 3 rows in moody", values.len()));
+        }
+    }
+    Ok(())
+}
+
+/// A wire that is cut in the middle of a result shows none of it.
+fn whole_results(page: &Page) -> Result<(), String> {
+    for target in ["wire_pg", "wire_maria"] {
+        let rows = page.series("bulk_value").iter().filter(|row| row.labels["target"] == target).count();
+        if rows != 0 && rows != steady::BULK {
+            return Err(format!("{target} shows {rows} of {} rows in bulk", steady::BULK));
         }
     }
     Ok(())

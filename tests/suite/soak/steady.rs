@@ -10,7 +10,7 @@ use crate::servers::{MariaDb, Postgres};
 /// Their names.
 pub(crate) const TARGETS: [&str; 3] = ["lite", "pg", "maria"];
 /// Rows of the table `bulk`, which the wires cut.
-pub(crate) const BULK: u32 = 200;
+pub(crate) const BULK: usize = 200;
 
 /// Databases on the shared servers and a file, each with a table `tick` of one value.
 pub(crate) struct Steady {

@@ -77,6 +77,11 @@ impl World {
         *self.faults.entry(fault.name).or_default() += 1;
     }
 
+    /// How many parts can fail.
+    pub(crate) fn size(&self) -> usize {
+        self.parts.len()
+    }
+
     /// True while scrapes would wait for something up to their deadline.
     pub(crate) fn hangs(&self) -> bool {
         self.parts.iter().any(|sick| sick.fault.is_some_and(|(_, hangs)| hangs))
