@@ -133,8 +133,12 @@ fn a_serving_exporter_starts_itself_again_with_allocator_settings_unless_told_ot
         String::from_utf8(bytes).expect("UTF-8")
     };
     let exporter = Exporter::serve(&config);
-    assert!(environment(&exporter).contains("MALLOC_MMAP_THRESHOLD_=2097152"), "{}", environment(&exporter));
+    assert!(
+        environment(&exporter).contains("GLIBC_TUNABLES=glibc.malloc.mmap_threshold=2097152"),
+        "{}",
+        environment(&exporter)
+    );
     let told = Setup::new(&config).env("MALLOC_ARENA_MAX", "7").serve();
-    assert!(!environment(&told).contains("MALLOC_MMAP_THRESHOLD_"), "{}", environment(&told));
+    assert!(!environment(&told).contains("GLIBC_TUNABLES"), "{}", environment(&told));
     assert_eq!(exporter.stop("TERM").0, Some(0));
 }
