@@ -2,7 +2,7 @@
 CARGO ?= cargo
 demo := examples/demo
 
-.PHONY: help run build test lint deny fmt ci clean
+.PHONY: help run build test soak lint deny fmt ci clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,10 @@ build: ## Build the release binary: target/release/sql-exporter
 
 test: ## Install missing servers, start private ones, run every test
 	tests/run $(CARGO) test --locked
+
+soak: build ## 10,000 scrapes of the release build under random faults (SOAK_SEED repeats a run)
+	TEST_EXPORTER=$(CURDIR)/target/release/sql-exporter SOAK_SCRAPES=$${SOAK_SCRAPES:-10000} \
+	  tests/run $(CARGO) test --locked --test suite -- soak:: --nocapture
 
 lint: ## Formatting, clippy, shell syntax
 	$(CARGO) fmt --check

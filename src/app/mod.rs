@@ -2,6 +2,7 @@
 //!
 //! `settings` puts words, environment and file together. A reload (a later issue) swaps the fleet in `web::Site`.
 
+pub mod allocator;
 pub mod settings;
 
 use std::sync::Arc;

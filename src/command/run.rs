@@ -17,6 +17,7 @@ pub struct Options {}
 /// # Errors
 /// Wrong words, a wrong configuration, an address that cannot be listened on.
 pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
+    app::allocator::set();
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let plan = settings.load(&environment, &Drivers::built_in())?;
     crate::log::start(&plan, &settings.warnings);

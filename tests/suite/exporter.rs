@@ -68,7 +68,7 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let exporter = env!("CARGO_BIN_EXE_sql-exporter");
+        let exporter = &program();
         let mut command = if self.mounts.is_empty() {
             mortal(None, exporter)
         } else {
@@ -238,6 +238,11 @@ impl Drop for Exporter {
 pub(crate) fn assert_clean(what: &str, bytes: &[u8]) {
     let found = bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
     assert!(!found, "a password is in {what}:\n{}", String::from_utf8_lossy(bytes));
+}
+
+/// The binary under test: cargo's own build, or the one that `TEST_EXPORTER` names.
+fn program() -> String {
+    std::env::var("TEST_EXPORTER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sql-exporter").to_owned())
 }
 
 /// The address in `listening on http://127.0.0.1:PORT`.

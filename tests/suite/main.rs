@@ -47,6 +47,7 @@ mod regression;
 mod scrape;
 mod sink;
 mod site;
+mod soak;
 mod sqlite;
 mod statement;
 mod terms;

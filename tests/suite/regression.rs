@@ -123,3 +123,22 @@ fn a_written_password_file_ends_the_pause_after_a_refusal() {
     std::fs::write(exporter.file("password"), variable("TEST_POSTGRES_PASSWORD")).expect("a file");
     assert_eq!(up(), Some(1.0), "{}", exporter.log());
 }
+
+/// The MySQL driver's large buffers spread small blocks over glibc's heaps: memory grew with every session lost.
+#[test]
+fn a_serving_exporter_starts_itself_again_with_allocator_settings_unless_told_otherwise() {
+    let config = format!("databases: {{lite: {SQLITE}}}\n");
+    let environment = |exporter: &Exporter| {
+        let bytes = std::fs::read(format!("/proc/{}/environ", exporter.pid())).expect("it runs");
+        String::from_utf8(bytes).expect("UTF-8")
+    };
+    let exporter = Exporter::serve(&config);
+    assert!(
+        environment(&exporter).contains("GLIBC_TUNABLES=glibc.malloc.mmap_threshold=2097152"),
+        "{}",
+        environment(&exporter)
+    );
+    let told = Setup::new(&config).env("MALLOC_ARENA_MAX", "7").serve();
+    assert!(!environment(&told).contains("GLIBC_TUNABLES"), "{}", environment(&told));
+    assert_eq!(exporter.stop("TERM").0, Some(0));
+}
