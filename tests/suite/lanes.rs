@@ -1,13 +1,13 @@
 //! Lanes: how many queries run at once, that none is idle while there is work, and that sick targets do not hold up
 //! healthy ones. Times are bounds with slack; `EXACT_TIMES=1` holds the claims themselves, on a quiet machine.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::checker::{Page, checked};
 use crate::command::setup;
 use crate::exporter::Exporter;
-use crate::process::{bound, wait_for};
+use crate::process::bound;
+use crate::proxy::{Mode, Proxy};
 use crate::servers::Postgres;
 
 /// One page in which every query is good, and how long it took.
@@ -84,36 +84,13 @@ fn fifty_queries_of_10_to_400_ms_keep_three_lanes_busy_to_the_end() {
     assert!(took < bound(ideal.mul_f64(1.3)), "{took:?}, ideal {ideal:?}");
 }
 
-/// A port that answers no connect: its backlog is full, so the kernel drops what comes.
-struct BlackHole {
-    address: SocketAddr,
-    _listener: socket2::Socket,
-    _waiting: Vec<TcpStream>,
-}
-
-impl BlackHole {
-    fn open() -> Self {
-        let free =
-            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-        let listener =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        listener.bind(&free.into()).expect("the port is free");
-        listener.listen(0).expect("it listens");
-        let connect = || TcpStream::connect_timeout(&free, Duration::from_millis(100)).ok();
-        let waiting = wait_for("a full backlog", || {
-            let waiting: Vec<TcpStream> = std::iter::from_fn(connect).take(8).collect();
-            (waiting.len() < 8).then_some(waiting)
-        });
-        BlackHole { address: free, _listener: listener, _waiting: waiting }
-    }
-}
-
 #[test]
 fn a_hundred_black_holed_targets_do_not_hold_up_a_hundred_healthy_ones() {
-    let hole = BlackHole::open();
+    let hole = Proxy::before(Postgres::shared("postgres").port);
+    hole.set(Mode::Swallow);
     let mut config = "databases:\n".to_owned();
     for n in 0..100 {
-        let port = hole.address.port();
+        let port = hole.port();
         config.push_str(&format!(
             "  hole{n}: {{driver: postgres, host: 127.0.0.1, port: {port}, username: u}}\n"
         ));

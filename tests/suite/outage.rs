@@ -25,7 +25,7 @@ struct Ward {
 struct Base {
     threads: usize,
     descriptors: usize,
-    sessions: usize,
+    sessions: f64,
 }
 
 /// Threads of lanes that an outage may leave behind for the half minute for which they wait for more to do.
@@ -53,7 +53,7 @@ impl Ward {
     }
 
     fn of(exporter: Exporter) -> Self {
-        let ward = Ward { base: Base { threads: 0, descriptors: 0, sessions: 0 }, exporter };
+        let ward = Ward { base: Base { threads: 0, descriptors: 0, sessions: 0.0 }, exporter };
         // The second page finds every session open.
         assert!((0..2).all(|_| ward.page("5").is_good()), "{}", ward.exporter.log());
         Ward { base: ward.held(), ..ward }
@@ -64,7 +64,7 @@ impl Ward {
         let count =
             |folder: &str| std::fs::read_dir(format!("{process}/{folder}")).map_or(0, Iterator::count);
         let page = checked(self.exporter.get("/-/metrics").text());
-        let sessions = page.series("sql_exporter_sessions").iter().map(|row| row.value as usize).sum();
+        let sessions = page.series("sql_exporter_sessions").iter().map(|row| row.value).sum();
         Base { threads: count("task"), descriptors: count("fd"), sessions }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::process::wait_for;
+use crate::process::{free_port, wait_for};
 
 /// What happens to connections and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +21,14 @@ pub(crate) enum Mode {
     Freeze,
     /// Not accepted, and the backlog is full: packets to the port are lost.
     Swallow,
-    /// The server's answer ends after so many more bytes, and with it the connection.
+    /// Nobody listens, and what is open closes at its next byte.
+    Refuse,
+    /// So many more bytes of the server's pass, then none, and all stays open.
+    StallAfter(usize),
+    /// So many more bytes of the server's pass, then both sides close.
     CutAfter(usize),
+    /// So many more bytes of the server's pass, then the client's side is reset.
+    ResetAfter(usize),
 }
 
 struct Shared {
@@ -46,15 +52,17 @@ impl Shared {
     /// How many of `count` bytes may pass now; blocks while frozen. `from_server`: an answer.
     fn allowed(&self, count: usize, from_server: bool) -> usize {
         let mut mode = self.mode.lock();
-        while *mode == Mode::Freeze && !self.has_ended() {
+        let stalls = |mode: Mode| mode == Mode::Freeze || from_server && mode == Mode::StallAfter(0);
+        while stalls(*mode) && !self.has_ended() {
             self.changed.wait_for(&mut mode, STEP);
         }
         match &mut *mode {
-            Mode::CutAfter(left) if from_server => {
+            Mode::StallAfter(left) | Mode::CutAfter(left) | Mode::ResetAfter(left) if from_server => {
                 let allowed = count.min(*left);
                 *left -= allowed;
                 allowed
             }
+            Mode::Refuse => 0,
             _ => count,
         }
     }
@@ -75,12 +83,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Listens on a free port before the server on `port`.
     pub(crate) fn before(port: u16) -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        socket.bind(&any.into()).and_then(|()| socket.listen(16)).expect("a free port");
-        let listener = TcpListener::from(socket);
-        listener.set_nonblocking(true).expect("a listener that is polled");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let shared = Arc::new(Shared {
             server: SocketAddr::from(([127, 0, 0, 1], port)),
             mode: Mutex::new(Mode::Pass),
@@ -89,10 +92,10 @@ impl Proxy {
             connections: AtomicUsize::new(0),
             turns: AtomicUsize::new(0),
         });
-        let address = listener.local_addr().expect("a port");
+        let listener = listen(address);
         let accepting = std::thread::spawn({
             let shared = Arc::clone(&shared);
-            move || accept(&listener, &shared)
+            move || accept(address, listener, &shared)
         });
         Proxy { address, shared, fillers: Mutex::default(), accepting: Some(accepting) }
     }
@@ -107,12 +110,16 @@ impl Proxy {
         *self.shared.mode.lock() = mode;
         self.shared.changed.notify_all();
         self.fillers.lock().clear();
-        if mode == Mode::Swallow {
-            let connect = || TcpStream::connect_timeout(&self.address, Duration::from_millis(100)).ok();
-            *self.fillers.lock() = wait_for("a full backlog", || {
-                let fillers: Vec<TcpStream> = std::iter::from_fn(connect).take(64).collect();
-                (fillers.len() < 64).then_some(fillers)
-            });
+        let connect = || TcpStream::connect_timeout(&self.address, Duration::from_millis(100));
+        match mode {
+            Mode::Swallow => {
+                *self.fillers.lock() = wait_for("a full backlog", || {
+                    let fillers: Vec<TcpStream> = std::iter::from_fn(|| connect().ok()).take(64).collect();
+                    (fillers.len() < 64).then_some(fillers)
+                });
+            }
+            Mode::Refuse => wait_for("the port to close", || connect().is_err().then_some(())),
+            _ => wait_for("the port to open", || connect().is_ok().then_some(())),
         }
     }
 
@@ -137,10 +144,26 @@ impl Drop for Proxy {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+fn listen(address: SocketAddr) -> TcpListener {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("an option");
+    socket.bind(&address.into()).and_then(|()| socket.listen(16)).expect("the port is free");
+    let listener = TcpListener::from(socket);
+    listener.set_nonblocking(true).expect("a listener that is polled");
+    listener
+}
+
+fn accept(address: SocketAddr, listener: TcpListener, shared: &Arc<Shared>) {
+    let mut listener = Some(listener);
     let mut pumps = Vec::new();
     while !shared.has_ended() {
-        let accepted = if shared.mode() == Mode::Swallow { None } else { listener.accept().ok() };
+        let mode = shared.mode();
+        match mode {
+            Mode::Refuse => listener = None,
+            _ => drop(listener.get_or_insert_with(|| listen(address))),
+        }
+        let open = listener.as_ref().filter(|_| mode != Mode::Swallow);
+        let accepted = open.and_then(|listener| listener.accept().ok());
         match accepted.map(|(client, _)| (client, TcpStream::connect(shared.server))) {
             Some((client, Ok(server))) => {
                 shared.connections.fetch_add(1, Ordering::Relaxed);
@@ -184,12 +207,31 @@ fn pump(mut from: TcpStream, mut to: TcpStream, from_server: bool, shared: &Shar
         if answered.swap(from_server, Ordering::Relaxed) && !from_server {
             shared.turns.fetch_add(1, Ordering::Relaxed);
         }
-        let allowed = shared.allowed(count, from_server);
-        if to.write_all(&buffer[..allowed]).is_err() || allowed < count {
+        if !pass(&mut to, &buffer[..count], from_server, shared) {
             break;
         }
+    }
+    if from_server && matches!(shared.mode(), Mode::ResetAfter(_)) {
+        // Closed with the linger time 0 it is a reset; the shutdown of the other way would be a plain end.
+        let _ = socket2::SockRef::from(&to).set_linger(Some(Duration::ZERO));
+        let _ = to.shutdown(Shutdown::Read);
+        let _ = from.shutdown(Shutdown::Both);
+        return;
     }
     for stream in [&from, &to] {
         let _ = stream.shutdown(Shutdown::Both);
     }
+}
+
+/// Passes bytes on as far as the mode allows; false when the connection is to end.
+fn pass(to: &mut TcpStream, mut bytes: &[u8], from_server: bool, shared: &Shared) -> bool {
+    while !bytes.is_empty() && !shared.has_ended() {
+        let (now, later) = bytes.split_at(shared.allowed(bytes.len(), from_server));
+        let stalls = matches!(shared.mode(), Mode::StallAfter(_));
+        if to.write_all(now).is_err() || !later.is_empty() && !stalls {
+            return false;
+        }
+        bytes = later;
+    }
+    true
 }
