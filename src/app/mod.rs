@@ -72,6 +72,24 @@ pub fn serve(fleet: Fleet) -> Result<(), Error> {
     Ok(())
 }
 
+/// For one scrape without a server: SIGTERM or SIGINT cancels in the servers what runs there, and ends the process with
+/// the exit code that a shell gives that signal.
+///
+/// # Errors
+/// Signals that cannot be handled.
+pub fn cancel_on_signal(fleet: &Arc<Fleet>) -> Result<(), Error> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
+    let fleet = Arc::clone(fleet);
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            fleet.stop();
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
 /// Waits for the signal to stop. A hang-up, by which other exporters reload, ends nothing.
 fn stop(signals: &mut Signals) -> Option<i32> {
     let hang_up = |signal: &i32| {

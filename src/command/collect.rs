@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
@@ -72,7 +73,8 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
         collectors: options.collector.clone(),
         queries: options.query.clone(),
     };
-    let fleet = app::fleet(plan);
+    let fleet = Arc::new(app::fleet(plan));
+    app::cancel_on_signal(&fleet).map_err(|error| vec![error])?;
     let time = Time { began, budget: options.timeout };
     let page = scrape::scrape(&fleet, &selection, time).map_err(|error| vec![error])?;
     let mut families = page.families;

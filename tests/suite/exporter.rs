@@ -94,6 +94,13 @@ impl Setup {
         output
     }
 
+    /// One scrape to nowhere, under way.
+    pub(crate) fn spawn_once(&self) -> Child {
+        let mut command = self.command();
+        command.arg("--once").stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("setpriv is part of util-linux")
+    }
+
     /// One scrape to stdout.
     pub(crate) fn once(self) -> Output {
         self.args(&["--once"]).output()

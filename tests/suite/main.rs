@@ -45,6 +45,7 @@ mod property;
 mod recorder;
 mod regression;
 mod scrape;
+mod signals;
 mod sink;
 mod site;
 mod soak;

@@ -1,0 +1,243 @@
+//! Signals and broken pipes: the exporter ends as it is asked to, leaves nothing running in the servers, and what nobody
+//! reads any more does not harm it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mysql::prelude::Queryable;
+
+use crate::checker::checked;
+use crate::command::setup;
+use crate::conformance::subject::Subject;
+use crate::conformance::subject::sqlite::Sqlite;
+use crate::exporter::{Exporter, Setup};
+use crate::process::{bound, signal, wait_for};
+use crate::servers::{MariaDb, Postgres};
+use crate::web_client::connect;
+
+/// A query that runs for a minute on each of the three, and a quick one.
+struct Running {
+    postgres: Postgres,
+    mariadb: MariaDb,
+}
+
+impl Running {
+    fn new(module: &str) -> Self {
+        Running { postgres: Postgres::fresh(module), mariadb: MariaDb::fresh(module) }
+    }
+
+    fn setup(&self, more: &str) -> Setup {
+        setup(&format!(
+            "databases:\n  pg: {}\n  my: {}\n  lite: {{driver: sqlite, database: shop.db}}\nqueries:\n\
+             - {{name: pg, database: pg, sql: SELECT 1 AS value FROM (SELECT pg_sleep(60)) AS long, metrics: [{{name: pg}}]}}\n\
+             - {{name: my, database: my, sql: SELECT sleep(60) AS value, metrics: [{{name: my}}]}}\n\
+             - {{name: lite, database: lite, sql: \"{}\", metrics: [{{name: lite}}]}}\n{more}",
+            self.postgres.entry(),
+            self.mariadb.entry(),
+            Sqlite::ENDLESS,
+        ))
+    }
+
+    /// How many of the two servers run ours.
+    fn count(&self) -> usize {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND datname = current_database() \
+                   AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()";
+        let postgres: i64 = self.postgres.client().query_one(sql, &[]).expect("a count").get(0);
+        let list = "SELECT count(*) FROM information_schema.processlist WHERE db = database() \
+                    AND info LIKE '%sleep(60)%' AND id <> connection_id()";
+        let mariadb: Option<usize> = self.mariadb.client().query_first(list).expect("a count");
+        usize::try_from(postgres).expect("small") + mariadb.unwrap_or_default()
+    }
+
+    fn wait_until_both_run(&self) {
+        wait_for("both statements", || (self.count() == 2).then_some(()));
+    }
+
+    /// Nothing of ours runs any more, at once.
+    fn have_ended(&self) {
+        let began = Instant::now();
+        wait_for("the statements to end", || (self.count() == 0).then_some(()));
+        assert!(began.elapsed() < bound(Duration::from_millis(200)), "{:?}", began.elapsed());
+    }
+}
+
+/// Asks for the metrics and leaves the connection open.
+fn ask(exporter: &Exporter) -> TcpStream {
+    let mut stream = connect(exporter.address());
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 50\r\n\r\n";
+    stream.write_all(request).expect("the request is sent");
+    stream
+}
+
+fn ends_under_queries(name: &str) {
+    let running = Running::new(&format!("signals_{}", name.to_lowercase()));
+    let exporter = running.setup("").serve();
+    let address = exporter.address();
+    let _scrape = ask(&exporter);
+    running.wait_until_both_run();
+    let began = Instant::now();
+    let stopping = std::thread::scope(|scope| {
+        let refused = scope.spawn(move || {
+            wait_for("no more connections", || TcpStream::connect(address).is_err().then_some(()));
+            began.elapsed()
+        });
+        let (code, log) = exporter.stop(name);
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("stopping"), "{log}");
+        refused.join().expect("refused")
+    });
+    // The scrape is cut after five seconds; nobody new was let in meanwhile.
+    assert!(began.elapsed() < bound(Duration::from_secs(6)), "{:?}", began.elapsed());
+    assert!(stopping < Duration::from_secs(4), "{stopping:?}");
+    running.have_ended();
+}
+
+#[test]
+fn a_sigterm_cuts_what_does_not_end_and_cancels_it_in_the_servers() {
+    ends_under_queries("TERM");
+}
+
+#[test]
+fn a_sigint_does_the_same() {
+    ends_under_queries("INT");
+}
+
+#[test]
+fn a_scrape_that_ends_soon_is_answered_before_the_exit() {
+    let server = Postgres::fresh("signals_soon");
+    let sql = "SELECT 1 AS value FROM (SELECT pg_sleep(2)) AS soon";
+    let exporter = Exporter::serve(&format!(
+        "databases:\n  db: {}\nqueries: [{{name: q, sql: {sql}, metrics: [{{name: soon}}]}}]\n",
+        server.entry()
+    ));
+    let mut scrape = ask(&exporter);
+    let count = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%soon%' AND pid <> pg_backend_pid()";
+    wait_for("the query", || server.client().query_opt(count, &[]).expect("an answer").map(drop));
+    assert_eq!(exporter.stop("TERM").0, Some(0));
+    let mut answer = String::new();
+    scrape.read_to_string(&mut answer).expect("the answer");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\nsoon{target=\"db\"} 1\n"), "{answer}");
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let running = Running::new("signals_second");
+    let exporter = running.setup("").serve();
+    let _scrape = ask(&exporter);
+    running.wait_until_both_run();
+    let began = Instant::now();
+    signal("TERM", &[exporter.pid()]);
+    exporter.wait_for_log("stopping");
+    let (code, log) = exporter.stop("TERM");
+    assert_eq!(code, Some(1), "{log}");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[test]
+fn one_scrape_that_is_interrupted_leaves_nothing_running() {
+    let running = Running::new("signals_once");
+    let setup = running.setup("");
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let mut child = setup.spawn_once();
+        running.wait_until_both_run();
+        let began = Instant::now();
+        signal(name, &[child.id()]);
+        let status = child.wait().expect("an end");
+        assert_eq!(status.code(), Some(code));
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        running.have_ended();
+    }
+}
+
+const FLIPPING: &str = "databases: {shop: {driver: sqlite, database: shop.db}}\n\
+     queries:\n- {name: flip, sql: SELECT x FROM flip, metrics: [{name: flip, value_column: x}]}\n\
+     - {name: good, sql: SELECT 7 AS value, metrics: [{name: good}]}\n";
+
+/// Pages, each with a line for the log, of an exporter whose log nobody reads.
+fn logs_into_nothing(redirect: &str) {
+    let setup = setup(FLIPPING);
+    let port = crate::process::free_port();
+    let script = format!("exec \"$0\" -c sql-exporter.yaml --listen 127.0.0.1:{port} {redirect}");
+    let mut command = crate::process::mortal(None, "bash");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_sql-exporter")]).current_dir(setup.path());
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("bash");
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    wait_for("the port", || TcpStream::connect(address).ok());
+    let shop = rusqlite::Connection::open(setup.path().join("shop.db")).expect("a database");
+    for turn in 0..10 {
+        let change =
+            if turn % 2 == 0 { "DROP TABLE IF EXISTS flip" } else { "CREATE TABLE flip AS SELECT 1 AS x" };
+        shop.execute_batch(change).expect("SQLite writes");
+        let reply = crate::web_client::request(address, "GET", "/metrics", &[]);
+        assert_eq!(checked(reply.text()).value("good", &[]), Some(7.0));
+    }
+    signal("TERM", &[child.id()]);
+    let status = wait_for("the end", || child.try_wait().expect("a child"));
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_closed_stderr_harms_nothing() {
+    logs_into_nothing("2>&- >&-");
+}
+
+#[test]
+fn a_log_whose_reader_has_gone_harms_nothing() {
+    logs_into_nothing("2> >(exec true)");
+}
+
+#[test]
+fn clients_that_hang_up_harm_nothing() {
+    let exporter = setup(FLIPPING).serve();
+    for _ in 0..50 {
+        drop(ask(&exporter));
+    }
+    assert_eq!(checked(&exporter.metrics()).value("good", &[]), Some(7.0));
+}
+
+#[test]
+fn an_exporter_that_was_stopped_and_goes_on_answers_the_next_scrape() {
+    let (postgres, mariadb) = (Postgres::fresh("signals_stop"), MariaDb::fresh("signals_stop"));
+    let exporter = setup(&format!(
+        "databases:\n  pg: {}\n  my: {}\n  lite: {{driver: sqlite, database: shop.db}}\nqueries:\n\
+         - {{name: good, databases: ['*'], sql: SELECT 7 AS value, metrics: [{{name: good}}]}}\n\
+         - {{name: slow, database: pg, sql: SELECT 1 AS value FROM (SELECT pg_sleep(0.5)) AS s, metrics: [{{name: slow}}]}}\n",
+        postgres.entry(),
+        mariadb.entry()
+    ))
+    .serve();
+    let whole = || {
+        let page = checked(&exporter.metrics());
+        assert_eq!(page.series("good").len(), 3, "{}", exporter.log());
+        assert_eq!(page.series("slow").len(), 1, "{}", exporter.log());
+    };
+    whole();
+    // Once between scrapes, once under one whose deadline passes meanwhile.
+    for under_a_scrape in [false, true] {
+        let header = [("X-Prometheus-Scrape-Timeout-Seconds", "1")];
+        std::thread::scope(|scope| {
+            let scrape = under_a_scrape.then(|| scope.spawn(|| exporter.get_with("/metrics", &header)));
+            std::thread::sleep(Duration::from_millis(200));
+            signal("STOP", &[exporter.pid()]);
+            std::thread::sleep(Duration::from_millis(2500));
+            signal("CONT", &[exporter.pid()]);
+            if let Some(scrape) = scrape {
+                assert_eq!(scrape.join().expect("an answer").status, 200);
+            }
+        });
+        whole();
+    }
+}
+
+#[test]
+fn a_page_into_a_pipe_that_closes_is_no_failure() {
+    let setup = setup(FLIPPING);
+    let script =
+        "\"$0\" -c sql-exporter.yaml --once 2>/dev/null | head -c 10 > /dev/null; exit ${PIPESTATUS[0]}";
+    let mut command = Command::new("bash");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_sql-exporter")]).current_dir(setup.path());
+    // One query has no table: exit code 1 is about that, not about the pipe.
+    assert_eq!(command.status().expect("bash").code(), Some(1));
+}
