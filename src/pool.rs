@@ -171,7 +171,7 @@ impl Lease {
     /// True when [`Lease::session`] has to open one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slot.dirty || self.slot.session.is_none()
+        self.slot.condition != Condition::Clean || self.slot.session.is_none()
     }
 
     /// The slot's session; opened now when there is none or the one there is dirty. Blocks until `by` at most.
@@ -180,7 +180,7 @@ impl Lease {
     /// What [`Endpoint::connect`] says.
     pub fn session(&mut self, by: Deadline) -> Result<Live<'_>> {
         let slot = &mut *self.slot;
-        if slot.dirty {
+        if slot.condition != Condition::Clean {
             slot.discard();
         }
         let reused = slot.session.is_some();
@@ -191,7 +191,7 @@ impl Lease {
         Ok(Live {
             notes: &mut slot.notes,
             session: slot.session.insert(session),
-            dirty: &mut slot.dirty,
+            condition: &mut slot.condition,
             reused,
         })
     }
@@ -200,7 +200,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let slot = &mut *self.slot;
-        if slot.dirty {
+        if slot.condition != Condition::Clean {
             // Here and not by r2d2, which wakes nobody who waits for a slot when it drops a broken one.
             slot.discard();
         }
@@ -228,12 +228,23 @@ impl Notes {
     }
 }
 
+/// What a session may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    /// Anything.
+    Clean,
+    /// Nothing: it may still run a statement, and is cancelled before it is closed.
+    Dirty,
+    /// Nothing: a cancel is on its way to it.
+    Stopped,
+}
+
 /// An open session, while its lease lasts.
 pub struct Live<'l> {
     /// What was noted about it.
     pub notes: &'l mut Notes,
     session: &'l mut Box<dyn Session>,
-    dirty: &'l mut bool,
+    condition: &'l mut Condition,
     reused: bool,
 }
 
@@ -255,9 +266,9 @@ impl Live<'_> {
         self.guarded(|session| session.ping(by))
     }
 
-    /// Gives the session up: somebody stops it from elsewhere, at a moment that nobody knows.
+    /// Gives the session up: somebody has taken its canceller and stops it, at a moment that nobody knows.
     pub fn spoil(&mut self) {
-        *self.dirty = true;
+        *self.condition = Condition::Stopped;
     }
 
     /// [`Session::refresh`], with the same consequences.
@@ -268,7 +279,9 @@ impl Live<'_> {
     /// [`Session::snapshot`], with the same consequences; an open one leaves the session dirty until it is closed.
     pub fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
         let health = self.guarded(|session| session.snapshot(open, by));
-        *self.dirty |= open;
+        if open {
+            *self.condition = Condition::Dirty;
+        }
         health
     }
 
@@ -285,9 +298,11 @@ impl Live<'_> {
     }
 
     fn guarded(&mut self, work: impl FnOnce(&mut dyn Session) -> Health) -> Health {
-        *self.dirty = true;
+        *self.condition = Condition::Dirty;
         let health = work(&mut **self.session);
-        *self.dirty = !matches!(health, Health::Clean);
+        if let Health::Clean = health {
+            *self.condition = Condition::Clean;
+        }
         health
     }
 }
@@ -298,19 +313,19 @@ struct Maker(Arc<Shared>);
 struct Slot {
     session: Option<Box<dyn Session>>,
     notes: Notes,
-    dirty: bool,
+    condition: Condition,
     lent: bool,
     shared: Arc<Shared>,
 }
 
 impl Slot {
-    /// Sends the session to `disposal`; a dirty one may still run a statement and is cancelled first.
+    /// Sends the session to `disposal`.
     fn discard(&mut self) {
         if let Some(session) = self.session.take() {
-            self.shared.disposal.discard(session, self.dirty);
+            self.shared.disposal.discard(session, self.condition == Condition::Dirty);
         }
         self.notes = Notes::default();
-        self.dirty = false;
+        self.condition = Condition::Clean;
     }
 }
 
@@ -332,7 +347,7 @@ impl r2d2::ManageConnection for Maker {
         Ok(Slot {
             session: None,
             notes: Notes::default(),
-            dirty: false,
+            condition: Condition::Clean,
             lent: false,
             shared: Arc::clone(&self.0),
         })
@@ -343,7 +358,7 @@ impl r2d2::ManageConnection for Maker {
     }
 
     fn has_broken(&self, slot: &mut Slot) -> bool {
-        slot.dirty
+        slot.condition != Condition::Clean
     }
 }
 

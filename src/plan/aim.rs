@@ -64,12 +64,14 @@ impl Aim {
             At::Names(patterns) => {
                 let idle = |pattern: &&Pattern| !names().any(|name| pattern.matches(name));
                 for pattern in patterns.iter().filter(idle) {
-                    let message = format!("no target is called {:?}", pattern.text());
-                    let error = Error::config(message).at(self.place.clone());
+                    let error = |message: String| Error::config(message).at(self.place.clone());
                     if pattern.is_plain() {
-                        reader.fault(error.with_hint(glob::hint(pattern.text(), names())));
+                        let hint = glob::hint(pattern.text(), names());
+                        reader.fault(
+                            error(format!("no target is called {:?}", pattern.text())).with_hint(hint),
+                        );
                     } else {
-                        reader.warn(error);
+                        reader.warn(error(format!("no target fits {:?}", pattern.text())));
                     }
                 }
             }

@@ -7,6 +7,8 @@ mod gather;
 pub mod merge;
 pub mod report;
 
+use std::time::Duration;
+
 use crate::error::Error;
 use crate::exposition::page::Families;
 use crate::fleet::{Fleet, Selection};
@@ -61,7 +63,7 @@ pub fn scrape(fleet: &Fleet, selection: &Selection, time: Time) -> Result<Page, 
     for merge::Loser { target, query, error } in losers {
         lose(&mut askings, target, query, &error);
     }
-    let failures = askings.iter().flat_map(note).collect();
+    let failures = askings.iter().flat_map(|asking| note(asking, time.budget)).collect();
     let verdict = verdict(&askings);
     families.extend(report::report(&askings, &fleet.exporter, &report::Facts { time, series }));
     Ok(Page { families, verdict, failures })
@@ -91,12 +93,12 @@ fn lose(askings: &mut [Asking], target: usize, query: usize, error: &Error) {
 }
 
 /// Writes one log line for each change of state and gives what failed.
-fn note(asking: &Asking) -> Vec<Error> {
+fn note(asking: &Asking, budget: Duration) -> Vec<Error> {
     let mut failures = Vec::new();
     asking.target.note_target(asking.up.as_ref().err(), asking.tried);
     failures.extend(asking.up.as_ref().err().filter(|_| asking.queries.is_empty()).cloned());
     for answer in &asking.queries {
-        asking.target.note_query(answer.index, answer.error(), asking.up.is_ok());
+        asking.target.note_query(answer.index, answer.error(), asking.up.is_ok(), budget);
         failures.extend(answer.error().cloned());
     }
     failures

@@ -209,9 +209,15 @@ impl Memory {
         }
     }
 
-    /// Notes how a query stood on a page and says whether that is news.
-    pub fn note(&self, work: Work, error: Option<&Error>) -> Change {
+    /// Notes how a query stood on the page of a scrape that had so much time, and says whether that is news. That a
+    /// good query does not end in less time than it took is none: beside a patient scraper a hasty one would make it
+    /// fail and recover for ever.
+    pub fn note(&self, work: Work, error: Option<&Error>, budget: Duration) -> Change {
         let past = &mut self.slot(work).lock().past;
+        let is_hasty = past.failing.is_none() && past.took.is_some_and(|took| took >= budget);
+        if is_hasty && error.is_some_and(|error| error.reason() == Reason::Timeout) {
+            return Change::None;
+        }
         let before = std::mem::replace(&mut past.failing, error.cloned());
         match (before.as_ref().map(Error::reason), error.map(Error::reason)) {
             (Some(_), None) => Change::Recovered,
@@ -358,11 +364,25 @@ mod tests {
     }
 
     #[test]
+    fn a_hasty_scrape_of_a_slow_query_is_no_news() {
+        let memory = Memory::new(1);
+        let run = Run::new(QUERY, Deadline::within(BUDGET), Pace::Unknown, false, None);
+        let slow = Outcome { took: Duration::from_secs(3), ..outcome(good(), Duration::ZERO) };
+        memory.keep(&run, Terms::default(), &slow);
+        let late = Error::new(Reason::Timeout, "no");
+        let note = |error, seconds| memory.note(QUERY, error, Duration::from_secs(seconds));
+        assert_eq!(note(Some(&late), 2), Change::None);
+        assert_eq!(note(None, 10), Change::None);
+        assert_eq!(note(Some(&late), 10), Change::Fails, "it had time enough");
+        assert_eq!(note(None, 10), Change::Recovered);
+    }
+
+    #[test]
     fn news_is_a_change_of_state_only() {
         let memory = Memory::new(1);
         let notes = [None, Some(Reason::Sql), Some(Reason::Sql), Some(Reason::Timeout), None, None];
         let error = |reason: Option<Reason>| reason.map(|reason| Error::new(reason, "no"));
-        let changes = notes.map(|reason| memory.note(QUERY, error(reason).as_ref()));
+        let changes = notes.map(|reason| memory.note(QUERY, error(reason).as_ref(), BUDGET));
         let (same, fails, recovered) = (Change::None, Change::Fails, Change::Recovered);
         assert_eq!(changes, [same, fails, same, fails, recovered, same]);
     }

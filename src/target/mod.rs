@@ -275,12 +275,12 @@ impl Target {
 
     /// One log line when a query fails, fails for another reason, or works again; none for a target that is
     /// down, which has its own.
-    pub fn note_query(&self, index: usize, error: Option<&Error>, target_is_up: bool) {
+    pub fn note_query(&self, index: usize, error: Option<&Error>, target_is_up: bool, budget: Duration) {
         if !target_is_up {
             return;
         }
         let (target, query) = (self.plan.name.as_str(), &*self.plan.queries[index].name);
-        match (self.memory.note(Work::Query(index), error), error) {
+        match (self.memory.note(Work::Query(index), error, budget), error) {
             (Change::Fails, Some(error)) => {
                 log::warn!(target = target, query = query, reason = error.reason().word(), sqlstate = error.sqlstate().unwrap_or("");
                     "query {query} on target {target} fails: {}", said(error));

@@ -37,6 +37,7 @@ mod merge;
 mod metrics;
 mod mysql;
 mod outage;
+mod own;
 mod packs;
 mod pool;
 mod postgres;

@@ -255,6 +255,20 @@ fn a_result_is_reused_within_its_interval_and_a_ping_says_that_the_target_is_up(
 }
 
 #[test]
+fn scrapes_at_the_interval_with_some_jitter_are_all_fresh() {
+    let fault = Fault::none();
+    let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", ", interval: 1")));
+    let began = Instant::now();
+    // One second apart, give or take as much of it as half a second is of thirty.
+    for (turn, jitter) in [(0, 0), (1, 16), (2, -16), (3, 16), (4, -16)] {
+        let at = Duration::from_millis(u64::try_from(turn * 1000 + jitter).expect("after the begin"));
+        std::thread::sleep(at.saturating_sub(began.elapsed()));
+        assert_eq!(success(&scraped(&fleet, LONG).0, "a", "q"), Some(1.0));
+    }
+    assert_eq!(fault.log().iter().filter(|call| matches!(call, Call::Run(_))).count(), 5);
+}
+
+#[test]
 fn a_reused_result_of_a_target_that_is_down_is_not_served() {
     let fault = Fault::new(|call| match call {
         Call::Ping(_) => Act::Lose,

@@ -59,7 +59,11 @@ fn summary(view: &View) -> String {
     let down = view.targets.iter().filter(|target| target.state == State::Down).count();
     let queries = || view.targets.iter().flat_map(|target| &target.queries);
     let failing = queries().filter(|query| query.trouble.is_some()).count();
-    format!("{} targets, {down} down; {} queries, {failing} failing", view.targets.len(), queries().count())
+    let count =
+        |number: usize, one: &str, more: &str| format!("{number} {}", if number == 1 { one } else { more });
+    let targets = count(view.targets.len(), "target", "targets");
+    let queries = count(queries().count(), "query", "queries");
+    format!("{targets}, {down} down; {queries}, {failing} failing")
 }
 
 fn target_section(html: &mut Html, target: &TargetView, full: bool) {
