@@ -235,9 +235,9 @@ fn the_queries_of_a_snapshot_agree_while_a_writer_runs_on_sqlite() {
 }
 
 /// A target whose password comes from a file: refused at first, then right.
-fn password_that_changes(entry: &str, password: &str) {
-    let entry =
-        entry.replace(&format!("'{password}'"), "NOTHING").replace("password: NOTHING", "password_file: pw");
+/// `from` is the key that tells where the password is: in the file `pw`.
+fn password_that_changes(entry: &str, password: &str, from: &str) {
+    let entry = entry.replace(&format!("'{password}'"), "NOTHING").replace("password: NOTHING", from);
     let config = format!(
         "databases:\n  db: {entry}\nqueries:\n  - {{name: q, sql: SELECT 1 AS value, metrics: [{{name: q_value}}]}}\n"
     );
@@ -255,13 +255,19 @@ fn password_that_changes(entry: &str, password: &str) {
 #[test]
 fn a_new_password_ends_the_back_off_on_postgres() {
     let server = Postgres::fresh("password_pg");
-    password_that_changes(&server.entry(), &server.password);
+    password_that_changes(&server.entry(), &server.password, "password_file: pw");
+}
+
+#[test]
+fn a_new_password_of_a_command_ends_the_back_off() {
+    let server = Postgres::fresh("password_command");
+    password_that_changes(&server.entry(), &server.password, "password_command: [cat, pw]");
 }
 
 #[test]
 fn a_new_password_ends_the_back_off_on_mariadb() {
     let server = MariaDb::fresh("password_my");
-    password_that_changes(&server.entry(), &server.password);
+    password_that_changes(&server.entry(), &server.password, "password_file: pw");
 }
 
 #[test]
