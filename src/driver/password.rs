@@ -16,6 +16,9 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
+/// A command that ran so lately would give the same password again.
+const JUST_NOW: Duration = Duration::from_secs(1);
+
 /// The longest a command may run.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 /// How long equal commands share one result.
@@ -54,11 +57,16 @@ impl Password {
         }
     }
 
-    /// Reads it anew after the server refused it: a command's shared result is forgotten first.
-    pub fn refused(&self) {
-        if let Password::Command(argv) = self {
-            shared(argv).forget();
+    /// Reads it again after the server has refused `refused`: a command whose shared result that is runs once more,
+    /// unless it ran just now. Blocks as [`Password::read`].
+    ///
+    /// # Errors
+    /// As [`Password::read`].
+    pub fn read_again(&self, refused: Option<&Secret>, by: Deadline) -> Result<Option<Secret>> {
+        if let (Password::Command(argv), Some(refused)) = (self, refused) {
+            shared(argv).forget(refused);
         }
+        self.read(by)
     }
 }
 
@@ -126,10 +134,10 @@ impl Shared {
         Ok(secret)
     }
 
-    fn forget(&self) {
+    fn forget(&self, refused: &Secret) {
         // Held by a run under way: its result is newer than what was refused.
         if let Some(mut last) = self.0.try_lock() {
-            *last = None;
+            last.take_if(|(since, secret)| secret == refused && since.elapsed() >= JUST_NOW);
         }
     }
 
@@ -304,7 +312,14 @@ mod tests {
         let threads: Vec<_> =
             all.into_iter().map(|password| std::thread::spawn(move || text(&password))).collect();
         assert!(threads.into_iter().all(|thread| thread.join().unwrap().trim() == "1"));
-        one.refused();
+        let again = |refused: &str| {
+            let read = one.read_again(Some(&Secret::new(refused.to_owned())), soon()).unwrap().unwrap();
+            read.expose().trim().to_owned()
+        };
+        assert_eq!(again("1"), "1", "it ran just now");
+        std::thread::sleep(JUST_NOW);
+        assert_eq!(again("another"), "1", "another was refused");
+        assert_eq!(again("1"), "2");
         assert_eq!(text(&other).trim(), "2");
         assert_eq!(text(&shell("another", &script)).trim(), "3");
     }

@@ -28,8 +28,7 @@ impl Refused {
         let entered = self.attempt(first.as_ref(), &mut enter);
         match entered {
             Err(error) if error.reason() == Reason::Auth => {
-                password.refused();
-                let again = password.read(by)?;
+                let again = password.read_again(first.as_ref(), by)?;
                 if again == first { Err(error) } else { self.attempt(again.as_ref(), &mut enter) }
             }
             done => done,
@@ -51,6 +50,7 @@ impl Refused {
     /// True when the password is another than the one refused last. Blocks for a command, at most until `by`.
     #[must_use]
     pub fn has_new(&self, password: &Password, by: Deadline) -> bool {
-        password.read(by).is_ok_and(|now| now != *self.0.lock())
+        let refused = self.0.lock().clone();
+        password.read_again(refused.as_ref(), by).is_ok_and(|now| now != refused)
     }
 }
