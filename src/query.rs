@@ -215,7 +215,7 @@ impl<'q> Bound<'q> {
                 continue;
             };
             let keep_first = metric.metric.keep_first;
-            let mut samples = Samples { draft, tally: &mut self.tally, keep_first };
+            let mut samples = Samples { draft, tally: &mut self.tally, keep_first, stamp: None };
             call(metric, &set.bytes, &mut samples)?;
         }
         Ok(())

@@ -9,6 +9,8 @@ pub mod page;
 pub mod series;
 pub mod text;
 
+use std::sync::Arc;
+
 use crate::name::MetricName;
 
 /// What a family is, in the words of the exposition formats.
@@ -18,8 +20,16 @@ pub enum FamilyKind {
     Gauge,
     /// Only grows; the absolute value read.
     Counter,
-    /// Cumulative buckets with `_sum` and `_count`.
+    /// Cumulative buckets with `_sum` and `_count`; they only grow.
     Histogram,
+    /// Cumulative buckets with `_gsum` and `_gcount` of what is there now; they go up and down.
+    GaugeHistogram,
+    /// Quantiles with `_sum` and `_count`.
+    Summary,
+    /// Facts as labels, the value 1.
+    Info,
+    /// One sample a state, 0 or 1; the state stands in a label of the family's own name.
+    StateSet,
     /// Not said.
     Unknown,
 }
@@ -33,6 +43,17 @@ pub struct Family {
     pub kind: FamilyKind,
     /// The help text, unescaped; empty = no HELP line.
     pub help: String,
+    /// What the value counts (`seconds`, `bytes`): the name's suffix, before a counter's `_total`. OpenMetrics' heads
+    /// say it in a line of its own.
+    pub unit: Option<Arc<str>>,
+}
+
+impl Family {
+    /// A family without a unit.
+    #[must_use]
+    pub fn new(name: MetricName, kind: FamilyKind, help: impl Into<String>) -> Self {
+        Family { name, kind, help: help.into(), unit: None }
+    }
 }
 
 /// One exposition format.
@@ -40,8 +61,11 @@ pub trait Format: Sync {
     /// The value of the header `Content-Type`.
     fn content_type(&self) -> &'static str;
 
-    /// Appends the HELP and TYPE lines of a family.
+    /// Appends the lines that describe a family: HELP, TYPE and what else the format has.
     fn head(&self, family: &Family, out: &mut Vec<u8>);
+
+    /// Appends a sample's explicit timestamp, the blank before it included. `ms` is Unix time in milliseconds.
+    fn stamp(&self, ms: i64, out: &mut Vec<u8>);
 
     /// Appends what ends the page (OpenMetrics: `# EOF`).
     fn end(&self, out: &mut Vec<u8>);

@@ -50,7 +50,7 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
     let (name, kind, recipe) = (name?, kind?, recipe?);
     let labels = with_own(keys, labels, recipe.own_label());
     Some(Metric {
-        family: Arc::new(Family { name, kind: kind.kind(), help }),
+        family: Arc::new(Family::new(name, kind.kind(), help)),
         label_names: labels.names().cloned().collect(),
         suffixes: recipe.suffixes(),
         place,

@@ -52,6 +52,8 @@ pub struct Samples<'b> {
     pub tally: &'b mut Tally,
     /// `duplicates: first`: a second sample of one label set is left out, else it is an error.
     pub keep_first: bool,
+    /// The explicit timestamp of what is written, in Unix milliseconds.
+    pub stamp: Option<i64>,
 }
 
 impl Samples<'_> {
@@ -64,6 +66,9 @@ impl Samples<'_> {
             Added::New => {
                 self.tally.check_room(1)?;
                 self.tally.series += 1;
+                if let Some(ms) = self.stamp {
+                    self.draft.stamp(ms);
+                }
                 Ok(())
             }
             Added::Duplicate if self.keep_first => {

@@ -125,6 +125,10 @@ fn word(kind: FamilyKind) -> &'static str {
         FamilyKind::Gauge => "a gauge",
         FamilyKind::Counter => "a counter",
         FamilyKind::Histogram => "a histogram",
+        FamilyKind::GaugeHistogram => "a gaugehistogram",
+        FamilyKind::Summary => "a summary",
+        FamilyKind::Info => "an info",
+        FamilyKind::StateSet => "a stateset",
         FamilyKind::Unknown => "of unknown type",
     }
 }

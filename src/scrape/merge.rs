@@ -142,7 +142,7 @@ impl<'s> Page<'s> {
         for block in &rendered.blocks {
             let Some(key) = self.rivals_of(entry, block) else { continue };
             let is_first = self.families.get(key.0).is_none_or(|(_, blocks)| blocks.is_empty());
-            bytes += block.lines.len() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
+            bytes += block.size() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
             if let Some(series) = self.rivals.get_mut(&key).and_then(|rivals| rivals.collision(block)) {
                 return Err(duplicate(series));
             }
