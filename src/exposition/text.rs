@@ -6,6 +6,14 @@ use super::{Family, FamilyKind, Format, line};
 pub struct Text;
 
 impl Format for Text {
+    fn name(&self) -> &'static str {
+        "text"
+    }
+
+    fn media(&self) -> (&'static str, &'static str) {
+        ("text/plain", "0.0.4")
+    }
+
     fn content_type(&self) -> &'static str {
         "text/plain; version=0.0.4; charset=utf-8"
     }

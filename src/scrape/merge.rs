@@ -167,10 +167,11 @@ impl<'s> Page<'s> {
     }
 }
 
-/// At most what a head takes in any format: `# HELP name help`, `# TYPE name histogram`.
+/// At most what a head takes in any format: `# HELP name help`, `# TYPE name gaugehistogram`, `# UNIT name unit`.
 fn head_bytes(family: &Family) -> u64 {
     let escapes = family.help.bytes().filter(|byte| matches!(byte, b'\\' | b'"' | b'\n')).count();
-    (2 * family.name.as_str().len() + family.help.len() + escapes + 28) as u64
+    let unit = family.unit.as_ref().map_or(0, |unit| family.name.as_str().len() + unit.len() + 9);
+    (2 * family.name.as_str().len() + family.help.len() + escapes + unit + 32) as u64
 }
 
 fn duplicate(series: &[u8]) -> Error {
