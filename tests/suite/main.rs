@@ -45,5 +45,6 @@ mod site;
 mod sqlite;
 mod statement;
 mod terms;
+mod types;
 mod whole;
 mod workers;
