@@ -9,6 +9,7 @@ use crate::driver::{Column, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::block::{Block, Draft};
 use crate::exposition::line::LabelBytes;
+use crate::metric::column;
 use crate::metric::labels::{BoundLabels, LabelLimit, Labels};
 use crate::metric::samples::{Samples, Tally};
 use crate::metric::{Emit, Metric};
@@ -154,6 +155,8 @@ struct BoundMetric<'q> {
     /// Positions in `sets` and `drafts`.
     set: usize,
     draft: usize,
+    /// The column of explicit timestamps.
+    moment: Option<column::Bound>,
 }
 
 impl<'q> Bound<'q> {
@@ -185,7 +188,9 @@ impl<'q> Bound<'q> {
             }
         };
         let emit = metric.recipe.bind(columns)?;
-        self.metrics.push(BoundMetric { metric, emit, set, draft });
+        let column = metric.timestamp_column.as_ref();
+        let moment = column.map(|name| column::Bound::new(columns, name)).transpose()?;
+        self.metrics.push(BoundMetric { metric, emit, set, draft, moment });
         Ok(())
     }
 
@@ -201,7 +206,10 @@ impl<'q> Bound<'q> {
             set.bytes.clone_from(&self.context.labels);
             set.bound.write(row, self.context.limit, &mut self.scratch, &mut set.bytes)?;
         }
-        self.each_metric(|metric, labels, samples| metric.emit.row(row, labels, samples))
+        self.each_metric(|metric, labels, samples| {
+            samples.stamp = metric.moment.as_ref().map(|column| column.moment(row)).transpose()?;
+            metric.emit.row(row, labels, samples)
+        })
     }
 
     /// Hands each metric its labels of the row at hand and the place of its samples.
@@ -215,7 +223,7 @@ impl<'q> Bound<'q> {
                 continue;
             };
             let keep_first = metric.metric.keep_first;
-            let mut samples = Samples { draft, tally: &mut self.tally, keep_first };
+            let mut samples = Samples { draft, tally: &mut self.tally, keep_first, stamp: None };
             call(metric, &set.bytes, &mut samples)?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::deadline::parse_duration;
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::exposition::page::{Piece, pieces};
-use crate::exposition::text::Text;
+use crate::exposition::{FORMATS, Format};
 use crate::fleet::Selection;
 use crate::scrape::{self, Time, Verdict};
 
@@ -35,7 +35,7 @@ pub struct Options {
     #[argh(option)]
     collector: Vec<String>,
 
-    /// text (openmetrics is not built yet)
+    /// text (default) or openmetrics
     #[argh(option, default = "String::from(\"text\")")]
     format: String,
 
@@ -58,13 +58,7 @@ pub struct Options {
 /// Wrong words, a wrong configuration, a file that cannot be written.
 pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     let began = Instant::now();
-    if options.format != "text" {
-        let message = match options.format.as_str() {
-            "openmetrics" => "--format openmetrics is not built yet".to_owned(),
-            other => format!("--format {other:?}: the formats are text and (not built yet) openmetrics"),
-        };
-        return Err(vec![Error::config(message)]);
-    }
+    let format = format(&options.format).map_err(|error| vec![error])?;
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let plan = settings.load(&environment, &Drivers::built_in())?;
     crate::log::start(&plan, &settings.warnings);
@@ -84,13 +78,20 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
         fleet.telemetry().scraped(page.verdict.word());
         families.extend(fleet.own_metrics(false));
     }
-    let pieces = pieces(&families, &Text);
+    let pieces = pieces(&families, format);
     match &options.output {
         Some(file) => write_file(file, &pieces).map_err(|error| vec![error])?,
         None => say(&pieces).map_err(|error| vec![error])?,
     }
     fleet.stop();
     Ok(u8::from(page.verdict != Verdict::Complete))
+}
+
+fn format(name: &str) -> Result<&'static dyn Format, Error> {
+    FORMATS.iter().copied().find(|format| format.name() == name).ok_or_else(|| {
+        let known: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
+        Error::config(format!("--format {name:?}: the formats are {}", known.join(" and ")))
+    })
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::Family;
 use super::line::{self, LabelBytes};
 use super::series::{Inserted, SeriesSet};
+use super::{Family, Format};
 
 /// The sample lines of one family from one query (or of one of our own metrics). Never changes once made.
 #[derive(Debug)]
@@ -16,6 +16,9 @@ pub struct Block {
     pub lines: Vec<u8>,
     /// How many series.
     pub series: usize,
+    /// Explicit timestamps: where in `lines` one goes (the end of its line), and Unix milliseconds. In order; a format
+    /// writes them in its own way ([`Block::write`]), so that `lines` serve all formats.
+    pub stamps: Vec<(usize, i64)>,
 }
 
 impl AsRef<[u8]> for Block {
@@ -24,11 +27,14 @@ impl AsRef<[u8]> for Block {
     }
 }
 
+/// At most what an explicit timestamp takes in any format: a blank, a sign, 19 digits, a point.
+const STAMP_BYTES: usize = 22;
+
 impl Block {
     /// An empty block, to be filled with [`Block::sample`]: for our own metrics.
     #[must_use]
     pub fn new(family: Arc<Family>) -> Self {
-        Block { family, lines: Vec::new(), series: 0 }
+        Block { family, lines: Vec::new(), series: 0, stamps: Vec::new() }
     }
 
     /// Appends one sample of the family's own name. Labels are written in the order given, values escaped; that
@@ -47,6 +53,26 @@ impl Block {
         line::number(value, &mut self.lines);
         self.lines.push(b'\n');
         self.series += 1;
+    }
+
+    /// At most the bytes that it takes on a page, whatever the format.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.lines.len() + self.stamps.len() * STAMP_BYTES
+    }
+
+    /// Appends the lines with their explicit timestamps as `format` writes them.
+    pub fn write(&self, format: &dyn Format, out: &mut Vec<u8>) {
+        let mut rest = self.lines.as_slice();
+        let mut at = 0;
+        for (place, ms) in &self.stamps {
+            // Invariant: places rise and lie within the lines; one that did not would add no bytes.
+            let (before, after) = rest.split_at_checked(place.saturating_sub(at)).unwrap_or((rest, &[]));
+            out.extend_from_slice(before);
+            format.stamp(*ms, out);
+            (rest, at) = (after, *place);
+        }
+        out.extend_from_slice(rest);
     }
 
     /// What names each series, in the order written: `name{labels}`.
@@ -113,6 +139,11 @@ impl Draft {
         added
     }
 
+    /// Gives the sample that was added last an explicit timestamp, in Unix milliseconds.
+    pub fn stamp(&mut self, ms: i64) {
+        self.block.stamps.push((self.block.lines.len().saturating_sub(1), ms));
+    }
+
     /// How many series it has.
     #[must_use]
     pub fn series(&self) -> usize {
@@ -130,6 +161,7 @@ impl Draft {
     pub fn finish(self) -> Option<Block> {
         let mut block = self.block;
         block.lines.shrink_to_fit();
+        block.stamps.shrink_to_fit();
         (block.series > 0).then_some(block)
     }
 }
@@ -158,11 +190,12 @@ pub fn series_text(family: &Family, suffix: &str, labels: &LabelBytes, own: &[u8
 mod tests {
     use super::*;
     use crate::exposition::FamilyKind;
+    use crate::exposition::text::Text;
     use crate::name::{LabelName, MetricName};
 
     fn family(name: &str) -> Arc<Family> {
         let name = MetricName::new(name).unwrap();
-        Arc::new(Family { name, kind: FamilyKind::Gauge, help: String::new() })
+        Arc::new(Family::new(name, FamilyKind::Gauge, ""))
     }
 
     fn labels(pairs: &[(&str, &str)]) -> LabelBytes {
@@ -218,6 +251,22 @@ mod tests {
         block.sample(&[("a", "b c\n} 7")], -0.5);
         let names: Vec<&str> = block.series_names().map(text).collect();
         assert_eq!(names, ["x", "x{a=\"b c\\n} 7\"}"]);
+    }
+
+    #[test]
+    fn explicit_timestamps_are_spliced_into_lines_that_stay_as_they_are() {
+        let mut draft = Draft::new(family("x"));
+        draft.add("", &labels(&[("a", "1")]), b"", 1.0);
+        draft.stamp(1_500);
+        draft.add("", &labels(&[("a", "2")]), b"", 2.0);
+        draft.add("", &labels(&[("a", "3")]), b"", 3.0);
+        draft.stamp(-1);
+        let block = draft.finish().unwrap();
+        assert_eq!(text(&block.lines), "x{a=\"1\"} 1\nx{a=\"2\"} 2\nx{a=\"3\"} 3\n");
+        let mut out = Vec::new();
+        block.write(&Text, &mut out);
+        assert_eq!(text(&out), "x{a=\"1\"} 1 1500\nx{a=\"2\"} 2\nx{a=\"3\"} 3 -1\n");
+        assert!(out.len() <= block.size());
     }
 
     #[test]

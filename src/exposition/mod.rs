@@ -3,11 +3,15 @@
 //! One format is one file and one line in [`FORMATS`]. Sample lines are the same bytes in every format;
 //! a format adds heads, explicit timestamps and the end of the page.
 
+pub mod accept;
 pub mod block;
 pub mod line;
+pub mod openmetrics;
 pub mod page;
 pub mod series;
 pub mod text;
+
+use std::sync::Arc;
 
 use crate::name::MetricName;
 
@@ -18,8 +22,16 @@ pub enum FamilyKind {
     Gauge,
     /// Only grows; the absolute value read.
     Counter,
-    /// Cumulative buckets with `_sum` and `_count`.
+    /// Cumulative buckets with `_sum` and `_count`; they only grow.
     Histogram,
+    /// Cumulative buckets with `_gsum` and `_gcount` of what is there now; they go up and down.
+    GaugeHistogram,
+    /// Quantiles with `_sum` and `_count`.
+    Summary,
+    /// Facts as labels, the value 1.
+    Info,
+    /// One sample a state, 0 or 1; the state stands in a label of the family's own name.
+    StateSet,
     /// Not said.
     Unknown,
 }
@@ -33,15 +45,35 @@ pub struct Family {
     pub kind: FamilyKind,
     /// The help text, unescaped; empty = no HELP line.
     pub help: String,
+    /// What the value counts (`seconds`, `bytes`): the name's suffix, before a counter's `_total`. OpenMetrics' heads
+    /// say it in a line of its own.
+    pub unit: Option<Arc<str>>,
+}
+
+impl Family {
+    /// A family without a unit.
+    #[must_use]
+    pub fn new(name: MetricName, kind: FamilyKind, help: impl Into<String>) -> Self {
+        Family { name, kind, help: help.into(), unit: None }
+    }
 }
 
 /// One exposition format.
 pub trait Format: Sync {
+    /// What the command line calls it.
+    fn name(&self) -> &'static str;
+
+    /// The media type and the version that a client asks for.
+    fn media(&self) -> (&'static str, &'static str);
+
     /// The value of the header `Content-Type`.
     fn content_type(&self) -> &'static str;
 
-    /// Appends the HELP and TYPE lines of a family.
+    /// Appends the lines that describe a family: HELP, TYPE and what else the format has.
     fn head(&self, family: &Family, out: &mut Vec<u8>);
+
+    /// Appends a sample's explicit timestamp, the blank before it included. `ms` is Unix time in milliseconds.
+    fn stamp(&self, ms: i64, out: &mut Vec<u8>);
 
     /// Appends what ends the page (OpenMetrics: `# EOF`).
     fn end(&self, out: &mut Vec<u8>);
@@ -51,34 +83,75 @@ pub trait Format: Sync {
 static DEFAULT: &dyn Format = &text::Text;
 
 /// The formats inside the binary, the default first.
-pub static FORMATS: &[&dyn Format] = &[DEFAULT];
+pub static FORMATS: &[&dyn Format] = &[DEFAULT, &openmetrics::OpenMetrics];
 
-/// The format for a request with this `Accept` header. While there is one format every request gets it, with its own
-/// content type: an `Accept` that cannot be met is no reason to withhold a scrape.
+/// The format that a request with this `Accept` header wants most: the earlier of [`FORMATS`] among equals, the default
+/// where it wants none that there is. An `Accept` that cannot be met is no reason to withhold a scrape.
 #[must_use]
-pub fn negotiate(_accept: Option<&str>) -> &'static dyn Format {
-    DEFAULT
+pub fn negotiate(accept: &str) -> &'static dyn Format {
+    let wanted = FORMATS.iter().map(|format| (accept::weight_of(accept, format.media()), *format));
+    // The last of equal maxima wins, hence from the back.
+    let best = wanted.rev().max_by_key(|(weight, _)| *weight);
+    best.filter(|(weight, _)| *weight > 0).map_or(DEFAULT, |(_, format)| format)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What Prometheus sends, from its sources (scrape/scrape.go, config/config.go): 2.40–2.48; 2.49 and later; 3.x;
+    /// the last two with native histograms too.
+    const PROMETHEUS: [&str; 6] = [
+        "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+         text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+         application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,\
+         text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+        "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+         text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.5,\
+         application/openmetrics-text;version=1.0.0;q=0.4,application/openmetrics-text;version=0.0.1;q=0.3,\
+         text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+         application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+         text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+         application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+         application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+         text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+    ];
+
     #[test]
-    fn every_accept_gets_the_text_format_under_its_own_name() {
+    fn prometheus_gets_openmetrics() {
+        for accept in PROMETHEUS {
+            assert_eq!(negotiate(accept).name(), "openmetrics", "{accept}");
+        }
+    }
+
+    #[test]
+    fn a_scraper_that_is_told_to_take_text_gets_text() {
         let accepts = [
-            None,
-            Some(""),
-            Some("*/*"),
-            Some("text/plain;version=0.0.4"),
-            Some("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"),
-            Some("application/openmetrics-text; version=1.0.0"),
-            Some("image/png"),
-            Some(";;,q=,"),
+            "text/plain;version=0.0.4;q=0.5,*/*;q=0.4",
+            "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3",
+            "application/openmetrics-text;version=1.0.0;q=0.2,text/plain;version=0.0.4;q=0.3",
+            "application/openmetrics-text;version=1.0.0;q=0,*/*",
+            "application/openmetrics-text;version=0.0.1",
         ];
         for accept in accepts {
-            let content_type = negotiate(accept).content_type();
-            assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8", "{accept:?}");
+            assert_eq!(negotiate(accept).name(), "text", "{accept}");
         }
+    }
+
+    #[test]
+    fn everything_else_gets_text() {
+        let nonsense = ",;=q\"/\\*".repeat(1_250);
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+        for accept in
+            ["", "*/*", "text/plain", "text/*", "image/png", ";;,q=,", "*/*;q=0", browser, &nonsense]
+        {
+            assert_eq!(negotiate(accept).name(), "text", "{accept}");
+        }
+        assert_eq!(negotiate("application/openmetrics-text").name(), "openmetrics");
+        assert_eq!(negotiate("application/*").name(), "openmetrics");
     }
 }

@@ -37,7 +37,9 @@ pub fn pieces(families: &Families, format: &dyn Format) -> Vec<Piece> {
     {
         format.head(family, &mut text);
         for block in blocks {
-            if block.lines.len() <= SMALL {
+            if !block.stamps.is_empty() {
+                block.write(format, &mut text);
+            } else if block.lines.len() <= SMALL {
                 text.extend_from_slice(&block.lines);
             } else {
                 pieces.push(Piece::Text(std::mem::take(&mut text)));

@@ -6,6 +6,14 @@ use super::{Family, FamilyKind, Format, line};
 pub struct Text;
 
 impl Format for Text {
+    fn name(&self) -> &'static str {
+        "text"
+    }
+
+    fn media(&self) -> (&'static str, &'static str) {
+        ("text/plain", "0.0.4")
+    }
+
     fn content_type(&self) -> &'static str {
         "text/plain; version=0.0.4; charset=utf-8"
     }
@@ -22,11 +30,18 @@ impl Format for Text {
         out.extend_from_slice(b"# TYPE ");
         out.extend_from_slice(name);
         out.extend_from_slice(match family.kind {
-            FamilyKind::Gauge => b" gauge\n",
+            FamilyKind::Gauge | FamilyKind::Info | FamilyKind::StateSet => b" gauge\n",
             FamilyKind::Counter => b" counter\n",
             FamilyKind::Histogram => b" histogram\n",
-            FamilyKind::Unknown => b" untyped\n".as_slice(),
+            FamilyKind::Summary => b" summary\n",
+            FamilyKind::Unknown | FamilyKind::GaugeHistogram => b" untyped\n".as_slice(),
         });
+    }
+
+    /// In whole milliseconds.
+    fn stamp(&self, ms: i64, out: &mut Vec<u8>) {
+        out.push(b' ');
+        out.extend_from_slice(itoa::Buffer::new().format(ms).as_bytes());
     }
 
     fn end(&self, _: &mut Vec<u8>) {}
@@ -38,7 +53,7 @@ mod tests {
     use crate::name::MetricName;
 
     fn head(kind: FamilyKind, help: &str) -> String {
-        let family = Family { name: MetricName::new("x").unwrap(), kind, help: help.to_owned() };
+        let family = Family::new(MetricName::new("x").unwrap(), kind, help);
         let mut out = Vec::new();
         Text.head(&family, &mut out);
         String::from_utf8(out).unwrap()
@@ -52,7 +67,10 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_is_not_said_is_untyped() {
+    fn types_that_the_format_does_not_know_are_its_nearest() {
         assert_eq!(head(FamilyKind::Unknown, ""), "# TYPE x untyped\n");
+        assert_eq!(head(FamilyKind::GaugeHistogram, ""), "# TYPE x untyped\n");
+        assert_eq!(head(FamilyKind::Info, ""), "# TYPE x gauge\n");
+        assert_eq!(head(FamilyKind::StateSet, ""), "# TYPE x gauge\n");
     }
 }

@@ -4,6 +4,9 @@ use crate::cell::{Cell, Number};
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 
+/// In Unix seconds, the end of the year 9999.
+const LAST_MOMENT: f64 = 253_402_300_800.0;
+
 /// Bytes of a value that an error shows.
 const SHOWN: usize = 32;
 
@@ -59,6 +62,50 @@ impl Bound {
     /// `protocol` where the server's bytes are not what the type says, naming the column.
     pub fn cell<'r>(&self, row: &'r dyn Row) -> Result<Cell<'r>> {
         row.cell(self.index)
+    }
+
+    /// The cell of this column in `row` as a number; `None` for NULL.
+    ///
+    /// # Errors
+    /// `type` and `value` as [`Bound::no_number`] says, `protocol` from the row.
+    pub fn number(&self, row: &dyn Row) -> Result<Option<f64>> {
+        let cell = self.cell(row)?;
+        match cell.number() {
+            Number::Null => Ok(None),
+            Number::Value(value) => Ok(Some(value)),
+            other => Err(self.no_number(&cell, other)),
+        }
+    }
+
+    /// The cell of this column in `row` as a moment, in Unix milliseconds: a date, a timestamp, or a number of seconds.
+    ///
+    /// # Errors
+    /// `type` where the column holds no moment, `value` for NULL and for what lies beyond the calendar, `protocol` from
+    /// the row.
+    pub fn moment(&self, row: &dyn Row) -> Result<i64> {
+        let cell = self.cell(row)?;
+        if matches!(cell, Cell::Bool(_) | Cell::Time(_) | Cell::Interval { .. }) {
+            let (name, type_name) = (&self.column.name, &self.column.type_name);
+            let message = format!("column `{name}` is of type {type_name}, which is no moment");
+            return Err(
+                Error::new(Reason::Type, message).with_hint("a timestamp, a date or Unix seconds is one")
+            );
+        }
+        let seconds = match cell.number() {
+            Number::Value(seconds) => seconds,
+            Number::Null => {
+                return Err(self
+                    .bad_value(&cell, "is NULL: the sample would seem to be of now")
+                    .with_hint("leave such rows out in the SQL"));
+            }
+            other => return Err(self.no_number(&cell, other)),
+        };
+        if seconds.is_nan() || seconds.abs() >= LAST_MOMENT {
+            return Err(self.bad_value(&cell, "is no moment that a sample can have"));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "below 2^53 by the check above")]
+        let ms = (seconds * 1000.0).round() as i64;
+        Ok(ms)
     }
 
     /// The name as the database gives it.

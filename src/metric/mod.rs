@@ -2,14 +2,19 @@
 //!
 //! [`Metric`] is one entry of `metrics:` as read; it knows columns and cells, no database and no target.
 
+mod buckets;
 pub mod column;
 pub mod counter;
 pub mod gauge;
+pub mod gaugehistogram;
 pub mod histogram;
+pub mod info;
 pub mod labels;
 pub mod plain;
 mod read;
 pub mod samples;
+pub mod stateset;
+pub mod summary;
 pub mod unknown;
 pub mod value;
 
@@ -19,7 +24,7 @@ use crate::driver::{Column, Row};
 use crate::error::{Place, Result};
 use crate::exposition::line::LabelBytes;
 use crate::exposition::{Family, FamilyKind};
-use crate::name::LabelName;
+use crate::name::{LabelName, MetricName};
 use crate::yaml::keys::Keys;
 
 use labels::Labels;
@@ -33,16 +38,22 @@ pub trait MetricType: Sync {
     /// What stands in the family's head.
     fn kind(&self) -> FamilyKind;
 
-    /// Takes the type's own keys of a `metrics:` entry. `None` after a recorded fault.
-    fn read(&self, keys: &mut Keys<'_>) -> Option<Box<dyn Recipe>>;
+    /// Takes the type's own keys of a `metrics:` entry; `name` is the metric's, where it is a legal one. `None` after
+    /// a recorded fault.
+    fn read(&self, keys: &mut Keys<'_>, name: Option<&MetricName>) -> Option<Box<dyn Recipe>>;
 }
 
 /// The types inside the binary.
-pub static TYPES: &[&dyn MetricType] =
-    &[&gauge::Gauge, &counter::Counter, &histogram::Histogram, &unknown::Unknown];
-
-/// Types that a later version brings: refused by name.
-pub const LATER: &[&str] = &["gaugehistogram", "summary", "info", "stateset"];
+pub static TYPES: &[&dyn MetricType] = &[
+    &gauge::Gauge,
+    &counter::Counter,
+    &histogram::Histogram,
+    &gaugehistogram::GaugeHistogram,
+    &summary::Summary,
+    &info::Info,
+    &stateset::StateSet,
+    &unknown::Unknown,
+];
 
 /// What one metric makes of rows: read from the configuration, shared by all runs.
 pub trait Recipe: Send + Sync {
@@ -58,6 +69,11 @@ pub trait Recipe: Send + Sync {
 
     /// Why `value` cannot stand for a result without rows (`empty`).
     fn refuses_empty(&self, value: f64) -> Option<&'static str>;
+
+    /// True when several rows make one sample or one histogram: then no row's timestamp is theirs.
+    fn joins_rows(&self) -> bool {
+        false
+    }
 
     /// Finds the columns, once a run.
     ///
@@ -104,6 +120,8 @@ pub struct Metric {
     pub labels: Labels,
     /// What becomes of a row.
     pub recipe: Box<dyn Recipe>,
+    /// The column with the samples' explicit timestamps.
+    pub timestamp_column: Option<String>,
     /// What a result without rows is, if anything. Only without label columns.
     pub empty: Option<f64>,
     /// `duplicates: first`: a second sample of one label set is left out, else it is an error.

@@ -2,31 +2,37 @@
 
 use std::sync::Arc;
 
-use crate::exposition::Family;
+use crate::exposition::{Family, FamilyKind};
 use crate::name::{LabelName, MetricName};
 use crate::yaml::keys::{Keys, nearest};
 
 use super::labels::{Labels, Origin, label_name};
-use super::{LATER, Metric, MetricType, Recipe, TYPES, gauge};
+use super::{Metric, MetricType, Recipe, TYPES, gauge};
 
-/// Keys that a later version brings.
-const LATER_KEYS: &[&str] = &[
-    "unit",
-    "timestamp_column",
-    "bucket_columns",
-    "le_column",
-    "cumulative",
-    "sum_column",
-    "count_column",
-    "quantile_columns",
-    "state_column",
-    "states",
-    "lint_off",
+/// Keys that only some types have, so that a wrong one is told where it belongs.
+const KEYS_OF_TYPES: &[(&str, &[&str])] = &[
+    ("value", &["gauge", "counter", "unknown"]),
+    ("value_columns", &["gauge", "counter", "unknown"]),
+    ("value_label", &["gauge", "counter", "unknown"]),
+    ("value_column", &["gauge", "counter", "unknown", "histogram", "gaugehistogram"]),
+    ("map", &["gauge", "counter", "unknown", "histogram", "gaugehistogram"]),
+    ("scale", &["gauge", "counter", "unknown", "histogram", "gaugehistogram", "summary"]),
+    ("null", &["gauge", "counter", "unknown", "histogram", "gaugehistogram", "stateset"]),
+    ("invalid", &["gauge", "counter", "unknown", "histogram", "gaugehistogram", "stateset"]),
+    ("buckets", &["histogram", "gaugehistogram"]),
+    ("bucket_columns", &["histogram", "gaugehistogram"]),
+    ("le_column", &["histogram", "gaugehistogram"]),
+    ("cumulative", &["histogram", "gaugehistogram"]),
+    ("sum_column", &["histogram", "gaugehistogram", "summary"]),
+    ("count_column", &["histogram", "gaugehistogram", "summary"]),
+    ("quantile_columns", &["summary"]),
+    ("state_column", &["stateset"]),
+    ("states", &["stateset"]),
 ];
 
 /// Takes all keys of one entry.
 pub(super) fn metric(mut keys: Keys<'_>) -> Option<Metric> {
-    LATER_KEYS.iter().for_each(|key| keys.refuse(key));
+    keys.refuse("lint_off");
     let metric = common(&mut keys, "name");
     keys.finish();
     metric
@@ -43,19 +49,22 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
     let help = keys.text("help").unwrap_or_default();
     let kind = read_type(keys);
     let labels = read_labels(keys);
-    let recipe = kind.and_then(|kind| kind.read(keys));
+    let recipe = kind.and_then(|kind| read_recipe(keys, kind, name.as_ref()));
+    let unit = kind.and_then(|kind| read_unit(keys, kind.kind(), name.as_ref()));
+    let timestamp_column = read_timestamp(keys, recipe.as_deref());
     let empty = read_empty(keys, recipe.as_deref(), &labels);
     let keep_first = keys.choice("duplicates", &[("error", false), ("first", true)]).unwrap_or(false);
 
     let (name, kind, recipe) = (name?, kind?, recipe?);
     let labels = with_own(keys, labels, recipe.own_label());
     Some(Metric {
-        family: Arc::new(Family { name, kind: kind.kind(), help }),
+        family: Arc::new(Family { unit, ..Family::new(name, kind.kind(), help) }),
         label_names: labels.names().cloned().collect(),
         suffixes: recipe.suffixes(),
         place,
         labels,
         recipe,
+        timestamp_column,
         empty,
         keep_first,
     })
@@ -83,18 +92,58 @@ fn read_type(keys: &mut Keys<'_>) -> Option<&'static dyn MetricType> {
     let word = text.to_lowercase();
     let found = TYPES.iter().copied().find(|kind| kind.name() == word);
     if found.is_none() {
-        if LATER.contains(&word.as_str()) {
-            keys.fault("type", format!("`{word}` is not built yet"));
-        } else {
-            let names: Vec<&str> = TYPES.iter().map(|kind| kind.name()).collect();
-            let message = format!("{text:?} is no metric type; there are {}", names.join(", "));
-            match nearest(&word, names) {
-                Some(near) => keys.fault_with_hint("type", message, format!("did you mean `{near}`?")),
-                None => keys.fault("type", message),
-            }
+        let names: Vec<&str> = TYPES.iter().map(|kind| kind.name()).collect();
+        let message = format!("{text:?} is no metric type; there are {}", names.join(", "));
+        match nearest(&word, names) {
+            Some(near) => keys.fault_with_hint("type", message, format!("did you mean `{near}`?")),
+            None => keys.fault("type", message),
         }
     }
     found
+}
+
+/// Takes the type's own keys; those of other types are faults.
+fn read_recipe(
+    keys: &mut Keys<'_>,
+    kind: &'static dyn MetricType,
+    name: Option<&MetricName>,
+) -> Option<Box<dyn Recipe>> {
+    for (key, types) in KEYS_OF_TYPES.iter().filter(|(_, types)| !types.contains(&kind.name())) {
+        keys.forbid(key, &format!("is a key of {}, not of {}", types.join(", "), kind.name()));
+    }
+    kind.read(keys, name)
+}
+
+/// The unit: the name's suffix (OpenMetrics, section Unit).
+fn read_unit(keys: &mut Keys<'_>, kind: FamilyKind, name: Option<&MetricName>) -> Option<Arc<str>> {
+    let unit = keys.text("unit")?;
+    if matches!(kind, FamilyKind::Info | FamilyKind::StateSet) {
+        keys.fault("unit", "an info and a stateset have no unit");
+        return None;
+    }
+    let name = name?.as_str();
+    let counted =
+        if kind == FamilyKind::Counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
+    let is_suffix =
+        counted.strip_suffix(unit.as_str()).is_some_and(|stem| stem.len() > 1 && stem.ends_with('_'));
+    if !is_suffix || unit.is_empty() {
+        let before = if counted.len() < name.len() { " (before `_total`)" } else { "" };
+        keys.fault(
+            "unit",
+            format!("{unit:?} is not what {name} ends in: a unit is the name's suffix{before}"),
+        );
+        return None;
+    }
+    Some(unit.into())
+}
+
+fn read_timestamp(keys: &mut Keys<'_>, recipe: Option<&dyn Recipe>) -> Option<String> {
+    let column = keys.text("timestamp_column")?;
+    if recipe.is_some_and(Recipe::joins_rows) {
+        let message = "several rows make one histogram here: no row's time is its time";
+        keys.fault("timestamp_column", message);
+    }
+    Some(column)
 }
 
 fn read_labels(keys: &mut Keys<'_>) -> Vec<(LabelName, Origin)> {
@@ -120,7 +169,8 @@ fn read_labels(keys: &mut Keys<'_>) -> Vec<(LabelName, Origin)> {
 
 fn with_own(keys: &Keys<'_>, mut labels: Vec<(LabelName, Origin)>, own: Option<&LabelName>) -> Labels {
     if let Some(own) = own {
-        add(keys, "value_label", own.clone(), Origin::Own, &mut labels);
+        let key = if keys.has("value_label") { "value_label" } else { "labels" };
+        add(keys, key, own.clone(), Origin::Own, &mut labels);
     }
     Labels::new(labels)
 }

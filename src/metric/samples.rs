@@ -6,6 +6,9 @@ use crate::exposition::line::LabelBytes;
 
 use super::column::cut;
 
+/// What to do about a second sample of one label set.
+const DISTINCT: &str = "group by the label columns, add a label that differs, or set `duplicates: first`";
+
 /// Values left out of a good result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Skipped {
@@ -52,6 +55,8 @@ pub struct Samples<'b> {
     pub tally: &'b mut Tally,
     /// `duplicates: first`: a second sample of one label set is left out, else it is an error.
     pub keep_first: bool,
+    /// The explicit timestamp of what is written, in Unix milliseconds.
+    pub stamp: Option<i64>,
 }
 
 impl Samples<'_> {
@@ -64,6 +69,9 @@ impl Samples<'_> {
             Added::New => {
                 self.tally.check_room(1)?;
                 self.tally.series += 1;
+                if let Some(ms) = self.stamp {
+                    self.draft.stamp(ms);
+                }
                 Ok(())
             }
             Added::Duplicate if self.keep_first => {
@@ -75,11 +83,29 @@ impl Samples<'_> {
         }
     }
 
+    /// A `value` error: why the rows of these labels are not what the type is.
+    #[must_use]
+    pub fn refused(&self, labels: &LabelBytes, why: &str) -> Error {
+        Error::new(Reason::Value, format!("{}: {why}", self.shown("", labels, b"")))
+    }
+
+    /// A `duplicate` error: two rows of these labels have the same bound.
+    #[must_use]
+    pub fn twice(&self, labels: &LabelBytes, bound: f64) -> Error {
+        let message = format!("two rows of {} have the bound {bound}", self.shown("", labels, b""));
+        Error::new(Reason::Duplicate, message).with_hint(DISTINCT)
+    }
+
     fn duplicate(&self, suffix: &str, labels: &LabelBytes, own: &[u8]) -> Error {
+        let message = format!("two samples of {}", self.shown(suffix, labels, own));
+        Error::new(Reason::Duplicate, message).with_hint(DISTINCT)
+    }
+
+    /// A series as a message bears it.
+    fn shown(&self, suffix: &str, labels: &LabelBytes, own: &[u8]) -> String {
         let series = series_text(self.draft.family(), suffix, labels, own);
         let shown = cut(&series, 400);
         let more = if shown.len() < series.len() { "…" } else { "" };
-        Error::new(Reason::Duplicate, format!("two samples of {shown}{more}"))
-            .with_hint("group by the label columns, add a label that differs, or set `duplicates: first`")
+        format!("{shown}{more}")
     }
 }

@@ -60,14 +60,18 @@ impl Values {
     }
 
     fn read_from(source: Option<Source>, keys: &mut Keys<'_>, rule: Rule) -> Option<Values> {
-        let scale = keys.number::<f64>("scale", "a number").unwrap_or(1.0);
-        if !scale.is_finite() || scale == 0.0 {
-            keys.fault("scale", "a factor is a finite number other than 0");
-        }
+        let scale = read_scale(keys);
         let map = keys.pairs("map").map(|pairs| read_map(keys, &pairs));
         let null = read_null(keys, rule);
         let skip_invalid = keys.choice("invalid", &[("error", false), ("skip", true)]).unwrap_or(false);
         Some(Values { source: source?, scale, map, null, skip_invalid, rule })
+    }
+
+    /// The values as they are, and the factor that was to multiply them.
+    #[must_use]
+    pub fn unscaled(self) -> (Values, f64) {
+        let scale = self.scale;
+        (Values { scale: 1.0, ..self }, scale)
     }
 
     /// The label that tells the columns of `value_columns` apart.
@@ -147,6 +151,15 @@ impl Source {
             _ => Some(column),
         }
     }
+}
+
+/// Takes `scale`: the factor of what was measured, 1 where nothing is said.
+pub(super) fn read_scale(keys: &mut Keys<'_>) -> f64 {
+    let scale = keys.number::<f64>("scale", "a number").unwrap_or(1.0);
+    if !scale.is_finite() || scale == 0.0 {
+        keys.fault("scale", "a factor is a finite number other than 0");
+    }
+    scale
 }
 
 fn check_columns(keys: &Keys<'_>, columns: &[String]) {

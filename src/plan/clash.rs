@@ -106,6 +106,9 @@ fn families(metrics: &[&Metric], reader: &Reader<'_>) {
         } else if metric.family.help != other.family.help {
             let message = format!("metric {name} has another help at {at}");
             fault(reader, &metric.place, message, "write the same help in both");
+        } else if metric.family.unit != other.family.unit {
+            let message = format!("metric {name} has another unit at {at}");
+            fault(reader, &metric.place, message, "write the same unit in both");
         }
         let (here, there) = (label_set(metric), label_set(other));
         if here != there {
@@ -125,6 +128,10 @@ fn word(kind: FamilyKind) -> &'static str {
         FamilyKind::Gauge => "a gauge",
         FamilyKind::Counter => "a counter",
         FamilyKind::Histogram => "a histogram",
+        FamilyKind::GaugeHistogram => "a gaugehistogram",
+        FamilyKind::Summary => "a summary",
+        FamilyKind::Info => "an info",
+        FamilyKind::StateSet => "a stateset",
         FamilyKind::Unknown => "of unknown type",
     }
 }
@@ -161,9 +168,17 @@ fn series(metrics: &[&Metric], reader: &Reader<'_>) {
 /// The names that a family keeps for itself: its samples', and those that OpenMetrics' table of suffixes reserves.
 fn reserved_names(metric: &Metric) -> Vec<String> {
     let (name, kind) = (metric.family.name.as_str(), metric.family.kind);
-    // OpenMetrics calls a counter by its name without `_total`; without that suffix it knows no counter.
-    let stem = name.strip_suffix("_total").filter(|_| kind == FamilyKind::Counter);
-    let has_created = stem.is_some() || kind == FamilyKind::Histogram;
+    // OpenMetrics calls a counter by its name without `_total`, an info without `_info`; a counter without that suffix
+    // it does not know.
+    let stem = match kind {
+        FamilyKind::Counter => name.strip_suffix("_total"),
+        FamilyKind::Info => name.strip_suffix("_info"),
+        _ => None,
+    };
+    let has_created = match kind {
+        FamilyKind::Counter => stem.is_some(),
+        kind => matches!(kind, FamilyKind::Histogram | FamilyKind::Summary),
+    };
     let mut names = vec![name.to_owned()];
     names.extend(stem.map(str::to_owned));
     names.extend(metric.suffixes.iter().map(|suffix| format!("{name}{suffix}")));

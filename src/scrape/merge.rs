@@ -142,7 +142,7 @@ impl<'s> Page<'s> {
         for block in &rendered.blocks {
             let Some(key) = self.rivals_of(entry, block) else { continue };
             let is_first = self.families.get(key.0).is_none_or(|(_, blocks)| blocks.is_empty());
-            bytes += block.lines.len() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
+            bytes += block.size() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
             if let Some(series) = self.rivals.get_mut(&key).and_then(|rivals| rivals.collision(block)) {
                 return Err(duplicate(series));
             }
@@ -167,10 +167,11 @@ impl<'s> Page<'s> {
     }
 }
 
-/// At most what a head takes in any format: `# HELP name help`, `# TYPE name histogram`.
+/// At most what a head takes in any format: `# HELP name help`, `# TYPE name gaugehistogram`, `# UNIT name unit`.
 fn head_bytes(family: &Family) -> u64 {
     let escapes = family.help.bytes().filter(|byte| matches!(byte, b'\\' | b'"' | b'\n')).count();
-    (2 * family.name.as_str().len() + family.help.len() + escapes + 28) as u64
+    let unit = family.unit.as_ref().map_or(0, |unit| family.name.as_str().len() + unit.len() + 9);
+    (2 * family.name.as_str().len() + family.help.len() + escapes + unit + 32) as u64
 }
 
 fn duplicate(series: &[u8]) -> Error {

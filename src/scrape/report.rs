@@ -45,7 +45,7 @@ rows! {
 static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
     let family = |&(name, help): &(&str, &str)| {
         let name = MetricName::new(name).ok()?;
-        Some(Arc::new(Family { name, kind: FamilyKind::Gauge, help: help.to_owned() }))
+        Some(Arc::new(Family::new(name, FamilyKind::Gauge, help)))
     };
     ROWS.iter().filter_map(family).collect()
 });

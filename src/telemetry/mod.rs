@@ -258,7 +258,7 @@ fn rendered(family: &MetricFamily) -> Option<Block> {
         _ => FamilyKind::Gauge,
     };
     let name = MetricName::new(family.name()).ok()?;
-    let mut block = Block::new(Arc::new(Family { name, kind, help: family.help().to_owned() }));
+    let mut block = Block::new(Arc::new(Family::new(name, kind, family.help())));
     for metric in family.get_metric() {
         let pairs = metric.get_label().iter();
         let mut labels: Vec<(&str, &str)> = pairs.map(|pair| (pair.name(), pair.value())).collect();

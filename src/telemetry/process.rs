@@ -26,7 +26,7 @@ pub(super) fn read() -> Vec<Block> {
     ];
     let block = |(name, kind, help, value): (&str, FamilyKind, &str, Option<f64>)| {
         let name = MetricName::new(name).ok()?;
-        let mut block = Block::new(Arc::new(Family { name, kind, help: help.to_owned() }));
+        let mut block = Block::new(Arc::new(Family::new(name, kind, help)));
         block.sample(&[], value?);
         Some(block)
     };

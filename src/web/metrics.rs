@@ -24,7 +24,7 @@ const OFFSET_SHARE: f64 = 0.25;
 /// Answers with a fresh page: 200, even when every query failed; 400 for a name that is not configured.
 pub fn answer(site: &Site, request: &Request) -> Response {
     if request.method == Method::Head {
-        return page::exposition(&Vec::new(), site.format(request));
+        return page::exposition(&Vec::new(), page::format(request));
     }
     let fleet = site.fleet();
     let time = Time { began: request.received, budget: budget(request, &fleet.exporter) };
@@ -36,7 +36,7 @@ pub fn answer(site: &Site, request: &Request) -> Response {
             if selection == Selection::default() {
                 families.extend(fleet.own_metrics(true));
             }
-            page::exposition(&families, site.format(request))
+            page::exposition(&families, page::format(request))
         }
         Err(error) => page::text(400, &format!("{error}\n")),
     }

@@ -3,6 +3,7 @@
 //! Endpoints read the fleet and know no socket. Whatever `answer` gives gets the headers all answers bear, and is
 //! counted under a path of the table or `other`, never under what a client made up.
 
+mod gzip;
 pub mod healthy;
 pub mod index;
 pub mod metrics;
@@ -11,8 +12,6 @@ pub mod page;
 
 use std::sync::Arc;
 
-use crate::exposition::Format;
-use crate::exposition::text::Text;
 use crate::fleet::Fleet;
 use crate::http::{Method, Request, Response};
 use crate::telemetry::Telemetry;
@@ -74,16 +73,10 @@ impl Site {
         self.fleet.telemetry()
     }
 
-    /// The exposition format that a request asks for: there is one.
-    #[must_use]
-    pub fn format(&self, _: &Request) -> &'static dyn Format {
-        &Text
-    }
-
     /// Answers a request. Blocks until the scrape's deadline where the path runs queries.
     pub fn answer(&self, request: &Request) -> Response {
         let (path, mut response) = route(ROUTES, request, |route| (route.answer)(self, request));
-        page::dress(&mut response);
+        page::dress(&mut response, request);
         if response.status == 405 {
             self.telemetry().rejected("method");
         }

@@ -7,5 +7,5 @@ use super::page;
 
 /// The metrics of the process's life.
 pub fn answer(site: &Site, request: &Request) -> Response {
-    page::exposition(&site.fleet().own_metrics(true), site.format(request))
+    page::exposition(&site.fleet().own_metrics(true), page::format(request))
 }

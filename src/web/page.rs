@@ -1,15 +1,24 @@
-//! How answers are dressed: content types and the headers that keep a browser from guessing.
+//! How answers are dressed: content types, the format a client asks for, compression, and the headers that keep a
+//! browser from guessing.
 
 use std::sync::Arc;
 
-use crate::exposition::Format;
 use crate::exposition::page::{Families, Piece, pieces};
-use crate::http::{Part, Response};
+use crate::exposition::{Format, negotiate};
+use crate::http::{Part, Request, Response};
+
+use super::gzip;
 
 /// A short plain text.
 #[must_use]
 pub fn text(status: u16, text: &str) -> Response {
     Response::text(status, text)
+}
+
+/// The exposition format that a request asks for, by all its `Accept` headers.
+#[must_use]
+pub fn format(request: &Request) -> &'static dyn Format {
+    negotiate(&joined(request, "accept"))
 }
 
 /// A page of families. Blocks are passed on as they are, not copied together.
@@ -21,9 +30,14 @@ pub fn exposition(families: &Families, format: &dyn Format) -> Response {
     };
     Response {
         status: 200,
-        headers: vec![("Content-Type", format.content_type().to_owned())],
+        headers: vec![("Content-Type", format.content_type().to_owned()), ("Vary", "Accept".to_owned())],
         body: pieces(families, format).into_iter().map(part).collect(),
     }
+}
+
+/// All values of a header as the one list that they are (RFC 9110, section 5.3).
+fn joined(request: &Request, name: &str) -> String {
+    request.header(name).collect::<Vec<_>>().join(",")
 }
 
 /// A page for people. It may load nothing, send nothing and be framed nowhere; its style is in it.
@@ -43,8 +57,9 @@ pub fn html(html: String) -> Response {
     }
 }
 
-/// Adds what every answer bears.
-pub fn dress(response: &mut Response) {
+/// Compresses a long answer for who can read that, and adds what every answer bears.
+pub fn dress(response: &mut Response, request: &Request) {
+    gzip::compress(response, &joined(request, "accept-encoding"));
     response.headers.push(("X-Content-Type-Options", "nosniff".to_owned()));
     response.headers.push(("Cache-Control", "no-store".to_owned()));
 }

@@ -127,8 +127,16 @@ fn what_is_not_built_yet_is_refused_by_name() {
         assert_eq!(output.code(), 2, "{command}");
         assert_eq!(one_line(&output), format!("error: the command `{command}` is not built yet"));
     }
+}
+
+#[test]
+fn a_page_is_printed_in_the_format_asked_for() {
     let output = setup(GOOD).args(&["collect", "--format", "openmetrics"]).output();
-    assert_eq!((output.code(), one_line(&output)), (2, "error: --format openmetrics is not built yet"));
+    assert_eq!(output.code(), 0);
+    assert!(output.text().ends_with("# EOF\n"), "{}", output.text());
+    let output = setup(GOOD).args(&["collect", "--format", "xml"]).output();
+    let line = "error: --format \"xml\": the formats are text and openmetrics";
+    assert_eq!((output.code(), one_line(&output)), (2, line));
 }
 
 #[test]

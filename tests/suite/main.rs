@@ -54,5 +54,6 @@ mod sqlite;
 mod statement;
 mod terms;
 mod turns;
+mod types;
 mod whole;
 mod workers;

@@ -271,11 +271,8 @@ const FAULTY: &[(&str, &str)] = &[
     ("{name: 'a_{b}'}", "metrics[0].name: \"a_{b}\": names that hold a column are not built yet"),
     (
         "{name: x, type: guage}",
-        "metrics[0].type: \"guage\" is no metric type; there are gauge, counter, histogram, unknown; did you mean `gauge`?",
+        "metrics[0].type: \"guage\" is no metric type; there are gauge, counter, histogram, gaugehistogram, summary, info, stateset, unknown; did you mean `gauge`?",
     ),
-    ("{name: x, type: summary}", "metrics[0].type: `summary` is not built yet"),
-    ("{name: x, unit: seconds}", "metrics[0].unit: `unit` is not built yet"),
-    ("{name: x, timestamp_column: t}", "`timestamp_column` is not built yet"),
     ("{name: x, labels: [a, a]}", "metrics[0].labels: label `a` is given twice"),
     ("{name: x, labels: [a], static_labels: {a: b}}", "metrics[0].static_labels: label `a` is given twice"),
     (
@@ -316,8 +313,11 @@ const FAULTY: &[(&str, &str)] = &[
         "\"+Inf\" is no finite number (the bucket +Inf is always there)",
     ),
     ("{name: x, type: histogram, buckets: []}", "no bound is given"),
-    ("{name: x, type: histogram, value: 1}", "metrics[0].value: unknown key"),
-    ("{name: x, buckets: [1]}", "metrics[0].buckets: unknown key"),
+    (
+        "{name: x, type: histogram, value: 1}",
+        "metrics[0].value: is a key of gauge, counter, unknown, not of histogram",
+    ),
+    ("{name: x, buckets: [1]}", "metrics[0].buckets: is a key of histogram, gaugehistogram, not of gauge"),
     ("{name: x, lint_off: [L007]}", "`lint_off` is not built yet"),
     ("{name: x, valu_column: a}", "unknown key; did you mean `value_column`?"),
 ];
@@ -333,8 +333,8 @@ fn a_faulty_metric_is_refused_at_load() {
 
 #[test]
 fn all_faults_of_a_metric_come_together() {
-    let faults = faults("{type: summary, scale: x, labels: [le], unit: s}");
-    for part in ["`name` is missing", "`summary` is not", "scale", "label `le`", "`unit` is not"] {
+    let faults = faults("{type: summary, scale: x, labels: [le], lint_off: s}");
+    for part in ["`name` is missing", "a summary without", "scale", "label `le`", "`lint_off` is not"] {
         assert!(faults.contains(part), "{part}: {faults}");
     }
 }

@@ -1,0 +1,138 @@
+//! `stateset`: in which of a closed set of states something is: one sample a state, 1 for the one in `state_column`.
+
+use crate::cell::Cell;
+use crate::driver::{Column, Row};
+use crate::error::Result;
+use crate::exposition::FamilyKind;
+use crate::exposition::line::{self, LabelBytes};
+use crate::name::{LabelName, MetricName};
+use crate::yaml::keys::Keys;
+
+use super::column::Bound;
+use super::samples::Samples;
+use super::{Emit, MetricType, Recipe};
+
+/// The type.
+pub struct StateSet;
+
+impl MetricType for StateSet {
+    fn name(&self) -> &'static str {
+        "stateset"
+    }
+
+    fn kind(&self) -> FamilyKind {
+        FamilyKind::StateSet
+    }
+
+    fn read(&self, keys: &mut Keys<'_>, name: Option<&MetricName>) -> Option<Box<dyn Recipe>> {
+        let states = read_states(keys);
+        let column = keys.text("state_column");
+        if !keys.has("state_column") {
+            keys.fault("type", "a stateset needs `state_column`: the column that holds the state");
+        }
+        let skip_invalid = keys.choice("invalid", &[("error", false), ("skip", true)]).unwrap_or(false);
+        let skip_null = keys.choice("null", &[("skip", true), ("error", false)]).unwrap_or(true);
+        // The label that holds the state bears the family's own name: OpenMetrics, section StateSet.
+        let label = LabelName::new(name?.as_str()).map_err(|rule| {
+            keys.fault("type", format!("a stateset's name is a label name too: {rule}"));
+        });
+        Some(Box::new(States {
+            label: label.ok()?,
+            column: column?,
+            states: states?,
+            skip_invalid,
+            skip_null,
+        }))
+    }
+}
+
+fn read_states(keys: &mut Keys<'_>) -> Option<Vec<String>> {
+    if !keys.has("states") {
+        keys.fault("type", "a stateset needs `states`: all that there are, `[idle, active]`");
+    }
+    let states = keys.texts("states")?;
+    for (index, state) in states.iter().enumerate() {
+        if states.iter().take(index).any(|before| before == state) {
+            keys.fault("states", format!("{state:?} is given twice"));
+        }
+    }
+    if states.is_empty() {
+        keys.fault("states", "no state is given");
+    }
+    Some(states)
+}
+
+struct States {
+    label: LabelName,
+    column: String,
+    states: Vec<String>,
+    skip_invalid: bool,
+    skip_null: bool,
+}
+
+impl Recipe for States {
+    fn own_label(&self) -> Option<&LabelName> {
+        Some(&self.label)
+    }
+
+    fn refuses_empty(&self, value: f64) -> Option<&'static str> {
+        (value != 0.0).then_some("is no state: only 0, none of them, can stand for no rows")
+    }
+
+    fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
+        let mark = |state: &String| {
+            let mut own = Vec::new();
+            line::label(&self.label, state, &mut own);
+            own
+        };
+        let marks = self.states.iter().map(mark).collect();
+        let column = Bound::new(columns, &self.column)?;
+        Ok(Box::new(Writing { recipe: self, marks, column, scratch: String::new() }))
+    }
+}
+
+struct Writing<'r> {
+    recipe: &'r States,
+    /// `,name="state"` of each state.
+    marks: Vec<Vec<u8>>,
+    column: Bound,
+    scratch: String,
+}
+
+impl Writing<'_> {
+    /// One sample a state; `active` is the position of the one that holds.
+    fn write(&self, active: Option<usize>, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
+        self.marks.iter().enumerate().try_for_each(|(position, own)| {
+            out.add("", labels, own, f64::from(u8::from(active == Some(position))))
+        })
+    }
+}
+
+impl Emit for Writing<'_> {
+    fn row(&mut self, row: &dyn Row, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
+        let cell = self.column.cell(row)?;
+        if cell == Cell::Null && self.recipe.skip_null {
+            out.tally.skipped.null += 1;
+            return Ok(());
+        }
+        let state = cell.label(&mut self.scratch);
+        match self.recipe.states.iter().position(|known| known == state) {
+            Some(active) => self.write(Some(active), labels, out),
+            None if self.recipe.skip_invalid => {
+                out.tally.skipped.invalid += 1;
+                Ok(())
+            }
+            None => {
+                let states = self.recipe.states.join(", ");
+                Err(self
+                    .column
+                    .bad_value(&cell, &format!("is none of the states {states}"))
+                    .with_hint("add it to `states`, or set `invalid: skip`"))
+            }
+        }
+    }
+
+    fn empty(&mut self, _: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
+        self.write(None, labels, out)
+    }
+}

@@ -1,0 +1,154 @@
+//! `summary`: quantiles that the database has worked out, with sum and count where it has them.
+
+use crate::driver::{Column, Row};
+use crate::error::Result;
+use crate::exposition::FamilyKind;
+use crate::exposition::line::{self, LabelBytes};
+use crate::name::{LabelName, MetricName};
+use crate::yaml::keys::Keys;
+
+use super::buckets::no_count;
+use super::column::Bound;
+use super::samples::Samples;
+use super::value::read_scale;
+use super::{Emit, MetricType, Recipe};
+
+/// The type.
+pub struct Summary;
+
+impl MetricType for Summary {
+    fn name(&self) -> &'static str {
+        "summary"
+    }
+
+    fn kind(&self) -> FamilyKind {
+        FamilyKind::Summary
+    }
+
+    fn read(&self, keys: &mut Keys<'_>, _: Option<&MetricName>) -> Option<Box<dyn Recipe>> {
+        let given = ["quantile_columns", "sum_column", "count_column"].map(|key| keys.has(key));
+        let quantiles = read_quantiles(keys);
+        let (sum, count) = (keys.text("sum_column"), keys.text("count_column"));
+        let scale = read_scale(keys);
+        if scale < 0.0 {
+            keys.fault("scale", "a negative factor makes quantiles and sums negative");
+        }
+        if !given.contains(&true) {
+            let hint = "write `quantile_columns: {\"0.5\": column}`, `sum_column` or `count_column`";
+            keys.fault_with_hint("type", "a summary without a column shows nothing", hint);
+        }
+        let label = LabelName::new("quantile").ok()?;
+        Some(Box::new(Columns { label, quantiles: quantiles?, sum, count, scale }))
+    }
+}
+
+fn read_quantiles(keys: &mut Keys<'_>) -> Option<Vec<(f64, String)>> {
+    if !keys.has("quantile_columns") {
+        return Some(Vec::new());
+    }
+    let mut quantiles: Vec<(f64, String)> = Vec::new();
+    for (text, column) in keys.pairs("quantile_columns")? {
+        let number = text.trim().parse::<f64>().ok().filter(|quantile| (0.0..=1.0).contains(quantile));
+        match number {
+            None => keys.fault("quantile_columns", format!("{text:?} is no quantile: a number from 0 to 1")),
+            Some(quantile) if quantiles.iter().any(|(known, _)| *known == quantile) => {
+                keys.fault("quantile_columns", format!("the quantile {text} is given twice"));
+            }
+            Some(quantile) => quantiles.push((quantile, column)),
+        }
+    }
+    quantiles.sort_by(|(left, _), (right, _)| left.total_cmp(right));
+    Some(quantiles)
+}
+
+struct Columns {
+    label: LabelName,
+    /// Rising.
+    quantiles: Vec<(f64, String)>,
+    sum: Option<String>,
+    count: Option<String>,
+    /// Multiplies quantiles and sum.
+    scale: f64,
+}
+
+impl Recipe for Columns {
+    fn suffixes(&self) -> &'static [&'static str] {
+        &["_sum", "_count"]
+    }
+
+    fn own_label(&self) -> Option<&LabelName> {
+        Some(&self.label)
+    }
+
+    fn refuses_empty(&self, value: f64) -> Option<&'static str> {
+        (value != 0.0 || self.count.is_none())
+            .then_some("stands for no rows only as a count of 0, with `count_column`")
+    }
+
+    fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
+        let mut fields = Vec::new();
+        for (quantile, name) in &self.quantiles {
+            let mut own = Vec::new();
+            line::open_label(&self.label, &mut own);
+            line::bound(*quantile, &mut own);
+            own.push(b'"');
+            let column = Bound::new(columns, name)?;
+            fields.push(Field { suffix: "", own, column, scale: self.scale, refuses: negative });
+        }
+        for (suffix, name, scale, refuses) in
+            [("_sum", &self.sum, self.scale, no_sum as Refusal), ("_count", &self.count, 1.0, no_count)]
+        {
+            if let Some(name) = name {
+                let column = Bound::new(columns, name)?;
+                fields.push(Field { suffix, own: Vec::new(), column, scale, refuses });
+            }
+        }
+        Ok(Box::new(Writing(fields)))
+    }
+}
+
+type Refusal = fn(f64) -> Option<&'static str>;
+
+/// A quantile of nothing is NaN.
+fn negative(value: f64) -> Option<&'static str> {
+    (value < 0.0).then_some("is negative, which a quantile cannot be")
+}
+
+fn no_sum(value: f64) -> Option<&'static str> {
+    match value {
+        _ if value.is_nan() => Some("is not a number, which a sum cannot be"),
+        _ if value < 0.0 => Some("is negative, which the sum of a summary cannot be"),
+        _ => None,
+    }
+}
+
+struct Field {
+    suffix: &'static str,
+    own: Vec<u8>,
+    column: Bound,
+    scale: f64,
+    refuses: Refusal,
+}
+
+struct Writing(Vec<Field>);
+
+impl Emit for Writing {
+    /// NULL leaves out its one sample.
+    fn row(&mut self, row: &dyn Row, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
+        for Field { suffix, own, column, scale, refuses } in &self.0 {
+            match column.number(row)?.map(|number| number * scale) {
+                None => out.tally.skipped.null += 1,
+                Some(value) => match refuses(value) {
+                    None => out.add(suffix, labels, own, value)?,
+                    Some(why) => return Err(column.bad_value(&column.cell(row)?, why)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn empty(&mut self, _: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
+        let plain = self.0.iter().filter(|field| !field.suffix.is_empty());
+        plain.map(|field| field.suffix).try_for_each(|suffix| out.add(suffix, labels, b"", 0.0))
+    }
+}
