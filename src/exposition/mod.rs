@@ -58,6 +58,28 @@ impl Family {
     }
 }
 
+/// The names that a family called `name` keeps for itself: its samples', and those that OpenMetrics' table of suffixes
+/// reserves. No two families may share one.
+#[must_use]
+pub fn reserved_names(name: &str, kind: FamilyKind) -> Vec<String> {
+    // OpenMetrics calls a counter by its name without `_total`, an info without `_info`; a counter without that suffix
+    // it does not know.
+    let (stem, suffixes): (Option<&str>, &[&str]) = match kind {
+        FamilyKind::Counter => (name.strip_suffix("_total"), &["_created"]),
+        FamilyKind::Info => (name.strip_suffix("_info"), &[]),
+        FamilyKind::Histogram => (Some(name), &["_bucket", "_sum", "_count", "_created"]),
+        FamilyKind::GaugeHistogram => (Some(name), &["_bucket", "_gsum", "_gcount"]),
+        FamilyKind::Summary => (Some(name), &["_sum", "_count", "_created"]),
+        FamilyKind::Gauge | FamilyKind::StateSet | FamilyKind::Unknown => (None, &[]),
+    };
+    let mut names = vec![name.to_owned()];
+    names.extend(stem.filter(|stem| *stem != name).map(str::to_owned));
+    names.extend(
+        stem.into_iter().flat_map(|stem| suffixes.iter().map(move |suffix| format!("{stem}{suffix}"))),
+    );
+    names
+}
+
 /// One exposition format.
 pub trait Format: Sync {
     /// What the command line calls it.

@@ -1,7 +1,6 @@
 //! `gauge`: goes up and down, may be anything.
 
 use crate::exposition::FamilyKind;
-use crate::name::MetricName;
 use crate::yaml::keys::Keys;
 
 use super::plain::Plain;
@@ -19,7 +18,7 @@ impl MetricType for Gauge {
         FamilyKind::Gauge
     }
 
-    fn read(&self, keys: &mut Keys<'_>, _: Option<&MetricName>) -> Option<Box<dyn Recipe>> {
+    fn read(&self, keys: &mut Keys<'_>, _: Option<&str>) -> Option<Box<dyn Recipe>> {
         Plain::read(keys, |_| None)
     }
 }

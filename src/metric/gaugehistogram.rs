@@ -2,7 +2,6 @@
 //! shapes are in `buckets/`.
 
 use crate::exposition::FamilyKind;
-use crate::name::MetricName;
 use crate::yaml::keys::Keys;
 
 use super::buckets::{self, Side};
@@ -20,7 +19,7 @@ impl MetricType for GaugeHistogram {
         FamilyKind::GaugeHistogram
     }
 
-    fn read(&self, keys: &mut Keys<'_>, _: Option<&MetricName>) -> Option<Box<dyn Recipe>> {
+    fn read(&self, keys: &mut Keys<'_>, _: Option<&str>) -> Option<Box<dyn Recipe>> {
         buckets::read(keys, Side::Gauge)
     }
 }

@@ -1,7 +1,6 @@
 //! `histogram`: what happened, counted into buckets that only grow. Its three shapes are in `buckets/`.
 
 use crate::exposition::FamilyKind;
-use crate::name::MetricName;
 use crate::yaml::keys::Keys;
 
 use super::buckets::{self, Side};
@@ -19,7 +18,7 @@ impl MetricType for Histogram {
         FamilyKind::Histogram
     }
 
-    fn read(&self, keys: &mut Keys<'_>, _: Option<&MetricName>) -> Option<Box<dyn Recipe>> {
+    fn read(&self, keys: &mut Keys<'_>, _: Option<&str>) -> Option<Box<dyn Recipe>> {
         buckets::read(keys, Side::Histogram)
     }
 }

@@ -4,7 +4,6 @@ use crate::driver::{Column, Row};
 use crate::error::Result;
 use crate::exposition::FamilyKind;
 use crate::exposition::line::LabelBytes;
-use crate::name::MetricName;
 use crate::yaml::keys::Keys;
 
 use super::samples::Samples;
@@ -22,9 +21,8 @@ impl MetricType for Info {
         FamilyKind::Info
     }
 
-    fn read(&self, keys: &mut Keys<'_>, name: Option<&MetricName>) -> Option<Box<dyn Recipe>> {
-        let is_named =
-            |name: &MetricName| name.as_str().strip_suffix("_info").is_some_and(|stem| !stem.is_empty());
+    fn read(&self, keys: &mut Keys<'_>, name: Option<&str>) -> Option<Box<dyn Recipe>> {
+        let is_named = |name: &str| name.strip_suffix("_info").is_some_and(|stem| !stem.is_empty());
         if let Some(name) = name.filter(|name| !is_named(name)) {
             let hint = format!("call it `{name}_info`");
             keys.fault_with_hint("type", "the name of an info ends in `_info`, in both formats", hint);

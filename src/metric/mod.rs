@@ -10,6 +10,7 @@ pub mod gaugehistogram;
 pub mod histogram;
 pub mod info;
 pub mod labels;
+pub mod naming;
 pub mod plain;
 mod read;
 pub mod samples;
@@ -18,16 +19,15 @@ pub mod summary;
 pub mod unknown;
 pub mod value;
 
-use std::sync::Arc;
-
 use crate::driver::{Column, Row};
 use crate::error::{Place, Result};
+use crate::exposition::FamilyKind;
 use crate::exposition::line::LabelBytes;
-use crate::exposition::{Family, FamilyKind};
-use crate::name::{LabelName, MetricName};
+use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
 use labels::Labels;
+use naming::Naming;
 use samples::Samples;
 
 /// A type of metric, by its name in `type:`. A new one is one line in [`TYPES`].
@@ -38,9 +38,9 @@ pub trait MetricType: Sync {
     /// What stands in the family's head.
     fn kind(&self) -> FamilyKind;
 
-    /// Takes the type's own keys of a `metrics:` entry; `name` is the metric's, where it is a legal one. `None` after
+    /// Takes the type's own keys of a `metrics:` entry; `name` is the metric's as written. `None` after
     /// a recorded fault.
-    fn read(&self, keys: &mut Keys<'_>, name: Option<&MetricName>) -> Option<Box<dyn Recipe>>;
+    fn read(&self, keys: &mut Keys<'_>, name: Option<&str>) -> Option<Box<dyn Recipe>>;
 }
 
 /// The types inside the binary.
@@ -57,11 +57,6 @@ pub static TYPES: &[&dyn MetricType] = &[
 
 /// What one metric makes of rows: read from the configuration, shared by all runs.
 pub trait Recipe: Send + Sync {
-    /// Suffixes of the series names that the type writes beside the name itself.
-    fn suffixes(&self) -> &'static [&'static str] {
-        &[]
-    }
-
     /// The label that the type itself adds to samples.
     fn own_label(&self) -> Option<&LabelName> {
         None
@@ -109,11 +104,9 @@ pub trait Emit {
 /// One entry of `metrics:`, read and checked by itself (clashes with others are `plan/clash`).
 pub struct Metric {
     /// Name, type, help.
-    pub family: Arc<Family>,
+    pub naming: Naming,
     /// Label names in the order written on a sample: sorted, `le` last.
     pub label_names: Vec<LabelName>,
-    /// Suffixes of the series names that the type writes beside the name itself: `_bucket`, `_sum`, `_count`.
-    pub suffixes: &'static [&'static str],
     /// Where it stands in the file.
     pub place: Place,
     /// Where its labels come from.

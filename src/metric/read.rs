@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::exposition::{Family, FamilyKind};
-use crate::name::{LabelName, MetricName};
+use crate::exposition::FamilyKind;
+use crate::name::LabelName;
 use crate::yaml::keys::{Keys, nearest};
 
 use super::labels::{Labels, Origin, label_name};
+use super::naming::Naming;
 use super::{Metric, MetricType, Recipe, TYPES, gauge};
 
 /// Keys that only some types have, so that a wrong one is told where it belongs.
@@ -49,18 +50,23 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
     let help = keys.text("help").unwrap_or_default();
     let kind = read_type(keys);
     let labels = read_labels(keys);
-    let recipe = kind.and_then(|kind| read_recipe(keys, kind, name.as_ref()));
-    let unit = kind.and_then(|kind| read_unit(keys, kind.kind(), name.as_ref()));
+    let recipe = kind.and_then(|kind| read_recipe(keys, kind, name.as_deref()));
+    let unit = kind.and_then(|kind| read_unit(keys, kind.kind(), name.as_deref()));
     let timestamp_column = read_timestamp(keys, recipe.as_deref());
+    let naming = name.zip(kind).and_then(|(name, kind)| {
+        Naming::new(&name, kind.kind(), help, unit).map_err(|rule| keys.fault(name_key, rule)).ok()
+    });
     let empty = read_empty(keys, recipe.as_deref(), &labels);
+    if empty.is_some() && naming.as_ref().is_some_and(|naming| naming.fixed().is_none()) {
+        keys.fault("empty", "a number for a result without rows needs a name without columns");
+    }
     let keep_first = keys.choice("duplicates", &[("error", false), ("first", true)]).unwrap_or(false);
 
-    let (name, kind, recipe) = (name?, kind?, recipe?);
+    let (naming, recipe) = (naming?, recipe?);
     let labels = with_own(keys, labels, recipe.own_label());
     Some(Metric {
-        family: Arc::new(Family { unit, ..Family::new(name, kind.kind(), help) }),
+        naming,
         label_names: labels.names().cloned().collect(),
-        suffixes: recipe.suffixes(),
         place,
         labels,
         recipe,
@@ -70,18 +76,12 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
     })
 }
 
-fn read_name(keys: &mut Keys<'_>, key: &'static str) -> Option<MetricName> {
-    let Some(name) = keys.text(key) else {
-        if !keys.has(key) {
-            keys.fault("", format!("`{key}` is missing: the name of the metric"));
-        }
-        return None;
-    };
-    if name.contains('{') {
-        keys.fault(key, format!("{name:?}: names that hold a column are not built yet"));
-        return None;
+fn read_name(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
+    let name = keys.text(key);
+    if name.is_none() && !keys.has(key) {
+        keys.fault("", format!("`{key}` is missing: the name of the metric"));
     }
-    MetricName::new(&name).map_err(|rule| keys.fault(key, rule)).ok()
+    name
 }
 
 fn read_type(keys: &mut Keys<'_>) -> Option<&'static dyn MetricType> {
@@ -106,7 +106,7 @@ fn read_type(keys: &mut Keys<'_>) -> Option<&'static dyn MetricType> {
 fn read_recipe(
     keys: &mut Keys<'_>,
     kind: &'static dyn MetricType,
-    name: Option<&MetricName>,
+    name: Option<&str>,
 ) -> Option<Box<dyn Recipe>> {
     for (key, types) in KEYS_OF_TYPES.iter().filter(|(_, types)| !types.contains(&kind.name())) {
         keys.forbid(key, &format!("is a key of {}, not of {}", types.join(", "), kind.name()));
@@ -115,13 +115,13 @@ fn read_recipe(
 }
 
 /// The unit: the name's suffix (OpenMetrics, section Unit).
-fn read_unit(keys: &mut Keys<'_>, kind: FamilyKind, name: Option<&MetricName>) -> Option<Arc<str>> {
+fn read_unit(keys: &mut Keys<'_>, kind: FamilyKind, name: Option<&str>) -> Option<Arc<str>> {
     let unit = keys.text("unit")?;
     if matches!(kind, FamilyKind::Info | FamilyKind::StateSet) {
         keys.fault("unit", "an info and a stateset have no unit");
         return None;
     }
-    let name = name?.as_str();
+    let name = name?;
     let counted =
         if kind == FamilyKind::Counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
     let is_suffix =

@@ -5,7 +5,7 @@ use crate::driver::{Column, Row};
 use crate::error::Result;
 use crate::exposition::FamilyKind;
 use crate::exposition::line::{self, LabelBytes};
-use crate::name::{LabelName, MetricName};
+use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
 use super::column::Bound;
@@ -24,7 +24,7 @@ impl MetricType for StateSet {
         FamilyKind::StateSet
     }
 
-    fn read(&self, keys: &mut Keys<'_>, name: Option<&MetricName>) -> Option<Box<dyn Recipe>> {
+    fn read(&self, keys: &mut Keys<'_>, name: Option<&str>) -> Option<Box<dyn Recipe>> {
         let states = read_states(keys);
         let column = keys.text("state_column");
         if !keys.has("state_column") {
@@ -33,7 +33,7 @@ impl MetricType for StateSet {
         let skip_invalid = keys.choice("invalid", &[("error", false), ("skip", true)]).unwrap_or(false);
         let skip_null = keys.choice("null", &[("skip", true), ("error", false)]).unwrap_or(true);
         // The label that holds the state bears the family's own name: OpenMetrics, section StateSet.
-        let label = LabelName::new(name?.as_str()).map_err(|rule| {
+        let label = LabelName::new(name?).map_err(|rule| {
             keys.fault("type", format!("a stateset's name is a label name too: {rule}"));
         });
         Some(Box::new(States {

@@ -4,7 +4,7 @@ use crate::driver::{Column, Row};
 use crate::error::Result;
 use crate::exposition::FamilyKind;
 use crate::exposition::line::{self, LabelBytes};
-use crate::name::{LabelName, MetricName};
+use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
 use super::buckets::no_count;
@@ -25,7 +25,7 @@ impl MetricType for Summary {
         FamilyKind::Summary
     }
 
-    fn read(&self, keys: &mut Keys<'_>, _: Option<&MetricName>) -> Option<Box<dyn Recipe>> {
+    fn read(&self, keys: &mut Keys<'_>, _: Option<&str>) -> Option<Box<dyn Recipe>> {
         let given = ["quantile_columns", "sum_column", "count_column"].map(|key| keys.has(key));
         let quantiles = read_quantiles(keys);
         let (sum, count) = (keys.text("sum_column"), keys.text("count_column"));
@@ -72,10 +72,6 @@ struct Columns {
 }
 
 impl Recipe for Columns {
-    fn suffixes(&self) -> &'static [&'static str] {
-        &["_sum", "_count"]
-    }
-
     fn own_label(&self) -> Option<&LabelName> {
         Some(&self.label)
     }

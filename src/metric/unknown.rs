@@ -1,7 +1,6 @@
 //! `unknown`: a number of which nothing is said (`untyped` in text format 0.0.4).
 
 use crate::exposition::FamilyKind;
-use crate::name::MetricName;
 use crate::yaml::keys::Keys;
 
 use super::plain::Plain;
@@ -19,7 +18,7 @@ impl MetricType for Unknown {
         FamilyKind::Unknown
     }
 
-    fn read(&self, keys: &mut Keys<'_>, _: Option<&MetricName>) -> Option<Box<dyn Recipe>> {
+    fn read(&self, keys: &mut Keys<'_>, _: Option<&str>) -> Option<Box<dyn Recipe>> {
         Plain::read(keys, |_| None)
     }
 }

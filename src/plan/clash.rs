@@ -5,15 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::error::{Error, Place};
-use crate::exposition::FamilyKind;
+use crate::exposition::{FamilyKind, reserved_names};
 use crate::metric::Metric;
+use crate::metric::naming::OUR_PREFIXES;
 use crate::yaml::keys::Reader;
 
 use super::query::Query;
 use super::target::Target;
-
-/// Metric names that are ours, and the process metrics of every Prometheus client (DESIGN 9).
-const OUR_PREFIXES: [&str; 2] = ["sql_exporter_", "process_"];
 
 /// Labels of our own rows: a target's `labels` stand beside them (DESIGN 2).
 const OUR_LABELS: [&str; 9] =
@@ -77,7 +75,7 @@ pub(super) fn reserved(label: &str) -> Option<&'static str> {
 
 /// One metric's name and labels against ours.
 fn names(metric: &Metric, target_label: &str, reader: &Reader<'_>) {
-    let name = metric.family.name.as_str();
+    let name = metric.naming.text();
     if let Some(prefix) = OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
         let message = format!("metric {name}: names that begin with {prefix} are the exporter's own");
         fault(reader, &metric.place, message, "give it another name");
@@ -93,20 +91,20 @@ fn names(metric: &Metric, target_label: &str, reader: &Reader<'_>) {
 fn families(metrics: &[&Metric], reader: &Reader<'_>) {
     let mut first: HashMap<&str, &Metric> = HashMap::new();
     for metric in metrics {
-        let name = metric.family.name.as_str();
+        let name = metric.naming.text();
         let Some(other) = first.get(name) else {
             first.insert(name, metric);
             continue;
         };
         let at = at(&other.place);
-        if metric.family.kind != other.family.kind {
-            let (here, there) = (word(metric.family.kind), word(other.family.kind));
+        if metric.naming.kind() != other.naming.kind() {
+            let (here, there) = (word(metric.naming.kind()), word(other.naming.kind()));
             let message = format!("metric {name} is {here} here and {there} at {at}");
             fault(reader, &metric.place, message, "one name has one type");
-        } else if metric.family.help != other.family.help {
+        } else if metric.naming.help() != other.naming.help() {
             let message = format!("metric {name} has another help at {at}");
             fault(reader, &metric.place, message, "write the same help in both");
-        } else if metric.family.unit != other.family.unit {
+        } else if metric.naming.unit() != other.naming.unit() {
             let message = format!("metric {name} has another unit at {at}");
             fault(reader, &metric.place, message, "write the same unit in both");
         }
@@ -148,14 +146,14 @@ fn list(labels: &BTreeSet<&str>) -> String {
 fn series(metrics: &[&Metric], reader: &Reader<'_>) {
     let mut owners: HashMap<String, &Metric> = HashMap::new();
     for metric in metrics {
-        let name = &metric.family.name;
-        let taken = reserved_names(metric);
-        let foreign = |taken: &String| owners.get(taken).copied().filter(|other| other.family.name != *name);
+        let name = metric.naming.text();
+        let taken = reserved_names(name, metric.naming.kind());
+        let foreign = |taken: &String| owners.get(taken).copied().filter(|other| other.naming.text() != name);
         if let Some((taken, other)) = taken.iter().find_map(|taken| Some((taken, foreign(taken)?))) {
-            let (kind, at) = (word(other.family.kind), at(&other.place));
+            let (kind, at) = (word(other.naming.kind()), at(&other.place));
             let message = format!(
                 "metric {name} clashes with {} at {at}: as {kind} that also owns {taken}",
-                other.family.name
+                other.naming.text()
             );
             fault(reader, &metric.place, message, "give one of them another name");
         }
@@ -163,27 +161,6 @@ fn series(metrics: &[&Metric], reader: &Reader<'_>) {
             owners.entry(taken).or_insert(metric);
         }
     }
-}
-
-/// The names that a family keeps for itself: its samples', and those that OpenMetrics' table of suffixes reserves.
-fn reserved_names(metric: &Metric) -> Vec<String> {
-    let (name, kind) = (metric.family.name.as_str(), metric.family.kind);
-    // OpenMetrics calls a counter by its name without `_total`, an info without `_info`; a counter without that suffix
-    // it does not know.
-    let stem = match kind {
-        FamilyKind::Counter => name.strip_suffix("_total"),
-        FamilyKind::Info => name.strip_suffix("_info"),
-        _ => None,
-    };
-    let has_created = match kind {
-        FamilyKind::Counter => stem.is_some(),
-        kind => matches!(kind, FamilyKind::Histogram | FamilyKind::Summary),
-    };
-    let mut names = vec![name.to_owned()];
-    names.extend(stem.map(str::to_owned));
-    names.extend(metric.suffixes.iter().map(|suffix| format!("{name}{suffix}")));
-    names.extend(has_created.then(|| format!("{}_created", stem.unwrap_or(name))));
-    names
 }
 
 /// The labels of targets against those of the metrics that run there; one fault a metric and label, whatever the
@@ -196,7 +173,7 @@ fn target_labels(targets: &[Target], reader: &Reader<'_>) {
                 for (label, _) in target.labels.iter().filter(|(label, _)| metric.label_names.contains(label))
                 {
                     if known.insert((query.order, index, label.clone())) {
-                        let name = &metric.family.name;
+                        let name = metric.naming.text();
                         let message =
                             format!("metric {name}: target {} has the label {label} too", target.name);
                         fault(reader, &metric.place, message, "give one of them another name");

@@ -38,6 +38,8 @@ pub struct Query {
     pub max_rows: u64,
     /// More series than this are an error.
     pub max_series: u64,
+    /// More families fail it.
+    pub max_families: usize,
     /// Its place in the whole configuration: decides who loses on a duplicate, and the page's order.
     pub order: usize,
 }
@@ -113,6 +115,7 @@ impl Draft {
             when: self.when.clone(),
             max_rows: settings.max_rows(),
             max_series: settings.max_series(),
+            max_families: settings.max_families(),
             order,
         }
     }

@@ -1,6 +1,6 @@
 //! What may be said about a query without touching its SQL: by the entry, its file, `defaults` and `overrides`.
 //!
-//! Owns the six keys and their defaults. A new one that all four places share is added here.
+//! Owns the seven keys and their defaults. A new one that all four places share is added here.
 
 use std::time::Duration;
 
@@ -21,12 +21,16 @@ pub(super) struct Settings {
     max_rows: Option<u64>,
     /// `max_series`
     max_series: Option<u64>,
+    /// `max_families`
+    max_families: Option<u64>,
 }
 
 /// Rows of one result without `max_rows`.
 const MAX_ROWS: u64 = 100_000;
 /// Series of one query without `max_series`.
 const MAX_SERIES: u64 = 20_000;
+/// Families of one query without `max_families`.
+const MAX_FAMILIES: u64 = 500;
 
 impl Settings {
     /// Takes all keys.
@@ -35,7 +39,8 @@ impl Settings {
         let enabled = keys.flag("enabled");
         let Settings { interval, timeout, .. } = Settings::read_times(keys);
         let (max_rows, max_series) = (bound(keys, "max_rows"), bound(keys, "max_series"));
-        Settings { enabled, interval, timeout, keep_last, max_rows, max_series }
+        let max_families = bound(keys, "max_families");
+        Settings { enabled, interval, timeout, keep_last, max_rows, max_series, max_families }
     }
 
     /// Takes `interval` and `timeout`: what an included file says for all its queries.
@@ -57,6 +62,7 @@ impl Settings {
             keep_last: self.keep_last.or(behind.keep_last),
             max_rows: self.max_rows.or(behind.max_rows),
             max_series: self.max_series.or(behind.max_series),
+            max_families: self.max_families.or(behind.max_families),
         }
     }
 
@@ -88,6 +94,11 @@ impl Settings {
     /// Series beyond which the query fails.
     pub(super) fn max_series(&self) -> u64 {
         self.max_series.unwrap_or(MAX_SERIES)
+    }
+
+    /// Families beyond which the query fails.
+    pub(super) fn max_families(&self) -> usize {
+        self.max_families.unwrap_or(MAX_FAMILIES).try_into().unwrap_or(usize::MAX)
     }
 }
 

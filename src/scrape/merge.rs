@@ -9,10 +9,11 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
 use crate::error::{Error, Reason};
-use crate::exposition::Family;
 use crate::exposition::block::Block;
 use crate::exposition::page::Families;
+use crate::exposition::{Family, reserved_names};
 use crate::metric::Metric;
+use crate::metric::naming::Naming;
 use crate::name::MetricName;
 use crate::query::Rendered;
 
@@ -85,6 +86,8 @@ struct Page<'s> {
     families: Families,
     /// Positions in `families`.
     places: HashMap<&'s MetricName, usize, RandomState>,
+    /// Where rows make names: what is taken on the page. Fixed names were held against each other at load.
+    names: Option<Names>,
     /// Blocks by the family and the target whose samples could collide.
     rivals: HashMap<(usize, usize), Rivals<'s>, RandomState>,
 }
@@ -117,13 +120,26 @@ impl<'s> Page<'s> {
     fn new(entries: &[Entry<'s>], limits: Limits, labelled: bool) -> Page<'s> {
         let mut families: Families = Vec::new();
         let mut places = HashMap::default();
-        for metric in entries.iter().flat_map(|entry| entry.metrics) {
-            places.entry(&metric.family.name).or_insert_with(|| {
-                families.push((Arc::clone(&metric.family), Vec::new()));
+        let mut add = |family: &'s Arc<Family>| {
+            places.entry(&family.name).or_insert_with(|| {
+                families.push((Arc::clone(family), Vec::new()));
                 families.len() - 1
             });
+        };
+        let mut names = None;
+        for entry in entries {
+            for metric in entry.metrics {
+                match &metric.naming {
+                    Naming::Fixed(family) => add(family),
+                    Naming::ByColumn(_) => {
+                        names.get_or_insert_with(Names::default);
+                        made_by_rows(entry).into_iter().for_each(&mut add);
+                    }
+                }
+            }
         }
-        Page { limits, labelled, series: 0, bytes: 0, families, places, rivals: HashMap::default() }
+        let rivals = HashMap::default();
+        Page { limits, labelled, series: 0, bytes: 0, families, places, names, rivals }
     }
 
     /// The key of the blocks that `block` could collide with.
@@ -138,9 +154,10 @@ impl<'s> Page<'s> {
         if series > self.limits.series {
             return Err(limit(&format!("{series} series, more than max_series {}", self.limits.series)));
         }
-        let mut bytes = 0;
+        let (mut bytes, mut own) = (0, Names::default());
         for block in &rendered.blocks {
             let Some(key) = self.rivals_of(entry, block) else { continue };
+            self.check_head(key.0, &block.family, &mut own)?;
             let is_first = self.families.get(key.0).is_none_or(|(_, blocks)| blocks.is_empty());
             bytes += block.size() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
             if let Some(series) = self.rivals.get_mut(&key).and_then(|rivals| rivals.collision(block)) {
@@ -154,10 +171,30 @@ impl<'s> Page<'s> {
         Ok(bytes)
     }
 
+    /// Whether the family is the one that the page has under its name, and owns no name of another.
+    fn check_head(&self, place: usize, family: &Arc<Family>, own: &mut Names) -> Result<(), Error> {
+        let Some(names) = &self.names else { return Ok(()) };
+        let known = self.families.get(place).map(|(known, _)| known);
+        if known.is_some_and(|known| known != family) {
+            let message =
+                format!("an earlier query makes the metric {} with another type or help", family.name);
+            return Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"));
+        }
+        let Some((name, other)) = names.clash(family).or_else(|| own.clash(family)) else {
+            own.take(family);
+            return Ok(());
+        };
+        let message = format!("the metrics {} and {other} both own the name {name}", family.name);
+        Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"))
+    }
+
     fn take(&mut self, entry: &Entry<'s>, rendered: &'s Rendered, bytes: u64) {
         self.series += rendered.series;
         self.bytes += bytes;
         for block in &rendered.blocks {
+            if let Some(names) = &mut self.names {
+                names.take(&block.family);
+            }
             let Some(key) = self.rivals_of(entry, block) else { continue };
             if let Some((_, blocks)) = self.families.get_mut(key.0) {
                 blocks.push(Arc::clone(block));
@@ -165,6 +202,38 @@ impl<'s> Page<'s> {
             self.rivals.entry(key).or_default().blocks.push(block);
         }
     }
+}
+
+/// The names that the families on a page own, each with its family's name.
+#[derive(Default)]
+struct Names(HashMap<String, MetricName, RandomState>);
+
+impl Names {
+    /// A name that `family` shares with another, and that one.
+    fn clash(&self, family: &Family) -> Option<(String, MetricName)> {
+        let reserved = reserved_names(family.name.as_str(), family.kind);
+        reserved.into_iter().find_map(|name| {
+            let other = self.0.get(&name).filter(|other| **other != family.name)?.clone();
+            Some((name, other))
+        })
+    }
+
+    fn take(&mut self, family: &Family) {
+        for name in reserved_names(family.name.as_str(), family.kind) {
+            self.0.insert(name, family.name.clone());
+        }
+    }
+}
+
+/// The families of a query's result that have no fixed name in it, in the order of their names.
+fn made_by_rows<'s>(entry: &Entry<'s>) -> Vec<&'s Arc<Family>> {
+    let fixed = |family: &Family| {
+        entry.metrics.iter().filter_map(|metric| metric.naming.fixed()).any(|fixed| fixed.name == family.name)
+    };
+    let blocks = entry.rendered.into_iter().flat_map(|rendered| &rendered.blocks);
+    let mut families: Vec<_> = blocks.map(|block| &block.family).filter(|family| !fixed(family)).collect();
+    families.sort_by(|one, other| one.name.cmp(&other.name));
+    families
 }
 
 /// At most what a head takes in any format: `# HELP name help`, `# TYPE name gaugehistogram`, `# UNIT name unit`.

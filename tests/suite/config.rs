@@ -139,7 +139,7 @@ fn the_mini_form_is_a_query_with_one_metric() {
     );
     let metrics = &query(target(&plan, "a"), "q").metrics;
     assert_eq!(metrics.len(), 1);
-    assert_eq!(metrics[0].family.name.as_str(), "things");
+    assert_eq!(metrics[0].naming.text(), "things");
 }
 
 #[test]

@@ -36,6 +36,7 @@ mod matrix;
 mod merge;
 mod metrics;
 mod mysql;
+mod names;
 mod outage;
 mod own;
 mod packs;

@@ -268,7 +268,13 @@ fn a_histogram_with_too_many_series_fails_before_its_end() {
 const FAULTY: &[(&str, &str)] = &[
     ("{help: x}", "metrics[0]: `name` is missing: the name of the metric"),
     ("{name: 1x}", "metrics[0].name: \"1x\" is not a legal metric name"),
-    ("{name: 'a_{b}'}", "metrics[0].name: \"a_{b}\": names that hold a column are not built yet"),
+    ("{name: 'a_{b'}", "metrics[0].name: \"a_{b\": `{` is not closed"),
+    ("{name: 'a_{b}', empty: 0}", "a number for a result without rows needs a name without columns"),
+    (
+        "{name: 'a_{b}', type: stateset, state_column: s, states: [x]}",
+        "a stateset's name is a label name too",
+    ),
+    ("{name: 'a_info_{b}', type: info}", "the name of an info ends in `_info`"),
     (
         "{name: x, type: guage}",
         "metrics[0].type: \"guage\" is no metric type; there are gauge, counter, histogram, gaugehistogram, summary, info, stateset, unknown; did you mean `gauge`?",
@@ -340,11 +346,9 @@ fn all_faults_of_a_metric_come_together() {
 }
 
 #[test]
-fn the_names_and_suffixes_of_a_metric_are_told() {
+fn the_label_names_of_a_metric_are_told() {
     let metric = |yaml| metrics(yaml).unwrap().remove(0);
     let names = |yaml| metric(yaml).label_names.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(names("{name: x, labels: [m, a], value_columns: [v], value_label: k}"), ["a", "k", "m"]);
     assert_eq!(names("{name: x, labels: [z], type: histogram}"), ["z", "le"]);
-    assert_eq!(metric("{name: x, type: histogram}").suffixes, ["_bucket", "_sum", "_count"]);
-    assert!(metric("{name: x}").suffixes.is_empty());
 }

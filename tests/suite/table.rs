@@ -87,6 +87,7 @@ pub(crate) fn query(yaml: &str) -> Query {
         when: None,
         max_rows: 1_000_000,
         max_series: 1_000_000,
+        max_families: 500,
         order: 0,
     }
 }

@@ -376,7 +376,7 @@ fn faulty_types_are_refused_at_load() {
 
 #[test]
 fn a_unit_stands_before_total() {
-    let unit = |yaml| metrics(yaml).unwrap().remove(0).family.unit.as_deref().map(str::to_owned);
+    let unit = |yaml| metrics(yaml).unwrap().remove(0).naming.unit().map(str::to_owned);
     assert_eq!(unit("{name: x_seconds, unit: seconds}").as_deref(), Some("seconds"));
     assert_eq!(unit("{name: x_seconds_total, type: counter, unit: seconds}").as_deref(), Some("seconds"));
     assert_eq!(unit("{name: x_seconds, type: counter, unit: seconds}").as_deref(), Some("seconds"));

@@ -60,10 +60,6 @@ struct Columns {
 }
 
 impl Recipe for Columns {
-    fn suffixes(&self) -> &'static [&'static str] {
-        self.layout.suffixes()
-    }
-
     fn own_label(&self) -> Option<&LabelName> {
         Some(&self.layout.le)
     }

@@ -56,10 +56,6 @@ struct Raw {
 }
 
 impl Recipe for Raw {
-    fn suffixes(&self) -> &'static [&'static str] {
-        self.layout.suffixes()
-    }
-
     fn own_label(&self) -> Option<&LabelName> {
         Some(&self.layout.le)
     }

@@ -38,10 +38,6 @@ struct Rows {
 }
 
 impl Recipe for Rows {
-    fn suffixes(&self) -> &'static [&'static str] {
-        self.layout.suffixes()
-    }
-
     fn own_label(&self) -> Option<&LabelName> {
         Some(&self.layout.le)
     }

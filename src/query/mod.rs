@@ -2,6 +2,8 @@
 //!
 //! Knows plan and metrics; knows no session, no thread, no page.
 
+mod place;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use crate::metric::samples::{Samples, Tally};
 use crate::metric::{Emit, Metric};
 use crate::name::LabelName;
 use crate::plan::query::Query;
+
+use place::{Drafts, Place, Places};
 
 pub use crate::metric::samples::Skipped;
 
@@ -135,8 +139,7 @@ struct Bound<'q> {
     /// Each set of labels once, however many metrics bear it.
     sets: Vec<LabelSet<'q>>,
     metrics: Vec<BoundMetric<'q>>,
-    /// One a family, in the order of `metrics:`.
-    drafts: Vec<Draft>,
+    drafts: Drafts,
     tally: Tally,
     rows: u64,
     scratch: String,
@@ -151,10 +154,9 @@ struct LabelSet<'q> {
 
 struct BoundMetric<'q> {
     metric: &'q Metric,
-    emit: Box<dyn Emit + 'q>,
-    /// Positions in `sets` and `drafts`.
+    places: Places<'q>,
+    /// Position in `sets`.
     set: usize,
-    draft: usize,
     /// The column of explicit timestamps.
     moment: Option<column::Bound>,
 }
@@ -162,7 +164,7 @@ struct BoundMetric<'q> {
 impl<'q> Bound<'q> {
     fn new(query: &'q Query, context: &'q Context, columns: &[Column]) -> Result<Bound<'q>> {
         let tally = Tally { series: 0, max_series: query.max_series, skipped: Skipped::default() };
-        let (sets, metrics, drafts) = (Vec::new(), Vec::new(), Vec::new());
+        let (sets, metrics, drafts) = (Vec::new(), Vec::new(), Drafts::new(query.max_families));
         let mut bound = Bound { context, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
         for metric in query.metrics.iter() {
             bound.add(metric, columns)?;
@@ -180,17 +182,10 @@ impl<'q> Bound<'q> {
                 self.sets.len() - 1
             }
         };
-        let draft = match self.drafts.iter().position(|draft| draft.family() == &metric.family) {
-            Some(draft) => draft,
-            None => {
-                self.drafts.push(Draft::new(Arc::clone(&metric.family)));
-                self.drafts.len() - 1
-            }
-        };
-        let emit = metric.recipe.bind(columns)?;
+        let places = Places::new(metric, columns, &mut self.drafts)?;
         let column = metric.timestamp_column.as_ref();
         let moment = column.map(|name| column::Bound::new(columns, name)).transpose()?;
-        self.metrics.push(BoundMetric { metric, emit, set, draft, moment });
+        self.metrics.push(BoundMetric { metric, places, set, moment });
         Ok(())
     }
 
@@ -206,25 +201,30 @@ impl<'q> Bound<'q> {
             set.bytes.clone_from(&self.context.labels);
             set.bound.write(row, self.context.limit, &mut self.scratch, &mut set.bytes)?;
         }
-        self.each_metric(|metric, labels, samples| {
-            samples.stamp = metric.moment.as_ref().map(|column| column.moment(row)).transpose()?;
-            metric.emit.row(row, labels, samples)
-        })
+        let Bound { sets, metrics, drafts, tally, .. } = self;
+        for BoundMetric { metric, places, set, moment } in metrics {
+            let Place { emit, draft } = places.of_row(row, drafts)?;
+            let (Some(set), Some(draft)) = (sets.get(*set), drafts.get_mut(*draft)) else { continue };
+            let stamp = moment.as_ref().map(|column| column.moment(row)).transpose()?;
+            let mut samples = Samples { draft, tally, keep_first: metric.keep_first, stamp };
+            emit.row(row, &set.bytes, &mut samples)?;
+        }
+        Ok(())
     }
 
-    /// Hands each metric its labels of the row at hand and the place of its samples.
-    fn each_metric(
+    /// Hands each metric, in each of its families, the labels that need no row and the place of its samples.
+    fn each_place(
         &mut self,
-        mut call: impl FnMut(&mut BoundMetric<'q>, &LabelBytes, &mut Samples<'_>) -> Result<()>,
+        mut call: impl FnMut(&Metric, &mut dyn Emit, &LabelBytes, &mut Samples<'_>) -> Result<()>,
     ) -> Result<()> {
-        for metric in &mut self.metrics {
-            let (Some(set), Some(draft)) = (self.sets.get(metric.set), self.drafts.get_mut(metric.draft))
-            else {
-                continue;
-            };
-            let keep_first = metric.metric.keep_first;
-            let mut samples = Samples { draft, tally: &mut self.tally, keep_first, stamp: None };
-            call(metric, &set.bytes, &mut samples)?;
+        let Bound { sets, metrics, drafts, tally, .. } = self;
+        for BoundMetric { metric, places, set, .. } in metrics {
+            let Some(set) = sets.get(*set) else { continue };
+            for Place { emit, draft } in places.all() {
+                let Some(draft) = drafts.get_mut(*draft) else { continue };
+                let mut samples = Samples { draft, tally, keep_first: metric.keep_first, stamp: None };
+                call(metric, &mut **emit, &set.bytes, &mut samples)?;
+            }
         }
         Ok(())
     }
@@ -235,13 +235,13 @@ impl<'q> Bound<'q> {
                 set.bytes.clone_from(&self.context.labels);
                 set.bound.write_fixed(&mut set.bytes);
             }
-            self.each_metric(|metric, labels, samples| match metric.metric.empty {
-                Some(value) => metric.emit.empty(value, labels, samples),
+            self.each_place(|metric, emit, labels, samples| match metric.empty {
+                Some(value) => emit.empty(value, labels, samples),
                 None => Ok(()),
             })?;
         }
-        self.each_metric(|metric, _, samples| metric.emit.end(samples))?;
-        let blocks = self.drafts.into_iter().filter_map(Draft::finish).map(Arc::new).collect();
+        self.each_place(|_, emit, _, samples| emit.end(samples))?;
+        let blocks = self.drafts.into_all().into_iter().filter_map(Draft::finish).map(Arc::new).collect();
         Ok(Rendered { blocks, rows: self.rows, series: self.tally.series, skipped: self.tally.skipped })
     }
 }

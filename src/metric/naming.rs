@@ -1,0 +1,238 @@
+//! The names of families: one that is fixed, or one a row value, made of columns (`mysql_status_{variable_name}`).
+
+use std::sync::Arc;
+
+use crate::driver::{Column, Row};
+use crate::error::{Error, Reason, Result};
+use crate::exposition::{Family, FamilyKind};
+use crate::name::MetricName;
+
+use super::column::Bound;
+
+/// Metric names that are ours, and the process metrics of every Prometheus client (DESIGN 9).
+pub const OUR_PREFIXES: [&str; 2] = ["sql_exporter_", "process_"];
+
+/// Where the families of one metric get their names from.
+#[derive(Debug, Clone)]
+pub enum Naming {
+    /// One family.
+    Fixed(Arc<Family>),
+    /// One family for each name that rows make.
+    ByColumn(Pattern),
+}
+
+/// A name with columns in it, and what else stands in its families' heads.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    /// As written: `mysql_status_{variable_name}`.
+    text: String,
+    parts: Vec<Part>,
+    kind: FamilyKind,
+    help: String,
+    unit: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Column(String),
+}
+
+impl Naming {
+    /// Reads a name, fixed or with columns in braces.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence.
+    pub fn new(text: &str, kind: FamilyKind, help: String, unit: Option<Arc<str>>) -> Result<Self, String> {
+        if !text.contains(['{', '}']) {
+            let family = Family { unit, ..Family::new(MetricName::new(text)?, kind, help) };
+            return Ok(Naming::Fixed(Arc::new(family)));
+        }
+        let parts = parts(text)?;
+        Ok(Naming::ByColumn(Pattern { text: text.to_owned(), parts, kind, help, unit }))
+    }
+
+    /// The name as written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Naming::Fixed(family) => family.name.as_str(),
+            Naming::ByColumn(pattern) => &pattern.text,
+        }
+    }
+
+    /// The type of all its families.
+    #[must_use]
+    pub fn kind(&self) -> FamilyKind {
+        match self {
+            Naming::Fixed(family) => family.kind,
+            Naming::ByColumn(pattern) => pattern.kind,
+        }
+    }
+
+    /// Their help.
+    #[must_use]
+    pub fn help(&self) -> &str {
+        match self {
+            Naming::Fixed(family) => &family.help,
+            Naming::ByColumn(pattern) => &pattern.help,
+        }
+    }
+
+    /// Their unit.
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        match self {
+            Naming::Fixed(family) => family.unit.as_deref(),
+            Naming::ByColumn(pattern) => pattern.unit.as_deref(),
+        }
+    }
+
+    /// The one family, where the name is fixed.
+    #[must_use]
+    pub fn fixed(&self) -> Option<&Arc<Family>> {
+        match self {
+            Naming::Fixed(family) => Some(family),
+            Naming::ByColumn(_) => None,
+        }
+    }
+}
+
+/// Literal texts and columns in turn. What is literal must be legal within a name.
+fn parts(text: &str) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((column, after)) = after.split_once('}') else {
+            return Err(format!("{text:?}: `{{` is not closed"));
+        };
+        if column.trim().is_empty() || column.contains('{') {
+            return Err(format!("{text:?}: between `{{` and `}}` stands the name of a column"));
+        }
+        parts.extend([Part::Text(before.to_owned()), Part::Column(column.trim().to_owned())]);
+        rest = after;
+    }
+    parts.push(Part::Text(rest.to_owned()));
+    parts.retain(|part| *part != Part::Text(String::new()));
+    // A column may give anything, so a letter in its place tells whether the rest is legal.
+    let shape: String = parts
+        .iter()
+        .map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Column(_) => "c",
+        })
+        .collect();
+    MetricName::new(&shape).map_err(|rule| format!("{text:?}, each column being a `c`: {rule}"))?;
+    Ok(parts)
+}
+
+impl Pattern {
+    /// Finds the columns.
+    ///
+    /// # Errors
+    /// `missing_column`.
+    pub fn bind(&self, columns: &[Column]) -> Result<BoundPattern<'_>> {
+        let part = |part: &Part| {
+            Ok(match part {
+                Part::Text(text) => BoundPart::Text(text.clone()),
+                Part::Column(name) => BoundPart::Column(Bound::new(columns, name)?),
+            })
+        };
+        let parts = self.parts.iter().map(part).collect::<Result<_>>()?;
+        Ok(BoundPattern { pattern: self, parts, scratch: String::new() })
+    }
+}
+
+#[derive(Debug)]
+enum BoundPart {
+    Text(String),
+    Column(Bound),
+}
+
+/// A pattern bound to the columns of a result.
+#[derive(Debug)]
+pub struct BoundPattern<'r> {
+    pattern: &'r Pattern,
+    parts: Vec<BoundPart>,
+    scratch: String,
+}
+
+impl BoundPattern<'_> {
+    /// Makes the name of the family to which `row` belongs, in the place of what `name` held: values in lower case,
+    /// what is not legal in a name becomes `_`. Allocates only while `name` grows.
+    ///
+    /// # Errors
+    /// `value` for NULL, for an empty value and for a name of the exporter's own; `protocol` from the row.
+    pub fn write(&mut self, row: &dyn Row, name: &mut String) -> Result<()> {
+        name.clear();
+        for part in &self.parts {
+            match part {
+                BoundPart::Text(text) => name.push_str(text),
+                BoundPart::Column(column) => {
+                    let cell = column.cell(row)?;
+                    let value = cell.label(&mut self.scratch);
+                    if value.is_empty() {
+                        let message = format!("column `{}` is empty and makes no metric name", column.name());
+                        return Err(Error::new(Reason::Value, message)
+                            .with_hint("leave such rows out in the SQL, or write coalesce(…)"));
+                    }
+                    let legal =
+                        |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+                    let starts = name.is_empty() && value.starts_with(|c: char| c.is_ascii_digit());
+                    name.extend(starts.then_some('_').into_iter().chain(value.chars().map(legal)));
+                }
+            }
+        }
+        match OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+            None => Ok(()),
+            Some(prefix) => {
+                let message = format!("a row makes the metric name {name}; {prefix}… are the exporter's own");
+                Err(Error::new(Reason::Value, message).with_hint("begin `name` with a prefix of its own"))
+            }
+        }
+    }
+
+    /// The family of a name that [`BoundPattern::write`] made.
+    ///
+    /// # Errors
+    /// `value` for a name that is not legal, which none is.
+    pub fn family(&self, name: &str) -> Result<Family> {
+        let name = MetricName::new(name).map_err(|rule| Error::new(Reason::Value, rule))?;
+        let Pattern { kind, help, unit, .. } = self.pattern;
+        Ok(Family { unit: unit.clone(), ..Family::new(name, *kind, help.clone()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> String {
+        Naming::new(text, FamilyKind::Gauge, String::new(), None).map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn braces_hold_columns() {
+        assert_eq!(
+            parts("a_{b}_{ c }d").unwrap(),
+            [
+                Part::Text("a_".into()),
+                Part::Column("b".into()),
+                Part::Text("_".into()),
+                Part::Column("c".into()),
+                Part::Text("d".into())
+            ]
+        );
+        assert_eq!(parts("{b}").unwrap(), [Part::Column("b".into())]);
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_said() {
+        assert_eq!(fault("a_{b"), "\"a_{b\": `{` is not closed");
+        assert_eq!(fault("a_{}"), "\"a_{}\": between `{` and `}` stands the name of a column");
+        assert_eq!(fault("a_{b{c}}"), "\"a_{b{c}}\": between `{` and `}` stands the name of a column");
+        for text in ["a-{b}", "1{b}", "a_{b}}", "a}"] {
+            assert!(fault(text).contains("is not a legal metric name"), "{text}: {}", fault(text));
+        }
+    }
+}
