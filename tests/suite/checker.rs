@@ -217,12 +217,16 @@ impl Checker {
             let series = format!("{name}{suffix}");
             self.page.samples.iter().find(|s| s.name == series && s.labels == *labels).map(|s| s.value)
         };
-        find("_sum").ok_or("no _sum")?;
-        let count = find("_count").ok_or("no _count")?;
-        if Some(count) == buckets.last().map(|(_, value)| *value) {
-            Ok(())
-        } else {
-            Err("_count is not the +Inf bucket".to_owned())
+        // OpenMetrics: both or neither, and neither where a bound is below 0.
+        match (find("_sum"), find("_count")) {
+            (None, None) => Ok(()),
+            (Some(_), None) => Err("no _count".to_owned()),
+            (None, Some(_)) => Err("no _sum".to_owned()),
+            _ if bounds.iter().any(|bound| *bound < 0.0) => Err("a sum with a bound below 0".to_owned()),
+            (_, count) if count != buckets.last().map(|(_, value)| *value) => {
+                Err("_count is not the +Inf bucket".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -49,8 +49,12 @@ json.dump(rows, sys.stdout)
 
 /// What prometheus_client's parser of the text format reads.
 pub(crate) fn prometheus_client(text: &str) -> Result<Vec<Parsed>, String> {
+    client(PARSER, text)
+}
+
+fn client(script: &str, text: &str) -> Result<Vec<Parsed>, String> {
     let program = variable("TEST_PYTHON");
-    let output = feed(Command::new(program).args(["-c", PARSER]), text);
+    let output = feed(Command::new(program).args(["-c", script]), text);
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
@@ -69,6 +73,20 @@ fn parsed(row: &Value) -> Option<Parsed> {
         labels: labels.collect::<Option<_>>()?,
         value: text(4)?,
     })
+}
+
+const OPENMETRICS: &str = r"
+import json, sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+text = sys.stdin.buffer.read().decode('utf-8')
+rows = [[f.name, f.type, s.name, s.labels, repr(float(s.value))]
+        for f in text_string_to_metric_families(text) for s in f.samples]
+json.dump(rows, sys.stdout)
+";
+
+/// What prometheus_client's parser of OpenMetrics reads: a strict judge of types, suffixes, order and numbers.
+pub(crate) fn openmetrics(text: &str) -> Vec<Parsed> {
+    client(OPENMETRICS, text).unwrap_or_else(|error| panic!("openmetrics: {error}\n--- in ---\n{text}"))
 }
 
 /// Runs a command on `input`. The input is written on a thread of its own: a full pipe must not block both sides.

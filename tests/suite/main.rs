@@ -27,6 +27,7 @@ mod engine;
 mod examples;
 mod fault;
 mod floors;
+mod formats;
 mod front;
 mod harness;
 mod joins;

@@ -163,7 +163,7 @@ fn a_connection_limit_costs_its_target_until_there_is_room() {
          SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'narrow'",
     );
     ward.suffers(&["connect", "server", "lost"]);
-    assert!(ward.exporter.log().contains("too many connections"), "{}", ward.exporter.log());
+    ward.exporter.wait_for_log("too many connections");
     postgres.run("ALTER ROLE narrow CONNECTION LIMIT 9");
     assert!(ward.page("5").is_good(), "there is room again: {}", ward.exporter.log());
     ward.recovers();
@@ -199,7 +199,7 @@ fn a_mariadb_without_room_costs_its_target_until_there_is_some() {
     let taken: Vec<mysql::Conn> = (0..10).filter_map(narrow).collect();
     assert!(!taken.is_empty(), "some connections fill the limit");
     ward.suffers(&["connect", "server"]);
-    assert!(ward.exporter.log().contains("Too many connections"), "{}", ward.exporter.log());
+    ward.exporter.wait_for_log("Too many connections");
     drop(taken);
     wait_for("room again", || ward.page("5").is_good().then_some(()));
     ward.recovers();
@@ -226,7 +226,7 @@ fn a_name_that_nobody_resolves_costs_its_target_until_it_is_known() {
     std::fs::write(&hosts, "127.0.0.1 localhost\n").expect("a file");
     server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
     ward.suffers(&["timeout"]);
-    assert!(ward.exporter.log().contains("db.example"), "{}", ward.exporter.log());
+    ward.exporter.wait_for_log("db.example");
     std::fs::write(&hosts, known).expect("a file");
     ward.recovers();
 }
@@ -261,11 +261,7 @@ fn a_failover_to_other_columns_gives_no_value_of_the_old_ones() {
     assert!(page.series("orders").is_empty(), "{}", exporter.log());
     let reason = [("query", "orders"), ("reason", "missing_column")];
     assert_eq!(page.value("sql_exporter_query_failure_reason", &reason), Some(1.0), "{}", exporter.log());
-    assert!(
-        exporter.log().contains("no column `value`; it has `amount`, `state`, `made`"),
-        "{}",
-        exporter.log()
-    );
+    exporter.wait_for_log("no column `value`; it has `amount`, `state`, `made`");
     assert_eq!(page.value("states", &[("state", "new")]), Some(1.0), "columns that are there are found anew");
     server.run("DROP DATABASE outage_old");
 }
