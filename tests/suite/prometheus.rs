@@ -1,6 +1,7 @@
 //! The judge that counts: a real Prometheus scrapes one exporter with all three databases.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +12,7 @@ use crate::exporter::Setup;
 use crate::process::{end, folder, free_port, mortal, variable, wait_for};
 use crate::servers::MariaDb;
 use crate::servers::own::OwnPostgres;
-use crate::web_client::exchange;
+use crate::web_client::{exchange, request};
 
 /// A running Prometheus that scrapes one address every second; killed at drop.
 struct Prometheus {
@@ -22,11 +23,17 @@ struct Prometheus {
 
 impl Prometheus {
     fn scraping(exporter: SocketAddr) -> Self {
+        Prometheus::scraping_all(&[("sql", exporter)])
+    }
+
+    /// Scrapes each address as a job of this name.
+    fn scraping_all(jobs: &[(&str, SocketAddr)]) -> Self {
         let folder = folder();
-        let config = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-             scrape_configs: [{{job_name: sql, static_configs: [{{targets: ['{exporter}']}}]}}]\n"
-        );
+        let job = |(name, address): &(&str, SocketAddr)| {
+            format!("- {{job_name: {name}, static_configs: [{{targets: ['{address}']}}]}}\n")
+        };
+        let jobs: String = jobs.iter().map(job).collect();
+        let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{jobs}");
         std::fs::write(folder.path().join("prometheus.yml"), config).expect("a file can be written");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let mut command = mortal(None, &variable("TEST_PROMETHEUS"));
@@ -146,4 +153,77 @@ fn prometheus_sees_three_databases_and_one_of_them_die_and_return() {
         let good = prometheus.since(&answer("pg"), returned).contains(&"1".to_owned());
         (up && good).then_some(())
     });
+}
+
+/// Takes connections on a port of its own and asks the exporter in the place of each client, but for text alone.
+fn text_only(exporter: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("a port");
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let mut head = [0; 4096];
+            // A scrape's head comes in one piece; what it says but for its path does not matter here.
+            let Ok(1..) = client.read(&mut head) else { continue };
+            let reply = request(exporter, "GET", "/metrics", &[("Accept", "text/plain;version=0.0.4")]);
+            assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+            let length = reply.body.len();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            let _ = client.write_all(head.as_bytes()).and_then(|()| client.write_all(&reply.body));
+        }
+    });
+    address
+}
+
+/// Expressions over every type, and what they are.
+const OF_EVERY_TYPE: &[(&str, &str)] = &[
+    ("stock{item=\"né 💚\"}", "-2.5"),
+    ("disk_bytes{kind=\"free\"}", "+Inf"),
+    ("sold_total", "12345678901234567000"),
+    ("busy_seconds_total", "0.5"),
+    ("requests", "7"),
+    ("what", "1"),
+    ("raw_seconds_bucket{verb=\"a\",le=\"1.0\"}", "2"),
+    ("raw_seconds_sum{verb=\"a\"}", "0.75"),
+    ("raw_seconds_count{verb=\"b\"}", "1"),
+    ("histogram_quantile(0.5, raw_seconds_bucket{verb=\"a\"})", "0.1"),
+    ("histogram_quantile(0.5, columns_bucket)", "0.55"),
+    ("by_row_bucket{verb=\"a\",le=\"0.5\"}", "1"),
+    ("below_zero_bucket{le=\"-1.0\"}", "1"),
+    ("age_seconds_gsum", "55"),
+    ("age_seconds_gcount", "2"),
+    ("histogram_quantile(1, age_seconds_bucket)", "100"),
+    ("took_seconds{verb=\"a\",quantile=\"0.99\"}", "1"),
+    ("took_seconds_sum{verb=\"a\"}", "12.5"),
+    ("took_seconds_count{verb=\"b\"}", "0"),
+    ("db_info{version=\"3.45\"}", "1"),
+    ("job_state{id=\"1\",job_state=\"busy\"}", "1"),
+    ("job_state{id=\"1\",job_state=\"idle\"}", "0"),
+    ("db_aborted_total", "2"),
+];
+
+#[test]
+fn prometheus_reads_the_same_numbers_of_every_type_from_both_formats() {
+    let exporter = crate::formats::all();
+    let jobs = [("open", exporter.address()), ("text", text_only(exporter.address()))];
+    let prometheus = Prometheus::scraping_all(&jobs);
+    for (expression, expected) in OF_EVERY_TYPE {
+        let found = wait_for(expression, || {
+            let found = prometheus.query(expression);
+            (found.len() == 2).then_some(found)
+        });
+        for one in found {
+            let (job, value) = (&one["metric"]["job"], &one["value"][1]);
+            let same = value == expected || close(value.as_str(), expected);
+            assert!(same, "{expression} of {job}: {value}, not {expected}");
+        }
+    }
+}
+
+/// A quantile is worked out by Prometheus, with an error of its own.
+fn close(value: Option<&str>, expected: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok();
+    let pair = value.and_then(number).zip(number(expected));
+    pair.is_some_and(|(one, other)| (one - other).abs() < 1e-9 * other.abs().max(1.0))
 }
