@@ -32,6 +32,7 @@ mod front;
 mod harness;
 mod joins;
 mod lanes;
+mod limits;
 mod logs;
 mod matrix;
 mod merge;
