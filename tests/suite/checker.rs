@@ -2,6 +2,8 @@
 //! code with the product. It reports what promtool and prometheus_client accept: duplicate samples, families
 //! in two places, heads after samples, label names that differ within one family.
 
+pub(crate) mod openmetrics;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One sample line, unescaped.
@@ -150,7 +152,10 @@ impl Checker {
     /// The family that a series name belongs to: its suffix counts only where the type has it.
     fn family_of<'n>(&self, name: &'n str) -> &'n str {
         for (suffix, kinds) in [
-            ("_bucket", &["histogram"][..]),
+            // What this format does not know is untyped: a gaugehistogram.
+            ("_bucket", &["histogram", "untyped"][..]),
+            ("_gsum", &["untyped"]),
+            ("_gcount", &["untyped"]),
             ("_sum", &["histogram", "summary"]),
             ("_count", &["histogram", "summary"]),
         ] {

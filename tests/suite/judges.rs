@@ -84,9 +84,15 @@ rows = [[f.name, f.type, s.name, s.labels, repr(float(s.value))]
 json.dump(rows, sys.stdout)
 ";
 
-/// What prometheus_client's parser of OpenMetrics reads: a strict judge of types, suffixes, order and numbers.
+/// Passes a page of OpenMetrics through both judges, prometheus_client's strict parser and our own checker; gives what
+/// the parser read.
 pub(crate) fn openmetrics(text: &str) -> Vec<Parsed> {
-    client(OPENMETRICS, text).unwrap_or_else(|error| panic!("openmetrics: {error}\n--- in ---\n{text}"))
+    let parsed = client(OPENMETRICS, text);
+    let parsed = parsed.unwrap_or_else(|error| panic!("openmetrics: {error}\n--- in ---\n{text}"));
+    let ours = crate::checker::openmetrics::check(text);
+    let ours = ours.unwrap_or_else(|fault| panic!("{fault}\n--- in ---\n{text}"));
+    assert_eq!(parsed.len(), ours.len(), "the parser counts other samples than our checker");
+    parsed
 }
 
 /// Runs a command on `input`. The input is written on a thread of its own: a full pipe must not block both sides.

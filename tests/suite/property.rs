@@ -6,10 +6,13 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use sql_exporter::cell::Cell;
+use sql_exporter::error::Reason;
+use sql_exporter::metric::labels::LabelLimit;
+use sql_exporter::query::{Context, Rendered};
 
-use crate::checker::{Page, Sample, checked};
+use crate::checker::{Page, Sample, checked, openmetrics};
 use crate::judges::{prometheus_client, promtool};
-use crate::table::{Table, bare, page, query, render};
+use crate::table::{Table, bare, open_page, page, query, render};
 
 /// A cell that owns its text, with the label text and the number that DESIGN 3 gives it where std can tell.
 #[derive(Debug, Clone)]
@@ -119,9 +122,9 @@ fn any_text() -> impl Strategy<Value = String> {
 }
 
 /// One page of these rows: a gauge with two labels and the row's number as a third.
-fn page_of(rows: &[(Made, Made, Made)]) -> String {
+fn page_of(rows: &[(Made, Made, Made)]) -> Rendered {
     let yaml = "{name: x, help: 'H', labels: [n, a, b], invalid: skip},
-        {name: x_total, type: counter, labels: [n, a], invalid: skip},
+        {name: y_total, type: counter, labels: [n, a], invalid: skip},
         {name: h, type: histogram, labels: [a], value_column: one}";
     let cells: Vec<Vec<Cell<'_>>> = rows
         .iter()
@@ -130,7 +133,7 @@ fn page_of(rows: &[(Made, Made, Made)]) -> String {
         .collect();
     let cells: Vec<&[Cell<'_>]> = cells.iter().map(Vec::as_slice).collect();
     let table = Table::new(&["n", "a", "b", "value", "one"], &cells);
-    page(&render(&query(yaml), &bare(), &table).expect("no cell fails the query"))
+    render(&query(yaml), &bare(), &table).expect("no cell fails the query")
 }
 
 fn holds(rows: &[(Made, Made, Made)], page: &Page) {
@@ -157,22 +160,67 @@ proptest! {
     fn any_rows_make_a_legal_page_that_reads_back_the_same(
         rows in prop::collection::vec((any_cell(), any_cell(), any_cell()), 0..20)
     ) {
-        holds(&rows, &checked(&page_of(&rows)));
+        let rendered = page_of(&rows);
+        let page_of_text = checked(&page(&rendered));
+        holds(&rows, &page_of_text);
+        let open = openmetrics::check(&open_page(&rendered)).expect("legal");
+        let same = open.iter().zip(&page_of_text.samples).all(|(one, other)| {
+            (&one.name, &one.labels) == (&other.name, &other.labels) && one.value.total_cmp(&other.value).is_eq()
+        });
+        assert!(same && open.len() == page_of_text.samples.len(), "the formats differ");
+    }
+
+    #[test]
+    fn any_rows_are_a_legal_histogram_or_an_error_that_says_why(
+        rows in prop::collection::vec((0..2_i64, -2..4_i64, -1..6_i64, -3..9_i64), 0..12),
+        kind in prop::sample::select(vec!["histogram", "gaugehistogram"]),
+        shape in prop::sample::select(vec![
+            "buckets: [-1, 0, 2]",
+            "buckets: [0, 2]",
+            "le_column: le, sum_column: sum",
+            "le_column: le, sum_column: sum, count_column: value, cumulative: false",
+            "bucket_columns: {'0': le, '3': value, '+Inf': sum}, sum_column: sum",
+        ]),
+    ) {
+        let value = if shape.starts_with("bucket_") { "" } else { ", value_column: value" };
+        let yaml = format!("{{name: h, type: {kind}, labels: [a]{value}, {shape}}}");
+        let cells: Vec<Vec<Cell<'_>>> = rows
+            .iter()
+            .map(|&(a, le, value, sum)| {
+                let le = if le == 3 { Cell::Text("+Inf") } else { Cell::Int(le) };
+                vec![Cell::Int(a), le, Cell::Int(value), Cell::Int(sum)]
+            })
+            .collect();
+        let cells: Vec<&[Cell<'_>]> = cells.iter().map(Vec::as_slice).collect();
+        match render(&query(&yaml), &bare(), &Table::new(&["a", "le", "value", "sum"], &cells)) {
+            Ok(rendered) => {
+                checked(&page(&rendered));
+                let open = open_page(&rendered);
+                openmetrics::check(&open).unwrap_or_else(|fault| panic!("{fault}\n{yaml}\n{open}"));
+            }
+            Err(error) => assert!(matches!(error.reason(), Reason::Value | Reason::Duplicate), "{error}"),
+        }
     }
 }
 
-/// The page of one gauge whose label takes each of `values` in turn, the sample's value being its number.
-fn page_of_labels(values: &[Vec<u8>]) -> String {
+/// One gauge whose label takes each of `values` in turn, the sample's value being its number.
+fn page_of_labels(values: &[Vec<u8>]) -> Rendered {
     let rows: Vec<Vec<Cell<'_>>> =
         values.iter().zip(0..).map(|(bytes, n)| vec![Cell::Bytes(bytes), Cell::Int(n)]).collect();
     let rows: Vec<&[Cell<'_>]> = rows.iter().map(Vec::as_slice).collect();
     let yaml = "{name: x, labels: {n: value, text: bytes}}";
-    page(&render(&query(yaml), &bare(), &Table::new(&["bytes", "value"], &rows)).expect("all are legal"))
+    let context = Context::new(None, &[], LabelLimit { bytes: 4 << 20, truncate: false });
+    render(&query(yaml), &context, &Table::new(&["bytes", "value"], &rows)).expect("all are legal")
 }
 
-/// Holds a page of labels against our checker, prometheus_client and promtool.
+/// Holds pages of labels in both formats against our checkers, prometheus_client and promtool.
 fn judge_labels(values: &[Vec<u8>]) {
-    let text = page_of_labels(values);
+    let rendered = page_of_labels(values);
+    let open = crate::judges::openmetrics(&open_page(&rendered));
+    for (bytes, theirs) in values.iter().zip(&open) {
+        assert_eq!(theirs.labels["text"], String::from_utf8_lossy(bytes), "OpenMetrics");
+    }
+    let text = page(&rendered);
     promtool(&text).unwrap_or_else(|error| panic!("promtool: {error}"));
     let ours = checked(&text);
     let theirs = prometheus_client(&text).unwrap_or_else(|error| panic!("prometheus_client: {error}"));
@@ -192,6 +240,11 @@ fn every_character_of_unicode_is_a_label_value_for_all_judges() {
 }
 
 #[test]
+fn a_label_of_a_megabyte_is_a_label_value_for_all_judges() {
+    judge_labels(&["\\é\"\n".repeat(200_000).into_bytes()]);
+}
+
+#[test]
 fn every_pair_of_bytes_is_a_label_value_for_all_judges() {
     let pairs = (0..=u16::MAX).map(|pair| pair.to_be_bytes().to_vec());
     judge_labels(&pairs.collect::<Vec<_>>());
@@ -202,5 +255,5 @@ fn any_rows_are_legal_for_all_judges() {
     let mut runner = TestRunner::deterministic();
     let rows = prop::collection::vec((any_cell(), any_cell(), any_cell()), 2000..2001);
     let rows = rows.new_tree(&mut runner).expect("a tree").current();
-    holds(&rows, &crate::judges::judge(&page_of(&rows)));
+    holds(&rows, &crate::judges::judge(&page(&page_of(&rows))));
 }

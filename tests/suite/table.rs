@@ -7,6 +7,8 @@ use std::time::Duration;
 use sql_exporter::cell::Cell;
 use sql_exporter::driver::{Column, Flow, Row, RowSink, Sql};
 use sql_exporter::error::{Error, Result};
+use sql_exporter::exposition::Format;
+use sql_exporter::exposition::openmetrics::OpenMetrics;
 use sql_exporter::exposition::page::{Families, pieces};
 use sql_exporter::exposition::text::Text;
 use sql_exporter::metric::Metric;
@@ -106,12 +108,21 @@ pub(crate) fn render(query: &Query, context: &Context, table: &Table<'_>) -> Res
     result.expect("the end was told")
 }
 
-/// The page of one result.
+/// The page of one result, as text.
 pub(crate) fn page(rendered: &Rendered) -> String {
+    page_in(rendered, &Text)
+}
+
+/// The page of one result in OpenMetrics.
+pub(crate) fn open_page(rendered: &Rendered) -> String {
+    page_in(rendered, &OpenMetrics)
+}
+
+fn page_in(rendered: &Rendered, format: &dyn Format) -> String {
     let blocks = rendered.blocks.iter();
     let families: Families =
         blocks.map(|block| (Arc::clone(&block.family), vec![Arc::clone(block)])).collect();
-    let bytes: Vec<u8> = pieces(&families, &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
+    let bytes: Vec<u8> = pieces(&families, format).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
     String::from_utf8(bytes).expect("UTF-8")
 }
 
