@@ -153,7 +153,7 @@ fn a_target_whose_sessions_are_all_held_past_their_time_is_wedged_until_one_come
         .map(|_| {
             let pool = house.pool.clone();
             std::thread::spawn(move || {
-                let mut lease = pool.lease(Deadline::within(Duration::from_millis(30))).expect("a lease");
+                let mut lease = pool.lease(Deadline::within(Duration::from_millis(500))).expect("a lease");
                 let _ = run(&mut lease);
             })
         })

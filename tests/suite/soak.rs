@@ -69,7 +69,7 @@ fn bounds(total: usize) -> [Bound; 5] {
     let bound = |what, read, units| Bound { what, read, percent: 5.0, units };
     [
         bound("resident memory, KiB", |reading| Some(reading.memory), units(2048.0, 8192.0)),
-        bound("threads", |reading| Some(reading.threads), units(2.0, 12.0)),
+        bound("threads", |reading| Some(reading.threads), units(2.0, 32.0)),
         bound("descriptors", |reading| Some(reading.descriptors), units(2.0, 12.0)),
         bound("sessions in the servers", |reading| Some(reading.sessions?.server), units(1.0, 6.0)),
         bound("sql_exporter_sessions", |reading| Some(reading.sessions?.said), units(1.0, 6.0)),

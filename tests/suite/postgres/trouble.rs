@@ -19,8 +19,10 @@ fn backend(session: &mut dyn Session) -> i32 {
     shown.trim_start_matches("Int(").trim_end_matches(')').parse().unwrap()
 }
 
+/// Whether the session runs a query: what it sends before one is none.
 fn runs(watch: &mut ::postgres::Client, pid: i32) -> bool {
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active'";
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active' \
+               AND query NOT LIKE '%set_config%'";
     watch.query_one(sql, &[&pid]).unwrap().get::<_, i64>(0) > 0
 }
 
