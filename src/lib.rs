@@ -1,7 +1,7 @@
 //! sql-exporter: runs configured SQL at scrape time and answers with Prometheus text.
 //!
 //! Floors, lowest first: words (`error`, `secret`, `name`, `deadline`, `float`,
-//! `cell`) · `exposition`, `yaml` ·
+//! `stamp`, `cell`) · `exposition`, `yaml` ·
 //! `telemetry` · `driver`, `http` · `disposal`, `pool`, `workers`, `metric` · `plan` · `query`, `target` ·
 //! `fleet`, `scrape` · `web` · `app`, `log`, `command`, `cli`. A module imports from lower floors only;
 //! `tests/suite/floors.rs` holds that.
@@ -12,6 +12,7 @@ pub mod error;
 pub mod float;
 pub mod name;
 pub mod secret;
+pub mod stamp;
 
 pub mod exposition;
 pub mod yaml;

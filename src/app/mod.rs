@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::pool::Scheduler;
 use crate::target::Shared;
 use crate::telemetry::Telemetry;
-use crate::web::Site;
+use crate::web::{self, Site};
 use crate::workers::Workers;
 
 /// Requests in flight may take this long after a signal.
@@ -41,20 +41,22 @@ pub fn fleet(plan: Plan) -> Fleet {
 /// Serves until SIGTERM or SIGINT: then stops accepting, lets requests in flight end, and returns.
 ///
 /// # Errors
-/// An address that cannot be listened on.
-pub fn serve(fleet: Fleet) -> Result<(), Error> {
+/// An address that cannot be listened on; all faults of the web-config file.
+pub fn serve(fleet: Fleet) -> Result<(), Vec<Error>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
+        .map_err(|error| vec![Error::machine(format!("signals cannot be handled: {error}"))])?;
     let site = Arc::new(Site::new(fleet));
     let (fleet, telemetry) = (site.fleet(), Arc::clone(site.telemetry()));
     let rejected = Arc::clone(&telemetry);
     let answering = Arc::clone(&site);
-    let server = http::serve(
-        &fleet.exporter.listen,
-        fleet.exporter.http,
-        Arc::new(move |request| answering.answer(request)),
-        Arc::new(move |reason| rejected.rejected(reason)),
-    )?;
+    let server = http::serve(http::Settings {
+        listen: &fleet.exporter.listen,
+        limits: fleet.exporter.http,
+        web_config: fleet.exporter.web_config_file.as_deref(),
+        open: web::OPEN,
+        answer: Arc::new(move |request| answering.answer(request)),
+        rejected: Arc::new(move |reason| rejected.rejected(reason)),
+    })?;
     for address in server.addresses() {
         log::info!("listening on {address}");
     }

@@ -213,6 +213,7 @@ impl Backend {
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             headers,
             peer: facts.peer,
+            known: facts.known,
             received: facts.received,
         })
     }
@@ -264,7 +265,7 @@ mod tests {
             answer
         };
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        let facts = Facts { peer: Peer::Address([192, 0, 2, 7].into()), received: Instant::now() };
+        let facts = Facts { peer: Peer::Address([192, 0, 2, 7].into()), received: Instant::now(), known: false };
         backend.pass.write(&facts, &mut ours);
         Pass::new().unwrap().write(&facts, &mut theirs);
         assert!(ask(&ours).ends_with("\r\n\r\nAddress(192.0.2.7)"));

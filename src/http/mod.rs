@@ -1,12 +1,13 @@
 //! The front door: our own gate owns the public sockets, tiny_http answers behind it (ARCHITECTURE 4 says why).
 //!
 //! Knows no metric, no plan: an [`Answer`] function gets our [`Request`] and gives our [`Response`]. A request's way:
-//! `gate/listen` accepts, `gate/caps` admits, `head` checks, `gate/relay` passes it on over the `socket`, `backend`
+//! `gate/listen` accepts, `gate/caps` admits, `door` knows who comes, `head` checks, `gate/relay` passes it on over the `socket`, `backend`
 //! answers, `gate/relay` copies the answer out.
 
 mod backend;
+mod door;
 mod gate;
-mod head;
+pub mod head;
 mod private;
 mod socket;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +52,19 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Who asks.
     pub peer: Peer,
+    /// True for who has logged in or has shown a certificate.
+    pub known: bool,
     /// When the head's last byte had arrived: deadlines count from here.
     pub received: Instant,
 }
 
 impl Request {
+    /// True for who may see what databases say: this machine, and who is known.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.known || self.peer.is_loopback()
+    }
+
     /// The header's values, in order.
     pub fn header<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r str> {
         self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -194,22 +203,38 @@ pub struct Server {
     backend: Arc<backend::Backend>,
 }
 
-/// Listens on all of `listen` and answers until stopped. Raises the process's soft descriptor limit to the hard one
-/// and lowers `limits.max_connections` to what it allows.
+/// What a front door is opened with.
+pub struct Settings<'s> {
+    /// Where it listens; all at once.
+    pub listen: &'s [Listen],
+    /// Its limits.
+    pub limits: Limits,
+    /// TLS, users and answer headers: a Prometheus web-config file, read again when it changes.
+    pub web_config: Option<&'s std::path::Path>,
+    /// Paths that need no login.
+    pub open: &'static [&'static str],
+    /// Answers requests.
+    pub answer: Arc<Answer>,
+    /// Told of each refusal.
+    pub rejected: Arc<Rejected>,
+}
+
+/// Listens and answers until stopped. Raises the process's soft descriptor limit to the hard one and lowers
+/// `limits.max_connections` to what it allows.
 ///
 /// # Errors
 /// [`crate::error::Kind::Machine`] with a hint: the port is in use or privileged, the address is not this machine's,
-/// threads or descriptors are used up.
-pub fn serve(
-    listen: &[Listen],
-    limits: Limits,
-    answer: Arc<Answer>,
-    rejected: Arc<Rejected>,
-) -> Result<Server> {
-    let limits = gate::within_descriptors(limits);
-    let listeners = listen.iter().map(gate::Listener::bind).collect::<Result<Vec<_>>>()?;
-    let backend = backend::Backend::start(answer, limits.max_connections, socket::folders())?;
-    let gate = gate::Gate::open(listeners, limits, Arc::clone(&backend), rejected)?;
+/// threads or descriptors are used up. Or all faults of the web-config file.
+pub fn serve(settings: Settings<'_>) -> Result<Server, Vec<Error>> {
+    let door = door::Door::open(settings.web_config)?;
+    let limits = gate::within_descriptors(settings.limits);
+    let scheme = if door.known().tls.is_some() { "https" } else { "http" };
+    let one = |error| vec![error];
+    let bind = |listen| gate::Listener::bind(listen, scheme);
+    let listeners = settings.listen.iter().map(bind).collect::<Result<Vec<_>>>().map_err(one)?;
+    let backend = backend::Backend::start(settings.answer, limits.max_connections, socket::folders()).map_err(one)?;
+    let guards = gate::Guards { limits, door, open: settings.open, rejected: settings.rejected };
+    let gate = gate::Gate::open(listeners, guards, Arc::clone(&backend)).map_err(one)?;
     Ok(Server { gate, backend })
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Pass {
 pub(super) struct Facts {
     pub(super) peer: Peer,
     pub(super) received: Instant,
+    /// The gate knows who it is: a login, or a certificate.
+    pub(super) known: bool,
 }
 
 impl Pass {
@@ -28,26 +30,27 @@ impl Pass {
         Ok(Pass { token: random_hex()?, epoch: Instant::now() })
     }
 
-    /// Appends the private header line: token, nanoseconds since the epoch, peer.
+    /// Appends the private header line: token, nanoseconds since the epoch, peer, known or not.
     pub(super) fn write(&self, facts: &Facts, out: &mut Vec<u8>) {
         let nanos = facts.received.saturating_duration_since(self.epoch).as_nanos();
         let peer = match facts.peer {
             Peer::Address(address) => address.to_string(),
             Peer::Unix => "unix".to_owned(),
         };
-        out.extend_from_slice(format!("{PREFIX}pass: {} {nanos} {peer}\r\n", self.token).as_bytes());
+        let known = if facts.known { "known" } else { "stranger" };
+        out.extend_from_slice(format!("{PREFIX}pass: {} {nanos} {peer} {known}\r\n", self.token).as_bytes());
     }
 
     /// Reads what [`Pass::write`] wrote. `None`: this did not come from our gate.
     pub(super) fn read(&self, value: &str) -> Option<Facts> {
         let mut words = value.split(' ');
-        let (token, nanos, peer) = (words.next()?, words.next()?, words.next()?);
+        let (token, nanos, peer, known) = (words.next()?, words.next()?, words.next()?, words.next()?);
         if token != self.token {
             return None;
         }
         let received = self.epoch.checked_add(Duration::from_nanos(nanos.parse().ok()?))?;
         let peer = if peer == "unix" { Peer::Unix } else { Peer::Address(peer.parse::<IpAddr>().ok()?) };
-        Some(Facts { peer, received })
+        Some(Facts { peer, received, known: known == "known" })
     }
 }
 

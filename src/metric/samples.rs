@@ -79,8 +79,27 @@ impl Samples<'_> {
                 Ok(())
             }
             Added::Duplicate => Err(self.duplicate(suffix, labels, own)),
-            Added::Full => Err(Error::new(Reason::Limit, "more than 4 GiB of samples from one query")),
+            Added::Full => Err(Samples::full()),
         }
+    }
+
+    /// A second row of labels that a type writes as one.
+    ///
+    /// # Errors
+    /// `duplicate`, naming the series, unless the first row is kept.
+    pub fn again(&mut self, labels: &LabelBytes) -> Result<()> {
+        if self.keep_first {
+            self.tally.skipped.duplicate += 1;
+            return Ok(());
+        }
+        let message = format!("two rows of {}", self.shown("", labels, b""));
+        Err(Error::new(Reason::Duplicate, message).with_hint(DISTINCT))
+    }
+
+    /// A `limit` error: the lines are longer than their offsets can say.
+    #[must_use]
+    pub fn full() -> Error {
+        Error::new(Reason::Limit, "more than 4 GiB of samples from one query")
     }
 
     /// A `value` error: why the rows of these labels are not what the type is.

@@ -4,6 +4,7 @@ use crate::driver::{Column, Row};
 use crate::error::Result;
 use crate::exposition::FamilyKind;
 use crate::exposition::line::{self, LabelBytes};
+use crate::exposition::series::{Inserted, SeriesSet};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
@@ -99,7 +100,7 @@ impl Recipe for Columns {
                 fields.push(Field { suffix, own: Vec::new(), column, scale, refuses });
             }
         }
-        Ok(Box::new(Writing(fields)))
+        Ok(Box::new(Writing { fields, known: Vec::new(), groups: SeriesSet::default() }))
     }
 }
 
@@ -126,12 +127,37 @@ struct Field {
     refuses: Refusal,
 }
 
-struct Writing(Vec<Field>);
+struct Writing {
+    fields: Vec<Field>,
+    /// The labels of the rows so far: NULLs leave samples out, so two rows of one summary may share none.
+    known: Vec<u8>,
+    groups: SeriesSet,
+}
+
+impl Writing {
+    /// False for a second row of these labels.
+    fn is_new(&mut self, labels: &LabelBytes) -> Result<bool> {
+        let start = self.known.len();
+        self.known.extend_from_slice(labels.as_bytes());
+        self.known.push(b' ');
+        match self.groups.insert(&self.known, start) {
+            Inserted::New => Ok(true),
+            Inserted::Known => {
+                self.known.truncate(start);
+                Ok(false)
+            }
+            Inserted::Full => Err(Samples::full()),
+        }
+    }
+}
 
 impl Emit for Writing {
     /// NULL leaves out its one sample.
     fn row(&mut self, row: &dyn Row, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        for Field { suffix, own, column, scale, refuses } in &self.0 {
+        if !self.is_new(labels)? {
+            return out.again(labels);
+        }
+        for Field { suffix, own, column, scale, refuses } in &self.fields {
             match column.number(row)?.map(|number| number * scale) {
                 None => out.tally.skipped.null += 1,
                 Some(value) => match refuses(value) {
@@ -144,7 +170,7 @@ impl Emit for Writing {
     }
 
     fn empty(&mut self, _: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        let plain = self.0.iter().filter(|field| !field.suffix.is_empty());
+        let plain = self.fields.iter().filter(|field| !field.suffix.is_empty());
         plain.map(|field| field.suffix).try_for_each(|suffix| out.add(suffix, labels, b"", 0.0))
     }
 }

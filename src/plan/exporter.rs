@@ -1,5 +1,6 @@
 //! The section `exporter:`, cooked.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub struct Exporter {
     pub target_label: String,
     /// Whether rows of healthy queries are shown.
     pub query_metrics: QueryMetrics,
+    /// TLS, users and answer headers of our own port; read by the front door.
+    pub web_config_file: Option<PathBuf>,
     /// Whether `/` is served.
     pub enable_pages: Pages,
 }
@@ -131,6 +134,7 @@ impl Default for Exporter {
             labels_too_long: LabelsTooLong::default(),
             target_label: "target".to_owned(),
             query_metrics: QueryMetrics::default(),
+            web_config_file: None,
             enable_pages: Pages::default(),
         }
     }
@@ -145,9 +149,10 @@ impl Exporter {
             exporter.query_metrics = QueryMetrics::Failing;
         }
         let Some(mut keys) = section else { return exporter };
-        for key in ["web_config_file", "enable_reload", "advertise"] {
+        for key in ["enable_reload", "advertise"] {
             keys.refuse(key);
         }
+        exporter.web_config_file = keys.file("web_config_file");
         addresses(&mut keys, &mut exporter.listen);
         set(&mut exporter.log_level, keys.choice("log_level", LEVELS));
         set(&mut exporter.log_format, keys.choice("log_format", LOG_FORMATS));

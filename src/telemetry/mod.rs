@@ -74,7 +74,8 @@ pub struct Sessions {
 }
 
 /// Why the gate refuses: every `reason` of `http_requests_rejected_total` that is built.
-const REJECTED: [&str; 8] = [
+const REJECTED: [&str; 10] = [
+    "auth",
     "body",
     "connections",
     "head_size",
@@ -82,6 +83,7 @@ const REJECTED: [&str; 8] = [
     "header_lines",
     "malformed",
     "method",
+    "tls",
     "write_timeout",
 ];
 

@@ -52,7 +52,8 @@ fn selection(request: &Request) -> Selection {
 }
 
 /// The time that a scrape has: the header less the offset, else `scrape_timeout`; at most `max_scrape_timeout`.
-fn budget(request: &Request, exporter: &Exporter) -> Duration {
+#[must_use]
+pub fn budget(request: &Request, exporter: &Exporter) -> Duration {
     let budget = match header(request) {
         Some(timeout) => timeout - exporter.scrape_timeout_offset.min(timeout.mul_f64(OFFSET_SHARE)),
         None => exporter.scrape_timeout,
@@ -78,7 +79,7 @@ mod tests {
     fn time(values: &[&str]) -> Option<Duration> {
         let headers = values.iter().map(|value| (TIMEOUT.to_owned(), (*value).to_owned())).collect();
         let (method, path, query) = (Method::Get, "/metrics".to_owned(), Vec::new());
-        header(&Request { method, path, query, headers, peer: Peer::Unix, received: Instant::now() })
+        header(&Request { method, path, query, headers, peer: Peer::Unix, known: false, received: Instant::now() })
     }
 
     #[test]

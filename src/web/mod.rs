@@ -25,6 +25,9 @@ struct Route {
     answer: fn(&Site, &Request) -> Response,
 }
 
+/// Paths that need no login: an orchestrator's probes have none.
+pub const OPEN: &[&str] = &["/-/healthy", "/-/ready"];
+
 const READ: &[Method] = &[Method::Get, Method::Head];
 
 const ROUTES: &[Route] = &[
@@ -125,6 +128,7 @@ mod tests {
             query: Vec::new(),
             headers: Vec::new(),
             peer: Peer::Unix,
+            known: false,
             received: Instant::now(),
         };
         route(ROUTES, &request, |route| page::text(200, route.path))

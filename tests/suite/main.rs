@@ -29,6 +29,7 @@ mod fault;
 mod floors;
 mod formats;
 mod front;
+mod fuzz;
 mod harness;
 mod joins;
 mod lanes;

@@ -157,7 +157,8 @@ fn run(case: Case) {
     for query in ["p", "q", "kept"] {
         assert_eq!(success(&page, "a", query), Some(1.0), "{query} after the fault: {:?}", sick.log());
     }
-    assert!(sick.log().contains(&case.call), "the call never came: {:?}", sick.log());
+    // Disposal calls on threads of its own, at times after the page.
+    sick.saw(case.call);
     let sessions = own(&fleet);
     let idle = sessions.value("sql_exporter_sessions", &[("target", "a"), ("state", "idle")]);
     assert!(idle.is_some_and(|idle| (1.0..=2.0).contains(&idle)), "{idle:?} idle sessions");

@@ -231,6 +231,21 @@ t_seconds_count{verb=\"PUT\"} 0
 }
 
 #[test]
+fn two_rows_make_no_summary_together() {
+    let rows: &[&[Cell<'_>]] = &[
+        &[Text("GET"), Int(10), Null, Null, Null],
+        &[Text("PUT"), Int(10), Null, Null, Null],
+        &[Text("GET"), Null, Int(500), Int(1250), Int(9)],
+    ];
+    let error = lines(SUMMARY, &Table::new(QUANTILES, rows)).expect_err("a summary in two pieces");
+    assert_eq!(error.reason(), Reason::Duplicate);
+    assert_eq!(error.message(), "two rows of t_seconds{verb=\"GET\"}");
+    let first = SUMMARY.replace("name:", "duplicates: first, name:");
+    let expected = "t_seconds{quantile=\"0.5\",verb=\"GET\"} 0.01\nt_seconds{quantile=\"0.5\",verb=\"PUT\"} 0.01\n";
+    assert_eq!(written(&first, QUANTILES, rows), expected);
+}
+
+#[test]
 fn numbers_that_no_summary_has_say_why() {
     let refused = |row: [Cell<'_>; 5], part: &str| no_value(SUMMARY, QUANTILES, &[&row], part);
     refused([Text("a"), Int(-1), Int(1), Int(1), Int(1)], "column `p50` (any): \"-1\" is negative");

@@ -12,6 +12,7 @@ use super::refusal;
 use super::relay::{Order, Outcome, relay};
 use crate::deadline::Deadline;
 use crate::http::Peer;
+use crate::http::door::WebConfig;
 use crate::http::head::{Fault, Head, Scanner};
 use crate::http::private::Facts;
 use crate::http::socket::Wire;
@@ -25,6 +26,8 @@ const SLOW: Fault = Fault::new(408, "head_timeout", "the request head took too l
 pub(super) struct Connection {
     stream: Box<dyn Wire>,
     peer: Peer,
+    /// It has shown a certificate.
+    known: bool,
     /// What has arrived and was not served yet: the start of a head, or pipelined requests.
     bytes: Vec<u8>,
     ticket: Ticket,
@@ -32,19 +35,26 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Box<dyn Wire>, peer: Peer, ticket: Ticket, shared: Arc<Shared>) -> Self {
-        Connection { stream, peer, bytes: Vec::new(), ticket, shared }
+    /// `known`: the client has shown a certificate.
+    pub(super) fn new(
+        stream: Box<dyn Wire>,
+        peer: Peer,
+        known: bool,
+        ticket: Ticket,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Connection { stream, peer, known, bytes: Vec::new(), ticket, shared }
     }
 
     /// Serves requests in order until one side is done.
     pub(super) async fn serve(mut self) {
         loop {
-            let order = match self.order().await {
+            let (order, web) = match self.order().await {
                 Ok(Some(order)) => order,
                 Ok(None) => return,
                 Err(fault) => return self.refuse(&fault, false).await,
             };
-            match relay(&mut self.stream, &order, &self.shared).await {
+            match relay(&mut self.stream, &order, &web.headers, &self.shared).await {
                 Outcome::Stays => {}
                 Outcome::Closes => {
                     self.ticket.idle();
@@ -59,17 +69,24 @@ impl Connection {
     async fn refuse(self, fault: &Fault, head_only: bool) {
         self.shared.reject(fault);
         self.ticket.idle();
-        refusal::refuse(self.stream, fault, head_only).await;
+        refusal::refuse(self.stream, fault, head_only, &self.shared.door.known().headers).await;
     }
 
-    /// The next request. `None`: the client left, or was idle too long.
-    async fn order(&mut self) -> Result<Option<Order>, Fault> {
+    /// The next request, of somebody who may ask. `None`: the client left, or was idle too long.
+    async fn order(&mut self) -> Result<Option<(Order, Arc<WebConfig>)>, Fault> {
         let Some(end) = self.head().await? else { return Ok(None) };
-        let facts = Facts { peer: self.peer, received: Instant::now() };
+        let received = Instant::now();
+        let web = self.shared.door.now().await;
         let head = Head::parse(self.bytes.get(..end).unwrap_or_default())?;
+        let path = head.target.split('?').next().unwrap_or_default();
+        let logged_in = !web.users.is_empty() && !self.shared.open.contains(&path);
+        if logged_in {
+            self.shared.guard.admit(&web.users, head.header("authorization")).await?;
+        }
+        let facts = Facts { peer: self.peer, received, known: self.known || logged_in };
         let order = Order::of(&head, &facts, &self.shared.backend.pass);
         self.bytes.drain(..end);
-        Ok(Some(order))
+        Ok(Some((order, web)))
     }
 
     /// Reads until a whole head has arrived and gives its end.

@@ -38,11 +38,11 @@ pub(super) enum Open {
 }
 
 impl Listener {
-    /// Opens the socket.
+    /// Opens the socket. `scheme` is how its address is shown.
     ///
     /// # Errors
     /// In use, privileged, not an address of this machine: each with what to change.
-    pub(in crate::http) fn bind(listen: &Listen) -> Result<Self> {
+    pub(in crate::http) fn bind(listen: &Listen, scheme: &str) -> Result<Self> {
         match listen {
             Listen::AnyAddress(port) => {
                 let both = tcp((Ipv6Addr::UNSPECIFIED, *port).into());
@@ -54,18 +54,18 @@ impl Listener {
                     Err(error) if no_ipv6(&error) => tcp((Ipv4Addr::UNSPECIFIED, *port).into()),
                     other => other,
                 };
-                Self::over_tcp(socket, &format!(":{port}"))
+                Self::over_tcp(socket, &format!(":{port}"), scheme)
             }
-            Listen::Tcp(address) => Self::over_tcp(tcp(*address), &address.to_string()),
+            Listen::Tcp(address) => Self::over_tcp(tcp(*address), &address.to_string(), scheme),
             Listen::Unix(path) => unix(path).map_err(|error| unix_refused(path, &error)),
         }
     }
 
-    fn over_tcp(socket: io::Result<Socket>, wanted: &str) -> Result<Self> {
+    fn over_tcp(socket: io::Result<Socket>, wanted: &str, scheme: &str) -> Result<Self> {
         let found = socket.and_then(|socket| socket.local_addr().map(|address| (socket, address)));
         let (socket, address) = found.map_err(|error| tcp_refused(wanted, &error))?;
         let shown = address.as_socket().map_or_else(|| wanted.to_owned(), |address| address.to_string());
-        Ok(Listener { shown: format!("http://{shown}"), path: None, door: Closed::Tcp(socket) })
+        Ok(Listener { shown: format!("{scheme}://{shown}"), path: None, door: Closed::Tcp(socket) })
     }
 }
 

@@ -2,8 +2,8 @@
 //! out. One thread (a tokio runtime of one thread) for all connections: an idle one costs a kilobyte, not a thread.
 //!
 //! `listen` opens the sockets · `caps` counts connections, evicts and drains · `connection` reads one request after
-//! another · `relay` passes each on · `refusal` says no. TLS of our own port joins in [`welcome`], basic auth in
-//! `connection`, between head and relay.
+//! another · `relay` passes each on · `refusal` says no. TLS is spoken before the first head ([`enter`]); who needs a
+//! login is asked between head and relay (`connection`).
 
 mod caps;
 mod connection;
@@ -22,12 +22,15 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use super::backend::Backend;
+use super::door::Door;
+use super::door::auth::Guard;
+use super::door::tls::{self, Handshake};
 use super::head::Fault;
 use super::socket::Wire;
 use super::{Limits, Peer, Rejected};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use caps::Caps;
+use caps::{Caps, Ticket};
 use connection::Connection;
 
 /// How long accepting pauses after an error; one that lasts would spin.
@@ -35,12 +38,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// No descriptor left, in the process or on the machine; the same numbers on every Unix.
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
+/// Threads for what must not stop the gate's own.
+const SLOW_WORK: usize = 4;
 const FULL: Fault = Fault::new(503, "connections", "too many connections");
+
+/// What the gate holds requests against.
+pub(super) struct Guards {
+    pub(super) limits: Limits,
+    /// TLS and users.
+    pub(super) door: Arc<Door>,
+    /// Paths that need no login.
+    pub(super) open: &'static [&'static str],
+    /// Told of each refusal.
+    pub(super) rejected: Arc<Rejected>,
+}
 
 /// What all connections share.
 struct Shared {
     limits: Limits,
     caps: Arc<Caps>,
+    door: Arc<Door>,
+    guard: Guard,
+    open: &'static [&'static str],
     backend: Arc<Backend>,
     rejected: Arc<Rejected>,
 }
@@ -72,14 +91,19 @@ impl Gate {
     /// The machine refuses the thread or the runtime's descriptors.
     pub(super) fn open(
         listeners: Vec<Listener>,
-        limits: Limits,
+        guards: Guards,
         backend: Arc<Backend>,
-        rejected: Arc<Rejected>,
     ) -> Result<Self> {
         let refuse = |error: io::Error| Error::machine(format!("cannot start the gate: {error}"));
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(refuse)?;
+        // Beside its one thread it has those for slow work: a look at files, a password's hash.
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_io().enable_time().max_blocking_threads(SLOW_WORK);
+        let runtime = runtime.build().map_err(refuse)?;
+        let Guards { limits, door, open, rejected } = guards;
         let caps = Arc::new(Caps::new(limits.max_connections, limits.max_connections_per_address));
-        let shared = Arc::new(Shared { limits, caps: Arc::clone(&caps), backend, rejected });
+        let guard = Guard::new()?;
+        let shared = Shared { limits, caps: Arc::clone(&caps), door, guard, open, backend, rejected };
+        let shared = Arc::new(shared);
         let addresses = listeners.iter().map(|listener| listener.shown.clone()).collect();
         let paths = listeners.iter().filter_map(|listener| listener.path.clone()).collect();
         let mut accepting = Vec::new();
@@ -96,6 +120,8 @@ impl Gate {
             .spawn(move || {
                 // Either word, sent or dropped, means the end.
                 let _ = runtime.block_on(ended);
+                // A disk that hangs does not hold up the end.
+                runtime.shutdown_background();
             })
             .map_err(refuse)?;
         Ok(Gate { addresses, caps, runtime: handle, accepting, end: Some(end), thread: Some(thread), paths })
@@ -156,15 +182,33 @@ async fn accept(door: listen::Open, shared: Arc<Shared>) {
 fn welcome(stream: Box<dyn Wire>, peer: Peer, shared: &Arc<Shared>) {
     if let Some(ticket) = shared.caps.admit(peer) {
         let id = ticket.id();
-        let task = tokio::spawn(Connection::new(stream, peer, ticket, Arc::clone(shared)).serve());
+        let task = tokio::spawn(enter(stream, peer, ticket, Arc::clone(shared)));
         shared.caps.started(id, task.abort_handle());
         return;
     }
     shared.reject(&FULL);
     if let Some(place) = shared.caps.refusal() {
         tokio::spawn(async move {
-            refusal::refuse(stream, &FULL, false).await;
+            refusal::refuse(stream, &FULL, false, &[]).await;
             drop(place);
         });
+    }
+}
+
+/// Serves a connection that was admitted; where TLS is spoken, after the handshake. Until then it is idle, and closes
+/// for another one when there are too many.
+async fn enter(stream: Box<dyn Wire>, peer: Peer, ticket: Ticket, shared: Arc<Shared>) {
+    let web = shared.door.now().await;
+    let Some(tls) = web.tls.clone() else {
+        return Connection::new(stream, peer, false, ticket, shared).serve().await;
+    };
+    match tls::accept(stream, tls, shared.limits.head_timeout).await {
+        Handshake::Done { stream, known } => Connection::new(stream, peer, known, ticket, shared).serve().await,
+        Handshake::Gone => {}
+        Handshake::Failed(fault) => shared.reject(&fault),
+        Handshake::Plain(stream, fault) => {
+            shared.reject(&fault);
+            refusal::refuse(stream, &fault, false, &web.headers).await;
+        }
     }
 }

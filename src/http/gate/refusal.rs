@@ -14,9 +14,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// What is read and thrown away meanwhile.
 const DISCARDED: usize = 256 << 10;
 
-/// Writes the refusal, to a HEAD without its body, and closes.
-pub(super) async fn refuse(mut stream: Box<dyn Wire>, fault: &Fault, head_only: bool) {
+/// Writes the refusal with `headers`, to a HEAD without its body, and closes.
+pub(super) async fn refuse(
+    mut stream: Box<dyn Wire>,
+    fault: &Fault,
+    head_only: bool,
+    headers: &[(String, String)],
+) {
     let extra = match fault.status {
+        401 => "WWW-Authenticate: Basic realm=\"sql-exporter\", charset=\"UTF-8\"\r\n",
         405 => "Allow: GET, HEAD\r\n",
         503 => "Retry-After: 1\r\n",
         _ => "",
@@ -24,10 +30,14 @@ pub(super) async fn refuse(mut stream: Box<dyn Wire>, fault: &Fault, head_only: 
     let Fault { status, message, .. } = fault;
     let mut answer = format!(
         "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n\
-         Content-Length: {}\r\nConnection: close\r\n{extra}\r\n",
+         Content-Length: {}\r\nConnection: close\r\n{extra}",
         phrase(*status),
         message.len() + 1
     );
+    for (name, value) in headers {
+        answer.extend([name, ": ", value, "\r\n"]);
+    }
+    answer.push_str("\r\n");
     if !head_only {
         answer.push_str(message);
         answer.push('\n');

@@ -36,7 +36,8 @@ impl Order {
         let mut bytes =
             format!("{} {} HTTP/1.1\r\nConnection: close\r\n", head.method.word(), head.target).into_bytes();
         pass.write(facts, &mut bytes);
-        for (name, value) in head.headers.iter().filter(|(name, _)| !private::is_private(name)) {
+        let for_us = |name: &str| private::is_private(name) || name.eq_ignore_ascii_case("authorization");
+        for (name, value) in head.headers.iter().filter(|(name, _)| !for_us(name)) {
             for piece in [name, ": ", value, "\r\n"] {
                 bytes.extend_from_slice(piece.as_bytes());
             }
@@ -63,8 +64,13 @@ pub(super) enum Outcome {
     Failed(Fault),
 }
 
-/// Passes `order` on and copies the answer out.
-pub(super) async fn relay(stream: &mut Box<dyn Wire>, order: &Order, shared: &Shared) -> Outcome {
+/// Passes `order` on and copies the answer out, with `headers` instead of its own of these names.
+pub(super) async fn relay(
+    stream: &mut Box<dyn Wire>,
+    order: &Order,
+    headers: &[(String, String)],
+    shared: &Shared,
+) -> Outcome {
     let mut begun = match ask(&order.bytes, shared).await {
         Ok(begun) => begun,
         Err(fault) => return Outcome::Failed(fault),
@@ -72,7 +78,7 @@ pub(super) async fn relay(stream: &mut Box<dyn Wire>, order: &Order, shared: &Sh
     // From here, not from the request: a scrape may take longer than its page.
     let by = Deadline::within(shared.limits.write_timeout);
     let keep = order.keep_alive && !shared.caps.draining();
-    let Some(announced) = begun.rewrite_head(keep, order.old) else { return Outcome::Failed(UNREADABLE) };
+    let Some(announced) = begun.rewrite_head(keep, order.old, headers) else { return Outcome::Failed(UNREADABLE) };
     let length = if order.head_only { 0 } else { announced };
     match timeout_at(by.moment().into(), begun.copy(stream, length)).await {
         Ok(Ok(())) if keep => Outcome::Stays,
@@ -131,8 +137,9 @@ async fn exchange(mut source: Box<dyn Wire>, request: &[u8]) -> io::Result<Begun
 }
 
 impl Begun {
-    /// Puts our `Connection` into the head, and gives the announced length (0 where none is: only HEAD has none).
-    fn rewrite_head(&mut self, keep: bool, old: bool) -> Option<usize> {
+    /// Puts our `Connection` and the configured headers into the head, and gives the announced length (0 where none is:
+    /// only HEAD has none).
+    fn rewrite_head(&mut self, keep: bool, old: bool, headers: &[(String, String)]) -> Option<usize> {
         let head = std::str::from_utf8(self.buffer.get(..self.head)?).ok()?;
         let mut length = 0;
         let mut out = String::with_capacity(self.head + 32);
@@ -141,10 +148,14 @@ impl Begun {
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().ok()?;
             }
-            if !name.eq_ignore_ascii_case("connection") {
+            let ours = headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+            if !ours && !name.eq_ignore_ascii_case("connection") {
                 out.push_str(line);
                 out.push_str("\r\n");
             }
+        }
+        for (name, value) in headers {
+            out.extend([name, ": ", value, "\r\n"]);
         }
         match (keep, old) {
             (false, _) => out.push_str("Connection: close\r\n"),

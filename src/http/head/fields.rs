@@ -61,11 +61,13 @@ impl<'b> Fields<'b> {
     }
 
     fn check_host(&self, old: bool) -> Result<(), Fault> {
-        match self.values("host").count() {
-            1 => Ok(()),
-            0 if old => Ok(()),
-            0 => Err(malformed("the header Host is missing")),
-            _ => Err(malformed("there is more than one header Host")),
+        let mut hosts = self.values("host");
+        match (hosts.next(), hosts.next()) {
+            (Some(host), None) if host.iter().copied().all(is_of_host) => Ok(()),
+            (Some(_), None) => Err(malformed("the header Host is no host name")),
+            (None, _) if old => Ok(()),
+            (None, _) => Err(malformed("the header Host is missing")),
+            (Some(_), Some(_)) => Err(malformed("there is more than one header Host")),
         }
     }
 
@@ -87,6 +89,11 @@ impl<'b> Fields<'b> {
             (Some(_), None) => Err(BODY),
         }
     }
+}
+
+/// A byte of a name or an address with its port (RFC 3986, 3.2.2): none that means something on a page.
+fn is_of_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%:[]!$()*+,;=".contains(&byte)
 }
 
 fn field(line: &[u8]) -> Result<Field<'_>, Fault> {

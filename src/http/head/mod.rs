@@ -12,20 +12,25 @@ use fields::Fields;
 
 /// Why a request is refused: the answer it gets, and the label `reason` of `http_requests_rejected_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) status: u16,
+pub struct Fault {
+    /// The status code of the answer.
+    pub status: u16,
     /// `None` is not counted: the fault is ours.
-    pub(super) reason: Option<&'static str>,
-    pub(super) message: &'static str,
+    pub reason: Option<&'static str>,
+    /// The answer's text.
+    pub message: &'static str,
 }
 
 impl Fault {
-    pub(super) const fn new(status: u16, reason: &'static str, message: &'static str) -> Self {
+    /// A fault of the client's.
+    #[must_use]
+    pub const fn new(status: u16, reason: &'static str, message: &'static str) -> Self {
         Fault { status, reason: Some(reason), message }
     }
 
     /// The request was good; we cannot answer it.
-    pub(super) const fn ours(status: u16, message: &'static str) -> Self {
+    #[must_use]
+    pub const fn ours(status: u16, message: &'static str) -> Self {
         Fault { status, reason: None, message }
     }
 }
@@ -36,7 +41,7 @@ const fn malformed(message: &'static str) -> Fault {
 
 /// Finds the end of a head while its bytes arrive; looks at each byte once.
 #[derive(Default)]
-pub(super) struct Scanner {
+pub struct Scanner {
     scanned: usize,
     line_start: usize,
     lines: usize,
@@ -44,7 +49,10 @@ pub(super) struct Scanner {
 
 impl Scanner {
     /// `bytes` is all that has arrived so far. `Some(end)`: `bytes[..end]` is a whole head.
-    pub(super) fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Fault> {
+    ///
+    /// # Errors
+    /// What can never become a head, or is over one of `limits`, as soon as that shows.
+    pub fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Fault> {
         const SIZE: Fault = Fault::new(431, "head_size", "the request head is too large");
         while let Some(found) =
             bytes.get(self.scanned..).and_then(|rest| rest.iter().position(|b| *b == b'\n'))
@@ -84,21 +92,25 @@ impl Scanner {
 
 /// A request head that may be passed on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Head<'b> {
-    pub(super) method: Method,
+pub struct Head<'b> {
+    /// The method.
+    pub method: Method,
     /// Origin form: `/path?query`, visible ASCII.
-    pub(super) target: &'b str,
+    pub target: &'b str,
     /// What the client asks for the connection after the answer.
-    pub(super) keep_alive: bool,
+    pub keep_alive: bool,
     /// HTTP/1.0: it needs to be told that the connection stays.
-    pub(super) old: bool,
+    pub old: bool,
     /// End-to-end headers, in order, ASCII.
-    pub(super) headers: Vec<(&'b str, &'b str)>,
+    pub headers: Vec<(&'b str, &'b str)>,
 }
 
 impl<'b> Head<'b> {
     /// Reads what [`Scanner`] found to be a whole head.
-    pub(super) fn parse(bytes: &'b [u8]) -> Result<Self, Fault> {
+    ///
+    /// # Errors
+    /// A head that is no HTTP/1.x, or that asks for what is not done here: a body, another method.
+    pub fn parse(bytes: &'b [u8]) -> Result<Self, Fault> {
         let mut lines = bytes
             .split(|byte| *byte == b'\n')
             .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
@@ -110,6 +122,13 @@ impl<'b> Head<'b> {
             !fields.has("connection", "close") && (!line.old || fields.has("connection", "keep-alive"));
         let headers = fields.passed_on();
         Ok(Head { method: line.method, target: line.target, keep_alive, old: line.old, headers })
+    }
+
+    /// The first value of a header.
+    #[must_use]
+    pub fn header(&self, wanted: &str) -> Option<&'b str> {
+        let found = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| *value)
     }
 }
 

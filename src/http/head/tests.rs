@@ -100,6 +100,8 @@ fn each_fault_has_its_status_and_reason() {
         (b"G@T / HTTP/1.1\r\n", 400, "malformed"),
         (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "malformed"),
+        (b"GET / HTTP/1.1\r\nHost: <b>\r\n\r\n", 400, "malformed"),
+        ("GET / HTTP/1.1\r\nHost: \u{e9}\r\n\r\n".as_bytes(), 400, "malformed"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400, "malformed"),
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "malformed"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400, "malformed"),

@@ -1,0 +1,32 @@
+//! The fuzz targets, as `bins/` hands them to libfuzzer. What they do is in `targets/`, which the test suite compiles
+//! too: there the corpora run as ordinary tests.
+
+#[path = "../../suite"]
+mod suite {
+    #![allow(dead_code, reason = "the suite's own tests use the rest")]
+    pub(crate) mod checker;
+    pub(crate) mod table;
+}
+mod targets;
+
+use suite::{checker, table};
+
+/// Cells of any kind through metrics of any type to both formats.
+pub fn cells(data: &[u8]) {
+    targets::cells::run(data);
+}
+
+/// The headers that decide about format, coding and time.
+pub fn headers(data: &[u8]) {
+    targets::headers::run(data);
+}
+
+/// A configuration file.
+pub fn plan(data: &[u8]) {
+    targets::plan::run(data);
+}
+
+/// Request heads as they come from the network.
+pub fn head(data: &[u8]) {
+    targets::head::run(data);
+}

@@ -1,0 +1,12 @@
+//! What is fuzzed: one target is one file with a `run`, one line in [`TARGETS`] and a bin, and a folder of `corpus/`.
+//! A target panics when what it holds is broken. It reads any bytes, and knows neither libfuzzer nor a server.
+
+pub(crate) mod cells;
+pub(crate) mod head;
+pub(crate) mod headers;
+pub(crate) mod plan;
+
+/// A target's name, as of its file and its corpus, and what runs one input.
+#[allow(dead_code, reason = "libfuzzer has a bin a target")]
+pub(crate) const TARGETS: &[(&str, fn(&[u8]))] =
+    &[("cells", cells::run), ("head", head::run), ("headers", headers::run), ("plan", plan::run)];

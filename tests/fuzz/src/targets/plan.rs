@@ -1,0 +1,43 @@
+//! A configuration file: a plan, or faults that say where; never a panic, and every load says the same.
+
+use std::path::Path;
+
+use sql_exporter::driver::Drivers;
+use sql_exporter::plan;
+
+/// Files of the machine are no part of the input, and a walk through all of them takes its time.
+fn reads_the_machine(text: &str) -> bool {
+    ["**", "..", "/dev", "/proc", "/sys", "/*", "~"].iter().any(|word| text.contains(word))
+}
+
+fn faults(path: &Path) -> Vec<String> {
+    let environment = |name: &str| (name == "SET").then(|| "5".to_owned());
+    match plan::load(path, &environment, &Drivers::built_in()) {
+        Ok(plan) => {
+            let targets = plan.targets.iter().map(|target| format!("{} {}", target.name, target.queries.len()));
+            targets.collect()
+        }
+        Err(faults) => {
+            assert!(!faults.is_empty(), "a load failed without a fault");
+            faults.iter().map(ToString::to_string).inspect(|fault| placed(fault)).collect()
+        }
+    }
+}
+
+/// `file:line:column: …`; of a file without a line `file: …`.
+fn placed(fault: &str) {
+    let place = fault.split_once("fuzz.yaml:").map(|(_, rest)| rest);
+    let line = place.and_then(|rest| rest.split(':').next());
+    let is_placed = line.is_some_and(|line| line.starts_with(' ') || line.parse::<usize>().is_ok());
+    assert!(is_placed, "no place in {fault:?}");
+}
+
+pub(crate) fn run(data: &[u8]) {
+    if std::str::from_utf8(data).is_ok_and(reads_the_machine) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("fuzz.yaml");
+    std::fs::write(&path, data).expect("written");
+    assert_eq!(faults(&path), faults(&path));
+}
