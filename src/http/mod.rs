@@ -238,6 +238,14 @@ pub fn serve(settings: Settings<'_>) -> Result<Server, Vec<Error>> {
     Ok(Server { gate, backend })
 }
 
+/// Reads a web-config file and the certificates it names, for nothing but its faults.
+///
+/// # Errors
+/// All of them.
+pub fn check_web_config(path: &std::path::Path) -> Result<(), Vec<Error>> {
+    door::Door::open(Some(path)).map(drop)
+}
+
 impl Server {
     /// The addresses as users write them, in the order of `listen`: `http://127.0.0.1:9399`, `unix:/run/x.sock`.
     /// A port 0 is shown as the port that was given.

@@ -220,6 +220,14 @@ impl Exporter {
         wait_for(&format!("{text:?} in the log"), || self.log().contains(text).then_some(()));
     }
 
+    /// The same, with something going on meanwhile.
+    pub(crate) fn wait_for_log_while(&self, text: &str, mut act: impl FnMut()) {
+        wait_for(&format!("{text:?} in the log"), || {
+            act();
+            self.log().contains(text).then_some(())
+        });
+    }
+
     /// Asks it to stop with a signal (`TERM`, `INT`) and waits for its end; gives the exit code and the log.
     pub(crate) fn stop(mut self, name: &str) -> (Option<i32>, String) {
         signal(name, &[self.child.id()]);
@@ -252,9 +260,9 @@ fn program() -> String {
     std::env::var("TEST_EXPORTER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sql-exporter").to_owned())
 }
 
-/// The address in `listening on http://127.0.0.1:PORT`.
+/// The address in `listening on http://127.0.0.1:PORT`, or `https://`.
 fn listening(log: &str) -> Option<SocketAddr> {
-    let (_, rest) = log.split_once("listening on http://")?;
+    let (_, rest) = log.split_once("listening on http")?.1.split_once("://")?;
     let end = rest.find(|c: char| !matches!(c, '0'..='9' | '.' | ':' | '[' | ']' | 'a'..='f'))?;
     rest[..end].trim_end_matches('.').parse().ok()
 }

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::http::{Limits, Listen, Method, Part, Peer, Request, Response, Server, serve};
+use sql_exporter::http::{Answer, Limits, Listen, Method, Part, Peer, Request, Response, Server, Rejected, Settings, serve};
 
 use crate::process::wait_for;
 
@@ -36,9 +36,14 @@ fn open(limits: Limits, answer: impl Fn(&Request) -> Response + Send + Sync + 's
     let seen = Arc::clone(&rejected);
     let listen = [Listen::Tcp("127.0.0.1:0".parse().unwrap())];
     let reject = move |reason| seen.lock().unwrap().push(reason);
-    let server = serve(&listen, limits, Arc::new(answer), Arc::new(reject)).unwrap();
+    let server = serve(plain(&listen, limits, Arc::new(answer), Arc::new(reject))).unwrap();
     let port = port(&server);
     Front { server, port, rejected }
+}
+
+/// Without TLS and users.
+fn plain(listen: &[Listen], limits: Limits, answer: Arc<Answer>, rejected: Arc<Rejected>) -> Settings<'_> {
+    Settings { listen, limits, web_config: None, open: &[], answer, rejected }
 }
 
 fn port(server: &Server) -> u16 {

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -115,7 +115,10 @@ impl Source {
             Source::File(_, path) => PrivateKeyDer::from_pem_file(path),
             Source::Inline(_, text) => PrivateKeyDer::from_pem_slice(text.expose().as_bytes()),
         };
-        found.map_err(|error| self.refused(&error))
+        found.map_err(|error| match error {
+            pem::Error::NoItemsFound => self.refused(&"holds no PEM private key"),
+            error => self.refused(&error),
+        })
     }
 }
 

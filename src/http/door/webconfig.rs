@@ -60,8 +60,7 @@ pub(super) fn read(path: &Path) -> (Stamps, Result<WebConfig, Vec<Error>>) {
         Err(error) if error.message() == "the file is empty" => return (stamps, Ok(WebConfig::default())),
         Err(error) => return (stamps, Err(vec![error])),
     };
-    // Variables are not expanded in other exporters' files; `${` in one is said to be wrong here.
-    let reader = Reader::new(&|_| None);
+    let reader = Reader::new(&|name| std::env::var(name).ok());
     let config = Keys::root(&document, &reader).map(|keys| root(keys, &mut stamps));
     let (faults, warnings) = reader.finish();
     for warning in warnings {

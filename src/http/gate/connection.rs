@@ -52,7 +52,10 @@ impl Connection {
             let (order, web) = match self.order().await {
                 Ok(Some(order)) => order,
                 Ok(None) => return,
-                Err(fault) => return self.refuse(&fault, false).await,
+                Err(fault) => {
+                    let head_only = self.bytes.starts_with(b"HEAD ");
+                    return self.refuse(&fault, head_only).await;
+                }
             };
             match relay(&mut self.stream, &order, &web.headers, &self.shared).await {
                 Outcome::Stays => {}

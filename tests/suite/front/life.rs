@@ -8,7 +8,8 @@ use sql_exporter::error::Kind;
 use super::*;
 
 fn listen(listen: &[Listen]) -> Result<Server, sql_exporter::error::Error> {
-    serve(listen, Limits::default(), Arc::new(is_unix), Arc::new(|_| {}))
+    serve(plain(listen, Limits::default(), Arc::new(is_unix), Arc::new(|_| {})))
+        .map_err(|mut errors| errors.remove(0))
 }
 
 /// The message of a socket that cannot be opened.
@@ -32,8 +33,8 @@ fn without_an_address_both_families_are_answered_on_one_port() {
 #[test]
 fn an_old_address_in_new_clothes_is_seen_as_what_it_is() {
     let front_peer = |request: &Request| Response::text(200, format!("{:?}", request.peer));
-    let server =
-        serve(&[Listen::AnyAddress(0)], Limits::default(), Arc::new(front_peer), Arc::new(|_| {})).unwrap();
+    let listen = [Listen::AnyAddress(0)];
+    let server = serve(plain(&listen, Limits::default(), Arc::new(front_peer), Arc::new(|_| {}))).unwrap();
     let mut client = Client::new(TcpStream::connect(("127.0.0.1", port(&server))).unwrap());
     client.get("/");
     assert_eq!(client.answer().1, "Address(127.0.0.1)");

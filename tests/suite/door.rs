@@ -1,0 +1,222 @@
+//! The front door with a web-config file: TLS, client certificates, logins, answer headers, and all of them replaced
+//! while it stands open. The client is curl.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::exporter::{Exporter, Setup, assert_clean};
+use crate::process::wait_for;
+use crate::servers::{CANARY, tls_file};
+
+const CONFIG: &str = "
+databases: {lite: {driver: sqlite, database: lite.db}}
+queries: [{name: one, sql: SELECT 1 AS value, metrics: [{name: one, help: One.}]}]
+exporter: {web_config_file: web.yml, http: {head_timeout: 2s}}
+";
+const TLS: &str = "tls_server_config: {cert_file: cert.pem, key_file: key.pem";
+/// A login that is quick to check.
+const COST: u32 = 5;
+
+fn password() -> String {
+    format!("{CANARY}door")
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(tls_file(name)).expect("tests/run makes certificates")
+}
+
+/// An exporter with this web-config file, and the certificates of `localhost` beside it.
+fn serve(web: &str) -> Exporter {
+    let setup = Setup::new(CONFIG).file("web.yml", web).file("lite.db", "");
+    let setup = setup.file("cert.pem", &read("server.pem")).file("key.pem", &read("server.key"));
+    setup.file("ca.pem", &read("ca.pem")).serve()
+}
+
+fn users(names: &[(&str, &str, u32)]) -> String {
+    let user = |(name, password, cost): &(&str, &str, u32)| {
+        format!("  {name}: {}\n", bcrypt::hash(password, *cost).expect("a hash"))
+    };
+    format!("basic_auth_users:\n{}", names.iter().map(user).collect::<String>())
+}
+
+/// Status (0: no answer), head and body; or why there are none.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+fn curl(exporter: &Exporter, path: &str, options: &[&str]) -> Answer {
+    curl_as(exporter, "https://localhost", path, options)
+}
+
+fn curl_as(exporter: &Exporter, site: &str, path: &str, options: &[&str]) -> Answer {
+    let port = exporter.address().port();
+    let host = site.split_once("://").map_or(site, |(_, host)| host);
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20", "--include"]);
+    command.arg("--resolve").arg(format!("{host}:{port}:127.0.0.1"));
+    command.arg("--cacert").arg(tls_file("ca.pem")).args(options).arg(format!("{site}:{port}{path}"));
+    let output = command.output().expect("tests/run installs curl");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+    assert_clean(path, text.as_bytes());
+    let body = if output.status.success() { body.to_owned() } else { String::from_utf8_lossy(&output.stderr).into_owned() };
+    Answer { status, head: head.to_owned(), body }
+}
+
+fn rejected(exporter: &Exporter, reason: &str, options: &[&str]) -> f64 {
+    let page = curl(exporter, "/-/metrics", options).body;
+    let line = format!("sql_exporter_http_requests_rejected_total{{reason=\"{reason}\"}} ");
+    let value = page.lines().find_map(|row| row.strip_prefix(&line));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {reason} in {page}"))
+}
+
+fn put(exporter: &Exporter, file: &str, text: &str) {
+    // As Kubernetes and certbot do: never a half-written file.
+    let (whole, new) = (exporter.file(file), exporter.file(&format!("{file}.new")));
+    std::fs::write(&new, text).expect("written");
+    std::fs::rename(new, whole).expect("renamed");
+}
+
+#[test]
+fn tls_12_and_13_are_spoken_and_a_lower_bound_holds() {
+    let exporter = serve(&format!("{TLS}}}\n"));
+    exporter.wait_for_log("listening on https://");
+    for version in [&["--tls-max", "1.2"][..], &["--tlsv1.3"], &["--http2"]] {
+        let answer = curl(&exporter, "/metrics", version);
+        assert_eq!(answer.status, 200, "{version:?}: {}", answer.body);
+        assert!(answer.body.contains("one{target=\"lite\"} 1\n"), "{}", answer.body);
+    }
+    let strict = serve(&format!("{TLS}, min_version: TLS13, curve_preferences: [X25519]}}\n"));
+    assert_eq!(curl(&strict, "/metrics", &["--tls-max", "1.2"]).status, 0);
+    assert_eq!(curl(&strict, "/metrics", &[]).status, 200);
+    let suite = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
+    let old = serve(&format!("{TLS}, max_version: TLS12, cipher_suites: [{suite}]}}\n"));
+    assert_eq!(curl(&old, "/metrics", &["--ciphers", "ECDHE-ECDSA-AES256-GCM-SHA384"]).status, 0);
+    assert_eq!(curl(&old, "/metrics", &["--ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256"]).status, 200);
+}
+
+#[test]
+fn plain_text_on_a_tls_port_is_told_and_counted() {
+    let exporter = serve(&format!("{TLS}}}\n"));
+    let answer = curl_as(&exporter, "http://localhost", "/metrics", &[]);
+    assert_eq!((answer.status, answer.body.as_str()), (400, "this port speaks TLS: use https://\n"));
+    // A port check is no failed handshake.
+    drop(std::net::TcpStream::connect(exporter.address()).expect("accepted"));
+    assert_eq!(rejected(&exporter, "tls", &[]), 1.0);
+}
+
+#[test]
+fn a_client_certificate_is_demanded_and_verified() {
+    let exporter = serve(&format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem}}\n"));
+    let shown = |name: &str| tls_file(name).to_str().expect("UTF-8").to_owned();
+    let (cert, key) = (shown("client.pem"), shown("client.key"));
+    let with = ["--cert", &cert, "--key", &key];
+    assert_eq!(curl(&exporter, "/metrics", &with).status, 200);
+    assert_eq!(curl(&exporter, "/metrics", &[]).status, 0);
+    let (stranger, its_key) = (shown("stranger-ca.pem"), shown("stranger-ca.key"));
+    assert_eq!(curl(&exporter, "/metrics", &["--cert", &stranger, "--key", &its_key]).status, 0);
+    assert_eq!(rejected(&exporter, "tls", &with), 2.0);
+}
+
+#[test]
+fn logins_are_checked_but_not_for_health() {
+    let exporter = serve(&format!("{TLS}}}\n{}", users(&[("prom", &password(), COST), ("other", "x", COST)])));
+    let login = format!("prom:{}", password());
+    let good = ["--user", login.as_str()];
+    assert_eq!(curl(&exporter, "/metrics", &good).status, 200);
+    assert_eq!(curl(&exporter, "/-/healthy", &[]).status, 200);
+    assert_eq!(curl(&exporter, "/-/healthy", &[]).status, 200);
+    let refused: [&[&str]; 6] = [
+        &[],
+        &["--user", "prom:wrong"],
+        &["--user", "nobody:x"],
+        &["--user", "prom:"],
+        &["--header", "Authorization: Basic !!!"],
+        &["--header", "Authorization: Bearer x"],
+    ];
+    for options in refused {
+        let answer = curl(&exporter, "/metrics?x=/-/healthy", options);
+        assert_eq!(answer.status, 401, "{options:?}");
+        assert!(answer.head.contains("WWW-Authenticate: Basic realm=\"sql-exporter\""), "{}", answer.head);
+    }
+    assert_eq!(curl(&exporter, "/-/healthy/../metrics", &["--path-as-is"]).status, 401);
+    assert_eq!(rejected(&exporter, "auth", &good), 7.0);
+}
+
+#[test]
+fn a_login_that_succeeded_costs_no_hash_again_and_strangers_cost_as_much_as_wrong_passwords() {
+    let exporter = serve(&users(&[("prom", &password(), 12)]));
+    let login = format!("prom:{}", password());
+    let took = |options: &[&str], status: u16| {
+        let began = Instant::now();
+        let answer = curl_as(&exporter, "http://localhost", "/-/metrics", options);
+        assert_eq!(answer.status, status, "{options:?}: {}", answer.body);
+        began.elapsed()
+    };
+    let first = took(&["--user", &login], 200);
+    let again = (0..5).map(|_| took(&["--user", &login], 200)).min().expect("some");
+    assert!(again < first / 3, "{first:?}, then {again:?}");
+    let fastest = |user: &str| (0..3).map(|_| took(&["--user", user], 401)).min().expect("some");
+    let (wrong, stranger) = (fastest("prom:wrong"), fastest("nobody:wrong"));
+    assert!(stranger > wrong / 2 && wrong > stranger / 2, "{wrong:?} against {stranger:?}");
+    assert!(stranger > again * 3, "no hash was made: {stranger:?} against {again:?}");
+}
+
+#[test]
+fn certificates_and_users_change_with_their_files_and_no_scrape_is_dropped() {
+    let exporter = serve(&format!("{TLS}}}\n{}", users(&[("prom", &password(), COST)])));
+    let login = format!("prom:{}", password());
+    let good = ["--user", login.as_str()];
+    // The name decides which certificate fits, so one of the two sites always answers.
+    let seen = |site: &str| curl_as(&exporter, site, "/metrics", &good).status == 200;
+    assert!(seen("https://localhost") && !seen("https://elsewhere.example"));
+    put(&exporter, "key.pem", &read("other.key"));
+    // The key fits no certificate yet: what was there stays.
+    exporter.wait_for_log_while("key_file", || assert!(seen("https://localhost")));
+    put(&exporter, "cert.pem", &read("other.pem"));
+    wait_for("the new certificate", || {
+        let (old, new) = (seen("https://localhost"), seen("https://elsewhere.example"));
+        assert!(old || new || seen("https://elsewhere.example"), "a scrape was dropped");
+        new.then_some(())
+    });
+
+    put(&exporter, "web.yml", &format!("{TLS}}}\n{}", users(&[("prom", "new", COST)])));
+    let status = |login: &str| {
+        curl_as(&exporter, "https://elsewhere.example", "/metrics", &["--user", login]).status
+    };
+    wait_for("the new password", || (status("prom:new") == 200).then_some(()));
+    assert_eq!(status(&login), 401);
+
+    put(&exporter, "web.yml", "basic_auth_users: {prom: plain}\n");
+    exporter.wait_for_log_while("is no bcrypt hash", || assert_eq!(status("prom:new"), 200));
+    put(&exporter, "web.yml", &users(&[("prom", "new", COST)]));
+    exporter.wait_for_log_while("needs a restart", || assert_eq!(status("prom:new"), 200));
+}
+
+#[test]
+fn configured_headers_are_on_every_answer_and_replace_ours() {
+    let headers = "http_server_config:\n  http2: true\n  headers:\n    Strict-Transport-Security: max-age=1\n    X-Frame-Options: sameorigin\n    X-XSS-Protection: ''\n";
+    let exporter = serve(&format!("{headers}{}", users(&[("prom", &password(), COST)])));
+    let login = format!("prom:{}", password());
+    for (path, options, status) in [("/", &["--user", login.as_str()][..], 200), ("/", &[], 401), ("/x", &["--user", &login], 404)] {
+        let answer = curl_as(&exporter, "http://localhost", path, options);
+        assert_eq!(answer.status, status);
+        assert!(answer.head.contains("\r\nStrict-Transport-Security: max-age=1"), "{}", answer.head);
+        assert_eq!(answer.head.to_ascii_lowercase().matches("x-frame-options: ").count(), 1, "{}", answer.head);
+        assert!(answer.head.contains("X-Frame-Options: sameorigin"), "{}", answer.head);
+    }
+}
+
+#[test]
+fn a_stalled_handshake_ends_and_is_counted() {
+    use std::io::{Read as _, Write as _};
+    let exporter = serve(&format!("{TLS}}}\n"));
+    let mut stream = std::net::TcpStream::connect(exporter.address()).expect("accepted");
+    stream.write_all(&[22, 3, 1]).expect("sent");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    assert_eq!(stream.read(&mut [0; 16]).expect("closed in good order"), 0);
+    assert_eq!(rejected(&exporter, "tls", &[]), 1.0);
+}
