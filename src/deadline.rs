@@ -93,6 +93,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// As [`parse_duration`] reads it: in the largest unit that leaves a whole number.
+#[must_use]
+pub fn duration_text(duration: Duration) -> String {
+    let (seconds, millis) = (duration.as_secs(), duration.as_millis());
+    match seconds {
+        _ if millis != u128::from(seconds) * 1000 => format!("{millis}ms"),
+        0 => "0s".to_owned(),
+        _ if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        _ if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +126,13 @@ mod tests {
         }
         for text in ["", "s", "-1", "1e300", "NaN", "inf", "10 parsecs", "1.2.3s", "99999999h"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for text in ["0s", "1ms", "1500ms", "59s", "90s", "2m", "1h", "25h"] {
+            assert_eq!(parse_duration(text).map(duration_text).as_deref(), Ok(text));
         }
     }
 

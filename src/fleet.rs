@@ -2,8 +2,9 @@
 //!
 //! Knows no page. A reload makes a new fleet that keeps the targets which did not change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -16,10 +17,13 @@ use crate::plan::target as planned;
 use crate::query::Context;
 use crate::target::{Shared, Target};
 use crate::telemetry::Telemetry;
-use crate::yaml::keys::nearest;
+use crate::yaml::keys::nearest_of;
 
 /// Sessions have this long to be cancelled and closed at the end.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// After a reload, runs of targets that are gone end within this time; until then their rows are forgotten anew.
+const AFTERMATH: Duration = Duration::from_secs(300);
 
 /// All targets of one plan.
 pub struct Fleet {
@@ -28,6 +32,19 @@ pub struct Fleet {
     /// In configuration order, disabled ones too; not those whose driver is not built in.
     pub targets: Vec<Arc<Target>>,
     shared: Arc<Shared>,
+    /// Since when it stands in for another one; until some time after, runs of targets that are gone may still end.
+    renewed: Option<Instant>,
+}
+
+/// What a reload did to the targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// They keep sessions, results and back-off.
+    pub unchanged: usize,
+    /// New, or not as they were.
+    pub started: usize,
+    /// Gone, or not as they were.
+    pub ended: usize,
 }
 
 /// Which part of a page is asked for. An empty list means all.
@@ -53,7 +70,30 @@ impl Fleet {
             let context = context(&exporter, planned);
             Target::new(Arc::clone(planned), context, Arc::clone(shared)).map(Arc::new)
         };
-        Fleet { targets: targets.iter().filter_map(target).collect(), exporter, shared: Arc::clone(shared) }
+        let targets = targets.iter().filter_map(target).collect();
+        Fleet { targets, exporter, shared: Arc::clone(shared), renewed: None }
+    }
+
+    /// The fleet of another plan. Targets that did not change go on as they are; those that are gone end with the last
+    /// scrape that holds the old fleet.
+    #[must_use]
+    pub fn renew(&self, plan: Plan) -> (Self, Renewal) {
+        let mut fleet = Fleet::new(plan, &self.shared);
+        fleet.renewed = Some(Instant::now());
+        let sampled_alike = sampling(&self.exporter) == sampling(&fleet.exporter);
+        let known: HashMap<_, _> = self.targets.iter().map(|target| (&target.plan.name, target)).collect();
+        let mut unchanged = 0;
+        for target in &mut fleet.targets {
+            if let Some(old) = known.get(&target.plan.name)
+                && sampled_alike
+                && old.plan.digest == target.plan.digest
+            {
+                *target = Arc::clone(old);
+                unchanged += 1;
+            }
+        }
+        let (started, ended) = (fleet.targets.len() - unchanged, self.targets.len() - unchanged);
+        (fleet, Renewal { unchanged, started, ended })
     }
 
     /// Counters of the process's life.
@@ -66,6 +106,12 @@ impl Fleet {
     #[must_use]
     pub fn own_metrics(&self, process: bool) -> Families {
         let telemetry = self.telemetry();
+        if self.renewed.is_some_and(|since| since.elapsed() < AFTERMATH) {
+            let here: HashMap<_, _> =
+                self.targets.iter().map(|target| (target.plan.name.as_str(), target)).collect();
+            telemetry
+                .keep(|subject| here.get(subject.bearer.target).is_some_and(|target| target.bears(subject)));
+        }
         telemetry.late_workers(self.shared.workers.figures().late);
         for target in self.targets.iter().filter(|target| target.plan.enabled) {
             target.count_sessions();
@@ -110,6 +156,11 @@ impl Fleet {
     }
 }
 
+/// What of the exporter's section the targets' samples depend on.
+fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong) {
+    (&exporter.target_label, exporter.max_label_length, exporter.labels_too_long)
+}
+
 fn context(exporter: &Exporter, target: &planned::Target) -> Context {
     let label = LabelName::new(&exporter.target_label).ok();
     let limit = LabelLimit {
@@ -127,14 +178,7 @@ fn known<'n, N: Iterator<Item = &'n str>>(
     let Some(unknown) = wanted.iter().find(|wanted| !names().any(|name| name == wanted.as_str())) else {
         return Ok(());
     };
-    let mut left: Vec<&str> = names().collect();
-    left.sort_unstable();
-    left.dedup();
-    let mut close = Vec::new();
-    while let (true, Some(near)) = (close.len() < 3, nearest(unknown, left.iter().copied())) {
-        left.retain(|name| *name != near);
-        close.push(near);
-    }
+    let close = nearest_of(unknown, names(), 3);
     let error = Error::config(format!("unknown {what} `{unknown}`"));
     Err(if close.is_empty() { error } else { error.with_hint(format!("nearest: {}", close.join(", "))) })
 }

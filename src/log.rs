@@ -18,23 +18,32 @@ pub fn start(plan: &Plan, warnings: &[String]) {
     for warning in warnings {
         log::warn!("{warning}");
     }
+    self::warnings(plan);
+}
+
+/// Logs what was odd in a plan, without the source lines and their carets.
+pub fn warnings(plan: &Plan) {
     for warning in &plan.warnings {
-        // Without the source line and its caret.
         let warning = warning.to_string();
         log::warn!("{}", warning.lines().next().unwrap_or_default());
     }
 }
 
+/// Logs from this level on. Libraries say no more than warnings.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
 fn begin(level: LevelFilter, format: LogFormat) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(level.min(LevelFilter::Warn)).filter_module("sql_exporter", level);
+    builder.filter_level(LevelFilter::Warn).filter_module("sql_exporter", LevelFilter::Trace);
     match format {
         LogFormat::Text => builder.format(text),
         LogFormat::Json => builder.format(json),
     };
-    if builder.try_init().is_err() {
-        log::set_max_level(level.max(LevelFilter::Warn));
-    }
+    // A second start in one process finds the logger there.
+    let _ = builder.try_init();
+    set_level(level);
 }
 
 fn text(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {

@@ -1,8 +1,9 @@
 //! The exporter as a whole: from settings to a fleet, and from a fleet to a server that runs until a signal.
 //!
-//! `settings` puts words, environment and file together. A reload (a later issue) swaps the fleet in `web::Site`.
+//! `settings` puts words, environment and file together; `reload` swaps the fleet in `web::Site`.
 
 pub mod allocator;
+pub mod reload;
 pub mod settings;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::telemetry::Telemetry;
 use crate::web::{self, Site};
 use crate::workers::Workers;
 
+use reload::Reloader;
+
 /// Requests in flight may take this long after a signal.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -38,21 +41,23 @@ pub fn fleet(plan: Plan) -> Fleet {
     Fleet::new(plan, &Arc::new(shared))
 }
 
-/// Serves until SIGTERM or SIGINT: then stops accepting, lets requests in flight end, and returns.
+/// Serves until SIGTERM or SIGINT: then stops accepting, lets requests in flight end, and returns. `load` reads the
+/// configuration again.
 ///
 /// # Errors
 /// An address that cannot be listened on; all faults of the web-config file.
-pub fn serve(fleet: Fleet) -> Result<(), Vec<Error>> {
+pub fn serve(fleet: Fleet, load: Box<reload::Load>) -> Result<(), Vec<Error>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| vec![Error::machine(format!("signals cannot be handled: {error}"))])?;
-    let site = Arc::new(Site::new(fleet));
-    let (fleet, telemetry) = (site.fleet(), Arc::clone(site.telemetry()));
-    let rejected = Arc::clone(&telemetry);
+    let reloader = Reloader::new(load);
+    let site = Arc::new(Site::new(fleet, Box::new(move |site| reloader.reload(site))));
+    let rejected = site.telemetry();
     let answering = Arc::clone(&site);
+    let exporter = site.fleet().exporter.clone();
     let server = http::serve(http::Settings {
-        listen: &fleet.exporter.listen,
-        limits: fleet.exporter.http,
-        web_config: fleet.exporter.web_config_file.as_deref(),
+        listen: &exporter.listen,
+        limits: exporter.http,
+        web_config: exporter.web_config_file.as_deref(),
         open: web::OPEN,
         answer: Arc::new(move |request| answering.answer(request)),
         rejected: Arc::new(move |reason| rejected.rejected(reason)),
@@ -60,17 +65,22 @@ pub fn serve(fleet: Fleet) -> Result<(), Vec<Error>> {
     for address in server.addresses() {
         log::info!("listening on {address}");
     }
-    if let Some(signal) = stop(&mut signals) {
-        log::info!("signal {signal}: stopping");
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            log::info!("signal {signal}: stopping");
+            break;
+        }
+        // What came of it is logged.
+        let _ = site.reload();
     }
     // A second signal ends at once: there is nobody left who listens to it kindly.
     std::thread::spawn(move || {
-        if stop(&mut signals).is_some() {
+        if signals.forever().any(|signal| signal != SIGHUP) {
             std::process::exit(1);
         }
     });
     server.stop(Deadline::within(DRAIN));
-    fleet.stop();
+    site.fleet().stop();
     Ok(())
 }
 
@@ -90,17 +100,4 @@ pub fn cancel_on_signal(fleet: &Arc<Fleet>) -> Result<(), Error> {
         }
     });
     Ok(())
-}
-
-/// Waits for the signal to stop. A hang-up, by which other exporters reload, ends nothing.
-fn stop(signals: &mut Signals) -> Option<i32> {
-    let hang_up = |signal: &i32| {
-        if *signal == SIGHUP {
-            log::warn!(
-                "signal {SIGHUP}: reload is not built yet, the configuration stays; restart to read it again"
-            );
-        }
-        *signal != SIGHUP
-    };
-    signals.forever().find(hang_up)
 }

@@ -21,6 +21,7 @@ pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let plan = settings.load(&environment, &Drivers::built_in())?;
     crate::log::start(&plan, &settings.warnings);
-    app::serve(app::fleet(plan))?;
+    let load = move || settings.load(&environment, &Drivers::built_in());
+    app::serve(app::fleet(plan), Box::new(load))?;
     Ok(0)
 }

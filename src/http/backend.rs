@@ -214,6 +214,7 @@ impl Backend {
             headers,
             peer: facts.peer,
             known: facts.known,
+            secure: facts.secure,
             received: facts.received,
         })
     }
@@ -265,7 +266,12 @@ mod tests {
             answer
         };
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        let facts = Facts { peer: Peer::Address([192, 0, 2, 7].into()), received: Instant::now(), known: false };
+        let facts = Facts {
+            peer: Peer::Address([192, 0, 2, 7].into()),
+            received: Instant::now(),
+            known: false,
+            secure: false,
+        };
         backend.pass.write(&facts, &mut ours);
         Pass::new().unwrap().write(&facts, &mut theirs);
         assert!(ask(&ours).ends_with("\r\n\r\nAddress(192.0.2.7)"));

@@ -54,6 +54,8 @@ pub struct Request {
     pub peer: Peer,
     /// True for who has logged in or has shown a certificate.
     pub known: bool,
+    /// True over TLS.
+    pub secure: bool,
     /// When the head's last byte had arrived: deadlines count from here.
     pub received: Instant,
 }
@@ -232,7 +234,8 @@ pub fn serve(settings: Settings<'_>) -> Result<Server, Vec<Error>> {
     let one = |error| vec![error];
     let bind = |listen| gate::Listener::bind(listen, scheme);
     let listeners = settings.listen.iter().map(bind).collect::<Result<Vec<_>>>().map_err(one)?;
-    let backend = backend::Backend::start(settings.answer, limits.max_connections, socket::folders()).map_err(one)?;
+    let backend =
+        backend::Backend::start(settings.answer, limits.max_connections, socket::folders()).map_err(one)?;
     let guards = gate::Guards { limits, door, open: settings.open, rejected: settings.rejected };
     let gate = gate::Gate::open(listeners, guards, Arc::clone(&backend)).map_err(one)?;
     Ok(Server { gate, backend })

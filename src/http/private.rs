@@ -23,6 +23,8 @@ pub(super) struct Facts {
     pub(super) received: Instant,
     /// The gate knows who it is: a login, or a certificate.
     pub(super) known: bool,
+    /// It came over TLS.
+    pub(super) secure: bool,
 }
 
 impl Pass {
@@ -30,7 +32,7 @@ impl Pass {
         Ok(Pass { token: random_hex()?, epoch: Instant::now() })
     }
 
-    /// Appends the private header line: token, nanoseconds since the epoch, peer, known or not.
+    /// Appends the private header line: token, nanoseconds since the epoch, peer, known or not, TLS or not.
     pub(super) fn write(&self, facts: &Facts, out: &mut Vec<u8>) {
         let nanos = facts.received.saturating_duration_since(self.epoch).as_nanos();
         let peer = match facts.peer {
@@ -38,19 +40,23 @@ impl Pass {
             Peer::Unix => "unix".to_owned(),
         };
         let known = if facts.known { "known" } else { "stranger" };
-        out.extend_from_slice(format!("{PREFIX}pass: {} {nanos} {peer} {known}\r\n", self.token).as_bytes());
+        let over = if facts.secure { "tls" } else { "plain" };
+        out.extend_from_slice(
+            format!("{PREFIX}pass: {} {nanos} {peer} {known} {over}\r\n", self.token).as_bytes(),
+        );
     }
 
     /// Reads what [`Pass::write`] wrote. `None`: this did not come from our gate.
     pub(super) fn read(&self, value: &str) -> Option<Facts> {
         let mut words = value.split(' ');
         let (token, nanos, peer, known) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let over = words.next()?;
         if token != self.token {
             return None;
         }
         let received = self.epoch.checked_add(Duration::from_nanos(nanos.parse().ok()?))?;
         let peer = if peer == "unix" { Peer::Unix } else { Peer::Address(peer.parse::<IpAddr>().ok()?) };
-        Some(Facts { peer, received, known: known == "known" })
+        Some(Facts { peer, received, known: known == "known", secure: over == "tls" })
     }
 }
 

@@ -27,13 +27,13 @@ const LEVELS: &[(&str, LevelFilter)] = &[
     ("critical", LevelFilter::Error),
 ];
 
-const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-const LABELS_TOO_LONG: &[(&str, LabelsTooLong)] =
+pub(super) const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+pub(super) const LABELS_TOO_LONG: &[(&str, LabelsTooLong)] =
     &[("error", LabelsTooLong::Error), ("truncate", LabelsTooLong::Truncate)];
-const QUERY_METRICS: &[(&str, QueryMetrics)] =
+pub(super) const QUERY_METRICS: &[(&str, QueryMetrics)] =
     &[("full", QueryMetrics::Full), ("failing", QueryMetrics::Failing)];
-const PAGES: &[(&str, Pages)] =
-    &[("true", Pages::Everybody), ("loopback", Pages::Loopback), ("false", Pages::Nobody)];
+pub(super) const WHO: &[(&str, Who)] =
+    &[("true", Who::Everybody), ("loopback", Who::Loopback), ("false", Who::Nobody)];
 
 /// More queries over all targets than this: `query_metrics` is `failing` unless it is written.
 const MANY_PAIRS: usize = 1000;
@@ -71,8 +71,12 @@ pub struct Exporter {
     pub query_metrics: QueryMetrics,
     /// TLS, users and answer headers of our own port; read by the front door.
     pub web_config_file: Option<PathBuf>,
-    /// Whether `/` is served.
-    pub enable_pages: Pages,
+    /// To whom `/` and `/config` are served.
+    pub enable_pages: Who,
+    /// Who may reload with POST.
+    pub enable_reload: Who,
+    /// The address that `/sd` gives instead of the request's own `Host`.
+    pub advertise: Option<String>,
 }
 
 /// How logs are written.
@@ -105,11 +109,10 @@ pub enum QueryMetrics {
     Failing,
 }
 
-/// Who may see `/`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Pages {
+/// Who may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
     /// Everybody.
-    #[default]
     Everybody,
     /// Peers on this machine.
     Loopback,
@@ -135,7 +138,9 @@ impl Default for Exporter {
             target_label: "target".to_owned(),
             query_metrics: QueryMetrics::default(),
             web_config_file: None,
-            enable_pages: Pages::default(),
+            enable_pages: Who::Everybody,
+            enable_reload: Who::Loopback,
+            advertise: None,
         }
     }
 }
@@ -149,9 +154,6 @@ impl Exporter {
             exporter.query_metrics = QueryMetrics::Failing;
         }
         let Some(mut keys) = section else { return exporter };
-        for key in ["enable_reload", "advertise"] {
-            keys.refuse(key);
-        }
         exporter.web_config_file = keys.file("web_config_file");
         addresses(&mut keys, &mut exporter.listen);
         set(&mut exporter.log_level, keys.choice("log_level", LEVELS));
@@ -160,7 +162,9 @@ impl Exporter {
         bounds(&mut keys, &mut exporter);
         set(&mut exporter.labels_too_long, keys.choice("labels_too_long", LABELS_TOO_LONG));
         set(&mut exporter.query_metrics, keys.choice("query_metrics", QUERY_METRICS));
-        set(&mut exporter.enable_pages, keys.choice("enable_pages", PAGES));
+        set(&mut exporter.enable_pages, keys.choice("enable_pages", WHO));
+        set(&mut exporter.enable_reload, keys.choice("enable_reload", WHO));
+        exporter.advertise = advertise(&mut keys);
         target_label(&mut keys, &mut exporter.target_label);
         if let Some(inner) = keys.inner("http") {
             exporter.http = limits(inner);
@@ -243,6 +247,18 @@ fn bounds(keys: &mut Keys<'_>, exporter: &mut Exporter) {
     set(&mut exporter.max_series, count(keys, "max_series"));
     set(&mut exporter.max_page_bytes, keys.size("max_page_bytes"));
     set(&mut exporter.max_label_length, count(keys, "max_label_length"));
+}
+
+/// `host:port`, as it stands in the JSON of `/sd`.
+fn advertise(keys: &mut Keys<'_>) -> Option<String> {
+    let text = keys.text("advertise")?;
+    let (host, port) = text.rsplit_once(':').unwrap_or((&text, ""));
+    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    if host.is_empty() || !host.chars().all(is_host) || port.parse::<u16>().is_err() {
+        let message = format!("{text:?} is no address that others can reach");
+        keys.fault_with_hint("advertise", message, "write host:port, without a scheme");
+    }
+    Some(text)
 }
 
 /// A whole number of at least 1.

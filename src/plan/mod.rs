@@ -19,6 +19,7 @@ mod overrides;
 pub mod query;
 mod selection;
 mod settings;
+pub mod shown;
 mod source;
 pub mod target;
 pub mod when;

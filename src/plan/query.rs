@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::driver::{Drivers, Sql};
 use crate::error::Place;
 use crate::metric::Metric;
+use crate::yaml::effective::{Digest, Shown, digest_of};
 use crate::yaml::keys::Keys;
 
 use super::aim::Aim;
@@ -40,6 +41,10 @@ pub struct Query {
     pub max_series: u64,
     /// More families fail it.
     pub max_families: usize,
+    /// The entry as it may be shown.
+    pub shown: Arc<Shown>,
+    /// Of all that makes it what it is on this target.
+    pub digest: Digest,
     /// Its place in the whole configuration: decides who loses on a duplicate, and the page's order.
     pub order: usize,
 }
@@ -70,6 +75,8 @@ pub(super) struct Draft {
     sql: Arc<Sql>,
     when: Option<Arc<When>>,
     metrics: Arc<[Metric]>,
+    shown: Arc<Shown>,
+    digest: Digest,
 }
 
 impl Draft {
@@ -83,6 +90,7 @@ impl Draft {
         let metrics = metrics(&mut keys);
         let when = when::read(&mut keys).map(Arc::new).or_else(|| behind.when.clone());
         keys.refuse("lint_off");
+        let (shown, digest) = (Arc::new(keys.shown()), keys.digest());
         keys.finish();
         Some(Draft {
             name: name?,
@@ -93,6 +101,8 @@ impl Draft {
             sql: Arc::new(Sql::new(&sql?)),
             when,
             metrics: metrics.into(),
+            shown,
+            digest,
         })
     }
 
@@ -103,6 +113,8 @@ impl Draft {
 
     /// The query as it runs with `settings`.
     pub(super) fn cook(&self, settings: Settings, order: usize) -> Query {
+        let inherited = format!("{} {settings:?} {:?}", self.collector, self.when);
+        let digest = digest_of(&[&self.digest, self.sql.text().as_bytes(), inherited.as_bytes()]);
         Query {
             name: self.name.clone(),
             collector: self.collector.clone(),
@@ -116,6 +128,8 @@ impl Draft {
             max_rows: settings.max_rows(),
             max_series: settings.max_series(),
             max_families: settings.max_families(),
+            shown: self.shown.clone(),
+            digest,
             order,
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::driver::{Drivers, Endpoint};
 use crate::error::Place;
 use crate::name::LabelName;
+use crate::yaml::effective::{Digest, Shown, digest_of};
 use crate::yaml::keys::{Keys, Origin};
 
 use super::driver_name::Named;
@@ -39,6 +40,10 @@ pub struct Target {
     pub snapshot: bool,
     /// Its queries in configuration order, `overrides` applied.
     pub queries: Vec<Arc<Query>>,
+    /// The entry as it may be shown.
+    pub shown: Shown,
+    /// Of all that makes it what it is, its queries included: equal ones are the same target.
+    pub digest: Digest,
 }
 
 /// One entry as read, before its queries are known.
@@ -60,6 +65,8 @@ pub(super) struct Draft {
     max_connections: u32,
     pub(super) snapshot: bool,
     times: Times,
+    shown: Shown,
+    digest: Digest,
 }
 
 #[derive(Clone, Copy)]
@@ -90,6 +97,8 @@ impl Draft {
             max_connections: max_connections(&mut keys),
             snapshot: keys.flag("snapshot").unwrap_or(false),
             times: times(&mut keys),
+            shown: Shown::Map(Vec::new()),
+            digest: Digest::default(),
         };
         if draft.snapshot && draft.driver == "pgbouncer" {
             keys.fault("snapshot", "PgBouncer's console knows no transaction");
@@ -97,6 +106,8 @@ impl Draft {
         // Which other keys are right is the driver's to say: without one they are left alone.
         if let Some(Named::BuiltIn(driver)) = named {
             draft.endpoint = driver.endpoint(&mut keys);
+            draft.shown = shown(&mut keys, draft.endpoint.as_deref());
+            draft.digest = digest(&mut keys);
             keys.finish();
         }
         draft
@@ -104,7 +115,11 @@ impl Draft {
 
     /// The target with its queries.
     pub(super) fn cook(self, queries: Vec<Arc<Query>>) -> Target {
+        let parts: Vec<&[u8]> = queries.iter().map(|query| query.digest.as_slice()).collect();
+        let digest = digest_of(&[[self.name.as_bytes(), &self.digest].as_slice(), &parts].concat());
         Target {
+            shown: self.shown,
+            digest,
             name: self.name,
             driver: self.driver,
             endpoint: self.endpoint,
@@ -117,6 +132,26 @@ impl Draft {
             queries,
         }
     }
+}
+
+/// The entry without secrets: of a URL what tells where it leads, of a `password_command` its program.
+fn shown(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> Shown {
+    let mut shown = keys.shown();
+    for key in ["url", "connection_string"] {
+        let place = endpoint.map_or_else(Shown::hidden, |endpoint| Shown::Text(endpoint.shown()));
+        shown.set(key, place, false);
+    }
+    if let Some(program) = keys.texts("password_command").and_then(|words| words.into_iter().next()) {
+        let command = Shown::List(vec![Shown::Text(program), Shown::hidden()]);
+        shown.set("password_command", command, false);
+    }
+    shown
+}
+
+/// The file behind `url_file` is read at load only.
+fn digest(keys: &mut Keys<'_>) -> Digest {
+    let url = keys.file("url_file").and_then(|path| source::read(&path).ok()).unwrap_or_default();
+    digest_of(&[&keys.digest(), url.as_bytes()])
 }
 
 fn check_name(name: &str, keys: &Keys<'_>) {

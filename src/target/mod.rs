@@ -327,6 +327,14 @@ impl Target {
         self.plan.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// True for a row of this target, and of one of its queries if it names one.
+    #[must_use]
+    pub fn bears(&self, subject: &Subject<'_>) -> bool {
+        let is_query = |query: &Arc<Query>| *query.name == *subject.query;
+        subject.bearer.labels == self.plan.labels
+            && (subject.query.is_empty() || self.plan.queries.iter().any(is_query))
+    }
+
     /// Cancels in the server what still runs: the process ends.
     pub fn stop(&self) {
         for run in self.memory.running() {

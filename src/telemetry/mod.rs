@@ -87,6 +87,9 @@ const REJECTED: [&str; 10] = [
     "write_timeout",
 ];
 
+/// Labels of ours on the rows of targets; no target may have one of these names.
+const OWN: [&str; 5] = ["target", "query", "collector", "reason", "state"];
+
 /// The counters. All methods are cheap and never block on I/O but [`Telemetry::render`], which reads `/proc`.
 pub struct Telemetry {
     registry: Registry,
@@ -100,6 +103,8 @@ pub struct Telemetry {
     sessions_limit: Rows,
     http_requests: Rows,
     http_rejected: Rows,
+    reload_successful: Rows,
+    reload_timestamp: Rows,
 }
 
 impl Telemetry {
@@ -126,6 +131,14 @@ impl Telemetry {
                 "http_requests_rejected_total",
                 "Requests and connections refused, by reason.",
             ),
+            reload_successful: gauge(
+                "config_last_reload_successful",
+                "Whether the last load of the configuration succeeded.",
+            ),
+            reload_timestamp: gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration was last loaded well, in Unix time.",
+            ),
         };
         telemetry.begin();
         telemetry.register();
@@ -138,33 +151,17 @@ impl Telemetry {
         REJECTED.iter().for_each(|reason| self.http_rejected.add(&[("reason", reason)], 0));
         self.runs_joined.add(&[], 0);
         self.late_workers.set(&[], 0.0);
+        self.reloaded(true);
     }
 
     fn register(&self) {
-        let gauge = |name, help, labels: &[(&str, &str)], value| {
-            let rows = Rows::new(MetricType::GAUGE, name, help);
-            rows.set(labels, value);
-            rows
-        };
         let revision = option_env!("SQL_EXPORTER_REVISION").unwrap_or("unknown");
-        let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", revision)];
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let fixed = [
-            gauge("build_info", "The exporter's version; always 1.", &build, 1.0),
-            gauge(
-                "config_last_reload_successful",
-                "Whether the last load of the configuration succeeded.",
-                &[],
-                1.0,
-            ),
-            gauge(
-                "config_last_reload_success_timestamp_seconds",
-                "When the configuration was last loaded well, in Unix time.",
-                &[],
-                now,
-            ),
-        ];
-        let counted = [
+        let build = Rows::new(MetricType::GAUGE, "build_info", "The exporter's version; always 1.");
+        build.set(&[("version", env!("CARGO_PKG_VERSION")), ("revision", revision)], 1.0);
+        let all = [
+            &build,
+            &self.reload_successful,
+            &self.reload_timestamp,
             &self.query_errors,
             &self.values_skipped,
             &self.connect_failures,
@@ -176,7 +173,7 @@ impl Telemetry {
             &self.http_requests,
             &self.http_rejected,
         ];
-        for rows in counted.into_iter().chain(&fixed) {
+        for rows in all {
             let registered = self.registry.register(Box::new(rows.clone()));
             debug_assert!(registered.is_ok(), "{:?}", rows.desc());
         }
@@ -237,6 +234,43 @@ impl Telemetry {
     /// A request or a connection was refused.
     pub fn rejected(&self, reason: &str) {
         self.http_rejected.add(&[("reason", reason)], 1);
+    }
+
+    /// The configuration was loaded again, well or not.
+    pub fn reloaded(&self, successful: bool) {
+        self.reload_successful.set(&[], f64::from(u8::from(successful)));
+        if successful {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.reload_timestamp.set(&[], now.as_secs_f64());
+        }
+    }
+
+    /// Forgets the rows of targets and queries that are gone: keeps those that `is_there`.
+    pub fn keep(&self, is_there: impl Fn(&Subject<'_>) -> bool) {
+        let of_targets = [
+            &self.query_errors,
+            &self.values_skipped,
+            &self.connect_failures,
+            &self.sessions,
+            &self.sessions_limit,
+        ];
+        for rows in of_targets {
+            rows.keep(|labels| {
+                let own = |name: &str| {
+                    labels.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+                };
+                let theirs = |name: &str| !OWN.contains(&name);
+                let labels: Vec<(LabelName, String)> = labels
+                    .iter()
+                    .filter(|(name, _)| theirs(name))
+                    .filter_map(|(name, value)| Some((LabelName::new(name).ok()?, value.clone())))
+                    .collect();
+                let bearer = Bearer { target: own("target").unwrap_or_default(), labels: &labels };
+                let (query, collector) =
+                    (own("query").unwrap_or_default(), own("collector").unwrap_or_default());
+                is_there(&Subject { bearer, query, collector })
+            });
+        }
     }
 
     /// All families that have rows, by name; with `process`, those of the process as well.

@@ -57,6 +57,11 @@ impl Rows {
         });
     }
 
+    /// Forgets the rows whose labels are not wanted.
+    pub(super) fn keep(&self, wanted: impl Fn(&[(String, String)]) -> bool) {
+        self.0.rows.lock().retain(|key, _| wanted(key));
+    }
+
     fn with(&self, labels: &[(&str, &str)], act: impl FnOnce(&Row)) {
         let key: Key = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut rows = self.0.rows.lock();

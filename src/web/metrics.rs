@@ -23,17 +23,21 @@ const OFFSET_SHARE: f64 = 0.25;
 
 /// Answers with a fresh page: 200, even when every query failed; 400 for a name that is not configured.
 pub fn answer(site: &Site, request: &Request) -> Response {
+    respond(site, request, &selection(request))
+}
+
+/// The page of a selection; the exporter's own metrics are on that of everything.
+pub(super) fn respond(site: &Site, request: &Request, selection: &Selection) -> Response {
     if request.method == Method::Head {
         return page::exposition(&Vec::new(), page::format(request));
     }
     let fleet = site.fleet();
     let time = Time { began: request.received, budget: budget(request, &fleet.exporter) };
-    let selection = selection(request);
-    match scrape::scrape(&fleet, &selection, time) {
+    match scrape::scrape(&fleet, selection, time) {
         Ok(scraped) => {
             site.telemetry().scraped(scraped.verdict.word());
             let mut families = scraped.families;
-            if selection == Selection::default() {
+            if *selection == Selection::default() {
                 families.extend(fleet.own_metrics(true));
             }
             page::exposition(&families, page::format(request))
@@ -43,7 +47,7 @@ pub fn answer(site: &Site, request: &Request) -> Response {
 }
 
 /// `target=…`, `collect[]=…` and `query=…`, each as often as wanted. Other parameters mean nothing to us.
-fn selection(request: &Request) -> Selection {
+pub(super) fn selection(request: &Request) -> Selection {
     let named = |key: &str| {
         let meant = request.query.iter().filter(|(known, _)| known == key);
         meant.map(|(_, name)| name.clone()).collect()
@@ -79,7 +83,16 @@ mod tests {
     fn time(values: &[&str]) -> Option<Duration> {
         let headers = values.iter().map(|value| (TIMEOUT.to_owned(), (*value).to_owned())).collect();
         let (method, path, query) = (Method::Get, "/metrics".to_owned(), Vec::new());
-        header(&Request { method, path, query, headers, peer: Peer::Unix, known: false, received: Instant::now() })
+        header(&Request {
+            method,
+            path,
+            query,
+            headers,
+            peer: Peer::Unix,
+            known: false,
+            secure: false,
+            received: Instant::now(),
+        })
     }
 
     #[test]

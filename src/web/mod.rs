@@ -3,15 +3,23 @@
 //! Endpoints read the fleet and know no socket. Whatever `answer` gives gets the headers all answers bear, and is
 //! counted under a path of the table or `other`, never under what a client made up.
 
+pub mod config;
 mod gzip;
 pub mod healthy;
 pub mod index;
 pub mod metrics;
 pub mod own_metrics;
 pub mod page;
+pub mod probe;
+pub mod ready;
+pub mod reload;
+pub mod sd;
 
 use std::sync::Arc;
 
+use parking_lot::RwLock;
+
+use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::http::{Method, Request, Response};
 use crate::telemetry::Telemetry;
@@ -39,6 +47,24 @@ const ROUTES: &[Route] = &[
         answer: metrics::answer,
     },
     Route {
+        path: "/probe",
+        about: "runs the queries of one target: /probe?target=NAME",
+        methods: READ,
+        answer: probe::answer,
+    },
+    Route {
+        path: "/sd",
+        about: "the targets for Prometheus' HTTP service discovery",
+        methods: READ,
+        answer: sd::answer,
+    },
+    Route {
+        path: "/config",
+        about: "the effective configuration without its secrets",
+        methods: READ,
+        answer: config::answer,
+    },
+    Route {
         path: "/-/metrics",
         about: "the exporter's own metrics",
         methods: READ,
@@ -50,30 +76,56 @@ const ROUTES: &[Route] = &[
         methods: READ,
         answer: healthy::answer,
     },
+    Route { path: "/-/ready", about: "says that scrapes are answered", methods: READ, answer: ready::answer },
+    Route {
+        path: "/-/reload",
+        about: "POST: reads the configuration again",
+        methods: &[Method::Post],
+        answer: reload::answer,
+    },
 ];
+
+/// Reads the configuration again and swaps the fleet. Blocks for as long as that takes; gives the faults.
+pub type Reload = dyn Fn(&Site) -> Result<(), Arc<Vec<Error>>> + Send + Sync;
 
 /// What the endpoints answer from.
 pub struct Site {
-    fleet: Arc<Fleet>,
+    fleet: RwLock<Arc<Fleet>>,
+    reload: Box<Reload>,
 }
 
 impl Site {
-    /// A site over a fleet.
+    /// A site over a fleet, and how to get the next one.
     #[must_use]
-    pub fn new(fleet: Fleet) -> Self {
-        Site { fleet: Arc::new(fleet) }
+    pub fn new(fleet: Fleet, reload: Box<Reload>) -> Self {
+        Site { fleet: RwLock::new(Arc::new(fleet)), reload }
     }
 
     /// The fleet now.
     #[must_use]
     pub fn fleet(&self) -> Arc<Fleet> {
-        Arc::clone(&self.fleet)
+        Arc::clone(&self.fleet.read())
+    }
+
+    /// Puts another fleet in the place of the one that serves. Scrapes in flight keep the one they began with.
+    pub fn swap(&self, fleet: Fleet) {
+        let old = std::mem::replace(&mut *self.fleet.write(), Arc::new(fleet));
+        // Outside of the lock: what is gone may take a moment to end.
+        drop(old);
+    }
+
+    /// Reads the configuration again.
+    ///
+    /// # Errors
+    /// Its faults; the old one stays.
+    pub fn reload(&self) -> Result<(), Arc<Vec<Error>>> {
+        (self.reload)(self)
     }
 
     /// Counters of the process's life.
     #[must_use]
-    pub fn telemetry(&self) -> &Arc<Telemetry> {
-        self.fleet.telemetry()
+    pub fn telemetry(&self) -> Arc<Telemetry> {
+        Arc::clone(self.fleet.read().telemetry())
     }
 
     /// Answers a request. Blocks until the scrape's deadline where the path runs queries.
@@ -129,6 +181,7 @@ mod tests {
             headers: Vec::new(),
             peer: Peer::Unix,
             known: false,
+            secure: false,
             received: Instant::now(),
         };
         route(ROUTES, &request, |route| page::text(200, route.path))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::exposition::page::{Families, Piece, pieces};
 use crate::exposition::{Format, negotiate};
 use crate::http::{Part, Request, Response};
+use crate::plan::exporter::Who;
 
 use super::gzip;
 
@@ -38,6 +39,19 @@ pub fn exposition(families: &Families, format: &dyn Format) -> Response {
 /// All values of a header as the one list that they are (RFC 9110, section 5.3).
 fn joined(request: &Request, name: &str) -> String {
     request.header(name).collect::<Vec<_>>().join(",")
+}
+
+/// Refuses who may not; `key` is the setting that says so.
+///
+/// # Errors
+/// The answer: 403, or 404 for what is switched off.
+pub fn admit(who: Who, request: &Request, key: &str) -> Result<(), Response> {
+    match who {
+        Who::Everybody => Ok(()),
+        Who::Loopback if request.peer.is_loopback() => Ok(()),
+        Who::Loopback => Err(text(403, &format!("for this machine only (exporter.{key})\n"))),
+        Who::Nobody => Err(text(404, &format!("switched off (exporter.{key})\n"))),
+    }
 }
 
 /// A page for people. It may load nothing, send nothing and be framed nowhere; its style is in it.

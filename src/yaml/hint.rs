@@ -19,6 +19,25 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// The `count` names nearest to `text`, however far, the nearest first.
+pub fn nearest_of<'a>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    count: usize,
+) -> Vec<&'a str> {
+    let mut left: Vec<&str> = candidates.into_iter().collect();
+    left.sort_unstable();
+    left.dedup();
+    let mut found = Vec::new();
+    while found.len() < count {
+        let far = || left.iter().copied().min_by_key(|name| strsim::damerau_levenshtein(text, name));
+        let Some(name) = nearest(text, left.iter().copied()).or_else(far) else { break };
+        left.retain(|other| *other != name);
+        found.push(name);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::nearest;

@@ -2,7 +2,7 @@
 //!
 //! Faults are collected in the [`Reader`], not returned: a method answers `None` for "absent or faulty".
 //! One reader serves the configuration, web-config files, query tests, imports and drivers.
-//! Scalars, lists of them and pairs are taken in `values`, mappings here.
+//! Scalars, lists of them and pairs are taken in `values`, mappings here; `effective` shows what was read.
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::record::Record;
 use super::source::{Found, Source};
 use super::tree::{Document, Entry, Tree, Value};
 
-pub use super::hint::nearest;
+pub use super::hint::{nearest, nearest_of};
 pub use super::reader::{Environment, Reader};
 
 /// Where a value comes from.
@@ -30,7 +30,7 @@ pub enum Origin {
 /// One mapping being read. Take what you know, then [`Keys::finish`].
 pub struct Keys<'d> {
     pub(super) front: Source<'d>,
-    back: Option<Source<'d>>,
+    pub(super) back: Option<Source<'d>>,
     /// True where a mapping under a key is merged with the one behind it: `over` merges one level.
     pub(super) merges: bool,
     /// True for a rehearsal: questions count, faults do not.
@@ -256,6 +256,14 @@ impl<'d> Keys<'d> {
         self.front.record.ask(key);
         if let Some(back) = &self.back {
             back.record.ask(key);
+        }
+    }
+
+    /// Marks a question in the mapping and in what is behind it.
+    pub(super) fn mark(&self, mark: impl Fn(&Record)) {
+        mark(&self.front.record);
+        if let Some(back) = &self.back {
+            mark(&back.record);
         }
     }
 

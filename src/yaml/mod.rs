@@ -2,10 +2,11 @@
 //!
 //! `tree` makes a [`tree::Document`] of a text (`syntax` puts what is no YAML into words, `audit` finds what YAML
 //! allows and we do not, `place` knows lines and which of them may be shown); [`keys::Keys`] reads a mapping of it
-//! (`values` its scalars, `expand` their variables), [`keys::Reader`] collects what is wrong. A new kind of value is
-//! a function in `scalar` and a method in `values`. It knows no key of any configuration but those that hold secrets.
+//! (`values` its scalars, `expand` their variables), [`keys::Reader`] collects what is wrong, and
+//! [`effective`] shows what a mapping came to say. A new kind of value is a function in `scalar` and a method in `values`. It knows no key of any configuration but those that hold secrets.
 
 mod audit;
+pub mod effective;
 mod expand;
 mod hint;
 pub mod keys;

@@ -7,14 +7,30 @@ use std::rc::Rc;
 
 /// The questions asked of one mapping.
 #[derive(Debug, Default)]
-pub(super) struct Record(RefCell<Vec<Question>>);
+pub(super) struct Record {
+    questions: RefCell<Vec<Question>>,
+    /// Keys whose values are shown to nobody.
+    hidden: RefCell<Vec<&'static str>>,
+}
 
 #[derive(Debug)]
 struct Question {
     key: &'static str,
     refused: bool,
+    /// Its text is taken as typed.
+    literal: bool,
     /// The questions asked of the mapping under the key.
     inner: Rc<Record>,
+}
+
+/// How the value of a key may be shown.
+pub(super) enum Showing {
+    /// Not at all.
+    Hidden,
+    /// As it stands in the file.
+    AsTyped,
+    /// With its variables replaced; what a mapping below was asked.
+    Expanded(Rc<Record>),
 }
 
 impl Record {
@@ -28,28 +44,61 @@ impl Record {
         self.note(key, true);
     }
 
+    /// Notes that the values of `key` are shown to nobody.
+    pub(super) fn hide(&self, key: &'static str) {
+        self.hidden.borrow_mut().push(key);
+    }
+
+    /// Notes that the text of `key` is taken as typed, without expansion.
+    pub(super) fn leave(&self, key: &str) {
+        if let Some(question) = self.questions.borrow_mut().iter_mut().find(|question| question.key == key) {
+            question.literal = true;
+        }
+    }
+
+    /// How a value may be shown; a key that nobody asked for is nobody's business.
+    pub(super) fn showing(&self, key: &str) -> Showing {
+        if self.hidden.borrow().contains(&key) {
+            return Showing::Hidden;
+        }
+        match self.questions.borrow().iter().find(|question| question.key == key) {
+            None => Showing::Hidden,
+            Some(question) if question.literal => Showing::AsTyped,
+            Some(question) => Showing::Expanded(Rc::clone(&question.inner)),
+        }
+    }
+
     fn note(&self, key: &'static str, refused: bool) -> Rc<Record> {
-        let mut questions = self.0.borrow_mut();
+        let mut questions = self.questions.borrow_mut();
         if let Some(question) = questions.iter().find(|question| question.key == key) {
             return Rc::clone(&question.inner);
         }
         let inner = Rc::new(Record::default());
-        questions.push(Question { key, refused, inner: Rc::clone(&inner) });
+        questions.push(Question { key, refused, literal: false, inner: Rc::clone(&inner) });
         inner
     }
 
     /// The record of the mapping under `key`; `None` when nobody asked for the key.
     pub(super) fn asked(&self, key: &str) -> Option<Rc<Record>> {
-        self.0.borrow().iter().find(|question| question.key == key).map(|question| Rc::clone(&question.inner))
+        self.questions
+            .borrow()
+            .iter()
+            .find(|question| question.key == key)
+            .map(|question| Rc::clone(&question.inner))
     }
 
     /// The keys that a hint may suggest.
     pub(super) fn offered(&self) -> Vec<&'static str> {
-        self.0.borrow().iter().filter(|question| !question.refused).map(|question| question.key).collect()
+        self.questions
+            .borrow()
+            .iter()
+            .filter(|question| !question.refused)
+            .map(|question| question.key)
+            .collect()
     }
 
     /// True when nobody asked anything.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.questions.borrow().is_empty()
     }
 }

@@ -2,6 +2,7 @@
 
 mod canary;
 mod defaults;
+mod effective;
 mod places;
 mod texts;
 

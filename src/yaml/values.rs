@@ -29,6 +29,7 @@ impl<'d> Keys<'d> {
     pub fn literal(&mut self, key: &'static str) -> Option<String> {
         let found = self.scalar(key)?;
         let Value::Scalar(text) = found.value() else { return None };
+        self.mark(|record| record.leave(key));
         Some(text.clone())
     }
 
@@ -39,7 +40,8 @@ impl<'d> Keys<'d> {
     }
 
     /// Keeps the lines of `key` out of every message, for values that hold a secret among other things.
-    pub fn conceal(&self, key: &str) {
+    pub fn conceal(&self, key: &'static str) {
+        self.mark(|record| record.hide(key));
         let Some(found) = self.look(key) else { return };
         self.reader.hide(&found.place());
         self.reader.hide(&found.source.key_place(found.entry));

@@ -11,6 +11,8 @@ missing_packages() {
   have pgbouncer || echo pgbouncer
   { have promtool && have prometheus; } || echo prometheus
   have curl || echo curl
+  have chromium || echo chromium
+  have chromedriver || echo chromium-driver
   have openssl || echo openssl
   python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }

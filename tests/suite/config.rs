@@ -10,7 +10,7 @@ use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Driver, Drivers, Endpoint, Session};
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::http::Listen;
-use sql_exporter::plan::exporter::{LabelsTooLong, LogFormat, Pages, QueryMetrics};
+use sql_exporter::plan::exporter::{LabelsTooLong, LogFormat, QueryMetrics, Who};
 use sql_exporter::plan::query::Query;
 use sql_exporter::plan::target::Target;
 use sql_exporter::plan::{self, Plan};
@@ -317,7 +317,7 @@ fn the_section_exporter_is_read_whole() {
     assert_eq!((exporter.max_workers, exporter.max_series, exporter.max_page_bytes), (8, 10, 1 << 20));
     assert_eq!((exporter.max_label_length, exporter.labels_too_long), (64, LabelsTooLong::Truncate));
     assert_eq!(exporter.target_label, "");
-    assert_eq!((exporter.query_metrics, exporter.enable_pages), (QueryMetrics::Failing, Pages::Loopback));
+    assert_eq!((exporter.query_metrics, exporter.enable_pages), (QueryMetrics::Failing, Who::Loopback));
     let limits = exporter.http;
     assert_eq!(
         (limits.max_connections, limits.max_connections_per_address, limits.max_head_bytes),

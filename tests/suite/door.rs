@@ -62,7 +62,11 @@ fn curl_as(exporter: &Exporter, site: &str, path: &str, options: &[&str]) -> Ans
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
     assert_clean(path, text.as_bytes());
-    let body = if output.status.success() { body.to_owned() } else { String::from_utf8_lossy(&output.stderr).into_owned() };
+    let body = if output.status.success() {
+        body.to_owned()
+    } else {
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
     Answer { status, head: head.to_owned(), body }
 }
 
@@ -110,7 +114,8 @@ fn plain_text_on_a_tls_port_is_told_and_counted() {
 
 #[test]
 fn a_client_certificate_is_demanded_and_verified() {
-    let exporter = serve(&format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem}}\n"));
+    let exporter =
+        serve(&format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem}}\n"));
     let shown = |name: &str| tls_file(name).to_str().expect("UTF-8").to_owned();
     let (cert, key) = (shown("client.pem"), shown("client.key"));
     let with = ["--cert", &cert, "--key", &key];
@@ -123,7 +128,8 @@ fn a_client_certificate_is_demanded_and_verified() {
 
 #[test]
 fn logins_are_checked_but_not_for_health() {
-    let exporter = serve(&format!("{TLS}}}\n{}", users(&[("prom", &password(), COST), ("other", "x", COST)])));
+    let exporter =
+        serve(&format!("{TLS}}}\n{}", users(&[("prom", &password(), COST), ("other", "x", COST)])));
     let login = format!("prom:{}", password());
     let good = ["--user", login.as_str()];
     assert_eq!(curl(&exporter, "/metrics", &good).status, 200);
@@ -184,9 +190,8 @@ fn certificates_and_users_change_with_their_files_and_no_scrape_is_dropped() {
     });
 
     put(&exporter, "web.yml", &format!("{TLS}}}\n{}", users(&[("prom", "new", COST)])));
-    let status = |login: &str| {
-        curl_as(&exporter, "https://elsewhere.example", "/metrics", &["--user", login]).status
-    };
+    let status =
+        |login: &str| curl_as(&exporter, "https://elsewhere.example", "/metrics", &["--user", login]).status;
     wait_for("the new password", || (status("prom:new") == 200).then_some(()));
     assert_eq!(status(&login), 401);
 
@@ -201,11 +206,18 @@ fn configured_headers_are_on_every_answer_and_replace_ours() {
     let headers = "http_server_config:\n  http2: true\n  headers:\n    Strict-Transport-Security: max-age=1\n    X-Frame-Options: sameorigin\n    X-XSS-Protection: ''\n";
     let exporter = serve(&format!("{headers}{}", users(&[("prom", &password(), COST)])));
     let login = format!("prom:{}", password());
-    for (path, options, status) in [("/", &["--user", login.as_str()][..], 200), ("/", &[], 401), ("/x", &["--user", &login], 404)] {
+    for (path, options, status) in
+        [("/", &["--user", login.as_str()][..], 200), ("/", &[], 401), ("/x", &["--user", &login], 404)]
+    {
         let answer = curl_as(&exporter, "http://localhost", path, options);
         assert_eq!(answer.status, status);
         assert!(answer.head.contains("\r\nStrict-Transport-Security: max-age=1"), "{}", answer.head);
-        assert_eq!(answer.head.to_ascii_lowercase().matches("x-frame-options: ").count(), 1, "{}", answer.head);
+        assert_eq!(
+            answer.head.to_ascii_lowercase().matches("x-frame-options: ").count(),
+            1,
+            "{}",
+            answer.head
+        );
         assert!(answer.head.contains("X-Frame-Options: sameorigin"), "{}", answer.head);
     }
 }

@@ -12,7 +12,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::http::{Answer, Limits, Listen, Method, Part, Peer, Request, Response, Server, Rejected, Settings, serve};
+use sql_exporter::http::{
+    Answer, Limits, Listen, Method, Part, Peer, Rejected, Request, Response, Server, Settings, serve,
+};
 
 use crate::process::wait_for;
 

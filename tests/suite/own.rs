@@ -63,11 +63,15 @@ const SETS: &[(&str, &str, &str)] = &[
     ("values_skipped_total", "reason", "null invalid duplicate"),
     ("scrapes_total", "outcome", "complete partial failed"),
     ("sessions", "state", "idle busy late"),
-    ("http_requests_total", "path", "/ /metrics /-/metrics /-/healthy other"),
+    (
+        "http_requests_total",
+        "path",
+        "/ /metrics /probe /sd /config /-/metrics /-/healthy /-/ready /-/reload other",
+    ),
     (
         "http_requests_rejected_total",
         "reason",
-        "body connections head_size head_timeout header_lines malformed method write_timeout",
+        "auth body connections head_size head_timeout header_lines malformed method tls write_timeout",
     ),
     ("target_info", "role", "primary replica"),
 ];

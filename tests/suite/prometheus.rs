@@ -15,7 +15,7 @@ use crate::servers::own::OwnPostgres;
 use crate::web_client::{exchange, request};
 
 /// A running Prometheus that scrapes one address every second; killed at drop.
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
     address: SocketAddr,
     _folder: TempDir,
@@ -28,11 +28,15 @@ impl Prometheus {
 
     /// Scrapes each address as a job of this name.
     fn scraping_all(jobs: &[(&str, SocketAddr)]) -> Self {
-        let folder = folder();
         let job = |(name, address): &(&str, SocketAddr)| {
             format!("- {{job_name: {name}, static_configs: [{{targets: ['{address}']}}]}}\n")
         };
-        let jobs: String = jobs.iter().map(job).collect();
+        Prometheus::with_jobs(&jobs.iter().map(job).collect::<String>())
+    }
+
+    /// Runs these `scrape_configs`.
+    pub(crate) fn with_jobs(jobs: &str) -> Self {
+        let folder = folder();
         let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{jobs}");
         std::fs::write(folder.path().join("prometheus.yml"), config).expect("a file can be written");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -45,7 +49,7 @@ impl Prometheus {
     }
 
     /// The API's answer to an instant query: `data.result`. Empty while Prometheus starts.
-    fn query(&self, expression: &str) -> Vec<Value> {
+    pub(crate) fn query(&self, expression: &str) -> Vec<Value> {
         if std::net::TcpStream::connect(self.address).is_err() {
             return Vec::new();
         }

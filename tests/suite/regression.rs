@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::checker::checked;
 use crate::exporter::{Exporter, Setup};
-use crate::process::{signal, variable};
+use crate::process::variable;
 use crate::servers::{MariaDb, Postgres};
 
 const SQLITE: &str = "{driver: sqlite, database: shop.db}";
@@ -44,17 +44,6 @@ fn a_query_past_its_timeout_hides_no_reused_result_of_its_target() {
             assert_eq!(page.value("sql_exporter_query_failure_reason", &labels), Some(1.0), "{target}");
         }
     }
-}
-
-/// Who is used to reload by SIGHUP stopped the exporter with it, without a word.
-#[test]
-fn a_hang_up_ends_nothing_and_says_that_reload_is_not_there_yet() {
-    let exporter = Exporter::serve(&format!("databases: {{lite: {SQLITE}}}\n"));
-    signal("HUP", &[exporter.pid()]);
-    exporter.wait_for_log("signal 1: reload is not built yet");
-    assert_eq!(exporter.get("/-/healthy").status, 200);
-    let (code, log) = exporter.stop("TERM");
-    assert_eq!(code, Some(0), "{log}");
 }
 
 /// An argument that is no UTF-8 was a panic.

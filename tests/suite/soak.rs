@@ -7,7 +7,7 @@
 //! `SOAK_SEED` repeats the choices of a run. A new fault belongs to its part: `server`, `lite`, `wire`.
 
 mod chance;
-mod flat;
+pub(crate) mod flat;
 mod lite;
 mod part;
 mod scraper;

@@ -15,6 +15,7 @@ use sql_exporter::metric::Metric;
 use sql_exporter::metric::labels::LabelLimit;
 use sql_exporter::plan::query::Query;
 use sql_exporter::query::{Context, Rendered, sink};
+use sql_exporter::yaml::effective::{Digest, Shown};
 use sql_exporter::yaml::keys::{Keys, Reader};
 use sql_exporter::yaml::tree::Document;
 
@@ -90,6 +91,8 @@ pub(crate) fn query(yaml: &str) -> Query {
         max_rows: 1_000_000,
         max_series: 1_000_000,
         max_families: 500,
+        shown: Arc::new(Shown::Map(Vec::new())),
+        digest: Digest::default(),
         order: 0,
     }
 }

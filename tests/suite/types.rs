@@ -241,7 +241,8 @@ fn two_rows_make_no_summary_together() {
     assert_eq!(error.reason(), Reason::Duplicate);
     assert_eq!(error.message(), "two rows of t_seconds{verb=\"GET\"}");
     let first = SUMMARY.replace("name:", "duplicates: first, name:");
-    let expected = "t_seconds{quantile=\"0.5\",verb=\"GET\"} 0.01\nt_seconds{quantile=\"0.5\",verb=\"PUT\"} 0.01\n";
+    let expected =
+        "t_seconds{quantile=\"0.5\",verb=\"GET\"} 0.01\nt_seconds{quantile=\"0.5\",verb=\"PUT\"} 0.01\n";
     assert_eq!(written(&first, QUANTILES, rows), expected);
 }
 

@@ -33,7 +33,11 @@ fn fixtures() -> Vec<PathBuf> {
 fn faults(fixture: &Path) -> String {
     let folder = folder();
     for (name, source) in FILES {
-        let text = if source.is_empty() { String::new() } else { std::fs::read_to_string(tls_file(source)).expect("made") };
+        let text = if source.is_empty() {
+            String::new()
+        } else {
+            std::fs::read_to_string(tls_file(source)).expect("made")
+        };
         std::fs::write(folder.path().join(name), text).expect("written");
     }
     let path = folder.path().join("web.yml");

@@ -61,14 +61,23 @@ impl Guard {
     pub(in crate::http) fn new() -> Result<Guard> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())
             .map_err(|_| Error::machine("the system gives no random bytes"))?;
-        Ok(Guard { key, known: Mutex::default(), one_hash: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) })
+        Ok(Guard {
+            key,
+            known: Mutex::default(),
+            one_hash: Arc::new(Semaphore::new(1)),
+            waiting: AtomicUsize::new(0),
+        })
     }
 
     /// Lets a login in. `authorization` is the header's value; without users it does not matter.
     ///
     /// # Errors
     /// The refusal.
-    pub(in crate::http) async fn admit(&self, users: &Arc<Users>, authorization: Option<&str>) -> Result<(), Fault> {
+    pub(in crate::http) async fn admit(
+        &self,
+        users: &Arc<Users>,
+        authorization: Option<&str>,
+    ) -> Result<(), Fault> {
         if users.is_empty() {
             return Ok(());
         }

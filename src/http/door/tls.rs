@@ -24,12 +24,8 @@ use crate::http::socket::Wire;
 use crate::secret::Secret;
 
 /// Go's names; `None` is not spoken here.
-pub(super) const VERSIONS: &[(&str, Option<&SupportedProtocolVersion>)] = &[
-    ("TLS10", None),
-    ("TLS11", None),
-    ("TLS12", Some(&version::TLS12)),
-    ("TLS13", Some(&version::TLS13)),
-];
+pub(super) const VERSIONS: &[(&str, Option<&SupportedProtocolVersion>)] =
+    &[("TLS10", None), ("TLS11", None), ("TLS12", Some(&version::TLS12)), ("TLS13", Some(&version::TLS13))];
 
 /// Go's names of the cipher suites that we have. Those of TLS 1.3 are always there, as in Go.
 pub(super) const CIPHERS: &[(&str, SupportedCipherSuite)] = {
@@ -40,7 +36,10 @@ pub(super) const CIPHERS: &[(&str, SupportedCipherSuite)] = {
         ("TLS_CHACHA20_POLY1305_SHA256", suite::TLS13_CHACHA20_POLY1305_SHA256),
         ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
         ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-        ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+        (
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        ),
         ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
         ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
         ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
@@ -144,7 +143,8 @@ pub(super) fn configure(wanted: &Wanted) -> Result<ServerConfig, Refused> {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
     };
     let (certificates, key) = (wanted.certificates.certificates()?, wanted.key.private_key()?);
-    let refused = |error: rustls::Error| wanted.key.refused(&format!("does not fit the certificate: {error}"));
+    let refused =
+        |error: rustls::Error| wanted.key.refused(&format!("does not fit the certificate: {error}"));
     let mut config = builder.with_single_cert(certificates, key).map_err(refused)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -222,7 +222,11 @@ struct Peeked {
 }
 
 impl AsyncRead for Peeked {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if into.remaining() > 0
             && let Some(first) = self.first.take()
         {

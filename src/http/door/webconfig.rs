@@ -92,7 +92,10 @@ fn root(mut keys: Keys<'_>, stamps: &mut Stamps) -> WebConfig {
         inner.finish();
     }
     config.users = Arc::new(users(&mut keys));
-    keys.forbid("rate_limit", "`rate_limit` is not supported: exporter.http.max_connections bounds what is served");
+    keys.forbid(
+        "rate_limit",
+        "`rate_limit` is not supported: exporter.http.max_connections bounds what is served",
+    );
     keys.finish();
     config
 }
@@ -103,7 +106,10 @@ fn tls_keys(keys: &mut Keys<'_>, stamps: &mut Stamps) -> Option<Wanted> {
     let key = source(keys, "key_file", "key", stamps);
     let client_ca = source(keys, "client_ca_file", "client_ca", stamps);
     let client_auth = client_auth(keys);
-    keys.forbid("client_allowed_sans", "`client_allowed_sans` is not supported: every certificate of client_ca is let in");
+    keys.forbid(
+        "client_allowed_sans",
+        "`client_allowed_sans` is not supported: every certificate of client_ca is let in",
+    );
     let versions = versions(keys);
     let (ciphers, curves) = (named(CIPHERS, keys, "cipher_suites"), named(CURVES, keys, "curve_preferences"));
     // Without a meaning since Go 1.17: the server chooses.
@@ -129,7 +135,12 @@ fn tls_keys(keys: &mut Keys<'_>, stamps: &mut Stamps) -> Option<Wanted> {
 }
 
 /// A file, or what would stand in it.
-fn source(keys: &mut Keys<'_>, file: &'static str, inline: &'static str, stamps: &mut Stamps) -> Option<Source> {
+fn source(
+    keys: &mut Keys<'_>,
+    file: &'static str,
+    inline: &'static str,
+    stamps: &mut Stamps,
+) -> Option<Source> {
     let path = keys.file(file);
     let text = keys.secret(inline);
     if path.is_some() && text.is_some() {
@@ -147,7 +158,11 @@ fn client_auth(keys: &mut Keys<'_>) -> ClientAuth {
         Some(Some(auth)) => auth,
         Some(None) => {
             let message = "a certificate that nobody verifies says nothing, and is not supported";
-            keys.fault_with_hint("client_auth_type", message, "write RequireAndVerifyClientCert or NoClientCert");
+            keys.fault_with_hint(
+                "client_auth_type",
+                message,
+                "write RequireAndVerifyClientCert or NoClientCert",
+            );
             ClientAuth::None
         }
     }
@@ -155,13 +170,17 @@ fn client_auth(keys: &mut Keys<'_>) -> ClientAuth {
 
 /// The versions from `min_version` to `max_version`.
 fn versions(keys: &mut Keys<'_>) -> Vec<&'static rustls::SupportedProtocolVersion> {
-    let known: Vec<(&'static str, usize)> = VERSIONS.iter().zip(0..).map(|((name, _), at)| (*name, at)).collect();
+    let known: Vec<(&'static str, usize)> =
+        VERSIONS.iter().zip(0..).map(|((name, _), at)| (*name, at)).collect();
     let lowest = keys.choice("min_version", &known);
     let highest = keys.choice("max_version", &known);
     let range = lowest.unwrap_or(2)..=highest.unwrap_or(VERSIONS.len() - 1);
     for (key, bound) in [("min_version", lowest), ("max_version", highest)] {
         if let Some((name, None)) = bound.and_then(|at| VERSIONS.get(at)) {
-            keys.fault(key, format!("{name} is not supported: it is broken; TLS12 and TLS13 are spoken here"));
+            keys.fault(
+                key,
+                format!("{name} is not supported: it is broken; TLS12 and TLS13 are spoken here"),
+            );
         }
     }
     if range.is_empty() {
@@ -177,7 +196,11 @@ fn named<T: Copy>(table: &[(&str, T)], keys: &mut Keys<'_>, key: &'static str) -
         let found = table.iter().find(|(known, _)| known == name);
         if found.is_none() {
             let known: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
-            keys.fault_with_hint(key, format!("{name:?} is not supported"), format!("known: {}", known.join(", ")));
+            keys.fault_with_hint(
+                key,
+                format!("{name:?} is not supported"),
+                format!("known: {}", known.join(", ")),
+            );
         }
         found.map(|(_, meaning)| *meaning)
     };
@@ -206,7 +229,8 @@ fn users(keys: &mut Keys<'_>) -> Users {
         match bcrypt::HashParts::from_str(hash) {
             Ok(parts) if parts.get_cost() <= HIGHEST_COST => {}
             Ok(parts) => {
-                let message = format!("the cost {} of user {name:?} is above {HIGHEST_COST}", parts.get_cost());
+                let message =
+                    format!("the cost {} of user {name:?} is above {HIGHEST_COST}", parts.get_cost());
                 keys.fault("basic_auth_users", message);
             }
             Err(_) => keys.fault_with_hint(

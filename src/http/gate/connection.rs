@@ -86,7 +86,8 @@ impl Connection {
         if logged_in {
             self.shared.guard.admit(&web.users, head.header("authorization")).await?;
         }
-        let facts = Facts { peer: self.peer, received, known: self.known || logged_in };
+        let (known, secure) = (self.known || logged_in, web.tls.is_some());
+        let facts = Facts { peer: self.peer, received, known, secure };
         let order = Order::of(&head, &facts, &self.shared.backend.pass);
         self.bytes.drain(..end);
         Ok(Some((order, web)))

@@ -89,11 +89,7 @@ impl Gate {
     ///
     /// # Errors
     /// The machine refuses the thread or the runtime's descriptors.
-    pub(super) fn open(
-        listeners: Vec<Listener>,
-        guards: Guards,
-        backend: Arc<Backend>,
-    ) -> Result<Self> {
+    pub(super) fn open(listeners: Vec<Listener>, guards: Guards, backend: Arc<Backend>) -> Result<Self> {
         let refuse = |error: io::Error| Error::machine(format!("cannot start the gate: {error}"));
         // Beside its one thread it has those for slow work: a look at files, a password's hash.
         let mut runtime = Builder::new_current_thread();
@@ -203,7 +199,9 @@ async fn enter(stream: Box<dyn Wire>, peer: Peer, ticket: Ticket, shared: Arc<Sh
         return Connection::new(stream, peer, false, ticket, shared).serve().await;
     };
     match tls::accept(stream, tls, shared.limits.head_timeout).await {
-        Handshake::Done { stream, known } => Connection::new(stream, peer, known, ticket, shared).serve().await,
+        Handshake::Done { stream, known } => {
+            Connection::new(stream, peer, known, ticket, shared).serve().await;
+        }
         Handshake::Gone => {}
         Handshake::Failed(fault) => shared.reject(&fault),
         Handshake::Plain(stream, fault) => {

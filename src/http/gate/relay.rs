@@ -78,7 +78,9 @@ pub(super) async fn relay(
     // From here, not from the request: a scrape may take longer than its page.
     let by = Deadline::within(shared.limits.write_timeout);
     let keep = order.keep_alive && !shared.caps.draining();
-    let Some(announced) = begun.rewrite_head(keep, order.old, headers) else { return Outcome::Failed(UNREADABLE) };
+    let Some(announced) = begun.rewrite_head(keep, order.old, headers) else {
+        return Outcome::Failed(UNREADABLE);
+    };
     let length = if order.head_only { 0 } else { announced };
     match timeout_at(by.moment().into(), begun.copy(stream, length)).await {
         Ok(Ok(())) if keep => Outcome::Stays,

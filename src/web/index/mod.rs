@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, Reason};
 use crate::fleet::Fleet;
 use crate::http::{Request, Response};
-use crate::plan::exporter::Pages;
 use crate::target::Target;
 use crate::target::run::Work;
 
@@ -99,13 +98,9 @@ impl From<&Error> for Trouble {
 /// Answers with the page, where `enable_pages` lets this peer see it.
 pub fn answer(site: &Site, request: &Request) -> Response {
     let fleet = site.fleet();
-    let here = request.peer.is_loopback();
-    match fleet.exporter.enable_pages {
-        Pages::Nobody => page::text(404, "pages are switched off (exporter.enable_pages)\n"),
-        Pages::Loopback if !here => {
-            page::text(403, "pages are for this machine only (exporter.enable_pages)\n")
-        }
-        Pages::Loopback | Pages::Everybody => page::html(render::render(&view(&fleet), here)),
+    match page::admit(fleet.exporter.enable_pages, request, "enable_pages") {
+        Ok(()) => page::html(render::render(&view(&fleet), request.is_trusted())),
+        Err(refusal) => refusal,
     }
 }
 

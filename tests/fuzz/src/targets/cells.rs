@@ -44,6 +44,13 @@ impl<'d> Input<'d> {
         u64::from_le_bytes(bytes)
     }
 
+    fn small(&mut self) -> u32 {
+        let mut bytes = [0; 4];
+        let taken = self.bytes(4);
+        bytes[..taken.len()].copy_from_slice(taken);
+        u32::from_le_bytes(bytes)
+    }
+
     fn piece(&mut self) -> &'d [u8] {
         let length = self.byte() % 24;
         self.bytes(length.into())
@@ -65,15 +72,15 @@ impl<'d> Input<'d> {
             2 => Cell::Int(self.number().cast_signed()),
             3 => Cell::UInt(self.number()),
             4 => Cell::Float(f64::from_bits(self.number())),
-            5 => Cell::Float32(f32::from_bits(self.number() as u32)),
+            5 => Cell::Float32(f32::from_bits(self.small())),
             6 => Cell::Number(self.text()),
             7 => Cell::Bytes(self.piece()),
             8 => Cell::Date(self.number().cast_signed()),
             9 => Cell::Time(self.number().cast_signed()),
             10 => Cell::DateTime { micros: self.number().cast_signed(), zoned: self.byte() % 2 == 1 },
             11 => {
-                let (parts, micros) = (self.number().cast_signed(), self.number().cast_signed());
-                Cell::Interval { months: parts as i32, days: (parts >> 32) as i32, micros }
+                let (months, days) = (self.small().cast_signed(), self.small().cast_signed());
+                Cell::Interval { months, days, micros: self.number().cast_signed() }
             }
             12 => Cell::Other(self.text()),
             // More small numbers and words than chance would bring: they make whole histograms.

@@ -23,6 +23,7 @@ fn request(text: &str) -> Request {
         headers: text.lines().filter_map(header).collect(),
         peer: Peer::Unix,
         known: false,
+        secure: false,
         received: Instant::now(),
     }
 }

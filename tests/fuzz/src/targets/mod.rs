@@ -6,7 +6,10 @@ pub(crate) mod head;
 pub(crate) mod headers;
 pub(crate) mod plan;
 
+/// Runs one input.
+pub(crate) type Run = fn(&[u8]);
+
 /// A target's name, as of its file and its corpus, and what runs one input.
 #[allow(dead_code, reason = "libfuzzer has a bin a target")]
-pub(crate) const TARGETS: &[(&str, fn(&[u8]))] =
+pub(crate) const TARGETS: &[(&str, Run)] =
     &[("cells", cells::run), ("head", head::run), ("headers", headers::run), ("plan", plan::run)];

@@ -14,7 +14,8 @@ fn faults(path: &Path) -> Vec<String> {
     let environment = |name: &str| (name == "SET").then(|| "5".to_owned());
     match plan::load(path, &environment, &Drivers::built_in()) {
         Ok(plan) => {
-            let targets = plan.targets.iter().map(|target| format!("{} {}", target.name, target.queries.len()));
+            let targets =
+                plan.targets.iter().map(|target| format!("{} {}", target.name, target.queries.len()));
             targets.collect()
         }
         Err(faults) => {

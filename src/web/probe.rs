@@ -1,0 +1,21 @@
+//! `/probe?target=NAME`: one target, for Prometheus' relabelling; narrowed by `collect[]` and `query` as `/metrics` is.
+//! Only configured names, never an address: nobody makes us connect anywhere.
+
+use crate::http::{Request, Response};
+
+use super::Site;
+use super::metrics;
+use super::page;
+
+/// Answers as `/metrics` does, for the one target; with nothing for a disabled one.
+pub fn answer(site: &Site, request: &Request) -> Response {
+    let selection = metrics::selection(request);
+    let [name] = selection.targets.as_slice() else {
+        return page::text(400, "name one target: /probe?target=NAME; /sd lists them\n");
+    };
+    let fleet = site.fleet();
+    if fleet.targets.iter().any(|target| target.plan.name == *name && !target.plan.enabled) {
+        return page::exposition(&Vec::new(), page::format(request));
+    }
+    metrics::respond(site, request, &selection)
+}

@@ -1,0 +1,26 @@
+//! `POST /-/reload`: reads the configuration again, as SIGHUP does.
+
+use crate::http::{Request, Response};
+
+use super::Site;
+use super::page;
+
+/// 200 once the new configuration serves; 500 when it has faults, which this machine and who has logged in may read.
+pub fn answer(site: &Site, request: &Request) -> Response {
+    if let Err(refusal) = page::admit(site.fleet().exporter.enable_reload, request, "enable_reload") {
+        return refusal;
+    }
+    // A page of another site must not make a browser on this machine reload us.
+    if request.header("sec-fetch-site").any(|from| !matches!(from, "same-origin" | "none")) {
+        return page::text(403, "another site's page may not reload\n");
+    }
+    match site.reload() {
+        Ok(()) => page::text(200, "the configuration was read again\n"),
+        Err(faults) if request.is_trusted() => {
+            page::text(500, &faults.iter().map(|fault| format!("{fault}\n")).collect::<String>())
+        }
+        Err(_) => {
+            page::text(500, "the new configuration has faults, which the log tells; the old one stays\n")
+        }
+    }
+}
