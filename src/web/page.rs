@@ -3,6 +3,10 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::digest::{SHA256, digest};
+
 use crate::exposition::page::{Families, Piece, pieces};
 use crate::exposition::{Format, negotiate};
 use crate::http::{Part, Request, Response};
@@ -54,16 +58,20 @@ pub fn admit(who: Who, request: &Request, key: &str) -> Result<(), Response> {
     }
 }
 
-/// A page for people. It may load nothing, send nothing and be framed nowhere; its style is in it.
+/// A page for people. It may load nothing, send nothing and be framed nowhere; its style is in it, and of scripts only
+/// `script` runs.
 #[must_use]
-pub fn html(html: String) -> Response {
-    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-                          frame-ancestors 'none'";
+pub fn html(html: String, script: &str) -> Response {
+    let hash = STANDARD.encode(digest(&SHA256, script.as_bytes()));
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; img-src data:; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'"
+    );
     Response {
         status: 200,
         headers: vec![
             ("Content-Type", "text/html; charset=utf-8".to_owned()),
-            ("Content-Security-Policy", POLICY.to_owned()),
+            ("Content-Security-Policy", policy),
             ("X-Frame-Options", "DENY".to_owned()),
             ("Referrer-Policy", "no-referrer".to_owned()),
         ],

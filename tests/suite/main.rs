@@ -18,6 +18,7 @@ mod web_client;
 
 mod allocations;
 mod broken;
+mod browser;
 mod command;
 mod config;
 mod conformance;

@@ -2,6 +2,7 @@
 //! query, opens no connection. [`view`] gathers, [`render`] writes.
 
 mod render;
+mod words;
 
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +18,7 @@ use super::page;
 /// What the page shows.
 #[derive(Debug, Clone, Default)]
 pub struct View {
-    /// In configuration order.
+    /// The worst first, else in configuration order.
     pub targets: Vec<TargetView>,
 }
 
@@ -38,8 +39,26 @@ pub struct TargetView {
     pub backoff: Duration,
     /// Why it is down.
     pub trouble: Option<Trouble>,
-    /// Its queries in configuration order.
+    /// Its queries, those that fail first, else in configuration order.
     pub queries: Vec<QueryView>,
+}
+
+impl TargetView {
+    /// True when somebody should look at it.
+    fn is_bad(&self) -> bool {
+        self.rank() < 2
+    }
+
+    /// The lower, the worse.
+    fn rank(&self) -> u8 {
+        match self.state {
+            State::Down => 0,
+            State::Up if self.queries.iter().any(|query| query.trouble.is_some()) => 1,
+            State::Up => 2,
+            State::New => 3,
+            State::Disabled => 4,
+        }
+    }
 }
 
 /// How a target stood at the last scrape.
@@ -99,14 +118,20 @@ impl From<&Error> for Trouble {
 pub fn answer(site: &Site, request: &Request) -> Response {
     let fleet = site.fleet();
     match page::admit(fleet.exporter.enable_pages, request, "enable_pages") {
-        Ok(()) => page::html(render::render(&view(&fleet), request.is_trusted())),
+        Ok(()) => page::html(render::render(&view(&fleet), request.is_trusted()), render::SCRIPT),
         Err(refusal) => refusal,
     }
 }
 
-/// What the fleet remembers of the last scrapes. A query of a target that is down stands as it stood before.
+/// What the fleet remembers of the last scrapes, the worst first. A query of a target that is down stands as it stood
+/// before.
 fn view(fleet: &Fleet) -> View {
-    View { targets: fleet.targets.iter().map(|target| target_view(target)).collect() }
+    let mut targets: Vec<TargetView> = fleet.targets.iter().map(|target| target_view(target)).collect();
+    targets.sort_by_key(TargetView::rank);
+    for target in &mut targets {
+        target.queries.sort_by_key(|query| query.trouble.is_none());
+    }
+    View { targets }
 }
 
 fn target_view(target: &Target) -> TargetView {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use super::words::words;
 use super::{QueryView, State, TargetView, Trouble, View};
 
 const STYLE: &str = include_str!("style.css");
+/// All the script there is; the page's policy names it by its hash.
+pub(super) const SCRIPT: &str = include_str!("script.js");
 
 struct Html(String);
 
@@ -31,27 +34,50 @@ impl Html {
     }
 }
 
+/// With more targets than this the healthy ones are folded, and there is a field to filter by.
+const MANY: usize = 20;
+/// With fewer there is nothing to filter.
+const FEW: usize = 5;
+
 /// The page. `full`: messages of databases too, else only reasons and codes.
 pub(super) fn render(view: &View, full: bool) -> String {
     let mut html = Html(String::with_capacity(4096 + 512 * view.targets.len()));
-    html.raw("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">")
-        .raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")
-        .raw("<title>sql-exporter</title><style>")
+    html.raw("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>")
+        .raw("<meta name=viewport content=\"width=device-width, initial-scale=1\">")
+        // Without an icon of its own the browser would ask for one.
+        .raw("<link rel=icon href=\"data:,\"><title>sql-exporter: ")
+        .text(&summary(view))
+        .raw("</title><style>")
         .raw(STYLE)
         .raw("</style></head>\n<body><header><h1>sql-exporter</h1><p>version ")
         .text(env!("CARGO_PKG_VERSION"))
         .raw(", ")
         .text(&summary(view))
-        .raw("</p><nav><a href=\"/metrics\">/metrics</a> <a href=\"/-/metrics\">/-/metrics</a> ")
-        .raw("<a href=\"/-/healthy\">/-/healthy</a></nav></header>\n<main>\n");
+        .raw("</p><nav>");
+    for path in ["/metrics", "/-/metrics", "/sd", "/config"] {
+        html.raw("<a href=\"").raw(path).raw("\">").raw(path).raw("</a> ");
+    }
+    html.raw("</nav>\n");
+    if view.targets.len() > FEW {
+        html.raw(
+            "<p hidden><label>Filter <input type=search autocomplete=off placeholder=\"press /\"></label> ",
+        )
+        .raw("<output aria-live=polite></output></p>\n");
+    }
+    html.raw("</header>\n<main>\n");
     for target in &view.targets {
-        target_section(&mut html, target, full);
+        let open = view.targets.len() <= MANY || target.is_bad();
+        target_details(&mut html, target, open, full);
     }
-    html.raw("</main>\n<footer><p>As of the last scrapes; this page runs no query.");
+    html.raw("</main>\n<footer><p>As of the last scrapes, the worst first; this page runs no query.");
     if !full {
-        html.raw(" Messages of the databases are shown to this machine only.");
+        html.raw(" Messages of the databases are shown to this machine and to who has logged in.");
     }
-    html.raw("</p></footer></body></html>\n");
+    html.raw("</p></footer>");
+    if view.targets.len() > FEW {
+        html.raw("<script>").raw(SCRIPT).raw("</script>");
+    }
+    html.raw("</body></html>\n");
     html.0
 }
 
@@ -66,24 +92,30 @@ fn summary(view: &View) -> String {
     format!("{targets}, {down} down; {queries}, {failing} failing")
 }
 
-fn target_section(html: &mut Html, target: &TargetView, full: bool) {
+fn target_details(html: &mut Html, target: &TargetView, open: bool, full: bool) {
     let (class, word) = match target.state {
         State::New => ("new", "not scraped yet"),
         State::Up => ("up", "up"),
         State::Down => ("down", "down"),
         State::Disabled => ("new", "disabled"),
     };
-    html.raw("<section><h2>").text(&target.name).raw(" <span class=\"").raw(class).raw("\">").raw(word);
-    html.raw("</span></h2>\n<p>").text(&target.driver);
+    html.raw(if open { "<details open><summary><h2>" } else { "<details><summary><h2>" });
+    html.text(&target.name).raw("</h2> <span class=").raw(class).raw(">").raw(word).raw("</span>");
+    let failing = target.queries.iter().filter(|query| query.trouble.is_some()).count();
+    if target.state == State::Up && failing > 0 {
+        html.raw(" <span class=bad>").text(&failing.to_string()).raw(" failing</span>");
+    }
+    html.raw("</summary>\n<p>").text(&target.driver);
     for fact in target.facts.iter().filter(|fact| !fact.is_empty()) {
         html.raw(" · ").text(fact);
     }
     for (name, value) in &target.labels {
         html.raw(" · <code>").text(name).raw("=\"").text(value).raw("\"</code>");
     }
-    html.raw("</p>\n");
+    let name: String = form_urlencoded::byte_serialize(target.name.as_bytes()).collect();
+    html.raw(" · <a href=\"/probe?target=").text(&name).raw("\">probe</a></p>\n");
     if let Some(trouble) = &target.trouble {
-        html.raw("<p class=\"trouble\">");
+        html.raw("<p class=bad>");
         trouble_text(html, trouble, full);
         if !target.backoff.is_zero() {
             html.raw("; next attempt in ").text(&span(target.backoff));
@@ -92,39 +124,43 @@ fn target_section(html: &mut Html, target: &TargetView, full: bool) {
     }
     if !target.queries.is_empty() {
         html.raw(
-            "<table><thead><tr><th>query</th><th>collector</th><th>duration</th><th>rows</th><th>series</th>",
-        )
-        .raw("<th>age</th><th>state</th></tr></thead><tbody>\n");
+            "<table><thead><tr><th>query<th>collector<th>duration<th>rows<th>series<th>age<th>state<tbody>\n",
+        );
         target.queries.iter().for_each(|query| query_row(html, query, full));
-        html.raw("</tbody></table>\n");
+        html.raw("</table>\n");
     }
-    html.raw("</section>\n");
+    html.raw("</details>\n");
 }
 
+/// HTML lets a row and its cells end where the next one begins, which is half of the bytes.
 fn query_row(html: &mut Html, query: &QueryView, full: bool) {
-    html.raw("<tr><th scope=\"row\">").text(&query.name).raw("</th>");
-    html.raw("<td data-is=\"collector\">").text(&query.collector).raw("</td>");
     let count = |count: Option<u64>| count.map_or_else(String::new, |count| count.to_string());
-    let cells = [
-        ("<td class=\"number\" data-is=\"duration\">", query.took.map(span).unwrap_or_default()),
-        ("<td class=\"number\" data-is=\"rows\">", count(query.rows)),
-        ("<td class=\"number\" data-is=\"series\">", count(query.series)),
-        ("<td class=\"number\" data-is=\"age\">", query.age.map(span).unwrap_or_default()),
+    html.raw("<tr><th scope=row>").text(&query.name).raw("<td>").text(&query.collector);
+    let numbers = [
+        query.took.map(span).unwrap_or_default(),
+        count(query.rows),
+        count(query.series),
+        query.age.map(span).unwrap_or_default(),
     ];
-    for (open, text) in cells {
-        html.raw(open).text(&text).raw("</td>");
+    for number in numbers {
+        html.raw("<td>").text(&number);
     }
     match (&query.trouble, query.enabled, query.age) {
-        (_, false, _) => html.raw("<td data-is=\"state\">disabled</td>"),
-        (Some(trouble), _, _) => {
-            html.raw("<td class=\"trouble\" data-is=\"state\">");
-            trouble_text(html, trouble, full);
-            html.raw("</td>")
+        (_, false, _) => {
+            html.raw("<td>disabled");
         }
-        (None, _, None) => html.raw("<td data-is=\"state\">not run yet</td>"),
-        (None, _, Some(_)) => html.raw("<td data-is=\"state\">good</td>"),
-    };
-    html.raw("</tr>\n");
+        (Some(trouble), _, _) => {
+            html.raw("<td class=bad>");
+            trouble_text(html, trouble, full);
+        }
+        (None, _, None) => {
+            html.raw("<td>not run yet");
+        }
+        (None, _, Some(_)) => {
+            html.raw("<td>good");
+        }
+    }
+    html.raw("\n");
 }
 
 fn trouble_text(html: &mut Html, trouble: &Trouble, full: bool) {
@@ -132,8 +168,9 @@ fn trouble_text(html: &mut Html, trouble: &Trouble, full: bool) {
     if let Some(code) = &trouble.sqlstate {
         html.raw(" [").text(code).raw("]");
     }
+    html.raw(": ").raw(words(trouble.reason));
     if full && !trouble.message.is_empty() {
-        html.raw(" ").text(&trouble.message);
+        html.raw("; ").text(&trouble.message);
     }
 }
 
@@ -196,8 +233,14 @@ mod tests {
     #[test]
     fn a_peer_from_elsewhere_sees_reason_and_code_but_no_message() {
         let (here, elsewhere) = (render(&view(), true), render(&view(), false));
-        assert!(here.contains("<strong>sql</strong> [42P01] no &lt;script"), "{here}");
-        assert!(elsewhere.contains("<strong>sql</strong> [42P01]</td>"), "{elsewhere}");
+        assert!(
+            here.contains("<strong>sql</strong> [42P01]: the SQL is wrong for this database; no &lt;script"),
+            "{here}"
+        );
+        assert!(
+            elsewhere.contains("<strong>sql</strong> [42P01]: the SQL is wrong for this database\n"),
+            "{elsewhere}"
+        );
         assert!(!elsewhere.contains("no &lt;script"), "{elsewhere}");
     }
 
@@ -206,14 +249,12 @@ mod tests {
         let page = render(&view(), true);
         for text in [
             "2 targets, 1 down; 2 queries, 1 failing",
-            "<span class=\"down\">down</span>",
-            "<span class=\"new\">disabled</span>",
+            "<span class=down>down</span>",
+            "<span class=new>disabled</span>",
             "next attempt in 4.0 s",
-            "data-is=\"duration\">12 ms<",
-            "data-is=\"rows\">3<",
-            "data-is=\"series\">6<",
-            "data-is=\"age\">90 s<",
-            "data-is=\"state\">not run yet<",
+            "<td>12 ms<td>3<td>6<td>90 s<td class=bad>",
+            "<th scope=row>fresh<td><td><td><td><td><td>not run yet",
+            "<a href=\"/probe?target=shop+%3Cscript%3E",
         ] {
             assert!(page.contains(text), "{text} in {page}");
         }
@@ -222,9 +263,33 @@ mod tests {
     #[test]
     fn the_page_loads_nothing() {
         let page = render(&view(), true);
-        for word in ["src=", "http://", "https://", "url(", "@import", "<link", "<form"] {
+        for word in ["src=", "http://", "https://", "url(", "@import", "<form", "href=\"h"] {
             assert!(!page.contains(word), "{word} in {page}");
         }
+    }
+
+    #[test]
+    fn twenty_targets_of_twenty_queries_are_less_than_50_kb() {
+        let query = |n: usize| QueryView {
+            name: format!("table_statistics_{n}"),
+            collector: "postgres/databases".into(),
+            enabled: true,
+            took: Some(Duration::from_millis(12)),
+            rows: Some(300),
+            series: Some(600),
+            age: Some(Duration::from_secs(14)),
+            trouble: None,
+        };
+        let target = |n| TargetView {
+            name: format!("shop-eu-west-{n}"),
+            driver: "postgres".into(),
+            state: State::Up,
+            facts: ["15.4".into(), "primary".into(), "encrypted, not verified".into()],
+            queries: (0..20).map(query).collect(),
+            ..TargetView::default()
+        };
+        let page = render(&View { targets: (0..20).map(target).collect() }, true);
+        assert!(page.len() < 50_000, "{}", page.len());
     }
 
     #[test]
