@@ -47,11 +47,16 @@ fn readers(victim: &Victim) -> Vec<Client> {
     readers
 }
 
+/// Answers that were given up so far.
+fn given_up(victim: &Victim) -> u64 {
+    victim.rejected()["write_timeout"]
+}
+
 /// Waits until so many answers were given up, with something to do meanwhile.
-fn until_cut(victim: &Victim, wanted: usize, mut meanwhile: impl FnMut()) {
+fn until_cut(victim: &Victim, wanted: u64, mut meanwhile: impl FnMut()) {
     wait_for("the answers to be given up", || {
         meanwhile();
-        (victim.rejected()["write_timeout"] >= wanted as u64).then_some(())
+        (given_up(victim) >= wanted).then_some(())
     });
 }
 
@@ -67,24 +72,27 @@ fn cut(readers: Vec<Client>) -> Aftermath {
 
 /// Slowloris on the answer: nobody reads it.
 pub(super) fn deaf_readers(victim: &Victim) -> Aftermath {
+    let before = given_up(victim);
     let readers = readers(victim);
-    until_cut(victim, readers.len(), || {});
+    until_cut(victim, before + readers.len() as u64, || {});
     cut(readers)
 }
 
 /// Readers that always take a little: the deadline is that of the whole answer.
 pub(super) fn nibbling_readers(victim: &Victim) -> Aftermath {
+    let before = given_up(victim);
     let mut readers = readers(victim);
-    let count = readers.len();
-    until_cut(victim, count, || readers.iter_mut().for_each(|reader| reader.take(512)));
+    let wanted = before + readers.len() as u64;
+    until_cut(victim, wanted, || readers.iter_mut().for_each(|reader| reader.take(512)));
     cut(readers)
 }
 
 /// Many requests on one connection of which no answer is read.
 pub(super) fn unread_pipeline(victim: &Victim) -> Aftermath {
+    let before = given_up(victim);
     let mut client = victim.connect_by(Way { narrow: true, ..Way::default() });
     client.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(UNREAD));
-    until_cut(victim, 1, || {});
+    until_cut(victim, before + 1, || {});
     cut(vec![client])
 }
 

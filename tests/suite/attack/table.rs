@@ -3,7 +3,7 @@
 
 use super::{Attack, CLOSED, USUAL, crowd, heads, slow};
 
-/// As many rows as a query may make: a page of 12 MB.
+/// As many rows as a query may make: a page of 8 MB.
 const LARGE: usize = 20_000;
 
 attacks! {

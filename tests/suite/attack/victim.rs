@@ -11,7 +11,7 @@ use crate::process::{bound, poll, signal};
 use crate::web_client::Reply;
 
 /// The bytes of a row's label: 20,000 rows, as many as a query may make, are more than the kernel's buffers hold.
-pub(super) const ROW: usize = 600;
+pub(super) const ROW: usize = 400;
 /// Answers under way at once in the warm-up, and at most in an attack: threads that are no longer needed leave after
 /// half a minute only.
 pub(super) const AT_ONCE: usize = 4;
@@ -70,7 +70,7 @@ pub(super) struct Victim {
     exporter: Exporter,
     dial: Dial,
     rows: usize,
-    /// Panics are part of it: those of tiny_http, which is replaced then.
+    /// It may open few files. Panics are part of that: those of tiny_http, which is replaced then.
     starved: bool,
     base: Figures,
 }
@@ -102,13 +102,20 @@ impl Victim {
         victim
     }
 
+    /// Pages at once, each asked for until it is whole: where the limits are for slow readers, a busy
+    /// machine may be too slow at first.
     fn warm_up(&self) {
         let at_once = if self.starved { 1 } else { AT_ONCE };
-        for _ in 0..WARM {
-            let mut clients: Vec<Client> = (0..at_once).map(|_| self.connect()).collect();
-            clients.iter_mut().for_each(|client| assert!(client.get("/metrics")));
-            clients.into_iter().for_each(|client| self.check(&client.rest()).expect("a first page"));
-        }
+        let pages = || (0..WARM).for_each(|_| self.wait_for_page("a first page"));
+        std::thread::scope(|scope| (0..at_once).for_each(|_| drop(scope.spawn(pages))));
+    }
+
+    fn wait_for_page(&self, what: &str) {
+        poll(what, bound(RECOVERY), || {
+            let mut client = self.connect();
+            client.get("/metrics");
+            self.check(&client.rest()).ok()
+        });
     }
 
     pub(super) fn connect(&self) -> Client {
@@ -149,12 +156,20 @@ impl Victim {
         let answer = client.rest();
         let took = asked.elapsed();
         self.check(&answer).expect("a page amid the attack");
+        // A large page takes a debug build's time.
         assert!(self.rows > 1 || took < bound(PROMPT), "a scrape amid the attack took {took:?}");
     }
 
-    /// It stands still until [`Victim::thaw`].
+    /// It stands still until [`Victim::thaw`]. The signal only asks: its threads stop one by one.
     pub(super) fn freeze(&self) {
-        signal("STOP", &[self.exporter.pid()]);
+        let pid = self.exporter.pid();
+        signal("STOP", &[pid]);
+        let stands = |status: String| status.contains("\nState:\tT");
+        poll("every thread to stop", bound(RECOVERY), || {
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the exporter lives");
+            let statuses = tasks.map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok());
+            statuses.into_iter().all(|status| status.is_some_and(stands)).then_some(())
+        });
     }
 
     pub(super) fn thaw(&self) {
@@ -200,11 +215,7 @@ impl Victim {
             std::thread::sleep(Duration::from_millis(20));
             now = self.figures();
         }
-        poll("a scrape after the attack", bound(RECOVERY), || {
-            let mut client = self.connect();
-            client.get("/metrics");
-            self.check(&client.rest()).ok()
-        });
+        self.wait_for_page("a scrape after the attack");
         let log = self.exporter.log();
         assert!(self.starved || !log.contains("panicked"), "{log}");
     }
