@@ -21,6 +21,8 @@ pub(crate) struct Setup {
     environment: Vec<(String, String)>,
     /// Files that the exporter alone sees in the place of others: the other, and ours in the folder.
     mounts: Vec<(String, String)>,
+    /// How many files it may open, soft and hard.
+    descriptors: Option<u32>,
 }
 
 impl Setup {
@@ -31,7 +33,13 @@ impl Setup {
 
     /// A folder without a configuration.
     pub(crate) fn empty() -> Self {
-        Setup { folder: folder(), arguments: Vec::new(), environment: Vec::new(), mounts: Vec::new() }
+        Setup {
+            folder: folder(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            mounts: Vec::new(),
+            descriptors: None,
+        }
     }
 
     /// One more file, its path relative to the folder.
@@ -62,6 +70,12 @@ impl Setup {
         self
     }
 
+    /// It may open no more files than this.
+    pub(crate) fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// The folder, which is the exporter's working directory.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
@@ -69,7 +83,11 @@ impl Setup {
 
     fn command(&self) -> Command {
         let exporter = &program();
-        let mut command = if self.mounts.is_empty() {
+        let mut command = if let Some(most) = self.descriptors {
+            let mut command = mortal(None, "prlimit");
+            command.args([&format!("--nofile={most}:{most}"), "--", exporter]);
+            command
+        } else if self.mounts.is_empty() {
             mortal(None, exporter)
         } else {
             let mounts = self.mounts.iter().map(|(path, file)| format!("mount --bind {file} {path} && "));

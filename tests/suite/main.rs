@@ -17,6 +17,7 @@ mod table;
 mod web_client;
 
 mod allocations;
+mod attack;
 mod broken;
 mod browser;
 mod command;

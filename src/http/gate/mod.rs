@@ -161,7 +161,12 @@ impl Drop for Gate {
 async fn accept(door: listen::Open, shared: Arc<Shared>) {
     loop {
         match door.accept().await {
-            Ok((stream, peer)) => welcome(stream, peer, &shared),
+            Ok((stream, peer)) => {
+                welcome(stream, peer, &shared);
+                // Who was let in reads what has come with the connection, and who was evicted closes, before the next
+                // one: else a burst evicts requests that are there already, and holds descriptors of the evicted.
+                tokio::task::yield_now().await;
+            }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 log::debug!("cannot accept a connection: {error}");

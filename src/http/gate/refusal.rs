@@ -52,7 +52,8 @@ pub(super) async fn refuse(
 pub(super) async fn linger(mut stream: Box<dyn Wire>) {
     let drained = async {
         stream.shutdown().await?;
-        let mut nothing = [0; 4096];
+        // Not in the future itself: each connection's would have room for it all its life.
+        let mut nothing = vec![0; 4096];
         let mut discarded = 0;
         while discarded < DISCARDED {
             match stream.read(&mut nothing).await? {
