@@ -29,14 +29,18 @@ macro_rules! attacks {
 mod client;
 mod crowd;
 mod dial;
+mod handshakes;
 mod heads;
+mod logins;
 mod slow;
 mod table;
+mod table_plain;
+mod table_tls;
+mod table_users;
 mod victim;
 
 use client::Client;
 use dial::Dial;
-use table::TABLE;
 use victim::Victim;
 
 /// The answer of a connection that ended without one.
@@ -120,6 +124,11 @@ const LIMITS: [(&str, Option<&str>); 7] = [
     ("idle_timeout", None),
 ];
 
+/// Every attack on every way in.
+fn all() -> impl Iterator<Item = &'static Attack> {
+    [table::TABLE, table_plain::TABLE, table_tls::TABLE, table_users::TABLE].into_iter().flatten()
+}
+
 /// The keys of `exporter.http` in README's table of limits.
 fn documented() -> Vec<&'static str> {
     let rows = include_str!("../../README.md").lines();
@@ -133,7 +142,7 @@ fn every_limit_of_the_readme_is_hit_by_an_attack_that_raises_its_reason() {
     assert_eq!(documented().len(), LIMITS.len(), "{:?}", documented());
     for key in documented().iter().map(|key| key.trim_start_matches("exporter.http.")) {
         let (_, reason) = LIMITS.iter().find(|(known, _)| *known == key).expect("a limit without an attack");
-        let mut hits = TABLE.iter().filter(|attack| attack.hits.contains(&key));
+        let mut hits = all().filter(|attack| attack.hits.contains(&key));
         let raises = |attack: &Attack| reason.is_none_or(|reason| attack.reasons.contains(&reason));
         assert!(hits.any(raises), "no attack on {key} raises {reason:?}");
     }
@@ -141,8 +150,8 @@ fn every_limit_of_the_readme_is_hit_by_an_attack_that_raises_its_reason() {
 
 #[test]
 fn no_two_attacks_share_a_name() {
-    let mut names: Vec<&str> = TABLE.iter().map(|attack| attack.name).collect();
+    let mut names: Vec<&str> = all().map(|attack| attack.name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), TABLE.len());
+    assert_eq!(names.len(), all().count());
 }

@@ -2,7 +2,7 @@
 //!
 //! Names are Go's, as the files of the Prometheus exporters write them.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
@@ -147,6 +147,10 @@ pub(super) fn configure(wanted: &Wanted) -> Result<ServerConfig, Refused> {
         |error: rustls::Error| wanted.key.refused(&format!("does not fit the certificate: {error}"));
     let mut config = builder.with_single_cert(certificates, key).map_err(refused)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Scrapers keep their connections: sessions to be resumed would only hold memory, and clients that are no longer
+    // trusted.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(config)
 }
 
@@ -181,7 +185,7 @@ const HANDSHAKE: u8 = 22;
 pub(in crate::http) enum Handshake {
     /// Both sides speak in private. `known`: the client showed a certificate that was verified.
     Done { stream: Box<dyn Wire>, known: bool },
-    /// Nothing was said: somebody looked whether the port is open.
+    /// The client left: somebody looked whether the port is open.
     Gone,
     /// The client is told by TLS itself, or is gone.
     Failed(Fault),
@@ -206,6 +210,7 @@ pub(in crate::http) async fn accept(
                 let known = stream.get_ref().1.peer_certificates().is_some();
                 Handshake::Done { stream: Box::new(stream), known }
             }
+            Err(error) if is_gone(&error) => Handshake::Gone,
             Err(error) => {
                 log::debug!("a TLS handshake failed: {error}");
                 Handshake::Failed(FAILED)
@@ -213,6 +218,11 @@ pub(in crate::http) async fn accept(
         }
     };
     timeout(time, whole).await.unwrap_or(Handshake::Failed(FAILED))
+}
+
+/// The client left amid the handshake, which says nothing of it.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 /// A stream whose first byte was looked at.

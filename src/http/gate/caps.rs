@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -18,6 +18,8 @@ const PER_REQUEST: u64 = 5;
 const RESERVE: u64 = 64;
 /// 503 answers on their way out at once; beyond, connections close without a word.
 const REFUSALS: usize = 64;
+/// Of the descriptors that the process may open, at most this part is spent on them.
+const REFUSALS_SHARE: u64 = 8;
 
 /// Raises the soft descriptor limit to the hard one and lowers `max_connections` to what it allows.
 pub(in crate::http) fn within_descriptors(mut limits: Limits) -> Limits {
@@ -39,6 +41,7 @@ pub(in crate::http) fn within_descriptors(mut limits: Limits) -> Limits {
 pub(super) struct Caps {
     max: usize,
     max_per_address: usize,
+    max_refusals: usize,
     table: Mutex<Table>,
     left: Notify,
 }
@@ -54,7 +57,7 @@ struct Table {
 struct Entry {
     peer: Peer,
     task: Option<AbortHandle>,
-    /// Since when the connection waits for its next request; `None` while it serves one.
+    /// From when on the connection waits for its next request and may be closed for another; `None` while it serves one.
     idle: Option<Instant>,
 }
 
@@ -66,7 +69,9 @@ impl Table {
     /// Ends the longest-idle connection.
     fn evict(&mut self, of: Option<Peer>) -> bool {
         let candidates = self.open.iter().filter(|(_, entry)| of.is_none_or(|peer| peer == entry.peer));
+        let now = Instant::now();
         let idle = candidates.filter_map(|(id, entry)| entry.idle.map(|since| (since, *id)));
+        let idle = idle.filter(|(since, _)| *since <= now);
         let Some((_, id)) = idle.min() else { return false };
         self.end(id);
         true
@@ -81,11 +86,15 @@ impl Table {
 
 impl Caps {
     pub(super) fn new(max: usize, max_per_address: usize) -> Self {
-        Caps { max, max_per_address, table: Mutex::default(), left: Notify::new() }
+        let descriptors = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+        let share = usize::try_from(descriptors / REFUSALS_SHARE).unwrap_or(usize::MAX);
+        let max_refusals = REFUSALS.min(share);
+        Caps { max, max_per_address, max_refusals, table: Mutex::default(), left: Notify::new() }
     }
 
-    /// A place for a new connection; at a cap the longest idle one closes for it. `None`: all are busy.
-    pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<Ticket> {
+    /// A place for a new connection; at a cap the longest idle one closes for it. `None`: all are busy. The new one
+    /// closes for no other within `grace`.
+    pub(super) fn admit(self: &Arc<Self>, peer: Peer, grace: Duration) -> Option<Ticket> {
         let mut table = self.table.lock();
         if let Peer::Address(address) = peer
             && self.max_per_address > 0
@@ -99,7 +108,7 @@ impl Caps {
         }
         let id = table.next;
         table.next += 1;
-        table.open.insert(id, Entry { peer, task: None, idle: Some(Instant::now()) });
+        table.open.insert(id, Entry { peer, task: None, idle: Some(Instant::now() + grace) });
         Some(Ticket { caps: Arc::clone(self), id })
     }
 
@@ -118,7 +127,7 @@ impl Caps {
     /// A place to say 503 from.
     pub(super) fn refusal(self: &Arc<Self>) -> Option<Refusal> {
         let mut table = self.table.lock();
-        (table.refusals < REFUSALS).then(|| {
+        (table.refusals < self.max_refusals).then(|| {
             table.refusals += 1;
             Refusal(Arc::clone(self))
         })

@@ -30,7 +30,7 @@ use super::socket::Wire;
 use super::{Limits, Peer, Rejected};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use caps::{Caps, Ticket};
+use caps::{Caps, Refusal, Ticket};
 use connection::Connection;
 
 /// How long accepting pauses after an error; one that lasts would spin.
@@ -38,6 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// No descriptor left, in the process or on the machine; the same numbers on every Unix.
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
+/// A handshake takes some turns of the gate's thread; one that stalls closes for another connection after this.
+const HANDSHAKE: Duration = Duration::from_millis(200);
 /// Threads for what must not stop the gate's own.
 const SLOW_WORK: usize = 4;
 const FULL: Fault = Fault::new(503, "connections", "too many connections");
@@ -181,7 +183,8 @@ async fn accept(door: listen::Open, shared: Arc<Shared>) {
 
 /// Admits a new connection, or says 503.
 fn welcome(stream: Box<dyn Wire>, peer: Peer, shared: &Arc<Shared>) {
-    if let Some(ticket) = shared.caps.admit(peer) {
+    let grace = if shared.door.known().tls.is_some() { HANDSHAKE } else { Duration::ZERO };
+    if let Some(ticket) = shared.caps.admit(peer, grace) {
         let id = ticket.id();
         let task = tokio::spawn(enter(stream, peer, ticket, Arc::clone(shared)));
         shared.caps.started(id, task.abort_handle());
@@ -189,15 +192,24 @@ fn welcome(stream: Box<dyn Wire>, peer: Peer, shared: &Arc<Shared>) {
     }
     shared.reject(&FULL);
     if let Some(place) = shared.caps.refusal() {
-        tokio::spawn(async move {
-            refusal::refuse(stream, &FULL, false, &[]).await;
-            drop(place);
-        });
+        tokio::spawn(turn_away(stream, place, Arc::clone(shared)));
     }
 }
 
-/// Serves a connection that was admitted; where TLS is spoken, after the handshake. Until then it is idle, and closes
-/// for another one when there are too many.
+/// Says 503, where TLS is spoken by TLS.
+async fn turn_away(stream: Box<dyn Wire>, _place: Refusal, shared: Arc<Shared>) {
+    let web = shared.door.known();
+    let stream = match web.tls.clone() {
+        None => stream,
+        Some(tls) => match tls::accept(stream, tls, refusal::PATIENCE).await {
+            Handshake::Done { stream, .. } => stream,
+            Handshake::Gone | Handshake::Failed(_) | Handshake::Plain(..) => return,
+        },
+    };
+    refusal::refuse(stream, &FULL, false, &web.headers).await;
+}
+
+/// Serves a connection that was admitted; where TLS is spoken, after the handshake.
 async fn enter(stream: Box<dyn Wire>, peer: Peer, ticket: Ticket, shared: Arc<Shared>) {
     let web = shared.door.now().await;
     let Some(tls) = web.tls.clone() else {

@@ -10,7 +10,7 @@ use crate::http::phrase;
 use crate::http::socket::Wire;
 
 /// How long a client may take to read a refusal, and to close after the last answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// What is read and thrown away meanwhile.
 const DISCARDED: usize = 256 << 10;
 

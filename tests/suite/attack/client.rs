@@ -50,6 +50,8 @@ impl Client {
         }
         socket.connect(&to.into()).expect("the exporter accepts");
         let socket = TcpStream::from(socket);
+        // Without it what follows a handshake waits for an ACK.
+        socket.set_nodelay(true).expect("TCP_NODELAY");
         socket.set_read_timeout(Some(LONG)).expect("a timeout");
         socket.set_write_timeout(Some(LONG)).expect("a timeout");
         Client { wire: dial.over(socket), taken: Vec::new(), ended: false }
@@ -60,9 +62,15 @@ impl Client {
         self.wire.write_all(bytes.as_ref()).and_then(|()| self.wire.flush()).is_ok()
     }
 
-    /// A whole request that asks for the connection's end after its answer.
+    /// A whole request that asks for the connection's end after its answer; with a login, for who asks for one.
     pub(super) fn get(&mut self, path: &str) -> bool {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+        self.get_as("dTpw", path)
+    }
+
+    /// The same with any login, in base64.
+    pub(super) fn get_as(&mut self, login: &str, path: &str) -> bool {
+        let head = "HTTP/1.1\r\nHost: a\r\nConnection: close";
+        self.send(format!("GET {path} {head}\r\nAuthorization: Basic {login}\r\n\r\n"))
     }
 
     /// Reads at most `most` bytes, waiting for the first.

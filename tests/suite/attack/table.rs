@@ -1,14 +1,15 @@
-//! The attacks, and a test for each of them on each way in. What only one way has (handshakes, passwords) belongs into
-//! a table of its own, made by the same macro.
+//! The attacks, and a test for each of them on each way in. What only one way has stands in `table_plain`,
+//! `table_tls` and `table_users`.
 
 use super::{Attack, CLOSED, USUAL, crowd, heads, slow};
 
 /// As many rows as a query may make: a page of 8 MB.
-const LARGE: usize = 20_000;
+pub(super) const LARGE: usize = 20_000;
 
 attacks! {
     over {
         plain: Plain,
+        tls: Tls,
     }
     {
         trickled_heads {
@@ -31,7 +32,6 @@ attacks! {
         abandoned_connections {
             hits: &["idle_timeout"], limits: "idle_timeout: 500ms", run: slow::abandoned_connections,
         }
-        idle_crowd { limits: "max_connections: 3000", run: crowd::idle_crowd, }
         evicted_crowd { run: crowd::evicted_crowd, }
         full_house {
             reasons: &["connections"], answers: &[503], hits: &["max_connections"],
@@ -44,14 +44,6 @@ attacks! {
         storm_at_the_cap {
             reasons: &["connections"], answers: &[503, CLOSED], hits: &["max_connections"],
             limits: "max_connections: 6", run: crowd::storm_at_the_cap,
-        }
-        burst_at_the_cap {
-            reasons: &["connections"], answers: &[200, 503], hits: &["max_connections"],
-            limits: "max_connections: 4", rows: LARGE, run: crowd::burst_at_the_cap,
-        }
-        starved_storm {
-            reasons: &["connections"], answers: &[200, 503, CLOSED], hits: &["max_connections"],
-            descriptors: Some(64), run: crowd::starved_storm,
         }
         knocks { run: crowd::knocks, }
         resets_in_the_head { run: crowd::resets_in_the_head, }

@@ -118,6 +118,11 @@ impl Victim {
         });
     }
 
+    /// A socket on which nothing is said yet, not even by TLS.
+    pub(super) fn raw(&self) -> Client {
+        Client::connect(Dial::Plain, self.exporter.address())
+    }
+
     pub(super) fn connect(&self) -> Client {
         Client::connect(self.dial, self.exporter.address())
     }
