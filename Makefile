@@ -2,7 +2,7 @@
 CARGO ?= cargo
 demo := examples/demo
 
-.PHONY: help run build test soak lint deny fmt ci clean
+.PHONY: help run build test soak fuzz lint deny fmt ci clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,11 +28,14 @@ soak: build ## 10,000 scrapes of the release build under random faults (SOAK_SEE
 	TEST_EXPORTER=$(CURDIR)/target/release/sql-exporter SOAK_SCRAPES=$${SOAK_SCRAPES:-10000} \
 	  tests/run $(CARGO) test --locked --test suite -- soak:: --nocapture
 
+fuzz: ## Each fuzz target for 60 s (FUZZ_SECONDS); needs a nightly compiler and cargo-fuzz
+	tests/fuzz/run
+
 lint: ## Formatting, clippy, shell syntax
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	for script in .ci/run tests/run tests/servers/*.sh; do bash -n $$script || exit 1; done
-	if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run; fi
+	for script in .ci/run tests/run tests/fuzz/run tests/servers/*.sh; do bash -n $$script || exit 1; done
+	if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run tests/fuzz/run; fi
 
 deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
 	$(CARGO) deny check

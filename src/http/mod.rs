@@ -249,6 +249,12 @@ pub fn check_web_config(path: &std::path::Path) -> Result<(), Vec<Error>> {
     door::Door::open(Some(path)).map(drop)
 }
 
+/// Whether a front door with this web-config file speaks TLS; false where the file cannot be read.
+#[must_use]
+pub fn speaks_tls(path: &std::path::Path) -> bool {
+    door::Door::open(Some(path)).is_ok_and(|door| door.known().tls.is_some())
+}
+
 impl Server {
     /// The addresses as users write them, in the order of `listen`: `http://127.0.0.1:9399`, `unix:/run/x.sock`.
     /// A port 0 is shown as the port that was given.

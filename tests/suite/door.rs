@@ -223,6 +223,21 @@ fn configured_headers_are_on_every_answer_and_replace_ours() {
 }
 
 #[test]
+fn the_health_command_speaks_tls_where_the_exporter_does() {
+    let demanding = "client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem";
+    for more in ["".to_owned(), format!(", {demanding}"), format!(", {demanding}, max_version: TLS12")] {
+        let exporter = serve(&format!("{TLS}{more}}}\n"));
+        let listen = exporter.address().to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sql-exporter"));
+        command.args(["health", "-c"]).arg(exporter.file("sql-exporter.yaml")).args(["--listen", &listen]);
+        let output = command.output().expect("it runs");
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.as_str()), (Some(0), "healthy\n"), "{more}");
+    }
+}
+
+#[test]
 fn a_stalled_handshake_ends_and_is_counted() {
     use std::io::{Read as _, Write as _};
     let exporter = serve(&format!("{TLS}}}\n"));

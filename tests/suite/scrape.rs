@@ -354,5 +354,5 @@ fn a_selection_narrows_the_page_and_an_unknown_name_lists_the_nearest() {
     assert_eq!(fault.log().iter().filter(|call| matches!(call, Call::Run(_))).count(), 1);
     let wrong = Selection { queries: vec!["order".into()], ..Selection::default() };
     let error = scrape::scrape(&fleet, &wrong, time).err().expect("an error");
-    assert_eq!(error.to_string(), "unknown query `order`; nearest: orders");
+    assert_eq!(error.to_string(), "unknown query `order`; nearest: orders, stock");
 }
