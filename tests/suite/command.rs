@@ -75,7 +75,10 @@ fn collect_narrows_to_a_query_a_target_or_a_collector() {
     );
     assert_eq!(output.code(), 0);
     let unknown = setup(HALF).args(&["collect", "--query=stok"]).output();
-    assert_eq!((unknown.code(), one_line(&unknown)), (2, "error: unknown query `stok`; nearest: stock, broken"));
+    assert_eq!(
+        (unknown.code(), one_line(&unknown)),
+        (2, "error: unknown query `stok`; nearest: stock, broken")
+    );
 }
 
 #[test]
