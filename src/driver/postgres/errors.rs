@@ -22,6 +22,11 @@ pub(super) struct ServerError {
 }
 
 impl ServerError {
+    /// A prepared statement that is not there, or is already: several server connections take turns behind this one.
+    pub(super) fn is_of_a_pooler(&self) -> bool {
+        matches!(self.code.as_str(), "26000" | "42P05")
+    }
+
     /// Reads the fields of an `ErrorResponse`; what is missing stays empty.
     pub(super) fn read(body: &[u8]) -> Self {
         let mut error = ServerError::default();

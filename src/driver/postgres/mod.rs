@@ -6,6 +6,8 @@
 
 mod cancel;
 mod errors;
+mod group;
+mod known;
 mod login;
 mod marker;
 mod moments;

@@ -56,8 +56,19 @@ pub(super) struct Over {
     pub(super) begun: bool,
     /// When its last row came.
     pub(super) at: Instant,
-    /// The server is ready for the next query; outside a transaction, or inside one that must be rolled back.
-    pub(super) ready: Option<Transaction>,
+    /// What is still to be read.
+    pub(super) left: Left,
+}
+
+/// What the server still says after the answer to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// A rest that is not worth reading: only a new session leads out of it.
+    Unread,
+    /// The answers to the jobs behind it in its group.
+    Group,
+    /// Nothing: it is ready for the next query, outside a transaction, or inside one that must be rolled back.
+    Nothing(Transaction),
 }
 
 /// Whose fault a failure is.
@@ -83,6 +94,8 @@ pub(super) struct Reply<'r, 'q> {
     shape: Option<Arc<Shape>>,
     /// Results before ours: those of the marker.
     before: usize,
+    /// Other jobs come before the next `ReadyForQuery`.
+    leads: bool,
     /// The sink knows its columns.
     begun: bool,
     /// Our result is complete since.
@@ -108,6 +121,7 @@ impl<'r, 'q> Reply<'r, 'q> {
             types,
             shape,
             before,
+            leads: false,
             begun: false,
             complete: None,
             stopped: None,
@@ -115,6 +129,12 @@ impl<'r, 'q> Reply<'r, 'q> {
             rest: 0,
             standby: None,
         }
+    }
+
+    /// Of a job that others follow under one `Sync`: a good answer ends with its own result.
+    pub(super) fn leading(mut self) -> Self {
+        self.leads = true;
+        self
     }
 
     /// Reads up to the server's `ReadyForQuery`, or until the rest is not worth reading.
@@ -127,13 +147,13 @@ impl<'r, 'q> Reply<'r, 'q> {
             let frame = match link.next(by) {
                 Ok(frame) => frame,
                 Err(error) if self.stopped.is_some() && error.kind() == io::ErrorKind::TimedOut => {
-                    return Ok(self.over(None));
+                    return Ok(self.over(Left::Unread));
                 }
                 Err(error) => return Err(error.into()),
             };
             let had_stopped = self.stopped.is_some();
-            if let Some(transaction) = self.take(link, spans, &frame)? {
-                return Ok(self.over(Some(transaction)));
+            if let Some(left) = self.take(link, spans, &frame)? {
+                return Ok(self.over(left));
             }
             if self.stopped.is_some() {
                 self.rest += frame.len();
@@ -141,28 +161,23 @@ impl<'r, 'q> Reply<'r, 'q> {
                     by = by.or_within(REST_TIME);
                 }
                 if self.rest > REST_BYTES {
-                    return Ok(self.over(None));
+                    return Ok(self.over(Left::Unread));
                 }
             }
         }
     }
 
-    fn over(&mut self, ready: Option<Transaction>) -> Over {
+    fn over(&mut self, left: Left) -> Over {
         let verdict = match (self.stopped.take(), self.error.take()) {
             (Some(end), _) => end.map_err(Wrong::Ours),
             (None, Some(error)) => Err(Wrong::Server(error)),
             (None, None) => Ok(()),
         };
-        Over { verdict, begun: self.begun, at: self.complete.unwrap_or_else(Instant::now), ready }
+        Over { verdict, begun: self.begun, at: self.complete.unwrap_or_else(Instant::now), left }
     }
 
     /// One message; `Some` at the end of the answer.
-    fn take(
-        &mut self,
-        link: &mut Link,
-        spans: &mut Spans,
-        frame: &Frame,
-    ) -> Result<Option<Transaction>, Trouble> {
+    fn take(&mut self, link: &mut Link, spans: &mut Spans, frame: &Frame) -> Result<Option<Left>, Trouble> {
         let ours = self.before == 0 && self.stopped.is_none() && self.error.is_none();
         match frame.tag {
             tags::DATA_ROW_TAG if ours => self.row(link, spans, frame),
@@ -176,6 +191,12 @@ impl<'r, 'q> Reply<'r, 'q> {
             tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if ours => {
                 self.complete.get_or_insert_with(Instant::now);
                 self.begin();
+                if self.leads {
+                    return Ok(Some(Left::Group));
+                }
+            }
+            tags::COMMAND_COMPLETE_TAG if self.leads && self.stopped.is_some() => {
+                return Ok(Some(Left::Group));
             }
             tags::ERROR_RESPONSE_TAG => {
                 let error = ServerError::read(link.body(frame));
@@ -184,7 +205,9 @@ impl<'r, 'q> Reply<'r, 'q> {
                 }
                 self.error.get_or_insert(error);
             }
-            tags::READY_FOR_QUERY_TAG => return Ok(Some(Transaction::read(link.body(frame)))),
+            tags::READY_FOR_QUERY_TAG => {
+                return Ok(Some(Left::Nothing(Transaction::read(link.body(frame)))));
+            }
             tags::PARAMETER_STATUS_TAG => self.standby = standby(link.body(frame)).or(self.standby),
             tags::COPY_IN_RESPONSE_TAG | tags::COPY_OUT_RESPONSE_TAG | COPY_BOTH_TAG => {
                 // The server now expects or sends a stream of its own; only a new session leads out of it.

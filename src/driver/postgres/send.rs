@@ -1,6 +1,6 @@
 //! What is sent for one query: marker, query, `Sync`, in each of the four ways.
 //!
-//! One `Sync` a query for now; several queries may go under one when [`queue`] leaves it to its caller.
+//! [`queue`] ends with a `Sync`; [`queue_in_group`] leaves it to its caller, as several queries go under one.
 
 use std::io;
 use std::sync::Arc;
@@ -55,6 +55,12 @@ pub(super) struct Sent {
     pub(super) shape: Option<Arc<Shape>>,
     /// Results before the query's own.
     pub(super) before: usize,
+}
+
+/// Puts into `out` what runs a prepared `sql` once, for at most about `left`, without a `Sync`.
+pub(super) fn queue_in_group(sql: &Sql, left: Duration, out: &mut BytesMut) -> io::Result<()> {
+    execute(marker::NAME, Some(&marker::timeout_millis(left)), out)?;
+    execute(sql.name(), None, out)
 }
 
 /// Puts into `out` what runs `sql` once, for at most about `left`. `statement` is what is known of it in the extended

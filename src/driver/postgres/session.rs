@@ -10,16 +10,14 @@ use std::time::{Duration, Instant};
 use postgres_protocol::message::frontend;
 
 use crate::deadline::Deadline;
-use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
-use crate::driver::{Canceller, Facts, Health, Job, Session, Sql};
+use crate::driver::{Canceller, Facts, Health, Job, Session};
 use crate::error::{Error, Reason, Result};
 
-use super::errors::ServerError;
 use super::marker;
-use super::reply::{Over, Reply, Transaction, Trouble, Wrong};
+use super::reply::{Left, Over, Reply, Transaction, Trouble, Wrong};
 use super::send::{Statement, Style, Way, queue};
 use super::snapshot;
-use super::talk::{Talk, Texts, execute, failed, hushed};
+use super::talk::{Talk, Texts, failed, hushed};
 use super::wire::Spans;
 
 /// How long past its query's deadline a `ROLLBACK` may take.
@@ -27,15 +25,15 @@ const ROLLBACK_TIME: Duration = Duration::from_millis(20);
 
 /// A live connection to PostgreSQL or to PgBouncer's console.
 pub(super) struct PgSession {
-    talk: Talk,
-    style: Style,
+    pub(super) talk: Talk,
+    pub(super) style: Style,
     /// A pooler drops the startup options: the marker sets them.
     pooled: bool,
-    read_only: bool,
-    known: HashMap<String, Statement>,
-    spans: Spans,
+    pub(super) read_only: bool,
+    pub(super) known: HashMap<String, Statement>,
+    pub(super) spans: Spans,
     /// The answer to [`marker::state`] of a session that no query has changed. Not asked for behind a pooler.
-    home: Option<Vec<Texts>>,
+    pub(super) home: Option<Vec<Texts>>,
     facts: Facts,
     canceller: Arc<dyn Canceller>,
     /// Queries run in one transaction, each from its savepoint.
@@ -87,7 +85,7 @@ impl PgSession {
             Style::Named | Style::Unnamed => {}
         }
         match self.prepare_marker(with_options, by) {
-            Err(Trouble::Refused(error)) if is_pooler(&error) => self.behind_pooler(),
+            Err(Trouble::Refused(error)) if error.is_of_a_pooler() => self.behind_pooler(),
             done => done.map_err(|trouble| failed("preparing the session", trouble))?,
         }
         Ok(())
@@ -108,27 +106,7 @@ impl PgSession {
         Ok(())
     }
 
-    fn state(&mut self, by: Deadline) -> Result<Vec<Texts>, Trouble> {
-        execute(marker::STATE, None, &mut self.talk.link.out)?;
-        frontend::sync(&mut self.talk.link.out);
-        self.talk.link.send(by)?;
-        self.talk.rows(by)
-    }
-
-    /// After a good run: looks once, as soon as there is time, whether a statement left the session as it was.
-    fn is_harmed(&mut self, sql: &Sql, by: Deadline) -> bool {
-        let unseen = self.known.get(sql.name()).is_some_and(|statement| !statement.harmless);
-        if self.home.is_none() || !unseen || by.passed() {
-            return false;
-        }
-        let harmless = self.state(by).is_ok_and(|state| Some(state) == self.home);
-        if let Some(statement) = self.known.get_mut(sql.name()) {
-            statement.harmless = harmless;
-        }
-        !harmless
-    }
-
-    fn behind_pooler(&mut self) {
+    pub(super) fn behind_pooler(&mut self) {
         self.style = Style::Unnamed;
         self.pooled = true;
         self.home = None;
@@ -141,7 +119,7 @@ impl PgSession {
     }
 
     /// Runs one job to its end; `None` when the session serves the next.
-    fn one(&mut self, job: &mut Job<'_>, by: Deadline) -> Option<Health> {
+    pub(super) fn one(&mut self, job: &mut Job<'_>, by: Deadline) -> Option<Health> {
         let start = Instant::now();
         let by = by.min(Deadline::after(start, job.allowance));
         if let Err(error) = self.admit(job.sql) {
@@ -156,9 +134,15 @@ impl PgSession {
                 return None;
             }
             let refused = match self.attempt(job, by) {
-                Ok(Over { verdict: Err(Wrong::Server(error)), begun: false, ready: Some(ready), at }) => {
+                Ok(Over {
+                    verdict: Err(Wrong::Server(error)),
+                    begun: false,
+                    left: Left::Nothing(ready),
+                    at,
+                }) => {
                     if ready == Transaction::Open && !self.roll_back(by) {
-                        let over = Over { verdict: Err(Wrong::Server(error)), begun: false, at, ready: None };
+                        let verdict = Err(Wrong::Server(error));
+                        let over = Over { verdict, begun: false, at, left: Left::Unread };
                         return self.end(job, over, start, by);
                     }
                     (error, at)
@@ -174,8 +158,8 @@ impl PgSession {
                 tries += 1;
                 continue;
             }
-            let ready = Some(Transaction::None);
-            let over = Over { verdict: Err(Wrong::Server(error)), begun: false, at, ready };
+            let left = Left::Nothing(Transaction::None);
+            let over = Over { verdict: Err(Wrong::Server(error)), begun: false, at, left };
             return self.end(job, over, start, by);
         };
         match trouble {
@@ -187,77 +171,39 @@ impl PgSession {
         }
     }
 
-    /// The checks before a statement is sent for the first time.
-    fn admit(&self, sql: &Sql) -> Result<()> {
-        if self.known.contains_key(sql.name()) {
-            return Ok(());
-        }
-        // The protocol's texts end at one.
-        if sql.text().contains('\0') {
-            return Err(Error::new(Reason::Sql, "the statement holds a zero byte"));
-        }
-        if self.read_only {
-            check_read_only(sql.text(), Dialect::Postgres)?;
-        }
-        // The one message of the simple style would let a second statement end our transaction.
-        if self.style == Style::Simple && has_second_statement(sql.text(), Dialect::Postgres) {
-            return Err(Error::new(
-                Reason::Sql,
-                "protocol: simple runs one statement a query, this has several",
-            ));
-        }
-        Ok(())
-    }
-
-    /// Another way round what the server refuses; false when there is none.
-    fn adapt(&mut self, sql: &Sql, error: &ServerError) -> bool {
-        if self.style != Style::Named {
-            return false;
-        }
-        if is_pooler(error) {
-            self.behind_pooler();
-            return true;
-        }
-        // "cached plan must not change result type", after DDL.
-        let stale = error.code == "0A000" && self.known.remove(sql.name()).is_some();
-        stale && frontend::close(b'S', sql.name(), &mut self.talk.link.out).is_ok()
-    }
-
     /// Sends the query and reads its answer.
-    fn attempt(&mut self, job: &mut Job<'_>, by: Deadline) -> Result<Over, Trouble> {
+    pub(super) fn attempt(&mut self, job: &mut Job<'_>, by: Deadline) -> Result<Over, Trouble> {
         let statement = match self.style {
             Style::Named => Some(self.learn(job.sql.name(), job.sql, by)?),
             Style::Unnamed => Some(self.learn("", job.sql, by)?),
             Style::Simple | Style::Console => None,
         };
-        let Self { style, read_only, pooled, in_snapshot, .. } = *self;
-        let way = Way { style, read_only, pooled, in_snapshot };
-        let sent = queue(way, job.sql, statement.as_ref(), by.left(), &mut self.talk.link.out)?;
+        let sent = queue(self.way(), job.sql, statement.as_ref(), by.left(), &mut self.talk.link.out)?;
         self.talk.link.send(by)?;
         let mut reply = Reply::new(job, &self.talk.types, sent.shape, sent.before);
         let over = reply.read(&mut self.talk.link, &mut self.spans, by)?;
-        if let Some(standby) = reply.standby {
-            self.talk.standby = Some(standby);
-            role(standby).clone_into(&mut self.facts.role);
-        }
+        let standby = reply.standby;
+        self.hear(standby);
         Ok(over)
     }
 
-    /// What is known of a statement; asks the server the first time.
-    fn learn(&mut self, name: &str, sql: &Sql, by: Deadline) -> Result<Statement, Trouble> {
-        if let Some(known) = self.known.get(sql.name()) {
-            return Ok(known.clone());
+    /// How its queries are sent.
+    pub(super) fn way(&self) -> Way {
+        let Self { style, read_only, pooled, in_snapshot, .. } = *self;
+        Way { style, read_only, pooled, in_snapshot }
+    }
+
+    /// The server said that it was promoted.
+    pub(super) fn hear(&mut self, standby: Option<bool>) {
+        if let Some(standby) = standby {
+            self.talk.standby = Some(standby);
+            role(standby).clone_into(&mut self.facts.role);
         }
-        let shape = Arc::new(self.talk.describe(name, sql.text(), by)?);
-        let undone = self.read_only && marker::sets_something(sql.text());
-        let statement = Statement { shape, undone, harmless: undone };
-        self.known.insert(sql.name().to_owned(), statement.clone());
-        Ok(statement)
     }
 
     /// Leaves a transaction, or undoes what a query of a snapshot did; false when the session is of no more use. A
     /// query that used up its time leaves a little for this.
-    fn roll_back(&mut self, by: Deadline) -> bool {
+    pub(super) fn roll_back(&mut self, by: Deadline) -> bool {
         let statement = if self.in_snapshot { snapshot::UNDO } else { "ROLLBACK" };
         self.talk.ask(statement, by.max(Deadline::within(ROLLBACK_TIME))).is_ok()
     }
@@ -289,39 +235,60 @@ impl PgSession {
 
     /// Tells the sink, and leaves a transaction that the query left open: no result is good before its end.
     fn end(&mut self, job: &mut Job<'_>, over: Over, start: Instant, by: Deadline) -> Option<Health> {
-        let verdict = over.verdict.map_err(|wrong| match wrong {
-            Wrong::Ours(error) => error,
-            Wrong::Server(error) if error.is_statement_timeout() => late(start).with_sqlstate(error.code),
-            Wrong::Server(error) if error.code == "57014" && by.passed() => {
-                late(start).with_sqlstate(error.code)
+        let left = over.left;
+        let good = tell(job, over, start, by);
+        match left {
+            Left::Unread => Some(Health::Spent),
+            Left::Group => None,
+            Left::Nothing(Transaction::None) => {
+                (good && self.is_harmed(job.sql, by)).then_some(Health::Spent)
             }
-            Wrong::Server(error) => error.of_statement(job.sql.text()),
-        });
-        let good = verdict.is_ok();
-        job.sink.end(verdict, over.at.saturating_duration_since(start));
-        match over.ready {
-            None => Some(Health::Spent),
-            Some(Transaction::None) => (good && self.is_harmed(job.sql, by)).then_some(Health::Spent),
-            Some(Transaction::Open) if self.style == Style::Console => None,
-            Some(Transaction::Open) => (!self.roll_back(by)).then_some(Health::Spent),
+            Left::Nothing(Transaction::Open) if self.style == Style::Console => None,
+            Left::Nothing(Transaction::Open) => (!self.roll_back(by)).then_some(Health::Spent),
         }
     }
+
+    /// One job after the other, each in round trips of its own.
+    pub(super) fn in_turn(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Option<Health> {
+        let last = jobs.len().saturating_sub(1);
+        for (index, job) in jobs.iter_mut().enumerate() {
+            match self.one(job, by) {
+                None => {}
+                Some(Health::Spent) if index < last => return Some(forsaken()),
+                health => return health,
+            }
+        }
+        None
+    }
+}
+
+/// Tells the sink what became of its job; true for a good one.
+pub(super) fn tell(job: &mut Job<'_>, over: Over, start: Instant, by: Deadline) -> bool {
+    let verdict = over.verdict.map_err(|wrong| match wrong {
+        Wrong::Ours(error) => error,
+        Wrong::Server(error) if error.is_statement_timeout() => late(start).with_sqlstate(error.code),
+        Wrong::Server(error) if error.code == "57014" && by.passed() => late(start).with_sqlstate(error.code),
+        Wrong::Server(error) => error.of_statement(job.sql.text()),
+    });
+    let good = verdict.is_ok();
+    job.sink.end(verdict, over.at.saturating_duration_since(start));
+    good
+}
+
+/// The session ended with the job before: the turn of its neighbours never came.
+pub(super) fn forsaken() -> Health {
+    Health::Lost(Error::new(Reason::Lost, "the session ended with the query before"))
 }
 
 impl Session for PgSession {
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
-        let last = jobs.len().saturating_sub(1);
-        for (index, job) in jobs.iter_mut().enumerate() {
-            self.idle = false;
-            match self.one(job, by) {
-                None => self.idle = true,
-                // The neighbours' turn never came.
-                Some(Health::Spent) if index < last => {
-                    return Health::Lost(Error::new(Reason::Lost, "the session ended with the query before"));
-                }
-                Some(health) => return health,
-            }
+        self.idle = false;
+        let together = jobs.len() > 1 && self.style == Style::Named && !self.in_snapshot;
+        let ended = if together { self.together(jobs, by) } else { self.in_turn(jobs, by) };
+        if let Some(health) = ended {
+            return health;
         }
+        self.idle = true;
         self.talk.link.rest();
         Health::Clean
     }
@@ -379,12 +346,7 @@ pub(super) fn role(standby: bool) -> &'static str {
     if standby { "replica" } else { "primary" }
 }
 
-/// A prepared statement that is not there, or is already: several server connections take turns behind this one.
-fn is_pooler(error: &ServerError) -> bool {
-    matches!(error.code.as_str(), "26000" | "42P05")
-}
-
-fn late(start: Instant) -> Error {
+pub(super) fn late(start: Instant) -> Error {
     Error::new(
         Reason::Timeout,
         format!("not finished after {:.1?}: stopped at its deadline", start.elapsed()),

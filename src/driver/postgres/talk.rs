@@ -55,11 +55,23 @@ impl Talk {
 
     /// Parses `text` as `name` in a `Sync` of its own and learns the shape of its result.
     pub(super) fn describe(&mut self, name: &str, text: &str, by: Deadline) -> Result<Shape, Trouble> {
+        self.queue_description(name, text)?;
+        self.link.send(by)?;
+        let shape = self.read_shape(by)?;
+        self.complete(shape, by)
+    }
+
+    /// The question of [`Talk::describe`], to be sent with others.
+    pub(super) fn queue_description(&mut self, name: &str, text: &str) -> io::Result<()> {
         let out = &mut self.link.out;
         frontend::parse(name, text, [], out)?;
         frontend::describe(b'S', name, out)?;
         frontend::sync(out);
-        self.link.send(by)?;
+        Ok(())
+    }
+
+    /// The answer to it; types that only this server knows have no name yet.
+    pub(super) fn read_shape(&mut self, by: Deadline) -> Result<Shape, Trouble> {
         let mut shape = Shape::default();
         self.collect(by, |tag, body| {
             if tag == tags::ROW_DESCRIPTION_TAG {
@@ -67,6 +79,11 @@ impl Talk {
             }
             Some(())
         })?;
+        Ok(shape)
+    }
+
+    /// Asks for the names of the types that are not known.
+    pub(super) fn complete(&mut self, shape: Shape, by: Deadline) -> Result<Shape, Trouble> {
         if let Some(question) = self.types.question(&shape) {
             for row in self.ask(&question, by)? {
                 self.types.learn(&row);

@@ -1,0 +1,277 @@
+//! Several quick queries in one round trip: their messages leave together, and the answers are read one by one.
+//!
+//! Queries that the session has seen before go under one `Sync`: the server keeps its answers in a buffer until then,
+//! and a group costs it one write. An error skips what follows it up to the `Sync`; that goes into the next group.
+//! First runs have a `Sync` each, and behind it the question whether the session is as it was.
+
+use std::time::Instant;
+
+use postgres_protocol::message::frontend;
+
+use crate::deadline::Deadline;
+use crate::driver::{Health, Job};
+
+use super::marker;
+use super::reply::{Left, Over, Reply, Transaction, Trouble, Wrong};
+use super::send::{Style, queue, queue_in_group};
+use super::session::{PgSession, forsaken, late, tell};
+use super::talk::{execute, failed};
+
+/// More bytes do not leave at once: the server may answer before it has read them, and both sides would wait.
+const ROOM: usize = 16 * 1024;
+
+/// The jobs that have not ended, in order.
+type Jobs<'j, 'q> = Vec<&'j mut Job<'q>>;
+
+impl PgSession {
+    /// Runs all jobs; `None` when the session serves the next batch.
+    pub(super) fn together(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Option<Health> {
+        let mut jobs: Jobs<'_, '_> = jobs.iter_mut().filter_map(|job| self.admitted(job)).collect();
+        let ended = self.run_groups(&mut jobs, by);
+        match ended {
+            Ok(()) => None,
+            Err(Health::Spent) if !jobs.is_empty() => Some(forsaken()),
+            Err(health) => Some(health),
+        }
+    }
+
+    /// Ends a job whose statement may not be sent.
+    fn admitted<'j, 'q>(&self, job: &'j mut Job<'q>) -> Option<&'j mut Job<'q>> {
+        match self.admit(job.sql) {
+            Ok(()) => Some(job),
+            Err(error) => {
+                job.sink.end(Err(error), std::time::Duration::ZERO);
+                None
+            }
+        }
+    }
+
+    fn run_groups(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<(), Health> {
+        self.learn_all(jobs, by)?;
+        while !jobs.is_empty() {
+            let seen = jobs.iter().take_while(|job| self.is_seen(job)).count();
+            let new = jobs.iter().take_while(|job| self.is_new(job)).count();
+            match (seen, new) {
+                (2.., _) => self.group(jobs, seen, by)?,
+                (_, 2..) => self.first_runs(jobs, new, by)?,
+                // By itself, in one of the ways that a session has.
+                _ => {
+                    let job = jobs.remove(0);
+                    self.one(job, by).map_or(Ok(()), Err)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// It has run on this session, and left it as it was.
+    fn is_seen(&self, job: &Job<'_>) -> bool {
+        let statement = self.known.get(job.sql.name());
+        self.style == Style::Named && statement.is_some_and(|it| !it.undone && it.harmless)
+    }
+
+    /// It is prepared, and has not run yet.
+    fn is_new(&self, job: &Job<'_>) -> bool {
+        let statement = self.known.get(job.sql.name());
+        let is_new = statement.is_some_and(|it| !it.undone && !it.harmless);
+        self.style == Style::Named && self.home.is_some() && is_new
+    }
+
+    /// Prepares the statements that the session does not know, and ends the jobs whose statements the server refuses.
+    fn learn_all(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<(), Health> {
+        let mut from = 0;
+        while self.style == Style::Named && from < jobs.len() {
+            let mut asked: Vec<usize> = Vec::new();
+            while let Some(job) = jobs.get(from).filter(|_| self.talk.link.out.len() < ROOM) {
+                let twin = asked.iter().any(|&other| jobs[other].sql.name() == job.sql.name());
+                if !twin && !self.known.contains_key(job.sql.name()) {
+                    let queued = self.talk.queue_description(job.sql.name(), job.sql.text());
+                    queued.map_err(|error| lost(error.into()))?;
+                    asked.push(from);
+                }
+                from += 1;
+            }
+            let refused = self.read_shapes(jobs, &asked, by)?;
+            from -= refused.iter().filter(|&&place| place < from).count();
+            for place in refused.into_iter().rev() {
+                jobs.remove(place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the places of the jobs that have ended.
+    fn read_shapes(
+        &mut self,
+        jobs: &mut Jobs<'_, '_>,
+        asked: &[usize],
+        by: Deadline,
+    ) -> Result<Vec<usize>, Health> {
+        let mut refused = Vec::new();
+        if asked.is_empty() {
+            return Ok(refused);
+        }
+        self.talk.link.send(by).map_err(|error| lost(error.into()))?;
+        let mut shapes = Vec::new();
+        for &place in asked {
+            let (start, job) = (Instant::now(), &mut jobs[place]);
+            match self.talk.read_shape(by.min(Deadline::after(start, job.allowance))) {
+                Ok(shape) => shapes.push((place, shape)),
+                Err(Trouble::Refused(error)) if self.adapt(job.sql, &error) => {}
+                Err(Trouble::Refused(error)) => {
+                    job.sink.end(Err(error.of_statement(job.sql.text())), start.elapsed());
+                    refused.push(place);
+                }
+                Err(Trouble::Late) => {
+                    job.sink.end(Err(late(start)), start.elapsed());
+                    jobs.remove(place);
+                    return Err(Health::Spent);
+                }
+                Err(Trouble::Lost(error)) => return Err(Health::Lost(error)),
+            }
+        }
+        if self.style != Style::Named {
+            // A pooler: it knows none of them.
+            return Ok(refused);
+        }
+        for (place, shape) in shapes {
+            let shape = self.talk.complete(shape, by).map_err(lost)?;
+            self.remember(jobs[place].sql, shape);
+        }
+        Ok(refused)
+    }
+
+    /// The first jobs, `count` at most, under one `Sync`.
+    fn group(&mut self, jobs: &mut Jobs<'_, '_>, count: usize, by: Deadline) -> Result<(), Health> {
+        let mut shapes = Vec::with_capacity(count);
+        for job in jobs.iter().take(count) {
+            let Some(statement) = self.known.get(job.sql.name()) else { break };
+            let queued = queue_in_group(job.sql, job.allowance.min(by.left()), &mut self.talk.link.out);
+            queued.map_err(|error| lost(error.into()))?;
+            shapes.push(statement.shape.clone());
+            if self.talk.link.out.len() > ROOM {
+                break;
+            }
+        }
+        frontend::sync(&mut self.talk.link.out);
+        self.talk.link.send(by).map_err(|error| lost(error.into()))?;
+        let mut start = Instant::now();
+        let last = shapes.len().saturating_sub(1);
+        for (index, shape) in shapes.into_iter().enumerate() {
+            let job = &mut *jobs[0];
+            let until = by.min(Deadline::after(start, job.allowance));
+            let reply = Reply::new(job, &self.talk.types, Some(shape), 1);
+            let mut reply = if index < last { reply.leading() } else { reply };
+            let over = reply.read(&mut self.talk.link, &mut self.spans, until);
+            let standby = reply.standby;
+            self.hear(standby);
+            let job = jobs.remove(0);
+            let at = over.as_ref().map_or(start, |over| over.at);
+            match self.settle(job, over, start, until)? {
+                Left::Group => start = at,
+                // An error has skipped the rest.
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The first jobs, `count` at most, each under a `Sync` of its own with a look at the session behind it.
+    fn first_runs(&mut self, jobs: &mut Jobs<'_, '_>, count: usize, by: Deadline) -> Result<(), Health> {
+        let mut shapes = Vec::with_capacity(count);
+        for job in jobs.iter().take(count) {
+            let Some(statement) = self.known.get(job.sql.name()) else { break };
+            let (way, out) = (self.way(), &mut self.talk.link.out);
+            let queued = queue(way, job.sql, Some(statement), job.allowance.min(by.left()), out)
+                .and_then(|_| execute(marker::STATE, None, out));
+            queued.map_err(|error| lost(error.into()))?;
+            frontend::sync(out);
+            shapes.push(statement.shape.clone());
+            if out.len() > ROOM {
+                break;
+            }
+        }
+        self.talk.link.send(by).map_err(|error| lost(error.into()))?;
+        let mut again: Jobs<'_, '_> = Vec::new();
+        let mut start = Instant::now();
+        for shape in shapes {
+            let job = jobs.remove(0);
+            let until = by.min(Deadline::after(start, job.allowance));
+            let mut reply = Reply::new(job, &self.talk.types, Some(shape), 1);
+            let over = reply.read(&mut self.talk.link, &mut self.spans, until);
+            let standby = reply.standby;
+            self.hear(standby);
+            let sql = job.sql;
+            match over {
+                Ok(Over {
+                    verdict: Err(Wrong::Server(error)),
+                    begun: false,
+                    left: Left::Nothing(Transaction::None),
+                    ..
+                }) if self.adapt(sql, &error) => {
+                    again.push(job);
+                }
+                over => match self.finish(job, over, start, until)? {
+                    Left::Nothing(Transaction::None) => {}
+                    _ => return Err(Health::Spent),
+                },
+            }
+            let state = self.talk.rows(by).map_err(lost)?;
+            if !self.is_home(sql, &state) {
+                return Err(Health::Spent);
+            }
+            start = Instant::now();
+        }
+        for job in again {
+            self.one(job, by).map_or(Ok(()), Err)?;
+        }
+        Ok(())
+    }
+
+    /// What follows from a job's answer in a group. A refusal that there is a way round is tried once more.
+    fn settle(
+        &mut self,
+        job: &mut Job<'_>,
+        over: Result<Over, Trouble>,
+        start: Instant,
+        by: Deadline,
+    ) -> Result<Left, Health> {
+        match over {
+            Ok(Over { verdict: Err(Wrong::Server(error)), begun: false, left: Left::Nothing(_), .. })
+                if self.adapt(job.sql, &error) =>
+            {
+                self.one(job, by).map_or(Ok(Left::Nothing(Transaction::None)), Err)
+            }
+            over => match self.finish(job, over, start, by)? {
+                Left::Nothing(Transaction::Open) if !self.roll_back(by) => Err(Health::Spent),
+                left => Ok(left),
+            },
+        }
+    }
+
+    /// Tells the sink.
+    fn finish(
+        &mut self,
+        job: &mut Job<'_>,
+        over: Result<Over, Trouble>,
+        start: Instant,
+        by: Deadline,
+    ) -> Result<Left, Health> {
+        match over {
+            Ok(over) => {
+                let left = over.left;
+                tell(job, over, start, by);
+                if left == Left::Unread { Err(Health::Spent) } else { Ok(left) }
+            }
+            Err(Trouble::Late | Trouble::Refused(_)) => {
+                job.sink.end(Err(late(start)), start.elapsed());
+                Err(Health::Spent)
+            }
+            Err(Trouble::Lost(error)) => Err(Health::Lost(error)),
+        }
+    }
+}
+
+fn lost(trouble: Trouble) -> Health {
+    Health::Lost(failed("running queries together", trouble))
+}
