@@ -210,6 +210,11 @@ pub trait Endpoint: Send + Sync {
     /// The address without any secret, for people: `postgres://exporter@db.example:5432/shop`.
     fn shown(&self) -> String;
 
+    /// True where a session sends the jobs of a batch together, so that queries which are likely quick should share one.
+    fn groups(&self) -> bool {
+        false
+    }
+
     /// True when the password is another than the one that the server refused last: its file or command gives a
     /// new one. Asked before a back-off after `auth` ends. Blocks for a command, at most until `by`.
     fn has_new_password(&self, by: Deadline) -> bool {

@@ -61,8 +61,10 @@ impl Past {
         }
     }
 
-    fn is_quick(&self) -> bool {
-        self.took.is_some_and(|took| took <= QUICK) && self.rows <= QUICK_ROWS && self.failing.is_none()
+    /// `trusting`: so is one that has never run.
+    fn is_quick(&self, trusting: bool) -> bool {
+        let in_time = self.took.map_or(trusting && self.stopped.is_none(), |took| took <= QUICK);
+        in_time && self.rows <= QUICK_ROWS && self.failing.is_none()
     }
 }
 
@@ -73,6 +75,9 @@ pub struct Terms {
     pub interval: Duration,
     /// `keep_last`: instead of nothing, after a failure.
     pub keep_last: Duration,
+    /// It is taken for a quick one until it has run: the driver sends quick ones together, and one that is slow costs
+    /// its neighbours little.
+    pub trusting: bool,
 }
 
 #[derive(Default)]
@@ -99,9 +104,9 @@ impl Slot {
         self.newest.as_ref().filter(serves)
     }
 
-    fn begin(&mut self, work: Work, by: Deadline, group: Option<u64>) -> Arc<Run> {
-        let run =
-            Arc::new(Run::new(work, by, self.past.pace(), work != Work::Ping && self.past.is_quick(), group));
+    fn begin(&mut self, work: Work, by: Deadline, group: Option<u64>, trusting: bool) -> Arc<Run> {
+        let quick = work != Work::Ping && self.past.is_quick(trusting);
+        let run = Arc::new(Run::new(work, by, self.past.pace(), quick, group));
         self.newest = Some(Arc::clone(&run));
         run
     }
@@ -145,7 +150,7 @@ impl Memory {
         }
         match slot.joinable(by, budget) {
             Some(run) => Asked::Joined(Arc::clone(run)),
-            None => Asked::Started(slot.begin(work, by, None)),
+            None => Asked::Started(slot.begin(work, by, None, terms.trusting)),
         }
     }
 
@@ -161,7 +166,7 @@ impl Memory {
             return runs.into_iter().map(Asked::Joined).collect();
         }
         let begin = works.iter().zip(&mut slots);
-        begin.map(|(work, slot)| Asked::Started(slot.begin(*work, by, Some(group)))).collect()
+        begin.map(|(work, slot)| Asked::Started(slot.begin(*work, by, Some(group), false))).collect()
     }
 
     /// The result that stands in for a failed one under `keep_last`.
@@ -267,15 +272,20 @@ mod tests {
 
     fn keep(memory: &Memory, end: End, age: Duration) {
         let run = Run::new(QUERY, Deadline::within(BUDGET), Pace::Unknown, false, None);
-        memory.keep(&run, Terms { interval: MINUTE, keep_last: HOUR }, &outcome(end, age));
+        memory.keep(&run, Terms { interval: MINUTE, keep_last: HOUR, trusting: false }, &outcome(end, age));
     }
 
     fn ask(memory: &Memory, interval: Duration, within: Duration) -> Asked {
-        memory.ask(QUERY, Terms { interval, keep_last: Duration::ZERO }, Deadline::within(within), BUDGET)
+        memory.ask(
+            QUERY,
+            Terms { interval, keep_last: Duration::ZERO, trusting: false },
+            Deadline::within(within),
+            BUDGET,
+        )
     }
 
     fn kept(memory: &Memory, keep_last: Duration) -> bool {
-        memory.kept(QUERY, Terms { interval: MINUTE, keep_last }).is_some()
+        memory.kept(QUERY, Terms { interval: MINUTE, keep_last, trusting: false }).is_some()
     }
 
     #[test]

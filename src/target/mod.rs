@@ -360,7 +360,8 @@ impl Target {
         match work {
             Work::Query(index) => {
                 let query = &self.plan.queries[index];
-                Terms { interval: query.interval, keep_last: query.keep_last }
+                let trusting = self.plan.endpoint.as_ref().is_some_and(|endpoint| endpoint.groups());
+                Terms { interval: query.interval, keep_last: query.keep_last, trusting }
             }
             Work::Ping => Terms::default(),
         }

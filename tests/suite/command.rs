@@ -212,7 +212,11 @@ fn a_privileged_port_is_exit_1() {
     let setup = setup(GOOD);
     std::fs::set_permissions(setup.path(), PermissionsExt::from_mode(0o755)).expect("a mode");
     let exporter = setup.path().join("exporter");
-    std::fs::copy(env!("CARGO_BIN_EXE_sql-exporter"), &exporter).expect("a copy");
+    // By another process: a file that this one has open for writing may be inherited by what other tests start, and
+    // cannot be run meanwhile.
+    let copied =
+        std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_sql-exporter")).arg(&exporter).status();
+    assert!(copied.expect("cp is there").success());
     let mut command = if crate::process::is_root() {
         let mut command = std::process::Command::new("setpriv");
         command

@@ -34,6 +34,7 @@ mod floors;
 mod formats;
 mod front;
 mod fuzz;
+mod groups;
 mod harness;
 mod joins;
 mod lanes;

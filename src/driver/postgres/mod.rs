@@ -112,6 +112,10 @@ impl Endpoint for PgEndpoint {
         self.refused.has_new(&self.login.password, by)
     }
 
+    fn groups(&self) -> bool {
+        !self.console && !self.options.simple
+    }
+
     fn shown(&self) -> String {
         self.login.shown(if self.console { "pgbouncer" } else { "postgres" })
     }

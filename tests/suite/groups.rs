@@ -1,0 +1,192 @@
+//! PostgreSQL's quick queries in groups: how few round trips they cost, and that what befalls one of them is nobody
+//! else's.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::checker::{Page, checked};
+use crate::exporter::Exporter;
+use crate::process::bound;
+use crate::proxy::Proxy;
+use crate::servers::Postgres;
+
+/// A PostgreSQL target behind a counting proxy.
+struct Wire {
+    server: Postgres,
+    proxy: Proxy,
+    exporter: Exporter,
+}
+
+impl Wire {
+    fn new(setup: &str, more: &str, queries: &str) -> Self {
+        let server = Postgres::fresh("groups");
+        server.run(setup);
+        let proxy = Proxy::before(server.port);
+        let entry = server.entry_with(more);
+        let entry = entry.replace(&format!("port: {}", server.port), &format!("port: {}", proxy.port()));
+        let exporter = Exporter::serve(&format!("databases:\n  db: {entry}\nqueries:\n{queries}"));
+        Wire { server, proxy, exporter }
+    }
+
+    fn page(&self) -> Page {
+        checked(self.exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "8")]).text())
+    }
+
+    /// A page on which every query but `failing` is good.
+    fn good_but(&self, failing: &[&str]) -> Page {
+        let page = self.page();
+        let mut failed: Vec<String> = page
+            .series("sql_exporter_query_failure_reason")
+            .iter()
+            .map(|row| format!("{} {}", row.labels["query"], row.labels["reason"]))
+            .collect();
+        failed.sort();
+        assert_eq!(failed, failing, "{}", self.exporter.log());
+        page
+    }
+}
+
+/// `count` quick queries `q0`, `q1` …; `other` replaces the SQL of some.
+fn queries(count: usize, other: &[(usize, &str)]) -> String {
+    let sql = |n: usize| {
+        let found = other.iter().find(|(place, _)| *place == n);
+        found.map_or_else(|| format!("SELECT {n} AS value"), |(_, sql)| (*sql).to_owned())
+    };
+    let query =
+        |n| format!("- {{name: q{n}, database: db, sql: \"{}\", metrics: [{{name: q{n}}}]}}\n", sql(n));
+    (0..count).map(query).collect()
+}
+
+#[test]
+fn fifty_queries_are_eight_flushes_warm_and_sixty_cold() {
+    for lanes in ["max_connections: 1", "max_connections: 3"] {
+        let wire = Wire::new("", lanes, &queries(50, &[]));
+        wire.good_but(&[]);
+        let cold = wire.proxy.turns();
+        assert!(cold <= 60, "{cold} flushes on the first page, the login's included ({lanes})");
+        for _ in 0..5 {
+            // A session that has not seen a query yet asks for it once.
+            wire.good_but(&[]);
+        }
+        let before = wire.proxy.turns();
+        wire.good_but(&[]);
+        let warm = wire.proxy.turns() - before;
+        assert!(lanes.ends_with('3') || warm <= 8, "{warm} flushes on a later page");
+    }
+}
+
+#[test]
+fn an_error_in_a_group_is_its_own_query_s() {
+    let failing = (3, "SELECT 1 / v AS value FROM t");
+    let wire = Wire::new("CREATE TABLE t AS SELECT 1 AS v", "max_connections: 1", &queries(12, &[failing]));
+    wire.good_but(&[]);
+    wire.good_but(&[]);
+    wire.server.run("UPDATE t SET v = 0");
+    for _ in 0..3 {
+        let page = wire.good_but(&["q3 value"]);
+        assert_eq!(page.value("q11", &[]), Some(11.0));
+    }
+    wire.server.run("UPDATE t SET v = 1");
+    wire.good_but(&[]);
+    assert_eq!(wire.proxy.connections(), 1, "a session was lost");
+}
+
+#[test]
+fn a_statement_that_the_server_refuses_is_its_own_query_s() {
+    let wire = Wire::new(
+        "",
+        "max_connections: 1",
+        &queries(12, &[(0, "SELECT nonsense"), (7, "SELEC 1"), (8, "TABLE nowhere")]),
+    );
+    for _ in 0..3 {
+        let page = wire.good_but(&["q0 sql", "q7 read_only", "q8 sql"]);
+        assert_eq!(page.value("q11", &[]), Some(11.0));
+    }
+    assert_eq!(wire.proxy.connections(), 1, "a session was lost");
+}
+
+#[test]
+fn a_query_that_hangs_keeps_none_of_its_neighbours() {
+    let wire = Wire::new("", "max_connections: 2", &queries(12, &[(4, "SELECT 1 AS value, pg_sleep(60)")]));
+    let mut sessions = 0;
+    for round in 0..4 {
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
+        let started = Instant::now();
+        let page = checked(
+            wire.exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "2")]).text(),
+        );
+        assert!(started.elapsed() < bound(Duration::from_secs(2)));
+        for row in page.series("sql_exporter_query_success") {
+            assert_eq!(row.value, f64::from(u8::from(row.labels["query"] != "q4")), "{row:?}");
+        }
+        for row in page.series("sql_exporter_query_last_success_timestamp_seconds") {
+            let after = Duration::from_secs_f64((row.value - began).max(0.0));
+            assert!(
+                row.labels["query"] == "q4" || after < bound(Duration::from_millis(150)),
+                "{after:?}: {row:?}"
+            );
+        }
+        if round == 0 {
+            sessions = wire.proxy.connections();
+        }
+    }
+    // The server's own limit ends the query, so its session stays; now and then ours is earlier.
+    assert!(
+        wire.proxy.connections() <= sessions + 2,
+        "{sessions}, then {} sessions",
+        wire.proxy.connections()
+    );
+}
+
+#[test]
+fn a_table_that_changes_is_read_right_in_the_same_scrape() {
+    let wire = Wire::new(
+        "CREATE TABLE t AS SELECT 5 AS value",
+        "max_connections: 1",
+        &queries(12, &[(6, "TABLE t")]),
+    );
+    for _ in 0..3 {
+        assert_eq!(wire.good_but(&[]).value("q6", &[]), Some(5.0));
+    }
+    wire.server.run("ALTER TABLE t ALTER value TYPE numeric USING value + 0.5");
+    assert_eq!(wire.good_but(&[]).value("q6", &[]), Some(5.5));
+    assert_eq!(wire.proxy.connections(), 1, "a session was lost");
+}
+
+#[test]
+fn the_same_sql_twice_is_one_statement() {
+    let twin = "SELECT 7 AS value";
+    let wire = Wire::new("", "max_connections: 1", &queries(12, &[(2, twin), (5, twin), (9, twin)]));
+    for _ in 0..3 {
+        let page = wire.good_but(&[]);
+        assert_eq!((page.value("q2", &[]), page.value("q9", &[])), (Some(7.0), Some(7.0)));
+    }
+}
+
+/// What a function does to its session is seen before a neighbour's first result counts.
+#[test]
+fn a_query_that_changes_its_session_changes_no_neighbour() {
+    let setup = "CREATE SCHEMA trap; CREATE TABLE public.t AS SELECT 1 AS value; CREATE TABLE trap.t AS SELECT 666 AS value; \
+                 CREATE FUNCTION harm() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('search_path', 'trap', false); RETURN 1; END $$";
+    let harm = (1, "SELECT public.harm() AS value");
+    let reads: Vec<(usize, &str)> = (2..12).map(|n| (n, "SELECT value FROM t")).collect();
+    let wire = Wire::new(setup, "max_connections: 1", &queries(12, &[&[harm], reads.as_slice()].concat()));
+    for _ in 0..4 {
+        let page = wire.good_but(&[]);
+        for n in 2..12 {
+            assert_eq!(page.value(&format!("q{n}"), &[]), Some(1.0), "q{n}");
+        }
+    }
+}
+
+#[test]
+fn rows_beyond_a_limit_cost_their_query_alone() {
+    let many = (5, "SELECT generate_series(1, 200) AS value, 'x' AS l");
+    let text = queries(12, &[many])
+        .replace("metrics: [{name: q5}]", "max_rows: 100, metrics: [{name: q5, labels: [value]}]");
+    let wire = Wire::new("", "max_connections: 1", &text);
+    for _ in 0..3 {
+        let page = wire.good_but(&["q5 limit"]);
+        assert_eq!(page.value("q11", &[]), Some(11.0));
+    }
+    assert_eq!(wire.proxy.connections(), 1, "a session was lost");
+}
