@@ -2,7 +2,7 @@
 CARGO ?= cargo
 demo := examples/demo
 
-.PHONY: help run build test soak lint deny fmt ci clean
+.PHONY: help run build test soak bench lint deny fmt ci clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +27,9 @@ test: ## Install missing servers, start private ones, run every test
 soak: build ## 10,000 scrapes of the release build under random faults (SOAK_SEED repeats a run)
 	TEST_EXPORTER=$(CURDIR)/target/release/sql-exporter SOAK_SCRAPES=$${SOAK_SCRAPES:-10000} \
 	  tests/run $(CARGO) test --locked --test suite -- soak:: --nocapture
+
+bench: build ## The release build beside floors in C, against its budgets (BENCH=quick leaves out growth)
+	TEST_NEEDS=bench tests/run tests/bench/run.py
 
 lint: ## Formatting, clippy, shell syntax
 	$(CARGO) fmt --check
