@@ -150,16 +150,21 @@ def relayed(databases):
 
 def start(databases):
     """From the start of the process to the first full page, sessions and statements being new to it."""
-    queries, times_taken, floor_times = workloads.cheap("postgres"), [], []
-    for _ in range(15):
-        with Exporter({"one": databases.target("postgres")}, queries) as exporter:
-            times_taken.append(exporter.first_page())
-        began = time.perf_counter()
-        with Loop("postgres", databases.where("postgres"), statements(queries)) as floor:
-            floor.pages(1)
-            floor_times.append(time.perf_counter() - began)
-    ours, floor = (1e3 * statistics.median(values) for values in (times_taken, floor_times))
-    return [
-        Row("start", "to the first full page of W1", "ms", ours, floor, at_most(20)),
-        Row("binary", "size, stripped", "MB", BINARY.stat().st_size / 1e6, None, at_most(9)),
-    ]
+    rows = []
+    for driver in DRIVERS:
+        ours, floor = (1e3 * statistics.median(first(databases, driver, workloads.cheap(driver)) for _ in range(15))
+                       for first in (first_page, first_floor))
+        rows.append(Row(f"start, W1 {driver}", "to the first full page", "ms", ours, floor, at_most(20)))
+    return [*rows, Row("binary", "size, stripped", "MB", BINARY.stat().st_size / 1e6, None, at_most(9))]
+
+
+def first_page(databases, driver, queries):
+    with Exporter({"one": databases.target(driver)}, queries) as exporter:
+        return exporter.first_page()
+
+
+def first_floor(databases, driver, queries):
+    began = time.perf_counter()
+    with Loop(driver, databases.where(driver), statements(queries)) as floor:
+        floor.pages(1)
+        return time.perf_counter() - began
