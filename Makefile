@@ -2,7 +2,7 @@
 CARGO ?= cargo
 demo := examples/demo
 
-.PHONY: help run build test soak fuzz lint deny fmt ci clean
+.PHONY: help run build test soak fuzz bench lint deny fmt ci clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,9 @@ soak: build ## 10,000 scrapes of the release build under random faults (SOAK_SEE
 
 fuzz: ## Each fuzz target for 60 s (FUZZ_SECONDS); needs a nightly compiler and cargo-fuzz
 	tests/fuzz/run
+
+bench: build ## The release build beside floors in C, against its budgets (BENCH=quick leaves out growth)
+	TEST_NEEDS=bench tests/run tests/bench/run.py
 
 lint: ## Formatting, clippy, shell syntax
 	$(CARGO) fmt --check

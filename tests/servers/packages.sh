@@ -15,6 +15,15 @@ missing_packages() {
   have chromedriver || echo chromium-driver
   have openssl || echo openssl
   python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+  [ "${TEST_NEEDS:-}" != bench ] || missing_bench_packages
+}
+
+# The benchmarks' floors are C.
+missing_bench_packages() {
+  have cc || echo gcc
+  [ -e /usr/include/postgresql/libpq-fe.h ] || echo libpq-dev
+  [ -e /usr/include/mariadb/mysql.h ] || echo libmariadb-dev
+  [ -e /usr/include/sqlite3.h ] || echo libsqlite3-dev
 }
 
 policy=/usr/sbin/policy-rc.d

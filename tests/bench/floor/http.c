@@ -1,0 +1,78 @@
+/* No floor but the client that asks the exporter, so that both are timed by the same loop. WHERE is "PORT ENCODING";
+ * client number i asks for line i of the paths. */
+#define _GNU_SOURCE /* memmem */
+#include "page.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { ROOM = 1 << 18 };
+
+struct client {
+    int socket;
+    char request[1024];
+    char answer[ROOM];
+};
+
+struct client *client_open(const char *where, char **lines, int count, int index)
+{
+    struct client *client = calloc(1, sizeof *client);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    unsigned int port;
+    char encoding[32];
+    int yes = 1;
+    if (sscanf(where, "%u %31s", &port, encoding) != 2)
+        fail(where, "is not PORT ENCODING");
+    address.sin_port = htons(port);
+    client->socket = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    if (connect(client->socket, (struct sockaddr *)&address, sizeof address))
+        fail(where, "does not accept connections");
+    snprintf(client->request, sizeof client->request, "GET %s HTTP/1.1\r\nHost: bench\r\nAccept-Encoding: %s\r\n\r\n",
+             lines[index % count], encoding);
+    return client;
+}
+
+static size_t receive(struct client *client, size_t from)
+{
+    ssize_t count = recv(client->socket, client->answer + from, ROOM - 1 - from, 0);
+    if (count <= 0)
+        fail("the exporter", "closed the connection");
+    return (size_t)count;
+}
+
+/* Reads the head; the length of the body, and in *extra what came of it already. */
+static size_t head(struct client *client, size_t *extra)
+{
+    size_t length = 0;
+    char *end = NULL, *field;
+    while (!end) {
+        length += receive(client, length);
+        end = memmem(client->answer, length, "\r\n\r\n", 4);
+    }
+    *end = 0;
+    if (strncmp(client->answer, "HTTP/1.1 200", 12))
+        fail("the exporter answered", client->answer);
+    *extra = length - (size_t)(end + 4 - client->answer);
+    field = strcasestr(client->answer, "\r\nContent-Length:");
+    if (!field)
+        fail("the exporter's head has no Content-Length", client->answer);
+    return strtoul(field + 17, NULL, 10);
+}
+
+size_t client_page(struct client *client)
+{
+    size_t got, length, request = strlen(client->request);
+    if (send(client->socket, client->request, request, MSG_NOSIGNAL) != (ssize_t)request)
+        fail("the exporter", "takes no request");
+    length = head(client, &got);
+    while (got < length)
+        got += receive(client, 0);
+    return length;
+}

@@ -1,0 +1,170 @@
+"""The processes that are measured: the exporter, and the C programs of floor/."""
+import itertools
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+BINARY = ROOT / "target/release/sql-exporter"
+LIBRARIES = {
+    "postgres": ["-I/usr/include/postgresql", "-lpq"],
+    "mariadb": ["-I/usr/include/mariadb", "-lmariadb"],
+    "sqlite": ["-lsqlite3"],
+    "http": [],
+}
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Process:
+    """One that ends with this script: it works in the folder that tests/run clears, also when this is killed."""
+    folder = None
+    numbers = itertools.count()
+
+    def start(self, command, **more):
+        self.child = subprocess.Popen(command, cwd=self.folder, **more)
+
+    def cpu(self):
+        """Seconds of all threads, also of those that ended, to the nanosecond: clock_getcpuclockid(3)."""
+        return time.clock_gettime((~self.child.pid << 3) | 2)
+
+    def status(self, key):
+        for line in Path(f"/proc/{self.child.pid}/status").read_text().splitlines():
+            if line.startswith(key + ":"):
+                return int(line.split()[1])
+        raise KeyError(key)
+
+    def mebibytes(self, key):
+        return self.status(key) / 1024
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.wait()
+
+
+class Loop(Process):
+    """floor/loop.c with one kind of client."""
+
+    def __init__(self, kind, where, lines, clients=1):
+        file = self.folder / f"lines-{next(self.numbers)}"
+        file.write_text("".join(line + "\n" for line in lines))
+        self.start([self.folder / kind, where, file, str(clients)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                   text=True)
+
+    def pages(self, count):
+        """Every client makes so many pages: the seconds of all, and of each."""
+        self.child.stdin.write(f"{count}\n")
+        self.child.stdin.flush()
+        words = self.child.stdout.readline().split()
+        if not words:
+            raise RuntimeError(f"{self.child.args[0].name} ended; see above")
+        elapsed, *took = (float(word) / 1e6 for word in words[1:])
+        return elapsed, took
+
+
+class Relay(Process):
+    """floor/delay.c in front of a port."""
+
+    def __init__(self, port, microseconds):
+        self.port = free_port()
+        self.start([self.folder / "delay", str(self.port), str(port), str(microseconds)])
+        until(lambda: socket.create_connection(("127.0.0.1", self.port)).close() or True)
+
+
+class Exporter(Process):
+    def __init__(self, targets, queries, **exporter):
+        self.port = free_port()
+        number = next(self.numbers)
+        self.config = self.folder / f"exporter-{number}.yaml"
+        # JSON is YAML.
+        self.config.write_text(json.dumps({
+            "databases": targets,
+            "queries": [query_entry(*query, **limits(exporter)) for query in enumerate(queries)],
+            "exporter": {"listen": f"127.0.0.1:{self.port}", "scrape_timeout": "60s", **exporter},
+        }))
+        self.log = self.folder / f"exporter-{number}.log"
+        self.began = time.perf_counter()
+        with open(self.log, "w") as log:
+            self.start([BINARY, "-c", self.config], stdout=log, stderr=log)
+
+    def ask(self, path="/metrics"):
+        """A page, or None while nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=90) as answer:
+                return answer.read().decode()
+        except urllib.error.URLError as error:
+            if self.child.poll() is not None:
+                raise RuntimeError(f"the exporter ended:\n{self.log.read_text()}") from error
+            return None
+
+    def first_page(self):
+        """Seconds from the start to the first page."""
+        page = until(self.ask)
+        took = time.perf_counter() - self.began
+        assert_whole(page)
+        return took
+
+    def client(self, paths=("/metrics",), clients=1, encoding="identity"):
+        return Loop("http", f"{self.port} {encoding}", paths, clients)
+
+
+def limits(exporter):
+    """A query may make what the page may hold."""
+    most = exporter.get("max_series")
+    return {"max_series": most, "max_rows": most} if most else {}
+
+
+def query_entry(number, query, **limits):
+    labels, sql = query
+    metric = {"name": f"bench_q{number:02d}", "help": "q", "labels": labels}
+    return {"name": f"q{number:02d}", "sql": sql, "databases": ["*"], "metrics": [metric], **limits}
+
+
+def assert_whole(page):
+    """Every query of the page succeeded; a page without a query's rows would be a fast one."""
+    failed = [line for line in page.splitlines() if line.startswith("sql_exporter_query_success{") and line[-1] != "1"]
+    if failed:
+        raise RuntimeError("queries failed:\n" + "\n".join(failed))
+
+
+def until(check, seconds=30):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            value = check()
+        except OSError:
+            value = None
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError("nothing came in time")
+        time.sleep(0.0003)
+
+
+def build_floors(folder):
+    source = HERE / "floor"
+    compiler = [os.environ.get("CC", "cc"), "-O2", "-Wall", "-Wextra"]
+    for kind, libraries in LIBRARIES.items():
+        files = [source / name for name in ("loop.c", "text.c", f"{kind}.c")]
+        subprocess.run([*compiler, *files, "-o", folder / kind, *libraries, "-lpthread"], check=True)
+    subprocess.run([*compiler, source / "delay.c", "-o", folder / "delay", "-lpthread"], check=True)
+
+
+def ours_p50(client, pages):
+    """The median time of a page in seconds, after a warm-up."""
+    client.pages(3)
+    _, took = client.pages(pages)
+    return sorted(took)[len(took) // 2]
