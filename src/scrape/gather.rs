@@ -4,7 +4,6 @@
 //! Knows no page: what came back is a list of [`Asking`]s.
 
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
@@ -13,7 +12,7 @@ use crate::fleet::Chosen;
 use crate::query::Rendered;
 use crate::target::Target;
 use crate::target::memory::Asked;
-use crate::target::run::{End, Outcome, Run, Told, Work};
+use crate::target::run::{End, Meeting, Outcome, Run, Work};
 
 /// Queries end this much before the page leaves, so that it can say `timeout` (DESIGN 4.1).
 const RENDER: Duration = Duration::from_millis(50);
@@ -139,7 +138,7 @@ fn ask_again(waiting: &[Waiting], chosen: &[Chosen], time: Time) -> Vec<Waiting>
     of_targets.filter(is_doubtful).flat_map(|of_target| ping(of_target[0].target)).collect()
 }
 
-/// One run asked for, under the number that the channel tells.
+/// One run asked for, under its number in the meeting.
 struct Waiting {
     target: usize,
     work: Work,
@@ -159,7 +158,7 @@ fn ask(target: &Arc<Target>, index: usize, works: &[Work], time: Time) -> Vec<Wa
 }
 
 fn wait(waiting: &mut [Waiting], chosen: &[Chosen], time: Time) {
-    let (scrape, told) = channel::<Told>();
+    let scrape = Arc::<Meeting>::default();
     let mut open = 0;
     for (number, asked) in waiting.iter().enumerate().filter(|(_, asked)| asked.outcome.is_none()) {
         if let Some(run) = &asked.run {
@@ -170,14 +169,8 @@ fn wait(waiting: &mut [Waiting], chosen: &[Chosen], time: Time) {
     // Half of what is left after the queries' own deadline is theirs to say `timeout`, the rest ours to render.
     let until =
         Deadline::after(time.queries().moment(), time.deadline().left().min(RENDER) / 2).min(time.deadline());
-    while open > 0 {
-        match told.recv_timeout(until.left()) {
-            Ok((number, outcome)) => {
-                waiting[number].outcome = Some(outcome);
-                open -= 1;
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-        }
+    for (number, outcome) in scrape.wait(open, until) {
+        waiting[number].outcome = Some(outcome);
     }
     for asked in waiting.iter_mut().filter(|asked| asked.outcome.is_none()) {
         if let Some(run) = &asked.run {

@@ -23,7 +23,9 @@ use super::apply::{self, Said, suits};
 use super::run::{End, Run, Work};
 
 /// Quick queries handed to a session together.
-const BATCH: usize = 10;
+const BATCH: usize = 25;
+/// Quick queries worth a lane of their own: to wake another thread and another session costs more than they do.
+const PER_LANE: usize = 25;
 /// What each of several has; who needs more goes on alone, or one slow query would cost its neighbours.
 const HURRY: Duration = Duration::from_millis(100);
 /// A connect that its scrape stopped sooner than this says nothing of the server.
@@ -59,7 +61,9 @@ impl Queue {
     /// begun takes its run out of the line, which must not look as if fewer lanes were needed.
     pub fn enter(&mut self, most: usize) -> Vec<Arc<Lane>> {
         let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return Vec::new() };
-        let count = self.waiting.len().min(most.saturating_sub(self.lanes.len()));
+        let quick = self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none()).count();
+        let wanted = self.waiting.len() - quick + quick.div_ceil(PER_LANE);
+        let count = wanted.min(most.saturating_sub(self.lanes.len()));
         let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane { by, late: AtomicBool::new(false) })).collect();
         self.lanes.extend(lanes.iter().cloned());
         lanes

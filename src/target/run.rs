@@ -5,10 +5,9 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -63,6 +62,39 @@ pub enum Work {
 /// A message to a scrape: the run it knows under this number has ended.
 pub type Told = (usize, Outcome);
 
+/// Where a scrape waits for its runs. It wakes once, when the last of them has ended: fifty runs are no fifty turns of
+/// its thread.
+#[derive(Default)]
+pub struct Meeting {
+    come: Mutex<Come>,
+    all: Condvar,
+}
+
+#[derive(Default)]
+struct Come {
+    told: Vec<Told>,
+    expected: usize,
+}
+
+impl Meeting {
+    fn come(&self, number: usize, outcome: Outcome) {
+        let mut come = self.come.lock();
+        come.told.push((number, outcome));
+        if come.told.len() >= come.expected {
+            self.all.notify_one();
+        }
+    }
+
+    /// Waits until as many runs as expected have ended, at most until `by`; gives those that have.
+    #[must_use]
+    pub fn wait(&self, expected: usize, by: Deadline) -> Vec<Told> {
+        let mut come = self.come.lock();
+        come.expected = expected;
+        while come.told.len() < expected && !self.all.wait_until(&mut come, by.moment()).timed_out() {}
+        std::mem::take(&mut come.told)
+    }
+}
+
 /// What to do about a run that is late: cancel its statement, give its worker's permit back.
 pub type Stop = Box<dyn FnOnce() + Send>;
 
@@ -80,7 +112,7 @@ pub enum Pace {
 
 struct State {
     outcome: Option<Outcome>,
-    waiting: Vec<(usize, Sender<Told>)>,
+    waiting: Vec<(usize, Arc<Meeting>)>,
     stop: Option<Stop>,
     /// Since when a lane works on it.
     since: Option<Instant>,
@@ -140,12 +172,11 @@ impl Run {
     }
 
     /// Tells `scrape` under `number` when the run has ended; at once when it has.
-    pub fn tell(&self, number: usize, scrape: &Sender<Told>) {
+    pub fn tell(&self, number: usize, scrape: &Arc<Meeting>) {
         let mut state = self.state.lock();
         match &state.outcome {
-            // A scrape that has left does not listen any more: that is no fault.
-            Some(outcome) => drop(scrape.send((number, outcome.clone()))),
-            None => state.waiting.push((number, scrape.clone())),
+            Some(outcome) => scrape.come(number, outcome.clone()),
+            None => state.waiting.push((number, Arc::clone(scrape))),
         }
     }
 
@@ -156,7 +187,7 @@ impl Run {
             return false;
         }
         for (number, scrape) in state.waiting.drain(..) {
-            drop(scrape.send((number, outcome.clone())));
+            scrape.come(number, outcome.clone());
         }
         state.outcome = Some(outcome);
         state.stop = None;
@@ -200,7 +231,6 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
 
     fn run() -> Run {
         Run::new(Work::Ping, Deadline::within(Duration::from_secs(1)), Pace::Unknown, false, None)
@@ -208,12 +238,13 @@ mod tests {
 
     #[test]
     fn everybody_who_waits_is_told_once_and_late_comers_at_once() {
-        let (scrape, told) = channel();
+        let scrape = Arc::default();
         let run = run();
         run.tell(3, &scrape);
         assert!(run.end(run.outcome(End::Skipped, Duration::ZERO, true)));
         run.tell(4, &scrape);
-        let numbers: Vec<usize> = told.try_iter().map(|(number, _)| number).collect();
+        let told = scrape.wait(2, Deadline::within(Duration::from_secs(20)));
+        let numbers: Vec<usize> = told.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [3, 4]);
     }
 
@@ -223,8 +254,20 @@ mod tests {
         let late = Error::new(crate::error::Reason::Timeout, "late");
         assert!(run.end(run.outcome(End::Failed(late), Duration::ZERO, false)));
         assert!(!run.end(run.outcome(End::Skipped, Duration::ZERO, true)));
-        let (scrape, told) = channel();
+        let scrape = Arc::default();
         run.tell(0, &scrape);
-        assert!(told.recv().unwrap().1.end.error().is_some());
+        let told = scrape.wait(1, Deadline::within(Duration::from_secs(20)));
+        assert!(told[0].1.end.error().is_some());
+    }
+
+    #[test]
+    fn who_waits_leaves_at_the_deadline_with_what_has_come() {
+        let scrape = Arc::default();
+        let (one, other) = (run(), run());
+        one.tell(0, &scrape);
+        other.tell(1, &scrape);
+        one.end(one.outcome(End::Skipped, Duration::ZERO, true));
+        let told = scrape.wait(2, Deadline::within(Duration::from_millis(20)));
+        assert_eq!(told.len(), 1);
     }
 }
