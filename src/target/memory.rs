@@ -21,7 +21,8 @@ use super::run::{End, Outcome, Pace, Run, Work};
 const REUSE: f64 = 0.9;
 /// A scrape joins a run whose deadline is earlier than its own by at most this part of its budget (DESIGN 4.2).
 const JOIN: f64 = 0.1;
-/// A query is known to be quick when its last run took at most this long and gave at most [`QUICK_ROWS`].
+/// A query is known to be quick when one of its last two runs took at most this long and the last gave at most
+/// [`QUICK_ROWS`].
 const QUICK: Duration = Duration::from_millis(5);
 const QUICK_ROWS: u64 = 1000;
 
@@ -40,6 +41,8 @@ pub enum Asked {
 pub struct Past {
     /// How long it took last time.
     pub took: Option<Duration>,
+    /// The shorter of its last two times: one that was slow for once, on a busy machine, is still a quick one.
+    usual: Option<Duration>,
     /// How long it had when it was stopped, if it was since it last succeeded.
     pub stopped: Option<Duration>,
     /// When it last succeeded.
@@ -63,7 +66,7 @@ impl Past {
 
     /// `trusting`: so is one that has never run.
     fn is_quick(&self, trusting: bool) -> bool {
-        let in_time = self.took.map_or(trusting && self.stopped.is_none(), |took| took <= QUICK);
+        let in_time = self.usual.map_or(trusting && self.stopped.is_none(), |usual| usual <= QUICK);
         in_time && self.rows <= QUICK_ROWS && self.failing.is_none()
     }
 }
@@ -193,6 +196,7 @@ impl Memory {
             slot.past.stopped = Some(outcome.took);
         }
         if let End::Good(rendered) = &outcome.end {
+            slot.past.usual = Some(slot.past.took.map_or(outcome.took, |before| before.min(outcome.took)));
             slot.past.took = Some(outcome.took);
             slot.past.stopped = None;
             slot.past.rows = rendered.rows;
