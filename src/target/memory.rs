@@ -19,10 +19,9 @@ use super::run::{End, Outcome, Pace, Run, Work};
 /// A result is reused while younger than this part of its `interval` (DESIGN 2): a scraper with the same
 /// period as the interval then always gets a fresh one.
 const REUSE: f64 = 0.9;
-/// A scrape joins a run whose deadline is earlier than its own by at most this part of its budget (DESIGN 4.2).
+/// A scrape joins a run whose deadline is earlier than its own by at most this part of its budget.
 const JOIN: f64 = 0.1;
-/// A query is known to be quick when one of its last two runs took at most this long and the last gave at most
-/// [`QUICK_ROWS`].
+/// A query is quick when one of its last two runs took at most this long, and the last gave few rows.
 const QUICK: Duration = Duration::from_millis(5);
 const QUICK_ROWS: u64 = 1000;
 
@@ -41,7 +40,7 @@ pub enum Asked {
 pub struct Past {
     /// How long it took last time.
     pub took: Option<Duration>,
-    /// The shorter of its last two times: one that was slow for once, on a busy machine, is still a quick one.
+    /// The shorter of its last two times: who was slow for once is still quick.
     usual: Option<Duration>,
     /// How long it had when it was stopped, if it was since it last succeeded.
     pub stopped: Option<Duration>,
@@ -78,8 +77,7 @@ pub struct Terms {
     pub interval: Duration,
     /// `keep_last`: instead of nothing, after a failure.
     pub keep_last: Duration,
-    /// It is taken for a quick one until it has run: the driver sends quick ones together, and one that is slow costs
-    /// its neighbours little.
+    /// It is taken for a quick one until it has run: the driver sends those together, where a slow one costs little.
     pub trusting: bool,
 }
 
@@ -109,9 +107,8 @@ impl Slot {
 
     fn begin(&mut self, work: Work, by: Deadline, group: Option<u64>, trusting: bool) -> Arc<Run> {
         let quick = work != Work::Ping && self.past.is_quick(trusting);
-        let run = Arc::new(Run::new(work, by, self.past.pace(), quick, group));
-        self.newest = Some(Arc::clone(&run));
-        run
+        let run = Run::new(work, by, self.past.pace(), quick, group);
+        Arc::clone(self.newest.insert(Arc::new(run)))
     }
 }
 
