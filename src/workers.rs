@@ -72,6 +72,8 @@ struct State {
     threads: usize,
     /// Threads that run nothing: they wait for work, or are on their way to it.
     free: usize,
+    /// What wakes those that wait, who came last at the end.
+    parked: Vec<Arc<Condvar>>,
     started: u64,
     /// Threads ever started, for their names.
     born: u64,
@@ -82,7 +84,6 @@ struct State {
 struct Shared {
     max: usize,
     state: Mutex<State>,
-    work: Condvar,
 }
 
 /// The threads. Dropping it ends those that are idle; the others end with their work.
@@ -92,7 +93,7 @@ impl Workers {
     /// At most `max` (at least one) pieces of work at once, late ones aside. Starts no thread yet.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Workers(Arc::new(Shared { max: max.max(1), state: Mutex::default(), work: Condvar::new() }))
+        Workers(Arc::new(Shared { max: max.max(1), state: Mutex::default() }))
     }
 
     /// Runs `task` on a thread of its own as soon as there is a permit. Returns at once.
@@ -148,8 +149,11 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.0.state.lock().closed = true;
-        self.0.work.notify_all();
+        let mut state = self.0.state.lock();
+        state.closed = true;
+        state.parked.iter().for_each(|bell| {
+            bell.notify_one();
+        });
     }
 }
 
@@ -193,7 +197,10 @@ impl Shared {
             state.running.insert(number, Running { by, line, late: false });
             state.assigned.push_back((number, task));
             if state.free >= state.assigned.len() {
-                self.work.notify_one();
+                // The one that waits for the shortest time: the others leave one day.
+                if let Some(bell) = state.parked.pop() {
+                    bell.notify_one();
+                }
             } else if let Err(cause) = self.spawn(state)
                 && state.threads == 0
             {
@@ -218,8 +225,9 @@ impl Shared {
 
     /// A thread's life: work until there is none for a while.
     fn serve(self: &Arc<Self>) {
+        let bell = Arc::new(Condvar::new());
         let mut state = self.state.lock();
-        while let Some((number, task)) = self.take(&mut state) {
+        while let Some((number, task)) = take(&mut state, &bell) {
             state.free -= 1;
             let panicked = MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(task)).is_err());
             state.free += 1;
@@ -232,16 +240,22 @@ impl Shared {
         state.free -= 1;
         state.threads -= 1;
     }
+}
 
-    /// Waits for work; `None` after half a minute without, or when the workers were dropped.
-    fn take(&self, state: &mut MutexGuard<'_, State>) -> Option<(u64, Task)> {
-        loop {
-            if let Some(work) = state.assigned.pop_front() {
-                return Some(work);
-            }
-            if state.closed || self.work.wait_for(state, IDLE).timed_out() && state.assigned.is_empty() {
-                return None;
-            }
+/// Waits for work, to be woken by `bell`; `None` after half a minute without, or when the workers were dropped.
+fn take(state: &mut MutexGuard<'_, State>, bell: &Arc<Condvar>) -> Option<(u64, Task)> {
+    loop {
+        if let Some(work) = state.assigned.pop_front() {
+            return Some(work);
+        }
+        if state.closed {
+            return None;
+        }
+        state.parked.push(Arc::clone(bell));
+        let timed_out = bell.wait_for(state, IDLE).timed_out();
+        state.parked.retain(|other| !Arc::ptr_eq(other, bell));
+        if timed_out && state.assigned.is_empty() {
+            return None;
         }
     }
 }
