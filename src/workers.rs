@@ -16,7 +16,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
 /// How long a thread without work stays.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(10);
 /// What work has at least before it counts as late, when it starts near its deadline or after it.
 const GRACE: Duration = Duration::from_millis(100);
 /// Late threads per permit before new work is refused.
@@ -242,7 +242,7 @@ impl Shared {
     }
 }
 
-/// Waits for work, to be woken by `bell`; `None` after half a minute without, or when the workers were dropped.
+/// Waits for work, to be woken by `bell`; `None` after ten seconds without, or when the workers were dropped.
 fn take(state: &mut MutexGuard<'_, State>, bell: &Arc<Condvar>) -> Option<(u64, Task)> {
     loop {
         if let Some(work) = state.assigned.pop_front() {
