@@ -178,6 +178,28 @@ fn a_query_that_changes_its_session_changes_no_neighbour() {
     }
 }
 
+/// Only a good run shows what a statement does to its session.
+#[test]
+fn a_query_that_failed_at_first_is_looked_at_when_it_runs() {
+    let setup = "CREATE SCHEMA trap; CREATE TABLE public.t AS SELECT 1 AS value; CREATE TABLE trap.t AS SELECT 666 AS value; \
+                 CREATE TABLE mood AS SELECT 'good' AS now; \
+                 CREATE FUNCTION harm() RETURNS int LANGUAGE plpgsql AS $$ BEGIN \
+                 IF (SELECT now FROM public.mood) = 'good' THEN RAISE division_by_zero; END IF; \
+                 PERFORM set_config('search_path', 'trap', false); RETURN 1; END $$";
+    let harm = (1, "SELECT public.harm() AS value");
+    let reads: Vec<(usize, &str)> = (2..12).map(|n| (n, "SELECT value FROM t")).collect();
+    let wire = Wire::new(setup, "max_connections: 1", &queries(12, &[&[harm], reads.as_slice()].concat()));
+    wire.good_but(&["q1 value"]);
+    wire.good_but(&["q1 value"]);
+    wire.server.run("UPDATE mood SET now = 'bad'");
+    for _ in 0..3 {
+        let page = wire.good_but(&[]);
+        for n in 2..12 {
+            assert_eq!(page.value(&format!("q{n}"), &[]), Some(1.0), "q{n}");
+        }
+    }
+}
+
 #[test]
 fn rows_beyond_a_limit_cost_their_query_alone() {
     let many = (5, "SELECT generate_series(1, 200) AS value, 'x' AS l");

@@ -92,7 +92,7 @@ impl PgSession {
                 from += 1;
             }
             let refused = self.read_shapes(jobs, &asked, by)?;
-            from -= refused.iter().filter(|&&place| place < from).count();
+            from -= refused.len();
             for place in refused.into_iter().rev() {
                 jobs.remove(place);
             }
@@ -158,17 +158,18 @@ impl PgSession {
         let mut start = Instant::now();
         let last = shapes.len().saturating_sub(1);
         for (index, shape) in shapes.into_iter().enumerate() {
-            let job = &mut *jobs[0];
-            let until = by.min(Deadline::after(start, job.allowance));
-            let reply = Reply::new(job, &self.talk.types, Some(shape), 1);
+            let until = by.min(Deadline::after(start, jobs[0].allowance));
+            let reply = Reply::new(jobs[0], &self.talk.types, Some(shape), 1);
             let mut reply = if index < last { reply.leading() } else { reply };
             let over = reply.read(&mut self.talk.link, &mut self.spans, until);
             let standby = reply.standby;
             self.hear(standby);
-            let job = jobs.remove(0);
             let at = over.as_ref().map_or(start, |over| over.at);
-            match self.settle(job, over, start, until)? {
-                Left::Group => start = at,
+            match self.settle(jobs, 0, over, start, until)? {
+                Fate::Ended { left: Left::Group, .. } => start = at,
+                Fate::Ended { left: Left::Nothing(Transaction::Open), .. } if !self.roll_back(by) => {
+                    return Err(Health::Spent);
+                }
                 // An error has skipped the rest.
                 _ => return Ok(()),
             }
@@ -192,84 +193,74 @@ impl PgSession {
             }
         }
         self.talk.link.send(by).map_err(|error| lost(error.into()))?;
-        let mut again: Jobs<'_, '_> = Vec::new();
+        // Jobs before this place are to be run once more.
+        let mut place = 0;
         let mut start = Instant::now();
         for shape in shapes {
-            let job = jobs.remove(0);
-            let until = by.min(Deadline::after(start, job.allowance));
-            let mut reply = Reply::new(job, &self.talk.types, Some(shape), 1);
+            let sql = jobs[place].sql;
+            let until = by.min(Deadline::after(start, jobs[place].allowance));
+            let mut reply = Reply::new(jobs[place], &self.talk.types, Some(shape), 1);
             let over = reply.read(&mut self.talk.link, &mut self.spans, until);
             let standby = reply.standby;
             self.hear(standby);
-            let sql = job.sql;
-            match over {
-                Ok(Over {
-                    verdict: Err(Wrong::Server(error)),
-                    begun: false,
-                    left: Left::Nothing(Transaction::None),
-                    ..
-                }) if self.adapt(sql, &error) => {
-                    again.push(job);
+            let good = match self.settle(jobs, place, over, start, until)? {
+                Fate::Ended { left: Left::Nothing(Transaction::None), good } => good,
+                // The next answers are of statements in its transaction.
+                Fate::Ended { .. } => return Err(Health::Spent),
+                Fate::Again => {
+                    place += 1;
+                    false
                 }
-                over => match self.finish(job, over, start, until)? {
-                    Left::Nothing(Transaction::None) => {}
-                    _ => return Err(Health::Spent),
-                },
-            }
-            let state = self.talk.rows(by).map_err(lost)?;
-            if !self.is_home(sql, &state) {
-                return Err(Health::Spent);
+            };
+            match self.talk.rows(by) {
+                Ok(state) if self.home.is_some() && !self.is_home(&state) => return Err(Health::Spent),
+                Ok(_) if good => self.trust(sql),
+                Ok(_) => {}
+                // The pooler that was just found does not know this statement either.
+                Err(Trouble::Refused(_)) if self.home.is_none() => {}
+                Err(trouble) => return Err(lost(trouble)),
             }
             start = Instant::now();
-        }
-        for job in again {
-            self.one(job, by).map_or(Ok(()), Err)?;
         }
         Ok(())
     }
 
-    /// What follows from a job's answer in a group. A refusal that there is a way round is tried once more.
+    /// Ends the job at `place`, or leaves it there for another try when there is a way round the refusal.
     fn settle(
         &mut self,
-        job: &mut Job<'_>,
+        jobs: &mut Jobs<'_, '_>,
+        place: usize,
         over: Result<Over, Trouble>,
         start: Instant,
         by: Deadline,
-    ) -> Result<Left, Health> {
+    ) -> Result<Fate, Health> {
         match over {
-            Ok(Over { verdict: Err(Wrong::Server(error)), begun: false, left: Left::Nothing(_), .. })
-                if self.adapt(job.sql, &error) =>
-            {
-                self.one(job, by).map_or(Ok(Left::Nothing(Transaction::None)), Err)
-            }
-            over => match self.finish(job, over, start, by)? {
-                Left::Nothing(Transaction::Open) if !self.roll_back(by) => Err(Health::Spent),
-                left => Ok(left),
-            },
-        }
-    }
-
-    /// Tells the sink.
-    fn finish(
-        &mut self,
-        job: &mut Job<'_>,
-        over: Result<Over, Trouble>,
-        start: Instant,
-        by: Deadline,
-    ) -> Result<Left, Health> {
-        match over {
+            Ok(Over {
+                verdict: Err(Wrong::Server(error)),
+                begun: false,
+                left: Left::Nothing(Transaction::None),
+                ..
+            }) if self.adapt(jobs[place].sql, &error) => Ok(Fate::Again),
             Ok(over) => {
                 let left = over.left;
-                tell(job, over, start, by);
-                if left == Left::Unread { Err(Health::Spent) } else { Ok(left) }
+                let good = tell(jobs.remove(place), over, start, by);
+                if left == Left::Unread { Err(Health::Spent) } else { Ok(Fate::Ended { left, good }) }
             }
             Err(Trouble::Late | Trouble::Refused(_)) => {
-                job.sink.end(Err(late(start)), start.elapsed());
+                jobs.remove(place).sink.end(Err(late(start)), start.elapsed());
                 Err(Health::Spent)
             }
             Err(Trouble::Lost(error)) => Err(Health::Lost(error)),
         }
     }
+}
+
+/// What became of a job that was answered.
+enum Fate {
+    /// Its sink knows. `left`: what the server still sends; `good`: it gave its result.
+    Ended { left: Left, good: bool },
+    /// It did not run; the next try goes another way.
+    Again,
 }
 
 fn lost(trouble: Trouble) -> Health {

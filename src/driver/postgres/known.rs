@@ -77,17 +77,23 @@ impl PgSession {
         if self.home.is_none() || !unseen || by.passed() {
             return false;
         }
-        let state = self.state(by);
-        !state.is_ok_and(|state| self.is_home(sql, &state))
+        let home = self.state(by).is_ok_and(|state| self.is_home(&state));
+        if home {
+            self.trust(sql);
+        }
+        !home
     }
 
-    /// True when the session is as it was before `sql`, which need not be asked again.
-    pub(super) fn is_home(&mut self, sql: &Sql, state: &[Texts]) -> bool {
-        let harmless = self.home.as_deref() == Some(state);
+    /// True when the session is as it was after its login.
+    pub(super) fn is_home(&self, state: &[Texts]) -> bool {
+        self.home.as_deref() == Some(state)
+    }
+
+    /// A good run of `sql` left the session as it was: that need not be asked again.
+    pub(super) fn trust(&mut self, sql: &Sql) {
         if let Some(statement) = self.known.get_mut(sql.name()) {
-            statement.harmless = harmless;
+            statement.harmless = true;
         }
-        harmless
     }
 
     pub(super) fn state(&mut self, by: Deadline) -> Result<Vec<Texts>, Trouble> {

@@ -172,7 +172,7 @@ impl PgSession {
     }
 
     /// Sends the query and reads its answer.
-    pub(super) fn attempt(&mut self, job: &mut Job<'_>, by: Deadline) -> Result<Over, Trouble> {
+    fn attempt(&mut self, job: &mut Job<'_>, by: Deadline) -> Result<Over, Trouble> {
         let statement = match self.style {
             Style::Named => Some(self.learn(job.sql.name(), job.sql, by)?),
             Style::Unnamed => Some(self.learn("", job.sql, by)?),
@@ -249,7 +249,7 @@ impl PgSession {
     }
 
     /// One job after the other, each in round trips of its own.
-    pub(super) fn in_turn(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Option<Health> {
+    fn in_turn(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Option<Health> {
         let last = jobs.len().saturating_sub(1);
         for (index, job) in jobs.iter_mut().enumerate() {
             match self.one(job, by) {
