@@ -2,6 +2,7 @@
 //!
 //! Knows no page. A reload makes a new fleet that keeps the targets which did not change.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,10 +66,22 @@ impl Fleet {
     /// Makes the targets. Opens no connection.
     #[must_use]
     pub fn new(plan: Plan, shared: &Arc<Shared>) -> Self {
+        Fleet::keeping(plan, shared, |_| None)
+    }
+
+    /// The targets that `kept` gives stay as they are; the others are made.
+    fn keeping(
+        plan: Plan,
+        shared: &Arc<Shared>,
+        kept: impl Fn(&planned::Target) -> Option<Arc<Target>>,
+    ) -> Self {
         let Plan { targets, exporter, .. } = plan;
         let target = |planned: &Arc<planned::Target>| {
-            let context = context(&exporter, planned);
-            Target::new(Arc::clone(planned), context, Arc::clone(shared)).map(Arc::new)
+            let made = || {
+                let context = context(&exporter, planned);
+                Target::new(Arc::clone(planned), context, Arc::clone(shared)).map(Arc::new)
+            };
+            kept(planned).or_else(made)
         };
         let targets = targets.iter().filter_map(target).collect();
         Fleet { targets, exporter, shared: Arc::clone(shared), renewed: None }
@@ -78,20 +91,18 @@ impl Fleet {
     /// scrape that holds the old fleet.
     #[must_use]
     pub fn renew(&self, plan: Plan) -> (Self, Renewal) {
-        let mut fleet = Fleet::new(plan, &self.shared);
-        fleet.renewed = Some(Instant::now());
-        let sampled_alike = sampling(&self.exporter) == sampling(&fleet.exporter);
+        let sampled_alike = sampling(&self.exporter) == sampling(&plan.exporter);
         let known: HashMap<_, _> = self.targets.iter().map(|target| (&target.plan.name, target)).collect();
-        let mut unchanged = 0;
-        for target in &mut fleet.targets {
-            if let Some(old) = known.get(&target.plan.name)
-                && sampled_alike
-                && old.plan.digest == target.plan.digest
-            {
-                *target = Arc::clone(old);
-                unchanged += 1;
-            }
-        }
+        let unchanged = Cell::new(0);
+        let kept = |planned: &planned::Target| {
+            let old =
+                known.get(&planned.name).filter(|old| sampled_alike && old.plan.digest == planned.digest)?;
+            unchanged.set(unchanged.get() + 1);
+            Some(Arc::clone(old))
+        };
+        let mut fleet = Fleet::keeping(plan, &self.shared, kept);
+        fleet.renewed = Some(Instant::now());
+        let unchanged = unchanged.get();
         let (started, ended) = (fleet.targets.len() - unchanged, self.targets.len() - unchanged);
         (fleet, Renewal { unchanged, started, ended })
     }

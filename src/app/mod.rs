@@ -7,6 +7,7 @@ pub mod reload;
 pub mod settings;
 
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -65,13 +66,13 @@ pub fn serve(fleet: Fleet, load: Box<reload::Load>) -> Result<(), Vec<Error>> {
     for address in server.addresses() {
         log::info!("listening on {address}");
     }
+    let reload = reload_aside(&site)?;
     for signal in signals.forever() {
         if signal != SIGHUP {
             log::info!("signal {signal}: stopping");
             break;
         }
-        // What came of it is logged.
-        let _ = site.reload();
+        let _ = reload.try_send(());
     }
     // A second signal ends at once: there is nobody left who listens to it kindly.
     std::thread::spawn(move || {
@@ -82,6 +83,21 @@ pub fn serve(fleet: Fleet, load: Box<reload::Load>) -> Result<(), Vec<Error>> {
     server.stop(Deadline::within(DRAIN));
     site.fleet().stop();
     Ok(())
+}
+
+/// A thread that reads the configuration again whenever it is asked to: a file that does not answer (NFS, a pipe) must
+/// not keep us from hearing the signal to stop. While one question waits, another adds nothing.
+///
+/// # Errors
+/// No thread.
+fn reload_aside(site: &Arc<Site>) -> Result<SyncSender<()>, Vec<Error>> {
+    let (ask, asked) = sync_channel(1);
+    let site = Arc::clone(site);
+    // What came of it is logged.
+    let reload = move || asked.iter().for_each(|()| drop(site.reload()));
+    let started = std::thread::Builder::new().name("reload".to_owned()).spawn(reload);
+    started.map_err(|error| vec![Error::machine(format!("no thread for reloads: {error}"))])?;
+    Ok(ask)
 }
 
 /// For one scrape without a server: SIGTERM or SIGINT cancels in the servers what runs there, and ends the process with

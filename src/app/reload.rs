@@ -54,19 +54,36 @@ impl Reloader {
         }
         turn.running = true;
         drop(turn);
+        let mut over = Over { reloader: self, verdict: Err(Arc::new(vec![unfinished()])) };
         let verdict = (self.load)().map(|plan| swap(site, plan)).map_err(Arc::new);
         site.telemetry().reloaded(verdict.is_ok());
         if let Err(faults) = &verdict {
             faults.iter().for_each(|fault| log::error!("{fault}"));
             log::error!("the configuration was not reloaded: the old one stays");
         }
-        let mut turn = self.turn.lock();
-        turn.running = false;
-        turn.count += 1;
-        turn.last = Some(verdict.clone());
-        self.over.notify_all();
+        over.verdict.clone_from(&verdict);
         verdict
     }
+}
+
+/// Gives the turn to the next when it goes, also when the load panics.
+struct Over<'r> {
+    reloader: &'r Reloader,
+    verdict: Verdict,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        let mut turn = self.reloader.turn.lock();
+        turn.running = false;
+        turn.count += 1;
+        turn.last = Some(self.verdict.clone());
+        self.reloader.over.notify_all();
+    }
+}
+
+fn unfinished() -> Error {
+    Error::machine("a bug in sql-exporter, please report it: reading the configuration did not end")
 }
 
 fn swap(site: &Site, mut plan: Plan) {

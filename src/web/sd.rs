@@ -9,7 +9,7 @@ use crate::target::Target;
 use super::Site;
 use super::page;
 
-/// What may stand between `__meta_sql_exporter_` and a name.
+/// How the names of the labels begin that relabelling may use.
 const META: &str = "__meta_sql_exporter_";
 
 /// One entry a target; the address is `advertise`, else the one that was asked.

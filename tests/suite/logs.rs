@@ -45,3 +45,19 @@ fn a_password_is_in_no_log_and_on_no_page_whatever_goes_wrong() {
     let output = Setup::new(&format!("{command}{QUERIES}")).once();
     assert_eq!(output.code(), 1, "{}", output.errors());
 }
+
+/// What stands behind the `?` of a request may be anybody's secret, sent to the wrong place.
+#[test]
+fn no_request_s_query_reaches_the_log() {
+    let setup = Setup::new("databases: {a: {driver: sqlite, database: x.db}}").file("x.db", "");
+    let exporter = setup.args(&["--log-level", "trace"]).serve();
+    for path in
+        ["/probe?target=a&query=W0RD", "/metrics?token=W0RD", "/nothing?W0RD", "/W0RD?W0RD", "/probe?W0RD"]
+    {
+        exporter.get(path);
+    }
+    exporter.request("DELETE", "/metrics?W0RD", &[("Authorization", "Bearer W0RD")]);
+    let (code, log) = exporter.stop("TERM");
+    assert_eq!(code, Some(0));
+    assert!(!log.contains("W0RD"), "{log}");
+}

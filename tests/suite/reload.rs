@@ -1,5 +1,7 @@
 //! Reading the configuration again while scrapes go on: by signal and by POST, well and badly, often and at once.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -235,4 +237,40 @@ fn reloads_that_come_while_one_is_under_way_share_the_next() {
     });
     let loads = loads.load(Ordering::Relaxed);
     assert!((2..=3).contains(&loads), "{loads} loads");
+}
+
+/// The configuration is a pipe that nobody writes to: the reload hangs, nothing else does.
+#[test]
+fn a_reload_that_hangs_keeps_nobody_from_a_page_or_from_stopping() {
+    let exporter = serve(&config("", ""));
+    let path = exporter.file("sql-exporter.yaml");
+    std::fs::remove_file(&path).expect("removed");
+    let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo runs");
+    assert!(made.success());
+    signal("HUP", &[exporter.pid()]);
+    // Opening it for writing waits for a reader.
+    let pipe = std::fs::File::options().write(true).open(&path).expect("the exporter reads it");
+    for _ in 0..5 {
+        signal("HUP", &[exporter.pid()]);
+    }
+    assert!(dice(&exporter, "a").is_some());
+    assert_eq!(exporter.stop("TERM").0, Some(0));
+    drop(pipe);
+}
+
+#[test]
+fn a_load_that_panics_gives_the_turn_to_the_next() {
+    let (folder, loads) = (folder(), AtomicUsize::new(0));
+    let path = folder.path().join("test.yaml");
+    std::fs::write(folder.path().join("lite.db"), "").expect("written");
+    std::fs::write(&path, config("", "")).expect("written");
+    let load = move || plan::load(&path, &|_| None, &Drivers::built_in());
+    let fleet = app::fleet(load().unwrap_or_else(|faults| panic!("{faults:?}")));
+    let reloader = Reloader::new(Box::new(move || {
+        assert!(loads.fetch_add(1, Ordering::Relaxed) > 0, "the first load panics");
+        load()
+    }));
+    let site = Site::new(fleet, Box::new(move |site| reloader.reload(site)));
+    assert!(catch_unwind(AssertUnwindSafe(|| site.reload())).is_err());
+    assert!(site.reload().is_ok());
 }

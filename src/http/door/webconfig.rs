@@ -23,8 +23,6 @@ use super::tls::{self, CIPHERS, CURVES, ClientAuth, Source, VERSIONS, Wanted};
 pub(in crate::http) struct WebConfig {
     /// `None`: plain text.
     pub(in crate::http) tls: Option<Arc<ServerConfig>>,
-    /// Only clients with a certificate of ours come in.
-    pub(in crate::http) verifies_clients: bool,
     /// Nobody = everybody.
     pub(in crate::http) users: Arc<Users>,
     /// Added to every answer; they replace ours of the same name.
@@ -77,7 +75,6 @@ fn root(mut keys: Keys<'_>, stamps: &mut Stamps) -> WebConfig {
     if let Some(mut inner) = keys.inner("tls_server_config") {
         let wanted = tls_keys(&mut inner, stamps);
         if let Some(wanted) = wanted.filter(|_| !inner.faulted()) {
-            config.verifies_clients = wanted.client_auth == ClientAuth::Required;
             match tls::configure(&wanted) {
                 Ok(tls) => config.tls = Some(Arc::new(tls)),
                 Err((key, message)) => inner.fault(key, message),
