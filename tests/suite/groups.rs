@@ -90,6 +90,25 @@ fn an_error_in_a_group_is_its_own_query_s() {
     assert_eq!(wire.proxy.connections(), 1, "a session was lost");
 }
 
+/// The server's clock stands between the queries of a group: what arrives together did not take the same time.
+#[test]
+fn each_query_of_a_group_has_its_own_duration() {
+    let slow = (5, "SELECT 1 AS value, pg_sleep(0.004)");
+    let wire = Wire::new("", "max_connections: 1", &queries(12, &[slow]));
+    wire.good_but(&[]);
+    let mut least = [f64::INFINITY; 12];
+    for _ in 0..5 {
+        for row in wire.good_but(&[]).series("sql_exporter_query_duration_seconds") {
+            let place: usize = row.labels["query"][1..].parse().expect("a number");
+            least[place] = least[place].min(row.value);
+        }
+    }
+    for (place, seconds) in least.iter().enumerate() {
+        assert_eq!(*seconds >= 0.004, place == 5, "q{place}: {least:?}");
+        assert!(*seconds > 0.0, "q{place}: {least:?}");
+    }
+}
+
 #[test]
 fn a_statement_that_the_server_refuses_is_its_own_query_s() {
     let wire = Wire::new(

@@ -1,9 +1,11 @@
 //! Several quick queries in one round trip: their messages leave together, and the answers are read one by one.
 //!
-//! Queries that the session has seen before go under one `Sync`: the server keeps its answers in a buffer until then,
-//! and a group costs it one write. An error skips what follows it up to the `Sync`; that goes into the next group.
+//! Queries that the session has seen before go in groups, each under one `Sync`. An error skips what follows it in its
+//! group; that goes into the next message.
 //! First runs have a `Sync` each, and behind it the question whether the session is as it was.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use postgres_protocol::message::frontend;
@@ -13,12 +15,17 @@ use crate::driver::{Health, Job};
 
 use super::marker;
 use super::reply::{Left, Over, Reply, Transaction, Trouble, Wrong};
-use super::send::{Style, queue, queue_in_group};
+use super::send::{Style, end_group, queue, queue_in_group};
 use super::session::{PgSession, forsaken, late, tell};
 use super::talk::{execute, failed};
+use super::wire::Shape;
 
 /// More bytes do not leave at once: the server may answer before it has read them, and both sides would wait.
 const ROOM: usize = 16 * 1024;
+
+/// So many share a `Sync`: until then the server keeps its answers in a buffer of 8 KiB, and with several we read one
+/// group's while it works on the next. An error or a slow query holds up as many.
+const UNDER_ONE_SYNC: usize = 10;
 
 /// The jobs that have not ended, in order.
 type Jobs<'j, 'q> = Vec<&'j mut Job<'q>>;
@@ -52,7 +59,7 @@ impl PgSession {
             let seen = jobs.iter().take_while(|job| self.is_seen(job)).count();
             let new = jobs.iter().take_while(|job| self.is_new(job)).count();
             match (seen, new) {
-                (2.., _) => self.group(jobs, seen, by)?,
+                (2.., _) => self.groups(jobs, seen, by)?,
                 (_, 2..) => self.first_runs(jobs, new, by)?,
                 // By itself, in one of the ways that a session has.
                 _ => {
@@ -141,40 +148,60 @@ impl PgSession {
         Ok(refused)
     }
 
-    /// The first jobs, `count` at most, under one `Sync`.
-    fn group(&mut self, jobs: &mut Jobs<'_, '_>, count: usize, by: Deadline) -> Result<(), Health> {
-        let mut shapes = Vec::with_capacity(count);
-        for job in jobs.iter().take(count) {
-            let Some(statement) = self.known.get(job.sql.name()) else { break };
-            let queued = queue_in_group(job.sql, job.allowance.min(by.left()), &mut self.talk.link.out);
-            queued.map_err(|error| lost(error.into()))?;
-            shapes.push(statement.shape.clone());
-            if self.talk.link.out.len() > ROOM {
-                break;
-            }
-        }
-        frontend::sync(&mut self.talk.link.out);
+    /// The first jobs, `count` at most, [`UNDER_ONE_SYNC`] under each `Sync`. What an error skips stays in line.
+    fn groups(&mut self, jobs: &mut Jobs<'_, '_>, count: usize, by: Deadline) -> Result<(), Health> {
+        let shapes = self.queue_groups(jobs, count, by).map_err(|error| lost(error.into()))?;
         self.talk.link.send(by).map_err(|error| lost(error.into()))?;
+        // Jobs before this place are to be run once more.
+        let mut place = 0;
         let mut start = Instant::now();
-        let last = shapes.len().saturating_sub(1);
-        for (index, shape) in shapes.into_iter().enumerate() {
-            let until = by.min(Deadline::after(start, jobs[0].allowance));
-            let reply = Reply::new(jobs[0], &self.talk.types, Some(shape), 1);
-            let mut reply = if index < last { reply.leading() } else { reply };
-            let over = reply.read(&mut self.talk.link, &mut self.spans, until);
-            let standby = reply.standby;
-            self.hear(standby);
-            let at = over.as_ref().map_or(start, |over| over.at);
-            match self.settle(jobs, 0, over, start, until)? {
-                Fate::Ended { left: Left::Group, .. } => start = at,
-                Fate::Ended { left: Left::Nothing(Transaction::Open), .. } if !self.roll_back(by) => {
-                    return Err(Health::Spent);
+        for group in shapes.chunks(UNDER_ONE_SYNC) {
+            let mut began = None;
+            for (index, shape) in group.iter().enumerate() {
+                let until = by.min(Deadline::after(start, jobs[place].allowance));
+                let leads = index + 1 < group.len();
+                let reply = Reply::new(jobs[place], &self.talk.types, Some(Arc::clone(shape)), 1);
+                let mut reply = reply.grouped(leads, began);
+                let over = reply.read(&mut self.talk.link, &mut self.spans, until);
+                let standby = reply.standby;
+                began = reply.ended;
+                self.hear(standby);
+                start = over.as_ref().map_or(start, |over| over.at);
+                match self.settle(jobs, place, over, start, until)? {
+                    Fate::Ended { left: Left::Group, .. } => {}
+                    Fate::Ended { left: Left::Nothing(Transaction::Open), .. } => return Err(Health::Spent),
+                    fate => {
+                        // An error has skipped the rest of its group.
+                        place += group.len() - index - 1 + usize::from(matches!(fate, Fate::Again));
+                        break;
+                    }
                 }
-                // An error has skipped the rest.
-                _ => return Ok(()),
             }
         }
         Ok(())
+    }
+
+    /// Gives the shapes of as many as there was room for.
+    fn queue_groups(
+        &mut self,
+        jobs: &Jobs<'_, '_>,
+        count: usize,
+        by: Deadline,
+    ) -> io::Result<Vec<Arc<Shape>>> {
+        let mut shapes = Vec::with_capacity(count);
+        let out = &mut self.talk.link.out;
+        for job in jobs.iter().take(count) {
+            let Some(statement) = self.known.get(job.sql.name()).filter(|_| out.len() < ROOM) else { break };
+            queue_in_group(job.sql, job.allowance.min(by.left()), out)?;
+            shapes.push(Arc::clone(&statement.shape));
+            if shapes.len().is_multiple_of(UNDER_ONE_SYNC) {
+                end_group(by.left(), out)?;
+            }
+        }
+        if !shapes.len().is_multiple_of(UNDER_ONE_SYNC) {
+            end_group(by.left(), out)?;
+        }
+        Ok(shapes)
     }
 
     /// The first jobs, `count` at most, each under a `Sync` of its own with a look at the session behind it.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::deadline::server_limit;
 
+use super::wire::Fields;
+
 /// What a session must write values like, so that `values` can read them; `lock_timeout` frees a lane that waits
 /// behind somebody's DDL; a text in quotes means what `statement` believes it means.
 const SETTINGS: &[(&str, &str)] = &[
@@ -26,17 +28,25 @@ pub(super) const NAME: &str = "sqlx_marker";
 /// The marker's text, with `$1` for the timeout in milliseconds. `settings`: a pooler between us and the server drops
 /// the startup options, so each transaction gets them anew.
 pub(super) fn text(read_only: bool, settings: bool) -> String {
-    let mut columns = vec!["pg_catalog.set_config('statement_timeout',$1,true)".to_owned()];
+    // The first is for `clock`.
+    let mut columns = vec!["extract(epoch from pg_catalog.clock_timestamp())".to_owned()];
+    columns.push("pg_catalog.set_config('statement_timeout',$1,true)".to_owned());
     if read_only {
         columns.push("pg_catalog.set_config('transaction_read_only','on',true)".to_owned());
     }
-    // When the query began, by the server's clock.
-    columns.push("extract(epoch from pg_catalog.clock_timestamp())".to_owned());
     if settings {
         let set = |(name, value): &(&str, &str)| format!("pg_catalog.set_config('{name}','{value}',true)");
         columns.extend(SETTINGS.iter().map(set));
     }
     format!("SELECT {}", columns.join(", "))
+}
+
+/// The server's time in seconds, from the row (the body of a `DataRow`) that a marker answers with.
+pub(super) fn clock(body: &[u8]) -> Option<f64> {
+    let mut fields = Fields(body);
+    fields.short()?;
+    let length = fields.long()?;
+    str::from_utf8(fields.bytes(length as usize)?).ok()?.parse().ok()
 }
 
 /// The name of the prepared [`state`].
@@ -101,12 +111,20 @@ mod tests {
 
     #[test]
     fn the_marker_limits_time_and_writes() {
-        let expected = "SELECT pg_catalog.set_config('statement_timeout',$1,true), \
-                        pg_catalog.set_config('transaction_read_only','on',true), \
-                        extract(epoch from pg_catalog.clock_timestamp())";
+        let expected = "SELECT extract(epoch from pg_catalog.clock_timestamp()), \
+                        pg_catalog.set_config('statement_timeout',$1,true), \
+                        pg_catalog.set_config('transaction_read_only','on',true)";
         assert_eq!(text(true, false), expected);
         assert!(!text(false, true).contains("read_only"));
         assert!(text(true, true).contains("set_config('IntervalStyle','iso_8601',true)"));
+    }
+
+    #[test]
+    fn the_servers_time_is_the_markers_first_column() {
+        let body = b"\0\x02\0\0\0\x0c1700000000.5\xff\xff\xff\xff";
+        assert_eq!(clock(body), Some(1_700_000_000.5));
+        assert_eq!(clock(b"\0\x01\xff\xff\xff\xff"), None);
+        assert_eq!(clock(b""), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::driver::{Flow, Job};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
+use super::marker;
 use super::types::Types;
 use super::wire::{Fields, Frame, Line, Link, Shape, Spans};
 
@@ -56,6 +57,8 @@ pub(super) struct Over {
     pub(super) begun: bool,
     /// When its last row came.
     pub(super) at: Instant,
+    /// How long it took by the server's clock, where it was asked.
+    pub(super) took: Option<Duration>,
     /// What is still to be read.
     pub(super) left: Left,
 }
@@ -96,6 +99,10 @@ pub(super) struct Reply<'r, 'q> {
     before: usize,
     /// Other jobs come before the next `ReadyForQuery`.
     leads: bool,
+    /// The server's time when it began, from its marker.
+    began: Option<f64>,
+    /// The server's time after it, from the marker that follows.
+    pub(super) ended: Option<f64>,
     /// The sink knows its columns.
     begun: bool,
     /// Our result is complete since.
@@ -122,6 +129,8 @@ impl<'r, 'q> Reply<'r, 'q> {
             shape,
             before,
             leads: false,
+            began: None,
+            ended: None,
             begun: false,
             complete: None,
             stopped: None,
@@ -131,9 +140,11 @@ impl<'r, 'q> Reply<'r, 'q> {
         }
     }
 
-    /// Of a job that others follow under one `Sync`: a good answer ends with its own result.
-    pub(super) fn leading(mut self) -> Self {
-        self.leads = true;
+    /// Of a job in a group, each having the next one's marker behind it, the last one a marker alone. Where others
+    /// follow under one `Sync` (`leads`), a good answer ends with the row of that marker. `began` is the time in its
+    /// own marker's row, when the job before it has read that.
+    pub(super) fn grouped(mut self, leads: bool, began: Option<f64>) -> Self {
+        (self.leads, self.began) = (leads, began);
         self
     }
 
@@ -173,30 +184,38 @@ impl<'r, 'q> Reply<'r, 'q> {
             (None, Some(error)) => Err(Wrong::Server(error)),
             (None, None) => Ok(()),
         };
-        Over { verdict, begun: self.begun, at: self.complete.unwrap_or_else(Instant::now), left }
+        let seconds = self.began.zip(self.ended).map(|(began, ended)| (ended - began).max(0.0));
+        let took = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Over { verdict, begun: self.begun, at: self.complete.unwrap_or_else(Instant::now), took, left }
     }
 
     /// One message; `Some` at the end of the answer.
     fn take(&mut self, link: &mut Link, spans: &mut Spans, frame: &Frame) -> Result<Option<Left>, Trouble> {
-        let ours = self.before == 0 && self.stopped.is_none() && self.error.is_none();
+        let open = self.before == 0 && self.complete.is_none() && self.error.is_none();
+        let ours = open && self.stopped.is_none();
         match frame.tag {
             tags::DATA_ROW_TAG if ours => self.row(link, spans, frame),
-            tags::ROW_DESCRIPTION_TAG if ours && self.complete.is_none() => {
+            tags::DATA_ROW_TAG if self.before > 0 => {
+                self.began = marker::clock(link.body(frame)).or(self.began);
+            }
+            tags::DATA_ROW_TAG if self.complete.is_some() => {
+                self.ended = self.ended.or_else(|| marker::clock(link.body(frame)));
+                if self.leads {
+                    return Ok(Some(Left::Group));
+                }
+            }
+            tags::ROW_DESCRIPTION_TAG if ours => {
                 let shape = Shape::read(link.body(frame)).ok_or_else(garbled)?;
                 self.shape = Some(Arc::new(self.types.complete(shape)));
             }
             tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if self.before > 0 => {
                 self.before -= 1;
             }
-            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if ours => {
-                self.complete.get_or_insert_with(Instant::now);
-                self.begin();
-                if self.leads {
-                    return Ok(Some(Left::Group));
+            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if open => {
+                self.complete = Some(Instant::now());
+                if ours {
+                    self.begin();
                 }
-            }
-            tags::COMMAND_COMPLETE_TAG if self.leads && self.stopped.is_some() => {
-                return Ok(Some(Left::Group));
             }
             tags::ERROR_RESPONSE_TAG => {
                 let error = ServerError::read(link.body(frame));

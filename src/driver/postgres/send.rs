@@ -63,6 +63,13 @@ pub(super) fn queue_in_group(sql: &Sql, left: Duration, out: &mut BytesMut) -> i
     execute(sql.name(), None, out)
 }
 
+/// Ends a group: a marker that tells the time, and the `Sync`.
+pub(super) fn end_group(left: Duration, out: &mut BytesMut) -> io::Result<()> {
+    execute(marker::NAME, Some(&marker::timeout_millis(left)), out)?;
+    frontend::sync(out);
+    Ok(())
+}
+
 /// Puts into `out` what runs `sql` once, for at most about `left`. `statement` is what is known of it in the extended
 /// protocol.
 pub(super) fn queue(

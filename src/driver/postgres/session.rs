@@ -139,10 +139,11 @@ impl PgSession {
                     begun: false,
                     left: Left::Nothing(ready),
                     at,
+                    ..
                 }) => {
                     if ready == Transaction::Open && !self.roll_back(by) {
                         let verdict = Err(Wrong::Server(error));
-                        let over = Over { verdict, begun: false, at, left: Left::Unread };
+                        let over = Over { verdict, begun: false, at, took: None, left: Left::Unread };
                         return self.end(job, over, start, by);
                     }
                     (error, at)
@@ -159,7 +160,7 @@ impl PgSession {
                 continue;
             }
             let left = Left::Nothing(Transaction::None);
-            let over = Over { verdict: Err(Wrong::Server(error)), begun: false, at, left };
+            let over = Over { verdict: Err(Wrong::Server(error)), begun: false, at, took: None, left };
             return self.end(job, over, start, by);
         };
         match trouble {
@@ -271,7 +272,7 @@ pub(super) fn tell(job: &mut Job<'_>, over: Over, start: Instant, by: Deadline) 
         Wrong::Server(error) => error.of_statement(job.sql.text()),
     });
     let good = verdict.is_ok();
-    job.sink.end(verdict, over.at.saturating_duration_since(start));
+    job.sink.end(verdict, over.took.unwrap_or_else(|| over.at.saturating_duration_since(start)));
     good
 }
 
