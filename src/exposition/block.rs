@@ -104,6 +104,16 @@ pub enum Added {
     Full,
 }
 
+/// How much was written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    bytes: usize,
+    series: usize,
+}
+
+/// A block may hold this part of its length in spare memory: to give less back is not worth a copy.
+const SPARE: usize = 8;
+
 /// A block under construction, with the set of its series.
 #[derive(Debug)]
 pub struct Draft {
@@ -115,7 +125,22 @@ impl Draft {
     /// No samples yet.
     #[must_use]
     pub fn new(family: Arc<Family>) -> Self {
-        Draft { block: Block::new(family), known: SeriesSet::default() }
+        Draft::with_room(family, Size::default())
+    }
+
+    /// No samples yet, and room for so many.
+    #[must_use]
+    pub fn with_room(family: Arc<Family>, room: Size) -> Self {
+        let mut block = Block::new(family);
+        // Numbers are seldom as long as the last time.
+        block.lines.reserve_exact(room.bytes + room.bytes / (2 * SPARE));
+        Draft { block, known: SeriesSet::with_room(room.series) }
+    }
+
+    /// How much was written so far.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        Size { bytes: self.block.lines.len(), series: self.block.series }
     }
 
     /// Appends one sample of the family's name with `suffix`; `own` is the type's own label as [`line::label`] writes
@@ -156,11 +181,13 @@ impl Draft {
         &self.block.family
     }
 
-    /// The block, without spare memory; `None` when no sample was written.
+    /// The block, with little spare memory; `None` when no sample was written.
     #[must_use]
     pub fn finish(self) -> Option<Block> {
         let mut block = self.block;
-        block.lines.shrink_to_fit();
+        if block.lines.capacity() - block.lines.len() > block.lines.len() / SPARE {
+            block.lines.shrink_to_fit();
+        }
         block.stamps.shrink_to_fit();
         (block.series > 0).then_some(block)
     }

@@ -42,6 +42,12 @@ pub enum Inserted {
 }
 
 impl SeriesSet {
+    /// Empty, with room for so many.
+    #[must_use]
+    pub fn with_room(series: usize) -> Self {
+        SeriesSet { starts: HashTable::with_capacity(series), seed: RandomState::default() }
+    }
+
     /// Adds the series that stands from `offset` to the end of `lines`, its final blank included: `name{labels} `.
     /// That blank makes it no prefix of another series, for quotes within a label value are escaped.
     pub fn insert(&mut self, lines: &[u8], offset: usize) -> Inserted {

@@ -3,6 +3,7 @@
 //! Knows plan and metrics; knows no session, no thread, no page.
 
 mod place;
+mod room;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::plan::query::Query;
 use place::{Drafts, Place, Places};
 
 pub use crate::metric::samples::Skipped;
+pub use room::Room;
 
 /// A whole, good result. A failed query has none.
 #[derive(Debug, Default)]
@@ -33,6 +35,8 @@ pub struct Rendered {
     pub series: u64,
     /// Values left out, per reason of `values_skipped_total`.
     pub skipped: Skipped,
+    /// What it took, for the next run.
+    pub room: Room,
 }
 
 /// How a run ended, handed to whoever waits for it. The duration is the one of `query_duration_seconds`.
@@ -70,13 +74,25 @@ impl Context {
 /// before its `end` (a dead session: the run may be repeated with a fresh sink).
 #[must_use]
 pub fn sink<'q>(query: &'q Query, context: &'q Context, ended: Ended<'q>) -> Box<dyn RowSink + 'q> {
-    Box::new(Run { query, context, ended: Some(ended), state: State::Unbound })
+    sink_like(query, context, Room::default(), ended)
+}
+
+/// The same, with buffers for a result like the one that took `room`.
+#[must_use]
+pub fn sink_like<'q>(
+    query: &'q Query,
+    context: &'q Context,
+    room: Room,
+    ended: Ended<'q>,
+) -> Box<dyn RowSink + 'q> {
+    Box::new(Run { query, context, room, ended: Some(ended), state: State::Unbound })
 }
 
 /// A run of one query, from its columns to its end.
 struct Run<'q> {
     query: &'q Query,
     context: &'q Context,
+    room: Room,
     ended: Option<Ended<'q>>,
     state: State<'q>,
 }
@@ -98,7 +114,7 @@ impl Run<'_> {
 
 impl RowSink for Run<'_> {
     fn columns(&mut self, columns: &[Column]) -> Result<()> {
-        match Bound::new(self.query, self.context, columns) {
+        match Bound::new(self.query, self.context, &self.room, columns) {
             Ok(bound) => {
                 self.state = State::Bound(bound);
                 Ok(())
@@ -162,9 +178,9 @@ struct BoundMetric<'q> {
 }
 
 impl<'q> Bound<'q> {
-    fn new(query: &'q Query, context: &'q Context, columns: &[Column]) -> Result<Bound<'q>> {
+    fn new(query: &'q Query, context: &'q Context, room: &Room, columns: &[Column]) -> Result<Bound<'q>> {
         let tally = Tally { series: 0, max_series: query.max_series, skipped: Skipped::default() };
-        let (sets, metrics, drafts) = (Vec::new(), Vec::new(), Drafts::new(query.max_families));
+        let (sets, metrics, drafts) = (Vec::new(), Vec::new(), Drafts::new(query.max_families, room));
         let mut bound = Bound { context, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
         for metric in query.metrics.iter() {
             bound.add(metric, columns)?;
@@ -241,7 +257,9 @@ impl<'q> Bound<'q> {
             })?;
         }
         self.each_place(|_, emit, _, samples| emit.end(samples))?;
-        let blocks = self.drafts.into_all().into_iter().filter_map(Draft::finish).map(Arc::new).collect();
-        Ok(Rendered { blocks, rows: self.rows, series: self.tally.series, skipped: self.tally.skipped })
+        let drafts = self.drafts.into_all();
+        let room = Room::of(&drafts);
+        let blocks = drafts.into_iter().filter_map(Draft::finish).map(Arc::new).collect();
+        Ok(Rendered { blocks, rows: self.rows, series: self.tally.series, skipped: self.tally.skipped, room })
     }
 }

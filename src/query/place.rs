@@ -14,17 +14,20 @@ use crate::exposition::block::Draft;
 use crate::metric::naming::{BoundPattern, Naming};
 use crate::metric::{Emit, Metric, Recipe};
 
+use super::room::Room;
+
 /// The drafts of one query, one a family, in the order first met.
 pub(super) struct Drafts {
     all: Vec<Draft>,
+    room: Room,
     /// More families are an error.
     max: usize,
 }
 
 impl Drafts {
     /// None yet, at most `max`.
-    pub(super) fn new(max: usize) -> Self {
-        Drafts { all: Vec::new(), max }
+    pub(super) fn new(max: usize, room: &Room) -> Self {
+        Drafts { all: Vec::new(), room: room.clone(), max }
     }
 
     /// The draft at a position.
@@ -48,7 +51,7 @@ impl Drafts {
             return Err(Error::new(Reason::Limit, message)
                 .with_hint("filter in the SQL, put the column into a label, or raise max_families"));
         }
-        self.all.push(Draft::new(Arc::clone(family)));
+        self.all.push(Draft::with_room(Arc::clone(family), self.room.size(self.all.len())));
         Ok(self.all.len() - 1)
     }
 }

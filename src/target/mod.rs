@@ -6,7 +6,9 @@ pub mod apply;
 pub mod backoff;
 pub mod lane;
 pub mod memory;
+mod rooms;
 pub mod run;
+mod shared;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,32 +17,22 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
-use crate::disposal::Disposal;
 use crate::driver::{Endpoint, Facts};
 use crate::error::{Error, Reason};
 use crate::plan;
 use crate::plan::query::Query;
-use crate::pool::{Figures, Pool, Scheduler, Settings};
+use crate::pool::{Figures, Pool, Settings};
 use crate::query::{Context, Rendered, Skipped};
-use crate::telemetry::{Bearer, Left, Sessions, Subject, Telemetry};
-use crate::workers::{Line, Workers};
+use crate::telemetry::{Bearer, Left, Sessions, Subject};
+use crate::workers::Line;
 
 use backoff::Backoff;
 use lane::Queue;
 use memory::{Asked, Change, Memory, Past, Terms};
+use rooms::Rooms;
 use run::{End, Outcome, Run, Work};
 
-/// What all targets share.
-pub struct Shared {
-    /// The threads that run queries.
-    pub workers: Workers,
-    /// Where sessions end.
-    pub disposal: Disposal,
-    /// The one thread of all pools.
-    pub scheduler: Scheduler,
-    /// Counters of the process's life.
-    pub telemetry: Arc<Telemetry>,
-}
+pub use shared::Shared;
 
 /// One configured database and everything that lives between its scrapes.
 pub struct Target {
@@ -51,6 +43,7 @@ pub struct Target {
     pool: Pool,
     queue: Mutex<Queue>,
     memory: Memory,
+    rooms: Rooms,
     backoff: Mutex<Backoff>,
     facts: Mutex<Option<Facts>>,
     down: Mutex<Option<Error>>,
@@ -72,8 +65,22 @@ impl Target {
         let pool = Pool::new(endpoint, &settings, &shared.scheduler, &shared.disposal);
         let memory = Memory::new(plan.queries.len());
         let (queue, backoff) = Default::default();
+        let rooms = Rooms::new(plan.queries.len());
         let (facts, down, doubtful, snapshots) = Default::default();
-        Some(Target { plan, context, pool, queue, memory, backoff, facts, down, doubtful, snapshots, shared })
+        Some(Target {
+            plan,
+            context,
+            pool,
+            queue,
+            memory,
+            rooms,
+            backoff,
+            facts,
+            down,
+            doubtful,
+            snapshots,
+            shared,
+        })
     }
 
     /// Reuses, joins or lines up one run for each work. New ones begin with [`Target::start`].
@@ -143,7 +150,8 @@ impl Target {
     pub fn start(self: &Arc<Self>) {
         let line = if self.is_doubtful() { Line::Doubtful } else { Line::Regular };
         let most = self.plan.max_connections as usize;
-        let lanes = self.queue.lock().enter(most);
+        let rush = self.shared.workers.is_rush();
+        let lanes = self.queue.lock().enter(most, rush);
         for lane in lanes {
             let (target, place) = (Arc::clone(self), Arc::clone(&lane));
             let work = move || lane::work(&target, &place);
@@ -188,7 +196,10 @@ impl Target {
         };
         if let Work::Query(index) = run.work {
             match &end {
-                End::Good(rendered) => self.count_skipped(&self.plan.queries[index], rendered.skipped),
+                End::Good(rendered) => {
+                    self.rooms.keep(index, rendered);
+                    self.count_skipped(&self.plan.queries[index], rendered.skipped);
+                }
                 End::Skipped => {}
                 End::Failed(error) => self.count_error(index, error.reason()),
             }

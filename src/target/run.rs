@@ -110,6 +110,17 @@ pub enum Pace {
     Took(Duration),
 }
 
+impl Pace {
+    /// How long it took last, where that is known.
+    #[must_use]
+    pub fn usual(self) -> Duration {
+        match self {
+            Pace::Took(took) => took,
+            Pace::Stopped(_) | Pace::Unknown => Duration::ZERO,
+        }
+    }
+}
+
 struct State {
     outcome: Option<Outcome>,
     waiting: Vec<(usize, Arc<Meeting>)>,

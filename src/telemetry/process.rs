@@ -1,7 +1,7 @@
 //! `process_*`: what every Prometheus client says of its process, read from `/proc` when it is asked for. The
 //! prometheus crate's own collector counts CPU in whole seconds. Where there is no `/proc`, there are no rows.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
@@ -9,6 +9,12 @@ use crate::name::MetricName;
 
 /// Clock ticks a second in `/proc` (`USER_HZ`): 100 on every architecture Rust's Linux targets have.
 const TICKS: f64 = 100.0;
+
+/// When the machine started, in Unix time. Read once: the kernel counts all its interrupts for this file.
+static BOOT: LazyLock<Option<f64>> = LazyLock::new(|| {
+    let machine = std::fs::read_to_string("/proc/stat").ok()?;
+    machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+});
 
 /// The families that can be read, each with its one sample.
 pub(super) fn read() -> Vec<Block> {
@@ -52,9 +58,7 @@ impl Stat {
     }
 
     fn start(&self) -> Option<f64> {
-        let machine = std::fs::read_to_string("/proc/stat").ok()?;
-        let boot = machine.lines().find_map(|line| line.strip_prefix("btime "))?;
-        Some(boot.trim().parse::<f64>().ok()? + self.field(22)? / TICKS)
+        Some((*BOOT)? + self.field(22)? / TICKS)
     }
 }
 

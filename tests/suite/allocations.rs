@@ -3,7 +3,7 @@
 use allocation_counter::{AllocationInfo, measure};
 use sql_exporter::cell::Cell;
 use sql_exporter::driver::Column;
-use sql_exporter::query::{Rendered, sink};
+use sql_exporter::query::{Rendered, Room, sink_like};
 
 use crate::table::{Cells, bare, query};
 
@@ -12,15 +12,16 @@ const YAML: &str = "
     {name: y_total, type: counter, labels: [n, text, day, bytes], value_column: number, scale: 2},
     {name: z, labels: [n, span, float], value_columns: [value, number], value_label: of, null: nan}";
 
-/// Runs `rows` rows of all kinds of cells; what was allocated meanwhile on this thread, and the bytes of the page.
-fn run(rows: i64) -> (AllocationInfo, usize) {
+/// Runs `rows` rows of all kinds of cells; what was allocated meanwhile on this thread, and the result.
+fn run(rows: i64, room: &Room) -> (AllocationInfo, Rendered) {
     let names = ["n", "text", "day", "bytes", "value", "number", "span", "float"];
     let column = |name: &&str| Column { name: (*name).into(), type_name: "any".into(), cast: "{}" };
     let columns: Vec<Column> = names.iter().map(column).collect();
     let (query, context) = (query(YAML), bare());
     let mut result: Option<Rendered> = None;
     let info = measure(|| {
-        let mut sink = sink(&query, &context, Box::new(|rendered, _| result = rendered.ok()));
+        let mut sink =
+            sink_like(&query, &context, room.clone(), Box::new(|rendered, _| result = rendered.ok()));
         sink.columns(&columns).expect("the columns are there");
         for n in 0..rows {
             let cells = [
@@ -39,22 +40,30 @@ fn run(rows: i64) -> (AllocationInfo, usize) {
     });
     let rendered = result.expect("a good result");
     assert_eq!(rendered.series, 4 * rows.unsigned_abs());
-    (info, rendered.blocks.iter().map(|block| block.lines.len()).sum())
+    (info, rendered)
 }
 
 #[test]
 fn only_the_growth_of_blocks_and_their_sets_allocates() {
-    let (few, _) = run(1000);
-    let (many, _) = run(16_000);
+    let (few, _) = run(1000, &Room::default());
+    let (many, _) = run(16_000, &Room::default());
     // Sixteen times the rows: four doublings of three blocks and three sets, and one more at the end each.
     let more = many.count_total - few.count_total;
     assert!(more <= 30, "{more} allocations more for 60,000 samples more: {few:?}, {many:?}");
 }
 
+/// From the second scrape on, buffers are as large as the result.
+#[test]
+fn a_run_like_the_last_one_allocates_as_much_for_many_rows_as_for_few() {
+    let again = |rows| run(rows, &run(rows, &Room::default()).1.room).0.count_total;
+    assert_eq!(again(16_000), again(100));
+}
+
 #[test]
 fn memory_is_at_most_twice_the_page_and_a_few_bytes_a_series() {
     let rows = 25_000;
-    let (info, page) = run(rows);
+    let (info, rendered) = run(rows, &Room::default());
+    let page: usize = rendered.blocks.iter().map(|block| block.lines.len()).sum();
     // While a block grows its old and its new bytes are there, as this allocator copies where the system's moves pages.
     let bound = 3 * page as u64 + 24 * 4 * rows.unsigned_abs();
     assert!(info.bytes_max <= bound, "{} bytes for a page of {page}", info.bytes_max);
