@@ -15,8 +15,8 @@ use crate::error::{Error, Reason, Result};
 use super::stream::Stream;
 use super::values::{Kind, settle};
 
-/// The read buffer of a session that does nothing: what a server sends at once.
-const IDLE: usize = 8 * 1024;
+/// The read buffer of a batch: what a server sends at once. A session that does nothing has none.
+const READ: usize = 8 * 1024;
 /// What it grows to while rows stream.
 const BUSY: usize = 64 * 1024;
 /// The longest message a server sends: a value has at most 1 GiB.
@@ -52,7 +52,7 @@ impl Link {
     /// Takes over after the login.
     pub(super) fn new(stream: Stream) -> Self {
         stream.allow_all();
-        Link { stream, input: vec![0; IDLE], start: 0, end: 0, out: BytesMut::new() }
+        Link { stream, input: Vec::new(), start: 0, end: 0, out: BytesMut::new() }
     }
 
     /// Sends what is in `out` and empties it. One round of messages always fits the socket's buffers, as the server
@@ -96,7 +96,7 @@ impl Link {
         self.input.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         if was_full || self.end == self.input.len() {
-            self.input.resize(self.input.len() * 2, 0);
+            self.input.resize((self.input.len() * 2).max(READ), 0);
         }
         let count = self.stream.read(self.input.get_mut(self.end..).unwrap_or_default(), by)?;
         if count == 0 {
@@ -118,13 +118,11 @@ impl Link {
 
     /// Gives memory back between batches.
     pub(super) fn rest(&mut self) {
-        if self.start == self.end && self.input.len() > IDLE {
-            self.input = vec![0; IDLE];
+        if self.start == self.end {
+            self.input = Vec::new();
             (self.start, self.end) = (0, 0);
         }
-        if self.out.capacity() > IDLE {
-            self.out = BytesMut::new();
-        }
+        self.out = BytesMut::new();
     }
 }
 
