@@ -26,13 +26,17 @@ fn plan(path: &Path) -> Plan {
     load(path, &|_| None, &Drivers::built_in()).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
-/// One target, a SQLite file `rows.db` in the configuration's folder, and its one query of table `series`.
-const ONE_QUERY: &str = "
-databases: {one: {driver: sqlite, database: rows.db}}
+/// One target and its one query of 100,000 series.
+fn one_query(entry: &str, sql: &str) -> String {
+    format!(
+        "databases: {{one: {entry}}}
 queries:
   - name: series
-    sql: SELECT k1, k2, v FROM series
+    sql: \"{sql}\"
     max_rows: 10000000
     max_series: 10000000
-    metrics: [{name: series, labels: [k1, k2], value_column: v}]
-";
+    timeout: 1h
+    metrics: [{{name: series, labels: [k1, k2], value_column: v}}]
+"
+    )
+}

@@ -13,7 +13,7 @@ use sql_exporter::metric::labels::LabelLimit;
 use sql_exporter::plan::query::Query;
 use sql_exporter::query::{Context, Rendered, sink};
 
-use crate::{ONE_QUERY, plan, write};
+use crate::{one_query, plan, write};
 
 /// Two label columns and a number.
 struct Line(String, String, f64);
@@ -65,7 +65,10 @@ fn page(rendered: &Rendered) -> usize {
 
 pub(crate) fn bench(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let plan = plan(&write(folder.path(), ONE_QUERY));
+    let plan = plan(&write(
+        folder.path(),
+        &one_query("{driver: sqlite, database: rows.db}", "SELECT k1, k2, v FROM series"),
+    ));
     let (query, context, columns) = (&plan.targets[0].queries[0], context(), columns());
     let mut group = criterion.benchmark_group("rendering");
     group.sample_size(20);

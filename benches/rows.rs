@@ -1,4 +1,5 @@
-//! A driver's rows: SQLite's, which needs no server, once thrown away and once rendered.
+//! Each driver's rows, once thrown away and once rendered. PostgreSQL and MariaDB are those that `tests/run` starts:
+//! `tests/run cargo bench -- rows`; without them there is SQLite alone.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use sql_exporter::plan::query::Query;
 use sql_exporter::query::sink;
 
 use crate::rendering::context;
-use crate::{ONE_QUERY, plan, write};
+use crate::{one_query, plan, write};
 
 const ROWS: u32 = 100_000;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -54,26 +55,60 @@ fn fill(file: &std::path::Path) {
     database.execute_batch(&rows).expect("rows");
 }
 
+/// The name of a driver, its entry under `databases:`, and the SQL that gives the rows.
+type Source = (&'static str, String, &'static str);
+
+fn sources() -> Vec<Source> {
+    let mut sources =
+        vec![("sqlite", "{driver: sqlite, database: rows.db}".to_owned(), "SELECT k1, k2, v FROM series")];
+    let server = |name: &'static str, driver: &str, database: &str, user: &str, sql| {
+        let port = std::env::var(format!("TEST_{name}_PORT")).ok()?;
+        let password = std::env::var(format!("TEST_{name}_PASSWORD")).ok()?;
+        let entry = format!(
+            "{{driver: {driver}, host: 127.0.0.1, port: {port}, database: {database}, username: {user}, \
+             password: {password}, tls: {{mode: disable}}}}"
+        );
+        Some((name, entry, sql))
+    };
+    sources.extend(server(
+        "POSTGRES",
+        "postgres",
+        "postgres",
+        "postgres",
+        "SELECT 'host-' || i % 1000 AS k1, 'metric-' || i AS k2, i * 1.0009765625::float8 AS v FROM generate_series(0, 99999) AS i",
+    ));
+    sources.extend(server(
+        "MARIADB",
+        "mysql",
+        "mysql",
+        "root",
+        "SELECT concat('host-', seq % 1000) AS k1, concat('metric-', seq) AS k2, seq * 1.0009765625e0 AS v FROM seq_0_to_99999",
+    ));
+    sources
+}
+
 pub(crate) fn bench(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fill(&folder.path().join("rows.db"));
-    let plan = plan(&write(folder.path(), ONE_QUERY));
-    let target = &plan.targets[0];
-    let endpoint = target.endpoint.as_ref().expect("SQLite is built in");
-    let mut session = endpoint.connect(Deadline::after(Instant::now(), HOUR)).expect("a session");
-    let context = context();
     let mut group = criterion.benchmark_group("rows");
     group.sample_size(30).throughput(Throughput::Elements(ROWS.into()));
-    group.bench_function("sqlite, read", |bencher| {
-        bencher.iter(|| run(&mut *session, &target.queries[0], &mut Reads(0)));
-    });
-    group.bench_function("sqlite, rendered", |bencher| {
-        bencher.iter(|| {
-            let mut good = false;
-            let mut sink = sink(&target.queries[0], &context, Box::new(|end, _| good = end.is_ok()));
-            run(&mut *session, &target.queries[0], &mut *sink);
-            drop(sink);
-            assert!(good);
+    for (name, entry, sql) in sources() {
+        let plan = plan(&write(folder.path(), &one_query(&entry, sql)));
+        let target = &plan.targets[0];
+        let endpoint = target.endpoint.as_ref().expect("the driver is built in");
+        let mut session = endpoint.connect(Deadline::after(Instant::now(), HOUR)).expect("a session");
+        let context = context();
+        group.bench_function(format!("{name}, read"), |bencher| {
+            bencher.iter(|| run(&mut *session, &target.queries[0], &mut Reads(0)));
         });
-    });
+        group.bench_function(format!("{name}, rendered"), |bencher| {
+            bencher.iter(|| {
+                let mut good = false;
+                let mut sink = sink(&target.queries[0], &context, Box::new(|end, _| good = end.is_ok()));
+                run(&mut *session, &target.queries[0], &mut *sink);
+                drop(sink);
+                assert!(good);
+            });
+        });
+    }
 }
