@@ -3,7 +3,7 @@
 //! Floors, lowest first: words (`error`, `secret`, `name`, `deadline`, `float`,
 //! `stamp`, `cell`) · `exposition`, `yaml` ·
 //! `telemetry` · `driver`, `http` · `disposal`, `pool`, `workers`, `metric` · `plan` · `query`, `target` ·
-//! `fleet`, `scrape` · `web` · `log`, `app`, `command`, `cli`. A module imports from lower floors only;
+//! `fleet`, `scrape` · `web`, `check` · `log`, `app`, `terminal`, `command`, `cli`. A module imports from lower floors only;
 //! `tests/suite/floors.rs` holds that.
 
 pub mod cell;
@@ -41,6 +41,7 @@ pub mod app;
 pub mod cli;
 pub mod command;
 pub mod log;
+pub mod terminal;
 
 /// The version of this binary.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

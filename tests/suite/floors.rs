@@ -20,7 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["query", "target"],
     &["fleet", "scrape"],
     &["web", "check", "import"],
-    &["log", "app", "command", "cli", "lib", "main"],
+    &["log", "app", "terminal", "command", "cli", "lib", "main"],
 ];
 
 const MAX_LINES: usize = 400;
