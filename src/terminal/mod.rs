@@ -3,18 +3,20 @@
 //! Owns how text is laid out and painted, and what of a foreign text may reach a terminal at all. It knows nothing of
 //! what the text says; what goes to stdout is written by `command::say`. A new tint is a line in [`Tint`].
 
+mod message;
 mod paint;
 mod progress;
 mod table;
 
+pub use message::{message, wrap};
 pub use paint::{Paint, Tint};
 pub use progress::Progress;
 pub use table::{Cell, Table};
 
 use std::borrow::Cow;
 
-/// Columns of a terminal that does not say how many it has.
-const WIDTH: usize = 80;
+/// Columns of a terminal that does not say how many it has, and of what is set as a page.
+pub const WIDTH: usize = 80;
 
 /// The columns of the terminal behind stdout; else what `COLUMNS` says, else 80.
 #[must_use]

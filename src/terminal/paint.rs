@@ -54,6 +54,12 @@ impl Paint {
         Paint { colour: false }
     }
 
+    /// True where it colours anything.
+    #[must_use]
+    pub fn colours(self) -> bool {
+        self.colour
+    }
+
     /// Colour on a terminal, unless `NO_COLOR` holds anything (no-color.org) or `TERM` is `dumb`.
     #[must_use]
     pub fn decide(terminal: bool, environment: &dyn Fn(&str) -> Option<String>) -> Paint {

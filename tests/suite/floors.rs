@@ -13,7 +13,7 @@ use source::paths;
 const FLOORS: &[&[&str]] = &[
     &["error", "secret", "name", "deadline", "float", "stamp", "cell"],
     &["exposition", "yaml"],
-    &["telemetry"],
+    &["telemetry", "lint"],
     &["driver", "http"],
     &["disposal", "pool", "workers", "metric"],
     &["plan"],

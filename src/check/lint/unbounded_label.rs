@@ -1,0 +1,35 @@
+//! L006: a label whose name promises a value a row.
+
+use crate::check::{Rule, Said, Sink, metrics};
+use crate::lint::Lint;
+use crate::metric::labels::Origin;
+use crate::plan::Plan;
+
+pub(super) static RULE: Rule = Rule {
+    lint: Lint::UnboundedLabel,
+    why: "Every value of a label is a series that Prometheus keeps for good: a label with the user's id makes one a \
+          user, and the database that watches the shop grows as the shop does. Labels are for what can be listed: a \
+          status, a region. Ask for the few that matter in SQL (`GROUP BY`, the ten largest). Where an id stands for one \
+          of a handful, silence this here with `lint_off: [L006]`.",
+    bad: "metrics:\n  - {name: shop_cart_items, help: Articles in carts., labels: [user_id]}",
+    good: "metrics:\n  - {name: shop_cart_items, help: Articles in carts., labels: [region]}",
+    check,
+};
+
+/// Last words of labels that are another for each row.
+const UNBOUNDED: [&str; 7] = ["id", "uuid", "guid", "email", "mail", "url", "uri"];
+
+fn check(plan: &Plan, sink: &mut Sink<'_>) {
+    for (query, metric) in metrics(plan) {
+        for (label, _) in metric.labels.iter().filter(|(_, origin)| matches!(origin, Origin::Column(_))) {
+            let label = label.as_str();
+            let word = label.rsplit('_').next().unwrap_or(label).to_lowercase();
+            if UNBOUNDED.contains(&word.as_str()) {
+                let message =
+                    format!("the label `{label}` of {} promises a series a row", metric.naming.text());
+                let hint = "leave it out and sum up in SQL, or write `lint_off: [L006]` where there are few";
+                sink.labels(query, metric, Said::new(message, hint));
+            }
+        }
+    }
+}
