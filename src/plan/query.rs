@@ -65,6 +65,8 @@ pub(super) struct Behind {
     pub(super) settings: Settings,
     /// The servers they apply to unless they say otherwise.
     pub(super) when: Option<Arc<When>>,
+    /// The lints that they silence unless they say otherwise.
+    pub(super) lint_off: Silence,
 }
 
 /// One entry as read, before it is known where it runs.
@@ -95,7 +97,11 @@ impl Draft {
         let settings = Settings::read(&mut keys).or(behind.settings);
         let metrics = metrics(&mut keys);
         let when = when::read(&mut keys).map(Arc::new).or_else(|| behind.when.clone());
-        let lint_off = Silence::read(&mut keys, Subject::Query);
+        let lint_off = if keys.has("lint_off") {
+            Silence::read(&mut keys, Subject::Query)
+        } else {
+            behind.lint_off.clone()
+        };
         let (shown, digest) = (Arc::new(keys.shown()), keys.digest());
         keys.finish();
         Some(Draft {

@@ -265,6 +265,48 @@ fn a_line_that_lends_its_text_to_a_password_is_not_shown() {
     assert!(!output.text().contains("  |"), "{}", output.text());
 }
 
+#[test]
+fn defaults_silence_for_every_target_and_every_query_that_says_nothing_itself() {
+    let config = "defaults:
+  database: {lint_off: L010}
+  query: {lint_off: [L002, L005]}
+databases:
+  a: {driver: postgres, host: a.example}
+  b: {driver: postgres, host: b.example, lint_off: []}
+queries:
+  - {name: q, database: a, sql: SELECT 1 AS value, metric_name: q_total}
+  - {name: r, database: a, sql: SELECT 2 AS value, metric_name: r_total, lint_off: L005}
+";
+    let output = check(config).output();
+    assert_eq!(codes(&output), ["L010", "L002"], "{}", output.text());
+    assert_eq!(summary(&output), "0 errors, 2 warnings, 4 silenced in 1 file: 2 targets, 2 queries");
+}
+
+#[test]
+fn what_is_odd_about_the_environment_is_a_warning_without_a_place() {
+    let clean = "databases: {shop: {driver: sqlite, database: a.db}}\nqueries: []\n";
+    let output = check(clean).env("EXPORTER_PORT", "tcp://10.0.0.1:9399").args(&["--strict"]).output();
+    assert!(output.text().starts_with("warning: environment variable EXPORTER_PORT="), "{}", output.text());
+    assert_eq!(output.code(), 1);
+}
+
+#[test]
+fn the_readme_shows_what_check_prints() {
+    let config = "databases:
+  shop: {driver: sqlite, database: shop.db}
+queries:
+  - name: orders
+    sql: SELECT count(*) AS value FROM orders
+    metrics:
+      - {name: shop_orders_total, help: Orders.}
+";
+    let output = Setup::empty().file("shop.yaml", config).args(&["check", "-c", "shop.yaml"]).output();
+    let readme = root("README.md");
+    let block =
+        readme.split("```").find_map(|block| block.strip_prefix("\n$ sql-exporter check -c shop.yaml\n"));
+    assert_eq!(block, Some(output.text()));
+}
+
 /// A configuration with an error in a long line.
 fn long() -> Setup {
     check(&format!(

@@ -1,5 +1,6 @@
 //! L012: a file with a password that everybody on the machine may read.
 
+use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -22,8 +23,14 @@ pub(super) static RULE: Rule = Rule {
 const MOUNTED: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 
 fn check(plan: &Plan, sink: &mut Sink<'_>) {
+    // A file is told of once, at its first password that no `lint_off` silences.
+    let mut told = HashSet::new();
     for target in &plan.targets {
         for stored in target.written.secrets.iter().filter(|stored| is_open(&stored.file)) {
+            let silent = target.written.lint_off.holds(RULE.lint);
+            if !silent && !told.insert(&stored.file) {
+                continue;
+            }
             let shown = stored.file.display();
             let message = if stored.in_configuration {
                 format!("everybody on this machine may read {shown}, and a password stands in it")

@@ -18,13 +18,14 @@ pub(super) static RULE: Rule = Rule {
 
 /// Last words of labels that are another for each row.
 const UNBOUNDED: [&str; 7] = ["id", "uuid", "guid", "email", "mail", "url", "uri"];
+/// The same in camel case: `userId`, but not `paid`.
+const CAMEL: [&str; 7] = ["Id", "ID", "Uuid", "Guid", "Email", "Url", "Uri"];
 
 fn check(plan: &Plan, sink: &mut Sink<'_>) {
     for (query, metric) in metrics(plan) {
         for (label, _) in metric.labels.iter().filter(|(_, origin)| matches!(origin, Origin::Column(_))) {
             let label = label.as_str();
-            let word = label.rsplit('_').next().unwrap_or(label).to_lowercase();
-            if UNBOUNDED.contains(&word.as_str()) {
+            if is_unbounded(label) {
                 let message =
                     format!("the label `{label}` of {} promises a series a row", metric.naming.text());
                 let hint = "leave it out and sum up in SQL, or write `lint_off: [L006]` where there are few";
@@ -32,4 +33,11 @@ fn check(plan: &Plan, sink: &mut Sink<'_>) {
             }
         }
     }
+}
+
+fn is_unbounded(label: &str) -> bool {
+    let word = label.rsplit('_').next().unwrap_or(label).to_lowercase();
+    let after_small =
+        |end: &&str| label.strip_suffix(*end).is_some_and(|stem| stem.ends_with(char::is_lowercase));
+    UNBOUNDED.contains(&word.as_str()) || CAMEL.iter().any(after_small)
 }
