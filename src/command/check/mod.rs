@@ -2,7 +2,7 @@
 //! `--strict` and a warning, 2 with an error.
 //!
 //! It puts together what the load, the web-config file and the lints say; `text` and `json` print it. What else can be
-//! found wrong is one more function that adds to the [`Report`].
+//! found wrong is one more function that adds to the report.
 
 mod explain;
 mod json;
