@@ -9,12 +9,16 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use crate::app::settings::Words;
-use crate::command::{collect, health, packs, run, say};
+use crate::command::{check, collect, health, packs, run, say};
 use crate::error::{Error, Kind};
 
 /// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
 #[derive(FromArgs)]
-#[argh(help_triggers("-h", "--help", "help"))]
+#[argh(
+    help_triggers("-h", "--help", "help"),
+    example = "Serve what a file says, on its port:\n  {command_name} -c shop.yaml",
+    example = "Print one page, without a server:\n  {command_name} -c shop.yaml --once"
+)]
 struct Line {
     /// configuration file (default: ./sql-exporter.yaml, then /etc/sql-exporter/config.yaml)
     #[argh(option, short = 'c')]
@@ -50,12 +54,13 @@ struct Line {
 enum Command {
     Run(run::Options),
     Collect(collect::Options),
+    Check(check::Options),
     Packs(packs::Options),
     Health(health::Options),
 }
 
-const COMMANDS: &[&str] = &["run", "collect", "packs", "health"];
-const LATER: &[&str] = &["test", "check", "try", "import", "schema"];
+const COMMANDS: &[&str] = &["run", "collect", "check", "packs", "health"];
+const LATER: &[&str] = &["test", "try", "import", "schema"];
 const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
 
 /// Runs what the words say and gives the exit code: 0 good, 1 something failed, 2 wrong configuration or words.
@@ -66,6 +71,7 @@ pub fn run(words: &[String]) -> u8 {
         Ok(Parsed::Command(shared, command)) => outcome(match command {
             Command::Run(options) => run::run(&shared, &options),
             Command::Collect(options) => collect::run(&shared, &options),
+            Command::Check(options) => check::run(&shared, &options),
             Command::Packs(options) => packs::run(&options),
             Command::Health(options) => health::run(&shared, &options),
         }),
@@ -187,7 +193,7 @@ mod tests {
 
     #[test]
     fn later_and_unknown_commands_are_refused_by_name() {
-        assert_eq!(arranged("check"), "error: the command `check` is not built yet");
+        assert_eq!(arranged("try"), "error: the command `try` is not built yet");
         assert_eq!(arranged("collct"), "error: unknown command `collct`; did you mean `collect`?");
         assert_eq!(arranged("-c"), "error: -c needs a value");
     }

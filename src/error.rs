@@ -242,6 +242,25 @@ impl std::error::Error for Error {}
 /// `file:line:column: path.to.key: message`, the source line and a caret; or `target …, query …: message`.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sentence(f)?;
+        self.0.place.as_ref().map_or(Ok(()), |place| place.caret(f))
+    }
+}
+
+impl Error {
+    /// The error without the source line and its caret, as it is logged on one line.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        struct Headline<'e>(&'e Error);
+        impl fmt::Display for Headline<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.sentence(f)
+            }
+        }
+        Headline(self).to_string()
+    }
+
+    fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.0.place {
             write!(f, "{place}: ")?;
         }
@@ -263,7 +282,7 @@ impl fmt::Display for Error {
         if let Some(hint) = &self.0.hint {
             write!(f, "; {hint}")?;
         }
-        self.0.place.as_ref().map_or(Ok(()), |place| place.caret(f))
+        Ok(())
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Floors, lowest first: words (`error`, `secret`, `name`, `deadline`, `float`,
 //! `stamp`, `cell`) · `exposition`, `yaml` ·
-//! `telemetry` · `driver`, `http` · `disposal`, `pool`, `workers`, `metric` · `plan` · `query`, `target` ·
-//! `fleet`, `scrape` · `web` · `log`, `app`, `command`, `cli`. A module imports from lower floors only;
+//! `telemetry`, `lint` · `driver`, `http` · `disposal`, `pool`, `workers`, `metric` · `plan` · `query`, `target` ·
+//! `fleet`, `scrape` · `web`, `check` · `log`, `app`, `terminal`, `command`, `cli`. A module imports from lower floors only;
 //! `tests/suite/floors.rs` holds that.
 
 pub mod cell;
@@ -17,6 +17,7 @@ pub mod stamp;
 pub mod exposition;
 pub mod yaml;
 
+pub mod lint;
 pub mod telemetry;
 
 pub mod driver;
@@ -35,12 +36,14 @@ pub mod target;
 pub mod fleet;
 pub mod scrape;
 
+pub mod check;
 pub mod web;
 
 pub mod app;
 pub mod cli;
 pub mod command;
 pub mod log;
+pub mod terminal;
 
 /// The version of this binary.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

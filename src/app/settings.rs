@@ -9,7 +9,7 @@ use crate::driver::Drivers;
 use crate::error::Error;
 use crate::http::Listen;
 use crate::plan::exporter::LogFormat;
-use crate::plan::{self, Plan, listen};
+use crate::plan::{self, Faulty, Plan, listen};
 use crate::yaml::keys;
 
 const PORT: u16 = 9399;
@@ -102,8 +102,20 @@ impl Settings {
     /// # Errors
     /// All faults of the load together.
     pub fn load(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
-        let file = self.config.clone().map_or_else(default_file, Ok).map_err(|error| vec![error])?;
-        let mut plan = plan::load(&file, environment, drivers)?;
+        self.examine(environment, drivers).map_err(|faulty| faulty.faults)
+    }
+
+    /// The same as [`Settings::load`] for who wants to know all that can be said about a faulty file.
+    ///
+    /// # Errors
+    /// All faults of the load, and what else was seen.
+    pub fn examine(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Plan, Faulty> {
+        let file = self.config.clone().map_or_else(default_file, Ok).map_err(|error| Faulty {
+            faults: vec![error],
+            warnings: Vec::new(),
+            files: Vec::new(),
+        })?;
+        let mut plan = plan::examine(&file, environment, drivers)?;
         let exporter = &mut plan.exporter;
         if let Some(listen) = &self.listen {
             exporter.listen.clone_from(listen);

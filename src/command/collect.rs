@@ -21,7 +21,13 @@ use super::say;
 
 /// Run one scrape and print it: exit 0 when all is good, 1 when something failed, 2 for a bad configuration.
 #[derive(FromArgs)]
-#[argh(subcommand, name = "collect", help_triggers("-h", "--help", "help"))]
+#[argh(
+    subcommand,
+    name = "collect",
+    help_triggers("-h", "--help", "help"),
+    example = "Print a page of all targets:\n  {command_name} -c shop.yaml",
+    example = "Write one query's samples for node_exporter's textfile collector:\n  {command_name} -c shop.yaml --query orders --no-self-metrics --output /var/lib/node/shop.prom"
+)]
 pub struct Options {
     /// only this query (repeatable)
     #[argh(option)]

@@ -23,7 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Ask a running exporter whether it answers.
 #[derive(FromArgs)]
-#[argh(subcommand, name = "health", help_triggers("-h", "--help", "help"))]
+#[argh(
+    subcommand,
+    name = "health",
+    help_triggers("-h", "--help", "help"),
+    example = "Ask the exporter that runs with this file:\n  {command_name} -c shop.yaml",
+    example = "Ask at an address, from a container's health check:\n  {command_name} --listen 127.0.0.1:9399"
+)]
 pub struct Options {}
 
 trait Stream: Read + Write {}

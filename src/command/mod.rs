@@ -2,6 +2,7 @@
 //!
 //! A command answers with an exit code, or with the errors that `cli` prints.
 
+pub mod check;
 pub mod collect;
 pub mod health;
 pub mod packs;
@@ -10,6 +11,35 @@ pub mod run;
 use std::io::{ErrorKind, Write};
 
 use crate::error::Error;
+use crate::yaml::keys::nearest;
+
+/// How a command prints what it found: the option `--format` of commands that make no exposition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Print {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON document.
+    Json,
+}
+
+/// The values of `--format`.
+const PRINTS: &[(&str, Print)] = &[("text", Print::Text), ("json", Print::Json)];
+
+impl Print {
+    /// Reads the value of `--format`.
+    ///
+    /// # Errors
+    /// A sentence that lists the values.
+    pub fn read(text: &str) -> Result<Print, String> {
+        let names = || PRINTS.iter().map(|(name, _)| *name);
+        PRINTS.iter().find(|(name, _)| *name == text).map(|(_, print)| *print).ok_or_else(|| {
+            let near = nearest(text, names()).map(|near| format!("; did you mean {near}?"));
+            let names: Vec<&str> = names().collect();
+            format!("{text:?} is not one of {}{}", names.join(", "), near.unwrap_or_default())
+        })
+    }
+}
 
 /// Writes to stdout. A closed pipe is the reader's choice (`| head`), no error.
 ///

@@ -10,7 +10,13 @@ use super::say;
 
 /// List the built-in collectors, or print one.
 #[derive(FromArgs)]
-#[argh(subcommand, name = "packs", help_triggers("-h", "--help", "help"))]
+#[argh(
+    subcommand,
+    name = "packs",
+    help_triggers("-h", "--help", "help"),
+    example = "List the collectors inside the binary:\n  {command_name}",
+    example = "Print one, to change it and include it as a file:\n  {command_name} postgres/locks"
+)]
 pub struct Options {
     /// the collector to print, as listed
     #[argh(positional)]

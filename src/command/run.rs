@@ -9,7 +9,13 @@ use crate::error::Error;
 
 /// Serve the metrics over HTTP (the default).
 #[derive(FromArgs)]
-#[argh(subcommand, name = "run", help_triggers("-h", "--help", "help"))]
+#[argh(
+    subcommand,
+    name = "run",
+    help_triggers("-h", "--help", "help"),
+    example = "Serve the first default file that exists:\n  {command_name}",
+    example = "Serve a file on another port, and say more:\n  {command_name} -c shop.yaml --listen :9400 --log-level debug"
+)]
 pub struct Options {}
 
 /// Serves. Blocks until SIGTERM or SIGINT.

@@ -207,6 +207,11 @@ pub trait Endpoint: Send + Sync {
     /// `connect`, `resolve`, `auth`, `tls`, `timeout` (a login that did not end), `server`.
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>>;
 
+    /// The least that the configuration demands of the way to the server.
+    fn demand(&self) -> tls::Demand {
+        tls::Demand::Local
+    }
+
     /// The address without any secret, for people: `postgres://exporter@db.example:5432/shop`.
     fn shown(&self) -> String;
 

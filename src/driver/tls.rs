@@ -57,6 +57,24 @@ pub struct Tls {
     pub server_name: Option<String>,
 }
 
+/// The least that a configuration demands of the way to a server, whatever a session gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Demand {
+    /// Nothing leaves the machine: a file, a Unix socket, a loopback address.
+    #[default]
+    Local,
+    /// Plain text was asked for.
+    PlainText,
+    /// Plain text where the server offers nothing better.
+    WhatIsOffered,
+    /// Encryption with whoever answers.
+    Encryption,
+    /// A certificate of some authority, for any name: everybody can have one of a public authority.
+    Authority,
+    /// A certificate of an authority of our own, or one that names the host.
+    Identity,
+}
+
 /// What is checked of a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Check {
@@ -73,6 +91,19 @@ impl Tls {
             Mode::Require if self.ca.is_none() => Check::Nothing,
             Mode::Require | Mode::VerifyCa => Check::Chain,
             Mode::VerifyFull => Check::ChainAndName,
+        }
+    }
+
+    /// The least that is demanded of a server on the network.
+    #[must_use]
+    pub fn demand(&self) -> Demand {
+        match (self.check(), self.mode) {
+            (Check::ChainAndName, _) => Demand::Identity,
+            (Check::Chain, _) if self.ca.is_some() => Demand::Identity,
+            (Check::Chain, _) => Demand::Authority,
+            (Check::Nothing, Mode::Disable) => Demand::PlainText,
+            (Check::Nothing, Mode::Prefer) => Demand::WhatIsOffered,
+            (Check::Nothing, _) => Demand::Encryption,
         }
     }
 

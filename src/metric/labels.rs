@@ -63,6 +63,11 @@ impl Labels {
         self.0.iter().map(|(name, _)| name)
     }
 
+    /// The labels in the order written, each with where its value comes from.
+    pub fn iter(&self) -> impl Iterator<Item = (&LabelName, &Origin)> {
+        self.0.iter().map(|(name, origin)| (name, origin))
+    }
+
     /// True when a label's value comes from a column.
     #[must_use]
     pub fn has_columns(&self) -> bool {

@@ -23,6 +23,7 @@ use crate::driver::{Column, Row};
 use crate::error::{Place, Result};
 use crate::exposition::FamilyKind;
 use crate::exposition::line::LabelBytes;
+use crate::lint::Silence;
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
@@ -70,6 +71,16 @@ pub trait Recipe: Send + Sync {
         false
     }
 
+    /// True when each row is one observation, counted here: what leaves the result leaves the metric.
+    fn observes_rows(&self) -> bool {
+        false
+    }
+
+    /// The columns whose numbers become the metric's own, each with its factor; none that are counts.
+    fn measures(&self) -> Vec<(&str, f64)> {
+        Vec::new()
+    }
+
     /// Finds the columns, once a run.
     ///
     /// # Errors
@@ -109,6 +120,10 @@ pub struct Metric {
     pub label_names: Vec<LabelName>,
     /// Where it stands in the file.
     pub place: Place,
+    /// The first key that gives it labels.
+    pub labels_place: Option<Place>,
+    /// The lints that it silences.
+    pub lint_off: Silence,
     /// Where its labels come from.
     pub labels: Labels,
     /// What becomes of a row.

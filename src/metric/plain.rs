@@ -30,6 +30,10 @@ impl Recipe for Plain {
         self.0.refuses(value)
     }
 
+    fn measures(&self) -> Vec<(&str, f64)> {
+        self.0.measures()
+    }
+
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
         Ok(Box::new(Writing(self.0.bind(columns)?)))
     }

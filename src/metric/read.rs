@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::error::Place;
 use crate::exposition::FamilyKind;
+use crate::lint::{Silence, Subject};
 use crate::name::LabelName;
 use crate::yaml::keys::{Keys, nearest};
 
@@ -33,10 +35,10 @@ const KEYS_OF_TYPES: &[(&str, &[&str])] = &[
 
 /// Takes all keys of one entry.
 pub(super) fn metric(mut keys: Keys<'_>) -> Option<Metric> {
-    keys.refuse("lint_off");
     let metric = common(&mut keys, "name");
+    let lint_off = Silence::read(&mut keys, Subject::Metric);
     keys.finish();
-    metric
+    metric.map(|metric| Metric { lint_off, ..metric })
 }
 
 /// Takes the keys of the mini form from a query's own mapping.
@@ -50,6 +52,7 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
     let help = keys.text("help").unwrap_or_default();
     let kind = read_type(keys);
     let labels = read_labels(keys);
+    let labels_place = labels_place(keys);
     let recipe = kind.and_then(|kind| read_recipe(keys, kind, name.as_deref()));
     let unit = kind.and_then(|kind| read_unit(keys, kind.kind(), name.as_deref()));
     let timestamp_column = read_timestamp(keys, recipe.as_deref());
@@ -68,6 +71,8 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
         naming,
         label_names: labels.names().cloned().collect(),
         place,
+        labels_place,
+        lint_off: Silence::default(),
         labels,
         recipe,
         timestamp_column,
@@ -165,6 +170,12 @@ fn read_labels(keys: &mut Keys<'_>) -> Vec<(LabelName, Origin)> {
         }
     }
     labels
+}
+
+/// The first key that gives labels.
+fn labels_place(keys: &Keys<'_>) -> Option<Place> {
+    let key = ["labels", "static_labels", "value_label"].into_iter().find(|key| keys.has(key))?;
+    Some(keys.place(key))
 }
 
 fn with_own(keys: &Keys<'_>, mut labels: Vec<(LabelName, Origin)>, own: Option<&LabelName>) -> Labels {

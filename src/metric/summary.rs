@@ -82,6 +82,11 @@ impl Recipe for Columns {
             .then_some("stands for no rows only as a count of 0, with `count_column`")
     }
 
+    fn measures(&self) -> Vec<(&str, f64)> {
+        let quantiles = self.quantiles.iter().map(|(_, column)| column);
+        quantiles.chain(&self.sum).map(|column| (column.as_str(), self.scale)).collect()
+    }
+
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
         let mut fields = Vec::new();
         for (quantile, name) in &self.quantiles {

@@ -83,6 +83,18 @@ impl Values {
         }
     }
 
+    /// The columns that hold the numbers themselves, each with its factor; none where texts stand for numbers.
+    #[must_use]
+    pub fn measures(&self) -> Vec<(&str, f64)> {
+        let columns = match &self.source {
+            _ if self.map.is_some() => &[],
+            Source::Constant(_) => [].as_slice(),
+            Source::Column(column) => std::slice::from_ref(column),
+            Source::Columns { columns, .. } => columns,
+        };
+        columns.iter().map(|column| (column.as_str(), self.scale)).collect()
+    }
+
     /// Why the type cannot hold `value`.
     #[must_use]
     pub fn refuses(&self, value: f64) -> Option<&'static str> {

@@ -23,8 +23,9 @@ pub(super) struct Parts {
     pub(super) whole: bool,
 }
 
-/// Gives each target its queries. Faults are recorded.
-pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> Vec<Target> {
+/// Gives each target its queries; also all queries, whether a target runs them or not, without what targets change.
+/// Faults are recorded.
+pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> (Vec<Target>, Vec<Query>) {
     same_names(&parts.queries, reader);
     // Without targets every query would be at fault, and none of them is to blame.
     if !parts.targets.is_empty() {
@@ -34,20 +35,25 @@ pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> Vec<Target> {
     let queries: Vec<_> = parts.targets.iter().map(|target| queries_of(target, &parts)).collect();
     elsewhere(&parts, &queries, reader);
     intervals(&parts, &queries, reader);
-    parts.targets.into_iter().zip(queries).map(|(target, queries)| target.cook(queries)).collect()
+    let cook = |(order, query): (usize, &query::Draft)| {
+        query.cook(parts.overrides.apply(&query.name, query.settings), order)
+    };
+    let all = parts.queries.iter().enumerate().map(cook).collect();
+    let targets = parts.targets.into_iter().zip(queries).map(|(target, queries)| target.cook(queries));
+    (targets.collect(), all)
 }
 
 fn same_names(queries: &[query::Draft], reader: &Reader<'_>) {
     let mut seen = HashMap::new();
     for query in queries {
         if let Some(first) = seen.get(&query.name) {
-            let first: &Place = first;
+            let first: &Arc<Place> = first;
             let message =
                 format!("a query is called {:?} already, at {}:{}", query.name, first.file, first.line);
-            let error = Error::config(message).at(query.place.clone());
+            let error = Error::config(message).at(query.place.as_ref().clone());
             reader.fault(error.with_hint("a query's name is unique in the whole configuration"));
         } else {
-            seen.insert(query.name.clone(), query.place.clone());
+            seen.insert(query.name.clone(), Arc::clone(&query.place));
         }
     }
 }
@@ -60,7 +66,7 @@ fn aims(parts: &Parts, reader: &Reader<'_>) {
             None if targets.len() > 1 => {
                 let message = format!("query {} does not say where it runs", query.name);
                 let names = glob::hint("", targets.iter().map(|(name, _)| *name));
-                let error = Error::config(message).at(query.place.clone());
+                let error = Error::config(message).at(query.place.as_ref().clone());
                 reader.fault(error.with_hint(format!("add `database: NAME`; {names}")));
             }
             None => {}
@@ -113,7 +119,8 @@ fn queries_of(target: &target::Draft, parts: &Parts) -> Vec<Arc<Query>> {
 fn intervals(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
     for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.snapshot) {
         for query in queries.iter().filter(|query| !query.interval.is_zero()) {
-            let place = parts.queries.get(query.order).map(|query| query.place.clone()).unwrap_or_default();
+            let place =
+                parts.queries.get(query.order).map(|query| query.place.as_ref().clone()).unwrap_or_default();
             let message =
                 format!("query {}: `interval` does not apply on target {}", query.name, target.name);
             let warning = Error::config(message).at(place);

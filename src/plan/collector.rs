@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::driver::Drivers;
+use crate::lint::{Silence, Subject};
 use crate::yaml::keys::{Keys, Reader};
 
 use super::aim::Aim;
@@ -17,11 +18,18 @@ const MAIN_ONLY: [&str; 5] = ["exporter", "include", "defaults", "overrides", "t
 
 /// What `defaults.query` says, as the main file's queries inherit it.
 pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Behind {
-    let mut behind = Behind { collector: MAIN.into(), aim: None, settings: Settings::default(), when: None };
+    let mut behind = Behind {
+        collector: MAIN.into(),
+        aim: None,
+        settings: Settings::default(),
+        when: None,
+        lint_off: Silence::default(),
+    };
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
         behind.aim = Aim::read(&mut keys, drivers);
         behind.settings = Settings::read(&mut keys);
         behind.when = when::read(&mut keys).map(Arc::new);
+        behind.lint_off = Silence::read(&mut keys, Subject::Query);
         keys.finish();
     }
     behind
@@ -50,7 +58,13 @@ pub(super) fn included(
     };
     let settings = Settings::read_times(&mut keys).or(defaults.settings);
     let when = when::read(&mut keys).map(Arc::new).or_else(|| defaults.when.clone());
-    let behind = Behind { collector, aim: aim.or_else(|| defaults.aim.clone()), settings, when };
+    let behind = Behind {
+        collector,
+        aim: aim.or_else(|| defaults.aim.clone()),
+        settings,
+        when,
+        lint_off: defaults.lint_off.clone(),
+    };
     let queries = queries(&mut keys, &behind, drivers);
     if !keys.has("queries") {
         keys.fault("", "has no `queries`");

@@ -23,18 +23,21 @@ pub mod shown;
 mod source;
 pub mod target;
 pub mod when;
+pub mod written;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::driver::Drivers;
 use crate::error::Error;
-use crate::yaml::keys::{Environment, Keys, Reader};
+use crate::yaml::keys::{Closed, Environment, Keys, Reader};
 use crate::yaml::tree::Document;
 
 use assign::Parts;
 use exporter::Exporter;
 use overrides::Overrides;
+use query::Query;
 use target::Target;
 
 /// A configuration as the rest of the program sees it.
@@ -45,6 +48,23 @@ pub struct Plan {
     pub exporter: Exporter,
     /// What was odd and did not stop the load; the caller logs it.
     pub warnings: Vec<Error>,
+    /// All queries in configuration order, those that no target runs too, without what targets change about them.
+    pub queries: Vec<Query>,
+    /// The files it was read from, as they were named, in that order.
+    pub files: Vec<String>,
+    /// Lines (file, line) that may hold a secret: shown to nobody, whatever place points there.
+    pub secret_lines: HashSet<(String, usize)>,
+}
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub struct Faulty {
+    /// All faults of all files, in file order; at least one.
+    pub faults: Vec<Error>,
+    /// What was odd beside them.
+    pub warnings: Vec<Error>,
+    /// The files that were read.
+    pub files: Vec<String>,
 }
 
 /// Reads a configuration and all it includes. Runs no query and opens no connection to a database; a host name in
@@ -53,17 +73,32 @@ pub struct Plan {
 /// # Errors
 /// All faults of all files together, in file order.
 pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
-    let main = Document::open(&path.display().to_string(), path).map_err(|error| vec![error])?;
+    examine(path, environment, drivers).map_err(|faulty| faulty.faults)
+}
+
+/// The same as [`load`] for who wants to know all that can be said about a faulty one.
+///
+/// # Errors
+/// All faults, and what else was seen.
+pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Plan, Faulty> {
+    let name = path.display().to_string();
+    let main = Document::open(&name, path).map_err(|error| Faulty {
+        faults: vec![error],
+        warnings: Vec::new(),
+        files: vec![name],
+    })?;
     let reader = Reader::new(environment);
     let plan = read(&main, path, drivers, &reader);
-    let (faults, warnings) = reader.finish();
+    let Closed { faults, warnings, files, secret_lines } = reader.close();
     match plan {
-        Some((targets, exporter)) if faults.is_empty() => Ok(Plan { targets, exporter, warnings }),
-        _ => Err(faults),
+        Some((targets, exporter, queries)) if faults.is_empty() => {
+            Ok(Plan { targets, exporter, warnings, queries, files, secret_lines })
+        }
+        _ => Err(Faulty { faults, warnings, files }),
     }
 }
 
-type Read = (Vec<Arc<Target>>, Exporter);
+type Read = (Vec<Arc<Target>>, Exporter, Vec<Query>);
 
 /// `None` when the main file is no mapping at all; else what could be read, faults being the reader's.
 fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<Read> {
@@ -84,13 +119,13 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     root.refuse("target_files");
     root.finish();
 
-    let places: Vec<_> = targets.iter().map(|target| target.labels_place.clone()).collect();
+    let places: Vec<_> = targets.iter().map(|target| target.written.labels.clone()).collect();
     let parts = Parts { targets, queries, overrides, whole: files.whole };
-    let targets = assign::assign(parts, reader);
+    let (targets, queries) = assign::assign(parts, reader);
     let pairs = targets.iter().map(|target| target.queries.len()).sum();
     let exporter = Exporter::read(section, pairs);
     clash::check(&targets, &places, &exporter.target_label, reader);
-    Some((targets.into_iter().map(Arc::new).collect(), exporter))
+    Some((targets.into_iter().map(Arc::new).collect(), exporter, queries))
 }
 
 /// Takes the key `databases`, each entry over `defaults.database`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::driver::{Drivers, Sql};
 use crate::error::Place;
+use crate::lint::{Silence, Subject};
 use crate::metric::Metric;
 use crate::yaml::effective::{Digest, Shown, digest_of};
 use crate::yaml::keys::Keys;
@@ -43,6 +44,10 @@ pub struct Query {
     pub max_families: usize,
     /// The entry as it may be shown.
     pub shown: Arc<Shown>,
+    /// Where the entry stands.
+    pub place: Arc<Place>,
+    /// The lints that it silences, on itself and its metrics.
+    pub lint_off: Silence,
     /// Of all that makes it what it is on this target.
     pub digest: Digest,
     /// Its place in the whole configuration: decides who loses on a duplicate, and the page's order.
@@ -60,6 +65,8 @@ pub(super) struct Behind {
     pub(super) settings: Settings,
     /// The servers they apply to unless they say otherwise.
     pub(super) when: Option<Arc<When>>,
+    /// The lints that they silence unless they say otherwise.
+    pub(super) lint_off: Silence,
 }
 
 /// One entry as read, before it is known where it runs.
@@ -71,7 +78,8 @@ pub(super) struct Draft {
     /// Without `overrides`.
     pub(super) settings: Settings,
     /// The entry.
-    pub(super) place: Place,
+    pub(super) place: Arc<Place>,
+    lint_off: Silence,
     sql: Arc<Sql>,
     when: Option<Arc<When>>,
     metrics: Arc<[Metric]>,
@@ -82,14 +90,18 @@ pub(super) struct Draft {
 impl Draft {
     /// Takes all keys of one entry. `None` after a recorded fault in its name or SQL.
     pub(super) fn read(mut keys: Keys<'_>, behind: &Behind, drivers: &Drivers) -> Option<Draft> {
-        let place = keys.place("");
+        let place = Arc::new(keys.place(""));
         let name = name(&mut keys);
         let sql = sql(&mut keys);
         let aim = Aim::read(&mut keys, drivers).or_else(|| behind.aim.clone());
         let settings = Settings::read(&mut keys).or(behind.settings);
         let metrics = metrics(&mut keys);
         let when = when::read(&mut keys).map(Arc::new).or_else(|| behind.when.clone());
-        keys.refuse("lint_off");
+        let lint_off = if keys.has("lint_off") {
+            Silence::read(&mut keys, Subject::Query)
+        } else {
+            behind.lint_off.clone()
+        };
         let (shown, digest) = (Arc::new(keys.shown()), keys.digest());
         keys.finish();
         Some(Draft {
@@ -98,6 +110,7 @@ impl Draft {
             aim,
             settings,
             place,
+            lint_off,
             sql: Arc::new(Sql::new(&sql?)),
             when,
             metrics: metrics.into(),
@@ -108,7 +121,7 @@ impl Draft {
 
     /// The key that says where it runs; the entry where nothing does.
     pub(super) fn aim_place(&self) -> Place {
-        self.aim.as_ref().map_or(&self.place, |aim| &aim.place).clone()
+        self.aim.as_ref().map_or(&*self.place, |aim| &aim.place).clone()
     }
 
     /// The query as it runs with `settings`.
@@ -129,6 +142,8 @@ impl Draft {
             max_series: settings.max_series(),
             max_families: settings.max_families(),
             shown: self.shown.clone(),
+            place: self.place.clone(),
+            lint_off: self.lint_off.clone(),
             digest,
             order,
         }

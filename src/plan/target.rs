@@ -16,6 +16,7 @@ use super::driver_name::Named;
 use super::overrides::Overrides;
 use super::query::Query;
 use super::selection::Selection;
+use super::written::{self, Written};
 use super::{glob, source};
 
 /// One configured database with the queries that run on it.
@@ -42,6 +43,8 @@ pub struct Target {
     pub queries: Vec<Arc<Query>>,
     /// The entry as it may be shown.
     pub shown: Shown,
+    /// How it is written, for the lints.
+    pub written: Written,
     /// Of all that makes it what it is, its queries included: equal ones are the same target.
     pub digest: Digest,
 }
@@ -59,8 +62,8 @@ pub(super) struct Draft {
     pub(super) elsewhere: bool,
     /// What says which driver.
     pub(super) driver_place: Place,
-    /// The key `labels`.
-    pub(super) labels_place: Place,
+    /// How it is written.
+    pub(super) written: Written,
     endpoint: Option<Arc<dyn Endpoint>>,
     max_connections: u32,
     pub(super) snapshot: bool,
@@ -79,9 +82,7 @@ impl Draft {
     /// Takes all keys of one entry. Faults are recorded; what could be read is kept, so that queries find it.
     pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> Draft {
         check_name(&name, &keys);
-        for key in ["discover", "lint_off"] {
-            keys.refuse(key);
-        }
+        keys.refuse("discover");
         let named = driver(&mut keys, drivers);
         let mut draft = Draft {
             name,
@@ -92,7 +93,7 @@ impl Draft {
             overrides: Overrides::read(&mut keys),
             elsewhere: matches!(named, Some(Named::Elsewhere(_))),
             driver_place: keys.place(if keys.has("driver") { "driver" } else { "" }),
-            labels_place: keys.place("labels"),
+            written: Written::read(&mut keys),
             endpoint: None,
             max_connections: max_connections(&mut keys),
             snapshot: keys.flag("snapshot").unwrap_or(false),
@@ -108,6 +109,7 @@ impl Draft {
             draft.endpoint = driver.endpoint(&mut keys);
             draft.shown = shown(&mut keys, draft.endpoint.as_deref());
             draft.digest = digest(&mut keys);
+            draft.written.secrets = written::secrets(&keys);
             keys.finish();
         }
         draft
@@ -119,6 +121,7 @@ impl Draft {
         let digest = digest_of(&[[self.name.as_bytes(), &self.digest].as_slice(), &parts].concat());
         Target {
             shown: self.shown,
+            written: self.written,
             digest,
             name: self.name,
             driver: self.driver,

@@ -16,7 +16,7 @@ use super::source::{Found, Source};
 use super::tree::{Document, Entry, Tree, Value};
 
 pub use super::hint::{nearest, nearest_of};
-pub use super::reader::{Environment, Reader};
+pub use super::reader::{Closed, Environment, Reader};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,6 +14,19 @@ pub struct Reader<'e> {
     found: RefCell<Found>,
 }
 
+/// What one load found.
+#[derive(Debug, Default)]
+pub struct Closed {
+    /// What stops it.
+    pub faults: Vec<Error>,
+    /// What is odd.
+    pub warnings: Vec<Error>,
+    /// The files, as they were named, in the order of loading.
+    pub files: Vec<String>,
+    /// Lines (file, line) that may hold a secret and are shown to nobody.
+    pub secret_lines: HashSet<(String, usize)>,
+}
+
 #[derive(Default)]
 struct Found {
     /// In the order of loading.
@@ -49,13 +62,21 @@ impl<'e> Reader<'e> {
         !self.found.borrow().faults.is_empty()
     }
 
-    /// The faults in file order, and the warnings: files as they were loaded, then line and column. What has no
-    /// place comes last; what was found twice comes once.
+    /// The faults and the warnings, as in [`Reader::close`].
     #[must_use]
     pub fn finish(self) -> (Vec<Error>, Vec<Error>) {
+        let Closed { faults, warnings, .. } = self.close();
+        (faults, warnings)
+    }
+
+    /// All that was found. Faults and warnings are in file order: files as they were loaded, then line and column. What
+    /// has no place comes last; what was found twice comes once.
+    #[must_use]
+    pub fn close(self) -> Closed {
         let Found { files, faults, warnings, secret_lines } = self.found.into_inner();
         let tidy = |found: Vec<Error>| in_order(found, &files, &secret_lines);
-        (tidy(faults), tidy(warnings))
+        let (faults, warnings) = (tidy(faults), tidy(warnings));
+        Closed { faults, warnings, files, secret_lines }
     }
 
     /// Notes the file's turn in the order of loading.

@@ -92,6 +92,21 @@ impl<'d> Keys<'d> {
         Some(self.folder(key).join(text))
     }
 
+    /// What the file itself says under `key`: variables left out, their defaults in. Asks nothing; for a look at
+    /// whether a secret is written down.
+    #[must_use]
+    pub fn written(&self, key: &str) -> Option<Secret> {
+        let Value::Scalar(text) = self.look(key)?.value() else { return None };
+        expand(text, &|_| Some(String::new())).ok().map(Secret::new)
+    }
+
+    /// The path under `key`, as [`Keys::file`] gives it. Asks nothing and records no fault.
+    #[must_use]
+    pub fn path_of(&self, key: &str) -> Option<PathBuf> {
+        let Value::Scalar(text) = self.look(key)?.value() else { return None };
+        expand(text, self.reader.environment).ok().map(|text| self.folder(key).join(text))
+    }
+
     /// A list of scalars, or one scalar; expanded.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         self.ask(key);

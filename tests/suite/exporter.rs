@@ -23,6 +23,8 @@ pub(crate) struct Setup {
     mounts: Vec<(String, String)>,
     /// How many files it may open, soft and hard.
     descriptors: Option<u32>,
+    /// The columns of the terminal that it writes to.
+    columns: Option<u16>,
 }
 
 impl Setup {
@@ -39,6 +41,7 @@ impl Setup {
             environment: Vec::new(),
             mounts: Vec::new(),
             descriptors: None,
+            columns: None,
         }
     }
 
@@ -76,6 +79,19 @@ impl Setup {
         self
     }
 
+    /// Runs on a terminal of this width: stdout and stderr come as one, lines end in `\r\n`.
+    pub(crate) fn terminal(mut self, columns: u16) -> Self {
+        self.columns = Some(columns);
+        self
+    }
+
+    /// The mode of a file in the folder.
+    pub(crate) fn mode(self, path: &str, mode: u32) -> Self {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(self.folder.path().join(path), mode).expect("a mode can be set");
+        self
+    }
+
     /// The folder, which is the exporter's working directory.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
@@ -83,7 +99,14 @@ impl Setup {
 
     fn command(&self) -> Command {
         let exporter = &program();
-        let mut command = if let Some(most) = self.descriptors {
+        let mut command = if let Some(columns) = self.columns {
+            // `script` has a pseudo-terminal for its child, and no size for it.
+            let words = self.arguments.iter().map(|argument| format!(" '{argument}'"));
+            let line = format!("stty cols {columns}; exec '{exporter}'{}", words.collect::<String>());
+            let mut command = mortal(None, "script");
+            command.args(["-qec", &line, "/dev/null"]);
+            command
+        } else if let Some(most) = self.descriptors {
             let mut command = mortal(None, "prlimit");
             command.args([&format!("--nofile={most}:{most}"), "--", exporter]);
             command
@@ -96,7 +119,8 @@ impl Setup {
             command.args(["--mount", "--", "sh", "-c", &script, "sh", exporter]);
             command
         };
-        command.args(&self.arguments).current_dir(self.folder.path()).env_clear();
+        let arguments = if self.columns.is_none() { self.arguments.as_slice() } else { &[] };
+        command.args(arguments).current_dir(self.folder.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -13,14 +13,14 @@ use source::paths;
 const FLOORS: &[&[&str]] = &[
     &["error", "secret", "name", "deadline", "float", "stamp", "cell"],
     &["exposition", "yaml"],
-    &["telemetry"],
+    &["telemetry", "lint"],
     &["driver", "http"],
     &["disposal", "pool", "workers", "metric"],
     &["plan"],
     &["query", "target"],
     &["fleet", "scrape"],
     &["web", "check", "import"],
-    &["log", "app", "command", "cli", "lib", "main"],
+    &["log", "app", "terminal", "command", "cli", "lib", "main"],
 ];
 
 const MAX_LINES: usize = 400;

@@ -324,7 +324,7 @@ const FAULTY: &[(&str, &str)] = &[
         "metrics[0].value: is a key of gauge, counter, unknown, not of histogram",
     ),
     ("{name: x, buckets: [1]}", "metrics[0].buckets: is a key of histogram, gaugehistogram, not of gauge"),
-    ("{name: x, lint_off: [L007]}", "`lint_off` is not built yet"),
+    ("{name: x, lint_off: [L7]}", "there is no lint \"L7\""),
     ("{name: x, valu_column: a}", "unknown key; did you mean `value_column`?"),
 ];
 
@@ -340,7 +340,7 @@ fn a_faulty_metric_is_refused_at_load() {
 #[test]
 fn all_faults_of_a_metric_come_together() {
     let faults = faults("{type: summary, scale: x, labels: [le], lint_off: s}");
-    for part in ["`name` is missing", "a summary without", "scale", "label `le`", "`lint_off` is not"] {
+    for part in ["`name` is missing", "a summary without", "scale", "label `le`", "there is no lint \"s\""] {
         assert!(faults.contains(part), "{part}: {faults}");
     }
 }

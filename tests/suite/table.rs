@@ -11,6 +11,7 @@ use sql_exporter::exposition::Format;
 use sql_exporter::exposition::openmetrics::OpenMetrics;
 use sql_exporter::exposition::page::{Families, pieces};
 use sql_exporter::exposition::text::Text;
+use sql_exporter::lint::Silence;
 use sql_exporter::metric::Metric;
 use sql_exporter::metric::labels::LabelLimit;
 use sql_exporter::plan::query::Query;
@@ -92,6 +93,8 @@ pub(crate) fn query(yaml: &str) -> Query {
         max_series: 1_000_000,
         max_families: 500,
         shown: Arc::new(Shown::Map(Vec::new())),
+        place: Arc::default(),
+        lint_off: Silence::default(),
         digest: Digest::default(),
         order: 0,
     }

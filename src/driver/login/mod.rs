@@ -9,6 +9,7 @@ mod url;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::secret::Secret;
 use crate::yaml::keys::{Keys, Origin};
 
 use super::password::Password;
-use super::tls::{MODES, Mode, Tls};
+use super::tls::{Demand, MODES, Mode, Tls};
 use address::{Address, only_one};
 use url::Part;
 
@@ -92,6 +93,13 @@ impl Login {
         (!keys.faulted()).then_some(login)
     }
 
+    /// The least that is demanded of the way to the server.
+    #[must_use]
+    pub fn demand(&self) -> Demand {
+        let stays = self.socket.is_some() || self.hosts.iter().all(HostPort::is_loopback);
+        if stays { Demand::Local } else { self.tls.demand() }
+    }
+
     /// `postgres://user@host:port/database`, never with a password or a parameter's value.
     #[must_use]
     pub fn shown(&self, scheme: &str) -> String {
@@ -107,6 +115,12 @@ impl Login {
 }
 
 impl HostPort {
+    /// True for a name or an address of this machine.
+    fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        self.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    }
+
     fn shown(&self) -> String {
         let HostPort { host, port } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{}:{port}", Part(host)) }

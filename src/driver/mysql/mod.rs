@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::yaml::keys::Keys;
 
 use super::login::{Login, Scheme};
+use super::tls::{Demand, Mode};
 use super::{Driver, Endpoint, Session};
 
 const SCHEME: Scheme = Scheme { schemes: &["mysql", "mariadb"], port: 3306 };
@@ -66,6 +67,15 @@ impl Endpoint for MySqlEndpoint {
 
     fn has_new_password(&self, by: Deadline) -> bool {
         self.0.refused.has_new(&self.0.login.password, by)
+    }
+
+    /// Its crate trusts the public authorities beside a `ca`.
+    fn demand(&self) -> Demand {
+        match (self.0.login.demand(), self.0.login.tls.mode) {
+            (Demand::Identity, Mode::VerifyFull) => Demand::Identity,
+            (Demand::Identity, _) => Demand::Authority,
+            (other, _) => other,
+        }
     }
 
     fn shown(&self) -> String {

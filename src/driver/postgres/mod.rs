@@ -31,7 +31,7 @@ use crate::yaml::keys::Keys;
 
 use super::login::{Login, Scheme};
 use super::refused::Refused;
-use super::tls::Mode;
+use super::tls::{Demand, Mode};
 use super::{Driver, Endpoint, Facts, Session};
 
 use cancel::PgCanceller;
@@ -110,6 +110,10 @@ impl Endpoint for PgEndpoint {
 
     fn has_new_password(&self, by: Deadline) -> bool {
         self.refused.has_new(&self.login.password, by)
+    }
+
+    fn demand(&self) -> Demand {
+        self.login.demand()
     }
 
     fn groups(&self) -> bool {

@@ -69,6 +69,14 @@ impl Recipe for Raw {
         true
     }
 
+    fn observes_rows(&self) -> bool {
+        true
+    }
+
+    fn measures(&self) -> Vec<(&str, f64)> {
+        self.values.measures()
+    }
+
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
         let bounds: Vec<f64> = self.bounds.iter().copied().chain([f64::INFINITY]).collect();
         let marks = bounds.iter().map(|bound| self.layout.mark(*bound)).collect();

@@ -1,0 +1,35 @@
+//! L008: a histogram of rows that leave the result again.
+
+use crate::check::{Rule, Said, Sink, metrics, sql};
+use crate::exposition::FamilyKind;
+use crate::lint::Lint;
+use crate::plan::Plan;
+
+pub(super) static RULE: Rule = Rule {
+    lint: Lint::MovingHistogram,
+    why: "The buckets of a histogram are counters: they only grow, and `rate()` takes each fall for a restart. Rows of the \
+          last hour, or the last thousand, leave the result again, so the buckets fall at every scrape and \
+          `histogram_quantile(rate(…))` tells nothing. A gaugehistogram says what it is: how the rows of now are \
+          distributed, to be read without `rate()`.",
+    bad: "sql: SELECT wait AS value FROM calls WHERE ended > now() - interval '1 hour'\n\
+          metrics:\n  - {name: calls_wait_seconds, help: Waits., type: histogram}",
+    good: "sql: SELECT wait AS value FROM calls WHERE ended > now() - interval '1 hour'\n\
+           metrics:\n  - {name: calls_wait_seconds, help: Waits of the last hour., type: gaugehistogram}",
+    check,
+};
+
+fn check(plan: &Plan, sink: &mut Sink<'_>) {
+    for (query, metric) in metrics(plan) {
+        if metric.naming.kind() != FamilyKind::Histogram || !metric.recipe.observes_rows() {
+            continue;
+        }
+        let tokens = sql::tokens(query.sql.text());
+        if let Some(word) = sql::moving(&tokens) {
+            let name = metric.naming.text();
+            let message =
+                format!("the histogram {name} counts rows that leave the result again (`{word}` in its SQL)");
+            let hint = "write `type: gaugehistogram`, or count all rows there ever were";
+            sink.metric(query, metric, Said::new(message, hint));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! L009: a counter read less often than once a minute.
+
+use std::time::Duration;
+
+use crate::check::{Rule, Said, Sink, metrics};
+use crate::exposition::FamilyKind;
+use crate::lint::Lint;
+use crate::plan::Plan;
+use crate::plan::query::Query;
+
+pub(super) static RULE: Rule = Rule {
+    lint: Lint::SlowCounter,
+    why: "With an `interval` the scrapes in between see the old value again. `rate()` over five minutes then sees a \
+          counter that stands still and jumps: nothing for minutes, then all at once, and over a window shorter than the \
+          interval mostly 0. Up to a minute it has several true points in a window; a query too dear for that is better \
+          shown as a gauge.",
+    bad: "sql: SELECT count(*) AS value FROM orders\ninterval: 10m\n\
+          metrics:\n  - {name: shop_orders_total, help: Orders., type: counter}",
+    good: "sql: SELECT count(*) AS value FROM orders\ninterval: 1m\n\
+           metrics:\n  - {name: shop_orders_total, help: Orders., type: counter}",
+    check,
+};
+
+/// Above this a window of five minutes has too few points.
+const LONGEST: Duration = Duration::from_secs(60);
+
+fn check(plan: &Plan, sink: &mut Sink<'_>) {
+    for (query, metric) in metrics(plan).filter(|(_, metric)| metric.naming.kind() == FamilyKind::Counter) {
+        let interval = interval(plan, query);
+        if interval > LONGEST {
+            let seconds = interval.as_secs();
+            let shown =
+                if seconds.is_multiple_of(60) { format!("{}m", seconds / 60) } else { format!("{seconds}s") };
+            let message = format!("the counter {} is read every {shown} only", metric.naming.text());
+            let hint = "write `interval: 1m` or less, or make it a gauge without `_total`";
+            sink.metric(query, metric, Said::new(message, hint));
+        }
+    }
+}
+
+/// The longest that any target runs it with.
+fn interval(plan: &Plan, query: &Query) -> Duration {
+    let queries = plan.targets.iter().flat_map(|target| &target.queries);
+    let same = queries.filter(|other| other.order == query.order).map(|other| other.interval);
+    same.max().unwrap_or(query.interval)
+}

@@ -1,0 +1,169 @@
+//! SQL taken apart just far enough to compare two statements and to see what one asks for. Knows no dialect and never
+//! decides what runs: that is `driver/statement`.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// The words, strings and signs of a statement, without comments; words in lower case, strings and quoted names as
+/// they stand. What no dialect would read this way is some list as well.
+pub(super) fn tokens(sql: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    let mut rest = sql.chars().peekable();
+    while let Some(first) = rest.next() {
+        match first {
+            _ if first.is_whitespace() => {}
+            '-' if rest.peek() == Some(&'-') => drop(rest.by_ref().find(|c| *c == '\n')),
+            '/' if rest.peek() == Some(&'*') => skip_comment(&mut rest),
+            '\'' | '"' | '`' => tokens.push(quoted(first, &mut rest)),
+            _ if is_word(first) => {
+                let mut word = first.to_lowercase().collect::<String>();
+                while let Some(next) = rest.next_if(|c| is_word(*c)) {
+                    word.extend(next.to_lowercase());
+                }
+                tokens.push(word);
+            }
+            _ => tokens.push(first.to_string()),
+        }
+    }
+    tokens
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn skip_comment(rest: &mut Peekable<Chars<'_>>) {
+    rest.next();
+    while let Some(c) = rest.next() {
+        if c == '*' && rest.next_if_eq(&'/').is_some() {
+            return;
+        }
+    }
+}
+
+/// A quote doubled stays within.
+fn quoted(quote: char, rest: &mut Peekable<Chars<'_>>) -> String {
+    let mut text = String::from(quote);
+    while let Some(c) = rest.next() {
+        text.push(c);
+        if c == quote {
+            match rest.next_if_eq(&quote) {
+                Some(again) => text.push(again),
+                None => break,
+            }
+        }
+    }
+    text
+}
+
+/// A `SELECT` over rows: what it selects, and from where on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Select<'t> {
+    /// Between `SELECT` and its `FROM`.
+    pub(super) list: &'t [String],
+    /// From `FROM` to the end.
+    pub(super) rows: &'t [String],
+}
+
+/// Words after which two selects over the same rows could not be one.
+const APART: [&str; 7] = ["union", "intersect", "except", "limit", "offset", "fetch", "into"];
+
+/// The parts of a plain select; `None` for any other statement, and for one without `FROM`.
+pub(super) fn select(tokens: &[String]) -> Option<Select<'_>> {
+    let (first, rest) = tokens.split_first()?;
+    if first != "select" || rest.first().is_some_and(|word| word == "distinct") {
+        return None;
+    }
+    let mut depth = 0_usize;
+    let from = rest.iter().position(|token| {
+        match token.as_str() {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && token == "from"
+    })?;
+    let (list, rows) = rest.split_at(from);
+    (!rows.iter().any(|token| APART.contains(&token.as_str()))).then_some(Select { list, rows })
+}
+
+impl Select<'_> {
+    /// True when its rows are summed up into one.
+    pub(super) fn is_one_row(&self) -> bool {
+        const AGGREGATES: [&str; 5] = ["count", "sum", "avg", "min", "max"];
+        let calls = |pair: &[String]| matches!(pair, [name, open] if AGGREGATES.contains(&name.as_str()) && open == "(");
+        !self.rows.iter().any(|token| token == "group") && self.list.windows(2).any(calls)
+    }
+}
+
+/// What makes a statement's rows depend on when it is asked.
+const NOW: [&str; 16] = [
+    "now",
+    "current_timestamp",
+    "current_date",
+    "current_time",
+    "localtimestamp",
+    "localtime",
+    "clock_timestamp",
+    "statement_timestamp",
+    "transaction_timestamp",
+    "sysdate",
+    "curdate",
+    "curtime",
+    "utc_timestamp",
+    "utc_date",
+    "unix_timestamp",
+    "getdate",
+];
+
+/// The first word by which old rows leave the result: the current time, or a `LIMIT`.
+pub(super) fn moving(tokens: &[String]) -> Option<&str> {
+    let moves = |token: &&String| {
+        NOW.contains(&token.as_str())
+            || matches!(token.as_str(), "limit" | "fetch")
+            || token.eq_ignore_ascii_case("'now'")
+    };
+    tokens.iter().find(moves).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_comments_and_case_make_no_difference() {
+        let one = tokens("SELECT a, 'It''s -- A' FROM t -- all\nWHERE x>=1");
+        let other = tokens("select /* both\n */ a,'It''s -- A'\nfrom T where X >= 1");
+        assert_eq!(one, other);
+        assert_ne!(tokens("SELECT 'a'"), tokens("SELECT 'A'"));
+        for open in ["'a", "/* a", "-- a", "\"", ""] {
+            assert!(tokens(open).len() <= 1, "{open}");
+        }
+    }
+
+    #[test]
+    fn a_select_is_parted_at_its_own_from() {
+        let tokens = tokens("SELECT extract(epoch FROM x) AS e, (SELECT max(a) FROM b) FROM t WHERE y");
+        let select = select(&tokens).expect("a select");
+        assert_eq!(select.rows, ["from", "t", "where", "y"]);
+        assert!(select.is_one_row());
+        for text in [
+            "SELECT 1",
+            "SHOW x",
+            "SELECT DISTINCT a FROM t",
+            "SELECT a FROM t LIMIT 1",
+            "WITH t AS (x) SELECT 1 FROM t",
+        ] {
+            assert_eq!(super::select(&super::tokens(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_window_that_moves_is_seen() {
+        let moving = |sql| moving(&tokens(sql)).map(str::to_owned);
+        assert_eq!(moving("SELECT a FROM t WHERE b > NOW() - interval '1 hour'").as_deref(), Some("now"));
+        assert_eq!(moving("SELECT a FROM t WHERE b > datetime('now', '-1 day')").as_deref(), Some("'now'"));
+        assert_eq!(moving("SELECT a FROM t ORDER BY id DESC LIMIT 9").as_deref(), Some("limit"));
+        assert_eq!(moving("SELECT a, 'now and then' FROM t -- limit"), None);
+    }
+}

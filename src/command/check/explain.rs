@@ -1,0 +1,45 @@
+//! `check --rule`: one lint explained, or all of them in a list.
+
+use std::io::IsTerminal;
+
+use crate::check::lint::rule as rule_of;
+use crate::error::Error;
+use crate::lint::Lint;
+use crate::terminal::{self, Cell, Paint, Table, Tint, WIDTH, wrap};
+
+/// A page is read best no wider than this.
+const PAGE: usize = 100;
+
+/// The text for `--rule CODE` or `--rule list`.
+///
+/// # Errors
+/// There is no such lint; with the nearest.
+pub(super) fn rule(code: &str) -> Result<String, Error> {
+    let (paint, width) = (Paint::stdout(), terminal::width());
+    if code.eq_ignore_ascii_case("list") {
+        return Ok(list(paint, if std::io::stdout().is_terminal() { width } else { usize::MAX }));
+    }
+    let lint = Lint::find(code).ok_or_else(|| {
+        Error::config(format!("--rule: there is no lint {code:?}")).with_hint(Lint::hint(code))
+    })?;
+    Ok(explained(lint, paint, width.clamp(WIDTH / 2, PAGE)))
+}
+
+fn list(paint: Paint, width: usize) -> String {
+    let mut table = Table::default();
+    for lint in Lint::ALL {
+        table.row([Cell::tinted(Tint::Bold, lint.code()), lint.about().into()]);
+    }
+    table.render(paint, width)
+}
+
+fn explained(lint: Lint, paint: Paint, width: usize) -> String {
+    let mut out = format!("{}  {}\n", paint.bold(lint.code()), lint.about());
+    if let Some(rule) = rule_of(lint) {
+        let shown = |yaml: &str| yaml.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        out += &format!("\n{}\n", wrap(rule.why, width, ""));
+        out += &format!("\n{}\n{}", paint.bad("Instead of"), shown(rule.bad));
+        out += &format!("\n{}\n{}", paint.good("write"), shown(rule.good));
+    }
+    out + &format!("\nWhere it is meant so: `lint_off: [{}]` on {}.\n", lint.code(), lint.silenced_on())
+}

@@ -1,0 +1,39 @@
+//! A report for machines. The fields are a promise; what is not known is null.
+
+use serde_json::{Value, json};
+
+use super::report::{Entry, Report, Severity};
+
+/// One document: `findings` in the order of the text, and `summary`.
+pub(super) fn print(report: &Report) -> String {
+    let findings: Vec<Value> = report.in_order().into_iter().map(finding).collect();
+    let document = json!({
+        "findings": findings,
+        "summary": {
+            "errors": report.count(Severity::Error),
+            "warnings": report.count(Severity::Warning),
+            "silenced": report.silenced,
+            "files": report.files.len(),
+            "targets": report.size.map(|size| size.targets),
+            "queries": report.size.map(|size| size.queries),
+            "loaded": report.size.is_some(),
+        },
+    });
+    format!("{document:#}\n")
+}
+
+fn finding(entry: &Entry) -> Value {
+    let error = &entry.error;
+    let place = error.place();
+    let known = place.filter(|place| place.line > 0);
+    json!({
+        "file": place.map(|place| &place.file),
+        "line": known.map(|place| place.line),
+        "column": known.map(|place| place.column),
+        "path": place.map(|place| &place.path).filter(|path| !path.is_empty()),
+        "code": entry.lint.map(|lint| lint.code()),
+        "severity": entry.severity.word(),
+        "message": error.message(),
+        "hint": error.hint(),
+    })
+}

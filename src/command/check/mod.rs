@@ -1,0 +1,94 @@
+//! `check`: everything that can be said about a configuration without a database. Exit 0 when there is no error, 1 with
+//! `--strict` and a warning, 2 with an error.
+//!
+//! It puts together what the load, the web-config file and the lints say; `text` and `json` print it. What else can be
+//! found wrong is one more function that adds to the report.
+
+mod explain;
+mod json;
+mod report;
+mod text;
+
+use argh::FromArgs;
+
+use crate::app::settings::{Settings, Words, environment};
+use crate::driver::Drivers;
+use crate::error::Error;
+use crate::terminal::Progress;
+use crate::{check, http};
+
+use super::{Print, say};
+use report::{Report, Size};
+
+/// Check the configuration without a database: exit 0 without errors, 1 with --strict and a warning, 2 with an error.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "check",
+    help_triggers("-h", "--help", "help"),
+    example = "Check before a commit; a warning fails it too:\n  {command_name} -c shop.yaml --strict",
+    example = "Explain a lint:\n  {command_name} --rule L007"
+)]
+pub struct Options {
+    /// a warning is as bad as an error: exit 1
+    #[argh(switch)]
+    strict: bool,
+
+    /// explain one lint, or `list` all of them, and check nothing
+    #[argh(option)]
+    rule: Option<String>,
+
+    /// text (default) or json
+    #[argh(option, default = "Print::Text", from_str_fn(Print::read))]
+    format: Print,
+}
+
+/// Checks and prints. Reads files only; a host name in `exporter.listen` is resolved.
+///
+/// # Errors
+/// Wrong words; what is wrong with the configuration is printed and told by the exit code.
+pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
+    if let Some(rule) = &options.rule {
+        let text = explain::rule(rule).map_err(|error| vec![error])?;
+        return say(&[text]).map(|()| 0).map_err(|error| vec![error]);
+    }
+    let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
+    let progress = Progress::start("checking the configuration");
+    let report = examine(&settings);
+    drop(progress);
+    let printed = match options.format {
+        Print::Text => text::print(&report),
+        Print::Json => json::print(&report),
+    };
+    say(&[printed]).map_err(|error| vec![error])?;
+    Ok(report.exit_code(options.strict))
+}
+
+fn examine(settings: &Settings) -> Report {
+    let mut report = Report::default();
+    for warning in &settings.warnings {
+        report.warning(Error::config(warning.as_str()));
+    }
+    match settings.examine(&environment, &Drivers::built_in()) {
+        Ok(plan) => {
+            report.files.clone_from(&plan.files);
+            report.size = Some(Size { targets: plan.targets.len(), queries: plan.queries.len() });
+            plan.warnings.iter().cloned().for_each(|warning| report.warning(warning));
+            if let Some(path) = &plan.exporter.web_config_file {
+                report.files.push(path.display().to_string());
+                http::check_web_config(path)
+                    .err()
+                    .into_iter()
+                    .flatten()
+                    .for_each(|error| report.error(error));
+            }
+            report.lints(check::run(&plan));
+        }
+        Err(faulty) => {
+            report.files = faulty.files;
+            faulty.warnings.into_iter().for_each(|warning| report.warning(warning));
+            faulty.faults.into_iter().for_each(|fault| report.error(fault));
+        }
+    }
+    report
+}

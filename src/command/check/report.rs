@@ -1,0 +1,92 @@
+//! What `check` found, in the order in which it is told.
+
+use crate::check::Found;
+use crate::error::Error;
+use crate::lint::Lint;
+
+/// How bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Severity {
+    Error,
+    Warning,
+}
+
+impl Severity {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+/// One thing that was found.
+pub(super) struct Entry {
+    pub(super) severity: Severity,
+    /// Which lint found it; none did what the load says.
+    pub(super) lint: Option<Lint>,
+    pub(super) error: Error,
+}
+
+/// How much was looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) targets: usize,
+    pub(super) queries: usize,
+}
+
+/// All of it.
+#[derive(Default)]
+pub(super) struct Report {
+    entries: Vec<Entry>,
+    /// What a `lint_off` silences.
+    pub(super) silenced: usize,
+    /// Files as they were named, in the order of reading.
+    pub(super) files: Vec<String>,
+    /// `None`: the configuration does not load, and the lints did not run.
+    pub(super) size: Option<Size>,
+}
+
+impl Report {
+    pub(super) fn error(&mut self, error: Error) {
+        self.entries.push(Entry { severity: Severity::Error, lint: None, error });
+    }
+
+    pub(super) fn warning(&mut self, error: Error) {
+        self.entries.push(Entry { severity: Severity::Warning, lint: None, error });
+    }
+
+    pub(super) fn lints(&mut self, found: Found) {
+        self.silenced += found.silenced;
+        let entry = |finding: crate::check::Finding| Entry {
+            severity: Severity::Warning,
+            lint: Some(finding.lint),
+            error: finding.error,
+        };
+        self.entries.extend(found.findings.into_iter().map(entry));
+    }
+
+    /// By file as read, line and column; what has no place comes last.
+    pub(super) fn in_order(&self) -> Vec<&Entry> {
+        let mut entries: Vec<&Entry> = self.entries.iter().collect();
+        entries.sort_by_key(|entry| {
+            let place = entry.error.place();
+            let file = place.and_then(|place| self.files.iter().position(|file| *file == place.file));
+            let (line, column) = place.map_or((0, 0), |place| (place.line, place.column));
+            (file.unwrap_or(usize::MAX), line, column, entry.lint)
+        });
+        entries
+    }
+
+    pub(super) fn count(&self, severity: Severity) -> usize {
+        self.entries.iter().filter(|entry| entry.severity == severity).count()
+    }
+
+    pub(super) fn exit_code(&self, strict: bool) -> u8 {
+        match (self.count(Severity::Error), self.count(Severity::Warning)) {
+            (0, 0) => 0,
+            (0, _) => u8::from(strict),
+            _ => 2,
+        }
+    }
+}

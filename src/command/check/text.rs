@@ -1,0 +1,53 @@
+//! A report for people: each finding with its line and caret, then one line that counts.
+
+use std::io::IsTerminal;
+
+use crate::terminal::{self, Paint, Tint, message};
+
+use super::report::{Report, Severity};
+
+/// The text, wrapped only where a terminal shows it: a line is a finding to whatever reads a pipe.
+pub(super) fn print(report: &Report) -> String {
+    let width = std::io::stdout().is_terminal().then(terminal::width);
+    render(report, Paint::stdout(), width)
+}
+
+fn render(report: &Report, paint: Paint, width: Option<usize>) -> String {
+    let mut out = String::new();
+    for entry in report.in_order() {
+        let tint = match entry.severity {
+            Severity::Error => Tint::Bad,
+            Severity::Warning => Tint::Warn,
+        };
+        let code = entry.lint.map(|lint| format!("[{}]", lint.code())).unwrap_or_default();
+        let label = format!("{}{code}", entry.severity.word());
+        out += &message(&label, tint, &entry.error, paint, width);
+    }
+    out + &summary(report, paint) + "\n"
+}
+
+/// `2 errors, 3 warnings, 1 silenced in 4 files: 12 targets, 33 queries`
+fn summary(report: &Report, paint: Paint) -> String {
+    let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+    let tint = |count, bad| if count > 0 { bad } else { Tint::Good };
+    let mut out = paint.tint(tint(errors, Tint::Bad), &counted(errors, "error"));
+    out += &format!(", {}", paint.tint(tint(warnings, Tint::Warn), &counted(warnings, "warning")));
+    if report.silenced > 0 {
+        out += &format!(", {} silenced", report.silenced);
+    }
+    if !report.files.is_empty() {
+        out += &format!(" in {}", counted(report.files.len(), "file"));
+    }
+    out + &match report.size {
+        Some(size) => format!(": {}, {}", counted(size.targets, "target"), queries(size.queries)),
+        None => "; the lints run once it loads".to_owned(),
+    }
+}
+
+fn queries(count: usize) -> String {
+    if count == 1 { "1 query".to_owned() } else { format!("{count} queries") }
+}
+
+fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
