@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use crate::app::settings::Words;
-use crate::command::{collect, health, packs, run, say};
+use crate::command::{collect, health, packs, run, say, schema};
 use crate::error::{Error, Kind};
 
 /// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
@@ -51,11 +51,12 @@ enum Command {
     Run(run::Options),
     Collect(collect::Options),
     Packs(packs::Options),
+    Schema(schema::Options),
     Health(health::Options),
 }
 
-const COMMANDS: &[&str] = &["run", "collect", "packs", "health"];
-const LATER: &[&str] = &["test", "check", "try", "import", "schema"];
+const COMMANDS: &[&str] = &["run", "collect", "packs", "schema", "health"];
+const LATER: &[&str] = &["test", "check", "try", "import"];
 const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
 
 /// Runs what the words say and gives the exit code: 0 good, 1 something failed, 2 wrong configuration or words.
@@ -67,6 +68,7 @@ pub fn run(words: &[String]) -> u8 {
             Command::Run(options) => run::run(&shared, &options),
             Command::Collect(options) => collect::run(&shared, &options),
             Command::Packs(options) => packs::run(&options),
+            Command::Schema(options) => schema::run(&options),
             Command::Health(options) => health::run(&shared, &options),
         }),
         Err(error) => outcome(Err(vec![error])),

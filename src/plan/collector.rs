@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::driver::Drivers;
 use crate::yaml::keys::{Keys, Reader};
+use crate::yaml::tree::Document;
 
 use super::aim::Aim;
-use super::include::Included;
 use super::query::{Behind, Draft};
 use super::selection::MAIN;
 use super::settings::Settings;
@@ -33,15 +33,16 @@ pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -
     items.into_iter().filter_map(|item| Draft::read(item, behind, drivers)).collect()
 }
 
-/// Reads one included file.
+/// Reads one included file; `name` is its collector's where it names none.
 pub(super) fn included(
-    file: &Included,
+    document: &Document,
+    name: &str,
     defaults: &Behind,
     drivers: &Drivers,
     reader: &Reader<'_>,
 ) -> Vec<Draft> {
-    let Some(mut keys) = Keys::root(&file.document, reader) else { return Vec::new() };
-    let collector = keys.text("collector").map_or_else(|| Arc::from(file.collector.as_str()), Arc::from);
+    let Some(mut keys) = Keys::root(document, reader) else { return Vec::new() };
+    let collector = keys.text("collector").map_or_else(|| Arc::from(name), Arc::from);
     let aim = if keys.is_mapping("databases") {
         keys.forbid("databases", "targets stand in the main file; here it lists which of them are meant");
         None
@@ -52,6 +53,7 @@ pub(super) fn included(
     let when = when::read(&mut keys).map(Arc::new).or_else(|| defaults.when.clone());
     let behind = Behind { collector, aim: aim.or_else(|| defaults.aim.clone()), settings, when };
     let queries = queries(&mut keys, &behind, drivers);
+    keys.one_of(&["queries"]);
     if !keys.has("queries") {
         keys.fault("", "has no `queries`");
     }

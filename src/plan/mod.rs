@@ -21,6 +21,7 @@ mod selection;
 mod settings;
 pub mod shown;
 mod source;
+pub mod survey;
 pub mod target;
 pub mod when;
 
@@ -78,7 +79,7 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     }
     let mut queries = collector::queries(&mut root, &behind, drivers);
     for file in &files.files {
-        queries.extend(collector::included(file, &behind, drivers, reader));
+        queries.extend(collector::included(&file.document, &file.collector, &behind, drivers, reader));
     }
     let overrides = Overrides::read(&mut root);
     root.refuse("target_files");
@@ -96,6 +97,7 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
 /// Takes the key `databases`, each entry over `defaults.database`.
 fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Vec<target::Draft> {
     let behind = defaults.and_then(|defaults| defaults.inner("database"));
+    root.one_of(&["databases"]);
     let entries = root.entries("databases");
     let written = root.has("databases") && entries.is_none();
     if !written && entries.as_ref().is_none_or(Vec::is_empty) {

@@ -136,6 +136,7 @@ impl Draft {
 }
 
 fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
+    keys.one_of(&["name"]);
     let Some(name) = keys.text("name") else {
         if !keys.has("name") {
             keys.fault("", "has no `name`");
@@ -150,6 +151,7 @@ fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
 
 /// The text of `sql` or of the file that `sql_file` names.
 fn sql(keys: &mut Keys<'_>) -> Option<String> {
+    keys.one_of(&["sql", "sql_file"]);
     let (written, from_file) = (keys.has("sql"), keys.has("sql_file"));
     if written && from_file {
         keys.fault_with_hint("sql_file", "stands beside `sql`", "write one of them");
@@ -174,6 +176,7 @@ fn sql(keys: &mut Keys<'_>) -> Option<String> {
 
 /// The entries of `metrics`, or the one of the mini form. Faulty ones are recorded and left out.
 fn metrics(keys: &mut Keys<'_>) -> Vec<Metric> {
+    keys.one_of(&["metrics", "metric_name"]);
     let mini = keys.has("metric_name");
     if mini && keys.has("metrics") {
         keys.fault_with_hint("metric_name", "stands beside `metrics`", "move it into the list");

@@ -55,6 +55,7 @@ mod property;
 mod recorder;
 mod regression;
 mod reload;
+mod schema;
 mod scrape;
 mod signals;
 mod sink;
