@@ -3,7 +3,7 @@
 //! Floors, lowest first: words (`error`, `secret`, `name`, `deadline`, `float`,
 //! `stamp`, `cell`) · `exposition`, `yaml` ·
 //! `telemetry` · `driver`, `http` · `disposal`, `pool`, `workers`, `metric` · `plan` · `query`, `target` ·
-//! `fleet`, `scrape` · `web` · `log`, `app`, `command`, `cli`. A module imports from lower floors only;
+//! `fleet`, `scrape` · `web`, `check` · `log`, `app`, `command`, `cli`. A module imports from lower floors only;
 //! `tests/suite/floors.rs` holds that.
 
 pub mod cell;
@@ -35,6 +35,7 @@ pub mod target;
 pub mod fleet;
 pub mod scrape;
 
+pub mod check;
 pub mod web;
 
 pub mod app;

@@ -7,6 +7,7 @@ use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::tree::Document;
 
 use super::aim::Aim;
+use super::cases::{self, Case};
 use super::query::{Behind, Draft};
 use super::selection::MAIN;
 use super::settings::Settings;
@@ -33,15 +34,15 @@ pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -
     items.into_iter().filter_map(|item| Draft::read(item, behind, drivers)).collect()
 }
 
-/// Reads one included file; `name` is its collector's where it names none.
+/// Reads one included file: its queries and its tests; `name` is its collector's where it names none.
 pub(super) fn included(
     document: &Document,
     name: &str,
     defaults: &Behind,
     drivers: &Drivers,
     reader: &Reader<'_>,
-) -> Vec<Draft> {
-    let Some(mut keys) = Keys::root(document, reader) else { return Vec::new() };
+) -> (Vec<Draft>, Vec<Case>) {
+    let Some(mut keys) = Keys::root(document, reader) else { return (Vec::new(), Vec::new()) };
     let collector = keys.text("collector").map_or_else(|| Arc::from(name), Arc::from);
     let aim = if keys.is_mapping("databases") {
         keys.forbid("databases", "targets stand in the main file; here it lists which of them are meant");
@@ -60,7 +61,7 @@ pub(super) fn included(
     for key in MAIN_ONLY {
         keys.forbid(key, "belongs in the main file");
     }
-    keys.refuse("tests");
+    let cases = cases::read(&mut keys, &queries);
     keys.finish();
-    queries
+    (queries, cases)
 }

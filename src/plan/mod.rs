@@ -3,11 +3,13 @@
 //!
 //! Reading is in three steps: entries as they stand in their files (`target`, `query`, `collector`), then queries ×
 //! targets (`assign`), then what only the whole shows (`clash`). A fault stops none of them: all come together.
+//! What only `check` runs is read in `cases`, what only `schema` prints asked in `survey`.
 //! A key of a query goes to `query` (or `settings`, when overrides may change it), one of a target to `target`.
 
 mod aim;
 mod assign;
 pub mod builtin;
+pub mod cases;
 mod clash;
 mod collector;
 mod driver_name;
@@ -34,6 +36,7 @@ use crate::yaml::keys::{Environment, Keys, Reader};
 use crate::yaml::tree::Document;
 
 use assign::Parts;
+use cases::Case;
 use exporter::Exporter;
 use overrides::Overrides;
 use target::Target;
@@ -44,6 +47,8 @@ pub struct Plan {
     pub targets: Vec<Arc<Target>>,
     /// The section `exporter`.
     pub exporter: Exporter,
+    /// The cases of all files' `tests`, for `check`.
+    pub cases: Vec<Case>,
     /// What was odd and did not stop the load; the caller logs it.
     pub warnings: Vec<Error>,
 }
@@ -59,12 +64,14 @@ pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result
     let plan = read(&main, path, drivers, &reader);
     let (faults, warnings) = reader.finish();
     match plan {
-        Some((targets, exporter)) if faults.is_empty() => Ok(Plan { targets, exporter, warnings }),
+        Some((targets, exporter, cases)) if faults.is_empty() => {
+            Ok(Plan { targets, exporter, cases, warnings })
+        }
         _ => Err(faults),
     }
 }
 
-type Read = (Vec<Arc<Target>>, Exporter);
+type Read = (Vec<Arc<Target>>, Exporter, Vec<Case>);
 
 /// `None` when the main file is no mapping at all; else what could be read, faults being the reader's.
 fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<Read> {
@@ -78,8 +85,11 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
         defaults.finish();
     }
     let mut queries = collector::queries(&mut root, &behind, drivers);
+    let mut cases = cases::read(&mut root, &queries);
     for file in &files.files {
-        queries.extend(collector::included(&file.document, &file.collector, &behind, drivers, reader));
+        let included = collector::included(&file.document, &file.collector, &behind, drivers, reader);
+        queries.extend(included.0);
+        cases.extend(included.1);
     }
     let overrides = Overrides::read(&mut root);
     root.refuse("target_files");
@@ -91,7 +101,7 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     let pairs = targets.iter().map(|target| target.queries.len()).sum();
     let exporter = Exporter::read(section, pairs);
     clash::check(&targets, &places, &exporter.target_label, reader);
-    Some((targets.into_iter().map(Arc::new).collect(), exporter))
+    Some((targets.into_iter().map(Arc::new).collect(), exporter, cases))
 }
 
 /// Takes the key `databases`, each entry over `defaults.database`.

@@ -94,10 +94,11 @@ impl<'d> Keys<'d> {
         self.holder(key).document.folder.clone()
     }
 
-    /// True when the key is there, whatever its value (it still counts as unknown until taken).
+    /// True when the key is there with a value, whatever it is (`~` and an empty one are none). It still counts as
+    /// unknown until taken.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        self.holder(key).entry(key).is_some()
+        self.look(key).is_some()
     }
 
     /// Which mapping gives `key` a value; `None` when neither does (`~` and an empty value are none).

@@ -20,6 +20,7 @@ mod allocations;
 mod attack;
 mod broken;
 mod browser;
+mod cases;
 mod command;
 mod config;
 mod conformance;

@@ -29,6 +29,12 @@ fn mapping(shape: &Shape, scope: &str) -> Value {
         shape.keys.iter().map(|key| (key.name.to_owned(), property(key, scope))).collect();
     let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
     let needed: Vec<&str> = shape.one_of.iter().filter_map(|group| alone(group)).collect();
+    for key in &needed {
+        // A key with nothing after it is absent.
+        if let Some(Value::Array(types)) = schema.pointer_mut(&format!("/properties/{key}/type")) {
+            types.retain(|kind| kind != "null");
+        }
+    }
     if !needed.is_empty() {
         insert(&mut schema, "required", json!(needed));
     }

@@ -1,0 +1,3 @@
+//! What `check` looks at beyond the load.
+
+pub mod cases;
