@@ -46,10 +46,8 @@ pub enum Expected {
     Error(String),
 }
 
-/// Takes the key `tests`; `queries` are those of the same file. Faults are recorded.
-pub(super) fn read(keys: &mut Keys<'_>, queries: &[Draft]) -> Vec<Case> {
-    // A query with a fault is not among them, and its cases are not to blame.
-    let all_known = !keys.faulted();
+/// Takes the key `tests`; `queries` are those of the same file, all of them if `all_known`. Faults are recorded.
+pub(super) fn read(keys: &mut Keys<'_>, queries: &[Draft], all_known: bool) -> Vec<Case> {
     let items = keys.items("tests").unwrap_or_default();
     let mut cases: Vec<Case> = Vec::new();
     for mut item in items {

@@ -28,10 +28,15 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Be
     behind
 }
 
-/// Takes the key `queries`.
-pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -> Vec<Draft> {
+/// Takes the keys `queries` and `tests`.
+pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -> (Vec<Draft>, Vec<Case>) {
     let items = keys.items("queries").unwrap_or_default();
-    items.into_iter().filter_map(|item| Draft::read(item, behind, drivers)).collect()
+    let written = items.len();
+    let queries: Vec<Draft> =
+        items.into_iter().filter_map(|item| Draft::read(item, behind, drivers)).collect();
+    // The tests of a query with a fault are not to blame.
+    let cases = cases::read(keys, &queries, queries.len() == written);
+    (queries, cases)
 }
 
 /// Reads one included file: its queries and its tests; `name` is its collector's where it names none.
@@ -53,7 +58,7 @@ pub(super) fn included(
     let settings = Settings::read_times(&mut keys).or(defaults.settings);
     let when = when::read(&mut keys).map(Arc::new).or_else(|| defaults.when.clone());
     let behind = Behind { collector, aim: aim.or_else(|| defaults.aim.clone()), settings, when };
-    let queries = queries(&mut keys, &behind, drivers);
+    let read = queries(&mut keys, &behind, drivers);
     keys.one_of(&["queries"]);
     if !keys.has("queries") {
         keys.fault("", "has no `queries`");
@@ -61,7 +66,6 @@ pub(super) fn included(
     for key in MAIN_ONLY {
         keys.forbid(key, "belongs in the main file");
     }
-    let cases = cases::read(&mut keys, &queries);
     keys.finish();
-    (queries, cases)
+    read
 }

@@ -84,8 +84,7 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     if let Some(defaults) = defaults {
         defaults.finish();
     }
-    let mut queries = collector::queries(&mut root, &behind, drivers);
-    let mut cases = cases::read(&mut root, &queries);
+    let (mut queries, mut cases) = collector::queries(&mut root, &behind, drivers);
     for file in &files.files {
         let included = collector::included(&file.document, &file.collector, &behind, drivers, reader);
         queries.extend(included.0);

@@ -12,7 +12,9 @@ use crate::exporter::Setup;
 fn outcomes(config: &str, files: &[(&str, &str)]) -> Vec<Outcome> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files.iter().chain(&[("config.yaml", config)]) {
-        std::fs::write(folder.path().join(name), text).unwrap();
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
     let plan = plan::load(&folder.path().join("config.yaml"), &|_| Some(String::new()), &Drivers::built_in());
     let plan = plan
@@ -50,11 +52,16 @@ fn the_tests_of_packs_and_examples_pass() {
     let include = "databases: {a: {driver: sqlite, database: a.db}}\ninclude: ['builtin:**']\n";
     let packs = outcomes(include, &[]);
     assert!(packs.len() >= 5, "{}", packs.len());
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo/sql-exporter.yaml");
-    let demo = outcomes(&std::fs::read_to_string(demo).unwrap(), &[]);
-    let own = demo.iter().filter(|outcome| outcome.place.file == "config.yaml").count();
-    assert_eq!(own, 2);
-    let failed: Vec<String> = cases::lines(&[packs, demo].concat());
+    let example = |path: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path);
+        let files = [("business/stock.sql", "SELECT 1"), ("password", "x")];
+        outcomes(&std::fs::read_to_string(path).unwrap(), &files)
+    };
+    let (demo, full) = (example("demo/sql-exporter.yaml"), example("full.yaml"));
+    let own =
+        |outcomes: &[Outcome]| outcomes.iter().filter(|outcome| outcome.place.file == "config.yaml").count();
+    assert_eq!((own(&demo), own(&full)), (2, 1));
+    let failed: Vec<String> = cases::lines(&[packs, demo, full].concat());
     assert!(failed.last().is_some_and(|summary| summary.ends_with(" 0 failed")), "{failed:#?}");
 }
 

@@ -173,6 +173,22 @@ mod tests {
     }
 
     #[test]
+    fn what_this_program_writes_is_read() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let mut count = 0;
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|suffix| suffix != "yaml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+                assert_eq!(read(&text).map(|read| read.samples.len()), Ok(lines), "{}", path.display());
+                count += 1;
+            }
+        }
+        assert!(count >= 20);
+    }
+
+    #[test]
     fn heads_are_kept_and_other_comments_are_not() {
         let read = read("# TYPE x counter\n# so\n#\nx 1\n# EOF\n").unwrap();
         assert_eq!(read.heads, [("x", "# TYPE x counter")]);

@@ -29,9 +29,10 @@ fn find(scope: &str, key: &str) -> Option<String> {
             return None;
         }
         let (default, text) = (cells.next()?, cells.next()?);
-        Some(match default {
-            "" => text.to_owned(),
-            default => format!("{text}\n\nDefault: {default}"),
+        Some(match default.strip_prefix("needed") {
+            Some(or) => format!("{text}\n\nNeeded{or}"),
+            None if matches!(default, "" | "none") => text.to_owned(),
+            None => format!("{text}\n\nDefault: {default}"),
         })
     })
 }
