@@ -1,24 +1,29 @@
 //! `tests:` of files with queries: those that we ship pass, wrong ones say what differs, and errors are production's.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use sql_exporter::check::cases::{self, Outcome, Verdict};
 use sql_exporter::driver::Drivers;
-use sql_exporter::plan;
+use sql_exporter::plan::{self, Plan};
 
 use crate::exporter::Setup;
 
-/// Runs the cases of a configuration in a folder with more files.
-fn outcomes(config: &str, files: &[(&str, &str)]) -> Vec<Outcome> {
-    let folder = tempfile::tempdir().unwrap();
+/// A configuration, loaded from a folder with more files.
+fn load(folder: &Path, config: &str, files: &[(&str, &str)]) -> Plan {
     for (name, text) in files.iter().chain(&[("config.yaml", config)]) {
-        let path = folder.path().join(name);
+        let path = folder.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    let plan = plan::load(&folder.path().join("config.yaml"), &|_| Some(String::new()), &Drivers::built_in());
-    let plan = plan
-        .unwrap_or_else(|faults| panic!("{}", faults.iter().map(ToString::to_string).collect::<String>()));
+    let plan = plan::load(&folder.join("config.yaml"), &|_| Some(String::new()), &Drivers::built_in());
+    plan.unwrap_or_else(|faults| panic!("{}", faults.iter().map(ToString::to_string).collect::<String>()))
+}
+
+/// Runs the cases of a configuration.
+fn outcomes(config: &str, files: &[(&str, &str)]) -> Vec<Outcome> {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = load(folder.path(), config, files);
     let shown = format!("{}/", folder.path().display());
     let mut outcomes = cases::run(&plan);
     outcomes.iter_mut().for_each(|outcome| outcome.place.file = outcome.place.file.replace(&shown, ""));
@@ -223,4 +228,28 @@ fn outcomes_are_json_too() {
     });
     assert_eq!(found, expected);
     assert_eq!(cases::lines(&[]), [""; 0]);
+}
+
+#[test]
+fn serving_keeps_nothing_of_the_cases() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "databases: {a: {driver: sqlite, database: a.db}}\n\
+         queries: [{name: q, sql: SELECT 1, metrics: [{name: x}]}]\n\
+         tests: [{name: it, query: q, rows: [], columns: [value], exposition: ''}]\n";
+    let plan = load(folder.path(), config, &[]);
+    let kept = Arc::downgrade(&plan.cases[0].query);
+    let fleet = sql_exporter::app::fleet(plan);
+    assert_eq!((kept.strong_count(), fleet.targets.len()), (0, 1));
+}
+
+#[test]
+fn the_faults_of_a_file_come_with_those_of_its_cases() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    let text = "databases: {a: {driver: sqlit}}\nqueries: [{name: q, sql: SELECT 1, metrics: [{name: x}]}]\n\
+         tests: [{name: it, query: p, rows: [], exposition: ''}]\n";
+    std::fs::write(&path, text).unwrap();
+    let faults = plan::load(&path, &|_| None, &Drivers::built_in()).err().unwrap();
+    let said: Vec<&str> = faults.iter().map(|fault| fault.message()).collect();
+    assert_eq!(said, ["there is no driver \"sqlit\"", "this file has no query \"p\""]);
 }
