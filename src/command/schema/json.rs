@@ -81,20 +81,28 @@ fn of_kind(kind: &Kind, name: &str) -> Value {
         Kind::Text => json!({"type": ["string", "number", "boolean", "null"]}),
         Kind::Flag => {
             let words = ["true", "yes", "on", "false", "no", "off"].map(any_case).join("|");
-            json!({"type": ["boolean", "string", "null"], "pattern": pattern(&words)})
+            form("boolean", &words, "write true or false")
         }
         Kind::Whole(most) => {
             // A bound that no JSON number shows exactly bounds nothing.
-            let bound = if *most < 1 << 53 { json!({"maximum": most}) } else { json!({}) };
-            with(number("integer", "\\+?[0-9]+"), bound)
+            let bounds =
+                if *most < 1 << 53 { json!({"minimum": 0, "maximum": most}) } else { json!({"minimum": 0}) };
+            with(form("integer", "\\+?[0-9]+", "write a whole number from 0 on"), bounds)
         }
         Kind::Number => {
             let words = ["inf", "infinity", "nan"].map(any_case).join("|");
-            let text = format!("[+-]?({DECIMAL}([eE][+-]?[0-9]+)?|{words})");
-            json!({"type": ["number", "string", "null"], "pattern": pattern(&text)})
+            form("number", &format!("[+-]?({DECIMAL}([eE][+-]?[0-9]+)?|{words})"), "write a number")
         }
-        Kind::Duration => number("number", &format!("{DECIMAL}(ms|s|m|h|d)?")),
-        Kind::Size => number("integer", &format!("([0-9]+\\s*[Bb]?|{DECIMAL}\\s*[KkMmGg][Ii]?[Bb])")),
+        Kind::Duration => {
+            let text = format!("{DECIMAL}(ms|s|m|h|d)?");
+            let hint = "write 500ms, 10s, 5m, 1h or a number of seconds";
+            with(form("number", &text, hint), json!({"minimum": 0}))
+        }
+        Kind::Size => {
+            let text = format!("([0-9]+\\s*[Bb]?|{DECIMAL}\\s*[KkMmGg][Ii]?[Bb])");
+            let hint = "write 64MiB, 16KiB, 1GB or a number of bytes";
+            with(form("integer", &text, hint), json!({"minimum": 0}))
+        }
         Kind::Words(words) => of_words(words),
         Kind::Texts => list_or_one(&json!({"type": ["string", "number", "boolean"]})),
         Kind::Pairs => {
@@ -115,9 +123,10 @@ fn of_kind(kind: &Kind, name: &str) -> Value {
     }
 }
 
-/// A number from 0 on, or a text of this form.
-fn number(kind: &str, form: &str) -> Value {
-    json!({"type": [kind, "string", "null"], "minimum": 0, "pattern": pattern(form)})
+/// A value of this type, or a text of this form. `hint` is what editors say of other texts; no standard keyword, and
+/// ignored by validators.
+fn form(kind: &str, text: &str, hint: &str) -> Value {
+    json!({"type": [kind, "string", "null"], "pattern": pattern(text), "patternErrorMessage": hint})
 }
 
 fn with(mut schema: Value, more: Value) -> Value {
@@ -140,9 +149,8 @@ fn of_words(words: &[&str]) -> Value {
     let mut offered: Vec<Value> = words.iter().map(|word| json!(word)).collect();
     // YAML reads these two without quotes as flags.
     offered.extend(words.iter().filter_map(|word| word.parse().ok()).map(Value::Bool));
-    offered.push(Value::Null);
     let forms: Vec<String> = words.iter().copied().map(any_case).collect();
-    json!({"anyOf": [{"enum": offered}, {"type": "string", "pattern": pattern(&forms.join("|"))}]})
+    json!({"anyOf": [{"enum": offered}, {"type": ["string", "null"], "pattern": pattern(&forms.join("|"))}]})
 }
 
 /// The whole text is of this form, blanks around it aside; or it holds a variable.
