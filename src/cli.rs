@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use crate::app::settings::Words;
-use crate::command::{check, collect, health, packs, run, say};
+use crate::command::{check, collect, health, packs, run, say, schema};
 use crate::error::{Error, Kind};
 
 /// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
@@ -56,11 +56,12 @@ enum Command {
     Collect(collect::Options),
     Check(check::Options),
     Packs(packs::Options),
+    Schema(schema::Options),
     Health(health::Options),
 }
 
-const COMMANDS: &[&str] = &["run", "collect", "check", "packs", "health"];
-const LATER: &[&str] = &["test", "try", "import", "schema"];
+const COMMANDS: &[&str] = &["run", "collect", "check", "packs", "schema", "health"];
+const LATER: &[&str] = &["test", "try", "import"];
 const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
 
 /// Runs what the words say and gives the exit code: 0 good, 1 something failed, 2 wrong configuration or words.
@@ -73,6 +74,7 @@ pub fn run(words: &[String]) -> u8 {
             Command::Collect(options) => collect::run(&shared, &options),
             Command::Check(options) => check::run(&shared, &options),
             Command::Packs(options) => packs::run(&options),
+            Command::Schema(options) => schema::run(&options),
             Command::Health(options) => health::run(&shared, &options),
         }),
         Err(error) => outcome(Err(vec![error])),

@@ -1,8 +1,9 @@
-//! What can be found about a configuration without a database: the lints.
+//! What can be found about a configuration without a database: the lints, and the tests of queries.
 //!
 //! Owns what a finding is and whether an entry silences it. It reads the plan and never a database; how findings are
 //! shown is `command/check`. A new lint is a file in `lint/` and a line in its table.
 
+pub mod cases;
 pub mod lint;
 mod sql;
 mod units;

@@ -7,6 +7,7 @@ pub mod collect;
 pub mod health;
 pub mod packs;
 pub mod run;
+pub mod schema;
 
 use std::io::{ErrorKind, Write};
 

@@ -82,6 +82,9 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
 }
 
 fn read_name(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
+    if key == "name" {
+        keys.one_of(&["name"]);
+    }
     let name = keys.text(key);
     if name.is_none() && !keys.has(key) {
         keys.fault("", format!("`{key}` is missing: the name of the metric"));
@@ -90,6 +93,7 @@ fn read_name(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
 }
 
 fn read_type(keys: &mut Keys<'_>) -> Option<&'static dyn MetricType> {
+    keys.words("type", TYPES.iter().map(|kind| kind.name()));
     if !keys.has("type") {
         return Some(&gauge::Gauge);
     }
@@ -152,14 +156,8 @@ fn read_timestamp(keys: &mut Keys<'_>, recipe: Option<&dyn Recipe>) -> Option<St
 }
 
 fn read_labels(keys: &mut Keys<'_>) -> Vec<(LabelName, Origin)> {
-    let columns: Vec<(String, String)> = if keys.is_mapping("labels") {
-        keys.pairs("labels").unwrap_or_default()
-    } else {
-        let names = keys.texts("labels").unwrap_or_default();
-        names.into_iter().map(|column| (column.clone(), column)).collect()
-    };
     let mut labels: Vec<(LabelName, Origin)> = Vec::new();
-    for (name, column) in columns {
+    for (name, column) in keys.named_texts("labels").unwrap_or_default() {
         if let Some(name) = label_name(keys, "labels", &name) {
             add(keys, "labels", name, Origin::Column(column), &mut labels);
         }
@@ -199,14 +197,7 @@ fn read_empty(
     recipe: Option<&dyn Recipe>,
     labels: &[(LabelName, Origin)],
 ) -> Option<f64> {
-    let text = keys.text("empty")?;
-    if text.trim().eq_ignore_ascii_case("none") {
-        return None;
-    }
-    let Some(number) = text.trim().parse::<f64>().ok().filter(|number| number.is_finite()) else {
-        keys.fault("empty", format!("expected none or a number, found {text:?}"));
-        return None;
-    };
+    let number = keys.word_or_number("empty", &[("none", None)], Some)??;
     if labels.iter().any(|(_, origin)| matches!(origin, Origin::Column(_))) {
         keys.fault("empty", "a number for a result without rows needs a metric without label columns");
     }

@@ -44,11 +44,12 @@ impl MetricType for Summary {
 }
 
 fn read_quantiles(keys: &mut Keys<'_>) -> Option<Vec<(f64, String)>> {
+    let pairs = keys.pairs("quantile_columns");
     if !keys.has("quantile_columns") {
         return Some(Vec::new());
     }
     let mut quantiles: Vec<(f64, String)> = Vec::new();
-    for (text, column) in keys.pairs("quantile_columns")? {
+    for (text, column) in pairs? {
         let number = text.trim().parse::<f64>().ok().filter(|quantile| (0.0..=1.0).contains(quantile));
         match number {
             None => keys.fault("quantile_columns", format!("{text:?} is no quantile: a number from 0 to 1")),

@@ -203,18 +203,12 @@ fn read_map(keys: &Keys<'_>, pairs: &[(String, String)]) -> HashMap<String, f64>
 }
 
 fn read_null(keys: &mut Keys<'_>, rule: Rule) -> Null {
-    let Some(text) = keys.text("null") else { return Null::Skip };
-    let number = match text.trim().to_lowercase().as_str() {
-        "skip" => return Null::Skip,
-        "nan" => Some(f64::NAN),
-        number => number.parse::<f64>().ok().filter(|number| number.is_finite()),
-    };
-    let Some(number) = number else {
-        keys.fault("null", format!("expected skip, nan or a number, found {text:?}"));
-        return Null::Skip;
-    };
-    check_constant(keys, "null", number, rule);
-    Null::Number(number)
+    let words = [("skip", Null::Skip), ("nan", Null::Number(f64::NAN))];
+    let null = keys.word_or_number("null", &words, Null::Number).unwrap_or(Null::Skip);
+    if let Null::Number(number) = null {
+        check_constant(keys, "null", number, rule);
+    }
+    null
 }
 
 /// Values bound to the columns of a result.

@@ -34,6 +34,7 @@ impl Aim {
         let written: Vec<&str> = KEYS.iter().copied().filter(|key| keys.has(key)).collect();
         // All are asked for, so that a misspelt one gets the right hint.
         let names = ["database", "databases"].map(|key| glob::patterns(keys, key));
+        Named::names("driver", keys, drivers);
         let driver = keys.text("driver").and_then(|name| Named::find(&name, "driver", keys, drivers));
         let place = keys.place(written.first()?);
         if let [first, second, ..] = written.as_slice() {

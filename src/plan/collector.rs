@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::driver::Drivers;
 use crate::lint::{Silence, Subject};
 use crate::yaml::keys::{Keys, Reader};
+use crate::yaml::tree::Document;
 
 use super::aim::Aim;
-use super::include::Included;
+use super::cases::{self, Case};
 use super::query::{Behind, Draft};
 use super::selection::MAIN;
 use super::settings::Settings;
@@ -35,21 +36,27 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Be
     behind
 }
 
-/// Takes the key `queries`.
-pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -> Vec<Draft> {
+/// Takes the keys `queries` and `tests`.
+pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -> (Vec<Draft>, Vec<Case>) {
     let items = keys.items("queries").unwrap_or_default();
-    items.into_iter().filter_map(|item| Draft::read(item, behind, drivers)).collect()
+    let written = items.len();
+    let queries: Vec<Draft> =
+        items.into_iter().filter_map(|item| Draft::read(item, behind, drivers)).collect();
+    // The tests of a query with a fault are not to blame.
+    let cases = cases::read(keys, &queries, queries.len() == written);
+    (queries, cases)
 }
 
-/// Reads one included file.
+/// Reads one included file: its queries and its tests; `name` is its collector's where it names none.
 pub(super) fn included(
-    file: &Included,
+    document: &Document,
+    name: &str,
     defaults: &Behind,
     drivers: &Drivers,
     reader: &Reader<'_>,
-) -> Vec<Draft> {
-    let Some(mut keys) = Keys::root(&file.document, reader) else { return Vec::new() };
-    let collector = keys.text("collector").map_or_else(|| Arc::from(file.collector.as_str()), Arc::from);
+) -> (Vec<Draft>, Vec<Case>) {
+    let Some(mut keys) = Keys::root(document, reader) else { return (Vec::new(), Vec::new()) };
+    let collector = keys.text("collector").map_or_else(|| Arc::from(name), Arc::from);
     let aim = if keys.is_mapping("databases") {
         keys.forbid("databases", "targets stand in the main file; here it lists which of them are meant");
         None
@@ -65,14 +72,14 @@ pub(super) fn included(
         when,
         lint_off: defaults.lint_off.clone(),
     };
-    let queries = queries(&mut keys, &behind, drivers);
+    let read = queries(&mut keys, &behind, drivers);
+    keys.one_of(&["queries"]);
     if !keys.has("queries") {
         keys.fault("", "has no `queries`");
     }
     for key in MAIN_ONLY {
         keys.forbid(key, "belongs in the main file");
     }
-    keys.refuse("tests");
     keys.finish();
-    queries
+    read
 }

@@ -12,6 +12,11 @@ pub(super) enum Named {
 }
 
 impl Named {
+    /// Says which names `key` may have.
+    pub(super) fn names(key: &'static str, keys: &Keys<'_>, drivers: &Drivers) {
+        keys.words(key, drivers.names().chain(KNOWN_ELSEWHERE.iter().copied()));
+    }
+
     /// Finds the driver called `name`; a wrong name is recorded at `key` with the nearest one.
     pub(super) fn find(name: &str, key: &str, keys: &Keys<'_>, drivers: &Drivers) -> Option<Named> {
         let lower = name.to_ascii_lowercase();

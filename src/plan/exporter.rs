@@ -1,7 +1,6 @@
 //! The section `exporter:`, cooked.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -9,6 +8,7 @@ use log::LevelFilter;
 use crate::http::{Limits, Listen};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
+use crate::yaml::shape::Number;
 
 use super::{clash, listen};
 
@@ -262,7 +262,7 @@ fn advertise(keys: &mut Keys<'_>) -> Option<String> {
 }
 
 /// A whole number of at least 1.
-fn count<T: FromStr + Default + PartialEq>(keys: &mut Keys<'_>, key: &'static str) -> Option<T> {
+fn count<T: Number + Default + PartialEq>(keys: &mut Keys<'_>, key: &'static str) -> Option<T> {
     let count: T = keys.number(key, "a whole number of at least 1")?;
     if count == T::default() {
         keys.fault(key, "0 lets nothing through: write a whole number of at least 1");

@@ -3,11 +3,13 @@
 //!
 //! Reading is in three steps: entries as they stand in their files (`target`, `query`, `collector`), then queries ×
 //! targets (`assign`), then what only the whole shows (`clash`). A fault stops none of them: all come together.
+//! What only `check` runs is read in `cases`, what only `schema` prints asked in `survey`.
 //! A key of a query goes to `query` (or `settings`, when overrides may change it), one of a target to `target`.
 
 mod aim;
 mod assign;
 pub mod builtin;
+pub mod cases;
 mod clash;
 mod collector;
 mod driver_name;
@@ -21,6 +23,7 @@ mod selection;
 mod settings;
 pub mod shown;
 mod source;
+pub mod survey;
 pub mod target;
 pub mod when;
 pub mod written;
@@ -35,6 +38,7 @@ use crate::yaml::keys::{Closed, Environment, Keys, Reader};
 use crate::yaml::tree::Document;
 
 use assign::Parts;
+use cases::Case;
 use exporter::Exporter;
 use overrides::Overrides;
 use query::Query;
@@ -46,6 +50,8 @@ pub struct Plan {
     pub targets: Vec<Arc<Target>>,
     /// The section `exporter`.
     pub exporter: Exporter,
+    /// The cases of all files' `tests`, for `check`.
+    pub cases: Vec<Case>,
     /// What was odd and did not stop the load; the caller logs it.
     pub warnings: Vec<Error>,
     /// All queries in configuration order, those that no target runs too, without what targets change about them.
@@ -91,14 +97,20 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
     let plan = read(&main, path, drivers, &reader);
     let Closed { faults, warnings, files, secret_lines } = reader.close();
     match plan {
-        Some((targets, exporter, queries)) if faults.is_empty() => {
-            Ok(Plan { targets, exporter, warnings, queries, files, secret_lines })
+        Some(Read { targets, exporter, queries, cases }) if faults.is_empty() => {
+            Ok(Plan { targets, exporter, cases, warnings, queries, files, secret_lines })
         }
         _ => Err(Faulty { faults, warnings, files }),
     }
 }
 
-type Read = (Vec<Arc<Target>>, Exporter, Vec<Query>);
+/// What stands in the files.
+struct Read {
+    targets: Vec<Arc<Target>>,
+    exporter: Exporter,
+    queries: Vec<Query>,
+    cases: Vec<Case>,
+}
 
 /// `None` when the main file is no mapping at all; else what could be read, faults being the reader's.
 fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<Read> {
@@ -111,9 +123,11 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     if let Some(defaults) = defaults {
         defaults.finish();
     }
-    let mut queries = collector::queries(&mut root, &behind, drivers);
+    let (mut queries, mut cases) = collector::queries(&mut root, &behind, drivers);
     for file in &files.files {
-        queries.extend(collector::included(file, &behind, drivers, reader));
+        let included = collector::included(&file.document, &file.collector, &behind, drivers, reader);
+        queries.extend(included.0);
+        cases.extend(included.1);
     }
     let overrides = Overrides::read(&mut root);
     root.refuse("target_files");
@@ -125,12 +139,14 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     let pairs = targets.iter().map(|target| target.queries.len()).sum();
     let exporter = Exporter::read(section, pairs);
     clash::check(&targets, &places, &exporter.target_label, reader);
-    Some((targets.into_iter().map(Arc::new).collect(), exporter, queries))
+    let targets = targets.into_iter().map(Arc::new).collect();
+    Some(Read { targets, exporter, queries, cases })
 }
 
 /// Takes the key `databases`, each entry over `defaults.database`.
 fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Vec<target::Draft> {
     let behind = defaults.and_then(|defaults| defaults.inner("database"));
+    root.one_of(&["databases"]);
     let entries = root.entries("databases");
     let written = root.has("databases") && entries.is_none();
     if !written && entries.as_ref().is_none_or(Vec::is_empty) {

@@ -97,11 +97,9 @@ impl Draft {
         let settings = Settings::read(&mut keys).or(behind.settings);
         let metrics = metrics(&mut keys);
         let when = when::read(&mut keys).map(Arc::new).or_else(|| behind.when.clone());
-        let lint_off = if keys.has("lint_off") {
-            Silence::read(&mut keys, Subject::Query)
-        } else {
-            behind.lint_off.clone()
-        };
+        let own = keys.has("lint_off");
+        let silence = Silence::read(&mut keys, Subject::Query);
+        let lint_off = if own { silence } else { behind.lint_off.clone() };
         let (shown, digest) = (Arc::new(keys.shown()), keys.digest());
         keys.finish();
         Some(Draft {
@@ -151,6 +149,7 @@ impl Draft {
 }
 
 fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
+    keys.one_of(&["name"]);
     let Some(name) = keys.text("name") else {
         if !keys.has("name") {
             keys.fault("", "has no `name`");
@@ -165,6 +164,7 @@ fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
 
 /// The text of `sql` or of the file that `sql_file` names.
 fn sql(keys: &mut Keys<'_>) -> Option<String> {
+    keys.one_of(&["sql", "sql_file"]);
     let (written, from_file) = (keys.has("sql"), keys.has("sql_file"));
     if written && from_file {
         keys.fault_with_hint("sql_file", "stands beside `sql`", "write one of them");
@@ -189,6 +189,7 @@ fn sql(keys: &mut Keys<'_>) -> Option<String> {
 
 /// The entries of `metrics`, or the one of the mini form. Faulty ones are recorded and left out.
 fn metrics(keys: &mut Keys<'_>) -> Vec<Metric> {
+    keys.one_of(&["metrics", "metric_name"]);
     let mini = keys.has("metric_name");
     if mini && keys.has("metrics") {
         keys.fault_with_hint("metric_name", "stands beside `metrics`", "move it into the list");

@@ -170,6 +170,7 @@ fn check_name(name: &str, keys: &Keys<'_>) {
 fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Named> {
     let urls = ["url", "connection_string", "url_file"];
     let own_url = urls.iter().any(|key| keys.origin(key) == Some(Origin::Own));
+    Named::names("driver", keys, drivers);
     let written = keys.has("driver");
     let name = keys.text("driver");
     if written && (keys.origin("driver") == Some(Origin::Own) || !own_url) {

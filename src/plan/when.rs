@@ -120,6 +120,7 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<When> {
 
 /// One flavour or a list of them.
 fn flavors(keys: &mut Keys<'_>) -> Vec<&'static str> {
+    keys.words("flavor", FLAVORS.iter().map(|(name, _)| *name));
     let words = keys.texts("flavor").unwrap_or_default();
     let known = |word: &String| {
         let found = FLAVORS.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use crate::error::{Error, Place};
 
 use super::audit::join;
-use super::record::Record;
+use super::record::{Note, Record};
 use super::source::{Found, Source};
 use super::tree::{Document, Entry, Tree, Value};
 
@@ -49,6 +49,9 @@ impl<'d> Keys<'d> {
         }
         match Source::new(document, &document.tree, String::new(), Some(0), Rc::default()) {
             Ok(front) => {
+                if reader.surveys {
+                    reader.roots.borrow_mut().push(Rc::clone(&front.record));
+                }
                 Some(Keys { front, back: None, merges: false, silent: false, faulted: Rc::default(), reader })
             }
             Err(kind) => {
@@ -91,10 +94,11 @@ impl<'d> Keys<'d> {
         self.holder(key).document.folder.clone()
     }
 
-    /// True when the key is there, whatever its value (it still counts as unknown until taken).
+    /// True when the key is there with a value, whatever it is (`~` and an empty one are none). It still counts as
+    /// unknown until taken.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        self.holder(key).entry(key).is_some()
+        self.look(key).is_some()
     }
 
     /// Which mapping gives `key` a value; `None` when neither does (`~` and an empty value are none).
@@ -125,11 +129,12 @@ impl<'d> Keys<'d> {
     /// A nested mapping.
     pub fn inner(&mut self, key: &'static str) -> Option<Keys<'d>> {
         self.ask(key);
+        self.noted(|| Note::Mapping(key));
         let front = self.front.find(key);
         let back = self.back.as_ref().and_then(|back| back.find(key));
         let both = self.merges
             && matches!((&front, &back), (Some(front), Some(back)) if is_map(front) && is_map(back));
-        let found = front.or_else(|| self.back.as_ref()?.find(key))?;
+        let Some(found) = front.or_else(|| self.back.as_ref()?.find(key)) else { return self.absent(key) };
         let front = self.mapping(
             &found,
             &found.entry.tree,
@@ -146,7 +151,9 @@ impl<'d> Keys<'d> {
     /// A list of mappings. Each has a record of its own: what one item may hold another may not.
     pub fn items(&mut self, key: &'static str) -> Option<Vec<Keys<'d>>> {
         self.ask(key);
-        let found = self.look(key)?;
+        let Some(found) = self.look(key) else {
+            return self.absent_one().map(|item| vec![item.noted_as(|record| Note::Item(key, record), self)]);
+        };
         let Value::List(items) = found.value() else {
             return self.wrong(&found, "a list of mappings");
         };
@@ -158,7 +165,9 @@ impl<'d> Keys<'d> {
                 );
                 return None;
             }
-            Some(self.alone(self.mapping(&found, item, path, item.at.or(found.entry.at), &Rc::default())?))
+            let at = item.at.or(found.entry.at);
+            let item = self.alone(self.mapping(&found, item, path, at, &Rc::default())?);
+            Some(item.noted_as(|record| Note::Item(key, record), self))
         });
         Some(keys.collect())
     }
@@ -166,14 +175,17 @@ impl<'d> Keys<'d> {
     /// A mapping of names to mappings, in file order. A name with nothing after it is an empty mapping.
     pub fn entries(&mut self, key: &'static str) -> Option<Vec<(String, Keys<'d>)>> {
         self.ask(key);
-        let found = self.look(key)?;
+        let Some(found) = self.look(key) else {
+            let entry = self.absent_one()?.noted_as(|record| Note::Entry(key, record), self);
+            return Some(vec![("name".to_owned(), entry)]);
+        };
         let Value::Map(entries) = found.value() else {
             return self.wrong(&found, "a mapping of names to mappings");
         };
         let keys = entries.iter().filter_map(|entry| {
             let path = join(&found.path(), &entry.key);
             let keys = self.alone(self.mapping(&found, &entry.tree, path, entry.at, &Rc::default())?);
-            Some((entry.key.clone(), keys))
+            Some((entry.key.clone(), keys.noted_as(|record| Note::Entry(key, record), self)))
         });
         Some(keys.collect())
     }
@@ -283,7 +295,7 @@ impl<'d> Keys<'d> {
         self.back.as_ref().filter(|back| from_back && back.find(key).is_some()).unwrap_or(&self.front)
     }
 
-    fn alone(&self, front: Source<'d>) -> Keys<'d> {
+    pub(super) fn alone(&self, front: Source<'d>) -> Keys<'d> {
         Keys {
             front,
             back: None,

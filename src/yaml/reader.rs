@@ -2,8 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use crate::error::{Error, Place};
+
+use super::record::Record;
 
 /// Looks up an environment variable.
 pub type Environment = dyn Fn(&str) -> Option<String>;
@@ -11,6 +14,10 @@ pub type Environment = dyn Fn(&str) -> Option<String>;
 /// Collects the faults and warnings of one load, over all its files.
 pub struct Reader<'e> {
     pub(super) environment: &'e Environment,
+    /// True for a survey: what is absent is read as if it were there and empty.
+    pub(super) surveys: bool,
+    /// Of a survey: what the files' root mappings were asked.
+    pub(super) roots: RefCell<Vec<Rc<Record>>>,
     found: RefCell<Found>,
 }
 
@@ -41,7 +48,7 @@ impl<'e> Reader<'e> {
     /// A reader with no faults yet.
     #[must_use]
     pub fn new(environment: &'e Environment) -> Self {
-        Reader { environment, found: RefCell::default() }
+        Reader { environment, surveys: false, roots: RefCell::default(), found: RefCell::default() }
     }
 
     /// Records a fault.

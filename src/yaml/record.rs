@@ -1,9 +1,10 @@
-//! Which keys of a mapping were asked for: what a hint may suggest, and which keys of `defaults` anybody reads.
-//!
-//! A generator of the JSON Schema will read the same record.
+//! Which keys of a mapping were asked for: what a hint may suggest, and which keys of `defaults` anybody reads. In a
+//! survey also how each was asked: `shape` makes the JSON Schema's shapes of it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+
+use super::shape::Kind;
 
 /// The questions asked of one mapping.
 #[derive(Debug, Default)]
@@ -11,6 +12,23 @@ pub(super) struct Record {
     questions: RefCell<Vec<Question>>,
     /// Keys whose values are shown to nobody.
     hidden: RefCell<Vec<&'static str>>,
+    /// Of a survey: how keys were asked for.
+    notes: RefCell<Vec<Note>>,
+}
+
+/// How a key was asked for.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// As a value of this kind.
+    Kind(&'static str, Kind),
+    /// As a mapping; its record is the question's.
+    Mapping(&'static str),
+    /// As a list of mappings, one of which was asked this.
+    Item(&'static str, Rc<Record>),
+    /// As a mapping of names to mappings, one of which was asked this.
+    Entry(&'static str, Rc<Record>),
+    /// Exactly one of these keys must be there.
+    OneOf(&'static [&'static str]),
 }
 
 #[derive(Debug)]
@@ -95,6 +113,16 @@ impl Record {
             .filter(|question| !question.refused)
             .map(|question| question.key)
             .collect()
+    }
+
+    /// Notes how a key was asked for.
+    pub(super) fn note_kind(&self, note: Note) {
+        self.notes.borrow_mut().push(note);
+    }
+
+    /// Hands each note to `read`.
+    pub(super) fn each_note(&self, mut read: impl FnMut(&Note)) {
+        self.notes.borrow().iter().for_each(&mut read);
     }
 
     /// True when nobody asked anything.

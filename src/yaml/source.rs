@@ -12,10 +12,10 @@ use super::tree::{Document, Entry, Tree, Value};
 #[derive(Clone)]
 pub(super) struct Source<'d> {
     pub(super) document: &'d Document,
-    entries: &'d [Entry],
+    pub(super) entries: &'d [Entry],
     pub(super) path: String,
     /// The mapping's own place: its name's, or its first key's.
-    at: Option<usize>,
+    pub(super) at: Option<usize>,
     pub(super) record: Rc<Record>,
 }
 

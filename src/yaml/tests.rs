@@ -4,6 +4,7 @@ mod canary;
 mod defaults;
 mod effective;
 mod places;
+mod survey;
 mod texts;
 
 use std::path::Path;

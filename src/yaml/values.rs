@@ -1,7 +1,6 @@
 //! Taking scalars, lists of scalars and pairs out of [`Keys`].
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::deadline::parse_duration;
@@ -14,20 +13,21 @@ use super::hint::nearest;
 use super::keys::Keys;
 use super::place::names_secret;
 use super::scalar;
+use super::shape::{Kind, Number};
 use super::source::Found;
 use super::tree::Value;
 
 impl<'d> Keys<'d> {
     /// A scalar, expanded. A list or mapping is a fault. `~` and an empty value count as absent.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
-        let found = self.scalar(key)?;
+        let found = self.scalar(key, &Kind::Text)?;
         let Value::Scalar(text) = found.value() else { return None };
         self.expanded(text, &found.place())
     }
 
     /// A scalar as typed, without expansion: for `sql`.
     pub fn literal(&mut self, key: &'static str) -> Option<String> {
-        let found = self.scalar(key)?;
+        let found = self.scalar(key, &Kind::Text)?;
         let Value::Scalar(text) = found.value() else { return None };
         self.mark(|record| record.leave(key));
         Some(text.clone())
@@ -49,35 +49,57 @@ impl<'d> Keys<'d> {
 
     /// `true` or `false` (also yes/no, on/off, any case).
     pub fn flag(&mut self, key: &'static str) -> Option<bool> {
-        self.read(key, |text| scalar::flag(text).ok_or_else(|| format!("{text:?} is neither true nor false")))
+        self.read(key, &Kind::Flag, |text| {
+            scalar::flag(text).ok_or_else(|| format!("{text:?} is neither true nor false"))
+        })
     }
 
     /// A number, expanded; `what` names it in the message: "a port from 1 to 65535".
-    pub fn number<T: FromStr>(&mut self, key: &'static str, what: &str) -> Option<T> {
-        self.read(key, |text| text.trim().parse().map_err(|_| format!("{text:?} is not {what}")))
+    pub fn number<T: Number>(&mut self, key: &'static str, what: &str) -> Option<T> {
+        self.read(key, &T::KIND, |text| text.trim().parse().map_err(|_| format!("{text:?} is not {what}")))
     }
 
     /// `500ms`, `10s`, `5m`, `1h`, or a number of seconds.
     pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
-        self.read(key, parse_duration)
+        self.read(key, &Kind::Duration, parse_duration)
     }
 
     /// `64MiB`, `16KiB`, `1GB`, or a number of bytes.
     pub fn size(&mut self, key: &'static str) -> Option<u64> {
         let refused =
             |text: &str| format!("{text:?} is not a size: write 64MiB, 16KiB, 1GB or a number of bytes");
-        self.read(key, |text| scalar::size(text).ok_or_else(|| refused(text)))
+        self.read(key, &Kind::Size, |text| scalar::size(text).ok_or_else(|| refused(text)))
     }
 
     /// One word of a closed set, case-insensitively; else a fault that lists them and hints at the nearest.
     pub fn choice<T: Copy>(&mut self, key: &'static str, table: &[(&'static str, T)]) -> Option<T> {
         let words = || table.iter().map(|(word, _)| *word);
-        self.read(key, |text| {
+        self.words(key, words());
+        self.read(key, &Kind::Text, |text| {
             let found = table.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
             found.map(|(_, value)| *value).ok_or_else(|| {
                 let near = nearest(text, words()).map(|near| format!("; did you mean `{near}`?"));
                 let all = words().collect::<Vec<_>>().join(", ");
                 format!("{text:?} is not one of {all}{}", near.unwrap_or_default())
+            })
+        })
+    }
+
+    /// One word of a closed set, in any case, or a finite number.
+    pub fn word_or_number<T: Copy>(
+        &mut self,
+        key: &'static str,
+        table: &[(&'static str, T)],
+        number: impl Fn(f64) -> T,
+    ) -> Option<T> {
+        let words = || table.iter().map(|(word, _)| *word);
+        self.words(key, words());
+        self.read(key, &Kind::Number, |text| {
+            let found = table.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
+            let parsed = || text.trim().parse().ok().filter(|number: &f64| number.is_finite()).map(&number);
+            found.map(|(_, value)| *value).or_else(parsed).ok_or_else(|| {
+                let all = words().collect::<Vec<_>>().join(", ");
+                format!("expected {all} or a number, found {text:?}")
             })
         })
     }
@@ -110,6 +132,7 @@ impl<'d> Keys<'d> {
     /// A list of scalars, or one scalar; expanded.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         self.ask(key);
+        self.note(key, &Kind::Texts);
         let found = self.look(key)?;
         let items = match found.value() {
             Value::Scalar(text) => return self.expanded(text, &found.place()).map(|text| vec![text]),
@@ -127,6 +150,7 @@ impl<'d> Keys<'d> {
     /// A mapping of scalars in file order; values expanded, keys as typed.
     pub fn pairs(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
         self.ask(key);
+        self.note(key, &Kind::Pairs);
         let found = self.look(key)?;
         let mut pairs = self.pairs_of(&found)?;
         if self.merges
@@ -139,6 +163,16 @@ impl<'d> Keys<'d> {
             pairs.extend(missing);
         }
         Some(pairs)
+    }
+
+    /// A list of texts, each standing for itself, or a mapping of names to texts.
+    pub fn named_texts(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
+        self.note(key, &Kind::Texts);
+        self.note(key, &Kind::Pairs);
+        if self.is_mapping(key) {
+            return self.pairs(key);
+        }
+        Some(self.texts(key)?.into_iter().map(|text| (text.clone(), text)).collect())
     }
 
     fn pairs_of(&self, found: &Found<'_, 'd>) -> Option<Vec<(String, String)>> {
@@ -170,8 +204,9 @@ impl<'d> Keys<'d> {
         }
     }
 
-    fn scalar(&self, key: &'static str) -> Option<Found<'_, 'd>> {
+    fn scalar(&self, key: &'static str, kind: &Kind) -> Option<Found<'_, 'd>> {
         self.ask(key);
+        self.note(key, kind);
         let found = self.look(key)?;
         match found.value() {
             Value::Scalar(_) => Some(found),
@@ -179,8 +214,13 @@ impl<'d> Keys<'d> {
         }
     }
 
-    fn read<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let found = self.scalar(key)?;
+    fn read<T>(
+        &self,
+        key: &'static str,
+        kind: &Kind,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let found = self.scalar(key, kind)?;
         let Value::Scalar(typed) = found.value() else { return None };
         let place = found.place();
         let text = self.expanded(typed, &place)?;

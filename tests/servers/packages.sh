@@ -79,11 +79,11 @@ need_packages() {
 
 need_python() {
   local venv=$here/target/test-python
-  if ! "$venv/bin/python" -c 'import prometheus_client' 2>/dev/null; then
-    say "making $venv with prometheus-client"
+  if ! "$venv/bin/python" -c 'import jsonschema, prometheus_client' 2>/dev/null; then
+    say "making $venv with prometheus-client and jsonschema"
     rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check prometheus-client==0.22.1 >&2
+    "$venv/bin/pip" install --quiet --disable-pip-version-check prometheus-client==0.22.1 jsonschema==4.23.0 >&2
   fi
   export TEST_PYTHON=$venv/bin/python
 }

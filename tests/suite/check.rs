@@ -101,7 +101,7 @@ fn faults_and_warnings_of_the_load_come_together_in_file_order() {
         "{}",
         output.text()
     );
-    assert_eq!(summary(&output), "3 errors, 1 warning in 2 files; the lints run once it loads");
+    assert_eq!(summary(&output), "3 errors, 1 warning in 2 files; lints and tests run once it loads");
     assert_eq!((output.code(), output.errors()), (2, ""));
 }
 
@@ -211,8 +211,7 @@ fn json_holds_the_same_findings_with_every_field() {
         );
     }
     let summary = document["summary"].to_string();
-    let expected =
-        r#"{"errors":0,"files":1,"loaded":true,"queries":1,"silenced":0,"targets":1,"warnings":4}"#;
+    let expected = r#"{"errors":0,"files":1,"loaded":true,"queries":1,"silenced":0,"targets":1,"tests_failed":0,"tests_passed":0,"warnings":4}"#;
     assert_eq!(summary, expected);
     let broken = check("databases: 1").args(&["--format", "json"]).output();
     let document: Value = serde_json::from_str(broken.text()).expect("JSON");

@@ -2,13 +2,17 @@
 
 use serde_json::{Value, json};
 
+use crate::check::cases;
+
 use super::report::{Entry, Report, Severity};
 
-/// One document: `findings` in the order of the text, and `summary`.
+/// One document: `findings` in the order of the text, `tests` and `summary`.
 pub(super) fn print(report: &Report) -> String {
     let findings: Vec<Value> = report.in_order().into_iter().map(finding).collect();
+    let mut tests = cases::json(&report.cases);
     let document = json!({
         "findings": findings,
+        "tests": tests["tests"].take(),
         "summary": {
             "errors": report.count(Severity::Error),
             "warnings": report.count(Severity::Warning),
@@ -17,6 +21,8 @@ pub(super) fn print(report: &Report) -> String {
             "targets": report.size.map(|size| size.targets),
             "queries": report.size.map(|size| size.queries),
             "loaded": report.size.is_some(),
+            "tests_passed": tests["passed"],
+            "tests_failed": tests["failed"],
         },
     });
     format!("{document:#}\n")

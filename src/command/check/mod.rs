@@ -1,7 +1,7 @@
 //! `check`: everything that can be said about a configuration without a database. Exit 0 when there is no error, 1 with
-//! `--strict` and a warning, 2 with an error.
+//! `--strict` and a warning, 2 with an error or a test of a query that fails.
 //!
-//! It puts together what the load, the web-config file and the lints say; `text` and `json` print it. What else can be
+//! It puts together what the load, the web-config file, the lints and the tests of queries say; `text` and `json` print it. What else can be
 //! found wrong is one more function that adds to the report.
 
 mod explain;
@@ -54,7 +54,7 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     }
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let progress = Progress::start("checking the configuration");
-    let report = examine(&settings);
+    let report = examine(&settings, &progress);
     drop(progress);
     let printed = match options.format {
         Print::Text => text::print(&report),
@@ -64,7 +64,7 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     Ok(report.exit_code(options.strict))
 }
 
-fn examine(settings: &Settings) -> Report {
+fn examine(settings: &Settings, progress: &Progress) -> Report {
     let mut report = Report::default();
     for warning in &settings.warnings {
         report.warning(Error::config(warning.as_str()));
@@ -83,6 +83,8 @@ fn examine(settings: &Settings) -> Report {
                     .for_each(|error| report.error(error));
             }
             report.lints(check::run(&plan));
+            progress.say(format!("running {} tests of queries", plan.cases.len()));
+            report.cases = check::cases::run(&plan);
         }
         Err(faulty) => {
             report.files = faulty.files;

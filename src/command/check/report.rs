@@ -1,6 +1,7 @@
 //! What `check` found, in the order in which it is told.
 
 use crate::check::Found;
+use crate::check::cases::{Outcome, Verdict};
 use crate::error::Error;
 use crate::lint::Lint;
 
@@ -43,7 +44,9 @@ pub(super) struct Report {
     pub(super) silenced: usize,
     /// Files as they were named, in the order of reading.
     pub(super) files: Vec<String>,
-    /// `None`: the configuration does not load, and the lints did not run.
+    /// The tests of queries, run.
+    pub(super) cases: Vec<Outcome>,
+    /// `None`: the configuration does not load, and neither lints nor tests ran.
     pub(super) size: Option<Size>,
 }
 
@@ -83,7 +86,8 @@ impl Report {
     }
 
     pub(super) fn exit_code(&self, strict: bool) -> u8 {
-        match (self.count(Severity::Error), self.count(Severity::Warning)) {
+        let failed = self.cases.iter().any(|case| case.verdict != Verdict::Pass);
+        match (self.count(Severity::Error) + usize::from(failed), self.count(Severity::Warning)) {
             (0, 0) => 0,
             (0, _) => u8::from(strict),
             _ => 2,

@@ -1,8 +1,9 @@
-//! A report for people: each finding with its line and caret, then one line that counts.
+//! A report for people: each finding with its line and caret, the tests of queries, then one line that counts.
 
 use std::io::IsTerminal;
 
-use crate::terminal::{self, Paint, Tint, message};
+use crate::check::cases;
+use crate::terminal::{self, Paint, Tint, clean, message};
 
 use super::report::{Report, Severity};
 
@@ -23,7 +24,22 @@ fn render(report: &Report, paint: Paint, width: Option<usize>) -> String {
         let label = format!("{}{code}", entry.severity.word());
         out += &message(&label, tint, &entry.error, paint, width);
     }
+    for line in cases::lines(&report.cases) {
+        out += &format!("{}\n", tinted(&line, paint));
+    }
     out + &summary(report, paint) + "\n"
+}
+
+/// A line of a test's report.
+fn tinted(line: &str, paint: Paint) -> String {
+    let line = clean(line);
+    match line.split_once(' ') {
+        Some(("PASS", rest)) => format!("{} {rest}", paint.good("PASS")),
+        Some(("FAIL", rest)) => format!("{} {rest}", paint.bad("FAIL")),
+        _ if line.trim_start().starts_with("- ") => paint.good(&line),
+        _ if line.trim_start().starts_with("+ ") => paint.bad(&line),
+        _ => line.into_owned(),
+    }
 }
 
 /// `2 errors, 3 warnings, 1 silenced in 4 files: 12 targets, 33 queries`
@@ -40,7 +56,7 @@ fn summary(report: &Report, paint: Paint) -> String {
     }
     out + &match report.size {
         Some(size) => format!(": {}, {}", counted(size.targets, "target"), queries(size.queries)),
-        None => "; the lints run once it loads".to_owned(),
+        None => "; lints and tests run once it loads".to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ mod group;
 mod known;
 mod login;
 mod marker;
-mod moments;
+pub mod moments;
 mod options;
 mod reply;
 mod send;

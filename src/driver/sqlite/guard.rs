@@ -69,6 +69,24 @@ const LOOKING: &[&str] = &[
     "table_xinfo",
 ];
 
+/// Pragmas that a test's script may set: they stay in its database.
+const SETTABLE: &[&str] =
+    &["application_id", "auto_vacuum", "encoding", "foreign_keys", "page_size", "user_version"];
+
+/// The authorizer of a script that makes a database in memory: it may do what it likes there, and reach nothing else.
+pub(super) fn authorize_script(context: AuthContext<'_>) -> Authorization {
+    let harmless = match context.action {
+        AuthAction::Pragma { pragma_name, pragma_value } => {
+            reads(pragma_name, pragma_value.is_some())
+                || SETTABLE.iter().any(|known| known.eq_ignore_ascii_case(pragma_name))
+        }
+        AuthAction::Function { function_name } => !function_name.eq_ignore_ascii_case("load_extension"),
+        AuthAction::Attach { .. } | AuthAction::Detach { .. } | AuthAction::Unknown { .. } => false,
+        _ => true,
+    };
+    if harmless { Authorization::Allow } else { Authorization::Deny }
+}
+
 /// SQLite's authorizer: called for each thing a statement would do, while it is prepared.
 pub(super) fn authorize(context: AuthContext<'_>) -> Authorization {
     let harmless = match context.action {

@@ -1,11 +1,13 @@
 //! SQLite: a file opened read-only, read in one transaction per batch.
 //!
 //! Owns the keys of a SQLite target and how its file is opened. `session` runs the jobs, `watch` ends them in
-//! time, `guard` refuses what read-only mode lets through, `fault` puts result codes into words.
+//! time, `guard` refuses what read-only mode lets through, `fault` puts result codes into words, `scratch` makes databases
+//! in memory for query tests.
 
 mod fault;
 mod guard;
 mod keys;
+mod scratch;
 mod session;
 mod watch;
 
@@ -23,6 +25,8 @@ use crate::yaml::keys::Keys;
 use super::{Driver, Endpoint, Session};
 use session::{FileSession, Identity};
 use watch::Watch;
+
+pub use scratch::scratch;
 
 /// Bytes of a LIKE or GLOB pattern. SQLite recurses once for each `%` and allows 50,000, which is more stack than a
 /// lane has, and a pattern may come from a table.
@@ -101,10 +105,7 @@ impl Endpoint for File {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
         let by = by.or_within(self.connect_timeout);
         let (mut connection, identity) = self.open()?;
-        connection.set_prepared_statement_cache_capacity(session::STATEMENTS);
-        connection
-            .set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN)
-            .map_err(|cause| self.explain(&cause))?;
+        limited(&mut connection).map_err(|cause| self.explain(&cause))?;
         let watch = Watch::install(&mut connection).map_err(|cause| self.explain(&cause))?;
         watch.arm(by);
         for sql in &self.session_sql {
@@ -118,7 +119,8 @@ impl Endpoint for File {
         if self.read_only {
             connection.authorizer(Some(guard::authorize)).map_err(|cause| self.explain(&cause))?;
         }
-        let session = FileSession::new(connection, watch, self.path.clone(), identity, self.read_only);
+        let file = Some((self.path.clone(), identity));
+        let session = FileSession::new(connection, watch, file, self.read_only);
         session.probe().map_err(|cause| self.explain(&cause))?;
         Ok(Box::new(session))
     }
@@ -126,6 +128,12 @@ impl Endpoint for File {
     fn shown(&self) -> String {
         format!("sqlite://{}", self.path.display())
     }
+}
+
+/// The same limits for every session.
+fn limited(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(session::STATEMENTS);
+    connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN).map(|_| ())
 }
 
 /// `file:` with what a URI gives a meaning to escaped: <https://sqlite.org/uri.html>.

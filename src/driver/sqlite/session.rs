@@ -37,8 +37,8 @@ pub(super) struct FileSession {
     connection: Connection,
     watch: Arc<Watch>,
     canceller: Arc<Interrupt>,
-    path: PathBuf,
-    identity: Identity,
+    /// `None` for a database in memory.
+    file: Option<(PathBuf, Identity)>,
     read_only: bool,
     /// Statements that passed the first-keyword check.
     checked: HashSet<Box<str>>,
@@ -49,8 +49,7 @@ impl FileSession {
     pub(super) fn new(
         connection: Connection,
         watch: Arc<Watch>,
-        path: PathBuf,
-        identity: Identity,
+        file: Option<(PathBuf, Identity)>,
         read_only: bool,
     ) -> Self {
         let handle = connection.get_interrupt_handle();
@@ -61,16 +60,7 @@ impl FileSession {
             role: "primary".to_owned(),
             ..Facts::default()
         };
-        FileSession {
-            connection,
-            watch,
-            canceller,
-            path,
-            identity,
-            read_only,
-            checked: HashSet::new(),
-            facts,
-        }
+        FileSession { connection, watch, canceller, file, read_only, checked: HashSet::new(), facts }
     }
 
     /// Reads the file's first page, without waiting for a lock: proves that it is a database.
@@ -90,13 +80,12 @@ impl FileSession {
 
     /// `Lost` when the path leads to another file than the one that is open: a new session sees the new one.
     fn same_file(&self) -> Result<()> {
-        let found = std::fs::metadata(&self.path).map(|metadata| Identity::of(&metadata));
-        match found {
-            Ok(identity) if identity == self.identity => Ok(()),
-            Ok(_) => {
-                Err(Error::new(Reason::Lost, format!("{} was replaced by another file", self.path.display())))
-            }
-            Err(cause) => Err(Error::new(Reason::Lost, format!("{} is gone: {cause}", self.path.display()))),
+        let Some((path, identity)) = &self.file else { return Ok(()) };
+        let lost = |what: String| Err(Error::new(Reason::Lost, format!("{} {what}", path.display())));
+        match std::fs::metadata(path).map(|metadata| Identity::of(&metadata)) {
+            Ok(found) if found == *identity => Ok(()),
+            Ok(_) => lost("was replaced by another file".to_owned()),
+            Err(cause) => lost(format!("is gone: {cause}")),
         }
     }
 

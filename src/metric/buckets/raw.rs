@@ -25,10 +25,11 @@ pub(super) fn read(keys: &mut Keys<'_>, layout: Layout) -> Option<Box<dyn Recipe
 }
 
 fn read_bounds(keys: &mut Keys<'_>) -> Option<Vec<f64>> {
+    let texts = keys.texts("buckets");
     if !keys.has("buckets") {
         return Some(DEFAULT.to_vec());
     }
-    let texts = keys.texts("buckets")?;
+    let texts = texts?;
     let mut bounds: Vec<f64> = Vec::with_capacity(texts.len());
     for text in &texts {
         let Some(bound) = read_bound(text).filter(|bound| bound.is_finite()) else {

@@ -1,0 +1,197 @@
+//! Reads an exposition that a person wrote: samples and heads, in either format.
+
+/// What an exposition says.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Exposition<'t> {
+    pub(super) samples: Vec<Sample<'t>>,
+    /// `# HELP`, `# TYPE` and `# UNIT` lines with the name that each is about. Other comments are left out.
+    pub(super) heads: Vec<(&'t str, &'t str)>,
+    /// It ends as OpenMetrics does: timestamps are seconds.
+    pub(super) is_openmetrics: bool,
+}
+
+/// One sample.
+#[derive(Debug, PartialEq)]
+pub(super) struct Sample<'t> {
+    /// What is compared of its series.
+    pub(super) series: Series,
+    pub(super) value: f64,
+    pub(super) stamp: Option<f64>,
+    /// As written.
+    pub(super) line: &'t str,
+}
+
+/// A name and labels, sorted; bounds and quantiles as numbers are written here, so that `1` is `1.0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Series {
+    pub(super) name: String,
+    pub(super) labels: Vec<(String, String)>,
+}
+
+impl Sample<'_> {
+    /// True when the two are one sample; numbers count by value, NaN is NaN.
+    pub(super) fn is(&self, other: &Sample<'_>) -> bool {
+        let same = |left: f64, right: f64| left == right || (left.is_nan() && right.is_nan());
+        let stamps = match (self.stamp, other.stamp) {
+            (Some(left), Some(right)) => same(left, right),
+            (left, right) => left.is_none() && right.is_none(),
+        };
+        self.series == other.series && same(self.value, other.value) && stamps
+    }
+}
+
+/// Reads the lines of `text`.
+///
+/// # Errors
+/// A sentence about the first line that is neither sample nor comment, or that repeats a series.
+pub(super) fn read(text: &str) -> Result<Exposition<'_>, String> {
+    let mut read = Exposition::default();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        let wrong = |what: &str| format!("line {number} of `exposition`: {what}: {line}");
+        if let Some(comment) = line.strip_prefix('#') {
+            let mut words = comment.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("HELP" | "TYPE" | "UNIT"), Some(name)) => read.heads.push((name, line)),
+                (Some("EOF"), None) => read.is_openmetrics = true,
+                _ => {}
+            }
+        } else if !line.is_empty() {
+            let sample = sample(line).ok_or_else(|| wrong("no sample, `name{label=\"value\"} number`"))?;
+            if read.samples.iter().any(|known| known.series == sample.series) {
+                return Err(wrong("a second sample of one series"));
+            }
+            read.samples.push(sample);
+        }
+    }
+    Ok(read)
+}
+
+fn sample(line: &str) -> Option<Sample<'_>> {
+    let end = line.find(|c: char| c == '{' || c.is_whitespace())?;
+    let (name, rest) = line.split_at(end);
+    let (mut labels, rest) = match rest.strip_prefix('{') {
+        Some(inside) => read_labels(inside)?,
+        None => (Vec::new(), rest),
+    };
+    labels.sort();
+    let mut words = rest.split_whitespace();
+    let value = words.next()?.parse().ok()?;
+    let stamp = words.next().map(str::parse).transpose().ok()?;
+    let is_whole = !name.is_empty() && words.next().is_none();
+    is_whole.then(|| Sample { series: Series { name: name.to_owned(), labels }, value, stamp, line })
+}
+
+type Labels = Vec<(String, String)>;
+
+/// The labels up to `}`, and what stands behind it.
+fn read_labels(mut rest: &str) -> Option<(Labels, &str)> {
+    let mut labels = Labels::new();
+    loop {
+        rest = rest.trim_start();
+        if let Some(after) = rest.strip_prefix('}') {
+            return Some((labels, after));
+        }
+        let (name, after) = rest.split_once('=')?;
+        let (value, after) = quoted(after.trim_start().strip_prefix('"')?)?;
+        labels.push((name.trim().to_owned(), normal(name.trim(), value)));
+        let after = after.trim_start();
+        rest = after.strip_prefix(',').or_else(|| after.starts_with('}').then_some(after))?;
+    }
+}
+
+/// A label value up to its closing quote, and what stands behind it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, text.get(at + 1..)?)),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            c => value.push(c),
+        }
+    }
+    None
+}
+
+fn normal(name: &str, value: String) -> String {
+    match value.parse::<f64>() {
+        Ok(number) if matches!(name, "le" | "quantile") => number.to_string(),
+        _ => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(line: &str) -> Sample<'_> {
+        sample(line).unwrap_or_else(|| panic!("{line}"))
+    }
+
+    #[test]
+    fn order_of_labels_and_spelling_of_numbers_do_not_count() {
+        for (left, right) in [
+            (r#"x{a="1",b="2"} 1000"#, r#"x{ b="2", a="1", } 1e3"#),
+            ("x NaN", "x nan"),
+            ("x +Inf", "x{} inf"),
+            (r#"x_bucket{le="1"} 1"#, r#"x_bucket{le="1.0"} 1.0"#),
+            (r#"x{a="a\"b\\c\nd,}"} 1 5"#, r#"x{a="a\"b\\c\nd,}"}  1   5.0"#),
+        ] {
+            assert!(one(left).is(&one(right)), "{left} {right}");
+        }
+        for (left, right) in [
+            (r#"x{a="1"} 1"#, r#"x{a="1.0"} 1"#),
+            ("x 1", "y 1"),
+            ("x 1", "x 2"),
+            ("x 1", "x 1 5"),
+            (r#"x{a=""} 1"#, "x 1"),
+        ] {
+            assert!(!one(left).is(&one(right)), "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_sample_is_told_with_its_line() {
+        for line in [
+            "x",
+            "x{a=\"1\" 1",
+            "x{a=1} 1",
+            "x one",
+            "x 1 2 3",
+            "{a=\"1\"} 1",
+            "x{a=\"1\"b=\"2\"} 1",
+            "x 1 soon",
+        ] {
+            assert_eq!(sample(line), None, "{line}");
+        }
+        let wrong = read("x 1\n# a comment\n\nx 2\n").unwrap_err();
+        assert_eq!(wrong, "line 4 of `exposition`: a second sample of one series: x 2");
+    }
+
+    #[test]
+    fn what_this_program_writes_is_read() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let mut count = 0;
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|suffix| suffix != "yaml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+                assert_eq!(read(&text).map(|read| read.samples.len()), Ok(lines), "{}", path.display());
+                count += 1;
+            }
+        }
+        assert!(count >= 20);
+    }
+
+    #[test]
+    fn heads_are_kept_and_other_comments_are_not() {
+        let read = read("# TYPE x counter\n# so\n#\nx 1\n# EOF\n").unwrap();
+        assert_eq!(read.heads, [("x", "# TYPE x counter")]);
+        assert!(read.is_openmetrics && read.samples.len() == 1);
+    }
+}

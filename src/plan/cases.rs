@@ -1,0 +1,156 @@
+//! `tests:` of a file with queries: what a query makes of some rows. Read and checked at every load, run by `check` only;
+//! serving drops them with the plan.
+
+use std::sync::Arc;
+
+use crate::error::Place;
+use crate::yaml::keys::{Keys, nearest};
+use crate::yaml::rows::{Literal, LiteralRow};
+
+use super::query::{Draft, Query};
+
+/// One case.
+pub struct Case {
+    /// What it shows.
+    pub name: String,
+    /// The entry in its file.
+    pub place: Place,
+    /// The query as its file has it: no `overrides`, and on no target.
+    pub query: Arc<Query>,
+    /// What the database answers.
+    pub given: Given,
+    /// What becomes of it.
+    pub expected: Expected,
+}
+
+/// Where the rows of a case come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// The case itself; each row has a value for each column.
+    Rows {
+        /// Their names, in the order of the result.
+        columns: Vec<String>,
+        /// In the order of the columns.
+        rows: Vec<Vec<Literal>>,
+    },
+    /// The query's statement on a SQLite database that this script makes.
+    Sqlite(String),
+}
+
+/// How a case ends when all is well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// With these samples, as text.
+    Exposition(String),
+    /// With an error whose message holds this.
+    Error(String),
+}
+
+/// Takes the key `tests`; `queries` are those of the same file, all of them if `all_known`. Faults are recorded.
+pub(super) fn read(keys: &mut Keys<'_>, queries: &[Draft], all_known: bool) -> Vec<Case> {
+    let items = keys.items("tests").unwrap_or_default();
+    let mut cases: Vec<Case> = Vec::new();
+    for mut item in items {
+        let case = one(&mut item, queries, all_known);
+        if let Some(case) = &case
+            && cases.iter().any(|known| known.name == case.name)
+        {
+            item.fault("name", format!("a test of this file is called {:?} already", case.name));
+        }
+        item.finish();
+        cases.extend(case);
+    }
+    cases
+}
+
+fn one(keys: &mut Keys<'_>, queries: &[Draft], all_known: bool) -> Option<Case> {
+    let name = needed(keys, "name", "a test needs a `name`: what it shows");
+    let query = needed(keys, "query", "a test needs a `query` of this file");
+    let query = query.and_then(|name| find(keys, &name, queries, all_known));
+    keys.one_of(&["rows", "sqlite"]);
+    one_of_two(keys, ["rows", "sqlite"], "nothing says what the database answers");
+    let rows = rows(keys);
+    let script = keys.literal("sqlite");
+    keys.one_of(&["exposition", "error"]);
+    one_of_two(keys, ["exposition", "error"], "nothing says what is expected");
+    let (exposition, error) = (keys.literal("exposition"), keys.literal("error"));
+    if error.as_ref().is_some_and(|part| part.trim().is_empty()) {
+        keys.fault("error", "every message holds an empty text: write a part of the one that is expected");
+    }
+    let given = rows.or(script.map(Given::Sqlite));
+    let expected = exposition.map(Expected::Exposition).or(error.map(Expected::Error));
+    Some(Case { name: name?, place: keys.place(""), query: query?, given: given?, expected: expected? })
+}
+
+fn needed(keys: &mut Keys<'_>, key: &'static str, message: &str) -> Option<String> {
+    keys.one_of(if key == "name" { &["name"] } else { &["query"] });
+    let text = keys.text(key);
+    if !keys.has(key) {
+        keys.fault("", message);
+    }
+    text
+}
+
+fn find(keys: &Keys<'_>, name: &str, queries: &[Draft], all_known: bool) -> Option<Arc<Query>> {
+    if let Some(query) = queries.iter().find(|query| &*query.name == name) {
+        return Some(Arc::new(query.cook(query.settings, 0)));
+    }
+    if all_known {
+        let message = format!("this file has no query {name:?}");
+        match nearest(name, queries.iter().map(|query| &*query.name)) {
+            Some(near) => keys.fault_with_hint("query", message, format!("did you mean {near:?}?")),
+            None => keys.fault("query", message),
+        }
+    }
+    None
+}
+
+fn one_of_two(keys: &Keys<'_>, [first, second]: [&str; 2], none: &str) {
+    match (keys.has(first), keys.has(second)) {
+        (true, true) => {
+            keys.fault_with_hint(second, format!("stands beside `{first}`"), "write one of them");
+        }
+        (false, false) => keys.fault_with_hint("", none, format!("write `{first}` or `{second}`")),
+        _ => {}
+    }
+}
+
+/// `rows` with `columns`. Without `columns` each row names them all: one that is missing may be a slip.
+fn rows(keys: &mut Keys<'_>) -> Option<Given> {
+    let written = keys.texts("columns");
+    let rows = keys.rows("rows");
+    if written.is_some() && !keys.has("rows") {
+        keys.fault("columns", "`columns` goes with `rows`");
+    }
+    let rows = rows?;
+    let columns = written.clone().unwrap_or_else(|| names(&rows));
+    for (index, row) in rows.iter().enumerate() {
+        let lacks = columns.iter().find(|column| row.iter().all(|(name, _)| name != *column));
+        if let (Some(column), None) = (lacks, &written) {
+            let hint = format!("write `{column}: ~` for NULL, or name the `columns` of all rows");
+            keys.fault_with_hint("rows", format!("row {} has no column `{column}`", index + 1), hint);
+        }
+        if let Some((name, _)) = row.iter().find(|(name, _)| !columns.contains(name)) {
+            keys.fault(
+                "rows",
+                format!("row {} has the column `{name}`, which is not in `columns`", index + 1),
+            );
+        }
+    }
+    let value = |row: &LiteralRow, column: &String| {
+        row.iter().find(|(name, _)| name == column).map_or(Literal::Nothing, |(_, literal)| literal.clone())
+    };
+    let rows = rows.iter().map(|row| columns.iter().map(|column| value(row, column)).collect()).collect();
+    Some(Given::Rows { columns, rows })
+}
+
+/// The columns that any row names, in the order first met.
+fn names(rows: &[LiteralRow]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in rows.iter().flatten() {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
