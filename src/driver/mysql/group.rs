@@ -1,0 +1,206 @@
+//! Several known quick queries in one message: `EXECUTE` of statements that the server keeps by name, each behind the
+//! limits of its own, as a stored function may change them. The answers are read one by one.
+//!
+//! The server stops at the first error: that job ends with it, and what follows goes into the next message. A job
+//! whose statement could not be executed that way, and whose sink was told nothing, runs alone at once.
+
+use std::fmt::Write as _;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
+
+use mysql::prelude::Queryable;
+use mysql::{QueryResult, Text};
+
+use crate::deadline::Deadline;
+use crate::driver::{Job, RowSink};
+use crate::error::{Reason, Result};
+
+use super::errors::{Fault, is_stale, wants_text};
+use super::known::Why;
+use super::reply::{After, GRACE, Streamed, pump, tell};
+use super::session::MySqlSession;
+use super::values::Columns;
+use super::watchdog;
+
+/// A message is sent once it is longer: servers take 1 MiB and more.
+const ROOM: usize = 64 * 1024;
+
+/// What is sent at once.
+#[derive(Default)]
+struct Message {
+    text: String,
+    /// Per job: how many statements without rows stand before its own.
+    quiet: Vec<usize>,
+}
+
+impl Message {
+    fn add(&mut self, statement: &str) {
+        if !self.text.is_empty() {
+            self.text.push(';');
+        }
+        self.text.push_str(statement);
+    }
+}
+
+/// The time that a job of a message has.
+struct Turn {
+    start: Instant,
+    by: Deadline,
+    watch: watchdog::Armed,
+}
+
+impl Turn {
+    fn of(job: &Job<'_>, socket: RawFd, by: Deadline) -> Result<Self> {
+        let start = Instant::now();
+        let by = by.min(Deadline::after(start, job.allowance));
+        Ok(Turn { start, by, watch: watchdog::arm(socket, Deadline::after(by.moment(), GRACE))? })
+    }
+}
+
+/// What came for one job.
+enum Answer {
+    Rows(Streamed),
+    Failed(Fault),
+    /// Its sink was told nothing.
+    Unsaid(Why),
+}
+
+impl MySqlSession {
+    /// Runs the first of these jobs in one message, as many as fit into it, until one of them stops it. Gives how many
+    /// have ended.
+    pub(super) fn group(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> (usize, After) {
+        let message = self.message(jobs, by);
+        let socket = self.conn.as_raw_fd();
+        let mut ended = 0;
+        let mut turn = match jobs.first().map(|job| Turn::of(job, socket, by)) {
+            Some(Ok(turn)) => turn,
+            Some(Err(error)) => return (0, After::Broken(error)),
+            None => return (0, After::Clean),
+        };
+        let mut refused = None;
+        let mut sent =
+            self.conn.query_iter(&message.text).map_err(|error| refused = Some(of_quiet(error))).ok();
+        let why = loop {
+            let Some((job, &quiet)) = jobs.get_mut(ended).zip(message.quiet.get(ended)) else {
+                return (ended, After::Clean);
+            };
+            if ended > 0 {
+                // The last one goes after that: it holds the watchdog's thread.
+                turn = match Turn::of(job, socket, by) {
+                    Ok(turn) => turn,
+                    Err(error) => return (ended, After::Broken(error)),
+                };
+            }
+            let answer = match &mut sent {
+                Some(result) => read(result, quiet, job.sink, socket),
+                None => refused.take().unwrap_or(Answer::Unsaid(Why::Odd)),
+            };
+            let (done, goes_on) = match answer {
+                Answer::Rows(streamed) => (Ok(streamed), true),
+                Answer::Failed(fault) => (Err(fault), false),
+                Answer::Unsaid(why) => break why,
+            };
+            if goes_on {
+                self.known.executed(job.sql);
+            }
+            let struck = turn.watch.struck();
+            let after = tell(&mut self.known, job, done, (turn.start, turn.by), struck);
+            ended += usize::from(!matches!(after, After::Broken(_)));
+            if !goes_on || !matches!(after, After::Clean) {
+                return (ended, after);
+            }
+        };
+        // Reads what is left.
+        drop(sent);
+        drop(turn);
+        let job = &mut jobs[ended];
+        self.known.objected(job.sql, why);
+        (ended + 1, self.job(job, by))
+    }
+
+    /// The first jobs' statements, until the message is long enough.
+    fn message(&mut self, jobs: &[Job<'_>], by: Deadline) -> Message {
+        let mut message = Message::default();
+        let mut quiet = 0;
+        for name in self.known.take_dropped() {
+            message.add(&format!("DEALLOCATE PREPARE {name}"));
+            quiet += 1;
+        }
+        for (place, job) in jobs.iter().enumerate() {
+            let name = job.sql.name();
+            let by = by.min(Deadline::within(job.allowance));
+            message.add(&self.learned.limits(by, self.server.login.read_only));
+            quiet += 1;
+            let twin = jobs[..place].iter().any(|other| other.sql.name() == name);
+            if !twin && !self.known.is_prepared(job.sql) {
+                // Digits mean the same in every sql_mode and character set, and the server reads the bytes of a
+                // binary string as those of any other statement that we send.
+                message.text.push_str(",@sqlx_text=x'");
+                job.sql.text().bytes().for_each(|byte| {
+                    // Writing to a string does not fail.
+                    let _ = write!(message.text, "{byte:02x}");
+                });
+                message.text.push('\'');
+                message.add(&format!("PREPARE {name} FROM @sqlx_text"));
+                quiet += 1;
+            }
+            message.add("EXECUTE ");
+            message.text.push_str(name);
+            message.quiet.push(std::mem::take(&mut quiet));
+            if message.text.len() > ROOM {
+                break;
+            }
+        }
+        message
+    }
+}
+
+/// Reads the answers that have no rows, then those rows.
+fn read(
+    result: &mut QueryResult<'_, '_, '_, Text>,
+    quiet: usize,
+    sink: &mut dyn RowSink,
+    socket: RawFd,
+) -> Answer {
+    for _ in 0..quiet {
+        let Some(mut set) = result.iter() else { return Answer::Unsaid(Why::Odd) };
+        if !set.columns().as_ref().is_empty() {
+            return Answer::Unsaid(Why::Odd);
+        }
+        match set.next() {
+            None => {}
+            Some(Err(error)) => return of_quiet(error),
+            Some(Ok(_)) => return Answer::Unsaid(Why::Odd),
+        }
+    }
+    let Some(mut set) = result.iter() else { return Answer::Unsaid(Why::Odd) };
+    if set.columns().as_ref().is_empty() {
+        return match set.next() {
+            Some(Err(error)) if is_stale(&error) => Answer::Unsaid(Why::Stale),
+            Some(Err(error)) if wants_text(&error) => Answer::Unsaid(Why::Refused),
+            Some(Err(error)) => Answer::Failed(error.into()),
+            _ => Answer::Unsaid(Why::Odd),
+        };
+    }
+    let columns = Columns::of(set.columns().as_ref());
+    if !columns.same_as_text {
+        return Answer::Unsaid(Why::Columns);
+    }
+    match pump(&columns, &mut set, sink, socket) {
+        Ok(streamed) => Answer::Rows(streamed),
+        Err(fault) => Answer::Failed(fault),
+    }
+}
+
+/// What it means that a statement failed which is ours, or prepares the job's.
+fn of_quiet(error: mysql::Error) -> Answer {
+    let stale = is_stale(&error);
+    let fault = Fault::from(error);
+    match fault.error.reason() {
+        _ if fault.broken => Answer::Failed(fault),
+        // It waited for a table.
+        Reason::Timeout | Reason::Cancelled => Answer::Failed(fault),
+        _ if stale => Answer::Unsaid(Why::Stale),
+        _ => Answer::Unsaid(Why::Refused),
+    }
+}
