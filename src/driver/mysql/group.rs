@@ -12,7 +12,7 @@ use mysql::prelude::Queryable;
 use mysql::{QueryResult, Text};
 
 use crate::deadline::Deadline;
-use crate::driver::{Job, RowSink};
+use crate::driver::{Job, RowSink, Sql};
 use crate::error::{Reason, Result};
 
 use super::errors::{Fault, is_stale, wants_text};
@@ -29,8 +29,17 @@ const ROOM: usize = 64 * 1024;
 #[derive(Default)]
 struct Message {
     text: String,
-    /// Per job: how many statements without rows stand before its own.
-    quiet: Vec<usize>,
+    /// One a job.
+    parts: Vec<Part>,
+}
+
+/// What stands before one job's `EXECUTE`.
+#[derive(Default)]
+struct Part {
+    /// So many statements without rows.
+    quiet: usize,
+    /// One of them prepares the job's.
+    prepares: bool,
 }
 
 impl Message {
@@ -80,25 +89,25 @@ impl MySqlSession {
         let mut refused = None;
         let mut sent =
             self.conn.query_iter(&message.text).map_err(|error| refused = Some(of_quiet(error))).ok();
-        let why = loop {
-            let Some((job, &quiet)) = jobs.get_mut(ended).zip(message.quiet.get(ended)) else {
-                return (ended, After::Clean);
+        let (after, unsaid) = loop {
+            let Some((job, part)) = jobs.get_mut(ended).zip(message.parts.get(ended)) else {
+                break (After::Clean, None);
             };
             if ended > 0 {
                 // The last one goes after that: it holds the watchdog's thread.
                 turn = match Turn::of(job, socket, by) {
                     Ok(turn) => turn,
-                    Err(error) => return (ended, After::Broken(error)),
+                    Err(error) => break (After::Broken(error), None),
                 };
             }
             let answer = match &mut sent {
-                Some(result) => read(result, quiet, job.sink, socket),
+                Some(result) => read(result, part.quiet, job.sink, socket),
                 None => refused.take().unwrap_or(Answer::Unsaid(Why::Odd)),
             };
             let (done, goes_on) = match answer {
                 Answer::Rows(streamed) => (Ok(streamed), true),
                 Answer::Failed(fault) => (Err(fault), false),
-                Answer::Unsaid(why) => break why,
+                Answer::Unsaid(why) => break (After::Clean, Some(why)),
             };
             if goes_on {
                 self.known.executed(job.sql);
@@ -107,32 +116,49 @@ impl MySqlSession {
             let after = tell(&mut self.known, job, done, (turn.start, turn.by), struck);
             ended += usize::from(!matches!(after, After::Broken(_)));
             if !goes_on || !matches!(after, After::Clean) {
-                return (ended, after);
+                break (after, None);
             }
         };
         // Reads what is left.
         drop(sent);
+        if matches!(after, After::Clean) {
+            let parts = jobs.iter().zip(&message.parts).take(ended);
+            parts.filter(|(_, part)| part.prepares).for_each(|(job, _)| self.close_other(job.sql));
+        }
         drop(turn);
-        let job = &mut jobs[ended];
-        self.known.objected(job.sql, why);
-        (ended + 1, self.job(job, by))
+        match unsaid.zip(jobs.get_mut(ended)) {
+            Some((why, job)) => {
+                self.known.objected(job.sql, why);
+                (ended + 1, self.job(job, by))
+            }
+            None => (ended, after),
+        }
+    }
+
+    /// Closes what the statement was while it ran alone: servers keep so many for all their clients.
+    fn close_other(&mut self, sql: &Sql) {
+        // The crate has it still, so that this asks nothing. A connection that breaks here is found by its next use.
+        if let Ok(statement) = self.conn.prep(sql.text()) {
+            let _ = self.conn.close(statement);
+        }
     }
 
     /// The first jobs' statements, until the message is long enough.
     fn message(&mut self, jobs: &[Job<'_>], by: Deadline) -> Message {
         let mut message = Message::default();
-        let mut quiet = 0;
+        let mut part = Part::default();
         for name in self.known.take_dropped() {
             message.add(&format!("DEALLOCATE PREPARE {name}"));
-            quiet += 1;
+            part.quiet += 1;
         }
         for (place, job) in jobs.iter().enumerate() {
             let name = job.sql.name();
             let by = by.min(Deadline::within(job.allowance));
             message.add(&self.learned.limits(by, self.server.login.read_only));
-            quiet += 1;
+            part.quiet += 1;
             let twin = jobs[..place].iter().any(|other| other.sql.name() == name);
-            if !twin && !self.known.is_prepared(job.sql) {
+            part.prepares = !twin && !self.known.is_prepared(job.sql);
+            if part.prepares {
                 // Digits mean the same in every sql_mode and character set, and the server reads the bytes of a
                 // binary string as those of any other statement that we send.
                 message.text.push_str(",@sqlx_text=x'");
@@ -142,11 +168,11 @@ impl MySqlSession {
                 });
                 message.text.push('\'');
                 message.add(&format!("PREPARE {name} FROM @sqlx_text"));
-                quiet += 1;
+                part.quiet += 1;
             }
             message.add("EXECUTE ");
             message.text.push_str(name);
-            message.quiet.push(std::mem::take(&mut quiet));
+            message.parts.push(std::mem::take(&mut part));
             if message.text.len() > ROOM {
                 break;
             }

@@ -14,13 +14,11 @@ fn wire(setup: &str, more: &str, queries: &str) -> Wire<MariaDb> {
     Wire::before(server, port, &entry, queries)
 }
 
-impl Wire<MariaDb> {
-    /// How often statements were executed by name, on the whole server.
-    fn executed(server: &MariaDb) -> u64 {
-        let status: Option<(String, u64)> =
-            server.client().query_first("SHOW GLOBAL STATUS LIKE 'Com_execute_sql'").unwrap();
-        status.unwrap().1
-    }
+/// A counter of the whole server.
+fn status(server: &MariaDb, name: &str) -> u64 {
+    let row: Option<(String, u64)> =
+        server.client().query_first(format!("SHOW GLOBAL STATUS LIKE '{name}'")).unwrap();
+    row.unwrap().1
 }
 
 const ONE: &str = "max_connections: 1";
@@ -281,16 +279,22 @@ fn a_session_that_was_killed_meanwhile_costs_no_query() {
 }
 
 #[test]
-fn a_server_that_prepares_no_more_is_asked_one_by_one() {
+fn a_server_keeps_each_statement_once_and_is_asked_one_by_one_when_it_keeps_no_more() {
     let own = OwnMariaDb::start(&[]);
     let server = own.access().clone();
     let wire = Wire::before(server.clone(), server.port, &server.entry_with(ONE), &queries(12, &[]));
+    for _ in 0..3 {
+        wire.good_but(&[]);
+    }
+    assert_eq!(status(&server, "Prepared_stmt_count"), 12);
+    assert_eq!(status(&server, "Com_execute_sql"), 24);
+    // A new session starts again.
+    let wire = Wire::before(server.clone(), server.port, &server.entry_with(ONE), &queries(12, &[]));
     wire.good_but(&[]);
-    let before = Wire::executed(&server);
     wire.server.run("SET GLOBAL max_prepared_stmt_count = 0");
     for _ in 0..3 {
         assert_eq!(wire.good_but(&[]).value("q11", &[]), Some(11.0));
     }
-    assert_eq!(Wire::executed(&server), before);
+    assert_eq!(status(&server, "Com_execute_sql"), 24);
     assert_eq!(wire.proxy.connections(), 1, "a session was lost");
 }
