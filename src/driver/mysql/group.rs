@@ -105,6 +105,10 @@ impl MySqlSession {
                 None => refused.take().unwrap_or(Answer::Unsaid(Why::Odd)),
             };
             let (done, goes_on) = match answer {
+                // Whether it is the statement's own, it says alone.
+                Answer::Failed(fault) if !self.known.is_proven() && is_objection(&fault) => {
+                    break (After::Clean, Some(Why::Refused));
+                }
                 Answer::Rows(streamed) => (Ok(streamed), true),
                 Answer::Failed(fault) => (Err(fault), false),
                 Answer::Unsaid(why) => break (After::Clean, Some(why)),
@@ -128,8 +132,9 @@ impl MySqlSession {
         drop(turn);
         match unsaid.zip(jobs.get_mut(ended)) {
             Some((why, job)) => {
+                let after = self.job(job, by);
                 self.known.objected(job.sql, why);
-                (ended + 1, self.job(job, by))
+                (ended + 1, after)
             }
             None => (ended, after),
         }
@@ -151,13 +156,16 @@ impl MySqlSession {
             message.add(&format!("DEALLOCATE PREPARE {name}"));
             part.quiet += 1;
         }
+        let read_only = self.server.login.read_only;
         for (place, job) in jobs.iter().enumerate() {
             let name = job.sql.name();
             let by = by.min(Deadline::within(job.allowance));
-            message.add(&self.learned.limits(by, self.server.login.read_only));
-            part.quiet += 1;
             let twin = jobs[..place].iter().any(|other| other.sql.name() == name);
             part.prepares = !twin && !self.known.is_prepared(job.sql);
+            // `SET STATEMENT … FOR EXECUTE` would be a packet less, but does not bring back a read-only mode that a
+            // function has lifted.
+            message.add(&self.learned.limits(by, read_only));
+            part.quiet += 1;
             if part.prepares {
                 // Digits mean the same in every sql_mode and character set, and the server reads the bytes of a
                 // binary string as those of any other statement that we send.
@@ -222,11 +230,13 @@ fn read(
 fn of_quiet(error: mysql::Error) -> Answer {
     let stale = is_stale(&error);
     let fault = Fault::from(error);
-    match fault.error.reason() {
-        _ if fault.broken => Answer::Failed(fault),
-        // It waited for a table.
-        Reason::Timeout | Reason::Cancelled => Answer::Failed(fault),
-        _ if stale => Answer::Unsaid(Why::Stale),
-        _ => Answer::Unsaid(Why::Refused),
+    match is_objection(&fault) {
+        false => Answer::Failed(fault),
+        true => Answer::Unsaid(if stale { Why::Stale } else { Why::Refused }),
     }
+}
+
+/// The server did not want the statement; it was not that one came to its end, by time or with its connection.
+fn is_objection(fault: &Fault) -> bool {
+    !fault.broken && !matches!(fault.error.reason(), Reason::Timeout | Reason::Cancelled)
 }

@@ -108,10 +108,18 @@ impl Known {
         }
     }
 
-    /// It could not be executed by its name. Before the first that could, that is held against the whole way.
+    /// True once a message was answered as it should be.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// It could not be executed by its name, and has run alone since. If that went well, and nothing could be executed
+    /// by its name before, the whole way is to blame.
     pub(super) fn objected(&mut self, sql: &Sql, why: Why) {
+        let ran_alone = self.statements.get(sql.name()).is_some_and(|statement| statement.good);
         match why {
             Why::Columns => {}
+            Why::Refused if !ran_alone => {}
             Why::Stale if self.proven => self.forget_names(),
             Why::Refused if self.proven => {
                 if let Some(statement) = self.statements.get_mut(sql.name()) {
@@ -185,6 +193,12 @@ mod tests {
     #[test]
     fn the_way_is_held_responsible_until_one_message_came_through() {
         let [one, two] = ["SELECT 1", "SELECT 2"].map(Sql::new);
+        let mut known = Known::new(10);
+        known.ran(&one, true);
+        known.ran(&two, true);
+        known.ran(&one, false);
+        known.objected(&one, Why::Refused);
+        assert_eq!(fit(&known, &["SELECT 1", "SELECT 2"]), [false, true], "it was its own fault");
         for (proven, why, left) in [
             (false, Why::Refused, [false, false]),
             (false, Why::Stale, [false, false]),
