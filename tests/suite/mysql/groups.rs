@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 
+use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Health, Job, Session, Sql};
 
@@ -13,6 +14,7 @@ use crate::conformance::types::{MARIADB, Type};
 use crate::proxy::{Mode, Proxy};
 use crate::recorder::{Recorder, run};
 use crate::servers::MariaDb;
+use crate::servers::own::OwnMariaDb;
 
 /// Runs all in one batch.
 fn batch(session: &mut dyn Session, texts: &[String]) -> (Vec<Recorder>, Health) {
@@ -148,6 +150,38 @@ fn an_answer_that_is_cut_ends_the_jobs_before_the_cut_only() {
         lengths.push(ended);
     }
     assert!(lengths.contains(&0) && lengths.iter().any(|ended| (1..10).contains(ended)), "{lengths:?}");
+}
+
+/// A counter of the whole server.
+fn status(server: &MariaDb, name: &str) -> u64 {
+    let row: Option<(String, u64)> =
+        server.client().query_first(format!("SHOW GLOBAL STATUS LIKE '{name}'")).unwrap();
+    row.unwrap().1
+}
+
+#[test]
+fn a_server_keeps_each_statement_once_and_is_asked_one_by_one_when_it_keeps_no_more() {
+    let own = OwnMariaDb::start(&[]);
+    let server = own.access();
+    let texts: Vec<String> = (0..10).map(|n| format!("SELECT {n}")).collect();
+    let all = |session: &mut dyn Session| {
+        let (sinks, health) = batch(session, &texts);
+        clean(&health);
+        for (n, sink) in sinks.iter().enumerate() {
+            assert_eq!(sink.good()[0], [format!("Int({n})")]);
+        }
+    };
+    let mut first = session(server);
+    (0..3).for_each(|_| all(&mut *first));
+    assert_eq!((status(server, "Prepared_stmt_count"), status(server, "Com_execute_sql")), (10, 20));
+    let mut second = session(server);
+    all(&mut *second);
+    server.run("SET GLOBAL max_prepared_stmt_count = 0");
+    (0..3).for_each(|_| all(&mut *second));
+    assert_eq!(status(server, "Com_execute_sql"), 20);
+    // What it has, it keeps.
+    all(&mut *first);
+    assert_eq!(status(server, "Com_execute_sql"), 30);
 }
 
 /// A proxy that reads such a message as one statement that it does not know.
