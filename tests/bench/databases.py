@@ -55,6 +55,6 @@ class Databases:
         if driver == "sqlite":
             return self.file
         if driver == "mariadb":
-            return f"{self.mariadb_port} {NAME}"
+            return f"{port or self.mariadb_port} {NAME}"
         port = port or self.postgres_port
         return f"host=127.0.0.1 port={port} user=postgres dbname={NAME} sslmode=disable"

@@ -126,24 +126,28 @@ def load(databases):
 
 def relayed(databases):
     """W1 through a relay that adds 0.25 ms each way; what stands for the floor is our own time without it."""
-    queries = workloads.cheap("postgres")
-    near = databases.target("postgres")
+    return [*relayed_to(databases, "postgres", times(3)), *relayed_to(databases, "mariadb")]
+
+
+def relayed_to(databases, driver, budget=None):
+    queries = workloads.cheap(driver)
+    near = databases.target(driver)
     with ExitStack() as stack:
-        relay = stack.enter_context(Relay(databases.postgres_port, 250))
+        relay = stack.enter_context(Relay(near["port"], 250))
         far = {**near, "port": relay.port}
         clients = []
         for target in (near, far):
             exporter = stack.enter_context(Exporter({"one": target}, queries))
             exporter.first_page()
             clients.append(stack.enter_context(exporter.client()))
-        far_floor = stack.enter_context(Loop("postgres", databases.where("postgres", relay.port), statements(queries)))
+        far_floor = stack.enter_context(Loop(driver, databases.where(driver, relay.port), statements(queries)))
         walls = {loop: [] for loop in (*clients, far_floor)}
         for _ in range(10):
             for loop in walls:
                 walls[loop].append(ours_p50(loop, 20))
     near, far, floor = (1e3 * statistics.median(values) for values in walls.values())
     return [
-        Row("W1 postgres, 0.25 ms away", "wall p50 ÷ ours without delay", "ms", far, near, times(3)),
+        Row(f"W1 {driver}, 0.25 ms away", "wall p50 ÷ ours without delay", "ms", far, near, budget),
         Row("", "wall p50", "ms", far, floor),
     ]
 

@@ -1,5 +1,7 @@
 //! PostgreSQL's quick queries in groups: how few round trips they cost, and that what befalls one of them is nobody
-//! else's.
+//! else's. MariaDB's are beside it.
+
+mod mariadb;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,20 +11,27 @@ use crate::process::bound;
 use crate::proxy::Proxy;
 use crate::servers::Postgres;
 
-/// A PostgreSQL target behind a counting proxy.
-struct Wire {
-    server: Postgres,
+/// A target behind a counting proxy.
+struct Wire<S> {
+    server: S,
     proxy: Proxy,
     exporter: Exporter,
 }
 
-impl Wire {
+impl Wire<Postgres> {
     fn new(setup: &str, more: &str, queries: &str) -> Self {
         let server = Postgres::fresh("groups");
         server.run(setup);
-        let proxy = Proxy::before(server.port);
-        let entry = server.entry_with(more);
-        let entry = entry.replace(&format!("port: {}", server.port), &format!("port: {}", proxy.port()));
+        let (port, entry) = (server.port, server.entry_with(more));
+        Wire::before(server, port, &entry, queries)
+    }
+}
+
+impl<S> Wire<S> {
+    /// The server listens on `port`, and `entry` says so.
+    fn before(server: S, port: u16, entry: &str, queries: &str) -> Self {
+        let proxy = Proxy::before(port);
+        let entry = entry.replace(&format!("port: {port}"), &format!("port: {}", proxy.port()));
         let exporter = Exporter::serve(&format!("databases:\n  db: {entry}\nqueries:\n{queries}"));
         Wire { server, proxy, exporter }
     }
@@ -126,6 +135,11 @@ fn a_statement_that_the_server_refuses_is_its_own_query_s() {
 #[test]
 fn a_query_that_hangs_keeps_none_of_its_neighbours() {
     let wire = Wire::new("", "max_connections: 2", &queries(12, &[(4, "SELECT 1 AS value, pg_sleep(60)")]));
+    hangs_alone(&wire);
+}
+
+/// `q4` hangs, the others come in a moment, and sessions are not lost at each scrape.
+fn hangs_alone<S>(wire: &Wire<S>) {
     let mut sessions = 0;
     for round in 0..4 {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();

@@ -1,6 +1,7 @@
 //! The MySQL driver on real MariaDB servers.
 
 mod faults;
+mod groups;
 mod guard;
 mod limits;
 mod tls;

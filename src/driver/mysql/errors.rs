@@ -154,6 +154,22 @@ impl Fault {
     }
 }
 
+/// The tables changed, or a proxy moved us to another server: the statement must be prepared anew.
+pub(super) fn is_stale(error: &mysql::Error) -> bool {
+    matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1243 | 1615))
+}
+
+/// The statement runs as text only: the server does not prepare its kind (1295) or no more statements at all (1461),
+/// or the crate takes something in it (`:x`, `?`) for a parameter, rightly or not. It did not run yet.
+pub(super) fn wants_text(error: &mysql::Error) -> bool {
+    use mysql::DriverError::{MismatchedStmtParams, MixedParams, Params};
+    match error {
+        mysql::Error::MySqlError(error) => matches!(error.code, 1295 | 1461),
+        mysql::Error::DriverError(Params(_) | MixedParams | MismatchedStmtParams(..)) => true,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,7 +37,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 const LOGINS_AT_ONCE: usize = 32;
 
 /// Prepared statements kept per session; more than any configuration has queries for one target.
-const STATEMENTS: usize = 4096;
+pub(super) const STATEMENTS: usize = 4096;
 
 /// What MySQL's protocol allows a row to be at most.
 const LARGEST_ROW: usize = 1 << 30;

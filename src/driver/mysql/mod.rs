@@ -1,11 +1,15 @@
 //! MySQL and MariaDB through the `mysql` crate: one endpoint per target, one session per connection.
 //!
-//! `login` connects, `learned` asks what the server is, `session` runs jobs, `watchdog` holds the deadline, `values`
-//! reads cells, `errors` names faults. Nothing here knows metrics. The two flavours differ in `learned` only.
+//! `login` connects, `learned` asks what the server is, `session` runs jobs, `group` several in one message (`known`
+//! says which), `reply` takes their rows, `watchdog` holds the deadline, `values` reads cells, `errors` names faults.
+//! Nothing here knows metrics. The two flavours differ in `learned` only.
 
 mod errors;
+mod group;
+mod known;
 mod learned;
 mod login;
+mod reply;
 mod session;
 mod values;
 mod watchdog;
@@ -76,6 +80,10 @@ impl Endpoint for MySqlEndpoint {
             (Demand::Identity, _) => Demand::Authority,
             (other, _) => other,
         }
+    }
+
+    fn groups(&self) -> bool {
+        true
     }
 
     fn shown(&self) -> String {

@@ -1,4 +1,5 @@
-//! One connection that runs jobs one by one: limits set, statement prepared once, rows streamed as they come.
+//! One connection that runs jobs: limits set, statement prepared once, rows streamed as they come. Known quick ones go
+//! out together (`group`).
 //!
 //! Before each statement one message sets the server's own deadline and read-only mode again, whatever the last one
 //! did to them (a stored function may). The server's deadline strikes first and leaves the connection usable; the
@@ -9,58 +10,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mysql::prelude::{Protocol, Queryable};
-use mysql::{Conn, QueryResult};
+use mysql::prelude::Queryable;
+use mysql::{Binary, Conn, QueryResult};
 
 use crate::deadline::Deadline;
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
-use crate::driver::{Canceller, Facts, Flow, Health, Job, RowSink, Session};
+use crate::driver::{Canceller, Facts, Health, Job, RowSink, Session};
 use crate::error::{Error, Reason, Result};
 
-use super::errors::Fault;
+use super::errors::{Fault, is_stale, wants_text};
+use super::known::Known;
 use super::learned::{Learned, leaves_something};
-use super::login::Server;
-use super::values::{Cells, Columns};
+use super::login::{STATEMENTS, Server};
+use super::reply::{After, GRACE, Streamed, pump, tell};
+use super::values::Columns;
 use super::watchdog;
-
-/// How much later than the server we cut the connection, so that an answer in time is heard.
-const GRACE: Duration = Duration::from_millis(20);
 
 /// How long a session may take to forget what a query left behind.
 const FORGETTING: Duration = Duration::from_secs(1);
 
-/// Rows that are read and dropped when a sink has enough, to keep the session. More cost more than a new login.
-const SHORT_REST: usize = 1000;
-
-/// `ER_STATEMENT_TIMEOUT`'s SQLSTATE, for a statement that ended at its deadline with a result instead of an error.
-const INTERRUPTED: &str = "70100";
-
 /// A live connection.
 pub(super) struct MySqlSession {
-    conn: Conn,
-    server: Arc<Server>,
-    learned: Learned,
+    pub(super) conn: Conn,
+    pub(super) server: Arc<Server>,
+    pub(super) learned: Learned,
+    pub(super) known: Known,
+    /// One transaction is around what runs.
+    in_snapshot: bool,
     /// The connection was cut or broke: it is dropped without farewell. Its canceller knows as well.
     broken: Arc<AtomicBool>,
-}
-
-/// What is left of the connection after one job.
-enum After {
-    /// The job ended.
-    Clean,
-    /// The job ended, late or interrupted: the statement may have left something behind.
-    Spent,
-    /// The job ended and the connection is no more.
-    Cut,
-    /// The connection broke; the job did not end.
-    Broken(Error),
-}
-
-/// A statement whose rows, or as many as were wanted, are read.
-struct Streamed {
-    verdict: Result<()>,
-    /// An unread rest was cut off, and the connection with it.
-    cut: bool,
 }
 
 impl MySqlSession {
@@ -69,12 +47,20 @@ impl MySqlSession {
         let login = Arc::clone(server);
         server.with_connection(by, move |mut conn, tls| {
             let learned = Learned::set_up(&mut conn, &login.login.session_sql, tls)?;
-            Ok(MySqlSession { conn, server: login, learned, broken: Arc::default() })
+            let known = Known::new(STATEMENTS);
+            Ok(MySqlSession {
+                conn,
+                server: login,
+                learned,
+                known,
+                in_snapshot: false,
+                broken: Arc::default(),
+            })
         })
     }
 
     /// Runs one job to its end, or until the connection breaks under it.
-    fn job(&mut self, job: &mut Job<'_>, by: Deadline) -> After {
+    pub(super) fn job(&mut self, job: &mut Job<'_>, by: Deadline) -> After {
         let start = Instant::now();
         let by = by.min(Deadline::after(start, job.allowance));
         let ready = self.check(job.sql.text(), by);
@@ -87,34 +73,12 @@ impl MySqlSession {
             }
         };
         let done = self.statement(job, by);
-        let late = by.passed();
-        let cut = watch.struck() || matches!(done, Ok(Streamed { cut: true, .. }));
+        let struck = watch.struck();
         drop(watch);
-        self.broken.fetch_or(cut, Ordering::Relaxed);
-        let allowed = by.moment().saturating_duration_since(start).as_millis();
-        let too_late = Error::new(Reason::Timeout, format!("no complete result within {allowed} ms"));
-        let verdict = match done {
-            // What the deadline broke or interrupted: a result that came nevertheless may be half one (`SLEEP`).
-            Ok(_) if late && !cut => Err(too_late.with_sqlstate(INTERRUPTED)),
-            Err(Fault { error, broken: false }) if late => Err(error.code_for(too_late)),
-            _ if late => Err(too_late),
-            Ok(streamed) => streamed.verdict,
-            Err(fault) if fault.broken => {
-                self.broken.store(true, Ordering::Relaxed);
-                return After::Broken(fault.error);
-            }
-            // The server's clock was a moment ahead of ours.
-            Err(fault) if fault.error.reason() == Reason::Timeout => Err(fault.error.code_for(too_late)),
-            Err(fault) => Err(fault.error),
-        };
-        let interrupted = |error: &Error| matches!(error.reason(), Reason::Timeout | Reason::Cancelled);
-        let spent = verdict.as_ref().is_err_and(interrupted);
-        job.sink.end(verdict, start.elapsed());
-        let forgotten = cut || !leaves_something(job.sql.text()) || self.forget();
-        match (cut || !forgotten, spent) {
-            (true, _) => After::Cut,
-            (false, true) => After::Spent,
-            (false, false) => After::Clean,
+        let after = tell(&mut self.known, job, done, (start, by), struck);
+        match after {
+            After::Clean | After::Spent if leaves_something(job.sql.text()) && !self.forget() => After::Cut,
+            after => after,
         }
     }
 
@@ -123,6 +87,7 @@ impl MySqlSession {
         let socket = self.conn.as_raw_fd();
         let done = watchdog::arm(socket, Deadline::within(FORGETTING)).is_ok_and(|watch| {
             let reset = self.conn.reset().is_ok();
+            self.known.forget_names();
             let session_sql = &self.server.login.session_sql;
             reset && Learned::prepare(&mut self.conn, session_sql).is_ok() && !watch.struck()
         });
@@ -154,7 +119,7 @@ impl MySqlSession {
         let sql = job.sql.text();
         let prepared = match self.conn.prep(sql) {
             Ok(prepared) => match self.conn.exec_iter(&prepared, ()) {
-                Ok(result) => return pump(result, job.sink, socket),
+                Ok(result) => return binary(result, job.sink, socket),
                 Err(error) if is_stale(&error) => Some(prepared),
                 Err(error) if wants_text(&error) => None,
                 Err(error) => return Err(error.into()),
@@ -165,13 +130,18 @@ impl MySqlSession {
         if let Some(stale) = prepared {
             self.conn.close(stale)?;
             let prepared = self.conn.prep(sql)?;
-            return pump(self.conn.exec_iter(&prepared, ())?, job.sink, socket);
+            return binary(self.conn.exec_iter(&prepared, ())?, job.sink, socket);
         }
         // The crate lets a text hold several statements.
         if has_second_statement(sql, Dialect::MySql) {
             return Err(Fault::answered(Error::new(Reason::Sql, "more than one statement")));
         }
-        pump(self.conn.query_iter(sql)?, job.sink, socket)
+        let mut result = self.conn.query_iter(sql)?;
+        let columns = Columns::of(result.columns().as_ref());
+        let mut streamed = pump(&columns, &mut result, job.sink, socket)?;
+        // What the server does not prepare is not executed by name either.
+        streamed.light = false;
+        Ok(streamed)
     }
 }
 
@@ -202,14 +172,23 @@ impl MySqlSession {
 
 impl Session for MySqlSession {
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
+        let together = jobs.len() > 1 && !self.in_snapshot;
         let mut spent = false;
-        let mut jobs = jobs.iter_mut();
-        while let Some(job) = jobs.next() {
-            match self.job(job, by) {
+        let mut left = jobs;
+        while let Some(first) = left.first_mut() {
+            let (ended, after) = if together && self.known.is_fit(first.sql) && !by.passed() {
+                let fit = left.iter().take_while(|job| self.known.is_fit(job.sql)).count();
+                self.group(&mut left[..fit], by)
+            } else {
+                (1, self.job(first, by))
+            };
+            left = &mut left[ended..];
+            self.broken.fetch_or(matches!(after, After::Cut | After::Broken(_)), Ordering::Relaxed);
+            match after {
                 After::Clean => {}
                 After::Spent => spent = true,
                 After::Broken(error) => return Health::Lost(error),
-                After::Cut if jobs.len() == 0 => spent = true,
+                After::Cut if left.is_empty() => spent = true,
                 After::Cut => {
                     let why = "the connection was cut to end the query before";
                     return Health::Lost(Error::new(Reason::Lost, why));
@@ -228,6 +207,7 @@ impl Session for MySqlSession {
     }
 
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
+        self.in_snapshot = open;
         self.between("the snapshot's statements", by, |conn, _| {
             if open {
                 conn.query_drop("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
@@ -258,56 +238,13 @@ impl Drop for MySqlSession {
     }
 }
 
-/// The tables changed, or a proxy moved us to another server: the statement must be prepared anew.
-fn is_stale(error: &mysql::Error) -> bool {
-    matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1243 | 1615))
-}
-
-/// The statement runs as text only: the server does not prepare its kind (1295) or no more statements at all (1461),
-/// or the crate takes something in it (`:x`, `?`) for a parameter, rightly or not. It did not run yet.
-fn wants_text(error: &mysql::Error) -> bool {
-    use mysql::DriverError::{MismatchedStmtParams, MixedParams, Params};
-    match error {
-        mysql::Error::MySqlError(error) => matches!(error.code, 1295 | 1461),
-        mysql::Error::DriverError(Params(_) | MixedParams | MismatchedStmtParams(..)) => true,
-        _ => false,
-    }
-}
-
-/// Streams one result set into the sink.
-fn pump<P: Protocol>(
-    mut result: QueryResult<'_, '_, '_, P>,
+fn binary(
+    mut result: QueryResult<'_, '_, '_, Binary>,
     sink: &mut dyn RowSink,
     socket: RawFd,
 ) -> Result<Streamed, Fault> {
     let columns = Columns::of(result.columns().as_ref());
-    let verdict = match sink.columns(&columns.shown) {
-        Ok(()) => rows(&mut result, &columns, sink)?,
-        Err(error) => Err(error),
-    };
-    // The crate reads a result to its end when it is dropped, however long that is.
-    let cut = result.by_ref().take(SHORT_REST).count() == SHORT_REST;
-    if cut {
-        watchdog::cut(socket);
-    }
-    Ok(Streamed { verdict, cut })
-}
-
-/// Until the last row, or until the sink wants no more.
-fn rows<P: Protocol>(
-    result: &mut QueryResult<'_, '_, '_, P>,
-    columns: &Columns,
-    sink: &mut dyn RowSink,
-) -> Result<Result<()>, Fault> {
-    for row in result.by_ref() {
-        let row = row?;
-        match sink.row(&Cells::of(&row, columns)) {
-            Ok(Flow::Continue) => {}
-            Ok(Flow::Stop) => break,
-            Err(error) => return Ok(Err(error)),
-        }
-    }
-    Ok(Ok(()))
+    pump(&columns, &mut result, sink, socket)
 }
 
 /// Ends what one connection runs, by a login of its own. Another thread's number is never reused by the server.

@@ -15,8 +15,11 @@ const BINARY: u16 = 63;
 /// What the bytes of a column are where the value itself does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// DECIMAL, and every number in the text protocol.
+    /// DECIMAL.
     Number,
+    Integer,
+    Double,
+    Float,
     /// Up to 64 bits, most significant byte first.
     Bits,
     Date,
@@ -41,16 +44,35 @@ impl Shape {
             T::MYSQL_TYPE_TIME | T::MYSQL_TYPE_TIME2 => Shape::Time,
             T::MYSQL_TYPE_JSON => Shape::Other,
             T::MYSQL_TYPE_GEOMETRY | T::MYSQL_TYPE_VECTOR => Shape::Bytes,
-            other if other.is_numeric_type() => Shape::Number,
+            T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => Shape::Number,
+            T::MYSQL_TYPE_FLOAT => Shape::Float,
+            T::MYSQL_TYPE_DOUBLE => Shape::Double,
+            other if other.is_numeric_type() => Shape::Integer,
             _ if column.character_set() == BINARY => Shape::Bytes,
             _ => Shape::Text,
         }
     }
 }
 
+/// The `decimals` of a double that is not rounded to some.
+const NOT_FIXED: u8 = 31;
+
+/// Whether the text protocol gives the same cell as the binary one. It writes a `FLOAT` with six digits, a
+/// `DOUBLE(10,2)` and what `ROUND` gives with two decimals, and how it fills a number with zeros is its own matter.
+fn is_same_as_text(column: &mysql::Column) -> bool {
+    match Shape::of(column) {
+        Shape::Float => false,
+        Shape::Double => column.decimals() >= NOT_FIXED,
+        Shape::Number => !column.flags().contains(ColumnFlags::ZEROFILL_FLAG),
+        _ => true,
+    }
+}
+
 /// The columns of one result: for the sink, and for reading cells.
 pub(super) struct Columns {
     pub(super) shown: Vec<Column>,
+    /// Every cell is the same in the text protocol as in the binary one.
+    pub(super) same_as_text: bool,
     shapes: Vec<Shape>,
     /// Columns that may hold a date that is none.
     dated: Vec<usize>,
@@ -69,7 +91,7 @@ impl Columns {
                 cast: "CAST({} AS DOUBLE)",
             })
             .collect();
-        Columns { shown, shapes, dated }
+        Columns { shown, same_as_text: columns.iter().all(is_same_as_text), shapes, dated }
     }
 }
 
@@ -87,7 +109,7 @@ impl<'r> Cells<'r> {
         let zero_dates = columns
             .dated
             .iter()
-            .filter_map(|at| Some((*at, zero_date(row.as_ref(*at)?, columns.shapes.get(*at)?)?)));
+            .filter_map(|at| Some((*at, zero_date(row.as_ref(*at)?, *columns.shapes.get(*at)?)?)));
         Cells { row, columns, zero_dates: zero_dates.collect() }
     }
 }
@@ -111,14 +133,22 @@ fn cell(value: &Value, shape: Shape) -> Result<Cell<'_>> {
         Value::UInt(number) => Cell::UInt(number),
         Value::Float(number) => Cell::Float32(number),
         Value::Double(number) => Cell::Float(number),
+        Value::Bytes(ref bytes) => from_bytes(bytes, shape)?,
+        Value::Date(..) | Value::Time(..) => moment_cell(value, shape),
+    })
+}
+
+/// A date or time.
+fn moment_cell(value: &Value, shape: Shape) -> Cell<'static> {
+    match *value {
         Value::Date(year, month, day, hour, minute, second, micros) => {
             date(shape, (year, month, day), (hour, minute, second, micros))
         }
         Value::Time(negative, days, hours, minutes, seconds, micros) => {
             time(negative, days, (hours, minutes, seconds, micros))
         }
-        Value::Bytes(ref bytes) => from_bytes(bytes, shape)?,
-    })
+        _ => Cell::Null,
+    }
 }
 
 /// Hours, minutes, seconds, microseconds.
@@ -157,36 +187,54 @@ fn from_bytes(bytes: &[u8], shape: Shape) -> Result<Cell<'_>> {
         Shape::Number => Cell::Number(text),
         Shape::Text | Shape::Bytes | Shape::Bits => Cell::Text(text),
         Shape::Other => Cell::Other(text),
-        // Dates and times come as text in the text protocol only.
-        Shape::Date | Shape::DateTime | Shape::Time => parse_moment(text, shape).unwrap_or(Cell::Other(text)),
+        // The rest comes as text in the text protocol only.
+        Shape::Integer => integer(text).unwrap_or(Cell::Number(text)),
+        Shape::Double => text.parse().map_or(Cell::Number(text), Cell::Float),
+        Shape::Float => text.parse().map_or(Cell::Number(text), Cell::Float32),
+        Shape::Date | Shape::DateTime | Shape::Time => {
+            moment(text, shape).map_or(Cell::Other(text), |value| moment_cell(&value, shape))
+        }
     })
 }
 
-/// The server's text of a date or time as the cell that the binary protocol would have given; `None` for a zero date.
-fn parse_moment(text: &str, shape: Shape) -> Option<Cell<'static>> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let micros = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
-    let (negative, digits) = whole.strip_prefix('-').map_or((false, whole), |rest| (true, rest));
-    let mut parts = digits.split(['-', ' ', ':']).map(str::parse::<u16>);
+/// As the crate reads it in the binary protocol: unsigned only where it must be.
+fn integer(text: &str) -> Option<Cell<'static>> {
+    let signed = text.parse().map(Cell::Int);
+    signed.or_else(|_| text.parse().map(Cell::UInt)).ok()
+}
+
+/// The server's text of a date or time as the value that the binary protocol would have given.
+fn moment(text: &str, shape: Shape) -> Option<Value> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = fraction.get(..fraction.len().min(6))?;
+    let micros = digits.parse::<u32>().ok()? * 10_u32.pow(6 - u32::try_from(digits.len()).ok()?);
+    let (negative, parts) = whole.strip_prefix('-').map_or((false, whole), |rest| (true, rest));
+    let mut parts = parts.split(['-', ' ', ':']).map(str::parse::<u16>);
     let first = parts.next()?.ok()?;
     let mut next = || parts.next().unwrap_or(Ok(0)).ok().and_then(|part| u8::try_from(part).ok());
     if shape == Shape::Time {
         let hour = u8::try_from(first % 24).ok()?;
-        return Some(time(negative, u32::from(first / 24), (hour, next()?, next()?, micros)));
+        return Some(Value::Time(negative, u32::from(first / 24), hour, next()?, next()?, micros));
     }
-    let (month, day) = (next()?, next()?);
-    let clock = (next()?, next()?, next()?, micros);
-    (month != 0 && day != 0).then(|| date(shape, (first, month, day), clock))
+    Some(Value::Date(first, next()?, next()?, next()?, next()?, next()?, micros))
 }
 
 /// The text of a date whose month or day is zero, as the server writes it.
-fn zero_date(value: &Value, shape: &Shape) -> Option<String> {
+fn zero_date(value: &Value, shape: Shape) -> Option<String> {
+    let read;
+    let value = match value {
+        Value::Bytes(text) => {
+            read = moment(std::str::from_utf8(text).ok()?, shape)?;
+            &read
+        }
+        value => value,
+    };
     let Value::Date(year, month, day, hour, minute, second, micros) = value else { return None };
     if *month != 0 && *day != 0 {
         return None;
     }
     let mut text = format!("{year:04}-{month:02}-{day:02}");
-    if *shape == Shape::DateTime {
+    if shape == Shape::DateTime {
         text += &format!(" {hour:02}:{minute:02}:{second:02}");
         if *micros != 0 {
             text += &format!(".{micros:06}");
@@ -274,10 +322,29 @@ mod tests {
         ] {
             assert_eq!(from_bytes(text.as_bytes(), shape).unwrap(), cell(&value, shape).unwrap(), "{text}");
         }
-        for (text, shape) in
-            [("0000-00-00", Shape::Date), ("2026-00-01 00:00:00", Shape::DateTime), ("x", Shape::Time)]
-        {
-            assert_eq!(from_bytes(text.as_bytes(), shape).unwrap(), Cell::Other(text));
+        for (text, shape, shown) in [
+            ("0000-00-00", Shape::Date, "0000-00-00"),
+            ("2026-00-01 00:00:00.50", Shape::DateTime, "2026-00-01 00:00:00.500000"),
+        ] {
+            let value = Value::Bytes(text.into());
+            assert_eq!(zero_date(&value, shape).as_deref(), Some(shown));
+            let read = moment(text, shape).unwrap();
+            assert_eq!(zero_date(&read, shape).as_deref(), Some(shown));
+        }
+        assert_eq!(from_bytes(b"x", Shape::Time).unwrap(), Cell::Other("x"));
+    }
+
+    #[test]
+    fn a_number_is_the_same_in_both_protocols() {
+        for (text, shape, value) in [
+            ("-9223372036854775808", Shape::Integer, Value::Int(i64::MIN)),
+            ("18446744073709551615", Shape::Integer, Value::UInt(u64::MAX)),
+            ("00042", Shape::Integer, Value::Int(42)),
+            ("1.7976931348623157e308", Shape::Double, Value::Double(f64::MAX)),
+            ("-0", Shape::Double, Value::Double(-0.0)),
+            ("1.50", Shape::Number, Value::Bytes("1.50".into())),
+        ] {
+            assert_eq!(from_bytes(text.as_bytes(), shape).unwrap(), cell(&value, shape).unwrap(), "{text}");
         }
     }
 

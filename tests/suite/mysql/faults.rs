@@ -34,7 +34,7 @@ fn at(port: u16) -> Login {
 }
 
 /// Answers each connection by `talk`, on a thread that ends with the test binary.
-fn scripted(talk: impl Fn(TcpStream) + Clone + Send + 'static) -> u16 {
+pub(super) fn scripted(talk: impl Fn(TcpStream) + Clone + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
