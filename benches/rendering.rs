@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sql_exporter::cell::Cell;
-use sql_exporter::driver::{Column, Row};
+use sql_exporter::driver::{Column, Content, Row};
 use sql_exporter::error::Result;
 use sql_exporter::exposition::page::{Families, pieces};
 use sql_exporter::exposition::text::Text;
@@ -33,7 +33,12 @@ pub(crate) fn context() -> Context {
 }
 
 fn columns() -> Vec<Column> {
-    let column = |name: &str| Column { name: name.into(), type_name: "any".into(), cast: "{}" };
+    let column = |name: &str| Column {
+        name: name.into(),
+        type_name: "any".into(),
+        cast: "{}",
+        content: Content::Unknown,
+    };
     ["k1", "k2", "v"].map(column).into()
 }
 

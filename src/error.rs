@@ -107,6 +107,16 @@ struct Inner {
     place: Option<Place>,
     sqlstate: Option<String>,
     hint: Option<String>,
+    spot: Option<Spot>,
+}
+
+/// Where in a statement the database found something wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    /// 1-based.
+    pub line: usize,
+    /// 1-based, in characters.
+    pub column: usize,
 }
 
 /// What went wrong, in words for the person on call. One allocation, so that `Result` stays small.
@@ -123,6 +133,7 @@ impl Error {
             place: None,
             sqlstate: None,
             hint: None,
+            spot: None,
         }))
     }
 
@@ -174,6 +185,19 @@ impl Error {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// Adds where in the statement it is.
+    #[must_use]
+    pub fn at_spot(mut self, spot: Spot) -> Self {
+        self.0.spot = Some(spot);
+        self
+    }
+
+    /// Where in the statement it is, where the database tells.
+    #[must_use]
+    pub fn spot(&self) -> Option<Spot> {
+        self.0.spot
     }
 
     /// What the error is.

@@ -53,6 +53,22 @@ impl Sql {
     }
 }
 
+/// What the values of a column can mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Content {
+    /// Numbers, booleans and spans of time.
+    Number,
+    /// Dates and timestamps: numbers too, in Unix seconds.
+    Moment,
+    /// Text, in which a number may stand.
+    Text,
+    /// Documents, bytes, lists: no number.
+    Other,
+    /// Each value has a type of its own, or the driver cannot tell yet.
+    #[default]
+    Unknown,
+}
+
 /// One column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -62,6 +78,8 @@ pub struct Column {
     pub type_name: String,
     /// How this database casts a column to a number, `{}` standing for the column: `{}::float8`.
     pub cast: &'static str,
+    /// What its values can mean.
+    pub content: Content,
 }
 
 /// One row, valid until the next one is read. Cells are read in place, in any order, any number of times.
@@ -179,6 +197,13 @@ pub trait Session: Send {
     /// role); [`Session::facts`] tells it afterwards. One round trip at most, none where nothing can change.
     fn refresh(&mut self, by: Deadline) -> Health;
 
+    /// The columns that a statement would give, without running it; `None` where this way to the server cannot tell
+    /// (PgBouncer's console). The session stays as it is.
+    ///
+    /// # Errors
+    /// `sql`, `permission`, `read_only`: as a run would fail; `timeout`, `lost`.
+    fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>>;
+
     /// Opens (`true`) or closes one read-only transaction around the batches that follow: all jobs in it see the
     /// database at one moment, and one that fails leaves the others be.
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health;
@@ -214,6 +239,11 @@ pub trait Endpoint: Send + Sync {
 
     /// The address without any secret, for people: `postgres://exporter@db.example:5432/shop`.
     fn shown(&self) -> String;
+
+    /// The statement that shows how the database would run `sql`, without running it; `None` where there is none.
+    fn explain(&self, sql: &Sql) -> Option<Sql> {
+        Some(Sql::new(&format!("EXPLAIN {}", sql.text())))
+    }
 
     /// True where a session sends the jobs of a batch together, so that queries which are likely quick should share one.
     fn groups(&self) -> bool {

@@ -168,10 +168,15 @@ pub fn cut(text: &str, max: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::Content;
 
     fn columns(names: &[&str]) -> Vec<Column> {
-        let column =
-            |name: &&str| Column { name: (*name).into(), type_name: "jsonb".into(), cast: "{}::float8" };
+        let column = |name: &&str| Column {
+            name: (*name).into(),
+            type_name: "jsonb".into(),
+            cast: "{}::float8",
+            content: Content::Unknown,
+        };
         names.iter().map(column).collect()
     }
 

@@ -7,7 +7,7 @@ use crate::exposition::line::LabelBytes;
 use crate::yaml::keys::Keys;
 
 use super::samples::Samples;
-use super::{Emit, MetricType, Recipe};
+use super::{Emit, MetricType, Recipe, Use};
 
 /// The type.
 pub struct Info;
@@ -36,6 +36,10 @@ struct Always1;
 impl Recipe for Always1 {
     fn refuses_empty(&self, value: f64) -> Option<&'static str> {
         (value != 1.0).then_some("is not what an info is: always 1")
+    }
+
+    fn uses(&self) -> Vec<Use> {
+        Vec::new()
     }
 
     fn bind<'r>(&'r self, _: &[Column]) -> Result<Box<dyn Emit + 'r>> {

@@ -17,6 +17,7 @@ pub mod samples;
 pub mod stateset;
 pub mod summary;
 pub mod unknown;
+mod uses;
 pub mod value;
 
 use crate::driver::{Column, Row};
@@ -30,6 +31,8 @@ use crate::yaml::keys::Keys;
 use labels::Labels;
 use naming::Naming;
 use samples::Samples;
+
+pub use uses::{Needs, Use};
 
 /// A type of metric, by its name in `type:`. A new one is one line in [`TYPES`].
 pub trait MetricType: Sync {
@@ -80,6 +83,9 @@ pub trait Recipe: Send + Sync {
     fn measures(&self) -> Vec<(&str, f64)> {
         Vec::new()
     }
+
+    /// The columns that it reads, in the order in which people would name them.
+    fn uses(&self) -> Vec<Use>;
 
     /// Finds the columns, once a run.
     ///

@@ -88,6 +88,18 @@ impl Naming {
         }
     }
 
+    /// The columns in the name.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        let parts = match self {
+            Naming::Fixed(_) => [].as_slice(),
+            Naming::ByColumn(pattern) => &pattern.parts,
+        };
+        parts.iter().filter_map(|part| match part {
+            Part::Column(column) => Some(column.as_str()),
+            Part::Text(_) => None,
+        })
+    }
+
     /// The one family, where the name is fixed.
     #[must_use]
     pub fn fixed(&self) -> Option<&Arc<Family>> {

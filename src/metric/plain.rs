@@ -8,7 +8,7 @@ use crate::yaml::keys::Keys;
 
 use super::samples::Samples;
 use super::value::{BoundValues, Rule, Values};
-use super::{Emit, Recipe};
+use super::{Emit, Recipe, Use};
 
 /// The recipe.
 #[derive(Debug)]
@@ -32,6 +32,10 @@ impl Recipe for Plain {
 
     fn measures(&self) -> Vec<(&str, f64)> {
         self.0.measures()
+    }
+
+    fn uses(&self) -> Vec<Use> {
+        self.0.uses()
     }
 
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {

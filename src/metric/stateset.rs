@@ -10,7 +10,7 @@ use crate::yaml::keys::Keys;
 
 use super::column::Bound;
 use super::samples::Samples;
-use super::{Emit, MetricType, Recipe};
+use super::{Emit, MetricType, Recipe, Use};
 
 /// The type.
 pub struct StateSet;
@@ -77,6 +77,10 @@ impl Recipe for States {
 
     fn refuses_empty(&self, value: f64) -> Option<&'static str> {
         (value != 0.0).then_some("is no state: only 0, none of them, can stand for no rows")
+    }
+
+    fn uses(&self) -> Vec<Use> {
+        vec![Use::anything(&self.column, "state", format!("one of {}", self.states.join(", ")))]
     }
 
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {

@@ -12,7 +12,7 @@ use super::buckets::no_count;
 use super::column::Bound;
 use super::samples::Samples;
 use super::value::read_scale;
-use super::{Emit, MetricType, Recipe};
+use super::{Emit, MetricType, Recipe, Use};
 
 /// The type.
 pub struct Summary;
@@ -86,6 +86,20 @@ impl Recipe for Columns {
     fn measures(&self) -> Vec<(&str, f64)> {
         let quantiles = self.quantiles.iter().map(|(_, column)| column);
         quantiles.chain(&self.sum).map(|column| (column.as_str(), self.scale)).collect()
+    }
+
+    fn uses(&self) -> Vec<Use> {
+        let scaled = if self.scale.to_bits() == 1_f64.to_bits() {
+            String::new()
+        } else {
+            format!("× {}", self.scale)
+        };
+        let quantile = |(quantile, column): &(f64, String)| {
+            Use::number(column, format!("quantile {quantile}"), scaled.as_str())
+        };
+        let sum = self.sum.iter().map(|column| Use::number(column, "sum", scaled.as_str()));
+        let count = self.count.iter().map(|column| Use::number(column, "count", ""));
+        self.quantiles.iter().map(quantile).chain(sum).chain(count).collect()
     }
 
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {

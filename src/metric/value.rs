@@ -13,6 +13,7 @@ use crate::yaml::keys::Keys;
 use super::column::Bound;
 use super::labels::label_name;
 use super::samples::{Samples, Skipped};
+use super::{Needs, Use};
 
 /// Says why a type cannot hold a number: "is negative, which a counter cannot be".
 pub type Rule = fn(f64) -> Option<&'static str>;
@@ -93,6 +94,39 @@ impl Values {
             Source::Columns { columns, .. } => columns,
         };
         columns.iter().map(|column| (column.as_str(), self.scale)).collect()
+    }
+
+    /// The columns and what is done with their values.
+    #[must_use]
+    pub fn uses(&self) -> Vec<Use> {
+        let mut rules = Vec::new();
+        if let Some(map) = &self.map {
+            rules.push(format!("map of {} texts", map.len()));
+        }
+        if self.scale.to_bits() != 1_f64.to_bits() {
+            rules.push(format!("× {}", self.scale));
+        }
+        rules.push(match self.null {
+            Null::Skip => "NULL is skipped".to_owned(),
+            Null::Number(number) => format!("NULL is {number}"),
+        });
+        if self.skip_invalid {
+            rules.push("what is no number is skipped".to_owned());
+        }
+        let rule = rules.join("; ");
+        let (columns, label) = match &self.source {
+            Source::Constant(_) => ([].as_slice(), None),
+            Source::Column(column) => (std::slice::from_ref(column), None),
+            Source::Columns { label, columns } => (columns.as_slice(), Some(label)),
+        };
+        let of = |column: &String| {
+            let part =
+                label.map_or_else(|| "value".to_owned(), |label| format!("value with {label}=\"{column}\""));
+            let free = self.map.is_some() || self.skip_invalid;
+            let taken = Use::number(column, part, rule.as_str());
+            if free { Use { needs: Needs::Anything, ..taken } } else { taken }
+        };
+        columns.iter().map(of).collect()
     }
 
     /// Why the type cannot hold `value`.

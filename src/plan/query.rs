@@ -46,6 +46,8 @@ pub struct Query {
     pub shown: Arc<Shown>,
     /// Where the entry stands.
     pub place: Arc<Place>,
+    /// Where its SQL stands: the key `sql` or `sql_file`.
+    pub sql_place: Arc<Place>,
     /// The lints that it silences, on itself and its metrics.
     pub lint_off: Silence,
     /// Of all that makes it what it is on this target.
@@ -79,6 +81,7 @@ pub(super) struct Draft {
     pub(super) settings: Settings,
     /// The entry.
     pub(super) place: Arc<Place>,
+    sql_place: Arc<Place>,
     lint_off: Silence,
     sql: Arc<Sql>,
     when: Option<Arc<When>>,
@@ -93,6 +96,7 @@ impl Draft {
         let place = Arc::new(keys.place(""));
         let name = name(&mut keys);
         let sql = sql(&mut keys);
+        let sql_place = Arc::new(keys.place(if keys.has("sql") { "sql" } else { "sql_file" }));
         let aim = Aim::read(&mut keys, drivers).or_else(|| behind.aim.clone());
         let settings = Settings::read(&mut keys).or(behind.settings);
         let metrics = metrics(&mut keys);
@@ -108,6 +112,7 @@ impl Draft {
             aim,
             settings,
             place,
+            sql_place,
             lint_off,
             sql: Arc::new(Sql::new(&sql?)),
             when,
@@ -141,6 +146,7 @@ impl Draft {
             max_families: settings.max_families(),
             shown: self.shown.clone(),
             place: self.place.clone(),
+            sql_place: self.sql_place.clone(),
             lint_off: self.lint_off.clone(),
             digest,
             order,

@@ -2,7 +2,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use sql_exporter::cell::Cell;
-use sql_exporter::driver::Column;
+use sql_exporter::driver::{Column, Content};
 use sql_exporter::query::{Rendered, Room, sink_like};
 
 use crate::table::{Cells, bare, query};
@@ -15,7 +15,12 @@ const YAML: &str = "
 /// Runs `rows` rows of all kinds of cells; what was allocated meanwhile on this thread, and the result.
 fn run(rows: i64, room: &Room) -> (AllocationInfo, Rendered) {
     let names = ["n", "text", "day", "bytes", "value", "number", "span", "float"];
-    let column = |name: &&str| Column { name: (*name).into(), type_name: "any".into(), cast: "{}" };
+    let column = |name: &&str| Column {
+        name: (*name).into(),
+        type_name: "any".into(),
+        cast: "{}",
+        content: Content::Unknown,
+    };
     let columns: Vec<Column> = names.iter().map(column).collect();
     let (query, context) = (query(YAML), bare());
     let mut result: Option<Rendered> = None;

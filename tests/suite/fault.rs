@@ -15,7 +15,9 @@ use parking_lot::{Condvar, Mutex};
 
 use sql_exporter::cell::Cell;
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::{Canceller, Column, Driver, Endpoint, Facts, Flow, Health, Job, Row, Session};
+use sql_exporter::driver::{
+    Canceller, Column, Content, Driver, Endpoint, Facts, Flow, Health, Job, Row, Session, Sql,
+};
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::yaml::keys::Keys;
 
@@ -214,7 +216,7 @@ impl Row for Unreadable {
 }
 
 fn column(name: &str) -> Column {
-    Column { name: name.into(), type_name: "int".into(), cast: "{}" }
+    Column { name: name.into(), type_name: "int".into(), cast: "{}", content: Content::Unknown }
 }
 
 /// What a session does that breaks its contract with the sink; how it ends.
@@ -283,6 +285,10 @@ impl Session for FaultSession {
 
     fn refresh(&mut self, _by: Deadline) -> Health {
         self.fault.between(Call::Refresh)
+    }
+
+    fn describe(&mut self, _: &Sql, _: Deadline) -> Result<Option<Vec<Column>>> {
+        Ok(Some(vec![column("value")]))
     }
 
     fn snapshot(&mut self, _open: bool, _by: Deadline) -> Health {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sql_exporter::cell::Cell;
-use sql_exporter::driver::{Column, RowSink};
+use sql_exporter::driver::{Column, Content, RowSink};
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::query::{Rendered, sink};
 
@@ -26,7 +26,12 @@ fn end(play: impl FnOnce(&mut dyn RowSink)) -> Option<Result<Rendered>> {
 }
 
 fn columns(names: &[&str]) -> Vec<Column> {
-    let column = |name: &&str| Column { name: (*name).into(), type_name: "any".into(), cast: "{}" };
+    let column = |name: &&str| Column {
+        name: (*name).into(),
+        type_name: "any".into(),
+        cast: "{}",
+        content: Content::Unknown,
+    };
     names.iter().map(column).collect()
 }
 

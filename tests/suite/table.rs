@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sql_exporter::cell::Cell;
-use sql_exporter::driver::{Column, Flow, Row, RowSink, Sql};
+use sql_exporter::driver::{Column, Content, Flow, Row, RowSink, Sql};
 use sql_exporter::error::{Error, Result};
 use sql_exporter::exposition::Format;
 use sql_exporter::exposition::openmetrics::OpenMetrics;
@@ -28,8 +28,12 @@ pub(crate) struct Table<'t> {
 
 impl<'t> Table<'t> {
     pub(crate) fn new(columns: &[&str], rows: &[&[Cell<'t>]]) -> Self {
-        let column =
-            |name: &&str| Column { name: (*name).into(), type_name: "any".into(), cast: "CAST({} AS real)" };
+        let column = |name: &&str| Column {
+            name: (*name).into(),
+            type_name: "any".into(),
+            cast: "CAST({} AS real)",
+            content: Content::Unknown,
+        };
         Table {
             columns: columns.iter().map(column).collect(),
             rows: rows.iter().map(|row| row.to_vec()).collect(),
@@ -94,6 +98,7 @@ pub(crate) fn query(yaml: &str) -> Query {
         max_families: 500,
         shown: Arc::new(Shown::Map(Vec::new())),
         place: Arc::default(),
+        sql_place: Arc::default(),
         lint_off: Silence::default(),
         digest: Digest::default(),
         order: 0,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cell::Cell;
 use crate::driver::postgres::moments;
-use crate::driver::{Column, Flow, Row, RowSink};
+use crate::driver::{Column, Content, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
 use crate::yaml::rows::Literal;
 
@@ -32,6 +32,7 @@ fn feed(names: &[String], rows: &[Vec<Literal>], sink: &mut dyn RowSink) -> Resu
             name: name.clone(),
             type_name: first.map_or("null", type_name).to_owned(),
             cast: "CAST({} AS double precision)",
+            content: Content::Unknown,
         }
     };
     sink.columns(&names.iter().enumerate().map(column).collect::<Vec<_>>())?;

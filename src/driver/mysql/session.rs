@@ -15,7 +15,7 @@ use mysql::{Binary, Conn, QueryResult};
 
 use crate::deadline::Deadline;
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
-use crate::driver::{Canceller, Facts, Health, Job, RowSink, Session};
+use crate::driver::{Canceller, Column, Facts, Health, Job, RowSink, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::{Fault, is_stale, wants_text};
@@ -204,6 +204,28 @@ impl Session for MySqlSession {
 
     fn refresh(&mut self, by: Deadline) -> Health {
         self.between("the question for its role", by, |conn, learned| learned.ask_role(conn))
+    }
+
+    fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
+        self.check(sql.text(), by)?;
+        let watch = watchdog::arm(self.conn.as_raw_fd(), by)?;
+        let described = match self.conn.prep(sql.text()) {
+            Ok(statement) => {
+                let columns = Columns::of(&statement.columns()).shown;
+                self.conn.close(statement).map(|()| Some(columns)).map_err(Fault::from)
+            }
+            // It runs as text only.
+            Err(error) if wants_text(&error) => Ok(None),
+            Err(error) => Err(Fault::from(error)),
+        };
+        self.broken.fetch_or(watch.struck(), Ordering::Relaxed);
+        described.map_err(|fault| {
+            self.broken.fetch_or(fault.broken, Ordering::Relaxed);
+            match watch.struck() {
+                true => Error::new(Reason::Timeout, "the server did not describe the statement in time"),
+                false => fault.error,
+            }
+        })
     }
 
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health {

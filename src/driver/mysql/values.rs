@@ -6,7 +6,7 @@ use mysql::Value;
 use mysql::consts::{ColumnFlags, ColumnType};
 
 use crate::cell::Cell;
-use crate::driver::{Column, Row};
+use crate::driver::{Column, Content, Row};
 use crate::error::{Error, Reason, Result};
 
 /// The number of MySQL's `binary` character set: bytes, not text.
@@ -54,6 +54,19 @@ impl Shape {
     }
 }
 
+impl Shape {
+    fn content(self) -> Content {
+        match self {
+            Shape::Number | Shape::Integer | Shape::Double | Shape::Float | Shape::Bits | Shape::Time => {
+                Content::Number
+            }
+            Shape::Date | Shape::DateTime => Content::Moment,
+            Shape::Text => Content::Text,
+            Shape::Bytes | Shape::Other => Content::Other,
+        }
+    }
+}
+
 /// The `decimals` of a double that is not rounded to some.
 const NOT_FIXED: u8 = 31;
 
@@ -85,10 +98,12 @@ impl Columns {
         let dated = shapes.iter().enumerate().filter(|(_, shape)| dated(shape)).map(|(at, _)| at).collect();
         let shown = columns
             .iter()
-            .map(|column| Column {
+            .zip(&shapes)
+            .map(|(column, shape)| Column {
                 name: column.name_str().into_owned(),
                 type_name: type_name(column),
                 cast: "CAST({} AS DOUBLE)",
+                content: shape.content(),
             })
             .collect();
         Columns { shown, same_as_text: columns.iter().all(is_same_as_text), shapes, dated }

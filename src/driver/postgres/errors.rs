@@ -4,7 +4,7 @@
 
 use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, Spot};
 
 use super::wire::Fields;
 
@@ -54,8 +54,15 @@ impl ServerError {
 
     /// The error of a statement; `sql` is what the position counts in.
     pub(super) fn of_statement(&self, sql: &str) -> Error {
-        let place = self.position.map(|position| place_in(sql, position)).unwrap_or_default();
-        self.error(reason(&self.code), format!("{}{place}", self.message))
+        let Some(spot) = self.position.map(|position| spot_in(sql, position)) else {
+            return self.error(reason(&self.code), self.message.clone());
+        };
+        let Spot { line, column } = spot;
+        let place = match sql.contains('\n') {
+            true => format!("line {line}, column {column}"),
+            false => format!("column {column}"),
+        };
+        self.error(reason(&self.code), format!("{} ({place})", self.message)).at_spot(spot)
     }
 
     /// The error of a login.
@@ -116,21 +123,11 @@ fn reason(code: &str) -> Reason {
     }
 }
 
-/// ` (line 3, column 8)`; without the line where there is only one.
-fn place_in(sql: &str, position: usize) -> String {
-    let before = sql.chars().take(position.saturating_sub(1));
-    let (mut line, mut column) = (1_usize, 1_usize);
-    for character in before {
-        column += 1;
-        if character == '\n' {
-            (line, column) = (line + 1, 1);
-        }
-    }
-    if sql.contains('\n') {
-        format!(" (line {line}, column {column})")
-    } else {
-        format!(" (column {column})")
-    }
+/// Line and column of a character, counted from 1.
+fn spot_in(sql: &str, position: usize) -> Spot {
+    let before: String = sql.chars().take(position.saturating_sub(1)).collect();
+    let last = before.rsplit('\n').next().unwrap_or_default();
+    Spot { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 }
 }
 
 #[cfg(test)]

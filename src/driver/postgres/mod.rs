@@ -32,7 +32,7 @@ use crate::yaml::keys::Keys;
 use super::login::{Login, Scheme};
 use super::refused::Refused;
 use super::tls::{Demand, Mode};
-use super::{Driver, Endpoint, Facts, Session};
+use super::{Driver, Endpoint, Facts, Session, Sql};
 
 use cancel::PgCanceller;
 use login::{Entered, Place, Route, log_in};
@@ -114,6 +114,11 @@ impl Endpoint for PgEndpoint {
 
     fn demand(&self) -> Demand {
         self.login.demand()
+    }
+
+    /// The console has no plans.
+    fn explain(&self, sql: &Sql) -> Option<Sql> {
+        (!self.console).then(|| Sql::new(&format!("EXPLAIN {}", sql.text())))
     }
 
     fn groups(&self) -> bool {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use postgres_protocol::message::frontend;
 
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Facts, Health, Job, Session};
+use crate::driver::{Canceller, Column, Facts, Health, Job, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 use super::marker;
@@ -308,6 +308,26 @@ impl Session for PgSession {
         self.idle = false;
         let asked = self.ask_role(by);
         self.between("the question for its role", asked)
+    }
+
+    fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
+        if self.style == Style::Console {
+            return Ok(None);
+        }
+        self.idle = false;
+        self.admit(sql)?;
+        // Without a name, so that nothing of it stays.
+        match self.talk.describe("", sql.text(), by) {
+            Ok(shape) => {
+                self.idle = true;
+                Ok(Some(shape.columns))
+            }
+            Err(Trouble::Refused(error)) => {
+                self.idle = true;
+                Err(error.of_statement(sql.text()))
+            }
+            Err(trouble) => Err(failed("describing the statement", trouble)),
+        }
     }
 
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health {

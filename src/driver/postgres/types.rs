@@ -43,6 +43,7 @@ impl Types {
             if let (Some(column), Some(slot)) = (shape.columns.get_mut(*column), shape.kinds.get_mut(*column))
             {
                 name.clone_into(&mut column.type_name);
+                column.content = kind.content();
                 *slot = *kind;
             }
         }

@@ -7,6 +7,7 @@
 use tokio_postgres::types::Type;
 
 use crate::cell::Cell;
+use crate::driver::Content;
 
 use super::moments;
 
@@ -56,6 +57,25 @@ impl Kind {
     /// Of a type that only this server has, by `pg_type.typcategory`: strings (citext) and enums are text.
     pub(super) fn of_category(category: &str) -> Kind {
         if matches!(category, "S" | "E") { Kind::Text } else { Kind::Other }
+    }
+
+    /// What its values can mean.
+    pub(super) fn content(self) -> Content {
+        match self {
+            Kind::Bool
+            | Kind::Int
+            | Kind::UInt
+            | Kind::Float8
+            | Kind::Float4
+            | Kind::Number
+            | Kind::Money
+            | Kind::Time
+            | Kind::TimeTz
+            | Kind::Interval => Content::Number,
+            Kind::Date | Kind::Timestamp { .. } => Content::Moment,
+            Kind::Text => Content::Text,
+            Kind::Bytes | Kind::Other => Content::Other,
+        }
     }
 
     /// True where [`settle`] must rewrite the bytes before [`Kind::cell`] reads them.

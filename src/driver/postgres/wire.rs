@@ -198,8 +198,10 @@ impl Shape {
             if kind.is_none() {
                 shape.unknown.push((column, oid));
             }
-            shape.kinds.push(kind.unwrap_or(Kind::Other));
-            shape.columns.push(Column { name, type_name: super::values::type_name(oid), cast: CAST });
+            let kind = kind.unwrap_or(Kind::Other);
+            let (type_name, content) = (super::values::type_name(oid), kind.content());
+            shape.kinds.push(kind);
+            shape.columns.push(Column { name, type_name, cast: CAST, content });
         }
         Some(shape)
     }

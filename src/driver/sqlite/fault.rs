@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, Spot};
 
 /// Primary code, its name in SQLite's documentation, what it means to a query. Others are `sql`.
 /// Source: <https://sqlite.org/rescode.html>.
@@ -25,9 +25,13 @@ const CODES: &[(ErrorCode, &str, Reason)] = &[
 
 /// Our error for SQLite's: reason, message, and the code's name (with the extended number where it says more).
 pub(super) fn error(cause: &rusqlite::Error) -> Error {
+    let mut spot = None;
     let (code, message) = match cause {
         rusqlite::Error::SqliteFailure(code, message) => (code, message.clone()),
-        rusqlite::Error::SqlInputError { error, msg, sql, offset } => (error, Some(near(msg, sql, *offset))),
+        rusqlite::Error::SqlInputError { error, msg, sql, offset } => {
+            spot = spot_at(sql, *offset);
+            (error, Some(near(msg, spot)))
+        }
         rusqlite::Error::MultipleStatement => return Error::new(Reason::Sql, "more than one statement"),
         other => return Error::new(Reason::Sql, other.to_string()),
     };
@@ -42,7 +46,11 @@ pub(super) fn error(cause: &rusqlite::Error) -> Error {
     } else {
         format!("{name} {}", code.extended_code)
     };
-    Error::new(reason, message).with_sqlstate(shown)
+    let error = Error::new(reason, message).with_sqlstate(shown);
+    match spot {
+        Some(spot) => error.at_spot(spot),
+        None => error,
+    }
 }
 
 /// `error` as the reason why SQLite stopped a statement: with the code that it stopped with.
@@ -51,14 +59,18 @@ pub(super) fn interrupted(error: Error) -> Error {
 }
 
 /// SQLite's message with the line of the statement it means.
-fn near(message: &str, sql: &str, offset: i32) -> String {
-    let before = usize::try_from(offset).ok().and_then(|offset| sql.get(..offset));
-    before.map_or_else(
-        || message.to_owned(),
-        |before| {
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+fn near(message: &str, spot: Option<Spot>) -> String {
+    match spot {
+        Some(Spot { line, column }) => {
             format!("{message} (line {line}, column {column} of the statement)")
-        },
-    )
+        }
+        None => message.to_owned(),
+    }
+}
+
+/// The place of a byte in a statement.
+fn spot_at(sql: &str, offset: i32) -> Option<Spot> {
+    let before = sql.get(..usize::try_from(offset).ok()?)?;
+    let last = before.rsplit('\n').next()?;
+    Some(Spot { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 })
 }

@@ -22,7 +22,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 use crate::yaml::keys::Keys;
 
-use super::{Driver, Endpoint, Session};
+use super::{Driver, Endpoint, Session, Sql};
 use session::{FileSession, Identity};
 use watch::Watch;
 
@@ -123,6 +123,10 @@ impl Endpoint for File {
         let session = FileSession::new(connection, watch, file, self.read_only);
         session.probe().map_err(|cause| self.explain(&cause))?;
         Ok(Box::new(session))
+    }
+
+    fn explain(&self, sql: &Sql) -> Option<Sql> {
+        Some(Sql::new(&format!("EXPLAIN QUERY PLAN {}", sql.text())))
     }
 
     fn shown(&self) -> String {

@@ -13,7 +13,7 @@ use rusqlite::{Connection, Statement};
 use crate::cell::Cell;
 use crate::deadline::Deadline;
 use crate::driver::statement::{self, Dialect};
-use crate::driver::{Canceller, Column, Facts, Flow, Health, Job, Row, RowSink, Session, Sql};
+use crate::driver::{Canceller, Column, Content, Facts, Flow, Health, Job, Row, RowSink, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 use super::fault;
@@ -195,6 +195,15 @@ impl Session for FileSession {
         Health::Clean
     }
 
+    fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
+        self.same_file()?;
+        self.check(sql)?;
+        self.watch.forget_cancel();
+        self.watch.arm(by);
+        let statement = self.connection.prepare(sql.text()).map_err(|cause| fault::error(&cause))?;
+        Ok(Some(columns(&statement, |_| "any")))
+    }
+
     /// Every batch is one read transaction already.
     fn snapshot(&mut self, _: bool, _: Deadline) -> Health {
         Health::Clean
@@ -234,6 +243,8 @@ fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> 
             name: column.name().to_owned(),
             type_name: column.decl_type().unwrap_or_else(|| class(index)).to_owned(),
             cast: "CAST({} AS REAL)",
+            // Whatever is declared, a cell holds what was put there.
+            content: Content::Unknown,
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use crate::exposition::line::LabelBytes;
 use crate::metric::column::Bound;
 use crate::metric::samples::Samples;
 use crate::metric::value::read_scale;
-use crate::metric::{Emit, Recipe};
+use crate::metric::{Emit, Recipe, Use};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
@@ -67,6 +67,14 @@ impl Recipe for Columns {
     fn refuses_empty(&self, value: f64) -> Option<&'static str> {
         (value != 0.0)
             .then_some("is no histogram: only 0, a histogram without observations, can stand for no rows")
+    }
+
+    fn uses(&self) -> Vec<Use> {
+        let bucket =
+            |(bound, column): &(f64, String)| Use::number(column, format!("bucket up to {bound}"), "");
+        let sum = self.sum.iter().map(|column| Use::number(column, "sum", ""));
+        let count = self.count.iter().map(|column| Use::number(column, "count", ""));
+        self.buckets.iter().map(bucket).chain(sum).chain(count).collect()
     }
 
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::exposition::line::LabelBytes;
 use crate::metric::samples::{Samples, Tally};
 use crate::metric::value::{BoundValues, Values};
-use crate::metric::{Emit, Recipe};
+use crate::metric::{Emit, Recipe, Use};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
@@ -76,6 +76,11 @@ impl Recipe for Raw {
 
     fn measures(&self) -> Vec<(&str, f64)> {
         self.values.measures()
+    }
+
+    fn uses(&self) -> Vec<Use> {
+        let observed = |taken: Use| Use { part: "observation".to_owned(), ..taken };
+        self.values.uses().into_iter().map(observed).collect()
     }
 
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {

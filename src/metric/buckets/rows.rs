@@ -6,7 +6,7 @@ use crate::exposition::line::LabelBytes;
 use crate::metric::column::Bound;
 use crate::metric::samples::{Samples, Tally};
 use crate::metric::value::{BoundValues, Values};
-use crate::metric::{Emit, Recipe};
+use crate::metric::{Emit, Recipe, Use};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
@@ -49,6 +49,18 @@ impl Recipe for Rows {
 
     fn joins_rows(&self) -> bool {
         true
+    }
+
+    fn uses(&self) -> Vec<Use> {
+        let counted = |taken: Use| Use { part: "count of a bucket".to_owned(), ..taken };
+        let sum = self.sum.iter().map(|column| Use::number(column, "sum", ""));
+        let count = self.count.iter().map(|column| Use::number(column, "count", ""));
+        let bound = Use::number(&self.le_column, "bound of a bucket", "");
+        std::iter::once(bound)
+            .chain(self.values.uses().into_iter().map(counted))
+            .chain(sum)
+            .chain(count)
+            .collect()
     }
 
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
