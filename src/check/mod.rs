@@ -1,9 +1,11 @@
-//! What can be found about a configuration without a database: the lints, and the tests of queries.
+//! What can be found about a configuration: the lints and the tests of queries, without a database; and what the
+//! databases say about its queries.
 //!
 //! Owns what a finding is and whether an entry silences it. It reads the plan and never a database; how findings are
 //! shown is `command/check`. A new lint is a file in `lint/` and a line in its table.
 
 pub mod cases;
+pub mod connect;
 pub mod lint;
 mod sql;
 mod units;

@@ -10,7 +10,9 @@ pub mod run;
 pub mod schema;
 
 use std::io::{ErrorKind, Write};
+use std::time::Duration;
 
+use crate::deadline::parse_duration;
 use crate::error::Error;
 use crate::yaml::keys::nearest;
 
@@ -40,6 +42,15 @@ impl Print {
             format!("{text:?} is not one of {}{}", names.join(", "), near.unwrap_or_default())
         })
     }
+}
+
+/// Reads the value of `--timeout`.
+///
+/// # Errors
+/// A sentence that says what a duration looks like.
+pub fn read_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = parse_duration(text)?;
+    if timeout.is_zero() { Err("0 leaves no time: write a duration above 0".to_owned()) } else { Ok(timeout) }
 }
 
 /// Writes to stdout. A closed pipe is the reader's choice (`| head`), no error.

@@ -9,6 +9,7 @@ pub mod net;
 pub mod password;
 pub mod postgres;
 pub mod refused;
+pub mod spot;
 pub mod sqlite;
 pub mod statement;
 pub mod tls;

@@ -25,6 +25,7 @@ mod check;
 mod command;
 mod config;
 mod conformance;
+mod connect;
 mod deadline;
 mod disposal;
 mod door;

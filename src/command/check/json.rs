@@ -3,15 +3,17 @@
 use serde_json::{Value, json};
 
 use crate::check::cases;
+use crate::check::connect::Reached;
 
 use super::report::{Entry, Report, Severity};
 
-/// One document: `findings` in the order of the text, `tests` and `summary`.
+/// One document: `findings` in the order of the text, `targets` that were asked, `tests` and `summary`.
 pub(super) fn print(report: &Report) -> String {
     let findings: Vec<Value> = report.in_order().into_iter().map(finding).collect();
     let mut tests = cases::json(&report.cases);
     let document = json!({
         "findings": findings,
+        "targets": report.reached.iter().map(target).collect::<Vec<_>>(),
         "tests": tests["tests"].take(),
         "summary": {
             "errors": report.count(Severity::Error),
@@ -26,6 +28,21 @@ pub(super) fn print(report: &Report) -> String {
         },
     });
     format!("{document:#}\n")
+}
+
+/// A target that was asked.
+fn target(reached: &Reached) -> Value {
+    let facts = reached.server.as_ref().ok();
+    let skipped = |(query, why): &(String, String)| json!({"query": query, "why": why});
+    json!({
+        "target": reached.target,
+        "flavor": facts.map(|facts| &facts.flavor),
+        "version": facts.map(|facts| &facts.version),
+        "role": facts.map(|facts| &facts.role),
+        "error": reached.server.as_ref().err().map(ToString::to_string),
+        "described": reached.described,
+        "skipped": reached.skipped.iter().map(skipped).collect::<Vec<_>>(),
+    })
 }
 
 fn finding(entry: &Entry) -> Value {

@@ -1,4 +1,5 @@
-//! `check`: everything that can be said about a configuration without a database. Exit 0 when there is no error, 1 with
+//! `check`: everything that can be said about a configuration without a database, and with `--connect` what its
+//! databases say. Exit 0 when there is no error, 1 with
 //! `--strict` and a warning, 2 with an error or a test of a query that fails.
 //!
 //! It puts together what the load, the web-config file, the lints and the tests of queries say; `text` and `json` print it. What else can be
@@ -9,9 +10,12 @@ mod json;
 mod report;
 mod text;
 
+use std::time::Duration;
+
 use argh::FromArgs;
 
 use crate::app::settings::{Settings, Words, environment};
+use crate::deadline::Deadline;
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::terminal::Progress;
@@ -20,19 +24,27 @@ use crate::{check, http};
 use super::{Print, say};
 use report::{Report, Size};
 
-/// Check the configuration without a database: exit 0 without errors, 1 with --strict and a warning, 2 with an error.
+/// Check the configuration without a database, or against its databases: exit 0 without errors, 1 with --strict and a warning, 2 with an error.
 #[derive(FromArgs)]
 #[argh(
     subcommand,
     name = "check",
     help_triggers("-h", "--help", "help"),
     example = "Check before a commit; a warning fails it too:\n  {command_name} -c shop.yaml --strict",
-    example = "Explain a lint:\n  {command_name} --rule L007"
+    example = "Check the queries against their databases, running none:\n  {command_name} -c shop.yaml --connect"
 )]
 pub struct Options {
     /// a warning is as bad as an error: exit 1
     #[argh(switch)]
     strict: bool,
+
+    /// describe every query on each of its targets, without running it, and compare columns and types
+    #[argh(switch)]
+    connect: bool,
+
+    /// how long the databases have with --connect (default 60s)
+    #[argh(option, default = "Duration::from_secs(60)", from_str_fn(super::read_timeout))]
+    timeout: Duration,
 
     /// explain one lint, or `list` all of them, and check nothing
     #[argh(option)]
@@ -54,7 +66,8 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     }
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let progress = Progress::start("checking the configuration");
-    let report = examine(&settings, &progress);
+    let by = options.connect.then(|| Deadline::within(options.timeout));
+    let report = examine(&settings, &progress, by);
     drop(progress);
     let printed = match options.format {
         Print::Text => text::print(&report),
@@ -64,7 +77,8 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     Ok(report.exit_code(options.strict))
 }
 
-fn examine(settings: &Settings, progress: &Progress) -> Report {
+/// `by`: until when the databases are asked; `None` asks none.
+fn examine(settings: &Settings, progress: &Progress, by: Option<Deadline>) -> Report {
     let mut report = Report::default();
     for warning in &settings.warnings {
         report.warning(Error::config(warning.as_str()));
@@ -85,6 +99,11 @@ fn examine(settings: &Settings, progress: &Progress) -> Report {
             report.lints(check::run(&plan));
             progress.say(format!("running {} tests of queries", plan.cases.len()));
             report.cases = check::cases::run(&plan);
+            if let Some(by) = by {
+                progress.say(format!("asking {} targets", plan.targets.len()));
+                let told = |done, all| progress.say(format!("{done} of {all} targets have answered"));
+                report.connected(check::connect::run(&plan, by, told));
+            }
         }
         Err(faulty) => {
             report.files = faulty.files;

@@ -2,6 +2,7 @@
 
 use crate::check::Found;
 use crate::check::cases::{Outcome, Verdict};
+use crate::check::connect::{Reached, Said};
 use crate::error::Error;
 use crate::lint::Lint;
 
@@ -44,6 +45,8 @@ pub(super) struct Report {
     pub(super) silenced: usize,
     /// Files as they were named, in the order of reading.
     pub(super) files: Vec<String>,
+    /// What the databases are, where they were asked.
+    pub(super) reached: Vec<Reached>,
     /// The tests of queries, run.
     pub(super) cases: Vec<Outcome>,
     /// `None`: the configuration does not load, and neither lints nor tests ran.
@@ -83,6 +86,16 @@ impl Report {
 
     pub(super) fn count(&self, severity: Severity) -> usize {
         self.entries.iter().filter(|entry| entry.severity == severity).count()
+    }
+
+    pub(super) fn connected(&mut self, said: Said) {
+        for remark in said.remarks {
+            let severity = if remark.odd { Severity::Warning } else { Severity::Error };
+            self.entries.push(Entry { severity, lint: None, error: remark.error });
+        }
+        let failures = said.targets.iter().filter_map(|reached| reached.server.as_ref().err());
+        failures.for_each(|failure| self.error(failure.clone()));
+        self.reached = said.targets;
     }
 
     pub(super) fn exit_code(&self, strict: bool) -> u8 {

@@ -3,7 +3,8 @@
 use std::io::IsTerminal;
 
 use crate::check::cases;
-use crate::terminal::{self, Paint, Tint, clean, message};
+use crate::check::connect::Reached;
+use crate::terminal::{self, Cell, Paint, Table, Tint, clean, message};
 
 use super::report::{Report, Severity};
 
@@ -24,10 +25,32 @@ fn render(report: &Report, paint: Paint, width: Option<usize>) -> String {
         let label = format!("{}{code}", entry.severity.word());
         out += &message(&label, tint, &entry.error, paint, width);
     }
+    out += &servers(report, paint, width);
     for line in cases::lines(&report.cases) {
         out += &format!("{}\n", tinted(&line, paint));
     }
     out + &summary(report, paint) + "\n"
+}
+
+/// What was asked with `--connect`: a line a target, and the queries that would not run there.
+fn servers(report: &Report, paint: Paint, width: Option<usize>) -> String {
+    let mut table = Table::new(&["target", "server", "role", "described", "skipped"]);
+    let mut skipped = String::new();
+    for Reached { target, server, described, skipped: apart } in &report.reached {
+        let Ok(facts) = server else { continue };
+        let server = format!("{} {}", facts.flavor, facts.version);
+        table.row([
+            Cell::tinted(Tint::Good, target),
+            server.as_str().into(),
+            facts.role.as_str().into(),
+            described.to_string().as_str().into(),
+            apart.len().to_string().as_str().into(),
+        ]);
+        for (query, why) in apart {
+            skipped += &format!("{}\n", clean(&format!("skipped: target {target}, query {query}: {why}")));
+        }
+    }
+    if table.is_empty() { skipped } else { table.render(paint, width.unwrap_or(usize::MAX)) + &skipped }
 }
 
 /// A line of a test's report.

@@ -145,8 +145,15 @@ impl Known {
 /// One result to a statement, nothing left in the session, and an end at the deadline: an interrupted `SLEEP` may give
 /// a result instead of an error, and in a message it is not known to the moment when a statement began.
 fn may_go_together(sql: &str) -> bool {
-    let sleeps = sql.as_bytes().windows(5).any(|part| part.eq_ignore_ascii_case(b"sleep"));
-    sql.len() <= LONGEST && !sleeps && !leaves_something(sql) && check_read_only(sql, Dialect::MySql).is_ok()
+    sql.len() <= LONGEST
+        && !sleeps(sql)
+        && !leaves_something(sql)
+        && check_read_only(sql, Dialect::MySql).is_ok()
+}
+
+/// The statement may hold a `SLEEP`.
+pub(super) fn sleeps(sql: &str) -> bool {
+    sql.as_bytes().windows(5).any(|part| part.eq_ignore_ascii_case(b"sleep"))
 }
 
 #[cfg(test)]

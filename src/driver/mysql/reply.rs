@@ -5,12 +5,13 @@
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, server_limit};
+use crate::driver::spot::placed;
 use crate::driver::{Flow, Job, RowSink};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::Fault;
-use super::known::Known;
+use super::known::{Known, sleeps};
 use super::values::{Cells, Columns};
 use super::watchdog;
 
@@ -95,12 +96,14 @@ pub(super) fn tell(
     (start, by): (Instant, Deadline),
     struck: bool,
 ) -> After {
-    let late = by.passed();
+    let (sql, allowed) = (job.sql.text(), by.moment().saturating_duration_since(start));
+    // An interrupted `SLEEP` may give a result, and the server interrupts a little before our deadline.
+    let late = by.passed() || (sleeps(sql) && start.elapsed() >= server_limit(allowed));
     let cut = struck || matches!(done, Ok(Streamed { cut: true, .. }));
     let dead = cut || matches!(done, Err(Fault { broken: true, .. }));
     let light = matches!(done, Ok(Streamed { light: true, .. }));
-    let allowed = by.moment().saturating_duration_since(start).as_millis();
-    let too_late = Error::new(Reason::Timeout, format!("no complete result within {allowed} ms"));
+    let too_late =
+        Error::new(Reason::Timeout, format!("no complete result within {} ms", allowed.as_millis()));
     let verdict = match done {
         // What the deadline broke or interrupted: a result that came nevertheless may be half one (`SLEEP`).
         Ok(_) if late && !cut => Err(too_late.with_sqlstate(INTERRUPTED)),
@@ -110,7 +113,7 @@ pub(super) fn tell(
         Err(fault) if fault.broken => return After::Broken(fault.error),
         // The server's clock was a moment ahead of ours.
         Err(fault) if fault.error.reason() == Reason::Timeout => Err(fault.error.code_for(too_late)),
-        Err(fault) => Err(fault.error),
+        Err(fault) => Err(placed(fault.error, sql)),
     };
     known.ran(job.sql, light && verdict.is_ok());
     let cancelled = verdict.as_ref().is_err_and(|error| error.reason() == Reason::Cancelled);

@@ -14,6 +14,7 @@ use mysql::prelude::Queryable;
 use mysql::{Binary, Conn, QueryResult};
 
 use crate::deadline::Deadline;
+use crate::driver::spot::placed;
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
 use crate::driver::{Canceller, Column, Facts, Health, Job, RowSink, Session, Sql};
 use crate::error::{Error, Reason, Result};
@@ -223,7 +224,7 @@ impl Session for MySqlSession {
             self.broken.fetch_or(fault.broken, Ordering::Relaxed);
             match watch.struck() {
                 true => Error::new(Reason::Timeout, "the server did not describe the statement in time"),
-                false => fault.error,
+                false => placed(fault.error, sql.text()),
             }
         })
     }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, Statement};
 
 use crate::cell::Cell;
 use crate::deadline::Deadline;
+use crate::driver::spot::placed;
 use crate::driver::statement::{self, Dialect};
 use crate::driver::{Canceller, Column, Content, Facts, Flow, Health, Job, Row, RowSink, Session, Sql};
 use crate::error::{Error, Reason, Result};
@@ -124,7 +125,7 @@ impl FileSession {
     }
 
     fn stream(&self, sql: &Sql, sink: &mut dyn RowSink) -> Result<()> {
-        let failed = |cause| fault::error(&cause);
+        let failed = |cause| placed(fault::error(&cause), sql.text());
         let mut statement = self.connection.prepare_cached(sql.text()).map_err(failed)?;
         if self.read_only && !statement.readonly() {
             return Err(Error::new(Reason::ReadOnly, "the statement would write")
@@ -200,7 +201,8 @@ impl Session for FileSession {
         self.check(sql)?;
         self.watch.forget_cancel();
         self.watch.arm(by);
-        let statement = self.connection.prepare(sql.text()).map_err(|cause| fault::error(&cause))?;
+        let failed = |cause| placed(fault::error(&cause), sql.text());
+        let statement = self.connection.prepare(sql.text()).map_err(failed)?;
         Ok(Some(columns(&statement, |_| "any")))
     }
 

@@ -1,0 +1,77 @@
+//! The columns that a database promises, against what the metrics of a query do with them.
+
+use crate::cell::Cell;
+use crate::driver::{Column, Content};
+use crate::error::{Error, Place, Reason};
+use crate::metric::column::{Bound, find};
+use crate::metric::{Needs, Use};
+use crate::plan::query::Query;
+use crate::yaml::keys::nearest;
+
+/// What is wrong, or odd.
+pub(super) struct Found {
+    pub(super) odd: bool,
+    /// The metric's; none where the statement itself is meant.
+    pub(super) place: Option<Place>,
+    pub(super) error: Error,
+}
+
+/// Everything that does not fit.
+pub(super) fn compare(query: &Query, columns: &[Column]) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    let mut used = vec![false; columns.len()];
+    for metric in query.metrics.iter() {
+        for taken in metric.uses() {
+            let remark = match find(columns, &taken.column) {
+                Ok(place) => {
+                    used[place] = true;
+                    misfit(&taken, columns, metric.naming.text())
+                }
+                Err(error) => Some((false, missing(error, &taken, columns))),
+            };
+            if let Some((odd, error)) = remark
+                && !found.iter().any(|known| known.error == error)
+            {
+                found.push(Found { odd, place: Some(metric.place.clone()), error });
+            }
+        }
+    }
+    let unused = columns.iter().zip(used).filter(|(_, used)| !used).map(|(column, _)| column.name.as_str());
+    let unused: Vec<String> = unused.map(|name| format!("`{name}`")).collect();
+    if !unused.is_empty() {
+        let (columns, are) = if unused.len() == 1 { ("column", "is") } else { ("columns", "are") };
+        let text = format!("{columns} {} {are} selected and used by no metric", unused.join(", "));
+        let hint = "leave it out of the SELECT, or make it a label or a value";
+        found.push(Found { odd: true, place: None, error: Error::new(Reason::Sql, text).with_hint(hint) });
+    }
+    found
+}
+
+fn missing(error: Error, taken: &Use, columns: &[Column]) -> Error {
+    let near = nearest(&taken.column, columns.iter().map(|column| column.name.as_str()));
+    match near {
+        Some(near) if error.hint().is_none() => error.with_hint(format!("did you mean `{near}`?")),
+        _ => error,
+    }
+}
+
+/// A column of a type that the metric cannot use, or may not.
+fn misfit(taken: &Use, columns: &[Column], metric: &str) -> Option<(bool, Error)> {
+    let bound = Bound::new(columns, &taken.column).ok()?;
+    let column = columns.iter().find(|column| column.name == bound.name())?;
+    let (name, type_name, part) = (&column.name, &column.type_name, &taken.part);
+    match (taken.needs, column.content) {
+        (Needs::Anything, _) | (_, Content::Unknown | Content::Number | Content::Moment) => None,
+        (Needs::Number | Needs::Moment, Content::Other) => {
+            let cell = Cell::Other("");
+            Some((false, bound.no_number(&cell, cell.number())))
+        }
+        (Needs::Number | Needs::Moment, Content::Text) => {
+            let text = format!(
+                "column `{name}` is of type {type_name}, and {part} of {metric} needs a number: each text must be one"
+            );
+            let hint = format!("cast it in the SQL: `{} AS {name}`", column.cast.replace("{}", name));
+            Some((true, Error::new(Reason::Type, text).with_hint(hint)))
+        }
+    }
+}
