@@ -23,6 +23,7 @@ mod values;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
@@ -83,7 +84,13 @@ fn read(
 /// A sentence about a parameter that is not known.
 pub fn endpoint(login: Login) -> Result<Arc<dyn Endpoint>, String> {
     let options = Options::read(&login.params)?;
-    Ok(Arc::new(PgEndpoint { login, options, console: false, refused: Refused::default() }))
+    Ok(Arc::new(PgEndpoint {
+        login,
+        options,
+        console: false,
+        refused: Refused::default(),
+        pooler: Arc::default(),
+    }))
 }
 
 /// PgBouncer's console.
@@ -93,7 +100,13 @@ pub fn endpoint(login: Login) -> Result<Arc<dyn Endpoint>, String> {
 pub fn console(mut login: Login) -> Result<Arc<dyn Endpoint>, String> {
     let options = Options::read(&login.params)?;
     login.database.get_or_insert_with(|| "pgbouncer".to_owned());
-    Ok(Arc::new(PgEndpoint { login, options, console: true, refused: Refused::default() }))
+    Ok(Arc::new(PgEndpoint {
+        login,
+        options,
+        console: true,
+        refused: Refused::default(),
+        pooler: Arc::default(),
+    }))
 }
 
 struct PgEndpoint {
@@ -101,6 +114,8 @@ struct PgEndpoint {
     options: Options,
     console: bool,
     refused: Refused,
+    /// A pooler was found on the way: sessions begin as they must behind one, instead of each finding it again.
+    pooler: Arc<AtomicBool>,
 }
 
 impl Endpoint for PgEndpoint {
@@ -182,7 +197,7 @@ impl PgEndpoint {
         password: Option<&Secret>,
         by: Deadline,
     ) -> Result<PgSession> {
-        let with_options = !self.console;
+        let with_options = !self.console && !self.pooler.load(Ordering::Relaxed);
         match self.start(place, mode, wanted, password, with_options, by) {
             // A pooler that knows no startup options.
             Err(error) if with_options && is_about_options(&error) => {
@@ -212,11 +227,13 @@ impl PgEndpoint {
         let style = match (self.console, self.options.simple) {
             (true, _) => Style::Console,
             (false, true) => Style::Simple,
+            (false, false) if self.pooler.load(Ordering::Relaxed) => Style::Unnamed,
             (false, false) => Style::Named,
         };
         let mut talk = Talk::new(Link::new(entered.stream));
         talk.standby = entered.in_hot_standby;
-        let mut session = PgSession::new(talk, style, self.login.read_only, facts, Arc::new(canceller));
+        let (read_only, pooler) = (self.login.read_only, Arc::clone(&self.pooler));
+        let mut session = PgSession::new(talk, style, read_only, facts, Arc::new(canceller), pooler);
         session.prepare(&self.login.session_sql, with_options, by)?;
         let known = (entered.in_hot_standby, entered.read_only);
         suits(&mut session, place, wanted, known, by)?;

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use postgres_protocol::message::frontend;
@@ -38,6 +39,8 @@ pub(super) struct PgSession {
     canceller: Arc<dyn Canceller>,
     /// Queries run in one transaction, each from its savepoint.
     in_snapshot: bool,
+    /// Tells the next sessions of a pooler that was found.
+    pooler: Arc<AtomicBool>,
     /// Nothing is under way: the server may be told goodbye.
     idle: bool,
 }
@@ -50,11 +53,12 @@ impl PgSession {
         read_only: bool,
         facts: Facts,
         canceller: Arc<dyn Canceller>,
+        pooler: Arc<AtomicBool>,
     ) -> Self {
         PgSession {
             talk,
             style,
-            pooled: false,
+            pooled: style == Style::Unnamed,
             read_only,
             known: HashMap::new(),
             spans: Spans::default(),
@@ -62,6 +66,7 @@ impl PgSession {
             facts,
             canceller,
             in_snapshot: false,
+            pooler,
             idle: true,
         }
     }
@@ -82,7 +87,8 @@ impl PgSession {
                 self.pooled = true;
                 return Ok(());
             }
-            Style::Named | Style::Unnamed => {}
+            Style::Unnamed => return Ok(()),
+            Style::Named => {}
         }
         match self.prepare_marker(with_options, by) {
             Err(Trouble::Refused(error)) if error.is_of_a_pooler() => self.behind_pooler(),
@@ -107,6 +113,7 @@ impl PgSession {
     }
 
     pub(super) fn behind_pooler(&mut self) {
+        self.pooler.store(true, Ordering::Relaxed);
         self.style = Style::Unnamed;
         self.pooled = true;
         self.home = None;

@@ -10,7 +10,8 @@ use sql_exporter::driver::tls::Mode;
 use sql_exporter::error::Reason;
 use sql_exporter::secret::Secret;
 
-use super::{LONG, assert_clean, login, open, rows, session, value};
+use super::{LONG, assert_clean, endpoint, login, open, rows, session, value};
+use crate::proxy::Proxy;
 use crate::recorder::run;
 use crate::servers::Postgres;
 
@@ -143,4 +144,22 @@ fn the_console_answers_show() {
         );
     }
     assert_clean(&session.ping(Deadline::within(LONG)));
+}
+
+/// The first session is refused its startup options and comes again without; the others know.
+#[test]
+fn the_pooler_is_found_once_for_all_sessions() {
+    let server = pooled();
+    let proxy = Proxy::before(server.port);
+    let endpoint = endpoint(login(&Postgres { port: proxy.port(), ..server }));
+    let connect = || endpoint.connect(Deadline::within(LONG)).expect("a session");
+    let before = proxy.connections();
+    let mut sessions = vec![connect()];
+    assert_eq!(proxy.connections() - before, 2);
+    sessions.extend((0..3).map(|_| connect()));
+    assert_eq!(proxy.connections() - before, 5);
+    for session in &mut sessions {
+        assert_eq!(value(&mut **session, "SELECT 41 + 1"), "Int(42)");
+        assert_eq!(value(&mut **session, "SELECT current_setting('DateStyle')"), "Text(\"ISO, MDY\")");
+    }
 }
