@@ -1,6 +1,8 @@
 //! `process_*`: what every Prometheus client says of its process, read from `/proc` when it is asked for. The
 //! prometheus crate's own collector counts CPU in whole seconds. Where there is no `/proc`, there are no rows.
 
+use std::fs::File;
+use std::io::Read;
 use std::sync::{Arc, LazyLock};
 
 use crate::exposition::block::Block;
@@ -12,9 +14,17 @@ const TICKS: f64 = 100.0;
 
 /// When the machine started, in Unix time. Read once: the kernel counts all its interrupts for this file.
 static BOOT: LazyLock<Option<f64>> = LazyLock::new(|| {
-    let machine = std::fs::read_to_string("/proc/stat").ok()?;
+    let machine = text("/proc/stat")?;
     machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 });
+
+/// A file of `/proc`, which says that it has no length: to be asked for that, and read in small pieces then, costs more
+/// than the file.
+fn text(path: &str) -> Option<String> {
+    let mut text = String::with_capacity(8 * 1024);
+    File::open(path).ok()?.take(1 << 20).read_to_string(&mut text).ok()?;
+    Some(text)
+}
 
 /// The families that can be read, each with its one sample.
 pub(super) fn read() -> Vec<Block> {
@@ -44,7 +54,7 @@ struct Stat(String);
 
 impl Stat {
     fn read() -> Self {
-        let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let text = text("/proc/self/stat").unwrap_or_default();
         Stat(text.rsplit_once(')').map(|(_, rest)| rest.to_owned()).unwrap_or_default())
     }
 
@@ -67,7 +77,7 @@ struct Status(String);
 
 impl Status {
     fn read() -> Self {
-        Status(std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+        Status(text("/proc/self/status").unwrap_or_default())
     }
 
     fn number(&self, key: &str) -> Option<f64> {
