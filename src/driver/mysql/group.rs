@@ -66,6 +66,17 @@ impl Turn {
     }
 }
 
+/// What came of a message.
+struct Answered {
+    /// So many of its jobs have ended.
+    ended: usize,
+    after: After,
+    /// Why the job behind them was told nothing and must run alone.
+    unsaid: Option<Why>,
+    /// Of the last job that was looked at.
+    turn: Turn,
+}
+
 /// What came for one job.
 enum Answer {
     Rows(Streamed),
@@ -78,17 +89,34 @@ impl MySqlSession {
     /// Runs the first of these jobs in one message, as many as fit into it, until one of them stops it. Gives how many
     /// have ended.
     pub(super) fn group(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> (usize, After) {
-        let message = self.message(jobs, by);
-        let socket = self.conn.as_raw_fd();
-        let mut ended = 0;
-        let mut turn = match jobs.first().map(|job| Turn::of(job, socket, by)) {
-            Some(Ok(turn)) => turn,
-            Some(Err(error)) => return (0, After::Broken(error)),
-            None => return (0, After::Clean),
+        let Some(first) = jobs.first() else { return (0, After::Clean) };
+        let turn = match Turn::of(first, self.conn.as_raw_fd(), by) {
+            Ok(turn) => turn,
+            Err(error) => return (0, After::Broken(error)),
         };
-        let mut refused = None;
-        let mut sent =
-            self.conn.query_iter(&message.text).map_err(|error| refused = Some(of_quiet(error))).ok();
+        let message = self.message(jobs, by);
+        let Answered { ended, after, unsaid, turn } = self.answers(jobs, &message, turn, by);
+        if matches!(after, After::Clean) {
+            let parts = jobs.iter().zip(&message.parts).take(ended);
+            parts.filter(|(_, part)| part.prepares).for_each(|(job, _)| self.close_other(job.sql));
+        }
+        drop(turn);
+        match unsaid.zip(jobs.get_mut(ended)) {
+            Some((why, job)) => {
+                let after = self.job(job, by);
+                self.known.objected(job.sql, why);
+                (ended + 1, after)
+            }
+            None => (ended, after),
+        }
+    }
+
+    /// Sends the message and hands each job its answer. `turn` is the first job's.
+    fn answers(&mut self, jobs: &mut [Job<'_>], message: &Message, mut turn: Turn, by: Deadline) -> Answered {
+        let socket = self.conn.as_raw_fd();
+        let (mut ended, mut refused) = (0, None);
+        let refuse = |error| refused = Some(of_quiet(error));
+        let mut sent = self.conn.query_iter(&message.text).map_err(refuse).ok();
         let (after, unsaid) = loop {
             let Some((job, part)) = jobs.get_mut(ended).zip(message.parts.get(ended)) else {
                 break (After::Clean, None);
@@ -104,15 +132,16 @@ impl MySqlSession {
                 Some(result) => read(result, part.quiet, job.sink, socket),
                 None => refused.take().unwrap_or(Answer::Unsaid(Why::Odd)),
             };
-            let (done, goes_on) = match answer {
+            let done = match answer {
                 // Whether it is the statement's own, it says alone.
                 Answer::Failed(fault) if !self.known.is_proven() && is_objection(&fault) => {
                     break (After::Clean, Some(Why::Refused));
                 }
-                Answer::Rows(streamed) => (Ok(streamed), true),
-                Answer::Failed(fault) => (Err(fault), false),
                 Answer::Unsaid(why) => break (After::Clean, Some(why)),
+                Answer::Rows(streamed) => Ok(streamed),
+                Answer::Failed(fault) => Err(fault),
             };
+            let goes_on = done.is_ok();
             if goes_on {
                 self.known.executed(job.sql);
             }
@@ -123,21 +152,9 @@ impl MySqlSession {
                 break (after, None);
             }
         };
-        // Reads what is left.
+        // Reads what is left, while the watchdog watches.
         drop(sent);
-        if matches!(after, After::Clean) {
-            let parts = jobs.iter().zip(&message.parts).take(ended);
-            parts.filter(|(_, part)| part.prepares).for_each(|(job, _)| self.close_other(job.sql));
-        }
-        drop(turn);
-        match unsaid.zip(jobs.get_mut(ended)) {
-            Some((why, job)) => {
-                let after = self.job(job, by);
-                self.known.objected(job.sql, why);
-                (ended + 1, after)
-            }
-            None => (ended, after),
-        }
+        Answered { ended, after, unsaid, turn }
     }
 
     /// Closes what the statement was while it ran alone: servers keep so many for all their clients.
