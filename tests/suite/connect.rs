@@ -1,5 +1,7 @@
 //! `check --connect`: what live databases say about queries that are never run.
 
+use std::net::TcpListener;
+
 use serde_json::Value;
 
 use crate::exporter::{Output, Setup};
@@ -211,14 +213,33 @@ fn a_standby_is_asked_as_what_it_is() {
     assert!(output.text().contains("skipped: target pg, query first: when.role: the server's is replica\n"));
 }
 
-/// The databases have the time of `--timeout` and no more.
-#[test]
-fn a_server_that_is_silent_ends_at_the_deadline() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+/// A configuration of one target that accepts connections and says nothing.
+fn mute() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let config = format!(
         "databases:\n  mute: {{driver: postgres, host: 127.0.0.1, port: {port}, database: x, username: x, connect_timeout: 30s}}\nqueries:\n  - {{name: one, sql: SELECT 1 AS value, metrics: [{{name: one, help: x.}}]}}\n"
     );
+    (listener, config)
+}
+
+/// A line on the terminal says what is waited for, and is wiped before the report.
+#[test]
+fn who_waits_at_a_terminal_sees_for_what() {
+    let (_listener, config) = mute();
+    let words = ["check", "--connect", "--timeout", "3s"];
+    let output = Setup::new(&config).terminal(80).env("TERM", "xterm").args(&words).output();
+    let text = output.text();
+    let shown = text.find("asking the databases: 0 of 1 done");
+    let wiped = text.rfind("\r\u{1b}[K");
+    let report = text.find("target mute: ");
+    assert!(shown.is_some() && shown < wiped && wiped < report, "{text:?}");
+}
+
+/// The databases have the time of `--timeout` and no more.
+#[test]
+fn a_server_that_is_silent_ends_at_the_deadline() {
+    let (_listener, config) = mute();
     let began = std::time::Instant::now();
     let output = Setup::new(&config).args(&["check", "--connect", "--timeout", "1s"]).output();
     assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());

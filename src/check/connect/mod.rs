@@ -55,12 +55,14 @@ pub struct Said {
     pub remarks: Vec<Remark>,
 }
 
-/// Asks all enabled targets at once. Blocks until `by` at most; `told` is called as targets are done.
+/// Asks all enabled targets at once. Blocks until `by` at most; `told` hears how many of how
+/// many are done.
 #[must_use]
 pub fn run(plan: &Plan, by: Deadline, told: impl Fn(usize, usize) + Sync) -> Said {
     let targets: Vec<&Target> = plan.targets.iter().map(|target| &**target).filter(|it| it.enabled).collect();
     let slots: Vec<Mutex<Option<OfTarget>>> = targets.iter().map(|_| Mutex::default()).collect();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    told(0, targets.len());
     std::thread::scope(|scope| {
         for _ in 0..targets.len().min(AT_ONCE) {
             scope.spawn(|| {

@@ -100,8 +100,7 @@ fn examine(settings: &Settings, progress: &Progress, by: Option<Deadline>) -> Re
             progress.say(format!("running {} tests of queries", plan.cases.len()));
             report.cases = check::cases::run(&plan);
             if let Some(by) = by {
-                progress.say(format!("asking {} targets", plan.targets.len()));
-                let told = |done, all| progress.say(format!("{done} of {all} targets have answered"));
+                let told = |done, all| progress.say(format!("asking the databases: {done} of {all} done"));
                 report.connected(check::connect::run(&plan, by, told));
             }
         }
