@@ -13,6 +13,7 @@ mod marker;
 pub mod moments;
 mod options;
 mod reply;
+mod rights;
 mod send;
 mod session;
 mod snapshot;
@@ -116,6 +117,10 @@ impl Endpoint for PgEndpoint {
         self.login.demand()
     }
 
+    fn login(&self) -> Option<&Login> {
+        Some(&self.login)
+    }
+
     /// The console has no plans.
     fn explain(&self, sql: &Sql) -> Option<Sql> {
         (!self.console).then(|| Sql::new(&format!("EXPLAIN {}", sql.text())))
@@ -217,6 +222,7 @@ impl PgEndpoint {
         let mut talk = Talk::new(Link::new(entered.stream));
         talk.standby = entered.in_hot_standby;
         let mut session = PgSession::new(talk, style, self.login.read_only, facts, Arc::new(canceller));
+        session.user.clone_from(&self.login.username);
         session.prepare(&self.login.session_sql, with_options, by)?;
         let known = (entered.in_hot_standby, entered.read_only);
         suits(&mut session, place, wanted, known, by)?;
