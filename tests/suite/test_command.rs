@@ -1,5 +1,6 @@
 //! The command `test`: what it says of targets that work, of those that do not, and in which form.
 
+mod engine;
 mod failures;
 mod form;
 mod rights;

@@ -27,7 +27,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 type Answer = (usize, Result<Found>, Duration);
 
 /// Tests every target, in that order. Blocks, for hardly longer than until `by`.
-pub(super) fn all(targets: &[Arc<Target>], by: Deadline, progress: &Progress) -> Vec<Outcome> {
+#[must_use]
+pub fn all(targets: &[Arc<Target>], by: Deadline, progress: &Progress) -> Vec<Outcome> {
     let start = Instant::now();
     let (workers, disposal) = (Workers::new(AT_ONCE), Disposal::new());
     let (sender, receiver) = mpsc::channel();

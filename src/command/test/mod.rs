@@ -5,9 +5,9 @@
 //! `text` and `json` print it. What else a session can be asked is one more line in `attempt`.
 
 mod advice;
-mod attempt;
+pub mod attempt;
 mod json;
-mod report;
+pub mod report;
 mod text;
 
 use std::sync::Arc;

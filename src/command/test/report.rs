@@ -8,22 +8,25 @@ use crate::error::Error;
 use crate::plan::target::Target;
 
 /// All of it, in configuration order.
-pub(super) struct Report {
-    pub(super) outcomes: Vec<Outcome>,
+pub struct Report {
+    /// One a target.
+    pub outcomes: Vec<Outcome>,
     /// What all of it was allowed.
-    pub(super) timeout: Duration,
+    pub timeout: Duration,
 }
 
 /// One target.
-pub(super) struct Outcome {
-    pub(super) target: Arc<Target>,
-    pub(super) verdict: Verdict,
+pub struct Outcome {
+    /// As configured.
+    pub target: Arc<Target>,
+    /// What came of it.
+    pub verdict: Verdict,
     /// Login and questions.
-    pub(super) took: Duration,
+    pub took: Duration,
 }
 
 /// What came of it.
-pub(super) enum Verdict {
+pub enum Verdict {
     /// It works; there may be warnings.
     Pass(Found),
     /// It does not.
@@ -33,35 +36,43 @@ pub(super) enum Verdict {
 }
 
 /// What a session told.
-pub(super) struct Found {
-    pub(super) facts: Facts,
-    pub(super) rights: Rights,
+pub struct Found {
+    /// What it said at login.
+    pub facts: Facts,
+    /// What its user may do beyond reading.
+    pub rights: Rights,
     /// Why its rights are not known.
-    pub(super) unknown: Option<String>,
+    pub unknown: Option<String>,
 }
 
 /// How many of each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Count {
-    pub(super) passed: usize,
-    pub(super) failed: usize,
-    pub(super) skipped: usize,
-    /// Of those that passed.
-    pub(super) warned: usize,
+pub struct Count {
+    /// Targets that work.
+    pub passed: usize,
+    /// Those that do not.
+    pub failed: usize,
+    /// Those that were left alone.
+    pub skipped: usize,
+    /// Targets with a warning, of those that work.
+    pub warned: usize,
 }
 
 impl Found {
     /// Everything to be warned of, a sentence each.
-    pub(super) fn warnings(&self) -> impl Iterator<Item = &str> {
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.rights.risks.iter().chain(&self.unknown).map(String::as_str)
     }
 
-    pub(super) fn warns(&self) -> bool {
+    /// True where there is one.
+    #[must_use]
+    pub fn warns(&self) -> bool {
         self.warnings().next().is_some()
     }
 
     /// `PostgreSQL 15.18`: the flavour as its makers write it, and the version's number alone.
-    pub(super) fn server(&self) -> String {
+    #[must_use]
+    pub fn server(&self) -> String {
         let name = match self.facts.flavor.as_str() {
             "postgresql" => "PostgreSQL",
             "pgbouncer" => "PgBouncer",
@@ -76,7 +87,9 @@ impl Found {
 }
 
 impl Report {
-    pub(super) fn count(&self) -> Count {
+    /// How many of each.
+    #[must_use]
+    pub fn count(&self) -> Count {
         let mut count = Count::default();
         for outcome in &self.outcomes {
             match &outcome.verdict {

@@ -113,11 +113,9 @@ fn a_silent_server_ends_at_the_deadline_and_the_others_pass() {
     let verdicts: Vec<&Value> =
         told["targets"].as_array().unwrap().iter().map(|target| &target["verdict"]).collect();
     assert_eq!(verdicts, ["fail", "fail", "fail", "pass", "pass"], "{told}");
-    for (index, least) in [(0, 1.9), (1, 1.9), (2, 0.09)] {
+    for index in 0..3 {
         let target = &told["targets"][index];
         assert_eq!(target["error"]["reason"], "timeout", "{target}");
-        let took = target["duration_seconds"].as_f64().unwrap();
-        assert!(took >= least, "{took} {target}");
         assert!(target["error"]["try"].to_string().contains("--timeout 2s"), "{target}");
     }
     assert!(told["targets"][2]["duration_seconds"].as_f64().unwrap() < 1.9, "its own timeout holds: {told}");
