@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use crate::app::settings::Words;
-use crate::command::{check, collect, health, packs, run, say, schema};
+use crate::command::{check, collect, health, packs, run, say, schema, test};
 use crate::error::{Error, Kind};
 
 /// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
@@ -54,14 +54,15 @@ struct Line {
 enum Command {
     Run(run::Options),
     Collect(collect::Options),
+    Test(test::Options),
     Check(check::Options),
     Packs(packs::Options),
     Schema(schema::Options),
     Health(health::Options),
 }
 
-const COMMANDS: &[&str] = &["run", "collect", "check", "packs", "schema", "health"];
-const LATER: &[&str] = &["test", "try", "import"];
+const COMMANDS: &[&str] = &["run", "collect", "test", "check", "packs", "schema", "health"];
+const LATER: &[&str] = &["try", "import"];
 const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
 
 /// Runs what the words say and gives the exit code: 0 good, 1 something failed, 2 wrong configuration or words.
@@ -72,6 +73,7 @@ pub fn run(words: &[String]) -> u8 {
         Ok(Parsed::Command(shared, command)) => outcome(match command {
             Command::Run(options) => run::run(&shared, &options),
             Command::Collect(options) => collect::run(&shared, &options),
+            Command::Test(options) => test::run(&shared, &options),
             Command::Check(options) => check::run(&shared, &options),
             Command::Packs(options) => packs::run(&options),
             Command::Schema(options) => schema::run(&options),

@@ -181,7 +181,11 @@ fn context(exporter: &Exporter, target: &planned::Target) -> Context {
     Context::new(label.as_ref().map(|label| (label, target.name.as_str())), &target.labels, limit)
 }
 
-fn known<'n, N: Iterator<Item = &'n str>>(
+/// Refuses names that do not exist; `what` they are names of.
+///
+/// # Errors
+/// A configuration error for the first unknown one, with the three nearest.
+pub fn known<'n, N: Iterator<Item = &'n str>>(
     what: &str,
     wanted: &[String],
     names: impl Fn() -> N,

@@ -8,6 +8,7 @@ pub mod health;
 pub mod packs;
 pub mod run;
 pub mod schema;
+pub mod test;
 
 use std::io::{ErrorKind, Write};
 use std::time::Duration;

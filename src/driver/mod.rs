@@ -9,6 +9,7 @@ pub mod net;
 pub mod password;
 pub mod postgres;
 pub mod refused;
+pub mod rights;
 pub mod spot;
 pub mod sqlite;
 pub mod statement;
@@ -21,6 +22,8 @@ use crate::cell::Cell;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::yaml::keys::Keys;
+
+pub use rights::Rights;
 
 /// One SQL statement as configured, with the name its prepared form has on a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -205,6 +208,12 @@ pub trait Session: Send {
     /// `sql`, `permission`, `read_only`: as a run would fail; `timeout`, `lost`.
     fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>>;
 
+    /// What the user that logged in may do beyond reading. A few round trips.
+    ///
+    /// # Errors
+    /// What the server says to the question; `timeout` and `lost` leave a session that must not be used again.
+    fn rights(&mut self, by: Deadline) -> Result<Rights>;
+
     /// Opens (`true`) or closes one read-only transaction around the batches that follow: all jobs in it see the
     /// database at one moment, and one that fails leaves the others be.
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health;
@@ -236,6 +245,11 @@ pub trait Endpoint: Send + Sync {
     /// The least that the configuration demands of the way to the server.
     fn demand(&self) -> tls::Demand {
         tls::Demand::Local
+    }
+
+    /// How the server is reached and entered; `None` for a file.
+    fn login(&self) -> Option<&login::Login> {
+        None
     }
 
     /// The address without any secret, for people: `postgres://exporter@db.example:5432/shop`.

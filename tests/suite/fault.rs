@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use sql_exporter::cell::Cell;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{
-    Canceller, Column, Content, Driver, Endpoint, Facts, Flow, Health, Job, Row, Session, Sql,
+    Canceller, Column, Content, Driver, Endpoint, Facts, Flow, Health, Job, Rights, Row, Session, Sql,
 };
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::yaml::keys::Keys;
@@ -30,6 +30,7 @@ pub(crate) enum Call {
     Run(usize),
     Ping(usize),
     Refresh(usize),
+    Rights(usize),
     /// The opening and the closing of a snapshot.
     Snapshot(usize),
     Cancel(usize),
@@ -289,6 +290,12 @@ impl Session for FaultSession {
 
     fn describe(&mut self, _: &Sql, _: Deadline) -> Result<Option<Vec<Column>>> {
         Ok(Some(vec![column("value")]))
+    }
+
+    fn rights(&mut self, _by: Deadline) -> Result<Rights> {
+        let act = self.fault.begin(Call::Rights);
+        self.fault.suffer(act)?;
+        Ok(Rights::default())
     }
 
     fn snapshot(&mut self, _open: bool, _by: Deadline) -> Health {

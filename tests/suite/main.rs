@@ -68,6 +68,7 @@ mod soak;
 mod sqlite;
 mod statement;
 mod terms;
+mod test_command;
 mod turns;
 mod types;
 mod webconfig;

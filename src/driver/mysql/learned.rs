@@ -67,6 +67,14 @@ impl Learned {
         Ok(())
     }
 
+    /// The privileges that show the state of replication, as this server calls them (MariaDB since 10.5.9).
+    pub(super) fn reads_binlog(&self) -> &'static str {
+        match self.flavor {
+            Flavor::MariaDb if numbers(&self.facts.version) >= (10, 5, 9) => "BINLOG MONITOR, SLAVE MONITOR",
+            _ => "REPLICATION CLIENT",
+        }
+    }
+
     /// The statement that gives the next one its deadline, at least 1 ms, and its read-only mode. The server strikes a
     /// little before `by`, so that its answer comes in time and proves that it is there.
     pub(super) fn limits(&self, by: Deadline, read_only: bool) -> String {
@@ -117,6 +125,13 @@ fn has_channel(conn: &mut Conn, flavor: Flavor) -> Result<bool, Fault> {
     Ok(false)
 }
 
+/// The first three numbers of a version.
+fn numbers(version: &str) -> (u32, u32, u32) {
+    let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    (next(), next(), next())
+}
+
 impl Flavor {
     fn word(self) -> &'static str {
         match self {
@@ -134,15 +149,11 @@ impl Flavor {
 
     /// `tx_read_only` before MySQL 5.7.20 and MariaDB 11.1.
     fn read_only_variable(self, version: &str) -> &'static str {
-        let mut parts =
-            version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
-        let mut next = || parts.next().unwrap_or(0);
-        let version = (next(), next(), next());
         let since = match self {
             Flavor::MySql => (5, 7, 20),
             Flavor::MariaDb => (11, 1, 0),
         };
-        if version >= since { "transaction_read_only" } else { "tx_read_only" }
+        if numbers(version) >= since { "transaction_read_only" } else { "tx_read_only" }
     }
 
     fn limits(self, left: Duration, read_only_variable: Option<&str>) -> String {

@@ -10,6 +10,7 @@ mod known;
 mod learned;
 mod login;
 mod reply;
+mod rights;
 mod session;
 mod values;
 mod watchdog;
@@ -84,6 +85,10 @@ impl Endpoint for MySqlEndpoint {
 
     fn groups(&self) -> bool {
         true
+    }
+
+    fn login(&self) -> Option<&Login> {
+        Some(&self.0.login)
     }
 
     fn shown(&self) -> String {

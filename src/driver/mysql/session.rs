@@ -16,7 +16,7 @@ use mysql::{Binary, Conn, QueryResult};
 use crate::deadline::Deadline;
 use crate::driver::spot::placed;
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
-use crate::driver::{Canceller, Column, Facts, Health, Job, RowSink, Session, Sql};
+use crate::driver::{Canceller, Column, Facts, Health, Job, Rights, RowSink, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::{Fault, is_stale, wants_text};
@@ -24,6 +24,7 @@ use super::known::Known;
 use super::learned::{Learned, leaves_something};
 use super::login::{STATEMENTS, Server};
 use super::reply::{After, GRACE, Streamed, pump, tell};
+use super::rights;
 use super::values::Columns;
 use super::watchdog;
 
@@ -227,6 +228,20 @@ impl Session for MySqlSession {
                 false => placed(fault.error, sql.text()),
             }
         })
+    }
+
+    fn rights(&mut self, by: Deadline) -> Result<Rights> {
+        let mut told = Ok(Rights::default());
+        let health = self.between("the question for its rights", by, |conn, learned| {
+            match rights::ask(conn, learned.reads_binlog()) {
+                // The server refuses the question; the connection goes on.
+                Err(fault) if !fault.broken => told = Err(fault.error),
+                Err(fault) => return Err(fault),
+                Ok(rights) => told = Ok(rights),
+            }
+            Ok(())
+        });
+        if let Health::Lost(error) = health { Err(error) } else { told }
     }
 
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health {

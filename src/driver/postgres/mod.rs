@@ -13,6 +13,7 @@ mod marker;
 pub mod moments;
 mod options;
 mod reply;
+mod rights;
 mod send;
 mod session;
 mod snapshot;
@@ -131,6 +132,10 @@ impl Endpoint for PgEndpoint {
         self.login.demand()
     }
 
+    fn login(&self) -> Option<&Login> {
+        Some(&self.login)
+    }
+
     /// The console has no plans.
     fn explain(&self, sql: &Sql) -> Option<Sql> {
         (!self.console).then(|| Sql::new(&format!("EXPLAIN {}", sql.text())))
@@ -234,6 +239,7 @@ impl PgEndpoint {
         talk.standby = entered.in_hot_standby;
         let (read_only, pooler) = (self.login.read_only, Arc::clone(&self.pooler));
         let mut session = PgSession::new(talk, style, read_only, facts, Arc::new(canceller), pooler);
+        session.user.clone_from(&self.login.username);
         session.prepare(&self.login.session_sql, with_options, by)?;
         let known = (entered.in_hot_standby, entered.read_only);
         suits(&mut session, place, wanted, known, by)?;

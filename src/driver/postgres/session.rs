@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use postgres_protocol::message::frontend;
 
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Column, Facts, Health, Job, Session, Sql};
+use crate::driver::{Canceller, Column, Facts, Health, Job, Rights, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 use super::marker;
 use super::reply::{Left, Over, Reply, Transaction, Trouble, Wrong};
+use super::rights;
 use super::send::{Statement, Style, Way, queue};
 use super::snapshot;
 use super::talk::{Talk, Texts, failed, hushed};
@@ -35,6 +36,8 @@ pub(super) struct PgSession {
     pub(super) spans: Spans,
     /// The answer to [`marker::state`] of a session that no query has changed. Not asked for behind a pooler.
     pub(super) home: Option<Vec<Texts>>,
+    /// As configured: PgBouncer's console does not tell.
+    pub(super) user: Option<String>,
     facts: Facts,
     canceller: Arc<dyn Canceller>,
     /// Queries run in one transaction, each from its savepoint.
@@ -63,6 +66,7 @@ impl PgSession {
             known: HashMap::new(),
             spans: Spans::default(),
             home: None,
+            user: None,
             facts,
             canceller,
             in_snapshot: false,
@@ -335,6 +339,16 @@ impl Session for PgSession {
             }
             Err(trouble) => Err(failed("describing the statement", trouble)),
         }
+    }
+
+    fn rights(&mut self, by: Deadline) -> Result<Rights> {
+        self.idle = false;
+        let asked = match self.style {
+            Style::Console => rights::ask_console(&mut self.talk, self.user.as_deref(), by),
+            _ => rights::ask(&mut self.talk, by),
+        };
+        self.idle = matches!(asked, Ok(_) | Err(Trouble::Refused(_)));
+        asked.map_err(|trouble| failed("the question for its rights", trouble))
     }
 
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health {

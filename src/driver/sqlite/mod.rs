@@ -7,6 +7,7 @@
 mod fault;
 mod guard;
 mod keys;
+mod rights;
 mod scratch;
 mod session;
 mod watch;

@@ -14,10 +14,13 @@ use crate::cell::Cell;
 use crate::deadline::Deadline;
 use crate::driver::spot::placed;
 use crate::driver::statement::{self, Dialect};
-use crate::driver::{Canceller, Column, Content, Facts, Flow, Health, Job, Row, RowSink, Session, Sql};
+use crate::driver::{
+    Canceller, Column, Content, Facts, Flow, Health, Job, Rights, Row, RowSink, Session, Sql,
+};
 use crate::error::{Error, Reason, Result};
 
 use super::fault;
+use super::rights;
 use super::watch::{Interrupt, Watch};
 
 /// Prepared statements kept by a session; a plan with more queries on one file prepares some of them again.
@@ -204,6 +207,10 @@ impl Session for FileSession {
         let failed = |cause| placed(fault::error(&cause), sql.text());
         let statement = self.connection.prepare(sql.text()).map_err(failed)?;
         Ok(Some(columns(&statement, |_| "any")))
+    }
+
+    fn rights(&mut self, _: Deadline) -> Result<Rights> {
+        rights::of(&self.connection).map_err(|cause| fault::error(&cause))
     }
 
     /// Every batch is one read transaction already.

@@ -1,0 +1,31 @@
+//! What the user of a session may do that reading does not need, and the statements that make one who may do enough.
+//!
+//! Each driver asks its own server (`postgres/rights`, `mysql/rights`, `sqlite/rights`); here is what they answer with.
+//! Only the command `test` asks.
+
+/// The answer, in words for people. Never holds a password or a hash of one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rights {
+    /// The user as the server names it: `exporter`, `exporter@%`; `None` where there are no users, or none is told.
+    pub user: Option<String>,
+    /// What the user may do that a reader need not, a sentence each; none is good.
+    pub risks: Vec<String>,
+    /// The statements that make a user who may do enough and no more, in order; none without risks, and where no
+    /// statement helps.
+    pub grants: Vec<String>,
+}
+
+impl Rights {
+    /// A user, with the statements only where there are risks.
+    #[must_use]
+    pub fn of(user: Option<String>, risks: Vec<String>, grants: impl FnOnce() -> Vec<String>) -> Rights {
+        let grants = if risks.is_empty() { Vec::new() } else { grants() };
+        Rights { user, risks, grants }
+    }
+}
+
+/// The name of the user to make beside `user`.
+#[must_use]
+pub fn reader_beside(user: &str) -> &'static str {
+    if user == "exporter" { "sql_exporter" } else { "exporter" }
+}
