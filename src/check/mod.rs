@@ -6,6 +6,7 @@
 pub mod cases;
 pub mod lint;
 mod sql;
+pub mod trial;
 mod units;
 
 use std::collections::HashSet;

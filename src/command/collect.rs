@@ -9,7 +9,6 @@ use argh::FromArgs;
 
 use crate::app;
 use crate::app::settings::{Settings, Words, environment};
-use crate::deadline::parse_duration;
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::exposition::page::{Piece, pieces};
@@ -46,7 +45,7 @@ pub struct Options {
     format: String,
 
     /// how long all of it may take (default 60s)
-    #[argh(option, default = "Duration::from_secs(60)", from_str_fn(parse_timeout))]
+    #[argh(option, default = "Duration::from_secs(60)", from_str_fn(super::read_timeout))]
     timeout: Duration,
 
     /// write the page to this file, as a whole, also when a query failed
@@ -98,11 +97,6 @@ fn format(name: &str) -> Result<&'static dyn Format, Error> {
         let known: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
         Error::config(format!("--format {name:?}: the formats are {}", known.join(" and ")))
     })
-}
-
-fn parse_timeout(text: &str) -> Result<Duration, String> {
-    let timeout = parse_duration(text)?;
-    if timeout.is_zero() { Err("0 leaves no time: write a duration above 0".to_owned()) } else { Ok(timeout) }
 }
 
 /// Writes beside the file and renames: a reader sees the old page or the new one, never half of it.

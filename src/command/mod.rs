@@ -8,9 +8,12 @@ pub mod health;
 pub mod packs;
 pub mod run;
 pub mod schema;
+pub mod trial;
 
 use std::io::{ErrorKind, Write};
+use std::time::Duration;
 
+use crate::deadline::parse_duration;
 use crate::error::Error;
 use crate::yaml::keys::nearest;
 
@@ -40,6 +43,15 @@ impl Print {
             format!("{text:?} is not one of {}{}", names.join(", "), near.unwrap_or_default())
         })
     }
+}
+
+/// Reads the value of `--timeout`.
+///
+/// # Errors
+/// A sentence that says what a duration looks like.
+pub fn read_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = parse_duration(text)?;
+    if timeout.is_zero() { Err("0 leaves no time: write a duration above 0".to_owned()) } else { Ok(timeout) }
 }
 
 /// Writes to stdout. A closed pipe is the reader's choice (`| head`), no error.

@@ -96,7 +96,7 @@ impl Draft {
         let place = Arc::new(keys.place(""));
         let name = name(&mut keys);
         let sql = sql(&mut keys);
-        let sql_place = Arc::new(keys.place(if keys.has("sql") { "sql" } else { "sql_file" }));
+        let sql_place = Arc::new(sql_place(&mut keys));
         let aim = Aim::read(&mut keys, drivers).or_else(|| behind.aim.clone());
         let settings = Settings::read(&mut keys).or(behind.settings);
         let metrics = metrics(&mut keys);
@@ -191,6 +191,17 @@ fn sql(keys: &mut Keys<'_>) -> Option<String> {
         keys.fault(key, "holds no statement");
     }
     Some(text)
+}
+
+/// Where the statement itself stands: in the entry, or in a file of its own.
+fn sql_place(keys: &mut Keys<'_>) -> Place {
+    match keys.file("sql_file").filter(|_| !keys.has("sql")) {
+        Some(path) => {
+            let file = path.display().to_string();
+            Place { file, line: 1, column: 1, path: keys.place("sql_file").path, source: None }
+        }
+        None => keys.place("sql"),
+    }
 }
 
 /// The entries of `metrics`, or the one of the mini form. Faulty ones are recorded and left out.

@@ -18,10 +18,23 @@ const MEMORY: Duration = Duration::from_secs(300);
 /// Whether the server's facts are those that `when` asks for.
 #[must_use]
 pub fn suits(when: &When, facts: &Facts) -> bool {
+    unmet(when, facts).is_none()
+}
+
+/// The first condition on the server's facts that does not hold, in words.
+#[must_use]
+pub fn unmet(when: &When, facts: &Facts) -> Option<String> {
     let version = numbers(&facts.version);
-    when.version.iter().all(|bound| bound.holds(&version))
-        && (when.flavor.is_empty() || when.flavor.contains(&facts.flavor.as_str()))
-        && when.role.is_none_or(|role| role.word() == facts.role)
+    let Facts { version: theirs, flavor, role, .. } = facts;
+    if !when.version.iter().all(|bound| bound.holds(&version)) {
+        Some(format!("when.version: the server's is {theirs}"))
+    } else if !(when.flavor.is_empty() || when.flavor.contains(&flavor.as_str())) {
+        Some(format!("when.flavor: the server's is {flavor}"))
+    } else if when.role.is_some_and(|wanted| wanted.word() != role) {
+        Some(format!("when.role: the server's is {}", if role.is_empty() { "not known" } else { role }))
+    } else {
+        None
+    }
 }
 
 /// What a session says to a `when.sql`.
@@ -61,9 +74,17 @@ pub fn ask(live: &mut Live<'_>, sql: &Sql, by: Deadline) -> Said {
 
 /// Takes the first value of the first row as yes or no.
 #[derive(Default)]
-struct Truth {
+pub struct Truth {
     found: Option<bool>,
     verdict: Option<Result<bool>>,
+}
+
+impl Truth {
+    /// What came; `None` while the job has not ended.
+    #[must_use]
+    pub fn verdict(self) -> Option<Result<bool>> {
+        self.verdict
+    }
 }
 
 impl RowSink for Truth {

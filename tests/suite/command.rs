@@ -125,7 +125,7 @@ fn packs_lists_the_built_in_collectors_and_prints_one() {
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    for command in ["test", "try", "import"] {
+    for command in ["test", "import"] {
         let output = setup(GOOD).args(&[command]).output();
         assert_eq!(output.code(), 2, "{command}");
         assert_eq!(one_line(&output), format!("error: the command `{command}` is not built yet"));

@@ -67,6 +67,7 @@ mod soak;
 mod sqlite;
 mod statement;
 mod terms;
+mod trial;
 mod turns;
 mod types;
 mod webconfig;
