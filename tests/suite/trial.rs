@@ -226,6 +226,11 @@ fn many_series_are_worth_a_warning_that_names_the_label() {
     let near = "warning: 90 series, and max_series is 100: label `each_row` has the most values, 90\n";
     assert!(text(90, 100).contains(near), "{}", text(90, 100));
     assert!(!text(80, 100).contains("warning"));
+    let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500) \
+               SELECT i AS value, 'x' AS few, 'n' || i AS name FROM n";
+    let loose = small("queries: []\n").args(&["try", "--sql", sql]).output();
+    let many = "warning: 1500 series from one query are many: label `name` has the most values, 1500\n";
+    assert!(loose.text().contains(many), "{}", loose.text());
 }
 
 /// Rows that a terminal must not be given as they are.
@@ -277,7 +282,6 @@ fn a_query_that_a_scrape_would_leave_out_runs_all_the_same_and_it_is_said() {
         ("when: {version: \">=99\"}", "leave it out: when.version: the server's is 3."),
         ("when: {role: replica}", "leave it out: when.role: the server's is primary"),
         ("when: {sql: SELECT 0}", "leave it out: when.sql says no"),
-        ("when: {sql: SELECT nowhere}", "fail: when.sql: no such column: nowhere"),
         ("enabled: false", "leave it out: enabled: false on the query"),
     ];
     for (more, why) in cases {
@@ -286,6 +290,13 @@ fn a_query_that_a_scrape_would_leave_out_runs_all_the_same_and_it_is_said() {
         assert!(text.contains(&format!("warning: a scrape would {why}")), "{more}: {text}");
         assert!(text.contains("3 rows → 2 series") && output.code() == 0, "{more}: {text}");
     }
+    let broken = world.tried(&query("when: {sql: SELECT nowhere}"), "sqlite", &["--query", "orders"]);
+    assert!(
+        broken.text().contains("target sqlite, query orders: when.sql: no such column: nowhere"),
+        "{}",
+        broken.text()
+    );
+    assert!(broken.text().contains("3 rows → 2 series") && broken.code() == 1, "{}", broken.text());
     let fits = world.tried(&query("when: {flavor: sqlite, sql: SELECT 1}"), "sqlite", &["--query", "orders"]);
     assert!(!fits.text().contains("leave it out"), "{}", fits.text());
 }

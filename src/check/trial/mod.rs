@@ -117,6 +117,8 @@ pub struct Trial {
     pub times: Times,
     /// What failed, with the place in the file where it has one.
     pub error: Option<Error>,
+    /// Somebody stopped it ([`Grip::stop`]).
+    pub interrupted: bool,
 }
 
 /// What stops a trial from outside.
@@ -159,8 +161,7 @@ pub fn run(ask: &Ask<'_>, grip: &Grip) -> Trial {
             trial.facts = Some(session.facts().clone());
             *grip.canceller.lock() = Some(session.canceller());
             let ended = work::work(ask, &mut *session, by, &mut trial);
-            // Whoever takes it first stops it: here only what is left running.
-            grip.canceller.lock().take();
+            trial.interrupted = grip.canceller.lock().take().is_none();
             grip.disposal.discard(session, ended.is_err());
             if let Err(Some(error)) = ended {
                 trial.error.get_or_insert(error);
@@ -215,6 +216,7 @@ impl Ask<'_> {
 /// What of the configuration an error of rows or statements is about; nothing for one of the connection.
 fn place(query: &Query, error: &Error) -> Option<Place> {
     match error.reason() {
+        _ if error.message().starts_with("when.sql: ") => Some((*query.place).clone()),
         Reason::MissingColumn | Reason::Type | Reason::Value => {
             let names = |column: &str| error.message().contains(&format!("`{column}`"));
             let about =

@@ -1,5 +1,6 @@
 //! The trial on an open session: `when`, the database's plan, the statement, what is made of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,13 +9,14 @@ use crate::driver::{Health, Job, RowSink, Session, Sql};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::page::Families;
 use crate::fleet::context;
+use crate::metric::column::find;
 use crate::metric::labels::Origin;
 use crate::plan;
 use crate::plan::query::Query;
 use crate::query::{Rendered, sink};
 use crate::target::apply::{Truth, unmet};
 
-use super::kept::replay;
+use super::kept::{Kept, replay};
 use super::mapping::mapping;
 use super::propose::propose;
 use super::tap::{Seen, Tap};
@@ -50,6 +52,12 @@ pub(super) fn work(
     usable(health)
 }
 
+/// What precedes the statement must leave a session that it can run on; `error` is why it does not, where that is known.
+fn ready(health: Health, error: Option<Error>) -> std::result::Result<(), Option<Error>> {
+    let lost = || Error::new(Reason::Lost, "the session could not go on");
+    usable(health).map_err(|found| found.or(error).or_else(|| Some(lost())))
+}
+
 fn usable(health: Health) -> std::result::Result<(), Option<Error>> {
     match health {
         Health::Clean => Ok(()),
@@ -71,7 +79,7 @@ fn when(
     trial.skipped.extend(switch(query.enabled, "query"));
     let Some(when) = query.when.as_deref() else { return Ok(()) };
     if when.role.is_some() {
-        usable(session.refresh(by))?;
+        ready(session.refresh(by), None)?;
         trial.facts = Some(session.facts().clone());
     }
     if let Some(why) = unmet(when, session.facts()) {
@@ -82,9 +90,10 @@ fn when(
         match truth.verdict() {
             Some(Ok(true)) | None => {}
             Some(Ok(false)) => trial.skipped.push("when.sql says no".to_owned()),
-            Some(Err(error)) => trial.warnings.push(format!("a scrape would fail: {}", error.headline())),
+            // A scrape fails with it; here the rows are shown all the same.
+            Some(Err(error)) => trial.error = Some(error.in_query(&query.name)),
         }
-        usable(health)?;
+        ready(health, trial.error.clone())?;
     }
     Ok(())
 }
@@ -101,7 +110,8 @@ fn listing(
         session.run(&mut [Job { sql, allowance: by.left(), sink: &mut tap }], by)
     };
     let verdict = seen.verdict.take().unwrap_or(Ok(()));
-    (verdict.map(|()| seen.listing()), usable(health))
+    let ended = ready(health, verdict.clone().err());
+    (verdict.map(|()| seen.listing()), ended)
 }
 
 impl Seen {
@@ -240,6 +250,17 @@ fn statement(ask: &Ask<'_>, sql: &Sql, session: &mut dyn Session, by: Deadline, 
     health
 }
 
+/// The label with the most values in the rows kept, and how many.
+fn widest(query: &Query, seen: &Seen) -> Option<(String, usize)> {
+    let text = |kept: &Kept| kept.cell().label(&mut String::new()).to_owned();
+    let counted = |(label, column): (String, String)| {
+        let place = find(&seen.columns, &column).ok()?;
+        let texts: HashSet<String> = seen.kept.iter().filter_map(|row| row.get(place)).map(text).collect();
+        Some((label, texts.len()))
+    };
+    label_columns(query).into_iter().filter_map(counted).max_by_key(|(_, values)| *values)
+}
+
 fn proposed(ask: &Ask<'_>, sql: &Sql, seen: &Seen, trial: &mut Trial) {
     let Some(yaml) = propose(ask.plan, ask.target, sql, &seen.columns, &seen.kept) else { return };
     let query = match plan::one_query(&format!("queries:\n{yaml}")) {
@@ -263,7 +284,9 @@ fn proposed(ask: &Ask<'_>, sql: &Sql, seen: &Seen, trial: &mut Trial) {
     trial.times.render = Some(began.elapsed());
     match told {
         Some(Ok(rendered)) => {
-            trial.warnings.extend(many(rendered.series, query.max_series, None));
+            let most = widest(&query, seen);
+            let most = most.as_ref().map(|(label, values)| (label.as_str(), *values));
+            trial.warnings.extend(many(rendered.series, query.max_series, most));
             trial.made = Some(made(rendered));
         }
         Some(Err(error)) => {

@@ -82,6 +82,12 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     let progress = Progress::start(format!("running on target {}", target.name));
     let trial = trial::run(&ask, &grip);
     drop(progress);
+    if trial.interrupted {
+        // Whoever did it ends the process, with the exit code of the signal.
+        loop {
+            std::thread::park();
+        }
+    }
     let printed = match options.format {
         Print::Text => text::print(&ask, &trial),
         Print::Json => json::print(&ask, &trial),

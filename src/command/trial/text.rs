@@ -66,9 +66,10 @@ impl Page {
         self.out += &format!("\n{}\n", self.paint.bold(text));
     }
 
-    /// A line of it must stay as long as it is.
+    /// Never wrapped: it is to be pasted, tabs included.
     fn yaml(&mut self, line: &str) {
-        self.out += &format!("{}\n", line.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}"));
+        let parts: Vec<_> = line.split('\t').map(clean).collect();
+        self.out += &format!("{}\n", parts.join("\t"));
     }
 
     fn warning(&mut self, text: &str) {

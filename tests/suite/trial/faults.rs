@@ -1,8 +1,10 @@
 //! What goes wrong: in the words, in the SQL, in the mapping, on the way to the server.
 
+use std::process::Stdio;
 use std::time::Instant;
 
 use crate::exporter::{Output, Setup};
+use crate::process::{mortal, signal, wait_for};
 
 use super::{QUERY, TARGETS, World, document, nobody, small};
 
@@ -133,6 +135,46 @@ fn a_query_that_takes_too_long_is_stopped_in_the_server() {
                    AND datname = current_database() AND pid <> pg_backend_pid()";
     let left: i32 = world.postgres.client().query_one(running, &[]).expect("an answer").get(0);
     assert_eq!(left, 0);
+}
+
+#[test]
+fn a_condition_that_takes_too_long_is_what_failed() {
+    let world = World::new();
+    let queries = format!("{QUERY}    when: {{sql: SELECT true FROM pg_sleep(61)}}\n");
+    let words = ["--query", "orders", "--timeout", "1s", "--format", "json"];
+    let output = world.tried(&queries, "postgres", &words);
+    let found = document(&output);
+    assert_eq!((output.code(), found["error"]["reason"].as_str()), (1, Some("timeout")), "{found}");
+    assert!(found["error"]["message"].as_str().is_some_and(|text| text.starts_with("when.sql: ")), "{found}");
+}
+
+#[test]
+fn a_signal_stops_the_statement_in_the_server() {
+    let world = World::new();
+    let setup = world.setup("queries: []\n");
+    let mut child = mortal(None, env!("CARGO_BIN_EXE_sql-exporter"))
+        .args([
+            "try",
+            "-c",
+            "sql-exporter.yaml",
+            "--target",
+            "postgres",
+            "--sql",
+            "SELECT 1 FROM pg_sleep(62)",
+        ])
+        .current_dir(setup.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("setpriv is part of util-linux");
+    let running = "SELECT count(*)::int FROM pg_stat_activity WHERE query LIKE '%pg_sleep(62)%' AND state = 'active' \
+                   AND datname = current_database() AND pid <> pg_backend_pid()";
+    let mut client = world.postgres.client();
+    let mut count = || client.query_one(running, &[]).expect("an answer").get::<_, i32>(0);
+    wait_for("the statement to run", || (count() == 1).then_some(()));
+    signal("INT", &[child.id()]);
+    let status = wait_for("the end", || child.try_wait().ok()?);
+    assert_eq!(status.code(), Some(130));
+    wait_for("the statement to end", || (count() == 0).then_some(()));
 }
 
 #[test]
