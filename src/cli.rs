@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use crate::app::settings::Words;
-use crate::command::{check, collect, health, packs, run, say, schema, test};
+use crate::command::{check, collect, health, packs, run, say, schema, test, trial};
 use crate::error::{Error, Kind};
 
 /// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
@@ -56,13 +56,14 @@ enum Command {
     Collect(collect::Options),
     Test(test::Options),
     Check(check::Options),
+    Try(trial::Options),
     Packs(packs::Options),
     Schema(schema::Options),
     Health(health::Options),
 }
 
-const COMMANDS: &[&str] = &["run", "collect", "test", "check", "packs", "schema", "health"];
-const LATER: &[&str] = &["try", "import"];
+const COMMANDS: &[&str] = &["run", "collect", "test", "check", "try", "packs", "schema", "health"];
+const LATER: &[&str] = &["import"];
 const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
 
 /// Runs what the words say and gives the exit code: 0 good, 1 something failed, 2 wrong configuration or words.
@@ -75,6 +76,7 @@ pub fn run(words: &[String]) -> u8 {
             Command::Collect(options) => collect::run(&shared, &options),
             Command::Test(options) => test::run(&shared, &options),
             Command::Check(options) => check::run(&shared, &options),
+            Command::Try(options) => trial::run(&shared, &options),
             Command::Packs(options) => packs::run(&options),
             Command::Schema(options) => schema::run(&options),
             Command::Health(options) => health::run(&shared, &options),
@@ -119,7 +121,8 @@ fn arrange(words: &[String]) -> Result<Vec<String>, Error> {
     let mut split = Vec::new();
     for word in words {
         match word.split_once('=') {
-            Some((name, value)) if name.starts_with("--") => {
+            // SQL may begin with a comment, `--`, and hold a `=`.
+            Some((name, value)) if name.starts_with("--") && !name.contains(char::is_whitespace) => {
                 split.extend([name.to_owned(), value.to_owned()]);
             }
             _ => split.push(word.clone()),
@@ -189,6 +192,13 @@ mod tests {
     }
 
     #[test]
+    fn sql_that_begins_with_a_comment_is_one_word() {
+        let words = ["try", "--sql", "-- a\nSELECT 1=1", "--rows=3"].map(str::to_owned);
+        let expected = ["try", "--sql", "-- a\nSELECT 1=1", "--rows", "3"].map(str::to_owned);
+        assert_eq!(arrange(&words), Ok(expected.to_vec()));
+    }
+
+    #[test]
     fn once_is_the_command_collect() {
         assert_eq!(arranged("--once -c x.yaml --query a"), "-c x.yaml collect --query a");
         assert_eq!(arranged("-c x.yaml --once collect"), "-c x.yaml collect");
@@ -197,7 +207,7 @@ mod tests {
 
     #[test]
     fn later_and_unknown_commands_are_refused_by_name() {
-        assert_eq!(arranged("try"), "error: the command `try` is not built yet");
+        assert_eq!(arranged("import"), "error: the command `import` is not built yet");
         assert_eq!(arranged("collct"), "error: unknown command `collct`; did you mean `collect`?");
         assert_eq!(arranged("-c"), "error: -c needs a value");
     }

@@ -172,7 +172,9 @@ fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong) {
     (&exporter.target_label, exporter.max_label_length, exporter.labels_too_long)
 }
 
-fn context(exporter: &Exporter, target: &planned::Target) -> Context {
+/// What all samples of a target bear.
+#[must_use]
+pub fn context(exporter: &Exporter, target: &planned::Target) -> Context {
     let label = LabelName::new(&exporter.target_label).ok();
     let limit = LabelLimit {
         bytes: exporter.max_label_length,

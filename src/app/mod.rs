@@ -106,12 +106,20 @@ fn reload_aside(site: &Arc<Site>) -> Result<SyncSender<()>, Vec<Error>> {
 /// # Errors
 /// Signals that cannot be handled.
 pub fn cancel_on_signal(fleet: &Arc<Fleet>) -> Result<(), Error> {
+    let fleet = Arc::clone(fleet);
+    at_signal(move || fleet.stop())
+}
+
+/// Calls `stop` at SIGTERM or SIGINT, and ends the process with the exit code that a shell gives that signal.
+///
+/// # Errors
+/// Signals that cannot be handled.
+pub fn at_signal(stop: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
-    let fleet = Arc::clone(fleet);
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            fleet.stop();
+            stop();
             std::process::exit(128 + signal);
         }
     });

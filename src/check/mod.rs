@@ -8,6 +8,7 @@ pub mod cases;
 pub mod connect;
 pub mod lint;
 mod sql;
+pub mod trial;
 mod units;
 
 use std::collections::HashSet;

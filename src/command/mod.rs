@@ -9,6 +9,7 @@ pub mod packs;
 pub mod run;
 pub mod schema;
 pub mod test;
+pub mod trial;
 
 use std::io::{ErrorKind, Write};
 use std::time::Duration;

@@ -260,6 +260,12 @@ pub trait Endpoint: Send + Sync {
         Some(Sql::new(&format!("EXPLAIN {}", sql.text())))
     }
 
+    /// How a statement turns a moment without a zone into Unix seconds where it is local time, `{}` standing for the
+    /// column; `None` where there is no such type.
+    fn epoch(&self) -> Option<&'static str> {
+        None
+    }
+
     /// True where a session sends the jobs of a batch together, so that queries which are likely quick should share one.
     fn groups(&self) -> bool {
         false

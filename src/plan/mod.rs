@@ -104,6 +104,25 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
     }
 }
 
+/// The first query of a text that holds nothing but `queries:`, without what a configuration around it would say.
+///
+/// # Errors
+/// All faults of the text.
+pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
+    let document =
+        Document::parse("the proposal", Path::new("."), text.to_owned()).map_err(|error| vec![error])?;
+    let reader = Reader::new(&|_| None);
+    let drivers = Drivers::built_in();
+    let behind = collector::defaults(None, &drivers);
+    let query = Keys::root(&document, &reader).and_then(|mut root| {
+        let (queries, _) = collector::queries(&mut root, &behind, &drivers);
+        root.finish();
+        queries.first().map(|query| query.cook(query.settings, 0))
+    });
+    let faults = reader.close().faults;
+    query.filter(|_| faults.is_empty()).ok_or(faults)
+}
+
 /// What stands in the files.
 struct Read {
     targets: Vec<Arc<Target>>,

@@ -7,11 +7,13 @@ mod message;
 mod paint;
 mod progress;
 mod table;
+mod wide;
 
 pub use message::{message, wrap};
 pub use paint::{Paint, Tint};
 pub use progress::Progress;
 pub use table::{Cell, Table};
+pub use wide::columns;
 
 use std::borrow::Cow;
 
@@ -49,13 +51,19 @@ fn picture(c: char) -> char {
     .unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// At most `width` characters of `text`; where some are missing the last one is `…`.
+/// At most `width` columns of `text`; where some are missing the last one is `…`.
 #[must_use]
 pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
-    if text.chars().nth(width).is_none() {
+    if columns(text) <= width {
         return Cow::Borrowed(text);
     }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    let mut left = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let rest = left.checked_sub(wide::columns_of(*c));
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    let kept: String = text.chars().take_while(fits).collect();
     Cow::Owned(if width == 0 { kept } else { format!("{kept}…") })
 }
 
@@ -72,8 +80,15 @@ mod tests {
 
     #[test]
     fn a_text_that_is_too_long_ends_in_an_ellipsis() {
-        let cases =
-            [("abcd", 4, "abcd"), ("abcd", 3, "ab…"), ("éàü", 2, "é…"), ("ab", 1, "…"), ("ab", 0, "")];
+        let cases = [
+            ("abcd", 4, "abcd"),
+            ("abcd", 3, "ab…"),
+            ("éàü", 2, "é…"),
+            ("ab", 1, "…"),
+            ("ab", 0, ""),
+            ("日本語", 4, "日…"),
+            ("日本語", 6, "日本語"),
+        ];
         for (text, width, expected) in cases {
             assert_eq!(cut(text, width), expected, "{text} {width}");
         }

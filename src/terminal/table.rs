@@ -1,6 +1,6 @@
 //! Columns side by side: as wide as their widest cell, together no wider than the terminal.
 
-use super::{Paint, Tint, clean, cut};
+use super::{Paint, Tint, clean, columns, cut};
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -8,7 +8,7 @@ const GAP: &str = "  ";
 /// A column of text is not cut below this while another one can give.
 const NARROW: usize = 8;
 
-/// One cell. Its text is cleaned and never painted by the caller: widths count characters.
+/// One cell. Its text is cleaned and never painted by the caller: widths count columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
     text: String,
@@ -22,7 +22,7 @@ impl Cell {
     }
 
     fn width(&self) -> usize {
-        self.text.chars().count()
+        columns(&self.text)
     }
 }
 
@@ -57,7 +57,7 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The lines, each with its end; none is longer than `width` characters. Numbers are cut only when every text
+    /// The lines, each with its end; none takes more than `width` columns. Numbers are cut only when every text
     /// gave what it could.
     #[must_use]
     pub fn render(&self, paint: Paint, width: usize) -> String {
@@ -109,7 +109,7 @@ fn line(row: &[Cell], widths: &[usize], numbers: &[bool], paint: Paint, out: &mu
     let mut owed = String::new();
     for (cell, (width, number)) in row.iter().zip(widths.iter().zip(numbers)) {
         let text = cut(&cell.text, *width);
-        let blank = " ".repeat(width - text.chars().count().min(*width));
+        let blank = " ".repeat(width.saturating_sub(columns(&text)));
         if *number {
             owed += &blank;
         }
@@ -127,13 +127,13 @@ fn line(row: &[Cell], widths: &[usize], numbers: &[bool], paint: Paint, out: &mu
     out.push('\n');
 }
 
-/// `12`, `-0.5`, `1e20`, and with a unit behind: `12 ms`, `1.5s`, `40%`.
+/// `12`, `-0.5`, `1e20`, and with a unit behind: `12 ms`, `1.5s`, `40%`; and what may stand in a number's place.
 fn is_number(text: &str) -> bool {
     let end = text.rfind(|c: char| c.is_ascii_digit()).map_or(0, |last| last + 1);
     let (number, unit) = text.split_at(end);
     let short = |unit: &str| unit.len() <= 4 && unit.chars().all(|c| c.is_alphabetic() || c == '%');
     (number.parse::<f64>().is_ok() && short(unit.trim_start()))
-        || matches!(text, "NaN" | "+Inf" | "-Inf" | "-")
+        || matches!(text, "NaN" | "+Inf" | "-Inf" | "-" | "NULL")
 }
 
 #[cfg(test)]
@@ -185,8 +185,17 @@ mod tests {
     }
 
     #[test]
+    fn letters_that_take_two_columns_are_counted_so() {
+        let mut table = Table::new(&["name", "n"]);
+        table.row(["日本語".into(), "1".into()]);
+        table.row(["abc".into(), "NULL".into()]);
+        assert_eq!(table.render(Paint::none(), 80), "name       n\n日本語     1\nabc     NULL\n");
+        assert_eq!(table.render(Paint::none(), 11).lines().nth(1), Some("日本…     1"));
+    }
+
+    #[test]
     fn numbers_with_and_without_units_are_numbers() {
-        for text in ["1", "-0.5", "1e20", "12 ms", "1.5s", "40%", "NaN", "+Inf", "-"] {
+        for text in ["1", "-0.5", "1e20", "12 ms", "1.5s", "40%", "NaN", "+Inf", "-", "NULL"] {
             assert!(is_number(text), "{text}");
         }
         for text in ["", "shop", "14 <17", "2026-01-02", "1.2.3", "12 databases"] {

@@ -69,6 +69,7 @@ mod sqlite;
 mod statement;
 mod terms;
 mod test_command;
+mod trial;
 mod turns;
 mod types;
 mod webconfig;

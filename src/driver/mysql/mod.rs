@@ -83,6 +83,10 @@ impl Endpoint for MySqlEndpoint {
         }
     }
 
+    fn epoch(&self) -> Option<&'static str> {
+        Some("unix_timestamp({})")
+    }
+
     fn groups(&self) -> bool {
         true
     }

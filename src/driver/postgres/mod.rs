@@ -141,6 +141,10 @@ impl Endpoint for PgEndpoint {
         (!self.console).then(|| Sql::new(&format!("EXPLAIN {}", sql.text())))
     }
 
+    fn epoch(&self) -> Option<&'static str> {
+        Some("extract(epoch FROM {} AT TIME ZONE 'ZONE')")
+    }
+
     fn groups(&self) -> bool {
         !self.console && !self.options.simple
     }
