@@ -233,6 +233,25 @@ fn many_series_are_worth_a_warning_that_names_the_label() {
     assert!(loose.text().contains(many), "{}", loose.text());
 }
 
+#[test]
+fn a_column_of_several_metrics_has_a_line_for_each() {
+    let queries = "queries:
+  - name: two
+    sql: SELECT 'a' AS label, 1 AS one, 2 AS two
+    metrics: [{name: m_one, help: O., labels: [label], value_column: one}, {name: m_two, help: T., labels: [label], value_column: two, \
+                   'null': 0}]
+";
+    let output = small(queries).args(&["try", "--query", "two"]).output();
+    let mapping = "
+column  type     becomes        in     rule
+label   TEXT     label `label`  m_one
+                                m_two
+one     INTEGER  value          m_one  NULL is skipped
+two     INTEGER  value          m_two  NULL is 0
+";
+    assert!(output.text().contains(mapping), "{}{}", output.text(), output.errors());
+}
+
 /// Rows that a terminal must not be given as they are.
 const ODD: &str = "queries:
   - name: odd

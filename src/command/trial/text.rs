@@ -143,9 +143,13 @@ impl Page {
                 Cell::from(column),
                 type_name.as_deref().unwrap_or("missing").into(),
                 Cell::tinted(tint, becomes),
-                metrics.join(", ").into(),
+                metrics.first().map_or("", String::as_str).into(),
                 rule.into(),
             ]);
+            // The same in other metrics: below it, for a list would be cut.
+            for metric in metrics.iter().skip(1) {
+                table.row(["", "", "", metric].map(Cell::from));
+            }
         }
         self.table(&table);
     }
