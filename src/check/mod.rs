@@ -7,6 +7,7 @@
 pub mod cases;
 pub mod connect;
 pub mod lint;
+mod spot;
 mod sql;
 pub mod trial;
 mod units;

@@ -1,15 +1,15 @@
 //! What live databases say about a configuration: each query is described on each of its targets, never run, and the
 //! columns are held against what its metrics do with them.
 //!
-//! `columns` compares, `spot` finds a place of a statement in its file. How it is shown is `command/check`.
+//! `columns` compares. How it is shown is `command/check`.
 
 mod columns;
-mod spot;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::check::spot::place_of;
 use crate::deadline::Deadline;
 use crate::driver::{Facts, Health, Job, Session};
 use crate::error::{Error, Place, Reason, Result};
@@ -18,8 +18,6 @@ use crate::plan::query::Query;
 use crate::plan::target::Target;
 use crate::plan::when::When;
 use crate::target::apply::{Truth, unmet};
-
-pub use spot::place_of;
 
 /// Targets that are asked at once.
 const AT_ONCE: usize = 64;

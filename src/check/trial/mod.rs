@@ -8,7 +8,6 @@ mod choose;
 mod kept;
 mod mapping;
 mod propose;
-mod spot;
 mod tap;
 mod work;
 mod yaml;
@@ -18,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::check::spot::place_of;
 use crate::deadline::Deadline;
 use crate::disposal::Disposal;
 use crate::driver::{Canceller, Column, Facts, Sql};
@@ -197,7 +197,7 @@ impl Ask<'_> {
         let error = error.on_target(&self.target.name);
         let place = match (self.query(), error.spot()) {
             _ if error.place().is_some() => None,
-            (Some(query), Some(spot)) => Some(spot::place_of(&query.sql_place, query.sql.text(), spot)),
+            (Some(query), Some(spot)) => Some(place_of(&query.sql_place, query.sql.text(), spot)),
             (Some(query), None) => place(query, &error),
             (None, Some(spot)) => {
                 let source = self.sql().text().lines().nth(spot.line - 1).map(str::to_owned);

@@ -24,6 +24,18 @@ pub(crate) struct Sessions {
     pub(crate) said: f64,
 }
 
+impl Sessions {
+    /// Those of the servers that the exporter does not count: left behind, and never closed.
+    pub(crate) fn unknown(self) -> f64 {
+        (self.server - self.said).max(0.0)
+    }
+
+    /// More than the pools may hold.
+    pub(crate) fn beyond(self, pools: f64) -> f64 {
+        (self.server.max(self.said) - pools).max(0.0)
+    }
+}
+
 impl Reading {
     /// Reads `/proc` of a running process.
     pub(crate) fn of(pid: u32, scrapes: usize, sessions: Option<Sessions>) -> Self {

@@ -5,8 +5,7 @@ use crate::plan::builtin;
 
 /// Where line and column of a statement stand in the file; `at` is where the statement begins. The place of the whole
 /// statement where the file does not hold the line as it is (in quotes with escapes, for one).
-#[must_use]
-pub fn place_of(at: &Place, sql: &str, spot: Spot) -> Place {
+pub(super) fn place_of(at: &Place, sql: &str, spot: Spot) -> Place {
     let text = match at.file.strip_prefix("builtin:") {
         Some(name) => builtin::text(name).map(str::to_owned),
         None => std::fs::read_to_string(&at.file).ok(),
