@@ -113,9 +113,9 @@ impl Fleet {
         &self.shared.telemetry
     }
 
-    /// The exporter's own families of the process's life; `process_*` too, where asked for. Runs no query.
+    /// The exporter's own families of the process's life. Runs no query.
     #[must_use]
-    pub fn own_metrics(&self, process: bool) -> Families {
+    pub fn own_metrics(&self) -> Families {
         let telemetry = self.telemetry();
         if self.renewed.is_some_and(|since| since.elapsed() < AFTERMATH) {
             let here: HashMap<_, _> =
@@ -127,7 +127,7 @@ impl Fleet {
         for target in self.targets.iter().filter(|target| target.plan.enabled) {
             target.count_sessions();
         }
-        telemetry.render(process)
+        telemetry.render()
     }
 
     /// Stops what still runs in the servers and closes the sessions. Blocks for a moment at most.

@@ -81,7 +81,7 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
         families.retain(|(family, _)| !family.name.as_str().starts_with("sql_exporter_"));
     } else {
         fleet.telemetry().scraped(page.verdict.word());
-        families.extend(fleet.own_metrics(false));
+        families.extend(fleet.own_metrics());
     }
     let pieces = pieces(&families, format);
     match &options.output {

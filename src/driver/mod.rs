@@ -77,9 +77,9 @@ pub enum Content {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     /// The name as the database gives it.
-    pub name: String,
+    pub name: Arc<str>,
     /// The database's own name of the type, for error messages: `bigint`, `VARCHAR`, `numeric`.
-    pub type_name: String,
+    pub type_name: Arc<str>,
     /// How this database casts a column to a number, `{}` standing for the column: `{}::float8`.
     pub cast: &'static str,
     /// What its values can mean.

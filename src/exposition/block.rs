@@ -37,6 +37,21 @@ impl Block {
         Block { family, lines: Vec::new(), series: 0, stamps: Vec::new() }
     }
 
+    /// The same, with room for so many bytes of lines.
+    #[must_use]
+    pub fn with_room(family: Arc<Family>, bytes: usize) -> Self {
+        Block { family, lines: Vec::with_capacity(bytes), series: 0, stamps: Vec::new() }
+    }
+
+    /// Appends one sample of the family's own name; `own` stands in the gap of `labels`. That series differ is the
+    /// caller's care.
+    pub fn line(&mut self, labels: &LabelBytes, own: &[u8], value: f64) {
+        write_series(&self.family, "", labels, own, &mut self.lines);
+        line::number(value, &mut self.lines);
+        self.lines.push(b'\n');
+        self.series += 1;
+    }
+
     /// Appends one sample of the family's own name. Labels are written in the order given, values escaped; that
     /// names are legal and series differ is the caller's care.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) {

@@ -60,6 +60,15 @@ pub fn label(name: &LabelName, value: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// The same for a name of our own, which is legal.
+pub fn own_label(name: &'static str, value: &str, out: &mut Vec<u8>) {
+    out.push(b',');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    label_value(value, out);
+    out.push(b'"');
+}
+
 /// Appends `,name="`: the value and its closing quote follow.
 pub fn open_label(name: &LabelName, out: &mut Vec<u8>) {
     out.push(b',');
@@ -90,6 +99,18 @@ impl Clone for LabelBytes {
 }
 
 impl LabelBytes {
+    /// No labels, and room for so many bytes of them.
+    #[must_use]
+    pub fn with_room(bytes: usize) -> Self {
+        LabelBytes { bytes: Vec::with_capacity(bytes), gap: 0 }
+    }
+
+    /// Forgets the labels and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.gap = 0;
+    }
+
     /// Appends one label.
     pub fn push(&mut self, name: &LabelName, value: &str) {
         label(name, value, &mut self.bytes);

@@ -28,11 +28,20 @@ impl AsRef<[u8]> for Piece {
 /// A block up to this size is copied behind its head: one write instead of two.
 const SMALL: usize = 4096;
 
+/// What heads usually take.
+const HEAD: usize = 192;
+
+/// About the bytes of heads and small blocks.
+fn text_bytes(families: &Families) -> usize {
+    let small = families.iter().flat_map(|(_, blocks)| blocks).map(|block| block.size());
+    families.len() * HEAD + small.filter(|size| *size <= SMALL).sum::<usize>()
+}
+
 /// The page's bytes in order. Families without samples are left out.
 #[must_use]
 pub fn pieces(families: &Families, format: &dyn Format) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(text_bytes(families));
     for (family, blocks) in families.iter().filter(|(_, blocks)| blocks.iter().any(|block| block.series > 0))
     {
         format.head(family, &mut text);

@@ -15,20 +15,38 @@ const SHOWN: usize = 32;
 /// # Errors
 /// `missing_column`, listing the columns found; also where two columns are meant.
 pub fn find(columns: &[Column], name: &str) -> Result<usize> {
-    let lower = name.to_lowercase();
-    let exact = positions(columns, |found| found == name);
-    let found =
-        if exact.is_empty() { positions(columns, |found| found.to_lowercase() == lower) } else { exact };
-    match found[..] {
-        [position] => Ok(position),
-        [] => Err(missing(columns, name)),
-        _ => Err(Error::new(Reason::MissingColumn, format!("more than one column is called `{name}`"))
-            .with_hint("give each its own name with AS")),
+    let exact = only(columns, |found| found == name);
+    let found = match exact {
+        Found::None => {
+            let lower = name.to_lowercase();
+            only(columns, |found| found.to_lowercase() == lower)
+        }
+        found => found,
+    };
+    match found {
+        Found::One(position) => Ok(position),
+        Found::None => Err(missing(columns, name)),
+        Found::Many => {
+            Err(Error::new(Reason::MissingColumn, format!("more than one column is called `{name}`"))
+                .with_hint("give each its own name with AS"))
+        }
     }
 }
 
-fn positions(columns: &[Column], fits: impl Fn(&str) -> bool) -> Vec<usize> {
-    (0..).zip(columns).filter(|(_, column)| fits(&column.name)).map(|(position, _)| position).collect()
+enum Found {
+    None,
+    One(usize),
+    Many,
+}
+
+fn only(columns: &[Column], fits: impl Fn(&str) -> bool) -> Found {
+    let mut fitting =
+        (0..).zip(columns).filter(|(_, column)| fits(&column.name)).map(|(position, _)| position);
+    match (fitting.next(), fitting.next()) {
+        (None, _) => Found::None,
+        (Some(position), None) => Found::One(position),
+        (Some(_), Some(_)) => Found::Many,
+    }
 }
 
 fn missing(columns: &[Column], name: &str) -> Error {

@@ -149,6 +149,9 @@ impl RowSink for Run<'_> {
     }
 }
 
+/// Bytes of the labels of a usual row.
+const LABELS: usize = 128;
+
 /// The metrics of one query bound to the columns of its result, and what they have written.
 struct Bound<'q> {
     context: &'q Context,
@@ -180,7 +183,9 @@ struct BoundMetric<'q> {
 impl<'q> Bound<'q> {
     fn new(query: &'q Query, context: &'q Context, room: &Room, columns: &[Column]) -> Result<Bound<'q>> {
         let tally = Tally { series: 0, max_series: query.max_series, skipped: Skipped::default() };
-        let (sets, metrics, drafts) = (Vec::new(), Vec::new(), Drafts::new(query.max_families, room));
+        let count = query.metrics.len();
+        let (sets, metrics) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let drafts = Drafts::new(query.max_families, count, room);
         let mut bound = Bound { context, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
         for metric in query.metrics.iter() {
             bound.add(metric, columns)?;
@@ -193,7 +198,7 @@ impl<'q> Bound<'q> {
         let set = match self.sets.iter().position(|set| set.labels == labels) {
             Some(set) => set,
             None => {
-                let bytes = LabelBytes::default();
+                let bytes = LabelBytes::with_room(LABELS);
                 self.sets.push(LabelSet { labels, bound: labels.bind(columns)?, bytes });
                 self.sets.len() - 1
             }
@@ -236,11 +241,11 @@ impl<'q> Bound<'q> {
         let Bound { sets, metrics, drafts, tally, .. } = self;
         for BoundMetric { metric, places, set, .. } in metrics {
             let Some(set) = sets.get(*set) else { continue };
-            for Place { emit, draft } in places.all() {
-                let Some(draft) = drafts.get_mut(*draft) else { continue };
+            places.each(|Place { emit, draft }| {
+                let Some(draft) = drafts.get_mut(*draft) else { return Ok(()) };
                 let mut samples = Samples { draft, tally, keep_first: metric.keep_first, stamp: None };
-                call(metric, &mut **emit, &set.bytes, &mut samples)?;
-            }
+                call(metric, &mut **emit, &set.bytes, &mut samples)
+            })?;
         }
         Ok(())
     }

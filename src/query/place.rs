@@ -25,9 +25,9 @@ pub(super) struct Drafts {
 }
 
 impl Drafts {
-    /// None yet, at most `max`.
-    pub(super) fn new(max: usize, room: &Room) -> Self {
-        Drafts { all: Vec::new(), room: room.clone(), max }
+    /// None yet, at most `max`, likely `count`.
+    pub(super) fn new(max: usize, count: usize, room: &Room) -> Self {
+        Drafts { all: Vec::with_capacity(count), room: room.clone(), max }
     }
 
     /// The draft at a position.
@@ -131,11 +131,11 @@ impl<'q> Places<'q> {
         }
     }
 
-    /// All places so far.
-    pub(super) fn all(&mut self) -> Box<dyn Iterator<Item = &mut Place<'q>> + '_> {
+    /// Calls `act` with each place so far, until one fails.
+    pub(super) fn each(&mut self, mut act: impl FnMut(&mut Place<'q>) -> Result<()>) -> Result<()> {
         match self {
-            Places::One(place) => Box::new(std::iter::once(place)),
-            Places::ByName(by_name) => Box::new(by_name.known.values_mut()),
+            Places::One(place) => act(place),
+            Places::ByName(by_name) => by_name.known.values_mut().try_for_each(act),
         }
     }
 }

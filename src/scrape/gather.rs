@@ -81,10 +81,11 @@ impl Answer {
     }
 }
 
-/// Asks all targets and waits. Blocks until everything has ended, at most until the deadline.
+/// Asks all targets, does `meanwhile` and waits. Blocks until everything has ended, at most until the deadline.
 #[must_use]
-pub(super) fn gather(chosen: &[Chosen], time: Time) -> Vec<Asking> {
+pub(super) fn gather(chosen: &[Chosen], time: Time, meanwhile: impl FnOnce()) -> Vec<Asking> {
     let mut waiting = ask_all(chosen, time);
+    meanwhile();
     wait(&mut waiting, chosen, time);
     let pings = ask_again(&waiting, chosen, time);
     if !pings.is_empty() {

@@ -88,7 +88,9 @@ struct Page<'s> {
     places: HashMap<&'s MetricName, usize, RandomState>,
     /// Where rows make names: what is taken on the page. Fixed names were held against each other at load.
     names: Option<Names>,
-    /// Blocks by the family and the target whose samples could collide.
+    /// Of each family its first block, with the target whose samples could collide: most families have one only.
+    firsts: Vec<Option<(usize, &'s Block)>>,
+    /// Where there are more: blocks by their family and target.
     rivals: HashMap<(usize, usize), Rivals<'s>, RandomState>,
 }
 
@@ -138,14 +140,21 @@ impl<'s> Page<'s> {
                 }
             }
         }
-        let rivals = HashMap::default();
-        Page { limits, labelled, series: 0, bytes: 0, families, places, names, rivals }
+        let (firsts, rivals) = (vec![None; families.len()], HashMap::default());
+        Page { limits, labelled, series: 0, bytes: 0, families, places, names, firsts, rivals }
     }
 
     /// The key of the blocks that `block` could collide with.
     fn rivals_of(&self, entry: &Entry<'s>, block: &Block) -> Option<(usize, usize)> {
         let place = *self.places.get(&block.family.name)?;
         Some((place, if self.labelled { entry.target } else { 0 }))
+    }
+
+    /// The blocks of this key; `None` while its family has none at all.
+    fn rivals(&mut self, key: (usize, usize)) -> Option<&mut Rivals<'s>> {
+        let (target, block) = (*self.firsts.get(key.0)?)?;
+        let first = || if target == key.1 { vec![block] } else { Vec::new() };
+        Some(self.rivals.entry(key).or_insert_with(|| Rivals { blocks: first(), ..Rivals::default() }))
     }
 
     /// Whether the query fits: the bytes it adds, or why it loses.
@@ -160,7 +169,7 @@ impl<'s> Page<'s> {
             self.check_head(key.0, &block.family, &mut own)?;
             let is_first = self.families.get(key.0).is_none_or(|(_, blocks)| blocks.is_empty());
             bytes += block.size() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
-            if let Some(series) = self.rivals.get_mut(&key).and_then(|rivals| rivals.collision(block)) {
+            if let Some(series) = self.rivals(key).and_then(|rivals| rivals.collision(block)) {
                 return Err(duplicate(series));
             }
         }
@@ -199,7 +208,10 @@ impl<'s> Page<'s> {
             if let Some((_, blocks)) = self.families.get_mut(key.0) {
                 blocks.push(Arc::clone(block));
             }
-            self.rivals.entry(key).or_default().blocks.push(block);
+            match self.rivals(key) {
+                Some(rivals) => rivals.blocks.push(block),
+                None => self.firsts[key.0] = Some((key.1, block)),
+            }
         }
     }
 }

@@ -55,8 +55,21 @@ pub struct Page {
 /// # Errors
 /// A configuration error for a name that does not exist; never for what a database does.
 pub fn scrape(fleet: &Fleet, selection: &Selection, time: Time) -> Result<Page, Error> {
+    scrape_while(fleet, selection, time, || {})
+}
+
+/// The same; `meanwhile` is done while the databases work on the queries.
+///
+/// # Errors
+/// As [`scrape`].
+pub fn scrape_while(
+    fleet: &Fleet,
+    selection: &Selection,
+    time: Time,
+    meanwhile: impl FnOnce(),
+) -> Result<Page, Error> {
     let chosen = fleet.select(selection)?;
-    let mut askings = gather(&chosen, time);
+    let mut askings = gather(&chosen, time, meanwhile);
     let limits = merge::Limits { series: fleet.exporter.max_series, bytes: fleet.exporter.max_page_bytes };
     let labelled = !fleet.exporter.target_label.is_empty();
     let merge::Merged { mut families, losers, series } = merge::merge(&results(&askings), limits, labelled);

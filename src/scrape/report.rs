@@ -7,10 +7,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use crate::exposition::block::Block;
+use crate::exposition::line::{LabelBytes, own_label};
 use crate::exposition::page::Families;
 use crate::exposition::{Family, FamilyKind};
 use crate::name::MetricName;
 use crate::plan::exporter::{Exporter, QueryMetrics};
+use crate::plan::query::Query;
+use crate::target::Target;
 use crate::target::run::{End, Work};
 
 use super::gather::{Answer, Asking, Time};
@@ -19,6 +22,8 @@ macro_rules! rows {
     ($($row:ident = $name:literal, $help:literal;)*) => {
         #[derive(Clone, Copy)]
         enum Row { $($row,)* }
+
+        const ALL: &[Row] = &[$(Row::$row,)*];
 
         /// Name and help of each row, in the page's order. All are gauges.
         const ROWS: &[(&str, &str)] = &[$((concat!("sql_exporter_", $name), $help),)*];
@@ -59,79 +64,115 @@ pub struct Facts {
     pub series: u64,
 }
 
-struct Report(Vec<Block>);
+/// Bytes of a usual line about a query.
+const LINE: usize = 128;
+
+struct Report {
+    blocks: Vec<Block>,
+    /// The labels of the target or the query at hand; a row's own label goes into the gap.
+    labels: LabelBytes,
+    /// A row's own label.
+    own: Vec<u8>,
+}
 
 impl Report {
-    fn row(&mut self, row: Row, labels: &[(&str, &str)], value: f64) {
-        self.0[row as usize].sample(labels, value);
+    fn new(askings: &[Asking]) -> Self {
+        let queries: usize = askings.iter().map(|asking| asking.queries.len()).sum();
+        let room = |row: Row| match row {
+            Row::QuerySuccess
+            | Row::QueryDuration
+            | Row::QueryRows
+            | Row::QuerySeries
+            | Row::QueryLastSuccess => queries * LINE,
+            Row::TargetUp | Row::TargetInfo | Row::TargetBackoff => askings.len() * LINE,
+            _ => 0,
+        };
+        let blocks = ALL.iter().zip(FAMILIES.iter());
+        let blocks = blocks.map(|(row, family)| Block::with_room(Arc::clone(family), room(*row)));
+        Report { blocks: blocks.collect(), labels: LabelBytes::default(), own: Vec::new() }
+    }
+
+    /// The rows that follow are about this target, or this query of it.
+    fn about(&mut self, target: &Target, query: Option<&Query>) {
+        self.labels.clear();
+        let bytes = self.labels.bytes_mut();
+        own_label("target", target.plan.name.as_str(), bytes);
+        if let Some(query) = query {
+            own_label("query", &query.name, bytes);
+            own_label("collector", &query.collector, bytes);
+        }
+        self.labels.mark_gap();
+        for (name, value) in &target.plan.labels {
+            self.labels.push(name, value);
+        }
+    }
+
+    /// A row about what [`Report::about`] said last, with labels of its own.
+    fn row(&mut self, row: Row, own: &[(&'static str, &str)], value: f64) {
+        self.own.clear();
+        own.iter().for_each(|(name, text)| own_label(name, text, &mut self.own));
+        self.blocks[row as usize].line(&self.labels, &self.own, value);
+    }
+
+    /// A row about the scrape.
+    fn fact(&mut self, row: Row, value: f64) {
+        self.blocks[row as usize].sample(&[], value);
     }
 }
 
 /// The rows of this scrape, each family with one block. Families without rows are left out.
 #[must_use]
 pub fn report(askings: &[Asking], exporter: &Exporter, facts: &Facts) -> Families {
-    let mut report = Report(FAMILIES.iter().map(|family| Block::new(Arc::clone(family))).collect());
+    let mut report = Report::new(askings);
     for asking in askings {
         target_rows(asking, &mut report);
         for answer in &asking.queries {
             query_rows(asking, answer, exporter.query_metrics, &mut report);
         }
     }
-    report.row(Row::ScrapeDuration, &[], facts.time.began.elapsed().as_secs_f64());
-    report.row(Row::ScrapeTimeout, &[], facts.time.budget.as_secs_f64());
-    report.row(Row::ScrapeSeries, &[], count(facts.series));
-    report.row(Row::ScrapeSeriesLimit, &[], count(exporter.max_series));
-    let filled = report.0.into_iter().filter(|block| block.series > 0);
+    report.fact(Row::ScrapeDuration, facts.time.began.elapsed().as_secs_f64());
+    report.fact(Row::ScrapeTimeout, facts.time.budget.as_secs_f64());
+    report.fact(Row::ScrapeSeries, count(facts.series));
+    report.fact(Row::ScrapeSeriesLimit, count(exporter.max_series));
+    let filled = report.blocks.into_iter().filter(|block| block.series > 0);
     filled.map(|block| (Arc::clone(&block.family), vec![Arc::new(block)])).collect()
 }
 
 fn target_rows(asking: &Asking, report: &mut Report) {
     let target = &asking.target;
-    let mut row = |row, own: &[(&str, &str)], value| {
-        let mut labels = vec![("target", target.plan.name.as_str())];
-        labels.extend(own.iter().copied().chain(target.labels()));
-        report.row(row, &labels, value);
-    };
-    row(Row::TargetUp, &[], truth(asking.up.is_ok()));
+    report.about(target, None);
+    report.row(Row::TargetUp, &[], truth(asking.up.is_ok()));
     if let Some(facts) = target.facts() {
-        let own = [("driver", target.plan.driver), ("version", &facts.version), ("role", &facts.role)];
-        row(Row::TargetInfo, &[&own[..], &[("tls", facts.tls.word())]].concat(), 1.0);
+        let (driver, tls) = (target.plan.driver, facts.tls.word());
+        let own = [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
+        report.row(Row::TargetInfo, &own, 1.0);
     }
-    row(Row::TargetBackoff, &[], target.backoff().as_secs_f64());
+    report.row(Row::TargetBackoff, &[], target.backoff().as_secs_f64());
 }
 
 fn query_rows(asking: &Asking, answer: &Answer, shown: QueryMetrics, report: &mut Report) {
     let target = &asking.target;
-    let query = &target.plan.queries[answer.index];
-    let mut row = |row, reason: Option<&'static str>, value| {
-        let mut labels = vec![
-            ("target", target.plan.name.as_str()),
-            ("query", &*query.name),
-            ("collector", &*query.collector),
-        ];
-        labels.extend(reason.map(|reason| ("reason", reason)));
-        labels.extend(target.labels());
-        report.row(row, &labels, value);
-    };
     let error = answer.outcome.as_ref().and_then(|outcome| outcome.end.error());
     if shown == QueryMetrics::Failing && error.is_none() {
         return;
     }
-    let Some(outcome) = &answer.outcome else { return row(Row::QuerySkipped, Some("disabled"), 1.0) };
+    report.about(target, Some(&target.plan.queries[answer.index]));
+    let mut because = |row, reason| report.row(row, &[("reason", reason)], 1.0);
+    let Some(outcome) = &answer.outcome else { return because(Row::QuerySkipped, "disabled") };
     if let End::Skipped = outcome.end {
-        return row(Row::QuerySkipped, Some("when"), 1.0);
-    }
-    row(Row::QuerySuccess, None, truth(error.is_none()));
-    row(Row::QueryDuration, None, outcome.took.as_secs_f64());
-    if let Some(moment) = target.past(Work::Query(answer.index)).succeeded {
-        row(Row::QueryLastSuccess, None, unix_seconds(moment));
-    }
-    if let End::Good(rendered) = &outcome.end {
-        row(Row::QueryRows, None, count(rendered.rows));
-        row(Row::QuerySeries, None, count(rendered.series));
+        return because(Row::QuerySkipped, "when");
     }
     if let Some(error) = error {
-        row(Row::QueryFailure, Some(error.reason().word()), 1.0);
+        because(Row::QueryFailure, error.reason().word());
+    }
+    report.row(Row::QuerySuccess, &[], truth(error.is_none()));
+    report.row(Row::QueryDuration, &[], outcome.took.as_secs_f64());
+    if let Some(moment) = target.past(Work::Query(answer.index)).succeeded {
+        report.row(Row::QueryLastSuccess, &[], unix_seconds(moment));
+    }
+    if let End::Good(rendered) = &outcome.end {
+        report.row(Row::QueryRows, &[], count(rendered.rows));
+        report.row(Row::QuerySeries, &[], count(rendered.series));
     }
 }
 

@@ -20,7 +20,7 @@ use crate::query;
 
 use super::Target;
 use super::apply::{self, Said, suits};
-use super::run::{End, Run, Work};
+use super::run::{End, Run, Stop, Work};
 
 /// Quick queries handed to a session together.
 const BATCH: usize = 50;
@@ -159,7 +159,8 @@ impl Attempt<'_> {
             let in_line = || Error::new(Reason::Timeout, text);
             return self.fail(&self.target.last_refusal().unwrap_or_else(in_line), false);
         }
-        self.arm(None);
+        let stop = self.stop();
+        self.left().for_each(|run| run.when_late(Arc::clone(&stop)));
         let mut lease = match self.target.pool().lease(self.by) {
             Ok(lease) => lease,
             Err(error) => return self.fail(&error, false),
@@ -188,7 +189,7 @@ impl Attempt<'_> {
                 left.iter().for_each(|run| run.reach());
                 self.target.connected(live.facts());
             }
-            self.arm(Some(&live));
+            *self.grip.lock() = Some(live.canceller());
             let health = self.execute(&mut live, &left, fresh);
             if self.grip.lock().take().is_none() {
                 live.spoil();
@@ -216,21 +217,18 @@ impl Attempt<'_> {
         self.batch.iter().filter(move |run| !run.is_over() && (run.is_quick() || !together))
     }
 
-    /// What happens when the scrape gives up on these runs while this lane still works on them.
-    fn arm(&self, live: Option<&Live<'_>>) {
-        *self.grip.lock() = live.map(Live::canceller);
-        for run in self.left() {
-            let (lane, grip) = (Arc::clone(self.lane), Arc::clone(&self.grip));
-            let shared = Arc::clone(self.target.shared());
-            run.when_late(Box::new(move || {
-                if !lane.late.swap(true, Ordering::AcqRel) {
-                    shared.workers.release_late();
-                }
-                if let Some(canceller) = grip.lock().take() {
-                    shared.disposal.cancel(canceller);
-                }
-            }));
-        }
+    /// What happens when the scrape gives up on runs of the batch while this lane still works on them.
+    fn stop(&self) -> Stop {
+        let (lane, grip) = (Arc::clone(self.lane), Arc::clone(&self.grip));
+        let shared = Arc::clone(self.target.shared());
+        Arc::new(move || {
+            if !lane.late.swap(true, Ordering::AcqRel) {
+                shared.workers.release_late();
+            }
+            if let Some(canceller) = grip.lock().take() {
+                shared.disposal.cancel(canceller);
+            }
+        })
     }
 
     fn execute(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {

@@ -95,8 +95,9 @@ impl Meeting {
     }
 }
 
-/// What to do about a run that is late: cancel its statement, give its worker's permit back.
-pub type Stop = Box<dyn FnOnce() + Send>;
+/// What to do about a run that is late: cancel its statement, give its worker's permit back. One for all runs of a
+/// batch: what it does a second time has no effect.
+pub type Stop = Arc<dyn Fn() + Send + Sync>;
 
 /// What is known of a query's time, in the order of the line: the greatest starts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,8 @@
 //! Metrics that live as long as the process: a value that is handed down, never a global registry.
 //!
 //! The only room with the prometheus crate. What a scrape finds out is never here (two scrapes would overwrite each
-//! other): those rows are blocks of the scrape. A new metric is one field of [`Telemetry`], its line in
-//! [`Telemetry::new`] and one method that counts.
+//! other): those rows are blocks of the scrape. A new metric is one line of `families!` below and one method that
+//! counts.
 
 mod process;
 mod rows;
@@ -10,15 +10,11 @@ mod rows;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus::Registry;
-use prometheus::core::Collector;
-use prometheus::proto::{MetricFamily, MetricType};
-
 use crate::error::Reason;
+use crate::exposition::FamilyKind;
 use crate::exposition::block::Block;
 use crate::exposition::page::Families;
-use crate::exposition::{Family, FamilyKind};
-use crate::name::{LabelName, MetricName};
+use crate::name::LabelName;
 
 use rows::Rows;
 
@@ -90,93 +86,59 @@ const REJECTED: [&str; 10] = [
 /// Labels of ours on the rows of targets; no target may have one of these names.
 const OWN: [&str; 5] = ["target", "query", "collector", "reason", "state"];
 
-/// The counters. All methods are cheap and never block on I/O but [`Telemetry::render`], which reads `/proc`.
-pub struct Telemetry {
-    registry: Registry,
-    query_errors: Rows,
-    values_skipped: Rows,
-    connect_failures: Rows,
-    scrapes: Rows,
-    runs_joined: Rows,
-    late_workers: Rows,
-    sessions: Rows,
-    sessions_limit: Rows,
-    http_requests: Rows,
-    http_rejected: Rows,
-    reload_successful: Rows,
-    reload_timestamp: Rows,
+macro_rules! families {
+    ($($field:ident: $kind:ident $name:literal, $help:literal;)*) => {
+        /// The counters, by name. All methods are cheap and never block.
+        pub struct Telemetry { $($field: Rows,)* }
+
+        impl Telemetry {
+            fn empty() -> Self {
+                Telemetry { $($field: Rows::new(FamilyKind::$kind, $name, $help),)* }
+            }
+
+            fn all(&self) -> impl Iterator<Item = &Rows> {
+                [$(&self.$field,)*].into_iter()
+            }
+        }
+    };
+}
+
+families! {
+    build: Gauge "build_info", "The exporter's version; always 1.";
+    reload_timestamp: Gauge "config_last_reload_success_timestamp_seconds",
+        "When the configuration was last loaded well, in Unix time.";
+    reload_successful: Gauge "config_last_reload_successful",
+        "Whether the last load of the configuration succeeded.";
+    http_rejected: Counter "http_requests_rejected_total", "Requests and connections refused, by reason.";
+    http_requests: Counter "http_requests_total", "HTTP requests answered, by path and status.";
+    late_workers: Gauge "late_workers", "Threads held by a query past its scrape's deadline.";
+    query_errors: Counter "query_errors_total", "Runs of a query that failed, by reason.";
+    runs_joined: Counter "runs_joined_total", "Times a scrape took part in a run already under way.";
+    scrapes: Counter "scrapes_total", "Scrapes, by outcome.";
+    sessions: Gauge "sessions", "Sessions of a target, by state.";
+    sessions_limit: Gauge "sessions_limit", "The limit max_connections of a target.";
+    connect_failures: Counter "target_connect_failures_total", "Attempts to open a session that failed, by reason.";
+    values_skipped: Counter "values_skipped_total", "Values left out of good results, by reason.";
 }
 
 impl Telemetry {
     /// Counters at zero, and a configuration that has just been loaded well.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let counter = |name, help| Rows::new(MetricType::COUNTER, name, help);
-        let gauge = |name, help| Rows::new(MetricType::GAUGE, name, help);
-        let telemetry = Telemetry {
-            registry: Registry::new(),
-            query_errors: counter("query_errors_total", "Runs of a query that failed, by reason."),
-            values_skipped: counter("values_skipped_total", "Values left out of good results, by reason."),
-            connect_failures: counter(
-                "target_connect_failures_total",
-                "Attempts to open a session that failed, by reason.",
-            ),
-            scrapes: counter("scrapes_total", "Scrapes, by outcome."),
-            runs_joined: counter("runs_joined_total", "Times a scrape took part in a run already under way."),
-            late_workers: gauge("late_workers", "Threads held by a query past its scrape's deadline."),
-            sessions: gauge("sessions", "Sessions of a target, by state."),
-            sessions_limit: gauge("sessions_limit", "The limit max_connections of a target."),
-            http_requests: counter("http_requests_total", "HTTP requests answered, by path and status."),
-            http_rejected: counter(
-                "http_requests_rejected_total",
-                "Requests and connections refused, by reason.",
-            ),
-            reload_successful: gauge(
-                "config_last_reload_successful",
-                "Whether the last load of the configuration succeeded.",
-            ),
-            reload_timestamp: gauge(
-                "config_last_reload_success_timestamp_seconds",
-                "When the configuration was last loaded well, in Unix time.",
-            ),
-        };
+        let telemetry = Telemetry::empty();
         telemetry.begin();
-        telemetry.register();
         Arc::new(telemetry)
     }
 
     /// Rows that are there from the start, so that their first increase is seen.
     fn begin(&self) {
+        let revision = option_env!("SQL_EXPORTER_REVISION").unwrap_or("unknown");
+        self.build.set(&[("version", env!("CARGO_PKG_VERSION")), ("revision", revision)], 1.0);
         ["complete", "partial", "failed"].iter().for_each(|word| self.scrapes.add(&[("outcome", word)], 0));
         REJECTED.iter().for_each(|reason| self.http_rejected.add(&[("reason", reason)], 0));
         self.runs_joined.add(&[], 0);
         self.late_workers.set(&[], 0.0);
         self.reloaded(true);
-    }
-
-    fn register(&self) {
-        let revision = option_env!("SQL_EXPORTER_REVISION").unwrap_or("unknown");
-        let build = Rows::new(MetricType::GAUGE, "build_info", "The exporter's version; always 1.");
-        build.set(&[("version", env!("CARGO_PKG_VERSION")), ("revision", revision)], 1.0);
-        let all = [
-            &build,
-            &self.reload_successful,
-            &self.reload_timestamp,
-            &self.query_errors,
-            &self.values_skipped,
-            &self.connect_failures,
-            &self.scrapes,
-            &self.runs_joined,
-            &self.late_workers,
-            &self.sessions,
-            &self.sessions_limit,
-            &self.http_requests,
-            &self.http_rejected,
-        ];
-        for rows in all {
-            let registered = self.registry.register(Box::new(rows.clone()));
-            debug_assert!(registered.is_ok(), "{:?}", rows.desc());
-        }
     }
 
     /// A run of a query failed.
@@ -273,41 +235,21 @@ impl Telemetry {
         }
     }
 
-    /// All families that have rows, by name; with `process`, those of the process as well.
+    /// All families that have rows, by name.
     #[must_use]
-    pub fn render(&self, process: bool) -> Families {
-        let gathered = self.registry.gather();
-        let mut blocks: Vec<Block> = gathered.iter().filter_map(rendered).collect();
-        if process {
-            blocks.extend(process::read());
-        }
-        blocks.into_iter().map(|block| (Arc::clone(&block.family), vec![Arc::new(block)])).collect()
+    pub fn render(&self) -> Families {
+        families(self.all().filter_map(Rows::block))
     }
 }
 
-/// Labels that say whose row it is come first, as on the rows of a scrape; the others by name.
-const LEADING: [&str; 3] = ["target", "query", "collector"];
+/// The families `process_*` of this process. Reads `/proc`.
+#[must_use]
+pub fn process() -> Families {
+    families(process::read())
+}
 
-fn rendered(family: &MetricFamily) -> Option<Block> {
-    let kind = match family.get_field_type() {
-        MetricType::COUNTER => FamilyKind::Counter,
-        _ => FamilyKind::Gauge,
-    };
-    let name = MetricName::new(family.name()).ok()?;
-    let mut block = Block::new(Arc::new(Family::new(name, kind, family.help())));
-    for metric in family.get_metric() {
-        let pairs = metric.get_label().iter();
-        let mut labels: Vec<(&str, &str)> = pairs.map(|pair| (pair.name(), pair.value())).collect();
-        labels.sort_by_key(|(name, _)| {
-            LEADING.iter().position(|leading| leading == name).unwrap_or(LEADING.len())
-        });
-        let value = match kind {
-            FamilyKind::Counter => metric.get_counter().get_value(),
-            _ => metric.get_gauge().get_value(),
-        };
-        block.sample(&labels, value);
-    }
-    Some(block)
+fn families(blocks: impl IntoIterator<Item = Block>) -> Families {
+    blocks.into_iter().map(|block| (Arc::clone(&block.family), vec![Arc::new(block)])).collect()
 }
 
 /// Counts of threads and sessions stay far below 2^53.
@@ -320,8 +262,11 @@ fn whole(count: usize) -> f64 {
 mod tests {
     use super::*;
 
-    fn page(telemetry: &Telemetry, process: bool) -> String {
-        let families = telemetry.render(process);
+    fn page(telemetry: &Telemetry) -> String {
+        text(&telemetry.render())
+    }
+
+    fn text(families: &Families) -> String {
         let lines = families.iter().flat_map(|(_, blocks)| blocks).map(|block| block.lines.clone());
         String::from_utf8(lines.collect::<Vec<_>>().concat()).unwrap()
     }
@@ -337,12 +282,12 @@ mod tests {
         telemetry.connect_failed(local, Reason::Connect);
         let subject = Subject { bearer: shop, query: "orders", collector: "default" };
         telemetry.failed(subject, Reason::Timeout);
-        let families = telemetry.render(false);
+        let families = telemetry.render();
         let name = "sql_exporter_target_connect_failures_total";
         let (family, blocks) = families.iter().find(|(family, _)| family.name.as_str() == name).unwrap();
         assert_eq!(family.kind, FamilyKind::Counter);
         assert_eq!(blocks[0].series, 2);
-        let text = page(&telemetry, false);
+        let text = page(&telemetry);
         assert!(
             text.contains(&format!("{name}{{target=\"shop\",env=\"prod\",reason=\"auth\"}} 2\n")),
             "{text}"
@@ -354,13 +299,13 @@ mod tests {
     }
 
     #[test]
-    fn every_family_stands_once_and_process_rows_only_where_asked_for() {
+    fn every_family_stands_once_by_name() {
         let telemetry = Telemetry::new();
         telemetry.requested("/metrics", 200);
         telemetry.rejected("method");
         telemetry
             .sessions(Bearer { target: "a", labels: &[] }, Sessions { idle: 1, busy: 2, late: 0, limit: 3 });
-        let text = page(&telemetry, true);
+        let text = page(&telemetry);
         for line in [
             "sql_exporter_http_requests_total{code=\"200\",path=\"/metrics\"} 1\n",
             "sql_exporter_http_requests_rejected_total{reason=\"method\"} 1\n",
@@ -374,13 +319,11 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
-        assert!(text.contains("process_cpu_seconds_total "), "{text}");
-        assert!(!page(&telemetry, false).contains("process_"));
-        let mut names: Vec<String> =
-            telemetry.render(true).iter().map(|(family, _)| family.name.to_string()).collect();
-        let all = names.len();
-        names.dedup();
-        assert_eq!(names.len(), all);
+        for families in [telemetry.render(), process()] {
+            let names: Vec<&str> = families.iter().map(|(family, _)| family.name.as_str()).collect();
+            assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+        }
+        assert!(self::text(&process()).contains("process_cpu_seconds_total "));
     }
 
     #[test]
@@ -390,7 +333,7 @@ mod tests {
         let subject = Subject { bearer, query: "q", collector: "default" };
         telemetry.skipped(subject, Left::Null, 0);
         telemetry.skipped(subject, Left::Invalid, 2);
-        let text = page(&telemetry, false);
+        let text = page(&telemetry);
         assert!(
             text.contains("values_skipped_total{target=\"a\",query=\"q\",reason=\"invalid\"} 2\n"),
             "{text}"

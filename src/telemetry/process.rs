@@ -26,27 +26,40 @@ fn text(path: &str) -> Option<String> {
     Some(text)
 }
 
+const FAMILIES: [(&str, FamilyKind, &str); 7] = [
+    ("process_cpu_seconds_total", FamilyKind::Counter, "User and system CPU time."),
+    ("process_max_fds", FamilyKind::Gauge, "The soft limit of open file descriptors."),
+    ("process_open_fds", FamilyKind::Gauge, "Open file descriptors."),
+    ("process_resident_memory_bytes", FamilyKind::Gauge, "Resident memory."),
+    ("process_start_time_seconds", FamilyKind::Gauge, "Start of the process, in Unix time."),
+    ("process_threads", FamilyKind::Gauge, "Threads."),
+    ("process_virtual_memory_bytes", FamilyKind::Gauge, "Virtual memory."),
+];
+
+static KNOWN: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
+    let family = |(name, kind, help)| Some(Arc::new(Family::new(MetricName::new(name).ok()?, kind, help)));
+    FAMILIES.into_iter().filter_map(family).collect()
+});
+
 /// The families that can be read, each with its one sample.
 pub(super) fn read() -> Vec<Block> {
     let stat = Stat::read();
     let status = Status::read();
-    let gauge = FamilyKind::Gauge;
-    let rows = [
-        ("process_cpu_seconds_total", FamilyKind::Counter, "User and system CPU time.", stat.cpu()),
-        ("process_max_fds", gauge, "The soft limit of open file descriptors.", descriptor_limit()),
-        ("process_open_fds", gauge, "Open file descriptors.", open_descriptors()),
-        ("process_resident_memory_bytes", gauge, "Resident memory.", status.bytes("VmRSS")),
-        ("process_start_time_seconds", gauge, "Start of the process, in Unix time.", stat.start()),
-        ("process_threads", gauge, "Threads.", status.number("Threads")),
-        ("process_virtual_memory_bytes", gauge, "Virtual memory.", status.bytes("VmSize")),
+    let values = [
+        stat.cpu(),
+        descriptor_limit(),
+        open_descriptors(),
+        status.bytes("VmRSS"),
+        stat.start(),
+        status.number("Threads"),
+        status.bytes("VmSize"),
     ];
-    let block = |(name, kind, help, value): (&str, FamilyKind, &str, Option<f64>)| {
-        let name = MetricName::new(name).ok()?;
-        let mut block = Block::new(Arc::new(Family::new(name, kind, help)));
+    let block = |(family, value): (&Arc<Family>, Option<f64>)| {
+        let mut block = Block::new(Arc::clone(family));
         block.sample(&[], value?);
         Some(block)
     };
-    rows.into_iter().filter_map(block).collect()
+    KNOWN.iter().zip(values).filter_map(block).collect()
 }
 
 /// `/proc/self/stat` after the command's name, which may hold anything.

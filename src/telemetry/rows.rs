@@ -1,48 +1,58 @@
-//! A family whose rows differ in their label names: targets bear labels of their own, which the crate's vectors do not
-//! allow. Each row is a counter or gauge of the crate with constant labels; this collector shows them as one family.
+//! A family whose rows differ in their label names: targets bear labels of their own, which the prometheus crate's
+//! vectors do not allow. Each row is a counter or gauge of the crate; what it is called stands here, ready to be
+//! written.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::{MetricFamily, MetricType};
-use prometheus::{Gauge, IntCounter, Opts};
+use prometheus::{Gauge, IntCounter};
+
+use crate::exposition::block::Block;
+use crate::exposition::{Family, FamilyKind};
+use crate::name::MetricName;
 
 /// Starts the names of all our families.
-const PREFIX: &str = "sql_exporter";
+const PREFIX: &str = "sql_exporter_";
+/// Labels that say whose row it is come first, as on the rows of a scrape; the others by name.
+const LEADING: [&str; 3] = ["target", "query", "collector"];
 
-/// Label names and values: the row's identity.
-type Key = Vec<(String, String)>;
+/// Label names and values.
+type Labels = Vec<(String, String)>;
 
-/// One family's rows; a clone is the same family.
-#[derive(Clone)]
-pub(super) struct Rows(Arc<Inner>);
-
-struct Inner {
-    kind: MetricType,
-    name: &'static str,
-    help: &'static str,
-    desc: Option<Desc>,
-    rows: Mutex<BTreeMap<Key, Row>>,
+/// One family's rows.
+pub(super) struct Rows {
+    /// `None` for a name that is not legal: its rows are not counted.
+    family: Option<Arc<Family>>,
+    /// In the order of their keys.
+    rows: Mutex<Vec<Row>>,
 }
 
-enum Row {
+struct Row {
+    /// The labels in the order in which they are counted under: the row's identity.
+    key: Labels,
+    /// The labels in the order in which they are written.
+    shown: Labels,
+    value: Value,
+}
+
+enum Value {
     Counter(IntCounter),
     Gauge(Gauge),
 }
 
 impl Rows {
     /// An empty family `sql_exporter_<name>` of counters or gauges.
-    pub(super) fn new(kind: MetricType, name: &'static str, help: &'static str) -> Self {
-        let desc = Desc::new(format!("{PREFIX}_{name}"), help.to_owned(), Vec::new(), Default::default());
-        Rows(Arc::new(Inner { kind, name, help, desc: desc.ok(), rows: Mutex::default() }))
+    pub(super) fn new(kind: FamilyKind, name: &str, help: &str) -> Self {
+        let name = MetricName::new(&format!("{PREFIX}{name}"));
+        let family = name.ok().map(|name| Arc::new(Family::new(name, kind, help)));
+        Rows { family, rows: Mutex::default() }
     }
 
     /// Adds to a counter's row, which begins at 0.
     pub(super) fn add(&self, labels: &[(&str, &str)], count: u64) {
-        self.with(labels, |row| {
-            if let Row::Counter(counter) = row {
+        self.with(labels, |value| {
+            if let Value::Counter(counter) = value {
                 counter.inc_by(count);
             }
         });
@@ -51,7 +61,7 @@ impl Rows {
     /// Sets a gauge's row.
     pub(super) fn set(&self, labels: &[(&str, &str)], value: f64) {
         self.with(labels, |row| {
-            if let Row::Gauge(gauge) = row {
+            if let Value::Gauge(gauge) = row {
                 gauge.set(value);
             }
         });
@@ -59,52 +69,63 @@ impl Rows {
 
     /// Forgets the rows whose labels are not wanted.
     pub(super) fn keep(&self, wanted: impl Fn(&[(String, String)]) -> bool) {
-        self.0.rows.lock().retain(|key, _| wanted(key));
+        self.rows.lock().retain(|row| wanted(&row.key));
     }
 
-    fn with(&self, labels: &[(&str, &str)], act: impl FnOnce(&Row)) {
-        let key: Key = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut rows = self.0.rows.lock();
-        if let Some(row) = rows.get(&key) {
-            return act(row);
+    /// The rows as they stand now; `None` where there are none.
+    pub(super) fn block(&self) -> Option<Block> {
+        let rows = self.rows.lock();
+        let mut block = Block::new(Arc::clone(self.family.as_ref()?));
+        let mut labels = Vec::new();
+        for row in rows.iter() {
+            labels.clear();
+            labels.extend(row.shown.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            block.sample(&labels, row.value.get());
         }
-        // A label set that the crate refuses (two labels of one name) was refused at load; here it is not counted.
-        if let Some(row) = self.row(&key) {
-            act(&row);
-            rows.insert(key, row);
+        (block.series > 0).then_some(block)
+    }
+
+    fn with(&self, labels: &[(&str, &str)], act: impl FnOnce(&Value)) {
+        let mut rows = self.rows.lock();
+        match rows.binary_search_by(|row| compare(&row.key, labels)) {
+            Ok(place) => act(&rows[place].value),
+            // A row that the crate refuses is not counted.
+            Err(place) => {
+                if let Some(row) = self.row(labels) {
+                    act(&row.value);
+                    rows.insert(place, row);
+                }
+            }
         }
     }
 
-    fn row(&self, key: &Key) -> Option<Row> {
-        let labels = key.iter().cloned().collect();
-        let options = Opts::new(self.0.name, self.0.help).namespace(PREFIX).const_labels(labels);
-        match self.0.kind {
-            MetricType::COUNTER => IntCounter::with_opts(options).ok().map(Row::Counter),
-            _ => Gauge::with_opts(options).ok().map(Row::Gauge),
+    fn row(&self, labels: &[(&str, &str)]) -> Option<Row> {
+        let family = self.family.as_ref()?;
+        let (name, help) = (family.name.as_str(), &*family.help);
+        let value = match family.kind {
+            FamilyKind::Counter => Value::Counter(IntCounter::new(name, help).ok()?),
+            _ => Value::Gauge(Gauge::new(name, help).ok()?),
+        };
+        let key: Labels =
+            labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut shown = key.clone();
+        let place = |name: &str| LEADING.iter().position(|leading| *leading == name).unwrap_or(LEADING.len());
+        shown.sort_by(|(one, _), (other, _)| (place(one), one).cmp(&(place(other), other)));
+        Some(Row { key, shown, value })
+    }
+}
+
+impl Value {
+    /// Counts stay far below 2^53.
+    #[expect(clippy::cast_precision_loss, reason = "no process counts so far")]
+    fn get(&self) -> f64 {
+        match self {
+            Value::Counter(counter) => counter.get() as f64,
+            Value::Gauge(gauge) => gauge.get(),
         }
     }
 }
 
-impl Collector for Rows {
-    fn desc(&self) -> Vec<&Desc> {
-        self.0.desc.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let rows = self.0.rows.lock();
-        let mut all: Option<MetricFamily> = None;
-        for row in rows.values() {
-            let families = match row {
-                Row::Counter(counter) => counter.collect(),
-                Row::Gauge(gauge) => gauge.collect(),
-            };
-            for mut family in families {
-                match &mut all {
-                    None => all = Some(family),
-                    Some(all) => all.mut_metric().extend(family.take_metric()),
-                }
-            }
-        }
-        all.into_iter().collect()
-    }
+fn compare(key: &Labels, labels: &[(&str, &str)]) -> Ordering {
+    key.iter().map(|(name, value)| (name.as_str(), value.as_str())).cmp(labels.iter().copied())
 }

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use crate::exposition::page::Families;
 use crate::fleet::Selection;
 use crate::http::{Method, Request, Response};
 use crate::plan::exporter::Exporter;
 use crate::scrape::{self, Time};
+use crate::telemetry;
 
 use super::Site;
 use super::page;
@@ -33,12 +35,20 @@ pub(super) fn respond(site: &Site, request: &Request, selection: &Selection) -> 
     }
     let fleet = site.fleet();
     let time = Time { began: request.received, budget: budget(request, &fleet.exporter) };
-    match scrape::scrape(&fleet, selection, time) {
+    let whole = *selection == Selection::default();
+    let mut process = Families::new();
+    let meanwhile = || {
+        if whole {
+            process = telemetry::process();
+        }
+    };
+    match scrape::scrape_while(&fleet, selection, time, meanwhile) {
         Ok(scraped) => {
-            site.telemetry().scraped(scraped.verdict.word());
+            fleet.telemetry().scraped(scraped.verdict.word());
             let mut families = scraped.families;
-            if *selection == Selection::default() {
-                families.extend(fleet.own_metrics(true));
+            if whole {
+                families.extend(fleet.own_metrics());
+                families.extend(process);
             }
             page::exposition(&families, page::format(request))
         }

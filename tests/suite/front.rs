@@ -96,6 +96,14 @@ impl Client {
         assert!(self.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")));
     }
 
+    /// True once something has arrived.
+    fn has_answer(&self) -> bool {
+        self.stream().set_nonblocking(true).unwrap();
+        let arrived = self.stream().peek(&mut [0]).is_ok();
+        self.stream().set_nonblocking(false).unwrap();
+        arrived
+    }
+
     /// One answer: status line, headers in lower case, body as long as announced.
     fn answer(&mut self) -> (String, String) {
         let mut head = String::new();

@@ -126,7 +126,7 @@ fn hold(page: &Page) {
 }
 
 fn own(fleet: &Fleet) -> Page {
-    let families = fleet.own_metrics(false);
+    let families = fleet.own_metrics();
     let bytes: Vec<u8> = pieces(&families, &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
     checked(&String::from_utf8(bytes).expect("UTF-8"))
 }

@@ -244,7 +244,7 @@ fn scrapes_at_once_share_one_run() {
 
 fn joined(fleet: &Fleet) -> f64 {
     let bytes: Vec<u8> =
-        pieces(&fleet.own_metrics(false), &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
+        pieces(&fleet.own_metrics(), &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
     checked(&String::from_utf8(bytes).expect("UTF-8"))
         .value("sql_exporter_runs_joined_total", &[])
         .expect("a value")

@@ -77,8 +77,7 @@ fn a_column_has_its_declared_type_or_its_storage_class() {
     let (sink, _) =
         run(&mut *shop.session(), "SELECT region, amount AS x, 1 + id, 'a', NULL FROM orders", LONG);
     let columns = sink.columns.expect("columns");
-    let described: Vec<_> =
-        columns.iter().map(|column| (column.name.as_str(), column.type_name.as_str())).collect();
+    let described: Vec<_> = columns.iter().map(|column| (&*column.name, &*column.type_name)).collect();
     let expected = [
         ("region", "VARCHAR(20)"),
         ("x", "DECIMAL(10,2)"),

@@ -29,8 +29,8 @@ fn feed(names: &[String], rows: &[Vec<Literal>], sink: &mut dyn RowSink) -> Resu
         let values = || rows.iter().filter_map(|row| row.get(index)).map(cell);
         let first = values().find(|cell| *cell != Cell::Null);
         Column {
-            name: name.clone(),
-            type_name: first.map_or("null", type_name).to_owned(),
+            name: name.as_str().into(),
+            type_name: first.map_or("null", type_name).into(),
             cast: "CAST({} AS double precision)",
             content: Content::Unknown,
         }

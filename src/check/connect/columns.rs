@@ -36,7 +36,7 @@ pub(super) fn compare(query: &Query, columns: &[Column]) -> Vec<Found> {
             }
         }
     }
-    let unused = columns.iter().zip(used).filter(|(_, used)| !used).map(|(column, _)| column.name.as_str());
+    let unused = columns.iter().zip(used).filter(|(_, used)| !used).map(|(column, _)| &*column.name);
     let unused: Vec<String> = unused.map(|name| format!("`{name}`")).collect();
     if !unused.is_empty() {
         let (columns, are) = if unused.len() == 1 { ("column", "is") } else { ("columns", "are") };
@@ -48,7 +48,7 @@ pub(super) fn compare(query: &Query, columns: &[Column]) -> Vec<Found> {
 }
 
 fn missing(error: Error, taken: &Use, columns: &[Column]) -> Error {
-    let near = nearest(&taken.column, columns.iter().map(|column| column.name.as_str()));
+    let near = nearest(&taken.column, columns.iter().map(|column| &*column.name));
     match near {
         Some(near) if error.hint().is_none() => error.with_hint(format!("did you mean `{near}`?")),
         _ => error,
@@ -58,7 +58,7 @@ fn missing(error: Error, taken: &Use, columns: &[Column]) -> Error {
 /// A column of a type that the metric cannot use, or may not.
 fn misfit(taken: &Use, columns: &[Column], metric: &str) -> Option<(bool, Error)> {
     let bound = Bound::new(columns, &taken.column).ok()?;
-    let column = columns.iter().find(|column| column.name == bound.name())?;
+    let column = columns.iter().find(|column| *column.name == *bound.name())?;
     let (name, type_name, part) = (&column.name, &column.type_name, &taken.part);
     match (taken.needs, column.content) {
         (Needs::Anything, _) | (_, Content::Unknown | Content::Number | Content::Moment) => None,

@@ -40,10 +40,10 @@ pub(super) fn mapping(
         for (_, taken, metric) in uses.iter().filter(|(at, ..)| *at == Some(place)) {
             let is_unzoned = unzoned.get(place).copied().unwrap_or(false);
             let rule = rule(taken, column, is_unzoned.then_some(epoch));
-            add(&mut found, &column.name, Some(&column.type_name), taken, metric, rule);
+            add(&mut found, &column.name, Some(&*column.type_name), taken, metric, rule);
         }
         if found.is_empty() {
-            let (column, type_name) = (column.name.clone(), Some(column.type_name.clone()));
+            let (column, type_name) = (column.name.to_string(), Some(column.type_name.to_string()));
             let (becomes, rule) = (String::new(), String::new());
             found.push(Mapped { column, type_name, becomes, metrics: Vec::new(), rule });
         }
@@ -60,7 +60,7 @@ pub(super) fn mapping(
 fn add(
     all: &mut Vec<Mapped>,
     column: &str,
-    type_name: Option<&String>,
+    type_name: Option<&str>,
     taken: &Use,
     metric: &str,
     rule: String,
@@ -71,7 +71,7 @@ fn add(
         known.metrics.push(metric.to_owned());
         return;
     }
-    let (column, type_name) = (column.to_owned(), type_name.cloned());
+    let (column, type_name) = (column.to_owned(), type_name.map(str::to_owned));
     all.push(Mapped {
         column,
         type_name,

@@ -139,12 +139,12 @@ fn is_negative(kept: &Kept) -> bool {
 fn labels(plan: &Plan, target: &Target, subject: &str, parts: &[(&Column, Part)]) -> String {
     let mut taken: BTreeSet<String> = target.labels.iter().map(|(name, _)| name.to_string()).collect();
     taken.extend([&plan.exporter.target_label, "le", "quantile"].map(str::to_owned));
-    let columns = parts.iter().filter(|(_, part)| *part == Part::Label).map(|(column, _)| &column.name);
-    let pairs: Vec<(String, &String)> = columns
+    let columns = parts.iter().filter(|(_, part)| *part == Part::Label).map(|(column, _)| &*column.name);
+    let pairs: Vec<(String, &str)> = columns
         .map(|column| {
             let plain = Some(legal(column)).filter(|name| !name.is_empty()).unwrap_or("label".to_owned());
             // Kept as it is where it can be: a map is longer than a list.
-            let own = if is_label(column) { column.clone() } else { plain.clone() };
+            let own = if is_label(column) { column.to_string() } else { plain.clone() };
             let name = free(&own, &format!("{subject}_{plain}"), |name| !taken.contains(name));
             taken.insert(name.clone());
             (name, column)

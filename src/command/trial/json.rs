@@ -64,7 +64,7 @@ fn harmless(document: &str) -> String {
 }
 
 fn columns(listing: &Listing) -> Vec<Value> {
-    let column = |column: &crate::driver::Column| json!({"name": column.name, "type": column.type_name});
+    let column = |column: &crate::driver::Column| json!({"name": *column.name, "type": *column.type_name});
     listing.columns.iter().map(column).collect()
 }
 

@@ -100,8 +100,8 @@ impl Columns {
             .iter()
             .zip(&shapes)
             .map(|(column, shape)| Column {
-                name: column.name_str().into_owned(),
-                type_name: type_name(column),
+                name: column.name_str().into(),
+                type_name: type_name(column).into(),
                 cast: "CAST({} AS DOUBLE)",
                 content: shape.content(),
             })

@@ -101,8 +101,9 @@ pub(super) fn check() -> String {
 
 /// The server's own limit for a query that has `left`: a little earlier than ours, so that the server's answer comes
 /// first and the session lives on. Never 0, which would be "no limit".
-pub(super) fn timeout_millis(left: Duration) -> String {
-    server_limit(left).as_millis().clamp(1, 2_147_483_647).to_string()
+pub(super) fn timeout_millis(left: Duration) -> u32 {
+    const LONGEST: u32 = 2_147_483_647;
+    u32::try_from(server_limit(left).as_millis()).unwrap_or(LONGEST).clamp(1, LONGEST)
 }
 
 #[cfg(test)]
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_servers_limit_comes_a_little_before_ours() {
-        let cases = [(2000, "1900"), (100, "90"), (1, "1"), (0, "1"), (u64::MAX, "2147483647")];
+        let cases = [(2000, 1900), (100, 90), (1, 1), (0, 1), (u64::MAX, 2_147_483_647)];
         for (left, expected) in cases {
             assert_eq!(timeout_millis(Duration::from_millis(left)), expected);
         }

@@ -59,13 +59,13 @@ pub(super) struct Sent {
 
 /// Puts into `out` what runs a prepared `sql` once, for at most about `left`, without a `Sync`.
 pub(super) fn queue_in_group(sql: &Sql, left: Duration, out: &mut BytesMut) -> io::Result<()> {
-    execute(marker::NAME, Some(&marker::timeout_millis(left)), out)?;
+    execute(marker::NAME, Some(marker::timeout_millis(left)), out)?;
     execute(sql.name(), None, out)
 }
 
 /// Ends a group: a marker that tells the time, and the `Sync`.
 pub(super) fn end_group(left: Duration, out: &mut BytesMut) -> io::Result<()> {
-    execute(marker::NAME, Some(&marker::timeout_millis(left)), out)?;
+    execute(marker::NAME, Some(marker::timeout_millis(left)), out)?;
     frontend::sync(out);
     Ok(())
 }
@@ -87,12 +87,12 @@ pub(super) fn queue(
     let mut shape = None;
     match way.style {
         Style::Named => {
-            execute(marker::NAME, Some(&timeout), out)?;
+            execute(marker::NAME, Some(timeout), out)?;
             execute(sql.name(), None, out)?;
             shape = statement.map(|statement| Arc::clone(&statement.shape));
         }
         Style::Unnamed => {
-            execute_text(&marker::text(way.read_only, way.pooled), Some(&timeout), out)?;
+            execute_text(&marker::text(way.read_only, way.pooled), Some(timeout), out)?;
             frontend::parse("", sql.text(), [], out)?;
             // What it looks like may have changed: there is no plan that the server would have to keep to.
             frontend::describe(b'S', "", out)?;

@@ -128,15 +128,15 @@ impl Talk {
 }
 
 /// Parses, binds and executes a statement without a name.
-pub(super) fn execute_text(sql: &str, parameter: Option<&str>, out: &mut BytesMut) -> io::Result<()> {
+pub(super) fn execute_text(sql: &str, parameter: Option<u32>, out: &mut BytesMut) -> io::Result<()> {
     frontend::parse("", sql, [], out)?;
     execute("", parameter, out)
 }
 
-/// Binds and executes a prepared statement, with text results and at most one text parameter.
-pub(super) fn execute(name: &str, parameter: Option<&str>, out: &mut BytesMut) -> io::Result<()> {
-    let write = |value: &str, out: &mut BytesMut| {
-        out.extend_from_slice(value.as_bytes());
+/// Binds and executes a prepared statement, with text results and at most one parameter, a number as text.
+pub(super) fn execute(name: &str, parameter: Option<u32>, out: &mut BytesMut) -> io::Result<()> {
+    let write = |value: u32, out: &mut BytesMut| {
+        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         Ok(IsNull::No)
     };
     // Too long a message is all that can fail here.

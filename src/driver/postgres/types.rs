@@ -42,7 +42,7 @@ impl Types {
             let Some((name, kind)) = self.0.get(oid) else { continue };
             if let (Some(column), Some(slot)) = (shape.columns.get_mut(*column), shape.kinds.get_mut(*column))
             {
-                name.clone_into(&mut column.type_name);
+                column.type_name = name.as_str().into();
                 column.content = kind.content();
                 *slot = *kind;
             }

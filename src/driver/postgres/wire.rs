@@ -190,7 +190,7 @@ impl Shape {
         let mut fields = Fields(body);
         let mut shape = Shape::default();
         for column in 0..usize::from(fields.short()?) {
-            let name = fields.text()?.to_owned();
+            let name = fields.text()?.into();
             let (_table, _number) = (fields.long()?, fields.short()?);
             let oid = fields.long()?;
             let (_size, _modifier, _format) = (fields.short()?, fields.long()?, fields.short()?);
@@ -199,7 +199,7 @@ impl Shape {
                 shape.unknown.push((column, oid));
             }
             let kind = kind.unwrap_or(Kind::Other);
-            let (type_name, content) = (super::values::type_name(oid), kind.content());
+            let (type_name, content) = (super::values::type_name(oid).into(), kind.content());
             shape.kinds.push(kind);
             shape.columns.push(Column { name, type_name, cast: CAST, content });
         }

@@ -249,8 +249,8 @@ fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> 
     let described = statement.columns().enumerate();
     described
         .map(|(index, column)| Column {
-            name: column.name().to_owned(),
-            type_name: column.decl_type().unwrap_or_else(|| class(index)).to_owned(),
+            name: column.name().into(),
+            type_name: column.decl_type().unwrap_or_else(|| class(index)).into(),
             cast: "CAST({} AS REAL)",
             // Whatever is declared, a cell holds what was put there.
             content: Content::Unknown,

@@ -1,19 +1,20 @@
 //! One request to the backend, one answer back: exactly as many bytes as announced, under one write deadline.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout_at;
 
 use super::Shared;
 use crate::deadline::Deadline;
 use crate::http::Method;
+use crate::http::backend::Generation;
 use crate::http::head::{Fault, Head};
+use crate::http::lines::Line;
 use crate::http::private::{self, Facts, Pass};
 use crate::http::socket::Wire;
 
-/// What an answer is copied through.
-const CHUNK: usize = 64 << 10;
 /// The head of an answer: ours are far below.
 const ANSWER_HEAD: usize = 16 << 10;
 
@@ -21,8 +22,13 @@ const DOWN: Fault = Fault::ours(503, "the exporter is out of files or threads; t
 const SLOW_READER: Fault = Fault::new(408, "write_timeout", "the answer was not taken in time");
 const UNREADABLE: Fault = Fault::ours(502, "the answer's head cannot be read; this is a bug of the exporter");
 
+/// Says that a passing line has no second request.
+const LAST: &[u8] = b"Connection: close\r\n";
+const END: &[u8] = b"\r\n";
+
 /// A request on its way to the backend.
 pub(super) struct Order {
+    /// Its head, without the empty line at the end.
     bytes: Vec<u8>,
     head_only: bool,
     keep_alive: bool,
@@ -30,11 +36,9 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// What is passed on: one connection a request, as a tiny_http connection that stays open holds a thread and can
-    /// hide another one behind it (its task pool queues two tasks on one free thread).
+    /// What is passed on.
     pub(super) fn of(head: &Head<'_>, facts: &Facts, pass: &Pass) -> Self {
-        let mut bytes =
-            format!("{} {} HTTP/1.1\r\nConnection: close\r\n", head.method.word(), head.target).into_bytes();
+        let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method.word(), head.target).into_bytes();
         pass.write(facts, &mut bytes);
         let for_us = |name: &str| private::is_private(name) || name.eq_ignore_ascii_case("authorization");
         for (name, value) in head.headers.iter().filter(|(name, _)| !for_us(name)) {
@@ -42,7 +46,6 @@ impl Order {
                 bytes.extend_from_slice(piece.as_bytes());
             }
         }
-        bytes.extend_from_slice(b"\r\n");
         Order { bytes, head_only: head.method == Method::Head, keep_alive: head.keep_alive, old: head.old }
     }
 
@@ -82,18 +85,19 @@ pub(super) async fn relay(
         return Outcome::Failed(UNREADABLE);
     };
     let length = if order.head_only { 0 } else { announced };
-    match timeout_at(by.moment().into(), begun.copy(stream, length)).await {
-        Ok(Ok(())) if keep => Outcome::Stays,
-        Ok(Ok(())) => Outcome::Closes,
-        Ok(Err(_)) => Outcome::Broken(None),
-        Err(_) => Outcome::Broken(Some(SLOW_READER)),
+    let copied = timeout_at(by.moment().into(), begun.copy(stream, length)).await;
+    match copied {
+        Ok(Ok(())) => begun.generation.lines.give_back(begun.line),
+        Ok(Err(_)) => return Outcome::Broken(None),
+        Err(_) => return Outcome::Broken(Some(SLOW_READER)),
     }
+    if keep { Outcome::Stays } else { Outcome::Closes }
 }
 
-/// An answer that has begun: the connection, what was read of it, where its head ends.
+/// An answer that has begun: the line, with what was read of it, and where its head ends.
 struct Begun {
-    source: Box<dyn Wire>,
-    buffer: Vec<u8>,
+    generation: Arc<Generation>,
+    line: Line,
     head: usize,
 }
 
@@ -103,8 +107,10 @@ async fn ask(request: &[u8], shared: &Shared) -> Result<Begun, Fault> {
     let mut generation = shared.backend.current().ok_or(DOWN)?;
     let mut repeated = false;
     loop {
-        let source = match generation.door.connect().await {
-            Ok(source) => source,
+        let lines = &generation.lines;
+        let line = if repeated { lines.passing().await } else { lines.take().await };
+        let mut line = match line {
+            Ok(line) => line,
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
                 generation = shared.backend.revive(&generation).map_err(|_| DOWN)?;
                 continue;
@@ -112,8 +118,8 @@ async fn ask(request: &[u8], shared: &Shared) -> Result<Begun, Fault> {
             // Out of descriptors ourselves: nobody died.
             Err(_) => return Err(DOWN),
         };
-        match exchange(source, request).await {
-            Ok(begun) => return Ok(begun),
+        match exchange(&mut line, request).await {
+            Ok(head) => return Ok(Begun { generation, line, head }),
             Err(error) if error.kind() == ErrorKind::InvalidData => return Err(UNREADABLE),
             Err(error) if repeated => {
                 log::warn!("a request got no answer from the HTTP server behind the gate: {error}");
@@ -124,14 +130,19 @@ async fn ask(request: &[u8], shared: &Shared) -> Result<Begun, Fault> {
     }
 }
 
-async fn exchange(mut source: Box<dyn Wire>, request: &[u8]) -> io::Result<Begun> {
-    source.write_all(request).await?;
-    let mut buffer = Vec::with_capacity(CHUNK);
-    while source.read_buf(&mut buffer).await? > 0 {
-        if let Some(found) = buffer.windows(4).take(ANSWER_HEAD).position(|four| four == b"\r\n\r\n") {
-            return Ok(Begun { source, buffer, head: found + 4 });
+/// Gives the end of the answer's head in the line's buffer.
+async fn exchange(line: &mut Line, request: &[u8]) -> io::Result<usize> {
+    // One write, so that the server's thread wakes up once.
+    line.buffer.extend_from_slice(request);
+    line.buffer.extend_from_slice(if line.is_kept() { b"" } else { LAST });
+    line.buffer.extend_from_slice(END);
+    line.wire.write_all(&line.buffer).await?;
+    line.buffer.clear();
+    while line.read().await? > 0 {
+        if let Some(found) = line.buffer.windows(4).take(ANSWER_HEAD).position(|four| four == b"\r\n\r\n") {
+            return Ok(found + 4);
         }
-        if buffer.len() > ANSWER_HEAD {
+        if line.buffer.len() > ANSWER_HEAD {
             return Err(ErrorKind::InvalidData.into());
         }
     }
@@ -142,7 +153,7 @@ impl Begun {
     /// Puts our `Connection` and the configured headers into the head, and gives the announced length (0 where none is:
     /// only HEAD has none).
     fn rewrite_head(&mut self, keep: bool, old: bool, headers: &[(String, String)]) -> Option<usize> {
-        let head = std::str::from_utf8(self.buffer.get(..self.head)?).ok()?;
+        let head = std::str::from_utf8(self.line.buffer.get(..self.head)?).ok()?;
         let mut length = 0;
         let mut out = String::with_capacity(self.head + 32);
         for line in head.trim_end().split("\r\n") {
@@ -166,24 +177,25 @@ impl Begun {
         }
         out.push_str("\r\n");
         let old_end = std::mem::replace(&mut self.head, out.len());
-        self.buffer.splice(..old_end, out.into_bytes());
+        self.line.buffer.splice(..old_end, out.into_bytes());
         Some(length)
     }
 
     /// Writes the head and exactly `length` bytes of the body.
-    async fn copy(mut self, to: &mut Box<dyn Wire>, length: usize) -> io::Result<()> {
-        self.buffer.truncate(self.head.saturating_add(length));
-        let mut left = length - (self.buffer.len() - self.head);
-        to.write_all(&self.buffer).await?;
-        while left > 0 {
-            self.buffer.clear();
-            if self.source.read_buf(&mut self.buffer).await? == 0 {
+    async fn copy(&mut self, to: &mut Box<dyn Wire>, length: usize) -> io::Result<()> {
+        let line = &mut self.line;
+        let mut left = self.head.saturating_add(length);
+        loop {
+            // Of more than was announced nothing may stay for the next answer.
+            left = left.checked_sub(line.buffer.len()).ok_or(ErrorKind::InvalidData)?;
+            to.write_all(&line.buffer).await?;
+            if left == 0 {
+                return to.flush().await;
+            }
+            line.buffer.clear();
+            if line.read().await? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
-            self.buffer.truncate(left);
-            to.write_all(&self.buffer).await?;
-            left -= self.buffer.len();
         }
-        to.flush().await
     }
 }

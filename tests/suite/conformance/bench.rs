@@ -106,7 +106,7 @@ impl Bench {
 
     /// How many sessions the target has in `state`: idle, busy, late.
     pub(super) fn sessions(&self, state: &str) -> f64 {
-        let page = checked(&text(&self.0.own_metrics(false)));
+        let page = checked(&text(&self.0.own_metrics()));
         page.value("sql_exporter_sessions", &[("target", "t"), ("state", state)]).unwrap_or(0.0)
     }
 }

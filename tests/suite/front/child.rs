@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::process::Stdio;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -39,6 +40,37 @@ fn exhaust(spare: usize) -> Vec<File> {
 }
 
 static REBUILT: AtomicUsize = AtomicUsize::new(0);
+/// Requests under way that wait for [`RELEASE`].
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static RELEASE: RwLock<()> = RwLock::new(());
+
+/// Echoes; `/held` only while nobody holds the lock.
+fn echo_or_hold(request: &Request) -> Response {
+    if request.path == "/held" {
+        HELD.fetch_add(1, Ordering::SeqCst);
+        drop(RELEASE.read());
+        HELD.fetch_sub(1, Ordering::SeqCst);
+    }
+    echo(request)
+}
+
+/// Requests that take all connections which the gate keeps to its backend: the next one needs a new one. A backend that
+/// died at once is not replaced at once: who finds that out is refused, and asks again.
+fn hold_all(front: &Front) -> Vec<Client> {
+    let mut clients = Vec::new();
+    while clients.len() < 4 {
+        let mut client = front.connect();
+        client.get("/held");
+        let is_held = wait_for("the request to be held or refused", || {
+            let refused = client.has_answer().then_some(false);
+            refused.or_else(|| (HELD.load(Ordering::SeqCst) > clients.len()).then_some(true))
+        });
+        if is_held {
+            clients.push(client);
+        }
+    }
+    clients
+}
 
 /// Counts the log lines that tell of a new backend.
 struct Rebuilds;
@@ -64,7 +96,7 @@ fn a_backend_that_died_of_too_many_open_files_is_replaced() {
     }
     log::set_boxed_logger(Box::new(Rebuilds)).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
-    let front = open(Limits::default(), echo);
+    let front = open(Limits::default(), echo_or_hold);
     let mut client = front.connect();
     client.get("/before");
     client.answer();
@@ -72,6 +104,8 @@ fn a_backend_that_died_of_too_many_open_files_is_replaced() {
     rlimit::Resource::NOFILE.set(200, 200).unwrap();
     let mut unavailable = 0;
     for spare in [0, 1, 2, 3].into_iter().cycle().take(80) {
+        let closed = RELEASE.write().unwrap();
+        let held = hold_all(&front);
         let taken = exhaust(spare);
         client.get("/during");
         let (head, body) = client.answer();
@@ -85,6 +119,10 @@ fn a_backend_that_died_of_too_many_open_files_is_replaced() {
         } else {
             assert_eq!(body, "GET /during\n", "{head}");
             drop(taken);
+        }
+        drop(closed);
+        for mut client in held {
+            assert_eq!(client.answer().1, "GET /held\n");
         }
         wait_for("an answer after the drought", || {
             let mut client = front.connect();

@@ -128,7 +128,7 @@ fn the_console_answers_show() {
         let (recorder, health) = run(&mut *session, "SHOW POOLS", LONG);
         assert_clean(&health);
         let names: Vec<String> =
-            recorder.columns.iter().flatten().map(|column| column.name.clone()).collect();
+            recorder.columns.iter().flatten().map(|column| column.name.to_string()).collect();
         assert!(names.contains(&"cl_active".to_owned()), "{names:?}");
         assert!(!recorder.good().is_empty());
     }

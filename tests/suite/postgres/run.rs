@@ -120,7 +120,7 @@ fn a_statement_survives_a_change_of_its_table() {
     assert_eq!(rows(&mut *session, "SELECT * FROM stock"), [["Text(\"nail\")", "Int(7)", "Number(\"0.5\")"]]);
     server.run("ALTER TABLE stock RENAME pieces TO amount");
     let (recorder, _) = run(&mut *session, "SELECT * FROM stock", LONG);
-    assert_eq!(recorder.columns.unwrap()[1].name, "amount");
+    assert_eq!(&*recorder.columns.unwrap()[1].name, "amount");
     server.run("DROP TABLE stock");
     let (recorder, health) = run(&mut *session, "SELECT * FROM stock", LONG);
     assert_clean(&health);

@@ -1,0 +1,150 @@
+//! Connections between gate and tiny_http: kept ones, which wait for the next request, and passing ones for one request.
+//!
+//! tiny_http gives each connection a thread until it ends, and its pool may queue two new connections for one free
+//! thread: behind a kept one the other would wait for ever. So a kept one counts only once it was answered, and while
+//! it waits for that no other is opened: a connection opened before it is served before it, as its one request ends it
+//! when it was read, and one opened after it finds the pool's count of free threads right.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::BufMut as _;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::RwLock;
+use tokio::time::timeout;
+
+use super::socket::{Door, Wire};
+
+/// Connections that are kept: what a Prometheus or two and somebody at the status page need. Each holds a thread of
+/// tiny_http's, which has four at least: one is left for others.
+pub(super) const KEPT: usize = 3;
+/// A request that is no one's: the backend answers 403 as soon as it has a thread for it.
+const HELLO: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+/// The answer to it is on its way after some 100 µs; without one after this, the line is given up.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What an answer is copied through.
+const CHUNK: usize = 64 << 10;
+/// Room beside that for what the gate adds to an answer's head.
+const MARGIN: usize = 2 << 10;
+
+/// One connection to tiny_http.
+pub(super) struct Line {
+    pub(super) wire: Box<dyn Wire>,
+    /// For what is copied. Empty at first.
+    pub(super) buffer: Vec<u8>,
+    place: Option<Place>,
+}
+
+impl Line {
+    fn new(wire: Box<dyn Wire>) -> Self {
+        Line { wire, buffer: Vec::with_capacity(CHUNK + MARGIN), place: None }
+    }
+
+    /// Reads what is there into the buffer, 64 KiB at most in all. Gives the number of bytes, 0 at the end.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub(super) async fn read(&mut self) -> io::Result<usize> {
+        let room = CHUNK.saturating_sub(self.buffer.len());
+        self.wire.read_buf(&mut (&mut self.buffer).limit(room)).await
+    }
+
+    /// It stays open after this request, if all of the answer is read.
+    pub(super) fn is_kept(&self) -> bool {
+        self.place.is_some()
+    }
+}
+
+/// One of the places for kept lines.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// All lines to one server.
+pub(super) struct Lines {
+    // Dropped in this order: the lines before the door behind which the server waits.
+    waiting: Mutex<Vec<Line>>,
+    door: Door,
+    places: Arc<AtomicUsize>,
+    opening: RwLock<()>,
+}
+
+impl Lines {
+    pub(super) fn new(door: Door) -> Self {
+        Lines { waiting: Mutex::default(), door, places: Arc::default(), opening: RwLock::default() }
+    }
+
+    /// A line for one request, the one that was used last if there is one: its thread is the warmest.
+    ///
+    /// # Errors
+    /// The server is dead (`ConnectionRefused`, `NotFound`), or there is no descriptor left.
+    pub(super) async fn take(&self) -> io::Result<Line> {
+        if let Some(line) = self.waiting.lock().pop() {
+            return Ok(line);
+        }
+        if let Some(place) = self.place() {
+            let _alone = self.opening.write().await;
+            let mut line = Line::new(self.door.connect().await?);
+            if matches!(timeout(PATIENCE, greet(&mut line)).await, Ok(Ok(()))) {
+                line.place = Some(place);
+                return Ok(line);
+            }
+        }
+        self.passing().await
+    }
+
+    /// A line for one request only, which says so.
+    ///
+    /// # Errors
+    /// As [`Lines::take`].
+    pub(super) async fn passing(&self) -> io::Result<Line> {
+        let _together = self.opening.read().await;
+        self.door.connect().await.map(Line::new)
+    }
+
+    /// Takes a kept line back whose answer was read to its end; any other is closed.
+    pub(super) fn give_back(&self, mut line: Line) {
+        if line.is_kept() {
+            line.buffer.clear();
+            self.waiting.lock().push(line);
+        }
+    }
+
+    /// Kept lines that wait, and all that there are.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.waiting.lock().len(), self.places.load(Ordering::Relaxed))
+    }
+
+    #[cfg(test)]
+    pub(super) fn door(&self) -> &Door {
+        &self.door
+    }
+
+    fn place(&self) -> Option<Place> {
+        if self.places.fetch_add(1, Ordering::Relaxed) >= KEPT {
+            self.places.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Place(Arc::clone(&self.places)))
+    }
+}
+
+/// Waits until a thread has this connection: it has answered, without a body.
+async fn greet(line: &mut Line) -> io::Result<()> {
+    line.wire.write_all(HELLO).await?;
+    while !line.buffer.ends_with(b"\r\n\r\n") {
+        if line.read().await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    line.buffer.clear();
+    Ok(())
+}
