@@ -6,7 +6,6 @@
 //! Knows no target, no session, no query.
 
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,7 +83,6 @@ struct State {
 
 struct Shared {
     max: usize,
-    cores: usize,
     state: Mutex<State>,
 }
 
@@ -95,8 +93,7 @@ impl Workers {
     /// At most `max` (at least one) pieces of work at once, late ones aside. Starts no thread yet.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Workers(Arc::new(Shared { max: max.max(1), cores, state: Mutex::default() }))
+        Workers(Arc::new(Shared { max: max.max(1), state: Mutex::default() }))
     }
 
     /// Runs `task` on a thread of its own as soon as there is a permit. Returns at once.
@@ -132,12 +129,6 @@ impl Workers {
         state.mark_late();
         // A thread that cannot be started is reported to whoever starts the next work.
         let _ = self.0.dispatch(&mut state);
-    }
-
-    /// True when there is work for every core already.
-    #[must_use]
-    pub fn is_rush(&self) -> bool {
-        self.0.state.lock().running.len() >= self.0.cores
     }
 
     /// How things stand now.

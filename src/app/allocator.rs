@@ -12,9 +12,9 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Blocks from 2 MiB are mapped and given back by themselves; two heaps for all threads; a thread keeps one freed
-/// block of each size for itself, not seven.
-const SETTINGS: &str =
-    "glibc.malloc.mmap_threshold=2097152:glibc.malloc.arena_max=2:glibc.malloc.tcache_count=1";
+/// block of each size for itself, not seven; what one page takes stays at a heap's end for the next one.
+const SETTINGS: &str = "glibc.malloc.mmap_threshold=2097152:glibc.malloc.arena_max=2:glibc.malloc.tcache_count=1:\
+                        glibc.malloc.trim_threshold=1048576";
 /// Where glibc reads them. What the environment says here, or in one of `MALLOC_…`, is left as it is.
 const TUNABLES: &str = "GLIBC_TUNABLES";
 /// Says that the program has started itself already: one with file capabilities never sees the settings.

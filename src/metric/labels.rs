@@ -46,7 +46,27 @@ pub fn label_name(keys: &Keys<'_>, key: &str, name: &str) -> Option<LabelName> {
 
 /// The labels of one metric, in the order written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Labels(Vec<(LabelName, Origin)>);
+pub struct Labels(Vec<Label>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Label {
+    name: LabelName,
+    origin: Origin,
+    /// What every row writes: all of a fixed label, the start of one from a column.
+    bytes: Box<[u8]>,
+}
+
+impl Label {
+    fn new(name: LabelName, origin: Origin) -> Self {
+        let mut bytes = Vec::new();
+        match &origin {
+            Origin::Column(_) => line::open_label(&name, &mut bytes),
+            Origin::Fixed(value) => line::label(&name, value, &mut bytes),
+            Origin::Own => {}
+        }
+        Label { name, origin, bytes: bytes.into() }
+    }
+}
 
 impl Labels {
     /// Sorts them into the order written.
@@ -55,45 +75,40 @@ impl Labels {
         labels.sort_by(|(left, _), (right, _)| {
             (left.as_str() == "le", left).cmp(&(right.as_str() == "le", right))
         });
-        Labels(labels)
+        Labels(labels.into_iter().map(|(name, origin)| Label::new(name, origin)).collect())
     }
 
     /// The names in the order written.
     pub fn names(&self) -> impl Iterator<Item = &LabelName> {
-        self.0.iter().map(|(name, _)| name)
+        self.0.iter().map(|label| &label.name)
     }
 
     /// The labels in the order written, each with where its value comes from.
     pub fn iter(&self) -> impl Iterator<Item = (&LabelName, &Origin)> {
-        self.0.iter().map(|(name, origin)| (name, origin))
+        self.0.iter().map(|label| (&label.name, &label.origin))
     }
 
     /// True when a label's value comes from a column.
     #[must_use]
     pub fn has_columns(&self) -> bool {
-        self.0.iter().any(|(_, origin)| matches!(origin, Origin::Column(_)))
+        self.0.iter().any(|label| matches!(label.origin, Origin::Column(_)))
     }
 
     /// Finds the columns.
     ///
     /// # Errors
     /// `missing_column`.
-    pub fn bind(&self, columns: &[Column]) -> Result<BoundLabels> {
-        let part = |(name, origin): &(LabelName, Origin)| {
-            let mut bytes = Vec::new();
-            Ok(match origin {
+    pub fn bind(&self, columns: &[Column]) -> Result<BoundLabels<'_>> {
+        fn part<'l>(label: &'l Label, columns: &[Column]) -> Result<Part<'l>> {
+            Ok(match &label.origin {
                 Origin::Column(column) => {
-                    line::open_label(name, &mut bytes);
-                    Part::Column { open: bytes, column: Bound::new(columns, column)? }
+                    Part::Column { open: &label.bytes, column: Bound::new(columns, column)? }
                 }
-                Origin::Fixed(value) => {
-                    line::label(name, value, &mut bytes);
-                    Part::Fixed(bytes)
-                }
+                Origin::Fixed(_) => Part::Fixed(&label.bytes),
                 Origin::Own => Part::Gap,
             })
-        };
-        Ok(BoundLabels(self.0.iter().map(part).collect::<Result<_>>()?))
+        }
+        Ok(BoundLabels(self.0.iter().map(|label| part(label, columns)).collect::<Result<_>>()?))
     }
 }
 
@@ -108,16 +123,16 @@ pub struct LabelLimit {
 
 /// The labels of one metric, bound to the columns of a result.
 #[derive(Debug)]
-pub struct BoundLabels(Vec<Part>);
+pub struct BoundLabels<'l>(Vec<Part<'l>>);
 
 #[derive(Debug)]
-enum Part {
-    Fixed(Vec<u8>),
-    Column { open: Vec<u8>, column: Bound },
+enum Part<'l> {
+    Fixed(&'l [u8]),
+    Column { open: &'l [u8], column: Bound },
     Gap,
 }
 
-impl BoundLabels {
+impl BoundLabels<'_> {
     /// Appends one row's labels to `out`. `scratch` is any string, kept from row to row.
     ///
     /// # Errors

@@ -166,7 +166,7 @@ struct Bound<'q> {
 
 struct LabelSet<'q> {
     labels: &'q Labels,
-    bound: BoundLabels,
+    bound: BoundLabels<'q>,
     /// Of the row at hand.
     bytes: LabelBytes,
 }

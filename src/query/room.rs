@@ -7,17 +7,36 @@ use std::sync::Arc;
 use crate::exposition::block::{Draft, Size};
 
 /// Sizes in the order in which families are met.
-#[derive(Debug, Clone, Default)]
-pub struct Room(Arc<[Size]>);
+#[derive(Debug, Clone)]
+pub enum Room {
+    /// Of the one family that most queries have.
+    One(Size),
+    /// Of several.
+    Many(Arc<[Size]>),
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Room::One(Size::default())
+    }
+}
 
 impl Room {
     /// What these drafts took.
     pub(super) fn of(drafts: &[Draft]) -> Self {
-        Room(drafts.iter().map(Draft::size).collect())
+        match drafts {
+            [] => Room::default(),
+            [draft] => Room::One(draft.size()),
+            _ => Room::Many(drafts.iter().map(Draft::size).collect()),
+        }
     }
 
     /// What the family that is met at position `at` takes.
     pub(super) fn size(&self, at: usize) -> Size {
-        self.0.get(at).copied().unwrap_or_default()
+        match self {
+            Room::One(size) if at == 0 => *size,
+            Room::One(_) => Size::default(),
+            Room::Many(sizes) => sizes.get(at).copied().unwrap_or_default(),
+        }
     }
 }

@@ -22,13 +22,9 @@ use super::Target;
 use super::apply::{self, Said, suits};
 use super::run::{End, Run, Stop, Work};
 
-/// Quick queries handed to a session together.
+/// Quick queries handed to a session together. A lane for less of them would cost CPU time, here and in the server: to
+/// wake another thread and another session takes about as long as twenty such queries.
 const BATCH: usize = 50;
-/// Quick queries worth a lane of their own: to wake another thread and another session costs CPU time, and saves time
-/// only where there is a core for it.
-const PER_LANE: usize = 25;
-/// The same while other lanes keep all cores busy.
-const PER_LANE_IN_A_RUSH: usize = 50;
 /// Quick queries that took this long together last time are worth a lane in any case.
 const LANE_TIME: Duration = Duration::from_millis(20);
 /// What each of several has; who needs more goes on alone, or one slow query would cost its neighbours.
@@ -63,14 +59,13 @@ impl Queue {
     }
 
     /// Takes a place for a new lane for each run that waits, as far as there are places. All at once: a lane that has
-    /// begun takes its run out of the line, which must not look as if fewer lanes were needed. `rush`: every core has
-    /// a lane already.
-    pub fn enter(&mut self, most: usize, rush: bool) -> Vec<Arc<Lane>> {
+    /// begun takes its run out of the line, which must not look as if fewer lanes were needed.
+    pub fn enter(&mut self, most: usize) -> Vec<Arc<Lane>> {
         let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return Vec::new() };
         let quick = || self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none());
         let count = quick().count();
         let time: Duration = quick().map(|run| run.pace.usual()).sum();
-        let by_count = count.div_ceil(if rush { PER_LANE_IN_A_RUSH } else { PER_LANE });
+        let by_count = count.div_ceil(BATCH);
         let by_time = time.as_millis().div_ceil(LANE_TIME.as_millis()) as usize;
         let wanted = self.waiting.len() - count + by_count.max(by_time.min(count));
         let count = wanted.min(most.saturating_sub(self.lanes.len()));

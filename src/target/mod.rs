@@ -150,8 +150,7 @@ impl Target {
     pub fn start(self: &Arc<Self>) {
         let line = if self.is_doubtful() { Line::Doubtful } else { Line::Regular };
         let most = self.plan.max_connections as usize;
-        let rush = self.shared.workers.is_rush();
-        let lanes = self.queue.lock().enter(most, rush);
+        let lanes = self.queue.lock().enter(most);
         for lane in lanes {
             let (target, place) = (Arc::clone(self), Arc::clone(&lane));
             let work = move || lane::work(&target, &place);

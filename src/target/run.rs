@@ -124,7 +124,10 @@ impl Pace {
 
 struct State {
     outcome: Option<Outcome>,
-    waiting: Vec<(usize, Arc<Meeting>)>,
+    /// Who asked for it, under which number.
+    first: Option<(usize, Arc<Meeting>)>,
+    /// Those that joined.
+    others: Vec<(usize, Arc<Meeting>)>,
     stop: Option<Stop>,
     /// Since when a lane works on it.
     since: Option<Instant>,
@@ -153,7 +156,8 @@ impl Run {
     /// A run that nobody executes yet.
     #[must_use]
     pub fn new(work: Work, by: Deadline, pace: Pace, quick: bool, group: Option<u64>) -> Self {
-        let state = Mutex::new(State { outcome: None, waiting: Vec::new(), stop: None, since: None });
+        let state =
+            Mutex::new(State { outcome: None, first: None, others: Vec::new(), stop: None, since: None });
         let (quick, reached) = (AtomicBool::new(quick), AtomicBool::new(false));
         Run { work, by, began: Instant::now(), pace, group, quick, reached, state }
     }
@@ -188,7 +192,8 @@ impl Run {
         let mut state = self.state.lock();
         match &state.outcome {
             Some(outcome) => scrape.come(number, outcome.clone()),
-            None => state.waiting.push((number, Arc::clone(scrape))),
+            None if state.first.is_none() => state.first = Some((number, Arc::clone(scrape))),
+            None => state.others.push((number, Arc::clone(scrape))),
         }
     }
 
@@ -198,7 +203,8 @@ impl Run {
         if state.outcome.is_some() {
             return false;
         }
-        for (number, scrape) in state.waiting.drain(..) {
+        let others = std::mem::take(&mut state.others);
+        for (number, scrape) in state.first.take().into_iter().chain(others) {
             scrape.come(number, outcome.clone());
         }
         state.outcome = Some(outcome);

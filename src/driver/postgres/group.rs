@@ -22,6 +22,8 @@ use super::wire::Shape;
 
 /// More bytes do not leave at once: the server may answer before it has read them, and both sides would wait.
 const ROOM: usize = 16 * 1024;
+/// What a query and its marker usually take of that.
+const QUERY_BYTES: usize = 192;
 
 /// So many share a `Sync`: until then the server keeps its answers in a buffer of 8 KiB, and with several we read one
 /// group's while it works on the next. An error or a slow query holds up as many.
@@ -190,6 +192,7 @@ impl PgSession {
     ) -> io::Result<Vec<Arc<Shape>>> {
         let mut shapes = Vec::with_capacity(count);
         let out = &mut self.talk.link.out;
+        out.reserve(jobs.len().min(count) * QUERY_BYTES);
         for job in jobs.iter().take(count) {
             let Some(statement) = self.known.get(job.sql.name()).filter(|_| out.len() < ROOM) else { break };
             queue_in_group(job.sql, job.allowance.min(by.left()), out)?;

@@ -3,11 +3,12 @@
 //! Owns the life of a session, the second tries and the ways round a pooler. What is sent for one query is `send`'s,
 //! what it asks for itself `talk`'s, the answer `reply`'s, bytes are `wire`'s.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use postgres_protocol::message::frontend;
 
 use crate::deadline::Deadline;
@@ -32,7 +33,7 @@ pub(super) struct PgSession {
     /// A pooler drops the startup options: the marker sets them.
     pooled: bool,
     pub(super) read_only: bool,
-    pub(super) known: HashMap<String, Statement>,
+    pub(super) known: HashMap<String, Statement, RandomState>,
     pub(super) spans: Spans,
     /// The answer to [`marker::state`] of a session that no query has changed. Not asked for behind a pooler.
     pub(super) home: Option<Vec<Texts>>,
@@ -63,7 +64,7 @@ impl PgSession {
             style,
             pooled: style == Style::Unnamed,
             read_only,
-            known: HashMap::new(),
+            known: HashMap::default(),
             spans: Spans::default(),
             home: None,
             user: None,
