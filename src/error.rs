@@ -236,6 +236,14 @@ impl Error {
         self.0.sqlstate.as_deref()
     }
 
+    /// Reason, message, code and hint, for a line that names target and query itself.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let code = self.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
+        let hint = self.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("{}: {}{code}{hint}", self.reason().word(), self.message())
+    }
+
     /// What to change, where it is known.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {

@@ -3,9 +3,14 @@
 //! A piece of work holds one permit from its start until it returns, or until its deadline has passed: then it is
 //! *late*, its permit goes to the next, and its thread goes on alone until whatever holds it lets go. Work without
 //! a permit waits in order; that of [`Line::Doubtful`] comes last and holds at most a quarter of the permits.
+//!
+//! Work of [`Line::InTurns`] is for this machine's own cores: more of it at once than there are cores would not end
+//! sooner, only take the cores from each other, and some would wait long by bad luck. So little of it begins at once,
+//! and each has a *turn* of some milliseconds only: it may turn out to wait for something else.
 //! Knows no target, no session, no query.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,11 +29,16 @@ const LATE_PER_PERMIT: usize = 2;
 /// The deepest SQL that SQLite accepts needs between 256 and 512 KiB (measured). Only what is touched costs memory.
 const STACK: usize = 1024 * 1024;
 
+/// How long a turn counts: twice what fifty cheap queries take on a busy machine.
+const TURN: Duration = Duration::from_millis(15);
+
 /// Which line the work waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
     /// First come, first served.
     Regular,
+    /// The same, for quick work on this machine's cores: one turn a core, and one for what waits for an answer.
+    InTurns,
     /// For targets that failed last time: after all regular work, on at most a quarter of the workers.
     Doubtful,
 }
@@ -60,6 +70,8 @@ struct Running {
     by: Deadline,
     line: Line,
     late: bool,
+    /// When its turn ceases to count.
+    turn: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -74,6 +86,8 @@ struct State {
     free: usize,
     /// What wakes those that wait, who came last at the end.
     parked: Vec<Arc<Condvar>>,
+    /// One of those that wait will look when the next turn ceases to count.
+    watched: bool,
     started: u64,
     /// Threads ever started, for their names.
     born: u64,
@@ -83,6 +97,8 @@ struct State {
 
 struct Shared {
     max: usize,
+    turns: usize,
+    turn: Duration,
     state: Mutex<State>,
 }
 
@@ -93,7 +109,15 @@ impl Workers {
     /// At most `max` (at least one) pieces of work at once, late ones aside. Starts no thread yet.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Workers(Arc::new(Shared { max: max.max(1), state: Mutex::default() }))
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Workers::with_turns(max, cores + 1, TURN)
+    }
+
+    /// The same, with so many turns at once, each of which counts for so long.
+    #[must_use]
+    pub fn with_turns(max: usize, turns: usize, turn: Duration) -> Self {
+        let (max, turns, state) = (max.max(1), turns.max(1), Mutex::default());
+        Workers(Arc::new(Shared { max, turns, turn, state }))
     }
 
     /// Runs `task` on a thread of its own as soon as there is a permit. Returns at once.
@@ -116,10 +140,10 @@ impl Workers {
         }
         let work = Work { task: Box::new(task), by, line };
         match line {
-            Line::Regular => state.regular.push_back(work),
+            Line::Regular | Line::InTurns => state.regular.push_back(work),
             Line::Doubtful => state.doubtful.push_back(work),
         }
-        self.0.dispatch(&mut state)
+        self.0.dispatch(&mut state, 0)
     }
 
     /// Takes the permits of work whose deadline has passed and starts what waits. A scrape calls this at its
@@ -128,7 +152,7 @@ impl Workers {
         let mut state = self.0.state.lock();
         state.mark_late();
         // A thread that cannot be started is reported to whoever starts the next work.
-        let _ = self.0.dispatch(&mut state);
+        let _ = self.0.dispatch(&mut state, 0);
     }
 
     /// How things stand now.
@@ -169,17 +193,40 @@ impl State {
         self.running.values().filter(|running| running.late).count()
     }
 
+    /// Wakes one of those that wait, who has waited for the shortest time: the others leave one day.
+    fn wake_one(&mut self) -> bool {
+        self.parked.pop().is_some_and(|bell| {
+            bell.notify_one();
+            true
+        })
+    }
+
     fn permits(&self, line: Option<Line>) -> usize {
         let holds = |running: &&Running| !running.late && line.is_none_or(|line| running.line == line);
         self.running.values().filter(holds).count()
     }
 
+    /// The turns that count now: when each will cease to.
+    fn turns(&self) -> impl Iterator<Item = Instant> {
+        let now = Instant::now();
+        let in_time = self.running.values().filter(|running| !running.late);
+        in_time.filter_map(|running| running.turn).filter(move |turn| *turn > now)
+    }
+
+    /// When work that waits for a turn may have one, if no other ends before.
+    fn next_turn(&self) -> Option<Instant> {
+        self.regular.iter().find(|work| work.line == Line::InTurns)?;
+        self.turns().min()
+    }
+
     /// The next work that may have a permit now.
-    fn next(&mut self, max: usize) -> Option<Work> {
+    fn next(&mut self, max: usize, turns: usize) -> Option<Work> {
         if self.permits(None) >= max || self.late() >= LATE_PER_PERMIT * max {
             return None;
         }
-        if let Some(work) = self.regular.pop_front() {
+        let free_turn = self.turns().count() < turns;
+        let may = |work: &Work| free_turn || work.line != Line::InTurns;
+        if let Some(work) = self.regular.iter().position(may).and_then(|place| self.regular.remove(place)) {
             return Some(work);
         }
         let quarter = (max / 4).max(1);
@@ -188,18 +235,18 @@ impl State {
 }
 
 impl Shared {
-    /// Gives permits to work that waits and finds it threads.
-    fn dispatch(self: &Arc<Self>, state: &mut State) -> Result<()> {
-        while let Some(Work { task, by, line }) = state.next(self.max) {
+    /// Gives permits to work that waits and finds it threads; `awake` of those that are free come by themselves.
+    fn dispatch(self: &Arc<Self>, state: &mut State, awake: usize) -> Result<()> {
+        while let Some(Work { task, by, line }) = state.next(self.max, self.turns) {
             state.started += 1;
             let number = state.started;
             let by = by.max(Deadline::within(GRACE));
-            state.running.insert(number, Running { by, line, late: false });
+            let turn = (line == Line::InTurns).then(|| Instant::now() + self.turn);
+            state.running.insert(number, Running { by, line, late: false, turn });
             state.assigned.push_back((number, task));
             if state.free >= state.assigned.len() {
-                // The one that waits for the shortest time: the others leave one day.
-                if let Some(bell) = state.parked.pop() {
-                    bell.notify_one();
+                if state.assigned.len() > awake {
+                    state.wake_one();
                 }
             } else if let Err(cause) = self.spawn(state)
                 && state.threads == 0
@@ -209,6 +256,11 @@ impl Shared {
                 state.running.remove(&number);
                 return Err(Error::new(Reason::Server, format!("the system gives no thread: {cause}")));
             }
+        }
+        let one_comes_to_watch = state.free > state.parked.len() + state.assigned.len();
+        if state.next_turn().is_some() && !state.watched && !one_comes_to_watch && !state.wake_one() {
+            // Without a thread for it, the next end of work gives the turn.
+            let _ = self.spawn(state);
         }
         Ok(())
     }
@@ -227,7 +279,7 @@ impl Shared {
     fn serve(self: &Arc<Self>) {
         let bell = Arc::new(Condvar::new());
         let mut state = self.state.lock();
-        while let Some((number, task)) = take(&mut state, &bell) {
+        while let Some((number, task)) = self.take(&mut state, &bell) {
             state.free -= 1;
             let panicked = MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(task)).is_err());
             state.free += 1;
@@ -235,27 +287,33 @@ impl Shared {
             state.panics += u64::from(panicked);
             state.mark_late();
             // A thread that cannot be started is reported to whoever starts the next work; this one is free.
-            let _ = self.dispatch(&mut state);
+            let _ = self.dispatch(&mut state, 1);
         }
         state.free -= 1;
         state.threads -= 1;
     }
-}
 
-/// Waits for work, to be woken by `bell`; `None` after ten seconds without, or when the workers were dropped.
-fn take(state: &mut MutexGuard<'_, State>, bell: &Arc<Condvar>) -> Option<(u64, Task)> {
-    loop {
-        if let Some(work) = state.assigned.pop_front() {
-            return Some(work);
-        }
-        if state.closed {
-            return None;
-        }
-        state.parked.push(Arc::clone(bell));
-        let timed_out = bell.wait_for(state, IDLE).timed_out();
-        state.parked.retain(|other| !Arc::ptr_eq(other, bell));
-        if timed_out && state.assigned.is_empty() {
-            return None;
+    /// Waits for work, to be woken by `bell`; `None` after ten seconds without, or when the workers were dropped.
+    fn take(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, bell: &Arc<Condvar>) -> Option<(u64, Task)> {
+        loop {
+            if let Some(work) = state.assigned.pop_front() {
+                return Some(work);
+            }
+            if state.closed {
+                return None;
+            }
+            let turn = state.next_turn().filter(|_| !state.watched);
+            state.watched |= turn.is_some();
+            state.parked.push(Arc::clone(bell));
+            let until = turn.unwrap_or_else(|| Instant::now() + IDLE);
+            let timed_out = bell.wait_until(state, until).timed_out();
+            state.parked.retain(|other| !Arc::ptr_eq(other, bell));
+            if turn.is_some() {
+                state.watched = false;
+                let _ = self.dispatch(state, 1);
+            } else if timed_out && state.assigned.is_empty() {
+                return None;
+            }
         }
     }
 }

@@ -59,9 +59,10 @@ impl Queue {
     }
 
     /// Takes a place for a new lane for each run that waits, as far as there are places. All at once: a lane that has
-    /// begun takes its run out of the line, which must not look as if fewer lanes were needed.
-    pub fn enter(&mut self, most: usize) -> Vec<Arc<Lane>> {
-        let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return Vec::new() };
+    /// begun takes its run out of the line, which must not look as if fewer lanes were needed. Also says whether all
+    /// that waits is quick.
+    pub fn enter(&mut self, most: usize) -> (Vec<Arc<Lane>>, bool) {
+        let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return (Vec::new(), true) };
         let quick = || self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none());
         let count = quick().count();
         let time: Duration = quick().map(|run| run.pace.usual()).sum();
@@ -71,7 +72,7 @@ impl Queue {
         let count = wanted.min(most.saturating_sub(self.lanes.len()));
         let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane { by, late: AtomicBool::new(false) })).collect();
         self.lanes.extend(lanes.iter().cloned());
-        lanes
+        (lanes, self.waiting.iter().all(|run| run.is_quick()))
     }
 
     /// Gives a place back.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
+use crate::driver::tls::Demand;
 use crate::driver::{Endpoint, Facts};
 use crate::error::{Error, Reason};
 use crate::plan;
@@ -40,6 +41,8 @@ pub struct Target {
     pub plan: Arc<plan::target::Target>,
     /// What all its samples bear.
     pub context: Context,
+    /// The database shares this machine's cores.
+    is_here: bool,
     pool: Pool,
     queue: Mutex<Queue>,
     memory: Memory,
@@ -62,6 +65,7 @@ impl Target {
             max_lifetime: plan.max_lifetime,
         };
         let endpoint = Arc::clone(plan.endpoint.as_ref()?);
+        let is_here = endpoint.demand() == Demand::Local;
         let pool = Pool::new(endpoint, &settings, &shared.scheduler, &shared.disposal);
         let memory = Memory::new(plan.queries.len());
         let (queue, backoff) = Default::default();
@@ -70,6 +74,7 @@ impl Target {
         Some(Target {
             plan,
             context,
+            is_here,
             pool,
             queue,
             memory,
@@ -148,9 +153,13 @@ impl Target {
 
     /// Starts as many lanes as there is work and room for.
     pub fn start(self: &Arc<Self>) {
-        let line = if self.is_doubtful() { Line::Doubtful } else { Line::Regular };
         let most = self.plan.max_connections as usize;
-        let lanes = self.queue.lock().enter(most);
+        let (lanes, quick) = self.queue.lock().enter(most);
+        let line = match self.is_doubtful() {
+            true => Line::Doubtful,
+            false if quick && self.is_here => Line::InTurns,
+            false => Line::Regular,
+        };
         for lane in lanes {
             let (target, place) = (Arc::clone(self), Arc::clone(&lane));
             let work = move || lane::work(&target, &place);
@@ -276,7 +285,7 @@ impl Target {
         let name = self.plan.name.as_str();
         match (before, down) {
             (before, Some(error)) if before != reason => {
-                log::warn!(target = name, reason = error.reason().word(); "target {name} is down: {}", said(error));
+                log::warn!(target = name, reason = error.reason().word(); "target {name} is down: {}", error.said());
             }
             (Some(_), None) => log::info!(target = name; "target {name} is back"),
             _ => {}
@@ -293,7 +302,7 @@ impl Target {
         match (self.memory.note(Work::Query(index), error, budget), error) {
             (Change::Fails, Some(error)) => {
                 log::warn!(target = target, query = query, reason = error.reason().word(), sqlstate = error.sqlstate().unwrap_or("");
-                    "query {query} on target {target} fails: {}", said(error));
+                    "query {query} on target {target} fails: {}", error.said());
             }
             (Change::Recovered, _) => {
                 log::info!(target = target, query = query; "query {query} on target {target} works again");
@@ -384,11 +393,4 @@ impl Target {
             Work::Ping => error,
         }
     }
-}
-
-/// Message, code and hint: the line itself names target and query.
-fn said(error: &Error) -> String {
-    let code = error.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
-    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-    format!("{}: {}{code}{hint}", error.reason().word(), error.message())
 }

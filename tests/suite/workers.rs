@@ -1,6 +1,7 @@
 //! Workers: permits, lines, late work, panics, and the depth of their stacks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -257,4 +258,70 @@ fn the_deepest_sql_fits_the_stack_of_a_lane() {
     let (last, others) = verdicts.split_last().expect("eight");
     assert!(others.iter().all(Result::is_ok), "{others:?}");
     assert_eq!(*last, Err("LIKE or GLOB pattern too complex [SQLITE_ERROR]".to_owned()));
+}
+
+#[test]
+fn quick_work_for_this_machine_takes_turns_and_holds_up_nobody_else() {
+    let workers = Workers::with_turns(8, 2, Duration::from_secs(3600));
+    let mut in_turns: Vec<_> = (0..4).map(|_| block(&workers, Line::InTurns, far())).collect();
+    in_turns[..2].iter().for_each(Blocked::has_started);
+    let regular = block(&workers, Line::Regular, far());
+    regular.has_started();
+    let doubtful = block(&workers, Line::Doubtful, far());
+    doubtful.has_started();
+    assert!(in_turns[2..].iter().all(Blocked::is_waiting));
+    assert_eq!(workers.figures().waiting, 2);
+    drop(in_turns.remove(0));
+    in_turns[1].has_started();
+    assert!(in_turns[2].is_waiting(), "in order, and one only");
+    drop(in_turns.remove(0));
+    in_turns[1].has_started();
+}
+
+#[test]
+fn a_turn_that_takes_long_ceases_to_count_though_nothing_else_happens() {
+    let workers = Workers::with_turns(64, 2, Duration::from_millis(5));
+    let all: Vec<_> = (0..12).map(|_| block(&workers, Line::InTurns, far())).collect();
+    all.iter().for_each(Blocked::has_started);
+}
+
+#[test]
+fn a_turn_of_late_work_goes_to_the_next() {
+    let workers = Workers::with_turns(2, 1, Duration::from_secs(3600));
+    let late = block(&workers, Line::InTurns, Deadline::within(Duration::ZERO));
+    late.has_started();
+    let next = block(&workers, Line::InTurns, far());
+    until(&workers, |figures| figures.late == 1);
+    workers.release_late();
+    next.has_started();
+}
+
+#[test]
+fn a_thousand_pieces_in_turns_all_run_and_few_at_once() {
+    let workers = Arc::new(Workers::with_turns(64, 3, Duration::from_secs(3600)));
+    let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (done, ended) = channel();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (workers, now, peak, done) =
+                (Arc::clone(&workers), Arc::clone(&now), Arc::clone(&peak), done.clone());
+            scope.spawn(move || {
+                for _ in 0..250 {
+                    let (now, peak, done) = (Arc::clone(&now), Arc::clone(&peak), done.clone());
+                    let task = move || {
+                        peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        now.fetch_sub(1, Ordering::SeqCst);
+                        done.send(()).expect("a reader");
+                    };
+                    workers.start(Line::InTurns, far(), task).expect("accepted");
+                }
+            });
+        }
+    });
+    for _ in 0..1000 {
+        ended.recv_timeout(PATIENCE).expect("all of it runs");
+    }
+    assert!((1..=3).contains(&peak.load(Ordering::SeqCst)), "{peak:?}");
+    assert!(until(&workers, |figures| figures.busy == 0).threads <= 5, "threads");
 }
