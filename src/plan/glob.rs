@@ -2,15 +2,13 @@
 //!
 //! Owns the reading and matching of patterns; what a pattern that matches nothing means is its user's.
 
-use globset::{GlobBuilder, GlobMatcher};
-
 use crate::yaml::keys::{Keys, nearest};
 
 /// One pattern. A text without `*`, `?`, `[` and `{` is a plain name and matches itself alone.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     text: String,
-    matcher: Option<GlobMatcher>,
+    is_plain: bool,
 }
 
 impl Pattern {
@@ -19,16 +17,7 @@ impl Pattern {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub(super) fn new(text: &str) -> Result<Pattern, String> {
-        let matcher = if is_plain(text) {
-            None
-        } else {
-            let glob = GlobBuilder::new(text).literal_separator(true).build();
-            Some(
-                glob.map_err(|error| format!("{text:?} is not a pattern: {}", error.kind()))?
-                    .compile_matcher(),
-            )
-        };
-        Ok(Pattern { text: text.to_owned(), matcher })
+        Ok(Pattern { text: text.to_owned(), is_plain: is_plain(text) })
     }
 
     /// The pattern as written.
@@ -38,12 +27,12 @@ impl Pattern {
 
     /// True for a plain name: whoever writes it means one thing that exists.
     pub(super) fn is_plain(&self) -> bool {
-        self.matcher.is_none()
+        self.is_plain
     }
 
     /// True when `name` is meant.
     pub(super) fn matches(&self, name: &str) -> bool {
-        self.matcher.as_ref().map_or(self.text == name, |matcher| matcher.is_match(name))
+        if self.is_plain { self.text == name } else { fast_glob::glob_match(&self.text, name) }
     }
 }
 

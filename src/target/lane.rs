@@ -20,11 +20,13 @@ use crate::query;
 
 use super::Target;
 use super::apply::{self, Said, suits};
-use super::run::{End, Run, Stop, Work};
+use super::run::{End, Pace, Run, Stop, Work};
 
 /// Quick queries handed to a session together. A lane for less of them would cost CPU time, here and in the server: to
 /// wake another thread and another session takes about as long as twenty such queries.
 const BATCH: usize = 50;
+/// The same for queries that never ran: the server has to make a plan first.
+const NEW_BATCH: usize = 25;
 /// Quick queries that took this long together last time are worth a lane in any case.
 const LANE_TIME: Duration = Duration::from_millis(20);
 /// What each of several has; who needs more goes on alone, or one slow query would cost its neighbours.
@@ -66,7 +68,8 @@ impl Queue {
         let quick = || self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none());
         let count = quick().count();
         let time: Duration = quick().map(|run| run.pace.usual()).sum();
-        let by_count = count.div_ceil(BATCH);
+        let new = quick().filter(|run| run.pace == Pace::Unknown).count();
+        let by_count = (count - new).div_ceil(BATCH) + new.div_ceil(NEW_BATCH);
         let by_time = time.as_millis().div_ceil(LANE_TIME.as_millis()) as usize;
         let wanted = self.waiting.len() - count + by_count.max(by_time.min(count));
         let count = wanted.min(most.saturating_sub(self.lanes.len()));
