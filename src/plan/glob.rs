@@ -2,13 +2,23 @@
 //!
 //! Owns the reading and matching of patterns; what a pattern that matches nothing means is its user's.
 
+use globset::{GlobBuilder, GlobMatcher};
+
 use crate::yaml::keys::{Keys, nearest};
 
 /// One pattern. A text without `*`, `?`, `[` and `{` is a plain name and matches itself alone.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     text: String,
-    is_plain: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Plain,
+    /// `*`, which most patterns are: no reason to build a matcher for each query.
+    Star,
+    Glob(GlobMatcher),
 }
 
 impl Pattern {
@@ -17,7 +27,16 @@ impl Pattern {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub(super) fn new(text: &str) -> Result<Pattern, String> {
-        Ok(Pattern { text: text.to_owned(), is_plain: is_plain(text) })
+        let kind = if is_plain(text) {
+            Kind::Plain
+        } else if text == "*" {
+            Kind::Star
+        } else {
+            let glob = GlobBuilder::new(text).literal_separator(true).build();
+            let glob = glob.map_err(|error| format!("{text:?} is not a pattern: {}", error.kind()))?;
+            Kind::Glob(glob.compile_matcher())
+        };
+        Ok(Pattern { text: text.to_owned(), kind })
     }
 
     /// The pattern as written.
@@ -27,12 +46,16 @@ impl Pattern {
 
     /// True for a plain name: whoever writes it means one thing that exists.
     pub(super) fn is_plain(&self) -> bool {
-        self.is_plain
+        matches!(self.kind, Kind::Plain)
     }
 
     /// True when `name` is meant.
     pub(super) fn matches(&self, name: &str) -> bool {
-        if self.is_plain { self.text == name } else { fast_glob::glob_match(&self.text, name) }
+        match &self.kind {
+            Kind::Plain => self.text == name,
+            Kind::Star => !name.contains('/'),
+            Kind::Glob(matcher) => matcher.is_match(name),
+        }
     }
 }
 
