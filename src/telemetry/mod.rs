@@ -86,6 +86,7 @@ const REJECTED: [&str; 10] = [
 /// Labels of ours on the rows of targets; no target may have one of these names.
 const OWN: [&str; 5] = ["target", "query", "collector", "reason", "state"];
 
+/// One line a family: its field, its type, its name after the prefix, its help.
 macro_rules! families {
     ($($field:ident: $kind:ident $name:literal, $help:literal;)*) => {
         /// The counters, by name. All methods are cheap and never block.
@@ -103,6 +104,7 @@ macro_rules! families {
     };
 }
 
+// In the order of the names.
 families! {
     build: Gauge "build_info", "The exporter's version; always 1.";
     reload_timestamp: Gauge "config_last_reload_success_timestamp_seconds",
