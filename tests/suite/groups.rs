@@ -99,6 +99,30 @@ fn an_error_in_a_group_is_its_own_query_s() {
     assert_eq!(wire.proxy.connections(), 1, "a session was lost");
 }
 
+/// The markers of a group are rows of one portal, and each still limits time and writes.
+#[test]
+fn every_query_of_a_group_is_limited_though_the_markers_share_a_portal() {
+    let portals = "SELECT count(*) AS value FROM pg_cursors WHERE name = 'sqlx_ticks'";
+    let timeout = "SELECT setting::int AS value FROM pg_settings WHERE name = 'statement_timeout'";
+    let writes =
+        "SELECT (setting = 'off')::int AS value FROM pg_settings WHERE name = 'transaction_read_only'";
+    // Two groups, at both ends and in the middle of each.
+    let (first, second) = ([1, 4, 9], [11, 15, 19]);
+    let other: Vec<(usize, &str)> =
+        first.into_iter().chain(second).zip([portals, timeout, writes].into_iter().cycle()).collect();
+    let wire = Wire::new("", "max_connections: 1", &queries(20, &other));
+    (0..3).for_each(|_| drop(wire.good_but(&[])));
+    let page = wire.good_but(&[]);
+    for [portals, timeout, writes] in [first, second] {
+        let value = |query: usize| page.value(&format!("q{query}"), &[]).expect("a value");
+        let (portals, timeout, writes) = (value(portals), value(timeout), value(writes));
+        assert!(
+            portals == 1.0 && (1.0..=8000.0).contains(&timeout) && writes == 0.0,
+            "{portals} {timeout} {writes}"
+        );
+    }
+}
+
 /// The server's clock stands between the queries of a group: what arrives together did not take the same time.
 #[test]
 fn each_query_of_a_group_has_its_own_duration() {

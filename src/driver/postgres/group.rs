@@ -15,7 +15,7 @@ use crate::driver::{Health, Job};
 
 use super::marker;
 use super::reply::{Left, Over, Reply, Transaction, Trouble, Wrong};
-use super::send::{Style, end_group, queue, queue_in_group};
+use super::send::{Group, Style, open_ticks, queue, tick};
 use super::session::{PgSession, forsaken, late, tell};
 use super::talk::{execute, failed};
 use super::wire::Shape;
@@ -152,6 +152,7 @@ impl PgSession {
 
     /// The first jobs, `count` at most, [`UNDER_ONE_SYNC`] under each `Sync`. What an error skips stays in line.
     fn groups(&mut self, jobs: &mut Jobs<'_, '_>, count: usize, by: Deadline) -> Result<(), Health> {
+        self.learn_ticks(by)?;
         let shapes = self.queue_groups(jobs, count, by).map_err(|error| lost(error.into()))?;
         self.talk.link.send(by).map_err(|error| lost(error.into()))?;
         // Jobs before this place are to be run once more.
@@ -183,6 +184,30 @@ impl PgSession {
         Ok(())
     }
 
+    /// Prepares the ticks and tries them once, with a statement between two of them: not everything that speaks
+    /// PostgreSQL's protocol lets portals wait.
+    fn learn_ticks(&mut self, by: Deadline) -> Result<(), Health> {
+        if self.ticks.is_some() {
+            return Ok(());
+        }
+        let text = marker::ticks(self.read_only, UNDER_ONE_SYNC + 1);
+        let (timeout, out) = (marker::timeout_millis(by.left()), &mut self.talk.link.out);
+        let queued = frontend::parse(marker::TICKS, &text, [], out)
+            .and_then(|()| open_ticks(timeout, out))
+            .and_then(|()| tick(out))
+            .and_then(|()| execute(marker::NAME, Some(timeout), out))
+            .and_then(|()| tick(out));
+        queued.map_err(|error| lost(error.into()))?;
+        frontend::sync(out);
+        self.talk.link.send(by).map_err(|error| lost(error.into()))?;
+        match self.talk.rows(by) {
+            Ok(rows) => self.ticks = Some(rows.len() == 3),
+            Err(Trouble::Refused(_)) => self.ticks = Some(false),
+            Err(trouble) => return Err(lost(trouble)),
+        }
+        Ok(())
+    }
+
     /// Gives the shapes of as many as there was room for.
     fn queue_groups(
         &mut self,
@@ -191,18 +216,20 @@ impl PgSession {
         by: Deadline,
     ) -> io::Result<Vec<Arc<Shape>>> {
         let mut shapes = Vec::with_capacity(count);
+        let (ticks, left) = (self.ticks == Some(true), by.left());
+        let mut group = Group::new(ticks);
         let out = &mut self.talk.link.out;
         out.reserve(jobs.len().min(count) * QUERY_BYTES);
         for job in jobs.iter().take(count) {
             let Some(statement) = self.known.get(job.sql.name()).filter(|_| out.len() < ROOM) else { break };
-            queue_in_group(job.sql, job.allowance.min(by.left()), out)?;
+            group.queue(job.sql, job.allowance.min(left), out)?;
             shapes.push(Arc::clone(&statement.shape));
             if shapes.len().is_multiple_of(UNDER_ONE_SYNC) {
-                end_group(by.left(), out)?;
+                std::mem::replace(&mut group, Group::new(ticks)).end(left, out)?;
             }
         }
         if !shapes.len().is_multiple_of(UNDER_ONE_SYNC) {
-            end_group(by.left(), out)?;
+            group.end(left, out)?;
         }
         Ok(shapes)
     }

@@ -41,6 +41,15 @@ pub(super) fn text(read_only: bool, settings: bool) -> String {
     format!("SELECT {}", columns.join(", "))
 }
 
+/// The name of the prepared [`ticks`], and of a portal of it.
+pub(super) const TICKS: &str = "sqlx_ticks";
+
+/// The marker once more, as a statement with a row for each query of a group: to fetch the next row of a portal costs the
+/// server a third of a statement. `count` rows at most are fetched.
+pub(super) fn ticks(read_only: bool, count: usize) -> String {
+    format!("{} FROM pg_catalog.generate_series(1, {count})", text(read_only, false))
+}
+
 /// The server's time in seconds, from the row (the body of a `DataRow`) that a marker answers with.
 pub(super) fn clock(body: &[u8]) -> Option<f64> {
     let mut fields = Fields(body);

@@ -208,7 +208,9 @@ impl<'r, 'q> Reply<'r, 'q> {
                 let shape = Shape::read(link.body(frame)).ok_or_else(garbled)?;
                 self.shape = Some(Arc::new(self.types.complete(shape)));
             }
-            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if self.before > 0 => {
+            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG | tags::PORTAL_SUSPENDED_TAG
+                if self.before > 0 =>
+            {
                 self.before -= 1;
             }
             tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if open => {

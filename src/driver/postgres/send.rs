@@ -12,7 +12,7 @@ use postgres_protocol::message::frontend;
 use crate::driver::Sql;
 
 use super::marker;
-use super::talk::{execute, execute_text};
+use super::talk::{bind, execute, execute_text};
 use super::wire::Shape;
 
 /// How queries are sent.
@@ -57,17 +57,55 @@ pub(super) struct Sent {
     pub(super) before: usize,
 }
 
-/// Puts into `out` what runs a prepared `sql` once, for at most about `left`, without a `Sync`.
-pub(super) fn queue_in_group(sql: &Sql, left: Duration, out: &mut BytesMut) -> io::Result<()> {
-    execute(marker::NAME, Some(marker::timeout_millis(left)), out)?;
-    execute(sql.name(), None, out)
+/// What is sent for the queries under one `Sync`.
+pub(super) struct Group {
+    /// The server has [`marker::ticks`].
+    ticks: bool,
+    /// The timeout that its open portal sets, in milliseconds.
+    portal: Option<u32>,
 }
 
-/// Ends a group: a marker that tells the time, and the `Sync`.
-pub(super) fn end_group(left: Duration, out: &mut BytesMut) -> io::Result<()> {
-    execute(marker::NAME, Some(marker::timeout_millis(left)), out)?;
-    frontend::sync(out);
-    Ok(())
+impl Group {
+    /// Nothing was sent yet.
+    pub(super) fn new(ticks: bool) -> Self {
+        Group { ticks, portal: None }
+    }
+
+    /// Puts into `out` what runs a prepared `sql` once, for at most about `left`.
+    pub(super) fn queue(&mut self, sql: &Sql, left: Duration, out: &mut BytesMut) -> io::Result<()> {
+        let timeout = marker::timeout_millis(left);
+        if self.portal == Some(timeout) {
+            tick(out)?;
+        } else {
+            // The first of a group is a whole statement: only behind its end the server counts with the new timeout.
+            execute(marker::NAME, Some(timeout), out)?;
+            if self.ticks && self.portal.is_none() {
+                open_ticks(timeout, out)?;
+                self.portal = Some(timeout);
+            }
+        }
+        execute(sql.name(), None, out)
+    }
+
+    /// Ends the group: a marker that tells the time, and the `Sync`.
+    pub(super) fn end(self, left: Duration, out: &mut BytesMut) -> io::Result<()> {
+        match self.portal {
+            Some(_) => tick(out)?,
+            None => execute(marker::NAME, Some(marker::timeout_millis(left)), out)?,
+        }
+        frontend::sync(out);
+        Ok(())
+    }
+}
+
+/// Opens a portal of [`marker::ticks`]; the end of the transaction closes it.
+pub(super) fn open_ticks(timeout: u32, out: &mut BytesMut) -> io::Result<()> {
+    bind(marker::TICKS, marker::TICKS, Some(timeout), out)
+}
+
+/// Fetches its next row.
+pub(super) fn tick(out: &mut BytesMut) -> io::Result<()> {
+    frontend::execute(marker::TICKS, 1, out)
 }
 
 /// Puts into `out` what runs `sql` once, for at most about `left`. `statement` is what is known of it in the extended

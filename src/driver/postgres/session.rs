@@ -35,6 +35,8 @@ pub(super) struct PgSession {
     pub(super) read_only: bool,
     pub(super) known: HashMap<String, Statement, RandomState>,
     pub(super) spans: Spans,
+    /// The server has [`marker::ticks`] and they work; `None`: not tried yet.
+    pub(super) ticks: Option<bool>,
     /// The answer to [`marker::state`] of a session that no query has changed. Not asked for behind a pooler.
     pub(super) home: Option<Vec<Texts>>,
     /// As configured: PgBouncer's console does not tell.
@@ -66,6 +68,7 @@ impl PgSession {
             read_only,
             known: HashMap::default(),
             spans: Spans::default(),
+            ticks: None,
             home: None,
             user: None,
             facts,

@@ -135,14 +135,19 @@ pub(super) fn execute_text(sql: &str, parameter: Option<u32>, out: &mut BytesMut
 
 /// Binds and executes a prepared statement, with text results and at most one parameter, a number as text.
 pub(super) fn execute(name: &str, parameter: Option<u32>, out: &mut BytesMut) -> io::Result<()> {
+    bind("", name, parameter, out)?;
+    frontend::execute("", 0, out)
+}
+
+/// Opens a portal of a prepared statement.
+pub(super) fn bind(portal: &str, name: &str, parameter: Option<u32>, out: &mut BytesMut) -> io::Result<()> {
     let write = |value: u32, out: &mut BytesMut| {
         out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         Ok(IsNull::No)
     };
     // Too long a message is all that can fail here.
-    frontend::bind("", name, [], parameter, write, [], out)
-        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    frontend::execute("", 0, out)
+    frontend::bind(portal, name, [], parameter, write, [], out)
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
 /// The error of what a session does for itself.
