@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::lines::Lines;
 use super::private::{self, Pass};
+use super::trunks::Trunks;
 use super::{Answer, Method, Request, Response};
 use crate::error::{Error, Result};
 
@@ -40,9 +40,9 @@ pub(super) struct Backend {
 
 /// One tiny_http server and its workers.
 pub(super) struct Generation {
-    // Dropped in this order: the lines' door wakes the server that waits behind it.
+    // Dropped in this order: the trunks' door wakes the server that waits behind it.
     server: tiny_http::Server,
-    pub(super) lines: Lines,
+    pub(super) trunks: Trunks,
     born: Instant,
     /// Workers that take the next request, those that are just starting included: a slow start is no reason for
     /// another one.
@@ -63,7 +63,7 @@ impl Generation {
         };
         Ok(Arc::new(Generation {
             server,
-            lines: Lines::new(private.door),
+            trunks: Trunks::new(private.door),
             born: Instant::now(),
             free: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
@@ -252,16 +252,16 @@ mod tests {
 
     use super::*;
     use crate::http::Peer;
-    use crate::http::lines::KEPT;
     use crate::http::private::Facts;
     use crate::http::socket::Door;
+    use crate::http::trunks::KEPT;
 
     #[test]
     fn on_a_loopback_port_only_requests_with_our_token_are_answered() {
         let answer = |request: &Request| Response::text(200, format!("{:?}", request.peer));
         let backend = Backend::start(Arc::new(answer), 2, Vec::new()).unwrap();
         let generation = backend.current().unwrap();
-        let Door::Tcp(address) = *generation.lines.door() else { panic!("not a port") };
+        let Door::Tcp(address) = *generation.trunks.door() else { panic!("not a port") };
         let ask = |pass: &[u8]| {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n").unwrap();
@@ -286,22 +286,22 @@ mod tests {
         backend.stop();
     }
 
-    /// More than there are kept lines and threads that tiny_http starts with.
+    /// More than there are kept trunks and threads that tiny_http starts with.
     const CROWD: usize = 12;
 
     async fn ask(backend: Arc<Backend>) {
         let generation = backend.current().unwrap();
-        let mut line = generation.lines.take().await.unwrap();
+        let mut trunk = generation.trunks.take().await.unwrap();
         let facts = Facts { peer: Peer::Unix, received: Instant::now(), known: false, secure: false };
-        line.buffer.extend_from_slice(b"GET / HTTP/1.1\r\n");
-        backend.pass.write(&facts, &mut line.buffer);
-        line.buffer.extend_from_slice(if line.is_kept() { b"\r\n" } else { b"Connection: close\r\n\r\n" });
-        line.wire.write_all(&line.buffer).await.unwrap();
-        line.buffer.clear();
-        while !line.buffer.ends_with(b"\r\n\r\nall here") {
-            assert!(line.read().await.unwrap() > 0, "{:?}", String::from_utf8_lossy(&line.buffer));
+        trunk.buffer.extend_from_slice(b"GET / HTTP/1.1\r\n");
+        backend.pass.write(&facts, &mut trunk.buffer);
+        trunk.buffer.extend_from_slice(if trunk.is_kept() { b"\r\n" } else { b"Connection: close\r\n\r\n" });
+        trunk.wire.write_all(&trunk.buffer).await.unwrap();
+        trunk.buffer.clear();
+        while !trunk.buffer.ends_with(b"\r\n\r\nall here") {
+            assert!(trunk.read().await.unwrap() > 0, "{:?}", String::from_utf8_lossy(&trunk.buffer));
         }
-        generation.lines.give_back(line);
+        generation.trunks.give_back(trunk);
     }
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -322,29 +322,29 @@ mod tests {
                 timeout(Duration::from_secs(30), one).await.expect("it hides behind another").unwrap();
             }
         });
-        let lines = &backend.current().unwrap().lines;
-        assert_eq!(lines.kept(), (KEPT, KEPT));
+        let trunks = &backend.current().unwrap().trunks;
+        assert_eq!(trunks.kept(), (KEPT, KEPT));
         backend.stop();
     }
 
     #[test]
-    fn no_request_waits_behind_a_line_that_is_kept() {
+    fn no_request_waits_behind_a_trunk_that_is_kept() {
         (0..50).for_each(|_| crowd_together());
     }
 
     #[test]
-    fn a_line_that_is_not_given_back_frees_its_place() {
+    fn a_trunk_that_is_not_given_back_frees_its_place() {
         let backend =
             Backend::start(Arc::new(|_: &_| Response::text(200, "all here")), 2, vec![std::env::temp_dir()])
                 .unwrap();
         let generation = backend.current().unwrap();
         runtime().block_on(async {
             for _ in 0..2 * KEPT {
-                let line = generation.lines.take().await.unwrap();
-                assert!(line.is_kept());
+                let trunk = generation.trunks.take().await.unwrap();
+                assert!(trunk.is_kept());
             }
         });
-        assert_eq!(generation.lines.kept(), (0, 0));
+        assert_eq!(generation.trunks.kept(), (0, 0));
         backend.stop();
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! Knows no metric, no plan: an [`Answer`] function gets our [`Request`] and gives our [`Response`]. A request's way:
 //! `gate/listen` accepts, `gate/caps` admits, `door` knows who comes, `head` checks, `gate/relay` passes it on over one of the
-//! `lines` through the private `socket`, `backend` answers, `gate/relay` copies the answer out.
+//! `trunks` through the private `socket`, `backend` answers, `gate/relay` copies the answer out.
 
 mod backend;
 mod door;
 mod gate;
 pub mod head;
-mod lines;
 mod private;
 mod socket;
+mod trunks;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -11,9 +11,9 @@ use crate::deadline::Deadline;
 use crate::http::Method;
 use crate::http::backend::Generation;
 use crate::http::head::{Fault, Head};
-use crate::http::lines::Line;
 use crate::http::private::{self, Facts, Pass};
 use crate::http::socket::Wire;
+use crate::http::trunks::Trunk;
 
 /// The head of an answer: ours are far below.
 const ANSWER_HEAD: usize = 16 << 10;
@@ -22,7 +22,7 @@ const DOWN: Fault = Fault::ours(503, "the exporter is out of files or threads; t
 const SLOW_READER: Fault = Fault::new(408, "write_timeout", "the answer was not taken in time");
 const UNREADABLE: Fault = Fault::ours(502, "the answer's head cannot be read; this is a bug of the exporter");
 
-/// Says that a passing line has no second request.
+/// Says that a passing trunk has no second request.
 const LAST: &[u8] = b"Connection: close\r\n";
 const END: &[u8] = b"\r\n";
 
@@ -87,17 +87,17 @@ pub(super) async fn relay(
     let length = if order.head_only { 0 } else { announced };
     let copied = timeout_at(by.moment().into(), begun.copy(stream, length)).await;
     match copied {
-        Ok(Ok(())) => begun.generation.lines.give_back(begun.line),
+        Ok(Ok(())) => begun.generation.trunks.give_back(begun.trunk),
         Ok(Err(_)) => return Outcome::Broken(None),
         Err(_) => return Outcome::Broken(Some(SLOW_READER)),
     }
     if keep { Outcome::Stays } else { Outcome::Closes }
 }
 
-/// An answer that has begun: the line, with what was read of it, and where its head ends.
+/// An answer that has begun: the trunk, with what was read of it, and where its head ends.
 struct Begun {
     generation: Arc<Generation>,
-    line: Line,
+    trunk: Trunk,
     head: usize,
 }
 
@@ -107,10 +107,10 @@ async fn ask(request: &[u8], shared: &Shared) -> Result<Begun, Fault> {
     let mut generation = shared.backend.current().ok_or(DOWN)?;
     let mut repeated = false;
     loop {
-        let lines = &generation.lines;
-        let line = if repeated { lines.passing().await } else { lines.take().await };
-        let mut line = match line {
-            Ok(line) => line,
+        let trunks = &generation.trunks;
+        let trunk = if repeated { trunks.passing().await } else { trunks.take().await };
+        let mut trunk = match trunk {
+            Ok(trunk) => trunk,
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
                 generation = shared.backend.revive(&generation).map_err(|_| DOWN)?;
                 continue;
@@ -118,8 +118,8 @@ async fn ask(request: &[u8], shared: &Shared) -> Result<Begun, Fault> {
             // Out of descriptors ourselves: nobody died.
             Err(_) => return Err(DOWN),
         };
-        match exchange(&mut line, request).await {
-            Ok(head) => return Ok(Begun { generation, line, head }),
+        match exchange(&mut trunk, request).await {
+            Ok(head) => return Ok(Begun { generation, trunk, head }),
             Err(error) if error.kind() == ErrorKind::InvalidData => return Err(UNREADABLE),
             Err(error) if repeated => {
                 log::warn!("a request got no answer from the HTTP server behind the gate: {error}");
@@ -130,19 +130,19 @@ async fn ask(request: &[u8], shared: &Shared) -> Result<Begun, Fault> {
     }
 }
 
-/// Gives the end of the answer's head in the line's buffer.
-async fn exchange(line: &mut Line, request: &[u8]) -> io::Result<usize> {
+/// Gives the end of the answer's head in the trunk's buffer.
+async fn exchange(trunk: &mut Trunk, request: &[u8]) -> io::Result<usize> {
     // One write, so that the server's thread wakes up once.
-    line.buffer.extend_from_slice(request);
-    line.buffer.extend_from_slice(if line.is_kept() { b"" } else { LAST });
-    line.buffer.extend_from_slice(END);
-    line.wire.write_all(&line.buffer).await?;
-    line.buffer.clear();
-    while line.read().await? > 0 {
-        if let Some(found) = line.buffer.windows(4).take(ANSWER_HEAD).position(|four| four == b"\r\n\r\n") {
+    trunk.buffer.extend_from_slice(request);
+    trunk.buffer.extend_from_slice(if trunk.is_kept() { b"" } else { LAST });
+    trunk.buffer.extend_from_slice(END);
+    trunk.wire.write_all(&trunk.buffer).await?;
+    trunk.buffer.clear();
+    while trunk.read().await? > 0 {
+        if let Some(found) = trunk.buffer.windows(4).take(ANSWER_HEAD).position(|four| four == b"\r\n\r\n") {
             return Ok(found + 4);
         }
-        if line.buffer.len() > ANSWER_HEAD {
+        if trunk.buffer.len() > ANSWER_HEAD {
             return Err(ErrorKind::InvalidData.into());
         }
     }
@@ -153,7 +153,7 @@ impl Begun {
     /// Puts our `Connection` and the configured headers into the head, and gives the announced length (0 where none is:
     /// only HEAD has none).
     fn rewrite_head(&mut self, keep: bool, old: bool, headers: &[(String, String)]) -> Option<usize> {
-        let head = std::str::from_utf8(self.line.buffer.get(..self.head)?).ok()?;
+        let head = std::str::from_utf8(self.trunk.buffer.get(..self.head)?).ok()?;
         let mut length = 0;
         let mut out = String::with_capacity(self.head + 32);
         for line in head.trim_end().split("\r\n") {
@@ -177,23 +177,23 @@ impl Begun {
         }
         out.push_str("\r\n");
         let old_end = std::mem::replace(&mut self.head, out.len());
-        self.line.buffer.splice(..old_end, out.into_bytes());
+        self.trunk.buffer.splice(..old_end, out.into_bytes());
         Some(length)
     }
 
     /// Writes the head and exactly `length` bytes of the body.
     async fn copy(&mut self, to: &mut Box<dyn Wire>, length: usize) -> io::Result<()> {
-        let line = &mut self.line;
+        let trunk = &mut self.trunk;
         let mut left = self.head.saturating_add(length);
         loop {
             // Of more than was announced nothing may stay for the next answer.
-            left = left.checked_sub(line.buffer.len()).ok_or(ErrorKind::InvalidData)?;
-            to.write_all(&line.buffer).await?;
+            left = left.checked_sub(trunk.buffer.len()).ok_or(ErrorKind::InvalidData)?;
+            to.write_all(&trunk.buffer).await?;
             if left == 0 {
                 return to.flush().await;
             }
-            line.buffer.clear();
-            if line.read().await? == 0 {
+            trunk.buffer.clear();
+            if trunk.read().await? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }

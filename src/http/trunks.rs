@@ -23,7 +23,7 @@ use super::socket::{Door, Wire};
 pub(super) const KEPT: usize = 3;
 /// A request that is no one's: the backend answers 403 as soon as it has a thread for it.
 const HELLO: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
-/// The answer to it is on its way after some 100 µs; without one after this, the line is given up.
+/// The answer to it is on its way after some 100 µs; without one after this, the trunk is given up.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// What an answer is copied through.
 const CHUNK: usize = 64 << 10;
@@ -31,16 +31,16 @@ const CHUNK: usize = 64 << 10;
 const MARGIN: usize = 2 << 10;
 
 /// One connection to tiny_http.
-pub(super) struct Line {
+pub(super) struct Trunk {
     pub(super) wire: Box<dyn Wire>,
     /// For what is copied. Empty at first.
     pub(super) buffer: Vec<u8>,
     place: Option<Place>,
 }
 
-impl Line {
+impl Trunk {
     fn new(wire: Box<dyn Wire>) -> Self {
-        Line { wire, buffer: Vec::with_capacity(CHUNK + MARGIN), place: None }
+        Trunk { wire, buffer: Vec::with_capacity(CHUNK + MARGIN), place: None }
     }
 
     /// Reads what is there into the buffer, 64 KiB at most in all. Gives the number of bytes, 0 at the end.
@@ -58,7 +58,7 @@ impl Line {
     }
 }
 
-/// One of the places for kept lines.
+/// One of the places for kept trunks.
 struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
@@ -67,57 +67,57 @@ impl Drop for Place {
     }
 }
 
-/// All lines to one server.
-pub(super) struct Lines {
-    // Dropped in this order: the lines before the door behind which the server waits.
-    waiting: Mutex<Vec<Line>>,
+/// All trunks to one server.
+pub(super) struct Trunks {
+    // Dropped in this order: the trunks before the door behind which the server waits.
+    waiting: Mutex<Vec<Trunk>>,
     door: Door,
     places: Arc<AtomicUsize>,
     opening: RwLock<()>,
 }
 
-impl Lines {
+impl Trunks {
     pub(super) fn new(door: Door) -> Self {
-        Lines { waiting: Mutex::default(), door, places: Arc::default(), opening: RwLock::default() }
+        Trunks { waiting: Mutex::default(), door, places: Arc::default(), opening: RwLock::default() }
     }
 
-    /// A line for one request, the one that was used last if there is one: its thread is the warmest.
+    /// A trunk for one request, the one that was used last if there is one: its thread is the warmest.
     ///
     /// # Errors
     /// The server is dead (`ConnectionRefused`, `NotFound`), or there is no descriptor left.
-    pub(super) async fn take(&self) -> io::Result<Line> {
-        if let Some(line) = self.waiting.lock().pop() {
-            return Ok(line);
+    pub(super) async fn take(&self) -> io::Result<Trunk> {
+        if let Some(trunk) = self.waiting.lock().pop() {
+            return Ok(trunk);
         }
         if let Some(place) = self.place() {
             let _alone = self.opening.write().await;
-            let mut line = Line::new(self.door.connect().await?);
-            if matches!(timeout(PATIENCE, greet(&mut line)).await, Ok(Ok(()))) {
-                line.place = Some(place);
-                return Ok(line);
+            let mut trunk = Trunk::new(self.door.connect().await?);
+            if matches!(timeout(PATIENCE, greet(&mut trunk)).await, Ok(Ok(()))) {
+                trunk.place = Some(place);
+                return Ok(trunk);
             }
         }
         self.passing().await
     }
 
-    /// A line for one request only, which says so.
+    /// A trunk for one request only, which says so.
     ///
     /// # Errors
-    /// As [`Lines::take`].
-    pub(super) async fn passing(&self) -> io::Result<Line> {
+    /// As [`Trunks::take`].
+    pub(super) async fn passing(&self) -> io::Result<Trunk> {
         let _together = self.opening.read().await;
-        self.door.connect().await.map(Line::new)
+        self.door.connect().await.map(Trunk::new)
     }
 
-    /// Takes a kept line back whose answer was read to its end; any other is closed.
-    pub(super) fn give_back(&self, mut line: Line) {
-        if line.is_kept() {
-            line.buffer.clear();
-            self.waiting.lock().push(line);
+    /// Takes a kept trunk back whose answer was read to its end; any other is closed.
+    pub(super) fn give_back(&self, mut trunk: Trunk) {
+        if trunk.is_kept() {
+            trunk.buffer.clear();
+            self.waiting.lock().push(trunk);
         }
     }
 
-    /// Kept lines that wait, and all that there are.
+    /// Kept trunks that wait, and all that there are.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {
         (self.waiting.lock().len(), self.places.load(Ordering::Relaxed))
@@ -138,13 +138,13 @@ impl Lines {
 }
 
 /// Waits until a thread has this connection: it has answered, without a body.
-async fn greet(line: &mut Line) -> io::Result<()> {
-    line.wire.write_all(HELLO).await?;
-    while !line.buffer.ends_with(b"\r\n\r\n") {
-        if line.read().await? == 0 {
+async fn greet(trunk: &mut Trunk) -> io::Result<()> {
+    trunk.wire.write_all(HELLO).await?;
+    while !trunk.buffer.ends_with(b"\r\n\r\n") {
+        if trunk.read().await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    line.buffer.clear();
+    trunk.buffer.clear();
     Ok(())
 }
