@@ -1,8 +1,8 @@
 //! The front door: our own gate owns the public sockets, tiny_http answers behind it (ARCHITECTURE 4 says why).
 //!
 //! Knows no metric, no plan: an [`Answer`] function gets our [`Request`] and gives our [`Response`]. A request's way:
-//! `gate/listen` accepts, `gate/caps` admits, `door` knows who comes, `head` checks, `gate/relay` passes it on over one of the
-//! `trunks` through the private `socket`, `backend` answers, `gate/relay` copies the answer out.
+//! `gate/listen` accepts, `gate/caps` admits, `door` knows who comes, `head` checks, `gate/relay` passes it on over one
+//! of the `trunks` through the private `socket`, `backend` answers, `gate/relay` copies the answer out.
 
 mod backend;
 mod door;

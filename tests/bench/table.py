@@ -6,39 +6,33 @@ HEADINGS = ("workload", "what", "floor", "ours", "ratio", "budget", "")
 
 @dataclass(frozen=True)
 class Budget:
-    """A limit for our figure, for its ratio to the floor's, or both: then either is enough, as a figure in milliseconds
-    was set on a machine with a floor of its own, and this one may be slower."""
-    limit: float | None = None
-    ratio: float | None = None
+    limit: float
+    of_floor: bool = False
     least: bool = False
 
     def text(self, unit):
         sign = "≥" if self.least else "≤"
-        limits = [f"{self.limit:g} {unit}"] if self.limit is not None else []
-        limits += [f"{self.ratio:.3g} ×"] if self.ratio is not None else []
-        return f"{sign} {' or '.join(limits)}"
+        return f"{sign} {self.limit:g} ×" if self.of_floor else f"{sign} {self.limit:g} {unit}"
 
     def kept(self, ours, ratio):
-        pairs = [(value, limit) for value, limit in ((ours, self.limit), (ratio, self.ratio))
-                 if value is not None and limit is not None]
-        return any(value >= limit if self.least else value <= limit for value, limit in pairs)
+        value = ratio if self.of_floor else ours
+        return value >= self.limit if self.least else value <= self.limit
 
 
-def at_most(limit, floor=None):
-    """`floor`: what the floor took where the limit was set."""
-    return Budget(limit, limit / floor if floor else None)
+def at_most(limit):
+    return Budget(limit)
 
 
-def at_least(limit, floor=None):
-    return Budget(limit, limit / floor if floor else None, least=True)
+def at_least(limit):
+    return Budget(limit, least=True)
 
 
 def times(limit):
-    return Budget(ratio=limit)
+    return Budget(limit, of_floor=True)
 
 
 def share(limit):
-    return Budget(ratio=limit, least=True)
+    return Budget(limit, of_floor=True, least=True)
 
 
 @dataclass(frozen=True)

@@ -63,27 +63,30 @@ pub(super) struct Group {
     ticks: bool,
     /// The timeout that its open portal sets, in milliseconds.
     portal: Option<u32>,
+    /// The timeout in force.
+    timeout: Option<u32>,
 }
 
 impl Group {
     /// Nothing was sent yet.
     pub(super) fn new(ticks: bool) -> Self {
-        Group { ticks, portal: None }
+        Group { ticks, portal: None, timeout: None }
     }
 
     /// Puts into `out` what runs a prepared `sql` once, for at most about `left`.
     pub(super) fn queue(&mut self, sql: &Sql, left: Duration, out: &mut BytesMut) -> io::Result<()> {
         let timeout = marker::timeout_millis(left);
-        if self.portal == Some(timeout) {
+        if self.portal == Some(timeout) && self.timeout == Some(timeout) {
             tick(out)?;
         } else {
-            // The first of a group is a whole statement: only behind its end the server counts with the new timeout.
+            // A whole statement: the server counts on from a tick with the timeout that was in force at its begin.
             execute(marker::NAME, Some(timeout), out)?;
             if self.ticks && self.portal.is_none() {
                 open_ticks(timeout, out)?;
                 self.portal = Some(timeout);
             }
         }
+        self.timeout = Some(timeout);
         execute(sql.name(), None, out)
     }
 
@@ -157,4 +160,27 @@ pub(super) fn queue(
     }
     frontend::sync(out);
     Ok(Sent { shape, before: if undone { 2 } else { 1 } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_query_with_the_timeout_of_the_one_before_has_a_tick_for_its_marker() {
+        let (long, short) = (Duration::from_secs(10), Duration::from_millis(50));
+        // What of the two markers stands before each query.
+        let markers = |ticks: bool| {
+            let mut group = Group::new(ticks);
+            [long, long, short, long, long].map(|left| {
+                let mut out = BytesMut::new();
+                group.queue(&Sql::new("SELECT 1"), left, &mut out).unwrap();
+                let text = String::from_utf8_lossy(&out).into_owned();
+                (text.contains(marker::NAME), text.contains(marker::TICKS))
+            })
+        };
+        let (whole, opens, tick) = ((true, false), (true, true), (false, true));
+        assert_eq!(markers(true), [opens, tick, whole, whole, tick]);
+        assert_eq!(markers(false), [whole; 5]);
+    }
 }
