@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -105,7 +106,7 @@ fn reload_aside(site: &Arc<Site>) -> Result<SyncSender<()>, Vec<Error>> {
 ///
 /// # Errors
 /// Signals that cannot be handled.
-pub fn cancel_on_signal(fleet: &Arc<Fleet>) -> Result<(), Error> {
+pub fn cancel_on_signal(fleet: &Arc<Fleet>) -> Result<Interruption, Error> {
     let fleet = Arc::clone(fleet);
     at_signal(move || fleet.stop())
 }
@@ -114,14 +115,34 @@ pub fn cancel_on_signal(fleet: &Arc<Fleet>) -> Result<(), Error> {
 ///
 /// # Errors
 /// Signals that cannot be handled.
-pub fn at_signal(stop: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+pub fn at_signal(stop: impl FnOnce() + Send + 'static) -> Result<Interruption, Error> {
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
+    let interruption = Interruption(Arc::default());
+    let ending = Arc::clone(&interruption.0);
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            let _ending = ending.lock();
             stop();
             std::process::exit(128 + signal);
         }
     });
-    Ok(())
+    Ok(interruption)
+}
+
+/// Keeps work that a signal has cancelled from ending the process first, with a result and an exit code of its own.
+#[must_use]
+pub struct Interruption(Arc<Mutex<()>>);
+
+impl Interruption {
+    /// Does not return once a signal has come: the process ends.
+    pub fn settle(&self) {
+        drop(self.0.lock());
+    }
+}
+
+impl Drop for Interruption {
+    fn drop(&mut self) {
+        self.settle();
+    }
 }

@@ -73,9 +73,10 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
         queries: options.query.clone(),
     };
     let fleet = Arc::new(app::fleet(plan));
-    app::cancel_on_signal(&fleet).map_err(|error| vec![error])?;
+    let interruption = app::cancel_on_signal(&fleet).map_err(|error| vec![error])?;
     let time = Time { began, budget: options.timeout };
     let page = scrape::scrape(&fleet, &selection, time).map_err(|error| vec![error])?;
+    interruption.settle();
     let mut families = page.families;
     if options.no_self_metrics {
         families.retain(|(family, _)| !family.name.as_str().starts_with("sql_exporter_"));

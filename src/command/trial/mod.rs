@@ -78,7 +78,7 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     let ask = Ask { plan: &plan, target, what, rows, explain, timeout };
     let grip = Grip::default();
     let outside = grip.clone();
-    app::at_signal(move || outside.stop()).map_err(|error| vec![error])?;
+    let _interruption = app::at_signal(move || outside.stop()).map_err(|error| vec![error])?;
     let progress = Progress::start(format!("running on target {}", target.name));
     let trial = trial::run(&ask, &grip);
     drop(progress);
