@@ -194,6 +194,14 @@ pub trait Session: Send {
     /// server: `Spent` tells the caller to cancel and destroy this session.
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health;
 
+    /// Prepares statements that this session has not run yet, all in one round trip where the protocol can: on a long
+    /// way each would cost a round trip of its own. Runs none of them. A statement that the server refuses here is
+    /// refused again, with its own error, when it runs.
+    fn prepare(&mut self, statements: &[&Sql], by: Deadline) -> Health {
+        let _ = (statements, by);
+        Health::Clean
+    }
+
     /// One round trip that proves the server answers.
     fn ping(&mut self, by: Deadline) -> Health;
 

@@ -1,5 +1,5 @@
 //! The house holds: files import from lower floors, from earlier rooms of their floor or from siblings without
-//! a cycle, and no file is longer than 400 lines. Every `crate::…` and `super::…` path counts, not only `use`.
+//! a cycle. Every `crate::…` and `super::…` path counts, not only `use`.
 
 mod source;
 mod tests;
@@ -22,8 +22,6 @@ const FLOORS: &[&[&str]] = &[
     &["web", "check", "import"],
     &["log", "app", "terminal", "command", "cli", "lib", "main"],
 ];
-
-const MAX_LINES: usize = 400;
 
 /// A source file: its module path (`driver::postgres::wire`; a folder's `mod.rs` is the folder) and its text.
 struct File {
@@ -166,26 +164,11 @@ fn read_folder(folder: &Path) -> Vec<(String, String)> {
     files
 }
 
-/// A file with more lines than the limit, as a fault.
-fn too_long(name: &str, text: &str) -> Option<String> {
-    let lines = text.lines().count();
-    (lines > MAX_LINES).then(|| format!("{name}: {lines} lines, at most {MAX_LINES}"))
-}
-
 #[test]
 fn every_file_imports_from_below() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files: Vec<File> = read_folder(&src).iter().map(|(name, text)| File::new(name, text)).collect();
     assert!(files.len() > 10, "the sources were not found");
     let faults = faults(&files);
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
-#[test]
-fn no_file_is_longer_than_the_limit() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["src", "tests", "examples"];
-    let files = folders.iter().flat_map(|folder| read_folder(&root.join(folder)));
-    let faults: Vec<String> = files.filter_map(|(name, text)| too_long(&name, &text)).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

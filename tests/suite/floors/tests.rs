@@ -1,7 +1,7 @@
 //! The floors test finds what it is there to find.
 
 use super::source::paths;
-use super::{File, MAX_LINES, faults, too_long};
+use super::{File, faults};
 
 fn found(files: &[(&str, &str)]) -> Vec<String> {
     let files: Vec<File> = files.iter().map(|(name, text)| File::new(name, text)).collect();
@@ -74,12 +74,6 @@ fn super_super_is_found() {
 #[test]
 fn a_room_without_a_floor_is_found() {
     finds("no floor has this room", &[("utilities.rs", "")]);
-}
-
-#[test]
-fn a_long_file_is_found() {
-    assert!(too_long("a.rs", &"line\n".repeat(MAX_LINES)).is_none());
-    assert!(too_long("a.rs", &"line\n".repeat(MAX_LINES + 1)).is_some());
 }
 
 #[test]
