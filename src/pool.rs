@@ -15,7 +15,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::deadline::Deadline;
 use crate::disposal::Disposal;
-use crate::driver::{Canceller, Endpoint, Facts, Health, Job, Session};
+use crate::driver::{Canceller, Endpoint, Facts, Health, Job, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 /// A lease waits at least so long: a new slot comes by way of r2d2's thread.
@@ -259,6 +259,11 @@ impl Live<'_> {
     /// [`Session::run`]. After anything but `Clean` (or a panic) the next [`Lease::session`] opens a fresh one.
     pub fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
         self.guarded(|session| session.run(jobs, by))
+    }
+
+    /// [`Session::prepare`], with the same consequences.
+    pub fn prepare(&mut self, statements: &[&Sql], by: Deadline) -> Health {
+        self.guarded(|session| session.prepare(statements, by))
     }
 
     /// [`Session::ping`], with the same consequences.

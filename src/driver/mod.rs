@@ -16,7 +16,7 @@ pub mod statement;
 pub mod tls;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cell::Cell;
 use crate::deadline::Deadline;
@@ -121,7 +121,8 @@ pub trait RowSink {
     /// A value that cannot be used, a limit, a duplicate.
     fn row(&mut self, row: &dyn Row) -> Result<Flow>;
 
-    /// The job is over. `took` is the time from its start to its last row (the server's own where it tells).
+    /// The job is over. `took` is the time from its start to its last row, by the server's own clock where the protocol
+    /// tells it: whether a query is quick is judged by this, whatever the distance.
     fn end(&mut self, verdict: Result<()>, took: Duration);
 }
 
@@ -129,10 +130,24 @@ pub trait RowSink {
 pub struct Job<'q> {
     /// What to run.
     pub sql: &'q Sql,
-    /// How long it may take, counted from when it is the head of the line.
+    /// How long the server may work on it: what the session tells the server as its limit. Round trips are not
+    /// part of it; [`Job::answer_due`] is the client's own limit.
     pub allowance: Duration,
     /// Where its rows go.
     pub sink: &'q mut dyn RowSink,
+}
+
+/// How much longer than its allowance a session waits for the answer to a job: for the round trips to a distant server,
+/// and for a server that ends a statement late.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+
+impl Job<'_> {
+    /// When the session stops waiting for the answer: at `by`, or earlier when the server ignores the allowance. `sent`
+    /// is the moment when the job became the first of those that are not answered.
+    #[must_use]
+    pub fn answer_due(&self, sent: Instant, by: Deadline) -> Deadline {
+        by.min(Deadline::after(sent, self.allowance.saturating_add(ANSWER_GRACE)))
+    }
 }
 
 /// What is left of a session after a batch.
@@ -190,13 +205,16 @@ pub struct Facts {
 /// One live connection. It blocks; every call returns soon after its deadline.
 pub trait Session: Send {
     /// Runs the jobs in order. Each job's sink gets its `end`, save those that a dead session left (`Lost`).
-    /// A job past its allowance, or past `by`, ends with `timeout`; its statement may still run in the
-    /// server: `Spent` tells the caller to cancel and destroy this session.
+    /// A job that the server stopped at its allowance ends with `timeout` and the server's code. One whose answer did
+    /// not come until [`Job::answer_due`] ends with `timeout`, too; its statement may still run in the server: `Spent`
+    /// tells the caller to cancel and destroy this session.
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health;
 
-    /// Prepares statements that this session has not run yet, all in one round trip where the protocol can: on a long
-    /// way each would cost a round trip of its own. Runs none of them. A statement that the server refuses here is
-    /// refused again, with its own error, when it runs.
+    /// Prepares statements that this session has not run yet, all in one round trip where the protocol can: with a distant
+    /// server each would cost a round trip of its own. Runs none of them. A statement that the server refuses here is
+    /// refused again, with its own error, when it runs. Called at most once, before the first `run`; the names of the
+    /// statements differ. `Lost` when no answer comes until `by` (a locked table delays even this) or the session dies:
+    /// the caller then runs the queries on another session, which prepares nothing beforehand.
     fn prepare(&mut self, statements: &[&Sql], by: Deadline) -> Health {
         let _ = (statements, by);
         Health::Clean
@@ -272,11 +290,6 @@ pub trait Endpoint: Send + Sync {
     /// column; `None` where there is no such type.
     fn epoch(&self) -> Option<&'static str> {
         None
-    }
-
-    /// True where a session sends the jobs of a batch together, so that queries which are likely quick should share one.
-    fn groups(&self) -> bool {
-        false
     }
 
     /// True when the password is another than the one that the server refused last: its file or command gives a

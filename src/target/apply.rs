@@ -13,7 +13,7 @@ use crate::plan::when::{When, numbers};
 use crate::pool::Live;
 
 /// A session's answer to a `when.sql` holds so long (DESIGN 2).
-const MEMORY: Duration = Duration::from_secs(300);
+pub const MEMORY: Duration = Duration::from_secs(300);
 
 /// Whether the server's facts are those that `when` asks for.
 #[must_use]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Health, Job, RowSink};
+use crate::driver::{Canceller, Health, Job, RowSink, Sql};
 use crate::error::{Error, Reason};
 use crate::plan::query::Query;
 use crate::plan::when::When;
@@ -20,16 +20,15 @@ use crate::query;
 
 use super::Target;
 use super::apply::{self, Said, suits};
-use super::run::{End, Pace, Run, Stop, Work};
+use super::run::{End, Run, Stop, Work};
 
 /// Quick queries handed to a session together. A lane for less of them would cost CPU time, here and in the server: to
 /// wake another thread and another session takes about as long as twenty such queries.
 const BATCH: usize = 50;
-/// The same for queries that never ran: the server has to make a plan first.
-const NEW_BATCH: usize = 25;
 /// Quick queries that took this long together last time are worth a lane in any case.
 const LANE_TIME: Duration = Duration::from_millis(20);
-/// What each of several has; who needs more goes on alone, or one slow query would cost its neighbours.
+/// What each of several has of the server's own time; who needs more goes on alone, or one slow query would cost its
+/// neighbours.
 const HURRY: Duration = Duration::from_millis(100);
 /// A connect that its scrape stopped sooner than this says nothing of the server.
 const FAIR: Duration = Duration::from_millis(500);
@@ -68,10 +67,8 @@ impl Queue {
         let quick = || self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none());
         let count = quick().count();
         let time: Duration = quick().map(|run| run.pace.usual()).sum();
-        let new = quick().filter(|run| run.pace == Pace::Unknown).count();
-        let by_count = (count - new).div_ceil(BATCH) + new.div_ceil(NEW_BATCH);
         let by_time = time.as_millis().div_ceil(LANE_TIME.as_millis()) as usize;
-        let wanted = self.waiting.len() - count + by_count.max(by_time.min(count));
+        let wanted = self.waiting.len() - count + count.div_ceil(BATCH).max(by_time.min(count));
         let count = wanted.min(most.saturating_sub(self.lanes.len()));
         let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane { by, late: AtomicBool::new(false) })).collect();
         self.lanes.extend(lanes.iter().cloned());
@@ -114,6 +111,11 @@ impl Queue {
             }
         }
         batch
+    }
+
+    /// The works of the runs that `lane` may take, if nobody takes them before.
+    fn in_reach(&self, lane: &Lane) -> Vec<Work> {
+        self.waiting.iter().filter(|run| run.by <= lane.by && !run.is_over()).map(|run| run.work).collect()
     }
 }
 
@@ -164,6 +166,7 @@ impl Attempt<'_> {
             Ok(lease) => lease,
             Err(error) => return self.fail(&error, false),
         };
+        let mut prepared = false;
         // Each turn but the first is on a fresh session, and a fresh one that dies ends its first run: the loop ends.
         loop {
             let left: Vec<&Arc<Run>> = self.left().collect();
@@ -189,10 +192,12 @@ impl Attempt<'_> {
                 self.target.connected(live.facts());
             }
             *self.grip.lock() = Some(live.canceller());
-            let health = self.execute(&mut live, &left, fresh);
+            let ready = !fresh || std::mem::replace(&mut prepared, true) || self.prepare(&mut live, &left);
+            let health = ready.then(|| self.execute(&mut live, &left, fresh));
             if self.grip.lock().take().is_none() {
                 live.spoil();
             }
+            let Some(health) = health else { continue };
             let any_ended = left.iter().any(|run| run.is_over());
             match health {
                 Health::Clean | Health::Spent => {
@@ -230,8 +235,29 @@ impl Attempt<'_> {
         })
     }
 
+    /// Has a fresh session prepare what it will likely run, the runs at hand and those that wait, so that each first
+    /// run is one round trip. False when that cost the session.
+    fn prepare(&self, live: &mut Live<'_>, runs: &[&Arc<Run>]) -> bool {
+        let waiting = self.target.queue().lock().in_reach(self.lane);
+        let works = runs.iter().map(|run| run.work).chain(waiting);
+        let mut statements: Vec<&Sql> = works
+            .filter(|work| !self.target.memory.is_failing(*work))
+            .filter_map(|work| self.query_of(work))
+            .filter(|query| is_known_to_apply(query, live))
+            .map(|query| &*query.sql)
+            .collect();
+        statements.sort_unstable_by_key(|sql| sql.name());
+        statements.dedup_by_key(|sql| sql.name());
+        if statements.len() < 2 {
+            return true;
+        }
+        // A table that somebody locks delays this, too: then there is time left to run the others unprepared.
+        let by = self.by.or_within(self.by.left() / 2);
+        matches!(guarded(|| live.prepare(&statements, by)), Health::Clean)
+    }
+
     fn execute(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
-        catch_unwind(AssertUnwindSafe(|| match runs {
+        guarded(|| match runs {
             [run] if run.work == Work::Ping => self.ping(live, run),
             _ => match self.applying(live, runs, fresh) {
                 Ok(runs) if runs.is_empty() => Health::Clean,
@@ -239,8 +265,7 @@ impl Attempt<'_> {
                 Ok(runs) => self.queries(live, &runs, fresh),
                 Err(health) => health,
             },
-        }))
-        .unwrap_or_else(|panic| Health::Lost(Error::new(Reason::Panic, panic_text(panic.as_ref()))))
+        })
     }
 
     fn ping(&self, live: &mut Live<'_>, run: &Arc<Run>) -> Health {
@@ -311,7 +336,11 @@ impl Attempt<'_> {
     }
 
     fn query(&self, run: &Run) -> Option<&Query> {
-        match run.work {
+        self.query_of(run.work)
+    }
+
+    fn query_of(&self, work: Work) -> Option<&Query> {
+        match work {
             Work::Query(index) => self.target.plan.queries.get(index).map(|query| &**query),
             Work::Ping => None,
         }
@@ -350,6 +379,19 @@ impl Attempt<'_> {
             self.target.finish(run, End::Failed(error.clone()), Duration::ZERO, reached);
         }
     }
+}
+
+/// Whether `when` is known to hold on this session: a statement for another server would be an error in this one's log.
+fn is_known_to_apply(query: &Query, live: &Live<'_>) -> bool {
+    let Some(when) = query.when.as_deref() else { return true };
+    let said_yes = |sql: &Sql| live.notes.get(sql.name(), apply::MEMORY) == Some(true);
+    suits(when, live.facts()) && when.sql.as_ref().is_none_or(said_yes)
+}
+
+/// A panic in a driver costs the session.
+fn guarded(work: impl FnOnce() -> Health) -> Health {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Health::Lost(Error::new(Reason::Panic, panic_text(panic.as_ref()))))
 }
 
 /// Nothing for a session that can go on.

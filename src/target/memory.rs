@@ -21,7 +21,7 @@ use super::run::{End, Outcome, Pace, Run, Work};
 const REUSE: f64 = 0.9;
 /// A scrape joins a run whose deadline is earlier than its own by at most this part of its budget.
 const JOIN: f64 = 0.1;
-/// A query is quick when one of its last two runs took at most this long, and the last gave few rows.
+/// A query is quick when one of its last two runs took the server at most this long, and the last gave few rows.
 const QUICK: Duration = Duration::from_millis(5);
 const QUICK_ROWS: u64 = 1000;
 
@@ -63,10 +63,9 @@ impl Past {
         }
     }
 
-    /// `trusting`: so is one that has never run.
-    fn is_quick(&self, trusting: bool) -> bool {
-        let in_time = self.usual.map_or(trusting && self.stopped.is_none(), |usual| usual <= QUICK);
-        in_time && self.rows <= QUICK_ROWS && self.failing.is_none()
+    /// One that never ran is not: it has its whole time, alone.
+    fn is_quick(&self) -> bool {
+        self.usual.is_some_and(|usual| usual <= QUICK) && self.rows <= QUICK_ROWS && self.failing.is_none()
     }
 }
 
@@ -77,8 +76,6 @@ pub struct Terms {
     pub interval: Duration,
     /// `keep_last`: instead of nothing, after a failure.
     pub keep_last: Duration,
-    /// It is taken for a quick one until it has run: the driver sends those together, where a slow one costs little.
-    pub trusting: bool,
 }
 
 #[derive(Default)]
@@ -105,8 +102,8 @@ impl Slot {
         self.newest.as_ref().filter(serves)
     }
 
-    fn begin(&mut self, work: Work, by: Deadline, group: Option<u64>, trusting: bool) -> Arc<Run> {
-        let quick = work != Work::Ping && self.past.is_quick(trusting);
+    fn begin(&mut self, work: Work, by: Deadline, group: Option<u64>) -> Arc<Run> {
+        let quick = work != Work::Ping && self.past.is_quick();
         let run = Run::new(work, by, self.past.pace(), quick, group);
         Arc::clone(self.newest.insert(Arc::new(run)))
     }
@@ -150,7 +147,7 @@ impl Memory {
         }
         match slot.joinable(by, budget) {
             Some(run) => Asked::Joined(Arc::clone(run)),
-            None => Asked::Started(slot.begin(work, by, None, terms.trusting)),
+            None => Asked::Started(slot.begin(work, by, None)),
         }
     }
 
@@ -166,7 +163,7 @@ impl Memory {
             return runs.into_iter().map(Asked::Joined).collect();
         }
         let begin = works.iter().zip(&mut slots);
-        begin.map(|(work, slot)| Asked::Started(slot.begin(*work, by, Some(group), false))).collect()
+        begin.map(|(work, slot)| Asked::Started(slot.begin(*work, by, Some(group)))).collect()
     }
 
     /// The result that stands in for a failed one under `keep_last`.
@@ -239,6 +236,12 @@ impl Memory {
         newest.filter(|run| !run.is_over()).collect()
     }
 
+    /// True while the query fails.
+    #[must_use]
+    pub fn is_failing(&self, work: Work) -> bool {
+        self.slot(work).lock().past.failing.is_some()
+    }
+
     /// What is known of one query.
     #[must_use]
     pub fn past(&self, work: Work) -> Past {
@@ -273,20 +276,15 @@ mod tests {
 
     fn keep(memory: &Memory, end: End, age: Duration) {
         let run = Run::new(QUERY, Deadline::within(BUDGET), Pace::Unknown, false, None);
-        memory.keep(&run, Terms { interval: MINUTE, keep_last: HOUR, trusting: false }, &outcome(end, age));
+        memory.keep(&run, Terms { interval: MINUTE, keep_last: HOUR }, &outcome(end, age));
     }
 
     fn ask(memory: &Memory, interval: Duration, within: Duration) -> Asked {
-        memory.ask(
-            QUERY,
-            Terms { interval, keep_last: Duration::ZERO, trusting: false },
-            Deadline::within(within),
-            BUDGET,
-        )
+        memory.ask(QUERY, Terms { interval, keep_last: Duration::ZERO }, Deadline::within(within), BUDGET)
     }
 
     fn kept(memory: &Memory, keep_last: Duration) -> bool {
-        memory.kept(QUERY, Terms { interval: MINUTE, keep_last, trusting: false }).is_some()
+        memory.kept(QUERY, Terms { interval: MINUTE, keep_last }).is_some()
     }
 
     #[test]

@@ -379,8 +379,7 @@ impl Target {
         match work {
             Work::Query(index) => {
                 let query = &self.plan.queries[index];
-                let trusting = self.plan.endpoint.as_ref().is_some_and(|endpoint| endpoint.groups());
-                Terms { interval: query.interval, keep_last: query.keep_last, trusting }
+                Terms { interval: query.interval, keep_last: query.keep_last }
             }
             Work::Ping => Terms::default(),
         }

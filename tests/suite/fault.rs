@@ -30,6 +30,8 @@ pub(crate) enum Call {
     Run(usize),
     Ping(usize),
     Refresh(usize),
+    /// The preparation of several statements.
+    Prepare(usize),
     Rights(usize),
     /// The opening and the closing of a snapshot.
     Snapshot(usize),
@@ -83,6 +85,10 @@ struct State {
     log: Vec<Call>,
     released: bool,
     cancels: usize,
+    /// The statements of each preparation.
+    prepared: Vec<Vec<String>>,
+    /// The number of jobs of each `run`.
+    batches: Vec<usize>,
 }
 
 /// One scripted database.
@@ -112,6 +118,16 @@ impl Fault {
     /// Every call so far, in order.
     pub(crate) fn log(&self) -> Vec<Call> {
         self.state.lock().log.clone()
+    }
+
+    /// The statements of each preparation so far.
+    pub(crate) fn prepared(&self) -> Vec<Vec<String>> {
+        self.state.lock().prepared.clone()
+    }
+
+    /// The number of jobs of each `run` so far.
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        self.state.lock().batches.clone()
     }
 
     /// Waits until the call has begun; panics when it does not within 20 s.
@@ -254,6 +270,7 @@ fn give(job: &mut Job<'_>, rows: usize) -> Result<()> {
 impl Session for FaultSession {
     fn run(&mut self, jobs: &mut [Job<'_>], _by: Deadline) -> Health {
         let mut health = Health::Clean;
+        self.fault.state.lock().batches.push(jobs.len());
         for job in jobs {
             let act = self.fault.begin(Call::Run);
             let verdict = match self.fault.suffer(act) {
@@ -278,6 +295,12 @@ impl Session for FaultSession {
             job.sink.end(verdict, Duration::from_millis(1));
         }
         health
+    }
+
+    fn prepare(&mut self, statements: &[&Sql], _by: Deadline) -> Health {
+        let statements = statements.iter().map(|sql| sql.text().to_owned()).collect();
+        self.fault.state.lock().prepared.push(statements);
+        self.fault.between(Call::Prepare)
     }
 
     fn ping(&mut self, _by: Deadline) -> Health {

@@ -61,6 +61,7 @@ mod regression;
 mod reload;
 mod schema;
 mod scrape;
+mod sessions;
 mod signals;
 mod sink;
 mod site;

@@ -21,11 +21,16 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// A fleet of scripted databases `a`, `b` …, with the rest of the configuration as given.
 pub(crate) fn fleet(faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Fleet> {
+    fleet_with("max_connections: 2", faults, rest)
+}
+
+/// The same, with more keys on each target.
+pub(crate) fn fleet_with(more: &str, faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Fleet> {
     let folder = crate::process::folder();
     let path = folder.path().join("test.yaml");
     let targets: String = faults
         .iter()
-        .map(|(name, _)| format!("  {name}: {{driver: fault, database: {name}, max_connections: 2}}\n"))
+        .map(|(name, _)| format!("  {name}: {{driver: fault, database: {name}, {more}}}\n"))
         .collect();
     std::fs::write(&path, format!("databases:\n{targets}{rest}")).expect("a file");
     let drivers = Drivers::built_in().with(driver("fault", faults.iter().copied()));

@@ -87,10 +87,6 @@ impl Endpoint for MySqlEndpoint {
         Some("unix_timestamp({})")
     }
 
-    fn groups(&self) -> bool {
-        true
-    }
-
     fn login(&self) -> Option<&Login> {
         Some(&self.0.login)
     }

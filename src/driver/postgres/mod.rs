@@ -145,10 +145,6 @@ impl Endpoint for PgEndpoint {
         Some("extract(epoch FROM {} AT TIME ZONE 'ZONE')")
     }
 
-    fn groups(&self) -> bool {
-        !self.console && !self.options.simple
-    }
-
     fn shown(&self) -> String {
         self.login.shown(if self.console { "pgbouncer" } else { "postgres" })
     }
