@@ -30,6 +30,7 @@ pub use rights::Rights;
 pub struct Sql {
     text: String,
     name: String,
+    catalog_only: bool,
 }
 
 impl Sql {
@@ -41,7 +42,23 @@ impl Sql {
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        Sql { text, name: format!("sqlx_{hash:016x}") }
+        Sql { text, name: format!("sqlx_{hash:016x}"), catalog_only: false }
+    }
+
+    /// A statement of ours: the names in it are those of the server's own catalog, whatever `search_path` says. The owner
+    /// of a database may set that, and put functions and operators of the same names before the catalog's, which would
+    /// run with the exporter's rights.
+    #[must_use]
+    pub fn of_catalog(text: &str) -> Self {
+        let Sql { text, name, .. } = Sql::new(text);
+        // Prepared under another path it is another statement.
+        Sql { text, name: name + "c", catalog_only: true }
+    }
+
+    /// Another text whose names mean what they mean in this one.
+    #[must_use]
+    pub fn with_text(&self, text: &str) -> Self {
+        if self.catalog_only { Sql::of_catalog(text) } else { Sql::new(text) }
     }
 
     /// The statement.
@@ -50,7 +67,13 @@ impl Sql {
         &self.text
     }
 
-    /// The name of its prepared form: `sqlx_` and 16 hexadecimal digits.
+    /// True where `search_path` does not count.
+    #[must_use]
+    pub fn is_catalog_only(&self) -> bool {
+        self.catalog_only
+    }
+
+    /// The name of its prepared form: `sqlx_`, 16 hexadecimal digits, and a `c` where it is catalog-only.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -283,7 +306,7 @@ pub trait Endpoint: Send + Sync {
 
     /// The statement that shows how the database would run `sql`, without running it; `None` where there is none.
     fn explain(&self, sql: &Sql) -> Option<Sql> {
-        Some(Sql::new(&format!("EXPLAIN {}", sql.text())))
+        Some(sql.with_text(&format!("EXPLAIN {}", sql.text())))
     }
 
     /// How a statement turns a moment without a zone into Unix seconds where it is local time, `{}` standing for the

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::driver::Drivers;
+use crate::driver::{Drivers, Sql};
 use crate::lint::{Silence, Subject};
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::tree::Document;
@@ -25,11 +25,12 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Be
         settings: Settings::default(),
         when: None,
         lint_off: Silence::default(),
+        statement: Sql::new,
     };
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
         behind.aim = Aim::read(&mut keys, drivers);
         behind.settings = Settings::read(&mut keys);
-        behind.when = when::read(&mut keys).map(Arc::new);
+        behind.when = when::read(&mut keys, Sql::new).map(Arc::new);
         behind.lint_off = Silence::read(&mut keys, Subject::Query);
         keys.finish();
     }
@@ -47,10 +48,12 @@ pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -
     (queries, cases)
 }
 
-/// Reads one included file: its queries and its tests; `name` is its collector's where it names none.
+/// Reads one included file: its queries and its tests; `name` is its collector's where it names none, `statement` makes
+/// its statements.
 pub(super) fn included(
     document: &Document,
     name: &str,
+    statement: fn(&str) -> Sql,
     defaults: &Behind,
     drivers: &Drivers,
     reader: &Reader<'_>,
@@ -64,13 +67,14 @@ pub(super) fn included(
         Aim::read(&mut keys, drivers)
     };
     let settings = Settings::read_times(&mut keys).or(defaults.settings);
-    let when = when::read(&mut keys).map(Arc::new).or_else(|| defaults.when.clone());
+    let when = when::read(&mut keys, statement).map(Arc::new).or_else(|| defaults.when.clone());
     let behind = Behind {
         collector,
         aim: aim.or_else(|| defaults.aim.clone()),
         settings,
         when,
         lint_off: defaults.lint_off.clone(),
+        statement,
     };
     let read = queries(&mut keys, &behind, drivers);
     keys.one_of(&["queries"]);

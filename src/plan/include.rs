@@ -4,6 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::driver::Sql;
 use crate::error::Error;
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::tree::Document;
@@ -21,6 +22,8 @@ const DEEPEST: usize = 16;
 pub(super) struct Included {
     /// The collector's name when the file names none.
     pub(super) collector: String,
+    /// What makes its statements: those of a pack inside the binary mean the catalog's names.
+    pub(super) statement: fn(&str) -> Sql,
     /// The file.
     pub(super) document: Document,
 }
@@ -77,7 +80,7 @@ impl Search<'_, '_, '_> {
             let shown = format!("{BUILTIN}{pack}");
             if self.is_new(PathBuf::from(&shown)) {
                 let text = builtin::text(pack).unwrap_or_default().to_owned();
-                self.add(pack.to_owned(), Document::parse(&shown, self.folder, text));
+                self.add(pack.to_owned(), Sql::of_catalog, Document::parse(&shown, self.folder, text));
             }
         }
     }
@@ -114,7 +117,8 @@ impl Search<'_, '_, '_> {
 
     fn file(&mut self, path: &Path, name: &Path) {
         if self.is_new(same(path)) {
-            self.add(collector_name(name), Document::open(&path.display().to_string(), path));
+            let document = Document::open(&path.display().to_string(), path);
+            self.add(collector_name(name), Sql::new, document);
         }
     }
 
@@ -126,9 +130,9 @@ impl Search<'_, '_, '_> {
         new
     }
 
-    fn add(&mut self, collector: String, document: Result<Document, Error>) {
+    fn add(&mut self, collector: String, statement: fn(&str) -> Sql, document: Result<Document, Error>) {
         match document {
-            Ok(document) => self.found.files.push(Included { collector, document }),
+            Ok(document) => self.found.files.push(Included { collector, statement, document }),
             Err(error) => {
                 self.found.whole = false;
                 self.reader.fault(error);

@@ -144,7 +144,8 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     }
     let (mut queries, mut cases) = collector::queries(&mut root, &behind, drivers);
     for file in &files.files {
-        let included = collector::included(&file.document, &file.collector, &behind, drivers, reader);
+        let included =
+            collector::included(&file.document, &file.collector, file.statement, &behind, drivers, reader);
         queries.extend(included.0);
         cases.extend(included.1);
     }

@@ -69,6 +69,8 @@ pub(super) struct Behind {
     pub(super) when: Option<Arc<When>>,
     /// The lints that they silence unless they say otherwise.
     pub(super) lint_off: Silence,
+    /// What makes their statements: [`Sql::new`], or [`Sql::of_catalog`] in a pack inside the binary.
+    pub(super) statement: fn(&str) -> Sql,
 }
 
 /// One entry as read, before it is known where it runs.
@@ -100,7 +102,7 @@ impl Draft {
         let aim = Aim::read(&mut keys, drivers).or_else(|| behind.aim.clone());
         let settings = Settings::read(&mut keys).or(behind.settings);
         let metrics = metrics(&mut keys);
-        let when = when::read(&mut keys).map(Arc::new).or_else(|| behind.when.clone());
+        let when = when::read(&mut keys, behind.statement).map(Arc::new).or_else(|| behind.when.clone());
         let own = keys.has("lint_off");
         let silence = Silence::read(&mut keys, Subject::Query);
         let lint_off = if own { silence } else { behind.lint_off.clone() };
@@ -114,7 +116,7 @@ impl Draft {
             place,
             sql_place,
             lint_off,
-            sql: Arc::new(Sql::new(&sql?)),
+            sql: Arc::new((behind.statement)(&sql?)),
             when,
             metrics: metrics.into(),
             shown,
@@ -129,7 +131,7 @@ impl Draft {
 
     /// The query as it runs with `settings`.
     pub(super) fn cook(&self, settings: Settings, order: usize) -> Query {
-        let inherited = format!("{} {settings:?} {:?}", self.collector, self.when);
+        let inherited = format!("{} {} {settings:?} {:?}", self.collector, self.sql.name(), self.when);
         let digest = digest_of(&[&self.digest, self.sql.text().as_bytes(), inherited.as_bytes()]);
         Query {
             name: self.name.clone(),

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::driver::Drivers;
+use crate::driver::{Drivers, Sql};
 use crate::metric::TYPES;
 use crate::yaml::keys::Reader;
 use crate::yaml::shape::Shape;
@@ -33,7 +33,7 @@ pub fn config(drivers: &Drivers) -> Shape {
 #[must_use]
 pub fn collector(drivers: &Drivers) -> Shape {
     toured(&queries(), |document, reader| {
-        collector::included(document, "", &collector::defaults(None, drivers), drivers, reader);
+        collector::included(document, "", Sql::new, &collector::defaults(None, drivers), drivers, reader);
     })
 }
 

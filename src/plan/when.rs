@@ -99,8 +99,8 @@ pub fn numbers(version: &str) -> Vec<u32> {
     version[..end].split('.').map_while(|number| number.parse().ok()).collect()
 }
 
-/// Takes the key `when`.
-pub(super) fn read(keys: &mut Keys<'_>) -> Option<When> {
+/// Takes the key `when`; `statement` makes the one of `when.sql`.
+pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<When> {
     let mut keys = keys.inner("when")?;
     let version = keys.text("version").unwrap_or_default();
     let bounds = version.split([' ', ',']).filter(|word| !word.is_empty());
@@ -109,7 +109,7 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<When> {
     let version = version.collect();
     let flavor = flavors(&mut keys);
     let role = keys.choice("role", ROLES);
-    let sql = keys.literal("sql").map(|text| Sql::new(&text));
+    let sql = keys.literal("sql").map(|text| statement(&text));
     let when = When { version, flavor, role, sql };
     if when == (When { version: Vec::new(), flavor: Vec::new(), role: None, sql: None }) && !keys.faulted() {
         keys.fault("", "holds no condition: write `version`, `flavor`, `role` or `sql`");

@@ -94,7 +94,7 @@ impl PgSession {
             while let Some(job) = jobs.get(from).filter(|_| self.talk.link.out.len() < ROOM) {
                 let twin = asked.iter().any(|&other| jobs[other].sql.name() == job.sql.name());
                 if !twin && !self.known.contains_key(job.sql.name()) {
-                    let queued = self.talk.queue_description(job.sql.name(), job.sql.text());
+                    let queued = self.talk.queue_query_description(job.sql.name(), job.sql);
                     queued.map_err(|error| lost(error.into()))?;
                     asked.push(from);
                 }
@@ -150,15 +150,15 @@ impl PgSession {
         Ok(refused)
     }
 
-    /// The first jobs, `count` at most, [`UNDER_ONE_SYNC`] under each `Sync`. What an error skips stays in line.
+    /// The first jobs, `count` at most, [`UNDER_ONE_SYNC`] at most under each `Sync`. What an error skips stays in line.
     fn groups(&mut self, jobs: &mut Jobs<'_, '_>, count: usize, by: Deadline) -> Result<(), Health> {
         self.learn_ticks(by)?;
-        let shapes = self.queue_groups(jobs, count, by).map_err(|error| lost(error.into()))?;
+        let groups = self.queue_groups(jobs, count, by).map_err(|error| lost(error.into()))?;
         self.talk.link.send(by).map_err(|error| lost(error.into()))?;
         // Jobs before this place are to be run once more.
         let mut place = 0;
         let mut start = Instant::now();
-        for group in shapes.chunks(UNDER_ONE_SYNC) {
+        for group in groups {
             let mut began = None;
             for (index, shape) in group.iter().enumerate() {
                 let until = by.min(Deadline::after(start, jobs[place].allowance));
@@ -208,30 +208,33 @@ impl PgSession {
         Ok(())
     }
 
-    /// Gives the shapes of as many as there was room for.
+    /// Gives the shapes of as many as there was room for, group by group.
     fn queue_groups(
         &mut self,
         jobs: &Jobs<'_, '_>,
         count: usize,
         by: Deadline,
-    ) -> io::Result<Vec<Arc<Shape>>> {
-        let mut shapes = Vec::with_capacity(count);
-        let (ticks, left) = (self.ticks == Some(true), by.left());
-        let mut group = Group::new(ticks);
+    ) -> io::Result<Vec<Vec<Arc<Shape>>>> {
+        let mut groups: Vec<Vec<Arc<Shape>>> = Vec::with_capacity(count.div_ceil(UNDER_ONE_SYNC));
+        let (ticks, read_only, left) = (self.ticks == Some(true), self.read_only, by.left());
+        let mut shapes = Vec::with_capacity(count.min(UNDER_ONE_SYNC));
+        let mut group = Group::new(ticks, read_only);
         let out = &mut self.talk.link.out;
         out.reserve(jobs.len().min(count) * QUERY_BYTES);
         for job in jobs.iter().take(count) {
             let Some(statement) = self.known.get(job.sql.name()).filter(|_| out.len() < ROOM) else { break };
+            if shapes.len() == UNDER_ONE_SYNC || !group.takes(job.sql) {
+                std::mem::replace(&mut group, Group::new(ticks, read_only)).end(left, out)?;
+                groups.push(std::mem::take(&mut shapes));
+            }
             group.queue(job.sql, job.allowance.min(left), out)?;
             shapes.push(Arc::clone(&statement.shape));
-            if shapes.len().is_multiple_of(UNDER_ONE_SYNC) {
-                std::mem::replace(&mut group, Group::new(ticks)).end(left, out)?;
-            }
         }
-        if !shapes.len().is_multiple_of(UNDER_ONE_SYNC) {
+        if !shapes.is_empty() {
             group.end(left, out)?;
+            groups.push(shapes);
         }
-        Ok(shapes)
+        Ok(groups)
     }
 
     /// The first jobs, `count` at most, each under a `Sync` of its own with a look at the session behind it.

@@ -59,7 +59,7 @@ impl PgSession {
         if let Some(known) = self.known.get(sql.name()) {
             return Ok(known.clone());
         }
-        let shape = self.talk.describe(name, sql.text(), by)?;
+        let shape = self.talk.describe_query(name, sql, by)?;
         Ok(self.remember(sql, shape))
     }
 

@@ -25,9 +25,17 @@ const SETTINGS: &[(&str, &str)] = &[
 /// The name of the prepared marker.
 pub(super) const NAME: &str = "sqlx_marker";
 
+/// Makes names mean those of the server's own catalog until the transaction ends. `pg_temp` last: else it is the first.
+const CATALOG_ONLY: &str = "pg_catalog.set_config('search_path','pg_catalog, pg_temp',true)";
+
+/// A statement that does so.
+pub(super) fn catalog_only() -> String {
+    format!("SELECT {CATALOG_ONLY}")
+}
+
 /// The marker's text, with `$1` for the timeout in milliseconds. `settings`: a pooler between us and the server drops
-/// the startup options, so each transaction gets them anew.
-pub(super) fn text(read_only: bool, settings: bool) -> String {
+/// the startup options, so each transaction gets them anew. `catalog`: of a statement that is catalog-only.
+pub(super) fn text(read_only: bool, settings: bool, catalog: bool) -> String {
     // The first is for `clock`.
     let mut columns = vec!["extract(epoch from pg_catalog.clock_timestamp())".to_owned()];
     columns.push("pg_catalog.set_config('statement_timeout',$1,true)".to_owned());
@@ -38,6 +46,9 @@ pub(super) fn text(read_only: bool, settings: bool) -> String {
         let set = |(name, value): &(&str, &str)| format!("pg_catalog.set_config('{name}','{value}',true)");
         columns.extend(SETTINGS.iter().map(set));
     }
+    if catalog {
+        columns.push(CATALOG_ONLY.to_owned());
+    }
     format!("SELECT {}", columns.join(", "))
 }
 
@@ -47,7 +58,7 @@ pub(super) const TICKS: &str = "sqlx_ticks";
 /// The marker once more, as a statement with a row for each query of a group: to fetch the next row of a portal costs the
 /// server a third of a statement. `count` rows at most are fetched.
 pub(super) fn ticks(read_only: bool, count: usize) -> String {
-    format!("{} FROM pg_catalog.generate_series(1, {count})", text(read_only, false))
+    format!("{} FROM pg_catalog.generate_series(1, {count})", text(read_only, false, false))
 }
 
 /// The server's time in seconds, from the row (the body of a `DataRow`) that a marker answers with.
@@ -75,9 +86,11 @@ pub(super) fn state() -> String {
     ];
     let names = SETTINGS.iter().map(|(name, _)| *name).chain(more);
     let settings: Vec<String> = names.map(|name| format!("pg_catalog.current_setting('{name}')")).collect();
+    // Under the session's own `search_path`, where even an operator without its schema may be somebody's.
     format!(
-        "SELECT pg_catalog.concat_ws('\n', session_user, {}, (SELECT count(*) FROM pg_catalog.pg_locks \
-         WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()))",
+        "SELECT pg_catalog.concat_ws('\n', session_user, {}, (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
+         WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()))",
         settings.join(", ")
     )
 }
@@ -103,7 +116,9 @@ pub(super) fn check() -> String {
     let holds: Vec<String> = SETTINGS
         .iter()
         .filter(|(name, _)| *name != "lock_timeout")
-        .map(|(name, value)| format!("pg_catalog.current_setting('{name}') LIKE '{value}%'"))
+        .map(|(name, value)| {
+            format!("pg_catalog.current_setting('{name}') OPERATOR(pg_catalog.~~) '{value}%'")
+        })
         .collect();
     format!("SELECT {}", holds.join(" AND "))
 }
@@ -124,9 +139,10 @@ mod tests {
         let expected = "SELECT extract(epoch from pg_catalog.clock_timestamp()), \
                         pg_catalog.set_config('statement_timeout',$1,true), \
                         pg_catalog.set_config('transaction_read_only','on',true)";
-        assert_eq!(text(true, false), expected);
-        assert!(!text(false, true).contains("read_only"));
-        assert!(text(true, true).contains("set_config('IntervalStyle','iso_8601',true)"));
+        assert_eq!(text(true, false, false), expected);
+        assert!(!text(false, true, false).contains("read_only"));
+        assert!(text(true, true, false).contains("set_config('IntervalStyle','iso_8601',true)"));
+        assert_eq!(text(true, false, true), format!("{expected}, {CATALOG_ONLY}"));
     }
 
     #[test]

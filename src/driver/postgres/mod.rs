@@ -138,7 +138,7 @@ impl Endpoint for PgEndpoint {
 
     /// The console has no plans.
     fn explain(&self, sql: &Sql) -> Option<Sql> {
-        (!self.console).then(|| Sql::new(&format!("EXPLAIN {}", sql.text())))
+        (!self.console).then(|| sql.with_text(&format!("EXPLAIN {}", sql.text())))
     }
 
     fn epoch(&self) -> Option<&'static str> {

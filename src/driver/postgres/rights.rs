@@ -37,8 +37,8 @@ const ROLES: &[&str] = &[
 
 /// Asks the server. Two round trips.
 pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Rights, Trouble> {
-    let role = talk.ask(&about_role(), by)?.pop().unwrap_or_default();
-    let tables = talk.ask(&about_tables(), by)?.pop().unwrap_or_default();
+    let role = talk.ask_catalog(&about_role(), by)?.pop().unwrap_or_default();
+    let tables = talk.ask_catalog(&about_tables(), by)?.pop().unwrap_or_default();
     let user = text(&role, 0).unwrap_or_default().to_owned();
     let risks = risks(&user, &role, &tables);
     let grants = || grants(reader_beside(&user), text(&tables, 4).unwrap_or("public"));

@@ -61,6 +61,10 @@ pub(super) struct Sent {
 pub(super) struct Group {
     /// The server has [`marker::ticks`].
     ticks: bool,
+    /// What [`marker::text`] takes.
+    read_only: bool,
+    /// Its first query is catalog-only, and so are all: the path holds until the `Sync`. `None`: it has none yet.
+    catalog_only: Option<bool>,
     /// The timeout that its open portal sets, in milliseconds.
     portal: Option<u32>,
     /// The timeout in force.
@@ -69,18 +73,28 @@ pub(super) struct Group {
 
 impl Group {
     /// Nothing was sent yet.
-    pub(super) fn new(ticks: bool) -> Self {
-        Group { ticks, portal: None, timeout: None }
+    pub(super) fn new(ticks: bool, read_only: bool) -> Self {
+        Group { ticks, read_only, catalog_only: None, portal: None, timeout: None }
+    }
+
+    /// Whether `sql` may run in the transaction of those before it.
+    pub(super) fn takes(&self, sql: &Sql) -> bool {
+        self.catalog_only.is_none_or(|only| only == sql.is_catalog_only())
     }
 
     /// Puts into `out` what runs a prepared `sql` once, for at most about `left`.
     pub(super) fn queue(&mut self, sql: &Sql, left: Duration, out: &mut BytesMut) -> io::Result<()> {
         let timeout = marker::timeout_millis(left);
+        let is_first = self.catalog_only.replace(sql.is_catalog_only()).is_none();
         if self.portal == Some(timeout) && self.timeout == Some(timeout) {
             tick(out)?;
         } else {
             // A whole statement: the server counts on from a tick with the timeout that was in force at its begin.
-            execute(marker::NAME, Some(timeout), out)?;
+            if is_first && sql.is_catalog_only() {
+                execute_text(&marker::text(self.read_only, false, true), Some(timeout), out)?;
+            } else {
+                execute(marker::NAME, Some(timeout), out)?;
+            }
             if self.ticks && self.portal.is_none() {
                 open_ticks(timeout, out)?;
                 self.portal = Some(timeout);
@@ -126,21 +140,26 @@ pub(super) fn queue(
         execute_text("BEGIN", None, out)?;
     }
     let mut shape = None;
+    let marker = || marker::text(way.read_only, way.pooled, sql.is_catalog_only());
     match way.style {
         Style::Named => {
-            execute(marker::NAME, Some(timeout), out)?;
+            if sql.is_catalog_only() {
+                execute_text(&marker(), Some(timeout), out)?;
+            } else {
+                execute(marker::NAME, Some(timeout), out)?;
+            }
             execute(sql.name(), None, out)?;
             shape = statement.map(|statement| Arc::clone(&statement.shape));
         }
         Style::Unnamed => {
-            execute_text(&marker::text(way.read_only, way.pooled), Some(timeout), out)?;
+            execute_text(&marker(), Some(timeout), out)?;
             frontend::parse("", sql.text(), [], out)?;
             // What it looks like may have changed: there is no plan that the server would have to keep to.
             frontend::describe(b'S', "", out)?;
             execute("", None, out)?;
         }
         Style::Simple => {
-            let marker = marker::text(way.read_only, way.pooled).replace("$1", &format!("'{timeout}'"));
+            let marker = marker().replace("$1", &format!("'{timeout}'"));
             if way.in_snapshot {
                 frontend::query(&format!("{marker};\n{}", sql.text()), out)?;
                 return Ok(Sent { shape, before: 1 });
@@ -167,11 +186,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_catalog_only_query_shares_no_transaction_with_another() {
+        let [mine, ours] = [Sql::new("SELECT 1"), Sql::of_catalog("SELECT 1")];
+        assert_ne!(mine.name(), ours.name());
+        for (first, other) in [(&mine, &ours), (&ours, &mine)] {
+            let (mut group, mut out) = (Group::new(true, true), BytesMut::new());
+            assert!(group.takes(first) && group.takes(other));
+            group.queue(first, Duration::from_secs(1), &mut out).unwrap();
+            assert!(group.takes(first) && !group.takes(other));
+            let sets_path = String::from_utf8_lossy(&out).contains("search_path");
+            assert_eq!(sets_path, first.is_catalog_only());
+        }
+    }
+
+    #[test]
     fn only_a_query_with_the_timeout_of_the_one_before_has_a_tick_for_its_marker() {
         let (long, short) = (Duration::from_secs(10), Duration::from_millis(50));
         // What of the two markers stands before each query.
         let markers = |ticks: bool| {
-            let mut group = Group::new(ticks);
+            let mut group = Group::new(ticks, true);
             [long, long, short, long, long].map(|left| {
                 let mut out = BytesMut::new();
                 group.queue(&Sql::new("SELECT 1"), left, &mut out).unwrap();

@@ -112,7 +112,7 @@ impl PgSession {
         }
         // A pooler may also accept the options and forget them.
         self.pooled = self.ask(&marker::check(), by)?.as_deref() != Some("t");
-        self.talk.describe(marker::NAME, &marker::text(self.read_only, self.pooled), by)?;
+        self.talk.describe(marker::NAME, &marker::text(self.read_only, self.pooled, false), by)?;
         if !self.pooled {
             self.talk.describe(marker::STATE, &marker::state(), by)?;
             self.home = Some(self.state(by)?);
@@ -332,7 +332,7 @@ impl Session for PgSession {
         self.idle = false;
         self.admit(sql)?;
         // Without a name, so that nothing of it stays.
-        match self.talk.describe("", sql.text(), by) {
+        match self.talk.describe_query("", sql, by) {
             Ok(shape) => {
                 self.idle = true;
                 Ok(Some(shape.columns))

@@ -10,9 +10,11 @@ use postgres_protocol::message::backend as tags;
 use postgres_protocol::message::frontend;
 
 use crate::deadline::Deadline;
+use crate::driver::Sql;
 use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
+use super::marker;
 use super::reply::{Trouble, garbled, standby};
 use super::types::Types;
 use super::wire::{Fields, Link, Shape};
@@ -41,6 +43,15 @@ impl Talk {
         self.rows(by)
     }
 
+    /// The same where the names in `sql` are those of the server's catalog, whatever `search_path` says. Not in a
+    /// snapshot, whose transaction would keep the path.
+    pub(super) fn ask_catalog(&mut self, sql: &str, by: Deadline) -> Result<Vec<Texts>, Trouble> {
+        // One message is one transaction.
+        let mut rows = self.ask(&format!("{}; {sql}", marker::catalog_only()), by)?;
+        rows.drain(..rows.len().min(1));
+        Ok(rows)
+    }
+
     /// Waits for the answer to what was sent, up to the next `ReadyForQuery`, and collects its rows.
     pub(super) fn rows(&mut self, by: Deadline) -> Result<Vec<Texts>, Trouble> {
         let mut rows = Vec::new();
@@ -55,19 +66,30 @@ impl Talk {
 
     /// Parses `text` as `name` in a `Sync` of its own and learns the shape of its result.
     pub(super) fn describe(&mut self, name: &str, text: &str, by: Deadline) -> Result<Shape, Trouble> {
-        self.queue_description(name, text)?;
+        queue_description(name, text, &mut self.link.out)?;
+        self.read_description(by)
+    }
+
+    /// The same for the statement of a query.
+    pub(super) fn describe_query(&mut self, name: &str, sql: &Sql, by: Deadline) -> Result<Shape, Trouble> {
+        self.queue_query_description(name, sql)?;
+        self.read_description(by)
+    }
+
+    fn read_description(&mut self, by: Deadline) -> Result<Shape, Trouble> {
         self.link.send(by)?;
         let shape = self.read_shape(by)?;
         self.complete(shape, by)
     }
 
-    /// The question of [`Talk::describe`], to be sent with others.
-    pub(super) fn queue_description(&mut self, name: &str, text: &str) -> io::Result<()> {
+    /// The question of [`Talk::describe_query`], to be sent with others. In a snapshot the path of a catalog-only
+    /// statement holds until that query is undone.
+    pub(super) fn queue_query_description(&mut self, name: &str, sql: &Sql) -> io::Result<()> {
         let out = &mut self.link.out;
-        frontend::parse(name, text, [], out)?;
-        frontend::describe(b'S', name, out)?;
-        frontend::sync(out);
-        Ok(())
+        if sql.is_catalog_only() {
+            execute_text(&marker::catalog_only(), None, out)?;
+        }
+        queue_description(name, sql.text(), out)
     }
 
     /// The answer to it; types that only this server knows have no name yet.
@@ -125,6 +147,13 @@ impl Talk {
             }
         }
     }
+}
+
+fn queue_description(name: &str, text: &str, out: &mut BytesMut) -> io::Result<()> {
+    frontend::parse(name, text, [], out)?;
+    frontend::describe(b'S', name, out)?;
+    frontend::sync(out);
+    Ok(())
 }
 
 /// Parses, binds and executes a statement without a name.

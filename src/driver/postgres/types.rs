@@ -21,7 +21,7 @@ impl Types {
         (!unknown.is_empty()).then(|| {
             format!(
                 "SELECT oid, pg_catalog.format_type(oid, NULL), typcategory FROM pg_catalog.pg_type \
-                 WHERE oid IN ({})",
+                 WHERE oid OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.oid[])",
                 unknown.join(",")
             )
         })

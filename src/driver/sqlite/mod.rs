@@ -127,7 +127,7 @@ impl Endpoint for File {
     }
 
     fn explain(&self, sql: &Sql) -> Option<Sql> {
-        Some(Sql::new(&format!("EXPLAIN QUERY PLAN {}", sql.text())))
+        Some(sql.with_text(&format!("EXPLAIN QUERY PLAN {}", sql.text())))
     }
 
     fn shown(&self) -> String {
