@@ -89,9 +89,11 @@ pub enum Content {
     Moment,
     /// Text, in which a number may stand.
     Text,
-    /// Documents, bytes, lists: no number.
+    /// Bytes, in which text may stand, and in that a number.
+    Bytes,
+    /// Documents, lists: never a number.
     Other,
-    /// Each value has a type of its own, or the driver cannot tell yet.
+    /// Each value has a type of its own, there is no type (a bare NULL), or the driver cannot tell yet.
     #[default]
     Unknown,
 }
@@ -250,8 +252,8 @@ pub trait Session: Send {
     /// role); [`Session::facts`] tells it afterwards. One round trip at most, none where nothing can change.
     fn refresh(&mut self, by: Deadline) -> Health;
 
-    /// The columns that a statement would give, without running it; `None` where this way to the server cannot tell
-    /// (PgBouncer's console). The session stays as it is.
+    /// The columns that a statement would give, without running it; `None` where the server does not tell beforehand
+    /// (PgBouncer's console; MySQL's `CALL` and some `SHOW`). The session stays as it is.
     ///
     /// # Errors
     /// `sql`, `permission`, `read_only`: as a run would fail; `timeout`, `lost`.

@@ -211,7 +211,7 @@ fn json_holds_the_same_findings_with_every_field() {
         );
     }
     let summary = document["summary"].to_string();
-    let expected = r#"{"errors":0,"files":1,"loaded":true,"queries":1,"silenced":0,"targets":1,"tests_failed":0,"tests_passed":0,"warnings":4}"#;
+    let expected = r#"{"errors":0,"files":1,"loaded":true,"notes":0,"queries":1,"silenced":0,"targets":1,"tests_failed":0,"tests_passed":0,"warnings":4}"#;
     assert_eq!(summary, expected);
     let broken = check("databases: 1").args(&["--format", "json"]).output();
     let document: Value = serde_json::from_str(broken.text()).expect("JSON");

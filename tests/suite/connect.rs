@@ -1,5 +1,7 @@
 //! `check --connect`: what live databases say about queries that are never run.
 
+mod agreement;
+
 use std::net::TcpListener;
 
 use serde_json::Value;
@@ -119,8 +121,8 @@ fn columns_that_are_missing_unused_or_no_numbers_are_told_once_for_all_targets_t
         "warning: sql-exporter.yaml:6:1: queries[0].sql: target pg, my and lite, query missing: column `region` is selected and used by no metric",
         "error: sql-exporter.yaml:6:110: queries[0].metrics[0].name: target pg, my and lite, query missing: the result has no column `regoin`",
         "warning: sql-exporter.yaml:7:52: queries[1].sql: target pg, my and lite, query unused: column `note` is selected and used by no metric",
-        "warning: sql-exporter.yaml:8:102: queries[2].metrics[0].name: target pg, query text: column `value` is of type varchar, and value of text needs a number: each text must be one",
-        "warning: sql-exporter.yaml:8:102: queries[2].metrics[0].name: target my, query text: column `value` is of type VARCHAR, and value of text needs a number: each text must be one",
+        "note: sql-exporter.yaml:8:102: queries[2].metrics[0].name: target pg, query text: column `value` is of type varchar, and value of text needs a number: each text must be one",
+        "note: sql-exporter.yaml:8:102: queries[2].metrics[0].name: target my, query text: column `value` is of type VARCHAR, and value of text needs a number: each text must be one",
         "error: sql-exporter.yaml:10:94: queries[4].metrics[0].name: target pg, query json: column `value` is of type jsonb, which is no number",
     ];
     // Columns of the lines are another matter.

@@ -1,6 +1,9 @@
-//! The columns that a database promises, against what the metrics of a query do with them.
+//! The columns that a database promises, against what the metrics of a query do with them. What a scrape may take is never
+//! an error here.
 
+use super::Severity;
 use crate::cell::Cell;
+use crate::check::sql::tokens;
 use crate::driver::{Column, Content};
 use crate::error::{Error, Place, Reason};
 use crate::metric::column::{Bound, find};
@@ -10,7 +13,7 @@ use crate::yaml::keys::nearest;
 
 /// What is wrong, or odd.
 pub(super) struct Found {
-    pub(super) odd: bool,
+    pub(super) severity: Severity,
     /// The metric's; none where the statement itself is meant.
     pub(super) place: Option<Place>,
     pub(super) error: Error,
@@ -18,6 +21,7 @@ pub(super) struct Found {
 
 /// Everything that does not fit.
 pub(super) fn compare(query: &Query, columns: &[Column]) -> Vec<Found> {
+    let chosen = chooses_columns(query.sql.text());
     let mut found: Vec<Found> = Vec::new();
     let mut used = vec![false; columns.len()];
     for metric in query.metrics.iter() {
@@ -25,26 +29,35 @@ pub(super) fn compare(query: &Query, columns: &[Column]) -> Vec<Found> {
             let remark = match find(columns, &taken.column) {
                 Ok(place) => {
                     used[place] = true;
-                    misfit(&taken, columns, metric.naming.text())
+                    misfit(&taken, columns, metric.naming.text(), chosen)
                 }
-                Err(error) => Some((false, missing(error, &taken, columns))),
+                Err(error) => Some((Severity::Error, missing(error, &taken, columns))),
             };
-            if let Some((odd, error)) = remark
+            if let Some((severity, error)) = remark
                 && !found.iter().any(|known| known.error == error)
+                // The texts that packs read as numbers are known to be some.
+                && !(severity == Severity::Note && query.sql.is_catalog_only())
             {
-                found.push(Found { odd, place: Some(metric.place.clone()), error });
+                found.push(Found { severity, place: Some(metric.place.clone()), error });
             }
         }
     }
     let unused = columns.iter().zip(used).filter(|(_, used)| !used).map(|(column, _)| &*column.name);
     let unused: Vec<String> = unused.map(|name| format!("`{name}`")).collect();
-    if !unused.is_empty() {
+    if chosen && !unused.is_empty() {
         let (columns, are) = if unused.len() == 1 { ("column", "is") } else { ("columns", "are") };
         let text = format!("{columns} {} {are} selected and used by no metric", unused.join(", "));
         let hint = "leave it out of the SELECT, or make it a label or a value";
-        found.push(Found { odd: true, place: None, error: Error::new(Reason::Sql, text).with_hint(hint) });
+        let error = Error::new(Reason::Sql, text).with_hint(hint);
+        found.push(Found { severity: Severity::Warning, place: None, error });
     }
     found
+}
+
+/// Whether the author of a statement decides which columns it has, and of which types.
+fn chooses_columns(sql: &str) -> bool {
+    let first = tokens(sql).into_iter().find(|token| token != "(");
+    first.is_some_and(|word| matches!(word.as_str(), "select" | "with" | "values" | "table"))
 }
 
 fn missing(error: Error, taken: &Use, columns: &[Column]) -> Error {
@@ -55,8 +68,8 @@ fn missing(error: Error, taken: &Use, columns: &[Column]) -> Error {
     }
 }
 
-/// A column of a type that the metric cannot use, or may not.
-fn misfit(taken: &Use, columns: &[Column], metric: &str) -> Option<(bool, Error)> {
+/// A column of a type that the metric cannot use, or of which nobody knows before there are rows.
+fn misfit(taken: &Use, columns: &[Column], metric: &str, chosen: bool) -> Option<(Severity, Error)> {
     let bound = Bound::new(columns, &taken.column).ok()?;
     let column = columns.iter().find(|column| *column.name == *bound.name())?;
     let (name, type_name, part) = (&column.name, &column.type_name, &taken.part);
@@ -64,14 +77,15 @@ fn misfit(taken: &Use, columns: &[Column], metric: &str) -> Option<(bool, Error)
         (Needs::Anything, _) | (_, Content::Unknown | Content::Number | Content::Moment) => None,
         (Needs::Number | Needs::Moment, Content::Other) => {
             let cell = Cell::Other("");
-            Some((false, bound.no_number(&cell, cell.number())))
+            Some((Severity::Error, bound.no_number(&cell, cell.number())))
         }
-        (Needs::Number | Needs::Moment, Content::Text) => {
+        (Needs::Number | Needs::Moment, Content::Text | Content::Bytes) => {
             let text = format!(
                 "column `{name}` is of type {type_name}, and {part} of {metric} needs a number: each text must be one"
             );
-            let hint = format!("cast it in the SQL: `{} AS {name}`", column.cast.replace("{}", name));
-            Some((true, Error::new(Reason::Type, text).with_hint(hint)))
+            let hint = || format!("cast it in the SQL: `{} AS {name}`", column.cast.replace("{}", name));
+            let error = Error::new(Reason::Type, text);
+            Some((Severity::Note, if chosen { error.with_hint(hint()) } else { error }))
         }
     }
 }

@@ -22,6 +22,29 @@ use crate::target::apply::{Truth, unmet};
 /// Targets that are asked at once.
 const AT_ONCE: usize = 64;
 
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It cannot work.
+    Error,
+    /// It works, and is not as it should be.
+    Warning,
+    /// Only rows would tell whether it works.
+    Note,
+}
+
+impl Severity {
+    /// As reports have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        }
+    }
+}
+
 /// What one target said.
 #[derive(Debug)]
 pub struct Reached {
@@ -31,15 +54,17 @@ pub struct Reached {
     pub server: Result<Facts>,
     /// How many of its queries were described.
     pub described: usize,
+    /// Queries whose columns the server does not tell beforehand.
+    pub untold: Vec<String>,
     /// Queries that would not run there, each with the condition of `when` that does not hold.
     pub skipped: Vec<(String, String)>,
 }
 
-/// One thing that is wrong, or odd, with one query.
+/// One thing that is wrong with one query, odd, or not to be known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
-    /// A warning, else an error.
-    pub odd: bool,
+    /// How bad.
+    pub severity: Severity,
     /// With the place in the file, the query and, where it is one only, the target.
     pub error: Error,
 }
@@ -89,7 +114,7 @@ struct OfTarget {
 struct Raw {
     place: Place,
     query: String,
-    odd: bool,
+    severity: Severity,
     error: Error,
 }
 
@@ -99,6 +124,7 @@ impl OfTarget {
             target: target.name.clone(),
             server: Err(Error::new(Reason::Connect, "its driver is not built in")),
             described: 0,
+            untold: Vec::new(),
             skipped: Vec::new(),
         };
         let mut answer = OfTarget { reached, remarks: Vec::new() };
@@ -128,18 +154,21 @@ impl OfTarget {
                 continue;
             }
             match session.describe(&query.sql, by) {
-                Ok(None) => {}
+                Ok(None) => {
+                    self.reached.untold.push(query.name.to_string());
+                    self.remarks.push(raw(query, Severity::Note, untold(&query.name)));
+                }
                 Ok(Some(columns)) => {
                     self.reached.described += 1;
                     let found = columns::compare(query, &columns);
-                    let raw = |columns::Found { odd, place, error }| {
-                        let known = raw(query, odd, error);
+                    let raw = |columns::Found { severity, place, error }| {
+                        let known = raw(query, severity, error);
                         Raw { place: place.unwrap_or(known.place), ..known }
                     };
                     self.remarks.extend(found.into_iter().map(raw));
                 }
                 Err(error) if ends(&error) => return Err(error),
-                Err(error) => self.remarks.push(raw(query, false, error)),
+                Err(error) => self.remarks.push(raw(query, Severity::Error, error)),
             }
         }
         Ok(session.facts().clone())
@@ -166,7 +195,7 @@ impl OfTarget {
             Some(Ok(true)) => {}
             Some(Ok(false)) => return Ok(Some("when.sql says no".to_owned())),
             Some(Err(error)) => {
-                self.remarks.push(raw(query, false, error));
+                self.remarks.push(raw(query, Severity::Error, error));
             }
             None => {}
         }
@@ -174,12 +203,18 @@ impl OfTarget {
     }
 }
 
-fn raw(query: &Query, odd: bool, error: Error) -> Raw {
+fn untold(query: &str) -> Error {
+    let text =
+        "the server does not tell its columns before it has run: they are not compared with its metrics";
+    Error::new(Reason::Sql, text).with_hint(format!("`sql-exporter try --query {query}` runs it once"))
+}
+
+fn raw(query: &Query, severity: Severity, error: Error) -> Raw {
     let place = error.spot().map_or_else(
         || (*query.sql_place).clone(),
         |spot| place_of(&query.sql_place, query.sql.text(), spot),
     );
-    Raw { place, query: query.name.to_string(), odd, error }
+    Raw { place, query: query.name.to_string(), severity, error }
 }
 
 fn usable(health: Health) -> Result<()> {
@@ -222,5 +257,5 @@ fn remark(plan: &Plan, raw: &Raw, targets: &[&str]) -> Remark {
         [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
         few => few.concat(),
     };
-    Remark { odd: raw.odd, error: raw.error.clone().at(place).on_target(&on).in_query(&raw.query) }
+    Remark { severity: raw.severity, error: raw.error.clone().at(place).on_target(&on).in_query(&raw.query) }
 }

@@ -91,7 +91,7 @@ fn part(place: usize, columns: &[Column], rows: &[Vec<Kept>]) -> Part {
         Content::Number => Part::Value,
         Content::Moment => Part::Moment,
         Content::Text => Part::Label,
-        Content::Other => Part::Nothing("a document or bytes; select what you need of it"),
+        Content::Bytes | Content::Other => Part::Nothing("a document or bytes; select what you need of it"),
         Content::Unknown if values().next().is_none() => by_name(&column.type_name),
         Content::Unknown => values().map(by_value).reduce(together).unwrap_or(Part::Label),
     };

@@ -18,6 +18,7 @@ pub(super) fn print(report: &Report) -> String {
         "summary": {
             "errors": report.count(Severity::Error),
             "warnings": report.count(Severity::Warning),
+            "notes": report.count(Severity::Note),
             "silenced": report.silenced,
             "files": report.files.len(),
             "targets": report.size.map(|size| size.targets),
@@ -41,6 +42,7 @@ fn target(reached: &Reached) -> Value {
         "role": facts.map(|facts| &facts.role),
         "error": reached.server.as_ref().err().map(ToString::to_string),
         "described": reached.described,
+        "untold": reached.untold,
         "skipped": reached.skipped.iter().map(skipped).collect::<Vec<_>>(),
     })
 }

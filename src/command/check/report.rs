@@ -2,25 +2,10 @@
 
 use crate::check::Found;
 use crate::check::cases::{Outcome, Verdict};
+pub(super) use crate::check::connect::Severity;
 use crate::check::connect::{Reached, Said};
 use crate::error::Error;
 use crate::lint::Lint;
-
-/// How bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Severity {
-    Error,
-    Warning,
-}
-
-impl Severity {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        }
-    }
-}
 
 /// One thing that was found.
 pub(super) struct Entry {
@@ -90,8 +75,7 @@ impl Report {
 
     pub(super) fn connected(&mut self, said: Said) {
         for remark in said.remarks {
-            let severity = if remark.odd { Severity::Warning } else { Severity::Error };
-            self.entries.push(Entry { severity, lint: None, error: remark.error });
+            self.entries.push(Entry { severity: remark.severity, lint: None, error: remark.error });
         }
         let failures = said.targets.iter().filter_map(|reached| reached.server.as_ref().err());
         failures.for_each(|failure| self.error(failure.clone()));

@@ -20,6 +20,7 @@ fn render(report: &Report, paint: Paint, width: Option<usize>) -> String {
         let tint = match entry.severity {
             Severity::Error => Tint::Bad,
             Severity::Warning => Tint::Warn,
+            Severity::Note => Tint::Dim,
         };
         let code = entry.lint.map(|lint| format!("[{}]", lint.code())).unwrap_or_default();
         let label = format!("{}{code}", entry.severity.word());
@@ -36,7 +37,7 @@ fn render(report: &Report, paint: Paint, width: Option<usize>) -> String {
 fn servers(report: &Report, paint: Paint, width: Option<usize>) -> String {
     let mut table = Table::new(&["target", "server", "role", "described", "skipped"]);
     let mut skipped = String::new();
-    for Reached { target, server, described, skipped: apart } in &report.reached {
+    for Reached { target, server, described, skipped: apart, untold: _ } in &report.reached {
         let Ok(facts) = server else { continue };
         let server = format!("{} {}", facts.flavor, facts.version);
         table.row([
@@ -71,6 +72,10 @@ fn summary(report: &Report, paint: Paint) -> String {
     let tint = |count, bad| if count > 0 { bad } else { Tint::Good };
     let mut out = paint.tint(tint(errors, Tint::Bad), &counted(errors, "error"));
     out += &format!(", {}", paint.tint(tint(warnings, Tint::Warn), &counted(warnings, "warning")));
+    match report.count(Severity::Note) {
+        0 => {}
+        notes => out += &format!(", {}", counted(notes, "note")),
+    }
     if report.silenced > 0 {
         out += &format!(", {} silenced", report.silenced);
     }

@@ -214,7 +214,9 @@ impl Session for MySqlSession {
         let described = match self.conn.prep(sql.text()) {
             Ok(statement) => {
                 let columns = Columns::of(&statement.columns()).shown;
-                self.conn.close(statement).map(|()| Some(columns)).map_err(Fault::from)
+                // Of CALL, and MariaDB of several SHOW, the server tells no columns before it has run.
+                let told = (!columns.is_empty()).then_some(columns);
+                self.conn.close(statement).map(|()| told).map_err(Fault::from)
             }
             // It runs as text only.
             Err(error) if wants_text(&error) => Ok(None),

@@ -62,7 +62,8 @@ impl Shape {
             }
             Shape::Date | Shape::DateTime => Content::Moment,
             Shape::Text => Content::Text,
-            Shape::Bytes | Shape::Other => Content::Other,
+            Shape::Bytes => Content::Bytes,
+            Shape::Other => Content::Other,
         }
     }
 }
@@ -103,7 +104,10 @@ impl Columns {
                 name: column.name_str().into(),
                 type_name: type_name(column).into(),
                 cast: "CAST({} AS DOUBLE)",
-                content: shape.content(),
+                content: match column.column_type() {
+                    ColumnType::MYSQL_TYPE_NULL => Content::Unknown,
+                    _ => shape.content(),
+                },
             })
             .collect();
         Columns { shown, same_as_text: columns.iter().all(is_same_as_text), shapes, dated }

@@ -74,7 +74,8 @@ impl Kind {
             | Kind::Interval => Content::Number,
             Kind::Date | Kind::Timestamp { .. } => Content::Moment,
             Kind::Text => Content::Text,
-            Kind::Bytes | Kind::Other => Content::Other,
+            Kind::Bytes => Content::Bytes,
+            Kind::Other => Content::Other,
         }
     }
 
