@@ -2,7 +2,7 @@
 CARGO ?= cargo
 demo := examples/demo
 
-.PHONY: help run build test soak fuzz bench lint deny fmt ci clean
+.PHONY: help run build test versions soak fuzz bench lint deny fmt ci clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,6 +24,9 @@ build: ## Build the release binary: target/release/sql-exporter
 test: ## Install missing servers, start private ones, run every test
 	tests/run $(CARGO) test --locked
 
+versions: ## Conformance, packs, test and check on PostgreSQL 12 to 18, MariaDB 10.5 and 11.8, MySQL 9, PgBouncer 1.26
+	tests/versions/run
+
 soak: build ## 10,000 scrapes of the release build under random faults (SOAK_SEED repeats a run)
 	TEST_EXPORTER=$(CURDIR)/target/release/sql-exporter SOAK_SCRAPES=$${SOAK_SCRAPES:-10000} \
 	  tests/run $(CARGO) test --locked --test suite -- soak:: --nocapture
@@ -37,8 +40,8 @@ bench: build ## The release build beside floors in C, against its budgets (BENCH
 lint: ## Formatting, clippy, shell syntax
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	for script in .ci/run tests/run tests/fuzz/run tests/servers/*.sh; do bash -n $$script || exit 1; done
-	if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run tests/fuzz/run; fi
+	for script in .ci/run tests/run tests/versions/run tests/fuzz/run tests/*/*.sh; do bash -n $$script || exit 1; done
+	if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run tests/versions/run tests/fuzz/run; fi
 
 deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
 	$(CARGO) deny check

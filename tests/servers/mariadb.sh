@@ -21,16 +21,20 @@ ssl-key = $root/tls/server.key
 SETTINGS
 }
 
-make_mariadb_data() {
-  local data=$root/mariadb-data
-  folder_of mysql "$data"
-  mariadb_settings >"$root/run/mariadb.cnf"
-  cat >"$root/run/users.sql" <<SQL
+mariadb_users() {
+  cat <<SQL
 FLUSH PRIVILEGES;
 ALTER USER root@localhost IDENTIFIED BY '$password';
 CREATE OR REPLACE USER root@'127.0.0.1' IDENTIFIED BY '$password';
 GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;
 SQL
+}
+
+make_mariadb_data() {
+  local data=$root/mariadb-data
+  folder_of mysql "$data"
+  mariadb_settings >"$root/run/mariadb.cnf"
+  mariadb_users >"$root/run/users.sql"
   as mysql mariadb-install-db --defaults-file="$root/run/mariadb.cnf" --datadir="$data" --skip-test-db \
     --skip-name-resolve --auth-root-authentication-method=normal --extra-file="$root/run/users.sql" \
     >"$root/log/mariadb-install-db" 2>&1 || { cat "$root/log/mariadb-install-db" >&2; return 1; }
@@ -39,5 +43,12 @@ SQL
 start_mariadb() {
   launch mysql KILL "$root/log/mariadb" "$TEST_MARIADB_BIN" --defaults-file="$root/run/mariadb.cnf" \
     --datadir="$root/mariadb" --port="$1" --socket="$root/run/mariadb.sock"
-  until_ready env MYSQL_PWD="$password" mariadb --no-defaults -h 127.0.0.1 -P "$1" -u root -e 'SELECT 1'
+  until_ready mariadb_client "$1" -e 'SELECT 1'
+}
+
+# mariadb_client PORT ARGUMENT…: the client as root.
+mariadb_client() {
+  local port=$1
+  shift
+  MYSQL_PWD=$password mariadb --no-defaults -h 127.0.0.1 -P "$port" -u root "$@"
 }

@@ -15,8 +15,8 @@ ssl_ca_file = '$root/tls/ca.pem'
 ssl_cert_file = '$root/tls/server.pem'
 ssl_key_file = 'server.key'
 logging_collector = off
-$([ -e "$("$TEST_POSTGRES_BIN/pg_config" --pkglibdir)/pg_stat_statements.so" ] \
-    && echo "shared_preload_libraries = 'pg_stat_statements'")
+$([ -z "$(find "$TEST_POSTGRES_BIN/../lib" -name pg_stat_statements.so)" ] \
+    || echo "shared_preload_libraries = 'pg_stat_statements'")
 SETTINGS
 }
 
@@ -37,7 +37,7 @@ make_postgres_data() {
   folder_of postgres "$data"
   printf '%s' "$password" >"$root/password"
   as postgres "$TEST_POSTGRES_BIN/initdb" -D "$data" -U postgres -A scram-sha-256 --pwfile="$root/password" \
-    -E UTF8 --locale=C.UTF-8 --no-sync --no-instructions --wal-segsize=1 >"$root/log/initdb" 2>&1 \
+    -E UTF8 --locale=C.UTF-8 --no-sync --wal-segsize=1 >"$root/log/initdb" 2>&1 \
     || { cat "$root/log/initdb" >&2; return 1; }
   rm "$root/password"
   postgres_settings >>"$data/postgresql.conf"
@@ -48,7 +48,14 @@ make_postgres_data() {
 
 start_postgres() {
   launch postgres QUIT "$root/log/postgres" "$TEST_POSTGRES_BIN/postgres" -D "$root/postgres" -p "$1"
-  until_ready env PGPASSWORD="$password" "$TEST_POSTGRES_BIN/psql" -h 127.0.0.1 -p "$1" -U postgres -c 'SELECT 1'
+  until_ready postgres_client "$1" postgres -c 'SELECT 1'
+}
+
+# postgres_client PORT DATABASE ARGUMENT…: the machine's psql as superuser.
+postgres_client() {
+  local port=$1 database=$2
+  shift 2
+  PGPASSWORD=$password "$(postgres_bin)/psql" -h 127.0.0.1 -p "$port" -U postgres -d "$database" "$@"
 }
 
 pgbouncer_settings() {
@@ -75,5 +82,5 @@ start_pgbouncer() {
   printf '"postgres" "%s"\n' "$password" >"$root/run/userlist"
   pgbouncer_settings "$1" >"$root/run/pgbouncer.ini"
   launch postgres KILL "$root/log/pgbouncer" pgbouncer "$root/run/pgbouncer.ini"
-  until_ready env PGPASSWORD="$password" "$TEST_POSTGRES_BIN/psql" -h 127.0.0.1 -p "$1" -U postgres -d pgbouncer -c 'SHOW VERSION'
+  until_ready postgres_client "$1" pgbouncer -c 'SHOW VERSION'
 }

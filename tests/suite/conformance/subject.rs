@@ -5,6 +5,8 @@ pub(crate) mod mariadb;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
+use sql_exporter::error::Reason;
+
 use super::bench::Bench;
 
 /// One kind of database, with a fresh database of it.
@@ -32,6 +34,19 @@ pub(crate) trait Subject: Sized {
 
     /// The value of its `databases:` entry, with some keys changed or added.
     fn entry(&self, changes: &[(&str, &str)]) -> String;
+
+    /// True where the server's version, or its flavour, has nothing of what `sql` is about: those of
+    /// `tests/versions/run` are older and newer than the table.
+    fn lacks(&self, sql: &str) -> bool {
+        let _ = sql;
+        false
+    }
+
+    /// Why a statement is refused here that is refused for `reason` elsewhere.
+    fn refusal(&self, sql: &str, reason: Reason) -> Reason {
+        let _ = sql;
+        reason
+    }
 
     /// Runs statements, each ended by `;` at its line's end, as the database's owner.
     fn run(&self, sql: &str);

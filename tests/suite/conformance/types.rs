@@ -4,6 +4,8 @@ mod mariadb;
 mod postgres;
 mod sqlite;
 
+use std::borrow::Cow;
+
 use super::value::Value;
 
 pub(crate) use mariadb::MARIADB;
@@ -11,6 +13,7 @@ pub(crate) use postgres::POSTGRES;
 pub(crate) use sqlite::SQLITE;
 
 /// A column type with one value of it.
+#[derive(Clone, Copy)]
 pub(crate) struct Type {
     /// As `CREATE TABLE` has it.
     pub(crate) declared: &'static str,
@@ -26,7 +29,15 @@ pub(crate) struct Type {
 pub(crate) struct Types {
     /// What makes those that are not built in.
     pub(crate) before: &'static str,
-    pub(crate) all: &'static [Type],
+    pub(crate) all: Cow<'static, [Type]>,
+}
+
+impl Types {
+    /// Those that `has` accepts.
+    pub(crate) fn of(&self, has: impl Fn(&Type) -> bool) -> Types {
+        let all = self.all.iter().filter(|known| has(known)).copied().collect();
+        Types { before: self.before, all: Cow::Owned(all) }
+    }
 }
 
 const fn row(

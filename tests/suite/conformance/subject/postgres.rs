@@ -1,6 +1,7 @@
 //! PostgreSQL.
 
 use crate::conformance::bench::Bench;
+use crate::process::wait_for;
 use crate::servers;
 use crate::servers::own::OwnPostgres;
 
@@ -58,6 +59,15 @@ impl Subject for Postgres {
         super::mapping(&own, changes)
     }
 
+    fn lacks(&self, sql: &str) -> bool {
+        const NEWER: [(&str, u32); 3] = [("xid8", 13), ("multirange", 14), ("'-Infinity'::numeric", 14)];
+        let since = NEWER.iter().find(|(part, _)| sql.contains(part)).map(|(_, since)| *since);
+        since.is_some_and(|since| {
+            let version: u32 = self.ask("SHOW server_version_num").parse().expect("a number");
+            version / 10_000 < since
+        })
+    }
+
     fn run(&self, sql: &str) {
         self.database.run(sql);
     }
@@ -77,8 +87,11 @@ impl Subject for Postgres {
     }
 
     fn end_idle_sessions(&self) {
-        let ended = self.ask(&format!("SELECT count(pg_terminate_backend(pid, 10000)) {OTHERS}"));
+        let ended = self.ask(&format!("SELECT count(pg_terminate_backend(pid)) {OTHERS}"));
         assert_ne!(ended, "0", "no session to end");
+        wait_for("the sessions to end", || {
+            (self.ask(&format!("SELECT count(*) {OTHERS}")) == "0").then_some(())
+        });
     }
 
     fn kill(&mut self) {

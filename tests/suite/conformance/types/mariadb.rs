@@ -1,9 +1,11 @@
 //! MariaDB's.
 
+use std::borrow::Cow;
+
 use super::{Type, Types, row};
 use crate::conformance::value::Value::{Is, NoNumber, NoType};
 
-pub(crate) const MARIADB: Types = Types { before: "", all: ALL };
+pub(crate) const MARIADB: Types = Types { before: "", all: Cow::Borrowed(ALL) };
 
 #[rustfmt::skip]
 const ALL: &[Type] = &[

@@ -1,12 +1,14 @@
 //! PostgreSQL's.
 
+use std::borrow::Cow;
+
 use super::{Type, Types, row};
 use crate::conformance::value::Value::{Is, NoNumber, NoType};
 
 pub(crate) const POSTGRES: Types = Types {
     before: "CREATE TYPE mood AS ENUM ('sad', '7'); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
              CREATE TYPE pair AS (a int, b text)",
-    all: ALL,
+    all: Cow::Borrowed(ALL),
 };
 
 #[rustfmt::skip]

@@ -1,9 +1,11 @@
 //! SQLite's storage classes under declared types, which bind nothing: a column is what each of its values is.
 
+use std::borrow::Cow;
+
 use super::{Type, Types, row};
 use crate::conformance::value::Value::{Is, NoNumber, NoType};
 
-pub(crate) const SQLITE: Types = Types { before: "", all: ALL };
+pub(crate) const SQLITE: Types = Types { before: "", all: Cow::Borrowed(ALL) };
 
 #[rustfmt::skip]
 const ALL: &[Type] = &[
