@@ -110,6 +110,13 @@ impl Access {
                     return Err(Error::new(Reason::Connect, message)
                         .with_hint(fault::without_locks(Some(&self.path))));
                 }
+                // A sandbox that does not know locks of open files (gVisor). The owner needs none.
+                Err(cause)
+                    if cause.raw_os_error() == Some(nix::libc::EINVAL)
+                        && side_files::owner_could_write(metadata) =>
+                {
+                    return Ok(Mode::Wal);
+                }
                 Err(cause) => return Err(failed(cause)),
             }
         }
@@ -198,7 +205,11 @@ impl Access {
             Err(cause) => return lost(format!("is gone: {cause}")),
         }
         match self.mode {
-            Mode::Rollback if self.file.is_wal().unwrap_or(true) => lost("is in WAL mode now".to_owned()),
+            Mode::Rollback => match self.file.is_wal() {
+                Ok(false) => Ok(()),
+                Ok(true) => lost("is in WAL mode now".to_owned()),
+                Err(cause) => lost(format!("cannot be read: {cause}")),
+            },
             _ => self.undisturbed(),
         }
     }
