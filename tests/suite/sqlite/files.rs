@@ -334,7 +334,7 @@ for n in range(int(sys.argv[2])):
                 assert!(number >= last, "{number} after {last}");
                 last = number;
                 // Each third one is closed, so that the application is sometimes alone.
-                session = (number % 3 > 0).then_some(open);
+                session = (!number.is_multiple_of(3)).then_some(open);
             }
             Health::Lost(_) => ended = false,
             Health::Spent => panic!("{}", sink.error()),

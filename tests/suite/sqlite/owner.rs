@@ -184,6 +184,7 @@ impl Drop for Application {
 }
 
 /// True, and says so, where there are no other users to be.
+#[expect(clippy::print_stderr, reason = "says why nothing was tested")]
 fn skipped() -> bool {
     if !is_root() {
         eprintln!("skipped: only root can be several users");
