@@ -1,40 +1,49 @@
-//! How glibc's allocator is set for a process that serves for months. Safe Rust cannot tell it once it runs; it reads
-//! its settings from the environment at its start, so the program starts itself once more.
+//! How glibc's allocator is set for a process that serves for months: by `mallopt`, the only unsafe code of the crate.
 //!
-//! Measured by `make soak`, 10,000 scrapes under faults, resident memory in the second 1,000 and in the last: 35 and
-//! 60 MiB without these settings, though what is in use stays at 2.5 MiB throughout. The mysql crate takes 8 MiB of
-//! buffers a connection and touches a few KiB of them. After the first is freed, glibc no longer maps such blocks by
-//! themselves but cuts them out of its heaps, one for each of many threads, and small blocks spread over that space.
-//! What remained, 22 and 25 MiB, were up to 236 KiB of freed blocks that each of 60 threads keeps for itself. With all
-//! three settings it is 17 and 18 MiB.
+//! The mysql crate takes 8 MiB of buffers a connection and touches a few KiB of them. After the first is freed, glibc no
+//! longer maps such blocks by themselves but cuts them out of its heaps, one for each of many threads, and small blocks
+//! spread over that space: 10,000 scrapes under faults held 60 MiB of resident memory though 2.5 MiB were in use.
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+#[cfg(target_env = "gnu")]
+mod glibc {
+    use std::ffi::c_int;
 
-/// Blocks from 2 MiB are mapped and given back by themselves; two heaps for all threads; a thread keeps one freed
-/// block of each size for itself, not seven; what one page takes stays at a heap's end for the next one.
-const SETTINGS: &str = "glibc.malloc.mmap_threshold=2097152:glibc.malloc.arena_max=2:glibc.malloc.tcache_count=1:\
-                        glibc.malloc.trim_threshold=1048576";
-/// Where glibc reads them. What the environment says here, or in one of `MALLOC_…`, is left as it is.
-const TUNABLES: &str = "GLIBC_TUNABLES";
-/// Says that the program has started itself already: one with file capabilities never sees the settings.
-const DONE: &str = "SQL_EXPORTER_ALLOCATOR";
+    /// What is set, and to what: <https://man7.org/linux/man-pages/man3/mallopt.3.html>.
+    const SETTINGS: [(c_int, c_int); 3] = [
+        // Blocks from 2 MiB are mapped, and given back to the system, by themselves.
+        (libc::M_MMAP_THRESHOLD, 2 << 20),
+        // Two heaps for all threads.
+        (libc::M_ARENA_MAX, 2),
+        // What one page takes stays at a heap's end for the next one.
+        (libc::M_TRIM_THRESHOLD, 1 << 20),
+    ];
 
-/// Starts the program again in this same process, with the settings; returns in the second start, or where that
-/// cannot be. To be called before any thread and any file.
+    pub(super) fn set() {
+        for (parameter, value) in SETTINGS {
+            // SAFETY: `mallopt` takes two integers and locks the allocator's state itself; a parameter or a value that it
+            // does not know changes nothing (it returns 0).
+            #[expect(
+                unsafe_code,
+                reason = "std has no call for it; the variables glibc reads at the start leak to children"
+            )]
+            let _ = unsafe { libc::mallopt(parameter, value) };
+        }
+    }
+
+    /// The administrator has set the allocator: by one of its own variables, or a tunable of `malloc`.
+    pub(super) fn is_set_outside() -> bool {
+        std::env::vars_os().any(|(name, value)| match name.to_str() {
+            Some("GLIBC_TUNABLES") => value.to_string_lossy().contains("glibc.malloc."),
+            Some(name) => name.starts_with("MALLOC_"),
+            None => false,
+        })
+    }
+}
+
+/// Sets the allocator, unless the environment has set it. To be called before other threads start.
 pub fn set() {
-    let told = std::env::vars_os().any(|(name, _)| {
-        name == TUNABLES || name == DONE || name.to_str().is_some_and(|name| name.starts_with("MALLOC_"))
-    });
-    if told || cfg!(not(target_env = "gnu")) {
-        return;
+    #[cfg(target_env = "gnu")]
+    if !glibc::is_set_outside() {
+        glibc::set();
     }
-    let Ok(program) = std::env::current_exe() else { return };
-    let mut words = std::env::args_os();
-    let mut again = Command::new(program);
-    if let Some(name) = words.next() {
-        again.arg0(name);
-    }
-    // Comes back only when it fails: then the program goes on as it is.
-    drop(again.args(words).env(DONE, "set").env(TUNABLES, SETTINGS).exec());
 }

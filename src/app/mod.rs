@@ -60,7 +60,7 @@ pub fn serve(fleet: Fleet, load: Box<reload::Load>) -> Result<(), Vec<Error>> {
         listen: &exporter.listen,
         limits: exporter.http,
         web_config: exporter.web_config_file.as_deref(),
-        open: web::OPEN,
+        open: web::open_paths(&exporter.route_prefix),
         answer: Arc::new(move |request| answering.answer(request)),
         rejected: Arc::new(move |reason| rejected.rejected(reason)),
     })?;

@@ -109,9 +109,11 @@ fn keep_what_cannot_change(old: &Exporter, new: &mut Exporter) {
     keep("http", old.http != new.http);
     keep("log_format", old.log_format != new.log_format);
     keep("web_config_file", old.web_config_file != new.web_config_file);
+    keep("route_prefix", old.route_prefix != new.route_prefix);
     new.listen.clone_from(&old.listen);
     new.max_workers = old.max_workers;
     new.http = old.http;
     new.log_format = old.log_format;
     new.web_config_file.clone_from(&old.web_config_file);
+    new.route_prefix.clone_from(&old.route_prefix);
 }

@@ -1,5 +1,5 @@
 //! What the words, the environment and the file say together (DESIGN 2, "Precedence"): a flag, then
-//! `SQL_EXPORTER_*`, then the seed's variables, then the file.
+//! `SQL_EXPORTER_*`, then the variables of Du-gui/export-sql, then the file.
 
 use std::path::{Path, PathBuf};
 

@@ -15,6 +15,7 @@ use crate::driver::Drivers;
 use crate::driver::tls::{Mode, Tls};
 use crate::error::Error;
 use crate::http::{self, Listen};
+use crate::plan::exporter::Exporter;
 
 use super::{complain, say};
 
@@ -41,18 +42,19 @@ impl<S: Read + Write> Stream for S {}
 /// Wrong words, or a configuration that cannot be read for its address.
 pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
-    let (listen, web_config) = match (&settings.listen, settings.load(&environment, &Drivers::built_in())) {
-        (_, Ok(plan)) => (plan.exporter.listen, plan.exporter.web_config_file),
-        // Who names an address needs no configuration.
-        (Some(listen), Err(_)) => (listen.clone(), None),
+    let exporter = match (&settings.listen, settings.load(&environment, &Drivers::built_in())) {
+        (_, Ok(plan)) => plan.exporter,
+        // An address needs no configuration: then there is neither TLS nor a prefix.
+        (Some(listen), Err(_)) => Exporter { listen: listen.clone(), ..Exporter::default() },
         (None, Err(faults)) => return Err(faults),
     };
+    let Exporter { listen, web_config_file, route_prefix, .. } = exporter;
     let listen = listen
         .into_iter()
         .next()
         .ok_or_else(|| vec![Error::config("no address to ask: `listen` is empty")])?;
-    let tls = web_config.is_some_and(|path| http::speaks_tls(&path));
-    match ask(&listen, tls) {
+    let tls = web_config_file.is_some_and(|path| http::speaks_tls(&path));
+    match ask(&listen, tls, &route_prefix.path("/-/healthy")) {
         Ok(status) if status == "200" => {
             say(&["healthy\n"]).map_err(|error| vec![error])?;
             Ok(0)
@@ -69,16 +71,19 @@ pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
 }
 
 /// The status of the answer.
-fn ask(listen: &Listen, tls: bool) -> std::io::Result<String> {
+fn ask(listen: &Listen, tls: bool, path: &str) -> std::io::Result<String> {
     let stream = connect(listen)?;
-    match if tls { encrypted(stream).and_then(status) } else { status(stream) } {
+    let asked =
+        if tls { encrypted(stream).and_then(|stream| status(stream, path)) } else { status(stream, path) };
+    match asked {
         Err(error) if wants_a_certificate(&error) => Ok("200".to_owned()),
         other => other,
     }
 }
 
-fn status(mut stream: impl Read + Write) -> std::io::Result<String> {
-    stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+fn status(mut stream: impl Read + Write, path: &str) -> std::io::Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
     let line = String::from_utf8_lossy(&head);

@@ -228,6 +228,9 @@ fn write(to: Box<dyn Write + Send>, response: &Response, head_only: bool) -> io:
     for (name, value) in &response.headers {
         write!(out, "{name}: {value}\r\n")?;
     }
+    for (name, value) in super::protection(response.headers.iter().map(|(name, _)| *name)) {
+        write!(out, "{name}: {value}\r\n")?;
+    }
     let length: usize = response.body.iter().map(|part| part.bytes().len()).sum();
     if !(head_only && length == 0) {
         write!(out, "Content-Length: {length}\r\n")?;

@@ -139,6 +139,26 @@ impl Response {
     }
 }
 
+/// What every answer bears for the browser that shows it: it may load, send and frame nothing, guess no type, tell nobody
+/// where it came from, and keep nothing. An answer's own header of the same name counts instead.
+const PROTECTION: &[(&str, &str)] = &[
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Frame-Options", "DENY"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+];
+
+/// Those of [`PROTECTION`] that are not among an answer's `own` headers.
+fn protection<'o>(
+    own: impl Iterator<Item = &'o str> + Clone,
+) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    PROTECTION.iter().filter(move |(name, _)| !own.clone().any(|known| known.eq_ignore_ascii_case(name)))
+}
+
 /// What answers a request. Called on a worker of `backend`; may block until the scrape's deadline.
 pub type Answer = dyn Fn(&Request) -> Response + Send + Sync;
 
@@ -215,7 +235,7 @@ pub struct Settings<'s> {
     /// TLS, users and answer headers: a Prometheus web-config file, read again when it changes.
     pub web_config: Option<&'s std::path::Path>,
     /// Paths that need no login.
-    pub open: &'static [&'static str],
+    pub open: Vec<String>,
     /// Answers requests.
     pub answer: Arc<Answer>,
     /// Told of each refusal.
@@ -281,6 +301,7 @@ impl Drop for Server {
 fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        302 => "Found",
         304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",

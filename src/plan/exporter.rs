@@ -10,6 +10,7 @@ use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 use crate::yaml::shape::Number;
 
+use super::route_prefix::RoutePrefix;
 use super::{clash, listen};
 
 /// The port without `listen` and `port`.
@@ -77,6 +78,8 @@ pub struct Exporter {
     pub enable_reload: Who,
     /// The address that `/sd` gives instead of the request's own `Host`.
     pub advertise: Option<String>,
+    /// What all paths of ours begin with.
+    pub route_prefix: RoutePrefix,
 }
 
 /// How logs are written.
@@ -141,6 +144,7 @@ impl Default for Exporter {
             enable_pages: Who::Everybody,
             enable_reload: Who::Loopback,
             advertise: None,
+            route_prefix: RoutePrefix::default(),
         }
     }
 }
@@ -165,6 +169,7 @@ impl Exporter {
         set(&mut exporter.enable_pages, keys.choice("enable_pages", WHO));
         set(&mut exporter.enable_reload, keys.choice("enable_reload", WHO));
         exporter.advertise = advertise(&mut keys);
+        set(&mut exporter.route_prefix, route_prefix(&mut keys));
         target_label(&mut keys, &mut exporter.target_label);
         if let Some(inner) = keys.inner("http") {
             exporter.http = limits(inner);
@@ -204,7 +209,7 @@ fn set<T>(place: &mut T, written: Option<T>) {
     }
 }
 
-/// `listen`, or the seed's `host` and `port`.
+/// `listen`, or `host` and `port` as in files of Du-gui/export-sql.
 fn addresses(keys: &mut Keys<'_>, listen: &mut Vec<Listen>) {
     let host = keys.text("host");
     let port: Option<u16> = keys.number("port", "a port from 0 to 65535");
@@ -259,6 +264,11 @@ fn advertise(keys: &mut Keys<'_>) -> Option<String> {
         keys.fault_with_hint("advertise", message, "write host:port, without a scheme");
     }
     Some(text)
+}
+
+fn route_prefix(keys: &mut Keys<'_>) -> Option<RoutePrefix> {
+    let text = keys.text("route_prefix")?;
+    RoutePrefix::parse(&text).map_err(|message| keys.fault("route_prefix", message)).ok()
 }
 
 /// A whole number of at least 1.

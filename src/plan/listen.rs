@@ -35,7 +35,7 @@ pub fn listen(text: &str, folder: &Path) -> Result<Listen, String> {
     at_host(host, port)
 }
 
-/// `host` and `port` apart, as the seed's files have them. No host: every address of the machine.
+/// `host` and `port` apart, as files of Du-gui/export-sql have them. No host: every address of the machine.
 ///
 /// # Errors
 /// The host has no address.

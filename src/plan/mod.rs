@@ -19,6 +19,7 @@ mod include;
 pub mod listen;
 mod overrides;
 pub mod query;
+pub mod route_prefix;
 mod selection;
 mod settings;
 pub mod shown;

@@ -73,6 +73,7 @@ fn of_exporter(exporter: &Exporter) -> Shown {
         ("enable_pages", word(WHO, exporter.enable_pages)),
         ("enable_reload", word(WHO, exporter.enable_reload)),
         ("advertise", Shown::text(exporter.advertise.as_deref().unwrap_or("none"))),
+        ("route_prefix", Shown::text(exporter.route_prefix.path("/"))),
         (
             "http",
             map([

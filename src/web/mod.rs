@@ -22,6 +22,7 @@ use parking_lot::RwLock;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::http::{Method, Request, Response};
+use crate::plan::route_prefix::RoutePrefix;
 use crate::telemetry::Telemetry;
 
 /// One path.
@@ -34,7 +35,10 @@ struct Route {
 }
 
 /// Paths that need no login: an orchestrator's probes have none.
-pub const OPEN: &[&str] = &["/-/healthy", "/-/ready"];
+#[must_use]
+pub fn open_paths(prefix: &RoutePrefix) -> Vec<String> {
+    ["/-/healthy", "/-/ready"].map(|path| prefix.path(path)).to_vec()
+}
 
 const READ: &[Method] = &[Method::Get, Method::Head];
 
@@ -130,7 +134,8 @@ impl Site {
 
     /// Answers a request. Blocks until the scrape's deadline where the path runs queries.
     pub fn answer(&self, request: &Request) -> Response {
-        let (path, mut response) = route(ROUTES, request, |route| (route.answer)(self, request));
+        let prefix = self.fleet().exporter.route_prefix.clone();
+        let (path, mut response) = route(ROUTES, &prefix, request, |route| (route.answer)(self, request));
         page::dress(&mut response, request);
         if response.status == 405 {
             self.telemetry().rejected("method");
@@ -140,28 +145,38 @@ impl Site {
     }
 }
 
-/// The path to count under, and the answer: the route's own, 404 with the list of paths, or 405.
+/// The path to count under, without the prefix, and the answer: the route's own, 404 with the list of paths, or 405.
+/// The root of the server and the prefix itself lead to the status page.
 fn route(
     routes: &[Route],
+    prefix: &RoutePrefix,
     request: &Request,
     answer: impl FnOnce(&Route) -> Response,
 ) -> (&'static str, Response) {
-    match routes.iter().find(|route| route.path == request.path) {
-        None => ("other", not_found(routes)),
+    let ours = match prefix.strip(&request.path) {
+        Some("") => None,
+        None if request.path == "/" => None,
+        inside => Some(inside),
+    };
+    let Some(path) = ours else { return ("/", page::redirect(&prefix.path("/"))) };
+    match routes.iter().find(|route| Some(route.path) == path) {
+        None => ("other", not_found(routes, prefix)),
         Some(route) if route.methods.contains(&request.method) => (route.path, answer(route)),
-        Some(route) => (route.path, not_allowed(route)),
+        Some(route) => (route.path, not_allowed(route, prefix)),
     }
 }
 
-fn not_found(routes: &[Route]) -> Response {
-    let width = routes.iter().map(|route| route.path.len()).max().unwrap_or(0);
-    let lines = routes.iter().map(|route| format!("  {:width$}  {}\n", route.path, route.about));
+fn not_found(routes: &[Route], prefix: &RoutePrefix) -> Response {
+    let paths = || routes.iter().map(|route| (prefix.path(route.path), route.about));
+    let width = paths().map(|(path, _)| path.len()).max().unwrap_or(0);
+    let lines = paths().map(|(path, about)| format!("  {path:width$}  {about}\n"));
     page::text(404, &format!("not found; there is\n{}", lines.collect::<String>()))
 }
 
-fn not_allowed(route: &Route) -> Response {
+fn not_allowed(route: &Route, prefix: &RoutePrefix) -> Response {
     let words: Vec<&str> = route.methods.iter().map(|method| method.word()).collect();
-    let mut response = page::text(405, &format!("{} answers {}\n", route.path, words.join(" and ")));
+    let message = format!("{} answers {}\n", prefix.path(route.path), words.join(" and "));
+    let mut response = page::text(405, &message);
     response.headers.push(("Allow", words.join(", ")));
     response
 }
@@ -174,6 +189,11 @@ mod tests {
     use crate::http::Peer;
 
     fn ask(method: Method, path: &str) -> (&'static str, Response) {
+        ask_below("", method, path)
+    }
+
+    fn ask_below(prefix: &str, method: Method, path: &str) -> (&'static str, Response) {
+        let prefix = RoutePrefix::parse(prefix).unwrap();
         let request = Request {
             method,
             path: path.to_owned(),
@@ -184,7 +204,7 @@ mod tests {
             secure: false,
             received: Instant::now(),
         };
-        route(ROUTES, &request, |route| page::text(200, route.path))
+        route(ROUTES, &prefix, &request, |route| page::text(200, route.path))
     }
 
     fn body(response: &Response) -> String {
@@ -213,6 +233,24 @@ mod tests {
         assert_eq!((path, response.status), ("/metrics", 405));
         assert!(response.headers.contains(&("Allow", "GET, HEAD".to_owned())));
         assert_eq!(body(&response), "/metrics answers GET and HEAD\n");
+    }
+
+    #[test]
+    fn with_a_prefix_all_paths_lie_below_it_and_are_counted_without() {
+        for path in ["/metrics", "/-/healthy", "/sd"] {
+            let (counted, response) = ask_below("/sql", Method::Get, &format!("/sql{path}"));
+            assert_eq!((counted, response.status), (path, 200));
+            assert_eq!(ask_below("/sql", Method::Get, path).0, "other", "{path}");
+        }
+        for path in ["/", "/sql"] {
+            let (counted, response) = ask_below("/sql/", Method::Get, path);
+            assert_eq!((counted, response.status), ("/", 302), "{path}");
+            assert!(response.headers.contains(&("Location", "/sql/".to_owned())));
+        }
+        let (_, missing) = ask_below("a/b", Method::Get, "/a/metrics");
+        assert_eq!(missing.status, 404);
+        assert!(body(&missing).contains("\n  /a/b/metrics    runs"), "{}", body(&missing));
+        assert_eq!(body(&ask_below("sql", Method::Post, "/sql/sd").1), "/sql/sd answers GET and HEAD\n");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! How answers are dressed: content types, the format a client asks for, compression, and the headers that keep a
-//! browser from guessing.
+//! How answers are dressed: content types, the format a client asks for, compression, and what a page's script may do.
+//! The headers that every answer bears are those of `http`.
 
 use std::sync::Arc;
 
@@ -72,16 +72,20 @@ pub fn html(html: String, script: &str) -> Response {
         headers: vec![
             ("Content-Type", "text/html; charset=utf-8".to_owned()),
             ("Content-Security-Policy", policy),
-            ("X-Frame-Options", "DENY".to_owned()),
-            ("Referrer-Policy", "no-referrer".to_owned()),
         ],
         body: vec![Part::Owned(html.into_bytes())],
     }
 }
 
-/// Compresses a long answer for who can read that, and adds what every answer bears.
+/// Compresses a long answer for clients that accept it.
 pub fn dress(response: &mut Response, request: &Request) {
     gzip::compress(response, &joined(request, "accept-encoding"));
-    response.headers.push(("X-Content-Type-Options", "nosniff".to_owned()));
-    response.headers.push(("Cache-Control", "no-store".to_owned()));
+}
+
+/// Sends a browser to another path of this server.
+#[must_use]
+pub fn redirect(path: &str) -> Response {
+    let mut response = text(302, &format!("see {path}\n"));
+    response.headers.push(("Location", path.to_owned()));
+    response
 }

@@ -11,7 +11,9 @@ use super::page;
 pub fn answer(site: &Site, request: &Request) -> Response {
     let selection = metrics::selection(request);
     let [name] = selection.targets.as_slice() else {
-        return page::text(400, "name one target: /probe?target=NAME; /sd lists them\n");
+        let prefix = &site.fleet().exporter.route_prefix;
+        let [probe, sd] = ["/probe", "/sd"].map(|path| prefix.path(path));
+        return page::text(400, &format!("name one target: {probe}?target=NAME; {sd} lists them\n"));
     };
     let fleet = site.fleet();
     if fleet.targets.iter().any(|target| target.plan.name == *name && !target.plan.enabled) {

@@ -19,8 +19,9 @@ pub fn answer(site: &Site, request: &Request) -> Response {
     let Some(address) = fleet.exporter.advertise.as_deref().or(host) else {
         return page::text(400, "the request has no Host; set exporter.advertise\n");
     };
+    let path = fleet.exporter.route_prefix.path("/probe");
     let enabled = fleet.targets.iter().filter(|target| target.plan.enabled);
-    let entries: Vec<Value> = enabled.map(|target| entry(target, address, request.secure)).collect();
+    let entries: Vec<Value> = enabled.map(|target| entry(target, address, &path, request.secure)).collect();
     Response {
         status: 200,
         headers: vec![("Content-Type", "application/json".to_owned())],
@@ -28,13 +29,13 @@ pub fn answer(site: &Site, request: &Request) -> Response {
     }
 }
 
-fn entry(target: &Target, address: &str, secure: bool) -> Value {
+fn entry(target: &Target, address: &str, path: &str, secure: bool) -> Value {
     let plan = &target.plan;
     let mut labels = Map::new();
     let mut set = |name: String, value: &str| {
         labels.insert(name, Value::from(value));
     };
-    set("__metrics_path__".into(), "/probe");
+    set("__metrics_path__".into(), path);
     set("__param_target".into(), &plan.name);
     set("instance".into(), &plan.name);
     if secure {

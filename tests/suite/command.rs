@@ -237,7 +237,7 @@ fn the_environment_stands_between_flags_and_the_file() {
     let quiet = format!("{HALF}exporter: {{log_level: ERROR}}\n");
     assert_eq!(setup(&quiet).once().errors(), "", "the file");
     let loud = setup(&quiet).env("LOG_LEVEL", "WARN").once();
-    assert!(one_line(&loud).contains("query broken"), "the seed's variable: {}", loud.errors());
+    assert!(one_line(&loud).contains("query broken"), "the variable of Du-gui/export-sql: {}", loud.errors());
     let ours = setup(&quiet).env("LOG_LEVEL", "WARN").env("SQL_EXPORTER_LOG_LEVEL", "error").once();
     assert_eq!(ours.errors(), "", "our variable");
     let flag = setup(&quiet).env("SQL_EXPORTER_LOG_LEVEL", "error").args(&["--log-level", "warn"]).once();
@@ -253,6 +253,15 @@ fn health_asks_a_running_exporter() {
     let healthy = Setup::empty().args(&["health", "--listen", &address]).output();
     assert_eq!((healthy.code(), healthy.text()), (0, "healthy\n"));
     assert_eq!(exporter.stop("TERM").0, Some(0));
+    let below = setup(&format!("{GOOD}exporter: {{route_prefix: sql}}\n")).serve();
+    let ask = |config: &str| {
+        let arguments = ["health", "-c", config, "--listen", &below.address().to_string()].map(str::to_owned);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Setup::empty().args(&arguments).output()
+    };
+    let asked = ask(&below.file("sql-exporter.yaml").display().to_string());
+    assert_eq!((asked.code(), asked.text()), (0, "healthy\n"));
+    assert_eq!(ask("/nowhere.yaml").code(), 1, "without the configuration the prefix is not known");
     let gone = Setup::empty().args(&["health", "--listen", &address]).output();
     assert_eq!(gone.code(), 1);
     assert!(one_line(&gone).contains("does not answer"), "{}", gone.errors());

@@ -176,6 +176,83 @@ fn prometheus_discovers_the_targets_and_scrapes_each_by_itself_over_tls_with_a_l
     }
 }
 
+/// A login, and a prefix: what needs no login and what does lies below it.
+#[test]
+fn with_a_prefix_everything_lies_below_it() {
+    let web = format!("basic_auth_users: {{prom: {}}}\n", bcrypt::hash("word", 5).expect("a hash"));
+    let exporter =
+        Setup::new(&format!("{CONFIG}exporter: {{route_prefix: a/sql/, web_config_file: web.yml}}\n"))
+            .file("shop.db", "")
+            .file("web.yml", &web)
+            .serve();
+    let login = [("Authorization", "Basic cHJvbTp3b3Jk")];
+    let get = |path: &str| exporter.get_with(path, &login);
+    for path in ["/a/sql/-/healthy", "/a/sql/-/ready"] {
+        assert_eq!(exporter.get(path).status, 200, "{path}");
+    }
+    for path in ["/", "/a/sql/", "/a/sql/metrics", "/-/healthy", "/a/sql/-/metrics"] {
+        assert_eq!(exporter.get(path).status, 401, "{path}");
+    }
+    for path in ["/metrics", "/a/metrics", "/-/healthy", "/a", "/a/sqlx", "/a/sql/nothing"] {
+        let reply = get(path);
+        assert_eq!(reply.status, 404, "{path}");
+        assert!(reply.text().contains("\n  /a/sql/metrics "), "{}", reply.text());
+    }
+    for path in ["/", "/a/sql"] {
+        let reply = get(path);
+        assert_eq!((reply.status, reply.header("location")), (302, Some("/a/sql/")), "{path}");
+    }
+    assert!(
+        checked(get("/a/sql/metrics").text())
+            .value("sql_exporter_target_up", &[("target", "shop")])
+            .is_some()
+    );
+    let page = get("/a/sql/").text().to_owned();
+    for link in
+        ["/a/sql/metrics", "/a/sql/-/metrics", "/a/sql/sd", "/a/sql/config", "/a/sql/probe?target=shop"]
+    {
+        assert!(page.contains(&format!("<a href=\"{link}\"")), "{link} in {page}");
+    }
+    let mut links = page.match_indices("href=\"/").map(|(at, _)| &page[at + 6..]);
+    assert!(links.all(|link| link.starts_with("/a/sql/")), "{page}");
+    assert!(get("/a/sql/probe").text().contains("/a/sql/probe?target=NAME; /a/sql/sd lists them"));
+    assert!(get("/a/sql/config").text().contains("  route_prefix: /a/sql/\n"));
+    let entries: Value = serde_json::from_str(get("/a/sql/sd").text()).expect("JSON");
+    assert_eq!(entries[0]["labels"]["__metrics_path__"], "/a/sql/probe");
+    assert_eq!(exporter.request("POST", "/a/sql/-/reload", &login).status, 200);
+    let own = get("/a/sql/-/metrics").text().to_owned();
+    for line in [
+        "sql_exporter_http_requests_total{code=\"302\",path=\"/\"} 2\n",
+        "sql_exporter_http_requests_total{code=\"200\",path=\"/metrics\"} 1\n",
+        "sql_exporter_http_requests_total{code=\"200\",path=\"/-/healthy\"} 1\n",
+        "sql_exporter_http_requests_total{code=\"404\",path=\"other\"} 6\n",
+    ] {
+        assert!(own.contains(line), "{line} in {own}");
+    }
+}
+
+#[test]
+fn prometheus_discovers_and_scrapes_the_targets_below_a_prefix() {
+    let exporter = exporter("exporter: {route_prefix: /sql}\n");
+    let port = exporter.address().port();
+    let prometheus = Prometheus::with_jobs(&format!(
+        "- {{job_name: sql, http_sd_configs: [{{url: 'http://localhost:{port}/sql/sd', refresh_interval: 1s}}]}}\n\
+         - {{job_name: own, metrics_path: /sql/-/metrics, static_configs: [{{targets: ['localhost:{port}']}}]}}\n"
+    ));
+    for (series, value) in [
+        ("one{instance=\"shop\"}", "1"),
+        ("one{instance=\"mill\"}", "1"),
+        ("sql_exporter_target_up{instance=\"gone\"}", "0"),
+        ("count(up{job=\"sql\"} == 1)", "3"),
+        ("up{job=\"own\"}", "1"),
+    ] {
+        wait_for(series, || {
+            let found = prometheus.query(series);
+            found.iter().any(|found| found["value"][1] == value).then_some(())
+        });
+    }
+}
+
 const SECRETS: &str = "
 defaults: {database: {session_sql: ['SELECT ''SECRET-SQL''']}}
 databases:

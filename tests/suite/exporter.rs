@@ -298,7 +298,7 @@ pub(crate) fn assert_clean(what: &str, bytes: &[u8]) {
 }
 
 /// The binary under test: cargo's own build, or the one that `TEST_EXPORTER` names.
-fn program() -> String {
+pub(crate) fn program() -> String {
     std::env::var("TEST_EXPORTER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sql-exporter").to_owned())
 }
 

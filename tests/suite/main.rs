@@ -28,6 +28,7 @@ mod conformance;
 mod connect;
 mod deadline;
 mod disposal;
+mod documents;
 mod door;
 mod endpoints;
 mod engine;

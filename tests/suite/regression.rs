@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::checker::checked;
-use crate::exporter::{Exporter, Setup};
+use crate::exporter::Setup;
 use crate::process::variable;
 use crate::servers::{MariaDb, Postgres};
 
@@ -113,21 +113,32 @@ fn a_written_password_file_ends_the_pause_after_a_refusal() {
     assert_eq!(up(), Some(1.0), "{}", exporter.log());
 }
 
-/// The MySQL driver's large buffers spread small blocks over glibc's heaps: memory grew with every session lost.
+/// The exporter started itself again with settings for glibc's allocator, which its commands then had too.
 #[test]
-fn a_serving_exporter_starts_itself_again_with_allocator_settings_unless_told_otherwise() {
-    let config = format!("databases: {{lite: {SQLITE}}}\n");
-    let environment = |exporter: &Exporter| {
-        let bytes = std::fs::read(format!("/proc/{}/environ", exporter.pid())).expect("it runs");
-        String::from_utf8(bytes).expect("UTF-8")
-    };
-    let exporter = Exporter::serve(&config);
-    assert!(
-        environment(&exporter).contains("GLIBC_TUNABLES=glibc.malloc.mmap_threshold=2097152"),
-        "{}",
-        environment(&exporter)
+fn a_command_has_the_environment_that_the_exporter_was_started_with() {
+    let config = format!(
+        "databases: {{pg: {{driver: postgres, host: 127.0.0.1, port: {}, username: postgres, database: postgres, \
+         password_command: [sh, -c, 'cat /proc/self/environ > seen; cat password']}}}}\n",
+        variable("TEST_POSTGRES_PORT")
     );
-    let told = Setup::new(&config).env("MALLOC_ARENA_MAX", "7").serve();
-    assert!(!environment(&told).contains("GLIBC_TUNABLES"), "{}", environment(&told));
+    let setup = Setup::new(&config)
+        .file("password", &variable("TEST_POSTGRES_PASSWORD"))
+        .env("ONE", "a b")
+        .env("MALLOC_ARENA_MAX", "7");
+    let exporter = setup.serve();
+    assert_eq!(checked(&exporter.metrics()).value("sql_exporter_target_up", &[("target", "pg")]), Some(1.0));
+    let names = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        let mut variables: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
+        variables.sort();
+        variables
+    };
+    let path = format!("PATH={}", std::env::var("PATH").expect("set"));
+    let given = ["MALLOC_ARENA_MAX=7", "ONE=a b", &path].map(str::to_owned);
+    assert_eq!(names(std::fs::read(format!("/proc/{}/environ", exporter.pid())).expect("it runs")), given);
+    // A shell adds what it is and where; nothing else may be new.
+    let mut seen = names(std::fs::read(exporter.file("seen")).expect("the command ran"));
+    seen.retain(|variable| !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|own| variable.starts_with(own)));
+    assert_eq!(seen, given);
     assert_eq!(exporter.stop("TERM").0, Some(0));
 }

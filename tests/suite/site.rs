@@ -75,13 +75,63 @@ fn pages_can_be_switched_off() {
     assert_eq!(exporter.get("/-/healthy").status, 200);
 }
 
+/// A browser that shows it may do nothing with it.
+fn protected(reply: &Reply, what: &str) {
+    for (name, value) in [
+        ("x-frame-options", "DENY"),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+    ] {
+        assert_eq!(reply.header(name), Some(value), "{what}: {name}");
+    }
+    let policy = reply.header("content-security-policy").unwrap_or_default();
+    assert!(policy.starts_with("default-src 'none';"), "{what}: {policy}");
+    assert!(policy.contains("frame-ancestors 'none'"), "{what}: {policy}");
+}
+
+#[test]
+fn a_login_that_fails_is_an_answer_that_forbids_as_much_and_the_web_config_wins() {
+    let web = format!(
+        "basic_auth_users: {{prom: {}}}\nhttp_server_config: {{headers: {{X-Frame-Options: sameorigin}}}}\n",
+        bcrypt::hash("word", 5).expect("a hash")
+    );
+    let exporter = Setup::new(&format!("{CONFIG}exporter: {{web_config_file: web.yml}}\n"))
+        .file("shop.db", "")
+        .file("web.yml", &web)
+        .serve();
+    for path in ["/config", "/-/healthy"] {
+        let reply = exporter.get(path);
+        assert_eq!(reply.header("x-frame-options"), Some("sameorigin"), "{path}");
+        assert!(
+            reply.header("content-security-policy").is_some_and(|policy| policy.contains("frame-ancestors"))
+        );
+        assert_eq!(reply.header("referrer-policy"), Some("no-referrer"));
+    }
+    assert_eq!(exporter.get("/config").status, 401);
+}
+
 #[test]
 fn every_answer_forbids_guessing_and_the_page_forbids_everything_else() {
     let exporter = exporter("");
-    for path in ["/", "/metrics", "/-/metrics", "/-/healthy", "/nothing"] {
-        let reply = exporter.get(path);
-        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
-        assert_eq!(reply.header("cache-control"), Some("no-store"), "{path}");
+    let answers = [
+        ("GET", "/", 200),
+        ("GET", "/config", 200),
+        ("GET", "/sd", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/-/metrics", 200),
+        ("GET", "/-/healthy", 200),
+        ("GET", "/-/ready", 200),
+        ("GET", "/probe", 400),
+        ("GET", "/nothing", 404),
+        ("POST", "/config", 405),
+        ("BREW", "/config", 405),
+        ("HEAD", "/config", 200),
+    ];
+    for (method, path, status) in answers {
+        let reply = exporter.request(method, path, &[]);
+        assert_eq!(reply.status, status, "{method} {path}");
+        protected(&reply, &format!("{method} {path}"));
     }
     let page = exporter.get("/");
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));

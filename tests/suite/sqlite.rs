@@ -3,6 +3,7 @@
 mod files;
 mod guard;
 mod keys;
+mod owner;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -42,6 +43,13 @@ impl Shop {
 
     pub(crate) fn write(&self, sql: &str) {
         Connection::open(self.path()).and_then(|connection| connection.execute_batch(sql)).expect("set-up");
+    }
+
+    /// Somebody who has the database open.
+    fn application(&self) -> Connection {
+        let application = Connection::open(self.path()).expect("opened");
+        application.execute_batch("SELECT * FROM orders").expect("a reader");
+        application
     }
 
     pub(crate) fn file(&self) -> File {
@@ -205,6 +213,7 @@ fn a_batch_is_one_read_transaction() {
     }
     let shop = Shop::new();
     shop.write("PRAGMA journal_mode = WAL");
+    let _application = shop.application();
     let mut session = shop.session();
     let count = Sql::new("SELECT count(*) FROM orders");
     let (mut first, mut second) = (Writer(&shop, Recorder::new()), Recorder::new());
@@ -230,4 +239,39 @@ fn an_error_in_the_sql_says_where() {
         "no such column: nope (line 2, column 3 of the statement) [SQLITE_ERROR]"
     );
     assert!(matches!(health, Health::Clean), "{health:?}");
+}
+
+/// What the sqlite3 of a distribution has compiled in, so that a query that works there works here.
+#[test]
+fn functions_and_modules_that_sqlite3_has_are_there() {
+    let shop = Shop::new();
+    shop.write(
+        "CREATE VIRTUAL TABLE three USING fts3(a); CREATE VIRTUAL TABLE four USING fts4(a); \
+         CREATE VIRTUAL TABLE five USING fts5(a); CREATE VIRTUAL TABLE tree USING rtree(id, low, high); \
+         INSERT INTO five VALUES ('orders of today')",
+    );
+    let mut session = shop.session();
+    for (sql, expected) in [
+        ("sqrt(16) + ceil(1.5) + floor(1.5) + trunc(-1.5)", "Float(6.0)"),
+        ("pow(2, 10) + power(2, 3) + mod(7, 4)", "Float(1035.0)"),
+        ("ln(exp(1)) + log(100) + log10(1000) + log2(8) + log(2, 8)", "Float(12.0)"),
+        ("round(degrees(pi()) + radians(0) + sin(0) + cos(0) + tan(0))", "Float(181.0)"),
+        ("asin(0) + acos(1) + atan(0) + atan2(0, 1)", "Float(0.0)"),
+        ("sinh(0) + cosh(0) + tanh(0) + asinh(0) + acosh(1) + atanh(0)", "Float(1.0)"),
+        ("sqrt(-1)", "Null"),
+        ("sign(-3) + iif(1, 2, 3)", "Int(1)"),
+        ("(SELECT median(id) + percentile(id, 100) FROM orders)", "Float(3.5)"),
+        ("(SELECT count(*) FROM five WHERE five MATCH 'orders')", "Int(1)"),
+        (
+            "(SELECT count(*) FROM tree) + (SELECT count(*) FROM three) + (SELECT count(*) FROM four)",
+            "Int(0)",
+        ),
+        ("(SELECT count(*) > 0 FROM dbstat)", "Int(1)"),
+        ("json_extract('{\"a\": [1, 2]}', '$.a[1]')", "Int(2)"),
+        ("soundex('Robert')", "Text(\"R163\")"),
+        ("unixepoch('2026-01-02')", "Int(1767312000)"),
+    ] {
+        let (sink, _) = run(&mut *session, &format!("SELECT {sql}"), LONG);
+        assert_eq!(sink.good(), [[expected]], "{sql}");
+    }
 }

@@ -1,54 +1,189 @@
 //! SQLite's result codes → our reasons, in words. A new mapping is one line in [`CODES`].
 
-use rusqlite::ErrorCode;
+use std::path::Path;
+
+use nix::unistd::{AccessFlags, eaccess};
 use rusqlite::ffi;
 
 use crate::error::{Error, Reason, Spot};
 
-/// Primary code, its name in SQLite's documentation, what it means to a query. Others are `sql`.
-/// Source: <https://sqlite.org/rescode.html>.
-const CODES: &[(ErrorCode, &str, Reason)] = &[
-    (ErrorCode::DatabaseBusy, "SQLITE_BUSY", Reason::Locked),
-    (ErrorCode::DatabaseLocked, "SQLITE_LOCKED", Reason::Locked),
-    (ErrorCode::FileLockingProtocolFailed, "SQLITE_PROTOCOL", Reason::Locked),
-    (ErrorCode::OperationInterrupted, "SQLITE_INTERRUPT", Reason::Cancelled),
-    (ErrorCode::AuthorizationForStatementDenied, "SQLITE_AUTH", Reason::ReadOnly),
-    (ErrorCode::ReadOnly, "SQLITE_READONLY", Reason::ReadOnly),
-    (ErrorCode::PermissionDenied, "SQLITE_PERM", Reason::Permission),
-    (ErrorCode::CannotOpen, "SQLITE_CANTOPEN", Reason::Connect),
-    (ErrorCode::NotADatabase, "SQLITE_NOTADB", Reason::Server),
-    (ErrorCode::DatabaseCorrupt, "SQLITE_CORRUPT", Reason::Server),
-    (ErrorCode::SystemIoFailure, "SQLITE_IOERR", Reason::Server),
-    (ErrorCode::DiskFull, "SQLITE_FULL", Reason::Server),
-    (ErrorCode::OutOfMemory, "SQLITE_NOMEM", Reason::Server),
-];
+use super::side_files::SideFiles;
 
-/// Our error for SQLite's: reason, message, and the code's name (with the extended number where it says more).
-pub(super) fn error(cause: &rusqlite::Error) -> Error {
+/// What to do where a lock cannot be had at all.
+const NO_LOCKS: &str =
+    "put the database on a file system with locks, which network and shared folders often lack";
+/// The other way, where the file alone is what was committed.
+const OR_IMMUTABLE: &str = "; if nobody writes it while the exporter runs, set params: {immutable: true}";
+
+/// One result code.
+struct Code {
+    code: i32,
+    /// As in SQLite's documentation.
+    name: &'static str,
+    reason: Reason,
+    /// What happened, where SQLite's own words say less; `{db}` is the file's name.
+    what: &'static str,
+    /// What to do; `{path}` is the file's path, `{open}` a command that opens the database as a writer.
+    hint: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident $reason:ident $what:literal $hint:expr;)*) => {
+        &[$(Code { code: ffi::$name, name: stringify!($name), reason: Reason::$reason, what: $what, hint: $hint }),*]
+    };
+}
+
+const OWNER_OPENS: &str = "open the database once as its owner: {open}";
+const FOLDER_WRITES: &str = "let this user write the file and its folder, or leave `read_only: false` out";
+const DISK: &str = "the disk or its file system failed: the kernel's log (dmesg) may say why";
+const SHARED_MEMORY: &str =
+    "WAL mode needs a local file system, mounted on one machine for the application and the exporter";
+const ENCRYPTED: &str = "the file is encrypted, which the bundled SQLite cannot read: check the path";
+const CHECK: &str = "sqlite3 {path} 'PRAGMA integrity_check' says what is broken: restore a backup, or save what can be read with .recover";
+
+/// Extended codes and the primary ones for those that are not here. Others are `sql`.
+/// Source: <https://sqlite.org/rescode.html>.
+const CODES: &[Code] = codes! {
+    SQLITE_BUSY Locked "" "";
+    SQLITE_BUSY_RECOVERY Locked "another process recovers {db}-wal after a crash" "if that does not end, a process hangs that has the database open: fuser {path} names it";
+    SQLITE_BUSY_SNAPSHOT Conflict "another connection wrote the database after this one had begun to read" "the next scrape tries again";
+    SQLITE_BUSY_TIMEOUT Locked "another process did not give up its lock in time" "give the query a longer timeout, or let the application hold its locks for a shorter time";
+    SQLITE_LOCKED Locked "" "";
+    SQLITE_LOCKED_SHAREDCACHE Locked "" "";
+    SQLITE_LOCKED_VTAB Locked "" "";
+    SQLITE_PROTOCOL Locked "other processes changed {db}-wal again and again while the query began" "the next scrape tries again";
+    SQLITE_NOLFS Connect "the file system has no files of this size" "move the database to another file system";
+    SQLITE_INTERRUPT Cancelled "" "";
+    SQLITE_AUTH ReadOnly "" "";
+    SQLITE_READONLY ReadOnly "" FOLDER_WRITES;
+    SQLITE_READONLY_RECOVERY Connect "{db}-wal has to be recovered after a crash, which needs a user who may write" OWNER_OPENS;
+    SQLITE_READONLY_CANTLOCK Connect "{db}-shm cannot be locked, as this user may not write it" "run the exporter as the owner of the database, or let its user write {db}-shm";
+    SQLITE_READONLY_CANTINIT Connect "{db}-shm is not set up, as nobody who may write it has the database open" OWNER_OPENS;
+    SQLITE_READONLY_ROLLBACK Connect "an interrupted write left {db}-journal: what was committed can be read once a user who may write has rolled it back" OWNER_OPENS;
+    SQLITE_READONLY_DBMOVED Connect "the database file was moved or removed while it was open" "check the path: the next scrape opens what is there";
+    SQLITE_READONLY_DIRECTORY Connect "this user may not make files in the folder of {db}" FOLDER_WRITES;
+    SQLITE_PERM Permission "" "let this user read the file and search the folders that lead to it";
+    SQLITE_CANTOPEN Connect "" "let this user read the file, search the folders that lead to it and, in WAL mode, read {db}-wal and {db}-shm";
+    SQLITE_CANTOPEN_NOTEMPDIR Connect "there is no folder for temporary files" "make /tmp writable for this user, or name a folder in SQLITE_TMPDIR";
+    SQLITE_CANTOPEN_ISDIR Connect "{db} is a folder" "name the database file in it";
+    SQLITE_CANTOPEN_FULLPATH Connect "the path of {db} cannot be resolved" "look for symbolic links in a circle, folders that this user may not search, and a path of more than 500 bytes";
+    SQLITE_CANTOPEN_CONVPATH Connect "the path of {db} cannot be converted for this system" "name the file by a shorter path of plain letters";
+    SQLITE_CANTOPEN_DIRTYWAL Connect "{db}-wal has changes that are not in the database yet" OWNER_OPENS;
+    SQLITE_CANTOPEN_SYMLINK Connect "{db}, or a file beside it, is a symbolic link" "name the file that the link leads to";
+    SQLITE_NOTADB Server "" "check the path; a database that is encrypted (SQLCipher, SEE) looks like this too, and cannot be read";
+    SQLITE_CORRUPT Server "" CHECK;
+    SQLITE_CORRUPT_VTAB Server "a virtual table's data is malformed" "rebuild it; for full-text search: INSERT INTO t(t) VALUES ('rebuild')";
+    SQLITE_CORRUPT_SEQUENCE Server "the table sqlite_sequence is malformed" CHECK;
+    SQLITE_CORRUPT_INDEX Server "an index does not agree with its table" "rebuild it as the owner: sqlite3 {path} REINDEX";
+    SQLITE_FULL Server "" "free space on the disk of the database and, for large sorts, in /tmp or SQLITE_TMPDIR";
+    SQLITE_NOMEM Server "" "the machine or the container has no memory left";
+    SQLITE_TOOBIG Limit "" "";
+    SQLITE_CONSTRAINT Sql "" "";
+    SQLITE_CONSTRAINT_CHECK Sql "" "";
+    SQLITE_CONSTRAINT_FOREIGNKEY Sql "" "";
+    SQLITE_CONSTRAINT_NOTNULL Sql "" "";
+    SQLITE_CONSTRAINT_PRIMARYKEY Sql "" "";
+    SQLITE_CONSTRAINT_ROWID Sql "" "";
+    SQLITE_CONSTRAINT_TRIGGER Sql "" "";
+    SQLITE_CONSTRAINT_UNIQUE Sql "" "";
+    SQLITE_IOERR Server "" DISK;
+    SQLITE_IOERR_READ Server "the file could not be read" DISK;
+    SQLITE_IOERR_SHORT_READ Server "the file is shorter than its own header says" "it was cut, or is being copied right now: copy a database with sqlite3's .backup";
+    SQLITE_IOERR_WRITE Server "a file could not be written" DISK;
+    SQLITE_IOERR_FSYNC Server "a file could not be written to the disk" DISK;
+    SQLITE_IOERR_DIR_FSYNC Server "the folder could not be written to the disk" DISK;
+    SQLITE_IOERR_TRUNCATE Server "a file could not be cut" DISK;
+    SQLITE_IOERR_FSTAT Server "the size of a file could not be read" DISK;
+    SQLITE_IOERR_UNLOCK Server "a lock could not be given back" NO_LOCKS;
+    SQLITE_IOERR_RDLOCK Server "a lock for reading could not be taken" NO_LOCKS;
+    SQLITE_IOERR_DELETE Server "a file beside the database could not be removed" FOLDER_WRITES;
+    SQLITE_IOERR_NOMEM Server "there was no memory for a file operation" "the machine or the container has no memory left";
+    SQLITE_IOERR_ACCESS Server "the files beside {db} could not be looked at" DISK;
+    SQLITE_IOERR_CHECKRESERVEDLOCK Server "the locks of other processes could not be read" NO_LOCKS;
+    SQLITE_IOERR_LOCK Server "a lock could not be taken" NO_LOCKS;
+    SQLITE_IOERR_CLOSE Server "a file could not be closed" DISK;
+    SQLITE_IOERR_SHMOPEN Server "{db}-shm could not be opened as shared memory" SHARED_MEMORY;
+    SQLITE_IOERR_SHMSIZE Server "{db}-shm could not be made larger" "free space on the disk of the database";
+    SQLITE_IOERR_SHMLOCK Server "{db}-shm could not be locked" SHARED_MEMORY;
+    SQLITE_IOERR_SHMMAP Server "{db}-shm could not be mapped as shared memory" SHARED_MEMORY;
+    SQLITE_IOERR_SEEK Server "a place in the file could not be reached" DISK;
+    SQLITE_IOERR_DELETE_NOENT Server "a file beside the database was gone before it was removed" "";
+    SQLITE_IOERR_MMAP Server "the file could not be mapped into memory" DISK;
+    SQLITE_IOERR_GETTEMPPATH Server "there is no folder for temporary files" "make /tmp writable for this user, or name a folder in SQLITE_TMPDIR";
+    SQLITE_IOERR_CONVPATH Server "the path of {db} cannot be converted for this system" "name the file by a shorter path of plain letters";
+    SQLITE_IOERR_VNODE Server "the file was replaced while it was open" "the next scrape opens what is there";
+    SQLITE_IOERR_AUTH Server "the file system refused this user" "let this user read the file and search the folders that lead to it";
+    SQLITE_IOERR_DATA Server "a page of the file does not match its checksum" CHECK;
+    SQLITE_IOERR_CORRUPTFS Server "the file system itself is damaged" DISK;
+    SQLITE_IOERR_IN_PAGE Server "a mapped page of the file could not be read" DISK;
+    SQLITE_IOERR_BADKEY Server "the key of the encryption is wrong" ENCRYPTED;
+    SQLITE_IOERR_CODEC Server "the file could not be decrypted" ENCRYPTED;
+};
+
+/// Our error for SQLite's: reason, message, the code's name, and what to change. `file` is the database's.
+pub(super) fn error(cause: &rusqlite::Error, file: Option<&Path>) -> Error {
     let mut spot = None;
     let (code, message) = match cause {
-        rusqlite::Error::SqliteFailure(code, message) => (code, message.clone()),
+        rusqlite::Error::SqliteFailure(code, message) => (code.extended_code, message.clone()),
         rusqlite::Error::SqlInputError { error, msg, sql, offset } => {
             spot = spot_at(sql, *offset);
-            (error, Some(near(msg, spot)))
+            (error.extended_code, Some(near(msg, spot)))
         }
         rusqlite::Error::MultipleStatement => return Error::new(Reason::Sql, "more than one statement"),
         other => return Error::new(Reason::Sql, other.to_string()),
     };
-    let (name, reason) = CODES
-        .iter()
-        .find(|(known, ..)| *known == code.code)
-        .map_or(("SQLITE_ERROR", Reason::Sql), |&(_, name, reason)| (name, reason));
-    let message = message.unwrap_or_else(|| ffi::code_to_str(code.extended_code).to_owned());
-    let primary = code.extended_code & 0xff;
-    let shown = if code.extended_code == primary {
-        name.to_owned()
-    } else {
-        format!("{name} {}", code.extended_code)
-    };
-    let error = Error::new(reason, message).with_sqlstate(shown);
+    let message = message.unwrap_or_else(|| ffi::code_to_str(code).to_owned());
+    let error = coded(code, message, file);
     match spot {
         Some(spot) => error.at_spot(spot),
+        None => error,
+    }
+}
+
+/// The error of a code; `message` is what SQLite says.
+fn coded(code: i32, message: String, file: Option<&Path>) -> Error {
+    let by = |wanted: i32| CODES.iter().find(|known| known.code == wanted);
+    let exact = by(code);
+    let Some(known) = exact.or_else(|| by(code & 0xff)) else {
+        let name = if code == ffi::SQLITE_ERROR {
+            "SQLITE_ERROR".to_owned()
+        } else {
+            format!("SQLITE_ERROR {code}")
+        };
+        return Error::new(Reason::Sql, message).with_sqlstate(name);
+    };
+    let message = if exact.is_some() && !known.what.is_empty() { filled(known.what, file) } else { message };
+    let name = if exact.is_some() { known.name.to_owned() } else { format!("{} {code}", known.name) };
+    let error = Error::new(known.reason, message).with_sqlstate(name);
+    let unreadable = (code == ffi::SQLITE_CANTOPEN).then(|| file.and_then(unreadable)).flatten();
+    match (unreadable, known.hint) {
+        (Some(hint), _) => error.with_hint(hint),
+        (None, "") => error,
+        (None, NO_LOCKS) => error.with_hint(without_locks(file)),
+        (None, hint) => error.with_hint(filled(hint, file)),
+    }
+}
+
+/// What to do where the file system has no locks. `immutable` only where nothing beside the file belongs to it.
+pub(super) fn without_locks(file: Option<&Path>) -> String {
+    let beside = file.and_then(|file| file.canonicalize().ok()).map(|path| SideFiles::of(&path));
+    let alone = beside.is_some_and(|beside| beside.none_there());
+    format!("{NO_LOCKS}{}", if alone { OR_IMMUTABLE } else { "" })
+}
+
+/// The error for a journal that has to be rolled back, where SQLite is not asked.
+pub(super) fn hot_journal(file: &Path) -> Error {
+    let told = coded(ffi::SQLITE_READONLY_ROLLBACK, String::new(), Some(file));
+    opening(&told, file)
+}
+
+/// `told` as the reason why `file` was not opened. What would write cannot be meant there.
+pub(super) fn opening(told: &Error, file: &Path) -> Error {
+    let reason = if told.reason() == Reason::ReadOnly { Reason::Connect } else { told.reason() };
+    let error =
+        told.code_for(Error::new(reason, format!("cannot open {}: {}", file.display(), told.message())));
+    match told.hint() {
+        Some(hint) => error.with_hint(hint),
         None => error,
     }
 }
@@ -56,6 +191,42 @@ pub(super) fn error(cause: &rusqlite::Error) -> Error {
 /// `error` as the reason why SQLite stopped a statement: with the code that it stopped with.
 pub(super) fn interrupted(error: Error) -> Error {
     error.with_sqlstate("SQLITE_INTERRUPT")
+}
+
+/// A command that opens the database as a writer, which rolls back and merges what a crash has left.
+pub(super) fn shell(file: &Path) -> String {
+    format!("sqlite3 {} .tables", quoted(file))
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+fn filled(text: &str, file: Option<&Path>) -> String {
+    let Some(file) = file else {
+        return text
+            .replace("{db}", "the database")
+            .replace("{path}", "FILE")
+            .replace("{open}", "sqlite3 FILE .tables");
+    };
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    text.replace("{open}", &shell(file)).replace("{path}", &quoted(file)).replace("{db}", &name)
+}
+
+/// Which of the files that a reader needs this user may not read. Asked without opening one: to close it would take the
+/// locks of other sessions away.
+fn unreadable(file: &Path) -> Option<String> {
+    let database = file.canonicalize().ok()?;
+    let user = rustix::process::geteuid().as_raw();
+    ["", "-wal", "-shm"].into_iter().find_map(|suffix| {
+        let mut path = database.as_os_str().to_owned();
+        path.push(suffix);
+        let refused = eaccess(path.as_os_str(), AccessFlags::R_OK) == Err(nix::errno::Errno::EACCES);
+        refused.then(|| format!("let this user (uid {user}) read {}", Path::new(&path).display()))
+    })
 }
 
 /// SQLite's message with the line of the statement it means.
@@ -73,4 +244,70 @@ fn spot_at(sql: &str, offset: i32) -> Option<Spot> {
     let before = sql.get(..usize::try_from(offset).ok()?)?;
     let last = before.rsplit('\n').next()?;
     Some(Spot { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(code: i32) -> Error {
+        let cause = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        error(&cause, Some(Path::new("/var/lib/my app/shop.db")))
+    }
+
+    #[test]
+    fn each_code_of_reading_and_opening_has_a_message_and_an_advice_of_its_own() {
+        let family = |name: &str| {
+            name.starts_with("SQLITE_READONLY_")
+                || name.starts_with("SQLITE_CANTOPEN_")
+                || name.starts_with("SQLITE_BUSY_")
+        };
+        let ours: Vec<&Code> = CODES.iter().filter(|code| family(code.name)).collect();
+        assert_eq!(ours.len(), 6 + 6 + 3);
+        for code in ours {
+            let error = told(code.code);
+            assert_eq!(error.sqlstate(), Some(code.name));
+            assert!(!error.message().is_empty() && error.hint().is_some(), "{error}");
+            let same = |other: &&Code| family(other.name) && other.what == code.what;
+            assert_eq!(
+                CODES.iter().filter(|other| !code.what.is_empty() && same(other)).count(),
+                1,
+                "{}",
+                code.name
+            );
+            assert!(!error.to_string().contains('{'), "{error}");
+        }
+    }
+
+    #[test]
+    fn immutable_is_advised_only_where_there_are_no_locks_and_nothing_lies_beside_the_file() {
+        assert!(CODES.iter().all(|code| !code.hint.contains("immutable")));
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a.db");
+        std::fs::write(&file, "").expect("written");
+        assert!(without_locks(Some(&file)).contains("immutable"));
+        for beside in ["a.db-wal", "a.db-journal"] {
+            let beside = folder.path().join(beside);
+            std::fs::write(&beside, "").expect("written");
+            assert!(!without_locks(Some(&file)).contains("immutable"));
+            std::fs::remove_file(beside).expect("removed");
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_files_and_a_command_that_a_shell_takes() {
+        assert_eq!(
+            told(ffi::SQLITE_READONLY_ROLLBACK).to_string(),
+            "an interrupted write left shop.db-journal: what was committed can be read once a user who may write has rolled \
+             it back [SQLITE_READONLY_ROLLBACK]; open the database once as its owner: sqlite3 '/var/lib/my app/shop.db' .tables"
+        );
+    }
+
+    #[test]
+    fn a_code_that_is_not_known_has_its_family() {
+        let error = told(ffi::SQLITE_IOERR | (99 << 8));
+        assert_eq!((error.reason(), error.sqlstate()), (Reason::Server, Some("SQLITE_IOERR 25354")));
+        assert_eq!(told(ffi::SQLITE_ERROR).sqlstate(), Some("SQLITE_ERROR"));
+        assert_eq!(told(ffi::SQLITE_ERROR_SNAPSHOT).sqlstate(), Some("SQLITE_ERROR 769"));
+    }
 }

@@ -2,29 +2,36 @@
 //!
 //! Owns the keys of a SQLite target and how its file is opened. `session` runs the jobs, `watch` ends them in
 //! time, `guard` refuses what read-only mode lets through, `fault` puts result codes into words, `scratch` makes databases
-//! in memory for query tests.
+//! in memory for query tests. `access` decides how a file is read so that the numbers are true and its owner is not locked
+//! out, by `database_file`, its lock and header, and `side_files`, what lies beside it.
 
+mod access;
+mod database_file;
 mod fault;
 mod guard;
 mod keys;
 mod rights;
 mod scratch;
 mod session;
+mod side_files;
 mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::deadline::Deadline;
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 use crate::yaml::keys::Keys;
 
 use super::{Driver, Endpoint, Session, Sql};
-use session::{FileSession, Identity};
+use access::{Access, Attached};
+use session::FileSession;
 use watch::Watch;
 
 pub use scratch::scratch;
@@ -62,66 +69,63 @@ pub struct File {
 }
 
 impl File {
-    fn open(&self) -> Result<(Connection, Identity)> {
-        let shown = self.path.display();
-        let metadata = std::fs::metadata(&self.path).map_err(|cause| {
-            Error::new(Reason::Connect, format!("cannot open {shown}: {cause}"))
-                .with_hint("the exporter reads databases and never makes one; a relative path starts at the file that names it")
-        })?;
-        if !metadata.is_file() {
-            return Err(Error::new(Reason::Connect, format!("{shown} is not a regular file")));
-        }
-        let access =
+    fn open(&self, access: &Access) -> Result<Connection> {
+        let writes =
             if self.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
-        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let opened = if self.immutable {
+        let flags = writes | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = if access.is_alone() {
             Connection::open_with_flags(immutable_uri(&self.path), flags | OpenFlags::SQLITE_OPEN_URI)
         } else {
             Connection::open_with_flags(&self.path, flags)
         };
-        // The identity is older than the connection: a file replaced in between is noticed by the first batch.
-        opened.map(|connection| (connection, Identity::of(&metadata))).map_err(|cause| self.explain(&cause))
+        opened.map_err(|cause| self.explain(&cause))
     }
 
-    /// SQLite's error with the file, and what to change where it says less than it knows.
+    /// SQLite's error as the reason why the file was not opened.
     fn explain(&self, cause: &rusqlite::Error) -> Error {
-        let told = fault::error(cause);
-        let reason = if told.reason() == Reason::ReadOnly { Reason::Connect } else { told.reason() };
-        let mut error =
-            Error::new(reason, format!("cannot open {}: {}", self.path.display(), told.message()));
-        if let Some(code) = told.sqlstate() {
-            error = error.with_sqlstate(code);
+        fault::opening(&fault::error(cause, Some(&self.path)), &self.path)
+    }
+
+    /// Runs `session_sql`, and remembers which files it attaches.
+    fn set_up(&self, connection: &mut Connection, access: &mut Access) -> Result<()> {
+        let attached = Arc::new(Mutex::new(Attached::default()));
+        let asked = Arc::clone(&attached);
+        let watch = move |context: AuthContext<'_>| match context.action {
+            AuthAction::Attach { filename } if !asked.lock().admit(filename) => Authorization::Deny,
+            _ => Authorization::Allow,
+        };
+        connection.authorizer(Some(watch)).map_err(|cause| self.explain(&cause))?;
+        for sql in &self.session_sql {
+            connection.execute_batch(sql).map_err(|cause| {
+                let told = fault::error(&cause, None);
+                // `session_sql` may hold a secret, and a syntax error repeats the word it stumbled over.
+                let said = if told.message().starts_with("near ") { "syntax error" } else { told.message() };
+                let failed = || Error::new(told.reason(), format!("session_sql failed: {said}"));
+                attached.lock().refused().unwrap_or_else(failed)
+            })?;
         }
-        if reason != Reason::Connect {
-            return error;
-        }
-        error.with_hint(
-            "check that this user may read the file and its folder; a database in WAL mode also needs its -wal and -shm files: \
-             on a read-only mount set params: {immutable: true} (only if nobody writes it)",
-        )
+        access.keep(&mut attached.lock());
+        connection
+            .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
+            .map_err(|cause| self.explain(&cause))
     }
 }
 
 impl Endpoint for File {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
         let by = by.or_within(self.connect_timeout);
-        let (mut connection, identity) = self.open()?;
+        let mut access = Access::open(self, by)?;
+        let mut connection = self.open(&access)?;
         limited(&mut connection).map_err(|cause| self.explain(&cause))?;
         let watch = Watch::install(&mut connection).map_err(|cause| self.explain(&cause))?;
         watch.arm(by);
-        for sql in &self.session_sql {
-            connection.execute_batch(sql).map_err(|cause| {
-                let told = fault::error(&cause);
-                // `session_sql` may hold a secret, and a syntax error repeats the word it stumbled over.
-                let said = if told.message().starts_with("near ") { "syntax error" } else { told.message() };
-                Error::new(told.reason(), format!("session_sql failed: {said}"))
-            })?;
+        if !self.session_sql.is_empty() {
+            self.set_up(&mut connection, &mut access)?;
         }
         if self.read_only {
             connection.authorizer(Some(guard::authorize)).map_err(|cause| self.explain(&cause))?;
         }
-        let file = Some((self.path.clone(), identity));
-        let session = FileSession::new(connection, watch, file, self.read_only);
+        let session = FileSession::new(connection, watch, Some(access), self.read_only);
         session.probe().map_err(|cause| self.explain(&cause))?;
         Ok(Box::new(session))
     }

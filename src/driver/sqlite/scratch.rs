@@ -19,7 +19,7 @@ use super::{fault, guard, limited};
 /// The script's first fault, with its place in the script.
 pub fn scratch(script: &str, by: Deadline) -> Result<Box<dyn Session>> {
     let failed = |cause: &rusqlite::Error| {
-        let told = fault::error(cause);
+        let told = fault::error(cause, None);
         let said = match told.reason() {
             Reason::Cancelled => "it was stopped: a test has ten seconds",
             _ => told.message(),

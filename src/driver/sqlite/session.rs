@@ -1,9 +1,6 @@
 //! One open file: a batch is one read transaction, its jobs run one by one.
 
 use std::collections::HashSet;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +16,7 @@ use crate::driver::{
 };
 use crate::error::{Error, Reason, Result};
 
+use super::access::Access;
 use super::fault;
 use super::rights;
 use super::watch::{Interrupt, Watch};
@@ -26,23 +24,13 @@ use super::watch::{Interrupt, Watch};
 /// Prepared statements kept by a session; a plan with more queries on one file prepares some of them again.
 pub(super) const STATEMENTS: usize = 4_096;
 
-/// A file by what it is, not by its name: device and inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity(u64, u64);
-
-impl Identity {
-    pub(super) fn of(metadata: &Metadata) -> Self {
-        Identity(metadata.dev(), metadata.ino())
-    }
-}
-
 /// A session on one file.
 pub(super) struct FileSession {
     connection: Connection,
     watch: Arc<Watch>,
     canceller: Arc<Interrupt>,
-    /// `None` for a database in memory.
-    file: Option<(PathBuf, Identity)>,
+    /// `None` for a database in memory. After the connection, which is closed before it.
+    access: Option<Access>,
     read_only: bool,
     /// Statements that passed the first-keyword check.
     checked: HashSet<Box<str>>,
@@ -53,7 +41,7 @@ impl FileSession {
     pub(super) fn new(
         connection: Connection,
         watch: Arc<Watch>,
-        file: Option<(PathBuf, Identity)>,
+        access: Option<Access>,
         read_only: bool,
     ) -> Self {
         let handle = connection.get_interrupt_handle();
@@ -64,7 +52,7 @@ impl FileSession {
             role: "primary".to_owned(),
             ..Facts::default()
         };
-        FileSession { connection, watch, canceller, file, read_only, checked: HashSet::new(), facts }
+        FileSession { connection, watch, canceller, access, read_only, checked: HashSet::new(), facts }
     }
 
     /// Reads the file's first page, without waiting for a lock: proves that it is a database.
@@ -75,22 +63,25 @@ impl FileSession {
     pub(super) fn probe(&self) -> rusqlite::Result<()> {
         self.watch.arm(Deadline::within(Duration::ZERO));
         match self.connection.query_row("PRAGMA schema_version", [], |_| Ok(())) {
-            Err(cause) if !matches!(fault::error(&cause).reason(), Reason::Locked | Reason::Cancelled) => {
+            Err(cause) if !matches!(self.fault(&cause).reason(), Reason::Locked | Reason::Cancelled) => {
                 Err(cause)
             }
             _ => Ok(()),
         }
     }
 
-    /// `Lost` when the path leads to another file than the one that is open: a new session sees the new one.
-    fn same_file(&self) -> Result<()> {
-        let Some((path, identity)) = &self.file else { return Ok(()) };
-        let lost = |what: String| Err(Error::new(Reason::Lost, format!("{} {what}", path.display())));
-        match std::fs::metadata(path).map(|metadata| Identity::of(&metadata)) {
-            Ok(found) if found == *identity => Ok(()),
-            Ok(_) => lost("was replaced by another file".to_owned()),
-            Err(cause) => lost(format!("is gone: {cause}")),
-        }
+    /// Whether the session may go on; see [`Access::still`].
+    fn still(&self) -> Result<()> {
+        self.access.as_ref().map_or(Ok(()), Access::still)
+    }
+
+    /// Whether what was just read is true; see [`Access::undisturbed`].
+    fn undisturbed(&self) -> Result<()> {
+        self.access.as_ref().map_or(Ok(()), Access::undisturbed)
+    }
+
+    fn fault(&self, cause: &rusqlite::Error) -> Error {
+        fault::error(cause, self.access.as_ref().map(Access::path))
     }
 
     fn check(&mut self, sql: &Sql) -> Result<()> {
@@ -116,7 +107,7 @@ impl FileSession {
         self.check(job.sql)?;
         self.watch.arm(limit);
         if !self.read_only {
-            self.watch.hold_locks(&mut self.connection).map_err(|cause| fault::error(&cause))?;
+            self.watch.hold_locks(&mut self.connection).map_err(|cause| self.fault(&cause))?;
         }
         self.stream(job.sql, job.sink).map_err(|error| match error.reason() {
             Reason::Cancelled | Reason::Locked if self.watch.cancelled() => {
@@ -128,7 +119,7 @@ impl FileSession {
     }
 
     fn stream(&self, sql: &Sql, sink: &mut dyn RowSink) -> Result<()> {
-        let failed = |cause| placed(fault::error(&cause), sql.text());
+        let failed = |cause| placed(self.fault(&cause), sql.text());
         let mut statement = self.connection.prepare_cached(sql.text()).map_err(failed)?;
         if self.read_only && !statement.readonly() {
             return Err(Error::new(Reason::ReadOnly, "the statement would write")
@@ -153,6 +144,10 @@ impl FileSession {
         for job in jobs {
             let start = Instant::now();
             let verdict = self.run_one(job, by);
+            // Also after an error, which may come of what was read in the middle of a write.
+            if let Err(error) = self.undisturbed() {
+                return Health::Lost(error);
+            }
             if verdict.as_ref().is_err_and(|error| spoils(error.reason())) {
                 health = Health::Spent;
             }
@@ -167,7 +162,7 @@ impl FileSession {
         if !self.read_only {
             return Ok(());
         }
-        let failed = |cause| fault::error(&cause);
+        let failed = |cause| self.fault(&cause);
         self.connection.prepare_cached(word).and_then(|mut done| done.execute([])).map_err(failed).map(|_| ())
     }
 }
@@ -180,7 +175,7 @@ fn spoils(reason: Reason) -> bool {
 impl Session for FileSession {
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
         self.watch.forget_cancel();
-        if let Err(error) = self.same_file().and_then(|()| self.transaction("BEGIN")) {
+        if let Err(error) = self.still().and_then(|()| self.transaction("BEGIN")) {
             return Health::Lost(error);
         }
         let health = self.run_all(jobs, by);
@@ -188,7 +183,7 @@ impl Session for FileSession {
     }
 
     fn ping(&mut self, _by: Deadline) -> Health {
-        match self.same_file().and_then(|()| self.probe().map_err(|cause| fault::error(&cause))) {
+        match self.still().and_then(|()| self.probe().map_err(|cause| self.fault(&cause))) {
             Ok(()) => Health::Clean,
             Err(error) => Health::Lost(error),
         }
@@ -200,17 +195,17 @@ impl Session for FileSession {
     }
 
     fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
-        self.same_file()?;
+        self.still()?;
         self.check(sql)?;
         self.watch.forget_cancel();
         self.watch.arm(by);
-        let failed = |cause| placed(fault::error(&cause), sql.text());
+        let failed = |cause| placed(self.fault(&cause), sql.text());
         let statement = self.connection.prepare(sql.text()).map_err(failed)?;
         Ok(Some(columns(&statement, |_| "any")))
     }
 
     fn rights(&mut self, _: Deadline) -> Result<Rights> {
-        rights::of(&self.connection).map_err(|cause| fault::error(&cause))
+        rights::of(&self.connection).map_err(|cause| self.fault(&cause))
     }
 
     /// Every batch is one read transaction already.

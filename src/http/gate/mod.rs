@@ -50,7 +50,7 @@ pub(super) struct Guards {
     /// TLS and users.
     pub(super) door: Arc<Door>,
     /// Paths that need no login.
-    pub(super) open: &'static [&'static str],
+    pub(super) open: Vec<String>,
     /// Told of each refusal.
     pub(super) rejected: Arc<Rejected>,
 }
@@ -61,7 +61,7 @@ struct Shared {
     caps: Arc<Caps>,
     door: Arc<Door>,
     guard: Guard,
-    open: &'static [&'static str],
+    open: Vec<String>,
     backend: Arc<Backend>,
     rejected: Arc<Rejected>,
 }

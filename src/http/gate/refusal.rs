@@ -6,8 +6,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use crate::http::head::Fault;
-use crate::http::phrase;
 use crate::http::socket::Wire;
+use crate::http::{phrase, protection};
 
 /// How long a client may take to read a refusal, and to close after the last answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -29,12 +29,15 @@ pub(super) async fn refuse(
     };
     let Fault { status, message, .. } = fault;
     let mut answer = format!(
-        "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n\
+        "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
          Content-Length: {}\r\nConnection: close\r\n{extra}",
         phrase(*status),
         message.len() + 1
     );
     for (name, value) in headers {
+        answer.extend([name, ": ", value, "\r\n"]);
+    }
+    for (name, value) in protection(headers.iter().map(|(name, _)| name.as_str())) {
         answer.extend([name, ": ", value, "\r\n"]);
     }
     answer.push_str("\r\n");

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, Reason};
 use crate::fleet::Fleet;
 use crate::http::{Request, Response};
+use crate::plan::route_prefix::RoutePrefix;
 use crate::target::Target;
 use crate::target::run::Work;
 
@@ -18,6 +19,8 @@ use super::page;
 /// What the page shows.
 #[derive(Debug, Clone, Default)]
 pub struct View {
+    /// What the paths of its links begin with.
+    pub prefix: RoutePrefix,
     /// The worst first, else in configuration order.
     pub targets: Vec<TargetView>,
 }
@@ -131,7 +134,7 @@ fn view(fleet: &Fleet) -> View {
     for target in &mut targets {
         target.queries.sort_by_key(|query| query.trouble.is_none());
     }
-    View { targets }
+    View { prefix: fleet.exporter.route_prefix.clone(), targets }
 }
 
 fn target_view(target: &Target) -> TargetView {

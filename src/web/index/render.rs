@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::words::words;
 use super::{QueryView, State, TargetView, Trouble, View};
+use crate::plan::route_prefix::RoutePrefix;
 
 const STYLE: &str = include_str!("style.css");
 /// All the script there is; the page's policy names it by its hash.
@@ -55,7 +56,8 @@ pub(super) fn render(view: &View, full: bool) -> String {
         .text(&summary(view))
         .raw("</p><nav>");
     for path in ["/metrics", "/-/metrics", "/sd", "/config"] {
-        html.raw("<a href=\"").raw(path).raw("\">").raw(path).raw("</a> ");
+        let path = view.prefix.path(path);
+        html.raw("<a href=\"").text(&path).raw("\">").text(&path).raw("</a> ");
     }
     html.raw("</nav>\n");
     if view.targets.len() > FEW {
@@ -67,7 +69,7 @@ pub(super) fn render(view: &View, full: bool) -> String {
     html.raw("</header>\n<main>\n");
     for target in &view.targets {
         let open = view.targets.len() <= MANY || target.is_bad();
-        target_details(&mut html, target, open, full);
+        target_details(&mut html, target, &view.prefix, open, full);
     }
     html.raw("</main>\n<footer><p>As of the last scrapes, the worst first; this page runs no query.");
     if !full {
@@ -92,7 +94,7 @@ fn summary(view: &View) -> String {
     format!("{targets}, {down} down; {queries}, {failing} failing")
 }
 
-fn target_details(html: &mut Html, target: &TargetView, open: bool, full: bool) {
+fn target_details(html: &mut Html, target: &TargetView, prefix: &RoutePrefix, open: bool, full: bool) {
     let (class, word) = match target.state {
         State::New => ("new", "not scraped yet"),
         State::Up => ("up", "up"),
@@ -113,7 +115,7 @@ fn target_details(html: &mut Html, target: &TargetView, open: bool, full: bool) 
         html.raw(" · <code>").text(name).raw("=\"").text(value).raw("\"</code>");
     }
     let name: String = form_urlencoded::byte_serialize(target.name.as_bytes()).collect();
-    html.raw(" · <a href=\"/probe?target=").text(&name).raw("\">probe</a></p>\n");
+    html.raw(" · <a href=\"").text(&prefix.path("/probe?target=")).text(&name).raw("\">probe</a></p>\n");
     if let Some(trouble) = &target.trouble {
         html.raw("<p class=bad>");
         trouble_text(html, trouble, full);
@@ -218,7 +220,8 @@ mod tests {
             trouble: Some(trouble),
             queries: vec![query, fresh],
         };
-        View { targets: vec![shop, TargetView { state: State::Disabled, ..TargetView::default() }] }
+        let off = TargetView { state: State::Disabled, ..TargetView::default() };
+        View { targets: vec![shop, off], ..View::default() }
     }
 
     #[test]
@@ -288,7 +291,7 @@ mod tests {
             queries: (0..20).map(query).collect(),
             ..TargetView::default()
         };
-        let page = render(&View { targets: (0..20).map(target).collect() }, true);
+        let page = render(&View { targets: (0..20).map(target).collect(), ..View::default() }, true);
         assert!(page.len() < 50_000, "{}", page.len());
     }
 

@@ -32,6 +32,7 @@ fn table(readme: &str) -> String {
         {
             scope = SCOPES.iter().find(|(name, _)| heading.starts_with(name)).map(|(_, scope)| *scope);
         }
+        let line = line.replace(r"\|", "|");
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let (Some(scope), &[names, default, about]) = (scope, &cells[..]) else { continue };
         let names = quoted(names);

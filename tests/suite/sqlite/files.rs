@@ -1,13 +1,14 @@
 //! What a session sees of its file: missing, replaced, broken, attached, immutable, changed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::sqlite::File;
-use sql_exporter::driver::{Endpoint, Health};
-use sql_exporter::error::Reason;
+use sql_exporter::driver::{Column, Endpoint, Flow, Health, Row, RowSink, Sql};
+use sql_exporter::error::{Error, Reason};
 
-use crate::recorder::run;
+use crate::recorder::{Recorder, run, run_into};
 
 use super::{LONG, Shop, file, open, refusal};
 
@@ -45,7 +46,9 @@ fn a_file_that_is_no_database_is_the_servers_fault() {
     std::fs::write(&path, "Dear Sir or Madam, ".repeat(100)).expect("a letter");
     let error = refusal(&file(&path));
     assert_eq!(error.reason(), Reason::Server);
-    assert!(error.to_string().ends_with("file is not a database [SQLITE_NOTADB]"), "{error}");
+    assert!(error.message().ends_with("file is not a database"), "{error}");
+    assert_eq!(error.sqlstate(), Some("SQLITE_NOTADB"));
+    assert!(error.hint().expect("a hint").contains("encrypted"), "{error}");
 }
 
 #[test]
@@ -116,15 +119,227 @@ fn sessions_are_shared_out_to_threads_and_tell_their_facts() {
 }
 
 #[test]
-fn a_wal_database_whose_wal_cannot_be_opened_names_the_way_out() {
+fn a_wal_database_that_nobody_has_open_is_read_where_no_file_can_be_made() {
     let shop = Shop::new();
     shop.write("PRAGMA journal_mode = WAL; PRAGMA wal_checkpoint(TRUNCATE)");
     // As on a read-only mount, also for root: the shared-memory file can be neither opened nor made.
     let shared_memory = shop.folder.path().join("shop.db-shm");
     std::os::unix::fs::symlink("nowhere/at/all", shared_memory).expect("a link in its place");
+    for immutable in [false, true] {
+        let mut session = open(&File { immutable, ..shop.file() }).expect("a session");
+        assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(2)"]]);
+    }
+}
+
+/// What lies in the shop's folder.
+fn names(shop: &Shop) -> Vec<String> {
+    let entries = std::fs::read_dir(shop.folder.path()).expect("a folder");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_wal_database_that_nobody_has_open_is_read_without_making_files() {
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    for read_only in [true, false] {
+        let mut session = open(&File { read_only, ..shop.file() }).expect("a session");
+        assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(2)"]]);
+        assert!(session.describe(&Sql::new("SELECT id FROM orders"), Deadline::within(LONG)).is_ok());
+        assert!(matches!(session.ping(Deadline::within(LONG)), Health::Clean));
+        drop(session);
+        assert_eq!(names(&shop), ["shop.db"]);
+    }
+}
+
+#[test]
+fn an_application_that_opens_the_database_is_noticed_and_its_commits_are_seen() {
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    let count = "SELECT count(*) FROM orders";
+    let mut idle = shop.session();
+    assert_eq!(run(&mut *idle, count, LONG).0.good(), [["Int(2)"]]);
+    let application = shop.application();
+    application.execute_batch("INSERT INTO orders VALUES (3, 'x', 1)").expect("the owner writes");
+    let (sink, health) = run(&mut *idle, count, LONG);
+    assert!(sink.verdict.is_none(), "a lost job is repeated: its sink is not ended");
+    assert!(matches!(health, Health::Lost(_)), "{health:?}");
+    assert!(matches!(idle.ping(Deadline::within(LONG)), Health::Lost(_)));
+    assert!(idle.describe(&Sql::new(count), Deadline::within(LONG)).is_err());
+    let mut fresh = shop.session();
+    assert_eq!(run(&mut *fresh, count, LONG).0.good(), [["Int(3)"]]);
+    application.execute_batch("INSERT INTO orders VALUES (4, 'x', 1)").expect("the owner writes");
+    assert_eq!(run(&mut *fresh, count, LONG).0.good(), [["Int(4)"]]);
+    drop((idle, fresh, application));
+    shop.write("SELECT 1 FROM orders");
+    assert_eq!(names(&shop), ["shop.db"]);
+}
+
+/// A sink in whose rows an application opens the database.
+struct Meanwhile<'s>(&'s Shop, Recorder);
+
+impl RowSink for Meanwhile<'_> {
+    fn columns(&mut self, columns: &[Column]) -> Result<(), Error> {
+        self.1.columns(columns)
+    }
+
+    fn row(&mut self, row: &dyn Row) -> Result<Flow, Error> {
+        drop(self.0.application());
+        self.1.row(row)
+    }
+
+    fn end(&mut self, verdict: Result<(), Error>, took: Duration) {
+        self.1.end(verdict, took);
+    }
+}
+
+#[test]
+fn a_result_is_not_used_where_an_application_opened_the_database_meanwhile() {
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    let mut session = shop.session();
+    let mut late = Meanwhile(&shop, Recorder::new());
+    let health = run_into(&mut *session, "SELECT id FROM orders", LONG, &mut late);
+    assert!(late.1.verdict.is_none() && matches!(health, Health::Lost(_)), "{health:?}");
+}
+
+#[test]
+fn a_change_of_the_journal_mode_between_batches_makes_no_files_of_ours() {
+    let shop = Shop::new();
+    let mut session = shop.session();
+    let count = "SELECT count(*) FROM orders";
+    assert_eq!(run(&mut *session, count, LONG).0.good(), [["Int(2)"]]);
+    shop.write("PRAGMA journal_mode = WAL; INSERT INTO orders VALUES (3, 'x', 1)");
+    assert!(matches!(run(&mut *session, count, LONG).1, Health::Lost(_)));
+    assert_eq!(names(&shop), ["shop.db"]);
+    drop(session);
+    let mut session = shop.session();
+    assert_eq!(run(&mut *session, count, LONG).0.good(), [["Int(3)"]]);
+    drop(session);
+    shop.write("PRAGMA journal_mode = DELETE; INSERT INTO orders VALUES (4, 'x', 1)");
+    assert_eq!(run(&mut *shop.session(), count, LONG).0.good(), [["Int(4)"]]);
+}
+
+/// A database with the journal of a write that was interrupted: in the file stands what was never committed.
+fn interrupted() -> Shop {
+    let shop = Shop::new();
+    let writer = rusqlite::Connection::open(shop.path()).expect("opened");
+    let spill = "PRAGMA cache_size = 5; CREATE TABLE big (x); BEGIN; UPDATE orders SET amount = 999; \
+                 WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 500) \
+                 INSERT INTO big SELECT randomblob(1000) FROM c";
+    writer.execute_batch(spill).expect("written");
+    let copy = Shop { folder: tempfile::tempdir().expect("a folder") };
+    for name in ["shop.db", "shop.db-journal"] {
+        std::fs::copy(shop.folder.path().join(name), copy.folder.path().join(name)).expect("a copy");
+    }
+    copy
+}
+
+#[test]
+fn the_journal_of_an_interrupted_write_is_named_and_what_it_undoes_is_never_shown() {
+    let shop = interrupted();
     let error = refusal(&shop.file());
-    assert_eq!(error.reason(), Reason::Connect);
-    assert!(error.to_string().contains("on a read-only mount set params: {immutable: true}"), "{error}");
-    let mut session = open(&File { immutable: true, ..shop.file() }).expect("a session");
-    assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(2)"]]);
+    assert_eq!((error.reason(), error.sqlstate()), (Reason::Connect, Some("SQLITE_READONLY_ROLLBACK")));
+    assert!(error.message().contains("shop.db-journal"), "{error}");
+    assert!(!error.to_string().contains("immutable"), "{error}");
+    let error = refusal(&File { immutable: true, ..shop.file() });
+    assert!(error.message().contains("shop.db-journal holds"), "{error}");
+    // The advice: its owner opens it once.
+    shop.write("SELECT 1 FROM orders");
+    for immutable in [false, true] {
+        let mut session = open(&File { immutable, ..shop.file() }).expect("a session");
+        let sql = "SELECT count(*) FROM orders WHERE amount = 999";
+        assert_eq!(run(&mut *session, sql, LONG).0.good(), [["Int(0)"]]);
+    }
+}
+
+#[test]
+fn a_session_that_is_open_is_told_of_an_interrupted_write() {
+    let (shop, broken) = (Shop::new(), interrupted());
+    let mut session = shop.session();
+    for name in ["shop.db-journal", "shop.db"] {
+        let bytes = std::fs::read(broken.folder.path().join(name)).expect("read");
+        std::fs::write(shop.folder.path().join(name), bytes).expect("written in place");
+    }
+    let (sink, health) = run(&mut *session, "SELECT count(*) FROM orders", LONG);
+    assert!(sink.error().message().contains("shop.db-journal"), "{}", sink.error());
+    assert!(matches!(health, Health::Spent), "{health:?}");
+}
+
+#[test]
+fn a_file_called_immutable_is_refused_while_changes_lie_beside_it_or_come() {
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    let immutable = File { immutable: true, ..shop.file() };
+    let count = "SELECT count(*) FROM orders";
+    let mut idle = open(&immutable).expect("a session");
+    assert_eq!(run(&mut *idle, count, LONG).0.good(), [["Int(2)"]]);
+    let application = shop.application();
+    assert!(open(&immutable).is_ok(), "an empty -wal holds no change");
+    application.execute_batch("INSERT INTO orders VALUES (3, 'x', 1)").expect("written");
+    let error = refusal(&immutable);
+    assert!(error.message().contains("shop.db-wal holds committed changes"), "{error}");
+    let Health::Lost(error) = run(&mut *idle, count, LONG).1 else { panic!("it goes on") };
+    assert!(error.message().contains("shop.db-wal"), "{error}");
+    drop(application);
+    assert_eq!(run(&mut *open(&immutable).expect("merged"), count, LONG).0.good(), [["Int(3)"]]);
+    assert!(matches!(run(&mut *idle, count, LONG).1, Health::Lost(_)), "it was written");
+}
+
+#[test]
+fn an_application_in_exclusive_mode_is_said_to_lock_the_database() {
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    let application = rusqlite::Connection::open(shop.path()).expect("opened");
+    application
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; INSERT INTO orders VALUES (3, 'x', 1)")
+        .expect("written");
+    let error = refusal(&File { connect_timeout: Duration::from_millis(50), ..shop.file() });
+    assert_eq!(error.reason(), Reason::Locked);
+    assert!(error.message().ends_with("is locked exclusively by another process"), "{error}");
+    drop(application);
+    assert_eq!(run(&mut *shop.session(), "SELECT count(*) FROM orders", LONG).0.good(), [["Int(3)"]]);
+}
+
+/// An application that opens, writes and closes all the time, as one process a request does.
+#[test]
+fn pages_are_true_and_no_write_fails_while_an_application_comes_and_goes() {
+    const WRITES: usize = 150;
+    let shop = Shop::new();
+    shop.write("PRAGMA journal_mode = WAL");
+    let script = "
+import sqlite3, sys
+for n in range(int(sys.argv[2])):
+    database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=10)
+    database.execute('INSERT INTO orders(region) VALUES (1)')
+    database.close()
+";
+    let mut application = std::process::Command::new("python3")
+        .args(["-c", script, &shop.path().display().to_string(), &WRITES.to_string()])
+        .spawn()
+        .expect("python3 is installed");
+    let mut last = 0;
+    let mut session = None;
+    let mut ended = false;
+    while !ended {
+        ended = application.try_wait().expect("a child").is_some();
+        let mut open = session.take().unwrap_or_else(|| shop.session());
+        let (sink, health) = run(&mut *open, "SELECT count(*) FROM orders", LONG);
+        match health {
+            Health::Clean => {
+                let number = sink.good()[0][0].trim_start_matches("Int(").trim_end_matches(')').to_owned();
+                let number: usize = number.parse().expect("a count");
+                assert!(number >= last, "{number} after {last}");
+                last = number;
+                // Each third one is closed, so that the application is sometimes alone.
+                session = (!number.is_multiple_of(3)).then_some(open);
+            }
+            Health::Lost(_) => ended = false,
+            Health::Spent => panic!("{}", sink.error()),
+        }
+    }
+    assert!(application.wait().expect("a child").success());
+    assert_eq!(last, WRITES + 2);
 }
