@@ -10,7 +10,6 @@ use crate::error::{Error, Reason};
 use crate::fleet::Fleet;
 use crate::http::{Request, Response};
 use crate::target::Target;
-use crate::target::run::Work;
 
 use super::Site;
 use super::page;
@@ -159,7 +158,7 @@ fn target_view(target: &Target) -> TargetView {
 
 fn query_view(target: &Target, index: usize) -> Option<QueryView> {
     let query = target.plan.queries.get(index)?;
-    let past = target.past(Work::Query(index));
+    let past = target.past(index);
     let age = past.succeeded.map(|moment| SystemTime::now().duration_since(moment).unwrap_or_default());
     Some(QueryView {
         name: query.name.to_string(),
