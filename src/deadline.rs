@@ -54,11 +54,23 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now())
     }
 
+    /// What is left as a socket's timeout; `None` when nothing is.
+    #[must_use]
+    pub fn socket_timeout(self) -> Option<Duration> {
+        socket_timeout(self.left())
+    }
+
     /// True when nothing is left.
     #[must_use]
     pub fn passed(self) -> bool {
         self.left().is_zero()
     }
+}
+
+/// Never less than a millisecond: sockets count in whole microseconds, some calls in milliseconds, and what is cut to
+/// zero there means "no timeout".
+fn socket_timeout(left: Duration) -> Option<Duration> {
+    (!left.is_zero()).then(|| left.max(Duration::from_millis(1)))
 }
 
 /// The limit that a server is told when `left` is left: a little less, so that its own answer comes first and its
@@ -142,6 +154,16 @@ mod tests {
             assert_eq!(server_limit(Duration::from_millis(left)), Duration::from_millis(limit), "{left}");
         }
         assert!(server_limit(Duration::MAX) < Duration::MAX);
+    }
+
+    #[test]
+    fn the_last_moment_before_a_deadline_is_not_unlimited_for_a_socket() {
+        for left in [Duration::from_nanos(1), Duration::from_nanos(999), Duration::from_micros(999)] {
+            assert_eq!(socket_timeout(left), Some(Duration::from_millis(1)), "{left:?}");
+        }
+        assert_eq!(socket_timeout(Duration::from_secs(2)), Some(Duration::from_secs(2)));
+        assert_eq!(socket_timeout(Duration::ZERO), None);
+        assert_eq!(Deadline::within(Duration::ZERO).socket_timeout(), None);
     }
 
     #[test]

@@ -108,6 +108,7 @@ struct Inner {
     sqlstate: Option<String>,
     hint: Option<String>,
     spot: Option<Spot>,
+    full: bool,
 }
 
 /// Where in a statement the database found something wrong.
@@ -134,6 +135,7 @@ impl Error {
             sqlstate: None,
             hint: None,
             spot: None,
+            full: false,
         }))
     }
 
@@ -192,6 +194,19 @@ impl Error {
     pub fn at_spot(mut self, spot: Spot) -> Self {
         self.0.spot = Some(spot);
         self
+    }
+
+    /// Says that the server, or a pooler before it, gives no further session now.
+    #[must_use]
+    pub fn of_full_server(mut self) -> Self {
+        self.0.full = true;
+        self
+    }
+
+    /// True when the server gives no further session now: the sessions that there are can be waited for.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.full
     }
 
     /// Where in the statement it is, where the database tells.

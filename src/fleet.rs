@@ -1,11 +1,12 @@
 //! The plan at work: the targets that live between scrapes, and the choice of some of them by name.
 //!
-//! Knows no page. A reload makes a new fleet that keeps the targets which did not change.
+//! Knows no page. A reload makes a new fleet, whose targets go on with what did not change.
 
-use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -16,15 +17,13 @@ use crate::plan::Plan;
 use crate::plan::exporter::{Exporter, LabelsTooLong};
 use crate::plan::target as planned;
 use crate::query::Context;
+use crate::target::run::Owner;
 use crate::target::{Shared, Target};
 use crate::telemetry::Telemetry;
 use crate::yaml::keys::nearest_of;
 
 /// Sessions have this long to be cancelled and closed at the end.
 const DRAIN: Duration = Duration::from_secs(2);
-
-/// After a reload, runs of targets that are gone end within this time; until then their rows are forgotten anew.
-const AFTERMATH: Duration = Duration::from_secs(300);
 
 /// All targets of one plan.
 pub struct Fleet {
@@ -33,18 +32,20 @@ pub struct Fleet {
     /// In configuration order, disabled ones too; not those whose driver is not built in.
     pub targets: Vec<Arc<Target>>,
     shared: Arc<Shared>,
-    /// Since when it stands in for another one; until some time after, runs of targets that are gone may still end.
-    renewed: Option<Instant>,
+    /// Those of the fleets before it, while their runs may count something under names and labels that are gone.
+    former: Mutex<Vec<Weak<Owner>>>,
 }
 
 /// What a reload did to the targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renewal {
-    /// They keep sessions, results and back-off.
+    /// As they were.
     pub unchanged: usize,
-    /// New, or not as they were.
+    /// Not as they were; what is as it was goes on: sessions, results of queries.
+    pub changed: usize,
+    /// New.
     pub started: usize,
-    /// Gone, or not as they were.
+    /// Gone.
     pub ended: usize,
 }
 
@@ -66,45 +67,42 @@ impl Fleet {
     /// Makes the targets. Opens no connection.
     #[must_use]
     pub fn new(plan: Plan, shared: &Arc<Shared>) -> Self {
-        Fleet::keeping(plan, shared, |_| None)
-    }
-
-    /// The targets that `kept` gives stay as they are; the others are made.
-    fn keeping(
-        plan: Plan,
-        shared: &Arc<Shared>,
-        kept: impl Fn(&planned::Target) -> Option<Arc<Target>>,
-    ) -> Self {
         let Plan { targets, exporter, .. } = plan;
-        let target = |planned: &Arc<planned::Target>| {
-            let made = || {
-                let context = context(&exporter, planned);
-                Target::new(Arc::clone(planned), context, Arc::clone(shared)).map(Arc::new)
-            };
-            kept(planned).or_else(made)
+        let target = |planned: Arc<planned::Target>| {
+            let context = context(&exporter, &planned);
+            Target::new(planned, context, shared).map(Arc::new)
         };
-        let targets = targets.iter().filter_map(target).collect();
-        Fleet { targets, exporter, shared: Arc::clone(shared), renewed: None }
+        let targets = targets.into_iter().filter_map(target).collect();
+        Fleet { targets, exporter, shared: Arc::clone(shared), former: Mutex::default() }
     }
 
-    /// The fleet of another plan. Targets that did not change go on as they are; those that are gone end with the last
-    /// scrape that holds the old fleet.
+    /// The fleet of another plan. What did not change of a target goes on in its next one; those that are gone end with the
+    /// last scrape that holds the old fleet.
     #[must_use]
     pub fn renew(&self, plan: Plan) -> (Self, Renewal) {
-        let sampled_alike = sampling(&self.exporter) == sampling(&plan.exporter);
-        let known: HashMap<_, _> = self.targets.iter().map(|target| (&target.plan.name, target)).collect();
-        let unchanged = Cell::new(0);
-        let kept = |planned: &planned::Target| {
-            let old =
-                known.get(&planned.name).filter(|old| sampled_alike && old.plan.digest == planned.digest)?;
-            unchanged.set(unchanged.get() + 1);
-            Some(Arc::clone(old))
+        let Plan { targets, exporter, .. } = plan;
+        let sampled_alike = sampling(&self.exporter) == sampling(&exporter);
+        let known: HashMap<&str, &Arc<Target>> =
+            self.targets.iter().map(|target| (target.plan.name.as_str(), target)).collect();
+        let mut renewal = Renewal { unchanged: 0, changed: 0, started: 0, ended: 0 };
+        let mut target = |planned: Arc<planned::Target>| {
+            let context = context(&exporter, &planned);
+            let Some(old) = known.get(planned.name.as_str()) else {
+                let target = Target::new(planned, context, &self.shared)?;
+                renewal.started += 1;
+                return Some(Arc::new(target));
+            };
+            let is_same = sampled_alike && old.plan.digest == planned.digest;
+            let target = old.renew(planned, context, &self.shared)?;
+            *(if is_same { &mut renewal.unchanged } else { &mut renewal.changed }) += 1;
+            Some(Arc::new(target))
         };
-        let mut fleet = Fleet::keeping(plan, &self.shared, kept);
-        fleet.renewed = Some(Instant::now());
-        let unchanged = unchanged.get();
-        let (started, ended) = (fleet.targets.len() - unchanged, self.targets.len() - unchanged);
-        (fleet, Renewal { unchanged, started, ended })
+        let targets: Vec<_> = targets.into_iter().filter_map(&mut target).collect();
+        renewal.ended = self.targets.len() - renewal.unchanged - renewal.changed;
+        let mut former = self.former.lock().clone();
+        former.extend(self.targets.iter().map(|target| Arc::downgrade(target.owner())));
+        let (shared, former) = (Arc::clone(&self.shared), Mutex::new(former));
+        (Fleet { targets, exporter, shared, former }, renewal)
     }
 
     /// Counters of the process's life.
@@ -117,12 +115,7 @@ impl Fleet {
     #[must_use]
     pub fn own_metrics(&self) -> Families {
         let telemetry = self.telemetry();
-        if self.renewed.is_some_and(|since| since.elapsed() < AFTERMATH) {
-            let here: HashMap<_, _> =
-                self.targets.iter().map(|target| (target.plan.name.as_str(), target)).collect();
-            telemetry
-                .keep(|subject| here.get(subject.bearer.target).is_some_and(|target| target.bears(subject)));
-        }
+        self.forget_what_is_gone();
         telemetry.late_workers(self.shared.workers.figures().late);
         for target in self.targets.iter().filter(|target| target.plan.enabled) {
             target.count_sessions();
@@ -130,13 +123,33 @@ impl Fleet {
         telemetry.render()
     }
 
+    /// Drops the counters of targets, queries and labels that are gone, until no run can count under them any more.
+    fn forget_what_is_gone(&self) {
+        let mut former = self.former.lock();
+        if former.is_empty() {
+            return;
+        }
+        // First: one that counts between the two is asked for again at the next page.
+        let alive: Vec<_> = former.drain(..).filter(|owner| owner.strong_count() > 0).collect();
+        *former = alive;
+        let here: HashMap<_, _> =
+            self.targets.iter().map(|target| (target.plan.name.as_str(), target)).collect();
+        self.telemetry()
+            .keep(|subject| here.get(subject.bearer.target).is_some_and(|target| target.bears(subject)));
+    }
+
+    /// Cancels the queries under way, and lets none begin: the pages that wait for them leave with what is complete. Does
+    /// not block.
+    pub fn interrupt(&self) {
+        self.shared.interrupt();
+    }
+
     /// Stops what still runs in the servers and closes the sessions. Blocks for a moment at most.
     pub fn stop(&self) {
-        for target in &self.targets {
-            target.stop();
-        }
+        self.interrupt();
+        self.shared.close_idle();
         if !self.shared.disposal.settle(Deadline::within(DRAIN)) {
-            log::warn!("{} cancels did not reach their servers in time", self.shared.disposal.pending());
+            log::warn!("{} sessions did not end in time", self.shared.disposal.pending());
         }
     }
 

@@ -3,6 +3,7 @@
 //! r2d2 counts *slots*. Making one allocates nothing but itself, so r2d2's threads never wait for a network; the
 //! session inside is opened by whoever leases the slot, under that scrape's deadline. A slot is *dirty* from before
 //! a batch until the batch came back clean; a dirty session goes to `disposal`, cancelled, and is never used again.
+//! A reload may change the bounds: then the sessions move over to another r2d2 pool, those in use when they come back.
 //! Knows no query and no retry rule.
 
 use std::collections::HashMap;
@@ -10,7 +11,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::deadline::Deadline;
@@ -36,7 +37,7 @@ impl Scheduler {
 }
 
 /// The bounds of one target's sessions. All are at least 1 (a second for durations).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Sessions at once.
     pub max_connections: u32,
@@ -60,19 +61,32 @@ pub struct Figures {
 /// One target's sessions. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Pool {
-    slots: r2d2::Pool<Maker>,
+    slots: Arc<RwLock<Slots>>,
     shared: Arc<Shared>,
+}
+
+/// The slots within the bounds of one configuration.
+#[derive(Clone)]
+struct Slots {
+    settings: Settings,
+    pool: r2d2::Pool<Maker>,
+    /// Counts the changes of the bounds.
+    generation: u64,
 }
 
 /// What the pool, its slots and its leases have in common.
 struct Shared {
     endpoint: Arc<dyn Endpoint>,
+    scheduler: Scheduler,
     disposal: Disposal,
     counts: Mutex<Counts>,
 }
 
 #[derive(Default)]
 struct Counts {
+    /// Sessions that are open.
+    open: usize,
+    /// Those of them that are not leased.
     idle: usize,
     /// Each lease's number, and the moment it counts as late.
     leases: Vec<(u64, Deadline)>,
@@ -85,6 +99,51 @@ impl Counts {
     }
 }
 
+impl Slots {
+    fn new(shared: &Arc<Shared>, settings: &Settings, generation: u64) -> Self {
+        let second = Duration::from_secs(1);
+        let pool = r2d2::Pool::builder()
+            .max_size(settings.max_connections.max(1))
+            .min_idle(Some(0))
+            .test_on_check_out(false)
+            .idle_timeout(Some(settings.idle_timeout.max(second)))
+            .max_lifetime(Some(spread(settings.max_lifetime).max(second)))
+            .thread_pool(Arc::clone(&shared.scheduler.0))
+            .build_unchecked(Maker(Arc::clone(shared)));
+        Slots { settings: *settings, pool, generation }
+    }
+
+    /// An idle slot that has a session, if there is one.
+    fn idle(&self, shared: &Shared) -> Option<r2d2::PooledConnection<Maker>> {
+        // They go back when one is found: not before, or the same ones would come again.
+        let mut empty = Vec::new();
+        while shared.counts.lock().idle > 0 {
+            let slot = self.pool.try_get()?;
+            if slot.session.is_some() {
+                return Some(slot);
+            }
+            empty.push(slot);
+        }
+        None
+    }
+
+    /// Takes over a session of another generation. One that finds no room is closed.
+    fn adopt(&self, session: Box<dyn Session>, notes: Notes, shared: &Shared) {
+        let mut taken = Vec::new();
+        while let Ok(mut slot) = self.pool.get_timeout(SHORTEST_WAIT) {
+            if slot.session.is_none() {
+                (slot.session, slot.notes) = (Some(session), notes);
+                return;
+            }
+            taken.push(slot);
+        }
+        let mut counts = shared.counts.lock();
+        (counts.open, counts.idle) = (counts.open - 1, counts.idle - 1);
+        drop(counts);
+        shared.disposal.discard(session, false);
+    }
+}
+
 impl Pool {
     /// No session yet. Does not block.
     #[must_use]
@@ -94,31 +153,47 @@ impl Pool {
         scheduler: &Scheduler,
         disposal: &Disposal,
     ) -> Self {
-        let shared = Arc::new(Shared { endpoint, disposal: disposal.clone(), counts: Mutex::default() });
-        let second = Duration::from_secs(1);
-        let slots = r2d2::Pool::builder()
-            .max_size(settings.max_connections.max(1))
-            .min_idle(Some(0))
-            .test_on_check_out(false)
-            .idle_timeout(Some(settings.idle_timeout.max(second)))
-            .max_lifetime(Some(spread(settings.max_lifetime).max(second)))
-            .thread_pool(Arc::clone(&scheduler.0))
-            .build_unchecked(Maker(Arc::clone(&shared)));
+        let (scheduler, disposal) = (scheduler.clone(), disposal.clone());
+        let shared = Arc::new(Shared { endpoint, scheduler, disposal, counts: Mutex::default() });
+        let slots = Arc::new(RwLock::new(Slots::new(&shared, settings, 0)));
         Pool { slots, shared }
     }
 
-    /// Takes a slot, waiting until `by` for one (at least 20 ms). The lease should be dropped by `by`.
+    /// Sets other bounds; the sessions stay, as far as there is room for them. May block for some milliseconds.
+    pub fn set(&self, settings: &Settings) {
+        let old = self.slots.read().clone();
+        if old.settings == *settings {
+            return;
+        }
+        let new = Slots::new(&self.shared, settings, old.generation + 1);
+        *self.slots.write() = new.clone();
+        while let Some(mut slot) = old.idle(&self.shared) {
+            let notes = std::mem::take(&mut slot.notes);
+            if let Some(session) = slot.session.take() {
+                new.adopt(session, notes, &self.shared);
+            }
+        }
+    }
+
+    /// Takes a slot, one with a session where there is one, waiting until `by` for it (at least 20 ms). The lease should
+    /// be dropped by `by`.
     ///
     /// # Errors
     /// `wedged`, at once, when every slot is held past its lease's deadline; `timeout` when none came free.
     pub fn lease(&self, by: Deadline) -> Result<Lease> {
-        self.refuse_when_wedged()?;
-        let Ok(mut slot) = self.slots.get_timeout(by.left().max(SHORTEST_WAIT)) else {
-            self.refuse_when_wedged()?;
-            let message = format!("all {} sessions of the target are busy", self.slots.max_size());
+        let slots = self.slots.read().clone();
+        self.refuse_when_wedged(&slots)?;
+        let Ok(mut slot) = slots.pool.get_timeout(by.left().max(SHORTEST_WAIT)) else {
+            self.refuse_when_wedged(&slots)?;
+            let message = format!("all {} sessions of the target are busy", slots.pool.max_size());
             return Err(Error::new(Reason::Timeout, message)
                 .with_hint("raise max_connections or the scrape's interval"));
         };
+        if slot.session.is_none()
+            && let Some(other) = slots.idle(&self.shared)
+        {
+            slot = other;
+        }
         let mut counts = self.shared.counts.lock();
         counts.leased += 1;
         let number = counts.leased;
@@ -126,7 +201,23 @@ impl Pool {
         slot.lent = true;
         counts.idle -= usize::from(slot.session.is_some());
         drop(counts);
-        Ok(Lease { slot, number })
+        Ok(Lease { slot, number, generation: slots.generation, pool: self.clone() })
+    }
+
+    /// Closes one idle session: somebody else needs its place on the server. False when there is none.
+    #[must_use]
+    pub fn close_idle(&self) -> bool {
+        let slots = self.slots.read().clone();
+        let Some(mut slot) = slots.idle(&self.shared) else { return false };
+        self.shared.counts.lock().idle -= 1;
+        slot.discard();
+        true
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.shared.counts.lock().open
     }
 
     /// Sessions by state. Those that `disposal` is closing are not counted.
@@ -143,8 +234,8 @@ impl Pool {
         self.shared.endpoint.shown()
     }
 
-    fn refuse_when_wedged(&self) -> Result<()> {
-        let (late, max) = (self.shared.counts.lock().late(), self.slots.max_size());
+    fn refuse_when_wedged(&self, slots: &Slots) -> Result<()> {
+        let (late, max) = (self.shared.counts.lock().late(), slots.pool.max_size());
         if late < usize::try_from(max).unwrap_or(usize::MAX) {
             return Ok(());
         }
@@ -165,6 +256,8 @@ fn spread(span: Duration) -> Duration {
 pub struct Lease {
     slot: r2d2::PooledConnection<Maker>,
     number: u64,
+    generation: u64,
+    pool: Pool,
 }
 
 impl Lease {
@@ -174,23 +267,52 @@ impl Lease {
         self.slot.condition != Condition::Clean || self.slot.session.is_none()
     }
 
+    /// The lease counts as late only after `by`: it serves a job with a later deadline.
+    pub fn until(&mut self, by: Deadline) {
+        let late = Deadline::after(by.moment(), GRACE);
+        let mut counts = self.pool.shared.counts.lock();
+        counts
+            .leases
+            .iter_mut()
+            .filter(|(number, _)| *number == self.number)
+            .for_each(|lease| lease.1 = late);
+    }
+
+    /// What the session learned at login, while there is one.
+    #[must_use]
+    pub fn facts(&self) -> Option<&Facts> {
+        self.slot.session.as_ref().map(|session| session.facts())
+    }
+
+    /// Sees to it that there is a session: opens one when there is none or the one there is dirty. True when it was there
+    /// before. Blocks until `by` at most.
+    ///
+    /// # Errors
+    /// What [`Endpoint::connect`] says.
+    pub fn open(&mut self, by: Deadline) -> Result<bool> {
+        let slot = &mut *self.slot;
+        if slot.condition != Condition::Clean {
+            slot.discard();
+        }
+        if slot.session.is_some() {
+            return Ok(true);
+        }
+        slot.session = Some(slot.shared.endpoint.connect(by)?);
+        slot.shared.counts.lock().open += 1;
+        Ok(false)
+    }
+
     /// The slot's session; opened now when there is none or the one there is dirty. Blocks until `by` at most.
     ///
     /// # Errors
     /// What [`Endpoint::connect`] says.
     pub fn session(&mut self, by: Deadline) -> Result<Live<'_>> {
+        let reused = self.open(by)?;
         let slot = &mut *self.slot;
-        if slot.condition != Condition::Clean {
-            slot.discard();
-        }
-        let reused = slot.session.is_some();
-        let session = match slot.session.take() {
-            Some(session) => session,
-            None => slot.shared.endpoint.connect(by)?,
-        };
+        let no_session = || Error::new(Reason::Lost, "the session is gone");
         Ok(Live {
             notes: &mut slot.notes,
-            session: slot.session.insert(session),
+            session: slot.session.as_mut().ok_or_else(no_session)?,
             condition: &mut slot.condition,
             reused,
         })
@@ -208,6 +330,13 @@ impl Drop for Lease {
         let mut counts = slot.shared.counts.lock();
         counts.leases.retain(|(number, _)| *number != self.number);
         counts.idle += usize::from(slot.session.is_some());
+        drop(counts);
+        let slots = self.pool.slots.read().clone();
+        if slots.generation != self.generation
+            && let Some(session) = slot.session.take()
+        {
+            slots.adopt(session, std::mem::take(&mut slot.notes), &self.pool.shared);
+        }
     }
 }
 
@@ -327,6 +456,7 @@ impl Slot {
     /// Sends the session to `disposal`.
     fn discard(&mut self) {
         if let Some(session) = self.session.take() {
+            self.shared.counts.lock().open -= 1;
             self.shared.disposal.discard(session, self.condition == Condition::Dirty);
         }
         self.notes = Notes::default();

@@ -15,31 +15,24 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::deadline::Deadline;
-use crate::disposal::Disposal;
 use crate::error::Error;
 use crate::fleet::Fleet;
 use crate::http;
 use crate::plan::Plan;
-use crate::pool::Scheduler;
 use crate::target::Shared;
-use crate::telemetry::Telemetry;
 use crate::web::{self, Site};
-use crate::workers::Workers;
 
 use reload::Reloader;
 
 /// Requests in flight may take this long after a signal.
 const DRAIN: Duration = Duration::from_secs(5);
+/// So long before, queries under way are cancelled: pages leave with what is complete.
+const LAST_PAGES: Duration = Duration::from_secs(1);
 
 /// Makes the targets of a plan and what they share. Opens no connection.
 #[must_use]
 pub fn fleet(plan: Plan) -> Fleet {
-    let shared = Shared {
-        workers: Workers::new(plan.exporter.max_workers),
-        disposal: Disposal::new(),
-        scheduler: Scheduler::start(),
-        telemetry: Telemetry::new(),
-    };
+    let shared = Shared::new(plan.exporter.max_workers);
     Fleet::new(plan, &Arc::new(shared))
 }
 
@@ -81,7 +74,14 @@ pub fn serve(fleet: Fleet, load: Box<reload::Load>) -> Result<(), Vec<Error>> {
             std::process::exit(1);
         }
     });
-    server.stop(Deadline::within(DRAIN));
+    let drained = Deadline::within(DRAIN);
+    let fleet = site.fleet();
+    // Without a thread for it, the pages that are not complete then do not leave.
+    let _ = std::thread::Builder::new().name("drain".to_owned()).spawn(move || {
+        std::thread::sleep(drained.earlier_by(LAST_PAGES).left());
+        fleet.interrupt();
+    });
+    server.stop(drained);
     site.fleet().stop();
     Ok(())
 }
@@ -101,32 +101,18 @@ fn reload_aside(site: &Arc<Site>) -> Result<SyncSender<()>, Vec<Error>> {
     Ok(ask)
 }
 
-/// For one scrape without a server: SIGTERM or SIGINT cancels in the servers what runs there, and ends the process with
-/// the exit code that a shell gives that signal.
-///
-/// # Errors
-/// Signals that cannot be handled.
-pub fn cancel_on_signal(fleet: &Arc<Fleet>) -> Result<Interruption, Error> {
-    let fleet = Arc::clone(fleet);
-    at_signal(move || fleet.stop())
-}
-
 /// Calls `stop` at SIGTERM or SIGINT, and ends the process with the exit code that a shell gives that signal.
 ///
 /// # Errors
 /// Signals that cannot be handled.
 pub fn at_signal(stop: impl FnOnce() + Send + 'static) -> Result<Interruption, Error> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
     let interruption = Interruption(Arc::default());
     let ending = Arc::clone(&interruption.0);
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let _ending = ending.lock();
-            stop();
-            std::process::exit(128 + signal);
-        }
-    });
+    first_signal(move |signal| {
+        let _ending = ending.lock();
+        stop();
+        std::process::exit(exit_code(signal).into());
+    })?;
     Ok(interruption)
 }
 
@@ -134,15 +120,55 @@ pub fn at_signal(stop: impl FnOnce() + Send + 'static) -> Result<Interruption, E
 #[must_use]
 pub struct Interruption(Arc<Mutex<()>>);
 
-impl Interruption {
+impl Drop for Interruption {
     /// Does not return once a signal has come: the process ends.
-    pub fn settle(&self) {
+    fn drop(&mut self) {
         drop(self.0.lock());
     }
 }
 
-impl Drop for Interruption {
-    fn drop(&mut self) {
-        self.settle();
+/// For one scrape without a server: SIGTERM or SIGINT cancels in the servers what runs there, and the page is what is
+/// complete. Who still works some seconds later, as nobody reads the page, is ended.
+///
+/// # Errors
+/// Signals that cannot be handled.
+pub fn interrupt_at_signal(fleet: &Arc<Fleet>) -> Result<Interrupted, Error> {
+    let interrupted = Interrupted(Arc::default());
+    let (fleet, code) = (Arc::clone(fleet), Arc::clone(&interrupted.0));
+    first_signal(move |signal| {
+        *code.lock() = Some(exit_code(signal));
+        fleet.interrupt();
+        std::thread::sleep(DRAIN);
+        fleet.stop();
+        std::process::exit(exit_code(signal).into());
+    })?;
+    Ok(interrupted)
+}
+
+/// Whether a signal has come.
+pub struct Interrupted(Arc<Mutex<Option<u8>>>);
+
+impl Interrupted {
+    /// The exit code that a shell gives the signal.
+    #[must_use]
+    pub fn code(&self) -> Option<u8> {
+        *self.0.lock()
     }
+}
+
+/// Calls `act` with the first SIGTERM or SIGINT, on a thread of its own.
+fn first_signal(act: impl FnOnce(i32) + Send + 'static) -> Result<(), Error> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            act(signal);
+        }
+    });
+    Ok(())
+}
+
+/// As shells have it.
+fn exit_code(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }

@@ -93,8 +93,10 @@ fn swap(site: &Site, mut plan: Plan) {
     crate::log::set_level(plan.exporter.log_level);
     let (fleet, renewal) = old.renew(plan);
     site.swap(fleet);
-    let Renewal { unchanged, started, ended } = renewal;
-    log::info!("configuration reloaded: {unchanged} targets unchanged, {started} started, {ended} ended");
+    let Renewal { unchanged, changed, started, ended } = renewal;
+    log::info!(
+        "configuration reloaded: {unchanged} targets unchanged, {changed} changed, {started} started, {ended} ended"
+    );
 }
 
 /// Some settings are read at the start only: a change of one is a warning, and the old value holds.

@@ -57,7 +57,7 @@ pub struct Options {
     no_self_metrics: bool,
 }
 
-/// Runs the scrape. Blocks, at most for `--timeout`.
+/// Runs the scrape. Blocks, at most for `--timeout`; interrupted by a signal, it writes what is complete.
 ///
 /// # Errors
 /// Wrong words, a wrong configuration, a file that cannot be written.
@@ -73,10 +73,9 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
         queries: options.query.clone(),
     };
     let fleet = Arc::new(app::fleet(plan));
-    let interruption = app::cancel_on_signal(&fleet).map_err(|error| vec![error])?;
+    let interrupted = app::interrupt_at_signal(&fleet).map_err(|error| vec![error])?;
     let time = Time { began, budget: options.timeout };
     let page = scrape::scrape(&fleet, &selection, time).map_err(|error| vec![error])?;
-    interruption.settle();
     let mut families = page.families;
     if options.no_self_metrics {
         families.retain(|(family, _)| !family.name.as_str().starts_with("sql_exporter_"));
@@ -85,12 +84,21 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
         families.extend(fleet.own_metrics());
     }
     let pieces = pieces(&families, format);
-    match &options.output {
-        Some(file) => write_file(file, &pieces).map_err(|error| vec![error])?,
-        None => say(&pieces).map_err(|error| vec![error])?,
-    }
+    let written = match &options.output {
+        Some(file) => write_file(file, &pieces),
+        None => say(&pieces),
+    };
     fleet.stop();
-    Ok(u8::from(page.verdict != Verdict::Complete))
+    match (interrupted.code(), written) {
+        (Some(code), Ok(())) => Ok(code),
+        (Some(code), Err(error)) => {
+            log::error!("{error}");
+            Ok(code)
+        }
+        (None, written) => {
+            written.map(|()| u8::from(page.verdict != Verdict::Complete)).map_err(|error| vec![error])
+        }
+    }
 }
 
 fn format(name: &str) -> Result<&'static dyn Format, Error> {

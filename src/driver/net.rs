@@ -123,11 +123,7 @@ pub fn connect(host: &str, port: u16, by: Deadline) -> Result<TcpStream> {
 /// # Errors
 /// What the system says; `TimedOut` at the deadline.
 pub fn connect_to(address: SocketAddr, by: Deadline) -> io::Result<TcpStream> {
-    // Zero would be "invalid input" to the system, not "too late".
-    let left = by.left();
-    if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
+    let left = by.socket_timeout().ok_or(io::ErrorKind::TimedOut)?;
     let stream = TcpStream::connect_timeout(&address, left)?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);

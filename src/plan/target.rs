@@ -45,9 +45,24 @@ pub struct Target {
     pub shown: Shown,
     /// How it is written, for the lints.
     pub written: Written,
+    /// Of the way to the database: while it is the same, a reload keeps the sessions.
+    pub connection: Digest,
     /// Of all that makes it what it is, its queries included: equal ones are the same target.
     pub digest: Digest,
 }
+
+/// Keys of an entry that say nothing about how its sessions are made.
+const NOT_OF_SESSIONS: &[&str] = &[
+    "enabled",
+    "labels",
+    "collectors",
+    "overrides",
+    "max_connections",
+    "idle_timeout",
+    "max_lifetime",
+    "snapshot",
+    "lint_off",
+];
 
 /// One entry as read, before its queries are known.
 pub(super) struct Draft {
@@ -69,6 +84,7 @@ pub(super) struct Draft {
     pub(super) snapshot: bool,
     times: Times,
     shown: Shown,
+    connection: Digest,
     digest: Digest,
 }
 
@@ -99,6 +115,7 @@ impl Draft {
             snapshot: keys.flag("snapshot").unwrap_or(false),
             times: times(&mut keys),
             shown: Shown::Map(Vec::new()),
+            connection: Digest::default(),
             digest: Digest::default(),
         };
         if draft.snapshot && draft.driver == "pgbouncer" {
@@ -108,7 +125,7 @@ impl Draft {
         if let Some(Named::BuiltIn(driver)) = named {
             draft.endpoint = driver.endpoint(&mut keys);
             draft.shown = shown(&mut keys, draft.endpoint.as_deref());
-            draft.digest = digest(&mut keys);
+            (draft.connection, draft.digest) = digests(&mut keys);
             draft.written.secrets = written::secrets(&keys);
             keys.finish();
         }
@@ -122,6 +139,7 @@ impl Draft {
         Target {
             shown: self.shown,
             written: self.written,
+            connection: self.connection,
             digest,
             name: self.name,
             driver: self.driver,
@@ -151,10 +169,11 @@ fn shown(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> Shown {
     shown
 }
 
-/// The file behind `url_file` is read at load only.
-fn digest(keys: &mut Keys<'_>) -> Digest {
+/// Of what makes its sessions, and of all. The file behind `url_file` is read at load only.
+fn digests(keys: &mut Keys<'_>) -> (Digest, Digest) {
     let url = keys.file("url_file").and_then(|path| source::read(&path).ok()).unwrap_or_default();
-    digest_of(&[&keys.digest(), url.as_bytes()])
+    let with_url = |digest: Digest| digest_of(&[&digest, url.as_bytes()]);
+    (with_url(keys.digest_without(NOT_OF_SESSIONS)), with_url(keys.digest()))
 }
 
 fn check_name(name: &str, keys: &Keys<'_>) {

@@ -43,7 +43,7 @@ pub struct Rendered {
 pub type Ended<'q> = Box<dyn FnOnce(Result<Rendered, Error>, Duration) + Send + 'q>;
 
 /// What all samples of one target bear, and the bounds of a label: the same for all its queries.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     labels: LabelBytes,
     limit: LabelLimit,

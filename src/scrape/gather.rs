@@ -3,6 +3,7 @@
 //!
 //! Knows no page: what came back is a list of [`Asking`]s.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,8 @@ fn ask_all(chosen: &[Chosen], time: Time) -> Vec<Waiting> {
     let mut waiting = Vec::new();
     let mut order: Vec<usize> = (0..chosen.len()).collect();
     // Targets that failed last time start last: a healthy one never waits behind them.
-    order.sort_by_key(|&index| chosen[index].0.is_doubtful());
+    // Each is asked once: another scrape may change it meanwhile.
+    order.sort_by_cached_key(|&index| chosen[index].0.is_doubtful());
     for index in order {
         let (target, queries) = &chosen[index];
         let enabled = queries.iter().copied().filter(|&query| target.plan.queries[query].enabled);
@@ -184,7 +186,7 @@ fn sort_out(chosen: &[Chosen], waiting: Vec<Waiting>) -> Vec<Asking> {
     let mut outcomes: Vec<Vec<(Work, Outcome, bool)>> = chosen.iter().map(|_| Vec::new()).collect();
     let mut tried = vec![false; chosen.len()];
     for Waiting { target, work, run, outcome } in waiting {
-        tried[target] |= run.as_ref().is_some_and(|run| run.was_taken());
+        tried[target] |= run.as_ref().is_some_and(|run| run.was_tried());
         outcomes[target].extend(outcome.map(|outcome| (work, outcome, run.is_none())));
     }
     let asking = |(((target, queries), mut outcomes), tried): ((&Chosen, Vec<_>), bool)| {
@@ -195,15 +197,24 @@ fn sort_out(chosen: &[Chosen], waiting: Vec<Waiting>) -> Vec<Asking> {
                 outcome.end = End::Failed(down.clone());
             }
         }
+        let mut by_query = by_query(outcomes);
         let answer = |&index: &usize| {
-            let found = outcomes.iter().find(|(work, ..)| *work == Work::Query(index));
-            let outcome = found.map(|(_, outcome, _)| outcome.clone());
+            let outcome = by_query.remove(&index);
             let failed = outcome.as_ref().is_some_and(|outcome| outcome.end.error().is_some());
             Answer { index, outcome, kept: if failed { target.kept(index) } else { None } }
         };
         Asking { queries: queries.iter().map(answer).collect(), up, tried, target: Arc::clone(target) }
     };
     chosen.iter().zip(outcomes).zip(tried).map(asking).collect()
+}
+
+/// The outcomes of queries by their index in the target.
+fn by_query(outcomes: Vec<(Work, Outcome, bool)>) -> HashMap<usize, Outcome> {
+    let of_query = |(work, outcome, _)| match work {
+        Work::Query(index) => Some((index, outcome)),
+        Work::Ping => None,
+    };
+    outcomes.into_iter().filter_map(of_query).collect()
 }
 
 /// Up when any run of this scrape reached the target; else the first reason why not.
@@ -214,4 +225,27 @@ fn up(outcomes: &[(Work, Outcome, bool)]) -> Result<(), Error> {
     }
     let failure = fresh().find_map(|(_, outcome, _)| outcome.end.error().cloned());
     Err(failure.unwrap_or_else(|| Error::new(Reason::Timeout, "no answer")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn each_query_finds_its_own_outcome_and_a_ping_is_none() {
+        let outcome = |millis| Outcome {
+            end: End::Skipped,
+            took: Duration::from_millis(millis),
+            reached: true,
+            began: Instant::now(),
+            ended: SystemTime::now(),
+        };
+        let works = [Work::Query(7), Work::Ping, Work::Query(2)];
+        let outcomes = works.into_iter().zip(1..).map(|(work, millis)| (work, outcome(millis), false));
+        let by_query = by_query(outcomes.collect());
+        let took = |index| by_query.get(&index).map(|outcome| outcome.took.as_millis());
+        assert_eq!((took(7), took(2), took(0), by_query.len()), (Some(1), Some(3), None, 2));
+    }
 }

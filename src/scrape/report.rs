@@ -14,7 +14,7 @@ use crate::name::MetricName;
 use crate::plan::exporter::{Exporter, QueryMetrics};
 use crate::plan::query::Query;
 use crate::target::Target;
-use crate::target::run::{End, Work};
+use crate::target::run::End;
 
 use super::gather::{Answer, Asking, Time};
 
@@ -167,7 +167,7 @@ fn query_rows(asking: &Asking, answer: &Answer, shown: QueryMetrics, report: &mu
     }
     report.row(Row::QuerySuccess, &[], truth(error.is_none()));
     report.row(Row::QueryDuration, &[], outcome.took.as_secs_f64());
-    if let Some(moment) = target.past(Work::Query(answer.index)).succeeded {
+    if let Some(moment) = target.past(answer.index).succeeded {
         report.row(Row::QueryLastSuccess, &[], unix_seconds(moment));
     }
     if let End::Good(rendered) = &outcome.end {

@@ -1,13 +1,13 @@
 //! How long a target is left alone after its connection failed (DESIGN 4.6).
 //!
 //! Refused or reset connects cost nothing and are tried at every scrape; a connect or login that ran into its
-//! timeout, and a refused password, would pile up work on a sick server or lock an account.
+//! timeout, one to a full server, and a refused password, would pile up work on a sick server or lock an account.
 
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Reason};
 
-/// Connect and login timeouts: 1 s doubling to 30 s.
+/// Connect and login timeouts, full servers: 1 s doubling to 30 s.
 const TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// A refused user or password: 30 s doubling to 5 min.
 const AUTH: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
@@ -36,6 +36,7 @@ impl Backoff {
         let (first, longest) = match error.reason() {
             Reason::Timeout => TIMEOUT,
             Reason::Auth => AUTH,
+            _ if error.is_full() => TIMEOUT,
             _ => (Duration::ZERO, Duration::ZERO),
         };
         // Several lanes fail at once: one failed attempt of the target, not several.
@@ -89,6 +90,14 @@ mod tests {
         let mut backoff = Backoff::default();
         let pauses: Vec<u64> = (0..5).map(|_| pause_after(&mut backoff, Reason::Auth).as_secs()).collect();
         assert_eq!(pauses, [30, 60, 120, 240, 300]);
+    }
+
+    #[test]
+    fn a_full_server_is_left_alone_like_a_silent_one() {
+        let mut backoff = Backoff::default();
+        backoff.failed(&Error::new(Reason::Server, "too many connections").of_full_server());
+        let pause = backoff.left().expect("a pause").0;
+        assert!(pause > Duration::from_millis(500) && pause <= Duration::from_secs(1), "{pause:?}");
     }
 
     #[test]

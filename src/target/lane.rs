@@ -1,8 +1,11 @@
 //! Lanes: at most `max_connections` workers of one target, each taking batches of runs to a session of its own.
 //!
-//! Owns the queue, the one retry rule (*not ended = repeat once on a fresh session*) and the catching of panics.
+//! Owns the queue, the retry rule and the catching of panics. The rule: a run that did not end is repeated on a fresh
+//! session, until it was alone on one that died under it. A lane opens its session before it takes a run out of the queue:
+//! where the server gives no further session, the runs wait for those that there are.
 //! A lane holds `Arc`s only: a late one outlives its scrape and its plan without harm.
 
+use std::cmp::Reverse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +18,13 @@ use crate::driver::{Canceller, Health, Job, RowSink, Sql};
 use crate::error::{Error, Reason};
 use crate::plan::query::Query;
 use crate::plan::when::When;
-use crate::pool::Live;
+use crate::pool::{Lease, Live};
 use crate::query;
 
-use super::Target;
 use super::apply::{self, Said, suits};
-use super::run::{End, Run, Stop, Work};
+use super::neighbours::FIRST_PAUSE;
+use super::run::{End, Run, Spec, Stop};
+use super::sessions::Sessions;
 
 /// Quick queries handed to a session together. A lane for less of them would cost CPU time, here and in the server: to
 /// wake another thread and another session takes about as long as twenty such queries.
@@ -32,17 +36,29 @@ const LANE_TIME: Duration = Duration::from_millis(20);
 const HURRY: Duration = Duration::from_millis(100);
 /// A connect that its scrape stopped sooner than this says nothing of the server.
 const FAIR: Duration = Duration::from_millis(500);
+/// A lane is late when it has not come back so long after the deadline of what it does.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// One worker's place in a target. Shared with whoever finds it late.
 pub struct Lane {
     /// What it takes from the line must end by then: its worker's permit lasts no longer.
     pub by: Deadline,
+    /// It has a worker.
+    started: AtomicBool,
     late: AtomicBool,
+    /// When what it does now must have ended.
+    due: Mutex<Option<Deadline>>,
 }
 
 impl Lane {
+    fn new(by: Deadline) -> Self {
+        let (started, late, due) = Default::default();
+        Lane { by, started, late, due }
+    }
+
     fn is_late(&self) -> bool {
-        self.late.load(Ordering::Acquire)
+        let overdue = |by: Deadline| Deadline::after(by.moment(), GRACE).passed();
+        self.late.load(Ordering::Acquire) || self.due.lock().is_some_and(overdue)
     }
 }
 
@@ -59,20 +75,32 @@ impl Queue {
         self.waiting.push(run);
     }
 
-    /// Takes a place for a new lane for each run that waits, as far as there are places. All at once: a lane that has
-    /// begun takes its run out of the line, which must not look as if fewer lanes were needed. Also says whether all
-    /// that waits is quick.
-    pub fn enter(&mut self, most: usize) -> (Vec<Arc<Lane>>, bool) {
+    /// Takes a place for a new lane for each run that waits, as far as there are places (`most`) and lanes are `of_use`.
+    /// All at once: a lane that has begun takes its run out of the line, which must not look as if fewer lanes were needed.
+    /// Also says whether all that waits is quick.
+    pub fn enter(&mut self, most: usize, of_use: usize) -> (Vec<Arc<Lane>>, bool) {
+        self.waiting.retain(|run| !run.is_over());
         let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return (Vec::new(), true) };
         let quick = || self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none());
         let count = quick().count();
         let time: Duration = quick().map(|run| run.pace.usual()).sum();
         let by_time = time.as_millis().div_ceil(LANE_TIME.as_millis()) as usize;
-        let wanted = self.waiting.len() - count + count.div_ceil(BATCH).max(by_time.min(count));
-        let count = wanted.min(most.saturating_sub(self.lanes.len()));
-        let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane { by, late: AtomicBool::new(false) })).collect();
+        let slow = self.waiting.iter().filter(|run| !run.is_quick() && run.group.is_none()).count();
+        let wanted = slow + self.snapshots() + count.div_ceil(BATCH).max(by_time.min(count));
+        let places = most.saturating_sub(self.lanes.len());
+        let in_time = self.lanes.iter().filter(|lane| !lane.is_late()).count();
+        let count = wanted.min(places).min(of_use.saturating_sub(in_time));
+        let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane::new(by))).collect();
         self.lanes.extend(lanes.iter().cloned());
         (lanes, self.waiting.iter().all(|run| run.is_quick()))
+    }
+
+    /// How many snapshots wait, each of which needs one session.
+    fn snapshots(&self) -> usize {
+        let mut groups: Vec<u64> = self.waiting.iter().filter_map(|run| run.group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups.len()
     }
 
     /// Gives a place back.
@@ -92,13 +120,34 @@ impl Queue {
         self.lanes.len() >= most && self.lanes.iter().all(|lane| lane.is_late())
     }
 
-    /// The next batch: all of a snapshot; else the first by rank alone, or, when it is quick, with a fair share of
-    /// the other quick ones that have the same deadline.
-    fn next(&mut self, lane: &Lane) -> Vec<Arc<Run>> {
+    /// How many lanes have a worker and are in time.
+    #[must_use]
+    pub fn at_work(&self) -> usize {
+        self.lanes.iter().filter(|lane| lane.started.load(Ordering::Acquire) && !lane.is_late()).count()
+    }
+
+    /// True when another lane will see to what waits.
+    fn has_other(&self, lane: &Arc<Lane>) -> bool {
+        self.lanes.iter().any(|other| !Arc::ptr_eq(lane, other) && !other.is_late())
+    }
+
+    /// The place of the run whose turn it is: the first by rank of those that `lane` has the time for.
+    fn first(&mut self, lane: &Lane) -> Option<usize> {
         self.waiting.retain(|run| !run.is_over());
         let fit = self.waiting.iter().enumerate().filter(|(_, run)| run.by <= lane.by);
         // Of equals the first: `max_by_key` gives the last.
-        let Some((place, _)) = fit.rev().max_by_key(|(_, run)| run.pace) else { return Vec::new() };
+        fit.rev().max_by_key(|(_, run)| run.pace).map(|(place, _)| place)
+    }
+
+    /// The deadline of the run whose turn it is.
+    fn next_by(&mut self, lane: &Lane) -> Option<Deadline> {
+        self.first(lane).map(|place| self.waiting[place].by)
+    }
+
+    /// The next batch: all of a snapshot, those last that were stopped before; else the first by rank alone, or, when it
+    /// is quick, with a fair share of the other quick ones that have the same deadline.
+    fn next(&mut self, lane: &Lane) -> Vec<Arc<Run>> {
+        let Some(place) = self.first(lane) else { return Vec::new() };
         let first = self.waiting.remove(place);
         let share = (self.waiting.len() + 1).div_ceil(self.lanes.len().max(1)).min(BATCH);
         let mut batch = vec![first];
@@ -110,12 +159,20 @@ impl Queue {
                 place += 1;
             }
         }
+        if batch[0].group.is_some() {
+            batch.sort_by_key(|run| Reverse(run.pace));
+        }
         batch
     }
 
-    /// The works of the runs that `lane` may take, if nobody takes them before.
-    fn in_reach(&self, lane: &Lane) -> Vec<Work> {
-        self.waiting.iter().filter(|run| run.by <= lane.by && !run.is_over()).map(|run| run.work).collect()
+    /// The runs that `lane` may take, if nobody takes them before.
+    fn in_reach(&self, lane: &Lane) -> Vec<Arc<Run>> {
+        self.waiting.iter().filter(|run| run.by <= lane.by && !run.is_over()).cloned().collect()
+    }
+
+    /// Takes the runs out that must end by then.
+    fn take_until(&mut self, by: Deadline) -> Vec<Arc<Run>> {
+        self.waiting.extract_if(.., |run| run.by <= by).collect()
     }
 }
 
@@ -128,24 +185,44 @@ fn goes_with(run: &Run, batch: &[Arc<Run>], share: usize) -> bool {
     }
 }
 
-/// The life of one lane: batch after batch until nothing is left for it, or until it was found late.
-pub fn work(target: &Arc<Target>, lane: &Arc<Lane>) {
+/// The life of one lane: batch after batch until nothing is left for it, until it gets no session while others live, or
+/// until it was found late.
+pub fn work(sessions: &Arc<Sessions>, lane: &Arc<Lane>) {
+    lane.started.store(true, Ordering::Release);
     while !lane.is_late() {
-        let batch = target.queue().lock().next(lane);
-        let Some(first) = batch.first() else { break };
-        Attempt { target, lane, batch: &batch, by: first.by, grip: Arc::default() }.run();
+        let Some(by) = sessions.queue.lock().next_by(lane) else { break };
+        *lane.due.lock() = Some(by);
+        let mut turn = Turn { sessions, lane, by, batch: Vec::new(), grip: Arc::default() };
+        let goes_on = turn.run();
+        if !lane.is_late() {
+            *lane.due.lock() = None;
+        }
+        if !goes_on {
+            break;
+        }
     }
-    target.queue().lock().leave(lane);
+    sessions.queue.lock().leave(lane);
     // What was pushed while this lane held the place, or must end later than its worker may: a new lane's.
-    target.start();
+    sessions.start();
 }
 
-/// One batch on its way through a session.
-struct Attempt<'a> {
-    target: &'a Arc<Target>,
+/// What becomes of the runs that a session left open.
+enum Next {
+    /// They go to another session, as before.
+    Repeat,
+    /// One after the other: which of them is to blame, each says alone.
+    Alone,
+    /// The pooler had no session of the server for them.
+    Full(Error),
+}
+
+/// One turn of a lane: a session, and one batch on its way through it.
+struct Turn<'a> {
+    sessions: &'a Arc<Sessions>,
     lane: &'a Arc<Lane>,
-    batch: &'a [Arc<Run>],
+    /// The deadline of the batch; of the run whose turn it is, while there is none.
     by: Deadline,
+    batch: Vec<Arc<Run>>,
     grip: Grip,
 }
 
@@ -153,78 +230,202 @@ struct Attempt<'a> {
 /// that comes after the session has gone back would strike the next scrape's query.
 type Grip = Arc<Mutex<Option<Arc<dyn Canceller>>>>;
 
-impl Attempt<'_> {
-    fn run(&self) {
+impl Turn<'_> {
+    /// False when the lane is of no more use: others see to what waits.
+    fn run(&mut self) -> bool {
         if self.by.passed() {
             let text = "waited in line until its deadline: every session or worker was busy";
             let in_line = || Error::new(Reason::Timeout, text);
-            return self.fail(&self.target.last_refusal().unwrap_or_else(in_line), false);
+            return self.fail(&self.sessions.last_refusal().unwrap_or_else(in_line));
         }
-        let stop = self.stop();
-        self.left().for_each(|run| run.when_late(Arc::clone(&stop)));
-        let mut lease = match self.target.pool().lease(self.by) {
+        let mut lease = match self.sessions.pool.lease(self.by) {
             Ok(lease) => lease,
-            Err(error) => return self.fail(&error, false),
+            Err(error) => return self.fail(&error),
         };
         let mut prepared = false;
-        // Each turn but the first is on a fresh session, and a fresh one that dies ends its first run: the loop ends.
+        // After a session that died under several, each of them goes alone.
+        let mut alone = false;
         loop {
-            let left: Vec<&Arc<Run>> = self.left().collect();
-            let Some(head) = left.first() else { return };
-            // One refused password is enough; those in line behind it get its reason.
-            if lease.is_empty()
-                && let Some(error) = self.target.locked_out(self.by)
-            {
-                return self.fail(&error, false);
+            let reused = match self.open(&mut lease) {
+                Ok(reused) => reused,
+                Err(error) => return self.without_session(&error, lease),
+            };
+            if let Some(facts) = lease.facts().filter(|_| !reused) {
+                self.sessions.connected(facts);
             }
-            let began = Instant::now();
+            if self.batch.is_empty() {
+                self.take_batch();
+                lease.until(self.by);
+            }
+            let left: Vec<Arc<Run>> = self.left().cloned().collect();
+            if left.is_empty() {
+                // Another lane was quicker, or the scrape has given up.
+                return true;
+            }
+            if !reused {
+                left.iter().for_each(|run| run.reach());
+            }
             let mut live = match lease.session(self.by) {
                 Ok(live) => live,
-                Err(error) => {
-                    let cut_short = self.by.passed() && began.elapsed() < FAIR;
-                    self.target.refused(&error, !(cut_short && error.reason() == Reason::Timeout));
-                    return self.fail(&error, false);
-                }
+                Err(error) => return self.fail(&error),
             };
-            let fresh = !live.reused();
-            if fresh {
-                left.iter().for_each(|run| run.reach());
-                self.target.connected(live.facts());
-            }
             *self.grip.lock() = Some(live.canceller());
-            let ready = !fresh || std::mem::replace(&mut prepared, true) || self.prepare(&mut live, &left);
-            let health = ready.then(|| self.execute(&mut live, &left, fresh));
+            let ready = reused || std::mem::replace(&mut prepared, true) || self.prepare(&mut live, &left);
+            let given = if alone { &left[..1] } else { &left[..] };
+            let health = ready.then(|| self.execute(&mut live, given, !reused));
             if self.grip.lock().take().is_none() {
                 live.spoil();
             }
-            let Some(health) = health else { continue };
-            let any_ended = left.iter().any(|run| run.is_over());
-            match health {
-                Health::Clean | Health::Spent => {
-                    let odd = Error::new(Reason::Protocol, "the session left the query without an end");
-                    return self.fail(&odd, true);
-                }
-                // The rest of a snapshot cannot be read from another one.
-                Health::Lost(error) if head.group.is_some() && any_ended => return self.fail(&error, true),
-                Health::Lost(_) if !self.left().any(|run| Arc::ptr_eq(run, head)) => {}
-                Health::Lost(error) if fresh || error.reason() == Reason::Panic => {
-                    self.target.finish(head, End::Failed(error), Duration::ZERO, fresh);
-                }
-                Health::Lost(_) => {}
+            match health.map(|health| self.settle(given, health, reused)) {
+                None | Some(Next::Repeat) => {}
+                Some(Next::Alone) => alone = true,
+                Some(Next::Full(error)) => return self.without_session(&error, lease),
+            }
+            if self.left().next().is_none() {
+                return true;
+            }
+            if self.by.passed() {
+                let text = "its session ended, and no time was left to run it on another one";
+                return self.fail_batch(&Error::new(Reason::Timeout, text));
             }
         }
     }
 
+    /// Ends what the session left open and is to blame, and says what becomes of the rest.
+    fn settle(&self, given: &[Arc<Run>], health: Health, reused: bool) -> Next {
+        let finish = |run: &Run, error: &Error, reached| {
+            self.sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, reached);
+        };
+        let Health::Lost(error) = health else {
+            let odd = Error::new(Reason::Protocol, "the session left the query without an end");
+            given.iter().filter(|run| self.has(run)).for_each(|run| finish(run, &odd, true));
+            return Next::Repeat;
+        };
+        if given.iter().any(|run| !self.has(run)) {
+            // Its neighbour ended with the session. What is left never ran, or is read anew.
+            if let Some(error) = broken_snapshot(given, &error) {
+                self.fail_batch(&error);
+            }
+            return Next::Repeat;
+        }
+        if error.is_full() {
+            return Next::Full(error);
+        }
+        if reused && error.reason() != Reason::Panic {
+            return Next::Repeat;
+        }
+        match given {
+            // In a snapshot the others cannot be read at the same moment as one that goes alone.
+            [head, ..] if given.len() == 1 || head.group.is_some() => {
+                finish(head, &error, !reused);
+                Next::Repeat
+            }
+            _ => Next::Alone,
+        }
+    }
+
+    /// Takes the next batch for the session that is there, if there still is one.
+    fn take_batch(&mut self) {
+        if self.lane.is_late() {
+            return;
+        }
+        self.batch = self.sessions.queue.lock().next(self.lane);
+        let Some(first) = self.batch.first() else { return };
+        self.by = first.by;
+        *self.lane.due.lock() = Some(self.by);
+        let stop = self.stop();
+        self.batch.iter().for_each(|run| run.working(Arc::clone(&stop)));
+    }
+
     /// The runs of the batch that this lane still has to end.
     fn left(&self) -> impl Iterator<Item = &Arc<Run>> {
-        let together = self.batch.len() > 1 && self.batch[0].group.is_none();
-        self.batch.iter().filter(move |run| !run.is_over() && (run.is_quick() || !together))
+        self.batch.iter().filter(|run| self.has(run))
+    }
+
+    /// True for a run of the batch that has not ended, and did not leave it for a session of its own.
+    fn has(&self, run: &Run) -> bool {
+        let together = self.batch.len() > 1 && run.group.is_none();
+        !run.is_over() && (run.is_quick() || !together)
+    }
+
+    /// Sees to it that there is a session; true when it was there before. A full server is asked again where neighbours
+    /// make room.
+    fn open(&self, lease: &mut Lease) -> Result<bool, Error> {
+        if !lease.is_empty() {
+            return Ok(true);
+        }
+        // One refused password is enough; those in line behind it get its reason.
+        if let Some(error) = self.sessions.locked_out(self.by) {
+            return Err(error);
+        }
+        self.sessions.queue.lock().in_reach(self.lane).iter().for_each(|run| run.connecting());
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = Instant::now();
+            let error = match lease.open(self.by) {
+                Ok(reused) => return Ok(reused),
+                Err(error) => error,
+            };
+            self.sessions.count_refusal(&error);
+            if self.is_alone() {
+                if error.is_full()
+                    && self.sessions.neighbours.wait_for_room(self.sessions, &mut pause, self.by)
+                {
+                    continue;
+                }
+                let cut_short =
+                    self.by.passed() && began.elapsed() < FAIR && error.reason() == Reason::Timeout;
+                if !cut_short {
+                    self.sessions.backoff.lock().failed(&error);
+                }
+            }
+            return Err(error);
+        }
+    }
+
+    /// True when the target has no session for what waits, and no other lane that may get one.
+    fn is_alone(&self) -> bool {
+        self.sessions.pool.figures().idle == 0 && !self.sessions.queue.lock().has_other(self.lane)
+    }
+
+    /// No session could be opened. While others live, what this lane has waits for those.
+    fn without_session(&mut self, error: &Error, lease: Lease) -> bool {
+        drop(lease);
+        if self.is_alone() || self.by.passed() {
+            return self.fail(error);
+        }
+        self.sessions.fell_short(error);
+        let mut queue = self.sessions.queue.lock();
+        for run in std::mem::take(&mut self.batch).into_iter().filter(|run| !run.is_over()) {
+            run.wait_again();
+            queue.push(run);
+        }
+        // Without another lane the next turn of this one has the session that is idle.
+        !queue.has_other(self.lane)
+    }
+
+    /// Ends the batch and what waits for a session like it: all of it, or what has no time left.
+    fn fail(&mut self, error: &Error) -> bool {
+        let by = if self.by.passed() { self.by } else { self.lane.by };
+        self.batch.extend(self.sessions.queue.lock().take_until(by));
+        for run in self.batch.iter().filter(|run| !run.is_over()) {
+            self.sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, false);
+        }
+        true
+    }
+
+    /// Ends what is left of the batch.
+    fn fail_batch(&self, error: &Error) -> bool {
+        for run in self.left() {
+            self.sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, true);
+        }
+        true
     }
 
     /// What happens when the scrape gives up on runs of the batch while this lane still works on them.
     fn stop(&self) -> Stop {
         let (lane, grip) = (Arc::clone(self.lane), Arc::clone(&self.grip));
-        let shared = Arc::clone(self.target.shared());
+        let shared = Arc::clone(&self.sessions.shared);
         Arc::new(move || {
             if !lane.late.swap(true, Ordering::AcqRel) {
                 shared.workers.release_late();
@@ -235,17 +436,14 @@ impl Attempt<'_> {
         })
     }
 
-    /// Has a fresh session prepare what it will likely run, the runs at hand and those that wait, so that each first
-    /// run is one round trip. False when that cost the session.
-    fn prepare(&self, live: &mut Live<'_>, runs: &[&Arc<Run>]) -> bool {
-        let waiting = self.target.queue().lock().in_reach(self.lane);
-        let works = runs.iter().map(|run| run.work).chain(waiting);
-        let mut statements: Vec<&Sql> = works
-            .filter(|work| !self.target.memory.is_failing(*work))
-            .filter_map(|work| self.query_of(work))
-            .filter(|query| is_known_to_apply(query, live))
-            .map(|query| &*query.sql)
-            .collect();
+    /// Has a fresh session prepare what it will likely run, the batch and what waits, so that each first run is one round
+    /// trip. False when that cost the session.
+    fn prepare(&self, live: &mut Live<'_>, runs: &[Arc<Run>]) -> bool {
+        let waiting = self.sessions.queue.lock().in_reach(self.lane);
+        let runs = runs.iter().chain(&waiting).filter(|run| !run.spec.cache.is_failing());
+        let queries = runs.filter_map(|run| run.query());
+        let mut statements: Vec<&Sql> =
+            queries.filter(|query| is_known_to_apply(query, live)).map(|query| &*query.sql).collect();
         statements.sort_unstable_by_key(|sql| sql.name());
         statements.dedup_by_key(|sql| sql.name());
         if statements.len() < 2 {
@@ -256,9 +454,9 @@ impl Attempt<'_> {
         matches!(guarded(|| live.prepare(&statements, by)), Health::Clean)
     }
 
-    fn execute(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+    fn execute(&self, live: &mut Live<'_>, runs: &[Arc<Run>], fresh: bool) -> Health {
         guarded(|| match runs {
-            [run] if run.work == Work::Ping => self.ping(live, run),
+            [run] if run.query().is_none() => self.ping(live, run),
             _ => match self.applying(live, runs, fresh) {
                 Ok(runs) if runs.is_empty() => Health::Clean,
                 Ok(runs) if runs[0].group.is_some() => self.snapshot(live, &runs, fresh),
@@ -271,7 +469,7 @@ impl Attempt<'_> {
     fn ping(&self, live: &mut Live<'_>, run: &Arc<Run>) -> Health {
         let health = live.ping(self.by);
         if let Health::Clean | Health::Spent = health {
-            self.target.finish(run, End::Good(Arc::default()), Duration::ZERO, true);
+            self.sessions.finish(run, End::Good(Arc::default()), Duration::ZERO, true);
         }
         health
     }
@@ -280,10 +478,9 @@ impl Attempt<'_> {
     fn applying<'r>(
         &self,
         live: &mut Live<'_>,
-        runs: &[&'r Arc<Run>],
+        runs: &'r [Arc<Run>],
         fresh: bool,
     ) -> Result<Vec<&'r Arc<Run>>, Health> {
-        let when = |run: &Run| self.query(run).and_then(|query| query.when.as_deref());
         let mut answered = fresh;
         if runs.iter().any(|run| when(run).is_some_and(|when| when.role.is_some())) {
             // Once a session and scrape, however many batches it serves.
@@ -291,12 +488,12 @@ impl Attempt<'_> {
             if !fresh && live.notes.get(apply::ROLE, since).is_none() {
                 usable(live.refresh(self.by))?;
                 live.notes.set(apply::ROLE, true);
-                self.target.learned(live.facts());
+                *self.sessions.facts.lock() = Some(live.facts().clone());
             }
             answered = true;
         }
         let (mut apply, mut skipped) = (Vec::new(), Vec::new());
-        for &run in runs {
+        for run in runs {
             let said = match when(run) {
                 None => Said::Answer { yes: true, asked: false },
                 Some(when) if !suits(when, live.facts()) => Said::Answer { yes: false, asked: false },
@@ -310,7 +507,7 @@ impl Attempt<'_> {
                 }
                 Said::Failed(error, health) => {
                     let reached = fresh || self::answered(&error);
-                    self.target.finish(run, End::Failed(error), Duration::ZERO, reached);
+                    self.sessions.finish(run, End::Failed(error), Duration::ZERO, reached);
                     usable(health)?;
                 }
                 Said::Broken(health) => usable(health)?,
@@ -320,7 +517,7 @@ impl Attempt<'_> {
         if !answered && apply.is_empty() && !skipped.is_empty() {
             usable(live.ping(self.by))?;
         }
-        skipped.iter().for_each(|run| self.target.finish(run, End::Skipped, Duration::ZERO, true));
+        skipped.iter().for_each(|run| self.sessions.finish(run, End::Skipped, Duration::ZERO, true));
         Ok(apply)
     }
 
@@ -335,34 +532,23 @@ impl Attempt<'_> {
         }
     }
 
-    fn query(&self, run: &Run) -> Option<&Query> {
-        self.query_of(run.work)
-    }
-
-    fn query_of(&self, work: Work) -> Option<&Query> {
-        match work {
-            Work::Query(index) => self.target.plan.queries.get(index).map(|query| &**query),
-            Work::Ping => None,
-        }
-    }
-
     fn queries(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
-        let queries = runs.iter().filter_map(|run| Some((self.query(run)?, *run)));
         let together = runs.len() > 1 && runs[0].group.is_none();
         let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(self.by.left());
+        let queries = runs.iter().filter_map(|run| Some((run.query()?, *run)));
         let mut sinks: Vec<(&Query, Box<dyn RowSink + '_>)> = queries
             .map(|(query, run)| {
                 let hurried = together && whole(query) > HURRY;
                 let ended: query::Ended<'_> = Box::new(move |verdict, took| {
                     if hurried && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
-                        return self.target.part(run);
+                        return self.sessions.part(run);
                     }
                     let reached = fresh || verdict.as_ref().err().is_none_or(answered);
                     let end = verdict.map_or_else(End::Failed, |rendered| End::Good(Arc::new(rendered)));
-                    self.target.finish(run, end, took, reached);
+                    self.sessions.finish(run, end, took, reached);
                 });
-                let room = self.target.rooms.of(run.work);
-                (query, query::sink_like(query, &self.target.context, room, ended))
+                let Spec { owner, cache, .. } = &run.spec;
+                (query, query::sink_like(query, &owner.context, cache.room(), ended))
             })
             .collect();
         let jobs = sinks.iter_mut().map(|(query, sink)| Job {
@@ -372,13 +558,22 @@ impl Attempt<'_> {
         });
         live.run(&mut jobs.collect::<Vec<_>>(), self.by)
     }
+}
 
-    /// Ends what has not ended. In the good case nothing is left.
-    fn fail(&self, error: &Error, reached: bool) {
-        for run in self.left() {
-            self.target.finish(run, End::Failed(error.clone()), Duration::ZERO, reached);
-        }
+/// What a query asks of the server.
+fn when(run: &Run) -> Option<&When> {
+    run.query().and_then(|query| query.when.as_deref())
+}
+
+/// Why the rest of a snapshot cannot be read any more: its session ended, and what was read of it has gone out. A rest
+/// of which nothing was read yet is another snapshot.
+fn broken_snapshot(given: &[Arc<Run>], error: &Error) -> Option<Error> {
+    given[0].group?;
+    if !given.iter().any(|run| run.is_good()) {
+        return None;
     }
+    let text = format!("the snapshot ended before this query was read from it: {}", error.message());
+    Some(error.code_for(Error::new(error.reason(), text)))
 }
 
 /// Whether `when` is known to hold on this session: a statement for another server would be an error in this one's log.

@@ -1,6 +1,7 @@
-//! What a target remembers of each query: the run under way that others may join, and the last good result
+//! What is remembered of each query of a target: the run under way that others may join, and the last good result
 //! that `interval` lets a scrape reuse and `keep_last` lets stand in after a failure. One state machine: a query's
-//! slot is looked at and changed under its one lock.
+//! slot is looked at and changed under its one lock. A reload hands the slot of a query that did not change to the
+//! target's next configuration.
 //!
 //! Knows no session and no thread.
 
@@ -12,9 +13,10 @@ use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
-use crate::query::Rendered;
+use crate::plan::query::Query;
+use crate::query::{Rendered, Room};
 
-use super::run::{End, Outcome, Pace, Run, Work};
+use super::run::{End, Outcome, Pace, Run, Spec};
 
 /// A result is reused while younger than this part of its `interval` (DESIGN 2): a scraper with the same
 /// period as the interval then always gets a fresh one.
@@ -78,11 +80,28 @@ pub struct Terms {
     pub keep_last: Duration,
 }
 
+impl Terms {
+    /// Those of a query; of a ping none.
+    #[must_use]
+    pub fn of(query: Option<&Query>) -> Self {
+        query.map_or_else(Terms::default, |query| Terms {
+            interval: query.interval,
+            keep_last: query.keep_last,
+        })
+    }
+}
+
+/// What is remembered of one query, or of a target's ping.
 #[derive(Default)]
-struct Slot {
+pub struct ResultCache(Mutex<State>);
+
+#[derive(Default)]
+struct State {
     newest: Option<Arc<Run>>,
     good: Option<Good>,
     past: Past,
+    /// What the last good result took.
+    room: Room,
 }
 
 /// The last good result.
@@ -92,7 +111,7 @@ struct Good {
     reusable: bool,
 }
 
-impl Slot {
+impl State {
     /// The run under way, when a scrape with this deadline and budget may join it. One that is older than all the time
     /// the scrape has is likely stuck: whoever joined it would get nothing either.
     fn joinable(&self, by: Deadline, budget: Duration) -> Option<&Arc<Run>> {
@@ -102,9 +121,9 @@ impl Slot {
         self.newest.as_ref().filter(serves)
     }
 
-    fn begin(&mut self, work: Work, by: Deadline, group: Option<u64>) -> Arc<Run> {
-        let quick = work != Work::Ping && self.past.is_quick();
-        let run = Run::new(work, by, self.past.pace(), quick, group);
+    fn begin(&mut self, spec: &Spec, by: Deadline, group: Option<u64>) -> Arc<Run> {
+        let quick = spec.query.is_some() && self.past.is_quick();
+        let run = Run::new(spec.clone(), by, self.past.pace(), quick, group);
         Arc::clone(self.newest.insert(Arc::new(run)))
     }
 }
@@ -120,57 +139,47 @@ pub enum Change {
     Recovered,
 }
 
-/// The memory of one target: a slot a query, and one for the ping.
-pub struct Memory(Vec<Mutex<Slot>>);
-
-impl Memory {
-    /// For a target of so many queries.
-    #[must_use]
-    pub fn new(queries: usize) -> Self {
-        Memory((0..=queries).map(|_| Mutex::default()).collect())
+/// Reuse, join or start. `by` is the scrape's deadline for its queries, `budget` the time it had at its start.
+#[must_use]
+pub fn ask(spec: &Spec, terms: Terms, by: Deadline, budget: Duration) -> Asked {
+    let mut state = spec.cache.0.lock();
+    if let Some(good) = state.good.as_ref().filter(|good| good.reusable)
+        && good.outcome.began.elapsed() < terms.interval.mul_f64(REUSE)
+    {
+        return Asked::Reused(good.outcome.clone());
     }
-
-    fn slot(&self, work: Work) -> &Mutex<Slot> {
-        match work {
-            Work::Query(index) => &self.0[index],
-            Work::Ping => &self.0[self.0.len() - 1],
-        }
+    match state.joinable(by, budget) {
+        Some(run) => Asked::Joined(Arc::clone(run)),
+        None => Asked::Started(state.begin(spec, by, None)),
     }
+}
 
-    /// Reuse, join or start. `by` is the scrape's deadline for its queries, `budget` the time it had at its start.
-    pub fn ask(&self, work: Work, terms: Terms, by: Deadline, budget: Duration) -> Asked {
-        let mut slot = self.slot(work).lock();
-        if let Some(good) = slot.good.as_ref().filter(|good| good.reusable)
-            && good.outcome.began.elapsed() < terms.interval.mul_f64(REUSE)
-        {
-            return Asked::Reused(good.outcome.clone());
-        }
-        match slot.joinable(by, budget) {
-            Some(run) => Asked::Joined(Arc::clone(run)),
-            None => Asked::Started(slot.begin(work, by, None)),
-        }
+/// The same for the queries of one snapshot, which a scrape joins whole or not at all; nothing is reused.
+#[must_use]
+pub fn ask_together(specs: &[Spec], group: u64, by: Deadline, budget: Duration) -> Vec<Asked> {
+    // By the slots' addresses: two scrapes cannot wait for each other, also when a reload came between them and changed
+    // the order of the queries.
+    let mut order: Vec<usize> = (0..specs.len()).collect();
+    order.sort_by_key(|&place| Arc::as_ptr(&specs[place].cache));
+    let mut locked: Vec<_> = order.into_iter().map(|place| (place, specs[place].cache.0.lock())).collect();
+    locked.sort_by_key(|(place, _)| *place);
+    let under_way: Option<Vec<Arc<Run>>> =
+        locked.iter().map(|(_, state)| state.joinable(by, budget).map(Arc::clone)).collect();
+    if let Some(runs) = under_way
+        && runs.windows(2).all(|pair| pair[0].group == pair[1].group)
+    {
+        return runs.into_iter().map(Asked::Joined).collect();
     }
+    let begin = specs.iter().zip(&mut locked);
+    begin.map(|(spec, (_, state))| Asked::Started(state.begin(spec, by, Some(group)))).collect()
+}
 
-    /// The same for the queries of one snapshot, which a scrape joins whole or not at all; nothing is reused.
-    pub fn ask_together(&self, works: &[Work], group: u64, by: Deadline, budget: Duration) -> Vec<Asked> {
-        // In the order of the slots, always: two scrapes cannot wait for each other.
-        let mut slots: Vec<_> = works.iter().map(|work| self.slot(*work).lock()).collect();
-        let under_way: Option<Vec<Arc<Run>>> =
-            slots.iter().map(|slot| slot.joinable(by, budget).map(Arc::clone)).collect();
-        if let Some(runs) = under_way
-            && runs.windows(2).all(|pair| pair[0].group == pair[1].group)
-        {
-            return runs.into_iter().map(Asked::Joined).collect();
-        }
-        let begin = works.iter().zip(&mut slots);
-        begin.map(|(work, slot)| Asked::Started(slot.begin(*work, by, Some(group)))).collect()
-    }
-
+impl ResultCache {
     /// The result that stands in for a failed one under `keep_last`.
     #[must_use]
-    pub fn kept(&self, work: Work, terms: Terms) -> Option<Arc<Rendered>> {
-        let slot = self.slot(work).lock();
-        let good = slot.good.as_ref().filter(|good| good.outcome.began.elapsed() <= terms.keep_last)?;
+    pub fn kept(&self, terms: Terms) -> Option<Arc<Rendered>> {
+        let state = self.0.lock();
+        let good = state.good.as_ref().filter(|good| good.outcome.began.elapsed() <= terms.keep_last)?;
         match &good.outcome.end {
             End::Good(rendered) => Some(Arc::clone(rendered)),
             End::Skipped | End::Failed(_) => None,
@@ -180,34 +189,36 @@ impl Memory {
     /// Keeps what a run that has ended leaves for later scrapes. A failed run leaves the last good result alone,
     /// but `interval` never brings back a result from before a failure; one that does not apply any more is forgotten.
     pub fn keep(&self, run: &Run, terms: Terms, outcome: &Outcome) {
-        let mut slot = self.slot(run.work).lock();
+        let mut state = self.0.lock();
         // Nobody joins it any more, and its page must not stay in memory until the next run.
-        slot.newest.take_if(|newest| std::ptr::eq(Arc::as_ptr(newest), run));
+        state.newest.take_if(|newest| std::ptr::eq(Arc::as_ptr(newest), run));
         if let End::Failed(error) = &outcome.end
             && error.reason() == Reason::Timeout
             && !outcome.took.is_zero()
         {
-            slot.past.stopped = Some(outcome.took);
+            state.past.stopped = Some(outcome.took);
         }
         if let End::Good(rendered) = &outcome.end {
-            slot.past.usual = Some(slot.past.took.map_or(outcome.took, |before| before.min(outcome.took)));
-            slot.past.took = Some(outcome.took);
-            slot.past.stopped = None;
-            slot.past.rows = rendered.rows;
-            slot.past.series = rendered.series;
-            slot.past.succeeded = slot.past.succeeded.max(Some(outcome.ended));
+            let past = &mut state.past;
+            past.usual = Some(past.took.map_or(outcome.took, |before| before.min(outcome.took)));
+            past.took = Some(outcome.took);
+            past.stopped = None;
+            past.rows = rendered.rows;
+            past.series = rendered.series;
+            past.succeeded = past.succeeded.max(Some(outcome.ended));
+            state.room.clone_from(&rendered.room);
         }
-        if slot.good.as_ref().is_some_and(|good| good.outcome.began > outcome.began) {
+        if state.good.as_ref().is_some_and(|good| good.outcome.began > outcome.began) {
             // A run that was overtaken by a younger one.
             return;
         }
-        match (&outcome.end, &mut slot.good) {
+        match (&outcome.end, &mut state.good) {
             (End::Good(_), _) => {
                 let serves = !terms.interval.max(terms.keep_last).is_zero();
-                slot.good = serves.then(|| Good { outcome: outcome.clone(), reusable: true });
+                state.good = serves.then(|| Good { outcome: outcome.clone(), reusable: true });
             }
             (End::Failed(_), Some(good)) => good.reusable = false,
-            (End::Skipped, _) => slot.good = None,
+            (End::Skipped, _) => state.good = None,
             (End::Failed(_), None) => {}
         }
     }
@@ -215,8 +226,8 @@ impl Memory {
     /// Notes how a query stood on the page of a scrape that had so much time, and says whether that is news. That a
     /// good query does not end in less time than it took is none: beside a patient scraper a hasty one would make it
     /// fail and recover for ever.
-    pub fn note(&self, work: Work, error: Option<&Error>, budget: Duration) -> Change {
-        let past = &mut self.slot(work).lock().past;
+    pub fn note(&self, error: Option<&Error>, budget: Duration) -> Change {
+        let past = &mut self.0.lock().past;
         let is_hasty = past.failing.is_none() && past.took.is_some_and(|took| took >= budget);
         if is_hasty && error.is_some_and(|error| error.reason() == Reason::Timeout) {
             return Change::None;
@@ -229,23 +240,22 @@ impl Memory {
         }
     }
 
-    /// The newest runs that have not ended.
-    #[must_use]
-    pub fn running(&self) -> Vec<Arc<Run>> {
-        let newest = self.0.iter().filter_map(|slot| slot.lock().newest.clone());
-        newest.filter(|run| !run.is_over()).collect()
-    }
-
     /// True while the query fails.
     #[must_use]
-    pub fn is_failing(&self, work: Work) -> bool {
-        self.slot(work).lock().past.failing.is_some()
+    pub fn is_failing(&self) -> bool {
+        self.0.lock().past.failing.is_some()
     }
 
-    /// What is known of one query.
+    /// The room for the next result.
     #[must_use]
-    pub fn past(&self, work: Work) -> Past {
-        self.slot(work).lock().past.clone()
+    pub fn room(&self) -> Room {
+        self.0.lock().room.clone()
+    }
+
+    /// What is known of the query.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        self.0.lock().past.clone()
     }
 }
 
@@ -254,9 +264,9 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::target::run::spec as ping;
 
     const BUDGET: Duration = Duration::from_secs(10);
-    const QUERY: Work = Work::Query(0);
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn outcome(end: End, age: Duration) -> Outcome {
@@ -274,112 +284,134 @@ mod tests {
         End::Failed(Error::new(Reason::Sql, "no"))
     }
 
-    fn keep(memory: &Memory, end: End, age: Duration) {
-        let run = Run::new(QUERY, Deadline::within(BUDGET), Pace::Unknown, false, None);
-        memory.keep(&run, Terms { interval: MINUTE, keep_last: HOUR }, &outcome(end, age));
+    fn run(spec: &Spec) -> Run {
+        Run::new(spec.clone(), Deadline::within(BUDGET), Pace::Unknown, false, None)
     }
 
-    fn ask(memory: &Memory, interval: Duration, within: Duration) -> Asked {
-        memory.ask(QUERY, Terms { interval, keep_last: Duration::ZERO }, Deadline::within(within), BUDGET)
+    fn keep(spec: &Spec, end: End, age: Duration) {
+        let terms = Terms { interval: MINUTE, keep_last: HOUR };
+        spec.cache.keep(&run(spec), terms, &outcome(end, age));
     }
 
-    fn kept(memory: &Memory, keep_last: Duration) -> bool {
-        memory.kept(QUERY, Terms { interval: MINUTE, keep_last }).is_some()
+    fn ask(spec: &Spec, interval: Duration, within: Duration) -> Asked {
+        let terms = Terms { interval, keep_last: Duration::ZERO };
+        super::ask(spec, terms, Deadline::within(within), BUDGET)
+    }
+
+    fn kept(spec: &Spec, keep_last: Duration) -> bool {
+        spec.cache.kept(Terms { interval: MINUTE, keep_last }).is_some()
+    }
+
+    fn end(run: &Run, end: End) {
+        assert!(run.claim());
+        run.end(run.outcome(end, Duration::ZERO, true));
     }
 
     #[test]
     fn the_last_good_result_stands_in_after_a_failure_while_it_is_young_enough() {
-        let memory = Memory::new(1);
-        keep(&memory, good(), Duration::from_secs(100));
-        keep(&memory, bad(), Duration::from_secs(10));
-        assert!(kept(&memory, HOUR) && kept(&memory, MINUTE * 2));
-        assert!(!kept(&memory, MINUTE), "too old");
-        assert!(!kept(&memory, Duration::ZERO), "not asked for");
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(100));
+        keep(&spec, bad(), Duration::from_secs(10));
+        assert!(kept(&spec, HOUR) && kept(&spec, MINUTE * 2));
+        assert!(!kept(&spec, MINUTE), "too old");
+        assert!(!kept(&spec, Duration::ZERO), "not asked for");
     }
 
     #[test]
     fn a_result_that_does_not_apply_any_more_is_forgotten() {
-        let memory = Memory::new(1);
-        keep(&memory, good(), Duration::from_secs(10));
-        keep(&memory, End::Skipped, Duration::ZERO);
-        assert!(!kept(&memory, HOUR));
-        assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Started(_)));
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(10));
+        keep(&spec, End::Skipped, Duration::ZERO);
+        assert!(!kept(&spec, HOUR));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Started(_)));
     }
 
     #[test]
     fn a_run_that_was_overtaken_leaves_the_younger_result_alone() {
-        let memory = Memory::new(1);
-        keep(&memory, good(), Duration::from_secs(5));
-        keep(&memory, bad(), Duration::from_secs(30));
-        assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Reused(_)));
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(5));
+        keep(&spec, bad(), Duration::from_secs(30));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Reused(_)));
     }
 
     #[test]
     fn a_snapshot_is_joined_whole_or_not_at_all() {
-        let memory = Memory::new(2);
-        let works = [Work::Query(0), Work::Query(1)];
+        let specs = [ping(), ping()];
         let by = Deadline::within(BUDGET);
-        let first = memory.ask_together(&works, 1, by, BUDGET);
+        let first = ask_together(&specs, 1, by, BUDGET);
         assert!(first.iter().all(|asked| matches!(asked, Asked::Started(_))));
-        let second = memory.ask_together(&works, 2, by, BUDGET);
+        let second = ask_together(&specs, 2, by, BUDGET);
         assert!(second.iter().all(|asked| matches!(asked, Asked::Joined(_))));
         if let Asked::Started(run) = &first[0] {
-            run.end(outcome(good(), Duration::ZERO));
+            end(run, good());
         }
-        let third = memory.ask_together(&works, 3, by, BUDGET);
+        let third = ask_together(&specs, 3, by, BUDGET);
         assert!(third.iter().all(|asked| matches!(asked, Asked::Started(_))), "one of them is over");
+    }
+
+    /// As a reload that changes the order makes it happen.
+    #[test]
+    fn snapshots_that_are_asked_for_in_different_orders_do_not_wait_for_each_other() {
+        let specs: Vec<Spec> = (0..8).map(|_| ping()).collect();
+        let turned: Vec<Spec> = specs.iter().rev().cloned().collect();
+        let by = Deadline::within(BUDGET);
+        std::thread::scope(|scope| {
+            for specs in [&specs, &turned] {
+                scope.spawn(move || {
+                    for group in 0..2000 {
+                        assert_eq!(ask_together(specs, group, by, BUDGET).len(), 8);
+                    }
+                });
+            }
+        });
     }
 
     #[test]
     fn a_scrape_joins_the_run_under_way_unless_its_deadline_is_much_later() {
-        let memory = Memory::new(1);
-        let Asked::Started(run) = ask(&memory, Duration::ZERO, BUDGET) else { panic!("the first starts") };
-        let Asked::Joined(joined) = ask(&memory, Duration::ZERO, BUDGET) else { panic!("the second joins") };
+        let spec = ping();
+        let Asked::Started(run) = ask(&spec, Duration::ZERO, BUDGET) else { panic!("the first starts") };
+        let Asked::Joined(joined) = ask(&spec, Duration::ZERO, BUDGET) else { panic!("the second joins") };
         assert!(Arc::ptr_eq(&run, &joined));
         assert!(
-            matches!(ask(&memory, Duration::ZERO, BUDGET / 10), Asked::Joined(_)),
+            matches!(ask(&spec, Duration::ZERO, BUDGET / 10), Asked::Joined(_)),
             "an earlier deadline joins"
         );
-        assert!(
-            matches!(ask(&memory, Duration::ZERO, BUDGET * 3), Asked::Started(_)),
-            "a later one does not"
-        );
+        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET * 3), Asked::Started(_)), "a later one does not");
     }
 
     #[test]
     fn a_run_that_is_over_is_not_joined() {
-        let memory = Memory::new(1);
-        let Asked::Started(run) = ask(&memory, Duration::ZERO, BUDGET) else { panic!("the first starts") };
-        run.end(run.outcome(good(), Duration::ZERO, true));
-        assert!(matches!(ask(&memory, Duration::ZERO, BUDGET), Asked::Started(_)));
+        let spec = ping();
+        let Asked::Started(run) = ask(&spec, Duration::ZERO, BUDGET) else { panic!("the first starts") };
+        end(&run, good());
+        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET), Asked::Started(_)));
     }
 
     #[test]
     fn a_good_result_is_reused_while_younger_than_nine_tenths_of_the_interval() {
-        let memory = Memory::new(1);
-        keep(&memory, good(), Duration::from_secs(50));
-        assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Reused(_)));
-        let memory = Memory::new(1);
-        keep(&memory, good(), Duration::from_secs(55));
-        assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Started(_)));
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(50));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Reused(_)));
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(55));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Started(_)));
     }
 
     #[test]
     fn a_failure_ends_the_reuse_and_is_never_reused() {
-        let memory = Memory::new(1);
-        keep(&memory, good(), Duration::from_secs(5));
-        keep(&memory, bad(), Duration::ZERO);
-        assert!(matches!(ask(&memory, MINUTE, BUDGET), Asked::Started(_)));
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(5));
+        keep(&spec, bad(), Duration::ZERO);
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Started(_)));
     }
 
     #[test]
     fn a_hasty_scrape_of_a_slow_query_is_no_news() {
-        let memory = Memory::new(1);
-        let run = Run::new(QUERY, Deadline::within(BUDGET), Pace::Unknown, false, None);
+        let spec = ping();
         let slow = Outcome { took: Duration::from_secs(3), ..outcome(good(), Duration::ZERO) };
-        memory.keep(&run, Terms::default(), &slow);
+        spec.cache.keep(&run(&spec), Terms::default(), &slow);
         let late = Error::new(Reason::Timeout, "no");
-        let note = |error, seconds| memory.note(QUERY, error, Duration::from_secs(seconds));
+        let note = |error, seconds| spec.cache.note(error, Duration::from_secs(seconds));
         assert_eq!(note(Some(&late), 2), Change::None);
         assert_eq!(note(None, 10), Change::None);
         assert_eq!(note(Some(&late), 10), Change::Fails, "it had time enough");
@@ -388,10 +420,10 @@ mod tests {
 
     #[test]
     fn news_is_a_change_of_state_only() {
-        let memory = Memory::new(1);
+        let spec = ping();
         let notes = [None, Some(Reason::Sql), Some(Reason::Sql), Some(Reason::Timeout), None, None];
         let error = |reason: Option<Reason>| reason.map(|reason| Error::new(reason, "no"));
-        let changes = notes.map(|reason| memory.note(QUERY, error(reason).as_ref(), BUDGET));
+        let changes = notes.map(|reason| spec.cache.note(error(reason).as_ref(), BUDGET));
         let (same, fails, recovered) = (Change::None, Change::Fails, Change::Recovered);
         assert_eq!(changes, [same, fails, same, fails, recovered, same]);
     }

@@ -1,175 +1,133 @@
-//! One target at work: its sessions, its lanes, what it remembers between scrapes, and when it is left alone.
+//! One target at work: what its scrapes ask for, and what is known of it between them.
 //!
-//! A target ends runs, counts them and says once when it goes down or comes back. It knows no page.
+//! A target is made anew by each reload. What did not change goes over to it: the sessions with their queue, and what is
+//! remembered of each query. It says once when it goes down or comes back. It knows no page.
 
 pub mod apply;
 pub mod backoff;
 pub mod lane;
 pub mod memory;
-mod rooms;
+mod neighbours;
 pub mod run;
+mod sessions;
 mod shared;
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::deadline::Deadline;
-use crate::driver::tls::Demand;
-use crate::driver::{Endpoint, Facts};
+use crate::driver::Facts;
 use crate::error::{Error, Reason};
 use crate::plan;
 use crate::plan::query::Query;
-use crate::pool::{Figures, Pool, Settings};
-use crate::query::{Context, Rendered, Skipped};
-use crate::telemetry::{Bearer, Left, Sessions, Subject};
-use crate::workers::Line;
+use crate::pool::Figures;
+use crate::query::{Context, Rendered};
+use crate::telemetry::{Sessions as Counts, Subject};
 
-use backoff::Backoff;
-use lane::Queue;
-use memory::{Asked, Change, Memory, Past, Terms};
-use rooms::Rooms;
-use run::{End, Outcome, Run, Work};
+use memory::{Asked, Change, Past, ResultCache, Terms};
+use run::{End, Outcome, Owner, Run, Spec, Work};
+use sessions::Sessions;
 
 pub use shared::Shared;
 
-/// One configured database and everything that lives between its scrapes.
+/// One configured database.
 pub struct Target {
     /// The configuration.
     pub plan: Arc<plan::target::Target>,
-    /// What all its samples bear.
-    pub context: Context,
-    /// The database shares this machine's cores.
-    is_here: bool,
-    pool: Pool,
-    queue: Mutex<Queue>,
-    memory: Memory,
-    rooms: Rooms,
-    backoff: Mutex<Backoff>,
-    facts: Mutex<Option<Facts>>,
-    down: Mutex<Option<Error>>,
-    doubtful: AtomicBool,
-    snapshots: AtomicU64,
-    shared: Arc<Shared>,
+    owner: Arc<Owner>,
+    sessions: Arc<Sessions>,
+    /// One a query, in their order.
+    caches: Vec<Arc<ResultCache>>,
 }
 
 impl Target {
     /// A target that has no session yet. `None` where its driver is not built in.
     #[must_use]
-    pub fn new(plan: Arc<plan::target::Target>, context: Context, shared: Arc<Shared>) -> Option<Self> {
-        let settings = Settings {
-            max_connections: plan.max_connections,
-            idle_timeout: plan.idle_timeout,
-            max_lifetime: plan.max_lifetime,
-        };
-        let endpoint = Arc::clone(plan.endpoint.as_ref()?);
-        let is_here = endpoint.demand() == Demand::Local;
-        let pool = Pool::new(endpoint, &settings, &shared.scheduler, &shared.disposal);
-        let memory = Memory::new(plan.queries.len());
-        let (queue, backoff) = Default::default();
-        let rooms = Rooms::new(plan.queries.len());
-        let (facts, down, doubtful, snapshots) = Default::default();
-        Some(Target {
-            plan,
-            context,
-            is_here,
-            pool,
-            queue,
-            memory,
-            rooms,
-            backoff,
-            facts,
-            down,
-            doubtful,
-            snapshots,
-            shared,
-        })
+    pub fn new(plan: Arc<plan::target::Target>, context: Context, shared: &Arc<Shared>) -> Option<Self> {
+        let owner = Arc::new(Owner { plan, context });
+        let sessions = Sessions::new(Arc::clone(&owner), owner.plan.endpoint.as_ref()?, shared);
+        let caches = owner.plan.queries.iter().map(|_| Arc::default()).collect();
+        Some(Target { plan: Arc::clone(&owner.plan), owner, sessions, caches })
+    }
+
+    /// The target as another configuration has it, under the same name. It keeps the sessions while the way to the database
+    /// is the same, and what is remembered of a query while that is the same and its samples bear the same labels.
+    #[must_use]
+    pub fn renew(
+        &self,
+        plan: Arc<plan::target::Target>,
+        context: Context,
+        shared: &Arc<Shared>,
+    ) -> Option<Self> {
+        let mut new = Target::new(plan, context, shared)?;
+        let is_reached_alike = self.plan.connection == new.plan.connection;
+        if !(is_reached_alike && self.plan.enabled && new.plan.enabled) {
+            return Some(new);
+        }
+        self.sessions.renew(Arc::clone(&new.owner));
+        new.sessions = Arc::clone(&self.sessions);
+        if self.owner.context == new.owner.context {
+            let queries = self.plan.queries.iter().zip(&self.caches);
+            let known: HashMap<&str, _> = queries.map(|old| (&*old.0.name, old)).collect();
+            for (query, cache) in new.plan.queries.iter().zip(&mut new.caches) {
+                if let Some((_, old)) = known.get(&*query.name).filter(|(old, _)| old.digest == query.digest)
+                {
+                    *cache = Arc::clone(old);
+                }
+            }
+        }
+        Some(new)
+    }
+
+    /// In whose name its runs are.
+    #[must_use]
+    pub fn owner(&self) -> &Arc<Owner> {
+        &self.owner
     }
 
     /// Reuses, joins or lines up one run for each work. New ones begin with [`Target::start`].
     pub fn ask(&self, works: &[Work], by: Deadline, budget: Duration) -> Vec<Asked> {
+        let specs: Vec<Spec> = works.iter().map(|work| self.spec(*work)).collect();
         let asked = if self.plan.snapshot && !works.contains(&Work::Ping) {
-            let group = self.snapshots.fetch_add(1, Ordering::Relaxed);
-            self.memory.ask_together(works, group, by, budget)
+            memory::ask_together(&specs, self.sessions.next_snapshot(), by, budget)
         } else {
-            works.iter().map(|work| self.memory.ask(*work, self.terms(*work), by, budget)).collect()
+            let ask = |spec: &Spec| memory::ask(spec, Terms::of(spec.query.as_deref()), by, budget);
+            specs.iter().map(ask).collect()
         };
-        let refusal = self.refusal();
+        let mut started = Vec::new();
         for asked in &asked {
-            match (asked, &refusal) {
-                (Asked::Started(run), Some(error)) => {
-                    self.finish(run, End::Failed(error.clone()), Duration::ZERO, false);
-                }
-                (Asked::Started(run), None) => self.queue.lock().push(Arc::clone(run)),
-                (Asked::Joined(_), _) => self.shared.telemetry.joined(),
-                (Asked::Reused(_), _) => {}
+            match asked {
+                Asked::Started(run) => started.push(Arc::clone(run)),
+                Asked::Joined(_) => self.sessions.shared.telemetry.joined(),
+                Asked::Reused(_) => {}
             }
         }
+        self.sessions.push(started);
         asked
+    }
+
+    fn spec(&self, work: Work) -> Spec {
+        let owner = Arc::clone(&self.owner);
+        match work {
+            Work::Query(index) => {
+                let query = Some(Arc::clone(&self.plan.queries[index]));
+                Spec { owner, query, cache: Arc::clone(&self.caches[index]) }
+            }
+            Work::Ping => Spec { owner, query: None, cache: Arc::clone(&self.sessions.ping) },
+        }
     }
 
     /// The result that stands in for a query that failed (`keep_last`).
     #[must_use]
     pub fn kept(&self, index: usize) -> Option<Arc<Rendered>> {
-        let work = Work::Query(index);
-        self.memory.kept(work, self.terms(work))
-    }
-
-    /// Why nothing can run now: in back-off, or wedged. Whether a refused password was changed is for a lane to find
-    /// out: a `password_command` takes time.
-    fn refusal(&self) -> Option<Error> {
-        let most = self.plan.max_connections as usize;
-        let wedged = || {
-            let text = format!("all {most} sessions are held by queries that did not stop at their deadline");
-            self.queue.lock().is_wedged(most).then(|| Error::new(Reason::Wedged, text))
-        };
-        self.held_back().filter(|error| error.reason() != Reason::Auth).or_else(wedged)
-    }
-
-    /// Why the last attempt to open a session failed; `None` once one succeeded.
-    fn last_refusal(&self) -> Option<Error> {
-        self.backoff.lock().last().cloned()
-    }
-
-    /// Why no session may be opened now: the last attempt failed, and its pause is not over.
-    fn held_back(&self) -> Option<Error> {
-        self.backoff.lock().left().map(|(left, error)| {
-            error.clone().with_hint(format!("next attempt in {:.0} s", left.as_secs_f64().ceil()))
-        })
-    }
-
-    /// The same, unless a refused password was replaced by now. Blocks for a `password_command`, at most until `by`.
-    fn locked_out(&self, by: Deadline) -> Option<Error> {
-        let error = self.held_back()?;
-        let changed = |endpoint: &Arc<dyn Endpoint>| endpoint.has_new_password(by);
-        if error.reason() == Reason::Auth && self.plan.endpoint.as_ref().is_some_and(changed) {
-            self.backoff.lock().succeeded();
-            return None;
-        }
-        Some(error)
+        self.caches[index].kept(Terms::of(self.plan.queries.get(index).map(|query| &**query)))
     }
 
     /// Starts as many lanes as there is work and room for.
-    pub fn start(self: &Arc<Self>) {
-        let most = self.plan.max_connections as usize;
-        let (lanes, quick) = self.queue.lock().enter(most);
-        let line = match self.is_doubtful() {
-            true => Line::Doubtful,
-            false if quick && self.is_here => Line::InTurns,
-            false => Line::Regular,
-        };
-        for lane in lanes {
-            let (target, place) = (Arc::clone(self), Arc::clone(&lane));
-            let work = move || lane::work(&target, &place);
-            if let Err(error) = self.shared.workers.start(line, lane.by, work) {
-                let stranded = self.queue.lock().give_up(&lane);
-                stranded
-                    .iter()
-                    .for_each(|run| self.finish(run, End::Failed(error.clone()), Duration::ZERO, false));
-            }
-        }
+    pub fn start(&self) {
+        self.sessions.start();
     }
 
     /// Gives up on a run at a scrape's deadline: what that scrape sees is a timeout. A run whose own deadline
@@ -177,111 +135,51 @@ impl Target {
     pub fn abandon(&self, run: &Arc<Run>, budget: Duration) -> Outcome {
         let stop = if run.by.passed() { run.take_stop() } else { None };
         let text = match stop {
+            None if run.is_connecting() => format!("no session within {budget:.1?}"),
             None if run.by.passed() => {
                 format!("waited {budget:.1?} in line: every session or worker was busy")
             }
             _ => format!("no end within {budget:.1?}"),
         };
-        let error = self.named(run.work, Error::new(Reason::Timeout, text));
+        let error = self.owner.named(run.query(), Error::new(Reason::Timeout, text));
         let outcome = run.outcome(End::Failed(error.clone()), run.worked(), false);
-        if let Some(stop) = stop {
-            stop();
+        match stop {
+            Some(stop) => stop(),
+            None if run.is_connecting() => self.sessions.shared.workers.release_late(),
+            None => {}
         }
         if run.by.passed() {
-            self.finish(run, End::Failed(error), outcome.took, false);
+            self.sessions.finish(run, End::Failed(error), outcome.took, false);
         }
         outcome
     }
 
-    /// Ends a run: remembers, counts and tells everybody who waits.
+    /// Ends a run: remembers, counts and tells everybody who waits. Of several threads that would, the first does.
     pub fn finish(&self, run: &Run, end: End, took: Duration, reached: bool) {
-        if run.is_over() {
-            return;
-        }
-        let end = match end {
-            End::Failed(error) => End::Failed(self.named(run.work, error)),
-            good => good,
-        };
-        if let Work::Query(index) = run.work {
-            match &end {
-                End::Good(rendered) => {
-                    self.rooms.keep(index, rendered);
-                    self.count_skipped(&self.plan.queries[index], rendered.skipped);
-                }
-                End::Skipped => {}
-                End::Failed(error) => self.count_error(index, error.reason()),
-            }
-        }
-        let outcome = run.outcome(end, took, reached);
-        self.memory.keep(run, self.terms(run.work), &outcome);
-        run.end(outcome);
+        self.sessions.finish(run, end, took, reached);
     }
 
     /// Counts a failed query that had run well, too: one that lost against another at merge.
     pub fn count_error(&self, index: usize, reason: Reason) {
-        self.shared.telemetry.failed(self.subject(&self.plan.queries[index]), reason);
-    }
-
-    fn count_skipped(&self, query: &Query, skipped: Skipped) {
-        let counts = [
-            (Left::Null, skipped.null),
-            (Left::Invalid, skipped.invalid),
-            (Left::Duplicate, skipped.duplicate),
-        ];
-        for (left, count) in counts {
-            self.shared.telemetry.skipped(self.subject(query), left, count);
-        }
+        self.sessions.shared.telemetry.failed(self.owner.subject(&self.plan.queries[index]), reason);
     }
 
     /// Writes the sessions' figures into the counters.
     pub fn count_sessions(&self) {
-        let Figures { idle, busy, late } = self.pool.figures();
+        let Figures { idle, busy, late } = self.sessions.pool.figures();
         let limit = self.plan.max_connections as usize;
-        self.shared.telemetry.sessions(self.bearer(), Sessions { idle, busy, late, limit });
-    }
-
-    fn bearer(&self) -> Bearer<'_> {
-        Bearer { target: &self.plan.name, labels: &self.plan.labels }
-    }
-
-    fn subject<'a>(&'a self, query: &'a Query) -> Subject<'a> {
-        Subject { bearer: self.bearer(), query: &query.name, collector: &query.collector }
-    }
-
-    /// A session was opened.
-    pub fn connected(&self, facts: &Facts) {
-        self.backoff.lock().succeeded();
-        *self.facts.lock() = Some(facts.clone());
-    }
-
-    /// A session learned of its server anew.
-    pub fn learned(&self, facts: &Facts) {
-        *self.facts.lock() = Some(facts.clone());
-    }
-
-    /// A session could not be opened. `judged`: that says something of the server.
-    pub fn refused(&self, error: &Error, judged: bool) {
-        self.shared.telemetry.connect_failed(self.bearer(), error.reason());
-        if judged {
-            self.backoff.lock().failed(error);
-        }
-    }
-
-    /// A run that was too slow for its batch waits for a session of its own.
-    pub fn part(self: &Arc<Self>, run: &Arc<Run>) {
-        run.part();
-        self.queue.lock().push(Arc::clone(run));
-        self.start();
+        self.sessions.shared.telemetry.sessions(self.owner.bearer(), Counts { idle, busy, late, limit });
     }
 
     /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`,
     /// as it waited for a worker all the time, is as doubtful as before: else those that are sick would keep it so.
     pub fn note_target(&self, down: Option<&Error>, tried: bool) {
         if tried {
-            self.doubtful.store(down.is_some(), Ordering::Relaxed);
+            self.sessions.doubtful.store(down.is_some(), Ordering::Relaxed);
         }
         let reason = down.map(Error::reason);
-        let before = std::mem::replace(&mut *self.down.lock(), down.cloned()).map(|error| error.reason());
+        let before =
+            std::mem::replace(&mut *self.sessions.down.lock(), down.cloned()).map(|error| error.reason());
         let name = self.plan.name.as_str();
         match (before, down) {
             (before, Some(error)) if before != reason => {
@@ -299,7 +197,7 @@ impl Target {
             return;
         }
         let (target, query) = (self.plan.name.as_str(), &*self.plan.queries[index].name);
-        match (self.memory.note(Work::Query(index), error, budget), error) {
+        match (self.caches[index].note(error, budget), error) {
             (Change::Fails, Some(error)) => {
                 log::warn!(target = target, query = query, reason = error.reason().word(), sqlstate = error.sqlstate().unwrap_or("");
                     "query {query} on target {target} fails: {}", error.said());
@@ -314,31 +212,31 @@ impl Target {
     /// Why the last scrape found the target down.
     #[must_use]
     pub fn down(&self) -> Option<Error> {
-        self.down.lock().clone()
+        self.sessions.down.lock().clone()
     }
 
     /// True when the last scrape that tried the target found it down.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Ordering::Relaxed)
+        self.sessions.is_doubtful()
     }
 
     /// What it said of itself at its last login.
     #[must_use]
     pub fn facts(&self) -> Option<Facts> {
-        self.facts.lock().clone()
+        self.sessions.facts.lock().clone()
     }
 
     /// The time until the next attempt to connect; zero when it may be now.
     #[must_use]
     pub fn backoff(&self) -> Duration {
-        self.backoff.lock().left().map_or(Duration::ZERO, |(left, _)| left)
+        self.sessions.backoff.lock().left().map_or(Duration::ZERO, |(left, _)| left)
     }
 
     /// What is known of one query from earlier scrapes.
     #[must_use]
-    pub fn past(&self, work: Work) -> Past {
-        self.memory.past(work)
+    pub fn past(&self, index: usize) -> Past {
+        self.caches[index].past()
     }
 
     /// The target's own labels, as on its samples.
@@ -349,47 +247,11 @@ impl Target {
     /// True for a row of this target, and of one of its queries if it names one.
     #[must_use]
     pub fn bears(&self, subject: &Subject<'_>) -> bool {
-        let is_query = |query: &Arc<Query>| *query.name == *subject.query;
-        subject.bearer.labels == self.plan.labels
-            && (subject.query.is_empty() || self.plan.queries.iter().any(is_query))
-    }
-
-    /// Cancels in the server what still runs: the process ends.
-    pub fn stop(&self) {
-        for run in self.memory.running() {
-            if let Some(stop) = run.take_stop() {
-                stop();
-            }
-        }
-    }
-
-    fn pool(&self) -> &Pool {
-        &self.pool
-    }
-
-    fn queue(&self) -> &Mutex<Queue> {
-        &self.queue
-    }
-
-    fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    fn terms(&self, work: Work) -> Terms {
-        match work {
-            Work::Query(index) => {
-                let query = &self.plan.queries[index];
-                Terms { interval: query.interval, keep_last: query.keep_last }
-            }
-            Work::Ping => Terms::default(),
-        }
-    }
-
-    fn named(&self, work: Work, error: Error) -> Error {
-        let error = error.on_target(&self.plan.name);
-        match work {
-            Work::Query(index) => error.in_query(&self.plan.queries[index].name),
-            Work::Ping => error,
-        }
+        let same = |named: &str, own: &str| named.is_empty() || named == own;
+        let is_query = |query: &Arc<Query>| {
+            same(subject.query, &query.name) && same(subject.collector, &query.collector)
+        };
+        let is_its = subject.query.is_empty() || self.plan.queries.iter().any(is_query);
+        self.plan.enabled && subject.bearer.labels == self.plan.labels && is_its
     }
 }

@@ -11,7 +11,12 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::query::Rendered;
+use crate::plan;
+use crate::plan::query::Query;
+use crate::query::{Context, Rendered};
+use crate::telemetry::{Bearer, Subject};
+
+use super::memory::ResultCache;
 
 /// What a run came to.
 #[derive(Debug, Clone)]
@@ -50,7 +55,7 @@ pub struct Outcome {
     pub ended: SystemTime,
 }
 
-/// What a run executes.
+/// What a scrape asks of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
     /// The target's query of this index.
@@ -122,6 +127,62 @@ impl Pace {
     }
 }
 
+/// In whose name a run's samples and counts are: a target as one configuration has it. Outlives a reload while runs that
+/// began before it are under way.
+pub struct Owner {
+    /// The configuration.
+    pub plan: Arc<plan::target::Target>,
+    /// What all its samples bear.
+    pub context: Context,
+}
+
+impl Owner {
+    /// The target's name and labels on its counters.
+    #[must_use]
+    pub fn bearer(&self) -> Bearer<'_> {
+        Bearer { target: &self.plan.name, labels: &self.plan.labels }
+    }
+
+    /// The same for one of its queries.
+    #[must_use]
+    pub fn subject<'a>(&'a self, query: &'a Query) -> Subject<'a> {
+        Subject { bearer: self.bearer(), query: &query.name, collector: &query.collector }
+    }
+
+    /// `error` with the names of target and query.
+    #[must_use]
+    pub fn named(&self, query: Option<&Query>, error: Error) -> Error {
+        let error = error.on_target(&self.plan.name);
+        match query {
+            Some(query) => error.in_query(&query.name),
+            None => error,
+        }
+    }
+}
+
+/// What a run executes, in whose name, and where it is remembered. All of it stays with the run: a reload may give the
+/// target other queries meanwhile.
+#[derive(Clone)]
+pub struct Spec {
+    /// The target that asked first.
+    pub owner: Arc<Owner>,
+    /// `None` for a ping.
+    pub query: Option<Arc<Query>>,
+    /// What is remembered of the query.
+    pub cache: Arc<ResultCache>,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// In the queue.
+    Waiting,
+    /// In the queue, while a lane opens a session.
+    Connecting,
+    /// A lane works on it since.
+    Working(Instant),
+}
+
 struct State {
     outcome: Option<Outcome>,
     /// Who asked for it, under which number.
@@ -129,14 +190,15 @@ struct State {
     /// Those that joined.
     others: Vec<(usize, Arc<Meeting>)>,
     stop: Option<Stop>,
-    /// Since when a lane works on it.
-    since: Option<Instant>,
+    stage: Stage,
+    /// A lane has tried to get a session for it.
+    tried: bool,
 }
 
 /// A run under way, or ended.
 pub struct Run {
     /// What is executed.
-    pub work: Work,
+    pub spec: Spec,
     /// When the query must have ended.
     pub by: Deadline,
     /// When the run was asked for.
@@ -149,17 +211,40 @@ pub struct Run {
     quick: AtomicBool,
     /// A session was opened for it.
     reached: AtomicBool,
+    /// Somebody ends it, or has.
+    ending: AtomicBool,
     state: Mutex<State>,
 }
 
 impl Run {
     /// A run that nobody executes yet.
     #[must_use]
-    pub fn new(work: Work, by: Deadline, pace: Pace, quick: bool, group: Option<u64>) -> Self {
-        let state =
-            Mutex::new(State { outcome: None, first: None, others: Vec::new(), stop: None, since: None });
-        let (quick, reached) = (AtomicBool::new(quick), AtomicBool::new(false));
-        Run { work, by, began: Instant::now(), pace, group, quick, reached, state }
+    pub fn new(spec: Spec, by: Deadline, pace: Pace, quick: bool, group: Option<u64>) -> Self {
+        let state = State {
+            outcome: None,
+            first: None,
+            others: Vec::new(),
+            stop: None,
+            stage: Stage::Waiting,
+            tried: false,
+        };
+        Run {
+            spec,
+            by,
+            began: Instant::now(),
+            pace,
+            group,
+            quick: AtomicBool::new(quick),
+            reached: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The query that is executed; `None` for a ping.
+    #[must_use]
+    pub fn query(&self) -> Option<&Query> {
+        self.spec.query.as_deref()
     }
 
     /// True while it may share a batch.
@@ -171,8 +256,22 @@ impl Run {
     /// It was too slow for a batch: it waits in line again, for a session of its own.
     pub fn part(&self) {
         self.quick.store(false, Ordering::Relaxed);
+        self.wait_again();
+    }
+
+    /// It goes back into the queue: the session that it was taken for is not there.
+    pub fn wait_again(&self) {
         let mut state = self.state.lock();
-        (state.stop, state.since) = (None, None);
+        (state.stop, state.stage) = (None, Stage::Waiting);
+    }
+
+    /// A lane opens a session, on which this run may be the first.
+    pub fn connecting(&self) {
+        let mut state = self.state.lock();
+        state.tried = true;
+        if state.stage == Stage::Waiting {
+            state.stage = Stage::Connecting;
+        }
     }
 
     /// A session was opened for this run: whatever becomes of it, its target is up.
@@ -197,46 +296,68 @@ impl Run {
         }
     }
 
-    /// Ends the run. The first call counts: a late one finds it ended and says `false`.
-    pub fn end(&self, outcome: Outcome) -> bool {
+    /// Takes the right to end the run: the first call says `true`, and its caller ends it. Between the two it counts as
+    /// over, while those who wait are not told yet: what is remembered of it is written first.
+    #[must_use]
+    pub fn claim(&self) -> bool {
+        !self.ending.swap(true, Ordering::AcqRel)
+    }
+
+    /// Ends the run and tells all who wait for it. Only for whoever has claimed it.
+    pub fn end(&self, outcome: Outcome) {
         let mut state = self.state.lock();
-        if state.outcome.is_some() {
-            return false;
-        }
         let others = std::mem::take(&mut state.others);
         for (number, scrape) in state.first.take().into_iter().chain(others) {
             scrape.come(number, outcome.clone());
         }
         state.outcome = Some(outcome);
         state.stop = None;
-        true
     }
 
-    /// True once the run has ended.
+    /// True when it has ended with a result.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.state.lock().outcome.as_ref().is_some_and(|outcome| matches!(outcome.end, End::Good(_)))
+    }
+
+    /// True once the run has ended, or ends now.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.state.lock().outcome.is_some()
+        self.ending.load(Ordering::Acquire)
     }
 
-    /// Remembers what to do when the run is late; a later call replaces an earlier one's.
-    pub fn when_late(&self, stop: Stop) {
+    /// A lane works on it from now on. Remembers what to do when the run is late; a later call replaces an earlier one's.
+    pub fn working(&self, stop: Stop) {
         let mut state = self.state.lock();
+        state.tried = true;
         if state.outcome.is_none() {
             state.stop = Some(stop);
-            state.since.get_or_insert_with(Instant::now);
+            if !matches!(state.stage, Stage::Working(_)) {
+                state.stage = Stage::Working(Instant::now());
+            }
         }
     }
 
     /// For how long a lane has worked on it; zero while none does.
     #[must_use]
     pub fn worked(&self) -> Duration {
-        self.state.lock().since.map_or(Duration::ZERO, |since| since.elapsed())
+        match self.state.lock().stage {
+            Stage::Working(since) => since.elapsed(),
+            Stage::Waiting | Stage::Connecting => Duration::ZERO,
+        }
     }
 
-    /// True once a lane has taken it: its target was tried, and did not merely wait for a worker.
+    /// True while no lane works on it because none has a session yet.
     #[must_use]
-    pub fn was_taken(&self) -> bool {
-        self.state.lock().since.is_some()
+    pub fn is_connecting(&self) -> bool {
+        self.state.lock().stage == Stage::Connecting
+    }
+
+    /// True once a lane has taken it, or has tried to get a session for it: its target was tried, and it did not merely
+    /// wait for a worker.
+    #[must_use]
+    pub fn was_tried(&self) -> bool {
+        self.state.lock().tried
     }
 
     /// Takes what is to be done about a run that is late; `None` when it waits in line, has ended or was taken.
@@ -246,12 +367,42 @@ impl Run {
     }
 }
 
+/// A ping of a target that is configured nowhere.
+#[cfg(test)]
+pub(super) fn spec() -> Spec {
+    use crate::metric::labels::LabelLimit;
+    use crate::yaml::effective::{Digest, Shown};
+    let plan = plan::target::Target {
+        name: "a".to_owned(),
+        driver: "sqlite",
+        endpoint: None,
+        enabled: true,
+        labels: Vec::new(),
+        max_connections: 1,
+        idle_timeout: Duration::from_secs(1),
+        max_lifetime: Duration::from_secs(1),
+        snapshot: false,
+        queries: Vec::new(),
+        shown: Shown::Map(Vec::new()),
+        written: plan::written::Written::default(),
+        connection: Digest::default(),
+        digest: Digest::default(),
+    };
+    let context = Context::new(None, &[], LabelLimit { bytes: 1024, truncate: false });
+    Spec { owner: Arc::new(Owner { plan: Arc::new(plan), context }), query: None, cache: Arc::default() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn run() -> Run {
-        Run::new(Work::Ping, Deadline::within(Duration::from_secs(1)), Pace::Unknown, false, None)
+        Run::new(spec(), Deadline::within(Duration::from_secs(1)), Pace::Unknown, false, None)
+    }
+
+    fn end(run: &Run, end: End) {
+        assert!(run.claim());
+        run.end(run.outcome(end, Duration::ZERO, true));
     }
 
     #[test]
@@ -259,7 +410,7 @@ mod tests {
         let scrape = Arc::default();
         let run = run();
         run.tell(3, &scrape);
-        assert!(run.end(run.outcome(End::Skipped, Duration::ZERO, true)));
+        end(&run, End::Skipped);
         run.tell(4, &scrape);
         let told = scrape.wait(2, Deadline::within(Duration::from_secs(20)));
         let numbers: Vec<usize> = told.iter().map(|(number, _)| *number).collect();
@@ -267,15 +418,27 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_end_counts() {
+    fn one_of_many_threads_ends_a_run() {
         let run = run();
-        let late = Error::new(crate::error::Reason::Timeout, "late");
-        assert!(run.end(run.outcome(End::Failed(late), Duration::ZERO, false)));
-        assert!(!run.end(run.outcome(End::Skipped, Duration::ZERO, true)));
-        let scrape = Arc::default();
+        let claims = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| run.claim())).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("no panic"))
+                .filter(|claimed| *claimed)
+                .count()
+        });
+        assert_eq!(claims, 1);
+        assert!(run.is_over(), "nobody begins it anew while it ends");
+    }
+
+    #[test]
+    fn who_waits_while_a_run_ends_is_told_of_its_end() {
+        let (run, scrape) = (run(), Arc::default());
+        assert!(run.claim());
         run.tell(0, &scrape);
-        let told = scrape.wait(1, Deadline::within(Duration::from_secs(20)));
-        assert!(told[0].1.end.error().is_some());
+        run.end(run.outcome(End::Skipped, Duration::ZERO, true));
+        assert_eq!(scrape.wait(1, Deadline::within(Duration::from_secs(20))).len(), 1);
     }
 
     #[test]
@@ -284,8 +447,21 @@ mod tests {
         let (one, other) = (run(), run());
         one.tell(0, &scrape);
         other.tell(1, &scrape);
-        one.end(one.outcome(End::Skipped, Duration::ZERO, true));
+        end(&one, End::Skipped);
         let told = scrape.wait(2, Deadline::within(Duration::from_millis(20)));
         assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn only_the_time_on_a_session_counts_as_work() {
+        let run = run();
+        assert!(!run.was_tried());
+        run.connecting();
+        assert!(run.was_tried() && run.is_connecting() && run.worked().is_zero());
+        run.working(Arc::new(|| {}));
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(!run.is_connecting() && !run.worked().is_zero());
+        run.wait_again();
+        assert!(run.was_tried() && run.worked().is_zero() && run.take_stop().is_none());
     }
 }

@@ -57,6 +57,16 @@ impl Keys<'_> {
         digest_of(&[self.effective(false).yaml().as_bytes()])
     }
 
+    /// The digest of the mapping without some of its keys.
+    #[must_use]
+    pub fn digest_without(&self, left_out: &[&str]) -> Digest {
+        let mut shown = self.effective(false);
+        if let Shown::Map(pairs) = &mut shown {
+            pairs.retain(|(key, _)| !left_out.contains(&key.as_str()));
+        }
+        digest_of(&[shown.yaml().as_bytes()])
+    }
+
     fn effective(&self, masked: bool) -> Shown {
         let view = View { keys: self, masked };
         let mut pairs = view.pairs(&self.front, self.back.as_ref());

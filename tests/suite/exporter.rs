@@ -139,7 +139,7 @@ impl Setup {
     /// One scrape to nowhere, under way.
     pub(crate) fn spawn_once(&self) -> Child {
         let mut command = self.command();
-        command.arg("--once").stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("--once").stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().expect("setpriv is part of util-linux")
     }
 

@@ -54,6 +54,10 @@ pub(crate) enum Act {
     Hang,
     /// Blocks until a cancel (or release); then the job fails with `cancelled` and the session is spent.
     HangUntilCancelled,
+    /// Fails as the server, or the pooler before it, gives no further session; under a run the session dies.
+    Full,
+    /// A run fails its job for this reason, and its session ends with it: the jobs behind it never ran.
+    Cut(Reason),
     Panic,
     /// A run that is allowed less than this ends with `timeout`; else it goes well with one row.
     Needs(Duration),
@@ -189,6 +193,9 @@ impl Fault {
             }
             Act::Panic => panic!("as the test wants it"),
             Act::Fail(reason) => return Err(Error::new(reason, "as the test wants it")),
+            Act::Full => {
+                return Err(Error::new(Reason::Server, "too many connections").of_full_server());
+            }
             _ => {}
         }
         Ok(act)
@@ -274,8 +281,13 @@ impl Session for FaultSession {
         for job in jobs {
             let act = self.fault.begin(Call::Run);
             let verdict = match self.fault.suffer(act) {
+                Err(error) if error.is_full() => return Health::Lost(error),
                 Err(error) => Err(error),
                 Ok(Act::Lose) => return Health::Lost(Error::new(Reason::Lost, "as the test wants it")),
+                Ok(Act::Cut(reason)) => {
+                    job.sink.end(Err(Error::new(reason, "as the test wants it")), Duration::from_millis(1));
+                    return Health::Lost(Error::new(Reason::Lost, "the session ended with the query before"));
+                }
                 Ok(Act::Forget) => continue,
                 Ok(Act::LoseAfterRow) => {
                     // A sink that refuses the row is as lost as one that took it.

@@ -58,7 +58,7 @@ fn a_signal_swaps_what_changed_and_leaves_what_did_not() {
     let changed = format!("  b: {LITE}, labels: {{env: x}}}}\n  d: {LITE}}}");
     write(&exporter, &format!("# moved\n{}", config(&changed, "")));
     signal("HUP", &[exporter.pid()]);
-    exporter.wait_for_log("configuration reloaded: 1 targets unchanged, 2 started, 2 ended");
+    exporter.wait_for_log("configuration reloaded: 1 targets unchanged, 1 changed, 1 started, 1 ended");
     let page = checked(&exporter.metrics());
     assert_eq!(page.value("dice", &[("target", "a")]), a, "the kept result of an unchanged target");
     let new = page.value("dice", &[("target", "b"), ("env", "x")]);
@@ -141,16 +141,16 @@ fn a_scrape_in_flight_keeps_the_target_that_is_taken_away() {
         assert_eq!(page.join().expect("a page").value("slow", &[("target", "old")]), Some(1.0));
     });
     assert_eq!(checked(&exporter.metrics()).value("slow", &[("target", "new")]), Some(1.0));
-    assert_eq!(sessions(&postgres), 1, "the session of the target that is gone");
+    assert_eq!(sessions(&postgres, 1), 1, "the session of the target that is gone");
 }
 
-/// Sessions on the database but the one that asks.
-fn sessions(postgres: &Postgres) -> i64 {
+/// Sessions on the database but the one that asks, once there are no more than `most`.
+fn sessions(postgres: &Postgres, most: i64) -> i64 {
     let mut client = postgres.client();
     let count = || {
         let row = client.query_one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'", &[]);
         let count: i64 = row.expect("a row").get(0);
-        (count <= 1).then_some(count)
+        (count <= most).then_some(count)
     };
     poll("sessions to end", Duration::from_secs(30), count)
 }
@@ -194,7 +194,7 @@ fn a_hundred_reloads_under_load_leak_nothing_and_drop_no_scrape() {
     assert!(scrapes.load(Ordering::Relaxed) > 20);
     assert_eq!(post(&exporter).0, 200);
     exporter.metrics();
-    assert_eq!(sessions(&postgres), 1);
+    assert!(sessions(&postgres, 3) <= 3, "the sessions of one target, which stay");
     poll("threads, descriptors and memory to come back", Duration::from_secs(60), || {
         let now = Reading::of(exporter.pid(), 0, None);
         let back = now.threads <= base.threads + 8.0 && now.descriptors <= base.descriptors + 8.0;
@@ -273,4 +273,272 @@ fn a_load_that_panics_gives_the_turn_to_the_next() {
     let site = Site::new(fleet, Box::new(move |site| reloader.reload(site)));
     assert!(catch_unwind(AssertUnwindSafe(|| site.reload())).is_err());
     assert!(site.reload().is_ok());
+}
+
+/// Queries of `a` by name, each with a value that is another one whenever it runs, kept for an hour.
+fn named(names: &[&str]) -> String {
+    let query = |name: &&str| {
+        format!(
+            "  - {{name: {name}, database: a, sql: SELECT abs(random() / 2) AS value, interval: 1h, metrics: [{{name: {name}}}]}}\n"
+        )
+    };
+    format!("databases:\n  a: {LITE}}}\nqueries:\n{}", names.iter().map(query).collect::<String>())
+}
+
+fn values(exporter: &Exporter, names: &[&str]) -> Vec<Option<f64>> {
+    let page = checked(&exporter.metrics());
+    names.iter().map(|name| page.value(name, &[("target", "a")])).collect()
+}
+
+fn reload(exporter: &Exporter, config: &str) {
+    write(exporter, config);
+    let (status, text) = post(exporter);
+    assert_eq!(status, 200, "{text}");
+}
+
+/// What a query is known by is its name and its settings, not its place.
+#[test]
+fn a_query_keeps_its_result_while_others_come_go_and_move() {
+    let exporter = serve(&named(&["qa", "qb"]));
+    let before = values(&exporter, &["qa", "qb"]);
+    assert!(before.iter().all(Option::is_some));
+    for names in
+        [&["new", "qa", "qb"][..], &["qb", "new", "qa"], &["qb", "qa"], &["renamed", "qa", "qb", "more"]]
+    {
+        reload(&exporter, &named(names));
+        assert_eq!(values(&exporter, &["qa", "qb"]), before, "{names:?}");
+        let shown = exporter.get("/config").text().to_owned();
+        let order: Vec<Option<usize>> =
+            names.iter().map(|name| shown.find(&format!("name: {name}\n"))).collect();
+        assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{names:?} in {shown}");
+    }
+    // Gone, and there again: it is a new one.
+    reload(&exporter, &named(&["qb"]));
+    reload(&exporter, &named(&["qa", "qb"]));
+    let after = values(&exporter, &["qa", "qb"]);
+    assert!(
+        after[0].is_some() && after[0] != before[0] && after[1] == before[1],
+        "{after:?} after {before:?}"
+    );
+}
+
+#[test]
+fn a_query_that_changed_runs_again_and_its_neighbour_does_not() {
+    let exporter = serve(&named(&["qa", "qb"]));
+    let before = values(&exporter, &["qa", "qb"]);
+    for (from, to) in [("interval: 1h", "interval: 2h"), ("SELECT abs", "SELECT 0 + abs")] {
+        let changed = named(&["qa", "qb"]).replacen(from, to, 1);
+        let last = values(&exporter, &["qa", "qb"]);
+        reload(&exporter, &changed);
+        let now = values(&exporter, &["qa", "qb"]);
+        assert!(now[0].is_some() && now[0] != last[0] && now[1] == before[1], "{to}: {now:?} after {last:?}");
+    }
+}
+
+/// A result of another database, or under other labels, is not this one's.
+#[test]
+fn a_target_that_leads_elsewhere_or_bears_other_labels_keeps_no_result() {
+    let exporter = serve(&named(&["qa"]));
+    let mut last = values(&exporter, &["qa"]);
+    for (to, labels) in [("other.db", ""), ("other.db", ", labels: {env: x}")] {
+        std::fs::write(exporter.file("other.db"), "").expect("written");
+        reload(&exporter, &named(&["qa"]).replace("lite.db", &format!("{to}{labels}")));
+        let now = values(&exporter, &["qa"]);
+        assert!(now[0].is_some() && now != last, "{to}{labels}: {now:?} after {last:?}");
+        last = now;
+    }
+}
+
+#[test]
+fn the_last_good_result_stands_in_after_a_reload_too() {
+    let sql = "SELECT v AS value FROM t";
+    let config = |more: &str| {
+        format!(
+            "databases:\n  a: {LITE}}}\nqueries:\n{more}  - {{name: kept, database: a, sql: {sql}, keep_last: 1h, metrics: [{{name: kept}}]}}\n"
+        )
+    };
+    let exporter = serve(&config(""));
+    let file = rusqlite::Connection::open(exporter.file("lite.db")).expect("a file");
+    file.execute_batch("CREATE TABLE t AS SELECT 7 AS v").expect("SQLite writes");
+    assert_eq!(values(&exporter, &["kept"]), [Some(7.0)]);
+    let labels = [("target", "a"), ("query", "kept"), ("collector", "default")];
+    let since = |exporter: &Exporter| {
+        checked(&exporter.metrics()).value("sql_exporter_query_last_success_timestamp_seconds", &labels)
+    };
+    file.execute_batch("DROP TABLE t").expect("SQLite writes");
+    let before = since(&exporter);
+    reload(
+        &exporter,
+        &config("  - {name: first, database: a, sql: SELECT 1 AS value, metrics: [{name: first}]}\n"),
+    );
+    assert_eq!(values(&exporter, &["kept", "first"]), [Some(7.0), Some(1.0)]);
+    assert!(before.is_some() && since(&exporter) == before, "its history");
+    assert_eq!(exporter.log().matches("query kept on target a fails").count(), 1, "said once");
+}
+
+/// The process ids of the sessions on the database.
+fn pids(postgres: &Postgres) -> Vec<i32> {
+    let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+               AND backend_type = 'client backend' ORDER BY pid";
+    postgres.client().query(sql, &[]).expect("rows").iter().map(|row| row.get(0)).collect()
+}
+
+#[test]
+fn sessions_stay_whatever_else_changes_and_go_with_the_way_to_the_database() {
+    let postgres = Postgres::fresh("reload_sessions");
+    let config = |more: &str, queries: &str| {
+        format!(
+            "databases:\n  db: {}\nqueries:\n{queries}  - {{name: q, sql: SELECT 1 AS value, metrics: [{{name: q}}]}}\n",
+            postgres.entry_with(more)
+        )
+    };
+    let one = "max_connections: 1";
+    let exporter = Setup::new(&config(one, "")).serve();
+    let page = |labels: &[(&str, &str)]| {
+        assert_eq!(checked(&exporter.metrics()).value("q", labels), Some(1.0), "{}", exporter.log());
+        pids(&postgres)
+    };
+    let first = page(&[("target", "db")]);
+    assert_eq!(first.len(), 1);
+    let other = "  - {name: other, sql: SELECT 2 AS value, metrics: [{name: other}]}\n";
+    for (more, queries, labels) in [
+        (one, other, &[("target", "db")][..]),
+        ("max_connections: 1, labels: {env: x}", "", &[("target", "db"), ("env", "x")]),
+        ("max_connections: 2", "", &[("target", "db")]),
+        ("max_connections: 2, idle_timeout: 1h, max_lifetime: 2h", "", &[("target", "db")]),
+        ("max_connections: 1, snapshot: true", "", &[("target", "db")]),
+    ] {
+        reload(&exporter, &config(more, queries));
+        assert_eq!(page(labels), first, "{more}");
+        assert!(
+            !exporter.metrics().lines().any(|line| line.contains("env=\"x\"") && !more.contains("env: x")),
+            "{more}: rows under labels that are gone"
+        );
+    }
+    reload(&exporter, &config("max_connections: 1, session_sql: [SELECT 1]", ""));
+    wait_for("another session alone", || {
+        let now = page(&[("target", "db")]);
+        (now.len() == 1 && now != first).then_some(())
+    });
+}
+
+#[test]
+fn fewer_sessions_after_a_reload_are_fewer_at_once() {
+    let postgres = Postgres::fresh("reload_fewer");
+    let queries: String = (0..3)
+        .map(|n| format!("  - {{name: q{n}, sql: 'SELECT 1 AS value FROM (SELECT pg_sleep(0.3)) AS s{n}', metrics: [{{name: q{n}}}]}}\n"))
+        .collect();
+    let config = |most: usize| {
+        format!(
+            "databases:\n  db: {}\nqueries:\n{queries}",
+            postgres.entry_with(&format!("max_connections: {most}"))
+        )
+    };
+    let exporter = Setup::new(&config(3)).serve();
+    exporter.metrics();
+    let before = pids(&postgres);
+    assert_eq!(before.len(), 3);
+    reload(&exporter, &config(1));
+    wait_for("one session", || (pids(&postgres).len() == 1).then_some(()));
+    let page = checked(&exporter.metrics());
+    assert!(
+        (0..3).all(|n| page.value(&format!("q{n}"), &[("target", "db")]) == Some(1.0)),
+        "{}",
+        exporter.log()
+    );
+    let after = pids(&postgres);
+    assert!(after.len() == 1 && before.contains(&after[0]), "{after:?} of {before:?}");
+}
+
+/// A reload under a scrape: the next scrape joins the run, and the session serves on.
+#[test]
+fn a_run_under_way_is_joined_after_a_reload_and_its_session_stays() {
+    let postgres = Postgres::fresh("reload_under_way");
+    let slow = "  - {name: slow, sql: 'SELECT 1 AS value FROM (SELECT pg_sleep(3)) AS reload_mark', metrics: [{name: slow}]}\n";
+    let config = |queries: &str| {
+        format!("databases:\n  db: {}\nqueries:\n{queries}{slow}", postgres.entry_with("max_connections: 1"))
+    };
+    let exporter = Setup::new(&config("")).serve();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| checked(&exporter.metrics()));
+        let mut client = postgres.client();
+        wait_for("the query to run", || {
+            let sql = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%reload_mark%' AND state = 'active' AND datname = current_database() AND pid <> pg_backend_pid()";
+            client.query_opt(sql, &[]).expect("an answer").map(drop)
+        });
+        let session = pids(&postgres);
+        reload(&exporter, &config("  - {name: first, sql: SELECT 2 AS value, metrics: [{name: first}]}\n"));
+        let second = checked(&exporter.metrics());
+        assert_eq!(first.join().expect("a page").value("slow", &[("target", "db")]), Some(1.0));
+        assert_eq!(second.value("slow", &[("target", "db")]), Some(1.0), "{}", exporter.log());
+        assert_eq!(second.value("first", &[("target", "db")]), Some(2.0), "{}", exporter.log());
+        assert_eq!(own(&exporter, "sql_exporter_runs_joined_total"), 1.0);
+        assert_eq!(pids(&postgres), session);
+    });
+}
+
+#[test]
+fn a_reload_ends_the_back_off() {
+    let postgres = Postgres::fresh("reload_back_off");
+    let config = |query: &str| {
+        format!(
+            "databases:\n  db: {{driver: postgres, host: 127.0.0.1, port: {}, username: reload_late, password: c4nary-late, database: {}}}\nqueries:\n\
+             \x20 - {{name: {query}, sql: SELECT 1 AS value, metrics: [{{name: {query}}}]}}\n",
+            postgres.port, postgres.database
+        )
+    };
+    postgres.run("DROP ROLE IF EXISTS reload_late");
+    let exporter = Setup::new(&config("q")).serve();
+    let backoff =
+        || checked(&exporter.metrics()).value("sql_exporter_target_backoff_seconds", &[("target", "db")]);
+    assert!(backoff().is_some_and(|left| left > 10.0), "{}", exporter.log());
+    postgres.run("CREATE ROLE reload_late LOGIN PASSWORD 'c4nary-late'");
+    for query in ["q", "other"] {
+        reload(&exporter, &config(query));
+        assert_eq!(
+            checked(&exporter.metrics()).value(query, &[("target", "db")]),
+            Some(1.0),
+            "{}",
+            exporter.log()
+        );
+    }
+}
+
+/// Rows of what is gone go with it, also when its last run ends after the reload.
+#[test]
+fn rows_of_what_is_gone_do_not_stay() {
+    let postgres = Postgres::fresh("reload_rows");
+    let failing =
+        "  - {name: bad, databases: [a, gone, off], sql: SELECT nonsense, metrics: [{name: bad}]}\n";
+    let slow = "  - {name: late, database: gone, sql: 'SELECT pg_sleep(2), nonsense() AS value /* rows_mark */', metrics: [{name: late}]}\n";
+    let entry = postgres.entry();
+    let before = format!("databases:\n  a: {LITE}}}\n  gone: {entry}\n  off: {LITE}}}\nqueries:\n{failing}");
+    let exporter = serve(&before);
+    let text = exporter.metrics();
+    for row in ["errors_total{target=\"a\"", "errors_total{target=\"gone\"", "sessions{target=\"off\""] {
+        assert!(text.contains(row), "{row} in {text}");
+    }
+    // A run of the target ends after it is gone.
+    reload(
+        &exporter,
+        &format!("{before}{slow}").replace("nonsense() AS value", "1 / (random() > 2)::int AS value"),
+    );
+    std::thread::scope(|scope| {
+        let page = scope.spawn(|| exporter.metrics());
+        let mut client = postgres.client();
+        wait_for("the query to run", || {
+            let sql = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%rows_mark%' AND state = 'active' AND datname = current_database() AND pid <> pg_backend_pid()";
+            client.query_opt(sql, &[]).expect("an answer").map(drop)
+        });
+        let after =
+            format!("databases:\n  a: {LITE}}}\n  off: {LITE}, enabled: false}}\nqueries:\n{failing}");
+        reload(&exporter, &after.replace("[a, gone, off]", "[a, off]"));
+        assert!(!exporter.get("/-/metrics").text().contains("gone"));
+        page.join().expect("a page");
+    });
+    for path in ["/-/metrics", "/metrics", "/-/metrics"] {
+        let text = exporter.get(path).text().to_owned();
+        assert!(text.contains("errors_total{target=\"a\""), "{text}");
+        assert!(!text.contains("\"gone\"") && !text.contains("sessions{target=\"off\""), "{path}: {text}");
+    }
 }

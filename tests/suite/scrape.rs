@@ -247,12 +247,15 @@ fn scrapes_at_once_share_one_run() {
     assert_eq!(fault.log().iter().filter(|call| matches!(call, Call::Run(_))).count(), 1);
 }
 
-fn joined(fleet: &Fleet) -> f64 {
+/// The exporter's own metrics of the process's life.
+pub(crate) fn own(fleet: &Fleet) -> Page {
     let bytes: Vec<u8> =
         pieces(&fleet.own_metrics(), &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
     checked(&String::from_utf8(bytes).expect("UTF-8"))
-        .value("sql_exporter_runs_joined_total", &[])
-        .expect("a value")
+}
+
+fn joined(fleet: &Fleet) -> f64 {
+    own(fleet).value("sql_exporter_runs_joined_total", &[]).expect("a value")
 }
 
 #[test]

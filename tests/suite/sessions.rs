@@ -1,11 +1,24 @@
 //! What a target does with the sessions that it has, over a scripted database: what is prepared, what runs together,
 //! what runs again.
 
-use sql_exporter::error::Reason;
-use sql_exporter::scrape::Verdict;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use mysql::prelude::Queryable;
+
+use sql_exporter::deadline::Deadline;
+use sql_exporter::error::{Error, Reason};
+use sql_exporter::fleet::Fleet;
+use sql_exporter::scrape::Verdict;
+use sql_exporter::target::memory::Asked;
+use sql_exporter::target::run::{End, Work};
+
+use crate::checker::{Page, checked};
+use crate::exporter::Exporter;
 use crate::fault::{Act, Call, Fault};
-use crate::scrape::{LONG, fails, fleet_with, scraped, success};
+use crate::process::wait_for;
+use crate::scrape::{LONG, fails, fleet_with, own, scraped, success, up};
+use crate::servers::{MariaDb, Postgres};
 
 /// Queries `q1`, `q2` … of different SQL on target `a`.
 fn queries(count: usize) -> String {
@@ -69,4 +82,356 @@ fn a_statement_that_fails_or_does_not_apply_is_not_prepared() {
     assert_eq!(success(&scraped(&fleet, LONG).0, "a", &format!("q{failed}")), Some(1.0));
     let again = sorted(fault.prepared().pop().expect("a second preparation"));
     assert_eq!(again, statements((1..=3).filter(|n| *n != failed)), "{:?}", fault.log());
+}
+
+/// How many calls of a kind there were.
+fn count(fault: &Fault, is_counted: impl Fn(&Call) -> bool) -> usize {
+    fault.log().iter().filter(|call| is_counted(call)).count()
+}
+
+fn connects(fault: &Fault) -> usize {
+    count(fault, |call| matches!(call, Call::Connect(_)))
+}
+
+/// Runs take a while, so that every lane that is started comes to ask for a session.
+fn unhurried(act: impl Fn(Call) -> Act + Send + Sync + 'static) -> Arc<Fault> {
+    Fault::new(move |call| {
+        if let Call::Run(_) = call {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        act(call)
+    })
+}
+
+fn three(more: &str, fault: &Arc<Fault>) -> Arc<Fleet> {
+    fleet_with(more, &[("a", fault)], &format!("queries:\n{}", queries(3)))
+}
+
+#[test]
+fn queries_wait_for_the_one_session_that_a_server_gives() {
+    for more in ["max_connections: 3", "max_connections: 3, snapshot: true"] {
+        let fault = unhurried(|call| match call {
+            Call::Connect(2..) => Act::Full,
+            _ => Act::Rows(1),
+        });
+        let fleet = three(more, &fault);
+        for turn in 0..3 {
+            let (page, verdict) = scraped(&fleet, LONG);
+            assert_eq!(verdict, Verdict::Complete, "{more}, page {turn}: {:?}", fault.log());
+            assert_eq!(page.value("sql_exporter_target_backoff_seconds", &[("target", "a")]), Some(0.0));
+        }
+        assert!(connects(&fault) <= 3, "asked for more at each scrape: {:?}", fault.log());
+    }
+}
+
+/// Whatever keeps a target from a further session, the one that it has does the work.
+#[test]
+fn a_login_that_fails_costs_no_query_while_another_session_lives() {
+    for reason in [Reason::Timeout, Reason::Auth, Reason::Connect, Reason::Tls] {
+        let fault = unhurried(move |call| match call {
+            Call::Connect(2..) => Act::Fail(reason),
+            _ => Act::Rows(1),
+        });
+        let fleet = three("max_connections: 3", &fault);
+        for turn in 0..2 {
+            let (page, verdict) = scraped(&fleet, LONG);
+            assert_eq!(verdict, Verdict::Complete, "{reason:?}, page {turn}: {:?}", fault.log());
+            assert_eq!(page.value("sql_exporter_target_backoff_seconds", &[("target", "a")]), Some(0.0));
+        }
+    }
+}
+
+#[test]
+fn a_session_that_dies_on_a_full_server_leaves_its_query_to_the_others() {
+    // Two sessions; then one of them dies, and is not given again.
+    let fault = unhurried(|call| match call {
+        Call::Connect(3..) => Act::Full,
+        Call::Run(5) => Act::Lose,
+        _ => Act::Rows(1),
+    });
+    let fleet = three("max_connections: 2", &fault);
+    for turn in 0..4 {
+        assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete, "page {turn}: {:?}", fault.log());
+    }
+}
+
+/// A pooler lets everybody in and has no session of the server for the second one.
+#[test]
+fn a_pooler_that_ends_a_waiting_session_leaves_its_query_to_the_others() {
+    let fault = unhurried(|call| if call == Call::Run(2) { Act::Full } else { Act::Rows(1) });
+    let fleet = three("max_connections: 2", &fault);
+    for turn in 0..2 {
+        assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete, "page {turn}: {:?}", fault.log());
+    }
+}
+
+#[test]
+fn a_full_server_without_any_session_of_ours_is_asked_once_and_left_alone_for_a_while() {
+    let fault = Fault::new(|call| if let Call::Connect(_) = call { Act::Full } else { Act::Rows(1) });
+    let fleet = three("max_connections: 3", &fault);
+    let (page, _) = scraped(&fleet, LONG);
+    for query in ["q1", "q2", "q3"] {
+        assert!(fails(&page, "a", query, Reason::Server), "{query}");
+    }
+    assert_eq!(up(&page, "a"), Some(0.0));
+    let asked = connects(&fault);
+    assert!(asked <= 3, "once a lane: {:?}", fault.log());
+    assert!(fails(&scraped(&fleet, LONG).0, "a", "q1", Reason::Server));
+    assert_eq!(connects(&fault), asked, "left alone");
+}
+
+#[test]
+fn what_a_neighbour_takes_with_it_runs_again() {
+    // Known to be quick, all four go together on the session that is fresh after the first one died.
+    let fault = Fault::new(|call| match call {
+        Call::Run(5) => Act::Lose,
+        Call::Run(7) => Act::Cut(Reason::Locked),
+        _ => Act::Rows(1),
+    });
+    let rest = format!("queries:\n{}", queries(4));
+    let fleet = fleet_with("max_connections: 1", &[("a", &fault)], &rest);
+    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete);
+    let (page, _) = scraped(&fleet, LONG);
+    let locked = (1..=4).filter(|n| fails(&page, "a", &format!("q{n}"), Reason::Locked)).count();
+    let good = (1..=4).filter(|n| success(&page, "a", &format!("q{n}")) == Some(1.0)).count();
+    assert_eq!((locked, good), (1, 3), "{:?}", fault.log());
+}
+
+/// None of a group has ended when their fresh session dies: which of them is to blame, each says alone.
+#[test]
+fn a_query_that_kills_its_session_fails_alone() {
+    let fault = Fault::new(|call| if let Call::Run(5..=7) = call { Act::Lose } else { Act::Rows(1) });
+    let rest = format!("queries:\n{}", queries(4));
+    let fleet = fleet_with("max_connections: 1", &[("a", &fault)], &rest);
+    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete);
+    // Lost on the old session, lost together on a fresh one, lost alone: that one is to blame, and the rest is good.
+    let (page, _) = scraped(&fleet, LONG);
+    let lost = (1..=4).filter(|n| fails(&page, "a", &format!("q{n}"), Reason::Lost)).count();
+    let good = (1..=4).filter(|n| success(&page, "a", &format!("q{n}")) == Some(1.0)).count();
+    assert_eq!((lost, good), (1, 3), "{:?}", fault.log());
+}
+
+#[test]
+fn a_snapshot_of_which_nothing_was_read_yet_is_read_anew_without_the_query_that_ended_it() {
+    let fault = Fault::new(|call| match call {
+        Call::Run(1) => Act::Cut(Reason::Timeout),
+        _ => Act::Rows(1),
+    });
+    let fleet = three("max_connections: 1, snapshot: true", &fault);
+    let (page, _) = scraped(&fleet, LONG);
+    assert!(fails(&page, "a", "q1", Reason::Timeout), "{:?}", fault.log());
+    for query in ["q2", "q3"] {
+        assert_eq!(success(&page, "a", query), Some(1.0), "{query}: {:?}", fault.log());
+    }
+    // Who was stopped comes last, and takes nobody with it.
+    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete);
+}
+
+#[test]
+fn the_rest_of_a_snapshot_that_was_read_in_part_is_not_read_at_another_moment() {
+    let fault = Fault::new(|call| match call {
+        Call::Run(2) => Act::Cut(Reason::Timeout),
+        _ => Act::Rows(1),
+    });
+    let fleet = three("max_connections: 1, snapshot: true", &fault);
+    let (page, _) = scraped(&fleet, LONG);
+    assert_eq!(success(&page, "a", "q1"), Some(1.0));
+    assert!(fails(&page, "a", "q2", Reason::Timeout) && fails(&page, "a", "q3", Reason::Lost));
+}
+
+#[test]
+fn a_run_that_several_threads_end_is_counted_once() {
+    let fault = Fault::none();
+    let fleet = three("max_connections: 1", &fault);
+    let target = &fleet.targets[0];
+    for turn in 1..=20 {
+        let mut asked = target.ask(&[Work::Query(0)], Deadline::within(LONG), LONG);
+        let Some(Asked::Started(run)) = asked.pop() else { panic!("nothing is under way") };
+        let barrier = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let error = Error::new(Reason::Lost, "as the test wants it");
+                    target.finish(&run, End::Failed(error), Duration::ZERO, false);
+                });
+            }
+        });
+        let labels = [("target", "a"), ("query", "q1"), ("collector", "default"), ("reason", "lost")];
+        let counted = own(&fleet).value("sql_exporter_query_errors_total", &labels);
+        assert_eq!(counted, Some(f64::from(turn)));
+    }
+}
+
+/// Whether a target was down last time changes while another scrape puts its targets in order.
+#[test]
+fn targets_that_go_and_come_disturb_no_scrape() {
+    let fault = Fault::new(|call| match call {
+        Call::Connect(n) | Call::Run(n) if n % 3 == 0 => Act::Fail(Reason::Connect),
+        Call::Run(n) if n % 3 == 1 => Act::Lose,
+        _ => Act::Rows(1),
+    });
+    let names: Vec<&'static str> = (0..60).map(|n| &*Box::leak(format!("t{n}").into_boxed_str())).collect();
+    let faults: Vec<_> = names.iter().map(|name| (*name, &fault)).collect();
+    let query = "  - {name: q, databases: ['*'], sql: SELECT 1, metrics: [{name: q_value}]}\n";
+    let fleet = fleet_with("max_connections: 1", &faults, &format!("queries:\n{query}"));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..10).for_each(|_| drop(scraped(&fleet, LONG))));
+        }
+    });
+}
+
+/// Three queries of 0.4 s on each target, three lanes each.
+fn slow_queries(targets: &str, sleep: &str) -> String {
+    let query = |name| {
+        format!("- {{name: {name}, databases: ['*'], sql: \"{sleep}\", metrics: [{{name: {name}}}]}}\n")
+    };
+    format!("databases:\n{targets}queries:\n{}", ["qa", "qb", "qc"].map(query).concat())
+}
+
+const PG_SLEEP: &str = "SELECT 1 AS value FROM (SELECT pg_sleep(0.4)) AS s";
+
+fn page(exporter: &Exporter) -> Page {
+    checked(exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "15")]).text())
+}
+
+/// Every query is on the page of each target.
+fn is_whole(page: &Page, targets: usize, exporter: &Exporter) {
+    for name in ["qa", "qb", "qc"] {
+        assert_eq!(page.series(name).len(), targets, "{name}: {}", exporter.log());
+    }
+    assert!(page.series("sql_exporter_query_failure_reason").is_empty(), "{}", exporter.log());
+}
+
+/// An entry of a role of this database that may have so many sessions.
+fn narrow(server: &Postgres, role: &str, limit: u32, more: &str) -> String {
+    server.run(&format!(
+        "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN PASSWORD 'c4nary-narrow' CONNECTION LIMIT {limit}"
+    ));
+    let entry = server.entry_with(more).replace("username: postgres", &format!("username: {role}"));
+    entry.replace(&server.password, "c4nary-narrow")
+}
+
+/// The log tells once that there are fewer sessions than `max_connections`.
+fn tells_once(exporter: &Exporter, target: &str, cause: &str) {
+    let log = exporter.log();
+    let line = format!("target {target} gets fewer sessions than its max_connections 3");
+    assert_eq!(log.matches(&line).count(), 1, "{log}");
+    assert!(log.contains(cause), "{log}");
+}
+
+#[test]
+fn a_role_that_may_have_one_session_has_all_its_queries_on_each_page() {
+    let server = Postgres::fresh("sessions_role");
+    for (role, more) in [("narrow_one", "snapshot: false"), ("narrow_snapshot", "snapshot: true")] {
+        let entry = narrow(&server, role, 1, more);
+        let exporter = Exporter::serve(&slow_queries(&format!("  db: {entry}\n"), PG_SLEEP));
+        for _ in 0..3 {
+            is_whole(&page(&exporter), 1, &exporter);
+        }
+        if more.ends_with("false") {
+            tells_once(&exporter, "db", "too many connections for role");
+        }
+    }
+}
+
+#[test]
+fn targets_of_one_role_take_turns_at_its_one_session() {
+    let servers =
+        [Postgres::fresh("sessions_a"), Postgres::fresh("sessions_b"), Postgres::fresh("sessions_c")];
+    let entries: Vec<String> =
+        servers.iter().map(|server| narrow(server, "narrow_three", 1, "max_connections: 2")).collect();
+    let targets: String =
+        entries.iter().zip(["a", "b", "c"]).map(|(entry, name)| format!("  {name}: {entry}\n")).collect();
+    let exporter = Exporter::serve(&slow_queries(&targets, PG_SLEEP));
+    for _ in 0..3 {
+        is_whole(&page(&exporter), 3, &exporter);
+    }
+}
+
+#[test]
+fn a_limit_that_comes_later_costs_no_query() {
+    let server = Postgres::fresh("sessions_later");
+    let exporter = Exporter::serve(&slow_queries(
+        &format!("  db: {}\n", narrow(&server, "narrow_later", 9, "max_connections: 3")),
+        PG_SLEEP,
+    ));
+    is_whole(&page(&exporter), 1, &exporter);
+    server.run(
+        "ALTER ROLE narrow_later CONNECTION LIMIT 1; \
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'narrow_later' \
+         ORDER BY backend_start LIMIT 2",
+    );
+    for _ in 0..2 {
+        is_whole(&page(&exporter), 1, &exporter);
+    }
+    tells_once(&exporter, "db", "too many connections for role");
+    // Those that are left go as well: the next session is the only one.
+    server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'narrow_later'");
+    is_whole(&page(&exporter), 1, &exporter);
+    server.run("ALTER ROLE narrow_later CONNECTION LIMIT 9");
+    // A reload tries for more at once.
+    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
+    wait_for("all sessions", || {
+        is_whole(&page(&exporter), 1, &exporter);
+        exporter.log().contains("has all sessions of its max_connections again").then_some(())
+    });
+}
+
+#[test]
+fn a_mariadb_user_that_may_have_one_session_has_all_its_queries_on_each_page() {
+    let server = MariaDb::fresh("sessions_user");
+    let mut root = server.client();
+    root.query_drop(
+        "CREATE OR REPLACE USER narrow_one IDENTIFIED BY 'c4nary-narrow' WITH MAX_USER_CONNECTIONS 1",
+    )
+    .expect("a user");
+    let entry = server.entry_with("max_connections: 3").replace("username: root", "username: narrow_one");
+    let entry = entry
+        .replace(&server.password, "c4nary-narrow")
+        .replace(&format!("database: {}", server.database), "database: information_schema");
+    let exporter =
+        Exporter::serve(&slow_queries(&format!("  db: {entry}\n"), "SELECT sleep(0.4) + 1 AS value"));
+    for _ in 0..3 {
+        is_whole(&page(&exporter), 1, &exporter);
+    }
+    tells_once(&exporter, "db", "(error 1226)");
+}
+
+/// Queries before and behind one that waits for a lock, on a session that is fresh.
+#[test]
+fn a_locked_table_costs_its_own_query_alone() {
+    let server = Postgres::fresh("sessions_lock");
+    server.run("CREATE TABLE qa AS SELECT 1 AS value; CREATE TABLE qb AS SELECT 1 AS value; CREATE TABLE qc AS SELECT 1 AS value");
+    let query =
+        |name| format!("- {{name: {name}, sql: SELECT value FROM {name}, metrics: [{{name: {name}}}]}}\n");
+    let queries = ["qa", "qb", "qc"].map(query).concat();
+    for (more, locked) in [
+        ("max_connections: 3", "qb"),
+        ("max_connections: 1", "qc"),
+        ("max_connections: 1, snapshot: true", "qc"),
+    ] {
+        let mut locking = server.client();
+        locking
+            .batch_execute(&format!("BEGIN; LOCK TABLE {locked} IN ACCESS EXCLUSIVE MODE"))
+            .expect("a lock");
+        let exporter =
+            Exporter::serve(&format!("databases:\n  db: {}\nqueries:\n{queries}", server.entry_with(more)));
+        for turn in 0..2 {
+            // The session that was stopped at the last page's deadline takes a moment to end.
+            std::thread::sleep(Duration::from_millis(500));
+            let reply = exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "2")]);
+            let page = checked(reply.text());
+            for name in ["qa", "qb", "qc"] {
+                let expected = if name == locked { vec![] } else { vec![1.0] };
+                let values: Vec<f64> = page.series(name).iter().map(|row| row.value).collect();
+                assert_eq!(values, expected, "{name}, {more}, page {turn}: {}", exporter.log());
+            }
+        }
+        locking.batch_execute("ROLLBACK").expect("no lock");
+        let began = Instant::now();
+        assert!(checked(&exporter.metrics()).series("sql_exporter_query_failure_reason").is_empty());
+        assert!(began.elapsed() < LONG);
+    }
 }

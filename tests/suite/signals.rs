@@ -88,10 +88,74 @@ fn ends_under_queries(name: &str) {
         assert!(log.contains("stopping"), "{log}");
         refused.join().expect("refused")
     });
-    // The scrape is cut after five seconds; nobody new was let in meanwhile.
+    // The queries are cancelled after four seconds, the page leaves; nobody new was let in meanwhile.
     assert!(began.elapsed() < bound(Duration::from_secs(6)), "{:?}", began.elapsed());
     assert!(stopping < Duration::from_secs(4), "{stopping:?}");
     running.have_ended();
+}
+
+/// The page that a scrape gets: its status line and its samples.
+fn answer(mut scrape: TcpStream) -> String {
+    let mut answer = String::new();
+    scrape.read_to_string(&mut answer).expect("the answer");
+    answer
+}
+
+/// Two scrapes with different deadlines have runs of their own; both pages leave with what is complete.
+#[test]
+fn pages_leave_with_what_is_complete_when_the_exporter_stops() {
+    let running = Running::new("signals_pages");
+    let exporter = running
+        .setup("- {name: quick, databases: ['*'], sql: SELECT 7 AS value, metrics: [{name: quick}]}\n")
+        .serve();
+    let hasty = ask(&exporter);
+    running.wait_until_both_run();
+    let mut patient = connect(exporter.address());
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 3000\r\n\r\n";
+    patient.write_all(request).expect("the request is sent");
+    wait_for("four statements", || (running.count() == 4).then_some(()));
+    let scrapes = [hasty, patient];
+    let began = Instant::now();
+    assert_eq!(exporter.stop("TERM").0, Some(0));
+    assert!(began.elapsed() < bound(Duration::from_secs(6)), "{:?}", began.elapsed());
+    for answer in scrapes.map(answer) {
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        for target in ["pg", "my", "lite"] {
+            assert!(answer.contains(&format!("\nquick{{target=\"{target}\"}} 7\n")), "{target}: {answer}");
+            assert!(
+                answer.contains(&format!("\nsql_exporter_target_up{{target=\"{target}\"}} 1\n")),
+                "{target}: {answer}"
+            );
+            let cancelled = format!("query=\"{target}\",collector=\"default\",reason=\"cancelled\"}} 1");
+            assert!(answer.contains(&cancelled), "{target}: {answer}");
+        }
+    }
+    running.have_ended();
+}
+
+/// A login that no server answers holds no page.
+#[test]
+fn a_page_leaves_while_a_login_waits() {
+    let hole = crate::proxy::Proxy::before(Postgres::shared("postgres").port);
+    hole.set(crate::proxy::Mode::Swallow);
+    let exporter = setup(&format!(
+        "databases:\n  hole: {{driver: postgres, host: 127.0.0.1, port: {}, username: u, connect_timeout: 40s}}\n  lite: {{driver: sqlite, database: shop.db}}\n\
+         queries: [{{name: quick, databases: ['*'], sql: SELECT 7 AS value, metrics: [{{name: quick}}]}}]\n",
+        hole.port()
+    ))
+    .serve();
+    let scrape = ask(&exporter);
+    let busy = [("target", "hole"), ("state", "busy")];
+    wait_for("the login", || {
+        let page = checked(exporter.get("/-/metrics").text());
+        (page.value("sql_exporter_sessions", &busy) == Some(1.0)).then_some(())
+    });
+    assert_eq!(exporter.stop("TERM").0, Some(0));
+    let answer = answer(scrape);
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("\nquick{target=\"lite\"} 7\n"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -138,14 +202,17 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn one_scrape_that_is_interrupted_leaves_nothing_running() {
     let running = Running::new("signals_once");
-    let setup = running.setup("");
+    let setup = running
+        .setup("- {name: quick, databases: [pg, my], sql: SELECT 7 AS value, metrics: [{name: quick}]}\n");
     for (name, code) in [("INT", 130), ("TERM", 143)] {
-        let mut child = setup.spawn_once();
+        let child = setup.spawn_once();
         running.wait_until_both_run();
         let began = Instant::now();
         signal(name, &[child.id()]);
-        let status = child.wait().expect("an end");
-        assert_eq!(status.code(), Some(code));
+        let output = child.wait_with_output().expect("an end");
+        assert_eq!(output.status.code(), Some(code));
+        let page = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(page.contains("\nquick{target=\"pg\"} 7\n"), "what is complete: {page}");
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         running.have_ended();
     }

@@ -65,7 +65,10 @@ fn from_answer(answer: &MySqlError) -> Fault {
     let message = format!("{} (error {})", answer.message, answer.code);
     // 1053 shutdown, 1080 forced close, 1152 to 1161 aborted or out of step, 1927 and 3169 killed, 4031 idle too long.
     let broken = matches!(answer.code, 1053 | 1080 | 1152..=1161 | 1927 | 3169 | 4031);
-    Fault { error: Error::new(reason, message).with_sqlstate(answer.state.clone()), broken }
+    let error = Error::new(reason, message).with_sqlstate(answer.state.clone());
+    // Limits on sessions: of the server, of all sessions of a user, of a user's resources.
+    let is_full = matches!(answer.code, 1040 | 1203 | 1226);
+    Fault { error: if is_full { error.of_full_server() } else { error }, broken }
 }
 
 /// The reason of an error number, where its SQLSTATE does not tell.

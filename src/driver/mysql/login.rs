@@ -112,8 +112,8 @@ impl Server {
         }
         self.login.hosts.iter().any(|host| match net::connect(&host.host, host.port, by) {
             Ok(mut stream) => {
-                let left = by.left().max(Duration::from_millis(1));
-                stream.set_read_timeout(Some(left)).is_ok() && stream.read(&mut [0]).is_ok()
+                let left = by.socket_timeout();
+                left.is_some() && stream.set_read_timeout(left).is_ok() && stream.read(&mut [0]).is_ok()
             }
             Err(error) => error.reason() != Reason::Timeout,
         })

@@ -27,6 +27,19 @@ impl ServerError {
         matches!(self.code.as_str(), "26000" | "42P05")
     }
 
+    /// A limit on sessions: of the server, the database or the role (53300), or one of PgBouncer's, which have the code
+    /// of whatever it refuses.
+    fn is_of_full_server(&self) -> bool {
+        const PGBOUNCER: &[&str] = &[
+            "no more connections allowed",
+            "client connections exceeded",
+            "too many connections",
+            "too many clients",
+            "query_wait_timeout",
+        ];
+        self.code == "53300" || (self.fatal && PGBOUNCER.iter().any(|text| self.message.contains(text)))
+    }
+
     /// Reads the fields of an `ErrorResponse`; what is missing stays empty.
     pub(super) fn read(body: &[u8]) -> Self {
         let mut error = ServerError::default();
@@ -79,7 +92,10 @@ impl ServerError {
     }
 
     fn error(&self, reason: Reason, message: String) -> Error {
-        let error = Error::new(reason, message).with_sqlstate(self.code.clone());
+        let mut error = Error::new(reason, message).with_sqlstate(self.code.clone());
+        if self.is_of_full_server() {
+            error = error.of_full_server();
+        }
         match &self.hint {
             Some(hint) => error.with_hint(hint.clone()),
             None => error,
@@ -170,6 +186,28 @@ mod tests {
         assert!(error.fatal);
         assert_eq!(error.of_statement("x").reason(), Reason::Server);
         assert_eq!(ServerError::read(b""), ServerError::default());
+    }
+
+    #[test]
+    fn limits_on_sessions_are_known_from_the_server_and_from_pgbouncer() {
+        let cases = [
+            ("53300", "too many connections for role \"exporter\"", true),
+            ("53300", "zu viele Verbindungen", true),
+            ("08P01", "no more connections allowed (max_client_conn)", true),
+            ("08P01", "client connections exceeded for user (max_user_client_connections)", true),
+            ("08P01", "query_wait_timeout", true),
+            ("08P01", "server login failed: FATAL too many connections for role \"exporter\"", true),
+            ("28P01", "password authentication failed", false),
+            ("57P03", "the database system is starting up", false),
+        ];
+        for (code, message, full) in cases {
+            let error = ServerError::read(&response(&[(b'S', "FATAL"), (b'C', code), (b'M', message)]));
+            assert_eq!(error.of_login("x").is_full(), full, "{message}");
+            assert_eq!(error.of_statement("SELECT 1").is_full(), full, "{message}");
+        }
+        let of_a_function =
+            response(&[(b'S', "ERROR"), (b'C', "P0001"), (b'M', "too many clients of the shop")]);
+        assert!(!ServerError::read(&of_a_function).of_statement("").is_full());
     }
 
     #[test]

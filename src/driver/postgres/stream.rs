@@ -111,10 +111,9 @@ fn late() -> io::Error {
     io::ErrorKind::TimedOut.into()
 }
 
-/// What is left, never zero: zero would mean "no limit" to the socket.
+/// What is left, never so little that it would mean "no limit" to the socket.
 fn left(by: Deadline) -> io::Result<std::time::Duration> {
-    let left = by.left();
-    if left.is_zero() { Err(late()) } else { Ok(left) }
+    by.socket_timeout().ok_or_else(late)
 }
 
 /// Runs a future whose only waits are reads of `wire`, at most until `by`.

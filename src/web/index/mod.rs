@@ -11,7 +11,6 @@ use crate::fleet::Fleet;
 use crate::http::{Request, Response};
 use crate::plan::route_prefix::RoutePrefix;
 use crate::target::Target;
-use crate::target::run::Work;
 
 use super::Site;
 use super::page;
@@ -162,7 +161,7 @@ fn target_view(target: &Target) -> TargetView {
 
 fn query_view(target: &Target, index: usize) -> Option<QueryView> {
     let query = target.plan.queries.get(index)?;
-    let past = target.past(Work::Query(index));
+    let past = target.past(index);
     let age = past.succeeded.map(|moment| SystemTime::now().duration_since(moment).unwrap_or_default());
     Some(QueryView {
         name: query.name.to_string(),
