@@ -13,11 +13,11 @@ impl RoutePrefix {
         if text.contains("://") {
             return Err(format!("{text:?} is not a path: leave scheme and host out, write /sql"));
         }
-        let inner = text.strip_prefix('/').unwrap_or(text);
-        let inner = inner.strip_suffix('/').unwrap_or(inner);
-        if inner.is_empty() {
+        if text.is_empty() || text == "/" {
             return Ok(RoutePrefix::default());
         }
+        let inner = text.strip_prefix('/').unwrap_or(text);
+        let inner = inner.strip_suffix('/').unwrap_or(inner);
         for segment in inner.split('/') {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
             if segment.is_empty() || matches!(segment, "." | "..") || !segment.chars().all(plain) {
