@@ -2,7 +2,7 @@
 //!
 //! Knows no page. A reload makes a new fleet, whose targets go on with what did not change.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exposition::page::Families;
+use crate::metric::column::cut;
 use crate::metric::labels::LabelLimit;
 use crate::name::LabelName;
 use crate::plan::Plan;
@@ -162,19 +163,18 @@ impl Fleet {
         known("target", &selection.targets, || self.targets.iter().map(|target| target.plan.name.as_str()))?;
         known("collector", &selection.collectors, || queries().map(|query| &*query.collector))?;
         known("query", &selection.queries, || queries().map(|query| &*query.name))?;
-        let wanted =
-            |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+        let names = [&selection.targets, &selection.collectors, &selection.queries];
+        let [targets, collectors, queries] = names.map(|names| Wanted::new(names));
         let choose = |target: &Arc<Target>| {
-            let queries = target.plan.queries.iter().enumerate();
-            let chosen = queries
-                .filter(|(_, query)| wanted(&selection.collectors, &query.collector))
-                .filter(|(_, query)| wanted(&selection.queries, &query.name))
+            let all = target.plan.queries.iter().enumerate();
+            let chosen = all
+                .filter(|(_, query)| collectors.has(&query.collector) && queries.has(&query.name))
                 .map(|(index, _)| index)
                 .collect();
             (Arc::clone(target), chosen)
         };
-        let targets = self.targets.iter().filter(|target| target.plan.enabled);
-        let chosen = targets.filter(|target| wanted(&selection.targets, &target.plan.name)).map(choose);
+        let enabled = self.targets.iter().filter(|target| target.plan.enabled);
+        let chosen = enabled.filter(|target| targets.has(&target.plan.name)).map(choose);
         let narrowed = !selection.collectors.is_empty() || !selection.queries.is_empty();
         Ok(chosen.filter(|(_, queries): &Chosen| !narrowed || !queries.is_empty()).collect())
     }
@@ -196,7 +196,30 @@ pub fn context(exporter: &Exporter, target: &planned::Target) -> Context {
     Context::new(label.as_ref().map(|label| (label, target.name.as_str())), &target.labels, limit)
 }
 
-/// Refuses names that do not exist; `what` they are names of.
+/// Names asked for: a request may hold thousands.
+enum Wanted<'s> {
+    All,
+    Only(HashSet<&'s str>),
+}
+
+impl<'s> Wanted<'s> {
+    fn new(names: &'s [String]) -> Self {
+        if names.is_empty() { Wanted::All } else { Wanted::Only(names.iter().map(String::as_str).collect()) }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Wanted::All => true,
+            Wanted::Only(names) => names.contains(name),
+        }
+    }
+}
+
+/// Bytes of an unknown name that a message shows.
+const SHOWN: usize = 128;
+
+/// Refuses names that do not exist; `what` they are names of. Looks at each of `names` at most once, however many are
+/// wanted.
 ///
 /// # Errors
 /// A configuration error for the first unknown one, with the three nearest.
@@ -205,10 +228,19 @@ pub fn known<'n, N: Iterator<Item = &'n str>>(
     wanted: &[String],
     names: impl Fn() -> N,
 ) -> Result<(), Error> {
-    let Some(unknown) = wanted.iter().find(|wanted| !names().any(|name| name == wanted.as_str())) else {
+    let mut missing: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+    let mut all = names();
+    while !missing.is_empty()
+        && let Some(name) = all.next()
+    {
+        missing.remove(name);
+    }
+    let Some(unknown) = wanted.iter().find(|wanted| missing.contains(wanted.as_str())) else {
         return Ok(());
     };
     let close = nearest_of(unknown, names(), 3);
-    let error = Error::config(format!("unknown {what} `{unknown}`"));
+    let shown = cut(unknown, SHOWN);
+    let more = if shown.len() < unknown.len() { "…" } else { "" };
+    let error = Error::config(format!("unknown {what} `{shown}{more}`"));
     Err(if close.is_empty() { error } else { error.with_hint(format!("nearest: {}", close.join(", "))) })
 }

@@ -70,6 +70,7 @@ lints! {
     OpenFile = "L012", &[Subject::Target], "a file with a password that everybody on the machine may read";
     SharedSql = "L013", &[Subject::Query], "two queries over the same rows, which one SQL could read";
     SameSql = "L014", &[Subject::Query], "the same SQL twice on one target";
+    SwallowingComment = "L015", &[Subject::Query, Subject::Target], "a comment that swallows the rest of the SQL: YAML joins its lines";
 }
 
 impl Lint {
@@ -95,6 +96,7 @@ impl Lint {
             [Subject::Metric] => "the metric or its query",
             [Subject::Query] => "the query",
             [Subject::Target] => "the target",
+            [Subject::Query, Subject::Target] => "the query or the target",
             _ => "the metric, its query or the target",
         }
     }

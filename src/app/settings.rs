@@ -114,6 +114,7 @@ impl Settings {
             faults: vec![error],
             warnings: Vec::new(),
             files: Vec::new(),
+            web_config_file: None,
         })?;
         let mut plan = plan::examine(&file, environment, drivers)?;
         let exporter = &mut plan.exporter;

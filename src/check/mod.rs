@@ -110,6 +110,11 @@ impl Sink<'_> {
         self.add(query.lint_off.holds(self.lint), &query.place, said);
     }
 
+    /// At the SQL of a query.
+    fn sql(&mut self, query: &Query, said: Said) {
+        self.add(query.lint_off.holds(self.lint), &query.sql_place, said);
+    }
+
     /// At something of a target.
     fn target(&mut self, target: &Target, place: &Place, said: Said) {
         self.add(target.written.lint_off.holds(self.lint), place, said);

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::yaml::keys::Keys;
 
 pub use rights::Rights;
+pub use statement::Allowed;
 
 /// One SQL statement as configured, with the name its prepared form has on a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -296,6 +297,11 @@ pub trait Endpoint: Send + Sync {
     /// The least that the configuration demands of the way to the server.
     fn demand(&self) -> tls::Demand {
         tls::Demand::Local
+    }
+
+    /// Which statements it ever runs; `None` where only the server can tell.
+    fn allows(&self) -> Option<Allowed> {
+        None
     }
 
     /// How the server is reached and entered; `None` for a file.

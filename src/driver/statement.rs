@@ -3,12 +3,16 @@
 //! Owns just enough of three lexers to tell code from strings and comments; it parses nothing and guards against
 //! mistakes, not against the person who writes the configuration. What a keyword does (a writing CTE, `EXPLAIN
 //! ANALYZE` of a write, PostgreSQL's `SELECT … INTO table`) is left to the server's read-only mode. Another
-//! dialect is one more [`Dialect`] and its lines in [`Lexer`].
+//! dialect is one more [`Dialect`] and its lines in [`Lexer`]. Sessions ask before they send a statement; what
+//! [`Allowed`] refuses whatever the server says is told when the configuration is loaded.
+
+use std::ops::Range;
 
 use crate::error::{Error, Reason, Result};
+use crate::yaml::keys::nearest;
 
 /// Which dialect's comments and strings are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dialect {
     /// Nested `/* */`, `$tag$` strings, `E''` strings. Assumes `standard_conforming_strings`.
     Postgres,
@@ -21,6 +25,35 @@ pub enum Dialect {
 
 /// What a statement may start with while a target is read-only.
 const READING: [&str; 6] = ["SELECT", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"];
+
+/// First words of statements that set up a session.
+const SETTING: &[&str] = &["SET", "RESET", "USE", "ATTACH", "DETACH", "PRAGMA"];
+
+/// Other first words, and what to do about one. The first match counts.
+const OTHER: &[(&[&str], &str)] = &[
+    (
+        &["PRAGMA"],
+        "read it with `SELECT * FROM pragma_NAME`; one that sets something belongs into `session_sql` of the target",
+    ),
+    (SETTING, "what sets up a session belongs into `session_sql` of the target"),
+    (
+        &["BEGIN", "START", "COMMIT", "ROLLBACK", "END", "ABORT", "SAVEPOINT", "RELEASE"],
+        "leave it out: with `snapshot: true` all queries of the target read in one transaction",
+    ),
+    (
+        &["CALL", "DO", "EXECUTE", "EXEC"],
+        "what it runs may write: select from a view or a function that returns the rows",
+    ),
+    (&["DESC", "DESCRIBE"], "write EXPLAIN, or select from information_schema.columns"),
+    (
+        &[
+            "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "TRUNCATE", "CREATE", "ALTER", "DROP",
+            "RENAME", "GRANT", "REVOKE", "COPY", "LOCK", "VACUUM", "ANALYZE", "REINDEX", "REFRESH",
+            "CLUSTER", "OPTIMIZE", "REPAIR", "FLUSH", "KILL", "NOTIFY", "IMPORT", "COMMENT",
+        ],
+        "if that is wanted, set read_only: false on the target",
+    ),
+];
 
 /// Functions of PostgreSQL that write in spite of its read-only mode.
 const WRITING: [&str; 11] = [
@@ -37,13 +70,71 @@ const WRITING: [&str; 11] = [
     "PG_NOTIFY",
 ];
 
+/// Which statements a target runs, as far as its configuration alone decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Allowed {
+    /// One statement that reads.
+    Reading(Dialect),
+    /// Any one statement: `read_only: false`.
+    Any(Dialect),
+    /// SHOW, which is all that PgBouncer's console answers.
+    Show,
+}
+
+impl Allowed {
+    /// Refuses what never runs, whatever the server is and says.
+    ///
+    /// # Errors
+    /// `read_only`, `sql`: what was found and what to do about it.
+    pub fn check(self, sql: &str) -> Result<()> {
+        // What a backslash in a string means is a setting of the server: only what is refused either way is certain.
+        if sql.contains('\\') {
+            let refused = self.check_one(sql);
+            let others = [sql.replace('\\', "_"), without_escapes(sql)];
+            let all = refused.is_err() && others.iter().all(|other| self.check_one(other).is_err());
+            return if all { refused } else { Ok(()) };
+        }
+        self.check_one(sql)
+    }
+
+    /// How its statements are read.
+    #[must_use]
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Allowed::Reading(dialect) | Allowed::Any(dialect) => dialect,
+            Allowed::Show => Dialect::Postgres,
+        }
+    }
+
+    fn check_one(self, sql: &str) -> Result<()> {
+        match self {
+            Allowed::Reading(dialect) => check_read_only(sql, dialect),
+            Allowed::Any(dialect) => check_any(sql, dialect),
+            Allowed::Show => check_show(sql),
+        }
+    }
+}
+
+/// The text without each backslash and the character that it escapes.
+fn without_escapes(sql: &str) -> String {
+    let mut characters = sql.chars();
+    let mut text = String::with_capacity(sql.len());
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => drop(characters.next()),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
 /// Accepts one statement that starts with SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN (after comments and `(`) and,
 /// for MySQL, holds no `INTO` outside strings, comments and backticks: its read-only mode lets `INTO OUTFILE`,
 /// `INTO DUMPFILE` and `INTO @var` through, and a reading statement has no other. For PostgreSQL, an `EXPLAIN` holds
 /// neither `CREATE` nor `INTO`, and no statement calls what writes large objects or notifies.
 ///
 /// # Errors
-/// `read_only`, naming what was found and `read_only: false`.
+/// `read_only`, naming what was found and what to do about it.
 pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
     let code = || Lexer::new(sql, dialect);
     let first = code().find(|token| !token.is(b'('));
@@ -52,15 +143,12 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
     if first.is_none() {
         return Err(Error::new(Reason::ReadOnly, "the statement is empty"));
     }
+    check_single(sql, dialect)?;
     for token in [first, unconditional].into_iter().flatten() {
         if !READING.iter().any(|keyword| token.is_word(keyword)) {
             let found = format!("a statement may start with {}, found {}", READING.join(", "), token.shown());
-            return Err(refused(found));
+            return Err(Error::new(Reason::ReadOnly, found).with_hint(instead_of(&token)));
         }
-    }
-    if has_second_statement(sql, dialect) {
-        let error = Error::new(Reason::ReadOnly, "only one statement may be run, found another after `;`");
-        return Err(error.with_hint("write each as a query of its own"));
     }
     if dialect == Dialect::Postgres && first.is_some_and(|token| token.is_word("EXPLAIN")) {
         // Its read-only mode lets EXPLAIN ANALYZE make the table of CREATE TABLE AS and SELECT INTO.
@@ -92,6 +180,102 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
 
 fn refused(message: String) -> Error {
     Error::new(Reason::ReadOnly, message).with_hint("if that is wanted, set read_only: false on the target")
+}
+
+/// Accepts one statement.
+///
+/// # Errors
+/// `read_only`, with where the others belong.
+fn check_single(sql: &str, dialect: Dialect) -> Result<()> {
+    if !has_second_statement(sql, dialect) {
+        return Ok(());
+    }
+    let hint = if Lexer::new(sql, dialect).next().is_some_and(|first| first.is_one_of(SETTING)) {
+        "a query is one statement: what comes before it belongs into `session_sql` of the target"
+    } else {
+        "write each as a query of its own"
+    };
+    let message = "only one statement may be run, found another after `;`";
+    Err(Error::new(Reason::ReadOnly, message).with_hint(hint))
+}
+
+/// What no server runs, though the target may write: several statements, and a first word that is a slip of the pen.
+fn check_any(sql: &str, dialect: Dialect) -> Result<()> {
+    let mut code = Lexer::new(sql, dialect).filter(|token| !token.is(b'('));
+    let Some(first) = code.next() else { return Ok(()) };
+    // The bodies of routines and compound statements hold `;`.
+    let is_compound = first.is_word("CREATE")
+        || first.is_word("ALTER")
+        || (first.is_word("BEGIN") && code.next().is_some_and(|second| second.is_word("NOT")));
+    if !is_compound {
+        check_single(sql, dialect)?;
+    }
+    match first.meant().filter(|meant| first.is_slip_of(meant)) {
+        Some(meant) => {
+            let error = Error::new(Reason::Sql, format!("no statement starts with {}", first.shown()));
+            Err(error.with_hint(format!("did you mean {meant}?")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_show(sql: &str) -> Result<()> {
+    check_single(sql, Dialect::Postgres)?;
+    match Lexer::new(sql, Dialect::Postgres).next() {
+        Some(first) if !first.is_word("SHOW") => {
+            let found = format!("PgBouncer's console answers SHOW alone, found {}", first.shown());
+            Err(Error::new(Reason::ReadOnly, found)
+                .with_hint("a database behind the pooler is a target of the driver postgres"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What to do about a statement that starts with `first`.
+fn instead_of(first: &Token<'_>) -> String {
+    if let Some((_, instead)) = OTHER.iter().find(|(words, _)| first.is_one_of(words)) {
+        return (*instead).to_owned();
+    }
+    match first.meant() {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => "a query is one statement that returns rows".to_owned(),
+    }
+}
+
+/// The first comment that goes on, where a line of the file ends at one of `folds`, with code of the next line: what of
+/// it stands before.
+#[must_use]
+pub fn swallowing_comment<'s>(sql: &'s str, folds: &[usize], dialect: Dialect) -> Option<&'s str> {
+    line_comments(sql, dialect).into_iter().find_map(|comment| {
+        let within = folds.iter().filter(|fold| comment.start < **fold && **fold < comment.end);
+        let swallows = |fold: &&usize| {
+            let next = sql.get(**fold..comment.end).unwrap_or_default().trim_start();
+            let is_comment = next.starts_with("--") || (dialect == Dialect::MySql && next.starts_with('#'));
+            !is_comment && !next.trim_matches([';', ' ']).is_empty()
+        };
+        let mut within = within.peekable();
+        let first = within.peek().copied()?;
+        within
+            .any(|fold| swallows(&fold))
+            .then(|| sql.get(comment.start..*first).unwrap_or_default().trim_end())
+    })
+}
+
+/// The `--` and `#` comments of a statement, each up to its line end.
+fn line_comments(sql: &str, dialect: Dialect) -> Vec<Range<usize>> {
+    let mut lexer = Lexer::new(sql, dialect);
+    let mut comments = Vec::new();
+    while !lexer.rest.is_empty() {
+        if lexer.at_line_comment() {
+            let start = sql.len() - lexer.rest.len();
+            let length = lexer.line_comment();
+            Lexer::take(&mut lexer, length);
+            comments.push(start..start + length);
+        } else {
+            lexer.step();
+        }
+    }
+    comments
 }
 
 /// True when a `;` outside strings and comments is followed by more than blanks, comments and further `;`.
@@ -129,6 +313,22 @@ impl Token<'_> {
 
     fn is_word(&self, keyword: &str) -> bool {
         self.kind == Kind::Word && self.text.eq_ignore_ascii_case(keyword.as_bytes())
+    }
+
+    fn is_one_of(&self, keywords: &[&str]) -> bool {
+        keywords.iter().any(|keyword| self.is_word(keyword))
+    }
+
+    /// The reading keyword that was probably meant.
+    fn meant(&self) -> Option<&'static str> {
+        let word = std::str::from_utf8(self.text).ok().filter(|_| self.kind == Kind::Word)?;
+        nearest(word, READING)
+    }
+
+    /// One slip away from a keyword: further ones may be keywords of a server that this has not heard of.
+    fn is_slip_of(&self, keyword: &str) -> bool {
+        let word = String::from_utf8_lossy(self.text).to_uppercase();
+        strsim::damerau_levenshtein(&word, keyword) == 1
     }
 
     fn shown(&self) -> String {
@@ -261,38 +461,48 @@ impl<'a> Lexer<'a> {
     }
 }
 
+impl<'a> Lexer<'a> {
+    /// Takes one token, comment or blank from the start; the token where it was one.
+    fn step(&mut self) -> Option<Token<'a>> {
+        let first = *self.rest.first()?;
+        if self.at_line_comment() {
+            let length = self.line_comment();
+            let comment = self.token(Kind::Quoted, length);
+            return (comment.kind == Kind::Straddling).then_some(comment);
+        }
+        if let Some(length) = self.conditional_opening() {
+            self.take(length);
+            self.conditional = true;
+        } else if self.rest.starts_with(b"/*") {
+            self.take(self.block_comment());
+        } else if self.conditional && self.rest.starts_with(b"*/") {
+            self.take(2);
+            self.conditional = false;
+        } else if first.is_ascii_whitespace() || first == 0x0b {
+            self.take(1);
+        } else if let Some(length) = self.at_quoted() {
+            return Some(self.token(Kind::Quoted, length));
+        } else if is_word_start(first) {
+            let length = self.rest.iter().take_while(|byte| is_word_part(**byte)).count();
+            return Some(self.token(Kind::Word, length));
+        } else {
+            // Digits are bytes too: `1.5INTO` is a number and a keyword to MySQL.
+            return Some(self.token(Kind::Byte, 1));
+        }
+        None
+    }
+}
+
 impl<'a> Iterator for Lexer<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        loop {
-            let first = *self.rest.first()?;
-            if self.at_line_comment() {
-                let length = self.line_comment();
-                let comment = self.token(Kind::Quoted, length);
-                if comment.kind == Kind::Straddling {
-                    return Some(comment);
-                }
-            } else if let Some(length) = self.conditional_opening() {
-                self.take(length);
-                self.conditional = true;
-            } else if self.rest.starts_with(b"/*") {
-                self.take(self.block_comment());
-            } else if self.conditional && self.rest.starts_with(b"*/") {
-                self.take(2);
-                self.conditional = false;
-            } else if first.is_ascii_whitespace() || first == 0x0b {
-                self.take(1);
-            } else if let Some(length) = self.at_quoted() {
-                return Some(self.token(Kind::Quoted, length));
-            } else if is_word_start(first) {
-                let length = self.rest.iter().take_while(|byte| is_word_part(**byte)).count();
-                return Some(self.token(Kind::Word, length));
-            } else {
-                // Digits are bytes too: `1.5INTO` is a number and a keyword to MySQL.
-                return Some(self.token(Kind::Byte, 1));
+        while !self.rest.is_empty() {
+            if let Some(token) = self.step() {
+                return Some(token);
             }
         }
+        None
     }
 }
 

@@ -10,6 +10,9 @@ const LAST_MOMENT: f64 = 253_402_300_800.0;
 /// Bytes of a value that an error shows.
 const SHOWN: usize = 32;
 
+/// Bytes of a column's name that an error shows: SQLite calls a column without AS by its whole expression.
+const LONGEST_NAME: usize = 64;
+
 /// The position of the column called `name`: exactly, else case-insensitively if only one is meant.
 ///
 /// # Errors
@@ -50,8 +53,17 @@ fn only(columns: &[Column], fits: impl Fn(&str) -> bool) -> Found {
 }
 
 fn missing(columns: &[Column], name: &str) -> Error {
-    let found: Vec<String> = columns.iter().map(|column| format!("`{}`", column.name)).collect();
-    let found = if found.is_empty() { "no columns at all".to_owned() } else { found.join(", ") };
+    /// More columns than this do not fit on a line that somebody reads.
+    const LISTED: usize = 40;
+    let shown = |column: &Column| {
+        let start = cut(&column.name, LONGEST_NAME);
+        format!("`{start}{}`", if start.len() < column.name.len() { "…" } else { "" })
+    };
+    let found: Vec<String> = columns.iter().take(LISTED).map(shown).collect();
+    let mut found = if found.is_empty() { "no columns at all".to_owned() } else { found.join(", ") };
+    if columns.len() > LISTED {
+        found += &format!(" and {} more", columns.len() - LISTED);
+    }
     Error::new(Reason::MissingColumn, format!("the result has no column `{name}`; it has {found}"))
 }
 

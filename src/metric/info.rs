@@ -38,6 +38,10 @@ impl Recipe for Always1 {
         (value != 1.0).then_some("is not what an info is: always 1")
     }
 
+    fn refuses_sums(&self) -> Option<&'static str> {
+        Some("an info is always 1: a sum of several is none")
+    }
+
     fn uses(&self) -> Vec<Use> {
         Vec::new()
     }

@@ -16,6 +16,7 @@ mod read;
 pub mod samples;
 pub mod stateset;
 pub mod summary;
+pub mod sums;
 pub mod unknown;
 mod uses;
 pub mod value;
@@ -30,7 +31,7 @@ use crate::yaml::keys::Keys;
 
 use labels::Labels;
 use naming::Naming;
-use samples::Samples;
+use samples::{Duplicates, Samples};
 
 pub use uses::{Needs, Use};
 
@@ -74,6 +75,11 @@ pub trait Recipe: Send + Sync {
         false
     }
 
+    /// Why samples of one label set cannot be added up (`duplicates: sum`).
+    fn refuses_sums(&self) -> Option<&'static str> {
+        None
+    }
+
     /// True when each row is one observation, counted here: what leaves the result leaves the metric.
     fn observes_rows(&self) -> bool {
         false
@@ -108,6 +114,11 @@ pub trait Emit {
     /// As [`Emit::row`].
     fn empty(&mut self, value: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()>;
 
+    /// True when rows wait for [`Emit::end`] to make samples of them.
+    fn gathers(&self) -> bool {
+        false
+    }
+
     /// Writes what only the last row completes.
     ///
     /// # Errors
@@ -138,8 +149,8 @@ pub struct Metric {
     pub timestamp_column: Option<String>,
     /// What a result without rows is, if anything. Only without label columns.
     pub empty: Option<f64>,
-    /// `duplicates: first`: a second sample of one label set is left out, else it is an error.
-    pub keep_first: bool,
+    /// What becomes of a second sample of one label set.
+    pub duplicates: Duplicates,
 }
 
 impl Metric {

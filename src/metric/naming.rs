@@ -174,8 +174,9 @@ impl BoundPattern<'_> {
     /// what is not legal in a name becomes `_`. Allocates only while `name` grows.
     ///
     /// # Errors
-    /// `value` for NULL, for an empty value and for a name of the exporter's own; `protocol` from the row.
-    pub fn write(&mut self, row: &dyn Row, name: &mut String) -> Result<()> {
+    /// `value` for NULL, for an empty value and for a name of the exporter's own; `limit` for one of more than `longest`
+    /// bytes; `protocol` from the row.
+    pub fn write(&mut self, row: &dyn Row, longest: usize, name: &mut String) -> Result<()> {
         name.clear();
         for part in &self.parts {
             match part {
@@ -187,6 +188,9 @@ impl BoundPattern<'_> {
                         let message = format!("column `{}` is empty and makes no metric name", column.name());
                         return Err(Error::new(Reason::Value, message)
                             .with_hint("leave such rows out in the SQL, or write coalesce(…)"));
+                    }
+                    if name.len() + value.len() > longest {
+                        return Err(too_long(column.name(), value.len(), longest));
                     }
                     let legal =
                         |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
@@ -213,6 +217,14 @@ impl BoundPattern<'_> {
         let Pattern { kind, help, unit, .. } = self.pattern;
         Ok(Family { unit: unit.clone(), ..Family::new(name, *kind, help.clone()) })
     }
+}
+
+/// A name is never cut: two that begin alike would be one.
+fn too_long(column: &str, length: usize, longest: usize) -> Error {
+    let message = format!(
+        "column `{column}`: {length} bytes make a metric name that is too long, max_label_length is {longest}"
+    );
+    Error::new(Reason::Limit, message).with_hint("shorten it in the SQL, or put the column into a label")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One `metrics:` entry read and checked by itself: the keys that all types have in common.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::error::Place;
@@ -10,6 +11,7 @@ use crate::yaml::keys::{Keys, nearest};
 
 use super::labels::{Labels, Origin, label_name};
 use super::naming::Naming;
+use super::samples::Duplicates;
 use super::{Metric, MetricType, Recipe, TYPES, gauge};
 
 /// Keys that only some types have, so that a wrong one is told where it belongs.
@@ -51,22 +53,28 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
     let place = keys.place(name_key);
     let help = keys.text("help").unwrap_or_default();
     let kind = read_type(keys);
-    let labels = read_labels(keys);
+    let given = Given::read(keys);
     let labels_place = labels_place(keys);
     let recipe = kind.and_then(|kind| read_recipe(keys, kind, name.as_deref()));
     let unit = kind.and_then(|kind| read_unit(keys, kind.kind(), name.as_deref()));
-    let timestamp_column = read_timestamp(keys, recipe.as_deref());
-    let naming = name.zip(kind).and_then(|(name, kind)| {
-        Naming::new(&name, kind.kind(), help, unit).map_err(|rule| keys.fault(name_key, rule)).ok()
+    let duplicates = keys.choice("duplicates", DUPLICATES).unwrap_or_default();
+    let timestamp_column = read_timestamp(keys, recipe.as_deref(), duplicates);
+    if let Some(why) =
+        recipe.as_deref().filter(|_| duplicates == Duplicates::Sum).and_then(Recipe::refuses_sums)
+    {
+        keys.fault("duplicates", why);
+    }
+    // Whatever the type is, the name is legal or not.
+    let family = kind.unwrap_or(&gauge::Gauge).kind();
+    let naming = name.and_then(|name| {
+        Naming::new(&name, family, help, unit).map_err(|rule| keys.fault(name_key, rule)).ok()
     });
-    let empty = read_empty(keys, recipe.as_deref(), &labels);
+    let empty = read_empty(keys, recipe.as_deref(), &given.labels);
     if empty.is_some() && naming.as_ref().is_some_and(|naming| naming.fixed().is_none()) {
         keys.fault("empty", "a number for a result without rows needs a name without columns");
     }
-    let keep_first = keys.choice("duplicates", &[("error", false), ("first", true)]).unwrap_or(false);
-
+    let labels = given.with_own(keys, recipe.as_deref().and_then(Recipe::own_label));
     let (naming, recipe) = (naming?, recipe?);
-    let labels = with_own(keys, labels, recipe.own_label());
     Some(Metric {
         naming,
         label_names: labels.names().cloned().collect(),
@@ -77,9 +85,12 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
         recipe,
         timestamp_column,
         empty,
-        keep_first,
+        duplicates,
     })
 }
+
+const DUPLICATES: &[(&str, Duplicates)] =
+    &[("error", Duplicates::Error), ("first", Duplicates::First), ("sum", Duplicates::Sum)];
 
 fn read_name(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
     if key == "name" {
@@ -87,7 +98,7 @@ fn read_name(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
     }
     let name = keys.text(key);
     if name.is_none() && !keys.has(key) {
-        keys.fault("", format!("`{key}` is missing: the name of the metric"));
+        keys.lacks("", &["name"], format!("`{key}` is missing: the name of the metric"), None);
     }
     name
 }
@@ -97,18 +108,29 @@ fn read_type(keys: &mut Keys<'_>) -> Option<&'static dyn MetricType> {
     if !keys.has("type") {
         return Some(&gauge::Gauge);
     }
-    let text = keys.text("type")?;
-    let word = text.to_lowercase();
-    let found = TYPES.iter().copied().find(|kind| kind.name() == word);
-    if found.is_none() {
+    let text = keys.text("type");
+    let find = |name: &str| TYPES.iter().copied().find(|kind| kind.name() == name);
+    if let Some(kind) = text.as_ref().and_then(|text| find(&text.to_lowercase())) {
+        return Some(kind);
+    }
+    // A slip is read as what it was meant for, so that other faults of the entry come out as well.
+    let meant = text.and_then(|text| {
         let names: Vec<&str> = TYPES.iter().map(|kind| kind.name()).collect();
         let message = format!("{text:?} is no metric type; there are {}", names.join(", "));
-        match nearest(&word, names) {
+        let near = nearest(&text, names);
+        match near {
             Some(near) => keys.fault_with_hint("type", message, format!("did you mean `{near}`?")),
             None => keys.fault("type", message),
         }
+        find(near?)
+    });
+    if meant.is_none() {
+        // Keys of any type are no unknown ones.
+        for kind in TYPES {
+            kind.read(&mut keys.rehearsal(), None);
+        }
     }
-    found
+    meant
 }
 
 /// Takes the type's own keys; those of other types are faults.
@@ -146,50 +168,67 @@ fn read_unit(keys: &mut Keys<'_>, kind: FamilyKind, name: Option<&str>) -> Optio
     Some(unit.into())
 }
 
-fn read_timestamp(keys: &mut Keys<'_>, recipe: Option<&dyn Recipe>) -> Option<String> {
+fn read_timestamp(
+    keys: &mut Keys<'_>,
+    recipe: Option<&dyn Recipe>,
+    duplicates: Duplicates,
+) -> Option<String> {
     let column = keys.text("timestamp_column")?;
     if recipe.is_some_and(Recipe::joins_rows) {
         let message = "several rows make one histogram here: no row's time is its time";
+        keys.fault("timestamp_column", message);
+    } else if duplicates == Duplicates::Sum {
+        let message = "`duplicates: sum` adds several rows: no row's time is the time of their sum";
         keys.fault("timestamp_column", message);
     }
     Some(column)
 }
 
-fn read_labels(keys: &mut Keys<'_>) -> Vec<(LabelName, Origin)> {
-    let mut labels: Vec<(LabelName, Origin)> = Vec::new();
-    for (name, column) in keys.named_texts("labels").unwrap_or_default() {
-        if let Some(name) = label_name(keys, "labels", &name) {
-            add(keys, "labels", name, Origin::Column(column), &mut labels);
+/// The labels that an entry names, each once.
+#[derive(Default)]
+struct Given {
+    labels: Vec<(LabelName, Origin)>,
+    names: HashSet<LabelName>,
+}
+
+impl Given {
+    fn read(keys: &mut Keys<'_>) -> Given {
+        let mut given = Given::default();
+        for (name, column) in keys.named_texts("labels").unwrap_or_default() {
+            if let Some(name) = label_name(keys, "labels", &name) {
+                given.add(keys, "labels", name, Origin::Column(column));
+            }
+        }
+        for (name, value) in keys.pairs("static_labels").unwrap_or_default() {
+            if let Some(name) = label_name(keys, "static_labels", &name) {
+                given.add(keys, "static_labels", name, Origin::Fixed(value));
+            }
+        }
+        given
+    }
+
+    fn add(&mut self, keys: &Keys<'_>, key: &str, name: LabelName, origin: Origin) {
+        if self.names.insert(name.clone()) {
+            self.labels.push((name, origin));
+        } else {
+            keys.fault(key, format!("label `{name}` is given twice"));
         }
     }
-    for (name, value) in keys.pairs("static_labels").unwrap_or_default() {
-        if let Some(name) = label_name(keys, "static_labels", &name) {
-            add(keys, "static_labels", name, Origin::Fixed(value), &mut labels);
+
+    /// With the type's own.
+    fn with_own(mut self, keys: &Keys<'_>, own: Option<&LabelName>) -> Labels {
+        if let Some(own) = own {
+            let key = if keys.has("value_label") { "value_label" } else { "labels" };
+            self.add(keys, key, own.clone(), Origin::Own);
         }
+        Labels::new(self.labels)
     }
-    labels
 }
 
 /// The first key that gives labels.
 fn labels_place(keys: &Keys<'_>) -> Option<Place> {
     let key = ["labels", "static_labels", "value_label"].into_iter().find(|key| keys.has(key))?;
     Some(keys.place(key))
-}
-
-fn with_own(keys: &Keys<'_>, mut labels: Vec<(LabelName, Origin)>, own: Option<&LabelName>) -> Labels {
-    if let Some(own) = own {
-        let key = if keys.has("value_label") { "value_label" } else { "labels" };
-        add(keys, key, own.clone(), Origin::Own, &mut labels);
-    }
-    Labels::new(labels)
-}
-
-fn add(keys: &Keys<'_>, key: &str, name: LabelName, origin: Origin, labels: &mut Vec<(LabelName, Origin)>) {
-    if labels.iter().any(|(known, _)| *known == name) {
-        keys.fault(key, format!("label `{name}` is given twice"));
-    } else {
-        labels.push((name, origin));
-    }
 }
 
 fn read_empty(

@@ -5,9 +5,26 @@ use crate::exposition::block::{Added, Draft, series_text};
 use crate::exposition::line::LabelBytes;
 
 use super::column::cut;
+use super::sums::{Summed, Sums};
 
 /// What to do about a second sample of one label set.
-const DISTINCT: &str = "group by the label columns, add a label that differs, or set `duplicates: first`";
+const DISTINCT: &str =
+    "group by the label columns, add a label that differs, or set `duplicates: first` or `duplicates: sum`";
+/// The same where there is nothing to add up.
+const DISTINCT_ROWS: &str =
+    "group by the label columns, add a label that differs, or set `duplicates: first`";
+
+/// What becomes of a second sample of one label set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// It fails the query.
+    #[default]
+    Error,
+    /// It is left out.
+    First,
+    /// It is added to the first.
+    Sum,
+}
 
 /// Values left out of a good result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +49,16 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts one more series.
+    ///
+    /// # Errors
+    /// `limit`.
+    fn take_room(&mut self) -> Result<()> {
+        self.check_room(1)?;
+        self.series += 1;
+        Ok(())
+    }
+
     /// Fails when `more` series would be too many: for types that write their series at the end.
     ///
     /// # Errors
@@ -53,8 +80,10 @@ pub struct Samples<'b> {
     pub draft: &'b mut Draft,
     /// The query's counts and limits.
     pub tally: &'b mut Tally,
-    /// `duplicates: first`: a second sample of one label set is left out, else it is an error.
-    pub keep_first: bool,
+    /// What becomes of a second sample of one label set.
+    pub duplicates: Duplicates,
+    /// Where samples wait for others of their label set, with `duplicates: sum`.
+    pub sums: Option<&'b mut Sums>,
     /// The explicit timestamp of what is written, in Unix milliseconds.
     pub stamp: Option<i64>,
 }
@@ -64,17 +93,29 @@ impl Samples<'_> {
     ///
     /// # Errors
     /// `duplicate`, naming the series; `limit`.
-    pub fn add(&mut self, suffix: &str, labels: &LabelBytes, own: &[u8], value: f64) -> Result<()> {
+    pub fn add(&mut self, suffix: &'static str, labels: &LabelBytes, own: &[u8], value: f64) -> Result<()> {
+        if let Some(sums) = &mut self.sums {
+            return match sums.add(suffix, labels, own, value) {
+                Summed::New => self.tally.take_room(),
+                Summed::Added => Ok(()),
+                Summed::Overflow => {
+                    let message = format!(
+                        "the sum of {} is too large for a 64-bit float",
+                        self.shown(suffix, labels, own)
+                    );
+                    Err(Error::new(Reason::Value, message))
+                }
+            };
+        }
         match self.draft.add(suffix, labels, own, value) {
             Added::New => {
-                self.tally.check_room(1)?;
-                self.tally.series += 1;
+                self.tally.take_room()?;
                 if let Some(ms) = self.stamp {
                     self.draft.stamp(ms);
                 }
                 Ok(())
             }
-            Added::Duplicate if self.keep_first => {
+            Added::Duplicate if self.duplicates == Duplicates::First => {
                 self.tally.skipped.duplicate += 1;
                 Ok(())
             }
@@ -88,12 +129,12 @@ impl Samples<'_> {
     /// # Errors
     /// `duplicate`, naming the series, unless the first row is kept.
     pub fn again(&mut self, labels: &LabelBytes) -> Result<()> {
-        if self.keep_first {
+        if self.duplicates == Duplicates::First {
             self.tally.skipped.duplicate += 1;
             return Ok(());
         }
         let message = format!("two rows of {}", self.shown("", labels, b""));
-        Err(Error::new(Reason::Duplicate, message).with_hint(DISTINCT))
+        Err(Error::new(Reason::Duplicate, message).with_hint(DISTINCT_ROWS))
     }
 
     /// A `limit` error: the lines are longer than their offsets can say.
@@ -112,7 +153,7 @@ impl Samples<'_> {
     #[must_use]
     pub fn twice(&self, labels: &LabelBytes, bound: f64) -> Error {
         let message = format!("two rows of {} have the bound {bound}", self.shown("", labels, b""));
-        Error::new(Reason::Duplicate, message).with_hint(DISTINCT)
+        Error::new(Reason::Duplicate, message).with_hint(DISTINCT_ROWS)
     }
 
     fn duplicate(&self, suffix: &str, labels: &LabelBytes, own: &[u8]) -> Error {

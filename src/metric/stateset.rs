@@ -1,5 +1,7 @@
 //! `stateset`: in which of a closed set of states something is: one sample a state, 1 for the one in `state_column`.
 
+use std::collections::HashSet;
+
 use crate::cell::Cell;
 use crate::driver::{Column, Row};
 use crate::error::Result;
@@ -9,6 +11,7 @@ use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
 use super::column::Bound;
+use super::naming::Naming;
 use super::samples::Samples;
 use super::{Emit, MetricType, Recipe, Use};
 
@@ -28,12 +31,15 @@ impl MetricType for StateSet {
         let states = read_states(keys);
         let column = keys.text("state_column");
         if !keys.has("state_column") {
-            keys.fault("type", "a stateset needs `state_column`: the column that holds the state");
+            let message = "a stateset needs `state_column`: the column that holds the state";
+            keys.lacks("", &["state_column"], message, None);
         }
         let skip_invalid = keys.choice("invalid", &[("error", false), ("skip", true)]).unwrap_or(false);
         let skip_null = keys.choice("null", &[("skip", true), ("error", false)]).unwrap_or(true);
         // The label that holds the state bears the family's own name: OpenMetrics, section StateSet.
-        let label = LabelName::new(name?).map_err(|rule| {
+        // One that no metric may have is told of there.
+        let name = name.filter(|name| Naming::new(name, self.kind(), String::new(), None).is_ok())?;
+        let label = LabelName::new(name).map_err(|rule| {
             keys.fault("type", format!("a stateset's name is a label name too: {rule}"));
         });
         Some(Box::new(States {
@@ -48,11 +54,13 @@ impl MetricType for StateSet {
 
 fn read_states(keys: &mut Keys<'_>) -> Option<Vec<String>> {
     if !keys.has("states") {
-        keys.fault("type", "a stateset needs `states`: all that there are, `[idle, active]`");
+        let message = "a stateset needs `states`: all that there are, `[idle, active]`";
+        keys.lacks("", &["states"], message, None);
     }
     let states = keys.texts("states")?;
-    for (index, state) in states.iter().enumerate() {
-        if states.iter().take(index).any(|before| before == state) {
+    let mut known = HashSet::new();
+    for state in &states {
+        if !known.insert(state) {
             keys.fault("states", format!("{state:?} is given twice"));
         }
     }
@@ -77,6 +85,10 @@ impl Recipe for States {
 
     fn refuses_empty(&self, value: f64) -> Option<&'static str> {
         (value != 0.0).then_some("is no state: only 0, none of them, can stand for no rows")
+    }
+
+    fn refuses_sums(&self) -> Option<&'static str> {
+        Some("states are 0 or 1: a sum of several is none")
     }
 
     fn uses(&self) -> Vec<Use> {

@@ -1,5 +1,7 @@
 //! `summary`: quantiles that the database has worked out, with sum and count where it has them.
 
+use std::collections::HashSet;
+
 use crate::driver::{Column, Row};
 use crate::error::Result;
 use crate::exposition::FamilyKind;
@@ -49,11 +51,13 @@ fn read_quantiles(keys: &mut Keys<'_>) -> Option<Vec<(f64, String)>> {
         return Some(Vec::new());
     }
     let mut quantiles: Vec<(f64, String)> = Vec::new();
+    let mut known = HashSet::new();
     for (text, column) in pairs? {
         let number = text.trim().parse::<f64>().ok().filter(|quantile| (0.0..=1.0).contains(quantile));
         match number {
             None => keys.fault("quantile_columns", format!("{text:?} is no quantile: a number from 0 to 1")),
-            Some(quantile) if quantiles.iter().any(|(known, _)| *known == quantile) => {
+            // Adding 0 makes one of both zeros.
+            Some(quantile) if !known.insert((quantile + 0.0).to_bits()) => {
                 keys.fault("quantile_columns", format!("the quantile {text} is given twice"));
             }
             Some(quantile) => quantiles.push((quantile, column)),
@@ -81,6 +85,10 @@ impl Recipe for Columns {
     fn refuses_empty(&self, value: f64) -> Option<&'static str> {
         (value != 0.0 || self.count.is_none())
             .then_some("stands for no rows only as a count of 0, with `count_column`")
+    }
+
+    fn refuses_sums(&self) -> Option<&'static str> {
+        Some("quantiles cannot be added up")
     }
 
     fn measures(&self) -> Vec<(&str, f64)> {

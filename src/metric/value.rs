@@ -1,7 +1,7 @@
 //! Values as most types read them: `value_column` | `value` | `value_columns` + `value_label`, with `scale`, `map`,
 //! `null` and `invalid`. A type of its own adds a [`Rule`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::cell::{Cell, Number};
 use crate::driver::{Column, Row};
@@ -172,14 +172,16 @@ impl Source {
         let given: Vec<&str> = ways.into_iter().filter(|key| keys.has(key)).collect();
         if let [first, second, ..] = given[..] {
             keys.fault(second, format!("a metric has `{first}` or `{second}`, not both"));
-            return None;
+        }
+        let label = label.and_then(|label| label_name(keys, "value_label", &label));
+        if let Some(columns) = &columns {
+            check_columns(keys, columns);
         }
         match (keys.has("value_columns"), keys.has("value_label")) {
             (true, false) => {
-                keys.fault(
-                    "value_columns",
-                    "`value_label` is missing: the label that tells the columns apart",
-                );
+                let message =
+                    "`value_label` is missing beside `value_columns`: the label that tells the columns apart";
+                keys.lacks("", &["value_label"], message, None);
             }
             (false, true) => keys.fault("value_label", "`value_label` goes with `value_columns`"),
             _ => {}
@@ -189,12 +191,9 @@ impl Source {
                 check_constant(keys, "value", constant?, rule);
                 Some(Source::Constant(constant?))
             }
-            ["value_columns"] => {
-                let (columns, label) = (columns?, label?);
-                check_columns(keys, &columns);
-                Some(Source::Columns { label: label_name(keys, "value_label", &label)?, columns })
-            }
-            _ => Some(column),
+            ["value_columns"] => Some(Source::Columns { label: label?, columns: columns? }),
+            [] | ["value_column"] => Some(column),
+            _ => None,
         }
     }
 }
@@ -212,8 +211,9 @@ fn check_columns(keys: &Keys<'_>, columns: &[String]) {
     if columns.is_empty() {
         keys.fault("value_columns", "no column is named");
     }
-    for (index, column) in columns.iter().enumerate() {
-        if columns.iter().take(index).any(|before| before == column) {
+    let mut known = HashSet::new();
+    for column in columns {
+        if !known.insert(column) {
             keys.fault("value_columns", format!("column `{column}` is named twice"));
         }
     }
@@ -329,9 +329,17 @@ impl Values {
 
     fn convert(&self, column: &Bound, cell: &Cell<'_>, scratch: &mut String) -> Result<f64> {
         let read = match &self.map {
-            Some(map) => *map.get(cell.label(scratch)).ok_or_else(|| {
-                column.bad_value(cell, "is not in `map`").with_hint("add it there, or set `invalid: skip`")
-            })?,
+            // What the map does not hold may be a number all the same.
+            Some(map) => match (map.get(cell.label(scratch)), cell.number()) {
+                (Some(mapped), _) => *mapped,
+                (None, Number::Value(value)) => value,
+                (None, Number::Overflow) => return Err(column.no_number(cell, Number::Overflow)),
+                (None, _) => {
+                    return Err(column
+                        .bad_value(cell, "is not in `map` and is not a number")
+                        .with_hint("add it to `map`, or set `invalid: skip`"));
+                }
+            },
             None => match cell.number() {
                 Number::Value(value) => value,
                 other => return Err(column.no_number(cell, other)),

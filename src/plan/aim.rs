@@ -1,11 +1,19 @@
 //! Which targets a query runs on: `database` | `databases` | `driver`.
 
+use std::collections::BTreeSet;
+
 use crate::driver::Drivers;
 use crate::error::{Error, Place};
 use crate::yaml::keys::{Keys, Reader};
 
 use super::driver_name::Named;
 use super::glob::{self, Pattern};
+
+/// The names and drivers of all targets.
+pub(super) struct Known<'t> {
+    pub(super) names: BTreeSet<&'t str>,
+    pub(super) drivers: BTreeSet<&'static str>,
+}
 
 /// The keys that say it; one of them at a time.
 const KEYS: [&str; 3] = ["database", "databases", "driver"];
@@ -48,6 +56,12 @@ impl Aim {
         Some(Aim { at, place })
     }
 
+    /// Of an entry of which an unknown key was likely meant to say where it runs; `meant` are the keys that were meant.
+    pub(super) fn misspelt(meant: &[&str], place: &Place) -> Option<Aim> {
+        let is_meant = KEYS.iter().any(|key| meant.contains(key));
+        is_meant.then(|| Aim { at: At::Faulty, place: place.clone() })
+    }
+
     /// True when the target of this name and driver is meant.
     pub(super) fn means(&self, name: &str, driver: &str) -> bool {
         match &self.at {
@@ -57,13 +71,16 @@ impl Aim {
         }
     }
 
-    /// Records plain names that no target bears, and warns of patterns and drivers without a target. `targets` are
-    /// names and drivers.
-    pub(super) fn check(&self, targets: &[(&str, &str)], reader: &Reader<'_>) {
-        let names = || targets.iter().map(|(name, _)| *name);
+    /// Records plain names that no target bears, and warns of patterns and drivers without a target.
+    pub(super) fn check(&self, targets: &Known<'_>, reader: &Reader<'_>) {
+        let names = || targets.names.iter().copied();
         match &self.at {
             At::Names(patterns) => {
-                let idle = |pattern: &&Pattern| !names().any(|name| pattern.matches(name));
+                let bears = |pattern: &Pattern| match pattern.is_plain() {
+                    true => targets.names.contains(pattern.text()),
+                    false => names().any(|name| pattern.matches(name)),
+                };
+                let idle = |pattern: &&Pattern| !bears(pattern);
                 for pattern in patterns.iter().filter(idle) {
                     let error = |message: String| Error::config(message).at(self.place.clone());
                     if pattern.is_plain() {
@@ -76,7 +93,7 @@ impl Aim {
                     }
                 }
             }
-            At::Driver(meant) if !targets.iter().any(|(_, driver)| driver == meant) => {
+            At::Driver(meant) if !targets.drivers.contains(meant) => {
                 let message = format!("no target has the driver {meant}: nothing runs here");
                 reader.warn(Error::config(message).at(self.place.clone()));
             }

@@ -1,6 +1,7 @@
 //! `tests:` of a file with queries: what a query makes of some rows. Read and checked at every load, run by `check` only;
 //! serving drops them with the plan.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::Place;
@@ -49,11 +50,18 @@ pub enum Expected {
 /// Takes the key `tests`; `queries` are those of the same file, all of them if `all_known`. Faults are recorded.
 pub(super) fn read(keys: &mut Keys<'_>, queries: &[Draft], all_known: bool) -> Vec<Case> {
     let items = keys.items("tests").unwrap_or_default();
+    let known = Known {
+        queries: queries.iter().map(|query| (&*query.name, query)).collect(),
+        // In their order, for hints.
+        names: queries.iter().map(|query| &*query.name).filter(|name| !name.is_empty()).collect(),
+        all: all_known,
+    };
     let mut cases: Vec<Case> = Vec::new();
+    let mut names = HashSet::new();
     for mut item in items {
-        let case = one(&mut item, queries, all_known);
+        let case = one(&mut item, &known);
         if let Some(case) = &case
-            && cases.iter().any(|known| known.name == case.name)
+            && !names.insert(case.name.clone())
         {
             item.fault("name", format!("a test of this file is called {:?} already", case.name));
         }
@@ -63,16 +71,24 @@ pub(super) fn read(keys: &mut Keys<'_>, queries: &[Draft], all_known: bool) -> V
     cases
 }
 
-fn one(keys: &mut Keys<'_>, queries: &[Draft], all_known: bool) -> Option<Case> {
+/// The queries of the same file.
+struct Known<'q> {
+    queries: HashMap<&'q str, &'q Draft>,
+    names: Vec<&'q str>,
+    /// False where one has no name: it may be the one that is missing.
+    all: bool,
+}
+
+fn one(keys: &mut Keys<'_>, known: &Known<'_>) -> Option<Case> {
     let name = needed(keys, "name", "a test needs a `name`: what it shows");
     let query = needed(keys, "query", "a test needs a `query` of this file");
-    let query = query.and_then(|name| find(keys, &name, queries, all_known));
+    let query = query.and_then(|name| find(keys, &name, known));
     keys.one_of(&["rows", "sqlite"]);
-    one_of_two(keys, ["rows", "sqlite"], "nothing says what the database answers");
+    one_of_two(keys, &["rows", "sqlite"], "nothing says what the database answers");
     let rows = rows(keys);
     let script = keys.literal("sqlite");
     keys.one_of(&["exposition", "error"]);
-    one_of_two(keys, ["exposition", "error"], "nothing says what is expected");
+    one_of_two(keys, &["exposition", "error"], "nothing says what is expected");
     let (exposition, error) = (keys.literal("exposition"), keys.literal("error"));
     if error.as_ref().is_some_and(|part| part.trim().is_empty()) {
         keys.fault("error", "every message holds an empty text: write a part of the one that is expected");
@@ -83,21 +99,22 @@ fn one(keys: &mut Keys<'_>, queries: &[Draft], all_known: bool) -> Option<Case> 
 }
 
 fn needed(keys: &mut Keys<'_>, key: &'static str, message: &str) -> Option<String> {
-    keys.one_of(if key == "name" { &["name"] } else { &["query"] });
+    let group: &[&str] = if key == "name" { &["name"] } else { &["query"] };
+    keys.one_of(group);
     let text = keys.text(key);
     if !keys.has(key) {
-        keys.fault("", message);
+        keys.lacks("", group, message, None);
     }
     text
 }
 
-fn find(keys: &Keys<'_>, name: &str, queries: &[Draft], all_known: bool) -> Option<Arc<Query>> {
-    if let Some(query) = queries.iter().find(|query| &*query.name == name) {
+fn find(keys: &Keys<'_>, name: &str, known: &Known<'_>) -> Option<Arc<Query>> {
+    if let Some(query) = known.queries.get(name) {
         return Some(Arc::new(query.cook(query.settings, 0)));
     }
-    if all_known {
+    if known.all {
         let message = format!("this file has no query {name:?}");
-        match nearest(name, queries.iter().map(|query| &*query.name)) {
+        match nearest(name, known.names.iter().copied()) {
             Some(near) => keys.fault_with_hint("query", message, format!("did you mean {near:?}?")),
             None => keys.fault("query", message),
         }
@@ -105,12 +122,13 @@ fn find(keys: &Keys<'_>, name: &str, queries: &[Draft], all_known: bool) -> Opti
     None
 }
 
-fn one_of_two(keys: &Keys<'_>, [first, second]: [&str; 2], none: &str) {
+fn one_of_two(keys: &Keys<'_>, group: &'static [&'static str; 2], none: &str) {
+    let [first, second] = group;
     match (keys.has(first), keys.has(second)) {
         (true, true) => {
             keys.fault_with_hint(second, format!("stands beside `{first}`"), "write one of them");
         }
-        (false, false) => keys.fault_with_hint("", none, format!("write `{first}` or `{second}`")),
+        (false, false) => keys.lacks("", group, none, Some(format!("write `{first}` or `{second}`"))),
         _ => {}
     }
 }
@@ -124,33 +142,33 @@ fn rows(keys: &mut Keys<'_>) -> Option<Given> {
     }
     let rows = rows?;
     let columns = written.clone().unwrap_or_else(|| names(&rows));
+    let all: HashSet<&String> = columns.iter().collect();
     for (index, row) in rows.iter().enumerate() {
-        let lacks = columns.iter().find(|column| row.iter().all(|(name, _)| name != *column));
+        let own: HashSet<&String> = row.iter().map(|(name, _)| name).collect();
+        let lacks = columns.iter().find(|column| !own.contains(column));
         if let (Some(column), None) = (lacks, &written) {
             let hint = format!("write `{column}: ~` for NULL, or name the `columns` of all rows");
             keys.fault_with_hint("rows", format!("row {} has no column `{column}`", index + 1), hint);
         }
-        if let Some((name, _)) = row.iter().find(|(name, _)| !columns.contains(name)) {
+        if let Some((name, _)) = row.iter().find(|(name, _)| !all.contains(name)) {
             keys.fault(
                 "rows",
                 format!("row {} has the column `{name}`, which is not in `columns`", index + 1),
             );
         }
     }
-    let value = |row: &LiteralRow, column: &String| {
-        row.iter().find(|(name, _)| name == column).map_or(Literal::Nothing, |(_, literal)| literal.clone())
+    let values = |row: &LiteralRow| {
+        let of: HashMap<&String, &Literal> = row.iter().map(|(name, literal)| (name, literal)).collect();
+        let value = |column: &String| of.get(column).map_or(Literal::Nothing, |literal| (*literal).clone());
+        columns.iter().map(value).collect()
     };
-    let rows = rows.iter().map(|row| columns.iter().map(|column| value(row, column)).collect()).collect();
+    let rows = rows.iter().map(values).collect();
     Some(Given::Rows { columns, rows })
 }
 
 /// The columns that any row names, in the order first met.
 fn names(rows: &[LiteralRow]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for (name, _) in rows.iter().flatten() {
-        if !names.contains(name) {
-            names.push(name.clone());
-        }
-    }
-    names
+    let mut known = HashSet::new();
+    let new = rows.iter().flatten().map(|(name, _)| name).filter(|name| known.insert(*name));
+    new.cloned().collect()
 }

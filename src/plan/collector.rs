@@ -37,15 +37,33 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Be
     behind
 }
 
+/// What stands in one file, or in several.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) queries: Vec<Draft>,
+    pub(super) cases: Vec<Case>,
+    /// False when the name of a query could not be read: it may be one that is missing elsewhere.
+    pub(super) all_named: bool,
+}
+
+impl Read {
+    /// Adds what stands in another file.
+    pub(super) fn add(&mut self, other: Read) {
+        self.queries.extend(other.queries);
+        self.cases.extend(other.cases);
+        self.all_named &= other.all_named;
+    }
+}
+
 /// Takes the keys `queries` and `tests`.
-pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -> (Vec<Draft>, Vec<Case>) {
+pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -> Read {
     let items = keys.items("queries").unwrap_or_default();
-    let written = items.len();
-    let queries: Vec<Draft> =
-        items.into_iter().filter_map(|item| Draft::read(item, behind, drivers)).collect();
+    let queries: Vec<Draft> = items.into_iter().map(|item| Draft::read(item, behind, drivers)).collect();
+    let named = queries.iter().filter(|query| !query.name.is_empty()).count();
+    let all_named = named == keys.count("queries");
     // The tests of a query with a fault are not to blame.
-    let cases = cases::read(keys, &queries, queries.len() == written);
-    (queries, cases)
+    let cases = cases::read(keys, &queries, all_named);
+    Read { queries, cases, all_named }
 }
 
 /// Reads one included file: its queries and its tests; `name` is its collector's where it names none, `statement` makes
@@ -57,8 +75,8 @@ pub(super) fn included(
     defaults: &Behind,
     drivers: &Drivers,
     reader: &Reader<'_>,
-) -> (Vec<Draft>, Vec<Case>) {
-    let Some(mut keys) = Keys::root(document, reader) else { return (Vec::new(), Vec::new()) };
+) -> Read {
+    let Some(mut keys) = Keys::root(document, reader) else { return Read::default() };
     let collector = keys.text("collector").map_or_else(|| Arc::from(name), Arc::from);
     let aim = if keys.is_mapping("databases") {
         keys.forbid("databases", "targets stand in the main file; here it lists which of them are meant");
@@ -79,7 +97,7 @@ pub(super) fn included(
     let read = queries(&mut keys, &behind, drivers);
     keys.one_of(&["queries"]);
     if !keys.has("queries") {
-        keys.fault("", "has no `queries`");
+        keys.lacks("", &["queries"], "has no `queries`", None);
     }
     for key in MAIN_ONLY {
         keys.forbid(key, "belongs in the main file");

@@ -9,6 +9,8 @@ pub(super) enum Named {
     BuiltIn(&'static dyn Driver),
     /// A driver that other exporters have: its targets load as long as nothing needs them.
     Elsewhere(&'static str),
+    /// A slip for a driver of this binary. That is a fault, and the rest of the entry is read as if it were right.
+    Slip(&'static dyn Driver),
 }
 
 impl Named {
@@ -27,18 +29,21 @@ impl Named {
             return Some(Named::Elsewhere(known));
         }
         let names: Vec<&str> = drivers.names().collect();
-        let hint = match nearest(&lower, names.iter().chain(KNOWN_ELSEWHERE).copied()) {
+        let near = nearest(&lower, names.iter().chain(KNOWN_ELSEWHERE).copied());
+        let hint = match near {
             Some(near) => format!("did you mean {near:?}?"),
             None => format!("drivers: {}", names.join(", ")),
         };
         keys.fault_with_hint(key, format!("there is no driver {name:?}"), hint);
-        None
+        drivers.find(near?).map(Named::Slip)
     }
 
     /// The driver's one name: the label value `driver`.
     pub(super) fn label(&self) -> &'static str {
         match self {
-            Named::BuiltIn(driver) => driver.names().first().copied().unwrap_or_default(),
+            Named::BuiltIn(driver) | Named::Slip(driver) => {
+                driver.names().first().copied().unwrap_or_default()
+            }
             Named::Elsewhere(name) => name,
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Knows names and folders; what stands in a file is `collector`'s.
 
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::driver::Sql;
@@ -15,8 +17,10 @@ use super::glob::{self, Pattern};
 /// What stands before the name of a pack inside the binary.
 const BUILTIN: &str = "builtin:";
 
-/// A symbolic link may lead a `**` in circles: deeper than this is not looked.
+/// Deeper than this a `**` is not followed.
 const DEEPEST: usize = 16;
+/// More files and folders than this are not looked at for one pattern: somebody wrote `/**`.
+const MOST: usize = 100_000;
 
 /// One included file.
 pub(super) struct Included {
@@ -40,8 +44,9 @@ pub(super) struct Files {
 /// Takes the key `include` and reads the files. Faults are recorded there, or in the files.
 pub(super) fn open(keys: &mut Keys<'_>, main: &Path, reader: &Reader<'_>) -> Files {
     let folder = keys.folder("include");
-    let mut search =
-        Search { folder: &folder, keys, seen: vec![same(main)], reader, found: Files::default() };
+    let main = same(main);
+    let seen = HashSet::from([main.clone()]);
+    let mut search = Search { folder: &folder, main, keys, seen, reader, found: Files::default() };
     search.found.whole = true;
     for text in search.keys.texts("include").unwrap_or_default() {
         match text.strip_prefix(BUILTIN) {
@@ -56,7 +61,8 @@ pub(super) fn open(keys: &mut Keys<'_>, main: &Path, reader: &Reader<'_>) -> Fil
 struct Search<'s, 'k, 'd> {
     folder: &'s Path,
     keys: &'s mut Keys<'k>,
-    seen: Vec<PathBuf>,
+    main: PathBuf,
+    seen: HashSet<PathBuf>,
     reader: &'s Reader<'d>,
     found: Files,
 }
@@ -90,7 +96,7 @@ impl Search<'_, '_, '_> {
         if !path.is_file() {
             self.found.whole = false;
             self.keys.fault("include", format!("there is no file {}", path.display()));
-        } else if self.seen.first() == Some(&same(&path)) {
+        } else if self.main == same(&path) {
             self.keys.fault("include", format!("{text:?} is this file itself"));
         } else {
             self.file(&path, Path::new(text));
@@ -102,9 +108,14 @@ impl Search<'_, '_, '_> {
             Ok(pattern) => pattern,
             Err(message) => return self.keys.fault("include", message),
         };
-        let mut names = Vec::new();
         let base = fixed_part(pattern.text());
-        walk(&self.folder.join(&base), &base, &mut names, DEEPEST);
+        let mut walk = Walk::default();
+        walk.folder(&self.folder.join(&base), &base);
+        if walk.seen > MOST {
+            self.keys
+                .warn("include", format!("{text:?}: only the first {MOST} files and folders were looked at"));
+        }
+        let mut names = walk.files;
         names.retain(|name| name.to_str().is_some_and(|name| pattern.matches(name)));
         names.sort();
         if names.is_empty() {
@@ -123,11 +134,7 @@ impl Search<'_, '_, '_> {
     }
 
     fn is_new(&mut self, file: PathBuf) -> bool {
-        let new = !self.seen.contains(&file);
-        if new {
-            self.seen.push(file);
-        }
-        new
+        self.seen.insert(file)
     }
 
     fn add(&mut self, collector: String, statement: fn(&str) -> Sql, document: Result<Document, Error>) {
@@ -152,18 +159,43 @@ fn fixed_part(pattern: &str) -> PathBuf {
     Path::new(pattern).components().take_while(plain).collect()
 }
 
-/// Adds the files below `folder`, named from `name` on. What begins with a dot is left out: editors' and
-/// Kubernetes' own (`..data` holds every mounted file a second time).
-fn walk(folder: &Path, name: &Path, files: &mut Vec<PathBuf>, depth: usize) {
-    let Ok(entries) = folder.read_dir() else { return };
-    for entry in entries.flatten() {
-        let (path, hidden) = (entry.path(), entry.file_name().as_encoded_bytes().starts_with(b"."));
-        let name = name.join(entry.file_name());
-        if !hidden && path.is_file() {
-            files.push(name);
-        } else if !hidden && depth > 0 && path.is_dir() {
-            walk(&path, &name, files, depth - 1);
+/// The files below a folder.
+#[derive(Default)]
+struct Walk {
+    files: Vec<PathBuf>,
+    /// Files and folders so far.
+    seen: usize,
+    /// The folders that lead to this one, by device and number: a symbolic link may lead back to one of them.
+    above: Vec<(u64, u64)>,
+}
+
+impl Walk {
+    /// Adds the files below `folder`, named from `name` on. What begins with a dot is left out: editors' and
+    /// Kubernetes' own (`..data` holds every mounted file a second time).
+    fn folder(&mut self, folder: &Path, name: &Path) {
+        let Ok(identity) = folder.metadata().map(|metadata| (metadata.dev(), metadata.ino())) else { return };
+        if self.above.contains(&identity) || self.above.len() > DEEPEST {
+            return;
         }
+        let Ok(entries) = folder.read_dir() else { return };
+        self.above.push(identity);
+        for entry in entries.flatten() {
+            self.seen += 1;
+            if self.seen > MOST {
+                break;
+            }
+            let path = entry.path();
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let name = name.join(entry.file_name());
+            if path.is_file() {
+                self.files.push(name);
+            } else if path.is_dir() {
+                self.folder(&path, &name);
+            }
+        }
+        self.above.pop();
     }
 }
 

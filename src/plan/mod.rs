@@ -30,7 +30,7 @@ pub mod when;
 pub mod written;
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::driver::Drivers;
@@ -72,6 +72,8 @@ pub struct Faulty {
     pub warnings: Vec<Error>,
     /// The files that were read.
     pub files: Vec<String>,
+    /// The web-config file that it names, which may have faults of its own.
+    pub web_config_file: Option<PathBuf>,
 }
 
 /// Reads a configuration and all it includes. Runs no query and opens no connection to a database; a host name in
@@ -93,6 +95,7 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
         faults: vec![error],
         warnings: Vec::new(),
         files: vec![name],
+        web_config_file: None,
     })?;
     let reader = Reader::new(environment);
     let plan = read(&main, path, drivers, &reader);
@@ -101,7 +104,10 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
         Some(Read { targets, exporter, queries, cases }) if faults.is_empty() => {
             Ok(Plan { targets, exporter, cases, warnings, queries, files, secret_lines })
         }
-        _ => Err(Faulty { faults, warnings, files }),
+        plan => {
+            let web_config_file = plan.and_then(|plan| plan.exporter.web_config_file);
+            Err(Faulty { faults, warnings, files, web_config_file })
+        }
     }
 }
 
@@ -116,9 +122,9 @@ pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
     let drivers = Drivers::built_in();
     let behind = collector::defaults(None, &drivers);
     let query = Keys::root(&document, &reader).and_then(|mut root| {
-        let (queries, _) = collector::queries(&mut root, &behind, &drivers);
+        let read = collector::queries(&mut root, &behind, &drivers);
         root.finish();
-        queries.first().map(|query| query.cook(query.settings, 0))
+        read.queries.first().map(|query| query.cook(query.settings, 0))
     });
     let faults = reader.close().faults;
     query.filter(|_| faults.is_empty()).ok_or(faults)
@@ -139,23 +145,25 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     let files = include::open(&mut root, path, reader);
     let mut defaults = root.inner("defaults");
     let targets = targets(&mut root, defaults.as_mut(), drivers);
+    let all_targets = targets.len() == root.count("databases");
     let behind = collector::defaults(defaults.as_mut(), drivers);
     if let Some(defaults) = defaults {
         defaults.finish();
     }
-    let (mut queries, mut cases) = collector::queries(&mut root, &behind, drivers);
+    let mut read = collector::queries(&mut root, &behind, drivers);
     for file in &files.files {
         let included =
             collector::included(&file.document, &file.collector, file.statement, &behind, drivers, reader);
-        queries.extend(included.0);
-        cases.extend(included.1);
+        read.add(included);
     }
+    let collector::Read { queries, cases, all_named } = read;
     let overrides = Overrides::read(&mut root);
     root.refuse("target_files");
     root.finish();
 
     let places: Vec<_> = targets.iter().map(|target| target.written.labels.clone()).collect();
-    let parts = Parts { targets, queries, overrides, whole: files.whole };
+    let all_queries = files.whole && all_named;
+    let parts = Parts { targets, queries, overrides, all_targets, all_queries };
     let (targets, queries) = assign::assign(parts, reader);
     let pairs = targets.iter().map(|target| target.queries.len()).sum();
     let exporter = Exporter::read(section, pairs);
@@ -169,9 +177,10 @@ fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drive
     let behind = defaults.and_then(|defaults| defaults.inner("database"));
     root.one_of(&["databases"]);
     let entries = root.entries("databases");
-    let written = root.has("databases") && entries.is_none();
-    if !written && entries.as_ref().is_none_or(Vec::is_empty) {
-        root.fault_with_hint("databases", "names no target", "add `databases: {NAME: {url: …}}`");
+    let is_faulty = root.has("databases") && entries.is_none();
+    if !is_faulty && root.count("databases") == 0 {
+        let hint = "add `databases: {NAME: {url: …}}`".to_owned();
+        root.lacks("databases", &["databases"], "names no target", Some(hint));
     }
     let read =
         |(name, keys): (String, Keys<'_>)| target::Draft::read(name, keys.over(behind.as_ref()), drivers);

@@ -8,6 +8,7 @@ use crate::error::Place;
 use crate::lint::{Silence, Subject};
 use crate::metric::Metric;
 use crate::yaml::effective::{Digest, Shown, digest_of};
+use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
 use super::aim::Aim;
@@ -48,6 +49,8 @@ pub struct Query {
     pub place: Arc<Place>,
     /// Where its SQL stands: the key `sql` or `sql_file`.
     pub sql_place: Arc<Place>,
+    /// Its `sql`, where lines of the file are joined in it.
+    pub folded: Arc<[Folded]>,
     /// The lints that it silences, on itself and its metrics.
     pub lint_off: Silence,
     /// Of all that makes it what it is on this target.
@@ -84,6 +87,7 @@ pub(super) struct Draft {
     /// The entry.
     pub(super) place: Arc<Place>,
     sql_place: Arc<Place>,
+    folded: Arc<[Folded]>,
     lint_off: Silence,
     sql: Arc<Sql>,
     when: Option<Arc<When>>,
@@ -93,8 +97,9 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Takes all keys of one entry. `None` after a recorded fault in its name or SQL.
-    pub(super) fn read(mut keys: Keys<'_>, behind: &Behind, drivers: &Drivers) -> Option<Draft> {
+    /// Takes all keys of one entry. Faults are recorded; without a name or SQL it goes on with an empty one, so that what
+    /// else is wrong with it comes out too.
+    pub(super) fn read(mut keys: Keys<'_>, behind: &Behind, drivers: &Drivers) -> Draft {
         let place = Arc::new(keys.place(""));
         let name = name(&mut keys);
         let sql = sql(&mut keys);
@@ -103,25 +108,39 @@ impl Draft {
         let settings = Settings::read(&mut keys).or(behind.settings);
         let metrics = metrics(&mut keys);
         let when = when::read(&mut keys, behind.statement).map(Arc::new).or_else(|| behind.when.clone());
+        let folded = keys.folded("sql");
         let own = keys.has("lint_off");
         let silence = Silence::read(&mut keys, Subject::Query);
         let lint_off = if own { silence } else { behind.lint_off.clone() };
         let (shown, digest) = (Arc::new(keys.shown()), keys.digest());
-        keys.finish();
-        Some(Draft {
-            name: name?,
+        let meant = keys.finish();
+        Draft {
+            name: name.unwrap_or_default(),
             collector: behind.collector.clone(),
-            aim,
+            aim: aim.or_else(|| Aim::misspelt(&meant, &place)),
             settings,
             place,
             sql_place,
+            folded: folded.into(),
             lint_off,
-            sql: Arc::new((behind.statement)(&sql?)),
+            sql: Arc::new((behind.statement)(&sql.unwrap_or_default())),
             when,
             metrics: metrics.into(),
             shown,
             digest,
-        })
+        }
+    }
+
+    /// As a message calls it.
+    pub(super) fn named(&self) -> String {
+        if self.name.is_empty() { "the query".to_owned() } else { format!("query {}", self.name) }
+    }
+
+    /// The statements that may run, `sql` and `when.sql`, each with its place.
+    pub(super) fn statements(&self) -> impl Iterator<Item = (&Sql, &Place)> {
+        let condition = self.when.as_ref().and_then(|when| when.sql.as_ref());
+        let own = Some((&*self.sql, &*self.sql_place)).filter(|(sql, _)| !sql.text().is_empty());
+        own.into_iter().chain(condition.map(|sql| (sql, &*self.place)))
     }
 
     /// The key that says where it runs; the entry where nothing does.
@@ -149,6 +168,7 @@ impl Draft {
             shown: self.shown.clone(),
             place: self.place.clone(),
             sql_place: self.sql_place.clone(),
+            folded: self.folded.clone(),
             lint_off: self.lint_off.clone(),
             digest,
             order,
@@ -160,7 +180,7 @@ fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
     keys.one_of(&["name"]);
     let Some(name) = keys.text("name") else {
         if !keys.has("name") {
-            keys.fault("", "has no `name`");
+            keys.lacks("", &["name"], "has no `name`", None);
         }
         return None;
     };
@@ -177,7 +197,12 @@ fn sql(keys: &mut Keys<'_>) -> Option<String> {
     if written && from_file {
         keys.fault_with_hint("sql_file", "stands beside `sql`", "write one of them");
     } else if !written && !from_file {
-        keys.fault_with_hint("", "has no SQL", "write `sql: SELECT …` or `sql_file: PATH`");
+        keys.lacks(
+            "",
+            &["sql", "sql_file"],
+            "has no SQL",
+            Some("write `sql: SELECT …` or `sql_file: PATH`".to_owned()),
+        );
     }
     let here = keys.literal("sql");
     let file = keys.file("sql_file");
@@ -216,8 +241,9 @@ fn metrics(keys: &mut Keys<'_>) -> Vec<Metric> {
     let written = mini || keys.has("metrics");
     let one = if mini { Metric::read_mini(keys) } else { None };
     let items = keys.items("metrics");
-    if !written || items.as_ref().is_some_and(Vec::is_empty) {
-        keys.fault_with_hint("", "makes no metric", "add `metrics: [{name: …, help: …}]`");
+    if !written || (items.is_some() && keys.count("metrics") == 0) {
+        let hint = "add `metrics: [{name: …, help: …}]`".to_owned();
+        keys.lacks("", &["metrics", "metric_name"], "makes no metric", Some(hint));
     }
     one.into_iter().chain(items.into_iter().flatten().filter_map(Metric::read)).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::yaml::keys::Keys;
 
 /// The keys as far as they were written.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     /// `enabled`
     enabled: Option<bool>,
@@ -30,7 +30,7 @@ const MAX_ROWS: u64 = 100_000;
 /// Series of one query without `max_series`.
 const MAX_SERIES: u64 = 20_000;
 /// Families of one query without `max_families`.
-const MAX_FAMILIES: u64 = 500;
+const MAX_FAMILIES: u64 = 2000;
 
 impl Settings {
     /// Takes all keys.

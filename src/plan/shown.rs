@@ -1,6 +1,7 @@
 //! The effective configuration as a page shows it: what was written with defaults merged in, and what was left out with
 //! the value that holds. Secrets never come this far: `yaml::effective` hides them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::deadline::duration_text;
@@ -14,17 +15,14 @@ use super::target::Target;
 #[must_use]
 pub fn shown<'t>(exporter: &Exporter, targets: impl Iterator<Item = &'t Target>) -> Shown {
     let mut databases = Vec::new();
-    let mut queries: Vec<(usize, Shown)> = Vec::new();
+    let mut queries: BTreeMap<usize, Shown> = BTreeMap::new();
     for target in targets {
         databases.push((target.name.clone(), of_target(target)));
         for query in &target.queries {
-            if queries.iter().all(|(order, _)| *order != query.order) {
-                queries.push((query.order, of_query(query)));
-            }
+            queries.entry(query.order).or_insert_with(|| of_query(query));
         }
     }
-    queries.sort_by_key(|(order, _)| *order);
-    let queries = queries.into_iter().map(|(_, shown)| shown).collect();
+    let queries = queries.into_values().collect();
     map([
         ("exporter", of_exporter(exporter)),
         ("databases", Shown::Map(databases)),

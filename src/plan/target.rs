@@ -79,7 +79,7 @@ pub(super) struct Draft {
     pub(super) driver_place: Place,
     /// How it is written.
     pub(super) written: Written,
-    endpoint: Option<Arc<dyn Endpoint>>,
+    pub(super) endpoint: Option<Arc<dyn Endpoint>>,
     max_connections: u32,
     pub(super) snapshot: bool,
     times: Times,
@@ -99,7 +99,7 @@ impl Draft {
     pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> Draft {
         check_name(&name, &keys);
         keys.refuse("discover");
-        let named = driver(&mut keys, drivers);
+        let (named, by_url) = driver(&mut keys, drivers);
         let mut draft = Draft {
             name,
             driver: named.as_ref().map_or("", Named::label),
@@ -121,14 +121,26 @@ impl Draft {
         if draft.snapshot && draft.driver == "pgbouncer" {
             keys.fault("snapshot", "PgBouncer's console knows no transaction");
         }
-        // Which other keys are right is the driver's to say: without one they are left alone.
-        if let Some(Named::BuiltIn(driver)) = named {
-            draft.endpoint = driver.endpoint(&mut keys);
-            draft.shown = shown(&mut keys, draft.endpoint.as_deref());
-            (draft.connection, draft.digest) = digests(&mut keys);
-            draft.written.secrets = written::secrets(&keys);
-            keys.finish();
+        // Which other keys are right is the driver's to say.
+        match named {
+            // A driver known elsewhere: they are left alone.
+            Some(Named::Elsewhere(_)) => return draft,
+            Some(Named::BuiltIn(driver)) => {
+                draft.endpoint = driver.endpoint(&mut keys);
+                draft.shown = shown(&mut keys, draft.endpoint.as_deref());
+                (draft.connection, draft.digest) = digests(&mut keys);
+                draft.written.secrets = written::secrets(&keys);
+                draft.written.note_comments(&keys, draft.endpoint.as_deref());
+            }
+            Some(Named::Slip(driver)) if !by_url => drop(driver.endpoint(&mut keys)),
+            // Faults of a URL would follow from its wrong scheme. What no driver knows is unknown all the same.
+            Some(Named::Slip(_)) | None => {
+                for driver in drivers.names().filter_map(|name| drivers.find(name)) {
+                    driver.endpoint(&mut keys.rehearsal());
+                }
+            }
         }
+        keys.finish();
         draft
     }
 
@@ -185,21 +197,32 @@ fn check_name(name: &str, keys: &Keys<'_>) {
     }
 }
 
-/// `driver`, else what stands before `:` in the URL. An entry's own URL counts more than a `driver` of the defaults.
-fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Named> {
+/// `driver`, else what stands before `:` in the URL, and whether it was that. An entry's own URL counts more than a
+/// `driver` of the defaults.
+fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> (Option<Named>, bool) {
     let urls = ["url", "connection_string", "url_file"];
     let own_url = urls.iter().any(|key| keys.origin(key) == Some(Origin::Own));
     Named::names("driver", keys, drivers);
     let written = keys.has("driver");
     let name = keys.text("driver");
     if written && (keys.origin("driver") == Some(Origin::Own) || !own_url) {
-        return Named::find(&name?, "driver", keys, drivers);
+        return (name.and_then(|name| Named::find(&name, "driver", keys, drivers)), false);
     }
     let Some(key) = urls.into_iter().find(|key| keys.has(key)) else {
         let names: Vec<&str> = drivers.names().collect();
-        keys.fault_with_hint("", "has neither `driver` nor `url`", format!("drivers: {}", names.join(", ")));
-        return None;
+        let hint = Some(format!("drivers: {}", names.join(", ")));
+        keys.lacks(
+            "",
+            &["driver", "url", "connection_string", "url_file"],
+            "has neither `driver` nor `url`",
+            hint,
+        );
+        return (None, false);
     };
+    (of_url(key, keys, drivers), true)
+}
+
+fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Named> {
     let url = if key == "url_file" {
         let path = keys.file(key)?;
         source::read(&path).map_err(|message| keys.fault(key, message)).ok()?

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::driver::Sql;
+use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
 /// All conditions of one query; each must hold.
@@ -17,6 +18,8 @@ pub struct When {
     pub role: Option<Role>,
     /// A statement that gives one boolean.
     pub sql: Option<Sql>,
+    /// That statement, where lines of the file are joined in it.
+    pub folded: Vec<Folded>,
 }
 
 /// What a server is to its neighbours.
@@ -106,12 +109,13 @@ pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<Wh
     let bounds = version.split([' ', ',']).filter(|word| !word.is_empty());
     let version =
         bounds.filter_map(|word| Bound::new(word).map_err(|message| keys.fault("version", message)).ok());
-    let version = version.collect();
+    let version: Vec<Bound> = version.collect();
     let flavor = flavors(&mut keys);
     let role = keys.choice("role", ROLES);
     let sql = keys.literal("sql").map(|text| statement(&text));
-    let when = When { version, flavor, role, sql };
-    if when == (When { version: Vec::new(), flavor: Vec::new(), role: None, sql: None }) && !keys.faulted() {
+    let says_nothing = version.is_empty() && flavor.is_empty() && role.is_none() && sql.is_none();
+    let when = When { version, flavor, role, sql, folded: keys.folded("sql") };
+    if says_nothing && !keys.faulted() {
         keys.fault("", "holds no condition: write `version`, `flavor`, `role` or `sql`");
     }
     keys.finish();

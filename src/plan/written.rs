@@ -3,8 +3,11 @@
 
 use std::path::PathBuf;
 
+use crate::driver::statement::{Dialect, swallowing_comment};
+use crate::driver::{Allowed, Endpoint};
 use crate::error::Place;
 use crate::lint::{Silence, Subject};
+use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
 /// One entry as it stands in its file.
@@ -18,6 +21,8 @@ pub struct Written {
     pub lint_off: Silence,
     /// Where its secrets stand.
     pub secrets: Vec<Stored>,
+    /// The key `session_sql`, where a comment swallows the rest of one of its statements: lines of the file are joined.
+    pub swallowing: Option<Place>,
 }
 
 /// A place where a secret is stored in clear text.
@@ -37,7 +42,17 @@ impl Written {
     /// Takes the key `lint_off` and notes places. What [`secrets`] finds comes later, when the driver took its keys.
     pub(super) fn read(keys: &mut Keys<'_>) -> Written {
         let lint_off = Silence::read(keys, Subject::Target);
-        Written { place: keys.place(""), labels: keys.place("labels"), lint_off, secrets: Vec::new() }
+        let (place, labels) = (keys.place(""), keys.place("labels"));
+        Written { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
+    }
+
+    /// Looks for comments in `session_sql`. Asks no key, and keeps nothing of the text.
+    pub(super) fn note_comments(&mut self, keys: &Keys<'_>, endpoint: Option<&dyn Endpoint>) {
+        let dialect = endpoint.and_then(Endpoint::allows).map_or(Dialect::Postgres, Allowed::dialect);
+        let swallows = |folded: &Folded| swallowing_comment(&folded.text, &folded.folds, dialect).is_some();
+        if keys.folded("session_sql").iter().any(swallows) {
+            self.swallowing = Some(Place { source: None, ..keys.place("session_sql") });
+        }
     }
 }
 

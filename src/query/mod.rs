@@ -99,7 +99,7 @@ struct Run<'q> {
 
 enum State<'q> {
     Unbound,
-    Bound(Bound<'q>),
+    Bound(Box<Bound<'q>>),
     /// What failed; nothing of the result is kept.
     Failed(Error),
 }
@@ -116,7 +116,7 @@ impl RowSink for Run<'_> {
     fn columns(&mut self, columns: &[Column]) -> Result<()> {
         match Bound::new(self.query, self.context, &self.room, columns) {
             Ok(bound) => {
-                self.state = State::Bound(bound);
+                self.state = State::Bound(Box::new(bound));
                 Ok(())
             }
             Err(error) => Err(self.fail(error.in_query(&self.query.name))),
@@ -222,13 +222,14 @@ impl<'q> Bound<'q> {
             set.bytes.clone_from(&self.context.labels);
             set.bound.write(row, self.context.limit, &mut self.scratch, &mut set.bytes)?;
         }
-        let Bound { sets, metrics, drafts, tally, .. } = self;
+        let Bound { context, sets, metrics, drafts, tally, .. } = self;
         for BoundMetric { metric, places, set, moment } in metrics {
-            let Place { emit, draft } = places.of_row(row, drafts)?;
+            let Place { emit, draft, sums } = places.of_row(row, drafts, context.limit.bytes)?;
             let (Some(set), Some(draft)) = (sets.get(*set), drafts.get_mut(*draft)) else { continue };
             let stamp = moment.as_ref().map(|column| column.moment(row)).transpose()?;
-            let mut samples = Samples { draft, tally, keep_first: metric.keep_first, stamp };
-            emit.row(row, &set.bytes, &mut samples)?;
+            let (duplicates, sums) = (metric.duplicates, sums.as_mut());
+            emit.row(row, &set.bytes, &mut Samples { draft, tally, duplicates, sums, stamp })?;
+            places.settle(drafts)?;
         }
         Ok(())
     }
@@ -241,9 +242,10 @@ impl<'q> Bound<'q> {
         let Bound { sets, metrics, drafts, tally, .. } = self;
         for BoundMetric { metric, places, set, .. } in metrics {
             let Some(set) = sets.get(*set) else { continue };
-            places.each(|Place { emit, draft }| {
+            places.each(|Place { emit, draft, sums }| {
                 let Some(draft) = drafts.get_mut(*draft) else { return Ok(()) };
-                let mut samples = Samples { draft, tally, keep_first: metric.keep_first, stamp: None };
+                let (duplicates, sums) = (metric.duplicates, sums.as_mut());
+                let mut samples = Samples { draft, tally, duplicates, sums, stamp: None };
                 call(metric, &mut **emit, &set.bytes, &mut samples)
             })?;
         }
@@ -262,6 +264,13 @@ impl<'q> Bound<'q> {
             })?;
         }
         self.each_place(|_, emit, _, samples| emit.end(samples))?;
+        let Bound { metrics, drafts, .. } = &mut self;
+        for BoundMetric { places, .. } in metrics {
+            places.each(|Place { draft, sums, .. }| match (drafts.get_mut(*draft), sums.take()) {
+                (Some(draft), Some(sums)) => sums.write(draft).map_err(|_| Samples::full()),
+                _ => Ok(()),
+            })?;
+        }
         let drafts = self.drafts.into_all();
         let room = Room::of(&drafts);
         let blocks = drafts.into_iter().filter_map(Draft::finish).map(Arc::new).collect();

@@ -134,7 +134,13 @@ mod tests {
     #[test]
     fn every_condition_must_hold() {
         let version = vec![Bound::new(">=10.6").expect("a bound")];
-        let when = When { version, flavor: vec!["mariadb"], role: Some(Role::Replica), sql: None };
+        let when = When {
+            version,
+            flavor: vec!["mariadb"],
+            role: Some(Role::Replica),
+            sql: None,
+            folded: Vec::new(),
+        };
         assert!(suits(&when, &facts("10.11.6-MariaDB", "mariadb", "replica")));
         assert!(!suits(&when, &facts("10.5.1-MariaDB", "mariadb", "replica")));
         assert!(!suits(&when, &facts("10.11.6", "mysql", "replica")));

@@ -1,4 +1,6 @@
 //! What YAML allows in a tree and a configuration does not: repeated keys, merge keys, tags that serde_yaml drops.
+//!
+//! A merge key is a fault, and merged all the same: what it brings is not missing as well.
 
 use std::collections::HashMap;
 
@@ -9,7 +11,7 @@ use super::node::{Entry, Tree, Value};
 /// Gives the place of an offset in the text, with a path.
 type Locate<'d> = dyn Fn(Option<usize>, &str) -> Place + 'd;
 
-/// Takes repeated and merge keys out of the tree; gives a fault for each, and for each tag.
+/// Takes repeated keys out of the tree and merges merge keys; gives a fault for each, and for each tag.
 pub(super) fn audit(tree: &mut Tree, text: &str, place: &Locate<'_>) -> Vec<Error> {
     // Only then is the text looked at: `!!` is rare, and SQL may hold a `!` anywhere.
     let tags = text.contains("!!") || text.contains("!<");
@@ -53,11 +55,13 @@ impl Walk<'_> {
 
     fn keys(&mut self, entries: &mut Vec<Entry>, path: &str) {
         let mut first: HashMap<String, Option<usize>> = HashMap::new();
-        entries.retain(|entry| {
+        let mut merged = Vec::new();
+        entries.retain_mut(|entry| {
             let at = entry.at;
             if entry.key == "<<" {
                 let hint = "put what entries share under `defaults`, or repeat a whole value with an alias";
                 self.fault(at, &join(path, "<<"), "merge keys are not supported", hint);
+                merged.extend(brought(std::mem::replace(&mut entry.tree.value, Value::Null)));
                 return false;
             }
             match first.get(&entry.key) {
@@ -74,11 +78,27 @@ impl Walk<'_> {
                 }
             }
         });
+        // The mapping's own keys count more, then those of the mapping that is merged first.
+        merged.retain(|entry| first.insert(entry.key.clone(), entry.at).is_none());
+        entries.append(&mut merged);
     }
 
     fn fault(&mut self, at: Option<usize>, path: &str, message: &str, hint: &str) {
         let error = Error::config(message).at((self.place)(at, path));
         self.faults.push(if hint.is_empty() { error } else { error.with_hint(hint) });
+    }
+}
+
+/// The entries that the value of a merge key brings: those of a mapping, or of several.
+fn brought(value: Value) -> Vec<Entry> {
+    match value {
+        Value::Map(entries) => {
+            let (merging, own): (Vec<Entry>, Vec<Entry>) =
+                entries.into_iter().partition(|entry| entry.key == "<<");
+            own.into_iter().chain(merging.into_iter().flat_map(|entry| brought(entry.tree.value))).collect()
+        }
+        Value::List(items) => items.into_iter().flat_map(|item| brought(item.value)).collect(),
+        Value::Null | Value::Scalar(_) => Vec::new(),
     }
 }
 

@@ -2,6 +2,9 @@
 
 use super::reader::Environment;
 
+/// A text may become so long: variables are as large as the environment makes them, and a file may name one often.
+const LONGEST: usize = 1 << 20;
+
 /// Why a text cannot be expanded. Never holds a part of the text but a variable's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -35,6 +38,10 @@ pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, Ve
             return Err(refused);
         };
         match value(inside, environment) {
+            Ok(value) if out.len() + value.len() > LONGEST => {
+                refused.push(Refusal::new("its variables make more than 1 MiB of it", "shorten them"));
+                return Err(refused);
+            }
             Ok(value) => out.push_str(&value),
             Err(refusal) => refused.push(refusal),
         }

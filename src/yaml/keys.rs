@@ -4,7 +4,7 @@
 //! One reader serves the configuration, web-config files, query tests, imports and drivers.
 //! Scalars, lists of them and pairs are taken in `values`, mappings here; `effective` shows what was read.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -37,6 +37,8 @@ pub struct Keys<'d> {
     silent: bool,
     /// Shared with the mappings below.
     faulted: Rc<Cell<bool>>,
+    /// What is missing, unless one of these keys is there misspelt.
+    lacking: RefCell<Vec<(&'static [&'static str], Error)>>,
     pub(super) reader: &'d Reader<'d>,
 }
 
@@ -52,7 +54,8 @@ impl<'d> Keys<'d> {
                 if reader.surveys {
                     reader.roots.borrow_mut().push(Rc::clone(&front.record));
                 }
-                Some(Keys { front, back: None, merges: false, silent: false, faulted: Rc::default(), reader })
+                let (faulted, lacking) = (Rc::default(), RefCell::default());
+                Some(Keys { front, back: None, merges: false, silent: false, faulted, lacking, reader })
             }
             Err(kind) => {
                 let place = document.place(document.tree.at, "");
@@ -79,7 +82,16 @@ impl<'d> Keys<'d> {
     #[must_use]
     pub fn rehearsal(&self) -> Keys<'d> {
         let (front, back) = (self.front.clone(), self.back.clone());
-        Keys { front, back, merges: self.merges, silent: true, faulted: Rc::default(), reader: self.reader }
+        let (merges, reader) = (self.merges, self.reader);
+        Keys {
+            front,
+            back,
+            merges,
+            silent: true,
+            faulted: Rc::default(),
+            lacking: RefCell::default(),
+            reader,
+        }
     }
 
     /// `databases.shop`; empty at the root.
@@ -124,6 +136,16 @@ impl<'d> Keys<'d> {
     #[must_use]
     pub fn is_list(&self, key: &str) -> bool {
         self.look(key).is_some_and(|found| matches!(found.value(), Value::List(_)))
+    }
+
+    /// How many elements the list or mapping under `key` has, whatever they are.
+    #[must_use]
+    pub fn count(&self, key: &str) -> usize {
+        match self.look(key).map(|found| found.value()) {
+            Some(Value::List(items)) => items.len(),
+            Some(Value::Map(entries)) => entries.len(),
+            _ => 0,
+        }
     }
 
     /// A nested mapping.
@@ -221,6 +243,20 @@ impl<'d> Keys<'d> {
         self.record(Error::config(message).at(self.place(key)).with_hint(hint));
     }
 
+    /// Records at `key` (or at this mapping, for "") that it lacks what one of `keys` would say. [`Keys::finish`] tells it,
+    /// unless an unknown key is a slip for one of them: that fault says enough.
+    pub fn lacks(
+        &self,
+        key: &str,
+        keys: &'static [&'static str],
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        let error = Error::config(message).at(self.place(key));
+        let error = hint.into_iter().fold(error, Error::with_hint);
+        self.lacking.borrow_mut().push((keys, error));
+    }
+
     /// Records a warning at `key`.
     pub fn warn(&self, key: &str, message: impl Into<String>) {
         if !self.silent {
@@ -234,9 +270,16 @@ impl<'d> Keys<'d> {
         self.holder(key).place(key)
     }
 
-    /// The last call: keys nobody took are faults, each with the nearest key that was asked for.
-    pub fn finish(self) {
-        self.unknown(&self.front, false);
+    /// The last call: keys nobody took are faults, each with the nearest key that was asked for. Gives these nearest
+    /// keys: what was probably meant to be there.
+    pub fn finish(self) -> Vec<&'static str> {
+        let meant = self.unknown(&self.front, false);
+        for (keys, error) in self.lacking.take() {
+            if !keys.iter().any(|key| meant.contains(key)) {
+                self.record(error);
+            }
+        }
+        meant
     }
 
     /// The last call on a mapping that others were read [`over`](Keys::over): keys that none of them took are
@@ -247,11 +290,18 @@ impl<'d> Keys<'d> {
         }
     }
 
-    fn unknown(&self, source: &Source<'d>, deep: bool) {
+    fn unknown(&self, source: &Source<'d>, deep: bool) -> Vec<&'static str> {
         let offered = source.record.offered();
+        // What is there already was not meant.
+        let free: Vec<&str> = offered.iter().copied().filter(|offer| source.entry(offer).is_none()).collect();
+        let mut meant = Vec::new();
         for entry in source.entries() {
             let Some(record) = source.record.asked(&entry.key) else {
-                self.record(unknown_key(source, entry, &offered));
+                // Nobody reads a hint that is not shown, and looking for it takes time.
+                let near =
+                    if self.reader.is_full() { None } else { nearest(&entry.key, free.iter().copied()) };
+                self.record(unknown_key(source, entry, &offered, near));
+                meant.extend(near);
                 continue;
             };
             if deep && !record.is_empty() && matches!(entry.tree.value, Value::Map(_)) {
@@ -261,6 +311,7 @@ impl<'d> Keys<'d> {
                 }
             }
         }
+        meant
     }
 
     /// Notes the question in the mapping and in what is behind it.
@@ -302,6 +353,7 @@ impl<'d> Keys<'d> {
             merges: false,
             silent: self.silent,
             faulted: Rc::clone(&self.faulted),
+            lacking: RefCell::default(),
             reader: self.reader,
         }
     }
@@ -342,7 +394,7 @@ fn is_map(found: &Found<'_, '_>) -> bool {
     matches!(found.value(), Value::Map(_))
 }
 
-fn unknown_key(source: &Source<'_>, entry: &Entry, offered: &[&'static str]) -> Error {
+fn unknown_key(source: &Source<'_>, entry: &Entry, offered: &[&str], near: Option<&str>) -> Error {
     let error = Error::config("unknown key");
     if let Some(shown) = source.doubtful(entry) {
         let place = Place { path: join(&source.path, &format!("{shown}…")), ..source.key_place(entry) };
@@ -351,9 +403,7 @@ fn unknown_key(source: &Source<'_>, entry: &Entry, offered: &[&'static str]) -> 
             .with_hint("a key is one word, then `:` and a blank; a text with a comma needs quotes");
     }
     let error = error.at(source.key_place(entry));
-    // What is there already was not meant.
-    let free = offered.iter().copied().filter(|offer| source.entry(offer).is_none());
-    match nearest(&entry.key, free) {
+    match near {
         Some(near) => error.with_hint(format!("did you mean `{near}`?")),
         None if (1..=8).contains(&offered.len()) => {
             error.with_hint(format!("known here: {}", offered.join(", ")))

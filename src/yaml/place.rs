@@ -15,11 +15,17 @@ const SECRET_KEYS: &[&str] =
 /// Parts of a word that do the same; one slip leaves `pass` or `sword` whole.
 const SECRET_PARTS: &[&str] = &["pass", "sword", "pwd", "secret", "token", "credential"];
 
+/// Characters are counted once for each piece of so many bytes: a whole configuration may stand on one line, and each of
+/// its places would count that line anew.
+const PIECE: usize = 1024;
+
 /// Where the lines of a text start, and which of them may be shown.
 #[derive(Debug, Clone)]
 pub struct Lines {
     starts: Vec<usize>,
     hidden: Vec<bool>,
+    /// The characters before each piece of [`PIECE`] bytes.
+    before: Vec<usize>,
 }
 
 impl Lines {
@@ -28,7 +34,19 @@ impl Lines {
     pub fn new(text: &str) -> Self {
         let mut starts = vec![0];
         starts.extend(text.match_indices('\n').map(|(end, _)| end + 1));
-        Lines { starts, hidden: hidden_lines(text) }
+        let pieces = text.as_bytes().chunks(PIECE).scan(0, |count, piece| {
+            let before = *count;
+            *count += characters(piece);
+            Some(before)
+        });
+        Lines { starts, hidden: hidden_lines(text), before: pieces.collect() }
+    }
+
+    /// How many characters begin before the byte `at`.
+    fn characters_before(&self, text: &str, at: usize) -> usize {
+        let piece = at / PIECE;
+        let before = self.before.get(piece).copied().unwrap_or_default();
+        before + text.as_bytes().get(piece * PIECE..at).map_or(0, characters)
     }
 
     /// The place of the byte `at`; without one, of the file as a whole.
@@ -39,10 +57,11 @@ impl Lines {
             let index = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
             let start = self.starts.get(index).copied().unwrap_or(0);
             place.line = index + 1;
-            place.column = text.get(start..at).map_or(0, |before| before.chars().count()) + 1;
+            place.column = self.characters_before(text, at) - self.characters_before(text, start) + 1;
             let hidden = self.hidden.get(index).copied().unwrap_or(true) || secret_path(path);
             if !hidden && place.column <= LONGEST_SHOWN {
-                place.source = text.get(start..).and_then(|rest| rest.lines().next()).map(shown);
+                let end = self.starts.get(index + 1).copied().unwrap_or(text.len());
+                place.source = text.get(start..end).map(shown);
             }
         }
         place
@@ -62,14 +81,19 @@ impl Lines {
     }
 }
 
+/// How many characters begin in these bytes.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
+}
+
 /// The line without control characters (a terminal obeys them), cut to a length that fits.
 fn shown(line: &str) -> String {
-    let clean = line.trim_end().chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c });
-    let mut cut: String = clean.clone().take(LONGEST_SHOWN).collect();
-    if clean.count() > LONGEST_SHOWN {
-        cut.push('…');
+    let line = line.trim_end();
+    let clean = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    match line.char_indices().nth(LONGEST_SHOWN) {
+        Some((end, _)) => line.get(..end).unwrap_or_default().chars().map(clean).chain(['…']).collect(),
+        None => line.chars().map(clean).collect(),
     }
-    cut
 }
 
 /// Text for a message, with control characters escaped.

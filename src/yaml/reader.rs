@@ -8,6 +8,9 @@ use crate::error::{Error, Place};
 
 use super::record::Record;
 
+/// So many faults, and so many warnings, are kept: more help nobody, and a file of 1 MiB may have 100,000.
+const MOST: usize = 100;
+
 /// Looks up an environment variable.
 pub type Environment = dyn Fn(&str) -> Option<String>;
 
@@ -38,10 +41,34 @@ pub struct Closed {
 struct Found {
     /// In the order of loading.
     files: Vec<String>,
-    faults: Vec<Error>,
-    warnings: Vec<Error>,
+    faults: Remarks,
+    warnings: Remarks,
     /// Lines (file, line) that a key taken as a secret stands on.
     secret_lines: HashSet<(String, usize)>,
+}
+
+/// What was said, each thing once, up to [`MOST`] things.
+#[derive(Default)]
+struct Remarks {
+    kept: Vec<Error>,
+    known: HashSet<[String; 4]>,
+    /// How many more there were.
+    more: usize,
+}
+
+impl Remarks {
+    fn add(&mut self, error: Error) {
+        let identity = identity(&error);
+        if self.known.contains(&identity) {
+            return;
+        }
+        if self.kept.len() < MOST {
+            self.known.insert(identity);
+            self.kept.push(error);
+        } else {
+            self.more += 1;
+        }
+    }
 }
 
 impl<'e> Reader<'e> {
@@ -54,19 +81,25 @@ impl<'e> Reader<'e> {
     /// Records a fault.
     pub fn fault(&self, error: Error) {
         self.loaded(error.place().map(|place| place.file.as_str()));
-        self.found.borrow_mut().faults.push(error);
+        self.found.borrow_mut().faults.add(error);
+    }
+
+    /// True when further faults are counted only.
+    #[must_use]
+    pub(super) fn is_full(&self) -> bool {
+        self.found.borrow().faults.kept.len() >= MOST
     }
 
     /// Records something that does not stop the load.
     pub fn warn(&self, warning: Error) {
         self.loaded(warning.place().map(|place| place.file.as_str()));
-        self.found.borrow_mut().warnings.push(warning);
+        self.found.borrow_mut().warnings.add(warning);
     }
 
     /// True when a fault was recorded.
     #[must_use]
     pub fn has_faults(&self) -> bool {
-        !self.found.borrow().faults.is_empty()
+        !self.found.borrow().faults.kept.is_empty()
     }
 
     /// The faults and the warnings, as in [`Reader::close`].
@@ -81,8 +114,8 @@ impl<'e> Reader<'e> {
     #[must_use]
     pub fn close(self) -> Closed {
         let Found { files, faults, warnings, secret_lines } = self.found.into_inner();
-        let tidy = |found: Vec<Error>| in_order(found, &files, &secret_lines);
-        let (faults, warnings) = (tidy(faults), tidy(warnings));
+        let tidy = |found: Remarks, what: &str| in_order(found, what, &files, &secret_lines);
+        let (faults, warnings) = (tidy(faults, "errors"), tidy(warnings, "warnings"));
         Closed { faults, warnings, files, secret_lines }
     }
 
@@ -101,19 +134,21 @@ impl<'e> Reader<'e> {
     }
 }
 
-fn in_order(found: Vec<Error>, files: &[String], secret_lines: &HashSet<(String, usize)>) -> Vec<Error> {
-    let mut seen = HashSet::new();
-    let mut found: Vec<Error> = found
-        .into_iter()
-        .map(|error| match error.place() {
-            Some(place) if secret_lines.contains(&(place.file.clone(), place.line)) => {
-                let place = Place { source: None, ..place.clone() };
-                error.at(place)
-            }
-            _ => error,
-        })
-        .filter(|error| seen.insert(identity(error)))
-        .collect();
+fn in_order(
+    found: Remarks,
+    what: &str,
+    files: &[String],
+    secret_lines: &HashSet<(String, usize)>,
+) -> Vec<Error> {
+    let hush = |error: Error| match error.place() {
+        Some(place) if secret_lines.contains(&(place.file.clone(), place.line)) => {
+            let place = Place { source: None, ..place.clone() };
+            error.at(place)
+        }
+        _ => error,
+    };
+    let Remarks { kept, more, .. } = found;
+    let mut found: Vec<Error> = kept.into_iter().map(hush).collect();
     found.sort_by_key(|error| {
         let place = error.place();
         let file = place.and_then(|place| files.iter().position(|file| *file == place.file));
@@ -123,6 +158,9 @@ fn in_order(found: Vec<Error>, files: &[String], secret_lines: &HashSet<(String,
             place.map_or(0, |place| place.column),
         )
     });
+    if more > 0 {
+        found.push(Error::config(format!("{more} more {what} are not shown")));
+    }
     found
 }
 

@@ -251,7 +251,9 @@ fn the_faults_of_a_file_come_with_those_of_its_cases() {
     std::fs::write(&path, text).unwrap();
     let faults = plan::load(&path, &|_| None, &Drivers::built_in()).err().unwrap();
     let said: Vec<&str> = faults.iter().map(|fault| fault.message()).collect();
-    assert_eq!(said, ["there is no driver \"sqlit\"", "this file has no query \"p\""]);
+    let expected =
+        ["a SQLite target needs a file", "there is no driver \"sqlit\"", "this file has no query \"p\""];
+    assert_eq!(said, expected);
 }
 
 /// `check` runs the cases: one that fails is an error.

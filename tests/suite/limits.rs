@@ -160,7 +160,7 @@ fn the_readme_tells_each_limit_and_its_default() {
     for (key, default) in [
         ("max_rows", "100000"),
         ("max_series", "20000"),
-        ("max_families", "500"),
+        ("max_families", "2000"),
         ("max_label_length", "1024"),
         ("max_page_bytes", "64MiB"),
         ("exporter.max_series", "200000"),

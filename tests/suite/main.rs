@@ -44,6 +44,7 @@ mod joins;
 mod lanes;
 mod limits;
 mod lint;
+mod load;
 mod logs;
 mod matrix;
 mod merge;

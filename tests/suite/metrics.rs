@@ -1,6 +1,6 @@
 //! From a row to a sample: what each key of a metric does, and what is said of what cannot be used.
 
-use sql_exporter::cell::Cell::{Bool, Float, Int, Null, Number, Other, Text};
+use sql_exporter::cell::Cell::{self, Bool, Bytes, Float, Int, Null, Number, Other, Text};
 use sql_exporter::error::Reason;
 use sql_exporter::metric::labels::LabelLimit;
 use sql_exporter::name::LabelName;
@@ -109,9 +109,131 @@ fn scale_and_map_make_the_number() {
     );
     let (reason, text) = error("{name: x, value_column: state, map: {down: 0}}", &table);
     assert_eq!(reason, Reason::Value);
-    assert!(text.contains("column `state` (any): \"up\" is not in `map`"), "{text}");
+    let expected = "column `state` (any): \"up\" is not in `map` and is not a number; add it to `map`, or set `invalid: skip`";
+    assert!(text.contains(expected), "{text}");
     let bools = Table::new(&["value"], &[&[Bool(true)]]);
     assert_eq!(lines("{name: x, map: {true: 5}}", &bools).unwrap(), "x 5\n");
+}
+
+/// What a database's own client shows as a number is one, whatever the map says of others.
+#[test]
+fn what_a_map_does_not_hold_may_be_a_number() {
+    let rows: &[&[Cell<'_>]] = &[
+        &[Text("a"), Text("ON")],
+        &[Text("b"), Text("151")],
+        &[Text("c"), Text(" 2.5 ")],
+        &[Text("d"), Int(7)],
+        &[Text("e"), Float(1.5)],
+        &[Text("f"), Bool(true)],
+        &[Text("g"), Number("12345678901.5")],
+        &[Text("h"), Null],
+        &[Text("i"), Text("1")],
+    ];
+    let table = Table::new(&["n", "value"], rows);
+    let yaml = "{name: x, labels: [n], map: {ON: 1, OFF: 0, 1: 100, yes: 5, ~: 9}}";
+    let expected = "x{n=\"a\"} 1\nx{n=\"b\"} 151\nx{n=\"c\"} 2.5\nx{n=\"d\"} 7\nx{n=\"e\"} 1.5\nx{n=\"f\"} 1\n\
+                    x{n=\"g\"} 12345678901.5\nx{n=\"i\"} 100\n";
+    assert_eq!(lines(yaml, &table).unwrap(), expected);
+    assert_eq!(
+        lines(&yaml.replace("map:", "scale: 2, map:"), &table).unwrap().lines().nth(1),
+        Some("x{n=\"b\"} 302")
+    );
+    let null = lines(&yaml.replace("map:", "null: -1, map:"), &table).unwrap();
+    assert!(null.contains("x{n=\"h\"} -1\n"), "{null}");
+}
+
+/// Only what is neither is `invalid`, whatever that says.
+#[test]
+fn what_is_neither_in_the_map_nor_a_number_is_invalid() {
+    for cell in [Text("on"), Text(""), Text("0x10"), Other("{1}"), Bytes(b"\xff")] {
+        let table = Table::new(&["n", "value"], &[&[Int(1), Text("151")], &[Int(2), cell]]);
+        let yaml = "{name: x, labels: [n], map: {ON: 1, OFF: 0}}";
+        let (reason, text) = error(yaml, &table);
+        assert_eq!(reason, Reason::Value, "{text}");
+        assert!(text.contains("is not in `map` and is not a number"), "{text}");
+        let skipping = yaml.replace("map:", "invalid: skip, map:");
+        let rendered = render(&query(&skipping), &bare(), &table).unwrap();
+        assert_eq!(
+            (rendered.skipped.invalid, page(&rendered).as_str()),
+            (1, "# TYPE x gauge\nx{n=\"1\"} 151\n")
+        );
+    }
+    let (reason, text) = error("{name: x, map: {ON: 1}}", &Table::new(&["value"], &[&[Number("1e400")]]));
+    assert_eq!((reason, text.contains("too large")), (Reason::Value, true), "{text}");
+    let counter = "{name: x_total, type: counter, map: {ON: 1}}";
+    let (_, text) = error(counter, &Table::new(&["value"], &[&[Text("-3")]]));
+    assert!(text.contains("is negative"), "a number of the column keeps the rules of its type: {text}");
+    let columns = "{name: x, value_columns: [a, b], value_label: of, map: {ON: 1}}";
+    let table = Table::new(&["a", "b"], &[&[Text("ON"), Text("7")]]);
+    assert_eq!(lines(columns, &table).unwrap(), "x{of=\"a\"} 1\nx{of=\"b\"} 7\n");
+    let histogram = "{name: x, type: histogram, buckets: [5], map: {fast: 1}}";
+    let table = Table::new(&["value"], &[&[Text("fast")], &[Text("9")]]);
+    assert!(lines(histogram, &table).unwrap().contains("x_sum 10\n"));
+}
+
+#[test]
+fn duplicates_are_added_up_where_that_is_said() {
+    let rows: &[&[Cell<'_>]] =
+        &[&[Text("k"), Int(1)], &[Text("l"), Int(5)], &[Text("k"), Float(2.5)], &[Text("k"), Null]];
+    let table = Table::new(&["a", "value"], rows);
+    for kind in ["gauge", "unknown", "counter"] {
+        let yaml = format!("{{name: x, type: {kind}, labels: [a], duplicates: sum}}");
+        let rendered = render(&query(&yaml), &bare(), &table).unwrap();
+        assert_eq!((rendered.series, rendered.skipped.duplicate, rendered.skipped.null), (2, 0, 1));
+        assert_eq!(lines(&yaml, &table).unwrap(), "x{a=\"k\"} 3.5\nx{a=\"l\"} 5\n");
+    }
+    let sum = |values: &[Cell<'_>]| {
+        let rows: Vec<Vec<Cell<'_>>> = values.iter().map(|value| vec![*value]).collect();
+        let rows: Vec<&[Cell<'_>]> = rows.iter().map(Vec::as_slice).collect();
+        lines("{name: x, duplicates: sum}", &Table::new(&["value"], &rows)).map_err(|error| error.to_string())
+    };
+    assert_eq!(sum(&[Int(1), Float(f64::NAN)]).as_deref(), Ok("x NaN\n"));
+    assert_eq!(sum(&[Int(1), Float(f64::INFINITY)]).as_deref(), Ok("x +Inf\n"));
+    assert_eq!(sum(&[]).as_deref(), Ok(""));
+    assert_eq!(sum(&[Null, Null]).as_deref(), Ok(""), "a sum of nothing is nothing");
+    let text = sum(&[Float(1e308), Float(1e308)]).unwrap_err();
+    assert!(text.contains("the sum of x is too large for a 64-bit float"), "{text}");
+}
+
+#[test]
+fn columns_and_buckets_are_added_up_each_by_itself() {
+    let table = Table::new(&["a", "b"], &[&[Int(1), Int(10)], &[Int(2), Null]]);
+    let yaml = "{name: x, value_columns: [a, b], value_label: of, duplicates: sum, static_labels: {z: y}}";
+    assert_eq!(lines(yaml, &table).unwrap(), "x{of=\"a\",z=\"y\"} 3\nx{of=\"b\",z=\"y\"} 10\n");
+    let table = Table::new(
+        &["k", "low", "all", "s"],
+        &[
+            &[Int(1), Int(2), Int(3), Float(0.5)],
+            &[Int(1), Int(4), Int(4), Float(1.5)],
+            &[Int(2), Int(0), Int(1), Int(9)],
+        ],
+    );
+    let yaml = "{name: x, type: histogram, labels: [k], bucket_columns: {1: low, +Inf: all}, sum_column: s, duplicates: sum}";
+    let text = lines(yaml, &table).unwrap();
+    for line in [
+        "x_bucket{k=\"1\",le=\"1.0\"} 6",
+        "x_bucket{k=\"1\",le=\"+Inf\"} 7",
+        "x_sum{k=\"1\"} 2",
+        "x_count{k=\"1\"} 7",
+        "x_sum{k=\"2\"} 9",
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line}: {text}");
+    }
+    let names =
+        Table::new(&["n", "value"], &[&[Text("a"), Int(1)], &[Text("b"), Int(2)], &[Text("A"), Int(3)]]);
+    assert_eq!(lines("{name: 'x_{n}', duplicates: sum}", &names).unwrap(), "x_a 4\nx_b 2\n");
+}
+
+#[test]
+fn sums_count_as_the_series_that_they_are() {
+    let rows: Vec<Vec<Cell<'_>>> = (0..100).map(|n| vec![Int(n % 4), Int(1)]).collect();
+    let rows: Vec<&[Cell<'_>]> = rows.iter().map(Vec::as_slice).collect();
+    let table = Table::new(&["n", "value"], &rows);
+    let mut limited = query("{name: x, labels: [n], duplicates: sum}");
+    limited.max_series = 4;
+    assert_eq!(render(&limited, &bare(), &table).expect("four series").series, 4);
+    limited.max_series = 3;
+    assert_eq!(render(&limited, &bare(), &table).unwrap_err().reason(), Reason::Limit);
 }
 
 #[test]
@@ -304,6 +426,30 @@ const FAULTY: &[(&str, &str)] = &[
     ("{name: x, invalid: ignore}", "metrics[0].invalid"),
     ("{name: x, duplicates: last}", "metrics[0].duplicates"),
     (
+        "{name: x, duplicates: sum, timestamp_column: t}",
+        "metrics[0].timestamp_column: `duplicates: sum` adds several rows: no row's time is the time of their sum",
+    ),
+    ("{name: x_info, type: info, duplicates: sum}", "metrics[0].duplicates: an info is always 1"),
+    (
+        "{name: x, type: stateset, state_column: s, states: [a], duplicates: sum}",
+        "metrics[0].duplicates: states are 0 or 1",
+    ),
+    (
+        "{name: x, type: summary, sum_column: s, duplicates: sum}",
+        "metrics[0].duplicates: quantiles cannot be added up",
+    ),
+    (
+        "{name: x, type: histogram, le_column: b, duplicates: sum}",
+        "metrics[0].duplicates: rows of one histogram may have other bounds",
+    ),
+    // What follows from another fault is not told: the keys of the type that was meant, a name that is there misspelt.
+    ("{name: x, type: guage, value_column: v, scale: 2}", "did you mean `gauge`?"),
+    ("{name: x, type: mood, value_column: v, states: [a], buckets: [1]}", "\"mood\" is no metric type"),
+    ("{nmae: x, value: 1}", "unknown key; did you mean `name`?"),
+    ("{name: x, value_columns: [a], value_lable: b}", "unknown key; did you mean `value_label`?"),
+    ("{name: 1x, type: stateset, state_column: s, states: [a]}", "\"1x\" is not a legal metric name"),
+    ("{name: x, type: histogram, bucket_columns: {a: b}}", "\"a\" is no bound"),
+    (
         "{name: x, empty: 0, labels: [a]}",
         "a number for a result without rows needs a metric without label columns",
     ),
@@ -339,6 +485,22 @@ fn a_faulty_metric_is_refused_at_load() {
 
 #[test]
 fn all_faults_of_a_metric_come_together() {
+    // The type hides nothing: not the name, not what the type that was meant says of its keys.
+    let text =
+        faults("{name: 1x, type: guage, scale: 0, labels: [le], map: {a: b}, duplicates: last, empty: nil}");
+    for part in ["\"1x\" is not a legal", "\"guage\"", "factor", "label `le`", "mapped", "last", "nil"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(text.lines().count(), 7, "{text}");
+    let text = faults("{name: 1x, type: mood, labels: ['a b'], valu: 1}");
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let text = faults("{name: x, value_columns: [a, a], value_label: 'b c', value: 1, value_column: z}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+    let text =
+        faults("{name: x, type: histogram, bucket_columns: {a: b, 1: c, 1.0: d, x: e}, count_column: f}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+    let text = faults("{name: x, type: histogram, buckets: [a, 2, 1, b]}");
+    assert_eq!(text.lines().count(), 3, "{text}");
     let faults = faults("{type: summary, scale: x, labels: [le], lint_off: s}");
     for part in ["`name` is missing", "a summary without", "scale", "label `le`", "there is no lint \"s\""] {
         assert!(faults.contains(part), "{part}: {faults}");

@@ -2,6 +2,8 @@
 
 use sql_exporter::cell::Cell::{self, Int, Null, Text};
 use sql_exporter::error::Reason;
+use sql_exporter::metric::labels::LabelLimit;
+use sql_exporter::query::Context;
 
 use crate::checker::checked;
 use crate::exporter::Exporter;
@@ -104,11 +106,61 @@ fn max_families_is_held_at_its_limit() {
 }
 
 #[test]
+fn a_name_counts_once_it_has_a_sample() {
+    let names: Vec<String> = (0..3000).map(|n| format!("n{n}")).collect();
+    let skipped = [Text("text"), Null];
+    let row = |(at, name): (usize, &'static str)| {
+        [Text(name), Text("z"), if at < 1000 { skipped[at % 2] } else { Int(1) }]
+    };
+    let names: Vec<&'static str> = names.into_iter().map(|name| &*name.leak()).collect();
+    let rows: Vec<[Cell<'_>; 3]> = names.into_iter().enumerate().map(row).collect();
+    let rows: Vec<&[Cell<'_>]> = rows.iter().map(<[_; 3]>::as_slice).collect();
+    for more in ["", ", duplicates: sum", ", type: histogram, unit: x, buckets: [1]"] {
+        let name = if more.contains("unit") { "db_{name}_x" } else { "db_{name}" };
+        let mut query = query(&format!("{{name: '{name}', labels: [zone], invalid: skip{more}}}"));
+        assert_eq!(query.max_families, 2000, "the default");
+        let rendered = render(&query, &bare(), &Table::new(COLUMNS, &rows)).expect("2000 names with samples");
+        assert_eq!(
+            (rendered.blocks.len(), rendered.skipped.null, rendered.skipped.invalid),
+            (2000, 500, 500)
+        );
+        query.max_families = 1999;
+        let error = render(&query, &bare(), &Table::new(COLUMNS, &rows)).unwrap_err();
+        assert!(error.to_string().contains("more than 1999 metric names (max_families)"), "{error}");
+    }
+    // A name that is skipped first and good later, and one that two metrics make.
+    let rows: &[&[Cell<'_>]] =
+        &[&[Text("a"), Text("z"), Text("x")], &[Text("a"), Text("z"), Int(1)], &[Text("a"), Text("y"), Null]];
+    let yaml = "{name: 'db_{name}', labels: [zone], invalid: skip}, {name: 'db_{name}', labels: [zone], static_labels: {k: v}, invalid: skip}";
+    let text = lines(yaml, &Table::new(COLUMNS, rows)).unwrap();
+    assert_eq!(text, "db_a{zone=\"z\"} 1\ndb_a{k=\"v\",zone=\"z\"} 1\n");
+}
+
+#[test]
+fn a_name_is_as_long_as_a_label_value_at_most() {
+    let limit = |bytes, truncate| Context::new(None, &[], LabelLimit { bytes, truncate });
+    let long = "x".repeat(20);
+    let rows: &[&[Cell<'_>]] = &[&[Text(&long), Text("z"), Int(1)]];
+    let table = Table::new(COLUMNS, rows);
+    let made = query("{name: 'db_{name}'}");
+    assert_eq!(
+        page(&render(&made, &limit(23, false), &table).unwrap()),
+        format!("# TYPE db_{long} gauge\ndb_{long} 1\n")
+    );
+    for truncate in [false, true] {
+        let error = render(&made, &limit(22, truncate), &table).unwrap_err();
+        assert_eq!(error.reason(), Reason::Limit);
+        let expected = "column `name`: 20 bytes make a metric name that is too long, max_label_length is 22";
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn the_status_of_a_server_becomes_one_metric_a_variable() {
     let server = MariaDb::fresh("names");
     let exporter = Exporter::serve(&format!(
         "databases:\n  one: {0}\n  two: {0}\nqueries:\n\
-         - name: status\n  databases: ['*']\n  max_families: 1000\n  sql: SHOW GLOBAL STATUS\n\
+         - name: status\n  databases: ['*']\n  sql: SHOW GLOBAL STATUS\n\
          \x20 metrics: [{{name: 'mysql_global_status_{{Variable_name}}', help: From SHOW GLOBAL STATUS., value_column: Value, invalid: skip}}]\n",
         server.entry()
     ));

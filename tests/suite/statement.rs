@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use sql_exporter::driver::statement::{Dialect, check_read_only, has_second_statement};
+use sql_exporter::driver::statement::{
+    Allowed, Dialect, check_read_only, has_second_statement, swallowing_comment,
+};
 use sql_exporter::error::Reason;
 
 const ALL: [Dialect; 3] = [Dialect::Postgres, Dialect::MySql, Dialect::Sqlite];
@@ -52,6 +54,130 @@ fn anything_else_is_refused_by_name_in_every_dialect() {
             assert_eq!(error.reason(), Reason::ReadOnly);
             assert!(error.message().contains(found), "{dialect:?}: {sql}: {error}");
         }
+    }
+}
+
+/// Advice that is followed works: nothing but a statement that writes is told of `read_only: false`.
+#[test]
+fn what_to_write_instead_is_said() {
+    for (sql, hint) in [
+        ("SET work_mem = '8MB'; SELECT 1", "what comes before it belongs into `session_sql` of the target"),
+        ("/* x */ use shop; SELECT 1", "what comes before it belongs into `session_sql` of the target"),
+        ("PRAGMA cache_size = 1; SELECT 1", "what comes before it belongs into `session_sql` of the target"),
+        ("SELECT 1; SELECT 2", "write each as a query of its own"),
+        ("SET work_mem = '8MB'", "what sets up a session belongs into `session_sql` of the target"),
+        ("PRAGMA user_version", "read it with `SELECT * FROM pragma_NAME`"),
+        ("BEGIN", "leave it out"),
+        ("CALL p()", "select from a view or a function that returns the rows"),
+        ("DESCRIBE t", "write EXPLAIN"),
+        ("SELEC 1", "did you mean SELECT?"),
+        ("  (slect 1)", "did you mean SELECT?"),
+        ("WIHT a AS (SELECT 1) SELECT 1", "did you mean WITH?"),
+        ("HANDLER t OPEN", "a query is one statement that returns rows"),
+        ("'SELECT'", "a query is one statement that returns rows"),
+    ] {
+        for dialect in ALL {
+            let error = check_read_only(sql, dialect).unwrap_err();
+            let found = error.hint().unwrap_or_default();
+            assert!(found.contains(hint), "{dialect:?}: {sql}: {error}");
+            assert!(!found.contains("read_only: false"), "{dialect:?}: {sql}: {error}");
+        }
+    }
+    for sql in ["INSERT INTO t VALUES (1)", "truncate t", "DROP TABLE t"] {
+        let error = check_read_only(sql, Dialect::Postgres).unwrap_err();
+        assert_eq!(error.hint(), Some("if that is wanted, set read_only: false on the target"), "{sql}");
+    }
+}
+
+#[test]
+fn a_target_that_may_write_runs_one_statement_of_any_kind() {
+    for sql in [
+        "DELETE FROM t RETURNING a",
+        "CALL p()",
+        "HANDLER t READ FIRST",
+        "CREATE TRIGGER x BEGIN UPDATE t SET a = 1; END",
+        "BEGIN NOT ATOMIC SELECT 1; SELECT 2; END",
+        "SELECT 1;",
+        "",
+    ] {
+        for dialect in ALL {
+            assert_eq!(Allowed::Any(dialect).check(sql), Ok(()), "{dialect:?}: {sql}");
+        }
+    }
+    for (sql, found) in [
+        ("SET x = 1; SELECT 1", "`session_sql`"),
+        ("CALL a(); CALL b()", "a query of its own"),
+        ("BEGIN; SELECT 1; COMMIT", "a query of its own"),
+        ("SELEC 1", "no statement starts with SELEC; did you mean SELECT?"),
+        ("((SELET 1))", "no statement starts with SELET; did you mean SELECT?"),
+    ] {
+        for dialect in ALL {
+            let error = Allowed::Any(dialect).check(sql).unwrap_err();
+            assert!(error.to_string().contains(found), "{dialect:?}: {sql}: {error}");
+        }
+    }
+}
+
+#[test]
+fn the_console_of_a_pooler_answers_show() {
+    for sql in ["SHOW POOLS", "show lists -- x", "/* x */ SHOW STATS"] {
+        assert_eq!(Allowed::Show.check(sql), Ok(()), "{sql}");
+    }
+    for sql in ["SELECT 1", "PAUSE", "KILL shop", "SHOWN", "SHOW POOLS; RELOAD"] {
+        let error = Allowed::Show.check(sql).unwrap_err();
+        assert!(!error.to_string().contains("read_only"), "{error}");
+    }
+}
+
+/// What a backslash means is a setting of the server, which nobody has asked yet.
+#[test]
+fn what_only_a_setting_decides_is_left_to_the_server() {
+    for (sql, dialect) in [
+        ("SELECT '\\'; SELECT 2 -- '", Dialect::Postgres),
+        ("SELECT 'a\\'; SELECT 2 -- \\' '", Dialect::MySql),
+        ("SELECT 'a\\'' INTO @a -- '", Dialect::MySql),
+    ] {
+        for allowed in [Allowed::Reading(dialect), Allowed::Any(dialect)] {
+            assert_eq!(allowed.check(sql), Ok(()), "{allowed:?}: {sql}");
+        }
+    }
+    for sql in ["SELECT 'a\\b'; SELECT 2", "SET x = '\\'; SELECT 1 AS \"a\\b\"; SELECT 2"] {
+        for dialect in ALL {
+            assert!(Allowed::Any(dialect).check("SELECT 'a\\b'; SELECT 2").is_err(), "{dialect:?}: {sql}");
+            assert!(Allowed::Reading(dialect).check(sql).is_err(), "{dialect:?}: {sql}");
+        }
+    }
+}
+
+#[test]
+fn a_comment_swallows_code_of_the_next_line_and_not_another_comment() {
+    let folds = |text: &str| {
+        let plain = text.replace('⏎', "");
+        let at = text.match_indices('⏎').enumerate().map(|(count, (at, _))| at - count * '⏎'.len_utf8());
+        (plain, at.collect::<Vec<usize>>())
+    };
+    for (text, comment, dialects) in [
+        ("SELECT 1 -- one⏎ FROM t", "-- one", &ALL[..]),
+        ("SELECT 1 -- one⏎ -- two⏎ FROM t", "-- one", &ALL),
+        ("SELECT 1 # one⏎ FROM t", "# one", &[Dialect::MySql]),
+        ("SELECT '--'⏎ , 2 -- x⏎ FROM t", "-- x", &ALL),
+    ] {
+        let (sql, folds) = folds(text);
+        for dialect in dialects {
+            assert_eq!(swallowing_comment(&sql, &folds, *dialect), Some(comment), "{dialect:?}: {text}");
+        }
+    }
+    for text in [
+        "SELECT 1 -- one⏎ -- two",
+        "SELECT 1 -- the last⏎ ;",
+        "SELECT '-- no comment⏎ at all'",
+        "SELECT 1 /* -- one⏎ */ FROM t",
+        "SELECT 1 -- one\nFROM⏎ t",
+        "SELECT 1⏎ FROM t -- the end",
+        "SELECT a #>⏎ b",
+    ] {
+        let (sql, folds) = folds(text);
+        assert_eq!(swallowing_comment(&sql, &folds, Dialect::Postgres), None, "{text}");
     }
 }
 

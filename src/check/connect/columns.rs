@@ -31,7 +31,14 @@ pub(super) fn compare(query: &Query, columns: &[Column]) -> Vec<Found> {
                     used[place] = true;
                     misfit(&taken, columns, metric.naming.text(), chosen)
                 }
-                Err(error) => Some((Severity::Error, missing(error, &taken, columns))),
+                Err(error) => {
+                    // Not called unused as well: which column was meant is what is wrong.
+                    let meant = meant(&taken, columns);
+                    let of_that_name =
+                        columns.iter().zip(&mut used).filter(|(column, _)| meant == Some(&*column.name));
+                    of_that_name.for_each(|(_, used)| *used = true);
+                    Some((Severity::Error, missing(error, meant)))
+                }
             };
             if let Some((severity, error)) = remark
                 && !found.iter().any(|known| known.error == error)
@@ -60,9 +67,13 @@ fn chooses_columns(sql: &str) -> bool {
     first.is_some_and(|word| matches!(word.as_str(), "select" | "with" | "values" | "table"))
 }
 
-fn missing(error: Error, taken: &Use, columns: &[Column]) -> Error {
-    let near = nearest(&taken.column, columns.iter().map(|column| &*column.name));
-    match near {
+/// The name of the column, or of the two, that was probably meant.
+fn meant<'c>(taken: &Use, columns: &'c [Column]) -> Option<&'c str> {
+    nearest(&taken.column, columns.iter().map(|column| &*column.name))
+}
+
+fn missing(error: Error, meant: Option<&str>) -> Error {
+    match meant {
         Some(near) if error.hint().is_none() => error.with_hint(format!("did you mean `{near}`?")),
         _ => error,
     }

@@ -9,6 +9,7 @@ mod prometheus_label;
 mod same_sql;
 mod shared_sql;
 mod slow_counter;
+mod swallowing_comment;
 mod total_without_counter;
 mod unbounded_label;
 mod unit_disagrees;
@@ -35,6 +36,7 @@ pub static RULES: &[&Rule] = &[
     &open_file::RULE,
     &shared_sql::RULE,
     &same_sql::RULE,
+    &swallowing_comment::RULE,
 ];
 
 /// The rule of a lint.

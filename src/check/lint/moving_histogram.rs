@@ -1,8 +1,9 @@
 //! L008: a histogram of rows that leave the result again.
 
-use crate::check::{Rule, Said, Sink, metrics, sql};
+use crate::check::{Rule, Said, Sink, sql};
 use crate::exposition::FamilyKind;
 use crate::lint::Lint;
+use crate::metric::Metric;
 use crate::plan::Plan;
 
 pub(super) static RULE: Rule = Rule {
@@ -19,12 +20,16 @@ pub(super) static RULE: Rule = Rule {
 };
 
 fn check(plan: &Plan, sink: &mut Sink<'_>) {
-    for (query, metric) in metrics(plan) {
-        if metric.naming.kind() != FamilyKind::Histogram || !metric.recipe.observes_rows() {
+    for query in &plan.queries {
+        let is_counted =
+            |metric: &&Metric| metric.naming.kind() == FamilyKind::Histogram && metric.recipe.observes_rows();
+        let mut counted = query.metrics.iter().filter(is_counted).peekable();
+        if counted.peek().is_none() {
             continue;
         }
         let tokens = sql::tokens(query.sql.text());
-        if let Some(word) = sql::moving(&tokens) {
+        let Some(word) = sql::moving(&tokens) else { continue };
+        for metric in counted {
             let name = metric.naming.text();
             let message =
                 format!("the histogram {name} counts rows that leave the result again (`{word}` in its SQL)");

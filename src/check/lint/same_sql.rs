@@ -1,5 +1,8 @@
 //! L014: the same SQL twice on one target.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use crate::check::sql::tokens;
 use crate::check::{Rule, Said, Sink};
 use crate::lint::Lint;
@@ -28,13 +31,12 @@ pub(super) static RULE: Rule = Rule {
 };
 
 fn check(plan: &Plan, sink: &mut Sink<'_>) {
-    let tokens: Vec<Vec<String>> = plan.queries.iter().map(|query| tokens(query.sql.text())).collect();
-    let queries: Vec<(&Query, &Vec<String>)> = plan.queries.iter().zip(&tokens).collect();
-    for (index, (query, tokens)) in queries.iter().enumerate() {
-        let same = |(other, of_other): &&(&Query, &Vec<String>)| {
-            of_other == tokens && run_together(plan, query, other)
-        };
-        if let Some((other, _)) = queries.iter().take(index).find(same) {
+    let runs = Runs::new(plan);
+    let mut first: HashMap<(Vec<String>, &Run), usize> = HashMap::new();
+    for (index, query) in plan.queries.iter().enumerate() {
+        let tokens = tokens(query.sql.text());
+        let earlier = runs.of(query).map(|run| *first.entry((tokens.clone(), run)).or_insert(index));
+        if let Some(other) = earlier.filter(|at| *at < index).min().and_then(|at| plan.queries.get(at)) {
             let message = format!("query {} is the same SQL as {}", query.name, other.name);
             let hint = format!("move its metrics to {}", other.name);
             sink.query(query, Said::new(message, hint));
@@ -42,13 +44,35 @@ fn check(plan: &Plan, sink: &mut Sink<'_>) {
     }
 }
 
-/// True when both run on one target, there under the same conditions and as often.
-pub(super) fn run_together(plan: &Plan, one: &Query, other: &Query) -> bool {
-    plan.targets.iter().filter(|target| target.enabled).any(|target| {
-        let find =
-            |wanted: &Query| target.queries.iter().find(|query| query.order == wanted.order && query.enabled);
-        find(one).zip(find(other)).is_some_and(|(one, other)| {
-            one.interval == other.interval && format!("{:?}", one.when) == format!("{:?}", other.when)
-        })
-    })
+/// Where a query runs and under which terms: two queries with a run in common are answered together.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Run {
+    /// The target's place among all.
+    target: usize,
+    interval: Duration,
+    when: String,
+}
+
+/// The runs of all queries, by their order.
+pub(super) struct Runs(HashMap<usize, Vec<Run>>);
+
+impl Runs {
+    pub(super) fn new(plan: &Plan) -> Runs {
+        let mut runs: HashMap<usize, Vec<Run>> = HashMap::new();
+        for (place, target) in plan.targets.iter().enumerate().filter(|(_, target)| target.enabled) {
+            for query in target.queries.iter().filter(|query| query.enabled) {
+                let when = format!("{:?}", query.when);
+                runs.entry(query.order).or_default().push(Run {
+                    target: place,
+                    interval: query.interval,
+                    when,
+                });
+            }
+        }
+        Runs(runs)
+    }
+
+    pub(super) fn of(&self, query: &Query) -> impl Iterator<Item = &Run> {
+        self.0.get(&query.order).into_iter().flatten()
+    }
 }

@@ -1,12 +1,13 @@
 //! L013: two queries over the same rows, which one SQL could read.
 
+use std::collections::HashMap;
+
 use crate::check::sql::{Select, select, tokens};
 use crate::check::{Rule, Said, Sink};
 use crate::lint::Lint;
 use crate::plan::Plan;
-use crate::plan::query::Query;
 
-use super::same_sql::run_together;
+use super::same_sql::{Run, Runs};
 
 pub(super) static RULE: Rule = Rule {
     lint: Lint::SharedSql,
@@ -29,29 +30,44 @@ pub(super) static RULE: Rule = Rule {
     check,
 };
 
+/// What two queries have in common that one could answer.
+#[derive(PartialEq, Eq, Hash)]
+struct Rows<'t> {
+    /// Two files are two people's: each is right by itself.
+    file: &'t str,
+    rows: &'t [String],
+    is_one_row: bool,
+    run: &'t Run,
+}
+
+/// The first queries over some rows: at most one of each of two lists, so that every other list differs from one.
+struct First<'t> {
+    query: usize,
+    list: &'t [String],
+    other: Option<usize>,
+}
+
 fn check(plan: &Plan, sink: &mut Sink<'_>) {
+    let runs = Runs::new(plan);
     let tokens: Vec<Vec<String>> = plan.queries.iter().map(|query| tokens(query.sql.text())).collect();
-    let selects: Vec<(&Query, Option<Select<'_>>)> =
-        plan.queries.iter().zip(tokens.iter().map(|tokens| select(tokens))).collect();
-    for (index, (query, select)) in selects.iter().enumerate() {
-        let Some(select) = select else { continue };
-        let earlier = selects.iter().take(index);
-        let first = earlier.filter_map(|(other, select)| Some((other, select.as_ref()?))).find(
-            |(other, of_other)| {
-                // Two files are two people's: each is right by itself.
-                other.place.file == query.place.file
-                    && could_be_one(select, of_other)
-                    && run_together(plan, query, other)
-            },
-        );
-        if let Some((other, _)) = first {
+    let mut known: HashMap<Rows<'_>, First<'_>> = HashMap::new();
+    for (index, (query, tokens)) in plan.queries.iter().zip(&tokens).enumerate() {
+        let Some(Select { list, rows }) = select(tokens) else { continue };
+        let is_one_row = Select { list, rows }.is_one_row();
+        let mut earliest: Option<usize> = None;
+        for run in runs.of(query) {
+            let rows = Rows { file: &query.place.file, rows, is_one_row, run };
+            let first = known.entry(rows).or_insert(First { query: index, list, other: None });
+            let shared = if first.list == list { first.other } else { Some(first.query) };
+            if first.list != list {
+                first.other.get_or_insert(index);
+            }
+            earliest = earliest.into_iter().chain(shared.filter(|at| *at < index)).min();
+        }
+        if let Some(other) = earliest.and_then(|at| plan.queries.get(at)) {
             let message = format!("query {} reads the same rows as {}", query.name, other.name);
             let hint = format!("select its columns in {} and move its metrics there", other.name);
             sink.query(query, Said::new(message, hint));
         }
     }
-}
-
-fn could_be_one(one: &Select<'_>, other: &Select<'_>) -> bool {
-    one.rows == other.rows && one.list != other.list && one.is_one_row() == other.is_one_row()
 }

@@ -1,12 +1,12 @@
 //! L009: a counter read less often than once a minute.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::check::{Rule, Said, Sink, metrics};
 use crate::exposition::FamilyKind;
 use crate::lint::Lint;
 use crate::plan::Plan;
-use crate::plan::query::Query;
 
 pub(super) static RULE: Rule = Rule {
     lint: Lint::SlowCounter,
@@ -25,8 +25,9 @@ pub(super) static RULE: Rule = Rule {
 const LONGEST: Duration = Duration::from_secs(60);
 
 fn check(plan: &Plan, sink: &mut Sink<'_>) {
+    let longest = longest(plan);
     for (query, metric) in metrics(plan).filter(|(_, metric)| metric.naming.kind() == FamilyKind::Counter) {
-        let interval = interval(plan, query);
+        let interval = longest.get(&query.order).copied().unwrap_or(query.interval);
         if interval > LONGEST {
             let seconds = interval.as_secs();
             let shown =
@@ -38,9 +39,12 @@ fn check(plan: &Plan, sink: &mut Sink<'_>) {
     }
 }
 
-/// The longest that any target runs it with.
-fn interval(plan: &Plan, query: &Query) -> Duration {
-    let queries = plan.targets.iter().flat_map(|target| &target.queries);
-    let same = queries.filter(|other| other.order == query.order).map(|other| other.interval);
-    same.max().unwrap_or(query.interval)
+/// The longest that any target runs each query with, by its order.
+fn longest(plan: &Plan) -> HashMap<usize, Duration> {
+    let mut longest: HashMap<usize, Duration> = HashMap::new();
+    for query in plan.targets.iter().flat_map(|target| &target.queries) {
+        let known = longest.entry(query.order).or_default();
+        *known = query.interval.max(*known);
+    }
+    longest
 }

@@ -10,6 +10,7 @@ mod json;
 mod report;
 mod text;
 
+use std::path::Path;
 use std::time::Duration;
 
 use argh::FromArgs;
@@ -88,14 +89,7 @@ fn examine(settings: &Settings, progress: &Progress, by: Option<Deadline>) -> Re
             report.files.clone_from(&plan.files);
             report.size = Some(Size { targets: plan.targets.len(), queries: plan.queries.len() });
             plan.warnings.iter().cloned().for_each(|warning| report.warning(warning));
-            if let Some(path) = &plan.exporter.web_config_file {
-                report.files.push(path.display().to_string());
-                http::check_web_config(path)
-                    .err()
-                    .into_iter()
-                    .flatten()
-                    .for_each(|error| report.error(error));
-            }
+            web_config(plan.exporter.web_config_file.as_deref(), &mut report);
             report.lints(check::run(&plan));
             progress.say(format!("running {} tests of queries", plan.cases.len()));
             report.cases = check::cases::run(&plan);
@@ -108,7 +102,14 @@ fn examine(settings: &Settings, progress: &Progress, by: Option<Deadline>) -> Re
             report.files = faulty.files;
             faulty.warnings.into_iter().for_each(|warning| report.warning(warning));
             faulty.faults.into_iter().for_each(|fault| report.error(fault));
+            web_config(faulty.web_config_file.as_deref(), &mut report);
         }
     }
     report
+}
+
+fn web_config(path: Option<&Path>, report: &mut Report) {
+    let Some(path) = path else { return };
+    report.files.push(path.display().to_string());
+    http::check_web_config(path).err().into_iter().flatten().for_each(|error| report.error(error));
 }

@@ -1,5 +1,7 @@
 //! What `check` found, in the order in which it is told.
 
+use std::collections::HashMap;
+
 use crate::check::Found;
 use crate::check::cases::{Outcome, Verdict};
 pub(super) use crate::check::connect::Severity;
@@ -59,10 +61,11 @@ impl Report {
 
     /// By file as read, line and column; what has no place comes last.
     pub(super) fn in_order(&self) -> Vec<&Entry> {
+        let files: HashMap<&str, usize> = self.files.iter().map(String::as_str).zip(0..).collect();
         let mut entries: Vec<&Entry> = self.entries.iter().collect();
         entries.sort_by_key(|entry| {
             let place = entry.error.place();
-            let file = place.and_then(|place| self.files.iter().position(|file| *file == place.file));
+            let file = place.and_then(|place| files.get(place.file.as_str()).copied());
             let (line, column) = place.map_or((0, 0), |place| (place.line, place.column));
             (file.unwrap_or(usize::MAX), line, column, entry.lint)
         });

@@ -22,8 +22,9 @@ use crate::error::Result;
 use crate::yaml::keys::Keys;
 
 use super::login::{Login, Scheme};
+use super::statement::Dialect;
 use super::tls::{Demand, Mode};
-use super::{Driver, Endpoint, Session};
+use super::{Allowed, Driver, Endpoint, Session};
 
 const SCHEME: Scheme = Scheme { schemes: &["mysql", "mariadb"], port: 3306 };
 
@@ -81,6 +82,11 @@ impl Endpoint for MySqlEndpoint {
             (Demand::Identity, _) => Demand::Authority,
             (other, _) => other,
         }
+    }
+
+    fn allows(&self) -> Option<Allowed> {
+        let allowed = if self.0.login.read_only { Allowed::Reading } else { Allowed::Any };
+        Some(allowed(Dialect::MySql))
     }
 
     fn epoch(&self) -> Option<&'static str> {

@@ -33,8 +33,9 @@ use crate::yaml::keys::Keys;
 
 use super::login::{Login, Scheme};
 use super::refused::Refused;
+use super::statement::Dialect;
 use super::tls::{Demand, Mode};
-use super::{Driver, Endpoint, Facts, Session, Sql};
+use super::{Allowed, Driver, Endpoint, Facts, Session, Sql};
 
 use cancel::PgCanceller;
 use login::{Entered, Place, Route, log_in};
@@ -130,6 +131,14 @@ impl Endpoint for PgEndpoint {
 
     fn demand(&self) -> Demand {
         self.login.demand()
+    }
+
+    fn allows(&self) -> Option<Allowed> {
+        Some(match (self.console, self.login.read_only) {
+            (true, _) => Allowed::Show,
+            (false, true) => Allowed::Reading(Dialect::Postgres),
+            (false, false) => Allowed::Any(Dialect::Postgres),
+        })
     }
 
     fn login(&self) -> Option<&Login> {

@@ -29,7 +29,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::yaml::keys::Keys;
 
-use super::{Driver, Endpoint, Session, Sql};
+use super::statement::Dialect;
+use super::{Allowed, Driver, Endpoint, Session, Sql};
 use access::{Access, Attached};
 use session::FileSession;
 use watch::Watch;
@@ -128,6 +129,11 @@ impl Endpoint for File {
         let session = FileSession::new(connection, watch, Some(access), self.read_only);
         session.probe().map_err(|cause| self.explain(&cause))?;
         Ok(Box::new(session))
+    }
+
+    fn allows(&self) -> Option<Allowed> {
+        let allowed = if self.read_only { Allowed::Reading } else { Allowed::Any };
+        Some(allowed(Dialect::Sqlite))
     }
 
     fn explain(&self, sql: &Sql) -> Option<Sql> {

@@ -1,5 +1,7 @@
 //! The shape of one bucket a column: each row is a whole histogram, its buckets cumulative.
 
+use std::collections::HashSet;
+
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::line::LabelBytes;
@@ -18,8 +20,10 @@ pub(super) fn read(keys: &mut Keys<'_>, layout: Layout) -> Option<Box<dyn Recipe
     let (sum, count) = (keys.text("sum_column"), keys.text("count_column"));
     let scale = read_scale(keys);
     let buckets = buckets?;
+    // After a faulty bound it is not known whether that was meant for all.
+    let is_whole = buckets.len() == keys.count("bucket_columns");
     let has_all = buckets.last().is_some_and(|(bound, _)| *bound == f64::INFINITY);
-    if !has_all && count.is_none() {
+    if is_whole && !has_all && count.is_none() && !keys.has("count_column") {
         let message = "nothing says how many there are in all";
         keys.fault_with_hint("bucket_columns", message, "add the bucket \"+Inf\", or `count_column`");
     }
@@ -29,21 +33,19 @@ pub(super) fn read(keys: &mut Keys<'_>, layout: Layout) -> Option<Box<dyn Recipe
 /// The bounds with their columns, rising.
 fn read_buckets(keys: &mut Keys<'_>) -> Option<Vec<(f64, String)>> {
     let mut buckets: Vec<(f64, String)> = Vec::new();
+    let mut known = HashSet::new();
     for (text, column) in keys.pairs("bucket_columns")? {
         match read_bound(&text) {
-            None => {
-                keys.fault("bucket_columns", format!("{text:?} is no bound: a number or +Inf"));
-                return None;
-            }
-            Some(bound) if buckets.iter().any(|(known, _)| *known == bound) => {
+            None => keys.fault("bucket_columns", format!("{text:?} is no bound: a number or +Inf")),
+            // Adding 0 makes one of both zeros.
+            Some(bound) if !known.insert((bound + 0.0).to_bits()) => {
                 keys.fault("bucket_columns", format!("the bound {text} is given twice"));
             }
             Some(bound) => buckets.push((bound, column)),
         }
     }
-    if buckets.is_empty() {
+    if keys.count("bucket_columns") == 0 {
         keys.fault("bucket_columns", "no bucket is given");
-        return None;
     }
     buckets.sort_by(|(left, _), (right, _)| left.total_cmp(right));
     Some(buckets)

@@ -34,17 +34,17 @@ fn read_bounds(keys: &mut Keys<'_>) -> Option<Vec<f64>> {
     for text in &texts {
         let Some(bound) = read_bound(text).filter(|bound| bound.is_finite()) else {
             keys.fault("buckets", format!("{text:?} is no finite number (the bucket +Inf is always there)"));
-            return None;
+            continue;
         };
-        if let Some(last) = bounds.last().filter(|last| **last >= bound) {
-            keys.fault("buckets", format!("{bound} comes after {last}: bounds rise, each once"));
-            return None;
+        match bounds.last().filter(|last| **last >= bound) {
+            Some(last) => {
+                keys.fault("buckets", format!("{bound} comes after {last}: bounds rise, each once"));
+            }
+            None => bounds.push(bound),
         }
-        bounds.push(bound);
     }
-    if bounds.is_empty() {
+    if texts.is_empty() {
         keys.fault("buckets", "no bound is given");
-        return None;
     }
     Some(bounds)
 }
@@ -125,6 +125,10 @@ impl Emit for Counting<'_> {
 
     fn empty(&mut self, _: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
         find(&mut self.sets, self.bounds.len(), labels, out.tally).map(drop)
+    }
+
+    fn gathers(&self) -> bool {
+        self.sets.len() > 0
     }
 
     fn end(&mut self, out: &mut Samples<'_>) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::line::LabelBytes;
 use crate::metric::column::Bound;
-use crate::metric::samples::{Samples, Tally};
+use crate::metric::samples::{Duplicates, Samples, Tally};
 use crate::metric::value::{BoundValues, Values};
 use crate::metric::{Emit, Recipe, Use};
 use crate::name::LabelName;
@@ -49,6 +49,10 @@ impl Recipe for Rows {
 
     fn joins_rows(&self) -> bool {
         true
+    }
+
+    fn refuses_sums(&self) -> Option<&'static str> {
+        Some("rows of one histogram may have other bounds: add them up in the SQL, grouped by `le_column`")
     }
 
     fn uses(&self) -> Vec<Use> {
@@ -148,6 +152,10 @@ impl Emit for Gathering<'_> {
         Ok(())
     }
 
+    fn gathers(&self) -> bool {
+        self.sets.len() > 0
+    }
+
     fn end(&mut self, out: &mut Samples<'_>) -> Result<()> {
         let Gathering { recipe, sets, marks, sum, .. } = self;
         for (labels, set) in sets.iter_mut() {
@@ -245,7 +253,7 @@ impl Gathered {
         });
         match twice {
             None => Ok(()),
-            Some(_) if out.keep_first => {
+            Some(_) if out.duplicates == Duplicates::First => {
                 self.buckets.dedup_by(|(right, _), (left, _)| left == right);
                 out.tally.skipped.duplicate += (before - self.buckets.len()) as u64;
                 Ok(())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sql_exporter::app;
+use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Drivers;
 use sql_exporter::error::{Error, Reason};
 use sql_exporter::exposition::page::pieces;
@@ -13,6 +14,7 @@ use sql_exporter::plan;
 use sql_exporter::scrape::{self, Time};
 
 use crate::checker::{Page, checked};
+use crate::recorder::{Recorder, run};
 
 /// Longer than any healthy scrape takes on a busy machine.
 pub(super) const LONG: Duration = Duration::from_secs(30);
@@ -80,6 +82,29 @@ impl Bench {
         let plan = plan::load(&path, &|_| None, &Drivers::built_in());
         let plan = plan.unwrap_or_else(|errors| panic!("{errors:?}\n--- in ---\n{text}"));
         Bench(Arc::new(app::fleet(plan)))
+    }
+
+    /// True when a configuration with this query does not load because of its statement.
+    pub(super) fn refuses(entry: &str, query: &Query) -> bool {
+        let folder = crate::process::folder();
+        let path = folder.path().join("conformance.yaml");
+        std::fs::write(&path, config(entry, std::slice::from_ref(query), "{}")).expect("a file");
+        match plan::load(&path, &|_| None, &Drivers::built_in()) {
+            Ok(_) => false,
+            Err(faults) => {
+                assert!(faults.iter().all(|fault| fault.query() == Some(&query.name)), "{faults:?}");
+                true
+            }
+        }
+    }
+
+    /// Runs a statement in a session of its own, past the plan.
+    pub(super) fn run_in_a_session(&self, sql: &str) -> Recorder {
+        let by = Deadline::within(LONG);
+        let target = self.0.targets.first().expect("the target");
+        let endpoint = target.plan.endpoint.as_ref().expect("its driver is built in");
+        let mut session = endpoint.connect(by).expect("a session");
+        run(&mut *session, sql, LONG).0
     }
 
     /// All queries.

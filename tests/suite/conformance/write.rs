@@ -18,11 +18,21 @@ pub(super) fn refused<S: Subject>(attempts: &[&str], reason: Reason) {
     let file = folder.path().join("written");
     let sql = |attempt: &&str| attempt.replace("{file}", &file.display().to_string());
     let name = |at: usize| format!("attempt{at}");
+    let entry = subject.entry(&[("max_connections", "1")]);
     let attempts: Vec<String> = attempts.iter().map(sql).filter(|sql| !subject.lacks(sql)).collect();
+    // What is refused when the configuration is loaded never gets to a session; there it is refused once more.
+    let before = subject.ask(S::STATE);
+    let (told, attempts): (Vec<String>, Vec<String>) =
+        attempts.into_iter().partition(|sql| Bench::refuses(&entry, &Query::new("attempt", sql)));
+    let bench = Bench::new(&entry, &[]);
+    for sql in told {
+        assert_eq!(bench.run_in_a_session(&sql).reason(), subject.refusal(&sql, reason), "{sql}");
+        assert_eq!(subject.ask(S::STATE), before, "{sql}");
+        assert!(!file.exists(), "{sql} wrote a file");
+    }
     let queries =
         attempts.iter().enumerate().map(|(at, sql)| Query::new(&name(at), sql).metrics(&any_row(&name(at))));
-    let bench = Bench::new(&subject.entry(&[("max_connections", "1")]), &queries.collect::<Vec<_>>());
-    let before = subject.ask(S::STATE);
+    let bench = Bench::new(&entry, &queries.collect::<Vec<_>>());
     for (at, sql) in attempts.iter().enumerate() {
         bench.only(&name(at)).failed(&name(at), subject.refusal(sql, reason));
         assert_eq!(subject.ask(S::STATE), before, "{sql}");

@@ -91,11 +91,11 @@ fn nothing_is_written() {
             assert_eq!(output.code(), 1, "{target} {sql}: {}", output.text());
         }
         let configured = world.tried(&one_query("DELETE FROM orders", PLAIN), target, &["--query", "q"]);
-        assert_eq!(configured.code(), 1);
+        assert_eq!(configured.code(), 2, "the configuration does not load");
         assert!(
-            configured.text().contains("found DELETE; if that is wanted, set read_only: false"),
+            configured.errors().contains("found DELETE; if that is wanted, set read_only: false"),
             "{}",
-            configured.text()
+            configured.errors()
         );
         let left = world.tried(QUERY, target, &["--query", "orders"]);
         assert!(left.text().contains("3 rows → 2 series"), "{target}: {}", left.text());
