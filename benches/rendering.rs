@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sql_exporter::cell::Cell;
+use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, Content, Row};
 use sql_exporter::error::Result;
 use sql_exporter::exposition::page::{Families, pieces};
@@ -36,7 +37,8 @@ fn columns() -> Vec<Column> {
     let column = |name: &str| Column {
         name: name.into(),
         type_name: "any".into(),
-        cast: "{}",
+        advice: Advice::Label,
+        quote: '"',
         content: Content::Unknown,
     };
     ["k1", "k2", "v"].map(column).into()

@@ -22,15 +22,16 @@ pub fn write(value: f64, mut push: impl FnMut(&str)) {
     }
 }
 
-/// Passes the text of a 4-byte float to `push`: the shortest that reads back as the same 4-byte value.
-pub fn write_single(value: f32, push: impl FnMut(&str)) {
-    /// 2^24: below it every integer is exact, so that its digits are the shortest text.
+/// The double that the shortest text of a 4-byte float means: 1.1, not the 1.10000002384185791015625 that is stored.
+#[must_use]
+pub fn of_single(value: f32) -> f64 {
+    /// 2^24: below it every integer is exact.
     const EXACT_BELOW: f32 = 16_777_216.0;
     let double = f64::from(value);
-    if special(double).is_some() || (value.trunc() == value && value.abs() < EXACT_BELOW) {
-        return write(double, push);
+    if !value.is_finite() || (value.trunc() == value && value.abs() < EXACT_BELOW) {
+        return double;
     }
-    shortest(zmij::Buffer::new().format_finite(value), push);
+    zmij::Buffer::new().format_finite(value).parse().unwrap_or(double)
 }
 
 fn special(value: f64) -> Option<&'static str> {
@@ -61,12 +62,6 @@ mod tests {
     fn double(value: f64) -> String {
         let mut text = String::new();
         write(value, |piece| text.push_str(piece));
-        text
-    }
-
-    fn single(value: f32) -> String {
-        let mut text = String::new();
-        write_single(value, |piece| text.push_str(piece));
         text
     }
 
@@ -113,21 +108,25 @@ mod tests {
         assert_eq!(double(-f64::NAN), "NaN");
         assert_eq!(double(f64::INFINITY), "+Inf");
         assert_eq!(double(f64::NEG_INFINITY), "-Inf");
-        assert_eq!(single(f32::NEG_INFINITY), "-Inf");
-        assert_eq!(single(f32::NAN), "NaN");
     }
 
     #[test]
-    fn a_four_byte_float_is_not_shown_with_the_digits_of_a_double() {
+    fn a_four_byte_float_is_the_decimal_that_it_is_written_as() {
         for (value, text) in [
+            (1.1, "1.1"),
             (0.1, "0.1"),
             (16_777_216.0, "16777216"),
+            (123_456_789.0, "123456790"),
+            (1e10, "10000000000"),
             (1e20, "1e20"),
+            (3.4e38, "3.4e38"),
+            (f32::from_bits(1), "1e-45"),
             (3.0, "3"),
             (-0.0, "-0"),
-            (1e18, "1e18"),
+            (f32::NEG_INFINITY, "-Inf"),
+            (f32::NAN, "NaN"),
         ] {
-            assert_eq!(single(value), text);
+            assert_eq!(double(of_single(value)), text);
         }
     }
 }

@@ -20,13 +20,14 @@ pub enum Cell<'a> {
     UInt(u64),
     /// A binary float; as a label written as in the exposition.
     Float(f64),
-    /// A 4-byte float: as a label the shortest text of the *4-byte* value, as a number its exact double.
+    /// A 4-byte float: the decimal that its shortest text is, as a number and as a label (1.1 is 1.1).
     Float32(f32),
     /// An integer or decimal of any width, as the database writes it (`NaN`, `Infinity` included).
     Number(&'a str),
     /// Text: parsed when a number is needed.
     Text(&'a str),
-    /// Bytes: read as UTF-8, with U+FFFD for what is not.
+    /// Bytes of a binary column, or text in a broken encoding: as a label text where they are UTF-8 without control
+    /// characters, else lower-case hexadecimal, so that different values stay different.
     Bytes(&'a [u8]),
     /// Days since 1970-01-01 (proleptic Gregorian).
     Date(i64),
@@ -39,6 +40,24 @@ pub enum Cell<'a> {
         /// The type has a time zone (the value is then in UTC, and its label ends in `Z`).
         zoned: bool,
     },
+    /// A date in the session's time zone (MySQL): a label as it is written, a number as its moment.
+    LocalDate {
+        /// Days since 1970-01-01.
+        days: i64,
+        /// When that day begins.
+        moment: Moment,
+    },
+    /// A date and time of day in the session's time zone (MySQL).
+    LocalDateTime {
+        /// Microseconds since 1970-01-01T00:00:00 as written.
+        micros: i64,
+        /// When that is.
+        moment: Moment,
+    },
+    /// A value of a date type that is in no calendar (`0000-00-00`, `2025-02-31`), as the database writes it.
+    NoDate(&'a str),
+    /// Text that the database's own date functions read (SQLite keeps dates so).
+    TextDate(&'a str),
     /// An interval as PostgreSQL keeps it; as a number in seconds as `extract(epoch …)` gives it.
     Interval {
         /// Months (12 to a year of 365.25 days, else 30 days each, as `extract(epoch …)` counts).
@@ -50,6 +69,20 @@ pub enum Cell<'a> {
     },
     /// A type with no meaning as a number (arrays, JSON, points …): its text serves as a label only.
     Other(&'a str),
+}
+
+/// Microseconds since 1970-01-01T00:00:00 in UTC, or why they are not known.
+pub type Moment = Result<i64, NoMoment>;
+
+/// Why a local date or time has no moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoMoment {
+    /// The session's zone, or its offset at that time, is not known.
+    UnknownOffset,
+    /// The clock is set back there: the time comes twice, and the database knows which one is meant.
+    Twice,
+    /// Outside what the database can convert.
+    OutOfRange,
 }
 
 /// What a cell is as a sample value.
@@ -75,13 +108,20 @@ impl Cell<'_> {
             Cell::Int(value) => Number::Value(value as f64),
             Cell::UInt(value) => Number::Value(value as f64),
             Cell::Float(value) => Number::Value(value),
-            Cell::Float32(value) => Number::Value(f64::from(value)),
+            Cell::Float32(value) => Number::Value(float::of_single(value)),
             Cell::Number(text) | Cell::Text(text) => parse(text),
             Cell::Bytes(bytes) => std::str::from_utf8(bytes).map_or(Number::NotNumber, parse),
             Cell::Date(days) => Number::Value(days as f64 * 86_400.0),
-            Cell::Time(micros) | Cell::DateTime { micros, .. } => Number::Value(seconds(micros.into())),
+            Cell::Time(micros)
+            | Cell::DateTime { micros, .. }
+            | Cell::LocalDate { moment: Ok(micros), .. }
+            | Cell::LocalDateTime { moment: Ok(micros), .. } => Number::Value(seconds(micros.into())),
             Cell::Interval { months, days, micros } => Number::Value(epoch(months, days, micros)),
-            Cell::Other(_) => Number::NotNumber,
+            Cell::LocalDate { moment: Err(_), .. }
+            | Cell::LocalDateTime { moment: Err(_), .. }
+            | Cell::NoDate(_)
+            | Cell::TextDate(_)
+            | Cell::Other(_) => Number::NotNumber,
         }
     }
 
@@ -93,27 +133,34 @@ impl Cell<'_> {
         match *self {
             Cell::Null => {}
             Cell::Bool(value) => return if value { "true" } else { "false" },
-            Cell::Number(text) | Cell::Text(text) | Cell::Other(text) => return text,
+            Cell::Number(text)
+            | Cell::Text(text)
+            | Cell::NoDate(text)
+            | Cell::TextDate(text)
+            | Cell::Other(text) => return text,
             Cell::Bytes(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => return text,
-                Err(_) => bytes.utf8_chunks().for_each(|chunk| {
-                    scratch.push_str(chunk.valid());
-                    if !chunk.invalid().is_empty() {
-                        scratch.push(char::REPLACEMENT_CHARACTER);
-                    }
-                }),
+                Ok(text) if !text.contains(char::is_control) => return text,
+                _ => hexadecimal(bytes, scratch),
             },
             Cell::Int(value) => scratch.push_str(itoa::Buffer::new().format(value)),
             Cell::UInt(value) => scratch.push_str(itoa::Buffer::new().format(value)),
             Cell::Float(value) => float::write(value, |piece| scratch.push_str(piece)),
-            Cell::Float32(value) => float::write_single(value, |piece| scratch.push_str(piece)),
-            Cell::Date(days) => iso::date(days, scratch),
+            Cell::Float32(value) => float::write(float::of_single(value), |piece| scratch.push_str(piece)),
+            Cell::Date(days) | Cell::LocalDate { days, .. } => iso::date(days, scratch),
             Cell::Time(micros) => iso::time(micros, scratch),
             Cell::DateTime { micros, zoned } => iso::moment(micros, zoned, scratch),
+            Cell::LocalDateTime { micros, .. } => iso::moment(micros, false, scratch),
             Cell::Interval { months, days, micros } => iso::interval(months, days, micros, scratch),
         }
         scratch
     }
+}
+
+/// Two lower-case digits a byte.
+fn hexadecimal(bytes: &[u8], out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    out.extend(digits.filter_map(|digit| DIGITS.get(usize::from(digit)).map(|digit| char::from(*digit))));
 }
 
 /// Decimal text of any width → the nearest double; `NaN`, `Infinity`, `inf` with a sign, any case. No hexadecimal.
@@ -153,7 +200,8 @@ mod tests {
             (Cell::Bool(false), 0.0),
             (Cell::Int(9_007_199_254_740_993), 9_007_199_254_740_992.0),
             (Cell::UInt(u64::MAX), 18_446_744_073_709_551_616.0),
-            (Cell::Float32(0.1), 0.100_000_001_490_116_12),
+            (Cell::Float32(1.1), 1.1),
+            (Cell::Float32(f32::MAX), 3.402_823_5e38),
             (Cell::Number("1234567890123456789012345678901234567890"), 1.234_567_890_123_456_8e39),
             (Cell::Number("Infinity"), f64::INFINITY),
             (Cell::Number("-Infinity"), f64::NEG_INFINITY),
@@ -164,6 +212,8 @@ mod tests {
             (Cell::Date(1), 86_400.0),
             (Cell::Time(-1_500_000), -1.5),
             (Cell::DateTime { micros: 1_767_323_045_500_000, zoned: false }, 1_767_323_045.5),
+            (Cell::LocalDate { days: 1, moment: Ok(68_400_000_000) }, 68_400.0),
+            (Cell::LocalDateTime { micros: 0, moment: Ok(-1_500_000) }, -1.5),
             (Cell::Interval { months: 0, days: 0, micros: 5_400_000_000 }, 5400.0),
             (Cell::Interval { months: 14, days: 3, micros: 6_500_000 }, 31_557_600.0 + 63.0 * 86_400.0 + 6.5),
         ];
@@ -184,6 +234,12 @@ mod tests {
         }
         assert_eq!(Cell::Other("1").number(), Number::NotNumber);
         assert_eq!(Cell::Bytes(b"\xff").number(), Number::NotNumber);
+        assert_eq!(Cell::NoDate("0000-00-00").number(), Number::NotNumber);
+        assert_eq!(Cell::TextDate("2026-01-02").number(), Number::NotNumber);
+        for why in [NoMoment::UnknownOffset, NoMoment::Twice, NoMoment::OutOfRange] {
+            assert_eq!(Cell::LocalDate { days: 0, moment: Err(why) }.number(), Number::NotNumber);
+            assert_eq!(Cell::LocalDateTime { micros: 0, moment: Err(why) }.number(), Number::NotNumber);
+        }
     }
 
     #[test]
@@ -196,10 +252,13 @@ mod tests {
             (Cell::Float(1.0), "1"),
             (Cell::Float(0.1 + 0.2), "0.30000000000000004"),
             (Cell::Float32(0.1), "0.1"),
+            (Cell::Float32(1e10), "10000000000"),
             (Cell::Number("1.10"), "1.10"),
             (Cell::Text(" as it is "), " as it is "),
             (Cell::Bytes("é".as_bytes()), "é"),
-            (Cell::Bytes(b"a\xffb\xc3"), "a\u{fffd}b\u{fffd}"),
+            (Cell::LocalDate { days: 20_455, moment: Err(NoMoment::Twice) }, "2026-01-02"),
+            (Cell::LocalDateTime { micros: 1_767_323_045_500_000, moment: Ok(0) }, "2026-01-02T03:04:05.5"),
+            (Cell::NoDate("0000-00-00"), "0000-00-00"),
             (Cell::Date(20_455), "2026-01-02"),
             (Cell::Time(11_045_500_000), "03:04:05.5"),
             (Cell::DateTime { micros: 1_767_323_045_500_000, zoned: true }, "2026-01-02T03:04:05.5Z"),
@@ -212,9 +271,20 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_read_as_the_standard_library_reads_them() {
-        for bytes in [&b"\xf0\x9f\x92"[..], b"\xe2\x28\xa1", b"\xed\xa0\x80", b"x\xc0\xafy"] {
-            assert_eq!(label(Cell::Bytes(bytes)), String::from_utf8_lossy(bytes));
+    fn bytes_are_text_or_hexadecimal_and_different_ones_stay_different() {
+        let cases: [(&[u8], &str); 9] = [
+            ("é \u{fffd}".as_bytes(), "é \u{fffd}"),
+            (b"", ""),
+            (b"a\xffb\xc3", "61ff62c3"),
+            (b"caf\xe9", "636166e9"),
+            (b"ab\0", "616200"),
+            (b"a\tb", "610962"),
+            (b"\x7f", "7f"),
+            ("\u{85}".as_bytes(), "c285"),
+            (b"\xed\xa0\x80", "eda080"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(label(Cell::Bytes(bytes)), expected);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! One driver is one file (or folder) plus one line in [`BUILT_IN`]. A driver turns the keys of one `databases:`
 //! entry into an [`Endpoint`], an endpoint makes [`Session`]s, a session runs [`Job`]s one batch at a time.
 
+pub mod advice;
 pub mod login;
 pub mod mysql;
 pub mod net;
@@ -88,11 +89,13 @@ pub enum Content {
     Number,
     /// Dates and timestamps: numbers too, in Unix seconds.
     Moment,
+    /// Dates and timestamps of a time zone that is not known: no numbers.
+    LocalTime,
     /// Text, in which a number may stand.
     Text,
     /// Bytes, in which text may stand, and in that a number.
     Bytes,
-    /// Documents, lists: never a number.
+    /// Documents, lists, addresses: never a number.
     Other,
     /// Each value has a type of its own, there is no type (a bare NULL), or the driver cannot tell yet.
     #[default]
@@ -106,8 +109,10 @@ pub struct Column {
     pub name: Arc<str>,
     /// The database's own name of the type, for error messages: `bigint`, `VARCHAR`, `numeric`.
     pub type_name: Arc<str>,
-    /// How this database casts a column to a number, `{}` standing for the column: `{}::float8`.
-    pub cast: &'static str,
+    /// What helps where its values are not numbers.
+    pub advice: advice::Advice,
+    /// What encloses a name in this database's SQL.
+    pub quote: char,
     /// What its values can mean.
     pub content: Content,
 }

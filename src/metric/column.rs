@@ -1,11 +1,18 @@
 //! Columns of a result: found by name, and what is said of a cell that cannot be used.
 
-use crate::cell::{Cell, Number};
+use crate::cell::{Cell, NoMoment, Number};
+use crate::driver::advice::{Advice, LENGTH, written};
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 
 /// In Unix seconds, the end of the year 9999.
 const LAST_MOMENT: f64 = 253_402_300_800.0;
+
+/// What to do with texts that are not numbers.
+pub const OF_TEXT: &str =
+    "use the column as a label, give its texts numbers with `map`, or set `invalid: skip`";
+
+const NO_OFFSET: &str = "the offset of the session's time_zone is not known for it";
 
 /// Bytes of a value that an error shows.
 const SHOWN: usize = 32;
@@ -116,7 +123,7 @@ impl Bound {
         let cell = self.cell(row)?;
         if matches!(cell, Cell::Bool(_) | Cell::Time(_) | Cell::Interval { .. }) {
             let (name, type_name) = (&self.column.name, &self.column.type_name);
-            let message = format!("column `{name}` is of type {type_name}, which is no moment");
+            let message = format!("column `{name}` is of type {type_name}, which is not a time");
             return Err(
                 Error::new(Reason::Type, message).with_hint("a timestamp, a date or Unix seconds is one")
             );
@@ -131,7 +138,7 @@ impl Bound {
             other => return Err(self.no_number(&cell, other)),
         };
         if seconds.is_nan() || seconds.abs() >= LAST_MOMENT {
-            return Err(self.bad_value(&cell, "is no moment that a sample can have"));
+            return Err(self.bad_value(&cell, "is not a time that a sample can have"));
         }
         #[expect(clippy::cast_possible_truncation, reason = "below 2^53 by the check above")]
         let ms = (seconds * 1000.0).round() as i64;
@@ -144,27 +151,82 @@ impl Bound {
         &self.column.name
     }
 
-    /// Why `cell`, read as `number`, is no sample value: the type has no meaning as a number (`type`), or this one
+    /// Why `cell`, read as `number`, is not a sample value: the type has no meaning as a number (`type`), or this one
     /// value has not (`value`).
     #[must_use]
     pub fn no_number(&self, cell: &Cell<'_>, number: Number) -> Error {
-        let (name, type_name) = (&self.column.name, &self.column.type_name);
-        let cast = || {
-            format!(
-                "write `{} AS {name}`, or name another value_column",
-                self.column.cast.replace("{}", name)
-            )
-        };
-        match (number, cell) {
-            (Number::Overflow, _) => self.bad_value(cell, "is too large for a 64-bit float"),
-            (_, Cell::Other(_) | Cell::Bytes(_)) => {
-                let message = format!("column `{name}` is of type {type_name}, which is no number");
-                Error::new(Reason::Type, message).with_hint(cast())
-            }
-            _ => self
-                .bad_value(cell, "is no number")
-                .with_hint("cast it in the SQL, add `map`, or set `invalid: skip`"),
+        if number == Number::Overflow {
+            return self.bad_value(cell, "is too large for a 64-bit float");
         }
+        match cell {
+            Cell::Bytes(_) => self.no_number_type(Advice::Bytes),
+            Cell::Other(_) => self.no_number_type(self.column.advice),
+            Cell::LocalDate { moment: Err(why), .. } | Cell::LocalDateTime { moment: Err(why), .. } => {
+                self.no_moment(cell, *why)
+            }
+            Cell::NoDate(_) => self.bad_value(cell, "is not a date").with_hint(self.or_null()),
+            Cell::TextDate(_) => self
+                .bad_value(cell, "is a date as text, not a number")
+                .with_hint(self.help(self.column.advice)),
+            _ => self.bad_value(cell, "is not a number").with_hint(OF_TEXT),
+        }
+    }
+
+    /// A column of a type that has no meaning as a number.
+    fn no_number_type(&self, advice: Advice) -> Error {
+        let (name, type_name) = (&self.column.name, &self.column.type_name);
+        let message = format!("column `{name}` is of type {type_name}, which is not a number");
+        Error::new(Reason::Type, message).with_hint(self.help(advice))
+    }
+
+    /// A column of local times whose zone is not known.
+    #[must_use]
+    pub fn no_zone(&self) -> Error {
+        let (name, type_name) = (&self.column.name, &self.column.type_name);
+        let message = format!("column `{name}` is of type {type_name}, local time, and {NO_OFFSET}");
+        Error::new(Reason::Type, message).with_hint(self.help(self.column.advice))
+    }
+
+    fn no_moment(&self, cell: &Cell<'_>, why: NoMoment) -> Error {
+        match why {
+            NoMoment::UnknownOffset => self
+                .bad_value(cell, &format!("is local time, and {NO_OFFSET}"))
+                .with_hint(self.help(self.column.advice)),
+            NoMoment::Twice => self
+                .bad_value(cell, "is local time that comes twice, as the clock is set back then")
+                .with_hint(self.help(self.column.advice)),
+            NoMoment::OutOfRange => self
+                .bad_value(cell, "is outside the range in which the database converts times")
+                .with_hint(self.or_null()),
+        }
+    }
+
+    /// What to do with the values of the type.
+    fn help(&self, advice: Advice) -> String {
+        match advice {
+            Advice::Write(expression) | Advice::Convert { moment: expression, .. } => {
+                self.written(expression)
+            }
+            Advice::Bytes => format!("use it as a label, or {}", self.written(LENGTH)),
+            Advice::Label => "use it as a label".to_owned(),
+        }
+    }
+
+    /// What makes NULL of dates that are not there.
+    fn or_null(&self) -> String {
+        match self.column.advice {
+            Advice::Convert { or_null, .. } => {
+                format!("{} to make it NULL, or set `invalid: skip`", self.written(or_null))
+            }
+            _ => OF_TEXT.to_owned(),
+        }
+    }
+
+    /// An expression of the column as advice: "write `coalesce(at, 0) AS at` in the SELECT".
+    #[must_use]
+    pub fn written(&self, expression: &str) -> String {
+        let Column { name, quote, .. } = &self.column;
+        format!("write `{}` in the SELECT", written(expression, name, *quote))
     }
 
     /// A `value` error: column, type, the value shortened, and `why`.
@@ -204,7 +266,8 @@ mod tests {
         let column = |name: &&str| Column {
             name: (*name).into(),
             type_name: "jsonb".into(),
-            cast: "{}::float8",
+            advice: Advice::Write("({} ->> 'FIELD')::numeric"),
+            quote: '"',
             content: Content::Unknown,
         };
         names.iter().map(column).collect()
@@ -230,13 +293,54 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_is_no_number_names_the_cast() {
+    fn a_type_that_is_not_a_number_names_what_to_write() {
         let bound = Bound::new(&columns(&["doc"]), "doc").unwrap();
         let cell = Cell::Other("{}");
         let error = bound.no_number(&cell, cell.number());
         assert_eq!(error.reason(), Reason::Type);
-        let expected = "column `doc` is of type jsonb, which is no number; write `doc::float8 AS doc`, or name another value_column";
+        let expected = "column `doc` is of type jsonb, which is not a number; \
+                        write `(doc ->> 'FIELD')::numeric AS doc` in the SELECT";
         assert_eq!(error.to_string(), expected);
+        let cell = Cell::Bytes(&[1, 255]);
+        let expected = "column `doc` is of type jsonb, which is not a number; \
+                        use it as a label, or write `length(doc) AS doc` in the SELECT";
+        assert_eq!(bound.no_number(&cell, cell.number()).to_string(), expected);
+    }
+
+    #[test]
+    fn a_date_without_a_moment_says_why_and_what_to_write() {
+        let advice = Advice::Convert { moment: "UNIX({})", or_null: "NULLIF(UNIX({}), 0)" };
+        let column = Column { advice, type_name: "DATETIME".into(), ..columns(&["at"]).remove(0) };
+        let bound = Bound::new(&[column], "at").unwrap();
+        let said = |cell: Cell<'_>| bound.no_number(&cell, cell.number()).to_string();
+        let at = |why| Cell::LocalDateTime { micros: 1_767_323_045_000_000, moment: Err(why) };
+        let exact = "write `UNIX(at) AS at` in the SELECT";
+        let or_null =
+            "write `NULLIF(UNIX(at), 0) AS at` in the SELECT to make it NULL, or set `invalid: skip`";
+        for (cell, why, help) in [
+            (
+                at(NoMoment::UnknownOffset),
+                "\"2026-01-02T03:04:05\" is local time, and the offset of the session's \
+              time_zone is not known for it",
+                exact,
+            ),
+            (
+                at(NoMoment::Twice),
+                "\"2026-01-02T03:04:05\" is local time that comes twice, as the clock is set back \
+              then",
+                exact,
+            ),
+            (
+                at(NoMoment::OutOfRange),
+                "\"2026-01-02T03:04:05\" is outside the range in which the database converts \
+              times",
+                or_null,
+            ),
+            (Cell::NoDate("0000-00-00"), "\"0000-00-00\" is not a date", or_null),
+            (Cell::TextDate("2026-01-02"), "\"2026-01-02\" is a date as text, not a number", exact),
+        ] {
+            assert_eq!(said(cell), format!("column `at` (DATETIME): {why}; {help}"));
+        }
     }
 
     #[test]
@@ -245,7 +349,7 @@ mod tests {
         let long = format!("a\n{}", "é".repeat(60));
         let error = bound.no_number(&Cell::Text(&long), Number::NotNumber);
         assert_eq!(error.reason(), Reason::Value);
-        let start = format!("column `doc` (jsonb): \"a\\n{}\"… (122 bytes) is no number", "é".repeat(15));
+        let start = format!("column `doc` (jsonb): \"a\\n{}\"… (122 bytes) is not a number", "é".repeat(15));
         assert!(error.to_string().starts_with(&start), "{error}");
         let cell = Cell::Number("1e400");
         let error = bound.no_number(&cell, cell.number());

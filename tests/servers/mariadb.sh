@@ -8,6 +8,7 @@ bind-address = 127.0.0.1
 skip-name-resolve
 max-connections = 300
 character-set-server = utf8mb4
+default-time-zone = +00:00
 innodb-log-file-size = 8M
 innodb-buffer-pool-size = 32M
 innodb-flush-method = nosync

@@ -14,6 +14,7 @@ missing_packages() {
   have chromium || echo chromium
   have chromedriver || echo chromium-driver
   have openssl || echo openssl
+  [ -e /usr/share/zoneinfo/America/New_York ] || echo tzdata
   python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   [ "${TEST_NEEDS:-}" != bench ] || missing_bench_packages
 }

@@ -2,6 +2,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use sql_exporter::cell::Cell;
+use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, Content};
 use sql_exporter::query::{Rendered, Room, sink_like};
 
@@ -18,7 +19,8 @@ fn run(rows: i64, room: &Room) -> (AllocationInfo, Rendered) {
     let column = |name: &&str| Column {
         name: (*name).into(),
         type_name: "any".into(),
-        cast: "{}",
+        advice: Advice::Label,
+        quote: '"',
         content: Content::Unknown,
     };
     let columns: Vec<Column> = names.iter().map(column).collect();

@@ -123,7 +123,7 @@ fn columns_that_are_missing_unused_or_no_numbers_are_told_once_for_all_targets_t
         "warning: sql-exporter.yaml:7:52: queries[1].sql: target pg, my and lite, query unused: column `note` is selected and used by no metric",
         "note: sql-exporter.yaml:8:102: queries[2].metrics[0].name: target pg, query text: column `value` is of type varchar, and value of text needs a number: each text must be one",
         "note: sql-exporter.yaml:8:102: queries[2].metrics[0].name: target my, query text: column `value` is of type VARCHAR, and value of text needs a number: each text must be one",
-        "error: sql-exporter.yaml:10:94: queries[4].metrics[0].name: target pg, query json: column `value` is of type jsonb, which is no number",
+        "error: sql-exporter.yaml:10:94: queries[4].metrics[0].name: target pg, query json: column `value` is of type jsonb, which is not a number",
         // Nor is either of two columns unused where a label comes from one of them.
         "error: sql-exporter.yaml:11:106: queries[5].metrics[0].name: target pg, query twice: more than one column is called `region`",
     ];

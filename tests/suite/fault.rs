@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex};
 
 use sql_exporter::cell::Cell;
 use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{
     Canceller, Column, Content, Driver, Endpoint, Facts, Flow, Health, Job, Rights, Row, Session, Sql,
 };
@@ -240,7 +241,13 @@ impl Row for Unreadable {
 }
 
 fn column(name: &str) -> Column {
-    Column { name: name.into(), type_name: "int".into(), cast: "{}", content: Content::Unknown }
+    Column {
+        name: name.into(),
+        type_name: "int".into(),
+        advice: Advice::Label,
+        quote: '"',
+        content: Content::Unknown,
+    }
 }
 
 /// What a session does that breaks its contract with the sink; how it ends.

@@ -6,6 +6,7 @@ mod guard;
 mod limits;
 mod tls;
 mod types;
+mod zones;
 
 use std::time::Duration;
 

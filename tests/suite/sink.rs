@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sql_exporter::cell::Cell;
+use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, Content, RowSink};
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::query::{Rendered, sink};
@@ -29,7 +30,8 @@ fn columns(names: &[&str]) -> Vec<Column> {
     let column = |name: &&str| Column {
         name: (*name).into(),
         type_name: "any".into(),
-        cast: "{}",
+        advice: Advice::Label,
+        quote: '"',
         content: Content::Unknown,
     };
     names.iter().map(column).collect()

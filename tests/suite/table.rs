@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sql_exporter::cell::Cell;
+use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, Content, Flow, Row, RowSink, Sql};
 use sql_exporter::error::{Error, Result};
 use sql_exporter::exposition::Format;
@@ -31,7 +32,8 @@ impl<'t> Table<'t> {
         let column = |name: &&str| Column {
             name: (*name).into(),
             type_name: "any".into(),
-            cast: "CAST({} AS real)",
+            advice: Advice::Write("half({})"),
+            quote: '"',
             content: Content::Unknown,
         };
         Table {

@@ -330,8 +330,7 @@ fn moments_without_a_zone_are_told_with_the_cast_to_write() {
 ";
     let text = |target, query| world.tried(queries, target, &["--query", query]).text().to_owned();
     let since = text("mariadb", "since");
-    let rule = "Unix seconds; without a zone: read as UTC; NULL is skipped; if it is local time, select unix_timestamp(at)";
-    assert!(since.contains(rule), "{since}");
+    assert!(since.contains("Unix seconds; NULL is skipped\n"), "{since}");
     let zoned = text("postgres", "zoned");
     assert!(zoned.contains("Unix seconds; NULL is skipped\n"), "{zoned}");
     assert!(text("postgres", "plain").contains("select extract(epoch FROM at AT TIME ZONE 'ZONE')"));

@@ -65,7 +65,7 @@ fn columns_that_are_no_histogram_say_why() {
     refused(row(Int(1), Int(5), Float(f64::NAN), Int(5)), "the sum NaN is not a number");
     refused(row(Int(1), Int(5), Null, Int(5)), "its sum, column `s`, is NULL");
     refused(row(Int(1), Null, Int(1), Int(5)), "column `b1` is NULL while other buckets are not");
-    refused(row(Int(1), Text("many"), Int(1), Int(5)), "column `b1` (any): \"many\" is no number");
+    refused(row(Int(1), Text("many"), Int(1), Int(5)), "column `b1` (any): \"many\" is not a number");
 }
 
 #[test]
@@ -309,13 +309,13 @@ fn what_is_no_moment_fails_the_query() {
     let at = |cell| [Int(1), cell];
     let columns = &["value", "at"];
     no_value(yaml, columns, &[&at(Null)], "is NULL: the sample would seem to be of now");
-    no_value(yaml, columns, &[&at(Text("yesterday"))], "is no number");
-    no_value(yaml, columns, &[&at(Float(1e18))], "is no moment that a sample can have");
-    no_value(yaml, columns, &[&at(Float(f64::NAN))], "is no moment that a sample can have");
+    no_value(yaml, columns, &[&at(Text("yesterday"))], "is not a number");
+    no_value(yaml, columns, &[&at(Float(1e18))], "is not a time that a sample can have");
+    no_value(yaml, columns, &[&at(Float(f64::NAN))], "is not a time that a sample can have");
     for cell in [Bool(true), Time(0)] {
         let (reason, text) = error(yaml, columns, &[&at(cell)]);
         assert_eq!(reason, Reason::Type, "{text}");
-        assert!(text.contains("column `at` is of type any, which is no moment"), "{text}");
+        assert!(text.contains("column `at` is of type any, which is not a time"), "{text}");
     }
     assert_eq!(error(yaml, &["value"], &[&[Int(1)]]).0, Reason::MissingColumn);
 }

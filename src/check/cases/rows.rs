@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cell::Cell;
+use crate::driver::advice::Advice;
 use crate::driver::postgres::moments;
 use crate::driver::{Column, Content, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
@@ -31,7 +32,8 @@ fn feed(names: &[String], rows: &[Vec<Literal>], sink: &mut dyn RowSink) -> Resu
         Column {
             name: name.as_str().into(),
             type_name: first.map_or("null", type_name).into(),
-            cast: "CAST({} AS double precision)",
+            advice: Advice::Label,
+            quote: '"',
             content: Content::Unknown,
         }
     };

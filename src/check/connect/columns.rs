@@ -6,7 +6,7 @@ use crate::cell::Cell;
 use crate::check::sql::tokens;
 use crate::driver::{Column, Content};
 use crate::error::{Error, Place, Reason};
-use crate::metric::column::{Bound, find};
+use crate::metric::column::{Bound, OF_TEXT, find};
 use crate::metric::{Needs, Use};
 use crate::plan::query::Query;
 use crate::yaml::keys::nearest;
@@ -86,6 +86,7 @@ fn misfit(taken: &Use, columns: &[Column], metric: &str, chosen: bool) -> Option
     let (name, type_name, part) = (&column.name, &column.type_name, &taken.part);
     match (taken.needs, column.content) {
         (Needs::Anything, _) | (_, Content::Unknown | Content::Number | Content::Moment) => None,
+        (Needs::Number | Needs::Moment, Content::LocalTime) => Some((Severity::Error, bound.no_zone())),
         (Needs::Number | Needs::Moment, Content::Other) => {
             let cell = Cell::Other("");
             Some((Severity::Error, bound.no_number(&cell, cell.number())))
@@ -94,9 +95,8 @@ fn misfit(taken: &Use, columns: &[Column], metric: &str, chosen: bool) -> Option
             let text = format!(
                 "column `{name}` is of type {type_name}, and {part} of {metric} needs a number: each text must be one"
             );
-            let hint = || format!("cast it in the SQL: `{} AS {name}`", column.cast.replace("{}", name));
             let error = Error::new(Reason::Type, text);
-            Some((Severity::Note, if chosen { error.with_hint(hint()) } else { error }))
+            Some((Severity::Note, if chosen { error.with_hint(OF_TEXT) } else { error }))
         }
     }
 }

@@ -17,6 +17,10 @@ pub(super) enum Kept {
     Text(String),
     /// [`Cell::Bytes`].
     Bytes(Vec<u8>),
+    /// [`Cell::NoDate`].
+    NoDate(String),
+    /// [`Cell::TextDate`].
+    TextDate(String),
     /// [`Cell::Other`].
     Other(String),
 }
@@ -28,6 +32,8 @@ impl Kept {
             Cell::Number(text) => Kept::Number(text.to_owned()),
             Cell::Text(text) => Kept::Text(text.to_owned()),
             Cell::Bytes(bytes) => Kept::Bytes(bytes.to_owned()),
+            Cell::NoDate(text) => Kept::NoDate(text.to_owned()),
+            Cell::TextDate(text) => Kept::TextDate(text.to_owned()),
             Cell::Other(text) => Kept::Other(text.to_owned()),
             Cell::Null => Kept::Plain(Cell::Null),
             Cell::Bool(value) => Kept::Plain(Cell::Bool(value)),
@@ -38,6 +44,8 @@ impl Kept {
             Cell::Date(days) => Kept::Plain(Cell::Date(days)),
             Cell::Time(micros) => Kept::Plain(Cell::Time(micros)),
             Cell::DateTime { micros, zoned } => Kept::Plain(Cell::DateTime { micros, zoned }),
+            Cell::LocalDate { days, moment } => Kept::Plain(Cell::LocalDate { days, moment }),
+            Cell::LocalDateTime { micros, moment } => Kept::Plain(Cell::LocalDateTime { micros, moment }),
             Cell::Interval { months, days, micros } => Kept::Plain(Cell::Interval { months, days, micros }),
         }
     }
@@ -49,6 +57,8 @@ impl Kept {
             Kept::Number(text) => Cell::Number(text),
             Kept::Text(text) => Cell::Text(text),
             Kept::Bytes(bytes) => Cell::Bytes(bytes),
+            Kept::NoDate(text) => Cell::NoDate(text),
+            Kept::TextDate(text) => Cell::TextDate(text),
             Kept::Other(text) => Cell::Other(text),
         }
     }

@@ -1,5 +1,6 @@
 //! What becomes of each column of a result: for people who write a query.
 
+use crate::driver::advice::applied;
 use crate::driver::{Column, Content};
 use crate::metric::column::find;
 use crate::metric::{Needs, Use};
@@ -88,8 +89,9 @@ fn rule(taken: &Use, column: &Column, unzoned: Option<Option<&str>>) -> String {
         rules.insert(0, "Unix seconds".to_owned());
         if let Some(epoch) = unzoned {
             rules.insert(1, "without a zone: read as UTC".to_owned());
-            let cast =
-                |epoch: &str| format!("if it is local time, select {}", epoch.replace("{}", &column.name));
+            let cast = |epoch: &str| {
+                format!("if it is local time, select {}", applied(epoch, &column.name, column.quote))
+            };
             rules.extend(epoch.map(cast));
         }
     }

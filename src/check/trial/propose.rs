@@ -90,8 +90,9 @@ fn part(place: usize, columns: &[Column], rows: &[Vec<Kept>]) -> Part {
     let found = match column.content {
         Content::Number => Part::Value,
         Content::Moment => Part::Moment,
-        Content::Text => Part::Label,
-        Content::Bytes | Content::Other => Part::Nothing("a document or bytes; select what you need of it"),
+        Content::Text | Content::Bytes => Part::Label,
+        Content::LocalTime => Part::Nothing("local time of an unknown zone; select its Unix seconds"),
+        Content::Other => Part::Nothing("a document or list; select what you need of it"),
         Content::Unknown if values().next().is_none() => by_name(&column.type_name),
         Content::Unknown => values().map(by_value).reduce(together).unwrap_or(Part::Label),
     };
@@ -109,9 +110,13 @@ fn by_value(kept: &Kept) -> Part {
         | Cell::Number(_)
         | Cell::Time(_)
         | Cell::Interval { .. } => Part::Value,
-        Cell::Date(_) | Cell::DateTime { .. } => Part::Moment,
-        Cell::Text(_) => Part::Label,
-        Cell::Bytes(_) | Cell::Other(_) => Part::Nothing("a document or bytes; select what you need of it"),
+        Cell::Date(_)
+        | Cell::DateTime { .. }
+        | Cell::LocalDate { .. }
+        | Cell::LocalDateTime { .. }
+        | Cell::NoDate(_) => Part::Moment,
+        Cell::Text(_) | Cell::TextDate(_) | Cell::Bytes(_) => Part::Label,
+        Cell::Other(_) => Part::Nothing("a document or list; select what you need of it"),
     }
 }
 

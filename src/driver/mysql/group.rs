@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use mysql::prelude::Queryable;
@@ -19,6 +20,7 @@ use super::errors::{Fault, is_stale, wants_text};
 use super::known::Why;
 use super::reply::{After, GRACE, Streamed, pump, tell};
 use super::session::MySqlSession;
+use super::time_zone::SessionZone;
 use super::values::Columns;
 use super::watchdog;
 
@@ -129,7 +131,7 @@ impl MySqlSession {
                 };
             }
             let answer = match &mut sent {
-                Some(result) => read(result, part.quiet, job.sink, socket),
+                Some(result) => read(result, part.quiet, &self.learned.zone, job.sink, socket),
                 None => refused.take().unwrap_or(Answer::Unsaid(Why::Odd)),
             };
             let done = match answer {
@@ -210,6 +212,7 @@ impl MySqlSession {
 fn read(
     result: &mut QueryResult<'_, '_, '_, Text>,
     quiet: usize,
+    zone: &Arc<SessionZone>,
     sink: &mut dyn RowSink,
     socket: RawFd,
 ) -> Answer {
@@ -233,7 +236,7 @@ fn read(
             _ => Answer::Unsaid(Why::Odd),
         };
     }
-    let columns = Columns::of(set.columns().as_ref());
+    let columns = Columns::of(set.columns().as_ref(), zone);
     if !columns.same_as_text {
         return Answer::Unsaid(Why::Columns);
     }

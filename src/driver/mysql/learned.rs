@@ -2,6 +2,7 @@
 //!
 //! Another flavour is one more [`Flavor`] and its lines here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql::Conn;
@@ -11,6 +12,7 @@ use crate::deadline::{Deadline, server_limit};
 use crate::driver::{Facts, TlsState};
 
 use super::errors::Fault;
+use super::time_zone::{self, SessionZone, Year};
 
 /// Which dialect of session variables the server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) struct Learned {
     pub(super) facts: Facts,
     /// `NO_BACKSLASH_ESCAPES` or `ANSI_QUOTES`: a backslash may not mean what `statement` assumes.
     pub(super) other_strings: bool,
+    /// How dates and times are read.
+    pub(super) zone: Arc<SessionZone>,
     flavor: Flavor,
     read_only_variable: &'static str,
 }
@@ -40,6 +44,7 @@ impl Learned {
         let flavor = if version.contains("MariaDB") { Flavor::MariaDb } else { Flavor::MySql };
         Ok(Learned {
             other_strings: sql_mode.contains("NO_BACKSLASH_ESCAPES") || sql_mode.contains("ANSI_QUOTES"),
+            zone: Arc::new(ask_zone(conn)?),
             flavor,
             read_only_variable: flavor.read_only_variable(&version),
             facts: Facts {
@@ -54,6 +59,12 @@ impl Learned {
     /// Asks for the role again: a failover changes it under a living connection.
     pub(super) fn ask_role(&mut self, conn: &mut Conn) -> Result<(), Fault> {
         role(conn, self.flavor)?.clone_into(&mut self.facts.role);
+        Ok(())
+    }
+
+    /// Asks for the session's time zone again.
+    pub(super) fn ask_zone(&mut self, conn: &mut Conn) -> Result<(), Fault> {
+        self.zone = Arc::new(ask_zone(conn)?);
         Ok(())
     }
 
@@ -75,11 +86,17 @@ impl Learned {
         }
     }
 
-    /// The statement that gives the next one its deadline, at least 1 ms, and its read-only mode. The server strikes a
+    /// The statement that gives the next one its deadline, at least 1 ms, its read-only mode and the time zone that its
+    /// times are read in, which a stored function may have changed. The server strikes a
     /// little before `by`, so that its answer comes in time and proves that it is there.
     pub(super) fn limits(&self, by: Deadline, read_only: bool) -> String {
         let limit = server_limit(by.left()).max(Duration::from_millis(1));
-        self.flavor.limits(limit, read_only.then_some(self.read_only_variable))
+        let mut set = self.flavor.limits(limit, read_only.then_some(self.read_only_variable));
+        if let Some(zone) = self.zone.setting() {
+            set.push(',');
+            set.push_str(zone);
+        }
+        set
     }
 }
 
@@ -95,6 +112,27 @@ fn in_session_sql(place: usize, error: mysql::Error) -> Fault {
     };
     let message = format!("session_sql {place}: {said}");
     Fault::from(mysql::Error::MySqlError(mysql::MySqlError { message, ..answer }))
+}
+
+/// The session's time zone; of what the server does not answer nothing is known.
+fn ask_zone(conn: &mut Conn) -> Result<SessionZone, Fault> {
+    let rows = match conn.query::<mysql::Row, _>(time_zone::question()) {
+        Ok(rows) => rows,
+        Err(mysql::Error::MySqlError(_)) => return Ok(SessionZone::unknown()),
+        Err(error) => return Err(error.into()),
+    };
+    let name = rows.first().and_then(|row| row.get_opt::<String, _>(0)?.ok()).unwrap_or_default();
+    let years: Option<Vec<Year>> = rows.iter().map(year).collect();
+    Ok(SessionZone::new(&name, &years.unwrap_or_default()))
+}
+
+/// A row of the answer.
+fn year(row: &mysql::Row) -> Option<Year> {
+    let mut months = [None; 12];
+    for (column, month) in (2..).zip(&mut months) {
+        *month = row.get_opt::<Option<i64>, _>(column)?.ok()?;
+    }
+    Some((row.get_opt(1)?.ok()?, months))
 }
 
 /// True for a statement that leaves something in its session for the next one to see, or for other clients to wait

@@ -1,9 +1,12 @@
 //! MySQL and MariaDB through the `mysql` crate: one endpoint per target, one session per connection.
 //!
 //! `login` connects, `learned` asks what the server is, `session` runs jobs, `group` several in one message (`known`
-//! says which), `reply` takes their rows, `watchdog` holds the deadline, `values` reads cells, `errors` names faults.
+//! says which), `reply` takes their rows, `watchdog` holds the deadline, `values` reads cells (`time_zone`:
+//! the moment of a local time), `errors` names faults.
 //! Nothing here knows metrics. The two flavours differ in `learned` only.
 
+pub mod advice;
+mod calendar;
 mod errors;
 mod group;
 mod known;
@@ -12,6 +15,7 @@ mod login;
 mod reply;
 mod rights;
 mod session;
+mod time_zone;
 mod values;
 mod watchdog;
 
@@ -87,10 +91,6 @@ impl Endpoint for MySqlEndpoint {
     fn allows(&self) -> Option<Allowed> {
         let allowed = if self.0.login.read_only { Allowed::Reading } else { Allowed::Any };
         Some(allowed(Dialect::MySql))
-    }
-
-    fn epoch(&self) -> Option<&'static str> {
-        Some("unix_timestamp({})")
     }
 
     fn login(&self) -> Option<&Login> {

@@ -25,6 +25,7 @@ use super::learned::{Learned, leaves_something};
 use super::login::{STATEMENTS, Server};
 use super::reply::{After, GRACE, Streamed, pump, tell};
 use super::rights;
+use super::time_zone::SessionZone;
 use super::values::Columns;
 use super::watchdog;
 
@@ -91,7 +92,8 @@ impl MySqlSession {
             let reset = self.conn.reset().is_ok();
             self.known.forget_names();
             let session_sql = &self.server.login.session_sql;
-            reset && Learned::prepare(&mut self.conn, session_sql).is_ok() && !watch.struck()
+            let prepared = reset && Learned::prepare(&mut self.conn, session_sql).is_ok();
+            prepared && self.learned.ask_zone(&mut self.conn).is_ok() && !watch.struck()
         });
         self.broken.fetch_or(!done, Ordering::Relaxed);
         done
@@ -121,7 +123,7 @@ impl MySqlSession {
         let sql = job.sql.text();
         let prepared = match self.conn.prep(sql) {
             Ok(prepared) => match self.conn.exec_iter(&prepared, ()) {
-                Ok(result) => return binary(result, job.sink, socket),
+                Ok(result) => return binary(result, &self.learned.zone, job.sink, socket),
                 Err(error) if is_stale(&error) => Some(prepared),
                 Err(error) if wants_text(&error) => None,
                 Err(error) => return Err(error.into()),
@@ -132,14 +134,15 @@ impl MySqlSession {
         if let Some(stale) = prepared {
             self.conn.close(stale)?;
             let prepared = self.conn.prep(sql)?;
-            return binary(self.conn.exec_iter(&prepared, ())?, job.sink, socket);
+            let result = self.conn.exec_iter(&prepared, ())?;
+            return binary(result, &self.learned.zone, job.sink, socket);
         }
         // The crate lets a text hold several statements.
         if has_second_statement(sql, Dialect::MySql) {
             return Err(Fault::answered(Error::new(Reason::Sql, "more than one statement")));
         }
         let mut result = self.conn.query_iter(sql)?;
-        let columns = Columns::of(result.columns().as_ref());
+        let columns = Columns::of(result.columns().as_ref(), &self.learned.zone);
         let mut streamed = pump(&columns, &mut result, job.sink, socket)?;
         // What the server does not prepare is not executed by name either.
         streamed.light = false;
@@ -213,7 +216,7 @@ impl Session for MySqlSession {
         let watch = watchdog::arm(self.conn.as_raw_fd(), by)?;
         let described = match self.conn.prep(sql.text()) {
             Ok(statement) => {
-                let columns = Columns::of(&statement.columns()).shown;
+                let columns = Columns::of(&statement.columns(), &self.learned.zone).shown;
                 // Of CALL, and MariaDB of several SHOW, the server tells no columns before it has run.
                 let told = (!columns.is_empty()).then_some(columns);
                 self.conn.close(statement).map(|()| told).map_err(Fault::from)
@@ -280,10 +283,11 @@ impl Drop for MySqlSession {
 
 fn binary(
     mut result: QueryResult<'_, '_, '_, Binary>,
+    zone: &Arc<SessionZone>,
     sink: &mut dyn RowSink,
     socket: RawFd,
 ) -> Result<Streamed, Fault> {
-    let columns = Columns::of(result.columns().as_ref());
+    let columns = Columns::of(result.columns().as_ref(), zone);
     pump(&columns, &mut result, sink, socket)
 }
 

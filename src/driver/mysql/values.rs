@@ -2,12 +2,19 @@
 //!
 //! Owns the table of types; knows no connection. A new column type is one line in [`Shape::of`] and [`type_name`].
 
+use std::sync::Arc;
+
 use mysql::Value;
 use mysql::consts::{ColumnFlags, ColumnType};
 
 use crate::cell::Cell;
+use crate::driver::advice::find;
 use crate::driver::{Column, Content, Row};
 use crate::error::{Error, Reason, Result};
+
+use super::advice;
+use super::calendar::{days_of, days_since_1970};
+use super::time_zone::SessionZone;
 
 /// The number of MySQL's `binary` character set: bytes, not text.
 const BINARY: u16 = 63;
@@ -23,12 +30,15 @@ enum Shape {
     /// Up to 64 bits, most significant byte first.
     Bits,
     Date,
+    /// A date and time of day as somebody wrote it.
     DateTime,
+    /// A moment, which the server writes in the session's time zone.
+    Timestamp,
     Time,
     Text,
     Bytes,
-    /// JSON: text without a meaning as a number.
-    Other,
+    /// Text without a meaning as a number.
+    Json,
 }
 
 impl Shape {
@@ -37,12 +47,10 @@ impl Shape {
         match column.column_type() {
             T::MYSQL_TYPE_BIT => Shape::Bits,
             T::MYSQL_TYPE_DATE | T::MYSQL_TYPE_NEWDATE => Shape::Date,
-            T::MYSQL_TYPE_DATETIME
-            | T::MYSQL_TYPE_DATETIME2
-            | T::MYSQL_TYPE_TIMESTAMP
-            | T::MYSQL_TYPE_TIMESTAMP2 => Shape::DateTime,
+            T::MYSQL_TYPE_DATETIME | T::MYSQL_TYPE_DATETIME2 => Shape::DateTime,
+            T::MYSQL_TYPE_TIMESTAMP | T::MYSQL_TYPE_TIMESTAMP2 => Shape::Timestamp,
             T::MYSQL_TYPE_TIME | T::MYSQL_TYPE_TIME2 => Shape::Time,
-            T::MYSQL_TYPE_JSON => Shape::Other,
+            T::MYSQL_TYPE_JSON => Shape::Json,
             T::MYSQL_TYPE_GEOMETRY | T::MYSQL_TYPE_VECTOR => Shape::Bytes,
             T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => Shape::Number,
             T::MYSQL_TYPE_FLOAT => Shape::Float,
@@ -55,15 +63,20 @@ impl Shape {
 }
 
 impl Shape {
-    fn content(self) -> Content {
+    fn is_dated(self) -> bool {
+        matches!(self, Shape::Date | Shape::DateTime | Shape::Timestamp)
+    }
+
+    fn content(self, zone: &SessionZone) -> Content {
         match self {
             Shape::Number | Shape::Integer | Shape::Double | Shape::Float | Shape::Bits | Shape::Time => {
                 Content::Number
             }
-            Shape::Date | Shape::DateTime => Content::Moment,
+            Shape::Date | Shape::DateTime | Shape::Timestamp if zone.is_unknown() => Content::LocalTime,
+            Shape::Date | Shape::DateTime | Shape::Timestamp => Content::Moment,
             Shape::Text => Content::Text,
             Shape::Bytes => Content::Bytes,
-            Shape::Other => Content::Other,
+            Shape::Json => Content::Other,
         }
     }
 }
@@ -88,80 +101,86 @@ pub(super) struct Columns {
     /// Every cell is the same in the text protocol as in the binary one.
     pub(super) same_as_text: bool,
     shapes: Vec<Shape>,
-    /// Columns that may hold a date that is none.
+    /// Columns that may hold a date that is in no calendar.
     dated: Vec<usize>,
+    zone: Arc<SessionZone>,
 }
 
 impl Columns {
-    pub(super) fn of(columns: &[mysql::Column]) -> Self {
+    pub(super) fn of(columns: &[mysql::Column], zone: &Arc<SessionZone>) -> Self {
         let shapes: Vec<Shape> = columns.iter().map(Shape::of).collect();
-        let dated = |shape: &Shape| matches!(shape, Shape::Date | Shape::DateTime);
-        let dated = shapes.iter().enumerate().filter(|(_, shape)| dated(shape)).map(|(at, _)| at).collect();
+        let dated =
+            shapes.iter().enumerate().filter(|(_, shape)| shape.is_dated()).map(|(at, _)| at).collect();
         let shown = columns
             .iter()
             .zip(&shapes)
-            .map(|(column, shape)| Column {
-                name: column.name_str().into(),
-                type_name: type_name(column).into(),
-                cast: "CAST({} AS DOUBLE)",
-                content: match column.column_type() {
-                    ColumnType::MYSQL_TYPE_NULL => Content::Unknown,
-                    _ => shape.content(),
-                },
+            .map(|(column, shape)| {
+                let type_name = type_name(column);
+                Column {
+                    name: column.name_str().into(),
+                    advice: find(advice::TABLE, &type_name),
+                    type_name: type_name.into(),
+                    quote: '`',
+                    content: match column.column_type() {
+                        ColumnType::MYSQL_TYPE_NULL => Content::Unknown,
+                        _ => shape.content(zone),
+                    },
+                }
             })
             .collect();
-        Columns { shown, same_as_text: columns.iter().all(is_same_as_text), shapes, dated }
+        let same_as_text = columns.iter().all(is_same_as_text);
+        Columns { shown, same_as_text, shapes, dated, zone: Arc::clone(zone) }
     }
 }
 
-/// One row, with the text of its zero dates (`0000-00-00`, `2026-00-00`): they are no dates and their parts are no
-/// text, so that theirs is the only text made here.
+/// One row, with the text of its dates that are in no calendar (`0000-00-00`, `2026-00-00`): they have no days since
+/// 1970 and their parts are no text, so that theirs is the only text made here.
 pub(super) struct Cells<'r> {
     row: &'r mysql::Row,
     columns: &'r Columns,
-    zero_dates: Vec<(usize, String)>,
+    no_dates: Vec<(usize, String)>,
 }
 
 impl<'r> Cells<'r> {
     pub(super) fn of(row: &'r mysql::Row, columns: &'r Columns) -> Self {
         // An empty vector allocates nothing.
-        let zero_dates = columns
+        let no_dates = columns
             .dated
             .iter()
-            .filter_map(|at| Some((*at, zero_date(row.as_ref(*at)?, *columns.shapes.get(*at)?)?)));
-        Cells { row, columns, zero_dates: zero_dates.collect() }
+            .filter_map(|at| Some((*at, no_date(row.as_ref(*at)?, *columns.shapes.get(*at)?)?)));
+        Cells { row, columns, no_dates: no_dates.collect() }
     }
 }
 
 impl Row for Cells<'_> {
     fn cell(&self, column: usize) -> Result<Cell<'_>> {
-        if let Some((_, text)) = self.zero_dates.iter().find(|(at, _)| *at == column) {
-            return Ok(Cell::Other(text));
+        if let Some((_, text)) = self.no_dates.iter().find(|(at, _)| *at == column) {
+            return Ok(Cell::NoDate(text));
         }
         match (self.row.as_ref(column), self.columns.shapes.get(column)) {
-            (Some(value), Some(shape)) => cell(value, *shape),
+            (Some(value), Some(shape)) => cell(value, *shape, &self.columns.zone),
             _ => Err(Error::new(Reason::Protocol, format!("the row has no column {}", column + 1))),
         }
     }
 }
 
-fn cell(value: &Value, shape: Shape) -> Result<Cell<'_>> {
+fn cell<'v>(value: &'v Value, shape: Shape, zone: &SessionZone) -> Result<Cell<'v>> {
     Ok(match *value {
         Value::NULL => Cell::Null,
         Value::Int(number) => Cell::Int(number),
         Value::UInt(number) => Cell::UInt(number),
         Value::Float(number) => Cell::Float32(number),
         Value::Double(number) => Cell::Float(number),
-        Value::Bytes(ref bytes) => from_bytes(bytes, shape)?,
-        Value::Date(..) | Value::Time(..) => moment_cell(value, shape),
+        Value::Bytes(ref bytes) => from_bytes(bytes, shape, zone)?,
+        Value::Date(..) | Value::Time(..) => moment_cell(value, shape, zone),
     })
 }
 
 /// A date or time.
-fn moment_cell(value: &Value, shape: Shape) -> Cell<'static> {
+fn moment_cell(value: &Value, shape: Shape, zone: &SessionZone) -> Cell<'static> {
     match *value {
         Value::Date(year, month, day, hour, minute, second, micros) => {
-            date(shape, (year, month, day), (hour, minute, second, micros))
+            date(shape, (year, month, day), (hour, minute, second, micros), zone)
         }
         Value::Time(negative, days, hours, minutes, seconds, micros) => {
             time(negative, days, (hours, minutes, seconds, micros))
@@ -173,11 +192,13 @@ fn moment_cell(value: &Value, shape: Shape) -> Cell<'static> {
 /// Hours, minutes, seconds, microseconds.
 type Clock = (u8, u8, u8, u32);
 
-fn date(shape: Shape, (year, month, day): (u16, u8, u8), clock: Clock) -> Cell<'static> {
+fn date(shape: Shape, (year, month, day): (u16, u8, u8), clock: Clock, zone: &SessionZone) -> Cell<'static> {
     let days = days_since_1970(i64::from(year), i64::from(month), i64::from(day));
+    let micros = micros(days, clock);
+    let moment = zone.moment(micros, shape == Shape::Timestamp);
     match shape {
-        Shape::Date => Cell::Date(days),
-        _ => Cell::DateTime { micros: micros(days, clock), zoned: false },
+        Shape::Date => Cell::LocalDate { days, moment },
+        _ => Cell::LocalDateTime { micros, moment },
     }
 }
 
@@ -191,7 +212,7 @@ fn micros(days: i64, (hours, minutes, seconds, micros): Clock) -> i64 {
     (minutes * 60 + i64::from(seconds)) * 1_000_000 + i64::from(micros)
 }
 
-fn from_bytes(bytes: &[u8], shape: Shape) -> Result<Cell<'_>> {
+fn from_bytes<'v>(bytes: &'v [u8], shape: Shape, zone: &SessionZone) -> Result<Cell<'v>> {
     if shape == Shape::Bits {
         if bytes.len() > 8 {
             return Err(Error::new(Reason::Protocol, "the server sent a BIT of more than 64 bits"));
@@ -205,13 +226,13 @@ fn from_bytes(bytes: &[u8], shape: Shape) -> Result<Cell<'_>> {
     Ok(match shape {
         Shape::Number => Cell::Number(text),
         Shape::Text | Shape::Bytes | Shape::Bits => Cell::Text(text),
-        Shape::Other => Cell::Other(text),
+        Shape::Json => Cell::Other(text),
         // The rest comes as text in the text protocol only.
         Shape::Integer => integer(text).unwrap_or(Cell::Number(text)),
         Shape::Double => text.parse().map_or(Cell::Number(text), Cell::Float),
         Shape::Float => text.parse().map_or(Cell::Number(text), Cell::Float32),
-        Shape::Date | Shape::DateTime | Shape::Time => {
-            moment(text, shape).map_or(Cell::Other(text), |value| moment_cell(&value, shape))
+        Shape::Date | Shape::DateTime | Shape::Timestamp | Shape::Time => {
+            moment(text, shape).map_or(Cell::Other(text), |value| moment_cell(&value, shape, zone))
         }
     })
 }
@@ -238,8 +259,9 @@ fn moment(text: &str, shape: Shape) -> Option<Value> {
     Some(Value::Date(first, next()?, next()?, next()?, next()?, next()?, micros))
 }
 
-/// The text of a date whose month or day is zero, as the server writes it.
-fn zero_date(value: &Value, shape: Shape) -> Option<String> {
+/// The text of a date that is in no calendar, as the server writes it: its month or day is zero, or the month has no
+/// such day.
+fn no_date(value: &Value, shape: Shape) -> Option<String> {
     let read;
     let value = match value {
         Value::Bytes(text) => {
@@ -249,25 +271,17 @@ fn zero_date(value: &Value, shape: Shape) -> Option<String> {
         value => value,
     };
     let Value::Date(year, month, day, hour, minute, second, micros) = value else { return None };
-    if *month != 0 && *day != 0 {
+    if (1..=12).contains(month) && (1..=days_of(*year, *month)).contains(day) {
         return None;
     }
     let mut text = format!("{year:04}-{month:02}-{day:02}");
-    if shape == Shape::DateTime {
+    if shape != Shape::Date {
         text += &format!(" {hour:02}:{minute:02}:{second:02}");
         if *micros != 0 {
             text += &format!(".{micros:06}");
         }
     }
     Some(text)
-}
-
-/// Days from 1970-01-01 in the proleptic Gregorian calendar, counted in 400-year cycles from 1 March.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let (cycle, year) = (year.div_euclid(400), year.rem_euclid(400));
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    cycle * 146_097 + year * 365 + year / 4 - year / 100 + day_of_year - 719_468
 }
 
 /// The type as a `CREATE TABLE` would name it, without its length.
@@ -316,19 +330,12 @@ fn type_name(column: &mysql::Column) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn days_are_counted_from_1970() {
-        for (year, month, day, days) in [
-            (1970, 1, 1, 0),
-            (1969, 12, 31, -1),
-            (2000, 2, 29, 11_016),
-            (2000, 3, 1, 11_017),
-            (2100, 3, 1, 47_541),
-            (1, 1, 1, -719_162),
-            (9999, 12, 31, 2_932_896),
-        ] {
-            assert_eq!(days_since_1970(year, month, day), days, "{year}-{month}-{day}");
-        }
+    fn zone() -> SessionZone {
+        SessionZone::unknown()
+    }
+
+    fn text_cell(text: &str, shape: Shape) -> Cell<'_> {
+        from_bytes(text.as_bytes(), shape, &zone()).unwrap()
     }
 
     #[test]
@@ -336,21 +343,28 @@ mod tests {
         for (text, shape, value) in [
             ("2026-01-02", Shape::Date, Value::Date(2026, 1, 2, 0, 0, 0, 0)),
             ("2026-01-02 03:04:05.5", Shape::DateTime, Value::Date(2026, 1, 2, 3, 4, 5, 500_000)),
+            ("2026-01-02 03:04:05", Shape::Timestamp, Value::Date(2026, 1, 2, 3, 4, 5, 0)),
             ("-838:59:58.000001", Shape::Time, Value::Time(true, 34, 22, 59, 58, 1)),
             ("00:00:01", Shape::Time, Value::Time(false, 0, 0, 0, 1, 0)),
         ] {
-            assert_eq!(from_bytes(text.as_bytes(), shape).unwrap(), cell(&value, shape).unwrap(), "{text}");
+            assert_eq!(text_cell(text, shape), cell(&value, shape, &zone()).unwrap(), "{text}");
         }
         for (text, shape, shown) in [
             ("0000-00-00", Shape::Date, "0000-00-00"),
             ("2026-00-01 00:00:00.50", Shape::DateTime, "2026-00-01 00:00:00.500000"),
+            ("2026-02-29 01:02:03", Shape::DateTime, "2026-02-29 01:02:03"),
+            ("1900-02-29", Shape::Date, "1900-02-29"),
+            ("2026-04-31", Shape::Date, "2026-04-31"),
         ] {
             let value = Value::Bytes(text.into());
-            assert_eq!(zero_date(&value, shape).as_deref(), Some(shown));
+            assert_eq!(no_date(&value, shape).as_deref(), Some(shown));
             let read = moment(text, shape).unwrap();
-            assert_eq!(zero_date(&read, shape).as_deref(), Some(shown));
+            assert_eq!(no_date(&read, shape).as_deref(), Some(shown));
         }
-        assert_eq!(from_bytes(b"x", Shape::Time).unwrap(), Cell::Other("x"));
+        for text in ["2000-02-29", "2026-12-31", "2028-02-29"] {
+            assert_eq!(no_date(&Value::Bytes(text.into()), Shape::Date), None, "{text}");
+        }
+        assert_eq!(text_cell("x", Shape::Time), Cell::Other("x"));
     }
 
     #[test]
@@ -363,16 +377,16 @@ mod tests {
             ("-0", Shape::Double, Value::Double(-0.0)),
             ("1.50", Shape::Number, Value::Bytes("1.50".into())),
         ] {
-            assert_eq!(from_bytes(text.as_bytes(), shape).unwrap(), cell(&value, shape).unwrap(), "{text}");
+            assert_eq!(text_cell(text, shape), cell(&value, shape, &zone()).unwrap(), "{text}");
         }
     }
 
     #[test]
     fn bits_are_a_number_and_text_that_is_none_stays_bytes() {
-        assert_eq!(from_bytes(&[0xff; 8], Shape::Bits).unwrap(), Cell::UInt(u64::MAX));
-        assert_eq!(from_bytes(b"\x01\x02", Shape::Bits).unwrap(), Cell::UInt(258));
-        assert_eq!(from_bytes(&[0; 9], Shape::Bits).unwrap_err().reason(), Reason::Protocol);
-        assert_eq!(from_bytes(b"a\xff", Shape::Text).unwrap(), Cell::Bytes(b"a\xff"));
-        assert_eq!(from_bytes("é".as_bytes(), Shape::Text).unwrap(), Cell::Text("é"));
+        assert_eq!(from_bytes(&[0xff; 8], Shape::Bits, &zone()).unwrap(), Cell::UInt(u64::MAX));
+        assert_eq!(from_bytes(b"\x01\x02", Shape::Bits, &zone()).unwrap(), Cell::UInt(258));
+        assert_eq!(from_bytes(&[0; 9], Shape::Bits, &zone()).unwrap_err().reason(), Reason::Protocol);
+        assert_eq!(from_bytes(b"a\xff", Shape::Text, &zone()).unwrap(), Cell::Bytes(b"a\xff"));
+        assert_eq!(from_bytes("é".as_bytes(), Shape::Text, &zone()).unwrap(), Cell::Text("é"));
     }
 }

@@ -4,6 +4,7 @@
 //! `session` (jobs), `send` (a query), `reply` (its answer), `wire` (messages), `values` (types). Another way to send
 //! a query is one more [`Style`]; another parameter is one line in [`Options::read`].
 
+pub mod advice;
 mod cancel;
 mod errors;
 mod group;

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
+use crate::driver::advice::Advice;
+
+use super::advice;
 use super::values::Kind;
 use super::wire::Shape;
 
 /// What is known of a server's own types, by OID.
 #[derive(Debug, Default)]
-pub(super) struct Types(HashMap<u32, (String, Kind)>);
+pub(super) struct Types(HashMap<u32, (String, Kind, Advice)>);
 
 impl Types {
     /// The statement that tells of those that `shape` has and nobody asked for yet. Rows: OID, name, category.
@@ -32,18 +35,19 @@ impl Types {
         if let [Some(oid), Some(name), Some(category)] = row
             && let Ok(oid) = oid.parse()
         {
-            self.0.insert(oid, (name.clone(), Kind::of_category(category)));
+            self.0.insert(oid, (name.clone(), Kind::of_category(category), advice::of_category(category)));
         }
     }
 
     /// Fills in what is known.
     pub(super) fn complete(&self, mut shape: Shape) -> Shape {
         for (column, oid) in &shape.unknown {
-            let Some((name, kind)) = self.0.get(oid) else { continue };
+            let Some((name, kind, advice)) = self.0.get(oid) else { continue };
             if let (Some(column), Some(slot)) = (shape.columns.get_mut(*column), shape.kinds.get_mut(*column))
             {
                 column.type_name = name.as_str().into();
                 column.content = kind.content();
+                column.advice = *advice;
                 *slot = *kind;
             }
         }

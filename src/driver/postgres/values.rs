@@ -100,8 +100,8 @@ impl Kind {
             Kind::Bool => Cell::Bool(boolean(text)?),
             Kind::Int => Cell::Int(text.parse().ok()?),
             Kind::UInt => Cell::UInt(text.parse().ok()?),
-            Kind::Float8 => Cell::Float(text.parse().ok()?),
-            Kind::Float4 => Cell::Float32(text.parse().ok()?),
+            // The text of a `real` is what it is to people: 1.1, not the double nearest to its bits.
+            Kind::Float8 | Kind::Float4 => Cell::Float(text.parse().ok()?),
             Kind::Date => moments::date(text)?,
             Kind::Time => moments::time(text, false)?,
             Kind::TimeTz => moments::time(text, true)?,
@@ -186,7 +186,7 @@ mod tests {
         );
         assert_eq!(read(Kind::Int, "-9223372036854775808"), Some(Cell::Int(i64::MIN)));
         assert_eq!(read(Kind::Float8, "-Infinity"), Some(Cell::Float(f64::NEG_INFINITY)));
-        assert_eq!(read(Kind::Float4, "0.1"), Some(Cell::Float32(0.1)));
+        assert_eq!(read(Kind::Float4, "0.1"), Some(Cell::Float(0.1)));
         assert_eq!(read(Kind::Bool, "t"), Some(Cell::Bool(true)));
         assert_eq!(read(Kind::UInt, "4294967295"), Some(Cell::UInt(4_294_967_295)));
         assert_eq!(Kind::Text.cell(b"caf\xe9"), Some(Cell::Bytes(b"caf\xe9")));

@@ -12,6 +12,7 @@ use crate::deadline::Deadline;
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 
+use super::advice;
 use super::stream::Stream;
 use super::values::{Kind, settle};
 
@@ -181,9 +182,6 @@ pub(super) struct Shape {
     pub(super) unknown: Vec<(usize, u32)>,
 }
 
-/// How PostgreSQL casts to a number.
-const CAST: &str = "{}::float8";
-
 impl Shape {
     /// Reads a `RowDescription`. A domain comes as its base type.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
@@ -201,7 +199,7 @@ impl Shape {
             let kind = kind.unwrap_or(Kind::Other);
             let (type_name, content) = (super::values::type_name(oid).into(), kind.content());
             shape.kinds.push(kind);
-            shape.columns.push(Column { name, type_name, cast: CAST, content });
+            shape.columns.push(Column { name, type_name, advice: advice::of(oid), quote: '"', content });
         }
         Some(shape)
     }

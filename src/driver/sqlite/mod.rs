@@ -2,10 +2,12 @@
 //!
 //! Owns the keys of a SQLite target and how its file is opened. `session` runs the jobs, `watch` ends them in
 //! time, `guard` refuses what read-only mode lets through, `fault` puts result codes into words, `scratch` makes databases
-//! in memory for query tests. `access` decides how a file is read so that the numbers are true and its owner is not locked
-//! out, by `database_file`, its lock and header, and `side_files`, what lies beside it.
+//! in memory for query tests, `text_date` knows dates that are text. `access` decides how a file is read so that the
+//! numbers are true and its owner is not locked out, by `database_file`, its lock and header, and `side_files`, what lies
+//! beside it.
 
 mod access;
+pub mod advice;
 mod database_file;
 mod fault;
 mod guard;
@@ -14,6 +16,7 @@ mod rights;
 mod scratch;
 mod session;
 mod side_files;
+mod text_date;
 mod watch;
 
 use std::path::{Path, PathBuf};

@@ -17,8 +17,10 @@ use crate::driver::{
 use crate::error::{Error, Reason, Result};
 
 use super::access::Access;
+use super::advice;
 use super::fault;
 use super::rights;
+use super::text_date::is_date;
 use super::watch::{Interrupt, Watch};
 
 /// Prepared statements kept by a session; a plan with more queries on one file prepares some of them again.
@@ -233,7 +235,11 @@ impl Row for InPlace<'_> {
             ValueRef::Null => Cell::Null,
             ValueRef::Integer(number) => Cell::Int(number),
             ValueRef::Real(number) => Cell::Float(number),
-            ValueRef::Text(bytes) => str::from_utf8(bytes).map_or(Cell::Bytes(bytes), Cell::Text),
+            ValueRef::Text(bytes) => match str::from_utf8(bytes) {
+                Ok(text) if is_date(text) => Cell::TextDate(text),
+                Ok(text) => Cell::Text(text),
+                Err(_) => Cell::Bytes(bytes),
+            },
             ValueRef::Blob(bytes) => Cell::Bytes(bytes),
         })
     }
@@ -246,7 +252,8 @@ fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> 
         .map(|(index, column)| Column {
             name: column.name().into(),
             type_name: column.decl_type().unwrap_or_else(|| class(index)).into(),
-            cast: "CAST({} AS REAL)",
+            advice: advice::DATE,
+            quote: '"',
             // Whatever is declared, a cell holds what was put there.
             content: Content::Unknown,
         })

@@ -125,7 +125,7 @@ impl Writing<'_> {
             Some(column) if !self.counts.is_empty() => {
                 let name = column.name();
                 Err(Error::new(Reason::Value, format!("column `{name}` is NULL while other buckets are not"))
-                    .with_hint(format!("write `coalesce({name}, 0) AS {name}`")))
+                    .with_hint(column.written("coalesce({}, 0)")))
             }
             null => Ok(null.is_none()),
         }

@@ -71,7 +71,7 @@ pub(super) fn huge_text<S: Subject>(sql: &str) {
     let error = seen.failed("label", Reason::Limit).message();
     assert_eq!(error, "column `huge`: a label value of 16777216 bytes, max_label_length is 1024");
     let error = seen.failed("number", Reason::Value).message();
-    assert!(error.contains("(16777216 bytes) is no number") && error.len() < 200, "{error}");
+    assert!(error.contains("(16777216 bytes) is not a number") && error.len() < 200, "{error}");
 }
 
 /// Characters in one label: few enough for the limit of its bytes, so many that the labels are few.

@@ -11,9 +11,6 @@ use super::bench::Bench;
 
 /// One kind of database, with a fresh database of it.
 pub(crate) trait Subject: Sized {
-    /// What an error tells to write about a column `value` that is no number.
-    const CAST: &'static str;
-
     /// Makes a table `t`, and functions that write and that unlock their session where there are functions.
     const SHOP: &str;
 

@@ -62,6 +62,23 @@ conformance! {
         mariadb { &types::MARIADB }
         sqlite { &types::SQLITE }
     }
+    case every_advice_about_a_value_is_a_number_or_a_label_once_it_is_followed ("advice") advice::followed {
+        postgres { &types::POSTGRES, sql_exporter::driver::postgres::advice::TABLE, '"', &[
+            ("pg_lsn", 23_803_720.0), ("int[]", 2.0), ("text[][]", 4.0), ("numeric[]", 0.0), ("oidvector", 2.0),
+            ("mood[]", 1.0), ("json", 1.0), ("jsonb", 1.0), ("int4range", 4.0), ("numrange", 2.5), ("daterange", 3.0),
+            ("tsrange", 5_400.0), ("int8multirange", 8.0), ("bit(3)", 5.0), ("bytea", 4.0),
+        ], &[] }
+        mariadb { &types::MARIADB, sql_exporter::driver::mysql::advice::TABLE, '`', &[
+            ("BINARY(3)", 3.0), ("POINT", 25.0),
+        ], &[
+            // Of MySQL only, and of a time zone that is not known.
+            ("JSON_UNQUOTE(JSON_EXTRACT({}, '$.FIELD'))", "'{\"a\": 1.5}'", 1.5),
+            ("UNIX_TIMESTAMP({})", "TIMESTAMP '2026-01-02 03:04:05'", 1_767_323_045.0),
+        ] }
+        sqlite { &types::SQLITE, sql_exporter::driver::sqlite::advice::TABLE, '"', &[
+            ("DATE", 1_767_312_000.0), ("DATETIME", 1_767_323_045.0), ("TIMESTAMP", 1_767_305_045.0), ("BLOB", 2.0),
+        ], &[] }
+    }
     case an_integer_beyond_2_to_the_53_is_the_nearest_double_and_a_whole_label ("2^53+1") value::read {
         postgres { &[("9007199254740993", Is(9_007_199_254_740_992.0), "9007199254740993")] }
         mariadb { &[("9007199254740993", Is(9_007_199_254_740_992.0), "9007199254740993")] }
@@ -110,7 +127,7 @@ conformance! {
         ] }
         mariadb { &[
             ("DATE '2026-01-02'", Is(1_767_312_000.0), "2026-01-02"),
-            ("TIMESTAMP '1969-12-31 23:59:59.5'", Is(-0.5), "1969-12-31T23:59:59.5"),
+            ("TIMESTAMP '1969-12-31 23:59:59.5'", NoNumber, "1969-12-31T23:59:59.5"),
             ("FROM_UNIXTIME(1) - INTERVAL 0 SECOND = FROM_UNIXTIME(1)", Is(1.0), "1"),
             ("TIME '03:04:05.5'", Is(11_045.5), "03:04:05.5"),
         ] }

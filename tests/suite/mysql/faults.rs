@@ -184,8 +184,8 @@ fn half_a_row_is_lost() {
     let port = proxied(|mut server, mut client| {
         let mut buffer = vec![0; 65_536];
         while let Ok(size @ 1..) = server.read(&mut buffer) {
-            let _ = client.write_all(&buffer[..size.min(3000)]);
-            if size > 3000 {
+            let _ = client.write_all(&buffer[..size.min(8000)]);
+            if size > 8000 {
                 let _ = client.shutdown(Shutdown::Both);
                 return;
             }

@@ -72,7 +72,7 @@ fn each_type_is_the_same_alone_and_in_a_message() {
     server.run(&setup);
     let texts: Vec<String> =
         (0..MARIADB.all.len()).map(|at| format!("SELECT id, c{at} FROM types ORDER BY id")).collect();
-    let floats = MARIADB.all.iter().filter(|known| known.declared == "FLOAT").count();
+    let floats = MARIADB.all.iter().filter(|known| known.declared.starts_with("FLOAT")).count();
     let count = both_ways(&mut *session(&server), &texts);
     assert_eq!(count, texts.len() - floats);
 }

@@ -23,8 +23,8 @@ fn a_statement_that_cannot_be_prepared_gives_the_same_cells_as_text() {
     let expected = [
         "Float(0.0)",
         "Text(\":x\")",
-        "Date(20455)",
-        "DateTime { micros: 1767323045500000, zoned: false }",
+        "LocalDate { days: 20455, moment: Ok(1767312000000000) }",
+        "LocalDateTime { micros: 1767323045500000, moment: Ok(1767323045500000) }",
         "Time(-3020398500000)",
         "UInt(18446744073709551615)",
         "Number(\"1.50\")",

@@ -192,10 +192,17 @@ pub(crate) type OwnMariaDb = Own<MariaDb>;
 impl OwnMariaDb {
     /// Starts with further options: `&["--skip-ssl", "--max-connections=5"]`.
     pub(crate) fn start(options: &[&str]) -> Self {
+        Self::start_in_zone("UTC0", options)
+    }
+
+    /// The same with this as the machine's time zone, in the notation of the variable `TZ`: `IST-5:30`.
+    pub(crate) fn start_in_zone(zone: &str, options: &[&str]) -> Self {
+        let zone = zone.to_owned();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let program = variable("TEST_MARIADB_BIN");
         let command = move |folder: &Path, port: u16| {
             let mut command = mortal(Some("mysql"), &program);
+            command.env("TZ", &zone);
             command.arg(format!("--defaults-file={}", variable("TEST_MARIADB_CONFIG")));
             command.arg(format!("--datadir={}", folder.join("data").display()));
             // At its start it removes every temporary table in there, those of the shared server too, which crashes.

@@ -1,6 +1,6 @@
 //! Cells of any kind through metrics of any type: a page that is legal in both formats, or an error of the query.
 
-use sql_exporter::cell::Cell;
+use sql_exporter::cell::{Cell, NoMoment};
 use sql_exporter::error::Reason;
 
 use crate::checker::{checked, openmetrics};
@@ -66,7 +66,7 @@ impl<'d> Input<'d> {
     }
 
     fn cell(&mut self) -> Cell<'d> {
-        match self.byte() % 16 {
+        match self.byte() % 19 {
             0 => Cell::Null,
             1 => Cell::Bool(self.byte() % 2 == 1),
             2 => Cell::Int(self.number().cast_signed()),
@@ -85,7 +85,13 @@ impl<'d> Input<'d> {
             12 => Cell::Other(self.text()),
             // More small numbers and words than chance would bring: they make whole histograms.
             13 => Cell::Int(i64::from(self.byte())),
-            14 => Cell::Float(f64::from(self.byte().cast_signed()) / 8.0),
+            14 => Cell::LocalDateTime {
+                micros: self.number().cast_signed(),
+                moment: Ok(self.number().cast_signed()),
+            },
+            15 => Cell::LocalDate { days: self.number().cast_signed(), moment: Err(NoMoment::Twice) },
+            16 => Cell::NoDate(self.text()),
+            17 => Cell::Float(f64::from(self.byte().cast_signed()) / 8.0),
             _ => Cell::Text(self.text()),
         }
     }

@@ -51,7 +51,6 @@ fn translated(sql: &str) -> String {
 }
 
 impl Subject for MariaDb {
-    const CAST: &'static str = "CAST(value AS DOUBLE)";
     const SHOP: &'static str = "\
         CREATE TABLE t (a INT);
         CREATE TABLE old (a INT) ENGINE=MyISAM;

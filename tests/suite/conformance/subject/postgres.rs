@@ -16,7 +16,6 @@ pub(crate) struct Postgres {
 const OTHERS: &str = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
 impl Subject for Postgres {
-    const CAST: &'static str = "value::float8";
     const SHOP: &'static str = "
         CREATE TABLE t (a int); CREATE SEQUENCE s;
         CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (1) RETURNING a';

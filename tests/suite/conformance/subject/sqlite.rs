@@ -28,7 +28,6 @@ impl Sqlite {
 }
 
 impl Subject for Sqlite {
-    const CAST: &'static str = "CAST(value AS REAL)";
     const SHOP: &'static str = "
         CREATE TABLE t (a INTEGER); CREATE VIEW v AS SELECT 1 AS a;
         CREATE TRIGGER writes INSTEAD OF INSERT ON v BEGIN INSERT INTO t VALUES (1); END";
