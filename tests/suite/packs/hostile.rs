@@ -8,7 +8,7 @@ use crate::exporter::Setup;
 use crate::judges::judge;
 use crate::servers::Postgres;
 
-use super::{failed, scrape};
+use super::{failed, scrape, wait_for_statistics};
 
 /// How the trap says that it was stepped into.
 const CALLED: &str = "mine.";
@@ -20,6 +20,7 @@ fn hostile() -> Postgres {
     server.run(&format!("CREATE ROLE {database}_owner; ALTER DATABASE {database} OWNER TO {database}_owner"));
     server.run(&format!("SET ROLE {database}_owner; {}", include_str!("hostile.sql")));
     server.run(&format!("ALTER DATABASE {database} SET search_path = mine, pg_catalog, public"));
+    wait_for_statistics(database);
     server
 }
 
