@@ -12,7 +12,7 @@ use crate::error::{Error, Reason};
 use crate::fleet::Chosen;
 use crate::query::Rendered;
 use crate::target::Target;
-use crate::target::memory::Asked;
+use crate::target::run::memory::Asked;
 use crate::target::run::{End, Meeting, Outcome, Run, Work};
 
 /// Queries end this much before the page leaves, so that it can say `timeout` (DESIGN 4.1).

@@ -1,14 +1,12 @@
 //! Lanes: at most `max_connections` workers of one target, each taking batches of runs to a session of its own.
 //!
-//! Owns the queue, the retry rule and the catching of panics. The rule: a run that did not end is repeated on a fresh
+//! Owns the retry rule and the catching of panics. The rule: a run that did not end is repeated on a fresh
 //! session, until it was alone on one that died under it. A lane opens its session before it takes a run out of the queue:
 //! where the server gives no further session, the runs wait for those that there are.
 //! A lane holds `Arc`s only: a late one outlives its scrape and its plan without harm.
 
-use std::cmp::Reverse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -20,182 +18,58 @@ use crate::plan::query::Query;
 use crate::plan::when::When;
 use crate::pool::{Lease, Live};
 use crate::query;
+use crate::workers::Line;
 
 use super::apply::{self, Said, suits};
 use super::neighbours::FIRST_PAUSE;
+use super::queue::Lane;
 use super::run::{End, Run, Spec, Stop};
 use super::sessions::Sessions;
 
-/// Quick queries handed to a session together. A lane for less of them would cost CPU time, here and in the server: to
-/// wake another thread and another session takes about as long as twenty such queries.
-const BATCH: usize = 50;
-/// Quick queries that took this long together last time are worth a lane in any case.
-const LANE_TIME: Duration = Duration::from_millis(20);
 /// What each of several has of the server's own time; who needs more goes on alone, or one slow query would cost its
 /// neighbours.
 const HURRY: Duration = Duration::from_millis(100);
 /// A connect that its scrape stopped sooner than this says nothing of the server.
 const FAIR: Duration = Duration::from_millis(500);
-/// A lane is late when it has not come back so long after the deadline of what it does.
-const GRACE: Duration = Duration::from_millis(100);
 
-/// One worker's place in a target. Shared with whoever finds it late.
-pub struct Lane {
-    /// What it takes from the line must end by then: its worker's permit lasts no longer.
-    pub by: Deadline,
-    /// It has a worker.
-    started: AtomicBool,
-    late: AtomicBool,
-    /// When what it does now must have ended.
-    due: Mutex<Option<Deadline>>,
-}
-
-impl Lane {
-    fn new(by: Deadline) -> Self {
-        let (started, late, due) = Default::default();
-        Lane { by, started, late, due }
-    }
-
-    fn is_late(&self) -> bool {
-        let overdue = |by: Deadline| Deadline::after(by.moment(), GRACE).passed();
-        self.late.load(Ordering::Acquire) || self.due.lock().is_some_and(overdue)
-    }
-}
-
-/// What waits for a session of one target, and who works on it.
-#[derive(Default)]
-pub struct Queue {
-    waiting: Vec<Arc<Run>>,
-    lanes: Vec<Arc<Lane>>,
-}
-
-impl Queue {
-    /// Puts a run in line.
-    pub fn push(&mut self, run: Arc<Run>) {
-        self.waiting.push(run);
-    }
-
-    /// Takes a place for a new lane for each run that waits, as far as there are places (`most`) and lanes are `of_use`.
-    /// All at once: a lane that has begun takes its run out of the line, which must not look as if fewer lanes were needed.
-    /// Also says whether all that waits is quick.
-    pub fn enter(&mut self, most: usize, of_use: usize) -> (Vec<Arc<Lane>>, bool) {
-        self.waiting.retain(|run| !run.is_over());
-        let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return (Vec::new(), true) };
-        let quick = || self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none());
-        let count = quick().count();
-        let time: Duration = quick().map(|run| run.pace.usual()).sum();
-        let by_time = time.as_millis().div_ceil(LANE_TIME.as_millis()) as usize;
-        let slow = self.waiting.iter().filter(|run| !run.is_quick() && run.group.is_none()).count();
-        let wanted = slow + self.snapshots() + count.div_ceil(BATCH).max(by_time.min(count));
-        let places = most.saturating_sub(self.lanes.len());
-        let in_time = self.lanes.iter().filter(|lane| !lane.is_late()).count();
-        let count = wanted.min(places).min(of_use.saturating_sub(in_time));
-        let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane::new(by))).collect();
-        self.lanes.extend(lanes.iter().cloned());
-        (lanes, self.waiting.iter().all(|run| run.is_quick()))
-    }
-
-    /// How many snapshots wait, each of which needs one session.
-    fn snapshots(&self) -> usize {
-        let mut groups: Vec<u64> = self.waiting.iter().filter_map(|run| run.group).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        groups.len()
-    }
-
-    /// Gives a place back.
-    pub fn leave(&mut self, lane: &Arc<Lane>) {
-        self.lanes.retain(|other| !Arc::ptr_eq(lane, other));
-    }
-
-    /// Gives a place back that got no worker; with no other lane left, hands out what would wait for ever.
-    pub fn give_up(&mut self, lane: &Arc<Lane>) -> Vec<Arc<Run>> {
-        self.leave(lane);
-        if self.lanes.is_empty() { std::mem::take(&mut self.waiting) } else { Vec::new() }
-    }
-
-    /// True when every place is held by a late lane.
-    #[must_use]
-    pub fn is_wedged(&self, most: usize) -> bool {
-        self.lanes.len() >= most && self.lanes.iter().all(|lane| lane.is_late())
-    }
-
-    /// How many lanes have a worker and are in time.
-    #[must_use]
-    pub fn at_work(&self) -> usize {
-        self.lanes.iter().filter(|lane| lane.started.load(Ordering::Acquire) && !lane.is_late()).count()
-    }
-
-    /// True when another lane will see to what waits.
-    fn has_other(&self, lane: &Arc<Lane>) -> bool {
-        self.lanes.iter().any(|other| !Arc::ptr_eq(lane, other) && !other.is_late())
-    }
-
-    /// The place of the run whose turn it is: the first by rank of those that `lane` has the time for.
-    fn first(&mut self, lane: &Lane) -> Option<usize> {
-        self.waiting.retain(|run| !run.is_over());
-        let fit = self.waiting.iter().enumerate().filter(|(_, run)| run.by <= lane.by);
-        // Of equals the first: `max_by_key` gives the last.
-        fit.rev().max_by_key(|(_, run)| run.pace).map(|(place, _)| place)
-    }
-
-    /// The deadline of the run whose turn it is.
-    fn next_by(&mut self, lane: &Lane) -> Option<Deadline> {
-        self.first(lane).map(|place| self.waiting[place].by)
-    }
-
-    /// The next batch: all of a snapshot, those last that were stopped before; else the first by rank alone, or, when it
-    /// is quick, with a fair share of the other quick ones that have the same deadline.
-    fn next(&mut self, lane: &Lane) -> Vec<Arc<Run>> {
-        let Some(place) = self.first(lane) else { return Vec::new() };
-        let first = self.waiting.remove(place);
-        let share = (self.waiting.len() + 1).div_ceil(self.lanes.len().max(1)).min(BATCH);
-        let mut batch = vec![first];
-        let mut place = 0;
-        while let Some(run) = self.waiting.get(place) {
-            if goes_with(run, &batch, share) {
-                batch.push(self.waiting.remove(place));
-            } else {
-                place += 1;
+/// Starts as many lanes as there is work and room for.
+pub fn start(sessions: &Arc<Sessions>) {
+    let most = sessions.owner().plan.max_connections as usize;
+    let (lanes, quick) = sessions.queue.lock().enter(most, sessions.lanes_of_use());
+    let line = match sessions.is_doubtful() {
+        true => Line::Doubtful,
+        false if quick && sessions.is_here => Line::InTurns,
+        false => Line::Regular,
+    };
+    for lane in lanes {
+        let (own, place) = (Arc::clone(sessions), Arc::clone(&lane));
+        if let Err(error) = sessions.shared.workers.start(line, lane.by, move || work(&own, &place)) {
+            let stranded = sessions.queue.lock().give_up(&lane);
+            for run in &stranded {
+                sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, false);
             }
         }
-        if batch[0].group.is_some() {
-            batch.sort_by_key(|run| Reverse(run.pace));
-        }
-        batch
-    }
-
-    /// The runs that `lane` may take, if nobody takes them before.
-    fn in_reach(&self, lane: &Lane) -> Vec<Arc<Run>> {
-        self.waiting.iter().filter(|run| run.by <= lane.by && !run.is_over()).cloned().collect()
-    }
-
-    /// Takes the runs out that must end by then.
-    fn take_until(&mut self, by: Deadline) -> Vec<Arc<Run>> {
-        self.waiting.extract_if(.., |run| run.by <= by).collect()
     }
 }
 
-/// Whether `run` joins a batch that has room for `share`: the same snapshot, or quick ones that end together.
-fn goes_with(run: &Run, batch: &[Arc<Run>], share: usize) -> bool {
-    let first = &batch[0];
-    match (first.group, run.group) {
-        (None, None) => first.is_quick() && run.is_quick() && run.by == first.by && batch.len() < share,
-        (first, other) => first == other,
-    }
+/// A run that was too slow for its batch waits for a session of its own.
+fn part(sessions: &Arc<Sessions>, run: &Arc<Run>) {
+    run.part();
+    sessions.queue.lock().push(Arc::clone(run));
+    start(sessions);
 }
 
 /// The life of one lane: batch after batch until nothing is left for it, until it gets no session while others live, or
 /// until it was found late.
-pub fn work(sessions: &Arc<Sessions>, lane: &Arc<Lane>) {
-    lane.started.store(true, Ordering::Release);
+fn work(sessions: &Arc<Sessions>, lane: &Arc<Lane>) {
+    lane.start();
     while !lane.is_late() {
         let Some(by) = sessions.queue.lock().next_by(lane) else { break };
-        *lane.due.lock() = Some(by);
+        lane.set_due(Some(by));
         let mut turn = Turn { sessions, lane, by, batch: Vec::new(), grip: Arc::default() };
         let goes_on = turn.run();
         if !lane.is_late() {
-            *lane.due.lock() = None;
+            lane.set_due(None);
         }
         if !goes_on {
             break;
@@ -203,7 +77,7 @@ pub fn work(sessions: &Arc<Sessions>, lane: &Arc<Lane>) {
     }
     sessions.queue.lock().leave(lane);
     // What was pushed while this lane held the place, or must end later than its worker may: a new lane's.
-    sessions.start();
+    start(sessions);
 }
 
 /// What becomes of the runs that a session left open.
@@ -332,7 +206,7 @@ impl Turn<'_> {
         self.batch = self.sessions.queue.lock().next(self.lane);
         let Some(first) = self.batch.first() else { return };
         self.by = first.by;
-        *self.lane.due.lock() = Some(self.by);
+        self.lane.set_due(Some(self.by));
         let stop = self.stop();
         self.batch.iter().for_each(|run| run.working(Arc::clone(&stop)));
     }
@@ -369,7 +243,7 @@ impl Turn<'_> {
             self.sessions.count_refusal(&error);
             if self.is_alone() {
                 if error.is_full()
-                    && self.sessions.neighbours.wait_for_room(self.sessions, &mut pause, self.by)
+                    && self.sessions.neighbours.wait_for_room(&self.sessions.member, &mut pause, self.by)
                 {
                     continue;
                 }
@@ -427,7 +301,7 @@ impl Turn<'_> {
         let (lane, grip) = (Arc::clone(self.lane), Arc::clone(&self.grip));
         let shared = Arc::clone(&self.sessions.shared);
         Arc::new(move || {
-            if !lane.late.swap(true, Ordering::AcqRel) {
+            if lane.give_up() {
                 shared.workers.release_late();
             }
             if let Some(canceller) = grip.lock().take() {
@@ -541,7 +415,7 @@ impl Turn<'_> {
                 let hurried = together && whole(query) > HURRY;
                 let ended: query::Ended<'_> = Box::new(move |verdict, took| {
                     if hurried && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
-                        return self.sessions.part(run);
+                        return part(self.sessions, run);
                     }
                     let reached = fresh || verdict.as_ref().err().is_none_or(answered);
                     let end = verdict.map_or_else(End::Failed, |rendered| End::Good(Arc::new(rendered)));

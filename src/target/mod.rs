@@ -6,8 +6,8 @@
 pub mod apply;
 pub mod backoff;
 pub mod lane;
-pub mod memory;
 mod neighbours;
+mod queue;
 pub mod run;
 mod sessions;
 mod shared;
@@ -26,7 +26,7 @@ use crate::pool::Figures;
 use crate::query::{Context, Rendered};
 use crate::telemetry::{Sessions as Counts, Subject};
 
-use memory::{Asked, Change, Past, ResultCache, Terms};
+use run::memory::{self, Asked, Change, Past, ResultCache, Terms};
 use run::{End, Outcome, Owner, Run, Spec, Work};
 use sessions::Sessions;
 
@@ -127,7 +127,7 @@ impl Target {
 
     /// Starts as many lanes as there is work and room for.
     pub fn start(&self) {
-        self.sessions.start();
+        lane::start(&self.sessions);
     }
 
     /// Gives up on a run at a scrape's deadline: what that scrape sees is a timeout. A run whose own deadline

@@ -3,7 +3,7 @@
 //!
 //! Ends runs and counts them. Knows no scrape and no page.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,12 @@ use crate::plan;
 use crate::pool::{Pool, Settings};
 use crate::query::Skipped;
 use crate::telemetry::Left;
-use crate::workers::Line;
 
 use super::Shared;
 use super::backoff::Backoff;
-use super::lane::{self, Queue};
-use super::memory::{ResultCache, Terms};
-use super::neighbours::Neighbours;
+use super::neighbours::{Member, Neighbours};
+use super::queue::Queue;
+use super::run::memory::{ResultCache, Terms};
 use super::run::{End, Owner, Run};
 
 /// For so long no session is asked for beyond those that a full server gives.
@@ -50,7 +49,7 @@ pub struct Sessions {
     /// The sessions.
     pub pool: Pool,
     /// What waits for a session, and the lanes.
-    pub queue: Mutex<Queue>,
+    pub queue: Arc<Mutex<Queue>>,
     /// When it is left alone.
     pub backoff: Mutex<Backoff>,
     /// What it said of itself at its last login.
@@ -63,12 +62,12 @@ pub struct Sessions {
     pub ping: Arc<ResultCache>,
     /// Targets that log in to the same server as the same user.
     pub neighbours: Arc<Neighbours>,
-    /// Lanes that wait for a session of a neighbour.
-    pub waits_for_neighbours: AtomicUsize,
+    /// This one among them.
+    pub member: Arc<Member>,
     /// What all targets share.
     pub shared: Arc<Shared>,
     /// The database shares this machine's cores.
-    is_here: bool,
+    pub is_here: bool,
     shortage: Mutex<Option<Shortage>>,
     snapshots: AtomicU64,
     /// Runs that have not ended, and some that have.
@@ -91,8 +90,10 @@ impl Sessions {
         let pool =
             Pool::new(Arc::clone(endpoint), &settings(&owner.plan), &shared.scheduler, &shared.disposal);
         let neighbours = shared.neighbours_of(owner.plan.driver, endpoint.login());
-        let (queue, backoff, facts, down, doubtful, ping) = Default::default();
-        let (waits_for_neighbours, shortage, snapshots, under_way) = Default::default();
+        let (backoff, facts, down, doubtful, ping) = Default::default();
+        let (shortage, snapshots, under_way) = Default::default();
+        let queue = Arc::<Mutex<Queue>>::default();
+        let member = neighbours.join(pool.clone(), Arc::clone(&queue));
         let sessions = Arc::new(Sessions {
             owner: RwLock::new(owner),
             endpoint: Arc::clone(endpoint),
@@ -104,14 +105,13 @@ impl Sessions {
             doubtful,
             ping,
             neighbours,
-            waits_for_neighbours,
+            member,
             shared: Arc::clone(shared),
             is_here: endpoint.demand() == Demand::Local,
             shortage,
             snapshots,
             under_way,
         });
-        sessions.neighbours.join(&sessions);
         shared.add(&sessions);
         sessions
     }
@@ -126,7 +126,9 @@ impl Sessions {
         }
     }
 
-    fn owner(&self) -> Arc<Owner> {
+    /// The target as it is configured now.
+    #[must_use]
+    pub fn owner(&self) -> Arc<Owner> {
         Arc::clone(&self.owner.read())
     }
 
@@ -200,30 +202,10 @@ impl Sessions {
         Some(error)
     }
 
-    /// Starts as many lanes as there is work and room for.
-    pub fn start(self: &Arc<Self>) {
-        let most = self.owner().plan.max_connections as usize;
-        let (lanes, quick) = self.queue.lock().enter(most, self.lanes_of_use());
-        let line = match self.is_doubtful() {
-            true => Line::Doubtful,
-            false if quick && self.is_here => Line::InTurns,
-            false => Line::Regular,
-        };
-        for lane in lanes {
-            let (sessions, place) = (Arc::clone(self), Arc::clone(&lane));
-            let work = move || lane::work(&sessions, &place);
-            if let Err(error) = self.shared.workers.start(line, lane.by, work) {
-                let stranded = self.queue.lock().give_up(&lane);
-                stranded
-                    .iter()
-                    .for_each(|run| self.finish(run, End::Failed(error.clone()), Duration::ZERO, false));
-            }
-        }
-    }
-
     /// How many lanes at once are of use: where the server gives fewer sessions, so many, and one that tries for more
     /// from time to time.
-    fn lanes_of_use(&self) -> usize {
+    #[must_use]
+    pub fn lanes_of_use(&self) -> usize {
         match &*self.shortage.lock() {
             Some(shortage) if shortage.until > Instant::now() => shortage.lanes,
             Some(shortage) if shortage.is_told => shortage.lanes + 1,
@@ -268,13 +250,6 @@ impl Sessions {
     /// A session could not be opened.
     pub fn count_refusal(&self, error: &Error) {
         self.shared.telemetry.connect_failed(self.owner().bearer(), error.reason());
-    }
-
-    /// A run that was too slow for its batch waits for a session of its own.
-    pub fn part(self: &Arc<Self>, run: &Arc<Run>) {
-        run.part();
-        self.queue.lock().push(Arc::clone(run));
-        self.start();
     }
 
     /// Ends a run: remembers, counts and tells everybody who waits. Of several threads that would, the first does.

@@ -10,7 +10,7 @@ use sql_exporter::deadline::Deadline;
 use sql_exporter::error::{Error, Reason};
 use sql_exporter::fleet::Fleet;
 use sql_exporter::scrape::Verdict;
-use sql_exporter::target::memory::Asked;
+use sql_exporter::target::run::memory::Asked;
 use sql_exporter::target::run::{End, Work};
 
 use crate::checker::{Page, checked};

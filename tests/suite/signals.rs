@@ -29,8 +29,13 @@ impl Running {
     }
 
     fn setup(&self, more: &str) -> Setup {
+        self.setup_with("", more)
+    }
+
+    /// The same, with more targets and queries.
+    fn setup_with(&self, targets: &str, more: &str) -> Setup {
         setup(&format!(
-            "databases:\n  pg: {}\n  my: {}\n  lite: {{driver: sqlite, database: shop.db}}\nqueries:\n\
+            "databases:\n{targets}  pg: {}\n  my: {}\n  lite: {{driver: sqlite, database: shop.db}}\nqueries:\n\
              - {{name: pg, database: pg, sql: SELECT 1 AS value FROM (SELECT pg_sleep(60)) AS long, metrics: [{{name: pg}}]}}\n\
              - {{name: my, database: my, sql: SELECT sleep(60) AS value, metrics: [{{name: my}}]}}\n\
              - {{name: lite, database: lite, sql: \"{}\", metrics: [{{name: lite}}]}}\n{more}",
@@ -206,13 +211,13 @@ fn one_scrape_that_is_interrupted_leaves_nothing_running() {
         .setup("- {name: quick, databases: [pg, my], sql: SELECT 7 AS value, metrics: [{name: quick}]}\n");
     for (name, code) in [("INT", 130), ("TERM", 143)] {
         let child = setup.spawn_once();
-        running.wait_until_both_run();
+        wait_for("three statements", || (running.count() == 3).then_some(()));
         let began = Instant::now();
         signal(name, &[child.id()]);
         let output = child.wait_with_output().expect("an end");
         assert_eq!(output.status.code(), Some(code));
         let page = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(page.contains("\nquick{target=\"pg\"} 7\n"), "what is complete: {page}");
+        assert!(page.contains("quick{target=\"one\"} 7\n"), "what is complete: {page}");
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         running.have_ended();
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, Reason};
 use crate::plan::query::Query;
 use crate::query::{Rendered, Room};
 
-use super::run::{End, Outcome, Pace, Run, Spec};
+use super::{End, Outcome, Pace, Run, Spec};
 
 /// A result is reused while younger than this part of its `interval` (DESIGN 2): a scraper with the same
 /// period as the interval then always gets a fresh one.

@@ -2,6 +2,8 @@
 //!
 //! Knows no session and no thread: `lane` makes a run end, `memory` decides who joins it.
 
+pub mod memory;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +18,7 @@ use crate::plan::query::Query;
 use crate::query::{Context, Rendered};
 use crate::telemetry::{Bearer, Subject};
 
-use super::memory::ResultCache;
+use memory::ResultCache;
 
 /// What a run came to.
 #[derive(Debug, Clone)]
