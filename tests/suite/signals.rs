@@ -207,8 +207,12 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn one_scrape_that_is_interrupted_leaves_nothing_running() {
     let running = Running::new("signals_once");
-    let setup = running
-        .setup("- {name: quick, databases: [pg, my], sql: SELECT 7 AS value, metrics: [{name: quick}]}\n");
+    // The quick one has ended when the one behind it on the same session runs.
+    let setup = running.setup_with(
+        &format!("  one: {}\n", running.postgres.entry_with("max_connections: 1")),
+        "- {name: quick, database: one, sql: SELECT 7 AS value, metrics: [{name: quick}]}\n\
+         - {name: behind, database: one, sql: SELECT 1 AS value FROM (SELECT pg_sleep(60)) AS b, metrics: [{name: behind}]}\n",
+    );
     for (name, code) in [("INT", 130), ("TERM", 143)] {
         let child = setup.spawn_once();
         wait_for("three statements", || (running.count() == 3).then_some(()));
