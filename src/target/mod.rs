@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod backoff;
 pub mod lane;
+pub mod logins;
 pub mod memory;
 mod neighbours;
 pub mod run;
