@@ -107,6 +107,8 @@ struct Inner {
     place: Option<Place>,
     sqlstate: Option<String>,
     hint: Option<String>,
+    meaning: Option<&'static str>,
+    before_password: bool,
     spot: Option<Spot>,
     full: bool,
 }
@@ -134,6 +136,8 @@ impl Error {
             place: None,
             sqlstate: None,
             hint: None,
+            meaning: None,
+            before_password: false,
             spot: None,
             full: false,
         }))
@@ -186,6 +190,40 @@ impl Error {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what it means, in a few words for people, where the reason alone says less or something else. The hint is
+    /// then all that there is to try.
+    #[must_use]
+    pub fn with_meaning(mut self, meaning: &'static str) -> Self {
+        self.0.meaning = Some(meaning);
+        self
+    }
+
+    /// What it means, where that is more than what the reason says.
+    #[must_use]
+    pub fn meaning(&self) -> Option<&'static str> {
+        self.0.meaning
+    }
+
+    /// Marks a login that ended before any password was sent.
+    #[must_use]
+    pub fn before_password(mut self) -> Self {
+        self.0.before_password = true;
+        self
+    }
+
+    /// True when a server refused user and password: another attempt with them may lock the account.
+    #[must_use]
+    pub fn is_refused_login(&self) -> bool {
+        self.reason() == Reason::Auth && !self.0.before_password
+    }
+
+    /// The same under another reason.
+    #[must_use]
+    pub fn with_reason(mut self, reason: Reason) -> Self {
+        self.0.kind = Kind::Query(reason);
         self
     }
 

@@ -100,6 +100,7 @@ impl Fleet {
         };
         let targets: Vec<_> = targets.into_iter().filter_map(&mut target).collect();
         renewal.ended = self.targets.len() - renewal.unchanged - renewal.changed;
+        self.shared.logins.forgive();
         let mut former = self.former.lock().clone();
         former.extend(self.targets.iter().map(|target| Arc::downgrade(target.owner())));
         let (shared, former) = (Arc::clone(&self.shared), Mutex::new(former));

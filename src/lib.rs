@@ -9,6 +9,7 @@
 pub mod cell;
 pub mod deadline;
 pub mod error;
+pub mod file;
 pub mod float;
 pub mod name;
 pub mod secret;

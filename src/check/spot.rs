@@ -1,14 +1,20 @@
 //! From a place in a statement to the place in the file that holds the statement.
 
+use std::path::Path;
+
 use crate::error::{Place, Spot};
+use crate::file;
 use crate::plan::builtin;
+
+/// No file of a configuration is longer.
+const LONGEST: u64 = 1 << 20;
 
 /// Where line and column of a statement stand in the file; `at` is where the statement begins. The place of the whole
 /// statement where the file does not hold the line as it is (in quotes with escapes, for one).
 pub(super) fn place_of(at: &Place, sql: &str, spot: Spot) -> Place {
     let text = match at.file.strip_prefix("builtin:") {
         Some(name) => builtin::text(name).map(str::to_owned),
-        None => std::fs::read_to_string(&at.file).ok(),
+        None => file::text(Path::new(&at.file), LONGEST).ok(),
     };
     text.and_then(|text| found(at, &text, sql, spot)).unwrap_or_else(|| at.clone())
 }

@@ -7,6 +7,7 @@ pub mod advice;
 pub mod login;
 pub mod mysql;
 pub mod net;
+pub mod passfile;
 pub mod password;
 pub mod postgres;
 pub mod refused;
@@ -201,6 +202,8 @@ pub enum TlsState {
     Local,
     /// Plain text over TCP.
     Plain,
+    /// The same: the server has TLS, and refuses this user with it (`hostnossl`), where TLS is only preferred.
+    PlainByRule,
     /// Encrypted; the server's certificate was not verified.
     Encrypted,
     /// Encrypted, certificate verified (`verify-ca` or `verify-full`).
@@ -213,7 +216,7 @@ impl TlsState {
     pub fn word(self) -> &'static str {
         match self {
             TlsState::Local => "local",
-            TlsState::Plain => "plain text",
+            TlsState::Plain | TlsState::PlainByRule => "plain text",
             TlsState::Encrypted => "encrypted, not verified",
             TlsState::Verified => "verified",
         }

@@ -1,7 +1,6 @@
 //! Where a password comes from: the configuration, a file, or a command; read for every new session.
 
-use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::io::{ErrorKind, PipeReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::io::AsyncReadExt;
-use tokio::net::unix::pipe;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
+use crate::file::{self, Unread};
 use crate::secret::Secret;
+
+use super::passfile::Passfile;
 
 /// A command that ran so lately would give the same password again.
 const JUST_NOW: Duration = Duration::from_secs(1);
@@ -25,8 +25,14 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 const SHARED: Duration = Duration::from_secs(60);
 /// More than this is no password.
 const LONGEST: usize = 64 << 10;
-/// How often a running command is looked at.
+/// The longest time between two looks at a running command.
 const TICK: Duration = Duration::from_millis(10);
+/// So much of what a failing command wrote to its standard error is kept, from its end: there the reason stands.
+const KEPT: usize = 4 << 10;
+/// So much of it is shown, in bytes.
+const SHOWN: usize = 500;
+/// Shorter lines of a command's output are not looked for in what it wrote beside: they are in every text.
+const SHORTEST_SECRET: usize = 4;
 
 /// The source of a password.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +47,9 @@ pub enum Password {
     /// The standard output of a program, without its final line end: an argv, no shell, 5 s, shared 60 s by equal
     /// commands.
     Command(Vec<String>),
+    /// libpq's password file: what is read is the whole of it, and the driver looks for its line. One that is absent, or
+    /// that libpq leaves out, is none.
+    Passfile(Passfile),
 }
 
 impl Password {
@@ -54,6 +63,7 @@ impl Password {
             Password::Given(secret) => Ok(Some(secret.clone())),
             Password::File(path) => from_file(path).map(Some),
             Password::Command(argv) => shared(argv).read(argv, by).map(Some),
+            Password::Passfile(file) => Ok(file.read().ok()),
         }
     }
 
@@ -71,37 +81,46 @@ impl Password {
 }
 
 fn from_file(path: &Path) -> Result<Secret> {
-    read_file(path)
-        .map_err(|what| Error::new(Reason::Auth, format!("the password file {} {what}", path.display())))
+    read_file(path).map_err(|what| missing(format!("the password file {} {what}", path.display())))
 }
 
-/// A file's content without its final line end; a refusal says what is wrong and nothing of the content.
+/// There is no password, so that no server was asked.
+fn missing(message: String) -> Error {
+    Error::new(Reason::Auth, message).with_meaning("there is no password to log in with").before_password()
+}
+
+/// A file's content without a byte order mark and its final line end; a refusal says what is wrong and nothing of the
+/// content.
 pub(super) fn read_file(path: &Path) -> Result<Secret, String> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LONGEST as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    secret(bytes).map_err(str::to_owned)
+    let text = file::text(path, LONGEST as u64).map_err(|unread| unread.to_string())?;
+    secret(text).ok_or_else(|| "is empty".to_owned())
 }
 
-/// The bytes without their final line end. A refusal says what is wrong and nothing of the content.
-fn secret(bytes: Vec<u8>) -> Result<Secret, &'static str> {
-    if bytes.len() > LONGEST {
-        return Err("holds more than 64 KiB");
-    }
-    let mut text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text")?;
+/// A text without its final line end; `None` where nothing is left.
+fn secret(mut text: String) -> Option<Secret> {
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
             text.pop();
         }
     }
-    if text.is_empty() { Err("is empty") } else { Ok(Secret::new(text)) }
+    (!text.is_empty()).then(|| Secret::new(text))
 }
 
 /// The last result of one command line, and its turn: who holds the lock runs the command, the others wait.
 #[derive(Default)]
-struct Shared(Mutex<Option<(Instant, Secret)>>);
+struct Shared(Mutex<Option<Last>>);
+
+struct Last {
+    ended: Instant,
+    result: Result<Secret>,
+}
+
+impl Last {
+    fn is_fresh(&self) -> bool {
+        self.result.is_ok() && self.ended.elapsed() < SHARED
+    }
+}
 
 /// The command lines of the process. The only state outside a value in the house: "shared by equal commands" holds
 /// across targets and across reloads, and neither knows of the other's plan.
@@ -121,34 +140,34 @@ fn shared(argv: &[String]) -> Arc<Shared> {
 
 impl Shared {
     fn read(&self, argv: &[String], by: Deadline) -> Result<Secret> {
+        let asked = Instant::now();
         let Some(mut last) = self.0.try_lock_until(by.moment()) else {
             return Err(failed(argv, "did not end in time for another target that runs it"));
         };
-        if let Some((since, secret)) = &*last
-            && since.elapsed() < SHARED
-        {
-            return Ok(secret.clone());
+        // A failure serves those who waited for it, and nobody else.
+        if let Some(known) = last.as_ref().filter(|known| known.is_fresh() || known.ended >= asked) {
+            return known.result.clone();
         }
-        let secret = run(argv, by)?;
-        *last = Some((Instant::now(), secret.clone()));
-        Ok(secret)
+        let result = run(argv, by);
+        *last = Some(Last { ended: Instant::now(), result: result.clone() });
+        result
     }
 
     fn forget(&self, refused: &Secret) {
         // Held by a run under way: its result is newer than what was refused.
         if let Some(mut last) = self.0.try_lock() {
-            last.take_if(|(since, secret)| secret == refused && since.elapsed() >= JUST_NOW);
+            last.take_if(|last| last.result.as_ref() == Ok(refused) && last.ended.elapsed() >= JUST_NOW);
         }
     }
 
     fn is_fresh(&self) -> bool {
-        self.0.try_lock().is_none_or(|last| last.as_ref().is_some_and(|(since, _)| since.elapsed() < SHARED))
+        self.0.try_lock().is_none_or(|last| last.as_ref().is_some_and(Last::is_fresh))
     }
 }
 
 fn failed(argv: &[String], what: &str) -> Error {
     let program = argv.first().map_or("", String::as_str);
-    Error::new(Reason::Auth, format!("the password command {program} {what}"))
+    missing(format!("the password command {program} {what}"))
 }
 
 /// Runs the program in a process group of its own, so that what it starts ends with it when it is too slow.
@@ -156,56 +175,107 @@ fn run(argv: &[String], by: Deadline) -> Result<Secret> {
     let Some((program, arguments)) = argv.split_first() else { return Err(failed(argv, "is empty")) };
     let unstarted = |error: std::io::Error| failed(argv, &format!("cannot be started: {error}"));
     let by = by.or_within(COMMAND_LIMIT);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unstarted)?;
-    let (ours, theirs) = std::io::pipe().map_err(unstarted)?;
-    // The temporary holds our copy of the pipe's other end: it is gone with this statement.
+    let ((out, theirs), (err, also_theirs)) =
+        std::io::pipe().and_then(|out| Ok((out, std::io::pipe()?))).map_err(unstarted)?;
+    for pipe in [&out, &err] {
+        rustix::io::ioctl_fionbio(pipe, true).map_err(|error| unstarted(error.into()))?;
+    }
+    // The temporary holds our copies of the pipes' other ends: they are gone with this statement.
     let child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(theirs)
-        .stderr(Stdio::null())
+        .stderr(also_theirs)
         .process_group(0)
         .spawn()
         .map_err(unstarted)?;
     let mut running = Running(Some(child));
-    let (status, bytes) =
-        runtime.block_on(running.collect(ours.into(), by)).map_err(|what| failed(argv, &what))?;
+    let mut printed = Printed::default();
+    let ended = running.collect(&out, &err, &mut printed, by);
+    let failed = |what: &str| failed(argv, &format!("{what}{}", printed.said()));
+    let status = ended.map_err(|what| failed(&what))?;
     if !status.success() {
-        return Err(failed(argv, &format!("failed: {status}")));
+        return Err(failed(&format!("failed: {status}")));
     }
-    secret(bytes).map_err(|what| failed(argv, &format!("printed what {what}")))
+    let text = match file::into_text(printed.out.clone()) {
+        Ok(text) => text,
+        Err(what @ Unread::NotText(_)) => return Err(failed(&format!("printed what {what}"))),
+        Err(what) => return Err(failed(&what.to_string())),
+    };
+    match secret(text) {
+        None => Err(failed("printed what is empty")),
+        Some(secret) if secret.expose().contains(['\n', '\r']) => {
+            Err(failed("printed more than one line, of which no password can consist"))
+        }
+        Some(secret) if secret.expose().chars().any(|c| c.is_control() && c != '\t') => {
+            Err(failed("printed control characters, of which no password can consist"))
+        }
+        Some(secret) => Ok(secret),
+    }
+}
+
+/// What a command wrote.
+#[derive(Default)]
+struct Printed {
+    out: Vec<u8>,
+    /// The last of it.
+    err: Vec<u8>,
+}
+
+impl Printed {
+    /// What a failing command wrote to its standard error, as the end of a sentence: one line, not too long, and nothing
+    /// of its output, which may be the password.
+    fn said(&self) -> String {
+        let mut text = String::from_utf8_lossy(&self.err).into_owned();
+        for line in String::from_utf8_lossy(&self.out).lines().map(str::trim) {
+            if line.len() >= SHORTEST_SECRET {
+                text = text.replace(line, "***");
+            }
+        }
+        let words: Vec<String> =
+            text.split_whitespace().map(|word| word.chars().filter(|c| !c.is_control()).collect()).collect();
+        let line = words.join(" ");
+        if line.is_empty() {
+            return String::new();
+        }
+        let start = line.len().saturating_sub(SHOWN);
+        let start = (start..=line.len()).find(|at| line.is_char_boundary(*at)).unwrap_or(start);
+        let cut = if start > 0 { "…" } else { "" };
+        format!("; it wrote: {cut}{}", line.get(start..).unwrap_or_default())
+    }
 }
 
 /// A started command; dropped before its end, it is killed with its group.
 struct Running(Option<Child>);
 
 impl Running {
-    /// What it prints until it ends. The pipe may stay open longer, in a process that the command left behind.
-    async fn collect(&mut self, pipe: OwnedFd, by: Deadline) -> Result<(ExitStatus, Vec<u8>), String> {
+    /// What it prints until it ends. The pipes may stay open longer, in a process that the command left behind.
+    fn collect(
+        &mut self,
+        out: &PipeReader,
+        err: &PipeReader,
+        printed: &mut Printed,
+        by: Deadline,
+    ) -> Result<ExitStatus, String> {
         let unread = |error: std::io::Error| format!("cannot be read: {error}");
-        let mut pipe = pipe::Receiver::from_owned_fd(pipe).map_err(unread)?;
-        let mut bytes = Vec::new();
-        let mut open = true;
-        let mut ended = None;
+        let mut pause = Duration::from_millis(1);
         loop {
-            if ended.is_none() {
-                ended = self.ended().map_err(unread)?;
-            }
-            // What was written before the end is ready within this tick; after it nothing that counts comes.
-            match tokio::time::timeout(TICK, read(&mut pipe, &mut bytes, open)).await {
-                Ok(read) => open = read.map_err(unread)? > 0,
-                Err(_) => {
-                    if let Some(status) = ended {
-                        return Ok((status, bytes));
-                    }
-                }
-            }
-            if bytes.len() > LONGEST {
+            // In this order: what was written before the end is there to be read after it.
+            let ended = self.ended().map_err(unread)?;
+            drain(out, &mut printed.out).map_err(unread)?;
+            drain(err, &mut printed.err).map_err(unread)?;
+            printed.err.drain(..printed.err.len().saturating_sub(KEPT));
+            if printed.out.len() > LONGEST {
                 return Err("printed more than 64 KiB".to_owned());
+            }
+            if let Some(status) = ended {
+                return Ok(status);
             }
             if by.passed() {
                 return Err("did not end in time and was killed".to_owned());
             }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(TICK);
         }
     }
 
@@ -218,9 +288,20 @@ impl Running {
     }
 }
 
-/// Reads what is there; once the pipe is closed, never ready again.
-async fn read(pipe: &mut pipe::Receiver, bytes: &mut Vec<u8>, open: bool) -> std::io::Result<usize> {
-    if open { pipe.read_buf(bytes).await } else { std::future::pending().await }
+/// Reads what is there, up to somewhat more than a password may have.
+fn drain(mut pipe: &PipeReader, into: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut chunk = [0; 4096];
+    let most = into.len() + LONGEST;
+    while into.len() <= most {
+        match pipe.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => into.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Running {
@@ -267,6 +348,8 @@ mod tests {
             ("p", "p"),
             (" p@:/#%' \n", " p@:/#%' "),
             ("p\r\n", "p"),
+            ("\u{feff}p\r\n", "p"),
+            ("p\r", "p\r"),
             ("p\n\n", "p\n"),
             ("a\nb", "a\nb"),
             ("é", "é"),
@@ -286,9 +369,13 @@ mod tests {
             "{}",
             message(&password, soon())
         );
-        for (content, expected) in
-            [(&b"\n"[..], "is empty"), (b"hunter2\xff", "is not UTF-8"), (&[b'x'; 70_000], "64 KiB")]
-        {
+        for (content, expected) in [
+            (&b"\n"[..], "is empty"),
+            (b"\xef\xbb\xbf\r\n", "is empty"),
+            (b"hunter2\xff", "is not UTF-8"),
+            (b"\xff\xfeh\0", "is UTF-16 text: save it as UTF-8"),
+            (&[b'x'; 70_000], "64 KiB"),
+        ] {
             std::fs::write(&path, content).unwrap();
             let message = message(&password, soon());
             assert!(message.contains(expected) && !message.contains("hunter"), "{message}");
@@ -300,6 +387,10 @@ mod tests {
         assert_eq!(text(&shell("prints", "printf \"p@:/#%%' \n\"")), "p@:/#%' ");
         assert_eq!(text(&shell("stdout", "echo hunter > /dev/stdout")), "hunter");
         assert_eq!(text(&shell("stdin", "cat; echo after")), "after");
+        assert_eq!(text(&shell("mark", "printf '\\357\\273\\277hunter\\r\\n'")), "hunter");
+        assert_eq!(text(&shell("warns", "echo noise >&2; echo hunter")), "hunter");
+        // More than a pipe holds, and nobody waits for it.
+        assert_eq!(text(&shell("noisy", "head -c 300000 /dev/zero >&2; echo hunter")), "hunter");
     }
 
     #[test]
@@ -328,14 +419,40 @@ mod tests {
     fn a_failed_command_is_not_shared_and_its_output_not_shown() {
         let folder = tempfile::tempdir().unwrap();
         let flag = folder.path().join("flag");
-        let password = shell("fails", &format!("echo hunter2; echo hunter3 >&2; test -e {}", flag.display()));
+        let script = format!("echo hunter2; echo 'no hunter2 here' >&2; test -e {}", flag.display());
+        let password = shell("fails", &script);
         let message = message(&password, soon());
         assert!(
-            message.contains("/bin/sh failed: exit status: 1") && !message.contains("hunter"),
+            message.contains("/bin/sh failed: exit status: 1; it wrote: no *** here")
+                && !message.contains("hunter"),
             "{message}"
         );
         std::fs::write(&flag, "").unwrap();
         assert_eq!(text(&password), "hunter2");
+    }
+
+    #[test]
+    fn of_a_long_complaint_the_end_is_shown() {
+        let script = "i=0; while [ $i -lt 2000 ]; do echo word$i >&2; i=$((i+1)); done; exit 1";
+        let message = message(&shell("long", script), soon());
+        assert!(message.contains("it wrote: …") && message.ends_with("word1998 word1999"), "{message}");
+        assert!(message.len() < 600, "{message}");
+    }
+
+    #[test]
+    fn those_who_wait_for_a_failing_command_get_its_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = folder.path().join("count");
+        let password = shell("fails once", &format!("echo x >> {}; sleep 0.5; exit 1", count.display()));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let password = password.clone();
+                std::thread::spawn(move || password.read(soon()).unwrap_err())
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+        let runs = std::fs::read_to_string(&count).unwrap().lines().count();
+        assert!(runs < 4, "{runs}");
     }
 
     #[test]
@@ -372,7 +489,20 @@ mod tests {
             (shell("endless", "while :; do echo hunter2hunter2hunter2hunter2; done"), "more than 64 KiB"),
             (shell("silent", ":"), "printed what is empty"),
             (shell("bytes", "printf 'hunter\\377'"), "printed what is not UTF-8"),
-            (shell("killed", "kill -9 $$"), "failed: signal: 9"),
+            (
+                shell("killed", "echo because >&2; kill -9 $$"),
+                "failed: signal: 9 (SIGKILL); it wrote: because",
+            ),
+            (shell("two lines", "echo hunter2; echo hunter3"), "printed more than one line"),
+            (shell("bell", "printf 'hunter\\007'"), "printed control characters"),
+            (
+                shell("empty", "echo Unable to locate >&2"),
+                "printed what is empty; it wrote: Unable to locate",
+            ),
+            (
+                shell("colours", "printf '\\033[31mred\\033[0m\\n  next\\tline\\n' >&2; exit 3"),
+                "failed: exit status: 3; it wrote: [31mred[0m next line",
+            ),
             (
                 Password::Command(vec!["/nonexistent/program".into(), "hunter2".into()]),
                 "cannot be started: No such file",

@@ -19,6 +19,14 @@ impl Rights {
     /// A user, with the statements only where there are risks.
     #[must_use]
     pub fn of(user: Option<String>, risks: Vec<String>, grants: impl FnOnce() -> Vec<String>) -> Rights {
+        // MySQL tells of one user's privileges in several lines, which may mean the same.
+        let mut told = Vec::with_capacity(risks.len());
+        for risk in risks {
+            if !told.contains(&risk) {
+                told.push(risk);
+            }
+        }
+        let risks = told;
         let grants = if risks.is_empty() { Vec::new() } else { grants() };
         Rights { user, risks, grants }
     }

@@ -2,23 +2,30 @@
 //!
 //! Owns which certificates are believed. Knows no protocol; the MySQL driver hands the same keys to its crate.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{self, CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+};
 
 use crate::error::{Error, Reason, Result};
+use crate::file;
 
 use super::TlsState;
 
+/// No chain of certificates is longer.
+const LONGEST: u64 = 1 << 20;
+
 /// How much is demanded. Names and meanings are libpq's `sslmode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Mode {
     /// Plain text, written out: a clear-text password is then allowed.
     Disable,
@@ -128,8 +135,11 @@ impl Tls {
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let chain = certificates(cert, "cert")?;
-                let key_of = |error| unreadable(key, "key", &error);
-                let key = PrivateKeyDer::from_pem_file(key).map_err(key_of)?;
+                let pem = file::bytes(key, LONGEST).map_err(|error| unreadable(key, "key", &error))?;
+                let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+                    pem::Error::NoItemsFound => unreadable(key, "key", &NO_KEY),
+                    error => unreadable(key, "key", &error),
+                })?;
                 builder.with_client_auth_cert(chain, key).map_err(|error| fault(&error))?
             }
             (None, None) => builder.with_no_client_auth(),
@@ -154,10 +164,14 @@ fn unreadable(file: &Path, key: &str, error: &dyn std::fmt::Display) -> Error {
     Error::new(Reason::Tls, format!("tls.{key} {}: {error}", file.display()))
 }
 
+/// A key behind a password is none of these either.
+const NO_KEY: &str = "holds no PEM private key that can be read without a password: `openssl pkey -in FILE -out PLAIN` \
+     writes one";
+
 fn certificates(file: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| unreadable(file, key, &error))?;
+    let pem = file::bytes(file, LONGEST).map_err(|error| unreadable(file, key, &error))?;
+    let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|error| unreadable(file, key, &error))?;
     if found.is_empty() { Err(unreadable(file, key, &"holds no PEM certificate")) } else { Ok(found) }
 }
 
@@ -194,9 +208,35 @@ impl Verifier {
         }
         Ok(Verifier { check, roots, trusted, provider: Arc::clone(provider) })
     }
+
+    fn believes(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        if !self.trusted.contains(end_entity) {
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                &self.roots,
+                intermediates,
+                now,
+                algorithms,
+            )?;
+        }
+        if self.check == Check::ChainAndName {
+            verify_server_name(&certificate, server_name)?;
+        }
+        Ok(())
+    }
 }
 
 impl ServerCertVerifier for Verifier {
+    /// What verifies nothing takes every certificate, also one that cannot be read: of X.509 version 1, expired, with a
+    /// weak signature, without a name.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -206,20 +246,9 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         if self.check != Check::Nothing {
-            let certificate = ParsedCertificate::try_from(end_entity)?;
-            if !self.trusted.contains(end_entity) {
-                let algorithms = self.provider.signature_verification_algorithms.all;
-                verify_server_cert_signed_by_trust_anchor(
-                    &certificate,
-                    &self.roots,
-                    intermediates,
-                    now,
-                    algorithms,
-                )?;
-            }
-            if self.check == Check::ChainAndName {
-                verify_server_name(&certificate, server_name)?;
-            }
+            let shown = std::iter::once(end_entity).chain(intermediates);
+            self.believes(end_entity, intermediates, server_name, now)
+                .map_err(|error| named(error, shown))?;
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -230,7 +259,11 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.check == Check::Nothing {
+            return Ok(unverified());
+        }
         crypto::verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .map_err(|error| named(error, std::iter::once(cert)))
     }
 
     fn verify_tls13_signature(
@@ -239,10 +272,155 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.check == Check::Nothing {
+            return Ok(unverified());
+        }
         crypto::verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .map_err(|error| named(error, std::iter::once(cert)))
     }
 
+    /// A server signs with what its key can and the client takes. Where nothing is verified, everything is taken.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        if self.check == Check::Nothing {
+            return ALL_SCHEMES.to_vec();
+        }
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The handshake's signature proves that the server holds the key of its certificate. Where nobody asks whose
+/// certificate that is, whoever stands between shows one of its own, so the proof is worth nothing; and to check it, the
+/// certificate would have to be one that the library can read.
+fn unverified() -> HandshakeSignatureValid {
+    HandshakeSignatureValid::assertion()
+}
+
+/// Every scheme that a server of TLS 1.2 or 1.3 may sign with.
+const ALL_SCHEMES: &[SignatureScheme] = &[
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED25519,
+    SignatureScheme::ED448,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::ECDSA_SHA1_Legacy,
+    SignatureScheme::RSA_PKCS1_SHA1,
+];
+
+/// A certificate that is too old for the library to read.
+#[derive(Debug)]
+struct OldVersion(u8);
+
+impl std::error::Error for OldVersion {}
+
+impl fmt::Display for OldVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server shows a certificate of X.509 version {}, which cannot be verified", self.0)
+    }
+}
+
+/// The library says "UnsupportedCertVersion" at most: an error about a certificate of an old version names it.
+fn named<'c>(error: rustls::Error, shown: impl Iterator<Item = &'c CertificateDer<'c>>) -> rustls::Error {
+    let is_unread = matches!(
+        error,
+        rustls::Error::InvalidCertificate(CertificateError::Other(_) | CertificateError::BadEncoding)
+    );
+    match shown.filter_map(|certificate| version(certificate)).find(|version| *version < 3) {
+        Some(version) if is_unread => {
+            let old = OtherError(Arc::new(OldVersion(version)));
+            rustls::Error::InvalidCertificate(CertificateError::Other(old))
+        }
+        _ => error,
+    }
+}
+
+/// The X.509 version of a certificate; `None` where it is none. `Certificate ::= SEQUENCE { TBSCertificate ::= SEQUENCE
+/// { [0] { INTEGER } OPTIONAL, …`: without the tag it is version 1 (RFC 5280, 4.1).
+fn version(certificate: &[u8]) -> Option<u8> {
+    let inner = content(content(certificate, 0x30)?, 0x30)?;
+    match content(inner, 0xa0) {
+        None => Some(1),
+        Some(explicit) => content(explicit, 0x02)?.last()?.checked_add(1),
+    }
+}
+
+/// What stands in the DER element at the head of `bytes`, if it has this tag and is whole.
+fn content(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+    let (found, rest) = bytes.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    if *found != tag {
+        return None;
+    }
+    match length {
+        0x80.. => {
+            let (length, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
+            let length =
+                length.iter().fold(0_usize, |sum, byte| sum.saturating_mul(256) + usize::from(*byte));
+            rest.get(..length)
+        }
+        length => rest.get(..usize::from(*length)),
+    }
+}
+
+/// A failed handshake in words: what went wrong, and what to do about it where that is known.
+#[must_use]
+pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
+    use rustls::{AlertDescription as Alert, Error as Tls};
+    let said = error.to_string();
+    match error {
+        Tls::InvalidCertificate(CertificateError::Other(OtherError(cause))) if cause.is::<OldVersion>() => (
+            cause.to_string(),
+            Some(
+                "make it one of version 3 that names the host (`openssl x509 -req … -extfile FILE` with a line \
+                 `subjectAltName = DNS:HOST`), or verify nothing: tls: {mode: require} without `ca`",
+            ),
+        ),
+        Tls::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => (
+            said,
+            Some(
+                "connect by a name that stands in the certificate's subjectAltName (a common name does not count), or \
+                 verify the authority alone: tls: {mode: verify-ca}",
+            ),
+        ),
+        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            (said, Some("set tls.ca to the certificate of the authority that signed the server's"))
+        }
+        Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            (said, Some("renew the server's certificate, or see whether this machine's clock is right"))
+        }
+        Tls::AlertReceived(
+            Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity,
+        )
+        | Tls::PeerIncompatible(_) => {
+            (said, Some("this exporter speaks TLS 1.3, and 1.2 with ECDHE; see what the server's TLS allows"))
+        }
+        Tls::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA) => {
+            (said, Some("the server wants a client certificate that it knows: set tls.cert and tls.key"))
+        }
+        _ => (said, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_certificate_is_read_from_its_head() {
+        // SEQUENCE { SEQUENCE { [0] { INTEGER 2 }, … } } and SEQUENCE { SEQUENCE { INTEGER 7, … } }, long lengths too.
+        let three = [0x30, 9, 0x30, 7, 0xa0, 3, 2, 1, 2, 2, 0];
+        let one = [0x30, 5, 0x30, 3, 2, 1, 7];
+        let long = [0x30, 0x82, 0, 8, 0x30, 0x81, 5, 0xa0, 3, 2, 1, 1];
+        assert_eq!((version(&three), version(&one), version(&long)), (Some(3), Some(1), Some(2)));
+        for broken in [&[][..], &[0x30], &[0x31, 0], &[0x30, 0x85, 1], &[0x30, 4, 0x30, 9, 1, 1]] {
+            assert_eq!(version(broken), None, "{broken:?}");
+        }
     }
 }

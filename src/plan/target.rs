@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::driver::login::Form;
 use crate::driver::{Drivers, Endpoint};
 use crate::error::Place;
 use crate::name::LabelName;
@@ -230,18 +231,26 @@ fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<N
         keys.secret(key)?.expose().to_owned()
     };
     // Only what stands before `:` may be shown, and only where it looks like a scheme: the rest may be a secret.
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
-    match url.trim_start().split_once(':') {
-        Some((scheme, rest))
-            if scheme.chars().all(legal) && (rest.starts_with("//") || scheme == "sqlite") =>
-        {
-            Named::find(scheme, key, keys, drivers)
+    let (message, hint) = match Form::of(&url) {
+        Form::Url(scheme) if scheme == "jdbc" => {
+            ("is a URL for Java", "leave `jdbc:` out: DRIVER://USER@HOST/DATABASE")
         }
-        _ => {
-            keys.fault_with_hint(key, "is no URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH");
-            None
+        Form::Url(scheme) if scheme.contains('+') && drivers.find(before_plus(&scheme)).is_some() => {
+            ("is a URL for Python", "leave out the `+` and what follows it: DRIVER://USER@HOST/DATABASE")
         }
-    }
+        Form::Url(scheme) => return Named::find(&scheme, key, keys, drivers),
+        Form::Keywords => return Named::find("postgres", key, keys, drivers),
+        Form::Go => {
+            ("is the form of the Go driver for MySQL", "write mysql://USER:PASSWORD@HOST:PORT/DATABASE")
+        }
+        Form::Unknown => ("is no URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
+    };
+    keys.fault_with_hint(key, message, hint);
+    None
+}
+
+fn before_plus(scheme: &str) -> &str {
+    scheme.split('+').next().unwrap_or_default()
 }
 
 fn labels(keys: &mut Keys<'_>) -> Vec<(LabelName, String)> {

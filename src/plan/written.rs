@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::driver::login::Form;
 use crate::driver::statement::{Dialect, swallowing_comment};
 use crate::driver::{Allowed, Endpoint};
 use crate::error::Place;
@@ -76,6 +77,10 @@ pub(super) fn secrets(keys: &Keys<'_>) -> Vec<Stored> {
 /// True when a URL holds a password: `user:password@`, or a parameter. Its variables are left out already, so that it
 /// may be half a URL.
 fn has_password(url: &str) -> bool {
+    if Form::of(url) == Form::Keywords {
+        let values = url.split("password").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('='));
+        return values.into_iter().any(|value| !matches!(value.split_whitespace().next(), None | Some("''")));
+    }
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
     let authority = before.split('/').next().unwrap_or_default();
@@ -91,11 +96,19 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_found_and_a_port_is_none() {
-        for url in ["postgres://u:p@h/d", "mysql://:p@[::1]:1/d?x=1", "postgres://h/d?password=p", "://u:p@h"]
-        {
+        for url in [
+            "host=h password=p",
+            "password = 'p' host=h",
+            "postgres://u:p@h/d",
+            "mysql://:p@[::1]:1/d?x=1",
+            "postgres://h/d?password=p",
+            "://u:p@h",
+        ] {
             assert!(has_password(url), "{url}");
         }
         let without = [
+            "host=h user=password",
+            "host=h password='' user=x",
             "postgres://u@h:5432/d",
             "postgres://u:@h/d",
             "postgres://h:1/d",

@@ -1,7 +1,8 @@
 //! How long a target is left alone after its connection failed (DESIGN 4.6).
 //!
 //! Refused or reset connects cost nothing and are tried at every scrape; a connect or login that ran into its
-//! timeout, one to a full server, and a refused password, would pile up work on a sick server or lock an account.
+//! timeout, one to a full server, and a refused password, would pile up work on a sick server or lock an account. What
+//! targets with the same server and user have in common is `logins`'.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use crate::error::{Error, Reason};
 /// Connect and login timeouts, full servers: 1 s doubling to 30 s.
 const TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// A refused user or password: 30 s doubling to 5 min.
-const AUTH: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
+pub(super) const AUTH: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
 
 /// The state of one target's connection attempts.
 #[derive(Debug, Default)]
@@ -34,8 +35,9 @@ impl Backoff {
     /// A session could not be opened.
     pub fn failed(&mut self, error: &Error) {
         let (first, longest) = match error.reason() {
-            Reason::Timeout => TIMEOUT,
-            Reason::Auth => AUTH,
+            Reason::Auth if error.is_refused_login() => AUTH,
+            // A command that gives no password is a program that runs for nothing.
+            Reason::Timeout | Reason::Auth => TIMEOUT,
             _ if error.is_full() => TIMEOUT,
             _ => (Duration::ZERO, Duration::ZERO),
         };
@@ -46,6 +48,12 @@ impl Backoff {
         let before = self.failed.as_ref().map_or(Duration::ZERO, |failed| failed.pause);
         let pause = (before * 2).clamp(first, longest);
         self.failed = Some(Failed { error: error.clone(), pause, until: Instant::now() + pause });
+    }
+
+    /// No session may be opened for so long: another target's attempt with the same password was refused.
+    pub fn held(&mut self, error: &Error, left: Duration) {
+        let pause = self.failed.as_ref().map_or(Duration::ZERO, |failed| failed.pause);
+        self.failed = Some(Failed { error: error.clone(), pause, until: Instant::now() + left });
     }
 
     /// Why the last attempt failed; `None` once one succeeded.
@@ -98,6 +106,21 @@ mod tests {
         backoff.failed(&Error::new(Reason::Server, "too many connections").of_full_server());
         let pause = backoff.left().expect("a pause").0;
         assert!(pause > Duration::from_millis(500) && pause <= Duration::from_secs(1), "{pause:?}");
+    }
+
+    #[test]
+    fn a_password_that_is_not_there_is_looked_for_again_soon() {
+        let mut backoff = Backoff::default();
+        backoff.failed(&Error::new(Reason::Auth, "no file").before_password());
+        assert!(backoff.left().expect("a pause").0 <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_target_is_held_as_long_as_the_login_that_it_shares() {
+        let mut backoff = Backoff::default();
+        backoff.held(&Error::new(Reason::Auth, "refused"), Duration::from_secs(20));
+        let (left, error) = backoff.left().expect("a pause");
+        assert!(left > Duration::from_secs(15) && error.message() == "refused");
     }
 
     #[test]

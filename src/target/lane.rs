@@ -228,15 +228,17 @@ impl Turn<'_> {
         if !lease.is_empty() {
             return Ok(true);
         }
-        // One refused password is enough; those in line behind it get its reason.
-        if let Some(error) = self.sessions.locked_out(self.by) {
-            return Err(error);
-        }
         self.sessions.queue.lock().in_reach(self.lane).iter().for_each(|run| run.connecting());
         let mut pause = FIRST_PAUSE;
         loop {
+            // One refused password is enough; those in line behind it get its reason.
+            let attempt = self.sessions.admit(self.is_alone(), self.by)?;
             let began = Instant::now();
-            let error = match lease.open(self.by) {
+            let opened = lease.open(self.by);
+            if let Some(attempt) = attempt {
+                attempt.end(opened.as_ref().err());
+            }
+            let error = match opened {
                 Ok(reused) => return Ok(reused),
                 Err(error) => error,
             };

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod backoff;
 pub mod lane;
+pub mod logins;
 mod neighbours;
 mod queue;
 pub mod run;

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::deadline::Deadline;
 use crate::driver::tls::Demand;
-use crate::driver::{Endpoint, Facts};
+use crate::driver::{Endpoint, Facts, TlsState};
 use crate::error::{Error, Reason};
 use crate::plan;
 use crate::pool::{Pool, Settings};
@@ -20,6 +20,7 @@ use crate::telemetry::Left;
 
 use super::Shared;
 use super::backoff::Backoff;
+use super::logins::{Held, LoginAttempt};
 use super::neighbours::{Member, Neighbours};
 use super::queue::Queue;
 use super::run::memory::{ResultCache, Terms};
@@ -191,15 +192,40 @@ impl Sessions {
         })
     }
 
-    /// The same, unless a refused password was replaced by now. Blocks for a `password_command`, at most until `by`.
-    #[must_use]
-    pub fn locked_out(&self, by: Deadline) -> Option<Error> {
-        let error = self.held_back()?;
-        if error.reason() == Reason::Auth && self.endpoint.has_new_password(by) {
+    /// Whether a session may be opened now; with an attempt whose end others wait for, where the database has users. The
+    /// last one's failure no longer counts where a refused password was replaced. `alone`: without a session the target is
+    /// down. Blocks for a `password_command` and for others' attempts, at most until `by`.
+    ///
+    /// # Errors
+    /// Why it is left alone; the refusal of another target's attempt with the same password; no password.
+    pub fn admit(&self, alone: bool, by: Deadline) -> Result<Option<LoginAttempt>, Error> {
+        if let Some(error) = self.held_back() {
+            if error.reason() != Reason::Auth || !self.endpoint.has_new_password(by) {
+                return Err(error);
+            }
             self.backoff.lock().succeeded();
-            return None;
         }
-        Some(error)
+        let Some(login) = self.endpoint.login() else { return Ok(None) };
+        let held = match self.shared.logins.admit(login, &self.owner().plan.name, by) {
+            Ok(attempt) => return Ok(Some(attempt)),
+            Err(held) => held,
+        };
+        Err(match held {
+            Held { error, by: Some((other, left)) } => {
+                if alone {
+                    self.backoff.lock().held(&error, left);
+                }
+                let next = left.as_secs_f64().ceil();
+                error.with_hint(format!("tried for target {other}; next attempt in {next:.0} s"))
+            }
+            Held { error, by: None } => {
+                self.count_refusal(&error);
+                if alone {
+                    self.backoff.lock().failed(&error);
+                }
+                error
+            }
+        })
     }
 
     /// How many lanes at once are of use: where the server gives fewer sessions, so many, and one that tries for more
@@ -216,7 +242,13 @@ impl Sessions {
     /// A session was opened.
     pub fn connected(&self, facts: &Facts) {
         self.backoff.lock().succeeded();
-        *self.facts.lock() = Some(facts.clone());
+        let before = self.facts.lock().replace(facts.clone());
+        if facts.tls == TlsState::PlainByRule && before.is_none_or(|before| before.tls != facts.tls) {
+            let owner = self.owner();
+            let name = owner.plan.name.as_str();
+            log::warn!(target = name; "target {name} is spoken to in plain text: the server's pg_hba.conf refuses its user \
+                with TLS, and tls.mode prefer allows that");
+        }
         let (plan, open) = (&self.owner().plan, self.pool.open());
         let mut shortage = self.shortage.lock();
         let Some(known) = shortage.as_mut().filter(|known| open > known.lanes) else { return };

@@ -12,6 +12,7 @@ use crate::pool::Scheduler;
 use crate::telemetry::Telemetry;
 use crate::workers::Workers;
 
+use super::logins::Logins;
 use super::neighbours::Neighbours;
 use super::sessions::Sessions;
 
@@ -19,6 +20,8 @@ use super::sessions::Sessions;
 pub struct Shared {
     /// The threads that run queries.
     pub workers: Workers,
+    /// Which passwords servers have refused.
+    pub logins: Logins,
     /// Where sessions end.
     pub disposal: Disposal,
     /// The one thread of all pools.
@@ -38,6 +41,7 @@ impl Shared {
     pub fn new(max_workers: usize) -> Self {
         Shared {
             workers: Workers::new(max_workers),
+            logins: Logins::default(),
             disposal: Disposal::new(),
             scheduler: Scheduler::start(),
             telemetry: Telemetry::new(),

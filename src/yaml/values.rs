@@ -122,6 +122,12 @@ impl<'d> Keys<'d> {
         expand(text, &|_| Some(String::new())).ok().map(Secret::new)
     }
 
+    /// A variable of the environment, as `${NAME}` would give it.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.reader.environment)(name)
+    }
+
     /// The path under `key`, as [`Keys::file`] gives it. Asks nothing and records no fault.
     #[must_use]
     pub fn path_of(&self, key: &str) -> Option<PathBuf> {

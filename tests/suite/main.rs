@@ -45,6 +45,7 @@ mod lanes;
 mod limits;
 mod lint;
 mod load;
+mod login;
 mod logs;
 mod matrix;
 mod merge;

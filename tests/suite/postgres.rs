@@ -1,6 +1,8 @@
 //! The PostgreSQL driver on real servers: what a session does, apart from configuration and scrapes.
 
+mod certificates;
 mod login;
+mod places;
 mod pooler;
 mod run;
 mod safety;

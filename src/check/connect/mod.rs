@@ -18,6 +18,7 @@ use crate::plan::query::Query;
 use crate::plan::target::Target;
 use crate::plan::when::When;
 use crate::target::apply::{Truth, unmet};
+use crate::target::logins::Logins;
 
 /// Targets that are asked at once.
 const AT_ONCE: usize = 64;
@@ -84,6 +85,7 @@ pub struct Said {
 pub fn run(plan: &Plan, by: Deadline, told: impl Fn(usize, usize) + Sync) -> Said {
     let targets: Vec<&Target> = plan.targets.iter().map(|target| &**target).filter(|it| it.enabled).collect();
     let slots: Vec<Mutex<Option<OfTarget>>> = targets.iter().map(|_| Mutex::default()).collect();
+    let logins = Logins::default();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     told(0, targets.len());
     std::thread::scope(|scope| {
@@ -93,7 +95,7 @@ pub fn run(plan: &Plan, by: Deadline, told: impl Fn(usize, usize) + Sync) -> Sai
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     targets.get(place).zip(slots.get(place))
                 } {
-                    *slot.lock() = Some(OfTarget::ask(target, by));
+                    *slot.lock() = Some(OfTarget::ask(target, &logins, by));
                     told(done.fetch_add(1, Ordering::Relaxed) + 1, targets.len());
                 }
             });
@@ -119,7 +121,7 @@ struct Raw {
 }
 
 impl OfTarget {
-    fn ask(target: &Target, by: Deadline) -> OfTarget {
+    fn ask(target: &Target, logins: &Logins, by: Deadline) -> OfTarget {
         let reached = Reached {
             target: target.name.clone(),
             server: Err(Error::new(Reason::Connect, "its driver is not built in")),
@@ -129,8 +131,8 @@ impl OfTarget {
         };
         let mut answer = OfTarget { reached, remarks: Vec::new() };
         let Some(endpoint) = &target.endpoint else { return answer };
-        answer.reached.server = endpoint
-            .connect(by)
+        answer.reached.server = logins
+            .connect(&**endpoint, &target.name, by)
             .and_then(|mut session| answer.queries(target, &mut *session, by))
             .map_err(|error| error.on_target(&target.name));
         answer

@@ -8,13 +8,17 @@ use std::time::Duration;
 use crate::deadline::duration_text;
 use crate::driver::login::Login;
 use crate::driver::password::Password;
-use crate::driver::tls::{Demand, MODES};
+use crate::driver::tls::{Demand, MODES, Mode};
 use crate::driver::{Facts, TlsState};
 use crate::error::{Error, Reason};
 use crate::plan::target::Target;
 
-/// What a reason means, of a login.
-pub(super) fn words(reason: Reason) -> &'static str {
+/// What a failed login means: as the driver says it, else what its reason means.
+pub(super) fn words(error: &Error) -> &'static str {
+    error.meaning().unwrap_or_else(|| of_reason(error.reason()))
+}
+
+fn of_reason(reason: Reason) -> &'static str {
     match reason {
         Reason::Connect => "there is no connection",
         Reason::Resolve => "the host's name has no address",
@@ -42,7 +46,9 @@ pub(super) fn tries(target: &Target, error: &Error, timeout: Duration) -> Vec<St
     let login = target.endpoint.as_ref().and_then(|endpoint| endpoint.login());
     let known = login.map_or_else(Vec::new, |login| Way { target, login, timeout }.tries(error));
     let told = error.hint().map(str::to_owned);
-    let mut tries: Vec<String> = told.into_iter().chain(known).collect();
+    // Who knows what it means knows best what to do about it.
+    let is_enough = error.meaning().is_some() && told.is_some();
+    let mut tries: Vec<String> = told.into_iter().chain(known.into_iter().filter(|_| !is_enough)).collect();
     if tries.is_empty() {
         tries.push(
             match error.reason() {
@@ -72,6 +78,10 @@ pub(super) fn note(target: &Target, facts: &Facts) -> Option<&'static str> {
         (Demand::WhatIsOffered, TlsState::Plain) => Some(
             "the server offers no TLS and `prefer` does not demand it: what is asked and answered travels in plain text",
         ),
+        (_, TlsState::PlainByRule) => Some(
+            "the server's pg_hba.conf refuses this user with TLS, so that `prefer` goes on in plain text: `tls: {mode: \
+             require}` makes that an error",
+        ),
         (Demand::WhatIsOffered | Demand::Encryption, TlsState::Encrypted) => {
             Some("nobody checks who the server is: `tls: {mode: verify-full, ca: FILE}` does")
         }
@@ -95,9 +105,13 @@ impl Way<'_> {
                 "check `host`; `getent hosts {}` says what this machine makes of the name",
                 self.login.hosts.first().map_or("NAME", |host| &host.host)
             )),
+            // Unknown database: PostgreSQL's code, and MySQL's, whose other errors of that class are no reason to be here.
+            Reason::Connect if matches!(error.sqlstate(), Some("3D000" | "42000")) => {
+                one(format!("check `database`: {} must be one that {place} has", self.database()))
+            }
             // The server has answered.
             Reason::Connect if error.sqlstate().is_some() => {
-                one(format!("check `database`: {} must be one that {place} has", self.database()))
+                one(format!("check `database` ({}), and the log of the server on {place}", self.database()))
             }
             Reason::Connect if self.login.socket.is_some() => {
                 one(format!("check `socket`: is the server up, and may this user open {place}?"))
@@ -105,7 +119,8 @@ impl Way<'_> {
             Reason::Connect => one(format!(
                 "is the server up, and does it listen on {place}? check `host` and `port`; a firewall may refuse, too"
             )),
-            Reason::Auth => vec![self.password(), self.entry()],
+            Reason::Auth if !error.is_refused_login() => one(self.password()),
+            Reason::Auth => self.encrypted().into_iter().chain([self.password(), self.entry()]).collect(),
             Reason::Tls => one(self.encryption()),
             Reason::Timeout => vec![
                 format!(
@@ -161,10 +176,13 @@ impl Way<'_> {
     fn password(&self) -> String {
         let user = self.user();
         let source = match &self.login.password {
-            Password::None => {
+            Password::File(path) => format!("`password_file` {}", path.display()),
+            Password::Passfile(file) if file.named || file.path.exists() => {
+                format!("the password file {}", file.path.display())
+            }
+            Password::None | Password::Passfile(_) => {
                 return format!("no password is configured for {user}: add `password_file` or `password`");
             }
-            Password::File(path) => format!("`password_file` {}", path.display()),
             Password::Command(words) => {
                 format!("`password_command` {}", words.first().map_or("", String::as_str))
             }
@@ -177,6 +195,16 @@ impl Way<'_> {
             }
         };
         format!("check `username` ({user}) and the password, which comes from {source}")
+    }
+
+    /// MySQL and MariaDB have one error for a wrong password and for a user that must come encrypted.
+    fn encrypted(&self) -> Option<String> {
+        let plain = self.target.driver == "mysql" && self.login.tls.mode == Mode::Disable;
+        plain.then(|| {
+            "a user made with REQUIRE SSL is refused in the same words without encryption: tls: {mode: require} shows \
+             whether that is it"
+                .to_owned()
+        })
     }
 
     /// What the server must say to let the user in.

@@ -12,6 +12,7 @@ use crate::disposal::Disposal;
 use crate::driver::{Endpoint, Health, Rights, Session};
 use crate::error::{Error, Reason, Result};
 use crate::plan::target::Target;
+use crate::target::logins::Logins;
 use crate::terminal::Progress;
 use crate::workers::{Line, Workers};
 
@@ -31,6 +32,7 @@ type Answer = (usize, Result<Found>, Duration);
 pub fn all(targets: &[Arc<Target>], by: Deadline, progress: &Progress) -> Vec<Outcome> {
     let start = Instant::now();
     let (workers, disposal) = (Workers::new(AT_ONCE), Disposal::new());
+    let logins = Arc::new(Logins::default());
     let (sender, receiver) = mpsc::channel();
     let mut answers: Vec<Option<(Verdict, Duration)>> = Vec::new();
     for (index, target) in targets.iter().enumerate() {
@@ -38,7 +40,10 @@ pub fn all(targets: &[Arc<Target>], by: Deadline, progress: &Progress) -> Vec<Ou
             (_, false) => Err(Verdict::Skip("`enabled: false`".to_owned())),
             (None, true) => Err(Verdict::Skip(format!("the driver {} is not built in", target.driver))),
             (Some(endpoint), true) => {
-                let task = task(index, Arc::clone(endpoint), by, disposal.clone(), sender.clone());
+                let (endpoint, logins) = (Arc::clone(endpoint), Arc::clone(&logins));
+                let (name, disposal) = (target.name.clone(), disposal.clone());
+                let attempt = move || attempt(&*endpoint, &logins, &name, by, &disposal);
+                let task = task(index, attempt, sender.clone());
                 workers.start(Line::Regular, by, task).map_err(Verdict::Fail)
             }
         };
@@ -66,25 +71,29 @@ pub fn all(targets: &[Arc<Target>], by: Deadline, progress: &Progress) -> Vec<Ou
 
 fn task(
     index: usize,
-    endpoint: Arc<dyn Endpoint>,
-    by: Deadline,
-    disposal: Disposal,
+    attempt: impl FnOnce() -> Result<Found> + Send + 'static,
     answers: mpsc::Sender<Answer>,
 ) -> impl FnOnce() + Send + 'static {
     move || {
         let start = Instant::now();
-        let tested = catch_unwind(AssertUnwindSafe(|| attempt(&*endpoint, by, &disposal)));
+        let tested = catch_unwind(AssertUnwindSafe(attempt));
         let found = tested.unwrap_or_else(|_| Err(Error::new(Reason::Panic, "the driver panicked")));
         // Nobody listens after the deadline.
         let _ = answers.send((index, found, start.elapsed()));
     }
 }
 
-fn attempt(endpoint: &dyn Endpoint, by: Deadline, disposal: &Disposal) -> Result<Found> {
+fn attempt(
+    endpoint: &dyn Endpoint,
+    logins: &Logins,
+    target: &str,
+    by: Deadline,
+    disposal: &Disposal,
+) -> Result<Found> {
     if by.passed() {
         return Err(Error::new(Reason::Timeout, "its turn did not come before the deadline"));
     }
-    let mut session = endpoint.connect(by)?;
+    let mut session = logins.connect(endpoint, target, by)?;
     let found = ask(&mut *session, by);
     let runs_on = found.as_ref().is_err_and(|error| error.reason() == Reason::Timeout);
     disposal.discard(session, runs_on);

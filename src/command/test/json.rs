@@ -47,7 +47,7 @@ fn target(outcome: &Outcome, report: &Report) -> Value {
         "note": facts.and_then(|facts| advice::note(target, facts)),
         "error": error.map(|error| json!({
             "reason": error.reason().word(),
-            "words": advice::words(error.reason()),
+            "words": advice::words(error),
             "message": error.message(),
             "sqlstate": error.sqlstate(),
             "try": advice::tries(target, error, report.timeout),

@@ -46,7 +46,7 @@ impl Page<'_> {
 
     fn failure(&self, outcome: &Outcome, error: &Error) -> String {
         let reason = error.reason();
-        let said = format!("{}: {} ({})", outcome.target.name, advice::words(reason), reason.word());
+        let said = format!("{}: {} ({})", outcome.target.name, advice::words(error), reason.word());
         let mut out = self.headline(Tint::Bad, "FAIL", &said);
         let code = error.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
         out += &self.line("", &format!("{}{code}", error.message()));

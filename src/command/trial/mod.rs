@@ -16,6 +16,7 @@ use crate::app::settings::{Settings, Words, environment};
 use crate::check::trial::{self, Ask, Grip, What};
 use crate::driver::{Drivers, Sql};
 use crate::error::Error;
+use crate::file;
 use crate::plan::Plan;
 use crate::plan::target::Target;
 use crate::terminal::Progress;
@@ -100,9 +101,10 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
 fn statement(word: &str) -> Result<Sql, Error> {
     let mut text = word.to_owned();
     if word == "-" {
-        text.clear();
-        let mut input = std::io::stdin().lock().take(MAX_SQL);
-        input.read_to_string(&mut text).map_err(|error| Error::config(format!("--sql -: stdin: {error}")))?;
+        let mut bytes = Vec::new();
+        let failed = |why: &dyn std::fmt::Display| Error::config(format!("--sql -: stdin: {why}"));
+        std::io::stdin().lock().take(MAX_SQL).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+        text = file::into_text(bytes).map_err(|unread| failed(&unread))?;
     }
     let sql = Sql::new(&text);
     if sql.text().is_empty() { Err(Error::config("--sql holds no statement")) } else { Ok(sql) }

@@ -10,7 +10,8 @@ use crate::driver::tls::{MODES, Mode, Tls};
 use crate::secret::Secret;
 use crate::yaml::keys::{Keys, Origin};
 
-use super::url::{ESCAPES, Url, scheme};
+use super::keywords;
+use super::url::{Form, Refusal, Url};
 
 /// What differs between drivers when a login is read.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,8 @@ pub struct Scheme {
     pub schemes: &'static [&'static str],
     /// The port when none is given.
     pub port: u16,
+    /// Addresses are libpq's: keyword strings are taken, too, and a host may be the folder of a socket.
+    pub libpq: bool,
 }
 
 /// The keys that hold a URL.
@@ -47,6 +50,8 @@ pub(super) struct Address {
     pub(super) password: Option<Secret>,
     /// `None`: not said.
     pub(super) mode: Option<Mode>,
+    /// The system's own roots are asked for.
+    system_roots: bool,
     /// All but the mode.
     pub(super) tls: Tls,
     pub(super) connect_timeout: Option<Duration>,
@@ -59,12 +64,6 @@ struct Text {
     url: Secret,
     /// Relative paths in it start here.
     folder: PathBuf,
-}
-
-/// The scheme of the URL of a `databases:` entry, in lower case: the driver, where no `driver` is written.
-/// `None` without a URL, or with one that [`Login::read`](super::Login::read) will refuse.
-pub fn url_scheme(keys: &mut Keys<'_>) -> Option<String> {
-    scheme(text(keys)?.url.expose())
 }
 
 /// Reads the URL and the fields; of the two, the entry's own comes before that of the defaults. Also tells where
@@ -118,14 +117,15 @@ fn text(keys: &mut Keys<'_>) -> Option<Text> {
 }
 
 fn from_url(keys: &Keys<'_>, text: &Text, scheme: Scheme) -> Option<Address> {
-    let url = match Url::parse(text.url.expose()) {
-        Ok(url) => url,
-        Err(refusal) => {
-            keys.fault_with_hint(text.key, refusal, ESCAPES);
-            return None;
+    let fault = |Refusal { what, hint }| keys.fault_with_hint(text.key, what, hint);
+    let parsed = match Form::of(text.url.expose()) {
+        Form::Keywords if scheme.libpq => {
+            keywords::parse(text.url.expose()).map(|params| Url { params, ..Url::default() })
         }
+        _ => Url::parse(text.url.expose()),
     };
-    if !scheme.schemes.contains(&url.scheme.as_str()) {
+    let url = parsed.map_err(fault).ok()?;
+    if !url.scheme.is_empty() && !scheme.schemes.contains(&url.scheme.as_str()) {
         let schemes: Vec<_> = scheme.schemes.iter().map(|scheme| format!("{scheme}://")).collect();
         keys.fault(text.key, format!("the URL does not begin with {}", schemes.join(" or ")));
         return None;
@@ -136,18 +136,100 @@ fn from_url(keys: &Keys<'_>, text: &Text, scheme: Scheme) -> Option<Address> {
         database: url.database,
         ..Address::default()
     };
-    url.hosts.into_iter().for_each(|(host, port)| address.host(host, port));
+    let (hosts, ports) = url.hosts.into_iter().unzip();
+    let mut places = Places { hosts, ports, ..Places::default() };
     let mut good = true;
     for (name, value) in url.params {
-        if let Err(expected) = address.param(&name, value, &text.folder) {
-            keys.fault(
-                text.key,
-                format!("the URL's parameter `{}` is not {expected}", name.escape_default()),
-            );
+        let taken = match places.param(&name, &value) {
+            Some(taken) => taken,
+            None => address.param(&name, value, &text.folder),
+        };
+        if let Err(expected) = taken {
+            let message = format!("the URL's parameter `{}` is not {expected}", name.escape_default());
+            keys.fault(text.key, message);
             good = false;
         }
     }
+    if address.system_roots {
+        // As libpq: everybody can have a certificate of a public authority.
+        if address.mode.is_some_and(|mode| mode < Mode::VerifyFull) {
+            let hint = "write sslmode=verify-full, or leave sslmode out";
+            fault(Refusal { what: "the URL's sslrootcert=system with a weaker sslmode", hint });
+            good = false;
+        }
+        address.mode = Some(Mode::VerifyFull);
+    }
+    places.settle(&mut address).map_err(fault).ok()?;
     good.then_some(address)
+}
+
+/// The places that a URL names: as in libpq, the lists of its parameters replace those before the `?`.
+#[derive(Default)]
+struct Places {
+    hosts: Vec<String>,
+    ports: Vec<Option<u16>>,
+    /// `hostaddr`.
+    addresses: Vec<String>,
+}
+
+impl Places {
+    /// Takes the parameters that are lists of places; `None` for another.
+    fn param(&mut self, name: &str, value: &str) -> Option<Result<(), &'static str>> {
+        let list = || if value.is_empty() { Vec::new() } else { value.split(',').map(str::trim).collect() };
+        let texts = || list().into_iter().map(str::to_owned).collect();
+        match name {
+            "host" => self.hosts = texts(),
+            "hostaddr" => self.addresses = texts(),
+            "port" => {
+                let port = |text: &&str| match *text {
+                    "" => Ok(None),
+                    text => text.parse().ok().filter(|port| *port > 0).map(Some).ok_or(PORT),
+                };
+                match list().iter().map(port).collect() {
+                    Ok(ports) => self.ports = ports,
+                    Err(expected) => return Some(Err(expected)),
+                }
+            }
+            _ => return None,
+        }
+        Some(Ok(()))
+    }
+
+    /// Gives each host its port and its address.
+    fn settle(mut self, address: &mut Address) -> Result<(), Refusal> {
+        if self.hosts.iter().all(String::is_empty) && self.hosts.len() < 2 {
+            self.hosts = std::mem::take(&mut self.addresses);
+        }
+        if self.hosts.iter().any(String::is_empty) {
+            let hint = "name each one: `localhost` is this machine";
+            return Err(Refusal { what: "a host in the URL is empty", hint });
+        }
+        let count = self.hosts.len().max(1);
+        if self.ports.iter().all(Option::is_none) {
+            self.ports.clear();
+        }
+        if !matches!(self.ports.len(), 0 | 1) && self.ports.len() != count {
+            let hint = "write one port for all hosts, or one for each";
+            return Err(Refusal { what: "the URL has not as many ports as hosts", hint });
+        }
+        if !self.addresses.is_empty() {
+            if self.addresses.len() != count {
+                let hint = "write one address for each host";
+                return Err(Refusal { what: "the URL has not as many hostaddr as hosts", hint });
+            }
+            address.params.push(("hostaddr".to_owned(), self.addresses.join(",")));
+        }
+        let port = |index: usize| self.ports.get(index).or(self.ports.first()).copied().flatten();
+        match self.hosts.as_slice() {
+            [] => address.port = port(0),
+            [host] => address.host(host.clone(), port(0)),
+            hosts => {
+                let placed = hosts.iter().enumerate().map(|(index, host)| (host.clone(), port(index)));
+                address.hosts = placed.collect();
+            }
+        }
+        Ok(())
+    }
 }
 
 fn from_fields(keys: &mut Keys<'_>) -> Address {
@@ -211,6 +293,7 @@ impl Address {
             username: self.username.or(other.username),
             password,
             mode: self.mode.or(other.mode),
+            system_roots: self.system_roots || other.system_roots,
             tls: if self.mode.is_some() || self.tls.ca.is_some() { self.tls } else { other.tls },
             connect_timeout: self.connect_timeout.or(other.connect_timeout),
             params: if self.params.is_empty() { other.params } else { self.params },
@@ -236,8 +319,10 @@ impl Address {
                 let (_, mode) = mode.ok_or("one of disable, prefer, require, verify-ca, verify-full")?;
                 self.mode = Some(*mode);
             }
+            // What JDBC writes, and libpq takes for that reason.
+            "ssl" if value == "true" => self.mode = Some(Mode::Require),
             // libpq's word for the system's own roots, which demands the full check.
-            "sslrootcert" | "ssl_ca" if value == "system" => self.mode = Some(Mode::VerifyFull),
+            "sslrootcert" | "ssl_ca" if value == "system" => self.system_roots = true,
             "sslrootcert" | "ssl_ca" => self.tls.ca = Some(folder.join(value)),
             "sslcert" | "ssl_cert" => self.tls.cert = Some(folder.join(value)),
             "sslkey" | "ssl_key" => self.tls.key = Some(folder.join(value)),
@@ -246,14 +331,14 @@ impl Address {
                 // libpq: zero is no limit, which a scrape cannot grant; the default serves.
                 self.connect_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
             }
-            "host" => value
-                .split(',')
-                .filter(|host| !host.is_empty())
-                .for_each(|host| self.host(host.to_owned(), None)),
-            "port" => self.port = Some(value.parse().ok().filter(|port| *port > 0).ok_or(PORT)?),
-            "user" => self.username = Some(value),
+            "user" => self.username = Some(value).filter(|name| !name.is_empty()),
             "password" => self.password = Some(Secret::new(value)),
-            "dbname" => self.database = Some(value),
+            "dbname" => self.database = Some(value).filter(|name| !name.is_empty()),
+            "passfile" => {
+                let path = folder.join(value);
+                let path = std::path::absolute(&path).unwrap_or(path);
+                self.params.push((name.to_owned(), path.to_string_lossy().into_owned()));
+            }
             "socket" | "unix_socket" => self.socket = Some(folder.join(value)),
             _ => self.params.push((name.to_owned(), value)),
         }

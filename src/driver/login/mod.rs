@@ -4,6 +4,7 @@
 //! driver has is read there. `url` takes a URL apart, `address` joins it with the fields.
 
 mod address;
+mod keywords;
 mod url;
 
 #[cfg(test)]
@@ -21,7 +22,8 @@ use super::tls::{Demand, MODES, Mode, Tls};
 use address::{Address, only_one};
 use url::Part;
 
-pub use address::{Scheme, url_scheme};
+pub use address::Scheme;
+pub use url::Form;
 
 /// Where nothing says it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPort {
-    /// A name, an IPv4 or an IPv6 address (without brackets).
+    /// A name, an IPv4 or an IPv6 address (without brackets); or [a socket's folder](HostPort::is_socket).
     pub host: String,
     /// The port.
     pub port: u16,
@@ -115,14 +117,27 @@ impl Login {
 }
 
 impl HostPort {
+    /// True for the folder of a PostgreSQL server's Unix socket: one of several places (`host=/run/postgresql,db`). `@` in
+    /// front is Linux' abstract namespace, as in libpq.
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
+        self.host.starts_with(['/', '@'])
+    }
+
     /// True for a name or an address of this machine.
     fn is_loopback(&self) -> bool {
+        if self.is_socket() {
+            return true;
+        }
         let address = self.host.parse::<IpAddr>();
         self.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
     }
 
     fn shown(&self) -> String {
         let HostPort { host, port } = self;
+        if self.is_socket() {
+            return format!("unix({}):{port}", Part(host));
+        }
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{}:{port}", Part(host)) }
     }
 }

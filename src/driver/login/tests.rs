@@ -9,9 +9,9 @@ use crate::driver::tls::Mode;
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::tree::Document;
 
-use super::{HostPort, Login, Scheme, url_scheme};
+use super::{Form, HostPort, Login, Scheme};
 
-const POSTGRES: Scheme = Scheme { schemes: &["postgres", "postgresql"], port: 5432 };
+const POSTGRES: Scheme = Scheme { schemes: &["postgres", "postgresql"], port: 5432, libpq: true };
 
 fn environment(name: &str) -> Option<String> {
     (name == "DB_PASS").then(|| "p@:/#%' ${w}".to_owned())
@@ -93,6 +93,63 @@ fn several_hosts_each_have_a_port() {
         (login.username.as_deref(), login.database.as_deref(), given(&login).as_str()),
         (Some("u"), Some("y"), "p")
     );
+}
+
+#[test]
+fn lists_of_a_url_replace_what_stands_before_them() {
+    let entry = |address: &str| read(&format!("{{url: \"{address}\"}}"));
+    for (address, hosts) in [
+        ("postgres://a:1/x?host=b", vec![host("b", 1)]),
+        ("postgres://a:1/x?port=2", vec![host("a", 2)]),
+        ("postgres://a:1,b:2/x?port=7", vec![host("a", 7), host("b", 7)]),
+        ("postgres://a:1,b:2/x?host=c,d", vec![host("c", 1), host("d", 2)]),
+        ("postgres://a/x?host=b,c&port=,3", vec![host("b", 5432), host("c", 3)]),
+        ("postgres://a,b/x?host=c", vec![host("c", 5432)]),
+        ("postgres://a/x?host=b&host=c", vec![host("c", 5432)]),
+        ("postgres://u@:7/x", vec![host("localhost", 7)]),
+        ("postgres:///x?port=7", vec![host("localhost", 7)]),
+        ("postgres://:7/x?hostaddr=127.0.0.1", vec![host("127.0.0.1", 7)]),
+        ("host=a,/run/pg port=1,2", vec![host("a", 1), host("/run/pg", 2)]),
+        ("host=a port=7 user=u", vec![host("a", 7)]),
+        ("user=u", vec![host("localhost", 5432)]),
+    ] {
+        let login = entry(address);
+        assert_eq!((login.hosts, login.socket), (hosts, None), "{address}");
+    }
+    let login = entry("postgres://a:1/x?host=/run/pg");
+    assert_eq!((login.hosts, login.socket), (vec![host("localhost", 1)], Some("/run/pg".into())));
+    let login = entry("postgres://a,b/x?hostaddr=::1,127.0.0.1&passfile=pw");
+    let param = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(login.params, [param("passfile", "/etc/x/pw"), param("hostaddr", "::1,127.0.0.1")]);
+    let login = entry("host=a user='' dbname='' password=it\\\\'s");
+    assert_eq!(
+        (login.username.as_deref(), login.database.as_deref(), given(&login).as_str()),
+        (None, None, "it's")
+    );
+    for (address, expected) in [
+        ("postgres://a/x?port=1,2", "not as many ports as hosts"),
+        ("postgres://a,b,c/x?port=1,2", "not as many ports as hosts"),
+        ("postgres://a/x?host=b,,c", "a host in the URL is empty"),
+        ("postgres://a,b/x?hostaddr=::1", "not as many hostaddr as hosts"),
+        ("postgres://a/x?sslmode=require&sslrootcert=system", "sslrootcert=system with a weaker sslmode"),
+        ("postgres://a/x?ssl=false", "driver"),
+    ] {
+        let entry = format!("{{url: '{address}'}}");
+        match read_in(Path::new("/etc/x"), &entry, "{}") {
+            Err(faults) => assert!(faults.join("\n").contains(expected), "{faults:?}"),
+            Ok(login) => assert!(expected == "driver" && !login.params.is_empty(), "{address}"),
+        }
+    }
+}
+
+#[test]
+fn keyword_strings_are_of_postgresql_only() {
+    let document = Document::parse("a.yaml", Path::new("."), "url: host=db user=hunter2\n".into()).unwrap();
+    let reader = Reader::new(&environment);
+    let mut keys = Keys::root(&document, &reader).unwrap();
+    assert!(Login::read(&mut keys, Scheme { schemes: &["mysql"], port: 3306, libpq: false }).is_none());
+    let faults: Vec<String> = reader.finish().0.iter().map(ToString::to_string).collect();
+    assert!(faults[0].contains("has no scheme") && !faults[0].contains("hunter"), "{faults:?}");
 }
 
 #[test]
@@ -289,17 +346,14 @@ fn a_shown_address_holds_no_secret() {
 }
 
 #[test]
-fn the_scheme_of_a_url_names_the_driver() {
+fn the_form_of_a_url_names_the_driver() {
     for (text, expected) in [
-        ("url: MySQL://db", Some("mysql")),
-        ("connection_string: sqlite:x.db", Some("sqlite")),
-        ("url: x", None),
-        ("host: x", None),
+        ("MySQL://db", Form::Url("mysql".into())),
+        ("sqlite:x.db", Form::Url("sqlite".into())),
+        ("host=db user=x", Form::Keywords),
+        ("x", Form::Unknown),
     ] {
-        let document = Document::parse("a.yaml", Path::new("."), text.into()).unwrap();
-        let reader = Reader::new(&environment);
-        let mut keys = Keys::root(&document, &reader).unwrap();
-        assert_eq!(url_scheme(&mut keys).as_deref(), expected, "{text}");
+        assert_eq!(Form::of(text), expected, "{text}");
     }
 }
 

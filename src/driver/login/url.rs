@@ -20,12 +20,66 @@ pub(super) struct Url {
     pub(super) params: Vec<(String, String)>,
 }
 
-/// Why a text is not a URL, as a sentence without its content.
-pub(super) type Refusal = &'static str;
+/// Why a text is not an address, as a sentence without its content, and what to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) what: &'static str,
+    pub(super) hint: &'static str,
+}
+
+impl From<&'static str> for Refusal {
+    fn from(what: &'static str) -> Self {
+        Refusal { what, hint: ESCAPES }
+    }
+}
 
 /// What a URL's user or password must write as `%XX`.
-pub(super) const ESCAPES: &str = "write @ : / ? # % and blanks in a user or password as %40 %3A %2F %3F %23 %25 %20, or use the fields \
+const ESCAPES: &str = "write @ : / ? # % and blanks in a user or password as %40 %3A %2F %3F %23 %25 %20, or use the fields \
      `host`, `username`, `password` …";
+
+/// What the Go driver's form is in a URL.
+const NOT_GO: &str = "write mysql://USER:PASSWORD@HOST:PORT/DATABASE, or mysql://USER:PASSWORD@/DATABASE?socket=PATH for a \
+     Unix socket";
+
+/// What kind of address a text is, by its beginning; nothing else of it is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// `scheme:…`, the scheme in lower case.
+    Url(String),
+    /// libpq's `host=… user=…`.
+    Keywords,
+    /// The Go driver's `user:password@tcp(host:port)/database`.
+    Go,
+    /// None of them.
+    Unknown,
+}
+
+impl Form {
+    /// Looks at a text.
+    #[must_use]
+    pub fn of(text: &str) -> Form {
+        let text = text.trim_start();
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let rest = text.trim_start_matches(word);
+        if rest.len() < text.len() && rest.trim_start().starts_with('=') {
+            return Form::Keywords;
+        }
+        if !text.contains("://") && has_go_host(text) {
+            return Form::Go;
+        }
+        let has_slashes = text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"));
+        match scheme(text) {
+            // What stands before another `:` may be a user, with the password behind it.
+            Some(scheme) if matches!(scheme.as_str(), "sqlite" | "jdbc") || has_slashes => Form::Url(scheme),
+            _ => Form::Unknown,
+        }
+    }
+}
+
+fn has_go_host(text: &str) -> bool {
+    let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
+    ["tcp(", "tcp4(", "tcp6(", "unix("].iter().any(|form| host.starts_with(form))
+}
 
 /// The scheme of `text`, in lower case, without judging the rest.
 pub(super) fn scheme(text: &str) -> Option<String> {
@@ -38,6 +92,10 @@ impl Url {
     /// Takes `text` apart.
     pub(super) fn parse(text: &str) -> Result<Url, Refusal> {
         let text = text.trim();
+        if Form::of(text) == Form::Go {
+            let what = "this is the form of the Go driver for MySQL, not a URL";
+            return Err(Refusal { what, hint: NOT_GO });
+        }
         let scheme = scheme(text).ok_or("the URL has no scheme such as `postgres://`")?;
         let rest =
             text.split_once("://").map(|(_, rest)| rest).ok_or("the URL has no `://` after its scheme")?;
@@ -46,13 +104,18 @@ impl Url {
             None => (rest, ""),
         };
         if rest.contains('#') || query.contains('#') {
-            return Err("the URL holds a `#`");
+            return Err("the URL holds a `#`".into());
         }
         let (authority, database) = match rest.split_once('/') {
             Some((authority, database)) => (authority, decode(database)?),
             None => (rest, String::new()),
         };
-        // The last `@`: a password with a bare `@` in it still works, as in libpq.
+        if has_go_host(rest) {
+            return Err(Refusal {
+                what: "the URL has `tcp(…)` or `unix(…)` around its host", hint: NOT_GO
+            });
+        }
+        // The last `@`: a password with a bare `@` in it works, too.
         let (user, hosts) = match authority.rsplit_once('@') {
             Some((user, hosts)) => (user, hosts),
             None => ("", authority),
@@ -62,15 +125,20 @@ impl Url {
             None => (decode(user)?, String::new()),
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
+        let hosts: Vec<_> = match hosts {
+            "" => vec![],
+            hosts => hosts.split(',').map(host).collect::<Result<_, _>>()?,
+        };
+        // Alone it is the default host, of which the port may be another.
+        if hosts.len() > 1 && hosts.iter().any(|(host, _)| host.is_empty()) {
+            let hint = "name each one: `localhost` is this machine";
+            return Err(Refusal { what: "a host in the URL is empty", hint });
+        }
         Ok(Url {
             scheme,
             username: some(username),
             password: some(password).map(Secret::new),
-            hosts: if hosts.is_empty() {
-                vec![]
-            } else {
-                hosts.split(',').map(host).collect::<Result<_, _>>()?
-            },
+            hosts,
             database: some(database),
             params: query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect::<Result<_, _>>()?,
         })
@@ -87,11 +155,9 @@ fn host(text: &str) -> Result<(String, Option<u16>), Refusal> {
         None => text.split_once(':').unwrap_or((text, "")),
     };
     let name = decode(name)?;
-    if name.is_empty() {
-        return Err("a host in the URL is empty");
-    }
-    if name.contains([' ', '@']) {
-        return Err("a host in the URL holds a blank or an `@`");
+    // An `@` in front is a socket in Linux' abstract namespace.
+    if name.contains(' ') || name.strip_prefix('@').unwrap_or(&name).contains('@') {
+        return Err("a host in the URL holds a blank or an `@`".into());
     }
     Ok((name, if port.is_empty() { None } else { Some(port_number(port)?) }))
 }
@@ -99,7 +165,7 @@ fn host(text: &str) -> Result<(String, Option<u16>), Refusal> {
 fn port_number(text: &str) -> Result<u16, Refusal> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let port = if digits { text.parse().ok() } else { None };
-    port.filter(|port| *port > 0).ok_or("a port in the URL is not a number from 1 to 65535")
+    port.filter(|port| *port > 0).ok_or_else(|| "a port in the URL is not a number from 1 to 65535".into())
 }
 
 fn pair(text: &str) -> Result<(String, String), Refusal> {
@@ -111,10 +177,10 @@ fn decode(text: &str) -> Result<String, Refusal> {
     let bytes = text.as_bytes();
     let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
     if bytes.iter().enumerate().any(|(at, byte)| *byte == b'%' && !(hex(at + 1) && hex(at + 2))) {
-        return Err("the URL holds a `%` that two hexadecimal digits do not follow");
+        return Err("the URL holds a `%` that two hexadecimal digits do not follow".into());
     }
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(String::from).map_err(|_| "the URL's percent-encoded bytes are not UTF-8")
+    decoded.map(String::from).map_err(|_| "the URL's percent-encoded bytes are not UTF-8".into())
 }
 
 /// Text as a part of a URL shown to people.
@@ -180,6 +246,41 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_host_alone_may_have_a_port() {
+        let url = Url::parse("postgres://u:p@:5433/x?host=/run/postgresql").unwrap();
+        assert_eq!(url.hosts, [(String::new(), Some(5433))]);
+    }
+
+    #[test]
+    fn each_form_is_known_by_its_beginning() {
+        for (text, form) in [
+            (" postgres://u:p@h/d?a=b", Form::Url("postgres".into())),
+            ("SQLite:x=y", Form::Url("sqlite".into())),
+            ("host=db user=x password='a@tcp(b'", Form::Keywords),
+            ("dbname = shop", Form::Keywords),
+            ("u:p=w@tcp(db:3306)/shop?x=y", Form::Go),
+            ("u:p@x@unix(/run/mysqld.sock)/shop", Form::Go),
+            ("tcp(db)/shop", Form::Go),
+            ("db.example", Form::Unknown),
+            ("user:password@db", Form::Unknown),
+            ("=x", Form::Unknown),
+            ("", Form::Unknown),
+        ] {
+            assert_eq!(Form::of(text), form, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_go_drivers_form_is_told_what_to_write() {
+        for text in
+            ["u:hunter2@tcp(db:3306)/shop", "mysql://u:hunter2@tcp(db:3306)/shop", "mysql://u@unix(/x)/shop"]
+        {
+            let refusal = Url::parse(text).err().unwrap();
+            assert!(refusal.hint.starts_with("write mysql://USER"), "{refusal:?}");
+        }
+    }
+
+    #[test]
     fn a_refusal_never_holds_a_part_of_the_url() {
         for text in [
             "hunter2",
@@ -199,7 +300,7 @@ mod tests {
             "postgres://db/shop?hunter2",
         ] {
             let refusal = Url::parse(text).err().unwrap_or_else(|| panic!("{text} was taken"));
-            assert!(!refusal.contains("hunter"), "{refusal}");
+            assert!(!format!("{refusal:?}").contains("hunter"), "{refusal:?}");
         }
     }
 }

@@ -7,7 +7,10 @@ use std::io;
 
 use mysql::{DriverError, MySqlError};
 
+use crate::driver::tls;
 use crate::error::{Error, Reason};
+
+use super::refusals;
 
 /// A failed call: what to say, and whether the connection is still in step with the server.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ impl Fault {
             Reason::Sql => Reason::Server,
             _ => return self.error,
         };
-        self.error.code_for(Error::new(instead, self.error.message()))
+        self.error.with_reason(instead)
     }
 
     fn broken(reason: Reason, message: String) -> Self {
@@ -68,14 +71,15 @@ fn from_answer(answer: &MySqlError) -> Fault {
     let error = Error::new(reason, message).with_sqlstate(answer.state.clone());
     // Limits on sessions: of the server, of all sessions of a user, of a user's resources.
     let is_full = matches!(answer.code, 1040 | 1203 | 1226);
-    Fault { error: if is_full { error.of_full_server() } else { error }, broken }
+    let error = if is_full { error.of_full_server() } else { error };
+    Fault { error: refusals::explained(error, answer.code), broken }
 }
 
 /// The reason of an error number, where its SQLSTATE does not tell.
 fn by_number(number: u16) -> Option<Reason> {
     Some(match number {
-        // Wrong password, unknown or locked account, host not allowed, password expired, plugin missing.
-        1045 | 1129 | 1130 | 1251 | 1524 | 1698 | 1820 | 1862 | 3118 | 3159 | 3955 | 4151 => Reason::Auth,
+        // Wrong password, unknown user. Others of a login are in `refusals`.
+        1045 => Reason::Auth,
         // Database, command, table, column, routine, privilege denied.
         1044 | 1142 | 1143 | 1227 | 1345 | 1370 | 1410 | 1419 => Reason::Permission,
         1205 | 3572 => Reason::Locked,
@@ -86,9 +90,8 @@ fn by_number(number: u16) -> Option<Reason> {
         1290 | 1792 | 1836 => Reason::ReadOnly,
         1927 | 3169 | 4031 | 1080 | 1152 | 1158..=1161 => Reason::Lost,
         1153..=1157 => Reason::Protocol,
-        // Disk full, out of memory, too many connections or threads, storage engine, shutdown, statement limit.
-        3 | 5 | 23 | 28 | 1021 | 1030 | 1037 | 1038 | 1040 | 1041 | 1053 | 1114 | 1135 | 1203 | 1226
-        | 1461 => Reason::Server,
+        // Disk full, out of memory, too many threads, storage engine, shutdown, statement limit.
+        3 | 5 | 23 | 28 | 1021 | 1030 | 1037 | 1038 | 1041 | 1053 | 1114 | 1135 | 1461 => Reason::Server,
         _ => return None,
     })
 }
@@ -107,7 +110,7 @@ fn by_state(state: &str) -> Reason {
 
 fn from_io(error: &io::Error) -> Fault {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return Fault::broken(Reason::Tls, format!("TLS failed: {tls}"));
+        return Fault::handshake(tls);
     }
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
@@ -149,10 +152,18 @@ fn from_driver(error: DriverError) -> Fault {
 }
 
 impl Fault {
+    fn handshake(error: &rustls::Error) -> Self {
+        let (said, hint) = tls::explain(error);
+        let error = Error::new(Reason::Tls, format!("TLS failed: {said}"));
+        Fault { error: hint.map_or(error.clone(), |hint| error.with_hint(hint)), broken: true }
+    }
+
     fn clear_text() -> Self {
         let message = "the server asks for a clear-text password on an unencrypted connection";
         let error = Error::new(Reason::Auth, message)
-            .with_hint("use tls, or write tls: {mode: disable} to send it in clear text");
+            .with_hint("use tls, or write tls: {mode: disable} to send it in clear text")
+            .with_meaning("the server asks for the password in clear text, and others could read it")
+            .before_password();
         Fault { error, broken: true }
     }
 }
@@ -211,7 +222,7 @@ mod tests {
         let unknown =
             MySqlError { state: "42000".to_owned(), message: "Unknown database".to_owned(), code: 1049 };
         let error = Fault::from(mysql::Error::MySqlError(unknown)).at_login();
-        assert_eq!((error.reason(), error.sqlstate()), (Reason::Server, Some("42000")));
+        assert_eq!((error.reason(), error.sqlstate()), (Reason::Connect, Some("42000")));
     }
 
     #[test]

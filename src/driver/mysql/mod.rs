@@ -12,6 +12,8 @@ mod group;
 mod known;
 mod learned;
 mod login;
+mod params;
+mod refusals;
 mod reply;
 mod rights;
 mod session;
@@ -30,7 +32,7 @@ use super::statement::Dialect;
 use super::tls::{Demand, Mode};
 use super::{Allowed, Driver, Endpoint, Session};
 
-const SCHEME: Scheme = Scheme { schemes: &["mysql", "mariadb"], port: 3306 };
+const SCHEME: Scheme = Scheme { schemes: &["mysql", "mariadb"], port: 3306, libpq: false };
 
 /// The driver.
 pub struct MySql;
@@ -51,11 +53,8 @@ impl Driver for MySql {
             fault("tls", "server_name works with PostgreSQL only", "connect by the name in the certificate");
         }
         for (name, value) in &login.params {
-            // What other clients need written, and what this one always does.
-            if name != "charset" {
-                fault("params", &format!("{name} is no parameter of MySQL here"), "there is charset=utf8mb4");
-            } else if !value.eq_ignore_ascii_case("utf8mb4") {
-                fault("params", "charset is always utf8mb4", "leave it out");
+            if let Some((what, hint)) = params::refusal(name, value) {
+                fault("params", &what, hint);
             }
         }
         good.then(|| endpoint(login))

@@ -6,16 +6,16 @@ use tokio_postgres::CancelToken;
 
 use crate::deadline::Deadline;
 use crate::driver::Canceller;
-use crate::driver::tls::{Mode, Tls};
+use crate::driver::tls::Mode;
 use crate::error::{Error, Reason, Result};
 
-use super::login::Route;
+use super::login::{Encryption, Route};
 use super::stream::{Done, Shared, drive};
 
 /// What it takes to reach the session's server again.
 pub(super) struct PgCanceller {
     pub(super) route: Route,
-    pub(super) tls: Tls,
+    pub(super) encryption: Encryption,
     /// `Disable` where the session itself is not encrypted.
     pub(super) mode: Mode,
     pub(super) token: CancelToken,
@@ -25,7 +25,7 @@ impl Canceller for PgCanceller {
     /// The server closes the connection once it has passed the cancel on: until then it was not told.
     fn cancel(&self, by: Deadline) -> Result<()> {
         let wire = self.route.again(by)?;
-        let stream = self.route.secure(wire.clone(), &self.tls, self.mode, by)?;
+        let stream = self.route.secure(wire.clone(), &self.encryption, self.mode, by)?;
         let failed = |error: &dyn std::fmt::Display| {
             Error::new(Reason::Connect, format!("cancel at {}: {error}", self.route.place.shown()))
         };

@@ -17,6 +17,8 @@ pub(super) struct ServerError {
     pub(super) code: String,
     message: String,
     hint: Option<String>,
+    /// The function of the server that raised it: not translated, as the message may be. PgBouncer sends none.
+    routine: Option<String>,
     /// In characters of the statement, 1-based.
     position: Option<usize>,
 }
@@ -52,6 +54,7 @@ impl ServerError {
                 b'C' => text.clone_into(&mut error.code),
                 b'M' => text.clone_into(&mut error.message),
                 b'H' => error.hint = Some(text.to_owned()),
+                b'R' => error.routine = Some(text.to_owned()),
                 b'P' => error.position = text.parse().ok(),
                 _ => {}
             }
@@ -78,17 +81,98 @@ impl ServerError {
         self.error(reason(&self.code), format!("{} ({place})", self.message)).at_spot(spot)
     }
 
-    /// The error of a login.
-    pub(super) fn of_login(&self, shown: &str) -> Error {
-        let reason = match self.code.get(..2).unwrap_or_default() {
-            "28" => Reason::Auth,
-            // PgBouncer has one code for all it refuses.
-            "08" if self.message.contains("auth") || self.message.contains("password") => Reason::Auth,
-            "53" | "57" | "58" | "XX" => Reason::Server,
-            "42" => Reason::Permission,
-            _ => Reason::Connect,
+    /// The error of a login. `encrypted`: the connection is.
+    pub(super) fn of_login(&self, shown: &str, encrypted: bool) -> Error {
+        let Refused { reason, meaning, hint } = self.refused(encrypted);
+        let error = self.error(reason, format!("login to {shown}: {}", self.message));
+        let error = match (self.hint.is_none(), hint) {
+            (true, Some(hint)) => error.with_hint(hint),
+            _ => error,
         };
-        self.error(reason, format!("login to {shown}: {}", self.message))
+        if meaning.is_empty() { error } else { error.with_meaning(meaning) }
+    }
+
+    /// `pg_hba.conf` has no line that lets this login in, or one that rejects it. The file's name is in every translation.
+    pub(super) fn is_of_hba(&self) -> bool {
+        self.code == "28000" && self.message.contains("pg_hba.conf")
+    }
+
+    /// What a refused login means. Only a refused password is [`Reason::Auth`]: it is not tried again soon.
+    fn refused(&self, encrypted: bool) -> Refused {
+        let says = |part: &str| self.message.contains(part);
+        let is_raised_by = |name: &str| self.routine.as_deref() == Some(name);
+        match self.code.as_str() {
+            _ if self.is_of_hba() && encrypted => Refused {
+                reason: Reason::Permission,
+                meaning: "no line of the server's pg_hba.conf lets this user in from here",
+                hint: Some(
+                    "add a line for this user, database and address to pg_hba.conf, and SELECT pg_reload_conf()",
+                ),
+            },
+            _ if self.is_of_hba() => Refused {
+                reason: Reason::Permission,
+                meaning: "no line of the server's pg_hba.conf lets this user in from here without encryption",
+                hint: Some(
+                    "tls: {mode: require} where the server has a hostssl line for it; else add a line for this user, \
+                     database and address to pg_hba.conf, and SELECT pg_reload_conf()",
+                ),
+            },
+            "28000" if says("client certificate") && !is_raised_by("auth_failed") => Refused {
+                reason: Reason::Tls,
+                meaning: "the server wants a client certificate",
+                hint: Some("set tls.cert and tls.key"),
+            },
+            // "role … does not exist" and "role … is not permitted to log in".
+            "28000" if is_raised_by("InitializeSessionUserId") || says("is not permitted to log in") => {
+                Refused {
+                    reason: Reason::Permission,
+                    meaning: "the role does not exist, or may not log in",
+                    hint: Some("on the server: CREATE ROLE NAME LOGIN, or ALTER ROLE NAME LOGIN"),
+                }
+            }
+            "3D000" => {
+                Refused { reason: Reason::Connect, meaning: "the server has no such database", hint: None }
+            }
+            "53300" => Refused {
+                reason: Reason::Server,
+                meaning: "the server has no connection left for this user",
+                hint: Some(
+                    "lower `max_connections` of the targets on it, or raise the limit: max_connections of the server, \
+                     ALTER ROLE … CONNECTION LIMIT, ALTER DATABASE … CONNECTION LIMIT",
+                ),
+            },
+            code if code.starts_with("08") => self.refused_by_pooler(),
+            code => Refused::plain(match code.get(..2).unwrap_or_default() {
+                "28" => Reason::Auth,
+                "53" | "57" | "58" | "XX" => Reason::Server,
+                "42" => Reason::Permission,
+                _ => Reason::Connect,
+            }),
+        }
+    }
+
+    /// PgBouncer has one code for nearly all it refuses.
+    fn refused_by_pooler(&self) -> Refused {
+        let says = |part: &str| self.message.contains(part);
+        match () {
+            () if says("SSL required") || says("TLS required") => Refused {
+                reason: Reason::Tls,
+                meaning: "the pooler demands an encrypted connection",
+                hint: Some("tls: {mode: require}"),
+            },
+            () if says("no such database") => Refused {
+                reason: Reason::Connect,
+                meaning: "the pooler has no such database",
+                hint: Some("check `database`: it must stand under [databases] in pgbouncer.ini"),
+            },
+            () if self.is_of_full_server() => Refused {
+                reason: Reason::Server,
+                meaning: "the pooler has no connection left",
+                hint: Some("lower `max_connections` of the targets on it, or raise its max_client_conn"),
+            },
+            () if says("auth") || says("password") => Refused::plain(Reason::Auth),
+            () => Refused::plain(Reason::Connect),
+        }
     }
 
     fn error(&self, reason: Reason, message: String) -> Error {
@@ -103,6 +187,20 @@ impl ServerError {
     }
 }
 
+/// A refused login: its reason, what it means, and what to do about it.
+struct Refused {
+    reason: Reason,
+    meaning: &'static str,
+    hint: Option<&'static str>,
+}
+
+impl Refused {
+    /// The reason says it all.
+    fn plain(reason: Reason) -> Self {
+        Refused { reason, meaning: "", hint: None }
+    }
+}
+
 impl From<&DbError> for ServerError {
     fn from(error: &DbError) -> Self {
         ServerError {
@@ -110,6 +208,7 @@ impl From<&DbError> for ServerError {
             code: error.code().code().to_owned(),
             message: error.message().to_owned(),
             hint: error.hint().map(str::to_owned),
+            routine: error.routine().map(str::to_owned),
             position: match error.position() {
                 Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
                 _ => None,
@@ -202,12 +301,57 @@ mod tests {
         ];
         for (code, message, full) in cases {
             let error = ServerError::read(&response(&[(b'S', "FATAL"), (b'C', code), (b'M', message)]));
-            assert_eq!(error.of_login("x").is_full(), full, "{message}");
+            assert_eq!(error.of_login("x", true).is_full(), full, "{message}");
             assert_eq!(error.of_statement("SELECT 1").is_full(), full, "{message}");
         }
         let of_a_function =
             response(&[(b'S', "ERROR"), (b'C', "P0001"), (b'M', "too many clients of the shop")]);
         assert!(!ServerError::read(&of_a_function).of_statement("").is_full());
+    }
+
+    #[test]
+    fn only_a_refused_password_is_auth() {
+        let refused = |code: &str, routine: &str, message: &str, encrypted: bool| {
+            let error = ServerError::read(&response(&[(b'C', code), (b'R', routine), (b'M', message)]));
+            let error = error.of_login("db:5432", encrypted);
+            assert_eq!(error.sqlstate(), Some(code));
+            (error.reason(), error.meaning().unwrap_or_default(), error.hint().unwrap_or_default().to_owned())
+        };
+        for (code, routine, message, reason) in [
+            ("28P01", "auth_failed", "password authentication failed for user \"x\"", Reason::Auth),
+            ("28000", "auth_failed", "LDAP authentication failed for user \"x\"", Reason::Auth),
+            ("28000", "auth_failed", "certificate authentication failed for user \"x\"", Reason::Auth),
+            ("28000", "ClientAuthentication", "no pg_hba.conf entry for host \"h\"", Reason::Permission),
+            (
+                "28000",
+                "ClientAuthentication",
+                "pg_hba.conf rejects connection for host \"h\"",
+                Reason::Permission,
+            ),
+            ("28000", "ClientAuthentication", "kein pg_hba.conf-Eintrag für Host »h«", Reason::Permission),
+            ("28000", "ClientAuthentication", "connection requires a valid client certificate", Reason::Tls),
+            ("28000", "InitializeSessionUserId", "Rolle »x« darf nicht einloggen", Reason::Permission),
+            ("28000", "", "role \"x\" is not permitted to log in", Reason::Permission),
+            ("3D000", "InitPostgres", "database \"x\" does not exist", Reason::Connect),
+            ("42501", "CheckMyDatabase", "permission denied for database \"x\"", Reason::Permission),
+            (
+                "55000",
+                "CheckMyDatabase",
+                "database \"x\" is not currently accepting connections",
+                Reason::Connect,
+            ),
+            ("53300", "InitProcess", "sorry, too many clients already", Reason::Server),
+            ("57P03", "ProcessStartupPacket", "the database system is starting up", Reason::Server),
+            ("08P01", "", "password authentication failed", Reason::Auth),
+            ("08P01", "", "SSL required", Reason::Tls),
+            ("08P01", "", "no such database: x", Reason::Connect),
+            ("08P01", "", "no more connections allowed (max_client_conn)", Reason::Server),
+        ] {
+            assert_eq!(refused(code, routine, message, true).0, reason, "{message}");
+        }
+        let entry = "no pg_hba.conf entry for host \"h\", no encryption";
+        assert!(refused("28000", "ClientAuthentication", entry, false).2.contains("tls: {mode: require}"));
+        assert!(!refused("28000", "ClientAuthentication", entry, true).2.contains("tls:"));
     }
 
     #[test]

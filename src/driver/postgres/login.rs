@@ -5,11 +5,12 @@
 
 use std::error::Error as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
+use rustls::pki_types::ServerName;
 use socket2::Socket;
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{CancelToken, Config};
@@ -19,42 +20,62 @@ use crate::deadline::Deadline;
 use crate::driver::TlsState;
 use crate::driver::login::HostPort;
 use crate::driver::net;
-use crate::driver::tls::{Mode, Tls};
+use crate::driver::tls::{self, Mode, Tls};
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
 use super::errors::ServerError;
+use super::options::Liveness;
 use super::stream::{Done, Shared, Stream, Wire, drive};
 
 /// Where a server listens.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
     /// Over TCP.
-    Host(HostPort),
-    /// A Unix socket: its own path.
-    Unix(PathBuf),
+    Host(Host),
+    /// A Unix socket: its own path, which is made of the folder as configured and the port.
+    Unix { path: PathBuf, folder: PathBuf, port: u16 },
 }
+
+/// A server on the network.
+#[derive(Debug, Clone)]
+pub(super) struct Host {
+    /// As configured.
+    pub(super) name: HostPort,
+    /// Where it is (`hostaddr`); `None`: the name says it.
+    pub(super) address: Option<IpAddr>,
+    /// What its connections have that others have not.
+    pub(super) liveness: Liveness,
+}
+
+/// What a connection is encrypted by.
+#[derive(Debug, Clone)]
+pub(super) struct Encryption {
+    pub(super) tls: Tls,
+    /// TLS from the first byte on (`sslnegotiation`).
+    pub(super) direct: bool,
+    /// The host's name is told in clear text.
+    pub(super) sni: bool,
+}
+
+/// What a server of PostgreSQL 17 or later, and only such a one, is asked for in the handshake.
+const PROTOCOL: &[u8] = b"postgresql";
 
 impl Place {
     /// For messages: `db.example:5432`, or the socket's path.
     pub(super) fn shown(&self) -> String {
         match self {
-            Place::Host(HostPort { host, port }) if host.contains(':') => format!("[{host}]:{port}"),
-            Place::Host(HostPort { host, port }) => format!("{host}:{port}"),
-            Place::Unix(path) => path.display().to_string(),
+            Place::Host(Host { name: HostPort { host, port }, .. }) if host.contains(':') => {
+                format!("[{host}]:{port}")
+            }
+            Place::Host(Host { name: HostPort { host, port }, .. }) => format!("{host}:{port}"),
+            Place::Unix { path, .. } => path.display().to_string(),
         }
     }
 
     /// The socket's path in PostgreSQL's socket folder.
     pub(super) fn in_folder(folder: &Path, port: u16) -> Self {
-        Place::Unix(folder.join(format!(".s.PGSQL.{port}")))
-    }
-
-    fn host(&self) -> &str {
-        match self {
-            Place::Host(HostPort { host, .. }) => host,
-            Place::Unix(_) => "",
-        }
+        Place::Unix { path: folder.join(format!(".s.PGSQL.{port}")), folder: folder.to_owned(), port }
     }
 }
 
@@ -70,11 +91,17 @@ impl Route {
     /// Connects to a place for the first time.
     pub(super) fn find(place: &Place, by: Deadline) -> Result<(Route, Wire)> {
         let (peer, wire) = match place {
-            Place::Host(HostPort { host, port }) => {
-                let stream = net::connect(host, *port, by)?;
-                (stream.peer_addr().ok(), Wire::new(Socket::from(stream), by))
+            Place::Host(Host { name, address, liveness }) => {
+                let at = address.map_or_else(|| name.host.clone(), |address| address.to_string());
+                let stream = net::connect(&at, name.port, by)?;
+                let peer = stream.peer_addr().ok();
+                let socket = Socket::from(stream);
+                liveness.apply(&socket).map_err(|error| unreachable(place, &error))?;
+                (peer, Wire::new(socket, by))
             }
-            Place::Unix(path) => (None, Wire::to_unix(path, by).map_err(|error| unreachable(place, &error))?),
+            Place::Unix { path, .. } => {
+                (None, Wire::to_unix(path, by).map_err(|error| unreachable(place, &error))?)
+            }
         };
         Ok((Route { place: place.clone(), peer }, wire))
     }
@@ -98,18 +125,29 @@ impl Route {
     pub(super) fn tls_state(&self, stream: &Stream, tls: &Tls) -> TlsState {
         match &self.place {
             _ if stream.is_encrypted() => tls.state(),
-            Place::Unix(_) => TlsState::Local,
+            Place::Unix { .. } => TlsState::Local,
             Place::Host(_) => TlsState::Plain,
         }
     }
 
-    /// Encrypts as far as `mode` demands and the server offers.
+    /// Encrypts as far as `mode` demands and the server offers. What is offered and then fails is an error, also where
+    /// encryption is only preferred: nobody would notice the plain text.
     ///
     /// # Errors
     /// `tls`, `timeout`, `connect`; `protocol` when this is no PostgreSQL.
-    pub(super) fn secure(&self, wire: Wire, tls: &Tls, mode: Mode, by: Deadline) -> Result<Stream> {
-        if mode == Mode::Disable || matches!(self.place, Place::Unix(_)) {
+    pub(super) fn secure(
+        &self,
+        wire: Wire,
+        encryption: &Encryption,
+        mode: Mode,
+        by: Deadline,
+    ) -> Result<Stream> {
+        let Place::Host(Host { name, .. }) = &self.place else { return Ok(Stream::plain(wire)) };
+        if mode == Mode::Disable {
             return Ok(Stream::plain(wire));
+        }
+        if encryption.direct {
+            return self.shake_hands(wire, encryption, &name.host, by);
         }
         let mut request = BytesMut::new();
         frontend::ssl_request(&mut request);
@@ -121,16 +159,36 @@ impl Route {
         let shown = self.place.shown();
         match answer {
             _ if count == 0 => Err(Error::new(Reason::Connect, format!("{shown} closed the connection"))),
-            [b'S'] => {
-                let connector = MakeRustlsConnect::new(tls.client_config()?);
-                let name = tls.server_name.as_deref().unwrap_or(self.place.host());
-                Stream::encrypted(wire, connector, name, by).map_err(|error| handshake(&self.place, &error))
-            }
+            [b'S'] => self.shake_hands(wire, encryption, &name.host, by),
             [b'N'] if mode == Mode::Prefer => Ok(Stream::plain(wire)),
             [b'N'] => Err(Error::new(Reason::Tls, format!("{shown} does not offer TLS"))
                 .with_hint("enable ssl in the server, or set tls.mode: prefer")),
             _ => Err(Error::new(Reason::Protocol, format!("{shown} does not speak PostgreSQL's protocol"))),
         }
+    }
+
+    fn shake_hands(&self, wire: Wire, encryption: &Encryption, host: &str, by: Deadline) -> Result<Stream> {
+        let tls = &encryption.tls;
+        let mut config = tls.client_config()?;
+        config.enable_sni = encryption.sni;
+        if encryption.direct {
+            config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        }
+        // What is no name for a certificate, as an address with its interface, serves where nobody verifies it.
+        let is_odd = ServerName::try_from(host).is_err() && tls.state() == TlsState::Encrypted;
+        let address = self.peer.filter(|_| is_odd).map(|peer| peer.ip().to_canonical().to_string());
+        let name = tls.server_name.as_deref().or(address.as_deref()).unwrap_or(host);
+        Stream::encrypted(wire, MakeRustlsConnect::new(config), name, by).map_err(|error| {
+            let failed = handshake(&self.place, &error);
+            let is_cut = error.kind() == io::ErrorKind::UnexpectedEof
+                || error.kind() == io::ErrorKind::ConnectionReset;
+            match encryption.direct && is_cut {
+                true => {
+                    failed.with_hint("sslnegotiation=direct needs PostgreSQL 17 or later: else leave it out")
+                }
+                false => failed,
+            }
+        })
     }
 }
 
@@ -146,11 +204,15 @@ fn unreachable(place: &Place, error: &io::Error) -> Error {
 
 fn handshake(place: &Place, error: &io::Error) -> Error {
     let shown = place.shown();
-    match error.kind() {
-        io::ErrorKind::TimedOut => {
-            Error::new(Reason::Timeout, format!("TLS handshake with {shown}: no answer in time"))
-        }
-        _ => Error::new(Reason::Tls, format!("TLS handshake with {shown}: {error}")),
+    if error.kind() == io::ErrorKind::TimedOut {
+        return Error::new(Reason::Timeout, format!("TLS handshake with {shown}: no answer in time"));
+    }
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let (said, hint) = inner.map_or_else(|| (error.to_string(), None), tls::explain);
+    let error = Error::new(Reason::Tls, format!("TLS handshake with {shown}: {said}"));
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }
 }
 
@@ -191,11 +253,12 @@ pub(super) fn log_in(
     // The stream is encrypted already where it will be: `Done` says so, and nothing is asked of the server again.
     config.ssl_negotiation(SslNegotiation::Direct);
     config.ssl_mode(if stream.is_encrypted() { SslMode::Require } else { SslMode::Disable });
+    let encrypted = stream.is_encrypted();
     let shared = Shared::new(stream);
     let place = &route.place;
     let (client, connection) = drive(&wire, by, config.connect_raw(shared.clone(), Done))
         .map_err(|error| broken(place, &error))?
-        .map_err(|error| refused(place, &error))?;
+        .map_err(|error| refused(place, &error, encrypted))?;
     let token = client.cancel_token();
     let flag = |name| connection.parameter(name).map(|value| value == "on");
     let (in_hot_standby, read_only) = (flag("in_hot_standby"), flag("default_transaction_read_only"));
@@ -214,20 +277,35 @@ fn clear_text(password: &Secret) -> Result<Vec<u8>> {
 }
 
 /// A failed login as tokio-postgres tells it.
-fn refused(place: &Place, error: &tokio_postgres::Error) -> Error {
+fn refused(place: &Place, error: &tokio_postgres::Error, encrypted: bool) -> Error {
     let shown = place.shown();
     if let Some(error) = error.as_db_error() {
-        return ServerError::from(error).of_login(&shown);
+        return ServerError::from(error).of_login(&shown, encrypted);
     }
     match error.source() {
         Some(source) => match source.downcast_ref::<io::Error>() {
             Some(error) => broken(place, error),
-            None => Error::new(Reason::Auth, format!("login to {shown}: {source}")),
+            None => before_the_password(&source.to_string(), &shown),
         },
         None if error.is_closed() => {
             Error::new(Reason::Connect, format!("login to {shown}: the server closed the connection"))
         }
         None => Error::new(Reason::Protocol, format!("login to {shown}: {error}")),
+    }
+}
+
+/// A login that our side ended: no password, no method in common, no channel to bind to.
+fn before_the_password(said: &str, shown: &str) -> Error {
+    let error = Error::new(Reason::Auth, format!("login to {shown}: {said}"));
+    match said {
+        "password missing" => {
+            error.with_meaning("the server asks for a password, and there is none").before_password()
+        }
+        "unsupported authentication method" => error
+            .with_meaning("the server asks for a login method that is not supported here")
+            .with_hint("give this user scram-sha-256, md5, password or cert in pg_hba.conf, on the server")
+            .before_password(),
+        _ => error,
     }
 }
 
@@ -241,7 +319,10 @@ fn broken(place: &Place, error: &io::Error) -> Error {
         }
         io::ErrorKind::PermissionDenied => {
             let message = format!("{shown} asks for the password in clear text on an unencrypted connection");
-            Error::new(Reason::Auth, message).with_hint("set tls.mode: require, or mode: disable to allow it")
+            Error::new(Reason::Auth, message)
+                .with_hint("set tls.mode: require, or mode: disable to allow it")
+                .with_meaning("the server asks for the password in clear text, and others could read it")
+                .before_password()
         }
         _ if is_tls => handshake(place, error),
         _ => Error::new(Reason::Connect, format!("login to {shown}: {error}")),
@@ -272,7 +353,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || curious(&listener));
         let by = Deadline::within(Duration::from_secs(10));
-        let place = Place::Host(HostPort { host: "db.example".into(), port: 5432 });
+        let name = HostPort { host: "db.example".into(), port: 5432 };
+        let place = Place::Host(Host { name, address: None, liveness: Liveness::default() });
         let route = Route { place, peer: Some((peer, 5432).into()) };
         let wire = Wire::new(Socket::from(TcpStream::connect(address).unwrap()), by);
         let password = Secret::new("c4nary-secret".into());

@@ -24,6 +24,8 @@ mod types;
 mod values;
 mod wire;
 
+use std::hash::BuildHasher;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,14 +34,16 @@ use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 use crate::yaml::keys::Keys;
 
-use super::login::{Login, Scheme};
+use super::login::{HostPort, Login, Scheme};
+use super::passfile::{self, Passfile};
+use super::password::Password;
 use super::refused::Refused;
 use super::statement::Dialect;
 use super::tls::{Demand, Mode};
-use super::{Allowed, Driver, Endpoint, Facts, Session, Sql};
+use super::{Allowed, Driver, Endpoint, Facts, Session, Sql, TlsState};
 
 use cancel::PgCanceller;
-use login::{Entered, Place, Route, log_in};
+use login::{Encryption, Entered, Host, Place, Route, log_in};
 use options::{Options, Wanted};
 use send::Style;
 use session::{PgSession, role};
@@ -55,7 +59,7 @@ impl Driver for Postgres {
     }
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
-        read(keys, Scheme { schemes: &["postgres", "postgresql"], port: 5432 }, endpoint)
+        read(keys, Scheme { schemes: &["postgres", "postgresql"], port: 5432, libpq: true }, endpoint)
     }
 }
 
@@ -68,7 +72,11 @@ impl Driver for PgBouncer {
     }
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
-        read(keys, Scheme { schemes: &["pgbouncer", "postgres", "postgresql"], port: 6432 }, console)
+        read(
+            keys,
+            Scheme { schemes: &["pgbouncer", "postgres", "postgresql"], port: 6432, libpq: true },
+            console,
+        )
     }
 }
 
@@ -77,8 +85,24 @@ fn read(
     scheme: Scheme,
     make: fn(Login) -> Result<Arc<dyn Endpoint>, String>,
 ) -> Option<Arc<dyn Endpoint>> {
-    let login = Login::read(keys, scheme)?;
+    let mut login = Login::read(keys, scheme)?;
+    if matches!(login.password, Password::None) {
+        login.password = passfile(keys, &login).map_or(Password::None, Password::Passfile);
+    }
     make(login).map_err(|message| keys.fault("params", message)).ok()
+}
+
+/// libpq's password file: the one of the parameter, else of the environment, else the user's own.
+fn passfile(keys: &Keys<'_>, login: &Login) -> Option<Passfile> {
+    let given = login.params.iter().rev().find(|(name, _)| name == "passfile");
+    let named = given.map(|(_, path)| keys.folder("params").join(path));
+    let named =
+        named.or_else(|| keys.variable("PGPASSFILE").filter(|path| !path.is_empty()).map(PathBuf::from));
+    let own = || keys.variable("HOME").map(|home| Path::new(&home).join(".pgpass"));
+    match named {
+        Some(path) => Some(Passfile { path, named: true }),
+        None => own().map(|path| Passfile { path, named: false }),
+    }
 }
 
 /// A PostgreSQL server, or a pooler in front of one.
@@ -86,14 +110,7 @@ fn read(
 /// # Errors
 /// A sentence about a parameter that is not known.
 pub fn endpoint(login: Login) -> Result<Arc<dyn Endpoint>, String> {
-    let options = Options::read(&login.params)?;
-    Ok(Arc::new(PgEndpoint {
-        login,
-        options,
-        console: false,
-        refused: Refused::default(),
-        pooler: Arc::default(),
-    }))
+    PgEndpoint::new(login, false).map(|endpoint| Arc::new(endpoint) as Arc<dyn Endpoint>)
 }
 
 /// PgBouncer's console.
@@ -101,20 +118,17 @@ pub fn endpoint(login: Login) -> Result<Arc<dyn Endpoint>, String> {
 /// # Errors
 /// A sentence about a parameter that is not known.
 pub fn console(mut login: Login) -> Result<Arc<dyn Endpoint>, String> {
-    let options = Options::read(&login.params)?;
     login.database.get_or_insert_with(|| "pgbouncer".to_owned());
-    Ok(Arc::new(PgEndpoint {
-        login,
-        options,
-        console: true,
-        refused: Refused::default(),
-        pooler: Arc::default(),
-    }))
+    PgEndpoint::new(login, true).map(|endpoint| Arc::new(endpoint) as Arc<dyn Endpoint>)
 }
+
+/// The folders in which libpq looks for a socket by itself, as it is built by its makers and by the distributions.
+const SOCKETS: [&str; 3] = ["/tmp", "/run/postgresql", "/var/run/postgresql"];
 
 struct PgEndpoint {
     login: Login,
     options: Options,
+    encryption: Encryption,
     console: bool,
     refused: Refused,
     /// A pooler was found on the way: sessions begin as they must behind one, instead of each finding it again.
@@ -161,13 +175,35 @@ impl Endpoint for PgEndpoint {
 }
 
 impl PgEndpoint {
+    fn new(login: Login, console: bool) -> Result<Self, String> {
+        let options = Options::read(&login.params)?;
+        if !options.addresses.is_empty() && options.addresses.len() != login.hosts.len() {
+            return Err("parameter hostaddr: write one address for each host".to_owned());
+        }
+        if options.direct && login.tls.mode < Mode::Require {
+            return Err(
+                "parameter sslnegotiation=direct needs sslmode=require or a stronger one, as in libpq"
+                    .to_owned(),
+            );
+        }
+        let encryption = Encryption { tls: login.tls.clone(), direct: options.direct, sni: options.sni };
+        Ok(PgEndpoint {
+            login,
+            options,
+            encryption,
+            console,
+            refused: Refused::default(),
+            pooler: Arc::default(),
+        })
+    }
+
     /// Enters the first place that lets us in.
     fn reach(&self, password: Option<&Secret>, by: Deadline) -> Result<Box<dyn Session>> {
         let mut failures: Vec<Error> = Vec::new();
         for wanted in self.options.wanted.in_turn() {
             for place in self.places() {
                 let by = by.or_within(self.login.connect_timeout);
-                match self.enter(&place, wanted, password, by) {
+                match self.enter_with(&place, wanted, password, by) {
                     Ok(session) => return Ok(Box::new(session)),
                     // As libpq: a refused password is refused everywhere.
                     Err(error) if error.reason() == Reason::Auth => return Err(error),
@@ -178,12 +214,67 @@ impl PgEndpoint {
         Err(together(failures))
     }
 
+    /// In the order to try.
     fn places(&self) -> Vec<Place> {
-        let port = self.login.hosts.first().map_or(5432, |host| host.port);
-        match &self.login.socket {
-            Some(folder) => vec![Place::in_folder(folder, port)],
-            None => self.login.hosts.iter().cloned().map(Place::Host).collect(),
+        if let Some(folder) = &self.login.socket {
+            let port = self.login.hosts.first().map_or(5432, |host| host.port);
+            return vec![Place::in_folder(folder, port)];
         }
+        let place = |(index, name): (usize, &HostPort)| {
+            if name.is_socket() {
+                return Place::in_folder(Path::new(&name.host), name.port);
+            }
+            let address = self.options.addresses.get(index).copied().flatten();
+            Place::Host(Host { name: name.clone(), address, liveness: self.options.liveness })
+        };
+        let mut places: Vec<Place> = self.login.hosts.iter().enumerate().map(place).collect();
+        if self.options.at_random {
+            // Each of these hashers has a seed of its own.
+            places.sort_by_cached_key(|_| foldhash::fast::RandomState::default().hash_one(0));
+        }
+        places
+    }
+
+    /// Of a password file, the line for this place is the password.
+    fn enter_with(
+        &self,
+        place: &Place,
+        wanted: Wanted,
+        password: Option<&Secret>,
+        by: Deadline,
+    ) -> Result<PgSession> {
+        let Password::Passfile(file) = &self.login.password else {
+            return self.enter(place, wanted, password, by);
+        };
+        let user = match &self.login.username {
+            Some(user) => user.clone(),
+            None => whoami::username().unwrap_or_default(),
+        };
+        let database = self.login.database.as_ref().unwrap_or(&user);
+        let (host, port) = match place {
+            Place::Host(Host { name, .. }) => (name.host.clone(), name.port),
+            Place::Unix { folder, port, .. } => {
+                // As libpq: the folder that it looks into by itself is called so.
+                let is_default = SOCKETS.iter().any(|known| Path::new(known) == folder);
+                let shown =
+                    if is_default { "localhost".to_owned() } else { folder.to_string_lossy().into_owned() };
+                (shown, *port)
+            }
+        };
+        let port = port.to_string();
+        let wanted_line = [host.as_str(), port.as_str(), database, &user];
+        let found = password.and_then(|content| passfile::find(content, wanted_line));
+        self.enter(place, wanted, found.as_ref(), by).map_err(|error| {
+            if found.is_some() || error.reason() != Reason::Auth {
+                return error;
+            }
+            let path = file.path.display();
+            match file.read() {
+                Ok(_) => error.with_hint(format!("{path} has no line for {}", wanted_line.join(":"))),
+                Err(why) if file.named || file.path.exists() => error.with_hint(format!("{path} {why}")),
+                Err(_) => error.with_hint("set `password_file` or `password`"),
+            }
+        })
     }
 
     /// A session at one place that has the role wanted.
@@ -196,10 +287,12 @@ impl PgEndpoint {
     ) -> Result<PgSession> {
         let configured = self.login.tls.mode;
         match self.enter_as(place, configured, wanted, password, by) {
-            // As libpq: what is only preferred must not stand in the way.
-            Err(error) if configured == Mode::Prefer && is_about_tls(&error) => self
-                .enter_as(place, Mode::Disable, wanted, password, by)
-                .map_err(|second| if second.reason() == Reason::Tls { error } else { second }),
+            // As libpq: a line `hostnossl` lets this user in without encryption only, and `prefer` takes that. Whatever
+            // else goes wrong with encryption stays an error.
+            Err(error) if configured == Mode::Prefer && is_of_hba(&error) => {
+                let plain = self.enter_as(place, Mode::Disable, wanted, password, by);
+                plain.map_err(|second| if is_of_hba(&second) { error } else { second })
+            }
             done => done,
         }
     }
@@ -231,14 +324,14 @@ impl PgEndpoint {
         with_options: bool,
         by: Deadline,
     ) -> Result<PgSession> {
-        let tls = &self.login.tls;
         let (route, wire) = Route::find(place, by)?;
-        let stream = route.secure(wire, tls, mode, by)?;
+        let stream = route.secure(wire, &self.encryption, mode, by)?;
         let config = self.options.config(&self.login, with_options);
-        let entered = log_in(stream, &route, &config, tls.mode, password, by)?;
-        let facts = self.facts(&entered, &route);
+        let entered = log_in(stream, &route, &config, self.login.tls.mode, password, by)?;
+        let facts = self.facts(&entered, &route, mode);
         let mode = if entered.stream.is_encrypted() { mode } else { Mode::Disable };
-        let canceller = PgCanceller { route, tls: tls.clone(), mode, token: entered.token };
+        let canceller =
+            PgCanceller { route, encryption: self.encryption.clone(), mode, token: entered.token };
         let style = match (self.console, self.options.simple) {
             (true, _) => Style::Console,
             (false, true) => Style::Simple,
@@ -256,12 +349,16 @@ impl PgEndpoint {
         Ok(session)
     }
 
-    fn facts(&self, entered: &Entered, route: &Route) -> Facts {
+    fn facts(&self, entered: &Entered, route: &Route, mode: Mode) -> Facts {
+        let tls = match route.tls_state(&entered.stream, &self.login.tls) {
+            TlsState::Plain if mode != self.login.tls.mode => TlsState::PlainByRule,
+            tls => tls,
+        };
         Facts {
             version: entered.version.clone(),
             flavor: if self.console { "pgbouncer" } else { "postgresql" }.to_owned(),
             role: entered.in_hot_standby.map(role).unwrap_or_default().to_owned(),
-            tls: route.tls_state(&entered.stream, &self.login.tls),
+            tls,
         }
     }
 }
@@ -296,9 +393,9 @@ fn suits(
     Err(Error::new(Reason::Connect, message))
 }
 
-/// A handshake that failed, or a server that wants this user unencrypted.
-fn is_about_tls(error: &Error) -> bool {
-    error.reason() == Reason::Tls || error.sqlstate() == Some("28000")
+/// A login that `pg_hba.conf` does not let in the way it came.
+fn is_of_hba(error: &Error) -> bool {
+    error.sqlstate() == Some("28000") && error.message().contains("pg_hba.conf")
 }
 
 /// PgBouncer: "unsupported startup parameter: options" (or "… in options: …").

@@ -5,9 +5,11 @@
 //! instead would hang: tokio-rustls reads on until it is told "pending". Writes block; a round of messages fits any
 //! socket's buffer.
 
+use std::ffi::OsStr;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -51,7 +53,13 @@ impl Wire {
     /// Connects to a Unix socket.
     pub(super) fn to_unix(path: &Path, by: Deadline) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.connect_timeout(&SockAddr::unix(path)?, left(by)?)?;
+        // An `@` in front is Linux' abstract namespace, which the system writes as a zero byte.
+        let bytes = path.as_os_str().as_bytes();
+        let address = match bytes.strip_prefix(b"@") {
+            Some(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", name].concat()))?,
+            None => SockAddr::unix(path)?,
+        };
+        socket.connect_timeout(&address, left(by)?)?;
         Ok(Wire::new(socket, by))
     }
 

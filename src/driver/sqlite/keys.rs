@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::file::{self, Unread};
 use crate::yaml::keys::{Keys, Origin};
 
 use super::File;
@@ -81,9 +82,14 @@ fn address(keys: &mut Keys<'_>) -> Option<Address> {
     }
 }
 
+/// A longer file holds no path.
+const LONGEST_URL: u64 = 64 << 10;
+
 fn from_file(path: &Path) -> Result<Address, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|cause| format!("cannot read {}: {cause}", path.display()))?;
+    let text = file::text(path, LONGEST_URL).map_err(|unread| match unread {
+        Unread::System(cause) => format!("cannot read {}: {cause}", path.display()),
+        other => format!("{} {other}", path.display()),
+    })?;
     address_of(text.trim())
 }
 

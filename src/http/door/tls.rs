@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::file;
 use crate::http::head::Fault;
 use crate::http::socket::Wire;
 use crate::secret::Secret;
@@ -83,6 +84,9 @@ pub(super) struct Wanted {
     pub(super) curves: Option<Vec<&'static dyn SupportedKxGroup>>,
 }
 
+/// No chain of certificates is longer.
+const LONGEST: u64 = 1 << 20;
+
 /// The key to change and what is wrong with it.
 type Refused = (&'static str, String);
 
@@ -100,21 +104,21 @@ impl Source {
         }
     }
 
+    fn bytes(&self) -> Result<Vec<u8>, Refused> {
+        match self {
+            Source::File(_, path) => file::bytes(path, LONGEST).map_err(|unread| self.refused(&unread)),
+            Source::Inline(_, text) => Ok(text.expose().as_bytes().to_vec()),
+        }
+    }
+
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Refused> {
-        let found: Result<Vec<_>, _> = match self {
-            Source::File(_, path) => CertificateDer::pem_file_iter(path).and_then(Iterator::collect),
-            Source::Inline(_, text) => CertificateDer::pem_slice_iter(text.expose().as_bytes()).collect(),
-        };
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes()?).collect();
         let found = found.map_err(|error| self.refused(&error))?;
         if found.is_empty() { Err(self.refused(&"holds no PEM certificate")) } else { Ok(found) }
     }
 
     fn private_key(&self) -> Result<PrivateKeyDer<'static>, Refused> {
-        let found = match self {
-            Source::File(_, path) => PrivateKeyDer::from_pem_file(path),
-            Source::Inline(_, text) => PrivateKeyDer::from_pem_slice(text.expose().as_bytes()),
-        };
-        found.map_err(|error| match error {
+        PrivateKeyDer::from_pem_slice(&self.bytes()?).map_err(|error| match error {
             pem::Error::NoItemsFound => self.refused(&"holds no PEM private key"),
             error => self.refused(&error),
         })

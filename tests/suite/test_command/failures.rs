@@ -1,5 +1,6 @@
 //! What is said of targets that do not work: why in words, and what to try; and that none holds up the others.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::{json, mariadb_as, only, postgres_as, test, texts, with_file};
 use crate::process::{bound, free_port};
-use crate::servers::own::OwnPostgres;
+use crate::servers::own::{OwnMariaDb, OwnPostgres};
 use crate::servers::{CANARY, MariaDb, Postgres, tls_file};
 
 /// Reason and everything said of a failure.
@@ -64,7 +65,7 @@ fn a_port_without_a_server_a_name_without_an_address_and_a_missing_database() {
     let nowhere = Postgres { database: "nowhere".to_owned(), ..Postgres::shared("postgres") };
     assert_failure(&nowhere.entry(), "connect", &["does not exist", "nowhere must be one that"]);
     let nowhere = MariaDb { database: "nowhere".to_owned(), ..MariaDb::shared("mysql") };
-    assert_failure(&nowhere.entry(), "server", &["Unknown database", "check `database`"]);
+    assert_failure(&nowhere.entry(), "connect", &["Unknown database", "nowhere must be one that"]);
     assert_failure("{driver: sqlite, database: gone.db}", "connect", &["gone.db: No such file"]);
     let socket = "{driver: mysql, socket: /nowhere/mysql.sock, username: u}";
     assert_failure(socket, "connect", &["check `socket`", "/nowhere/mysql.sock"]);
@@ -90,6 +91,38 @@ fn a_user_who_may_not_enter_is_told_the_grant() {
     ));
     let grant = format!("GRANT CONNECT ON DATABASE \"{database}\" TO \"{user}\";");
     assert_failure(&postgres_as(&server, &user, ""), "permission", &[&grant]);
+}
+
+#[test]
+fn encryption_that_mariadb_demands_is_told_as_such() {
+    let server = OwnMariaDb::start(&[]);
+    let access = server.access();
+    access.run(&format!("CREATE USER demanding@'%' IDENTIFIED BY '{CANARY}user' REQUIRE SSL"));
+    let entry = |mode: &str| mariadb_as(access, "demanding", &format!("tls: {{mode: {mode}}}"));
+    // MariaDB says no more than of a wrong password.
+    assert_failure(&entry("disable"), "auth", &["REQUIRE SSL", "tls: {mode: require}"]);
+    assert_eq!(only(&entry("require"))["verdict"], "pass");
+    access.run("SET GLOBAL require_secure_transport = ON");
+    assert_failure(&entry("disable"), "tls", &["insecure transport", "tls: {mode: require}"]);
+    let told = only(&entry("disable"));
+    assert!(told["error"]["words"].as_str().unwrap().contains("demands an encrypted connection"), "{told}");
+    assert!(!told["error"].to_string().contains("password"), "{told}");
+    assert_eq!(only(&entry("require"))["verdict"], "pass");
+}
+
+#[test]
+fn a_machine_that_the_server_has_blocked_is_told_how_to_be_let_in_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let said = b"Host 'here' is blocked because of many connection errors";
+            let length = u8::try_from(said.len() + 3).expect("a short sentence");
+            let _ = stream.write_all(&[&[length, 0, 0, 0, 0xff, 0x69, 0x04], said.as_slice()].concat());
+        }
+    });
+    let entry = format!("{{driver: mysql, host: 127.0.0.1, port: {port}, username: u, password: p}}");
+    assert_failure(&entry, "connect", &["is blocked", "FLUSH HOSTS", "max_connect_errors"]);
 }
 
 #[test]

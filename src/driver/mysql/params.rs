@@ -1,0 +1,86 @@
+//! Parameters of MySQL URLs, and of `params`: one is taken, the others are refused with what to write instead.
+//!
+//! Those of TLS, `connect_timeout` and `socket` are `login`'s, and do not come here. Another advice is one line in
+//! [`ELSEWHERE`].
+
+/// What other clients call it, in lower case without `-` and `_`, and what to write here.
+const ELSEWHERE: &[(&str, &str)] = &[
+    // The Go driver's.
+    ("tls", "write ssl-mode=require (or verify-ca, verify-full; the Go driver's `true` is verify-full)"),
+    ("parsetime", "leave it out: dates and times are always read"),
+    ("loc", "leave it out: the session's time zone is the server's"),
+    ("timeout", "write connect_timeout=3s; the `timeout` of a query is a key of the query"),
+    ("readtimeout", "leave it out: the `timeout` of a query and the scrape's deadline hold"),
+    ("writetimeout", "leave it out: the `timeout` of a query and the scrape's deadline hold"),
+    ("maxallowedpacket", "leave it out; `exporter.max_cell_bytes` bounds a value"),
+    ("multistatements", "leave it out: each statement is a query of its own"),
+    ("interpolateparams", "leave it out: statements have no parameters"),
+    ("allownativepasswords", "leave it out: it is allowed"),
+    (
+        "allowcleartextpasswords",
+        "leave it out: over TLS it is allowed, and in plain text where ssl-mode=disabled is written",
+    ),
+    // JDBC's, and Python's.
+    ("usessl", "write ssl-mode=require"),
+    ("requiressl", "write ssl-mode=require"),
+    ("verifyservercertificate", "write ssl-mode=verify-full"),
+    ("sslverifycert", "write ssl-mode=verify-ca"),
+    ("sslverifyidentity", "write ssl-mode=verify-full"),
+    ("servertimezone", "leave it out: the session's time zone is the server's"),
+    (
+        "allowpublickeyretrieval",
+        "leave it out, and write ssl-mode=require where a password is refused without TLS",
+    ),
+    ("connecttimeout", "write connect_timeout=3s"),
+    ("autocommit", "leave it out"),
+    ("collation", "leave it out: the connection's character set is utf8mb4"),
+    ("characterencoding", "leave it out: the connection's character set is utf8mb4"),
+    ("useunicode", "leave it out: the connection's character set is utf8mb4"),
+    // MySQL's own.
+    ("tlsversion", "leave it out: TLS 1.2 and 1.3 are spoken, whichever the server has"),
+    ("sslcipher", "leave it out"),
+    ("sslcapath", "write ssl-ca=FILE, one file with the certificates of the authorities"),
+    ("sslcrl", "lists of revoked certificates are not read: leave it out"),
+    ("authplugin", "leave it out: the server says which plugin it wants"),
+    ("defaultauth", "leave it out: the server says which plugin it wants"),
+    ("compress", "leave it out: results travel as they are"),
+    ("initcommand", "write the statement under `session_sql`"),
+    ("sessionvariables", "write SET statements under `session_sql`"),
+    // libpq's.
+    ("hostaddr", "write the address as the host"),
+    ("passfile", "write the password, by `password_file` for one"),
+    ("applicationname", "leave it out"),
+];
+
+/// Why a parameter is not taken, and what to write; `None` for one that is.
+pub(super) fn refusal(name: &str, value: &str) -> Option<(String, &'static str)> {
+    if name == "charset" {
+        let is_ours = value.eq_ignore_ascii_case("utf8mb4");
+        return (!is_ours).then(|| ("charset is always utf8mb4".to_owned(), "leave it out"));
+    }
+    let plain: String = name.to_ascii_lowercase().chars().filter(|c| !matches!(c, '-' | '_')).collect();
+    let advice = ELSEWHERE.iter().find(|(known, _)| *known == plain).map(|(_, advice)| *advice);
+    let setting =
+        "there is charset=utf8mb4; a variable of the session is set by a statement under `session_sql`";
+    Some((format!("{name} is no parameter of MySQL here"), advice.unwrap_or(setting)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_clients_need_is_told_what_to_write() {
+        assert_eq!(refusal("charset", "UTF8MB4"), None);
+        for (name, advice) in [
+            ("tls", "ssl-mode=require"),
+            ("parseTime", "leave it out"),
+            ("ssl_verify_identity", "ssl-mode=verify-full"),
+            ("init-command", "session_sql"),
+            ("sql_mode", "session_sql"),
+        ] {
+            let (what, hint) = refusal(name, "x").unwrap();
+            assert!(what.starts_with(name) && hint.contains(advice), "{name}: {hint}");
+        }
+    }
+}

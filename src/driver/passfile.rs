@@ -1,0 +1,142 @@
+//! libpq's password file (`PGPASSFILE`, `~/.pgpass`): lines of `host:port:database:user:password`, the first that fits.
+//!
+//! Source of the format: PostgreSQL's documentation, "The Password File". Knows no server.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use crate::file;
+use crate::secret::Secret;
+
+/// A longer file is an error.
+const LONGEST: u64 = 1 << 20;
+
+/// Where the file is. It is read for every new session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passfile {
+    /// Its path.
+    pub path: PathBuf,
+    /// The configuration names it; else it is the one that libpq looks for by itself, and may be absent.
+    pub named: bool,
+}
+
+impl Passfile {
+    /// The whole of it: which line counts depends on the server.
+    ///
+    /// # Errors
+    /// Why it is left out, as in libpq: a phrase that follows its name.
+    pub fn read(&self) -> Result<Secret, String> {
+        let metadata =
+            std::fs::metadata(&self.path).map_err(|error| file::Unread::System(error).to_string())?;
+        if !metadata.is_file() {
+            return Err("is not a plain file".to_owned());
+        }
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(format!(
+                "is left out, as libpq does it: others may read it (mode {mode:04o}); chmod 600 helps"
+            ));
+        }
+        file::text(&self.path, LONGEST).map(Secret::new).map_err(|unread| unread.to_string())
+    }
+}
+
+/// The password of the first line that fits host, port, database and user.
+#[must_use]
+pub fn find(content: &Secret, wanted: [&str; 4]) -> Option<Secret> {
+    let of_line = |line: &str| {
+        if line.starts_with('#') {
+            return None;
+        }
+        let mut rest = line;
+        for wanted in wanted {
+            let (field, after) = field(rest);
+            if after.is_none() || (field.written != "*" && field.meant != wanted) {
+                return None;
+            }
+            rest = after?;
+        }
+        Some(Secret::new(field(rest).0.meant)).filter(|password| !password.is_empty())
+    };
+    content.expose().lines().find_map(of_line)
+}
+
+/// One field: as written, and without its backslashes.
+struct Field<'t> {
+    written: &'t str,
+    meant: String,
+}
+
+/// What stands before the next `:` without a backslash, and what stands behind it.
+fn field(text: &str) -> (Field<'_>, Option<&str>) {
+    let mut meant = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            ':' => {
+                let (written, rest) = text.split_at(at);
+                return (Field { written, meant }, rest.get(1..));
+            }
+            '\\' => meant.extend(characters.next().map_or(Some(c), |(_, next)| Some(next))),
+            c => meant.push(c),
+        }
+    }
+    (Field { written: text, meant }, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(content: &str, wanted: [&str; 4]) -> Option<String> {
+        find(&Secret::new(content.to_owned()), wanted).map(|password| password.expose().to_owned())
+    }
+
+    #[test]
+    fn the_first_line_that_fits_counts() {
+        let file = "# db:5432:shop:exporter:comment\n\
+            db:5432:shop:other:not this\n\
+            db:*:shop:exporter:by port\n\
+            *:*:*:exporter:any\r\n\
+            \\:\\:1:5432:shop:exporter:by address\n\
+            *:*:*:odd\\:user:it\\:s \\\\ odd:rest\n\
+            *:*:*:empty:\n\
+            short:line\n";
+        for (wanted, password) in [
+            (["db", "5432", "shop", "exporter"], Some("by port")),
+            (["db", "5432", "other", "exporter"], Some("any")),
+            (["elsewhere", "1", "x", "exporter"], Some("any")),
+            (["db", "5432", "shop", "odd:user"], Some("it:s \\ odd")),
+            (["db", "5432", "shop", "nobody"], None),
+            (["db", "5432", "shop", "empty"], None),
+        ] {
+            assert_eq!(found(file, wanted).as_deref(), password, "{wanted:?}");
+        }
+        let by_address = "\\:\\:1:5432:shop:exporter:by address";
+        assert_eq!(found(by_address, ["::1", "5432", "shop", "exporter"]).as_deref(), Some("by address"));
+        // An escaped star is a star.
+        assert_eq!(found("\\*:1:d:u:p", ["db", "1", "d", "u"]), None);
+        assert_eq!(found("\\*:1:d:u:p", ["*", "1", "d", "u"]).as_deref(), Some("p"));
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pgpass");
+        std::fs::write(&path, "\u{feff}db:1:d:u:hunter2\n").unwrap();
+        let file = Passfile { path: path.clone(), named: true };
+        let mode = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        mode(0o600);
+        let password = find(&file.read().unwrap(), ["db", "1", "d", "u"]);
+        assert_eq!(password.unwrap().expose(), "hunter2");
+        for open in [0o640, 0o604, 0o666] {
+            mode(open);
+            let why = file.read().unwrap_err();
+            assert!(why.contains(&format!("(mode {open:04o})")), "{why}");
+        }
+        let gone = Passfile { path: folder.path().join("gone"), named: true };
+        assert_eq!(gone.read().unwrap_err(), "cannot be read: No such file or directory (os error 2)");
+        let pipe = Passfile { path: folder.path().to_owned(), named: true };
+        assert_eq!(pipe.read().unwrap_err(), "is not a plain file");
+    }
+}
