@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::deadline::Deadline;
 use crate::driver::{Canceller, Session};
+use crate::error::Reason;
 
 /// Sessions cancelled or closed at once.
 const THREADS: usize = 16;
@@ -20,10 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
 
-enum Task {
+enum Work {
     Drop(Box<dyn Session>),
     Cancel(Arc<dyn Canceller>),
     CancelAndDrop(Box<dyn Session>),
+}
+
+struct Task {
+    work: Work,
+    /// The target that it is of, for the log.
+    target: Option<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -47,7 +54,10 @@ struct Shared {
 
 /// Where sessions end. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
-pub struct Disposal(Arc<Shared>);
+pub struct Disposal {
+    shared: Arc<Shared>,
+    target: Option<Arc<str>>,
+}
 
 impl Disposal {
     /// No threads yet.
@@ -56,43 +66,50 @@ impl Disposal {
         Self::default()
     }
 
+    /// The same one, for the sessions of a target: the log names it.
+    #[must_use]
+    pub fn of_target(&self, name: &str) -> Self {
+        Disposal { shared: Arc::clone(&self.shared), target: Some(name.into()) }
+    }
+
     /// Closes a session; with `cancel` its statement is stopped in the server first. Does not block.
     pub fn discard(&self, session: Box<dyn Session>, cancel: bool) {
-        self.push(if cancel { Task::CancelAndDrop(session) } else { Task::Drop(session) });
+        self.push(if cancel { Work::CancelAndDrop(session) } else { Work::Drop(session) });
     }
 
     /// Stops the statement of a session that a late thread still owns. Does not block.
     pub fn cancel(&self, canceller: Arc<dyn Canceller>) {
-        self.push(Task::Cancel(canceller));
+        self.push(Work::Cancel(canceller));
     }
 
     /// Cancels and closes that have not ended.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.0.state.lock().pending
+        self.shared.state.lock().pending
     }
 
     /// Waits until nothing is pending, at most until `by`: the last call of a process, so that no statement runs on
     /// in a server because its cancel was still on the way. True when nothing is left.
     #[must_use]
     pub fn settle(&self, by: Deadline) -> bool {
-        let mut state = self.0.state.lock();
+        let mut state = self.shared.state.lock();
         while state.pending > 0 {
-            if self.0.done.wait_until(&mut state, by.moment()).timed_out() {
+            if self.shared.done.wait_until(&mut state, by.moment()).timed_out() {
                 return state.pending == 0;
             }
         }
         true
     }
 
-    fn push(&self, task: Task) {
-        let mut state = self.0.state.lock();
+    fn push(&self, work: Work) {
+        let task = Task { work, target: self.target.clone() };
+        let mut state = self.shared.state.lock();
         state.pending += 1;
         state.queue.push_back(task);
         if state.free >= state.queue.len() {
-            self.0.work.notify_one();
+            self.shared.work.notify_one();
         } else if state.threads < THREADS {
-            let shared = Arc::clone(&self.0);
+            let shared = Arc::clone(&self.shared);
             let name = format!("disposal-{}", state.threads + 1);
             match std::thread::Builder::new().name(name).spawn(move || shared.serve()) {
                 Ok(_) => {
@@ -140,15 +157,20 @@ impl Shared {
 
 impl Task {
     fn perform(self) {
+        let target = self.target.as_deref();
         let cancel = |canceller: Arc<dyn Canceller>| {
             if let Err(error) = canceller.cancel(Deadline::within(PATIENCE)) {
-                log::debug!("a statement may run on in the server: {error}");
+                let error = target.map_or(error.clone(), |target| error.on_target(target));
+                // Nobody listens any more: nothing runs on.
+                let level =
+                    if error.reason() == Reason::Connect { log::Level::Debug } else { log::Level::Warn };
+                log::log!(level, "{error}; a statement may run on in the server");
             }
         };
-        match self {
-            Task::Drop(session) => drop(session),
-            Task::Cancel(canceller) => cancel(canceller),
-            Task::CancelAndDrop(session) => {
+        match self.work {
+            Work::Drop(session) => drop(session),
+            Work::Cancel(canceller) => cancel(canceller),
+            Work::CancelAndDrop(session) => {
                 cancel(session.canceller());
                 drop(session);
             }

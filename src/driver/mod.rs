@@ -12,6 +12,7 @@ pub mod password;
 pub mod postgres;
 pub mod refused;
 pub mod rights;
+mod socket;
 pub mod spot;
 pub mod sqlite;
 pub mod statement;

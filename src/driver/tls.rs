@@ -1,6 +1,6 @@
 //! Encryption towards a server: the five modes and their files (DESIGN 2), and rustls' configuration of them.
 //!
-//! Owns which certificates are believed. Knows no protocol; the MySQL driver hands the same keys to its crate.
+//! Owns which certificates are believed. Knows no protocol.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub struct Tls {
     pub cert: Option<PathBuf>,
     /// Our key (PEM).
     pub key: Option<PathBuf>,
-    /// The name to verify instead of the host (PostgreSQL only).
+    /// The name to verify instead of the host.
     pub server_name: Option<String>,
 }
 

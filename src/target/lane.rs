@@ -301,13 +301,13 @@ impl Turn<'_> {
     /// What happens when the scrape gives up on runs of the batch while this lane still works on them.
     fn stop(&self) -> Stop {
         let (lane, grip) = (Arc::clone(self.lane), Arc::clone(&self.grip));
-        let shared = Arc::clone(&self.sessions.shared);
+        let (shared, disposal) = (Arc::clone(&self.sessions.shared), self.sessions.disposal());
         Arc::new(move || {
             if lane.give_up() {
                 shared.workers.release_late();
             }
             if let Some(canceller) = grip.lock().take() {
-                shared.disposal.cancel(canceller);
+                disposal.cancel(canceller);
             }
         })
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use crate::deadline::Deadline;
+use crate::disposal::Disposal;
 use crate::driver::tls::Demand;
 use crate::driver::{Endpoint, Facts, TlsState};
 use crate::error::{Error, Reason};
@@ -88,8 +89,8 @@ impl Sessions {
     /// None yet.
     #[must_use]
     pub fn new(owner: Arc<Owner>, endpoint: &Arc<dyn Endpoint>, shared: &Arc<Shared>) -> Arc<Self> {
-        let pool =
-            Pool::new(Arc::clone(endpoint), &settings(&owner.plan), &shared.scheduler, &shared.disposal);
+        let disposal = shared.disposal.of_target(&owner.plan.name);
+        let pool = Pool::new(Arc::clone(endpoint), &settings(&owner.plan), &shared.scheduler, &disposal);
         let neighbours = shared.neighbours_of(owner.plan.driver, endpoint.login());
         let (backoff, facts, down, doubtful, ping) = Default::default();
         let (shortage, snapshots, under_way) = Default::default();
@@ -131,6 +132,12 @@ impl Sessions {
     #[must_use]
     pub fn owner(&self) -> Arc<Owner> {
         Arc::clone(&self.owner.read())
+    }
+
+    /// Where its sessions end.
+    #[must_use]
+    pub fn disposal(&self) -> Disposal {
+        self.shared.disposal.of_target(&self.owner().plan.name)
     }
 
     /// The number of the next snapshot.

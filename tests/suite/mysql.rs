@@ -1,8 +1,10 @@
 //! The MySQL driver on real MariaDB servers.
 
+mod entering;
 mod faults;
 mod groups;
 mod guard;
+mod hostile;
 mod limits;
 mod tls;
 mod types;

@@ -65,12 +65,7 @@ pub(super) fn tries(target: &Target, error: &Error, timeout: Duration) -> Vec<St
 /// What is worth knowing of the way to a server on the network, without being wrong.
 pub(super) fn note(target: &Target, facts: &Facts) -> Option<&'static str> {
     let endpoint = target.endpoint.as_ref()?;
-    let has_ca = endpoint.login().is_some_and(|login| login.tls.ca.is_some());
     match (endpoint.demand(), facts.tls) {
-        (Demand::Authority, TlsState::Verified) if has_ca => Some(
-            "this driver trusts Mozilla's public authorities beside `tls.ca`, so that `verify-ca` accepts a certificate of \
-             any of them, for any name: use `tls: {mode: verify-full}`",
-        ),
         (Demand::Authority, TlsState::Verified) => Some(
             "`verify-ca` without `tls.ca` accepts a certificate of any public authority, for any name: use \
              `tls: {mode: verify-full}`",

@@ -1,15 +1,14 @@
-//! What the `mysql` crate reports, as our reasons: by the server's error number, else by SQLSTATE class.
+//! What goes wrong between us and a server, as our reasons: by the server's error number, else by SQLSTATE class.
 //!
 //! Knows no session. Another number is one more entry in [`by_number`]. Numbers are those of MySQL's and MariaDB's
 //! `mysqld_error.h`; where the two disagree they are MariaDB's from 1900 to 1999 and from 4000 on.
 
 use std::io;
 
-use mysql::{DriverError, MySqlError};
-
 use crate::driver::tls;
 use crate::error::{Error, Reason};
 
+use super::packet::ServerError;
 use super::refusals;
 
 /// A failed call: what to say, and whether the connection is still in step with the server.
@@ -21,11 +20,6 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// The server answered, the connection goes on.
-    pub(super) fn answered(error: Error) -> Self {
-        Fault { error, broken: false }
-    }
-
     /// The error of a login: a connection that breaks there never was one, and no query is to blame.
     pub(super) fn at_login(self) -> Error {
         let instead = match self.error.reason() {
@@ -36,43 +30,57 @@ impl Fault {
         self.error.with_reason(instead)
     }
 
-    fn broken(reason: Reason, message: String) -> Self {
+    /// The connection cannot go on.
+    pub(super) fn broken(reason: Reason, message: String) -> Self {
         Fault { error: Error::new(reason, message), broken: true }
     }
-}
 
-impl From<mysql::Error> for Fault {
-    fn from(error: mysql::Error) -> Self {
-        match error {
-            mysql::Error::MySqlError(answer) => from_answer(&answer),
-            // Not the connection: a message that ends before its time.
-            mysql::Error::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                unreadable(&error)
-            }
-            mysql::Error::IoError(error) => from_io(&error),
-            mysql::Error::TlsError(error) => Fault::broken(Reason::Tls, format!("TLS failed: {error}")),
-            mysql::Error::DriverError(error) => from_driver(error),
-            mysql::Error::CodecError(error) => {
-                match std::error::Error::source(&error).map(<dyn std::error::Error>::downcast_ref) {
-                    Some(Some(error)) => from_io(error),
-                    _ => Fault::broken(Reason::Protocol, error.to_string()),
-                }
-            }
-            error => Fault::broken(Reason::Protocol, error.to_string()),
-        }
+    /// The server's bytes are not what the protocol says.
+    pub(super) fn unreadable(what: &str) -> Self {
+        Fault::broken(Reason::Protocol, format!("the server sent what the driver cannot read: {what}"))
     }
 }
 
-fn from_answer(answer: &MySqlError) -> Fault {
-    let reason = by_number(answer.code).unwrap_or_else(|| by_state(&answer.state));
-    let message = format!("{} (error {})", answer.message, answer.code);
-    // 1053 shutdown, 1080 forced close, 1152 to 1161 aborted or out of step, 1927 and 3169 killed, 4031 idle too long.
-    let broken = matches!(answer.code, 1053 | 1080 | 1152..=1161 | 1927 | 3169 | 4031);
-    let error = Error::new(reason, message).with_sqlstate(answer.state.clone());
-    // Limits on sessions: of the server, of all sessions of a user, of a user's resources.
-    let is_full = matches!(answer.code, 1040 | 1203 | 1226);
-    let error = if is_full { error.of_full_server() } else { error };
-    Fault { error: refusals::explained(error, answer.code), broken }
+/// What we found out ourselves ends the connection.
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Fault { error, broken: true }
+    }
+}
+
+impl From<&ServerError> for Fault {
+    fn from(answer: &ServerError) -> Self {
+        let reason = by_number(answer.code).unwrap_or_else(|| by_state(&answer.state));
+        let message = format!("{} (error {})", answer.message, answer.code);
+        // 1053 shutdown, 1080 forced close, 1152 to 1161 aborted or out of step, 1927 and 3169 killed, 4031 idle too long.
+        let broken = matches!(answer.code, 1053 | 1080 | 1152..=1161 | 1927 | 3169 | 4031);
+        let error = Error::new(reason, message).with_sqlstate(answer.state.clone());
+        // Limits on sessions: of the server, of all sessions of a user, of a user's resources.
+        let is_full = matches!(answer.code, 1040 | 1203 | 1226);
+        let error = if is_full { error.of_full_server() } else { error };
+        Fault { error: refusals::explained(error, answer.code), broken }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return Fault::handshake(tls);
+        }
+        match error.kind() {
+            io::ErrorKind::TimedOut => {
+                Fault::broken(Reason::Timeout, "the server did not answer in time".to_owned())
+            }
+            io::ErrorKind::UnexpectedEof => {
+                Fault::broken(Reason::Lost, "the server closed the connection".to_owned())
+            }
+            io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded => {
+                Fault::broken(Reason::Protocol, "the server sent more than it may here".to_owned())
+            }
+            io::ErrorKind::InvalidData => Fault::unreadable(&error.to_string()),
+            _ => Fault::broken(Reason::Lost, format!("the connection broke: {error}")),
+        }
+    }
 }
 
 /// The reason of an error number, where its SQLSTATE does not tell.
@@ -108,80 +116,23 @@ fn by_state(state: &str) -> Reason {
     }
 }
 
-fn from_io(error: &io::Error) -> Fault {
-    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return Fault::handshake(tls);
-    }
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            Fault::broken(Reason::Timeout, "the server was silent for too long".to_owned())
-        }
-        // The crate's words for an end of file: between two messages, and within one.
-        io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => {
-            Fault::broken(Reason::Lost, "the server closed the connection".to_owned())
-        }
-        io::ErrorKind::InvalidData => unreadable(error),
-        _ => Fault::broken(Reason::Lost, format!("the connection broke: {error}")),
-    }
-}
-
-fn unreadable(error: &io::Error) -> Fault {
-    Fault::broken(Reason::Protocol, format!("the server sent what the driver cannot read: {error}"))
-}
-
-fn from_driver(error: DriverError) -> Fault {
-    match error {
-        DriverError::ConnectTimeout => Fault::broken(Reason::Timeout, "no TCP connection in time".to_owned()),
-        DriverError::CouldNotConnect(Some((address, why, _))) => {
-            Fault::broken(Reason::Connect, format!("cannot connect to {address}: {why}"))
-        }
-        DriverError::TlsNotSupported => {
-            Fault::broken(Reason::Tls, "TLS is demanded and the server does not offer it".to_owned())
-        }
-        DriverError::CleartextPluginDisabled => Fault::clear_text(),
-        DriverError::UnknownAuthPlugin(plugin) if plugin == "mysql_clear_password" => Fault::clear_text(),
-        DriverError::UnknownAuthPlugin(plugin) => Fault::broken(
-            Reason::Auth,
-            format!("the server asks for the unknown authentication plugin {plugin}"),
-        ),
-        DriverError::OldMysqlPasswordDisabled => {
-            Fault::broken(Reason::Auth, "the server asks for a password hash of before MySQL 4.1".to_owned())
-        }
-        error => Fault::broken(Reason::Protocol, error.to_string()),
-    }
-}
-
 impl Fault {
     fn handshake(error: &rustls::Error) -> Self {
         let (said, hint) = tls::explain(error);
         let error = Error::new(Reason::Tls, format!("TLS failed: {said}"));
         Fault { error: hint.map_or(error.clone(), |hint| error.with_hint(hint)), broken: true }
     }
-
-    fn clear_text() -> Self {
-        let message = "the server asks for a clear-text password on an unencrypted connection";
-        let error = Error::new(Reason::Auth, message)
-            .with_hint("use tls, or write tls: {mode: disable} to send it in clear text")
-            .with_meaning("the server asks for the password in clear text, and others could read it")
-            .before_password();
-        Fault { error, broken: true }
-    }
 }
+
 
 /// The tables changed, or a proxy moved us to another server: the statement must be prepared anew.
-pub(super) fn is_stale(error: &mysql::Error) -> bool {
-    matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1243 | 1615))
+pub(super) fn is_stale(error: &ServerError) -> bool {
+    matches!(error.code, 1243 | 1615)
 }
 
-/// The statement runs as text only: the server does not prepare its kind (1295) or no more statements at all (1461),
-/// or the crate takes something in it (`:x`, `?`) for a parameter, rightly or not. It did not run yet.
-pub(super) fn wants_text(error: &mysql::Error) -> bool {
-    use mysql::DriverError::{MismatchedStmtParams, MixedParams, Params};
-    match error {
-        mysql::Error::MySqlError(error) => matches!(error.code, 1295 | 1461),
-        mysql::Error::DriverError(Params(_) | MixedParams | MismatchedStmtParams(..)) => true,
-        _ => false,
-    }
+/// The server does not prepare statements of this kind.
+pub(super) fn is_text_only(error: &ServerError) -> bool {
+    error.code == 1295
 }
 
 #[cfg(test)]
@@ -208,8 +159,8 @@ mod tests {
             (1927, "70100", Reason::Lost, true),
             (4031, "HY000", Reason::Lost, true),
         ] {
-            let answer = MySqlError { state: state.to_owned(), message: "said".to_owned(), code };
-            let fault = Fault::from(mysql::Error::MySqlError(answer));
+            let answer = ServerError { state: state.to_owned(), message: "said".to_owned(), code };
+            let fault = Fault::from(&answer);
             assert_eq!((fault.error.reason(), fault.broken), (reason, broken), "{code}");
             assert_eq!(fault.error.to_string(), format!("said (error {code}) [{state}]"));
         }
@@ -217,18 +168,11 @@ mod tests {
 
     #[test]
     fn a_login_that_breaks_is_connect_and_one_that_is_rejected_is_no_querys_fault() {
-        let cut = mysql::Error::IoError(io::ErrorKind::BrokenPipe.into());
-        assert_eq!(Fault::from(cut).at_login().reason(), Reason::Connect);
+        let cut = Fault::from(io::Error::from(io::ErrorKind::UnexpectedEof));
+        assert_eq!(cut.at_login().reason(), Reason::Connect);
         let unknown =
-            MySqlError { state: "42000".to_owned(), message: "Unknown database".to_owned(), code: 1049 };
-        let error = Fault::from(mysql::Error::MySqlError(unknown)).at_login();
+            ServerError { state: "42000".to_owned(), message: "Unknown database".to_owned(), code: 1049 };
+        let error = Fault::from(&unknown).at_login();
         assert_eq!((error.reason(), error.sqlstate()), (Reason::Connect, Some("42000")));
-    }
-
-    #[test]
-    fn a_clear_text_password_is_refused_with_what_to_change() {
-        let fault = Fault::from(mysql::Error::DriverError(DriverError::CleartextPluginDisabled));
-        assert_eq!(fault.error.reason(), Reason::Auth);
-        assert!(fault.error.hint().is_some_and(|hint| hint.contains("mode: disable")), "{}", fault.error);
     }
 }

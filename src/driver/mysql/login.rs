@@ -1,283 +1,349 @@
-//! One login: options, addresses, TLS and what is set up on each new connection, all bounded by a deadline.
+//! One login: connect, greet, encrypt, prove the password, all on one connection and bounded by one deadline.
 //!
-//! The `mysql` crate blocks in its own name lookup, connect, TLS and authentication and shows no socket until it is
-//! through. So a login runs on a thread of its own; at the deadline it is left alone. Such a thread ends with
-//! [`LONGEST_SILENCE`] at the latest; while there is one, the server must greet a connection of our own before the
-//! next login begins, so that a silent server does not collect threads.
-//!
-//! TLS is the crate's, with the modes as `driver::tls` means them: without `ca` it trusts the Mozilla roots inside it
-//! (not the system's), and with `ca` it trusts both, so that `verify-ca` also accepts a certificate that any public
-//! authority signed.
+//! The greeting says whether the server has TLS, so that nothing is tried and broken off: servers count that against a
+//! host and refuse it in the end (1129).
 
-use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use mysql::{ClientIdentity, Conn, OptsBuilder, SslOpts};
-use parking_lot::Mutex;
+use mysql_common::constants::CapabilityFlags;
+use rustls::pki_types::ServerName;
+use socket2::Socket;
 
 use crate::deadline::Deadline;
 use crate::driver::login::{HostPort, Login};
 use crate::driver::refused::Refused;
+use crate::driver::socket::TimedSocket;
 use crate::driver::tls::Mode;
 use crate::driver::{TlsState, net};
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
+use super::auth::{Plugin, Way};
 use super::errors::Fault;
+use super::link::Link;
+use super::packet::{Greeting, LoginPacket, ServerError};
+use super::stream::Stream;
 
-/// The crate's timeout of one read or write, set once per connection. Deadlines are the watchdog's: this one ends
-/// a login that was left alone, and is above any query that a scrape waits for.
-const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+/// All that a server may send before it has let us in.
+const BUDGET: usize = 1 << 20;
 
-/// Logins of one target that may be under way, those that were left alone included.
-const LOGINS_AT_ONCE: usize = 32;
+/// More turns than any plugin takes.
+const MOST_TURNS: usize = 16;
 
-/// Prepared statements kept per session; more than any configuration has queries for one target.
-pub(super) const STATEMENTS: usize = 4096;
+/// The largest packet that we say we take.
+const LARGEST_PACKET: u32 = 1 << 30;
 
-/// What MySQL's protocol allows a row to be at most.
-const LARGEST_ROW: usize = 1 << 30;
+/// A server without these is none that we can speak with.
+const NEEDED: CapabilityFlags = CapabilityFlags::CLIENT_PROTOCOL_41
+    .union(CapabilityFlags::CLIENT_SECURE_CONNECTION)
+    .union(CapabilityFlags::CLIENT_PLUGIN_AUTH);
 
-/// One configured server, and the logins to it that are under way.
+/// What we say of ourselves to any server. The first one also tells a MariaDB that we are no client of its own kind.
+const SAID: CapabilityFlags = CapabilityFlags::CLIENT_LONG_PASSWORD
+    .union(CapabilityFlags::CLIENT_LONG_FLAG)
+    .union(CapabilityFlags::CLIENT_TRANSACTIONS)
+    .union(CapabilityFlags::CLIENT_MULTI_RESULTS);
+
+/// `utf8mb4_general_ci`, which every server knows; `SET NAMES` follows.
+const COLLATION: u8 = 45;
+
+/// What the server's statistics and process list call us.
+const PROGRAM: &str = "sql-exporter";
+
+/// One configured server.
 pub(super) struct Server {
     pub(super) login: Login,
     pub(super) refused: Refused,
-    under_way: Mutex<Vec<(u64, Deadline)>>,
-    begun: AtomicU64,
 }
 
-/// Where one attempt goes: an address or name, the port, and the address family if a name must be kept.
-struct Address {
-    host: String,
-    port: u16,
-    family: Option<IpAddr>,
+/// Where a server was reached: the very address, so that a KILL meets the same one.
+#[derive(Debug, Clone)]
+pub(super) enum Route {
+    Tcp {
+        /// As configured, for its certificate.
+        host: String,
+        peer: SocketAddr,
+    },
+    Unix(PathBuf),
+}
+
+/// A connection right after its login.
+pub(super) struct Entered {
+    pub(super) link: Link,
+    pub(super) route: Route,
+    pub(super) tls: TlsState,
+    /// The number of the server's thread for it.
+    pub(super) thread: u32,
+    /// The greeting's version.
+    pub(super) version: String,
 }
 
 impl Server {
     pub(super) fn new(login: Login) -> Self {
-        Server { login, refused: Refused::default(), under_way: Mutex::default(), begun: AtomicU64::new(0) }
+        Server { login, refused: Refused::default() }
     }
 
-    /// Logs in and does `work` with the connection, on a thread of its own, at most until `by`.
+    /// Logs in at the first host that lets us.
     ///
     /// # Errors
-    /// `timeout` when it is not through by then, and whatever the login or `work` reports.
-    pub(super) fn with_connection<T: Send + 'static>(
-        self: &Arc<Self>,
-        by: Deadline,
-        work: impl FnOnce(Conn, TlsState) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T> {
+    /// `connect`, `resolve`, `auth`, `tls`, `timeout`, `server`, `permission`, `protocol`.
+    pub(super) fn enter(&self, by: Deadline) -> Result<Entered> {
         let by = by.or_within(self.login.connect_timeout);
-        let allowed = by.left().as_millis();
-        if self.has_left_logins_alone() && !self.greets(by) {
-            return Err(Error::new(Reason::Timeout, format!("no greeting within {allowed} ms, as before")));
-        }
-        let ticket = Ticket::of(self, by)?;
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let login = move || {
-            let entered = ticket.server.enter(by);
-            let done = entered.and_then(|(conn, tls)| work(conn, tls).map_err(Fault::at_login));
-            // Nobody listens after the deadline; a connection that comes late is closed here.
-            let _ = sender.send(done);
-        };
-        std::thread::Builder::new()
-            .name("mysql-login".to_owned())
-            .spawn(login)
-            .map_err(|error| Error::machine(format!("cannot start a thread: {error}")))?;
-        receiver.recv_timeout(by.left()).map_err(|error| match error {
-            mpsc::RecvTimeoutError::Timeout => {
-                Error::new(Reason::Timeout, format!("the login did not end within {allowed} ms"))
-            }
-            // The crate panics on an empty message.
-            mpsc::RecvTimeoutError::Disconnected => {
-                Error::new(Reason::Protocol, "the server sent what the driver cannot read")
-            }
-        })?
+        self.refused.enter(&self.login.password, by, |password| self.enter_somewhere(password, by))
     }
 
-    /// True while a login whose deadline has passed holds its thread: the crate gives no way to end it.
-    fn has_left_logins_alone(&self) -> bool {
-        self.under_way.lock().iter().any(|(_, by)| by.passed())
-    }
-
-    /// Whether any host says something, or refuses, on a connection of our own: else another login would only hold
-    /// another thread. A server counts such a connection as aborted, so it is made in this case only.
-    fn greets(&self, by: Deadline) -> bool {
-        if self.login.socket.is_some() {
-            return true;
-        }
-        self.login.hosts.iter().any(|host| match net::connect(&host.host, host.port, by) {
-            Ok(mut stream) => {
-                let left = by.socket_timeout();
-                left.is_some() && stream.set_read_timeout(left).is_ok() && stream.read(&mut [0]).is_ok()
-            }
-            Err(error) => error.reason() != Reason::Timeout,
+    /// Logs in at a server that was reached before.
+    ///
+    /// # Errors
+    /// As [`Server::enter`].
+    pub(super) fn enter_again(&self, route: &Route, by: Deadline) -> Result<Entered> {
+        let by = by.or_within(self.login.connect_timeout);
+        self.refused.enter(&self.login.password, by, |password| {
+            let socket = match route {
+                Route::Unix(path) => to_unix(path, by)?,
+                Route::Tcp { peer, .. } => {
+                    let stream = net::connect_to(*peer, by).map_err(|error| {
+                        let reason = if by.passed() { Reason::Timeout } else { Reason::Connect };
+                        Error::new(reason, format!("connect to {peer}: {error}"))
+                    })?;
+                    TimedSocket::new(Socket::from(stream))
+                }
+            };
+            self.log_in(socket, route.clone(), password, by)
         })
     }
 
-    fn enter(&self, by: Deadline) -> Result<(Conn, TlsState)> {
-        self.refused.enter(&self.login.password, by, |password| self.connect(password, by))
-    }
-
-    fn connect(&self, password: Option<&Secret>, by: Deadline) -> Result<(Conn, TlsState)> {
-        if let Some(socket) = &self.login.socket {
-            let opts = self.options(password).socket(Some(socket.to_string_lossy()));
-            let conn = Conn::new(opts.enable_cleartext_plugin(true)).map_err(at_login)?;
-            return Ok((conn, TlsState::Local));
+    fn enter_somewhere(&self, password: Option<&Secret>, by: Deadline) -> Result<Entered> {
+        if let Some(path) = &self.login.socket {
+            return self.log_in(to_unix(path, by)?, Route::Unix(path.clone()), password, by);
         }
-        let tls = &self.login.tls;
-        if tls.mode != Mode::Disable && (tls.ca.is_some() || tls.cert.is_some() || tls.key.is_some()) {
-            // The crate reads the files itself, and its errors name none.
-            tls.client_config()?;
-        }
+        let hosts = &self.login.hosts;
         let mut last = Error::new(Reason::Connect, "no host is configured");
-        let mut addresses = Vec::new();
-        for host in &self.login.hosts {
-            match self.addresses(host, by) {
-                Ok(found) => addresses.extend(found),
-                Err(error) => last = error,
-            }
-        }
-        for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        for (host, left) in hosts.iter().zip((1..=hosts.len()).rev()) {
             // A host that swallows packets leaves the others their share.
-            let patience = by.left() / u32::try_from(left).unwrap_or(u32::MAX);
-            match self.connect_to(address, password, patience) {
-                Err(error) if matches!(error.reason(), Reason::Connect | Reason::Timeout) => last = error,
+            let share = by.or_within(by.left() / u32::try_from(left).unwrap_or(u32::MAX));
+            match self.enter_host(host, password, share) {
+                Err(error)
+                    if matches!(error.reason(), Reason::Connect | Reason::Timeout | Reason::Resolve) =>
+                {
+                    last = error;
+                }
                 done => return done,
             }
         }
         Err(last)
     }
 
-    /// The crate tries only the first address of a name, so it is given addresses; but a name that a certificate is
-    /// checked for must stay: then it is told the family, and tries all addresses of that one.
-    fn addresses(&self, host: &HostPort, by: Deadline) -> Result<Vec<Address>> {
-        let address = |host: String, port, family| Address { host, port, family };
-        let found = net::resolve(&host.host, host.port, by)?;
-        if self.login.tls.mode < Mode::VerifyFull || host.host.parse::<IpAddr>().is_ok() {
-            return Ok(found.iter().map(|at| address(at.ip().to_string(), host.port, None)).collect());
-        }
-        let mut families: Vec<IpAddr> = Vec::new();
-        for at in found {
-            let family =
-                if at.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-            if !families.contains(&family) {
-                families.push(family);
-            }
-        }
-        Ok(families.into_iter().map(|family| address(host.host.clone(), host.port, Some(family))).collect())
+    fn enter_host(&self, host: &HostPort, password: Option<&Secret>, by: Deadline) -> Result<Entered> {
+        let stream = net::connect(&host.host, host.port, by)?;
+        let peer = stream.peer_addr().map_err(|error| Error::new(Reason::Connect, error.to_string()))?;
+        let route = Route::Tcp { host: host.host.clone(), peer };
+        self.log_in(TimedSocket::new(Socket::from(stream)), route, password, by)
     }
 
-    fn connect_to(
+    fn log_in(
         &self,
-        address: &Address,
+        socket: TimedSocket,
+        route: Route,
         password: Option<&Secret>,
-        patience: Duration,
-    ) -> Result<(Conn, TlsState)> {
-        let mode = self.login.tls.mode;
-        let options = |encrypted: bool| {
-            self.options(password)
-                .tcp_connect_timeout(Some(patience.max(Duration::from_millis(1))))
-                .ip_or_hostname(Some(&address.host))
-                .tcp_port(address.port)
-                .bind_address(address.family.map(|ip| SocketAddr::new(ip, 0)))
-                .enable_cleartext_plugin(encrypted || mode == Mode::Disable || is_local(&address.host))
+        by: Deadline,
+    ) -> Result<Entered> {
+        let allowed = by.left().as_millis();
+        let late = || Error::new(Reason::Timeout, format!("the login did not end within {allowed} ms"));
+        let entered = self.greet(Link::new(Stream::new(socket, BUDGET)), route, password, by);
+        entered.map_err(|fault| match fault.error.reason() {
+            Reason::Timeout if fault.broken => late(),
+            _ => fault.at_login(),
+        })
+    }
+
+    fn greet(
+        &self,
+        mut link: Link,
+        route: Route,
+        password: Option<&Secret>,
+        by: Deadline,
+    ) -> Result<Entered, Fault> {
+        let packet = link.next(BUDGET, by)?;
+        let packet = link.payload(&packet);
+        if packet.first() == Some(&0xff) {
+            return Err(match ServerError::read(packet) {
+                Some(error) => Fault::from(&error),
+                None => Fault::unreadable("its greeting"),
+            });
+        }
+        let greeting = Greeting::read(packet).ok_or_else(|| Fault::unreadable("its greeting"))?;
+        if !greeting.capabilities.contains(NEEDED) {
+            return Err(Fault::unreadable("a greeting of before MySQL 5.5"));
+        }
+        let capabilities = self.capabilities(&greeting);
+        if self.wants_tls(&route, &greeting)? {
+            let capabilities = capabilities | CapabilityFlags::CLIENT_SSL;
+            link.send_login(&start_of_response(capabilities), by)?;
+            let (config, name) = (self.login.tls.client_config()?, self.server_name(&route)?);
+            link.stream.encrypt(config, name, by).map_err(handshake)?;
+        }
+        let way = self.way(&route, &link);
+        self.prove(&mut link, &greeting, password.map_or("", Secret::expose), way, by)?;
+        let tls = match way {
+            Way::Tls => self.login.tls.state(),
+            Way::Socket => TlsState::Local,
+            Way::Loopback | Way::PlainText | Way::Open => TlsState::Plain,
         };
-        if mode != Mode::Disable {
-            match Conn::new(options(true).ssl_opts(self.tls_options())) {
-                Ok(conn) => return Ok((conn, self.login.tls.state())),
-                // Only a server that offers no TLS may be spoken to in plain text, not one whose TLS fails.
-                Err(mysql::Error::DriverError(mysql::DriverError::TlsNotSupported))
-                    if mode == Mode::Prefer => {}
-                Err(error) => return Err(at_login(error)),
+        Ok(Entered { link, route, tls, thread: greeting.thread, version: greeting.version })
+    }
+
+    /// What we use of what the server can do.
+    fn capabilities(&self, greeting: &Greeting) -> CapabilityFlags {
+        let optional = CapabilityFlags::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+            | CapabilityFlags::CLIENT_CONNECT_ATTRS
+            | CapabilityFlags::CLIENT_PS_MULTI_RESULTS
+            // Only so that the server names the plugin of the second factor.
+            | CapabilityFlags::MULTI_FACTOR_AUTHENTICATION;
+        let database = match self.login.database {
+            Some(_) => CapabilityFlags::CLIENT_CONNECT_WITH_DB,
+            None => CapabilityFlags::empty(),
+        };
+        SAID | NEEDED | (greeting.capabilities & optional) | database
+    }
+
+    fn wants_tls(&self, route: &Route, greeting: &Greeting) -> Result<bool> {
+        let mode = self.login.tls.mode;
+        if mode == Mode::Disable || matches!(route, Route::Unix(_)) {
+            return Ok(false);
+        }
+        let offered = greeting.capabilities.contains(CapabilityFlags::CLIENT_SSL);
+        if !offered && mode != Mode::Prefer {
+            return Err(Error::new(Reason::Tls, "TLS is demanded and the server does not offer it")
+                .with_hint("give the server a certificate, or set tls.mode: prefer"));
+        }
+        Ok(offered)
+    }
+
+    /// The name in the certificate.
+    fn server_name(&self, route: &Route) -> Result<ServerName<'static>> {
+        let tls = &self.login.tls;
+        let Route::Tcp { host, peer } = route else { return Err(Error::new(Reason::Tls, "TLS on a socket")) };
+        let name = tls.server_name.as_deref().unwrap_or(host);
+        match ServerName::try_from(name.to_owned()) {
+            Ok(name) => Ok(name),
+            Err(_) if tls.mode < Mode::VerifyFull => Ok(ServerName::from(peer.ip())),
+            Err(_) => Err(Error::new(Reason::Tls, format!("{name} cannot be the name in a certificate"))),
+        }
+    }
+
+    fn way(&self, route: &Route, link: &Link) -> Way {
+        match route {
+            _ if link.stream.is_encrypted() => Way::Tls,
+            Route::Unix(_) => Way::Socket,
+            Route::Tcp { peer, .. } if peer.ip().to_canonical().is_loopback() => Way::Loopback,
+            Route::Tcp { .. } if self.login.tls.mode == Mode::Disable => Way::PlainText,
+            Route::Tcp { .. } => Way::Open,
+        }
+    }
+
+    /// Names the user and answers whatever plugin the account has.
+    fn prove(
+        &self,
+        link: &mut Link,
+        greeting: &Greeting,
+        password: &str,
+        way: Way,
+        by: Deadline,
+    ) -> Result<(), Fault> {
+        // The server names its own favourite; which one the account has it only knows when it has heard the user's name.
+        let favourite = Plugin::named(&greeting.plugin).ok();
+        let harmless = |plugin: &Plugin| matches!(plugin, Plugin::Native | Plugin::CachingSha2);
+        let mut plugin = favourite.filter(harmless).unwrap_or(Plugin::Native);
+        let mut nonce = greeting.nonce.clone();
+        let mut capabilities = self.capabilities(greeting);
+        if way == Way::Tls {
+            capabilities |= CapabilityFlags::CLIENT_SSL;
+        }
+        let answer = plugin.begin(password, &nonce, way)?;
+        link.send_login(&self.response(capabilities, plugin, &answer), by)?;
+        for _ in 0..MOST_TURNS {
+            let packet = link.next(BUDGET, by)?;
+            let said = LoginPacket::read(link.payload(&packet));
+            let answer = match said.ok_or_else(|| Fault::unreadable("an empty packet"))? {
+                LoginPacket::Done => return Ok(()),
+                LoginPacket::Refused(error) => return Err(Fault::from(&error)),
+                LoginPacket::Switch { plugin: name, nonce: fresh } => {
+                    plugin = Plugin::named(&name)?;
+                    nonce = fresh.to_vec();
+                    Some(plugin.begin(password, &nonce, way)?)
+                }
+                LoginPacket::More(said) => plugin.go_on(password, &nonce, way, said)?,
+                LoginPacket::NextFactor(name) => return Err(second_factor(&name).into()),
+                LoginPacket::OldPassword => return Err(old_password().into()),
+            };
+            if let Some(answer) = answer {
+                link.send_login(&answer, by)?;
             }
         }
-        Conn::new(options(false)).map(|conn| (conn, TlsState::Plain)).map_err(at_login)
+        Err(Fault::unreadable("a login without an end"))
     }
 
-    fn options(&self, password: Option<&Secret>) -> OptsBuilder {
-        OptsBuilder::new()
-            .user(self.login.username.as_deref())
-            .pass(password.map(Secret::expose))
-            .db_name(self.login.database.as_deref())
-            // It silently left TCP, and with it every proxy and the configured port.
-            .prefer_socket(false)
-            .read_timeout(Some(LONGEST_SILENCE))
-            .write_timeout(Some(LONGEST_SILENCE))
-            .tcp_keepalive_time_ms(Some(10_000))
-            .tcp_keepalive_probe_interval_secs(Some(3))
-            .tcp_keepalive_probe_count(Some(3))
-            .tcp_user_timeout_ms(Some(15_000))
-            .stmt_cache_size(STATEMENTS)
-            // Ours to receive: the server's own limit holds anyway, and asking for it costs a round trip.
-            .max_allowed_packet(Some(LARGEST_ROW))
-    }
-
-    fn tls_options(&self) -> SslOpts {
-        let tls = &self.login.tls;
-        let identity =
-            tls.cert.clone().zip(tls.key.clone()).map(|(cert, key)| ClientIdentity::new(cert, key));
-        SslOpts::default()
-            .with_root_cert_path(tls.ca.clone())
-            .with_client_identity(identity)
-            .with_danger_accept_invalid_certs(tls.state() != TlsState::Verified)
-            .with_danger_skip_domain_validation(tls.mode < Mode::VerifyFull)
-    }
-}
-
-/// One login under way.
-struct Ticket {
-    server: Arc<Server>,
-    number: u64,
-}
-
-impl Ticket {
-    fn of(server: &Arc<Server>, by: Deadline) -> Result<Self> {
-        let mut under_way = server.under_way.lock();
-        if under_way.len() >= LOGINS_AT_ONCE {
-            let message = format!("{LOGINS_AT_ONCE} earlier logins have not ended");
-            return Err(Error::new(Reason::Timeout, message));
+    fn response(&self, capabilities: CapabilityFlags, plugin: Plugin, answer: &[u8]) -> Vec<u8> {
+        let mut packet = start_of_response(capabilities);
+        packet.extend_from_slice(self.login.username.as_deref().unwrap_or_default().as_bytes());
+        packet.push(0);
+        // No answer to the first question is longer than 250 bytes: a length is one byte in both forms.
+        packet.push(u8::try_from(answer.len()).unwrap_or_default());
+        packet.extend_from_slice(answer);
+        if let Some(database) = &self.login.database {
+            packet.extend_from_slice(database.as_bytes());
+            packet.push(0);
         }
-        let number = server.begun.fetch_add(1, Ordering::Relaxed);
-        under_way.push((number, by));
-        Ok(Ticket { server: Arc::clone(server), number })
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.server.under_way.lock().retain(|(number, _)| *number != self.number);
-    }
-}
-
-/// True where nobody else can listen to plain text.
-fn is_local(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-fn at_login(error: mysql::Error) -> Error {
-    Fault::from(error).at_login()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_loopback_is_where_nobody_can_listen() {
-        for (host, local) in [
-            ("localhost", true),
-            ("127.0.0.1", true),
-            ("127.9.9.9", true),
-            ("::1", true),
-            ("10.0.0.1", false),
-            ("localhost.example", false),
-        ] {
-            assert_eq!(is_local(host), local, "{host}");
+        packet.extend_from_slice(plugin.name().as_bytes());
+        packet.push(0);
+        if capabilities.contains(CapabilityFlags::CLIENT_CONNECT_ATTRS) {
+            let mut attributes = Vec::new();
+            for text in ["program_name", PROGRAM] {
+                attributes.push(u8::try_from(text.len()).unwrap_or_default());
+                attributes.extend_from_slice(text.as_bytes());
+            }
+            packet.push(u8::try_from(attributes.len()).unwrap_or_default());
+            packet.extend_from_slice(&attributes);
         }
+        packet
     }
+}
+
+/// What a response begins with, which is also how TLS is asked for.
+fn start_of_response(capabilities: CapabilityFlags) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(128);
+    packet.extend_from_slice(&capabilities.bits().to_le_bytes());
+    packet.extend_from_slice(&LARGEST_PACKET.to_le_bytes());
+    packet.push(COLLATION);
+    packet.extend_from_slice(&[0; 23]);
+    packet
+}
+
+fn to_unix(path: &std::path::Path, by: Deadline) -> Result<TimedSocket> {
+    TimedSocket::to_unix(path, by).map_err(|error| {
+        let reason = if by.passed() { Reason::Timeout } else { Reason::Connect };
+        Error::new(reason, format!("connect to {}: {error}", path.display()))
+    })
+}
+
+/// Why a handshake failed: whatever it was, nothing goes on in plain text.
+fn handshake(error: std::io::Error) -> Fault {
+    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    match Fault::from(error) {
+        fault if is_tls || fault.error.reason() != Reason::Lost => fault,
+        lost => Fault::broken(Reason::Tls, format!("TLS failed: {}", lost.error.message())),
+    }
+}
+
+fn second_factor(plugin: &str) -> Error {
+    let shown: String = plugin.chars().filter(|c| !c.is_control()).collect();
+    let message = format!("the account wants a second factor (plugin {shown}), which is not supported");
+    Error::new(Reason::Auth, message).with_hint("give the exporter an account with one factor")
+}
+
+fn old_password() -> Error {
+    Error::new(Reason::Auth, "the server asks for a password hash of before MySQL 4.1")
+        .with_hint("give the account a password again, with old_passwords off")
 }

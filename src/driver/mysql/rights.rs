@@ -3,13 +3,11 @@
 //! A line of that answer may hold the hash of a password: privileges and objects are taken out of it, and nothing else
 //! leaves this file. A privilege that a reader may have is a word in [`HARMLESS`].
 
-use mysql::Conn;
-use mysql::prelude::Queryable;
-
+use crate::deadline::Deadline;
 use crate::driver::Rights;
 use crate::driver::rights::reader_beside;
 
-use super::errors::Fault;
+use super::talk::{Table, Talk, Trouble};
 
 /// What reads, in both flavours' words (the manuals' tables of privileges).
 const HARMLESS: &[&str] = &[
@@ -33,22 +31,23 @@ const HARMLESS: &[&str] = &[
 /// So many privileges of one grant are named, and so many grants.
 const NAMED: usize = 8;
 
-/// Asks the server. Two round trips.
-pub(super) fn ask(conn: &mut Conn, reads_binlog: &str) -> Result<Rights, Fault> {
-    let lines = texts(conn, "SHOW GRANTS")?;
-    let user = texts(conn, "SELECT CURRENT_USER()")?.pop().unwrap_or_default();
+/// Asks the server, behind the limits that were queued. One round trip.
+pub(super) fn ask(talk: &mut Talk, reads_binlog: &str, by: Deadline) -> Result<Rights, Trouble> {
+    talk.queue_query("SHOW GRANTS");
+    talk.queue_query("SELECT CURRENT_USER()");
+    talk.read_done(by)?;
+    let (grants, user) = (talk.read_table(by), talk.read_table(by));
+    let (lines, mut users) = (texts(grants?), texts(user?));
+    let user = users.pop().unwrap_or_default();
     let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
     let risks = risks(&user, &grants);
     Ok(Rights::of(Some(user.clone()), risks, || statements(&user, reads_binlog)))
 }
 
-fn texts(conn: &mut Conn, sql: &str) -> Result<Vec<String>, Fault> {
-    let rows: Vec<mysql::Row> = conn.query(sql)?;
-    let text = |row: mysql::Row| match row.unwrap().into_iter().next() {
-        Some(mysql::Value::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
-        _ => String::new(),
-    };
-    Ok(rows.into_iter().map(text).collect())
+/// The first column.
+fn texts(table: Table) -> Vec<String> {
+    let text = |row: Vec<Option<String>>| row.into_iter().next().flatten().unwrap_or_default();
+    table.into_iter().map(text).collect()
 }
 
 /// One `GRANT … ON … TO …`.

@@ -1,19 +1,19 @@
-//! From the `mysql` crate's values to our cells: what each column type is, in the binary and the text protocol.
+//! From the protocol's values to our cells: what each column type is, in the binary and the text form.
 //!
 //! Owns the table of types; knows no connection. A new column type is one line in [`Shape::of`] and [`type_name`].
 
 use std::sync::Arc;
 
-use mysql::Value;
-use mysql::consts::{ColumnFlags, ColumnType};
+use mysql_common::constants::{ColumnFlags, ColumnType};
 
 use crate::cell::Cell;
 use crate::driver::advice::find;
-use crate::driver::{Column, Content, Row};
+use crate::driver::{Content, Row};
 use crate::error::{Error, Reason, Result};
 
 use super::advice;
 use super::calendar::{days_of, days_since_1970};
+use super::packet::{Column, Form, Spans, Value};
 use super::time_zone::SessionZone;
 
 /// The number of MySQL's `binary` character set: bytes, not text.
@@ -42,9 +42,9 @@ enum Shape {
 }
 
 impl Shape {
-    fn of(column: &mysql::Column) -> Self {
+    fn of(column: &Column) -> Self {
         use ColumnType as T;
-        match column.column_type() {
+        match column.column_type {
             T::MYSQL_TYPE_BIT => Shape::Bits,
             T::MYSQL_TYPE_DATE | T::MYSQL_TYPE_NEWDATE => Shape::Date,
             T::MYSQL_TYPE_DATETIME | T::MYSQL_TYPE_DATETIME2 => Shape::DateTime,
@@ -56,7 +56,7 @@ impl Shape {
             T::MYSQL_TYPE_FLOAT => Shape::Float,
             T::MYSQL_TYPE_DOUBLE => Shape::Double,
             other if other.is_numeric_type() => Shape::Integer,
-            _ if column.character_set() == BINARY => Shape::Bytes,
+            _ if column.character_set == BINARY => Shape::Bytes,
             _ => Shape::Text,
         }
     }
@@ -81,33 +81,19 @@ impl Shape {
     }
 }
 
-/// The `decimals` of a double that is not rounded to some.
-const NOT_FIXED: u8 = 31;
-
-/// Whether the text protocol gives the same cell as the binary one. It writes a `FLOAT` with six digits, a
-/// `DOUBLE(10,2)` and what `ROUND` gives with two decimals, and how it fills a number with zeros is its own matter.
-fn is_same_as_text(column: &mysql::Column) -> bool {
-    match Shape::of(column) {
-        Shape::Float => false,
-        Shape::Double => column.decimals() >= NOT_FIXED,
-        Shape::Number => !column.flags().contains(ColumnFlags::ZEROFILL_FLAG),
-        _ => true,
-    }
-}
-
 /// The columns of one result: for the sink, and for reading cells.
 pub(super) struct Columns {
-    pub(super) shown: Vec<Column>,
-    /// Every cell is the same in the text protocol as in the binary one.
-    pub(super) same_as_text: bool,
+    pub(super) shown: Vec<crate::driver::Column>,
+    columns: Vec<Column>,
     shapes: Vec<Shape>,
+    form: Form,
     /// Columns that may hold a date that is in no calendar.
     dated: Vec<usize>,
     zone: Arc<SessionZone>,
 }
 
 impl Columns {
-    pub(super) fn of(columns: &[mysql::Column], zone: &Arc<SessionZone>) -> Self {
+    pub(super) fn of(columns: Vec<Column>, form: Form, zone: &Arc<SessionZone>) -> Self {
         let shapes: Vec<Shape> = columns.iter().map(Shape::of).collect();
         let dated =
             shapes.iter().enumerate().filter(|(_, shape)| shape.is_dated()).map(|(at, _)| at).collect();
@@ -116,39 +102,57 @@ impl Columns {
             .zip(&shapes)
             .map(|(column, shape)| {
                 let type_name = type_name(column);
-                Column {
-                    name: column.name_str().into(),
+                crate::driver::Column {
+                    name: column.name.as_str().into(),
                     advice: find(advice::TABLE, &type_name),
                     type_name: type_name.into(),
                     quote: '`',
-                    content: match column.column_type() {
+                    content: match column.column_type {
                         ColumnType::MYSQL_TYPE_NULL => Content::Unknown,
                         _ => shape.content(zone),
                     },
                 }
             })
             .collect();
-        let same_as_text = columns.iter().all(is_same_as_text);
-        Columns { shown, same_as_text, shapes, dated, zone: Arc::clone(zone) }
+        Columns { shown, columns, shapes, form, dated, zone: Arc::clone(zone) }
+    }
+
+    /// Finds the values of a row.
+    pub(super) fn find(&self, packet: &[u8], spans: &mut Spans) -> Result<()> {
+        spans
+            .find(packet, &self.columns, self.form)
+            .ok_or_else(|| Error::new(Reason::Protocol, "the server sent a row that its columns do not fit"))
     }
 }
 
 /// One row, with the text of its dates that are in no calendar (`0000-00-00`, `2026-00-00`): they have no days since
 /// 1970 and their parts are no text, so that theirs is the only text made here.
 pub(super) struct Cells<'r> {
-    row: &'r mysql::Row,
+    packet: &'r [u8],
+    spans: &'r Spans,
     columns: &'r Columns,
     no_dates: Vec<(usize, String)>,
 }
 
 impl<'r> Cells<'r> {
-    pub(super) fn of(row: &'r mysql::Row, columns: &'r Columns) -> Self {
+    /// `spans` are those of `packet`.
+    pub(super) fn of(packet: &'r [u8], spans: &'r Spans, columns: &'r Columns) -> Self {
+        let mut cells = Cells { packet, spans, columns, no_dates: Vec::new() };
         // An empty vector allocates nothing.
-        let no_dates = columns
-            .dated
-            .iter()
-            .filter_map(|at| Some((*at, no_date(row.as_ref(*at)?, *columns.shapes.get(*at)?)?)));
-        Cells { row, columns, no_dates: no_dates.collect() }
+        let no_date = |at: &usize| {
+            let (value, shape) = cells.value(*at)?;
+            Some((*at, no_date(&value, shape)?))
+        };
+        cells.no_dates = columns.dated.iter().filter_map(no_date).collect();
+        cells
+    }
+
+    fn value(&self, at: usize) -> Option<(Value<'r>, Shape)> {
+        let value = match self.spans.value(self.packet, at)? {
+            None => Value::Null,
+            Some(bytes) => Value::read(bytes, self.columns.columns.get(at)?, self.columns.form)?,
+        };
+        Some((value, *self.columns.shapes.get(at)?))
     }
 }
 
@@ -157,27 +161,28 @@ impl Row for Cells<'_> {
         if let Some((_, text)) = self.no_dates.iter().find(|(at, _)| *at == column) {
             return Ok(Cell::NoDate(text));
         }
-        match (self.row.as_ref(column), self.columns.shapes.get(column)) {
-            (Some(value), Some(shape)) => cell(value, *shape, &self.columns.zone),
-            _ => Err(Error::new(Reason::Protocol, format!("the row has no column {}", column + 1))),
-        }
+        let Some((value, shape)) = self.value(column) else {
+            let message = format!("the server sent what column {} cannot hold", column + 1);
+            return Err(Error::new(Reason::Protocol, message));
+        };
+        cell(&value, shape, &self.columns.zone)
     }
 }
 
-fn cell<'v>(value: &'v Value, shape: Shape, zone: &SessionZone) -> Result<Cell<'v>> {
+fn cell<'v>(value: &Value<'v>, shape: Shape, zone: &SessionZone) -> Result<Cell<'v>> {
     Ok(match *value {
-        Value::NULL => Cell::Null,
+        Value::Null => Cell::Null,
         Value::Int(number) => Cell::Int(number),
         Value::UInt(number) => Cell::UInt(number),
         Value::Float(number) => Cell::Float32(number),
         Value::Double(number) => Cell::Float(number),
-        Value::Bytes(ref bytes) => from_bytes(bytes, shape, zone)?,
+        Value::Bytes(bytes) => from_bytes(bytes, shape, zone)?,
         Value::Date(..) | Value::Time(..) => moment_cell(value, shape, zone),
     })
 }
 
 /// A date or time.
-fn moment_cell(value: &Value, shape: Shape, zone: &SessionZone) -> Cell<'static> {
+fn moment_cell(value: &Value<'_>, shape: Shape, zone: &SessionZone) -> Cell<'static> {
     match *value {
         Value::Date(year, month, day, hour, minute, second, micros) => {
             date(shape, (year, month, day), (hour, minute, second, micros), zone)
@@ -237,14 +242,14 @@ fn from_bytes<'v>(bytes: &'v [u8], shape: Shape, zone: &SessionZone) -> Result<C
     })
 }
 
-/// As the crate reads it in the binary protocol: unsigned only where it must be.
+/// As it is in the binary form: unsigned only where it must be.
 fn integer(text: &str) -> Option<Cell<'static>> {
     let signed = text.parse().map(Cell::Int);
     signed.or_else(|_| text.parse().map(Cell::UInt)).ok()
 }
 
 /// The server's text of a date or time as the value that the binary protocol would have given.
-fn moment(text: &str, shape: Shape) -> Option<Value> {
+fn moment(text: &str, shape: Shape) -> Option<Value<'static>> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = fraction.get(..fraction.len().min(6))?;
     let micros = digits.parse::<u32>().ok()? * 10_u32.pow(6 - u32::try_from(digits.len()).ok()?);
@@ -261,7 +266,7 @@ fn moment(text: &str, shape: Shape) -> Option<Value> {
 
 /// The text of a date that is in no calendar, as the server writes it: its month or day is zero, or the month has no
 /// such day.
-fn no_date(value: &Value, shape: Shape) -> Option<String> {
+fn no_date(value: &Value<'_>, shape: Shape) -> Option<String> {
     let read;
     let value = match value {
         Value::Bytes(text) => {
@@ -285,12 +290,12 @@ fn no_date(value: &Value, shape: Shape) -> Option<String> {
 }
 
 /// The type as a `CREATE TABLE` would name it, without its length.
-fn type_name(column: &mysql::Column) -> String {
+fn type_name(column: &Column) -> String {
     use ColumnType as T;
-    let flags = column.flags();
-    let binary = column.character_set() == BINARY;
+    let flags = column.flags;
+    let binary = column.character_set == BINARY;
     let either = |bytes: &'static str, text: &'static str| if binary { bytes } else { text };
-    let name = match column.column_type() {
+    let name = match column.column_type {
         _ if flags.contains(ColumnFlags::ENUM_FLAG) => "ENUM",
         _ if flags.contains(ColumnFlags::SET_FLAG) => "SET",
         T::MYSQL_TYPE_TINY => "TINYINT",
@@ -321,7 +326,7 @@ fn type_name(column: &mysql::Column) -> String {
         | T::MYSQL_TYPE_LONG_BLOB => either("BLOB", "TEXT"),
         T::MYSQL_TYPE_TYPED_ARRAY | T::MYSQL_TYPE_UNKNOWN => "unknown",
     };
-    let counts = column.column_type().is_numeric_type() && column.column_type() != T::MYSQL_TYPE_YEAR;
+    let counts = column.column_type.is_numeric_type() && column.column_type != T::MYSQL_TYPE_YEAR;
     let unsigned = if counts && flags.contains(ColumnFlags::UNSIGNED_FLAG) { " UNSIGNED" } else { "" };
     format!("{name}{unsigned}")
 }
@@ -356,13 +361,13 @@ mod tests {
             ("1900-02-29", Shape::Date, "1900-02-29"),
             ("2026-04-31", Shape::Date, "2026-04-31"),
         ] {
-            let value = Value::Bytes(text.into());
+            let value = Value::Bytes(text.as_bytes());
             assert_eq!(no_date(&value, shape).as_deref(), Some(shown));
             let read = moment(text, shape).unwrap();
             assert_eq!(no_date(&read, shape).as_deref(), Some(shown));
         }
         for text in ["2000-02-29", "2026-12-31", "2028-02-29"] {
-            assert_eq!(no_date(&Value::Bytes(text.into()), Shape::Date), None, "{text}");
+            assert_eq!(no_date(&Value::Bytes(text.as_bytes()), Shape::Date), None, "{text}");
         }
         assert_eq!(text_cell("x", Shape::Time), Cell::Other("x"));
     }
@@ -375,7 +380,7 @@ mod tests {
             ("00042", Shape::Integer, Value::Int(42)),
             ("1.7976931348623157e308", Shape::Double, Value::Double(f64::MAX)),
             ("-0", Shape::Double, Value::Double(-0.0)),
-            ("1.50", Shape::Number, Value::Bytes("1.50".into())),
+            ("1.50", Shape::Number, Value::Bytes(b"1.50")),
         ] {
             assert_eq!(text_cell(text, shape), cell(&value, shape, &zone()).unwrap(), "{text}");
         }

@@ -46,7 +46,7 @@ fn read_only_false_lifts_both_protections() {
         assert!(matches!(health, Health::Clean), "{sql}: {health:?}");
     }
     assert_eq!(written(&server), 2);
-    // The crate lets a text hold several statements; the driver does not.
+    // The server is not asked to take several statements at once.
     let (sink, _) = run(&mut *session, "DO 1; DO 2", LONG);
     assert_eq!(sink.reason(), Reason::Sql);
 }

@@ -195,3 +195,62 @@ fn the_facts_name_version_flavour_and_role() {
     server.access().run("CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1");
     assert_eq!(facts(login(server.access())).role, "replica");
 }
+
+/// Of the user, or set by `session_sql`: ours never lifts it.
+#[test]
+fn a_limit_of_the_administrator_is_an_upper_bound() {
+    let server = MariaDb::fresh("limits");
+    let user = format!("l_{}", server.database.chars().rev().take(20).collect::<String>());
+    server.run(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'c4nary-limit' WITH MAX_STATEMENT_TIME 0.3"));
+    let mut of_user = login(&server);
+    of_user.username = Some(user);
+    of_user.password = Password::Given(sql_exporter::secret::Secret::new("c4nary-limit".to_owned()));
+    of_user.database = None;
+    let mut of_session = login(&server);
+    of_session.session_sql = vec!["SET max_statement_time = 0.3".to_owned()];
+    for login in [of_user, of_session] {
+        let mut session = open(login).unwrap();
+        for _ in 0..2 {
+            let (sink, health) = run(&mut *session, "SELECT SLEEP(20)", LONG);
+            assert_eq!(sink.reason(), Reason::Timeout);
+            assert!(sink.error().message().contains("within 300 ms"), "{}", sink.error());
+            assert!(sink.took < PATIENCE / 2, "{:?}", sink.took);
+            assert!(matches!(health, Health::Clean), "{health:?}");
+            run(&mut *session, "SELECT SLEEP(0.01)", LONG).0.good();
+            // One that leaves something is followed by a reset, which must not lose it.
+            run(&mut *session, "SELECT @a := 1", LONG).0.good();
+        }
+        // Ours holds where it is the smaller one.
+        let (sink, _) = run(&mut *session, "SELECT SLEEP(20)", Duration::from_millis(100));
+        assert!(sink.error().message().contains("within 100 ms"), "{}", sink.error());
+    }
+}
+
+#[test]
+fn more_than_one_result_with_rows_is_an_error_and_the_session_goes_on() {
+    let server = MariaDb::fresh("limits");
+    server.run(
+        "CREATE TABLE t (a INT);\n\
+         CREATE PROCEDURE one() BEGIN INSERT INTO t VALUES (1); SELECT 1 AS a; DELETE FROM t; END;\n\
+         CREATE PROCEDURE two() BEGIN SELECT 1 AS a; SELECT 2 AS b; END;\n\
+         CREATE PROCEDURE many() BEGIN SELECT 1 AS a; SELECT seq FROM seq_1_to_100000; END;\n\
+         CREATE PROCEDURE none() BEGIN DO 1; END;\n\
+         CREATE PROCEDURE fails() BEGIN SELECT 1 AS a; SELECT nothing; END",
+    );
+    let mut login = login(&server);
+    login.read_only = false;
+    let mut session = open(login).unwrap();
+    for _ in 0..2 {
+        assert_eq!(run(&mut *session, "CALL one()", LONG).0.good()[0], ["Int(1)"]);
+        assert!(run(&mut *session, "CALL none()", LONG).0.good().is_empty());
+        let (sink, health) = run(&mut *session, "CALL two()", LONG);
+        assert!(sink.error().message().contains("more than one result"), "{}", sink.error());
+        assert!(matches!(health, Health::Clean), "{health:?}");
+        let (sink, health) = run(&mut *session, "CALL fails()", LONG);
+        assert_eq!(sink.error().sqlstate(), Some("42S22"));
+        assert!(matches!(health, Health::Clean), "{health:?}");
+    }
+    let (sink, health) = run(&mut *session, "CALL many()", LONG);
+    assert!(sink.error().message().contains("more than one result"), "{}", sink.error());
+    assert!(matches!(health, Health::Spent), "{health:?}");
+}

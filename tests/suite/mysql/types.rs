@@ -1,18 +1,16 @@
-//! Values of a statement that runs as text. What each column type is stands in the table of `conformance`, and that a
-//! message of several gives the same in `groups`.
+//! Values of a statement that runs as text. What each column type is stands in the table of `conformance`, and that
+//! several together give the same in `groups`.
 
 use sql_exporter::driver::Health;
 
-use super::{LONG, login, open};
+use super::{LONG, session};
 use crate::recorder::run;
-use crate::servers::MariaDb;
+use crate::servers::own::OwnMariaDb;
 
 #[test]
 fn a_statement_that_cannot_be_prepared_gives_the_same_cells_as_text() {
-    let mut login = login(&MariaDb::shared("mysql"));
-    login.read_only = false;
-    let mut session = open(login).unwrap();
-    // The crate takes `:x` for a parameter of its own where a quote follows a minus or a slash.
+    let server = OwnMariaDb::start(&["--max-prepared-stmt-count=0"]);
+    let mut session = session(server.access());
     let (sink, health) = run(
         &mut *session,
         "SELECT 1-'1' AS a, ':x' AS b, DATE '2026-01-02' AS c, TIMESTAMP '2026-01-02 03:04:05.5' AS d, \

@@ -135,18 +135,18 @@ fn a_driver_that_is_not_built_in_is_skipped() {
 }
 
 #[test]
-fn verify_ca_on_mysql_is_told_whom_it_trusts() {
+fn a_way_that_nobody_can_stand_in_between_needs_no_note() {
     let tls = |mode| format!("tls: {{mode: {mode}, ca: {}}}", tls_file("ca.pem").display());
     // On Linux this address leads to this machine, and does not look like it.
     let away = |server: &str| server.replace("127.0.0.1", "0.0.0.0");
-    let told = only(&away(&MariaDb::shared("mysql").entry_with(&tls("verify-ca"))));
-    assert_eq!(told["tls"], "verified", "{told}");
-    assert!(
-        told["note"].as_str().unwrap().contains("Mozilla's public authorities beside `tls.ca`"),
-        "{told}"
-    );
-    let told = only(&away(&Postgres::shared("postgres").entry_with(&tls("verify-ca"))));
-    assert_eq!((&told["tls"], &told["note"]), (&"verified".into(), &serde_json::Value::Null), "{told}");
+    let servers = [
+        MariaDb::shared("mysql").entry_with(&tls("verify-ca")),
+        Postgres::shared("postgres").entry_with(&tls("verify-ca")),
+    ];
+    for server in servers {
+        let told = only(&away(&server));
+        assert_eq!((&told["tls"], &told["note"]), (&"verified".into(), &serde_json::Value::Null), "{told}");
+    }
     let told = only(&away(&MariaDb::shared("mysql").entry_with("tls: {mode: prefer}")));
     assert!(told["note"].as_str().unwrap().starts_with("nobody checks who the server is"), "{told}");
     let told = only(&MariaDb::shared("mysql").entry_with("tls: {mode: disable}"));
