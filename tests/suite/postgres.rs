@@ -4,6 +4,8 @@ mod login;
 mod pooler;
 mod run;
 mod safety;
+mod settings;
+mod standing;
 mod tls;
 mod trouble;
 mod values;

@@ -40,6 +40,11 @@ impl Turns {
 }
 
 impl Wanted {
+    /// It asks whether sessions may write, and not for a role.
+    pub(super) fn is_about_writes(self) -> bool {
+        matches!(self, Wanted::ReadWrite | Wanted::ReadOnly)
+    }
+
     /// As configured.
     pub(super) fn word(self) -> &'static str {
         WANTED.iter().find(|(_, turns)| turns.0 == self).map_or("any", |(word, _)| word)
@@ -52,12 +57,25 @@ pub(super) struct Options {
     pub(super) wanted: Turns,
     /// `protocol: simple`.
     pub(super) simple: bool,
-    application_name: String,
+    /// What is said to be between us and the server.
+    pub(super) pooler: Pooler,
+    pub(super) application_name: String,
     options: Option<String>,
     channel_binding: ChannelBinding,
 }
 
-const KNOWN: &str = "target_session_attrs, application_name, options, channel_binding, protocol";
+/// What the configuration says of a pooler on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pooler {
+    /// Nothing: it is found out.
+    Auto,
+    /// One whose sessions keep their server connection.
+    Session,
+    /// One whose transactions, or statements, go to any server connection.
+    Transaction,
+}
+
+const KNOWN: &str = "target_session_attrs, application_name, options, channel_binding, protocol, pooler";
 
 impl Options {
     /// Reads them; a later one wins.
@@ -68,6 +86,7 @@ impl Options {
         let mut read = Options {
             wanted: Turns(Wanted::Any, None),
             simple: false,
+            pooler: Pooler::Auto,
             application_name: "sql-exporter".to_owned(),
             options: None,
             channel_binding: ChannelBinding::Prefer,
@@ -76,6 +95,14 @@ impl Options {
             match name.as_str() {
                 "target_session_attrs" => read.wanted = choose(name, value, WANTED)?,
                 "protocol" => read.simple = choose(name, value, &[("extended", false), ("simple", true)])?,
+                "pooler" => {
+                    let words = [
+                        ("auto", Pooler::Auto),
+                        ("session", Pooler::Session),
+                        ("transaction", Pooler::Transaction),
+                    ];
+                    read.pooler = choose(name, value, &words)?;
+                }
                 "application_name" => value.clone_into(&mut read.application_name),
                 "options" => read.options = Some(value.clone()),
                 "channel_binding" => {
@@ -96,9 +123,9 @@ impl Options {
     }
 
     /// What tokio-postgres logs in with, but for the password and TLS.
-    pub(super) fn config(&self, login: &Login, with_options: bool) -> Config {
+    /// `token` is a setting by which the session is known again, where no pooler is between.
+    pub(super) fn config(&self, login: &Login, token: Option<&str>) -> Config {
         let mut config = Config::new();
-        config.application_name(&self.application_name);
         config.channel_binding(self.channel_binding);
         if let Some(user) = &login.username {
             config.user(user);
@@ -106,8 +133,10 @@ impl Options {
         if let Some(database) = &login.database {
             config.dbname(database);
         }
-        if with_options {
-            config.options(marker::options(self.options.as_deref()));
+        let token = token.map(|token| format!("-c {}={token}", marker::TOKEN));
+        let options: Vec<&str> = token.iter().chain(&self.options).map(String::as_str).collect();
+        if !options.is_empty() {
+            config.options(options.join(" "));
         }
         config
     }
