@@ -103,13 +103,13 @@ impl PgSession {
         self.style == Style::Named && !self.in_snapshot && harmless
     }
 
-    /// What the server may spend on a query that has `span` of its time, and until `by` on the way there and back. The
+    /// What the server may spend on a query that has `span` of its time, and until `by` with the way there and back. The
     /// server is told a little less than what is left, so that its own answer comes first and the session lives on.
     pub(super) fn limits(&self, span: Duration, by: Deadline) -> Limits {
         let left = by.left();
-        // A busy server's first answers look more distant than it is.
-        let near = self.talk.distance().min(left / 16);
-        Limits::new(span.min(server_limit(left - near)), self.own)
+        // The way varies; and a busy server's first answers look more distant than it is.
+        let way = (self.talk.distance() * 5 / 4).min(left / 2);
+        Limits::new(span.min(server_limit(left)).min(left - way), self.own)
     }
 
     /// Prepares statements that it will likely run. Those that the server refuses stay unknown.
@@ -433,7 +433,7 @@ impl PgSession {
     /// Tells the sink what became of its job; true for a good one.
     fn tell(&self, job: &mut Job<'_>, over: Over, start: Instant, limits: Limits, by: Deadline) -> bool {
         let here = over.at.saturating_duration_since(start);
-        let took = over.took.unwrap_or_else(|| here.saturating_sub(self.talk.distance()));
+        let mut took = over.took.unwrap_or_else(|| here.saturating_sub(self.talk.distance()));
         let verdict = over.verdict.map_err(|wrong| match wrong {
             Wrong::Ours(error) => error,
             Wrong::Server(error) if error.is_statement_timeout() => {
@@ -444,6 +444,8 @@ impl PgSession {
                 if is_own {
                     stopped_by_its_own(took).with_sqlstate(error.code)
                 } else {
+                    // It ran that long; the way here may have looked longer than it was.
+                    took = took.max(Duration::from_millis(limits.ours.into()));
                     late(start).with_sqlstate(error.code)
                 }
             }
