@@ -14,13 +14,21 @@ use crate::yaml::keys::nearest;
 /// Which dialect's comments and strings are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dialect {
-    /// Nested `/* */`, `$tag$` strings, `E''` strings. Assumes `standard_conforming_strings`.
+    /// Nested `/* */`, `$tag$` strings, `E''` strings. With `standard_conforming_strings`, the default.
     Postgres,
+    /// The same without it: a backslash escapes in every string.
+    PostgresWithEscapes,
     /// `#` and `-- ` comments, backslashes in strings, `/*! … */` and `/*M! … */` are code.
     /// Assumes neither `NO_BACKSLASH_ESCAPES` nor `ANSI_QUOTES`.
     MySql,
     /// Plain `/* */`, `[name]` and backtick names.
     Sqlite,
+}
+
+impl Dialect {
+    fn is_postgres(self) -> bool {
+        matches!(self, Dialect::Postgres | Dialect::PostgresWithEscapes)
+    }
 }
 
 /// What a statement may start with while a target is read-only.
@@ -150,13 +158,13 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
             return Err(Error::new(Reason::ReadOnly, found).with_hint(instead_of(&token)));
         }
     }
-    if dialect == Dialect::Postgres && first.is_some_and(|token| token.is_word("EXPLAIN")) {
+    if dialect.is_postgres() && first.is_some_and(|token| token.is_word("EXPLAIN")) {
         // Its read-only mode lets EXPLAIN ANALYZE make the table of CREATE TABLE AS and SELECT INTO.
         if let Some(token) = code().find(|token| token.is_word("CREATE") || token.is_word("INTO")) {
             return Err(refused(format!("EXPLAIN ANALYZE would run {}", token.shown())));
         }
     }
-    if dialect == Dialect::Postgres {
+    if dialect.is_postgres() {
         // Its read-only mode lets large objects be written (before PostgreSQL 16), files too.
         let writes = |token: &Token<'_>| WRITING.iter().any(|name| token.is_word(name));
         if let Some(token) = code().find(writes) {
@@ -176,6 +184,37 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The statements of a text that holds several, without the `;` between them; blanks and comments alone are none.
+#[must_use]
+pub fn statements(sql: &str, dialect: Dialect) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut lexer = Lexer::new(sql, dialect);
+    let (mut from, mut is_empty) = (0, true);
+    loop {
+        let token = lexer.next();
+        let end = sql.len() - lexer.rest.len();
+        let ends = token.is_none_or(|token| token.is(b';'));
+        if ends && !is_empty {
+            let end = if token.is_some() { end - 1 } else { end };
+            found.extend(sql.get(from..end).map(str::trim));
+        }
+        is_empty = ends || is_empty && token.is_none();
+        if ends {
+            from = end;
+        }
+        if token.is_none() {
+            return found;
+        }
+    }
+}
+
+/// True when the statement begins with these words, comments and blanks aside.
+#[must_use]
+pub fn begins_with(sql: &str, words: &[&str], dialect: Dialect) -> bool {
+    let mut lexer = Lexer::new(sql, dialect);
+    words.iter().all(|word| lexer.next().is_some_and(|token| token.is_word(word)))
 }
 
 fn refused(message: String) -> Error {
@@ -372,14 +411,14 @@ impl<'a> Lexer<'a> {
             (Dialect::MySql, [b'#', ..] | [b'-', b'-']) => true,
             // `1--1` is arithmetic to MySQL.
             (Dialect::MySql, [b'-', b'-', next, ..]) => next.is_ascii_whitespace() || next.is_ascii_control(),
-            (Dialect::Postgres | Dialect::Sqlite, [b'-', b'-', ..]) => true,
+            (_, [b'-', b'-', ..]) => self.dialect != Dialect::MySql,
             _ => false,
         }
     }
 
     /// Length of the line comment at the start, up to its line end.
     fn line_comment(&self) -> usize {
-        let ends = |byte: &u8| *byte == b'\n' || (*byte == b'\r' && self.dialect == Dialect::Postgres);
+        let ends = |byte: &u8| *byte == b'\n' || (*byte == b'\r' && self.dialect.is_postgres());
         self.rest.iter().position(ends).unwrap_or(self.rest.len())
     }
 
@@ -389,7 +428,7 @@ impl<'a> Lexer<'a> {
         let mut at = 0;
         while let Some(pair) = self.rest.get(at..at + 2) {
             match pair {
-                b"/*" if depth == 0 || self.dialect == Dialect::Postgres => depth += 1,
+                b"/*" if depth == 0 || self.dialect.is_postgres() => depth += 1,
                 b"*/" if depth == 1 => return at + 2,
                 b"*/" => depth -= 1,
                 _ => {
@@ -445,14 +484,14 @@ impl<'a> Lexer<'a> {
 
     /// The quoted text at the start, if there is one.
     fn at_quoted(&self) -> Option<usize> {
-        let mysql = self.dialect == Dialect::MySql;
+        let escapes = matches!(self.dialect, Dialect::MySql | Dialect::PostgresWithEscapes);
         match (self.dialect, self.rest) {
-            (_, [b'\'', ..]) => Some(self.quoted(b'\'', mysql)),
-            (_, [b'"', ..]) => Some(self.quoted(b'"', mysql)),
+            (_, [b'\'', ..]) => Some(self.quoted(b'\'', escapes)),
+            (_, [b'"', ..]) => Some(self.quoted(b'"', self.dialect == Dialect::MySql)),
             (Dialect::MySql | Dialect::Sqlite, [b'`', ..]) => Some(self.quoted(b'`', false)),
             (Dialect::Sqlite, [b'[', ..]) => Some(self.quoted(b']', false)),
-            (Dialect::Postgres, [b'$', ..]) => self.dollar_quoted(),
-            (Dialect::Postgres, [b'e' | b'E', b'\'', ..]) => {
+            (Dialect::Postgres | Dialect::PostgresWithEscapes, [b'$', ..]) => self.dollar_quoted(),
+            (Dialect::Postgres | Dialect::PostgresWithEscapes, [b'e' | b'E', b'\'', ..]) => {
                 let string = Lexer { rest: self.rest.get(1..)?, ..*self };
                 Some(string.quoted(b'\'', true) + 1)
             }

@@ -150,6 +150,8 @@ impl Turn<'_> {
             if self.grip.lock().take().is_none() {
                 live.spoil();
             }
+            // A promoted standby says so with its answers.
+            self.sessions.learned(live.facts());
             match health.map(|health| self.settle(given, health, reused)) {
                 None | Some(Next::Repeat) => {}
                 Some(Next::Alone) => alone = true,
@@ -364,7 +366,7 @@ impl Turn<'_> {
             if !fresh && live.notes.get(apply::ROLE, since).is_none() {
                 usable(live.refresh(self.by))?;
                 live.notes.set(apply::ROLE, true);
-                *self.sessions.facts.lock() = Some(live.facts().clone());
+                self.sessions.learned(live.facts());
             }
             answered = true;
         }

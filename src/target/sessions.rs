@@ -246,6 +246,14 @@ impl Sessions {
         }
     }
 
+    /// A session learned of its server anew.
+    pub fn learned(&self, facts: &Facts) {
+        let mut known = self.facts.lock();
+        if known.as_ref() != Some(facts) {
+            *known = Some(facts.clone());
+        }
+    }
+
     /// A session was opened.
     pub fn connected(&self, facts: &Facts) {
         self.backoff.lock().succeeded();

@@ -66,12 +66,14 @@ fn queries(count: usize, other: &[(usize, &str)]) -> String {
 }
 
 #[test]
-fn fifty_queries_are_eight_flushes_warm_and_sixty_cold() {
+fn fifty_queries_are_eight_flushes_warm_and_one_each_cold() {
     for lanes in ["max_connections: 1", "max_connections: 3"] {
         let wire = Wire::new("", lanes, &queries(50, &[]));
         wire.good_but(&[]);
         let cold = wire.proxy.turns();
-        assert!(cold <= 60, "{cold} flushes on the first page, the login's included ({lanes})");
+        // A login with TLS and a session's set-up are eight on each lane.
+        let logins = if lanes.ends_with('3') { 3 * 8 } else { 8 };
+        assert!(cold <= 50 + logins, "{cold} flushes on the first page, the login's included ({lanes})");
         for _ in 0..5 {
             // A session that has not seen a query yet asks for it once.
             wire.good_but(&[]);

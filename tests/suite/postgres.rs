@@ -6,6 +6,8 @@ mod places;
 mod pooler;
 mod run;
 mod safety;
+mod settings;
+mod standing;
 mod tls;
 mod trouble;
 mod values;

@@ -38,6 +38,10 @@ struct Shared {
     ended: AtomicBool,
     connections: AtomicUsize,
     turns: AtomicUsize,
+    /// How long bytes are on their way in one direction.
+    distance: Mutex<Duration>,
+    /// The last bytes of a client before it closed, of each connection that it closed itself.
+    last_words: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Shared {
@@ -91,6 +95,8 @@ impl Proxy {
             ended: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             turns: AtomicUsize::new(0),
+            distance: Mutex::default(),
+            last_words: Mutex::default(),
         });
         let listener = listen(address);
         let accepting = std::thread::spawn({
@@ -121,6 +127,16 @@ impl Proxy {
             Mode::Refuse => wait_for("the port to close", || connect().is_err().then_some(())),
             _ => wait_for("the port to open", || connect().is_ok().then_some(())),
         }
+    }
+
+    /// From now on a round trip takes so long.
+    pub(crate) fn set_round_trip(&self, round_trip: Duration) {
+        *self.shared.distance.lock() = round_trip / 2;
+    }
+
+    /// What the clients that have closed their connections had sent last.
+    pub(crate) fn last_words(&self) -> Vec<Vec<u8>> {
+        self.shared.last_words.lock().clone()
     }
 
     /// Connections accepted so far.
@@ -197,9 +213,15 @@ fn pump_both(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) -> [Joi
 
 fn pump(mut from: TcpStream, mut to: TcpStream, from_server: bool, shared: &Shared, answered: &AtomicBool) {
     let mut buffer = vec![0; 64 << 10];
+    let mut last_words = Vec::new();
     while !shared.has_ended() {
         let count = match from.read(&mut buffer) {
-            Ok(0) => break,
+            Ok(0) => {
+                if !from_server {
+                    shared.last_words.lock().push(last_words);
+                }
+                break;
+            }
             Ok(count) => count,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
             Err(_) => break,
@@ -207,6 +229,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, from_server: bool, shared: &Shar
         if answered.swap(from_server, Ordering::Relaxed) && !from_server {
             shared.turns.fetch_add(1, Ordering::Relaxed);
         }
+        if !from_server {
+            last_words = buffer[..count].to_vec();
+        }
+        std::thread::sleep(*shared.distance.lock());
         if !pass(&mut to, &buffer[..count], from_server, shared) {
             break;
         }

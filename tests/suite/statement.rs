@@ -286,3 +286,18 @@ fn functions_that_write_in_spite_of_the_read_only_mode_are_refused_on_postgres()
         assert!(check_read_only(sql, Dialect::Postgres).is_ok(), "{sql}");
     }
 }
+
+/// PostgreSQL with `standard_conforming_strings` off: what ends a string there is not what ends it elsewhere.
+#[test]
+fn without_conforming_strings_a_backslash_escapes_in_every_string() {
+    let one_without = "SELECT '\\'; DROP TABLE t -- '";
+    let two_without = r"SELECT 'a\\'; DROP TABLE t";
+    for (sql, with, without) in
+        [(one_without, true, false), (two_without, true, true), (r"SELECT E'\''", false, false)]
+    {
+        assert_eq!(has_second_statement(sql, Dialect::Postgres), with, "{sql}");
+        assert_eq!(has_second_statement(sql, Dialect::PostgresWithEscapes), without, "{sql}");
+    }
+    assert!(check_read_only(one_without, Dialect::PostgresWithEscapes).is_ok());
+    assert!(check_read_only(r#"SELECT "a\" FROM t; SELECT 1"#, Dialect::PostgresWithEscapes).is_err());
+}

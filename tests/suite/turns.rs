@@ -1,8 +1,10 @@
 //! What passes between exporter and server, seen through a proxy: how many round trips a scrape costs, and what becomes
 //! of an answer that ends in the middle.
 
+use std::time::Duration;
+
 use crate::checker::{Page, checked};
-use crate::exporter::Exporter;
+use crate::exporter::{Exporter, Setup};
 use crate::proxy::{Mode, Proxy};
 use crate::servers::{MariaDb, Postgres};
 
@@ -81,6 +83,85 @@ fn costs(entry: &str, port: u16, most: usize, with_role: usize) {
 fn a_warm_scrape_of_postgres_costs_its_queries_and_no_more() {
     let server = Postgres::fresh("turns");
     costs(&server.entry_with(ONE), server.port, 8, 1);
+}
+
+/// Without TLS a login is four turns and a session's set-up one; then the statements, with what the session prepares for
+/// itself, and each first run by itself. A later page is one message a group or two.
+#[test]
+fn fifty_queries_of_postgres_are_one_turn_each_at_first_and_three_later() {
+    let server = Postgres::fresh("turns_fifty");
+    server.run("CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE t AS SELECT 'sad'::mood AS m, now() AS at");
+    let fifty = queries(50, "");
+    let locally = "max_connections: 1, tls: {mode: disable}";
+    let more = [
+        ("", 6 + 50),
+        (", session_sql: [SET search_path = public, SET work_mem = '8MB']", 7 + 50),
+        (", session_sql: [SET LOCAL search_path = public]", 7 + 50),
+    ];
+    for (keys, most) in more {
+        let wire = Wire::new(&server.entry_with(&format!("{locally}{keys}")), server.port, &fifty);
+        let cold = wire.turns();
+        assert!(cold <= most, "{cold} turns for a first page{keys}");
+        wire.turns();
+        let warm = wire.turns();
+        assert!(warm <= 3, "{warm} turns for a later page{keys}");
+    }
+    let snapshot = Wire::new(&server.entry_with(&format!("{locally}, snapshot: true")), server.port, &fifty);
+    let cold = snapshot.turns();
+    assert!(cold <= 6 + 4, "{cold} turns for a first page in a snapshot");
+    // Its transaction begins and ends, and what a query left is looked at.
+    let warm = snapshot.turns();
+    assert!(warm <= 5, "{warm} turns for a later page in a snapshot");
+}
+
+/// No limit of ours includes the way: every query is on every page, and is known as the quick one that it is.
+#[test]
+fn fifty_queries_of_a_postgres_far_away_are_on_the_first_page() {
+    let server = Postgres::fresh("turns_far");
+    let far = Wire::new(&server.entry_with("tls: {mode: disable}"), server.port, &queries(50, ""));
+    far.proxy.set_round_trip(Duration::from_millis(120));
+    let page = || {
+        checked(far.exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "20")]).text())
+    };
+    for _ in 0..3 {
+        let page = page();
+        let failing = page.series("sql_exporter_query_failure_reason");
+        assert!(failing.is_empty(), "{failing:?}\n{}", far.exporter.log());
+        for row in page.series("sql_exporter_query_duration_seconds") {
+            assert!(row.labels["target"] == "well" || row.value < 0.1, "the way counts: {row:?}");
+        }
+    }
+    let before = far.proxy.turns();
+    page();
+    let warm = far.proxy.turns() - before;
+    assert!(warm <= 4, "{warm} turns for a later page");
+}
+
+/// Sessions end with PostgreSQL's goodbye when the process ends, after SIGTERM and after `--once`.
+#[test]
+fn the_last_that_postgres_hears_of_an_exporter_is_a_goodbye() {
+    let server = Postgres::fresh("turns_goodbye");
+    // One session: another may still be on its way in when the page is complete.
+    let keys = "tls: {mode: disable}, max_connections: 1";
+    let wire = Wire::new(&server.entry_with(keys), server.port, &queries(8, ""));
+    wire.turns();
+    let Wire { proxy, exporter } = wire;
+    exporter.stop("TERM");
+    all_said_goodbye(&proxy);
+    let proxy = Proxy::before(server.port);
+    let entry = server.entry_with(keys);
+    let entry = entry.replace(&format!("port: {}", server.port), &format!("port: {}", proxy.port()));
+    let once = Setup::new(&format!("databases:\n  db: {entry}\nqueries:\n{}", queries(8, ""))).once();
+    assert_eq!(once.code(), 0, "{}", once.errors());
+    all_said_goodbye(&proxy);
+}
+
+fn all_said_goodbye(proxy: &Proxy) {
+    let words = crate::process::wait_for("the sessions to end", || {
+        let words = proxy.last_words();
+        (words.len() >= proxy.connections()).then_some(words)
+    });
+    assert!(words.iter().all(|words| words.ends_with(b"X\0\0\0\x04")), "{words:?}");
 }
 
 #[test]

@@ -42,6 +42,17 @@ impl ServerError {
         self.code == "53300" || (self.fatal && PGBOUNCER.iter().any(|text| self.message.contains(text)))
     }
 
+    /// A statement's result is not what it was: the server's own code for that.
+    pub(super) fn of_changed_types() -> Self {
+        let message = "the types of the result have changed".to_owned();
+        ServerError { code: "0A000".to_owned(), message, ..ServerError::default() }
+    }
+
+    /// What was learned of a statement may be out of date: its result, or how many columns it has.
+    pub(super) fn is_of_another_shape(&self) -> bool {
+        matches!(self.code.as_str(), "0A000" | "08P01")
+    }
+
     /// Reads the fields of an `ErrorResponse`; what is missing stays empty.
     pub(super) fn read(body: &[u8]) -> Self {
         let mut error = ServerError::default();

@@ -224,10 +224,6 @@ pub(super) struct Entered {
     pub(super) token: CancelToken,
     /// The server's `server_version`; empty when it does not tell.
     pub(super) version: String,
-    /// `in_hot_standby`, from PostgreSQL 14 on.
-    pub(super) in_hot_standby: Option<bool>,
-    /// `default_transaction_read_only`, from PostgreSQL 14 on.
-    pub(super) read_only: Option<bool>,
 }
 
 /// Logs in on `stream` with the user, password and options of `config`.
@@ -260,13 +256,11 @@ pub(super) fn log_in(
         .map_err(|error| broken(place, &error))?
         .map_err(|error| refused(place, &error, encrypted))?;
     let token = client.cancel_token();
-    let flag = |name| connection.parameter(name).map(|value| value == "on");
-    let (in_hot_standby, read_only) = (flag("in_hot_standby"), flag("default_transaction_read_only"));
     let version = connection.parameter("server_version").unwrap_or_default().to_owned();
     drop((client, connection));
     let stream =
         shared.into_stream().ok_or_else(|| Error::new(Reason::Panic, "the login kept its stream"))?;
-    Ok(Entered { stream, token, version, in_hot_standby, read_only })
+    Ok(Entered { stream, token, version })
 }
 
 fn clear_text(password: &Secret) -> Result<Vec<u8>> {

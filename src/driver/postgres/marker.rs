@@ -1,4 +1,4 @@
-//! The statements around a query. Before it the marker: its deadline and its read-only mode, in the query's own
+//! The statements around a query. Before it the marker: its limits and its read-only mode, in the query's own
 //! transaction. After its first run the question what it left behind in the session.
 //!
 //! One text, prepared once: `SET LOCAL … = number` would be a new entry in `pg_stat_statements` for every number.
@@ -6,50 +6,96 @@
 
 use std::time::Duration;
 
-use crate::deadline::server_limit;
-
+use super::styles::{self, Styles};
 use super::wire::Fields;
 
-/// What a session must write values like, so that `values` can read them; `lock_timeout` frees a lane that waits
-/// behind somebody's DDL; a text in quotes means what `statement` believes it means.
-const SETTINGS: &[(&str, &str)] = &[
-    ("DateStyle", "ISO"),
-    ("IntervalStyle", "iso_8601"),
-    ("extra_float_digits", "3"),
-    ("bytea_output", "hex"),
-    ("lc_monetary", "C"),
-    ("standard_conforming_strings", "on"),
-    ("lock_timeout", "2s"),
-];
+/// How long a query waits for a lock: longer, and a lane would wait behind somebody's DDL for a whole scrape.
+const LOCK_TIMEOUT: u32 = 2_000;
 
 /// The name of the prepared marker.
 pub(super) const NAME: &str = "sqlx_marker";
 
+/// What the markers of a session have in common.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kind {
+    /// The query may only read.
+    pub(super) read_only: bool,
+    /// A pooler may run each transaction on another server connection: the server itself takes the smaller of our limits
+    /// and those it finds, and tells the styles of what it writes as text.
+    pub(super) pooled: bool,
+    /// The name that the server shows. Before it is known that no pooler is between it must not be a session's: other
+    /// clients of a pooler would bear it.
+    pub(super) application_name: String,
+    /// `target_session_attrs` asks whether the session may write.
+    pub(super) tells_read_only: bool,
+    /// The query is catalog-only.
+    pub(super) catalog_only: bool,
+}
+
 /// Makes names mean those of the server's own catalog until the transaction ends. `pg_temp` last: else it is the first.
-const CATALOG_ONLY: &str = "pg_catalog.set_config('search_path','pg_catalog, pg_temp',true)";
+const CATALOG_ONLY: &str = "pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)";
 
 /// A statement that does so.
 pub(super) fn catalog_only() -> String {
     format!("SELECT {CATALOG_ONLY}")
 }
 
-/// The marker's text, with `$1` for the timeout in milliseconds. `settings`: a pooler between us and the server drops
-/// the startup options, so each transaction gets them anew. `catalog`: of a statement that is catalog-only.
-pub(super) fn text(read_only: bool, settings: bool, catalog: bool) -> String {
-    // The first is for `clock`.
-    let mut columns = vec!["extract(epoch from pg_catalog.clock_timestamp())".to_owned()];
-    columns.push("pg_catalog.set_config('statement_timeout',$1,true)".to_owned());
-    if read_only {
-        columns.push("pg_catalog.set_config('transaction_read_only','on',true)".to_owned());
+/// The marker's text, with `$1` for the limit on a statement and `$2` for the wait for a lock, both in milliseconds.
+pub(super) fn text(kind: &Kind) -> String {
+    // The first three are for `row`.
+    let mut columns = vec![
+        CLOCK.to_owned(),
+        "pg_catalog.pg_is_in_recovery()".to_owned(),
+        if kind.tells_read_only { READ_ONLY } else { "NULL" }.to_owned(),
+    ];
+    for (name, limit) in [("statement_timeout", "$1"), ("lock_timeout", "$2")] {
+        let limit = match kind.pooled {
+            false => limit.to_owned(),
+            true => format!(
+                "least({limit}::bigint, CASE WHEN {0} OPERATOR(pg_catalog.>) 0 THEN {0} END)::pg_catalog.text",
+                millis(name)
+            ),
+        };
+        columns.push(format!("pg_catalog.set_config('{name}', {limit}, true)"));
     }
-    if settings {
-        let set = |(name, value): &(&str, &str)| format!("pg_catalog.set_config('{name}','{value}',true)");
-        columns.extend(SETTINGS.iter().map(set));
+    if kind.read_only {
+        columns.push("pg_catalog.set_config('transaction_read_only', 'on', true)".to_owned());
     }
-    if catalog {
+    if kind.catalog_only {
         columns.push(CATALOG_ONLY.to_owned());
     }
+    if kind.pooled {
+        columns.push(set_name(&kind.application_name, true));
+        // The last ones are for `styles`.
+        columns.push(styles::COLUMNS.to_owned());
+    }
     format!("SELECT {}", columns.join(", "))
+}
+
+/// Names a session.
+pub(super) fn naming(application_name: &str) -> String {
+    format!("SELECT {}", set_name(application_name, false))
+}
+
+fn set_name(name: &str, in_transaction: bool) -> String {
+    // Whatever a backslash means to the session.
+    let name = name.replace('\\', r"\\").replace('\'', "''");
+    format!("pg_catalog.set_config('application_name', E'{name}', {in_transaction})")
+}
+
+const CLOCK: &str = "extract(epoch from pg_catalog.clock_timestamp())";
+const READ_ONLY: &str = "pg_catalog.current_setting('default_transaction_read_only')";
+
+/// A limit of the session in milliseconds, 0 being none. Even an operator without its schema may be somebody's.
+fn millis(name: &str) -> String {
+    format!(
+        "(extract(epoch from pg_catalog.current_setting('{name}')::interval) OPERATOR(pg_catalog.*) 1000)::bigint"
+    )
+}
+
+/// What tells the time alone.
+pub(super) fn clock() -> String {
+    format!("SELECT {CLOCK}")
 }
 
 /// The name of the prepared [`ticks`], and of a portal of it.
@@ -57,35 +103,103 @@ pub(super) const TICKS: &str = "sqlx_ticks";
 
 /// The marker once more, as a statement with a row for each query of a group: to fetch the next row of a portal costs the
 /// server a third of a statement. `count` rows at most are fetched.
-pub(super) fn ticks(read_only: bool, count: usize) -> String {
-    format!("{} FROM pg_catalog.generate_series(1, {count})", text(read_only, false, false))
+pub(super) fn ticks(kind: &Kind, count: usize) -> String {
+    format!("{} FROM pg_catalog.generate_series(1, {count})", text(kind))
 }
 
-/// The server's time in seconds, from the row (the body of a `DataRow`) that a marker answers with.
-pub(super) fn clock(body: &[u8]) -> Option<f64> {
+/// What a server is to its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Standing {
+    /// It is in recovery.
+    pub(super) standby: bool,
+    /// Its sessions may only read, where that was asked.
+    pub(super) read_only: Option<bool>,
+}
+
+/// What a marker's row says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Row {
+    /// The server's time in seconds.
+    pub(super) clock: f64,
+    /// `None`: the row is one of [`clock`].
+    pub(super) standing: Option<Standing>,
+}
+
+/// Reads the row (the body of a `DataRow`) that a marker answers with.
+pub(super) fn row(body: &[u8]) -> Option<Row> {
     let mut fields = Fields(body);
-    fields.short()?;
-    let length = fields.long()?;
-    str::from_utf8(fields.bytes(length as usize)?).ok()?.parse().ok()
+    let count = fields.short()?;
+    let clock = fields.value()??;
+    let clock = str::from_utf8(clock).ok()?.parse().ok()?;
+    if count == 1 {
+        return Some(Row { clock, standing: None });
+    }
+    let standby = fields.value()?? == b"t";
+    let read_only = fields.value()?.map(|value| value == b"on");
+    Some(Row { clock, standing: Some(Standing { standby, read_only }) })
+}
+
+/// The styles at the end of a pooled marker's row.
+pub(super) fn styles(body: &[u8]) -> Option<Styles> {
+    let mut fields = Fields(body);
+    let before = fields.short()?.checked_sub(styles::COUNT)?;
+    for _ in 0..before {
+        fields.value()?;
+    }
+    let mut text = || Some(std::str::from_utf8(fields.value()??).unwrap_or_default());
+    Some(Styles::read(text()?, text()?, text()?))
+}
+
+/// The first question of a session: what server this is, and whether it is the very one that was told `token` at the
+/// login. A pooler refuses startup options or forgets them, or hands out a session that began otherwise.
+pub(super) fn greeting() -> String {
+    format!(
+        "SELECT pg_catalog.pg_is_in_recovery(), {READ_ONLY}, pg_catalog.current_setting('transaction_read_only'), \
+         pg_catalog.current_setting('{TOKEN}', true)"
+    )
+}
+
+/// A setting that means nothing to anybody; only this session has it.
+pub(super) const TOKEN: &str = "sql_exporter.session";
+
+/// The question for a server's [`Standing`].
+pub(super) fn standing(tells_read_only: bool) -> String {
+    format!("SELECT pg_catalog.pg_is_in_recovery(), {}", if tells_read_only { READ_ONLY } else { "NULL" })
+}
+
+/// The question for what a session has of its own once `session_sql` has run: its limits, whether it may only read,
+/// and what a backslash in a text means.
+pub(super) fn own() -> String {
+    format!(
+        "SELECT {}, {}, {READ_ONLY}, pg_catalog.current_setting('standard_conforming_strings')",
+        millis("statement_timeout"),
+        millis("lock_timeout")
+    )
 }
 
 /// The name of the prepared [`state`].
 pub(super) const STATE: &str = "sqlx_state";
 
-/// What decides whom a session reads as, what names mean and how values look. A query that leaves another answer
-/// behind costs its session.
+/// What decides whom a session reads as, what names mean and how values look.
+const SETTINGS: [&str; 13] = [
+    "DateStyle",
+    "IntervalStyle",
+    "extra_float_digits",
+    "bytea_output",
+    "lc_monetary",
+    "standard_conforming_strings",
+    "role",
+    "search_path",
+    "row_security",
+    "TimeZone",
+    "default_transaction_isolation",
+    "default_transaction_deferrable",
+    "default_transaction_read_only",
+];
+
+/// The question for [`SETTINGS`] and for locks. A query that leaves another answer behind costs its session.
 pub(super) fn state() -> String {
-    let more = [
-        "role",
-        "search_path",
-        "row_security",
-        "TimeZone",
-        "default_transaction_isolation",
-        "default_transaction_deferrable",
-        "default_transaction_read_only",
-    ];
-    let names = SETTINGS.iter().map(|(name, _)| *name).chain(more);
-    let settings: Vec<String> = names.map(|name| format!("pg_catalog.current_setting('{name}')")).collect();
+    let settings = SETTINGS.map(|name| format!("pg_catalog.current_setting('{name}')"));
     // Under the session's own `search_path`, where even an operator without its schema may be somebody's.
     format!(
         "SELECT pg_catalog.concat_ws('\n', session_user, {}, (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
@@ -102,32 +216,37 @@ pub(super) fn sets_something(sql: &str) -> bool {
     sql.as_bytes().windows(WORD.len()).any(|part| part.eq_ignore_ascii_case(WORD))
 }
 
-/// The startup options that have the same effect for the whole session; `more` comes last and wins.
-pub(super) fn options(more: Option<&str>) -> String {
-    let mut options: Vec<String> =
-        SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
-    options.extend(more.map(str::to_owned));
-    options.join(" ")
+/// The limits that a session has of its own, in milliseconds; 0 is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Own {
+    pub(super) statement: u32,
+    pub(super) lock: u32,
 }
 
-/// A statement whose one value is `t` when the options are in force.
-pub(super) fn check() -> String {
-    // `lock_timeout` may be overridden by `params`; values are read right without it.
-    let holds: Vec<String> = SETTINGS
-        .iter()
-        .filter(|(name, _)| *name != "lock_timeout")
-        .map(|(name, value)| {
-            format!("pg_catalog.current_setting('{name}') OPERATOR(pg_catalog.~~) '{value}%'")
-        })
-        .collect();
-    format!("SELECT {}", holds.join(" AND "))
+/// The limits of one query: ours and the session's own, whichever is smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// On the statement, in milliseconds. Never 0, which would be "no limit".
+    pub(super) statement: u32,
+    /// On the wait for a lock, in milliseconds.
+    pub(super) lock: u32,
+    /// What we would give the statement.
+    pub(super) ours: u32,
 }
 
-/// The server's own limit for a query that has `left`: a little earlier than ours, so that the server's answer comes
-/// first and the session lives on. Never 0, which would be "no limit".
-pub(super) fn timeout_millis(left: Duration) -> u32 {
-    const LONGEST: u32 = 2_147_483_647;
-    u32::try_from(server_limit(left).as_millis()).unwrap_or(LONGEST).clamp(1, LONGEST)
+impl Limits {
+    /// For a query that may take `span` of the server's time.
+    pub(super) fn new(span: Duration, own: Own) -> Self {
+        const LONGEST: u32 = 2_147_483_647;
+        let ours = u32::try_from(span.as_millis()).unwrap_or(LONGEST).clamp(1, LONGEST);
+        let shorter = |limit: u32, own: u32| if own == 0 { limit } else { limit.min(own) };
+        Limits { statement: shorter(ours, own.statement), lock: shorter(LOCK_TIMEOUT, own.lock), ours }
+    }
+
+    /// A marker's text with them instead of its parameters.
+    pub(super) fn written_into(self, marker: &str) -> String {
+        marker.replace("$1", &format!("'{}'", self.statement)).replace("$2", &format!("'{}'", self.lock))
+    }
 }
 
 #[cfg(test)]
@@ -136,39 +255,59 @@ mod tests {
 
     #[test]
     fn the_marker_limits_time_and_writes() {
-        let expected = "SELECT extract(epoch from pg_catalog.clock_timestamp()), \
-                        pg_catalog.set_config('statement_timeout',$1,true), \
-                        pg_catalog.set_config('transaction_read_only','on',true)";
-        assert_eq!(text(true, false, false), expected);
-        assert!(!text(false, true, false).contains("read_only"));
-        assert!(text(true, true, false).contains("set_config('IntervalStyle','iso_8601',true)"));
-        assert_eq!(text(true, false, true), format!("{expected}, {CATALOG_ONLY}"));
+        let expected = "SELECT extract(epoch from pg_catalog.clock_timestamp()), pg_catalog.pg_is_in_recovery(), NULL, \
+                        pg_catalog.set_config('statement_timeout', $1, true), \
+                        pg_catalog.set_config('lock_timeout', $2, true), \
+                        pg_catalog.set_config('transaction_read_only', 'on', true)";
+        assert_eq!(text(&Kind { read_only: true, ..Kind::default() }), expected);
+        let catalog = Kind { read_only: true, catalog_only: true, ..Kind::default() };
+        assert_eq!(text(&catalog), format!("{expected}, {CATALOG_ONLY}"));
+        assert!(!text(&Kind { pooled: true, ..Kind::default() }).contains("'transaction_read_only'"));
+        assert!(
+            text(&Kind { tells_read_only: true, ..Kind::default() })
+                .contains("default_transaction_read_only")
+        );
     }
 
     #[test]
-    fn the_servers_time_is_the_markers_first_column() {
-        let body = b"\0\x02\0\0\0\x0c1700000000.5\xff\xff\xff\xff";
-        assert_eq!(clock(body), Some(1_700_000_000.5));
-        assert_eq!(clock(b"\0\x01\xff\xff\xff\xff"), None);
-        assert_eq!(clock(b""), None);
+    fn a_name_is_a_text_whatever_it_holds() {
+        let expected = r"SELECT pg_catalog.set_config('application_name', E'it''s \\', false)";
+        assert_eq!(naming("it's \\"), expected);
     }
 
     #[test]
-    fn the_servers_limit_comes_a_little_before_ours() {
-        let cases = [(2000, 1900), (100, 90), (1, 1), (0, 1), (u64::MAX, 2_147_483_647)];
-        for (left, expected) in cases {
-            assert_eq!(timeout_millis(Duration::from_millis(left)), expected);
-        }
+    fn a_markers_row_tells_the_time_and_the_standing() {
+        let body = b"\0\x04\0\0\0\x0c1700000000.5\0\0\0\x01t\xff\xff\xff\xff\0\0\0\x01x";
+        let standing = Standing { standby: true, read_only: None };
+        assert_eq!(row(body), Some(Row { clock: 1_700_000_000.5, standing: Some(standing) }));
+        assert_eq!(row(b"\0\x01\0\0\0\x031.5"), Some(Row { clock: 1.5, standing: None }));
+        assert_eq!(row(b"\0\x01\xff\xff\xff\xff"), None);
+        assert_eq!(row(b""), None);
+    }
+
+    #[test]
+    fn a_pooled_markers_row_ends_with_the_styles() {
+        let body = b"\0\x04\xff\xff\xff\xff\0\0\0\x08ISO, MDY\0\0\0\x08postgres\0\0\0\x05$1.00";
+        let styles = styles(body).expect("styles");
+        assert!(styles.has_iso_dates() && styles.money_digits() == Some(2));
+    }
+
+    #[test]
+    fn the_smaller_limit_holds_and_there_is_always_one() {
+        let limits = |millis, statement, lock| {
+            let limits = Limits::new(Duration::from_millis(millis), Own { statement, lock });
+            (limits.statement, limits.lock, limits.ours)
+        };
+        assert_eq!(limits(5_000, 0, 0), (5_000, 2_000, 5_000));
+        assert_eq!(limits(5_000, 300, 7_000), (300, 2_000, 5_000));
+        assert_eq!(limits(100, 300, 50), (100, 50, 100));
+        assert_eq!(limits(0, 0, 0), (1, 2_000, 1));
+        assert_eq!(limits(u64::MAX, 0, 0).0, 2_147_483_647);
     }
 
     #[test]
     fn a_statement_that_sets_something_is_known_by_its_words() {
         assert!(sets_something("SELECT Set_Config('a.b', '1', false)"));
         assert!(!sets_something("SELECT setting, config FROM pg_settings"));
-    }
-
-    #[test]
-    fn options_of_the_user_come_last() {
-        assert!(options(Some("-c lock_timeout=5s")).ends_with("-c lock_timeout=2s -c lock_timeout=5s"));
     }
 }

@@ -1,11 +1,14 @@
 //! PostgreSQL, and PgBouncer's console.
 //!
 //! Owns which host is taken and what the driver's own parameters mean. Below it: `login` (connect, TLS, password),
-//! `session` (jobs), `send` (a query), `reply` (its answer), `wire` (messages), `values` (types). Another way to send
+//! `entry` (what follows a login), `run` (jobs), `send` (a query), `reply` (its answer), `wire` (messages), `values`
+//! (types). Another way to send
 //! a query is one more [`Style`]; another parameter is one line in [`Options::read`].
 
 pub mod advice;
+mod binary;
 mod cancel;
+mod entry;
 mod errors;
 mod group;
 mod known;
@@ -15,10 +18,13 @@ pub mod moments;
 mod options;
 mod reply;
 mod rights;
+mod run;
 mod send;
 mod session;
+mod setting;
 mod snapshot;
 mod stream;
+mod styles;
 mod talk;
 mod types;
 mod values;
@@ -43,11 +49,13 @@ use super::tls::{Demand, Mode};
 use super::{Allowed, Driver, Endpoint, Facts, Session, Sql, TlsState};
 
 use cancel::PgCanceller;
+use entry::{Greeting, Through};
 use login::{Encryption, Entered, Host, Place, Route, log_in};
-use options::{Options, Wanted};
+use options::{Options, Pooler, Wanted};
 use send::Style;
-use session::{PgSession, role};
-use talk::{Talk, failed};
+use session::PgSession;
+use setting::SessionSql;
+use talk::Talk;
 use wire::Link;
 
 /// The driver.
@@ -127,6 +135,7 @@ const SOCKETS: [&str; 3] = ["/tmp", "/run/postgresql", "/var/run/postgresql"];
 
 struct PgEndpoint {
     login: Login,
+    session_sql: SessionSql,
     options: Options,
     encryption: Encryption,
     console: bool,
@@ -188,6 +197,7 @@ impl PgEndpoint {
         }
         let encryption = Encryption { tls: login.tls.clone(), direct: options.direct, sni: options.sni };
         Ok(PgEndpoint {
+            session_sql: SessionSql::read(&login.session_sql),
             login,
             options,
             encryption,
@@ -305,14 +315,27 @@ impl PgEndpoint {
         password: Option<&Secret>,
         by: Deadline,
     ) -> Result<PgSession> {
-        let with_options = !self.console && !self.pooler.load(Ordering::Relaxed);
-        match self.start(place, mode, wanted, password, with_options, by) {
+        let token = token();
+        let is_pooled = self.options.pooler == Pooler::Transaction || self.pooler.load(Ordering::Relaxed);
+        let through = match self.options.pooler {
+            Pooler::Session => Through::Sessions,
+            _ if is_pooled || self.console => Through::Transactions,
+            _ => Through::Unknown(&token),
+        };
+        match self.start(place, mode, wanted, password, through, by) {
             // A pooler that knows no startup options.
-            Err(error) if with_options && is_about_options(&error) => {
-                self.start(place, mode, wanted, password, false, by)
+            Err(error) if matches!(through, Through::Unknown(_)) && is_about_options(&error) => {
+                self.pooler.store(true, Ordering::Relaxed);
+                self.start(place, mode, wanted, password, Through::Transactions, by)
             }
             done => done,
         }
+        .map_err(|error| match is_about_options(&error) {
+            true => error.with_hint(
+                "the pooler takes no options: leave out params.options, and write SET LOCAL … in session_sql instead",
+            ),
+            false => error,
+        })
     }
 
     fn start(
@@ -321,12 +344,19 @@ impl PgEndpoint {
         mode: Mode,
         wanted: Wanted,
         password: Option<&Secret>,
-        with_options: bool,
+        through: Through<'_>,
         by: Deadline,
     ) -> Result<PgSession> {
         let (route, wire) = Route::find(place, by)?;
         let stream = route.secure(wire, &self.encryption, mode, by)?;
-        let config = self.options.config(&self.login, with_options);
+        let token = match through {
+            Through::Unknown(token) => Some(token),
+            Through::Transactions | Through::Sessions => None,
+        };
+        let mut config = self.options.config(&self.login, token);
+        if through == Through::Sessions || self.console {
+            config.application_name(self.options.application_name());
+        }
         let entered = log_in(stream, &route, &config, self.login.tls.mode, password, by)?;
         let facts = self.facts(&entered, &route, mode);
         let mode = if entered.stream.is_encrypted() { mode } else { Mode::Disable };
@@ -335,17 +365,28 @@ impl PgEndpoint {
         let style = match (self.console, self.options.simple) {
             (true, _) => Style::Console,
             (false, true) => Style::Simple,
-            (false, false) if self.pooler.load(Ordering::Relaxed) => Style::Unnamed,
             (false, false) => Style::Named,
         };
-        let mut talk = Talk::new(Link::new(entered.stream));
-        talk.standby = entered.in_hot_standby;
-        let (read_only, pooler) = (self.login.read_only, Arc::clone(&self.pooler));
-        let mut session = PgSession::new(talk, style, read_only, facts, Arc::new(canceller), pooler);
+        let marker = marker::Kind {
+            read_only: self.login.read_only,
+            pooled: style == Style::Simple,
+            application_name: self.options.application_name().to_owned(),
+            tells_read_only: wanted.is_about_writes(),
+            catalog_only: false,
+        };
+        let talk = Talk::new(Link::new(entered.stream));
+        let pooler = Arc::clone(&self.pooler);
+        let mut session = PgSession::new(talk, style, marker, facts, Arc::new(canceller), pooler);
         session.user.clone_from(&self.login.username);
-        session.prepare(&self.login.session_sql, with_options, by)?;
-        let known = (entered.in_hot_standby, entered.read_only);
-        suits(&mut session, place, wanted, known, by)?;
+        if self.console {
+            let all = self.login.session_sql.iter().enumerate();
+            session.run_settings(all.map(|(index, sql)| (index + 1, sql.as_str())), by)?;
+            return Ok(session);
+        }
+        let greeting = session.greet(through, by)?;
+        check_role(place, wanted, &greeting)?;
+        session.is_bound = wanted != Wanted::Any;
+        session.settle_in(&self.session_sql, by)?;
         Ok(session)
     }
 
@@ -357,34 +398,22 @@ impl PgEndpoint {
         Facts {
             version: entered.version.clone(),
             flavor: if self.console { "pgbouncer" } else { "postgresql" }.to_owned(),
-            role: entered.in_hot_standby.map(role).unwrap_or_default().to_owned(),
+            // The first question tells.
+            role: String::new(),
             tls,
         }
     }
 }
 
-/// Checks `target_session_attrs`; asks the server for what it did not tell by itself.
-fn suits(
-    session: &mut PgSession,
-    place: &Place,
-    wanted: Wanted,
-    (standby, read_only): (Option<bool>, Option<bool>),
-    by: Deadline,
-) -> Result<()> {
-    let mut ask = |sql| {
-        let answer = session.ask(sql, by).map_err(|trouble| failed("target_session_attrs", trouble))?;
-        Ok(matches!(answer.as_deref(), Some("t" | "on")))
-    };
-    let mut is_standby = || standby.map_or_else(|| ask("SELECT pg_catalog.pg_is_in_recovery()"), Ok);
+/// Checks `target_session_attrs`.
+fn check_role(place: &Place, wanted: Wanted, greeting: &Greeting) -> Result<()> {
+    let Greeting { standby, read_only } = *greeting;
     let (suited, found) = match wanted {
         Wanted::Any => (true, ""),
-        Wanted::Primary => (!is_standby()?, "a standby"),
-        Wanted::Standby => (is_standby()?, "a primary"),
-        Wanted::ReadWrite | Wanted::ReadOnly => {
-            let known = standby.zip(read_only).map(|(standby, read_only)| standby || read_only);
-            let writable = !known.map_or_else(|| ask("SHOW transaction_read_only"), Ok)?;
-            (writable == (wanted == Wanted::ReadWrite), if writable { "read-write" } else { "read-only" })
-        }
+        Wanted::Primary => (!standby, "a standby"),
+        Wanted::Standby => (standby, "a primary"),
+        Wanted::ReadWrite => (!read_only, "read-only"),
+        Wanted::ReadOnly => (read_only, "read-write"),
     };
     if suited {
         return Ok(());
@@ -393,14 +422,22 @@ fn suits(
     Err(Error::new(Reason::Connect, message))
 }
 
+/// A value that no other session has.
+fn token() -> String {
+    format!("{:016x}", foldhash::fast::RandomState::default().hash_one(0))
+}
+
 /// A login that `pg_hba.conf` does not let in the way it came.
 fn is_of_hba(error: &Error) -> bool {
     error.sqlstate() == Some("28000") && error.message().contains("pg_hba.conf")
 }
 
-/// PgBouncer: "unsupported startup parameter: options" (or "… in options: …").
+/// PgBouncer: "unsupported startup parameter: options" (or "… in options: …"); Amazon's proxy: "RDS Proxy currently
+/// doesn't support command-line options".
 fn is_about_options(error: &Error) -> bool {
-    error.message().contains("unsupported startup parameter")
+    ["unsupported startup parameter", "command-line options"]
+        .iter()
+        .any(|text| error.message().contains(text))
 }
 
 /// One error of all that were met; the last one's reason.

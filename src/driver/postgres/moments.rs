@@ -1,4 +1,5 @@
-//! Dates, times and intervals as PostgreSQL writes them in text, with `DateStyle` ISO and `IntervalStyle` iso_8601.
+//! Dates, times and intervals as PostgreSQL writes them in text, with `DateStyle` ISO and `IntervalStyle` iso_8601 or
+//! postgres.
 //!
 //! Each function answers `None` for a text that is none. `infinity` is a number, with a sign.
 
@@ -36,6 +37,11 @@ pub fn timestamp(text: &str, zoned: bool) -> Option<Cell<'static>> {
 /// `P1Y2M3DT4H5M6.7S`.
 pub(super) fn interval(text: &str) -> Option<Cell<'static>> {
     finite(text, Scan::interval)
+}
+
+/// `1 year 2 mons 3 days 04:05:06.7`, each part with a sign of its own: `IntervalStyle` postgres.
+pub(super) fn plain_interval(text: &str) -> Option<Cell<'static>> {
+    finite(text, Scan::plain_interval)
 }
 
 /// What `read` finds in the whole text, or an infinity.
@@ -130,6 +136,52 @@ impl Scan<'_> {
             }
         }
         Some(sign * offset)
+    }
+
+    /// A sign, or none for plus.
+    fn sign(&mut self) -> i64 {
+        match self.eat(b'-') {
+            Some(()) => -1,
+            None => self.eat(b'+').map_or(1, |()| 1),
+        }
+    }
+
+    /// `1 year 2 mons 3 days 04:05:06.7`.
+    fn plain_interval(&mut self) -> Option<Cell<'static>> {
+        const UNITS: [(&[u8], i64, bool); 6] = [
+            (b" years", 12, true),
+            (b" year", 12, true),
+            (b" mons", 1, true),
+            (b" mon", 1, true),
+            (b" days", 1, false),
+            (b" day", 1, false),
+        ];
+        let (mut months, mut days, mut micros) = (0_i64, 0_i64, 0_i64);
+        loop {
+            let sign = self.sign();
+            let number = self.digits()?;
+            if self.eat(b':').is_some() {
+                let minutes = self.digits()?;
+                self.eat(b':')?;
+                let seconds = self.digits()?;
+                let rest = minutes.checked_mul(MINUTE)?.checked_add(seconds.checked_mul(SECOND)?)?;
+                let time = number.checked_mul(HOUR)?.checked_add(rest)?.checked_add(self.fraction()?)?;
+                micros = sign * time;
+                break;
+            }
+            let unit = UNITS
+                .iter()
+                .find_map(|(name, size, long)| self.0.strip_prefix(*name).map(|rest| (rest, size, long)));
+            let (rest, size, of_months) = unit?;
+            self.0 = rest;
+            let part = if *of_months { &mut months } else { &mut days };
+            *part = part.checked_add(sign * number.checked_mul(*size)?)?;
+            if self.0.is_empty() {
+                break;
+            }
+            self.eat(b' ')?;
+        }
+        Some(Cell::Interval { months: i32::try_from(months).ok()?, days: i32::try_from(days).ok()?, micros })
     }
 
     /// `P1Y2M3DT4H5M6.7S`, each part with a sign of its own.
@@ -250,6 +302,26 @@ mod tests {
         assert_eq!(interval("-infinity"), Some(Cell::Float(f64::NEG_INFINITY)));
         for text in ["1 day", "P1W", "PT1", "P1.5D", "P1H", "PT99999999999999999999S", "P1"] {
             assert_eq!(interval(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn intervals_in_words() {
+        let parts = |months, days, micros| Some(Cell::Interval { months, days, micros });
+        assert_eq!(plain_interval("00:00:00"), parts(0, 0, 0));
+        assert_eq!(plain_interval("1 day"), parts(0, 1, 0));
+        assert_eq!(
+            plain_interval("1 year 2 mons 3 days 04:05:06.7"),
+            parts(14, 3, 4 * HOUR + 5 * MINUTE + 6_700_000)
+        );
+        assert_eq!(
+            plain_interval("-1 years -2 mons +3 days -04:05:06"),
+            parts(-14, 3, -(4 * HOUR + 5 * MINUTE + 6 * SECOND))
+        );
+        assert_eq!(plain_interval("1 mon +100:00:00.000001"), parts(1, 0, 100 * HOUR + 1));
+        assert_eq!(plain_interval("infinity"), Some(Cell::Float(f64::INFINITY)));
+        for text in ["", "1", "1 week", "1 day 2", "@ 1 day", "1-2", "04:05", "1 day ", "04:05:06 1 day"] {
+            assert_eq!(plain_interval(text), None, "{text}");
         }
     }
 }

@@ -46,6 +46,11 @@ impl Turns {
 }
 
 impl Wanted {
+    /// It asks whether sessions may write, and not for a role.
+    pub(super) fn is_about_writes(self) -> bool {
+        matches!(self, Wanted::ReadWrite | Wanted::ReadOnly)
+    }
+
     /// As configured.
     pub(super) fn word(self) -> &'static str {
         WANTED.iter().find(|(_, turns)| turns.0 == self).map_or("any", |(word, _)| word)
@@ -58,6 +63,8 @@ pub(super) struct Options {
     pub(super) wanted: Turns,
     /// `protocol: simple`.
     pub(super) simple: bool,
+    /// What is said to be between us and the server.
+    pub(super) pooler: Pooler,
     /// `hostaddr`: where each host is, without asking for its name. As many as hosts, or none.
     pub(super) addresses: Vec<Option<IpAddr>>,
     /// `sslnegotiation: direct`: TLS without asking for it first.
@@ -71,6 +78,17 @@ pub(super) struct Options {
     fallback_application_name: Option<String>,
     options: Option<String>,
     channel_binding: ChannelBinding,
+}
+
+/// What the configuration says of a pooler on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pooler {
+    /// Nothing: it is found out.
+    Auto,
+    /// One whose sessions keep their server connection.
+    Session,
+    /// One whose transactions, or statements, go to any server connection.
+    Transaction,
 }
 
 /// How a connection notices that its peer is gone, where that differs from what every connection has.
@@ -110,7 +128,7 @@ impl Liveness {
     }
 }
 
-const KNOWN: &str = "target_session_attrs, application_name, options, channel_binding, protocol";
+const KNOWN: &str = "target_session_attrs, application_name, options, channel_binding, protocol, pooler";
 
 /// libpq's parameters that have no meaning here and do no harm: each value is taken.
 const NO_MATTER: &[&str] =
@@ -188,6 +206,7 @@ impl Options {
         let mut read = Options {
             wanted: Turns(Wanted::Any, None),
             simple: false,
+            pooler: Pooler::Auto,
             addresses: Vec::new(),
             direct: false,
             sni: true,
@@ -210,6 +229,11 @@ impl Options {
         match name {
             "target_session_attrs" => self.wanted = choose(name, value, WANTED)?,
             "protocol" => self.simple = choose(name, value, &[("extended", false), ("simple", true)])?,
+            "pooler" => {
+                let words =
+                    [("auto", Pooler::Auto), ("session", Pooler::Session), ("transaction", Pooler::Transaction)];
+                self.pooler = choose(name, value, &words)?;
+            }
             "hostaddr" => {
                 let address = |text: &str| match text {
                     "" => Ok(None),
@@ -248,11 +272,16 @@ impl Options {
         Ok(())
     }
 
-    /// What tokio-postgres logs in with, but for the password and TLS.
-    pub(super) fn config(&self, login: &Login, with_options: bool) -> Config {
-        let mut config = Config::new();
+    /// The name that the server shows for our sessions.
+    pub(super) fn application_name(&self) -> &str {
         let name = self.application_name.as_deref().or(self.fallback_application_name.as_deref());
-        config.application_name(name.unwrap_or("sql-exporter"));
+        name.unwrap_or("sql-exporter")
+    }
+
+    /// What tokio-postgres logs in with, but for the password and TLS.
+    /// `token` is a setting by which the session is known again, where no pooler is between.
+    pub(super) fn config(&self, login: &Login, token: Option<&str>) -> Config {
+        let mut config = Config::new();
         config.channel_binding(self.channel_binding);
         if let Some(user) = &login.username {
             config.user(user);
@@ -260,8 +289,10 @@ impl Options {
         if let Some(database) = &login.database {
             config.dbname(database);
         }
-        if with_options {
-            config.options(marker::options(self.options.as_deref()));
+        let token = token.map(|token| format!("-c {}={token}", marker::TOKEN));
+        let options: Vec<&str> = token.iter().chain(&self.options).map(String::as_str).collect();
+        if !options.is_empty() {
+            config.options(options.join(" "));
         }
         config
     }

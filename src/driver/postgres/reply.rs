@@ -13,9 +13,10 @@ use crate::driver::{Flow, Job};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
-use super::marker;
+use super::marker::{self, Standing};
+use super::styles::Styles;
 use super::types::Types;
-use super::wire::{Fields, Frame, Line, Link, Shape, Spans};
+use super::wire::{Frame, Line, Link, Shape, Spans};
 
 /// `CopyBothResponse`, which only replication sends.
 const COPY_BOTH_TAG: u8 = b'W';
@@ -57,7 +58,7 @@ pub(super) struct Over {
     pub(super) begun: bool,
     /// When its last row came.
     pub(super) at: Instant,
-    /// How long it took by the server's clock, where it was asked.
+    /// How long it took by the server's clock; unknown after an error.
     pub(super) took: Option<Duration>,
     /// What is still to be read.
     pub(super) left: Left,
@@ -99,10 +100,14 @@ pub(super) struct Reply<'r, 'q> {
     before: usize,
     /// Other jobs come before the next `ReadyForQuery`.
     leads: bool,
-    /// The server's time when it began, from its marker.
-    began: Option<f64>,
-    /// The server's time after it, from the marker that follows.
-    pub(super) ended: Option<f64>,
+    /// What the server is, as its session was opened for: another one must not answer.
+    bound_to: Option<Standing>,
+    /// The row of the marker before it.
+    began: Option<marker::Row>,
+    /// The row of the marker behind it.
+    pub(super) ended: Option<marker::Row>,
+    /// How the server writes texts, where a marker told.
+    styles: Styles,
     /// The sink knows its columns.
     begun: bool,
     /// Our result is complete since.
@@ -111,8 +116,6 @@ pub(super) struct Reply<'r, 'q> {
     stopped: Option<Result<()>>,
     error: Option<ServerError>,
     rest: usize,
-    /// The server's role as it changed meanwhile: true for a standby.
-    pub(super) standby: Option<bool>,
 }
 
 impl<'r, 'q> Reply<'r, 'q> {
@@ -129,23 +132,43 @@ impl<'r, 'q> Reply<'r, 'q> {
             shape,
             before,
             leads: false,
+            bound_to: None,
             began: None,
             ended: None,
+            styles: Styles::default(),
             begun: false,
             complete: None,
             stopped: None,
             error: None,
             rest: 0,
-            standby: None,
         }
     }
 
     /// Of a job in a group, each having the next one's marker behind it, the last one a marker alone. Where others
-    /// follow under one `Sync` (`leads`), a good answer ends with the row of that marker. `began` is the time in its
-    /// own marker's row, when the job before it has read that.
-    pub(super) fn grouped(mut self, leads: bool, began: Option<f64>) -> Self {
+    /// follow under one `Sync` (`leads`), a good answer ends with the row of that marker. `began` is its own marker's
+    /// row, when the job before it has read that.
+    pub(super) fn grouped(mut self, leads: bool, began: Option<marker::Row>) -> Self {
         (self.leads, self.began) = (leads, began);
         self
+    }
+
+    /// Lets only a server answer that is still this.
+    pub(super) fn bound_to(mut self, standing: Option<Standing>) -> Self {
+        self.bound_to = standing;
+        self
+    }
+
+    /// What the server is by the latest marker.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.ended.or(self.began).and_then(|row| row.standing)
+    }
+
+    /// Ends the session of a server that has become another: what it answers is not what was asked for.
+    fn check_standing(&self) -> Result<(), Trouble> {
+        match (self.bound_to, self.began.and_then(|row| row.standing)) {
+            (Some(wanted), Some(found)) if wanted != found => Err(Trouble::Lost(has_changed(found))),
+            _ => Ok(()),
+        }
     }
 
     /// Reads up to the server's `ReadyForQuery`, or until the rest is not worth reading.
@@ -154,6 +177,7 @@ impl<'r, 'q> Reply<'r, 'q> {
     /// See [`Trouble`].
     pub(super) fn read(&mut self, link: &mut Link, spans: &mut Spans, by: Deadline) -> Result<Over, Trouble> {
         let mut by = by;
+        self.check_standing()?;
         loop {
             let frame = match link.next(by) {
                 Ok(frame) => frame,
@@ -184,7 +208,7 @@ impl<'r, 'q> Reply<'r, 'q> {
             (None, Some(error)) => Err(Wrong::Server(error)),
             (None, None) => Ok(()),
         };
-        let seconds = self.began.zip(self.ended).map(|(began, ended)| (ended - began).max(0.0));
+        let seconds = self.began.zip(self.ended).map(|(began, ended)| (ended.clock - began.clock).max(0.0));
         let took = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         Over { verdict, begun: self.begun, at: self.complete.unwrap_or_else(Instant::now), took, left }
     }
@@ -196,17 +220,27 @@ impl<'r, 'q> Reply<'r, 'q> {
         match frame.tag {
             tags::DATA_ROW_TAG if ours => self.row(link, spans, frame),
             tags::DATA_ROW_TAG if self.before > 0 => {
-                self.began = marker::clock(link.body(frame)).or(self.began);
+                self.began = marker::row(link.body(frame)).or(self.began);
+                if self.shape.is_none() {
+                    self.styles = marker::styles(link.body(frame)).unwrap_or_default();
+                }
+                self.check_standing()?;
             }
             tags::DATA_ROW_TAG if self.complete.is_some() => {
-                self.ended = self.ended.or_else(|| marker::clock(link.body(frame)));
+                self.ended = self.ended.or_else(|| marker::row(link.body(frame)));
                 if self.leads {
                     return Ok(Some(Left::Group));
                 }
             }
             tags::ROW_DESCRIPTION_TAG if ours => {
-                let shape = Shape::read(link.body(frame)).ok_or_else(garbled)?;
-                self.shape = Some(Arc::new(self.types.complete(shape)));
+                let mut shape = Shape::read(link.body(frame)).ok_or_else(garbled)?;
+                self.types.complete(&mut shape);
+                if !shape.has_chosen_formats() {
+                    // Its types are not those that the formats were chosen for.
+                    self.error.get_or_insert_with(ServerError::of_changed_types);
+                }
+                shape.styles = std::mem::take(&mut self.styles);
+                self.shape = Some(Arc::new(shape));
             }
             tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG | tags::PORTAL_SUSPENDED_TAG
                 if self.before > 0 =>
@@ -229,7 +263,6 @@ impl<'r, 'q> Reply<'r, 'q> {
             tags::READY_FOR_QUERY_TAG => {
                 return Ok(Some(Left::Nothing(Transaction::read(link.body(frame)))));
             }
-            tags::PARAMETER_STATUS_TAG => self.standby = standby(link.body(frame)).or(self.standby),
             tags::COPY_IN_RESPONSE_TAG | tags::COPY_OUT_RESPONSE_TAG | COPY_BOTH_TAG => {
                 // The server now expects or sends a stream of its own; only a new session leads out of it.
                 self.stopped = Some(Err(Error::new(Reason::Sql, "COPY has no rows to export")));
@@ -273,11 +306,18 @@ impl Transaction {
     }
 }
 
-/// A `ParameterStatus` that tells of a promotion.
-pub(super) fn standby(body: &[u8]) -> Option<bool> {
-    let mut fields = Fields(body);
-    (fields.text()? == "in_hot_standby").then_some(())?;
-    Some(fields.text()? == "on")
+/// The server's role or its mode is not the one that the session was opened for.
+pub(super) fn has_changed(found: Standing) -> Error {
+    let now = match found {
+        Standing { standby: true, .. } => "a standby",
+        Standing { read_only: Some(true), .. } => "read-only",
+        Standing { read_only: Some(false), .. } => "read-write",
+        Standing { .. } => "a primary",
+    };
+    Error::new(
+        Reason::Connect,
+        format!("the server is {now} now, and target_session_attrs asked for another"),
+    )
 }
 
 pub(super) fn garbled() -> Trouble {

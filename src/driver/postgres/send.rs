@@ -1,6 +1,6 @@
-//! What is sent for one query: marker, query, `Sync`, in each of the four ways.
+//! What is sent for one query: marker, query, and the time behind it, in each of the four ways.
 //!
-//! [`queue`] ends with a `Sync`; [`queue_in_group`] leaves it to its caller, as several queries go under one.
+//! [`queue`] ends with a `Sync`; a [`Group`] has one for several queries.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,9 @@ use postgres_protocol::message::frontend;
 
 use crate::driver::Sql;
 
-use super::marker;
+use super::marker::{self, Limits, Own};
+use super::setting;
+use super::snapshot;
 use super::talk::{bind, execute, execute_text};
 use super::wire::Shape;
 
@@ -29,14 +31,73 @@ pub(super) enum Style {
 }
 
 /// What a session's queries have in common.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Way {
     pub(super) style: Style,
     pub(super) read_only: bool,
-    /// The startup options do not hold: the marker sets them.
-    pub(super) pooled: bool,
+    /// The marker's text.
+    pub(super) marker: Arc<str>,
+    /// The same for catalog-only queries.
+    pub(super) catalog_marker: Arc<str>,
+    /// What each transaction sets anew.
+    pub(super) local: Option<Arc<str>>,
     /// A transaction is open, and each query is undone after it.
     pub(super) in_snapshot: bool,
+}
+
+impl Way {
+    /// Puts what each transaction sets into `out`; says how many results it has.
+    fn open(&self, out: &mut BytesMut) -> io::Result<usize> {
+        match &self.local {
+            // A snapshot's transaction has set it once.
+            Some(local) if !self.in_snapshot => {
+                match self.style {
+                    Style::Named => execute(setting::NAME, None, &[], out)?,
+                    _ => execute_text(local, None, &[], out)?,
+                }
+                Ok(1)
+            }
+            _ => Ok(0),
+        }
+    }
+
+    /// The same and the marker.
+    fn begin(&self, sql: &Sql, limits: Limits, out: &mut BytesMut) -> io::Result<usize> {
+        let before = self.open(out)?;
+        match self.style {
+            Style::Named if !sql.is_catalog_only() => execute(marker::NAME, Some(limits), &[], out)?,
+            _ => execute_text(self.marker_of(sql), Some(limits), &[], out)?,
+        }
+        Ok(before + 1)
+    }
+
+    fn marker_of(&self, sql: &Sql) -> &str {
+        if sql.is_catalog_only() { &self.catalog_marker } else { &self.marker }
+    }
+
+    /// Asks for the shape of a statement, to be prepared as `name`. The marker keeps it from waiting for a lock for ever.
+    pub(super) fn queue_description(
+        &self,
+        name: &str,
+        sql: &Sql,
+        limits: Limits,
+        out: &mut BytesMut,
+    ) -> io::Result<()> {
+        self.begin(sql, limits, out)?;
+        frontend::parse(name, sql.text(), [], out)?;
+        frontend::describe(b'S', name, out)?;
+        frontend::sync(out);
+        if self.is_undone_at_once() {
+            execute_text(snapshot::UNDO, None, &[], out)?;
+            frontend::sync(out);
+        }
+        Ok(())
+    }
+
+    /// True where each query, or question for a shape, has the end of what it did right behind it.
+    pub(super) fn is_undone_at_once(&self) -> bool {
+        self.in_snapshot && self.style == Style::Named
+    }
 }
 
 /// A statement that the server has accepted.
@@ -55,26 +116,28 @@ pub(super) struct Sent {
     pub(super) shape: Option<Arc<Shape>>,
     /// Results before the query's own.
     pub(super) before: usize,
+    /// The end of its transaction, or of what it did in a snapshot, has a `Sync` of its own behind the query's.
+    pub(super) undone: bool,
+    pub(super) limits: Limits,
 }
 
 /// What is sent for the queries under one `Sync`.
 pub(super) struct Group {
+    own: Own,
     /// The server has [`marker::ticks`].
     ticks: bool,
-    /// What [`marker::text`] takes.
-    read_only: bool,
     /// Its first query is catalog-only, and so are all: the path holds until the `Sync`. `None`: it has none yet.
     catalog_only: Option<bool>,
-    /// The timeout that its open portal sets, in milliseconds.
-    portal: Option<u32>,
-    /// The timeout in force.
-    timeout: Option<u32>,
+    /// The limits that its open portal sets.
+    portal: Option<Limits>,
+    /// The limits in force.
+    limits: Option<Limits>,
 }
 
 impl Group {
     /// Nothing was sent yet.
-    pub(super) fn new(ticks: bool, read_only: bool) -> Self {
-        Group { ticks, read_only, catalog_only: None, portal: None, timeout: None }
+    pub(super) fn new(own: Own, ticks: bool) -> Self {
+        Group { own, ticks, catalog_only: None, portal: None, limits: None }
     }
 
     /// Whether `sql` may run in the transaction of those before it.
@@ -82,33 +145,41 @@ impl Group {
         self.catalog_only.is_none_or(|only| only == sql.is_catalog_only())
     }
 
-    /// Puts into `out` what runs a prepared `sql` once, for at most about `left`.
-    pub(super) fn queue(&mut self, sql: &Sql, left: Duration, out: &mut BytesMut) -> io::Result<()> {
-        let timeout = marker::timeout_millis(left);
+    /// Puts into `out` what runs a prepared statement once, for at most `span` of the server's time.
+    pub(super) fn queue(
+        &mut self,
+        way: &Way,
+        sql: &Sql,
+        shape: &Shape,
+        span: Duration,
+        out: &mut BytesMut,
+    ) -> io::Result<Limits> {
+        let limits = Limits::new(span, self.own);
         let is_first = self.catalog_only.replace(sql.is_catalog_only()).is_none();
-        if self.portal == Some(timeout) && self.timeout == Some(timeout) {
+        if self.portal == Some(limits) && self.limits == Some(limits) {
             tick(out)?;
         } else {
             // A whole statement: the server counts on from a tick with the timeout that was in force at its begin.
-            if is_first && sql.is_catalog_only() {
-                execute_text(&marker::text(self.read_only, false, true), Some(timeout), out)?;
+            if is_first {
+                way.begin(sql, limits, out)?;
             } else {
-                execute(marker::NAME, Some(timeout), out)?;
+                execute(marker::NAME, Some(limits), &[], out)?;
             }
             if self.ticks && self.portal.is_none() {
-                open_ticks(timeout, out)?;
-                self.portal = Some(timeout);
+                open_ticks(limits, out)?;
+                self.portal = Some(limits);
             }
         }
-        self.timeout = Some(timeout);
-        execute(sql.name(), None, out)
+        self.limits = Some(limits);
+        execute(sql.name(), None, &shape.formats, out)?;
+        Ok(limits)
     }
 
     /// Ends the group: a marker that tells the time, and the `Sync`.
-    pub(super) fn end(self, left: Duration, out: &mut BytesMut) -> io::Result<()> {
-        match self.portal {
-            Some(_) => tick(out)?,
-            None => execute(marker::NAME, Some(marker::timeout_millis(left)), out)?,
+    pub(super) fn end(self, out: &mut BytesMut) -> io::Result<()> {
+        match (self.portal, self.limits) {
+            (Some(_), _) => tick(out)?,
+            (None, limits) => execute(marker::NAME, limits, &[], out)?,
         }
         frontend::sync(out);
         Ok(())
@@ -116,8 +187,8 @@ impl Group {
 }
 
 /// Opens a portal of [`marker::ticks`]; the end of the transaction closes it.
-pub(super) fn open_ticks(timeout: u32, out: &mut BytesMut) -> io::Result<()> {
-    bind(marker::TICKS, marker::TICKS, Some(timeout), out)
+pub(super) fn open_ticks(limits: Limits, out: &mut BytesMut) -> io::Result<()> {
+    bind(marker::TICKS, marker::TICKS, Some(limits), &[], out)
 }
 
 /// Fetches its next row.
@@ -125,74 +196,92 @@ pub(super) fn tick(out: &mut BytesMut) -> io::Result<()> {
     frontend::execute(marker::TICKS, 1, out)
 }
 
-/// Puts into `out` what runs `sql` once, for at most about `left`. `statement` is what is known of it in the extended
-/// protocol.
+/// Puts into `out` what runs `sql` once within `limits`. `statement` is what is known of it in the extended protocol.
 pub(super) fn queue(
-    way: Way,
+    way: &Way,
     sql: &Sql,
     statement: Option<&Statement>,
-    left: Duration,
+    limits: Limits,
     out: &mut BytesMut,
 ) -> io::Result<Sent> {
-    let timeout = marker::timeout_millis(left);
+    let formats = statement.map(|statement| statement.shape.formats.as_slice()).unwrap_or_default();
     let undone = !way.in_snapshot && statement.is_some_and(|statement| statement.undone);
-    if undone {
-        execute_text("BEGIN", None, out)?;
-    }
-    let mut shape = None;
-    let marker = || marker::text(way.read_only, way.pooled, sql.is_catalog_only());
+    let sent = |shape, before, undone| Ok(Sent { shape, before, undone, limits });
     match way.style {
-        Style::Named => {
-            if sql.is_catalog_only() {
-                execute_text(&marker(), Some(timeout), out)?;
-            } else {
-                execute(marker::NAME, Some(timeout), out)?;
+        Style::Named | Style::Unnamed => {
+            if undone {
+                execute_text("BEGIN", None, &[], out)?;
             }
-            execute(sql.name(), None, out)?;
-            shape = statement.map(|statement| Arc::clone(&statement.shape));
-        }
-        Style::Unnamed => {
-            execute_text(&marker(), Some(timeout), out)?;
-            frontend::parse("", sql.text(), [], out)?;
-            // What it looks like may have changed: there is no plan that the server would have to keep to.
-            frontend::describe(b'S', "", out)?;
-            execute("", None, out)?;
+            let before = usize::from(undone) + way.begin(sql, limits, out)?;
+            if way.style == Style::Unnamed {
+                frontend::parse("", sql.text(), [], out)?;
+                bind("", "", None, formats, out)?;
+                // What it looks like may have changed: there is no plan that the server would have to keep to.
+                frontend::describe(b'P', "", out)?;
+                frontend::execute("", 0, out)?;
+                execute_text(&marker::clock(), None, &[], out)?;
+                if undone {
+                    execute_text("ROLLBACK", None, &[], out)?;
+                }
+                frontend::sync(out);
+                return sent(None, before, false);
+            }
+            execute(sql.name(), None, formats, out)?;
+            execute(marker::NAME, Some(limits), &[], out)?;
+            frontend::sync(out);
+            let undo =
+                if undone { Some("ROLLBACK") } else { way.is_undone_at_once().then_some(snapshot::UNDO) };
+            if let Some(undo) = undo {
+                // Under a `Sync` of its own it is not skipped after an error.
+                execute_text(undo, None, &[], out)?;
+                frontend::sync(out);
+            }
+            sent(statement.map(|statement| Arc::clone(&statement.shape)), before, undo.is_some())
         }
         Style::Simple => {
-            let marker = marker().replace("$1", &format!("'{timeout}'"));
+            let marker = limits.written_into(way.marker_of(sql));
+            let (text, clock) = (sql.text(), marker::clock());
             if way.in_snapshot {
-                frontend::query(&format!("{marker};\n{}", sql.text()), out)?;
-                return Ok(Sent { shape, before: 1 });
+                frontend::query(&format!("{marker};\n{text}\n;{clock}"), out)?;
+                return sent(None, 1, false);
             }
+            let local = way.local.as_deref().map(|local| format!("{local};")).unwrap_or_default();
             let last = if way.read_only { "ROLLBACK" } else { "COMMIT" };
             // One message, so that nothing runs where BEGIN or the marker fails. The line end closes a comment.
-            frontend::query(&format!("BEGIN;{marker};\n{}\n;{last}", sql.text()), out)?;
-            return Ok(Sent { shape, before: 2 });
+            frontend::query(&format!("BEGIN;{local}{marker};\n{text}\n;{clock};{last}"), out)?;
+            sent(None, 2 + usize::from(way.local.is_some()), false)
         }
         Style::Console => {
             frontend::query(sql.text(), out)?;
-            return Ok(Sent { shape, before: 0 });
+            sent(None, 0, false)
         }
     }
-    if undone {
-        execute_text("ROLLBACK", None, out)?;
-    }
-    frontend::sync(out);
-    Ok(Sent { shape, before: if undone { 2 } else { 1 } })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn way() -> Way {
+        let marker = |catalog_only| marker::text(&marker::Kind { catalog_only, ..Default::default() }).into();
+        Way {
+            style: Style::Named,
+            read_only: true,
+            marker: marker(false),
+            catalog_marker: marker(true),
+            local: None,
+            in_snapshot: false,
+        }
+    }
+
     #[test]
     fn a_catalog_only_query_shares_no_transaction_with_another() {
         let [mine, ours] = [Sql::new("SELECT 1"), Sql::of_catalog("SELECT 1")];
         assert_ne!(mine.name(), ours.name());
         for (first, other) in [(&mine, &ours), (&ours, &mine)] {
-            let (mut group, mut out) = (Group::new(true, true), BytesMut::new());
+            let (mut group, mut out) = (Group::new(Own::default(), true), BytesMut::new());
             assert!(group.takes(first) && group.takes(other));
-            group.queue(first, Duration::from_secs(1), &mut out).unwrap();
+            group.queue(&way(), first, &Shape::default(), Duration::from_secs(1), &mut out).unwrap();
             assert!(group.takes(first) && !group.takes(other));
             let sets_path = String::from_utf8_lossy(&out).contains("search_path");
             assert_eq!(sets_path, first.is_catalog_only());
@@ -204,10 +293,10 @@ mod tests {
         let (long, short) = (Duration::from_secs(10), Duration::from_millis(50));
         // What of the two markers stands before each query.
         let markers = |ticks: bool| {
-            let mut group = Group::new(ticks, true);
+            let mut group = Group::new(Own::default(), ticks);
             [long, long, short, long, long].map(|left| {
                 let mut out = BytesMut::new();
-                group.queue(&Sql::new("SELECT 1"), left, &mut out).unwrap();
+                group.queue(&way(), &Sql::new("SELECT 1"), &Shape::default(), left, &mut out).unwrap();
                 let text = String::from_utf8_lossy(&out).into_owned();
                 (text.contains(marker::NAME), text.contains(marker::TICKS))
             })

@@ -3,8 +3,11 @@
 //!
 //! <https://www.postgresql.org/docs/current/transaction-iso.html#XACT-REPEATABLE-READ>
 
-/// Opens the transaction. Its snapshot is taken by its first query, which a savepoint is not.
-pub(super) const OPEN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SAVEPOINT sqlx";
+/// Opens the transaction, with what each transaction sets.
+pub(super) fn open(local: Option<&str>) -> String {
+    let local = local.map(|local| format!("{local}; ")).unwrap_or_default();
+    format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; {local}SAVEPOINT sqlx")
+}
 
 /// Undoes a query; the savepoint stays for the next.
 pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT sqlx";

@@ -3,6 +3,7 @@
 //! Each question is a round trip of its own; the queries of a job are `session`'s.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
@@ -10,13 +11,14 @@ use postgres_protocol::message::backend as tags;
 use postgres_protocol::message::frontend;
 
 use crate::deadline::Deadline;
-use crate::driver::Sql;
 use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
-use super::marker;
-use super::reply::{Trouble, garbled, standby};
+use super::marker::{self, Limits};
+use super::reply::{Trouble, garbled};
+use super::styles::{self, Styles};
 use super::types::Types;
+use super::values::Kind;
 use super::wire::{Fields, Link, Shape};
 
 /// One row as text.
@@ -26,21 +28,36 @@ pub(super) type Texts = Vec<Option<String>>;
 pub(super) struct Talk {
     pub(super) link: Link,
     pub(super) types: Types,
-    /// What the server last said of itself (`in_hot_standby`): true for a standby.
-    pub(super) standby: Option<bool>,
+    /// How the server writes money, once that was asked.
+    money: Option<Styles>,
+    /// The shortest round trip so far, once there was one.
+    shortest: Option<Duration>,
 }
 
 impl Talk {
     /// On a stream that was logged in on. Nothing is sent yet.
     pub(super) fn new(link: Link) -> Self {
-        Talk { link, types: Types::default(), standby: None }
+        Talk { link, types: Types::default(), money: None, shortest: None }
+    }
+
+    /// An answer was on its way, there and back, no longer than this.
+    pub(super) fn note_distance(&mut self, took: Duration) {
+        self.shortest = Some(self.shortest.map_or(took, |shortest| shortest.min(took)));
+    }
+
+    /// How long the way to the server and back takes, as far as is known.
+    pub(super) fn distance(&self) -> Duration {
+        self.shortest.unwrap_or_default()
     }
 
     /// Runs `sql` by the simple protocol and collects its rows.
     pub(super) fn ask(&mut self, sql: &str, by: Deadline) -> Result<Vec<Texts>, Trouble> {
+        let start = Instant::now();
         frontend::query(sql, &mut self.link.out)?;
         self.link.send(by)?;
-        self.rows(by)
+        let rows = self.rows(by);
+        self.note_distance(start.elapsed());
+        rows
     }
 
     /// The same where the names in `sql` are those of the server's catalog, whatever `search_path` says. Not in a
@@ -64,35 +81,7 @@ impl Talk {
         Ok(rows)
     }
 
-    /// Parses `text` as `name` in a `Sync` of its own and learns the shape of its result.
-    pub(super) fn describe(&mut self, name: &str, text: &str, by: Deadline) -> Result<Shape, Trouble> {
-        queue_description(name, text, &mut self.link.out)?;
-        self.read_description(by)
-    }
-
-    /// The same for the statement of a query.
-    pub(super) fn describe_query(&mut self, name: &str, sql: &Sql, by: Deadline) -> Result<Shape, Trouble> {
-        self.queue_query_description(name, sql)?;
-        self.read_description(by)
-    }
-
-    fn read_description(&mut self, by: Deadline) -> Result<Shape, Trouble> {
-        self.link.send(by)?;
-        let shape = self.read_shape(by)?;
-        self.complete(shape, by)
-    }
-
-    /// The question of [`Talk::describe_query`], to be sent with others. In a snapshot the path of a catalog-only
-    /// statement holds until that query is undone.
-    pub(super) fn queue_query_description(&mut self, name: &str, sql: &Sql) -> io::Result<()> {
-        let out = &mut self.link.out;
-        if sql.is_catalog_only() {
-            execute_text(&marker::catalog_only(), None, out)?;
-        }
-        queue_description(name, sql.text(), out)
-    }
-
-    /// The answer to it; types that only this server knows have no name yet.
+    /// The answer to the question for a statement's shape; types that only this server knows have no name yet.
     pub(super) fn read_shape(&mut self, by: Deadline) -> Result<Shape, Trouble> {
         let mut shape = Shape::default();
         self.collect(by, |tag, body| {
@@ -104,25 +93,27 @@ impl Talk {
         Ok(shape)
     }
 
-    /// Asks for the names of the types that are not known.
-    pub(super) fn complete(&mut self, shape: Shape, by: Deadline) -> Result<Shape, Trouble> {
-        if let Some(question) = self.types.question(&shape) {
+    /// Asks for the names of the types that are not known, and how money is written where one of `shapes` has any.
+    pub(super) fn complete(&mut self, shapes: &mut [Shape], by: Deadline) -> Result<(), Trouble> {
+        if let Some(question) = self.types.question(shapes) {
             for row in self.ask(&question, by)? {
                 self.types.learn(&row);
             }
         }
-        Ok(self.types.complete(shape))
-    }
-
-    /// A round trip that asks for nothing.
-    pub(super) fn sync(&mut self, by: Deadline) -> Result<(), Trouble> {
-        frontend::sync(&mut self.link.out);
-        self.link.send(by)?;
-        self.collect(by, |_, _| Some(()))
+        if self.money.is_none() && shapes.iter().any(|shape| shape.kinds.contains(&Kind::Money)) {
+            let unit = self.ask(styles::MONEY, by)?.pop().and_then(|mut row| row.pop()).flatten();
+            self.money = Some(Styles::of_money(&unit.unwrap_or_default()));
+        }
+        for shape in shapes {
+            self.types.complete(shape);
+            shape.choose_formats();
+            shape.styles = self.money.clone().unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// Reads up to the next `ReadyForQuery`. `take` gets every other message; `None` is one that it cannot read.
-    fn collect(
+    pub(super) fn collect(
         &mut self,
         by: Deadline,
         mut take: impl FnMut(u8, &[u8]) -> Option<()>,
@@ -142,40 +133,49 @@ impl Talk {
                 tags::READY_FOR_QUERY_TAG => {
                     return refused.map_or(Ok(()), |error| Err(Trouble::Refused(error)));
                 }
-                tags::PARAMETER_STATUS_TAG => self.standby = standby(body).or(self.standby),
                 tag => take(tag, body).ok_or_else(garbled)?,
             }
         }
     }
 }
 
-fn queue_description(name: &str, text: &str, out: &mut BytesMut) -> io::Result<()> {
-    frontend::parse(name, text, [], out)?;
-    frontend::describe(b'S', name, out)?;
-    frontend::sync(out);
-    Ok(())
-}
-
 /// Parses, binds and executes a statement without a name.
-pub(super) fn execute_text(sql: &str, parameter: Option<u32>, out: &mut BytesMut) -> io::Result<()> {
+pub(super) fn execute_text(
+    sql: &str,
+    limits: Option<Limits>,
+    formats: &[i16],
+    out: &mut BytesMut,
+) -> io::Result<()> {
     frontend::parse("", sql, [], out)?;
-    execute("", parameter, out)
+    execute("", limits, formats, out)
 }
 
-/// Binds and executes a prepared statement, with text results and at most one parameter, a number as text.
-pub(super) fn execute(name: &str, parameter: Option<u32>, out: &mut BytesMut) -> io::Result<()> {
-    bind("", name, parameter, out)?;
+/// Binds and executes a prepared statement. `limits` are a marker's parameters.
+pub(super) fn execute(
+    name: &str,
+    limits: Option<Limits>,
+    formats: &[i16],
+    out: &mut BytesMut,
+) -> io::Result<()> {
+    bind("", name, limits, formats, out)?;
     frontend::execute("", 0, out)
 }
 
-/// Opens a portal of a prepared statement.
-pub(super) fn bind(portal: &str, name: &str, parameter: Option<u32>, out: &mut BytesMut) -> io::Result<()> {
+/// Opens a portal of a prepared statement. `formats` has a 1 for each column that is wanted in binary; none: all as text.
+pub(super) fn bind(
+    portal: &str,
+    name: &str,
+    limits: Option<Limits>,
+    formats: &[i16],
+    out: &mut BytesMut,
+) -> io::Result<()> {
     let write = |value: u32, out: &mut BytesMut| {
         out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         Ok(IsNull::No)
     };
+    let parameters = limits.into_iter().flat_map(|limits| [limits.statement, limits.lock]);
     // Too long a message is all that can fail here.
-    frontend::bind(portal, name, [], parameter, write, [], out)
+    frontend::bind(portal, name, [], parameters, write, formats.iter().copied(), out)
         .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
@@ -210,11 +210,6 @@ pub(super) fn hushed(error: Error) -> Error {
 fn texts(body: &[u8]) -> Option<Texts> {
     let mut fields = Fields(body);
     let count = fields.short()?;
-    let value = |_| match fields.long()? {
-        u32::MAX => Some(None),
-        length => {
-            fields.bytes(length as usize).map(|value| Some(String::from_utf8_lossy(value).into_owned()))
-        }
-    };
+    let value = |_| Some(fields.value()?.map(|value| String::from_utf8_lossy(value).into_owned()));
     (0..count).map(value).collect()
 }

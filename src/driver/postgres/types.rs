@@ -13,11 +13,11 @@ use super::wire::Shape;
 pub(super) struct Types(HashMap<u32, (String, Kind, Advice)>);
 
 impl Types {
-    /// The statement that tells of those that `shape` has and nobody asked for yet. Rows: OID, name, category.
-    pub(super) fn question(&self, shape: &Shape) -> Option<String> {
-        let unknown: Vec<String> = shape
-            .unknown
+    /// The statement that tells of those that `shapes` have and nobody asked for yet. Rows: OID, name, category.
+    pub(super) fn question(&self, shapes: &[Shape]) -> Option<String> {
+        let unknown: Vec<String> = shapes
             .iter()
+            .flat_map(|shape| &shape.unknown)
             .filter(|(_, oid)| !self.0.contains_key(oid))
             .map(|(_, oid)| oid.to_string())
             .collect();
@@ -40,7 +40,7 @@ impl Types {
     }
 
     /// Fills in what is known.
-    pub(super) fn complete(&self, mut shape: Shape) -> Shape {
+    pub(super) fn complete(&self, shape: &mut Shape) {
         for (column, oid) in &shape.unknown {
             let Some((name, kind, advice)) = self.0.get(oid) else { continue };
             if let (Some(column), Some(slot)) = (shape.columns.get_mut(*column), shape.kinds.get_mut(*column))
@@ -51,6 +51,5 @@ impl Types {
                 *slot = *kind;
             }
         }
-        shape
     }
 }

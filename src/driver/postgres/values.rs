@@ -1,17 +1,19 @@
-//! A value as the server writes it in text, and its type, to a [`Cell`].
+//! A value as the server sends it, and its type, to a [`Cell`].
 //!
-//! Owns the meaning of type OIDs and of the texts that the session's settings fix (`DateStyle` ISO, `IntervalStyle`
-//! iso_8601, `bytea_output` hex, `lc_monetary` C). Knows no message. A type that means more than its text is one
-//! more [`Kind`] and its line in [`Kind::of`].
+//! Owns the meaning of type OIDs, and which types are asked for in binary: those whose text depends on the session's
+//! settings, which are the administrator's. Knows no message. A type that means more than its text is one more [`Kind`]
+//! and its line in [`Kind::of`].
 
 use tokio_postgres::types::Type;
 
 use crate::cell::Cell;
 use crate::driver::Content;
 
+use super::binary;
 use super::moments;
+use super::styles::{Intervals, Styles};
 
-/// What the text of a column means.
+/// What the values of a column mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Bool,
@@ -79,13 +81,52 @@ impl Kind {
         }
     }
 
-    /// True where [`settle`] must rewrite the bytes before [`Kind::cell`] reads them.
+    /// True for a type that is asked for in binary: its text depends on settings, or loses digits.
+    pub(super) fn is_binary(self) -> bool {
+        matches!(
+            self,
+            Kind::Float8
+                | Kind::Float4
+                | Kind::Bytes
+                | Kind::Date
+                | Kind::Time
+                | Kind::TimeTz
+                | Kind::Timestamp { .. }
+                | Kind::Interval
+        )
+    }
+
+    /// True where [`settle`] must rewrite a text before [`Kind::cell`] reads it.
     pub(super) fn is_rewritten(self) -> bool {
         matches!(self, Kind::Bytes | Kind::Money)
     }
 
-    /// The cell; `None` when the bytes are not what the type says.
-    pub(super) fn cell(self, bytes: &[u8]) -> Option<Cell<'_>> {
+    /// The setting that keeps a text of this type from being read exactly, as it is; `None` where it can be read.
+    pub(super) fn unreadable_in(self, styles: &Styles) -> Option<String> {
+        match self {
+            Kind::Date | Kind::Timestamp { .. } if !styles.has_iso_dates() => Some(styles.shown_dates()),
+            Kind::Interval if styles.intervals().is_none() => Some(styles.shown_intervals()),
+            _ => None,
+        }
+    }
+
+    /// The cell of a value in binary; `None` when the bytes are not what the type says.
+    pub(super) fn binary_cell(self, bytes: &[u8]) -> Option<Cell<'_>> {
+        match self {
+            Kind::Float8 => binary::float8(bytes),
+            Kind::Float4 => binary::float4(bytes),
+            Kind::Bytes => Some(Cell::Bytes(bytes)),
+            Kind::Date => binary::date(bytes),
+            Kind::Time => binary::time(bytes),
+            Kind::TimeTz => binary::time_with_zone(bytes),
+            Kind::Timestamp { zoned } => binary::timestamp(bytes, zoned),
+            Kind::Interval => binary::interval(bytes),
+            _ => None,
+        }
+    }
+
+    /// The cell of a text; `None` when the bytes are not what the type says.
+    pub(super) fn cell<'b>(self, bytes: &'b [u8], styles: &Styles) -> Option<Cell<'b>> {
         if self == Kind::Bytes {
             return Some(Cell::Bytes(bytes));
         }
@@ -106,7 +147,10 @@ impl Kind {
             Kind::Time => moments::time(text, false)?,
             Kind::TimeTz => moments::time(text, true)?,
             Kind::Timestamp { zoned } => moments::timestamp(text, zoned)?,
-            Kind::Interval => moments::interval(text)?,
+            Kind::Interval => match styles.intervals()? {
+                Intervals::Iso => moments::interval(text)?,
+                Intervals::Postgres => moments::plain_interval(text)?,
+            },
         })
     }
 }
@@ -129,27 +173,60 @@ pub(super) fn type_name(oid: u32) -> String {
     }
 }
 
-/// Rewrites a value in place to what [`Kind::cell`] reads, and answers its new length: bytea from `\x…` to its bytes,
-/// money from `-$1,234.50` to `-1234.50`. `None` when the bytes are not what the type says.
-pub(super) fn settle(kind: Kind, bytes: &mut [u8]) -> Option<usize> {
-    let mut length = 0;
-    if kind == Kind::Money {
-        for at in 0..bytes.len() {
-            let byte = *bytes.get(at)?;
-            if matches!(byte, b'0'..=b'9' | b'-' | b'.') {
-                *bytes.get_mut(length)? = byte;
-                length += 1;
-            }
-        }
-        return Some(length);
+/// Rewrites a text in place to what [`Kind::cell`] reads, and returns its new length: bytea to its bytes, money from
+/// `-$1,234.50` to `-1234.50`. `None` when the bytes are not what the type says, or the styles do not tell.
+pub(super) fn settle(kind: Kind, styles: &Styles, bytes: &mut [u8]) -> Option<usize> {
+    match kind {
+        Kind::Money => settle_money(styles.money_digits()?, bytes),
+        _ if bytes.starts_with(b"\\x") => settle_hex(bytes),
+        _ => settle_escapes(bytes),
     }
-    if !bytes.starts_with(b"\\x") || !bytes.len().is_multiple_of(2) {
+}
+
+/// Whatever the locale writes around them, the digits and the sign are the number, and as many of its last digits as the
+/// locale says are decimal places. Its own decimal point leaves room for ours.
+fn settle_money(places: usize, bytes: &mut [u8]) -> Option<usize> {
+    let is_negative = bytes.iter().any(|byte| matches!(byte, b'-' | b'('));
+    let mut number: Vec<u8> = bytes.iter().copied().filter(u8::is_ascii_digit).collect();
+    let whole = number.len().checked_sub(places).filter(|whole| *whole > 0)?;
+    if places > 0 {
+        number.insert(whole, b'.');
+    }
+    if is_negative {
+        number.insert(0, b'-');
+    }
+    bytes.get_mut(..number.len())?.copy_from_slice(&number);
+    Some(number.len())
+}
+
+/// `bytea_output` hex: `\x00ff`.
+fn settle_hex(bytes: &mut [u8]) -> Option<usize> {
+    if !bytes.len().is_multiple_of(2) {
         return None;
     }
+    let mut length = 0;
     for at in (2..bytes.len()).step_by(2) {
         let byte = hex(*bytes.get(at)?)? << 4 | hex(*bytes.get(at + 1)?)?;
         *bytes.get_mut(length)? = byte;
         length += 1;
+    }
+    Some(length)
+}
+
+/// `bytea_output` escape: `\\` is a backslash, `\ooo` a byte in octal, all else itself.
+fn settle_escapes(bytes: &mut [u8]) -> Option<usize> {
+    let (mut at, mut length) = (0, 0);
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let (byte, taken) = match *rest {
+            [b'\\', b'\\', ..] => (b'\\', 2),
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] => {
+                ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), 4)
+            }
+            [b'\\', ..] | [] => return None,
+            [byte, ..] => (byte, 1),
+        };
+        *bytes.get_mut(length)? = byte;
+        (at, length) = (at + taken, length + 1);
     }
     Some(length)
 }
@@ -175,7 +252,7 @@ mod tests {
     use super::*;
 
     fn read(kind: Kind, text: &str) -> Option<Cell<'_>> {
-        kind.cell(text.as_bytes())
+        kind.cell(text.as_bytes(), &Styles::default())
     }
 
     #[test]
@@ -189,22 +266,62 @@ mod tests {
         assert_eq!(read(Kind::Float4, "0.1"), Some(Cell::Float(0.1)));
         assert_eq!(read(Kind::Bool, "t"), Some(Cell::Bool(true)));
         assert_eq!(read(Kind::UInt, "4294967295"), Some(Cell::UInt(4_294_967_295)));
-        assert_eq!(Kind::Text.cell(b"caf\xe9"), Some(Cell::Bytes(b"caf\xe9")));
-        assert_eq!(Kind::Int.cell(b"\xe9"), None);
+        assert_eq!(Kind::Text.cell(b"caf\xe9", &Styles::default()), Some(Cell::Bytes(b"caf\xe9")));
+        assert_eq!(Kind::Int.cell(b"\xe9", &Styles::default()), None);
         assert_eq!(Kind::of(2950), Some(Kind::Other), "uuid");
         assert_eq!(Kind::of(999_999), None);
     }
 
     #[test]
-    fn bytea_and_money_settle_in_place() {
-        let settled = |kind, text: &str| {
+    fn a_text_is_read_only_in_a_style_that_tells_its_value() {
+        let styles = |dates, intervals| Styles::read(dates, intervals, "1.00");
+        let (iso, german) = (styles("ISO, DMY", "postgres"), styles("German, DMY", "sql_standard"));
+        let stamp = Kind::Timestamp { zoned: true };
+        for kind in [Kind::Date, stamp, Kind::Interval] {
+            assert_eq!(kind.unreadable_in(&iso), None, "{kind:?}");
+            assert!(kind.unreadable_in(&german).is_some(), "{kind:?}");
+        }
+        assert_eq!(Kind::Time.unreadable_in(&german), None);
+        assert_eq!(Kind::Date.unreadable_in(&german).as_deref(), Some("DateStyle German, DMY"));
+        let day = Cell::Interval { months: 0, days: 1, micros: 0 };
+        assert_eq!(Kind::Interval.cell(b"1 day", &iso), Some(day));
+        assert_eq!(Kind::Interval.cell(b"P1D", &styles("", "iso_8601")), Some(day));
+    }
+
+    #[test]
+    fn bytea_settles_in_place_in_both_formats() {
+        let settled = |text: &str| {
             let mut bytes = text.as_bytes().to_vec();
-            settle(kind, &mut bytes).map(|length| bytes[..length].to_vec())
+            settle(Kind::Bytes, &Styles::default(), &mut bytes).map(|length| bytes[..length].to_vec())
         };
-        assert_eq!(settled(Kind::Bytes, "\\x00ff6a"), Some(vec![0, 255, b'j']));
-        assert_eq!(settled(Kind::Bytes, "\\x"), Some(vec![]));
-        assert_eq!(settled(Kind::Bytes, "\\x0"), None);
-        assert_eq!(settled(Kind::Bytes, "abc\\000"), None);
-        assert_eq!(settled(Kind::Money, "-$1,234,567.89"), Some(b"-1234567.89".to_vec()));
+        assert_eq!(settled("\\x00ff6a"), Some(vec![0, 255, b'j']));
+        assert_eq!(settled("\\x"), Some(vec![]));
+        assert_eq!(settled("\\x0"), None);
+        assert_eq!(settled("a\\\\\\000\\377z"), Some(vec![b'a', b'\\', 0, 255, b'z']));
+        assert_eq!(settled("\\9"), None);
+        assert_eq!(settled(""), Some(vec![]));
+    }
+
+    #[test]
+    fn money_settles_in_place_in_every_locale() {
+        let settled = |unit, text: &str| {
+            let mut bytes = text.as_bytes().to_vec();
+            let length = settle(Kind::Money, &Styles::of_money(unit), &mut bytes)?;
+            String::from_utf8(bytes[..length].to_vec()).ok()
+        };
+        let cases = [
+            ("$1.00", "-$1,234,567.89", "-1234567.89"),
+            ("1,00 \u{20ac}", "-1.234,50 \u{20ac}", "-1234.50"),
+            ("1,00 kr.", "(1.234,50 kr.)", "-1234.50"),
+            ("\u{a5}1", "\u{a5}-1,234", "-1234"),
+            ("1.000", "0.001", "0.001"),
+            ("Rs.1.00", "Rs.12,34,567.05", "1234567.05"),
+            ("1.00", "5.00-", "-5.00"),
+        ];
+        for (unit, text, expected) in cases {
+            assert_eq!(settled(unit, text).as_deref(), Some(expected), "{text}");
+        }
+        assert_eq!(settled("1.00", "$"), None);
+        assert_eq!(settle(Kind::Money, &Styles::default(), &mut b"1.00".to_vec()), None);
     }
 }

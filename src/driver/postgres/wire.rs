@@ -14,6 +14,7 @@ use crate::error::{Error, Reason, Result};
 
 use super::advice;
 use super::stream::Stream;
+use super::styles::Styles;
 use super::values::{Kind, settle};
 
 /// The read buffer of a batch: what a server sends at once. A session that does nothing has none.
@@ -152,6 +153,14 @@ impl<'a> Fields<'a> {
         self.take().map(u32::from_be_bytes)
     }
 
+    /// A value with its length before it; `None` inside for NULL.
+    pub(super) fn value(&mut self) -> Option<Option<&'a [u8]>> {
+        match self.long()? {
+            u32::MAX => Some(None),
+            length => self.bytes(length as usize).map(Some),
+        }
+    }
+
     /// So many bytes.
     pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(count)?;
@@ -176,8 +185,12 @@ impl<'a> Fields<'a> {
 pub(super) struct Shape {
     /// Name and type of each column.
     pub(super) columns: Vec<Column>,
-    /// What each column's text means.
+    /// What each column's values mean.
     pub(super) kinds: Vec<Kind>,
+    /// For each column whether its values come in binary (1) or as text (0); empty when all are text.
+    pub(super) formats: Vec<i16>,
+    /// How the server writes what comes as text.
+    pub(super) styles: Styles,
     /// The type OIDs of columns that only this server knows, by column.
     pub(super) unknown: Vec<(usize, u32)>,
 }
@@ -191,7 +204,7 @@ impl Shape {
             let name = fields.text()?.into();
             let (_table, _number) = (fields.long()?, fields.short()?);
             let oid = fields.long()?;
-            let (_size, _modifier, _format) = (fields.short()?, fields.long()?, fields.short()?);
+            let (_size, _modifier, format) = (fields.short()?, fields.long()?, fields.short()?);
             let kind = Kind::of(oid);
             if kind.is_none() {
                 shape.unknown.push((column, oid));
@@ -199,9 +212,28 @@ impl Shape {
             let kind = kind.unwrap_or(Kind::Other);
             let (type_name, content) = (super::values::type_name(oid).into(), kind.content());
             shape.kinds.push(kind);
+            shape.formats.push(i16::from(format == 1));
             shape.columns.push(Column { name, type_name, advice: advice::of(oid), quote: '"', content });
         }
         Some(shape)
+    }
+
+    /// Asks for the formats that are read best. A statement's own description does not tell them.
+    pub(super) fn choose_formats(&mut self) {
+        let binary = |kind: &Kind| i16::from(kind.is_binary());
+        self.formats = match self.kinds.iter().any(|kind| kind.is_binary()) {
+            true => self.kinds.iter().map(binary).collect(),
+            false => Vec::new(),
+        };
+    }
+
+    /// True where values come as they were asked for; false after the statement's types have changed.
+    pub(super) fn has_chosen_formats(&self) -> bool {
+        self.kinds.iter().zip(&self.formats).all(|(kind, format)| *format == 0 || kind.is_binary())
+    }
+
+    fn is_binary(&self, column: usize) -> bool {
+        self.formats.get(column) == Some(&1)
     }
 }
 
@@ -240,9 +272,10 @@ impl Spans {
             at = end;
         }
         for (column, (span, kind)) in self.0.iter_mut().zip(&shape.kinds).enumerate() {
-            if let (Some((start, end)), true) = (span, kind.is_rewritten()) {
+            if let (Some((start, end)), true) = (span, kind.is_rewritten() && !shape.is_binary(column)) {
                 let bytes = body.get_mut(*start..*end).ok_or_else(wrong)?;
-                *end = *start + settle(*kind, bytes).ok_or_else(|| unreadable(shape, column))?;
+                *end =
+                    *start + settle(*kind, &shape.styles, bytes).ok_or_else(|| unreadable(shape, column))?;
             }
         }
         Ok(())
@@ -252,7 +285,17 @@ impl Spans {
 fn unreadable(shape: &Shape, column: usize) -> Error {
     let (name, type_name) =
         shape.columns.get(column).map_or(("?", "?"), |column| (&column.name, &column.type_name));
-    Error::new(Reason::Protocol, format!("column {name}: the server sent what is no {type_name}"))
+    let kind = shape.kinds.get(column).filter(|_| !shape.is_binary(column));
+    match kind.and_then(|kind| kind.unreadable_in(&shape.styles)) {
+        Some(setting) => Error::new(
+            Reason::Value,
+            format!("column {name} ({type_name}): with {setting} its text cannot be read exactly"),
+        )
+        .with_hint(format!("select extract(epoch FROM {name}), or leave out params: {{protocol: simple}}")),
+        None => {
+            Error::new(Reason::Protocol, format!("column {name}: the server sent what is not a {type_name}"))
+        }
+    }
 }
 
 /// One row, read in place.
@@ -268,6 +311,10 @@ impl Row for Line<'_> {
         let (span, kind) = self.spans.0.get(column).zip(self.shape.kinds.get(column)).ok_or_else(wrong)?;
         let Some((start, end)) = span else { return Ok(Cell::Null) };
         let bytes = self.body.get(*start..*end).ok_or_else(wrong)?;
-        kind.cell(bytes).ok_or_else(wrong)
+        let cell = match self.shape.is_binary(column) {
+            true => kind.binary_cell(bytes),
+            false => kind.cell(bytes, &self.shape.styles),
+        };
+        cell.ok_or_else(wrong)
     }
 }

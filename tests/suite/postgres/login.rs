@@ -119,9 +119,13 @@ fn the_server_knows_who_asks() {
         ("application_name".to_owned(), "mine".to_owned()),
         ("options".to_owned(), "-c lock_timeout=7s".to_owned()),
     ];
-    let mut session = open(login).unwrap();
+    let mut session = open(login.clone()).unwrap();
     assert_eq!(value(&mut *session, name), "Text(\"mine\")");
-    assert_eq!(value(&mut *session, "SELECT current_setting('lock_timeout')"), "Text(\"7s\")");
+    // The smaller of it and our own two seconds.
+    assert_eq!(value(&mut *session, "SELECT current_setting('lock_timeout')"), "Text(\"2s\")");
+    login.params[1].1 = "-c lock_timeout=1s".to_owned();
+    let mut session = open(login).unwrap();
+    assert_eq!(value(&mut *session, "SELECT current_setting('lock_timeout')"), "Text(\"1s\")");
 }
 
 #[test]

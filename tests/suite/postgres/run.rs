@@ -154,3 +154,76 @@ fn a_ping_answers_and_facts_tell_of_the_server() {
     assert!(facts.version.starts_with(|digit: char| digit.is_ascii_digit()), "{facts:?}");
     assert_eq!((facts.flavor.as_str(), facts.role.as_str()), ("postgresql", "primary"));
 }
+
+#[test]
+fn a_query_of_a_snapshot_whose_way_back_fails_has_failed_and_an_error_of_its_own_stays() {
+    let server = Postgres::shared("postgres");
+    for protocol in ["extended", "simple"] {
+        let mut login = super::login(&server);
+        login.read_only = false;
+        login.params = vec![("protocol".to_owned(), protocol.to_owned())];
+        let mut session = super::open(login).unwrap();
+        assert_clean(&session.snapshot(true, Deadline::within(LONG)));
+        assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
+        let (recorder, health) = run(&mut *session, "RELEASE SAVEPOINT sqlx", LONG);
+        assert!(matches!(health, Health::Spent), "{protocol}: {health:?}");
+        assert_eq!(recorder.error().sqlstate(), Some("3B001"), "{protocol}: {}", recorder.error());
+        // The transaction is of no use any more, and that is what is said.
+        for sql in ["SELECT 2", "SELECT nonsense"] {
+            let (recorder, health) = run(&mut *session, sql, LONG);
+            assert!(!matches!(health, Health::Clean), "{protocol}: {health:?}");
+            if let Some(verdict) = recorder.verdict {
+                assert_eq!(verdict.unwrap_err().sqlstate(), Some("25P02"), "{protocol}: {sql}");
+            }
+        }
+    }
+}
+
+/// Queries that the session has prepared, and those of a snapshot, leave together: an error costs its own query.
+#[test]
+fn jobs_of_a_snapshot_run_in_one_message_and_an_error_is_one_jobs_own() {
+    let mut session = session(&Postgres::shared("postgres"));
+    assert_clean(&session.snapshot(true, Deadline::within(LONG)));
+    for _ in 0..2 {
+        let statements =
+            ["SELECT 1", "SELECT nonsense", "SELECT 2", "SELECT 1 / 0", "SELECT 3"].map(Sql::new);
+        let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
+        let jobs = statements.iter().zip(&mut sinks);
+        let mut jobs: Vec<Job<'_>> = jobs.map(|(sql, sink)| Job { sql, allowance: LONG, sink }).collect();
+        assert_clean(&session.run(&mut jobs, Deadline::within(LONG)));
+        let reasons = [None, Some(Reason::Sql), None, Some(Reason::Value), None];
+        for (sink, reason) in sinks.iter().zip(reasons) {
+            let failed = sink.verdict.as_ref().and_then(|verdict| verdict.as_ref().err());
+            assert_eq!(failed.map(sql_exporter::error::Error::reason), reason);
+        }
+    }
+    assert_clean(&session.snapshot(false, Deadline::within(LONG)));
+    assert_eq!(value(&mut *session, "SELECT 4"), "Int(4)");
+}
+
+#[test]
+fn statements_are_prepared_together_and_an_error_among_them_is_told_when_it_runs() {
+    let server = Postgres::fresh("prepared");
+    server.run("CREATE TABLE t AS SELECT 5 AS value; CREATE TABLE locked ()");
+    let mut holder = server.client();
+    holder.batch_execute("BEGIN; LOCK TABLE locked").unwrap();
+    let mut session = session(&server);
+    let texts = [
+        "SELECT value FROM t",
+        "SELECT nonsense",
+        "SELECT count(*) FROM locked",
+        "DELETE FROM t",
+        "SELECT now()",
+    ];
+    let statements = texts.map(Sql::new);
+    let start = Instant::now();
+    assert_clean(&session.prepare(&statements.each_ref()[..], Deadline::within(LONG)));
+    assert!(start.elapsed() < Duration::from_secs(2), "a lock was waited for: {:?}", start.elapsed());
+    assert_eq!(value(&mut *session, texts[0]), "Int(5)");
+    for (sql, reason) in [(texts[1], Reason::Sql), (texts[2], Reason::Locked), (texts[3], Reason::ReadOnly)] {
+        let (recorder, health) = run(&mut *session, sql, LONG);
+        assert_clean(&health);
+        assert_eq!(recorder.reason(), reason, "{sql}: {}", recorder.error());
+    }
+    assert_eq!(rows(&mut *session, texts[4]).len(), 1);
+}

@@ -10,6 +10,7 @@ use sql_exporter::error::Reason;
 
 use super::{LONG, assert_clean, endpoint, login, session, value};
 use crate::process::{poll, wait_for};
+use crate::proxy::Proxy;
 use crate::recorder::{Recorder, run};
 use crate::servers::Postgres;
 use crate::servers::own::OwnPostgres;
@@ -179,6 +180,39 @@ fn neighbours_of_a_query_that_cost_the_session_have_no_end() {
     assert_eq!(sinks[0].verdict, Some(Ok(())));
     assert_eq!(sinks[1].reason(), Reason::Timeout);
     assert_eq!(sinks[2].verdict, None);
+}
+
+/// Whatever a session was used for, the last that its server hears is PostgreSQL's goodbye.
+#[test]
+fn every_session_ends_with_a_goodbye() {
+    let server = Postgres::fresh("goodbye");
+    let proxy = Proxy::before(server.port);
+    let mut login = login(&Postgres { port: proxy.port(), ..server });
+    login.tls.mode = sql_exporter::driver::tls::Mode::Disable;
+    let open = || super::open(login.clone()).unwrap();
+    drop(open());
+    let mut used = open();
+    assert_eq!(value(&mut *used, "SELECT 1"), "Int(1)");
+    drop(used);
+    let mut left = open();
+    let (_, health) = run(&mut *left, "SELECT generate_series(1, 10000000)", Duration::from_millis(50));
+    drop((left, health));
+    let mut harmed = open();
+    let (_, health) = run(&mut *harmed, "SELECT pg_advisory_lock(1)", LONG);
+    assert!(matches!(health, Health::Spent), "{health:?}");
+    drop(harmed);
+    let mut unsuited = login.clone();
+    unsuited.params = vec![("target_session_attrs".to_owned(), "standby".to_owned())];
+    super::refused(unsuited);
+    let mut wrong = login.clone();
+    wrong.session_sql = vec!["SET nonsense = 1".to_owned()];
+    super::refused(wrong);
+    let words = wait_for("the sessions to end", || {
+        let words = proxy.last_words();
+        (words.len() >= proxy.connections()).then_some(words)
+    });
+    assert_eq!(words.len(), 6);
+    assert!(words.iter().all(|words| words.ends_with(b"X\0\0\0\x04")), "{words:?}");
 }
 
 /// A server that does with its one connection what the test says.

@@ -134,6 +134,11 @@ impl<A: Access> Own<A> {
         self.server.thaw();
     }
 
+    /// What it wrote to its log.
+    pub(crate) fn log(&self) -> String {
+        log(self.server.folder.path())
+    }
+
     /// Kills it; the port refuses.
     pub(crate) fn kill(&mut self) {
         self.server.kill();
@@ -182,6 +187,38 @@ impl OwnPostgres {
         let access = |port| Postgres { port, ..Postgres::shared("postgres") };
         let answers = move |port| access(port).answers();
         let server = Server::start_in(folder, Box::new(command), answers);
+        Own { access: access(server.port), server }
+    }
+}
+
+/// A PgBouncer of a test's own before a database of the shared server.
+pub(crate) type OwnPgBouncer = Own<Postgres>;
+
+impl OwnPgBouncer {
+    /// Starts with `pool_mode` and further settings: `&["default_pool_size = 1"]`.
+    pub(crate) fn before(server: &Postgres, pool_mode: &str, settings: &[&str]) -> Self {
+        let behind = server.clone();
+        let more = settings.join("\n");
+        let pool_mode = pool_mode.to_owned();
+        let command = move |folder: &Path, port: u16| {
+            let Postgres { port: server, password, .. } = &behind;
+            let users = folder.join("users");
+            std::fs::write(&users, format!("\"postgres\" \"{password}\"\n")).expect("a user list");
+            let ini = format!(
+                "[databases]\n* = host=127.0.0.1 port={server}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+                 listen_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\n\
+                 pool_mode = {pool_mode}\n{more}\n",
+                users.display()
+            );
+            std::fs::write(folder.join("pgbouncer.ini"), ini).expect("a configuration");
+            let mut command = mortal(Some("postgres"), "pgbouncer");
+            command.arg(folder.join("pgbouncer.ini"));
+            command
+        };
+        let behind = server.clone();
+        let access = move |port| Postgres { port, ..behind.clone() };
+        let probe = access.clone();
+        let server = Server::start_in(folder(), Box::new(command), move |port| probe(port).answers());
         Own { access: access(server.port), server }
     }
 }

@@ -1,0 +1,494 @@
+//! Jobs on a session: which go together, what is asked of the server before and after them, the second tries and the
+//! ways round a pooler.
+//!
+//! All that can leave at once does: statements that the session does not know are prepared in one message; then those
+//! that it has seen go in groups (`group`), the others each under a `Sync` of its own, with what follows it.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::deadline::{Deadline, server_limit};
+use crate::driver::{Health, Job, Sql};
+use crate::error::{Error, Reason};
+
+use super::errors::ServerError;
+use super::marker::{self, Limits};
+use super::reply::{Left, Over, Reply, Transaction, Trouble, Wrong};
+use super::send::{Sent, Style, queue};
+use super::session::PgSession;
+use super::snapshot;
+use super::talk::{execute, failed};
+use super::wire::Shape;
+use postgres_protocol::message::frontend;
+
+/// More bytes do not leave at once: the server may answer before it has read them, and both sides would wait. What is on
+/// its way fits the buffers between us.
+pub(super) const ROOM: usize = 32 * 1024;
+/// How long past its query's deadline the end of its transaction may take.
+const ROLLBACK_TIME: Duration = Duration::from_millis(20);
+/// How long a statement that is only prepared may wait for a lock: it is tried again when it runs.
+const PREPARE_TIME: Duration = Duration::from_millis(100);
+/// So often one job is tried another way.
+const TRIES: u8 = 2;
+
+/// A job that has not ended.
+pub(super) struct Pending<'j, 'q> {
+    pub(super) job: &'j mut Job<'q>,
+    /// How often it was tried.
+    pub(super) tries: u8,
+}
+
+/// The jobs that have not ended, in order.
+pub(super) type Line<'j, 'q> = Vec<Pending<'j, 'q>>;
+
+/// What became of a job that was answered.
+pub(super) enum Fate {
+    /// Its sink knows. `left`: what the server still sends; `good`: it gave its result.
+    Ended { left: Left, good: bool },
+    /// It did not run; the next try goes another way.
+    Again,
+}
+
+impl PgSession {
+    /// Runs all jobs; `None` when the session serves the next batch.
+    pub(super) fn run_all(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Option<Health> {
+        let start = Instant::now();
+        let due = jobs.first().map_or(by, |job| job.answer_due(start, by));
+        match (self.prepare_itself(due), jobs.split_first_mut()) {
+            (Err(error), Some((first, others))) if error.reason() == Reason::Timeout => {
+                first.sink.end(Err(late(start)), start.elapsed());
+                return Some(if others.is_empty() { Health::Spent } else { forsaken() });
+            }
+            (Err(error), _) => return Some(Health::Lost(error)),
+            (Ok(()), _) => {}
+        }
+        let mut line: Line<'_, '_> = jobs.iter_mut().filter_map(|job| self.admitted(job)).collect();
+        match self.run_line(&mut line, by) {
+            Ok(()) => None,
+            Err(Health::Spent) if !line.is_empty() => Some(forsaken()),
+            Err(health) => Some(health),
+        }
+    }
+
+    /// Ends a job whose statement may not be sent.
+    fn admitted<'j, 'q>(&self, job: &'j mut Job<'q>) -> Option<Pending<'j, 'q>> {
+        match self.admit(job.sql) {
+            Ok(()) => Some(Pending { job, tries: 0 }),
+            Err(error) => {
+                job.sink.end(Err(error), Duration::ZERO);
+                None
+            }
+        }
+    }
+
+    fn run_line(&mut self, line: &mut Line<'_, '_>, by: Deadline) -> Result<(), Health> {
+        loop {
+            self.check_sharing().map_err(Health::Lost)?;
+            end_late(line, by);
+            self.learn(line, by)?;
+            if line.is_empty() {
+                return Ok(());
+            }
+            match line.iter().take_while(|pending| self.is_seen(pending.job.sql)).count() {
+                seen @ 2.. => self.groups(line, seen, by)?,
+                _ => self.apart(line, by)?,
+            }
+        }
+    }
+
+    /// It has run on this session and left it as it was.
+    fn is_seen(&self, sql: &Sql) -> bool {
+        let statement = self.known.get(sql.name());
+        let harmless = statement.is_some_and(|statement| !statement.undone && statement.harmless);
+        self.style == Style::Named && !self.in_snapshot && harmless
+    }
+
+    /// What the server may spend on a query that has `span` of its time, and until `by` with the way there and back. The
+    /// server is told a little less than what is left, so that its own answer comes first and the session lives on.
+    pub(super) fn limits(&self, span: Duration, by: Deadline) -> Limits {
+        let left = by.left();
+        // The way varies; and a busy server's first answers look more distant than it is.
+        let way = (self.talk.distance() * 5 / 4).min(left / 2);
+        Limits::new(span.min(server_limit(left)).min(left - way), self.own)
+    }
+
+    /// Prepares statements that it will likely run. Those that the server refuses stay unknown.
+    pub(super) fn prepare_all(&mut self, statements: &[&Sql], by: Deadline) -> Health {
+        if self.style != Style::Named || self.in_snapshot {
+            return Health::Clean;
+        }
+        let wanted = |sql: &&&Sql| !self.known.contains_key(sql.name()) && self.admit(sql).is_ok();
+        let mut wanted: Vec<&Sql> = statements.iter().filter(wanted).copied().collect();
+        if wanted.is_empty() {
+            return Health::Clean;
+        }
+        while !wanted.is_empty() {
+            // What the session still has to prepare for itself leaves with them.
+            let asked = match self.ask_shapes(&wanted, PREPARE_TIME, by) {
+                Ok(asked) => asked,
+                Err(trouble) => return lost(trouble),
+            };
+            if let Err(error) = self.read_preparations(by) {
+                return Health::Lost(error);
+            }
+            let (asked, rest) = wanted.split_at(asked);
+            match self.read_shapes(asked, |_| by) {
+                Ok(_) => {}
+                Err((_, trouble)) => return lost(trouble),
+            }
+            wanted = rest.to_vec();
+        }
+        self.talk.link.rest();
+        Health::Clean
+    }
+
+    /// Prepares the statements of jobs that the session does not know, and ends those that the server refuses.
+    fn learn(&mut self, line: &mut Line<'_, '_>, by: Deadline) -> Result<(), Health> {
+        loop {
+            let most = match self.style {
+                Style::Named => usize::MAX,
+                // A pooler takes one `Sync` after the other.
+                Style::Unnamed => 1,
+                Style::Simple | Style::Console => return Ok(()),
+            };
+            let in_reach = line.iter().take(most);
+            let unknown = in_reach.filter(|pending| !self.known.contains_key(pending.job.sql.name()));
+            let mut asked: Vec<&Sql> = Vec::new();
+            let mut allowance = Duration::MAX;
+            for pending in unknown {
+                if !asked.iter().any(|sql| sql.name() == pending.job.sql.name()) {
+                    asked.push(pending.job.sql);
+                    allowance = allowance.min(pending.job.allowance);
+                }
+            }
+            if asked.is_empty() {
+                return Ok(());
+            }
+            let count = self.ask_shapes(&asked, allowance, by).map_err(lost)?;
+            asked.truncate(count);
+            let start = Instant::now();
+            let due = |sql: &Sql| {
+                let job = line.iter().find(|pending| pending.job.sql.name() == sql.name());
+                job.map_or(by, |pending| pending.job.answer_due(start, by))
+            };
+            match self.read_shapes(&asked, due) {
+                Ok(refused) => {
+                    self.talk.note_distance(start.elapsed());
+                    for (sql, error) in refused {
+                        let limits = Limits::new(allowance, self.own);
+                        self.end_refused(line, sql, &error, start, limits, by);
+                    }
+                }
+                Err((sql, Trouble::Late)) => {
+                    let place = line.iter().position(|pending| pending.job.sql.name() == sql.name());
+                    let pending = line.remove(place.unwrap_or_default());
+                    pending.job.sink.end(Err(late(start)), start.elapsed());
+                    return Err(Health::Spent);
+                }
+                Err((_, trouble)) => return Err(lost(trouble)),
+            }
+        }
+    }
+
+    /// Ends the jobs of a statement that cannot be prepared.
+    fn end_refused(
+        &mut self,
+        line: &mut Line<'_, '_>,
+        sql: &Sql,
+        error: &ServerError,
+        start: Instant,
+        limits: Limits,
+        by: Deadline,
+    ) {
+        if self.adapt(sql, error) {
+            return;
+        }
+        let mut place = 0;
+        while let Some(pending) = line.get(place) {
+            if pending.job.sql.name() == sql.name() {
+                let left = Left::Nothing(Transaction::None);
+                let verdict = Err(Wrong::Server(error.clone()));
+                let over = Over { verdict, begun: false, at: Instant::now(), took: None, left };
+                self.tell(line.remove(place).job, over, start, limits, by);
+            } else {
+                place += 1;
+            }
+        }
+    }
+
+    /// Asks for the shapes of as many statements as there is room for, and says how many.
+    fn ask_shapes(
+        &mut self,
+        statements: &[&Sql],
+        allowance: Duration,
+        by: Deadline,
+    ) -> Result<usize, Trouble> {
+        let (way, limits) = (self.way(), self.limits(allowance, by));
+        let out = &mut self.talk.link.out;
+        let mut count = 0;
+        for sql in statements {
+            if count > 0 && out.len() + sql.text().len() > ROOM {
+                break;
+            }
+            let name = if way.style == Style::Named { sql.name() } else { "" };
+            way.queue_description(name, sql, limits, out)?;
+            count += 1;
+        }
+        self.talk.link.send(by)?;
+        Ok(count)
+    }
+
+    /// Remembers the shapes that come; returns what the server refuses, or at which statement the answers end.
+    fn read_shapes<'s>(
+        &mut self,
+        asked: &[&'s Sql],
+        due: impl Fn(&Sql) -> Deadline,
+    ) -> Result<Vec<(&'s Sql, ServerError)>, (&'s Sql, Trouble)> {
+        let is_undone = self.way().is_undone_at_once();
+        let (mut refused, mut accepted, mut shapes) = (Vec::new(), Vec::new(), Vec::new());
+        for &sql in asked {
+            let by = due(sql);
+            match self.talk.read_shape(by) {
+                Ok(shape) => {
+                    accepted.push(sql);
+                    shapes.push(shape);
+                }
+                Err(Trouble::Refused(error)) => refused.push((sql, error)),
+                Err(trouble) => return Err((sql, trouble)),
+            }
+            if is_undone {
+                self.talk.rows(by).map_err(|trouble| (sql, trouble))?;
+            } else if self.in_snapshot && !refused.is_empty() {
+                // The error of the statement is what matters, not that of the way back.
+                let undone = self.roll_back(by);
+                undone.map_err(|trouble| (sql, trouble))?;
+            }
+        }
+        if let Some(&first) = accepted.first() {
+            self.talk.complete(&mut shapes, due(first)).map_err(|trouble| (first, trouble))?;
+        }
+        for (sql, shape) in accepted.into_iter().zip(shapes) {
+            self.remember(sql, shape);
+        }
+        Ok(refused)
+    }
+
+    /// The shape of a statement that is not kept.
+    pub(super) fn describe_unnamed(&mut self, sql: &Sql, by: Deadline) -> Result<Shape, Trouble> {
+        let (way, limits) = (self.way(), self.limits(by.left(), by));
+        way.queue_description("", sql, limits, &mut self.talk.link.out)?;
+        self.talk.link.send(by)?;
+        let mut shapes = [self.talk.read_shape(by)?];
+        self.talk.complete(&mut shapes, by)?;
+        let [shape] = shapes;
+        Ok(shape)
+    }
+
+    /// The first jobs, each under a `Sync` of its own with what follows it: as many as there is room for, and one alone
+    /// where a pooler or the simple protocol is between.
+    fn apart(&mut self, line: &mut Line<'_, '_>, by: Deadline) -> Result<(), Health> {
+        let flight = self.queue_apart(line, by).map_err(|error| lost(error.into()))?;
+        self.talk.link.send(by).map_err(|error| lost(error.into()))?;
+        let count = flight.len();
+        // Jobs before this place are to be tried once more.
+        let mut place = 0;
+        let mut start = Instant::now();
+        for (index, (sent, asks_state)) in flight.into_iter().enumerate() {
+            let pending = &mut line[place];
+            let (sql, until) = (pending.job.sql, pending.job.answer_due(start, by));
+            let (before, undone, limits) = (sent.before, sent.undone, sent.limits);
+            let reply = Reply::new(pending.job, &self.talk.types, sent.shape, before);
+            let mut reply = reply.bound_to(self.is_bound.then_some(self.standing));
+            let mut over = reply.read(&mut self.talk.link, &mut self.spans, until);
+            let standing = reply.standing();
+            self.hear(standing);
+            if let (0, Ok(Over { took: Some(took), at, .. })) = (index, &over) {
+                self.talk.note_distance(at.saturating_duration_since(start).saturating_sub(*took));
+            }
+            let (mut health, mut state) = (None, None);
+            if let Ok(over @ Over { left: Left::Nothing(_), .. }) = &mut over {
+                let soon = until.max(Deadline::within(ROLLBACK_TIME));
+                let undo = undone.then(|| self.talk.rows(soon).map(drop));
+                state = asks_state.then(|| self.talk.rows(by));
+                health = self.close(over, undo, index + 1 == count, soon);
+                if over.left == Left::Nothing(Transaction::Open) && !undone {
+                    // It was asked within the query's own transaction.
+                    state = None;
+                }
+            }
+            let good = match self.settle(line, place, over, start, limits, until)? {
+                Fate::Ended { good, .. } => good,
+                Fate::Again => {
+                    place += 1;
+                    false
+                }
+            };
+            if let Some(health) = health {
+                return Err(health);
+            }
+            match state {
+                Some(Ok(state)) if self.home.is_some() && !self.is_home(&state) => return Err(Health::Spent),
+                Some(Ok(_)) if good => self.trust(sql),
+                None | Some(Ok(_)) => {}
+                // The pooler that was just found does not know this statement either.
+                Some(Err(Trouble::Refused(_))) if self.home.is_none() => {}
+                Some(Err(trouble)) => return Err(lost(trouble)),
+            }
+            start = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Says of each job what was sent, and whether the question for the session's state is behind it.
+    fn queue_apart(&mut self, line: &Line<'_, '_>, by: Deadline) -> io::Result<Vec<(Sent, bool)>> {
+        let way = self.way();
+        let most = if way.style == Style::Named { usize::MAX } else { 1 };
+        let mut flight = Vec::new();
+        for (index, pending) in line.iter().take(most).enumerate() {
+            let job = &pending.job;
+            let statement = self.known.get(job.sql.name());
+            let is_next = statement.is_some() && !self.is_seen(job.sql) && self.talk.link.out.len() < ROOM;
+            if index > 0 && !is_next {
+                break;
+            }
+            let limits = self.limits(job.allowance, by);
+            let out = &mut self.talk.link.out;
+            let sent = queue(&way, job.sql, statement, limits, out)?;
+            let is_new = statement.is_some_and(|statement| !statement.harmless);
+            let asks_state = is_new && !self.in_snapshot && self.home.is_some();
+            if asks_state {
+                execute(marker::STATE, None, &[], out)?;
+                frontend::sync(out);
+            }
+            flight.push((sent, asks_state));
+        }
+        Ok(flight)
+    }
+
+    /// Judges the end of a job's transaction, or brings it about. What fails there is the job's failure, unless it had
+    /// one; then the session is of no more use.
+    fn close(
+        &mut self,
+        over: &mut Over,
+        undo: Option<Result<(), Trouble>>,
+        is_last: bool,
+        by: Deadline,
+    ) -> Option<Health> {
+        let closed = match (undo, over.left) {
+            (Some(undo), _) => undo,
+            (None, Left::Nothing(Transaction::Open)) if self.style == Style::Console => return None,
+            // What was sent behind it has run, or failed, in its transaction.
+            (None, Left::Nothing(Transaction::Open)) if !is_last => return Some(Health::Spent),
+            (None, Left::Nothing(Transaction::Open)) => self.roll_back(by),
+            _ => return None,
+        };
+        let trouble = closed.err()?;
+        if over.verdict.is_ok() {
+            over.verdict = Err(match trouble {
+                Trouble::Refused(error) => Wrong::Server(error),
+                trouble => Wrong::Ours(failed("the end of its transaction", trouble)),
+            });
+        }
+        // It is told: there is no other try on this session.
+        over.begun = true;
+        Some(Health::Spent)
+    }
+
+    /// Leaves a transaction, or undoes what a query of a snapshot did.
+    fn roll_back(&mut self, by: Deadline) -> Result<(), Trouble> {
+        let statement = if self.in_snapshot { snapshot::UNDO } else { "ROLLBACK" };
+        self.talk.ask(statement, by).map(drop)
+    }
+
+    /// Ends the job at `place`, or leaves it there for another try when there is a way round the refusal.
+    pub(super) fn settle(
+        &mut self,
+        line: &mut Line<'_, '_>,
+        place: usize,
+        over: Result<Over, Trouble>,
+        start: Instant,
+        limits: Limits,
+        by: Deadline,
+    ) -> Result<Fate, Health> {
+        match over {
+            Ok(Over { verdict: Err(Wrong::Server(error)), begun: false, left: Left::Nothing(_), .. })
+                if line[place].tries < TRIES && self.adapt(line[place].job.sql, &error) =>
+            {
+                line[place].tries += 1;
+                Ok(Fate::Again)
+            }
+            Ok(over) => {
+                let left = over.left;
+                let good = self.tell(line.remove(place).job, over, start, limits, by);
+                if left == Left::Unread { Err(Health::Spent) } else { Ok(Fate::Ended { left, good }) }
+            }
+            Err(Trouble::Late | Trouble::Refused(_)) => {
+                line.remove(place).job.sink.end(Err(late(start)), start.elapsed());
+                Err(Health::Spent)
+            }
+            Err(Trouble::Lost(error)) => Err(Health::Lost(error)),
+        }
+    }
+
+    /// Tells the sink what became of its job; true for a good one.
+    fn tell(&self, job: &mut Job<'_>, over: Over, start: Instant, limits: Limits, by: Deadline) -> bool {
+        let here = over.at.saturating_duration_since(start);
+        let mut took = over.took.unwrap_or_else(|| here.saturating_sub(self.talk.distance()));
+        let verdict = over.verdict.map_err(|wrong| match wrong {
+            Wrong::Ours(error) => error,
+            Wrong::Server(error) if error.is_statement_timeout() => {
+                let is_own = match self.own.statement {
+                    0 => self.marker_kind.pooled && here < Duration::from_millis(limits.ours.into()),
+                    own => own < limits.ours,
+                };
+                if is_own {
+                    stopped_by_its_own(took).with_sqlstate(error.code)
+                } else {
+                    // It ran that long; the way here may have looked longer than it was.
+                    took = took.max(Duration::from_millis(limits.ours.into()));
+                    late(start).with_sqlstate(error.code)
+                }
+            }
+            Wrong::Server(error) if error.code == "57014" && by.passed() => {
+                late(start).with_sqlstate(error.code)
+            }
+            Wrong::Server(error) => error.of_statement(job.sql.text()),
+        });
+        let good = verdict.is_ok();
+        job.sink.end(verdict, took);
+        good
+    }
+}
+
+/// Ends the jobs that have no time left. Nothing was sent for them: the session is as good as before.
+fn end_late(line: &mut Line<'_, '_>, by: Deadline) {
+    line.retain_mut(|pending| {
+        let has_time = !by.passed() && !pending.job.allowance.is_zero();
+        if !has_time {
+            pending.job.sink.end(Err(late(Instant::now())), Duration::ZERO);
+        }
+        has_time
+    });
+}
+
+fn late(start: Instant) -> Error {
+    Error::new(
+        Reason::Timeout,
+        format!("not finished after {:.1?}: stopped at its deadline", start.elapsed()),
+    )
+}
+
+/// A limit of the administrator's or of `session_sql` was smaller than ours.
+fn stopped_by_its_own(took: Duration) -> Error {
+    Error::new(Reason::Timeout, format!("not finished after {took:.1?}: stopped by the session's statement_timeout"))
+        .with_hint("it is set for the role, the database, in session_sql, in params.options or in the server's configuration")
+}
+
+/// The session ended with the job before: the turn of its neighbours never came.
+fn forsaken() -> Health {
+    Health::Lost(Error::new(Reason::Lost, "the session ended with the query before"))
+}
+
+pub(super) fn lost(trouble: Trouble) -> Health {
+    Health::Lost(failed("running queries together", trouble))
+}
