@@ -196,8 +196,8 @@ impl Way<'_> {
     fn encrypted(&self) -> Option<String> {
         let plain = self.target.driver == "mysql" && self.login.tls.mode == Mode::Disable;
         plain.then(|| {
-            "a user made with REQUIRE SSL is refused in the same words without encryption: tls: {mode: require} shows \
-             whether that is it"
+            "a user made with REQUIRE SSL, and on MariaDB every user under require_secure_transport, is refused in the same \
+             words without encryption: tls: {mode: require} shows whether that is it"
                 .to_owned()
         })
     }
