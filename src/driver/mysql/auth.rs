@@ -151,10 +151,8 @@ impl Plugin {
             _ => "the server asks for the password under a key of its own on an unencrypted connection",
         };
         Error::new(Reason::Auth, message)
-            .with_hint(
-                "use tls; or write tls: {mode: disable} to show the password to whoever answers at this address",
-            )
-            .with_meaning("the server asks for the password in a form that others could read")
+            .with_hint("use tls; or write tls: {mode: disable} to show the password to whoever answers at this address")
+            .with_meaning("the server asks to see the password, and others could read it")
             .before_password()
     }
 }

@@ -64,8 +64,10 @@ impl From<&ServerError> for Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return Fault::handshake(tls);
+        if let Some(failure) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            let (said, hint) = tls::explain(failure);
+            let error = Error::new(Reason::Tls, format!("TLS failed: {said}"));
+            return hint.map_or(error.clone(), |hint| error.with_hint(hint)).into();
         }
         match error.kind() {
             io::ErrorKind::TimedOut => {
@@ -115,15 +117,6 @@ fn by_state(state: &str) -> Reason {
         _ => Reason::Sql,
     }
 }
-
-impl Fault {
-    fn handshake(error: &rustls::Error) -> Self {
-        let (said, hint) = tls::explain(error);
-        let error = Error::new(Reason::Tls, format!("TLS failed: {said}"));
-        Fault { error: hint.map_or(error.clone(), |hint| error.with_hint(hint)), broken: true }
-    }
-}
-
 
 /// The tables changed, or a proxy moved us to another server: the statement must be prepared anew.
 pub(super) fn is_stale(error: &ServerError) -> bool {

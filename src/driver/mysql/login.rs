@@ -340,10 +340,14 @@ fn handshake(error: std::io::Error) -> Fault {
 fn second_factor(plugin: &str) -> Error {
     let shown: String = plugin.chars().filter(|c| !c.is_control()).collect();
     let message = format!("the account wants a second factor (plugin {shown}), which is not supported");
-    Error::new(Reason::Auth, message).with_hint("give the exporter an account with one factor")
+    Error::new(Reason::Auth, message)
+        .with_hint("give the exporter an account with one factor")
+        .with_meaning("the user needs more than a password")
 }
 
 fn old_password() -> Error {
     Error::new(Reason::Auth, "the server asks for a password hash of before MySQL 4.1")
         .with_hint("give the account a password again, with old_passwords off")
+        .with_meaning("the user's login plugin is not supported here")
+        .before_password()
 }

@@ -1,11 +1,10 @@
 //! MySQL and MariaDB by a session of our own: one endpoint per target, one session per connection.
 //!
-//! `login` connects and proves the password (`auth`), `learned` asks what the server is, `session` is what
-//! the rest sees, `pipeline` sends jobs (`known` says which statements are prepared), `reply` takes their rows, `values` reads cells (`time_zone`: the
-//! moment of a local time),
-//! `errors` names faults, `cancel` stops. Below them `talk` knows the commands, `packet` what packets say, `link` where
-//! they begin and end, and `stream` is the socket, plain or encrypted. Nothing here knows metrics. The two flavours
-//! differ in `learned` only.
+//! `login` connects and proves the password (`auth`; `refusals`: what a server means that lets nobody in), `learned` asks
+//! what the server is, `session` is what the rest sees, `pipeline` sends jobs (`known` says which statements are prepared),
+//! `reply` takes their rows, `values` reads cells (`time_zone`: the moment of a local time), `errors` names faults, `cancel`
+//! stops. Below them `talk` knows the commands, `packet` what packets say, `link` where they begin and end, and `stream`
+//! is the socket, plain or encrypted. Nothing here knows metrics. The two flavours differ in `learned` only.
 //!
 //! Why not the `mysql` crate, with a guard on its stream: the crate takes no stream from outside and shows of its own
 //! one only the descriptor. A guard could cut that at a deadline, and did, from a thread of its own and with `shutdown`
