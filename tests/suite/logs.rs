@@ -40,7 +40,7 @@ fn a_password_is_in_no_log_and_on_no_page_whatever_goes_wrong() {
     }
     let faulty = Setup::new("databases: {a: {url: 'postgres://u:c4nary-url@h:port/d', pasword: c4nary-key}}");
     assert_eq!(faulty.once().code(), 2);
-    let command = "databases: {a: {driver: mysql, password_command: [sh, -c, 'echo c4nary-out; echo c4nary-err >&2; \
+    let command = "databases: {a: {driver: mysql, password_command: [sh, -c, 'echo c4nary-out; echo no credentials >&2; \
          exit 1'], host: 127.0.0.1, port: 1}}";
     let output = Setup::new(&format!("{command}{QUERIES}")).once();
     assert_eq!(output.code(), 1, "{}", output.errors());

@@ -323,7 +323,12 @@ mod tests {
     #[test]
     fn only_a_refused_password_is_auth() {
         let refused = |code: &str, routine: &str, message: &str, encrypted: bool| {
-            let error = ServerError::read(&response(&[(b'C', code), (b'R', routine), (b'M', message)]));
+            let error = ServerError::read(&response(&[
+                (b'S', "FATAL"),
+                (b'C', code),
+                (b'R', routine),
+                (b'M', message),
+            ]));
             let error = error.of_login("db:5432", encrypted);
             assert_eq!(error.sqlstate(), Some(code));
             (error.reason(), error.meaning().unwrap_or_default(), error.hint().unwrap_or_default().to_owned())

@@ -230,8 +230,11 @@ impl Options {
             "target_session_attrs" => self.wanted = choose(name, value, WANTED)?,
             "protocol" => self.simple = choose(name, value, &[("extended", false), ("simple", true)])?,
             "pooler" => {
-                let words =
-                    [("auto", Pooler::Auto), ("session", Pooler::Session), ("transaction", Pooler::Transaction)];
+                let words = [
+                    ("auto", Pooler::Auto),
+                    ("session", Pooler::Session),
+                    ("transaction", Pooler::Transaction),
+                ];
                 self.pooler = choose(name, value, &words)?;
             }
             "hostaddr" => {
