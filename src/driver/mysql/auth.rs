@@ -190,7 +190,7 @@ fn rsa_key(pem: &[u8]) -> Option<(BigUint, BigUint)> {
     let exponent = BigUint::from_bytes_be(numbers.element(0x02)?);
     let usual = *unused_bits == 0
         && (1024..=16_384).contains(&modulus.bits())
-        && modulus.bits() % 8 == 0
+        && modulus.bits().is_multiple_of(8)
         && (2..=64).contains(&exponent.bits());
     usual.then_some((modulus, exponent))
 }

@@ -232,7 +232,9 @@ pub(super) fn leaves_something(sql: &str) -> bool {
 
 /// A version and the like: 256 bytes are more than any server writes.
 fn shortened(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(256));
+    const LONGEST: usize = 256;
+    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= LONGEST).last();
+    text.truncate(end.unwrap_or_default());
     text
 }
 

@@ -66,7 +66,7 @@ impl<'p> Fields<'p> {
     }
 
     /// Bytes up to a zero byte, or to the end where there is none.
-    fn to_zero(&mut self) -> &'p [u8] {
+    fn take_to_zero(&mut self) -> &'p [u8] {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
         let (head, rest) = self.0.split_at(end);
         self.0 = rest.get(1..).unwrap_or_default();
@@ -105,7 +105,7 @@ impl Greeting {
         if fields.byte()? != 10 {
             return None;
         }
-        let version = text(fields.to_zero(), LONGEST_NAME);
+        let version = text(fields.take_to_zero(), LONGEST_NAME);
         let thread = fields.long()?;
         let mut nonce = fields.bytes(8)?.to_vec();
         fields.byte()?;
@@ -119,7 +119,7 @@ impl Greeting {
             let rest = usize::from(length.saturating_sub(8)).max(13);
             nonce.extend_from_slice(fields.bytes(rest.min(fields.0.len()))?);
         }
-        let plugin = text(fields.to_zero(), LONGEST_NAME);
+        let plugin = text(fields.take_to_zero(), LONGEST_NAME);
         Some(Greeting { version, thread, capabilities, plugin, nonce: without_zero(&nonce).to_vec() })
     }
 }
@@ -161,10 +161,10 @@ impl<'p> LoginPacket<'p> {
         Some(match fields.byte()? {
             0x00 => LoginPacket::Done,
             0x01 => LoginPacket::More(fields.0),
-            0x02 => LoginPacket::NextFactor(text(fields.to_zero(), LONGEST_NAME)),
+            0x02 => LoginPacket::NextFactor(text(fields.take_to_zero(), LONGEST_NAME)),
             0xfe if fields.0.is_empty() => LoginPacket::OldPassword,
             0xfe => {
-                let plugin = text(fields.to_zero(), LONGEST_NAME);
+                let plugin = text(fields.take_to_zero(), LONGEST_NAME);
                 LoginPacket::Switch { plugin, nonce: without_zero(fields.0) }
             }
             0xff => LoginPacket::Refused(ServerError::read(packet)?),

@@ -174,13 +174,8 @@ impl Pipeline {
         }
         // The way is in no limit of ours: neither in the server's, nor in what we wait for an answer.
         let way = self.talk.link.round_trip();
-        let all: Vec<Sent> = jobs.iter().map(|job| self.queue(job, way, by)).collect();
+        let (all, asks_along) = self.queue_all(jobs, way, by);
         let mut clock = Clock { sent: Instant::now(), by_limit: 0, by_limit_took: Duration::ZERO };
-        // On a long way most results would be doubtful: the question goes along.
-        let asks_along = all.iter().any(|sent| sent.limits.limit < way * 4);
-        if asks_along {
-            self.queue_count(by);
-        }
         let mut doubtful: VecDeque<(&'j mut Job<'q>, Answered)> = VecDeque::new();
         let (mut start, mut way, mut spent) = (clock.sent, way, false);
         let mut end = None;
@@ -192,9 +187,7 @@ impl Pipeline {
                 && form == Form::Binary
                 && is_stale(error)
             {
-                if let Some(id) = self.known.forget(job.sql) {
-                    self.talk.queue_close(id);
-                }
+                self.close_stale(job.sql);
                 stale.push_back(job);
             } else {
                 let answered = turn.answered(done);
@@ -224,21 +217,34 @@ impl Pipeline {
         }
         if let Some(end) = end {
             // Nobody can be asked about them any more: they run again.
-            while let Some((job, _)) = doubtful.pop_back() {
-                jobs.push_front(job);
-            }
+            doubtful.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
             return end;
         }
         self.ended_by_limit = self.ended_by_limit.map(|before| before + clock.by_limit);
-        if !asks_along {
-            if doubtful.is_empty() {
-                return if spent { After::Spent } else { After::Clean };
+        let after = match (asks_along, doubtful.is_empty()) {
+            (false, true) => After::Clean,
+            (false, false) => {
+                self.queue_count(by);
+                self.clear_doubts(jobs, doubtful, by)
             }
+            (true, _) => self.clear_doubts(jobs, doubtful, by),
+        };
+        if spent && matches!(after, After::Clean) { After::Spent } else { after }
+    }
+
+    /// Queues the jobs. On a long way most results would be doubtful: then the question about them goes along.
+    fn queue_all(&mut self, jobs: &Jobs<'_, '_>, way: Duration, by: Deadline) -> (Vec<Sent>, bool) {
+        let all: Vec<Sent> = jobs.iter().map(|job| self.queue(job, way, by)).collect();
+        let asks_along = all.iter().any(|sent| sent.limits.limit < way * 4);
+        if asks_along {
             self.queue_count(by);
         }
-        match self.clear_doubts(jobs, doubtful, by) {
-            After::Clean if spent => After::Spent,
-            after => after,
+        (all, asks_along)
+    }
+
+    fn close_stale(&mut self, sql: &Sql) {
+        if let Some(id) = self.known.forget(sql) {
+            self.talk.queue_close(id);
         }
     }
 

@@ -21,6 +21,9 @@ use super::wire::Shape;
 /// What a query and its marker usually take of [`ROOM`].
 const QUERY_BYTES: usize = 192;
 
+/// The shapes and limits of the queries under one `Sync`.
+type SentGroup = Vec<(Arc<Shape>, Limits)>;
+
 impl PgSession {
     /// The first jobs, `count` at most, [`UNDER_ONE_SYNC`] at most under each `Sync`. What an error skips stays in line.
     pub(super) fn groups(
@@ -69,7 +72,7 @@ impl PgSession {
         line: &Line<'_, '_>,
         count: usize,
         by: Deadline,
-    ) -> io::Result<Vec<Vec<(Arc<Shape>, Limits)>>> {
+    ) -> io::Result<Vec<SentGroup>> {
         let mut groups = Vec::with_capacity(count.div_ceil(UNDER_ONE_SYNC));
         let mut sent = Vec::with_capacity(count.min(UNDER_ONE_SYNC));
         let way = self.way();

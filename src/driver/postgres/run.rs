@@ -239,6 +239,7 @@ impl PgSession {
     }
 
     /// Remembers the shapes that come; returns what the server refuses, or at which statement the answers end.
+    #[expect(clippy::result_large_err, reason = "it ends the session: rare, and handed on once")]
     fn read_shapes<'s>(
         &mut self,
         asked: &[&'s Sql],
