@@ -59,6 +59,14 @@ impl TimedSocket {
             }
         }
     }
+
+    /// Tells the peer that nothing more will be written.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn end_writing(&self) -> io::Result<()> {
+        self.0.shutdown(std::net::Shutdown::Write)
+    }
 }
 
 fn late() -> io::Error {

@@ -22,7 +22,7 @@ use super::talk::{Talk, Trouble};
 use super::values::Columns;
 
 /// How long a goodbye may take.
-const GOODBYE: Duration = Duration::from_millis(200);
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A live connection.
 pub(super) struct MySqlSession {

@@ -19,6 +19,9 @@ pub(super) struct Stream {
     budget: Option<usize>,
 }
 
+/// How many bytes of unread answers a goodbye waits for.
+const UNREAD: usize = 1 << 20;
+
 /// The socket with the deadline and the budget of one call, as rustls reads and writes it.
 struct Timed<'a> {
     socket: &'a TimedSocket,
@@ -126,7 +129,8 @@ impl Stream {
         }
     }
 
-    /// Says TLS' goodbye, where there is TLS.
+    /// Says TLS' goodbye, where there is TLS, and waits until the server has closed its side: a socket that is closed over
+    /// unread bytes is reset, and the reset may overtake what was sent last.
     ///
     /// # Errors
     /// As [`Stream::encrypt`].
@@ -134,7 +138,13 @@ impl Stream {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
         }
-        self.write_all(&[], by)
+        self.write_all(&[], by)?;
+        self.socket.end_writing()?;
+        self.budget = Some(UNREAD);
+        let mut timed = Timed { socket: &self.socket, budget: &mut self.budget, by };
+        let mut discarded = [0; 1024];
+        while timed.read(&mut discarded)? > 0 {}
+        Ok(())
     }
 }
 
