@@ -12,7 +12,7 @@ check_version() {
   esac
   conformance=$counted
   case $1 in
-    pg*) suite packs::hostile packs::postgres packs::the_ ;;
+    pg*) suite packs::hostile packs::postgres packs::the_ --skip on_each_database ;;
     *) suite packs::mysql ;;
   esac
   tests=$counted
