@@ -41,8 +41,7 @@ pub(super) fn ends<S: Subject>(endless: &[&str]) {
         seen.failed("endless", Reason::Timeout);
         assert!(seen.took < BOUND, "{sql}: {:?}", seen.took);
         let took = seen.own("query_duration_seconds", "endless").expect("how long it took");
-        // The server's own time: its limit is earlier by the way to it, which is measured longer on a busy machine.
-        assert!((0.1..BOUND.as_secs_f64()).contains(&took), "{sql}: {took} s");
+        assert!((0.2..BOUND.as_secs_f64()).contains(&took), "{sql}: {took} s");
         let answered = Instant::now();
         poll(sql, BOUND, || (!subject.is_running(&bench)).then_some(()));
         let took = answered.elapsed();
