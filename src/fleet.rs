@@ -182,8 +182,9 @@ impl Fleet {
 }
 
 /// What of the exporter's section the targets' samples depend on.
-fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong) {
-    (&exporter.target_label, exporter.max_label_length, exporter.labels_too_long)
+fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong, usize) {
+    let Exporter { target_label, max_label_length, labels_too_long, max_cell_bytes, .. } = exporter;
+    (target_label, *max_label_length, *labels_too_long, *max_cell_bytes)
 }
 
 /// What all samples of a target bear.
@@ -195,6 +196,7 @@ pub fn context(exporter: &Exporter, target: &planned::Target) -> Context {
         truncate: exporter.labels_too_long == LabelsTooLong::Truncate,
     };
     Context::new(label.as_ref().map(|label| (label, target.name.as_str())), &target.labels, limit)
+        .with_max_cell_bytes(exporter.max_cell_bytes)
 }
 
 /// Names asked for: a request may hold thousands.

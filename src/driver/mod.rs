@@ -159,6 +159,9 @@ pub trait RowSink {
     fn end(&mut self, verdict: Result<()>, took: Duration);
 }
 
+/// [`Job::max_cell_bytes`] where nothing else is configured.
+pub const MAX_CELL_BYTES: usize = 1 << 20;
+
 /// One query handed to a session.
 pub struct Job<'q> {
     /// What to run.
@@ -166,6 +169,8 @@ pub struct Job<'q> {
     /// How long the server may work on it: what the session tells the server as its limit. Round trips are not
     /// part of it; [`Job::answer_due`] is the client's own limit.
     pub allowance: Duration,
+    /// A longer value fails the job with `limit`, before it is held in memory.
+    pub max_cell_bytes: usize,
     /// Where its rows go.
     pub sink: &'q mut dyn RowSink,
 }

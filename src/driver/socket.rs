@@ -3,7 +3,10 @@
 //! The socket's own timeout is set before each call, so that bytes which trickle in do not move the end. Knows no
 //! protocol and no encryption.
 
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,14 +23,35 @@ impl TimedSocket {
         TimedSocket(socket)
     }
 
-    /// Connects to a Unix socket.
+    /// Connects to a Unix socket; an `@` in front is Linux' abstract namespace.
     ///
     /// # Errors
     /// What the system says; `TimedOut` at the deadline.
     pub(super) fn to_unix(path: &Path, by: Deadline) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.connect_timeout(&SockAddr::unix(path)?, left(by)?)?;
+        // The system writes the abstract namespace as a zero byte.
+        let address = match path.as_os_str().as_bytes().strip_prefix(b"@") {
+            Some(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", name].concat()))?,
+            None => SockAddr::unix(path)?,
+        };
+        socket.connect_timeout(&address, left(by)?)?;
         Ok(TimedSocket(socket))
+    }
+
+    /// Waits until a read would find something: bytes, an end or an error.
+    ///
+    /// # Errors
+    /// `TimedOut` at the deadline.
+    pub(super) fn wait_readable(&self, by: Deadline) -> io::Result<()> {
+        loop {
+            self.0.set_read_timeout(Some(left(by)?))?;
+            match self.0.peek(&mut [MaybeUninit::uninit()]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
+                // An error is the reader's to find.
+                Ok(_) | Err(_) => return Ok(()),
+            }
+        }
     }
 
     /// Reads what is there, waiting for it until the deadline; nothing at the end of the stream.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use crate::driver::MAX_CELL_BYTES;
 use crate::http::{Limits, Listen};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
@@ -62,6 +63,8 @@ pub struct Exporter {
     pub max_series: u64,
     /// More bytes on one page likewise.
     pub max_page_bytes: u64,
+    /// A longer value (in bytes) that a database sends fails its query.
+    pub max_cell_bytes: usize,
     /// Longer label values (in bytes) are an error, or cut.
     pub max_label_length: usize,
     /// Which of the two.
@@ -136,6 +139,7 @@ impl Default for Exporter {
             http: Limits::default(),
             max_series: 200_000,
             max_page_bytes: 64 << 20,
+            max_cell_bytes: MAX_CELL_BYTES,
             max_label_length: 1024,
             labels_too_long: LabelsTooLong::default(),
             target_label: "target".to_owned(),
@@ -251,6 +255,7 @@ fn bounds(keys: &mut Keys<'_>, exporter: &mut Exporter) {
     set(&mut exporter.max_workers, count(keys, "max_workers"));
     set(&mut exporter.max_series, count(keys, "max_series"));
     set(&mut exporter.max_page_bytes, keys.size("max_page_bytes"));
+    set(&mut exporter.max_cell_bytes, size(keys, "max_cell_bytes"));
     set(&mut exporter.max_label_length, count(keys, "max_label_length"));
 }
 

@@ -60,6 +60,7 @@ fn of_exporter(exporter: &Exporter) -> Shown {
         ("max_workers", Shown::text(exporter.max_workers)),
         ("max_series", Shown::text(exporter.max_series)),
         ("max_page_bytes", Shown::text(exporter.max_page_bytes)),
+        ("max_cell_bytes", Shown::text(exporter.max_cell_bytes)),
         ("max_label_length", Shown::text(exporter.max_label_length)),
         ("labels_too_long", word(LABELS_TOO_LONG, exporter.labels_too_long)),
         ("target_label", Shown::text(&exporter.target_label)),

@@ -8,7 +8,7 @@ mod room;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::driver::{Column, Flow, Row, RowSink};
+use crate::driver::{Column, Flow, MAX_CELL_BYTES, Row, RowSink};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::block::{Block, Draft};
 use crate::exposition::line::LabelBytes;
@@ -47,6 +47,8 @@ pub type Ended<'q> = Box<dyn FnOnce(Result<Rendered, Error>, Duration) + Send + 
 pub struct Context {
     labels: LabelBytes,
     limit: LabelLimit,
+    /// Beyond which a value fails its query.
+    pub max_cell_bytes: usize,
 }
 
 impl Context {
@@ -66,7 +68,13 @@ impl Context {
             labels.push(name, value);
         }
         labels.mark_gap();
-        Context { labels, limit }
+        Context { labels, limit, max_cell_bytes: MAX_CELL_BYTES }
+    }
+
+    /// The same with another bound on a value.
+    #[must_use]
+    pub fn with_max_cell_bytes(self, max_cell_bytes: usize) -> Context {
+        Context { max_cell_bytes, ..self }
     }
 }
 

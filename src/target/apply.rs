@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cell::{Cell, Number};
 use crate::deadline::Deadline;
-use crate::driver::{Column, Facts, Flow, Health, Job, Row, RowSink, Sql};
+use crate::driver::{Column, Facts, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, Sql};
 use crate::error::{Error, Reason, Result};
 use crate::plan::when::{When, numbers};
 use crate::pool::Live;
@@ -61,7 +61,8 @@ pub fn ask(live: &mut Live<'_>, sql: &Sql, by: Deadline) -> Said {
         return Said::Answer { yes, asked: false };
     }
     let mut sink = Truth::default();
-    let health = live.run(&mut [Job { sql, allowance: by.left(), sink: &mut sink }], by);
+    let health = live
+        .run(&mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink }], by);
     match (sink.verdict, health) {
         (Some(Ok(yes)), Health::Clean) => {
             live.notes.set(sql.name(), yes);

@@ -429,9 +429,11 @@ impl Turn<'_> {
                 (query, query::sink_like(query, &owner.context, cache.room(), ended))
             })
             .collect();
+        let max_cell_bytes = runs[0].spec.owner.context.max_cell_bytes;
         let jobs = sinks.iter_mut().map(|(query, sink)| Job {
             sql: &query.sql,
             allowance: if together { whole(query).min(HURRY) } else { whole(query) },
+            max_cell_bytes,
             sink: sink.as_mut(),
         });
         live.run(&mut jobs.collect::<Vec<_>>(), self.by)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::disposal::Disposal;
-use sql_exporter::driver::{Health, Job, Sql};
+use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Sql};
 use sql_exporter::error::Reason;
 use sql_exporter::pool::{Figures, Lease, Pool, Scheduler, Settings};
 
@@ -40,8 +40,15 @@ fn run(lease: &mut Lease) -> (bool, Health, Recorder) {
     let mut sink = Recorder::new();
     let mut live = lease.session(far()).expect("a session");
     let reused = live.reused();
-    let health =
-        live.run(&mut [Job { sql: &sql, allowance: Duration::from_secs(1), sink: &mut sink }], far());
+    let health = live.run(
+        &mut [Job {
+            sql: &sql,
+            allowance: Duration::from_secs(1),
+            max_cell_bytes: MAX_CELL_BYTES,
+            sink: &mut sink,
+        }],
+        far(),
+    );
     (reused, health, sink)
 }
 

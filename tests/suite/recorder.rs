@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sql_exporter::cell::Cell;
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::{Column, Flow, Health, Job, Row, RowSink, Session, Sql};
+use sql_exporter::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, Session, Sql};
 use sql_exporter::error::{Error, Reason, Result};
 
 /// Everything one job told its sink.
@@ -98,6 +98,6 @@ pub(crate) fn run_into(
     sink: &mut dyn RowSink,
 ) -> Health {
     let sql = Sql::new(sql);
-    let mut jobs = [Job { sql: &sql, allowance, sink }];
+    let mut jobs = [Job { sql: &sql, allowance, max_cell_bytes: MAX_CELL_BYTES, sink }];
     session.run(&mut jobs, Deadline::within(Duration::from_secs(60)))
 }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::sqlite::File;
-use sql_exporter::driver::{Endpoint, Health, Job, Session, Sql};
+use sql_exporter::driver::{Endpoint, Health, Job, MAX_CELL_BYTES, Session, Sql};
 use sql_exporter::error::{Error, Reason};
 
 use crate::recorder::{Recorder, run, run_into};
@@ -118,7 +118,12 @@ fn a_deadline_spares_the_neighbours() {
     let mut jobs: Vec<_> = texts
         .iter()
         .zip(&mut sinks)
-        .map(|(sql, sink)| Job { sql, allowance: Duration::from_millis(200), sink })
+        .map(|(sql, sink)| Job {
+            sql,
+            allowance: Duration::from_millis(200),
+            max_cell_bytes: MAX_CELL_BYTES,
+            sink,
+        })
         .collect();
     assert!(matches!(session.run(&mut jobs, Deadline::within(LONG)), Health::Clean));
     assert_eq!(sinks[0].good(), [["Int(1)"]]);
@@ -131,7 +136,7 @@ fn a_job_whose_deadline_has_passed_does_not_start() {
     let shop = Shop::new();
     let sql = Sql::new("SELECT 1");
     let mut sink = Recorder::new();
-    let mut jobs = [Job { sql: &sql, allowance: LONG, sink: &mut sink }];
+    let mut jobs = [Job { sql: &sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink }];
     assert!(matches!(shop.session().run(&mut jobs, Deadline::within(Duration::ZERO)), Health::Clean));
     assert_eq!(sink.error().to_string(), "the query was stopped at the scrape's deadline");
     assert_eq!(sink.columns, None);
@@ -218,8 +223,8 @@ fn a_batch_is_one_read_transaction() {
     let count = Sql::new("SELECT count(*) FROM orders");
     let (mut first, mut second) = (Writer(&shop, Recorder::new()), Recorder::new());
     let mut jobs = [
-        Job { sql: &count, allowance: LONG, sink: &mut first },
-        Job { sql: &count, allowance: LONG, sink: &mut second },
+        Job { sql: &count, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink: &mut first },
+        Job { sql: &count, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink: &mut second },
     ];
     assert!(matches!(session.run(&mut jobs, Deadline::within(LONG)), Health::Clean));
     assert_eq!(

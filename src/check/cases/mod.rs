@@ -55,7 +55,7 @@ pub fn run(plan: &Plan) -> Vec<Outcome> {
         truncate: plan.exporter.labels_too_long == LabelsTooLong::Truncate,
     };
     // Neither the target's name nor its labels: a case says what a query makes, wherever it runs.
-    let context = Context::new(None, &[], limit);
+    let context = Context::new(None, &[], limit).with_max_cell_bytes(plan.exporter.max_cell_bytes);
     plan.cases.iter().map(|case| outcome(case, &context)).collect()
 }
 
@@ -87,17 +87,18 @@ fn rendered(case: &Case, context: &Context) -> Result<Result<Rendered>> {
     let mut sink = sink(&case.query, context, ended);
     match &case.given {
         Given::Rows { columns, rows } => rows::play(columns, rows, &mut *sink),
-        Given::Sqlite(script) => on_scratch(script, case, &mut *sink)?,
+        Given::Sqlite(script) => on_scratch(script, case, context, &mut *sink)?,
     }
     drop(sink);
     // Invariant: whoever runs a sink ends it. A session that did not is a fault of its own.
     Ok(told.unwrap_or_else(|| Err(Error::new(Reason::Protocol, "the query was not ended"))))
 }
 
-fn on_scratch(script: &str, case: &Case, sink: &mut dyn RowSink) -> Result<()> {
+fn on_scratch(script: &str, case: &Case, context: &Context, sink: &mut dyn RowSink) -> Result<()> {
     let by = Deadline::within(LIMIT);
     let mut session = sqlite::scratch(script, by)?;
-    let mut job = [Job { sql: &case.query.sql, allowance: LIMIT, sink }];
+    let mut job =
+        [Job { sql: &case.query.sql, allowance: LIMIT, max_cell_bytes: context.max_cell_bytes, sink }];
     match session.run(&mut job, by) {
         Health::Clean | Health::Spent => Ok(()),
         Health::Lost(error) => Err(error),

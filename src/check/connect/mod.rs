@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::check::spot::place_of;
 use crate::deadline::Deadline;
-use crate::driver::{Facts, Health, Job, Session};
+use crate::driver::{Facts, Health, Job, MAX_CELL_BYTES, Session};
 use crate::error::{Error, Place, Reason, Result};
 use crate::plan::Plan;
 use crate::plan::query::Query;
@@ -192,7 +192,10 @@ impl OfTarget {
         }
         let Some(sql) = &when.sql else { return Ok(None) };
         let mut truth = Truth::default();
-        let health = session.run(&mut [Job { sql, allowance: by.left(), sink: &mut truth }], by);
+        let health = session.run(
+            &mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut truth }],
+            by,
+        );
         match truth.verdict() {
             Some(Ok(true)) => {}
             Some(Ok(false)) => return Ok(Some("when.sql says no".to_owned())),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
-use crate::driver::{Health, Job, RowSink, Session, Sql};
+use crate::driver::{Health, Job, MAX_CELL_BYTES, RowSink, Session, Sql};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::page::Families;
 use crate::fleet::context;
@@ -86,7 +86,10 @@ fn when(
         trial.skipped.push(why);
     } else if let Some(sql) = &when.sql {
         let mut truth = Truth::default();
-        let health = session.run(&mut [Job { sql, allowance: by.left(), sink: &mut truth }], by);
+        let health = session.run(
+            &mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut truth }],
+            by,
+        );
         match truth.verdict() {
             Some(Ok(true)) | None => {}
             Some(Ok(false)) => trial.skipped.push("when.sql says no".to_owned()),
@@ -107,7 +110,8 @@ fn listing(
     let mut seen = Seen::default();
     let health = {
         let mut tap = Tap::new(None, usize::MAX, &[], &mut seen);
-        session.run(&mut [Job { sql, allowance: by.left(), sink: &mut tap }], by)
+        session
+            .run(&mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut tap }], by)
     };
     let verdict = seen.verdict.take().unwrap_or(Ok(()));
     let ended = ready(health, verdict.clone().err());
@@ -185,7 +189,10 @@ fn run(
         }
     }
     let allowance = query.timeout.unwrap_or(Duration::MAX).min(by.left());
-    let health = session.run(&mut [Job { sql: &query.sql, allowance, sink }], by);
+    let health = session.run(
+        &mut [Job { sql: &query.sql, allowance, max_cell_bytes: ask.plan.exporter.max_cell_bytes, sink }],
+        by,
+    );
     match health {
         Health::Clean if ask.target.snapshot => session.snapshot(false, by),
         health => health,
@@ -231,7 +238,15 @@ fn statement(ask: &Ask<'_>, sql: &Sql, session: &mut dyn Session, by: Deadline, 
     let began = Instant::now();
     let health = {
         let mut tap = Tap::new(None, ask.rows, &[], &mut seen);
-        session.run(&mut [Job { sql, allowance: by.left(), sink: &mut tap }], by)
+        session.run(
+            &mut [Job {
+                sql,
+                allowance: by.left(),
+                max_cell_bytes: ask.plan.exporter.max_cell_bytes,
+                sink: &mut tap,
+            }],
+            by,
+        )
     };
     seen.times(began, &mut trial.times);
     trial.times.render = None;

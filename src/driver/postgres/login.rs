@@ -20,6 +20,7 @@ use crate::deadline::Deadline;
 use crate::driver::TlsState;
 use crate::driver::login::HostPort;
 use crate::driver::net;
+use crate::driver::socket::TimedSocket;
 use crate::driver::tls::{self, Mode, Tls};
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
@@ -97,7 +98,7 @@ impl Route {
                 let peer = stream.peer_addr().ok();
                 let socket = Socket::from(stream);
                 liveness.apply(&socket).map_err(|error| unreachable(place, &error))?;
-                (peer, Wire::new(socket, by))
+                (peer, Wire::new(TimedSocket::new(socket), by))
             }
             Place::Unix { path, .. } => {
                 (None, Wire::to_unix(path, by).map_err(|error| unreachable(place, &error))?)
@@ -111,7 +112,7 @@ impl Route {
         match (&self.place, self.peer) {
             (Place::Host(_), Some(peer)) => {
                 let stream = net::connect_to(peer, by).map_err(|error| unreachable(&self.place, &error))?;
-                Ok(Wire::new(Socket::from(stream), by))
+                Ok(Wire::new(TimedSocket::new(Socket::from(stream)), by))
             }
             _ => Route::find(&self.place, by).map(|(_, wire)| wire),
         }
@@ -350,7 +351,7 @@ mod tests {
         let name = HostPort { host: "db.example".into(), port: 5432 };
         let place = Place::Host(Host { name, address: None, liveness: Liveness::default() });
         let route = Route { place, peer: Some((peer, 5432).into()) };
-        let wire = Wire::new(Socket::from(TcpStream::connect(address).unwrap()), by);
+        let wire = Wire::new(TimedSocket::new(Socket::from(TcpStream::connect(address).unwrap())), by);
         let password = Secret::new("c4nary-secret".into());
         let mut config = Config::new();
         config.user("exporter");

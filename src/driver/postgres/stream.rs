@@ -5,23 +5,20 @@
 //! instead would hang: tokio-rustls reads on until it is told "pending". Writes block; a round of messages fits any
 //! socket's buffer.
 
-use std::ffi::OsStr;
 use std::future::{Future, poll_fn};
-use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt;
+use std::io;
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
-use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::deadline::Deadline;
+use crate::driver::socket::TimedSocket;
 
 /// What tokio-postgres-rustls makes of a [`Wire`].
 type Encrypted = <<MakeRustlsConnect as MakeTlsConnect<Wire>>::TlsConnect as TlsConnect<Wire>>::Stream;
@@ -31,7 +28,7 @@ type Encrypted = <<MakeRustlsConnect as MakeTlsConnect<Wire>>::TlsConnect as Tls
 pub(super) struct Wire(Arc<Line>);
 
 struct Line {
-    socket: Socket,
+    socket: TimedSocket,
     state: Mutex<State>,
 }
 
@@ -45,22 +42,14 @@ struct State {
 
 impl Wire {
     /// Takes over a connected socket.
-    pub(super) fn new(socket: Socket, by: Deadline) -> Self {
+    pub(super) fn new(socket: TimedSocket, by: Deadline) -> Self {
         let state = State { by, waiting: false, forbidden: None };
         Wire(Arc::new(Line { socket, state: Mutex::new(state) }))
     }
 
-    /// Connects to a Unix socket.
+    /// Connects to a Unix socket; an `@` in front is Linux' abstract namespace.
     pub(super) fn to_unix(path: &Path, by: Deadline) -> io::Result<Self> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // An `@` in front is Linux' abstract namespace, which the system writes as a zero byte.
-        let bytes = path.as_os_str().as_bytes();
-        let address = match bytes.strip_prefix(b"@") {
-            Some(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", name].concat()))?,
-            None => SockAddr::unix(path)?,
-        };
-        socket.connect_timeout(&address, left(by)?)?;
-        Ok(Wire::new(socket, by))
+        Ok(Wire::new(TimedSocket::to_unix(path, by)?, by))
     }
 
     /// From now on a write of exactly `message` fails with `PermissionDenied`. Encrypted bytes never equal it.
@@ -71,14 +60,7 @@ impl Wire {
     /// Reads what is there, waiting for it until the deadline: `TimedOut` then.
     pub(super) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let by = self.0.state.lock().by;
-        loop {
-            self.0.socket.set_read_timeout(Some(left(by)?))?;
-            match (&self.0.socket).read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
-                done => return done,
-            }
-        }
+        self.0.socket.read(buffer, by)
     }
 
     /// Writes what the socket takes, waiting for room until the deadline.
@@ -89,39 +71,15 @@ impl Wire {
         }
         let by = state.by;
         drop(state);
-        loop {
-            self.0.socket.set_write_timeout(Some(left(by)?))?;
-            match (&self.0.socket).write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
-                done => return done,
-            }
-        }
+        self.0.socket.write(bytes, by)
     }
 
     /// Waits until a read would find something: bytes, an end or an error.
     fn wait(&self, by: Deadline) -> io::Result<()> {
-        loop {
-            self.0.socket.set_read_timeout(Some(left(by)?))?;
-            match self.0.socket.peek(&mut [MaybeUninit::uninit()]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
-                // An error is the reader's to find.
-                Ok(_) | Err(_) => break,
-            }
-        }
+        self.0.socket.wait_readable(by)?;
         self.0.state.lock().waiting = true;
         Ok(())
     }
-}
-
-fn late() -> io::Error {
-    io::ErrorKind::TimedOut.into()
-}
-
-/// What is left, never so little that it would mean "no limit" to the socket.
-fn left(by: Deadline) -> io::Result<std::time::Duration> {
-    by.socket_timeout().ok_or_else(late)
 }
 
 /// Runs a future whose only waits are reads of `wire`, at most until `by`.
@@ -163,7 +121,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.socket.shutdown(std::net::Shutdown::Write))
+        Poll::Ready(self.0.socket.end_writing())
     }
 }
 

@@ -9,7 +9,9 @@ use crate::process::{bound, poll};
 use super::bench::{Bench, LONG, Query};
 use super::subject::Subject;
 
-const SOON: Duration = Duration::from_millis(300);
+/// A scrape's deadline that leaves the statement most of its time on a busy machine too, where the way to the server takes
+/// longer.
+const SCRAPE: Duration = Duration::from_secs(1);
 /// After the answer a second session sees no statement of ours.
 const STOPPED: Duration = Duration::from_millis(200);
 /// A statement that runs on after its deadline is found out long before it would end by itself.
@@ -28,7 +30,8 @@ pub(super) fn ends<S: Subject>(endless: &[&str]) {
         let queries = [query, Query::new("quick", "SELECT 1 AS value")];
         let bench = Bench::new(&subject.entry(&[("max_connections", "1")]), &queries);
         assert_eq!(bench.only("quick").value("quick"), 1.0);
-        let budget = if by_timeout { LONG } else { SOON };
+        // How long it may run, and how long it runs at least.
+        let (budget, least) = if by_timeout { (LONG, 0.2) } else { (SCRAPE, 0.7) };
         let seen = std::thread::scope(|scope| {
             let scrape = scope.spawn(|| bench.only_within("endless", budget));
             let mut found = false;
@@ -41,7 +44,7 @@ pub(super) fn ends<S: Subject>(endless: &[&str]) {
         seen.failed("endless", Reason::Timeout);
         assert!(seen.took < BOUND, "{sql}: {:?}", seen.took);
         let took = seen.own("query_duration_seconds", "endless").expect("how long it took");
-        assert!((0.2..BOUND.as_secs_f64()).contains(&took), "{sql}: {took} s");
+        assert!((least..BOUND.as_secs_f64()).contains(&took), "{sql}: {took} s");
         let answered = Instant::now();
         poll(sql, BOUND, || (!subject.is_running(&bench)).then_some(()));
         let took = answered.elapsed();

@@ -231,7 +231,12 @@ fn rows_that_trickle_end_at_the_deadline() {
     let (sink, health) = {
         let sql = sql_exporter::driver::Sql::new("SELECT 1");
         let mut sink = crate::recorder::Recorder::new();
-        let mut jobs = [sql_exporter::driver::Job { sql: &sql, allowance: LONG, sink: &mut sink }];
+        let mut jobs = [sql_exporter::driver::Job {
+            sql: &sql,
+            allowance: LONG,
+            max_cell_bytes: sql_exporter::driver::MAX_CELL_BYTES,
+            sink: &mut sink,
+        }];
         let health = session.run(&mut jobs, Deadline::within(SOON));
         (sink, health)
     };

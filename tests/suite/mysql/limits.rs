@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::password::Password;
-use sql_exporter::driver::{Health, Job, Sql};
+use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, login, open, session};
@@ -67,7 +67,7 @@ fn a_deadline_does_not_strike_the_neighbour() {
     let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for (sql, sink) in texts.iter().zip(&mut sinks) {
-        jobs.push(Job { sql, allowance: SOON, sink });
+        jobs.push(Job { sql, allowance: SOON, max_cell_bytes: MAX_CELL_BYTES, sink });
     }
     let health = session.run(&mut jobs, Deadline::within(LONG));
     // The server ended it: nothing of it is left.

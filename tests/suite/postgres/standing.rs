@@ -2,7 +2,7 @@
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::login::Login;
-use sql_exporter::driver::{Health, Job, Session, Sql};
+use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 
 use super::{LONG, assert_clean, login, open, value};
 use crate::checker::checked;
@@ -59,7 +59,8 @@ fn a_standby_that_was_promoted_answers_no_query_that_asked_for_a_standby() {
     let statements = [recovering, "SELECT 1"].map(Sql::new);
     let mut sinks = [Recorder::new(), Recorder::new()];
     let jobs = statements.iter().zip(&mut sinks);
-    let mut jobs: Vec<Job<'_>> = jobs.map(|(sql, sink)| Job { sql, allowance: LONG, sink }).collect();
+    let mut jobs: Vec<Job<'_>> =
+        jobs.map(|(sql, sink)| Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink }).collect();
     says_why(&grouped.run(&mut jobs, Deadline::within(LONG)));
     assert!(sinks.iter().all(|sink| sink.verdict.is_none()), "{sinks:?}");
     // A session that asked for nothing goes on, and knows.
