@@ -284,6 +284,12 @@ impl Lease {
         self.slot.session.as_ref().map(|session| session.facts())
     }
 
+    /// How far its server is; [`Session::distance`].
+    #[must_use]
+    pub fn distance(&self) -> Duration {
+        self.slot.session.as_ref().map_or(Duration::ZERO, |session| session.distance())
+    }
+
     /// Sees to it that there is a session: opens one when there is none or the one there is dirty. True when it was there
     /// before. Blocks until `by` at most.
     ///

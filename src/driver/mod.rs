@@ -287,6 +287,11 @@ pub trait Session: Send {
     /// What was learned at login.
     fn facts(&self) -> &Facts;
 
+    /// How long the way to the server and back takes: the shortest that was seen.
+    fn distance(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// A handle that stops, from another thread, what this session runs.
     fn canceller(&self) -> Arc<dyn Canceller>;
 }

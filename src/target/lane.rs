@@ -128,7 +128,7 @@ impl Turn<'_> {
                 self.sessions.connected(facts);
             }
             if self.batch.is_empty() {
-                self.take_batch();
+                self.take_batch(lease.distance());
                 lease.until(self.by);
             }
             let left: Vec<Arc<Run>> = self.left().cloned().collect();
@@ -201,11 +201,11 @@ impl Turn<'_> {
     }
 
     /// Takes the next batch for the session that is there, if there still is one.
-    fn take_batch(&mut self) {
+    fn take_batch(&mut self, distance: Duration) {
         if self.lane.is_late() {
             return;
         }
-        self.batch = self.sessions.queue.lock().next(self.lane);
+        self.batch = self.sessions.queue.lock().next(self.lane, distance);
         let Some(first) = self.batch.first() else { return };
         self.by = first.by;
         self.lane.set_due(Some(self.by));
@@ -414,9 +414,9 @@ impl Turn<'_> {
         let together = runs.len() > 1 && runs[0].group.is_none();
         let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(self.by.left());
         let queries = runs.iter().filter_map(|run| Some((run.query()?, *run)));
-        let mut sinks: Vec<(&Query, Box<dyn RowSink + '_>)> = queries
+        let mut sinks: Vec<(&Query, Duration, Box<dyn RowSink + '_>)> = queries
             .map(|(query, run)| {
-                let hurried = together && whole(query) > HURRY;
+                let hurried = together && run.has_run() && whole(query) > HURRY;
                 let ended: query::Ended<'_> = Box::new(move |verdict, took| {
                     if hurried && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
                         return part(self.sessions, run);
@@ -426,13 +426,14 @@ impl Turn<'_> {
                     self.sessions.finish(run, end, took, reached);
                 });
                 let Spec { owner, cache, .. } = &run.spec;
-                (query, query::sink_like(query, &owner.context, cache.room(), ended))
+                let allowance = if hurried { HURRY } else { whole(query) };
+                (query, allowance, query::sink_like(query, &owner.context, cache.room(), ended))
             })
             .collect();
         let max_cell_bytes = runs[0].spec.owner.context.max_cell_bytes;
-        let jobs = sinks.iter_mut().map(|(query, sink)| Job {
+        let jobs = sinks.iter_mut().map(|(query, allowance, sink)| Job {
             sql: &query.sql,
-            allowance: if together { whole(query).min(HURRY) } else { whole(query) },
+            allowance: *allowance,
             max_cell_bytes,
             sink: sink.as_mut(),
         });

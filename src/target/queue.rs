@@ -18,6 +18,11 @@ use super::run::Run;
 const BATCH: usize = 50;
 /// Quick queries that took this long together last time are worth a lane in any case.
 const LANE_TIME: Duration = Duration::from_millis(20);
+/// From here on a round trip costs more than what is said against [`FIRST_RUNS`].
+const FAR: Duration = Duration::from_millis(10);
+/// Queries that never ran and are handed together to a session whose server is far away. A slow one among them delays those
+/// behind it, once.
+const FIRST_RUNS: usize = 4;
 /// A lane is late when it has not come back so long after the deadline of what it does.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -144,12 +149,18 @@ impl Queue {
         self.first(lane).map(|place| self.waiting[place].by)
     }
 
-    /// The next batch: all of a snapshot, those last that were stopped before; else the first by rank alone, or, when it
-    /// is quick, with a fair share of the other quick ones that have the same deadline.
-    pub fn next(&mut self, lane: &Lane) -> Vec<Arc<Run>> {
+    /// The next batch for a session whose server is `distance` away: all of a snapshot, those last that were stopped
+    /// before; else the first by rank alone, or, when it is quick, with a fair share of the other quick ones that have the
+    /// same deadline. Behind a long way a few that never ran go together, too.
+    pub fn next(&mut self, lane: &Lane, distance: Duration) -> Vec<Arc<Run>> {
         let Some(place) = self.first(lane) else { return Vec::new() };
         let first = self.waiting.remove(place);
-        let share = (self.waiting.len() + 1).div_ceil(self.lanes.len().max(1)).min(BATCH);
+        let most = match (first.is_quick(), first.has_run()) {
+            (true, _) => BATCH,
+            (false, false) if distance >= FAR => FIRST_RUNS,
+            (false, _) => 1,
+        };
+        let share = (self.waiting.len() + 1).div_ceil(self.lanes.len().max(1)).min(most);
         let mut batch = vec![first];
         let mut place = 0;
         while let Some(run) = self.waiting.get(place) {
@@ -158,6 +169,9 @@ impl Queue {
             } else {
                 place += 1;
             }
+        }
+        if batch[0].group.is_none() && batch.len() > 1 {
+            batch.iter().for_each(|run| run.join());
         }
         if batch[0].group.is_some() {
             batch.sort_by_key(|run| Reverse(run.pace));
@@ -177,11 +191,13 @@ impl Queue {
     }
 }
 
-/// Whether `run` joins a batch that has room for `share`: the same snapshot, or quick ones that end together.
+/// Whether `run` joins a batch that has room for `share`: the same snapshot, or such as end together and are quick, or
+/// never ran, as its first is.
 fn goes_with(run: &Run, batch: &[Arc<Run>], share: usize) -> bool {
     let first = &batch[0];
+    let kind = |run: &Run| (run.is_quick(), run.has_run());
     match (first.group, run.group) {
-        (None, None) => first.is_quick() && run.is_quick() && run.by == first.by && batch.len() < share,
+        (None, None) => kind(run) == kind(first) && run.by == first.by && batch.len() < share,
         (first, other) => first == other,
     }
 }

@@ -3,10 +3,10 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -37,7 +37,8 @@ struct Shared {
     changed: Condvar,
     ended: AtomicBool,
     connections: AtomicUsize,
-    turns: AtomicUsize,
+    /// Of each connection.
+    turns: Mutex<Vec<usize>>,
     /// How long bytes are on their way in one direction.
     distance: Mutex<Duration>,
     /// The last bytes of a client before it closed, of each connection that it closed itself.
@@ -94,7 +95,7 @@ impl Proxy {
             changed: Condvar::new(),
             ended: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
-            turns: AtomicUsize::new(0),
+            turns: Mutex::default(),
             distance: Mutex::default(),
             last_words: Mutex::default(),
         });
@@ -146,7 +147,12 @@ impl Proxy {
 
     /// How often a client has spoken after the server had: the round trips, the first of a connection included.
     pub(crate) fn turns(&self) -> usize {
-        self.shared.turns.load(Ordering::Relaxed)
+        self.shared.turns.lock().iter().sum()
+    }
+
+    /// The same of the connection with the most.
+    pub(crate) fn most_turns(&self) -> usize {
+        self.shared.turns.lock().iter().copied().max().unwrap_or_default()
     }
 }
 
@@ -201,17 +207,67 @@ fn pump_both(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) -> [Joi
         stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(STEP))).expect("a socket");
         stream.set_nonblocking(false).expect("a blocking socket");
     }
+    let place = {
+        let mut turns = shared.turns.lock();
+        turns.push(0);
+        turns.len() - 1
+    };
     // Whether the server spoke last.
     let answered = Arc::new(AtomicBool::new(true));
     let clone = |stream: &TcpStream| stream.try_clone().expect("a second handle");
     let ways = [(clone(&client), clone(&server), false), (server, client, true)];
     ways.map(|(from, to, from_server)| {
         let (shared, answered) = (Arc::clone(shared), Arc::clone(&answered));
-        std::thread::spawn(move || pump(from, to, from_server, &shared, &answered))
+        std::thread::spawn(move || {
+            let turn = || shared.turns.lock()[place] += 1;
+            pump(from, to, from_server, &shared, &answered, turn);
+        })
     })
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, from_server: bool, shared: &Shared, answered: &AtomicBool) {
+/// So many chunks of bytes are on their way at once.
+const ON_THE_WAY: usize = 16;
+
+fn pump(
+    from: TcpStream,
+    mut to: TcpStream,
+    from_server: bool,
+    shared: &Shared,
+    answered: &AtomicBool,
+    turn: impl Fn() + Send,
+) {
+    let (sender, on_the_way) = mpsc::sync_channel(ON_THE_WAY);
+    std::thread::scope(|scope| {
+        scope.spawn(|| receive(&from, from_server, shared, answered, turn, sender));
+        while let Ok((due, bytes)) = on_the_way.recv() {
+            std::thread::sleep(Instant::saturating_duration_since(&due, Instant::now()));
+            if !pass(&mut to, &bytes, from_server, shared) {
+                break;
+            }
+        }
+        drop(on_the_way);
+        if from_server && matches!(shared.mode(), Mode::ResetAfter(_)) {
+            // Closed with the linger time 0 it is a reset; the shutdown of the other way would be a plain end.
+            let _ = socket2::SockRef::from(&to).set_linger(Some(Duration::ZERO));
+            let _ = to.shutdown(Shutdown::Read);
+            let _ = from.shutdown(Shutdown::Both);
+            return;
+        }
+        for stream in [&from, &to] {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    });
+}
+
+/// Reads what is to be passed on, and says when it arrives.
+fn receive(
+    mut from: &TcpStream,
+    from_server: bool,
+    shared: &Shared,
+    answered: &AtomicBool,
+    turn: impl Fn(),
+    on_the_way: mpsc::SyncSender<(Instant, Vec<u8>)>,
+) {
     let mut buffer = vec![0; 64 << 10];
     let mut last_words = Vec::new();
     while !shared.has_ended() {
@@ -227,25 +283,15 @@ fn pump(mut from: TcpStream, mut to: TcpStream, from_server: bool, shared: &Shar
             Err(_) => break,
         };
         if answered.swap(from_server, Ordering::Relaxed) && !from_server {
-            shared.turns.fetch_add(1, Ordering::Relaxed);
+            turn();
         }
+        let bytes = buffer[..count].to_vec();
         if !from_server {
-            last_words = buffer[..count].to_vec();
+            last_words.clone_from(&bytes);
         }
-        std::thread::sleep(*shared.distance.lock());
-        if !pass(&mut to, &buffer[..count], from_server, shared) {
+        if on_the_way.send((Instant::now() + *shared.distance.lock(), bytes)).is_err() {
             break;
         }
-    }
-    if from_server && matches!(shared.mode(), Mode::ResetAfter(_)) {
-        // Closed with the linger time 0 it is a reset; the shutdown of the other way would be a plain end.
-        let _ = socket2::SockRef::from(&to).set_linger(Some(Duration::ZERO));
-        let _ = to.shutdown(Shutdown::Read);
-        let _ = from.shutdown(Shutdown::Both);
-        return;
-    }
-    for stream in [&from, &to] {
-        let _ = stream.shutdown(Shutdown::Both);
     }
 }
 

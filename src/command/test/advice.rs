@@ -132,6 +132,10 @@ impl Way<'_> {
             Reason::Protocol => {
                 one(format!("something else may listen on {place}: check `driver`, `host` and `port`"))
             }
+            // An error that says what to do is followed.
+            Reason::Sql | Reason::Type | Reason::Value | Reason::ReadOnly if error.hint().is_some() => {
+                Vec::new()
+            }
             Reason::Sql | Reason::Type | Reason::Value | Reason::ReadOnly => {
                 one(format!("run the target's `session_sql` by hand as {}", self.user()))
             }

@@ -195,6 +195,10 @@ impl Session for MySqlSession {
         &self.pipeline.learned.facts
     }
 
+    fn distance(&self) -> Duration {
+        self.pipeline.talk.link.round_trip()
+    }
+
     fn canceller(&self) -> Arc<dyn Canceller> {
         Arc::new(Kill {
             server: Arc::clone(&self.server),

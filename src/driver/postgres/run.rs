@@ -89,6 +89,8 @@ impl PgSession {
             if line.is_empty() {
                 return Ok(());
             }
+            // What goes in groups first: one message for them, and one for the others.
+            line.sort_by_key(|pending| !self.is_seen(pending.job.sql));
             match line.iter().take_while(|pending| self.is_seen(pending.job.sql)).count() {
                 seen @ 2.. => self.groups(line, seen, by)?,
                 _ => self.apart(line, by)?,

@@ -223,6 +223,10 @@ impl Session for PgSession {
         &self.facts
     }
 
+    fn distance(&self) -> Duration {
+        self.talk.distance()
+    }
+
     fn canceller(&self) -> Arc<dyn Canceller> {
         Arc::clone(&self.canceller)
     }

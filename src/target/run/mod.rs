@@ -255,6 +255,17 @@ impl Run {
         self.quick.load(Ordering::Relaxed)
     }
 
+    /// False for one that never ended.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        self.pace != Pace::Unknown
+    }
+
+    /// It is in a batch with others.
+    pub fn join(&self) {
+        self.quick.store(true, Ordering::Relaxed);
+    }
+
     /// It was too slow for a batch: it waits in line again, for a session of its own.
     pub fn part(&self) {
         self.quick.store(false, Ordering::Relaxed);
