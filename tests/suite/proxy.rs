@@ -220,7 +220,7 @@ fn pump_both(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) -> [Joi
         let (shared, answered) = (Arc::clone(shared), Arc::clone(&answered));
         std::thread::spawn(move || {
             let turn = || shared.turns.lock()[place] += 1;
-            pump(from, to, from_server, &shared, &answered, turn);
+            pump(&from, &to, from_server, &shared, &answered, turn);
         })
     })
 }
@@ -229,8 +229,8 @@ fn pump_both(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) -> [Joi
 const ON_THE_WAY: usize = 16;
 
 fn pump(
-    from: TcpStream,
-    mut to: TcpStream,
+    from: &TcpStream,
+    to: &TcpStream,
     from_server: bool,
     shared: &Shared,
     answered: &AtomicBool,
@@ -238,22 +238,22 @@ fn pump(
 ) {
     let (sender, on_the_way) = mpsc::sync_channel(ON_THE_WAY);
     std::thread::scope(|scope| {
-        scope.spawn(|| receive(&from, from_server, shared, answered, turn, sender));
+        scope.spawn(move || receive(from, from_server, shared, answered, turn, &sender));
         while let Ok((due, bytes)) = on_the_way.recv() {
             std::thread::sleep(Instant::saturating_duration_since(&due, Instant::now()));
-            if !pass(&mut to, &bytes, from_server, shared) {
+            if !pass(to, &bytes, from_server, shared) {
                 break;
             }
         }
         drop(on_the_way);
         if from_server && matches!(shared.mode(), Mode::ResetAfter(_)) {
             // Closed with the linger time 0 it is a reset; the shutdown of the other way would be a plain end.
-            let _ = socket2::SockRef::from(&to).set_linger(Some(Duration::ZERO));
+            let _ = socket2::SockRef::from(to).set_linger(Some(Duration::ZERO));
             let _ = to.shutdown(Shutdown::Read);
             let _ = from.shutdown(Shutdown::Both);
             return;
         }
-        for stream in [&from, &to] {
+        for stream in [from, to] {
             let _ = stream.shutdown(Shutdown::Both);
         }
     });
@@ -266,7 +266,7 @@ fn receive(
     shared: &Shared,
     answered: &AtomicBool,
     turn: impl Fn(),
-    on_the_way: mpsc::SyncSender<(Instant, Vec<u8>)>,
+    on_the_way: &mpsc::SyncSender<(Instant, Vec<u8>)>,
 ) {
     let mut buffer = vec![0; 64 << 10];
     let mut last_words = Vec::new();
@@ -296,7 +296,7 @@ fn receive(
 }
 
 /// Passes bytes on as far as the mode allows; false when the connection is to end.
-fn pass(to: &mut TcpStream, mut bytes: &[u8], from_server: bool, shared: &Shared) -> bool {
+fn pass(mut to: &TcpStream, mut bytes: &[u8], from_server: bool, shared: &Shared) -> bool {
     while !bytes.is_empty() && !shared.has_ended() {
         let (now, later) = bytes.split_at(shared.allowed(bytes.len(), from_server));
         let stalls = matches!(shared.mode(), Mode::StallAfter(_));
