@@ -54,6 +54,7 @@ pub fn serve(fleet: Fleet, load: Box<reload::Load>) -> Result<(), Vec<Error>> {
         limits: exporter.http,
         web_config: exporter.web_config_file.as_deref(),
         open: web::open_paths(&exporter.route_prefix),
+        large: web::query_paths(&exporter.route_prefix),
         answer: Arc::new(move |request| answering.answer(request)),
         rejected: Arc::new(move |reason| rejected.rejected(reason)),
     })?;

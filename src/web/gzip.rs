@@ -35,6 +35,7 @@ pub(super) fn compress(response: &mut Response, accept_encoding: &str) {
     // Invariant: writing into memory does not fail; if it did, the answer goes out as it is.
     if let Some(bytes) = COMPRESSOR.with_borrow_mut(|compressor| compressed(compressor, response, length)) {
         response.body = vec![Part::Owned(bytes)];
+        response.rendered = length;
         response.headers.push(("Content-Encoding", "gzip".to_owned()));
     }
 }
