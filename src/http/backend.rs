@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::memory::Memory;
 use super::private::{self, Pass};
 use super::trunks::Trunks;
-use super::{Answer, Method, Rejected, Request, Response};
+use super::{Answer, IsLarge, Method, Rejected, Request, Response};
 use crate::error::{Error, Result};
 
 /// A worker nobody needs leaves after this; the last one stays.
@@ -35,8 +35,8 @@ pub(super) struct Work {
     pub(super) max_workers: usize,
     /// For all answers together.
     pub(super) memory: Memory,
-    /// Paths whose answers may be large.
-    pub(super) large: Vec<String>,
+    /// Tells the requests whose answers may be large.
+    pub(super) large: Arc<IsLarge>,
     /// Told of each refusal.
     pub(super) rejected: Arc<Rejected>,
 }
@@ -192,18 +192,17 @@ impl Backend {
             return;
         };
         let is_head = ours.method == Method::Head;
-        let query = request.url().split_once('?').map_or("", |(_, query)| query).to_owned();
-        let is_large = !is_head && self.work.large.contains(&ours.path);
         let memory = &self.work.memory;
-        let held = if is_large { memory.reserve(&ours.path, &query) } else { Some(memory.nothing()) };
+        let large = (self.work.large)(&ours);
+        let held = large.clone().map_or_else(|| Some(memory.nothing()), |large| memory.reserve(large));
         let Some(mut held) = held else {
             let _ = write(request.into_writer(), &self.no_memory(), is_head);
             return;
         };
         let mut response = catch_unwind(AssertUnwindSafe(|| (self.work.answer)(&ours)))
             .unwrap_or_else(|_| Response::text(500, "an internal error; the log says more\n"));
-        if is_large && response.status == 200 {
-            memory.learn(&ours.path, &query, &response);
+        if let Some(large) = large.filter(|_| response.status == 200) {
+            memory.learn(&large, &response);
         }
         if !held.settle(&response) {
             response = self.no_memory();
@@ -300,7 +299,7 @@ mod tests {
     use crate::http::trunks::KEPT;
 
     fn start(answer: Arc<Answer>, max_workers: usize, folders: Vec<PathBuf>) -> Arc<Backend> {
-        let (memory, large) = (Memory::new(1 << 20), Vec::new());
+        let (memory, large) = (Memory::new(1 << 20), Arc::new(|_: &Request| None));
         Backend::start(Work { answer, max_workers, memory, large, rejected: Arc::new(|_| {}) }, folders)
             .unwrap()
     }

@@ -128,15 +128,32 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// The body. For HEAD it is not sent; its length is, unless it is empty: then the length is not known.
     pub body: Vec<Part>,
-    /// Bytes that were held beside the body while it was made of them: the page before its compression.
-    pub rendered: usize,
+    /// What was held beside the body while it was made: the page before its compression.
+    pub made_of: Bytes,
+}
+
+/// Bytes of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bytes {
+    /// Its own.
+    pub own: usize,
+    /// Those that other answers may hold too.
+    pub shared: usize,
+}
+
+impl Bytes {
+    /// All of them.
+    #[must_use]
+    pub fn sum(self) -> usize {
+        self.own.saturating_add(self.shared)
+    }
 }
 
 impl Response {
     /// An answer that is made of nothing larger than itself.
     #[must_use]
     pub fn new(status: u16, headers: Vec<(&'static str, String)>, body: Vec<Part>) -> Self {
-        Response { status, headers, body, rendered: 0 }
+        Response { status, headers, body, made_of: Bytes::default() }
     }
 
     /// A short plain text.
@@ -169,6 +186,20 @@ fn protection<'o>(
 
 /// What answers a request. Called on a worker of `backend`; may block until the scrape's deadline.
 pub type Answer = dyn Fn(&Request) -> Response + Send + Sync;
+
+/// A request whose answer may be large.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Large {
+    /// Its path: answers under one path are of like sizes.
+    pub path: String,
+    /// All that the answer depends on: that to the same target takes what the last one took.
+    pub target: String,
+    /// Requests for the same target, with the same time for it, that come within this share their rows.
+    pub together: Duration,
+}
+
+/// `None` for a request whose answer is small.
+pub type IsLarge = dyn Fn(&Request) -> Option<Large> + Send + Sync;
 
 /// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,8 +278,8 @@ pub struct Settings<'s> {
     pub web_config: Option<&'s std::path::Path>,
     /// Paths that need no login.
     pub open: Vec<String>,
-    /// Paths whose answers may be large: memory is reserved for them before they are made.
-    pub large: Vec<String>,
+    /// Tells the requests whose answers may be large: memory is reserved for them before they are made.
+    pub large: Arc<IsLarge>,
     /// Answers requests.
     pub answer: Arc<Answer>,
     /// Told of each refusal.

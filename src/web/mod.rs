@@ -22,7 +22,7 @@ use parking_lot::RwLock;
 
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::http::{Method, Request, Response};
+use crate::http::{Large, Method, Request, Response};
 use crate::plan::route_prefix::RoutePrefix;
 use crate::telemetry::Telemetry;
 
@@ -50,19 +50,14 @@ enum Gives {
     Change,
 }
 
-/// Paths that run queries.
-#[must_use]
-pub fn query_paths(prefix: &RoutePrefix) -> Vec<String> {
-    let queries = ROUTES.iter().filter(|route| route.gives == Gives::Queries);
-    queries.map(|route| prefix.path(route.path)).collect()
-}
-
 /// Paths that need no login: an orchestrator's probes have none.
 #[must_use]
 pub fn open_paths(prefix: &RoutePrefix) -> Vec<String> {
     ["/-/healthy", "/-/ready"].map(|path| prefix.path(path)).to_vec()
 }
 
+/// The part of a scrape's time within which others take part in its runs.
+const JOIN_SHARE: u32 = 10;
 const READ: &[Method] = &[Method::Get, Method::Head];
 
 const ROUTES: &[Route] = &[
@@ -190,6 +185,20 @@ impl Site {
         }
         self.telemetry().requested(path, response.status);
         response
+    }
+
+    /// Whether a request's answer may be large: it runs queries. Scrapes with the same time that come within a tenth of it
+    /// take part in the same runs (DESIGN 4.2).
+    #[must_use]
+    pub fn large(&self, request: &Request) -> Option<Large> {
+        let exporter = &self.fleet().exporter;
+        let path = exporter.route_prefix.strip(&request.path)?;
+        let route = ROUTES.iter().find(|route| route.path == path)?;
+        (route.gives == Gives::Queries && request.method == Method::Get).then(|| Large {
+            path: route.path.to_owned(),
+            target: format!("{path} {:?}", request.query),
+            together: metrics::budget(request, exporter) / JOIN_SHARE,
+        })
     }
 
     /// Refuses what a page of another site has a browser ask for.

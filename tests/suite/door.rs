@@ -295,6 +295,17 @@ fn no_half_written_file_takes_tls_certificates_or_logins_away() {
     protected("the whole file");
 }
 
+/// At the start there is nothing to keep: the file is taken as it is, as other exporters do, and the log says so.
+#[test]
+fn a_file_that_protects_nothing_at_the_start_is_a_warning_and_users_in_it_count_later() {
+    let exporter = serve("basic_auth_users:\n");
+    exporter.wait_for_log("web.yml: neither TLS nor a user is in the file: everybody may ask");
+    let status = || curl_as(&exporter, "http://localhost", "/config", &[]).status;
+    assert_eq!(status(), 200);
+    put(&exporter, "web.yml", &users(&[("prom", &password(), COST)]));
+    wait_for("the login to be asked for", || (status() == 401).then_some(()));
+}
+
 /// The port never answers without a login while its file is cut and made whole again and again.
 #[test]
 fn a_file_that_is_rewritten_under_load_never_opens_the_port() {

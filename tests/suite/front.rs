@@ -45,7 +45,15 @@ fn open(limits: Limits, answer: impl Fn(&Request) -> Response + Send + Sync + 's
 
 /// Without TLS and users.
 fn plain(listen: &[Listen], limits: Limits, answer: Arc<Answer>, rejected: Arc<Rejected>) -> Settings<'_> {
-    Settings { listen, limits, web_config: None, open: Vec::new(), large: Vec::new(), answer, rejected }
+    Settings {
+        listen,
+        limits,
+        web_config: None,
+        open: Vec::new(),
+        large: Arc::new(|_| None),
+        answer,
+        rejected,
+    }
 }
 
 fn port(server: &Server) -> u16 {
