@@ -329,16 +329,14 @@ fn a_file_that_is_rewritten_under_load_never_opens_the_port() {
 #[test]
 fn a_wrong_login_takes_the_same_time_for_every_user() {
     let exporter = serve(&users(&[("cheap", &password(), COST), ("costly", "x", 11)]));
-    let fastest = |user: &str| {
-        let took = |_| {
-            let began = Instant::now();
-            let answer = curl_as(&exporter, "http://localhost", "/-/metrics", &["--user", user]);
-            assert_eq!(answer.status, 401);
-            began.elapsed()
-        };
-        (0..3).map(took).min().expect("some")
-    };
-    let times = ["cheap:wrong", "costly:wrong", "nobody:wrong"].map(fastest);
+    let users = ["cheap:wrong", "costly:wrong", "nobody:wrong"];
+    let mut times = [Duration::MAX; 3];
+    // In turns: what else the machine does meets all of them.
+    for (user, fastest) in users.iter().cycle().take(12).zip((0..3).cycle()) {
+        let began = Instant::now();
+        assert_eq!(curl_as(&exporter, "http://localhost", "/-/metrics", &["--user", user]).status, 401);
+        times[fastest] = times[fastest].min(began.elapsed());
+    }
     let (least, most) = (times.iter().min().expect("some"), times.iter().max().expect("some"));
     assert!(*most < 2 * *least, "{times:?}");
 }
