@@ -47,13 +47,14 @@ pub fn serve(fleet: Fleet, load: Box<reload::Load>) -> Result<(), Vec<Error>> {
     let reloader = Reloader::new(load);
     let site = Arc::new(Site::new(fleet, Box::new(move |site| reloader.reload(site))));
     let rejected = site.telemetry();
-    let answering = Arc::clone(&site);
+    let (answering, sized) = (Arc::clone(&site), Arc::clone(&site));
     let exporter = site.fleet().exporter.clone();
     let server = http::serve(http::Settings {
         listen: &exporter.listen,
         limits: exporter.http,
         web_config: exporter.web_config_file.as_deref(),
         open: web::open_paths(&exporter.route_prefix),
+        large: Arc::new(move |request| sized.large(request)),
         answer: Arc::new(move |request| answering.answer(request)),
         rejected: Arc::new(move |reason| rejected.rejected(reason)),
     })?;

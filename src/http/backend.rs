@@ -14,9 +14,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+use super::memory::Memory;
 use super::private::{self, Pass};
 use super::trunks::Trunks;
-use super::{Answer, Method, Request, Response};
+use super::{Answer, IsLarge, Method, Rejected, Request, Response};
 use crate::error::{Error, Result};
 
 /// A worker nobody needs leaves after this; the last one stays.
@@ -28,11 +29,22 @@ const REBUILD_PAUSE: Duration = Duration::from_millis(100);
 /// Small parts leave together, in writes of this size; larger parts are written as they are.
 const WRITE: usize = 64 << 10;
 
-/// The way to `answer`.
+/// What the workers do, and within which bounds.
+pub(super) struct Work {
+    pub(super) answer: Arc<Answer>,
+    pub(super) max_workers: usize,
+    /// For all answers together.
+    pub(super) memory: Memory,
+    /// Tells the requests whose answers may be large.
+    pub(super) large: Arc<IsLarge>,
+    /// Told of each refusal.
+    pub(super) rejected: Arc<Rejected>,
+}
+
+/// The way to the answers.
 pub(super) struct Backend {
     pub(super) pass: Pass,
-    answer: Arc<Answer>,
-    max_workers: usize,
+    work: Work,
     folders: Vec<PathBuf>,
     stopping: AtomicBool,
     current: Mutex<Option<Arc<Generation>>>,
@@ -84,11 +96,10 @@ impl Backend {
     ///
     /// # Errors
     /// No private socket, no threads, no random bytes.
-    pub(super) fn start(answer: Arc<Answer>, max_workers: usize, folders: Vec<PathBuf>) -> Result<Arc<Self>> {
+    pub(super) fn start(work: Work, folders: Vec<PathBuf>) -> Result<Arc<Self>> {
         let backend = Arc::new(Backend {
             pass: Pass::new()?,
-            answer,
-            max_workers,
+            work,
             folders,
             stopping: AtomicBool::new(false),
             current: Mutex::new(None),
@@ -155,7 +166,7 @@ impl Backend {
             let others = generation.free.fetch_sub(1, Ordering::Relaxed) - 1;
             match received {
                 Ok(Some(request)) => {
-                    if others == 0 && generation.workers.load(Ordering::Relaxed) < self.max_workers {
+                    if others == 0 && generation.workers.load(Ordering::Relaxed) < self.work.max_workers {
                         // Without a thread the requests wait for this worker.
                         let _ = self.add_worker(generation);
                     }
@@ -180,10 +191,38 @@ impl Backend {
             let _ = request.respond(tiny_http::Response::empty(403));
             return;
         };
-        let response = catch_unwind(AssertUnwindSafe(|| (self.answer)(&ours)))
+        let is_head = ours.method == Method::Head;
+        let memory = &self.work.memory;
+        let large = (self.work.large)(&ours);
+        let held = large.clone().map_or_else(|| Some(memory.nothing()), |large| memory.reserve(large));
+        let Some(mut held) = held else {
+            let _ = write(request.into_writer(), &self.no_memory(), is_head);
+            return;
+        };
+        let mut response = catch_unwind(AssertUnwindSafe(|| (self.work.answer)(&ours)))
             .unwrap_or_else(|_| Response::text(500, "an internal error; the log says more\n"));
+        if let Some(large) = large.filter(|_| response.status == 200) {
+            memory.learn(&large, &response);
+        }
+        if !held.settle(&response) {
+            response = self.no_memory();
+        }
         // The client may have gone: that is no error.
-        let _ = write(request.into_writer(), &response, ours.method == Method::Head);
+        let _ = write(request.into_writer(), &response, is_head);
+        // Not before it: the budget counts what is there.
+        drop(response);
+        drop(held);
+    }
+
+    /// 503, counted.
+    fn no_memory(&self) -> Response {
+        (self.work.rejected)("memory");
+        let mut response = Response::text(
+            503,
+            "the answers that clients have not read yet hold exporter.http.max_inflight_bytes; try again\n",
+        );
+        response.headers.push(("Retry-After", "1".to_owned()));
+        response
     }
 
     /// Our request out of tiny_http's; `None` when it did not come through the gate.
@@ -259,10 +298,16 @@ mod tests {
     use crate::http::socket::Door;
     use crate::http::trunks::KEPT;
 
+    fn start(answer: Arc<Answer>, max_workers: usize, folders: Vec<PathBuf>) -> Arc<Backend> {
+        let (memory, large) = (Memory::new(1 << 20), Arc::new(|_: &Request| None));
+        Backend::start(Work { answer, max_workers, memory, large, rejected: Arc::new(|_| {}) }, folders)
+            .unwrap()
+    }
+
     #[test]
     fn on_a_loopback_port_only_requests_with_our_token_are_answered() {
         let answer = |request: &Request| Response::text(200, format!("{:?}", request.peer));
-        let backend = Backend::start(Arc::new(answer), 2, Vec::new()).unwrap();
+        let backend = start(Arc::new(answer), 2, Vec::new());
         let generation = backend.current().unwrap();
         let Door::Tcp(address) = *generation.trunks.door() else { panic!("not a port") };
         let ask = |pass: &[u8]| {
@@ -318,7 +363,7 @@ mod tests {
             barrier.wait();
             Response::text(200, "all here")
         };
-        let backend = Backend::start(Arc::new(answer), CROWD + 1, vec![std::env::temp_dir()]).unwrap();
+        let backend = start(Arc::new(answer), CROWD + 1, vec![std::env::temp_dir()]);
         runtime().block_on(async {
             let all: Vec<_> = (0..CROWD).map(|_| tokio::spawn(ask(Arc::clone(&backend)))).collect();
             for one in all {
@@ -337,9 +382,7 @@ mod tests {
 
     #[test]
     fn a_trunk_that_is_not_given_back_frees_its_place() {
-        let backend =
-            Backend::start(Arc::new(|_: &_| Response::text(200, "all here")), 2, vec![std::env::temp_dir()])
-                .unwrap();
+        let backend = start(Arc::new(|_: &_| Response::text(200, "all here")), 2, vec![std::env::temp_dir()]);
         let generation = backend.current().unwrap();
         runtime().block_on(async {
             for _ in 0..2 * KEPT {

@@ -8,6 +8,8 @@ mod backend;
 mod door;
 mod gate;
 pub mod head;
+pub mod hosts;
+mod memory;
 mod private;
 mod socket;
 mod trunks;
@@ -21,7 +23,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
 /// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// Over TCP.
     Address(IpAddr),
@@ -126,21 +128,43 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// The body. For HEAD it is not sent; its length is, unless it is empty: then the length is not known.
     pub body: Vec<Part>,
+    /// What was held beside the body while it was made: the page before its compression.
+    pub made_of: Bytes,
+}
+
+/// Bytes of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bytes {
+    /// Its own.
+    pub own: usize,
+    /// Those that other answers may hold too.
+    pub shared: usize,
+}
+
+impl Bytes {
+    /// All of them.
+    #[must_use]
+    pub fn sum(self) -> usize {
+        self.own.saturating_add(self.shared)
+    }
 }
 
 impl Response {
+    /// An answer that is made of nothing larger than itself.
+    #[must_use]
+    pub fn new(status: u16, headers: Vec<(&'static str, String)>, body: Vec<Part>) -> Self {
+        Response { status, headers, body, made_of: Bytes::default() }
+    }
+
     /// A short plain text.
     pub fn text(status: u16, text: impl Into<String>) -> Self {
-        Response {
-            status,
-            headers: vec![("Content-Type", "text/plain; charset=utf-8".to_owned())],
-            body: vec![Part::Owned(text.into().into_bytes())],
-        }
+        let headers = vec![("Content-Type", "text/plain; charset=utf-8".to_owned())];
+        Response::new(status, headers, vec![Part::Owned(text.into().into_bytes())])
     }
 }
 
 /// What every answer bears for the browser that shows it: it may load, send and frame nothing, guess no type, tell nobody
-/// where it came from, and keep nothing. An answer's own header of the same name counts instead.
+/// where it came from, keep nothing, and show nothing of it on a page of another site. An answer's own header of the same name counts instead.
 const PROTECTION: &[(&str, &str)] = &[
     (
         "Content-Security-Policy",
@@ -150,6 +174,7 @@ const PROTECTION: &[(&str, &str)] = &[
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-store"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
 ];
 
 /// Those of [`PROTECTION`] that are not among an answer's `own` headers.
@@ -161,6 +186,20 @@ fn protection<'o>(
 
 /// What answers a request. Called on a worker of `backend`; may block until the scrape's deadline.
 pub type Answer = dyn Fn(&Request) -> Response + Send + Sync;
+
+/// A request whose answer may be large.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Large {
+    /// Its path: answers under one path are of like sizes.
+    pub path: String,
+    /// All that the answer depends on: that to the same target takes what the last one took.
+    pub target: String,
+    /// Requests for the same target, with the same time for it, that come within this share their rows.
+    pub together: Duration,
+}
+
+/// `None` for a request whose answer is small.
+pub type IsLarge = dyn Fn(&Request) -> Option<Large> + Send + Sync;
 
 /// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,10 +223,10 @@ impl fmt::Display for Listen {
     }
 }
 
-/// The limits of DESIGN 6's last paragraph.
+/// The limits of DESIGN 6's last paragraph; `hosts` is none of the gate's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections; beyond, the longest idle closes, then 503.
+    /// Open connections; beyond, one that is not served closes, then 503. A few more are for probes.
     pub max_connections: usize,
     /// Per peer address; 0 = off.
     pub max_connections_per_address: usize,
@@ -201,6 +240,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Between requests.
     pub idle_timeout: Duration,
+    /// Bytes of answers that are made or not yet read by their clients; beyond, 503.
+    pub max_inflight_bytes: usize,
 }
 
 impl Default for Limits {
@@ -213,6 +254,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
+            max_inflight_bytes: 256 << 20,
         }
     }
 }
@@ -236,6 +278,8 @@ pub struct Settings<'s> {
     pub web_config: Option<&'s std::path::Path>,
     /// Paths that need no login.
     pub open: Vec<String>,
+    /// Tells the requests whose answers may be large: memory is reserved for them before they are made.
+    pub large: Arc<IsLarge>,
     /// Answers requests.
     pub answer: Arc<Answer>,
     /// Told of each refusal.
@@ -250,13 +294,22 @@ pub struct Settings<'s> {
 /// threads or descriptors are used up. Or all faults of the web-config file.
 pub fn serve(settings: Settings<'_>) -> Result<Server, Vec<Error>> {
     let door = door::Door::open(settings.web_config)?;
+    if let Some(path) = settings.web_config.filter(|_| door.known().is_open()) {
+        log::warn!("{}: neither TLS nor a user is in the file: everybody may ask", path.display());
+    }
     let limits = gate::within_descriptors(settings.limits);
     let scheme = if door.known().tls.is_some() { "https" } else { "http" };
     let one = |error| vec![error];
     let bind = |listen| gate::Listener::bind(listen, scheme);
     let listeners = settings.listen.iter().map(bind).collect::<Result<Vec<_>>>().map_err(one)?;
-    let backend =
-        backend::Backend::start(settings.answer, limits.max_connections, socket::folders()).map_err(one)?;
+    let work = backend::Work {
+        answer: settings.answer,
+        max_workers: limits.max_connections + gate::RESERVED,
+        memory: memory::Memory::new(limits.max_inflight_bytes),
+        large: settings.large,
+        rejected: Arc::clone(&settings.rejected),
+    };
+    let backend = backend::Backend::start(work, socket::folders()).map_err(one)?;
     let guards = gate::Guards { limits, door, open: settings.open, rejected: settings.rejected };
     let gate = gate::Gate::open(listeners, guards, Arc::clone(&backend)).map_err(one)?;
     Ok(Server { gate, backend })

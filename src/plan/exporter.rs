@@ -6,6 +6,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::driver::MAX_CELL_BYTES;
+use crate::http::hosts::{self, Hosts};
 use crate::http::{Limits, Listen};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
@@ -59,6 +60,8 @@ pub struct Exporter {
     pub max_workers: usize,
     /// The front door's limits.
     pub http: Limits,
+    /// Names that requests for `/`, `/config` and reloads may have in `Host`.
+    pub hosts: Hosts,
     /// More series on one page are dropped, query by query from the end.
     pub max_series: u64,
     /// More bytes on one page likewise.
@@ -137,6 +140,7 @@ impl Default for Exporter {
             scrape_timeout_offset: Duration::from_millis(500),
             max_workers: 64,
             http: Limits::default(),
+            hosts: Hosts::default(),
             max_series: 200_000,
             max_page_bytes: 64 << 20,
             max_cell_bytes: MAX_CELL_BYTES,
@@ -175,7 +179,8 @@ impl Exporter {
         exporter.advertise = advertise(&mut keys);
         set(&mut exporter.route_prefix, route_prefix(&mut keys));
         target_label(&mut keys, &mut exporter.target_label);
-        if let Some(inner) = keys.inner("http") {
+        if let Some(mut inner) = keys.inner("http") {
+            set(&mut exporter.hosts, listed(&mut inner));
             exporter.http = limits(inner);
         }
         keys.finish();
@@ -307,8 +312,16 @@ fn limits(mut keys: Keys<'_>) -> Limits {
     set(&mut limits.head_timeout, above_zero(&mut keys, "head_timeout"));
     set(&mut limits.write_timeout, above_zero(&mut keys, "write_timeout"));
     set(&mut limits.idle_timeout, above_zero(&mut keys, "idle_timeout"));
+    set(&mut limits.max_inflight_bytes, size(&mut keys, "max_inflight_bytes"));
     keys.finish();
     limits
+}
+
+/// Names of this server.
+fn listed(keys: &mut Keys<'_>) -> Option<Hosts> {
+    let names = keys.texts("hosts")?;
+    let read = |name: &String| hosts::pattern(name).map_err(|message| keys.fault("hosts", message)).ok();
+    Some(Hosts::Listed(names.iter().filter_map(read).collect()))
 }
 
 fn size(keys: &mut Keys<'_>, key: &'static str) -> Option<usize> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::deadline::duration_text;
+use crate::http::hosts::Hosts;
 use crate::yaml::effective::Shown;
 
 use super::exporter::{Exporter, LABELS_TOO_LONG, LOG_FORMATS, QUERY_METRICS, WHO};
@@ -83,9 +84,20 @@ fn of_exporter(exporter: &Exporter) -> Shown {
                 ("head_timeout", time(http.head_timeout)),
                 ("write_timeout", time(http.write_timeout)),
                 ("idle_timeout", time(http.idle_timeout)),
+                ("max_inflight_bytes", Shown::text(http.max_inflight_bytes)),
+                ("hosts", hosts(&exporter.hosts)),
             ]),
         ),
     ])
+}
+
+fn hosts(hosts: &Hosts) -> Shown {
+    match hosts {
+        Hosts::Machine => {
+            Shown::text("addresses, localhost and this machine's names without a login; else any")
+        }
+        Hosts::Listed(names) => Shown::List(names.iter().map(Shown::text).collect()),
+    }
 }
 
 /// The entry, its defaults, and how each of its queries runs there.

@@ -70,14 +70,16 @@ pub struct Sessions {
 }
 
 /// Why the gate refuses: every `reason` of `http_requests_rejected_total` that is built.
-const REJECTED: [&str; 10] = [
+const REJECTED: [&str; 12] = [
     "auth",
     "body",
     "connections",
     "head_size",
     "head_timeout",
     "header_lines",
+    "host",
     "malformed",
+    "memory",
     "method",
     "tls",
     "write_timeout",

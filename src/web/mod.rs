@@ -3,6 +3,7 @@
 //! Endpoints read the fleet and know no socket. Whatever `answer` gives gets the headers all answers bear, and is
 //! counted under a path of the table or `other`, never under what a client made up.
 
+mod browser;
 pub mod config;
 mod gzip;
 pub mod healthy;
@@ -21,7 +22,7 @@ use parking_lot::RwLock;
 
 use crate::error::Error;
 use crate::fleet::Fleet;
-use crate::http::{Method, Request, Response};
+use crate::http::{Large, Method, Request, Response};
 use crate::plan::route_prefix::RoutePrefix;
 use crate::telemetry::Telemetry;
 
@@ -31,7 +32,22 @@ struct Route {
     /// For the list of paths on the 404 page.
     about: &'static str,
     methods: &'static [Method],
+    /// For whom it is.
+    gives: Gives,
     answer: fn(&Site, &Request) -> Response,
+}
+
+/// What a path has to give, which decides what a browser may be made to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gives {
+    /// Nothing that costs much or is for people only: to everybody.
+    Little,
+    /// Pages that run queries: not to be embedded by another site's page.
+    Queries,
+    /// Pages for people: under our own names only.
+    Pages,
+    /// A change: under our own names only, and not to another site's page.
+    Change,
 }
 
 /// Paths that need no login: an orchestrator's probes have none.
@@ -40,51 +56,72 @@ pub fn open_paths(prefix: &RoutePrefix) -> Vec<String> {
     ["/-/healthy", "/-/ready"].map(|path| prefix.path(path)).to_vec()
 }
 
+/// The part of a scrape's time within which others take part in its runs.
+const JOIN_SHARE: u32 = 10;
 const READ: &[Method] = &[Method::Get, Method::Head];
 
 const ROUTES: &[Route] = &[
-    Route { path: "/", about: "status of the targets and queries", methods: READ, answer: index::answer },
+    Route {
+        path: "/",
+        about: "status of the targets and queries",
+        methods: READ,
+        gives: Gives::Pages,
+        answer: index::answer,
+    },
     Route {
         path: "/metrics",
         about: "runs the queries of all targets",
         methods: READ,
+        gives: Gives::Queries,
         answer: metrics::answer,
     },
     Route {
         path: "/probe",
         about: "runs the queries of one target: /probe?target=NAME",
         methods: READ,
+        gives: Gives::Queries,
         answer: probe::answer,
     },
     Route {
         path: "/sd",
         about: "the targets for Prometheus' HTTP service discovery",
         methods: READ,
+        gives: Gives::Little,
         answer: sd::answer,
     },
     Route {
         path: "/config",
         about: "the effective configuration without its secrets",
         methods: READ,
+        gives: Gives::Pages,
         answer: config::answer,
     },
     Route {
         path: "/-/metrics",
         about: "the exporter's own metrics",
         methods: READ,
+        gives: Gives::Little,
         answer: own_metrics::answer,
     },
     Route {
         path: "/-/healthy",
         about: "says that the exporter runs",
         methods: READ,
+        gives: Gives::Little,
         answer: healthy::answer,
     },
-    Route { path: "/-/ready", about: "says that scrapes are answered", methods: READ, answer: ready::answer },
+    Route {
+        path: "/-/ready",
+        about: "says that scrapes are answered",
+        methods: READ,
+        gives: Gives::Little,
+        answer: ready::answer,
+    },
     Route {
         path: "/-/reload",
         about: "POST: reads the configuration again",
         methods: &[Method::Post],
+        gives: Gives::Change,
         answer: reload::answer,
     },
 ];
@@ -135,13 +172,44 @@ impl Site {
     /// Answers a request. Blocks until the scrape's deadline where the path runs queries.
     pub fn answer(&self, request: &Request) -> Response {
         let prefix = self.fleet().exporter.route_prefix.clone();
-        let (path, mut response) = route(ROUTES, &prefix, request, |route| (route.answer)(self, request));
+        let (path, mut response) = route(ROUTES, &prefix, request, |route| {
+            if let Err(refusal) = self.admit(route.gives, request) {
+                self.telemetry().rejected("host");
+                return refusal;
+            }
+            (route.answer)(self, request)
+        });
         page::dress(&mut response, request);
         if response.status == 405 {
             self.telemetry().rejected("method");
         }
         self.telemetry().requested(path, response.status);
         response
+    }
+
+    /// Whether a request's answer may be large: it runs queries. Scrapes with the same time that come within a tenth of it
+    /// take part in the same runs (DESIGN 4.2).
+    #[must_use]
+    pub fn large(&self, request: &Request) -> Option<Large> {
+        let exporter = &self.fleet().exporter;
+        let path = exporter.route_prefix.strip(&request.path)?;
+        let route = ROUTES.iter().find(|route| route.path == path)?;
+        (route.gives == Gives::Queries && request.method == Method::Get).then(|| Large {
+            path: route.path.to_owned(),
+            target: format!("{path} {:?}", request.query),
+            together: metrics::budget(request, exporter) / JOIN_SHARE,
+        })
+    }
+
+    /// Refuses what a page of another site has a browser ask for.
+    fn admit(&self, gives: Gives, request: &Request) -> Result<(), Response> {
+        let host = || browser::host(&self.fleet().exporter.hosts, request);
+        match gives {
+            Gives::Little => Ok(()),
+            Gives::Queries => browser::embedded(request),
+            Gives::Pages => host(),
+            Gives::Change => host().and_then(|()| browser::sender(request)),
+        }
     }
 }
 

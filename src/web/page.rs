@@ -33,11 +33,8 @@ pub fn exposition(families: &Families, format: &dyn Format) -> Response {
         Piece::Text(bytes) => Part::Owned(bytes),
         Piece::Lines(block) => Part::Shared(block as Arc<dyn AsRef<[u8]> + Send + Sync>),
     };
-    Response {
-        status: 200,
-        headers: vec![("Content-Type", format.content_type().to_owned()), ("Vary", "Accept".to_owned())],
-        body: pieces(families, format).into_iter().map(part).collect(),
-    }
+    let headers = vec![("Content-Type", format.content_type().to_owned()), ("Vary", "Accept".to_owned())];
+    Response::new(200, headers, pieces(families, format).into_iter().map(part).collect())
 }
 
 /// All values of a header as the one list that they are (RFC 9110, section 5.3).
@@ -67,14 +64,9 @@ pub fn html(html: String, script: &str) -> Response {
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; img-src data:; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'"
     );
-    Response {
-        status: 200,
-        headers: vec![
-            ("Content-Type", "text/html; charset=utf-8".to_owned()),
-            ("Content-Security-Policy", policy),
-        ],
-        body: vec![Part::Owned(html.into_bytes())],
-    }
+    let headers =
+        vec![("Content-Type", "text/html; charset=utf-8".to_owned()), ("Content-Security-Policy", policy)];
+    Response::new(200, headers, vec![Part::Owned(html.into_bytes())])
 }
 
 /// Compresses a long answer for clients that accept it.

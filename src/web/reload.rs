@@ -10,10 +10,6 @@ pub fn answer(site: &Site, request: &Request) -> Response {
     if let Err(refusal) = page::admit(site.fleet().exporter.enable_reload, request, "enable_reload") {
         return refusal;
     }
-    // A page of another site must not make a browser on this machine reload us.
-    if request.header("sec-fetch-site").any(|from| !matches!(from, "same-origin" | "none")) {
-        return page::text(403, "another site's page may not reload\n");
-    }
     match site.reload() {
         Ok(()) => page::text(200, "the configuration was read again\n"),
         Err(faults) if request.is_trusted() => {

@@ -22,11 +22,8 @@ pub fn answer(site: &Site, request: &Request) -> Response {
     let path = fleet.exporter.route_prefix.path("/probe");
     let enabled = fleet.targets.iter().filter(|target| target.plan.enabled);
     let entries: Vec<Value> = enabled.map(|target| entry(target, address, &path, request.secure)).collect();
-    Response {
-        status: 200,
-        headers: vec![("Content-Type", "application/json".to_owned())],
-        body: vec![Part::Owned(Value::from(entries).to_string().into_bytes())],
-    }
+    let headers = vec![("Content-Type", "application/json".to_owned())];
+    Response::new(200, headers, vec![Part::Owned(Value::from(entries).to_string().into_bytes())])
 }
 
 fn entry(target: &Target, address: &str, path: &str, secure: bool) -> Value {

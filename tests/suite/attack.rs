@@ -114,7 +114,7 @@ fn survives(table: &[Attack], name: &str, dial: Dial) {
 }
 
 /// The limits of the front door, and the reason that each is counted under. An idle connection is closed, not refused.
-const LIMITS: [(&str, Option<&str>); 7] = [
+const LIMITS: [(&str, Option<&str>); 9] = [
     ("max_connections", Some("connections")),
     ("max_connections_per_address", Some("connections")),
     ("max_head_bytes", Some("head_size")),
@@ -122,6 +122,8 @@ const LIMITS: [(&str, Option<&str>); 7] = [
     ("head_timeout", Some("head_timeout")),
     ("write_timeout", Some("write_timeout")),
     ("idle_timeout", None),
+    ("max_inflight_bytes", Some("memory")),
+    ("hosts", Some("host")),
 ];
 
 /// Every attack on every way in.

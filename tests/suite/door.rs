@@ -198,7 +198,7 @@ fn certificates_and_users_change_with_their_files_and_no_scrape_is_dropped() {
     put(&exporter, "web.yml", "basic_auth_users: {prom: plain}\n");
     exporter.wait_for_log_while("is no bcrypt hash", || assert_eq!(status("prom:new"), 200));
     put(&exporter, "web.yml", &users(&[("prom", "new", COST)]));
-    exporter.wait_for_log_while("needs a restart", || assert_eq!(status("prom:new"), 200));
+    exporter.wait_for_log_while("until a restart", || assert_eq!(status("prom:new"), 200));
 }
 
 #[test]
@@ -246,4 +246,130 @@ fn a_stalled_handshake_ends_and_is_counted() {
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
     assert_eq!(stream.read(&mut [0; 16]).expect("closed in good order"), 0);
     assert_eq!(rejected(&exporter, "tls", &[]), 1.0);
+}
+
+/// What a web-config file is while it is rewritten: the first so many bytes of it, or none at all, or away.
+#[test]
+fn no_half_written_file_takes_tls_certificates_or_logins_away() {
+    let web = format!(
+        "{}tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  client_ca_file: ca.pem\n  \
+         client_auth_type: RequireAndVerifyClientCert\n",
+        users(&[("prom", &password(), COST), ("other", "x", COST)])
+    );
+    let exporter = serve(&web);
+    let shown = |name: &str| tls_file(name).to_str().expect("UTF-8").to_owned();
+    let (cert, key, login) = (shown("client.pem"), shown("client.key"), format!("prom:{}", password()));
+    let all = ["--cert", &cert, "--key", &key, "--user", &login];
+    let protected = |cut: &str| {
+        assert_eq!(curl(&exporter, "/-/metrics", &all).status, 200, "after {cut:?}");
+        assert_eq!(curl(&exporter, "/-/metrics", &all[..4]).status, 401, "after {cut:?}");
+        assert_eq!(curl(&exporter, "/-/metrics", &all[4..]).status, 0, "after {cut:?}");
+        assert_eq!(
+            curl_as(&exporter, "http://localhost", "/-/metrics", &all[4..]).status,
+            400,
+            "after {cut:?}"
+        );
+    };
+    // In place, as an editor or a full disk does it. All cuts of a login are in the unit tests.
+    let ends = web.char_indices().filter(|(_, c)| *c == '\n').map(|(at, _)| at + 1);
+    let cuts: Vec<usize> = [0, 5, 17].into_iter().chain(ends).filter(|at| *at < web.len()).collect();
+    for cut in cuts {
+        std::fs::write(exporter.file("web.yml"), &web[..cut]).expect("written");
+        std::thread::sleep(Duration::from_millis(210));
+        protected(&web[..cut]);
+    }
+    exporter.wait_for_log("are gone from the file; the old settings stay until a restart");
+    exporter.wait_for_log("tls_server_config");
+    std::fs::remove_file(exporter.file("web.yml")).expect("removed");
+    std::thread::sleep(Duration::from_millis(210));
+    protected("no file");
+    // Whole again, through a link to another folder: what is new in it counts.
+    std::fs::create_dir(exporter.file("data")).expect("made");
+    for name in ["cert.pem", "key.pem", "ca.pem"] {
+        std::fs::copy(exporter.file(name), exporter.file("data").join(name)).expect("copied");
+    }
+    put(&exporter, "data/web.yml", &web.replace("other", "third"));
+    std::os::unix::fs::symlink("data/web.yml", exporter.file("web.yml")).expect("linked");
+    let third = ["--cert", &cert, "--key", &key, "--user", "third:x"];
+    wait_for("the whole file", || (curl(&exporter, "/-/metrics", &third).status == 200).then_some(()));
+    protected("the whole file");
+}
+
+/// At the start there is nothing to keep: the file is taken as it is, as other exporters do, and the log says so.
+#[test]
+fn a_file_that_protects_nothing_at_the_start_is_a_warning_and_users_in_it_count_later() {
+    let exporter = serve("basic_auth_users:\n");
+    exporter.wait_for_log("web.yml: neither TLS nor a user is in the file: everybody may ask");
+    let status = || curl_as(&exporter, "http://localhost", "/config", &[]).status;
+    assert_eq!(status(), 200);
+    put(&exporter, "web.yml", &users(&[("prom", &password(), COST)]));
+    wait_for("the login to be asked for", || (status() == 401).then_some(()));
+}
+
+/// The port never answers without a login while its file is cut and made whole again and again.
+#[test]
+fn a_file_that_is_rewritten_under_load_never_opens_the_port() {
+    let web = users(&[("prom", &password(), COST)]);
+    let exporter = serve(&web);
+    let login = format!("prom:{}", password());
+    for _ in 0..4 {
+        for cut in ["", "basic_auth_users:", "basic_auth_users:\n", "# soon\n", "{}\n", &web[..40]] {
+            std::fs::write(exporter.file("web.yml"), cut).expect("written");
+            for _ in 0..3 {
+                assert_eq!(curl_as(&exporter, "http://localhost", "/config", &[]).status, 401, "{cut:?}");
+                let status = curl_as(&exporter, "http://localhost", "/config", &["--user", &login]).status;
+                assert_eq!(status, 200, "{cut:?}");
+                std::thread::sleep(Duration::from_millis(30));
+            }
+        }
+        std::fs::write(exporter.file("web.yml"), &web).expect("written");
+    }
+}
+
+#[test]
+fn a_wrong_login_takes_the_same_time_for_every_user() {
+    let exporter = serve(&users(&[("cheap", &password(), COST), ("costly", "x", 11)]));
+    let users = ["cheap:wrong", "costly:wrong", "nobody:wrong"];
+    let mut times = [Duration::MAX; 3];
+    // In turns: what else the machine does meets all of them.
+    for (user, fastest) in users.iter().cycle().take(12).zip((0..3).cycle()) {
+        let began = Instant::now();
+        assert_eq!(curl_as(&exporter, "http://localhost", "/-/metrics", &["--user", user]).status, 401);
+        times[fastest] = times[fastest].min(began.elapsed());
+    }
+    let (least, most) = (times.iter().min().expect("some"), times.iter().max().expect("some"));
+    assert!(*most < 2 * *least, "{times:?}");
+}
+
+/// Wrong logins without a pause, and more of them than may wait.
+#[test]
+fn a_flood_of_wrong_logins_locks_nobody_out() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let exporter = serve(&users(&[("prom", &password(), 8), ("late", "x", 8)]));
+    let over = AtomicBool::new(false);
+    let ask = |login: &str| {
+        let authorization = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, login);
+        exporter.get_with("/-/metrics", &[("Authorization", &format!("Basic {authorization}"))]).status
+    };
+    std::thread::scope(|scope| {
+        for flood in 0..40 {
+            let (over, ask) = (&over, &ask);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    assert!([401, 503].contains(&ask(&format!("guess{}:wrong", flood % 4))));
+                }
+            });
+        }
+        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_for("the flood", || (ask("guess0:wrong") == 503).then_some(()));
+            for login in [format!("prom:{}", password()), "late:x".to_owned()] {
+                wait_for("a first login amid the flood", || (ask(&login) == 200).then_some(()));
+                (0..20).for_each(|_| assert_eq!(ask(&login), 200, "a login that is known"));
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Err(failure) = served {
+            std::panic::resume_unwind(failure);
+        }
+    });
 }

@@ -373,7 +373,29 @@ fn faults_of_a_reload_are_read_by_who_is_trusted_and_no_other_site_may_ask() {
         assert_eq!(post("127.0.0.1", false, &[("sec-fetch-site", from)]).0, 403);
     }
     assert_eq!(post("127.0.0.1", false, &[("sec-fetch-site", "same-origin")]).0, 500);
+    assert_eq!(post("127.0.0.1", true, &[("origin", "http://evil.example")]).0, 403);
     assert_eq!(ask(&site, Method::Get, "/-/reload", "127.0.0.1", false, &[]).0, 405);
+}
+
+/// A page whose own name resolves to this machine reads nothing that is for people, unless the name is listed; with a
+/// login any name will do.
+#[test]
+fn pages_are_shown_under_our_own_names_only() {
+    let shown = |more: &str, known: bool, host: &str| {
+        let (_folder, site) = site(more);
+        let get = |path| ask(&site, Method::Get, path, "127.0.0.1", known, &[("host", host)]);
+        let refused = get("/").1.contains("exporter.http.hosts");
+        ([get("/").0, get("/config").0], refused, ["/metrics", "/sd", "/-/ready"].map(|path| get(path).0))
+    };
+    let (yes, no, always) = ([200, 200], [403, 403], [200, 200, 200]);
+    assert_eq!(shown("", false, "evil.example:9399"), (no, true, always));
+    assert_eq!(shown("", false, "localhost:9399"), (yes, false, always));
+    assert_eq!(shown("", true, "metrics.example"), (yes, false, always));
+    let listed = "exporter: {http: {hosts: [metrics.example, '*.corp.example']}}\n";
+    assert_eq!(shown(listed, false, "metrics.example"), (yes, false, always));
+    assert_eq!(shown(listed, false, "a.corp.example"), (yes, false, always));
+    assert_eq!(shown(listed, true, "evil.example"), (no, true, always));
+    assert_eq!(shown(listed, false, "192.0.2.7"), (yes, false, always));
 }
 
 #[test]

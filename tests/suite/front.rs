@@ -45,7 +45,15 @@ fn open(limits: Limits, answer: impl Fn(&Request) -> Response + Send + Sync + 's
 
 /// Without TLS and users.
 fn plain(listen: &[Listen], limits: Limits, answer: Arc<Answer>, rejected: Arc<Rejected>) -> Settings<'_> {
-    Settings { listen, limits, web_config: None, open: Vec::new(), answer, rejected }
+    Settings {
+        listen,
+        limits,
+        web_config: None,
+        open: Vec::new(),
+        large: Arc::new(|_| None),
+        answer,
+        rejected,
+    }
 }
 
 fn port(server: &Server) -> u16 {
@@ -192,7 +200,7 @@ fn an_old_client_is_told_whether_its_connection_stays() {
 #[test]
 fn head_has_the_length_and_no_body_and_none_where_the_page_is_not_made() {
     let front = open(Limits::default(), |request: &Request| match (request.method, request.path.as_str()) {
-        (Method::Head, "/unmade") => Response { status: 200, headers: Vec::new(), body: Vec::new() },
+        (Method::Head, "/unmade") => Response::new(200, Vec::new(), Vec::new()),
         _ => echo(request),
     });
     let mut client = front.connect();
@@ -217,10 +225,9 @@ fn expect_is_answered_by_the_answer_itself() {
 fn a_large_answer_arrives_byte_for_byte() {
     let block: Arc<Vec<u8>> = Arc::new((0..10_000_000u32).map(|number| b'a' + (number % 23) as u8).collect());
     let shared = Arc::clone(&block);
-    let front = open(Limits::default(), move |_: &Request| Response {
-        status: 200,
-        headers: Vec::new(),
-        body: vec![Part::Owned(b"<".to_vec()), Part::Shared(shared.clone()), Part::Owned(b">".to_vec())],
+    let front = open(Limits::default(), move |_: &Request| {
+        let body = vec![Part::Owned(b"<".to_vec()), Part::Shared(shared.clone()), Part::Owned(b">".to_vec())];
+        Response::new(200, Vec::new(), body)
     });
     let mut client = front.connect();
     for _ in 0..2 {

@@ -71,7 +71,7 @@ const SETS: &[(&str, &str, &str)] = &[
     (
         "http_requests_rejected_total",
         "reason",
-        "auth body connections head_size head_timeout header_lines malformed method tls write_timeout",
+        "auth body connections head_size head_timeout header_lines host malformed memory method tls write_timeout",
     ),
     ("target_info", "role", "primary replica"),
 ];

@@ -70,6 +70,25 @@ fn a_signal_swaps_what_changed_and_leaves_what_did_not() {
     assert_eq!(own(&exporter, "sql_exporter_config_last_reload_successful"), 1.0);
 }
 
+/// Of `exporter.http` the names alone are read again.
+#[test]
+fn the_names_of_the_server_are_read_again() {
+    let exporter = serve(&config("", ""));
+    let status = || {
+        let request = b"GET / HTTP/1.1\r\nHost: metrics.example\r\nConnection: close\r\n\r\n";
+        String::from_utf8_lossy(&crate::web_client::exchange(exporter.address(), request)).into_owned()
+    };
+    let refused = status();
+    assert!(refused.starts_with("HTTP/1.1 403 ") && refused.contains("exporter.http.hosts"), "{refused}");
+    write(&exporter, &config("", "exporter: {http: {hosts: metrics.example}}\n"));
+    assert_eq!(post(&exporter).0, 200);
+    assert!(status().starts_with("HTTP/1.1 200 "), "{}", exporter.log());
+    assert!(!exporter.log().contains("needs a restart"));
+    write(&exporter, &config("", "exporter: {http: {hosts: 'http://metrics.example'}}\n"));
+    let (code, fault) = post(&exporter);
+    assert!(code == 500 && fault.contains("is not a host name"), "{fault}");
+}
+
 #[test]
 fn a_broken_file_changes_nothing_and_is_told() {
     let exporter = serve(&config("", ""));

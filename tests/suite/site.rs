@@ -82,9 +82,12 @@ fn protected(reply: &Reply, what: &str) {
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
         ("cache-control", "no-store"),
+        ("cross-origin-resource-policy", "same-origin"),
     ] {
         assert_eq!(reply.header(name), Some(value), "{what}: {name}");
     }
+    let shared = reply.headers.iter().find(|(name, _)| name.starts_with("access-control-"));
+    assert_eq!(shared, None, "{what}: another site may read it");
     let policy = reply.header("content-security-policy").unwrap_or_default();
     assert!(policy.starts_with("default-src 'none';"), "{what}: {policy}");
     assert!(policy.contains("frame-ancestors 'none'"), "{what}: {policy}");

@@ -1,22 +1,20 @@
 //! Basic auth (RFC 7617) against bcrypt hashes. A hash is slow on purpose: a login that succeeded is known again by a
-//! keyed digest, hashes are made one at a time and off the gate's thread, and a user that does not exist costs the
-//! same as a wrong password.
+//! keyed digest, hashes are made one at a time and off the gate's thread, and every login that fails costs the same: as
+//! many rounds as the costliest hash of the file has, whoever the user is and whether he exists.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use ring::hmac;
-use tokio::sync::Semaphore;
 
+use super::line::{Line, Origin};
 use crate::error::{Error, Result};
+use crate::http::Peer;
 use crate::http::head::Fault;
-
-/// More logins than this do not wait for a hash.
-const LINE: usize = 64;
 
 const MISSING: Fault = Fault::new(401, "auth", "log in with name and password");
 const WRONG: Fault = Fault::new(401, "auth", "wrong name or password");
@@ -33,8 +31,7 @@ pub(in crate::http) struct Users {
 impl Users {
     /// Hashes that were found to be some.
     pub(super) fn new(hashes: HashMap<String, String>) -> Users {
-        let cost = |hash: &&String| hash.parse::<bcrypt::HashParts>().map_or(0, |parts| parts.get_cost());
-        let decoy = hashes.values().max_by_key(cost).cloned().unwrap_or_default();
+        let decoy = hashes.values().max_by_key(|hash| cost(hash)).cloned().unwrap_or_default();
         Users { hashes, decoy }
     }
 
@@ -42,6 +39,31 @@ impl Users {
     pub(in crate::http) fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
+
+    /// Makes the hash, which takes its time; the same time for every login that fails.
+    fn let_in(&self, name: &str, password: &str) -> bool {
+        let hash = self.hashes.get(name);
+        let against = hash.unwrap_or(&self.decoy);
+        // The decoy is somebody's hash: a name that is not there is never let in.
+        if bcrypt::verify(password, against).unwrap_or(false) && hash.is_some() {
+            return true;
+        }
+        for cost in missing(cost(against), cost(&self.decoy)) {
+            let _ = std::hint::black_box(bcrypt::hash_with_salt(password, cost, [0; 16]));
+        }
+        false
+    }
+}
+
+/// The exponent of a hash's rounds.
+fn cost(hash: &str) -> u32 {
+    hash.parse::<bcrypt::HashParts>().map_or(0, |parts| parts.get_cost())
+}
+
+/// The costs of the hashes that, after one of `made`, bring the rounds to those of one of `highest`: each has as many
+/// rounds as all before it together.
+fn missing(made: u32, highest: u32) -> Range<u32> {
+    made..highest
 }
 
 /// Judges logins.
@@ -49,8 +71,7 @@ pub(in crate::http) struct Guard {
     key: hmac::Key,
     /// The digest of each user's last good login; the hash is part of it, so that a changed password forgets it.
     known: Mutex<HashMap<String, hmac::Tag>>,
-    one_hash: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    line: Arc<Line>,
 }
 
 impl Guard {
@@ -61,15 +82,10 @@ impl Guard {
     pub(in crate::http) fn new() -> Result<Guard> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())
             .map_err(|_| Error::machine("the system gives no random bytes"))?;
-        Ok(Guard {
-            key,
-            known: Mutex::default(),
-            one_hash: Arc::new(Semaphore::new(1)),
-            waiting: AtomicUsize::new(0),
-        })
+        Ok(Guard { key, known: Mutex::default(), line: Arc::default() })
     }
 
-    /// Lets a login in. `authorization` is the header's value; without users it does not matter.
+    /// Lets a login of `peer` in. `authorization` is the header's value; without users it does not matter.
     ///
     /// # Errors
     /// The refusal.
@@ -77,55 +93,42 @@ impl Guard {
         &self,
         users: &Arc<Users>,
         authorization: Option<&str>,
+        peer: Peer,
     ) -> Result<(), Fault> {
         if users.is_empty() {
             return Ok(());
         }
         let (name, password) = authorization.and_then(credentials).ok_or(MISSING)?;
-        let hash = users.hashes.get(&name);
-        let message = [name.as_str(), hash.map_or("", String::as_str), &password].join("\0");
+        let hash = users.hashes.get(&name).map_or("", String::as_str);
+        let message = [name.as_str(), hash, &password].join("\0");
+        let origin = Origin::of(peer);
+        if self.knows(&name, &message) {
+            self.line.succeeded(origin, &name);
+            return Ok(());
+        }
+        let known = self.known.lock().contains_key(&name);
+        let turn = self.line.enter(origin, &name, known).await.ok_or(BUSY)?;
         if self.knows(&name, &message) {
             return Ok(());
         }
-        let _place = Place::take(&self.waiting).ok_or(BUSY)?;
-        let turn = Arc::clone(&self.one_hash).acquire_owned().await;
-        if self.knows(&name, &message) {
-            return Ok(());
-        }
-        let against = hash.unwrap_or(&users.decoy).clone();
+        let (all, who) = (Arc::clone(users), name.clone());
         let check = tokio::task::spawn_blocking(move || {
             // Held until the hash is made, also where the client has gone.
             let _turn = turn;
-            bcrypt::verify(password, &against).unwrap_or(false)
+            all.let_in(&who, &password)
         });
-        let checked = check.await;
-        // The decoy is somebody's hash: a name that is not there is never let in.
-        if checked.unwrap_or(false) && hash.is_some() {
+        if check.await.unwrap_or(false) {
+            self.line.succeeded(origin, &name);
             self.known.lock().insert(name, hmac::sign(&self.key, message.as_bytes()));
             return Ok(());
         }
+        self.line.failed(origin, &name);
         Err(WRONG)
     }
 
     fn knows(&self, name: &str, message: &str) -> bool {
         let tag = self.known.lock().get(name).copied();
         tag.is_some_and(|tag| hmac::verify(&self.key, message.as_bytes(), tag.as_ref()).is_ok())
-    }
-}
-
-/// A place in the line; given back when dropped, also where the client went away.
-struct Place<'g>(&'g AtomicUsize);
-
-impl Place<'_> {
-    fn take(waiting: &AtomicUsize) -> Option<Place<'_>> {
-        let place = Place(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < LINE).then_some(place)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -136,4 +139,34 @@ fn credentials(authorization: &str) -> Option<(String, String)> {
     let plain = String::from_utf8(plain).ok()?;
     let (name, password) = plain.split_once(':')?;
     Some((name.to_owned(), password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_login_that_fails_costs_the_rounds_of_the_highest_cost() {
+        let rounds = |cost: u32| 1_u64 << cost;
+        for highest in 4..=16 {
+            for made in 4..=highest {
+                let in_vain: u64 = missing(made, highest).map(rounds).sum();
+                assert_eq!(rounds(made) + in_vain, rounds(highest), "{made} of {highest}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_user_is_held_against_the_costliest_hash_and_never_let_in() {
+        let hash = |cost| bcrypt::hash("pw", cost).unwrap();
+        let users = [("cheap".to_owned(), hash(4)), ("costly".to_owned(), hash(6))];
+        let users = Users::new(users.into_iter().collect());
+        assert_eq!(cost(&users.decoy), 6);
+        assert!(users.let_in("cheap", "pw") && users.let_in("costly", "pw"));
+        for (name, password) in
+            [("cheap", "no"), ("costly", "no"), ("nobody", "pw"), ("nobody", "no"), ("", "")]
+        {
+            assert!(!users.let_in(name, password), "{name}");
+        }
+    }
 }

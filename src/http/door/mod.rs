@@ -1,9 +1,14 @@
 //! Who may come in, and how: TLS, users and answer headers of a web-config file, read again when it or one of its
-//! certificates changes. `webconfig` reads the file, `tls` makes rustls' configuration, `auth` judges a login.
+//! certificates changes. `webconfig` reads the file, `tls` makes rustls' configuration, `auth` judges a login, `line`
+//! says whose login is checked next.
+//!
+//! A file that is being written, or that a full disk has cut, may ask for less than was meant. So a file that is read
+//! again takes away no kind of protection: that needs a restart.
 //!
 //! Knows no route and no target.
 
 pub(super) mod auth;
+mod line;
 pub(super) mod tls;
 mod webconfig;
 
@@ -100,12 +105,66 @@ impl Door {
 
 impl State {
     fn take(&mut self, new: WebConfig, path: &Path) {
-        if new.tls.is_some() == self.now.tls.is_some() {
-            log::info!("{}: read again", path.display());
-            self.now = Arc::new(new);
+        let path = path.display();
+        let lost = self.now.lost_in(&new);
+        if !lost.is_empty() {
+            let (keys, are) = (lost.join(", "), if lost.len() == 1 { "is" } else { "are" });
+            log::warn!("{path}: {keys} {are} gone from the file; the old settings stay until a restart");
+        } else if new.tls.is_some() && self.now.tls.is_none() {
+            log::warn!("{path}: to switch TLS on needs a restart; the old settings stay");
         } else {
-            let path = path.display();
-            log::warn!("{path}: to switch TLS on or off needs a restart; the old settings stay");
+            log::info!("{path}: read again");
+            self.now = Arc::new(new);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USERS: &str = "basic_auth_users:
+  alice: $2b$05$uRsCdU5FXxsmlmcBdO.ay.rvcP3Bcl4wUZXAuvFcutxQYdw2V4xxq
+  bob: $2b$05$uRsCdU5FXxsmlmcBdO.ay.rvcP3Bcl4wUZXAuvFcutxQYdw2V4xxq
+";
+    const HEADERS: &str = "http_server_config: {headers: {X-Frame-Options: sameorigin}}
+";
+
+    /// Reads the file anew, as if somebody had come after the pause.
+    fn look_again(door: &Door, path: &Path) -> Arc<WebConfig> {
+        door.look(path);
+        door.known()
+    }
+
+    #[test]
+    fn no_cut_of_a_file_lets_strangers_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yml");
+        for text in [format!("{USERS}{HEADERS}"), format!("# who\n{HEADERS}{USERS}")] {
+            std::fs::write(&path, &text).unwrap();
+            let door = Door::open(Some(&path)).unwrap();
+            for length in 0..text.len() {
+                std::fs::write(&path, &text[..length]).unwrap();
+                assert!(!look_again(&door, &path).users.is_empty(), "cut after {:?}", &text[..length]);
+            }
+            std::fs::remove_file(&path).unwrap();
+            assert!(!look_again(&door, &path).users.is_empty());
+            std::fs::write(&path, format!("# whole again\n{text}")).unwrap();
+            assert_eq!(look_again(&door, &path).headers.len(), 1);
+        }
+    }
+
+    #[test]
+    fn users_that_replace_others_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yml");
+        std::fs::write(&path, "").unwrap();
+        let door = Door::open(Some(&path)).unwrap();
+        assert!(door.known().is_open());
+        std::fs::write(&path, USERS).unwrap();
+        let first = look_again(&door, &path);
+        assert!(!first.is_open());
+        std::fs::write(&path, USERS.replace("bob", "carol")).unwrap();
+        assert!(!Arc::ptr_eq(&first, &look_again(&door, &path)));
     }
 }

@@ -197,15 +197,16 @@ pub(in crate::http) enum Handshake {
     Plain(Box<dyn Wire>, Fault),
 }
 
-/// Shakes hands within `time`.
+/// Shakes hands within `time`; `begun` is called when the first byte has come.
 pub(in crate::http) async fn accept(
     mut stream: Box<dyn Wire>,
     config: Arc<ServerConfig>,
     time: Duration,
+    begun: impl FnOnce(),
 ) -> Handshake {
     let whole = async {
         match stream.read_u8().await {
-            Ok(HANDSHAKE) => {}
+            Ok(HANDSHAKE) => begun(),
             Ok(_) => return Handshake::Plain(stream, PLAIN),
             Err(_) => return Handshake::Gone,
         }

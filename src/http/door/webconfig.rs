@@ -23,10 +23,35 @@ use super::tls::{self, CIPHERS, CURVES, ClientAuth, Source, VERSIONS, Wanted};
 pub(in crate::http) struct WebConfig {
     /// `None`: plain text.
     pub(in crate::http) tls: Option<Arc<ServerConfig>>,
+    /// Nobody comes in without a certificate.
+    client_certificates: bool,
     /// Nobody = everybody.
     pub(in crate::http) users: Arc<Users>,
     /// Added to every answer; they replace ours of the same name.
     pub(in crate::http) headers: Vec<(String, String)>,
+}
+
+impl WebConfig {
+    /// The keys that keep strangers out, and whether these settings have them.
+    fn protections(&self) -> [(&'static str, bool); 3] {
+        [
+            ("tls_server_config", self.tls.is_some()),
+            ("client_auth_type: RequireAndVerifyClientCert", self.client_certificates),
+            ("basic_auth_users", !self.users.is_empty()),
+        ]
+    }
+
+    /// True when strangers are neither kept out nor kept from listening.
+    pub(in crate::http) fn is_open(&self) -> bool {
+        self.protections().iter().all(|(_, protects)| !protects)
+    }
+
+    /// The kinds of protection that `new` does not have any more, by their keys.
+    pub(super) fn lost_in(&self, new: &WebConfig) -> Vec<&'static str> {
+        let both = self.protections().into_iter().zip(new.protections());
+        let lost = both.filter(|((_, before), (_, after))| *before && !after);
+        lost.map(|((key, _), _)| key).collect()
+    }
 }
 
 /// Headers that a file may set, as in the Prometheus exporters.
@@ -76,7 +101,10 @@ fn root(mut keys: Keys<'_>, stamps: &mut Stamps) -> WebConfig {
         let wanted = tls_keys(&mut inner, stamps);
         if let Some(wanted) = wanted.filter(|_| !inner.faulted()) {
             match tls::configure(&wanted) {
-                Ok(tls) => config.tls = Some(Arc::new(tls)),
+                Ok(tls) => {
+                    config.client_certificates = wanted.client_auth == ClientAuth::Required;
+                    config.tls = Some(Arc::new(tls));
+                }
                 Err((key, message)) => inner.fault(key, message),
             }
         }

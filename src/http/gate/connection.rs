@@ -1,15 +1,15 @@
 //! One public connection: reads heads, has each request relayed, and closes in good order.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{timeout, timeout_at};
 
-use super::Shared;
 use super::caps::Ticket;
 use super::refusal;
 use super::relay::{Order, Outcome, relay};
+use super::{FULL, Shared};
 use crate::deadline::Deadline;
 use crate::http::Peer;
 use crate::http::door::WebConfig;
@@ -19,6 +19,9 @@ use crate::http::socket::Wire;
 
 /// Room for a usual head; grown by as much when one needs more.
 const READ: usize = 1024;
+
+/// For a head on a connection in reserve.
+const RESERVED_TIME: Duration = Duration::from_secs(1);
 
 const SLOW: Fault = Fault::new(408, "head_timeout", "the request head took too long");
 
@@ -31,6 +34,8 @@ pub(super) struct Connection {
     /// What has arrived and was not served yet: the start of a head, or pipelined requests.
     bytes: Vec<u8>,
     ticket: Ticket,
+    /// The place is one in reserve: it is for one request of a probe.
+    is_reserved: bool,
     shared: Arc<Shared>,
 }
 
@@ -43,7 +48,8 @@ impl Connection {
         ticket: Ticket,
         shared: Arc<Shared>,
     ) -> Self {
-        Connection { stream, peer, known, bytes: Vec::new(), ticket, shared }
+        let is_reserved = ticket.is_reserved();
+        Connection { stream, peer, known, bytes: Vec::new(), ticket, is_reserved, shared }
     }
 
     /// Serves requests in order until one side is done.
@@ -82,15 +88,27 @@ impl Connection {
         let web = self.shared.door.now().await;
         let head = Head::parse(self.bytes.get(..end).unwrap_or_default())?;
         let path = head.target.split('?').next().unwrap_or_default();
-        let logged_in = !web.users.is_empty() && !self.shared.open.iter().any(|open| open == path);
+        let logged_in = !web.users.is_empty() && !self.shared.is_open(path);
+        // A place in reserve is for a probe; for others where a usual place has come free meanwhile.
+        let is_reserved = self.is_reserved && !self.ticket.promote();
+        if is_reserved && !self.shared.is_open(path) {
+            return Err(FULL);
+        }
         if logged_in {
-            self.shared.guard.admit(&web.users, head.header("authorization")).await?;
+            self.shared.guard.admit(&web.users, head.header("authorization"), self.peer).await?;
         }
         let (known, secure) = (self.known || logged_in, web.tls.is_some());
         let facts = Facts { peer: self.peer, received, known, secure };
-        let order = Order::of(&head, &facts, &self.shared.backend.pass);
+        let keep_alive = head.keep_alive && !is_reserved;
+        let order = Order::of(&head, keep_alive, &facts, &self.shared.backend.pass);
         self.bytes.drain(..end);
+        self.is_reserved = is_reserved;
         Ok(Some((order, web)))
+    }
+
+    /// How long the client may take; in reserve, where others wait, not for long.
+    fn patience(&self, usual: Duration) -> Duration {
+        if self.is_reserved { usual.min(RESERVED_TIME) } else { usual }
     }
 
     /// Reads until a whole head has arrived and gives its end.
@@ -99,20 +117,24 @@ impl Connection {
         if self.bytes.is_empty() {
             self.ticket.idle();
             self.bytes = Vec::with_capacity(READ);
-            let first = timeout(limits.idle_timeout, self.stream.read_buf(&mut self.bytes)).await;
-            if !matches!(first, Ok(Ok(1..))) {
-                return Ok(None);
+            let time = self.patience(limits.idle_timeout);
+            match timeout(time, self.stream.read_buf(&mut self.bytes)).await {
+                Ok(Ok(1..)) => {}
+                Err(_) if self.is_reserved => return Err(FULL),
+                _ => return Ok(None),
             }
         }
-        self.ticket.busy();
-        let by = Deadline::within(limits.head_timeout).moment().into();
+        self.ticket.arriving();
+        let by = Deadline::within(self.patience(limits.head_timeout)).moment().into();
         let mut scanner = Scanner::default();
         loop {
             if let Some(end) = scanner.advance(&self.bytes, limits)? {
+                self.ticket.served();
                 return Ok(Some(end));
             }
             self.bytes.reserve(READ);
             match timeout_at(by, self.stream.read_buf(&mut self.bytes)).await {
+                Err(_) if self.is_reserved => return Err(FULL),
                 Err(_) => return Err(SLOW),
                 Ok(Ok(1..)) => {}
                 Ok(_) => return Ok(None),

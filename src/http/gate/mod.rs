@@ -1,7 +1,7 @@
 //! The gate: owns the public sockets, lets bounded, well-formed requests through to `backend`, and copies the answers
 //! out. One thread (a tokio runtime of one thread) for all connections: an idle one costs a kilobyte, not a thread.
 //!
-//! `listen` opens the sockets · `caps` counts connections, evicts and drains · `connection` reads one request after
+//! `listen` opens the sockets · `caps` counts connections, evicts, keeps a reserve and drains · `connection` reads one request after
 //! another · `relay` passes each on · `refusal` says no. TLS is spoken before the first head ([`enter`]); who needs a
 //! login is asked between head and relay (`connection`).
 
@@ -11,7 +11,7 @@ mod listen;
 mod refusal;
 mod relay;
 
-pub(super) use caps::within_descriptors;
+pub(super) use caps::{RESERVED, within_descriptors};
 pub(super) use listen::Listener;
 
 use std::io;
@@ -38,8 +38,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// No descriptor left, in the process or on the machine; the same numbers on every Unix.
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
-/// A handshake takes some turns of the gate's thread; one that stalls closes for another connection after this.
-const HANDSHAKE: Duration = Duration::from_millis(200);
 /// Threads for what must not stop the gate's own.
 const SLOW_WORK: usize = 4;
 const FULL: Fault = Fault::new(503, "connections", "too many connections");
@@ -67,6 +65,11 @@ struct Shared {
 }
 
 impl Shared {
+    /// Whether a path is one for probes, who have no login.
+    fn is_open(&self, path: &str) -> bool {
+        self.open.iter().any(|open| open == path)
+    }
+
     /// Counts a refusal.
     fn reject(&self, fault: &Fault) {
         if let Some(reason) = fault.reason {
@@ -98,7 +101,7 @@ impl Gate {
         let runtime = runtime.enable_io().enable_time().max_blocking_threads(SLOW_WORK);
         let runtime = runtime.build().map_err(refuse)?;
         let Guards { limits, door, open, rejected } = guards;
-        let caps = Arc::new(Caps::new(limits.max_connections, limits.max_connections_per_address));
+        let caps = Arc::new(Caps::new(&limits, Arc::clone(&rejected)));
         let guard = Guard::new()?;
         let shared = Shared { limits, caps: Arc::clone(&caps), door, guard, open, backend, rejected };
         let shared = Arc::new(shared);
@@ -183,8 +186,7 @@ async fn accept(door: listen::Open, shared: Arc<Shared>) {
 
 /// Admits a new connection, or says 503.
 fn welcome(stream: Box<dyn Wire>, peer: Peer, shared: &Arc<Shared>) {
-    let grace = if shared.door.known().tls.is_some() { HANDSHAKE } else { Duration::ZERO };
-    if let Some(ticket) = shared.caps.admit(peer, grace) {
+    if let Some(ticket) = shared.caps.admit(peer) {
         let id = ticket.id();
         let task = tokio::spawn(enter(stream, peer, ticket, Arc::clone(shared)));
         shared.caps.started(id, task.abort_handle());
@@ -201,7 +203,7 @@ async fn turn_away(stream: Box<dyn Wire>, _place: Refusal, shared: Arc<Shared>) 
     let web = shared.door.known();
     let stream = match web.tls.clone() {
         None => stream,
-        Some(tls) => match tls::accept(stream, tls, refusal::PATIENCE).await {
+        Some(tls) => match tls::accept(stream, tls, refusal::PATIENCE, || {}).await {
             Handshake::Done { stream, .. } => stream,
             Handshake::Gone | Handshake::Failed(_) | Handshake::Plain(..) => return,
         },
@@ -215,7 +217,7 @@ async fn enter(stream: Box<dyn Wire>, peer: Peer, ticket: Ticket, shared: Arc<Sh
     let Some(tls) = web.tls.clone() else {
         return Connection::new(stream, peer, false, ticket, shared).serve().await;
     };
-    match tls::accept(stream, tls, shared.limits.head_timeout).await {
+    match tls::accept(stream, tls, shared.limits.head_timeout, || ticket.arriving()).await {
         Handshake::Done { stream, known } => {
             Connection::new(stream, peer, known, ticket, shared).serve().await;
         }
@@ -223,6 +225,7 @@ async fn enter(stream: Box<dyn Wire>, peer: Peer, ticket: Ticket, shared: Arc<Sh
         Handshake::Failed(fault) => shared.reject(&fault),
         Handshake::Plain(stream, fault) => {
             shared.reject(&fault);
+            ticket.idle();
             refusal::refuse(stream, &fault, false, &web.headers).await;
         }
     }

@@ -36,8 +36,8 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// What is passed on.
-    pub(super) fn of(head: &Head<'_>, facts: &Facts, pass: &Pass) -> Self {
+    /// What is passed on. `keep_alive`: the connection stays after the answer.
+    pub(super) fn of(head: &Head<'_>, keep_alive: bool, facts: &Facts, pass: &Pass) -> Self {
         let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method.word(), head.target).into_bytes();
         pass.write(facts, &mut bytes);
         let for_us = |name: &str| private::is_private(name) || name.eq_ignore_ascii_case("authorization");
@@ -46,7 +46,7 @@ impl Order {
                 bytes.extend_from_slice(piece.as_bytes());
             }
         }
-        Order { bytes, head_only: head.method == Method::Head, keep_alive: head.keep_alive, old: head.old }
+        Order { bytes, head_only: head.method == Method::Head, keep_alive, old: head.old }
     }
 
     /// The answer has no body.

@@ -30,3 +30,8 @@ pub fn plan(data: &[u8]) {
 pub fn head(data: &[u8]) {
     targets::head::run(data);
 }
+
+/// A web-config file.
+pub fn web_config(data: &[u8]) {
+    targets::web_config::run(data);
+}

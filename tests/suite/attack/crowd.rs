@@ -1,6 +1,9 @@
 //! Number: thousands of connections, all places taken, clients that come and leave rudely, no descriptor left.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::Aftermath;
 use super::client::{Client, Way};
@@ -49,24 +52,89 @@ pub(super) fn evicted_crowd(victim: &Victim) -> Aftermath {
     Aftermath { answers: Vec::new(), held: held.into_iter().take(IDLE - 256).collect() }
 }
 
-/// Takes all places with heads that are begun, until one who comes late is refused; the status that one got.
+/// Takes all usual places with answers that are not read, until one who comes late is refused; the status that one got.
 fn fill(victim: &Victim) -> (Vec<Client>, u16) {
+    let way = Way { narrow: true, ..Way::default() };
     let mut holders = Vec::new();
     let refusal = wait_for("a refusal", || {
-        let mut holder = victim.connect();
-        holder.send("G");
+        let mut holder = victim.connect_by(way);
+        holder.get("/metrics");
+        wait_for("the answer to begin", || holder.was_answered().then_some(()));
         holders.push(holder);
         let mut late = victim.connect();
-        late.get("/-/healthy");
+        late.get("/metrics");
         Some(late.status()).filter(|status| *status != 200)
     });
     (holders, refusal)
 }
 
-/// More connections than there are places for, none of them idle.
+/// The paths of an orchestrator's probes are answered.
+fn probes_are_answered(victim: &Victim) {
+    for path in ["/-/healthy", "/-/ready"] {
+        let mut probe = victim.connect();
+        probe.get(path);
+        assert_eq!(probe.status(), 200, "{path} amid the attack");
+    }
+}
+
+/// More connections than there are places for, none of them idle. Probes are answered all the same, also while others
+/// crowd the places that are kept for them.
 pub(super) fn full_house(victim: &Victim) -> Aftermath {
     let (_holders, refusal) = fill(victim);
+    let _half_heads: Vec<Client> = (0..AT_ONCE * 4)
+        .map(|_| {
+            probes_are_answered(victim);
+            half_head(victim)
+        })
+        .collect();
     vec![refusal].into()
+}
+
+/// Connections that are held at once amid a head or a handshake, more than there are places.
+const HALVES: usize = 96;
+/// How often somebody comes, meanwhile, who asks for more than half.
+const SERVED: usize = 10;
+/// Between two new ones: on a machine that is busy a client must come to send its head before all places have changed.
+const PACE: Duration = Duration::from_millis(5);
+
+fn half_head(victim: &Victim) -> Client {
+    let mut client = victim.connect();
+    client.send("GET /metrics HTTP/1.1\r\nX: ");
+    client
+}
+
+/// Heads that stop half-way, for ever renewed.
+pub(super) fn half_heads(victim: &Victim) -> Aftermath {
+    renewed(victim, || half_head(victim))
+}
+
+/// All places are taken by what `begin` makes, and again as soon as one is closed. Scrapes and probes are answered.
+pub(super) fn renewed(victim: &Victim, begin: impl Fn() -> Client + Sync) -> Aftermath {
+    let over = AtomicBool::new(false);
+    let before = victim.rejected()["connections"];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut crowd = VecDeque::new();
+            while !over.load(Ordering::Relaxed) {
+                crowd.push_back(begin());
+                crowd.drain(..crowd.len().saturating_sub(HALVES));
+                std::thread::sleep(PACE);
+            }
+        });
+        // Whatever fails here, the crowd ends.
+        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_for("all places to be taken", || (victim.rejected()["connections"] > before).then_some(()));
+            for _ in 0..SERVED {
+                victim.serves();
+                probes_are_answered(victim);
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Err(failure) = served {
+            std::panic::resume_unwind(failure);
+        }
+    });
+    Aftermath::default()
 }
 
 /// More than one address may have; another address is served all the same.
@@ -174,9 +242,7 @@ pub(super) fn burst_at_the_cap(victim: &Victim) -> Aftermath {
 
 /// Hundreds of requests at once where the process may open few files: what fails is told, or the connection ends.
 pub(super) fn starved_storm(victim: &Victim) -> Aftermath {
-    let (holders, refusal) = fill(victim);
-    drop(holders);
-    let mut answers = vec![refusal];
+    let mut answers = Vec::new();
     for _ in 0..ROUNDS {
         let storm = burst(victim, STORM);
         answers.extend(storm.into_iter().map(Client::status));

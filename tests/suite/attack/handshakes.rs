@@ -1,6 +1,7 @@
 //! Clients that never come as far as a request: handshakes that stop, that make no sense, that are none.
 
 use super::client::{Client, status};
+use super::crowd::renewed;
 use super::victim::Victim;
 use super::{Aftermath, CLOSED};
 
@@ -54,4 +55,13 @@ pub(super) fn silent(victim: &Victim) -> Aftermath {
     (0..CROWD * 10).for_each(|_| drop(victim.raw()));
     victim.serves();
     Aftermath::default()
+}
+
+/// Handshakes that stop half-way, for ever renewed.
+pub(super) fn half(victim: &Victim) -> Aftermath {
+    renewed(victim, || {
+        let mut client = victim.raw();
+        client.send(BEGUN);
+        client
+    })
 }

@@ -5,7 +5,7 @@ use super::victim::Victim;
 
 /// How much of an endless head is offered.
 const ENDLESS: usize = 16 << 20;
-const HOST: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
+const HOST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n";
 
 fn each<B: AsRef<[u8]>>(victim: &Victim, requests: impl IntoIterator<Item = B>) -> Aftermath {
     requests.into_iter().map(|request| victim.say(request)).collect::<Vec<u16>>().into()
@@ -15,7 +15,9 @@ fn each<B: AsRef<[u8]>>(victim: &Victim, requests: impl IntoIterator<Item = B>) 
 fn lines<L: AsRef<str>>(victim: &Victim, lines: impl IntoIterator<Item = L>) -> Aftermath {
     each(
         victim,
-        lines.into_iter().map(|line| format!("{}\r\nHost: a\r\nConnection: close\r\n\r\n", line.as_ref())),
+        lines
+            .into_iter()
+            .map(|line| format!("{}\r\nHost: localhost\r\nConnection: close\r\n\r\n", line.as_ref())),
     )
 }
 
@@ -201,4 +203,36 @@ pub(super) fn strange_queries(victim: &Victim) -> Aftermath {
     let long = format!("target={}", "x".repeat(10_000));
     let all = targets.into_iter().chain([long.as_str()]);
     lines(victim, all.map(|query| format!("GET /metrics?{query} HTTP/1.1")))
+}
+
+/// What a page of another site has a browser send: under a name of its own that resolves to this machine, or for a page
+/// that is not one of ours. What Prometheus asks for is answered under that name too.
+pub(super) fn requests_of_other_sites(victim: &Victim) -> Aftermath {
+    let say = |line: &str, headers: &str| {
+        victim.say(format!("{line} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n\r\n"))
+    };
+    for path in ["/metrics", "/-/healthy", "/-/ready", "/sd", "/-/metrics"] {
+        assert_eq!(say(&format!("GET {path}"), "Host: evil.example"), 200, "{path}");
+    }
+    for host in ["localhost:1", "[::1]", "127.0.0.1", "metrics.example"] {
+        assert_eq!(say("GET /", &format!("Host: {host}")), 200, "{host}");
+    }
+    assert_eq!(say("POST /-/reload", "Host: localhost"), 200);
+    let foreign = [
+        ("GET /", "Host: evil.example"),
+        ("GET /config", "Host: evil.example:9399"),
+        ("POST /-/reload", "Host: evil.example\r\nOrigin: http://evil.example"),
+        (
+            "POST /-/reload",
+            "Host: evil.example\r\nOrigin: http://evil.example\r\nSec-Fetch-Site: same-origin",
+        ),
+        ("POST /-/reload", "Host: localhost\r\nOrigin: http://evil.example"),
+        ("POST /-/reload", "Host: localhost\r\nOrigin: null"),
+        ("POST /-/reload", "Host: localhost\r\nReferer: http://evil.example/"),
+        ("POST /-/reload", "Host: localhost\r\nAccept: text/html"),
+        ("POST /-/reload", "Host: localhost\r\nSec-Fetch-Site: cross-site"),
+        ("GET /metrics", "Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: image"),
+        ("GET /probe?target=db", "Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: iframe"),
+    ];
+    foreign.map(|(line, headers)| say(line, headers)).to_vec().into()
 }

@@ -104,3 +104,22 @@ pub(super) fn abandoned_connections(victim: &Victim) -> Aftermath {
     victim.serves();
     Aftermath { answers: Vec::new(), held }
 }
+
+/// Answers that nobody reads, one after the other, so that none shares its rows with another: the memory for them has an
+/// end, and probes are answered beyond it.
+pub(super) fn unread_pages(victim: &Victim) -> Aftermath {
+    let way = Way { narrow: true, ..Way::default() };
+    let ask = |_| {
+        let mut reader = victim.connect_by(way);
+        assert!(reader.get("/metrics"));
+        wait_for("an answer to begin", || reader.was_answered().then_some(()));
+        reader
+    };
+    let readers: Vec<Client> = (1..AT_ONCE).map(ask).collect();
+    let mut probe = victim.connect();
+    probe.get("/-/healthy");
+    assert_eq!(probe.status(), 200);
+    let answers: Vec<u16> = readers.into_iter().map(Client::status).collect();
+    assert_eq!(answers[0], 200, "one alone fits");
+    answers.into()
+}

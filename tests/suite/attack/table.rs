@@ -35,15 +35,27 @@ attacks! {
         evicted_crowd { run: crowd::evicted_crowd, }
         full_house {
             reasons: &["connections"], answers: &[503], hits: &["max_connections"],
-            limits: "max_connections: 6", run: crowd::full_house,
+            limits: "max_connections: 3", rows: LARGE, run: crowd::full_house,
         }
         full_address {
             reasons: &["connections"], answers: &[503], hits: &["max_connections_per_address"],
-            limits: "max_connections_per_address: 6", run: crowd::full_address,
+            limits: "max_connections_per_address: 3", rows: LARGE, run: crowd::full_address,
         }
         storm_at_the_cap {
             reasons: &["connections"], answers: &[503, CLOSED], hits: &["max_connections"],
-            limits: "max_connections: 6", run: crowd::storm_at_the_cap,
+            limits: "max_connections: 3", rows: LARGE, run: crowd::storm_at_the_cap,
+        }
+        half_heads {
+            reasons: &["connections"], limits: "max_connections: 64, head_timeout: 1m",
+            run: crowd::half_heads,
+        }
+        unread_pages {
+            reasons: &["memory"], answers: &[200, 503], hits: &["max_inflight_bytes"],
+            limits: "max_inflight_bytes: 12MiB", rows: LARGE, run: slow::unread_pages,
+        }
+        requests_of_other_sites {
+            reasons: &["host"], answers: &[403], hits: &["hosts"],
+            limits: "hosts: [metrics.example]", run: heads::requests_of_other_sites,
         }
         knocks { run: crowd::knocks, }
         resets_in_the_head { run: crowd::resets_in_the_head, }

@@ -13,6 +13,10 @@ attacks! {
         }
         garbage_handshakes { reasons: &["tls"], answers: &[CLOSED], run: handshakes::garbage, }
         plain_requests { reasons: &["tls"], answers: &[400], run: handshakes::plain, }
+        half_handshakes {
+            reasons: &["connections"], limits: "max_connections: 64, head_timeout: 1m",
+            run: handshakes::half,
+        }
         silent_knocks { run: handshakes::silent, }
     }
 }

@@ -5,11 +5,17 @@ pub(crate) mod cells;
 pub(crate) mod head;
 pub(crate) mod headers;
 pub(crate) mod plan;
+pub(crate) mod web_config;
 
 /// Runs one input.
 pub(crate) type Run = fn(&[u8]);
 
 /// A target's name, as of its file and its corpus, and what runs one input.
 #[allow(dead_code, reason = "libfuzzer has a bin a target")]
-pub(crate) const TARGETS: &[(&str, Run)] =
-    &[("cells", cells::run), ("head", head::run), ("headers", headers::run), ("plan", plan::run)];
+pub(crate) const TARGETS: &[(&str, Run)] = &[
+    ("cells", cells::run),
+    ("head", head::run),
+    ("headers", headers::run),
+    ("plan", plan::run),
+    ("web_config", web_config::run),
+];

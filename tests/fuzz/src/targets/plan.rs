@@ -6,7 +6,7 @@ use sql_exporter::driver::Drivers;
 use sql_exporter::plan;
 
 /// Files of the machine are no part of the input, and a walk through all of them takes its time.
-fn reads_the_machine(text: &str) -> bool {
+pub(super) fn reads_the_machine(text: &str) -> bool {
     ["**", "..", "/dev", "/proc", "/sys", "/*", "~"].iter().any(|word| text.contains(word))
 }
 
@@ -26,7 +26,7 @@ fn faults(path: &Path) -> Vec<String> {
 }
 
 /// `file:line:column: …`; of a file without a line `file: …`.
-fn placed(fault: &str) {
+pub(super) fn placed(fault: &str) {
     let place = fault.split_once("fuzz.yaml:").map(|(_, rest)| rest);
     let line = place.and_then(|rest| rest.split(':').next());
     let is_placed = line.is_some_and(|line| line.starts_with(' ') || line.parse::<usize>().is_ok());
