@@ -15,9 +15,11 @@ use crate::driver::Drivers;
 use crate::driver::tls::{Mode, Tls};
 use crate::error::Error;
 use crate::http::{self, Listen};
+use crate::plain_text::one_line;
 use crate::plan::exporter::Exporter;
+use crate::terminal::TerminalText;
 
-use super::{complain, say};
+use super::{print_text, print_to_stderr};
 
 /// Longer than this is not healthy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,15 +58,17 @@ pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
     let tls = web_config_file.is_some_and(|path| http::speaks_tls(&path));
     match ask(&listen, tls, &route_prefix.path("/-/healthy")) {
         Ok(status) if status == "200" => {
-            say(&["healthy\n"]).map_err(|error| vec![error])?;
+            print_text(&TerminalText::document("healthy")).map_err(|error| vec![error])?;
             Ok(0)
         }
         Ok(status) => {
-            complain(&format!("{listen} answers {status}"));
+            let answer = format!("{listen} answers {status}");
+            print_to_stderr(&TerminalText::document(&one_line(&answer)));
             Ok(1)
         }
         Err(error) => {
-            complain(&format!("{listen} does not answer: {error}"));
+            let silence = format!("{listen} does not answer: {error}");
+            print_to_stderr(&TerminalText::document(&one_line(&silence)));
             Ok(1)
         }
     }

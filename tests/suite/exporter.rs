@@ -1,6 +1,7 @@
 //! The built binary under test: a configuration in a temporary folder, a run of it, what it answered and wrote.
 //! Every byte it writes is searched for the canary: a password in any output fails the test that ran it.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ use crate::process::{end, folder, mortal, signal, wait_for};
 use crate::servers::CANARY;
 use crate::web_client::{Reply, request};
 
+/// A user of no account.
+pub(crate) const NOBODY: &str = "64321";
+
 /// What to run: a folder with a configuration, arguments, environment.
 pub(crate) struct Setup {
     folder: TempDir,
@@ -25,6 +29,12 @@ pub(crate) struct Setup {
     descriptors: Option<u32>,
     /// The columns of the terminal that it writes to.
     columns: Option<u16>,
+    /// A copy of it in the folder runs as this user, where the tests run as root.
+    nobody: bool,
+    /// How many processes and threads its user may have.
+    processes: Option<u32>,
+    /// What it reads as its stdin; nothing without.
+    stdin: Option<File>,
 }
 
 impl Setup {
@@ -42,6 +52,9 @@ impl Setup {
             mounts: Vec::new(),
             descriptors: None,
             columns: None,
+            nobody: false,
+            processes: None,
+            stdin: None,
         }
     }
 
@@ -79,6 +92,27 @@ impl Setup {
         self
     }
 
+    /// Runs as a user who has nothing else: limits of a user do not bind root.
+    pub(crate) fn nobody(mut self) -> Self {
+        // By another process: one that starts while this one writes the file would find it busy.
+        let copied = Command::new("cp").arg(program()).arg(self.folder.path().join("exporter")).status();
+        assert!(copied.is_ok_and(|status| status.success()), "cp failed");
+        self.nobody = true;
+        self
+    }
+
+    /// Its user may have so many processes and threads, which binds others than root.
+    pub(crate) fn processes(mut self, most: u32) -> Self {
+        self.processes = Some(most);
+        self
+    }
+
+    /// It reads this as its stdin.
+    pub(crate) fn stdin(mut self, stdin: File) -> Self {
+        self.stdin = Some(stdin);
+        self
+    }
+
     /// Runs on a terminal of this width: stdout and stderr come as one, lines end in `\r\n`.
     pub(crate) fn terminal(mut self, columns: u16) -> Self {
         self.columns = Some(columns);
@@ -98,7 +132,9 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let exporter = &program();
+        let own = || self.path().join("exporter").display().to_string();
+        let exporter = &if self.nobody { own() } else { program() };
+        let user = self.nobody.then_some(NOBODY);
         let mut command = if let Some(columns) = self.columns {
             // `script` has a pseudo-terminal for its child, and no size for it.
             let words = self.arguments.iter().map(|argument| format!(" '{argument}'"));
@@ -110,8 +146,12 @@ impl Setup {
             let mut command = mortal(None, "prlimit");
             command.args([&format!("--nofile={most}:{most}"), "--", exporter]);
             command
+        } else if let Some(most) = self.processes {
+            let mut command = mortal(user, "prlimit");
+            command.args([&format!("--nproc={most}:{most}"), "--", exporter]);
+            command
         } else if self.mounts.is_empty() {
-            mortal(None, exporter)
+            mortal(user, exporter)
         } else {
             let mounts = self.mounts.iter().map(|(path, file)| format!("mount --bind {file} {path} && "));
             let mut command = mortal(None, "unshare");
@@ -123,7 +163,11 @@ impl Setup {
         command.args(arguments).current_dir(self.folder.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = self.stdin.as_ref().map(|file| file.try_clone().expect("a descriptor"));
+        command
+            .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
