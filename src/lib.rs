@@ -1,17 +1,19 @@
 //! sql-exporter: runs configured SQL at scrape time and answers with Prometheus text.
 //!
-//! Floors, lowest first: words (`error`, `secret`, `name`, `deadline`, `float`,
-//! `stamp`, `cell`) · `exposition`, `yaml` ·
+//! Floors, lowest first: words (`error`, `secret`, `name`, `deadline`, `clock`, `float`,
+//! `plain_text`, `file`, `stamp`, `cell`) · `exposition`, `yaml` ·
 //! `telemetry`, `lint` · `driver`, `http` · `disposal`, `pool`, `workers`, `metric` · `plan` · `query`, `target` ·
 //! `fleet`, `scrape` · `web`, `check` · `log`, `app`, `terminal`, `command`, `cli`. A module imports from lower floors only;
 //! `tests/suite/floors.rs` holds that.
 
 pub mod cell;
+pub mod clock;
 pub mod deadline;
 pub mod error;
 pub mod file;
 pub mod float;
 pub mod name;
+pub mod plain_text;
 pub mod secret;
 pub mod stamp;
 

@@ -229,9 +229,8 @@ fn up(outcomes: &[(Work, Outcome, bool)]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
+    use crate::clock::Timestamp;
 
     #[test]
     fn each_query_finds_its_own_outcome_and_a_ping_is_none() {
@@ -240,7 +239,7 @@ mod tests {
             took: Duration::from_millis(millis),
             reached: true,
             began: Instant::now(),
-            ended: SystemTime::now(),
+            ended: Timestamp::now(),
         };
         let works = [Work::Query(7), Work::Ping, Work::Query(2)];
         let outcomes = works.into_iter().zip(1..).map(|(work, millis)| (work, outcome(millis), false));

@@ -4,7 +4,6 @@
 //! A new row is one line in [`ROWS`] and one call below it.
 
 use std::sync::{Arc, LazyLock};
-use std::time::SystemTime;
 
 use crate::exposition::block::Block;
 use crate::exposition::line::{LabelBytes, own_label};
@@ -168,17 +167,12 @@ fn query_rows(asking: &Asking, answer: &Answer, shown: QueryMetrics, report: &mu
     report.row(Row::QuerySuccess, &[], truth(error.is_none()));
     report.row(Row::QueryDuration, &[], outcome.took.as_secs_f64());
     if let Some(moment) = target.past(answer.index).succeeded {
-        report.row(Row::QueryLastSuccess, &[], unix_seconds(moment));
+        report.row(Row::QueryLastSuccess, &[], moment.unix_seconds());
     }
     if let End::Good(rendered) = &outcome.end {
         report.row(Row::QueryRows, &[], count(rendered.rows));
         report.row(Row::QuerySeries, &[], count(rendered.series));
     }
-}
-
-/// The seconds of a moment since the Unix epoch.
-fn unix_seconds(moment: SystemTime) -> f64 {
-    moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |span| span.as_secs_f64())
 }
 
 fn truth(yes: bool) -> f64 {

@@ -8,8 +8,10 @@ mod process;
 mod rows;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
+
+use crate::clock::Timestamp;
 use crate::error::Reason;
 use crate::exposition::FamilyKind;
 use crate::exposition::block::Block;
@@ -90,11 +92,18 @@ const OWN: [&str; 5] = ["target", "query", "collector", "reason", "state"];
 macro_rules! families {
     ($($field:ident: $kind:ident $name:literal, $help:literal;)*) => {
         /// The counters, by name. All methods are cheap and never block.
-        pub struct Telemetry { $($field: Rows,)* }
+        pub struct Telemetry {
+            $($field: Rows,)*
+            /// When the configuration was last loaded well.
+            loaded: Mutex<Timestamp>,
+        }
 
         impl Telemetry {
             fn empty() -> Self {
-                Telemetry { $($field: Rows::new(FamilyKind::$kind, $name, $help),)* }
+                Telemetry {
+                    $($field: Rows::new(FamilyKind::$kind, $name, $help),)*
+                    loaded: Mutex::new(Timestamp::now()),
+                }
             }
 
             fn all(&self) -> impl Iterator<Item = &Rows> {
@@ -204,8 +213,7 @@ impl Telemetry {
     pub fn reloaded(&self, successful: bool) {
         self.reload_successful.set(&[], f64::from(u8::from(successful)));
         if successful {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.reload_timestamp.set(&[], now.as_secs_f64());
+            *self.loaded.lock() = Timestamp::now();
         }
     }
 
@@ -240,6 +248,7 @@ impl Telemetry {
     /// All families that have rows, by name.
     #[must_use]
     pub fn render(&self) -> Families {
+        self.reload_timestamp.set(&[], self.loaded.lock().unix_seconds());
         families(self.all().filter_map(Rows::block))
     }
 }

@@ -7,10 +7,11 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::clock::Timestamp;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::plan::query::Query;
@@ -47,7 +48,7 @@ pub struct Past {
     /// How long it had when it was stopped, if it was since it last succeeded.
     pub stopped: Option<Duration>,
     /// When it last succeeded.
-    pub succeeded: Option<SystemTime>,
+    pub succeeded: Option<Timestamp>,
     /// Why it fails, while it does.
     pub failing: Option<Error>,
     /// How many rows the last good result had.
@@ -261,7 +262,7 @@ impl ResultCache {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Instant, SystemTime};
 
     use super::*;
     use crate::target::run::spec as ping;
@@ -271,7 +272,7 @@ mod tests {
 
     fn outcome(end: End, age: Duration) -> Outcome {
         let began = Instant::now().checked_sub(age).expect("an uptime of some minutes");
-        Outcome { end, took: Duration::from_millis(1), reached: true, began, ended: SystemTime::now() }
+        Outcome { end, took: Duration::from_millis(1), reached: true, began, ended: Timestamp::now() }
     }
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -315,6 +316,23 @@ mod tests {
         assert!(kept(&spec, HOUR) && kept(&spec, MINUTE * 2));
         assert!(!kept(&spec, MINUTE), "too old");
         assert!(!kept(&spec, Duration::ZERO), "not asked for");
+    }
+
+    #[test]
+    fn the_last_success_is_the_latest_one_though_the_clock_was_ahead() {
+        let spec = ping();
+        let (first, now) = (Instant::now(), SystemTime::now());
+        let success = |began: Instant, wall| Outcome {
+            ended: Timestamp::new(began, wall),
+            ..outcome(good(), first.elapsed())
+        };
+        let keep = |outcome: &Outcome| spec.cache.keep(&run(&spec), Terms::default(), outcome);
+        let (ahead, right) = (success(first, now + HOUR * 24), success(first + MINUTE, now));
+        keep(&ahead);
+        keep(&right);
+        assert_eq!(spec.cache.past().succeeded, Some(right.ended));
+        keep(&ahead);
+        assert_eq!(spec.cache.past().succeeded, Some(right.ended), "a run that was overtaken");
     }
 
     #[test]

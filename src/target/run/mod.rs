@@ -7,10 +7,11 @@ pub mod memory;
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::clock::Timestamp;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::plan;
@@ -53,8 +54,8 @@ pub struct Outcome {
     pub reached: bool,
     /// When the run began, on the monotonic clock: the age of its result.
     pub began: Instant,
-    /// When the run ended, on the wall clock: for `query_last_success_timestamp_seconds`.
-    pub ended: SystemTime,
+    /// When the run ended: for `query_last_success_timestamp_seconds`.
+    pub ended: Timestamp,
 }
 
 /// What a scrape asks of a target.
@@ -296,7 +297,7 @@ impl Run {
     #[must_use]
     pub fn outcome(&self, end: End, took: Duration, reached: bool) -> Outcome {
         let reached = reached || self.reached.load(Ordering::Relaxed);
-        Outcome { end, took, reached, began: self.began, ended: SystemTime::now() }
+        Outcome { end, took, reached, began: self.began, ended: Timestamp::now() }
     }
 
     /// Tells `scrape` under `number` when the run has ended; at once when it has.

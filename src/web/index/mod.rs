@@ -4,8 +4,9 @@
 mod render;
 mod words;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::error::{Error, Reason};
 use crate::fleet::Fleet;
 use crate::http::{Request, Response};
@@ -162,7 +163,6 @@ fn target_view(target: &Target) -> TargetView {
 fn query_view(target: &Target, index: usize) -> Option<QueryView> {
     let query = target.plan.queries.get(index)?;
     let past = target.past(index);
-    let age = past.succeeded.map(|moment| SystemTime::now().duration_since(moment).unwrap_or_default());
     Some(QueryView {
         name: query.name.to_string(),
         collector: query.collector.to_string(),
@@ -170,7 +170,7 @@ fn query_view(target: &Target, index: usize) -> Option<QueryView> {
         took: past.took,
         rows: past.succeeded.map(|_| past.rows),
         series: past.succeeded.map(|_| past.series),
-        age,
+        age: past.succeeded.map(Timestamp::age),
         trouble: past.failing.as_ref().map(Trouble::from),
     })
 }

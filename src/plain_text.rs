@@ -1,0 +1,121 @@
+//! What of a foreign text may reach a terminal or a log: a database's message, a cell, a name, a path, a variable.
+//!
+//! A control character can colour, clear and answer a terminal, a line end forges a line, and what turns the reading
+//! direction shows a text as another one. Here they become harmless; `terminal` and `log` let nothing else through.
+
+use std::borrow::Cow;
+
+/// A longer line of a log or a message is cut: it is read by people, and held in memory by whatever collects it.
+pub const LONGEST_LINE: usize = 8 << 10;
+
+/// True for what a terminal or a reader of lines may obey instead of showing it: control characters (C0, DEL, C1), line
+/// and paragraph separators, and Unicode's marks for the direction of text (UAX #9).
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` on one line, in which what is not safe stands as its picture, or as U+FFFD.
+#[must_use]
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    replaced(text, is_unsafe, |c, out| out.push(picture(c)))
+}
+
+/// The same with a blank for what ends a line or a word, and no longer than [`LONGEST_LINE`]: for a log.
+#[must_use]
+pub fn log_line(text: &str) -> Cow<'_, str> {
+    let blank = |c| if matches!(c, '\t' | '\n' | '\r') { ' ' } else { picture(c) };
+    match shortened(text) {
+        Cow::Borrowed(text) => replaced(text, is_unsafe, |c, out| out.push(blank(c))),
+        Cow::Owned(text) => Cow::Owned(replaced(&text, is_unsafe, |c, out| out.push(blank(c))).into_owned()),
+    }
+}
+
+/// The begin of a text that is longer than [`LONGEST_LINE`], and how much is missing.
+#[must_use]
+pub fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST_LINE {
+        return Cow::Borrowed(text);
+    }
+    let end = (0..=LONGEST_LINE).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let (kept, rest) = text.split_at(end);
+    Cow::Owned(format!("{kept}… ({} more bytes)", rest.len()))
+}
+
+/// A JSON document that means the same, with escapes for what JSON lets through and a terminal may obey. Line feeds stand
+/// between the tokens of a document only, and stay.
+#[must_use]
+pub fn json(document: &str) -> Cow<'_, str> {
+    let escape = |c: char, out: &mut String| {
+        let mut units = [0; 2];
+        c.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+    };
+    replaced(document, |c| is_unsafe(c) && c != '\n', escape)
+}
+
+fn replaced(text: &str, what: impl Fn(char) -> bool, with: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    if !text.contains(&what) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    text.chars().for_each(|c| if what(c) { with(c, &mut out) } else { out.push(c) });
+    Cow::Owned(out)
+}
+
+/// Unicode's picture of a C0 character; the others have none.
+fn picture(c: char) -> char {
+    match c {
+        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)),
+        '\x7f' => Some('\u{2421}'),
+        _ => None,
+    }
+    .unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that Unicode calls a control character, and what turns or ends a line.
+    fn hostile() -> String {
+        let controls = (0..=0x9f).filter_map(char::from_u32).filter(|c| c.is_control());
+        controls.chain("\u{202a}\u{202e}\u{2066}\u{2069}\u{2028}\u{2029}\u{200f}\u{61c}".chars()).collect()
+    }
+
+    #[test]
+    fn a_foreign_text_cannot_steer_a_terminal_or_forge_a_line() {
+        assert_eq!(one_line("plain é"), "plain é");
+        assert_eq!(one_line("a\tb\nc\x1b[2J\x7f"), "a␉b␊c␛[2J␡");
+        assert_eq!(one_line("\u{9b}31m \u{202e}"), "\u{fffd}31m \u{fffd}");
+        assert_eq!(
+            log_line("ERROR: no\nLINE 1: select\tx\x1b[2J\u{9b}"),
+            "ERROR: no LINE 1: select x␛[2J\u{fffd}"
+        );
+        for safe in [one_line(&hostile()), log_line(&hostile())] {
+            assert!(!safe.contains(is_unsafe), "{safe:?}");
+            assert_eq!(safe.chars().count(), hostile().chars().count(), "each is seen");
+        }
+    }
+
+    #[test]
+    fn json_says_the_same_with_escapes() {
+        let document = serde_json::json!({ "message": hostile() });
+        let text = format!("{document:#}\n");
+        let safe = json(&text);
+        assert!(!safe.contains(|c| is_unsafe(c) && c != '\n'), "{safe:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), document);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_two_characters() {
+        let long = "é".repeat(LONGEST_LINE);
+        let cut = log_line(&long);
+        assert!(
+            cut.len() < LONGEST_LINE + 40 && cut.ends_with(&format!("é… ({LONGEST_LINE} more bytes)")),
+            "{}",
+            cut.len()
+        );
+        assert_eq!(shortened("short"), "short");
+    }
+}
