@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::driver::Sql;
 use crate::error::Error;
+use crate::file;
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::tree::Document;
 
@@ -93,7 +94,7 @@ impl Search<'_, '_, '_> {
 
     fn plain(&mut self, text: &str) {
         let path = self.folder.join(text);
-        if !path.is_file() {
+        if !is_meant(&path) {
             self.found.whole = false;
             self.keys.fault("include", format!("there is no file {}", path.display()));
         } else if self.main == same(&path) {
@@ -189,7 +190,7 @@ impl Walk {
                 continue;
             }
             let name = name.join(entry.file_name());
-            if path.is_file() {
+            if is_meant(&path) {
                 self.files.push(name);
             } else if path.is_dir() {
                 self.folder(&path, &name);
@@ -209,6 +210,12 @@ fn collector_name(path: &Path) -> String {
     let folders = parts.len().saturating_sub(1);
     let below = parts.iter().take(folders).rposition(|part| *part == "queries").map_or(0, |at| at + 1);
     parts.get(below..).unwrap_or_default().join("/")
+}
+
+/// A file, or what lies in a file's place: that is refused by name where it is read, and not passed over.
+fn is_meant(path: &Path) -> bool {
+    let kind = std::fs::metadata(path).map(|found| found.file_type());
+    kind.is_ok_and(|kind| kind.is_file() || file::special(kind).is_some())
 }
 
 #[cfg(test)]

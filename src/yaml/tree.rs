@@ -13,6 +13,7 @@ use serde::de::{
 };
 
 use crate::error::{Error, Place, Result};
+use crate::file::{self, Unread};
 
 use super::place::Lines;
 use super::{audit, syntax};
@@ -67,17 +68,11 @@ impl Document {
     /// # Errors
     /// A configuration error: the file cannot be read, is too large, is no UTF-8, or is no YAML.
     pub fn open(file: &str, path: &Path) -> Result<Document> {
-        use std::io::Read;
-        let place = || Place { file: file.to_owned(), ..Place::default() };
-        let unread =
-            |error: std::io::Error| Error::config(format!("cannot read the file: {error}")).at(place());
-        let mut bytes = Vec::new();
-        // One byte more than allowed, so that a device or a pipe cannot fill the memory.
-        let source = std::fs::File::open(path).map_err(unread)?;
-        source.take(MAX_BYTES as u64 + 4).read_to_end(&mut bytes).map_err(unread)?;
-        if bytes.len() > MAX_BYTES + 3 {
-            return Err(too_large(file));
-        }
+        let bytes = file::bytes(path, MAX_BYTES as u64).map_err(|unread| match unread {
+            Unread::TooLong(_) => too_large(file),
+            Unread::System(error) => unreadable(file, format!("cannot read the file: {error}")),
+            other => unreadable(file, format!("the file {other}")),
+        })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());
@@ -99,10 +94,12 @@ impl Document {
     }
 }
 
+fn unreadable(file: &str, message: String) -> Error {
+    Error::config(message).at(Place { file: file.to_owned(), ..Place::default() })
+}
+
 fn too_large(file: &str) -> Error {
-    Error::config("the file is larger than 1 MiB")
-        .at(Place { file: file.to_owned(), ..Place::default() })
-        .with_hint("split it with `include`")
+    unreadable(file, "the file is larger than 1 MiB".to_owned()).with_hint("split it with `include`")
 }
 
 /// Why there is no tree.

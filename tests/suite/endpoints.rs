@@ -261,6 +261,11 @@ databases:
     max_connections: 5
   my: {driver: mysql, host: my.example, username: u, password: '${SECRET}', params: {charset: utf8mb4}}
   cmd: {driver: postgres, host: h, username: u, password_command: [/bin/vault, SECRET-ARG], enabled: false}
+  lite: {driver: sqlite, database: x.db, session_sql: \"PRAGMA key = 'SECRET-KEY'\"}
+  list: {driver: sqlite, database: x.db, session_sql: [\"PRAGMA key = 'SECRET-KEY'\", SELECT 'SECRET-TOO']}
+  maria: {driver: mariadb, host: m.example, username: u, session_sql: SELECT 'SECRET-SQL'}
+  bounce: {driver: pgbouncer, host: b.example, username: u, session_sql: SET LOCAL x = 'SECRET-SQL'}
+  later: {driver: mssql, host: h.example, session_sql: SELECT 'SECRET-SQL', enabled: false}
 queries:
   - name: q
     database: pg
@@ -285,6 +290,8 @@ fn the_effective_configuration_is_shown_without_its_secrets() {
         "      - /bin/vault\n      - <hidden>\n",
         "    password: <hidden>\n    params:\n      charset: <hidden>\n",
         "    session_sql:\n      - <hidden>\n",
+        "  lite:\n    driver: sqlite\n    database: x.db\n    session_sql: <hidden>\n",
+        "    database: x.db\n    session_sql:\n      - <hidden>\n      - <hidden>\n",
         "      q:\n        enabled: true\n        timeout: 1500ms\n        interval: 0s\n        keep_last: 0s\n        max_rows: 7\n",
         "    max_connections: 5\n",
         "    idle_timeout: 10m\n    max_lifetime: 30m\n",

@@ -19,6 +19,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
 use super::File;
+use crate::file;
+
 use super::database_file::{DatabaseFile, Identity, WalLock};
 use super::fault;
 use super::side_files::{self, SideFiles};
@@ -70,6 +72,10 @@ impl Access {
         let failed = |cause: io::Error| unopened(&path, &cause);
         let file = DatabaseFile::open(&path).map_err(failed)?;
         let beside = SideFiles::of(&path.canonicalize().map_err(failed)?);
+        if let Some((path, what)) = beside.special() {
+            return Err(Error::new(Reason::Connect, format!("{} is {what}", path.display()))
+                .with_hint("SQLite keeps files of its own under this name: remove it"));
+        }
         let mut access =
             Access { path: path.clone(), file, beside, mode: Mode::Rollback, attached: Vec::new() };
         access.mode = if config.immutable {
@@ -273,6 +279,13 @@ impl Attached {
             None => (name, ""),
         };
         let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
+        let beside = SideFiles::of(Path::new(path));
+        let itself = || Some((Path::new(path), file::special(std::fs::metadata(path).ok()?.file_type())?));
+        if let Some((path, what)) = itself().or_else(|| beside.special()) {
+            let message = format!("session_sql attaches a database of which {} is {what}", path.display());
+            self.refused = Some(Error::new(Reason::Connect, message));
+            return false;
+        }
         // What is missing or cannot be read is for SQLite to say.
         let Ok(file) = DatabaseFile::open(Path::new(path)) else { return true };
         match locks_out(Path::new(path), &file) {

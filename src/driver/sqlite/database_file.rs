@@ -17,6 +17,8 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use parking_lot::Mutex;
 
+use crate::file;
+
 /// The part of a file header that says what the file is: <https://sqlite.org/fileformat2.html>.
 const HEADER: usize = 20;
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -79,8 +81,12 @@ impl DatabaseFile {
             return Ok(entry.share(identity));
         }
         // Outside of the lock: a file on a server that does not answer keeps nobody else waiting.
-        let file = File::open(path)?;
-        let identity = Identity::of(&file.metadata()?);
+        let file = file::open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let identity = Identity::of(&metadata);
         let mut open = OPEN.lock();
         let entry = open.entry(identity).or_insert_with(|| Entry { users: 0, files: Vec::new() });
         entry.files.push(Arc::new(Lockable { file, turn: Mutex::new(()) }));

@@ -30,6 +30,8 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<File> {
     let address = address(keys);
     let immutable = params(keys);
     let read_only = keys.flag("read_only").unwrap_or(true);
+    // `PRAGMA key` holds a password.
+    keys.conceal("session_sql");
     let session_sql = keys.texts("session_sql").unwrap_or_default();
     let connect_timeout = keys.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT);
     for key in FOR_SERVERS {

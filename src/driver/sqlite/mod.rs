@@ -103,7 +103,9 @@ impl File {
             connection.execute_batch(sql).map_err(|cause| {
                 let told = fault::error(&cause, None);
                 // `session_sql` may hold a secret, and a syntax error repeats the word it stumbled over.
-                let said = if told.message().starts_with("near ") { "syntax error" } else { told.message() };
+                let repeats = |begin| told.message().starts_with(begin);
+                let is_syntax = ["near ", "unrecognized token", "no such column"].into_iter().any(repeats);
+                let said = if is_syntax { "syntax error" } else { told.message() };
                 let failed = || Error::new(told.reason(), format!("session_sql failed: {said}"));
                 attached.lock().refused().unwrap_or_else(failed)
             })?;

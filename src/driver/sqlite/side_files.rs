@@ -1,12 +1,14 @@
 //! The files that SQLite keeps beside a database: <https://sqlite.org/tempfiles.html>.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{getegid, geteuid};
 use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::file;
 
 /// A `-wal` that is not longer than its header holds no change.
 const WAL_HEADER: u64 = 32;
@@ -42,6 +44,13 @@ impl SideFiles {
         &self.shm
     }
 
+    /// One that is a pipe, a device or a socket, and what it is: SQLite would wait for it for ever.
+    pub(super) fn special(&self) -> Option<(&Path, &'static str)> {
+        [&self.wal, &self.shm, &self.journal].into_iter().find_map(|path| {
+            Some((path.as_path(), file::special(std::fs::symlink_metadata(path).ok()?.file_type())?))
+        })
+    }
+
     /// The journal of an interrupted write, which has to be rolled back before the database is what was committed.
     pub(super) fn hot_journal(&self) -> Option<&Path> {
         is_hot(&self.journal).then_some(self.journal.as_path())
@@ -71,7 +80,7 @@ pub(super) fn exists(path: &Path) -> io::Result<bool> {
 /// As SQLite decides: a journal whose first byte is zero is over. One that cannot be read counts.
 fn is_hot(journal: &Path) -> bool {
     let mut first = [0];
-    match File::open(journal).and_then(|mut file| file.read(&mut first)) {
+    match file::open(journal).and_then(|mut file| file.read(&mut first)) {
         Ok(_) => first != [0],
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
