@@ -130,12 +130,14 @@ impl<'s> Page<'s> {
         };
         let mut names = None;
         for entry in entries {
+            // All of a query's are added at its first metric that makes some: once, as there may be many of both.
+            let mut made = Some(entry);
             for metric in entry.metrics {
                 match &metric.naming {
                     Naming::Fixed(family) => add(family),
                     Naming::ByColumn(_) => {
                         names.get_or_insert_with(Names::default);
-                        made_by_rows(entry).into_iter().for_each(&mut add);
+                        made.take().into_iter().flat_map(made_by_rows).for_each(&mut add);
                     }
                 }
             }
@@ -239,11 +241,11 @@ impl Names {
 
 /// The families of a query's result that have no fixed name in it, in the order of their names.
 fn made_by_rows<'s>(entry: &Entry<'s>) -> Vec<&'s Arc<Family>> {
-    let fixed = |family: &Family| {
-        entry.metrics.iter().filter_map(|metric| metric.naming.fixed()).any(|fixed| fixed.name == family.name)
-    };
+    let fixed = entry.metrics.iter().filter_map(|metric| metric.naming.fixed());
+    let fixed: HashSet<&MetricName, RandomState> = fixed.map(|family| &family.name).collect();
     let blocks = entry.rendered.into_iter().flat_map(|rendered| &rendered.blocks);
-    let mut families: Vec<_> = blocks.map(|block| &block.family).filter(|family| !fixed(family)).collect();
+    let families = blocks.map(|block| &block.family);
+    let mut families: Vec<_> = families.filter(|family| !fixed.contains(&family.name)).collect();
     families.sort_by(|one, other| one.name.cmp(&other.name));
     families
 }

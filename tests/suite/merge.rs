@@ -124,3 +124,27 @@ fn a_page_is_never_longer_than_its_limit() {
         assert!(length <= limit && losers > 0, "{length} bytes, {losers} losers at {limit}");
     }
 }
+
+/// Bytes allocated while a query of so many metrics, each of which makes names from rows, is put on a page of 4,000
+/// families: a measure of the work that no busy machine changes.
+fn work(metrics: usize) -> u64 {
+    let values: Vec<String> = (0..4_000 / metrics).map(|n| n.to_string()).collect();
+    let rows: Vec<Vec<_>> = values.iter().map(|value| vec![Text(value), Int(1)]).collect();
+    let rows: Vec<&[_]> = rows.iter().map(Vec::as_slice).collect();
+    let yaml: Vec<String> = (0..metrics).map(|n| format!("{{name: 'm{n}_{{of}}'}}")).collect();
+    let mut query = query(&yaml.join(", "));
+    (query.max_families, query.max_series) = (10_000, 10_000);
+    let rendered = render(&query, &bare(), &Table::new(&["of", "value"], &rows)).expect("a good result");
+    let answers = [Answer { target: 0, query, rendered: Some(rendered) }];
+    let mut count = 0;
+    let roomy = Limits { series: 10_000, bytes: 10_000_000 };
+    let info = allocation_counter::measure(|| count = merged(&answers, roomy, true).families.len());
+    assert_eq!(count, 4_000);
+    info.bytes_total
+}
+
+#[test]
+fn the_work_for_a_page_goes_by_its_families_and_not_by_its_metrics_too() {
+    let (few, many) = (work(4), work(400));
+    assert!(many < few * 2, "{few} bytes for 4 metrics, {many} for 400");
+}
