@@ -39,6 +39,8 @@ struct State {
     threads: usize,
     /// Threads that run nothing: they wait for work, or are on their way to it.
     free: usize,
+    /// Threads that stay without work.
+    kept: usize,
     /// Queued and under way.
     pending: usize,
 }
@@ -101,6 +103,15 @@ impl Disposal {
         true
     }
 
+    /// Starts one thread that stays, so that sessions can be closed where the system gives no other.
+    pub fn keep_a_thread(&self) {
+        let mut state = self.shared.state.lock();
+        state.kept = 1;
+        if state.threads == 0 {
+            self.start_thread(&mut state);
+        }
+    }
+
     fn push(&self, work: Work) {
         let task = Task { work, target: self.target.clone() };
         let mut state = self.shared.state.lock();
@@ -109,16 +120,20 @@ impl Disposal {
         if state.free >= state.queue.len() {
             self.shared.work.notify_one();
         } else if state.threads < THREADS {
-            let shared = Arc::clone(&self.shared);
-            let name = format!("disposal-{}", state.threads + 1);
-            match std::thread::Builder::new().name(name).spawn(move || shared.serve()) {
-                Ok(_) => {
-                    state.threads += 1;
-                    state.free += 1;
-                }
-                // The task stays queued: a thread that runs takes it, or the next push tries again.
-                Err(cause) => log::warn!("cannot start a thread that closes sessions: {cause}"),
+            // Without it the task stays queued: a thread that runs takes it, or the next push tries again.
+            self.start_thread(&mut state);
+        }
+    }
+
+    fn start_thread(&self, state: &mut State) {
+        let shared = Arc::clone(&self.shared);
+        let name = format!("disposal-{}", state.threads + 1);
+        match std::thread::Builder::new().name(name).spawn(move || shared.serve()) {
+            Ok(_) => {
+                state.threads += 1;
+                state.free += 1;
             }
+            Err(cause) => log::warn!("cannot start a thread that closes sessions: {cause}"),
         }
     }
 }
@@ -148,7 +163,8 @@ impl Shared {
             if let Some(task) = state.queue.pop_front() {
                 return Some(task);
             }
-            if self.work.wait_for(state, IDLE).timed_out() && state.queue.is_empty() {
+            let idle = self.work.wait_for(state, IDLE).timed_out() && state.queue.is_empty();
+            if idle && state.threads > state.kept {
                 return None;
             }
         }

@@ -146,6 +146,11 @@ impl Fleet {
         self.shared.interrupt();
     }
 
+    /// Starts the thread by which [`Fleet::stop`] cancels and closes, in case there is none to be had then.
+    pub fn keep_a_thread_for_the_end(&self) {
+        self.shared.disposal.keep_a_thread();
+    }
+
     /// Stops what still runs in the servers and closes the sessions. Blocks for a moment at most.
     pub fn stop(&self) {
         self.interrupt();

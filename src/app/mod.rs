@@ -7,11 +7,13 @@ pub mod reload;
 pub mod settings;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
 
 use crate::deadline::Deadline;
@@ -29,6 +31,19 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// So long before, queries under way are cancelled: pages leave with what is complete.
 const LAST_PAGES: Duration = Duration::from_secs(1);
 
+/// Whether the system gives threads at all: what starts them at once when the exporter starts has no word for it.
+///
+/// # Errors
+/// It gives none.
+pub fn threads_are_given() -> Result<(), Error> {
+    let tried = std::thread::Builder::new().spawn(|| ());
+    tried.map(|thread| drop(thread.join())).map_err(|error| {
+        Error::machine(format!("the system gives no thread: {error}")).with_hint(
+            "raise the limit of processes for this user (`ulimit -u`) or this container (`pids.max`)",
+        )
+    })
+}
+
 /// Makes the targets of a plan and what they share. Opens no connection.
 #[must_use]
 pub fn fleet(plan: Plan) -> Fleet {
@@ -42,8 +57,14 @@ pub fn fleet(plan: Plan) -> Fleet {
 /// # Errors
 /// An address that cannot be listened on; all faults of the web-config file.
 pub fn serve(fleet: Fleet, load: Box<reload::Load>) -> Result<(), Vec<Error>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| vec![Error::machine(format!("signals cannot be handled: {error}"))])?;
+    // All that the end needs is made now: then there may be no thread and no descriptor left for it.
+    let unhandled = |error| vec![Error::machine(format!("signals cannot be handled: {error}"))];
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(unhandled)?;
+    let stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        register_conditional_shutdown(signal, 1, Arc::clone(&stopping)).map_err(unhandled)?;
+    }
+    fleet.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
     let site = Arc::new(Site::new(fleet, Box::new(move |site| reloader.reload(site))));
     let rejected = site.telemetry();
@@ -69,19 +90,10 @@ pub fn serve(fleet: Fleet, load: Box<reload::Load>) -> Result<(), Vec<Error>> {
         let _ = reload.try_send(());
     }
     // A second signal ends at once: there is nobody left who listens to it kindly.
-    std::thread::spawn(move || {
-        if signals.forever().any(|signal| signal != SIGHUP) {
-            std::process::exit(1);
-        }
-    });
+    stopping.store(true, Ordering::Relaxed);
     let drained = Deadline::within(DRAIN);
     let fleet = site.fleet();
-    // Without a thread for it, the pages that are not complete then do not leave.
-    let _ = std::thread::Builder::new().name("drain".to_owned()).spawn(move || {
-        std::thread::sleep(drained.earlier_by(LAST_PAGES).left());
-        fleet.interrupt();
-    });
-    server.stop(drained);
+    server.stop_with(drained, drained.earlier_by(LAST_PAGES), || fleet.interrupt());
     site.fleet().stop();
     Ok(())
 }
@@ -104,7 +116,7 @@ fn reload_aside(site: &Arc<Site>) -> Result<SyncSender<()>, Vec<Error>> {
 /// Calls `stop` at SIGTERM or SIGINT, and ends the process with the exit code that a shell gives that signal.
 ///
 /// # Errors
-/// Signals that cannot be handled.
+/// Signals that cannot be handled, no thread for them.
 pub fn at_signal(stop: impl FnOnce() + Send + 'static) -> Result<Interruption, Error> {
     let interruption = Interruption(Arc::default());
     let ending = Arc::clone(&interruption.0);
@@ -131,7 +143,7 @@ impl Drop for Interruption {
 /// complete. Who still works some seconds later, as nobody reads the page, is ended.
 ///
 /// # Errors
-/// Signals that cannot be handled.
+/// Signals that cannot be handled, no thread for them.
 pub fn interrupt_at_signal(fleet: &Arc<Fleet>) -> Result<Interrupted, Error> {
     let interrupted = Interrupted(Arc::default());
     let (fleet, code) = (Arc::clone(fleet), Arc::clone(&interrupted.0));
@@ -160,12 +172,12 @@ impl Interrupted {
 fn first_signal(act: impl FnOnce(i32) + Send + 'static) -> Result<(), Error> {
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
-    std::thread::spawn(move || {
+    let listening = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
             act(signal);
         }
     });
-    Ok(())
+    listening.map(drop).map_err(|error| Error::machine(format!("no thread for signals: {error}")))
 }
 
 /// As shells have it.

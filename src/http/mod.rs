@@ -286,8 +286,13 @@ impl Server {
 
     /// Stops accepting, closes idle connections and lets requests in flight finish until `by`; blocks until then.
     /// Gives the number of connections that were cut.
-    pub fn stop(mut self, by: Deadline) -> usize {
-        self.gate.stop(by)
+    pub fn stop(self, by: Deadline) -> usize {
+        self.stop_with(by, by, || ())
+    }
+
+    /// The same; `hurry` is called at `late` if not all have finished by then. Starts no thread.
+    pub fn stop_with(mut self, by: Deadline, late: Deadline, hurry: impl FnOnce()) -> usize {
+        self.gate.stop(by, late, hurry)
     }
 }
 

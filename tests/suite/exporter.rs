@@ -14,6 +14,9 @@ use crate::process::{end, folder, mortal, signal, wait_for};
 use crate::servers::CANARY;
 use crate::web_client::{Reply, request};
 
+/// A user of no account.
+pub(crate) const NOBODY: &str = "64321";
+
 /// What to run: a folder with a configuration, arguments, environment.
 pub(crate) struct Setup {
     folder: TempDir,
@@ -25,6 +28,10 @@ pub(crate) struct Setup {
     descriptors: Option<u32>,
     /// The columns of the terminal that it writes to.
     columns: Option<u16>,
+    /// A copy of it in the folder runs as this user, where the tests run as root.
+    nobody: bool,
+    /// How many processes and threads its user may have.
+    processes: Option<u32>,
 }
 
 impl Setup {
@@ -42,6 +49,8 @@ impl Setup {
             mounts: Vec::new(),
             descriptors: None,
             columns: None,
+            nobody: false,
+            processes: None,
         }
     }
 
@@ -79,6 +88,19 @@ impl Setup {
         self
     }
 
+    /// Runs as a user who has nothing else: limits of a user do not bind root.
+    pub(crate) fn nobody(mut self) -> Self {
+        std::fs::copy(program(), self.folder.path().join("exporter")).expect("a copy");
+        self.nobody = true;
+        self
+    }
+
+    /// Its user may have so many processes and threads, which binds others than root.
+    pub(crate) fn processes(mut self, most: u32) -> Self {
+        self.processes = Some(most);
+        self
+    }
+
     /// Runs on a terminal of this width: stdout and stderr come as one, lines end in `\r\n`.
     pub(crate) fn terminal(mut self, columns: u16) -> Self {
         self.columns = Some(columns);
@@ -98,7 +120,9 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let exporter = &program();
+        let own = || self.path().join("exporter").display().to_string();
+        let exporter = &if self.nobody { own() } else { program() };
+        let user = self.nobody.then_some(NOBODY);
         let mut command = if let Some(columns) = self.columns {
             // `script` has a pseudo-terminal for its child, and no size for it.
             let words = self.arguments.iter().map(|argument| format!(" '{argument}'"));
@@ -110,8 +134,12 @@ impl Setup {
             let mut command = mortal(None, "prlimit");
             command.args([&format!("--nofile={most}:{most}"), "--", exporter]);
             command
+        } else if let Some(most) = self.processes {
+            let mut command = mortal(user, "prlimit");
+            command.args([&format!("--nproc={most}:{most}"), "--", exporter]);
+            command
         } else if self.mounts.is_empty() {
-            mortal(None, exporter)
+            mortal(user, exporter)
         } else {
             let mounts = self.mounts.iter().map(|(path, file)| format!("mount --bind {file} {path} && "));
             let mut command = mortal(None, "unshare");

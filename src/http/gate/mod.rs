@@ -15,7 +15,9 @@ pub(super) use caps::within_descriptors;
 pub(super) use listen::Listener;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
@@ -42,6 +44,8 @@ const ENFILE: i32 = 23;
 const HANDSHAKE: Duration = Duration::from_millis(200);
 /// Threads for what must not stop the gate's own.
 const SLOW_WORK: usize = 4;
+/// They stay: the machine may have none left when the next one is needed.
+const FOR_GOOD: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const FULL: Fault = Fault::new(503, "connections", "too many connections");
 
 /// What the gate holds requests against.
@@ -96,7 +100,10 @@ impl Gate {
         // Beside its one thread it has those for slow work: a look at files, a password's hash.
         let mut runtime = Builder::new_current_thread();
         let runtime = runtime.enable_io().enable_time().max_blocking_threads(SLOW_WORK);
-        let runtime = runtime.build().map_err(refuse)?;
+        let runtime = runtime.thread_keep_alive(FOR_GOOD).build().map_err(refuse)?;
+        // One that is always there: tokio panics where it has none and the machine gives none.
+        let first = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(|| ()))));
+        first.map_err(|_| Error::machine("cannot start the gate: the system gives no thread"))?;
         let Guards { limits, door, open, rejected } = guards;
         let caps = Arc::new(Caps::new(limits.max_connections, limits.max_connections_per_address));
         let guard = Guard::new()?;
@@ -129,15 +136,22 @@ impl Gate {
         &self.addresses
     }
 
-    /// Accepts no more, closes what is idle, waits for the rest until `by`. Gives the number of those cut.
-    pub(super) fn stop(&mut self, by: Deadline) -> usize {
+    /// Accepts no more, closes what is idle, waits for the rest until `by`, and calls `hurry` where that takes until
+    /// `late`. Gives the number of those cut.
+    pub(super) fn stop(&mut self, by: Deadline, late: Deadline, hurry: impl FnOnce()) -> usize {
         self.accepting.iter().for_each(tokio::task::AbortHandle::abort);
         let caps = Arc::clone(&self.caps);
         let (done, cut) = std::sync::mpsc::sync_channel(1);
         self.runtime.spawn(async move {
             let _ = done.send(caps.drain(by).await);
         });
-        let cut = cut.recv().unwrap_or(0);
+        let cut = match cut.recv_timeout(late.left()) {
+            Err(RecvTimeoutError::Timeout) => {
+                hurry();
+                cut.recv().unwrap_or(0)
+            }
+            ended => ended.unwrap_or(0),
+        };
         self.close();
         cut
     }

@@ -1,0 +1,121 @@
+//! A machine that gives no thread: a limit of the user or the container. What cannot go on says so; what is left ends well.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use crate::command::setup;
+use crate::conformance::subject::Subject;
+use crate::conformance::subject::sqlite::Sqlite;
+use crate::exporter::{Exporter, NOBODY, Setup};
+use crate::process::{bound, mortal, signal};
+use crate::web_client::connect;
+
+fn lite(more: &str) -> Setup {
+    let config = "databases: {shop: {driver: sqlite, database: shop.db}}\n\
+                  queries:\n- {name: quick, sql: SELECT 7 AS value, metrics: [{name: quick}]}\n";
+    let setup = setup(&format!("{config}{more}"));
+    setup.mode("sql-exporter.yaml", 0o644).mode("shop.db", 0o644).nobody()
+}
+
+/// From now on the exporter gets no further thread, or all it likes.
+fn threads(exporter: &Exporter, given: bool) {
+    let hard = std::fs::read_to_string(format!("/proc/{}/limits", exporter.pid())).expect("its limits");
+    let line = hard.lines().find(|line| line.starts_with("Max processes")).expect("a line");
+    let hard = line.split_whitespace().nth(3).expect("the hard limit");
+    let limit = if given { format!("{hard}:{hard}") } else { format!("1:{hard}") };
+    // Root may not where it lacks a capability; the same user may.
+    let mut set = mortal(Some(NOBODY), "prlimit");
+    set.args(["--pid", &exporter.pid().to_string(), &format!("--nproc={limit}")]);
+    assert!(set.status().is_ok_and(|status| status.success()), "{limit}");
+}
+
+/// It ends in time, with 0, and without a panic.
+fn ends(exporter: Exporter, within: Duration) -> String {
+    let began = Instant::now();
+    let (code, log) = exporter.stop("TERM");
+    assert_eq!(code, Some(0), "{log}");
+    assert!(began.elapsed() < bound(within), "{:?}: {log}", began.elapsed());
+    assert!(!log.contains("panicked"), "{log}");
+    log
+}
+
+#[test]
+fn the_end_needs_no_new_thread() {
+    let exporter = lite("").serve();
+    assert!(exporter.metrics().contains("quick{target=\"shop\"} 7\n"));
+    threads(&exporter, false);
+    let log = ends(exporter, Duration::from_secs(1));
+    assert!(log.contains("stopping") && !log.contains("did not end"), "{log}");
+}
+
+/// The page leaves before the end, though nobody can be asked to see to it then.
+#[test]
+fn a_page_under_way_leaves_with_what_is_complete() {
+    let endless =
+        format!("- {{name: endless, sql: \"{}\", metrics: [{{name: endless}}]}}\n", Sqlite::ENDLESS);
+    let exporter = lite(&endless).serve();
+    let mut stream = connect(exporter.address());
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 50\r\n\r\n";
+    stream.write_all(request).expect("sent");
+    std::thread::sleep(Duration::from_secs(1));
+    threads(&exporter, false);
+    ends(exporter, Duration::from_secs(6));
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("the page");
+    assert!(
+        page.contains("quick{target=\"shop\"} 7\n") && page.contains("reason=\"cancelled\"} 1\n"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_second_signal_ends_at_once_without_a_thread_for_it() {
+    let endless =
+        format!("- {{name: endless, sql: \"{}\", metrics: [{{name: endless}}]}}\n", Sqlite::ENDLESS);
+    let exporter = lite(&endless).serve();
+    let mut stream = connect(exporter.address());
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 50\r\n\r\n";
+    stream.write_all(request).expect("sent");
+    std::thread::sleep(Duration::from_millis(500));
+    threads(&exporter, false);
+    signal("TERM", &[exporter.pid()]);
+    exporter.wait_for_log("stopping");
+    // The first one is noted just behind that line.
+    std::thread::sleep(Duration::from_millis(300));
+    let began = Instant::now();
+    let (code, log) = exporter.stop("TERM");
+    assert_eq!(code, Some(1), "{log}");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn scrapes_and_reloads_without_a_thread_say_so_and_recover() {
+    let exporter = lite("").serve();
+    threads(&exporter, false);
+    let page = exporter.metrics();
+    assert!(page.contains("query=\"quick\",collector=\"default\",reason=\"server\"} 1\n"), "{page}");
+    exporter.wait_for_log("the system gives no thread");
+    // A reload reads its files all the same.
+    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200, "{}", exporter.log());
+    signal("HUP", &[exporter.pid()]);
+    threads(&exporter, true);
+    assert!(exporter.metrics().contains("quick{target=\"shop\"} 7\n"), "{}", exporter.log());
+    ends(exporter, Duration::from_secs(1));
+}
+
+#[test]
+fn commands_without_a_thread_fail_with_a_word() {
+    for (arguments, word) in [
+        (&["--once"][..], "the system gives no thread"),
+        (&["run", "--listen", "127.0.0.1:0"], "the system gives no thread"),
+        (&["try", "--query", "quick"], "no thread for signals"),
+        (&["test"], "the system gives no thread"),
+    ] {
+        let output = lite("").processes(1).args(arguments).output();
+        let said = format!("{}{}", output.text(), output.errors());
+        assert_eq!(output.code(), 1, "{arguments:?}: {said}");
+        assert!(said.contains(word) && !said.contains("panicked"), "{arguments:?}: {said}");
+    }
+    let output = lite("").processes(1).args(&["check", "--connect"]).output();
+    assert_eq!(output.code(), 0, "{}{}", output.text(), output.errors());
+}
