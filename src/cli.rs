@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use crate::app::settings::Words;
-use crate::command::{check, collect, health, packs, run, say, schema, test, trial};
+use crate::command::{check, collect, health, packs, print_text, print_to_stderr, run, schema, test, trial};
 use crate::error::{Error, Kind};
+use crate::terminal::{Paint, Text, Tint, message};
 
 /// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
 #[derive(FromArgs)]
@@ -70,7 +71,9 @@ const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-fo
 #[must_use]
 pub fn run(words: &[String]) -> u8 {
     match arrange(words).and_then(|words| parse(&words)) {
-        Ok(Parsed::Said(text)) => outcome(say(&[text]).map(|()| 0).map_err(|error| vec![error])),
+        Ok(Parsed::Said(text)) => {
+            outcome(print_text(&Text::document(&text)).map(|()| 0).map_err(|error| vec![error]))
+        }
         Ok(Parsed::Command(shared, command)) => outcome(match command {
             Command::Run(options) => run::run(&shared, &options),
             Command::Collect(options) => collect::run(&shared, &options),
@@ -91,7 +94,7 @@ fn outcome(result: Result<u8, Vec<Error>>) -> u8 {
         Err(errors) => errors,
     };
     for error in &errors {
-        crate::command::complain(&format!("error: {error}"));
+        print_to_stderr(&message("error", Tint::Bad, error, Paint::none(), None));
     }
     if errors.iter().any(|error| error.kind() == Kind::Config) { 2 } else { 1 }
 }
@@ -106,7 +109,7 @@ fn parse(words: &[String]) -> Result<Parsed, Error> {
     let words = match Line::from_args(&["sql-exporter"], &words) {
         Ok(words) => words,
         Err(early) if early.status.is_ok() => return Ok(Parsed::Said(early.output)),
-        Err(early) => return Err(Error::config(early.output.trim().to_owned())),
+        Err(early) => return Err(Error::config(sentence(&early.output))),
     };
     if words.version {
         return Ok(Parsed::Said(format!("sql-exporter {}\n", crate::VERSION)));
@@ -114,6 +117,11 @@ fn parse(words: &[String]) -> Result<Parsed, Error> {
     let Line { config, listen, log_level, log_format, command, .. } = words;
     let command = command.unwrap_or(Command::Run(run::Options {}));
     Ok(Parsed::Command(Box::new(Words { config, listen, log_level, log_format }), command))
+}
+
+/// What argh says on several lines, on one.
+fn sentence(lines: &str) -> String {
+    lines.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Splits `--name=value`, turns `--once` into the command `collect` and puts the shared options first.

@@ -9,6 +9,7 @@ use env_logger::fmt::{Formatter, Timestamp};
 use log::kv::{Key, Value, VisitSource};
 use log::{LevelFilter, Record};
 
+use crate::plain_text::{self, log_line, shortened};
 use crate::plan::Plan;
 use crate::plan::exporter::LogFormat;
 
@@ -48,14 +49,7 @@ fn begin(level: LevelFilter, format: LogFormat) {
 
 fn text(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let time: Timestamp = out.timestamp_millis();
-    let mut line = format!("{time} {:<5} ", record.level());
-    one_line(&record.args().to_string(), &mut line);
-    writeln!(out, "{line}")
-}
-
-/// A database's message may hold line feeds; a log line may not.
-fn one_line(message: &str, out: &mut String) {
-    out.extend(message.chars().map(|c| if c.is_control() { ' ' } else { c }));
+    writeln!(out, "{time} {:<5} {}", record.level(), log_line(&record.args().to_string()))
 }
 
 fn json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
@@ -65,7 +59,7 @@ fn json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
             // A part that is not known (no SQLSTATE) is left out.
             let text = value.to_string();
             if !text.is_empty() {
-                self.0.insert(key.to_string(), text.into());
+                self.0.insert(key.to_string(), shortened(&text).into());
             }
             Ok(())
         }
@@ -74,17 +68,7 @@ fn json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let time: Timestamp = out.timestamp_millis();
     pairs.0.insert("time".into(), time.to_string().into());
     pairs.0.insert("level".into(), record.level().as_str().to_lowercase().into());
-    pairs.0.insert("message".into(), record.args().to_string().into());
+    pairs.0.insert("message".into(), shortened(&record.args().to_string()).into());
     record.key_values().visit(&mut pairs).map_err(io::Error::other)?;
-    writeln!(out, "{}", serde_json::Value::Object(pairs.0))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_message_with_line_feeds_stays_one_line() {
-        let mut line = String::new();
-        super::one_line("ERROR: no\nLINE 1: select\tx", &mut line);
-        assert_eq!(line, "ERROR: no LINE 1: select x");
-    }
+    writeln!(out, "{}", plain_text::json(&serde_json::Value::Object(pairs.0).to_string()))
 }

@@ -1,7 +1,6 @@
 //! `collect` (= `--once`): one scrape to stdout or into a file, without a server.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,14 +8,18 @@ use argh::FromArgs;
 
 use crate::app;
 use crate::app::settings::{Settings, Words, environment};
+use crate::deadline::Deadline;
 use crate::driver::Drivers;
 use crate::error::Error;
-use crate::exposition::page::{Piece, pieces};
+use crate::exposition::page::pieces;
 use crate::exposition::{FORMATS, Format};
 use crate::fleet::Selection;
 use crate::scrape::{self, Time, Verdict};
 
-use super::say;
+use super::{output, print_page};
+
+/// The reader of a pipe has so much time at least, however long the scrape took.
+const AT_LEAST: Duration = Duration::from_secs(1);
 
 /// Run one scrape and print it: exit 0 when all is good, 1 when something failed, 2 for a bad configuration.
 #[derive(FromArgs)]
@@ -72,6 +75,7 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
         collectors: options.collector.clone(),
         queries: options.query.clone(),
     };
+    app::threads_are_given().map_err(|error| vec![error])?;
     let fleet = Arc::new(app::fleet(plan));
     let interrupted = app::interrupt_at_signal(&fleet).map_err(|error| vec![error])?;
     let time = Time { began, budget: options.timeout };
@@ -85,8 +89,11 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     }
     let pieces = pieces(&families, format);
     let written = match &options.output {
-        Some(file) => write_file(file, &pieces),
-        None => say(&pieces),
+        Some(file) => {
+            let by = time.deadline().max(Deadline::within(AT_LEAST));
+            output::write(file, &pieces, by, &|| interrupted.code().is_some())
+        }
+        None => print_page(&pieces),
     };
     fleet.stop();
     match (interrupted.code(), written) {
@@ -105,21 +112,5 @@ fn format(name: &str) -> Result<&'static dyn Format, Error> {
     FORMATS.iter().copied().find(|format| format.name() == name).ok_or_else(|| {
         let known: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
         Error::config(format!("--format {name:?}: the formats are {}", known.join(" and ")))
-    })
-}
-
-/// Writes beside the file and renames: a reader sees the old page or the new one, never half of it.
-fn write_file(file: &Path, pieces: &[Piece]) -> Result<(), Error> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(format!(".{}.tmp", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = std::fs::File::create(&beside).and_then(|mut out| {
-        pieces.iter().try_for_each(|piece| out.write_all(piece.as_ref()))?;
-        out.sync_all()?;
-        std::fs::rename(&beside, file)
-    });
-    written.map_err(|error| {
-        drop(std::fs::remove_file(&beside));
-        Error::machine(format!("--output {}: {error}", file.display()))
     })
 }

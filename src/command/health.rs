@@ -16,8 +16,9 @@ use crate::driver::tls::{Mode, Tls};
 use crate::error::Error;
 use crate::http::{self, Listen};
 use crate::plan::exporter::Exporter;
+use crate::terminal::Text;
 
-use super::{complain, say};
+use super::{print_text, print_to_stderr};
 
 /// Longer than this is not healthy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,18 +57,24 @@ pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
     let tls = web_config_file.is_some_and(|path| http::speaks_tls(&path));
     match ask(&listen, tls, &route_prefix.path("/-/healthy")) {
         Ok(status) if status == "200" => {
-            say(&["healthy\n"]).map_err(|error| vec![error])?;
+            print_text(&Text::document("healthy")).map_err(|error| vec![error])?;
             Ok(0)
         }
         Ok(status) => {
-            complain(&format!("{listen} answers {status}"));
+            print_to_stderr(&one_line(&format!("{listen} answers {status}")));
             Ok(1)
         }
         Err(error) => {
-            complain(&format!("{listen} does not answer: {error}"));
+            print_to_stderr(&one_line(&format!("{listen} does not answer: {error}")));
             Ok(1)
         }
     }
+}
+
+fn one_line(text: &str) -> Text {
+    let mut out = Text::new();
+    out.line(text);
+    out
 }
 
 /// The status of the answer.

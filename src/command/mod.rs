@@ -5,17 +5,20 @@
 pub mod check;
 pub mod collect;
 pub mod health;
+mod output;
 pub mod packs;
 pub mod run;
 pub mod schema;
 pub mod test;
 pub mod trial;
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use crate::deadline::parse_duration;
 use crate::error::Error;
+use crate::plain_text;
+use crate::terminal::Text;
 use crate::yaml::keys::nearest;
 
 /// How a command prints what it found: the option `--format` of commands that make no exposition.
@@ -55,11 +58,36 @@ pub fn read_timeout(text: &str) -> Result<Duration, String> {
     if timeout.is_zero() { Err("0 leaves no time: write a duration above 0".to_owned()) } else { Ok(timeout) }
 }
 
-/// Writes to stdout. A closed pipe is the reader's choice (`| head`), no error.
+/// Prints text for people.
 ///
 /// # Errors
 /// A machine error: the disk behind stdout is full, for one.
-pub fn say<B: AsRef<[u8]>>(pieces: &[B]) -> Result<(), Error> {
+pub fn print_text(text: &Text) -> Result<(), Error> {
+    print(&[text.as_bytes()])
+}
+
+/// Prints a JSON document; what a terminal may obey stands in escapes, which mean the same.
+///
+/// # Errors
+/// As [`print_text`].
+pub fn print_json(document: &str) -> Result<(), Error> {
+    print(&[plain_text::json(document).as_bytes()])
+}
+
+/// Prints an exposition byte by byte, but for a terminal: that gets each line without what it may obey.
+///
+/// # Errors
+/// As [`print_text`].
+pub fn print_page<B: AsRef<[u8]>>(pieces: &[B]) -> Result<(), Error> {
+    if !std::io::stdout().is_terminal() {
+        return print(pieces);
+    }
+    // A piece ends with a line.
+    pieces.iter().try_for_each(|piece| print_text(&Text::document(&String::from_utf8_lossy(piece.as_ref()))))
+}
+
+/// Writes to stdout. A closed pipe is the reader's choice (`| head`), no error.
+fn print<B: AsRef<[u8]>>(pieces: &[B]) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     let written =
         pieces.iter().try_for_each(|piece| out.write_all(piece.as_ref())).and_then(|()| out.flush());
@@ -71,7 +99,7 @@ pub fn say<B: AsRef<[u8]>>(pieces: &[B]) -> Result<(), Error> {
     }
 }
 
-/// Writes a line to stderr. A closed stderr is harmless.
-pub fn complain(text: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
+/// Writes to stderr. A closed stderr is harmless.
+pub fn print_to_stderr(text: &Text) {
+    drop(std::io::stderr().lock().write_all(text.as_bytes()));
 }

@@ -4,9 +4,10 @@ use argh::FromArgs;
 
 use crate::error::Error;
 use crate::plan::builtin;
+use crate::terminal::Text;
 use crate::yaml::keys::nearest;
 
-use super::say;
+use super::print_text;
 
 /// List the built-in collectors, or print one.
 #[derive(FromArgs)]
@@ -44,7 +45,7 @@ pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
 }
 
 fn done(text: &str) -> Result<u8, Vec<Error>> {
-    say(&[text]).map(|()| 0).map_err(|error| vec![error])
+    print_text(&Text::document(text)).map(|()| 0).map_err(|error| vec![error])
 }
 
 fn list() -> String {

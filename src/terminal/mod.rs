@@ -1,18 +1,20 @@
 //! What a person at a terminal sees: colours, aligned tables, a line that says what is going on.
 //!
-//! Owns how text is laid out and painted, and what of a foreign text may reach a terminal at all. It knows nothing of
-//! what the text says; what goes to stdout is written by `command::say`. A new tint is a line in [`Tint`].
+//! Owns how text is laid out and painted, and by [`Text`] that no foreign text steers a terminal. It knows nothing of
+//! what the text says; what goes to stdout is written by `command`. A new tint is a line in [`Tint`].
 
 mod message;
 mod paint;
 mod progress;
 mod table;
+mod text;
 mod wide;
 
-pub use message::{message, wrap};
+pub use message::{labelled, message, wrap};
 pub use paint::{Paint, Tint};
 pub use progress::Progress;
 pub use table::{Cell, Table};
+pub use text::Text;
 pub use wide::columns;
 
 use std::borrow::Cow;
@@ -26,29 +28,6 @@ pub fn width() -> usize {
     let asked = rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
     let told = || std::env::var("COLUMNS").ok()?.parse().ok();
     asked.filter(|columns| *columns > 0).or_else(told).filter(|columns| *columns > 0).unwrap_or(WIDTH)
-}
-
-/// `text` on one line and harmless: a control character (a database may hold escape sequences) stands as its picture,
-/// and what would turn the reading direction as U+FFFD.
-#[must_use]
-pub fn clean(text: &str) -> Cow<'_, str> {
-    if !text.contains(unsafe_to_show) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.chars().map(|c| if unsafe_to_show(c) { picture(c) } else { c }).collect())
-}
-
-fn unsafe_to_show(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-fn picture(c: char) -> char {
-    match c {
-        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)),
-        '\x7f' => Some('\u{2421}'),
-        _ => None,
-    }
-    .unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// At most `width` columns of `text`; where some are missing the last one is `…`.
@@ -69,14 +48,7 @@ pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{clean, cut};
-
-    #[test]
-    fn foreign_text_cannot_steer_the_terminal() {
-        assert_eq!(clean("plain é"), "plain é");
-        assert_eq!(clean("a\tb\nc\x1b[2J\x7f"), "a␉b␊c␛[2J␡");
-        assert_eq!(clean("\u{9b}31m \u{202e}"), "\u{fffd}31m \u{fffd}");
-    }
+    use super::cut;
 
     #[test]
     fn a_text_that_is_too_long_ends_in_an_ellipsis() {

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use super::Text;
+
 /// What a piece of text means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tint {
@@ -70,40 +72,40 @@ impl Paint {
 
     /// `text` in the colour of `tint`.
     #[must_use]
-    pub fn tint(self, tint: Tint, text: &str) -> String {
+    pub fn tint(self, tint: Tint, text: &str) -> Text {
         match tint.code().filter(|_| self.colour && !text.is_empty()) {
-            Some(code) => format!("\x1b[{code}m{text}\x1b[0m"),
-            None => text.to_owned(),
+            Some(code) => Text::painted(code, text),
+            None => Text::of(text),
         }
     }
 
     /// Green.
     #[must_use]
-    pub fn good(self, text: &str) -> String {
+    pub fn good(self, text: &str) -> Text {
         self.tint(Tint::Good, text)
     }
 
     /// Red.
     #[must_use]
-    pub fn bad(self, text: &str) -> String {
+    pub fn bad(self, text: &str) -> Text {
         self.tint(Tint::Bad, text)
     }
 
     /// Yellow.
     #[must_use]
-    pub fn warn(self, text: &str) -> String {
+    pub fn warn(self, text: &str) -> Text {
         self.tint(Tint::Warn, text)
     }
 
     /// Faint.
     #[must_use]
-    pub fn dim(self, text: &str) -> String {
+    pub fn dim(self, text: &str) -> Text {
         self.tint(Tint::Dim, text)
     }
 
     /// Bold.
     #[must_use]
-    pub fn bold(self, text: &str) -> String {
+    pub fn bold(self, text: &str) -> Text {
         self.tint(Tint::Bold, text)
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{clean, cut, width};
+use super::{cut, width};
+use crate::plain_text::one_line;
 
 /// What ends sooner says nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -100,7 +101,7 @@ fn draw(shared: &Shared, patience: Duration) {
 impl Line {
     /// A line that wraps could not be wiped: it stays below the terminal's width.
     fn draw(&mut self) {
-        let text = format!("{} ({} s)", clean(&self.text), self.began.elapsed().as_secs());
+        let text = format!("{} ({} s)", one_line(&self.text), self.began.elapsed().as_secs());
         let text = cut(&text, width().saturating_sub(1)).into_owned();
         drop(write!(self.out, "{WIPE}{text}").and_then(|()| self.out.flush()));
         self.drawn = true;

@@ -1,9 +1,10 @@
 //! Columns side by side: as wide as their widest cell, together no wider than the terminal.
 
-use super::{Paint, Tint, clean, columns, cut};
+use super::{Paint, Text, Tint, columns, cut};
+use crate::plain_text::one_line;
 
 /// Between two columns.
-const GAP: &str = "  ";
+const GAP: usize = 2;
 
 /// A column of text is not cut below this while another one can give.
 const NARROW: usize = 8;
@@ -18,7 +19,7 @@ pub struct Cell {
 impl Cell {
     /// A cell that means something.
     pub fn tinted(tint: Tint, text: impl AsRef<str>) -> Cell {
-        Cell { text: clean(text.as_ref()).into_owned(), tint }
+        Cell { text: one_line(text.as_ref()).into_owned(), tint }
     }
 
     fn width(&self) -> usize {
@@ -60,11 +61,11 @@ impl Table {
     /// The lines, each with its end; none takes more than `width` columns. Numbers are cut only when every text
     /// gave what it could.
     #[must_use]
-    pub fn render(&self, paint: Paint, width: usize) -> String {
+    pub fn render(&self, paint: Paint, width: usize) -> Text {
         let numbers = self.numbers();
         let widths = self.widths(&numbers, width);
         let head = Some(&self.head).filter(|head| !head.is_empty());
-        let mut out = String::new();
+        let mut out = Text::new();
         for row in head.into_iter().chain(&self.rows) {
             line(row, &widths, &numbers, paint, &mut out);
         }
@@ -90,7 +91,7 @@ impl Table {
             cells.map(Cell::width).max().unwrap_or(0).min(width)
         };
         let mut widths: Vec<usize> = (0..numbers.len()).map(widest).collect();
-        let room = width.saturating_sub(GAP.len() * widths.len().saturating_sub(1));
+        let room = width.saturating_sub(GAP * widths.len().saturating_sub(1));
         while widths.iter().sum::<usize>() > room {
             let gives = |least: usize, numbers_too: bool| {
                 let open = |index: &usize| numbers_too || !numbers.get(*index).copied().unwrap_or(false);
@@ -105,26 +106,25 @@ impl Table {
     }
 }
 
-fn line(row: &[Cell], widths: &[usize], numbers: &[bool], paint: Paint, out: &mut String) {
-    let mut owed = String::new();
+fn line(row: &[Cell], widths: &[usize], numbers: &[bool], paint: Paint, out: &mut Text) {
+    let mut owed = 0;
     for (cell, (width, number)) in row.iter().zip(widths.iter().zip(numbers)) {
         let text = cut(&cell.text, *width);
-        let blank = " ".repeat(width.saturating_sub(columns(&text)));
+        let blank = width.saturating_sub(columns(&text));
         if *number {
-            owed += &blank;
+            owed += blank;
         }
         // Blanks at the end of a line are never written.
         if !text.is_empty() {
-            out.push_str(&owed);
-            owed.clear();
-            out.push_str(&paint.tint(cell.tint, &text));
+            out.blanks(std::mem::take(&mut owed));
+            *out += paint.tint(cell.tint, &text);
         }
         if !*number {
-            owed += &blank;
+            owed += blank;
         }
         owed += GAP;
     }
-    out.push('\n');
+    out.end_line();
 }
 
 /// `12`, `-0.5`, `1e20`, and with a unit behind: `12 ms`, `1.5s`, `40%`; and what may stand in a number's place.
@@ -158,8 +158,8 @@ mod tests {
         let painted = table().render(Paint::decide(true, &|_| None), 80);
         assert!(painted.contains("\x1b[32mPASS\x1b[0m"), "{painted:?}");
         let plain = ["\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"];
-        let plain = plain.iter().fold(painted, |text, code| text.replace(code, ""));
-        assert_eq!(plain, table().render(Paint::none(), 80));
+        let plain = plain.iter().fold(painted.to_string(), |text, code| text.replace(code, ""));
+        assert_eq!(table().render(Paint::none(), 80), plain.as_str());
     }
 
     #[test]

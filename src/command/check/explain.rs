@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use crate::check::lint::rule as rule_of;
 use crate::error::Error;
 use crate::lint::Lint;
-use crate::terminal::{self, Cell, Paint, Table, Tint, WIDTH, wrap};
+use crate::terminal::{self, Cell, Paint, Table, Text, Tint, WIDTH, wrap};
 
 /// A page is read best no wider than this.
 const PAGE: usize = 100;
@@ -14,7 +14,7 @@ const PAGE: usize = 100;
 ///
 /// # Errors
 /// There is no such lint; with the nearest.
-pub(super) fn rule(code: &str) -> Result<String, Error> {
+pub(super) fn rule(code: &str) -> Result<Text, Error> {
     let (paint, width) = (Paint::stdout(), terminal::width());
     if code.eq_ignore_ascii_case("list") {
         return Ok(list(paint, if std::io::stdout().is_terminal() { width } else { usize::MAX }));
@@ -25,7 +25,7 @@ pub(super) fn rule(code: &str) -> Result<String, Error> {
     Ok(explained(lint, paint, width.clamp(WIDTH / 2, PAGE)))
 }
 
-fn list(paint: Paint, width: usize) -> String {
+fn list(paint: Paint, width: usize) -> Text {
     let mut table = Table::default();
     for lint in Lint::ALL {
         table.row([Cell::tinted(Tint::Bold, lint.code()), lint.about().into()]);
@@ -33,13 +33,20 @@ fn list(paint: Paint, width: usize) -> String {
     table.render(paint, width)
 }
 
-fn explained(lint: Lint, paint: Paint, width: usize) -> String {
-    let mut out = format!("{}  {}\n", paint.bold(lint.code()), lint.about());
+fn explained(lint: Lint, paint: Paint, width: usize) -> Text {
+    let mut out = paint.bold(lint.code());
+    out.line(&format!("  {}", lint.about()));
     if let Some(rule) = rule_of(lint) {
-        let shown = |yaml: &str| yaml.lines().map(|line| format!("    {line}\n")).collect::<String>();
-        out += &format!("\n{}\n", wrap(rule.why, width, ""));
-        out += &format!("\n{}\n{}", paint.bad("Instead of"), shown(rule.bad));
-        out += &format!("\n{}\n{}", paint.good("write"), shown(rule.good));
+        out.end_line();
+        out += wrap(rule.why, width, "");
+        for (head, yaml) in [(paint.bad("Instead of"), rule.bad), (paint.good("write"), rule.good)] {
+            out.end_line();
+            out += head;
+            out.end_line();
+            yaml.lines().for_each(|line| out.line(&format!("    {line}")));
+        }
     }
-    out + &format!("\nWhere it is meant so: `lint_off: [{}]` on {}.\n", lint.code(), lint.silenced_on())
+    out.end_line();
+    out.line(&format!("Where it is meant so: `lint_off: [{}]` on {}.", lint.code(), lint.silenced_on()));
+    out
 }

@@ -8,7 +8,7 @@ use crate::check::connect::Reached;
 use super::report::{Entry, Report, Severity};
 
 /// One document: `findings` in the order of the text, `targets` that were asked, `tests` and `summary`.
-pub(super) fn print(report: &Report) -> String {
+pub(super) fn document(report: &Report) -> String {
     let findings: Vec<Value> = report.in_order().into_iter().map(finding).collect();
     let mut tests = cases::json(&report.cases);
     let document = json!({

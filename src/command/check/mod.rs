@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::terminal::Progress;
 use crate::{check, http};
 
-use super::{Print, say};
+use super::{Print, print_json, print_text};
 use report::{Report, Size};
 
 /// Check the configuration without a database, or against its databases: exit 0 without errors, 1 with --strict and a warning, 2 with an error.
@@ -63,18 +63,18 @@ pub struct Options {
 pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
     if let Some(rule) = &options.rule {
         let text = explain::rule(rule).map_err(|error| vec![error])?;
-        return say(&[text]).map(|()| 0).map_err(|error| vec![error]);
+        return print_text(&text).map(|()| 0).map_err(|error| vec![error]);
     }
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let progress = Progress::start("checking the configuration");
     let by = options.connect.then(|| Deadline::within(options.timeout));
     let report = examine(&settings, &progress, by);
     drop(progress);
-    let printed = match options.format {
-        Print::Text => text::print(&report),
-        Print::Json => json::print(&report),
-    };
-    say(&[printed]).map_err(|error| vec![error])?;
+    match options.format {
+        Print::Text => print_text(&text::render(&report)),
+        Print::Json => print_json(&json::document(&report)),
+    }
+    .map_err(|error| vec![error])?;
     Ok(report.exit_code(options.strict))
 }
 

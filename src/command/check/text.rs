@@ -4,18 +4,14 @@ use std::io::IsTerminal;
 
 use crate::check::cases;
 use crate::check::connect::Reached;
-use crate::terminal::{self, Cell, Paint, Table, Tint, clean, message};
+use crate::terminal::{self, Cell, Paint, Table, Text, Tint, message};
 
 use super::report::{Report, Severity};
 
 /// The text, wrapped only where a terminal shows it: a line is a finding to whatever reads a pipe.
-pub(super) fn print(report: &Report) -> String {
-    let width = std::io::stdout().is_terminal().then(terminal::width);
-    render(report, Paint::stdout(), width)
-}
-
-fn render(report: &Report, paint: Paint, width: Option<usize>) -> String {
-    let mut out = String::new();
+pub(super) fn render(report: &Report) -> Text {
+    let (paint, width) = (Paint::stdout(), std::io::stdout().is_terminal().then(terminal::width));
+    let mut out = Text::new();
     for entry in report.in_order() {
         let tint = match entry.severity {
             Severity::Error => Tint::Bad,
@@ -24,19 +20,21 @@ fn render(report: &Report, paint: Paint, width: Option<usize>) -> String {
         };
         let code = entry.lint.map(|lint| format!("[{}]", lint.code())).unwrap_or_default();
         let label = format!("{}{code}", entry.severity.word());
-        out += &message(&label, tint, &entry.error, paint, width);
+        out += message(&label, tint, &entry.error, paint, width);
     }
-    out += &servers(report, paint, width);
+    out += servers(report, paint, width);
     for line in cases::lines(&report.cases) {
-        out += &format!("{}\n", tinted(&line, paint));
+        out += tinted(&line, paint);
     }
-    out + &summary(report, paint) + "\n"
+    out += summary(report, paint);
+    out.end_line();
+    out
 }
 
 /// What was asked with `--connect`: a line a target, and the queries that would not run there.
-fn servers(report: &Report, paint: Paint, width: Option<usize>) -> String {
+fn servers(report: &Report, paint: Paint, width: Option<usize>) -> Text {
     let mut table = Table::new(&["target", "server", "role", "described", "skipped"]);
-    let mut skipped = String::new();
+    let mut skipped = Text::new();
     for Reached { target, server, described, skipped: apart, untold: _ } in &report.reached {
         let Ok(facts) = server else { continue };
         let server = format!("{} {}", facts.flavor, facts.version);
@@ -48,44 +46,55 @@ fn servers(report: &Report, paint: Paint, width: Option<usize>) -> String {
             apart.len().to_string().as_str().into(),
         ]);
         for (query, why) in apart {
-            skipped += &format!("{}\n", clean(&format!("skipped: target {target}, query {query}: {why}")));
+            skipped.line(&format!("skipped: target {target}, query {query}: {why}"));
         }
     }
-    if table.is_empty() { skipped } else { table.render(paint, width.unwrap_or(usize::MAX)) + &skipped }
+    let mut out = Text::new();
+    if !table.is_empty() {
+        out += table.render(paint, width.unwrap_or(usize::MAX));
+    }
+    out += skipped;
+    out
 }
 
 /// A line of a test's report.
-fn tinted(line: &str, paint: Paint) -> String {
-    let line = clean(line);
-    match line.split_once(' ') {
-        Some(("PASS", rest)) => format!("{} {rest}", paint.good("PASS")),
-        Some(("FAIL", rest)) => format!("{} {rest}", paint.bad("FAIL")),
-        _ if line.trim_start().starts_with("- ") => paint.good(&line),
-        _ if line.trim_start().starts_with("+ ") => paint.bad(&line),
-        _ => line.into_owned(),
-    }
+fn tinted(line: &str, paint: Paint) -> Text {
+    let (tint, rest) = match line.split_once(' ') {
+        Some(("PASS", rest)) => (Tint::Good, Some(rest)),
+        Some(("FAIL", rest)) => (Tint::Bad, Some(rest)),
+        _ if line.trim_start().starts_with("- ") => (Tint::Good, None),
+        _ if line.trim_start().starts_with("+ ") => (Tint::Bad, None),
+        _ => (Tint::Plain, None),
+    };
+    let head = if rest.is_some() { line.split(' ').next().unwrap_or_default() } else { line };
+    let mut out = paint.tint(tint, head);
+    out += &*rest.map(|rest| format!(" {rest}")).unwrap_or_default();
+    out.end_line();
+    out
 }
 
 /// `2 errors, 3 warnings, 1 silenced in 4 files: 12 targets, 33 queries`
-fn summary(report: &Report, paint: Paint) -> String {
+fn summary(report: &Report, paint: Paint) -> Text {
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
     let tint = |count, bad| if count > 0 { bad } else { Tint::Good };
     let mut out = paint.tint(tint(errors, Tint::Bad), &counted(errors, "error"));
-    out += &format!(", {}", paint.tint(tint(warnings, Tint::Warn), &counted(warnings, "warning")));
+    out += ", ";
+    out += paint.tint(tint(warnings, Tint::Warn), &counted(warnings, "warning"));
     match report.count(Severity::Note) {
         0 => {}
-        notes => out += &format!(", {}", counted(notes, "note")),
+        notes => out += &*format!(", {}", counted(notes, "note")),
     }
     if report.silenced > 0 {
-        out += &format!(", {} silenced", report.silenced);
+        out += &*format!(", {} silenced", report.silenced);
     }
     if !report.files.is_empty() {
-        out += &format!(" in {}", counted(report.files.len(), "file"));
+        out += &*format!(" in {}", counted(report.files.len(), "file"));
     }
-    out + &match report.size {
+    out += &*match report.size {
         Some(size) => format!(": {}, {}", counted(size.targets, "target"), queries(size.queries)),
         None => "; lints and tests run once it loads".to_owned(),
-    }
+    };
+    out
 }
 
 fn queries(count: usize) -> String {

@@ -14,7 +14,7 @@ use crate::plan::survey;
 use crate::yaml::keys::nearest;
 use crate::yaml::shape::Shape;
 
-use super::say;
+use super::print_json;
 
 /// Print the JSON Schema (draft-07) of the configuration, or of an included file.
 #[derive(FromArgs)]
@@ -58,5 +58,5 @@ pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
         })]
     })?;
     let shape = (kind.shape)(&Drivers::built_in());
-    say(&[json::text(&shape, kind.name, kind.title)]).map(|()| 0).map_err(|error| vec![error])
+    print_json(&json::text(&shape, kind.name, kind.title)).map(|()| 0).map_err(|error| vec![error])
 }

@@ -6,7 +6,7 @@ use super::advice;
 use super::report::{Outcome, Report, Verdict};
 
 /// One document: `targets` in configuration order, and `summary`.
-pub(super) fn print(report: &Report) -> String {
+pub(super) fn document(report: &Report) -> String {
     let targets: Vec<Value> = report.outcomes.iter().map(|outcome| target(outcome, report)).collect();
     let count = report.count();
     let document = json!({

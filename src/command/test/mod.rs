@@ -24,7 +24,7 @@ use crate::plan::Plan;
 use crate::plan::target::Target;
 use crate::terminal::Progress;
 
-use super::{Print, say};
+use super::{Print, print_json, print_text};
 use report::Report;
 
 /// Connect to every target and say what works: exit 0 when all do, 1 when one fails, 2 for a bad configuration.
@@ -65,11 +65,11 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
         timeout: options.timeout,
     };
     drop(progress);
-    let printed = match options.format {
-        Print::Text => text::print(&report),
-        Print::Json => json::print(&report),
-    };
-    say(&[printed]).map_err(|error| vec![error])?;
+    match options.format {
+        Print::Text => print_text(&text::render(&report)),
+        Print::Json => print_json(&json::document(&report)),
+    }
+    .map_err(|error| vec![error])?;
     Ok(u8::from(report.count().failed > 0))
 }
 

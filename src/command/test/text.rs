@@ -4,13 +4,17 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::terminal::{self, Cell, Paint, Table, Tint, clean, wrap};
+use crate::plain_text::shortened;
+use crate::terminal::{self, Cell, Paint, Table, Text, Tint, labelled};
 
 use super::advice;
 use super::report::{Found, Outcome, Report, Verdict};
 
+/// Behind the first line of what is said of a target.
+const INDENT: &str = "      ";
+
 /// Cut and wrapped only where a terminal shows it.
-pub(super) fn print(report: &Report) -> String {
+pub(super) fn render(report: &Report) -> Text {
     let width = std::io::stdout().is_terminal().then(terminal::width);
     Page { report, paint: Paint::stdout(), width }.render()
 }
@@ -22,94 +26,98 @@ struct Page<'r> {
 }
 
 impl Page<'_> {
-    fn render(&self) -> String {
+    fn render(&self) -> Text {
         let mut table = Table::new(&["", "target", "server", "role", "TLS", "user", "time"]);
         for outcome in &self.report.outcomes {
             table.row(row(outcome));
         }
         let mut out = table.render(self.paint, self.width.unwrap_or(usize::MAX));
         for outcome in &self.report.outcomes {
-            out += &self.details(outcome);
+            self.details(outcome, &mut out);
         }
-        format!("{out}\n{}\n", self.summary())
+        out.end_line();
+        out += self.summary();
+        out.end_line();
+        out
     }
 
     /// What is not said in the target's line.
-    fn details(&self, outcome: &Outcome) -> String {
+    fn details(&self, outcome: &Outcome, out: &mut Text) {
         let name = &outcome.target.name;
         match &outcome.verdict {
-            Verdict::Pass(found) => self.found(outcome, found),
-            Verdict::Fail(error) => self.failure(outcome, error),
-            Verdict::Skip(why) => self.headline(Tint::Dim, "SKIP", &format!("{name}: {why}")),
+            Verdict::Pass(found) => self.found(outcome, found, out),
+            Verdict::Fail(error) => self.failure(outcome, error, out),
+            Verdict::Skip(why) => {
+                out.end_line();
+                self.headline(Tint::Dim, "SKIP", &format!("{name}: {why}"), out);
+            }
         }
     }
 
-    fn failure(&self, outcome: &Outcome, error: &Error) -> String {
+    fn failure(&self, outcome: &Outcome, error: &Error, out: &mut Text) {
         let reason = error.reason();
         let said = format!("{}: {} ({})", outcome.target.name, advice::words(error), reason.word());
-        let mut out = self.headline(Tint::Bad, "FAIL", &said);
+        out.end_line();
+        self.headline(Tint::Bad, "FAIL", &said, out);
         let code = error.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
-        out += &self.line("", &format!("{}{code}", error.message()));
+        self.line(&format!("{}{code}", shortened(error.message())), out);
         for attempt in advice::tries(&outcome.target, error, self.report.timeout) {
-            out += &self.line("try: ", &attempt);
+            self.line(&format!("try: {attempt}"), out);
         }
-        out
     }
 
-    fn found(&self, outcome: &Outcome, found: &Found) -> String {
+    fn found(&self, outcome: &Outcome, found: &Found, out: &mut Text) {
         let name = &outcome.target.name;
-        let mut out = String::new();
-        for warning in found.warnings() {
-            let said = self.headline(Tint::Warn, "WARN", &format!("{name}: {warning}"));
+        for (index, warning) in found.warnings().enumerate() {
             // Those of one target stand together.
-            out += if out.is_empty() { &said } else { said.trim_start_matches('\n') };
+            if index == 0 {
+                out.end_line();
+            }
+            self.headline(Tint::Warn, "WARN", &format!("{name}: {warning}"), out);
         }
         if !found.rights.grants.is_empty() {
-            out += &self.line("", "a user who may do enough:");
+            self.line("a user who may do enough:", out);
         }
         for grant in &found.rights.grants {
             // To be copied: never wrapped.
-            out += &format!("        {}\n", clean(grant));
+            out.line(&format!("        {grant}"));
         }
         if let Some(note) = advice::note(&outcome.target, &found.facts) {
-            out += &self.headline(Tint::Dim, "note", &format!("{name}: {note}"));
+            out.end_line();
+            self.headline(Tint::Dim, "note", &format!("{name}: {note}"), out);
         }
-        out
     }
 
-    fn headline(&self, tint: Tint, word: &str, text: &str) -> String {
-        let text = self.wrapped(&format!("{word}  {text}"));
-        let rest = text.strip_prefix(word).unwrap_or(&text);
-        format!("\n{}{rest}\n", self.paint.tint(tint, word))
+    fn headline(&self, tint: Tint, word: &str, text: &str, out: &mut Text) {
+        *out += labelled(word, tint, &format!("  {text}"), self.paint, self.room(), INDENT);
     }
 
-    fn line(&self, label: &str, text: &str) -> String {
-        format!("      {}\n", self.wrapped(&format!("{label}{text}")))
+    fn line(&self, text: &str, out: &mut Text) {
+        *out += INDENT;
+        *out += labelled("", Tint::Plain, text, self.paint, self.room(), INDENT);
     }
 
-    fn wrapped(&self, text: &str) -> String {
-        match self.width {
-            Some(width) => wrap(text, width.saturating_sub(6).max(20), "      "),
-            None => clean(text).into_owned(),
-        }
+    /// Columns of a line behind its indent.
+    fn room(&self) -> Option<usize> {
+        self.width.map(|width| width.saturating_sub(INDENT.len()).max(20))
     }
 
     /// `12 targets: 10 passed, 1 failed, 1 skipped; 2 with warnings`
-    fn summary(&self) -> String {
+    fn summary(&self) -> Text {
         let count = self.report.count();
         let targets = self.report.outcomes.len();
         let plural = if targets == 1 { "" } else { "s" };
         let tint = |count, some| if count > 0 { some } else { Tint::Plain };
-        let mut out = format!("{targets} target{plural}: ");
-        out += &self.paint.tint(tint(count.passed, Tint::Good), &format!("{} passed", count.passed));
+        let mut out = Text::of(&format!("{targets} target{plural}: "));
+        out += self.paint.tint(tint(count.passed, Tint::Good), &format!("{} passed", count.passed));
         out += ", ";
-        out += &self.paint.tint(tint(count.failed, Tint::Bad), &format!("{} failed", count.failed));
+        out += self.paint.tint(tint(count.failed, Tint::Bad), &format!("{} failed", count.failed));
         if count.skipped > 0 {
-            out += &format!(", {} skipped", count.skipped);
+            out += &*format!(", {} skipped", count.skipped);
         }
         if count.warned > 0 {
-            let warned = format!("{} with warnings", count.warned);
-            out += &format!("; {}", self.paint.warn(&warned));
+            out += "; ";
+            out += self.paint.warn(&format!("{} with warnings", count.warned));
         }
         out
     }

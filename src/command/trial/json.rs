@@ -10,7 +10,7 @@ use crate::exposition::page::pieces;
 use crate::exposition::text::Text;
 
 /// One document. Times are seconds, values are text, NULL is null.
-pub(super) fn print(ask: &Ask<'_>, trial: &Trial) -> String {
+pub(super) fn document(ask: &Ask<'_>, trial: &Trial) -> String {
     let made = trial.made.as_ref();
     let exposition = made.map(|made| {
         let pieces = pieces(&made.families, &Text);
@@ -50,17 +50,7 @@ pub(super) fn print(ask: &Ask<'_>, trial: &Trial) -> String {
         },
         "error": trial.error.as_ref().map(error),
     });
-    format!("{}\n", harmless(&format!("{document:#}")))
-}
-
-/// JSON lets through what a terminal may obey: DEL and the control characters above it, which stand in strings only.
-fn harmless(document: &str) -> String {
-    let is_loose = |c: char| c.is_control() && c != '\n';
-    if !document.contains(is_loose) {
-        return document.to_owned();
-    }
-    let escaped = |c: char| if is_loose(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-    document.chars().map(escaped).collect()
+    format!("{document:#}\n")
 }
 
 fn columns(listing: &Listing) -> Vec<Value> {

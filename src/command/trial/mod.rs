@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::plan::target::Target;
 use crate::terminal::Progress;
 
-use super::{Print, say};
+use super::{Print, print_json, print_text};
 
 /// More SQL than this is none.
 const MAX_SQL: u64 = 1 << 20;
@@ -89,11 +89,11 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
             std::thread::park();
         }
     }
-    let printed = match options.format {
-        Print::Text => text::print(&ask, &trial),
-        Print::Json => json::print(&ask, &trial),
-    };
-    say(&[printed]).map_err(|error| vec![error])?;
+    match options.format {
+        Print::Text => print_text(&text::render(&ask, &trial)),
+        Print::Json => print_json(&json::document(&ask, &trial)),
+    }
+    .map_err(|error| vec![error])?;
     Ok(u8::from(trial.error.is_some()))
 }
 

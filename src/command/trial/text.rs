@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::check::trial::{Ask, Listing, Made, Mapped, Times, Trial};
 use crate::exposition::page::pieces;
 use crate::exposition::text::Text;
-use crate::terminal::{self, Cell, Paint, Table, Tint, clean, message, wrap};
+use crate::terminal::{self, Cell, Paint, Table, Text as Printed, Tint, labelled, message};
 
 /// Samples that are shown; `collect` prints all.
 const SAMPLES: usize = 20;
@@ -16,17 +16,13 @@ struct Page {
     paint: Paint,
     /// Of a terminal.
     width: Option<usize>,
-    out: String,
+    out: Printed,
 }
 
 /// The text; tables are cut to the width of a terminal only.
-pub(super) fn print(ask: &Ask<'_>, trial: &Trial) -> String {
-    let width = std::io::stdout().is_terminal().then(terminal::width);
-    render(ask, trial, Paint::stdout(), width)
-}
-
-fn render(ask: &Ask<'_>, trial: &Trial, paint: Paint, width: Option<usize>) -> String {
-    let mut page = Page { paint, width, out: String::new() };
+pub(super) fn render(ask: &Ask<'_>, trial: &Trial) -> Printed {
+    let (paint, width) = (Paint::stdout(), std::io::stdout().is_terminal().then(terminal::width));
+    let mut page = Page { paint, width, out: Printed::new() };
     let what = ask.query().map_or_else(|| "the SQL".to_owned(), |query| format!("query {}", query.name));
     page.line(&format!("{what} on target {} ({})", ask.target.name, ask.target.driver));
     for why in &trial.skipped {
@@ -46,11 +42,11 @@ fn render(ask: &Ask<'_>, trial: &Trial, paint: Paint, width: Option<usize>) -> S
     if let Some(made) = &trial.made {
         page.samples(made);
     }
-    page.out.push('\n');
+    page.out.end_line();
     page.counts(trial);
     trial.warnings.iter().for_each(|warning| page.warning(warning));
     if let Some(error) = &trial.error {
-        page.out += &message("error", Tint::Bad, error, paint, width);
+        page.out += message("error", Tint::Bad, error, paint, width);
     }
     page.times(&trial.times);
     page.out
@@ -58,29 +54,27 @@ fn render(ask: &Ask<'_>, trial: &Trial, paint: Paint, width: Option<usize>) -> S
 
 impl Page {
     fn line(&mut self, text: &str) {
-        let text = self.width.map_or_else(|| clean(text).into_owned(), |width| wrap(text, width, "  "));
-        self.out += &format!("{text}\n");
+        self.out += labelled("", Tint::Plain, text, self.paint, self.width, "  ");
     }
 
     fn head(&mut self, text: &str) {
-        self.out += &format!("\n{}\n", self.paint.bold(text));
+        self.out.end_line();
+        self.out += self.paint.bold(text);
+        self.out.end_line();
     }
 
     /// Never wrapped: it is to be pasted, tabs included.
     fn yaml(&mut self, line: &str) {
-        let parts: Vec<_> = line.split('\t').map(clean).collect();
-        self.out += &format!("{}\n", parts.join("\t"));
+        self.out.tabbed(line);
+        self.out.end_line();
     }
 
     fn warning(&mut self, text: &str) {
-        let text = format!("warning: {text}");
-        let text = self.width.map_or_else(|| clean(&text).into_owned(), |width| wrap(&text, width, "    "));
-        let rest = text.strip_prefix("warning").unwrap_or(&text);
-        self.out += &format!("{}{rest}\n", self.paint.warn("warning"));
+        self.out += labelled("warning", Tint::Warn, &format!(": {text}"), self.paint, self.width, "    ");
     }
 
     fn table(&mut self, table: &Table) {
-        self.out += &table.render(self.paint, self.width.unwrap_or(usize::MAX));
+        self.out += table.render(self.paint, self.width.unwrap_or(usize::MAX));
     }
 
     fn plan(&mut self, trial: &Trial) {
@@ -94,7 +88,7 @@ impl Page {
             self.head("Plan");
             for row in plan.rows.iter().flatten() {
                 let row = row.as_deref().unwrap_or("NULL");
-                row.lines().for_each(|line| self.out += &format!("{}\n", clean(line)));
+                row.lines().for_each(|line| self.out.line(line));
             }
         } else {
             self.listing("Plan", plan, usize::MAX);
@@ -164,11 +158,12 @@ impl Page {
         for line in text.lines() {
             if line.starts_with('#') {
                 if shown < SAMPLES {
-                    self.out += &format!("{}\n", self.paint.dim(&clean(line)));
+                    self.out += self.paint.dim(line);
+                    self.out.end_line();
                 }
             } else if shown < SAMPLES {
                 shown += 1;
-                self.out += &format!("{}\n", clean(line));
+                self.out.line(line);
             } else {
                 more += 1;
             }

@@ -1,0 +1,362 @@
+//! `--output FILE`: a page as a whole in a file's place, or into what is no file.
+//!
+//! A regular file is replaced by a new one, so that a reader sees the old page or the new one and never half of it. A
+//! device, a pipe and stdout are written into. A link is followed to its end, and stays.
+
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::libc::{ENXIO, O_NOCTTY, O_NONBLOCK};
+use ring::rand::{SystemRandom, generate};
+
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::file;
+
+/// More links than this lead in a circle, as for the system itself.
+const MOST_LINKS: usize = 40;
+/// Between two looks at a pipe that nobody reads.
+const NAP: Duration = Duration::from_millis(1);
+/// The permissions of a mode; what makes a program run as another user is not carried over.
+const PERMISSIONS: u32 = 0o777;
+
+/// Writes the pieces to where `path` leads. A pipe without a reader is waited for until `by`, or until `stopped`.
+///
+/// # Errors
+/// A machine error that names the path.
+pub(super) fn write<B: AsRef<[u8]>>(
+    path: &Path,
+    pieces: &[B],
+    by: Deadline,
+    stopped: &dyn Fn() -> bool,
+) -> Result<(), Error> {
+    let written = Place::of(path).and_then(|place| match place {
+        Place::Stdout => write_all(&mut io::stdout().lock(), pieces),
+        Place::Stderr => write_all(&mut io::stderr().lock(), pieces),
+        Place::File(file, old) => replace(&file, old.as_ref(), pieces),
+        Place::Stream(stream) => Patient { out: connect(&stream, by, stopped)?, by }.write(pieces),
+    });
+    written.map_err(|error| Error::machine(format!("--output {}: {error}", path.display())))
+}
+
+/// Where a path leads.
+enum Place {
+    /// This process's own, by the name of its descriptor: what stood there is written on.
+    Stdout,
+    Stderr,
+    /// A regular file that is there, or is not yet.
+    File(PathBuf, Option<Metadata>),
+    /// A device, a pipe, or an open descriptor of this process.
+    Stream(PathBuf),
+}
+
+impl Place {
+    fn of(path: &Path) -> io::Result<Place> {
+        let mut path = path.to_owned();
+        for _ in 0..MOST_LINKS {
+            match path.to_str() {
+                Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => return Ok(Place::Stdout),
+                Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => return Ok(Place::Stderr),
+                _ => {}
+            }
+            let found = match std::fs::symlink_metadata(&path) {
+                Ok(found) => found,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Place::File(path, None)),
+                Err(error) => return Err(error),
+            };
+            if !found.is_symlink() {
+                return Place::of_kind(path, found);
+            }
+            let folder = folder(&path);
+            // A link to a descriptor leads to what was opened, whatever lies under its name now.
+            if folder.canonicalize()?.starts_with("/proc") {
+                return Ok(Place::Stream(path));
+            }
+            trusted(&found, folder)?;
+            path = folder.join(std::fs::read_link(&path)?);
+        }
+        Err(io::Error::other("its links lead in a circle"))
+    }
+
+    fn of_kind(path: PathBuf, found: Metadata) -> io::Result<Place> {
+        match file::special(found.file_type()) {
+            Some(what @ ("a socket" | "a block device")) => {
+                Err(io::Error::other(format!("it is {what}, into which no page is written")))
+            }
+            Some(_) => Ok(Place::Stream(path)),
+            None if found.is_file() => Ok(Place::File(path, Some(found))),
+            None => Err(ErrorKind::IsADirectory.into()),
+        }
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A link in a folder where others write may be anybody's, and lead to a file of ours. One of root, of this user and of the
+/// folder's owner is meant.
+fn trusted(link: &Metadata, folder: &Path) -> io::Result<()> {
+    let ours = rustix::process::geteuid().as_raw();
+    if link.uid() == 0 || link.uid() == ours || link.uid() == std::fs::metadata(folder)?.uid() {
+        return Ok(());
+    }
+    let message = format!("it is a link of another user (uid {}), which is not followed", link.uid());
+    Err(io::Error::new(ErrorKind::PermissionDenied, message))
+}
+
+fn write_all<B: AsRef<[u8]>>(out: &mut dyn Write, pieces: &[B]) -> io::Result<()> {
+    let written =
+        pieces.iter().try_for_each(|piece| out.write_all(piece.as_ref())).and_then(|()| out.flush());
+    match written {
+        // The reader's choice, as without `--output`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes a new file and gives it the place, the owner and the permissions of the old one.
+fn replace<B: AsRef<[u8]>>(file: &Path, old: Option<&Metadata>, pieces: &[B]) -> io::Result<()> {
+    let mut new = Temporary::in_folder(folder(file), old.is_some())?;
+    pieces.iter().try_for_each(|piece| new.file.write_all(piece.as_ref()))?;
+    if let Some(old) = old {
+        // Who may not give files away keeps what is allowed: the group, or nothing.
+        if fchown(&new.file, Some(old.uid()), Some(old.gid())).is_err() {
+            drop(fchown(&new.file, None, Some(old.gid())));
+        }
+        new.file.set_permissions(Permissions::from_mode(old.mode() & PERMISSIONS))?;
+    }
+    new.file.sync_all()?;
+    new.rename(file)
+}
+
+/// A new file under a name that nobody can know beforehand; removed unless it is renamed.
+struct Temporary {
+    file: File,
+    path: Option<PathBuf>,
+}
+
+impl Temporary {
+    /// `private`: for nobody else, until it gets the permissions of another.
+    fn in_folder(folder: &Path, private: bool) -> io::Result<Temporary> {
+        let random = || io::Error::other("the system gives no random bytes");
+        let bytes: [u8; 16] = generate(&SystemRandom::new()).map_err(|_| random())?.expose();
+        let path = folder.join(format!(".sql-exporter-{:032x}.tmp", u128::from_ne_bytes(bytes)));
+        let mode = if private { 0o600 } else { 0o666 };
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+        Ok(Temporary { file, path: Some(path) })
+    }
+
+    fn rename(mut self, to: &Path) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        std::fs::rename(path, to)?;
+        self.path = None;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+/// Opens a device or a pipe, once somebody reads the pipe.
+fn connect(path: &Path, by: Deadline, stopped: &dyn Fn() -> bool) -> io::Result<File> {
+    loop {
+        match OpenOptions::new().append(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path) {
+            Err(error) if error.raw_os_error() == Some(ENXIO) => {
+                if by.passed() || stopped() {
+                    return Err(io::Error::new(ErrorKind::TimedOut, "nobody reads it"));
+                }
+                std::thread::sleep(NAP.min(by.left()));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// A stream whose reader may be slow, but not for ever.
+struct Patient {
+    out: File,
+    by: Deadline,
+}
+
+impl Patient {
+    fn write<B: AsRef<[u8]>>(&mut self, pieces: &[B]) -> io::Result<()> {
+        pieces.iter().try_for_each(|piece| self.write_piece(piece.as_ref()))
+    }
+
+    fn write_piece(&mut self, mut rest: &[u8]) -> io::Result<()> {
+        while !rest.is_empty() {
+            match self.out.write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.by.passed() {
+                        return Err(io::Error::new(ErrorKind::TimedOut, "its reader is too slow"));
+                    }
+                    std::thread::sleep(NAP.min(self.by.left()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    fn output(path: &Path, text: &str) -> Result<(), String> {
+        write(path, &[text.as_bytes()], Deadline::within(Duration::from_secs(20)), &|| false)
+            .map_err(|error| error.to_string())
+    }
+
+    fn read(path: &Path) -> String {
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_replaced_and_keeps_its_permissions_and_an_absent_one_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.prom");
+        output(&path, "one").unwrap();
+        let first = std::fs::metadata(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        output(&path, "two").unwrap();
+        let second = std::fs::metadata(&path).unwrap();
+        assert_eq!((read(&path).as_str(), second.mode() & PERMISSIONS), ("two", 0o640));
+        assert_ne!(first.ino(), second.ino(), "a reader of the old file sees the old page");
+        assert_eq!((first.uid(), first.gid()), (second.uid(), second.gid()));
+        assert_eq!(names(folder.path()), ["x.prom"]);
+    }
+
+    #[test]
+    fn an_owner_stays_where_this_user_may_give_files_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.prom");
+        output(&path, "one").unwrap();
+        let given = std::os::unix::fs::chown(&path, Some(12_345), Some(54_321)).is_ok();
+        output(&path, "two").unwrap();
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid()) == (12_345, 54_321), given);
+        assert_eq!(found.mode() & 0o022, 0, "no more than the umask allows");
+    }
+
+    #[test]
+    fn a_link_stays_and_the_file_that_it_leads_to_is_replaced_in_its_own_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("data")).unwrap();
+        std::fs::write(at("data/file"), "old").unwrap();
+        symlink("data/file", at("one")).unwrap();
+        symlink("one", at("two")).unwrap();
+        symlink("data/later", at("dangling")).unwrap();
+        output(&at("two"), "new").unwrap();
+        output(&at("dangling"), "made").unwrap();
+        assert_eq!((read(&at("data/file")).as_str(), read(&at("data/later")).as_str()), ("new", "made"));
+        assert!(["one", "two", "dangling"].iter().all(|name| at(name).is_symlink()));
+        assert_eq!(names(folder.path()), ["dangling", "data", "one", "two"]);
+        symlink("round", at("round")).unwrap();
+        assert!(output(&at("round"), "x").unwrap_err().ends_with("its links lead in a circle"));
+    }
+
+    #[test]
+    fn a_link_of_a_stranger_in_a_folder_of_ours_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, link) = (folder.path().join("victim"), folder.path().join("x.prom"));
+        std::fs::write(&victim, "foreign").unwrap();
+        symlink(&victim, &link).unwrap();
+        if std::os::unix::fs::lchown(&link, Some(12_345), None).is_err() {
+            return;
+        }
+        let refused = output(&link, "x").unwrap_err();
+        assert!(refused.contains("a link of another user (uid 12345)"), "{refused}");
+        assert_eq!(read(&victim), "foreign");
+    }
+
+    #[test]
+    fn a_device_is_written_into_and_stays_and_so_does_a_pipe_and_links_to_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        symlink("/dev/null", at("null")).unwrap();
+        output(&at("null"), "gone").unwrap();
+        symlink("/dev/full", at("full")).unwrap();
+        assert!(output(&at("full"), "x").unwrap_err().contains("No space left"));
+        nix::unistd::mkfifo(&at("pipe"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        symlink("pipe", at("to-pipe")).unwrap();
+        let page = "a page that no pipe holds at once\n".repeat(10_000);
+        for name in ["pipe", "to-pipe"] {
+            let pipe = at(name);
+            let reader = std::thread::spawn(move || read(&pipe));
+            output(&at(name), &page).unwrap();
+            assert!(reader.join().unwrap() == page, "{name}");
+        }
+        assert_eq!(names(folder.path()), ["full", "null", "pipe", "to-pipe"]);
+        for path in ["/dev/null", "/dev/full"] {
+            let kind = std::fs::metadata(path).unwrap().file_type();
+            assert_eq!(file::special(kind), Some("a character device"));
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_waited_for_until_the_deadline_or_a_signal() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        let soon = Deadline::within(Duration::from_millis(30));
+        let late = Deadline::within(Duration::from_secs(3600));
+        for (by, stopped) in [(soon, false), (late, true)] {
+            let error = write(&pipe, &["x"], by, &|| stopped).unwrap_err().to_string();
+            assert!(error.ends_with("pipe: nobody reads it"), "{error}");
+        }
+        // Somebody who opened it and does not read.
+        let mut idle = file::open(&pipe).unwrap();
+        let page = "x".repeat(1 << 20);
+        let error =
+            write(&pipe, &[&page], Deadline::within(Duration::from_millis(30)), &|| false).unwrap_err();
+        assert!(error.to_string().ends_with("its reader is too slow"), "{error}");
+        assert!(idle.read(&mut [0; 10]).unwrap() > 0);
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("folder")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (name, why) in [
+            ("folder", "is a directory"),
+            ("socket", "it is a socket, into which no page is written"),
+            ("absent/x.prom", "No such file or directory"),
+        ] {
+            let error = output(&at(name), "x").unwrap_err();
+            assert!(error.starts_with("--output ") && error.contains(why), "{error}");
+        }
+        // What takes the place while the page is written.
+        let failed = replace(&at("folder"), None, &["x"]);
+        assert!(failed.is_err());
+        assert_eq!(names(folder.path()), ["folder", "socket"]);
+    }
+}
