@@ -43,6 +43,15 @@ impl Timestamp {
         moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |span| span.as_secs_f64())
     }
 
+    /// True where the wall clock went on like the monotonic one from this moment to `later`: nobody set it, and the machine
+    /// did not sleep.
+    #[must_use]
+    pub fn runs_on_to(self, later: Timestamp) -> bool {
+        let expected = self.wall + later.at.saturating_duration_since(self.at);
+        let apart = |one: SystemTime, other: SystemTime| one.duration_since(other).unwrap_or_default();
+        apart(later.wall, expected).max(apart(expected, later.wall)) <= TOLERANCE
+    }
+
     /// The wall-clock time of this moment as `now` knows it: what the clock showed then, unless it was ahead and has been
     /// set back since. (One that was set forward cannot be told from a machine that slept.)
     fn wall_as_of(self, now: Timestamp) -> SystemTime {
@@ -83,6 +92,15 @@ mod tests {
         for (passed, shown) in [(HOUR, HOUR - TOLERANCE / 2), (HOUR, HOUR + DAY), (Duration::ZERO, DAY)] {
             assert_eq!(then.wall_as_of(Timestamp::new(start + passed, noon() + shown)), noon());
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_noticed_in_both_directions() {
+        let (start, hour) = (Instant::now(), noon() + HOUR);
+        let then = Timestamp::new(start, noon());
+        let runs_on = |wall| then.runs_on_to(Timestamp::new(start + HOUR, wall));
+        assert!(runs_on(hour) && runs_on(hour + TOLERANCE) && runs_on(hour - TOLERANCE));
+        assert!(!runs_on(hour + TOLERANCE * 2) && !runs_on(hour - TOLERANCE * 2));
     }
 
     #[test]

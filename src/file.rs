@@ -52,9 +52,8 @@ pub enum Unread {
 /// # Errors
 /// What the system says; what is not a regular file; more bytes than `most`; nothing in time.
 pub fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
-    let path = path.to_owned();
-    // A pipe that is too slow says so itself.
-    aside(&path.clone(), PATIENCE + NAP * 100, move || read(&path, most))
+    let its = path.to_owned();
+    aside(path, move || read(&its, most))
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
@@ -117,11 +116,23 @@ fn is_descriptor(path: &Path) -> bool {
 /// Reads whose thread has not come back in time, each with the mark that its thread sets at its end.
 static LATE: Mutex<Vec<(PathBuf, Arc<AtomicBool>)>> = Mutex::new(Vec::new());
 
+/// What `read` gives, which reads the file at `path` and maybe others, in time.
+///
+/// # Errors
+/// As `read`; nothing in time.
+pub fn aside<T: Send + 'static>(
+    path: &Path,
+    read: impl Fn() -> Result<T, Unread> + Send + Sync + 'static,
+) -> Result<T, Unread> {
+    // A pipe that is too slow says so itself.
+    within(PATIENCE + NAP * 100, path, read)
+}
+
 /// What `read` gives, on a thread that is left alone after `patience`. A file whose read is late is not read again before
 /// that one has come back: else a file system that hangs would cost a thread at each try.
-fn aside<T: Send + 'static>(
-    path: &Path,
+fn within<T: Send + 'static>(
     patience: Duration,
+    path: &Path,
     read: impl Fn() -> Result<T, Unread> + Send + Sync + 'static,
 ) -> Result<T, Unread> {
     let is_late = |late: &[(PathBuf, Arc<AtomicBool>)]| {
@@ -273,13 +284,13 @@ mod tests {
             Ok(())
         };
         let soon = Duration::from_millis(20);
-        assert!(matches!(aside(path, soon, hang), Err(Unread::TooSlow)));
-        assert!(matches!(aside(path, soon, || Ok(())), Err(Unread::Hangs)), "no second thread");
-        assert!(aside(Path::new("/another"), PATIENCE, || Ok(())).is_ok());
+        assert!(matches!(within(soon, path, hang), Err(Unread::TooSlow)));
+        assert!(matches!(within(soon, path, || Ok(())), Err(Unread::Hangs)), "no second thread");
+        assert!(within(PATIENCE, Path::new("/another"), || Ok(())).is_ok());
         drop(release);
-        while matches!(aside(path, PATIENCE, || Ok(())), Err(Unread::Hangs)) {
+        while matches!(within(PATIENCE, path, || Ok(())), Err(Unread::Hangs)) {
             std::thread::sleep(NAP);
         }
-        assert!(aside(path, PATIENCE, || Ok(())).is_ok());
+        assert!(within(PATIENCE, path, || Ok(())).is_ok());
     }
 }

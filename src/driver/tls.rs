@@ -160,6 +160,20 @@ fn fault(error: &rustls::Error) -> Error {
     Error::new(Reason::Tls, format!("TLS: {error}"))
 }
 
+/// The certificates that this system trusts, or those that the variables of OpenSSL name instead.
+fn of_the_system() -> Result<Vec<CertificateDer<'static>>> {
+    let failed = |why: &dyn fmt::Display| {
+        let message = format!("the system's trusted certificates cannot be read: {why}");
+        Error::new(Reason::Tls, message).with_hint("set tls.ca to a PEM file")
+    };
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from).unwrap_or_default();
+    if let Some(what) = std::fs::metadata(&named).ok().and_then(|found| file::special(found.file_type())) {
+        return Err(failed(&format!("SSL_CERT_FILE is {what}")));
+    }
+    let read = || Ok(rustls_native_certs::load_native_certs().certs);
+    file::aside(&named, read).map_err(|unread| failed(&format!("one {unread}")))
+}
+
 fn unreadable(file: &Path, key: &str, error: &dyn std::fmt::Display) -> Error {
     Error::new(Reason::Tls, format!("tls.{key} {}: {error}", file.display()))
 }
@@ -199,7 +213,7 @@ impl Verifier {
                 }
             }
             None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                roots.add_parsable_certificates(of_the_system()?);
                 if roots.is_empty() {
                     let message = "this system has no trusted certificates";
                     return Err(Error::new(Reason::Tls, message).with_hint("set tls.ca to a PEM file"));

@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::{Arc, LazyLock};
 
+use parking_lot::Mutex;
+
+use crate::clock::Timestamp;
 use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
 use crate::name::MetricName;
@@ -12,11 +15,22 @@ use crate::name::MetricName;
 /// Clock ticks a second in `/proc` (`USER_HZ`): 100 on every architecture Rust's Linux targets have.
 const TICKS: f64 = 100.0;
 
-/// When the machine started, in Unix time. Read once: the kernel counts all its interrupts for this file.
-static BOOT: LazyLock<Option<f64>> = LazyLock::new(|| {
+/// When the machine started, in Unix time, and when that was read. Read again when the clock was set only: the kernel
+/// counts all its interrupts for this file.
+static BOOT: Mutex<Option<(Timestamp, f64)>> = Mutex::new(None);
+
+fn boot(now: Timestamp) -> Option<f64> {
+    let mut known = BOOT.lock();
+    if let Some((read, boot)) = *known
+        && read.runs_on_to(now)
+    {
+        return Some(boot);
+    }
     let machine = text("/proc/stat")?;
-    machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
-});
+    let boot = machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    *known = Some((now, boot));
+    Some(boot)
+}
 
 /// A file of `/proc`, which says that it has no length: to be asked for that, and read in small pieces then, costs more
 /// than the file.
@@ -86,7 +100,7 @@ impl Stat {
     }
 
     fn start(&self) -> Option<f64> {
-        Some((*BOOT)? + self.field(22)? / TICKS)
+        Some(boot(Timestamp::now())? + self.field(22)? / TICKS)
     }
 }
 

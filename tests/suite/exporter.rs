@@ -1,6 +1,7 @@
 //! The built binary under test: a configuration in a temporary folder, a run of it, what it answered and wrote.
 //! Every byte it writes is searched for the canary: a password in any output fails the test that ran it.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub(crate) struct Setup {
     nobody: bool,
     /// How many processes and threads its user may have.
     processes: Option<u32>,
+    /// What it reads as its stdin; nothing without.
+    stdin: Option<File>,
 }
 
 impl Setup {
@@ -51,6 +54,7 @@ impl Setup {
             columns: None,
             nobody: false,
             processes: None,
+            stdin: None,
         }
     }
 
@@ -98,6 +102,12 @@ impl Setup {
     /// Its user may have so many processes and threads, which binds others than root.
     pub(crate) fn processes(mut self, most: u32) -> Self {
         self.processes = Some(most);
+        self
+    }
+
+    /// It reads this as its stdin.
+    pub(crate) fn stdin(mut self, stdin: File) -> Self {
+        self.stdin = Some(stdin);
         self
     }
 
@@ -151,7 +161,11 @@ impl Setup {
         command.args(arguments).current_dir(self.folder.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = self.stdin.as_ref().map(|file| file.try_clone().expect("a descriptor"));
+        command
+            .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
