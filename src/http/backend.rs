@@ -53,6 +53,8 @@ pub(super) struct Generation {
 
 impl Generation {
     fn build(folders: &[PathBuf]) -> Result<Arc<Self>> {
+        super::trunks::thread_is_given()
+            .map_err(|error| Error::machine(format!("cannot start the HTTP server's threads: {error}")))?;
         let private = super::socket::private(folders)?;
         // tiny_http starts threads with `thread::spawn`, which panics where the machine has none left.
         let server = catch_unwind(|| tiny_http::Server::from_listener(private.listener, None));

@@ -25,6 +25,8 @@ pub(super) const KEPT: usize = 3;
 const HELLO: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 /// The answer to it is on its way after some 100 µs; without one after this, the trunk is given up.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// A thread that does nothing needs no more than this.
+const TRIED_STACK: usize = 64 << 10;
 /// What an answer is copied through.
 const CHUNK: usize = 64 << 10;
 /// Room beside that for what the gate adds to an answer's head.
@@ -103,8 +105,9 @@ impl Trunks {
     /// A trunk for one request only, which says so.
     ///
     /// # Errors
-    /// As [`Trunks::take`].
+    /// As [`Trunks::take`]; there is no thread for it.
     pub(super) async fn passing(&self) -> io::Result<Trunk> {
+        thread_is_given()?;
         let _together = self.opening.read().await;
         self.door.connect().await.map(Trunk::new)
     }
@@ -135,6 +138,12 @@ impl Trunks {
         }
         Some(Place(Arc::clone(&self.places)))
     }
+}
+
+/// Whether the system gives a thread: tiny_http starts one for a connection where none of its own is free, and all of it
+/// dies where it gets none.
+pub(super) fn thread_is_given() -> io::Result<()> {
+    std::thread::Builder::new().name("given".to_owned()).stack_size(TRIED_STACK).spawn(|| ()).map(drop)
 }
 
 /// Waits until a thread has this connection: it has answered, without a body.

@@ -2,7 +2,7 @@
 //! vectors do not allow. Each row is a counter or gauge of the crate; what it is called stands here, ready to be
 //! written.
 
-use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -24,13 +24,12 @@ type Labels = Vec<(String, String)>;
 pub(super) struct Rows {
     /// `None` for a name that is not legal: its rows are not counted.
     family: Option<Arc<Family>>,
-    /// In the order of their keys.
-    rows: Mutex<Vec<Row>>,
+    /// By their labels in the order in which they are counted under. A list in that order would be moved at each new row:
+    /// thousands come at once where a server is down.
+    rows: Mutex<BTreeMap<Labels, Row>>,
 }
 
 struct Row {
-    /// The labels in the order in which they are counted under: the row's identity.
-    key: Labels,
     /// The labels in the order in which they are written.
     shown: Labels,
     value: Value,
@@ -69,7 +68,7 @@ impl Rows {
 
     /// Forgets the rows whose labels are not wanted.
     pub(super) fn keep(&self, wanted: impl Fn(&[(String, String)]) -> bool) {
-        self.rows.lock().retain(|row| wanted(&row.key));
+        self.rows.lock().retain(|key, _| wanted(key));
     }
 
     /// The rows as they stand now; `None` where there are none.
@@ -77,7 +76,7 @@ impl Rows {
         let rows = self.rows.lock();
         let mut block = Block::new(Arc::clone(self.family.as_ref()?));
         let mut labels = Vec::new();
-        for row in rows.iter() {
+        for row in rows.values() {
             labels.clear();
             labels.extend(row.shown.iter().map(|(name, value)| (name.as_str(), value.as_str())));
             block.sample(&labels, row.value.get());
@@ -86,32 +85,29 @@ impl Rows {
     }
 
     fn with(&self, labels: &[(&str, &str)], act: impl FnOnce(&Value)) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let key: Labels = labels.iter().map(owned).collect();
         let mut rows = self.rows.lock();
-        match rows.binary_search_by(|row| compare(&row.key, labels)) {
-            Ok(place) => act(&rows[place].value),
-            // A row that the crate refuses is not counted.
-            Err(place) => {
-                if let Some(row) = self.row(labels) {
-                    act(&row.value);
-                    rows.insert(place, row);
-                }
-            }
+        if let Some(row) = rows.get(&key) {
+            act(&row.value);
+        } else if let Some(row) = self.row(&key) {
+            act(&row.value);
+            rows.insert(key, row);
         }
     }
 
-    fn row(&self, labels: &[(&str, &str)]) -> Option<Row> {
+    /// `None` for a row that the crate refuses: it is not counted.
+    fn row(&self, key: &Labels) -> Option<Row> {
         let family = self.family.as_ref()?;
         let (name, help) = (family.name.as_str(), &*family.help);
         let value = match family.kind {
             FamilyKind::Counter => Value::Counter(IntCounter::new(name, help).ok()?),
             _ => Value::Gauge(Gauge::new(name, help).ok()?),
         };
-        let key: Labels =
-            labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut shown = key.clone();
         let place = |name: &str| LEADING.iter().position(|leading| *leading == name).unwrap_or(LEADING.len());
         shown.sort_by(|(one, _), (other, _)| (place(one), one).cmp(&(place(other), other)));
-        Some(Row { key, shown, value })
+        Some(Row { shown, value })
     }
 }
 
@@ -124,8 +120,4 @@ impl Value {
             Value::Gauge(gauge) => gauge.get(),
         }
     }
-}
-
-fn compare(key: &Labels, labels: &[(&str, &str)]) -> Ordering {
-    key.iter().map(|(name, value)| (name.as_str(), value.as_str())).cmp(labels.iter().copied())
 }

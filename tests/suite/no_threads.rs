@@ -103,6 +103,29 @@ fn scrapes_and_reloads_without_a_thread_say_so_and_recover() {
     ends(exporter, Duration::from_secs(1));
 }
 
+/// The HTTP library would panic for each request beyond its four threads, and take those under way with it.
+#[test]
+fn more_scrapes_at_once_than_there_are_threads_are_turned_away() {
+    let endless =
+        format!("- {{name: endless, sql: \"{}\", metrics: [{{name: endless}}]}}\n", Sqlite::ENDLESS);
+    let exporter = lite(&endless).serve();
+    drop(exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "1")]));
+    threads(&exporter, false);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "3")]).status;
+        let all: Vec<_> = (0..12).map(|_| scope.spawn(ask)).collect();
+        all.into_iter().map(|one| one.join().expect("an answer")).collect()
+    });
+    assert!(
+        statuses.contains(&200) && statuses.iter().all(|status| [200, 503].contains(status)),
+        "{statuses:?}"
+    );
+    assert!(exporter.metrics().contains("sql_exporter_target_up"), "{}", exporter.log());
+    threads(&exporter, true);
+    assert!(exporter.metrics().contains("quick{target=\"shop\"} 7\n"), "{}", exporter.log());
+    ends(exporter, Duration::from_secs(1));
+}
+
 #[test]
 fn commands_without_a_thread_fail_with_a_word() {
     for (arguments, word) in [
