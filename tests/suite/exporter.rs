@@ -94,7 +94,9 @@ impl Setup {
 
     /// Runs as a user who has nothing else: limits of a user do not bind root.
     pub(crate) fn nobody(mut self) -> Self {
-        std::fs::copy(program(), self.folder.path().join("exporter")).expect("a copy");
+        // By another process: one that starts while this one writes the file would find it busy.
+        let copied = Command::new("cp").arg(program()).arg(self.folder.path().join("exporter")).status();
+        assert!(copied.is_ok_and(|status| status.success()), "cp failed");
         self.nobody = true;
         self
     }
