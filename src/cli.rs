@@ -11,7 +11,7 @@ use argh::FromArgs;
 use crate::app::settings::Words;
 use crate::command::{check, collect, health, packs, print_text, print_to_stderr, run, schema, test, trial};
 use crate::error::{Error, Kind};
-use crate::terminal::{Paint, Text, Tint, message};
+use crate::terminal::{Paint, TerminalText, Tint, message};
 
 /// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
 #[derive(FromArgs)]
@@ -72,7 +72,7 @@ const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-fo
 pub fn run(words: &[String]) -> u8 {
     match arrange(words).and_then(|words| parse(&words)) {
         Ok(Parsed::Said(text)) => {
-            outcome(print_text(&Text::document(&text)).map(|()| 0).map_err(|error| vec![error]))
+            outcome(print_text(&TerminalText::document(&text)).map(|()| 0).map_err(|error| vec![error]))
         }
         Ok(Parsed::Command(shared, command)) => outcome(match command {
             Command::Run(options) => run::run(&shared, &options),

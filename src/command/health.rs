@@ -15,8 +15,9 @@ use crate::driver::Drivers;
 use crate::driver::tls::{Mode, Tls};
 use crate::error::Error;
 use crate::http::{self, Listen};
+use crate::plain_text::one_line;
 use crate::plan::exporter::Exporter;
-use crate::terminal::Text;
+use crate::terminal::TerminalText;
 
 use super::{print_text, print_to_stderr};
 
@@ -57,24 +58,20 @@ pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
     let tls = web_config_file.is_some_and(|path| http::speaks_tls(&path));
     match ask(&listen, tls, &route_prefix.path("/-/healthy")) {
         Ok(status) if status == "200" => {
-            print_text(&Text::document("healthy")).map_err(|error| vec![error])?;
+            print_text(&TerminalText::document("healthy")).map_err(|error| vec![error])?;
             Ok(0)
         }
         Ok(status) => {
-            print_to_stderr(&one_line(&format!("{listen} answers {status}")));
+            let answer = format!("{listen} answers {status}");
+            print_to_stderr(&TerminalText::document(&one_line(&answer)));
             Ok(1)
         }
         Err(error) => {
-            print_to_stderr(&one_line(&format!("{listen} does not answer: {error}")));
+            let silence = format!("{listen} does not answer: {error}");
+            print_to_stderr(&TerminalText::document(&one_line(&silence)));
             Ok(1)
         }
     }
-}
-
-fn one_line(text: &str) -> Text {
-    let mut out = Text::new();
-    out.line(text);
-    out
 }
 
 /// The status of the answer.

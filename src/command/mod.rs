@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::deadline::parse_duration;
 use crate::error::Error;
 use crate::plain_text;
-use crate::terminal::Text;
+use crate::terminal::TerminalText;
 use crate::yaml::keys::nearest;
 
 /// How a command prints what it found: the option `--format` of commands that make no exposition.
@@ -62,7 +62,7 @@ pub fn read_timeout(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A machine error: the disk behind stdout is full, for one.
-pub fn print_text(text: &Text) -> Result<(), Error> {
+pub fn print_text(text: &TerminalText) -> Result<(), Error> {
     print(&[text.as_bytes()])
 }
 
@@ -83,7 +83,9 @@ pub fn print_page<B: AsRef<[u8]>>(pieces: &[B]) -> Result<(), Error> {
         return print(pieces);
     }
     // A piece ends with a line.
-    pieces.iter().try_for_each(|piece| print_text(&Text::document(&String::from_utf8_lossy(piece.as_ref()))))
+    pieces
+        .iter()
+        .try_for_each(|piece| print_text(&TerminalText::document(&String::from_utf8_lossy(piece.as_ref()))))
 }
 
 /// Writes to stdout. A closed pipe is the reader's choice (`| head`), no error.
@@ -100,6 +102,6 @@ fn print<B: AsRef<[u8]>>(pieces: &[B]) -> Result<(), Error> {
 }
 
 /// Writes to stderr. A closed stderr is harmless.
-pub fn print_to_stderr(text: &Text) {
+pub fn print_to_stderr(text: &TerminalText) {
     drop(std::io::stderr().lock().write_all(text.as_bytes()));
 }

@@ -33,17 +33,17 @@ pub(super) fn write<B: AsRef<[u8]>>(
     by: Deadline,
     stopped: &dyn Fn() -> bool,
 ) -> Result<(), Error> {
-    let written = Place::of(path).and_then(|place| match place {
-        Place::Stdout => write_all(&mut io::stdout().lock(), pieces),
-        Place::Stderr => write_all(&mut io::stderr().lock(), pieces),
-        Place::File(file, old) => replace(&file, old.as_ref(), pieces),
-        Place::Stream(stream) => Patient { out: connect(&stream, by, stopped)?, by }.write(pieces),
+    let written = Destination::of(path).and_then(|destination| match destination {
+        Destination::Stdout => write_all(&mut io::stdout().lock(), pieces),
+        Destination::Stderr => write_all(&mut io::stderr().lock(), pieces),
+        Destination::File(file, old) => replace(&file, old.as_ref(), pieces),
+        Destination::Stream(stream) => SlowReader { out: connect(&stream, by, stopped)?, by }.write(pieces),
     });
     written.map_err(|error| Error::machine(format!("--output {}: {error}", path.display())))
 }
 
 /// Where a path leads.
-enum Place {
+enum Destination {
     /// This process's own, by the name of its descriptor: what stood there is written on.
     Stdout,
     Stderr,
@@ -53,27 +53,29 @@ enum Place {
     Stream(PathBuf),
 }
 
-impl Place {
-    fn of(path: &Path) -> io::Result<Place> {
+impl Destination {
+    fn of(path: &Path) -> io::Result<Destination> {
         let mut path = path.to_owned();
         for _ in 0..MOST_LINKS {
             match path.to_str() {
-                Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => return Ok(Place::Stdout),
-                Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => return Ok(Place::Stderr),
+                Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => return Ok(Destination::Stdout),
+                Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => return Ok(Destination::Stderr),
                 _ => {}
             }
             let found = match std::fs::symlink_metadata(&path) {
                 Ok(found) => found,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Place::File(path, None)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Ok(Destination::File(path, None));
+                }
                 Err(error) => return Err(error),
             };
             if !found.is_symlink() {
-                return Place::of_kind(path, found);
+                return Destination::of_kind(path, found);
             }
             let folder = folder(&path);
             // A link to a descriptor leads to what was opened, whatever lies under its name now.
             if folder.canonicalize()?.starts_with("/proc") {
-                return Ok(Place::Stream(path));
+                return Ok(Destination::Stream(path));
             }
             trusted(&found, folder)?;
             path = folder.join(std::fs::read_link(&path)?);
@@ -81,13 +83,13 @@ impl Place {
         Err(io::Error::other("its links lead in a circle"))
     }
 
-    fn of_kind(path: PathBuf, found: Metadata) -> io::Result<Place> {
+    fn of_kind(path: PathBuf, found: Metadata) -> io::Result<Destination> {
         match file::special(found.file_type()) {
             Some(what @ ("a socket" | "a block device")) => {
                 Err(io::Error::other(format!("it is {what}, into which no page is written")))
             }
-            Some(_) => Ok(Place::Stream(path)),
-            None if found.is_file() => Ok(Place::File(path, Some(found))),
+            Some(_) => Ok(Destination::Stream(path)),
+            None if found.is_file() => Ok(Destination::File(path, Some(found))),
             None => Err(ErrorKind::IsADirectory.into()),
         }
     }
@@ -182,12 +184,12 @@ fn connect(path: &Path, by: Deadline, stopped: &dyn Fn() -> bool) -> io::Result<
 }
 
 /// A stream whose reader may be slow, but not for ever.
-struct Patient {
+struct SlowReader {
     out: File,
     by: Deadline,
 }
 
-impl Patient {
+impl SlowReader {
     fn write<B: AsRef<[u8]>>(&mut self, pieces: &[B]) -> io::Result<()> {
         pieces.iter().try_for_each(|piece| self.write_piece(piece.as_ref()))
     }

@@ -4,7 +4,7 @@ use argh::FromArgs;
 
 use crate::error::Error;
 use crate::plan::builtin;
-use crate::terminal::Text;
+use crate::terminal::TerminalText;
 use crate::yaml::keys::nearest;
 
 use super::print_text;
@@ -45,7 +45,7 @@ pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
 }
 
 fn done(text: &str) -> Result<u8, Vec<Error>> {
-    print_text(&Text::document(text)).map(|()| 0).map_err(|error| vec![error])
+    print_text(&TerminalText::document(text)).map(|()| 0).map_err(|error| vec![error])
 }
 
 fn list() -> String {

@@ -3,7 +3,7 @@
 use crate::error::{Error, Place};
 use crate::plain_text::{one_line, shortened};
 
-use super::{Paint, Text, Tint};
+use super::{Paint, TerminalText, Tint};
 
 /// Before the source line and its caret.
 const MARGIN: &str = "  | ";
@@ -15,7 +15,7 @@ const LONGEST_EXCERPT: usize = 1_000;
 /// `label: file:line:column: …`, the source line and a caret, each with its end. Without a `width` the sentence stays on
 /// one line; with one it is wrapped, and of a long source line the part around the caret is shown.
 #[must_use]
-pub fn message(label: &str, tint: Tint, error: &Error, paint: Paint, width: Option<usize>) -> Text {
+pub fn message(label: &str, tint: Tint, error: &Error, paint: Paint, width: Option<usize>) -> TerminalText {
     let mut out = labelled(label, tint, &format!(": {}", shortened(&error.headline())), paint, width, INDENT);
     if let Some((source, caret)) = error.place().and_then(|place| excerpt(place, width)) {
         out += paint.dim(MARGIN);
@@ -39,10 +39,10 @@ pub fn labelled(
     paint: Paint,
     width: Option<usize>,
     indent: &str,
-) -> Text {
+) -> TerminalText {
     let whole = format!("{label}{rest}");
     let lines = width.map_or_else(|| vec![whole.clone()], |width| lines(&whole, width, indent));
-    let mut out = Text::new();
+    let mut out = TerminalText::new();
     for (index, line) in lines.iter().enumerate() {
         match line.strip_prefix(label).filter(|_| index == 0) {
             Some(rest) => {
@@ -82,8 +82,8 @@ fn excerpt(place: &Place, width: Option<usize>) -> Option<(String, String)> {
 /// `text` in lines of at most `width` characters, broken at blanks, those after the first behind `indent`, each with its
 /// end. A word that is longer than a line has one of its own.
 #[must_use]
-pub fn wrap(text: &str, width: usize, indent: &str) -> Text {
-    let mut out = Text::new();
+pub fn wrap(text: &str, width: usize, indent: &str) -> TerminalText {
+    let mut out = TerminalText::new();
     lines(text, width, indent).iter().for_each(|line| out.line(line));
     out
 }

@@ -1,6 +1,6 @@
 //! What a person at a terminal sees: colours, aligned tables, a line that says what is going on.
 //!
-//! Owns how text is laid out and painted, and by [`Text`] that no foreign text steers a terminal. It knows nothing of
+//! Owns how text is laid out and painted, and by [`TerminalText`] that no foreign text steers a terminal. It knows nothing of
 //! what the text says; what goes to stdout is written by `command`. A new tint is a line in [`Tint`].
 
 mod message;
@@ -14,7 +14,7 @@ pub use message::{labelled, message, wrap};
 pub use paint::{Paint, Tint};
 pub use progress::Progress;
 pub use table::{Cell, Table};
-pub use text::Text;
+pub use text::TerminalText;
 pub use wide::columns;
 
 use std::borrow::Cow;

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use super::Text;
+use super::TerminalText;
 
 /// What a piece of text means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,40 +72,40 @@ impl Paint {
 
     /// `text` in the colour of `tint`.
     #[must_use]
-    pub fn tint(self, tint: Tint, text: &str) -> Text {
+    pub fn tint(self, tint: Tint, text: &str) -> TerminalText {
         match tint.code().filter(|_| self.colour && !text.is_empty()) {
-            Some(code) => Text::painted(code, text),
-            None => Text::of(text),
+            Some(code) => TerminalText::painted(code, text),
+            None => TerminalText::of(text),
         }
     }
 
     /// Green.
     #[must_use]
-    pub fn good(self, text: &str) -> Text {
+    pub fn good(self, text: &str) -> TerminalText {
         self.tint(Tint::Good, text)
     }
 
     /// Red.
     #[must_use]
-    pub fn bad(self, text: &str) -> Text {
+    pub fn bad(self, text: &str) -> TerminalText {
         self.tint(Tint::Bad, text)
     }
 
     /// Yellow.
     #[must_use]
-    pub fn warn(self, text: &str) -> Text {
+    pub fn warn(self, text: &str) -> TerminalText {
         self.tint(Tint::Warn, text)
     }
 
     /// Faint.
     #[must_use]
-    pub fn dim(self, text: &str) -> Text {
+    pub fn dim(self, text: &str) -> TerminalText {
         self.tint(Tint::Dim, text)
     }
 
     /// Bold.
     #[must_use]
-    pub fn bold(self, text: &str) -> Text {
+    pub fn bold(self, text: &str) -> TerminalText {
         self.tint(Tint::Bold, text)
     }
 }

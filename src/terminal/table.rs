@@ -1,6 +1,6 @@
 //! Columns side by side: as wide as their widest cell, together no wider than the terminal.
 
-use super::{Paint, Text, Tint, columns, cut};
+use super::{Paint, TerminalText, Tint, columns, cut};
 use crate::plain_text::one_line;
 
 /// Between two columns.
@@ -61,11 +61,11 @@ impl Table {
     /// The lines, each with its end; none takes more than `width` columns. Numbers are cut only when every text
     /// gave what it could.
     #[must_use]
-    pub fn render(&self, paint: Paint, width: usize) -> Text {
+    pub fn render(&self, paint: Paint, width: usize) -> TerminalText {
         let numbers = self.numbers();
         let widths = self.widths(&numbers, width);
         let head = Some(&self.head).filter(|head| !head.is_empty());
-        let mut out = Text::new();
+        let mut out = TerminalText::new();
         for row in head.into_iter().chain(&self.rows) {
             line(row, &widths, &numbers, paint, &mut out);
         }
@@ -106,7 +106,7 @@ impl Table {
     }
 }
 
-fn line(row: &[Cell], widths: &[usize], numbers: &[bool], paint: Paint, out: &mut Text) {
+fn line(row: &[Cell], widths: &[usize], numbers: &[bool], paint: Paint, out: &mut TerminalText) {
     let mut owed = 0;
     for (cell, (width, number)) in row.iter().zip(widths.iter().zip(numbers)) {
         let text = cut(&cell.text, *width);

@@ -8,32 +8,32 @@ use crate::plain_text::one_line;
 
 /// Lines, some of them painted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Text(String);
+pub struct TerminalText(String);
 
-impl Text {
+impl TerminalText {
     /// Nothing yet.
     #[must_use]
-    pub fn new() -> Text {
-        Text::default()
+    pub fn new() -> TerminalText {
+        TerminalText::default()
     }
 
     /// A part of a line.
     #[must_use]
-    pub fn of(text: &str) -> Text {
-        Text(one_line(text).into_owned())
+    pub fn of(text: &str) -> TerminalText {
+        TerminalText(one_line(text).into_owned())
     }
 
     /// A document of ours, of which each line is a line: a help text, a built-in file.
     #[must_use]
-    pub fn document(text: &str) -> Text {
-        let mut out = Text::new();
+    pub fn document(text: &str) -> TerminalText {
+        let mut out = TerminalText::new();
         text.lines().for_each(|line| out.line(line));
         out
     }
 
     /// Between the escape sequence `SGR code` and its end.
-    pub(super) fn painted(code: &str, text: &str) -> Text {
-        Text(format!("\x1b[{code}m{}\x1b[0m", one_line(text)))
+    pub(super) fn painted(code: &str, text: &str) -> TerminalText {
+        TerminalText(format!("\x1b[{code}m{}\x1b[0m", one_line(text)))
     }
 
     /// Adds a whole line.
@@ -63,19 +63,19 @@ impl Text {
     }
 }
 
-impl AddAssign<&str> for Text {
+impl AddAssign<&str> for TerminalText {
     fn add_assign(&mut self, text: &str) {
         self.0 += &one_line(text);
     }
 }
 
-impl AddAssign<Text> for Text {
-    fn add_assign(&mut self, text: Text) {
+impl AddAssign<TerminalText> for TerminalText {
+    fn add_assign(&mut self, text: TerminalText) {
         self.0 += &text.0;
     }
 }
 
-impl Deref for Text {
+impl Deref for TerminalText {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -83,19 +83,19 @@ impl Deref for Text {
     }
 }
 
-impl fmt::Display for Text {
+impl fmt::Display for TerminalText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl PartialEq<str> for Text {
+impl PartialEq<str> for TerminalText {
     fn eq(&self, other: &str) -> bool {
         self.0 == other
     }
 }
 
-impl PartialEq<&str> for Text {
+impl PartialEq<&str> for TerminalText {
     fn eq(&self, other: &&str) -> bool {
         self.0 == *other
     }
@@ -113,8 +113,8 @@ mod tests {
         text.end_line();
         text.line("b\rc");
         assert_eq!(text, "\x1b[32mok␛[2J\x1b[0m a␊PASS forged\nb␍c\n");
-        assert_eq!(Text::document("one\ntwo\x07"), "one\ntwo␇\n");
-        let mut again = Text::new();
+        assert_eq!(TerminalText::document("one\ntwo\x07"), "one\ntwo␇\n");
+        let mut again = TerminalText::new();
         again += text.as_ref();
         assert!(!again.contains('\x1b'), "what was painted is foreign where it comes as a text");
     }

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use crate::check::lint::rule as rule_of;
 use crate::error::Error;
 use crate::lint::Lint;
-use crate::terminal::{self, Cell, Paint, Table, Text, Tint, WIDTH, wrap};
+use crate::terminal::{self, Cell, Paint, Table, TerminalText, Tint, WIDTH, wrap};
 
 /// A page is read best no wider than this.
 const PAGE: usize = 100;
@@ -14,7 +14,7 @@ const PAGE: usize = 100;
 ///
 /// # Errors
 /// There is no such lint; with the nearest.
-pub(super) fn rule(code: &str) -> Result<Text, Error> {
+pub(super) fn rule(code: &str) -> Result<TerminalText, Error> {
     let (paint, width) = (Paint::stdout(), terminal::width());
     if code.eq_ignore_ascii_case("list") {
         return Ok(list(paint, if std::io::stdout().is_terminal() { width } else { usize::MAX }));
@@ -25,7 +25,7 @@ pub(super) fn rule(code: &str) -> Result<Text, Error> {
     Ok(explained(lint, paint, width.clamp(WIDTH / 2, PAGE)))
 }
 
-fn list(paint: Paint, width: usize) -> Text {
+fn list(paint: Paint, width: usize) -> TerminalText {
     let mut table = Table::default();
     for lint in Lint::ALL {
         table.row([Cell::tinted(Tint::Bold, lint.code()), lint.about().into()]);
@@ -33,7 +33,7 @@ fn list(paint: Paint, width: usize) -> Text {
     table.render(paint, width)
 }
 
-fn explained(lint: Lint, paint: Paint, width: usize) -> Text {
+fn explained(lint: Lint, paint: Paint, width: usize) -> TerminalText {
     let mut out = paint.bold(lint.code());
     out.line(&format!("  {}", lint.about()));
     if let Some(rule) = rule_of(lint) {

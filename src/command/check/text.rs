@@ -4,14 +4,14 @@ use std::io::IsTerminal;
 
 use crate::check::cases;
 use crate::check::connect::Reached;
-use crate::terminal::{self, Cell, Paint, Table, Text, Tint, message};
+use crate::terminal::{self, Cell, Paint, Table, TerminalText, Tint, message};
 
 use super::report::{Report, Severity};
 
 /// The text, wrapped only where a terminal shows it: a line is a finding to whatever reads a pipe.
-pub(super) fn render(report: &Report) -> Text {
+pub(super) fn render(report: &Report) -> TerminalText {
     let (paint, width) = (Paint::stdout(), std::io::stdout().is_terminal().then(terminal::width));
-    let mut out = Text::new();
+    let mut out = TerminalText::new();
     for entry in report.in_order() {
         let tint = match entry.severity {
             Severity::Error => Tint::Bad,
@@ -32,9 +32,9 @@ pub(super) fn render(report: &Report) -> Text {
 }
 
 /// What was asked with `--connect`: a line a target, and the queries that would not run there.
-fn servers(report: &Report, paint: Paint, width: Option<usize>) -> Text {
+fn servers(report: &Report, paint: Paint, width: Option<usize>) -> TerminalText {
     let mut table = Table::new(&["target", "server", "role", "described", "skipped"]);
-    let mut skipped = Text::new();
+    let mut skipped = TerminalText::new();
     for Reached { target, server, described, skipped: apart, untold: _ } in &report.reached {
         let Ok(facts) = server else { continue };
         let server = format!("{} {}", facts.flavor, facts.version);
@@ -49,7 +49,7 @@ fn servers(report: &Report, paint: Paint, width: Option<usize>) -> Text {
             skipped.line(&format!("skipped: target {target}, query {query}: {why}"));
         }
     }
-    let mut out = Text::new();
+    let mut out = TerminalText::new();
     if !table.is_empty() {
         out += table.render(paint, width.unwrap_or(usize::MAX));
     }
@@ -58,7 +58,7 @@ fn servers(report: &Report, paint: Paint, width: Option<usize>) -> Text {
 }
 
 /// A line of a test's report.
-fn tinted(line: &str, paint: Paint) -> Text {
+fn tinted(line: &str, paint: Paint) -> TerminalText {
     let (tint, rest) = match line.split_once(' ') {
         Some(("PASS", rest)) => (Tint::Good, Some(rest)),
         Some(("FAIL", rest)) => (Tint::Bad, Some(rest)),
@@ -74,7 +74,7 @@ fn tinted(line: &str, paint: Paint) -> Text {
 }
 
 /// `2 errors, 3 warnings, 1 silenced in 4 files: 12 targets, 33 queries`
-fn summary(report: &Report, paint: Paint) -> Text {
+fn summary(report: &Report, paint: Paint) -> TerminalText {
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
     let tint = |count, bad| if count > 0 { bad } else { Tint::Good };
     let mut out = paint.tint(tint(errors, Tint::Bad), &counted(errors, "error"));

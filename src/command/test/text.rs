@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::plain_text::shortened;
-use crate::terminal::{self, Cell, Paint, Table, Text, Tint, labelled};
+use crate::terminal::{self, Cell, Paint, Table, TerminalText, Tint, labelled};
 
 use super::advice;
 use super::report::{Found, Outcome, Report, Verdict};
@@ -14,7 +14,7 @@ use super::report::{Found, Outcome, Report, Verdict};
 const INDENT: &str = "      ";
 
 /// Cut and wrapped only where a terminal shows it.
-pub(super) fn render(report: &Report) -> Text {
+pub(super) fn render(report: &Report) -> TerminalText {
     let width = std::io::stdout().is_terminal().then(terminal::width);
     Page { report, paint: Paint::stdout(), width }.render()
 }
@@ -26,7 +26,7 @@ struct Page<'r> {
 }
 
 impl Page<'_> {
-    fn render(&self) -> Text {
+    fn render(&self) -> TerminalText {
         let mut table = Table::new(&["", "target", "server", "role", "TLS", "user", "time"]);
         for outcome in &self.report.outcomes {
             table.row(row(outcome));
@@ -42,7 +42,7 @@ impl Page<'_> {
     }
 
     /// What is not said in the target's line.
-    fn details(&self, outcome: &Outcome, out: &mut Text) {
+    fn details(&self, outcome: &Outcome, out: &mut TerminalText) {
         let name = &outcome.target.name;
         match &outcome.verdict {
             Verdict::Pass(found) => self.found(outcome, found, out),
@@ -54,7 +54,7 @@ impl Page<'_> {
         }
     }
 
-    fn failure(&self, outcome: &Outcome, error: &Error, out: &mut Text) {
+    fn failure(&self, outcome: &Outcome, error: &Error, out: &mut TerminalText) {
         let reason = error.reason();
         let said = format!("{}: {} ({})", outcome.target.name, advice::words(error), reason.word());
         out.end_line();
@@ -66,7 +66,7 @@ impl Page<'_> {
         }
     }
 
-    fn found(&self, outcome: &Outcome, found: &Found, out: &mut Text) {
+    fn found(&self, outcome: &Outcome, found: &Found, out: &mut TerminalText) {
         let name = &outcome.target.name;
         for (index, warning) in found.warnings().enumerate() {
             // Those of one target stand together.
@@ -88,11 +88,11 @@ impl Page<'_> {
         }
     }
 
-    fn headline(&self, tint: Tint, word: &str, text: &str, out: &mut Text) {
+    fn headline(&self, tint: Tint, word: &str, text: &str, out: &mut TerminalText) {
         *out += labelled(word, tint, &format!("  {text}"), self.paint, self.room(), INDENT);
     }
 
-    fn line(&self, text: &str, out: &mut Text) {
+    fn line(&self, text: &str, out: &mut TerminalText) {
         *out += INDENT;
         *out += labelled("", Tint::Plain, text, self.paint, self.room(), INDENT);
     }
@@ -103,12 +103,12 @@ impl Page<'_> {
     }
 
     /// `12 targets: 10 passed, 1 failed, 1 skipped; 2 with warnings`
-    fn summary(&self) -> Text {
+    fn summary(&self) -> TerminalText {
         let count = self.report.count();
         let targets = self.report.outcomes.len();
         let plural = if targets == 1 { "" } else { "s" };
         let tint = |count, some| if count > 0 { some } else { Tint::Plain };
-        let mut out = Text::of(&format!("{targets} target{plural}: "));
+        let mut out = TerminalText::of(&format!("{targets} target{plural}: "));
         out += self.paint.tint(tint(count.passed, Tint::Good), &format!("{} passed", count.passed));
         out += ", ";
         out += self.paint.tint(tint(count.failed, Tint::Bad), &format!("{} failed", count.failed));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::check::trial::{Ask, Listing, Made, Mapped, Times, Trial};
 use crate::exposition::page::pieces;
 use crate::exposition::text::Text;
-use crate::terminal::{self, Cell, Paint, Table, Text as Printed, Tint, labelled, message};
+use crate::terminal::{self, Cell, Paint, Table, TerminalText, Tint, labelled, message};
 
 /// Samples that are shown; `collect` prints all.
 const SAMPLES: usize = 20;
@@ -16,13 +16,13 @@ struct Page {
     paint: Paint,
     /// Of a terminal.
     width: Option<usize>,
-    out: Printed,
+    out: TerminalText,
 }
 
 /// The text; tables are cut to the width of a terminal only.
-pub(super) fn render(ask: &Ask<'_>, trial: &Trial) -> Printed {
+pub(super) fn render(ask: &Ask<'_>, trial: &Trial) -> TerminalText {
     let (paint, width) = (Paint::stdout(), std::io::stdout().is_terminal().then(terminal::width));
-    let mut page = Page { paint, width, out: Printed::new() };
+    let mut page = Page { paint, width, out: TerminalText::new() };
     let what = ask.query().map_or_else(|| "the SQL".to_owned(), |query| format!("query {}", query.name));
     page.line(&format!("{what} on target {} ({})", ask.target.name, ask.target.driver));
     for why in &trial.skipped {
