@@ -294,6 +294,14 @@ pub trait Session: Send {
 
     /// A handle that stops, from another thread, what this session runs.
     fn canceller(&self) -> Arc<dyn Canceller>;
+
+    /// False while the server may still work on what this session asked of it: the answer has not come, and the
+    /// connection lives. Asked only of a session that serves no more, again and again after its cancel: until it is
+    /// true the session counts against `max_connections` of its target. Takes what has come and does not wait for more.
+    /// True by default, for a database that has stopped when [`Session::run`] returns.
+    fn has_ended(&mut self) -> bool {
+        true
+    }
 }
 
 /// Stops what one session runs in the server. Only `disposal` calls it.
@@ -303,6 +311,15 @@ pub trait Canceller: Send + Sync {
     /// # Errors
     /// The server could not be told.
     fn cancel(&self, by: Deadline) -> Result<()>;
+
+    /// Ends the session in the server, whatever it runs: the process ends, and a cancel did not stop the statement.
+    /// Blocks as [`Canceller::cancel`] does.
+    ///
+    /// # Errors
+    /// The server could not be told, or refuses; or this kind of session can only be cancelled.
+    fn terminate(&self, by: Deadline) -> Result<()> {
+        self.cancel(by)
+    }
 }
 
 /// One configured database: makes sessions. Shared by all threads, holds no connection.
