@@ -239,7 +239,8 @@ impl Shared {
         while !state.running.is_empty() {
             let is_new = !self.watch.wait_for(&mut state, pause).timed_out();
             let running = std::mem::take(&mut state.running);
-            let look = || running.into_iter().map(|mut one| (one.has_ended(), one)).partition(|(ended, _)| *ended);
+            let look =
+                || running.into_iter().map(|mut one| (one.has_ended(), one)).partition(|(ended, _)| *ended);
             let (ended, running): (Vec<(bool, Running)>, Vec<_>) = MutexGuard::unlocked(&mut state, look);
             pause = if is_new || !ended.is_empty() { first } else { (pause * 2).min(longest) };
             for (_, Running { session, target, place }) in ended {

@@ -211,7 +211,13 @@ impl Pool {
         disposal: &Disposal,
     ) -> Self {
         let (scheduler, disposal) = (scheduler.clone(), disposal.clone());
-        let shared = Arc::new(Shared { endpoint, scheduler, disposal, counts: Mutex::default(), freed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            endpoint,
+            scheduler,
+            disposal,
+            counts: Mutex::default(),
+            freed: Condvar::new(),
+        });
         let slots = Arc::new(RwLock::new(Slots::new(&shared, settings, 0)));
         Pool { slots, shared }
     }
@@ -302,7 +308,9 @@ impl Pool {
         if late < usize::try_from(max).unwrap_or(usize::MAX) {
             return Ok(());
         }
-        let message = format!("all {max} sessions of the target are held by queries that do not end when they are told to");
+        let message = format!(
+            "all {max} sessions of the target are held by queries that do not end when they are told to"
+        );
         Err(Error::new(Reason::Wedged, message).with_hint("the next scrape after one of them ends goes on"))
     }
 }
