@@ -12,6 +12,7 @@ pub mod password;
 pub mod postgres;
 pub mod refused;
 pub mod rights;
+pub mod shown;
 mod socket;
 pub mod spot;
 pub mod sqlite;

@@ -230,6 +230,10 @@ impl Session for PgSession {
     fn canceller(&self) -> Arc<dyn Canceller> {
         Arc::clone(&self.canceller)
     }
+
+    fn has_ended(&mut self) -> bool {
+        self.talk.link.has_ended()
+    }
 }
 
 impl Drop for PgSession {
