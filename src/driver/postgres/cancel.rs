@@ -1,16 +1,22 @@
-//! Stops what a session runs: a cancel request on a connection of its own.
+//! Stops what a session runs: a cancel request on a connection of its own. Where that does not help and the process ends,
+//! a login that ends the session's backend.
 
 use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
 
-use tokio_postgres::CancelToken;
+use postgres_protocol::message::frontend;
+use tokio_postgres::{CancelToken, Config};
 
 use crate::deadline::Deadline;
 use crate::driver::Canceller;
 use crate::driver::tls::Mode;
 use crate::error::{Error, Reason, Result};
+use crate::secret::Secret;
 
-use super::login::{Encryption, Route};
+use super::login::{Encryption, Route, log_in};
 use super::stream::{Done, Shared, drive};
+use super::talk::{Talk, failed};
+use super::wire::Link;
 
 /// What it takes to reach the session's server again.
 pub(super) struct PgCanceller {
@@ -19,6 +25,11 @@ pub(super) struct PgCanceller {
     /// `Disable` where the session itself is not encrypted.
     pub(super) mode: Mode,
     pub(super) token: CancelToken,
+    /// The process that serves the session in the server; 0 where that is not known, or a pooler's.
+    pub(super) backend: AtomicI32,
+    /// How the session logged in.
+    pub(super) config: Config,
+    pub(super) password: Option<Secret>,
 }
 
 impl Canceller for PgCanceller {
@@ -41,6 +52,38 @@ impl Canceller for PgCanceller {
                 // A reset: it is closed.
                 Err(_) => return Ok(()),
             }
+        }
+    }
+
+    /// A user may end its own backends.
+    fn terminate(&self, by: Deadline) -> Result<()> {
+        let backend = self.backend.load(Ordering::Relaxed);
+        let place = self.route.place.shown();
+        if backend == 0 {
+            self.cancel(by)?;
+            let message = format!(
+                "a statement at {place} goes on after its cancel, and behind a pooler it cannot be ended"
+            );
+            return Err(Error::new(Reason::Server, message));
+        }
+        let stream = self.route.secure(self.route.again(by)?, &self.encryption, self.mode, by)?;
+        let entered = log_in(stream, &self.route, &self.config, self.mode, self.password.as_ref(), by)?;
+        let mut talk = Talk::new(Link::new(entered.stream));
+        let what = format!("ending a statement at {place} that goes on after its cancel");
+        // The number may be another session's by now: never that of another user or application.
+        let question = format!(
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid = {backend} \
+             AND usename = session_user AND datname = pg_catalog.current_database() AND state <> 'idle'"
+        );
+        let told = talk.ask_catalog(&question, by).map_err(|trouble| failed(&what, trouble));
+        talk.link.out.clear();
+        frontend::terminate(&mut talk.link.out);
+        // A goodbye that does not arrive is no matter: the process ends.
+        let _ = talk.link.send(by);
+        match told?.first().and_then(|row| row.first()?.as_deref()) {
+            // No such backend: it has ended.
+            Some("t") | None => Ok(()),
+            Some(_) => Err(Error::new(Reason::Permission, format!("{what}: the server refuses"))),
         }
     }
 }

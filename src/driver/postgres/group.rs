@@ -33,6 +33,7 @@ impl PgSession {
         by: Deadline,
     ) -> Result<(), Health> {
         let sent = self.queue_groups(line, count, by).map_err(|error| lost(error.into()))?;
+        let is_reset = self.queue_end().map_err(|error| lost(error.into()))?;
         self.talk.link.send(by).map_err(|error| lost(error.into()))?;
         // Jobs before this place are to be run once more.
         let mut place = 0;
@@ -48,11 +49,18 @@ impl PgSession {
                 let mut reply = reply.grouped(leads, began).bound_to(bound);
                 let over = reply.read(&mut self.talk.link, &mut self.spans, until);
                 began = reply.ended;
-                let standing = reply.standing();
+                let (standing, has_changed) = (reply.standing(), reply.has_changed_settings());
+                let sql = line[place].job.sql;
                 self.hear(standing);
                 let began_here = start;
                 start = over.as_ref().map_or(start, |over| over.at);
-                match self.settle(line, place, over, began_here, *limits, until)? {
+                let fate = self.settle(line, place, over, began_here, *limits, until)?;
+                if has_changed {
+                    // Those behind it ran under what it left.
+                    self.distrust(sql);
+                    return Err(Health::Spent);
+                }
+                match fate {
                     Fate::Ended { left: Left::Group, .. } => {}
                     Fate::Ended { left: Left::Nothing(Transaction::Open), .. } => return Err(Health::Spent),
                     fate => {
@@ -63,7 +71,7 @@ impl PgSession {
                 }
             }
         }
-        Ok(())
+        if is_reset { self.read_end(by) } else { Ok(()) }
     }
 
     /// Gives the shapes and limits of as many as there was room for, group by group.

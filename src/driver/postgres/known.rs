@@ -1,6 +1,12 @@
-//! What a session knows of its statements: which may be sent, what their results look like, which left it as it was.
+//! What a session knows of its statements: which may be sent, what their results look like, which left it as it was. And
+//! what it passes on to the sessions that come after it.
 
+use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
 
 use postgres_protocol::message::frontend;
 
@@ -14,8 +20,37 @@ use super::marker;
 use super::reply::Trouble;
 use super::send::{Statement, Style};
 use super::session::PgSession;
-use super::talk::{Texts, execute};
+use super::talk::execute;
 use super::wire::Shape;
+
+/// What the sessions of one endpoint have learned for those that come after them.
+#[derive(Default)]
+pub(super) struct Learned {
+    /// A pooler is on the way: sessions begin as they must behind one, instead of each finding it again.
+    pooler: AtomicBool,
+    /// The names of statements that were seen to change the settings that others read by.
+    restless: Mutex<HashSet<String>>,
+}
+
+impl Learned {
+    /// A pooler was found on the way.
+    pub(super) fn note_pooler(&self) {
+        self.pooler.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one was.
+    pub(super) fn has_pooler(&self) -> bool {
+        self.pooler.load(Ordering::Relaxed)
+    }
+
+    fn note_restless(&self, sql: &Sql) {
+        self.restless.lock().insert(sql.name().to_owned());
+    }
+
+    fn is_restless(&self, sql: &Sql) -> bool {
+        self.restless.lock().contains(sql.name())
+    }
+}
 
 impl PgSession {
     /// The checks before a statement is sent for the first time.
@@ -67,14 +102,9 @@ impl PgSession {
 
     /// A statement that the server has accepted.
     pub(super) fn remember(&mut self, sql: &Sql, shape: Shape) {
-        let undone = self.read_only && marker::sets_something(sql.text());
+        let undone = self.read_only && (marker::sets_something(sql.text()) || self.learned.is_restless(sql));
         let statement = Statement { shape: Arc::new(shape), undone, harmless: undone };
         self.known.insert(sql.name().to_owned(), statement);
-    }
-
-    /// True when the session is as it was after its login.
-    pub(super) fn is_home(&self, state: &[Texts]) -> bool {
-        self.home.as_deref() == Some(state)
     }
 
     /// A good run of `sql` left the session as it was: that need not be asked again.
@@ -84,10 +114,41 @@ impl PgSession {
         }
     }
 
-    pub(super) fn state(&mut self, by: Deadline) -> Result<Vec<Texts>, Trouble> {
-        execute(marker::STATE, None, &[], &mut self.talk.link.out)?;
-        frontend::sync(&mut self.talk.link.out);
+    /// A statement has changed the settings that others read by: from now on it runs in a transaction that is rolled
+    /// back, or, where it may write, as the last before the session is reset.
+    pub(super) fn distrust(&mut self, sql: &Sql) {
+        self.learned.note_restless(sql);
+        if let Some(statement) = self.known.get_mut(sql.name()) {
+            (statement.undone, statement.harmless) = (self.read_only, false);
+        }
+    }
+
+    /// It was seen to change settings, and what it does stays: it may write.
+    pub(super) fn is_unruly(&self, sql: &Sql) -> bool {
+        !self.read_only && self.learned.is_restless(sql)
+    }
+
+    /// What ends a batch where the session is ours alone: it is reset, and asked what it is like.
+    pub(super) fn queue_reset(&mut self) -> io::Result<()> {
+        let out = &mut self.talk.link.out;
+        if !self.has_lasting_sql {
+            execute(marker::RESET, None, &[], out)?;
+        }
+        execute(marker::STATE, None, &[], out)?;
+        frontend::sync(out);
+        Ok(())
+    }
+
+    /// Reads the answer to [`PgSession::queue_reset`]; true when the session is as it was after its login.
+    pub(super) fn read_reset(&mut self, by: Deadline) -> Result<bool, Trouble> {
+        let state = self.talk.rows(by)?;
+        Ok(self.home.as_deref().is_some_and(|home| marker::is_same_state(home, &state)))
+    }
+
+    /// Both.
+    pub(super) fn reset(&mut self, by: Deadline) -> Result<bool, Trouble> {
+        self.queue_reset()?;
         self.talk.link.send(by)?;
-        self.talk.rows(by)
+        self.read_reset(by)
     }
 }

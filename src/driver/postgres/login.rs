@@ -225,7 +225,8 @@ fn handshake(place: &Place, error: &io::Error) -> Error {
 /// The server sent more than a login needs.
 fn endless(place: &Place) -> Error {
     let message = format!("login to {}: the server sent more than 1 MiB before it let us in", place.shown());
-    Error::new(Reason::Limit, message).with_hint("this is no PostgreSQL server that works: check host and port")
+    Error::new(Reason::Limit, message)
+        .with_hint("this is no PostgreSQL server that works: check host and port")
 }
 
 /// A session right after its login.

@@ -171,6 +171,12 @@ impl<'r, 'q> Reply<'r, 'q> {
         self.ended.or(self.began).and_then(|row| row.standing)
     }
 
+    /// The settings that others read by are not those behind the query that they were before it.
+    pub(super) fn has_changed_settings(&self) -> bool {
+        let fingerprint = |row: Option<marker::Row>| row.and_then(|row| row.fingerprint);
+        fingerprint(self.began).zip(fingerprint(self.ended)).is_some_and(|(before, behind)| before != behind)
+    }
+
     /// Ends the session of a server that has become another: what it answers is not what was asked for.
     fn check_standing(&self) -> Result<(), Trouble> {
         match (self.bound_to, self.began.and_then(|row| row.standing)) {

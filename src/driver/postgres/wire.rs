@@ -80,7 +80,8 @@ impl TooLong {
     pub(super) fn of_query(self, shape: Option<&Shape>) -> Error {
         let TooLong::Cell { column, .. } = self else { return Error::new(Reason::Limit, self.to_string()) };
         let column = shape.and_then(|shape| shape.columns.get(column));
-        let named = column.map_or(String::new(), |column| format!("column {} ({}): ", column.name, column.type_name));
+        let named =
+            column.map_or(String::new(), |column| format!("column {} ({}): ", column.name, column.type_name));
         Error::new(Reason::Limit, format!("{named}{self}"))
             .with_hint("select less of it, as with left(…, 200), or raise exporter.max_cell_bytes")
     }
@@ -166,7 +167,9 @@ impl Link {
         match &frame {
             Ok(frame) if frame.tag == tags::READY_FOR_QUERY_TAG => self.owed = self.owed.saturating_sub(1),
             Ok(_) => {}
-            Err(error) => self.is_dead |= error.kind() != io::ErrorKind::TimedOut && TooLong::of(error).is_none(),
+            Err(error) => {
+                self.is_dead |= error.kind() != io::ErrorKind::TimedOut && TooLong::of(error).is_none()
+            }
         }
         frame
     }
@@ -207,7 +210,9 @@ impl Link {
         }
         if tag == tags::DATA_ROW_TAG && length > bounds.cell.min(most) {
             // Which value it is: its length comes before it.
-            if let Some(too_long) = long_cell(self.input.get(body.start..self.end).unwrap_or_default(), bounds.cell) {
+            if let Some(too_long) =
+                long_cell(self.input.get(body.start..self.end).unwrap_or_default(), bounds.cell)
+            {
                 return Err(too_long.into());
             }
             if length > most {
