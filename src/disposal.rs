@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -23,7 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
 /// How often sessions that go on in the server are looked at: first, and after a while without a change.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(250));
+const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+/// How long after its cancel the server is asked for the first time whether a session goes on, and the longest pause
+/// between two questions. Each is a login.
+const QUESTIONS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// How long after its cancel a session is given up on whose server cannot be asked, as behind a pooler.
+const UNKNOWN: Duration = Duration::from_secs(300);
+/// So many threads ask at once: the others are for cancels.
+const ASKING: usize = 4;
 
 /// What counts a session until it has ended in the server. Its drop must not block.
 pub type Place = Box<dyn Send>;
@@ -32,6 +40,8 @@ enum Work {
     Drop(Box<dyn Session>),
     Cancel(Arc<dyn Canceller>),
     CancelAndDrop(Box<dyn Session>),
+    /// Cancelled once more, and the server is asked on another connection whether it goes on.
+    Ask(Running),
     /// As [`Work::Drop`], whatever goes on in the server.
     Close(Box<dyn Session>),
     /// The process ends: the session is ended in the server, whatever it runs.
@@ -50,6 +60,10 @@ struct Running {
     session: Box<dyn Session>,
     target: Option<Arc<str>>,
     place: Option<Place>,
+    /// When its cancel was sent.
+    since: Instant,
+    /// When the server is asked next, and how long after that once more.
+    ask: (Instant, Duration),
 }
 
 #[derive(Default)]
@@ -64,6 +78,8 @@ struct State {
     running: Vec<Running>,
     /// A thread looks at them.
     is_watched: bool,
+    /// Servers that are being asked about one.
+    asking: usize,
     /// The process ends: sessions that go on in the server are ended there.
     is_ending: bool,
 }
@@ -168,9 +184,11 @@ impl Shared {
         let mut state = self.state.lock();
         while let Some(task) = self.take(&mut state) {
             state.free -= 1;
+            let asks = matches!(task.work, Work::Ask(_));
             let ended =
                 MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(|| task.perform())));
             state.free += 1;
+            state.asking -= usize::from(asks);
             match ended {
                 Ok(None) => state.pending -= 1,
                 Ok(Some(running)) => {
@@ -206,7 +224,7 @@ impl Shared {
 
     /// Has the sessions ended in the server that go on there.
     fn end_running(self: &Arc<Self>, state: &mut State) {
-        for Running { session, target, place } in std::mem::take(&mut state.running) {
+        for Running { session, target, place, .. } in std::mem::take(&mut state.running) {
             state.queue.push_back(Task { work: Work::Terminate(session), target, place });
             self.call_a_thread(state);
         }
@@ -224,7 +242,7 @@ impl Shared {
             // Nobody would notice its end: it is closed, and no longer counted.
             Err(cause) => {
                 log::warn!("cannot start a thread that waits for cancelled statements: {cause}");
-                for Running { session, target, place } in std::mem::take(&mut state.running) {
+                for Running { session, target, place, .. } in std::mem::take(&mut state.running) {
                     state.queue.push_back(Task { work: Work::Close(session), target, place });
                 }
             }
@@ -243,11 +261,20 @@ impl Shared {
                 || running.into_iter().map(|mut one| (one.has_ended(), one)).partition(|(ended, _)| *ended);
             let (ended, running): (Vec<(bool, Running)>, Vec<_>) = MutexGuard::unlocked(&mut state, look);
             pause = if is_new || !ended.is_empty() { first } else { (pause * 2).min(longest) };
-            for (_, Running { session, target, place }) in ended {
+            for (_, Running { session, target, place, .. }) in ended {
                 state.queue.push_back(Task { work: Work::Close(session), target, place });
                 self.call_a_thread(&mut state);
             }
-            state.running.extend(running.into_iter().map(|(_, one)| one));
+            for (_, one) in running {
+                if one.ask.0 > Instant::now() || state.asking >= ASKING {
+                    state.running.push(one);
+                    continue;
+                }
+                state.asking += 1;
+                let target = one.target.clone();
+                state.queue.push_back(Task { work: Work::Ask(one), target, place: None });
+                self.call_a_thread(&mut state);
+            }
             if state.is_ending {
                 self.end_running(&mut state);
             }
@@ -260,6 +287,26 @@ impl Running {
     fn has_ended(&mut self) -> bool {
         // A driver that panics knows no more about it.
         catch_unwind(AssertUnwindSafe(|| self.session.has_ended())).unwrap_or(true)
+    }
+
+    /// Cancels once more and asks the server; the session, where it goes on, or may.
+    fn asked(mut self) -> Option<Running> {
+        let canceller = self.session.canceller();
+        // What comes of it shows in the answer.
+        let _ = canceller.cancel(Deadline::within(PATIENCE));
+        let has_ended = self.has_ended()
+            || match canceller.has_ended(Deadline::within(PATIENCE)) {
+                Ok(Some(has_ended)) => has_ended,
+                Ok(None) => self.since.elapsed() > UNKNOWN,
+                // A refused login is not repeated soon; a server that cannot be reached may go on.
+                Err(error) => {
+                    self.ask.1 = if error.reason() == Reason::Auth { UNKNOWN } else { self.ask.1 };
+                    false
+                }
+            };
+        let (_, longest) = QUESTIONS;
+        self.ask = (Instant::now() + self.ask.1, (self.ask.1 * 2).min(longest));
+        (!has_ended).then_some(self)
     }
 }
 
@@ -286,6 +333,7 @@ impl Task {
                 drop(session);
                 return None;
             }
+            Work::Ask(running) => return running.asked(),
             Work::Drop(session) => session,
             Work::CancelAndDrop(session) => {
                 cancel(session.canceller());
@@ -297,7 +345,8 @@ impl Task {
                 return None;
             }
         };
-        let mut running = Running { session, target, place };
+        let (since, pause) = (Instant::now(), QUESTIONS.0);
+        let mut running = Running { session, target, place, since, ask: (since + pause, pause) };
         if running.has_ended() { None } else { Some(running) }
     }
 }

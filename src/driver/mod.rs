@@ -11,6 +11,7 @@ pub mod passfile;
 pub mod password;
 pub mod postgres;
 pub mod refused;
+pub mod refused_functions;
 pub mod rights;
 pub mod shown;
 mod socket;
@@ -312,6 +313,16 @@ pub trait Canceller: Send + Sync {
     /// # Errors
     /// The server could not be told.
     fn cancel(&self, by: Deadline) -> Result<()>;
+
+    /// Asks the server, on a connection of its own, whether it has ended what the session asked of it: the answer, or the
+    /// cancel, may have been lost on its way. `None` where nobody can tell. Blocks as [`Canceller::cancel`] does.
+    ///
+    /// # Errors
+    /// The server could not be asked.
+    fn has_ended(&self, by: Deadline) -> Result<Option<bool>> {
+        let _ = by;
+        Ok(None)
+    }
 
     /// Ends the session in the server, whatever it runs: the process ends, and a cancel did not stop the statement.
     /// Blocks as [`Canceller::cancel`] does.

@@ -55,35 +55,51 @@ impl Canceller for PgCanceller {
         }
     }
 
+    fn has_ended(&self, by: Deadline) -> Result<Option<bool>> {
+        if self.backend.load(Ordering::Relaxed) == 0 {
+            return Ok(None);
+        }
+        let what = format!("asking {} for a cancelled statement", self.route.place.shown());
+        // Another session has the number by now where it is another's, or works on something else.
+        let found = self.ask_about_backend("'t'", &what, by)?;
+        Ok(Some(found.is_none()))
+    }
+
     /// A user may end its own backends.
     fn terminate(&self, by: Deadline) -> Result<()> {
-        let backend = self.backend.load(Ordering::Relaxed);
         let place = self.route.place.shown();
-        if backend == 0 {
+        if self.backend.load(Ordering::Relaxed) == 0 {
             self.cancel(by)?;
             let message = format!(
                 "a statement at {place} goes on after its cancel, and behind a pooler it cannot be ended"
             );
             return Err(Error::new(Reason::Server, message));
         }
-        let stream = self.route.secure(self.route.again(by)?, &self.encryption, self.mode, by)?;
-        let entered = log_in(stream, &self.route, &self.config, self.mode, self.password.as_ref(), by)?;
-        let mut talk = Talk::new(Link::new(entered.stream));
         let what = format!("ending a statement at {place} that goes on after its cancel");
-        // The number may be another session's by now: never that of another user or application.
-        let question = format!(
-            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid = {backend} \
-             AND usename = session_user AND datname = pg_catalog.current_database() AND state <> 'idle'"
-        );
-        let told = talk.ask_catalog(&question, by).map_err(|trouble| failed(&what, trouble));
-        talk.link.out.clear();
-        frontend::terminate(&mut talk.link.out);
-        // A goodbye that does not arrive is no matter: the process ends.
-        let _ = talk.link.send(by);
-        match told?.first().and_then(|row| row.first()?.as_deref()) {
+        match self.ask_about_backend("pg_catalog.pg_terminate_backend(pid)", &what, by)?.as_deref() {
             // No such backend: it has ended.
             Some("t") | None => Ok(()),
             Some(_) => Err(Error::new(Reason::Permission, format!("{what}: the server refuses"))),
         }
+    }
+}
+
+impl PgCanceller {
+    /// The value of `column` for the session's backend on a connection of its own; `None` where it does nothing more.
+    fn ask_about_backend(&self, column: &str, what: &str, by: Deadline) -> Result<Option<String>> {
+        let stream = self.route.secure(self.route.again(by)?, &self.encryption, self.mode, by)?;
+        let entered = log_in(stream, &self.route, &self.config, self.mode, self.password.as_ref(), by)?;
+        let mut talk = Talk::new(Link::new(entered.stream));
+        let question = format!(
+            "SELECT {column} FROM pg_catalog.pg_stat_activity WHERE pid = {} AND usename = session_user \
+             AND datname = pg_catalog.current_database() AND state = 'active'",
+            self.backend.load(Ordering::Relaxed)
+        );
+        let told = talk.ask_catalog(&question, by).map_err(|trouble| failed(what, trouble));
+        talk.link.out.clear();
+        frontend::terminate(&mut talk.link.out);
+        // A goodbye that does not arrive is no matter.
+        let _ = talk.link.send(by);
+        Ok(told?.pop().and_then(|mut row| row.pop()).flatten())
     }
 }

@@ -1,12 +1,7 @@
-//! What a session knows of its statements: which may be sent, what their results look like, which left it as it was. And
-//! what it passes on to the sessions that come after it.
+//! What a session knows of its statements: which may be sent, what their results look like, which left it as it was.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use parking_lot::Mutex;
 
 use postgres_protocol::message::frontend;
 
@@ -20,37 +15,8 @@ use super::marker;
 use super::reply::Trouble;
 use super::send::{Statement, Style};
 use super::session::PgSession;
-use super::talk::execute;
+use super::talk::{Texts, execute};
 use super::wire::Shape;
-
-/// What the sessions of one endpoint have learned for those that come after them.
-#[derive(Default)]
-pub(super) struct Learned {
-    /// A pooler is on the way: sessions begin as they must behind one, instead of each finding it again.
-    pooler: AtomicBool,
-    /// The names of statements that were seen to change the settings that others read by.
-    restless: Mutex<HashSet<String>>,
-}
-
-impl Learned {
-    /// A pooler was found on the way.
-    pub(super) fn note_pooler(&self) {
-        self.pooler.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether one was.
-    pub(super) fn has_pooler(&self) -> bool {
-        self.pooler.load(Ordering::Relaxed)
-    }
-
-    fn note_restless(&self, sql: &Sql) {
-        self.restless.lock().insert(sql.name().to_owned());
-    }
-
-    fn is_restless(&self, sql: &Sql) -> bool {
-        self.restless.lock().contains(sql.name())
-    }
-}
 
 impl PgSession {
     /// The checks before a statement is sent for the first time.
@@ -142,7 +108,7 @@ impl PgSession {
     /// Reads the answer to [`PgSession::queue_reset`]; true when the session is as it was after its login.
     pub(super) fn read_reset(&mut self, by: Deadline) -> Result<bool, Trouble> {
         let state = self.talk.rows(by)?;
-        Ok(self.home.as_deref().is_some_and(|home| marker::is_same_state(home, &state)))
+        Ok(self.home.as_deref().is_some_and(|home| is_same_state(home, &state)))
     }
 
     /// Both.
@@ -151,4 +117,10 @@ impl PgSession {
         self.talk.link.send(by)?;
         self.read_reset(by)
     }
+}
+
+/// Whether two answers to [`marker::state`] tell of the same state.
+fn is_same_state(one: &[Texts], other: &[Texts]) -> bool {
+    let first = |rows: &[Texts]| rows.first().and_then(|row| row.first().cloned()).flatten();
+    first(one).is_some() && first(one) == first(other)
 }

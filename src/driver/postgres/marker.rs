@@ -9,7 +9,6 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::styles::{self, Styles};
-use super::talk::Texts;
 use super::wire::Fields;
 
 /// How long a query waits for a lock: longer, and a lane would wait behind somebody's DDL for a whole scrape.
@@ -45,6 +44,11 @@ pub(super) fn catalog_only() -> String {
 
 /// The marker's text, with `$1` for the limit on a statement and `$2` for the wait for a lock, both in milliseconds.
 pub(super) fn text(kind: &Kind) -> String {
+    // The last one: what stands before it is set by then.
+    format!("{}, {}", without_fingerprint(kind), fingerprint())
+}
+
+fn without_fingerprint(kind: &Kind) -> String {
     // The first three are for `row`.
     let mut columns = vec![
         CLOCK.to_owned(),
@@ -72,8 +76,6 @@ pub(super) fn text(kind: &Kind) -> String {
         // These are for `styles`.
         columns.push(styles::COLUMNS.to_owned());
     }
-    // The last one: what stands before it is set by then.
-    columns.push(fingerprint());
     format!("SELECT {}", columns.join(", "))
 }
 
@@ -121,9 +123,10 @@ pub(super) fn clock() -> String {
 pub(super) const TICKS: &str = "sqlx_ticks";
 
 /// The marker once more, as a statement with a row for each query of a group: to fetch the next row of a portal costs the
-/// server a third of a statement. `count` rows at most are fetched.
+/// server a third of a statement. `count` rows at most are fetched. Without the fingerprint, which costs as much as the
+/// rest: it stands before and behind the group.
 pub(super) fn ticks(kind: &Kind, count: usize) -> String {
-    format!("{} FROM pg_catalog.generate_series(1, {count})", text(kind))
+    format!("{} FROM pg_catalog.generate_series(1, {count})", without_fingerprint(kind))
 }
 
 /// What a server is to its clients.
@@ -142,7 +145,7 @@ pub(super) struct Row {
     pub(super) clock: f64,
     /// `None`: the row is one of [`clock`].
     pub(super) standing: Option<Standing>,
-    /// A hash of the session's [`fingerprint`].
+    /// A hash of the session's [`fingerprint`]; `None`: the row is one of [`ticks`].
     pub(super) fingerprint: Option<u64>,
 }
 
@@ -164,7 +167,8 @@ pub(super) fn row(body: &[u8]) -> Option<Row> {
     for _ in 0..rest {
         last = fields.value()?;
     }
-    let fingerprint = last.map(|text| foldhash::fast::FixedState::with_seed(0).hash_one(text));
+    let fingerprint = last.filter(|text| text.starts_with(FINGERPRINT.as_bytes()));
+    let fingerprint = fingerprint.map(|text| foldhash::fast::FixedState::with_seed(0).hash_one(text));
     Some(Row { clock, standing, fingerprint })
 }
 
@@ -229,8 +233,11 @@ const READ_BY: [&str; 9] = [
 /// The settings that the query behind a marker is read by, as one text: another one behind a query than before it, and
 /// the query has changed them.
 fn fingerprint() -> String {
-    format!("pg_catalog.concat_ws('|', {})", current(&READ_BY))
+    format!("pg_catalog.concat_ws('|', '{FINGERPRINT}', {})", current(&READ_BY))
 }
+
+/// Tells a fingerprint from other columns.
+const FINGERPRINT: &str = "settings";
 
 fn current(names: &[&str]) -> String {
     let settings: Vec<String> =
@@ -264,12 +271,6 @@ pub(super) fn state(kind: &Kind, resets: bool, watches: bool) -> String {
          WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
          AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()))"
     )
-}
-
-/// Whether two answers to [`state`] tell of the same state.
-pub(super) fn is_same_state(one: &[Texts], other: &[Texts]) -> bool {
-    let first = |rows: &[Texts]| rows.first().and_then(|row| row.first().cloned()).flatten();
-    first(one).is_some() && first(one) == first(other)
 }
 
 /// True for a statement that sets something by its own words: it runs in a transaction that is rolled back, as a
@@ -345,11 +346,12 @@ mod tests {
         let body = b"\0\x04\0\0\0\x0c1700000000.5\0\0\0\x01t\xff\xff\xff\xff\0\0\0\x01x";
         let standing = Standing { standby: true, read_only: None };
         let found = row(body).unwrap();
+        assert_eq!(found.fingerprint, None);
         assert_eq!((found.clock, found.standing), (1_700_000_000.5, Some(standing)));
-        let other = row(b"\0\x04\0\0\0\x0c1700000000.5\0\0\0\x01t\xff\xff\xff\xff\0\0\0\x01y").unwrap();
-        assert_ne!(found.fingerprint, other.fingerprint);
-        let alone = row(b"\0\x02\0\0\0\x031.5\0\0\0\x01x");
-        assert_eq!(alone, Some(Row { clock: 1.5, standing: None, fingerprint: found.fingerprint }));
+        let body = |last: &str| [b"\0\x02\0\0\0\x031.5\0\0\0\x0a", last.as_bytes()].concat();
+        let [one, other] = ["settings|1", "settings|2"].map(|last| row(&body(last)).unwrap());
+        assert_eq!((one.clock, one.standing), (1.5, None));
+        assert!(one.fingerprint.is_some() && one.fingerprint != other.fingerprint);
         assert_eq!(row(b"\0\x01\0\0\0\x031.5").unwrap().fingerprint, None);
         assert_eq!(row(b"\0\x01\xff\xff\xff\xff"), None);
         assert_eq!(row(b""), None);

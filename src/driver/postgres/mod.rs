@@ -12,6 +12,7 @@ mod entry;
 mod errors;
 mod group;
 mod known;
+mod learned;
 mod login;
 mod marker;
 pub mod moments;
@@ -50,7 +51,7 @@ use super::{Allowed, Driver, Endpoint, Facts, Session, Sql, TlsState};
 
 use cancel::PgCanceller;
 use entry::{Greeting, Through};
-use known::Learned;
+use learned::Learned;
 use login::{Encryption, Entered, Host, Place, Route, log_in};
 use options::{Options, Pooler, Wanted};
 use send::Style;

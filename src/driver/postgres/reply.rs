@@ -69,6 +69,19 @@ pub(super) struct Over {
     pub(super) left: Left,
 }
 
+impl Over {
+    /// The server has run it, and nothing is left to be read of it.
+    pub(super) fn has_run(&self) -> bool {
+        let is_read = matches!(self.left, Left::Group | Left::Nothing(Transaction::None));
+        is_read && !matches!(self.verdict, Err(Wrong::Server(_)))
+    }
+
+    /// The server has stopped it at one of the marker's limits.
+    pub(super) fn ended_by_a_limit(&self) -> bool {
+        matches!(&self.verdict, Err(Wrong::Server(error)) if matches!(error.code.as_str(), "57014" | "55P03"))
+    }
+}
+
 /// What the server still says after the answer to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
@@ -171,10 +184,19 @@ impl<'r, 'q> Reply<'r, 'q> {
         self.ended.or(self.began).and_then(|row| row.standing)
     }
 
-    /// The settings that others read by are not those behind the query that they were before it.
+    /// A fingerprint of the settings that others read by, where the marker before the query told.
+    pub(super) fn settings_before(&self) -> Option<u64> {
+        self.began.and_then(|row| row.fingerprint)
+    }
+
+    /// The same of the marker behind it.
+    pub(super) fn settings_behind(&self) -> Option<u64> {
+        self.ended.and_then(|row| row.fingerprint)
+    }
+
+    /// They are not those behind the query that they were before it.
     pub(super) fn has_changed_settings(&self) -> bool {
-        let fingerprint = |row: Option<marker::Row>| row.and_then(|row| row.fingerprint);
-        fingerprint(self.began).zip(fingerprint(self.ended)).is_some_and(|(before, behind)| before != behind)
+        self.settings_before().zip(self.settings_behind()).is_some_and(|(before, behind)| before != behind)
     }
 
     /// Ends the session of a server that has become another: what it answers is not what was asked for.

@@ -469,7 +469,14 @@ impl PgSession {
     }
 
     /// Tells the sink what became of its job; true for a good one.
-    fn tell(&self, job: &mut Job<'_>, over: Over, start: Instant, limits: Limits, by: Deadline) -> bool {
+    pub(super) fn tell(
+        &self,
+        job: &mut Job<'_>,
+        over: Over,
+        start: Instant,
+        limits: Limits,
+        by: Deadline,
+    ) -> bool {
         let here = over.at.saturating_duration_since(start);
         let mut took = over.took.unwrap_or_else(|| here.saturating_sub(self.talk.distance()));
         let verdict = over.verdict.map_err(|wrong| match wrong {

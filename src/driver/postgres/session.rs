@@ -15,7 +15,7 @@ use crate::driver::{Canceller, Column, Facts, Health, Job, Rights, Session, Sql}
 use crate::error::Result;
 
 use super::cancel::PgCanceller;
-use super::known::Learned;
+use super::learned::Learned;
 use super::marker::{self, Own, Standing};
 use super::reply::{Trouble, has_changed};
 use super::rights;

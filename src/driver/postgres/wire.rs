@@ -36,7 +36,7 @@ const LONGEST_ROW: usize = 16 << 20;
 /// The most columns of a result: PostgreSQL itself has at most 1,664.
 const MOST_COLUMNS: usize = 4_096;
 /// So much is read at once of what nobody wants any more, and so much in all.
-const UNWANTED: (usize, usize) = (1 << 20, 64 << 20);
+const UNWANTED: (usize, usize) = (16 << 20, 64 << 20);
 
 /// How long rows may be.
 #[derive(Debug, Clone, Copy)]

@@ -30,3 +30,8 @@ pub fn plan(data: &[u8]) {
 pub fn head(data: &[u8]) {
     targets::head::run(data);
 }
+
+/// The bytes of a PostgreSQL server.
+pub fn pg_messages(data: &[u8]) {
+    targets::pg_messages::run(data);
+}

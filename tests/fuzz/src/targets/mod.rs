@@ -4,6 +4,7 @@
 pub(crate) mod cells;
 pub(crate) mod head;
 pub(crate) mod headers;
+pub(crate) mod pg_messages;
 pub(crate) mod plan;
 
 /// Runs one input.
@@ -11,5 +12,10 @@ pub(crate) type Run = fn(&[u8]);
 
 /// A target's name, as of its file and its corpus, and what runs one input.
 #[allow(dead_code, reason = "libfuzzer has a bin a target")]
-pub(crate) const TARGETS: &[(&str, Run)] =
-    &[("cells", cells::run), ("head", head::run), ("headers", headers::run), ("plan", plan::run)];
+pub(crate) const TARGETS: &[(&str, Run)] = &[
+    ("cells", cells::run),
+    ("head", head::run),
+    ("headers", headers::run),
+    ("pg_messages", pg_messages::run),
+    ("plan", plan::run),
+];
