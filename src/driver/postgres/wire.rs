@@ -168,7 +168,7 @@ impl Link {
             Ok(frame) if frame.tag == tags::READY_FOR_QUERY_TAG => self.owed = self.owed.saturating_sub(1),
             Ok(_) => {}
             Err(error) => {
-                self.is_dead |= error.kind() != io::ErrorKind::TimedOut && TooLong::of(error).is_none()
+                self.is_dead |= error.kind() != io::ErrorKind::TimedOut && TooLong::of(error).is_none();
             }
         }
         frame

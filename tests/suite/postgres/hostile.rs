@@ -371,7 +371,7 @@ fn a_statement_that_goes_on_after_its_cancel_counts_until_it_has_ended() {
     }
     assert_eq!(reasons.first().map(String::as_str), Some("timeout"));
     assert_eq!(reasons.last().map(String::as_str), Some("wedged"), "{reasons:?}");
-    let own = checked(&exporter.get("/-/metrics").text().to_owned());
+    let own = checked(exporter.get("/-/metrics").text());
     assert_eq!(own.value("sql_exporter_sessions", &[("target", "p"), ("state", "late")]), Some(2.0));
     poll("the server to end them", Duration::from_secs(30), || {
         (active(&mut watch, &server) == 0).then_some(())
@@ -388,8 +388,10 @@ fn what_goes_on_is_ended_with_the_process() {
          exporter: {{scrape_timeout: 500ms}}\n",
         server.entry_with("max_connections: 1"),
     ));
-    drop(exporter.metrics());
-    assert_eq!(active(&mut watch, &server), 1);
+    wait_for("the statement", || {
+        drop(exporter.metrics());
+        (active(&mut watch, &server) == 1).then_some(())
+    });
     drop(exporter.stop("TERM"));
     poll("the end in the server", Duration::from_secs(10), || {
         (active(&mut watch, &server) == 0).then_some(())
