@@ -1,18 +1,20 @@
 //! Cancels statements and closes sessions off the scrape's threads.
 //!
 //! Both may block for as long as a server or a network likes, so they happen on threads that nobody waits for:
-//! started on demand, at most [`THREADS`], never joined. Beyond that sessions queue. Knows no target and no pool.
+//! started on demand, at most [`THREADS`], never joined. Beyond that sessions queue. A session whose server goes on with
+//! its statement after the cancel is kept until that has ended: one thread asks all of these in turn. Knows no target and
+//! no pool: what counts a session comes with it as a [`Place`] and is dropped when the session has ended.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::deadline::Deadline;
 use crate::driver::{Canceller, Session};
-use crate::error::Reason;
+use crate::error::{Error, Reason};
 
 /// Sessions cancelled or closed at once.
 const THREADS: usize = 16;
@@ -20,17 +22,48 @@ const THREADS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
+/// How often sessions that go on in the server are looked at: first, and after a while without a change.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+/// How long after its cancel the server is asked for the first time whether a session goes on, and the longest pause
+/// between two questions. Each is a login.
+const QUESTIONS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// How long after its cancel a session is given up on whose server cannot be asked, as behind a pooler.
+const UNKNOWN: Duration = Duration::from_secs(300);
+/// So many threads ask at once: the others are for cancels.
+const ASKING: usize = 4;
+
+/// What counts a session until it has ended in the server. Its drop must not block.
+pub type Place = Box<dyn Send>;
 
 enum Work {
     Drop(Box<dyn Session>),
     Cancel(Arc<dyn Canceller>),
     CancelAndDrop(Box<dyn Session>),
+    /// Cancelled once more, and the server is asked on another connection whether it goes on.
+    Ask(Running),
+    /// As [`Work::Drop`], whatever goes on in the server.
+    Close(Box<dyn Session>),
+    /// The process ends: the session is ended in the server, whatever it runs.
+    Terminate(Box<dyn Session>),
 }
 
 struct Task {
     work: Work,
     /// The target that it is of, for the log.
     target: Option<Arc<str>>,
+    place: Option<Place>,
+}
+
+/// A session that was cancelled and goes on in the server.
+struct Running {
+    session: Box<dyn Session>,
+    target: Option<Arc<str>>,
+    place: Option<Place>,
+    /// When its cancel was sent.
+    since: Instant,
+    /// When the server is asked next, and how long after that once more.
+    ask: (Instant, Duration),
 }
 
 #[derive(Default)]
@@ -41,8 +74,16 @@ struct State {
     free: usize,
     /// Threads that stay without work.
     kept: usize,
-    /// Queued and under way.
+    /// Queued and under way, and sessions that go on in the server.
     pending: usize,
+    /// Sessions that go on in the server and are not being looked at.
+    running: Vec<Running>,
+    /// A thread looks at them.
+    is_watched: bool,
+    /// Servers that are being asked about one.
+    asking: usize,
+    /// The process ends: sessions that go on in the server are ended there.
+    is_ending: bool,
 }
 
 #[derive(Default)]
@@ -50,7 +91,9 @@ struct Shared {
     state: Mutex<State>,
     /// Work for an idle thread.
     work: Condvar,
-    /// A task ended.
+    /// Something for the thread that looks at what goes on in the server.
+    watch: Condvar,
+    /// A task ended, or turned out to go on in the server.
     done: Condvar,
 }
 
@@ -76,12 +119,17 @@ impl Disposal {
 
     /// Closes a session; with `cancel` its statement is stopped in the server first. Does not block.
     pub fn discard(&self, session: Box<dyn Session>, cancel: bool) {
-        self.push(if cancel { Work::CancelAndDrop(session) } else { Work::Drop(session) });
+        self.push(if cancel { Work::CancelAndDrop(session) } else { Work::Drop(session) }, None);
+    }
+
+    /// The same for a session that holds a place until its server is done with it.
+    pub fn discard_from(&self, place: Option<Place>, session: Box<dyn Session>, cancel: bool) {
+        self.push(if cancel { Work::CancelAndDrop(session) } else { Work::Drop(session) }, place);
     }
 
     /// Stops the statement of a session that a late thread still owns. Does not block.
     pub fn cancel(&self, canceller: Arc<dyn Canceller>) {
-        self.push(Work::Cancel(canceller));
+        self.push(Work::Cancel(canceller), None);
     }
 
     /// Cancels and closes that have not ended.
@@ -91,16 +139,18 @@ impl Disposal {
     }
 
     /// Waits until nothing is pending, at most until `by`: the last call of a process, so that no statement runs on
-    /// in a server because its cancel was still on the way. True when nothing is left.
+    /// in a server because its cancel was still on the way. A session that goes on after its cancel is ended in the
+    /// server when half of the time is over. True when nothing is left.
     #[must_use]
     pub fn settle(&self, by: Deadline) -> bool {
+        let half = Deadline::within(by.left() / 2);
         let mut state = self.shared.state.lock();
-        while state.pending > 0 {
-            if self.shared.done.wait_until(&mut state, by.moment()).timed_out() {
-                return state.pending == 0;
-            }
-        }
-        true
+        while state.pending > 0 && !self.shared.done.wait_until(&mut state, half.moment()).timed_out() {}
+        state.is_ending = true;
+        self.shared.end_running(&mut state);
+        while state.pending > 0 && !self.shared.done.wait_until(&mut state, by.moment()).timed_out() {}
+        state.is_ending = false;
+        state.pending == 0
     }
 
     /// Starts one thread that stays, so that sessions can be closed where the system gives no other.
@@ -108,25 +158,32 @@ impl Disposal {
         let mut state = self.shared.state.lock();
         state.kept = 1;
         if state.threads == 0 {
-            self.start_thread(&mut state);
+            self.shared.start_thread(&mut state);
         }
     }
 
-    fn push(&self, work: Work) {
-        let task = Task { work, target: self.target.clone() };
+    fn push(&self, work: Work, place: Option<Place>) {
+        let task = Task { work, target: self.target.clone(), place };
         let mut state = self.shared.state.lock();
         state.pending += 1;
         state.queue.push_back(task);
+        self.shared.call_a_thread(&mut state);
+    }
+}
+
+impl Shared {
+    /// Wakes or starts a thread for what was queued.
+    fn call_a_thread(self: &Arc<Self>, state: &mut State) {
         if state.free >= state.queue.len() {
-            self.shared.work.notify_one();
+            self.work.notify_one();
         } else if state.threads < THREADS {
             // Without it the task stays queued: a thread that runs takes it, or the next push tries again.
-            self.start_thread(&mut state);
+            self.start_thread(state);
         }
     }
 
-    fn start_thread(&self, state: &mut State) {
-        let shared = Arc::clone(&self.shared);
+    fn start_thread(self: &Arc<Self>, state: &mut State) {
+        let shared = Arc::clone(self);
         let name = format!("disposal-{}", state.threads + 1);
         match std::thread::Builder::new().name(name).spawn(move || shared.serve()) {
             Ok(_) => {
@@ -136,22 +193,33 @@ impl Disposal {
             Err(cause) => log::warn!("cannot start a thread that closes sessions: {cause}"),
         }
     }
-}
 
-impl Shared {
     /// A thread's life: tasks until there are none for a while.
-    fn serve(&self) {
+    fn serve(self: &Arc<Self>) {
         let mut state = self.state.lock();
         while let Some(task) = self.take(&mut state) {
             state.free -= 1;
+            let asks = matches!(task.work, Work::Ask(_));
             let ended =
                 MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(|| task.perform())));
             state.free += 1;
-            if ended.is_err() {
-                // A panic in a driver's drop ends that session and nothing else.
-                log::error!("a session panicked while it was closed");
+            state.asking -= usize::from(asks);
+            match ended {
+                Ok(None) => state.pending -= 1,
+                Ok(Some(running)) => {
+                    state.running.push(running);
+                    if state.is_ending {
+                        self.end_running(&mut state);
+                    } else {
+                        self.call_the_watch(&mut state);
+                    }
+                }
+                Err(_) => {
+                    // A panic in a driver's drop ends that session and nothing else.
+                    log::error!("a session panicked while it was closed");
+                    state.pending -= 1;
+                }
             }
-            state.pending -= 1;
             self.done.notify_all();
         }
         state.free -= 1;
@@ -169,27 +237,132 @@ impl Shared {
             }
         }
     }
+
+    /// Has the sessions ended in the server that go on there.
+    fn end_running(self: &Arc<Self>, state: &mut State) {
+        for Running { session, target, place, .. } in std::mem::take(&mut state.running) {
+            state.queue.push_back(Task { work: Work::Terminate(session), target, place });
+            self.call_a_thread(state);
+        }
+    }
+
+    /// Wakes or starts the thread that looks at what goes on in the server.
+    fn call_the_watch(self: &Arc<Self>, state: &mut State) {
+        if state.is_watched {
+            self.watch.notify_one();
+            return;
+        }
+        let shared = Arc::clone(self);
+        match std::thread::Builder::new().name("disposal-watch".to_owned()).spawn(move || shared.look()) {
+            Ok(_) => state.is_watched = true,
+            // Nobody would notice its end: it is closed, and no longer counted.
+            Err(cause) => {
+                log::warn!("cannot start a thread that waits for cancelled statements: {cause}");
+                for Running { session, target, place, .. } in std::mem::take(&mut state.running) {
+                    state.queue.push_back(Task { work: Work::Close(session), target, place });
+                }
+            }
+        }
+    }
+
+    /// The life of the thread that looks at what goes on in the server: until nothing does.
+    fn look(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        let (first, longest) = LOOKS;
+        let mut pause = first;
+        while !state.running.is_empty() {
+            let is_new = !self.watch.wait_for(&mut state, pause).timed_out();
+            let running = std::mem::take(&mut state.running);
+            let look =
+                || running.into_iter().map(|mut one| (one.has_ended(), one)).partition(|(ended, _)| *ended);
+            let (ended, running): (Vec<(bool, Running)>, Vec<_>) = MutexGuard::unlocked(&mut state, look);
+            pause = if is_new || !ended.is_empty() { first } else { (pause * 2).min(longest) };
+            for (_, Running { session, target, place, .. }) in ended {
+                state.queue.push_back(Task { work: Work::Close(session), target, place });
+                self.call_a_thread(&mut state);
+            }
+            for (_, one) in running {
+                if one.ask.0 > Instant::now() || state.asking >= ASKING {
+                    state.running.push(one);
+                    continue;
+                }
+                state.asking += 1;
+                let target = one.target.clone();
+                state.queue.push_back(Task { work: Work::Ask(one), target, place: None });
+                self.call_a_thread(&mut state);
+            }
+            if state.is_ending {
+                self.end_running(&mut state);
+            }
+        }
+        state.is_watched = false;
+    }
+}
+
+impl Running {
+    fn has_ended(&mut self) -> bool {
+        // A driver that panics knows no more about it.
+        catch_unwind(AssertUnwindSafe(|| self.session.has_ended())).unwrap_or(true)
+    }
+
+    /// Cancels once more and asks the server; the session, where it goes on, or may.
+    fn asked(mut self) -> Option<Running> {
+        let canceller = self.session.canceller();
+        // What comes of it shows in the answer.
+        let _ = canceller.cancel(Deadline::within(PATIENCE));
+        let has_ended = self.has_ended()
+            || match canceller.has_ended(Deadline::within(PATIENCE)) {
+                Ok(Some(has_ended)) => has_ended,
+                Ok(None) => self.since.elapsed() > UNKNOWN,
+                // A refused login is not repeated soon; a server that cannot be reached may go on.
+                Err(error) => {
+                    self.ask.1 = if error.reason() == Reason::Auth { UNKNOWN } else { self.ask.1 };
+                    false
+                }
+            };
+        let (_, longest) = QUESTIONS;
+        self.ask = (Instant::now() + self.ask.1, (self.ask.1 * 2).min(longest));
+        (!has_ended).then_some(self)
+    }
 }
 
 impl Task {
-    fn perform(self) {
-        let target = self.target.as_deref();
-        let cancel = |canceller: Arc<dyn Canceller>| {
-            if let Err(error) = canceller.cancel(Deadline::within(PATIENCE)) {
-                let error = target.map_or(error.clone(), |target| error.on_target(target));
-                // Nobody listens any more: nothing runs on.
-                let level =
-                    if error.reason() == Reason::Connect { log::Level::Debug } else { log::Level::Warn };
-                log::log!(level, "{error}; a statement may run on in the server");
-            }
+    /// The session, where it goes on in the server.
+    fn perform(self) -> Option<Running> {
+        let Task { work, target, place } = self;
+        let name = target.as_deref();
+        let tell = |error: Error| {
+            let error = name.map_or(error.clone(), |target| error.on_target(target));
+            // Nobody listens any more: nothing runs on.
+            let level = if error.reason() == Reason::Connect { log::Level::Debug } else { log::Level::Warn };
+            log::log!(level, "{error}; a statement may run on in the server");
         };
-        match self.work {
-            Work::Drop(session) => drop(session),
-            Work::Cancel(canceller) => cancel(canceller),
+        let cancel = |canceller: Arc<dyn Canceller>| {
+            canceller.cancel(Deadline::within(PATIENCE)).unwrap_or_else(tell);
+        };
+        let session = match work {
+            Work::Cancel(canceller) => {
+                cancel(canceller);
+                return None;
+            }
+            Work::Close(session) => {
+                drop(session);
+                return None;
+            }
+            Work::Ask(running) => return running.asked(),
+            Work::Drop(session) => session,
             Work::CancelAndDrop(session) => {
                 cancel(session.canceller());
-                drop(session);
+                session
             }
-        }
+            Work::Terminate(session) => {
+                session.canceller().terminate(Deadline::within(PATIENCE)).unwrap_or_else(tell);
+                // Whatever came of it: the process ends.
+                return None;
+            }
+        };
+        let (since, pause) = (Instant::now(), QUESTIONS.0);
+        let mut running = Running { session, target, place, since, ask: (since + pause, pause) };
+        if running.has_ended() { None } else { Some(running) }
     }
 }

@@ -2,20 +2,23 @@
 //!
 //! r2d2 counts *slots*. Making one allocates nothing but itself, so r2d2's threads never wait for a network; the
 //! session inside is opened by whoever leases the slot, under that scrape's deadline. A slot is *dirty* from before
-//! a batch until the batch came back clean; a dirty session goes to `disposal`, cancelled, and is never used again.
+//! a batch until the batch came back clean; a dirty session goes to `disposal`, cancelled, and is never used again. It
+//! keeps its place among the target's sessions until the server is done with it: the server never has more of them than
+//! the bound says.
 //! A reload may change the bounds: then the sessions move over to another r2d2 pool, those in use when they come back.
 //! Knows no query and no retry rule.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::deadline::Deadline;
-use crate::disposal::Disposal;
+use crate::disposal::{Disposal, Place};
 use crate::driver::{Canceller, Endpoint, Facts, Health, Job, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
@@ -23,6 +26,10 @@ use crate::error::{Error, Reason, Result};
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// How long after its deadline a lease counts as late: a session that is just coming back is not.
 const GRACE: Duration = Duration::from_millis(100);
+/// Who waits for a place among the sessions looks so often whether there is one.
+const FREED_SOON: Duration = Duration::from_millis(50);
+/// How long after it was given up a session counts as late that goes on in the server: a cancel takes a moment.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 /// The one thread that all pools share; it makes empty slots and closes old ones. Cheap to clone.
 #[derive(Clone)]
@@ -54,7 +61,7 @@ pub struct Figures {
     pub idle: usize,
     /// Leased.
     pub busy: usize,
-    /// Leased, and past the deadline of the lease.
+    /// Leased, and past the deadline of the lease; or given up, while the server goes on with its statement.
     pub late: usize,
 }
 
@@ -80,6 +87,8 @@ struct Shared {
     scheduler: Scheduler,
     disposal: Disposal,
     counts: Mutex<Counts>,
+    /// A session has ended in the server, or is idle.
+    freed: Condvar,
 }
 
 #[derive(Default)]
@@ -91,11 +100,61 @@ struct Counts {
     /// Each lease's number, and the moment it counts as late.
     leases: Vec<(u64, Deadline)>,
     leased: u64,
+    /// Sessions that are being opened.
+    opening: usize,
+    /// The same as `leases` for sessions that were given up and go on in the server.
+    running: Vec<(u64, Deadline)>,
+    given_up: u64,
 }
 
 impl Counts {
     fn late(&self) -> usize {
-        self.leases.iter().filter(|(_, by)| by.passed()).count()
+        self.leases.iter().chain(&self.running).filter(|(_, by)| by.passed()).count()
+    }
+
+    /// Sessions that the server has, or is about to have.
+    fn taken(&self) -> usize {
+        self.open + self.opening + self.running.len()
+    }
+}
+
+impl Shared {
+    /// Sends an open session to `disposal`. One whose server goes on with its statement is counted until it has ended
+    /// there.
+    fn discard(self: &Arc<Self>, mut session: Box<dyn Session>, cancel: bool) {
+        let goes_on = !has_ended(&mut *session);
+        let mut counts = self.counts.lock();
+        counts.open -= 1;
+        let place = goes_on.then(|| Box::new(Counted::new(self, &mut counts)) as Place);
+        drop(counts);
+        self.disposal.discard_from(place, session, cancel);
+    }
+}
+
+/// A driver that panics knows no more about it.
+fn has_ended(session: &mut dyn Session) -> bool {
+    catch_unwind(AssertUnwindSafe(|| session.has_ended())).unwrap_or(true)
+}
+
+/// Counts a session that was given up while it goes on in the server.
+struct Counted {
+    number: u64,
+    shared: Arc<Shared>,
+}
+
+impl Counted {
+    fn new(shared: &Arc<Shared>, counts: &mut Counts) -> Self {
+        counts.given_up += 1;
+        let number = counts.given_up;
+        counts.running.push((number, Deadline::within(CANCEL_GRACE)));
+        Counted { number, shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.shared.counts.lock().running.retain(|(number, _)| *number != self.number);
+        self.shared.freed.notify_all();
     }
 }
 
@@ -128,7 +187,7 @@ impl Slots {
     }
 
     /// Takes over a session of another generation. One that finds no room is closed.
-    fn adopt(&self, session: Box<dyn Session>, notes: Notes, shared: &Shared) {
+    fn adopt(&self, session: Box<dyn Session>, notes: Notes, shared: &Arc<Shared>) {
         let mut taken = Vec::new();
         while let Ok(mut slot) = self.pool.get_timeout(SHORTEST_WAIT) {
             if slot.session.is_none() {
@@ -137,10 +196,8 @@ impl Slots {
             }
             taken.push(slot);
         }
-        let mut counts = shared.counts.lock();
-        (counts.open, counts.idle) = (counts.open - 1, counts.idle - 1);
-        drop(counts);
-        shared.disposal.discard(session, false);
+        shared.counts.lock().idle -= 1;
+        shared.discard(session, false);
     }
 }
 
@@ -154,7 +211,13 @@ impl Pool {
         disposal: &Disposal,
     ) -> Self {
         let (scheduler, disposal) = (scheduler.clone(), disposal.clone());
-        let shared = Arc::new(Shared { endpoint, scheduler, disposal, counts: Mutex::default() });
+        let shared = Arc::new(Shared {
+            endpoint,
+            scheduler,
+            disposal,
+            counts: Mutex::default(),
+            freed: Condvar::new(),
+        });
         let slots = Arc::new(RwLock::new(Slots::new(&shared, settings, 0)));
         Pool { slots, shared }
     }
@@ -201,7 +264,7 @@ impl Pool {
         slot.lent = true;
         counts.idle -= usize::from(slot.session.is_some());
         drop(counts);
-        Ok(Lease { slot, number, generation: slots.generation, pool: self.clone() })
+        Ok(Lease { slot, number, generation: slots.generation, reserved: false, pool: self.clone() })
     }
 
     /// Closes one idle session: somebody else needs its place on the server. False when there is none.
@@ -220,12 +283,18 @@ impl Pool {
         self.shared.counts.lock().open
     }
 
-    /// Sessions by state. Those that `disposal` is closing are not counted.
+    /// How many sessions were given up, and go on in the server longer than a cancel takes.
+    #[must_use]
+    pub fn running_on(&self) -> usize {
+        self.shared.counts.lock().running.iter().filter(|(_, late)| late.passed()).count()
+    }
+
+    /// Sessions by state. Those that `disposal` only closes are not counted.
     #[must_use]
     pub fn figures(&self) -> Figures {
         let counts = self.shared.counts.lock();
-        let late = counts.late();
-        Figures { idle: counts.idle, busy: counts.leases.len() - late, late }
+        let late = counts.leases.iter().filter(|(_, by)| by.passed()).count();
+        Figures { idle: counts.idle, busy: counts.leases.len() - late, late: late + counts.running.len() }
     }
 
     /// The address without any secret.
@@ -239,7 +308,9 @@ impl Pool {
         if late < usize::try_from(max).unwrap_or(usize::MAX) {
             return Ok(());
         }
-        let message = format!("all {max} sessions of the target are held by queries that do not let go");
+        let message = format!(
+            "all {max} sessions of the target are held by queries that do not end when they are told to"
+        );
         Err(Error::new(Reason::Wedged, message).with_hint("the next scrape after one of them ends goes on"))
     }
 }
@@ -257,6 +328,8 @@ pub struct Lease {
     slot: r2d2::PooledConnection<Maker>,
     number: u64,
     generation: u64,
+    /// A session that it opens is counted already.
+    reserved: bool,
     pool: Pool,
 }
 
@@ -290,22 +363,76 @@ impl Lease {
         self.slot.session.as_ref().map_or(Duration::ZERO, |session| session.distance())
     }
 
+    /// Waits until the target may have the session that [`Lease::open`] opens, until `by` at most: one that was given up
+    /// holds its place until the server is done with it. Takes another one that is idle meanwhile.
+    ///
+    /// # Errors
+    /// `wedged`, at once, when no place will come free soon; `timeout` when none came free.
+    pub fn reserve(&mut self, by: Deadline) -> Result<()> {
+        if self.slot.condition != Condition::Clean {
+            self.slot.discard();
+        }
+        loop {
+            if self.reserved || self.slot.session.is_some() {
+                return Ok(());
+            }
+            let slots = self.pool.slots.read().clone();
+            let shared = Arc::clone(&self.pool.shared);
+            let mut counts = shared.counts.lock();
+            let most = slots.pool.max_size() as usize;
+            if counts.running.is_empty() || counts.taken() < most {
+                counts.opening += 1;
+                self.reserved = true;
+                return Ok(());
+            }
+            drop(counts);
+            if let Some(other) = slots.idle(&shared) {
+                self.take(other, slots.generation);
+                return Ok(());
+            }
+            self.pool.refuse_when_wedged(&slots)?;
+            if by.passed() {
+                let message = format!("all {most} sessions of the target are busy, or end in the server");
+                return Err(Error::new(Reason::Timeout, message).with_hint("raise max_connections"));
+            }
+            shared.freed.wait_for(&mut shared.counts.lock(), FREED_SOON.min(by.left()));
+        }
+    }
+
+    /// Goes over to another slot, which has a session.
+    fn take(&mut self, other: r2d2::PooledConnection<Maker>, generation: u64) {
+        self.slot.lent = false;
+        self.slot = other;
+        self.slot.lent = true;
+        self.generation = generation;
+        self.pool.shared.counts.lock().idle -= 1;
+    }
+
+    fn give_back_reservation(&mut self) {
+        if std::mem::take(&mut self.reserved) {
+            self.pool.shared.counts.lock().opening -= 1;
+            self.pool.shared.freed.notify_all();
+        }
+    }
+
     /// Sees to it that there is a session: opens one when there is none or the one there is dirty. True when it was there
     /// before. Blocks until `by` at most.
     ///
     /// # Errors
-    /// What [`Endpoint::connect`] says.
+    /// What [`Lease::reserve`] and [`Endpoint::connect`] say.
     pub fn open(&mut self, by: Deadline) -> Result<bool> {
+        self.reserve(by)?;
         let slot = &mut *self.slot;
-        if slot.condition != Condition::Clean {
-            slot.discard();
-        }
         if slot.session.is_some() {
             return Ok(true);
         }
-        slot.session = Some(slot.shared.endpoint.connect(by)?);
-        slot.shared.counts.lock().open += 1;
-        Ok(false)
+        let opened = slot.shared.endpoint.connect(by).map(|session| {
+            slot.session = Some(session);
+            slot.shared.counts.lock().open += 1;
+            false
+        });
+        self.give_back_reservation();
+        opened
     }
 
     /// The slot's session; opened now when there is none or the one there is dirty. Blocks until `by` at most.
@@ -337,6 +464,9 @@ impl Drop for Lease {
         counts.leases.retain(|(number, _)| *number != self.number);
         counts.idle += usize::from(slot.session.is_some());
         drop(counts);
+        self.give_back_reservation();
+        self.pool.shared.freed.notify_all();
+        let slot = &mut *self.slot;
         let slots = self.pool.slots.read().clone();
         if slots.generation != self.generation
             && let Some(session) = slot.session.take()
@@ -462,8 +592,7 @@ impl Slot {
     /// Sends the session to `disposal`.
     fn discard(&mut self) {
         if let Some(session) = self.session.take() {
-            self.shared.counts.lock().open -= 1;
-            self.shared.disposal.discard(session, self.condition == Condition::Dirty);
+            self.shared.discard(session, self.condition == Condition::Dirty);
         }
         self.notes = Notes::default();
         self.condition = Condition::Clean;

@@ -11,7 +11,9 @@ pub mod passfile;
 pub mod password;
 pub mod postgres;
 pub mod refused;
+pub mod refused_functions;
 pub mod rights;
+pub mod shown;
 mod socket;
 pub mod spot;
 pub mod sqlite;
@@ -294,6 +296,14 @@ pub trait Session: Send {
 
     /// A handle that stops, from another thread, what this session runs.
     fn canceller(&self) -> Arc<dyn Canceller>;
+
+    /// False while the server may still work on what this session asked of it: the answer has not come, and the
+    /// connection lives. Asked only of a session that serves no more, again and again after its cancel: until it is
+    /// true the session counts against `max_connections` of its target. Takes what has come and does not wait for more.
+    /// True by default, for a database that has stopped when [`Session::run`] returns.
+    fn has_ended(&mut self) -> bool {
+        true
+    }
 }
 
 /// Stops what one session runs in the server. Only `disposal` calls it.
@@ -303,6 +313,25 @@ pub trait Canceller: Send + Sync {
     /// # Errors
     /// The server could not be told.
     fn cancel(&self, by: Deadline) -> Result<()>;
+
+    /// Asks the server, on a connection of its own, whether it has ended what the session asked of it: the answer, or the
+    /// cancel, may have been lost on its way. `None` where nobody can tell. Blocks as [`Canceller::cancel`] does.
+    ///
+    /// # Errors
+    /// The server could not be asked.
+    fn has_ended(&self, by: Deadline) -> Result<Option<bool>> {
+        let _ = by;
+        Ok(None)
+    }
+
+    /// Ends the session in the server, whatever it runs: the process ends, and a cancel did not stop the statement.
+    /// Blocks as [`Canceller::cancel`] does.
+    ///
+    /// # Errors
+    /// The server could not be told, or refuses; or this kind of session can only be cancelled.
+    fn terminate(&self, by: Deadline) -> Result<()> {
+        self.cancel(by)
+    }
 }
 
 /// One configured database: makes sessions. Shared by all threads, holds no connection.

@@ -84,6 +84,14 @@ impl TimedSocket {
         }
     }
 
+    /// From now on a read or a write that would have to wait ends with `TimedOut` at once.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn do_not_wait(&self) -> io::Result<()> {
+        self.0.set_nonblocking(true)
+    }
+
     /// Tells the peer that nothing more will be written.
     ///
     /// # Errors

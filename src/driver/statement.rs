@@ -8,8 +8,10 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Reason, Result, Spot};
 use crate::yaml::keys::nearest;
+
+use super::refused_functions::effect;
 
 /// Which dialect's comments and strings are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,21 +65,6 @@ const OTHER: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Functions of PostgreSQL that write in spite of its read-only mode.
-const WRITING: [&str; 11] = [
-    "LO_CREAT",
-    "LO_CREATE",
-    "LO_IMPORT",
-    "LO_EXPORT",
-    "LO_FROM_BYTEA",
-    "LO_PUT",
-    "LO_TRUNCATE",
-    "LO_TRUNCATE64",
-    "LO_UNLINK",
-    "LOWRITE",
-    "PG_NOTIFY",
-];
-
 /// Which statements a target runs, as far as its configuration alone decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Allowed {
@@ -96,6 +83,15 @@ impl Allowed {
     /// `read_only`, `sql`: what was found and what to do about it.
     pub fn check(self, sql: &str) -> Result<()> {
         // What a backslash in a string means is a setting of the server: only what is refused either way is certain.
+        if sql.contains('\\') && self.dialect().is_postgres() {
+            let without = match self {
+                Allowed::Reading(_) => Allowed::Reading(Dialect::PostgresWithEscapes),
+                Allowed::Any(_) => Allowed::Any(Dialect::PostgresWithEscapes),
+                Allowed::Show => self,
+            };
+            let refused = self.check_one(sql);
+            return if without.check_one(sql).is_err() { refused } else { Ok(()) };
+        }
         if sql.contains('\\') {
             let refused = self.check_one(sql);
             let others = [sql.replace('\\', "_"), without_escapes(sql)];
@@ -139,7 +135,7 @@ fn without_escapes(sql: &str) -> String {
 /// Accepts one statement that starts with SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN (after comments and `(`) and,
 /// for MySQL, holds no `INTO` outside strings, comments and backticks: its read-only mode lets `INTO OUTFILE`,
 /// `INTO DUMPFILE` and `INTO @var` through, and a reading statement has no other. For PostgreSQL, an `EXPLAIN` holds
-/// neither `CREATE` nor `INTO`, and no statement calls what writes large objects or notifies.
+/// neither `CREATE` nor `INTO`, and no statement calls what writes, signals or runs further SQL in spite of that mode.
 ///
 /// # Errors
 /// `read_only`, naming what was found and what to do about it.
@@ -165,11 +161,7 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
         }
     }
     if dialect.is_postgres() {
-        // Its read-only mode lets large objects be written (before PostgreSQL 16), files too.
-        let writes = |token: &Token<'_>| WRITING.iter().any(|name| token.is_word(name));
-        if let Some(token) = code().find(writes) {
-            return Err(refused(format!("{} writes", token.shown())));
-        }
+        check_functions(sql, dialect)?;
     }
     if dialect == Dialect::MySql {
         for token in code() {
@@ -184,6 +176,41 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses what PostgreSQL's read-only mode lets through: the functions of `refused_functions`, however their names are
+/// written. An unquoted word is refused wherever it stands, as a function of one argument may be called by a point, like
+/// a column: `(x).ts_stat`.
+fn check_functions(sql: &str, dialect: Dialect) -> Result<()> {
+    let mut lexer = Lexer::new(sql, dialect);
+    let mut after_point = false;
+    while let Some(token) = lexer.next() {
+        let start = sql.len() - lexer.rest.len() - token.text.len();
+        if let Some(name) = lexer.name(&token)
+            && let Some(effect) = effect(&name)
+        {
+            let called = token.kind == Kind::Word
+                || after_point
+                || Lexer { ..lexer }.next().is_some_and(|next| next.is(b'('));
+            if called {
+                let Spot { line, column } = spot_at(sql, start);
+                let message = format!(
+                    "{name} (line {line}, column {column}) {} in spite of the read-only mode",
+                    effect.as_str()
+                );
+                return Err(refused(message).at_spot(Spot { line, column }));
+            }
+        }
+        after_point = token.is(b'.');
+    }
+    Ok(())
+}
+
+/// Line and column of a byte.
+fn spot_at(sql: &str, at: usize) -> Spot {
+    let before = sql.get(..at).unwrap_or_default();
+    let last = before.rsplit('\n').next().unwrap_or_default();
+    Spot { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 }
 }
 
 /// The statements of a text that holds several, without the `;` between them; blanks and comments alone are none.
@@ -491,6 +518,15 @@ impl<'a> Lexer<'a> {
             (Dialect::MySql | Dialect::Sqlite, [b'`', ..]) => Some(self.quoted(b'`', false)),
             (Dialect::Sqlite, [b'[', ..]) => Some(self.quoted(b']', false)),
             (Dialect::Postgres | Dialect::PostgresWithEscapes, [b'$', ..]) => self.dollar_quoted(),
+            (Dialect::Postgres | Dialect::PostgresWithEscapes, [b'u' | b'U', b'&', b'"', ..]) => {
+                let name = Lexer { rest: self.rest.get(2..)?, ..*self };
+                Some(name.quoted(b'"', false) + 2)
+            }
+            // A backslash in it escapes a character, never the quote.
+            (Dialect::Postgres | Dialect::PostgresWithEscapes, [b'u' | b'U', b'&', b'\'', ..]) => {
+                let string = Lexer { rest: self.rest.get(2..)?, ..*self };
+                Some(string.quoted(b'\'', false) + 2)
+            }
             (Dialect::Postgres | Dialect::PostgresWithEscapes, [b'e' | b'E', b'\'', ..]) => {
                 let string = Lexer { rest: self.rest.get(1..)?, ..*self };
                 Some(string.quoted(b'\'', true) + 1)
@@ -498,6 +534,70 @@ impl<'a> Lexer<'a> {
             _ => None,
         }
     }
+}
+
+impl Lexer<'_> {
+    /// The name that `token`, which was just taken, is to PostgreSQL: quoted ones as they are, others in lower case.
+    /// `None` for what is no name. Takes the clause UESCAPE behind a name.
+    fn name(&mut self, token: &Token<'_>) -> Option<String> {
+        let text = String::from_utf8_lossy(token.text);
+        if token.kind == Kind::Word {
+            // In a Turkish database of one byte a character the server's lower case of `İ` is `i`.
+            return Some(text.replace('\u{130}', "i").to_lowercase());
+        }
+        if token.kind != Kind::Quoted {
+            return None;
+        }
+        let (quoted, is_unicode) = match text.strip_prefix(['u', 'U']).and_then(|text| text.strip_prefix('&'))
+        {
+            Some(quoted) => (quoted, true),
+            None => (text.as_ref(), false),
+        };
+        let inner = quoted.strip_prefix('"')?;
+        let plain = inner.strip_suffix('"').unwrap_or(inner).replace("\"\"", "\"");
+        Some(if is_unicode { unescaped(&plain, self.escape()) } else { plain })
+    }
+
+    /// The character of the clause UESCAPE, which is taken where it stands here.
+    fn escape(&mut self) -> char {
+        let mut ahead = Lexer { ..*self };
+        let is_clause = ahead.next().is_some_and(|token| token.is_word("UESCAPE"));
+        let given = ahead.next().filter(|token| is_clause && token.kind == Kind::Quoted);
+        match given.map(|token| String::from_utf8_lossy(token.text).into_owned()) {
+            Some(text) => {
+                (self.rest, self.conditional) = (ahead.rest, ahead.conditional);
+                text.trim_matches('\'').chars().next().unwrap_or('\\')
+            }
+            None => '\\',
+        }
+    }
+}
+
+/// A name with its Unicode escapes read: `\006c`, `\+00006c`, and the escape character twice for itself.
+fn unescaped(text: &str, escape: char) -> String {
+    let mut name = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        rest = rest.get(character.len_utf8()..).unwrap_or_default();
+        if character != escape {
+            name.push(character);
+            continue;
+        }
+        if let Some(behind) = rest.strip_prefix(escape) {
+            name.push(escape);
+            rest = behind;
+            continue;
+        }
+        let (digits, behind) = match rest.strip_prefix('+') {
+            Some(long) => (long.get(..6), long.get(6..)),
+            None => (rest.get(..4), rest.get(4..)),
+        };
+        let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        // What is no escape is an error to the server.
+        name.push(code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER));
+        rest = behind.unwrap_or_default();
+    }
+    name
 }
 
 impl<'a> Lexer<'a> {

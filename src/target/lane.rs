@@ -34,7 +34,7 @@ const FAIR: Duration = Duration::from_millis(500);
 
 /// Starts as many lanes as there is work and room for.
 pub fn start(sessions: &Arc<Sessions>) {
-    let most = sessions.owner().plan.max_connections as usize;
+    let most = sessions.places();
     let (lanes, quick) = sessions.queue.lock().enter(most, sessions.lanes_of_use());
     let line = match sessions.is_doubtful() {
         true => Line::Doubtful,
@@ -227,6 +227,11 @@ impl Turn<'_> {
     /// Sees to it that there is a session; true when it was there before. A full server is asked again where neighbours
     /// make room.
     fn open(&self, lease: &mut Lease) -> Result<bool, Error> {
+        if !lease.is_empty() {
+            return Ok(true);
+        }
+        // Where its own sessions go on in the server, that says nothing of the way there.
+        lease.reserve(self.by)?;
         if !lease.is_empty() {
             return Ok(true);
         }

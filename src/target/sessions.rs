@@ -178,10 +178,10 @@ impl Sessions {
         if self.shared.is_stopping() {
             return Some(stopping());
         }
-        let most = self.owner().plan.max_connections as usize;
         let wedged = || {
+            let most = self.owner().plan.max_connections;
             let text = format!("all {most} sessions are held by queries that did not stop at their deadline");
-            self.queue.lock().is_wedged(most).then(|| Error::new(Reason::Wedged, text))
+            self.queue.lock().is_wedged(self.places()).then(|| Error::new(Reason::Wedged, text))
         };
         self.held_back().filter(|error| error.reason() != Reason::Auth).or_else(wedged)
     }
@@ -233,6 +233,12 @@ impl Sessions {
                 error
             }
         })
+    }
+
+    /// How many sessions it may have besides those that were given up and go on in the server.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        (self.owner().plan.max_connections as usize).saturating_sub(self.pool.running_on())
     }
 
     /// How many lanes at once are of use: where the server gives fewer sessions, so many, and one that tries for more

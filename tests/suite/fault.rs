@@ -89,6 +89,8 @@ struct State {
     counts: HashMap<std::mem::Discriminant<Call>, usize>,
     log: Vec<Call>,
     released: bool,
+    /// Sessions that were given up go on in the server.
+    goes_on: bool,
     cancels: usize,
     /// The statements of each preparation.
     prepared: Vec<Vec<String>>,
@@ -146,6 +148,11 @@ impl Fault {
                 state.log
             );
         }
+    }
+
+    /// Whether sessions that are given up go on in the server, whatever they are told.
+    pub(crate) fn goes_on(&self, goes_on: bool) {
+        self.state.lock().goes_on = goes_on;
     }
 
     /// Ends every hang, now and later.
@@ -350,6 +357,10 @@ impl Session for FaultSession {
 
     fn canceller(&self) -> Arc<dyn Canceller> {
         Arc::new(FaultCanceller(Arc::clone(&self.fault)))
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !self.fault.state.lock().goes_on
     }
 }
 

@@ -180,6 +180,47 @@ fn a_target_whose_sessions_are_all_held_past_their_time_is_wedged_until_one_come
 }
 
 #[test]
+fn a_session_that_goes_on_in_the_server_keeps_its_place_until_it_has_ended() {
+    let house = house(2, |call| if matches!(call, Call::Run(1 | 2)) { Act::Spend } else { Act::Rows(1) });
+    house.fault.goes_on(true);
+    let mut first = house.pool.lease(far()).expect("a lease");
+    let _ = run(&mut first);
+    drop(first);
+    assert_eq!(house.pool.figures(), Figures { idle: 0, busy: 0, late: 1 });
+    // The other place is free, and its session is taken by who waits for one.
+    let mut second = house.pool.lease(far()).expect("a lease");
+    let mut third = house.pool.lease(far()).expect("a lease");
+    second.reserve(far()).expect("a place");
+    let error = third.reserve(Deadline::within(Duration::from_millis(100))).expect_err("no place");
+    assert_eq!(error.reason(), Reason::Timeout, "{error}");
+    let _ = run(&mut second);
+    drop(second);
+    // Both go on.
+    let error = third.open(far()).expect_err("no place");
+    assert_eq!(error.reason(), Reason::Wedged, "{error}");
+    drop(third);
+    assert_eq!(house.pool.lease(far()).err().map(|error| error.reason()), Some(Reason::Wedged));
+    assert_eq!(house.fault.log().iter().filter(|call| matches!(call, Call::Connect(_))).count(), 2);
+    assert!(house.disposal.pending() == 2 && !house.fault.log().contains(&Call::Drop(1)));
+    house.fault.goes_on(false);
+    assert!(house.disposal.settle(far()));
+    assert_eq!(house.pool.figures(), Figures::default());
+    assert!(!run(&mut house.pool.lease(far()).expect("a lease")).0);
+}
+
+#[test]
+fn what_goes_on_is_ended_when_the_process_ends() {
+    let house = house(1, |call| if matches!(call, Call::Run(_)) { Act::Spend } else { Act::Rows(1) });
+    house.fault.goes_on(true);
+    let _ = run(&mut house.pool.lease(far()).expect("a lease"));
+    house.fault.saw(Call::Cancel(1));
+    assert!(house.disposal.settle(Deadline::within(Duration::from_secs(2))));
+    // Told a second time; this driver has no other way.
+    assert_eq!(house.fault.log().iter().filter(|call| matches!(call, Call::Cancel(_))).count(), 2);
+    assert!(house.fault.log().contains(&Call::Drop(1)));
+}
+
+#[test]
 fn a_pool_that_goes_hands_its_idle_sessions_to_disposal() {
     let house = house(2, |call| if matches!(call, Call::Drop(_)) { Act::Hang } else { Act::Rows(1) });
     let mut one = house.pool.lease(far()).expect("a lease");

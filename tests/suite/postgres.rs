@@ -1,6 +1,7 @@
 //! The PostgreSQL driver on real servers: what a session does, apart from configuration and scrapes.
 
 mod certificates;
+mod hostile;
 mod login;
 mod places;
 mod pooler;

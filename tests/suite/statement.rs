@@ -287,6 +287,63 @@ fn functions_that_write_in_spite_of_the_read_only_mode_are_refused_on_postgres()
     }
 }
 
+/// Names as PostgreSQL reads them.
+#[test]
+fn a_function_is_refused_however_its_name_is_written() {
+    for sql in [
+        "SELECT \"lo_create\"(0)",
+        "SELECT \"pg_notify\" /* ( */ -- (\n ('c', 'x')",
+        "SELECT pg_catalog.\"lo_create\"(0)",
+        "SELECT \"pg_catalog\" . \"lo_unlink\" (1)",
+        r#"SELECT U&"lo\005fcreate"(0)"#,
+        r#"SELECT u&"\006c\006F\005f\+000063reate" (0)"#,
+        r#"SELECT U&"lo!005fcreate" /* then */ UESCAPE '!' (0)"#,
+        r#"SELECT U&"lo_l006Frg" UESCAPE 'l', U&"pgz005Fnotify" uescape 'z'('a', 'b')"#,
+        "SELECT LO_CREATE(0)",
+        "SELECT lo_\u{130}mport('/x')",
+        "SELECT 1lo_create(0)",
+        "SELECT * FROM ROWS FROM (lo_create(0))",
+        "SELECT query_to_xml('select 1', true, true, '')",
+        "SELECT ('SELECT 1'::text).ts_stat",
+        "SELECT ('SELECT 1'::text).\"ts_stat\"",
+        "WITH a AS (SELECT 1) SELECT (SELECT \"pg_terminate_backend\"(pid)) FROM pg_stat_activity",
+        "EXPLAIN ANALYZE SELECT \"pg_reload_conf\"()",
+        "VALUES (\"pg_switch_wal\"())",
+        "SELECT pg_restore_attribute_stats('schemaname', 'public')",
+        "SELECT binary_upgrade_set_next_pg_type_oid(1::oid)",
+        "SELECT pg_try_advisory_lock(1)",
+        "SELECT e'\\'' || \"lo_create\"(0)::text",
+    ] {
+        let error = check_read_only(sql, Dialect::Postgres).err();
+        let error = error.unwrap_or_else(|| panic!("{sql} is let through"));
+        assert_eq!(error.reason(), Reason::ReadOnly, "{sql}");
+        assert!(error.spot().is_some() && error.hint().is_some(), "{sql}: {error}");
+    }
+    let error = check_read_only("SELECT 1,\n  U&\"lo\\005fcreate\"(0)", Dialect::Postgres).unwrap_err();
+    assert_eq!(error.message(), "lo_create (line 2, column 3) writes in spite of the read-only mode");
+    for sql in [
+        // Capitals in quotes make another function; so do escapes that are none.
+        "SELECT \"LO_CREATE\"(0)",
+        r#"SELECT "lo\005fcreate"(0)"#,
+        r#"SELECT U&"lo\\005fcreate"(0)"#,
+        r#"SELECT U&"lo\005fcreate" UESCAPE '!' (0)"#,
+        "SELECT \"a\"\"lo_create\"\"\"(0)",
+        "SELECT 1 AS \"pg_notify\", 2",
+        "SELECT $f$ lo_create(0) $f$, U&'lo_create(0)', E'\\'lo_create(0)', $$ \"lo_create\"(0) $$",
+        "SELECT pg_stat_get_numscans(1), pg_advisory_xact_lock_shared_or_not(1)",
+        "SELECT 1 -- lo_create(0)\n/* \"lo_create\"(0) /* */ lo_create(0) */",
+    ] {
+        assert!(check_read_only(sql, Dialect::Postgres).is_ok(), "{sql}");
+    }
+}
+
+#[test]
+fn an_escaped_name_is_refused_when_the_configuration_is_loaded() {
+    let allowed = Allowed::Reading(Dialect::Postgres);
+    assert!(allowed.check(r#"SELECT U&"lo\005fcreate"(0)"#).is_err());
+    assert!(allowed.check(r"SELECT '\'' || lo_create(0) || '").is_ok(), "it depends on the server");
+}
+
 /// PostgreSQL with `standard_conforming_strings` off: what ends a string there is not what ends it elsewhere.
 #[test]
 fn without_conforming_strings_a_backslash_escapes_in_every_string() {

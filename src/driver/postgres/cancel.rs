@@ -1,16 +1,22 @@
-//! Stops what a session runs: a cancel request on a connection of its own.
+//! Stops what a session runs: a cancel request on a connection of its own. Where that does not help and the process ends,
+//! a login that ends the session's backend.
 
 use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
 
-use tokio_postgres::CancelToken;
+use postgres_protocol::message::frontend;
+use tokio_postgres::{CancelToken, Config};
 
 use crate::deadline::Deadline;
 use crate::driver::Canceller;
 use crate::driver::tls::Mode;
 use crate::error::{Error, Reason, Result};
+use crate::secret::Secret;
 
-use super::login::{Encryption, Route};
+use super::login::{Encryption, Route, log_in};
 use super::stream::{Done, Shared, drive};
+use super::talk::{Talk, failed};
+use super::wire::Link;
 
 /// What it takes to reach the session's server again.
 pub(super) struct PgCanceller {
@@ -19,6 +25,11 @@ pub(super) struct PgCanceller {
     /// `Disable` where the session itself is not encrypted.
     pub(super) mode: Mode,
     pub(super) token: CancelToken,
+    /// The process that serves the session in the server; 0 where that is not known, or a pooler's.
+    pub(super) backend: AtomicI32,
+    /// How the session logged in.
+    pub(super) config: Config,
+    pub(super) password: Option<Secret>,
 }
 
 impl Canceller for PgCanceller {
@@ -42,5 +53,53 @@ impl Canceller for PgCanceller {
                 Err(_) => return Ok(()),
             }
         }
+    }
+
+    fn has_ended(&self, by: Deadline) -> Result<Option<bool>> {
+        if self.backend.load(Ordering::Relaxed) == 0 {
+            return Ok(None);
+        }
+        let what = format!("asking {} for a cancelled statement", self.route.place.shown());
+        // Another session has the number by now where it is another's, or works on something else.
+        let found = self.ask_about_backend("'t'", &what, by)?;
+        Ok(Some(found.is_none()))
+    }
+
+    /// A user may end its own backends.
+    fn terminate(&self, by: Deadline) -> Result<()> {
+        let place = self.route.place.shown();
+        if self.backend.load(Ordering::Relaxed) == 0 {
+            self.cancel(by)?;
+            let message = format!(
+                "a statement at {place} goes on after its cancel, and behind a pooler it cannot be ended"
+            );
+            return Err(Error::new(Reason::Server, message));
+        }
+        let what = format!("ending a statement at {place} that goes on after its cancel");
+        match self.ask_about_backend("pg_catalog.pg_terminate_backend(pid)", &what, by)?.as_deref() {
+            // No such backend: it has ended.
+            Some("t") | None => Ok(()),
+            Some(_) => Err(Error::new(Reason::Permission, format!("{what}: the server refuses"))),
+        }
+    }
+}
+
+impl PgCanceller {
+    /// The value of `column` for the session's backend on a connection of its own; `None` where it does nothing more.
+    fn ask_about_backend(&self, column: &str, what: &str, by: Deadline) -> Result<Option<String>> {
+        let stream = self.route.secure(self.route.again(by)?, &self.encryption, self.mode, by)?;
+        let entered = log_in(stream, &self.route, &self.config, self.mode, self.password.as_ref(), by)?;
+        let mut talk = Talk::new(Link::new(entered.stream));
+        let question = format!(
+            "SELECT {column} FROM pg_catalog.pg_stat_activity WHERE pid = {} AND usename = session_user \
+             AND datname = pg_catalog.current_database() AND state = 'active'",
+            self.backend.load(Ordering::Relaxed)
+        );
+        let told = talk.ask_catalog(&question, by).map_err(|trouble| failed(what, trouble));
+        talk.link.out.clear();
+        frontend::terminate(&mut talk.link.out);
+        // A goodbye that does not arrive is no matter.
+        let _ = talk.link.send(by);
+        Ok(told?.pop().and_then(|mut row| row.pop()).flatten())
     }
 }

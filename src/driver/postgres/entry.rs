@@ -63,7 +63,10 @@ impl PgSession {
             Through::Transactions => false,
             Through::Sessions => true,
         };
-        if !is_ours {
+        if is_ours {
+            let backend = value(4).and_then(|pid| pid.parse().ok()).unwrap_or(0);
+            self.canceller.backend.store(backend, Ordering::Relaxed);
+        } else {
             self.behind_pooler();
         }
         Ok(Greeting { standby, read_only: value(2) == Some("on") })
@@ -84,7 +87,7 @@ impl PgSession {
             return self.run_settings(all.map(|entry| (entry.place, entry.sql.as_str())), by);
         }
         let name = if self.style == Style::Named { setting::NAME } else { "" };
-        let naming = marker::naming(&self.marker_kind.application_name);
+        let naming = marker::naming(&self.marker_kind.application_name, self.watches());
         let queued = queue_settings(session_sql, name, &naming, &mut self.talk.link.out);
         if queued.map_err(unprepared)? {
             self.talk.link.send(by).map_err(unprepared)?;
@@ -142,7 +145,8 @@ impl PgSession {
     }
 
     pub(super) fn behind_pooler(&mut self) {
-        self.pooler.store(true, Ordering::Relaxed);
+        self.learned.note_pooler();
+        self.canceller.backend.store(0, Ordering::Relaxed);
         if self.style == Style::Named {
             self.style = Style::Unnamed;
         }
@@ -155,16 +159,24 @@ impl PgSession {
         self.known.clear();
     }
 
+    /// The server can look during a statement whether its client is still there.
+    fn watches(&self) -> bool {
+        let digits: String = self.facts.version.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().is_ok_and(|major: u32| major >= marker::WATCHES_SINCE)
+    }
+
     fn queue_preparations(&mut self) -> io::Result<()> {
         self.is_unprepared = true;
         let unlimited = Limits::new(Duration::MAX, Own::default());
+        let (watches, resets) = (self.watches(), !self.has_lasting_sql);
         let out = &mut self.talk.link.out;
-        if !self.has_lasting_sql {
-            execute_text(&marker::naming(&self.marker_kind.application_name), None, &[], out)?;
+        if resets {
+            execute_text(&marker::naming(&self.marker_kind.application_name, watches), None, &[], out)?;
         }
         frontend::sync(out);
         frontend::parse(marker::NAME, &self.marker, [], out)?;
-        frontend::parse(marker::STATE, &marker::state(), [], out)?;
+        frontend::parse(marker::RESET, marker::RESET_ALL, [], out)?;
+        frontend::parse(marker::STATE, &marker::state(&self.marker_kind, resets, watches), [], out)?;
         execute(marker::STATE, None, &[], out)?;
         frontend::sync(out);
         if self.local.is_some() {

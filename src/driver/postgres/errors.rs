@@ -4,6 +4,7 @@
 
 use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 
+use crate::driver::shown;
 use crate::error::{Error, Reason, Spot};
 
 use super::wire::Fields;
@@ -62,10 +63,10 @@ impl ServerError {
             match code {
                 // `V` is `S` untranslated, since PostgreSQL 9.6; PgBouncer has only `S`.
                 b'S' | b'V' => error.fatal |= matches!(text, "FATAL" | "PANIC"),
-                b'C' => text.clone_into(&mut error.code),
-                b'M' => text.clone_into(&mut error.message),
-                b'H' => error.hint = Some(text.to_owned()),
-                b'R' => error.routine = Some(text.to_owned()),
+                b'C' => shown::sqlstate(text).clone_into(&mut error.code),
+                b'M' => error.message = shown::cut(text, shown::MESSAGE),
+                b'H' => error.hint = Some(shown::cut(text, shown::MESSAGE)),
+                b'R' => error.routine = Some(shown::cut(text, shown::NAME)),
                 b'P' => error.position = text.parse().ok(),
                 _ => {}
             }
@@ -216,10 +217,10 @@ impl From<&DbError> for ServerError {
     fn from(error: &DbError) -> Self {
         ServerError {
             fatal: matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic)),
-            code: error.code().code().to_owned(),
-            message: error.message().to_owned(),
-            hint: error.hint().map(str::to_owned),
-            routine: error.routine().map(str::to_owned),
+            code: shown::sqlstate(error.code().code()).to_owned(),
+            message: shown::cut(error.message(), shown::MESSAGE),
+            hint: error.hint().map(|hint| shown::cut(hint, shown::MESSAGE)),
+            routine: error.routine().map(|routine| shown::cut(routine, shown::NAME)),
             position: match error.position() {
                 Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
                 _ => None,

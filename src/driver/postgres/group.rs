@@ -12,7 +12,7 @@ use crate::driver::Health;
 
 use super::entry::UNDER_ONE_SYNC;
 use super::marker::Limits;
-use super::reply::{Left, Reply, Transaction};
+use super::reply::{Left, Over, Reply, Transaction};
 use super::run::{Fate, Line, ROOM, lost};
 use super::send::Group;
 use super::session::PgSession;
@@ -33,37 +33,71 @@ impl PgSession {
         by: Deadline,
     ) -> Result<(), Health> {
         let sent = self.queue_groups(line, count, by).map_err(|error| lost(error.into()))?;
+        let is_reset = self.queue_end().map_err(|error| lost(error.into()))?;
         self.talk.link.send(by).map_err(|error| lost(error.into()))?;
         // Jobs before this place are to be run once more.
         let mut place = 0;
         let mut start = Instant::now();
         for group in sent {
-            let mut began = None;
+            // Nobody is told of its end before the group has one: a query that changed what others read by shows there.
+            let (mut began, mut first, mut ran) = (None, None, Vec::with_capacity(group.len()));
+            let mut failed = None;
             for (index, (shape, limits)) in group.iter().enumerate() {
-                let until = line[place].job.answer_due(start, by);
+                let bound = self.bound_to();
+                let pending = &mut line[place + index];
+                let until = pending.job.answer_due(start, by);
                 let leads = index + 1 < group.len();
                 let before = 1 + usize::from(index == 0 && self.local.is_some());
-                let bound = self.bound_to();
-                let reply = Reply::new(line[place].job, &self.talk.types, Some(Arc::clone(shape)), before);
+                let reply = Reply::new(pending.job, &self.talk.types, Some(Arc::clone(shape)), before);
                 let mut reply = reply.grouped(leads, began).bound_to(bound);
                 let over = reply.read(&mut self.talk.link, &mut self.spans, until);
+                first = first.or(reply.settings_before());
+                let (standing, last) = (reply.standing(), reply.settings_behind());
                 began = reply.ended;
-                let standing = reply.standing();
                 self.hear(standing);
-                let began_here = start;
+                let since = start;
                 start = over.as_ref().map_or(start, |over| over.at);
-                match self.settle(line, place, over, began_here, *limits, until)? {
-                    Fate::Ended { left: Left::Group, .. } => {}
-                    Fate::Ended { left: Left::Nothing(Transaction::Open), .. } => return Err(Health::Spent),
-                    fate => {
-                        // An error has skipped the rest of its group.
-                        place += group.len() - index - 1 + usize::from(matches!(fate, Fate::Again));
+                match over {
+                    Ok(over) if over.has_run() => ran.push((over, since, *limits)),
+                    over => {
+                        failed = Some((index, over, since, *limits, until));
                         break;
+                    }
+                }
+                if first.zip(last).is_some_and(|(first, last)| first != last) {
+                    // Which query it was shows where they run one by one.
+                    return Err(Health::Spent);
+                }
+            }
+            match failed {
+                None => {
+                    for (over, since, limits) in ran {
+                        self.tell(line.remove(place).job, over, since, limits, by);
+                    }
+                }
+                // An error has skipped the rest of its group. What stands before it may have been read under settings
+                // that went with its transaction. A limit of ours ends quick queries on a busy server now and then: there
+                // it is believed, or each would cost a session.
+                Some((index, over, since, limits, until)) => {
+                    let is_believed = over.as_ref().is_ok_and(Over::ended_by_a_limit);
+                    let fate = self.settle(line, place + index, over, since, limits, until)?;
+                    if !is_believed && !ran.is_empty() {
+                        return Err(Health::Spent);
+                    }
+                    for (over, since, limits) in ran {
+                        self.tell(line.remove(place).job, over, since, limits, by);
+                    }
+                    match fate {
+                        Fate::Ended { left: Left::Nothing(Transaction::None), .. } => {
+                            place += group.len() - index - 1;
+                        }
+                        Fate::Ended { .. } => return Err(Health::Spent),
+                        Fate::Again => place += group.len() - index,
                     }
                 }
             }
         }
-        Ok(())
+        if is_reset { self.read_end(by) } else { Ok(()) }
     }
 
     /// Gives the shapes and limits of as many as there was room for, group by group.

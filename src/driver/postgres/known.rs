@@ -1,5 +1,6 @@
 //! What a session knows of its statements: which may be sent, what their results look like, which left it as it was.
 
+use std::io;
 use std::sync::Arc;
 
 use postgres_protocol::message::frontend;
@@ -67,14 +68,9 @@ impl PgSession {
 
     /// A statement that the server has accepted.
     pub(super) fn remember(&mut self, sql: &Sql, shape: Shape) {
-        let undone = self.read_only && marker::sets_something(sql.text());
+        let undone = self.read_only && (marker::sets_something(sql.text()) || self.learned.is_restless(sql));
         let statement = Statement { shape: Arc::new(shape), undone, harmless: undone };
         self.known.insert(sql.name().to_owned(), statement);
-    }
-
-    /// True when the session is as it was after its login.
-    pub(super) fn is_home(&self, state: &[Texts]) -> bool {
-        self.home.as_deref() == Some(state)
     }
 
     /// A good run of `sql` left the session as it was: that need not be asked again.
@@ -84,10 +80,47 @@ impl PgSession {
         }
     }
 
-    pub(super) fn state(&mut self, by: Deadline) -> Result<Vec<Texts>, Trouble> {
-        execute(marker::STATE, None, &[], &mut self.talk.link.out)?;
-        frontend::sync(&mut self.talk.link.out);
-        self.talk.link.send(by)?;
-        self.talk.rows(by)
+    /// A statement has changed the settings that others read by: from now on it runs in a transaction that is rolled
+    /// back, or, where it may write, as the last before the session is reset.
+    pub(super) fn distrust(&mut self, sql: &Sql) {
+        self.learned.note_restless(sql);
+        if let Some(statement) = self.known.get_mut(sql.name()) {
+            (statement.undone, statement.harmless) = (self.read_only, false);
+        }
     }
+
+    /// It was seen to change settings, and what it does stays: it may write.
+    pub(super) fn is_unruly(&self, sql: &Sql) -> bool {
+        !self.read_only && self.learned.is_restless(sql)
+    }
+
+    /// What ends a batch where the session is ours alone: it is reset, and asked what it is like.
+    pub(super) fn queue_reset(&mut self) -> io::Result<()> {
+        let out = &mut self.talk.link.out;
+        if !self.has_lasting_sql {
+            execute(marker::RESET, None, &[], out)?;
+        }
+        execute(marker::STATE, None, &[], out)?;
+        frontend::sync(out);
+        Ok(())
+    }
+
+    /// Reads the answer to [`PgSession::queue_reset`]; true when the session is as it was after its login.
+    pub(super) fn read_reset(&mut self, by: Deadline) -> Result<bool, Trouble> {
+        let state = self.talk.rows(by)?;
+        Ok(self.home.as_deref().is_some_and(|home| is_same_state(home, &state)))
+    }
+
+    /// Both.
+    pub(super) fn reset(&mut self, by: Deadline) -> Result<bool, Trouble> {
+        self.queue_reset()?;
+        self.talk.link.send(by)?;
+        self.read_reset(by)
+    }
+}
+
+/// Whether two answers to [`marker::state`] tell of the same state.
+fn is_same_state(one: &[Texts], other: &[Texts]) -> bool {
+    let first = |rows: &[Texts]| rows.first().and_then(|row| row.first().cloned()).flatten();
+    first(one).is_some() && first(one) == first(other)
 }

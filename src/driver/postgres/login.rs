@@ -20,6 +20,7 @@ use crate::deadline::Deadline;
 use crate::driver::TlsState;
 use crate::driver::login::HostPort;
 use crate::driver::net;
+use crate::driver::shown;
 use crate::driver::socket::TimedSocket;
 use crate::driver::tls::{self, Mode, Tls};
 use crate::error::{Error, Reason, Result};
@@ -205,8 +206,12 @@ fn unreachable(place: &Place, error: &io::Error) -> Error {
 
 fn handshake(place: &Place, error: &io::Error) -> Error {
     let shown = place.shown();
-    if error.kind() == io::ErrorKind::TimedOut {
-        return Error::new(Reason::Timeout, format!("TLS handshake with {shown}: no answer in time"));
+    match error.kind() {
+        io::ErrorKind::TimedOut => {
+            return Error::new(Reason::Timeout, format!("TLS handshake with {shown}: no answer in time"));
+        }
+        io::ErrorKind::QuotaExceeded => return endless(place),
+        _ => {}
     }
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let (said, hint) = inner.map_or_else(|| (error.to_string(), None), tls::explain);
@@ -215,6 +220,13 @@ fn handshake(place: &Place, error: &io::Error) -> Error {
         Some(hint) => error.with_hint(hint),
         None => error,
     }
+}
+
+/// The server sent more than a login needs.
+fn endless(place: &Place) -> Error {
+    let message = format!("login to {}: the server sent more than 1 MiB before it let us in", place.shown());
+    Error::new(Reason::Limit, message)
+        .with_hint("this is no PostgreSQL server that works: check host and port")
 }
 
 /// A session right after its login.
@@ -257,7 +269,7 @@ pub(super) fn log_in(
         .map_err(|error| broken(place, &error))?
         .map_err(|error| refused(place, &error, encrypted))?;
     let token = client.cancel_token();
-    let version = connection.parameter("server_version").unwrap_or_default().to_owned();
+    let version = shown::cut(connection.parameter("server_version").unwrap_or_default(), shown::NAME);
     drop((client, connection));
     let stream =
         shared.into_stream().ok_or_else(|| Error::new(Reason::Panic, "the login kept its stream"))?;
@@ -312,6 +324,7 @@ fn broken(place: &Place, error: &io::Error) -> Error {
         io::ErrorKind::TimedOut => {
             Error::new(Reason::Timeout, format!("login to {shown}: no answer in time"))
         }
+        io::ErrorKind::QuotaExceeded => endless(place),
         io::ErrorKind::PermissionDenied => {
             let message = format!("{shown} asks for the password in clear text on an unencrypted connection");
             Error::new(Reason::Auth, message)

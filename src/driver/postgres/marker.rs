@@ -1,9 +1,11 @@
-//! The statements around a query. Before it the marker: its limits and its read-only mode, in the query's own
-//! transaction. After its first run the question what it left behind in the session.
+//! The statements around a query. Before it and behind it the marker: its limits, its read-only mode, in the query's own
+//! transaction, and a fingerprint of the settings that others would read by. At the end of each batch what resets the
+//! session, and the question whether that did.
 //!
 //! One text, prepared once: `SET LOCAL … = number` would be a new entry in `pg_stat_statements` for every number.
 //! Not every query in a transaction that is rolled back: the server counts rollbacks, and people watch that count.
 
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::styles::{self, Styles};
@@ -42,6 +44,11 @@ pub(super) fn catalog_only() -> String {
 
 /// The marker's text, with `$1` for the limit on a statement and `$2` for the wait for a lock, both in milliseconds.
 pub(super) fn text(kind: &Kind) -> String {
+    // The last one: what stands before it is set by then.
+    format!("{}, {}", without_fingerprint(kind), fingerprint())
+}
+
+fn without_fingerprint(kind: &Kind) -> String {
     // The first three are for `row`.
     let mut columns = vec![
         CLOCK.to_owned(),
@@ -66,16 +73,30 @@ pub(super) fn text(kind: &Kind) -> String {
     }
     if kind.pooled {
         columns.push(set_name(&kind.application_name, true));
-        // The last ones are for `styles`.
+        // These are for `styles`.
         columns.push(styles::COLUMNS.to_owned());
     }
     format!("SELECT {}", columns.join(", "))
 }
 
-/// Names a session.
-pub(super) fn naming(application_name: &str) -> String {
-    format!("SELECT {}", set_name(application_name, false))
+/// What sets up a session that is ours alone: its name, and `watches`: the server looks during a statement whether we
+/// are still there.
+pub(super) fn naming(application_name: &str, watches: bool) -> String {
+    format!("SELECT {}", names(application_name, watches))
 }
+
+fn names(application_name: &str, watches: bool) -> String {
+    let watch = if watches { format!(", {WATCH}") } else { String::new() };
+    format!("{}{watch}", set_name(application_name, false))
+}
+
+/// The first PostgreSQL that notices during a statement that its client has gone, where it is told to look.
+pub(super) const WATCHES_SINCE: u32 = 14;
+
+/// Has the server look so; where the administrator has said how often, that holds. Not every system can: others refuse.
+const WATCH: &str = "CASE WHEN pg_catalog.version() OPERATOR(pg_catalog.~~) '%linux%' \
+                     AND pg_catalog.current_setting('client_connection_check_interval') OPERATOR(pg_catalog.=) '0' \
+                     THEN pg_catalog.set_config('client_connection_check_interval', '5s', false) END";
 
 fn set_name(name: &str, in_transaction: bool) -> String {
     // Whatever a backslash means to the session.
@@ -93,18 +114,19 @@ fn millis(name: &str) -> String {
     )
 }
 
-/// What tells the time alone.
+/// What tells the time and the fingerprint alone.
 pub(super) fn clock() -> String {
-    format!("SELECT {CLOCK}")
+    format!("SELECT {CLOCK}, {}", fingerprint())
 }
 
 /// The name of the prepared [`ticks`], and of a portal of it.
 pub(super) const TICKS: &str = "sqlx_ticks";
 
 /// The marker once more, as a statement with a row for each query of a group: to fetch the next row of a portal costs the
-/// server a third of a statement. `count` rows at most are fetched.
+/// server a third of a statement. `count` rows at most are fetched. Without the fingerprint, which costs as much as the
+/// rest: it stands before and behind the group.
 pub(super) fn ticks(kind: &Kind, count: usize) -> String {
-    format!("{} FROM pg_catalog.generate_series(1, {count})", text(kind))
+    format!("{} FROM pg_catalog.generate_series(1, {count})", without_fingerprint(kind))
 }
 
 /// What a server is to its clients.
@@ -123,6 +145,8 @@ pub(super) struct Row {
     pub(super) clock: f64,
     /// `None`: the row is one of [`clock`].
     pub(super) standing: Option<Standing>,
+    /// A hash of the session's [`fingerprint`]; `None`: the row is one of [`ticks`].
+    pub(super) fingerprint: Option<u64>,
 }
 
 /// Reads the row (the body of a `DataRow`) that a marker answers with.
@@ -131,18 +155,27 @@ pub(super) fn row(body: &[u8]) -> Option<Row> {
     let count = fields.short()?;
     let clock = fields.value()??;
     let clock = str::from_utf8(clock).ok()?.parse().ok()?;
-    if count == 1 {
-        return Some(Row { clock, standing: None });
+    let mut standing = None;
+    let mut rest = count.saturating_sub(1);
+    if count > 2 {
+        let standby = fields.value()?? == b"t";
+        let read_only = fields.value()?.map(|value| value == b"on");
+        standing = Some(Standing { standby, read_only });
+        rest -= 2;
     }
-    let standby = fields.value()?? == b"t";
-    let read_only = fields.value()?.map(|value| value == b"on");
-    Some(Row { clock, standing: Some(Standing { standby, read_only }) })
+    let mut last = None;
+    for _ in 0..rest {
+        last = fields.value()?;
+    }
+    let fingerprint = last.filter(|text| text.starts_with(FINGERPRINT.as_bytes()));
+    let fingerprint = fingerprint.map(|text| foldhash::fast::FixedState::with_seed(0).hash_one(text));
+    Some(Row { clock, standing, fingerprint })
 }
 
-/// The styles at the end of a pooled marker's row.
+/// The styles near the end of a pooled marker's row.
 pub(super) fn styles(body: &[u8]) -> Option<Styles> {
     let mut fields = Fields(body);
-    let before = fields.short()?.checked_sub(styles::COUNT)?;
+    let before = fields.short()?.checked_sub(styles::COUNT + 1)?;
     for _ in 0..before {
         fields.value()?;
     }
@@ -155,7 +188,7 @@ pub(super) fn styles(body: &[u8]) -> Option<Styles> {
 pub(super) fn greeting() -> String {
     format!(
         "SELECT pg_catalog.pg_is_in_recovery(), {READ_ONLY}, pg_catalog.current_setting('transaction_read_only'), \
-         pg_catalog.current_setting('{TOKEN}', true)"
+         pg_catalog.current_setting('{TOKEN}', true), pg_catalog.pg_backend_pid()"
     )
 }
 
@@ -179,33 +212,64 @@ pub(super) fn own() -> String {
 
 /// The name of the prepared [`state`].
 pub(super) const STATE: &str = "sqlx_state";
+/// The name of the prepared [`RESET_ALL`].
+pub(super) const RESET: &str = "sqlx_reset";
+/// Gives every setting its value back that it had at the login; `role` and the user aside.
+pub(super) const RESET_ALL: &str = "RESET ALL";
 
 /// What decides whom a session reads as, what names mean and how values look.
-const SETTINGS: [&str; 13] = [
+const READ_BY: [&str; 9] = [
     "DateStyle",
     "IntervalStyle",
     "extra_float_digits",
     "bytea_output",
     "lc_monetary",
-    "standard_conforming_strings",
     "role",
     "search_path",
     "row_security",
     "TimeZone",
+];
+
+/// The settings that the query behind a marker is read by, as one text: another one behind a query than before it, and
+/// the query has changed them.
+fn fingerprint() -> String {
+    format!("pg_catalog.concat_ws('|', '{FINGERPRINT}', {})", current(&READ_BY))
+}
+
+/// Tells a fingerprint from other columns.
+const FINGERPRINT: &str = "settings";
+
+fn current(names: &[&str]) -> String {
+    let settings: Vec<String> =
+        names.iter().map(|name| format!("pg_catalog.current_setting('{name}')")).collect();
+    settings.join(", ")
+}
+
+/// What a session has besides, that decides about its later transactions.
+const SETTINGS: [&str; 4] = [
+    "standard_conforming_strings",
     "default_transaction_isolation",
     "default_transaction_deferrable",
     "default_transaction_read_only",
 ];
 
-/// The question for [`SETTINGS`] and for locks. A query that leaves another answer behind costs its session.
-pub(super) fn state() -> String {
-    let settings = SETTINGS.map(|name| format!("pg_catalog.current_setting('{name}')"));
+/// The question for [`READ_BY`] and [`SETTINGS`] at the end of a batch, in its first column. A session that gives another
+/// answer than at its beginning is not used again. `resets`: [`RESET_ALL`] stood before it, so that the name is given
+/// again; and locks of the session are given back. Where `session_sql` has set up the session for good, it may hold a
+/// lock itself, and the locks are counted.
+pub(super) fn state(kind: &Kind, resets: bool, watches: bool) -> String {
+    let settings = format!("session_user, {}, {}", current(&READ_BY), current(&SETTINGS));
+    if resets {
+        let names = names(&kind.application_name, watches);
+        return format!(
+            "SELECT pg_catalog.concat_ws('|', {settings}), pg_catalog.pg_advisory_unlock_all(), {names}"
+        );
+    }
     // Under the session's own `search_path`, where even an operator without its schema may be somebody's.
     format!(
-        "SELECT pg_catalog.concat_ws('\n', session_user, {}, (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
+        "SELECT pg_catalog.concat_ws('|', {settings}, (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
          WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
-         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()))",
-        settings.join(", ")
+         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()))"
     )
 }
 
@@ -259,9 +323,10 @@ mod tests {
                         pg_catalog.set_config('statement_timeout', $1, true), \
                         pg_catalog.set_config('lock_timeout', $2, true), \
                         pg_catalog.set_config('transaction_read_only', 'on', true)";
-        assert_eq!(text(&Kind { read_only: true, ..Kind::default() }), expected);
+        let last = fingerprint();
+        assert_eq!(text(&Kind { read_only: true, ..Kind::default() }), format!("{expected}, {last}"));
         let catalog = Kind { read_only: true, catalog_only: true, ..Kind::default() };
-        assert_eq!(text(&catalog), format!("{expected}, {CATALOG_ONLY}"));
+        assert_eq!(text(&catalog), format!("{expected}, {CATALOG_ONLY}, {last}"));
         assert!(!text(&Kind { pooled: true, ..Kind::default() }).contains("'transaction_read_only'"));
         assert!(
             text(&Kind { tells_read_only: true, ..Kind::default() })
@@ -272,22 +337,29 @@ mod tests {
     #[test]
     fn a_name_is_a_text_whatever_it_holds() {
         let expected = r"SELECT pg_catalog.set_config('application_name', E'it''s \\', false)";
-        assert_eq!(naming("it's \\"), expected);
+        assert_eq!(naming("it's \\", false), expected);
+        assert!(naming("x", true).contains("client_connection_check_interval"));
     }
 
     #[test]
     fn a_markers_row_tells_the_time_and_the_standing() {
         let body = b"\0\x04\0\0\0\x0c1700000000.5\0\0\0\x01t\xff\xff\xff\xff\0\0\0\x01x";
         let standing = Standing { standby: true, read_only: None };
-        assert_eq!(row(body), Some(Row { clock: 1_700_000_000.5, standing: Some(standing) }));
-        assert_eq!(row(b"\0\x01\0\0\0\x031.5"), Some(Row { clock: 1.5, standing: None }));
+        let found = row(body).unwrap();
+        assert_eq!(found.fingerprint, None);
+        assert_eq!((found.clock, found.standing), (1_700_000_000.5, Some(standing)));
+        let body = |last: &str| [b"\0\x02\0\0\0\x031.5\0\0\0\x0a", last.as_bytes()].concat();
+        let [one, other] = ["settings|1", "settings|2"].map(|last| row(&body(last)).unwrap());
+        assert_eq!((one.clock, one.standing), (1.5, None));
+        assert!(one.fingerprint.is_some() && one.fingerprint != other.fingerprint);
+        assert_eq!(row(b"\0\x01\0\0\0\x031.5").unwrap().fingerprint, None);
         assert_eq!(row(b"\0\x01\xff\xff\xff\xff"), None);
         assert_eq!(row(b""), None);
     }
 
     #[test]
     fn a_pooled_markers_row_ends_with_the_styles() {
-        let body = b"\0\x04\xff\xff\xff\xff\0\0\0\x08ISO, MDY\0\0\0\x08postgres\0\0\0\x05$1.00";
+        let body = b"\0\x05\xff\xff\xff\xff\0\0\0\x08ISO, MDY\0\0\0\x08postgres\0\0\0\x05$1.00\0\0\0\x01x";
         let styles = styles(body).expect("styles");
         assert!(styles.has_iso_dates() && styles.money_digits() == Some(2));
     }

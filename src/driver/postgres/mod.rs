@@ -12,6 +12,7 @@ mod entry;
 mod errors;
 mod group;
 mod known;
+mod learned;
 mod login;
 mod marker;
 pub mod moments;
@@ -33,7 +34,7 @@ mod wire;
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicI32;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
@@ -50,6 +51,7 @@ use super::{Allowed, Driver, Endpoint, Facts, Session, Sql, TlsState};
 
 use cancel::PgCanceller;
 use entry::{Greeting, Through};
+use learned::Learned;
 use login::{Encryption, Entered, Host, Place, Route, log_in};
 use options::{Options, Pooler, Wanted};
 use send::Style;
@@ -140,8 +142,7 @@ struct PgEndpoint {
     encryption: Encryption,
     console: bool,
     refused: Refused,
-    /// A pooler was found on the way: sessions begin as they must behind one, instead of each finding it again.
-    pooler: Arc<AtomicBool>,
+    learned: Arc<Learned>,
 }
 
 impl Endpoint for PgEndpoint {
@@ -203,7 +204,7 @@ impl PgEndpoint {
             encryption,
             console,
             refused: Refused::default(),
-            pooler: Arc::default(),
+            learned: Arc::default(),
         })
     }
 
@@ -316,7 +317,7 @@ impl PgEndpoint {
         by: Deadline,
     ) -> Result<PgSession> {
         let token = token();
-        let is_pooled = self.options.pooler == Pooler::Transaction || self.pooler.load(Ordering::Relaxed);
+        let is_pooled = self.options.pooler == Pooler::Transaction || self.learned.has_pooler();
         let through = match self.options.pooler {
             Pooler::Session => Through::Sessions,
             _ if is_pooled || self.console => Through::Transactions,
@@ -325,7 +326,7 @@ impl PgEndpoint {
         match self.start(place, mode, wanted, password, through, by) {
             // A pooler that knows no startup options.
             Err(error) if matches!(through, Through::Unknown(_)) && is_about_options(&error) => {
-                self.pooler.store(true, Ordering::Relaxed);
+                self.learned.note_pooler();
                 self.start(place, mode, wanted, password, Through::Transactions, by)
             }
             done => done,
@@ -360,8 +361,15 @@ impl PgEndpoint {
         let entered = log_in(stream, &route, &config, self.login.tls.mode, password, by)?;
         let facts = self.facts(&entered, &route, mode);
         let mode = if entered.stream.is_encrypted() { mode } else { Mode::Disable };
-        let canceller =
-            PgCanceller { route, encryption: self.encryption.clone(), mode, token: entered.token };
+        let canceller = Arc::new(PgCanceller {
+            route,
+            encryption: self.encryption.clone(),
+            mode,
+            token: entered.token,
+            backend: AtomicI32::new(0),
+            config: self.options.config(&self.login, None),
+            password: password.cloned(),
+        });
         let style = match (self.console, self.options.simple) {
             (true, _) => Style::Console,
             (false, true) => Style::Simple,
@@ -375,8 +383,8 @@ impl PgEndpoint {
             catalog_only: false,
         };
         let talk = Talk::new(Link::new(entered.stream));
-        let pooler = Arc::clone(&self.pooler);
-        let mut session = PgSession::new(talk, style, marker, facts, Arc::new(canceller), pooler);
+        let learned = Arc::clone(&self.learned);
+        let mut session = PgSession::new(talk, style, marker, facts, canceller, learned);
         session.user.clone_from(&self.login.username);
         if self.console {
             let all = self.login.session_sql.iter().enumerate();

@@ -16,13 +16,15 @@ use super::errors::ServerError;
 use super::marker::{self, Standing};
 use super::styles::Styles;
 use super::types::Types;
-use super::wire::{Frame, Line, Link, Shape, Spans};
+use super::wire::{Bounds, Frame, Line, Link, Shape, Spans, TooLong};
 
 /// `CopyBothResponse`, which only replication sends.
 const COPY_BOTH_TAG: u8 = b'W';
 /// A sink that wants no more rows lets the rest of a small result pass; a large one costs the session.
 const REST_BYTES: usize = 256 * 1024;
 const REST_TIME: Duration = Duration::from_millis(50);
+/// So many bytes of notices and settings may come between two rows.
+const CHATTER: usize = 1 << 20;
 
 /// Why an exchange did not come to its end.
 #[derive(Debug)]
@@ -37,6 +39,9 @@ pub(super) enum Trouble {
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
+        if let Some(too_long) = TooLong::of(&error) {
+            return Trouble::Lost(too_long.of_query(None));
+        }
         let message = match error.kind() {
             io::ErrorKind::TimedOut => return Trouble::Late,
             io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
@@ -62,6 +67,19 @@ pub(super) struct Over {
     pub(super) took: Option<Duration>,
     /// What is still to be read.
     pub(super) left: Left,
+}
+
+impl Over {
+    /// The server has run it, and nothing is left to be read of it.
+    pub(super) fn has_run(&self) -> bool {
+        let is_read = matches!(self.left, Left::Group | Left::Nothing(Transaction::None));
+        is_read && !matches!(self.verdict, Err(Wrong::Server(_)))
+    }
+
+    /// The server has stopped it at one of the marker's limits.
+    pub(super) fn ended_by_a_limit(&self) -> bool {
+        matches!(&self.verdict, Err(Wrong::Server(error)) if matches!(error.code.as_str(), "57014" | "55P03"))
+    }
 }
 
 /// What the server still says after the answer to a job.
@@ -108,6 +126,7 @@ pub(super) struct Reply<'r, 'q> {
     pub(super) ended: Option<marker::Row>,
     /// How the server writes texts, where a marker told.
     styles: Styles,
+    bounds: Bounds,
     /// The sink knows its columns.
     begun: bool,
     /// Our result is complete since.
@@ -126,9 +145,11 @@ impl<'r, 'q> Reply<'r, 'q> {
         shape: Option<Arc<Shape>>,
         before: usize,
     ) -> Self {
+        let bounds = Bounds::of_rows(job.max_cell_bytes);
         Reply {
             job,
             types,
+            bounds,
             shape,
             before,
             leads: false,
@@ -163,6 +184,21 @@ impl<'r, 'q> Reply<'r, 'q> {
         self.ended.or(self.began).and_then(|row| row.standing)
     }
 
+    /// A fingerprint of the settings that others read by, where the marker before the query told.
+    pub(super) fn settings_before(&self) -> Option<u64> {
+        self.began.and_then(|row| row.fingerprint)
+    }
+
+    /// The same of the marker behind it.
+    pub(super) fn settings_behind(&self) -> Option<u64> {
+        self.ended.and_then(|row| row.fingerprint)
+    }
+
+    /// They are not those behind the query that they were before it.
+    pub(super) fn has_changed_settings(&self) -> bool {
+        self.settings_before().zip(self.settings_behind()).is_some_and(|(before, behind)| before != behind)
+    }
+
     /// Ends the session of a server that has become another: what it answers is not what was asked for.
     fn check_standing(&self) -> Result<(), Trouble> {
         match (self.bound_to, self.began.and_then(|row| row.standing)) {
@@ -177,14 +213,28 @@ impl<'r, 'q> Reply<'r, 'q> {
     /// See [`Trouble`].
     pub(super) fn read(&mut self, link: &mut Link, spans: &mut Spans, by: Deadline) -> Result<Over, Trouble> {
         let mut by = by;
+        let mut chatter = 0;
         self.check_standing()?;
         loop {
-            let frame = match link.next(by) {
+            let next = link.next(by, self.bounds).and_then(|frame| {
+                chatter = if frame.tag == tags::DATA_ROW_TAG { 0 } else { chatter + frame.len() };
+                match chatter {
+                    ..=CHATTER => Ok(frame),
+                    length => Err(TooLong::Message { length, most: CHATTER }.into()),
+                }
+            });
+            let frame = match next {
                 Ok(frame) => frame,
                 Err(error) if self.stopped.is_some() && error.kind() == io::ErrorKind::TimedOut => {
                     return Ok(self.over(Left::Unread));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let Some(too_long) = TooLong::of(&error) else { return Err(error.into()) };
+                    let shape = self.shape.as_deref().filter(|_| self.before == 0);
+                    self.stopped.get_or_insert_with(|| Err(too_long.of_query(shape)));
+                    self.begun = true;
+                    return Ok(self.over(Left::Unread));
+                }
             };
             let had_stopped = self.stopped.is_some();
             if let Some(left) = self.take(link, spans, &frame)? {
@@ -287,7 +337,7 @@ impl<'r, 'q> Reply<'r, 'q> {
     fn row(&mut self, link: &mut Link, spans: &mut Spans, frame: &Frame) {
         self.begin();
         let (None, Some(shape)) = (&self.stopped, &self.shape) else { return };
-        let flow = spans.find(link.body_mut(frame), shape).and_then(|()| {
+        let flow = spans.find(link.body_mut(frame), shape, self.bounds).and_then(|()| {
             let line = Line { body: link.body(frame), spans, shape };
             self.job.sink.row(&line)
         });
@@ -321,5 +371,8 @@ pub(super) fn has_changed(found: Standing) -> Error {
 }
 
 pub(super) fn garbled() -> Trouble {
-    Trouble::Lost(Error::new(Reason::Protocol, "the server's description of the result cannot be read"))
+    Trouble::Lost(Error::new(
+        Reason::Protocol,
+        "the server's description of the result cannot be read, or has more than 4,096 columns",
+    ))
 }

@@ -4,8 +4,8 @@
 //! [`ATTRIBUTES`] or [`ROLES`].
 
 use crate::deadline::Deadline;
-use crate::driver::Rights;
 use crate::driver::rights::reader_beside;
+use crate::driver::{Rights, refused_functions, shown};
 
 use super::reply::Trouble;
 use super::talk::{Talk, Texts};
@@ -35,12 +35,18 @@ const ROLES: &[&str] = &[
     "pg_write_server_files",
 ];
 
-/// Asks the server. Two round trips.
+/// So many functions are named.
+const FUNCTIONS: usize = 5;
+
+/// Asks the server. Three round trips.
 pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Rights, Trouble> {
-    let role = talk.ask_catalog(&about_role(), by)?.pop().unwrap_or_default();
-    let tables = talk.ask_catalog(&about_tables(), by)?.pop().unwrap_or_default();
-    let user = text(&role, 0).unwrap_or_default().to_owned();
-    let risks = risks(&user, &role, &tables);
+    let mut ask = |question: String| -> Result<Texts, Trouble> {
+        Ok(talk.ask_catalog(&question, by)?.pop().unwrap_or_default())
+    };
+    let (role, tables, functions) = (ask(about_role())?, ask(about_tables())?, ask(about_functions())?);
+    let user = shown::cut(text(&role, 0).unwrap_or_default(), shown::NAME);
+    let risks = risks(&user, &role, &tables, &functions);
+    let risks = risks.iter().map(|risk| shown::cut(risk, shown::MESSAGE)).collect();
     let grants = || grants(reader_beside(&user), text(&tables, 4).unwrap_or("public"));
     Ok(Rights::of(Some(user.clone()), risks, grants))
 }
@@ -88,7 +94,20 @@ fn about_tables() -> String {
     )
 }
 
-fn risks(user: &str, role: &Texts, tables: &Texts) -> Vec<String> {
+/// One column: the names of the functions that its read-only mode does not stop, and that it may execute though not
+/// everybody may.
+fn about_functions() -> String {
+    let names: Vec<&str> =
+        refused_functions::FUNCTIONS.iter().flat_map(|(_, names)| *names).copied().collect();
+    format!(
+        "SELECT pg_catalog.string_agg(DISTINCT proname, ' ' ORDER BY proname) FROM pg_catalog.pg_proc \
+         WHERE proname IN ('{}') AND pg_catalog.has_function_privilege(session_user, oid, 'EXECUTE') \
+         AND NOT pg_catalog.has_function_privilege('public', oid, 'EXECUTE')",
+        names.join("', '")
+    )
+}
+
+fn risks(user: &str, role: &Texts, tables: &Texts, functions: &Texts) -> Vec<String> {
     let holds = |column| text(role, column) == Some("t");
     if holds(1) {
         return vec![format!("{user} is a superuser: nothing is denied to it")];
@@ -108,6 +127,14 @@ fn risks(user: &str, role: &Texts, tables: &Texts) -> Vec<String> {
     };
     risks.extend(counted("owns", 0));
     risks.extend(counted("may write", 2));
+    if let Some(names) = text(functions, 0) {
+        let names: Vec<&str> = names.split(' ').collect();
+        let (named, more) = names.split_at(names.len().min(FUNCTIONS));
+        let more =
+            if more.is_empty() { String::new() } else { format!(" and {} more functions", more.len()) };
+        let named = named.join(", ");
+        risks.push(format!("{user} may execute {named}{more}, which the read-only mode does not stop"));
+    }
     risks
 }
 
@@ -137,21 +164,25 @@ mod tests {
         let role = row(&["app", "f", "t", "f", "f", "f", "pg_write_all_data"]);
         let tables = row(&["1", "public.a", "3", "public.b", "public"]);
         assert_eq!(
-            risks("app", &role, &tables),
+            risks("app", &role, &tables, &row(&["dblink pg_reload_conf"])),
             [
                 "app may make and change roles (CREATEROLE)",
                 "app is a member of pg_write_all_data",
                 "app owns the table public.a",
                 "app may write tables public.b and 2 more",
+                "app may execute dblink, pg_reload_conf, which the read-only mode does not stop",
             ]
         );
         let role = row(&["postgres", "t", "t", "t", "t", "t", "pg_write_all_data"]);
-        assert_eq!(risks("postgres", &role, &tables), ["postgres is a superuser: nothing is denied to it"]);
+        assert_eq!(
+            risks("postgres", &role, &tables, &row(&["-"])),
+            ["postgres is a superuser: nothing is denied to it"]
+        );
     }
 
     #[test]
     fn a_reader_has_no_risks() {
         let role = row(&["exporter", "f", "f", "f", "f", "f", "-"]);
-        assert!(risks("exporter", &role, &row(&["0", "-", "0", "-", "public"])).is_empty());
+        assert!(risks("exporter", &role, &row(&["0", "-", "0", "-", "public"]), &row(&["-"])).is_empty());
     }
 }

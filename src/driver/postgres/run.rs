@@ -12,14 +12,13 @@ use crate::driver::{Health, Job, Sql};
 use crate::error::{Error, Reason};
 
 use super::errors::ServerError;
-use super::marker::{self, Limits};
+use super::marker::Limits;
 use super::reply::{Left, Over, Reply, Transaction, Trouble, Wrong};
 use super::send::{Sent, Style, queue};
 use super::session::PgSession;
 use super::snapshot;
-use super::talk::{execute, failed};
+use super::talk::failed;
 use super::wire::Shape;
-use postgres_protocol::message::frontend;
 
 /// More bytes do not leave at once: the server may answer before it has read them, and both sides would wait. What is on
 /// its way fits the buffers between us.
@@ -291,33 +290,37 @@ impl PgSession {
     /// where a pooler or the simple protocol is between.
     fn apart(&mut self, line: &mut Line<'_, '_>, by: Deadline) -> Result<(), Health> {
         let flight = self.queue_apart(line, by).map_err(|error| lost(error.into()))?;
+        let is_reset = self.queue_end().map_err(|error| lost(error.into()))?;
         self.talk.link.send(by).map_err(|error| lost(error.into()))?;
         let count = flight.len();
         // Jobs before this place are to be tried once more.
         let mut place = 0;
         let mut start = Instant::now();
-        for (index, (sent, asks_state)) in flight.into_iter().enumerate() {
+        for (index, sent) in flight.into_iter().enumerate() {
             let pending = &mut line[place];
             let (sql, until) = (pending.job.sql, pending.job.answer_due(start, by));
             let (before, undone, limits) = (sent.before, sent.undone, sent.limits);
             let reply = Reply::new(pending.job, &self.talk.types, sent.shape, before);
             let mut reply = reply.bound_to(self.is_bound.then_some(self.standing));
             let mut over = reply.read(&mut self.talk.link, &mut self.spans, until);
-            let standing = reply.standing();
+            let (standing, has_changed) = (reply.standing(), reply.has_changed_settings());
             self.hear(standing);
             if let (0, Ok(Over { took: Some(took), at, .. })) = (index, &over) {
                 self.talk.note_distance(at.saturating_duration_since(start).saturating_sub(*took));
             }
-            let (mut health, mut state) = (None, None);
+            let mut health = None;
+            // The transaction that it left open is undone, with all that it set.
+            let mut is_open = false;
             if let Ok(over @ Over { left: Left::Nothing(_), .. }) = &mut over {
                 let soon = until.max(Deadline::within(ROLLBACK_TIME));
                 let undo = undone.then(|| self.talk.rows(soon).map(drop));
-                state = asks_state.then(|| self.talk.rows(by));
-                health = self.close(over, undo, index + 1 == count, soon);
-                if over.left == Left::Nothing(Transaction::Open) && !undone {
-                    // It was asked within the query's own transaction.
-                    state = None;
+                is_open = over.left == Left::Nothing(Transaction::Open) && !undone;
+                if is_open && is_reset && index + 1 == count {
+                    // It ran within the query's own transaction.
+                    let within = self.read_reset(soon);
+                    health = within.err().filter(|trouble| !matches!(trouble, Trouble::Refused(_))).map(lost);
                 }
+                health = health.or(self.close(over, undo, index + 1 == count, soon));
             }
             let good = match self.settle(line, place, over, start, limits, until)? {
                 Fate::Ended { good, .. } => good,
@@ -329,21 +332,57 @@ impl PgSession {
             if let Some(health) = health {
                 return Err(health);
             }
-            match state {
-                Some(Ok(state)) if self.home.is_some() && !self.is_home(&state) => return Err(Health::Spent),
-                Some(Ok(_)) if good => self.trust(sql),
-                None | Some(Ok(_)) => {}
-                // The pooler that was just found does not know this statement either.
-                Some(Err(Trouble::Refused(_))) if self.home.is_none() => {}
-                Some(Err(trouble)) => return Err(lost(trouble)),
+            match has_changed && !undone && !self.in_snapshot {
+                true if !self.is_unruly(sql) => {
+                    self.distrust(sql);
+                    // Those behind it ran under what it left; behind a pooler nothing is.
+                    if self.home.is_some() {
+                        return Err(Health::Spent);
+                    }
+                }
+                true => {}
+                false if good => self.trust(sql),
+                false => {}
+            }
+            if is_open && is_reset && index + 1 == count {
+                return self.end_anew(by);
             }
             start = Instant::now();
         }
-        Ok(())
+        if is_reset { self.read_end(by) } else { Ok(()) }
     }
 
-    /// Says of each job what was sent, and whether the question for the session's state is behind it.
-    fn queue_apart(&mut self, line: &Line<'_, '_>, by: Deadline) -> io::Result<Vec<(Sent, bool)>> {
+    /// Puts the end of a batch behind what is sent, where the session is ours alone. A snapshot has its own.
+    pub(super) fn queue_end(&mut self) -> io::Result<bool> {
+        let is_ours = self.home.is_some() && !self.in_snapshot;
+        if is_ours {
+            self.queue_reset()?;
+        }
+        Ok(is_ours)
+    }
+
+    /// Reads its answer: a session that is not as it was serves no more.
+    pub(super) fn read_end(&mut self, by: Deadline) -> Result<(), Health> {
+        match self.read_reset(by) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Health::Spent),
+            // The pooler that was just found does not know these statements either.
+            Err(Trouble::Refused(_)) if self.home.is_none() => Ok(()),
+            Err(trouble) => Err(lost(trouble)),
+        }
+    }
+
+    /// The end of a batch once more, where the first was lost in a transaction that was left open.
+    fn end_anew(&mut self, by: Deadline) -> Result<(), Health> {
+        match self.reset(by) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Health::Spent),
+            Err(trouble) => Err(lost(trouble)),
+        }
+    }
+
+    /// What was sent for each job.
+    fn queue_apart(&mut self, line: &Line<'_, '_>, by: Deadline) -> io::Result<Vec<Sent>> {
         let way = self.way();
         let most = if way.style == Style::Named { usize::MAX } else { 1 };
         let mut flight = Vec::new();
@@ -356,14 +395,10 @@ impl PgSession {
             }
             let limits = self.limits(job.allowance, by);
             let out = &mut self.talk.link.out;
-            let sent = queue(&way, job.sql, statement, limits, out)?;
-            let is_new = statement.is_some_and(|statement| !statement.harmless);
-            let asks_state = is_new && !self.in_snapshot && self.home.is_some();
-            if asks_state {
-                execute(marker::STATE, None, &[], out)?;
-                frontend::sync(out);
+            flight.push(queue(&way, job.sql, statement, limits, out)?);
+            if self.is_unruly(job.sql) {
+                break;
             }
-            flight.push((sent, asks_state));
         }
         Ok(flight)
     }
@@ -434,7 +469,14 @@ impl PgSession {
     }
 
     /// Tells the sink what became of its job; true for a good one.
-    fn tell(&self, job: &mut Job<'_>, over: Over, start: Instant, limits: Limits, by: Deadline) -> bool {
+    pub(super) fn tell(
+        &self,
+        job: &mut Job<'_>,
+        over: Over,
+        start: Instant,
+        limits: Limits,
+        by: Deadline,
+    ) -> bool {
         let here = over.at.saturating_duration_since(start);
         let mut took = over.took.unwrap_or_else(|| here.saturating_sub(self.talk.distance()));
         let verdict = over.verdict.map_err(|wrong| match wrong {

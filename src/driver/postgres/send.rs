@@ -175,12 +175,9 @@ impl Group {
         Ok(limits)
     }
 
-    /// Ends the group: a marker that tells the time, and the `Sync`.
+    /// Ends the group: a marker that tells the time and the fingerprint, and the `Sync`.
     pub(super) fn end(self, out: &mut BytesMut) -> io::Result<()> {
-        match (self.portal, self.limits) {
-            (Some(_), _) => tick(out)?,
-            (None, limits) => execute(marker::NAME, limits, &[], out)?,
-        }
+        execute(marker::NAME, self.limits, &[], out)?;
         frontend::sync(out);
         Ok(())
     }

@@ -4,7 +4,6 @@
 //! for itself `talk`'s, the answer `reply`'s, bytes are `wire`'s.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -15,6 +14,8 @@ use crate::deadline::Deadline;
 use crate::driver::{Canceller, Column, Facts, Health, Job, Rights, Session, Sql};
 use crate::error::Result;
 
+use super::cancel::PgCanceller;
+use super::learned::Learned;
 use super::marker::{self, Own, Standing};
 use super::reply::{Trouble, has_changed};
 use super::rights;
@@ -53,16 +54,17 @@ pub(super) struct PgSession {
     pub(super) is_unprepared: bool,
     /// The server has [`marker::ticks`] and they work.
     pub(super) ticks: bool,
-    /// The answer to [`marker::state`] of a session that no query has changed. Not asked for behind a pooler.
+    /// The answer to [`marker::state`] of a session that no query has changed; each batch ends with that question. Not
+    /// asked behind a pooler.
     pub(super) home: Option<Vec<Texts>>,
     /// As configured: PgBouncer's console does not tell.
     pub(super) user: Option<String>,
     pub(super) facts: Facts,
-    canceller: Arc<dyn Canceller>,
+    pub(super) canceller: Arc<PgCanceller>,
     /// Queries run in one transaction, each from its savepoint.
     pub(super) in_snapshot: bool,
-    /// Tells the next sessions of a pooler that was found.
-    pub(super) pooler: Arc<AtomicBool>,
+    /// What it passes on to the next sessions.
+    pub(super) learned: Arc<Learned>,
 }
 
 impl PgSession {
@@ -72,8 +74,8 @@ impl PgSession {
         style: Style,
         marker_kind: marker::Kind,
         facts: Facts,
-        canceller: Arc<dyn Canceller>,
-        pooler: Arc<AtomicBool>,
+        canceller: Arc<PgCanceller>,
+        learned: Arc<Learned>,
     ) -> Self {
         PgSession {
             talk,
@@ -98,7 +100,7 @@ impl PgSession {
             facts,
             canceller,
             in_snapshot: false,
-            pooler,
+            learned,
         }
     }
 
@@ -211,8 +213,8 @@ impl Session for PgSession {
         let health = self.between("the snapshot's transaction", ask, by);
         self.in_snapshot = open;
         match health {
-            // What a function set for the whole session went with its savepoint; an advisory lock did not.
-            Health::Clean if !open && self.home.is_some() && self.state(by).ok() != self.home => {
+            // What a function set for the whole session went with its savepoint; a lock did not.
+            Health::Clean if !open && self.home.is_some() && !self.reset(by).is_ok_and(|is_home| is_home) => {
                 Health::Spent
             }
             health => health,
@@ -228,7 +230,11 @@ impl Session for PgSession {
     }
 
     fn canceller(&self) -> Arc<dyn Canceller> {
-        Arc::clone(&self.canceller)
+        Arc::clone(&self.canceller) as Arc<dyn Canceller>
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.talk.link.has_ended()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The bytes between us and one server: a socket whose every read and write ends by a deadline, plain or encrypted.
+//! The bytes between us and one server: a socket whose every read and write ends by a deadline, plain or encrypted, and
+//! a budget until the login's end.
 //!
 //! tokio-postgres' login and rustls are made of futures; the session after the login blocks. One socket serves both
 //! without a runtime: to a future, a read is pending until [`drive`] has seen bytes waiting. Blocking inside a poll
@@ -32,8 +33,14 @@ struct Line {
     state: Mutex<State>,
 }
 
+/// How many bytes a server may send until the end of its login, encryption included: notices, settings and errors are
+/// held by the library that logs in.
+const LOGIN_BYTES: usize = 1 << 20;
+
 struct State {
     by: Deadline,
+    /// How many bytes the server may still send; `None` after the login, where messages have bounds of their own.
+    budget: Option<usize>,
     /// [`drive`] saw bytes that no future has read.
     waiting: bool,
     /// A message that must not be written: the password in clear text.
@@ -43,7 +50,7 @@ struct State {
 impl Wire {
     /// Takes over a connected socket.
     pub(super) fn new(socket: TimedSocket, by: Deadline) -> Self {
-        let state = State { by, waiting: false, forbidden: None };
+        let state = State { by, budget: Some(LOGIN_BYTES), waiting: false, forbidden: None };
         Wire(Arc::new(Line { socket, state: Mutex::new(state) }))
     }
 
@@ -57,10 +64,14 @@ impl Wire {
         self.0.state.lock().forbidden = Some(message);
     }
 
-    /// Reads what is there, waiting for it until the deadline: `TimedOut` then.
+    /// Reads what is there, waiting for it until the deadline: `TimedOut` then. `QuotaExceeded` beyond the budget.
     pub(super) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let by = self.0.state.lock().by;
-        self.0.socket.read(buffer, by)
+        let count = self.0.socket.read(buffer, by)?;
+        if let Some(left) = &mut self.0.state.lock().budget {
+            *left = left.checked_sub(count).ok_or(io::ErrorKind::QuotaExceeded)?;
+        }
+        Ok(count)
     }
 
     /// Writes what the socket takes, waiting for room until the deadline.
@@ -162,9 +173,15 @@ impl Stream {
         &self.wire
     }
 
-    /// The login is over: from now on anything may be written.
+    /// The login is over: from now on anything may be written, and messages are bounded by who reads them.
     pub(super) fn allow_all(&self) {
-        self.wire.0.state.lock().forbidden = None;
+        let state = &mut *self.wire.0.state.lock();
+        (state.forbidden, state.budget) = (None, None);
+    }
+
+    /// From now on what would have to wait ends with `TimedOut` at once.
+    pub(super) fn do_not_wait(&self) -> io::Result<()> {
+        self.wire.0.socket.do_not_wait()
     }
 
     /// Reads what is there, waiting until `by` for at least one byte; none at the end of the stream.

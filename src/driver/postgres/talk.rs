@@ -19,7 +19,10 @@ use super::reply::{Trouble, garbled};
 use super::styles::{self, Styles};
 use super::types::Types;
 use super::values::Kind;
-use super::wire::{Fields, Link, Shape};
+use super::wire::{Bounds, Fields, Link, Shape};
+
+/// How many bytes the answer to one question may have.
+const ANSWER: usize = 1 << 20;
 
 /// One row as text.
 pub(super) type Texts = Vec<Option<String>>;
@@ -119,8 +122,13 @@ impl Talk {
         mut take: impl FnMut(u8, &[u8]) -> Option<()>,
     ) -> Result<(), Trouble> {
         let mut refused = None;
+        let mut length = 0;
         loop {
-            let frame = self.link.next(by)?;
+            let frame = self.link.next(by, Bounds::of_answers(ANSWER))?;
+            length += frame.len();
+            if length > ANSWER {
+                return Err(Trouble::Lost(too_much()));
+            }
             let body = self.link.body(&frame);
             match frame.tag {
                 tags::ERROR_RESPONSE_TAG => {
@@ -137,6 +145,10 @@ impl Talk {
             }
         }
     }
+}
+
+fn too_much() -> Error {
+    Error::new(Reason::Limit, "the server's answer to a question of the exporter's own is longer than 1 MiB")
 }
 
 /// Parses, binds and executes a statement without a name.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::driver::advice::Advice;
+use crate::driver::shown;
 
 use super::advice;
 use super::values::Kind;
@@ -35,7 +36,10 @@ impl Types {
         if let [Some(oid), Some(name), Some(category)] = row
             && let Ok(oid) = oid.parse()
         {
-            self.0.insert(oid, (name.clone(), Kind::of_category(category), advice::of_category(category)));
+            self.0.insert(
+                oid,
+                (shown::cut(name, shown::NAME), Kind::of_category(category), advice::of_category(category)),
+            );
         }
     }
 

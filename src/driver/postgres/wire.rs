@@ -1,15 +1,21 @@
 //! Messages on a stream: one reusable read buffer, frames and rows read in place, one buffer of what to send.
 //!
-//! Owns lengths and borders, not what a message means. Source: PostgreSQL's documentation, chapter "Message Formats".
+//! Owns lengths and borders, not what a message means, and lets none in that is longer than its kind may be: what a
+//! length announces is checked before anything is kept for it. Source: PostgreSQL's documentation, chapter "Message Formats".
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
+
+use postgres_protocol::message::backend as tags;
+
+use std::time::Duration;
 
 use bytes::BytesMut;
 
 use crate::cell::Cell;
 use crate::deadline::Deadline;
-use crate::driver::{Column, Row};
+use crate::driver::{Column, Row, shown};
 use crate::error::{Error, Reason, Result};
 
 use super::advice;
@@ -21,8 +27,84 @@ use super::values::{Kind, settle};
 const READ: usize = 8 * 1024;
 /// What it grows to while rows stream.
 const BUSY: usize = 64 * 1024;
-/// The longest message a server sends: a value has at most 1 GiB.
-const LONGEST: usize = (1 << 30) + (1 << 20);
+/// The longest error, notice or description of a result.
+const LONGEST_TEXT: usize = 1 << 20;
+/// The longest message of any other kind but rows.
+const LONGEST_OTHER: usize = 64 * 1024;
+/// The longest row, where no single value may be longer.
+const LONGEST_ROW: usize = 16 << 20;
+/// The most columns of a result: PostgreSQL itself has at most 1,664.
+const MOST_COLUMNS: usize = 4_096;
+/// So much is read at once of what nobody wants any more, and so much in all.
+const UNWANTED: (usize, usize) = (16 << 20, 64 << 20);
+
+/// How long rows may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// One value.
+    cell: usize,
+    /// A row.
+    row: usize,
+}
+
+impl Bounds {
+    /// Of a query's rows.
+    pub(super) fn of_rows(max_cell_bytes: usize) -> Self {
+        Bounds { cell: max_cell_bytes, row: LONGEST_ROW.max(max_cell_bytes.saturating_add(LONGEST_TEXT)) }
+    }
+
+    /// Of the answer to a question of the session's own.
+    pub(super) fn of_answers(most: usize) -> Self {
+        Bounds { cell: most, row: most }
+    }
+}
+
+/// What a server sent is longer than it may be. It is not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TooLong {
+    /// The value of a column.
+    Cell { column: usize, length: usize, most: usize },
+    /// A row, though each of its values is short enough, or the answer to a question of ours.
+    Row { length: usize, most: usize },
+    /// A message of another kind.
+    Message { length: usize, most: usize },
+}
+
+impl TooLong {
+    /// What an error of [`Link::next`] says.
+    pub(super) fn of(error: &io::Error) -> Option<TooLong> {
+        error.get_ref()?.downcast_ref::<TooLong>().copied()
+    }
+
+    /// The error of a query whose result looks so.
+    pub(super) fn of_query(self, shape: Option<&Shape>) -> Error {
+        let TooLong::Cell { column, .. } = self else { return Error::new(Reason::Limit, self.to_string()) };
+        let column = shape.and_then(|shape| shape.columns.get(column));
+        let named =
+            column.map_or(String::new(), |column| format!("column {} ({}): ", column.name, column.type_name));
+        Error::new(Reason::Limit, format!("{named}{self}"))
+            .with_hint("select less of it, as with left(…, 200), or raise exporter.max_cell_bytes")
+    }
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, length, most) = match *self {
+            TooLong::Cell { length, most, .. } => ("a value", length, most),
+            TooLong::Row { length, most } => ("a row", length, most),
+            TooLong::Message { length, most } => ("a message of the server", length, most),
+        };
+        write!(f, "{what} has {length} bytes, and at most {most} are taken")
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+impl From<TooLong> for io::Error {
+    fn from(too_long: TooLong) -> Self {
+        io::Error::new(io::ErrorKind::QuotaExceeded, too_long)
+    }
+}
 
 /// One message: its tag and where its body lies. Valid until the next one is asked for.
 #[derive(Debug, Clone)]
@@ -48,19 +130,29 @@ pub(super) struct Link {
     end: usize,
     /// What [`Link::send`] sends.
     pub(super) out: BytesMut,
+    /// So often the server has to say that it is ready until all is answered that it was asked.
+    owed: usize,
+    /// The connection has ended, or what follows cannot be understood.
+    is_dead: bool,
+    /// What is left of a message that nobody wants any more, and how much was read of such.
+    unwanted: (usize, usize),
 }
 
 impl Link {
     /// Takes over after the login.
     pub(super) fn new(stream: Stream) -> Self {
         stream.allow_all();
-        Link { stream, input: Vec::new(), start: 0, end: 0, out: BytesMut::new() }
+        let (owed, is_dead, unwanted) = Default::default();
+        Link { stream, input: Vec::new(), start: 0, end: 0, out: BytesMut::new(), owed, is_dead, unwanted }
     }
 
     /// Sends what is in `out` and empties it. One round of messages always fits the socket's buffers, as the server
     /// reads a message whole before it answers: nothing is read meanwhile.
     pub(super) fn send(&mut self, by: Deadline) -> io::Result<()> {
         let sent = self.stream.write_all(&self.out, by);
+        self.owed += questions(&self.out);
+        // What was sent in part is never answered.
+        self.is_dead |= sent.is_err();
         self.out.clear();
         sent
     }
@@ -68,37 +160,76 @@ impl Link {
     /// The next message.
     ///
     /// # Errors
-    /// `TimedOut` at the deadline, `UnexpectedEof`, `InvalidData` for an impossible length.
-    pub(super) fn next(&mut self, by: Deadline) -> io::Result<Frame> {
+    /// `TimedOut` at the deadline, `UnexpectedEof`, `InvalidData` for an impossible length; [`TooLong`], after which only
+    /// [`Link::has_ended`] is of use.
+    pub(super) fn next(&mut self, by: Deadline, bounds: Bounds) -> io::Result<Frame> {
+        let frame = self.await_frame(by, bounds);
+        match &frame {
+            Ok(frame) if frame.tag == tags::READY_FOR_QUERY_TAG => self.owed = self.owed.saturating_sub(1),
+            Ok(_) => {}
+            Err(error) => {
+                self.is_dead |= error.kind() != io::ErrorKind::TimedOut && TooLong::of(error).is_none();
+            }
+        }
+        frame
+    }
+
+    fn await_frame(&mut self, by: Deadline, bounds: Bounds) -> io::Result<Frame> {
         loop {
-            if let Some(frame) = self.split()? {
+            if let Some(frame) = self.split(bounds)? {
                 return Ok(frame);
             }
             self.fill(by)?;
         }
     }
 
-    fn split(&mut self) -> io::Result<Option<Frame>> {
+    /// Tag and length of the message at the start.
+    fn head(&self) -> io::Result<Option<(u8, usize)>> {
         let Some(&[tag, a, b, c, d, ..]) = self.input.get(self.start..self.end) else { return Ok(None) };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        if !(4..=LONGEST).contains(&length) {
-            return Err(io::ErrorKind::InvalidData.into());
+        if length < 4 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Some((tag, length))) }
+    }
+
+    fn split(&mut self, bounds: Bounds) -> io::Result<Option<Frame>> {
+        let Some((tag, length)) = self.head()? else { return Ok(None) };
+        let most = match tag {
+            tags::DATA_ROW_TAG => bounds.row,
+            tags::ERROR_RESPONSE_TAG
+            | tags::NOTICE_RESPONSE_TAG
+            | tags::ROW_DESCRIPTION_TAG
+            | tags::PARAMETER_DESCRIPTION_TAG => LONGEST_TEXT,
+            _ => LONGEST_OTHER,
+        };
+        if length > most && tag != tags::DATA_ROW_TAG {
+            return Err(TooLong::Message { length, most }.into());
         }
-        let body = self.start + 5..self.start + 1 + length;
-        if body.end > self.end {
-            return Ok(None);
+        let body = self.start + 5..self.start.saturating_add(1).saturating_add(length);
+        if body.end <= self.end {
+            self.start = body.end;
+            return Ok(Some(Frame { tag, body }));
         }
-        self.start = body.end;
-        Ok(Some(Frame { tag, body }))
+        if tag == tags::DATA_ROW_TAG && length > bounds.cell.min(most) {
+            // Which value it is: its length comes before it.
+            if let Some(too_long) =
+                long_cell(self.input.get(body.start..self.end).unwrap_or_default(), bounds.cell)
+            {
+                return Err(too_long.into());
+            }
+            if length > most {
+                return Err(TooLong::Row { length, most }.into());
+            }
+        }
+        Ok(None)
     }
 
     fn fill(&mut self, by: Deadline) -> io::Result<()> {
-        // The buffer grows by what has arrived, not by what a length promises.
+        // The buffer grows by what has arrived, not by what a length promises, and not beyond the message.
         let was_full = self.end == self.input.len() && self.input.len() < BUSY;
         self.input.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         if was_full || self.end == self.input.len() {
-            self.input.resize((self.input.len() * 2).max(READ), 0);
+            let wanted = self.head()?.map_or(0, |(_, length)| length.saturating_add(1)).max(BUSY);
+            self.input.resize((self.input.len() * 2).clamp(READ, wanted), 0);
         }
         let count = self.stream.read(self.input.get_mut(self.end..).unwrap_or_default(), by)?;
         if count == 0 {
@@ -106,6 +237,63 @@ impl Link {
         }
         self.end += count;
         Ok(())
+    }
+
+    /// True when the server has answered all that it was asked, or nothing more will come. Takes what has come, without
+    /// keeping it, and does not wait. From then on the link serves for nothing else.
+    pub(super) fn has_ended(&mut self) -> bool {
+        if self.owed == 0 || self.is_dead || self.stream.do_not_wait().is_err() {
+            return true;
+        }
+        let before = self.unwanted.1;
+        loop {
+            self.pass_over();
+            let (at_once, in_all) = UNWANTED;
+            // Who sends on and on notices that nobody reads any more when the connection closes.
+            if self.owed == 0 || self.is_dead || self.unwanted.1 > in_all {
+                return true;
+            }
+            if self.unwanted.1 - before > at_once {
+                return false;
+            }
+            self.input.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            self.input.resize(BUSY, 0);
+            let unread = self.input.get_mut(self.end..).unwrap_or_default();
+            match self.stream.read(unread, Deadline::within(Duration::from_secs(1))) {
+                Ok(0) => self.is_dead = true,
+                Ok(count) => {
+                    self.end += count;
+                    self.unwanted.1 += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return false,
+                Err(_) => self.is_dead = true,
+            }
+        }
+    }
+
+    /// Passes over the messages that have come, whole or in part.
+    fn pass_over(&mut self) {
+        loop {
+            let part = self.unwanted.0.min(self.end - self.start);
+            self.start += part;
+            self.unwanted.0 -= part;
+            if self.unwanted.0 > 0 {
+                return;
+            }
+            match self.head() {
+                Ok(Some((tag, length))) => {
+                    self.owed -= usize::from(tag == tags::READY_FOR_QUERY_TAG && self.owed > 0);
+                    self.start += 5;
+                    self.unwanted.0 = length - 4;
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    self.is_dead = true;
+                    return;
+                }
+            }
+        }
     }
 
     /// The body of a message.
@@ -120,12 +308,36 @@ impl Link {
 
     /// Gives memory back between batches.
     pub(super) fn rest(&mut self) {
-        if self.start == self.end {
-            self.input = Vec::new();
-            (self.start, self.end) = (0, 0);
-        }
+        self.input = self.input.get(self.start..self.end).unwrap_or_default().to_vec();
+        (self.start, self.end) = (0, self.input.len());
         self.out = BytesMut::new();
     }
+}
+
+/// How many of these messages the server answers by saying that it is ready.
+fn questions(mut messages: &[u8]) -> usize {
+    let mut count = 0;
+    while let [tag, a, b, c, d, ..] = *messages {
+        count += usize::from(matches!(tag, b'Q' | b'S'));
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        messages = messages.get(length.saturating_add(1)..).unwrap_or_default();
+    }
+    count
+}
+
+/// The first value of a row that is longer than `most`, as far as the row's body has come.
+fn long_cell(body: &[u8], most: usize) -> Option<TooLong> {
+    let mut fields = Fields(body);
+    for column in 0..usize::from(fields.short()?) {
+        match fields.long()? {
+            u32::MAX => {}
+            length if length as usize > most => {
+                return Some(TooLong::Cell { column, length: length as usize, most });
+            }
+            length => drop(fields.bytes(length as usize)?),
+        }
+    }
+    None
 }
 
 /// Reads the fields of a message's body one after the other; `None` where it ends too early.
@@ -200,8 +412,12 @@ impl Shape {
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let mut fields = Fields(body);
         let mut shape = Shape::default();
-        for column in 0..usize::from(fields.short()?) {
-            let name = fields.text()?.into();
+        let count = usize::from(fields.short()?);
+        if count > MOST_COLUMNS {
+            return None;
+        }
+        for column in 0..count {
+            let name = shown::cut(fields.text()?, shown::NAME).into();
             let (_table, _number) = (fields.long()?, fields.short()?);
             let oid = fields.long()?;
             let (_size, _modifier, format) = (fields.short()?, fields.long()?, fields.short()?);
@@ -248,8 +464,8 @@ impl Spans {
     /// Finds the values of a `DataRow` and settles those that are rewritten in place.
     ///
     /// # Errors
-    /// `protocol`, when the row is not what its description says.
-    pub(super) fn find(&mut self, body: &mut [u8], shape: &Shape) -> Result<()> {
+    /// `protocol`, when the row is not what its description says; `limit`.
+    pub(super) fn find(&mut self, body: &mut [u8], shape: &Shape, bounds: Bounds) -> Result<()> {
         self.0.clear();
         let wrong =
             || Error::new(Reason::Protocol, "the server sent a row that its description does not fit");
@@ -259,14 +475,18 @@ impl Spans {
             return Err(wrong());
         }
         let mut at = 2;
-        for _ in 0..count {
+        for column in 0..count {
             let length = fields.long().ok_or_else(wrong)?;
             at += 4;
             if length == u32::MAX {
                 self.0.push(None);
                 continue;
             }
-            let end = at + length as usize;
+            let length = length as usize;
+            if length > bounds.cell {
+                return Err(TooLong::Cell { column, length, most: bounds.cell }.of_query(Some(shape)));
+            }
+            let end = at + length;
             fields.0 = body.get(end..).ok_or_else(wrong)?;
             self.0.push(Some((at, end)));
             at = end;

@@ -31,6 +31,11 @@ pub fn head(data: &[u8]) {
     targets::head::run(data);
 }
 
+/// The bytes of a PostgreSQL server.
+pub fn pg_messages(data: &[u8]) {
+    targets::pg_messages::run(data);
+}
+
 /// A web-config file.
 pub fn web_config(data: &[u8]) {
     targets::web_config::run(data);

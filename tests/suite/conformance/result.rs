@@ -66,7 +66,8 @@ pub(super) fn huge_text<S: Subject>(sql: &str) {
         Query::new("number", sql).metrics("{name: number, value_column: huge}"),
     ];
     let subject = S::fresh();
-    let seen = Bench::new(&subject.entry(&[("max_connections", "1")]), &queries).scrape();
+    let entry = subject.entry(&[("max_connections", "1")]);
+    let seen = Bench::with(&entry, &queries, "{max_cell_bytes: 20MiB}").scrape();
     assert_eq!(seen.value("ignored"), 1.0);
     let error = seen.failed("label", Reason::Limit).message();
     assert_eq!(error, "column `huge`: a label value of 16777216 bytes, max_label_length is 1024");

@@ -93,10 +93,11 @@ impl Ward {
 
     /// After the recovery: the first page that is not held back is good, and nothing is held any more.
     pub(super) fn recovers(&self) {
+        // And until the server has ended what it went on with.
         wait_for("the end of the back-off", || {
-            let page = self.page("5").0;
-            (page.value("sql_exporter_target_backoff_seconds", &[("target", "sick")]) == Some(0.0))
-                .then_some(())
+            let seen = self.page("5");
+            let backoff = seen.0.value("sql_exporter_target_backoff_seconds", &[("target", "sick")]);
+            (backoff == Some(0.0) && !seen.is_wedged()).then_some(())
         });
         assert!(self.page("5").is_good(), "{}", self.exporter.log());
         self.holds_no_more(IDLE_LANES);
@@ -131,6 +132,12 @@ impl Seen {
     pub(super) fn is_good(&self) -> bool {
         let value = |name| self.0.value(name, &[("target", "sick")]);
         value("sick_one") == Some(1.0) && value("sick_two") == Some(2.0)
+    }
+
+    /// Sessions go on in the server.
+    fn is_wedged(&self) -> bool {
+        let rows = self.0.series("sql_exporter_query_failure_reason");
+        rows.iter().any(|row| row.labels["reason"] == "wedged")
     }
 
     /// The one reason for which a query fails.

@@ -7,15 +7,49 @@ use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, assert_clean, rows, session, value};
+use crate::process::poll;
 use crate::recorder::{Recorder, run, run_into};
 use crate::servers::Postgres;
 
 #[test]
 fn a_text_larger_than_every_buffer_arrives_whole() {
     let mut session = session(&Postgres::shared("postgres"));
-    let text = value(&mut *session, "SELECT repeat('0123456789', 1000000)");
-    assert_eq!(text.len(), 10_000_000 + "Text(\"\")".len());
+    let sql = Sql::new("SELECT repeat('0123456789', 1000000)");
+    let mut sink = Recorder::new();
+    let mut jobs = [Job { sql: &sql, allowance: LONG, max_cell_bytes: 10_000_000, sink: &mut sink }];
+    assert_clean(&session.run(&mut jobs, Deadline::within(LONG)));
+    assert_eq!(sink.good()[0][0].len(), 10_000_000 + "Text(\"\")".len());
     assert_eq!(value(&mut *session, "SELECT 2"), "Int(2)");
+}
+
+/// Whichever value it is, and however much of the row has come; the server is free again soon.
+#[test]
+fn a_value_that_is_too_long_fails_its_query_before_it_is_held() {
+    let server = Postgres::shared("postgres");
+    for sql in [
+        "SELECT 1 AS one, repeat('x', 400000000) AS huge",
+        "SELECT 1 AS one, repeat('x', 1048577) AS huge, 2 AS two",
+        "SELECT 1 AS one, decode(repeat('00', 2000000), 'hex') AS huge FROM generate_series(1, 1000)",
+    ] {
+        let mut session = session(&server);
+        assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
+        let (sink, health) = run(&mut *session, sql, LONG);
+        assert_eq!(sink.reason(), Reason::Limit, "{}", sink.error());
+        let said = sink.error().to_string();
+        assert!(said.starts_with("column huge (") && said.contains("exporter.max_cell_bytes"), "{said}");
+        if !matches!(health, Health::Clean) {
+            session.canceller().cancel(Deadline::within(LONG)).unwrap();
+            poll("the end in the server", LONG, || session.has_ended().then_some(()));
+        }
+    }
+    let mut session = session(&server);
+    let (sink, _) = run(&mut *session, "SELECT repeat('x', 1048576) AS long", LONG);
+    assert_eq!(sink.good().len(), 1);
+    // Each value is short enough, the row is not.
+    let (sink, _) =
+        run(&mut *session, &format!("SELECT {}", vec!["repeat('x', 1000000)"; 20].join(", ")), LONG);
+    assert_eq!(sink.reason(), Reason::Limit);
+    assert!(sink.error().message().starts_with("a row has 20000"), "{}", sink.error());
 }
 
 #[test]

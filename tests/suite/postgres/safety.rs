@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use sql_exporter::driver::{Health, Session};
+use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, assert_clean, login, open, session, value};
-use crate::recorder::run;
+use crate::recorder::{Recorder, run};
 use crate::servers::Postgres;
 
 /// A database with something to break in it.
@@ -154,13 +155,166 @@ fn what_a_query_sets_by_its_own_words_is_undone() {
 }
 
 #[test]
-fn a_function_that_changes_its_session_costs_it() {
+fn a_function_that_changes_its_session_costs_it_once() {
     let server = shop();
-    for (sql, expected) in [("SELECT hide()", "Text(\"hidden\")"), ("SELECT keep()", "Text(\"locked\")")] {
-        let mut session = session(&server);
-        let (recorder, health) = run(&mut *session, sql, LONG);
-        assert_eq!(recorder.good(), [[expected]]);
-        assert!(matches!(health, Health::Spent), "{health:?}");
+    let endpoint = super::endpoint(login(&server));
+    let open = || endpoint.connect(Deadline::within(LONG)).unwrap();
+    let (recorder, health) = run(&mut *open(), "SELECT hide()", LONG);
+    assert_eq!(recorder.good(), [["Text(\"hidden\")"]]);
+    assert!(matches!(health, Health::Spent), "{health:?}");
+    // The next sessions know it, and undo it.
+    let mut session = open();
+    for _ in 0..3 {
+        assert_eq!(value(&mut *session, "SELECT hide()"), "Text(\"hidden\")");
+        is_unharmed(&mut *session);
+    }
+}
+
+/// Functions that leave something behind in some run and not in the first: while a row of `signs` is there.
+fn with_signs() -> Postgres {
+    let server = shop();
+    server.run(
+        "CREATE TABLE signs (id int);
+         CREATE FUNCTION sets(name text, there text) RETURNS int LANGUAGE plpgsql AS $$
+           BEGIN IF EXISTS (SELECT FROM signs) THEN PERFORM set_config(name, there, false); END IF; RETURN 0; END $$;
+         CREATE FUNCTION locks() RETURNS int LANGUAGE plpgsql AS $$
+           BEGIN IF EXISTS (SELECT FROM signs) THEN PERFORM pg_advisory_lock(7); END IF; RETURN 0; END $$",
+    );
+    server
+}
+
+const READS: &str = "SELECT extract(hour FROM timestamptz '2026-01-01 12:00Z')::int || ' ' || (2.5::float8 / 3)::text \
+                     || ' ' || current_user || ' ' || (SELECT count(*) FROM orders) \
+                     || coalesce(current_setting('my.tenant', true), '')";
+
+/// Runs statements as one batch; what each gave, where it ended.
+fn batch(session: &mut dyn Session, statements: &[&str]) -> (Vec<Option<String>>, Health) {
+    let statements: Vec<Sql> = statements.iter().map(|sql| Sql::new(sql)).collect();
+    let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
+    let mut jobs: Vec<Job<'_>> = statements
+        .iter()
+        .zip(&mut sinks)
+        .map(|(sql, sink)| Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink })
+        .collect();
+    let health = session.run(&mut jobs, Deadline::within(LONG));
+    let gave = |sink: &Recorder| sink.verdict.as_ref().map(|_| sink.good()[0][0].clone());
+    (sinks.iter().map(gave).collect(), health)
+}
+
+#[test]
+fn what_any_run_leaves_behind_changes_no_neighbours_number() {
+    let server = with_signs();
+    for (name, there) in [
+        ("TimeZone", "Asia/Tokyo"),
+        ("extra_float_digits", "-10"),
+        ("role", "pg_monitor"),
+        ("search_path", "pg_temp"),
+        ("my.tenant", "5"),
+        ("enable_seqscan", "off"),
+    ] {
+        for (session_sql, read_only) in
+            [(vec![], true), (vec!["SET work_mem = '3MB'".to_owned()], true), (vec![], false)]
+        {
+            if !session_sql.is_empty() && matches!(name, "my.tenant" | "enable_seqscan") {
+                // Nothing is reset there, and these are not asked for: SECURITY.md.
+                continue;
+            }
+            server.run("TRUNCATE signs; GRANT SELECT ON orders, signs TO pg_monitor");
+            let endpoint = super::endpoint(sql_exporter::driver::login::Login {
+                session_sql: session_sql.clone(),
+                read_only,
+                ..login(&server)
+            });
+            let open = || endpoint.connect(Deadline::within(LONG)).unwrap();
+            let sets = format!("SELECT sets('{name}', '{there}')");
+            let others =
+                [READS, &sets, "SELECT 'behind ' || extract(hour FROM timestamptz '2026-01-01 12:00Z')"];
+            let mut session = open();
+            let (first, health) = batch(&mut *session, &others);
+            assert_clean(&health);
+            for _ in 0..3 {
+                assert_eq!(batch(&mut *session, &others).0, first, "{name}");
+            }
+            server.run("INSERT INTO signs VALUES (1)");
+            let mut fresh = 0;
+            for _ in 0..6 {
+                let (gave, health) = batch(&mut *session, &others);
+                for (gave, first) in gave.iter().zip(&first) {
+                    // What has no end is run again, on another session.
+                    assert!(gave.is_none() || gave == first, "{name}, {read_only}: {gave:?}, not {first:?}");
+                }
+                if !matches!(health, Health::Clean) {
+                    fresh += 1;
+                    session = open();
+                }
+            }
+            assert!(fresh <= 3 || !read_only, "{name}: the sessions come to rest, {fresh}");
+            assert_eq!(batch(&mut *open(), &others[..1]).0, first[..1]);
+        }
+    }
+}
+
+#[test]
+fn a_lock_taken_in_any_run_is_free_after_the_batch() {
+    let server = with_signs();
+    let mut client = server.client();
+    let mut session = session(&server);
+    let is_free = |client: &mut ::postgres::Client| {
+        let took = client.query_one("SELECT pg_try_advisory_lock(7)", &[]).unwrap().get::<_, bool>(0);
+        client.batch_execute("SELECT pg_advisory_unlock_all()").unwrap();
+        took
+    };
+    for run in 0..6 {
+        if run == 3 {
+            server.run("INSERT INTO signs VALUES (1)");
+        }
+        let (gave, health) = batch(&mut *session, &["SELECT locks()", "SELECT 1"]);
+        assert_clean(&health);
+        assert_eq!(gave, [Some("Int(0)".to_owned()), Some("Int(1)".to_owned())]);
+        assert!(is_free(&mut client), "run {run}");
+    }
+    // Where `session_sql` has set up the session, locks are counted: it may hold one itself.
+    let mut login = login(&server);
+    login.session_sql = vec!["SELECT pg_advisory_lock(8)".to_owned()];
+    let mut session = open(login).unwrap();
+    let (_, health) = batch(&mut *session, &["SELECT locks()", "SELECT 1"]);
+    assert!(matches!(health, Health::Spent), "{health:?}");
+}
+
+/// A neighbour in the same transaction of a group; none of them is wrong, whatever else fails.
+#[test]
+fn an_error_behind_a_change_lets_no_wrong_number_through() {
+    let server = with_signs();
+    server.run(
+        "CREATE FUNCTION fails() RETURNS int LANGUAGE plpgsql AS $$
+           BEGIN IF EXISTS (SELECT FROM signs) THEN RAISE 'no'; END IF; RETURN 0; END $$",
+    );
+    let endpoint = super::endpoint(login(&server));
+    let mut session = endpoint.connect(Deadline::within(LONG)).unwrap();
+    let all = [READS, "SELECT sets('TimeZone', 'Asia/Tokyo')", &format!("{READS} || 'x'"), "SELECT fails()"];
+    let statements: Vec<Sql> = all.iter().map(|sql| Sql::new(sql)).collect();
+    let mut first = None;
+    for round in 0..8 {
+        if round == 3 {
+            server.run("INSERT INTO signs VALUES (1)");
+        }
+        let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
+        let mut jobs: Vec<Job<'_>> = statements
+            .iter()
+            .zip(&mut sinks)
+            .map(|(sql, sink)| Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink })
+            .collect();
+        let health = session.run(&mut jobs, Deadline::within(LONG));
+        for index in [0, 2] {
+            if sinks[index].verdict.is_some() {
+                let gave =
+                    sinks[index].good()[0][0].trim_end_matches("x\")").trim_end_matches("\")").to_owned();
+                assert_eq!(*first.get_or_insert_with(|| gave.clone()), gave, "round {round}");
+            }
+        }
+        if !matches!(health, Health::Clean) {
+            session = endpoint.connect(Deadline::within(LONG)).unwrap();
+        }
     }
 }
 

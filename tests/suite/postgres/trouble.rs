@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::login::Login;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 use sql_exporter::error::Reason;
 
@@ -142,7 +143,8 @@ fn a_session_that_died_idle_loses_the_first_job_that_was_not_ended() {
 #[test]
 fn a_session_killed_in_mid_result_leaves_the_job_without_an_end() {
     let server = Postgres::shared("postgres");
-    let mut session = session(&server);
+    // Read-only targets run no such function.
+    let mut session = super::open(Login { read_only: false, ..login(&server) }).unwrap();
     let sql = "SELECT CASE WHEN i = 90000 THEN pg_terminate_backend(pg_backend_pid()) END FROM generate_series(1, 100000) i";
     let (recorder, health) = run(&mut *session, sql, LONG);
     assert!(matches!(&health, Health::Lost(error) if error.sqlstate() == Some("57P01")), "{health:?}");
@@ -195,6 +197,10 @@ fn neighbours_of_a_query_that_cost_the_session_have_no_end() {
 #[test]
 fn every_session_ends_with_a_goodbye() {
     let server = Postgres::fresh("goodbye");
+    server.run(
+        "CREATE FUNCTION hides() RETURNS void LANGUAGE plpgsql AS
+         $$ BEGIN PERFORM set_config('search_path', 'pg_temp', false); END $$",
+    );
     let proxy = Proxy::before(server.port);
     let mut login = login(&Postgres { port: proxy.port(), ..server });
     login.tls.mode = sql_exporter::driver::tls::Mode::Disable;
@@ -207,7 +213,7 @@ fn every_session_ends_with_a_goodbye() {
     let (_, health) = run(&mut *left, "SELECT generate_series(1, 10000000)", Duration::from_millis(50));
     drop((left, health));
     let mut harmed = open();
-    let (_, health) = run(&mut *harmed, "SELECT pg_advisory_lock(1)", LONG);
+    let (_, health) = run(&mut *harmed, "SELECT hides()", LONG);
     assert!(matches!(health, Health::Spent), "{health:?}");
     drop(harmed);
     let mut unsuited = login.clone();
