@@ -39,16 +39,20 @@ impl MySqlSession {
     /// Logs in, runs `session_sql`, learns the facts.
     pub(super) fn open(server: &Arc<Server>, by: Deadline) -> Result<Self> {
         let by = by.or_within(server.login.connect_timeout);
-        let Entered { link, route, tls, thread, version } = server.enter(by)?;
-        let mut talk = Talk::new(link);
+        let Entered { link, route, tls, thread, version, tracks } = server.enter(by)?;
+        let mut talk = Talk::new(link, tracks);
         match Learned::set_up(&mut talk, &server.login, &version, tls, by) {
-            Ok(learned) => Ok(MySqlSession {
-                pipeline: Pipeline::new(talk, learned, server),
-                server: Arc::clone(server),
-                route,
-                thread,
-                broken: Arc::default(),
-            }),
+            Ok(learned) => {
+                // The login's ends here; from now on each question has its own.
+                talk.link.stream.set_budget(None);
+                Ok(MySqlSession {
+                    pipeline: Pipeline::new(talk, learned, server),
+                    server: Arc::clone(server),
+                    route,
+                    thread,
+                    broken: Arc::default(),
+                })
+            }
             Err(fault) => {
                 if !fault.broken {
                     talk.quit(by.or_within(GOODBYE));
@@ -79,6 +83,7 @@ impl MySqlSession {
 
     fn give_up(&mut self) {
         self.broken.store(true, Ordering::Relaxed);
+        self.pipeline.talk.link.stream.give_up();
     }
 }
 
@@ -133,7 +138,7 @@ impl Session for MySqlSession {
 
     fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
         self.pipeline.check(sql.text())?;
-        let answer = match self.pipeline.prepare_all(&[sql], by) {
+        let answer = match self.pipeline.prepare_all(&[sql], by, |prepared, columns| (prepared, columns)) {
             Ok(mut answers) => answers.pop(),
             Err((_, fault)) => {
                 self.give_up();
@@ -185,10 +190,16 @@ impl Session for MySqlSession {
         ];
         self.pipeline.in_snapshot = open;
         let statements = if open { OPEN } else { &["ROLLBACK"] };
-        self.between("the snapshot's statements", |talk, _| {
+        let health = self.between("the snapshot's statements", |talk, _| {
             statements.iter().for_each(|sql| talk.queue_query(sql));
             statements.iter().try_for_each(|_| Ok(talk.read_done(by)?))
-        })
+        });
+        // A reset would have ended the transaction.
+        if open || !matches!(health, Health::Clean) || self.pipeline.is_as_before() {
+            return health;
+        }
+        self.give_up();
+        Health::Lost(Error::new(Reason::Lost, "the session could not be made what it was"))
     }
 
     fn facts(&self) -> &Facts {
@@ -206,6 +217,16 @@ impl Session for MySqlSession {
             thread: self.thread,
             broken: Arc::clone(&self.broken),
         })
+    }
+
+    /// A server that still works on something has not closed its side: whatever it answers to a KILL, and whether the KILL
+    /// got there.
+    fn has_ended(&mut self) -> bool {
+        if !self.broken.load(Ordering::Relaxed) && self.pipeline.talk.link.is_answered() {
+            return true;
+        }
+        self.give_up();
+        self.pipeline.talk.link.stream.has_ended()
     }
 }
 
