@@ -158,7 +158,16 @@ fn nothing_left(server: &MariaDb, session: &mut dyn Session, after: &str) {
 /// At the first run or at a later one, alone or among others.
 #[test]
 fn what_a_function_or_a_view_leaves_is_gone_after_its_batch() {
-    let calls = ["it_zone()", "it_mode()", "it_sets()", "it_assigns()", "it_selects()", "it_takes()", "v FROM seen", "it_fails()"];
+    let calls = [
+        "it_zone()",
+        "it_mode()",
+        "it_sets()",
+        "it_assigns()",
+        "it_selects()",
+        "it_takes()",
+        "v FROM seen",
+        "it_fails()",
+    ];
     let server = leaving();
     let mut sessions: Vec<(String, Box<dyn Session>)> = Vec::new();
     for read_only in [true, false] {
