@@ -1,7 +1,6 @@
 //! Stops what a session runs: a KILL on a connection of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::deadline::Deadline;
 use crate::driver::Canceller;
@@ -21,15 +20,12 @@ pub(super) struct Kill {
     pub(super) server: Arc<Server>,
     pub(super) route: Route,
     pub(super) thread: u32,
-    pub(super) broken: Arc<AtomicBool>,
 }
 
 impl Canceller for Kill {
     fn cancel(&self, by: Deadline) -> Result<()> {
-        // A server that is sending rows which nobody reads waits for long; only the end of the connection, not that of
-        // the query, wakes it. And behind a query that is ended others may stand, which would run.
-        let what = if self.broken.load(Ordering::Relaxed) { "CONNECTION" } else { "QUERY" };
-        self.kill(what, by)
+        // Not the connection: the server would close it at once and go on with the statement, and its end could not be seen.
+        self.kill("QUERY", by)
     }
 
     fn terminate(&self, by: Deadline) -> Result<()> {

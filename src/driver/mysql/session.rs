@@ -2,7 +2,6 @@
 //! afterwards, and what is asked of it between batches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::deadline::Deadline;
@@ -31,8 +30,8 @@ pub(super) struct MySqlSession {
     route: Route,
     /// The number of the server's thread.
     thread: u32,
-    /// What the server sends is not the answer to what is asked next. The session's canceller knows as well.
-    broken: Arc<AtomicBool>,
+    /// What the server sends is not the answer to what is asked next.
+    broken: bool,
 }
 
 impl MySqlSession {
@@ -50,7 +49,7 @@ impl MySqlSession {
                     server: Arc::clone(server),
                     route,
                     thread,
-                    broken: Arc::default(),
+                    broken: false,
                 })
             }
             Err(fault) => {
@@ -82,7 +81,7 @@ impl MySqlSession {
     }
 
     fn give_up(&mut self) {
-        self.broken.store(true, Ordering::Relaxed);
+        self.broken = true;
         self.pipeline.talk.link.stream.give_up();
     }
 }
@@ -211,18 +210,13 @@ impl Session for MySqlSession {
     }
 
     fn canceller(&self) -> Arc<dyn Canceller> {
-        Arc::new(Kill {
-            server: Arc::clone(&self.server),
-            route: self.route.clone(),
-            thread: self.thread,
-            broken: Arc::clone(&self.broken),
-        })
+        Arc::new(Kill { server: Arc::clone(&self.server), route: self.route.clone(), thread: self.thread })
     }
 
     /// A server that still works on something has not closed its side: whatever it answers to a KILL, and whether the KILL
-    /// got there.
+    /// got there. What stands behind the statement that was ended runs, each in its limit; then the server reads the end.
     fn has_ended(&mut self) -> bool {
-        if !self.broken.load(Ordering::Relaxed) && self.pipeline.talk.link.is_answered() {
+        if !self.broken && self.pipeline.talk.link.is_answered() {
             return true;
         }
         self.give_up();
@@ -232,7 +226,7 @@ impl Session for MySqlSession {
 
 impl Drop for MySqlSession {
     fn drop(&mut self) {
-        if !self.broken.load(Ordering::Relaxed) {
+        if !self.broken {
             self.pipeline.talk.quit(Deadline::within(GOODBYE));
         }
     }
