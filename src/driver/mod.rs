@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::cell::Cell;
 use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::yaml::keys::Keys;
 
 pub use rights::Rights;
@@ -175,6 +175,12 @@ pub struct Job<'q> {
     pub max_cell_bytes: usize,
     /// Where its rows go.
     pub sink: &'q mut dyn RowSink,
+}
+
+/// The error of a value of more than `max_cell_bytes`. `what`: the value.
+fn value_too_long(what: &str, longest: usize) -> Error {
+    Error::new(Reason::Limit, format!("{what} has more than {longest} bytes"))
+        .with_hint("select less of it (`LEFT(…)`, `substr(…)`), or raise exporter.max_cell_bytes")
 }
 
 /// How much longer than its allowance a session waits for the answer to a job: for the round trips to a distant server,

@@ -54,6 +54,20 @@ impl TimedSocket {
         }
     }
 
+    /// Takes what is there and forgets it, at most 16 KiB, without waiting: how many bytes, none at the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing is there, and what the system says.
+    pub(super) fn discard(&self) -> io::Result<usize> {
+        let mut forgotten = [MaybeUninit::uninit(); 16 * 1024];
+        loop {
+            match self.0.recv_with_flags(&mut forgotten, nix::libc::MSG_DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
     /// Reads what is there, waiting for it until the deadline; nothing at the end of the stream.
     ///
     /// # Errors
@@ -132,6 +146,16 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{span:?}");
             assert!(start.elapsed() >= span && start.elapsed() < Duration::from_secs(20), "{span:?}");
         }
+    }
+
+    #[test]
+    fn what_is_discarded_is_not_waited_for() {
+        let (ours, mut theirs) = pair();
+        assert_eq!(ours.discard().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        theirs.write_all(b"unread").unwrap();
+        assert_eq!(ours.discard().unwrap(), 6);
+        drop(theirs);
+        assert_eq!(ours.discard().unwrap(), 0);
     }
 
     #[test]

@@ -65,6 +65,42 @@ const OTHER: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// Functions of MySQL and MariaDB, of their plugins and of libraries that are often loaded, which write, change settings or
+/// run other SQL in spite of the read-only mode. One that ends with `_` stands for all that begin so.
+const WRITING_ON_MYSQL: [&str; 31] = [
+    "ASYNCHRONOUS_CONNECTION_FAILOVER_",
+    "AUDIT_API_MESSAGE_EMIT_",
+    "AUDIT_LOG_ENCRYPTION_PASSWORD_SET",
+    "AUDIT_LOG_FILTER_",
+    "AUDIT_LOG_ROTATE",
+    "FIREWALL_GROUP_",
+    "GEN_DICTIONARY_DROP",
+    "GEN_DICTIONARY_LOAD",
+    "GROUP_REPLICATION_DISABLE_MEMBER_ACTION",
+    "GROUP_REPLICATION_ENABLE_MEMBER_ACTION",
+    "GROUP_REPLICATION_RESET_MEMBER_ACTIONS",
+    "GROUP_REPLICATION_SET_",
+    "GROUP_REPLICATION_SWITCH_TO_",
+    "INNODB_REDO_LOG_",
+    "INNODB_SET_",
+    "KEYRING_KEY_GENERATE",
+    "KEYRING_KEY_REMOVE",
+    "KEYRING_KEY_STORE",
+    "MASKING_DICTIONARIES_FLUSH",
+    "MASKING_DICTIONARY_",
+    "MROONGA_COMMAND",
+    "MYSQL_FIREWALL_FLUSH_STATUS",
+    "READ_FIREWALL_",
+    "SERVICE_GET_WRITE_LOCKS",
+    "SET_FIREWALL_",
+    "SPIDER_BG_DIRECT_SQL",
+    "SPIDER_COPY_TABLES",
+    "SPIDER_DIRECT_SQL",
+    "SYS_EVAL",
+    "SYS_EXEC",
+    "VERSION_TOKENS_",
+];
+
 /// Which statements a target runs, as far as its configuration alone decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Allowed {
@@ -164,7 +200,15 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
         check_functions(sql, dialect)?;
     }
     if dialect == Dialect::MySql {
+        if let Some((first, second)) =
+            locking(code()).or_else(|| locking(code().filter(|token| !token.conditional)))
+        {
+            return Err(refused(format!("{first} {second} locks rows, and who writes them waits")));
+        }
         for token in code() {
+            if let Some(name) = token.name().filter(|name| writes_on_mysql(name)) {
+                return Err(refused(format!("{name} writes")));
+            }
             if token.is_word("INTO") {
                 return Err(refused(
                     "INTO writes to a file or a variable (a column named so needs backticks)".to_owned(),
@@ -211,6 +255,27 @@ fn spot_at(sql: &str, at: usize) -> Spot {
     let before = sql.get(..at).unwrap_or_default();
     let last = before.rsplit('\n').next().unwrap_or_default();
     Spot { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 }
+}
+
+/// `FOR SHARE` or `LOCK IN SHARE MODE`, which MySQL's read-only mode lets through.
+fn locking<'a>(code: impl Iterator<Item = Token<'a>>) -> Option<(&'static str, &'static str)> {
+    let mut before = None::<Token<'a>>;
+    for token in code {
+        let follows = |word: &str| before.is_some_and(|before| before.is_word(word));
+        if token.is_word("SHARE") && follows("FOR") {
+            return Some(("FOR", "SHARE"));
+        }
+        if token.is_word("IN") && follows("LOCK") {
+            return Some(("LOCK", "IN SHARE MODE"));
+        }
+        before = Some(token);
+    }
+    None
+}
+
+/// True for a function that writes in spite of MySQL's read-only mode, by its name in capitals.
+fn writes_on_mysql(name: &str) -> bool {
+    WRITING_ON_MYSQL.iter().any(|known| name == *known || (known.ends_with('_') && name.starts_with(known)))
 }
 
 /// The statements of a text that holds several, without the `;` between them; blanks and comments alone are none.
@@ -383,6 +448,20 @@ impl Token<'_> {
 
     fn is_one_of(&self, keywords: &[&str]) -> bool {
         keywords.iter().any(|keyword| self.is_word(keyword))
+    }
+
+    /// The name that it is to MySQL, in capitals: a word, or what stands in quotes that are not a string's everywhere.
+    fn name(&self) -> Option<String> {
+        let quoted = |quote: u8| {
+            let inner = self.text.strip_prefix(&[quote])?.strip_suffix(&[quote])?;
+            let (once, twice) = (char::from(quote).to_string(), char::from(quote).to_string().repeat(2));
+            Some(String::from_utf8_lossy(inner).replace(&twice, &once).to_uppercase())
+        };
+        match self.kind {
+            Kind::Word => Some(String::from_utf8_lossy(self.text).to_uppercase()),
+            Kind::Quoted => quoted(b'`').or_else(|| quoted(b'"')),
+            Kind::Byte | Kind::Straddling => None,
+        }
     }
 
     /// The reading keyword that was probably meant.

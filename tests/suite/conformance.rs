@@ -9,6 +9,7 @@ mod advice;
 mod bench;
 mod deadline;
 mod door;
+mod late;
 mod result;
 mod session;
 pub(crate) mod subject;
@@ -32,7 +33,7 @@ struct Case {
 }
 
 /// The list of issue 2, item 3, in its words, and what later issues added.
-const DEMANDED: [&str; 36] = [
+const DEMANDED: [&str; 37] = [
     "every column type as value and as label",
     "advice",
     "NULL",
@@ -60,6 +61,7 @@ const DEMANDED: [&str; 36] = [
     "a server killed and back",
     "a dead idle session",
     "a deadline that strikes the neighbour",
+    "a statement that ignores its cancel",
     "2^53+1",
     "40-digit NUMERIC",
     "Infinity",

@@ -358,3 +358,34 @@ fn without_conforming_strings_a_backslash_escapes_in_every_string() {
     assert!(check_read_only(one_without, Dialect::PostgresWithEscapes).is_ok());
     assert!(check_read_only(r#"SELECT "a\" FROM t; SELECT 1"#, Dialect::PostgresWithEscapes).is_err());
 }
+
+/// What MySQL's read-only mode lets through, by whatever way a server reads its name.
+#[test]
+fn functions_of_mysql_that_write_are_refused() {
+    for sql in [
+        "SELECT innodb_set_open_files_limit(1000)",
+        "SELECT `Asynchronous_Connection_Failover_Reset`()",
+        "SELECT /*!80000 keyring_key_remove*/ ('k')",
+        "SELECT 1 /*!50000 , group_replication_set_as_primary('x') */",
+        "SELECT sys_exec /* run it */ ('id')",
+        "SELECT \"spider_direct_sql\"('insert into t values (1)', '', 'srv \"s\"')",
+        "SELECT * FROM t LOCK IN SHARE MODE",
+        "SELECT * FROM t FOR SHARE SKIP LOCKED",
+        "SELECT * FROM t FOR /*!99999 UPDATE */ SHARE",
+    ] {
+        let error = check_read_only(sql, Dialect::MySql).expect_err(sql);
+        assert!(error.hint().is_some(), "{error}");
+        let error =
+            Allowed::Reading(Dialect::MySql).check(sql).expect_err("told when the configuration is loaded");
+        assert!(!error.message().contains('\n'), "{error}");
+    }
+    for sql in [
+        "SELECT 'sys_exec(1)', innodb_setting FROM t",
+        "SELECT group_replication_get_write_concurrency(), audit_log_read()",
+        "SELECT share, `lock` FROM t WHERE market = 'for share'",
+        "SELECT GET_LOCK('x', 0), IS_FREE_LOCK('x')",
+    ] {
+        assert_eq!(check_read_only(sql, Dialect::MySql), Ok(()), "{sql}");
+    }
+    assert_eq!(check_read_only("SELECT sys_exec(1)", Dialect::Sqlite), Ok(()));
+}

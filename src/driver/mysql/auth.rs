@@ -38,6 +38,15 @@ impl Way {
     }
 }
 
+/// What a login is proved with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Proof<'p> {
+    pub(super) password: &'p str,
+    pub(super) way: Way,
+    /// The server's public key (PEM) as configured: whoever else answers cannot read what it encrypts.
+    pub(super) server_key: Option<&'p [u8]>,
+}
+
 /// A login plugin that we can answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plugin {
@@ -98,19 +107,23 @@ impl Plugin {
     ///
     /// # Errors
     /// `auth`, where the password would be shown.
-    pub(super) fn begin(self, password: &str, nonce: &[u8], way: Way) -> Result<Vec<u8>> {
-        let secret = password.as_bytes();
+    pub(super) fn begin(self, proof: Proof<'_>, nonce: &[u8]) -> Result<Vec<u8>> {
+        let secret = proof.password.as_bytes();
         Ok(match self {
             Plugin::Native => scramble_native(nonce, secret).map(Vec::from).unwrap_or_default(),
             Plugin::CachingSha2 => scramble_sha256(nonce, secret).map(Vec::from).unwrap_or_default(),
             Plugin::Ed25519 => create_response_for_ed25519(secret, nonce).to_vec(),
             // It first tells how the password is hashed.
             Plugin::Parsec => Vec::new(),
-            Plugin::ClearText if way.takes_clear_text() => zero_ended(secret),
-            Plugin::Sha256 if secret.is_empty() || way == Way::Tls => zero_ended(secret),
-            // Asks for the server's key.
-            Plugin::Sha256 if way.takes_clear_text() => vec![1],
-            Plugin::ClearText | Plugin::Sha256 => return Err(self.would_show()),
+            Plugin::ClearText if proof.way.takes_clear_text() => zero_ended(secret),
+            Plugin::Sha256 if secret.is_empty() || proof.way == Way::Tls => zero_ended(secret),
+            Plugin::Sha256 => match proof.server_key {
+                Some(key) => encrypted(secret, nonce, key)?,
+                // Asks for the server's key.
+                None if proof.way.takes_clear_text() => vec![1],
+                None => return Err(self.would_show()),
+            },
+            Plugin::ClearText => return Err(self.would_show()),
         })
     }
 
@@ -118,23 +131,21 @@ impl Plugin {
     ///
     /// # Errors
     /// `auth`, where the password would be shown; `protocol`.
-    pub(super) fn go_on(
-        self,
-        password: &str,
-        nonce: &[u8],
-        way: Way,
-        said: &[u8],
-    ) -> Result<Option<Vec<u8>>> {
-        let secret = password.as_bytes();
+    pub(super) fn go_on(self, proof: Proof<'_>, nonce: &[u8], said: &[u8]) -> Result<Option<Vec<u8>>> {
+        let secret = proof.password.as_bytes();
         match self {
             Plugin::CachingSha2 if said == FAST => Ok(None),
-            Plugin::CachingSha2 if said == FULL => match way {
-                Way::Tls | Way::Socket => Ok(Some(zero_ended(secret))),
+            Plugin::CachingSha2 if said == FULL => match (proof.way, proof.server_key) {
+                (Way::Tls | Way::Socket, _) => Ok(Some(zero_ended(secret))),
+                (_, Some(key)) => encrypted(secret, nonce, key).map(Some),
                 // Asks for the server's key.
-                Way::Loopback | Way::PlainText => Ok(Some(vec![2])),
-                Way::Open => Err(self.would_show()),
+                (Way::Loopback | Way::PlainText, None) => Ok(Some(vec![2])),
+                (Way::Open, None) => Err(self.would_show()),
             },
-            Plugin::CachingSha2 | Plugin::Sha256 if way.takes_clear_text() => {
+            Plugin::CachingSha2 | Plugin::Sha256 if proof.server_key.is_some() => {
+                Err(strange("a public key, where another one is configured"))
+            }
+            Plugin::CachingSha2 | Plugin::Sha256 if proof.way.takes_clear_text() => {
                 encrypted(secret, nonce, said).map(Some)
             }
             Plugin::CachingSha2 | Plugin::Sha256 => Err(self.would_show()),
@@ -146,15 +157,31 @@ impl Plugin {
     }
 
     fn would_show(self) -> Error {
-        let message = match self {
-            Plugin::ClearText => "the server asks for a clear-text password on an unencrypted connection",
-            _ => "the server asks for the password under a key of its own on an unencrypted connection",
+        let (message, key) = match self {
+            Plugin::ClearText => {
+                ("the server asks for a clear-text password on an unencrypted connection", "")
+            }
+            _ => (
+                "the server asks for the password under a key of its own on an unencrypted connection",
+                "name its public key by `server_public_key`; or ",
+            ),
         };
+        let hint = format!(
+            "use tls; or {key}write tls: {{mode: disable}} to show the password to whoever answers at this address"
+        );
         Error::new(Reason::Auth, message)
-            .with_hint("use tls; or write tls: {mode: disable} to show the password to whoever answers at this address")
+            .with_hint(hint)
             .with_meaning("the server asks to see the password, and others could read it")
             .before_password()
     }
+}
+
+/// Fails for what is no public key, as [`Proof::server_key`] is one.
+///
+/// # Errors
+/// What it is not.
+pub(super) fn check_key(pem: &[u8]) -> std::result::Result<(), &'static str> {
+    rsa_key(pem).map(drop).ok_or("it holds no RSA key between `BEGIN PUBLIC KEY` and `END PUBLIC KEY`")
 }
 
 fn strange(what: &str) -> Error {
@@ -243,6 +270,10 @@ YQIDAQAB
 -----END PUBLIC KEY-----";
     const SECRET: &str = "c4nary-secret";
 
+    fn proof(way: Way) -> Proof<'static> {
+        Proof { password: SECRET, way, server_key: None }
+    }
+
     fn shows(bytes: &[u8]) -> bool {
         bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes())
     }
@@ -261,10 +292,10 @@ YQIDAQAB
             (Plugin::Ed25519, Way::Open, false),
             (Plugin::Parsec, Way::Open, false),
         ] {
-            assert_eq!(shows(&plugin.begin(SECRET, &[7; 20], way).unwrap()), shown, "{plugin:?} {way:?}");
+            assert_eq!(shows(&plugin.begin(proof(way), &[7; 20]).unwrap()), shown, "{plugin:?} {way:?}");
         }
         for plugin in [Plugin::ClearText, Plugin::Sha256] {
-            let error = plugin.begin(SECRET, &[7; 20], Way::Open).unwrap_err();
+            let error = plugin.begin(proof(Way::Open), &[7; 20]).unwrap_err();
             assert_eq!(error.reason(), Reason::Auth);
             assert!(error.hint().is_some_and(|hint| hint.contains("mode: disable")), "{error}");
         }
@@ -272,16 +303,35 @@ YQIDAQAB
 
     #[test]
     fn a_stranger_s_key_gets_nothing_on_an_open_way() {
-        let go_on = |way, said: &[u8]| Plugin::CachingSha2.go_on(SECRET, &[7; 20], way, said);
+        let go_on = |way, said: &[u8]| Plugin::CachingSha2.go_on(proof(way), &[7; 20], said);
         assert_eq!(go_on(Way::Open, FAST), Ok(None));
         for said in [FULL, KEY] {
             assert_eq!(go_on(Way::Open, said).unwrap_err().reason(), Reason::Auth);
         }
-        assert!(Plugin::Sha256.go_on(SECRET, &[7; 20], Way::Open, KEY).is_err());
+        assert!(Plugin::Sha256.go_on(proof(Way::Open), &[7; 20], KEY).is_err());
         assert!(shows(&go_on(Way::Tls, FULL).unwrap().unwrap()));
         assert_eq!(go_on(Way::Loopback, FULL), Ok(Some(vec![2])));
         let sent = go_on(Way::Loopback, KEY).unwrap().unwrap();
         assert!(sent.len() == 256 && !shows(&sent));
+    }
+
+    /// With the server's key at hand nobody is asked for one, and no other one is taken.
+    #[test]
+    fn a_configured_key_is_the_only_one() {
+        for way in [Way::Open, Way::Loopback, Way::PlainText] {
+            let known = Proof { server_key: Some(KEY), ..proof(way) };
+            let first = Plugin::Sha256.begin(known, &[7; 20]).unwrap();
+            let full = Plugin::CachingSha2.go_on(known, &[7; 20], FULL).unwrap().unwrap();
+            for sent in [first, full] {
+                assert!(sent.len() == 256 && !shows(&sent), "{way:?}");
+            }
+            for plugin in [Plugin::Sha256, Plugin::CachingSha2] {
+                assert!(plugin.go_on(known, &[7; 20], KEY).is_err(), "{way:?}");
+            }
+        }
+        let cleartext = Proof { server_key: Some(KEY), ..proof(Way::Open) };
+        assert!(Plugin::ClearText.begin(cleartext, &[7; 20]).is_err(), "the key is not used for it");
+        assert!(check_key(KEY).is_ok() && check_key(b"-----BEGIN CERTIFICATE-----").is_err());
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! Stops what a session runs: a KILL on a connection of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::deadline::Deadline;
 use crate::driver::Canceller;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 use super::errors::Fault;
-use super::login::{Route, Server};
+use super::login::{Entered, Route, Server};
 use super::talk::{Talk, Trouble};
 
 /// `ER_NO_SUCH_THREAD`: the connection is gone, and what it ran with it.
@@ -21,15 +20,28 @@ pub(super) struct Kill {
     pub(super) server: Arc<Server>,
     pub(super) route: Route,
     pub(super) thread: u32,
-    pub(super) broken: Arc<AtomicBool>,
 }
 
 impl Canceller for Kill {
     fn cancel(&self, by: Deadline) -> Result<()> {
-        let mut talk = Talk::new(self.server.enter_again(&self.route, by)?.link);
-        // A server that is sending rows which nobody reads waits for long; only the end of the connection, not that of
-        // the query, wakes it.
-        let what = if self.broken.load(Ordering::Relaxed) { "CONNECTION" } else { "QUERY" };
+        // Not the connection: the server would close it at once and go on with the statement, and its end could not be seen.
+        self.kill("QUERY", by)
+    }
+
+    fn terminate(&self, by: Deadline) -> Result<()> {
+        self.kill("CONNECTION", by)
+    }
+}
+
+impl Kill {
+    fn kill(&self, what: &str, by: Deadline) -> Result<()> {
+        // One such connection at a time: the server sees `max_connections` of ours and this one.
+        let Some(_only) = self.server.killing.try_lock_until(by.moment()) else {
+            let message = format!("KILL of thread {}: others before it took all the time", self.thread);
+            return Err(Error::new(Reason::Timeout, message));
+        };
+        let Entered { link, tracks, .. } = self.server.enter_again(&self.route, by)?;
+        let mut talk = Talk::new(link, tracks);
         let done = match talk.ask(&format!("KILL {what} {}", self.thread), by) {
             Ok(_) => Ok(()),
             Err(Trouble::Refused(error)) if error.code == NO_SUCH_THREAD => Ok(()),
@@ -45,9 +57,7 @@ impl Canceller for Kill {
         talk.quit(by);
         done
     }
-}
 
-impl Kill {
     /// What goes on, in the server's own words.
     fn running(&self, talk: &mut Talk, by: Deadline) -> String {
         let question = format!("SELECT info FROM information_schema.processlist WHERE id = {}", self.thread);

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::login::Login;
-use crate::driver::{Facts, TlsState};
+use crate::driver::{Facts, TlsState, shown};
 
 use super::errors::Fault;
 use super::packet::ServerError;
+use super::residue::{Questions, Residue};
 use super::talk::{Table, Talk, Trouble};
 use super::time_zone::{self, SessionZone, Year};
 
@@ -38,6 +39,8 @@ pub(super) struct Learned {
     limit: Option<Duration>,
     /// The session's `lock_wait_timeout` in seconds, where there is one.
     lock_wait: Option<String>,
+    /// What is asked behind each batch, where the server answers it.
+    pub(super) residue: Option<Residue>,
 }
 
 /// The words that a server of a flavour and version knows.
@@ -73,24 +76,24 @@ impl Learned {
         queue_start(talk, &login.session_sql);
         talk.queue_query("SELECT @@version, @@sql_mode");
         talk.queue_query(&time_zone::question());
-        likely.queue_questions(talk);
+        let questions = likely.queue_questions(talk, &login.session_sql);
         likely.queue_guard(talk, login.read_only);
         read_start(talk, &login.session_sql, by)?;
         let table = talk.read_table(by)?;
         let mut texts =
             table.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default);
-        let mut next = || shortened(texts.next().unwrap_or_default());
+        let mut next = || shown::cut(&texts.next().unwrap_or_default(), shown::NAME);
         let (version, sql_mode) = (next(), next());
         let zone = read_zone(talk, by)?;
-        let mut answers = Answers::read(talk, by)?;
+        let mut answers = Answers::read(questions, talk, by)?;
         let guarded = talk.read_table(by);
         let dialect = Dialect::of(&version);
         if dialect == likely {
             guarded?;
         } else {
-            dialect.queue_questions(talk);
+            let questions = dialect.queue_questions(talk, &login.session_sql);
             dialect.queue_guard(talk, login.read_only);
-            answers = Answers::read(talk, by)?;
+            answers = Answers::read(questions, talk, by)?;
             talk.read_table(by)?;
         }
         Ok(Learned {
@@ -99,6 +102,7 @@ impl Learned {
             dialect,
             limit: answers.limit.and_then(|text| dialect.flavor.read_limit(&text)),
             lock_wait: answers.lock_wait.filter(|text| text.parse::<u64>().is_ok()),
+            residue: answers.residue,
             facts: Facts {
                 flavor: dialect.flavor.word().to_owned(),
                 role: answers.role.to_owned(),
@@ -117,20 +121,25 @@ impl Learned {
         Ok(())
     }
 
-    /// Makes a session what it was after its login, time zone included. One round trip.
+    /// Makes a session what it was after its login, time zone included, and tells how many statements its limit has ended
+    /// by now. One round trip.
     pub(super) fn reset(
         &mut self,
         talk: &mut Talk,
         session_sql: &[String],
         by: Deadline,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<u64>, Fault> {
         talk.queue_reset();
         queue_start(talk, session_sql);
         talk.queue_query(&time_zone::question());
+        let questions = self.dialect.questions_of_residue(session_sql);
+        questions.queue(talk);
+        talk.queue_query(self.ended_by_limit());
         talk.read_done(by)?;
         read_start(talk, session_sql, by)?;
         self.zone = Arc::new(read_zone(talk, by)?);
-        Ok(())
+        self.residue = questions.read(talk, by)?;
+        Ok(unless_refused(talk.read_table(by))?.as_ref().and_then(read_count))
     }
 
     /// The privileges that show the state of replication, as this server calls them (MariaDB since 10.5.9).
@@ -192,12 +201,19 @@ impl Learned {
 /// Queues what each session starts with, and starts with again when it was reset.
 fn queue_start(talk: &mut Talk, session_sql: &[String]) {
     talk.queue_query("SET NAMES utf8mb4");
+    if talk.tracks() {
+        // Whether something changed is enough; which settings they are would make answers longer.
+        talk.queue_query("SET session_track_state_change=1,session_track_system_variables=''");
+    }
     session_sql.iter().for_each(|sql| talk.queue_query(sql));
 }
 
 /// Reads the answers to [`queue_start`].
 fn read_start(talk: &mut Talk, session_sql: &[String], by: Deadline) -> Result<(), Fault> {
     talk.read_table(by)?;
+    if talk.tracks() {
+        unless_refused(talk.read_table(by))?;
+    }
     for index in 0..session_sql.len() {
         if let Err(trouble) = talk.read_table(by) {
             return Err(match trouble {
@@ -220,22 +236,6 @@ fn in_session_sql(place: usize, answer: ServerError) -> Fault {
     };
     let message = format!("session_sql {place}: {said}");
     Fault::from(&ServerError { message, ..answer })
-}
-
-/// True for a statement that leaves something in its session for the next one to see, or for other clients to wait
-/// for: a user variable, a lock by name, `LAST_INSERT_ID(…)`. Strings and comments count too: that costs little.
-pub(super) fn leaves_something(sql: &str) -> bool {
-    const MARKS: &[&[u8]] = &[b":=", b"get_lock", b"last_insert_id"];
-    let text = sql.as_bytes();
-    MARKS.iter().any(|mark| text.windows(mark.len()).any(|part| part.eq_ignore_ascii_case(mark)))
-}
-
-/// A version and the like: 256 bytes are more than any server writes.
-fn shortened(mut text: String) -> String {
-    const LONGEST: usize = 256;
-    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= LONGEST).last();
-    text.truncate(end.unwrap_or_default());
-    text
 }
 
 /// The session's time zone; of what the server does not answer nothing is known.
@@ -261,14 +261,16 @@ fn year(row: &[Option<String>]) -> Option<Year> {
 struct Answers {
     limit: Option<String>,
     lock_wait: Option<String>,
+    residue: Option<Residue>,
     role: &'static str,
 }
 
 impl Answers {
-    fn read(talk: &mut Talk, by: Deadline) -> Result<Self, Fault> {
+    fn read(questions: Questions, talk: &mut Talk, by: Deadline) -> Result<Self, Fault> {
         let limit = unless_refused(talk.read_table(by))?.and_then(only_cell);
         let lock_wait = unless_refused(talk.read_table(by))?.and_then(only_cell);
-        Ok(Answers { limit, lock_wait, role: read_role(talk, by)? })
+        let residue = questions.read(talk, by)?;
+        Ok(Answers { limit, lock_wait, residue, role: read_role(talk, by)? })
     }
 }
 
@@ -279,6 +281,11 @@ fn read_role(talk: &mut Talk, by: Deadline) -> Result<&'static str, Fault> {
     let replica = channels.is_some_and(|table| !table.is_empty())
         || read_only.is_some_and(|text| !matches!(text.as_str(), "0" | "OFF"));
     Ok(if replica { "replica" } else { "primary" })
+}
+
+/// The answer to [`Learned::ended_by_limit`].
+pub(super) fn read_count(table: &Table) -> Option<u64> {
+    table.first()?.get(1)?.as_ref()?.parse().ok()
 }
 
 /// The answer, where the server does not object.
@@ -316,13 +323,20 @@ impl Dialect {
         Dialect { flavor, read_only_variable, channels }
     }
 
-    fn queue_questions(self, talk: &mut Talk) {
+    fn questions_of_residue(self, session_sql: &[String]) -> Questions {
+        Questions::of(self.flavor == Flavor::MariaDb, session_sql)
+    }
+
+    fn queue_questions(self, talk: &mut Talk, session_sql: &[String]) -> Questions {
         talk.queue_query(match self.flavor {
             Flavor::MySql => "SELECT @@max_execution_time",
             Flavor::MariaDb => "SELECT @@max_statement_time",
         });
         talk.queue_query("SELECT @@lock_wait_timeout");
+        let questions = self.questions_of_residue(session_sql);
+        questions.queue(talk);
         self.queue_role(talk);
+        questions
     }
 
     fn queue_role(self, talk: &mut Talk) {
@@ -380,6 +394,7 @@ mod tests {
             dialect: Dialect::of(version),
             limit,
             lock_wait: None,
+            residue: None,
         }
     }
 

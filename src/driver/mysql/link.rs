@@ -150,7 +150,7 @@ impl Link {
             if let Some(payload) = self.split(longest)? {
                 return Ok(payload);
             }
-            self.fill(by)?;
+            self.fill(longest, by)?;
         }
     }
 
@@ -192,15 +192,16 @@ impl Link {
         }
     }
 
-    fn fill(&mut self, by: Deadline) -> io::Result<()> {
-        // The buffer grows by what has arrived, not by what a length promises.
+    fn fill(&mut self, longest: usize, by: Deadline) -> io::Result<()> {
+        // The buffer grows by what has arrived, not by what a length promises, and not far beyond what is taken.
         let was_full = self.end == self.input.len() && self.input.len() < BUSY;
         if self.start > 0 {
             self.input.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         if was_full || self.end == self.input.len() {
-            self.input.resize((self.input.len() * 2).max(READ), 0);
+            let now = self.input.len();
+            self.input.resize((now * 2).min(longest.saturating_add(BUSY)).max(now + READ), 0);
         }
         let count = self.stream.read(self.input.get_mut(self.end..).unwrap_or_default(), by)?;
         if count == 0 {
@@ -213,6 +214,11 @@ impl Link {
     /// A packet's bytes, until the next one is asked for.
     pub(super) fn payload(&self, packet: &Range<usize>) -> &[u8] {
         self.input.get(packet.clone()).unwrap_or_default()
+    }
+
+    /// True where every command was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.unanswered.is_empty()
     }
 
     /// Gives memory back between batches.

@@ -3,10 +3,12 @@
 //! The greeting says whether the server has TLS, so that nothing is tried and broken off: servers count that against a
 //! host and refuse it in the end (1129).
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use mysql_common::constants::CapabilityFlags;
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use socket2::Socket;
 
@@ -15,11 +17,12 @@ use crate::driver::login::{HostPort, Login};
 use crate::driver::refused::Refused;
 use crate::driver::socket::TimedSocket;
 use crate::driver::tls::Mode;
-use crate::driver::{TlsState, net};
+use crate::driver::{Sql, TlsState, net};
 use crate::error::{Error, Reason, Result};
+use crate::file;
 use crate::secret::Secret;
 
-use super::auth::{Plugin, Way};
+use super::auth::{Plugin, Proof, Way, check_key};
 use super::errors::Fault;
 use super::link::Link;
 use super::packet::{Greeting, LoginPacket, ServerError};
@@ -28,8 +31,14 @@ use super::stream::Stream;
 /// All that a server may send before it has let us in.
 const BUDGET: usize = 1 << 20;
 
+/// No file with a public key is longer.
+const LONGEST_KEY: u64 = 1 << 16;
+
 /// More turns than any plugin takes.
 const MOST_TURNS: usize = 16;
+
+/// More than any configuration has queries for one target.
+const MOST_CHANGING: usize = 4096;
 
 /// The largest packet that we say we take.
 const LARGEST_PACKET: u32 = 1 << 30;
@@ -38,6 +47,10 @@ const LARGEST_PACKET: u32 = 1 << 30;
 const NEEDED: CapabilityFlags = CapabilityFlags::CLIENT_PROTOCOL_41
     .union(CapabilityFlags::CLIENT_SECURE_CONNECTION)
     .union(CapabilityFlags::CLIENT_PLUGIN_AUTH);
+
+/// The server tells at the end of each answer, that with rows as well, what has become of the session.
+const TRACKING: CapabilityFlags =
+    CapabilityFlags::CLIENT_SESSION_TRACK.union(CapabilityFlags::CLIENT_DEPRECATE_EOF);
 
 /// What we say of ourselves to any server. The first one also tells a MariaDB that we are no client of its own kind.
 const SAID: CapabilityFlags = CapabilityFlags::CLIENT_LONG_PASSWORD
@@ -54,7 +67,13 @@ const PROGRAM: &str = "sql-exporter";
 /// One configured server.
 pub(super) struct Server {
     pub(super) login: Login,
+    /// A file with the key that a password may travel under where the connection is not encrypted.
+    server_public_key: Option<PathBuf>,
     pub(super) refused: Refused,
+    /// Held by the one connection that ends statements on others.
+    pub(super) killing: Mutex<()>,
+    /// The names of statements that have changed a session: each runs alone.
+    changing: Mutex<HashSet<String>>,
 }
 
 /// Where a server was reached: the very address, so that a KILL meets the same one.
@@ -77,11 +96,32 @@ pub(super) struct Entered {
     pub(super) thread: u32,
     /// The greeting's version.
     pub(super) version: String,
+    /// The server tells what becomes of the session.
+    pub(super) tracks: bool,
 }
 
 impl Server {
-    pub(super) fn new(login: Login) -> Self {
-        Server { login, refused: Refused::default() }
+    pub(super) fn new(login: Login, server_public_key: Option<PathBuf>) -> Self {
+        Server {
+            login,
+            server_public_key,
+            refused: Refused::default(),
+            killing: Mutex::new(()),
+            changing: Mutex::default(),
+        }
+    }
+
+    /// The statement has changed its session.
+    pub(super) fn has_changed(&self, sql: &Sql) {
+        let mut changing = self.changing.lock();
+        if changing.len() < MOST_CHANGING {
+            changing.insert(sql.name().to_owned());
+        }
+    }
+
+    /// True for a statement that has changed a session before.
+    pub(super) fn is_changing(&self, sql: &Sql) -> bool {
+        self.changing.lock().contains(sql.name())
     }
 
     /// Logs in at the first host that lets us.
@@ -185,13 +225,17 @@ impl Server {
             link.stream.encrypt(config, name, by).map_err(handshake)?;
         }
         let way = self.way(&route, &link);
-        self.prove(&mut link, &greeting, password.map_or("", Secret::expose), way, by)?;
+        let server_key = self.server_key()?;
+        let password = password.map_or("", Secret::expose);
+        let proof = Proof { password, way, server_key: server_key.as_deref() };
+        self.prove(&mut link, &greeting, proof, by)?;
         let tls = match way {
             Way::Tls => self.login.tls.state(),
             Way::Socket => TlsState::Local,
             Way::Loopback | Way::PlainText | Way::Open => TlsState::Plain,
         };
-        Ok(Entered { link, route, tls, thread: greeting.thread, version: greeting.version })
+        let tracks = self.capabilities(&greeting).contains(TRACKING);
+        Ok(Entered { link, route, tls, thread: greeting.thread, version: greeting.version, tracks })
     }
 
     /// What we use of what the server can do.
@@ -205,7 +249,10 @@ impl Server {
             Some(_) => CapabilityFlags::CLIENT_CONNECT_WITH_DB,
             None => CapabilityFlags::empty(),
         };
-        SAID | NEEDED | (greeting.capabilities & optional) | database
+        // One is of no use without the other: the end of the rows tells it.
+        let tracking =
+            if greeting.capabilities.contains(TRACKING) { TRACKING } else { CapabilityFlags::empty() };
+        SAID | NEEDED | (greeting.capabilities & optional) | tracking | database
     }
 
     fn wants_tls(&self, route: &Route, greeting: &Greeting) -> Result<bool> {
@@ -243,13 +290,25 @@ impl Server {
         }
     }
 
+    /// The configured public key.
+    fn server_key(&self) -> Result<Option<Vec<u8>>> {
+        let Some(path) = &self.server_public_key else { return Ok(None) };
+        let unusable = |why: &dyn std::fmt::Display| {
+            Error::new(Reason::Auth, format!("server_public_key {}: {why}", path.display()))
+                .with_hint("on the server: SHOW STATUS LIKE 'Caching_sha2_password_rsa_public_key'")
+                .before_password()
+        };
+        let pem = file::bytes(path, LONGEST_KEY).map_err(|error| unusable(&error))?;
+        check_key(&pem).map_err(|error| unusable(&error))?;
+        Ok(Some(pem))
+    }
+
     /// Names the user and answers whatever plugin the account has.
     fn prove(
         &self,
         link: &mut Link,
         greeting: &Greeting,
-        password: &str,
-        way: Way,
+        proof: Proof<'_>,
         by: Deadline,
     ) -> Result<(), Fault> {
         // The server names its own favourite; which one the account has it only knows when it has heard the user's name.
@@ -258,10 +317,10 @@ impl Server {
         let mut plugin = favourite.filter(harmless).unwrap_or(Plugin::Native);
         let mut nonce = greeting.nonce.clone();
         let mut capabilities = self.capabilities(greeting);
-        if way == Way::Tls {
+        if proof.way == Way::Tls {
             capabilities |= CapabilityFlags::CLIENT_SSL;
         }
-        let answer = plugin.begin(password, &nonce, way)?;
+        let answer = plugin.begin(proof, &nonce)?;
         link.send_login(&self.response(capabilities, plugin, &answer), by)?;
         for _ in 0..MOST_TURNS {
             let packet = link.next(BUDGET, by)?;
@@ -272,9 +331,9 @@ impl Server {
                 LoginPacket::Switch { plugin: name, nonce: fresh } => {
                     plugin = Plugin::named(&name)?;
                     nonce = fresh.to_vec();
-                    Some(plugin.begin(password, &nonce, way)?)
+                    Some(plugin.begin(proof, &nonce)?)
                 }
-                LoginPacket::More(said) => plugin.go_on(password, &nonce, way, said)?,
+                LoginPacket::More(said) => plugin.go_on(proof, &nonce, said)?,
                 LoginPacket::NextFactor(name) => return Err(second_factor(&name).into()),
                 LoginPacket::OldPassword => return Err(old_password().into()),
             };
@@ -350,4 +409,155 @@ fn old_password() -> Error {
         .with_hint("give the account a password again, with old_passwords off")
         .with_meaning("the user's login plugin is not supported here")
         .before_password()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use crate::driver::password::Password;
+    use crate::driver::tls::Tls;
+
+    use super::*;
+
+    const SECRET: &str = "c4nary-secret";
+
+    fn server(mode: Mode) -> Server {
+        let login = Login {
+            hosts: Vec::new(),
+            socket: None,
+            database: None,
+            username: Some("u".to_owned()),
+            password: Password::Given(Secret::new(SECRET.to_owned())),
+            tls: Tls { mode, ..Tls::default() },
+            params: Vec::new(),
+            read_only: true,
+            session_sql: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+        };
+        Server::new(login, None)
+    }
+
+    /// Logs in at `peer`, where `said` answers: a greeting, then a packet for each of ours. What came of it, and all that
+    /// was sent there.
+    fn entered(server: &Server, peer: &str, said: &[&[u8]]) -> (Result<()>, Vec<u8>) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let script: Vec<Vec<u8>> = said.iter().map(|part| part.to_vec()).collect();
+        let stranger = std::thread::spawn(move || {
+            let (mut sequence, mut heard) = (0, Vec::new());
+            for payload in script {
+                let [a, b, c, ..] = payload.len().to_le_bytes();
+                let _ = theirs.write_all(&[&[a, b, c, sequence], &payload[..]].concat());
+                let mut header = [0; 4];
+                if theirs.read_exact(&mut header).is_err() {
+                    break;
+                }
+                let mut packet = vec![0; usize::from(header[0]) + 256 * usize::from(header[1])];
+                let _ = theirs.read_exact(&mut packet);
+                heard.extend_from_slice(&packet);
+                sequence = header[3].wrapping_add(1);
+            }
+            heard
+        });
+        let socket = TimedSocket::new(Socket::from(OwnedFd::from(ours)));
+        let route = Route::Tcp { host: "db.example".to_owned(), peer: peer.parse().unwrap() };
+        let by = Deadline::within(Duration::from_secs(20));
+        let done = server.log_in(socket, route, Some(&Secret::new(SECRET.to_owned())), by).map(drop);
+        (done, stranger.join().unwrap())
+    }
+
+    fn greeting(plugin: &str) -> Vec<u8> {
+        let head =
+            b"\x0a8.0.35\0\x07\0\0\0AAAAAAAA\0\x00\xa2\x2d\x02\0\x08\0\x15\0\0\0\0\0\0\0\0\0\0BBBBBBBBBBBB\0";
+        [&head[..], plugin.as_bytes(), b"\0"].concat()
+    }
+
+    const ELSEWHERE: &str = "192.0.2.1:3306";
+    const ASKS: &[u8] = b"\x01\x04";
+    const KEY: &[u8] = b"\x01-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAxSKOcxiet8lLMn8ImyUE
+bGGKob5EdRz/4wdiw12ED0GfKKTKhVnodFCfm1mdy7bKOX5QxL9skrvYodpW43eR
+R5bfOzIgy1qIB8RYb6qOXRBw1oA4snBDqtUjDv/lbHLJN+IbzM4oU+e3Lt9rXyLX
+VY289ewONPweXHqSCnTL91w+wkU1peIFV2QhZ+upUCdCtwOn5hnJPNgxtbklFoya
+C8W3Z7Xx7He2QDJsEWAqX197efw0L6j8X8Tyd8Uwb7zUB1tfMGhHfm9EwejPAtzx
+4GztQNtNMtGS2oGZLQBLV9hib4dDL92iiZeckg2LAf4GsJofLLR8mcHCRoqVbQJ1
+YQIDAQAB
+-----END PUBLIC KEY-----
+";
+
+    /// Whoever answers at another machine gets neither the password nor a question for a key, by whatever method, and also
+    /// after a switch. The greeting offers no TLS, which `prefer` goes without.
+    #[test]
+    fn a_stranger_is_not_shown_the_password() {
+        let native = greeting("mysql_native_password");
+        let switch = |plugin: &str| [b"\xfe", plugin.as_bytes(), b"\0CCCCCCCCCCCCCCCCCCCC\0"].concat();
+        let (sha2, sha256) = (greeting("caching_sha2_password"), greeting("sha256_password"));
+        let [to_sha2, to_sha256, to_clear, to_dialog] =
+            ["caching_sha2_password", "sha256_password", "mysql_clear_password", "dialog"].map(switch);
+        let talks: [&[&[u8]]; 9] = [
+            &[&sha2, ASKS],
+            &[&sha2, KEY],
+            &[&sha2, ASKS, KEY],
+            &[&native, &to_sha2, ASKS, KEY],
+            &[&native, &to_sha256, KEY],
+            &[&sha256, &to_sha256, KEY],
+            &[&native, &to_clear, ASKS],
+            &[&native, &to_sha2, &to_clear],
+            &[&native, &to_dialog, ASKS],
+        ];
+        for mode in [Mode::Prefer, Mode::Disable] {
+            for talk in talks {
+                let (done, heard) = entered(&server(mode), ELSEWHERE, talk);
+                let shown = heard.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+                let asked = heard.ends_with(&[1]) || heard.ends_with(&[2]) || heard.len() > 250;
+                if mode == Mode::Prefer {
+                    let error = done.unwrap_err();
+                    assert_eq!(error.reason(), Reason::Auth, "{error}");
+                    assert!(!shown && !asked, "{}", heard.escape_ascii());
+                    assert!(
+                        error.hint().is_some_and(|hint| hint.contains("tls") || hint.contains("TLS")),
+                        "{error}"
+                    );
+                } else if !talk.contains(&&to_dialog[..]) && talk[1] != KEY {
+                    assert!(shown || asked, "plain text is demanded: {}", heard.escape_ascii());
+                }
+            }
+        }
+        for mode in [Mode::Require, Mode::VerifyCa, Mode::VerifyFull] {
+            let (done, heard) = entered(&server(mode), ELSEWHERE, &[&sha2, ASKS]);
+            assert_eq!((done.unwrap_err().reason(), heard.len()), (Reason::Tls, 0));
+        }
+    }
+
+    #[test]
+    fn this_machine_is_no_stranger() {
+        let sha2 = greeting("caching_sha2_password");
+        for peer in ["127.0.0.1:3306", "127.8.9.1:3306", "[::1]:3306", "[::ffff:127.0.0.1]:3306"] {
+            let (_, heard) = entered(&server(Mode::Prefer), peer, &[&sha2, ASKS, KEY]);
+            assert!(heard.len() > 250, "{peer}: {}", heard.escape_ascii());
+        }
+        let (_, heard) = entered(&server(Mode::Prefer), "[::ffff:192.0.2.1]:3306", &[&sha2, ASKS, KEY]);
+        assert!(heard.len() < 250, "{}", heard.escape_ascii());
+    }
+
+    #[test]
+    fn a_configured_key_lets_the_password_go_to_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pem");
+        let with_key = || Server { server_public_key: Some(path.clone()), ..server(Mode::Prefer) };
+        let sha2 = greeting("caching_sha2_password");
+        let (done, heard) = entered(&with_key(), ELSEWHERE, &[&sha2, ASKS]);
+        assert!(done.unwrap_err().to_string().contains("server_public_key") && heard.is_empty());
+        std::fs::write(&path, "no key").unwrap();
+        let error = entered(&with_key(), ELSEWHERE, &[&sha2, ASKS]).0.unwrap_err();
+        assert!(error.to_string().contains("BEGIN PUBLIC KEY"), "{error}");
+        std::fs::write(&path, &KEY[1..]).unwrap();
+        let (_, heard) = entered(&with_key(), ELSEWHERE, &[&sha2, ASKS]);
+        assert!(heard.len() > 250 && !heard.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
+        let done = entered(&with_key(), ELSEWHERE, &[&sha2, KEY]).0;
+        assert_eq!(done.unwrap_err().reason(), Reason::Protocol);
+    }
 }

@@ -35,6 +35,7 @@ mod params;
 mod pipeline;
 mod refusals;
 mod reply;
+mod residue;
 mod rights;
 mod session;
 mod stream;
@@ -42,6 +43,7 @@ mod talk;
 mod time_zone;
 mod values;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::deadline::Deadline;
@@ -64,6 +66,7 @@ impl Driver for MySql {
     }
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
+        let server_public_key = keys.file("server_public_key");
         let login = Login::read(keys, SCHEME)?;
         let mut good = true;
         let mut fault = |key: &str, message: &str, hint: &str| {
@@ -75,14 +78,18 @@ impl Driver for MySql {
                 fault("params", &what, hint);
             }
         }
-        good.then(|| endpoint(login))
+        good.then(|| endpoint_with_key(login, server_public_key))
     }
 }
 
 /// The endpoint of a login that was read already.
 #[must_use]
 pub fn endpoint(login: Login) -> Arc<dyn Endpoint> {
-    Arc::new(MySqlEndpoint(Arc::new(login::Server::new(login))))
+    endpoint_with_key(login, None)
+}
+
+fn endpoint_with_key(login: Login, server_public_key: Option<PathBuf>) -> Arc<dyn Endpoint> {
+    Arc::new(MySqlEndpoint(Arc::new(login::Server::new(login, server_public_key))))
 }
 
 struct MySqlEndpoint(Arc<login::Server>);

@@ -6,11 +6,9 @@
 
 use mysql_common::constants::{CapabilityFlags, ColumnFlags, ColumnType, StatusFlags};
 
-/// The longest message of an error that is kept.
-const LONGEST_MESSAGE: usize = 2048;
-/// The longest version and the longest name of a plugin that are kept.
-const LONGEST_NAME: usize = 256;
-/// The longest name of a column: the server's own bound is 256 characters.
+use crate::driver::shown;
+
+/// The longest name of a column: MySQL has 256 characters.
 const LONGEST_COLUMN: usize = 1024;
 /// More columns than any server gives.
 pub(super) const MOST_COLUMNS: u64 = 4096;
@@ -105,7 +103,7 @@ impl Greeting {
         if fields.byte()? != 10 {
             return None;
         }
-        let version = text(fields.take_to_zero(), LONGEST_NAME);
+        let version = text(fields.take_to_zero(), shown::NAME);
         let thread = fields.long()?;
         let mut nonce = fields.bytes(8)?.to_vec();
         fields.byte()?;
@@ -119,7 +117,7 @@ impl Greeting {
             let rest = usize::from(length.saturating_sub(8)).max(13);
             nonce.extend_from_slice(fields.bytes(rest.min(fields.0.len()))?);
         }
-        let plugin = text(fields.take_to_zero(), LONGEST_NAME);
+        let plugin = text(fields.take_to_zero(), shown::NAME);
         Some(Greeting { version, thread, capabilities, plugin, nonce: without_zero(&nonce).to_vec() })
     }
 }
@@ -161,10 +159,10 @@ impl<'p> LoginPacket<'p> {
         Some(match fields.byte()? {
             0x00 => LoginPacket::Done,
             0x01 => LoginPacket::More(fields.0),
-            0x02 => LoginPacket::NextFactor(text(fields.take_to_zero(), LONGEST_NAME)),
+            0x02 => LoginPacket::NextFactor(text(fields.take_to_zero(), shown::NAME)),
             0xfe if fields.0.is_empty() => LoginPacket::OldPassword,
             0xfe => {
-                let plugin = text(fields.take_to_zero(), LONGEST_NAME);
+                let plugin = text(fields.take_to_zero(), shown::NAME);
                 LoginPacket::Switch { plugin, nonce: without_zero(fields.0) }
             }
             0xff => LoginPacket::Refused(ServerError::read(packet)?),
@@ -199,32 +197,68 @@ impl ServerError {
         // Anything else would stand in logs and on pages as the server likes.
         let legal = state.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
         let state = if legal { text(state, 5) } else { "HY000".to_owned() };
-        Some(ServerError { code, state, message: text(fields.0, LONGEST_MESSAGE) })
+        Some(ServerError { code, state, message: text(fields.0, shown::MESSAGE) })
     }
+}
+
+/// What stands at the end of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// Another answer to the same command follows.
+    pub(super) more: bool,
+    /// The session is not what it was: a variable, the schema, a temporary table. Never where the server does not tell.
+    pub(super) changed: bool,
+}
+
+impl Ending {
+    /// Reads what stands behind the first byte.
+    fn read(mut fields: Fields<'_>, tracks: bool) -> Option<Self> {
+        let (_affected, _id) = (fields.number()?, fields.number()?);
+        let status = StatusFlags::from_bits_truncate(fields.short()?);
+        let more = status.contains(StatusFlags::SERVER_MORE_RESULTS_EXISTS);
+        let tells = tracks && status.contains(StatusFlags::SERVER_SESSION_STATE_CHANGED);
+        // What cannot be read may be a change.
+        Some(Ending { more, changed: tells && has_change(fields).unwrap_or(true) })
+    }
+
+    /// Reads the form without anything about the session, behind its first byte.
+    fn read_short(mut fields: Fields<'_>) -> Option<Self> {
+        let _warnings = fields.short()?;
+        let status = StatusFlags::from_bits_truncate(fields.short()?);
+        Some(Ending { more: status.contains(StatusFlags::SERVER_MORE_RESULTS_EXISTS), changed: false })
+    }
+}
+
+/// Whether what the server tells about the session is a change; there are also numbers of transactions.
+fn has_change(mut fields: Fields<'_>) -> Option<bool> {
+    const SCHEMA: u8 = 1;
+    const STATE: u8 = 2;
+    let _warnings = fields.short()?;
+    let _text = fields.counted()?;
+    let mut told = Fields(fields.counted()?);
+    let mut changed = false;
+    while !told.0.is_empty() {
+        changed |= matches!(told.byte()?, SCHEMA | STATE);
+        told.counted()?;
+    }
+    Some(changed)
 }
 
 /// The first packet of a good answer to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reply {
     /// Done, no rows.
-    Done {
-        /// Another answer to the same command follows.
-        more: bool,
-    },
+    Done(Ending),
     /// So many columns, then rows.
     Rows(usize),
 }
 
 impl Reply {
     /// Reads it, or the server's objection, which ends the command; `None` also for a request to send a file, and for
-    /// more columns than there may be.
-    pub(super) fn read(packet: &[u8]) -> Option<Result<Self, ServerError>> {
+    /// more columns than there may be. `tracks`: the server tells what becomes of the session.
+    pub(super) fn read(packet: &[u8], tracks: bool) -> Option<Result<Self, ServerError>> {
         match packet.first()? {
-            0x00 => {
-                let mut fields = Fields(packet.get(1..)?);
-                let (_affected, _id) = (fields.number()?, fields.number()?);
-                Some(Ok(Reply::Done { more: more_results(fields.short()?) }))
-            }
+            0x00 => Some(Ok(Reply::Done(Ending::read(Fields(packet.get(1..)?), tracks)?))),
             0xff => ServerError::read(packet).map(Err),
             _ => {
                 let mut fields = Fields(packet);
@@ -236,30 +270,27 @@ impl Reply {
     }
 }
 
-fn more_results(status: u16) -> bool {
-    StatusFlags::from_bits_truncate(status).contains(StatusFlags::SERVER_MORE_RESULTS_EXISTS)
-}
-
 /// A packet after the columns of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowPacket {
     /// The values of a row.
     Row,
     /// No more rows.
-    End {
-        /// Another answer to the same command follows.
-        more: bool,
-    },
+    End(Ending),
 }
 
 impl RowPacket {
-    /// Reads its kind, or the server's objection, which ends the command; `None` for an empty packet.
-    pub(super) fn read(packet: &[u8]) -> Option<Result<Self, ServerError>> {
+    /// Reads its kind, or the server's objection, which ends the command; `None` for an empty packet. `tracks` as in
+    /// [`Reply::read`].
+    pub(super) fn read(packet: &[u8], tracks: bool) -> Option<Result<Self, ServerError>> {
+        // A row that begins so has a value of 16 MiB and more.
+        const SHORTEST_ROW: usize = 1 << 24;
         match packet.first()? {
+            0xfe if tracks && packet.len() < SHORTEST_ROW => {
+                Some(Ok(RowPacket::End(Ending::read(Fields(packet.get(1..)?), tracks)?)))
+            }
             0xfe if packet.len() < 9 => {
-                let mut fields = Fields(packet.get(1..)?);
-                let _warnings = fields.short()?;
-                Some(Ok(RowPacket::End { more: more_results(fields.short()?) }))
+                Some(Ok(RowPacket::End(Ending::read_short(Fields(packet.get(1..)?))?)))
             }
             0xff => ServerError::read(packet).map(Err),
             _ => Some(Ok(RowPacket::Row)),
@@ -267,7 +298,7 @@ impl RowPacket {
     }
 }
 
-/// True for the packet behind the definitions of columns.
+/// True for the packet behind the definitions of columns, which servers that track do not send.
 pub(super) fn is_end(packet: &[u8]) -> bool {
     matches!(packet, [0xfe, ..]) && packet.len() < 9
 }
@@ -336,6 +367,21 @@ pub(super) enum Form {
     Text,
 }
 
+/// Why a row is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Misfit {
+    /// It is not what its columns say.
+    Unreadable,
+    /// The value of this column is longer than it may be.
+    TooLong(usize),
+}
+
+/// The length of the longest row whose values are not longer than `longest`.
+pub(super) fn longest_row(columns: usize, longest: usize) -> usize {
+    // Each with its length before it; then the header and the marks of NULLs.
+    longest.saturating_add(9).saturating_mul(columns).saturating_add(columns / 8 + 3)
+}
+
 /// Where one value lies in a row's packet; `None` is NULL.
 type Span = Option<(usize, usize)>;
 
@@ -344,9 +390,25 @@ type Span = Option<(usize, usize)>;
 pub(super) struct Spans(Vec<Span>);
 
 impl Spans {
-    /// Finds the values of a row; `None` when the row is not what its columns say. A value of variable length lies
-    /// without its length.
-    pub(super) fn find(&mut self, packet: &[u8], columns: &[Column], form: Form) -> Option<()> {
+    /// Finds the values of a row, of which none may be longer than `longest`. A value of variable length lies without
+    /// its length.
+    pub(super) fn find(
+        &mut self,
+        packet: &[u8],
+        columns: &[Column],
+        form: Form,
+        longest: usize,
+    ) -> Result<(), Misfit> {
+        self.find_all(packet, columns, form).ok_or(Misfit::Unreadable)?;
+        let length = |span: &Span| span.map_or(0, |(start, end)| end - start);
+        match self.0.iter().position(|span| length(span) > longest) {
+            Some(column) => Err(Misfit::TooLong(column)),
+            None => Ok(()),
+        }
+    }
+
+    /// `None` when the row is not what its columns say.
+    fn find_all(&mut self, packet: &[u8], columns: &[Column], form: Form) -> Option<()> {
         self.0.clear();
         let mut fields = Fields(packet);
         let nulls = match form {
@@ -513,15 +575,15 @@ mod tests {
         for end in 0..=packet.len() {
             let packet = &packet[..end];
             let _ = (Greeting::read(packet), LoginPacket::read(packet), ServerError::read(packet));
-            let _ =
-                (Reply::read(packet), RowPacket::read(packet), Prepared::read(packet), Column::read(packet));
+            let _ = (Reply::read(packet, true), RowPacket::read(packet, true), Prepared::read(packet));
+            let _ = (Reply::read(packet, false), RowPacket::read(packet, false), Column::read(packet));
             for form in [Form::Binary, Form::Text] {
                 let mut spans = Spans::default();
-                let found = spans.find(packet, &columns, form);
+                let found = spans.find(packet, &columns, form, 10);
                 for (at, column) in columns.iter().enumerate() {
                     let Some(Some(bytes)) = spans.value(packet, at) else { continue };
                     assert!(
-                        Value::read(bytes, column, form).is_some() || found.is_none() || form == Form::Binary
+                        Value::read(bytes, column, form).is_some() || found.is_err() || form == Form::Binary
                     );
                 }
             }
@@ -580,22 +642,44 @@ mod tests {
             (b"\xfb", None),
             (b"\x05\0", None),
             (b"", None),
-            (b"\x00\x00\x00\x0a\x00\x00\x00", Some(Ok(Reply::Done { more: true }))),
+            (b"\x00\x00\x00\x0a\x00\x00\x00", Some(Ok(Reply::Done(Ending { more: true, changed: false })))),
         ] {
-            assert_eq!(Reply::read(packet), reply, "{packet:?}");
+            assert_eq!(Reply::read(packet, false), reply, "{packet:?}");
+            assert_eq!(Reply::read(packet, true), reply, "{packet:?}");
         }
         assert_eq!(Prepared::read(b"\x00\x01\0\0\0\xff\xff\0\0\0\0\0"), None);
         let error =
             ServerError::read(&[&b"\xff\x28\x04#42000"[..], "é".repeat(4000).as_bytes()].concat()).unwrap();
         assert_eq!((error.code, error.state.as_str()), (1064, "42000"));
         assert!(
-            error.message.len() <= LONGEST_MESSAGE && error.message.ends_with('é'),
+            error.message.len() <= shown::MESSAGE && error.message.ends_with('é'),
             "{}",
             error.message.len()
         );
         let error = ServerError::read(b"\xff\x10\x04Too many connections").unwrap();
         assert_eq!((error.state.as_str(), error.message.as_str()), ("HY000", "Too many connections"));
         assert_eq!(ServerError::read(b"\xff\x28\x04#\x1b[31mx").unwrap().state, "HY000");
+    }
+
+    #[test]
+    fn a_server_that_tracks_tells_of_changes() {
+        let end = |told: &[u8]| {
+            let packet = [&[0xfe, 0, 0, 2, 0x40, 0, 0, 0], told].concat();
+            match RowPacket::read(&packet, true).unwrap().unwrap() {
+                RowPacket::End(Ending { more: false, changed }) => changed,
+                other => panic!("{other:?}"),
+            }
+        };
+        // A function has set a variable; a setting by its name only, and the number of a transaction; the schema.
+        assert!(end(b"\x03\x02\x011"));
+        assert!(!end(b"\x08\x00\x02\x011\x03\x02\x011"));
+        assert!(end(b"\x04\x01\x02\x01p"));
+        // What ends too early.
+        assert!(end(b"\x03\x02\x05") && end(b"\x09\x02"));
+        let unchanged = [0xfe, 0, 0, 2, 0, 0, 0];
+        let none = Some(Ok(RowPacket::End(Ending { more: false, changed: false })));
+        assert_eq!(RowPacket::read(&unchanged, true), none);
+        assert_eq!(RowPacket::read(&[0xfe, 0, 0, 2, 0], false), none);
     }
 
     #[test]
@@ -615,7 +699,7 @@ mod tests {
             &[12, 1, 34, 0, 0, 0, 22, 59, 58, 1, 0, 0, 0],
         ]
         .concat();
-        spans.find(&binary, &columns, Form::Binary).unwrap();
+        spans.find(&binary, &columns, Form::Binary, 12).unwrap();
         let read = |at: usize| {
             let bytes = spans.value(&binary, at).unwrap();
             bytes.map(|bytes| Value::read(bytes, &columns[at], Form::Binary).unwrap())
@@ -626,11 +710,15 @@ mod tests {
         assert_eq!(read(3), Some(Value::Date(2026, 1, 2, 3, 4, 5, 0)));
         assert_eq!(read(4), Some(Value::Time(true, 34, 22, 59, 58, 1)));
         let text = b"\x03200\xfb\x011\x0a2026-01-02\x00";
-        spans.find(text, &columns, Form::Text).unwrap();
+        spans.find(text, &columns, Form::Text, 10).unwrap();
         assert_eq!(spans.value(text, 0), Some(Some(&b"200"[..])));
         assert_eq!((spans.value(text, 1), spans.value(text, 4)), (Some(None), Some(Some(&b""[..]))));
+        assert_eq!(spans.find(text, &columns, Form::Text, 9), Err(Misfit::TooLong(3)));
+        assert!(text.len() <= longest_row(5, 10) && binary.len() <= longest_row(5, 13));
+        assert_eq!(longest_row(4096, usize::MAX), usize::MAX);
         // A row that is longer or shorter than its columns.
-        assert_eq!(spans.find(&text[..text.len() - 1], &columns, Form::Text), None);
-        assert_eq!(spans.find(b"\x00\x00\x01x", &columns[..1], Form::Binary), None);
+        let cut = &text[..text.len() - 1];
+        assert_eq!(spans.find(cut, &columns, Form::Text, 10), Err(Misfit::Unreadable));
+        assert_eq!(spans.find(b"\x00\x00\x01x", &columns[..1], Form::Binary, 10), Err(Misfit::Unreadable));
     }
 }

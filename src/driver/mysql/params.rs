@@ -29,8 +29,12 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("servertimezone", "leave it out: the session's time zone is the server's"),
     (
         "allowpublickeyretrieval",
-        "leave it out, and write ssl-mode=require where a password is refused without TLS",
+        "leave it out, and write ssl-mode=require where a password is refused without TLS; or name the server's public key \
+         by the key `server_public_key` of the target",
     ),
+    ("serverrsapublickeyfile", "write it as the key `server_public_key` of the target"),
+    ("serverpublickeypath", "write it as the key `server_public_key` of the target"),
+    ("serverpubkey", "write the key's file as the key `server_public_key` of the target"),
     ("connecttimeout", "write connect_timeout=3s"),
     ("autocommit", "leave it out"),
     ("collation", "leave it out: the connection's character set is utf8mb4"),

@@ -17,10 +17,11 @@ use crate::error::{Error, Reason, Result};
 
 use super::errors::{Fault, is_stale, is_text_only};
 use super::known::{Known, Way};
-use super::learned::{Learned, Limits, leaves_something};
+use super::learned::{Learned, Limits, read_count};
 use super::login::Server;
 use super::packet::{self, Form, Prepared, ServerError};
-use super::reply::{After, Answered, GRACE, Streamed, Turn, stream};
+use super::reply::{After, Answered, Change, GRACE, Streamed, Turn, stream};
+use super::residue::leaves_something;
 use super::talk::{Talk, Trouble};
 
 /// How long a session may take to forget what a query left behind.
@@ -62,7 +63,7 @@ impl Clock {
 }
 
 /// What the server made of one statement.
-type Answer = Result<(Prepared, Vec<packet::Column>), ServerError>;
+type Answer<T> = Result<T, ServerError>;
 
 /// What it takes to run statements on one connection.
 pub(super) struct Pipeline {
@@ -74,6 +75,8 @@ pub(super) struct Pipeline {
     ended_by_limit: Option<u64>,
     /// One transaction is around what runs.
     pub(super) in_snapshot: bool,
+    /// The session is not what it was after its login, or may not be.
+    is_changed: bool,
 }
 
 impl Pipeline {
@@ -86,6 +89,7 @@ impl Pipeline {
             known: Known::default(),
             ended_by_limit: Some(0),
             in_snapshot: false,
+            is_changed: false,
         }
     }
 
@@ -104,12 +108,17 @@ impl Pipeline {
         check_read_only(sql, Dialect::MySql)
     }
 
-    /// Makes the session what it was after its login; false when that failed, and the connection is no more.
-    fn reset(&mut self) -> bool {
+    /// Makes the session what it was after its login, where it is not; false when that failed, and the connection is no
+    /// more.
+    pub(super) fn is_as_before(&mut self) -> bool {
+        if !std::mem::take(&mut self.is_changed) {
+            return true;
+        }
         self.known.clear();
-        self.ended_by_limit = None;
         let session_sql = &self.server.login.session_sql;
-        self.learned.reset(&mut self.talk, session_sql, Deadline::within(FORGETTING)).is_ok()
+        let count = self.learned.reset(&mut self.talk, session_sql, Deadline::within(FORGETTING));
+        self.ended_by_limit = count.as_ref().ok().copied().flatten();
+        count.is_ok()
     }
 
     /// Ends a job whose statement may not be sent.
@@ -132,16 +141,19 @@ impl Pipeline {
             }
             return After::Clean;
         }
-        let alone = |job: &Job<'_>| self.in_snapshot || leaves_something(job.sql.text());
+        let leaves = |sql: &Sql| leaves_something(sql.text()) || self.server.is_changing(sql);
+        let alone = |job: &Job<'_>| self.in_snapshot || leaves(job.sql);
         let together = jobs.iter().take_while(|job| !alone(job)).count();
-        let leaves = jobs.front().is_some_and(|job| leaves_something(job.sql.text()));
+        let leaves = jobs.front().is_some_and(|job| leaves(job.sql));
         let mut now: Jobs<'_, '_> = jobs.drain(..together.max(1)).collect();
         let after = self.round(&mut now, by);
+        self.is_changed |= leaves;
         while let Some(job) = now.pop_back() {
             jobs.push_front(job);
         }
         match after {
-            After::Clean | After::Spent if leaves && !self.reset() => After::Cut,
+            // In a snapshot that waits for its end.
+            After::Clean | After::Spent if !self.in_snapshot && !self.is_as_before() => After::Cut,
             after => after,
         }
     }
@@ -166,7 +178,7 @@ impl Pipeline {
     fn send_and_read<'j, 'q>(
         &mut self,
         jobs: &mut Jobs<'j, 'q>,
-        mut stale: Option<&mut Jobs<'j, 'q>>,
+        stale: Option<&mut Jobs<'j, 'q>>,
         by: Deadline,
     ) -> After {
         if let Err(after) = self.learn_jobs(jobs, by) {
@@ -175,52 +187,16 @@ impl Pipeline {
         // The way is in no limit of ours: neither in the server's, nor in what we wait for an answer.
         let way = self.talk.link.round_trip();
         let (all, asks_along) = self.queue_all(jobs, way, by);
-        let mut clock = Clock { sent: Instant::now(), by_limit: 0, by_limit_took: Duration::ZERO };
-        let mut doubtful: VecDeque<(&'j mut Job<'q>, Answered)> = VecDeque::new();
-        let (mut start, mut way, mut spent) = (clock.sent, way, false);
-        let mut end = None;
-        for Sent { limits, allowed, form } in all {
-            let Some(job) = jobs.pop_front() else { break };
-            let turn = Turn { start, by: job.answer_due(start, by), way, allowed, limits };
-            let done = self.answer(job, form, Deadline::after(turn.by.moment(), GRACE));
-            if let (Err(Trouble::Refused(error)), Some(stale)) = (&done, &mut stale)
-                && form == Form::Binary
-                && is_stale(error)
-            {
-                self.close_stale(job.sql);
-                stale.push_back(job);
-            } else {
-                let answered = turn.answered(done);
-                let longest = clock.longest();
-                clock.note(&answered);
-                if answered.is_doubtful(longest) {
-                    doubtful.push_back((job, answered));
-                } else {
-                    if answered.is_unclear() {
-                        self.ended_by_limit = None;
-                    }
-                    match answered.tell(job, false) {
-                        After::Clean => {}
-                        After::Spent => spent = true,
-                        After::Cut => end = Some(After::Cut),
-                        After::Broken(error) => {
-                            jobs.push_front(job);
-                            end = Some(After::Broken(error));
-                        }
-                    }
-                }
+        let mut doubtful = VecDeque::new();
+        let heard = self.read_answers(all, way, jobs, stale, &mut doubtful, by);
+        let spent = match heard.and_then(|spent| self.hear_residue(by).map(|()| spent)) {
+            Ok(spent) => spent,
+            Err(end) => {
+                // Nobody can be asked about them any more: they run again.
+                doubtful.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
+                return if jobs.is_empty() { After::Cut } else { end };
             }
-            if end.is_some() {
-                break;
-            }
-            (start, way) = (Instant::now(), Duration::ZERO);
-        }
-        if let Some(end) = end {
-            // Nobody can be asked about them any more: they run again.
-            doubtful.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
-            return end;
-        }
-        self.ended_by_limit = self.ended_by_limit.map(|before| before + clock.by_limit);
+        };
         let after = match (asks_along, doubtful.is_empty()) {
             (false, true) => After::Clean,
             (false, false) => {
@@ -232,14 +208,91 @@ impl Pipeline {
         if spent && matches!(after, After::Clean) { After::Spent } else { after }
     }
 
+    /// Reads the answers to the jobs and ends them, but for the doubtful ones. Says whether one was cancelled; or why no
+    /// more can be read.
+    fn read_answers<'j, 'q>(
+        &mut self,
+        all: Vec<Sent>,
+        mut way: Duration,
+        jobs: &mut Jobs<'j, 'q>,
+        mut stale: Option<&mut Jobs<'j, 'q>>,
+        doubtful: &mut VecDeque<(&'j mut Job<'q>, Answered)>,
+        by: Deadline,
+    ) -> Result<bool, After> {
+        let mut clock = Clock { sent: Instant::now(), by_limit: 0, by_limit_took: Duration::ZERO };
+        let (mut start, mut spent) = (clock.sent, false);
+        for Sent { limits, allowed, form } in all {
+            let Some(job) = jobs.pop_front() else { break };
+            let sql = job.sql;
+            let turn = Turn { start, by: job.answer_due(start, by), way, allowed, limits };
+            let done = self.answer(job, form, Deadline::after(turn.by.moment(), GRACE));
+            (start, way) = (Instant::now(), Duration::ZERO);
+            if let (Err(Trouble::Refused(error)), Some(stale)) = (&done, &mut stale)
+                && form == Form::Binary
+                && is_stale(error)
+            {
+                self.close_stale(sql);
+                stale.push_back(job);
+                continue;
+            }
+            let answered = turn.answered(done);
+            let longest = clock.longest();
+            clock.note(&answered);
+            let change = answered.change();
+            self.is_changed |= change != Change::No;
+            if answered.is_doubtful(longest) {
+                doubtful.push_back((job, answered));
+            } else {
+                if answered.is_unclear() {
+                    // A reset asks for it.
+                    (self.ended_by_limit, self.is_changed) = (None, true);
+                }
+                match answered.tell(job, false) {
+                    After::Clean => {}
+                    After::Spent => spent = true,
+                    After::Cut => return Err(After::Cut),
+                    After::Broken(error) => {
+                        jobs.push_front(job);
+                        return Err(After::Broken(error));
+                    }
+                }
+            }
+            if change == Change::Told {
+                self.server.has_changed(sql);
+                if !jobs.is_empty() && !self.in_snapshot {
+                    // Those behind it ran in a session that was not what it should be.
+                    return Err(After::Cut);
+                }
+            }
+        }
+        self.ended_by_limit = self.ended_by_limit.map(|before| before + clock.by_limit);
+        Ok(spent)
+    }
+
     /// Queues the jobs. On a long way most results would be doubtful: then the question about them goes along.
     fn queue_all(&mut self, jobs: &Jobs<'_, '_>, way: Duration, by: Deadline) -> (Vec<Sent>, bool) {
         let all: Vec<Sent> = jobs.iter().map(|job| self.queue(job, way, by)).collect();
+        if let Some(residue) = &self.learned.residue {
+            residue.queue(&mut self.talk);
+        }
         let asks_along = all.iter().any(|sent| sent.limits.limit < way * 4);
         if asks_along {
             self.queue_count(by);
         }
         (all, asks_along)
+    }
+
+    /// Hears what the batch has left behind.
+    fn hear_residue(&mut self, by: Deadline) -> Result<(), After> {
+        let Some(residue) = &self.learned.residue else { return Ok(()) };
+        match self.talk.read_table(Deadline::after(by.moment(), GRACE)) {
+            Ok(table) => self.is_changed |= residue.is_left(&table),
+            // Under the limit of the last statement, which may be short: nobody knows.
+            Err(Trouble::Refused(_)) => self.is_changed = true,
+            Err(Trouble::Broken(fault)) if fault.error.reason() == Reason::Timeout => return Err(After::Cut),
+            Err(Trouble::Broken(fault)) => return Err(After::Broken(fault.error)),
+        }
+        Ok(())
     }
 
     fn close_stale(&mut self, sql: &Sql) {
@@ -265,7 +318,7 @@ impl Pipeline {
         let by = Deadline::after(by.moment(), GRACE);
         let told = self.talk.read_done(by).and_then(|()| self.talk.read_table(by));
         let count = match told {
-            Ok(table) => table.first().and_then(|row| row.get(1)?.as_ref()?.parse::<u64>().ok()),
+            Ok(table) => read_count(&table),
             Err(Trouble::Refused(_)) => None,
             Err(Trouble::Broken(fault)) if fault.error.reason() != Reason::Timeout => {
                 while let Some((job, _)) = doubtful.pop_back() {
@@ -310,10 +363,14 @@ impl Pipeline {
     /// Reads both answers of a job.
     fn answer(&mut self, job: &mut Job<'_>, form: Form, by: Deadline) -> Result<Streamed, Trouble> {
         match self.talk.read_done(by) {
-            Ok(()) => stream(&mut self.talk, form, &self.learned.zone, job.sink, by),
+            Ok(()) => {
+                let longest = job.max_cell_bytes;
+                stream(&mut self.talk, form, &self.learned.zone, longest, job.sink, by)
+            }
             Err(Trouble::Refused(error)) => {
                 // It ran without its limits: what it gives is not taken.
-                stream(&mut self.talk, form, &self.learned.zone, &mut Nobody, by)?;
+                let longest = job.max_cell_bytes;
+                stream(&mut self.talk, form, &self.learned.zone, longest, &mut Nobody, by)?;
                 Err(Trouble::Refused(error))
             }
             Err(broken) => Err(broken),
@@ -348,14 +405,14 @@ impl Pipeline {
             return Ok(());
         }
         let asked: Vec<&Sql> = new.iter().map(|(_, sql)| *sql).collect();
-        let answers = self.prepare_all(&asked, by);
+        let answers = self.prepare_all(&asked, by, |prepared, _| prepared);
         let answers =
             answers.map_err(|(place, fault)| (new.get(place).map_or(0, |(place, _)| *place), fault))?;
         for (sql, answer) in asked.into_iter().zip(answers) {
             let way = match answer {
-                Ok((prepared, _)) if prepared.params == 0 => Way::Prepared(prepared.id),
+                Ok(prepared) if prepared.params == 0 => Way::Prepared(prepared.id),
                 // As text, the server says what is wrong with a parameter.
-                Ok((prepared, _)) => {
+                Ok(prepared) => {
                     self.talk.queue_close(prepared.id);
                     Way::Text
                 }
@@ -370,12 +427,14 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Prepares all statements in one round trip. An error says at which one the connection broke.
-    pub(super) fn prepare_all(
+    /// Prepares all statements in one round trip, and keeps `kept` of each answer. An error says at which one the
+    /// connection broke.
+    pub(super) fn prepare_all<T>(
         &mut self,
         statements: &[&Sql],
         by: Deadline,
-    ) -> Result<Vec<Answer>, (usize, Fault)> {
+        kept: impl Fn(Prepared, Vec<packet::Column>) -> T,
+    ) -> Result<Vec<Answer<T>>, (usize, Fault)> {
         let read_only = self.server.login.read_only;
         let back = self.learned.after_preparing();
         self.talk.queue_query(&self.learned.before_preparing(by.left(), read_only));
@@ -385,7 +444,7 @@ impl Pipeline {
         let mut answers = Vec::new();
         for place in 0..statements.len() {
             answers.push(match self.talk.read_prepared(by) {
-                Ok(prepared) => Ok(prepared),
+                Ok((prepared, columns)) => Ok(kept(prepared, columns)),
                 Err(Trouble::Refused(error)) => Err(error),
                 Err(Trouble::Broken(fault)) => return Err((place, fault)),
             });

@@ -13,7 +13,8 @@ use crate::error::{Error, Reason, Result};
 
 use super::errors::Fault;
 use super::learned::Limits;
-use super::packet::{Form, Reply, RowPacket, Spans};
+use super::packet::{Ending, Form, Reply, RowPacket, Spans};
+use super::residue::may_have_run;
 use super::talk::{Talk, Trouble};
 use super::time_zone::SessionZone;
 use super::values::{Cells, Columns};
@@ -21,11 +22,10 @@ use super::values::{Cells, Columns};
 /// How much later than its deadline an answer is still heard: the server's own verdict keeps the session.
 pub(super) const GRACE: Duration = Duration::from_millis(20);
 
-/// The longest row that is taken.
-const LONGEST_ROW: usize = 64 << 20;
-
 /// Rows that are read and dropped when a sink has enough, to keep the session. More cost more than a new login.
 const SHORT_REST: usize = 1000;
+/// Likewise their bytes.
+const SHORT_REST_BYTES: usize = 1 << 20;
 
 /// `ER_STATEMENT_TIMEOUT`'s SQLSTATE, for a statement that ended at its limit with a result instead of an error.
 const INTERRUPTED: &str = "70100";
@@ -47,13 +47,26 @@ pub(super) struct Streamed {
     verdict: Result<()>,
     /// The answer was not read to its end.
     cut: bool,
+    change: Change,
 }
 
-/// Streams one answer into the sink: the rows of its only result.
+/// Whether the session is what it was before a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is, as far as the server tells.
+    No,
+    /// The statement failed: nobody says what it has changed.
+    Perhaps,
+    /// The server says that it is not.
+    Told,
+}
+
+/// Streams one answer into the sink: the rows of its only result. A value of more than `longest` bytes fails it.
 pub(super) fn stream(
     talk: &mut Talk,
     form: Form,
     zone: &Arc<SessionZone>,
+    longest: usize,
     sink: &mut dyn RowSink,
     by: Deadline,
 ) -> Result<Streamed, Trouble> {
@@ -61,25 +74,31 @@ pub(super) fn stream(
         sink,
         form,
         zone,
+        longest,
         spans: Spans::default(),
         wants: true,
         given: false,
         verdict: Ok(()),
         rest: SHORT_REST,
+        rest_bytes: SHORT_REST_BYTES,
+        changed: false,
     };
     talk.link.begin_answer(by)?;
     let ended = rows.results(talk, by);
     match ended {
-        // What a statement says behind the rows that were wanted is no matter.
-        Err(Trouble::Refused(_)) if !rows.wants => Ok(Streamed { verdict: rows.verdict, cut: false }),
+        // What a statement says behind the rows that were wanted is no matter; what it has changed it does not say.
+        Err(Trouble::Refused(_)) if !rows.wants => {
+            Ok(Streamed { verdict: rows.verdict, cut: false, change: Change::Perhaps })
+        }
         Err(trouble) => Err(trouble),
-        Ok(false) => Ok(Streamed { verdict: rows.verdict, cut: true }),
+        Ok(false) => Ok(Streamed { verdict: rows.verdict, cut: true, change: Change::Perhaps }),
         Ok(true) => {
             talk.link.end_answer();
             if !rows.given {
                 rows.verdict = rows.sink.columns(&[]);
             }
-            Ok(Streamed { verdict: rows.verdict, cut: false })
+            let change = if rows.changed { Change::Told } else { Change::No };
+            Ok(Streamed { verdict: rows.verdict, cut: false, change })
         }
     }
 }
@@ -89,32 +108,37 @@ struct Rows<'s> {
     sink: &'s mut dyn RowSink,
     form: Form,
     zone: &'s Arc<SessionZone>,
+    /// No value may have more bytes.
+    longest: usize,
     spans: Spans,
     /// The sink wants more.
     wants: bool,
     /// A result was given to the sink.
     given: bool,
     verdict: Result<()>,
-    /// So many more rows may be read and dropped.
+    /// So many more rows may be read and dropped, and so many bytes of them.
     rest: usize,
+    rest_bytes: usize,
+    /// The server says that the session is not what it was before.
+    changed: bool,
 }
 
 impl Rows<'_> {
     /// Reads all results; false when too many rows were left.
     fn results(&mut self, talk: &mut Talk, by: Deadline) -> Result<bool, Trouble> {
         loop {
-            let more = match talk.head(by)? {
-                Reply::Done { more } => Some(more),
+            let ending = match talk.head(by)? {
+                Reply::Done(ending) => Some(ending),
                 Reply::Rows(count) => {
                     let columns = Columns::of(talk.columns(count, by)?, self.form, self.zone);
                     self.begin(&columns);
                     self.rows(talk, &columns, by)?
                 }
             };
-            match more {
-                None => return Ok(false),
-                Some(false) => return Ok(true),
-                Some(true) => {}
+            let Some(Ending { more, changed }) = ending else { return Ok(false) };
+            self.changed |= changed;
+            if !more {
+                return Ok(true);
             }
         }
     }
@@ -138,23 +162,30 @@ impl Rows<'_> {
         self.wants = false;
     }
 
-    /// Reads the rows of one result. Says whether another follows; `None` when too many rows were left.
-    fn rows(&mut self, talk: &mut Talk, columns: &Columns, by: Deadline) -> Result<Option<bool>, Trouble> {
+    /// Reads the rows of one result, and its end; `None` when too much was left unread.
+    fn rows(&mut self, talk: &mut Talk, columns: &Columns, by: Deadline) -> Result<Option<Ending>, Trouble> {
         loop {
-            let (kind, packet) = talk.row(LONGEST_ROW, by)?;
-            if let RowPacket::End { more } = kind {
-                return Ok(Some(more));
+            let Some((kind, packet)) = talk.row(columns.longest_row(self.longest), by)? else {
+                self.fail(columns.row_too_long(self.longest));
+                return Ok(None);
+            };
+            if let RowPacket::End(ending) = kind {
+                return Ok(Some(ending));
             }
             if !self.wants {
-                if self.rest == 0 {
-                    return Ok(None);
-                }
-                self.rest -= 1;
+                let left = self.rest.checked_sub(1).zip(self.rest_bytes.checked_sub(packet.len()));
+                let Some(left) = left else { return Ok(None) };
+                (self.rest, self.rest_bytes) = left;
                 continue;
             }
             let packet = talk.link.payload(&packet);
-            if let Err(error) = columns.find(packet, &mut self.spans) {
-                return Err(Trouble::Broken(error.into()));
+            match columns.find(packet, &mut self.spans, self.longest) {
+                Ok(()) => {}
+                Err(error) if error.reason() == Reason::Limit => {
+                    self.fail(error);
+                    continue;
+                }
+                Err(error) => return Err(Trouble::Broken(error.into())),
             }
             match self.sink.row(&Cells::of(packet, &self.spans, columns)) {
                 Ok(Flow::Continue) => {}
@@ -226,6 +257,15 @@ impl Answered {
     /// A result that came too late: whether the server's limit has ended its statement is not known.
     pub(super) fn is_unclear(&self) -> bool {
         self.late && self.done.is_ok()
+    }
+
+    /// What has become of the session.
+    pub(super) fn change(&self) -> Change {
+        match &self.done {
+            Ok(streamed) => streamed.change,
+            Err(Trouble::Refused(error)) if may_have_run(error) => Change::Perhaps,
+            Err(_) => Change::No,
+        }
     }
 
     /// What the server was told.

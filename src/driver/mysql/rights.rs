@@ -4,8 +4,8 @@
 //! leaves this file. A privilege that a reader may have is a word in [`HARMLESS`].
 
 use crate::deadline::Deadline;
-use crate::driver::Rights;
 use crate::driver::rights::reader_beside;
+use crate::driver::{Rights, shown};
 
 use super::talk::{Table, Talk, Trouble};
 
@@ -38,7 +38,7 @@ pub(super) fn ask(talk: &mut Talk, reads_binlog: &str, by: Deadline) -> Result<R
     talk.read_done(by)?;
     let (grants, user) = (talk.read_table(by), talk.read_table(by));
     let (lines, mut users) = (texts(grants?), texts(user?));
-    let user = users.pop().unwrap_or_default();
+    let user = shown::cut(&users.pop().unwrap_or_default(), shown::NAME);
     let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
     let risks = risks(&user, &grants);
     Ok(Rights::of(Some(user.clone()), risks, || statements(&user, reads_binlog)))
@@ -75,7 +75,7 @@ impl Grant {
         names.push(plain(left));
         Some(Grant {
             privileges: names,
-            object: object.to_owned(),
+            object: shown::cut(object, shown::NAME),
             passes_on: tail.contains(" WITH GRANT OPTION"),
         })
     }
@@ -87,7 +87,7 @@ impl Grant {
 
 /// A privilege without the columns that it is for.
 fn plain(privilege: &str) -> String {
-    privilege.split('(').next().unwrap_or_default().trim().to_owned()
+    shown::cut(privilege.split('(').next().unwrap_or_default().trim(), shown::NAME)
 }
 
 /// What stands before and after the first `mark` outside quotes and brackets.

@@ -2,7 +2,6 @@
 //! afterwards, and what is asked of it between batches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::deadline::Deadline;
@@ -31,24 +30,28 @@ pub(super) struct MySqlSession {
     route: Route,
     /// The number of the server's thread.
     thread: u32,
-    /// What the server sends is not the answer to what is asked next. The session's canceller knows as well.
-    broken: Arc<AtomicBool>,
+    /// What the server sends is not the answer to what is asked next.
+    broken: bool,
 }
 
 impl MySqlSession {
     /// Logs in, runs `session_sql`, learns the facts.
     pub(super) fn open(server: &Arc<Server>, by: Deadline) -> Result<Self> {
         let by = by.or_within(server.login.connect_timeout);
-        let Entered { link, route, tls, thread, version } = server.enter(by)?;
-        let mut talk = Talk::new(link);
+        let Entered { link, route, tls, thread, version, tracks } = server.enter(by)?;
+        let mut talk = Talk::new(link, tracks);
         match Learned::set_up(&mut talk, &server.login, &version, tls, by) {
-            Ok(learned) => Ok(MySqlSession {
-                pipeline: Pipeline::new(talk, learned, server),
-                server: Arc::clone(server),
-                route,
-                thread,
-                broken: Arc::default(),
-            }),
+            Ok(learned) => {
+                // The login's ends here; from now on each question has its own.
+                talk.link.stream.set_budget(None);
+                Ok(MySqlSession {
+                    pipeline: Pipeline::new(talk, learned, server),
+                    server: Arc::clone(server),
+                    route,
+                    thread,
+                    broken: false,
+                })
+            }
             Err(fault) => {
                 if !fault.broken {
                     talk.quit(by.or_within(GOODBYE));
@@ -78,7 +81,8 @@ impl MySqlSession {
     }
 
     fn give_up(&mut self) {
-        self.broken.store(true, Ordering::Relaxed);
+        self.broken = true;
+        self.pipeline.talk.link.stream.give_up();
     }
 }
 
@@ -133,7 +137,7 @@ impl Session for MySqlSession {
 
     fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
         self.pipeline.check(sql.text())?;
-        let answer = match self.pipeline.prepare_all(&[sql], by) {
+        let answer = match self.pipeline.prepare_all(&[sql], by, |prepared, columns| (prepared, columns)) {
             Ok(mut answers) => answers.pop(),
             Err((_, fault)) => {
                 self.give_up();
@@ -185,10 +189,16 @@ impl Session for MySqlSession {
         ];
         self.pipeline.in_snapshot = open;
         let statements = if open { OPEN } else { &["ROLLBACK"] };
-        self.between("the snapshot's statements", |talk, _| {
+        let health = self.between("the snapshot's statements", |talk, _| {
             statements.iter().for_each(|sql| talk.queue_query(sql));
             statements.iter().try_for_each(|_| Ok(talk.read_done(by)?))
-        })
+        });
+        // A reset would have ended the transaction.
+        if open || !matches!(health, Health::Clean) || self.pipeline.is_as_before() {
+            return health;
+        }
+        self.give_up();
+        Health::Lost(Error::new(Reason::Lost, "the session could not be made what it was"))
     }
 
     fn facts(&self) -> &Facts {
@@ -200,18 +210,23 @@ impl Session for MySqlSession {
     }
 
     fn canceller(&self) -> Arc<dyn Canceller> {
-        Arc::new(Kill {
-            server: Arc::clone(&self.server),
-            route: self.route.clone(),
-            thread: self.thread,
-            broken: Arc::clone(&self.broken),
-        })
+        Arc::new(Kill { server: Arc::clone(&self.server), route: self.route.clone(), thread: self.thread })
+    }
+
+    /// A server that still works on something has not closed its side: whatever it answers to a KILL, and whether the KILL
+    /// got there. What stands behind the statement that was ended runs, each in its limit; then the server reads the end.
+    fn has_ended(&mut self) -> bool {
+        if !self.broken && self.pipeline.talk.link.is_answered() {
+            return true;
+        }
+        self.give_up();
+        self.pipeline.talk.link.stream.has_ended()
     }
 }
 
 impl Drop for MySqlSession {
     fn drop(&mut self) {
-        if !self.broken.load(Ordering::Relaxed) {
+        if !self.broken {
             self.pipeline.talk.quit(Deadline::within(GOODBYE));
         }
     }

@@ -17,9 +17,11 @@ pub(super) struct Stream {
     tls: Option<Box<ClientConnection>>,
     /// How many bytes the server may still send; `None` while it sends rows.
     budget: Option<usize>,
+    /// So many bytes of it are still taken after it was given up; `None` before that.
+    unread: Option<usize>,
 }
 
-/// How many bytes of unread answers a goodbye waits for.
+/// How many bytes of unread answers a goodbye waits for, and a session that was given up.
 const UNREAD: usize = 1 << 20;
 
 /// The socket with the deadline and the budget of one call, as rustls reads and writes it.
@@ -52,7 +54,12 @@ impl Write for Timed<'_> {
 impl Stream {
     /// Bytes as they are, at most `budget` of them until [`Stream::set_budget`].
     pub(super) fn new(socket: TimedSocket, budget: usize) -> Self {
-        Stream { socket, tls: None, budget: Some(budget) }
+        Stream { socket, tls: None, budget: Some(budget), unread: None }
+    }
+
+    /// True while there is a bound on what the server may send.
+    pub(super) fn has_budget(&self) -> bool {
+        self.budget.is_some()
     }
 
     /// How many bytes the server may send from now on; `None` for rows.
@@ -125,6 +132,30 @@ impl Stream {
             }
             if left.is_empty() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Nothing is written any more: a server that has read to the end of what was sent closes the connection.
+    pub(super) fn give_up(&mut self) {
+        if self.unread.is_none() {
+            // A socket that is broken has nothing to say.
+            let _ = self.socket.end_writing();
+            self.unread = Some(UNREAD);
+        }
+    }
+
+    /// After [`Stream::give_up`]: whether the server has closed the connection. Takes what it has sent and does not wait.
+    /// One that sends on and on notices at its next write that nobody is there: that is an end as well.
+    pub(super) fn has_ended(&mut self) -> bool {
+        loop {
+            match self.socket.discard() {
+                Ok(0) => return true,
+                Ok(count) => {
+                    let Some(left) = self.unread.unwrap_or_default().checked_sub(count) else { return true };
+                    self.unread = Some(left);
+                }
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
             }
         }
     }

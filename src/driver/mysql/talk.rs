@@ -3,18 +3,23 @@
 //! Every queued command must be read by the function of its kind, in the order in which they were queued. Own questions
 //! have small answers, and a bound on them; the rows of jobs are `reply`'s.
 
+use std::io::ErrorKind;
 use std::ops::Range;
 
 use crate::deadline::Deadline;
 
 use super::errors::Fault;
 use super::link::Link;
-use super::packet::{Column, Fields, Prepared, Reply, RowPacket, ServerError, is_end};
+use super::packet::{Column, Ending, Fields, Prepared, Reply, RowPacket, ServerError, is_end};
 
 /// The longest first packet of an answer, definition of a column, or error.
 const HEAD: usize = 64 * 1024;
-/// All that a server may send in answer to a question of our own.
+/// All that a server may send in answer to a question of our own. Before the end of a login its budget counts instead.
 const BUDGET: usize = 1 << 20;
+/// So many cells are kept of such an answer: an empty one is a byte on its way and a hundred here.
+const MOST_CELLS: usize = 1 << 16;
+/// All that a server may send in answer to a preparation: 4,096 columns with the longest names.
+const PREPARED_BUDGET: usize = 8 << 20;
 
 const COM_QUIT: u8 = 0x01;
 const COM_QUERY: u8 = 0x03;
@@ -54,12 +59,19 @@ pub(super) type Table = Vec<Vec<Option<String>>>;
 /// The protocol on one connection.
 pub(super) struct Talk {
     pub(super) link: Link,
+    /// The server tells at the end of each answer what has become of the session, and no end of the columns.
+    tracks: bool,
 }
 
 impl Talk {
     /// Takes over after the login; what follows is set-up.
-    pub(super) fn new(link: Link) -> Self {
-        Talk { link }
+    pub(super) fn new(link: Link, tracks: bool) -> Self {
+        Talk { link, tracks }
+    }
+
+    /// True where the server tells what becomes of the session.
+    pub(super) fn tracks(&self) -> bool {
+        self.tracks
     }
 
     /// Queues a statement as text.
@@ -112,7 +124,7 @@ impl Talk {
     /// The first packet of an answer, or of the next one to the same command.
     pub(super) fn head(&mut self, by: Deadline) -> Result<Reply, Trouble> {
         let packet = self.link.next(HEAD, by)?;
-        let reply = Reply::read(self.link.payload(&packet));
+        let reply = Reply::read(self.link.payload(&packet), self.tracks);
         self.unless_refused(reply.ok_or_else(|| unreadable("the head of a result"))?)
     }
 
@@ -129,6 +141,9 @@ impl Talk {
     }
 
     fn end_of_columns(&mut self, by: Deadline) -> Result<(), Trouble> {
+        if self.tracks {
+            return Ok(());
+        }
         let packet = self.link.next(HEAD, by)?;
         match is_end(self.link.payload(&packet)) {
             true => Ok(()),
@@ -136,11 +151,19 @@ impl Talk {
         }
     }
 
-    /// The next packet of a result's rows.
-    pub(super) fn row(&mut self, longest: usize, by: Deadline) -> Result<(RowPacket, Range<usize>), Trouble> {
-        let packet = self.link.next(longest, by)?;
-        let kind = RowPacket::read(self.link.payload(&packet)).ok_or_else(|| unreadable("a row"))?;
-        Ok((self.unless_refused(kind)?, packet))
+    /// The next packet of a result's rows; `None` where it is longer than `longest`, and the connection of no more use.
+    pub(super) fn row(
+        &mut self,
+        longest: usize,
+        by: Deadline,
+    ) -> Result<Option<(RowPacket, Range<usize>)>, Trouble> {
+        let packet = match self.link.next(longest, by) {
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => return Ok(None),
+            packet => packet?,
+        };
+        let kind = RowPacket::read(self.link.payload(&packet), self.tracks);
+        let kind = kind.ok_or_else(|| unreadable("a row"))?;
+        Ok(Some((self.unless_refused(kind)?, packet)))
     }
 
     /// An objection is the last packet of an answer.
@@ -153,24 +176,41 @@ impl Talk {
 
     /// The answer to a statement of our own, sent as text: the rows of all its results.
     pub(super) fn read_table(&mut self, by: Deadline) -> Result<Table, Trouble> {
-        self.link.stream.set_budget(Some(BUDGET));
-        let table = self.table(by);
+        self.within(BUDGET, |talk| talk.table(by))
+    }
+
+    /// Reads an answer of which the server may send so many bytes; a login's own budget goes on.
+    fn within<T>(
+        &mut self,
+        budget: usize,
+        read: impl FnOnce(&mut Self) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        if self.link.stream.has_budget() {
+            return read(self);
+        }
+        self.link.stream.set_budget(Some(budget));
+        let answer = read(self);
         self.link.stream.set_budget(None);
-        table
+        answer
     }
 
     fn table(&mut self, by: Deadline) -> Result<Table, Trouble> {
         self.link.begin_answer(by)?;
         let mut table = Table::new();
+        let mut cells = 0;
         loop {
             let more = match self.head(by)? {
-                Reply::Done { more } => more,
+                Reply::Done(Ending { more, .. }) => more,
                 Reply::Rows(count) => {
                     self.columns(count, by)?;
                     loop {
-                        let (kind, packet) = self.row(BUDGET, by)?;
-                        if let RowPacket::End { more } = kind {
+                        let (kind, packet) = self.row(BUDGET, by)?.ok_or_else(too_much)?;
+                        if let RowPacket::End(Ending { more, .. }) = kind {
                             break more;
+                        }
+                        cells += count;
+                        if cells > MOST_CELLS {
+                            return Err(too_much());
                         }
                         let row = texts(self.link.payload(&packet), count);
                         table.push(row.ok_or_else(|| unreadable("a row"))?);
@@ -188,7 +228,7 @@ impl Talk {
     pub(super) fn read_done(&mut self, by: Deadline) -> Result<(), Trouble> {
         self.link.begin_answer(by)?;
         match self.head(by)? {
-            Reply::Done { more: false } => {
+            Reply::Done(Ending { more: false, .. }) => {
                 self.link.end_answer();
                 Ok(())
             }
@@ -198,6 +238,10 @@ impl Talk {
 
     /// The answer to a preparation.
     pub(super) fn read_prepared(&mut self, by: Deadline) -> Result<(Prepared, Vec<Column>), Trouble> {
+        self.within(PREPARED_BUDGET, |talk| talk.prepared(by))
+    }
+
+    fn prepared(&mut self, by: Deadline) -> Result<(Prepared, Vec<Column>), Trouble> {
         self.link.begin_answer(by)?;
         let packet = self.link.next(HEAD, by)?;
         let prepared = Prepared::read(self.link.payload(&packet));
@@ -234,6 +278,11 @@ fn texts(packet: &[u8], columns: usize) -> Option<Vec<Option<String>>> {
         }
     }
     Some(row)
+}
+
+/// An answer to a question of our own that is longer than any such answer.
+fn too_much() -> Trouble {
+    std::io::Error::from(ErrorKind::FileTooLarge).into()
 }
 
 /// The server's bytes are not what the protocol says.

@@ -41,6 +41,9 @@ pub(super) fn question() -> String {
     sql
 }
 
+/// The server's own bound.
+const LONGEST_NAME: usize = 64;
+
 /// The years that are compared.
 const YEARS: RangeInclusive<i64> = 1970..=2039;
 
@@ -137,7 +140,7 @@ impl SessionZone {
     /// The zone called `name`, with what the server answered to [`question`].
     pub(super) fn new(name: &str, answer: &[Year]) -> Self {
         let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '_' | '/' | ':');
-        let is_named = !name.is_empty() && name.chars().all(is_legal);
+        let is_named = (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(is_legal);
         let setting = is_named.then(|| format!("time_zone='{name}'"));
         let unknown = SessionZone { setting, ..SessionZone::unknown() };
         let Some(years) = answer.get(..70).filter(|years| years.iter().map(|(year, _)| *year).eq(YEARS))

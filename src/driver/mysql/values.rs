@@ -8,16 +8,19 @@ use mysql_common::constants::{ColumnFlags, ColumnType};
 
 use crate::cell::Cell;
 use crate::driver::advice::find;
-use crate::driver::{Content, Row};
+use crate::driver::{Content, Row, value_too_long};
 use crate::error::{Error, Reason, Result};
 
 use super::advice;
 use super::calendar::{days_of, days_since_1970};
-use super::packet::{Column, Form, Spans, Value};
+use super::packet::{Column, Form, Misfit, Spans, Value, longest_row};
 use super::time_zone::SessionZone;
 
 /// The number of MySQL's `binary` character set: bytes, not text.
 const BINARY: u16 = 63;
+
+/// So much longer than one value a row may be; its packet is in memory before its values are known.
+const LONGEST_ROW: usize = 16 << 20;
 
 /// What the bytes of a column are where the value itself does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,11 +120,36 @@ impl Columns {
         Columns { shown, columns, shapes, form, dated, zone: Arc::clone(zone) }
     }
 
-    /// Finds the values of a row.
-    pub(super) fn find(&self, packet: &[u8], spans: &mut Spans) -> Result<()> {
-        spans
-            .find(packet, &self.columns, self.form)
-            .ok_or_else(|| Error::new(Reason::Protocol, "the server sent a row that its columns do not fit"))
+    /// Finds the values of a row, of which none may be longer than `longest`.
+    ///
+    /// # Errors
+    /// `protocol`, `limit`.
+    pub(super) fn find(&self, packet: &[u8], spans: &mut Spans, longest: usize) -> Result<()> {
+        spans.find(packet, &self.columns, self.form, longest).map_err(|misfit| match misfit {
+            Misfit::Unreadable => {
+                Error::new(Reason::Protocol, "the server sent a row that its columns do not fit")
+            }
+            Misfit::TooLong(column) => {
+                let name = self.columns.get(column).map_or("", |column| column.name.as_str());
+                value_too_long(&format!("the value of column `{name}`"), longest)
+            }
+        })
+    }
+
+    /// The length of the longest row that is taken.
+    pub(super) fn longest_row(&self, longest: usize) -> usize {
+        longest_row(self.columns.len(), longest).min(longest.saturating_add(LONGEST_ROW))
+    }
+
+    /// The error of a row that is longer.
+    pub(super) fn row_too_long(&self, longest: usize) -> Error {
+        match self.columns.as_slice() {
+            [column] => value_too_long(&format!("the value of column `{}`", column.name), longest),
+            _ => {
+                let message = format!("a row has more than {} bytes", self.longest_row(longest));
+                Error::new(Reason::Limit, message).with_hint("select less of it")
+            }
+        }
     }
 }
 

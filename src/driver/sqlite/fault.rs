@@ -5,6 +5,7 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, eaccess};
 use rusqlite::ffi;
 
+use crate::driver::shown;
 use crate::error::{Error, Reason, Spot};
 
 use super::side_files::SideFiles;
@@ -77,7 +78,7 @@ const CODES: &[Code] = codes! {
     SQLITE_CORRUPT_INDEX Server "an index does not agree with its table" "rebuild it as the owner: sqlite3 {path} REINDEX";
     SQLITE_FULL Server "" "free space on the disk of the database and, for large sorts, in /tmp or SQLITE_TMPDIR";
     SQLITE_NOMEM Server "" "the machine or the container has no memory left";
-    SQLITE_TOOBIG Limit "" "";
+    SQLITE_TOOBIG Limit "" "a value inside a statement has 16 MiB at most, or exporter.max_cell_bytes where that is more";
     SQLITE_CONSTRAINT Sql "" "";
     SQLITE_CONSTRAINT_CHECK Sql "" "";
     SQLITE_CONSTRAINT_FOREIGNKEY Sql "" "";
@@ -130,9 +131,11 @@ pub(super) fn error(cause: &rusqlite::Error, file: Option<&Path>) -> Error {
             (error.extended_code, Some(near(msg, spot)))
         }
         rusqlite::Error::MultipleStatement => return Error::new(Reason::Sql, "more than one statement"),
-        other => return Error::new(Reason::Sql, other.to_string()),
+        other => return Error::new(Reason::Sql, shown::cut(&other.to_string(), shown::MESSAGE)),
     };
-    let message = message.unwrap_or_else(|| ffi::code_to_str(code).to_owned());
+    // A trigger, a view or a document in the database may put any text into it.
+    let message = message
+        .map_or_else(|| ffi::code_to_str(code).to_owned(), |message| shown::cut(&message, shown::MESSAGE));
     let error = coded(code, message, file);
     match spot {
         Some(spot) => error.at_spot(spot),

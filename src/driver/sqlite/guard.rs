@@ -87,13 +87,35 @@ pub(super) fn authorize_script(context: AuthContext<'_>) -> Authorization {
     if harmless { Authorization::Allow } else { Authorization::Deny }
 }
 
+/// Functions that reach outside of the database, in builds that have them.
+const REACHING: &[&str] = &["load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"];
+
+/// Pragmas of the whole process.
+const OF_THE_PROCESS: &[&str] =
+    &["hard_heap_limit", "soft_heap_limit", "temp_store_directory", "data_store_directory"];
+
+/// The authorizer of a session that may write: what it changes stays in its database and its session.
+pub(super) fn authorize_writer(context: AuthContext<'_>) -> Authorization {
+    let is_one_of = |names: &[&str], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let reaches = match context.action {
+        AuthAction::Pragma { pragma_name, pragma_value } => {
+            pragma_value.is_some() && is_one_of(OF_THE_PROCESS, pragma_name)
+        }
+        AuthAction::Function { function_name } => is_one_of(REACHING, function_name),
+        _ => false,
+    };
+    if reaches { Authorization::Deny } else { Authorization::Allow }
+}
+
 /// SQLite's authorizer: called for each thing a statement would do, while it is prepared.
 pub(super) fn authorize(context: AuthContext<'_>) -> Authorization {
     let harmless = match context.action {
         AuthAction::Pragma { pragma_name, pragma_value } => reads(pragma_name, pragma_value.is_some()),
+        AuthAction::Function { function_name } => {
+            !REACHING.iter().any(|known| known.eq_ignore_ascii_case(function_name))
+        }
         AuthAction::Select
         | AuthAction::Read { .. }
-        | AuthAction::Function { .. }
         | AuthAction::Recursive
         | AuthAction::Transaction { .. }
         | AuthAction::Insert { .. }

@@ -44,6 +44,10 @@ pub use scratch::scratch;
 /// lane has, and a pattern may come from a table.
 const PATTERN: i32 = 4_000;
 
+/// Bytes of a value or a row inside a statement; SQLite allows a thousand million. A longer one is made in one step, which
+/// nothing stops.
+const LENGTH: usize = 16 << 20;
+
 /// The driver.
 pub struct Sqlite;
 
@@ -128,9 +132,8 @@ impl Endpoint for File {
         if !self.session_sql.is_empty() {
             self.set_up(&mut connection, &mut access)?;
         }
-        if self.read_only {
-            connection.authorizer(Some(guard::authorize)).map_err(|cause| self.explain(&cause))?;
-        }
+        let guard = if self.read_only { guard::authorize } else { guard::authorize_writer };
+        connection.authorizer(Some(guard)).map_err(|cause| self.explain(&cause))?;
         let session = FileSession::new(connection, watch, Some(access), self.read_only);
         session.probe().map_err(|cause| self.explain(&cause))?;
         Ok(Box::new(session))
@@ -153,7 +156,14 @@ impl Endpoint for File {
 /// The same limits for every session.
 fn limited(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(session::STATEMENTS);
-    connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN).map(|_| ())
+    connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN)?;
+    allow_values(connection, LENGTH)
+}
+
+/// Values of so many bytes, or [`LENGTH`], may be in a statement.
+fn allow_values(connection: &Connection, bytes: usize) -> rusqlite::Result<()> {
+    let most = i32::try_from(bytes.max(LENGTH)).unwrap_or(i32::MAX);
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, most).map(|_| ())
 }
 
 /// `file:` with what a URI gives a meaning to escaped: <https://sqlite.org/uri.html>.

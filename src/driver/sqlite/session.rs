@@ -12,12 +12,14 @@ use crate::deadline::Deadline;
 use crate::driver::spot::placed;
 use crate::driver::statement::{self, Dialect};
 use crate::driver::{
-    Canceller, Column, Content, Facts, Flow, Health, Job, Rights, Row, RowSink, Session, Sql,
+    Canceller, Column, Content, Facts, Flow, Health, Job, Rights, Row, RowSink, Session, Sql, shown,
+    value_too_long,
 };
 use crate::error::{Error, Reason, Result};
 
 use super::access::Access;
 use super::advice;
+use super::allow_values;
 use super::fault;
 use super::rights;
 use super::text_date::is_date;
@@ -25,6 +27,9 @@ use super::watch::{Interrupt, Watch};
 
 /// Prepared statements kept by a session; a plan with more queries on one file prepares some of them again.
 pub(super) const STATEMENTS: usize = 4_096;
+
+/// The longest name of a column that is told: it may be an expression.
+const LONGEST_COLUMN: usize = 1024;
 
 /// A session on one file.
 pub(super) struct FileSession {
@@ -36,6 +41,8 @@ pub(super) struct FileSession {
     read_only: bool,
     /// Statements that passed the first-keyword check.
     checked: HashSet<Box<str>>,
+    /// A statement that may write has changed the session, or may have.
+    is_changed: bool,
     facts: Facts,
 }
 
@@ -54,7 +61,8 @@ impl FileSession {
             role: "primary".to_owned(),
             ..Facts::default()
         };
-        FileSession { connection, watch, canceller, access, read_only, checked: HashSet::new(), facts }
+        let checked = HashSet::new();
+        FileSession { connection, watch, canceller, access, read_only, checked, is_changed: false, facts }
     }
 
     /// Reads the file's first page, without waiting for a lock: proves that it is a database.
@@ -108,10 +116,14 @@ impl FileSession {
         }
         self.check(job.sql)?;
         self.watch.arm(limit);
+        allow_values(&self.connection, job.max_cell_bytes).map_err(|cause| self.fault(&cause))?;
         if !self.read_only {
             self.watch.hold_locks(&mut self.connection).map_err(|cause| self.fault(&cause))?;
         }
-        self.stream(job.sql, job.sink).map_err(|error| match error.reason() {
+        let done = self.stream(job.sql, job.max_cell_bytes, job.sink);
+        let is_as_before = self.connection.is_autocommit() && leaves_nothing(job.sql.text());
+        self.is_changed |= !self.read_only && !is_as_before;
+        done.map_err(|error| match error.reason() {
             Reason::Cancelled | Reason::Locked if self.watch.cancelled() => {
                 Error::new(Reason::Cancelled, "the query was cancelled")
             }
@@ -120,7 +132,7 @@ impl FileSession {
         })
     }
 
-    fn stream(&self, sql: &Sql, sink: &mut dyn RowSink) -> Result<()> {
+    fn stream(&self, sql: &Sql, longest: usize, sink: &mut dyn RowSink) -> Result<()> {
         let failed = |cause| placed(self.fault(&cause), sql.text());
         let mut statement = self.connection.prepare_cached(sql.text()).map_err(failed)?;
         if self.read_only && !statement.readonly() {
@@ -134,7 +146,8 @@ impl FileSession {
             return sink.columns(&columns(&statement, |_| "NULL"));
         };
         sink.columns(&columns(row.as_ref(), |column| storage_class(row, column)))?;
-        while sink.row(&InPlace(row))? == Flow::Continue {
+        let count = row.as_ref().column_count();
+        while sink.row(&InPlace::checked(row, count, longest)?)? == Flow::Continue {
             let Some(next) = rows.next().map_err(failed)? else { break };
             row = next;
         }
@@ -155,7 +168,7 @@ impl FileSession {
             }
             job.sink.end(verdict, start.elapsed());
         }
-        health
+        if self.is_changed { Health::Spent } else { health }
     }
 
     /// `BEGIN` and `COMMIT` of the batch. A session that may write commits each statement by itself, so that one
@@ -172,6 +185,14 @@ impl FileSession {
 /// After these the file or the connection is not what it was; a deadline of our own leaves nothing behind.
 fn spoils(reason: Reason) -> bool {
     matches!(reason, Reason::Server | Reason::Connect | Reason::Cancelled)
+}
+
+/// True for a statement after which its session is what it was before. A pragma, an attached file, a temporary table, an
+/// open transaction are for nobody else: the next batch has a session of its own.
+fn leaves_nothing(sql: &str) -> bool {
+    ["SELECT", "WITH", "VALUES", "EXPLAIN", "INSERT", "REPLACE", "UPDATE", "DELETE"]
+        .iter()
+        .any(|word| statement::begins_with(sql, &[word], Dialect::Sqlite))
 }
 
 impl Session for FileSession {
@@ -227,6 +248,22 @@ impl Session for FileSession {
 /// A row where SQLite keeps it, valid until the next step.
 struct InPlace<'r>(&'r rusqlite::Row<'r>);
 
+impl<'r> InPlace<'r> {
+    /// The row, unless one of its values is too long.
+    fn checked(row: &'r rusqlite::Row<'r>, columns: usize, longest: usize) -> Result<Self> {
+        for column in 0..columns {
+            if let Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) = row.get_ref(column)
+                && bytes.len() > longest
+            {
+                let name = row.as_ref().column_name(column).unwrap_or_default();
+                let what = format!("the value of column `{}`", shown::cut(name, shown::NAME));
+                return Err(value_too_long(&what, longest));
+            }
+        }
+        Ok(InPlace(row))
+    }
+}
+
 impl Row for InPlace<'_> {
     fn cell(&self, column: usize) -> Result<Cell<'_>> {
         let value =
@@ -250,8 +287,8 @@ fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> 
     let described = statement.columns().enumerate();
     described
         .map(|(index, column)| Column {
-            name: column.name().into(),
-            type_name: column.decl_type().unwrap_or_else(|| class(index)).into(),
+            name: shown::cut(column.name(), LONGEST_COLUMN).into(),
+            type_name: shown::cut(column.decl_type().unwrap_or_else(|| class(index)), shown::NAME).into(),
             advice: advice::DATE,
             quote: '"',
             // Whatever is declared, a cell holds what was put there.

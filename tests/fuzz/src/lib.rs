@@ -26,6 +26,11 @@ pub fn plan(data: &[u8]) {
     targets::plan::run(data);
 }
 
+/// What a MySQL server says.
+pub fn mysql(data: &[u8]) {
+    targets::mysql::run(data);
+}
+
 /// Request heads as they come from the network.
 pub fn head(data: &[u8]) {
     targets::head::run(data);

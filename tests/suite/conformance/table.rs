@@ -245,6 +245,13 @@ conformance! {
                 SELECT i AS value FROM n ORDER BY -i",
         ] }
     }
+    case a_statement_that_ignores_its_cancel_keeps_its_place ("a statement that ignores its cancel") late::stubborn {
+        postgres { absent "a function that catches the cancel is tested in `postgres::`" }
+        mariadb { "SELECT LENGTH(ENCRYPT('x', '$6$rounds=2000000$salt')) AS value",
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE '%ENCRYPT%' \
+            AND id <> CONNECTION_ID()" }
+        sqlite { absent "a statement has ended when its deadline has" }
+    }
     case a_deadline_spares_the_neighbours ("a deadline that strikes the neighbour") deadline::spares {
         postgres { "SELECT 1 AS value FROM pace, pg_sleep(seconds)", 60 }
         mariadb { "SELECT SLEEP(seconds) AS value FROM pace", 60 }

@@ -135,7 +135,8 @@ fn an_answer_that_is_cut_ends_the_jobs_before_the_cut_only() {
         match health {
             Health::Clean => assert_eq!(ended, 10),
             Health::Lost(error) => assert!(ended < 10, "{error}"),
-            other @ Health::Spent => panic!("{other:?}"),
+            // Cut in the answer to the question behind the batch.
+            Health::Spent => assert_eq!(ended, 10),
         }
         lengths.push(ended);
     }

@@ -1,11 +1,13 @@
 //! What holds a session beside the attempts to write, which stand in the table of `conformance`.
 
 use mysql::prelude::Queryable;
-use sql_exporter::driver::Health;
+use sql_exporter::deadline::Deadline;
+use sql_exporter::driver::login::Login;
+use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 use sql_exporter::error::Reason;
 
-use super::{LONG, login, open};
-use crate::recorder::run;
+use super::{LONG, login, open, session};
+use crate::recorder::{Recorder, run};
 use crate::servers::MariaDb;
 
 fn shop() -> MariaDb {
@@ -105,4 +107,150 @@ fn strings_that_the_check_cannot_read_are_refused() {
         assert_eq!(sink.reason(), Reason::ReadOnly, "{mode}");
         run(&mut *session, "SELECT 'plain'", LONG).0.good();
     }
+}
+
+/// Functions and a view that leave something, each in its own way, and only where the table `todo` has a row.
+fn leaving() -> MariaDb {
+    let server = MariaDb::fresh("guard");
+    server.run(
+        "CREATE TABLE todo (id INT);
+         CREATE FUNCTION it_zone() RETURNS INT READS SQL DATA BEGIN IF EXISTS (SELECT * FROM todo) THEN \
+            SET time_zone = '+05:00'; END IF; RETURN 1; END;
+         CREATE FUNCTION it_mode() RETURNS INT READS SQL DATA BEGIN IF EXISTS (SELECT * FROM todo) THEN \
+            SET sql_mode = 'ANSI_QUOTES'; END IF; RETURN 1; END;
+         CREATE FUNCTION it_sets() RETURNS INT READS SQL DATA BEGIN IF EXISTS (SELECT * FROM todo) THEN \
+            SET @left = 1; END IF; RETURN 1; END;
+         CREATE FUNCTION it_assigns() RETURNS INT READS SQL DATA RETURN IF(EXISTS (SELECT * FROM todo), @left := 1, 1);
+         CREATE FUNCTION it_selects() RETURNS INT READS SQL DATA BEGIN IF EXISTS (SELECT * FROM todo) THEN \
+            SELECT 5 INTO @left; END IF; RETURN 1; END;
+         CREATE FUNCTION it_makes() RETURNS INT MODIFIES SQL DATA BEGIN IF EXISTS (SELECT * FROM todo) THEN \
+            CREATE TEMPORARY TABLE kept (a INT); END IF; RETURN 1; END;
+         CREATE FUNCTION it_takes() RETURNS INT READS SQL DATA \
+            RETURN IF(EXISTS (SELECT * FROM todo), GET_LOCK(DATABASE(), 0), 1);
+         CREATE FUNCTION it_fails() RETURNS INT READS SQL DATA BEGIN IF EXISTS (SELECT * FROM todo) THEN \
+            SET sql_mode = 'ANSI_QUOTES'; SIGNAL SQLSTATE '45000'; END IF; RETURN 1; END;
+         CREATE VIEW seen AS SELECT it_takes() AS v",
+    );
+    server
+}
+
+/// What a neighbour and another client see of what was left.
+const REST: [(&str, &str); 3] = [
+    ("SELECT @@time_zone = '+05:00', @@sql_mode LIKE '%ANSI_QUOTES%', @left", "0 0 NULL"),
+    ("SELECT IS_USED_LOCK(DATABASE())", "NULL"),
+    ("SELECT COUNT(*) FROM kept", "no table"),
+];
+
+fn nothing_left(server: &MariaDb, session: &mut dyn Session, after: &str) {
+    for (sql, expected) in REST {
+        let (sink, health) = run(session, sql, LONG);
+        assert!(matches!(health, Health::Clean), "{after}, {sql}: {health:?}");
+        let seen = match &sink.verdict {
+            Some(Err(error)) => error.sqlstate().map(|_| "no table".to_owned()).unwrap_or_default(),
+            _ => sink.good()[0].join(" ").replace("Int(", "").replace("Text(\"", "").replace(['"', ')'], ""),
+        };
+        assert_eq!(seen.replace("Null", "NULL"), expected, "{after}, {sql}");
+    }
+    let free: Option<i64> = server.client().query_first("SELECT IS_FREE_LOCK(DATABASE())").unwrap();
+    assert_eq!(free, Some(1), "{after}");
+}
+
+/// At the first run or at a later one, alone or among others.
+#[test]
+fn what_a_function_or_a_view_leaves_is_gone_after_its_batch() {
+    let calls = [
+        "it_zone()",
+        "it_mode()",
+        "it_sets()",
+        "it_assigns()",
+        "it_selects()",
+        "it_takes()",
+        "v FROM seen",
+        "it_fails()",
+    ];
+    let server = leaving();
+    let mut sessions: Vec<(String, Box<dyn Session>)> = Vec::new();
+    for read_only in [true, false] {
+        for call in calls.iter().chain(if read_only { &[][..] } else { &["it_makes()"] }) {
+            let session = open(Login { read_only, ..login(&server) }).unwrap();
+            sessions.push((format!("SELECT {call}"), session));
+        }
+    }
+    for round in 0..3 {
+        for (sql, session) in &mut sessions {
+            let (sink, health) = run(&mut **session, sql, LONG);
+            assert!(matches!(health, Health::Clean), "{sql}: {health:?}");
+            assert_eq!(
+                sink.verdict.is_some_and(|verdict| verdict.is_err()),
+                round > 0 && sql.contains("it_fails")
+            );
+            nothing_left(&server, &mut **session, sql);
+        }
+        if round == 0 {
+            server.run("INSERT INTO todo VALUES (1)");
+        }
+    }
+}
+
+/// The statements behind one that changes a session went out with it: they run again elsewhere, and from then on it goes
+/// alone.
+#[test]
+fn neighbours_of_a_function_that_changes_the_session_are_not_taken() {
+    let server = leaving();
+    server.run("INSERT INTO todo VALUES (1)");
+    let endpoint = sql_exporter::driver::mysql::endpoint(login(&server));
+    let texts = ["SELECT 1", "SELECT it_mode()", "SELECT @@sql_mode LIKE '%ANSI_QUOTES%'"].map(Sql::new);
+    let batch = |session: &mut dyn Session| {
+        let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
+        let mut jobs: Vec<Job<'_>> = Vec::new();
+        for (sql, sink) in texts.iter().zip(&mut sinks) {
+            jobs.push(Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink });
+        }
+        let health = session.run(&mut jobs, Deadline::within(LONG));
+        (sinks, health)
+    };
+    let mut first = endpoint.connect(Deadline::within(LONG)).unwrap();
+    let (sinks, health) = batch(&mut *first);
+    assert!(matches!(health, Health::Lost(_)), "{health:?}");
+    assert_eq!((sinks[0].good().len(), sinks[1].good().len(), &sinks[2].verdict), (1, 1, &None));
+    let mut second = endpoint.connect(Deadline::within(LONG)).unwrap();
+    for _ in 0..2 {
+        let (sinks, health) = batch(&mut *second);
+        assert!(matches!(health, Health::Clean), "{health:?}");
+        assert_eq!(sinks[2].good()[0], ["Int(0)"]);
+    }
+}
+
+#[test]
+fn variables_and_locks_of_session_sql_stay() {
+    let server = leaving();
+    server.run("INSERT INTO todo VALUES (1)");
+    let mut login = login(&server);
+    let lock = format!("{}_kept", server.database);
+    login.session_sql = vec!["SET @left = 9".to_owned(), format!("SELECT GET_LOCK('{lock}', 0)")];
+    let mut session = open(login).unwrap();
+    for sql in ["SELECT it_assigns()", "SELECT it_selects()", "SELECT it_sets()", "SELECT 1"] {
+        run(&mut *session, sql, LONG).0.good();
+        assert_eq!(run(&mut *session, "SELECT @left", LONG).0.good()[0], ["Int(9)"], "{sql}");
+        let free = format!("SELECT IS_FREE_LOCK('{lock}')");
+        assert_eq!(server.client().query_first::<i64, _>(free).unwrap(), Some(0), "{sql}");
+    }
+}
+
+/// In a snapshot a reset would end the transaction: it comes at its end.
+#[test]
+fn a_snapshot_outlives_what_a_function_changes_in_it() {
+    let server = leaving();
+    server.run("INSERT INTO todo VALUES (1)");
+    let mut session = session(&server);
+    let by = Deadline::within(LONG);
+    assert!(matches!(session.snapshot(true, by), Health::Clean));
+    for sql in ["SELECT it_mode()", "SELECT it_takes()", "SELECT @a := 1"] {
+        run(&mut *session, sql, LONG).0.good();
+    }
+    server.run("INSERT INTO todo VALUES (2)");
+    assert_eq!(run(&mut *session, "SELECT COUNT(*) FROM todo", LONG).0.good()[0], ["Int(1)"]);
+    assert!(matches!(session.snapshot(false, by), Health::Clean));
+    assert_eq!(run(&mut *session, "SELECT COUNT(*) FROM todo", LONG).0.good()[0], ["Int(2)"]);
+    nothing_left(&server, &mut *session, "a snapshot");
 }

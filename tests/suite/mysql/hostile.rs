@@ -103,8 +103,12 @@ fn serve(mut stream: TcpStream, other: impl Fn(&mut TcpStream, &[u8]) -> bool) {
             (3, text) if text.starts_with("SELECT @@time_zone") => {
                 let _ = send(&mut stream, 1, &refusal(1193, "no"));
             }
+            (3, text) if text.starts_with("SELECT RELEASE_ALL_LOCKS()") => {
+                let _ = send(&mut stream, 1, &refusal(1305, "no"));
+            }
             (3, "SHOW REPLICA STATUS") => drop(send(&mut stream, 1, &refusal(1227, "no"))),
             (1, _) => return,
+            (31, _) => drop(send(&mut stream, 1, OK)),
             // Nothing is prepared here: all goes as text.
             (22, _) => drop(send(&mut stream, 1, &refusal(1295, "no"))),
             _ if other(&mut stream, &command) => {}
@@ -339,4 +343,175 @@ fn a_farewell_that_nobody_asked_for_is_lost_not_nonsense() {
     let health = session.ping(Deadline::within(LONG));
     let Health::Lost(error) = health else { panic!("{health:?}") };
     assert_eq!(error.reason(), Reason::Lost, "{error}");
+}
+
+/// A column definition as MySQL writes it.
+fn column(name: &str) -> Vec<u8> {
+    let names = [counted("def"), counted(""), counted(""), counted(""), counted(name), counted("")].concat();
+    [&names[..], &[12, 45, 0, 0, 1, 0, 0, 253, 0, 0, 0, 0, 0]].concat()
+}
+
+/// The answer of one row with cells of such lengths, which says the length of each and sends it as far as `sent` bytes.
+fn long_row(lengths: &[usize], sent: usize) -> Vec<u8> {
+    let mut row = Vec::new();
+    for length in lengths {
+        row.push(0xfe);
+        row.extend_from_slice(&length.to_le_bytes());
+        row.resize(row.len() + length, b'x');
+    }
+    let mut answer = packet(1, &[u8::try_from(lengths.len()).expect("few columns")]);
+    let mut sequence = 2_u8;
+    for _ in lengths {
+        answer.extend_from_slice(&packet(sequence, &column("c")));
+        sequence += 1;
+    }
+    answer.extend_from_slice(&packet(sequence, END));
+    for part in row.chunks(0xff_ffff) {
+        sequence = sequence.wrapping_add(1);
+        answer.extend_from_slice(&packet(sequence, part));
+    }
+    answer.truncate(answer.len().min(sent));
+    if answer.len() < sent {
+        answer.extend_from_slice(&packet(sequence.wrapping_add(1), END));
+    }
+    answer
+}
+
+const ALL: usize = usize::MAX;
+const MIB: usize = 1 << 20;
+
+/// Where a row shows by its length that a value is too long, nothing of it is read; else it is read, and the session
+/// goes on.
+#[test]
+fn a_value_that_is_too_long_costs_its_query_only() {
+    for (lengths, sent, goes_on, says) in [
+        (&[MIB][..], ALL, true, ""),
+        (&[MIB + 1], ALL, true, "column `c` has more than 1048576 bytes"),
+        (&[20 * MIB], 200, false, "column `c` has more than 1048576 bytes"),
+        (&[0, MIB + 1], ALL, true, "column `c` has more than 1048576 bytes"),
+        (&[MIB; 16], ALL, true, ""),
+        // Its first part alone is not too long.
+        (&[MIB; 20], 16_779_000, false, "a row has more than 17825792 bytes"),
+    ] {
+        let answer = Arc::new(long_row(lengths, sent));
+        let mut session = session(move |stream, _| {
+            stream.write_all(&answer).is_ok() && (sent == ALL || hear(stream).is_some())
+        });
+        let (sink, health) = run(&mut *session, "SELECT 1", LONG);
+        if says.is_empty() {
+            sink.good();
+        } else {
+            assert_eq!(sink.reason(), Reason::Limit);
+            assert!(sink.error().to_string().contains(says), "{}", sink.error());
+        }
+        assert_eq!(matches!(health, Health::Clean), goes_on, "{lengths:?}: {health:?}");
+        assert_eq!(matches!(health, Health::Spent), !goes_on, "{lengths:?}: {health:?}");
+    }
+}
+
+/// Rows that nobody wants any more are dropped for a while only, counted in rows and in bytes.
+#[test]
+fn a_result_that_is_not_wanted_is_not_read_to_its_end() {
+    for (length, many) in [(10, 900), (10, 5_000), (MIB / 2, 20)] {
+        let mut session = session(move |stream, _| {
+            let mut sequence = 1;
+            let mut next = |payload: &[u8]| {
+                let sent = send(stream, sequence, payload);
+                sequence = sequence.wrapping_add(1);
+                sent
+            };
+            let row = [&[0xfe], &length.to_le_bytes()[..], &vec![b'x'; length]].concat();
+            next(&[1]) && next(&column("c")) && next(END) && (0..many).all(|_| next(&row)) && next(END)
+        });
+        let mut sink = crate::recorder::Recorder { stop_at: Some(1), ..Default::default() };
+        let health = crate::recorder::run_into(&mut *session, "SELECT 1", LONG, &mut sink);
+        sink.good();
+        assert_eq!(matches!(health, Health::Clean), many == 900, "{many} of {length}: {health:?}");
+    }
+}
+
+/// A login has one budget to its end; a question of our own has one, in bytes and in cells.
+#[test]
+fn answers_to_our_own_questions_are_bounded() {
+    // A long answer to each question of the set-up.
+    let error = refused(|mut stream| {
+        if enter(&mut stream).is_none() {
+            return;
+        }
+        while hear(&mut stream).is_some() {
+            let long = "x".repeat(300_000);
+            let row = [&[0xfe], &long.len().to_le_bytes()[..], long.as_bytes()].concat();
+            let parts = [vec![1], column("c"), END.to_vec(), row, END.to_vec()];
+            for (sequence, part) in (1..).zip(parts) {
+                send(&mut stream, sequence, &part);
+            }
+        }
+    });
+    assert_eq!(error.reason(), Reason::Protocol, "{error}");
+    // Rows of one NULL after the other, until the question for the role is given up.
+    let mut session = session(|stream, _| {
+        send(stream, 1, &[1]) && send(stream, 2, &column("c")) && send(stream, 3, END) && {
+            let mut sequence = 3_u8;
+            loop {
+                sequence = sequence.wrapping_add(1);
+                if !send(stream, sequence, &[0xfb]) {
+                    return false;
+                }
+            }
+        }
+    });
+    let error = session.rights(Deadline::within(LONG)).unwrap_err();
+    assert_eq!(error.reason(), Reason::Protocol, "{error}");
+}
+
+/// A session that was given up counts until the server is done with it, whatever the server says to the KILL.
+#[test]
+fn a_statement_that_goes_on_is_noticed_and_so_is_its_end() {
+    let (done, ends) = std::sync::mpsc::channel::<()>();
+    let ends = Arc::new(std::sync::Mutex::new(ends));
+    let mut session = session(move |stream, command| {
+        if command[1..].starts_with(b"KILL") {
+            return send(stream, 1, &refusal(1095, "You are not owner of thread 42"));
+        }
+        if String::from_utf8_lossy(command).contains("processlist") {
+            rows(stream, &["SELECT 1"]);
+            return true;
+        }
+        let _ = ends.lock().expect("the end").recv_timeout(PATIENCE);
+        // What was asked is answered; there is nothing more to read.
+        send(stream, 1, &refusal(1317, "Query execution was interrupted")) && hear(stream).is_some()
+    });
+    let sql = sql_exporter::driver::Sql::new("SELECT 1");
+    let mut sink = crate::recorder::Recorder::new();
+    let job = sql_exporter::driver::Job {
+        sql: &sql,
+        allowance: LONG,
+        max_cell_bytes: sql_exporter::driver::MAX_CELL_BYTES,
+        sink: &mut sink,
+    };
+    assert!(matches!(session.run(&mut [job], Deadline::within(SOON)), Health::Spent));
+    assert_eq!(sink.reason(), Reason::Timeout);
+    for _ in 0..3 {
+        assert!(!session.has_ended());
+        assert_eq!(session.canceller().cancel(Deadline::within(PATIENCE)).unwrap_err().reason(), Reason::Sql);
+    }
+    drop(done);
+    crate::process::wait_for("the server to be done", || session.has_ended().then_some(()));
+}
+
+/// One that sends on and on is not listened to for ever: it ends when its socket is closed.
+#[test]
+fn a_result_without_an_end_is_not_read_after_its_deadline() {
+    let mut session = session(|stream, _| {
+        send(stream, 1, &[1]) && send(stream, 2, &column("c")) && send(stream, 3, END) && {
+            let rows: Vec<u8> = (4..=255).chain(0..=3).flat_map(|sequence| packet(sequence, &[0])).collect();
+            while stream.write_all(&rows).is_ok() {}
+            false
+        }
+    });
+    assert!(session.has_ended(), "nothing was asked");
+    let (sink, health) = run(&mut *session, "SELECT 1", SOON);
+    assert_eq!(sink.reason(), Reason::Timeout);
+    assert!(matches!(health, Health::Spent), "{health:?}");
+    crate::process::wait_for("the session to be let go", || session.has_ended().then_some(()));
 }

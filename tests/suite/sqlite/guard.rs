@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use sql_exporter::driver::Health;
+use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::sqlite::File;
+use sql_exporter::driver::{Health, Job, Sql};
 use sql_exporter::error::Reason;
 
-use crate::recorder::run;
+use crate::recorder::{Recorder, run};
 
 use super::{LONG, Shop, open};
 
@@ -62,4 +63,126 @@ fn a_target_that_may_write_writes_and_stays_in_time() {
     assert!(start.elapsed() < Duration::from_secs(5));
     let (sink, _) = run(&mut *session, "SELECT 1; SELECT 2", LONG);
     assert_eq!(sink.error().to_string(), "more than one statement");
+}
+
+/// Values as long as SQLite makes them: the longest inside a statement, and the longest that are taken.
+#[test]
+fn values_are_bounded() {
+    let shop = Shop::new();
+    let mut session = shop.session();
+    for (sql, says) in [
+        ("SELECT zeroblob(1048577)", "column `zeroblob(1048577)` has more than 1048576 bytes"),
+        ("SELECT 1, hex(zeroblob(600000)) AS x", "column `x` has more than 1048576 bytes"),
+        ("SELECT zeroblob(1000000000)", "too big"),
+        ("SELECT length(printf('%.*c', 1000000000, 'x'))", "too big"),
+        ("SELECT length(randomblob(1000000000))", "too big"),
+        ("SELECT length(replace(hex(zeroblob(8000000)), '0', 'xxxxxxxx'))", "too big"),
+        (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)
+             SELECT length(group_concat(hex(randomblob(100000)))) FROM n",
+            "too big",
+        ),
+    ] {
+        let (sink, health) = run(&mut *session, sql, LONG);
+        assert_eq!(sink.reason(), Reason::Limit, "{sql}: {}", sink.error());
+        assert!(sink.error().to_string().contains(says), "{sql}: {}", sink.error());
+        assert!(matches!(health, Health::Clean), "{sql}: {health:?}");
+    }
+    run(&mut *shop.session(), "SELECT length(randomblob(16000000)), zeroblob(1048576)", LONG).0.good();
+}
+
+#[test]
+fn a_larger_value_is_taken_where_it_is_allowed() {
+    let shop = Shop::new();
+    let sql = Sql::new("SELECT replace(hex(zeroblob(10000000)), '0', 'x')");
+    let mut sink = Recorder { keep: 0, ..Recorder::default() };
+    let mut jobs = [Job { sql: &sql, allowance: LONG, max_cell_bytes: 20_100_000, sink: &mut sink }];
+    let health = shop.session().run(&mut jobs, Deadline::within(LONG));
+    assert!(matches!(health, Health::Clean), "{health:?}");
+    sink.good();
+}
+
+/// A database may be anybody's: its views, triggers and tables say what they like.
+#[test]
+fn texts_of_a_database_are_kept_in_bounds() {
+    let shop = Shop::new();
+    let long = "y".repeat(5000);
+    shop.write(&format!(
+        "CREATE TABLE wide (a \"{long}\"); INSERT INTO wide VALUES (1);
+         CREATE VIEW named AS SELECT 1 AS \"{long}\";
+         CREATE VIEW broken AS SELECT json_extract('{{' || '{long}', '$') AS a;
+         CREATE VIEW unknown AS SELECT \"{long}\".b FROM wide"
+    ));
+    let mut session = shop.session();
+    let (sink, _) = run(&mut *session, "SELECT wide.a, named.* FROM wide, named", LONG);
+    let columns = sink.columns.expect("columns");
+    assert!(columns[0].type_name.len() <= 256 && columns[1].name.len() <= 1024);
+    for view in ["broken", "unknown"] {
+        let (sink, _) = run(&mut *session, &format!("SELECT * FROM {view}"), LONG);
+        assert!(sink.error().message().len() < 2200, "{} bytes", sink.error().message().len());
+    }
+}
+
+#[test]
+fn functions_that_reach_outside_are_refused() {
+    let shop = Shop::new();
+    shop.write("CREATE VIRTUAL TABLE texts USING fts4(body); INSERT INTO texts VALUES ('hello')");
+    let before = std::fs::read(shop.path()).expect("read");
+    for read_only in [true, false] {
+        let mut session = open(&File { read_only, ..shop.file() }).expect("a session");
+        for sql in [
+            "SELECT load_extension('/tmp/x')",
+            "SELECT Fts3_Tokenizer('simple', x'4141414141414141')",
+            "SELECT \"load_extension\"('/tmp/x')",
+            "SELECT writefile('/tmp/x', 'y')",
+        ] {
+            assert!(run(&mut *session, sql, LONG).0.verdict.is_some_and(|verdict| verdict.is_err()), "{sql}");
+        }
+        if read_only {
+            for sql in [
+                "SELECT optimize(texts) FROM texts LIMIT 1",
+                "PRAGMA query_only = 0",
+                "SELECT * FROM pragma_query_only(0)",
+                "ATTACH ':memory:' AS x",
+                "CREATE TEMP TABLE x (a)",
+                "INSERT INTO texts (texts) VALUES ('optimize')",
+            ] {
+                assert!(
+                    run(&mut *session, sql, LONG).0.verdict.is_some_and(|verdict| verdict.is_err()),
+                    "{sql}"
+                );
+            }
+        } else {
+            // They hold for the whole process.
+            for sql in ["PRAGMA soft_heap_limit = 1000", "PRAGMA Hard_Heap_Limit(1000)"] {
+                assert!(
+                    run(&mut *session, sql, LONG).0.verdict.is_some_and(|verdict| verdict.is_err()),
+                    "{sql}"
+                );
+            }
+        }
+    }
+    assert!(std::fs::read(shop.path()).expect("read") == before);
+}
+
+/// What a statement of a session that may write leaves there is not for the next one.
+#[test]
+fn a_session_that_was_changed_is_not_used_again() {
+    let shop = Shop::new();
+    for (sql, is_changed) in [
+        ("PRAGMA busy_timeout = 1", true),
+        ("PRAGMA foreign_keys = 0", true),
+        ("ATTACH ':memory:' AS x", true),
+        ("CREATE TEMP TABLE x (a)", true),
+        ("BEGIN", true),
+        ("SAVEPOINT s", true),
+        ("INSERT INTO orders VALUES (9, 'x', 1)", false),
+        ("DELETE FROM orders WHERE id = 9", false),
+        ("SELECT 1", false),
+    ] {
+        let mut session = open(&File { read_only: false, ..shop.file() }).expect("a session");
+        let (sink, health) = run(&mut *session, sql, LONG);
+        assert_eq!(sink.verdict, Some(Ok(())), "{sql}");
+        assert_eq!(matches!(health, Health::Spent), is_changed, "{sql}: {health:?}");
+    }
 }

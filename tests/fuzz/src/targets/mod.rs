@@ -4,6 +4,7 @@
 pub(crate) mod cells;
 pub(crate) mod head;
 pub(crate) mod headers;
+pub(crate) mod mysql;
 pub(crate) mod pg_messages;
 pub(crate) mod plan;
 pub(crate) mod web_config;
@@ -17,6 +18,7 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
     ("cells", cells::run),
     ("head", head::run),
     ("headers", headers::run),
+    ("mysql", mysql::run),
     ("pg_messages", pg_messages::run),
     ("plan", plan::run),
     ("web_config", web_config::run),

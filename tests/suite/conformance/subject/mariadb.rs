@@ -104,7 +104,8 @@ impl Subject for MariaDb {
 
     fn lacks(&self, sql: &str) -> bool {
         // An UUID is a type since MariaDB 10.7.
-        const NOT_OF_MYSQL: [&str; 6] = ["UUID", "INET6", "JSON", "NEXTVAL", "SETVAL", "EXTENDED"];
+        const NOT_OF_MYSQL: [&str; 7] =
+            ["UUID", "INET6", "JSON", "NEXTVAL", "SETVAL", "EXTENDED", "LENGTH(ENCRYPT"];
         let lacks = |words: &[&str]| words.iter().any(|word| sql.contains(word));
         match sql {
             _ if is_mysql() => lacks(&NOT_OF_MYSQL),
