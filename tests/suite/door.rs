@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::exporter::{Exporter, Setup, assert_clean};
-use crate::process::wait_for;
+use crate::process::{processor_time, wait_for};
 use crate::servers::{CANARY, tls_file};
 
 const CONFIG: &str = "
@@ -326,19 +326,20 @@ fn a_file_that_is_rewritten_under_load_never_opens_the_port() {
     }
 }
 
+/// Counted in the exporter's own processor time: what else the machine does is in no measure.
 #[test]
-fn a_wrong_login_takes_the_same_time_for_every_user() {
+fn a_wrong_login_costs_the_same_for_every_user() {
     let exporter = serve(&users(&[("cheap", &password(), COST), ("costly", "x", 11)]));
-    let users = ["cheap:wrong", "costly:wrong", "nobody:wrong"];
-    let mut times = [Duration::MAX; 3];
-    // In turns: what else the machine does meets all of them.
-    for (user, fastest) in users.iter().cycle().take(12).zip((0..3).cycle()) {
-        let began = Instant::now();
-        assert_eq!(curl_as(&exporter, "http://localhost", "/-/metrics", &["--user", user]).status, 401);
-        times[fastest] = times[fastest].min(began.elapsed());
-    }
-    let (least, most) = (times.iter().min().expect("some"), times.iter().max().expect("some"));
-    assert!(*most < 2 * *least, "{times:?}");
+    let cost = |user: &&str| {
+        let before = processor_time(exporter.pid());
+        for _ in 0..3 {
+            assert_eq!(curl_as(&exporter, "http://localhost", "/-/metrics", &["--user", user]).status, 401);
+        }
+        processor_time(exporter.pid()) - before
+    };
+    let costs: Vec<Duration> = ["cheap:wrong", "costly:wrong", "nobody:wrong"].iter().map(cost).collect();
+    let (least, most) = (costs.iter().min().expect("some"), costs.iter().max().expect("some"));
+    assert!(*most < *least * 3 / 2, "{costs:?}");
 }
 
 /// Wrong logins without a pause, and more of them than may wait.

@@ -144,3 +144,13 @@ pub(crate) fn folder() -> tempfile::TempDir {
     let mode = std::fs::Permissions::from_mode(0o755);
     tempfile::Builder::new().permissions(mode).tempdir().expect("a temporary folder")
 }
+
+/// The processor time that a process has taken: proc(5), the first number of each thread's `schedstat`, nanoseconds.
+pub(crate) fn processor_time(pid: u32) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    let of_thread = |entry: std::io::Result<std::fs::DirEntry>| {
+        let text = std::fs::read_to_string(entry.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.filter_map(of_thread).sum())
+}
