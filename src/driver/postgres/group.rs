@@ -76,10 +76,10 @@ impl PgSession {
                     }
                 }
                 // An error has skipped the rest of its group. What stands before it may have been read under settings
-                // that went with its transaction. A limit of ours ends quick queries on a busy server now and then: there
-                // it is believed, or each would cost a session.
+                // that went with its transaction. A limit of ours ends quick queries on a busy server now and then, and
+                // tables change: there it is believed, or each would cost a session.
                 Some((index, over, since, limits, until)) => {
-                    let is_believed = over.as_ref().is_ok_and(Over::ended_by_a_limit);
+                    let is_believed = over.as_ref().is_ok_and(Over::failed_by_itself);
                     let fate = self.settle(line, place + index, over, since, limits, until)?;
                     if !is_believed && !ran.is_empty() {
                         return Err(Health::Spent);

@@ -76,9 +76,14 @@ impl Over {
         is_read && !matches!(self.verdict, Err(Wrong::Server(_)))
     }
 
-    /// The server has stopped it at one of the marker's limits.
-    pub(super) fn ended_by_a_limit(&self) -> bool {
-        matches!(&self.verdict, Err(Wrong::Server(error)) if matches!(error.code.as_str(), "57014" | "55P03"))
+    /// An error that says nothing of the statements before it: the server has stopped it at one of the marker's limits, or
+    /// its table is another one after DDL.
+    pub(super) fn failed_by_itself(&self) -> bool {
+        matches!(
+            &self.verdict,
+            Err(Wrong::Server(error))
+                if matches!(error.code.as_str(), "57014" | "55P03") || error.is_of_another_shape()
+        )
     }
 }
 
