@@ -49,6 +49,10 @@ pub(crate) enum Act {
     Fail(Reason),
     /// A run ends its job well, and the session is spent.
     Spend,
+    /// The same, and the server goes on with it until [`Fault::release`], whatever it is told.
+    GoOn,
+    /// The same, and the question whether it goes on panics.
+    PanicWhenAsked,
     /// The session dies with the job not ended.
     Lose,
     /// Blocks until [`Fault::release`], whatever the deadline; then goes well with one row.
@@ -218,7 +222,7 @@ impl Endpoint for FaultEndpoint {
         self.0.suffer(act)?;
         let facts =
             Facts { version: "1".into(), flavor: "fault".into(), role: "primary".into(), ..Facts::default() };
-        Ok(Box::new(FaultSession { fault: Arc::clone(&self.0), facts }))
+        Ok(Box::new(FaultSession { fault: Arc::clone(&self.0), facts, left: Act::Rows(1) }))
     }
 
     fn shown(&self) -> String {
@@ -229,6 +233,8 @@ impl Endpoint for FaultEndpoint {
 struct FaultSession {
     fault: Arc<Fault>,
     facts: Facts,
+    /// What its last run was.
+    left: Act,
 }
 
 struct Value(i64);
@@ -315,8 +321,9 @@ impl Session for FaultSession {
                 }
                 Ok(act) => lie(job, act),
             };
-            if matches!(act, Act::Spend | Act::HangUntilCancelled) {
+            if matches!(act, Act::Spend | Act::GoOn | Act::PanicWhenAsked | Act::HangUntilCancelled) {
                 health = Health::Spent;
+                self.left = act;
             }
             job.sink.end(verdict, Duration::from_millis(1));
         }
@@ -360,7 +367,12 @@ impl Session for FaultSession {
     }
 
     fn has_ended(&mut self) -> bool {
-        !self.fault.state.lock().goes_on
+        let state = self.fault.state.lock();
+        match self.left {
+            Act::PanicWhenAsked => panic!("as the test wants it"),
+            Act::GoOn => state.released,
+            _ => !state.goes_on,
+        }
     }
 }
 

@@ -46,6 +46,8 @@ const OF_A_RUN: &[Act] = &[
     Act::Fail(Reason::Timeout),
     Act::FailAfterRow(Reason::Type),
     Act::Spend,
+    Act::GoOn,
+    Act::PanicWhenAsked,
     Act::Lose,
     Act::LoseAfterRow,
     Act::Hang,
@@ -76,7 +78,7 @@ fn cases() -> Vec<Case> {
     add(Variant::Snapshot, Call::Snapshot, 1..=4, OF_OTHERS, None);
     add(Variant::Snapshot, Call::Run, 1..=4, OF_A_RUN, None);
     add(Variant::Role, Call::Refresh, 1..=3, OF_OTHERS, None);
-    for first in [Act::HangUntilCancelled, Act::Spend] {
+    for first in [Act::HangUntilCancelled, Act::Spend, Act::GoOn] {
         add(Variant::Plain, Call::Connect, 2..=2, OF_OTHERS, Some(first));
         add(Variant::Plain, Call::Cancel, 1..=1, OF_OTHERS, Some(first));
         add(Variant::Plain, Call::Drop, 1..=1, OF_OTHERS, Some(first));
