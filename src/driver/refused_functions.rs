@@ -87,9 +87,6 @@ pub const FUNCTIONS: &[(Effect, &[&str])] = &[
             "pg_replication_origin_xact_setup",
             "pg_replication_slot_advance",
             "pg_sync_replication_slots",
-            // Transaction numbers, which are not for readers.
-            "pg_current_xact_id",
-            "txid_current",
             // Snapshots and files.
             "pg_export_snapshot",
             "pg_file_rename",
@@ -116,6 +113,8 @@ pub const FUNCTIONS: &[(Effect, &[&str])] = &[
             "autoprewarm_start_worker",
             "pg_advisory_lock",
             "pg_advisory_lock_shared",
+            "pg_advisory_xact_lock",
+            "pg_advisory_xact_lock_shared",
             "pg_backup_start",
             "pg_backup_stop",
             "pg_buffercache_evict",
@@ -136,6 +135,8 @@ pub const FUNCTIONS: &[(Effect, &[&str])] = &[
             "pg_terminate_backend",
             "pg_try_advisory_lock",
             "pg_try_advisory_lock_shared",
+            "pg_try_advisory_xact_lock",
+            "pg_try_advisory_xact_lock_shared",
             "pg_wal_replay_pause",
             "pg_wal_replay_resume",
         ],

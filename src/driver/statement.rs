@@ -67,7 +67,7 @@ const OTHER: &[(&[&str], &str)] = &[
 
 /// Functions of MySQL and MariaDB, of their plugins and of libraries that are often loaded, which write, change settings or
 /// run other SQL in spite of the read-only mode. One that ends with `_` stands for all that begin so.
-const WRITING_ON_MYSQL: [&str; 31] = [
+const WRITING_ON_MYSQL: [&str; 32] = [
     "ASYNCHRONOUS_CONNECTION_FAILOVER_",
     "AUDIT_API_MESSAGE_EMIT_",
     "AUDIT_LOG_ENCRYPTION_PASSWORD_SET",
@@ -86,12 +86,13 @@ const WRITING_ON_MYSQL: [&str; 31] = [
     "KEYRING_KEY_GENERATE",
     "KEYRING_KEY_REMOVE",
     "KEYRING_KEY_STORE",
+    "LOAD_REWRITE_RULES",
     "MASKING_DICTIONARIES_FLUSH",
     "MASKING_DICTIONARY_",
     "MROONGA_COMMAND",
     "MYSQL_FIREWALL_FLUSH_STATUS",
     "READ_FIREWALL_",
-    "SERVICE_GET_WRITE_LOCKS",
+    "SERVICE_GET_",
     "SET_FIREWALL_",
     "SPIDER_BG_DIRECT_SQL",
     "SPIDER_COPY_TABLES",
@@ -205,10 +206,12 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
         {
             return Err(refused(format!("{first} {second} locks rows, and who writes them waits")));
         }
+        if let Some(name) =
+            writing_call(code()).or_else(|| writing_call(code().filter(|token| !token.conditional)))
+        {
+            return Err(refused(format!("{name} writes, changes settings or takes a lock")));
+        }
         for token in code() {
-            if let Some(name) = token.name().filter(|name| writes_on_mysql(name)) {
-                return Err(refused(format!("{name} writes")));
-            }
             if token.is_word("INTO") {
                 return Err(refused(
                     "INTO writes to a file or a variable (a column named so needs backticks)".to_owned(),
@@ -222,21 +225,27 @@ pub fn check_read_only(sql: &str, dialect: Dialect) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what PostgreSQL's read-only mode lets through: the functions of `refused_functions`, however their names are
-/// written. An unquoted word is refused wherever it stands, as a function of one argument may be called by a point, like
-/// a column: `(x).ts_stat`.
+/// Refuses what PostgreSQL's read-only mode lets through: calls of the functions of `refused_functions`, however their
+/// names are written. One of a single argument may be called by a point behind a value, like a column: `(x).ts_stat`; behind
+/// a name a point is never a call of one, as none takes a row.
 fn check_functions(sql: &str, dialect: Dialect) -> Result<()> {
     let mut lexer = Lexer::new(sql, dialect);
-    let mut after_point = false;
+    // Whether what stands before is a point, and whether that is one behind a value, or behind a column of it.
+    let (mut after_point, mut of_value) = (false, false);
     while let Some(token) = lexer.next() {
         let start = sql.len() - lexer.rest.len() - token.text.len();
+        if token.is_word("UESCAPE") && (Lexer { ..lexer }).next().is_some_and(|next| next.hides_a_character())
+        {
+            let Spot { line, column } = spot_at(sql, start);
+            let message = format!(
+                "UESCAPE (line {line}, column {column}) is read with one character in plain quotes only"
+            );
+            return Err(refused(message).at_spot(Spot { line, column }));
+        }
         if let Some(name) = lexer.name(&token)
             && let Some(effect) = effect(&name)
         {
-            let called = token.kind == Kind::Word
-                || after_point
-                || Lexer { ..lexer }.next().is_some_and(|next| next.is(b'('));
-            if called {
+            if after_point && of_value || (Lexer { ..lexer }).next().is_some_and(|next| next.is(b'(')) {
                 let Spot { line, column } = spot_at(sql, start);
                 let message = format!(
                     "{name} (line {line}, column {column}) {} in spite of the read-only mode",
@@ -245,6 +254,7 @@ fn check_functions(sql: &str, dialect: Dialect) -> Result<()> {
                 return Err(refused(message).at_spot(Spot { line, column }));
             }
         }
+        of_value = token.is(b')') || token.is(b']') || of_value && (after_point || token.is(b'.'));
         after_point = token.is(b'.');
     }
     Ok(())
@@ -267,6 +277,19 @@ fn locking<'a>(code: impl Iterator<Item = Token<'a>>) -> Option<(&'static str, &
         }
         if token.is_word("IN") && follows("LOCK") {
             return Some(("LOCK", "IN SHARE MODE"));
+        }
+        before = Some(token);
+    }
+    None
+}
+
+/// The name of the first function that is called and writes in spite of MySQL's read-only mode.
+fn writing_call<'a>(code: impl Iterator<Item = Token<'a>>) -> Option<String> {
+    let mut before = None::<Token<'a>>;
+    for token in code {
+        let name = before.filter(|_| token.is(b'(')).and_then(|before| before.name());
+        if let Some(name) = name.filter(|name| writes_on_mysql(name)) {
+            return Some(name);
         }
         before = Some(token);
     }
@@ -422,6 +445,8 @@ enum Kind {
     Word,
     /// A string or a quoted name.
     Quoted,
+    /// A number.
+    Number,
     /// Any other single byte.
     Byte,
     /// A string or line comment inside a `/*!` comment that holds `*/`: servers disagree on where it ends.
@@ -460,8 +485,16 @@ impl Token<'_> {
         match self.kind {
             Kind::Word => Some(String::from_utf8_lossy(self.text).to_uppercase()),
             Kind::Quoted => quoted(b'`').or_else(|| quoted(b'"')),
-            Kind::Byte | Kind::Straddling => None,
+            Kind::Number | Kind::Byte | Kind::Straddling => None,
         }
+    }
+
+    /// A string behind UESCAPE that is not one character in plain quotes.
+    fn hides_a_character(&self) -> bool {
+        let text = String::from_utf8_lossy(self.text);
+        self.kind == Kind::Quoted
+            && !text.starts_with('"')
+            && !(text.starts_with('\'') && text.chars().count() == 3)
     }
 
     /// The reading keyword that was probably meant.
@@ -479,7 +512,7 @@ impl Token<'_> {
     fn shown(&self) -> String {
         match self.kind {
             Kind::Word => String::from_utf8_lossy(self.text).to_uppercase(),
-            Kind::Byte => format!("`{}`", self.text.escape_ascii()),
+            Kind::Number | Kind::Byte => format!("`{}`", self.text.escape_ascii()),
             Kind::Quoted | Kind::Straddling => "a quoted text".to_owned(),
         }
     }
@@ -575,6 +608,59 @@ impl<'a> Lexer<'a> {
         self.rest.len()
     }
 
+    /// Length of the number at the start: digits, a fraction, an exponent.
+    fn number(&self) -> usize {
+        let digits =
+            |from: usize| self.rest.iter().skip(from).take_while(|byte| byte.is_ascii_digit()).count();
+        let mut at = digits(0);
+        if self.rest.get(at) == Some(&b'.') {
+            at += 1 + digits(at + 1);
+        }
+        if matches!(self.rest.get(at), Some(b'e' | b'E')) {
+            let sign = usize::from(matches!(self.rest.get(at + 1), Some(b'+' | b'-')));
+            match digits(at + 1 + sign) {
+                0 => {}
+                exponent => at += 1 + sign + exponent,
+            }
+        }
+        at
+    }
+
+    /// Length of a string of PostgreSQL whose quote stands at `at`. Blanks that hold a line end, and line comments, may
+    /// stand between its parts; a part is read as the first one is.
+    fn string(&self, at: usize, escapes: bool) -> usize {
+        let part = |at: usize| {
+            let rest = self.rest.get(at..).unwrap_or_default();
+            at + Lexer { rest, ..*self }.quoted(b'\'', escapes)
+        };
+        let mut end = part(at);
+        while let Some(next) = self.next_part(end) {
+            end = part(next);
+        }
+        end
+    }
+
+    /// Where the string that ends at `end` goes on.
+    fn next_part(&self, end: usize) -> Option<usize> {
+        let mut ahead = Lexer { rest: self.rest.get(end..)?, ..*self };
+        let mut has_line_end = false;
+        loop {
+            match ahead.rest.first()? {
+                b'\n' | b'\r' => {
+                    has_line_end = true;
+                    Lexer::take(&mut ahead, 1);
+                }
+                byte if byte.is_ascii_whitespace() || *byte == 0x0b => drop(Lexer::take(&mut ahead, 1)),
+                b'-' if ahead.at_line_comment() => {
+                    let length = ahead.line_comment();
+                    Lexer::take(&mut ahead, length);
+                }
+                b'\'' if has_line_end => return Some(self.rest.len() - ahead.rest.len()),
+                _ => return None,
+            }
+        }
+    }
+
     /// Length of the `$tag$ … $tag$` at the start, if it is one.
     fn dollar_quoted(&self) -> Option<usize> {
         let inner = self.rest.get(1..)?;
@@ -592,6 +678,7 @@ impl<'a> Lexer<'a> {
     fn at_quoted(&self) -> Option<usize> {
         let escapes = matches!(self.dialect, Dialect::MySql | Dialect::PostgresWithEscapes);
         match (self.dialect, self.rest) {
+            (Dialect::Postgres | Dialect::PostgresWithEscapes, [b'\'', ..]) => Some(self.string(0, escapes)),
             (_, [b'\'', ..]) => Some(self.quoted(b'\'', escapes)),
             (_, [b'"', ..]) => Some(self.quoted(b'"', self.dialect == Dialect::MySql)),
             (Dialect::MySql | Dialect::Sqlite, [b'`', ..]) => Some(self.quoted(b'`', false)),
@@ -603,12 +690,10 @@ impl<'a> Lexer<'a> {
             }
             // A backslash in it escapes a character, never the quote.
             (Dialect::Postgres | Dialect::PostgresWithEscapes, [b'u' | b'U', b'&', b'\'', ..]) => {
-                let string = Lexer { rest: self.rest.get(2..)?, ..*self };
-                Some(string.quoted(b'\'', false) + 2)
+                Some(self.string(2, false))
             }
             (Dialect::Postgres | Dialect::PostgresWithEscapes, [b'e' | b'E', b'\'', ..]) => {
-                let string = Lexer { rest: self.rest.get(1..)?, ..*self };
-                Some(string.quoted(b'\'', true) + 1)
+                Some(self.string(1, true))
             }
             _ => None,
         }
@@ -643,11 +728,12 @@ impl Lexer<'_> {
         let is_clause = ahead.next().is_some_and(|token| token.is_word("UESCAPE"));
         let given = ahead.next().filter(|token| is_clause && token.kind == Kind::Quoted);
         match given.map(|token| String::from_utf8_lossy(token.text).into_owned()) {
-            Some(text) => {
+            // What is written otherwise is met, and refused, as the clause that it is.
+            Some(text) if text.starts_with('\'') && text.chars().count() == 3 => {
                 (self.rest, self.conditional) = (ahead.rest, ahead.conditional);
                 text.trim_matches('\'').chars().next().unwrap_or('\\')
             }
-            None => '\\',
+            _ => '\\',
         }
     }
 }
@@ -703,8 +789,10 @@ impl<'a> Lexer<'a> {
         } else if is_word_start(first) {
             let length = self.rest.iter().take_while(|byte| is_word_part(**byte)).count();
             return Some(self.token(Kind::Word, length));
+        } else if first.is_ascii_digit() {
+            // No more than the number: `1e1INTO` is a number and a keyword to MySQL.
+            return Some(self.token(Kind::Number, self.number()));
         } else {
-            // Digits are bytes too: `1.5INTO` is a number and a keyword to MySQL.
             return Some(self.token(Kind::Byte, 1));
         }
         None

@@ -252,6 +252,7 @@ fn a_second_statement_is_seen_where_the_dialect_sees_one() {
         ("SELECT `;` FROM t", true, false, false),
         ("SELECT 1 # ; SELECT 2", true, false, true),
         ("SELECT 1 -- a\r; SELECT 2", true, false, false),
+        ("SELECT '\\' AS p, E'a'\n'$$\\'' AS x; DROP TABLE t; SELECT '", true, true, false),
     ] {
         for (dialect, expected) in [(Postgres, postgres), (MySql, mysql), (Sqlite, sqlite)] {
             assert_eq!(has_second_statement(sql, dialect), expected, "{dialect:?}: {sql}");
@@ -313,6 +314,18 @@ fn a_function_is_refused_however_its_name_is_written() {
         "SELECT binary_upgrade_set_next_pg_type_oid(1::oid)",
         "SELECT pg_try_advisory_lock(1)",
         "SELECT e'\\'' || \"lo_create\"(0)::text",
+        // A string goes on behind a line end, and its escapes with it.
+        "SELECT E'a'\n'\\'', 1 AS v, \"lo_create\"(0) --'",
+        "SELECT E'a' \r \t '\\'', lo_create(0) --'",
+        "SELECT e'a' -- more '\n -- and more\n'\\'', lo_create(0) --'",
+        // The escape character in another kind of string.
+        "SELECT U&\"lo!005fcreate\" UESCAPE E'!' (0)",
+        "SELECT U&\"lo!005fcreate\" UESCAPE $$!$$ (0)",
+        "SELECT U&\"lo!005fcreate\" UESCAPE E'\\x21' (0)",
+        "SELECT U&\"lo!005fcreate\" UESCAPE ''\n'!' (0)",
+        "SELECT U&\"pg!005fnotify\" UESCAPE $q$!$q$ ('c', 'x')",
+        "SELECT (ARRAY['SELECT 1'::text])[1].ts_stat",
+        "SELECT pg_advisory_xact_lock(1)",
     ] {
         let error = check_read_only(sql, Dialect::Postgres).err();
         let error = error.unwrap_or_else(|| panic!("{sql} is let through"));
@@ -329,6 +342,9 @@ fn a_function_is_refused_however_its_name_is_written() {
         r#"SELECT U&"lo\005fcreate" UESCAPE '!' (0)"#,
         "SELECT \"a\"\"lo_create\"\"\"(0)",
         "SELECT 1 AS \"pg_notify\", 2",
+        "SELECT s.\"dblink\", pg_prewarm.blocks AS pg_switch_wal FROM dblink.t AS s, pg_prewarm",
+        "SELECT txid_current(), pg_current_xact_id()",
+        "SELECT 'a' 'b', U&'d!0061t' UESCAPE '!', uescape \"a\" FROM t",
         "SELECT $f$ lo_create(0) $f$, U&'lo_create(0)', E'\\'lo_create(0)', $$ \"lo_create\"(0) $$",
         "SELECT pg_stat_get_numscans(1), pg_advisory_xact_lock_shared_or_not(1)",
         "SELECT 1 -- lo_create(0)\n/* \"lo_create\"(0) /* */ lo_create(0) */",
@@ -368,6 +384,12 @@ fn functions_of_mysql_that_write_are_refused() {
         "SELECT /*!80000 keyring_key_remove*/ ('k')",
         "SELECT 1 /*!50000 , group_replication_set_as_primary('x') */",
         "SELECT sys_exec /* run it */ ('id')",
+        "SELECT sys_exec /*!99999 no */ ('id')",
+        "SELECT service_get_read_locks('space', 'name', 1)",
+        "SELECT 1e1INTO OUTFILE '/tmp/a'",
+        "SELECT .5e-1INTO @x",
+        "SELECT 1.E+1into/**/dumpfile '/tmp/a'",
+        "SELECT a FROM t WHERE a < 1e1FOR SHARE",
         "SELECT \"spider_direct_sql\"('insert into t values (1)', '', 'srv \"s\"')",
         "SELECT * FROM t LOCK IN SHARE MODE",
         "SELECT * FROM t FOR SHARE SKIP LOCKED",
@@ -382,6 +404,7 @@ fn functions_of_mysql_that_write_are_refused() {
     for sql in [
         "SELECT 'sys_exec(1)', innodb_setting FROM t",
         "SELECT group_replication_get_write_concurrency(), audit_log_read()",
+        "SELECT @@innodb_redo_log_capacity, audit_log_rotate AS sys_eval FROM performance_schema.innodb_redo_log_files",
         "SELECT share, `lock` FROM t WHERE market = 'for share'",
         "SELECT GET_LOCK('x', 0), IS_FREE_LOCK('x')",
     ] {
