@@ -31,16 +31,29 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// So long before, queries under way are cancelled: pages leave with what is complete.
 const LAST_PAGES: Duration = Duration::from_secs(1);
 
-/// Whether the system gives threads at all: what starts them at once when the exporter starts has no word for it.
+/// So many threads an exporter at rest has.
+pub const AT_REST: usize = 12;
+
+/// Whether the system gives so many threads: what starts them at once has no word for it.
 ///
 /// # Errors
-/// It gives none.
-pub fn threads_are_given() -> Result<(), Error> {
-    let tried = std::thread::Builder::new().spawn(|| ());
-    tried.map(|thread| drop(thread.join())).map_err(|error| {
-        Error::machine(format!("the system gives no thread: {error}")).with_hint(
-            "raise the limit of processes for this user (`ulimit -u`) or this container (`pids.max`)",
-        )
+/// It does not.
+pub fn threads_are_given(count: usize) -> Result<(), Error> {
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let ended = Arc::new(Mutex::new(ended));
+    let wait = |_| {
+        let ended = Arc::clone(&ended);
+        std::thread::Builder::new().spawn(move || {
+            let _ = ended.lock().recv();
+        })
+    };
+    let tried: std::io::Result<Vec<_>> = (0..count).map(wait).collect();
+    drop(end);
+    tried.map(|threads| threads.into_iter().for_each(|thread| drop(thread.join()))).map_err(|error| {
+        Error::machine(format!("the system gives no thread, where {count} are needed at once: {error}"))
+            .with_hint(
+                "raise the limit of processes for this user (`ulimit -u`) or this container (`pids.max`)",
+            )
     })
 }
 
@@ -85,13 +98,13 @@ pub fn serve(fleet: Fleet, load: Box<reload::Load>) -> Result<(), Vec<Error>> {
     let reload = reload_aside(&site)?;
     for signal in signals.forever() {
         if signal != SIGHUP {
+            // A second signal ends at once: there is nobody left who listens to it kindly.
+            stopping.store(true, Ordering::Relaxed);
             log::info!("signal {signal}: stopping");
             break;
         }
         let _ = reload.try_send(());
     }
-    // A second signal ends at once: there is nobody left who listens to it kindly.
-    stopping.store(true, Ordering::Relaxed);
     let drained = Deadline::within(DRAIN);
     let fleet = site.fleet();
     server.stop_with(drained, drained.earlier_by(LAST_PAGES), || fleet.interrupt());

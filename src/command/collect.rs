@@ -75,7 +75,7 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
         collectors: options.collector.clone(),
         queries: options.query.clone(),
     };
-    app::threads_are_given().map_err(|error| vec![error])?;
+    app::threads_are_given(1).map_err(|error| vec![error])?;
     let fleet = Arc::new(app::fleet(plan));
     let interrupted = app::interrupt_at_signal(&fleet).map_err(|error| vec![error])?;
     let time = Time { began, budget: options.timeout };

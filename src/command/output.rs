@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::libc::{ENXIO, O_NOCTTY, O_NONBLOCK};
+use nix::libc::{ENXIO, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
 use ring::rand::{SystemRandom, generate};
 
 use crate::deadline::Deadline;
@@ -37,7 +37,9 @@ pub(super) fn write<B: AsRef<[u8]>>(
         Destination::Stdout => write_all(&mut io::stdout().lock(), pieces),
         Destination::Stderr => write_all(&mut io::stderr().lock(), pieces),
         Destination::File(file, old) => replace(&file, old.as_ref(), pieces),
-        Destination::Stream(stream) => SlowReader { out: connect(&stream, by, stopped)?, by }.write(pieces),
+        Destination::Stream(stream, found) => {
+            SlowReader { out: connect(&stream, found.as_ref(), by, stopped)?, by }.write(pieces)
+        }
     });
     written.map_err(|error| Error::machine(format!("--output {}: {error}", path.display())))
 }
@@ -49,8 +51,8 @@ enum Destination {
     Stderr,
     /// A regular file that is there, or is not yet.
     File(PathBuf, Option<Metadata>),
-    /// A device, a pipe, or an open descriptor of this process.
-    Stream(PathBuf),
+    /// A device or a pipe that is there, or an open descriptor of this process.
+    Stream(PathBuf, Option<Metadata>),
 }
 
 impl Destination {
@@ -75,7 +77,7 @@ impl Destination {
             let folder = folder(&path);
             // A link to a descriptor leads to what was opened, whatever lies under its name now.
             if folder.canonicalize()?.starts_with("/proc") {
-                return Ok(Destination::Stream(path));
+                return Ok(Destination::Stream(path, None));
             }
             trusted(&found, folder)?;
             path = folder.join(std::fs::read_link(&path)?);
@@ -88,7 +90,7 @@ impl Destination {
             Some(what @ ("a socket" | "a block device")) => {
                 Err(io::Error::other(format!("it is {what}, into which no page is written")))
             }
-            Some(_) => Ok(Destination::Stream(path)),
+            Some(_) => Ok(Destination::Stream(path, Some(found))),
             None if found.is_file() => Ok(Destination::File(path, Some(found))),
             None => Err(ErrorKind::IsADirectory.into()),
         }
@@ -168,17 +170,30 @@ impl Drop for Temporary {
     }
 }
 
-/// Opens a device or a pipe, once somebody reads the pipe.
-fn connect(path: &Path, by: Deadline, stopped: &dyn Fn() -> bool) -> io::Result<File> {
+/// Opens a device or a pipe, once somebody reads the pipe. It must be the one that was `found`: meanwhile another user may
+/// have put something else in its place.
+fn connect(
+    path: &Path,
+    found: Option<&Metadata>,
+    by: Deadline,
+    stopped: &dyn Fn() -> bool,
+) -> io::Result<File> {
+    let flags = O_NONBLOCK | O_NOCTTY | if found.is_some() { O_NOFOLLOW } else { 0 };
+    let is_found = |file: &File| {
+        let opened = file.metadata()?;
+        let is_same = found.is_none_or(|found| (opened.dev(), opened.ino()) == (found.dev(), found.ino()));
+        if is_same { Ok(()) } else { Err(io::Error::other("something else was put in its place")) }
+    };
     loop {
-        match OpenOptions::new().append(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path) {
+        match OpenOptions::new().append(true).custom_flags(flags).open(path) {
+            Ok(file) => return is_found(&file).map(|()| file),
             Err(error) if error.raw_os_error() == Some(ENXIO) => {
                 if by.passed() || stopped() {
                     return Err(io::Error::new(ErrorKind::TimedOut, "nobody reads it"));
                 }
                 std::thread::sleep(NAP.min(by.left()));
             }
-            other => return other,
+            Err(error) => return Err(error),
         }
     }
 }

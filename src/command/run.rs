@@ -28,7 +28,7 @@ pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
     let plan = settings.load(&environment, &Drivers::built_in())?;
     crate::log::start(&plan, &settings.warnings);
     let load = move || settings.load(&environment, &Drivers::built_in());
-    app::threads_are_given().map_err(|error| vec![error])?;
+    app::threads_are_given(app::AT_REST).map_err(|error| vec![error])?;
     app::serve(app::fleet(plan), Box::new(load))?;
     Ok(0)
 }

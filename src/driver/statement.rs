@@ -244,15 +244,14 @@ fn check_functions(sql: &str, dialect: Dialect) -> Result<()> {
         }
         if let Some(name) = lexer.name(&token)
             && let Some(effect) = effect(&name)
+            && (after_point && of_value || (Lexer { ..lexer }).next().is_some_and(|next| next.is(b'(')))
         {
-            if after_point && of_value || (Lexer { ..lexer }).next().is_some_and(|next| next.is(b'(')) {
-                let Spot { line, column } = spot_at(sql, start);
-                let message = format!(
-                    "{name} (line {line}, column {column}) {} in spite of the read-only mode",
-                    effect.as_str()
-                );
-                return Err(refused(message).at_spot(Spot { line, column }));
-            }
+            let Spot { line, column } = spot_at(sql, start);
+            let message = format!(
+                "{name} (line {line}, column {column}) {} in spite of the read-only mode",
+                effect.as_str()
+            );
+            return Err(refused(message).at_spot(Spot { line, column }));
         }
         of_value = token.is(b')') || token.is(b']') || of_value && (after_point || token.is(b'.'));
         after_point = token.is(b'.');

@@ -25,7 +25,7 @@ impl Hosts {
     /// Whether a request may bear this `Host`. `known`: the client has logged in or has shown a certificate.
     #[must_use]
     pub fn accept(&self, host: &str, known: bool) -> bool {
-        let name = name(host);
+        let Some(name) = name(host) else { return false };
         if names_no_other_site(&name) {
             return true;
         }
@@ -57,14 +57,17 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// `Host` without its port, in lower case, without the dot that ends a full name.
-fn name(host: &str) -> String {
+/// `Host` without its port, in lower case, without the dot that ends a full name; `None` for what is neither a name nor an
+/// address (RFC 9110, 7.2).
+fn name(host: &str) -> Option<String> {
     let host = host.trim();
-    let bare = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    let (bare, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').filter(|(address, _)| address.parse::<Ipv6Addr>().is_ok())?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    bare.trim_end_matches('.').to_ascii_lowercase()
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let has_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+    has_port.then(|| bare.trim_end_matches('.').to_ascii_lowercase())
 }
 
 /// Browsers resolve `localhost` and all below it to this machine (RFC 6761, 6.3). No browser sends an empty name.
@@ -104,6 +107,21 @@ fn names_of(host: &str, table: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_neither_a_name_nor_an_address_is_refused() {
+        for host in [
+            "[::1]evil.example",
+            "[",
+            "[]",
+            "[evil.example]",
+            "localhost:evil.example",
+            "127.0.0.1:evil",
+            "::1",
+        ] {
+            assert!(!Hosts::Machine.accept(host, false), "{host}");
+        }
+    }
 
     #[test]
     fn addresses_and_localhost_are_accepted_whatever_is_listed() {

@@ -20,7 +20,7 @@ const SMALL: usize = 64 << 10;
 const UNKNOWN: usize = 4 << 20;
 /// How long a request waits for memory.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Requests whose size is remembered, by targets up to a length; beyond, the path alone counts.
+/// Targets whose size is remembered, up to a length; for others the path alone counts.
 const REMEMBERED: usize = 1024;
 const LONGEST_TARGET: usize = 256;
 
@@ -36,8 +36,10 @@ struct State {
     used: usize,
     /// Bytes that answers share, by where they lie: how many answers hold them.
     shared: HashMap<usize, usize>,
-    /// What answers took, by path and by the whole target.
-    sizes: HashMap<String, Bytes>,
+    /// The most that answers took, by path: there are few.
+    paths: HashMap<String, Bytes>,
+    /// What answers took last, by the whole target.
+    targets: HashMap<String, Bytes>,
     /// Large answers that are being made.
     making: HashMap<Large, Making>,
 }
@@ -106,15 +108,15 @@ impl Memory {
         let size =
             Bytes { own: now.own + response.made_of.own, shared: now.shared + response.made_of.shared };
         let mut state = self.state.lock();
-        if state.sizes.len() >= REMEMBERED {
-            state.sizes.clear();
-        }
-        let of_path = state.sizes.entry(large.path.clone()).or_default();
+        let of_path = state.paths.entry(large.path.clone()).or_default();
         if size.sum() > of_path.sum() {
             *of_path = size;
         }
         if large.target.len() <= LONGEST_TARGET {
-            state.sizes.insert(large.target.clone(), size);
+            if state.targets.len() >= REMEMBERED {
+                state.targets.clear();
+            }
+            state.targets.insert(large.target.clone(), size);
         }
     }
 }
@@ -122,7 +124,7 @@ impl Memory {
 impl State {
     /// What an answer will take, and whether others that are being made share a part of it, which is theirs then.
     fn expected(&self, large: &Large) -> (usize, bool) {
-        let known = self.sizes.get(&large.target).or_else(|| self.sizes.get(&large.path));
+        let known = self.targets.get(&large.target).or_else(|| self.paths.get(&large.path));
         let size = known.copied().unwrap_or(Bytes { own: UNKNOWN, shared: 0 });
         let shares = self.making.get(large).is_some_and(|making| making.began.elapsed() <= large.together);
         (counted(if shares { size.own } else { size.sum() }), shares)

@@ -187,14 +187,15 @@ impl Site {
         response
     }
 
-    /// Whether a request's answer may be large: it runs queries. Scrapes with the same time that come within a tenth of it
+    /// Whether a request's answer may be large: it runs queries, or shows all of the configuration. Scrapes with the same time that come within a tenth of it
     /// take part in the same runs (DESIGN 4.2).
     #[must_use]
     pub fn large(&self, request: &Request) -> Option<Large> {
         let exporter = &self.fleet().exporter;
         let path = exporter.route_prefix.strip(&request.path)?;
         let route = ROUTES.iter().find(|route| route.path == path)?;
-        (route.gives == Gives::Queries && request.method == Method::Get).then(|| Large {
+        let is_large = matches!(route.gives, Gives::Queries | Gives::Pages);
+        (is_large && request.method == Method::Get).then(|| Large {
             path: route.path.to_owned(),
             target: format!("{path} {:?}", request.query),
             together: metrics::budget(request, exporter) / JOIN_SHARE,

@@ -10,14 +10,16 @@ use ring::digest::{SHA256, digest};
 use crate::exposition::page::{Families, Piece, pieces};
 use crate::exposition::{Format, negotiate};
 use crate::http::{Part, Request, Response};
+use crate::plain_text::one_line;
 use crate::plan::exporter::Who;
 
 use super::gzip;
 
-/// A short plain text.
+/// A short plain text. It may hold names of a request or of a file, and is read in terminals: of each line what is harmless.
 #[must_use]
 pub fn text(status: u16, text: &str) -> Response {
-    Response::text(status, text)
+    let lines: Vec<_> = text.split('\n').map(one_line).collect();
+    Response::text(status, lines.join("\n"))
 }
 
 /// The exposition format that a request asks for, by all its `Accept` headers.

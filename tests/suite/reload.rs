@@ -424,6 +424,12 @@ fn sessions_stay_whatever_else_changes_and_go_with_the_way_to_the_database() {
     let exporter = Setup::new(&config(one, "")).serve();
     let page = |labels: &[(&str, &str)]| {
         assert_eq!(checked(&exporter.metrics()).value("q", labels), Some(1.0), "{}", exporter.log());
+        // The page is there before its session is reset; the next one would open another meanwhile.
+        wait_for("the session to be idle", || {
+            let own = checked(exporter.get("/-/metrics").text());
+            let busy = own.series("sql_exporter_sessions");
+            busy.iter().all(|row| row.labels["state"] == "idle" || row.value == 0.0).then_some(())
+        });
         pids(&postgres)
     };
     let first = page(&[("target", "db")]);

@@ -3,7 +3,7 @@
 //! The greeting says whether the server has TLS, so that nothing is tried and broken off: servers count that against a
 //! host and refuse it in the end (1129).
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ const LONGEST_KEY: u64 = 1 << 16;
 const MOST_TURNS: usize = 16;
 
 /// More than any configuration has queries for one target.
-const MOST_CHANGING: usize = 4096;
+const MOST_DOUBTS: usize = 4096;
 
 /// The largest packet that we say we take.
 const LARGEST_PACKET: u32 = 1 << 30;
@@ -72,8 +72,17 @@ pub(super) struct Server {
     pub(super) refused: Refused,
     /// Held by the one connection that ends statements on others.
     pub(super) killing: Mutex<()>,
-    /// The names of statements that have changed a session: each runs alone.
-    changing: Mutex<HashSet<String>>,
+    /// What is held against statements, by their names: each runs alone.
+    doubts: Mutex<HashMap<String, Doubt>>,
+}
+
+/// Why a statement runs alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// It, or another one of its batch, has left something in the session. Alone it shows which.
+    Suspect,
+    /// It has changed its session.
+    Changing,
 }
 
 /// Where a server was reached: the very address, so that a KILL meets the same one.
@@ -107,21 +116,34 @@ impl Server {
             server_public_key,
             refused: Refused::default(),
             killing: Mutex::new(()),
-            changing: Mutex::default(),
+            doubts: Mutex::default(),
         }
     }
 
-    /// The statement has changed its session.
-    pub(super) fn has_changed(&self, sql: &Sql) {
-        let mut changing = self.changing.lock();
-        if changing.len() < MOST_CHANGING {
-            changing.insert(sql.name().to_owned());
+    /// What was left in a session behind these statements, which ran in one batch.
+    pub(super) fn judge(&self, batch: &[&Sql], has_left_something: bool) {
+        match (batch, has_left_something) {
+            ([sql], true) => self.doubt(sql, Doubt::Changing),
+            (several, true) => several.iter().for_each(|sql| self.doubt(sql, Doubt::Suspect)),
+            ([sql], false) if self.doubt_of(sql) == Some(Doubt::Suspect) => {
+                self.doubts.lock().remove(sql.name());
+            }
+            (_, false) => {}
         }
     }
 
-    /// True for a statement that has changed a session before.
-    pub(super) fn is_changing(&self, sql: &Sql) -> bool {
-        self.changing.lock().contains(sql.name())
+    /// Something is held against a statement; the worse of two counts.
+    pub(super) fn doubt(&self, sql: &Sql, doubt: Doubt) {
+        let mut doubts = self.doubts.lock();
+        let is_known = doubts.contains_key(sql.name());
+        if is_known && doubt == Doubt::Changing || !is_known && doubts.len() < MOST_DOUBTS {
+            doubts.insert(sql.name().to_owned(), doubt);
+        }
+    }
+
+    /// What is held against a statement.
+    pub(super) fn doubt_of(&self, sql: &Sql) -> Option<Doubt> {
+        self.doubts.lock().get(sql.name()).copied()
     }
 
     /// Logs in at the first host that lets us.

@@ -18,7 +18,7 @@ use crate::error::{Error, Reason, Result};
 use super::errors::{Fault, is_stale, is_text_only};
 use super::known::{Known, Way};
 use super::learned::{Learned, Limits, read_count};
-use super::login::Server;
+use super::login::{Doubt, Server};
 use super::packet::{self, Form, Prepared, ServerError};
 use super::reply::{After, Answered, Change, GRACE, Streamed, Turn, stream};
 use super::residue::leaves_something;
@@ -77,6 +77,8 @@ pub(super) struct Pipeline {
     pub(super) in_snapshot: bool,
     /// The session is not what it was after its login, or may not be.
     is_changed: bool,
+    /// The batch has left a variable or a lock.
+    has_residue: bool,
 }
 
 impl Pipeline {
@@ -90,6 +92,7 @@ impl Pipeline {
             ended_by_limit: Some(0),
             in_snapshot: false,
             is_changed: false,
+            has_residue: false,
         }
     }
 
@@ -141,13 +144,18 @@ impl Pipeline {
             }
             return After::Clean;
         }
-        let leaves = |sql: &Sql| leaves_something(sql.text()) || self.server.is_changing(sql);
-        let alone = |job: &Job<'_>| self.in_snapshot || leaves(job.sql);
+        let doubt = |sql: &Sql| match leaves_something(sql.text()) {
+            true => Some(Doubt::Changing),
+            false => self.server.doubt_of(sql),
+        };
+        let alone = |job: &Job<'_>| self.in_snapshot || doubt(job.sql).is_some();
         let together = jobs.iter().take_while(|job| !alone(job)).count();
-        let leaves = jobs.front().is_some_and(|job| leaves(job.sql));
+        let changes = jobs.front().is_some_and(|job| doubt(job.sql) == Some(Doubt::Changing));
         let mut now: Jobs<'_, '_> = jobs.drain(..together.max(1)).collect();
+        let batch: Vec<&Sql> = now.iter().map(|job| job.sql).collect();
         let after = self.round(&mut now, by);
-        self.is_changed |= leaves;
+        self.server.judge(&batch, std::mem::take(&mut self.has_residue));
+        self.is_changed |= changes;
         while let Some(job) = now.pop_back() {
             jobs.push_front(job);
         }
@@ -258,7 +266,7 @@ impl Pipeline {
                 }
             }
             if change == Change::Told {
-                self.server.has_changed(sql);
+                self.server.doubt(sql, Doubt::Changing);
                 if !jobs.is_empty() && !self.in_snapshot {
                     // Those behind it ran in a session that was not what it should be.
                     return Err(After::Cut);
@@ -286,7 +294,8 @@ impl Pipeline {
     fn hear_residue(&mut self, by: Deadline) -> Result<(), After> {
         let Some(residue) = &self.learned.residue else { return Ok(()) };
         match self.talk.read_table(Deadline::after(by.moment(), GRACE)) {
-            Ok(table) => self.is_changed |= residue.is_left(&table),
+            Ok(table) if residue.is_left(&table) => (self.is_changed, self.has_residue) = (true, true),
+            Ok(_) => {}
             // Under the limit of the last statement, which may be short: nobody knows.
             Err(Trouble::Refused(_)) => self.is_changed = true,
             Err(Trouble::Broken(fault)) if fault.error.reason() == Reason::Timeout => return Err(After::Cut),

@@ -1,6 +1,6 @@
 //! The line of logins that wait for their hash. A hash is slow on purpose and one is made at a time, so a flood of wrong
 //! logins must not keep the others out: a known address goes first, then a known user, then strangers, and among equals
-//! those who have failed least. The line is bounded, as is the part of one address in it; who is ahead of somebody who
+//! those who have failed least, and of whose address the fewest wait. The line is bounded, as is the part of one address in it; who is ahead of somebody who
 //! waits takes his place when it is full.
 
 use std::collections::{HashMap, HashSet};
@@ -50,8 +50,8 @@ impl Origin {
     }
 }
 
-/// Order in the line: rank, how often this origin has failed under this name, arrival.
-type Order = (Rank, u32, u64);
+/// Order in the line: rank, how often this origin has failed under this name, how many of it waited before, arrival.
+type Order = (Rank, u32, usize, u64);
 
 struct Waiting {
     order: Order,
@@ -153,8 +153,8 @@ impl State {
         };
         let failures = self.failures.get(&(origin, start(name))).copied().unwrap_or_default();
         self.arrivals += 1;
-        let order = (rank, failures, self.arrivals);
         let own = self.waiting.iter().filter(|waiting| waiting.origin == origin).count();
+        let order = (rank, failures, own, self.arrivals);
         if own >= PLACES_OF_ADDRESS {
             self.displace(order, |waiting| waiting.origin == origin)?;
         } else if self.waiting.len() >= PLACES {
@@ -270,18 +270,20 @@ mod tests {
         for last in 2..=4 {
             held.extend((0..PLACES_OF_ADDRESS).map(|_| enter(&line, last, "x", false)));
         }
-        assert!(is_full(5, "x"));
-        assert!(is_full(5, "y"));
-        // Somebody who comes before them takes the last one's place; who leaves frees his own.
+        assert!(is_full(1, "y"));
+        // Somebody who comes before them takes the last one's place: of an address of which nobody waits, or known.
+        let stranger = enter(&line, 5, "x", false);
         let known = enter(&line, 5, "prom", true);
-        assert_eq!(held.iter_mut().filter_map(|entry| look(entry).is_ready().then_some(())).count(), 1);
-        assert!(is_full(6, "x"));
+        let before = held.len();
+        held.retain_mut(|entry| look(entry).is_pending());
+        assert_eq!(before - held.len(), 2);
+        assert!(is_full(1, "x"));
+        // Who leaves frees his own.
         held.truncate(1);
         let late = enter(&line, 6, "x", false);
-        assert_eq!(
-            served(turn, vec![("late", late), ("first", held.remove(0)), ("known", known)]),
-            ["known", "first", "late"]
-        );
+        let entries =
+            vec![("late", late), ("first", held.remove(0)), ("stranger", stranger), ("known", known)];
+        assert_eq!(served(turn, entries), ["known", "first", "stranger", "late"]);
     }
 
     #[test]

@@ -221,6 +221,31 @@ fn neighbours_of_a_function_that_changes_the_session_are_not_taken() {
     }
 }
 
+/// A variable that a function assigns is seen behind the batch only, where nobody knows whose it is: each of the batch runs
+/// alone then, and whose it was does so for good.
+#[test]
+fn a_function_that_assigns_a_variable_is_found_and_goes_alone() {
+    let server = leaving();
+    server.run("INSERT INTO todo VALUES (1)");
+    for call in ["it_selects()", "it_assigns()"] {
+        let call = format!("SELECT {call}");
+        let texts = [call.as_str(), "SELECT @left", "SELECT 1"].map(Sql::new);
+        let mut session = open(login(&server)).unwrap();
+        for round in 0..4 {
+            let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
+            let mut jobs: Vec<Job<'_>> = Vec::new();
+            for (sql, sink) in texts.iter().zip(&mut sinks) {
+                jobs.push(Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink });
+            }
+            let health = session.run(&mut jobs, Deadline::within(LONG));
+            assert!(matches!(health, Health::Clean), "{call}: {health:?}");
+            if round > 0 {
+                assert_eq!(sinks[1].good()[0], ["Null"], "{call}, round {round}");
+            }
+        }
+    }
+}
+
 #[test]
 fn variables_and_locks_of_session_sql_stay() {
     let server = leaving();
