@@ -153,7 +153,8 @@ fn fifty_queries_of_a_postgres_far_away_are_on_the_first_page() {
 #[test]
 fn fifty_queries_of_a_mariadb_far_away_are_on_the_first_page() {
     let server = MariaDb::fresh("turns_far");
-    is_whole_from_afar(&server.entry(), server.port, 6);
+    // Six a session: on a busy machine quick queries look slow, and each of the three takes its share.
+    is_whole_from_afar(&server.entry(), server.port, 3 * 6);
     is_whole_from_afar(&server.entry_with(ONE), server.port, 6);
 }
 
