@@ -280,6 +280,11 @@ fn receive(
             }
             Ok(count) => count,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+            // It closed over answers that it did not read.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset && !from_server => {
+                shared.last_words.lock().push(last_words);
+                break;
+            }
             Err(_) => break,
         };
         if answered.swap(from_server, Ordering::Relaxed) && !from_server {
