@@ -44,7 +44,7 @@ enum Work {
     Ask(Running),
     /// As [`Work::Drop`], whatever goes on in the server.
     Close(Box<dyn Session>),
-    /// The process ends: the session is ended in the server, whatever it runs.
+    /// The process or the target ends: the session is ended in the server, whatever it runs.
     Terminate(Box<dyn Session>),
 }
 
@@ -84,6 +84,16 @@ struct State {
     asking: usize,
     /// The process ends: sessions that go on in the server are ended there.
     is_ending: bool,
+    /// Targets that have ended, as long as something is left of them: the same holds for their sessions.
+    ended: Vec<Arc<str>>,
+}
+
+impl State {
+    fn is_to_end(&self, running: &Running) -> bool {
+        let is_its =
+            |ended: &Arc<str>| running.target.as_ref().is_some_and(|target| Arc::ptr_eq(target, ended));
+        self.is_ending || self.ended.iter().any(is_its)
+    }
 }
 
 #[derive(Default)]
@@ -153,6 +163,15 @@ impl Disposal {
         state.pending == 0
     }
 
+    /// The target has ended: no scrape waits for what goes on in its server, and nobody counts it. Does not block.
+    pub fn end_target(&self) {
+        let Some(target) = &self.target else { return };
+        let mut state = self.shared.state.lock();
+        state.ended.retain(|ended| Arc::strong_count(ended) > 1);
+        state.ended.push(Arc::clone(target));
+        self.shared.end_running(&mut state);
+    }
+
     /// Starts one thread that stays, so that sessions can be closed where the system gives no other.
     pub fn keep_a_thread(&self) {
         let mut state = self.shared.state.lock();
@@ -208,11 +227,8 @@ impl Shared {
                 Ok(None) => state.pending -= 1,
                 Ok(Some(running)) => {
                     state.running.push(running);
-                    if state.is_ending {
-                        self.end_running(&mut state);
-                    } else {
-                        self.call_the_watch(&mut state);
-                    }
+                    self.end_running(&mut state);
+                    self.call_the_watch(&mut state);
                 }
                 Err(_) => {
                     // A panic in a driver's drop ends that session and nothing else.
@@ -238,9 +254,12 @@ impl Shared {
         }
     }
 
-    /// Has the sessions ended in the server that go on there.
+    /// Has the sessions ended in the server that go on there and whose process or target ends.
     fn end_running(self: &Arc<Self>, state: &mut State) {
-        for Running { session, target, place, .. } in std::mem::take(&mut state.running) {
+        let running = std::mem::take(&mut state.running);
+        let (to_end, running) = running.into_iter().partition(|running| state.is_to_end(running));
+        state.running = running;
+        for Running { session, target, place, .. } in to_end {
             state.queue.push_back(Task { work: Work::Terminate(session), target, place });
             self.call_a_thread(state);
         }
@@ -248,6 +267,9 @@ impl Shared {
 
     /// Wakes or starts the thread that looks at what goes on in the server.
     fn call_the_watch(self: &Arc<Self>, state: &mut State) {
+        if state.running.is_empty() {
+            return;
+        }
         if state.is_watched {
             self.watch.notify_one();
             return;
@@ -291,9 +313,7 @@ impl Shared {
                 state.queue.push_back(Task { work: Work::Ask(one), target, place: None });
                 self.call_a_thread(&mut state);
             }
-            if state.is_ending {
-                self.end_running(&mut state);
-            }
+            self.end_running(&mut state);
         }
         state.is_watched = false;
     }
@@ -357,7 +377,7 @@ impl Task {
             }
             Work::Terminate(session) => {
                 session.canceller().terminate(Deadline::within(PATIENCE)).unwrap_or_else(tell);
-                // Whatever came of it: the process ends.
+                // Whatever came of it: nobody waits for it.
                 return None;
             }
         };

@@ -267,6 +267,11 @@ impl Pool {
         Ok(Lease { slot, number, generation: slots.generation, reserved: false, pool: self.clone() })
     }
 
+    /// The target has ended: what goes on in the server is ended there.
+    pub fn end_target(&self) {
+        self.shared.disposal.end_target();
+    }
+
     /// Closes one idle session: somebody else needs its place on the server. False when there is none.
     #[must_use]
     pub fn close_idle(&self) -> bool {

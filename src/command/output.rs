@@ -269,6 +269,25 @@ mod tests {
         assert_eq!(names(folder.path()), ["x.prom"]);
     }
 
+    /// While a pipe is waited for, another user may put a link in its place.
+    #[test]
+    fn what_replaces_a_pipe_that_is_waited_for_is_not_written_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, victim) = (folder.path().join("x.prom"), folder.path().join("victim"));
+        std::fs::write(&victim, "mine").unwrap();
+        let by = || Deadline::within(Duration::from_secs(20));
+        for is_symbolic in [true, false] {
+            nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+            let found = std::fs::symlink_metadata(&pipe).unwrap();
+            std::fs::remove_file(&pipe).unwrap();
+            let put = if is_symbolic { symlink(&victim, &pipe) } else { std::fs::hard_link(&victim, &pipe) };
+            put.unwrap();
+            assert!(connect(&pipe, Some(&found), by(), &|| false).is_err());
+            assert_eq!(read(&victim), "mine");
+            std::fs::remove_file(&pipe).unwrap();
+        }
+    }
+
     #[test]
     fn an_owner_stays_where_this_user_may_give_files_away() {
         let folder = tempfile::tempdir().unwrap();

@@ -282,6 +282,16 @@ mod tests {
     }
 
     #[test]
+    fn no_number_of_other_requests_makes_a_path_forget_its_size() {
+        let memory = Memory::new(100 * MB);
+        memory.learn(&large("/probe", "target=a"), &owned(30 * MB));
+        for junk in 0..REMEMBERED + 10 {
+            memory.learn(&large("/probe", &format!("target=b&x={junk}")), &owned(100));
+        }
+        assert_eq!(memory.reserve(large("/probe", "target=c")).unwrap().own, 30 * MB);
+    }
+
+    #[test]
     fn room_is_reserved_by_what_the_same_request_took() {
         let memory = Memory::new(100 * MB);
         let compressed = Response { made_of: Bytes { own: 50 * MB, shared: 0 }, ..owned(10 * MB) };

@@ -212,10 +212,13 @@ fn collector_name(path: &Path) -> String {
     parts.get(below..).unwrap_or_default().join("/")
 }
 
-/// A file, or what lies in a file's place: that is refused by name where it is read, and not passed over.
+/// A file, or what lies in a file's place, as a link that leads nowhere: that is refused by name where it is read, and not
+/// passed over.
 fn is_meant(path: &Path) -> bool {
-    let kind = std::fs::metadata(path).map(|found| found.file_type());
-    kind.is_ok_and(|kind| kind.is_file() || file::special(kind).is_some())
+    match std::fs::metadata(path).map(|found| found.file_type()) {
+        Ok(kind) => kind.is_file() || file::special(kind).is_some(),
+        Err(_) => path.is_symlink(),
+    }
 }
 
 #[cfg(test)]

@@ -66,7 +66,14 @@ fn work(sessions: &Arc<Sessions>, lane: &Arc<Lane>) {
     while !lane.is_late() {
         let Some(by) = sessions.queue.lock().next_by(lane) else { break };
         lane.set_due(Some(by));
-        let mut turn = Turn { sessions, lane, by, batch: Vec::new(), grip: Arc::default() };
+        let mut turn = Turn {
+            sessions,
+            lane,
+            by,
+            batch: Vec::new(),
+            grip: Arc::default(),
+            has_failed_beside_others: false,
+        };
         let goes_on = turn.run();
         if !lane.is_late() {
             lane.set_due(None);
@@ -98,6 +105,8 @@ struct Turn<'a> {
     by: Deadline,
     batch: Vec<Arc<Run>>,
     grip: Grip,
+    /// Its connect failed while other lanes were at work: the target is left alone for it where none of them gets a session.
+    has_failed_beside_others: bool,
 }
 
 /// What stops the session under a batch, while it is there to be stopped. Whoever takes it has the right to: a cancel
@@ -226,7 +235,7 @@ impl Turn<'_> {
 
     /// Sees to it that there is a session; true when it was there before. A full server is asked again where neighbours
     /// make room.
-    fn open(&self, lease: &mut Lease) -> Result<bool, Error> {
+    fn open(&mut self, lease: &mut Lease) -> Result<bool, Error> {
         if !lease.is_empty() {
             return Ok(true);
         }
@@ -250,17 +259,18 @@ impl Turn<'_> {
                 Err(error) => error,
             };
             self.sessions.count_refusal(&error);
-            if self.is_alone() {
-                if error.is_full()
-                    && self.sessions.neighbours.wait_for_room(&self.sessions.member, &mut pause, self.by)
-                {
-                    continue;
-                }
-                let cut_short =
-                    self.by.passed() && began.elapsed() < FAIR && error.reason() == Reason::Timeout;
-                if !cut_short {
-                    self.sessions.backoff.lock().failed(&error);
-                }
+            let cut_short = self.by.passed() && began.elapsed() < FAIR && error.reason() == Reason::Timeout;
+            if !self.is_alone() {
+                self.has_failed_beside_others = !cut_short;
+                return Err(error);
+            }
+            if error.is_full()
+                && self.sessions.neighbours.wait_for_room(&self.sessions.member, &mut pause, self.by)
+            {
+                continue;
+            }
+            if !cut_short {
+                self.sessions.backoff.lock().failed(&error);
             }
             return Err(error);
         }
@@ -274,17 +284,29 @@ impl Turn<'_> {
     /// No session could be opened. While others live, what this lane has waits for those.
     fn without_session(&mut self, error: &Error, lease: Lease) -> bool {
         drop(lease);
-        if self.is_alone() || self.by.passed() {
+        let idle = self.sessions.pool.figures().idle;
+        let mut queue = self.sessions.queue.lock();
+        let has_other = queue.has_other(self.lane);
+        let is_alone = !has_other && idle == 0;
+        if is_alone || self.by.passed() {
+            drop(queue);
+            if is_alone && self.has_failed_beside_others {
+                // The others gave up meanwhile.
+                self.sessions.backoff.lock().failed(error);
+            }
             return self.fail(error);
         }
         self.sessions.fell_short(error);
-        let mut queue = self.sessions.queue.lock();
         for run in std::mem::take(&mut self.batch).into_iter().filter(|run| !run.is_over()) {
             run.wait_again();
             queue.push(run);
         }
+        if has_other {
+            // At once: of lanes that fail together the last one must not wait for the others.
+            queue.leave(self.lane);
+        }
         // Without another lane the next turn of this one has the session that is idle.
-        !queue.has_other(self.lane)
+        !has_other
     }
 
     /// Ends the batch and what waits for a session like it: all of it, or what has no time left.

@@ -85,6 +85,12 @@ fn settings(plan: &plan::target::Target) -> Settings {
     }
 }
 
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        self.pool.end_target();
+    }
+}
+
 impl Sessions {
     /// None yet.
     #[must_use]

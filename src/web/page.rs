@@ -83,3 +83,15 @@ pub fn redirect(path: &str) -> Response {
     response.headers.push(("Location", path.to_owned()));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_answer_steers_no_terminal() {
+        let answer = text(400, "no target a\u{1b}[31m\u{202e}\r\nthe nearest: b\n");
+        let [Part::Owned(body)] = &answer.body[..] else { panic!("one part") };
+        assert_eq!(String::from_utf8_lossy(body), "no target a␛[31m\u{fffd}␍\nthe nearest: b\n");
+    }
+}

@@ -1,6 +1,7 @@
 //! A machine that gives no thread: a limit of the user or the container. What cannot go on says so; what is left ends well.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::command::setup;
@@ -39,6 +40,17 @@ fn ends(exporter: Exporter, within: Duration) -> String {
     log
 }
 
+/// An exporter, and a client that waits for a page with a query that does not end.
+fn asked_for_an_endless_page() -> (Exporter, TcpStream) {
+    let endless =
+        format!("- {{name: endless, sql: \"{}\", metrics: [{{name: endless}}]}}\n", Sqlite::ENDLESS);
+    let exporter = lite(&endless).serve();
+    let mut stream = connect(exporter.address());
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 50\r\n\r\n";
+    stream.write_all(request).expect("sent");
+    (exporter, stream)
+}
+
 #[test]
 fn the_end_needs_no_new_thread() {
     let exporter = lite("").serve();
@@ -51,12 +63,7 @@ fn the_end_needs_no_new_thread() {
 /// The page leaves before the end, though nobody can be asked to see to it then.
 #[test]
 fn a_page_under_way_leaves_with_what_is_complete() {
-    let endless =
-        format!("- {{name: endless, sql: \"{}\", metrics: [{{name: endless}}]}}\n", Sqlite::ENDLESS);
-    let exporter = lite(&endless).serve();
-    let mut stream = connect(exporter.address());
-    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 50\r\n\r\n";
-    stream.write_all(request).expect("sent");
+    let (exporter, mut stream) = asked_for_an_endless_page();
     std::thread::sleep(Duration::from_secs(1));
     threads(&exporter, false);
     ends(exporter, Duration::from_secs(6));
@@ -70,18 +77,11 @@ fn a_page_under_way_leaves_with_what_is_complete() {
 
 #[test]
 fn a_second_signal_ends_at_once_without_a_thread_for_it() {
-    let endless =
-        format!("- {{name: endless, sql: \"{}\", metrics: [{{name: endless}}]}}\n", Sqlite::ENDLESS);
-    let exporter = lite(&endless).serve();
-    let mut stream = connect(exporter.address());
-    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 50\r\n\r\n";
-    stream.write_all(request).expect("sent");
+    let (exporter, _stream) = asked_for_an_endless_page();
     std::thread::sleep(Duration::from_millis(500));
     threads(&exporter, false);
     signal("TERM", &[exporter.pid()]);
     exporter.wait_for_log("stopping");
-    // The first one is noted just behind that line.
-    std::thread::sleep(Duration::from_millis(300));
     let began = Instant::now();
     let (code, log) = exporter.stop("TERM");
     assert_eq!(code, Some(1), "{log}");
@@ -138,6 +138,16 @@ fn commands_without_a_thread_fail_with_a_word() {
         let said = format!("{}{}", output.text(), output.errors());
         assert_eq!(output.code(), 1, "{arguments:?}: {said}");
         assert!(said.contains(word) && !said.contains("panicked"), "{arguments:?}: {said}");
+    }
+    // Some threads are too few as well.
+    for processes in [4, 6, 9] {
+        let output = lite("").processes(processes).args(&["run", "--listen", "127.0.0.1:0"]).output();
+        let said = format!("{}{}", output.text(), output.errors());
+        assert_eq!(output.code(), 1, "{processes}: {said}");
+        assert!(
+            said.contains("the system gives no thread") && !said.contains("panicked"),
+            "{processes}: {said}"
+        );
     }
     let output = lite("").processes(1).args(&["check", "--connect"]).output();
     assert_eq!(output.code(), 0, "{}{}", output.text(), output.errors());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::process::{free_port, wait_for};
+use crate::process::wait_for;
 
 /// What happens to connections and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,8 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Listens on a free port before the server on `port`.
     pub(crate) fn before(port: u16) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             server: SocketAddr::from(([127, 0, 0, 1], port)),
             mode: Mutex::new(Mode::Pass),
@@ -99,7 +100,6 @@ impl Proxy {
             distance: Mutex::default(),
             last_words: Mutex::default(),
         });
-        let listener = listen(address);
         let accepting = std::thread::spawn({
             let shared = Arc::clone(&shared);
             move || accept(address, listener, &shared)

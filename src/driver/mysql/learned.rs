@@ -30,7 +30,7 @@ enum Flavor {
 #[derive(Debug)]
 pub(super) struct Learned {
     pub(super) facts: Facts,
-    /// `NO_BACKSLASH_ESCAPES` or `ANSI_QUOTES`: a backslash may not mean what `statement` assumes.
+    /// A backslash may not mean what `statement` assumes.
     pub(super) other_strings: bool,
     /// How dates and times are read.
     pub(super) zone: Arc<SessionZone>,
@@ -62,6 +62,14 @@ pub(super) struct Limits {
     pub(super) is_theirs: bool,
 }
 
+/// Whether a backslash may mean something else, by the modes and the character set of the client: with these modes it
+/// escapes nothing, or `"` encloses no string, and in these character sets it may be the second half of a character.
+fn has_other_strings(settings: &str) -> bool {
+    const OTHERS: [&str; 7] =
+        ["NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "big5", "gbk", "sjis", "cp932", "gb18030"];
+    settings.split(',').any(|word| OTHERS.contains(&word))
+}
+
 impl Learned {
     /// Sets up a new connection, `session_sql` included, and asks what it is. `greeting`: the version that it greeted
     /// with.
@@ -74,7 +82,7 @@ impl Learned {
     ) -> Result<Self, Fault> {
         let likely = Dialect::of(greeting);
         queue_start(talk, &login.session_sql);
-        talk.queue_query("SELECT @@version, @@sql_mode");
+        talk.queue_query("SELECT @@version, CONCAT_WS(',', @@sql_mode, @@character_set_client)");
         talk.queue_query(&time_zone::question());
         let questions = likely.queue_questions(talk, &login.session_sql);
         likely.queue_guard(talk, login.read_only);
@@ -82,8 +90,9 @@ impl Learned {
         let table = talk.read_table(by)?;
         let mut texts =
             table.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default);
-        let mut next = || shown::cut(&texts.next().unwrap_or_default(), shown::NAME);
-        let (version, sql_mode) = (next(), next());
+        let version = shown::cut(&texts.next().unwrap_or_default(), shown::NAME);
+        // Whole: what counts may stand at its end.
+        let other_strings = has_other_strings(&texts.next().unwrap_or_default());
         let zone = read_zone(talk, by)?;
         let mut answers = Answers::read(questions, talk, by)?;
         let guarded = talk.read_table(by);
@@ -97,7 +106,7 @@ impl Learned {
             talk.read_table(by)?;
         }
         Ok(Learned {
-            other_strings: sql_mode.contains("NO_BACKSLASH_ESCAPES") || sql_mode.contains("ANSI_QUOTES"),
+            other_strings,
             zone: Arc::new(zone),
             dialect,
             limit: answers.limit.and_then(|text| dialect.flavor.read_limit(&text)),
@@ -385,6 +394,18 @@ impl Flavor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_backslash_means_is_read_to_the_end_of_a_long_mode() {
+        let long = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,".repeat(20);
+        assert!(has_other_strings(&format!("{long}NO_BACKSLASH_ESCAPES,utf8mb4")));
+        assert!(
+            has_other_strings("ANSI_QUOTES,utf8mb4")
+                && has_other_strings("gbk")
+                && has_other_strings(",sjis")
+        );
+        assert!(!has_other_strings(&format!("{long}utf8mb4")) && !has_other_strings(",latin1"));
+    }
 
     fn learned(version: &str, limit: Option<Duration>) -> Learned {
         Learned {

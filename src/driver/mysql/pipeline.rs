@@ -102,8 +102,8 @@ impl Pipeline {
             return Ok(());
         }
         if self.learned.other_strings && sql.contains('\\') {
-            let message =
-                "sql_mode holds NO_BACKSLASH_ESCAPES or ANSI_QUOTES: what a backslash means is not known";
+            let message = "sql_mode holds NO_BACKSLASH_ESCAPES or ANSI_QUOTES, or character_set_client is one in which a backslash may \
+                 be half a character: what a backslash means is not known";
             return Err(
                 Error::new(Reason::ReadOnly, message).with_hint("write the statement without backslashes")
             );

@@ -96,7 +96,9 @@ fn serve(mut stream: TcpStream, other: impl Fn(&mut TcpStream, &[u8]) -> bool) {
     while let Some(command) = hear(&mut stream) {
         let text = String::from_utf8_lossy(&command[1..]).into_owned();
         match (command[0], text.as_str()) {
-            (3, "SELECT @@version, @@sql_mode") => rows(&mut stream, &["9.7.0", ""]),
+            (3, "SELECT @@version, CONCAT_WS(',', @@sql_mode, @@character_set_client)") => {
+                rows(&mut stream, &["9.7.0", ""]);
+            }
             (3, "SELECT @@max_execution_time" | "SELECT @@read_only") => rows(&mut stream, &["0"]),
             (3, "SELECT @@lock_wait_timeout") => rows(&mut stream, &["100"]),
             (3, text) if text.starts_with("SET ") => drop(send(&mut stream, 1, OK)),

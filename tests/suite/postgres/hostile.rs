@@ -398,6 +398,32 @@ fn what_goes_on_is_ended_with_the_process() {
     });
 }
 
+/// A target that a reload drops, or has under another name, leaves nothing that nobody counts.
+#[test]
+fn what_goes_on_is_ended_with_its_target() {
+    let server = stubborn("stubborn_reload");
+    let mut watch = Postgres::shared("postgres").client();
+    let config = |target: &str| {
+        format!(
+            "databases: {{{target}: {}}}\nqueries: [{{name: q, sql: SELECT stubborn(60) AS value, metrics: [{{name: q}}]}}]\n\
+             exporter: {{scrape_timeout: 500ms}}\n",
+            server.entry_with("max_connections: 1"),
+        )
+    };
+    let exporter = Exporter::serve(&config("p0"));
+    for turn in 1..3 {
+        wait_for("the statement", || {
+            drop(exporter.metrics());
+            (active(&mut watch, &server) == 1).then_some(())
+        });
+        std::fs::write(exporter.file("sql-exporter.yaml"), config(&format!("p{turn}"))).expect("written");
+        assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200, "{}", exporter.log());
+        poll("the end in the server", Duration::from_secs(20), || {
+            (active(&mut watch, &server) == 0).then_some(())
+        });
+    }
+}
+
 /// The whole process: what a server sends without an end is not held.
 #[test]
 fn floods_cost_no_memory() {

@@ -9,6 +9,17 @@ pub(crate) mod pg_messages;
 pub(crate) mod plan;
 pub(crate) mod web_config;
 
+/// Reads `data` as a file twice: the same faults each time. What reads files of the machine is left out.
+fn same_faults_twice(data: &[u8], faults: impl Fn(&std::path::Path) -> Vec<String>) {
+    if std::str::from_utf8(data).is_ok_and(plan::reads_the_machine) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("fuzz.yaml");
+    std::fs::write(&path, data).expect("written");
+    assert_eq!(faults(&path), faults(&path));
+}
+
 /// Runs one input.
 pub(crate) type Run = fn(&[u8]);
 

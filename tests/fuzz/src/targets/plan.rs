@@ -34,11 +34,5 @@ pub(super) fn placed(fault: &str) {
 }
 
 pub(crate) fn run(data: &[u8]) {
-    if std::str::from_utf8(data).is_ok_and(reads_the_machine) {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("fuzz.yaml");
-    std::fs::write(&path, data).expect("written");
-    assert_eq!(faults(&path), faults(&path));
+    super::same_faults_twice(data, faults);
 }

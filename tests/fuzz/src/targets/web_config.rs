@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sql_exporter::http::check_web_config;
 
-use super::plan::{placed, reads_the_machine};
+use super::plan::placed;
 
 fn faults(path: &Path) -> Vec<String> {
     let faults = check_web_config(path).err();
@@ -13,11 +13,5 @@ fn faults(path: &Path) -> Vec<String> {
 }
 
 pub(crate) fn run(data: &[u8]) {
-    if std::str::from_utf8(data).is_ok_and(reads_the_machine) {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("fuzz.yaml");
-    std::fs::write(&path, data).expect("written");
-    assert_eq!(faults(&path), faults(&path));
+    super::same_faults_twice(data, faults);
 }
