@@ -180,7 +180,8 @@ impl OwnPostgres {
         let command = move |folder: &Path, port: u16| {
             let mut command = mortal(Some("postgres"), &program);
             command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string()]);
-            command.args(["-c", "unix_socket_directories="]);
+            // These servers are killed and started again: what was committed must be there.
+            command.args(["-c", "unix_socket_directories=", "-c", "synchronous_commit=on"]);
             command.args(settings.iter().flat_map(|setting| ["-c", setting]));
             command
         };

@@ -33,8 +33,7 @@ impl World {
         let mut steady = Steady::new();
         let wires = [Wire::to(steady.postgres.port, "wire_pg"), Wire::to(steady.mariadb.port, "wire_maria")];
         // What the soak wrote must outlive the server's kill.
-        let (postgres, mariadb) =
-            (OwnPostgres::start(&["ssl=off", "synchronous_commit=on"]), OwnMariaDb::start(&["--skip-ssl"]));
+        let (postgres, mariadb) = (OwnPostgres::start(&["ssl=off"]), OwnMariaDb::start(&["--skip-ssl"]));
         let sick = [postgres.access().port, mariadb.access().port];
         let exporter = Setup::new(&config(&steady, &wires, sick)).serve();
         steady.add_file(&exporter.file("lite.db"));
