@@ -10,8 +10,8 @@ mod rows;
 use std::path::{Path, PathBuf};
 
 use criterion::{criterion_group, criterion_main};
+use sql_exporter::config::{Plan, load};
 use sql_exporter::driver::Drivers;
-use sql_exporter::plan::{Plan, load};
 
 criterion_group!(steps, rendering::bench, rows::bench, loading::bench);
 criterion_main!(steps);

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use sql_exporter::cell::Cell;
+use sql_exporter::config::query::Query;
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, Content, Row};
+use sql_exporter::engine::query_sink::{Context, Rendered, sink};
 use sql_exporter::error::Result;
 use sql_exporter::exposition::page::{Families, pieces};
 use sql_exporter::exposition::text::Text;
 use sql_exporter::metric::labels::LabelLimit;
-use sql_exporter::plan::query::Query;
-use sql_exporter::query::{Context, Rendered, sink};
+use sql_exporter::value::Cell;
 
 use crate::{one_query, plan, write};
 

@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
+use sql_exporter::config::query::Query;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Column, Flow, Health, Job, Row, RowSink, Session};
+use sql_exporter::engine::query_sink::sink;
 use sql_exporter::error::Result;
-use sql_exporter::plan::query::Query;
-use sql_exporter::query::sink;
 
 use crate::rendering::context;
 use crate::{one_query, plan, write};

@@ -8,10 +8,12 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use crate::app::settings::Words;
-use crate::command::{check, collect, health, packs, print_text, print_to_stderr, run, schema, test, trial};
+use crate::commands::settings::Words;
+use crate::commands::terminal::{Paint, TerminalText, Tint, message};
+use crate::commands::{
+    check, collect, health, packs, print_text, print_to_stderr, run, schema, test, try_query,
+};
 use crate::error::{Error, Kind};
-use crate::terminal::{Paint, TerminalText, Tint, message};
 
 /// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
 #[derive(FromArgs)]
@@ -57,7 +59,7 @@ enum Command {
     Collect(collect::Options),
     Test(test::Options),
     Check(check::Options),
-    Try(trial::Options),
+    Try(try_query::Options),
     Packs(packs::Options),
     Schema(schema::Options),
     Health(health::Options),
@@ -79,7 +81,7 @@ pub fn run(words: &[String]) -> u8 {
             Command::Collect(options) => collect::run(&shared, &options),
             Command::Test(options) => test::run(&shared, &options),
             Command::Check(options) => check::run(&shared, &options),
-            Command::Try(options) => trial::run(&shared, &options),
+            Command::Try(options) => try_query::run(&shared, &options),
             Command::Packs(options) => packs::run(&options),
             Command::Schema(options) => schema::run(&options),
             Command::Health(options) => health::run(&shared, &options),

@@ -1,52 +1,45 @@
 //! sql-exporter: runs configured SQL at scrape time and answers with Prometheus text.
 //!
-//! Floors, lowest first: words (`error`, `secret`, `name`, `deadline`, `clock`, `float`,
-//! `plain_text`, `file`, `stamp`, `cell`) · `exposition`, `yaml` ·
-//! `telemetry`, `lint` · `driver`, `http` · `disposal`, `pool`, `workers`, `metric` · `plan` · `query`, `target` ·
-//! `fleet`, `scrape` · `web`, `check` · `log`, `app`, `terminal`, `command`, `cli`. A module imports from lower floors only;
-//! `tests/suite/floors.rs` holds that.
+//! What stands where, highest first; a module imports only from those below it (`tests/suite/layering.rs`):
+//!
+//! - [`cli`], [`commands`]: the command line, one command a file
+//! - [`server`]: public sockets, the tiny_http behind them, the endpoints
+//! - [`inspect`]: lints, query tests, `check --connect`, `try`
+//! - [`engine`]: targets at work: pools, queues, cached results, one scrape
+//! - [`config`]: YAML to a checked configuration
+//! - [`metric`]: rows to samples
+//! - [`driver`]: SQLite, PostgreSQL, MySQL and MariaDB
+//! - [`exposition`], [`yaml`], [`telemetry`]: text formats, the strict reader, counters that live with the process
+//! - [`value`], [`error`] and the other small modules that know none of the above
 
-pub mod cell;
+pub mod cli;
+pub mod commands;
+
+pub mod server;
+
+pub mod inspect;
+
+pub mod engine;
+
+pub mod config;
+
+pub mod metric;
+
+pub mod driver;
+
+pub mod exposition;
+pub mod telemetry;
+pub mod yaml;
+
 pub mod clock;
 pub mod deadline;
 pub mod error;
 pub mod file;
-pub mod float;
+pub mod logging;
 pub mod name;
 pub mod plain_text;
 pub mod secret;
-pub mod stamp;
-
-pub mod exposition;
-pub mod yaml;
-
-pub mod lint;
-pub mod telemetry;
-
-pub mod driver;
-pub mod http;
-
-pub mod disposal;
-pub mod metric;
-pub mod pool;
-pub mod workers;
-
-pub mod plan;
-
-pub mod query;
-pub mod target;
-
-pub mod fleet;
-pub mod scrape;
-
-pub mod check;
-pub mod web;
-
-pub mod app;
-pub mod cli;
-pub mod command;
-pub mod log;
-pub mod terminal;
+pub mod value;
 
 /// The version of this binary.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,32 +4,26 @@
 //! entry into an [`Endpoint`], an endpoint makes [`Session`]s, a session runs [`Job`]s one batch at a time.
 
 pub mod advice;
-pub mod login;
+pub mod bounded_text;
+pub mod connection;
 pub mod mysql;
-pub mod net;
-pub mod passfile;
-pub mod password;
 pub mod postgres;
-pub mod refused;
+pub mod privileges;
 pub mod refused_functions;
-pub mod rights;
-pub mod shown;
-mod socket;
-pub mod spot;
+pub mod sql_position;
 pub mod sqlite;
 pub mod statement;
-pub mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cell::Cell;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
+use crate::value::Cell;
 use crate::yaml::keys::Keys;
 
-pub use rights::Rights;
-pub use statement::Allowed;
+pub use self::privileges::Rights;
+pub use self::statement::Allowed;
 
 /// One SQL statement as configured, with the name its prepared form has on a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -349,8 +343,8 @@ pub trait Endpoint: Send + Sync {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>>;
 
     /// The least that the configuration demands of the way to the server.
-    fn demand(&self) -> tls::Demand {
-        tls::Demand::Local
+    fn demand(&self) -> connection::tls::Demand {
+        connection::tls::Demand::Local
     }
 
     /// Which statements it ever runs; `None` where only the server can tell.
@@ -359,7 +353,7 @@ pub trait Endpoint: Send + Sync {
     }
 
     /// How the server is reached and entered; `None` for a file.
-    fn login(&self) -> Option<&login::Login> {
+    fn login(&self) -> Option<&connection::Login> {
         None
     }
 

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::line::{self, LabelBytes};
+use super::line;
+use super::line::LabelBytes;
 use super::series::{Inserted, SeriesSet};
 use super::{Family, Format};
 

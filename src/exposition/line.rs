@@ -1,7 +1,7 @@
 //! One sample line in bytes: label text escaped, numbers written (DESIGN 5). Appends only; allocates nothing else.
 
-use crate::float;
 use crate::name::LabelName;
+use crate::value::float;
 
 /// Appends `value` as both formats write it: integers below 2^63 plain, shortest round-trip floats, `NaN`, `+Inf`, `-Inf`.
 pub fn number(value: f64, out: &mut Vec<u8>) {

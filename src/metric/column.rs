@@ -1,9 +1,9 @@
 //! Columns of a result: found by name, and what is said of a cell that cannot be used.
 
-use crate::cell::{Cell, NoMoment, Number};
 use crate::driver::advice::{Advice, LENGTH, written};
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
+use crate::value::{Cell, NoMoment, Number};
 
 /// In Unix seconds, the end of the year 9999.
 const LAST_MOMENT: f64 = 253_402_300_800.0;

@@ -3,7 +3,8 @@
 use crate::exposition::FamilyKind;
 use crate::yaml::keys::Keys;
 
-use super::buckets::{self, Side};
+use super::buckets;
+use super::buckets::Side;
 use super::{MetricType, Recipe};
 
 /// The type.

@@ -4,7 +4,8 @@
 
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
-use crate::exposition::line::{self, LabelBytes};
+use crate::exposition::line;
+use crate::exposition::line::LabelBytes;
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 

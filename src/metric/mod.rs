@@ -10,6 +10,7 @@ pub mod gaugehistogram;
 pub mod histogram;
 pub mod info;
 pub mod labels;
+pub mod lint_off;
 pub mod naming;
 pub mod plain;
 mod read;
@@ -21,19 +22,19 @@ pub mod unknown;
 mod uses;
 pub mod value;
 
+use self::lint_off::Silence;
 use crate::driver::{Column, Row};
 use crate::error::{Place, Result};
 use crate::exposition::FamilyKind;
 use crate::exposition::line::LabelBytes;
-use crate::lint::Silence;
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
-use labels::Labels;
-use naming::Naming;
-use samples::{Duplicates, Samples};
+use self::labels::Labels;
+use self::naming::Naming;
+use self::samples::{Duplicates, Samples};
 
-pub use uses::{Needs, Use};
+pub use self::uses::{Needs, Use};
 
 /// A type of metric, by its name in `type:`. A new one is one line in [`TYPES`].
 pub trait MetricType: Sync {

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::lint_off::{Silence, Subject};
 use crate::error::Place;
 use crate::exposition::FamilyKind;
-use crate::lint::{Silence, Subject};
 use crate::name::LabelName;
 use crate::yaml::keys::{Keys, nearest};
 

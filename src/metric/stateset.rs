@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use crate::cell::Cell;
 use crate::driver::{Column, Row};
 use crate::error::Result;
 use crate::exposition::FamilyKind;
-use crate::exposition::line::{self, LabelBytes};
+use crate::exposition::line;
+use crate::exposition::line::LabelBytes;
 use crate::name::LabelName;
+use crate::value::Cell;
 use crate::yaml::keys::Keys;
 
 use super::column::Bound;

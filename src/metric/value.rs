@@ -3,11 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::cell::{Cell, Number};
 use crate::driver::{Column, Row};
 use crate::error::Result;
 use crate::exposition::line;
 use crate::name::LabelName;
+use crate::value::{Cell, Number};
 use crate::yaml::keys::Keys;
 
 use super::column::Bound;

@@ -18,7 +18,7 @@ use crate::exposition::block::Block;
 use crate::exposition::page::Families;
 use crate::name::LabelName;
 
-use rows::Rows;
+use self::rows::Rows;
 
 /// Whose row it is: a target with its own labels, which stand on its rows (DESIGN 9).
 #[derive(Debug, Clone, Copy)]

@@ -13,7 +13,8 @@ use serde::de::{
 };
 
 use crate::error::{Error, Place, Result};
-use crate::file::{self, Unread};
+use crate::file;
+use crate::file::Unread;
 
 use super::place::Lines;
 use super::{audit, syntax};

@@ -1,10 +1,10 @@
 //! From a row to a block: nothing is allocated per sample, and memory is the page and little more.
 
 use allocation_counter::{AllocationInfo, measure};
-use sql_exporter::cell::Cell;
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, Content};
-use sql_exporter::query::{Rendered, Room, sink_like};
+use sql_exporter::engine::query_sink::{Rendered, Room, sink_like};
+use sql_exporter::value::Cell;
 
 use crate::table::{Cells, bare, query};
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use sql_exporter::config;
 use sql_exporter::driver::Drivers;
-use sql_exporter::plan;
 
 const FOLDER: &str = "tests/broken";
 
@@ -32,7 +32,7 @@ fn names(suffix: &str) -> BTreeSet<String> {
 fn faults(name: &str) -> Vec<String> {
     // Relative, as tests run in the package's folder: messages name the file as it was given.
     let path = format!("{FOLDER}/{name}.yaml");
-    match plan::load(Path::new(&path), &environment, &Drivers::built_in()) {
+    match config::load(Path::new(&path), &environment, &Drivers::built_in()) {
         Ok(_) => Vec::new(),
         Err(faults) => {
             faults.iter().map(|fault| fault.to_string().replace(&format!("{FOLDER}/"), "")).collect()
@@ -87,7 +87,7 @@ fn faults_of_all_files_and_kinds_come_together_in_file_order() {
         "more.yaml",
         "queries:\n  - {name: q, sql: SELECT 1, metric_name: s}\n  - {sql: SELECT 1, metric_name: t}\n",
     );
-    let faults = plan::load(&folder.path().join("main.yaml"), &environment, &Drivers::built_in());
+    let faults = config::load(&folder.path().join("main.yaml"), &environment, &Drivers::built_in());
     let places: Vec<String> = faults
         .err()
         .expect("faults")

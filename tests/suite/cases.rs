@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sql_exporter::check::cases::{self, Outcome, Verdict};
+use sql_exporter::config;
+use sql_exporter::config::Plan;
 use sql_exporter::driver::Drivers;
-use sql_exporter::plan::{self, Plan};
+use sql_exporter::inspect::query_tests;
+use sql_exporter::inspect::query_tests::{Outcome, Verdict};
 
 use crate::exporter::Setup;
 
@@ -16,7 +18,7 @@ fn load(folder: &Path, config: &str, files: &[(&str, &str)]) -> Plan {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    let plan = plan::load(&folder.join("config.yaml"), &|_| Some(String::new()), &Drivers::built_in());
+    let plan = config::load(&folder.join("config.yaml"), &|_| Some(String::new()), &Drivers::built_in());
     plan.unwrap_or_else(|faults| panic!("{}", faults.iter().map(ToString::to_string).collect::<String>()))
 }
 
@@ -25,7 +27,7 @@ fn outcomes(config: &str, files: &[(&str, &str)]) -> Vec<Outcome> {
     let folder = tempfile::tempdir().unwrap();
     let plan = load(folder.path(), config, files);
     let shown = format!("{}/", folder.path().display());
-    let mut outcomes = cases::run(&plan);
+    let mut outcomes = query_tests::run(&plan);
     outcomes.iter_mut().for_each(|outcome| outcome.place.file = outcome.place.file.replace(&shown, ""));
     outcomes
 }
@@ -66,7 +68,7 @@ fn the_tests_of_packs_and_examples_pass() {
     let own =
         |outcomes: &[Outcome]| outcomes.iter().filter(|outcome| outcome.place.file == "config.yaml").count();
     assert_eq!((own(&demo), own(&full)), (2, 1));
-    let failed: Vec<String> = cases::lines(&[packs, demo, full].concat());
+    let failed: Vec<String> = query_tests::lines(&[packs, demo, full].concat());
     assert!(failed.last().is_some_and(|summary| summary.ends_with(" 0 failed")), "{failed:#?}");
 }
 
@@ -77,10 +79,10 @@ fn the_readmes_tests_pass_and_its_report_is_real() {
     let file = section.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     let report = section.split("```\nPASS").nth(1).unwrap().split("```").next().unwrap();
     let config = "databases: {a: {driver: sqlite, database: a.db}}\ninclude: [collector.yaml]\n";
-    let good = cases::lines(&outcomes(config, &[("collector.yaml", file)]));
+    let good = query_tests::lines(&outcomes(config, &[("collector.yaml", file)]));
     assert_eq!(good.last().map(String::as_str), Some("3 tests: 3 passed, 0 failed"), "{good:#?}");
     let another = file.replace("('south', 3);", "('south', 3), ('south', 0);");
-    let bad = cases::lines(&outcomes(config, &[("collector.yaml", &another)]));
+    let bad = query_tests::lines(&outcomes(config, &[("collector.yaml", &another)]));
     assert_eq!(bad.join("\n") + "\n", format!("PASS{report}"));
 }
 
@@ -216,7 +218,7 @@ fn outcomes_are_json_too() {
          queries: [{name: q, sql: SELECT 1, metrics: [{name: x}]}]\n\
          tests:\n- {name: good, query: q, rows: [{value: 1}], exposition: x 1}\n\
          - {name: bad, query: q, rows: [{value: 1}], exposition: x 2}\n";
-    let found = cases::json(&outcomes(config, &[]));
+    let found = query_tests::json(&outcomes(config, &[]));
     let expected = serde_json::json!({
         "tests": [
             {"name": "good", "query": "q", "file": "config.yaml", "line": 4, "passed": true, "why": []},
@@ -227,7 +229,7 @@ fn outcomes_are_json_too() {
         "failed": 1,
     });
     assert_eq!(found, expected);
-    assert_eq!(cases::lines(&[]), [""; 0]);
+    assert_eq!(query_tests::lines(&[]), [""; 0]);
 }
 
 #[test]
@@ -238,7 +240,7 @@ fn serving_keeps_nothing_of_the_cases() {
          tests: [{name: it, query: q, rows: [], columns: [value], exposition: ''}]\n";
     let plan = load(folder.path(), config, &[]);
     let kept = Arc::downgrade(&plan.cases[0].query);
-    let fleet = sql_exporter::app::fleet(plan);
+    let fleet = sql_exporter::commands::run::start::fleet(plan);
     assert_eq!((kept.strong_count(), fleet.targets.len()), (0, 1));
 }
 
@@ -249,7 +251,7 @@ fn the_faults_of_a_file_come_with_those_of_its_cases() {
     let text = "databases: {a: {driver: sqlit}}\nqueries: [{name: q, sql: SELECT 1, metrics: [{name: x}]}]\n\
          tests: [{name: it, query: p, rows: [], exposition: ''}]\n";
     std::fs::write(&path, text).unwrap();
-    let faults = plan::load(&path, &|_| None, &Drivers::built_in()).err().unwrap();
+    let faults = config::load(&path, &|_| None, &Drivers::built_in()).err().unwrap();
     let said: Vec<&str> = faults.iter().map(|fault| fault.message()).collect();
     let expected =
         ["a SQLite target needs a file", "there is no driver \"sqlit\"", "this file has no query \"p\""];

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
-use sql_exporter::lint::Lint;
-use sql_exporter::plan::builtin;
+use sql_exporter::config::packs;
+use sql_exporter::metric::lint_off::Lint;
 
 use crate::exporter::{Output, Setup};
 use crate::servers::CANARY;
@@ -171,7 +171,7 @@ fn check_and_start_say_the_same_about_every_broken_configuration() {
 
 #[test]
 fn the_packs_and_the_examples_are_clean() {
-    let packs: Vec<String> = builtin::names().iter().map(|name| format!("\"builtin:{name}\"")).collect();
+    let packs: Vec<String> = packs::names().iter().map(|name| format!("\"builtin:{name}\"")).collect();
     let all = format!(
         "databases:\n  a: {{driver: postgres, host: localhost}}\n  b: {{driver: mysql, host: localhost}}\n  \
          c: {{driver: sqlite, database: a.db}}\nqueries: []\ninclude: [{}]\n",

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sql_exporter::config;
+use sql_exporter::config::Plan;
+use sql_exporter::config::database::Target;
+use sql_exporter::config::exporter::{LabelsTooLong, QueryMetrics, Who};
+use sql_exporter::config::listen::Listen;
+use sql_exporter::config::query::Query;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Driver, Drivers, Endpoint, Session};
 use sql_exporter::error::{Error, Reason, Result};
-use sql_exporter::http::Listen;
-use sql_exporter::plan::exporter::{LabelsTooLong, LogFormat, QueryMetrics, Who};
-use sql_exporter::plan::query::Query;
-use sql_exporter::plan::target::Target;
-use sql_exporter::plan::{self, Plan};
+use sql_exporter::logging::LogFormat;
 use sql_exporter::yaml::keys::Keys;
 
 /// A driver that takes the keys of a network driver and remembers them; it connects nowhere.
@@ -75,7 +77,7 @@ impl Folder {
 fn load(path: &Path) -> Plan {
     let environment = |name: &str| (name == "NAME").then(|| "world".to_owned());
     let drivers = Drivers::built_in().with(&Paper);
-    match plan::load(path, &environment, &drivers) {
+    match config::load(path, &environment, &drivers) {
         Ok(plan) => plan,
         Err(faults) => panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()),
     }
@@ -371,7 +373,7 @@ fn no_cut_and_no_stray_character_makes_the_load_panic() {
             [whole[..at].to_owned(), bent(at, "*"), bent(at, "{"), bent(at, "\n- "), bent(at, "\u{0}")]
         {
             std::fs::write(&path, text).expect("written");
-            loaded += usize::from(plan::load(&path, &|_| None, &drivers).is_ok());
+            loaded += usize::from(config::load(&path, &|_| None, &drivers).is_ok());
         }
     }
     assert!(loaded > 0, "some of these are harmless");

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::disposal::Disposal;
 use sql_exporter::driver::Session;
+use sql_exporter::engine::disposal::Disposal;
 use sql_exporter::error::Reason;
 
 use crate::fault::{Act, Call, Fault};

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sql_exporter::app;
+use sql_exporter::commands::run::start;
+use sql_exporter::config;
 use sql_exporter::driver::Drivers;
-use sql_exporter::http::{Method, Peer, Request, Response};
-use sql_exporter::plan;
-use sql_exporter::scrape::{Time, scrape};
-use sql_exporter::web::Site;
+use sql_exporter::engine::scrape::{Time, scrape};
+use sql_exporter::server::endpoints::Site;
+use sql_exporter::server::{Method, Peer, Request, Response};
 use sql_exporter::yaml::tree::Document;
 
 use crate::checker::{checked, openmetrics};
@@ -312,8 +312,8 @@ fn site(more: &str) -> (tempfile::TempDir, Arc<Site>) {
     let text = CONFIG.replace("SELECT 2 AS value", "SELECT value FROM nowhere");
     std::fs::write(&path, format!("{text}{more}")).expect("written");
     let plan =
-        plan::load(&path, &|_| None, &Drivers::built_in()).unwrap_or_else(|faults| panic!("{faults:?}"));
-    let fleet = app::fleet(plan);
+        config::load(&path, &|_| None, &Drivers::built_in()).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let fleet = start::fleet(plan);
     let time = Time { began: Instant::now(), budget: Duration::from_secs(20) };
     scrape(&fleet, &Default::default(), time).expect("a page");
     let faults = Arc::new(vec![sql_exporter::error::Error::config("password: oops")]);

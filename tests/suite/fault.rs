@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use sql_exporter::cell::Cell;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{
     Canceller, Column, Content, Driver, Endpoint, Facts, Flow, Health, Job, Rights, Row, Session, Sql,
 };
 use sql_exporter::error::{Error, Reason, Result};
+use sql_exporter::value::Cell;
 use sql_exporter::yaml::keys::Keys;
 
 /// A call into the driver; the number counts calls of its kind on this endpoint, from 1.

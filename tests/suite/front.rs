@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use sql_exporter::config::http::Limits;
+use sql_exporter::config::listen::Listen;
 use sql_exporter::deadline::Deadline;
-use sql_exporter::http::{
-    Answer, Limits, Listen, Method, Part, Peer, Rejected, Request, Response, Server, Settings, serve,
+use sql_exporter::server::{
+    Answer, Method, Part, Peer, Rejected, Request, Response, Server, Settings, serve,
 };
 
 use crate::process::wait_for;

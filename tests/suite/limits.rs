@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
-use sql_exporter::cell::Cell::{self, Int, Text};
+use sql_exporter::engine::query_sink::Context;
 use sql_exporter::error::Reason;
 use sql_exporter::metric::labels::LabelLimit;
-use sql_exporter::query::Context;
+use sql_exporter::value::Cell;
+use sql_exporter::value::Cell::{Int, Text};
 
 use crate::checker::checked;
 use crate::command::setup;
@@ -17,7 +18,7 @@ use crate::servers::{MariaDb, Postgres};
 use crate::table::{Table, bare, page, query, render};
 
 /// Which counts of rows are good under a limit that `set` sets to 3 on the query of `yaml`.
-fn fits(yaml: &str, part: &str, set: impl Fn(&mut sql_exporter::plan::query::Query)) -> [bool; 3] {
+fn fits(yaml: &str, part: &str, set: impl Fn(&mut sql_exporter::config::query::Query)) -> [bool; 3] {
     [2, 3, 4].map(|count| {
         let rows: Vec<[Cell<'_>; 2]> = (0..count).map(|n| [Int(n), Int(1)]).collect();
         let rows: Vec<&[Cell<'_>]> = rows.iter().map(<[_; 2]>::as_slice).collect();

@@ -5,11 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
-use sql_exporter::check::lint::RULES;
-use sql_exporter::check::{self, Found, Rule};
+use sql_exporter::config;
 use sql_exporter::driver::Drivers;
-use sql_exporter::lint::Lint;
-use sql_exporter::plan;
+use sql_exporter::inspect;
+use sql_exporter::inspect::lint::RULES;
+use sql_exporter::inspect::{Found, Rule};
+use sql_exporter::metric::lint_off::Lint;
 
 use crate::exporter::{Output, Setup};
 use crate::process::folder;
@@ -117,8 +118,8 @@ fn found(part: &str) -> Found {
     let mode = if part.contains("0644") { 0o644 } else { 0o600 };
     let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
     std::fs::set_permissions(&path, mode).expect("a mode can be set");
-    match plan::load(&path, &|_| None, &Drivers::built_in()) {
-        Ok(plan) => check::run(&plan),
+    match config::load(&path, &|_| None, &Drivers::built_in()) {
+        Ok(plan) => inspect::run(&plan),
         Err(faults) => panic!("{text}\n{faults:?}"),
     }
 }

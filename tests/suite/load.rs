@@ -4,10 +4,11 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use sql_exporter::check;
+use sql_exporter::config;
+use sql_exporter::config::Plan;
 use sql_exporter::driver::Drivers;
 use sql_exporter::error::Error;
-use sql_exporter::plan::{self, Plan};
+use sql_exporter::inspect;
 use sql_exporter::yaml::keys::Reader;
 use sql_exporter::yaml::tree::Document;
 
@@ -18,7 +19,7 @@ fn load(text: &str) -> Result<Plan, Vec<Error>> {
     let folder = folder();
     let path = folder.path().join("main.yaml");
     std::fs::write(&path, text).expect("written");
-    plan::load(&path, &|name| (name == "BIG").then(|| "x".repeat(100_000)), &Drivers::built_in())
+    config::load(&path, &|name| (name == "BIG").then(|| "x".repeat(100_000)), &Drivers::built_in())
 }
 
 /// Path and message of each fault.
@@ -278,7 +279,7 @@ fn loaded(text: &str) {
 
 fn checked(text: &str) {
     let plan = load(text).unwrap_or_else(|faults| panic!("{faults:?}"));
-    drop(check::run(&plan));
+    drop(inspect::run(&plan));
 }
 
 /// So many entries of a list or mapping, each made of its number.

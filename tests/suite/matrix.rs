@@ -6,10 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use sql_exporter::engine::targets::Fleet;
 use sql_exporter::error::Reason;
 use sql_exporter::exposition::page::pieces;
 use sql_exporter::exposition::text::Text;
-use sql_exporter::fleet::Fleet;
 
 use crate::checker::{Page, checked};
 use crate::fault::{Act, Call, Fault};

@@ -1,12 +1,12 @@
 //! Results of several queries on one page: order, duplicates between queries, limits of the page.
 
-use sql_exporter::cell::Cell::{Int, Text};
+use sql_exporter::config::query::Query;
+use sql_exporter::engine::query_sink::Rendered;
+use sql_exporter::engine::scrape::merge::{Entry, Limits, Merged, merge};
 use sql_exporter::error::Reason;
 use sql_exporter::exposition::page::pieces;
 use sql_exporter::exposition::text::Text as TextFormat;
-use sql_exporter::plan::query::Query;
-use sql_exporter::query::Rendered;
-use sql_exporter::scrape::merge::{Entry, Limits, Merged, merge};
+use sql_exporter::value::Cell::{Int, Text};
 
 use crate::checker::checked;
 use crate::table::{Table, bare, query, render};

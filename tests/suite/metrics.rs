@@ -1,10 +1,11 @@
 //! From a row to a sample: what each key of a metric does, and what is said of what cannot be used.
 
-use sql_exporter::cell::Cell::{self, Bool, Bytes, Float, Int, Null, Number, Other, Text};
+use sql_exporter::engine::query_sink::Context;
 use sql_exporter::error::Reason;
 use sql_exporter::metric::labels::LabelLimit;
 use sql_exporter::name::LabelName;
-use sql_exporter::query::Context;
+use sql_exporter::value::Cell;
+use sql_exporter::value::Cell::{Bool, Bytes, Float, Int, Null, Number, Other, Text};
 
 use crate::checker::checked;
 use crate::table::{Table, bare, lines, metrics, page, query, render};

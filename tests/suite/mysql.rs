@@ -13,9 +13,9 @@ mod zones;
 use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::login::{HostPort, Login};
-use sql_exporter::driver::password::Password;
-use sql_exporter::driver::tls::{Mode, Tls};
+use sql_exporter::driver::connection::password::Password;
+use sql_exporter::driver::connection::tls::{Mode, Tls};
+use sql_exporter::driver::connection::{HostPort, Login};
 use sql_exporter::driver::{Session, mysql};
 use sql_exporter::error::Error;
 use sql_exporter::secret::Secret;

@@ -1,9 +1,10 @@
 //! Metric names with columns in them: one family a row value.
 
-use sql_exporter::cell::Cell::{self, Int, Null, Text};
+use sql_exporter::engine::query_sink::Context;
 use sql_exporter::error::Reason;
 use sql_exporter::metric::labels::LabelLimit;
-use sql_exporter::query::Context;
+use sql_exporter::value::Cell;
+use sql_exporter::value::Cell::{Int, Null, Text};
 
 use crate::checker::checked;
 use crate::exporter::Exporter;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::disposal::Disposal;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Sql};
+use sql_exporter::engine::disposal::Disposal;
+use sql_exporter::engine::pool::{Figures, Lease, Pool, Scheduler, Settings};
 use sql_exporter::error::Reason;
-use sql_exporter::pool::{Figures, Lease, Pool, Scheduler, Settings};
 
 use crate::fault::{Act, Call, Fault};
 use crate::recorder::Recorder;

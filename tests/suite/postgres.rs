@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::login::{HostPort, Login};
-use sql_exporter::driver::password::Password;
-use sql_exporter::driver::tls::{Mode, Tls};
+use sql_exporter::driver::connection::password::Password;
+use sql_exporter::driver::connection::tls::{Mode, Tls};
+use sql_exporter::driver::connection::{HostPort, Login};
 use sql_exporter::driver::{Endpoint, Health, Session, postgres};
 use sql_exporter::error::{Error, Result};
 use sql_exporter::secret::Secret;

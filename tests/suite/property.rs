@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use sql_exporter::cell::Cell;
+use sql_exporter::engine::query_sink::{Context, Rendered};
 use sql_exporter::error::Reason;
 use sql_exporter::metric::labels::LabelLimit;
-use sql_exporter::query::{Context, Rendered};
+use sql_exporter::value::Cell;
 
 use crate::checker::{Page, Sample, checked, openmetrics};
 use crate::judges::{prometheus_client, promtool};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sql_exporter::cell::Cell;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, Session, Sql};
 use sql_exporter::error::{Error, Reason, Result};
+use sql_exporter::value::Cell;
 
 /// Everything one job told its sink.
 #[derive(Debug, Default)]

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use nix::libc::O_NONBLOCK;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use sql_exporter::app::reload::Reloader;
+use sql_exporter::commands::run::reload::Reloader;
+use sql_exporter::commands::run::start;
+use sql_exporter::config;
 use sql_exporter::driver::Drivers;
-use sql_exporter::web::Site;
-use sql_exporter::{app, plan};
+use sql_exporter::server::endpoints::Site;
 
 use crate::checker::checked;
 use crate::exporter::{Exporter, Setup};
@@ -235,8 +236,8 @@ fn reloads_that_come_while_one_is_under_way_share_the_next() {
     let path = folder.path().join("test.yaml");
     std::fs::write(folder.path().join("lite.db"), "").expect("written");
     std::fs::write(&path, config("", "")).expect("written");
-    let load = move || plan::load(&path, &|_| None, &Drivers::built_in());
-    let fleet = app::fleet(load().unwrap_or_else(|faults| panic!("{faults:?}")));
+    let load = move || config::load(&path, &|_| None, &Drivers::built_in());
+    let fleet = start::fleet(load().unwrap_or_else(|faults| panic!("{faults:?}")));
     let (begun, first) = channel();
     let (release, held) = channel::<()>();
     let (counted, held) = (Arc::clone(&loads), Mutex::new(held));
@@ -292,8 +293,8 @@ fn a_load_that_panics_gives_the_turn_to_the_next() {
     let path = folder.path().join("test.yaml");
     std::fs::write(folder.path().join("lite.db"), "").expect("written");
     std::fs::write(&path, config("", "")).expect("written");
-    let load = move || plan::load(&path, &|_| None, &Drivers::built_in());
-    let fleet = app::fleet(load().unwrap_or_else(|faults| panic!("{faults:?}")));
+    let load = move || config::load(&path, &|_| None, &Drivers::built_in());
+    let fleet = start::fleet(load().unwrap_or_else(|faults| panic!("{faults:?}")));
     let reloader = Reloader::new(Box::new(move || {
         assert!(loads.fetch_add(1, Ordering::Relaxed) > 0, "the first load panics");
         load()

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use sql_exporter::config;
 use sql_exporter::driver::Drivers;
-use sql_exporter::plan;
 
 use crate::process::variable;
 
@@ -203,7 +203,7 @@ fn what_loads_fits_the_schema() {
     let path = folder.path().join("config.yaml");
     let loads = |text: &String| {
         std::fs::write(&path, text).unwrap();
-        plan::load(&path, &|_| Some("1".to_owned()), &Drivers::built_in()).is_ok()
+        config::load(&path, &|_| Some("1".to_owned()), &Drivers::built_in()).is_ok()
     };
     let good: Vec<(String, String)> = texts().into_iter().filter(|(_, text)| loads(text)).collect();
     assert!(good.len() >= 12, "{}", good.len());
@@ -274,7 +274,7 @@ fn schema_and_load_agree_on_values() {
     for (value, faults) in VALUES.iter().zip(validate(&schema("config"), &instances)) {
         let path = folder.path().join("config.yaml");
         std::fs::write(&path, text(value)).unwrap();
-        let loads = plan::load(&path, &|_| None, &Drivers::built_in()).is_ok();
+        let loads = config::load(&path, &|_| None, &Drivers::built_in()).is_ok();
         if loads != faults.is_empty() {
             wrong.push(format!(
                 "{value}: {}, the schema says {faults:?}",

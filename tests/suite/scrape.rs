@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sql_exporter::app;
+use sql_exporter::commands::run::start;
+use sql_exporter::config;
 use sql_exporter::driver::Drivers;
+use sql_exporter::engine::scrape;
+use sql_exporter::engine::scrape::{Time, Verdict};
+use sql_exporter::engine::targets::{Fleet, Selection};
 use sql_exporter::error::Reason;
 use sql_exporter::exposition::page::pieces;
 use sql_exporter::exposition::text::Text;
-use sql_exporter::fleet::{Fleet, Selection};
-use sql_exporter::plan;
-use sql_exporter::scrape::{self, Time, Verdict};
 
 use crate::checker::{Page, checked};
 use crate::fault::{Act, Call, Fault, driver};
@@ -34,8 +35,8 @@ pub(crate) fn fleet_with(more: &str, faults: &[(&'static str, &Arc<Fault>)], res
         .collect();
     std::fs::write(&path, format!("databases:\n{targets}{rest}")).expect("a file");
     let drivers = Drivers::built_in().with(driver("fault", faults.iter().copied()));
-    let plan = plan::load(&path, &|_| None, &drivers).unwrap_or_else(|errors| panic!("{errors:?}"));
-    Arc::new(app::fleet(plan))
+    let plan = config::load(&path, &|_| None, &drivers).unwrap_or_else(|errors| panic!("{errors:?}"));
+    Arc::new(start::fleet(plan))
 }
 
 pub(crate) fn query(name: &str, targets: &str, more: &str) -> String {

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use mysql::prelude::Queryable;
 
 use sql_exporter::deadline::Deadline;
+use sql_exporter::engine::result_cache::Asked;
+use sql_exporter::engine::run::{End, Work};
+use sql_exporter::engine::scrape::Verdict;
+use sql_exporter::engine::targets::Fleet;
 use sql_exporter::error::{Error, Reason};
-use sql_exporter::fleet::Fleet;
-use sql_exporter::scrape::Verdict;
-use sql_exporter::target::run::memory::Asked;
-use sql_exporter::target::run::{End, Work};
 
 use crate::checker::{Page, checked};
 use crate::exporter::Exporter;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sql_exporter::cell::Cell;
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, Content, RowSink};
+use sql_exporter::engine::query_sink::{Rendered, sink};
 use sql_exporter::error::{Error, Reason, Result};
-use sql_exporter::query::{Rendered, sink};
+use sql_exporter::value::Cell;
 
 use crate::table::{Cells, bare, query};
 

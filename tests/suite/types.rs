@@ -1,8 +1,9 @@
 //! The metric types beyond one value, one sample: histograms in three shapes, gaugehistogram, summary, info, stateset;
 //! units and explicit timestamps.
 
-use sql_exporter::cell::Cell::{self, Bool, DateTime, Float, Int, Null, Number, Text, Time};
 use sql_exporter::error::Reason;
+use sql_exporter::value::Cell;
+use sql_exporter::value::Cell::{Bool, DateTime, Float, Int, Null, Number, Text, Time};
 
 use crate::table::{Table, lines, metrics};
 

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sql_exporter::http::check_web_config;
+use sql_exporter::server::check_web_config;
 
 use crate::process::folder;
 use crate::servers::tls_file;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Endpoint;
+use sql_exporter::engine::workers::{Figures, Line, Workers};
 use sql_exporter::error::Reason;
-use sql_exporter::workers::{Figures, Line, Workers};
 
 use crate::recorder::run;
 use crate::sqlite::Shop;

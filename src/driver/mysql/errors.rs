@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::driver::tls;
+use crate::driver::connection::tls;
 use crate::error::{Error, Reason};
 
 use super::packet::ServerError;

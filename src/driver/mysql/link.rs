@@ -255,7 +255,7 @@ mod tests {
 
     use socket2::Socket;
 
-    use crate::driver::socket::TimedSocket;
+    use crate::driver::connection::socket::TimedSocket;
 
     use super::*;
 

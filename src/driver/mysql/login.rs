@@ -13,11 +13,12 @@ use rustls::pki_types::ServerName;
 use socket2::Socket;
 
 use crate::deadline::Deadline;
-use crate::driver::login::{HostPort, Login};
-use crate::driver::refused::Refused;
-use crate::driver::socket::TimedSocket;
-use crate::driver::tls::Mode;
-use crate::driver::{Sql, TlsState, net};
+use crate::driver::connection::refused_password::Refused;
+use crate::driver::connection::resolve;
+use crate::driver::connection::socket::TimedSocket;
+use crate::driver::connection::tls::Mode;
+use crate::driver::connection::{HostPort, Login};
+use crate::driver::{Sql, TlsState};
 use crate::error::{Error, Reason, Result};
 use crate::file;
 use crate::secret::Secret;
@@ -165,7 +166,7 @@ impl Server {
             let socket = match route {
                 Route::Unix(path) => to_unix(path, by)?,
                 Route::Tcp { peer, .. } => {
-                    let stream = net::connect_to(*peer, by).map_err(|error| {
+                    let stream = resolve::connect_to(*peer, by).map_err(|error| {
                         let reason = if by.passed() { Reason::Timeout } else { Reason::Connect };
                         Error::new(reason, format!("connect to {peer}: {error}"))
                     })?;
@@ -198,7 +199,7 @@ impl Server {
     }
 
     fn enter_host(&self, host: &HostPort, password: Option<&Secret>, by: Deadline) -> Result<Entered> {
-        let stream = net::connect(&host.host, host.port, by)?;
+        let stream = resolve::connect(&host.host, host.port, by)?;
         let peer = stream.peer_addr().map_err(|error| Error::new(Reason::Connect, error.to_string()))?;
         let route = Route::Tcp { host: host.host.clone(), peer };
         self.log_in(TimedSocket::new(Socket::from(stream)), route, password, by)
@@ -440,8 +441,8 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
-    use crate::driver::password::Password;
-    use crate::driver::tls::Tls;
+    use crate::driver::connection::password::Password;
+    use crate::driver::connection::tls::Tls;
 
     use super::*;
 

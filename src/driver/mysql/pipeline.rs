@@ -16,12 +16,13 @@ use crate::driver::{Column, Flow, Job, Row, RowSink, Sql};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::{Fault, is_stale, is_text_only};
-use super::known::{Known, Way};
-use super::learned::{Learned, Limits, read_count};
 use super::login::{Doubt, Server};
-use super::packet::{self, Form, Prepared, ServerError};
+use super::packet;
+use super::packet::{Form, Prepared, ServerError};
 use super::reply::{After, Answered, Change, GRACE, Streamed, Turn, stream};
 use super::residue::leaves_something;
+use super::server_info::{Learned, Limits, read_count};
+use super::statement_cache::{Known, Way};
 use super::talk::{Talk, Trouble};
 
 /// How long a session may take to forget what a query left behind.

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
-use crate::driver::spot::placed;
+use crate::driver::sql_position::placed;
 use crate::driver::{Flow, Job, RowSink};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::Fault;
-use super::learned::Limits;
 use super::packet::{Ending, Form, Reply, RowPacket, Spans};
 use super::residue::may_have_run;
+use super::server_info::Limits;
 use super::talk::{Talk, Trouble};
 use super::time_zone::SessionZone;
 use super::values::{Cells, Columns};

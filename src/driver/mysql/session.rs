@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deadline::Deadline;
-use crate::driver::spot::placed;
+use crate::driver::sql_position::placed;
 use crate::driver::{Canceller, Column, Facts, Health, Job, Rights, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 use super::cancel::Kill;
 use super::errors::{Fault, is_text_only};
-use super::learned::Learned;
 use super::login::{Entered, Route, Server};
 use super::packet::Form;
 use super::pipeline::{Jobs, Pipeline};
+use super::privileges;
 use super::reply::After;
-use super::rights;
+use super::server_info::Learned;
 use super::talk::{Talk, Trouble};
 use super::values::Columns;
 
@@ -171,7 +171,7 @@ impl Session for MySqlSession {
         let mut told = Ok(Rights::default());
         let health = self.between("the question for its rights", |talk, learned| {
             learned.queue_limits(talk, by);
-            match rights::ask(talk, learned.reads_binlog(), by) {
+            match privileges::ask(talk, learned.reads_binlog(), by) {
                 Ok(rights) => told = Ok(rights),
                 // The server refuses the question; the connection goes on.
                 Err(Trouble::Refused(error)) => told = Err(Fault::from(&error).error),

@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
 use crate::deadline::Deadline;
-use crate::driver::socket::TimedSocket;
+use crate::driver::connection::socket::TimedSocket;
 
 /// A socket, and the encryption on it.
 pub(super) struct Stream {

@@ -11,7 +11,7 @@ use std::ops::{Range, RangeInclusive};
 use jiff::Timestamp;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
-use crate::cell::{Moment, NoMoment};
+use crate::value::{Moment, NoMoment};
 
 use super::calendar::days_since_1970;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use mysql_common::constants::{ColumnFlags, ColumnType};
 
-use crate::cell::Cell;
 use crate::driver::advice::find;
 use crate::driver::{Content, Row, value_too_long};
 use crate::error::{Error, Reason, Result};
+use crate::value::Cell;
 
 use super::advice;
 use super::calendar::{days_of, days_since_1970};

@@ -2,7 +2,7 @@
 //!
 //! Source: the `…send` functions of `src/backend/utils/adt`. Each function answers `None` for bytes that are not a value.
 
-use crate::cell::Cell;
+use crate::value::Cell;
 
 /// Days from 1970-01-01 to PostgreSQL's own first day, 2000-01-01.
 const EPOCH_DAYS: i64 = 10_957;

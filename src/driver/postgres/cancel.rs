@@ -9,7 +9,7 @@ use tokio_postgres::{CancelToken, Config};
 
 use crate::deadline::Deadline;
 use crate::driver::Canceller;
-use crate::driver::tls::Mode;
+use crate::driver::connection::tls::Mode;
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 

@@ -15,11 +15,13 @@ use postgres_protocol::message::frontend;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
-use super::marker::{self, Limits, Own, Standing};
+use super::guard_statement;
+use super::guard_statement::{Limits, Own, Standing};
 use super::reply::Trouble;
 use super::send::{Style, open_ticks, tick};
 use super::session::{PgSession, catalog_marker, role};
-use super::setting::{self, SessionSql};
+use super::setting;
+use super::setting::SessionSql;
 use super::talk::{Texts, execute, execute_text, failed, hushed};
 
 /// So many queries of a group share a `Sync`: until then the server keeps its answers in a buffer of 8 KiB, and with
@@ -50,7 +52,7 @@ impl PgSession {
     /// # Errors
     /// What the server says; `timeout`, `lost`.
     pub(super) fn greet(&mut self, through: Through<'_>, by: Deadline) -> Result<Greeting> {
-        let asked = self.talk.ask(&marker::greeting(), by);
+        let asked = self.talk.ask(&guard_statement::greeting(), by);
         let mut rows = asked.map_err(|trouble| failed("the first question to the server", trouble))?;
         let row = rows.pop().unwrap_or_default();
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
@@ -87,7 +89,7 @@ impl PgSession {
             return self.run_settings(all.map(|entry| (entry.place, entry.sql.as_str())), by);
         }
         let name = if self.style == Style::Named { setting::NAME } else { "" };
-        let naming = marker::naming(&self.marker_kind.application_name, self.watches());
+        let naming = guard_statement::naming(&self.marker_kind.application_name, self.watches());
         let queued = queue_settings(session_sql, name, &naming, &mut self.talk.link.out);
         if queued.map_err(unprepared)? {
             self.talk.link.send(by).map_err(unprepared)?;
@@ -152,7 +154,7 @@ impl PgSession {
         }
         self.may_be_shared = true;
         self.marker_kind.pooled = true;
-        self.marker = marker::text(&self.marker_kind).into();
+        self.marker = guard_statement::text(&self.marker_kind).into();
         self.catalog_marker = catalog_marker(&self.marker_kind);
         self.conforming_strings = None;
         self.home = None;
@@ -162,7 +164,7 @@ impl PgSession {
     /// The server can look during a statement whether its client is still there.
     fn watches(&self) -> bool {
         let digits: String = self.facts.version.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().is_ok_and(|major: u32| major >= marker::WATCHES_SINCE)
+        digits.parse().is_ok_and(|major: u32| major >= guard_statement::WATCHES_SINCE)
     }
 
     fn queue_preparations(&mut self) -> io::Result<()> {
@@ -171,24 +173,39 @@ impl PgSession {
         let (watches, resets) = (self.watches(), !self.has_lasting_sql);
         let out = &mut self.talk.link.out;
         if resets {
-            execute_text(&marker::naming(&self.marker_kind.application_name, watches), None, &[], out)?;
+            execute_text(
+                &guard_statement::naming(&self.marker_kind.application_name, watches),
+                None,
+                &[],
+                out,
+            )?;
         }
         frontend::sync(out);
-        frontend::parse(marker::NAME, &self.marker, [], out)?;
-        frontend::parse(marker::RESET, marker::RESET_ALL, [], out)?;
-        frontend::parse(marker::STATE, &marker::state(&self.marker_kind, resets, watches), [], out)?;
-        execute(marker::STATE, None, &[], out)?;
+        frontend::parse(guard_statement::NAME, &self.marker, [], out)?;
+        frontend::parse(guard_statement::RESET, guard_statement::RESET_ALL, [], out)?;
+        frontend::parse(
+            guard_statement::STATE,
+            &guard_statement::state(&self.marker_kind, resets, watches),
+            [],
+            out,
+        )?;
+        execute(guard_statement::STATE, None, &[], out)?;
         frontend::sync(out);
         if self.local.is_some() {
             execute(setting::NAME, None, &[], out)?;
         }
-        execute_text(&marker::own(), None, &[], out)?;
+        execute_text(&guard_statement::own(), None, &[], out)?;
         frontend::sync(out);
         // Not everything that speaks PostgreSQL's protocol lets portals wait while another statement runs.
-        frontend::parse(marker::TICKS, &marker::ticks(&self.marker_kind, UNDER_ONE_SYNC + 1), [], out)?;
+        frontend::parse(
+            guard_statement::TICKS,
+            &guard_statement::ticks(&self.marker_kind, UNDER_ONE_SYNC + 1),
+            [],
+            out,
+        )?;
         open_ticks(unlimited, out)?;
         tick(out)?;
-        execute(marker::NAME, Some(unlimited), &[], out)?;
+        execute(guard_statement::NAME, Some(unlimited), &[], out)?;
         tick(out)?;
         frontend::sync(out);
         Ok(())

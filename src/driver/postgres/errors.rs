@@ -4,7 +4,7 @@
 
 use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 
-use crate::driver::shown;
+use crate::driver::bounded_text;
 use crate::error::{Error, Reason, Spot};
 
 use super::wire::Fields;
@@ -63,10 +63,10 @@ impl ServerError {
             match code {
                 // `V` is `S` untranslated, since PostgreSQL 9.6; PgBouncer has only `S`.
                 b'S' | b'V' => error.fatal |= matches!(text, "FATAL" | "PANIC"),
-                b'C' => shown::sqlstate(text).clone_into(&mut error.code),
-                b'M' => error.message = shown::cut(text, shown::MESSAGE),
-                b'H' => error.hint = Some(shown::cut(text, shown::MESSAGE)),
-                b'R' => error.routine = Some(shown::cut(text, shown::NAME)),
+                b'C' => bounded_text::sqlstate(text).clone_into(&mut error.code),
+                b'M' => error.message = bounded_text::cut(text, bounded_text::MESSAGE),
+                b'H' => error.hint = Some(bounded_text::cut(text, bounded_text::MESSAGE)),
+                b'R' => error.routine = Some(bounded_text::cut(text, bounded_text::NAME)),
                 b'P' => error.position = text.parse().ok(),
                 _ => {}
             }
@@ -217,10 +217,10 @@ impl From<&DbError> for ServerError {
     fn from(error: &DbError) -> Self {
         ServerError {
             fatal: matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic)),
-            code: shown::sqlstate(error.code().code()).to_owned(),
-            message: shown::cut(error.message(), shown::MESSAGE),
-            hint: error.hint().map(|hint| shown::cut(hint, shown::MESSAGE)),
-            routine: error.routine().map(|routine| shown::cut(routine, shown::NAME)),
+            code: bounded_text::sqlstate(error.code().code()).to_owned(),
+            message: bounded_text::cut(error.message(), bounded_text::MESSAGE),
+            hint: error.hint().map(|hint| bounded_text::cut(hint, bounded_text::MESSAGE)),
+            routine: error.routine().map(|routine| bounded_text::cut(routine, bounded_text::NAME)),
             position: match error.position() {
                 Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
                 _ => None,

@@ -11,7 +11,7 @@ use crate::deadline::Deadline;
 use crate::driver::Health;
 
 use super::entry::UNDER_ONE_SYNC;
-use super::marker::Limits;
+use super::guard_statement::Limits;
 use super::reply::{Left, Over, Reply, Transaction};
 use super::run::{Fate, Line, ROOM, lost};
 use super::send::Group;

@@ -18,11 +18,12 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::deadline::Deadline;
 use crate::driver::TlsState;
-use crate::driver::login::HostPort;
-use crate::driver::net;
-use crate::driver::shown;
-use crate::driver::socket::TimedSocket;
-use crate::driver::tls::{self, Mode, Tls};
+use crate::driver::bounded_text;
+use crate::driver::connection::HostPort;
+use crate::driver::connection::resolve;
+use crate::driver::connection::socket::TimedSocket;
+use crate::driver::connection::tls;
+use crate::driver::connection::tls::{Mode, Tls};
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
@@ -95,7 +96,7 @@ impl Route {
         let (peer, wire) = match place {
             Place::Host(Host { name, address, liveness }) => {
                 let at = address.map_or_else(|| name.host.clone(), |address| address.to_string());
-                let stream = net::connect(&at, name.port, by)?;
+                let stream = resolve::connect(&at, name.port, by)?;
                 let peer = stream.peer_addr().ok();
                 let socket = Socket::from(stream);
                 liveness.apply(&socket).map_err(|error| unreachable(place, &error))?;
@@ -112,7 +113,8 @@ impl Route {
     pub(super) fn again(&self, by: Deadline) -> Result<Wire> {
         match (&self.place, self.peer) {
             (Place::Host(_), Some(peer)) => {
-                let stream = net::connect_to(peer, by).map_err(|error| unreachable(&self.place, &error))?;
+                let stream =
+                    resolve::connect_to(peer, by).map_err(|error| unreachable(&self.place, &error))?;
                 Ok(Wire::new(TimedSocket::new(Socket::from(stream)), by))
             }
             _ => Route::find(&self.place, by).map(|(_, wire)| wire),
@@ -269,7 +271,8 @@ pub(super) fn log_in(
         .map_err(|error| broken(place, &error))?
         .map_err(|error| refused(place, &error, encrypted))?;
     let token = client.cancel_token();
-    let version = shown::cut(connection.parameter("server_version").unwrap_or_default(), shown::NAME);
+    let version =
+        bounded_text::cut(connection.parameter("server_version").unwrap_or_default(), bounded_text::NAME);
     drop((client, connection));
     let stream =
         shared.into_stream().ok_or_else(|| Error::new(Reason::Panic, "the login kept its stream"))?;

@@ -8,22 +8,22 @@
 pub mod advice;
 mod binary;
 mod cancel;
+pub mod datetime;
 mod entry;
 mod errors;
 mod group;
-mod known;
-mod learned;
+mod guard_statement;
 mod login;
-mod marker;
-pub mod moments;
 mod options;
+mod privileges;
 mod reply;
-mod rights;
 mod run;
 mod send;
+mod server_info;
 mod session;
 mod setting;
 mod snapshot;
+mod statement_cache;
 mod stream;
 mod styles;
 mod talk;
@@ -41,24 +41,25 @@ use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 use crate::yaml::keys::Keys;
 
-use super::login::{HostPort, Login, Scheme};
-use super::passfile::{self, Passfile};
-use super::password::Password;
-use super::refused::Refused;
+use super::connection::passfile;
+use super::connection::passfile::Passfile;
+use super::connection::password::Password;
+use super::connection::refused_password::Refused;
+use super::connection::tls::{Demand, Mode};
+use super::connection::{HostPort, Login, Scheme};
 use super::statement::Dialect;
-use super::tls::{Demand, Mode};
 use super::{Allowed, Driver, Endpoint, Facts, Session, Sql, TlsState};
 
-use cancel::PgCanceller;
-use entry::{Greeting, Through};
-use learned::Learned;
-use login::{Encryption, Entered, Host, Place, Route, log_in};
-use options::{Options, Pooler, Wanted};
-use send::Style;
-use session::PgSession;
-use setting::SessionSql;
-use talk::Talk;
-use wire::Link;
+use self::cancel::PgCanceller;
+use self::entry::{Greeting, Through};
+use self::login::{Encryption, Entered, Host, Place, Route, log_in};
+use self::options::{Options, Pooler, Wanted};
+use self::send::Style;
+use self::server_info::Learned;
+use self::session::PgSession;
+use self::setting::SessionSql;
+use self::talk::Talk;
+use self::wire::Link;
 
 /// The driver.
 pub struct Postgres;
@@ -375,7 +376,7 @@ impl PgEndpoint {
             (false, true) => Style::Simple,
             (false, false) => Style::Named,
         };
-        let marker = marker::Kind {
+        let marker = guard_statement::Kind {
             read_only: self.login.read_only,
             pooled: style == Style::Simple,
             application_name: self.options.application_name().to_owned(),

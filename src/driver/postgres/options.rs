@@ -9,10 +9,10 @@ use socket2::{Socket, TcpKeepalive};
 use tokio_postgres::Config;
 use tokio_postgres::config::ChannelBinding;
 
-use crate::driver::login::Login;
+use crate::driver::connection::Login;
 use crate::error::Result;
 
-use super::marker;
+use super::guard_statement;
 
 /// Which servers of several are taken: libpq's `target_session_attrs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -292,7 +292,7 @@ impl Options {
         if let Some(database) = &login.database {
             config.dbname(database);
         }
-        let token = token.map(|token| format!("-c {}={token}", marker::TOKEN));
+        let token = token.map(|token| format!("-c {}={token}", guard_statement::TOKEN));
         let options: Vec<&str> = token.iter().chain(&self.options).map(String::as_str).collect();
         if !options.is_empty() {
             config.options(options.join(" "));

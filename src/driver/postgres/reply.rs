@@ -13,7 +13,8 @@ use crate::driver::{Flow, Job};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
-use super::marker::{self, Standing};
+use super::guard_statement;
+use super::guard_statement::Standing;
 use super::styles::Styles;
 use super::types::Types;
 use super::wire::{Bounds, Frame, Line, Link, Shape, Spans, TooLong};
@@ -126,9 +127,9 @@ pub(super) struct Reply<'r, 'q> {
     /// What the server is, as its session was opened for: another one must not answer.
     bound_to: Option<Standing>,
     /// The row of the marker before it.
-    began: Option<marker::Row>,
+    began: Option<guard_statement::Row>,
     /// The row of the marker behind it.
-    pub(super) ended: Option<marker::Row>,
+    pub(super) ended: Option<guard_statement::Row>,
     /// How the server writes texts, where a marker told.
     styles: Styles,
     bounds: Bounds,
@@ -173,7 +174,7 @@ impl<'r, 'q> Reply<'r, 'q> {
     /// Of a job in a group, each having the next one's marker behind it, the last one a marker alone. Where others
     /// follow under one `Sync` (`leads`), a good answer ends with the row of that marker. `began` is its own marker's
     /// row, when the job before it has read that.
-    pub(super) fn grouped(mut self, leads: bool, began: Option<marker::Row>) -> Self {
+    pub(super) fn grouped(mut self, leads: bool, began: Option<guard_statement::Row>) -> Self {
         (self.leads, self.began) = (leads, began);
         self
     }
@@ -275,14 +276,14 @@ impl<'r, 'q> Reply<'r, 'q> {
         match frame.tag {
             tags::DATA_ROW_TAG if ours => self.row(link, spans, frame),
             tags::DATA_ROW_TAG if self.before > 0 => {
-                self.began = marker::row(link.body(frame)).or(self.began);
+                self.began = guard_statement::row(link.body(frame)).or(self.began);
                 if self.shape.is_none() {
-                    self.styles = marker::styles(link.body(frame)).unwrap_or_default();
+                    self.styles = guard_statement::styles(link.body(frame)).unwrap_or_default();
                 }
                 self.check_standing()?;
             }
             tags::DATA_ROW_TAG if self.complete.is_some() => {
-                self.ended = self.ended.or_else(|| marker::row(link.body(frame)));
+                self.ended = self.ended.or_else(|| guard_statement::row(link.body(frame)));
                 if self.leads {
                     return Ok(Some(Left::Group));
                 }

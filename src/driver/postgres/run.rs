@@ -12,7 +12,7 @@ use crate::driver::{Health, Job, Sql};
 use crate::error::{Error, Reason};
 
 use super::errors::ServerError;
-use super::marker::Limits;
+use super::guard_statement::Limits;
 use super::reply::{Left, Over, Reply, Transaction, Trouble, Wrong};
 use super::send::{Sent, Style, queue};
 use super::session::PgSession;

@@ -11,7 +11,8 @@ use postgres_protocol::message::frontend;
 
 use crate::driver::Sql;
 
-use super::marker::{self, Limits, Own};
+use super::guard_statement;
+use super::guard_statement::{Limits, Own};
 use super::setting;
 use super::snapshot;
 use super::talk::{bind, execute, execute_text};
@@ -65,7 +66,7 @@ impl Way {
     fn begin(&self, sql: &Sql, limits: Limits, out: &mut BytesMut) -> io::Result<usize> {
         let before = self.open(out)?;
         match self.style {
-            Style::Named if !sql.is_catalog_only() => execute(marker::NAME, Some(limits), &[], out)?,
+            Style::Named if !sql.is_catalog_only() => execute(guard_statement::NAME, Some(limits), &[], out)?,
             _ => execute_text(self.marker_of(sql), Some(limits), &[], out)?,
         }
         Ok(before + 1)
@@ -124,7 +125,7 @@ pub(super) struct Sent {
 /// What is sent for the queries under one `Sync`.
 pub(super) struct Group {
     own: Own,
-    /// The server has [`marker::ticks`].
+    /// The server has [`guard_statement::ticks`].
     ticks: bool,
     /// Its first query is catalog-only, and so are all: the path holds until the `Sync`. `None`: it has none yet.
     catalog_only: Option<bool>,
@@ -163,7 +164,7 @@ impl Group {
             if is_first {
                 way.begin(sql, limits, out)?;
             } else {
-                execute(marker::NAME, Some(limits), &[], out)?;
+                execute(guard_statement::NAME, Some(limits), &[], out)?;
             }
             if self.ticks && self.portal.is_none() {
                 open_ticks(limits, out)?;
@@ -177,20 +178,20 @@ impl Group {
 
     /// Ends the group: a marker that tells the time and the fingerprint, and the `Sync`.
     pub(super) fn end(self, out: &mut BytesMut) -> io::Result<()> {
-        execute(marker::NAME, self.limits, &[], out)?;
+        execute(guard_statement::NAME, self.limits, &[], out)?;
         frontend::sync(out);
         Ok(())
     }
 }
 
-/// Opens a portal of [`marker::ticks`]; the end of the transaction closes it.
+/// Opens a portal of [`guard_statement::ticks`]; the end of the transaction closes it.
 pub(super) fn open_ticks(limits: Limits, out: &mut BytesMut) -> io::Result<()> {
-    bind(marker::TICKS, marker::TICKS, Some(limits), &[], out)
+    bind(guard_statement::TICKS, guard_statement::TICKS, Some(limits), &[], out)
 }
 
 /// Fetches its next row.
 pub(super) fn tick(out: &mut BytesMut) -> io::Result<()> {
-    frontend::execute(marker::TICKS, 1, out)
+    frontend::execute(guard_statement::TICKS, 1, out)
 }
 
 /// Puts into `out` what runs `sql` once within `limits`. `statement` is what is known of it in the extended protocol.
@@ -216,7 +217,7 @@ pub(super) fn queue(
                 // What it looks like may have changed: there is no plan that the server would have to keep to.
                 frontend::describe(b'P', "", out)?;
                 frontend::execute("", 0, out)?;
-                execute_text(&marker::clock(), None, &[], out)?;
+                execute_text(&guard_statement::clock(), None, &[], out)?;
                 if undone {
                     execute_text("ROLLBACK", None, &[], out)?;
                 }
@@ -224,7 +225,7 @@ pub(super) fn queue(
                 return sent(None, before, false);
             }
             execute(sql.name(), None, formats, out)?;
-            execute(marker::NAME, Some(limits), &[], out)?;
+            execute(guard_statement::NAME, Some(limits), &[], out)?;
             frontend::sync(out);
             let undo =
                 if undone { Some("ROLLBACK") } else { way.is_undone_at_once().then_some(snapshot::UNDO) };
@@ -237,7 +238,7 @@ pub(super) fn queue(
         }
         Style::Simple => {
             let marker = limits.written_into(way.marker_of(sql));
-            let (text, clock) = (sql.text(), marker::clock());
+            let (text, clock) = (sql.text(), guard_statement::clock());
             if way.in_snapshot {
                 frontend::query(&format!("{marker};\n{text}\n;{clock}"), out)?;
                 return sent(None, 1, false);
@@ -260,7 +261,9 @@ mod tests {
     use super::*;
 
     fn way() -> Way {
-        let marker = |catalog_only| marker::text(&marker::Kind { catalog_only, ..Default::default() }).into();
+        let marker = |catalog_only| {
+            guard_statement::text(&guard_statement::Kind { catalog_only, ..Default::default() }).into()
+        };
         Way {
             style: Style::Named,
             read_only: true,
@@ -295,7 +298,7 @@ mod tests {
                 let mut out = BytesMut::new();
                 group.queue(&way(), &Sql::new("SELECT 1"), &Shape::default(), left, &mut out).unwrap();
                 let text = String::from_utf8_lossy(&out).into_owned();
-                (text.contains(marker::NAME), text.contains(marker::TICKS))
+                (text.contains(guard_statement::NAME), text.contains(guard_statement::TICKS))
             })
         };
         let (whole, opens, tick) = ((true, false), (true, true), (false, true));

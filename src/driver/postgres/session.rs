@@ -15,11 +15,12 @@ use crate::driver::{Canceller, Column, Facts, Health, Job, Rights, Session, Sql}
 use crate::error::Result;
 
 use super::cancel::PgCanceller;
-use super::learned::Learned;
-use super::marker::{self, Own, Standing};
+use super::guard_statement;
+use super::guard_statement::{Own, Standing};
+use super::privileges;
 use super::reply::{Trouble, has_changed};
-use super::rights;
 use super::send::{Statement, Style, Way};
+use super::server_info::Learned;
 use super::snapshot;
 use super::talk::{Talk, Texts, failed};
 use super::wire::Spans;
@@ -29,7 +30,7 @@ pub(super) struct PgSession {
     pub(super) talk: Talk,
     pub(super) style: Style,
     pub(super) read_only: bool,
-    pub(super) marker_kind: marker::Kind,
+    pub(super) marker_kind: guard_statement::Kind,
     /// The marker's text.
     pub(super) marker: Arc<str>,
     /// The same for catalog-only queries.
@@ -52,9 +53,9 @@ pub(super) struct PgSession {
     pub(super) spans: Spans,
     /// What it prepares for itself waits to be sent.
     pub(super) is_unprepared: bool,
-    /// The server has [`marker::ticks`] and they work.
+    /// The server has [`guard_statement::ticks`] and they work.
     pub(super) ticks: bool,
-    /// The answer to [`marker::state`] of a session that no query has changed; each batch ends with that question. Not
+    /// The answer to [`guard_statement::state`] of a session that no query has changed; each batch ends with that question. Not
     /// asked behind a pooler.
     pub(super) home: Option<Vec<Texts>>,
     /// As configured: PgBouncer's console does not tell.
@@ -72,7 +73,7 @@ impl PgSession {
     pub(super) fn new(
         talk: Talk,
         style: Style,
-        marker_kind: marker::Kind,
+        marker_kind: guard_statement::Kind,
         facts: Facts,
         canceller: Arc<PgCanceller>,
         learned: Arc<Learned>,
@@ -81,7 +82,7 @@ impl PgSession {
             talk,
             style,
             read_only: marker_kind.read_only,
-            marker: marker::text(&marker_kind).into(),
+            marker: guard_statement::text(&marker_kind).into(),
             catalog_marker: catalog_marker(&marker_kind),
             marker_kind,
             local: None,
@@ -136,7 +137,7 @@ impl PgSession {
             return self.talk.ask("SHOW VERSION", by).map(drop);
         }
         let tells = self.marker_kind.tells_read_only;
-        let row = self.talk.ask(&marker::standing(tells), by)?.pop().unwrap_or_default();
+        let row = self.talk.ask(&guard_statement::standing(tells), by)?.pop().unwrap_or_default();
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
         let found =
             Standing { standby: value(0) == Some("t"), read_only: tells.then(|| value(1) == Some("on")) };
@@ -201,8 +202,8 @@ impl Session for PgSession {
     fn rights(&mut self, by: Deadline) -> Result<Rights> {
         self.prepare_itself(by)?;
         let asked = match self.style {
-            Style::Console => rights::ask_console(&mut self.talk, self.user.as_deref(), by),
-            _ => rights::ask(&mut self.talk, by),
+            Style::Console => privileges::ask_console(&mut self.talk, self.user.as_deref(), by),
+            _ => privileges::ask(&mut self.talk, by),
         };
         asked.map_err(|trouble| failed("the question for its rights", trouble))
     }
@@ -249,8 +250,8 @@ impl Drop for PgSession {
     }
 }
 
-pub(super) fn catalog_marker(kind: &marker::Kind) -> Arc<str> {
-    marker::text(&marker::Kind { catalog_only: true, ..kind.clone() }).into()
+pub(super) fn catalog_marker(kind: &guard_statement::Kind) -> Arc<str> {
+    guard_statement::text(&guard_statement::Kind { catalog_only: true, ..kind.clone() }).into()
 }
 
 /// The role as `target_info` has it.

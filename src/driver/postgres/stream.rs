@@ -19,7 +19,7 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::deadline::Deadline;
-use crate::driver::socket::TimedSocket;
+use crate::driver::connection::socket::TimedSocket;
 
 /// What tokio-postgres-rustls makes of a [`Wire`].
 type Encrypted = <<MakeRustlsConnect as MakeTlsConnect<Wire>>::TlsConnect as TlsConnect<Wire>>::Stream;

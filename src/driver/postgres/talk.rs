@@ -14,9 +14,11 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
-use super::marker::{self, Limits};
+use super::guard_statement;
+use super::guard_statement::Limits;
 use super::reply::{Trouble, garbled};
-use super::styles::{self, Styles};
+use super::styles;
+use super::styles::Styles;
 use super::types::Types;
 use super::values::Kind;
 use super::wire::{Bounds, Fields, Link, Shape};
@@ -67,7 +69,7 @@ impl Talk {
     /// snapshot, whose transaction would keep the path.
     pub(super) fn ask_catalog(&mut self, sql: &str, by: Deadline) -> Result<Vec<Texts>, Trouble> {
         // One message is one transaction.
-        let mut rows = self.ask(&format!("{}; {sql}", marker::catalog_only()), by)?;
+        let mut rows = self.ask(&format!("{}; {sql}", guard_statement::catalog_only()), by)?;
         rows.drain(..rows.len().min(1));
         Ok(rows)
     }

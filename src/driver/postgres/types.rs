@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::driver::advice::Advice;
-use crate::driver::shown;
+use crate::driver::bounded_text;
 
 use super::advice;
 use super::values::Kind;
@@ -38,7 +38,11 @@ impl Types {
         {
             self.0.insert(
                 oid,
-                (shown::cut(name, shown::NAME), Kind::of_category(category), advice::of_category(category)),
+                (
+                    bounded_text::cut(name, bounded_text::NAME),
+                    Kind::of_category(category),
+                    advice::of_category(category),
+                ),
             );
         }
     }

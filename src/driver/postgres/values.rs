@@ -6,11 +6,11 @@
 
 use tokio_postgres::types::Type;
 
-use crate::cell::Cell;
 use crate::driver::Content;
+use crate::value::Cell;
 
 use super::binary;
-use super::moments;
+use super::datetime;
 use super::styles::{Intervals, Styles};
 
 /// What the values of a column mean.
@@ -143,13 +143,13 @@ impl Kind {
             Kind::UInt => Cell::UInt(text.parse().ok()?),
             // The text of a `real` is what it is to people: 1.1, not the double nearest to its bits.
             Kind::Float8 | Kind::Float4 => Cell::Float(text.parse().ok()?),
-            Kind::Date => moments::date(text)?,
-            Kind::Time => moments::time(text, false)?,
-            Kind::TimeTz => moments::time(text, true)?,
-            Kind::Timestamp { zoned } => moments::timestamp(text, zoned)?,
+            Kind::Date => datetime::date(text)?,
+            Kind::Time => datetime::time(text, false)?,
+            Kind::TimeTz => datetime::time(text, true)?,
+            Kind::Timestamp { zoned } => datetime::timestamp(text, zoned)?,
             Kind::Interval => match styles.intervals()? {
-                Intervals::Iso => moments::interval(text)?,
-                Intervals::Postgres => moments::plain_interval(text)?,
+                Intervals::Iso => datetime::interval(text)?,
+                Intervals::Postgres => datetime::plain_interval(text)?,
             },
         })
     }

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::cell::Cell;
 use crate::deadline::Deadline;
-use crate::driver::{Column, Row, shown};
+use crate::driver::{Column, Row, bounded_text};
 use crate::error::{Error, Reason, Result};
+use crate::value::Cell;
 
 use super::advice;
 use super::stream::Stream;
@@ -417,7 +417,7 @@ impl Shape {
             return None;
         }
         for column in 0..count {
-            let name = shown::cut(fields.text()?, shown::NAME).into();
+            let name = bounded_text::cut(fields.text()?, bounded_text::NAME).into();
             let (_table, _number) = (fields.long()?, fields.short()?);
             let oid = fields.long()?;
             let (_size, _modifier, format) = (fields.short()?, fields.long()?, fields.short()?);

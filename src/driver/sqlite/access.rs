@@ -23,7 +23,8 @@ use crate::file;
 
 use super::database_file::{DatabaseFile, Identity, WalLock};
 use super::fault;
-use super::side_files::{self, SideFiles};
+use super::side_files;
+use super::side_files::SideFiles;
 
 /// Between two looks at a lock that somebody else holds, or at files that somebody else is making.
 const NAP: Duration = Duration::from_millis(10);

@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, eaccess};
 use rusqlite::ffi;
 
-use crate::driver::shown;
+use crate::driver::bounded_text;
 use crate::error::{Error, Reason, Spot};
 
 use super::side_files::SideFiles;
@@ -131,11 +131,15 @@ pub(super) fn error(cause: &rusqlite::Error, file: Option<&Path>) -> Error {
             (error.extended_code, Some(near(msg, spot)))
         }
         rusqlite::Error::MultipleStatement => return Error::new(Reason::Sql, "more than one statement"),
-        other => return Error::new(Reason::Sql, shown::cut(&other.to_string(), shown::MESSAGE)),
+        other => {
+            return Error::new(Reason::Sql, bounded_text::cut(&other.to_string(), bounded_text::MESSAGE));
+        }
     };
     // A trigger, a view or a document in the database may put any text into it.
-    let message = message
-        .map_or_else(|| ffi::code_to_str(code).to_owned(), |message| shown::cut(&message, shown::MESSAGE));
+    let message = message.map_or_else(
+        || ffi::code_to_str(code).to_owned(),
+        |message| bounded_text::cut(&message, bounded_text::MESSAGE),
+    );
     let error = coded(code, message, file);
     match spot {
         Some(spot) => error.at_spot(spot),

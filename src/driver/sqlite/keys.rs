@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::file::{self, Unread};
+use crate::file;
+use crate::file::Unread;
 use crate::yaml::keys::{Keys, Origin};
 
 use super::File;

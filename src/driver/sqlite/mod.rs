@@ -12,7 +12,7 @@ mod database_file;
 mod fault;
 mod guard;
 mod keys;
-mod rights;
+mod privileges;
 mod scratch;
 mod session;
 mod side_files;
@@ -32,13 +32,13 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::yaml::keys::Keys;
 
+use self::access::{Access, Attached};
+use self::session::FileSession;
+use self::watch::Watch;
 use super::statement::Dialect;
 use super::{Allowed, Driver, Endpoint, Session, Sql};
-use access::{Access, Attached};
-use session::FileSession;
-use watch::Watch;
 
-pub use scratch::scratch;
+pub use self::scratch::scratch;
 
 /// Bytes of a LIKE or GLOB pattern. SQLite recurses once for each `%` and allows 50,000, which is more stack than a
 /// lane has, and a pattern may come from a table.

@@ -7,21 +7,22 @@ use std::time::{Duration, Instant};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Statement};
 
-use crate::cell::Cell;
 use crate::deadline::Deadline;
-use crate::driver::spot::placed;
-use crate::driver::statement::{self, Dialect};
+use crate::driver::sql_position::placed;
+use crate::driver::statement;
+use crate::driver::statement::Dialect;
 use crate::driver::{
-    Canceller, Column, Content, Facts, Flow, Health, Job, Rights, Row, RowSink, Session, Sql, shown,
+    Canceller, Column, Content, Facts, Flow, Health, Job, Rights, Row, RowSink, Session, Sql, bounded_text,
     value_too_long,
 };
 use crate::error::{Error, Reason, Result};
+use crate::value::Cell;
 
 use super::access::Access;
 use super::advice;
 use super::allow_values;
 use super::fault;
-use super::rights;
+use super::privileges;
 use super::text_date::is_date;
 use super::watch::{Interrupt, Watch};
 
@@ -228,7 +229,7 @@ impl Session for FileSession {
     }
 
     fn rights(&mut self, _: Deadline) -> Result<Rights> {
-        rights::of(&self.connection).map_err(|cause| self.fault(&cause))
+        privileges::of(&self.connection).map_err(|cause| self.fault(&cause))
     }
 
     /// Every batch is one read transaction already.
@@ -256,7 +257,7 @@ impl<'r> InPlace<'r> {
                 && bytes.len() > longest
             {
                 let name = row.as_ref().column_name(column).unwrap_or_default();
-                let what = format!("the value of column `{}`", shown::cut(name, shown::NAME));
+                let what = format!("the value of column `{}`", bounded_text::cut(name, bounded_text::NAME));
                 return Err(value_too_long(&what, longest));
             }
         }
@@ -287,8 +288,12 @@ fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> 
     let described = statement.columns().enumerate();
     described
         .map(|(index, column)| Column {
-            name: shown::cut(column.name(), LONGEST_COLUMN).into(),
-            type_name: shown::cut(column.decl_type().unwrap_or_else(|| class(index)), shown::NAME).into(),
+            name: bounded_text::cut(column.name(), LONGEST_COLUMN).into(),
+            type_name: bounded_text::cut(
+                column.decl_type().unwrap_or_else(|| class(index)),
+                bounded_text::NAME,
+            )
+            .into(),
             advice: advice::DATE,
             quote: '"',
             // Whatever is declared, a cell holds what was put there.

@@ -10,9 +10,10 @@ mod rows;
 mod sets;
 
 use crate::error::Result;
-use crate::exposition::line::{self, LabelBytes};
-use crate::float;
+use crate::exposition::line;
+use crate::exposition::line::LabelBytes;
 use crate::name::LabelName;
+use crate::value::float;
 use crate::yaml::keys::Keys;
 
 use super::Recipe;

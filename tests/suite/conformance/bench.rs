@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sql_exporter::app;
+use sql_exporter::commands::run::start;
+use sql_exporter::config;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Drivers;
+use sql_exporter::engine::scrape;
+use sql_exporter::engine::scrape::Time;
+use sql_exporter::engine::targets::{Fleet, Selection};
 use sql_exporter::error::{Error, Reason};
 use sql_exporter::exposition::page::pieces;
 use sql_exporter::exposition::text::Text;
-use sql_exporter::fleet::{Fleet, Selection};
-use sql_exporter::plan;
-use sql_exporter::scrape::{self, Time};
 
 use crate::checker::{Page, checked};
 use crate::recorder::{Recorder, run};
@@ -79,9 +80,9 @@ impl Bench {
         let path = folder.path().join("conformance.yaml");
         let text = config(entry, queries, exporter);
         std::fs::write(&path, &text).expect("a file");
-        let plan = plan::load(&path, &|_| None, &Drivers::built_in());
+        let plan = config::load(&path, &|_| None, &Drivers::built_in());
         let plan = plan.unwrap_or_else(|errors| panic!("{errors:?}\n--- in ---\n{text}"));
-        Bench(Arc::new(app::fleet(plan)))
+        Bench(Arc::new(start::fleet(plan)))
     }
 
     /// True when a configuration with this query does not load because of its statement.
@@ -89,7 +90,7 @@ impl Bench {
         let folder = crate::process::folder();
         let path = folder.path().join("conformance.yaml");
         std::fs::write(&path, config(entry, std::slice::from_ref(query), "{}")).expect("a file");
-        match plan::load(&path, &|_| None, &Drivers::built_in()) {
+        match config::load(&path, &|_| None, &Drivers::built_in()) {
             Ok(_) => false,
             Err(faults) => {
                 assert!(faults.iter().all(|fault| fault.query() == Some(&query.name)), "{faults:?}");

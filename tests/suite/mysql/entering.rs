@@ -2,8 +2,8 @@
 
 use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::password::Password;
-use sql_exporter::driver::tls::Mode;
+use sql_exporter::driver::connection::password::Password;
+use sql_exporter::driver::connection::tls::Mode;
 use sql_exporter::error::Reason;
 use sql_exporter::secret::Secret;
 

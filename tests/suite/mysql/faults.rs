@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::login::{HostPort, Login};
-use sql_exporter::driver::password::Password;
+use sql_exporter::driver::connection::password::Password;
+use sql_exporter::driver::connection::{HostPort, Login};
 use sql_exporter::driver::{Health, TlsState, mysql};
 use sql_exporter::error::{Error, Reason};
 use sql_exporter::secret::Secret;

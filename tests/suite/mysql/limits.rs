@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::password::Password;
+use sql_exporter::driver::connection::password::Password;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Sql};
 use sql_exporter::error::Reason;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::login::Login;
-use sql_exporter::driver::tls::{Mode, Tls};
+use sql_exporter::driver::connection::Login;
+use sql_exporter::driver::connection::tls::{Mode, Tls};
 use sql_exporter::driver::{TlsState, mysql};
 use sql_exporter::error::Reason;
 use sql_exporter::secret::Secret;
@@ -80,7 +80,8 @@ fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
     server.run(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'c4nary-x509' REQUIRE X509;\nGRANT ALL ON {}.* TO '{user}'@'%'", server.database));
     let mut login = with(&server, Mode::VerifyFull, Some("ca.pem"));
     login.username = Some(user);
-    login.password = sql_exporter::driver::password::Password::Given(Secret::new("c4nary-x509".to_owned()));
+    login.password =
+        sql_exporter::driver::connection::password::Password::Given(Secret::new("c4nary-x509".to_owned()));
     assert_eq!(refused(login.clone()), Reason::Auth);
     login.tls.cert = Some(tls_file("client.pem"));
     login.tls.key = Some(tls_file("client.key"));

@@ -3,10 +3,10 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use sql_exporter::cell::{Cell, Number};
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, Session, Sql};
 use sql_exporter::error::Result;
+use sql_exporter::value::{Cell, Number};
 
 use super::{LONG, login, open};
 use crate::exporter::Setup;

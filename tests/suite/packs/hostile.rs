@@ -1,7 +1,7 @@
 //! A database whose owner sets `search_path` to a schema that has a trap for each name of the catalog: no pack, and
 //! nothing that a session asks for itself, steps into one.
 
-use sql_exporter::plan::builtin;
+use sql_exporter::config::packs;
 
 use crate::checker::Page;
 use crate::exporter::Setup;
@@ -65,11 +65,11 @@ fn every_name_of_the_catalog_has_a_trap_and_a_copy_of_a_pack_steps_into_it() {
         assert!(client.query_one(&sql, &[]).expect("counted").get::<_, bool>(0), "{kind}");
     }
     let config = format!("databases: {{it: {}}}\ninclude: ['copies/*.yaml']\n", server.entry());
-    let packs = builtin::names().into_iter().filter(|name| name.starts_with("postgres/"));
+    let packs = packs::names().into_iter().filter(|name| name.starts_with("postgres/"));
     let setup = packs.fold(Setup::new(&config), |setup, pack| {
         setup.file(
             &format!("copies/{}", pack.replace("postgres/", "") + ".yaml"),
-            builtin::text(pack).expect("a pack"),
+            packs::text(pack).expect("a pack"),
         )
     });
     let output = setup.once();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sql_exporter::driver::TlsState;
-use sql_exporter::driver::login::HostPort;
-use sql_exporter::driver::tls::Mode;
+use sql_exporter::driver::connection::HostPort;
+use sql_exporter::driver::connection::tls::Mode;
 use sql_exporter::error::Reason;
 
 use super::{login, open, refused};

@@ -6,8 +6,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::login::Login;
-use sql_exporter::driver::tls::Mode;
+use sql_exporter::driver::connection::Login;
+use sql_exporter::driver::connection::tls::Mode;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 use sql_exporter::error::{Error, Reason};
 

@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use sql_exporter::driver::login::HostPort;
-use sql_exporter::driver::password::Password;
+use sql_exporter::driver::connection::HostPort;
+use sql_exporter::driver::connection::password::Password;
+use sql_exporter::driver::connection::tls::Mode;
 use sql_exporter::driver::postgres::endpoint;
-use sql_exporter::driver::tls::Mode;
 use sql_exporter::error::Reason;
 use sql_exporter::secret::Secret;
 

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
+use sql_exporter::config;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Drivers;
-use sql_exporter::plan;
 
 use super::{LONG, value};
 use crate::process::{folder, variable};
@@ -26,7 +26,7 @@ fn ours(address: &str) -> Result<String, String> {
     let file = folder.path().join("a.yaml");
     let quoted = address.replace('\'', "''");
     std::fs::write(&file, format!("databases: {{pg: {{url: '{quoted}'}}}}\nqueries: []\n")).expect("a file");
-    let plan = plan::load(&file, &|_| None, &Drivers::built_in())
+    let plan = config::load(&file, &|_| None, &Drivers::built_in())
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let endpoint = plan.targets[0].endpoint.as_ref().expect("a driver");
     let mut session = endpoint.connect(Deadline::within(LONG)).map_err(|error| error.to_string())?;

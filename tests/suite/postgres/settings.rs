@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Session;
-use sql_exporter::driver::login::Login;
+use sql_exporter::driver::connection::Login;
 use sql_exporter::error::Reason;
 
 use super::{LONG, assert_clean, login, open, refused, rows, value};

@@ -1,7 +1,7 @@
 //! What a server is to its clients, a primary or a standby, holds for the life of a session.
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::login::Login;
+use sql_exporter::driver::connection::Login;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 
 use super::{LONG, assert_clean, login, open, value};

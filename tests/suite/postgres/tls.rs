@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use sql_exporter::driver::login::Login;
-use sql_exporter::driver::password::Password;
-use sql_exporter::driver::tls::Mode;
+use sql_exporter::driver::connection::Login;
+use sql_exporter::driver::connection::password::Password;
+use sql_exporter::driver::connection::tls::Mode;
 use sql_exporter::driver::{Session, TlsState};
 use sql_exporter::error::Reason;
 

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::login::Login;
+use sql_exporter::driver::connection::Login;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 use sql_exporter::error::Reason;
 
@@ -203,7 +203,7 @@ fn every_session_ends_with_a_goodbye() {
     );
     let proxy = Proxy::before(server.port);
     let mut login = login(&Postgres { port: proxy.port(), ..server });
-    login.tls.mode = sql_exporter::driver::tls::Mode::Disable;
+    login.tls.mode = sql_exporter::driver::connection::tls::Mode::Disable;
     let open = || super::open(login.clone()).unwrap();
     drop(open());
     let mut used = open();
@@ -254,7 +254,7 @@ fn a_server_that_sends_half_a_message_costs_no_more_than_the_deadline() {
         stream.write_all(b"R\0\0").unwrap();
         swallow(stream);
     }));
-    login.tls.mode = sql_exporter::driver::tls::Mode::Disable;
+    login.tls.mode = sql_exporter::driver::connection::tls::Mode::Disable;
     login.connect_timeout = Duration::from_millis(200);
     assert_eq!(super::refused(login).reason(), Reason::Timeout);
 }
@@ -264,7 +264,7 @@ fn what_is_no_postgresql_is_told_apart() {
     let mut login = login(&scripted(|mut stream| {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
     }));
-    login.tls.mode = sql_exporter::driver::tls::Mode::Require;
+    login.tls.mode = sql_exporter::driver::connection::tls::Mode::Require;
     let error = super::refused(login);
     assert_eq!(error.reason(), Reason::Protocol);
     assert!(error.message().ends_with("does not speak PostgreSQL's protocol"), "{error}");

@@ -61,7 +61,7 @@ fn table(readme: &str) -> String {
 
 #[test]
 fn the_sentences_of_the_schema_are_the_readmes() {
-    let path = root().join("src/command/schema/keys.txt");
+    let path = root().join("src/commands/schema/keys.txt");
     let table = table(&read(&root().join("README.md")));
     if std::env::var_os("TEST_BLESS").is_some() {
         std::fs::write(&path, &table).expect("written");

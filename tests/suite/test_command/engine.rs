@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sql_exporter::command::test::attempt;
-use sql_exporter::command::test::report::{Outcome, Verdict};
+use sql_exporter::commands::terminal::Progress;
+use sql_exporter::commands::test::attempt;
+use sql_exporter::commands::test::report::{Outcome, Verdict};
+use sql_exporter::config;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Drivers;
 use sql_exporter::error::Reason;
-use sql_exporter::plan;
-use sql_exporter::terminal::Progress;
 
 use crate::fault::{Act, Call, Fault, driver};
 use crate::process::bound;
@@ -23,7 +23,7 @@ fn outcomes(name: &'static str, faults: &[(&'static str, &Arc<Fault>)], time: Du
     let entries: String = faults.iter().map(entry).collect();
     std::fs::write(&file, format!("databases:\n{entries}queries: []\n")).expect("a file");
     let drivers = Drivers::built_in().with(driver(name, faults.iter().copied()));
-    let plan = plan::load(&file, &|_| None, &drivers).expect("a plan");
+    let plan = config::load(&file, &|_| None, &drivers).expect("a plan");
     attempt::all(&plan.targets, Deadline::within(time), &Progress::start("testing"))
 }
 

@@ -1,7 +1,7 @@
 //! Cells of any kind through metrics of any type: a page that is legal in both formats, or an error of the query.
 
-use sql_exporter::cell::{Cell, NoMoment};
 use sql_exporter::error::Reason;
+use sql_exporter::value::{Cell, NoMoment};
 
 use crate::checker::{checked, openmetrics};
 use crate::table::{Table, bare, open_page, page, query, render};

@@ -1,7 +1,7 @@
 //! Request heads: how the bytes arrive changes nothing, and what is passed on cannot be read as something else.
 
-use sql_exporter::http::Limits;
-use sql_exporter::http::head::{Fault, Head, Scanner};
+use sql_exporter::config::http::Limits;
+use sql_exporter::server::gate::head::{Fault, Head, Scanner};
 
 /// Small, so that inputs reach them.
 fn limits() -> Limits {

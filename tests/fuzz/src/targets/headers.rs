@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use sql_exporter::http::{Method, Peer, Request};
-use sql_exporter::plan::exporter::Exporter;
-use sql_exporter::web::{metrics, page};
+use sql_exporter::config::exporter::Exporter;
+use sql_exporter::server::endpoints::metrics;
+use sql_exporter::server::negotiate;
+use sql_exporter::server::{Method, Peer, Request};
 
 const NAMES: [&str; 3] = ["accept", "accept-encoding", "x-prometheus-scrape-timeout-seconds"];
 
@@ -30,9 +31,9 @@ fn request(text: &str) -> Request {
 
 pub(crate) fn run(data: &[u8]) {
     let request = request(&String::from_utf8_lossy(data));
-    let mut response = page::exposition(&Vec::new(), page::format(&request));
-    response.body = vec![sql_exporter::http::Part::Owned(vec![b'x'; 4096])];
-    page::dress(&mut response, &request);
+    let mut response = negotiate::exposition(&Vec::new(), negotiate::format(&request));
+    response.body = vec![sql_exporter::server::Part::Owned(vec![b'x'; 4096])];
+    negotiate::dress(&mut response, &request);
     assert_eq!(response.status, 200);
     let coded = response.headers.iter().filter(|(name, _)| *name == "Content-Encoding").count();
     let length: usize = response.body.iter().map(|part| part.bytes().len()).sum();

@@ -9,14 +9,14 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use sql_exporter::cell::Cell;
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::login::Login;
-use sql_exporter::driver::password::Password;
-use sql_exporter::driver::tls::Tls;
+use sql_exporter::driver::connection::Login;
+use sql_exporter::driver::connection::password::Password;
+use sql_exporter::driver::connection::tls::Tls;
 use sql_exporter::driver::{Column, Flow, Health, Job, Row, RowSink, Sql, mysql};
 use sql_exporter::error::{Error, Result};
 use sql_exporter::secret::Secret;
+use sql_exporter::value::Cell;
 
 /// Small, so that inputs reach it.
 const MAX_CELL_BYTES: usize = 64;

@@ -6,9 +6,9 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::login::{HostPort, Login};
-use sql_exporter::driver::password::Password;
-use sql_exporter::driver::tls::{Mode, Tls};
+use sql_exporter::driver::connection::password::Password;
+use sql_exporter::driver::connection::tls::{Mode, Tls};
+use sql_exporter::driver::connection::{HostPort, Login};
 use sql_exporter::driver::{Column, Flow, Health, Job, Row, RowSink, Sql, postgres};
 use sql_exporter::error::{Error, Result};
 

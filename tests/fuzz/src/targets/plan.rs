@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use sql_exporter::config;
 use sql_exporter::driver::Drivers;
-use sql_exporter::plan;
 
 /// Files of the machine are no part of the input, and a walk through all of them takes its time.
 pub(super) fn reads_the_machine(text: &str) -> bool {
@@ -12,7 +12,7 @@ pub(super) fn reads_the_machine(text: &str) -> bool {
 
 fn faults(path: &Path) -> Vec<String> {
     let environment = |name: &str| (name == "SET").then(|| "5".to_owned());
-    match plan::load(path, &environment, &Drivers::built_in()) {
+    match config::load(path, &environment, &Drivers::built_in()) {
         Ok(plan) => {
             let targets =
                 plan.targets.iter().map(|target| format!("{} {}", target.name, target.queries.len()));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sql_exporter::http::check_web_config;
+use sql_exporter::server::check_web_config;
 
 use super::plan::placed;
 

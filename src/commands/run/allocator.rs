@@ -1,0 +1,49 @@
+//! How glibc's allocator is set for a process that serves for months: by `mallopt`, the only unsafe code of the crate.
+//!
+//! The mysql crate takes 8 MiB of buffers a connection and touches a few KiB of them. After the first is freed, glibc no
+//! longer maps such blocks by themselves but cuts them out of its heaps, one for each of many threads, and small blocks
+//! spread over that space: 10,000 scrapes under faults held 60 MiB of resident memory though 2.5 MiB were in use.
+
+#[cfg(target_env = "gnu")]
+mod glibc {
+    use std::ffi::c_int;
+
+    /// What is set, and to what: <https://man7.org/linux/man-pages/man3/mallopt.3.html>.
+    const SETTINGS: [(c_int, c_int); 3] = [
+        // Blocks from 2 MiB are mapped, and given back to the system, by themselves.
+        (libc::M_MMAP_THRESHOLD, 2 << 20),
+        // Two heaps for all threads.
+        (libc::M_ARENA_MAX, 2),
+        // What one page takes stays at a heap's end for the next one.
+        (libc::M_TRIM_THRESHOLD, 1 << 20),
+    ];
+
+    pub(crate) fn set() {
+        for (parameter, value) in SETTINGS {
+            // SAFETY: `mallopt` takes two integers and locks the allocator's state itself; a parameter or a value that it
+            // does not know changes nothing (it returns 0).
+            #[expect(
+                unsafe_code,
+                reason = "std has no call for it; the variables glibc reads at the start leak to children"
+            )]
+            let _ = unsafe { libc::mallopt(parameter, value) };
+        }
+    }
+
+    /// The administrator has set the allocator: by one of its own variables, or a tunable of `malloc`.
+    pub(crate) fn is_set_outside() -> bool {
+        std::env::vars_os().any(|(name, value)| match name.to_str() {
+            Some("GLIBC_TUNABLES") => value.to_string_lossy().contains("glibc.malloc."),
+            Some(name) => name.starts_with("MALLOC_"),
+            None => false,
+        })
+    }
+}
+
+/// Sets the allocator, unless the environment has set it. To be called before other threads start.
+pub fn set() {
+    #[cfg(target_env = "gnu")]
+    if !glibc::is_set_outside() {
+        glibc::set();
+    }
+}

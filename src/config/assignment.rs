@@ -1,0 +1,240 @@
+//! Queries × targets: who runs what, with `collectors` and `overrides` applied; and the names that mean nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::driver::{Allowed, Endpoint};
+use crate::error::{Error, Place};
+use crate::yaml::keys::Reader;
+
+use super::conditions::When;
+use super::database;
+use super::database::Target;
+use super::glob;
+use super::glob::Pattern;
+use super::overrides::Overrides;
+use super::query;
+use super::query::Query;
+use super::query_keys::Settings;
+use super::target_selector::Known;
+
+/// Everything read, before it is put together.
+pub(super) struct Parts {
+    /// In configuration order.
+    pub(super) targets: Vec<database::Draft>,
+    /// In configuration order: the main file's, then those of each included file.
+    pub(super) queries: Vec<query::Draft>,
+    /// Those at top level.
+    pub(super) overrides: Overrides,
+    /// False when an entry of `databases` could not be read: it may be the target that is missing.
+    pub(super) all_targets: bool,
+    /// False when an included file or a query's name could not be read: a name that is missing may stand there.
+    pub(super) all_queries: bool,
+}
+
+/// Gives each target its queries; also all queries, whether a target runs them or not, without what targets change.
+/// Faults are recorded.
+pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> (Vec<Target>, Vec<Query>) {
+    same_names(&parts.queries, reader);
+    // Without targets every query would be at fault, and none of them is to blame.
+    if !parts.targets.is_empty() && parts.all_targets {
+        aims(&parts, reader);
+    }
+    idle_names(&parts, reader);
+    let drafts = (0..).zip(&parts.queries);
+    let common: Vec<Common<'_>> =
+        drafts.map(|(order, query)| Common::new(query, order, &parts.overrides)).collect();
+    let queries: Vec<_> = parts.targets.iter().map(|target| queries_of(target, &common)).collect();
+    statements(&parts, &queries, reader);
+    elsewhere(&parts, &queries, reader);
+    intervals(&parts, &queries, reader);
+    let all = common.iter().map(|common| common.cooked.as_ref().clone()).collect();
+    let targets = parts.targets.into_iter().zip(queries).map(|(target, queries)| target.cook(queries));
+    (targets.collect(), all)
+}
+
+/// A query as most of its targets run it: they share it.
+struct Common<'p> {
+    draft: &'p query::Draft,
+    order: usize,
+    settings: Settings,
+    cooked: Arc<Query>,
+}
+
+impl<'p> Common<'p> {
+    fn new(draft: &'p query::Draft, order: usize, overrides: &Overrides) -> Self {
+        let settings = overrides.apply(&draft.name, draft.settings);
+        Common { draft, order, settings, cooked: Arc::new(draft.cook(settings, order)) }
+    }
+
+    fn on(&self, target: &database::Draft) -> Arc<Query> {
+        let settings = target.overrides.apply(&self.draft.name, self.settings);
+        if settings == self.settings {
+            return Arc::clone(&self.cooked);
+        }
+        Arc::new(self.draft.cook(settings, self.order))
+    }
+}
+
+fn same_names(queries: &[query::Draft], reader: &Reader<'_>) {
+    let mut seen = HashMap::new();
+    for query in queries.iter().filter(|query| !query.name.is_empty()) {
+        if let Some(first) = seen.get(&query.name) {
+            let first: &Arc<Place> = first;
+            let message =
+                format!("a query is called {:?} already, at {}:{}", query.name, first.file, first.line);
+            let error = Error::config(message).at(query.place.as_ref().clone());
+            reader.fault(error.with_hint("a query's name is unique in the whole configuration"));
+        } else {
+            seen.insert(query.name.clone(), Arc::clone(&query.place));
+        }
+    }
+}
+
+fn aims(parts: &Parts, reader: &Reader<'_>) {
+    let names = || parts.targets.iter().map(|target| target.name.as_str());
+    let known = Known {
+        names: names().collect(),
+        drivers: parts.targets.iter().map(|target| target.driver).collect(),
+    };
+    for query in &parts.queries {
+        match &query.aim {
+            Some(aim) => aim.check(&known, reader),
+            None if parts.targets.len() > 1 => {
+                let message = format!("{} does not say where it runs", query.named());
+                let names = glob::hint("", names());
+                let error = Error::config(message).at(query.place.as_ref().clone());
+                reader.fault(error.with_hint(format!("add `database: NAME`; {names}")));
+            }
+            None => {}
+        }
+    }
+}
+
+/// Patterns in `collectors` and `overrides` that mean nothing: a fault for a plain name, else a warning.
+fn idle_names(parts: &Parts, reader: &Reader<'_>) {
+    let mut collectors: Vec<&str> = parts.queries.iter().map(|query| &*query.collector).collect();
+    collectors.sort_unstable();
+    collectors.dedup();
+    let all: Vec<&str> =
+        parts.queries.iter().map(|query| &*query.name).filter(|name| !name.is_empty()).collect();
+    let note = |pattern: &Pattern, error: Error, known: &[&str]| {
+        if !pattern.is_plain() {
+            reader.warn(error);
+        } else if parts.all_queries {
+            reader.fault(error.with_hint(glob::hint(pattern.text(), known.iter().copied())));
+        }
+    };
+    for target in &parts.targets {
+        for pattern in target.collectors.idle(&collectors) {
+            let error = Error::config(format!("no collector is called {:?}", pattern.text()));
+            note(pattern, error.at(target.collectors.place.clone()), &collectors);
+        }
+        for entry in target.overrides.idle(&all) {
+            let error = Error::config(format!("no query is called {:?}", entry.names.text()));
+            note(&entry.names, error.at(entry.place.clone()), &all);
+        }
+    }
+    for entry in parts.overrides.idle(&all) {
+        let error = Error::config(format!("no query is called {:?}", entry.names.text()));
+        note(&entry.names, error.at(entry.place.clone()), &all);
+    }
+}
+
+fn queries_of(target: &database::Draft, common: &[Common<'_>]) -> Vec<Arc<Query>> {
+    let runs = |query: &query::Draft| {
+        let aimed = query.aim.as_ref().is_none_or(|aim| aim.means(&target.name, target.driver));
+        aimed && target.collectors.takes(&query.collector)
+    };
+    common.iter().filter(|common| runs(common.draft)).map(|common| common.on(target)).collect()
+}
+
+/// Statements that never run, whatever their server says: several in one, a first word that a read-only target refuses
+/// or that nobody knows. What is disabled, or made for another kind of server, may say what it likes.
+fn statements(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+    let mut runs: BTreeMap<usize, BTreeMap<Allowed, Vec<usize>>> = BTreeMap::new();
+    for (place, target) in parts.targets.iter().enumerate().filter(|(_, target)| target.enabled) {
+        let Some(allowed) = target.endpoint.as_deref().and_then(Endpoint::allows) else { continue };
+        let running = queries.get(place).into_iter().flatten().filter(|query| query.enabled);
+        for query in running.filter(|query| may_apply(query.when.as_deref(), target.driver)) {
+            runs.entry(query.order).or_default().entry(allowed).or_default().push(place);
+        }
+    }
+    for (order, runs) in runs {
+        let Some(query) = parts.queries.get(order) else { continue };
+        for (sql, place) in query.statements() {
+            // What several kinds of targets refuse in the same words is one fault.
+            let mut refusals: Vec<(Error, Vec<usize>)> = Vec::new();
+            for (allowed, targets) in &runs {
+                let Err(refused) = allowed.check(sql.text()) else { continue };
+                match refusals.iter_mut().find(|(known, _)| *known == refused) {
+                    Some((_, known)) => known.extend(targets),
+                    None => refusals.push((refused, targets.clone())),
+                }
+            }
+            for (refused, mut targets) in refusals {
+                targets.sort_unstable();
+                let names = targets.iter().filter_map(|place| parts.targets.get(*place));
+                let names: Vec<&str> = names.map(|target| target.name.as_str()).collect();
+                let error = Error::config(refused.message()).at(place.clone()).on_target(&several(&names));
+                let error = refused.hint().into_iter().fold(error, Error::with_hint);
+                reader.fault(if query.name.is_empty() { error } else { error.in_query(&query.name) });
+            }
+        }
+    }
+}
+
+/// False where `when` names flavours, and no server of this driver is of one.
+fn may_apply(when: Option<&When>, driver: &str) -> bool {
+    let is_of = |flavor: &str| match flavor {
+        "postgresql" => driver == "postgres",
+        "mysql" | "mariadb" => driver == "mysql",
+        other => driver == other,
+    };
+    when.is_none_or(|when| when.flavor.is_empty() || when.flavor.iter().any(|flavor| is_of(flavor)))
+}
+
+/// `a`, `a and b`, `a, b and c`, `a, b and 7 more`
+fn several(names: &[&str]) -> String {
+    match names {
+        [first, second, _, more @ ..] if !more.is_empty() => {
+            format!("{first}, {second} and {} more", names.len() - 2)
+        }
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        few => few.concat(),
+    }
+}
+
+/// An `interval` on a target with `snapshot`: there every scrape is of one moment, nothing of an older one.
+fn intervals(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.snapshot) {
+        for query in queries.iter().filter(|query| !query.interval.is_zero()) {
+            let place =
+                parts.queries.get(query.order).map(|query| query.place.as_ref().clone()).unwrap_or_default();
+            let message =
+                format!("query {}: `interval` does not apply on target {}", query.name, target.name);
+            let warning = Error::config(message).at(place);
+            reader.warn(
+                warning.with_hint("its `snapshot: true` makes all queries of a scrape run at one moment"),
+            );
+        }
+    }
+}
+
+/// Targets of a driver that is not built in: a fault for each enabled query that needs one, else one warning.
+fn elsewhere(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.elsewhere) {
+        let mut needed = queries.iter().filter(|query| query.enabled && target.enabled).peekable();
+        let message = format!("the driver {} is not built in", target.driver);
+        if needed.peek().is_none() {
+            let message = format!("{message}: target {} is not read, no query needs it", target.name);
+            reader.warn(Error::config(message).at(target.driver_place.clone()));
+        }
+        for query in needed {
+            let place = parts.queries.get(query.order).map(query::Draft::aim_place).unwrap_or_default();
+            let message = format!("{message}, and query {} needs it on target {}", query.name, target.name);
+            let hint = format!("write `enabled: false` on the query or on databases.{}", target.name);
+            reader.fault(Error::config(message).at(place).with_hint(hint));
+        }
+    }
+}

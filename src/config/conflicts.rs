@@ -1,0 +1,203 @@
+//! What only the whole configuration shows: families and labels that contradict each other, reserved names.
+//!
+//! Only what can run counts: a disabled query may stand beside the one that replaces it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::error::{Error, Place};
+use crate::exposition::{FamilyKind, reserved_names};
+use crate::metric::Metric;
+use crate::metric::naming::OUR_PREFIXES;
+use crate::yaml::keys::Reader;
+
+use super::database::Target;
+use super::query::Query;
+
+/// Labels of our own rows: a target's `labels` stand beside them (DESIGN 2).
+const OUR_LABELS: [&str; 9] =
+    ["target", "query", "collector", "reason", "driver", "version", "role", "tls", "state"];
+
+/// Records every clash. `places` are those of the targets' `labels`, in the order of `targets`.
+pub(super) fn check(targets: &[Target], places: &[Place], target_label: &str, reader: &Reader<'_>) {
+    for (target, place) in targets.iter().zip(places) {
+        own_labels(target, place, target_label, reader);
+    }
+    let metrics = running(targets);
+    for metric in &metrics {
+        names(metric, target_label, reader);
+    }
+    families(&metrics, reader);
+    series(&metrics, reader);
+    target_labels(targets, reader);
+    if target_label.is_empty() {
+        one_target_each(targets, reader);
+    }
+}
+
+/// Every metric of a query that is enabled on an enabled target, once, in configuration order.
+fn running(targets: &[Target]) -> Vec<&Metric> {
+    let enabled = targets.iter().filter(|target| target.enabled).flat_map(|target| &target.queries);
+    let mut queries: Vec<_> = enabled.filter(|query| query.enabled).collect();
+    queries.sort_by_key(|query| query.order);
+    queries.dedup_by_key(|query| query.order);
+    queries.into_iter().flat_map(|query| query.metrics.iter()).collect()
+}
+
+fn fault(reader: &Reader<'_>, place: &Place, message: String, hint: impl Into<String>) {
+    reader.fault(Error::config(message).at(place.clone()).with_hint(hint));
+}
+
+/// A target's labels among themselves and against those of our own rows.
+fn own_labels(target: &Target, place: &Place, target_label: &str, reader: &Reader<'_>) {
+    for (label, _) in &target.labels {
+        let label = label.as_str();
+        if OUR_LABELS.contains(&label) {
+            let message = format!("the label {label} stands on the exporter's own rows");
+            fault(reader, place, message, "give it another name");
+        } else if label == target_label {
+            let message = format!("the label {label} names the target already (exporter.target_label)");
+            fault(reader, place, message, "give one of them another name");
+        } else if let Some(why) = reserved(label) {
+            fault(reader, place, format!("the label {label} is reserved: {why}"), "give it another name");
+        }
+    }
+}
+
+/// Why nobody may use a label of this name. (`metric` asks the same of a query's labels.)
+pub(super) fn reserved(label: &str) -> Option<&'static str> {
+    match label {
+        "le" => Some("a histogram's buckets bear it"),
+        "quantile" => Some("a summary's quantiles bear it"),
+        _ if label.starts_with("__") => Some("names with two leading underscores are Prometheus's own"),
+        _ => None,
+    }
+}
+
+/// One metric's name and labels against ours.
+fn names(metric: &Metric, target_label: &str, reader: &Reader<'_>) {
+    let name = metric.naming.text();
+    if let Some(prefix) = OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+        let message = format!("metric {name}: names that begin with {prefix} are the exporter's own");
+        fault(reader, &metric.place, message, "give it another name");
+    }
+    if metric.label_names.iter().any(|label| label.as_str() == target_label) {
+        let message = format!("metric {name}: the label {target_label} names the target");
+        let hint = "rename it with `labels: {NAME: COLUMN}`, or the target's by exporter.target_label";
+        fault(reader, &metric.place, message, hint);
+    }
+}
+
+/// One family has one type, one help and one set of labels, wherever it is written.
+fn families(metrics: &[&Metric], reader: &Reader<'_>) {
+    let mut first: HashMap<&str, &Metric> = HashMap::new();
+    for metric in metrics {
+        let name = metric.naming.text();
+        let Some(other) = first.get(name) else {
+            first.insert(name, metric);
+            continue;
+        };
+        let at = at(&other.place);
+        if metric.naming.kind() != other.naming.kind() {
+            let (here, there) = (word(metric.naming.kind()), word(other.naming.kind()));
+            let message = format!("metric {name} is {here} here and {there} at {at}");
+            fault(reader, &metric.place, message, "one name has one type");
+        } else if metric.naming.help() != other.naming.help() {
+            let message = format!("metric {name} has another help at {at}");
+            fault(reader, &metric.place, message, "write the same help in both");
+        } else if metric.naming.unit() != other.naming.unit() {
+            let message = format!("metric {name} has another unit at {at}");
+            fault(reader, &metric.place, message, "write the same unit in both");
+        }
+        let (here, there) = (label_set(metric), label_set(other));
+        if here != there {
+            let message =
+                format!("metric {name} has the labels {} here and {} at {at}", list(&here), list(&there));
+            fault(reader, &metric.place, message, "one name has one set of labels");
+        }
+    }
+}
+
+fn at(place: &Place) -> String {
+    format!("{}:{}", place.file, place.line)
+}
+
+fn word(kind: FamilyKind) -> &'static str {
+    match kind {
+        FamilyKind::Gauge => "a gauge",
+        FamilyKind::Counter => "a counter",
+        FamilyKind::Histogram => "a histogram",
+        FamilyKind::GaugeHistogram => "a gaugehistogram",
+        FamilyKind::Summary => "a summary",
+        FamilyKind::Info => "an info",
+        FamilyKind::StateSet => "a stateset",
+        FamilyKind::Unknown => "of unknown type",
+    }
+}
+
+fn label_set(metric: &Metric) -> BTreeSet<&str> {
+    metric.label_names.iter().map(|label| label.as_str()).collect()
+}
+
+fn list(labels: &BTreeSet<&str>) -> String {
+    format!("{{{}}}", labels.iter().copied().collect::<Vec<_>>().join(", "))
+}
+
+/// No two families write, or in OpenMetrics reserve, one name.
+fn series(metrics: &[&Metric], reader: &Reader<'_>) {
+    let mut owners: HashMap<String, &Metric> = HashMap::new();
+    for metric in metrics {
+        let name = metric.naming.text();
+        let taken = reserved_names(name, metric.naming.kind());
+        let foreign = |taken: &String| owners.get(taken).copied().filter(|other| other.naming.text() != name);
+        if let Some((taken, other)) = taken.iter().find_map(|taken| Some((taken, foreign(taken)?))) {
+            let (kind, at) = (word(other.naming.kind()), at(&other.place));
+            let message = format!(
+                "metric {name} clashes with {} at {at}: as {kind} that also owns {taken}",
+                other.naming.text()
+            );
+            fault(reader, &metric.place, message, "give one of them another name");
+        }
+        for taken in taken {
+            owners.entry(taken).or_insert(metric);
+        }
+    }
+}
+
+/// The labels of targets against those of the metrics that run there; one fault a metric and label, whatever the
+/// number of targets.
+fn target_labels(targets: &[Target], reader: &Reader<'_>) {
+    let mut known = HashSet::new();
+    for target in targets.iter().filter(|target| target.enabled && !target.labels.is_empty()) {
+        for query in target.queries.iter().filter(|query| query.enabled) {
+            for (index, metric) in query.metrics.iter().enumerate() {
+                for (label, _) in target.labels.iter().filter(|(label, _)| metric.label_names.contains(label))
+                {
+                    if known.insert((query.order, index, label.clone())) {
+                        let name = metric.naming.text();
+                        let message =
+                            format!("metric {name}: target {} has the label {label} too", target.name);
+                        fault(reader, &metric.place, message, "give one of them another name");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Without a label that names the target, two targets write the same series.
+fn one_target_each(targets: &[Target], reader: &Reader<'_>) {
+    let mut runs: BTreeMap<usize, (&Query, Vec<&str>)> = BTreeMap::new();
+    for target in targets.iter().filter(|target| target.enabled) {
+        for query in target.queries.iter().filter(|query| query.enabled) {
+            runs.entry(query.order).or_insert((query, Vec::new())).1.push(&target.name);
+        }
+    }
+    for (query, names) in runs.into_values() {
+        let [first, second, more @ ..] = names.as_slice() else { continue };
+        let place = query.metrics.first().map(|metric| metric.place.clone()).unwrap_or_default();
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        let message =
+            format!("query {} runs on {first}, {second}{more}: nothing tells them apart", query.name);
+        fault(reader, &place, message, "write exporter.target_label: target, or name one target");
+    }
+}

@@ -1,0 +1,115 @@
+//! An address to listen on, as users write it: `host:port`, `:port`, `unix:PATH`. The flag `--listen` reads it too.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+/// One address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// `:9399`: both families where the machine has them.
+    AnyAddress(u16),
+    /// `host:port`, `[::1]:9399`.
+    Tcp(SocketAddr),
+    /// `unix:PATH`.
+    Unix(PathBuf),
+}
+
+/// As users write it.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::AnyAddress(port) => write!(f, ":{port}"),
+            Listen::Tcp(address) => write!(f, "{address}"),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Reads one address. A host name becomes its first address (the resolver is asked, which may block); a relative
+/// socket path starts from `folder`.
+///
+/// # Errors
+/// A sentence that says what an address looks like.
+pub fn listen(text: &str, folder: &Path) -> Result<Listen, String> {
+    let text = text.trim();
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path {
+            "" => Err(format!("{text:?} names no path: write unix:/run/sql-exporter.sock")),
+            path => Ok(Listen::Unix(folder.join(path))),
+        };
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Err(format!("{text:?} is not an address: write host:port, :port or unix:PATH"));
+    };
+    let port = port.parse().map_err(|_| format!("{port:?} in {text:?} is not a port from 0 to 65535"))?;
+    let host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']').ok_or_else(|| format!("{text:?} lacks a `]`"))?,
+        None if text.contains("://") => {
+            return Err(format!("{text:?}: leave the scheme out, write host:port"));
+        }
+        None if host.contains(':') => {
+            return Err(format!("{text:?}: write an IPv6 address as [{host}]:{port}"));
+        }
+        None => host,
+    };
+    at_host(host, port)
+}
+
+/// `host` and `port` apart, as files of Du-gui/export-sql have them. No host: every address of the machine.
+///
+/// # Errors
+/// The host has no address.
+pub fn at_host(host: &str, port: u16) -> Result<Listen, String> {
+    if host.is_empty() {
+        return Ok(Listen::AnyAddress(port));
+    }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(Listen::Tcp(SocketAddr::new(address, port)));
+    }
+    // One address, IPv4 first, as other exporters do: `localhost` is often `::1` too where the machine has no IPv6.
+    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+    let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    address
+        .map(|address| Listen::Tcp(*address))
+        .ok_or_else(|| format!("the host {host:?} has no address: write an IP address, or :{port} for all"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Listen, String> {
+        listen(text, Path::new("/etc/app"))
+    }
+
+    #[test]
+    fn addresses_as_users_write_them() {
+        let tcp = |text: &str| Ok(Listen::Tcp(text.parse().unwrap()));
+        assert_eq!(read(":9399"), Ok(Listen::AnyAddress(9399)));
+        assert_eq!(read("127.0.0.1:0"), tcp("127.0.0.1:0"));
+        assert_eq!(read("[::1]:9399"), tcp("[::1]:9399"));
+        assert_eq!(read("unix:run/x.sock"), Ok(Listen::Unix("/etc/app/run/x.sock".into())));
+        assert_eq!(read("unix:/run/x.sock"), Ok(Listen::Unix("/run/x.sock".into())));
+        assert_eq!(read("localhost:9399"), tcp("127.0.0.1:9399"));
+    }
+
+    #[test]
+    fn a_bad_address_says_what_is_wrong() {
+        for text in [
+            "9399",
+            "",
+            "host:",
+            ":70000",
+            ":http",
+            "[::1:9399",
+            "::1:9399",
+            "unix:",
+            "http://a:1",
+            "no such:1",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert!(read("::1:9399").unwrap_err().contains("write an IPv6 address as [::1]:9399"));
+    }
+}

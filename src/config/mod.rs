@@ -1,0 +1,198 @@
+//! The plan: a configuration read, checked and cooked. Everything in it is legal; nothing in it is text to be
+//! parsed again. Raw keys live in `yaml::keys` while a file is read, and nowhere after.
+//!
+//! Reading is in three steps: entries as they stand in their files (`target`, `query`, `collector`), then queries ×
+//! targets (`assign`), then what only the whole shows (`clash`). A fault stops none of them: all come together.
+//! What only `check` runs is read in `cases`, what only `schema` prints asked in `survey`.
+//! A key of a query goes to `query` (or `settings`, when overrides may change it), one of a target to `target`.
+
+mod assignment;
+mod collector;
+mod collector_selection;
+pub mod conditions;
+mod conflicts;
+pub mod database;
+mod driver_name;
+pub mod exporter;
+mod glob;
+pub mod hosts;
+pub mod http;
+mod include;
+pub mod listen;
+pub mod origin;
+mod overrides;
+pub mod packs;
+pub mod query;
+mod query_keys;
+pub mod query_tests;
+pub mod redacted;
+pub mod route_prefix;
+pub mod schema;
+mod target_selector;
+mod text_file;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::driver::Drivers;
+use crate::error::Error;
+use crate::yaml::keys::{Closed, Environment, Keys, Reader};
+use crate::yaml::tree::Document;
+
+use self::assignment::Parts;
+use self::database::Target;
+use self::exporter::Exporter;
+use self::overrides::Overrides;
+use self::query::Query;
+use self::query_tests::Case;
+
+/// A configuration as the rest of the program sees it.
+pub struct Plan {
+    /// Enabled and disabled targets, in configuration order.
+    pub targets: Vec<Arc<Target>>,
+    /// The section `exporter`.
+    pub exporter: Exporter,
+    /// The cases of all files' `tests`, for `check`.
+    pub cases: Vec<Case>,
+    /// What was odd and did not stop the load; the caller logs it.
+    pub warnings: Vec<Error>,
+    /// All queries in configuration order, those that no target runs too, without what targets change about them.
+    pub queries: Vec<Query>,
+    /// The files it was read from, as they were named, in that order.
+    pub files: Vec<String>,
+    /// Lines (file, line) that may hold a secret: shown to nobody, whatever place points there.
+    pub secret_lines: HashSet<(String, usize)>,
+}
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub struct Faulty {
+    /// All faults of all files, in file order; at least one.
+    pub faults: Vec<Error>,
+    /// What was odd beside them.
+    pub warnings: Vec<Error>,
+    /// The files that were read.
+    pub files: Vec<String>,
+    /// The web-config file that it names, which may have faults of its own.
+    pub web_config_file: Option<PathBuf>,
+}
+
+/// Reads a configuration and all it includes. Runs no query and opens no connection to a database; a host name in
+/// `exporter.listen` is resolved.
+///
+/// # Errors
+/// All faults of all files together, in file order.
+pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
+    examine(path, environment, drivers).map_err(|faulty| faulty.faults)
+}
+
+/// The same as [`load`] for who wants to know all that can be said about a faulty one.
+///
+/// # Errors
+/// All faults, and what else was seen.
+pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Plan, Faulty> {
+    let name = path.display().to_string();
+    let main = Document::open(&name, path).map_err(|error| Faulty {
+        faults: vec![error],
+        warnings: Vec::new(),
+        files: vec![name],
+        web_config_file: None,
+    })?;
+    let reader = Reader::new(environment);
+    let plan = read(&main, path, drivers, &reader);
+    let Closed { faults, warnings, files, secret_lines } = reader.close();
+    match plan {
+        Some(Read { targets, exporter, queries, cases }) if faults.is_empty() => {
+            Ok(Plan { targets, exporter, cases, warnings, queries, files, secret_lines })
+        }
+        plan => {
+            let web_config_file = plan.and_then(|plan| plan.exporter.web_config_file);
+            Err(Faulty { faults, warnings, files, web_config_file })
+        }
+    }
+}
+
+/// The first query of a text that holds nothing but `queries:`, without what a configuration around it would say.
+///
+/// # Errors
+/// All faults of the text.
+pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
+    let document =
+        Document::parse("the proposal", Path::new("."), text.to_owned()).map_err(|error| vec![error])?;
+    let reader = Reader::new(&|_| None);
+    let drivers = Drivers::built_in();
+    let behind = collector::defaults(None, &drivers);
+    let query = Keys::root(&document, &reader).and_then(|mut root| {
+        let read = collector::queries(&mut root, &behind, &drivers);
+        root.finish();
+        read.queries.first().map(|query| query.cook(query.settings, 0))
+    });
+    let faults = reader.close().faults;
+    query.filter(|_| faults.is_empty()).ok_or(faults)
+}
+
+/// What stands in the files.
+struct Read {
+    targets: Vec<Arc<Target>>,
+    exporter: Exporter,
+    queries: Vec<Query>,
+    cases: Vec<Case>,
+}
+
+/// `None` when the main file is no mapping at all; else what could be read, faults being the reader's.
+fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<Read> {
+    let mut root = Keys::root(main, reader)?;
+    let section = root.inner("exporter");
+    let files = include::open(&mut root, path, reader);
+    let mut defaults = root.inner("defaults");
+    let targets = targets(&mut root, defaults.as_mut(), drivers);
+    let all_targets = targets.len() == root.count("databases");
+    let behind = collector::defaults(defaults.as_mut(), drivers);
+    if let Some(defaults) = defaults {
+        defaults.finish();
+    }
+    let mut read = collector::queries(&mut root, &behind, drivers);
+    for file in &files.files {
+        let included =
+            collector::included(&file.document, &file.collector, file.statement, &behind, drivers, reader);
+        read.add(included);
+    }
+    let collector::Read { queries, cases, all_named } = read;
+    let overrides = Overrides::read(&mut root);
+    root.refuse("target_files");
+    root.finish();
+
+    let places: Vec<_> = targets.iter().map(|target| target.written.labels.clone()).collect();
+    let all_queries = files.whole && all_named;
+    let parts = Parts { targets, queries, overrides, all_targets, all_queries };
+    let (targets, queries) = assignment::assign(parts, reader);
+    let pairs = targets.iter().map(|target| target.queries.len()).sum();
+    let exporter = Exporter::read(section, pairs);
+    conflicts::check(&targets, &places, &exporter.target_label, reader);
+    let targets = targets.into_iter().map(Arc::new).collect();
+    Some(Read { targets, exporter, queries, cases })
+}
+
+/// Takes the key `databases`, each entry over `defaults.database`.
+fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Vec<database::Draft> {
+    let behind = defaults.and_then(|defaults| defaults.inner("database"));
+    root.one_of(&["databases"]);
+    let entries = root.entries("databases");
+    let is_faulty = root.has("databases") && entries.is_none();
+    if !is_faulty && root.count("databases") == 0 {
+        let hint = "add `databases: {NAME: {url: …}}`".to_owned();
+        root.lacks("databases", &["databases"], "names no target", Some(hint));
+    }
+    let read =
+        |(name, keys): (String, Keys<'_>)| database::Draft::read(name, keys.over(behind.as_ref()), drivers);
+    let targets = entries.unwrap_or_default().into_iter().map(read).collect();
+    if let Some(behind) = behind {
+        // A default may be meant for a driver that no entry uses today: each is asked which keys it knows.
+        for driver in drivers.names().filter_map(|name| drivers.find(name)) {
+            driver.endpoint(&mut behind.rehearsal());
+        }
+        behind.finish_defaults();
+    }
+    targets
+}

@@ -1,0 +1,259 @@
+//! What the network drivers' `databases:` entries have in common: a URL or its fields, read into a [`Login`].
+//!
+//! Knows no protocol. `sqlite` does not use it. A key that every network driver has is read here; one that a single
+//! driver has is read there. `url` takes a URL apart, `address` joins it with the fields.
+
+mod address;
+mod keywords;
+pub mod passfile;
+pub mod password;
+pub mod refused_password;
+pub mod resolve;
+pub(crate) mod socket;
+pub mod tls;
+mod url;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::Secret;
+use crate::yaml::keys::{Keys, Origin};
+
+use self::address::{Address, only_one};
+use self::password::Password;
+use self::tls::{Demand, MODES, Mode, Tls};
+use self::url::Part;
+
+pub use self::address::Scheme;
+pub use self::url::Form;
+
+/// Where nothing says it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name, an IPv4 or an IPv6 address (without brackets); or [a socket's folder](HostPort::is_socket).
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Everything needed to reach and enter a server.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// At least one, in the order to try; `localhost` where none is named. With a `socket` nothing is connected to
+    /// them: empty, or one that holds the port which is part of a PostgreSQL socket's name.
+    pub hosts: Vec<HostPort>,
+    /// A Unix socket instead of hosts: the socket's own path (MySQL), or its folder (PostgreSQL).
+    pub socket: Option<PathBuf>,
+    /// The database; `None` is the server's default for the user.
+    pub database: Option<String>,
+    /// The user; `None` is the driver's default.
+    pub username: Option<String>,
+    /// Where the password comes from; read for every new session.
+    pub password: Password,
+    /// Encryption.
+    pub tls: Tls,
+    /// The driver's own options: those of the URL's query, then `params`, in order.
+    pub params: Vec<(String, String)>,
+    /// The database's read-only mode and the first-keyword check.
+    pub read_only: bool,
+    /// Statements run once on each new session.
+    pub session_sql: Vec<String>,
+    /// The longest a connect and login may take (default 3 s).
+    pub connect_timeout: Duration,
+}
+
+impl Login {
+    /// Takes `url`|`connection_string`|`url_file`, or `host`, `port`, `socket`, `database`, `username`, then the
+    /// password keys, `params`, `tls`, `read_only`, `session_sql` and `connect_timeout`. `None` after a recorded fault.
+    ///
+    /// Own keys come before those of the defaults: a URL of the entry is filled from fields of the defaults, and
+    /// fields of the entry replace parts of a URL of the defaults.
+    pub fn read(keys: &mut Keys<'_>, scheme: Scheme) -> Option<Login> {
+        // Everything is read before anything is given up: all faults come together, and no key is left unasked.
+        for key in ["params", "session_sql", "password_command"] {
+            keys.conceal(key);
+        }
+        let (mut address, from) = address::read(keys, scheme);
+        let password = password(keys, address.password.take(), from);
+        let tls = tls(keys, &mut address, from);
+        let connect_timeout = connect_timeout(keys, &address, from);
+        let mut params = std::mem::take(&mut address.params);
+        params.extend(keys.pairs("params").unwrap_or_default());
+        let login = Login {
+            hosts: hosts(&address, scheme),
+            socket: address.socket,
+            database: address.database,
+            username: address.username,
+            password,
+            tls,
+            params,
+            read_only: keys.flag("read_only").unwrap_or(true),
+            session_sql: keys.texts("session_sql").unwrap_or_default(),
+            connect_timeout,
+        };
+        (!keys.faulted()).then_some(login)
+    }
+
+    /// The least that is demanded of the way to the server.
+    #[must_use]
+    pub fn demand(&self) -> Demand {
+        let stays = self.socket.is_some() || self.hosts.iter().all(HostPort::is_loopback);
+        if stays { Demand::Local } else { self.tls.demand() }
+    }
+
+    /// `postgres://user@host:port/database`, never with a password or a parameter's value.
+    #[must_use]
+    pub fn shown(&self, scheme: &str) -> String {
+        let user = self.username.as_ref().map(|user| format!("{}@", Part(user))).unwrap_or_default();
+        let hosts: Vec<String> = self.hosts.iter().map(HostPort::shown).collect();
+        let place = match &self.socket {
+            Some(socket) => format!("unix({})", Part(&socket.to_string_lossy())),
+            None => hosts.join(","),
+        };
+        let database = self.database.as_ref().map(|name| format!("/{}", Part(name))).unwrap_or_default();
+        format!("{scheme}://{user}{place}{database}")
+    }
+}
+
+impl HostPort {
+    /// True for the folder of a PostgreSQL server's Unix socket: one of several places (`host=/run/postgresql,db`). `@` in
+    /// front is Linux' abstract namespace, as in libpq.
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
+        self.host.starts_with(['/', '@'])
+    }
+
+    /// True for a name or an address of this machine.
+    fn is_loopback(&self) -> bool {
+        if self.is_socket() {
+            return true;
+        }
+        let address = self.host.parse::<IpAddr>();
+        self.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    }
+
+    fn shown(&self) -> String {
+        let HostPort { host, port } = self;
+        if self.is_socket() {
+            return format!("unix({}):{port}", Part(host));
+        }
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{}:{port}", Part(host)) }
+    }
+}
+
+fn hosts(address: &Address, scheme: Scheme) -> Vec<HostPort> {
+    let port = address.port.unwrap_or(scheme.port);
+    let local = |port| HostPort { host: "localhost".to_owned(), port };
+    if address.socket.is_some() {
+        return address.port.map(local).into_iter().collect();
+    }
+    if address.hosts.is_empty() {
+        return vec![local(port)];
+    }
+    let host =
+        |(host, own): &(String, Option<u16>)| HostPort { host: host.clone(), port: own.unwrap_or(port) };
+    address.hosts.iter().map(host).collect()
+}
+
+/// At most one of the three keys, and not beside a password in the URL; what the entry itself says comes first.
+fn password(keys: &mut Keys<'_>, in_url: Option<Secret>, url: Option<Origin>) -> Password {
+    let given = keys.secret("password");
+    let file = keys.file("password_file");
+    let command = command(keys);
+    let key = only_one(keys, &["password", "password_file", "password_command"]);
+    let key_from = key.and_then(|key| keys.origin(key));
+    if let (Some(secret), Some(url)) = (in_url.filter(|secret| !secret.is_empty()), url) {
+        match (key, key_from) {
+            (Some(key), Some(from)) if from == url => {
+                keys.fault_with_hint(
+                    key,
+                    format!("`{key}` beside a password in the URL"),
+                    "one of them is enough",
+                );
+            }
+            (Some(_), Some(Origin::Own)) => {}
+            _ => return Password::Given(secret),
+        }
+    }
+    let chosen = match key {
+        Some("password") => given.filter(|secret| !secret.is_empty()).map(Password::Given),
+        Some("password_file") => file.map(Password::File),
+        Some(_) => command.map(Password::Command),
+        None => None,
+    };
+    chosen.unwrap_or_default()
+}
+
+/// An argv; a program named with a `/` is a path like any other in the file.
+fn command(keys: &mut Keys<'_>) -> Option<Vec<String>> {
+    const KEY: &str = "password_command";
+    let mut argv = keys.texts(KEY)?;
+    if !keys.is_list(KEY) {
+        keys.fault_with_hint(
+            KEY,
+            "expected a list: a program and its arguments",
+            "there is no shell: write [program, argument]",
+        );
+        return None;
+    }
+    let folder = keys.folder(KEY);
+    match argv.first_mut() {
+        Some(program) if !program.is_empty() => {
+            if program.contains('/') {
+                *program = folder.join(&*program).to_string_lossy().into_owned();
+            }
+            Some(argv)
+        }
+        _ => {
+            keys.fault(KEY, "no program is named");
+            None
+        }
+    }
+}
+
+/// `tls` and what the URL says of it; without a mode `verify-full` where a `ca` is given, else `prefer`.
+fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> Tls {
+    let url_first = url == Some(Origin::Own) && keys.origin("tls") == Some(Origin::Default);
+    let from_url = std::mem::take(&mut address.tls);
+    let mut section = Tls::default();
+    let mut mode = None;
+    if let Some(mut keys) = keys.inner("tls") {
+        mode = keys.choice("mode", MODES);
+        section.ca = keys.file("ca");
+        section.cert = keys.file("cert");
+        section.key = keys.file("key");
+        section.server_name = keys.text("server_name");
+        keys.finish();
+    }
+    let (first, second) = if url_first { (from_url, section) } else { (section, from_url) };
+    let mode = if url_first { address.mode.or(mode) } else { mode.or(address.mode) };
+    let mut tls = Tls {
+        mode: Mode::default(),
+        ca: first.ca.or(second.ca),
+        cert: first.cert.or(second.cert),
+        key: first.key.or(second.key),
+        server_name: first.server_name.or(second.server_name),
+    };
+    tls.mode = mode.unwrap_or(if tls.ca.is_some() { Mode::VerifyFull } else { Mode::Prefer });
+    if tls.cert.is_some() != tls.key.is_some() {
+        keys.fault("tls", "a client certificate needs both `cert` and `key`");
+    }
+    tls
+}
+
+fn connect_timeout(keys: &mut Keys<'_>, address: &Address, url: Option<Origin>) -> Duration {
+    let key = keys.duration("connect_timeout");
+    if key.is_some_and(|timeout| timeout.is_zero()) {
+        keys.fault("connect_timeout", "expected more than 0");
+    }
+    let url_first = url == Some(Origin::Own) && keys.origin("connect_timeout") == Some(Origin::Default);
+    let timeout = if url_first { address.connect_timeout.or(key) } else { key.or(address.connect_timeout) };
+    timeout.unwrap_or(CONNECT_TIMEOUT)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,440 @@
+//! Encryption towards a server: the five modes and their files (DESIGN 2), and rustls' configuration of them.
+//!
+//! Owns which certificates are believed. Knows no protocol.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{self, CryptoProvider, ring};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+};
+
+use crate::error::{Error, Reason, Result};
+use crate::file;
+
+use crate::driver::TlsState;
+
+/// No chain of certificates is longer.
+const LONGEST: u64 = 1 << 20;
+
+/// How much is demanded. Names and meanings are libpq's `sslmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Mode {
+    /// Plain text, written out: a clear-text password is then allowed.
+    Disable,
+    /// Encrypted where the server offers it.
+    #[default]
+    Prefer,
+    /// Encrypted, not verified.
+    Require,
+    /// The certificate chains to `ca` (or the system's roots).
+    VerifyCa,
+    /// And names the host.
+    VerifyFull,
+}
+
+/// The names of [`Mode`] in a configuration.
+pub const MODES: &[(&str, Mode)] = &[
+    ("disable", Mode::Disable),
+    ("prefer", Mode::Prefer),
+    ("require", Mode::Require),
+    ("verify-ca", Mode::VerifyCa),
+    ("verify-full", Mode::VerifyFull),
+];
+
+/// The `tls` keys of a `databases:` entry.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// What is demanded.
+    pub mode: Mode,
+    /// Trusted certificates (PEM) instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate chain (PEM).
+    pub cert: Option<PathBuf>,
+    /// Our key (PEM).
+    pub key: Option<PathBuf>,
+    /// The name to verify instead of the host.
+    pub server_name: Option<String>,
+}
+
+/// The least that a configuration demands of the way to a server, whatever a session gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Demand {
+    /// Nothing leaves the machine: a file, a Unix socket, a loopback address.
+    #[default]
+    Local,
+    /// Plain text was asked for.
+    PlainText,
+    /// Plain text where the server offers nothing better.
+    WhatIsOffered,
+    /// Encryption with whoever answers.
+    Encryption,
+    /// A certificate of some authority, for any name: everybody can have one of a public authority.
+    Authority,
+    /// A certificate of an authority of our own, or one that names the host.
+    Identity,
+}
+
+/// What is checked of a server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    Nothing,
+    Chain,
+    ChainAndName,
+}
+
+impl Tls {
+    /// As libpq: `require` with a `ca` verifies the chain.
+    fn check(&self) -> Check {
+        match self.mode {
+            Mode::Disable | Mode::Prefer => Check::Nothing,
+            Mode::Require if self.ca.is_none() => Check::Nothing,
+            Mode::Require | Mode::VerifyCa => Check::Chain,
+            Mode::VerifyFull => Check::ChainAndName,
+        }
+    }
+
+    /// The least that is demanded of a server on the network.
+    #[must_use]
+    pub fn demand(&self) -> Demand {
+        match (self.check(), self.mode) {
+            (Check::ChainAndName, _) => Demand::Identity,
+            (Check::Chain, _) if self.ca.is_some() => Demand::Identity,
+            (Check::Chain, _) => Demand::Authority,
+            (Check::Nothing, Mode::Disable) => Demand::PlainText,
+            (Check::Nothing, Mode::Prefer) => Demand::WhatIsOffered,
+            (Check::Nothing, _) => Demand::Encryption,
+        }
+    }
+
+    /// How the bytes of a session travel once it is encrypted.
+    #[must_use]
+    pub fn state(&self) -> TlsState {
+        if self.check() == Check::Nothing { TlsState::Encrypted } else { TlsState::Verified }
+    }
+
+    /// The rustls configuration; reads the files now, so that a renewed certificate serves the next session.
+    ///
+    /// # Errors
+    /// `tls`: a file that cannot be read or holds nothing usable.
+    pub fn client_config(&self) -> Result<ClientConfig> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier = Verifier::new(self, &provider)?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| fault(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => {
+                let chain = certificates(cert, "cert")?;
+                let pem = file::bytes(key, LONGEST).map_err(|error| unreadable(key, "key", &error))?;
+                let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+                    pem::Error::NoItemsFound => unreadable(key, "key", &NO_KEY),
+                    error => unreadable(key, "key", &error),
+                })?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| fault(&error))?
+            }
+            (None, None) => builder.with_no_client_auth(),
+            _ => {
+                return Err(Error::new(
+                    Reason::Tls,
+                    "tls.cert and tls.key belong together: set both or none",
+                ));
+            }
+        };
+        // Sessions live long: tickets would only be memory.
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+}
+
+fn fault(error: &rustls::Error) -> Error {
+    Error::new(Reason::Tls, format!("TLS: {error}"))
+}
+
+/// The certificates that this system trusts, or those that the variables of OpenSSL name instead.
+fn of_the_system() -> Result<Vec<CertificateDer<'static>>> {
+    let failed = |why: &dyn fmt::Display| {
+        let message = format!("the system's trusted certificates cannot be read: {why}");
+        Error::new(Reason::Tls, message).with_hint("set tls.ca to a PEM file")
+    };
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from).unwrap_or_default();
+    if let Some(what) = std::fs::metadata(&named).ok().and_then(|found| file::special(found.file_type())) {
+        return Err(failed(&format!("SSL_CERT_FILE is {what}")));
+    }
+    let read = || Ok(rustls_native_certs::load_native_certs().certs);
+    file::aside(&named, read).map_err(|unread| failed(&format!("one {unread}")))
+}
+
+fn unreadable(file: &Path, key: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::new(Reason::Tls, format!("tls.{key} {}: {error}", file.display()))
+}
+
+/// A key behind a password is none of these either.
+const NO_KEY: &str = "holds no PEM private key that can be read without a password: `openssl pkey -in FILE -out PLAIN` \
+     writes one";
+
+fn certificates(file: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let pem = file::bytes(file, LONGEST).map_err(|error| unreadable(file, key, &error))?;
+    let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|error| unreadable(file, key, &error))?;
+    if found.is_empty() { Err(unreadable(file, key, &"holds no PEM certificate")) } else { Ok(found) }
+}
+
+/// Decides whether a server's certificate is believed.
+#[derive(Debug)]
+struct Verifier {
+    check: Check,
+    roots: RootCertStore,
+    /// The certificates of `ca`: one that the server shows itself needs no chain (a self-signed server).
+    trusted: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Verifier {
+    fn new(tls: &Tls, provider: &Arc<CryptoProvider>) -> Result<Self> {
+        let check = tls.check();
+        let mut roots = RootCertStore::empty();
+        let mut trusted = Vec::new();
+        match &tls.ca {
+            _ if check == Check::Nothing => {}
+            Some(file) => {
+                trusted = certificates(file, "ca")?;
+                for certificate in &trusted {
+                    roots.add(certificate.clone()).map_err(|error| unreadable(file, "ca", &error))?;
+                }
+            }
+            None => {
+                roots.add_parsable_certificates(of_the_system()?);
+                if roots.is_empty() {
+                    let message = "this system has no trusted certificates";
+                    return Err(Error::new(Reason::Tls, message).with_hint("set tls.ca to a PEM file"));
+                }
+            }
+        }
+        Ok(Verifier { check, roots, trusted, provider: Arc::clone(provider) })
+    }
+
+    fn believes(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        if !self.trusted.contains(end_entity) {
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                &self.roots,
+                intermediates,
+                now,
+                algorithms,
+            )?;
+        }
+        if self.check == Check::ChainAndName {
+            verify_server_name(&certificate, server_name)?;
+        }
+        Ok(())
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    /// What verifies nothing takes every certificate, also one that cannot be read: of X.509 version 1, expired, with a
+    /// weak signature, without a name.
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.check != Check::Nothing {
+            let shown = std::iter::once(end_entity).chain(intermediates);
+            self.believes(end_entity, intermediates, server_name, now)
+                .map_err(|error| named(error, shown))?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.check == Check::Nothing {
+            return Ok(unverified());
+        }
+        crypto::verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .map_err(|error| named(error, std::iter::once(cert)))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.check == Check::Nothing {
+            return Ok(unverified());
+        }
+        crypto::verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .map_err(|error| named(error, std::iter::once(cert)))
+    }
+
+    /// A server signs with what its key can and the client takes. Where nothing is verified, everything is taken.
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        if self.check == Check::Nothing {
+            return ALL_SCHEMES.to_vec();
+        }
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The handshake's signature proves that the server holds the key of its certificate. Where nobody asks whose
+/// certificate that is, whoever stands between shows one of its own, so the proof is worth nothing; and to check it, the
+/// certificate would have to be one that the library can read.
+fn unverified() -> HandshakeSignatureValid {
+    HandshakeSignatureValid::assertion()
+}
+
+/// Every scheme that a server of TLS 1.2 or 1.3 may sign with.
+const ALL_SCHEMES: &[SignatureScheme] = &[
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED25519,
+    SignatureScheme::ED448,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::ECDSA_SHA1_Legacy,
+    SignatureScheme::RSA_PKCS1_SHA1,
+];
+
+/// A certificate that is too old for the library to read.
+#[derive(Debug)]
+struct OldVersion(u8);
+
+impl std::error::Error for OldVersion {}
+
+impl fmt::Display for OldVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server shows a certificate of X.509 version {}, which cannot be verified", self.0)
+    }
+}
+
+/// The library says "UnsupportedCertVersion" at most: an error about a certificate of an old version names it.
+fn named<'c>(error: rustls::Error, shown: impl Iterator<Item = &'c CertificateDer<'c>>) -> rustls::Error {
+    let is_unread = matches!(
+        error,
+        rustls::Error::InvalidCertificate(CertificateError::Other(_) | CertificateError::BadEncoding)
+    );
+    match shown.filter_map(|certificate| version(certificate)).find(|version| *version < 3) {
+        Some(version) if is_unread => {
+            let old = OtherError(Arc::new(OldVersion(version)));
+            rustls::Error::InvalidCertificate(CertificateError::Other(old))
+        }
+        _ => error,
+    }
+}
+
+/// The X.509 version of a certificate; `None` where it is none. `Certificate ::= SEQUENCE { TBSCertificate ::= SEQUENCE
+/// { [0] { INTEGER } OPTIONAL, …`: without the tag it is version 1 (RFC 5280, 4.1).
+fn version(certificate: &[u8]) -> Option<u8> {
+    let inner = content(content(certificate, 0x30)?, 0x30)?;
+    match content(inner, 0xa0) {
+        None => Some(1),
+        Some(explicit) => content(explicit, 0x02)?.last()?.checked_add(1),
+    }
+}
+
+/// What stands in the DER element at the head of `bytes`, if it has this tag and is whole.
+fn content(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+    let (found, rest) = bytes.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    if *found != tag {
+        return None;
+    }
+    match length {
+        0x80.. => {
+            let (length, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
+            let length =
+                length.iter().fold(0_usize, |sum, byte| sum.saturating_mul(256) + usize::from(*byte));
+            rest.get(..length)
+        }
+        length => rest.get(..usize::from(*length)),
+    }
+}
+
+/// A failed handshake in words: what went wrong, and what to do about it where that is known.
+#[must_use]
+pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
+    use rustls::{AlertDescription as Alert, Error as Tls};
+    let said = error.to_string();
+    match error {
+        Tls::InvalidCertificate(CertificateError::Other(OtherError(cause))) if cause.is::<OldVersion>() => (
+            cause.to_string(),
+            Some(
+                "make it one of version 3 that names the host (`openssl x509 -req … -extfile FILE` with a line \
+                 `subjectAltName = DNS:HOST`), or verify nothing: tls: {mode: require} without `ca`",
+            ),
+        ),
+        Tls::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => (
+            said,
+            Some(
+                "connect by a name that stands in the certificate's subjectAltName (a common name does not count), or \
+                 verify the authority alone: tls: {mode: verify-ca}",
+            ),
+        ),
+        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            (said, Some("set tls.ca to the certificate of the authority that signed the server's"))
+        }
+        Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            (said, Some("renew the server's certificate, or see whether this machine's clock is right"))
+        }
+        Tls::AlertReceived(
+            Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity,
+        )
+        | Tls::PeerIncompatible(_) => {
+            (said, Some("this exporter speaks TLS 1.3, and 1.2 with ECDHE; see what the server's TLS allows"))
+        }
+        Tls::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA) => {
+            (said, Some("the server wants a client certificate that it knows: set tls.cert and tls.key"))
+        }
+        _ => (said, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_certificate_is_read_from_its_head() {
+        // SEQUENCE { SEQUENCE { [0] { INTEGER 2 }, … } } and SEQUENCE { SEQUENCE { INTEGER 7, … } }, long lengths too.
+        let three = [0x30, 9, 0x30, 7, 0xa0, 3, 2, 1, 2, 2, 0];
+        let one = [0x30, 5, 0x30, 3, 2, 1, 7];
+        let long = [0x30, 0x82, 0, 8, 0x30, 0x81, 5, 0xa0, 3, 2, 1, 1];
+        assert_eq!((version(&three), version(&one), version(&long)), (Some(3), Some(1), Some(2)));
+        for broken in [&[][..], &[0x30], &[0x31, 0], &[0x30, 0x85, 1], &[0x30, 4, 0x30, 9, 1, 1]] {
+            assert_eq!(version(broken), None, "{broken:?}");
+        }
+    }
+}

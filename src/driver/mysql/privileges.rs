@@ -1,0 +1,235 @@
+//! What the user of a session may do, from `SHOW GRANTS`: its own privileges and those of its active roles.
+//!
+//! A line of that answer may hold the hash of a password: privileges and objects are taken out of it, and nothing else
+//! leaves this file. A privilege that a reader may have is a word in [`HARMLESS`].
+
+use crate::deadline::Deadline;
+use crate::driver::privileges::reader_beside;
+use crate::driver::{Rights, bounded_text};
+
+use super::talk::{Table, Talk, Trouble};
+
+/// What reads, in both flavours' words (the manuals' tables of privileges).
+const HARMLESS: &[&str] = &[
+    "USAGE",
+    "SELECT",
+    "EXECUTE",
+    "SHOW DATABASES",
+    "SHOW VIEW",
+    "SHOW_ROUTINE",
+    "SHOW CREATE ROUTINE",
+    "PROCESS",
+    "REPLICATION CLIENT",
+    "REPLICATION SLAVE",
+    "REPLICATION REPLICA",
+    "BINLOG MONITOR",
+    "SLAVE MONITOR",
+    "REPLICA MONITOR",
+    "BACKUP_ADMIN",
+];
+
+/// So many privileges of one grant are named, and so many grants.
+const NAMED: usize = 8;
+
+/// Asks the server, behind the limits that were queued. One round trip.
+pub(super) fn ask(talk: &mut Talk, reads_binlog: &str, by: Deadline) -> Result<Rights, Trouble> {
+    talk.queue_query("SHOW GRANTS");
+    talk.queue_query("SELECT CURRENT_USER()");
+    talk.read_done(by)?;
+    let (grants, user) = (talk.read_table(by), talk.read_table(by));
+    let (lines, mut users) = (texts(grants?), texts(user?));
+    let user = bounded_text::cut(&users.pop().unwrap_or_default(), bounded_text::NAME);
+    let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
+    let risks = risks(&user, &grants);
+    Ok(Rights::of(Some(user.clone()), risks, || statements(&user, reads_binlog)))
+}
+
+/// The first column.
+fn texts(table: Table) -> Vec<String> {
+    let text = |row: Vec<Option<String>>| row.into_iter().next().flatten().unwrap_or_default();
+    table.into_iter().map(text).collect()
+}
+
+/// One `GRANT … ON … TO …`.
+#[derive(Debug, PartialEq, Eq)]
+struct Grant {
+    privileges: Vec<String>,
+    /// As the server quotes it: `*.*`, `` `shop`.* ``.
+    object: String,
+    /// `WITH GRANT OPTION`.
+    passes_on: bool,
+}
+
+impl Grant {
+    /// `None` for what grants a role, and for partial revokes.
+    fn read(line: &str) -> Option<Grant> {
+        let rest = line.strip_prefix("GRANT ")?;
+        let (privileges, rest) = split_at(rest, " ON ")?;
+        let (object, tail) = split_at(rest, " TO ")?;
+        let mut names = Vec::new();
+        let mut left = privileges;
+        while let Some((name, rest)) = split_at(left, ",") {
+            names.push(plain(name));
+            left = rest;
+        }
+        names.push(plain(left));
+        Some(Grant {
+            privileges: names,
+            object: bounded_text::cut(object, bounded_text::NAME),
+            passes_on: tail.contains(" WITH GRANT OPTION"),
+        })
+    }
+
+    fn on_all(&self) -> bool {
+        self.object == "*.*"
+    }
+}
+
+/// A privilege without the columns that it is for.
+fn plain(privilege: &str) -> String {
+    bounded_text::cut(privilege.split('(').next().unwrap_or_default().trim(), bounded_text::NAME)
+}
+
+/// What stands before and after the first `mark` outside quotes and brackets.
+fn split_at<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
+    let (mut quote, mut depth) = (None, 0_u32);
+    for (index, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(open), _) => quote = (c != open).then_some(open),
+            (None, '`' | '\'' | '"') => quote = Some(c),
+            (None, '(') => depth += 1,
+            (None, ')') => depth = depth.saturating_sub(1),
+            (None, _) if depth == 0 => {
+                if let Some(after) = text.get(index..).and_then(|rest| rest.strip_prefix(mark)) {
+                    return Some((text.get(..index)?, after));
+                }
+            }
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+fn risks(user: &str, grants: &[Grant]) -> Vec<String> {
+    let mut risks: Vec<String> = grants.iter().flat_map(|grant| of_grant(user, grant)).collect();
+    let more = risks.len().saturating_sub(NAMED);
+    if more > 0 {
+        risks.truncate(NAMED);
+        risks.push(format!("{user} has {more} more privileges of that kind"));
+    }
+    risks
+}
+
+/// The sentences about one grant.
+fn of_grant(user: &str, grant: &Grant) -> Vec<String> {
+    let Grant { privileges, object, passes_on } = grant;
+    let is_all = |name: &&String| matches!(name.as_str(), "ALL PRIVILEGES" | "ALL");
+    let has = |name: &str| privileges.iter().any(|privilege| privilege == name);
+    let mut said = Vec::new();
+    if privileges.iter().any(|name| is_all(&name)) {
+        let among = if grant.on_all() { ", SUPER and FILE among them" } else { "" };
+        said.push(format!("{user} has ALL PRIVILEGES on {object}{among}"));
+    }
+    if has("SUPER") {
+        said.push(format!(
+            "{user} has SUPER: it may change settings, end sessions and write a read-only server"
+        ));
+    }
+    if has("FILE") {
+        said.push(format!("{user} has FILE: it may read and write files on the server's machine"));
+    }
+    if has("PROXY") {
+        said.push(format!("{user} has PROXY: it may act as {object}"));
+    }
+    let apart = |name: &&String| {
+        !is_all(name)
+            && !HARMLESS.contains(&name.as_str())
+            && !["SUPER", "FILE", "PROXY", "GRANT OPTION"].contains(&name.as_str())
+    };
+    let others: Vec<&str> = privileges.iter().filter(apart).map(String::as_str).collect();
+    if let Some(named) = others.get(..others.len().min(NAMED)).filter(|named| !named.is_empty()) {
+        let more = others.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        said.push(format!("{user} has {}{more} on {object}", named.join(", ")));
+    }
+    if *passes_on || has("GRANT OPTION") {
+        said.push(format!("{user} may give its rights on {object} to others (GRANT OPTION)"));
+    }
+    said
+}
+
+/// For a user on the same machines. `reads_binlog`: the flavour's word for the state of replication.
+fn statements(user: &str, reads_binlog: &str) -> Vec<String> {
+    let (name, host) = user.rsplit_once('@').unwrap_or((user, "%"));
+    let reader = format!("'{}'@'{}'", reader_beside(name), host.replace('\'', "''"));
+    vec![
+        format!("CREATE USER {reader} IDENTIFIED BY '…';"),
+        format!("GRANT SELECT, PROCESS, {reads_binlog} ON *.* TO {reader};"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(lines: &[&str]) -> Vec<String> {
+        let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
+        risks("u@%", &grants)
+    }
+
+    #[test]
+    fn what_reads_is_no_risk() {
+        let lines = [
+            "GRANT USAGE ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*94BDCEBE19083CE2A1F959FD02F964C7AF4CFC29'",
+            "GRANT SELECT, PROCESS, REPLICATION CLIENT ON *.* TO `u`@`%`",
+            "GRANT SELECT (`a`, `b ON c`), SHOW VIEW ON `shop`.`t` TO `u`@`%`",
+            "GRANT `reader`@`%` TO `u`@`%`",
+            "REVOKE SELECT ON `mysql`.* FROM `u`@`%`",
+        ];
+        assert_eq!(said(&lines), [""; 0]);
+    }
+
+    #[test]
+    fn what_writes_is_named_with_its_object() {
+        assert_eq!(
+            said(&["GRANT SELECT, INSERT, UPDATE (`a`, `b`) ON `shop`.`t` TO `u`@`%`"]),
+            ["u@% has INSERT, UPDATE on `shop`.`t`"]
+        );
+        assert_eq!(
+            said(&["GRANT FILE, PROCESS ON *.* TO 'u'@'%'"]),
+            ["u@% has FILE: it may read and write files on the server's machine"]
+        );
+        assert_eq!(
+            said(&[
+                "GRANT ALL PRIVILEGES ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*94BD' WITH GRANT OPTION"
+            ]),
+            [
+                "u@% has ALL PRIVILEGES on *.*, SUPER and FILE among them",
+                "u@% may give its rights on *.* to others (GRANT OPTION)"
+            ]
+        );
+        assert_eq!(said(&["GRANT ALL PRIVILEGES ON `s`.* TO `u`@`%`"]), ["u@% has ALL PRIVILEGES on `s`.*"]);
+        assert_eq!(said(&["GRANT PROXY ON ''@'%' TO 'u'@'%'"]), ["u@% has PROXY: it may act as ''@'%'"]);
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_counted() {
+        let names: Vec<String> = (0..12).map(|index| format!("POWER_{index}")).collect();
+        let line = format!("GRANT {} ON *.* TO `u`@`%`", names.join(", "));
+        assert!(said(&[&line])[0].ends_with("POWER_7 and 4 more on *.*"), "{:?}", said(&[&line]));
+        let lines: Vec<String> = (0..12).map(|db| format!("GRANT INSERT ON `d{db}`.* TO `u`@`%`")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_eq!(said(&lines).last().unwrap(), "u@% has 4 more privileges of that kind");
+    }
+
+    #[test]
+    fn the_reader_comes_from_the_same_machines() {
+        assert_eq!(
+            statements("exporter@10.%", "REPLICATION CLIENT"),
+            [
+                "CREATE USER 'sql_exporter'@'10.%' IDENTIFIED BY '…';",
+                "GRANT SELECT, PROCESS, REPLICATION CLIENT ON *.* TO 'sql_exporter'@'10.%';"
+            ]
+        );
+    }
+}

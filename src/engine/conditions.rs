@@ -1,0 +1,159 @@
+//! `when` against one session: does a query apply to the server that this session found?
+//!
+//! Version, flavour and role are facts of the session; the boolean of `when.sql` is asked on it and noted for
+//! [`MEMORY`]. Knows no lane and no page.
+
+use std::time::Duration;
+
+use super::pool::Live;
+use crate::config::conditions::{When, numbers};
+use crate::deadline::Deadline;
+use crate::driver::{Column, Facts, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, Sql};
+use crate::error::{Error, Reason, Result};
+use crate::value::{Cell, Number};
+
+/// A session's answer to a `when.sql` holds so long (DESIGN 2).
+pub const MEMORY: Duration = Duration::from_secs(300);
+
+/// Whether the server's facts are those that `when` asks for.
+#[must_use]
+pub fn suits(when: &When, facts: &Facts) -> bool {
+    unmet(when, facts).is_none()
+}
+
+/// The first condition on the server's facts that does not hold, in words.
+#[must_use]
+pub fn unmet(when: &When, facts: &Facts) -> Option<String> {
+    let version = numbers(&facts.version);
+    let Facts { version: theirs, flavor, role, .. } = facts;
+    if !when.version.iter().all(|bound| bound.holds(&version)) {
+        Some(format!("when.version: the server's is {theirs}"))
+    } else if !(when.flavor.is_empty() || when.flavor.contains(&flavor.as_str())) {
+        Some(format!("when.flavor: the server's is {flavor}"))
+    } else if when.role.is_some_and(|wanted| wanted.word() != role) {
+        Some(format!("when.role: the server's is {}", if role.is_empty() { "not known" } else { role }))
+    } else {
+        None
+    }
+}
+
+/// What a session says to a `when.sql`.
+pub enum Said {
+    /// It answered now, or lately.
+    Answer {
+        /// Whether the query applies.
+        yes: bool,
+        /// The server was asked now.
+        asked: bool,
+    },
+    /// The statement failed: so does the query. The session may be of no more use.
+    Failed(Error, Health),
+    /// The session died under the question.
+    Broken(Health),
+}
+
+/// Under what a session notes that it was asked for its role; no statement is called so.
+pub const ROLE: &str = "role";
+
+/// Asks the session, unless it answered lately. Blocks until `by` at most.
+pub fn ask(live: &mut Live<'_>, sql: &Sql, by: Deadline) -> Said {
+    if let Some(yes) = live.notes.get(sql.name(), MEMORY) {
+        return Said::Answer { yes, asked: false };
+    }
+    let mut sink = Truth::default();
+    let health = live
+        .run(&mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink }], by);
+    match (sink.verdict, health) {
+        (Some(Ok(yes)), Health::Clean) => {
+            live.notes.set(sql.name(), yes);
+            Said::Answer { yes, asked: true }
+        }
+        (Some(Err(error)), health) => Said::Failed(error, health),
+        (_, health) => Said::Broken(health),
+    }
+}
+
+/// Takes the first value of the first row as yes or no.
+#[derive(Default)]
+pub struct Truth {
+    found: Option<bool>,
+    verdict: Option<Result<bool>>,
+}
+
+impl Truth {
+    /// What came; `None` while the job has not ended.
+    #[must_use]
+    pub fn verdict(self) -> Option<Result<bool>> {
+        self.verdict
+    }
+}
+
+impl RowSink for Truth {
+    fn columns(&mut self, _: &[Column]) -> Result<()> {
+        Ok(())
+    }
+
+    fn row(&mut self, row: &dyn Row) -> Result<Flow> {
+        if self.found.is_none() {
+            self.found = Some(truth(&row.cell(0)?)?);
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn end(&mut self, verdict: Result<()>, _: Duration) {
+        let none = || Error::new(Reason::Value, "gives no row").with_hint("select one boolean");
+        let verdict = verdict.and_then(|()| self.found.ok_or_else(none));
+        self.verdict = Some(verdict.map_err(|error| {
+            let said = Error::new(error.reason(), format!("when.sql: {}", error.message()));
+            let coded = error.sqlstate().map_or(said.clone(), |code| said.with_sqlstate(code));
+            error.hint().map_or(coded.clone(), |hint| coded.with_hint(hint))
+        }));
+    }
+}
+
+/// NULL is no; numbers are yes unless 0.
+fn truth(cell: &Cell<'_>) -> Result<bool> {
+    match cell.number() {
+        Number::Null => Ok(false),
+        Number::Value(value) => Ok(value != 0.0),
+        Number::Overflow | Number::NotNumber => {
+            Err(Error::new(Reason::Type, "gives neither a boolean nor a number")
+                .with_hint("select one boolean"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::conditions::{Bound, Role};
+
+    fn facts(version: &str, flavor: &str, role: &str) -> Facts {
+        Facts { version: version.into(), flavor: flavor.into(), role: role.into(), ..Facts::default() }
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        let version = vec![Bound::new(">=10.6").expect("a bound")];
+        let when = When {
+            version,
+            flavor: vec!["mariadb"],
+            role: Some(Role::Replica),
+            sql: None,
+            folded: Vec::new(),
+        };
+        assert!(suits(&when, &facts("10.11.6-MariaDB", "mariadb", "replica")));
+        assert!(!suits(&when, &facts("10.5.1-MariaDB", "mariadb", "replica")));
+        assert!(!suits(&when, &facts("10.11.6", "mysql", "replica")));
+        assert!(!suits(&when, &facts("10.11.6-MariaDB", "mariadb", "primary")));
+        assert!(!suits(&when, &facts("", "", "")));
+    }
+
+    #[test]
+    fn null_and_zero_are_no() {
+        assert_eq!(truth(&Cell::Null), Ok(false));
+        assert_eq!(truth(&Cell::Int(0)), Ok(false));
+        assert_eq!(truth(&Cell::Bool(true)), Ok(true));
+        assert_eq!(truth(&Cell::Text("yes")).map_err(|error| error.reason()), Err(Reason::Type));
+    }
+}

@@ -1,0 +1,522 @@
+//! Lanes: at most `max_connections` workers of one target, each taking batches of runs to a session of its own.
+//!
+//! Owns the retry rule and the catching of panics. The rule: a run that did not end is repeated on a fresh
+//! session, until it was alone on one that died under it. A lane opens its session before it takes a run out of the queue:
+//! where the server gives no further session, the runs wait for those that there are.
+//! A lane holds `Arc`s only: a late one outlives its scrape and its plan without harm.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::pool::{Lease, Live};
+use super::query_sink;
+use super::workers::Line;
+use crate::config::conditions::When;
+use crate::config::query::Query;
+use crate::deadline::Deadline;
+use crate::driver::{Canceller, Health, Job, RowSink, Sql};
+use crate::error::{Error, Reason};
+
+use super::conditions;
+use super::conditions::{Said, suits};
+use super::queue::Lane;
+use super::run::{End, Run, Spec, Stop};
+use super::server_limits::FIRST_PAUSE;
+use super::sessions::Sessions;
+
+/// What each of several has of the server's own time; who needs more goes on alone, or one slow query would cost its
+/// neighbours.
+const HURRY: Duration = Duration::from_millis(100);
+/// A connect that its scrape stopped sooner than this says nothing of the server.
+const FAIR: Duration = Duration::from_millis(500);
+
+/// Starts as many lanes as there is work and room for.
+pub fn start(sessions: &Arc<Sessions>) {
+    let most = sessions.places();
+    let (lanes, quick) = sessions.queue.lock().enter(most, sessions.lanes_of_use());
+    let line = match sessions.is_doubtful() {
+        true => Line::Doubtful,
+        false if quick && sessions.is_here => Line::InTurns,
+        false => Line::Regular,
+    };
+    for lane in lanes {
+        let (own, place) = (Arc::clone(sessions), Arc::clone(&lane));
+        if let Err(error) = sessions.shared.workers.start(line, lane.by, move || work(&own, &place)) {
+            let stranded = sessions.queue.lock().give_up(&lane);
+            for run in &stranded {
+                sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, false);
+            }
+        }
+    }
+}
+
+/// A run that was too slow for its batch waits for a session of its own.
+fn part(sessions: &Arc<Sessions>, run: &Arc<Run>) {
+    run.part();
+    sessions.queue.lock().push(Arc::clone(run));
+    start(sessions);
+}
+
+/// The life of one lane: batch after batch until nothing is left for it, until it gets no session while others live, or
+/// until it was found late.
+fn work(sessions: &Arc<Sessions>, lane: &Arc<Lane>) {
+    lane.start();
+    while !lane.is_late() {
+        let Some(by) = sessions.queue.lock().next_by(lane) else { break };
+        lane.set_due(Some(by));
+        let mut turn = Turn {
+            sessions,
+            lane,
+            by,
+            batch: Vec::new(),
+            grip: Arc::default(),
+            has_failed_beside_others: false,
+        };
+        let goes_on = turn.run();
+        if !lane.is_late() {
+            lane.set_due(None);
+        }
+        if !goes_on {
+            break;
+        }
+    }
+    sessions.queue.lock().leave(lane);
+    // What was pushed while this lane held the place, or must end later than its worker may: a new lane's.
+    start(sessions);
+}
+
+/// What becomes of the runs that a session left open.
+enum Next {
+    /// They go to another session, as before.
+    Repeat,
+    /// One after the other: which of them is to blame, each says alone.
+    Alone,
+    /// The pooler had no session of the server for them.
+    Full(Error),
+}
+
+/// One turn of a lane: a session, and one batch on its way through it.
+struct Turn<'a> {
+    sessions: &'a Arc<Sessions>,
+    lane: &'a Arc<Lane>,
+    /// The deadline of the batch; of the run whose turn it is, while there is none.
+    by: Deadline,
+    batch: Vec<Arc<Run>>,
+    grip: Grip,
+    /// Its connect failed while other lanes were at work: the target is left alone for it where none of them gets a session.
+    has_failed_beside_others: bool,
+}
+
+/// What stops the session under a batch, while it is there to be stopped. Whoever takes it has the right to: a cancel
+/// that comes after the session has gone back would strike the next scrape's query.
+type Grip = Arc<Mutex<Option<Arc<dyn Canceller>>>>;
+
+impl Turn<'_> {
+    /// False when the lane is of no more use: others see to what waits.
+    fn run(&mut self) -> bool {
+        if self.by.passed() {
+            let text = "waited in line until its deadline: every session or worker was busy";
+            let in_line = || Error::new(Reason::Timeout, text);
+            return self.fail(&self.sessions.last_refusal().unwrap_or_else(in_line));
+        }
+        let mut lease = match self.sessions.pool.lease(self.by) {
+            Ok(lease) => lease,
+            Err(error) => return self.fail(&error),
+        };
+        let mut prepared = false;
+        // After a session that died under several, each of them goes alone.
+        let mut alone = false;
+        loop {
+            let reused = match self.open(&mut lease) {
+                Ok(reused) => reused,
+                Err(error) => return self.without_session(&error, lease),
+            };
+            if let Some(facts) = lease.facts().filter(|_| !reused) {
+                self.sessions.connected(facts);
+            }
+            if self.batch.is_empty() {
+                self.take_batch(lease.distance());
+                lease.until(self.by);
+            }
+            let left: Vec<Arc<Run>> = self.left().cloned().collect();
+            if left.is_empty() {
+                // Another lane was quicker, or the scrape has given up.
+                return true;
+            }
+            if !reused {
+                left.iter().for_each(|run| run.reach());
+            }
+            let mut live = match lease.session(self.by) {
+                Ok(live) => live,
+                Err(error) => return self.fail(&error),
+            };
+            *self.grip.lock() = Some(live.canceller());
+            let ready = reused || std::mem::replace(&mut prepared, true) || self.prepare(&mut live, &left);
+            let given = if alone { &left[..1] } else { &left[..] };
+            let health = ready.then(|| self.execute(&mut live, given, !reused));
+            if self.grip.lock().take().is_none() {
+                live.spoil();
+            }
+            // A promoted standby says so with its answers.
+            self.sessions.learned(live.facts());
+            match health.map(|health| self.settle(given, health, reused)) {
+                None | Some(Next::Repeat) => {}
+                Some(Next::Alone) => alone = true,
+                Some(Next::Full(error)) => return self.without_session(&error, lease),
+            }
+            if self.left().next().is_none() {
+                return true;
+            }
+            if self.by.passed() {
+                let text = "its session ended, and no time was left to run it on another one";
+                return self.fail_batch(&Error::new(Reason::Timeout, text));
+            }
+        }
+    }
+
+    /// Ends what the session left open and is to blame, and says what becomes of the rest.
+    fn settle(&self, given: &[Arc<Run>], health: Health, reused: bool) -> Next {
+        let finish = |run: &Run, error: &Error, reached| {
+            self.sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, reached);
+        };
+        let Health::Lost(error) = health else {
+            let odd = Error::new(Reason::Protocol, "the session left the query without an end");
+            given.iter().filter(|run| self.has(run)).for_each(|run| finish(run, &odd, true));
+            return Next::Repeat;
+        };
+        if given.iter().any(|run| !self.has(run)) {
+            // Its neighbour ended with the session. What is left never ran, or is read anew.
+            if let Some(error) = broken_snapshot(given, &error) {
+                self.fail_batch(&error);
+            }
+            return Next::Repeat;
+        }
+        if error.is_full() {
+            return Next::Full(error);
+        }
+        if reused && error.reason() != Reason::Panic {
+            return Next::Repeat;
+        }
+        match given {
+            // In a snapshot the others cannot be read at the same moment as one that goes alone.
+            [head, ..] if given.len() == 1 || head.group.is_some() => {
+                finish(head, &error, !reused);
+                Next::Repeat
+            }
+            _ => Next::Alone,
+        }
+    }
+
+    /// Takes the next batch for the session that is there, if there still is one.
+    fn take_batch(&mut self, distance: Duration) {
+        if self.lane.is_late() {
+            return;
+        }
+        self.batch = self.sessions.queue.lock().next(self.lane, distance);
+        let Some(first) = self.batch.first() else { return };
+        self.by = first.by;
+        self.lane.set_due(Some(self.by));
+        let stop = self.stop();
+        self.batch.iter().for_each(|run| run.working(Arc::clone(&stop)));
+    }
+
+    /// The runs of the batch that this lane still has to end.
+    fn left(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.batch.iter().filter(|run| self.has(run))
+    }
+
+    /// True for a run of the batch that has not ended, and did not leave it for a session of its own.
+    fn has(&self, run: &Run) -> bool {
+        let together = self.batch.len() > 1 && run.group.is_none();
+        !run.is_over() && (run.is_quick() || !together)
+    }
+
+    /// Sees to it that there is a session; true when it was there before. A full server is asked again where neighbours
+    /// make room.
+    fn open(&mut self, lease: &mut Lease) -> Result<bool, Error> {
+        if !lease.is_empty() {
+            return Ok(true);
+        }
+        // Where its own sessions go on in the server, that says nothing of the way there.
+        lease.reserve(self.by)?;
+        if !lease.is_empty() {
+            return Ok(true);
+        }
+        self.sessions.queue.lock().in_reach(self.lane).iter().for_each(|run| run.connecting());
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // One refused password is enough; those in line behind it get its reason.
+            let attempt = self.sessions.admit(self.is_alone(), self.by)?;
+            let began = Instant::now();
+            let opened = lease.open(self.by);
+            if let Some(attempt) = attempt {
+                attempt.end(opened.as_ref().err());
+            }
+            let error = match opened {
+                Ok(reused) => return Ok(reused),
+                Err(error) => error,
+            };
+            self.sessions.count_refusal(&error);
+            let cut_short = self.by.passed() && began.elapsed() < FAIR && error.reason() == Reason::Timeout;
+            if !self.is_alone() {
+                self.has_failed_beside_others = !cut_short;
+                return Err(error);
+            }
+            if error.is_full()
+                && self.sessions.neighbours.wait_for_room(&self.sessions.member, &mut pause, self.by)
+            {
+                continue;
+            }
+            if !cut_short {
+                self.sessions.backoff.lock().failed(&error);
+            }
+            return Err(error);
+        }
+    }
+
+    /// True when the target has no session for what waits, and no other lane that may get one.
+    fn is_alone(&self) -> bool {
+        self.sessions.pool.figures().idle == 0 && !self.sessions.queue.lock().has_other(self.lane)
+    }
+
+    /// No session could be opened. While others live, what this lane has waits for those.
+    fn without_session(&mut self, error: &Error, lease: Lease) -> bool {
+        drop(lease);
+        let idle = self.sessions.pool.figures().idle;
+        let mut queue = self.sessions.queue.lock();
+        let has_other = queue.has_other(self.lane);
+        let is_alone = !has_other && idle == 0;
+        if is_alone || self.by.passed() {
+            drop(queue);
+            if is_alone && self.has_failed_beside_others {
+                // The others gave up meanwhile.
+                self.sessions.backoff.lock().failed(error);
+            }
+            return self.fail(error);
+        }
+        self.sessions.fell_short(error);
+        for run in std::mem::take(&mut self.batch).into_iter().filter(|run| !run.is_over()) {
+            run.wait_again();
+            queue.push(run);
+        }
+        if has_other {
+            // At once: of lanes that fail together the last one must not wait for the others.
+            queue.leave(self.lane);
+        }
+        // Without another lane the next turn of this one has the session that is idle.
+        !has_other
+    }
+
+    /// Ends the batch and what waits for a session like it: all of it, or what has no time left.
+    fn fail(&mut self, error: &Error) -> bool {
+        let by = if self.by.passed() { self.by } else { self.lane.by };
+        self.batch.extend(self.sessions.queue.lock().take_until(by));
+        for run in self.batch.iter().filter(|run| !run.is_over()) {
+            self.sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, false);
+        }
+        true
+    }
+
+    /// Ends what is left of the batch.
+    fn fail_batch(&self, error: &Error) -> bool {
+        for run in self.left() {
+            self.sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, true);
+        }
+        true
+    }
+
+    /// What happens when the scrape gives up on runs of the batch while this lane still works on them.
+    fn stop(&self) -> Stop {
+        let (lane, grip) = (Arc::clone(self.lane), Arc::clone(&self.grip));
+        let (shared, disposal) = (Arc::clone(&self.sessions.shared), self.sessions.disposal());
+        Arc::new(move || {
+            if lane.give_up() {
+                shared.workers.release_late();
+            }
+            if let Some(canceller) = grip.lock().take() {
+                disposal.cancel(canceller);
+            }
+        })
+    }
+
+    /// Has a fresh session prepare what it will likely run, the batch and what waits, so that each first run is one round
+    /// trip. False when that cost the session.
+    fn prepare(&self, live: &mut Live<'_>, runs: &[Arc<Run>]) -> bool {
+        let waiting = self.sessions.queue.lock().in_reach(self.lane);
+        let runs = runs.iter().chain(&waiting).filter(|run| !run.spec.cache.is_failing());
+        let queries = runs.filter_map(|run| run.query());
+        let mut statements: Vec<&Sql> =
+            queries.filter(|query| is_known_to_apply(query, live)).map(|query| &*query.sql).collect();
+        statements.sort_unstable_by_key(|sql| sql.name());
+        statements.dedup_by_key(|sql| sql.name());
+        if statements.len() < 2 {
+            return true;
+        }
+        // A table that somebody locks delays this, too: then there is time left to run the others unprepared.
+        let by = self.by.or_within(self.by.left() / 2);
+        matches!(guarded(|| live.prepare(&statements, by)), Health::Clean)
+    }
+
+    fn execute(&self, live: &mut Live<'_>, runs: &[Arc<Run>], fresh: bool) -> Health {
+        guarded(|| match runs {
+            [run] if run.query().is_none() => self.ping(live, run),
+            _ => match self.applying(live, runs, fresh) {
+                Ok(runs) if runs.is_empty() => Health::Clean,
+                Ok(runs) if runs[0].group.is_some() => self.snapshot(live, &runs, fresh),
+                Ok(runs) => self.queries(live, &runs, fresh),
+                Err(health) => health,
+            },
+        })
+    }
+
+    fn ping(&self, live: &mut Live<'_>, run: &Arc<Run>) -> Health {
+        let health = live.ping(self.by);
+        if let Health::Clean | Health::Spent = health {
+            self.sessions.finish(run, End::Good(Arc::default()), Duration::ZERO, true);
+        }
+        health
+    }
+
+    /// Ends the runs whose `when` does not hold on this session, and gives the others.
+    fn applying<'r>(
+        &self,
+        live: &mut Live<'_>,
+        runs: &'r [Arc<Run>],
+        fresh: bool,
+    ) -> Result<Vec<&'r Arc<Run>>, Health> {
+        let mut answered = fresh;
+        if runs.iter().any(|run| when(run).is_some_and(|when| when.role.is_some())) {
+            // Once a session and scrape, however many batches it serves.
+            let since = runs.iter().map(|run| run.began.elapsed()).min().unwrap_or_default();
+            if !fresh && live.notes.get(conditions::ROLE, since).is_none() {
+                usable(live.refresh(self.by))?;
+                live.notes.set(conditions::ROLE, true);
+                self.sessions.learned(live.facts());
+            }
+            answered = true;
+        }
+        let (mut apply, mut skipped) = (Vec::new(), Vec::new());
+        for run in runs {
+            let said = match when(run) {
+                None => Said::Answer { yes: true, asked: false },
+                Some(when) if !suits(when, live.facts()) => Said::Answer { yes: false, asked: false },
+                Some(When { sql: None, .. }) => Said::Answer { yes: true, asked: false },
+                Some(When { sql: Some(sql), .. }) => conditions::ask(live, sql, self.by),
+            };
+            match said {
+                Said::Answer { yes, asked } => {
+                    answered |= asked;
+                    if yes { apply.push(run) } else { skipped.push(run) }
+                }
+                Said::Failed(error, health) => {
+                    let reached = fresh || self::answered(&error);
+                    self.sessions.finish(run, End::Failed(error), Duration::ZERO, reached);
+                    usable(health)?;
+                }
+                Said::Broken(health) => usable(health)?,
+            }
+        }
+        // Facts of an old session do not prove that the target is up.
+        if !answered && apply.is_empty() && !skipped.is_empty() {
+            usable(live.ping(self.by))?;
+        }
+        skipped.iter().for_each(|run| self.sessions.finish(run, End::Skipped, Duration::ZERO, true));
+        Ok(apply)
+    }
+
+    fn snapshot(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+        match live.snapshot(true, self.by) {
+            Health::Clean => {}
+            other => return other,
+        }
+        match self.queries(live, runs, fresh) {
+            Health::Clean => live.snapshot(false, self.by),
+            other => other,
+        }
+    }
+
+    fn queries(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+        let together = runs.len() > 1 && runs[0].group.is_none();
+        let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(self.by.left());
+        let queries = runs.iter().filter_map(|run| Some((run.query()?, *run)));
+        let mut sinks: Vec<(&Query, Duration, Box<dyn RowSink + '_>)> = queries
+            .map(|(query, run)| {
+                let hurried = together && run.has_run() && whole(query) > HURRY;
+                let ended: query_sink::Ended<'_> = Box::new(move |verdict, took| {
+                    if hurried && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
+                        return part(self.sessions, run);
+                    }
+                    let reached = fresh || verdict.as_ref().err().is_none_or(answered);
+                    let end = verdict.map_or_else(End::Failed, |rendered| End::Good(Arc::new(rendered)));
+                    self.sessions.finish(run, end, took, reached);
+                });
+                let Spec { owner, cache, .. } = &run.spec;
+                let allowance = if hurried { HURRY } else { whole(query) };
+                (query, allowance, query_sink::sink_like(query, &owner.context, cache.room(), ended))
+            })
+            .collect();
+        let max_cell_bytes = runs[0].spec.owner.context.max_cell_bytes;
+        let jobs = sinks.iter_mut().map(|(query, allowance, sink)| Job {
+            sql: &query.sql,
+            allowance: *allowance,
+            max_cell_bytes,
+            sink: sink.as_mut(),
+        });
+        live.run(&mut jobs.collect::<Vec<_>>(), self.by)
+    }
+}
+
+/// What a query asks of the server.
+fn when(run: &Run) -> Option<&When> {
+    run.query().and_then(|query| query.when.as_deref())
+}
+
+/// Why the rest of a snapshot cannot be read any more: its session ended, and what was read of it has gone out. A rest
+/// of which nothing was read yet is another snapshot.
+fn broken_snapshot(given: &[Arc<Run>], error: &Error) -> Option<Error> {
+    given[0].group?;
+    if !given.iter().any(|run| run.is_good()) {
+        return None;
+    }
+    let text = format!("the snapshot ended before this query was read from it: {}", error.message());
+    Some(error.code_for(Error::new(error.reason(), text)))
+}
+
+/// Whether `when` is known to hold on this session: a statement for another server would be an error in this one's log.
+fn is_known_to_apply(query: &Query, live: &Live<'_>) -> bool {
+    let Some(when) = query.when.as_deref() else { return true };
+    let said_yes = |sql: &Sql| live.notes.get(sql.name(), conditions::MEMORY) == Some(true);
+    suits(when, live.facts()) && when.sql.as_ref().is_none_or(said_yes)
+}
+
+/// A panic in a driver costs the session.
+fn guarded(work: impl FnOnce() -> Health) -> Health {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Health::Lost(Error::new(Reason::Panic, panic_text(panic.as_ref()))))
+}
+
+/// Nothing for a session that can go on.
+fn usable(health: Health) -> Result<(), Health> {
+    match health {
+        Health::Clean => Ok(()),
+        Health::Spent => Err(Health::Lost(Error::new(Reason::Lost, "the session could not go on"))),
+        lost => Err(lost),
+    }
+}
+
+/// True for a failure that the server itself reported: it is there. A timeout with the server's own code is one.
+fn answered(error: &Error) -> bool {
+    match error.reason() {
+        Reason::Timeout => error.sqlstate().is_some(),
+        reason => !matches!(reason, Reason::Lost | Reason::Connect | Reason::Wedged | Reason::Panic),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("a bug in sql-exporter, please report it: {}", text.unwrap_or_else(|| "no message".to_owned()))
+}

@@ -1,0 +1,22 @@
+//! Databases at work: the targets of a configuration, their sessions and queues, the results that scrapes share, and one
+//! scrape over all of them.
+//!
+//! Knows no HTTP and no command line. A reload builds new targets from a new configuration and hands unchanged ones on.
+
+pub mod backoff;
+pub mod conditions;
+pub mod disposal;
+pub mod lane;
+pub mod login_backoff;
+pub mod pool;
+pub mod query_sink;
+pub(crate) mod queue;
+pub(crate) mod resources;
+pub mod result_cache;
+pub mod run;
+pub mod scrape;
+pub(crate) mod server_limits;
+pub(crate) mod sessions;
+pub mod target;
+pub mod targets;
+pub mod workers;

@@ -1,0 +1,651 @@
+//! The sessions of one target: at most so many, kept while they are good. The only file with r2d2.
+//!
+//! r2d2 counts *slots*. Making one allocates nothing but itself, so r2d2's threads never wait for a network; the
+//! session inside is opened by whoever leases the slot, under that scrape's deadline. A slot is *dirty* from before
+//! a batch until the batch came back clean; a dirty session goes to `disposal`, cancelled, and is never used again. It
+//! keeps its place among the target's sessions until the server is done with it: the server never has more of them than
+//! the bound says.
+//! A reload may change the bounds: then the sessions move over to another r2d2 pool, those in use when they come back.
+//! Knows no query and no retry rule.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use super::disposal::{Disposal, Place};
+use crate::deadline::Deadline;
+use crate::driver::{Canceller, Endpoint, Facts, Health, Job, Session, Sql};
+use crate::error::{Error, Reason, Result};
+
+/// A lease waits at least so long: a new slot comes by way of r2d2's thread.
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+/// How long after its deadline a lease counts as late: a session that is just coming back is not.
+const GRACE: Duration = Duration::from_millis(100);
+/// Who waits for a place among the sessions looks so often whether there is one.
+const FREED_SOON: Duration = Duration::from_millis(50);
+/// How long after it was given up a session counts as late that goes on in the server: a cancel takes a moment.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+/// The one thread that all pools share; it makes empty slots and closes old ones. Cheap to clone.
+#[derive(Clone)]
+pub struct Scheduler(Arc<ScheduledThreadPool>);
+
+impl Scheduler {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start() -> Self {
+        Scheduler(Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("pool").build()))
+    }
+}
+
+/// The bounds of one target's sessions. All are at least 1 (a second for durations).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Sessions at once.
+    pub max_connections: u32,
+    /// An idle session is closed after this, within half a minute.
+    pub idle_timeout: Duration,
+    /// A session is closed after this ± 10 %, within half a minute, when it is idle.
+    pub max_lifetime: Duration,
+}
+
+/// Sessions by what they are doing: `sessions{target,state}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Open and waiting for the next scrape.
+    pub idle: usize,
+    /// Leased.
+    pub busy: usize,
+    /// Leased, and past the deadline of the lease; or given up, while the server goes on with its statement.
+    pub late: usize,
+}
+
+/// One target's sessions. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Pool {
+    slots: Arc<RwLock<Slots>>,
+    shared: Arc<Shared>,
+}
+
+/// The slots within the bounds of one configuration.
+#[derive(Clone)]
+struct Slots {
+    settings: Settings,
+    pool: r2d2::Pool<Maker>,
+    /// Counts the changes of the bounds.
+    generation: u64,
+}
+
+/// What the pool, its slots and its leases have in common.
+struct Shared {
+    endpoint: Arc<dyn Endpoint>,
+    scheduler: Scheduler,
+    disposal: Disposal,
+    counts: Mutex<Counts>,
+    /// A session has ended in the server, or is idle.
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Sessions that are open.
+    open: usize,
+    /// Those of them that are not leased.
+    idle: usize,
+    /// Each lease's number, and the moment it counts as late.
+    leases: Vec<(u64, Deadline)>,
+    leased: u64,
+    /// Sessions that are being opened.
+    opening: usize,
+    /// The same as `leases` for sessions that were given up and go on in the server.
+    running: Vec<(u64, Deadline)>,
+    given_up: u64,
+}
+
+impl Counts {
+    fn late(&self) -> usize {
+        self.leases.iter().chain(&self.running).filter(|(_, by)| by.passed()).count()
+    }
+
+    /// Sessions that the server has, or is about to have.
+    fn taken(&self) -> usize {
+        self.open + self.opening + self.running.len()
+    }
+}
+
+impl Shared {
+    /// Sends an open session to `disposal`. One whose server goes on with its statement is counted until it has ended
+    /// there.
+    fn discard(self: &Arc<Self>, mut session: Box<dyn Session>, cancel: bool) {
+        let goes_on = !has_ended(&mut *session);
+        let mut counts = self.counts.lock();
+        counts.open -= 1;
+        let place = goes_on.then(|| Box::new(Counted::new(self, &mut counts)) as Place);
+        drop(counts);
+        self.disposal.discard_from(place, session, cancel);
+    }
+}
+
+/// A driver that panics knows no more about it.
+fn has_ended(session: &mut dyn Session) -> bool {
+    catch_unwind(AssertUnwindSafe(|| session.has_ended())).unwrap_or(true)
+}
+
+/// Counts a session that was given up while it goes on in the server.
+struct Counted {
+    number: u64,
+    shared: Arc<Shared>,
+}
+
+impl Counted {
+    fn new(shared: &Arc<Shared>, counts: &mut Counts) -> Self {
+        counts.given_up += 1;
+        let number = counts.given_up;
+        counts.running.push((number, Deadline::within(CANCEL_GRACE)));
+        Counted { number, shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.shared.counts.lock().running.retain(|(number, _)| *number != self.number);
+        self.shared.freed.notify_all();
+    }
+}
+
+impl Slots {
+    fn new(shared: &Arc<Shared>, settings: &Settings, generation: u64) -> Self {
+        let second = Duration::from_secs(1);
+        let pool = r2d2::Pool::builder()
+            .max_size(settings.max_connections.max(1))
+            .min_idle(Some(0))
+            .test_on_check_out(false)
+            .idle_timeout(Some(settings.idle_timeout.max(second)))
+            .max_lifetime(Some(spread(settings.max_lifetime).max(second)))
+            .thread_pool(Arc::clone(&shared.scheduler.0))
+            .build_unchecked(Maker(Arc::clone(shared)));
+        Slots { settings: *settings, pool, generation }
+    }
+
+    /// An idle slot that has a session, if there is one.
+    fn idle(&self, shared: &Shared) -> Option<r2d2::PooledConnection<Maker>> {
+        // They go back when one is found: not before, or the same ones would come again.
+        let mut empty = Vec::new();
+        while shared.counts.lock().idle > 0 {
+            let slot = self.pool.try_get()?;
+            if slot.session.is_some() {
+                return Some(slot);
+            }
+            empty.push(slot);
+        }
+        None
+    }
+
+    /// Takes over a session of another generation. One that finds no room is closed.
+    fn adopt(&self, session: Box<dyn Session>, notes: Notes, shared: &Arc<Shared>) {
+        let mut taken = Vec::new();
+        while let Ok(mut slot) = self.pool.get_timeout(SHORTEST_WAIT) {
+            if slot.session.is_none() {
+                (slot.session, slot.notes) = (Some(session), notes);
+                return;
+            }
+            taken.push(slot);
+        }
+        shared.counts.lock().idle -= 1;
+        shared.discard(session, false);
+    }
+}
+
+impl Pool {
+    /// No session yet. Does not block.
+    #[must_use]
+    pub fn new(
+        endpoint: Arc<dyn Endpoint>,
+        settings: &Settings,
+        scheduler: &Scheduler,
+        disposal: &Disposal,
+    ) -> Self {
+        let (scheduler, disposal) = (scheduler.clone(), disposal.clone());
+        let shared = Arc::new(Shared {
+            endpoint,
+            scheduler,
+            disposal,
+            counts: Mutex::default(),
+            freed: Condvar::new(),
+        });
+        let slots = Arc::new(RwLock::new(Slots::new(&shared, settings, 0)));
+        Pool { slots, shared }
+    }
+
+    /// Sets other bounds; the sessions stay, as far as there is room for them. May block for some milliseconds.
+    pub fn set(&self, settings: &Settings) {
+        let old = self.slots.read().clone();
+        if old.settings == *settings {
+            return;
+        }
+        let new = Slots::new(&self.shared, settings, old.generation + 1);
+        *self.slots.write() = new.clone();
+        while let Some(mut slot) = old.idle(&self.shared) {
+            let notes = std::mem::take(&mut slot.notes);
+            if let Some(session) = slot.session.take() {
+                new.adopt(session, notes, &self.shared);
+            }
+        }
+    }
+
+    /// Takes a slot, one with a session where there is one, waiting until `by` for it (at least 20 ms). The lease should
+    /// be dropped by `by`.
+    ///
+    /// # Errors
+    /// `wedged`, at once, when every slot is held past its lease's deadline; `timeout` when none came free.
+    pub fn lease(&self, by: Deadline) -> Result<Lease> {
+        let slots = self.slots.read().clone();
+        self.refuse_when_wedged(&slots)?;
+        let Ok(mut slot) = slots.pool.get_timeout(by.left().max(SHORTEST_WAIT)) else {
+            self.refuse_when_wedged(&slots)?;
+            let message = format!("all {} sessions of the target are busy", slots.pool.max_size());
+            return Err(Error::new(Reason::Timeout, message)
+                .with_hint("raise max_connections or the scrape's interval"));
+        };
+        if slot.session.is_none()
+            && let Some(other) = slots.idle(&self.shared)
+        {
+            slot = other;
+        }
+        let mut counts = self.shared.counts.lock();
+        counts.leased += 1;
+        let number = counts.leased;
+        counts.leases.push((number, Deadline::after(by.moment(), GRACE)));
+        slot.lent = true;
+        counts.idle -= usize::from(slot.session.is_some());
+        drop(counts);
+        Ok(Lease { slot, number, generation: slots.generation, reserved: false, pool: self.clone() })
+    }
+
+    /// The target has ended: what goes on in the server is ended there.
+    pub fn end_target(&self) {
+        self.shared.disposal.end_target();
+    }
+
+    /// Closes one idle session: somebody else needs its place on the server. False when there is none.
+    #[must_use]
+    pub fn close_idle(&self) -> bool {
+        let slots = self.slots.read().clone();
+        let Some(mut slot) = slots.idle(&self.shared) else { return false };
+        self.shared.counts.lock().idle -= 1;
+        slot.discard();
+        true
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.shared.counts.lock().open
+    }
+
+    /// How many sessions were given up, and go on in the server longer than a cancel takes.
+    #[must_use]
+    pub fn running_on(&self) -> usize {
+        self.shared.counts.lock().running.iter().filter(|(_, late)| late.passed()).count()
+    }
+
+    /// Sessions by state. Those that `disposal` only closes are not counted.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let counts = self.shared.counts.lock();
+        let late = counts.leases.iter().filter(|(_, by)| by.passed()).count();
+        Figures { idle: counts.idle, busy: counts.leases.len() - late, late: late + counts.running.len() }
+    }
+
+    /// The address without any secret.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        self.shared.endpoint.shown()
+    }
+
+    fn refuse_when_wedged(&self, slots: &Slots) -> Result<()> {
+        let (late, max) = (self.shared.counts.lock().late(), slots.pool.max_size());
+        if late < usize::try_from(max).unwrap_or(usize::MAX) {
+            return Ok(());
+        }
+        let message = format!(
+            "all {max} sessions of the target are held by queries that do not end when they are told to"
+        );
+        Err(Error::new(Reason::Wedged, message).with_hint("the next scrape after one of them ends goes on"))
+    }
+}
+
+/// ± 10 %, so that the sessions of many targets do not end together.
+fn spread(span: Duration) -> Duration {
+    let random = foldhash::fast::RandomState::default().hash_one(0);
+    // 0..=200 thousandths around one.
+    let thousandths = u32::try_from(random % 201).unwrap_or(100);
+    span / 1_000 * (900 + thousandths)
+}
+
+/// A slot taken out of the pool; dropping it gives it back. A dirty session does not come back with it.
+pub struct Lease {
+    slot: r2d2::PooledConnection<Maker>,
+    number: u64,
+    generation: u64,
+    /// A session that it opens is counted already.
+    reserved: bool,
+    pool: Pool,
+}
+
+impl Lease {
+    /// True when [`Lease::session`] has to open one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slot.condition != Condition::Clean || self.slot.session.is_none()
+    }
+
+    /// The lease counts as late only after `by`: it serves a job with a later deadline.
+    pub fn until(&mut self, by: Deadline) {
+        let late = Deadline::after(by.moment(), GRACE);
+        let mut counts = self.pool.shared.counts.lock();
+        counts
+            .leases
+            .iter_mut()
+            .filter(|(number, _)| *number == self.number)
+            .for_each(|lease| lease.1 = late);
+    }
+
+    /// What the session learned at login, while there is one.
+    #[must_use]
+    pub fn facts(&self) -> Option<&Facts> {
+        self.slot.session.as_ref().map(|session| session.facts())
+    }
+
+    /// How far its server is; [`Session::distance`].
+    #[must_use]
+    pub fn distance(&self) -> Duration {
+        self.slot.session.as_ref().map_or(Duration::ZERO, |session| session.distance())
+    }
+
+    /// Waits until the target may have the session that [`Lease::open`] opens, until `by` at most: one that was given up
+    /// holds its place until the server is done with it. Takes another one that is idle meanwhile.
+    ///
+    /// # Errors
+    /// `wedged`, at once, when no place will come free soon; `timeout` when none came free.
+    pub fn reserve(&mut self, by: Deadline) -> Result<()> {
+        if self.slot.condition != Condition::Clean {
+            self.slot.discard();
+        }
+        loop {
+            if self.reserved || self.slot.session.is_some() {
+                return Ok(());
+            }
+            let slots = self.pool.slots.read().clone();
+            let shared = Arc::clone(&self.pool.shared);
+            let mut counts = shared.counts.lock();
+            let most = slots.pool.max_size() as usize;
+            if counts.running.is_empty() || counts.taken() < most {
+                counts.opening += 1;
+                self.reserved = true;
+                return Ok(());
+            }
+            drop(counts);
+            if let Some(other) = slots.idle(&shared) {
+                self.take(other, slots.generation);
+                return Ok(());
+            }
+            self.pool.refuse_when_wedged(&slots)?;
+            if by.passed() {
+                let message = format!("all {most} sessions of the target are busy, or end in the server");
+                return Err(Error::new(Reason::Timeout, message).with_hint("raise max_connections"));
+            }
+            shared.freed.wait_for(&mut shared.counts.lock(), FREED_SOON.min(by.left()));
+        }
+    }
+
+    /// Goes over to another slot, which has a session.
+    fn take(&mut self, other: r2d2::PooledConnection<Maker>, generation: u64) {
+        self.slot.lent = false;
+        self.slot = other;
+        self.slot.lent = true;
+        self.generation = generation;
+        self.pool.shared.counts.lock().idle -= 1;
+    }
+
+    fn give_back_reservation(&mut self) {
+        if std::mem::take(&mut self.reserved) {
+            self.pool.shared.counts.lock().opening -= 1;
+            self.pool.shared.freed.notify_all();
+        }
+    }
+
+    /// Sees to it that there is a session: opens one when there is none or the one there is dirty. True when it was there
+    /// before. Blocks until `by` at most.
+    ///
+    /// # Errors
+    /// What [`Lease::reserve`] and [`Endpoint::connect`] say.
+    pub fn open(&mut self, by: Deadline) -> Result<bool> {
+        self.reserve(by)?;
+        let slot = &mut *self.slot;
+        if slot.session.is_some() {
+            return Ok(true);
+        }
+        let opened = slot.shared.endpoint.connect(by).map(|session| {
+            slot.session = Some(session);
+            slot.shared.counts.lock().open += 1;
+            false
+        });
+        self.give_back_reservation();
+        opened
+    }
+
+    /// The slot's session; opened now when there is none or the one there is dirty. Blocks until `by` at most.
+    ///
+    /// # Errors
+    /// What [`Endpoint::connect`] says.
+    pub fn session(&mut self, by: Deadline) -> Result<Live<'_>> {
+        let reused = self.open(by)?;
+        let slot = &mut *self.slot;
+        let no_session = || Error::new(Reason::Lost, "the session is gone");
+        Ok(Live {
+            notes: &mut slot.notes,
+            session: slot.session.as_mut().ok_or_else(no_session)?,
+            condition: &mut slot.condition,
+            reused,
+        })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let slot = &mut *self.slot;
+        if slot.condition != Condition::Clean {
+            // Here and not by r2d2, which wakes nobody who waits for a slot when it drops a broken one.
+            slot.discard();
+        }
+        slot.lent = false;
+        let mut counts = slot.shared.counts.lock();
+        counts.leases.retain(|(number, _)| *number != self.number);
+        counts.idle += usize::from(slot.session.is_some());
+        drop(counts);
+        self.give_back_reservation();
+        self.pool.shared.freed.notify_all();
+        let slot = &mut *self.slot;
+        let slots = self.pool.slots.read().clone();
+        if slots.generation != self.generation
+            && let Some(session) = slot.session.take()
+        {
+            slots.adopt(session, std::mem::take(&mut slot.notes), &self.pool.shared);
+        }
+    }
+}
+
+/// Yes or no, by name, as noted about one session by its users. The notes end with the session.
+#[derive(Default)]
+pub struct Notes(HashMap<String, (bool, Instant)>);
+
+impl Notes {
+    /// What was noted under `name` no longer than `age` ago.
+    #[must_use]
+    pub fn get(&self, name: &str, age: Duration) -> Option<bool> {
+        self.0.get(name).filter(|(_, since)| since.elapsed() <= age).map(|(answer, _)| *answer)
+    }
+
+    /// Notes an answer.
+    pub fn set(&mut self, name: &str, answer: bool) {
+        self.0.insert(name.to_owned(), (answer, Instant::now()));
+    }
+}
+
+/// What a session may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    /// Anything.
+    Clean,
+    /// Nothing: it may still run a statement, and is cancelled before it is closed.
+    Dirty,
+    /// Nothing: a cancel is on its way to it.
+    Stopped,
+}
+
+/// An open session, while its lease lasts.
+pub struct Live<'l> {
+    /// What was noted about it.
+    pub notes: &'l mut Notes,
+    session: &'l mut Box<dyn Session>,
+    condition: &'l mut Condition,
+    reused: bool,
+}
+
+impl Live<'_> {
+    /// True when the session was there before this call of [`Lease::session`]: it may have died since it was last
+    /// used, so a job that it lost may be repeated once on a fresh one.
+    #[must_use]
+    pub fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// [`Session::run`]. After anything but `Clean` (or a panic) the next [`Lease::session`] opens a fresh one.
+    pub fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
+        self.guarded(|session| session.run(jobs, by))
+    }
+
+    /// [`Session::prepare`], with the same consequences.
+    pub fn prepare(&mut self, statements: &[&Sql], by: Deadline) -> Health {
+        self.guarded(|session| session.prepare(statements, by))
+    }
+
+    /// [`Session::ping`], with the same consequences.
+    pub fn ping(&mut self, by: Deadline) -> Health {
+        self.guarded(|session| session.ping(by))
+    }
+
+    /// Gives the session up: somebody has taken its canceller and stops it, at a moment that nobody knows.
+    pub fn spoil(&mut self) {
+        *self.condition = Condition::Stopped;
+    }
+
+    /// [`Session::refresh`], with the same consequences.
+    pub fn refresh(&mut self, by: Deadline) -> Health {
+        self.guarded(|session| session.refresh(by))
+    }
+
+    /// [`Session::snapshot`], with the same consequences; an open one leaves the session dirty until it is closed.
+    pub fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
+        let health = self.guarded(|session| session.snapshot(open, by));
+        if open {
+            *self.condition = Condition::Dirty;
+        }
+        health
+    }
+
+    /// What was learned at login.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.session.facts()
+    }
+
+    /// Stops from elsewhere what this session runs; hand it to [`Disposal::cancel`].
+    #[must_use]
+    pub fn canceller(&self) -> Arc<dyn Canceller> {
+        self.session.canceller()
+    }
+
+    fn guarded(&mut self, work: impl FnOnce(&mut dyn Session) -> Health) -> Health {
+        *self.condition = Condition::Dirty;
+        let health = work(&mut **self.session);
+        if let Health::Clean = health {
+            *self.condition = Condition::Clean;
+        }
+        health
+    }
+}
+
+/// r2d2's view of the endpoint: it makes empty slots.
+struct Maker(Arc<Shared>);
+
+struct Slot {
+    session: Option<Box<dyn Session>>,
+    notes: Notes,
+    condition: Condition,
+    lent: bool,
+    shared: Arc<Shared>,
+}
+
+impl Slot {
+    /// Sends the session to `disposal`.
+    fn discard(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.shared.discard(session, self.condition == Condition::Dirty);
+        }
+        self.notes = Notes::default();
+        self.condition = Condition::Clean;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.session.is_some() && !self.lent {
+            self.shared.counts.lock().idle -= 1;
+        }
+        // Never here: r2d2 drops idle slots on the thread that all pools share.
+        self.discard();
+    }
+}
+
+impl r2d2::ManageConnection for Maker {
+    type Connection = Slot;
+    type Error = std::convert::Infallible;
+
+    fn connect(&self) -> std::result::Result<Slot, Self::Error> {
+        Ok(Slot {
+            session: None,
+            notes: Notes::default(),
+            condition: Condition::Clean,
+            lent: false,
+            shared: Arc::clone(&self.0),
+        })
+    }
+
+    fn is_valid(&self, _slot: &mut Slot) -> std::result::Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn has_broken(&self, slot: &mut Slot) -> bool {
+        slot.condition != Condition::Clean
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lifetime_is_spread_by_a_tenth_and_not_always_the_same() {
+        let span = Duration::from_secs(1_800);
+        let spreads: Vec<Duration> = (0..100).map(|_| spread(span)).collect();
+        assert!(spreads.iter().all(|found| (1_620..=1_980).contains(&found.as_secs())), "{spreads:?}");
+        assert!(spreads.iter().any(|found| *found != spreads[0]), "{spreads:?}");
+    }
+}

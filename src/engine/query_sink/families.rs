@@ -1,0 +1,210 @@
+//! Where the samples of one metric go: into the draft of its family, or, for a name with columns, into one draft for each
+//! name that the rows make.
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
+
+use crate::driver::{Column, Row};
+use crate::error::{Error, Reason, Result};
+use crate::exposition::Family;
+use crate::exposition::block::Draft;
+use crate::metric::naming::{BoundPattern, Naming};
+use crate::metric::samples::Duplicates;
+use crate::metric::sums::Sums;
+use crate::metric::{Emit, Metric};
+use crate::name::MetricName;
+
+use super::size_hint::Room;
+
+/// The drafts of one query, one a family, in the order first met.
+pub(super) struct Drafts {
+    all: Vec<Draft>,
+    /// Positions in `all`.
+    by_name: HashMap<MetricName, usize, RandomState>,
+    room: Room,
+    /// How many names that rows made have samples, each metric's own counted.
+    made: usize,
+    /// More are an error.
+    max: usize,
+}
+
+impl Drafts {
+    /// None yet, likely `count`; at most `max` of names that rows make.
+    pub(super) fn new(max: usize, count: usize, room: &Room) -> Self {
+        let by_name = HashMap::with_capacity_and_hasher(count, RandomState::default());
+        Drafts { all: Vec::with_capacity(count), by_name, room: room.clone(), made: 0, max }
+    }
+
+    /// The draft at a position.
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Draft> {
+        self.all.get_mut(at)
+    }
+
+    /// All of them.
+    pub(super) fn into_all(self) -> Vec<Draft> {
+        self.all
+    }
+
+    /// The position of a family's draft, begun where there is none, and whether it was.
+    fn find(&mut self, family: &Arc<Family>) -> Result<(usize, bool)> {
+        if let Some(at) = self.by_name.get(&family.name).copied() {
+            let same = self.all.get(at).is_some_and(|draft| draft.family() == family);
+            return if same { Ok((at, false)) } else { Err(two_heads(family)) };
+        }
+        let at = self.all.len();
+        self.all.push(Draft::with_room(Arc::clone(family), self.room.size(at)));
+        self.by_name.insert(family.name.clone(), at);
+        Ok((at, true))
+    }
+
+    /// Counts one more name with samples.
+    fn count(&mut self) -> Result<()> {
+        self.made += 1;
+        if self.made <= self.max {
+            return Ok(());
+        }
+        let message = format!("more than {} metric names (max_families)", self.max);
+        Err(Error::new(Reason::Limit, message)
+            .with_hint("filter in the SQL, put the column into a label, or raise max_families"))
+    }
+
+    /// Drops the draft that was begun last.
+    fn drop_last(&mut self) {
+        if let Some(draft) = self.all.pop() {
+            self.by_name.remove(&draft.family().name);
+        }
+    }
+}
+
+fn two_heads(family: &Family) -> Error {
+    let message =
+        format!("two metrics of this query make the name {}, with another type or help", family.name);
+    Error::new(Reason::Duplicate, message).with_hint("give one of them another name")
+}
+
+/// What writes the samples of one family, and the position of its draft.
+pub(super) struct Place<'q> {
+    /// The metric at work in this family.
+    pub(super) emit: Box<dyn Emit + 'q>,
+    /// In [`Drafts`].
+    pub(super) draft: usize,
+    /// What waits to be added up, with `duplicates: sum`.
+    pub(super) sums: Option<Sums>,
+}
+
+impl<'q> Place<'q> {
+    fn new(metric: &'q Metric, columns: &[Column], draft: usize) -> Result<Self> {
+        let sums = (metric.duplicates == Duplicates::Sum).then(Sums::default);
+        Ok(Place { emit: metric.recipe.bind(columns)?, draft, sums })
+    }
+
+    /// True when there are samples, or rows that will be some.
+    fn has_samples(&self, drafts: &Drafts) -> bool {
+        drafts.all.get(self.draft).is_some_and(|draft| draft.series() > 0)
+            || self.sums.as_ref().is_some_and(|sums| !sums.is_empty())
+            || self.emit.gathers()
+    }
+}
+
+/// The places of one metric.
+pub(super) enum Places<'q> {
+    /// Its one family's.
+    One(Place<'q>),
+    /// One a name.
+    ByName(ByName<'q>),
+}
+
+/// The places of a metric whose name has columns in it.
+pub(super) struct ByName<'q> {
+    metric: &'q Metric,
+    pattern: BoundPattern<'q>,
+    /// Of the result, to bind the recipe for a new name.
+    columns: Vec<Column>,
+    /// The name that the row at hand makes.
+    name: String,
+    /// Whether that name is new, and its draft too.
+    new: Option<IsNew>,
+    known: HashMap<String, Place<'q>, RandomState>,
+}
+
+/// A name that was not met before.
+struct IsNew {
+    /// Its draft was begun for it; else another metric of the query makes the same name.
+    with_draft: bool,
+}
+
+impl<'q> Places<'q> {
+    /// Finds the columns.
+    ///
+    /// # Errors
+    /// `missing_column`, `duplicate`.
+    pub(super) fn new(metric: &'q Metric, columns: &[Column], drafts: &mut Drafts) -> Result<Self> {
+        match &metric.naming {
+            Naming::Fixed(family) => {
+                let (draft, _) = drafts.find(family)?;
+                Ok(Places::One(Place::new(metric, columns, draft)?))
+            }
+            Naming::ByColumn(pattern) => {
+                // What a name needs is missing from the first row on, not from its first row on.
+                drop(metric.recipe.bind(columns)?);
+                let pattern = pattern.bind(columns)?;
+                let (columns, name, known) = (columns.to_vec(), String::new(), HashMap::default());
+                Ok(Places::ByName(ByName { metric, pattern, columns, name, new: None, known }))
+            }
+        }
+    }
+
+    /// The place of a row; call [`Places::settle`] once it is taken. `longest` is how long a name may be.
+    ///
+    /// # Errors
+    /// `value` for a row that makes no name, `limit` for a name too long, `duplicate` for one that another metric has.
+    pub(super) fn of_row(
+        &mut self,
+        row: &dyn Row,
+        drafts: &mut Drafts,
+        longest: usize,
+    ) -> Result<&mut Place<'q>> {
+        match self {
+            Places::One(place) => Ok(place),
+            Places::ByName(ByName { metric, pattern, columns, name, new, known }) => {
+                pattern.write(row, longest, name)?;
+                match known.entry_ref(name.as_str()) {
+                    EntryRef::Occupied(place) => Ok(place.into_mut()),
+                    EntryRef::Vacant(place) => {
+                        let (draft, with_draft) = drafts.find(&Arc::new(pattern.family(name)?))?;
+                        *new = Some(IsNew { with_draft });
+                        Ok(place.insert(Place::new(metric, columns, draft)?))
+                    }
+                }
+            }
+        }
+    }
+
+    /// After a row: a new name counts if the row made a sample of it, and is forgotten if not.
+    ///
+    /// # Errors
+    /// `limit` for one name too many.
+    pub(super) fn settle(&mut self, drafts: &mut Drafts) -> Result<()> {
+        let Places::ByName(ByName { name, new, known, .. }) = self else { return Ok(()) };
+        let Some(IsNew { with_draft }) = new.take() else { return Ok(()) };
+        if known.get(name.as_str()).is_some_and(|place| place.has_samples(drafts)) {
+            return drafts.count();
+        }
+        known.remove(name.as_str());
+        if with_draft {
+            drafts.drop_last();
+        }
+        Ok(())
+    }
+
+    /// Calls `act` with each place so far, until one fails.
+    pub(super) fn each(&mut self, mut act: impl FnMut(&mut Place<'q>) -> Result<()>) -> Result<()> {
+        match self {
+            Places::One(place) => act(place),
+            Places::ByName(by_name) => by_name.known.values_mut().try_for_each(act),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! One run of one query: binds columns, streams rows into blocks, holds the limits, ends all or nothing.
+//!
+//! Knows plan and metrics; knows no session, no thread, no page.
+
+mod families;
+mod size_hint;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::query::Query;
+use crate::driver::{Column, Flow, MAX_CELL_BYTES, Row, RowSink};
+use crate::error::{Error, Reason, Result};
+use crate::exposition::block::{Block, Draft};
+use crate::exposition::line::LabelBytes;
+use crate::metric::column;
+use crate::metric::labels::{BoundLabels, LabelLimit, Labels};
+use crate::metric::samples::{Samples, Tally};
+use crate::metric::{Emit, Metric};
+use crate::name::LabelName;
+
+use self::families::{Drafts, Place, Places};
+
+pub use self::size_hint::Room;
+pub use crate::metric::samples::Skipped;
+
+/// A whole, good result. A failed query has none.
+#[derive(Debug, Default)]
+pub struct Rendered {
+    /// One block a family, in the order of `metrics:`; a family without samples has none.
+    pub blocks: Vec<Arc<Block>>,
+    /// Rows read.
+    pub rows: u64,
+    /// Series written.
+    pub series: u64,
+    /// Values left out, per reason of `values_skipped_total`.
+    pub skipped: Skipped,
+    /// What it took, for the next run.
+    pub room: Room,
+}
+
+/// How a run ended, handed to whoever waits for it. The duration is the one of `query_duration_seconds`.
+pub type Ended<'q> = Box<dyn FnOnce(Result<Rendered, Error>, Duration) + Send + 'q>;
+
+/// What all samples of one target bear, and the bounds of a label: the same for all its queries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    labels: LabelBytes,
+    limit: LabelLimit,
+    /// Beyond which a value fails its query.
+    pub max_cell_bytes: usize,
+}
+
+impl Context {
+    /// `target_label` is `(label, name of the target)`, written first; the target's own labels follow, sorted by name
+    /// whatever their order in the configuration, so that equal label sets are equal bytes on every target.
+    #[must_use]
+    pub fn new(
+        target_label: Option<(&LabelName, &str)>,
+        own: &[(LabelName, String)],
+        limit: LabelLimit,
+    ) -> Context {
+        let mut own: Vec<(&LabelName, &str)> =
+            own.iter().map(|(name, value)| (name, value.as_str())).collect();
+        own.sort_unstable();
+        let mut labels = LabelBytes::default();
+        for (name, value) in target_label.into_iter().chain(own) {
+            labels.push(name, value);
+        }
+        labels.mark_gap();
+        Context { labels, limit, max_cell_bytes: MAX_CELL_BYTES }
+    }
+
+    /// The same with another bound on a value.
+    #[must_use]
+    pub fn with_max_cell_bytes(self, max_cell_bytes: usize) -> Context {
+        Context { max_cell_bytes, ..self }
+    }
+}
+
+/// The sink for one run. `ended` is called exactly once, from `RowSink::end`; not at all when the sink is dropped
+/// before its `end` (a dead session: the run may be repeated with a fresh sink).
+#[must_use]
+pub fn sink<'q>(query: &'q Query, context: &'q Context, ended: Ended<'q>) -> Box<dyn RowSink + 'q> {
+    sink_like(query, context, Room::default(), ended)
+}
+
+/// The same, with buffers for a result like the one that took `room`.
+#[must_use]
+pub fn sink_like<'q>(
+    query: &'q Query,
+    context: &'q Context,
+    room: Room,
+    ended: Ended<'q>,
+) -> Box<dyn RowSink + 'q> {
+    Box::new(Run { query, context, room, ended: Some(ended), state: State::Unbound })
+}
+
+/// A run of one query, from its columns to its end.
+struct Run<'q> {
+    query: &'q Query,
+    context: &'q Context,
+    room: Room,
+    ended: Option<Ended<'q>>,
+    state: State<'q>,
+}
+
+enum State<'q> {
+    Unbound,
+    Bound(Box<Bound<'q>>),
+    /// What failed; nothing of the result is kept.
+    Failed(Error),
+}
+
+impl Run<'_> {
+    /// Drops what was made so far: a failed query shows nothing.
+    fn fail(&mut self, error: Error) -> Error {
+        self.state = State::Failed(error.clone());
+        error
+    }
+}
+
+impl RowSink for Run<'_> {
+    fn columns(&mut self, columns: &[Column]) -> Result<()> {
+        match Bound::new(self.query, self.context, &self.room, columns) {
+            Ok(bound) => {
+                self.state = State::Bound(Box::new(bound));
+                Ok(())
+            }
+            Err(error) => Err(self.fail(error.in_query(&self.query.name))),
+        }
+    }
+
+    fn row(&mut self, row: &dyn Row) -> Result<Flow> {
+        let taken = match &mut self.state {
+            State::Bound(bound) => bound.row(row, self.query.max_rows),
+            State::Unbound => Err(Error::new(Reason::Protocol, "a row came before the columns")),
+            State::Failed(error) => return Err(error.clone()),
+        };
+        match taken {
+            Ok(()) => Ok(Flow::Continue),
+            Err(error) => Err(self.fail(error.in_query(&self.query.name))),
+        }
+    }
+
+    fn end(&mut self, verdict: Result<()>, took: Duration) {
+        let state = std::mem::replace(&mut self.state, State::Unbound);
+        let result = verdict.and_then(|()| match state {
+            State::Bound(bound) => bound.end(),
+            State::Failed(error) => Err(error),
+            State::Unbound => Err(Error::new(Reason::Protocol, "the statement has no result")
+                .with_hint("a query for metrics returns rows")),
+        });
+        if let Some(ended) = self.ended.take() {
+            ended(result.map_err(|error| error.in_query(&self.query.name)), took);
+        }
+    }
+}
+
+/// Bytes of the labels of a usual row.
+const LABELS: usize = 128;
+
+/// The metrics of one query bound to the columns of its result, and what they have written.
+struct Bound<'q> {
+    context: &'q Context,
+    /// Each set of labels once, however many metrics bear it.
+    sets: Vec<LabelSet<'q>>,
+    metrics: Vec<BoundMetric<'q>>,
+    drafts: Drafts,
+    tally: Tally,
+    rows: u64,
+    scratch: String,
+}
+
+struct LabelSet<'q> {
+    labels: &'q Labels,
+    bound: BoundLabels<'q>,
+    /// Of the row at hand.
+    bytes: LabelBytes,
+}
+
+struct BoundMetric<'q> {
+    metric: &'q Metric,
+    places: Places<'q>,
+    /// Position in `sets`.
+    set: usize,
+    /// The column of explicit timestamps.
+    moment: Option<column::Bound>,
+}
+
+impl<'q> Bound<'q> {
+    fn new(query: &'q Query, context: &'q Context, room: &Room, columns: &[Column]) -> Result<Bound<'q>> {
+        let tally = Tally { series: 0, max_series: query.max_series, skipped: Skipped::default() };
+        let count = query.metrics.len();
+        let (sets, metrics) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let drafts = Drafts::new(query.max_families, count, room);
+        let mut bound = Bound { context, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
+        for metric in query.metrics.iter() {
+            bound.add(metric, columns)?;
+        }
+        Ok(bound)
+    }
+
+    fn add(&mut self, metric: &'q Metric, columns: &[Column]) -> Result<()> {
+        let labels = &metric.labels;
+        let set = match self.sets.iter().position(|set| set.labels == labels) {
+            Some(set) => set,
+            None => {
+                let bytes = LabelBytes::with_room(LABELS);
+                self.sets.push(LabelSet { labels, bound: labels.bind(columns)?, bytes });
+                self.sets.len() - 1
+            }
+        };
+        let places = Places::new(metric, columns, &mut self.drafts)?;
+        let column = metric.timestamp_column.as_ref();
+        let moment = column.map(|name| column::Bound::new(columns, name)).transpose()?;
+        self.metrics.push(BoundMetric { metric, places, set, moment });
+        Ok(())
+    }
+
+    fn row(&mut self, row: &dyn Row, max_rows: u64) -> Result<()> {
+        self.rows += 1;
+        if self.rows > max_rows {
+            let message = format!("more than {max_rows} rows (max_rows)");
+            return Err(
+                Error::new(Reason::Limit, message).with_hint("group or filter in the SQL, or raise max_rows")
+            );
+        }
+        for set in &mut self.sets {
+            set.bytes.clone_from(&self.context.labels);
+            set.bound.write(row, self.context.limit, &mut self.scratch, &mut set.bytes)?;
+        }
+        let Bound { context, sets, metrics, drafts, tally, .. } = self;
+        for BoundMetric { metric, places, set, moment } in metrics {
+            let Place { emit, draft, sums } = places.of_row(row, drafts, context.limit.bytes)?;
+            let (Some(set), Some(draft)) = (sets.get(*set), drafts.get_mut(*draft)) else { continue };
+            let stamp = moment.as_ref().map(|column| column.moment(row)).transpose()?;
+            let (duplicates, sums) = (metric.duplicates, sums.as_mut());
+            emit.row(row, &set.bytes, &mut Samples { draft, tally, duplicates, sums, stamp })?;
+            places.settle(drafts)?;
+        }
+        Ok(())
+    }
+
+    /// Hands each metric, in each of its families, the labels that need no row and the place of its samples.
+    fn each_place(
+        &mut self,
+        mut call: impl FnMut(&Metric, &mut dyn Emit, &LabelBytes, &mut Samples<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let Bound { sets, metrics, drafts, tally, .. } = self;
+        for BoundMetric { metric, places, set, .. } in metrics {
+            let Some(set) = sets.get(*set) else { continue };
+            places.each(|Place { emit, draft, sums }| {
+                let Some(draft) = drafts.get_mut(*draft) else { return Ok(()) };
+                let (duplicates, sums) = (metric.duplicates, sums.as_mut());
+                let mut samples = Samples { draft, tally, duplicates, sums, stamp: None };
+                call(metric, &mut **emit, &set.bytes, &mut samples)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<Rendered> {
+        if self.rows == 0 {
+            for set in &mut self.sets {
+                set.bytes.clone_from(&self.context.labels);
+                set.bound.write_fixed(&mut set.bytes);
+            }
+            self.each_place(|metric, emit, labels, samples| match metric.empty {
+                Some(value) => emit.empty(value, labels, samples),
+                None => Ok(()),
+            })?;
+        }
+        self.each_place(|_, emit, _, samples| emit.end(samples))?;
+        let Bound { metrics, drafts, .. } = &mut self;
+        for BoundMetric { places, .. } in metrics {
+            places.each(|Place { draft, sums, .. }| match (drafts.get_mut(*draft), sums.take()) {
+                (Some(draft), Some(sums)) => sums.write(draft).map_err(|_| Samples::full()),
+                _ => Ok(()),
+            })?;
+        }
+        let drafts = self.drafts.into_all();
+        let room = Room::of(&drafts);
+        let blocks = drafts.into_iter().filter_map(Draft::finish).map(Arc::new).collect();
+        Ok(Rendered { blocks, rows: self.rows, series: self.tally.series, skipped: self.tally.skipped, room })
+    }
+}

@@ -1,0 +1,98 @@
+//! What the targets of one process have in common.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::disposal::Disposal;
+use super::pool::Scheduler;
+use super::workers::Workers;
+use crate::driver::connection::Login;
+use crate::telemetry::Telemetry;
+
+use super::login_backoff::Logins;
+use super::server_limits::Neighbours;
+use super::sessions::Sessions;
+
+/// What all targets share.
+pub struct Shared {
+    /// The threads that run queries.
+    pub workers: Workers,
+    /// Which passwords servers have refused.
+    pub logins: Logins,
+    /// Where sessions end.
+    pub disposal: Disposal,
+    /// The one thread of all pools.
+    pub scheduler: Scheduler,
+    /// Counters of the process's life.
+    pub telemetry: Arc<Telemetry>,
+    /// By server and user.
+    neighbours: Mutex<HashMap<String, Weak<Neighbours>>>,
+    /// Those of all targets, also of targets that a reload took away while a scrape holds them.
+    sessions: Mutex<Vec<Weak<Sessions>>>,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Threads for at most so many lanes at once. Starts one for the pools.
+    #[must_use]
+    pub fn new(max_workers: usize) -> Self {
+        Shared {
+            workers: Workers::new(max_workers),
+            logins: Logins::default(),
+            disposal: Disposal::new(),
+            scheduler: Scheduler::start(),
+            telemetry: Telemetry::new(),
+            neighbours: Mutex::default(),
+            sessions: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// The targets that log in where, and as whom, this one does. Without a login it is alone.
+    pub(crate) fn neighbours_of(&self, driver: &str, login: Option<&Login>) -> Arc<Neighbours> {
+        let Some(Login { hosts, socket, username, .. }) = login else { return Arc::default() };
+        let key = format!("{driver} {hosts:?} {socket:?} {username:?}");
+        let mut known = self.neighbours.lock();
+        known.retain(|_, neighbours| neighbours.strong_count() > 0);
+        if let Some(neighbours) = known.get(&key).and_then(Weak::upgrade) {
+            return neighbours;
+        }
+        let neighbours = Arc::default();
+        known.insert(key, Arc::downgrade(&neighbours));
+        neighbours
+    }
+
+    /// Notes the sessions of another target.
+    pub(crate) fn add(&self, sessions: &Arc<Sessions>) {
+        let mut all = self.sessions.lock();
+        all.retain(|sessions| sessions.strong_count() > 0);
+        all.push(Arc::downgrade(sessions));
+    }
+
+    /// True once the process ends: nothing begins any more.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Cancels all queries under way, on every target, and lets none begin: the pages that wait for them leave with what is
+    /// complete. Does not block.
+    pub fn interrupt(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.all().iter().for_each(|sessions| sessions.interrupt());
+    }
+
+    /// Closes the sessions that are idle. Does not block; `disposal` says when they have ended.
+    pub fn close_idle(&self) {
+        for sessions in self.all() {
+            while sessions.pool.close_idle() {}
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Sessions>> {
+        self.sessions.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+}

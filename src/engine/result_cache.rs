@@ -1,0 +1,448 @@
+//! What is remembered of each query of a target: the run under way that others may join, and the last good result
+//! that `interval` lets a scrape reuse and `keep_last` lets stand in after a failure. One state machine: a query's
+//! slot is looked at and changed under its one lock. A reload hands the slot of a query that did not change to the
+//! target's next configuration.
+//!
+//! Knows no session and no thread.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::query_sink::{Rendered, Room};
+use crate::clock::Timestamp;
+use crate::config::query::Query;
+use crate::deadline::Deadline;
+use crate::error::{Error, Reason};
+
+use super::run::{End, Outcome, Pace, Run, Spec};
+
+/// A result is reused while younger than this part of its `interval` (DESIGN 2): a scraper with the same
+/// period as the interval then always gets a fresh one.
+const REUSE: f64 = 0.9;
+/// A scrape joins a run whose deadline is earlier than its own by at most this part of its budget.
+const JOIN: f64 = 0.1;
+/// A query is quick when one of its last two runs took the server at most this long, and the last gave few rows.
+const QUICK: Duration = Duration::from_millis(5);
+const QUICK_ROWS: u64 = 1000;
+
+/// What a scrape gets for one query.
+pub enum Asked {
+    /// A good result young enough to be reused.
+    Reused(Outcome),
+    /// Somebody else's run.
+    Joined(Arc<Run>),
+    /// A new run, which the caller hands to the lanes.
+    Started(Arc<Run>),
+}
+
+/// What is known of one query from earlier scrapes, for the page and for the order of starting.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// How long it took last time.
+    pub took: Option<Duration>,
+    /// The shorter of its last two times: who was slow for once is still quick.
+    usual: Option<Duration>,
+    /// How long it had when it was stopped, if it was since it last succeeded.
+    pub stopped: Option<Duration>,
+    /// When it last succeeded.
+    pub succeeded: Option<Timestamp>,
+    /// Why it fails, while it does.
+    pub failing: Option<Error>,
+    /// How many rows the last good result had.
+    pub rows: u64,
+    /// How many series were made from it.
+    pub series: u64,
+}
+
+impl Past {
+    fn pace(&self) -> Pace {
+        match (self.stopped, self.took) {
+            (Some(stopped), _) => Pace::Stopped(Reverse(stopped)),
+            (None, Some(took)) => Pace::Took(took),
+            (None, None) => Pace::Unknown,
+        }
+    }
+
+    /// One that never ran is not: it has its whole time, alone.
+    fn is_quick(&self) -> bool {
+        self.usual.is_some_and(|usual| usual <= QUICK) && self.rows <= QUICK_ROWS && self.failing.is_none()
+    }
+}
+
+/// How long a query's good result serves further scrapes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// `interval`: instead of a run.
+    pub interval: Duration,
+    /// `keep_last`: instead of nothing, after a failure.
+    pub keep_last: Duration,
+}
+
+impl Terms {
+    /// Those of a query; of a ping none.
+    #[must_use]
+    pub fn of(query: Option<&Query>) -> Self {
+        query.map_or_else(Terms::default, |query| Terms {
+            interval: query.interval,
+            keep_last: query.keep_last,
+        })
+    }
+}
+
+/// What is remembered of one query, or of a target's ping.
+#[derive(Default)]
+pub struct ResultCache(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    newest: Option<Arc<Run>>,
+    good: Option<Good>,
+    past: Past,
+    /// What the last good result took.
+    room: Room,
+}
+
+/// The last good result.
+struct Good {
+    outcome: Outcome,
+    /// Nothing failed since: `interval` may bring it back.
+    reusable: bool,
+}
+
+impl State {
+    /// The run under way, when a scrape with this deadline and budget may join it. One that is older than all the time
+    /// the scrape has is likely stuck: whoever joined it would get nothing either.
+    fn joinable(&self, by: Deadline, budget: Duration) -> Option<&Arc<Run>> {
+        let serves = |run: &&Arc<Run>| {
+            !run.is_over() && by.earlier_by(budget.mul_f64(JOIN)) <= run.by && run.began.elapsed() < budget
+        };
+        self.newest.as_ref().filter(serves)
+    }
+
+    fn begin(&mut self, spec: &Spec, by: Deadline, group: Option<u64>) -> Arc<Run> {
+        let quick = spec.query.is_some() && self.past.is_quick();
+        let run = Run::new(spec.clone(), by, self.past.pace(), quick, group);
+        Arc::clone(self.newest.insert(Arc::new(run)))
+    }
+}
+
+/// A change of state that deserves one line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// As before.
+    None,
+    /// It worked, or was new, and fails now; or fails for another reason.
+    Fails,
+    /// It failed and works again.
+    Recovered,
+}
+
+/// Reuse, join or start. `by` is the scrape's deadline for its queries, `budget` the time it had at its start.
+#[must_use]
+pub fn ask(spec: &Spec, terms: Terms, by: Deadline, budget: Duration) -> Asked {
+    let mut state = spec.cache.0.lock();
+    if let Some(good) = state.good.as_ref().filter(|good| good.reusable)
+        && good.outcome.began.elapsed() < terms.interval.mul_f64(REUSE)
+    {
+        return Asked::Reused(good.outcome.clone());
+    }
+    match state.joinable(by, budget) {
+        Some(run) => Asked::Joined(Arc::clone(run)),
+        None => Asked::Started(state.begin(spec, by, None)),
+    }
+}
+
+/// The same for the queries of one snapshot, which a scrape joins whole or not at all; nothing is reused.
+#[must_use]
+pub fn ask_together(specs: &[Spec], group: u64, by: Deadline, budget: Duration) -> Vec<Asked> {
+    // By the slots' addresses: two scrapes cannot wait for each other, also when a reload came between them and changed
+    // the order of the queries.
+    let mut order: Vec<usize> = (0..specs.len()).collect();
+    order.sort_by_key(|&place| Arc::as_ptr(&specs[place].cache));
+    let mut locked: Vec<_> = order.into_iter().map(|place| (place, specs[place].cache.0.lock())).collect();
+    locked.sort_by_key(|(place, _)| *place);
+    let under_way: Option<Vec<Arc<Run>>> =
+        locked.iter().map(|(_, state)| state.joinable(by, budget).map(Arc::clone)).collect();
+    if let Some(runs) = under_way
+        && runs.windows(2).all(|pair| pair[0].group == pair[1].group)
+    {
+        return runs.into_iter().map(Asked::Joined).collect();
+    }
+    let begin = specs.iter().zip(&mut locked);
+    begin.map(|(spec, (_, state))| Asked::Started(state.begin(spec, by, Some(group)))).collect()
+}
+
+impl ResultCache {
+    /// The result that stands in for a failed one under `keep_last`.
+    #[must_use]
+    pub fn kept(&self, terms: Terms) -> Option<Arc<Rendered>> {
+        let state = self.0.lock();
+        let good = state.good.as_ref().filter(|good| good.outcome.began.elapsed() <= terms.keep_last)?;
+        match &good.outcome.end {
+            End::Good(rendered) => Some(Arc::clone(rendered)),
+            End::Skipped | End::Failed(_) => None,
+        }
+    }
+
+    /// Keeps what a run that has ended leaves for later scrapes. A failed run leaves the last good result alone,
+    /// but `interval` never brings back a result from before a failure; one that does not apply any more is forgotten.
+    pub fn keep(&self, run: &Run, terms: Terms, outcome: &Outcome) {
+        let mut state = self.0.lock();
+        // Nobody joins it any more, and its page must not stay in memory until the next run.
+        state.newest.take_if(|newest| std::ptr::eq(Arc::as_ptr(newest), run));
+        if let End::Failed(error) = &outcome.end
+            && error.reason() == Reason::Timeout
+            && !outcome.took.is_zero()
+        {
+            state.past.stopped = Some(outcome.took);
+        }
+        if let End::Good(rendered) = &outcome.end {
+            let past = &mut state.past;
+            past.usual = Some(past.took.map_or(outcome.took, |before| before.min(outcome.took)));
+            past.took = Some(outcome.took);
+            past.stopped = None;
+            past.rows = rendered.rows;
+            past.series = rendered.series;
+            past.succeeded = past.succeeded.max(Some(outcome.ended));
+            state.room.clone_from(&rendered.room);
+        }
+        if state.good.as_ref().is_some_and(|good| good.outcome.began > outcome.began) {
+            // A run that was overtaken by a younger one.
+            return;
+        }
+        match (&outcome.end, &mut state.good) {
+            (End::Good(_), _) => {
+                let serves = !terms.interval.max(terms.keep_last).is_zero();
+                state.good = serves.then(|| Good { outcome: outcome.clone(), reusable: true });
+            }
+            (End::Failed(_), Some(good)) => good.reusable = false,
+            (End::Skipped, _) => state.good = None,
+            (End::Failed(_), None) => {}
+        }
+    }
+
+    /// Notes how a query stood on the page of a scrape that had so much time, and says whether that is news. That a
+    /// good query does not end in less time than it took is none: beside a patient scraper a hasty one would make it
+    /// fail and recover for ever.
+    pub fn note(&self, error: Option<&Error>, budget: Duration) -> Change {
+        let past = &mut self.0.lock().past;
+        let is_hasty = past.failing.is_none() && past.took.is_some_and(|took| took >= budget);
+        if is_hasty && error.is_some_and(|error| error.reason() == Reason::Timeout) {
+            return Change::None;
+        }
+        let before = std::mem::replace(&mut past.failing, error.cloned());
+        match (before.as_ref().map(Error::reason), error.map(Error::reason)) {
+            (Some(_), None) => Change::Recovered,
+            (before, Some(now)) if before != Some(now) => Change::Fails,
+            _ => Change::None,
+        }
+    }
+
+    /// True while the query fails.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.0.lock().past.failing.is_some()
+    }
+
+    /// The room for the next result.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.0.lock().room.clone()
+    }
+
+    /// What is known of the query.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        self.0.lock().past.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Instant, SystemTime};
+
+    use super::*;
+    use crate::engine::run::spec as ping;
+
+    const BUDGET: Duration = Duration::from_secs(10);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn outcome(end: End, age: Duration) -> Outcome {
+        let began = Instant::now().checked_sub(age).expect("an uptime of some minutes");
+        Outcome { end, took: Duration::from_millis(1), reached: true, began, ended: Timestamp::now() }
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn good() -> End {
+        End::Good(Arc::default())
+    }
+
+    fn bad() -> End {
+        End::Failed(Error::new(Reason::Sql, "no"))
+    }
+
+    fn run(spec: &Spec) -> Run {
+        Run::new(spec.clone(), Deadline::within(BUDGET), Pace::Unknown, false, None)
+    }
+
+    fn keep(spec: &Spec, end: End, age: Duration) {
+        let terms = Terms { interval: MINUTE, keep_last: HOUR };
+        spec.cache.keep(&run(spec), terms, &outcome(end, age));
+    }
+
+    fn ask(spec: &Spec, interval: Duration, within: Duration) -> Asked {
+        let terms = Terms { interval, keep_last: Duration::ZERO };
+        super::ask(spec, terms, Deadline::within(within), BUDGET)
+    }
+
+    fn kept(spec: &Spec, keep_last: Duration) -> bool {
+        spec.cache.kept(Terms { interval: MINUTE, keep_last }).is_some()
+    }
+
+    fn end(run: &Run, end: End) {
+        assert!(run.claim());
+        run.end(run.outcome(end, Duration::ZERO, true));
+    }
+
+    #[test]
+    fn the_last_good_result_stands_in_after_a_failure_while_it_is_young_enough() {
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(100));
+        keep(&spec, bad(), Duration::from_secs(10));
+        assert!(kept(&spec, HOUR) && kept(&spec, MINUTE * 2));
+        assert!(!kept(&spec, MINUTE), "too old");
+        assert!(!kept(&spec, Duration::ZERO), "not asked for");
+    }
+
+    #[test]
+    fn the_last_success_is_the_latest_one_though_the_clock_was_ahead() {
+        let spec = ping();
+        let (first, now) = (Instant::now(), SystemTime::now());
+        let success = |began: Instant, wall| Outcome {
+            ended: Timestamp::new(began, wall),
+            ..outcome(good(), first.elapsed())
+        };
+        let keep = |outcome: &Outcome| spec.cache.keep(&run(&spec), Terms::default(), outcome);
+        let (ahead, right) = (success(first, now + HOUR * 24), success(first + MINUTE, now));
+        keep(&ahead);
+        keep(&right);
+        assert_eq!(spec.cache.past().succeeded, Some(right.ended));
+        keep(&ahead);
+        assert_eq!(spec.cache.past().succeeded, Some(right.ended), "a run that was overtaken");
+    }
+
+    #[test]
+    fn a_result_that_does_not_apply_any_more_is_forgotten() {
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(10));
+        keep(&spec, End::Skipped, Duration::ZERO);
+        assert!(!kept(&spec, HOUR));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Started(_)));
+    }
+
+    #[test]
+    fn a_run_that_was_overtaken_leaves_the_younger_result_alone() {
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(5));
+        keep(&spec, bad(), Duration::from_secs(30));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Reused(_)));
+    }
+
+    #[test]
+    fn a_snapshot_is_joined_whole_or_not_at_all() {
+        let specs = [ping(), ping()];
+        let by = Deadline::within(BUDGET);
+        let first = ask_together(&specs, 1, by, BUDGET);
+        assert!(first.iter().all(|asked| matches!(asked, Asked::Started(_))));
+        let second = ask_together(&specs, 2, by, BUDGET);
+        assert!(second.iter().all(|asked| matches!(asked, Asked::Joined(_))));
+        if let Asked::Started(run) = &first[0] {
+            end(run, good());
+        }
+        let third = ask_together(&specs, 3, by, BUDGET);
+        assert!(third.iter().all(|asked| matches!(asked, Asked::Started(_))), "one of them is over");
+    }
+
+    /// As a reload that changes the order makes it happen.
+    #[test]
+    fn snapshots_that_are_asked_for_in_different_orders_do_not_wait_for_each_other() {
+        let specs: Vec<Spec> = (0..8).map(|_| ping()).collect();
+        let turned: Vec<Spec> = specs.iter().rev().cloned().collect();
+        let by = Deadline::within(BUDGET);
+        std::thread::scope(|scope| {
+            for specs in [&specs, &turned] {
+                scope.spawn(move || {
+                    for group in 0..2000 {
+                        assert_eq!(ask_together(specs, group, by, BUDGET).len(), 8);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_scrape_joins_the_run_under_way_unless_its_deadline_is_much_later() {
+        let spec = ping();
+        let Asked::Started(run) = ask(&spec, Duration::ZERO, BUDGET) else { panic!("the first starts") };
+        let Asked::Joined(joined) = ask(&spec, Duration::ZERO, BUDGET) else { panic!("the second joins") };
+        assert!(Arc::ptr_eq(&run, &joined));
+        assert!(
+            matches!(ask(&spec, Duration::ZERO, BUDGET / 10), Asked::Joined(_)),
+            "an earlier deadline joins"
+        );
+        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET * 3), Asked::Started(_)), "a later one does not");
+    }
+
+    #[test]
+    fn a_run_that_is_over_is_not_joined() {
+        let spec = ping();
+        let Asked::Started(run) = ask(&spec, Duration::ZERO, BUDGET) else { panic!("the first starts") };
+        end(&run, good());
+        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET), Asked::Started(_)));
+    }
+
+    #[test]
+    fn a_good_result_is_reused_while_younger_than_nine_tenths_of_the_interval() {
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(50));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Reused(_)));
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(55));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Started(_)));
+    }
+
+    #[test]
+    fn a_failure_ends_the_reuse_and_is_never_reused() {
+        let spec = ping();
+        keep(&spec, good(), Duration::from_secs(5));
+        keep(&spec, bad(), Duration::ZERO);
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Started(_)));
+    }
+
+    #[test]
+    fn a_hasty_scrape_of_a_slow_query_is_no_news() {
+        let spec = ping();
+        let slow = Outcome { took: Duration::from_secs(3), ..outcome(good(), Duration::ZERO) };
+        spec.cache.keep(&run(&spec), Terms::default(), &slow);
+        let late = Error::new(Reason::Timeout, "no");
+        let note = |error, seconds| spec.cache.note(error, Duration::from_secs(seconds));
+        assert_eq!(note(Some(&late), 2), Change::None);
+        assert_eq!(note(None, 10), Change::None);
+        assert_eq!(note(Some(&late), 10), Change::Fails, "it had time enough");
+        assert_eq!(note(None, 10), Change::Recovered);
+    }
+
+    #[test]
+    fn news_is_a_change_of_state_only() {
+        let spec = ping();
+        let notes = [None, Some(Reason::Sql), Some(Reason::Sql), Some(Reason::Timeout), None, None];
+        let error = |reason: Option<Reason>| reason.map(|reason| Error::new(reason, "no"));
+        let changes = notes.map(|reason| spec.cache.note(error(reason).as_ref(), BUDGET));
+        let (same, fails, recovered) = (Change::None, Change::Fails, Change::Recovered);
+        assert_eq!(changes, [same, fails, same, fails, recovered, same]);
+    }
+}

@@ -1,0 +1,479 @@
+//! One run of one query on one target: it ends once, and everybody who waits for it is told.
+//!
+//! Knows no session and no thread: `lane` makes a run end, `memory` decides who joins it.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::query_sink::{Context, Rendered};
+use crate::clock::Timestamp;
+use crate::config;
+use crate::config::query::Query;
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::telemetry::{Bearer, Subject};
+
+use super::result_cache::ResultCache;
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// Its blocks.
+    Good(Arc<Rendered>),
+    /// It does not apply to the server as it is now (`when`).
+    Skipped,
+    /// Why there are none.
+    Failed(Error),
+}
+
+impl End {
+    /// Why there are no blocks, where that is a fault.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            End::Failed(error) => Some(error),
+            End::Good(_) | End::Skipped => None,
+        }
+    }
+}
+
+/// How a run ended. Shared by all scrapes that waited for it.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What it came to.
+    pub end: End,
+    /// How long the query took; zero when it never started.
+    pub took: Duration,
+    /// True when a session was opened or answered for this run: the target is up.
+    pub reached: bool,
+    /// When the run began, on the monotonic clock: the age of its result.
+    pub began: Instant,
+    /// When the run ended: for `query_last_success_timestamp_seconds`.
+    pub ended: Timestamp,
+}
+
+/// What a scrape asks of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// The target's query of this index.
+    Query(usize),
+    /// One protocol ping: no query needs the target, and somebody asks whether it is up.
+    Ping,
+}
+
+/// A message to a scrape: the run it knows under this number has ended.
+pub type Told = (usize, Outcome);
+
+/// Where a scrape waits for its runs. It wakes once, when the last of them has ended: fifty runs are no fifty turns of
+/// its thread.
+#[derive(Default)]
+pub struct Meeting {
+    come: Mutex<Come>,
+    all: Condvar,
+}
+
+#[derive(Default)]
+struct Come {
+    told: Vec<Told>,
+    expected: usize,
+}
+
+impl Meeting {
+    fn come(&self, number: usize, outcome: Outcome) {
+        let mut come = self.come.lock();
+        come.told.push((number, outcome));
+        if come.told.len() >= come.expected {
+            self.all.notify_one();
+        }
+    }
+
+    /// Waits until as many runs as expected have ended, at most until `by`; gives those that have.
+    #[must_use]
+    pub fn wait(&self, expected: usize, by: Deadline) -> Vec<Told> {
+        let mut come = self.come.lock();
+        come.expected = expected;
+        while come.told.len() < expected && !self.all.wait_until(&mut come, by.moment()).timed_out() {}
+        std::mem::take(&mut come.told)
+    }
+}
+
+/// What to do about a run that is late: cancel its statement, give its worker's permit back. One for all runs of a
+/// batch: what it does a second time has no effect.
+pub type Stop = Arc<dyn Fn() + Send + Sync>;
+
+/// What is known of a query's time, in the order of the line: the greatest starts first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pace {
+    /// It was stopped after so long when it last ran. Such queries come last, or a few of them would hold every
+    /// session and starve the others at each scrape; who was stopped soonest goes first.
+    Stopped(Reverse<Duration>),
+    /// It never ended.
+    Unknown,
+    /// It took so long: the longest starts first.
+    Took(Duration),
+}
+
+impl Pace {
+    /// How long it took last, where that is known.
+    #[must_use]
+    pub fn usual(self) -> Duration {
+        match self {
+            Pace::Took(took) => took,
+            Pace::Stopped(_) | Pace::Unknown => Duration::ZERO,
+        }
+    }
+}
+
+/// In whose name a run's samples and counts are: a target as one configuration has it. Outlives a reload while runs that
+/// began before it are under way.
+pub struct Owner {
+    /// The configuration.
+    pub plan: Arc<config::database::Target>,
+    /// What all its samples bear.
+    pub context: Context,
+}
+
+impl Owner {
+    /// The target's name and labels on its counters.
+    #[must_use]
+    pub fn bearer(&self) -> Bearer<'_> {
+        Bearer { target: &self.plan.name, labels: &self.plan.labels }
+    }
+
+    /// The same for one of its queries.
+    #[must_use]
+    pub fn subject<'a>(&'a self, query: &'a Query) -> Subject<'a> {
+        Subject { bearer: self.bearer(), query: &query.name, collector: &query.collector }
+    }
+
+    /// `error` with the names of target and query.
+    #[must_use]
+    pub fn named(&self, query: Option<&Query>, error: Error) -> Error {
+        let error = error.on_target(&self.plan.name);
+        match query {
+            Some(query) => error.in_query(&query.name),
+            None => error,
+        }
+    }
+}
+
+/// What a run executes, in whose name, and where it is remembered. All of it stays with the run: a reload may give the
+/// target other queries meanwhile.
+#[derive(Clone)]
+pub struct Spec {
+    /// The target that asked first.
+    pub owner: Arc<Owner>,
+    /// `None` for a ping.
+    pub query: Option<Arc<Query>>,
+    /// What is remembered of the query.
+    pub cache: Arc<ResultCache>,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// In the queue.
+    Waiting,
+    /// In the queue, while a lane opens a session.
+    Connecting,
+    /// A lane works on it since.
+    Working(Instant),
+}
+
+struct State {
+    outcome: Option<Outcome>,
+    /// Who asked for it, under which number.
+    first: Option<(usize, Arc<Meeting>)>,
+    /// Those that joined.
+    others: Vec<(usize, Arc<Meeting>)>,
+    stop: Option<Stop>,
+    stage: Stage,
+    /// A lane has tried to get a session for it.
+    tried: bool,
+}
+
+/// A run under way, or ended.
+pub struct Run {
+    /// What is executed.
+    pub spec: Spec,
+    /// When the query must have ended.
+    pub by: Deadline,
+    /// When the run was asked for.
+    pub began: Instant,
+    /// Its place in line.
+    pub pace: Pace,
+    /// The snapshot it belongs to: all runs of one number go to one session together. `None` = none.
+    pub group: Option<u64>,
+    /// It is believed to be cheap, so that it may share a batch.
+    quick: AtomicBool,
+    /// A session was opened for it.
+    reached: AtomicBool,
+    /// Somebody ends it, or has.
+    ending: AtomicBool,
+    state: Mutex<State>,
+}
+
+impl Run {
+    /// A run that nobody executes yet.
+    #[must_use]
+    pub fn new(spec: Spec, by: Deadline, pace: Pace, quick: bool, group: Option<u64>) -> Self {
+        let state = State {
+            outcome: None,
+            first: None,
+            others: Vec::new(),
+            stop: None,
+            stage: Stage::Waiting,
+            tried: false,
+        };
+        Run {
+            spec,
+            by,
+            began: Instant::now(),
+            pace,
+            group,
+            quick: AtomicBool::new(quick),
+            reached: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The query that is executed; `None` for a ping.
+    #[must_use]
+    pub fn query(&self) -> Option<&Query> {
+        self.spec.query.as_deref()
+    }
+
+    /// True while it may share a batch.
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        self.quick.load(Ordering::Relaxed)
+    }
+
+    /// False for one that never ended.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        self.pace != Pace::Unknown
+    }
+
+    /// It is in a batch with others.
+    pub fn join(&self) {
+        self.quick.store(true, Ordering::Relaxed);
+    }
+
+    /// It was too slow for a batch: it waits in line again, for a session of its own.
+    pub fn part(&self) {
+        self.quick.store(false, Ordering::Relaxed);
+        self.wait_again();
+    }
+
+    /// It goes back into the queue: the session that it was taken for is not there.
+    pub fn wait_again(&self) {
+        let mut state = self.state.lock();
+        (state.stop, state.stage) = (None, Stage::Waiting);
+    }
+
+    /// A lane opens a session, on which this run may be the first.
+    pub fn connecting(&self) {
+        let mut state = self.state.lock();
+        state.tried = true;
+        if state.stage == Stage::Waiting {
+            state.stage = Stage::Connecting;
+        }
+    }
+
+    /// A session was opened for this run: whatever becomes of it, its target is up.
+    pub fn reach(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// How this run ended, ending now.
+    #[must_use]
+    pub fn outcome(&self, end: End, took: Duration, reached: bool) -> Outcome {
+        let reached = reached || self.reached.load(Ordering::Relaxed);
+        Outcome { end, took, reached, began: self.began, ended: Timestamp::now() }
+    }
+
+    /// Tells `scrape` under `number` when the run has ended; at once when it has.
+    pub fn tell(&self, number: usize, scrape: &Arc<Meeting>) {
+        let mut state = self.state.lock();
+        match &state.outcome {
+            Some(outcome) => scrape.come(number, outcome.clone()),
+            None if state.first.is_none() => state.first = Some((number, Arc::clone(scrape))),
+            None => state.others.push((number, Arc::clone(scrape))),
+        }
+    }
+
+    /// Takes the right to end the run: the first call says `true`, and its caller ends it. Between the two it counts as
+    /// over, while those who wait are not told yet: what is remembered of it is written first.
+    #[must_use]
+    pub fn claim(&self) -> bool {
+        !self.ending.swap(true, Ordering::AcqRel)
+    }
+
+    /// Ends the run and tells all who wait for it. Only for whoever has claimed it.
+    pub fn end(&self, outcome: Outcome) {
+        let mut state = self.state.lock();
+        let others = std::mem::take(&mut state.others);
+        for (number, scrape) in state.first.take().into_iter().chain(others) {
+            scrape.come(number, outcome.clone());
+        }
+        state.outcome = Some(outcome);
+        state.stop = None;
+    }
+
+    /// True when it has ended with a result.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.state.lock().outcome.as_ref().is_some_and(|outcome| matches!(outcome.end, End::Good(_)))
+    }
+
+    /// True once the run has ended, or ends now.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// A lane works on it from now on. Remembers what to do when the run is late; a later call replaces an earlier one's.
+    pub fn working(&self, stop: Stop) {
+        let mut state = self.state.lock();
+        state.tried = true;
+        if state.outcome.is_none() {
+            state.stop = Some(stop);
+            if !matches!(state.stage, Stage::Working(_)) {
+                state.stage = Stage::Working(Instant::now());
+            }
+        }
+    }
+
+    /// For how long a lane has worked on it; zero while none does.
+    #[must_use]
+    pub fn worked(&self) -> Duration {
+        match self.state.lock().stage {
+            Stage::Working(since) => since.elapsed(),
+            Stage::Waiting | Stage::Connecting => Duration::ZERO,
+        }
+    }
+
+    /// True while no lane works on it because none has a session yet.
+    #[must_use]
+    pub fn is_connecting(&self) -> bool {
+        self.state.lock().stage == Stage::Connecting
+    }
+
+    /// True once a lane has taken it, or has tried to get a session for it: its target was tried, and it did not merely
+    /// wait for a worker.
+    #[must_use]
+    pub fn was_tried(&self) -> bool {
+        self.state.lock().tried
+    }
+
+    /// Takes what is to be done about a run that is late; `None` when it waits in line, has ended or was taken.
+    #[must_use]
+    pub fn take_stop(&self) -> Option<Stop> {
+        self.state.lock().stop.take()
+    }
+}
+
+/// A ping of a target that is configured nowhere.
+#[cfg(test)]
+pub(crate) fn spec() -> Spec {
+    use crate::metric::labels::LabelLimit;
+    use crate::yaml::effective::{Digest, Shown};
+    let plan = config::database::Target {
+        name: "a".to_owned(),
+        driver: "sqlite",
+        endpoint: None,
+        enabled: true,
+        labels: Vec::new(),
+        max_connections: 1,
+        idle_timeout: Duration::from_secs(1),
+        max_lifetime: Duration::from_secs(1),
+        snapshot: false,
+        queries: Vec::new(),
+        shown: Shown::Map(Vec::new()),
+        written: config::origin::Written::default(),
+        connection: Digest::default(),
+        digest: Digest::default(),
+    };
+    let context = Context::new(None, &[], LabelLimit { bytes: 1024, truncate: false });
+    Spec { owner: Arc::new(Owner { plan: Arc::new(plan), context }), query: None, cache: Arc::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> Run {
+        Run::new(spec(), Deadline::within(Duration::from_secs(1)), Pace::Unknown, false, None)
+    }
+
+    fn end(run: &Run, end: End) {
+        assert!(run.claim());
+        run.end(run.outcome(end, Duration::ZERO, true));
+    }
+
+    #[test]
+    fn everybody_who_waits_is_told_once_and_late_comers_at_once() {
+        let scrape = Arc::default();
+        let run = run();
+        run.tell(3, &scrape);
+        end(&run, End::Skipped);
+        run.tell(4, &scrape);
+        let told = scrape.wait(2, Deadline::within(Duration::from_secs(20)));
+        let numbers: Vec<usize> = told.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [3, 4]);
+    }
+
+    #[test]
+    fn one_of_many_threads_ends_a_run() {
+        let run = run();
+        let claims = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| run.claim())).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("no panic"))
+                .filter(|claimed| *claimed)
+                .count()
+        });
+        assert_eq!(claims, 1);
+        assert!(run.is_over(), "nobody begins it anew while it ends");
+    }
+
+    #[test]
+    fn who_waits_while_a_run_ends_is_told_of_its_end() {
+        let (run, scrape) = (run(), Arc::default());
+        assert!(run.claim());
+        run.tell(0, &scrape);
+        run.end(run.outcome(End::Skipped, Duration::ZERO, true));
+        assert_eq!(scrape.wait(1, Deadline::within(Duration::from_secs(20))).len(), 1);
+    }
+
+    #[test]
+    fn who_waits_leaves_at_the_deadline_with_what_has_come() {
+        let scrape = Arc::default();
+        let (one, other) = (run(), run());
+        one.tell(0, &scrape);
+        other.tell(1, &scrape);
+        end(&one, End::Skipped);
+        let told = scrape.wait(2, Deadline::within(Duration::from_millis(20)));
+        assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn only_the_time_on_a_session_counts_as_work() {
+        let run = run();
+        assert!(!run.was_tried());
+        run.connecting();
+        assert!(run.was_tried() && run.is_connecting() && run.worked().is_zero());
+        run.working(Arc::new(|| {}));
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(!run.is_connecting() && !run.worked().is_zero());
+        run.wait_again();
+        assert!(run.was_tried() && run.worked().is_zero() && run.take_stop().is_none());
+    }
+}

@@ -1,0 +1,269 @@
+//! Results of queries → the families of one page, in configuration order. Nothing is copied: blocks are shared.
+//!
+//! A query that repeats a series of an earlier one, or does not fit into the page, loses as a whole, and so the
+//! same one every time. Within one query series differ already.
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
+use crate::engine::query_sink::Rendered;
+use crate::error::{Error, Reason};
+use crate::exposition::block::Block;
+use crate::exposition::page::Families;
+use crate::exposition::{Family, reserved_names};
+use crate::metric::Metric;
+use crate::metric::naming::Naming;
+use crate::name::MetricName;
+
+/// The limits of one page.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Series from queries.
+    pub series: u64,
+    /// Bytes of their heads and lines.
+    pub bytes: u64,
+}
+
+/// One query in a scrape. Entries come in configuration order, failed queries among them: they keep the families'
+/// places.
+#[derive(Clone, Copy)]
+pub struct Entry<'s> {
+    /// Which target: equal numbers, equal target labels.
+    pub target: usize,
+    /// Which of the target's queries.
+    pub query: usize,
+    /// What the query makes.
+    pub metrics: &'s [Metric],
+    /// What it made; `None` for a query that failed.
+    pub rendered: Option<&'s Rendered>,
+}
+
+/// A query that is not on the page though it succeeded.
+#[derive(Debug)]
+pub struct Loser {
+    /// Which target.
+    pub target: usize,
+    /// Which of the target's queries.
+    pub query: usize,
+    /// `duplicate` or `limit`.
+    pub error: Error,
+}
+
+/// A page's families and who is not among them.
+#[derive(Debug)]
+pub struct Merged {
+    /// In configuration order, each with its blocks; a family without samples has none.
+    pub families: Families,
+    /// In configuration order.
+    pub losers: Vec<Loser>,
+    /// Series on the page.
+    pub series: u64,
+}
+
+/// Puts one page together. `labelled`: every sample bears the target's name, so that only one target's own queries
+/// can collide.
+#[must_use]
+pub fn merge(entries: &[Entry<'_>], limits: Limits, labelled: bool) -> Merged {
+    let mut page = Page::new(entries, limits, labelled);
+    let mut losers = Vec::new();
+    for entry in entries {
+        let Some(rendered) = entry.rendered else { continue };
+        match page.check(entry, rendered) {
+            Ok(bytes) => page.take(entry, rendered, bytes),
+            Err(error) => losers.push(Loser { target: entry.target, query: entry.query, error }),
+        }
+    }
+    Merged { families: page.families, losers, series: page.series }
+}
+
+struct Page<'s> {
+    limits: Limits,
+    labelled: bool,
+    series: u64,
+    bytes: u64,
+    families: Families,
+    /// Positions in `families`.
+    places: HashMap<&'s MetricName, usize, RandomState>,
+    /// Where rows make names: what is taken on the page. Fixed names were held against each other at load.
+    names: Option<Names>,
+    /// Of each family its first block, with the target whose samples could collide: most families have one only.
+    firsts: Vec<Option<(usize, &'s Block)>>,
+    /// Where there are more: blocks by their family and target.
+    rivals: HashMap<(usize, usize), Rivals<'s>, RandomState>,
+}
+
+/// Blocks of one family that could hold the same series.
+#[derive(Default)]
+struct Rivals<'s> {
+    blocks: Vec<&'s Block>,
+    /// The series of the first `read` blocks. Read only once a second block is there: most families have one.
+    series: HashSet<&'s [u8], RandomState>,
+    read: usize,
+}
+
+impl<'s> Rivals<'s> {
+    /// The first series of `block` that is there already.
+    fn collision(&mut self, block: &'s Block) -> Option<&'s [u8]> {
+        for known in self.blocks.iter().skip(self.read) {
+            self.series.extend(known.series_names());
+        }
+        self.read = self.blocks.len();
+        if self.series.is_empty() {
+            None
+        } else {
+            block.series_names().find(|series| self.series.contains(series))
+        }
+    }
+}
+
+impl<'s> Page<'s> {
+    fn new(entries: &[Entry<'s>], limits: Limits, labelled: bool) -> Page<'s> {
+        let mut families: Families = Vec::new();
+        let mut places = HashMap::default();
+        let mut add = |family: &'s Arc<Family>| {
+            places.entry(&family.name).or_insert_with(|| {
+                families.push((Arc::clone(family), Vec::new()));
+                families.len() - 1
+            });
+        };
+        let mut names = None;
+        for entry in entries {
+            // All of a query's are added at its first metric that makes some: once, as there may be many of both.
+            let mut made = Some(entry);
+            for metric in entry.metrics {
+                match &metric.naming {
+                    Naming::Fixed(family) => add(family),
+                    Naming::ByColumn(_) => {
+                        names.get_or_insert_with(Names::default);
+                        made.take().into_iter().flat_map(made_by_rows).for_each(&mut add);
+                    }
+                }
+            }
+        }
+        let (firsts, rivals) = (vec![None; families.len()], HashMap::default());
+        Page { limits, labelled, series: 0, bytes: 0, families, places, names, firsts, rivals }
+    }
+
+    /// The key of the blocks that `block` could collide with.
+    fn rivals_of(&self, entry: &Entry<'s>, block: &Block) -> Option<(usize, usize)> {
+        let place = *self.places.get(&block.family.name)?;
+        Some((place, if self.labelled { entry.target } else { 0 }))
+    }
+
+    /// The blocks of this key; `None` while its family has none at all.
+    fn rivals(&mut self, key: (usize, usize)) -> Option<&mut Rivals<'s>> {
+        let (target, block) = (*self.firsts.get(key.0)?)?;
+        let first = || if target == key.1 { vec![block] } else { Vec::new() };
+        Some(self.rivals.entry(key).or_insert_with(|| Rivals { blocks: first(), ..Rivals::default() }))
+    }
+
+    /// Whether the query fits: the bytes it adds, or why it loses.
+    fn check(&mut self, entry: &Entry<'s>, rendered: &'s Rendered) -> Result<u64, Error> {
+        let series = self.series + rendered.series;
+        if series > self.limits.series {
+            return Err(limit(&format!("{series} series, more than max_series {}", self.limits.series)));
+        }
+        let (mut bytes, mut own) = (0, Names::default());
+        for block in &rendered.blocks {
+            let Some(key) = self.rivals_of(entry, block) else { continue };
+            self.check_head(key.0, &block.family, &mut own)?;
+            let is_first = self.families.get(key.0).is_none_or(|(_, blocks)| blocks.is_empty());
+            bytes += block.size() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
+            if let Some(series) = self.rivals(key).and_then(|rivals| rivals.collision(block)) {
+                return Err(duplicate(series));
+            }
+        }
+        if self.bytes + bytes > self.limits.bytes {
+            let (total, max) = (self.bytes + bytes, self.limits.bytes);
+            return Err(limit(&format!("{total} bytes, more than max_page_bytes {max}")));
+        }
+        Ok(bytes)
+    }
+
+    /// Whether the family is the one that the page has under its name, and owns no name of another.
+    fn check_head(&self, place: usize, family: &Arc<Family>, own: &mut Names) -> Result<(), Error> {
+        let Some(names) = &self.names else { return Ok(()) };
+        let known = self.families.get(place).map(|(known, _)| known);
+        if known.is_some_and(|known| known != family) {
+            let message =
+                format!("an earlier query makes the metric {} with another type or help", family.name);
+            return Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"));
+        }
+        let Some((name, other)) = names.clash(family).or_else(|| own.clash(family)) else {
+            own.take(family);
+            return Ok(());
+        };
+        let message = format!("the metrics {} and {other} both own the name {name}", family.name);
+        Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"))
+    }
+
+    fn take(&mut self, entry: &Entry<'s>, rendered: &'s Rendered, bytes: u64) {
+        self.series += rendered.series;
+        self.bytes += bytes;
+        for block in &rendered.blocks {
+            if let Some(names) = &mut self.names {
+                names.take(&block.family);
+            }
+            let Some(key) = self.rivals_of(entry, block) else { continue };
+            if let Some((_, blocks)) = self.families.get_mut(key.0) {
+                blocks.push(Arc::clone(block));
+            }
+            match self.rivals(key) {
+                Some(rivals) => rivals.blocks.push(block),
+                None => self.firsts[key.0] = Some((key.1, block)),
+            }
+        }
+    }
+}
+
+/// The names that the families on a page own, each with its family's name.
+#[derive(Default)]
+struct Names(HashMap<String, MetricName, RandomState>);
+
+impl Names {
+    /// A name that `family` shares with another, and that one.
+    fn clash(&self, family: &Family) -> Option<(String, MetricName)> {
+        let reserved = reserved_names(family.name.as_str(), family.kind);
+        reserved.into_iter().find_map(|name| {
+            let other = self.0.get(&name).filter(|other| **other != family.name)?.clone();
+            Some((name, other))
+        })
+    }
+
+    fn take(&mut self, family: &Family) {
+        for name in reserved_names(family.name.as_str(), family.kind) {
+            self.0.insert(name, family.name.clone());
+        }
+    }
+}
+
+/// The families of a query's result that have no fixed name in it, in the order of their names.
+fn made_by_rows<'s>(entry: &Entry<'s>) -> Vec<&'s Arc<Family>> {
+    let fixed = entry.metrics.iter().filter_map(|metric| metric.naming.fixed());
+    let fixed: HashSet<&MetricName, RandomState> = fixed.map(|family| &family.name).collect();
+    let blocks = entry.rendered.into_iter().flat_map(|rendered| &rendered.blocks);
+    let families = blocks.map(|block| &block.family);
+    let mut families: Vec<_> = families.filter(|family| !fixed.contains(&family.name)).collect();
+    families.sort_by(|one, other| one.name.cmp(&other.name));
+    families
+}
+
+/// At most what a head takes in any format: `# HELP name help`, `# TYPE name gaugehistogram`, `# UNIT name unit`.
+fn head_bytes(family: &Family) -> u64 {
+    let escapes = family.help.bytes().filter(|byte| matches!(byte, b'\\' | b'"' | b'\n')).count();
+    let unit = family.unit.as_ref().map_or(0, |unit| family.name.as_str().len() + unit.len() + 9);
+    (2 * family.name.as_str().len() + family.help.len() + escapes + unit + 32) as u64
+}
+
+fn duplicate(series: &[u8]) -> Error {
+    let series = String::from_utf8_lossy(series);
+    Error::new(Reason::Duplicate, format!("an earlier query has the series {series} too"))
+        .with_hint("add a label that differs (`static_labels`), or give the metric another name")
+}
+
+fn limit(what: &str) -> Error {
+    Error::new(Reason::Limit, format!("with this query the page has {what}"))
+        .with_hint("it is left out; raise the limit under `exporter`, or scrape targets one by one (/metrics?target=NAME)")
+}

@@ -1,0 +1,362 @@
+//! The database side of a target: its sessions and lanes, its queue, and when it is left alone. A reload hands all of it
+//! to the target's next configuration while the way to the database is the same.
+//!
+//! Ends runs and counts them. Knows no scrape and no page.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::disposal::Disposal;
+use super::pool::{Pool, Settings};
+use super::query_sink::Skipped;
+use crate::config;
+use crate::deadline::Deadline;
+use crate::driver::connection::tls::Demand;
+use crate::driver::{Endpoint, Facts, TlsState};
+use crate::error::{Error, Reason};
+use crate::telemetry::Left;
+
+use super::backoff::Backoff;
+use super::login_backoff::{Held, LoginAttempt};
+use super::queue::Queue;
+use super::result_cache::{ResultCache, Terms};
+use super::run::{End, Owner, Run};
+use super::server_limits::{Member, Neighbours};
+use super::target::Shared;
+
+/// For so long no session is asked for beyond those that a full server gives.
+const FULL_PAUSE: Duration = Duration::from_secs(60);
+/// The same after any other failure while other sessions live.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
+
+/// The server gives fewer sessions than `max_connections`.
+struct Shortage {
+    /// How many lanes are of use.
+    lanes: usize,
+    /// Until then no more is tried.
+    until: Instant,
+    /// The server said so, and the log has it.
+    is_told: bool,
+}
+
+/// The sessions of one target and everything around them that outlives its configuration.
+pub struct Sessions {
+    /// The target as it is configured now.
+    owner: RwLock<Arc<Owner>>,
+    /// Makes the sessions.
+    pub endpoint: Arc<dyn Endpoint>,
+    /// The sessions.
+    pub pool: Pool,
+    /// What waits for a session, and the lanes.
+    pub queue: Arc<Mutex<Queue>>,
+    /// When it is left alone.
+    pub backoff: Mutex<Backoff>,
+    /// What it said of itself at its last login.
+    pub facts: Mutex<Option<Facts>>,
+    /// Why the last scrape found it down.
+    pub down: Mutex<Option<Error>>,
+    /// The last scrape that tried it found it down.
+    pub doubtful: AtomicBool,
+    /// What is remembered of its ping.
+    pub ping: Arc<ResultCache>,
+    /// Targets that log in to the same server as the same user.
+    pub neighbours: Arc<Neighbours>,
+    /// This one among them.
+    pub member: Arc<Member>,
+    /// What all targets share.
+    pub shared: Arc<Shared>,
+    /// The database shares this machine's cores.
+    pub is_here: bool,
+    shortage: Mutex<Option<Shortage>>,
+    snapshots: AtomicU64,
+    /// Runs that have not ended, and some that have.
+    under_way: Mutex<Vec<Weak<Run>>>,
+}
+
+/// The bounds of a target's sessions.
+fn settings(plan: &config::database::Target) -> Settings {
+    Settings {
+        max_connections: plan.max_connections,
+        idle_timeout: plan.idle_timeout,
+        max_lifetime: plan.max_lifetime,
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        self.pool.end_target();
+    }
+}
+
+impl Sessions {
+    /// None yet.
+    #[must_use]
+    pub fn new(owner: Arc<Owner>, endpoint: &Arc<dyn Endpoint>, shared: &Arc<Shared>) -> Arc<Self> {
+        let disposal = shared.disposal.of_target(&owner.plan.name);
+        let pool = Pool::new(Arc::clone(endpoint), &settings(&owner.plan), &shared.scheduler, &disposal);
+        let neighbours = shared.neighbours_of(owner.plan.driver, endpoint.login());
+        let (backoff, facts, down, doubtful, ping) = Default::default();
+        let (shortage, snapshots, under_way) = Default::default();
+        let queue = Arc::<Mutex<Queue>>::default();
+        let member = neighbours.join(pool.clone(), Arc::clone(&queue));
+        let sessions = Arc::new(Sessions {
+            owner: RwLock::new(owner),
+            endpoint: Arc::clone(endpoint),
+            pool,
+            queue,
+            backoff,
+            facts,
+            down,
+            doubtful,
+            ping,
+            neighbours,
+            member,
+            shared: Arc::clone(shared),
+            is_here: endpoint.demand() == Demand::Local,
+            shortage,
+            snapshots,
+            under_way,
+        });
+        shared.add(&sessions);
+        sessions
+    }
+
+    /// Goes over to the target's next configuration. What the server refused before is tried again at once.
+    pub fn renew(&self, owner: Arc<Owner>) {
+        self.pool.set(&settings(&owner.plan));
+        *self.owner.write() = owner;
+        self.backoff.lock().succeeded();
+        if let Some(shortage) = &mut *self.shortage.lock() {
+            shortage.until = Instant::now();
+        }
+    }
+
+    /// The target as it is configured now.
+    #[must_use]
+    pub fn owner(&self) -> Arc<Owner> {
+        Arc::clone(&self.owner.read())
+    }
+
+    /// Where its sessions end.
+    #[must_use]
+    pub fn disposal(&self) -> Disposal {
+        self.shared.disposal.of_target(&self.owner().plan.name)
+    }
+
+    /// The number of the next snapshot.
+    pub fn next_snapshot(&self) -> u64 {
+        self.snapshots.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// True when the last scrape that tried the target found it down.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Relaxed)
+    }
+
+    /// Puts new runs in line, or ends them where nothing can run now. They begin with [`Sessions::start`].
+    pub fn push(&self, runs: Vec<Arc<Run>>) {
+        if runs.is_empty() {
+            return;
+        }
+        let mut under_way = self.under_way.lock();
+        under_way.retain(|run| run.upgrade().is_some_and(|run| !run.is_over()));
+        under_way.extend(runs.iter().map(Arc::downgrade));
+        drop(under_way);
+        match self.refusal() {
+            Some(error) => {
+                runs.iter()
+                    .for_each(|run| self.finish(run, End::Failed(error.clone()), Duration::ZERO, false));
+            }
+            None => {
+                let mut queue = self.queue.lock();
+                runs.into_iter().for_each(|run| queue.push(run));
+            }
+        }
+    }
+
+    /// Why nothing can run now: the process ends, the target is in back-off, or wedged. Whether a refused password was
+    /// changed is for a lane to find out: a `password_command` takes time.
+    fn refusal(&self) -> Option<Error> {
+        if self.shared.is_stopping() {
+            return Some(stopping());
+        }
+        let wedged = || {
+            let most = self.owner().plan.max_connections;
+            let text = format!("all {most} sessions are held by queries that did not stop at their deadline");
+            self.queue.lock().is_wedged(self.places()).then(|| Error::new(Reason::Wedged, text))
+        };
+        self.held_back().filter(|error| error.reason() != Reason::Auth).or_else(wedged)
+    }
+
+    /// Why the last attempt to open a session failed; `None` once one succeeded.
+    #[must_use]
+    pub fn last_refusal(&self) -> Option<Error> {
+        self.backoff.lock().last().cloned()
+    }
+
+    /// Why no session may be opened now: the last attempt failed, and its pause is not over.
+    fn held_back(&self) -> Option<Error> {
+        self.backoff.lock().left().map(|(left, error)| {
+            error.clone().with_hint(format!("next attempt in {:.0} s", left.as_secs_f64().ceil()))
+        })
+    }
+
+    /// Whether a session may be opened now; with an attempt whose end others wait for, where the database has users. The
+    /// last one's failure no longer counts where a refused password was replaced. `alone`: without a session the target is
+    /// down. Blocks for a `password_command` and for others' attempts, at most until `by`.
+    ///
+    /// # Errors
+    /// Why it is left alone; the refusal of another target's attempt with the same password; no password.
+    pub fn admit(&self, alone: bool, by: Deadline) -> Result<Option<LoginAttempt>, Error> {
+        if let Some(error) = self.held_back() {
+            if error.reason() != Reason::Auth || !self.endpoint.has_new_password(by) {
+                return Err(error);
+            }
+            self.backoff.lock().succeeded();
+        }
+        let Some(login) = self.endpoint.login() else { return Ok(None) };
+        let held = match self.shared.logins.admit(login, &self.owner().plan.name, by) {
+            Ok(attempt) => return Ok(Some(attempt)),
+            Err(held) => held,
+        };
+        Err(match held {
+            Held { error, by: Some((other, left)) } => {
+                if alone {
+                    self.backoff.lock().held(&error, left);
+                }
+                let next = left.as_secs_f64().ceil();
+                error.with_hint(format!("tried for target {other}; next attempt in {next:.0} s"))
+            }
+            Held { error, by: None } => {
+                self.count_refusal(&error);
+                if alone {
+                    self.backoff.lock().failed(&error);
+                }
+                error
+            }
+        })
+    }
+
+    /// How many sessions it may have besides those that were given up and go on in the server.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        (self.owner().plan.max_connections as usize).saturating_sub(self.pool.running_on())
+    }
+
+    /// How many lanes at once are of use: where the server gives fewer sessions, so many, and one that tries for more
+    /// from time to time.
+    #[must_use]
+    pub fn lanes_of_use(&self) -> usize {
+        match &*self.shortage.lock() {
+            Some(shortage) if shortage.until > Instant::now() => shortage.lanes,
+            Some(shortage) if shortage.is_told => shortage.lanes + 1,
+            _ => usize::MAX,
+        }
+    }
+
+    /// A session learned of its server anew.
+    pub fn learned(&self, facts: &Facts) {
+        let mut known = self.facts.lock();
+        if known.as_ref() != Some(facts) {
+            *known = Some(facts.clone());
+        }
+    }
+
+    /// A session was opened.
+    pub fn connected(&self, facts: &Facts) {
+        self.backoff.lock().succeeded();
+        let before = self.facts.lock().replace(facts.clone());
+        if facts.tls == TlsState::PlainByRule && before.is_none_or(|before| before.tls != facts.tls) {
+            let owner = self.owner();
+            let name = owner.plan.name.as_str();
+            log::warn!(target = name; "target {name} is spoken to in plain text: the server's pg_hba.conf refuses its user \
+                with TLS, and tls.mode prefer allows that");
+        }
+        let (plan, open) = (&self.owner().plan, self.pool.open());
+        let mut shortage = self.shortage.lock();
+        let Some(known) = shortage.as_mut().filter(|known| open > known.lanes) else { return };
+        // What the server gives now may not be all: the next lane tries at once.
+        (known.lanes, known.until) = (open, Instant::now());
+        if open >= plan.max_connections as usize || !known.is_told {
+            if known.is_told {
+                log::info!(target = plan.name.as_str(); "target {} has all sessions of its max_connections again", plan.name);
+            }
+            *shortage = None;
+        }
+    }
+
+    /// No further session could be opened, while others of the target live: its queries wait for those.
+    pub fn fell_short(&self, error: &Error) {
+        let lanes = self.pool.open().max(1);
+        let mut shortage = self.shortage.lock();
+        let was_told = shortage.as_ref().is_some_and(|shortage| shortage.is_told);
+        let pause = if error.is_full() { FULL_PAUSE } else { FAILED_PAUSE };
+        let is_told = was_told || error.is_full();
+        *shortage = Some(Shortage { lanes, until: Instant::now() + pause, is_told });
+        if is_told && !was_told {
+            let plan = &self.owner().plan;
+            let (name, most) = (plan.name.as_str(), plan.max_connections);
+            log::warn!(target = name, reason = error.reason().word();
+                "target {name} gets fewer sessions than its max_connections {most}, and its queries wait for those that it \
+                 has; set max_connections to what the server gives, or raise the server's limit: {}", error.said());
+        }
+    }
+
+    /// A session could not be opened.
+    pub fn count_refusal(&self, error: &Error) {
+        self.shared.telemetry.connect_failed(self.owner().bearer(), error.reason());
+    }
+
+    /// Ends a run: remembers, counts and tells everybody who waits. Of several threads that would, the first does.
+    pub fn finish(&self, run: &Run, end: End, took: Duration, reached: bool) {
+        if !run.claim() {
+            return;
+        }
+        let (owner, query) = (&run.spec.owner, run.query());
+        let end = match end {
+            End::Failed(error) => End::Failed(owner.named(query, error)),
+            good => good,
+        };
+        if let Some(query) = query {
+            let telemetry = &self.shared.telemetry;
+            match &end {
+                End::Good(rendered) => {
+                    let Skipped { null, invalid, duplicate, .. } = rendered.skipped;
+                    for (left, count) in
+                        [(Left::Null, null), (Left::Invalid, invalid), (Left::Duplicate, duplicate)]
+                    {
+                        telemetry.skipped(owner.subject(query), left, count);
+                    }
+                }
+                End::Skipped => {}
+                End::Failed(error) => telemetry.failed(owner.subject(query), error.reason()),
+            }
+        }
+        let outcome = run.outcome(end, took, reached);
+        run.spec.cache.keep(run, Terms::of(query), &outcome);
+        run.end(outcome);
+    }
+
+    /// Ends what has not ended, and cancels in the server what runs there: the process ends.
+    pub fn interrupt(&self) {
+        let under_way: Vec<Arc<Run>> = self.under_way.lock().iter().filter_map(Weak::upgrade).collect();
+        for run in under_way.iter().filter(|run| !run.is_over()) {
+            let stop = run.take_stop();
+            // The target was there: what it had to say is on the page, with its reused results.
+            let took = run.worked();
+            self.finish(run, End::Failed(stopping()), took, stop.is_some());
+            if let Some(stop) = stop {
+                stop();
+            }
+        }
+    }
+}
+
+/// Why a query has no result when the process ends.
+fn stopping() -> Error {
+    Error::new(Reason::Cancelled, "the exporter stops")
+}

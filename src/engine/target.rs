@@ -1,0 +1,249 @@
+//! One target at work: what its scrapes ask for, and what is known of it between them.
+//!
+//! A target is made anew by each reload. What did not change goes over to it: the sessions with their queue, and what is
+//! remembered of each query. It says once when it goes down or comes back. It knows no page.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::pool::Figures;
+use super::query_sink::{Context, Rendered};
+use crate::config;
+use crate::config::query::Query;
+use crate::deadline::Deadline;
+use crate::driver::Facts;
+use crate::error::{Error, Reason};
+use crate::telemetry::{Sessions as Counts, Subject};
+
+use super::result_cache;
+use super::result_cache::{Asked, Change, Past, ResultCache, Terms};
+use super::run::{End, Outcome, Owner, Run, Spec, Work};
+use super::sessions::Sessions;
+
+pub use super::resources::Shared;
+
+/// One configured database.
+pub struct Target {
+    /// The configuration.
+    pub plan: Arc<config::database::Target>,
+    owner: Arc<Owner>,
+    sessions: Arc<Sessions>,
+    /// One a query, in their order.
+    caches: Vec<Arc<ResultCache>>,
+}
+
+impl Target {
+    /// A target that has no session yet. `None` where its driver is not built in.
+    #[must_use]
+    pub fn new(plan: Arc<config::database::Target>, context: Context, shared: &Arc<Shared>) -> Option<Self> {
+        let owner = Arc::new(Owner { plan, context });
+        let sessions = Sessions::new(Arc::clone(&owner), owner.plan.endpoint.as_ref()?, shared);
+        let caches = owner.plan.queries.iter().map(|_| Arc::default()).collect();
+        Some(Target { plan: Arc::clone(&owner.plan), owner, sessions, caches })
+    }
+
+    /// The target as another configuration has it, under the same name. It keeps the sessions while the way to the database
+    /// is the same, and what is remembered of a query while that is the same and its samples bear the same labels.
+    #[must_use]
+    pub fn renew(
+        &self,
+        plan: Arc<config::database::Target>,
+        context: Context,
+        shared: &Arc<Shared>,
+    ) -> Option<Self> {
+        let mut new = Target::new(plan, context, shared)?;
+        let is_reached_alike = self.plan.connection == new.plan.connection;
+        if !(is_reached_alike && self.plan.enabled && new.plan.enabled) {
+            return Some(new);
+        }
+        self.sessions.renew(Arc::clone(&new.owner));
+        new.sessions = Arc::clone(&self.sessions);
+        if self.owner.context == new.owner.context {
+            let queries = self.plan.queries.iter().zip(&self.caches);
+            let known: HashMap<&str, _> = queries.map(|old| (&*old.0.name, old)).collect();
+            for (query, cache) in new.plan.queries.iter().zip(&mut new.caches) {
+                if let Some((_, old)) = known.get(&*query.name).filter(|(old, _)| old.digest == query.digest)
+                {
+                    *cache = Arc::clone(old);
+                }
+            }
+        }
+        Some(new)
+    }
+
+    /// In whose name its runs are.
+    #[must_use]
+    pub fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
+    /// Reuses, joins or lines up one run for each work. New ones begin with [`Target::start`].
+    pub fn ask(&self, works: &[Work], by: Deadline, budget: Duration) -> Vec<Asked> {
+        let specs: Vec<Spec> = works.iter().map(|work| self.spec(*work)).collect();
+        let asked = if self.plan.snapshot && !works.contains(&Work::Ping) {
+            result_cache::ask_together(&specs, self.sessions.next_snapshot(), by, budget)
+        } else {
+            let ask = |spec: &Spec| result_cache::ask(spec, Terms::of(spec.query.as_deref()), by, budget);
+            specs.iter().map(ask).collect()
+        };
+        let mut started = Vec::new();
+        for asked in &asked {
+            match asked {
+                Asked::Started(run) => started.push(Arc::clone(run)),
+                Asked::Joined(_) => self.sessions.shared.telemetry.joined(),
+                Asked::Reused(_) => {}
+            }
+        }
+        self.sessions.push(started);
+        asked
+    }
+
+    fn spec(&self, work: Work) -> Spec {
+        let owner = Arc::clone(&self.owner);
+        match work {
+            Work::Query(index) => {
+                let query = Some(Arc::clone(&self.plan.queries[index]));
+                Spec { owner, query, cache: Arc::clone(&self.caches[index]) }
+            }
+            Work::Ping => Spec { owner, query: None, cache: Arc::clone(&self.sessions.ping) },
+        }
+    }
+
+    /// The result that stands in for a query that failed (`keep_last`).
+    #[must_use]
+    pub fn kept(&self, index: usize) -> Option<Arc<Rendered>> {
+        self.caches[index].kept(Terms::of(self.plan.queries.get(index).map(|query| &**query)))
+    }
+
+    /// Starts as many lanes as there is work and room for.
+    pub fn start(&self) {
+        super::lane::start(&self.sessions);
+    }
+
+    /// Gives up on a run at a scrape's deadline: what that scrape sees is a timeout. A run whose own deadline
+    /// has passed too is stopped in the server; a joined one with a later deadline goes on for others.
+    pub fn abandon(&self, run: &Arc<Run>, budget: Duration) -> Outcome {
+        let stop = if run.by.passed() { run.take_stop() } else { None };
+        let text = match stop {
+            None if run.is_connecting() => format!("no session within {budget:.1?}"),
+            None if run.by.passed() => {
+                format!("waited {budget:.1?} in line: every session or worker was busy")
+            }
+            _ => format!("no end within {budget:.1?}"),
+        };
+        let error = self.owner.named(run.query(), Error::new(Reason::Timeout, text));
+        let outcome = run.outcome(End::Failed(error.clone()), run.worked(), false);
+        match stop {
+            Some(stop) => stop(),
+            None if run.is_connecting() => self.sessions.shared.workers.release_late(),
+            None => {}
+        }
+        if run.by.passed() {
+            self.sessions.finish(run, End::Failed(error), outcome.took, false);
+        }
+        outcome
+    }
+
+    /// Ends a run: remembers, counts and tells everybody who waits. Of several threads that would, the first does.
+    pub fn finish(&self, run: &Run, end: End, took: Duration, reached: bool) {
+        self.sessions.finish(run, end, took, reached);
+    }
+
+    /// Counts a failed query that had run well, too: one that lost against another at merge.
+    pub fn count_error(&self, index: usize, reason: Reason) {
+        self.sessions.shared.telemetry.failed(self.owner.subject(&self.plan.queries[index]), reason);
+    }
+
+    /// Writes the sessions' figures into the counters.
+    pub fn count_sessions(&self) {
+        let Figures { idle, busy, late } = self.sessions.pool.figures();
+        let limit = self.plan.max_connections as usize;
+        self.sessions.shared.telemetry.sessions(self.owner.bearer(), Counts { idle, busy, late, limit });
+    }
+
+    /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`,
+    /// as it waited for a worker all the time, is as doubtful as before: else those that are sick would keep it so.
+    pub fn note_target(&self, down: Option<&Error>, tried: bool) {
+        if tried {
+            self.sessions.doubtful.store(down.is_some(), Ordering::Relaxed);
+        }
+        let reason = down.map(Error::reason);
+        let before =
+            std::mem::replace(&mut *self.sessions.down.lock(), down.cloned()).map(|error| error.reason());
+        let name = self.plan.name.as_str();
+        match (before, down) {
+            (before, Some(error)) if before != reason => {
+                log::warn!(target = name, reason = error.reason().word(); "target {name} is down: {}", error.said());
+            }
+            (Some(_), None) => log::info!(target = name; "target {name} is back"),
+            _ => {}
+        }
+    }
+
+    /// One log line when a query fails, fails for another reason, or works again; none for a target that is
+    /// down, which has its own.
+    pub fn note_query(&self, index: usize, error: Option<&Error>, target_is_up: bool, budget: Duration) {
+        if !target_is_up {
+            return;
+        }
+        let (target, query) = (self.plan.name.as_str(), &*self.plan.queries[index].name);
+        match (self.caches[index].note(error, budget), error) {
+            (Change::Fails, Some(error)) => {
+                log::warn!(target = target, query = query, reason = error.reason().word(), sqlstate = error.sqlstate().unwrap_or("");
+                    "query {query} on target {target} fails: {}", error.said());
+            }
+            (Change::Recovered, _) => {
+                log::info!(target = target, query = query; "query {query} on target {target} works again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Why the last scrape found the target down.
+    #[must_use]
+    pub fn down(&self) -> Option<Error> {
+        self.sessions.down.lock().clone()
+    }
+
+    /// True when the last scrape that tried the target found it down.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.sessions.is_doubtful()
+    }
+
+    /// What it said of itself at its last login.
+    #[must_use]
+    pub fn facts(&self) -> Option<Facts> {
+        self.sessions.facts.lock().clone()
+    }
+
+    /// The time until the next attempt to connect; zero when it may be now.
+    #[must_use]
+    pub fn backoff(&self) -> Duration {
+        self.sessions.backoff.lock().left().map_or(Duration::ZERO, |(left, _)| left)
+    }
+
+    /// What is known of one query from earlier scrapes.
+    #[must_use]
+    pub fn past(&self, index: usize) -> Past {
+        self.caches[index].past()
+    }
+
+    /// The target's own labels, as on its samples.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plan.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// True for a row of this target, and of one of its queries if it names one.
+    #[must_use]
+    pub fn bears(&self, subject: &Subject<'_>) -> bool {
+        let same = |named: &str, own: &str| named.is_empty() || named == own;
+        let is_query = |query: &Arc<Query>| {
+            same(subject.query, &query.name) && same(subject.collector, &query.collector)
+        };
+        let is_its = subject.query.is_empty() || self.plan.queries.iter().any(is_query);
+        self.plan.enabled && subject.bearer.labels == self.plan.labels && is_its
+    }
+}

@@ -1,0 +1,254 @@
+//! The plan at work: the targets that live between scrapes, and the choice of some of them by name.
+//!
+//! Knows no page. A reload makes a new fleet, whose targets go on with what did not change.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::query_sink::Context;
+use super::run::Owner;
+use super::target::{Shared, Target};
+use crate::config::Plan;
+use crate::config::database as planned;
+use crate::config::exporter::{Exporter, LabelsTooLong};
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::exposition::page::Families;
+use crate::metric::column::cut;
+use crate::metric::labels::LabelLimit;
+use crate::name::LabelName;
+use crate::telemetry::Telemetry;
+use crate::yaml::keys::nearest_of;
+
+/// Sessions have this long to be cancelled and closed at the end.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// All targets of one plan.
+pub struct Fleet {
+    /// The section `exporter`.
+    pub exporter: Exporter,
+    /// In configuration order, disabled ones too; not those whose driver is not built in.
+    pub targets: Vec<Arc<Target>>,
+    shared: Arc<Shared>,
+    /// Those of the fleets before it, while their runs may count something under names and labels that are gone.
+    former: Mutex<Vec<Weak<Owner>>>,
+}
+
+/// What a reload did to the targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// As they were.
+    pub unchanged: usize,
+    /// Not as they were; what is as it was goes on: sessions, results of queries.
+    pub changed: usize,
+    /// New.
+    pub started: usize,
+    /// Gone.
+    pub ended: usize,
+}
+
+/// Which part of a page is asked for. An empty list means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Names of targets.
+    pub targets: Vec<String>,
+    /// Names of collectors.
+    pub collectors: Vec<String>,
+    /// Names of queries.
+    pub queries: Vec<String>,
+}
+
+/// One target with the queries asked for (their indexes).
+pub type Chosen = (Arc<Target>, Vec<usize>);
+
+impl Fleet {
+    /// Makes the targets. Opens no connection.
+    #[must_use]
+    pub fn new(plan: Plan, shared: &Arc<Shared>) -> Self {
+        let Plan { targets, exporter, .. } = plan;
+        let target = |planned: Arc<planned::Target>| {
+            let context = context(&exporter, &planned);
+            Target::new(planned, context, shared).map(Arc::new)
+        };
+        let targets = targets.into_iter().filter_map(target).collect();
+        Fleet { targets, exporter, shared: Arc::clone(shared), former: Mutex::default() }
+    }
+
+    /// The fleet of another plan. What did not change of a target goes on in its next one; those that are gone end with the
+    /// last scrape that holds the old fleet.
+    #[must_use]
+    pub fn renew(&self, plan: Plan) -> (Self, Renewal) {
+        let Plan { targets, exporter, .. } = plan;
+        let sampled_alike = sampling(&self.exporter) == sampling(&exporter);
+        let known: HashMap<&str, &Arc<Target>> =
+            self.targets.iter().map(|target| (target.plan.name.as_str(), target)).collect();
+        let mut renewal = Renewal { unchanged: 0, changed: 0, started: 0, ended: 0 };
+        let mut target = |planned: Arc<planned::Target>| {
+            let context = context(&exporter, &planned);
+            let Some(old) = known.get(planned.name.as_str()) else {
+                let target = Target::new(planned, context, &self.shared)?;
+                renewal.started += 1;
+                return Some(Arc::new(target));
+            };
+            let is_same = sampled_alike && old.plan.digest == planned.digest;
+            let target = old.renew(planned, context, &self.shared)?;
+            *(if is_same { &mut renewal.unchanged } else { &mut renewal.changed }) += 1;
+            Some(Arc::new(target))
+        };
+        let targets: Vec<_> = targets.into_iter().filter_map(&mut target).collect();
+        renewal.ended = self.targets.len() - renewal.unchanged - renewal.changed;
+        self.shared.logins.forgive();
+        let mut former = self.former.lock().clone();
+        former.extend(self.targets.iter().map(|target| Arc::downgrade(target.owner())));
+        let (shared, former) = (Arc::clone(&self.shared), Mutex::new(former));
+        (Fleet { targets, exporter, shared, former }, renewal)
+    }
+
+    /// Counters of the process's life.
+    #[must_use]
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.shared.telemetry
+    }
+
+    /// The exporter's own families of the process's life. Runs no query.
+    #[must_use]
+    pub fn own_metrics(&self) -> Families {
+        let telemetry = self.telemetry();
+        self.forget_what_is_gone();
+        telemetry.late_workers(self.shared.workers.figures().late);
+        for target in self.targets.iter().filter(|target| target.plan.enabled) {
+            target.count_sessions();
+        }
+        telemetry.render()
+    }
+
+    /// Drops the counters of targets, queries and labels that are gone, until no run can count under them any more.
+    fn forget_what_is_gone(&self) {
+        let mut former = self.former.lock();
+        if former.is_empty() {
+            return;
+        }
+        // First: one that counts between the two is asked for again at the next page.
+        let alive: Vec<_> = former.drain(..).filter(|owner| owner.strong_count() > 0).collect();
+        *former = alive;
+        let here: HashMap<_, _> =
+            self.targets.iter().map(|target| (target.plan.name.as_str(), target)).collect();
+        self.telemetry()
+            .keep(|subject| here.get(subject.bearer.target).is_some_and(|target| target.bears(subject)));
+    }
+
+    /// Cancels the queries under way, and lets none begin: the pages that wait for them leave with what is complete. Does
+    /// not block.
+    pub fn interrupt(&self) {
+        self.shared.interrupt();
+    }
+
+    /// Starts the thread by which [`Fleet::stop`] cancels and closes, in case there is none to be had then.
+    pub fn keep_a_thread_for_the_end(&self) {
+        self.shared.disposal.keep_a_thread();
+    }
+
+    /// Stops what still runs in the servers and closes the sessions. Blocks for a moment at most.
+    pub fn stop(&self) {
+        self.interrupt();
+        self.shared.close_idle();
+        if !self.shared.disposal.settle(Deadline::within(DRAIN)) {
+            log::warn!("{} sessions did not end in time", self.shared.disposal.pending());
+        }
+    }
+
+    /// The enabled targets and queries asked for, in configuration order.
+    ///
+    /// # Errors
+    /// A configuration error for an unknown name, with the three nearest.
+    pub fn select(&self, selection: &Selection) -> Result<Vec<Chosen>, Error> {
+        let queries = || self.targets.iter().flat_map(|target| &target.plan.queries);
+        known("target", &selection.targets, || self.targets.iter().map(|target| target.plan.name.as_str()))?;
+        known("collector", &selection.collectors, || queries().map(|query| &*query.collector))?;
+        known("query", &selection.queries, || queries().map(|query| &*query.name))?;
+        let names = [&selection.targets, &selection.collectors, &selection.queries];
+        let [targets, collectors, queries] = names.map(|names| Wanted::new(names));
+        let choose = |target: &Arc<Target>| {
+            let all = target.plan.queries.iter().enumerate();
+            let chosen = all
+                .filter(|(_, query)| collectors.has(&query.collector) && queries.has(&query.name))
+                .map(|(index, _)| index)
+                .collect();
+            (Arc::clone(target), chosen)
+        };
+        let enabled = self.targets.iter().filter(|target| target.plan.enabled);
+        let chosen = enabled.filter(|target| targets.has(&target.plan.name)).map(choose);
+        let narrowed = !selection.collectors.is_empty() || !selection.queries.is_empty();
+        Ok(chosen.filter(|(_, queries): &Chosen| !narrowed || !queries.is_empty()).collect())
+    }
+}
+
+/// What of the exporter's section the targets' samples depend on.
+fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong, usize) {
+    let Exporter { target_label, max_label_length, labels_too_long, max_cell_bytes, .. } = exporter;
+    (target_label, *max_label_length, *labels_too_long, *max_cell_bytes)
+}
+
+/// What all samples of a target bear.
+#[must_use]
+pub fn context(exporter: &Exporter, target: &planned::Target) -> Context {
+    let label = LabelName::new(&exporter.target_label).ok();
+    let limit = LabelLimit {
+        bytes: exporter.max_label_length,
+        truncate: exporter.labels_too_long == LabelsTooLong::Truncate,
+    };
+    Context::new(label.as_ref().map(|label| (label, target.name.as_str())), &target.labels, limit)
+        .with_max_cell_bytes(exporter.max_cell_bytes)
+}
+
+/// Names asked for: a request may hold thousands.
+enum Wanted<'s> {
+    All,
+    Only(HashSet<&'s str>),
+}
+
+impl<'s> Wanted<'s> {
+    fn new(names: &'s [String]) -> Self {
+        if names.is_empty() { Wanted::All } else { Wanted::Only(names.iter().map(String::as_str).collect()) }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Wanted::All => true,
+            Wanted::Only(names) => names.contains(name),
+        }
+    }
+}
+
+/// Bytes of an unknown name that a message shows.
+const SHOWN: usize = 128;
+
+/// Refuses names that do not exist; `what` they are names of. Looks at each of `names` at most once, however many are
+/// wanted.
+///
+/// # Errors
+/// A configuration error for the first unknown one, with the three nearest.
+pub fn known<'n, N: Iterator<Item = &'n str>>(
+    what: &str,
+    wanted: &[String],
+    names: impl Fn() -> N,
+) -> Result<(), Error> {
+    let mut missing: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+    let mut all = names();
+    while !missing.is_empty()
+        && let Some(name) = all.next()
+    {
+        missing.remove(name);
+    }
+    let Some(unknown) = wanted.iter().find(|wanted| missing.contains(wanted.as_str())) else {
+        return Ok(());
+    };
+    let close = nearest_of(unknown, names(), 3);
+    let shown = cut(unknown, SHOWN);
+    let more = if shown.len() < unknown.len() { "…" } else { "" };
+    let error = Error::config(format!("unknown {what} `{shown}{more}`"));
+    Err(if close.is_empty() { error } else { error.with_hint(format!("nearest: {}", close.join(", "))) })
+}

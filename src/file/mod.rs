@@ -1,0 +1,298 @@
+//! Reads a file that a configuration names: a regular one, bounded in size and time, and without the byte order mark that
+//! Windows' editors put first.
+//!
+//! A read may hang in the system for as long as a file system on a network likes, so each one has a thread of its own,
+//! which is left alone when it is late. Knows nothing of what stands in a file.
+
+pub mod fingerprint;
+
+use std::fmt;
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use nix::libc::{O_NOCTTY, O_NONBLOCK};
+use parking_lot::Mutex;
+
+use crate::deadline::Deadline;
+
+/// U+FEFF in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// How long one file may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Late reads of the process beyond which no other begins.
+const MOST_LATE: usize = 64;
+/// Between two looks at a pipe into which nothing was written.
+const NAP: Duration = Duration::from_millis(5);
+
+/// Why a file does not serve.
+#[derive(Debug)]
+pub enum Unread {
+    /// What the system says.
+    System(io::Error),
+    /// It is a device, a pipe or a socket: which, with an article.
+    NotRegular(&'static str),
+    /// It was not read in time.
+    TooSlow,
+    /// An earlier read of it has not come back.
+    Hangs,
+    /// It holds more than so many bytes.
+    TooLong(u64),
+    /// It is not UTF-8; true where its mark says that it is UTF-16.
+    NotText(bool),
+}
+
+/// The bytes of a regular file, at most `most`; or of what `/dev/stdin` and `/dev/fd/N` mean, until its end. Blocks for at
+/// most [`PATIENCE`] and a moment.
+///
+/// # Errors
+/// What the system says; what is not a regular file; more bytes than `most`; nothing in time.
+pub fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
+    let its = path.to_owned();
+    aside(path, move || read(&its, most))
+}
+
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
+    let by = Deadline::within(PATIENCE);
+    let may_be_a_pipe = is_descriptor(path);
+    let refuse = |kind: FileType| {
+        special(kind).filter(|_| !may_be_a_pipe).map_or(Ok(()), |what| Err(Unread::NotRegular(what)))
+    };
+    // Before it is opened, which some devices and pipes take for an order; and after, as another may lie there now.
+    refuse(std::fs::metadata(path).map_err(Unread::System)?.file_type())?;
+    let file = open(path).map_err(Unread::System)?;
+    refuse(file.metadata().map_err(Unread::System)?.file_type())?;
+    let mut bytes = Vec::new();
+    // The mark is not counted.
+    let mut rest = file.take(most + MARK.len() as u64 + 1);
+    loop {
+        match rest.read_to_end(&mut bytes) {
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::WouldBlock && by.passed() => {
+                return Err(Unread::TooSlow);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(NAP.min(by.left())),
+            Err(error) => return Err(Unread::System(error)),
+        }
+    }
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
+    }
+    if bytes.len() as u64 > most { Err(Unread::TooLong(most)) } else { Ok(bytes) }
+}
+
+/// Opens a file for reading without waiting for whoever is at its other end, and without making a terminal ours.
+///
+/// # Errors
+/// What the system says.
+pub fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)
+}
+
+/// What a file is, with an article, where reading or replacing it as a file makes no sense.
+#[must_use]
+pub fn special(kind: FileType) -> Option<&'static str> {
+    match () {
+        () if kind.is_fifo() => Some("a named pipe"),
+        () if kind.is_socket() => Some("a socket"),
+        () if kind.is_char_device() => Some("a character device"),
+        () if kind.is_block_device() => Some("a block device"),
+        () => None,
+    }
+}
+
+/// A path that means an open descriptor of this process by its name: what a shell hands over as `<(command)`, and stdin.
+fn is_descriptor(path: &Path) -> bool {
+    let number =
+        ["/dev/fd/", "/proc/self/fd/"].into_iter().find_map(|folder| path.to_str()?.strip_prefix(folder));
+    path == Path::new("/dev/stdin")
+        || number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Reads whose thread has not come back in time, each with the mark that its thread sets at its end.
+static LATE: Mutex<Vec<(PathBuf, Arc<AtomicBool>)>> = Mutex::new(Vec::new());
+
+/// What `read` gives, which reads the file at `path` and maybe others, in time.
+///
+/// # Errors
+/// As `read`; nothing in time.
+pub fn aside<T: Send + 'static>(
+    path: &Path,
+    read: impl Fn() -> Result<T, Unread> + Send + Sync + 'static,
+) -> Result<T, Unread> {
+    // A pipe that is too slow says so itself.
+    within(PATIENCE + NAP * 100, path, read)
+}
+
+/// What `read` gives, on a thread that is left alone after `patience`. A file whose read is late is not read again before
+/// that one has come back: else a file system that hangs would cost a thread at each try.
+fn within<T: Send + 'static>(
+    patience: Duration,
+    path: &Path,
+    read: impl Fn() -> Result<T, Unread> + Send + Sync + 'static,
+) -> Result<T, Unread> {
+    let is_late = |late: &[(PathBuf, Arc<AtomicBool>)]| {
+        late.len() >= MOST_LATE || late.iter().any(|(known, _)| known == path)
+    };
+    if is_late(&LATE.lock()) {
+        return Err(Unread::Hangs);
+    }
+    let read = Arc::new(read);
+    let (sender, receiver) = sync_channel(1);
+    let ended = Arc::new(AtomicBool::new(false));
+    let (theirs, mark) = (Arc::clone(&read), Arc::clone(&ended));
+    let thread = std::thread::Builder::new().name("read".to_owned()).spawn(move || {
+        let _ = sender.send(theirs());
+        let mut late = LATE.lock();
+        mark.store(true, Ordering::Relaxed);
+        late.retain(|(_, other)| !Arc::ptr_eq(other, &mark));
+    });
+    if thread.is_err() {
+        // Better without a bound in time than not at all.
+        return read();
+    }
+    match receiver.recv_timeout(patience) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(Unread::System(io::Error::other("the thread that reads it ended")))
+        }
+        Err(RecvTimeoutError::Timeout) => {
+            let mut late = LATE.lock();
+            if !ended.load(Ordering::Relaxed) {
+                late.push((path.to_owned(), ended));
+            }
+            Err(Unread::TooSlow)
+        }
+    }
+}
+
+/// The same as text.
+///
+/// # Errors
+/// As [`bytes`]; bytes that are not UTF-8.
+pub fn text(path: &Path, most: u64) -> Result<String, Unread> {
+    into_text(bytes(path, most)?)
+}
+
+/// Bytes from elsewhere as text, without a byte order mark.
+///
+/// # Errors
+/// Bytes that are not UTF-8.
+pub fn into_text(mut bytes: Vec<u8>) -> Result<String, Unread> {
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
+    }
+    let is_utf_16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    String::from_utf8(bytes).map_err(|_| Unread::NotText(is_utf_16))
+}
+
+/// What follows the file's name in a sentence.
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unread::System(error) => write!(f, "cannot be read: {error}"),
+            Unread::NotRegular(what) => write!(f, "is {what}, not a regular file"),
+            Unread::TooSlow => write!(f, "was not read within {} s", PATIENCE.as_secs()),
+            Unread::Hangs => {
+                f.write_str("is not read: an earlier read of it, or of many files, has not come back")
+            }
+            Unread::TooLong(most) if most % (1 << 20) == 0 => {
+                write!(f, "holds more than {} MiB", most >> 20)
+            }
+            Unread::TooLong(most) => write!(f, "holds more than {} KiB", most >> 10),
+            Unread::NotText(true) => f.write_str("is UTF-16 text: save it as UTF-8"),
+            Unread::NotText(false) => f.write_str("is not UTF-8 text"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_left_out_and_counts_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        for (content, most, expected) in [
+            (&b"\xef\xbb\xbfabc"[..], 3, "abc"),
+            (b"abc", 3, "abc"),
+            (b"a\xef\xbb\xbf", 4, "a\u{feff}"),
+            (b"\xef\xbb\xbf", 0, ""),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(text(&path, most).unwrap(), expected, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_serve_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let said = || text(&path, 1 << 10).unwrap_err().to_string();
+        assert_eq!(said(), "cannot be read: No such file or directory (os error 2)");
+        for (content, expected) in [
+            (vec![b'x'; 1025], "holds more than 1 KiB"),
+            (b"\xff\xfea\0".to_vec(), "is UTF-16 text: save it as UTF-8"),
+            (b"a\xff".to_vec(), "is not UTF-8 text"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(said(), expected);
+        }
+    }
+    fn fifo(path: &Path) {
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+    }
+
+    /// Read without waiting for a writer; and with one, nothing is taken from it.
+    #[test]
+    fn pipes_sockets_and_devices_are_refused_at_once_and_links_to_them_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fifo(&at("pipe"));
+        std::os::unix::fs::symlink(at("pipe"), at("link")).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (path, what) in [
+            (at("pipe"), "is a named pipe, not a regular file"),
+            (at("link"), "is a named pipe, not a regular file"),
+            (at("socket"), "is a socket, not a regular file"),
+            ("/dev/zero".into(), "is a character device, not a regular file"),
+        ] {
+            let began = std::time::Instant::now();
+            assert_eq!(text(&path, 10).unwrap_err().to_string(), what, "{}", path.display());
+            assert!(began.elapsed() < PATIENCE, "{}", path.display());
+        }
+        // The name of a descriptor is an order to read it, whatever it is.
+        let (reader, mut writer) = io::pipe().unwrap();
+        let path = PathBuf::from(format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader)));
+        let written = std::thread::spawn(move || io::Write::write_all(&mut writer, b"from a pipe"));
+        assert_eq!(text(&path, 20).unwrap(), "from a pipe");
+        written.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_read_that_hangs_is_left_alone_and_not_repeated_until_it_comes_back() {
+        let path = Path::new("/a/file/of/this/test/only");
+        let (release, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let hang = move || {
+            let _ = gate.lock().recv();
+            Ok(())
+        };
+        let soon = Duration::from_millis(20);
+        assert!(matches!(within(soon, path, hang), Err(Unread::TooSlow)));
+        assert!(matches!(within(soon, path, || Ok(())), Err(Unread::Hangs)), "no second thread");
+        assert!(within(PATIENCE, Path::new("/another"), || Ok(())).is_ok());
+        drop(release);
+        while matches!(within(PATIENCE, path, || Ok(())), Err(Unread::Hangs)) {
+            std::thread::sleep(NAP);
+        }
+        assert!(within(PATIENCE, path, || Ok(())).is_ok());
+    }
+}

@@ -1,0 +1,68 @@
+//! From a place in a statement to the place in the file that holds the statement.
+
+use std::path::Path;
+
+use crate::config::packs;
+use crate::error::{Place, Spot};
+use crate::file;
+
+/// No file of a configuration is longer.
+const LONGEST: u64 = 1 << 20;
+
+/// Where line and column of a statement stand in the file; `at` is where the statement begins. The place of the whole
+/// statement where the file does not hold the line as it is (in quotes with escapes, for one).
+pub(super) fn place_of(at: &Place, sql: &str, spot: Spot) -> Place {
+    let text = match at.file.strip_prefix("builtin:") {
+        Some(name) => packs::text(name).map(str::to_owned),
+        None => file::text(Path::new(&at.file), LONGEST).ok(),
+    };
+    text.and_then(|text| found(at, &text, sql, spot)).unwrap_or_else(|| at.clone())
+}
+
+fn found(at: &Place, text: &str, sql: &str, spot: Spot) -> Option<Place> {
+    let mut wanted = sql.lines();
+    let first = wanted.next()?.trim();
+    let line = sql.lines().nth(spot.line.checked_sub(1)?)?;
+    let from = at.line.max(1);
+    let mut lines = text.lines().enumerate().skip(from - 1);
+    let (begin, _) = lines.find(|(_, line)| line.contains(first))?;
+    let number = begin + spot.line;
+    let source = text.lines().nth(number - 1)?;
+    let meant = line.trim();
+    let start = source.find(meant).filter(|_| !meant.is_empty())?;
+    let indent = line.chars().take_while(|c| c.is_whitespace()).count();
+    let before = source.get(..start)?.chars().count();
+    let column = (before + spot.column).checked_sub(indent)?;
+    Some(Place { line: number, column, source: Some(source.to_owned()), ..at.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "queries:\n  - name: a\n    sql: |\n      SELECT region,\n        rgion\n      FROM t\n  - {name: b, sql: SELECT rgion}\n";
+
+    fn spot(line: usize, sql: &str, spot: (usize, usize)) -> Option<(usize, usize)> {
+        let at = Place { file: "x.yaml".into(), line, column: 5, ..Place::default() };
+        let place = found(&at, FILE, sql, Spot { line: spot.0, column: spot.1 })?;
+        Some((place.line, place.column))
+    }
+
+    #[test]
+    fn a_line_of_a_block_is_found_below_its_key() {
+        let sql = "SELECT region,\n  rgion\nFROM t";
+        assert_eq!(spot(3, sql, (1, 8)), Some((4, 14)));
+        assert_eq!(spot(3, sql, (2, 3)), Some((5, 9)));
+    }
+
+    #[test]
+    fn a_statement_beside_its_key_is_found_there() {
+        assert_eq!(spot(7, "SELECT rgion", (1, 8)), Some((7, 27)));
+    }
+
+    #[test]
+    fn what_the_file_does_not_hold_as_it_is_has_no_place() {
+        assert_eq!(spot(3, "SELECT other", (1, 8)), None);
+        assert_eq!(spot(3, "SELECT region,\n  rgion", (9, 1)), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! Which query on which target is meant by the names given.
+
+use std::sync::Arc;
+
+use crate::config::Plan;
+use crate::config::database::Target;
+use crate::config::query::Query;
+use crate::error::{Error, Result};
+use crate::yaml::keys::nearest_of;
+
+/// The target, and the query as it runs there. Without a name of a target it is the only one that can be meant.
+///
+/// # Errors
+/// A configuration error: an unknown name, with the nearest; no target, or several, each of which could be meant.
+pub fn query<'p>(plan: &'p Plan, name: &str, target: Option<&str>) -> Result<(&'p Target, Arc<Query>)> {
+    let known = plan.queries.iter().map(|query| &*query.name);
+    if !known.clone().any(|known| known == name) {
+        return Err(unknown("query", name, known));
+    }
+    let runs: Vec<_> =
+        plan.targets.iter().filter_map(|target| Some((&**target, on(target, name)?))).collect();
+    let Some(target) = target else {
+        let enabled = |pair: &&(&Target, Arc<Query>)| pair.0.enabled && pair.1.enabled;
+        let one = only(runs.iter().filter(enabled)).or_else(|| only(runs.iter()));
+        let names = || runs.iter().map(|(target, _)| target.name.as_str());
+        let missing = || several(&format!("query `{name}` runs on"), names());
+        return one.cloned().ok_or_else(missing);
+    };
+    find(plan, target)?;
+    runs.iter().find(|(found, _)| found.name == target).cloned().ok_or_else(|| {
+        let names: Vec<&str> = runs.iter().map(|(found, _)| found.name.as_str()).collect();
+        let error = Error::config(format!("query `{name}` does not run on target `{target}`"));
+        if names.is_empty() { error } else { error.with_hint(format!("it runs on: {}", names.join(", "))) }
+    })
+}
+
+/// The target for a statement of nobody's: the one named, else the only one.
+///
+/// # Errors
+/// As [`query`].
+pub fn target<'p>(plan: &'p Plan, name: Option<&str>) -> Result<&'p Target> {
+    let all = || plan.targets.iter().map(|target| &**target);
+    match name {
+        Some(name) => find(plan, name),
+        None => only(all().filter(|target| target.enabled))
+            .or_else(|| only(all()))
+            .ok_or_else(|| several("there are", all().map(|target| target.name.as_str()))),
+    }
+}
+
+fn on(target: &Target, name: &str) -> Option<Arc<Query>> {
+    target.queries.iter().find(|query| &*query.name == name).cloned()
+}
+
+fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    all.next().filter(|_| all.next().is_none())
+}
+
+fn find<'p>(plan: &'p Plan, name: &str) -> Result<&'p Target> {
+    let names = plan.targets.iter().map(|target| target.name.as_str());
+    let found = plan.targets.iter().find(|target| target.name == name);
+    found.map(|target| &**target).ok_or_else(|| unknown("target", name, names))
+}
+
+fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> Error {
+    let close = nearest_of(name, known, 3);
+    let error = Error::config(format!("unknown {what} `{name}`"));
+    if close.is_empty() { error } else { error.with_hint(format!("nearest: {}", close.join(", "))) }
+}
+
+fn several<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Error {
+    let names: Vec<&str> = names.collect();
+    match names.len() {
+        0 => Error::config(format!("{what} no target")),
+        count => Error::config(format!("{what} {count} targets"))
+            .with_hint(format!("name one with --target: {}", names.join(", "))),
+    }
+}

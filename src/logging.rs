@@ -1,0 +1,67 @@
+//! How a log line looks: text for people, one JSON object a line for machines. To stderr, always.
+//!
+//! Owns the format only. What is worth a line is decided where it happens; structured parts travel as
+//! key-value pairs of the `log` crate (`target`, `query`, `reason`, `sqlstate`).
+
+use std::io::{self, Write};
+
+use env_logger::fmt::{Formatter, Timestamp};
+use log::kv::{Key, Value, VisitSource};
+use log::{LevelFilter, Record};
+
+use crate::plain_text;
+use crate::plain_text::{log_line, shortened};
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Logs from this level on. Libraries say no more than warnings.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
+/// Starts logging. The first call in a process wins.
+pub fn start(level: LevelFilter, format: LogFormat) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(LevelFilter::Warn).filter_module("sql_exporter", LevelFilter::Trace);
+    match format {
+        LogFormat::Text => builder.format(text),
+        LogFormat::Json => builder.format(json),
+    };
+    // A second start in one process finds the logger there.
+    let _ = builder.try_init();
+    set_level(level);
+}
+
+fn text(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let time: Timestamp = out.timestamp_millis();
+    writeln!(out, "{time} {:<5} {}", record.level(), log_line(&record.args().to_string()))
+}
+
+fn json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    struct Pairs(serde_json::Map<String, serde_json::Value>);
+    impl<'kvs> VisitSource<'kvs> for Pairs {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+            // A part that is not known (no SQLSTATE) is left out.
+            let text = value.to_string();
+            if !text.is_empty() {
+                self.0.insert(key.to_string(), shortened(&text).into());
+            }
+            Ok(())
+        }
+    }
+    let mut pairs = Pairs(serde_json::Map::new());
+    let time: Timestamp = out.timestamp_millis();
+    pairs.0.insert("time".into(), time.to_string().into());
+    pairs.0.insert("level".into(), record.level().as_str().to_lowercase().into());
+    pairs.0.insert("message".into(), shortened(&record.args().to_string()).into());
+    record.key_values().visit(&mut pairs).map_err(io::Error::other)?;
+    writeln!(out, "{}", plain_text::json(&serde_json::Value::Object(pairs.0).to_string()))
+}

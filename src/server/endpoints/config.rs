@@ -1,0 +1,17 @@
+//! `/config`: the effective configuration, its secrets hidden.
+
+use crate::config::redacted::shown;
+use crate::server::{Request, Response};
+
+use super::Site;
+use crate::server::negotiate;
+
+/// YAML as plain text, which a browser shows.
+pub fn answer(site: &Site, request: &Request) -> Response {
+    let fleet = site.fleet();
+    if let Err(refusal) = negotiate::admit(fleet.exporter.enable_pages, request, "enable_pages") {
+        return refusal;
+    }
+    let targets = fleet.targets.iter().map(|target| &*target.plan);
+    negotiate::text(200, &shown(&fleet.exporter, targets).yaml())
+}

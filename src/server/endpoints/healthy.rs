@@ -1,0 +1,11 @@
+//! `/-/healthy`: the exporter runs and answers. Touches no database.
+
+use crate::server::{Request, Response};
+
+use super::Site;
+use crate::server::negotiate;
+
+/// Always 200.
+pub fn answer(_: &Site, _: &Request) -> Response {
+    negotiate::text(200, "sql-exporter is healthy\n")
+}
