@@ -10,7 +10,7 @@ mod rows;
 use std::path::{Path, PathBuf};
 
 use criterion::{criterion_group, criterion_main};
-use sql_exporter::config::{Plan, load};
+use sql_exporter::config::{Config, load};
 use sql_exporter::driver::Drivers;
 
 criterion_group!(steps, rendering::bench, rows::bench, loading::bench);
@@ -22,7 +22,7 @@ fn write(folder: &Path, yaml: &str) -> PathBuf {
     path
 }
 
-fn plan(path: &Path) -> Plan {
+fn plan(path: &Path) -> Config {
     load(path, &|_| None, &Drivers::built_in()).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use crate::commands::settings::Words;
+use crate::commands::settings::GlobalArgs;
 use crate::commands::terminal::{Paint, TerminalText, Tint, message};
 use crate::commands::{
     check, collect, health, packs, print_text, print_to_stderr, run, schema, test, try_query,
@@ -103,7 +103,7 @@ fn outcome(result: Result<u8, Vec<Error>>) -> u8 {
 
 enum Parsed {
     Said(String),
-    Command(Box<Words>, Command),
+    Command(Box<GlobalArgs>, Command),
 }
 
 fn parse(words: &[String]) -> Result<Parsed, Error> {
@@ -118,7 +118,7 @@ fn parse(words: &[String]) -> Result<Parsed, Error> {
     }
     let Line { config, listen, log_level, log_format, command, .. } = words;
     let command = command.unwrap_or(Command::Run(run::Options {}));
-    Ok(Parsed::Command(Box::new(Words { config, listen, log_level, log_format }), command))
+    Ok(Parsed::Command(Box::new(GlobalArgs { config, listen, log_level, log_format }), command))
 }
 
 /// What argh says on several lines, on one.

@@ -109,13 +109,13 @@ struct Inner {
     hint: Option<String>,
     meaning: Option<&'static str>,
     before_password: bool,
-    spot: Option<Spot>,
+    spot: Option<SqlPosition>,
     full: bool,
 }
 
 /// Where in a statement the database found something wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spot {
+pub struct SqlPosition {
     /// 1-based.
     pub line: usize,
     /// 1-based, in characters.
@@ -229,7 +229,7 @@ impl Error {
 
     /// Adds where in the statement it is.
     #[must_use]
-    pub fn at_spot(mut self, spot: Spot) -> Self {
+    pub fn at_spot(mut self, spot: SqlPosition) -> Self {
         self.0.spot = Some(spot);
         self
     }
@@ -249,7 +249,7 @@ impl Error {
 
     /// Where in the statement it is, where the database tells.
     #[must_use]
-    pub fn spot(&self) -> Option<Spot> {
+    pub fn spot(&self) -> Option<SqlPosition> {
         self.0.spot
     }
 

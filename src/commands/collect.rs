@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 
 use super::run::start;
-use super::settings::{Settings, Words, environment};
+use super::settings::{GlobalArgs, Settings, environment};
 use crate::deadline::Deadline;
 use crate::driver::Drivers;
 use crate::engine::scrape;
@@ -65,7 +65,7 @@ pub struct Options {
 ///
 /// # Errors
 /// Wrong words, a wrong configuration, a file that cannot be written.
-pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
+pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
     let began = Instant::now();
     let format = format(&options.format).map_err(|error| vec![error])?;
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;

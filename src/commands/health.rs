@@ -10,7 +10,7 @@ use argh::FromArgs;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConnection, StreamOwned};
 
-use super::settings::{Settings, Words, environment};
+use super::settings::{GlobalArgs, Settings, environment};
 use super::terminal::TerminalText;
 use crate::config::exporter::Exporter;
 use crate::config::listen::Listen;
@@ -43,7 +43,7 @@ impl<S: Read + Write> Stream for S {}
 ///
 /// # Errors
 /// Wrong words, or a configuration that cannot be read for its address.
-pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
+pub fn run(words: &GlobalArgs, _: &Options) -> Result<u8, Vec<Error>> {
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let exporter = match (&settings.listen, settings.load(&environment, &Drivers::built_in())) {
         (_, Ok(plan)) => plan.exporter,

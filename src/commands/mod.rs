@@ -18,7 +18,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use self::terminal::TerminalText;
-use crate::config::Plan;
+use crate::config::Config;
 use crate::deadline::parse_duration;
 use crate::error::Error;
 use crate::logging;
@@ -26,7 +26,7 @@ use crate::plain_text;
 use crate::yaml::keys::nearest;
 
 /// Starts logging as the configuration says, and logs what was odd while loading.
-fn start_logging(plan: &Plan, warnings: &[String]) {
+fn start_logging(plan: &Config, warnings: &[String]) {
     logging::start(plan.exporter.log_level, plan.exporter.log_format);
     for warning in warnings {
         log::warn!("{warning}");
@@ -35,7 +35,7 @@ fn start_logging(plan: &Plan, warnings: &[String]) {
 }
 
 /// Logs what was odd in a configuration, without the source lines and their carets.
-fn log_warnings(plan: &Plan) {
+fn log_warnings(plan: &Config) {
     for warning in &plan.warnings {
         let warning = warning.to_string();
         log::warn!("{}", warning.lines().next().unwrap_or_default());

@@ -7,7 +7,7 @@ use log::LevelFilter;
 
 use crate::config;
 use crate::config::listen::Listen;
-use crate::config::{Faulty, Plan, listen};
+use crate::config::{Config, Faulty, listen};
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::logging::LogFormat;
@@ -21,7 +21,7 @@ pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
 
 /// The options that every command shares, as the words give them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Words {
+pub struct GlobalArgs {
     /// `-c`, `--config`.
     pub config: Option<PathBuf>,
     /// `--listen`.
@@ -58,7 +58,7 @@ impl Settings {
     ///
     /// # Errors
     /// A value that cannot be read, by the name of its flag or variable.
-    pub fn new(words: &Words, environment: &Environment<'_>) -> Result<Settings, Error> {
+    pub fn new(words: &GlobalArgs, environment: &Environment<'_>) -> Result<Settings, Error> {
         let mut settings = Settings::default();
         let config = words.config.clone().or_else(|| {
             ["SQL_EXPORTER_CONFIG", "CONFIG_FILE"]
@@ -102,7 +102,7 @@ impl Settings {
     ///
     /// # Errors
     /// All faults of the load together.
-    pub fn load(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
+    pub fn load(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Config, Vec<Error>> {
         self.examine(environment, drivers).map_err(|faulty| faulty.faults)
     }
 
@@ -110,7 +110,7 @@ impl Settings {
     ///
     /// # Errors
     /// All faults of the load, and what else was seen.
-    pub fn examine(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Plan, Faulty> {
+    pub fn examine(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Config, Faulty> {
         let file = self.config.clone().map_or_else(default_file, Ok).map_err(|error| Faulty {
             faults: vec![error],
             warnings: Vec::new(),
@@ -168,7 +168,7 @@ fn read_listen(text: &str) -> Result<Vec<Listen>, String> {
 mod tests {
     use super::*;
 
-    fn settings(words: &Words, variables: &[(&str, &str)]) -> Result<Settings, Error> {
+    fn settings(words: &GlobalArgs, variables: &[(&str, &str)]) -> Result<Settings, Error> {
         Settings::new(words, &|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
@@ -178,26 +178,29 @@ mod tests {
     fn a_flag_wins_over_our_variable_and_that_over_the_seeds() {
         let variables =
             [("SQL_EXPORTER_LOG_LEVEL", "warn"), ("LOG_LEVEL", "ERROR"), ("EXPORTER_PORT", "9000")];
-        let flag = Words { log_level: Some("debug".into()), ..Words::default() };
+        let flag = GlobalArgs { log_level: Some("debug".into()), ..GlobalArgs::default() };
         assert_eq!(settings(&flag, &variables).unwrap().log_level, Some(LevelFilter::Debug));
-        assert_eq!(settings(&Words::default(), &variables).unwrap().log_level, Some(LevelFilter::Warn));
-        assert_eq!(settings(&Words::default(), &variables[1..]).unwrap().log_level, Some(LevelFilter::Error));
+        assert_eq!(settings(&GlobalArgs::default(), &variables).unwrap().log_level, Some(LevelFilter::Warn));
         assert_eq!(
-            settings(&Words::default(), &variables).unwrap().listen,
+            settings(&GlobalArgs::default(), &variables[1..]).unwrap().log_level,
+            Some(LevelFilter::Error)
+        );
+        assert_eq!(
+            settings(&GlobalArgs::default(), &variables).unwrap().listen,
             Some(vec![Listen::AnyAddress(9000)])
         );
     }
 
     #[test]
     fn a_value_injected_by_kubernetes_is_ignored_with_a_warning() {
-        let settings = settings(&Words::default(), &[("EXPORTER_PORT", "tcp://10.0.0.1:9399")]).unwrap();
+        let settings = settings(&GlobalArgs::default(), &[("EXPORTER_PORT", "tcp://10.0.0.1:9399")]).unwrap();
         assert_eq!(settings.listen, None);
         assert_eq!(settings.warnings.len(), 1);
     }
 
     #[test]
     fn a_bad_value_names_its_variable() {
-        let error = settings(&Words::default(), &[("SQL_EXPORTER_LOG_LEVEL", "loud")]).unwrap_err();
+        let error = settings(&GlobalArgs::default(), &[("SQL_EXPORTER_LOG_LEVEL", "loud")]).unwrap_err();
         assert!(error.to_string().starts_with("SQL_EXPORTER_LOG_LEVEL: "), "{error}");
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> (Vec<Target>, Vec<Que
     elsewhere(&parts, &queries, reader);
     intervals(&parts, &queries, reader);
     let all = common.iter().map(|common| common.cooked.as_ref().clone()).collect();
-    let targets = parts.targets.into_iter().zip(queries).map(|(target, queries)| target.cook(queries));
+    let targets = parts.targets.into_iter().zip(queries).map(|(target, queries)| target.resolve(queries));
     (targets.collect(), all)
 }
 
@@ -64,7 +64,7 @@ struct Common<'p> {
 impl<'p> Common<'p> {
     fn new(draft: &'p query::Draft, order: usize, overrides: &Overrides) -> Self {
         let settings = overrides.apply(&draft.name, draft.settings);
-        Common { draft, order, settings, cooked: Arc::new(draft.cook(settings, order)) }
+        Common { draft, order, settings, cooked: Arc::new(draft.resolve(settings, order)) }
     }
 
     fn on(&self, target: &database::Draft) -> Arc<Query> {
@@ -72,7 +72,7 @@ impl<'p> Common<'p> {
         if settings == self.settings {
             return Arc::clone(&self.cooked);
         }
-        Arc::new(self.draft.cook(settings, self.order))
+        Arc::new(self.draft.resolve(settings, self.order))
     }
 }
 

@@ -9,18 +9,18 @@ use crate::yaml::tree::Document;
 
 use super::collector_selection::MAIN;
 use super::conditions;
-use super::query::{Behind, Draft};
+use super::query::{Draft, Inherited};
 use super::query_keys::Settings;
 use super::query_tests;
 use super::query_tests::Case;
-use super::target_selector::Aim;
+use super::target_selector::TargetSelector;
 
 /// Keys of the main file that an included file must not have.
 const MAIN_ONLY: [&str; 5] = ["exporter", "include", "defaults", "overrides", "target_files"];
 
 /// What `defaults.query` says, as the main file's queries inherit it.
-pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Behind {
-    let mut behind = Behind {
+pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Inherited {
+    let mut behind = Inherited {
         collector: MAIN.into(),
         aim: None,
         settings: Settings::default(),
@@ -29,7 +29,7 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Be
         statement: Sql::new,
     };
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
-        behind.aim = Aim::read(&mut keys, drivers);
+        behind.aim = TargetSelector::read(&mut keys, drivers);
         behind.settings = Settings::read(&mut keys);
         behind.when = conditions::read(&mut keys, Sql::new).map(Arc::new);
         behind.lint_off = Silence::read(&mut keys, Subject::Query);
@@ -57,7 +57,7 @@ impl Read {
 }
 
 /// Takes the keys `queries` and `tests`.
-pub(super) fn queries(keys: &mut Keys<'_>, behind: &Behind, drivers: &Drivers) -> Read {
+pub(super) fn queries(keys: &mut Keys<'_>, behind: &Inherited, drivers: &Drivers) -> Read {
     let items = keys.items("queries").unwrap_or_default();
     let queries: Vec<Draft> = items.into_iter().map(|item| Draft::read(item, behind, drivers)).collect();
     let named = queries.iter().filter(|query| !query.name.is_empty()).count();
@@ -73,7 +73,7 @@ pub(super) fn included(
     document: &Document,
     name: &str,
     statement: fn(&str) -> Sql,
-    defaults: &Behind,
+    defaults: &Inherited,
     drivers: &Drivers,
     reader: &Reader<'_>,
 ) -> Read {
@@ -83,11 +83,11 @@ pub(super) fn included(
         keys.forbid("databases", "targets stand in the main file; here it lists which of them are meant");
         None
     } else {
-        Aim::read(&mut keys, drivers)
+        TargetSelector::read(&mut keys, drivers)
     };
     let settings = Settings::read_times(&mut keys).or(defaults.settings);
     let when = conditions::read(&mut keys, statement).map(Arc::new).or_else(|| defaults.when.clone());
-    let behind = Behind {
+    let behind = Inherited {
         collector,
         aim: aim.or_else(|| defaults.aim.clone()),
         settings,

@@ -147,7 +147,7 @@ impl Draft {
     }
 
     /// The target with its queries.
-    pub(super) fn cook(self, queries: Vec<Arc<Query>>) -> Target {
+    pub(super) fn resolve(self, queries: Vec<Arc<Query>>) -> Target {
         let parts: Vec<&[u8]> = queries.iter().map(|query| query.digest.as_slice()).collect();
         let digest = digest_of(&[[self.name.as_bytes(), &self.digest].as_slice(), &parts].concat());
         Target {

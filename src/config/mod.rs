@@ -48,7 +48,7 @@ use self::query::Query;
 use self::query_tests::Case;
 
 /// A configuration as the rest of the program sees it.
-pub struct Plan {
+pub struct Config {
     /// Enabled and disabled targets, in configuration order.
     pub targets: Vec<Arc<Target>>,
     /// The section `exporter`.
@@ -83,7 +83,7 @@ pub struct Faulty {
 ///
 /// # Errors
 /// All faults of all files together, in file order.
-pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Plan, Vec<Error>> {
+pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Config, Vec<Error>> {
     examine(path, environment, drivers).map_err(|faulty| faulty.faults)
 }
 
@@ -91,7 +91,7 @@ pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result
 ///
 /// # Errors
 /// All faults, and what else was seen.
-pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Plan, Faulty> {
+pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Config, Faulty> {
     let name = path.display().to_string();
     let main = Document::open(&name, path).map_err(|error| Faulty {
         faults: vec![error],
@@ -104,7 +104,7 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
     let Closed { faults, warnings, files, secret_lines } = reader.close();
     match plan {
         Some(Read { targets, exporter, queries, cases }) if faults.is_empty() => {
-            Ok(Plan { targets, exporter, cases, warnings, queries, files, secret_lines })
+            Ok(Config { targets, exporter, cases, warnings, queries, files, secret_lines })
         }
         plan => {
             let web_config_file = plan.and_then(|plan| plan.exporter.web_config_file);
@@ -126,7 +126,7 @@ pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
     let query = Keys::root(&document, &reader).and_then(|mut root| {
         let read = collector::queries(&mut root, &behind, &drivers);
         root.finish();
-        read.queries.first().map(|query| query.cook(query.settings, 0))
+        read.queries.first().map(|query| query.resolve(query.settings, 0))
     });
     let faults = reader.close().faults;
     query.filter(|_| faults.is_empty()).ok_or(faults)

@@ -14,7 +14,7 @@ use crate::yaml::keys::Keys;
 use super::conditions;
 use super::conditions::When;
 use super::query_keys::Settings;
-use super::target_selector::Aim;
+use super::target_selector::TargetSelector;
 use super::text_file;
 
 /// One query as it runs on one target.
@@ -62,11 +62,11 @@ pub struct Query {
 
 /// What an entry inherits from its file and from `defaults`.
 #[derive(Clone)]
-pub(super) struct Behind {
+pub(super) struct Inherited {
     /// The collector of the file.
     pub(super) collector: Arc<str>,
     /// Where its queries run unless they say so themselves.
-    pub(super) aim: Option<Aim>,
+    pub(super) aim: Option<TargetSelector>,
     /// What holds unless they say otherwise.
     pub(super) settings: Settings,
     /// The servers they apply to unless they say otherwise.
@@ -82,7 +82,7 @@ pub(super) struct Draft {
     pub(super) name: Arc<str>,
     pub(super) collector: Arc<str>,
     /// `None`: the only target there is.
-    pub(super) aim: Option<Aim>,
+    pub(super) aim: Option<TargetSelector>,
     /// Without `overrides`.
     pub(super) settings: Settings,
     /// The entry.
@@ -100,12 +100,12 @@ pub(super) struct Draft {
 impl Draft {
     /// Takes all keys of one entry. Faults are recorded; without a name or SQL it goes on with an empty one, so that what
     /// else is wrong with it comes out too.
-    pub(super) fn read(mut keys: Keys<'_>, behind: &Behind, drivers: &Drivers) -> Draft {
+    pub(super) fn read(mut keys: Keys<'_>, behind: &Inherited, drivers: &Drivers) -> Draft {
         let place = Arc::new(keys.place(""));
         let name = name(&mut keys);
         let sql = sql(&mut keys);
         let sql_place = Arc::new(sql_place(&mut keys));
-        let aim = Aim::read(&mut keys, drivers).or_else(|| behind.aim.clone());
+        let aim = TargetSelector::read(&mut keys, drivers).or_else(|| behind.aim.clone());
         let settings = Settings::read(&mut keys).or(behind.settings);
         let metrics = metrics(&mut keys);
         let when =
@@ -119,7 +119,7 @@ impl Draft {
         Draft {
             name: name.unwrap_or_default(),
             collector: behind.collector.clone(),
-            aim: aim.or_else(|| Aim::misspelt(&meant, &place)),
+            aim: aim.or_else(|| TargetSelector::misspelt(&meant, &place)),
             settings,
             place,
             sql_place,
@@ -151,7 +151,7 @@ impl Draft {
     }
 
     /// The query as it runs with `settings`.
-    pub(super) fn cook(&self, settings: Settings, order: usize) -> Query {
+    pub(super) fn resolve(&self, settings: Settings, order: usize) -> Query {
         let inherited = format!("{} {} {settings:?} {:?}", self.collector, self.sql.name(), self.when);
         let digest = digest_of(&[&self.digest, self.sql.text().as_bytes(), inherited.as_bytes()]);
         Query {

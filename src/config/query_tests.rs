@@ -110,7 +110,7 @@ fn needed(keys: &mut Keys<'_>, key: &'static str, message: &str) -> Option<Strin
 
 fn find(keys: &Keys<'_>, name: &str, known: &Known<'_>) -> Option<Arc<Query>> {
     if let Some(query) = known.queries.get(name) {
-        return Some(Arc::new(query.cook(query.settings, 0)));
+        return Some(Arc::new(query.resolve(query.settings, 0)));
     }
     if known.all {
         let message = format!("this file has no query {name:?}");

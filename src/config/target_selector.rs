@@ -21,7 +21,7 @@ const KEYS: [&str; 3] = ["database", "databases", "driver"];
 
 /// What an entry, its file or `defaults` says.
 #[derive(Debug, Clone)]
-pub(super) struct Aim {
+pub(super) struct TargetSelector {
     at: At,
     /// The key that says it.
     pub(super) place: Place,
@@ -37,9 +37,9 @@ enum At {
     Faulty,
 }
 
-impl Aim {
+impl TargetSelector {
     /// Takes the three keys. `None` when none is there.
-    pub(super) fn read(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Aim> {
+    pub(super) fn read(keys: &mut Keys<'_>, drivers: &Drivers) -> Option<TargetSelector> {
         let written: Vec<&str> = KEYS.iter().copied().filter(|key| keys.has(key)).collect();
         // All are asked for, so that a misspelt one gets the right hint.
         let names = ["database", "databases"].map(|key| glob::patterns(keys, key));
@@ -54,13 +54,13 @@ impl Aim {
             (None, Some(driver)) => At::Driver(driver.label()),
             (None, None) => At::Faulty,
         };
-        Some(Aim { at, place })
+        Some(TargetSelector { at, place })
     }
 
     /// Of an entry of which an unknown key was likely meant to say where it runs; `meant` are the keys that were meant.
-    pub(super) fn misspelt(meant: &[&str], place: &Place) -> Option<Aim> {
+    pub(super) fn misspelt(meant: &[&str], place: &Place) -> Option<TargetSelector> {
         let is_meant = KEYS.iter().any(|key| meant.contains(key));
-        is_meant.then(|| Aim { at: At::Faulty, place: place.clone() })
+        is_meant.then(|| TargetSelector { at: At::Faulty, place: place.clone() })
     }
 
     /// True when the target of this name and driver is meant.

@@ -3,7 +3,7 @@
 //!
 //! Knows how MySQL, MariaDB and SQLite begin such messages: another is one more entry in [`NAMING`].
 
-use crate::error::{Error, Spot};
+use crate::error::{Error, SqlPosition};
 
 /// How messages begin that go on with a name.
 const NAMING: [&str; 6] =
@@ -18,7 +18,7 @@ pub fn placed(error: Error, sql: &str) -> Error {
     }
 }
 
-fn spot(message: &str, sql: &str) -> Option<Spot> {
+fn spot(message: &str, sql: &str) -> Option<SqlPosition> {
     // "… right syntax to use near 'FORM t' at line 2": from there up to 80 characters.
     if let Some((_, rest)) = message.rsplit_once(" near '") {
         let (piece, line) = rest.rsplit_once("' at line ")?;
@@ -27,7 +27,7 @@ fn spot(message: &str, sql: &str) -> Option<Spot> {
         let number: usize = digits.parse().ok()?;
         let text = sql.lines().nth(number.checked_sub(1)?)?;
         let place = only(text, first, |_, _| true)?;
-        return Some(Spot { line: number, column: text.get(..place)?.chars().count() + 1 });
+        return Some(SqlPosition { line: number, column: text.get(..place)?.chars().count() + 1 });
     }
     // "Unknown column 'o.rgion' in 'field list'", "Table 'shop.ordrs' doesn't exist", "FUNCTION shop.f does not exist"
     let named = NAMING.iter().find_map(|start| message.strip_prefix(start))?;
@@ -35,7 +35,7 @@ fn spot(message: &str, sql: &str) -> Option<Spot> {
     let place = only(sql, name, |before, after| !before.is_some_and(is_word) && !after.is_some_and(is_word))?;
     let before = sql.get(..place)?;
     let last = before.rsplit('\n').next()?;
-    Some(Spot { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 })
+    Some(SqlPosition { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 })
 }
 
 fn is_word(c: char) -> bool {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn found(message: &str, sql: &str) -> Option<(usize, usize)> {
-        spot(message, sql).map(|Spot { line, column }| (line, column))
+        spot(message, sql).map(|SqlPosition { line, column }| (line, column))
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Reason, Result, Spot};
+use crate::error::{Error, Reason, Result, SqlPosition};
 use crate::yaml::keys::nearest;
 
 use super::refused_functions::effect;
@@ -236,22 +236,22 @@ fn check_functions(sql: &str, dialect: Dialect) -> Result<()> {
         let start = sql.len() - lexer.rest.len() - token.text.len();
         if token.is_word("UESCAPE") && (Lexer { ..lexer }).next().is_some_and(|next| next.hides_a_character())
         {
-            let Spot { line, column } = spot_at(sql, start);
+            let SqlPosition { line, column } = spot_at(sql, start);
             let message = format!(
                 "UESCAPE (line {line}, column {column}) is read with one character in plain quotes only"
             );
-            return Err(refused(message).at_spot(Spot { line, column }));
+            return Err(refused(message).at_spot(SqlPosition { line, column }));
         }
         if let Some(name) = lexer.name(&token)
             && let Some(effect) = effect(&name)
             && (after_point && of_value || (Lexer { ..lexer }).next().is_some_and(|next| next.is(b'(')))
         {
-            let Spot { line, column } = spot_at(sql, start);
+            let SqlPosition { line, column } = spot_at(sql, start);
             let message = format!(
                 "{name} (line {line}, column {column}) {} in spite of the read-only mode",
                 effect.as_str()
             );
-            return Err(refused(message).at_spot(Spot { line, column }));
+            return Err(refused(message).at_spot(SqlPosition { line, column }));
         }
         of_value = token.is(b')') || token.is(b']') || of_value && (after_point || token.is(b'.'));
         after_point = token.is(b'.');
@@ -260,10 +260,10 @@ fn check_functions(sql: &str, dialect: Dialect) -> Result<()> {
 }
 
 /// Line and column of a byte.
-fn spot_at(sql: &str, at: usize) -> Spot {
+fn spot_at(sql: &str, at: usize) -> SqlPosition {
     let before = sql.get(..at).unwrap_or_default();
     let last = before.rsplit('\n').next().unwrap_or_default();
-    Spot { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 }
+    SqlPosition { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 }
 }
 
 /// `FOR SHARE` or `LOCK IN SHARE MODE`, which MySQL's read-only mode lets through.

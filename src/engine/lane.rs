@@ -105,14 +105,14 @@ struct Turn<'a> {
     /// The deadline of the batch; of the run whose turn it is, while there is none.
     by: Deadline,
     batch: Vec<Arc<Run>>,
-    grip: Grip,
+    grip: CancelHandle,
     /// Its connect failed while other lanes were at work: the target is left alone for it where none of them gets a session.
     has_failed_beside_others: bool,
 }
 
 /// What stops the session under a batch, while it is there to be stopped. Whoever takes it has the right to: a cancel
 /// that comes after the session has gone back would strike the next scrape's query.
-type Grip = Arc<Mutex<Option<Arc<dyn Canceller>>>>;
+type CancelHandle = Arc<Mutex<Option<Arc<dyn Canceller>>>>;
 
 impl Turn<'_> {
     /// False when the lane is of no more use: others see to what waits.

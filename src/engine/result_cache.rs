@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::query_sink::{Rendered, Room};
+use super::query_sink::{Rendered, SizeHint};
 use crate::clock::Timestamp;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
@@ -40,7 +40,7 @@ pub enum Asked {
 
 /// What is known of one query from earlier scrapes, for the page and for the order of starting.
 #[derive(Debug, Clone, Default)]
-pub struct Past {
+pub struct QueryHistory {
     /// How long it took last time.
     pub took: Option<Duration>,
     /// The shorter of its last two times: who was slow for once is still quick.
@@ -57,7 +57,7 @@ pub struct Past {
     pub series: u64,
 }
 
-impl Past {
+impl QueryHistory {
     fn pace(&self) -> Pace {
         match (self.stopped, self.took) {
             (Some(stopped), _) => Pace::Stopped(Reverse(stopped)),
@@ -74,18 +74,18 @@ impl Past {
 
 /// How long a query's good result serves further scrapes.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Terms {
+pub struct CachePolicy {
     /// `interval`: instead of a run.
     pub interval: Duration,
     /// `keep_last`: instead of nothing, after a failure.
     pub keep_last: Duration,
 }
 
-impl Terms {
+impl CachePolicy {
     /// Those of a query; of a ping none.
     #[must_use]
     pub fn of(query: Option<&Query>) -> Self {
-        query.map_or_else(Terms::default, |query| Terms {
+        query.map_or_else(CachePolicy::default, |query| CachePolicy {
             interval: query.interval,
             keep_last: query.keep_last,
         })
@@ -100,9 +100,9 @@ pub struct ResultCache(Mutex<State>);
 struct State {
     newest: Option<Arc<Run>>,
     good: Option<Good>,
-    past: Past,
+    past: QueryHistory,
     /// What the last good result took.
-    room: Room,
+    room: SizeHint,
 }
 
 /// The last good result.
@@ -142,7 +142,7 @@ pub enum Change {
 
 /// Reuse, join or start. `by` is the scrape's deadline for its queries, `budget` the time it had at its start.
 #[must_use]
-pub fn ask(spec: &Spec, terms: Terms, by: Deadline, budget: Duration) -> Asked {
+pub fn ask(spec: &Spec, terms: CachePolicy, by: Deadline, budget: Duration) -> Asked {
     let mut state = spec.cache.0.lock();
     if let Some(good) = state.good.as_ref().filter(|good| good.reusable)
         && good.outcome.began.elapsed() < terms.interval.mul_f64(REUSE)
@@ -178,7 +178,7 @@ pub fn ask_together(specs: &[Spec], group: u64, by: Deadline, budget: Duration) 
 impl ResultCache {
     /// The result that stands in for a failed one under `keep_last`.
     #[must_use]
-    pub fn kept(&self, terms: Terms) -> Option<Arc<Rendered>> {
+    pub fn kept(&self, terms: CachePolicy) -> Option<Arc<Rendered>> {
         let state = self.0.lock();
         let good = state.good.as_ref().filter(|good| good.outcome.began.elapsed() <= terms.keep_last)?;
         match &good.outcome.end {
@@ -189,7 +189,7 @@ impl ResultCache {
 
     /// Keeps what a run that has ended leaves for later scrapes. A failed run leaves the last good result alone,
     /// but `interval` never brings back a result from before a failure; one that does not apply any more is forgotten.
-    pub fn keep(&self, run: &Run, terms: Terms, outcome: &Outcome) {
+    pub fn keep(&self, run: &Run, terms: CachePolicy, outcome: &Outcome) {
         let mut state = self.0.lock();
         // Nobody joins it any more, and its page must not stay in memory until the next run.
         state.newest.take_if(|newest| std::ptr::eq(Arc::as_ptr(newest), run));
@@ -249,13 +249,13 @@ impl ResultCache {
 
     /// The room for the next result.
     #[must_use]
-    pub fn room(&self) -> Room {
+    pub fn room(&self) -> SizeHint {
         self.0.lock().room.clone()
     }
 
     /// What is known of the query.
     #[must_use]
-    pub fn past(&self) -> Past {
+    pub fn past(&self) -> QueryHistory {
         self.0.lock().past.clone()
     }
 }
@@ -290,17 +290,17 @@ mod tests {
     }
 
     fn keep(spec: &Spec, end: End, age: Duration) {
-        let terms = Terms { interval: MINUTE, keep_last: HOUR };
+        let terms = CachePolicy { interval: MINUTE, keep_last: HOUR };
         spec.cache.keep(&run(spec), terms, &outcome(end, age));
     }
 
     fn ask(spec: &Spec, interval: Duration, within: Duration) -> Asked {
-        let terms = Terms { interval, keep_last: Duration::ZERO };
+        let terms = CachePolicy { interval, keep_last: Duration::ZERO };
         super::ask(spec, terms, Deadline::within(within), BUDGET)
     }
 
     fn kept(spec: &Spec, keep_last: Duration) -> bool {
-        spec.cache.kept(Terms { interval: MINUTE, keep_last }).is_some()
+        spec.cache.kept(CachePolicy { interval: MINUTE, keep_last }).is_some()
     }
 
     fn end(run: &Run, end: End) {
@@ -326,7 +326,7 @@ mod tests {
             ended: Timestamp::new(began, wall),
             ..outcome(good(), first.elapsed())
         };
-        let keep = |outcome: &Outcome| spec.cache.keep(&run(&spec), Terms::default(), outcome);
+        let keep = |outcome: &Outcome| spec.cache.keep(&run(&spec), CachePolicy::default(), outcome);
         let (ahead, right) = (success(first, now + HOUR * 24), success(first + MINUTE, now));
         keep(&ahead);
         keep(&right);
@@ -427,7 +427,7 @@ mod tests {
     fn a_hasty_scrape_of_a_slow_query_is_no_news() {
         let spec = ping();
         let slow = Outcome { took: Duration::from_secs(3), ..outcome(good(), Duration::ZERO) };
-        spec.cache.keep(&run(&spec), Terms::default(), &slow);
+        spec.cache.keep(&run(&spec), CachePolicy::default(), &slow);
         let late = Error::new(Reason::Timeout, "no");
         let note = |error, seconds| spec.cache.note(error, Duration::from_secs(seconds));
         assert_eq!(note(Some(&late), 2), Change::None);

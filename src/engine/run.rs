@@ -15,7 +15,7 @@ use crate::config;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::telemetry::{Bearer, Subject};
+use crate::telemetry::{Subject, TargetLabels};
 
 use super::result_cache::ResultCache;
 
@@ -71,7 +71,7 @@ pub type Told = (usize, Outcome);
 /// Where a scrape waits for its runs. It wakes once, when the last of them has ended: fifty runs are no fifty turns of
 /// its thread.
 #[derive(Default)]
-pub struct Meeting {
+pub struct CompletionLatch {
     come: Mutex<Come>,
     all: Condvar,
 }
@@ -82,7 +82,7 @@ struct Come {
     expected: usize,
 }
 
-impl Meeting {
+impl CompletionLatch {
     fn come(&self, number: usize, outcome: Outcome) {
         let mut come = self.come.lock();
         come.told.push((number, outcome));
@@ -140,8 +140,8 @@ pub struct Owner {
 impl Owner {
     /// The target's name and labels on its counters.
     #[must_use]
-    pub fn bearer(&self) -> Bearer<'_> {
-        Bearer { target: &self.plan.name, labels: &self.plan.labels }
+    pub fn bearer(&self) -> TargetLabels<'_> {
+        TargetLabels { target: &self.plan.name, labels: &self.plan.labels }
     }
 
     /// The same for one of its queries.
@@ -187,9 +187,9 @@ enum Stage {
 struct State {
     outcome: Option<Outcome>,
     /// Who asked for it, under which number.
-    first: Option<(usize, Arc<Meeting>)>,
+    first: Option<(usize, Arc<CompletionLatch>)>,
     /// Those that joined.
-    others: Vec<(usize, Arc<Meeting>)>,
+    others: Vec<(usize, Arc<CompletionLatch>)>,
     stop: Option<Stop>,
     stage: Stage,
     /// A lane has tried to get a session for it.
@@ -299,7 +299,7 @@ impl Run {
     }
 
     /// Tells `scrape` under `number` when the run has ended; at once when it has.
-    pub fn tell(&self, number: usize, scrape: &Arc<Meeting>) {
+    pub fn tell(&self, number: usize, scrape: &Arc<CompletionLatch>) {
         let mut state = self.state.lock();
         match &state.outcome {
             Some(outcome) => scrape.come(number, outcome.clone()),

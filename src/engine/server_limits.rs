@@ -60,7 +60,7 @@ impl Neighbours {
             }
             std::thread::sleep((*pause).min(by.left()));
             *pause = (*pause * 2).min(LONGEST_PAUSE);
-            if let Hope::Room = hope {
+            if let Hope::SizeHint = hope {
                 break true;
             }
         };
@@ -72,13 +72,13 @@ impl Neighbours {
         let mut state = self.0.lock();
         if let Some((_, to)) = state.freed.as_ref().filter(|(when, _)| when.elapsed() < FREED_SOON) {
             let is_ours = std::ptr::eq(to.as_ptr(), Arc::as_ptr(member));
-            return if is_ours { Hope::Room } else { Hope::Later };
+            return if is_ours { Hope::SizeHint } else { Hope::Later };
         }
         let others: Vec<Arc<Member>> = state.members.iter().filter_map(Weak::upgrade).collect();
         let others = || others.iter().filter(|other| !Arc::ptr_eq(other, member));
         if others().any(|other| other.pool.close_idle()) {
             state.freed = Some((Instant::now(), Arc::downgrade(member)));
-            return Hope::Room;
+            return Hope::SizeHint;
         }
         // Whoever waits like this one has no session either.
         let works = |other: &Arc<Member>| other.queue.lock().at_work() > other.waits.load(Ordering::Acquire);
@@ -90,7 +90,7 @@ impl Neighbours {
 #[derive(Clone, Copy)]
 enum Hope {
     /// One has just closed a session.
-    Room,
+    SizeHint,
     /// One works, and will have an idle session.
     Later,
     /// Nothing.

@@ -22,7 +22,7 @@ use crate::telemetry::Left;
 use super::backoff::Backoff;
 use super::login_backoff::{Held, LoginAttempt};
 use super::queue::Queue;
-use super::result_cache::{ResultCache, Terms};
+use super::result_cache::{CachePolicy, ResultCache};
 use super::run::{End, Owner, Run};
 use super::server_limits::{Member, Neighbours};
 use super::target::Shared;
@@ -337,7 +337,7 @@ impl Sessions {
             }
         }
         let outcome = run.outcome(end, took, reached);
-        run.spec.cache.keep(run, Terms::of(query), &outcome);
+        run.spec.cache.keep(run, CachePolicy::of(query), &outcome);
         run.end(outcome);
     }
 

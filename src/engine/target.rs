@@ -18,7 +18,7 @@ use crate::error::{Error, Reason};
 use crate::telemetry::{Sessions as Counts, Subject};
 
 use super::result_cache;
-use super::result_cache::{Asked, Change, Past, ResultCache, Terms};
+use super::result_cache::{Asked, CachePolicy, Change, QueryHistory, ResultCache};
 use super::run::{End, Outcome, Owner, Run, Spec, Work};
 use super::sessions::Sessions;
 
@@ -85,7 +85,8 @@ impl Target {
         let asked = if self.plan.snapshot && !works.contains(&Work::Ping) {
             result_cache::ask_together(&specs, self.sessions.next_snapshot(), by, budget)
         } else {
-            let ask = |spec: &Spec| result_cache::ask(spec, Terms::of(spec.query.as_deref()), by, budget);
+            let ask =
+                |spec: &Spec| result_cache::ask(spec, CachePolicy::of(spec.query.as_deref()), by, budget);
             specs.iter().map(ask).collect()
         };
         let mut started = Vec::new();
@@ -114,7 +115,7 @@ impl Target {
     /// The result that stands in for a query that failed (`keep_last`).
     #[must_use]
     pub fn kept(&self, index: usize) -> Option<Arc<Rendered>> {
-        self.caches[index].kept(Terms::of(self.plan.queries.get(index).map(|query| &**query)))
+        self.caches[index].kept(CachePolicy::of(self.plan.queries.get(index).map(|query| &**query)))
     }
 
     /// Starts as many lanes as there is work and room for.
@@ -227,7 +228,7 @@ impl Target {
 
     /// What is known of one query from earlier scrapes.
     #[must_use]
-    pub fn past(&self, index: usize) -> Past {
+    pub fn past(&self, index: usize) -> QueryHistory {
         self.caches[index].past()
     }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::query_sink::Context;
 use super::run::Owner;
 use super::target::{Shared, Target};
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::database as planned;
 use crate::config::exporter::{Exporter, LabelsTooLong};
 use crate::deadline::Deadline;
@@ -27,7 +27,7 @@ use crate::yaml::keys::nearest_of;
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// All targets of one plan.
-pub struct Fleet {
+pub struct Targets {
     /// The section `exporter`.
     pub exporter: Exporter,
     /// In configuration order, disabled ones too; not those whose driver is not built in.
@@ -64,24 +64,24 @@ pub struct Selection {
 /// One target with the queries asked for (their indexes).
 pub type Chosen = (Arc<Target>, Vec<usize>);
 
-impl Fleet {
+impl Targets {
     /// Makes the targets. Opens no connection.
     #[must_use]
-    pub fn new(plan: Plan, shared: &Arc<Shared>) -> Self {
-        let Plan { targets, exporter, .. } = plan;
+    pub fn new(plan: Config, shared: &Arc<Shared>) -> Self {
+        let Config { targets, exporter, .. } = plan;
         let target = |planned: Arc<planned::Target>| {
             let context = context(&exporter, &planned);
             Target::new(planned, context, shared).map(Arc::new)
         };
         let targets = targets.into_iter().filter_map(target).collect();
-        Fleet { targets, exporter, shared: Arc::clone(shared), former: Mutex::default() }
+        Targets { targets, exporter, shared: Arc::clone(shared), former: Mutex::default() }
     }
 
     /// The fleet of another plan. What did not change of a target goes on in its next one; those that are gone end with the
     /// last scrape that holds the old fleet.
     #[must_use]
-    pub fn renew(&self, plan: Plan) -> (Self, Renewal) {
-        let Plan { targets, exporter, .. } = plan;
+    pub fn renew(&self, plan: Config) -> (Self, Renewal) {
+        let Config { targets, exporter, .. } = plan;
         let sampled_alike = sampling(&self.exporter) == sampling(&exporter);
         let known: HashMap<&str, &Arc<Target>> =
             self.targets.iter().map(|target| (target.plan.name.as_str(), target)).collect();
@@ -104,7 +104,7 @@ impl Fleet {
         let mut former = self.former.lock().clone();
         former.extend(self.targets.iter().map(|target| Arc::downgrade(target.owner())));
         let (shared, former) = (Arc::clone(&self.shared), Mutex::new(former));
-        (Fleet { targets, exporter, shared, former }, renewal)
+        (Targets { targets, exporter, shared, former }, renewal)
     }
 
     /// Counters of the process's life.
@@ -146,7 +146,7 @@ impl Fleet {
         self.shared.interrupt();
     }
 
-    /// Starts the thread by which [`Fleet::stop`] cancels and closes, in case there is none to be had then.
+    /// Starts the thread by which [`Targets::stop`] cancels and closes, in case there is none to be had then.
     pub fn keep_a_thread_for_the_end(&self) {
         self.shared.disposal.keep_a_thread();
     }

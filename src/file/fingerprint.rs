@@ -18,9 +18,9 @@ impl Stamp {
 
 /// The stamps of some files; of one that cannot be looked at there is none, which is a stamp too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stamps(Vec<(PathBuf, Option<Stamp>)>);
+pub struct FileFingerprint(Vec<(PathBuf, Option<Stamp>)>);
 
-impl Stamps {
+impl FileFingerprint {
     /// Looks at a file. Do so before you read it: what changes meanwhile is then read once more.
     pub fn add(&mut self, path: &Path) {
         self.0.push((path.to_owned(), Stamp::of(path)));
@@ -42,7 +42,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         let stamps = || {
-            let mut stamps = Stamps::default();
+            let mut stamps = FileFingerprint::default();
             stamps.add(&path);
             stamps
         };

@@ -14,7 +14,7 @@ mod units;
 
 use std::collections::HashSet;
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::database::Target;
 use crate::config::query::Query;
 use crate::error::{Error, Place};
@@ -50,12 +50,12 @@ pub struct Rule {
     /// What it does not find: the same, done well.
     pub good: &'static str,
     /// Looks at everything it is about.
-    check: fn(&Plan, &mut Sink<'_>),
+    check: fn(&Config, &mut Sink<'_>),
 }
 
 /// Runs every lint. Reads the modes of files that hold secrets; blocks for nothing else.
 #[must_use]
-pub fn run(plan: &Plan) -> Found {
+pub fn run(plan: &Config) -> Found {
     let mut found = Found::default();
     for rule in lint::RULES {
         let mut sink = Sink { lint: rule.lint, plan, seen: HashSet::new(), found: &mut found };
@@ -65,14 +65,14 @@ pub fn run(plan: &Plan) -> Found {
 }
 
 /// Every metric of every query, in configuration order; those that are not enabled too: they are one word away.
-fn metrics(plan: &Plan) -> impl Iterator<Item = (&Query, &Metric)> {
+fn metrics(plan: &Config) -> impl Iterator<Item = (&Query, &Metric)> {
     plan.queries.iter().flat_map(|query| query.metrics.iter().map(move |metric| (query, metric)))
 }
 
 /// Where one lint leaves what it finds. One place is reported once, whoever shares it.
 struct Sink<'p> {
     lint: Lint,
-    plan: &'p Plan,
+    plan: &'p Config,
     seen: HashSet<(String, String)>,
     found: &'p mut Found,
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::packs;
-use crate::error::{Place, Spot};
+use crate::error::{Place, SqlPosition};
 use crate::file;
 
 /// No file of a configuration is longer.
@@ -11,7 +11,7 @@ const LONGEST: u64 = 1 << 20;
 
 /// Where line and column of a statement stand in the file; `at` is where the statement begins. The place of the whole
 /// statement where the file does not hold the line as it is (in quotes with escapes, for one).
-pub(super) fn place_of(at: &Place, sql: &str, spot: Spot) -> Place {
+pub(super) fn place_of(at: &Place, sql: &str, spot: SqlPosition) -> Place {
     let text = match at.file.strip_prefix("builtin:") {
         Some(name) => packs::text(name).map(str::to_owned),
         None => file::text(Path::new(&at.file), LONGEST).ok(),
@@ -19,7 +19,7 @@ pub(super) fn place_of(at: &Place, sql: &str, spot: Spot) -> Place {
     text.and_then(|text| found(at, &text, sql, spot)).unwrap_or_else(|| at.clone())
 }
 
-fn found(at: &Place, text: &str, sql: &str, spot: Spot) -> Option<Place> {
+fn found(at: &Place, text: &str, sql: &str, spot: SqlPosition) -> Option<Place> {
     let mut wanted = sql.lines();
     let first = wanted.next()?.trim();
     let line = sql.lines().nth(spot.line.checked_sub(1)?)?;
@@ -44,7 +44,7 @@ mod tests {
 
     fn spot(line: usize, sql: &str, spot: (usize, usize)) -> Option<(usize, usize)> {
         let at = Place { file: "x.yaml".into(), line, column: 5, ..Place::default() };
-        let place = found(&at, FILE, sql, Spot { line: spot.0, column: spot.1 })?;
+        let place = found(&at, FILE, sql, SqlPosition { line: spot.0, column: spot.1 })?;
         Some((place.line, place.column))
     }
 

@@ -246,7 +246,7 @@ pub fn serve(settings: Settings<'_>) -> Result<Server, Vec<Error>> {
     let work = backend::Work {
         answer: settings.answer,
         max_workers: limits.max_connections + gate::RESERVED,
-        memory: response_budget::Memory::new(limits.max_inflight_bytes),
+        memory: response_budget::ResponseBudget::new(limits.max_inflight_bytes),
         large: settings.large,
         rejected: Arc::clone(&settings.rejected),
     };

@@ -25,7 +25,7 @@ const REMEMBERED: usize = 1024;
 const LONGEST_TARGET: usize = 256;
 
 /// The budget.
-pub(super) struct Memory {
+pub(super) struct ResponseBudget {
     limit: usize,
     state: Mutex<State>,
     freed: Condvar,
@@ -59,7 +59,7 @@ impl State {
 
 /// What one answer takes of the budget; given back when dropped.
 pub(super) struct Hold<'m> {
-    memory: &'m Memory,
+    memory: &'m ResponseBudget,
     /// Bytes of its own.
     own: usize,
     /// Where shared bytes lie, and how many.
@@ -73,10 +73,10 @@ fn counted(bytes: usize) -> usize {
     if bytes <= SMALL { 0 } else { bytes }
 }
 
-impl Memory {
+impl ResponseBudget {
     /// A budget of so many bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Memory { limit, state: Mutex::default(), freed: Condvar::new() }
+        ResponseBudget { limit, state: Mutex::default(), freed: Condvar::new() }
     }
 
     /// Nothing, for an answer that is small, or whose size nobody can tell.
@@ -239,13 +239,13 @@ mod tests {
         Large { path: path.to_owned(), target, together: Duration::from_secs(60) }
     }
 
-    fn used(memory: &Memory) -> usize {
+    fn used(memory: &ResponseBudget) -> usize {
         memory.state.lock().used
     }
 
     #[test]
     fn what_does_not_fit_is_refused_and_fits_when_others_have_gone() {
-        let memory = Memory::new(10 * MB);
+        let memory = ResponseBudget::new(10 * MB);
         let (mut first, mut second) = (memory.nothing(), memory.nothing());
         assert!(first.settle(&owned(6 * MB)));
         assert!(!second.settle(&owned(5 * MB)));
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn one_alone_fits_whatever_its_size() {
-        let memory = Memory::new(MB);
+        let memory = ResponseBudget::new(MB);
         let mut alone = memory.nothing();
         assert!(alone.settle(&owned(3 * MB)));
         assert!(!memory.nothing().settle(&owned(MB)));
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_answers_share_counts_once() {
-        let memory = Memory::new(10 * MB);
+        let memory = ResponseBudget::new(10 * MB);
         let block: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![0_u8; 8 * MB]);
         let page = || {
             let body = vec![Part::Owned(vec![0; 100]), Part::Shared(Arc::clone(&block))];
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn no_number_of_other_requests_makes_a_path_forget_its_size() {
-        let memory = Memory::new(100 * MB);
+        let memory = ResponseBudget::new(100 * MB);
         memory.learn(&large("/probe", "target=a"), &owned(30 * MB));
         for junk in 0..REMEMBERED + 10 {
             memory.learn(&large("/probe", &format!("target=b&x={junk}")), &owned(100));
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn room_is_reserved_by_what_the_same_request_took() {
-        let memory = Memory::new(100 * MB);
+        let memory = ResponseBudget::new(100 * MB);
         let compressed = Response { made_of: Bytes { own: 50 * MB, shared: 0 }, ..owned(10 * MB) };
         memory.learn(&large("/metrics", ""), &compressed);
         let hold = memory.reserve(large("/metrics", "")).unwrap();
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn like_requests_reserve_once_what_they_will_share() {
-        let memory = Memory::new(100 * MB);
+        let memory = ResponseBudget::new(100 * MB);
         let page = Response { made_of: Bytes { own: 0, shared: 60 * MB }, ..owned(MB) };
         memory.learn(&large("/metrics", ""), &page);
         let holds: Vec<_> = (0..20).map(|_| memory.reserve(large("/metrics", "")).unwrap()).collect();
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn who_waits_gets_the_room_that_comes_free() {
-        let memory = Memory::new(MB);
+        let memory = ResponseBudget::new(MB);
         let mut first = memory.nothing();
         assert!(first.settle(&owned(MB)));
         memory.learn(&large("/metrics", ""), &owned(MB));

@@ -22,14 +22,14 @@ use self::rows::Rows;
 
 /// Whose row it is: a target with its own labels, which stand on its rows (DESIGN 9).
 #[derive(Debug, Clone, Copy)]
-pub struct Bearer<'a> {
+pub struct TargetLabels<'a> {
     /// The value of the label `target`.
     pub target: &'a str,
     /// The target's `labels`.
     pub labels: &'a [(LabelName, String)],
 }
 
-impl<'a> Bearer<'a> {
+impl<'a> TargetLabels<'a> {
     fn with(self, own: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         let labels = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         std::iter::once(("target", self.target)).chain(own.iter().copied()).chain(labels).collect()
@@ -40,7 +40,7 @@ impl<'a> Bearer<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// Its target.
-    pub bearer: Bearer<'a>,
+    pub bearer: TargetLabels<'a>,
     /// Its name.
     pub query: &'a str,
     /// Its collector.
@@ -174,7 +174,7 @@ impl Telemetry {
     }
 
     /// A session could not be opened.
-    pub fn connect_failed(&self, bearer: Bearer<'_>, reason: Reason) {
+    pub fn connect_failed(&self, bearer: TargetLabels<'_>, reason: Reason) {
         self.connect_failures.add(&bearer.with(&[("reason", reason.word())]), 1);
     }
 
@@ -194,7 +194,7 @@ impl Telemetry {
     }
 
     /// A target's sessions now.
-    pub fn sessions(&self, bearer: Bearer<'_>, now: Sessions) {
+    pub fn sessions(&self, bearer: TargetLabels<'_>, now: Sessions) {
         for (state, count) in [("idle", now.idle), ("busy", now.busy), ("late", now.late)] {
             self.sessions.set(&bearer.with(&[("state", state)]), whole(count));
         }
@@ -239,7 +239,7 @@ impl Telemetry {
                     .filter(|(name, _)| theirs(name))
                     .filter_map(|(name, value)| Some((LabelName::new(name).ok()?, value.clone())))
                     .collect();
-                let bearer = Bearer { target: own("target").unwrap_or_default(), labels: &labels };
+                let bearer = TargetLabels { target: own("target").unwrap_or_default(), labels: &labels };
                 let (query, collector) =
                     (own("query").unwrap_or_default(), own("collector").unwrap_or_default());
                 is_there(&Subject { bearer, query, collector })
@@ -289,7 +289,7 @@ mod tests {
         let telemetry = Telemetry::new();
         let labels = [(LabelName::new("env").unwrap(), "prod".to_owned())];
         let (shop, local) =
-            (Bearer { target: "shop", labels: &labels }, Bearer { target: "local", labels: &[] });
+            (TargetLabels { target: "shop", labels: &labels }, TargetLabels { target: "local", labels: &[] });
         telemetry.connect_failed(shop, Reason::Auth);
         telemetry.connect_failed(shop, Reason::Auth);
         telemetry.connect_failed(local, Reason::Connect);
@@ -316,8 +316,10 @@ mod tests {
         let telemetry = Telemetry::new();
         telemetry.requested("/metrics", 200);
         telemetry.rejected("method");
-        telemetry
-            .sessions(Bearer { target: "a", labels: &[] }, Sessions { idle: 1, busy: 2, late: 0, limit: 3 });
+        telemetry.sessions(
+            TargetLabels { target: "a", labels: &[] },
+            Sessions { idle: 1, busy: 2, late: 0, limit: 3 },
+        );
         let text = page(&telemetry);
         for line in [
             "sql_exporter_http_requests_total{code=\"200\",path=\"/metrics\"} 1\n",
@@ -342,7 +344,7 @@ mod tests {
     #[test]
     fn values_left_out_are_counted_by_reason_and_none_makes_no_row() {
         let telemetry = Telemetry::new();
-        let bearer = Bearer { target: "a", labels: &[] };
+        let bearer = TargetLabels { target: "a", labels: &[] };
         let subject = Subject { bearer, query: "q", collector: "default" };
         telemetry.skipped(subject, Left::Null, 0);
         telemetry.skipped(subject, Left::Invalid, 2);

@@ -3,7 +3,7 @@
 use allocation_counter::{AllocationInfo, measure};
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{Column, Content};
-use sql_exporter::engine::query_sink::{Rendered, Room, sink_like};
+use sql_exporter::engine::query_sink::{Rendered, SizeHint, sink_like};
 use sql_exporter::value::Cell;
 
 use crate::table::{Cells, bare, query};
@@ -14,7 +14,7 @@ const YAML: &str = "
     {name: z, labels: [n, span, float], value_columns: [value, number], value_label: of, null: nan}";
 
 /// Runs `rows` rows of all kinds of cells; what was allocated meanwhile on this thread, and the result.
-fn run(rows: i64, room: &Room) -> (AllocationInfo, Rendered) {
+fn run(rows: i64, room: &SizeHint) -> (AllocationInfo, Rendered) {
     let names = ["n", "text", "day", "bytes", "value", "number", "span", "float"];
     let column = |name: &&str| Column {
         name: (*name).into(),
@@ -52,8 +52,8 @@ fn run(rows: i64, room: &Room) -> (AllocationInfo, Rendered) {
 
 #[test]
 fn only_the_growth_of_blocks_and_their_sets_allocates() {
-    let (few, _) = run(1000, &Room::default());
-    let (many, _) = run(16_000, &Room::default());
+    let (few, _) = run(1000, &SizeHint::default());
+    let (many, _) = run(16_000, &SizeHint::default());
     // Sixteen times the rows: four doublings of three blocks and three sets, and one more at the end each.
     let more = many.count_total - few.count_total;
     assert!(more <= 30, "{more} allocations more for 60,000 samples more: {few:?}, {many:?}");
@@ -62,14 +62,14 @@ fn only_the_growth_of_blocks_and_their_sets_allocates() {
 /// From the second scrape on, buffers are as large as the result.
 #[test]
 fn a_run_like_the_last_one_allocates_as_much_for_many_rows_as_for_few() {
-    let again = |rows| run(rows, &run(rows, &Room::default()).1.room).0.count_total;
+    let again = |rows| run(rows, &run(rows, &SizeHint::default()).1.room).0.count_total;
     assert_eq!(again(16_000), again(100));
 }
 
 #[test]
 fn memory_is_at_most_twice_the_page_and_a_few_bytes_a_series() {
     let rows = 25_000;
-    let (info, rendered) = run(rows, &Room::default());
+    let (info, rendered) = run(rows, &SizeHint::default());
     let page: usize = rendered.blocks.iter().map(|block| block.lines.len()).sum();
     // While a block grows its old and its new bytes are there, as this allocator copies where the system's moves pages.
     let bound = 3 * page as u64 + 24 * 4 * rows.unsigned_abs();

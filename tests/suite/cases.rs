@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sql_exporter::config;
-use sql_exporter::config::Plan;
+use sql_exporter::config::Config;
 use sql_exporter::driver::Drivers;
 use sql_exporter::inspect::query_tests;
 use sql_exporter::inspect::query_tests::{Outcome, Verdict};
@@ -12,7 +12,7 @@ use sql_exporter::inspect::query_tests::{Outcome, Verdict};
 use crate::exporter::Setup;
 
 /// A configuration, loaded from a folder with more files.
-fn load(folder: &Path, config: &str, files: &[(&str, &str)]) -> Plan {
+fn load(folder: &Path, config: &str, files: &[(&str, &str)]) -> Config {
     for (name, text) in files.iter().chain(&[("config.yaml", config)]) {
         let path = folder.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sql_exporter::config;
-use sql_exporter::config::Plan;
+use sql_exporter::config::Config;
 use sql_exporter::config::database::Target;
 use sql_exporter::config::exporter::{LabelsTooLong, QueryMetrics, Who};
 use sql_exporter::config::listen::Listen;
@@ -69,12 +69,12 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    fn load(&self) -> Plan {
+    fn load(&self) -> Config {
         load(&self.path("main.yaml"))
     }
 }
 
-fn load(path: &Path) -> Plan {
+fn load(path: &Path) -> Config {
     let environment = |name: &str| (name == "NAME").then(|| "world".to_owned());
     let drivers = Drivers::built_in().with(&Paper);
     match config::load(path, &environment, &drivers) {
@@ -84,11 +84,11 @@ fn load(path: &Path) -> Plan {
 }
 
 /// Loads one file.
-fn main_file(text: &str) -> Plan {
+fn main_file(text: &str) -> Config {
     Folder::new().with("main.yaml", text).load()
 }
 
-fn target<'p>(plan: &'p Plan, name: &str) -> &'p Target {
+fn target<'p>(plan: &'p Config, name: &str) -> &'p Target {
     plan.targets.iter().find(|target| target.name == name).expect("the target")
 }
 
@@ -100,11 +100,11 @@ fn names(target: &Target) -> Vec<&str> {
     target.queries.iter().map(|query| &*query.name).collect()
 }
 
-fn shown(plan: &Plan, name: &str) -> String {
+fn shown(plan: &Config, name: &str) -> String {
     target(plan, name).endpoint.as_ref().expect("an endpoint").shown()
 }
 
-fn warnings(plan: &Plan) -> Vec<&str> {
+fn warnings(plan: &Config) -> Vec<&str> {
     plan.warnings.iter().map(Error::message).collect()
 }
 

@@ -141,7 +141,7 @@ fn logins_are_checked_but_not_for_health() {
         &["--user", "nobody:x"],
         &["--user", "prom:"],
         &["--header", "Authorization: Basic !!!"],
-        &["--header", "Authorization: Bearer x"],
+        &["--header", "Authorization: TargetLabels x"],
     ];
     for options in refused {
         let answer = curl(&exporter, "/metrics?x=/-/healthy", options);

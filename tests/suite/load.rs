@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use sql_exporter::config;
-use sql_exporter::config::Plan;
+use sql_exporter::config::Config;
 use sql_exporter::driver::Drivers;
 use sql_exporter::error::Error;
 use sql_exporter::inspect;
@@ -15,7 +15,7 @@ use sql_exporter::yaml::tree::Document;
 use crate::exporter::Setup;
 use crate::process::folder;
 
-fn load(text: &str) -> Result<Plan, Vec<Error>> {
+fn load(text: &str) -> Result<Config, Vec<Error>> {
     let folder = folder();
     let path = folder.path().join("main.yaml");
     std::fs::write(&path, text).expect("written");

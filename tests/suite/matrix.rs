@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sql_exporter::engine::targets::Fleet;
+use sql_exporter::engine::targets::Targets;
 use sql_exporter::error::Reason;
 use sql_exporter::exposition::page::pieces;
 use sql_exporter::exposition::text::Text;
@@ -86,7 +86,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn open(case: Case) -> (std::sync::Arc<Fault>, std::sync::Arc<Fleet>) {
+fn open(case: Case) -> (std::sync::Arc<Fault>, std::sync::Arc<Targets>) {
     let sick = Fault::new(move |call| match (call, case.first) {
         (call, _) if call == case.call => case.act,
         (Call::Run(1), Some(first)) => first,
@@ -127,7 +127,7 @@ fn hold(page: &Page) {
     }
 }
 
-fn own(fleet: &Fleet) -> Page {
+fn own(fleet: &Targets) -> Page {
     let families = fleet.own_metrics();
     let bytes: Vec<u8> = pieces(&families, &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
     checked(&String::from_utf8(bytes).expect("UTF-8"))

@@ -8,7 +8,7 @@ use sql_exporter::config;
 use sql_exporter::driver::Drivers;
 use sql_exporter::engine::scrape;
 use sql_exporter::engine::scrape::{Time, Verdict};
-use sql_exporter::engine::targets::{Fleet, Selection};
+use sql_exporter::engine::targets::{Selection, Targets};
 use sql_exporter::error::Reason;
 use sql_exporter::exposition::page::pieces;
 use sql_exporter::exposition::text::Text;
@@ -21,12 +21,12 @@ pub(crate) const SHORT: Duration = Duration::from_millis(600);
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// A fleet of scripted databases `a`, `b` …, with the rest of the configuration as given.
-pub(crate) fn fleet(faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Fleet> {
+pub(crate) fn fleet(faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Targets> {
     fleet_with("max_connections: 2", faults, rest)
 }
 
 /// The same, with more keys on each target.
-pub(crate) fn fleet_with(more: &str, faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Fleet> {
+pub(crate) fn fleet_with(more: &str, faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Targets> {
     let folder = crate::process::folder();
     let path = folder.path().join("test.yaml");
     let targets: String = faults
@@ -45,7 +45,7 @@ pub(crate) fn query(name: &str, targets: &str, more: &str) -> String {
     )
 }
 
-pub(crate) fn scraped(fleet: &Fleet, budget: Duration) -> (Page, Verdict) {
+pub(crate) fn scraped(fleet: &Targets, budget: Duration) -> (Page, Verdict) {
     let time = Time { began: Instant::now(), budget };
     let page = scrape::scrape(fleet, &Selection::default(), time).expect("no name is asked for");
     let bytes: Vec<u8> =
@@ -249,13 +249,13 @@ fn scrapes_at_once_share_one_run() {
 }
 
 /// The exporter's own metrics of the process's life.
-pub(crate) fn own(fleet: &Fleet) -> Page {
+pub(crate) fn own(fleet: &Targets) -> Page {
     let bytes: Vec<u8> =
         pieces(&fleet.own_metrics(), &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
     checked(&String::from_utf8(bytes).expect("UTF-8"))
 }
 
-fn joined(fleet: &Fleet) -> f64 {
+fn joined(fleet: &Targets) -> f64 {
     own(fleet).value("sql_exporter_runs_joined_total", &[]).expect("a value")
 }
 

@@ -10,7 +10,7 @@ use sql_exporter::deadline::Deadline;
 use sql_exporter::engine::result_cache::Asked;
 use sql_exporter::engine::run::{End, Work};
 use sql_exporter::engine::scrape::Verdict;
-use sql_exporter::engine::targets::Fleet;
+use sql_exporter::engine::targets::Targets;
 use sql_exporter::error::{Error, Reason};
 
 use crate::checker::{Page, checked};
@@ -103,7 +103,7 @@ fn unhurried(act: impl Fn(Call) -> Act + Send + Sync + 'static) -> Arc<Fault> {
     })
 }
 
-fn three(more: &str, fault: &Arc<Fault>) -> Arc<Fleet> {
+fn three(more: &str, fault: &Arc<Fault>) -> Arc<Targets> {
     fleet_with(more, &[("a", fault)], &format!("queries:\n{}", queries(3)))
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use super::settings::{Settings, Words, environment};
+use super::settings::{GlobalArgs, Settings, environment};
 use super::terminal::Progress;
 use crate::deadline::Deadline;
 use crate::driver::Drivers;
@@ -60,7 +60,7 @@ pub struct Options {
 ///
 /// # Errors
 /// Wrong words; what is wrong with the configuration is printed and told by the exit code.
-pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
+pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
     if let Some(rule) = &options.rule {
         let text = explain::rule(rule).map_err(|error| vec![error])?;
         return print_text(&text).map(|()| 0).map_err(|error| vec![error]);

@@ -6,7 +6,7 @@ pub mod start;
 
 use argh::FromArgs;
 
-use super::settings::{Settings, Words, environment};
+use super::settings::{GlobalArgs, Settings, environment};
 use crate::driver::Drivers;
 use crate::error::Error;
 
@@ -25,7 +25,7 @@ pub struct Options {}
 ///
 /// # Errors
 /// Wrong words, a wrong configuration, an address that cannot be listened on.
-pub fn run(words: &Words, _: &Options) -> Result<u8, Vec<Error>> {
+pub fn run(words: &GlobalArgs, _: &Options) -> Result<u8, Vec<Error>> {
     allocator::set();
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let plan = settings.load(&environment, &Drivers::built_in())?;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::exporter::Exporter;
 use crate::engine::targets::Renewal;
 use crate::error::Error;
 use crate::server::endpoints::Site;
 
 /// Loads the configuration as at the start.
-pub type Load = dyn Fn() -> Result<Plan, Vec<Error>> + Send + Sync;
+pub type Load = dyn Fn() -> Result<Config, Vec<Error>> + Send + Sync;
 
 /// What came of a reload; shared by all that waited for it.
 type Verdict = Result<(), Arc<Vec<Error>>>;
@@ -86,7 +86,7 @@ fn unfinished() -> Error {
     Error::machine("a bug in sql-exporter, please report it: reading the configuration did not end")
 }
 
-fn swap(site: &Site, mut plan: Plan) {
+fn swap(site: &Site, mut plan: Config) {
     crate::commands::log_warnings(&plan);
     let old = site.fleet();
     keep_what_cannot_change(&old.exporter, &mut plan.exporter);

@@ -12,10 +12,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::engine::target::Shared;
-use crate::engine::targets::Fleet;
+use crate::engine::targets::Targets;
 use crate::error::Error;
 use crate::server;
 use crate::server::endpoints;
@@ -56,9 +56,9 @@ pub fn threads_are_given(count: usize) -> Result<(), Error> {
 
 /// Makes the targets of a plan and what they share. Opens no connection.
 #[must_use]
-pub fn fleet(plan: Plan) -> Fleet {
+pub fn fleet(plan: Config) -> Targets {
     let shared = Shared::new(plan.exporter.max_workers);
-    Fleet::new(plan, &Arc::new(shared))
+    Targets::new(plan, &Arc::new(shared))
 }
 
 /// Serves until SIGTERM or SIGINT: then stops accepting, lets requests in flight end, and returns. `load` reads the
@@ -66,7 +66,7 @@ pub fn fleet(plan: Plan) -> Fleet {
 ///
 /// # Errors
 /// An address that cannot be listened on; all faults of the web-config file.
-pub fn serve(fleet: Fleet, load: Box<super::reload::Load>) -> Result<(), Vec<Error>> {
+pub fn serve(fleet: Targets, load: Box<super::reload::Load>) -> Result<(), Vec<Error>> {
     // All that the end needs is made now: then there may be no thread and no descriptor left for it.
     let unhandled = |error| vec![Error::machine(format!("signals cannot be handled: {error}"))];
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(unhandled)?;
@@ -155,7 +155,7 @@ impl Drop for Interruption {
 ///
 /// # Errors
 /// Signals that cannot be handled, no thread for them.
-pub fn interrupt_at_signal(fleet: &Arc<Fleet>) -> Result<Interrupted, Error> {
+pub fn interrupt_at_signal(fleet: &Arc<Targets>) -> Result<Interrupted, Error> {
     let interrupted = Interrupted(Arc::default());
     let (fleet, code) = (Arc::clone(fleet), Arc::clone(&interrupted.0));
     first_signal(move |signal| {

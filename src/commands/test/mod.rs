@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use super::settings::{Settings, Words, environment};
+use super::settings::{GlobalArgs, Settings, environment};
 use super::terminal::Progress;
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::database::Target;
 use crate::deadline::Deadline;
 use crate::driver::Drivers;
@@ -54,7 +54,7 @@ pub struct Options {
 ///
 /// # Errors
 /// Wrong words, a wrong configuration; what is wrong with a target is printed and told by the exit code.
-pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
+pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let plan = settings.load(&environment, &Drivers::built_in())?;
     super::start_logging(&plan, &settings.warnings);
@@ -74,7 +74,7 @@ pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
 }
 
 /// The targets asked for, disabled ones too, in configuration order.
-fn chosen(plan: &Plan, wanted: &[String]) -> Result<Vec<Arc<Target>>, Error> {
+fn chosen(plan: &Config, wanted: &[String]) -> Result<Vec<Arc<Target>>, Error> {
     targets::known("target", wanted, || plan.targets.iter().map(|target| target.name.as_str()))?;
     let is_wanted = |target: &&Arc<Target>| wanted.is_empty() || wanted.contains(&target.name);
     Ok(plan.targets.iter().filter(is_wanted).cloned().collect())

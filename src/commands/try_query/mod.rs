@@ -12,9 +12,9 @@ use std::time::Duration;
 use argh::FromArgs;
 
 use super::run::start;
-use super::settings::{Settings, Words, environment};
+use super::settings::{GlobalArgs, Settings, environment};
 use super::terminal::Progress;
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::database::Target;
 use crate::driver::{Drivers, Sql};
 use crate::error::Error;
@@ -70,7 +70,7 @@ pub struct Options {
 ///
 /// # Errors
 /// Wrong words, a wrong configuration; what the database says is printed and told by the exit code.
-pub fn run(words: &Words, options: &Options) -> Result<u8, Vec<Error>> {
+pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
     let sql = options.sql.as_deref().map(statement).transpose().map_err(|error| vec![error])?;
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let plan = settings.load(&environment, &Drivers::built_in())?;
@@ -111,7 +111,7 @@ fn statement(word: &str) -> Result<Sql, Error> {
     if sql.text().is_empty() { Err(Error::config("--sql holds no statement")) } else { Ok(sql) }
 }
 
-fn choose<'p>(plan: &'p Plan, options: &Options, sql: Option<Sql>) -> Result<(&'p Target, What), Error> {
+fn choose<'p>(plan: &'p Config, options: &Options, sql: Option<Sql>) -> Result<(&'p Target, What), Error> {
     let target = options.target.as_deref();
     let (target, what) = match (&options.query, sql) {
         (Some(query), None) => {

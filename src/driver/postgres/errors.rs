@@ -5,7 +5,7 @@
 use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 
 use crate::driver::bounded_text;
-use crate::error::{Error, Reason, Spot};
+use crate::error::{Error, Reason, SqlPosition};
 
 use super::wire::Fields;
 
@@ -85,7 +85,7 @@ impl ServerError {
         let Some(spot) = self.position.map(|position| spot_in(sql, position)) else {
             return self.error(reason(&self.code), self.message.clone());
         };
-        let Spot { line, column } = spot;
+        let SqlPosition { line, column } = spot;
         let place = match sql.contains('\n') {
             true => format!("line {line}, column {column}"),
             false => format!("column {column}"),
@@ -251,10 +251,10 @@ fn reason(code: &str) -> Reason {
 }
 
 /// Line and column of a character, counted from 1.
-fn spot_in(sql: &str, position: usize) -> Spot {
+fn spot_in(sql: &str, position: usize) -> SqlPosition {
     let before: String = sql.chars().take(position.saturating_sub(1)).collect();
     let last = before.rsplit('\n').next().unwrap_or_default();
-    Spot { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 }
+    SqlPosition { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use nix::unistd::{AccessFlags, eaccess};
 use rusqlite::ffi;
 
 use crate::driver::bounded_text;
-use crate::error::{Error, Reason, Spot};
+use crate::error::{Error, Reason, SqlPosition};
 
 use super::side_files::SideFiles;
 
@@ -237,9 +237,9 @@ fn unreadable(file: &Path) -> Option<String> {
 }
 
 /// SQLite's message with the line of the statement it means.
-fn near(message: &str, spot: Option<Spot>) -> String {
+fn near(message: &str, spot: Option<SqlPosition>) -> String {
     match spot {
-        Some(Spot { line, column }) => {
+        Some(SqlPosition { line, column }) => {
             format!("{message} (line {line}, column {column} of the statement)")
         }
         None => message.to_owned(),
@@ -247,10 +247,10 @@ fn near(message: &str, spot: Option<Spot>) -> String {
 }
 
 /// The place of a byte in a statement.
-fn spot_at(sql: &str, offset: i32) -> Option<Spot> {
+fn spot_at(sql: &str, offset: i32) -> Option<SqlPosition> {
     let before = sql.get(..usize::try_from(offset).ok()?)?;
     let last = before.rsplit('\n').next()?;
-    Some(Spot { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 })
+    Some(SqlPosition { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 })
 }
 
 #[cfg(test)]

@@ -17,14 +17,14 @@ use crate::metric::sums::Sums;
 use crate::metric::{Emit, Metric};
 use crate::name::MetricName;
 
-use super::size_hint::Room;
+use super::size_hint::SizeHint;
 
 /// The drafts of one query, one a family, in the order first met.
 pub(super) struct Drafts {
     all: Vec<Draft>,
     /// Positions in `all`.
     by_name: HashMap<MetricName, usize, RandomState>,
-    room: Room,
+    room: SizeHint,
     /// How many names that rows made have samples, each metric's own counted.
     made: usize,
     /// More are an error.
@@ -33,7 +33,7 @@ pub(super) struct Drafts {
 
 impl Drafts {
     /// None yet, likely `count`; at most `max` of names that rows make.
-    pub(super) fn new(max: usize, count: usize, room: &Room) -> Self {
+    pub(super) fn new(max: usize, count: usize, room: &SizeHint) -> Self {
         let by_name = HashMap::with_capacity_and_hasher(count, RandomState::default());
         Drafts { all: Vec::with_capacity(count), by_name, room: room.clone(), made: 0, max }
     }

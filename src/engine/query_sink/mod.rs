@@ -21,7 +21,7 @@ use crate::name::LabelName;
 
 use self::families::{Drafts, Place, Places};
 
-pub use self::size_hint::Room;
+pub use self::size_hint::SizeHint;
 pub use crate::metric::samples::Skipped;
 
 /// A whole, good result. A failed query has none.
@@ -36,7 +36,7 @@ pub struct Rendered {
     /// Values left out, per reason of `values_skipped_total`.
     pub skipped: Skipped,
     /// What it took, for the next run.
-    pub room: Room,
+    pub room: SizeHint,
 }
 
 /// How a run ended, handed to whoever waits for it. The duration is the one of `query_duration_seconds`.
@@ -82,7 +82,7 @@ impl Context {
 /// before its `end` (a dead session: the run may be repeated with a fresh sink).
 #[must_use]
 pub fn sink<'q>(query: &'q Query, context: &'q Context, ended: Ended<'q>) -> Box<dyn RowSink + 'q> {
-    sink_like(query, context, Room::default(), ended)
+    sink_like(query, context, SizeHint::default(), ended)
 }
 
 /// The same, with buffers for a result like the one that took `room`.
@@ -90,7 +90,7 @@ pub fn sink<'q>(query: &'q Query, context: &'q Context, ended: Ended<'q>) -> Box
 pub fn sink_like<'q>(
     query: &'q Query,
     context: &'q Context,
-    room: Room,
+    room: SizeHint,
     ended: Ended<'q>,
 ) -> Box<dyn RowSink + 'q> {
     Box::new(Run { query, context, room, ended: Some(ended), state: State::Unbound })
@@ -100,7 +100,7 @@ pub fn sink_like<'q>(
 struct Run<'q> {
     query: &'q Query,
     context: &'q Context,
-    room: Room,
+    room: SizeHint,
     ended: Option<Ended<'q>>,
     state: State<'q>,
 }
@@ -189,7 +189,7 @@ struct BoundMetric<'q> {
 }
 
 impl<'q> Bound<'q> {
-    fn new(query: &'q Query, context: &'q Context, room: &Room, columns: &[Column]) -> Result<Bound<'q>> {
+    fn new(query: &'q Query, context: &'q Context, room: &SizeHint, columns: &[Column]) -> Result<Bound<'q>> {
         let tally = Tally { series: 0, max_series: query.max_series, skipped: Skipped::default() };
         let count = query.metrics.len();
         let (sets, metrics) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -280,7 +280,7 @@ impl<'q> Bound<'q> {
             })?;
         }
         let drafts = self.drafts.into_all();
-        let room = Room::of(&drafts);
+        let room = SizeHint::of(&drafts);
         let blocks = drafts.into_iter().filter_map(Draft::finish).map(Arc::new).collect();
         Ok(Rendered { blocks, rows: self.rows, series: self.tally.series, skipped: self.tally.skipped, room })
     }

@@ -8,35 +8,35 @@ use crate::exposition::block::{Draft, Size};
 
 /// Sizes in the order in which families are met.
 #[derive(Debug, Clone)]
-pub enum Room {
+pub enum SizeHint {
     /// Of the one family that most queries have.
     One(Size),
     /// Of several.
     Many(Arc<[Size]>),
 }
 
-impl Default for Room {
+impl Default for SizeHint {
     fn default() -> Self {
-        Room::One(Size::default())
+        SizeHint::One(Size::default())
     }
 }
 
-impl Room {
+impl SizeHint {
     /// What these drafts took.
     pub(super) fn of(drafts: &[Draft]) -> Self {
         match drafts {
-            [] => Room::default(),
-            [draft] => Room::One(draft.size()),
-            _ => Room::Many(drafts.iter().map(Draft::size).collect()),
+            [] => SizeHint::default(),
+            [draft] => SizeHint::One(draft.size()),
+            _ => SizeHint::Many(drafts.iter().map(Draft::size).collect()),
         }
     }
 
     /// What the family that is met at position `at` takes.
     pub(super) fn size(&self, at: usize) -> Size {
         match self {
-            Room::One(size) if at == 0 => *size,
-            Room::One(_) => Size::default(),
-            Room::Many(sizes) => sizes.get(at).copied().unwrap_or_default(),
+            SizeHint::One(size) if at == 0 => *size,
+            SizeHint::One(_) => Size::default(),
+            SizeHint::Many(sizes) => sizes.get(at).copied().unwrap_or_default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::deadline::Deadline;
 use crate::engine::query_sink::Rendered;
 use crate::engine::result_cache::Asked;
-use crate::engine::run::{End, Meeting, Outcome, Run, Work};
+use crate::engine::run::{CompletionLatch, End, Outcome, Run, Work};
 use crate::engine::target::Target;
 use crate::engine::targets::Chosen;
 use crate::error::{Error, Reason};
@@ -161,7 +161,7 @@ fn ask(target: &Arc<Target>, index: usize, works: &[Work], time: Time) -> Vec<Wa
 }
 
 fn wait(waiting: &mut [Waiting], chosen: &[Chosen], time: Time) {
-    let scrape = Arc::<Meeting>::default();
+    let scrape = Arc::<CompletionLatch>::default();
     let mut open = 0;
     for (number, asked) in waiting.iter().enumerate().filter(|(_, asked)| asked.outcome.is_none()) {
         if let Some(run) = &asked.run {

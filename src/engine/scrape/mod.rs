@@ -10,7 +10,7 @@ pub mod report;
 use std::time::Duration;
 
 use super::run::End;
-use super::targets::{Fleet, Selection};
+use super::targets::{Selection, Targets};
 use crate::error::Error;
 use crate::exposition::page::Families;
 
@@ -54,7 +54,7 @@ pub struct Page {
 ///
 /// # Errors
 /// A configuration error for a name that does not exist; never for what a database does.
-pub fn scrape(fleet: &Fleet, selection: &Selection, time: Time) -> Result<Page, Error> {
+pub fn scrape(fleet: &Targets, selection: &Selection, time: Time) -> Result<Page, Error> {
     scrape_while(fleet, selection, time, || {})
 }
 
@@ -63,7 +63,7 @@ pub fn scrape(fleet: &Fleet, selection: &Selection, time: Time) -> Result<Page, 
 /// # Errors
 /// As [`scrape`].
 pub fn scrape_while(
-    fleet: &Fleet,
+    fleet: &Targets,
     selection: &Selection,
     time: Time,
     meanwhile: impl FnOnce(),

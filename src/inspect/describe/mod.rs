@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::source_position::place_of;
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::conditions::When;
 use crate::config::database::Target;
 use crate::config::query::Query;
@@ -82,7 +82,7 @@ pub struct Said {
 /// Asks all enabled targets at once. Blocks until `by` at most; `told` hears how many of how
 /// many are done.
 #[must_use]
-pub fn run(plan: &Plan, by: Deadline, told: impl Fn(usize, usize) + Sync) -> Said {
+pub fn run(plan: &Config, by: Deadline, told: impl Fn(usize, usize) + Sync) -> Said {
     let targets: Vec<&Target> = plan.targets.iter().map(|target| &**target).filter(|it| it.enabled).collect();
     let slots: Vec<Mutex<Option<OfTarget>>> = targets.iter().map(|_| Mutex::default()).collect();
     let logins = Logins::default();
@@ -240,7 +240,7 @@ fn ends(error: &Error) -> bool {
 }
 
 /// One remark for what several targets say of one query in the same words, in configuration order.
-fn merged(plan: &Plan, answers: &[OfTarget]) -> Vec<Remark> {
+fn merged(plan: &Config, answers: &[OfTarget]) -> Vec<Remark> {
     let mut remarks: Vec<(&Raw, Vec<&str>)> = Vec::new();
     for answer in answers {
         for raw in &answer.remarks {
@@ -256,7 +256,7 @@ fn merged(plan: &Plan, answers: &[OfTarget]) -> Vec<Remark> {
     remarks.into_iter().map(|(raw, targets)| remark(plan, raw, &targets)).collect()
 }
 
-fn remark(plan: &Plan, raw: &Raw, targets: &[&str]) -> Remark {
+fn remark(plan: &Config, raw: &Raw, targets: &[&str]) -> Remark {
     let hidden = plan.secret_lines.contains(&(raw.place.file.clone(), raw.place.line));
     let place = Place { source: raw.place.source.clone().filter(|_| !hidden), ..raw.place.clone() };
     let on = match targets {

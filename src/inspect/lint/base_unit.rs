@@ -1,6 +1,6 @@
 //! L003: a unit that is no base unit.
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::inspect::units;
 use crate::inspect::units::Unit;
 use crate::inspect::{Rule, Said, Sink, metrics};
@@ -17,7 +17,7 @@ pub(super) static RULE: Rule = Rule {
     check,
 };
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     for (query, metric) in metrics(plan) {
         let name = metric.naming.text();
         if let Some((unit, word)) = units::of_name(name)

@@ -1,6 +1,6 @@
 //! L005: a metric without `help`.
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::inspect::{Rule, Said, Sink, metrics};
 use crate::metric::lint_off::Lint;
 
@@ -13,7 +13,7 @@ pub(super) static RULE: Rule = Rule {
     check,
 };
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     for (query, metric) in metrics(plan) {
         if metric.naming.help().trim().is_empty() {
             let message = format!("{} has no `help`", metric.naming.text());

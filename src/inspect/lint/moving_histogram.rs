@@ -1,6 +1,6 @@
 //! L008: a histogram of rows that leave the result again.
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::exposition::FamilyKind;
 use crate::inspect::{Rule, Said, Sink, sql_compare};
 use crate::metric::Metric;
@@ -19,7 +19,7 @@ pub(super) static RULE: Rule = Rule {
     check,
 };
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     for query in &plan.queries {
         let is_counted =
             |metric: &&Metric| metric.naming.kind() == FamilyKind::Histogram && metric.recipe.observes_rows();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::inspect::{Rule, Said, Sink};
 use crate::metric::lint_off::Lint;
 
@@ -22,7 +22,7 @@ pub(super) static RULE: Rule = Rule {
 /// Where containers get their secrets.
 const MOUNTED: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     // A file is told of once, at its first password that no `lint_off` silences.
     let mut told = HashSet::new();
     for target in &plan.targets {

@@ -1,6 +1,6 @@
 //! L007: a label that Prometheus sets itself.
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::inspect::{Rule, Said, Sink, metrics};
 use crate::metric::lint_off::Lint;
 
@@ -17,7 +17,7 @@ pub(super) static RULE: Rule = Rule {
 /// The labels, and what ours may be called instead.
 const TAKEN: [(&str, &str); 2] = [("job", "job_name"), ("instance", "server")];
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     for (query, metric) in metrics(plan) {
         for (label, better) in metric.labels.iter().filter_map(|(label, _)| taken(label.as_str())) {
             let message = format!("the label `{label}` of {} is Prometheus' own", metric.naming.text());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::query::Query;
 use crate::inspect::sql_compare::tokens;
 use crate::inspect::{Rule, Said, Sink};
@@ -30,7 +30,7 @@ pub(super) static RULE: Rule = Rule {
     check,
 };
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     let runs = Runs::new(plan);
     let mut first: HashMap<(Vec<String>, &Run), usize> = HashMap::new();
     for (index, query) in plan.queries.iter().enumerate() {
@@ -57,7 +57,7 @@ pub(super) struct Run {
 pub(super) struct Runs(HashMap<usize, Vec<Run>>);
 
 impl Runs {
-    pub(super) fn new(plan: &Plan) -> Runs {
+    pub(super) fn new(plan: &Config) -> Runs {
         let mut runs: HashMap<usize, Vec<Run>> = HashMap::new();
         for (place, target) in plan.targets.iter().enumerate().filter(|(_, target)| target.enabled) {
             for query in target.queries.iter().filter(|query| query.enabled) {

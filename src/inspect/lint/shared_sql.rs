@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::inspect::sql_compare::{Select, select, tokens};
 use crate::inspect::{Rule, Said, Sink};
 use crate::metric::lint_off::Lint;
@@ -47,7 +47,7 @@ struct First<'t> {
     other: Option<usize>,
 }
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     let runs = Runs::new(plan);
     let tokens: Vec<Vec<String>> = plan.queries.iter().map(|query| tokens(query.sql.text())).collect();
     let mut known: HashMap<Rows<'_>, First<'_>> = HashMap::new();

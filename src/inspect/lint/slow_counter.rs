@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::exposition::FamilyKind;
 use crate::inspect::{Rule, Said, Sink, metrics};
 use crate::metric::lint_off::Lint;
@@ -24,7 +24,7 @@ pub(super) static RULE: Rule = Rule {
 /// Above this a window of five minutes has too few points.
 const LONGEST: Duration = Duration::from_secs(60);
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     let longest = longest(plan);
     for (query, metric) in metrics(plan).filter(|(_, metric)| metric.naming.kind() == FamilyKind::Counter) {
         let interval = longest.get(&query.order).copied().unwrap_or(query.interval);
@@ -40,7 +40,7 @@ fn check(plan: &Plan, sink: &mut Sink<'_>) {
 }
 
 /// The longest that any target runs each query with, by its order.
-fn longest(plan: &Plan) -> HashMap<usize, Duration> {
+fn longest(plan: &Config) -> HashMap<usize, Duration> {
     let mut longest: HashMap<usize, Duration> = HashMap::new();
     for query in plan.targets.iter().flat_map(|target| &target.queries) {
         let known = longest.entry(query.order).or_default();

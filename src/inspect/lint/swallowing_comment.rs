@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::driver::statement::{Dialect, swallowing_comment};
 use crate::driver::{Allowed, Endpoint};
 use crate::inspect::{Rule, Said, Sink};
@@ -23,7 +23,7 @@ pub(super) static RULE: Rule = Rule {
 
 const HINT: &str = "write `sql: |`, which keeps the lines, or `/* … */`";
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     let dialects = dialects(plan);
     for query in &plan.queries {
         let comment = |folded: &[Folded]| {
@@ -59,7 +59,7 @@ fn check(plan: &Plan, sink: &mut Sink<'_>) {
 }
 
 /// The dialects in which each query is read, by its order.
-fn dialects(plan: &Plan) -> BTreeMap<usize, BTreeSet<Dialect>> {
+fn dialects(plan: &Config) -> BTreeMap<usize, BTreeSet<Dialect>> {
     let mut dialects: BTreeMap<usize, BTreeSet<Dialect>> = BTreeMap::new();
     for target in &plan.targets {
         let Some(allowed) = target.endpoint.as_deref().and_then(Endpoint::allows) else { continue };

@@ -1,6 +1,6 @@
 //! L002: a gauge whose name ends in `_total`.
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::exposition::FamilyKind;
 use crate::inspect::{Rule, Said, Sink, metrics};
 use crate::metric::lint_off::Lint;
@@ -15,7 +15,7 @@ pub(super) static RULE: Rule = Rule {
     check,
 };
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     for (query, metric) in metrics(plan) {
         let name = metric.naming.text();
         if metric.naming.kind() == FamilyKind::Gauge

@@ -1,6 +1,6 @@
 //! L006: a label whose name promises a value a row.
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::inspect::{Rule, Said, Sink, metrics};
 use crate::metric::labels::Origin;
 use crate::metric::lint_off::Lint;
@@ -21,7 +21,7 @@ const UNBOUNDED: [&str; 7] = ["id", "uuid", "guid", "email", "mail", "url", "uri
 /// The same in camel case: `userId`, but not `paid`.
 const CAMEL: [&str; 7] = ["Id", "ID", "Uuid", "Guid", "Email", "Url", "Uri"];
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     for (query, metric) in metrics(plan) {
         for (label, _) in metric.labels.iter().filter(|(_, origin)| matches!(origin, Origin::Column(_))) {
             let label = label.as_str();

@@ -1,6 +1,6 @@
 //! L004: a name that says another unit than its column or its help.
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::inspect::units;
 use crate::inspect::units::Unit;
 use crate::inspect::{Rule, Said, Sink, metrics};
@@ -17,7 +17,7 @@ pub(super) static RULE: Rule = Rule {
     check,
 };
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     for (query, metric) in metrics(plan) {
         let Some((unit, _)) = units::of_name(metric.naming.text()) else { continue };
         if let Some(said) = column(metric, unit).or_else(|| help(metric, unit)) {

@@ -1,6 +1,6 @@
 //! L010: a server on the network that need not prove who it is.
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::driver::connection::tls::Demand;
 use crate::inspect::{Rule, Said, Sink};
 use crate::metric::lint_off::Lint;
@@ -16,7 +16,7 @@ pub(super) static RULE: Rule = Rule {
     check,
 };
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     for target in &plan.targets {
         let Some(endpoint) = &target.endpoint else { continue };
         let what = match endpoint.demand() {

@@ -1,6 +1,6 @@
 //! L011: a password that stands in the configuration.
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::inspect::{Rule, Said, Sink};
 use crate::metric::lint_off::Lint;
 
@@ -14,7 +14,7 @@ pub(super) static RULE: Rule = Rule {
     check,
 };
 
-fn check(plan: &Plan, sink: &mut Sink<'_>) {
+fn check(plan: &Config, sink: &mut Sink<'_>) {
     for target in &plan.targets {
         for stored in target.written.secrets.iter().filter(|stored| stored.in_configuration) {
             let message = match stored.key {

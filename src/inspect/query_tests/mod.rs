@@ -11,7 +11,7 @@ mod samples;
 
 use std::time::Duration;
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::exporter::LabelsTooLong;
 use crate::config::query_tests::{Case, Expected, Given};
 use crate::deadline::Deadline;
@@ -49,7 +49,7 @@ pub enum Verdict {
 
 /// Runs all cases of a plan in the order of its files. Blocks for up to ten seconds a case; asks no configured database.
 #[must_use]
-pub fn run(plan: &Plan) -> Vec<Outcome> {
+pub fn run(plan: &Config) -> Vec<Outcome> {
     let limit = LabelLimit {
         bytes: plan.exporter.max_label_length,
         truncate: plan.exporter.labels_too_long == LabelsTooLong::Truncate,

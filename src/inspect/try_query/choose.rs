@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::database::Target;
 use crate::config::query::Query;
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::yaml::keys::nearest_of;
 ///
 /// # Errors
 /// A configuration error: an unknown name, with the nearest; no target, or several, each of which could be meant.
-pub fn query<'p>(plan: &'p Plan, name: &str, target: Option<&str>) -> Result<(&'p Target, Arc<Query>)> {
+pub fn query<'p>(plan: &'p Config, name: &str, target: Option<&str>) -> Result<(&'p Target, Arc<Query>)> {
     let known = plan.queries.iter().map(|query| &*query.name);
     if !known.clone().any(|known| known == name) {
         return Err(unknown("query", name, known));
@@ -38,7 +38,7 @@ pub fn query<'p>(plan: &'p Plan, name: &str, target: Option<&str>) -> Result<(&'
 ///
 /// # Errors
 /// As [`query`].
-pub fn target<'p>(plan: &'p Plan, name: Option<&str>) -> Result<&'p Target> {
+pub fn target<'p>(plan: &'p Config, name: Option<&str>) -> Result<&'p Target> {
     let all = || plan.targets.iter().map(|target| &**target);
     match name {
         Some(name) => find(plan, name),
@@ -56,7 +56,7 @@ fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
     all.next().filter(|_| all.next().is_none())
 }
 
-fn find<'p>(plan: &'p Plan, name: &str) -> Result<&'p Target> {
+fn find<'p>(plan: &'p Config, name: &str) -> Result<&'p Target> {
     let names = plan.targets.iter().map(|target| target.name.as_str());
     let found = plan.targets.iter().find(|target| target.name == name);
     found.map(|target| &**target).ok_or_else(|| unknown("target", name, names))

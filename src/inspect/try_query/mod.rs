@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::source_position::place_of;
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::database::Target;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
@@ -45,7 +45,7 @@ pub enum What {
 /// One trial to be made.
 pub struct Ask<'p> {
     /// The plan that the target is of.
-    pub plan: &'p Plan,
+    pub plan: &'p Config,
     /// Where.
     pub target: &'p Target,
     /// What.

@@ -8,7 +8,7 @@ use crate::value::Cell;
 
 /// One value.
 #[derive(Debug)]
-pub(super) enum Kept {
+pub(super) enum OwnedValue {
     /// It borrows nothing.
     Plain(Cell<'static>),
     /// [`Cell::Number`].
@@ -25,56 +25,60 @@ pub(super) enum Kept {
     Other(String),
 }
 
-impl Kept {
+impl OwnedValue {
     /// A copy.
-    pub(super) fn of(cell: Cell<'_>) -> Kept {
+    pub(super) fn of(cell: Cell<'_>) -> OwnedValue {
         match cell {
-            Cell::Number(text) => Kept::Number(text.to_owned()),
-            Cell::Text(text) => Kept::Text(text.to_owned()),
-            Cell::Bytes(bytes) => Kept::Bytes(bytes.to_owned()),
-            Cell::NoDate(text) => Kept::NoDate(text.to_owned()),
-            Cell::TextDate(text) => Kept::TextDate(text.to_owned()),
-            Cell::Other(text) => Kept::Other(text.to_owned()),
-            Cell::Null => Kept::Plain(Cell::Null),
-            Cell::Bool(value) => Kept::Plain(Cell::Bool(value)),
-            Cell::Int(value) => Kept::Plain(Cell::Int(value)),
-            Cell::UInt(value) => Kept::Plain(Cell::UInt(value)),
-            Cell::Float(value) => Kept::Plain(Cell::Float(value)),
-            Cell::Float32(value) => Kept::Plain(Cell::Float32(value)),
-            Cell::Date(days) => Kept::Plain(Cell::Date(days)),
-            Cell::Time(micros) => Kept::Plain(Cell::Time(micros)),
-            Cell::DateTime { micros, zoned } => Kept::Plain(Cell::DateTime { micros, zoned }),
-            Cell::LocalDate { days, moment } => Kept::Plain(Cell::LocalDate { days, moment }),
-            Cell::LocalDateTime { micros, moment } => Kept::Plain(Cell::LocalDateTime { micros, moment }),
-            Cell::Interval { months, days, micros } => Kept::Plain(Cell::Interval { months, days, micros }),
+            Cell::Number(text) => OwnedValue::Number(text.to_owned()),
+            Cell::Text(text) => OwnedValue::Text(text.to_owned()),
+            Cell::Bytes(bytes) => OwnedValue::Bytes(bytes.to_owned()),
+            Cell::NoDate(text) => OwnedValue::NoDate(text.to_owned()),
+            Cell::TextDate(text) => OwnedValue::TextDate(text.to_owned()),
+            Cell::Other(text) => OwnedValue::Other(text.to_owned()),
+            Cell::Null => OwnedValue::Plain(Cell::Null),
+            Cell::Bool(value) => OwnedValue::Plain(Cell::Bool(value)),
+            Cell::Int(value) => OwnedValue::Plain(Cell::Int(value)),
+            Cell::UInt(value) => OwnedValue::Plain(Cell::UInt(value)),
+            Cell::Float(value) => OwnedValue::Plain(Cell::Float(value)),
+            Cell::Float32(value) => OwnedValue::Plain(Cell::Float32(value)),
+            Cell::Date(days) => OwnedValue::Plain(Cell::Date(days)),
+            Cell::Time(micros) => OwnedValue::Plain(Cell::Time(micros)),
+            Cell::DateTime { micros, zoned } => OwnedValue::Plain(Cell::DateTime { micros, zoned }),
+            Cell::LocalDate { days, moment } => OwnedValue::Plain(Cell::LocalDate { days, moment }),
+            Cell::LocalDateTime { micros, moment } => {
+                OwnedValue::Plain(Cell::LocalDateTime { micros, moment })
+            }
+            Cell::Interval { months, days, micros } => {
+                OwnedValue::Plain(Cell::Interval { months, days, micros })
+            }
         }
     }
 
     /// As the session gave it.
     pub(super) fn cell(&self) -> Cell<'_> {
         match self {
-            Kept::Plain(cell) => *cell,
-            Kept::Number(text) => Cell::Number(text),
-            Kept::Text(text) => Cell::Text(text),
-            Kept::Bytes(bytes) => Cell::Bytes(bytes),
-            Kept::NoDate(text) => Cell::NoDate(text),
-            Kept::TextDate(text) => Cell::TextDate(text),
-            Kept::Other(text) => Cell::Other(text),
+            OwnedValue::Plain(cell) => *cell,
+            OwnedValue::Number(text) => Cell::Number(text),
+            OwnedValue::Text(text) => Cell::Text(text),
+            OwnedValue::Bytes(bytes) => Cell::Bytes(bytes),
+            OwnedValue::NoDate(text) => Cell::NoDate(text),
+            OwnedValue::TextDate(text) => Cell::TextDate(text),
+            OwnedValue::Other(text) => Cell::Other(text),
         }
     }
 }
 
-struct KeptRow<'r>(&'r [Kept]);
+struct KeptRow<'r>(&'r [OwnedValue]);
 
 impl Row for KeptRow<'_> {
     fn cell(&self, column: usize) -> Result<Cell<'_>> {
-        let cell = self.0.get(column).map(Kept::cell);
+        let cell = self.0.get(column).map(OwnedValue::cell);
         cell.ok_or_else(|| Error::new(Reason::Protocol, "the row is too short"))
     }
 }
 
 /// Hands the rows to `sink` as the session did, its `end` included.
-pub(super) fn replay(columns: &[Column], rows: &[Vec<Kept>], sink: &mut dyn RowSink) {
+pub(super) fn replay(columns: &[Column], rows: &[Vec<OwnedValue>], sink: &mut dyn RowSink) {
     let mut feed = || {
         sink.columns(columns)?;
         for row in rows {

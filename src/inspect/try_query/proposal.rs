@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::Plan;
+use crate::config::Config;
 use crate::config::database::Target;
 use crate::driver::{Column, Content, Sql};
 use crate::exposition::{FamilyKind, reserved_names};
@@ -13,7 +13,7 @@ use crate::metric::column::find;
 use crate::metric::naming::OUR_PREFIXES;
 use crate::value::Cell;
 
-use super::owned_rows::Kept;
+use super::owned_rows::OwnedValue;
 use super::yaml::{key, scalar, statement};
 
 /// What a column is good for.
@@ -29,11 +29,11 @@ enum Part {
 
 /// An entry of `queries:`, two blanks in, each line with its end. `None` without columns to make anything of.
 pub(super) fn propose(
-    plan: &Plan,
+    plan: &Config,
     target: &Target,
     sql: &Sql,
     columns: &[Column],
-    rows: &[Vec<Kept>],
+    rows: &[Vec<OwnedValue>],
 ) -> Option<String> {
     let parts: Vec<(&Column, Part)> =
         columns.iter().enumerate().map(|(place, column)| (column, part(place, columns, rows))).collect();
@@ -79,7 +79,7 @@ pub(super) fn propose(
 }
 
 /// What the column at `place` is good for, by its type and, where that does not tell, by its values.
-fn part(place: usize, columns: &[Column], rows: &[Vec<Kept>]) -> Part {
+fn part(place: usize, columns: &[Column], rows: &[Vec<OwnedValue>]) -> Part {
     let Some(column) = columns.get(place) else { return Part::Nothing("it has gone") };
     if find(columns, &column.name) != Ok(place) {
         return Part::Nothing("two columns have its name; give each its own with AS");
@@ -99,7 +99,7 @@ fn part(place: usize, columns: &[Column], rows: &[Vec<Kept>]) -> Part {
     if is_key && found == Part::Value { Part::Label } else { found }
 }
 
-fn by_value(kept: &Kept) -> Part {
+fn by_value(kept: &OwnedValue) -> Part {
     match kept.cell() {
         Cell::Null
         | Cell::Bool(_)
@@ -136,12 +136,12 @@ fn by_name(type_name: &str) -> Part {
     if numeric.iter().any(|word| name.contains(word)) { Part::Value } else { Part::Label }
 }
 
-fn is_negative(kept: &Kept) -> bool {
+fn is_negative(kept: &OwnedValue) -> bool {
     matches!(kept.cell().number(), crate::value::Number::Value(value) if value < 0.0)
 }
 
 /// The key `labels` with its line's end; nothing without labels.
-fn labels(plan: &Plan, target: &Target, subject: &str, parts: &[(&Column, Part)]) -> String {
+fn labels(plan: &Config, target: &Target, subject: &str, parts: &[(&Column, Part)]) -> String {
     let mut taken: BTreeSet<String> = target.labels.iter().map(|(name, _)| name.to_string()).collect();
     taken.extend([&plan.exporter.target_label, "le", "quantile"].map(str::to_owned));
     let columns = parts.iter().filter(|(_, part)| *part == Part::Label).map(|(column, _)| &*column.name);
@@ -240,7 +240,7 @@ struct Names {
 }
 
 impl Names {
-    fn of(plan: &Plan) -> Names {
+    fn of(plan: &Config) -> Names {
         let metrics = plan.queries.iter().flat_map(|query| query.metrics.iter());
         Names {
             queries: plan.queries.iter().map(|query| query.name.to_string()).collect(),

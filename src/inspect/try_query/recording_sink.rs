@@ -8,7 +8,7 @@ use crate::driver::{Column, Content, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 
-use super::owned_rows::Kept;
+use super::owned_rows::OwnedValue;
 
 /// A statement without metrics may bring so many rows: the default of `max_rows`.
 const MAX_ROWS: u64 = 100_000;
@@ -28,7 +28,7 @@ pub(super) struct Seen {
     /// Of each column that the caller asked for: its values.
     pub(super) values: Vec<HashSet<String>>,
     /// All rows, where there is no production sink.
-    pub(super) kept: Vec<Vec<Kept>>,
+    pub(super) kept: Vec<Vec<OwnedValue>>,
     /// When the first row came, or the end where none did.
     pub(super) first: Option<Instant>,
     /// When the last one had come.
@@ -42,7 +42,7 @@ pub(super) struct Seen {
 }
 
 /// The sink. Without an inner one it keeps all rows.
-pub(super) struct Tap<'s> {
+pub(super) struct RecordingSink<'s> {
     inner: Option<Box<dyn RowSink + 's>>,
     /// How many rows to keep as text.
     shown: usize,
@@ -53,15 +53,15 @@ pub(super) struct Tap<'s> {
     seen: &'s mut Seen,
 }
 
-impl<'s> Tap<'s> {
+impl<'s> RecordingSink<'s> {
     /// A sink that notes in `seen`.
     pub(super) fn new(
         inner: Option<Box<dyn RowSink + 's>>,
         shown: usize,
         counted: &'s [String],
         seen: &'s mut Seen,
-    ) -> Tap<'s> {
-        Tap { inner, shown, counted, places: Vec::new(), failed: None, seen }
+    ) -> RecordingSink<'s> {
+        RecordingSink { inner, shown, counted, places: Vec::new(), failed: None, seen }
     }
 
     /// Calls the production sink until it fails; the time is its own.
@@ -107,14 +107,14 @@ impl<'s> Tap<'s> {
                 let message = format!("more than {MAX_ROWS} rows");
                 return Err(Error::new(Reason::Limit, message).with_hint("group or filter in the SQL"));
             }
-            let kept = |column| row.cell(column).map(Kept::of);
+            let kept = |column| row.cell(column).map(OwnedValue::of);
             self.seen.kept.push((0..width).map(kept).collect::<Result<_>>()?);
         }
         Ok(())
     }
 }
 
-impl RowSink for Tap<'_> {
+impl RowSink for RecordingSink<'_> {
     fn columns(&mut self, columns: &[Column]) -> Result<()> {
         self.seen.columns = columns.to_vec();
         self.seen.unzoned = vec![false; columns.len()];

@@ -17,9 +17,9 @@ use crate::metric::column::find;
 use crate::metric::labels::Origin;
 
 use super::column_mapping::mapping;
-use super::owned_rows::{Kept, replay};
+use super::owned_rows::{OwnedValue, replay};
 use super::proposal::propose;
-use super::recording_sink::{Seen, Tap};
+use super::recording_sink::{RecordingSink, Seen};
 use super::{Ask, Listing, Made, Times, Trial, What};
 
 /// So many series from one query are worth a word.
@@ -109,7 +109,7 @@ fn listing(
 ) -> (Result<Listing>, std::result::Result<(), Option<Error>>) {
     let mut seen = Seen::default();
     let health = {
-        let mut tap = Tap::new(None, usize::MAX, &[], &mut seen);
+        let mut tap = RecordingSink::new(None, usize::MAX, &[], &mut seen);
         session
             .run(&mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut tap }], by)
     };
@@ -146,7 +146,7 @@ fn configured(
     let began = Instant::now();
     let health = {
         let production = sink(query, &context, Box::new(|result, _| told = Some(result)));
-        let mut tap = Tap::new(Some(production), ask.rows, &columns, &mut seen);
+        let mut tap = RecordingSink::new(Some(production), ask.rows, &columns, &mut seen);
         run(ask, query, session, &mut tap, by)
     };
     seen.times(began, &mut trial.times);
@@ -237,7 +237,7 @@ fn statement(ask: &Ask<'_>, sql: &Sql, session: &mut dyn Session, by: Deadline, 
     let mut seen = Seen::default();
     let began = Instant::now();
     let health = {
-        let mut tap = Tap::new(None, ask.rows, &[], &mut seen);
+        let mut tap = RecordingSink::new(None, ask.rows, &[], &mut seen);
         session.run(
             &mut [Job {
                 sql,
@@ -267,7 +267,7 @@ fn statement(ask: &Ask<'_>, sql: &Sql, session: &mut dyn Session, by: Deadline, 
 
 /// The label with the most values in the rows kept, and how many.
 fn widest(query: &Query, seen: &Seen) -> Option<(String, usize)> {
-    let text = |kept: &Kept| kept.cell().label(&mut String::new()).to_owned();
+    let text = |kept: &OwnedValue| kept.cell().label(&mut String::new()).to_owned();
     let counted = |(label, column): (String, String)| {
         let place = find(&seen.columns, &column).ok()?;
         let texts: HashSet<String> = seen.kept.iter().filter_map(|row| row.get(place)).map(text).collect();

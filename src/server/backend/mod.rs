@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use self::private_headers::Pass;
 use self::upstream::Trunks;
-use super::response_budget::Memory;
+use super::response_budget::ResponseBudget;
 use super::{Answer, IsLarge, Method, Rejected, Request, Response};
 use crate::error::{Error, Result};
 
@@ -38,7 +38,7 @@ pub(super) struct Work {
     pub(super) answer: Arc<Answer>,
     pub(super) max_workers: usize,
     /// For all answers together.
-    pub(super) memory: Memory,
+    pub(super) memory: ResponseBudget,
     /// Tells the requests whose answers may be large.
     pub(super) large: Arc<IsLarge>,
     /// Told of each refusal.
@@ -307,7 +307,7 @@ mod tests {
     use crate::server::Peer;
 
     fn start(answer: Arc<Answer>, max_workers: usize, folders: Vec<PathBuf>) -> Arc<Backend> {
-        let (memory, large) = (Memory::new(1 << 20), Arc::new(|_: &Request| None));
+        let (memory, large) = (ResponseBudget::new(1 << 20), Arc::new(|_: &Request| None));
         Backend::start(Work { answer, max_workers, memory, large, rejected: Arc::new(|_| {}) }, folders)
             .unwrap()
     }

@@ -19,7 +19,7 @@ use parking_lot::RwLock;
 
 use super::{Large, Method, Request, Response};
 use crate::config::route_prefix::RoutePrefix;
-use crate::engine::targets::Fleet;
+use crate::engine::targets::Targets;
 use crate::error::Error;
 use crate::telemetry::Telemetry;
 
@@ -128,25 +128,25 @@ pub type Reload = dyn Fn(&Site) -> Result<(), Arc<Vec<Error>>> + Send + Sync;
 
 /// What the endpoints answer from.
 pub struct Site {
-    fleet: RwLock<Arc<Fleet>>,
+    fleet: RwLock<Arc<Targets>>,
     reload: Box<Reload>,
 }
 
 impl Site {
     /// A site over a fleet, and how to get the next one.
     #[must_use]
-    pub fn new(fleet: Fleet, reload: Box<Reload>) -> Self {
+    pub fn new(fleet: Targets, reload: Box<Reload>) -> Self {
         Site { fleet: RwLock::new(Arc::new(fleet)), reload }
     }
 
     /// The fleet now.
     #[must_use]
-    pub fn fleet(&self) -> Arc<Fleet> {
+    pub fn fleet(&self) -> Arc<Targets> {
         Arc::clone(&self.fleet.read())
     }
 
     /// Puts another fleet in the place of the one that serves. Scrapes in flight keep the one they began with.
-    pub fn swap(&self, fleet: Fleet) {
+    pub fn swap(&self, fleet: Targets) {
         let old = std::mem::replace(&mut *self.fleet.write(), Arc::new(fleet));
         // Outside of the lock: what is gone may take a moment to end.
         drop(old);

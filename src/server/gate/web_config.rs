@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::error::Error;
-use crate::file::fingerprint::Stamps;
+use crate::file::fingerprint::FileFingerprint;
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::tree::Document;
 
@@ -75,8 +75,8 @@ const CLIENT_AUTH: &[(&str, Option<ClientAuth>)] = &[
 ];
 
 /// Reads the file and the certificates it names. The stamps are of all of them, whatever came of it.
-pub(crate) fn read(path: &Path) -> (Stamps, Result<WebConfig, Vec<Error>>) {
-    let mut stamps = Stamps::default();
+pub(crate) fn read(path: &Path) -> (FileFingerprint, Result<WebConfig, Vec<Error>>) {
+    let mut stamps = FileFingerprint::default();
     stamps.add(path);
     let document = match Document::open(&path.display().to_string(), path) {
         Ok(document) => document,
@@ -96,7 +96,7 @@ pub(crate) fn read(path: &Path) -> (Stamps, Result<WebConfig, Vec<Error>>) {
     }
 }
 
-fn root(mut keys: Keys<'_>, stamps: &mut Stamps) -> WebConfig {
+fn root(mut keys: Keys<'_>, stamps: &mut FileFingerprint) -> WebConfig {
     let mut config = WebConfig::default();
     if let Some(mut inner) = keys.inner("tls_server_config") {
         let wanted = tls_keys(&mut inner, stamps);
@@ -127,7 +127,7 @@ fn root(mut keys: Keys<'_>, stamps: &mut Stamps) -> WebConfig {
 }
 
 /// `None` without a certificate, which a fault tells of unless the section is empty.
-fn tls_keys(keys: &mut Keys<'_>, stamps: &mut Stamps) -> Option<Wanted> {
+fn tls_keys(keys: &mut Keys<'_>, stamps: &mut FileFingerprint) -> Option<Wanted> {
     let certificates = source(keys, "cert_file", "cert", stamps);
     let key = source(keys, "key_file", "key", stamps);
     let client_ca = source(keys, "client_ca_file", "client_ca", stamps);
@@ -165,7 +165,7 @@ fn source(
     keys: &mut Keys<'_>,
     file: &'static str,
     inline: &'static str,
-    stamps: &mut Stamps,
+    stamps: &mut FileFingerprint,
 ) -> Option<Source> {
     let path = keys.file(file);
     let text = keys.secret(inline);

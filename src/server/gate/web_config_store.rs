@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::file::fingerprint::Stamps;
+use crate::file::fingerprint::FileFingerprint;
 
 pub(crate) use super::web_config::WebConfig;
 
@@ -32,7 +32,7 @@ struct State {
     /// `None`: nobody is asked for anything.
     path: Option<PathBuf>,
     now: Arc<WebConfig>,
-    stamps: Stamps,
+    stamps: FileFingerprint,
     looked: Instant,
     /// Somebody looks.
     busy: bool,
@@ -45,7 +45,7 @@ impl Door {
     /// All its faults.
     pub(crate) fn open(path: Option<&Path>) -> Result<Arc<Door>, Vec<Error>> {
         let (now, stamps) = match path {
-            None => (WebConfig::default(), Stamps::default()),
+            None => (WebConfig::default(), FileFingerprint::default()),
             Some(path) => {
                 let (stamps, config) = super::web_config::read(path);
                 (config?, stamps)

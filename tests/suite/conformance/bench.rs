@@ -9,7 +9,7 @@ use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Drivers;
 use sql_exporter::engine::scrape;
 use sql_exporter::engine::scrape::Time;
-use sql_exporter::engine::targets::{Fleet, Selection};
+use sql_exporter::engine::targets::{Selection, Targets};
 use sql_exporter::error::{Error, Reason};
 use sql_exporter::exposition::page::pieces;
 use sql_exporter::exposition::text::Text;
@@ -67,7 +67,7 @@ pub(super) fn config(entry: &str, queries: &[Query], exporter: &str) -> String {
 }
 
 /// A fleet of one target. Its sessions are closed at drop.
-pub(crate) struct Bench(Arc<Fleet>);
+pub(crate) struct Bench(Arc<Targets>);
 
 impl Bench {
     pub(super) fn new(entry: &str, queries: &[Query]) -> Self {

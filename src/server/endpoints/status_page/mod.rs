@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::config::route_prefix::RoutePrefix;
 use crate::engine::target::Target;
-use crate::engine::targets::Fleet;
+use crate::engine::targets::Targets;
 use crate::error::{Error, Reason};
 use crate::server::{Request, Response};
 
@@ -128,7 +128,7 @@ pub fn answer(site: &Site, request: &Request) -> Response {
 
 /// What the fleet remembers of the last scrapes, the worst first. A query of a target that is down stands as it stood
 /// before.
-fn view(fleet: &Fleet) -> View {
+fn view(fleet: &Targets) -> View {
     let mut targets: Vec<TargetView> = fleet.targets.iter().map(|target| target_view(target)).collect();
     targets.sort_by_key(TargetView::rank);
     for target in &mut targets {
