@@ -8,22 +8,20 @@ use crate::error::{Error, Place};
 use crate::yaml::keys::Reader;
 
 use super::conditions::When;
-use super::database;
-use super::database::Target;
+use super::database::{Database, DatabaseEntry};
 use super::glob;
 use super::glob::Pattern;
 use super::overrides::Overrides;
-use super::query;
-use super::query::Query;
+use super::query::{Query, QueryEntry};
 use super::query_keys::Settings;
 use super::target_selector::Known;
 
 /// Everything read, before it is put together.
 pub(super) struct Parts {
     /// In configuration order.
-    pub(super) targets: Vec<database::Draft>,
+    pub(super) targets: Vec<DatabaseEntry>,
     /// In configuration order: the main file's, then those of each included file.
-    pub(super) queries: Vec<query::Draft>,
+    pub(super) queries: Vec<QueryEntry>,
     /// Those at top level.
     pub(super) overrides: Overrides,
     /// False when an entry of `databases` could not be read: it may be the target that is missing.
@@ -34,7 +32,7 @@ pub(super) struct Parts {
 
 /// Gives each target its queries; also all queries, whether a target runs them or not, without what targets change.
 /// Faults are recorded.
-pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> (Vec<Target>, Vec<Query>) {
+pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> (Vec<Database>, Vec<Query>) {
     same_names(&parts.queries, reader);
     // Without targets every query would be at fault, and none of them is to blame.
     if !parts.targets.is_empty() && parts.all_targets {
@@ -55,19 +53,19 @@ pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> (Vec<Target>, Vec<Que
 
 /// A query as most of its targets run it: they share it.
 struct Common<'p> {
-    draft: &'p query::Draft,
+    draft: &'p QueryEntry,
     order: usize,
     settings: Settings,
     cooked: Arc<Query>,
 }
 
 impl<'p> Common<'p> {
-    fn new(draft: &'p query::Draft, order: usize, overrides: &Overrides) -> Self {
+    fn new(draft: &'p QueryEntry, order: usize, overrides: &Overrides) -> Self {
         let settings = overrides.apply(&draft.name, draft.settings);
         Common { draft, order, settings, cooked: Arc::new(draft.resolve(settings, order)) }
     }
 
-    fn on(&self, target: &database::Draft) -> Arc<Query> {
+    fn on(&self, target: &DatabaseEntry) -> Arc<Query> {
         let settings = target.overrides.apply(&self.draft.name, self.settings);
         if settings == self.settings {
             return Arc::clone(&self.cooked);
@@ -76,7 +74,7 @@ impl<'p> Common<'p> {
     }
 }
 
-fn same_names(queries: &[query::Draft], reader: &Reader<'_>) {
+fn same_names(queries: &[QueryEntry], reader: &Reader<'_>) {
     let mut seen = HashMap::new();
     for query in queries.iter().filter(|query| !query.name.is_empty()) {
         if let Some(first) = seen.get(&query.name) {
@@ -141,8 +139,8 @@ fn idle_names(parts: &Parts, reader: &Reader<'_>) {
     }
 }
 
-fn queries_of(target: &database::Draft, common: &[Common<'_>]) -> Vec<Arc<Query>> {
-    let runs = |query: &query::Draft| {
+fn queries_of(target: &DatabaseEntry, common: &[Common<'_>]) -> Vec<Arc<Query>> {
+    let runs = |query: &QueryEntry| {
         let aimed = query.aim.as_ref().is_none_or(|aim| aim.means(&target.name, target.driver));
         aimed && target.collectors.takes(&query.collector)
     };
@@ -231,7 +229,7 @@ fn elsewhere(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
             reader.warn(Error::config(message).at(target.driver_place.clone()));
         }
         for query in needed {
-            let place = parts.queries.get(query.order).map(query::Draft::aim_place).unwrap_or_default();
+            let place = parts.queries.get(query.order).map(QueryEntry::aim_place).unwrap_or_default();
             let message = format!("{message}, and query {} needs it on target {}", query.name, target.name);
             let hint = format!("write `enabled: false` on the query or on databases.{}", target.name);
             reader.fault(Error::config(message).at(place).with_hint(hint));

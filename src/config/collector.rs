@@ -9,7 +9,7 @@ use crate::yaml::tree::Document;
 
 use super::collector_selection::MAIN;
 use super::conditions;
-use super::query::{Draft, Inherited};
+use super::query::{Inherited, QueryEntry};
 use super::query_keys::Settings;
 use super::query_tests;
 use super::query_tests::Case;
@@ -41,7 +41,7 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> In
 /// What stands in one file, or in several.
 #[derive(Default)]
 pub(super) struct Read {
-    pub(super) queries: Vec<Draft>,
+    pub(super) queries: Vec<QueryEntry>,
     pub(super) cases: Vec<Case>,
     /// False when the name of a query could not be read: it may be one that is missing elsewhere.
     pub(super) all_named: bool,
@@ -59,7 +59,8 @@ impl Read {
 /// Takes the keys `queries` and `tests`.
 pub(super) fn queries(keys: &mut Keys<'_>, behind: &Inherited, drivers: &Drivers) -> Read {
     let items = keys.items("queries").unwrap_or_default();
-    let queries: Vec<Draft> = items.into_iter().map(|item| Draft::read(item, behind, drivers)).collect();
+    let queries: Vec<QueryEntry> =
+        items.into_iter().map(|item| QueryEntry::read(item, behind, drivers)).collect();
     let named = queries.iter().filter(|query| !query.name.is_empty()).count();
     let all_named = named == keys.count("queries");
     // The tests of a query with a fault are not to blame.

@@ -10,7 +10,7 @@ use crate::metric::Metric;
 use crate::metric::naming::OUR_PREFIXES;
 use crate::yaml::keys::Reader;
 
-use super::database::Target;
+use super::database::Database;
 use super::query::Query;
 
 /// Labels of our own rows: a target's `labels` stand beside them (DESIGN 2).
@@ -18,7 +18,7 @@ const OUR_LABELS: [&str; 9] =
     ["target", "query", "collector", "reason", "driver", "version", "role", "tls", "state"];
 
 /// Records every clash. `places` are those of the targets' `labels`, in the order of `targets`.
-pub(super) fn check(targets: &[Target], places: &[Place], target_label: &str, reader: &Reader<'_>) {
+pub(super) fn check(targets: &[Database], places: &[Place], target_label: &str, reader: &Reader<'_>) {
     for (target, place) in targets.iter().zip(places) {
         own_labels(target, place, target_label, reader);
     }
@@ -35,7 +35,7 @@ pub(super) fn check(targets: &[Target], places: &[Place], target_label: &str, re
 }
 
 /// Every metric of a query that is enabled on an enabled target, once, in configuration order.
-fn running(targets: &[Target]) -> Vec<&Metric> {
+fn running(targets: &[Database]) -> Vec<&Metric> {
     let enabled = targets.iter().filter(|target| target.enabled).flat_map(|target| &target.queries);
     let mut queries: Vec<_> = enabled.filter(|query| query.enabled).collect();
     queries.sort_by_key(|query| query.order);
@@ -48,7 +48,7 @@ fn fault(reader: &Reader<'_>, place: &Place, message: String, hint: impl Into<St
 }
 
 /// A target's labels among themselves and against those of our own rows.
-fn own_labels(target: &Target, place: &Place, target_label: &str, reader: &Reader<'_>) {
+fn own_labels(target: &Database, place: &Place, target_label: &str, reader: &Reader<'_>) {
     for (label, _) in &target.labels {
         let label = label.as_str();
         if OUR_LABELS.contains(&label) {
@@ -165,7 +165,7 @@ fn series(metrics: &[&Metric], reader: &Reader<'_>) {
 
 /// The labels of targets against those of the metrics that run there; one fault a metric and label, whatever the
 /// number of targets.
-fn target_labels(targets: &[Target], reader: &Reader<'_>) {
+fn target_labels(targets: &[Database], reader: &Reader<'_>) {
     let mut known = HashSet::new();
     for target in targets.iter().filter(|target| target.enabled && !target.labels.is_empty()) {
         for query in target.queries.iter().filter(|query| query.enabled) {
@@ -185,7 +185,7 @@ fn target_labels(targets: &[Target], reader: &Reader<'_>) {
 }
 
 /// Without a label that names the target, two targets write the same series.
-fn one_target_each(targets: &[Target], reader: &Reader<'_>) {
+fn one_target_each(targets: &[Database], reader: &Reader<'_>) {
     let mut runs: BTreeMap<usize, (&Query, Vec<&str>)> = BTreeMap::new();
     for target in targets.iter().filter(|target| target.enabled) {
         for query in target.queries.iter().filter(|query| query.enabled) {

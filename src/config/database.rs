@@ -1,4 +1,4 @@
-//! One `databases:` entry: as read ([`Draft`]), and cooked ([`Target`]).
+//! One `databases:` entry: as read ([`DatabaseEntry`]), and cooked ([`Database`]).
 //!
 //! The keys that all drivers share are taken here; the driver takes its own through `Driver::endpoint`,
 //! `connect_timeout` among them, which only it needs.
@@ -22,7 +22,7 @@ use super::query::Query;
 use super::{glob, text_file};
 
 /// One configured database with the queries that run on it.
-pub struct Target {
+pub struct Database {
     /// The key under `databases`, the value of the label `target`.
     pub name: String,
     /// The driver's label value: `postgres`, `pgbouncer`, `mysql`, `sqlite`.
@@ -67,7 +67,7 @@ const NOT_OF_SESSIONS: &[&str] = &[
 ];
 
 /// One entry as read, before its queries are known.
-pub(super) struct Draft {
+pub(super) struct DatabaseEntry {
     pub(super) name: String,
     /// The driver's one name; empty when it is wrong.
     pub(super) driver: &'static str,
@@ -96,13 +96,13 @@ struct Times {
     life: Duration,
 }
 
-impl Draft {
+impl DatabaseEntry {
     /// Takes all keys of one entry. Faults are recorded; what could be read is kept, so that queries find it.
-    pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> Draft {
+    pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> DatabaseEntry {
         check_name(&name, &keys);
         keys.refuse("discover");
         let (named, by_url) = driver(&mut keys, drivers);
-        let mut draft = Draft {
+        let mut draft = DatabaseEntry {
             name,
             driver: named.as_ref().map_or("", Named::label),
             enabled: keys.flag("enabled").unwrap_or(true),
@@ -147,10 +147,10 @@ impl Draft {
     }
 
     /// The target with its queries.
-    pub(super) fn resolve(self, queries: Vec<Arc<Query>>) -> Target {
+    pub(super) fn resolve(self, queries: Vec<Arc<Query>>) -> Database {
         let parts: Vec<&[u8]> = queries.iter().map(|query| query.digest.as_slice()).collect();
         let digest = digest_of(&[[self.name.as_bytes(), &self.digest].as_slice(), &parts].concat());
-        Target {
+        Database {
             shown: self.shown,
             written: self.written,
             connection: self.connection,

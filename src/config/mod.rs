@@ -41,7 +41,7 @@ use crate::yaml::keys::{Closed, Environment, Keys, Reader};
 use crate::yaml::tree::Document;
 
 use self::assignment::Parts;
-use self::database::Target;
+use self::database::{Database, DatabaseEntry};
 use self::exporter::Exporter;
 use self::overrides::Overrides;
 use self::query::Query;
@@ -50,7 +50,7 @@ use self::query_tests::Case;
 /// A configuration as the rest of the program sees it.
 pub struct Config {
     /// Enabled and disabled targets, in configuration order.
-    pub targets: Vec<Arc<Target>>,
+    pub targets: Vec<Arc<Database>>,
     /// The section `exporter`.
     pub exporter: Exporter,
     /// The cases of all files' `tests`, for `check`.
@@ -134,7 +134,7 @@ pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
 
 /// What stands in the files.
 struct Read {
-    targets: Vec<Arc<Target>>,
+    targets: Vec<Arc<Database>>,
     exporter: Exporter,
     queries: Vec<Query>,
     cases: Vec<Case>,
@@ -175,7 +175,7 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
 }
 
 /// Takes the key `databases`, each entry over `defaults.database`.
-fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Vec<database::Draft> {
+fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Vec<DatabaseEntry> {
     let behind = defaults.and_then(|defaults| defaults.inner("database"));
     root.one_of(&["databases"]);
     let entries = root.entries("databases");
@@ -185,7 +185,7 @@ fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drive
         root.lacks("databases", &["databases"], "names no target", Some(hint));
     }
     let read =
-        |(name, keys): (String, Keys<'_>)| database::Draft::read(name, keys.over(behind.as_ref()), drivers);
+        |(name, keys): (String, Keys<'_>)| DatabaseEntry::read(name, keys.over(behind.as_ref()), drivers);
     let targets = entries.unwrap_or_default().into_iter().map(read).collect();
     if let Some(behind) = behind {
         // A default may be meant for a driver that no entry uses today: each is asked which keys it knows.

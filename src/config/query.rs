@@ -1,4 +1,4 @@
-//! One `queries:` entry: as read ([`Draft`]), and cooked for one target ([`Query`]).
+//! One `queries:` entry: as read ([`QueryEntry`]), and cooked for one target ([`Query`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,7 @@ pub(super) struct Inherited {
 }
 
 /// One entry as read, before it is known where it runs.
-pub(super) struct Draft {
+pub(super) struct QueryEntry {
     pub(super) name: Arc<str>,
     pub(super) collector: Arc<str>,
     /// `None`: the only target there is.
@@ -97,10 +97,10 @@ pub(super) struct Draft {
     digest: Digest,
 }
 
-impl Draft {
+impl QueryEntry {
     /// Takes all keys of one entry. Faults are recorded; without a name or SQL it goes on with an empty one, so that what
     /// else is wrong with it comes out too.
-    pub(super) fn read(mut keys: Keys<'_>, behind: &Inherited, drivers: &Drivers) -> Draft {
+    pub(super) fn read(mut keys: Keys<'_>, behind: &Inherited, drivers: &Drivers) -> QueryEntry {
         let place = Arc::new(keys.place(""));
         let name = name(&mut keys);
         let sql = sql(&mut keys);
@@ -116,7 +116,7 @@ impl Draft {
         let lint_off = if own { silence } else { behind.lint_off.clone() };
         let (shown, digest) = (Arc::new(keys.shown()), keys.digest());
         let meant = keys.finish();
-        Draft {
+        QueryEntry {
             name: name.unwrap_or_default(),
             collector: behind.collector.clone(),
             aim: aim.or_else(|| TargetSelector::misspelt(&meant, &place)),

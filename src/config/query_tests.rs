@@ -8,7 +8,7 @@ use crate::error::Place;
 use crate::yaml::keys::{Keys, nearest};
 use crate::yaml::rows::{Literal, LiteralRow};
 
-use super::query::{Draft, Query};
+use super::query::{Query, QueryEntry};
 
 /// One case.
 pub struct Case {
@@ -48,7 +48,7 @@ pub enum Expected {
 }
 
 /// Takes the key `tests`; `queries` are those of the same file, all of them if `all_known`. Faults are recorded.
-pub(super) fn read(keys: &mut Keys<'_>, queries: &[Draft], all_known: bool) -> Vec<Case> {
+pub(super) fn read(keys: &mut Keys<'_>, queries: &[QueryEntry], all_known: bool) -> Vec<Case> {
     let items = keys.items("tests").unwrap_or_default();
     let known = Known {
         queries: queries.iter().map(|query| (&*query.name, query)).collect(),
@@ -73,7 +73,7 @@ pub(super) fn read(keys: &mut Keys<'_>, queries: &[Draft], all_known: bool) -> V
 
 /// The queries of the same file.
 struct Known<'q> {
-    queries: HashMap<&'q str, &'q Draft>,
+    queries: HashMap<&'q str, &'q QueryEntry>,
     names: Vec<&'q str>,
     /// False where one has no name: it may be the one that is missing.
     all: bool,

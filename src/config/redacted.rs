@@ -8,13 +8,13 @@ use super::hosts::Hosts;
 use crate::deadline::duration_text;
 use crate::yaml::effective::Shown;
 
-use super::database::Target;
+use super::database::Database;
 use super::exporter::{Exporter, LABELS_TOO_LONG, LOG_FORMATS, QUERY_METRICS, WHO};
 use super::query::Query;
 
 /// The whole of it.
 #[must_use]
-pub fn shown<'t>(exporter: &Exporter, targets: impl Iterator<Item = &'t Target>) -> Shown {
+pub fn shown<'t>(exporter: &Exporter, targets: impl Iterator<Item = &'t Database>) -> Shown {
     let mut databases = Vec::new();
     let mut queries: BTreeMap<usize, Shown> = BTreeMap::new();
     for target in targets {
@@ -101,7 +101,7 @@ fn hosts(hosts: &Hosts) -> Shown {
 }
 
 /// The entry, its defaults, and how each of its queries runs there.
-fn of_target(target: &Target) -> Shown {
+fn of_target(target: &Database) -> Shown {
     let labels = target.labels.iter().map(|(name, value)| (name.as_str().to_owned(), Shown::text(value)));
     let mut shown = target.shown.clone();
     let values = [

@@ -132,7 +132,7 @@ impl Pace {
 /// began before it are under way.
 pub struct Owner {
     /// The configuration.
-    pub plan: Arc<config::database::Target>,
+    pub plan: Arc<config::database::Database>,
     /// What all its samples bear.
     pub context: Context,
 }
@@ -384,7 +384,7 @@ impl Run {
 pub(crate) fn spec() -> Spec {
     use crate::metric::labels::LabelLimit;
     use crate::yaml::effective::{Digest, Shown};
-    let plan = config::database::Target {
+    let plan = config::database::Database {
         name: "a".to_owned(),
         driver: "sqlite",
         endpoint: None,

@@ -77,7 +77,7 @@ pub struct Sessions {
 }
 
 /// The bounds of a target's sessions.
-fn settings(plan: &config::database::Target) -> Settings {
+fn settings(plan: &config::database::Database) -> Settings {
     Settings {
         max_connections: plan.max_connections,
         idle_timeout: plan.idle_timeout,

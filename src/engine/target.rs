@@ -27,7 +27,7 @@ pub use super::resources::Shared;
 /// One configured database.
 pub struct Target {
     /// The configuration.
-    pub plan: Arc<config::database::Target>,
+    pub plan: Arc<config::database::Database>,
     owner: Arc<Owner>,
     sessions: Arc<Sessions>,
     /// One a query, in their order.
@@ -37,7 +37,11 @@ pub struct Target {
 impl Target {
     /// A target that has no session yet. `None` where its driver is not built in.
     #[must_use]
-    pub fn new(plan: Arc<config::database::Target>, context: Context, shared: &Arc<Shared>) -> Option<Self> {
+    pub fn new(
+        plan: Arc<config::database::Database>,
+        context: Context,
+        shared: &Arc<Shared>,
+    ) -> Option<Self> {
         let owner = Arc::new(Owner { plan, context });
         let sessions = Sessions::new(Arc::clone(&owner), owner.plan.endpoint.as_ref()?, shared);
         let caches = owner.plan.queries.iter().map(|_| Arc::default()).collect();
@@ -49,7 +53,7 @@ impl Target {
     #[must_use]
     pub fn renew(
         &self,
-        plan: Arc<config::database::Target>,
+        plan: Arc<config::database::Database>,
         context: Context,
         shared: &Arc<Shared>,
     ) -> Option<Self> {

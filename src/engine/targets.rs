@@ -69,7 +69,7 @@ impl Targets {
     #[must_use]
     pub fn new(plan: Config, shared: &Arc<Shared>) -> Self {
         let Config { targets, exporter, .. } = plan;
-        let target = |planned: Arc<planned::Target>| {
+        let target = |planned: Arc<planned::Database>| {
             let context = context(&exporter, &planned);
             Target::new(planned, context, shared).map(Arc::new)
         };
@@ -86,7 +86,7 @@ impl Targets {
         let known: HashMap<&str, &Arc<Target>> =
             self.targets.iter().map(|target| (target.plan.name.as_str(), target)).collect();
         let mut renewal = Renewal { unchanged: 0, changed: 0, started: 0, ended: 0 };
-        let mut target = |planned: Arc<planned::Target>| {
+        let mut target = |planned: Arc<planned::Database>| {
             let context = context(&exporter, &planned);
             let Some(old) = known.get(planned.name.as_str()) else {
                 let target = Target::new(planned, context, &self.shared)?;
@@ -194,7 +194,7 @@ fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong, usize) {
 
 /// What all samples of a target bear.
 #[must_use]
-pub fn context(exporter: &Exporter, target: &planned::Target) -> Context {
+pub fn context(exporter: &Exporter, target: &planned::Database) -> Context {
     let label = LabelName::new(&exporter.target_label).ok();
     let limit = LabelLimit {
         bytes: exporter.max_label_length,

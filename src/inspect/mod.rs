@@ -15,7 +15,7 @@ mod units;
 use std::collections::HashSet;
 
 use crate::config::Config;
-use crate::config::database::Target;
+use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::error::{Error, Place};
 use crate::metric::Metric;
@@ -116,7 +116,7 @@ impl Sink<'_> {
     }
 
     /// At something of a target.
-    fn target(&mut self, target: &Target, place: &Place, said: Said) {
+    fn target(&mut self, target: &Database, place: &Place, said: Said) {
         self.add(target.written.lint_off.holds(self.lint), place, said);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sql_exporter::config;
 use sql_exporter::config::Config;
-use sql_exporter::config::database::Target;
+use sql_exporter::config::database::Database;
 use sql_exporter::config::exporter::{LabelsTooLong, QueryMetrics, Who};
 use sql_exporter::config::listen::Listen;
 use sql_exporter::config::query::Query;
@@ -88,15 +88,15 @@ fn main_file(text: &str) -> Config {
     Folder::new().with("main.yaml", text).load()
 }
 
-fn target<'p>(plan: &'p Config, name: &str) -> &'p Target {
+fn target<'p>(plan: &'p Config, name: &str) -> &'p Database {
     plan.targets.iter().find(|target| target.name == name).expect("the target")
 }
 
-fn query<'t>(target: &'t Target, name: &str) -> &'t Query {
+fn query<'t>(target: &'t Database, name: &str) -> &'t Query {
     target.queries.iter().find(|query| &*query.name == name).expect("the query")
 }
 
-fn names(target: &Target) -> Vec<&str> {
+fn names(target: &Database) -> Vec<&str> {
     target.queries.iter().map(|query| &*query.name).collect()
 }
 

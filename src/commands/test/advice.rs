@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::config::database::Target;
+use crate::config::database::Database;
 use crate::deadline::duration_text;
 use crate::driver::connection::Login;
 use crate::driver::connection::password::Password;
@@ -42,7 +42,7 @@ fn of_reason(reason: Reason) -> &'static str {
 }
 
 /// What to try next, the likeliest first: what the driver says, then what the reason says.
-pub(super) fn tries(target: &Target, error: &Error, timeout: Duration) -> Vec<String> {
+pub(super) fn tries(target: &Database, error: &Error, timeout: Duration) -> Vec<String> {
     let login = target.endpoint.as_ref().and_then(|endpoint| endpoint.login());
     let known = login.map_or_else(Vec::new, |login| Way { target, login, timeout }.tries(error));
     let told = error.hint().map(str::to_owned);
@@ -63,7 +63,7 @@ pub(super) fn tries(target: &Target, error: &Error, timeout: Duration) -> Vec<St
 }
 
 /// What is worth knowing of the way to a server on the network, without being wrong.
-pub(super) fn note(target: &Target, facts: &Facts) -> Option<&'static str> {
+pub(super) fn note(target: &Database, facts: &Facts) -> Option<&'static str> {
     let endpoint = target.endpoint.as_ref()?;
     match (endpoint.demand(), facts.tls) {
         (Demand::Authority, TlsState::Verified) => Some(
@@ -86,7 +86,7 @@ pub(super) fn note(target: &Target, facts: &Facts) -> Option<&'static str> {
 
 /// A server as configured.
 struct Way<'t> {
-    target: &'t Target,
+    target: &'t Database,
     login: &'t Login,
     timeout: Duration,
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::commands::terminal::Progress;
-use crate::config::database::Target;
+use crate::config::database::Database;
 use crate::deadline::Deadline;
 use crate::driver::{Endpoint, Health, Rights, Session};
 use crate::engine::disposal::Disposal;
@@ -29,7 +29,7 @@ type Answer = (usize, Result<Found>, Duration);
 
 /// Tests every target, in that order. Blocks, for hardly longer than until `by`.
 #[must_use]
-pub fn all(targets: &[Arc<Target>], by: Deadline, progress: &Progress) -> Vec<Outcome> {
+pub fn all(targets: &[Arc<Database>], by: Deadline, progress: &Progress) -> Vec<Outcome> {
     let start = Instant::now();
     let (workers, disposal) = (Workers::new(AT_ONCE), Disposal::new());
     let logins = Arc::new(Logins::default());

@@ -18,7 +18,7 @@ use argh::FromArgs;
 use super::settings::{GlobalArgs, Settings, environment};
 use super::terminal::Progress;
 use crate::config::Config;
-use crate::config::database::Target;
+use crate::config::database::Database;
 use crate::deadline::Deadline;
 use crate::driver::Drivers;
 use crate::engine::targets;
@@ -74,8 +74,8 @@ pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
 }
 
 /// The targets asked for, disabled ones too, in configuration order.
-fn chosen(plan: &Config, wanted: &[String]) -> Result<Vec<Arc<Target>>, Error> {
+fn chosen(plan: &Config, wanted: &[String]) -> Result<Vec<Arc<Database>>, Error> {
     targets::known("target", wanted, || plan.targets.iter().map(|target| target.name.as_str()))?;
-    let is_wanted = |target: &&Arc<Target>| wanted.is_empty() || wanted.contains(&target.name);
+    let is_wanted = |target: &&Arc<Database>| wanted.is_empty() || wanted.contains(&target.name);
     Ok(plan.targets.iter().filter(is_wanted).cloned().collect())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::database::Target;
+use crate::config::database::Database;
 use crate::driver::{Facts, Rights};
 use crate::error::Error;
 
@@ -18,7 +18,7 @@ pub struct Report {
 /// One target.
 pub struct Outcome {
     /// As configured.
-    pub target: Arc<Target>,
+    pub target: Arc<Database>,
     /// What came of it.
     pub verdict: Verdict,
     /// Login and questions.

@@ -15,7 +15,7 @@ use super::run::start;
 use super::settings::{GlobalArgs, Settings, environment};
 use super::terminal::Progress;
 use crate::config::Config;
-use crate::config::database::Target;
+use crate::config::database::Database;
 use crate::driver::{Drivers, Sql};
 use crate::error::Error;
 use crate::file;
@@ -111,7 +111,7 @@ fn statement(word: &str) -> Result<Sql, Error> {
     if sql.text().is_empty() { Err(Error::config("--sql holds no statement")) } else { Ok(sql) }
 }
 
-fn choose<'p>(plan: &'p Config, options: &Options, sql: Option<Sql>) -> Result<(&'p Target, What), Error> {
+fn choose<'p>(plan: &'p Config, options: &Options, sql: Option<Sql>) -> Result<(&'p Database, What), Error> {
     let target = options.target.as_deref();
     let (target, what) = match (&options.query, sql) {
         (Some(query), None) => {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::source_position::place_of;
 use crate::config::Config;
 use crate::config::conditions::When;
-use crate::config::database::Target;
+use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{Facts, Health, Job, MAX_CELL_BYTES, Session};
@@ -83,7 +83,8 @@ pub struct Said {
 /// many are done.
 #[must_use]
 pub fn run(plan: &Config, by: Deadline, told: impl Fn(usize, usize) + Sync) -> Said {
-    let targets: Vec<&Target> = plan.targets.iter().map(|target| &**target).filter(|it| it.enabled).collect();
+    let targets: Vec<&Database> =
+        plan.targets.iter().map(|target| &**target).filter(|it| it.enabled).collect();
     let slots: Vec<Mutex<Option<OfTarget>>> = targets.iter().map(|_| Mutex::default()).collect();
     let logins = Logins::default();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -125,7 +126,7 @@ struct Raw {
 }
 
 impl OfTarget {
-    fn ask(target: &Target, logins: &Logins, by: Deadline) -> OfTarget {
+    fn ask(target: &Database, logins: &Logins, by: Deadline) -> OfTarget {
         let reached = Reached {
             target: target.name.clone(),
             server: Err(Error::new(Reason::Connect, "its driver is not built in")),
@@ -144,7 +145,7 @@ impl OfTarget {
 
     /// # Errors
     /// The session died or ran out of time: the rest is not known.
-    fn queries(&mut self, target: &Target, session: &mut dyn Session, by: Deadline) -> Result<Facts> {
+    fn queries(&mut self, target: &Database, session: &mut dyn Session, by: Deadline) -> Result<Facts> {
         let queries = || target.queries.iter().filter(|query| query.enabled);
         if queries().any(|query| query.when.as_ref().is_some_and(|when| when.role.is_some())) {
             usable(session.refresh(by))?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::config::database::Target;
+use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::error::{Error, Result};
 use crate::yaml::keys::nearest_of;
@@ -12,7 +12,7 @@ use crate::yaml::keys::nearest_of;
 ///
 /// # Errors
 /// A configuration error: an unknown name, with the nearest; no target, or several, each of which could be meant.
-pub fn query<'p>(plan: &'p Config, name: &str, target: Option<&str>) -> Result<(&'p Target, Arc<Query>)> {
+pub fn query<'p>(plan: &'p Config, name: &str, target: Option<&str>) -> Result<(&'p Database, Arc<Query>)> {
     let known = plan.queries.iter().map(|query| &*query.name);
     if !known.clone().any(|known| known == name) {
         return Err(unknown("query", name, known));
@@ -20,7 +20,7 @@ pub fn query<'p>(plan: &'p Config, name: &str, target: Option<&str>) -> Result<(
     let runs: Vec<_> =
         plan.targets.iter().filter_map(|target| Some((&**target, on(target, name)?))).collect();
     let Some(target) = target else {
-        let enabled = |pair: &&(&Target, Arc<Query>)| pair.0.enabled && pair.1.enabled;
+        let enabled = |pair: &&(&Database, Arc<Query>)| pair.0.enabled && pair.1.enabled;
         let one = only(runs.iter().filter(enabled)).or_else(|| only(runs.iter()));
         let names = || runs.iter().map(|(target, _)| target.name.as_str());
         let missing = || several(&format!("query `{name}` runs on"), names());
@@ -38,7 +38,7 @@ pub fn query<'p>(plan: &'p Config, name: &str, target: Option<&str>) -> Result<(
 ///
 /// # Errors
 /// As [`query`].
-pub fn target<'p>(plan: &'p Config, name: Option<&str>) -> Result<&'p Target> {
+pub fn target<'p>(plan: &'p Config, name: Option<&str>) -> Result<&'p Database> {
     let all = || plan.targets.iter().map(|target| &**target);
     match name {
         Some(name) => find(plan, name),
@@ -48,7 +48,7 @@ pub fn target<'p>(plan: &'p Config, name: Option<&str>) -> Result<&'p Target> {
     }
 }
 
-fn on(target: &Target, name: &str) -> Option<Arc<Query>> {
+fn on(target: &Database, name: &str) -> Option<Arc<Query>> {
     target.queries.iter().find(|query| &*query.name == name).cloned()
 }
 
@@ -56,7 +56,7 @@ fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
     all.next().filter(|_| all.next().is_none())
 }
 
-fn find<'p>(plan: &'p Config, name: &str) -> Result<&'p Target> {
+fn find<'p>(plan: &'p Config, name: &str) -> Result<&'p Database> {
     let names = plan.targets.iter().map(|target| target.name.as_str());
     let found = plan.targets.iter().find(|target| target.name == name);
     found.map(|target| &**target).ok_or_else(|| unknown("target", name, names))

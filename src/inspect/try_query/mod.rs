@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use super::source_position::place_of;
 use crate::config::Config;
-use crate::config::database::Target;
+use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{Canceller, Column, Facts, Sql};
@@ -47,7 +47,7 @@ pub struct Ask<'p> {
     /// The plan that the target is of.
     pub plan: &'p Config,
     /// Where.
-    pub target: &'p Target,
+    pub target: &'p Database,
     /// What.
     pub what: What,
     /// How many rows to keep as text.

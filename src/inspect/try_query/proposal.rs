@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::Config;
-use crate::config::database::Target;
+use crate::config::database::Database;
 use crate::driver::{Column, Content, Sql};
 use crate::exposition::{FamilyKind, reserved_names};
 use crate::inspect::sql_compare::tokens;
@@ -30,7 +30,7 @@ enum Part {
 /// An entry of `queries:`, two blanks in, each line with its end. `None` without columns to make anything of.
 pub(super) fn propose(
     plan: &Config,
-    target: &Target,
+    target: &Database,
     sql: &Sql,
     columns: &[Column],
     rows: &[Vec<OwnedValue>],
@@ -141,7 +141,7 @@ fn is_negative(kept: &OwnedValue) -> bool {
 }
 
 /// The key `labels` with its line's end; nothing without labels.
-fn labels(plan: &Config, target: &Target, subject: &str, parts: &[(&Column, Part)]) -> String {
+fn labels(plan: &Config, target: &Database, subject: &str, parts: &[(&Column, Part)]) -> String {
     let mut taken: BTreeSet<String> = target.labels.iter().map(|(name, _)| name.to_string()).collect();
     taken.extend([&plan.exporter.target_label, "le", "quantile"].map(str::to_owned));
     let columns = parts.iter().filter(|(_, part)| *part == Part::Label).map(|(column, _)| &*column.name);
