@@ -73,9 +73,9 @@ fn the_tests_of_packs_and_examples_pass() {
 }
 
 #[test]
-fn the_readmes_tests_pass_and_its_report_is_real() {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let section = readme.split("## Tests of queries").nth(1).unwrap();
+fn the_documented_tests_pass_and_their_report_is_real() {
+    let page = crate::documents::read("docs/configuration.md");
+    let section = page.split("## Tests of queries").nth(1).unwrap();
     let file = section.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     let report = section.split("```\nPASS").nth(1).unwrap().split("```").next().unwrap();
     let config = "databases: {a: {driver: sqlite, database: a.db}}\ninclude: [collector.yaml]\n";

@@ -250,9 +250,9 @@ fn each_lint_is_explained_and_all_are_listed() {
 }
 
 #[test]
-fn the_readme_lists_every_lint() {
-    let readme = root("README.md");
-    let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `L0")).collect();
+fn the_documents_list_every_lint() {
+    let page = crate::documents::read("docs/command-line.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `L0")).collect();
     let expected: Vec<String> =
         Lint::ALL.iter().map(|lint| format!("| `{}` | {} |", lint.code(), lint.about())).collect();
     assert_eq!(rows, expected);
@@ -295,7 +295,7 @@ fn what_is_odd_about_the_environment_is_a_warning_without_a_place() {
 }
 
 #[test]
-fn the_readme_shows_what_check_prints() {
+fn the_documents_show_what_check_prints() {
     let config = "databases:
   shop: {driver: sqlite, database: shop.db}
 queries:
@@ -305,9 +305,9 @@ queries:
       - {name: shop_orders_total, help: Orders.}
 ";
     let output = Setup::empty().file("shop.yaml", config).args(&["check", "-c", "shop.yaml"]).output();
-    let readme = root("README.md");
+    let page = crate::documents::read("docs/command-line.md");
     let block =
-        readme.split("```").find_map(|block| block.strip_prefix("\n$ sql-exporter check -c shop.yaml\n"));
+        page.split("```").find_map(|block| block.strip_prefix("\n$ sql-exporter check -c shop.yaml\n"));
     assert_eq!(block, Some(output.text()));
 }
 

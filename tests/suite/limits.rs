@@ -152,12 +152,11 @@ fn ten_million_rows_of_sqlite_stop_at_the_limit() {
     ten_million(setup(&format!("databases: {{db: {{driver: sqlite, database: shop.db}}}}\n{sql}")), || false);
 }
 
-/// Each limit stands in the README with its default.
+/// Each limit is in the documents with its default.
 #[test]
-fn the_readme_tells_each_limit_and_its_default() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(path).expect("a README");
-    let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with('|')).collect();
+fn the_documents_have_each_limit_and_its_default() {
+    let page = crate::documents::read("docs/configuration.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
     for (key, default) in [
         ("max_rows", "100000"),
         ("max_series", "20000"),

@@ -1,5 +1,5 @@
-//! The exporter's own metrics (DESIGN 9): each by name, type, labels and closed sets of their values; which page shows
-//! which; and that there is no other. The README names them all.
+//! The exporter's own metrics: each by name, type, labels and closed sets of their values; which page shows which; and
+//! that there is no other. `docs/metrics.md` lists them, made from [`families`].
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use crate::exporter::{Exporter, Setup};
 
 /// Where a metric stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Group {
+pub(crate) enum Group {
     /// Of a target or query: on every page that shows its target.
     Target,
     /// Of the process: on the whole of `/metrics` and on `/-/metrics`.
@@ -163,16 +163,50 @@ fn one_scrape_shows_them_without_those_of_a_server_and_of_the_process() {
     assert!(hold(&checked(without.text()), "--no-self-metrics").is_empty());
 }
 
+/// A family as its page declares it.
+pub(crate) struct Family {
+    /// The whole name.
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) help: String,
+    pub(crate) labels: &'static [&'static str],
+    /// `None` for `process_*`, which every Prometheus client has.
+    pub(crate) group: Option<Group>,
+}
+
+/// Every family about the exporter, in the order of a page: names, types and helps are those that the page declares.
+pub(crate) fn families() -> Vec<Family> {
+    let exporter = everything().serve();
+    for path in ["/metrics", "/", "/nothing"] {
+        exporter.get(path);
+    }
+    let text = exporter.metrics();
+    let types = checked(&text).types;
+    let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+    let family = |(name, help): (&str, &str)| {
+        let own = name.strip_prefix("sql_exporter_");
+        let row = own.and_then(|own| TABLE.iter().find(|row| row.0 == own));
+        let (labels, group) = match row {
+            Some(row) => (row.2, Some(row.3)),
+            None if name.starts_with("process_") => (&[] as _, None),
+            None => return None,
+        };
+        Some(Family {
+            name: name.to_owned(),
+            kind: types[name].clone(),
+            help: help.to_owned(),
+            labels,
+            group,
+        })
+    };
+    helps.filter_map(family).collect()
+}
+
 #[test]
-fn the_readme_names_them_all() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(path).expect("a README");
-    let (_, section) = readme.split_once("### Our own metrics").expect("a section");
-    for (name, ..) in TABLE {
-        let named = section.contains(&format!("`{name}`")) || section.contains(&format!("`{name}{{"));
-        assert!(named, "{name}");
+fn the_documents_name_every_reason() {
+    let page = crate::documents::read("docs/metrics.md");
+    for reason in REASONS.split_whitespace() {
+        assert!(page.contains(&format!("`{reason}`")), "{reason}");
     }
-    for word in REASONS.split_whitespace() {
-        assert!(section.contains(word), "{word}");
-    }
+    assert!(TABLE.iter().all(|(name, ..)| page.contains(&format!("`sql_exporter_{name}`"))));
 }

@@ -14,7 +14,7 @@ use crate::checker::{Page, Sample, checked, openmetrics};
 use crate::judges::{prometheus_client, promtool};
 use crate::table::{Table, bare, open_page, page, query, render};
 
-/// A cell that owns its text, with the label text and the number that DESIGN 3 gives it where std can tell.
+/// A cell that owns its text, with the label text and the number that docs/metrics.md gives it where std can tell.
 #[derive(Debug, Clone)]
 enum Made {
     Null,

@@ -1,5 +1,5 @@
 //! The JSON Schema: what it takes and refuses beside what the reader does, by a library that is not ours; and that
-//! schema, code, README and examples say the same.
+//! schema, code, documents and examples say the same.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -122,7 +122,7 @@ fn each_example_names_the_schema_that_lies_beside_it() {
     }
 }
 
-/// What the messages of faults say that a schema sees. The others are the README's to list.
+/// What the messages of faults say that a schema sees. The others are listed in `docs/command-line.md`.
 const SEEN: &[&str] = &[
     "unknown key",
     "is not built yet",
@@ -184,16 +184,14 @@ fn the_schema_of_included_files_refuses_what_belongs_in_the_main_file() {
     assert_eq!(fits, [false, false, false, true], "{verdicts:#?}");
 }
 
-/// Configurations that lie about: those of the golden pages, of the fuzzer, of the README.
+/// Configurations that lie about: those of the golden pages, of the fuzzer, of the documents.
 fn texts() -> Vec<(String, String)> {
     let mut texts: Vec<(String, String)> = Vec::new();
     for folder in ["tests/golden", "tests/fuzz/corpus/plan", "tests/broken", "examples"] {
         let files = files(folder).into_iter().map(|file| (file.display().to_string(), read(&file)));
         texts.extend(files);
     }
-    let readme = read(&root().join("README.md"));
-    let blocks = readme.split("```yaml").skip(1).filter_map(|rest| rest.split("```").next());
-    texts.extend(blocks.map(|block| ("README.md".to_owned(), block.to_owned())));
+    texts.extend(crate::documents::yaml_blocks());
     texts
 }
 

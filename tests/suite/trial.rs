@@ -337,15 +337,15 @@ fn moments_without_a_zone_are_told_with_the_cast_to_write() {
 }
 
 #[test]
-fn the_readme_shows_what_try_prints() {
+fn the_documents_show_what_try_prints() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("a file");
     let setup = Setup::new(&read("examples/demo/sql-exporter.yaml"));
     let shop = rusqlite::Connection::open(setup.path().join("shop.db")).expect("a database");
     shop.execute_batch(&read("examples/demo/shop.sql")).expect("the demo's script");
     let output = setup.args(&["try", "--query", "customers", "--rows", "3"]).output();
-    let readme = read("README.md");
-    let block = readme.split("```").find_map(|block| {
+    let page = crate::documents::read("docs/command-line.md");
+    let block = page.split("```").find_map(|block| {
         block.strip_prefix("\n$ sql-exporter try -c sql-exporter.yaml --query customers --rows 3\n")
     });
     let without_times = |text: &str| {

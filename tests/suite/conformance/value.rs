@@ -1,4 +1,4 @@
-//! What a value is as a number and as a label (DESIGN 3).
+//! What a value is as a number and as a label (docs/metrics.md).
 
 use sql_exporter::error::Reason;
 

@@ -216,7 +216,7 @@ fn what_any_run_leaves_behind_changes_no_neighbours_number() {
             [(vec![], true), (vec!["SET work_mem = '3MB'".to_owned()], true), (vec![], false)]
         {
             if !session_sql.is_empty() && matches!(name, "my.tenant" | "enable_seqscan") {
-                // Nothing is reset there, and these are not asked for: SECURITY.md.
+                // Nothing is reset there, and these are not asked for: docs/security.md.
                 continue;
             }
             server.run("TRUNCATE signs; GRANT SELECT ON orders, signs TO pg_monitor");

@@ -1,4 +1,5 @@
-//! The README's key tables, and what else speaks of keys: the schema's sentences and `examples/full.yaml`.
+//! The key tables of `docs/configuration.md`, and what else speaks of keys: the schema's sentences and
+//! `examples/full.yaml`.
 
 use std::collections::BTreeSet;
 
@@ -6,17 +7,20 @@ use serde_json::Value;
 
 use super::{KINDS, read, root, schema};
 
-/// Headings of the README, and what the mappings are called whose keys stand below.
+/// Names in the markers `<!-- keys: NAME -->` of the page, and what the mappings are called whose keys stand below.
 const SCOPES: &[(&str, &str)] = &[
-    ("The main file", ""),
-    ("An included file", "collector"),
-    ("`databases.<name>`", "databases"),
-    ("`queries[]`", "queries"),
-    ("`metrics[]`", "metrics"),
-    ("`exporter`", "exporter"),
-    ("`tests[]`", "tests"),
-    ("Limits", "limits"),
+    ("main file", ""),
+    ("included file", "collector"),
+    ("databases.<name>", "databases"),
+    ("queries[]", "queries"),
+    ("metrics[]", "metrics"),
+    ("exporter", "exporter"),
+    ("tests[]", "tests"),
+    ("limits", "limits"),
 ];
+
+/// The page with the key tables.
+const PAGE: &str = "docs/configuration.md";
 
 /// The texts in backquotes.
 fn quoted(cell: &str) -> Vec<&str> {
@@ -24,13 +28,12 @@ fn quoted(cell: &str) -> Vec<&str> {
 }
 
 /// The key tables, one key a line: `SCOPE.KEY | default | sentence`.
-fn table(readme: &str) -> String {
+fn table(page: &str) -> String {
     let (mut lines, mut scope) = (String::new(), None);
-    for line in readme.lines() {
-        if let Some(heading) =
-            line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#'))
-        {
-            scope = SCOPES.iter().find(|(name, _)| heading.starts_with(name)).map(|(_, scope)| *scope);
+    for line in page.lines() {
+        if let Some(marker) = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")) {
+            let name = marker.strip_prefix("keys: ");
+            scope = SCOPES.iter().find(|(known, _)| Some(*known) == name).map(|(_, scope)| *scope);
         }
         let line = line.replace(r"\|", "|");
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
@@ -60,9 +63,9 @@ fn table(readme: &str) -> String {
 }
 
 #[test]
-fn the_sentences_of_the_schema_are_the_readmes() {
+fn the_sentences_of_the_schema_are_those_of_the_documents() {
     let path = root().join("src/commands/schema/keys.txt");
-    let table = table(&read(&root().join("README.md")));
+    let table = table(&crate::documents::read(PAGE));
     if std::env::var_os("TEST_BLESS").is_some() {
         std::fs::write(&path, &table).expect("written");
     }
@@ -94,13 +97,13 @@ fn all_properties() -> Vec<(String, String)> {
 }
 
 #[test]
-fn each_key_of_the_schema_has_a_sentence_and_each_key_of_the_readme_is_in_the_schema() {
+fn each_key_of_the_schema_has_a_sentence_and_each_documented_key_is_in_the_schema() {
     let found = all_properties();
     assert!(found.len() > 200);
     let mute: BTreeSet<&str> =
         found.iter().filter(|(_, about)| about.is_empty()).map(|(name, _)| name.as_str()).collect();
-    assert_eq!(mute, BTreeSet::new(), "not in the README's key tables");
-    for line in table(&read(&root().join("README.md"))).lines() {
+    assert_eq!(mute, BTreeSet::new(), "not in the key tables of docs/configuration.md");
+    for line in table(&crate::documents::read(PAGE)).lines() {
         let (key, about) = line.split_once(" | ").unwrap();
         let (key, about) = (key.rsplit('.').next().unwrap(), about.rsplit(" | ").next().unwrap());
         let is_known = found.iter().any(|(name, said)| name == key && said.starts_with(about));

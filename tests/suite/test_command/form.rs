@@ -37,12 +37,12 @@ fn normal(text: &str, port: u16) -> String {
 }
 
 #[test]
-fn the_example_of_the_readme_is_what_is_printed() {
+fn the_example_of_the_documents_is_what_is_printed() {
     let (setup, port) = four();
     let output = setup.output();
     assert_eq!((output.code(), output.errors()), (1, ""));
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("a file");
-    let block = readme.split("$ sql-exporter test -c shop.yaml\n").nth(1).expect("the example");
+    let page = crate::documents::read("docs/command-line.md");
+    let block = page.split("$ sql-exporter test -c shop.yaml\n").nth(1).expect("the example");
     let block = block.split("```").next().expect("its end");
     assert_eq!(normal(block, port), normal(output.text(), port), "\n{}", output.text());
     assert!(!output.text().contains('\u{1b}'), "a pipe has no colours");

@@ -1,5 +1,5 @@
 //! The headers that decide about format, coding and time: whatever they hold, there is an answer, and a scrape has a
-//! time within the bounds of DESIGN 4.1.
+//! time within the bounds of docs/scraping.md.
 
 use std::time::{Duration, Instant};
 
