@@ -21,7 +21,7 @@ $(demo)/shop.db: $(demo)/shop.sql examples/make_demo.rs
 build: ## Build the release binary: target/release/sql-exporter
 	$(CARGO) build --release --locked
 
-test: ## Install missing servers, start private ones, run every test
+test: ## Install missing servers, start private ones, run every test (plain `cargo test` needs none, and runs less)
 	tests/run $(CARGO) test --locked
 
 # The second run puts the sentences that the first one has written into the schema.
@@ -39,7 +39,7 @@ soak: build ## 10,000 scrapes of the release build under random faults (SOAK_SEE
 fuzz: ## Each fuzz target for 60 s (FUZZ_SECONDS); needs a nightly compiler and cargo-fuzz
 	tests/fuzz/run
 
-bench: build ## The release build beside floors in C, against its budgets (BENCH=quick leaves out growth)
+bench: build ## The release build beside floors in C and postgres_exporter, against its budgets (BENCH=quick leaves out growth)
 	TEST_NEEDS=bench tests/run tests/bench/run.py
 
 lint: ## Formatting, clippy, shell syntax

@@ -2,6 +2,7 @@
 import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-BINARY = ROOT / "target/release/sql-exporter"
+BINARY = Path(os.environ.get("TEST_EXPORTER", ROOT / "target/release/sql-exporter"))
+PEER = "prometheus-postgres-exporter"
 LIBRARIES = {
     "postgres": ["-I/usr/include/postgresql", "-lpq"],
     "mariadb": ["-I/usr/include/mariadb", "-lmariadb"],
@@ -84,21 +86,14 @@ class Relay(Process):
         until(lambda: socket.create_connection(("127.0.0.1", self.port)).close() or True)
 
 
-class Exporter(Process):
-    def __init__(self, targets, queries, **exporter):
-        self.port = free_port()
-        number = next(self.numbers)
-        self.config = self.folder / f"exporter-{number}.yaml"
-        # JSON is YAML.
-        self.config.write_text(json.dumps({
-            "databases": targets,
-            "queries": [query_entry(*query, **limits(exporter)) for query in enumerate(queries)],
-            "exporter": {"listen": f"127.0.0.1:{self.port}", "scrape_timeout": "60s", **exporter},
-        }))
-        self.log = self.folder / f"exporter-{number}.log"
+class Server(Process):
+    """An exporter: ours, or the peer."""
+
+    def serve(self, command, **more):
+        self.log = self.folder / f"server-{self.port}.log"
         self.began = time.perf_counter()
         with open(self.log, "w") as log:
-            self.start([BINARY, "-c", self.config], stdout=log, stderr=log)
+            self.start(command, stdout=log, stderr=log, **more)
 
     def ask(self, path="/metrics"):
         """A page, or None while nobody listens."""
@@ -121,6 +116,40 @@ class Exporter(Process):
         return Loop("http", f"{self.port} {encoding}", paths, clients)
 
 
+class Exporter(Server):
+    def __init__(self, targets, queries, **exporter):
+        self.port = free_port()
+        config = self.folder / f"exporter-{next(self.numbers)}.yaml"
+        # JSON is YAML.
+        config.write_text(json.dumps({
+            "databases": targets,
+            "queries": [query_entry(*query, **limits(exporter)) for query in enumerate(queries)],
+            "exporter": {"listen": f"127.0.0.1:{self.port}", "scrape_timeout": "60s", **exporter},
+        }))
+        self.serve([BINARY, "-c", config])
+
+
+class Peer(Server):
+    """postgres_exporter with the same queries and none of its own."""
+
+    def __init__(self, port, database, queries):
+        self.port = free_port()
+        config = self.folder / f"peer-{next(self.numbers)}.yaml"
+        config.write_text(json.dumps(dict(peer_entry(*query) for query in enumerate(queries))))
+        # The password is in PGPASSWORD.
+        source = f"postgresql://postgres@127.0.0.1:{port}/{database}?sslmode=disable"
+        self.serve([PEER, *self.without_own_metrics(), f"--web.listen-address=127.0.0.1:{self.port}",
+                    f"--extend.query-path={config}"], env={**os.environ, "DATA_SOURCE_NAME": source})
+
+    @staticmethod
+    def without_own_metrics():
+        """Its collectors are options of their own, which differ between versions."""
+        output = subprocess.run([PEER, "--help"], capture_output=True, text=True)
+        collectors = re.findall(r"--(?:\[no-\])?collector\.(\w+)", output.stdout + output.stderr)
+        return ["--disable-default-metrics", "--disable-settings-metrics",
+                *(f"--no-collector.{name}" for name in sorted(set(collectors)))]
+
+
 def limits(exporter):
     """A query may make what the page may hold."""
     most = exporter.get("max_series")
@@ -133,11 +162,24 @@ def query_entry(number, query, **limits):
     return {"name": f"q{number:02d}", "sql": sql, "databases": ["*"], "metrics": [metric], **limits}
 
 
+def peer_entry(number, query):
+    """An entry of the peer's query file: its metrics are called bench_qNN_value."""
+    labels, sql = query
+    columns = [{label: {"usage": "LABEL", "description": "q"}} for label in labels]
+    return f"bench_q{number:02d}", {"query": sql, "metrics": [*columns, {"value": {"usage": "GAUGE", "description": "q"}}]}
+
+
 def assert_whole(page):
     """Every query of the page succeeded; a page without a query's rows would be a fast one."""
     failed = [line for line in page.splitlines() if line.startswith("sql_exporter_query_success{") and line[-1] != "1"]
+    failed += [line for line in page.splitlines()
+               if line.startswith("pg_exporter_user_queries_load_error{") and not line.endswith(" 0")]
     if failed:
         raise RuntimeError("queries failed:\n" + "\n".join(failed))
+
+
+def series_of(page):
+    return sum(line.startswith("bench_") for line in page.splitlines())
 
 
 def until(check, seconds=30):

@@ -1,38 +1,35 @@
 """The table of what was measured, and whether it keeps its budget."""
 from dataclasses import dataclass
 
-HEADINGS = ("workload", "what", "floor", "ours", "ratio", "budget", "")
+HEADINGS = ("workload", "what", "beside", "theirs", "ours", "ratio", "budget", "")
 
 
 @dataclass(frozen=True)
 class Budget:
+    """A bound on a ratio, or on memory, threads and sizes, which say the same on every machine."""
     limit: float
-    of_floor: bool = False
+    ratio: bool = True
     least: bool = False
 
     def text(self, unit):
         sign = "≥" if self.least else "≤"
-        return f"{sign} {self.limit:g} ×" if self.of_floor else f"{sign} {self.limit:g} {unit}"
+        return f"{sign} {self.limit:.3g} ×" if self.ratio else f"{sign} {self.limit:g} {unit}"
 
     def kept(self, ours, ratio):
-        value = ratio if self.of_floor else ours
+        value = ratio if self.ratio else ours
         return value >= self.limit if self.least else value <= self.limit
 
 
 def at_most(limit):
-    return Budget(limit)
-
-
-def at_least(limit):
-    return Budget(limit, least=True)
+    return Budget(limit, ratio=False)
 
 
 def times(limit):
-    return Budget(limit, of_floor=True)
+    return Budget(limit)
 
 
 def share(limit):
-    return Budget(limit, of_floor=True, least=True)
+    return Budget(limit, least=True)
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,13 @@ class Row:
     what: str
     unit: str
     ours: float
-    floor: float | None = None
+    theirs: float | None = None
     budget: Budget | None = None
+    beside: str = "floor"
 
     @property
     def ratio(self):
-        return self.ours / self.floor if self.floor else None
+        return self.ours / self.theirs if self.theirs else None
 
     @property
     def missed(self):
@@ -54,8 +52,9 @@ class Row:
 
     def cells(self):
         verdict = "" if self.budget is None else "MISS" if self.missed else "ok"
-        return (self.workload, f"{self.what}, {self.unit}", number(self.floor), number(self.ours), number(self.ratio),
-                self.budget.text(self.unit) if self.budget else "", verdict)
+        beside = self.beside if self.theirs is not None else ""
+        return (self.workload, f"{self.what}, {self.unit}", beside, number(self.theirs), number(self.ours),
+                number(self.ratio), self.budget.text(self.unit) if self.budget else "", verdict)
 
 
 def number(value):
@@ -69,7 +68,7 @@ def text(rows):
     """The rows under their headings, in columns; numbers stand to the right."""
     lines = [HEADINGS] + [row.cells() for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-    to_right = {2, 3, 4}
+    to_right = {3, 4, 5}
 
     def line(cells):
         padded = (cell.rjust(width) if column in to_right else cell.ljust(width)

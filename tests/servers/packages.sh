@@ -19,12 +19,13 @@ missing_packages() {
   [ "${TEST_NEEDS:-}" != bench ] || missing_bench_packages
 }
 
-# The benchmarks' floors are C.
+# The benchmarks' floors are C; their peer is postgres_exporter.
 missing_bench_packages() {
   have cc || echo gcc
   [ -e /usr/include/postgresql/libpq-fe.h ] || echo libpq-dev
   [ -e /usr/include/mariadb/mysql.h ] || echo libmariadb-dev
   [ -e /usr/include/sqlite3.h ] || echo libsqlite3-dev
+  have prometheus-postgres-exporter || echo prometheus-postgres-exporter
 }
 
 policy=/usr/sbin/policy-rc.d

@@ -200,10 +200,10 @@ fn every_source_file_and_folder_that_a_page_names_is_there() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-#[test]
-fn the_sources_cite_pages_of_docs_that_exist() {
-    let mut files = vec![];
-    let mut folders = vec![root().join("src"), root().join("tests/suite"), root().join("tests/fuzz/src")];
+/// The sources below these folders.
+fn sources(folders: &[&str]) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
@@ -214,8 +214,13 @@ fn the_sources_cite_pages_of_docs_that_exist() {
             }
         }
     }
+    files
+}
+
+#[test]
+fn the_sources_cite_pages_of_docs_that_exist() {
     let mut missing = BTreeSet::new();
-    for file in files {
+    for file in sources(&["src", "tests/suite", "tests/fuzz/src"]) {
         let text = std::fs::read_to_string(&file).expect("text");
         for rest in text.split("docs/").skip(1) {
             let name: String =
@@ -226,6 +231,23 @@ fn the_sources_cite_pages_of_docs_that_exist() {
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Documents that the sources do not cite: some are outside of the repository, the others only lead to `docs/`.
+const NOT_CITED: &[&str] = &["DESIGN ", "DESIGN.md", "ARCHITECTURE ", "ARCHITECTURE.md", "README", "SECURITY.md"];
+
+#[test]
+fn the_sources_cite_no_other_documents() {
+    let mut found = Vec::new();
+    for file in sources(&["src"]) {
+        let text = std::fs::read_to_string(&file).expect("text");
+        for (line, text) in (1..).zip(text.lines()) {
+            if NOT_CITED.iter().any(|name| text.contains(name)) {
+                found.push(format!("{}:{line}: {}", file.display(), text.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 fn documents(folder: &Path, found: &mut Vec<PathBuf>) {

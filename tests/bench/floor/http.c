@@ -1,5 +1,5 @@
-/* No floor but the client that asks the exporter, so that both are timed by the same loop. WHERE is "PORT ENCODING";
- * client number i asks for line i of the paths. */
+/* Not a floor: the client that requests pages of an exporter, so that all are timed by the same loop. WHERE is
+ * "PORT ENCODING"; client number i requests line i of the paths. */
 #define _GNU_SOURCE /* memmem */
 #include "page.h"
 
@@ -47,7 +47,12 @@ static size_t receive(struct client *client, size_t from)
     return (size_t)count;
 }
 
-/* Reads the head; the length of the body, and in *extra what came of it already. */
+/* What stands behind the last chunk of a body in chunks. No exposition contains it. */
+static const char LAST[] = "\r\n0\r\n\r\n";
+enum { TAIL = sizeof LAST - 1 };
+
+/* Reads the head: the length of the body, or 0 where it comes in chunks. The body's first bytes are moved to the
+ * start of the answer, *extra of them. */
 static size_t head(struct client *client, size_t *extra)
 {
     size_t length = 0;
@@ -61,9 +66,25 @@ static size_t head(struct client *client, size_t *extra)
         fail("the exporter answered", client->answer);
     *extra = length - (size_t)(end + 4 - client->answer);
     field = strcasestr(client->answer, "\r\nContent-Length:");
-    if (!field)
-        fail("the exporter's head has no Content-Length", client->answer);
-    return strtoul(field + 17, NULL, 10);
+    if (!field && !strcasestr(client->answer, "\r\nTransfer-Encoding: chunked"))
+        fail("the exporter's head has neither Content-Length nor chunks", client->answer);
+    length = field ? strtoul(field + 17, NULL, 10) : 0;
+    memmove(client->answer, end + 4, *extra);
+    return length;
+}
+
+/* Reads chunks to the last one; the first `got` bytes are there. */
+static size_t chunks(struct client *client, size_t got)
+{
+    size_t kept = got, total = got;
+    while (kept < TAIL || memcmp(client->answer + kept - TAIL, LAST, TAIL)) {
+        size_t tail = kept < TAIL ? kept : TAIL;
+        memmove(client->answer, client->answer + kept - tail, tail);
+        got = receive(client, tail);
+        kept = tail + got;
+        total += got;
+    }
+    return total;
 }
 
 size_t client_page(struct client *client)
@@ -72,6 +93,8 @@ size_t client_page(struct client *client)
     if (send(client->socket, client->request, request, MSG_NOSIGNAL) != (ssize_t)request)
         fail("the exporter", "takes no request");
     length = head(client, &got);
+    if (!length)
+        return chunks(client, got);
     while (got < length)
         got += receive(client, 0);
     return length;
