@@ -3,18 +3,23 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::disposal::Disposal;
 use super::pool::Scheduler;
 use super::workers::Workers;
+use crate::deadline::Deadline;
 use crate::driver::connection::Login;
 use crate::telemetry::Telemetry;
 
 use super::login_backoff::Logins;
 use super::server_limits::Neighbours;
 use super::sessions::Sessions;
+
+/// How often sessions at work are looked at when the process ends.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What all targets share.
 pub struct Shared {
@@ -85,10 +90,18 @@ impl Shared {
         self.all().iter().for_each(|sessions| sessions.interrupt());
     }
 
-    /// Closes the sessions that are idle. Does not block; `disposal` says when they have ended.
-    pub fn close_idle(&self) {
-        for sessions in self.all() {
-            while sessions.pool.close_idle() {}
+    /// Closes the sessions that are idle, and those at work as soon as they are idle; blocks until there is none, at most
+    /// until `by`. A page can be complete before its session has read the last answer: a process that ended then would
+    /// leave without a goodbye. `disposal` says when the closed ones have ended.
+    pub fn close_sessions(&self, by: Deadline) {
+        loop {
+            let sessions = self.all();
+            sessions.iter().for_each(|sessions| while sessions.pool.close_idle() {});
+            let busy = sessions.iter().any(|sessions| sessions.pool.figures().busy > 0);
+            if !busy || by.passed() {
+                break;
+            }
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 

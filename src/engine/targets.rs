@@ -154,8 +154,9 @@ impl Targets {
     /// Stops what still runs in the servers and closes the sessions. Blocks for a moment at most.
     pub fn stop(&self) {
         self.interrupt();
-        self.shared.close_idle();
-        if !self.shared.disposal.settle(Deadline::within(DRAIN)) {
+        let by = Deadline::within(DRAIN);
+        self.shared.close_sessions(by.earlier_by(DRAIN / 2));
+        if !self.shared.disposal.settle(by) {
             log::warn!("{} sessions did not end in time", self.shared.disposal.pending());
         }
     }
