@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sql_exporter::config::query::Query;
 use sql_exporter::driver::advice::Advice;
-use sql_exporter::driver::{Column, Content, Row};
+use sql_exporter::driver::{Column, ColumnContent, Row};
 use sql_exporter::engine::query_sink::{Context, Rendered, sink};
 use sql_exporter::error::Result;
 use sql_exporter::exposition::page::{Families, pieces};
@@ -39,7 +39,7 @@ fn columns() -> Vec<Column> {
         type_name: "any".into(),
         advice: Advice::Label,
         quote: '"',
-        content: Content::Unknown,
+        content: ColumnContent::Unknown,
     };
     ["k1", "k2", "v"].map(column).into()
 }

@@ -15,7 +15,7 @@ use super::terminal::TerminalText;
 use crate::config::exporter::Exporter;
 use crate::config::listen::Listen;
 use crate::driver::Drivers;
-use crate::driver::connection::tls::{Mode, Tls};
+use crate::driver::connection::tls::{TlsConfig, TlsMode};
 use crate::error::Error;
 use crate::plain_text::one_line;
 use crate::server;
@@ -97,7 +97,7 @@ fn status(mut stream: impl Read + Write, path: &str) -> std::io::Result<String> 
 
 /// Whoever answers at our own address is believed: a certificate names the host that others ask for.
 fn encrypted(stream: Box<dyn Stream>) -> std::io::Result<impl Read + Write> {
-    let unverified = Tls { mode: Mode::Require, ..Tls::default() };
+    let unverified = TlsConfig { mode: TlsMode::Require, ..TlsConfig::default() };
     let config = unverified.client_config().map_err(std::io::Error::other)?;
     let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
     let session = ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;

@@ -32,7 +32,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// As in `Facts::role`.
+    /// As in `ServerFacts::role`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::driver::connection::Form;
+use crate::driver::connection::AddressSyntax;
 use crate::driver::{Drivers, Endpoint};
 use crate::error::Place;
 use crate::name::LabelName;
@@ -173,7 +173,7 @@ impl DatabaseEntry {
 fn shown(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> Shown {
     let mut shown = keys.shown();
     for key in ["url", "connection_string"] {
-        let place = endpoint.map_or_else(Shown::hidden, |endpoint| Shown::Text(endpoint.shown()));
+        let place = endpoint.map_or_else(Shown::hidden, |endpoint| Shown::Text(endpoint.redacted_url()));
         shown.set(key, place, false);
     }
     if let Some(program) = keys.texts("password_command").and_then(|words| words.into_iter().next()) {
@@ -232,19 +232,21 @@ fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<N
         keys.secret(key)?.expose().to_owned()
     };
     // Only what stands before `:` may be shown, and only where it looks like a scheme: the rest may be a secret.
-    let (message, hint) = match Form::of(&url) {
-        Form::Url(scheme) if scheme == "jdbc" => {
+    let (message, hint) = match AddressSyntax::of(&url) {
+        AddressSyntax::Url(scheme) if scheme == "jdbc" => {
             ("is a URL for Java", "leave `jdbc:` out: DRIVER://USER@HOST/DATABASE")
         }
-        Form::Url(scheme) if scheme.contains('+') && drivers.find(before_plus(&scheme)).is_some() => {
+        AddressSyntax::Url(scheme)
+            if scheme.contains('+') && drivers.find(before_plus(&scheme)).is_some() =>
+        {
             ("is a URL for Python", "leave out the `+` and what follows it: DRIVER://USER@HOST/DATABASE")
         }
-        Form::Url(scheme) => return Named::find(&scheme, key, keys, drivers),
-        Form::Keywords => return Named::find("postgres", key, keys, drivers),
-        Form::Go => {
+        AddressSyntax::Url(scheme) => return Named::find(&scheme, key, keys, drivers),
+        AddressSyntax::Keywords => return Named::find("postgres", key, keys, drivers),
+        AddressSyntax::Go => {
             ("is the form of the Go driver for MySQL", "write mysql://USER:PASSWORD@HOST:PORT/DATABASE")
         }
-        Form::Unknown => ("is no URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
+        AddressSyntax::Unknown => ("is no URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
     };
     keys.fault_with_hint(key, message, hint);
     None

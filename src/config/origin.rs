@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::driver::connection::Form;
+use crate::driver::connection::AddressSyntax;
 use crate::driver::statement::{Dialect, swallowing_comment};
 use crate::driver::{Allowed, Endpoint};
 use crate::error::Place;
@@ -77,7 +77,7 @@ pub(super) fn secrets(keys: &Keys<'_>) -> Vec<Stored> {
 /// True when a URL holds a password: `user:password@`, or a parameter. Its variables are left out already, so that it
 /// may be half a URL.
 fn has_password(url: &str) -> bool {
-    if Form::of(url) == Form::Keywords {
+    if AddressSyntax::of(url) == AddressSyntax::Keywords {
         let values = url.split("password").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('='));
         return values.into_iter().any(|value| !matches!(value.split_whitespace().next(), None | Some("''")));
     }

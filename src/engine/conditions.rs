@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::pool::Live;
 use crate::config::conditions::{When, numbers};
 use crate::deadline::Deadline;
-use crate::driver::{Column, Facts, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, Sql};
+use crate::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, ServerFacts, Sql};
 use crate::error::{Error, Reason, Result};
 use crate::value::{Cell, Number};
 
@@ -17,15 +17,15 @@ pub const MEMORY: Duration = Duration::from_secs(300);
 
 /// Whether the server's facts are those that `when` asks for.
 #[must_use]
-pub fn suits(when: &When, facts: &Facts) -> bool {
+pub fn suits(when: &When, facts: &ServerFacts) -> bool {
     unmet(when, facts).is_none()
 }
 
 /// The first condition on the server's facts that does not hold, in words.
 #[must_use]
-pub fn unmet(when: &When, facts: &Facts) -> Option<String> {
+pub fn unmet(when: &When, facts: &ServerFacts) -> Option<String> {
     let version = numbers(&facts.version);
-    let Facts { version: theirs, flavor, role, .. } = facts;
+    let ServerFacts { version: theirs, flavor, role, .. } = facts;
     if !when.version.iter().all(|bound| bound.holds(&version)) {
         Some(format!("when.version: the server's is {theirs}"))
     } else if !(when.flavor.is_empty() || when.flavor.contains(&flavor.as_str())) {
@@ -128,8 +128,13 @@ mod tests {
     use super::*;
     use crate::config::conditions::{Bound, Role};
 
-    fn facts(version: &str, flavor: &str, role: &str) -> Facts {
-        Facts { version: version.into(), flavor: flavor.into(), role: role.into(), ..Facts::default() }
+    fn facts(version: &str, flavor: &str, role: &str) -> ServerFacts {
+        ServerFacts {
+            version: version.into(),
+            flavor: flavor.into(),
+            role: role.into(),
+            ..ServerFacts::default()
+        }
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Turn<'_> {
                 self.sessions.connected(facts);
             }
             if self.batch.is_empty() {
-                self.take_batch(lease.distance());
+                self.take_batch(lease.round_trip_time());
                 lease.until(self.by);
             }
             let left: Vec<Arc<Run>> = self.left().cloned().collect();

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::deadline::Deadline;
-use crate::driver::connection::Login;
-use crate::driver::connection::tls::Mode;
+use crate::driver::connection::ConnectionConfig;
+use crate::driver::connection::tls::TlsMode;
 use crate::driver::{Endpoint, Session};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -32,11 +32,11 @@ struct Key {
     hosts: Vec<(String, u16)>,
     socket: Option<PathBuf>,
     user: Option<String>,
-    mode: Mode,
+    mode: TlsMode,
 }
 
 impl Key {
-    fn of(login: &Login) -> Self {
+    fn of(login: &ConnectionConfig) -> Self {
         Key {
             hosts: login.hosts.iter().map(|host| (host.host.to_ascii_lowercase(), host.port)).collect(),
             socket: login.socket.clone(),
@@ -87,7 +87,7 @@ impl Logins {
     ///
     /// # Errors
     /// The same password was refused lately; or there is none.
-    pub fn admit(&self, login: &Login, target: &str, by: Deadline) -> Result<LoginAttempt, Held> {
+    pub fn admit(&self, login: &ConnectionConfig, target: &str, by: Deadline) -> Result<LoginAttempt, Held> {
         let password = login.password.read(by).map_err(|error| Held { error, by: None })?;
         let account = Arc::clone(self.0.lock().entry(Key::of(login)).or_default());
         let patience = Deadline::within(by.left() / 2);
@@ -123,7 +123,7 @@ impl Logins {
     /// # Errors
     /// What [`Endpoint::connect`] says; the refusal of the same password, with the target that tried it.
     pub fn connect(&self, endpoint: &dyn Endpoint, target: &str, by: Deadline) -> Result<Box<dyn Session>> {
-        let Some(login) = endpoint.login() else { return endpoint.connect(by) };
+        let Some(login) = endpoint.connection_config() else { return endpoint.connect(by) };
         let attempt = self.admit(login, target, by).map_err(|Held { error, by }| match by {
             Some((other, _)) => {
                 error.with_hint(format!("tried for target {other}, and not again for this one"))
@@ -197,18 +197,18 @@ impl Drop for LoginAttempt {
 mod tests {
     use super::*;
     use crate::driver::connection::HostPort;
-    use crate::driver::connection::password::Password;
-    use crate::driver::connection::tls::Tls;
+    use crate::driver::connection::password::PasswordSource;
+    use crate::driver::connection::tls::TlsConfig;
     use crate::error::Reason;
 
-    fn login(user: &str, password: &str) -> Login {
-        Login {
+    fn login(user: &str, password: &str) -> ConnectionConfig {
+        ConnectionConfig {
             hosts: vec![HostPort { host: "DB".into(), port: 5432 }],
             socket: None,
             database: None,
             username: Some(user.into()),
-            password: Password::Given(Secret::new(password.into())),
-            tls: Tls::default(),
+            password: PasswordSource::Given(Secret::new(password.into())),
+            tls: TlsConfig::default(),
             params: Vec::new(),
             read_only: true,
             session_sql: Vec::new(),
@@ -224,7 +224,7 @@ mod tests {
         Error::new(Reason::Auth, "no")
     }
 
-    fn held(logins: &Logins, login: &Login, target: &str) -> Option<String> {
+    fn held(logins: &Logins, login: &ConnectionConfig, target: &str) -> Option<String> {
         match logins.admit(login, target, soon()) {
             Ok(_) => None,
             Err(held) => held.by.map(|(target, _)| target),

@@ -19,7 +19,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::disposal::{Disposal, Place};
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Endpoint, Facts, Health, Job, Session, Sql};
+use crate::driver::{Canceller, Endpoint, Health, Job, ServerFacts, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 /// A lease waits at least so long: a new slot comes by way of r2d2's thread.
@@ -305,7 +305,7 @@ impl Pool {
     /// The address without any secret.
     #[must_use]
     pub fn shown(&self) -> String {
-        self.shared.endpoint.shown()
+        self.shared.endpoint.redacted_url()
     }
 
     fn refuse_when_wedged(&self, slots: &Slots) -> Result<()> {
@@ -358,14 +358,14 @@ impl Lease {
 
     /// What the session learned at login, while there is one.
     #[must_use]
-    pub fn facts(&self) -> Option<&Facts> {
+    pub fn facts(&self) -> Option<&ServerFacts> {
         self.slot.session.as_ref().map(|session| session.facts())
     }
 
     /// How far its server is; [`Session::distance`].
     #[must_use]
-    pub fn distance(&self) -> Duration {
-        self.slot.session.as_ref().map_or(Duration::ZERO, |session| session.distance())
+    pub fn round_trip_time(&self) -> Duration {
+        self.slot.session.as_ref().map_or(Duration::ZERO, |session| session.round_trip_time())
     }
 
     /// Waits until the target may have the session that [`Lease::open`] opens, until `by` at most: one that was given up
@@ -562,7 +562,7 @@ impl Live<'_> {
 
     /// What was learned at login.
     #[must_use]
-    pub fn facts(&self) -> &Facts {
+    pub fn facts(&self) -> &ServerFacts {
         self.session.facts()
     }
 

@@ -11,7 +11,7 @@ use super::disposal::Disposal;
 use super::pool::Scheduler;
 use super::workers::Workers;
 use crate::deadline::Deadline;
-use crate::driver::connection::Login;
+use crate::driver::connection::ConnectionConfig;
 use crate::telemetry::Telemetry;
 
 use super::login_backoff::Logins;
@@ -57,8 +57,8 @@ impl Shared {
     }
 
     /// The targets that log in where, and as whom, this one does. Without a login it is alone.
-    pub(crate) fn neighbours_of(&self, driver: &str, login: Option<&Login>) -> Arc<Neighbours> {
-        let Some(Login { hosts, socket, username, .. }) = login else { return Arc::default() };
+    pub(crate) fn neighbours_of(&self, driver: &str, login: Option<&ConnectionConfig>) -> Arc<Neighbours> {
+        let Some(ConnectionConfig { hosts, socket, username, .. }) = login else { return Arc::default() };
         let key = format!("{driver} {hosts:?} {socket:?} {username:?}");
         let mut known = self.neighbours.lock();
         known.retain(|_, neighbours| neighbours.strong_count() > 0);

@@ -14,8 +14,8 @@ use super::pool::{Pool, Settings};
 use super::query_sink::Skipped;
 use crate::config;
 use crate::deadline::Deadline;
-use crate::driver::connection::tls::Demand;
-use crate::driver::{Endpoint, Facts, TlsState};
+use crate::driver::connection::tls::TlsRequirement;
+use crate::driver::{Endpoint, ServerFacts, TlsState};
 use crate::error::{Error, Reason};
 use crate::telemetry::Left;
 
@@ -55,7 +55,7 @@ pub struct Sessions {
     /// When it is left alone.
     pub backoff: Mutex<Backoff>,
     /// What it said of itself at its last login.
-    pub facts: Mutex<Option<Facts>>,
+    pub facts: Mutex<Option<ServerFacts>>,
     /// Why the last scrape found it down.
     pub down: Mutex<Option<Error>>,
     /// The last scrape that tried it found it down.
@@ -97,7 +97,7 @@ impl Sessions {
     pub fn new(owner: Arc<Owner>, endpoint: &Arc<dyn Endpoint>, shared: &Arc<Shared>) -> Arc<Self> {
         let disposal = shared.disposal.of_target(&owner.plan.name);
         let pool = Pool::new(Arc::clone(endpoint), &settings(&owner.plan), &shared.scheduler, &disposal);
-        let neighbours = shared.neighbours_of(owner.plan.driver, endpoint.login());
+        let neighbours = shared.neighbours_of(owner.plan.driver, endpoint.connection_config());
         let (backoff, facts, down, doubtful, ping) = Default::default();
         let (shortage, snapshots, under_way) = Default::default();
         let queue = Arc::<Mutex<Queue>>::default();
@@ -115,7 +115,7 @@ impl Sessions {
             neighbours,
             member,
             shared: Arc::clone(shared),
-            is_here: endpoint.demand() == Demand::Local,
+            is_here: endpoint.tls_requirement() == TlsRequirement::Local,
             shortage,
             snapshots,
             under_way,
@@ -218,7 +218,7 @@ impl Sessions {
             }
             self.backoff.lock().succeeded();
         }
-        let Some(login) = self.endpoint.login() else { return Ok(None) };
+        let Some(login) = self.endpoint.connection_config() else { return Ok(None) };
         let held = match self.shared.logins.admit(login, &self.owner().plan.name, by) {
             Ok(attempt) => return Ok(Some(attempt)),
             Err(held) => held,
@@ -259,7 +259,7 @@ impl Sessions {
     }
 
     /// A session learned of its server anew.
-    pub fn learned(&self, facts: &Facts) {
+    pub fn learned(&self, facts: &ServerFacts) {
         let mut known = self.facts.lock();
         if known.as_ref() != Some(facts) {
             *known = Some(facts.clone());
@@ -267,7 +267,7 @@ impl Sessions {
     }
 
     /// A session was opened.
-    pub fn connected(&self, facts: &Facts) {
+    pub fn connected(&self, facts: &ServerFacts) {
         self.backoff.lock().succeeded();
         let before = self.facts.lock().replace(facts.clone());
         if facts.tls == TlsState::PlainByRule && before.is_none_or(|before| before.tls != facts.tls) {

@@ -13,7 +13,7 @@ use super::query_sink::{Context, Rendered};
 use crate::config;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
-use crate::driver::Facts;
+use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
 use crate::telemetry::{Sessions as Counts, Subject};
 
@@ -220,7 +220,7 @@ impl Target {
 
     /// What it said of itself at its last login.
     #[must_use]
-    pub fn facts(&self) -> Option<Facts> {
+    pub fn facts(&self) -> Option<ServerFacts> {
         self.sessions.facts.lock().clone()
     }
 

@@ -260,7 +260,7 @@ pub fn cut(text: &str, max: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::Content;
+    use crate::driver::ColumnContent;
 
     fn columns(names: &[&str]) -> Vec<Column> {
         let column = |name: &&str| Column {
@@ -268,7 +268,7 @@ mod tests {
             type_name: "jsonb".into(),
             advice: Advice::Write("({} ->> 'FIELD')::numeric"),
             quote: '"',
-            content: Content::Unknown,
+            content: ColumnContent::Unknown,
         };
         names.iter().map(column).collect()
     }

@@ -2,7 +2,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use sql_exporter::driver::advice::Advice;
-use sql_exporter::driver::{Column, Content};
+use sql_exporter::driver::{Column, ColumnContent};
 use sql_exporter::engine::query_sink::{Rendered, SizeHint, sink_like};
 use sql_exporter::value::Cell;
 
@@ -21,7 +21,7 @@ fn run(rows: i64, room: &SizeHint) -> (AllocationInfo, Rendered) {
         type_name: "any".into(),
         advice: Advice::Label,
         quote: '"',
-        content: Content::Unknown,
+        content: ColumnContent::Unknown,
     };
     let columns: Vec<Column> = names.iter().map(column).collect();
     let (query, context) = (query(YAML), bare());

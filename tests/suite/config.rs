@@ -45,7 +45,7 @@ impl Endpoint for Sheet {
         Err(Error::new(Reason::Connect, "paper"))
     }
 
-    fn shown(&self) -> String {
+    fn redacted_url(&self) -> String {
         self.0.clone()
     }
 }
@@ -101,7 +101,7 @@ fn names(target: &Database) -> Vec<&str> {
 }
 
 fn shown(plan: &Config, name: &str) -> String {
-    target(plan, name).endpoint.as_ref().expect("an endpoint").shown()
+    target(plan, name).endpoint.as_ref().expect("an endpoint").redacted_url()
 }
 
 fn warnings(plan: &Config) -> Vec<&str> {

@@ -16,7 +16,8 @@ use parking_lot::{Condvar, Mutex};
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{
-    Canceller, Column, Content, Driver, Endpoint, Facts, Flow, Health, Job, Rights, Row, Session, Sql,
+    Canceller, Column, ColumnContent, Driver, Endpoint, Flow, Health, Job, Privileges, Row, ServerFacts,
+    Session, Sql,
 };
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::value::Cell;
@@ -220,19 +221,23 @@ impl Endpoint for FaultEndpoint {
     fn connect(&self, _by: Deadline) -> Result<Box<dyn Session>> {
         let act = self.0.begin(Call::Connect);
         self.0.suffer(act)?;
-        let facts =
-            Facts { version: "1".into(), flavor: "fault".into(), role: "primary".into(), ..Facts::default() };
+        let facts = ServerFacts {
+            version: "1".into(),
+            flavor: "fault".into(),
+            role: "primary".into(),
+            ..ServerFacts::default()
+        };
         Ok(Box::new(FaultSession { fault: Arc::clone(&self.0), facts, left: Act::Rows(1) }))
     }
 
-    fn shown(&self) -> String {
+    fn redacted_url(&self) -> String {
         "fault://".into()
     }
 }
 
 struct FaultSession {
     fault: Arc<Fault>,
-    facts: Facts,
+    facts: ServerFacts,
     /// What its last run was.
     left: Act,
 }
@@ -259,7 +264,7 @@ fn column(name: &str) -> Column {
         type_name: "int".into(),
         advice: Advice::Label,
         quote: '"',
-        content: Content::Unknown,
+        content: ColumnContent::Unknown,
     }
 }
 
@@ -348,17 +353,17 @@ impl Session for FaultSession {
         Ok(Some(vec![column("value")]))
     }
 
-    fn rights(&mut self, _by: Deadline) -> Result<Rights> {
+    fn privileges(&mut self, _by: Deadline) -> Result<Privileges> {
         let act = self.fault.begin(Call::Rights);
         self.fault.suffer(act)?;
-        Ok(Rights::default())
+        Ok(Privileges::default())
     }
 
     fn snapshot(&mut self, _open: bool, _by: Deadline) -> Health {
         self.fault.between(Call::Snapshot)
     }
 
-    fn facts(&self) -> &Facts {
+    fn facts(&self) -> &ServerFacts {
         &self.facts
     }
 

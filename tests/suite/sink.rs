@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sql_exporter::driver::advice::Advice;
-use sql_exporter::driver::{Column, Content, RowSink};
+use sql_exporter::driver::{Column, ColumnContent, RowSink};
 use sql_exporter::engine::query_sink::{Rendered, sink};
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::value::Cell;
@@ -32,7 +32,7 @@ fn columns(names: &[&str]) -> Vec<Column> {
         type_name: "any".into(),
         advice: Advice::Label,
         quote: '"',
-        content: Content::Unknown,
+        content: ColumnContent::Unknown,
     };
     names.iter().map(column).collect()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sql_exporter::config::query::Query;
 use sql_exporter::driver::advice::Advice;
-use sql_exporter::driver::{Column, Content, Flow, Row, RowSink, Sql};
+use sql_exporter::driver::{Column, ColumnContent, Flow, Row, RowSink, Sql};
 use sql_exporter::engine::query_sink::{Context, Rendered, sink};
 use sql_exporter::error::{Error, Result};
 use sql_exporter::exposition::Format;
@@ -34,7 +34,7 @@ impl<'t> Table<'t> {
             type_name: "any".into(),
             advice: Advice::Write("half({})"),
             quote: '"',
-            content: Content::Unknown,
+            content: ColumnContent::Unknown,
         };
         Table {
             columns: columns.iter().map(column).collect(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::commands::terminal::Progress;
 use crate::config::database::Database;
 use crate::deadline::Deadline;
-use crate::driver::{Endpoint, Health, Rights, Session};
+use crate::driver::{Endpoint, Health, Privileges, Session};
 use crate::engine::disposal::Disposal;
 use crate::engine::login_backoff::Logins;
 use crate::engine::workers::{Line, Workers};
@@ -107,13 +107,13 @@ fn ask(session: &mut dyn Session, by: Deadline) -> Result<Found> {
     {
         return Err(error);
     }
-    let (rights, unknown) = match session.rights(by) {
+    let (rights, unknown) = match session.privileges(by) {
         Ok(rights) => (rights, None),
         // A session that dies or falls silent serves no query either.
         Err(error) if matches!(error.reason(), Reason::Timeout | Reason::Lost | Reason::Protocol) => {
             return Err(error);
         }
-        Err(error) => (Rights::default(), Some(format!("what its user may do is not known: {error}"))),
+        Err(error) => (Privileges::default(), Some(format!("what its user may do is not known: {error}"))),
     };
     Ok(Found { facts: session.facts().clone(), rights, unknown })
 }

@@ -64,9 +64,9 @@ impl ServerError {
                 // `V` is `S` untranslated, since PostgreSQL 9.6; PgBouncer has only `S`.
                 b'S' | b'V' => error.fatal |= matches!(text, "FATAL" | "PANIC"),
                 b'C' => bounded_text::sqlstate(text).clone_into(&mut error.code),
-                b'M' => error.message = bounded_text::cut(text, bounded_text::MESSAGE),
-                b'H' => error.hint = Some(bounded_text::cut(text, bounded_text::MESSAGE)),
-                b'R' => error.routine = Some(bounded_text::cut(text, bounded_text::NAME)),
+                b'M' => error.message = bounded_text::cut(text, bounded_text::MAX_MESSAGE_BYTES),
+                b'H' => error.hint = Some(bounded_text::cut(text, bounded_text::MAX_MESSAGE_BYTES)),
+                b'R' => error.routine = Some(bounded_text::cut(text, bounded_text::MAX_NAME_BYTES)),
                 b'P' => error.position = text.parse().ok(),
                 _ => {}
             }
@@ -218,9 +218,9 @@ impl From<&DbError> for ServerError {
         ServerError {
             fatal: matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic)),
             code: bounded_text::sqlstate(error.code().code()).to_owned(),
-            message: bounded_text::cut(error.message(), bounded_text::MESSAGE),
-            hint: error.hint().map(|hint| bounded_text::cut(hint, bounded_text::MESSAGE)),
-            routine: error.routine().map(|routine| bounded_text::cut(routine, bounded_text::NAME)),
+            message: bounded_text::cut(error.message(), bounded_text::MAX_MESSAGE_BYTES),
+            hint: error.hint().map(|hint| bounded_text::cut(hint, bounded_text::MAX_MESSAGE_BYTES)),
+            routine: error.routine().map(|routine| bounded_text::cut(routine, bounded_text::MAX_NAME_BYTES)),
             position: match error.position() {
                 Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
                 _ => None,

@@ -6,7 +6,7 @@
 use crate::driver::statement::{Dialect, begins_with, statements};
 
 /// The name of the prepared [`SessionSql::local`].
-pub(super) const NAME: &str = "sqlx_local";
+pub(super) const NAME: &str = "sqlexp_local";
 
 /// One statement and the place of its entry in the configuration, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -148,7 +148,7 @@ impl Endpoint for File {
         Some(sql.with_text(&format!("EXPLAIN QUERY PLAN {}", sql.text())))
     }
 
-    fn shown(&self) -> String {
+    fn redacted_url(&self) -> String {
         format!("sqlite://{}", self.path.display())
     }
 }

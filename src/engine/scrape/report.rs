@@ -142,7 +142,7 @@ fn target_rows(asking: &Asking, report: &mut Report) {
     report.about(target, None);
     report.row(Row::TargetUp, &[], truth(asking.up.is_ok()));
     if let Some(facts) = target.facts() {
-        let (driver, tls) = (target.plan.driver, facts.tls.word());
+        let (driver, tls) = (target.plan.driver, facts.tls.as_str());
         let own = [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
         report.row(Row::TargetInfo, &own, 1.0);
     }

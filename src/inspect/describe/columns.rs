@@ -3,7 +3,7 @@
 
 use super::Severity;
 use crate::config::query::Query;
-use crate::driver::{Column, Content};
+use crate::driver::{Column, ColumnContent};
 use crate::error::{Error, Place, Reason};
 use crate::inspect::sql_compare::tokens;
 use crate::metric::column::{Bound, OF_TEXT, find};
@@ -85,13 +85,14 @@ fn misfit(taken: &Use, columns: &[Column], metric: &str, chosen: bool) -> Option
     let column = columns.iter().find(|column| *column.name == *bound.name())?;
     let (name, type_name, part) = (&column.name, &column.type_name, &taken.part);
     match (taken.needs, column.content) {
-        (Needs::Anything, _) | (_, Content::Unknown | Content::Number | Content::Moment) => None,
-        (Needs::Number | Needs::Moment, Content::LocalTime) => Some((Severity::Error, bound.no_zone())),
-        (Needs::Number | Needs::Moment, Content::Other) => {
+        (Needs::Anything, _)
+        | (_, ColumnContent::Unknown | ColumnContent::Number | ColumnContent::Moment) => None,
+        (Needs::Number | Needs::Moment, ColumnContent::LocalTime) => Some((Severity::Error, bound.no_zone())),
+        (Needs::Number | Needs::Moment, ColumnContent::Other) => {
             let cell = Cell::Other("");
             Some((Severity::Error, bound.no_number(&cell, cell.number())))
         }
-        (Needs::Number | Needs::Moment, Content::Text | Content::Bytes) => {
+        (Needs::Number | Needs::Moment, ColumnContent::Text | ColumnContent::Bytes) => {
             let text = format!(
                 "column `{name}` is of type {type_name}, and {part} of {metric} needs a number: each text must be one"
             );

@@ -15,7 +15,7 @@ use crate::config::conditions::When;
 use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
-use crate::driver::{Facts, Health, Job, MAX_CELL_BYTES, Session};
+use crate::driver::{Health, Job, MAX_CELL_BYTES, ServerFacts, Session};
 use crate::engine::conditions::{Truth, unmet};
 use crate::engine::login_backoff::Logins;
 use crate::error::{Error, Place, Reason, Result};
@@ -52,7 +52,7 @@ pub struct Reached {
     /// Its name.
     pub target: String,
     /// What it is; or why it could not be asked, or not to the end.
-    pub server: Result<Facts>,
+    pub server: Result<ServerFacts>,
     /// How many of its queries were described.
     pub described: usize,
     /// Queries whose columns the server does not tell beforehand.
@@ -145,7 +145,7 @@ impl OfTarget {
 
     /// # Errors
     /// The session died or ran out of time: the rest is not known.
-    fn queries(&mut self, target: &Database, session: &mut dyn Session, by: Deadline) -> Result<Facts> {
+    fn queries(&mut self, target: &Database, session: &mut dyn Session, by: Deadline) -> Result<ServerFacts> {
         let queries = || target.queries.iter().filter(|query| query.enabled);
         if queries().any(|query| query.when.as_ref().is_some_and(|when| when.role.is_some())) {
             usable(session.refresh(by))?;

@@ -2,7 +2,7 @@
 
 use crate::config::query::Query;
 use crate::driver::advice::applied;
-use crate::driver::{Column, Content};
+use crate::driver::{Column, ColumnContent};
 use crate::metric::column::find;
 use crate::metric::{Needs, Use};
 
@@ -85,7 +85,7 @@ fn add(
 /// The rule of the configuration, and that of moments; `unzoned` is there for a column without a zone.
 fn rule(taken: &Use, column: &Column, unzoned: Option<Option<&str>>) -> String {
     let mut rules = vec![taken.rule.clone()];
-    if taken.needs != Needs::Anything && column.content == Content::Moment {
+    if taken.needs != Needs::Anything && column.content == ColumnContent::Moment {
         rules.insert(0, "Unix seconds".to_owned());
         if let Some(epoch) = unzoned {
             rules.insert(1, "without a zone: read as UTC".to_owned());

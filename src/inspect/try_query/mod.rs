@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Column, Facts, Sql};
+use crate::driver::{Canceller, Column, ServerFacts, Sql};
 use crate::engine::disposal::Disposal;
 use crate::engine::query_sink::Skipped;
 use crate::error::{Error, Place, Reason};
@@ -98,7 +98,7 @@ pub struct Times {
 #[derive(Default)]
 pub struct Trial {
     /// What the session learned at login.
-    pub facts: Option<Facts>,
+    pub facts: Option<ServerFacts>,
     /// Why a scrape would not run it: in sentences.
     pub skipped: Vec<String>,
     /// The database's plan; `None` where it was not asked for, or where there is none.

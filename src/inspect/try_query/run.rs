@@ -150,7 +150,7 @@ fn configured(
         run(ask, query, session, &mut tap, by)
     };
     seen.times(began, &mut trial.times);
-    let epoch = ask.target.endpoint.as_ref().and_then(|endpoint| endpoint.epoch());
+    let epoch = ask.target.endpoint.as_ref().and_then(|endpoint| endpoint.epoch_expression());
     if !seen.columns.is_empty() {
         trial.mapping = mapping(query, &seen.columns, &seen.unzoned, epoch);
     }
@@ -287,7 +287,7 @@ fn proposed(ask: &Ask<'_>, sql: &Sql, seen: &Seen, trial: &mut Trial) {
         }
     };
     let context = context(&ask.plan.exporter, ask.target);
-    let epoch = ask.target.endpoint.as_ref().and_then(|endpoint| endpoint.epoch());
+    let epoch = ask.target.endpoint.as_ref().and_then(|endpoint| endpoint.epoch_expression());
     trial.mapping = mapping(&query, &seen.columns, &seen.unzoned, epoch);
     trial.proposal = Some(yaml);
     let mut told = None;

@@ -147,7 +147,7 @@ fn target_view(target: &Target) -> TargetView {
         (None, None) => State::New,
     };
     let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.word().to_owned()]);
+    let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.as_str().to_owned()]);
     TargetView {
         name: plan.name.clone(),
         driver: plan.driver.to_owned(),
