@@ -23,7 +23,7 @@ use crate::value::Cell;
 use crate::yaml::keys::Keys;
 
 pub use self::privileges::Rights;
-pub use self::statement::Allowed;
+pub use self::statement::AllowedStatements;
 
 /// One SQL statement as configured, with the name its prepared form has on a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ impl Sql {
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        Sql { text, name: format!("sqlx_{hash:016x}"), catalog_only: false }
+        Sql { text, name: format!("sqlexp_{hash:016x}"), catalog_only: false }
     }
 
     /// A statement of ours: the names in it are those of the server's own catalog, whatever `search_path` says. The owner
@@ -73,7 +73,7 @@ impl Sql {
         self.catalog_only
     }
 
-    /// The name of its prepared form: `sqlx_`, 16 hexadecimal digits, and a `c` where it is catalog-only.
+    /// The name of its prepared form: `sqlexp_`, 16 hexadecimal digits, and a `c` where it is catalog-only.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -348,7 +348,7 @@ pub trait Endpoint: Send + Sync {
     }
 
     /// Which statements it ever runs; `None` where only the server can tell.
-    fn allows(&self) -> Option<Allowed> {
+    fn allows(&self) -> Option<AllowedStatements> {
         None
     }
 

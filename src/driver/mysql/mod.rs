@@ -53,7 +53,7 @@ use crate::yaml::keys::Keys;
 use super::connection::tls::Demand;
 use super::connection::{Login, Scheme};
 use super::statement::Dialect;
-use super::{Allowed, Driver, Endpoint, Session};
+use super::{AllowedStatements, Driver, Endpoint, Session};
 
 const SCHEME: Scheme = Scheme { schemes: &["mysql", "mariadb"], port: 3306, libpq: false };
 
@@ -107,8 +107,9 @@ impl Endpoint for MySqlEndpoint {
         self.0.login.demand()
     }
 
-    fn allows(&self) -> Option<Allowed> {
-        let allowed = if self.0.login.read_only { Allowed::Reading } else { Allowed::Any };
+    fn allows(&self) -> Option<AllowedStatements> {
+        let allowed =
+            if self.0.login.read_only { AllowedStatements::Reading } else { AllowedStatements::Any };
         Some(allowed(Dialect::MySql))
     }
 
