@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::driver::connection::AddressSyntax;
 use crate::driver::statement::{Dialect, swallowing_comment};
-use crate::driver::{Allowed, Endpoint};
+use crate::driver::{AllowedStatements, Endpoint};
 use crate::error::Place;
 use crate::metric::lint_off::{Silence, Subject};
 use crate::yaml::folds::Folded;
@@ -49,7 +49,8 @@ impl Written {
 
     /// Looks for comments in `session_sql`. Asks no key, and keeps nothing of the text.
     pub(super) fn note_comments(&mut self, keys: &Keys<'_>, endpoint: Option<&dyn Endpoint>) {
-        let dialect = endpoint.and_then(Endpoint::allows).map_or(Dialect::Postgres, Allowed::dialect);
+        let dialect =
+            endpoint.and_then(Endpoint::allows).map_or(Dialect::Postgres, AllowedStatements::dialect);
         let swallows = |folded: &Folded| swallowing_comment(&folded.text, &folded.folds, dialect).is_some();
         if keys.folded("session_sql").iter().any(swallows) {
             self.swallowing = Some(Place { source: None, ..keys.place("session_sql") });

@@ -23,7 +23,7 @@ use crate::value::Cell;
 use crate::yaml::keys::Keys;
 
 pub use self::privileges::Privileges;
-pub use self::statement::Allowed;
+pub use self::statement::AllowedStatements;
 
 /// One SQL statement as configured, with the name its prepared form has on a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -348,7 +348,7 @@ pub trait Endpoint: Send + Sync {
     }
 
     /// Which statements it ever runs; `None` where only the server can tell.
-    fn allows(&self) -> Option<Allowed> {
+    fn allows(&self) -> Option<AllowedStatements> {
         None
     }
 

@@ -306,7 +306,7 @@ fn phrase(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
-        405 => "Method Not Allowed",
+        405 => "Method Not AllowedStatements",
         408 => "Request Timeout",
         413 => "Content Too Large",
         417 => "Expectation Failed",

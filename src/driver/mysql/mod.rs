@@ -53,7 +53,7 @@ use crate::yaml::keys::Keys;
 use super::connection::tls::TlsRequirement;
 use super::connection::{ConnectionConfig, UrlRules};
 use super::statement::Dialect;
-use super::{Allowed, Driver, Endpoint, Session};
+use super::{AllowedStatements, Driver, Endpoint, Session};
 
 const URL_RULES: UrlRules = UrlRules { schemes: &["mysql", "mariadb"], port: 3306, libpq: false };
 
@@ -107,8 +107,9 @@ impl Endpoint for MySqlEndpoint {
         self.0.login.tls_requirement()
     }
 
-    fn allows(&self) -> Option<Allowed> {
-        let allowed = if self.0.login.read_only { Allowed::Reading } else { Allowed::Any };
+    fn allows(&self) -> Option<AllowedStatements> {
+        let allowed =
+            if self.0.login.read_only { AllowedStatements::Reading } else { AllowedStatements::Any };
         Some(allowed(Dialect::MySql))
     }
 

@@ -48,7 +48,7 @@ use super::connection::refused_password::RefusedPassword;
 use super::connection::tls::{TlsMode, TlsRequirement};
 use super::connection::{ConnectionConfig, HostPort, UrlRules};
 use super::statement::Dialect;
-use super::{Allowed, Driver, Endpoint, ServerFacts, Session, Sql, TlsState};
+use super::{AllowedStatements, Driver, Endpoint, ServerFacts, Session, Sql, TlsState};
 
 use self::cancel::PgCanceller;
 use self::entry::{Greeting, Through};
@@ -159,11 +159,11 @@ impl Endpoint for PgEndpoint {
         self.login.tls_requirement()
     }
 
-    fn allows(&self) -> Option<Allowed> {
+    fn allows(&self) -> Option<AllowedStatements> {
         Some(match (self.console, self.login.read_only) {
-            (true, _) => Allowed::Show,
-            (false, true) => Allowed::Reading(Dialect::Postgres),
-            (false, false) => Allowed::Any(Dialect::Postgres),
+            (true, _) => AllowedStatements::Show,
+            (false, true) => AllowedStatements::Reading(Dialect::Postgres),
+            (false, false) => AllowedStatements::Any(Dialect::Postgres),
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::driver::statement::{Dialect, swallowing_comment};
-use crate::driver::{Allowed, Endpoint};
+use crate::driver::{AllowedStatements, Endpoint};
 use crate::inspect::{Rule, Said, Sink};
 use crate::metric::lint_off::Lint;
 use crate::yaml::folds::Folded;
@@ -64,7 +64,7 @@ fn dialects(plan: &Config) -> BTreeMap<usize, BTreeSet<Dialect>> {
     for target in &plan.targets {
         let Some(allowed) = target.endpoint.as_deref().and_then(Endpoint::allows) else { continue };
         for query in &target.queries {
-            dialects.entry(query.order).or_default().insert(Allowed::dialect(allowed));
+            dialects.entry(query.order).or_default().insert(AllowedStatements::dialect(allowed));
         }
     }
     dialects

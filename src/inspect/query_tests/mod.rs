@@ -96,7 +96,7 @@ fn rendered(case: &Case, context: &Context) -> Result<Result<Rendered>> {
 
 fn on_scratch(script: &str, case: &Case, context: &Context, sink: &mut dyn RowSink) -> Result<()> {
     let by = Deadline::within(LIMIT);
-    let mut session = sqlite::scratch(script, by)?;
+    let mut session = sqlite::session_in_memory(script, by)?;
     let mut job =
         [Job { sql: &case.query.sql, allowance: LIMIT, max_cell_bytes: context.max_cell_bytes, sink }];
     match session.run(&mut job, by) {
