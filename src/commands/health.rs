@@ -56,7 +56,7 @@ pub fn run(words: &GlobalArgs, _: &Options) -> Result<u8, Vec<Error>> {
         .into_iter()
         .next()
         .ok_or_else(|| vec![Error::config("no address to ask: `listen` is empty")])?;
-    let tls = web_config_file.is_some_and(|path| server::speaks_tls(&path));
+    let tls = web_config_file.is_some_and(|path| server::enables_tls(&path));
     match ask(&listen, tls, &route_prefix.path("/-/healthy")) {
         Ok(status) if status == "200" => {
             print_text(&TerminalText::document("healthy")).map_err(|error| vec![error])?;

@@ -79,7 +79,7 @@ fn names_no_other_site(name: &str) -> bool {
 /// The names of this machine, as they are now.
 fn machine() -> Vec<String> {
     let host = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-    let table = crate::file::text(std::path::Path::new(TABLE), LONGEST).unwrap_or_default();
+    let table = crate::file::read_text(std::path::Path::new(TABLE), LONGEST).unwrap_or_default();
     names_of(&host, &table)
 }
 

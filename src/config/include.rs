@@ -217,7 +217,7 @@ fn collector_name(path: &Path) -> String {
 /// passed over.
 fn is_meant(path: &Path) -> bool {
     match std::fs::metadata(path).map(|found| found.file_type()) {
-        Ok(kind) => kind.is_file() || file::special(kind).is_some(),
+        Ok(kind) => kind.is_file() || file::special_kind(kind).is_some(),
         Err(_) => path.is_symlink(),
     }
 }

@@ -15,7 +15,7 @@ use crate::config;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::telemetry::{Subject, TargetLabels};
+use crate::telemetry::{QueryLabels, TargetLabels};
 
 use super::result_cache::ResultCache;
 
@@ -141,13 +141,13 @@ impl Owner {
     /// The target's name and labels on its counters.
     #[must_use]
     pub fn bearer(&self) -> TargetLabels<'_> {
-        TargetLabels { target: &self.plan.name, labels: &self.plan.labels }
+        TargetLabels { name: &self.plan.name, labels: &self.plan.labels }
     }
 
     /// The same for one of its queries.
     #[must_use]
-    pub fn subject<'a>(&'a self, query: &'a Query) -> Subject<'a> {
-        Subject { bearer: self.bearer(), query: &query.name, collector: &query.collector }
+    pub fn subject<'a>(&'a self, query: &'a Query) -> QueryLabels<'a> {
+        QueryLabels { target: self.bearer(), query: &query.name, collector: &query.collector }
     }
 
     /// `error` with the names of target and query.

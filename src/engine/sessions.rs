@@ -17,7 +17,7 @@ use crate::deadline::Deadline;
 use crate::driver::connection::tls::TlsRequirement;
 use crate::driver::{Endpoint, ServerFacts, TlsState};
 use crate::error::{Error, Reason};
-use crate::telemetry::Left;
+use crate::telemetry::SkipReason;
 
 use super::backoff::Backoff;
 use super::login_backoff::{Held, LoginAttempt};
@@ -326,9 +326,11 @@ impl Sessions {
             match &end {
                 End::Good(rendered) => {
                     let Skipped { null, invalid, duplicate, .. } = rendered.skipped;
-                    for (left, count) in
-                        [(Left::Null, null), (Left::Invalid, invalid), (Left::Duplicate, duplicate)]
-                    {
+                    for (left, count) in [
+                        (SkipReason::Null, null),
+                        (SkipReason::Invalid, invalid),
+                        (SkipReason::Duplicate, duplicate),
+                    ] {
                         telemetry.skipped(owner.subject(query), left, count);
                     }
                 }

@@ -15,7 +15,7 @@ use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
-use crate::telemetry::{Sessions as Counts, Subject};
+use crate::telemetry::{QueryLabels, SessionCounts};
 
 use super::result_cache;
 use super::result_cache::{Asked, CachePolicy, Change, QueryHistory, ResultCache};
@@ -165,7 +165,10 @@ impl Target {
     pub fn count_sessions(&self) {
         let Figures { idle, busy, late } = self.sessions.pool.figures();
         let limit = self.plan.max_connections as usize;
-        self.sessions.shared.telemetry.sessions(self.owner.bearer(), Counts { idle, busy, late, limit });
+        self.sessions
+            .shared
+            .telemetry
+            .sessions(self.owner.bearer(), SessionCounts { idle, busy, late, limit });
     }
 
     /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`,
@@ -243,12 +246,12 @@ impl Target {
 
     /// True for a row of this target, and of one of its queries if it names one.
     #[must_use]
-    pub fn bears(&self, subject: &Subject<'_>) -> bool {
+    pub fn bears(&self, subject: &QueryLabels<'_>) -> bool {
         let same = |named: &str, own: &str| named.is_empty() || named == own;
         let is_query = |query: &Arc<Query>| {
             same(subject.query, &query.name) && same(subject.collector, &query.collector)
         };
         let is_its = subject.query.is_empty() || self.plan.queries.iter().any(is_query);
-        self.plan.enabled && subject.bearer.labels == self.plan.labels && is_its
+        self.plan.enabled && subject.target.labels == self.plan.labels && is_its
     }
 }

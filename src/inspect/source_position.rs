@@ -14,7 +14,7 @@ const LONGEST: u64 = 1 << 20;
 pub(super) fn place_of(at: &Place, sql: &str, spot: SqlPosition) -> Place {
     let text = match at.file.strip_prefix("builtin:") {
         Some(name) => packs::text(name).map(str::to_owned),
-        None => file::text(Path::new(&at.file), LONGEST).ok(),
+        None => file::read_text(Path::new(&at.file), LONGEST).ok(),
     };
     text.and_then(|text| found(at, &text, sql, spot)).unwrap_or_else(|| at.clone())
 }

@@ -171,7 +171,7 @@ impl Writing {
         self.known.push(b' ');
         match self.groups.insert(&self.known, start) {
             Inserted::New => Ok(true),
-            Inserted::Known => {
+            Inserted::Duplicate => {
                 self.known.truncate(start);
                 Ok(false)
             }

@@ -25,7 +25,7 @@ pub(crate) fn host(hosts: &Hosts, request: &Request) -> Result<(), Response> {
     let Some(host) = request.header("host").next().filter(|_| request.peer != Peer::Unix) else {
         return Ok(());
     };
-    if hosts.accept(host, request.known) {
+    if hosts.accept(host, request.authenticated) {
         return Ok(());
     }
     let message = format!(
@@ -96,8 +96,8 @@ mod tests {
             query: Vec::new(),
             headers: headers.collect(),
             peer: Peer::Address([127, 0, 0, 1].into()),
-            known: false,
-            secure: false,
+            authenticated: false,
+            over_tls: false,
             received: Instant::now(),
         }
     }

@@ -14,7 +14,7 @@ use serde::de::{
 
 use crate::error::{Error, Place, Result};
 use crate::file;
-use crate::file::Unread;
+use crate::file::ReadError;
 
 use super::place::Lines;
 use super::{audit, syntax};
@@ -69,9 +69,9 @@ impl Document {
     /// # Errors
     /// A configuration error: the file cannot be read, is too large, is no UTF-8, or is no YAML.
     pub fn open(file: &str, path: &Path) -> Result<Document> {
-        let bytes = file::bytes(path, MAX_BYTES as u64).map_err(|unread| match unread {
-            Unread::TooLong(_) => too_large(file),
-            Unread::System(error) => unreadable(file, format!("cannot read the file: {error}")),
+        let bytes = file::read_bytes(path, MAX_BYTES as u64).map_err(|unread| match unread {
+            ReadError::TooLong(_) => too_large(file),
+            ReadError::System(error) => unreadable(file, format!("cannot read the file: {error}")),
             other => unreadable(file, format!("the file {other}")),
         })?;
         let text = String::from_utf8(bytes).map_err(|error| {

@@ -15,7 +15,7 @@ use sql_exporter::config::http::Limits;
 use sql_exporter::config::listen::Listen;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::server::{
-    Answer, Method, Part, Peer, Rejected, Request, Response, Server, Settings, serve,
+    BodyPart, Handler, Method, OnRejected, Peer, Request, Response, ServeOptions, Server, serve,
 };
 
 use crate::process::wait_for;
@@ -32,7 +32,7 @@ struct Front {
 
 /// Answers with method and path.
 fn echo(request: &Request) -> Response {
-    Response::text(200, format!("{} {}\n", request.method.word(), request.path))
+    Response::text(200, format!("{} {}\n", request.method.as_str(), request.path))
 }
 
 fn open(limits: Limits, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Front {
@@ -46,15 +46,20 @@ fn open(limits: Limits, answer: impl Fn(&Request) -> Response + Send + Sync + 's
 }
 
 /// Without TLS and users.
-fn plain(listen: &[Listen], limits: Limits, answer: Arc<Answer>, rejected: Arc<Rejected>) -> Settings<'_> {
-    Settings {
+fn plain(
+    listen: &[Listen],
+    limits: Limits,
+    answer: Arc<Handler>,
+    rejected: Arc<OnRejected>,
+) -> ServeOptions<'_> {
+    ServeOptions {
         listen,
         limits,
         web_config: None,
-        open: Vec::new(),
-        large: Arc::new(|_| None),
-        answer,
-        rejected,
+        public_paths: Vec::new(),
+        large_response: Arc::new(|_| None),
+        handler: answer,
+        on_rejected: rejected,
     }
 }
 
@@ -228,7 +233,11 @@ fn a_large_answer_arrives_byte_for_byte() {
     let block: Arc<Vec<u8>> = Arc::new((0..10_000_000u32).map(|number| b'a' + (number % 23) as u8).collect());
     let shared = Arc::clone(&block);
     let front = open(Limits::default(), move |_: &Request| {
-        let body = vec![Part::Owned(b"<".to_vec()), Part::Shared(shared.clone()), Part::Owned(b">".to_vec())];
+        let body = vec![
+            BodyPart::Owned(b"<".to_vec()),
+            BodyPart::Shared(shared.clone()),
+            BodyPart::Owned(b">".to_vec()),
+        ];
         Response::new(200, Vec::new(), body)
     });
     let mut client = front.connect();

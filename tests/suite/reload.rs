@@ -16,7 +16,7 @@ use sql_exporter::commands::run::reload::Reloader;
 use sql_exporter::commands::run::start;
 use sql_exporter::config;
 use sql_exporter::driver::Drivers;
-use sql_exporter::server::endpoints::Site;
+use sql_exporter::server::endpoints::Endpoints;
 
 use crate::checker::checked;
 use crate::exporter::{Exporter, Setup};
@@ -249,7 +249,7 @@ fn reloads_that_come_while_one_is_under_way_share_the_next() {
         }
         load()
     }));
-    let site = Site::new(fleet, Box::new(move |site| reloader.reload(site)));
+    let site = Endpoints::new(fleet, Box::new(move |site| reloader.reload(site)));
     std::thread::scope(|scope| {
         scope.spawn(|| site.reload().expect("good"));
         first.recv().expect("the first has begun");
@@ -299,7 +299,7 @@ fn a_load_that_panics_gives_the_turn_to_the_next() {
         assert!(loads.fetch_add(1, Ordering::Relaxed) > 0, "the first load panics");
         load()
     }));
-    let site = Site::new(fleet, Box::new(move |site| reloader.reload(site)));
+    let site = Endpoints::new(fleet, Box::new(move |site| reloader.reload(site)));
     assert!(catch_unwind(AssertUnwindSafe(|| site.reload())).is_err());
     assert!(site.reload().is_ok());
 }

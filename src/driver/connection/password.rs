@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 use crate::file;
-use crate::file::Unread;
+use crate::file::ReadError;
 use crate::secret::Secret;
 
 use super::passfile::Passfile;
@@ -93,7 +93,7 @@ fn missing(message: String) -> Error {
 /// A file's content without a byte order mark and its final line end; a refusal says what is wrong and nothing of the
 /// content.
 pub(crate) fn read_file(path: &Path) -> Result<Secret, String> {
-    let text = file::text(path, LONGEST as u64).map_err(|unread| unread.to_string())?;
+    let text = file::read_text(path, LONGEST as u64).map_err(|unread| unread.to_string())?;
     secret(text).ok_or_else(|| "is empty".to_owned())
 }
 
@@ -198,9 +198,9 @@ fn run(argv: &[String], by: Deadline) -> Result<Secret> {
     if !status.success() {
         return Err(failed(&format!("failed: {status}")));
     }
-    let text = match file::into_text(printed.out.clone()) {
+    let text = match file::decode_text(printed.out.clone()) {
         Ok(text) => text,
-        Err(what @ Unread::NotText(_)) => return Err(failed(&format!("printed what {what}"))),
+        Err(what @ ReadError::NotText(_)) => return Err(failed(&format!("printed what {what}"))),
         Err(what) => return Err(failed(&what.to_string())),
     };
     match secret(text) {

@@ -135,7 +135,7 @@ impl TlsConfig {
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let chain = certificates(cert, "cert")?;
-                let pem = file::bytes(key, LONGEST).map_err(|error| unreadable(key, "key", &error))?;
+                let pem = file::read_bytes(key, LONGEST).map_err(|error| unreadable(key, "key", &error))?;
                 let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
                     pem::Error::NoItemsFound => unreadable(key, "key", &NO_KEY),
                     error => unreadable(key, "key", &error),
@@ -167,11 +167,12 @@ fn of_the_system() -> Result<Vec<CertificateDer<'static>>> {
         Error::new(Reason::Tls, message).with_hint("set tls.ca to a PEM file")
     };
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from).unwrap_or_default();
-    if let Some(what) = std::fs::metadata(&named).ok().and_then(|found| file::special(found.file_type())) {
+    if let Some(what) = std::fs::metadata(&named).ok().and_then(|found| file::special_kind(found.file_type()))
+    {
         return Err(failed(&format!("SSL_CERT_FILE is {what}")));
     }
     let read = || Ok(rustls_native_certs::load_native_certs().certs);
-    file::aside(&named, read).map_err(|unread| failed(&format!("one {unread}")))
+    file::read_with_timeout(&named, read).map_err(|unread| failed(&format!("one {unread}")))
 }
 
 fn unreadable(file: &Path, key: &str, error: &dyn std::fmt::Display) -> Error {
@@ -183,7 +184,7 @@ const NO_KEY: &str = "holds no PEM private key that can be read without a passwo
      writes one";
 
 fn certificates(file: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = file::bytes(file, LONGEST).map_err(|error| unreadable(file, key, &error))?;
+    let pem = file::read_bytes(file, LONGEST).map_err(|error| unreadable(file, key, &error))?;
     let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| unreadable(file, key, &error))?;
     if found.is_empty() { Err(unreadable(file, key, &"holds no PEM certificate")) } else { Ok(found) }

@@ -321,7 +321,7 @@ impl Server {
                 .with_hint("on the server: SHOW STATUS LIKE 'Caching_sha2_password_rsa_public_key'")
                 .before_password()
         };
-        let pem = file::bytes(path, LONGEST_KEY).map_err(|error| unusable(&error))?;
+        let pem = file::read_bytes(path, LONGEST_KEY).map_err(|error| unusable(&error))?;
         check_key(&pem).map_err(|error| unusable(&error))?;
         Ok(Some(pem))
     }

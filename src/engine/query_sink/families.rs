@@ -10,7 +10,7 @@ use hashbrown::hash_map::EntryRef;
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::Family;
-use crate::exposition::block::Draft;
+use crate::exposition::block::BlockBuilder;
 use crate::metric::naming::{BoundPattern, Naming};
 use crate::metric::samples::Duplicates;
 use crate::metric::sums::Sums;
@@ -21,7 +21,7 @@ use super::size_hint::SizeHint;
 
 /// The drafts of one query, one a family, in the order first met.
 pub(super) struct Drafts {
-    all: Vec<Draft>,
+    all: Vec<BlockBuilder>,
     /// Positions in `all`.
     by_name: HashMap<MetricName, usize, RandomState>,
     room: SizeHint,
@@ -39,12 +39,12 @@ impl Drafts {
     }
 
     /// The draft at a position.
-    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Draft> {
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut BlockBuilder> {
         self.all.get_mut(at)
     }
 
     /// All of them.
-    pub(super) fn into_all(self) -> Vec<Draft> {
+    pub(super) fn into_all(self) -> Vec<BlockBuilder> {
         self.all
     }
 
@@ -55,7 +55,7 @@ impl Drafts {
             return if same { Ok((at, false)) } else { Err(two_heads(family)) };
         }
         let at = self.all.len();
-        self.all.push(Draft::with_room(Arc::clone(family), self.room.size(at)));
+        self.all.push(BlockBuilder::with_room(Arc::clone(family), self.room.size(at)));
         self.by_name.insert(family.name.clone(), at);
         Ok((at, true))
     }

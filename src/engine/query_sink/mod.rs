@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::config::query::Query;
 use crate::driver::{Column, Flow, MAX_CELL_BYTES, Row, RowSink};
 use crate::error::{Error, Reason, Result};
-use crate::exposition::block::{Block, Draft};
+use crate::exposition::block::{Block, BlockBuilder};
 use crate::exposition::line::LabelBytes;
 use crate::metric::column;
 use crate::metric::labels::{BoundLabels, LabelLimit, Labels};
@@ -281,7 +281,7 @@ impl<'q> Bound<'q> {
         }
         let drafts = self.drafts.into_all();
         let room = SizeHint::of(&drafts);
-        let blocks = drafts.into_iter().filter_map(Draft::finish).map(Arc::new).collect();
+        let blocks = drafts.into_iter().filter_map(BlockBuilder::finish).map(Arc::new).collect();
         Ok(Rendered { blocks, rows: self.rows, series: self.tally.series, skipped: self.tally.skipped, room })
     }
 }

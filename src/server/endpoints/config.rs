@@ -3,12 +3,12 @@
 use crate::config::redacted::shown;
 use crate::server::{Request, Response};
 
-use super::Site;
+use super::Endpoints;
 use crate::server::negotiate;
 
 /// YAML as plain text, which a browser shows.
-pub fn answer(site: &Site, request: &Request) -> Response {
-    let fleet = site.fleet();
+pub fn answer(site: &Endpoints, request: &Request) -> Response {
+    let fleet = site.targets();
     if let Err(refusal) = negotiate::admit(fleet.exporter.enable_pages, request, "enable_pages") {
         return refusal;
     }

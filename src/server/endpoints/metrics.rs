@@ -11,7 +11,7 @@ use crate::exposition::page::Families;
 use crate::server::{Method, Request, Response};
 use crate::telemetry;
 
-use super::Site;
+use super::Endpoints;
 use crate::server::negotiate;
 
 /// Prometheus says with every scrape how long it will wait, in seconds:
@@ -25,16 +25,16 @@ const LONGEST: f64 = 3600.0;
 const OFFSET_SHARE: f64 = 0.25;
 
 /// Answers with a fresh page: 200, even when every query failed; 400 for a name that is not configured.
-pub fn answer(site: &Site, request: &Request) -> Response {
+pub fn answer(site: &Endpoints, request: &Request) -> Response {
     respond(site, request, &selection(request))
 }
 
 /// The page of a selection; the exporter's own metrics are on that of everything.
-pub(super) fn respond(site: &Site, request: &Request, selection: &Selection) -> Response {
+pub(super) fn respond(site: &Endpoints, request: &Request, selection: &Selection) -> Response {
     if request.method == Method::Head {
         return negotiate::exposition(&Vec::new(), negotiate::format(request));
     }
-    let fleet = site.fleet();
+    let fleet = site.targets();
     let time = Time { began: request.received, budget: budget(request, &fleet.exporter) };
     let whole = *selection == Selection::default();
     let mut process = Families::new();
@@ -100,8 +100,8 @@ mod tests {
             query,
             headers,
             peer: Peer::Unix,
-            known: false,
-            secure: false,
+            authenticated: false,
+            over_tls: false,
             received: Instant::now(),
         })
     }

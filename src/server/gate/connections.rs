@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use crate::config::http::Limits;
 use crate::deadline::Deadline;
-use crate::server::{Peer, Rejected};
+use crate::server::{OnRejected, Peer};
 
 /// Descriptors a request takes at most: the public socket, the private one, tiny_http's two, a session.
 const PER_REQUEST: u64 = 5;
@@ -52,7 +52,7 @@ pub(super) struct Caps {
     max_refusals: usize,
     table: Mutex<Table>,
     left: Notify,
-    rejected: Arc<Rejected>,
+    rejected: Arc<OnRejected>,
 }
 
 #[derive(Default)]
@@ -142,7 +142,7 @@ impl Room {
 }
 
 impl Caps {
-    pub(super) fn new(limits: &Limits, rejected: Arc<Rejected>) -> Self {
+    pub(super) fn new(limits: &Limits, rejected: Arc<OnRejected>) -> Self {
         let descriptors = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         let share = usize::try_from(descriptors / REFUSALS_SHARE).unwrap_or(usize::MAX);
         Caps {

@@ -37,7 +37,7 @@ use self::tls::Handshake;
 use self::web_config_store::Door;
 use super::backend::Backend;
 use super::backend::socket::Wire;
-use super::{Peer, Rejected};
+use super::{OnRejected, Peer};
 use crate::config::http::Limits;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -61,7 +61,7 @@ pub(super) struct Guards {
     /// Paths that need no login.
     pub(super) open: Vec<String>,
     /// Told of each refusal.
-    pub(super) rejected: Arc<Rejected>,
+    pub(super) rejected: Arc<OnRejected>,
 }
 
 /// What all connections share.
@@ -72,7 +72,7 @@ struct Shared {
     guard: Guard,
     open: Vec<String>,
     backend: Arc<Backend>,
-    rejected: Arc<Rejected>,
+    rejected: Arc<OnRejected>,
 }
 
 impl Shared {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::error::Error;
-use crate::file::fingerprint::FileFingerprint;
+use crate::file::FileFingerprint;
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::tree::Document;
 

@@ -55,7 +55,7 @@ fn a_reader_too_slow_for_the_write_deadline_is_cut_and_its_worker_is_free() {
     let (tell, told) = std::sync::mpsc::channel();
     let front = open(Limits { write_timeout: SHORT, ..Limits::default() }, move |_: &Request| {
         let page = Page(vec![b'x'; 64 << 20], tell.clone());
-        Response::new(200, Vec::new(), vec![Part::Shared(Arc::new(page))])
+        Response::new(200, Vec::new(), vec![BodyPart::Shared(Arc::new(page))])
     });
     let mut client = front.connect();
     let started = Instant::now();
@@ -151,7 +151,7 @@ fn one_address_may_hold_only_its_share() {
 #[test]
 fn clients_that_reset_in_mid_answer_leave_the_others_alone() {
     let front = open(Limits::default(), |request: &Request| match request.path.as_str() {
-        "/large" => Response::new(200, Vec::new(), vec![Part::Owned(vec![b'x'; 32 << 20])]),
+        "/large" => Response::new(200, Vec::new(), vec![BodyPart::Owned(vec![b'x'; 32 << 20])]),
         _ => echo(request),
     });
     for _ in 0..20 {

@@ -13,7 +13,7 @@ use crate::engine::targets::Targets;
 use crate::error::{Error, Reason};
 use crate::server::{Request, Response};
 
-use super::Site;
+use super::Endpoints;
 use crate::server::negotiate;
 
 /// What the page shows.
@@ -118,8 +118,8 @@ impl From<&Error> for Trouble {
 }
 
 /// Answers with the page, where `enable_pages` lets this peer see it.
-pub fn answer(site: &Site, request: &Request) -> Response {
-    let fleet = site.fleet();
+pub fn answer(site: &Endpoints, request: &Request) -> Response {
+    let fleet = site.targets();
     match negotiate::admit(fleet.exporter.enable_pages, request, "enable_pages") {
         Ok(()) => negotiate::html(render::render(&view(&fleet), request.is_trusted()), render::SCRIPT),
         Err(refusal) => refusal,

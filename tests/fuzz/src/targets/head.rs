@@ -24,7 +24,7 @@ fn end(bytes: &[u8], step: usize) -> Result<Option<usize>, Fault> {
 /// The head as the gate would write it to a server behind it.
 fn written(head: &Head<'_>) -> String {
     let version = if head.old { "1.0" } else { "1.1" };
-    let mut text = format!("{} {} HTTP/{version}\r\n", head.method.word(), head.target);
+    let mut text = format!("{} {} HTTP/{version}\r\n", head.method.as_str(), head.target);
     for (name, value) in &head.headers {
         text += &format!("{name}: {value}\r\n");
     }
