@@ -156,7 +156,7 @@ impl Telemetry {
 
     /// A run of a query failed.
     pub fn failed(&self, subject: Subject<'_>, reason: Reason) {
-        let own = [("query", subject.query), ("collector", subject.collector), ("reason", reason.word())];
+        let own = [("query", subject.query), ("collector", subject.collector), ("reason", reason.as_str())];
         self.query_errors.add(&subject.bearer.with(&own), 1);
     }
 
@@ -175,7 +175,7 @@ impl Telemetry {
 
     /// A session could not be opened.
     pub fn connect_failed(&self, bearer: TargetLabels<'_>, reason: Reason) {
-        self.connect_failures.add(&bearer.with(&[("reason", reason.word())]), 1);
+        self.connect_failures.add(&bearer.with(&[("reason", reason.as_str())]), 1);
     }
 
     /// A scrape ended: `complete`, `partial` or `failed`.
