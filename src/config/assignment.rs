@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::driver::{AllowedStatements, Endpoint};
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 use crate::yaml::keys::Reader;
 
 use super::conditions::When;
@@ -78,7 +78,7 @@ fn same_names(queries: &[QueryEntry], reader: &Reader<'_>) {
     let mut seen = HashMap::new();
     for query in queries.iter().filter(|query| !query.name.is_empty()) {
         if let Some(first) = seen.get(&query.name) {
-            let first: &Arc<Place> = first;
+            let first: &Arc<SourcePosition> = first;
             let message =
                 format!("a query is called {:?} already, at {}:{}", query.name, first.file, first.line);
             let error = Error::config(message).at(query.place.as_ref().clone());

@@ -1,6 +1,6 @@
 //! `collectors` on a target: which groups of queries run there.
 
-use crate::error::Place;
+use crate::error::SourcePosition;
 use crate::yaml::keys::Keys;
 
 use super::glob::Pattern;
@@ -14,7 +14,7 @@ pub(super) struct Selection {
     wanted: Vec<Pattern>,
     unwanted: Vec<Pattern>,
     /// The key, for messages about its patterns.
-    pub(super) place: Place,
+    pub(super) place: SourcePosition,
 }
 
 impl Selection {
@@ -56,7 +56,7 @@ mod tests {
 
     fn selection(wanted: &[&str], unwanted: &[&str]) -> Selection {
         let read = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text).unwrap()).collect();
-        Selection { wanted: read(wanted), unwanted: read(unwanted), place: Place::default() }
+        Selection { wanted: read(wanted), unwanted: read(unwanted), place: SourcePosition::default() }
     }
 
     #[test]

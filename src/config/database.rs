@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::driver::connection::AddressSyntax;
 use crate::driver::{Drivers, Endpoint};
-use crate::error::Place;
+use crate::error::SourcePosition;
 use crate::name::LabelName;
 use crate::yaml::effective::{Digest, Shown, digest_of};
 use crate::yaml::keys::{Keys, Origin};
@@ -78,7 +78,7 @@ pub(super) struct DatabaseEntry {
     /// The driver is known and not built in.
     pub(super) elsewhere: bool,
     /// What says which driver.
-    pub(super) driver_place: Place,
+    pub(super) driver_place: SourcePosition,
     /// How it is written.
     pub(super) written: Written,
     pub(super) endpoint: Option<Arc<dyn Endpoint>>,

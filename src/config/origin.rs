@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::driver::connection::AddressSyntax;
 use crate::driver::statement::{Dialect, swallowing_comment};
 use crate::driver::{AllowedStatements, Endpoint};
-use crate::error::Place;
-use crate::metric::lint_off::{Silence, Subject};
+use crate::error::SourcePosition;
+use crate::metric::lint_off::{DisabledLints, LintSubject};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
@@ -15,15 +15,15 @@ use crate::yaml::keys::Keys;
 #[derive(Debug, Clone, Default)]
 pub struct Written {
     /// The entry.
-    pub place: Place,
+    pub place: SourcePosition,
     /// The key `labels`; the entry where it has none.
-    pub labels: Place,
+    pub labels: SourcePosition,
     /// The lints that it silences.
-    pub lint_off: Silence,
+    pub lint_off: DisabledLints,
     /// Where its secrets stand.
     pub secrets: Vec<Stored>,
     /// The key `session_sql`, where a comment swallows the rest of one of its statements: lines of the file are joined.
-    pub swallowing: Option<Place>,
+    pub swallowing: Option<SourcePosition>,
 }
 
 /// A place where a secret is stored in clear text.
@@ -32,7 +32,7 @@ pub struct Stored {
     /// `password`, `url`, `password_file`, …
     pub key: &'static str,
     /// The key's value; never shows its line.
-    pub place: Place,
+    pub place: SourcePosition,
     /// The file that holds the secret.
     pub file: PathBuf,
     /// True when that is the configuration itself, false for a file that it names.
@@ -42,7 +42,7 @@ pub struct Stored {
 impl Written {
     /// Takes the key `lint_off` and notes places. What [`secrets`] finds comes later, when the driver took its keys.
     pub(super) fn read(keys: &mut Keys<'_>) -> Written {
-        let lint_off = Silence::read(keys, Subject::Target);
+        let lint_off = DisabledLints::read(keys, LintSubject::Target);
         let (place, labels) = (keys.place(""), keys.place("labels"));
         Written { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
     }
@@ -53,7 +53,7 @@ impl Written {
             endpoint.and_then(Endpoint::allows).map_or(Dialect::Postgres, AllowedStatements::dialect);
         let swallows = |folded: &Folded| swallowing_comment(&folded.text, &folded.folds, dialect).is_some();
         if keys.folded("session_sql").iter().any(swallows) {
-            self.swallowing = Some(Place { source: None, ..keys.place("session_sql") });
+            self.swallowing = Some(SourcePosition { source: None, ..keys.place("session_sql") });
         }
     }
 }
@@ -62,11 +62,11 @@ impl Written {
 pub(super) fn secrets(keys: &Keys<'_>) -> Vec<Stored> {
     let written = |key: &'static str, is_secret: fn(&str) -> bool| {
         let there = keys.written(key).is_some_and(|text| is_secret(text.expose()));
-        let place = Place { source: None, ..keys.place(key) };
+        let place = SourcePosition { source: None, ..keys.place(key) };
         there.then(|| Stored { key, file: PathBuf::from(&place.file), place, in_configuration: true })
     };
     let named = |key: &'static str| {
-        let place = Place { source: None, ..keys.place(key) };
+        let place = SourcePosition { source: None, ..keys.place(key) };
         keys.path_of(key).map(|file| Stored { key, place, file, in_configuration: false })
     };
     let password = written("password", |text| !text.is_empty());

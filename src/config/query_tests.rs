@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::error::Place;
+use crate::error::SourcePosition;
 use crate::yaml::keys::{Keys, nearest};
 use crate::yaml::rows::{Literal, LiteralRow};
 
@@ -15,7 +15,7 @@ pub struct Case {
     /// What it shows.
     pub name: String,
     /// The entry in its file.
-    pub place: Place,
+    pub place: SourcePosition,
     /// The query as its file has it: no `overrides`, and on no target.
     pub query: Arc<Query>,
     /// What the database answers.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::driver::Drivers;
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 use crate::yaml::keys::{Keys, Reader};
 
 use super::driver_name::Named;
@@ -24,7 +24,7 @@ const KEYS: [&str; 3] = ["database", "databases", "driver"];
 pub(super) struct TargetSelector {
     at: At,
     /// The key that says it.
-    pub(super) place: Place,
+    pub(super) place: SourcePosition,
 }
 
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ impl TargetSelector {
     }
 
     /// Of an entry of which an unknown key was likely meant to say where it runs; `meant` are the keys that were meant.
-    pub(super) fn misspelt(meant: &[&str], place: &Place) -> Option<TargetSelector> {
+    pub(super) fn misspelt(meant: &[&str], place: &SourcePosition) -> Option<TargetSelector> {
         let is_meant = KEYS.iter().any(|key| meant.contains(key));
         is_meant.then(|| TargetSelector { at: At::Faulty, place: place.clone() })
     }

@@ -13,7 +13,7 @@ const NAMING: [&str; 6] =
 #[must_use]
 pub fn with_position(error: Error, sql: &str) -> Error {
     match spot(error.message(), sql) {
-        Some(spot) if error.spot().is_none() => error.at_spot(spot),
+        Some(spot) if error.sql_position().is_none() => error.at_sql_position(spot),
         _ => error,
     }
 }

@@ -240,7 +240,7 @@ fn check_functions(sql: &str, dialect: Dialect) -> Result<()> {
             let message = format!(
                 "UESCAPE (line {line}, column {column}) is read with one character in plain quotes only"
             );
-            return Err(refused(message).at_spot(SqlPosition { line, column }));
+            return Err(refused(message).at_sql_position(SqlPosition { line, column }));
         }
         if let Some(name) = lexer.name(&token)
             && let Some(effect) = effect(&name)
@@ -251,7 +251,7 @@ fn check_functions(sql: &str, dialect: Dialect) -> Result<()> {
                 "{name} (line {line}, column {column}) {} in spite of the read-only mode",
                 effect.as_str()
             );
-            return Err(refused(message).at_spot(SqlPosition { line, column }));
+            return Err(refused(message).at_sql_position(SqlPosition { line, column }));
         }
         of_value = token.is(b')') || token.is(b']') || of_value && (after_point || token.is(b'.'));
         after_point = token.is(b'.');

@@ -231,7 +231,7 @@ pub struct ServeOptions<'s> {
 /// `limits.max_connections` to what it allows.
 ///
 /// # Errors
-/// [`crate::error::Kind::Machine`] with a hint: the port is in use or privileged, the address is not this machine's,
+/// [`crate::error::ErrorKind::Machine`] with a hint: the port is in use or privileged, the address is not this machine's,
 /// threads or descriptors are used up. Or all faults of the web-config file.
 pub fn serve(options: ServeOptions<'_>) -> Result<Server, Vec<Error>> {
     let door = gate::web_config_store::Door::open(options.web_config)?;

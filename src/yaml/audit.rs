@@ -4,12 +4,12 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 
 use super::node::{Entry, Tree, Value};
 
 /// Gives the place of an offset in the text, with a path.
-type Locate<'d> = dyn Fn(Option<usize>, &str) -> Place + 'd;
+type Locate<'d> = dyn Fn(Option<usize>, &str) -> SourcePosition + 'd;
 
 /// Takes repeated keys out of the tree and merges merge keys; gives a fault for each, and for each tag.
 pub(super) fn audit(tree: &mut Tree, text: &str, place: &Locate<'_>) -> Vec<Error> {

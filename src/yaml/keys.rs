@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 
 use super::audit::join;
 use super::record::{Note, Record};
@@ -266,7 +266,7 @@ impl<'d> Keys<'d> {
 
     /// The place of `key` (or of this mapping, for ""), for errors that are raised later. Cheap to keep.
     #[must_use]
-    pub fn place(&self, key: &str) -> Place {
+    pub fn place(&self, key: &str) -> SourcePosition {
         self.holder(key).place(key)
     }
 
@@ -298,8 +298,11 @@ impl<'d> Keys<'d> {
         for entry in source.entries() {
             let Some(record) = source.record.asked(&entry.key) else {
                 // Nobody reads a hint that is not shown, and looking for it takes time.
-                let near =
-                    if self.reader.is_full() { None } else { nearest(&entry.key, free.iter().copied()) };
+                let near = if self.reader.is_server_full() {
+                    None
+                } else {
+                    nearest(&entry.key, free.iter().copied())
+                };
                 self.record(unknown_key(source, entry, &offered, near));
                 meant.extend(near);
                 continue;
@@ -397,7 +400,8 @@ fn is_map(found: &Found<'_, '_>) -> bool {
 fn unknown_key(source: &Source<'_>, entry: &Entry, offered: &[&str], near: Option<&str>) -> Error {
     let error = Error::config("unknown key");
     if let Some(shown) = source.doubtful(entry) {
-        let place = Place { path: join(&source.path, &format!("{shown}…")), ..source.key_place(entry) };
+        let place =
+            SourcePosition { path: join(&source.path, &format!("{shown}…")), ..source.key_place(entry) };
         return error
             .at(place)
             .with_hint("a key is one word, then `:` and a blank; a text with a comma needs quotes");

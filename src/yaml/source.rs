@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::error::Place;
+use crate::error::SourcePosition;
 
 use super::audit::join;
 use super::record::Record;
@@ -57,7 +57,7 @@ impl<'d> Source<'d> {
     }
 
     /// The place of a key's value; of the mapping where the key is absent or empty.
-    pub(super) fn place(&self, key: &str) -> Place {
+    pub(super) fn place(&self, key: &str) -> SourcePosition {
         if key.is_empty() {
             return self.document.place(self.at, &self.path);
         }
@@ -82,7 +82,7 @@ impl<'d> Source<'d> {
     }
 
     /// The place of a key itself.
-    pub(super) fn key_place(&self, entry: &Entry) -> Place {
+    pub(super) fn key_place(&self, entry: &Entry) -> SourcePosition {
         self.document.place(entry.at.or(self.at), &join(&self.path, &entry.key))
     }
 }
@@ -92,7 +92,7 @@ impl<'d> Found<'_, 'd> {
         &self.entry.tree.value
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> SourcePosition {
         self.source.place(&self.entry.key)
     }
 
@@ -102,7 +102,7 @@ impl<'d> Found<'_, 'd> {
     }
 
     /// The place of a value inside this one.
-    pub(super) fn place_of(&self, at: Option<usize>, path: &str) -> Place {
+    pub(super) fn place_of(&self, at: Option<usize>, path: &str) -> SourcePosition {
         self.source.document.place(at.or(self.entry.at), path)
     }
 }

@@ -12,7 +12,7 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor,
 };
 
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Result, SourcePosition};
 use crate::file;
 use crate::file::ReadError;
 
@@ -90,13 +90,13 @@ impl Document {
 
     /// The place of an offset in the text.
     #[must_use]
-    pub fn place(&self, at: Option<usize>, path: &str) -> Place {
+    pub fn place(&self, at: Option<usize>, path: &str) -> SourcePosition {
         self.lines.place(&self.file, &self.text, at, path)
     }
 }
 
 fn unreadable(file: &str, message: String) -> Error {
-    Error::config(message).at(Place { file: file.to_owned(), ..Place::default() })
+    Error::config(message).at(SourcePosition { file: file.to_owned(), ..SourcePosition::default() })
 }
 
 fn too_large(file: &str) -> Error {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::deadline::parse_duration;
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 use crate::secret::Secret;
 
 use super::audit::join;
@@ -193,7 +193,7 @@ impl<'d> Keys<'d> {
         pairs.collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn inner_text(&self, value: &Value, place: &Place) -> Option<String> {
+    fn inner_text(&self, value: &Value, place: &SourcePosition) -> Option<String> {
         match value {
             Value::Scalar(text) => self.expanded(text, place),
             Value::Null => {
@@ -242,7 +242,7 @@ impl<'d> Keys<'d> {
         }
     }
 
-    fn expanded(&self, text: &str, place: &Place) -> Option<String> {
+    fn expanded(&self, text: &str, place: &SourcePosition) -> Option<String> {
         match expand(text, self.reader.environment) {
             Ok(text) => Some(text),
             Err(refusals) => {

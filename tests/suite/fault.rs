@@ -207,7 +207,7 @@ impl Fault {
             Act::Panic => panic!("as the test wants it"),
             Act::Fail(reason) => return Err(Error::new(reason, "as the test wants it")),
             Act::Full => {
-                return Err(Error::new(Reason::Server, "too many connections").of_full_server());
+                return Err(Error::new(Reason::Server, "too many connections").with_full_server());
             }
             _ => {}
         }
@@ -306,7 +306,7 @@ impl Session for FaultSession {
         for job in jobs {
             let act = self.fault.begin(Call::Run);
             let verdict = match self.fault.suffer(act) {
-                Err(error) if error.is_full() => return Health::Lost(error),
+                Err(error) if error.is_server_full() => return Health::Lost(error),
                 Err(error) => Err(error),
                 Ok(Act::Lose) => return Health::Lost(Error::new(Reason::Lost, "as the test wants it")),
                 Ok(Act::Cut(reason)) => {

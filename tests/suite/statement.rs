@@ -333,7 +333,7 @@ fn a_function_is_refused_however_its_name_is_written() {
         let error = check_read_only(sql, Dialect::Postgres).err();
         let error = error.unwrap_or_else(|| panic!("{sql} is let through"));
         assert_eq!(error.reason(), Reason::ReadOnly, "{sql}");
-        assert!(error.spot().is_some() && error.hint().is_some(), "{sql}: {error}");
+        assert!(error.sql_position().is_some() && error.hint().is_some(), "{sql}: {error}");
     }
     let error = check_read_only("SELECT 1,\n  U&\"lo\\005fcreate\"(0)", Dialect::Postgres).unwrap_err();
     assert_eq!(error.message(), "lo_create (line 2, column 3) writes in spite of the read-only mode");

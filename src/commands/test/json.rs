@@ -46,7 +46,7 @@ fn target(outcome: &Outcome, report: &Report) -> Value {
         "grants": rights.map(|rights| rights.grants.as_slice()).unwrap_or_default(),
         "note": facts.and_then(|facts| advice::note(target, facts)),
         "error": error.map(|error| json!({
-            "reason": error.reason().word(),
+            "reason": error.reason().as_str(),
             "words": advice::words(error),
             "message": error.message(),
             "sqlstate": error.sqlstate(),

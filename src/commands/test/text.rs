@@ -57,7 +57,7 @@ impl Page<'_> {
 
     fn failure(&self, outcome: &Outcome, error: &Error, out: &mut TerminalText) {
         let reason = error.reason();
-        let said = format!("{}: {} ({})", outcome.target.name, advice::words(error), reason.word());
+        let said = format!("{}: {} ({})", outcome.target.name, advice::words(error), reason.as_str());
         out.end_line();
         self.headline(Tint::Bad, "FAIL", &said, out);
         let code = error.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();

@@ -193,7 +193,7 @@ fn run(argv: &[String], by: Deadline) -> Result<Secret> {
     let mut running = Running(Some(child));
     let mut printed = Printed::default();
     let ended = running.collect(&out, &err, &mut printed, by);
-    let failed = |what: &str| failed(argv, &format!("{what}{}", printed.said()));
+    let failed = |what: &str| failed(argv, &format!("{what}{}", printed.summary()));
     let status = ended.map_err(|what| failed(&what))?;
     if !status.success() {
         return Err(failed(&format!("failed: {status}")));
@@ -226,7 +226,7 @@ struct Printed {
 impl Printed {
     /// What a failing command wrote to its standard error, as the end of a sentence: one line, not too long, and nothing
     /// of its output, which may be the password.
-    fn said(&self) -> String {
+    fn summary(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.err).into_owned();
         for line in String::from_utf8_lossy(&self.out).lines().map(str::trim) {
             if line.len() >= SHORTEST_SECRET {

@@ -90,7 +90,7 @@ impl ServerError {
             true => format!("line {line}, column {column}"),
             false => format!("column {column}"),
         };
-        self.error(reason(&self.code), format!("{} ({place})", self.message)).at_spot(spot)
+        self.error(reason(&self.code), format!("{} ({place})", self.message)).at_sql_position(spot)
     }
 
     /// The error of a login. `encrypted`: the connection is.
@@ -190,7 +190,7 @@ impl ServerError {
     fn error(&self, reason: Reason, message: String) -> Error {
         let mut error = Error::new(reason, message).with_sqlstate(self.code.clone());
         if self.is_of_full_server() {
-            error = error.of_full_server();
+            error = error.with_full_server();
         }
         match &self.hint {
             Some(hint) => error.with_hint(hint.clone()),
@@ -313,12 +313,12 @@ mod tests {
         ];
         for (code, message, full) in cases {
             let error = ServerError::read(&response(&[(b'S', "FATAL"), (b'C', code), (b'M', message)]));
-            assert_eq!(error.of_login("x", true).is_full(), full, "{message}");
-            assert_eq!(error.of_statement("SELECT 1").is_full(), full, "{message}");
+            assert_eq!(error.of_login("x", true).is_server_full(), full, "{message}");
+            assert_eq!(error.of_statement("SELECT 1").is_server_full(), full, "{message}");
         }
         let of_a_function =
             response(&[(b'S', "ERROR"), (b'C', "P0001"), (b'M', "too many clients of the shop")]);
-        assert!(!ServerError::read(&of_a_function).of_statement("").is_full());
+        assert!(!ServerError::read(&of_a_function).of_statement("").is_server_full());
     }
 
     #[test]

@@ -145,7 +145,7 @@ pub(super) fn error(cause: &rusqlite::Error, file: Option<&Path>) -> Error {
     );
     let error = coded(code, message, file);
     match spot {
-        Some(spot) => error.at_spot(spot),
+        Some(spot) => error.at_sql_position(spot),
         None => error,
     }
 }

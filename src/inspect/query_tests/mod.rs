@@ -16,8 +16,8 @@ use crate::config::exporter::LabelsTooLong;
 use crate::config::query_tests::{Case, Expected, Given};
 use crate::deadline::Deadline;
 use crate::driver::{Health, Job, RowSink, sqlite};
-use crate::engine::query_sink::{Context, Rendered, sink};
-use crate::error::{Error, Place, Reason, Result};
+use crate::engine::query_sink::{RenderedResult, SampleContext, sink};
+use crate::error::{Error, Reason, Result, SourcePosition};
 use crate::metric::labels::LabelLimit;
 
 pub use self::report::{json, lines};
@@ -33,7 +33,7 @@ pub struct Outcome {
     /// The query's name.
     pub query: String,
     /// Where it stands.
-    pub place: Place,
+    pub place: SourcePosition,
     /// What came of it.
     pub verdict: Verdict,
 }
@@ -55,11 +55,11 @@ pub fn run(plan: &Config) -> Vec<Outcome> {
         truncate: plan.exporter.labels_too_long == LabelsTooLong::Truncate,
     };
     // Neither the target's name nor its labels: a case says what a query makes, wherever it runs.
-    let context = Context::new(None, &[], limit).with_max_cell_bytes(plan.exporter.max_cell_bytes);
+    let context = SampleContext::new(None, &[], limit).with_max_cell_bytes(plan.exporter.max_cell_bytes);
     plan.cases.iter().map(|case| outcome(case, &context)).collect()
 }
 
-fn outcome(case: &Case, context: &Context) -> Outcome {
+fn outcome(case: &Case, context: &SampleContext) -> Outcome {
     let verdict = match (rendered(case, context), &case.expected) {
         (Err(unfit), _) => Verdict::Fail(vec![unfit.to_string()]),
         (Ok(Ok(rendered)), Expected::Exposition(text)) => compare::compare(&case.query, &rendered, text),
@@ -81,7 +81,7 @@ fn outcome(case: &Case, context: &Context) -> Outcome {
 ///
 /// # Errors
 /// What keeps the query from being run at all: the script failed. The query's own error is within.
-fn rendered(case: &Case, context: &Context) -> Result<Result<Rendered>> {
+fn rendered(case: &Case, context: &SampleContext) -> Result<Result<RenderedResult>> {
     let mut told = None;
     let ended = Box::new(|result, _| told = Some(result));
     let mut sink = sink(&case.query, context, ended);
@@ -94,7 +94,7 @@ fn rendered(case: &Case, context: &Context) -> Result<Result<Rendered>> {
     Ok(told.unwrap_or_else(|| Err(Error::new(Reason::Protocol, "the query was not ended"))))
 }
 
-fn on_scratch(script: &str, case: &Case, context: &Context, sink: &mut dyn RowSink) -> Result<()> {
+fn on_scratch(script: &str, case: &Case, context: &SampleContext, sink: &mut dyn RowSink) -> Result<()> {
     let by = Deadline::within(LIMIT);
     let mut session = sqlite::session_in_memory(script, by)?;
     let mut job =

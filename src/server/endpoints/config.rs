@@ -12,6 +12,6 @@ pub fn answer(site: &Endpoints, request: &Request) -> Response {
     if let Err(refusal) = negotiate::admit(fleet.exporter.enable_pages, request, "enable_pages") {
         return refusal;
     }
-    let targets = fleet.targets.iter().map(|target| &*target.plan);
+    let targets = fleet.targets.iter().map(|target| &*target.database);
     negotiate::text(200, &shown(&fleet.exporter, targets).yaml())
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::exporter::Exporter;
 use crate::engine::scrape;
-use crate::engine::scrape::Time;
-use crate::engine::targets::Selection;
+use crate::engine::scrape::ScrapeTime;
+use crate::engine::targets::ScrapeSelection;
 use crate::exposition::page::Families;
 use crate::server::{Method, Request, Response};
 use crate::telemetry;
@@ -30,13 +30,13 @@ pub fn answer(site: &Endpoints, request: &Request) -> Response {
 }
 
 /// The page of a selection; the exporter's own metrics are on that of everything.
-pub(super) fn respond(site: &Endpoints, request: &Request, selection: &Selection) -> Response {
+pub(super) fn respond(site: &Endpoints, request: &Request, selection: &ScrapeSelection) -> Response {
     if request.method == Method::Head {
         return negotiate::exposition(&Vec::new(), negotiate::format(request));
     }
     let fleet = site.targets();
-    let time = Time { began: request.received, budget: budget(request, &fleet.exporter) };
-    let whole = *selection == Selection::default();
+    let time = ScrapeTime { began: request.received, budget: budget(request, &fleet.exporter) };
+    let whole = *selection == ScrapeSelection::default();
     let mut process = Families::new();
     let meanwhile = || {
         if whole {
@@ -58,12 +58,12 @@ pub(super) fn respond(site: &Endpoints, request: &Request, selection: &Selection
 }
 
 /// `target=…`, `collect[]=…` and `query=…`, each as often as wanted. Other parameters mean nothing to us.
-pub(super) fn selection(request: &Request) -> Selection {
+pub(super) fn selection(request: &Request) -> ScrapeSelection {
     let named = |key: &str| {
         let meant = request.query.iter().filter(|(known, _)| known == key);
         meant.map(|(_, name)| name.clone()).collect()
     };
-    Selection { targets: named("target"), collectors: named("collect[]"), queries: named("query") }
+    ScrapeSelection { targets: named("target"), collectors: named("collect[]"), queries: named("query") }
 }
 
 /// The time that a scrape has: the header less the offset, else `scrape_timeout`; at most `max_scrape_timeout`.

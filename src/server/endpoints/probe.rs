@@ -16,7 +16,7 @@ pub fn answer(site: &Endpoints, request: &Request) -> Response {
         return negotiate::text(400, &format!("name one target: {probe}?target=NAME; {sd} lists them\n"));
     };
     let fleet = site.targets();
-    if fleet.targets.iter().any(|target| target.plan.name == *name && !target.plan.enabled) {
+    if fleet.targets.iter().any(|target| target.database.name == *name && !target.database.enabled) {
         return negotiate::exposition(&Vec::new(), negotiate::format(request));
     }
     metrics::respond(site, request, &selection)

@@ -20,14 +20,14 @@ pub fn answer(site: &Endpoints, request: &Request) -> Response {
         return negotiate::text(400, "the request has no Host; set exporter.advertise\n");
     };
     let path = fleet.exporter.route_prefix.path("/probe");
-    let enabled = fleet.targets.iter().filter(|target| target.plan.enabled);
+    let enabled = fleet.targets.iter().filter(|target| target.database.enabled);
     let entries: Vec<Value> = enabled.map(|target| entry(target, address, &path, request.over_tls)).collect();
     let headers = vec![("Content-Type", "application/json".to_owned())];
     Response::new(200, headers, vec![BodyPart::Owned(Value::from(entries).to_string().into_bytes())])
 }
 
 fn entry(target: &Target, address: &str, path: &str, secure: bool) -> Value {
-    let plan = &target.plan;
+    let plan = &target.database;
     let mut labels = Map::new();
     let mut set = |name: String, value: &str| {
         labels.insert(name, Value::from(value));

@@ -3,7 +3,7 @@
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use sql_exporter::error::Kind;
+use sql_exporter::error::ErrorKind;
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn listen(listen: &[Listen]) -> Result<Server, sql_exporter::error::Error> {
 /// The message of a socket that cannot be opened.
 fn refusal(wanted: Listen) -> String {
     let error = listen(&[wanted]).err().expect("the address is refused");
-    assert_eq!(error.kind(), Kind::Machine);
+    assert_eq!(error.kind(), ErrorKind::Machine);
     error.to_string()
 }
 

@@ -138,7 +138,7 @@ fn view(fleet: &Targets) -> View {
 }
 
 fn target_view(target: &Target) -> TargetView {
-    let plan = &target.plan;
+    let plan = &target.database;
     let (facts, down) = (target.facts(), target.down());
     let state = match (&facts, &down) {
         _ if !plan.enabled => State::Disabled,
@@ -161,7 +161,7 @@ fn target_view(target: &Target) -> TargetView {
 }
 
 fn query_view(target: &Target, index: usize) -> Option<QueryView> {
-    let query = target.plan.queries.get(index)?;
+    let query = target.database.queries.get(index)?;
     let past = target.past(index);
     Some(QueryView {
         name: query.name.to_string(),
