@@ -16,7 +16,7 @@ use crate::deadline::Deadline;
 use crate::driver::{Canceller, Session};
 use crate::error::{Error, Reason};
 
-/// TargetSessions cancelled or closed at once.
+/// Sessions cancelled or closed at once.
 const MAX_THREADS: usize = 16;
 /// How long one cancel may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ struct DisposalState {
     kept: usize,
     /// Queued and under way, and sessions that go on in the server.
     pending: usize,
-    /// TargetSessions that go on in the server and are not being looked at.
+    /// Sessions that go on in the server and are not being looked at.
     running: Vec<RunningSession>,
     /// A thread looks at them.
     is_watched: bool,

@@ -22,7 +22,7 @@ use crate::secret::Secret;
 
 use super::backoff::AUTH;
 
-/// All logins that were tried. SharedResources by all targets.
+/// All logins that were tried. Shared by all targets.
 #[derive(Default)]
 pub struct LoginBackoff(Mutex<HashMap<AccountKey, Arc<Account>>>);
 

@@ -46,7 +46,7 @@ impl Scheduler {
 /// The bounds of one target's sessions. All are at least 1 (a second for durations).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// TargetSessions at once.
+    /// Sessions at once.
     pub max_connections: u32,
     /// An idle session is closed after this, within half a minute.
     pub idle_timeout: Duration,
@@ -54,7 +54,7 @@ pub struct PoolLimits {
     pub max_lifetime: Duration,
 }
 
-/// TargetSessions by what they are doing: `sessions{target,state}`.
+/// Sessions by what they are doing: `sessions{target,state}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SessionCounts {
     /// Open and waiting for the next scrape.
@@ -93,14 +93,14 @@ struct PoolState {
 
 #[derive(Default)]
 struct PoolCounts {
-    /// TargetSessions that are open.
+    /// Sessions that are open.
     open: usize,
     /// Those of them that are not leased.
     idle: usize,
     /// Each lease's number, and the moment it counts as late.
     leases: Vec<(u64, Deadline)>,
     leased: u64,
-    /// TargetSessions that are being opened.
+    /// Sessions that are being opened.
     opening: usize,
     /// The same as `leases` for sessions that were given up and go on in the server.
     running: Vec<(u64, Deadline)>,
@@ -112,7 +112,7 @@ impl PoolCounts {
         self.leases.iter().chain(&self.running).filter(|(_, by)| by.passed()).count()
     }
 
-    /// TargetSessions that the server has, or is about to have.
+    /// Sessions that the server has, or is about to have.
     fn taken(&self) -> usize {
         self.open + self.opening + self.running.len()
     }
@@ -294,7 +294,7 @@ impl Pool {
         self.shared.counts.lock().running.iter().filter(|(_, late)| late.passed()).count()
     }
 
-    /// TargetSessions by state. Those that `disposal` only closes are not counted.
+    /// Sessions by state. Those that `disposal` only closes are not counted.
     #[must_use]
     pub fn counts(&self) -> SessionCounts {
         let counts = self.shared.counts.lock();

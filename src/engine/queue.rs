@@ -26,7 +26,7 @@ const FIRST_RUNS: usize = 4;
 /// A lane is late when it has not come back so long after the deadline of what it does.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// One worker's place in a target. SharedResources with whoever finds it late.
+/// One worker's place in a target. Shared with whoever finds it late.
 pub struct Lane {
     /// What it takes from the line must end by then: its worker's permit lasts no longer.
     pub by: Deadline,

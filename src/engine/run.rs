@@ -41,7 +41,7 @@ impl RunEnd {
     }
 }
 
-/// How a run ended. SharedResources by all scrapes that waited for it.
+/// How a run ended. Shared by all scrapes that waited for it.
 #[derive(Debug, Clone)]
 pub struct RunOutcome {
     /// What it came to.
@@ -108,7 +108,7 @@ pub type StopAction = Arc<dyn Fn() + Send + Sync>;
 /// What is known of a query's time, in the order of the line: the greatest starts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExpectedCost {
-    /// It was stopped after so long when it last ran. Such queries state last, or a few of them would hold every
+    /// It was stopped after so long when it last ran. Such queries come last, or a few of them would hold every
     /// session and starve the others at each scrape; who was stopped soonest goes first.
     Stopped(Reverse<Duration>),
     /// It never ended.
@@ -173,7 +173,7 @@ pub struct RunSpec {
     pub cache: Arc<ResultCache>,
 }
 
-/// How far a run has state.
+/// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RunStage {
     /// In the queue.

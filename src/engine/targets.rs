@@ -23,7 +23,7 @@ use crate::name::LabelName;
 use crate::telemetry::Telemetry;
 use crate::yaml::keys::nearest_of;
 
-/// TargetSessions have this long to be cancelled and closed at the end.
+/// Sessions have this long to be cancelled and closed at the end.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// All targets of one plan.

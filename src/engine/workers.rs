@@ -1,10 +1,10 @@
 //! Threads for lanes: started on demand, at most so many at work, never joined.
 //!
 //! A piece of work holds one permit from its start until it returns, or until its deadline has passed: then it is
-//! *late*, its permit goes to the next, and its thread goes on alone until whatever holds it lets go. QueuedTask without
+//! *late*, its permit goes to the next, and its thread goes on alone until whatever holds it lets go. Work without
 //! a permit waits in order; that of [`Line::Doubtful`] comes last and holds at most a quarter of the permits.
 //!
-//! QueuedTask of [`Line::InTurns`] is for this machine's own cores: more of it at once than there are cores would not end
+//! Work of [`Line::InTurns`] is for this machine's own cores: more of it at once than there are cores would not end
 //! sooner, only take the cores from each other, and some would wait long by bad luck. So little of it begins at once,
 //! and each has a *turn* of some milliseconds only: it may turn out to wait for something else.
 //! Knows no target, no session, no query.
@@ -78,7 +78,7 @@ struct RunningTask {
 struct WorkerState {
     regular: VecDeque<QueuedTask>,
     doubtful: VecDeque<QueuedTask>,
-    /// QueuedTask that has its permit and waits for a thread to pick it up.
+    /// Work that has its permit and waits for a thread to pick it up.
     assigned: VecDeque<(u64, Task)>,
     running: HashMap<u64, RunningTask>,
     threads: usize,

@@ -32,16 +32,16 @@ macro_rules! rows {
 rows! {
     TargetUp = "target_up", "Whether a session was opened or answered in this scrape.";
     TargetInfo = "target_info", "What the target said of itself at its last login.";
-    TargetBackoff = "target_backoff_seconds", "ScrapeTime until the next attempt to connect, after one that failed.";
+    TargetBackoff = "target_backoff_seconds", "Time until the next attempt to connect, after one that failed.";
     QuerySuccess = "query_success", "Whether the query's samples are on this page.";
-    QueryDuration = "query_duration_seconds", "ScrapeTime the query took, its rows included.";
+    QueryDuration = "query_duration_seconds", "Time the query took, its rows included.";
     QueryRows = "query_rows", "Rows of the query's result.";
     QuerySeries = "query_series", "Series made from the query's result.";
     QueryLastSuccess = "query_last_success_timestamp_seconds", "When the query last succeeded, in Unix time.";
     QueryFailure = "query_failure_reason", "Why the query's samples are not on this page.";
     QuerySkipped = "query_skipped", "Why the query did not run.";
-    ScrapeDuration = "scrape_duration_seconds", "ScrapeTime from the request to the rendering of this page.";
-    ScrapeTimeout = "scrape_timeout_seconds", "ScrapeTime this scrape had, from its header or the configuration.";
+    ScrapeDuration = "scrape_duration_seconds", "Time from the request to the rendering of this page.";
+    ScrapeTimeout = "scrape_timeout_seconds", "Time this scrape had, from its header or the configuration.";
     ScrapeSeries = "scrape_series", "Series from queries on this page.";
     ScrapeSeriesLimit = "scrape_series_limit", "The limit max_series of one page.";
 }

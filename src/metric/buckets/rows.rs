@@ -99,7 +99,7 @@ struct Gathering<'r> {
 /// The rows of one label set.
 #[derive(Default)]
 struct Gathered {
-    /// BoundColumn and count, as they come.
+    /// Bound and count, as they come.
     buckets: Vec<(f64, f64)>,
     sum: Option<f64>,
     count: Option<f64>,

@@ -10,7 +10,7 @@ use super::CLOSED;
 use super::dial::{Dial, Wire};
 use crate::web_client::Reply;
 
-/// DisabledLints or deafness after which a client gives up, far longer than anything here takes.
+/// Silence or deafness after which a client gives up, far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
 /// How long a client that polls waits for a byte.
 const SHORT: Duration = Duration::from_millis(1);
