@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::password::Password;
 use super::tls::Mode;
 use crate::deadline::Deadline;
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 use super::{Form, HostPort, Login, Scheme};
 
