@@ -13,7 +13,7 @@ use rustls::{AlertDescription, ClientConnection, StreamOwned};
 use super::settings::{GlobalArgs, Settings, environment};
 use super::terminal::TerminalText;
 use crate::config::exporter::Exporter;
-use crate::config::listen::Listen;
+use crate::config::listen::ListenAddress;
 use crate::driver::Drivers;
 use crate::driver::connection::tls::{TlsConfig, TlsMode};
 use crate::error::Error;
@@ -76,7 +76,7 @@ pub fn run(words: &GlobalArgs, _: &Options) -> Result<u8, Vec<Error>> {
 }
 
 /// The status of the answer.
-fn ask(listen: &Listen, tls: bool, path: &str) -> std::io::Result<String> {
+fn ask(listen: &ListenAddress, tls: bool, path: &str) -> std::io::Result<String> {
     let stream = connect(listen)?;
     let asked =
         if tls { encrypted(stream).and_then(|stream| status(stream, path)) } else { status(stream, path) };
@@ -117,19 +117,19 @@ fn wants_a_certificate(error: &std::io::Error) -> bool {
     )
 }
 
-fn connect(listen: &Listen) -> std::io::Result<Box<dyn Stream>> {
+fn connect(listen: &ListenAddress) -> std::io::Result<Box<dyn Stream>> {
     let address = match listen {
-        Listen::Unix(path) => {
+        ListenAddress::Unix(path) => {
             let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             return Ok(Box::new(stream));
         }
-        Listen::AnyAddress(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
-        Listen::Tcp(address) if address.ip().is_unspecified() => {
+        ListenAddress::AnyAddress(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
+        ListenAddress::Tcp(address) if address.ip().is_unspecified() => {
             SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
         }
-        Listen::Tcp(address) => *address,
+        ListenAddress::Tcp(address) => *address,
     };
     let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use crate::driver::{Drivers, Sql};
 use crate::metric::lint_off::{DisabledLints, LintSubject};
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 use super::collector_selection::MAIN;
 use super::conditions;
 use super::query::{Inherited, QueryEntry};
 use super::query_keys::Settings;
 use super::query_tests;
-use super::query_tests::Case;
+use super::query_tests::QueryTest;
 use super::target_selector::TargetSelector;
 
 /// Keys of the main file that an included file must not have.
@@ -42,7 +42,7 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> In
 #[derive(Default)]
 pub(super) struct Read {
     pub(super) queries: Vec<QueryEntry>,
-    pub(super) cases: Vec<Case>,
+    pub(super) query_tests: Vec<QueryTest>,
     /// False when the name of a query could not be read: it may be one that is missing elsewhere.
     pub(super) all_named: bool,
 }
@@ -51,7 +51,7 @@ impl Read {
     /// Adds what stands in another file.
     pub(super) fn add(&mut self, other: Read) {
         self.queries.extend(other.queries);
-        self.cases.extend(other.cases);
+        self.query_tests.extend(other.query_tests);
         self.all_named &= other.all_named;
     }
 }
@@ -64,8 +64,8 @@ pub(super) fn queries(keys: &mut Keys<'_>, behind: &Inherited, drivers: &Drivers
     let named = queries.iter().filter(|query| !query.name.is_empty()).count();
     let all_named = named == keys.count("queries");
     // The tests of a query with a fault are not to blame.
-    let cases = query_tests::read(keys, &queries, all_named);
-    Read { queries, cases, all_named }
+    let query_tests = query_tests::read(keys, &queries, all_named);
+    Read { queries, query_tests, all_named }
 }
 
 /// Reads one included file: its queries and its tests; `name` is its collector's where it names none, `statement` makes

@@ -7,9 +7,9 @@ use crate::driver::{Drivers, Sql};
 use crate::error::SourcePosition;
 use crate::metric::Metric;
 use crate::metric::lint_off::{DisabledLints, LintSubject};
-use crate::yaml::effective::{Digest, Shown, digest_of};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
+use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
 use super::conditions;
 use super::conditions::When;
@@ -45,7 +45,7 @@ pub struct Query {
     /// More families fail it.
     pub max_families: usize,
     /// The entry as it may be shown.
-    pub shown: Arc<Shown>,
+    pub redacted: Arc<YamlValue>,
     /// Where the entry stands.
     pub place: Arc<SourcePosition>,
     /// Where its SQL stands: the key `sql` or `sql_file`.
@@ -93,7 +93,7 @@ pub(super) struct QueryEntry {
     sql: Arc<Sql>,
     when: Option<Arc<When>>,
     metrics: Arc<[Metric]>,
-    shown: Arc<Shown>,
+    redacted: Arc<YamlValue>,
     digest: Digest,
 }
 
@@ -114,7 +114,7 @@ impl QueryEntry {
         let own = keys.has("lint_off");
         let silence = DisabledLints::read(&mut keys, LintSubject::Query);
         let lint_off = if own { silence } else { behind.lint_off.clone() };
-        let (shown, digest) = (Arc::new(keys.shown()), keys.digest());
+        let (redacted, digest) = (Arc::new(keys.redacted()), keys.digest());
         let meant = keys.finish();
         QueryEntry {
             name: name.unwrap_or_default(),
@@ -128,7 +128,7 @@ impl QueryEntry {
             sql: Arc::new((behind.statement)(&sql.unwrap_or_default())),
             when,
             metrics: metrics.into(),
-            shown,
+            redacted,
             digest,
         }
     }
@@ -167,7 +167,7 @@ impl QueryEntry {
             max_rows: settings.max_rows(),
             max_series: settings.max_series(),
             max_families: settings.max_families(),
-            shown: self.shown.clone(),
+            redacted: self.redacted.clone(),
             place: self.place.clone(),
             sql_place: self.sql_place.clone(),
             folded: self.folded.clone(),
@@ -233,7 +233,7 @@ fn sql_place(keys: &mut Keys<'_>) -> SourcePosition {
     }
 }
 
-/// The entries of `metrics`, or the one of the mini form. Faulty ones are recorded and left out.
+/// The entries of `metrics`, or the one of the mini form. InvalidConfig ones are recorded and left out.
 fn metrics(keys: &mut Keys<'_>) -> Vec<Metric> {
     keys.one_of(&["metrics", "metric_name"]);
     let mini = keys.has("metric_name");

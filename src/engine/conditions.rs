@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::pool::LeasedSession;
-use crate::config::conditions::{When, numbers};
+use crate::config::conditions::{When, version_numbers};
 use crate::deadline::Deadline;
 use crate::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, ServerFacts, Sql};
 use crate::error::{Error, Reason, Result};
@@ -24,13 +24,13 @@ pub fn suits(when: &When, facts: &ServerFacts) -> bool {
 /// The first condition on the server's facts that does not hold, in words.
 #[must_use]
 pub fn unmet_condition(when: &When, facts: &ServerFacts) -> Option<String> {
-    let version = numbers(&facts.version);
+    let version = version_numbers(&facts.version);
     let ServerFacts { version: theirs, flavor, role, .. } = facts;
     if !when.version.iter().all(|bound| bound.holds(&version)) {
         Some(format!("when.version: the server's is {theirs}"))
     } else if !(when.flavor.is_empty() || when.flavor.contains(&flavor.as_str())) {
         Some(format!("when.flavor: the server's is {flavor}"))
-    } else if when.role.is_some_and(|wanted| wanted.word() != role) {
+    } else if when.role.is_some_and(|wanted| wanted.as_str() != role) {
         Some(format!("when.role: the server's is {}", if role.is_empty() { "not known" } else { role }))
     } else {
         None
@@ -126,7 +126,7 @@ fn truth(cell: &Cell<'_>) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::conditions::{Bound, Role};
+    use crate::config::conditions::{ServerRole, VersionBound};
 
     fn facts(version: &str, flavor: &str, role: &str) -> ServerFacts {
         ServerFacts {
@@ -139,11 +139,11 @@ mod tests {
 
     #[test]
     fn every_condition_must_hold() {
-        let version = vec![Bound::new(">=10.6").expect("a bound")];
+        let version = vec![VersionBound::new(">=10.6").expect("a bound")];
         let when = When {
             version,
             flavor: vec!["mariadb"],
-            role: Some(Role::Replica),
+            role: Some(ServerRole::Replica),
             sql: None,
             folded: Vec::new(),
         };

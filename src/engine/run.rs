@@ -383,7 +383,7 @@ impl Run {
 #[cfg(test)]
 pub(crate) fn spec() -> RunSpec {
     use crate::metric::labels::LabelLimit;
-    use crate::yaml::effective::{Digest, Shown};
+    use crate::yaml::writer::{Digest, YamlValue};
     let database = config::database::Database {
         name: "a".to_owned(),
         driver: "sqlite",
@@ -395,8 +395,8 @@ pub(crate) fn spec() -> RunSpec {
         max_lifetime: Duration::from_secs(1),
         snapshot: false,
         queries: Vec::new(),
-        shown: Shown::Map(Vec::new()),
-        written: config::origin::Written::default(),
+        redacted: YamlValue::Map(Vec::new()),
+        source: config::source::DatabaseSource::default(),
         connection: Digest::default(),
         digest: Digest::default(),
     };

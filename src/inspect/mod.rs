@@ -117,7 +117,7 @@ impl Sink<'_> {
 
     /// At something of a target.
     fn target(&mut self, target: &Database, place: &SourcePosition, said: Said) {
-        self.add(target.written.lint_off.holds(self.lint), place, said);
+        self.add(target.source.lint_off.holds(self.lint), place, said);
     }
 
     fn add(&mut self, silent: bool, place: &SourcePosition, said: Said) {

@@ -16,8 +16,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::http::Limits;
-use crate::config::listen::Listen;
+use crate::config::exporter::HttpLimits;
+use crate::config::listen::ListenAddress;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
@@ -212,9 +212,9 @@ pub struct Server {
 /// What a front door is opened with.
 pub struct ServeOptions<'s> {
     /// Where it listens; all at once.
-    pub listen: &'s [Listen],
+    pub listen: &'s [ListenAddress],
     /// Its limits.
-    pub limits: Limits,
+    pub limits: HttpLimits,
     /// TLS, users and answer headers: a Prometheus web-config file, read again when it changes.
     pub web_config: Option<&'s std::path::Path>,
     /// Paths that need no login.

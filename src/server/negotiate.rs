@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 
 use super::{BodyPart, Request, Response};
-use crate::config::exporter::Who;
+use crate::config::exporter::Access;
 use crate::exposition::page::{Families, PagePiece, pieces};
 use crate::exposition::{Format, negotiate};
 use crate::plain_text::one_line;
@@ -48,12 +48,12 @@ fn joined(request: &Request, name: &str) -> String {
 ///
 /// # Errors
 /// The answer: 403, or 404 for what is switched off.
-pub fn admit(who: Who, request: &Request, key: &str) -> Result<(), Response> {
+pub fn admit(who: Access, request: &Request, key: &str) -> Result<(), Response> {
     match who {
-        Who::Everybody => Ok(()),
-        Who::Loopback if request.peer.is_loopback() => Ok(()),
-        Who::Loopback => Err(text(403, &format!("for this machine only (exporter.{key})\n"))),
-        Who::Nobody => Err(text(404, &format!("switched off (exporter.{key})\n"))),
+        Access::Everybody => Ok(()),
+        Access::Loopback if request.peer.is_loopback() => Ok(()),
+        Access::Loopback => Err(text(403, &format!("for this machine only (exporter.{key})\n"))),
+        Access::Nobody => Err(text(404, &format!("switched off (exporter.{key})\n"))),
     }
 }
 

@@ -12,7 +12,7 @@ use sql_exporter::driver::Drivers;
 use sql_exporter::engine::scrape::{ScrapeTime, scrape};
 use sql_exporter::server::endpoints::Endpoints;
 use sql_exporter::server::{Method, Peer, Request, Response};
-use sql_exporter::yaml::tree::Document;
+use sql_exporter::yaml::document::Document;
 
 use crate::checker::{checked, openmetrics};
 use crate::exporter::{Exporter, Setup};

@@ -17,9 +17,9 @@ use sql_exporter::metric::Metric;
 use sql_exporter::metric::labels::LabelLimit;
 use sql_exporter::metric::lint_off::DisabledLints;
 use sql_exporter::value::Cell;
-use sql_exporter::yaml::effective::{Digest, Shown};
+use sql_exporter::yaml::document::Document;
 use sql_exporter::yaml::keys::{Keys, Reader};
-use sql_exporter::yaml::tree::Document;
+use sql_exporter::yaml::writer::{Digest, YamlValue};
 
 /// A result: columns (all of type `any`) and rows.
 pub(crate) struct Table<'t> {
@@ -98,7 +98,7 @@ pub(crate) fn query(yaml: &str) -> Query {
         max_rows: 1_000_000,
         max_series: 1_000_000,
         max_families: 2000,
-        shown: Arc::new(Shown::Map(Vec::new())),
+        redacted: Arc::new(YamlValue::Map(Vec::new())),
         place: Arc::default(),
         sql_place: Arc::default(),
         folded: Arc::default(),

@@ -186,7 +186,7 @@ impl Way<'_> {
                 format!("`password_command` {}", words.first().map_or("", String::as_str))
             }
             PasswordSource::Given(_) => {
-                let stored = self.target.written.secrets.first();
+                let stored = self.target.source.secrets.first();
                 stored.map_or_else(
                     || "the configuration".to_owned(),
                     |stored| format!("`{}` at {}:{}", stored.key, stored.place.file, stored.place.line),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::password::PasswordSource;
 use super::tls::TlsMode;
 use crate::deadline::Deadline;
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 use super::{AddressSyntax, ConnectionConfig, HostPort, UrlRules};
 

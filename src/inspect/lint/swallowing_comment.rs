@@ -50,7 +50,7 @@ fn check(plan: &Config, sink: &mut Sink<'_>) {
         }
     }
     for target in &plan.targets {
-        if let Some(place) = &target.written.swallowing {
+        if let Some(place) = &target.source.swallowing {
             let message =
                 format!("a comment in `session_sql` of target {} swallows what follows it", target.name);
             sink.target(target, place, Said::new(message, "write it as a literal block (`|`), or `/* … */`"));

@@ -33,6 +33,6 @@ fn check(plan: &Config, sink: &mut Sink<'_>) {
         let message = format!("target {} {what}", target.name);
         let hint =
             "write `tls: {mode: verify-full, ca: FILE}`; without `ca` the public authorities are trusted";
-        sink.target(target, &target.written.place, Said::new(message, hint));
+        sink.target(target, &target.source.place, Said::new(message, hint));
     }
 }

@@ -1,6 +1,6 @@
 //! `/config`: the effective configuration, its secrets hidden.
 
-use crate::config::redacted::shown;
+use crate::config::redacted::redacted_config;
 use crate::server::{Request, Response};
 
 use super::Endpoints;
@@ -13,5 +13,5 @@ pub fn answer(site: &Endpoints, request: &Request) -> Response {
         return refusal;
     }
     let targets = fleet.targets.iter().map(|target| &*target.database);
-    negotiate::text(200, &shown(&fleet.exporter, targets).yaml())
+    negotiate::text(200, &redacted_config(&fleet.exporter, targets).yaml())
 }

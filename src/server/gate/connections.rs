@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::config::http::Limits;
+use crate::config::exporter::HttpLimits;
 use crate::deadline::Deadline;
 use crate::server::{OnRejected, Peer};
 
@@ -29,7 +29,7 @@ const REFUSALS: usize = 64;
 const REFUSALS_SHARE: u64 = 8;
 
 /// Raises the soft descriptor limit to the hard one and lowers `max_connections` to what it allows.
-pub(crate) fn within_descriptors(mut limits: Limits) -> Limits {
+pub(crate) fn within_descriptors(mut limits: HttpLimits) -> HttpLimits {
     let Ok(descriptors) = rlimit::increase_nofile_limit(u64::MAX) else { return limits };
     let room =
         usize::try_from((descriptors.saturating_sub(RESERVE) / PER_REQUEST).max(1)).unwrap_or(usize::MAX);
@@ -142,7 +142,7 @@ impl Room {
 }
 
 impl Caps {
-    pub(super) fn new(limits: &Limits, rejected: Arc<OnRejected>) -> Self {
+    pub(super) fn new(limits: &HttpLimits, rejected: Arc<OnRejected>) -> Self {
         let descriptors = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         let share = usize::try_from(descriptors / REFUSALS_SHARE).unwrap_or(usize::MAX);
         Caps {

@@ -38,7 +38,7 @@ use self::web_config_store::Door;
 use super::backend::Backend;
 use super::backend::socket::Wire;
 use super::{OnRejected, Peer};
-use crate::config::http::Limits;
+use crate::config::exporter::HttpLimits;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
@@ -55,7 +55,7 @@ const FULL: Fault = Fault::new(503, "connections", "too many connections");
 
 /// What the gate holds requests against.
 pub(super) struct Guards {
-    pub(super) limits: Limits,
+    pub(super) limits: HttpLimits,
     /// TLS and users.
     pub(super) door: Arc<Door>,
     /// Paths that need no login.
@@ -66,7 +66,7 @@ pub(super) struct Guards {
 
 /// What all connections share.
 struct Shared {
-    limits: Limits,
+    limits: HttpLimits,
     caps: Arc<Caps>,
     door: Arc<Door>,
     guard: Guard,

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{document, environment, faults};
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 fn ignore<T>(_: T) {}
 

@@ -13,7 +13,7 @@ use crate::yaml::keys::Keys;
 
 /// One entry as it stands in its file.
 #[derive(Debug, Clone, Default)]
-pub struct Written {
+pub struct DatabaseSource {
     /// The entry.
     pub place: SourcePosition,
     /// The key `labels`; the entry where it has none.
@@ -21,14 +21,14 @@ pub struct Written {
     /// The lints that it silences.
     pub lint_off: DisabledLints,
     /// Where its secrets stand.
-    pub secrets: Vec<Stored>,
+    pub secrets: Vec<StoredSecret>,
     /// The key `session_sql`, where a comment swallows the rest of one of its statements: lines of the file are joined.
     pub swallowing: Option<SourcePosition>,
 }
 
 /// A place where a secret is stored in clear text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredSecret {
     /// `password`, `url`, `password_file`, …
     pub key: &'static str,
     /// The key's value; never shows its line.
@@ -39,12 +39,12 @@ pub struct Stored {
     pub in_configuration: bool,
 }
 
-impl Written {
+impl DatabaseSource {
     /// Takes the key `lint_off` and notes places. What [`secrets`] finds comes later, when the driver took its keys.
-    pub(super) fn read(keys: &mut Keys<'_>) -> Written {
+    pub(super) fn read(keys: &mut Keys<'_>) -> DatabaseSource {
         let lint_off = DisabledLints::read(keys, LintSubject::Target);
         let (place, labels) = (keys.place(""), keys.place("labels"));
-        Written { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
+        DatabaseSource { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
     }
 
     /// Looks for comments in `session_sql`. Asks no key, and keeps nothing of the text.
@@ -59,15 +59,15 @@ impl Written {
 }
 
 /// Where the secrets of an entry stand. Asks no key.
-pub(super) fn secrets(keys: &Keys<'_>) -> Vec<Stored> {
+pub(super) fn secrets(keys: &Keys<'_>) -> Vec<StoredSecret> {
     let written = |key: &'static str, is_secret: fn(&str) -> bool| {
         let there = keys.written(key).is_some_and(|text| is_secret(text.expose()));
         let place = SourcePosition { source: None, ..keys.place(key) };
-        there.then(|| Stored { key, file: PathBuf::from(&place.file), place, in_configuration: true })
+        there.then(|| StoredSecret { key, file: PathBuf::from(&place.file), place, in_configuration: true })
     };
     let named = |key: &'static str| {
         let place = SourcePosition { source: None, ..keys.place(key) };
-        keys.path_of(key).map(|file| Stored { key, place, file, in_configuration: false })
+        keys.path_of(key).map(|file| StoredSecret { key, place, file, in_configuration: false })
     };
     let password = written("password", |text| !text.is_empty());
     let urls = ["url", "connection_string"].map(|key| written(key, has_password));
