@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::driver::{Drivers, Sql};
-use crate::metric::lint_off::{Silence, Subject};
+use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::tree::Document;
 
@@ -25,14 +25,14 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> In
         aim: None,
         settings: Settings::default(),
         when: None,
-        lint_off: Silence::default(),
+        lint_off: SilencedLints::default(),
         statement: Sql::new,
     };
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
         behind.aim = TargetSelector::read(&mut keys, drivers);
         behind.settings = Settings::read(&mut keys);
         behind.when = conditions::read(&mut keys, Sql::new).map(Arc::new);
-        behind.lint_off = Silence::read(&mut keys, Subject::Query);
+        behind.lint_off = SilencedLints::read(&mut keys, LintSubject::Query);
         keys.finish();
     }
     behind

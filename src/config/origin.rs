@@ -7,7 +7,7 @@ use crate::driver::connection::Form;
 use crate::driver::statement::{Dialect, swallowing_comment};
 use crate::driver::{Allowed, Endpoint};
 use crate::error::Place;
-use crate::metric::lint_off::{Silence, Subject};
+use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
@@ -19,7 +19,7 @@ pub struct Written {
     /// The key `labels`; the entry where it has none.
     pub labels: Place,
     /// The lints that it silences.
-    pub lint_off: Silence,
+    pub lint_off: SilencedLints,
     /// Where its secrets stand.
     pub secrets: Vec<Stored>,
     /// The key `session_sql`, where a comment swallows the rest of one of its statements: lines of the file are joined.
@@ -42,7 +42,7 @@ pub struct Stored {
 impl Written {
     /// Takes the key `lint_off` and notes places. What [`secrets`] finds comes later, when the driver took its keys.
     pub(super) fn read(keys: &mut Keys<'_>) -> Written {
-        let lint_off = Silence::read(keys, Subject::Target);
+        let lint_off = SilencedLints::read(keys, LintSubject::Target);
         let (place, labels) = (keys.place(""), keys.place("labels"));
         Written { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::lint_off::{Silence, Subject};
+use super::lint_off::{LintSubject, SilencedLints};
 use crate::error::Place;
 use crate::exposition::FamilyKind;
 use crate::name::LabelName;
@@ -38,7 +38,7 @@ const KEYS_OF_TYPES: &[(&str, &[&str])] = &[
 /// Takes all keys of one entry.
 pub(super) fn metric(mut keys: Keys<'_>) -> Option<Metric> {
     let metric = common(&mut keys, "name");
-    let lint_off = Silence::read(&mut keys, Subject::Metric);
+    let lint_off = SilencedLints::read(&mut keys, LintSubject::Metric);
     keys.finish();
     metric.map(|metric| Metric { lint_off, ..metric })
 }
@@ -80,7 +80,7 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
         label_names: labels.names().cloned().collect(),
         place,
         labels_place,
-        lint_off: Silence::default(),
+        lint_off: SilencedLints::default(),
         labels,
         recipe,
         timestamp_column,
