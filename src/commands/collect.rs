@@ -77,7 +77,7 @@ pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
         queries: options.query.clone(),
     };
     start::threads_are_given(1).map_err(|error| vec![error])?;
-    let fleet = Arc::new(start::fleet(plan));
+    let fleet = Arc::new(start::make_targets(plan));
     let interrupted = start::interrupt_at_signal(&fleet).map_err(|error| vec![error])?;
     let time = ScrapeTime { began, budget: options.timeout };
     let page = scrape::scrape(&fleet, &selection, time).map_err(|error| vec![error])?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::driver::{Drivers, Sql};
-use crate::metric::lint_off::{DisabledLints, LintSubject};
+use crate::metric::lint_off::{SilencedLints, LintSubject};
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 
@@ -25,14 +25,14 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> In
         aim: None,
         settings: Settings::default(),
         when: None,
-        lint_off: DisabledLints::default(),
+        lint_off: SilencedLints::default(),
         statement: Sql::new,
     };
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
         behind.aim = TargetSelector::read(&mut keys, drivers);
         behind.settings = Settings::read(&mut keys);
         behind.when = conditions::read(&mut keys, Sql::new).map(Arc::new);
-        behind.lint_off = DisabledLints::read(&mut keys, LintSubject::Query);
+        behind.lint_off = SilencedLints::read(&mut keys, LintSubject::Query);
         keys.finish();
     }
     behind

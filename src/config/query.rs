@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::driver::{Drivers, Sql};
 use crate::error::SourcePosition;
 use crate::metric::Metric;
-use crate::metric::lint_off::{DisabledLints, LintSubject};
+use crate::metric::lint_off::{SilencedLints, LintSubject};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 use crate::yaml::writer::{Digest, YamlValue, digest_of};
@@ -53,7 +53,7 @@ pub struct Query {
     /// Its `sql`, where lines of the file are joined in it.
     pub folded: Arc<[Folded]>,
     /// The lints that it silences, on itself and its metrics.
-    pub lint_off: DisabledLints,
+    pub lint_off: SilencedLints,
     /// Of all that makes it what it is on this target.
     pub digest: Digest,
     /// Its place in the whole configuration: decides who loses on a duplicate, and the page's order.
@@ -72,7 +72,7 @@ pub(super) struct Inherited {
     /// The servers they apply to unless they say otherwise.
     pub(super) when: Option<Arc<When>>,
     /// The lints that they silence unless they say otherwise.
-    pub(super) lint_off: DisabledLints,
+    pub(super) lint_off: SilencedLints,
     /// What makes their statements: [`Sql::new`], or [`Sql::of_catalog`] in a pack inside the binary.
     pub(super) statement: fn(&str) -> Sql,
 }
@@ -89,7 +89,7 @@ pub(super) struct QueryEntry {
     pub(super) place: Arc<SourcePosition>,
     sql_place: Arc<SourcePosition>,
     folded: Arc<[Folded]>,
-    lint_off: DisabledLints,
+    lint_off: SilencedLints,
     sql: Arc<Sql>,
     when: Option<Arc<When>>,
     metrics: Arc<[Metric]>,
@@ -112,7 +112,7 @@ impl QueryEntry {
             conditions::read(&mut keys, behind.statement).map(Arc::new).or_else(|| behind.when.clone());
         let folded = keys.folded("sql");
         let own = keys.has("lint_off");
-        let silence = DisabledLints::read(&mut keys, LintSubject::Query);
+        let silence = SilencedLints::read(&mut keys, LintSubject::Query);
         let lint_off = if own { silence } else { behind.lint_off.clone() };
         let (redacted, digest) = (Arc::new(keys.redacted()), keys.digest());
         let meant = keys.finish();

@@ -7,7 +7,7 @@ use crate::driver::connection::AddressSyntax;
 use crate::driver::statement::{Dialect, swallowing_comment};
 use crate::driver::{AllowedStatements, Endpoint};
 use crate::error::SourcePosition;
-use crate::metric::lint_off::{DisabledLints, LintSubject};
+use crate::metric::lint_off::{SilencedLints, LintSubject};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
@@ -19,7 +19,7 @@ pub struct DatabaseSource {
     /// The key `labels`; the entry where it has none.
     pub labels: SourcePosition,
     /// The lints that it silences.
-    pub lint_off: DisabledLints,
+    pub lint_off: SilencedLints,
     /// Where its secrets stand.
     pub secrets: Vec<StoredSecret>,
     /// The key `session_sql`, where a comment swallows the rest of one of its statements: lines of the file are joined.
@@ -42,7 +42,7 @@ pub struct StoredSecret {
 impl DatabaseSource {
     /// Takes the key `lint_off` and notes places. What [`secrets`] finds comes later, when the driver took its keys.
     pub(super) fn read(keys: &mut Keys<'_>) -> DatabaseSource {
-        let lint_off = DisabledLints::read(keys, LintSubject::Target);
+        let lint_off = SilencedLints::read(keys, LintSubject::Target);
         let (place, labels) = (keys.place(""), keys.place("labels"));
         DatabaseSource { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
     }

@@ -109,14 +109,14 @@ impl Lint {
 
 /// The lints that one entry silences.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DisabledLints(Vec<Lint>);
+pub struct SilencedLints(Vec<Lint>);
 
-impl DisabledLints {
+impl SilencedLints {
     /// Takes the key `lint_off` of an entry: one code or a list. A code that there is not, or one that looks at
     /// something else, is a fault.
-    pub fn read(keys: &mut Keys<'_>, subject: LintSubject) -> DisabledLints {
+    pub fn read(keys: &mut Keys<'_>, subject: LintSubject) -> SilencedLints {
         const KEY: &str = "lint_off";
-        let mut silence = DisabledLints::default();
+        let mut silence = SilencedLints::default();
         for code in keys.texts(KEY).unwrap_or_default() {
             match Lint::find(&code) {
                 None => keys.fault_with_hint(KEY, format!("there is no lint {code:?}"), Lint::hint(&code)),

@@ -22,7 +22,7 @@ pub mod unknown;
 mod uses;
 pub mod value;
 
-use self::lint_off::DisabledLints;
+use self::lint_off::SilencedLints;
 use crate::driver::{Column, Row};
 use crate::error::{Result, SourcePosition};
 use crate::exposition::FamilyKind;
@@ -141,7 +141,7 @@ pub struct Metric {
     /// The first key that gives it labels.
     pub labels_place: Option<SourcePosition>,
     /// The lints that it silences.
-    pub lint_off: DisabledLints,
+    pub lint_off: SilencedLints,
     /// Where its labels come from.
     pub labels: Labels,
     /// What becomes of a row.

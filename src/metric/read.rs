@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::lint_off::{DisabledLints, LintSubject};
+use super::lint_off::{SilencedLints, LintSubject};
 use crate::error::SourcePosition;
 use crate::exposition::FamilyKind;
 use crate::name::LabelName;
@@ -38,7 +38,7 @@ const KEYS_OF_TYPES: &[(&str, &[&str])] = &[
 /// Takes all keys of one entry.
 pub(super) fn metric(mut keys: Keys<'_>) -> Option<Metric> {
     let metric = common(&mut keys, "name");
-    let lint_off = DisabledLints::read(&mut keys, LintSubject::Metric);
+    let lint_off = SilencedLints::read(&mut keys, LintSubject::Metric);
     keys.finish();
     metric.map(|metric| Metric { lint_off, ..metric })
 }
@@ -80,7 +80,7 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
         label_names: labels.names().cloned().collect(),
         place,
         labels_place,
-        lint_off: DisabledLints::default(),
+        lint_off: SilencedLints::default(),
         labels,
         recipe,
         timestamp_column,

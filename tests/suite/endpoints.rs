@@ -313,7 +313,7 @@ fn site(more: &str) -> (tempfile::TempDir, Arc<Endpoints>) {
     std::fs::write(&path, format!("{text}{more}")).expect("written");
     let plan =
         config::load(&path, &|_| None, &Drivers::built_in()).unwrap_or_else(|faults| panic!("{faults:?}"));
-    let fleet = start::fleet(plan);
+    let fleet = start::make_targets(plan);
     let time = ScrapeTime { began: Instant::now(), budget: Duration::from_secs(20) };
     scrape(&fleet, &Default::default(), time).expect("a page");
     let faults = Arc::new(vec![sql_exporter::error::Error::config("password: oops")]);

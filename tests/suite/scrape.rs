@@ -36,7 +36,7 @@ pub(crate) fn fleet_with(more: &str, faults: &[(&'static str, &Arc<Fault>)], res
     std::fs::write(&path, format!("databases:\n{targets}{rest}")).expect("a file");
     let drivers = Drivers::built_in().with(driver("fault", faults.iter().copied()));
     let plan = config::load(&path, &|_| None, &drivers).unwrap_or_else(|errors| panic!("{errors:?}"));
-    Arc::new(start::fleet(plan))
+    Arc::new(start::make_targets(plan))
 }
 
 pub(crate) fn query(name: &str, targets: &str, more: &str) -> String {

@@ -15,7 +15,7 @@ use sql_exporter::exposition::page::{Families, pieces};
 use sql_exporter::exposition::text::Text;
 use sql_exporter::metric::Metric;
 use sql_exporter::metric::labels::LabelLimit;
-use sql_exporter::metric::lint_off::DisabledLints;
+use sql_exporter::metric::lint_off::SilencedLints;
 use sql_exporter::value::Cell;
 use sql_exporter::yaml::document::Document;
 use sql_exporter::yaml::keys::{Keys, Reader};
@@ -102,7 +102,7 @@ pub(crate) fn query(yaml: &str) -> Query {
         place: Arc::default(),
         sql_place: Arc::default(),
         folded: Arc::default(),
-        lint_off: DisabledLints::default(),
+        lint_off: SilencedLints::default(),
         digest: Digest::default(),
         order: 0,
     }

@@ -56,7 +56,7 @@ pub fn threads_are_given(count: usize) -> Result<(), Error> {
 
 /// Makes the targets of a plan and what they share. Opens no connection.
 #[must_use]
-pub fn fleet(plan: Config) -> Targets {
+pub fn make_targets(plan: Config) -> Targets {
     let shared = SharedResources::new(plan.exporter.max_workers);
     Targets::new(plan, &Arc::new(shared))
 }

@@ -82,7 +82,7 @@ impl Bench {
         std::fs::write(&path, &text).expect("a file");
         let plan = config::load(&path, &|_| None, &Drivers::built_in());
         let plan = plan.unwrap_or_else(|errors| panic!("{errors:?}\n--- in ---\n{text}"));
-        Bench(Arc::new(start::fleet(plan)))
+        Bench(Arc::new(start::make_targets(plan)))
     }
 
     /// True when a configuration with this query does not load because of its statement.
