@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::driver::{Drivers, Sql};
-use crate::metric::lint_off::{SilencedLints, LintSubject};
+use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 

@@ -57,7 +57,11 @@ mod tests {
 
     fn selection(wanted: &[&str], unwanted: &[&str]) -> CollectorSelection {
         let read = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text).unwrap()).collect();
-        CollectorSelection { wanted: read(wanted), unwanted: read(unwanted), place: SourcePosition::default() }
+        CollectorSelection {
+            wanted: read(wanted),
+            unwanted: read(unwanted),
+            place: SourcePosition::default(),
+        }
     }
 
     #[test]

@@ -173,7 +173,8 @@ impl DatabaseEntry {
 fn redacted(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> YamlValue {
     let mut redacted = keys.redacted();
     for key in ["url", "connection_string"] {
-        let place = endpoint.map_or_else(YamlValue::hidden, |endpoint| YamlValue::Text(endpoint.redacted_url()));
+        let place =
+            endpoint.map_or_else(YamlValue::hidden, |endpoint| YamlValue::Text(endpoint.redacted_url()));
         redacted.set(key, place, false);
     }
     if let Some(program) = keys.texts("password_command").and_then(|words| words.into_iter().next()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::driver::{Drivers, Sql};
 use crate::error::SourcePosition;
 use crate::metric::Metric;
-use crate::metric::lint_off::{SilencedLints, LintSubject};
+use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 use crate::yaml::writer::{Digest, YamlValue, digest_of};

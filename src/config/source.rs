@@ -7,7 +7,7 @@ use crate::driver::connection::AddressSyntax;
 use crate::driver::statement::{Dialect, swallowing_comment};
 use crate::driver::{AllowedStatements, Endpoint};
 use crate::error::SourcePosition;
-use crate::metric::lint_off::{SilencedLints, LintSubject};
+use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 

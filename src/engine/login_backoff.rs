@@ -87,7 +87,12 @@ impl LoginBackoff {
     ///
     /// # Errors
     /// The same password was refused lately; or there is none.
-    pub fn admit(&self, login: &ConnectionConfig, target: &str, by: Deadline) -> Result<LoginAttempt, LoginHeldBack> {
+    pub fn admit(
+        &self,
+        login: &ConnectionConfig,
+        target: &str,
+        by: Deadline,
+    ) -> Result<LoginAttempt, LoginHeldBack> {
         let password = login.password.read(by).map_err(|error| LoginHeldBack { error, by: None })?;
         let account = Arc::clone(self.0.lock().entry(AccountKey::of(login)).or_default());
         let patience = Deadline::within(by.left() / 2);

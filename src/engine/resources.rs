@@ -97,7 +97,7 @@ impl SharedResources {
         loop {
             let sessions = self.all();
             sessions.iter().for_each(|sessions| while sessions.pool.close_idle() {});
-            let busy = sessions.iter().any(|sessions| sessions.pool.figures().busy > 0);
+            let busy = sessions.iter().any(|sessions| sessions.pool.counts().busy > 0);
             if !busy || by.passed() {
                 break;
             }

@@ -15,8 +15,7 @@ use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
-use crate::telemetry::{QueryLabels, SessionCounts};
-use crate::telemetry::{Sessions as SessionGauges, Subject};
+use crate::telemetry::{QueryLabels, SessionGauges};
 
 use super::result_cache;
 use super::result_cache::{CacheLookup, CachePolicy, Change, QueryHistory, ResultCache};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::lint_off::{SilencedLints, LintSubject};
+use super::lint_off::{LintSubject, SilencedLints};
 use crate::error::SourcePosition;
 use crate::exposition::FamilyKind;
 use crate::name::LabelName;
