@@ -86,7 +86,7 @@ impl Destination {
     }
 
     fn of_kind(path: PathBuf, found: Metadata) -> io::Result<Destination> {
-        match file::special(found.file_type()) {
+        match file::special_kind(found.file_type()) {
             Some(what @ ("a socket" | "a block device")) => {
                 Err(io::Error::other(format!("it is {what}, into which no page is written")))
             }
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(names(folder.path()), ["full", "null", "pipe", "to-pipe"]);
         for path in ["/dev/null", "/dev/full"] {
             let kind = std::fs::metadata(path).unwrap().file_type();
-            assert_eq!(file::special(kind), Some("a character device"));
+            assert_eq!(file::special_kind(kind), Some("a character device"));
         }
     }
 

@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::driver::Sql;
 use crate::error::Error;
 use crate::file;
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 use super::glob;
 use super::glob::Pattern;
@@ -217,7 +217,7 @@ fn collector_name(path: &Path) -> String {
 /// passed over.
 fn is_meant(path: &Path) -> bool {
     match std::fs::metadata(path).map(|found| found.file_type()) {
-        Ok(kind) => kind.is_file() || file::special(kind).is_some(),
+        Ok(kind) => kind.is_file() || file::special_kind(kind).is_some(),
         Err(_) => path.is_symlink(),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::file;
-use crate::file::Unread;
+use crate::file::ReadError;
 
 /// A longer file is an error; nobody writes one by hand, and `/dev/zero` has no end.
 const LONGEST: u64 = 1 << 20;
@@ -13,8 +13,8 @@ const LONGEST: u64 = 1 << 20;
 /// # Errors
 /// A sentence that names the file and the reason.
 pub(super) fn read(path: &Path) -> Result<String, String> {
-    file::text(path, LONGEST).map_err(|unread| match unread {
-        Unread::System(error) => {
+    file::read_text(path, LONGEST).map_err(|unread| match unread {
+        ReadError::System(error) => {
             let reason = error.to_string();
             let reason = reason.split(" (os error").next().unwrap_or_default();
             format!("cannot read {}: {reason}", path.display())

@@ -1,11 +1,12 @@
-//! Sample lines of one family from one query: bytes, not objects. A [`Draft`] grows while rows stream, a [`Block`] is
+//! Sample lines of one family from one query: bytes, not objects. A [`BlockBuilder`] grows while rows stream, a [`Block`] is
 //! done and never changes.
 
 use std::sync::Arc;
 
 use super::line;
 use super::line::LabelBytes;
-use super::series::{Inserted, SeriesSet};
+pub use super::series::Inserted;
+use super::series::SeriesSet;
 use super::{Family, Format};
 
 /// The sample lines of one family from one query (or of one of our own metrics). Never changes once made.
@@ -109,20 +110,9 @@ fn close_labels(lines: &mut Vec<u8>, start: usize) {
     lines.push(b' ');
 }
 
-/// What became of a sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Added {
-    /// It is on the page.
-    New,
-    /// A series of this name and these labels is there already; nothing was written.
-    Duplicate,
-    /// The block cannot grow further (4 GiB); nothing was written.
-    Full,
-}
-
 /// How much was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Size {
+pub struct BlockSize {
     bytes: usize,
     series: usize,
 }
@@ -132,52 +122,48 @@ const SPARE: usize = 8;
 
 /// A block under construction, with the set of its series.
 #[derive(Debug)]
-pub struct Draft {
+pub struct BlockBuilder {
     block: Block,
     known: SeriesSet,
 }
 
-impl Draft {
+impl BlockBuilder {
     /// No samples yet.
     #[must_use]
     pub fn new(family: Arc<Family>) -> Self {
-        Draft::with_room(family, Size::default())
+        BlockBuilder::with_room(family, BlockSize::default())
     }
 
     /// No samples yet, and room for so many.
     #[must_use]
-    pub fn with_room(family: Arc<Family>, room: Size) -> Self {
+    pub fn with_room(family: Arc<Family>, room: BlockSize) -> Self {
         let mut block = Block::new(family);
         // Numbers are seldom as long as the last time.
         block.lines.reserve_exact(room.bytes + room.bytes / (2 * SPARE));
-        Draft { block, known: SeriesSet::with_room(room.series) }
+        BlockBuilder { block, known: SeriesSet::with_room(room.series) }
     }
 
     /// How much was written so far.
     #[must_use]
-    pub fn size(&self) -> Size {
-        Size { bytes: self.block.lines.len(), series: self.block.series }
+    pub fn size(&self) -> BlockSize {
+        BlockSize { bytes: self.block.lines.len(), series: self.block.series }
     }
 
     /// Appends one sample of the family's name with `suffix`; `own` is the type's own label as [`line::label`] writes
     /// it, or empty. No allocation but for the growth of the block and its set.
-    pub fn add(&mut self, suffix: &str, labels: &LabelBytes, own: &[u8], value: f64) -> Added {
+    pub fn add(&mut self, suffix: &str, labels: &LabelBytes, own: &[u8], value: f64) -> Inserted {
         let lines = &mut self.block.lines;
         let start = lines.len();
         write_series(&self.block.family, suffix, labels, own, lines);
-        let added = match self.known.insert(lines, start) {
-            Inserted::New => Added::New,
-            Inserted::Known => Added::Duplicate,
-            Inserted::Full => Added::Full,
-        };
-        if added == Added::New {
+        let inserted = self.known.insert(lines, start);
+        if inserted == Inserted::New {
             line::number(value, lines);
             lines.push(b'\n');
             self.block.series += 1;
         } else {
             lines.truncate(start);
         }
-        added
+        inserted
     }
 
     /// Gives the sample that was added last an explicit timestamp, in Unix milliseconds.
@@ -256,12 +242,12 @@ mod tests {
 
     #[test]
     fn lines_with_and_without_labels() {
-        let mut draft = Draft::new(family("x"));
+        let mut draft = BlockBuilder::new(family("x"));
         let own = br#",le="1.0""#;
-        assert_eq!(draft.add("", &labels(&[]), b"", 1.5), Added::New);
-        assert_eq!(draft.add("", &labels(&[("a", "b\"c"), ("d", "")]), b"", f64::NAN), Added::New);
-        assert_eq!(draft.add("_bucket", &labels(&[]), own, 2.0), Added::New);
-        assert_eq!(draft.add("_bucket", &labels(&[("a", "1")]), own, 3.0), Added::New);
+        assert_eq!(draft.add("", &labels(&[]), b"", 1.5), Inserted::New);
+        assert_eq!(draft.add("", &labels(&[("a", "b\"c"), ("d", "")]), b"", f64::NAN), Inserted::New);
+        assert_eq!(draft.add("_bucket", &labels(&[]), own, 2.0), Inserted::New);
+        assert_eq!(draft.add("_bucket", &labels(&[("a", "1")]), own, 3.0), Inserted::New);
         let block = draft.finish().unwrap();
         let expected =
             "x 1.5\nx{a=\"b\\\"c\",d=\"\"} NaN\nx_bucket{le=\"1.0\"} 2\nx_bucket{a=\"1\",le=\"1.0\"} 3\n";
@@ -271,9 +257,9 @@ mod tests {
 
     #[test]
     fn a_duplicate_leaves_no_trace() {
-        let mut draft = Draft::new(family("x"));
-        assert_eq!(draft.add("", &labels(&[("a", "1")]), b"", 1.0), Added::New);
-        assert_eq!(draft.add("", &labels(&[("a", "1")]), b"", 2.0), Added::Duplicate);
+        let mut draft = BlockBuilder::new(family("x"));
+        assert_eq!(draft.add("", &labels(&[("a", "1")]), b"", 1.0), Inserted::New);
+        assert_eq!(draft.add("", &labels(&[("a", "1")]), b"", 2.0), Inserted::Duplicate);
         assert_eq!(draft.series(), 1);
         assert_eq!(text(&draft.finish().unwrap().lines), "x{a=\"1\"} 1\n");
     }
@@ -282,7 +268,7 @@ mod tests {
     fn a_label_of_the_types_own_stands_in_the_gap() {
         let mut both = labels(&[("a", "1")]);
         line::label(&LabelName::new("z").unwrap(), "2", both.bytes_mut());
-        let mut draft = Draft::new(family("x"));
+        let mut draft = BlockBuilder::new(family("x"));
         draft.add("", &both, br#",m="own""#, 0.0);
         assert_eq!(text(&draft.finish().unwrap().lines), "x{a=\"1\",m=\"own\",z=\"2\"} 0\n");
     }
@@ -298,7 +284,7 @@ mod tests {
 
     #[test]
     fn explicit_timestamps_are_spliced_into_lines_that_stay_as_they_are() {
-        let mut draft = Draft::new(family("x"));
+        let mut draft = BlockBuilder::new(family("x"));
         draft.add("", &labels(&[("a", "1")]), b"", 1.0);
         draft.stamp(1_500);
         draft.add("", &labels(&[("a", "2")]), b"", 2.0);
@@ -314,6 +300,6 @@ mod tests {
 
     #[test]
     fn a_draft_without_samples_is_no_block() {
-        assert!(Draft::new(family("x")).finish().is_none());
+        assert!(BlockBuilder::new(family("x")).finish().is_none());
     }
 }

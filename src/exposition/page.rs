@@ -9,18 +9,18 @@ use super::{Family, Format};
 pub type Families = Vec<(Arc<Family>, Vec<Arc<Block>>)>;
 
 /// A piece of a page.
-pub enum Piece {
+pub enum PagePiece {
     /// Heads and ends.
     Text(Vec<u8>),
     /// Sample lines.
     Lines(Arc<Block>),
 }
 
-impl AsRef<[u8]> for Piece {
+impl AsRef<[u8]> for PagePiece {
     fn as_ref(&self) -> &[u8] {
         match self {
-            Piece::Text(bytes) => bytes,
-            Piece::Lines(block) => &block.lines,
+            PagePiece::Text(bytes) => bytes,
+            PagePiece::Lines(block) => &block.lines,
         }
     }
 }
@@ -39,7 +39,7 @@ fn text_bytes(families: &Families) -> usize {
 
 /// The page's bytes in order. Families without samples are left out.
 #[must_use]
-pub fn pieces(families: &Families, format: &dyn Format) -> Vec<Piece> {
+pub fn pieces(families: &Families, format: &dyn Format) -> Vec<PagePiece> {
     let mut pieces = Vec::new();
     let mut text = Vec::with_capacity(text_bytes(families));
     for (family, blocks) in families.iter().filter(|(_, blocks)| blocks.iter().any(|block| block.series > 0))
@@ -51,12 +51,12 @@ pub fn pieces(families: &Families, format: &dyn Format) -> Vec<Piece> {
             } else if block.lines.len() <= SMALL {
                 text.extend_from_slice(&block.lines);
             } else {
-                pieces.push(Piece::Text(std::mem::take(&mut text)));
-                pieces.push(Piece::Lines(Arc::clone(block)));
+                pieces.push(PagePiece::Text(std::mem::take(&mut text)));
+                pieces.push(PagePiece::Lines(Arc::clone(block)));
             }
         }
     }
     format.end(&mut text);
-    pieces.push(Piece::Text(text));
+    pieces.push(PagePiece::Text(text));
     pieces
 }

@@ -36,7 +36,7 @@ pub enum Inserted {
     /// The series is new.
     New,
     /// A line before this one has the same name and labels.
-    Known,
+    Duplicate,
     /// The lines are longer than 4 GiB.
     Full,
 }
@@ -61,7 +61,7 @@ impl SeriesSet {
                 && lines.get(start.offset as usize..).is_some_and(|known| known.starts_with(series))
         };
         match self.starts.entry(Start::spread(hash), same, |start| Start::spread(start.hash)) {
-            Entry::Occupied(_) => Inserted::Known,
+            Entry::Occupied(_) => Inserted::Duplicate,
             Entry::Vacant(place) => {
                 place.insert(Start { hash, offset });
                 Inserted::New
@@ -91,7 +91,7 @@ mod tests {
         let (mut set, mut lines) = (SeriesSet::default(), Vec::new());
         for series in ["x", r#"x{a="1"}"#, r#"x{a="1\"}"}"#, r#"x{a="1",b="2"}"#, r#"x{a="12"}"#, "x_sum"] {
             assert_eq!(add(&mut set, &mut lines, series), Inserted::New, "{series}");
-            assert_eq!(add(&mut set, &mut lines, series), Inserted::Known, "{series}");
+            assert_eq!(add(&mut set, &mut lines, series), Inserted::Duplicate, "{series}");
         }
     }
 
@@ -100,6 +100,6 @@ mod tests {
         let (mut set, mut lines) = (SeriesSet::default(), Vec::new());
         let all: Vec<String> = (0..100_000).map(|n| format!(r#"x{{n="{n}"}}"#)).collect();
         assert!(all.iter().all(|series| add(&mut set, &mut lines, series) == Inserted::New));
-        assert!(all.iter().all(|series| add(&mut set, &mut lines, series) == Inserted::Known));
+        assert!(all.iter().all(|series| add(&mut set, &mut lines, series) == Inserted::Duplicate));
     }
 }

@@ -1,7 +1,7 @@
 //! Where a metric type puts its samples: one family's draft, with the limits and the counts of the whole query.
 
 use crate::error::{Error, Reason, Result};
-use crate::exposition::block::{Added, Draft, series_text};
+use crate::exposition::block::{BlockBuilder, Inserted, series_text};
 use crate::exposition::line::LabelBytes;
 
 use super::column::cut;
@@ -28,7 +28,7 @@ pub enum Duplicates {
 
 /// Values left out of a good result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Skipped {
+pub struct SkippedValues {
     /// NULL with `null: skip`.
     pub null: u64,
     /// Not usable, with `invalid: skip`.
@@ -45,7 +45,7 @@ pub struct Tally {
     /// More are an error.
     pub max_series: u64,
     /// Values left out.
-    pub skipped: Skipped,
+    pub skipped: SkippedValues,
 }
 
 impl Tally {
@@ -77,7 +77,7 @@ impl Tally {
 #[derive(Debug)]
 pub struct Samples<'b> {
     /// The family's lines so far.
-    pub draft: &'b mut Draft,
+    pub draft: &'b mut BlockBuilder,
     /// The query's counts and limits.
     pub tally: &'b mut Tally,
     /// What becomes of a second sample of one label set.
@@ -108,19 +108,19 @@ impl Samples<'_> {
             };
         }
         match self.draft.add(suffix, labels, own, value) {
-            Added::New => {
+            Inserted::New => {
                 self.tally.take_room()?;
                 if let Some(ms) = self.stamp {
                     self.draft.stamp(ms);
                 }
                 Ok(())
             }
-            Added::Duplicate if self.duplicates == Duplicates::First => {
+            Inserted::Duplicate if self.duplicates == Duplicates::First => {
                 self.tally.skipped.duplicate += 1;
                 Ok(())
             }
-            Added::Duplicate => Err(self.duplicate(suffix, labels, own)),
-            Added::Full => Err(Samples::full()),
+            Inserted::Duplicate => Err(self.duplicate(suffix, labels, own)),
+            Inserted::Full => Err(Samples::full()),
         }
     }
 

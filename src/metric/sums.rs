@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::exposition::block::{Added, Draft};
+use crate::exposition::block::{BlockBuilder, Inserted};
 use crate::exposition::line::LabelBytes;
 
 /// The samples of one metric in one family, in the order first seen.
@@ -75,9 +75,9 @@ impl Sums {
     ///
     /// # Errors
     /// The first that has no room: its line would be longer than offsets can say.
-    pub fn write(self, draft: &mut Draft) -> Result<(), Added> {
+    pub fn write(self, draft: &mut BlockBuilder) -> Result<(), Inserted> {
         self.all.iter().try_for_each(|sum| match draft.add(sum.suffix, &sum.labels, b"", sum.value) {
-            Added::New => Ok(()),
+            Inserted::New => Ok(()),
             refused => Err(refused),
         })
     }

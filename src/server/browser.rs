@@ -7,7 +7,7 @@
 //!   the same: so [`sender`] for a reload, and [`embedded`] for pages that run queries.
 
 use super::{Peer, Request, Response};
-use crate::config::hosts::Hosts;
+use crate::config::hosts::AllowedHosts;
 
 use super::negotiate;
 
@@ -20,12 +20,12 @@ const FOR: &str = "sec-fetch-dest";
 ///
 /// # Errors
 /// The refusal.
-pub(crate) fn host(hosts: &Hosts, request: &Request) -> Result<(), Response> {
+pub(crate) fn host(hosts: &AllowedHosts, request: &Request) -> Result<(), Response> {
     // One at most passes the gate; HTTP/1.0, which no browser speaks, may have none.
     let Some(host) = request.header("host").next().filter(|_| request.peer != Peer::Unix) else {
         return Ok(());
     };
-    if hosts.accept(host, request.known) {
+    if hosts.accept(host, request.authenticated) {
         return Ok(());
     }
     let message = format!(
@@ -96,8 +96,8 @@ mod tests {
             query: Vec::new(),
             headers: headers.collect(),
             peer: Peer::Address([127, 0, 0, 1].into()),
-            known: false,
-            secure: false,
+            authenticated: false,
+            over_tls: false,
             received: Instant::now(),
         }
     }
@@ -155,19 +155,19 @@ mod tests {
     #[test]
     fn a_foreign_name_is_refused_with_the_key_that_lets_it_in() {
         let mut request = asking(&[]);
-        assert!(host(&Hosts::Machine, &request).is_ok());
+        assert!(host(&AllowedHosts::Machine, &request).is_ok());
         request.headers[0].1 = "evil.example:9399".to_owned();
-        let refusal = host(&Hosts::Machine, &request).err().unwrap();
+        let refusal = host(&AllowedHosts::Machine, &request).err().unwrap();
         let text = String::from_utf8(refusal.body[0].bytes().to_vec()).unwrap();
         assert!(
             text.starts_with("evil.example:9399 is not among") && text.contains("exporter.http.hosts"),
             "{text}"
         );
-        assert!(host(&Hosts::Listed(vec!["evil.example".to_owned()]), &request).is_ok());
+        assert!(host(&AllowedHosts::Listed(vec!["evil.example".to_owned()]), &request).is_ok());
         request.peer = Peer::Unix;
-        assert!(host(&Hosts::Machine, &request).is_ok());
+        assert!(host(&AllowedHosts::Machine, &request).is_ok());
         request.headers.clear();
         request.peer = Peer::Address([127, 0, 0, 1].into());
-        assert!(host(&Hosts::Machine, &request).is_ok());
+        assert!(host(&AllowedHosts::Machine, &request).is_ok());
     }
 }

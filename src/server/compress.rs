@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::{Bytes, Part, Response};
+use super::{BodyPart, BodySize, Response};
 use crate::exposition::accept::preferences;
 
 /// Shorter answers fit into a packet or two as they are.
@@ -34,10 +34,10 @@ pub(crate) fn compress(response: &mut Response, accept_encoding: &str) {
     }
     // Invariant: writing into memory does not fail; if it did, the answer goes out as it is.
     if let Some(bytes) = COMPRESSOR.with_borrow_mut(|compressor| compressed(compressor, response, length)) {
-        let own = |part: &Part| if let Part::Owned(bytes) = part { bytes.len() } else { 0 };
+        let own = |part: &BodyPart| if let BodyPart::Owned(bytes) = part { bytes.len() } else { 0 };
         let own = response.body.iter().map(own).sum();
-        response.made_of = Bytes { own, shared: length - own };
-        response.body = vec![Part::Owned(bytes)];
+        response.uncompressed = BodySize { own, shared: length - own };
+        response.body = vec![BodyPart::Owned(bytes)];
         response.headers.push(("Content-Encoding", "gzip".to_owned()));
     }
 }

@@ -1,6 +1,6 @@
 //! The front door: our own gate owns the public sockets, tiny_http answers behind it (ARCHITECTURE 4 says why).
 //!
-//! Knows no metric, no plan: an [`Answer`] function gets our [`Request`] and gives our [`Response`]. A request's way:
+//! Knows no metric, no plan: an [`Handler`] function gets our [`Request`] and gives our [`Response`]. A request's way:
 //! `gate/listen` accepts, `gate/caps` admits, `door` knows who comes, `head` checks, `gate/relay` passes it on over one
 //! of the `trunks` through the private `socket`, `backend` answers, `gate/relay` copies the answer out.
 
@@ -16,8 +16,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::http::Limits;
-use crate::config::listen::Listen;
+use crate::config::exporter::HttpLimits;
+use crate::config::listen::ListenAddress;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
@@ -55,9 +55,9 @@ pub struct Request {
     /// Who asks.
     pub peer: Peer,
     /// True for who has logged in or has shown a certificate.
-    pub known: bool,
+    pub authenticated: bool,
     /// True over TLS.
-    pub secure: bool,
+    pub over_tls: bool,
     /// When the head's last byte had arrived: deadlines count from here.
     pub received: Instant,
 }
@@ -66,7 +66,7 @@ impl Request {
     /// True for who may see what databases say: this machine, and who is known.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
-        self.known || self.peer.is_loopback()
+        self.authenticated || self.peer.is_loopback()
     }
 
     /// The header's values, in order.
@@ -89,7 +89,7 @@ pub enum Method {
 impl Method {
     /// As in a request line.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
             Method::Head => "HEAD",
@@ -100,20 +100,20 @@ impl Method {
 
 /// A piece of a body. Shared pieces are written without being copied together.
 #[derive(Clone)]
-pub enum Part {
+pub enum BodyPart {
     /// Ours alone.
     Owned(Vec<u8>),
     /// Someone else's too: the blocks of a scrape.
     Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
 }
 
-impl Part {
+impl BodyPart {
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Part::Owned(bytes) => bytes,
-            Part::Shared(bytes) => (**bytes).as_ref(),
+            BodyPart::Owned(bytes) => bytes,
+            BodyPart::Shared(bytes) => (**bytes).as_ref(),
         }
     }
 }
@@ -126,21 +126,21 @@ pub struct Response {
     /// by the gate.
     pub headers: Vec<(&'static str, String)>,
     /// The body. For HEAD it is not sent; its length is, unless it is empty: then the length is not known.
-    pub body: Vec<Part>,
+    pub body: Vec<BodyPart>,
     /// What was held beside the body while it was made: the page before its compression.
-    pub made_of: Bytes,
+    pub uncompressed: BodySize,
 }
 
-/// Bytes of an answer.
+/// BodySize of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bytes {
+pub struct BodySize {
     /// Its own.
     pub own: usize,
     /// Those that other answers may hold too.
     pub shared: usize,
 }
 
-impl Bytes {
+impl BodySize {
     /// All of them.
     #[must_use]
     pub fn sum(self) -> usize {
@@ -151,14 +151,14 @@ impl Bytes {
 impl Response {
     /// An answer that is made of nothing larger than itself.
     #[must_use]
-    pub fn new(status: u16, headers: Vec<(&'static str, String)>, body: Vec<Part>) -> Self {
-        Response { status, headers, body, made_of: Bytes::default() }
+    pub fn new(status: u16, headers: Vec<(&'static str, String)>, body: Vec<BodyPart>) -> Self {
+        Response { status, headers, body, uncompressed: BodySize::default() }
     }
 
     /// A short plain text.
     pub fn text(status: u16, text: impl Into<String>) -> Self {
         let headers = vec![("Content-Type", "text/plain; charset=utf-8".to_owned())];
-        Response::new(status, headers, vec![Part::Owned(text.into().into_bytes())])
+        Response::new(status, headers, vec![BodyPart::Owned(text.into().into_bytes())])
     }
 }
 
@@ -184,11 +184,11 @@ fn protection<'o>(
 }
 
 /// What answers a request. Called on a worker of `backend`; may block until the scrape's deadline.
-pub type Answer = dyn Fn(&Request) -> Response + Send + Sync;
+pub type Handler = dyn Fn(&Request) -> Response + Send + Sync;
 
 /// A request whose answer may be large.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Large {
+pub struct LargeResponse {
     /// Its path: answers under one path are of like sizes.
     pub path: String,
     /// All that the answer depends on: that to the same target takes what the last one took.
@@ -198,10 +198,10 @@ pub struct Large {
 }
 
 /// `None` for a request whose answer is small.
-pub type IsLarge = dyn Fn(&Request) -> Option<Large> + Send + Sync;
+pub type LargeResponseOf = dyn Fn(&Request) -> Option<LargeResponse> + Send + Sync;
 
 /// Called with the label `reason` of each request or connection that is refused (DESIGN 6).
-pub type Rejected = dyn Fn(&'static str) + Send + Sync;
+pub type OnRejected = dyn Fn(&'static str) + Send + Sync;
 
 /// A front door that is open. Dropped without [`Server::stop`] it closes at once.
 pub struct Server {
@@ -210,48 +210,48 @@ pub struct Server {
 }
 
 /// What a front door is opened with.
-pub struct Settings<'s> {
+pub struct ServeOptions<'s> {
     /// Where it listens; all at once.
-    pub listen: &'s [Listen],
+    pub listen: &'s [ListenAddress],
     /// Its limits.
-    pub limits: Limits,
+    pub limits: HttpLimits,
     /// TLS, users and answer headers: a Prometheus web-config file, read again when it changes.
     pub web_config: Option<&'s std::path::Path>,
     /// Paths that need no login.
-    pub open: Vec<String>,
+    pub public_paths: Vec<String>,
     /// Tells the requests whose answers may be large: memory is reserved for them before they are made.
-    pub large: Arc<IsLarge>,
+    pub large_response: Arc<LargeResponseOf>,
     /// Answers requests.
-    pub answer: Arc<Answer>,
+    pub handler: Arc<Handler>,
     /// Told of each refusal.
-    pub rejected: Arc<Rejected>,
+    pub on_rejected: Arc<OnRejected>,
 }
 
 /// Listens and answers until stopped. Raises the process's soft descriptor limit to the hard one and lowers
 /// `limits.max_connections` to what it allows.
 ///
 /// # Errors
-/// [`crate::error::Kind::Machine`] with a hint: the port is in use or privileged, the address is not this machine's,
+/// [`crate::error::ErrorKind::Machine`] with a hint: the port is in use or privileged, the address is not this machine's,
 /// threads or descriptors are used up. Or all faults of the web-config file.
-pub fn serve(settings: Settings<'_>) -> Result<Server, Vec<Error>> {
-    let door = gate::web_config_store::Door::open(settings.web_config)?;
-    if let Some(path) = settings.web_config.filter(|_| door.known().is_open()) {
+pub fn serve(options: ServeOptions<'_>) -> Result<Server, Vec<Error>> {
+    let door = gate::web_config_store::Door::open(options.web_config)?;
+    if let Some(path) = options.web_config.filter(|_| door.known().is_open()) {
         log::warn!("{}: neither TLS nor a user is in the file: everybody may ask", path.display());
     }
-    let limits = gate::within_descriptors(settings.limits);
+    let limits = gate::within_descriptors(options.limits);
     let scheme = if door.known().tls.is_some() { "https" } else { "http" };
     let one = |error| vec![error];
     let bind = |listen| gate::Listener::bind(listen, scheme);
-    let listeners = settings.listen.iter().map(bind).collect::<Result<Vec<_>>>().map_err(one)?;
+    let listeners = options.listen.iter().map(bind).collect::<Result<Vec<_>>>().map_err(one)?;
     let work = backend::Work {
-        answer: settings.answer,
+        answer: options.handler,
         max_workers: limits.max_connections + gate::RESERVED,
         memory: response_budget::ResponseBudget::new(limits.max_inflight_bytes),
-        large: settings.large,
-        rejected: Arc::clone(&settings.rejected),
+        large: options.large_response,
+        rejected: Arc::clone(&options.on_rejected),
     };
     let backend = backend::Backend::start(work, backend::socket::folders()).map_err(one)?;
-    let guards = gate::Guards { limits, door, open: settings.open, rejected: settings.rejected };
+    let guards = gate::Guards { limits, door, open: options.public_paths, rejected: options.on_rejected };
     let gate = gate::Gate::open(listeners, guards, Arc::clone(&backend)).map_err(one)?;
     Ok(Server { gate, backend })
 }
@@ -266,7 +266,7 @@ pub fn check_web_config(path: &std::path::Path) -> Result<(), Vec<Error>> {
 
 /// Whether a front door with this web-config file speaks TLS; false where the file cannot be read.
 #[must_use]
-pub fn speaks_tls(path: &std::path::Path) -> bool {
+pub fn enables_tls(path: &std::path::Path) -> bool {
     gate::web_config_store::Door::open(Some(path)).is_ok_and(|door| door.known().tls.is_some())
 }
 
@@ -306,11 +306,11 @@ fn phrase(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
-        405 => "Method Not Allowed",
+        405 => "Method Not AllowedStatements",
         408 => "Request Timeout",
-        413 => "Content Too Large",
+        413 => "Content Too LargeResponse",
         417 => "Expectation Failed",
-        431 => "Request Header Fields Too Large",
+        431 => "Request Header Fields Too LargeResponse",
         500 => "Internal Server Error",
         502 => "Bad Gateway",
         503 => "Service Unavailable",

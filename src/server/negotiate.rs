@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 
-use super::{Part, Request, Response};
-use crate::config::exporter::Who;
-use crate::exposition::page::{Families, Piece, pieces};
+use super::{BodyPart, Request, Response};
+use crate::config::exporter::Access;
+use crate::exposition::page::{Families, PagePiece, pieces};
 use crate::exposition::{Format, negotiate};
 use crate::plain_text::one_line;
 
@@ -32,8 +32,8 @@ pub fn format(request: &Request) -> &'static dyn Format {
 #[must_use]
 pub fn exposition(families: &Families, format: &dyn Format) -> Response {
     let part = |piece| match piece {
-        Piece::Text(bytes) => Part::Owned(bytes),
-        Piece::Lines(block) => Part::Shared(block as Arc<dyn AsRef<[u8]> + Send + Sync>),
+        PagePiece::Text(bytes) => BodyPart::Owned(bytes),
+        PagePiece::Lines(block) => BodyPart::Shared(block as Arc<dyn AsRef<[u8]> + Send + Sync>),
     };
     let headers = vec![("Content-Type", format.content_type().to_owned()), ("Vary", "Accept".to_owned())];
     Response::new(200, headers, pieces(families, format).into_iter().map(part).collect())
@@ -48,12 +48,12 @@ fn joined(request: &Request, name: &str) -> String {
 ///
 /// # Errors
 /// The answer: 403, or 404 for what is switched off.
-pub fn admit(who: Who, request: &Request, key: &str) -> Result<(), Response> {
+pub fn admit(who: Access, request: &Request, key: &str) -> Result<(), Response> {
     match who {
-        Who::Everybody => Ok(()),
-        Who::Loopback if request.peer.is_loopback() => Ok(()),
-        Who::Loopback => Err(text(403, &format!("for this machine only (exporter.{key})\n"))),
-        Who::Nobody => Err(text(404, &format!("switched off (exporter.{key})\n"))),
+        Access::Everybody => Ok(()),
+        Access::Loopback if request.peer.is_loopback() => Ok(()),
+        Access::Loopback => Err(text(403, &format!("for this machine only (exporter.{key})\n"))),
+        Access::Nobody => Err(text(404, &format!("switched off (exporter.{key})\n"))),
     }
 }
 
@@ -68,7 +68,7 @@ pub fn html(html: String, script: &str) -> Response {
     );
     let headers =
         vec![("Content-Type", "text/html; charset=utf-8".to_owned()), ("Content-Security-Policy", policy)];
-    Response::new(200, headers, vec![Part::Owned(html.into_bytes())])
+    Response::new(200, headers, vec![BodyPart::Owned(html.into_bytes())])
 }
 
 /// Compresses a long answer for clients that accept it.
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_text_answer_steers_no_terminal() {
         let answer = text(400, "no target a\u{1b}[31m\u{202e}\r\nthe nearest: b\n");
-        let [Part::Owned(body)] = &answer.body[..] else { panic!("one part") };
+        let [BodyPart::Owned(body)] = &answer.body[..] else { panic!("one part") };
         assert_eq!(String::from_utf8_lossy(body), "no target a␛[31m\u{fffd}␍\nthe nearest: b\n");
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Bytes, Large, Part, Response};
+use super::{BodyPart, BodySize, LargeResponse, Response};
 
 /// Answers up to this size are not counted: pages of errors, probes.
 const SMALL: usize = 64 << 10;
@@ -34,14 +34,14 @@ pub(super) struct ResponseBudget {
 #[derive(Default)]
 struct State {
     used: usize,
-    /// Bytes that answers share, by where they lie: how many answers hold them.
+    /// BodySize that answers share, by where they lie: how many answers hold them.
     shared: HashMap<usize, usize>,
     /// The most that answers took, by path: there are few.
-    paths: HashMap<String, Bytes>,
+    paths: HashMap<String, BodySize>,
     /// What answers took last, by the whole target.
-    targets: HashMap<String, Bytes>,
-    /// Large answers that are being made.
-    making: HashMap<Large, Making>,
+    targets: HashMap<String, BodySize>,
+    /// LargeResponse answers that are being made.
+    making: HashMap<LargeResponse, Making>,
 }
 
 /// Answers to like requests that are being made.
@@ -60,15 +60,15 @@ impl State {
 /// What one answer takes of the budget; given back when dropped.
 pub(super) struct Hold<'m> {
     memory: &'m ResponseBudget,
-    /// Bytes of its own.
+    /// BodySize of its own.
     own: usize,
     /// Where shared bytes lie, and how many.
     shared: Vec<(usize, usize)>,
     /// What is being made.
-    making: Option<Large>,
+    making: Option<LargeResponse>,
 }
 
-/// Bytes that count: none of what is small.
+/// BodySize that count: none of what is small.
 fn counted(bytes: usize) -> usize {
     if bytes <= SMALL { 0 } else { bytes }
 }
@@ -86,7 +86,7 @@ impl ResponseBudget {
 
     /// Room for a large answer, by what such an answer took before. Blocks for a moment where there is none; `None`: there
     /// is still none.
-    pub(super) fn reserve(&self, large: Large) -> Option<Hold<'_>> {
+    pub(super) fn reserve(&self, large: LargeResponse) -> Option<Hold<'_>> {
         let until = Instant::now() + PATIENCE;
         let mut state = self.state.lock();
         loop {
@@ -103,10 +103,12 @@ impl ResponseBudget {
     }
 
     /// Remembers what an answer took while it was made. The path alone stands for the largest.
-    pub(super) fn learn(&self, large: &Large, response: &Response) {
+    pub(super) fn learn(&self, large: &LargeResponse, response: &Response) {
         let now = bytes_of(response);
-        let size =
-            Bytes { own: now.own + response.made_of.own, shared: now.shared + response.made_of.shared };
+        let size = BodySize {
+            own: now.own + response.uncompressed.own,
+            shared: now.shared + response.uncompressed.shared,
+        };
         let mut state = self.state.lock();
         let of_path = state.paths.entry(large.path.clone()).or_default();
         if size.sum() > of_path.sum() {
@@ -123,14 +125,14 @@ impl ResponseBudget {
 
 impl State {
     /// What an answer will take, and whether others that are being made share a part of it, which is theirs then.
-    fn expected(&self, large: &Large) -> (usize, bool) {
+    fn expected(&self, large: &LargeResponse) -> (usize, bool) {
         let known = self.targets.get(&large.target).or_else(|| self.paths.get(&large.path));
-        let size = known.copied().unwrap_or(Bytes { own: UNKNOWN, shared: 0 });
+        let size = known.copied().unwrap_or(BodySize { own: UNKNOWN, shared: 0 });
         let shares = self.making.get(large).is_some_and(|making| making.began.elapsed() <= large.together);
         (counted(if shares { size.own } else { size.sum() }), shares)
     }
 
-    fn begin(&mut self, large: Large, shares: bool) {
+    fn begin(&mut self, large: LargeResponse, shares: bool) {
         let now = Instant::now();
         let making = self.making.entry(large).or_insert(Making { count: 0, began: now });
         making.count += 1;
@@ -139,7 +141,7 @@ impl State {
         }
     }
 
-    fn made(&mut self, large: &Large) {
+    fn made(&mut self, large: &LargeResponse) {
         if let Some(making) = self.making.get_mut(large) {
             making.count -= 1;
             if making.count == 0 {
@@ -204,22 +206,22 @@ impl Drop for Hold<'_> {
     }
 }
 
-fn bytes_of(response: &Response) -> Bytes {
-    let mut bytes = Bytes::default();
+fn bytes_of(response: &Response) -> BodySize {
+    let mut bytes = BodySize::default();
     for part in &response.body {
         match part {
-            Part::Owned(owned) => bytes.own += owned.len(),
-            Part::Shared(_) => bytes.shared += part.bytes().len(),
+            BodyPart::Owned(owned) => bytes.own += owned.len(),
+            BodyPart::Shared(_) => bytes.shared += part.bytes().len(),
         }
     }
     bytes
 }
 
 /// Where bytes lie that others may hold too, and how many. While an answer holds them no others can lie there.
-fn shared(part: &Part) -> Option<(usize, usize)> {
+fn shared(part: &BodyPart) -> Option<(usize, usize)> {
     match part {
-        Part::Owned(_) => None,
-        Part::Shared(bytes) => Some((Arc::as_ptr(bytes).addr(), part.bytes().len())),
+        BodyPart::Owned(_) => None,
+        BodyPart::Shared(bytes) => Some((Arc::as_ptr(bytes).addr(), part.bytes().len())),
     }
 }
 
@@ -230,13 +232,13 @@ mod tests {
     const MB: usize = 1 << 20;
 
     fn owned(bytes: usize) -> Response {
-        Response::new(200, Vec::new(), vec![Part::Owned(vec![0; bytes])])
+        Response::new(200, Vec::new(), vec![BodyPart::Owned(vec![0; bytes])])
     }
 
     /// A request for a page, which shares its rows with those that come within a minute.
-    fn large(path: &str, query: &str) -> Large {
+    fn large(path: &str, query: &str) -> LargeResponse {
         let target = format!("{path}?{query}");
-        Large { path: path.to_owned(), target, together: Duration::from_secs(60) }
+        LargeResponse { path: path.to_owned(), target, together: Duration::from_secs(60) }
     }
 
     fn used(memory: &ResponseBudget) -> usize {
@@ -269,7 +271,7 @@ mod tests {
         let memory = ResponseBudget::new(10 * MB);
         let block: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![0_u8; 8 * MB]);
         let page = || {
-            let body = vec![Part::Owned(vec![0; 100]), Part::Shared(Arc::clone(&block))];
+            let body = vec![BodyPart::Owned(vec![0; 100]), BodyPart::Shared(Arc::clone(&block))];
             Response::new(200, Vec::new(), body)
         };
         let mut holds: Vec<Hold<'_>> = (0..20).map(|_| memory.nothing()).collect();
@@ -294,7 +296,7 @@ mod tests {
     #[test]
     fn room_is_reserved_by_what_the_same_request_took() {
         let memory = ResponseBudget::new(100 * MB);
-        let compressed = Response { made_of: Bytes { own: 50 * MB, shared: 0 }, ..owned(10 * MB) };
+        let compressed = Response { uncompressed: BodySize { own: 50 * MB, shared: 0 }, ..owned(10 * MB) };
         memory.learn(&large("/metrics", ""), &compressed);
         let hold = memory.reserve(large("/metrics", "")).unwrap();
         assert_eq!(used(&memory), 60 * MB);
@@ -312,11 +314,11 @@ mod tests {
     #[test]
     fn like_requests_reserve_once_what_they_will_share() {
         let memory = ResponseBudget::new(100 * MB);
-        let page = Response { made_of: Bytes { own: 0, shared: 60 * MB }, ..owned(MB) };
+        let page = Response { uncompressed: BodySize { own: 0, shared: 60 * MB }, ..owned(MB) };
         memory.learn(&large("/metrics", ""), &page);
         let holds: Vec<_> = (0..20).map(|_| memory.reserve(large("/metrics", "")).unwrap()).collect();
         assert_eq!(used(&memory), (60 + 20) * MB);
-        let later = Large { together: Duration::ZERO, ..large("/metrics", "") };
+        let later = LargeResponse { together: Duration::ZERO, ..large("/metrics", "") };
         assert!(memory.reserve(later).is_none(), "a run of its own");
         drop(holds);
         assert_eq!(used(&memory), 0);

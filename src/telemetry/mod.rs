@@ -24,7 +24,7 @@ use self::rows::Rows;
 #[derive(Debug, Clone, Copy)]
 pub struct TargetLabels<'a> {
     /// The value of the label `target`.
-    pub target: &'a str,
+    pub name: &'a str,
     /// The target's `labels`.
     pub labels: &'a [(LabelName, String)],
 }
@@ -32,15 +32,15 @@ pub struct TargetLabels<'a> {
 impl<'a> TargetLabels<'a> {
     fn with(self, own: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         let labels = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        std::iter::once(("target", self.target)).chain(own.iter().copied()).chain(labels).collect()
+        std::iter::once(("target", self.name)).chain(own.iter().copied()).chain(labels).collect()
     }
 }
 
 /// Which query of a target a row is about.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
+pub struct QueryLabels<'a> {
     /// Its target.
-    pub bearer: TargetLabels<'a>,
+    pub target: TargetLabels<'a>,
     /// Its name.
     pub query: &'a str,
     /// Its collector.
@@ -49,7 +49,7 @@ pub struct Subject<'a> {
 
 /// Values that a good result left out: the label `reason` of `values_skipped_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
+pub enum SkipReason {
     /// NULL with `null: skip`.
     Null,
     /// Not a number, with `invalid: skip`.
@@ -60,7 +60,7 @@ pub enum Left {
 
 /// A target's sessions now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sessions {
+pub struct SessionGauges {
     /// Open and waiting.
     pub idle: usize,
     /// Under a query.
@@ -155,27 +155,27 @@ impl Telemetry {
     }
 
     /// A run of a query failed.
-    pub fn failed(&self, subject: Subject<'_>, reason: Reason) {
-        let own = [("query", subject.query), ("collector", subject.collector), ("reason", reason.word())];
-        self.query_errors.add(&subject.bearer.with(&own), 1);
+    pub fn failed(&self, subject: QueryLabels<'_>, reason: Reason) {
+        let own = [("query", subject.query), ("collector", subject.collector), ("reason", reason.as_str())];
+        self.query_errors.add(&subject.target.with(&own), 1);
     }
 
     /// A good run left `count` values out.
-    pub fn skipped(&self, subject: Subject<'_>, left: Left, count: u64) {
+    pub fn skipped(&self, subject: QueryLabels<'_>, left: SkipReason, count: u64) {
         let reason = match left {
-            Left::Null => "null",
-            Left::Invalid => "invalid",
-            Left::Duplicate => "duplicate",
+            SkipReason::Null => "null",
+            SkipReason::Invalid => "invalid",
+            SkipReason::Duplicate => "duplicate",
         };
         if count > 0 {
             self.values_skipped
-                .add(&subject.bearer.with(&[("query", subject.query), ("reason", reason)]), count);
+                .add(&subject.target.with(&[("query", subject.query), ("reason", reason)]), count);
         }
     }
 
     /// A session could not be opened.
-    pub fn connect_failed(&self, bearer: TargetLabels<'_>, reason: Reason) {
-        self.connect_failures.add(&bearer.with(&[("reason", reason.word())]), 1);
+    pub fn connect_failed(&self, target: TargetLabels<'_>, reason: Reason) {
+        self.connect_failures.add(&target.with(&[("reason", reason.as_str())]), 1);
     }
 
     /// A scrape ended: `complete`, `partial` or `failed`.
@@ -194,11 +194,11 @@ impl Telemetry {
     }
 
     /// A target's sessions now.
-    pub fn sessions(&self, bearer: TargetLabels<'_>, now: Sessions) {
+    pub fn sessions(&self, target: TargetLabels<'_>, now: SessionGauges) {
         for (state, count) in [("idle", now.idle), ("busy", now.busy), ("late", now.late)] {
-            self.sessions.set(&bearer.with(&[("state", state)]), whole(count));
+            self.sessions.set(&target.with(&[("state", state)]), whole(count));
         }
-        self.sessions_limit.set(&bearer.with(&[]), whole(now.limit));
+        self.sessions_limit.set(&target.with(&[]), whole(now.limit));
     }
 
     /// A request was answered. `path` is one of ours or `other`: never what a client made up.
@@ -220,7 +220,7 @@ impl Telemetry {
     }
 
     /// Forgets the rows of targets and queries that are gone: keeps those that `is_there`.
-    pub fn keep(&self, is_there: impl Fn(&Subject<'_>) -> bool) {
+    pub fn keep(&self, is_there: impl Fn(&QueryLabels<'_>) -> bool) {
         let of_targets = [
             &self.query_errors,
             &self.values_skipped,
@@ -239,10 +239,10 @@ impl Telemetry {
                     .filter(|(name, _)| theirs(name))
                     .filter_map(|(name, value)| Some((LabelName::new(name).ok()?, value.clone())))
                     .collect();
-                let bearer = TargetLabels { target: own("target").unwrap_or_default(), labels: &labels };
+                let target = TargetLabels { name: own("target").unwrap_or_default(), labels: &labels };
                 let (query, collector) =
                     (own("query").unwrap_or_default(), own("collector").unwrap_or_default());
-                is_there(&Subject { bearer, query, collector })
+                is_there(&QueryLabels { target, query, collector })
             });
         }
     }
@@ -289,11 +289,11 @@ mod tests {
         let telemetry = Telemetry::new();
         let labels = [(LabelName::new("env").unwrap(), "prod".to_owned())];
         let (shop, local) =
-            (TargetLabels { target: "shop", labels: &labels }, TargetLabels { target: "local", labels: &[] });
+            (TargetLabels { name: "shop", labels: &labels }, TargetLabels { name: "local", labels: &[] });
         telemetry.connect_failed(shop, Reason::Auth);
         telemetry.connect_failed(shop, Reason::Auth);
         telemetry.connect_failed(local, Reason::Connect);
-        let subject = Subject { bearer: shop, query: "orders", collector: "default" };
+        let subject = QueryLabels { target: shop, query: "orders", collector: "default" };
         telemetry.failed(subject, Reason::Timeout);
         let families = telemetry.render();
         let name = "sql_exporter_target_connect_failures_total";
@@ -317,8 +317,8 @@ mod tests {
         telemetry.requested("/metrics", 200);
         telemetry.rejected("method");
         telemetry.sessions(
-            TargetLabels { target: "a", labels: &[] },
-            Sessions { idle: 1, busy: 2, late: 0, limit: 3 },
+            TargetLabels { name: "a", labels: &[] },
+            SessionGauges { idle: 1, busy: 2, late: 0, limit: 3 },
         );
         let text = page(&telemetry);
         for line in [
@@ -344,10 +344,10 @@ mod tests {
     #[test]
     fn values_left_out_are_counted_by_reason_and_none_makes_no_row() {
         let telemetry = Telemetry::new();
-        let bearer = TargetLabels { target: "a", labels: &[] };
-        let subject = Subject { bearer, query: "q", collector: "default" };
-        telemetry.skipped(subject, Left::Null, 0);
-        telemetry.skipped(subject, Left::Invalid, 2);
+        let target = TargetLabels { name: "a", labels: &[] };
+        let subject = QueryLabels { target, query: "q", collector: "default" };
+        telemetry.skipped(subject, SkipReason::Null, 0);
+        telemetry.skipped(subject, SkipReason::Invalid, 2);
         let text = page(&telemetry);
         assert!(
             text.contains("values_skipped_total{target=\"a\",query=\"q\",reason=\"invalid\"} 2\n"),

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use sql_exporter::commands::run::start;
 use sql_exporter::config;
 use sql_exporter::driver::Drivers;
-use sql_exporter::engine::scrape::{Time, scrape};
-use sql_exporter::server::endpoints::Site;
+use sql_exporter::engine::scrape::{ScrapeTime, scrape};
+use sql_exporter::server::endpoints::Endpoints;
 use sql_exporter::server::{Method, Peer, Request, Response};
-use sql_exporter::yaml::tree::Document;
+use sql_exporter::yaml::document::Document;
 
 use crate::checker::{checked, openmetrics};
 use crate::exporter::{Exporter, Setup};
@@ -305,7 +305,7 @@ fn the_effective_configuration_is_shown_without_its_secrets() {
 }
 
 /// The endpoints as a peer elsewhere meets them, who cannot come over loopback.
-fn site(more: &str) -> (tempfile::TempDir, Arc<Site>) {
+fn site(more: &str) -> (tempfile::TempDir, Arc<Endpoints>) {
     let folder = crate::process::folder();
     let path = folder.path().join("test.yaml");
     std::fs::write(folder.path().join("shop.db"), "").expect("written");
@@ -313,15 +313,15 @@ fn site(more: &str) -> (tempfile::TempDir, Arc<Site>) {
     std::fs::write(&path, format!("{text}{more}")).expect("written");
     let plan =
         config::load(&path, &|_| None, &Drivers::built_in()).unwrap_or_else(|faults| panic!("{faults:?}"));
-    let fleet = start::fleet(plan);
-    let time = Time { began: Instant::now(), budget: Duration::from_secs(20) };
+    let fleet = start::make_targets(plan);
+    let time = ScrapeTime { began: Instant::now(), budget: Duration::from_secs(20) };
     scrape(&fleet, &Default::default(), time).expect("a page");
     let faults = Arc::new(vec![sql_exporter::error::Error::config("password: oops")]);
-    (folder, Arc::new(Site::new(fleet, Box::new(move |_| Err(Arc::clone(&faults))))))
+    (folder, Arc::new(Endpoints::new(fleet, Box::new(move |_| Err(Arc::clone(&faults))))))
 }
 
 fn ask(
-    site: &Site,
+    site: &Endpoints,
     method: Method,
     path: &str,
     peer: &str,
@@ -331,8 +331,16 @@ fn ask(
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let peer = Peer::Address(peer.parse::<IpAddr>().expect("an address"));
     let (path, query, received) = (path.to_owned(), Vec::new(), Instant::now());
-    let Response { status, body, .. } =
-        site.answer(&Request { method, path, query, headers, peer, known, secure: false, received });
+    let Response { status, body, .. } = site.answer(&Request {
+        method,
+        path,
+        query,
+        headers,
+        peer,
+        authenticated: known,
+        over_tls: false,
+        received,
+    });
     (status, body.iter().map(|part| String::from_utf8_lossy(part.bytes()).into_owned()).collect())
 }
 

@@ -16,7 +16,7 @@ use sql_exporter::commands::run::reload::Reloader;
 use sql_exporter::commands::run::start;
 use sql_exporter::config;
 use sql_exporter::driver::Drivers;
-use sql_exporter::server::endpoints::Site;
+use sql_exporter::server::endpoints::Endpoints;
 
 use crate::checker::checked;
 use crate::exporter::{Exporter, Setup};
@@ -237,7 +237,7 @@ fn reloads_that_come_while_one_is_under_way_share_the_next() {
     std::fs::write(folder.path().join("lite.db"), "").expect("written");
     std::fs::write(&path, config("", "")).expect("written");
     let load = move || config::load(&path, &|_| None, &Drivers::built_in());
-    let fleet = start::fleet(load().unwrap_or_else(|faults| panic!("{faults:?}")));
+    let fleet = start::make_targets(load().unwrap_or_else(|faults| panic!("{faults:?}")));
     let (begun, first) = channel();
     let (release, held) = channel::<()>();
     let (counted, held) = (Arc::clone(&loads), Mutex::new(held));
@@ -249,7 +249,7 @@ fn reloads_that_come_while_one_is_under_way_share_the_next() {
         }
         load()
     }));
-    let site = Site::new(fleet, Box::new(move |site| reloader.reload(site)));
+    let site = Endpoints::new(fleet, Box::new(move |site| reloader.reload(site)));
     std::thread::scope(|scope| {
         scope.spawn(|| site.reload().expect("good"));
         first.recv().expect("the first has begun");
@@ -294,12 +294,12 @@ fn a_load_that_panics_gives_the_turn_to_the_next() {
     std::fs::write(folder.path().join("lite.db"), "").expect("written");
     std::fs::write(&path, config("", "")).expect("written");
     let load = move || config::load(&path, &|_| None, &Drivers::built_in());
-    let fleet = start::fleet(load().unwrap_or_else(|faults| panic!("{faults:?}")));
+    let fleet = start::make_targets(load().unwrap_or_else(|faults| panic!("{faults:?}")));
     let reloader = Reloader::new(Box::new(move || {
         assert!(loads.fetch_add(1, Ordering::Relaxed) > 0, "the first load panics");
         load()
     }));
-    let site = Site::new(fleet, Box::new(move |site| reloader.reload(site)));
+    let site = Endpoints::new(fleet, Box::new(move |site| reloader.reload(site)));
     assert!(catch_unwind(AssertUnwindSafe(|| site.reload())).is_err());
     assert!(site.reload().is_ok());
 }

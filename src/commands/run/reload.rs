@@ -6,9 +6,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::config::Config;
 use crate::config::exporter::Exporter;
-use crate::engine::targets::Renewal;
+use crate::engine::targets::ReloadSummary;
 use crate::error::Error;
-use crate::server::endpoints::Site;
+use crate::server::endpoints::Endpoints;
 
 /// Loads the configuration as at the start.
 pub type Load = dyn Fn() -> Result<Config, Vec<Error>> + Send + Sync;
@@ -43,7 +43,7 @@ impl Reloader {
     ///
     /// # Errors
     /// The faults of the new configuration. The old one stays.
-    pub fn reload(&self, site: &Site) -> Verdict {
+    pub fn reload(&self, site: &Endpoints) -> Verdict {
         let mut turn = self.turn.lock();
         let wanted = turn.count + if turn.running { 2 } else { 1 };
         while turn.running {
@@ -86,14 +86,14 @@ fn unfinished() -> Error {
     Error::machine("a bug in sql-exporter, please report it: reading the configuration did not end")
 }
 
-fn swap(site: &Site, mut plan: Config) {
+fn swap(site: &Endpoints, mut plan: Config) {
     crate::commands::log_warnings(&plan);
-    let old = site.fleet();
+    let old = site.targets();
     keep_what_cannot_change(&old.exporter, &mut plan.exporter);
     crate::logging::set_level(plan.exporter.log_level);
     let (fleet, renewal) = old.renew(plan);
     site.swap(fleet);
-    let Renewal { unchanged, changed, started, ended } = renewal;
+    let ReloadSummary { unchanged, changed, started, ended } = renewal;
     log::info!(
         "configuration reloaded: {unchanged} targets unchanged, {changed} changed, {started} started, {ended} ended"
     );

@@ -1,6 +1,6 @@
 //! The exporter as a whole: from settings to a fleet, and from a fleet to a server that runs until a signal.
 //!
-//! `settings` puts words, environment and file together; `reload` swaps the fleet in `endpoints::Site`.
+//! `settings` puts words, environment and file together; `reload` swaps the fleet in `endpoints::Endpoints`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +14,12 @@ use signal_hook::iterator::Signals;
 
 use crate::config::Config;
 use crate::deadline::Deadline;
-use crate::engine::target::Shared;
+use crate::engine::resources::SharedResources;
 use crate::engine::targets::Targets;
 use crate::error::Error;
 use crate::server;
 use crate::server::endpoints;
-use crate::server::endpoints::Site;
+use crate::server::endpoints::Endpoints;
 
 use super::reload::Reloader;
 
@@ -56,8 +56,8 @@ pub fn threads_are_given(count: usize) -> Result<(), Error> {
 
 /// Makes the targets of a plan and what they share. Opens no connection.
 #[must_use]
-pub fn fleet(plan: Config) -> Targets {
-    let shared = Shared::new(plan.exporter.max_workers);
+pub fn make_targets(plan: Config) -> Targets {
+    let shared = SharedResources::new(plan.exporter.max_workers);
     Targets::new(plan, &Arc::new(shared))
 }
 
@@ -76,18 +76,18 @@ pub fn serve(fleet: Targets, load: Box<super::reload::Load>) -> Result<(), Vec<E
     }
     fleet.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
-    let site = Arc::new(Site::new(fleet, Box::new(move |site| reloader.reload(site))));
+    let site = Arc::new(Endpoints::new(fleet, Box::new(move |site| reloader.reload(site))));
     let rejected = site.telemetry();
     let (answering, sized) = (Arc::clone(&site), Arc::clone(&site));
-    let exporter = site.fleet().exporter.clone();
-    let server = server::serve(server::Settings {
+    let exporter = site.targets().exporter.clone();
+    let server = server::serve(server::ServeOptions {
         listen: &exporter.listen,
         limits: exporter.http,
         web_config: exporter.web_config_file.as_deref(),
-        open: endpoints::open_paths(&exporter.route_prefix),
-        large: Arc::new(move |request| sized.large(request)),
-        answer: Arc::new(move |request| answering.answer(request)),
-        rejected: Arc::new(move |reason| rejected.rejected(reason)),
+        public_paths: endpoints::public_paths(&exporter.route_prefix),
+        large_response: Arc::new(move |request| sized.large_response(request)),
+        handler: Arc::new(move |request| answering.answer(request)),
+        on_rejected: Arc::new(move |reason| rejected.rejected(reason)),
     })?;
     for address in server.addresses() {
         log::info!("listening on {address}");
@@ -103,9 +103,9 @@ pub fn serve(fleet: Targets, load: Box<super::reload::Load>) -> Result<(), Vec<E
         let _ = reload.try_send(());
     }
     let drained = Deadline::within(DRAIN);
-    let fleet = site.fleet();
+    let fleet = site.targets();
     server.stop_with(drained, drained.earlier_by(LAST_PAGES), || fleet.interrupt());
-    site.fleet().stop();
+    site.targets().stop();
     Ok(())
 }
 
@@ -114,7 +114,7 @@ pub fn serve(fleet: Targets, load: Box<super::reload::Load>) -> Result<(), Vec<E
 ///
 /// # Errors
 /// No thread.
-fn reload_aside(site: &Arc<Site>) -> Result<SyncSender<()>, Vec<Error>> {
+fn reload_aside(site: &Arc<Endpoints>) -> Result<SyncSender<()>, Vec<Error>> {
     let (ask, asked) = sync_channel(1);
     let site = Arc::clone(site);
     // What came of it is logged.

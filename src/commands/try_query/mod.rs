@@ -105,7 +105,7 @@ fn statement(word: &str) -> Result<Sql, Error> {
         let mut bytes = Vec::new();
         let failed = |why: &dyn std::fmt::Display| Error::config(format!("--sql -: stdin: {why}"));
         std::io::stdin().lock().take(MAX_SQL).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
-        text = file::into_text(bytes).map_err(|unread| failed(&unread))?;
+        text = file::decode_text(bytes).map_err(|unread| failed(&unread))?;
     }
     let sql = Sql::new(&text);
     if sql.text().is_empty() { Err(Error::config("--sql holds no statement")) } else { Ok(sql) }

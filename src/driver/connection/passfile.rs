@@ -27,7 +27,7 @@ impl Passfile {
     /// Why it is left out, as in libpq: a phrase that follows its name.
     pub fn read(&self) -> Result<Secret, String> {
         let metadata =
-            std::fs::metadata(&self.path).map_err(|error| file::Unread::System(error).to_string())?;
+            std::fs::metadata(&self.path).map_err(|error| file::ReadError::System(error).to_string())?;
         if !metadata.is_file() {
             return Err("is not a plain file".to_owned());
         }
@@ -37,7 +37,7 @@ impl Passfile {
                 "is left out, as libpq does it: others may read it (mode {mode:04o}); chmod 600 helps"
             ));
         }
-        file::text(&self.path, LONGEST).map(Secret::new).map_err(|unread| unread.to_string())
+        file::read_text(&self.path, LONGEST).map(Secret::new).map_err(|unread| unread.to_string())
     }
 }
 

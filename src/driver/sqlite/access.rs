@@ -281,7 +281,8 @@ impl Attached {
         };
         let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
         let beside = SideFiles::of(Path::new(path));
-        let itself = || Some((Path::new(path), file::special(std::fs::metadata(path).ok()?.file_type())?));
+        let itself =
+            || Some((Path::new(path), file::special_kind(std::fs::metadata(path).ok()?.file_type())?));
         if let Some((path, what)) = itself().or_else(|| beside.special()) {
             let message = format!("session_sql attaches a database of which {} is {what}", path.display());
             self.refused = Some(Error::new(Reason::Connect, message));

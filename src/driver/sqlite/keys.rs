@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::file;
-use crate::file::Unread;
+use crate::file::ReadError;
 use crate::yaml::keys::{Keys, Origin};
 
 use super::File;
@@ -89,8 +89,8 @@ fn address(keys: &mut Keys<'_>) -> Option<Address> {
 const LONGEST_URL: u64 = 64 << 10;
 
 fn from_file(path: &Path) -> Result<Address, String> {
-    let text = file::text(path, LONGEST_URL).map_err(|unread| match unread {
-        Unread::System(cause) => format!("cannot read {}: {cause}", path.display()),
+    let text = file::read_text(path, LONGEST_URL).map_err(|unread| match unread {
+        ReadError::System(cause) => format!("cannot read {}: {cause}", path.display()),
         other => format!("{} {other}", path.display()),
     })?;
     address_of(text.trim())

@@ -47,7 +47,7 @@ impl SideFiles {
     /// One that is a pipe, a device or a socket, and what it is: SQLite would wait for it for ever.
     pub(super) fn special(&self) -> Option<(&Path, &'static str)> {
         [&self.wal, &self.shm, &self.journal].into_iter().find_map(|path| {
-            Some((path.as_path(), file::special(std::fs::symlink_metadata(path).ok()?.file_type())?))
+            Some((path.as_path(), file::special_kind(std::fs::symlink_metadata(path).ok()?.file_type())?))
         })
     }
 

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use self::private_headers::Pass;
 use self::upstream::Trunks;
 use super::response_budget::ResponseBudget;
-use super::{Answer, IsLarge, Method, Rejected, Request, Response};
+use super::{Handler, LargeResponseOf, Method, OnRejected, Request, Response};
 use crate::error::{Error, Result};
 
 /// A worker nobody needs leaves after this; the last one stays.
@@ -35,14 +35,14 @@ const WRITE: usize = 64 << 10;
 
 /// What the workers do, and within which bounds.
 pub(super) struct Work {
-    pub(super) answer: Arc<Answer>,
+    pub(super) answer: Arc<Handler>,
     pub(super) max_workers: usize,
     /// For all answers together.
     pub(super) memory: ResponseBudget,
     /// Tells the requests whose answers may be large.
-    pub(super) large: Arc<IsLarge>,
+    pub(super) large: Arc<LargeResponseOf>,
     /// Told of each refusal.
-    pub(super) rejected: Arc<Rejected>,
+    pub(super) rejected: Arc<OnRejected>,
 }
 
 /// The way to the answers.
@@ -260,8 +260,8 @@ impl Backend {
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             headers,
             peer: facts.peer,
-            known: facts.known,
-            secure: facts.secure,
+            authenticated: facts.known,
+            over_tls: facts.secure,
             received: facts.received,
         })
     }
@@ -306,7 +306,7 @@ mod tests {
     use super::*;
     use crate::server::Peer;
 
-    fn start(answer: Arc<Answer>, max_workers: usize, folders: Vec<PathBuf>) -> Arc<Backend> {
+    fn start(answer: Arc<Handler>, max_workers: usize, folders: Vec<PathBuf>) -> Arc<Backend> {
         let (memory, large) = (ResponseBudget::new(1 << 20), Arc::new(|_: &Request| None));
         Backend::start(Work { answer, max_workers, memory, large, rejected: Arc::new(|_| {}) }, folders)
             .unwrap()

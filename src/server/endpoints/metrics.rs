@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crate::config::exporter::Exporter;
 use crate::engine::scrape;
-use crate::engine::scrape::Time;
-use crate::engine::targets::Selection;
+use crate::engine::scrape::ScrapeTime;
+use crate::engine::targets::ScrapeSelection;
 use crate::exposition::page::Families;
 use crate::server::{Method, Request, Response};
 use crate::telemetry;
 
-use super::Site;
+use super::Endpoints;
 use crate::server::negotiate;
 
 /// Prometheus says with every scrape how long it will wait, in seconds:
@@ -25,18 +25,18 @@ const LONGEST: f64 = 3600.0;
 const OFFSET_SHARE: f64 = 0.25;
 
 /// Answers with a fresh page: 200, even when every query failed; 400 for a name that is not configured.
-pub fn answer(site: &Site, request: &Request) -> Response {
+pub fn answer(site: &Endpoints, request: &Request) -> Response {
     respond(site, request, &selection(request))
 }
 
 /// The page of a selection; the exporter's own metrics are on that of everything.
-pub(super) fn respond(site: &Site, request: &Request, selection: &Selection) -> Response {
+pub(super) fn respond(site: &Endpoints, request: &Request, selection: &ScrapeSelection) -> Response {
     if request.method == Method::Head {
         return negotiate::exposition(&Vec::new(), negotiate::format(request));
     }
-    let fleet = site.fleet();
-    let time = Time { began: request.received, budget: budget(request, &fleet.exporter) };
-    let whole = *selection == Selection::default();
+    let fleet = site.targets();
+    let time = ScrapeTime { began: request.received, budget: budget(request, &fleet.exporter) };
+    let whole = *selection == ScrapeSelection::default();
     let mut process = Families::new();
     let meanwhile = || {
         if whole {
@@ -58,12 +58,12 @@ pub(super) fn respond(site: &Site, request: &Request, selection: &Selection) -> 
 }
 
 /// `target=…`, `collect[]=…` and `query=…`, each as often as wanted. Other parameters mean nothing to us.
-pub(super) fn selection(request: &Request) -> Selection {
+pub(super) fn selection(request: &Request) -> ScrapeSelection {
     let named = |key: &str| {
         let meant = request.query.iter().filter(|(known, _)| known == key);
         meant.map(|(_, name)| name.clone()).collect()
     };
-    Selection { targets: named("target"), collectors: named("collect[]"), queries: named("query") }
+    ScrapeSelection { targets: named("target"), collectors: named("collect[]"), queries: named("query") }
 }
 
 /// The time that a scrape has: the header less the offset, else `scrape_timeout`; at most `max_scrape_timeout`.
@@ -100,8 +100,8 @@ mod tests {
             query,
             headers,
             peer: Peer::Unix,
-            known: false,
-            secure: false,
+            authenticated: false,
+            over_tls: false,
             received: Instant::now(),
         })
     }

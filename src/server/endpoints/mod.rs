@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::{Large, Method, Request, Response};
+use super::{LargeResponse, Method, Request, Response};
 use crate::config::route_prefix::RoutePrefix;
 use crate::engine::targets::Targets;
 use crate::error::Error;
@@ -31,7 +31,7 @@ struct Route {
     methods: &'static [Method],
     /// For whom it is.
     gives: Gives,
-    answer: fn(&Site, &Request) -> Response,
+    answer: fn(&Endpoints, &Request) -> Response,
 }
 
 /// What a path has to give, which decides what a browser may be made to ask for.
@@ -49,7 +49,7 @@ enum Gives {
 
 /// Paths that need no login: an orchestrator's probes have none.
 #[must_use]
-pub fn open_paths(prefix: &RoutePrefix) -> Vec<String> {
+pub fn public_paths(prefix: &RoutePrefix) -> Vec<String> {
     ["/-/healthy", "/-/ready"].map(|path| prefix.path(path)).to_vec()
 }
 
@@ -124,30 +124,30 @@ const ROUTES: &[Route] = &[
 ];
 
 /// Reads the configuration again and swaps the fleet. Blocks for as long as that takes; gives the faults.
-pub type Reload = dyn Fn(&Site) -> Result<(), Arc<Vec<Error>>> + Send + Sync;
+pub type Reload = dyn Fn(&Endpoints) -> Result<(), Arc<Vec<Error>>> + Send + Sync;
 
 /// What the endpoints answer from.
-pub struct Site {
-    fleet: RwLock<Arc<Targets>>,
+pub struct Endpoints {
+    targets: RwLock<Arc<Targets>>,
     reload: Box<Reload>,
 }
 
-impl Site {
+impl Endpoints {
     /// A site over a fleet, and how to get the next one.
     #[must_use]
-    pub fn new(fleet: Targets, reload: Box<Reload>) -> Self {
-        Site { fleet: RwLock::new(Arc::new(fleet)), reload }
+    pub fn new(targets: Targets, reload: Box<Reload>) -> Self {
+        Endpoints { targets: RwLock::new(Arc::new(targets)), reload }
     }
 
     /// The fleet now.
     #[must_use]
-    pub fn fleet(&self) -> Arc<Targets> {
-        Arc::clone(&self.fleet.read())
+    pub fn targets(&self) -> Arc<Targets> {
+        Arc::clone(&self.targets.read())
     }
 
     /// Puts another fleet in the place of the one that serves. Scrapes in flight keep the one they began with.
-    pub fn swap(&self, fleet: Targets) {
-        let old = std::mem::replace(&mut *self.fleet.write(), Arc::new(fleet));
+    pub fn swap(&self, targets: Targets) {
+        let old = std::mem::replace(&mut *self.targets.write(), Arc::new(targets));
         // Outside of the lock: what is gone may take a moment to end.
         drop(old);
     }
@@ -163,12 +163,12 @@ impl Site {
     /// Counters of the process's life.
     #[must_use]
     pub fn telemetry(&self) -> Arc<Telemetry> {
-        Arc::clone(self.fleet.read().telemetry())
+        Arc::clone(self.targets.read().telemetry())
     }
 
     /// Answers a request. Blocks until the scrape's deadline where the path runs queries.
     pub fn answer(&self, request: &Request) -> Response {
-        let prefix = self.fleet().exporter.route_prefix.clone();
+        let prefix = self.targets().exporter.route_prefix.clone();
         let (path, mut response) = route(ROUTES, &prefix, request, |route| {
             if let Err(refusal) = self.admit(route.gives, request) {
                 self.telemetry().rejected("host");
@@ -187,12 +187,12 @@ impl Site {
     /// Whether a request's answer may be large: it runs queries, or shows all of the configuration. Scrapes with the same time that come within a tenth of it
     /// take part in the same runs (DESIGN 4.2).
     #[must_use]
-    pub fn large(&self, request: &Request) -> Option<Large> {
-        let exporter = &self.fleet().exporter;
+    pub fn large_response(&self, request: &Request) -> Option<LargeResponse> {
+        let exporter = &self.targets().exporter;
         let path = exporter.route_prefix.strip(&request.path)?;
         let route = ROUTES.iter().find(|route| route.path == path)?;
         let is_large = matches!(route.gives, Gives::Queries | Gives::Pages);
-        (is_large && request.method == Method::Get).then(|| Large {
+        (is_large && request.method == Method::Get).then(|| LargeResponse {
             path: route.path.to_owned(),
             target: format!("{path} {:?}", request.query),
             together: metrics::budget(request, exporter) / JOIN_SHARE,
@@ -201,7 +201,7 @@ impl Site {
 
     /// Refuses what a page of another site has a browser ask for.
     fn admit(&self, gives: Gives, request: &Request) -> Result<(), Response> {
-        let host = || super::browser::host(&self.fleet().exporter.hosts, request);
+        let host = || super::browser::host(&self.targets().exporter.hosts, request);
         match gives {
             Gives::Little => Ok(()),
             Gives::Queries => super::browser::embedded(request),
@@ -240,7 +240,7 @@ fn not_found(routes: &[Route], prefix: &RoutePrefix) -> Response {
 }
 
 fn not_allowed(route: &Route, prefix: &RoutePrefix) -> Response {
-    let words: Vec<&str> = route.methods.iter().map(|method| method.word()).collect();
+    let words: Vec<&str> = route.methods.iter().map(|method| method.as_str()).collect();
     let message = format!("{} answers {}\n", prefix.path(route.path), words.join(" and "));
     let mut response = super::negotiate::text(405, &message);
     response.headers.push(("Allow", words.join(", ")));
@@ -266,8 +266,8 @@ mod tests {
             query: Vec::new(),
             headers: Vec::new(),
             peer: Peer::Unix,
-            known: false,
-            secure: false,
+            authenticated: false,
+            over_tls: false,
             received: Instant::now(),
         };
         route(ROUTES, &prefix, &request, |route| crate::server::negotiate::text(200, route.path))

@@ -3,12 +3,12 @@
 use crate::server::{Request, Response};
 use crate::telemetry;
 
-use super::Site;
+use super::Endpoints;
 use crate::server::negotiate;
 
 /// The metrics of the process's life.
-pub fn answer(site: &Site, request: &Request) -> Response {
-    let mut families = site.fleet().own_metrics();
+pub fn answer(site: &Endpoints, request: &Request) -> Response {
+    let mut families = site.targets().own_metrics();
     families.extend(telemetry::process());
     negotiate::exposition(&families, negotiate::format(request))
 }

@@ -2,10 +2,10 @@
 
 use crate::server::{Request, Response};
 
-use super::Site;
+use super::Endpoints;
 use crate::server::negotiate;
 
 /// Always 200: who can be asked is ready.
-pub fn answer(_: &Site, _: &Request) -> Response {
+pub fn answer(_: &Endpoints, _: &Request) -> Response {
     negotiate::text(200, "sql-exporter is ready\n")
 }

@@ -2,12 +2,12 @@
 
 use crate::server::{Request, Response};
 
-use super::Site;
+use super::Endpoints;
 use crate::server::negotiate;
 
 /// 200 once the new configuration serves; 500 when it has faults, which this machine and who has logged in may read.
-pub fn answer(site: &Site, request: &Request) -> Response {
-    if let Err(refusal) = negotiate::admit(site.fleet().exporter.enable_reload, request, "enable_reload") {
+pub fn answer(site: &Endpoints, request: &Request) -> Response {
+    if let Err(refusal) = negotiate::admit(site.targets().exporter.enable_reload, request, "enable_reload") {
         return refusal;
     }
     match site.reload() {

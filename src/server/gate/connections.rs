@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::config::http::Limits;
+use crate::config::exporter::HttpLimits;
 use crate::deadline::Deadline;
-use crate::server::{Peer, Rejected};
+use crate::server::{OnRejected, Peer};
 
 /// Descriptors a request takes at most: the public socket, the private one, tiny_http's two, a session.
 const PER_REQUEST: u64 = 5;
@@ -29,7 +29,7 @@ const REFUSALS: usize = 64;
 const REFUSALS_SHARE: u64 = 8;
 
 /// Raises the soft descriptor limit to the hard one and lowers `max_connections` to what it allows.
-pub(crate) fn within_descriptors(mut limits: Limits) -> Limits {
+pub(crate) fn within_descriptors(mut limits: HttpLimits) -> HttpLimits {
     let Ok(descriptors) = rlimit::increase_nofile_limit(u64::MAX) else { return limits };
     let room =
         usize::try_from((descriptors.saturating_sub(RESERVE) / PER_REQUEST).max(1)).unwrap_or(usize::MAX);
@@ -52,7 +52,7 @@ pub(super) struct Caps {
     max_refusals: usize,
     table: Mutex<Table>,
     left: Notify,
-    rejected: Arc<Rejected>,
+    rejected: Arc<OnRejected>,
 }
 
 #[derive(Default)]
@@ -142,7 +142,7 @@ impl Room {
 }
 
 impl Caps {
-    pub(super) fn new(limits: &Limits, rejected: Arc<Rejected>) -> Self {
+    pub(super) fn new(limits: &HttpLimits, rejected: Arc<OnRejected>) -> Self {
         let descriptors = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         let share = usize::try_from(descriptors / REFUSALS_SHARE).unwrap_or(usize::MAX);
         Caps {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::config::listen::Listen;
+use crate::config::listen::ListenAddress;
 use crate::error::{Error, Result};
 use crate::server::Peer;
 use crate::server::backend::socket::Wire;
@@ -43,9 +43,9 @@ impl Listener {
     ///
     /// # Errors
     /// In use, privileged, not an address of this machine: each with what to change.
-    pub(crate) fn bind(listen: &Listen, scheme: &str) -> Result<Self> {
+    pub(crate) fn bind(listen: &ListenAddress, scheme: &str) -> Result<Self> {
         match listen {
-            Listen::AnyAddress(port) => {
+            ListenAddress::AnyAddress(port) => {
                 let both = tcp((Ipv6Addr::UNSPECIFIED, *port).into());
                 let no_ipv6 = |error: &io::Error| {
                     matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported)
@@ -57,8 +57,8 @@ impl Listener {
                 };
                 Self::over_tcp(socket, &format!(":{port}"), scheme)
             }
-            Listen::Tcp(address) => Self::over_tcp(tcp(*address), &address.to_string(), scheme),
-            Listen::Unix(path) => unix(path).map_err(|error| unix_refused(path, &error)),
+            ListenAddress::Tcp(address) => Self::over_tcp(tcp(*address), &address.to_string(), scheme),
+            ListenAddress::Unix(path) => unix(path).map_err(|error| unix_refused(path, &error)),
         }
     }
 

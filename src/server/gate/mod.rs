@@ -37,8 +37,8 @@ use self::tls::Handshake;
 use self::web_config_store::Door;
 use super::backend::Backend;
 use super::backend::socket::Wire;
-use super::{Peer, Rejected};
-use crate::config::http::Limits;
+use super::{OnRejected, Peer};
+use crate::config::exporter::HttpLimits;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
@@ -55,24 +55,24 @@ const FULL: Fault = Fault::new(503, "connections", "too many connections");
 
 /// What the gate holds requests against.
 pub(super) struct Guards {
-    pub(super) limits: Limits,
+    pub(super) limits: HttpLimits,
     /// TLS and users.
     pub(super) door: Arc<Door>,
     /// Paths that need no login.
     pub(super) open: Vec<String>,
     /// Told of each refusal.
-    pub(super) rejected: Arc<Rejected>,
+    pub(super) rejected: Arc<OnRejected>,
 }
 
 /// What all connections share.
 struct Shared {
-    limits: Limits,
+    limits: HttpLimits,
     caps: Arc<Caps>,
     door: Arc<Door>,
     guard: Guard,
     open: Vec<String>,
     backend: Arc<Backend>,
-    rejected: Arc<Rejected>,
+    rejected: Arc<OnRejected>,
 }
 
 impl Shared {

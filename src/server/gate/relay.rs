@@ -39,7 +39,7 @@ pub(super) struct Order {
 impl Order {
     /// What is passed on. `keep_alive`: the connection stays after the answer.
     pub(super) fn of(head: &Head<'_>, keep_alive: bool, facts: &Facts, pass: &Pass) -> Self {
-        let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method.word(), head.target).into_bytes();
+        let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method.as_str(), head.target).into_bytes();
         pass.write(facts, &mut bytes);
         let for_us =
             |name: &str| private_headers::is_private(name) || name.eq_ignore_ascii_case("authorization");

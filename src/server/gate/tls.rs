@@ -106,7 +106,7 @@ impl Source {
 
     fn bytes(&self) -> Result<Vec<u8>, Refused> {
         match self {
-            Source::File(_, path) => file::bytes(path, LONGEST).map_err(|unread| self.refused(&unread)),
+            Source::File(_, path) => file::read_bytes(path, LONGEST).map_err(|unread| self.refused(&unread)),
             Source::Inline(_, text) => Ok(text.expose().as_bytes().to_vec()),
         }
     }

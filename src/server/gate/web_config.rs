@@ -11,9 +11,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::error::Error;
-use crate::file::fingerprint::FileFingerprint;
+use crate::file::FileFingerprint;
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 use super::auth::Users;
 use super::tls;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::file::fingerprint::FileFingerprint;
+use crate::file::FileFingerprint;
 
 pub(crate) use super::web_config::WebConfig;
 

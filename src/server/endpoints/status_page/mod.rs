@@ -13,7 +13,7 @@ use crate::engine::targets::Targets;
 use crate::error::{Error, Reason};
 use crate::server::{Request, Response};
 
-use super::Site;
+use super::Endpoints;
 use crate::server::negotiate;
 
 /// What the page shows.
@@ -118,8 +118,8 @@ impl From<&Error> for Trouble {
 }
 
 /// Answers with the page, where `enable_pages` lets this peer see it.
-pub fn answer(site: &Site, request: &Request) -> Response {
-    let fleet = site.fleet();
+pub fn answer(site: &Endpoints, request: &Request) -> Response {
+    let fleet = site.targets();
     match negotiate::admit(fleet.exporter.enable_pages, request, "enable_pages") {
         Ok(()) => negotiate::html(render::render(&view(&fleet), request.is_trusted()), render::SCRIPT),
         Err(refusal) => refusal,
@@ -138,7 +138,7 @@ fn view(fleet: &Targets) -> View {
 }
 
 fn target_view(target: &Target) -> TargetView {
-    let plan = &target.plan;
+    let plan = &target.database;
     let (facts, down) = (target.facts(), target.down());
     let state = match (&facts, &down) {
         _ if !plan.enabled => State::Disabled,
@@ -147,7 +147,7 @@ fn target_view(target: &Target) -> TargetView {
         (None, None) => State::New,
     };
     let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.word().to_owned()]);
+    let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.as_str().to_owned()]);
     TargetView {
         name: plan.name.clone(),
         driver: plan.driver.to_owned(),
@@ -161,7 +161,7 @@ fn target_view(target: &Target) -> TargetView {
 }
 
 fn query_view(target: &Target, index: usize) -> Option<QueryView> {
-    let query = target.plan.queries.get(index)?;
+    let query = target.database.queries.get(index)?;
     let past = target.past(index);
     Some(QueryView {
         name: query.name.to_string(),

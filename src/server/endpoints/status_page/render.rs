@@ -166,7 +166,7 @@ fn query_row(html: &mut Html, query: &QueryView, full: bool) {
 }
 
 fn trouble_text(html: &mut Html, trouble: &Trouble, full: bool) {
-    html.raw("<strong>").text(trouble.reason.word()).raw("</strong>");
+    html.raw("<strong>").text(trouble.reason.as_str()).raw("</strong>");
     if let Some(code) = &trouble.sqlstate {
         html.raw(" [").text(code).raw("]");
     }

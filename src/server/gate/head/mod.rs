@@ -6,7 +6,7 @@
 mod fields;
 
 use self::fields::Fields;
-use crate::config::http::Limits;
+use crate::config::exporter::HttpLimits;
 use crate::server::Method;
 
 /// Why a request is refused: the answer it gets, and the label `reason` of `http_requests_rejected_total`.
@@ -51,7 +51,7 @@ impl Scanner {
     ///
     /// # Errors
     /// What can never become a head, or is over one of `limits`, as soon as that shows.
-    pub fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Fault> {
+    pub fn advance(&mut self, bytes: &[u8], limits: &HttpLimits) -> Result<Option<usize>, Fault> {
         const SIZE: Fault = Fault::new(431, "head_size", "the request head is too large");
         while let Some(found) =
             bytes.get(self.scanned..).and_then(|rest| rest.iter().position(|b| *b == b'\n'))

@@ -1,11 +1,11 @@
 //! Request heads: how the bytes arrive changes nothing, and what is passed on cannot be read as something else.
 
-use sql_exporter::config::http::Limits;
+use sql_exporter::config::exporter::HttpLimits;
 use sql_exporter::server::gate::head::{Fault, Head, Scanner};
 
 /// Small, so that inputs reach them.
-fn limits() -> Limits {
-    Limits { max_head_bytes: 512, max_header_lines: 8, ..Limits::default() }
+fn limits() -> HttpLimits {
+    HttpLimits { max_head_bytes: 512, max_header_lines: 8, ..HttpLimits::default() }
 }
 
 /// Where the first head ends, when `step` bytes arrive at a time.
@@ -24,7 +24,7 @@ fn end(bytes: &[u8], step: usize) -> Result<Option<usize>, Fault> {
 /// The head as the gate would write it to a server behind it.
 fn written(head: &Head<'_>) -> String {
     let version = if head.old { "1.0" } else { "1.1" };
-    let mut text = format!("{} {} HTTP/{version}\r\n", head.method.word(), head.target);
+    let mut text = format!("{} {} HTTP/{version}\r\n", head.method.as_str(), head.target);
     for (name, value) in &head.headers {
         text += &format!("{name}: {value}\r\n");
     }

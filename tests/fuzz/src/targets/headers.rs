@@ -23,8 +23,8 @@ fn request(text: &str) -> Request {
         query: Vec::new(),
         headers: text.lines().filter_map(header).collect(),
         peer: Peer::Unix,
-        known: false,
-        secure: false,
+        authenticated: false,
+        over_tls: false,
         received: Instant::now(),
     }
 }
@@ -32,7 +32,7 @@ fn request(text: &str) -> Request {
 pub(crate) fn run(data: &[u8]) {
     let request = request(&String::from_utf8_lossy(data));
     let mut response = negotiate::exposition(&Vec::new(), negotiate::format(&request));
-    response.body = vec![sql_exporter::server::Part::Owned(vec![b'x'; 4096])];
+    response.body = vec![sql_exporter::server::BodyPart::Owned(vec![b'x'; 4096])];
     negotiate::dress(&mut response, &request);
     assert_eq!(response.status, 200);
     let coded = response.headers.iter().filter(|(name, _)| *name == "Content-Encoding").count();

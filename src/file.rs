@@ -4,12 +4,10 @@
 //! A read may hang in the system for as long as a file system on a network likes, so each one has a thread of its own,
 //! which is left alone when it is late. Knows nothing of what stands in a file.
 
-pub mod fingerprint;
-
 use std::fmt;
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +31,7 @@ const NAP: Duration = Duration::from_millis(5);
 
 /// Why a file does not serve.
 #[derive(Debug)]
-pub enum Unread {
+pub enum ReadError {
     /// What the system says.
     System(io::Error),
     /// It is a device, a pipe or a socket: which, with an article.
@@ -53,21 +51,21 @@ pub enum Unread {
 ///
 /// # Errors
 /// What the system says; what is not a regular file; more bytes than `most`; nothing in time.
-pub fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
+pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
     let its = path.to_owned();
-    aside(path, move || read(&its, most))
+    read_with_timeout(path, move || read(&its, most))
 }
 
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
     let by = Deadline::within(PATIENCE);
     let may_be_a_pipe = is_descriptor(path);
     let refuse = |kind: FileType| {
-        special(kind).filter(|_| !may_be_a_pipe).map_or(Ok(()), |what| Err(Unread::NotRegular(what)))
+        special_kind(kind).filter(|_| !may_be_a_pipe).map_or(Ok(()), |what| Err(ReadError::NotRegular(what)))
     };
     // Before it is opened, which some devices and pipes take for an order; and after, as another may lie there now.
-    refuse(std::fs::metadata(path).map_err(Unread::System)?.file_type())?;
-    let file = open(path).map_err(Unread::System)?;
-    refuse(file.metadata().map_err(Unread::System)?.file_type())?;
+    refuse(std::fs::metadata(path).map_err(ReadError::System)?.file_type())?;
+    let file = open(path).map_err(ReadError::System)?;
+    refuse(file.metadata().map_err(ReadError::System)?.file_type())?;
     let mut bytes = Vec::new();
     // The mark is not counted.
     let mut rest = file.take(most + MARK.len() as u64 + 1);
@@ -75,16 +73,16 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
         match rest.read_to_end(&mut bytes) {
             Ok(_) => break,
             Err(error) if error.kind() == ErrorKind::WouldBlock && by.passed() => {
-                return Err(Unread::TooSlow);
+                return Err(ReadError::TooSlow);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(NAP.min(by.left())),
-            Err(error) => return Err(Unread::System(error)),
+            Err(error) => return Err(ReadError::System(error)),
         }
     }
     if bytes.starts_with(MARK) {
         bytes.drain(..MARK.len());
     }
-    if bytes.len() as u64 > most { Err(Unread::TooLong(most)) } else { Ok(bytes) }
+    if bytes.len() as u64 > most { Err(ReadError::TooLong(most)) } else { Ok(bytes) }
 }
 
 /// Opens a file for reading without waiting for whoever is at its other end, and without making a terminal ours.
@@ -97,7 +95,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 
 /// What a file is, with an article, where reading or replacing it as a file makes no sense.
 #[must_use]
-pub fn special(kind: FileType) -> Option<&'static str> {
+pub fn special_kind(kind: FileType) -> Option<&'static str> {
     match () {
         () if kind.is_fifo() => Some("a named pipe"),
         () if kind.is_socket() => Some("a socket"),
@@ -122,10 +120,10 @@ static LATE: Mutex<Vec<(PathBuf, Arc<AtomicBool>)>> = Mutex::new(Vec::new());
 ///
 /// # Errors
 /// As `read`; nothing in time.
-pub fn aside<T: Send + 'static>(
+pub fn read_with_timeout<T: Send + 'static>(
     path: &Path,
-    read: impl Fn() -> Result<T, Unread> + Send + Sync + 'static,
-) -> Result<T, Unread> {
+    read: impl Fn() -> Result<T, ReadError> + Send + Sync + 'static,
+) -> Result<T, ReadError> {
     // A pipe that is too slow says so itself.
     within(PATIENCE + NAP * 100, path, read)
 }
@@ -135,13 +133,13 @@ pub fn aside<T: Send + 'static>(
 fn within<T: Send + 'static>(
     patience: Duration,
     path: &Path,
-    read: impl Fn() -> Result<T, Unread> + Send + Sync + 'static,
-) -> Result<T, Unread> {
+    read: impl Fn() -> Result<T, ReadError> + Send + Sync + 'static,
+) -> Result<T, ReadError> {
     let is_late = |late: &[(PathBuf, Arc<AtomicBool>)]| {
         late.len() >= MOST_LATE || late.iter().any(|(known, _)| known == path)
     };
     if is_late(&LATE.lock()) {
-        return Err(Unread::Hangs);
+        return Err(ReadError::Hangs);
     }
     let read = Arc::new(read);
     let (sender, receiver) = sync_channel(1);
@@ -160,14 +158,14 @@ fn within<T: Send + 'static>(
     match receiver.recv_timeout(patience) {
         Ok(result) => result,
         Err(RecvTimeoutError::Disconnected) => {
-            Err(Unread::System(io::Error::other("the thread that reads it ended")))
+            Err(ReadError::System(io::Error::other("the thread that reads it ended")))
         }
         Err(RecvTimeoutError::Timeout) => {
             let mut late = LATE.lock();
             if !ended.load(Ordering::Relaxed) {
                 late.push((path.to_owned(), ended));
             }
-            Err(Unread::TooSlow)
+            Err(ReadError::TooSlow)
         }
     }
 }
@@ -175,40 +173,70 @@ fn within<T: Send + 'static>(
 /// The same as text.
 ///
 /// # Errors
-/// As [`bytes`]; bytes that are not UTF-8.
-pub fn text(path: &Path, most: u64) -> Result<String, Unread> {
-    into_text(bytes(path, most)?)
+/// As [`read_bytes`]; bytes that are not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> Result<String, ReadError> {
+    decode_text(read_bytes(path, most)?)
 }
 
 /// Bytes from elsewhere as text, without a byte order mark.
 ///
 /// # Errors
 /// Bytes that are not UTF-8.
-pub fn into_text(mut bytes: Vec<u8>) -> Result<String, Unread> {
+pub fn decode_text(mut bytes: Vec<u8>) -> Result<String, ReadError> {
     if bytes.starts_with(MARK) {
         bytes.drain(..MARK.len());
     }
     let is_utf_16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
-    String::from_utf8(bytes).map_err(|_| Unread::NotText(is_utf_16))
+    String::from_utf8(bytes).map_err(|_| ReadError::NotText(is_utf_16))
 }
 
 /// What follows the file's name in a sentence.
-impl fmt::Display for Unread {
+impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unread::System(error) => write!(f, "cannot be read: {error}"),
-            Unread::NotRegular(what) => write!(f, "is {what}, not a regular file"),
-            Unread::TooSlow => write!(f, "was not read within {} s", PATIENCE.as_secs()),
-            Unread::Hangs => {
+            ReadError::System(error) => write!(f, "cannot be read: {error}"),
+            ReadError::NotRegular(what) => write!(f, "is {what}, not a regular file"),
+            ReadError::TooSlow => write!(f, "was not read within {} s", PATIENCE.as_secs()),
+            ReadError::Hangs => {
                 f.write_str("is not read: an earlier read of it, or of many files, has not come back")
             }
-            Unread::TooLong(most) if most % (1 << 20) == 0 => {
+            ReadError::TooLong(most) if most % (1 << 20) == 0 => {
                 write!(f, "holds more than {} MiB", most >> 20)
             }
-            Unread::TooLong(most) => write!(f, "holds more than {} KiB", most >> 10),
-            Unread::NotText(true) => f.write_str("is UTF-16 text: save it as UTF-8"),
-            Unread::NotText(false) => f.write_str("is not UTF-8 text"),
+            ReadError::TooLong(most) => write!(f, "holds more than {} KiB", most >> 10),
+            ReadError::NotText(true) => f.write_str("is UTF-16 text: save it as UTF-8"),
+            ReadError::NotText(false) => f.write_str("is not UTF-8 text"),
         }
+    }
+}
+
+/// Device, inode, length, and the times of the last change to content and entry, with nanoseconds. A link is followed:
+/// Kubernetes swaps the folder that one points through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp([u64; 3], [i64; 4]);
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Stamp> {
+        let file = std::fs::metadata(path).ok()?;
+        let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
+        Some(Stamp([file.dev(), file.ino(), file.len()], times))
+    }
+}
+
+/// The stamps of some files; of one that cannot be looked at there is none, which is a stamp too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileFingerprint(Vec<(PathBuf, Option<Stamp>)>);
+
+impl FileFingerprint {
+    /// Looks at a file. Do so before you read it: what changes meanwhile is then read once more.
+    pub fn add(&mut self, path: &Path) {
+        self.0.push((path.to_owned(), Stamp::of(path)));
+    }
+
+    /// True when one of the files is another than it was.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.0.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
     }
 }
 
@@ -227,7 +255,7 @@ mod tests {
             (b"\xef\xbb\xbf", 0, ""),
         ] {
             std::fs::write(&path, content).unwrap();
-            assert_eq!(text(&path, most).unwrap(), expected, "{content:?}");
+            assert_eq!(read_text(&path, most).unwrap(), expected, "{content:?}");
         }
     }
 
@@ -235,7 +263,7 @@ mod tests {
     fn what_does_not_serve_is_said() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let said = || text(&path, 1 << 10).unwrap_err().to_string();
+        let said = || read_text(&path, 1 << 10).unwrap_err().to_string();
         assert_eq!(said(), "cannot be read: No such file or directory (os error 2)");
         for (content, expected) in [
             (vec![b'x'; 1025], "holds more than 1 KiB"),
@@ -265,14 +293,14 @@ mod tests {
             ("/dev/zero".into(), "is a character device, not a regular file"),
         ] {
             let began = std::time::Instant::now();
-            assert_eq!(text(&path, 10).unwrap_err().to_string(), what, "{}", path.display());
+            assert_eq!(read_text(&path, 10).unwrap_err().to_string(), what, "{}", path.display());
             assert!(began.elapsed() < PATIENCE, "{}", path.display());
         }
         // The name of a descriptor is an order to read it, whatever it is.
         let (reader, mut writer) = io::pipe().unwrap();
         let path = PathBuf::from(format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader)));
         let written = std::thread::spawn(move || io::Write::write_all(&mut writer, b"from a pipe"));
-        assert_eq!(text(&path, 20).unwrap(), "from a pipe");
+        assert_eq!(read_text(&path, 20).unwrap(), "from a pipe");
         written.join().unwrap().unwrap();
     }
 
@@ -286,13 +314,37 @@ mod tests {
             Ok(())
         };
         let soon = Duration::from_millis(20);
-        assert!(matches!(within(soon, path, hang), Err(Unread::TooSlow)));
-        assert!(matches!(within(soon, path, || Ok(())), Err(Unread::Hangs)), "no second thread");
+        assert!(matches!(within(soon, path, hang), Err(ReadError::TooSlow)));
+        assert!(matches!(within(soon, path, || Ok(())), Err(ReadError::Hangs)), "no second thread");
         assert!(within(PATIENCE, Path::new("/another"), || Ok(())).is_ok());
         drop(release);
-        while matches!(within(PATIENCE, path, || Ok(())), Err(Unread::Hangs)) {
+        while matches!(within(PATIENCE, path, || Ok(())), Err(ReadError::Hangs)) {
             std::thread::sleep(NAP);
         }
         assert!(within(PATIENCE, path, || Ok(())).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_written_replaced_or_removed_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let stamps = || {
+            let mut stamps = FileFingerprint::default();
+            stamps.add(&path);
+            stamps
+        };
+        std::fs::write(&path, "one").unwrap();
+        let first = stamps();
+        assert!(!first.changed());
+        std::fs::write(&path, "three").unwrap();
+        assert!(first.changed());
+        let second = stamps();
+        std::fs::write(folder.path().join("b"), "three").unwrap();
+        std::fs::rename(folder.path().join("b"), &path).unwrap();
+        assert!(second.changed());
+        let third = stamps();
+        std::fs::remove_file(&path).unwrap();
+        assert!(third.changed());
+        assert!(!stamps().changed());
     }
 }
