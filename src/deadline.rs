@@ -81,7 +81,7 @@ pub fn server_limit(left: Duration) -> Duration {
     left - early
 }
 
-/// Reads `500ms`, `10s`, `5m`, `1h`, `1.5s`; a bare number is seconds (DESIGN 2). At most a year.
+/// Reads `500ms`, `10s`, `5m`, `1h`, `1.5s`; a bare number is seconds (docs/configuration.md). At most a year.
 ///
 /// # Errors
 /// A sentence that says what a duration looks like.

@@ -1,7 +1,7 @@
 //! The one error type: what happened, to which target and query, where in which file, and what to change.
 //!
 //! Owns the closed set of kinds and reasons and the way an error is written. It knows nothing of databases
-//! or files; whoever raises an error adds what it knows. A new `reason` of DESIGN 9 is one line in [`reasons!`].
+//! or files; whoever raises an error adds what it knows. A new `reason` of docs/metrics.md is one line in [`reasons!`].
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
-        /// Why a query or a connection failed: the closed set of the label `reason` (DESIGN 9).
+        /// Why a query or a connection failed: the closed set of the label `reason` (docs/metrics.md).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($(#[$doc])* $variant,)* }
 
         impl Reason {
-            /// Every reason, in the order of DESIGN 9.
+            /// Every reason, in the order of docs/metrics.md.
             pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
 
             /// The label value.

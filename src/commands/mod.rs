@@ -1,4 +1,4 @@
-//! The commands, one a file. A new one is a file here, a line in `cli` and a line in the README.
+//! The commands, one a file. A new one is a file here, a line in `cli` and a line in `docs/command-line.md`.
 //!
 //! A command answers with an exit code, or with the errors that `cli` prints.
 

@@ -1,4 +1,4 @@
-//! What the words, the environment and the file say together (DESIGN 2, "Precedence"): a flag, then
+//! What the words, the environment and the file say together (docs/configuration.md, "Precedence"): a flag, then
 //! `SQL_EXPORTER_*`, then the variables of Du-gui/export-sql, then the file.
 
 use std::path::{Path, PathBuf};

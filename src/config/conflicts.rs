@@ -13,7 +13,7 @@ use crate::yaml::keys::Reader;
 use super::database::Database;
 use super::query::Query;
 
-/// Labels of our own rows: a target's `labels` stand beside them (DESIGN 2).
+/// Labels of our own rows: a target's `labels` stand beside them (docs/metrics.md).
 const OUR_LABELS: [&str; 9] =
     ["target", "query", "collector", "reason", "driver", "version", "role", "tls", "state"];
 

@@ -1,4 +1,4 @@
-//! The first-keyword check that stands before every database's own read-only mode (DESIGN 2, ARCHITECTURE 4).
+//! The first-keyword check that stands before every database's own read-only mode (docs/security.md).
 //!
 //! Owns just enough of three lexers to tell code from strings and comments; it parses nothing and guards against
 //! mistakes, not against the person who writes the configuration. What a keyword does (a writing CTE, `EXPLAIN

@@ -1,4 +1,4 @@
-//! How long a target is left alone after its connection failed (DESIGN 4.6).
+//! How long a target is left alone after its connection failed (docs/scraping.md).
 //!
 //! Refused or reset connects cost nothing and are tried at every scrape; a connect or login that ran into its
 //! timeout, one to a full server, and a refused password, would pile up work on a sick server or lock an account. What

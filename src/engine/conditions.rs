@@ -12,7 +12,7 @@ use crate::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, Ser
 use crate::error::{Error, Reason, Result};
 use crate::value::{Cell, Number};
 
-/// A session's answer to a `when.sql` holds so long (DESIGN 2).
+/// A session's answer to a `when.sql` holds so long (docs/configuration.md).
 pub const WHEN_SQL_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Whether the server's facts are those that `when` asks for.

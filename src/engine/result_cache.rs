@@ -19,7 +19,7 @@ use crate::error::{Error, Reason};
 
 use super::run::{ExpectedCost, Run, RunEnd, RunOutcome, RunSpec};
 
-/// A result is reused while younger than this part of its `interval` (DESIGN 2): a scraper with the same
+/// A result is reused while younger than this part of its `interval` (docs/scraping.md): a scraper with the same
 /// period as the interval then always gets a fresh one.
 const REUSE: f64 = 0.9;
 /// A scrape joins a run whose deadline is earlier than its own by at most this part of its budget.

@@ -1,4 +1,4 @@
-//! One sample line in bytes: label text escaped, numbers written (DESIGN 5). Appends only; allocates nothing else.
+//! One sample line in bytes: label text escaped, numbers written (docs/metrics.md). Appends only; allocates nothing else.
 
 use crate::name::LabelName;
 use crate::value::float;

@@ -1,4 +1,4 @@
-//! The lints by code, and the key `lint_off` that silences them on a metric, a query or a target (DESIGN 4).
+//! The lints by code, and the key `lint_off` that silences them on a metric, a query or a target (docs/command-line.md).
 //!
 //! Owns codes, names and what each looks at; why and how is `check/lint`, one file each. A new one is a line in
 //! [`lints!`] and a file there.

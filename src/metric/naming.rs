@@ -9,7 +9,7 @@ use crate::name::MetricName;
 
 use super::column::BoundColumn;
 
-/// Metric names that are ours, and the process metrics of every Prometheus client (DESIGN 9).
+/// Metric names that are ours, and the process metrics of every Prometheus client (docs/metrics.md).
 pub const OUR_PREFIXES: [&str; 2] = ["sql_exporter_", "process_"];
 
 /// Where the families of one metric get their names from.

@@ -1,4 +1,4 @@
-//! The front door: our own gate owns the public sockets, tiny_http answers behind it (ARCHITECTURE 4 says why).
+//! The front door: our own gate owns the public sockets, tiny_http answers behind it (docs/architecture.md says why).
 //!
 //! Knows no metric, no plan: an [`Handler`] function gets our [`Request`] and gives our [`Response`]. A request's way:
 //! `gate/listen` accepts, `gate/caps` admits, `door` knows who comes, `head` checks, `gate/relay` passes it on over one
@@ -200,7 +200,7 @@ pub struct LargeResponse {
 /// `None` for a request whose answer is small.
 pub type LargeResponseOf = dyn Fn(&Request) -> Option<LargeResponse> + Send + Sync;
 
-/// Called with the label `reason` of each request or connection that is refused (DESIGN 6).
+/// Called with the label `reason` of each request or connection that is refused (docs/configuration.md).
 pub type OnRejected = dyn Fn(&'static str) + Send + Sync;
 
 /// A front door that is open. Dropped without [`Server::stop`] it closes at once.

@@ -20,7 +20,7 @@ use crate::name::LabelName;
 
 use self::rows::Rows;
 
-/// Whose row it is: a target with its own labels, which stand on its rows (DESIGN 9).
+/// Whose row it is: a target with its own labels, which stand on its rows (docs/metrics.md).
 #[derive(Debug, Clone, Copy)]
 pub struct TargetLabels<'a> {
     /// The value of the label `target`.

@@ -1,4 +1,4 @@
-//! A double as text (DESIGN 5): the one way for sample values and for labels.
+//! A double as text (docs/metrics.md): the one way for sample values and for labels.
 //!
 //! Integers below 2^63 plain, else the shortest text that reads back as the same value; `NaN`, `+Inf`, `-Inf`.
 

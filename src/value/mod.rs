@@ -1,4 +1,4 @@
-//! One SQL value, borrowed from the session's buffer: its number and its label text (DESIGN 3).
+//! One SQL value, borrowed from the session's buffer: its number and its label text (docs/metrics.md).
 //!
 //! The same for all drivers: a driver says *what* a value is, this file says what becomes of it.
 //! It knows no metric and no column; the caller adds those to an error.
@@ -98,7 +98,7 @@ pub enum Number {
 }
 
 impl Cell<'_> {
-    /// The value as a double (DESIGN 3): bool 0/1, dates and times as Unix seconds or seconds, numeric text parsed.
+    /// The value as a double (docs/metrics.md): bool 0/1, dates and times as Unix seconds or seconds, numeric text parsed.
     #[must_use]
     pub fn number(&self) -> Number {
         match *self {
@@ -124,7 +124,7 @@ impl Cell<'_> {
         }
     }
 
-    /// The label text of DESIGN 3, unescaped; NULL is empty. Text is lent as it is, the rest is written to `scratch`
+    /// The label text of docs/metrics.md, unescaped; NULL is empty. Text is lent as it is, the rest is written to `scratch`
     /// (whatever was there goes), so that a scratch kept from row to row costs no allocation.
     #[must_use]
     pub fn label<'t>(&'t self, scratch: &'t mut String) -> &'t str {

@@ -234,7 +234,8 @@ fn the_sources_cite_pages_of_docs_that_exist() {
 }
 
 /// Documents that the sources do not cite: some are outside of the repository, the others only lead to `docs/`.
-const NOT_CITED: &[&str] = &["DESIGN ", "DESIGN.md", "ARCHITECTURE ", "ARCHITECTURE.md", "README", "SECURITY.md"];
+const NOT_CITED: &[&str] =
+    &["DESIGN ", "DESIGN.md", "ARCHITECTURE ", "ARCHITECTURE.md", "README", "SECURITY.md"];
 
 #[test]
 fn the_sources_cite_no_other_documents() {

@@ -1,5 +1,5 @@
-//! What each key is for, in the README's words. `keys.txt` is its key tables, one key a line, written by a test of the
-//! suite: change the README, then run `TEST_BLESS=1 tests/run cargo test --test suite schema::`.
+//! What each key is for, in the words of `docs/configuration.md`. `keys.txt` is its key tables, one key a line, written
+//! by a test of the suite: change the page, then run `make docs`.
 
 /// `SCOPE.KEY | default | what it is for`; the scope is empty at the root of the configuration.
 const TABLE: &str = include_str!("keys.txt");

@@ -1,6 +1,7 @@
 //! `schema [KIND]`: prints the JSON Schema of a file that users write, for editors and for who generates files.
 //!
-//! The keys and what they hold are the reader's own record (`plan/survey`), their sentences the README's (`about`);
+//! The keys and what they hold are the reader's own record (`plan/survey`), their sentences those of
+//! `docs/configuration.md` (`about`);
 //! `json` writes both. A new kind of file is one line in [`KINDS`].
 
 mod about;

@@ -1,4 +1,4 @@
-//! Encryption towards a server: the five modes and their files (DESIGN 2), and rustls' configuration of them.
+//! Encryption towards a server: the five modes and their files (docs/configuration.md), and rustls' configuration of them.
 //!
 //! Owns which certificates are believed. Knows no protocol.
 

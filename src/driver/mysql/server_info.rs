@@ -284,7 +284,7 @@ impl Answers {
     }
 }
 
-/// `replica` with a replica channel, else by `read_only` (DESIGN 9). A plain user may not ask for channels.
+/// `replica` with a replica channel, else by `read_only` (docs/metrics.md). A plain user may not ask for channels.
 fn read_role(talk: &mut Talk, by: Deadline) -> Result<&'static str, Fault> {
     let channels = unless_refused(talk.read_table(by))?;
     let read_only = unless_refused(talk.read_table(by))?.and_then(only_cell);

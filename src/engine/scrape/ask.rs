@@ -15,7 +15,7 @@ use crate::engine::target::Target;
 use crate::engine::targets::SelectedTarget;
 use crate::error::{Error, Reason};
 
-/// Queries end this much before the page leaves, so that it can say `timeout` (DESIGN 4.1).
+/// Queries end this much before the page leaves, so that it can say `timeout` (docs/scraping.md).
 const RENDER: Duration = Duration::from_millis(50);
 /// Where that is less, this part of the budget.
 const RENDER_SHARE: f64 = 0.05;
@@ -194,7 +194,7 @@ fn sort_out(chosen: &[SelectedTarget], waiting: Vec<Waiting>) -> Vec<Asking> {
     let asking = |(((target, queries), mut outcomes), tried): ((&SelectedTarget, Vec<_>), bool)| {
         let up = up(&outcomes);
         if let Err(down) = &up {
-            // A reused result of a target that is down is not served (DESIGN 4.7).
+            // A reused result of a target that is down is not served (docs/scraping.md).
             for (_, outcome, _) in outcomes.iter_mut().filter(|(_, _, reused)| *reused) {
                 outcome.end = RunEnd::Failed(down.clone());
             }

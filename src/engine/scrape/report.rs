@@ -1,4 +1,4 @@
-//! Our own rows of one scrape (DESIGN 9): rendered from this scrape's outcomes, never from a registry, so that
+//! Our own rows of one scrape (docs/metrics.md): rendered from this scrape's outcomes, never from a registry, so that
 //! two scrapes at once cannot overwrite each other.
 //!
 //! A new row is one line in [`ROWS`] and one call below it.

@@ -1,6 +1,6 @@
 //! tiny_http behind the gate: a private socket, workers on demand, and a new server when one has died.
 //!
-//! tiny_http's accept thread ends for good at the first "too many open files" (ARCHITECTURE 4). Each server is a
+//! tiny_http's accept thread ends for good at the first "too many open files" (docs/architecture.md). Each server is a
 //! [`Generation`]; whoever sees one dead asks for the next by [`Backend::revive`]. The workers of a dead one drain
 //! its queue and leave. Knows the private socket, not the public ones.
 

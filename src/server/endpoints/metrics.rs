@@ -17,7 +17,7 @@ use crate::server::negotiate;
 /// Prometheus says with every scrape how long it will wait, in seconds:
 /// <https://prometheus.io/docs/prometheus/latest/configuration/configuration/#scrape_config>.
 const TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
-/// A shorter timeout is no timeout (DESIGN 4.1).
+/// A shorter timeout is no timeout (docs/scraping.md).
 const SHORTEST: f64 = 0.01;
 /// A longer one counts as this.
 const LONGEST: f64 = 3600.0;

@@ -185,7 +185,7 @@ impl Endpoints {
     }
 
     /// Whether a request's answer may be large: it runs queries, or shows all of the configuration. Scrapes with the same time that come within a tenth of it
-    /// take part in the same runs (DESIGN 4.2).
+    /// take part in the same runs (docs/scraping.md).
     #[must_use]
     pub fn large_response(&self, request: &Request) -> Option<LargeResponse> {
         let exporter = &self.targets().exporter;
