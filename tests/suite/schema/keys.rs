@@ -9,14 +9,15 @@ use super::{KINDS, read, root, schema};
 
 /// Names in the markers `<!-- keys: NAME -->` of the page, and what the mappings are called whose keys stand below.
 const SCOPES: &[(&str, &str)] = &[
-    ("main file", ""),
+    ("configuration", ""),
+    ("defaults", "defaults"),
     ("included file", "collector"),
     ("databases.<name>", "databases"),
     ("queries[]", "queries"),
     ("metrics[]", "metrics"),
     ("exporter", "exporter"),
     ("tests[]", "tests"),
-    ("limits", "limits"),
+    ("exporter.http", "http"),
 ];
 
 /// The page with the key tables.
@@ -48,14 +49,10 @@ fn table(page: &str) -> String {
                 }
                 (None, None) => scope,
             };
-            // Of the limits only those that have a path: the others stand in a table of their own.
-            if path == "limits" {
-                continue;
-            }
             let key = name.rsplit('.').next().unwrap_or_default();
             let default = if defaults.len() == names.len() { defaults[at] } else { default };
             let about =
-                if scope == "limits" { format!("a limit; beyond it: {about}") } else { about.to_owned() };
+                if scope == "http" { format!("a limit; beyond it: {about}") } else { about.to_owned() };
             lines += &format!("{path}.{key} | {default} | {about}\n");
         }
     }
