@@ -11,28 +11,28 @@ const LONGEST: u64 = 1 << 20;
 
 /// Where line and column of a statement stand in the file; `at` is where the statement begins. The place of the whole
 /// statement where the file does not hold the line as it is (in quotes with escapes, for one).
-pub(super) fn place_of(at: &Place, sql: &str, spot: SqlPosition) -> Place {
+pub(super) fn place_of(at: &Place, sql: &str, position: SqlPosition) -> Place {
     let text = match at.file.strip_prefix("builtin:") {
         Some(name) => packs::text(name).map(str::to_owned),
         None => file::text(Path::new(&at.file), LONGEST).ok(),
     };
-    text.and_then(|text| found(at, &text, sql, spot)).unwrap_or_else(|| at.clone())
+    text.and_then(|text| found(at, &text, sql, position)).unwrap_or_else(|| at.clone())
 }
 
-fn found(at: &Place, text: &str, sql: &str, spot: SqlPosition) -> Option<Place> {
+fn found(at: &Place, text: &str, sql: &str, position: SqlPosition) -> Option<Place> {
     let mut wanted = sql.lines();
     let first = wanted.next()?.trim();
-    let line = sql.lines().nth(spot.line.checked_sub(1)?)?;
+    let line = sql.lines().nth(position.line.checked_sub(1)?)?;
     let from = at.line.max(1);
     let mut lines = text.lines().enumerate().skip(from - 1);
     let (begin, _) = lines.find(|(_, line)| line.contains(first))?;
-    let number = begin + spot.line;
+    let number = begin + position.line;
     let source = text.lines().nth(number - 1)?;
     let meant = line.trim();
     let start = source.find(meant).filter(|_| !meant.is_empty())?;
     let indent = line.chars().take_while(|c| c.is_whitespace()).count();
     let before = source.get(..start)?.chars().count();
-    let column = (before + spot.column).checked_sub(indent)?;
+    let column = (before + position.column).checked_sub(indent)?;
     Some(Place { line: number, column, source: Some(source.to_owned()), ..at.clone() })
 }
 

@@ -13,72 +13,72 @@ use crate::server::endpoints::Site;
 /// Loads the configuration as at the start.
 pub type Load = dyn Fn() -> Result<Config, Vec<Error>> + Send + Sync;
 
-/// What came of a reload; shared by all that waited for it.
-type Verdict = Result<(), Arc<Vec<Error>>>;
+/// The result of a reload, shared by all that waited for it.
+type ReloadResult = Result<(), Arc<Vec<Error>>>;
 
-/// Takes reloads one at a time.
+/// Runs reloads one at a time.
 pub struct Reloader {
     load: Box<Load>,
-    turn: Mutex<Turn>,
-    over: Condvar,
+    progress: Mutex<ReloadProgress>,
+    ended: Condvar,
 }
 
 #[derive(Default)]
-struct Turn {
-    running: bool,
-    /// How many are over.
+struct ReloadProgress {
+    is_running: bool,
+    /// How many have ended.
     count: u64,
-    last: Option<Verdict>,
+    last: Option<ReloadResult>,
 }
 
 impl Reloader {
     /// Loads by `load`.
     #[must_use]
     pub fn new(load: Box<Load>) -> Self {
-        Reloader { load, turn: Mutex::default(), over: Condvar::new() }
+        Reloader { load, progress: Mutex::default(), ended: Condvar::new() }
     }
 
-    /// Reads the configuration and swaps the site's fleet. Blocks; a reload that began before the call does not count,
-    /// as it may have read the file before it changed.
+    /// Reads the configuration and swaps the site's targets. Blocks. A reload that began before the call does not count: it
+    /// may have read the file before it changed.
     ///
     /// # Errors
-    /// The faults of the new configuration. The old one stays.
-    pub fn reload(&self, site: &Site) -> Verdict {
-        let mut turn = self.turn.lock();
-        let wanted = turn.count + if turn.running { 2 } else { 1 };
-        while turn.running {
-            self.over.wait(&mut turn);
-            if turn.count >= wanted {
-                return turn.last.clone().unwrap_or(Ok(()));
+    /// The errors of the new configuration. The old one stays.
+    pub fn reload(&self, site: &Site) -> ReloadResult {
+        let mut progress = self.progress.lock();
+        let wanted = progress.count + if progress.is_running { 2 } else { 1 };
+        while progress.is_running {
+            self.ended.wait(&mut progress);
+            if progress.count >= wanted {
+                return progress.last.clone().unwrap_or(Ok(()));
             }
         }
-        turn.running = true;
-        drop(turn);
-        let mut over = Over { reloader: self, verdict: Err(Arc::new(vec![unfinished()])) };
-        let verdict = (self.load)().map(|plan| swap(site, plan)).map_err(Arc::new);
-        site.telemetry().reloaded(verdict.is_ok());
-        if let Err(faults) = &verdict {
-            faults.iter().for_each(|fault| log::error!("{fault}"));
+        progress.is_running = true;
+        drop(progress);
+        let mut running = RunningReload { reloader: self, result: Err(Arc::new(vec![unfinished()])) };
+        let result = (self.load)().map(|config| swap(site, config)).map_err(Arc::new);
+        site.telemetry().reloaded(result.is_ok());
+        if let Err(errors) = &result {
+            errors.iter().for_each(|error| log::error!("{error}"));
             log::error!("the configuration was not reloaded: the old one stays");
         }
-        over.verdict.clone_from(&verdict);
-        verdict
+        running.result.clone_from(&result);
+        result
     }
 }
 
-/// Gives the turn to the next when it goes, also when the load panics.
-struct Over<'r> {
+/// Lets the next reload run when this one ends, also by a panic.
+struct RunningReload<'r> {
     reloader: &'r Reloader,
-    verdict: Verdict,
+    result: ReloadResult,
 }
 
-impl Drop for Over<'_> {
+impl Drop for RunningReload<'_> {
     fn drop(&mut self) {
-        let mut turn = self.reloader.turn.lock();
-        turn.running = false;
-        turn.count += 1;
-        turn.last = Some(self.verdict.clone());
-        self.reloader.over.notify_all();
+        let mut progress = self.reloader.progress.lock();
+        progress.is_running = false;
+        progress.count += 1;
+        progress.last = Some(self.result.clone());
+        self.reloader.ended.notify_all();
     }
 }
 
@@ -86,36 +86,32 @@ fn unfinished() -> Error {
     Error::machine("a bug in sql-exporter, please report it: reading the configuration did not end")
 }
 
-fn swap(site: &Site, mut plan: Config) {
-    crate::commands::log_warnings(&plan);
+fn swap(site: &Site, mut config: Config) {
+    crate::commands::log_warnings(&config);
     let old = site.fleet();
-    keep_what_cannot_change(&old.exporter, &mut plan.exporter);
-    crate::logging::set_level(plan.exporter.log_level);
-    let (fleet, renewal) = old.renew(plan);
-    site.swap(fleet);
+    keep_what_cannot_change(&old.exporter, &mut config.exporter);
+    crate::logging::set_level(config.exporter.log_level);
+    let (targets, renewal) = old.renew(config);
+    site.swap(targets);
     let Renewal { unchanged, changed, started, ended } = renewal;
     log::info!(
         "configuration reloaded: {unchanged} targets unchanged, {changed} changed, {started} started, {ended} ended"
     );
 }
 
-/// Some settings are read at the start only: a change of one is a warning, and the old value holds.
+/// Keeps the settings that are read at the start only; a change of one is logged.
 fn keep_what_cannot_change(old: &Exporter, new: &mut Exporter) {
-    let keep = |key: &str, changed: bool| {
-        if changed {
-            log::warn!("exporter.{key} has changed, which needs a restart; the old value holds");
-        }
-    };
-    keep("listen", old.listen != new.listen);
-    keep("max_workers", old.max_workers != new.max_workers);
-    keep("http", old.http != new.http);
-    keep("log_format", old.log_format != new.log_format);
-    keep("web_config_file", old.web_config_file != new.web_config_file);
-    keep("route_prefix", old.route_prefix != new.route_prefix);
-    new.listen.clone_from(&old.listen);
-    new.max_workers = old.max_workers;
-    new.http = old.http;
-    new.log_format = old.log_format;
-    new.web_config_file.clone_from(&old.web_config_file);
-    new.route_prefix.clone_from(&old.route_prefix);
+    keep("listen", &old.listen, &mut new.listen);
+    keep("max_workers", &old.max_workers, &mut new.max_workers);
+    keep("http", &old.http, &mut new.http);
+    keep("log_format", &old.log_format, &mut new.log_format);
+    keep("web_config_file", &old.web_config_file, &mut new.web_config_file);
+    keep("route_prefix", &old.route_prefix, &mut new.route_prefix);
+}
+
+fn keep<T: PartialEq + Clone>(key: &str, old: &T, new: &mut T) {
+    if old != new {
+        log::warn!("exporter.{key} has changed, which needs a restart; the old value holds");
+        new.clone_from(old);
+    }
 }

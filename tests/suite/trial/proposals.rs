@@ -122,7 +122,7 @@ queries:
 fn rows_that_no_definition_could_take_are_told() {
     let output = small("queries: []\n").args(&["try", "--sql", "SELECT 1 AS a UNION ALL SELECT 2"]).output();
     let text = output.text();
-    assert!(text.contains("warning: what is proposed fails on these rows: two samples of shop_a"), "{text}");
+    assert!(text.contains("warning: the proposal fails on these rows: two samples of shop_a"), "{text}");
     assert!(text.contains("\n  - name: shop\n") && output.code() == 0, "{text}");
     let none = small("queries: []\n").args(&["try", "--sql", "SELECT x AS a, x AS a FROM t"]).output();
     assert!(none.text().contains("(no rows)") && none.code() == 0, "{}", none.text());
