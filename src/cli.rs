@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{FromArgs, SubCommands};
 
 use crate::commands::settings::GlobalArgs;
 use crate::commands::terminal::{BAD, TerminalText, message};
@@ -56,18 +56,17 @@ struct Arguments {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Command {
-    Run(run::Options),
-    Collect(collect::Options),
-    Test(test::Options),
-    Check(check::Options),
-    Try(try_query::Options),
-    Packs(packs::Options),
+    Run(run::RunArgs),
+    Collect(collect::CollectArgs),
+    Test(test::TestArgs),
+    Check(check::CheckArgs),
+    Try(try_query::TryArgs),
+    Packs(packs::PacksArgs),
     Schema(schema::Options),
-    Health(health::Options),
-    Demo(demo::Options),
+    Health(health::HealthArgs),
+    Demo(demo::DemoArgs),
 }
 
-const COMMANDS: &[&str] = &["run", "collect", "test", "check", "try", "packs", "schema", "health", "demo"];
 const NOT_BUILT_YET: &[&str] = &["import"];
 const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
 
@@ -97,7 +96,7 @@ fn execute(args: &[String]) -> CommandResult {
         return print(&format!("sql-exporter {}\n", crate::VERSION));
     }
     let global = GlobalArgs { config, listen, log_level, log_format };
-    match command.unwrap_or(Command::Run(run::Options {})) {
+    match command.unwrap_or(Command::Run(run::RunArgs {})) {
         Command::Run(options) => run::run(&global, &options),
         Command::Collect(options) => collect::run(&global, &options),
         Command::Test(options) => test::run(&global, &options),
@@ -163,11 +162,15 @@ fn check_command(command: Option<&str>, once: bool) -> Result<(), Error> {
         Some(name) if once && name != "collect" => {
             Err(Error::config(format!("--once is the command `collect`: it does not go with `{name}`")))
         }
-        Some(name) if COMMANDS.contains(&name) || name == "help" => Ok(()),
+        Some("help") => Ok(()),
         Some(name) => {
-            let hint = match nearest(name, COMMANDS.iter().copied()) {
+            let known: Vec<&str> = Command::COMMANDS.iter().map(|command| command.name).collect();
+            if known.contains(&name) {
+                return Ok(());
+            }
+            let hint = match nearest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("one of: {}", COMMANDS.join(", ")),
+                None => format!("one of: {}", known.join(", ")),
             };
             Err(Error::config(format!("unknown command `{name}`")).with_hint(hint))
         }

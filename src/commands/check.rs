@@ -8,12 +8,12 @@ use std::time::Duration;
 use argh::FromArgs;
 use serde::Serialize;
 
-use super::settings::{GlobalArgs, Settings, environment};
+use super::settings::{CommandSettings, GlobalArgs, environment};
 use super::terminal::{
-    BAD, BOLD, Cell, DEFAULT_WIDTH, DIM, GOOD, PLAIN, Progress, Table, TerminalText, WARNING, message, width,
-    wrap, wrap_width,
+    BAD, BOLD, DEFAULT_WIDTH, DIM, GOOD, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING,
+    message, width, wrap, wrap_width,
 };
-use super::{CommandResult, ReportFormat, print_report, print_stdout};
+use super::{CommandResult, ReportFormat, counted, print_report, print_stdout};
 use crate::deadline::Deadline;
 use crate::driver::Drivers;
 use crate::error::Error;
@@ -36,7 +36,7 @@ const MAX_TEXT_WIDTH: usize = 100;
     example = "Check before a commit; a warning fails it too:\n  {command_name} -c shop.yaml --strict",
     example = "Check the queries against their databases, running none:\n  {command_name} -c shop.yaml --connect"
 )]
-pub struct Options {
+pub struct CheckArgs {
     /// exit 1 on a warning
     #[argh(switch)]
     strict: bool,
@@ -62,18 +62,18 @@ pub struct Options {
 ///
 /// # Errors
 /// Wrong arguments. What is wrong with the configuration is in the report and in the exit code.
-pub fn run(args: &GlobalArgs, options: &Options) -> CommandResult {
+pub fn run(args: &GlobalArgs, options: &CheckArgs) -> CommandResult {
     if let Some(code) = &options.rule {
         print_stdout(&explain(code)?)?;
         return Ok(0);
     }
-    let settings = Settings::new(args, &environment)?;
+    let settings = CommandSettings::new(args, &environment)?;
     let progress = Progress::start("checking the configuration");
     let by = options.connect.then(|| Deadline::within(options.timeout));
     let report = check(&settings, &progress, by);
     drop(progress);
     print_report(options.format, &report, render)?;
-    let Summary { errors, warnings, tests_failed, .. } = report.summary;
+    let CheckSummary { errors, warnings, tests_failed, .. } = report.summary;
     Ok(match (errors + tests_failed, warnings) {
         (0, 0) => 0,
         (0, _) => u8::from(options.strict),
@@ -89,12 +89,12 @@ struct CheckReport {
     /// With `--connect`.
     targets: Vec<DescribedTarget>,
     tests: Vec<QueryTestResult>,
-    summary: Summary,
+    summary: CheckSummary,
 }
 
 /// Counts; null where the configuration does not load.
 #[derive(Serialize)]
-struct Summary {
+struct CheckSummary {
     errors: usize,
     warnings: usize,
     notes: usize,
@@ -113,7 +113,7 @@ fn finding(severity: Severity, error: Error) -> Finding {
 }
 
 /// `by`: until when the databases may take; `None` connects to none.
-fn check(settings: &Settings, progress: &Progress, by: Option<Deadline>) -> CheckReport {
+fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) -> CheckReport {
     let warning = |error: Error| finding(Severity::Warning, error);
     let mut findings: Vec<Finding> =
         settings.warnings.iter().map(|text| warning(Error::config(text.as_str()))).collect();
@@ -151,7 +151,7 @@ fn check(settings: &Settings, progress: &Progress, by: Option<Deadline>) -> Chec
     sort(&mut findings, &files);
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let tests_failed = tests.iter().filter(|test| !test.passed).count();
-    let summary = Summary {
+    let summary = CheckSummary {
         errors: count(Severity::Error),
         warnings: count(Severity::Warning),
         notes: count(Severity::Note),
@@ -203,12 +203,12 @@ fn render(report: &CheckReport) -> TerminalText {
 
 /// One line a target, and the queries that would not run there.
 fn render_targets(targets: &[DescribedTarget], width: Option<usize>, out: &mut TerminalText) {
-    let mut table = Table::new(&["target", "server", "role", "described", "skipped"]);
+    let mut table = TextTable::new(&["target", "server", "role", "described", "skipped"]);
     let reached = || targets.iter().filter(|target| target.error.is_none());
     for DescribedTarget { target, flavor, version, role, described, skipped, .. } in reached() {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         table.row([
-            Cell::styled(GOOD, target),
+            TextCell::styled(GOOD, target),
             format!("{} {}", text(flavor), text(version)).into(),
             text(role).into(),
             described.to_string().into(),
@@ -242,15 +242,15 @@ fn render_tests(report: &CheckReport, out: &mut TerminalText) {
         }
     }
     if !report.tests.is_empty() {
-        let Summary { tests_passed, tests_failed, .. } = report.summary;
+        let CheckSummary { tests_passed, tests_failed, .. } = report.summary;
         let tests = counted(report.tests.len(), "test", "tests");
         out.line(&format!("{tests}: {tests_passed} passed, {tests_failed} failed"));
     }
 }
 
 /// `2 errors, 3 warnings, 1 silenced in 4 files: 12 targets, 33 queries`
-fn render_summary(summary: &Summary, out: &mut TerminalText) {
-    let Summary { errors, warnings, notes, silenced, files, targets, queries, .. } = *summary;
+fn render_summary(summary: &CheckSummary, out: &mut TerminalText) {
+    let CheckSummary { errors, warnings, notes, silenced, files, targets, queries, .. } = *summary;
     out.styled(if errors > 0 { BAD } else { GOOD }, &counted(errors, "error", "errors"));
     out.text(", ");
     out.styled(if warnings > 0 { WARNING } else { GOOD }, &counted(warnings, "warning", "warnings"));
@@ -272,19 +272,15 @@ fn render_summary(summary: &Summary, out: &mut TerminalText) {
     }
 }
 
-fn counted(count: usize, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
-}
-
 /// The text of `--rule CODE` or `--rule list`.
 ///
 /// # Errors
 /// There is no such lint; with the nearest.
 fn explain(code: &str) -> Result<TerminalText, Error> {
     if code.eq_ignore_ascii_case("list") {
-        let mut table = Table::default();
+        let mut table = TextTable::default();
         for lint in &LINTS {
-            table.row([Cell::styled(BOLD, lint.code), lint.about.into()]);
+            table.row([TextCell::styled(BOLD, lint.code), lint.about.into()]);
         }
         return Ok(table.render(wrap_width()));
     }

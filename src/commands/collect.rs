@@ -29,7 +29,7 @@ const LEAST_WRITE_TIME: Duration = Duration::from_secs(1);
     example = "Print the metrics of all targets:\n  {command_name} -c shop.yaml",
     example = "Write one query's samples for node_exporter's textfile collector:\n  {command_name} -c shop.yaml --query orders --no-self-metrics --output /var/lib/node/shop.prom"
 )]
-pub struct Options {
+pub struct CollectArgs {
     /// only this query (repeatable)
     #[argh(option)]
     query: Vec<String>,
@@ -63,7 +63,7 @@ pub struct Options {
 ///
 /// # Errors
 /// Wrong arguments, a wrong configuration, a file that cannot be written.
-pub fn run(args: &GlobalArgs, options: &Options) -> CommandResult {
+pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
     let began = Instant::now();
     let format = read_format(&options.format)?;
     let config = super::load(args)?;

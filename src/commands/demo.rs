@@ -4,7 +4,7 @@ use std::path::Path;
 
 use argh::FromArgs;
 
-use super::settings::{GlobalArgs, Settings, environment};
+use super::settings::{CommandSettings, GlobalArgs, environment};
 use super::terminal::{BOLD, TerminalText};
 use super::{CommandResult, print_stdout, run};
 use crate::config::listen::Listen;
@@ -24,13 +24,13 @@ const CONFIGURATION_FILE: &str = "sql-exporter.yaml";
     example = "Serve the demo on port 9399:\n  {command_name}",
     example = "Serve it on another port:\n  {command_name} --listen 127.0.0.1:9400"
 )]
-pub struct Options {}
+pub struct DemoArgs {}
 
 /// Writes the demo and serves it. Blocks until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// `-c`, which the demo does not take; a folder that cannot be written; an address that cannot be listened on.
-pub fn run(args: &GlobalArgs, _: &Options) -> CommandResult {
+pub fn run(args: &GlobalArgs, _: &DemoArgs) -> CommandResult {
     if args.config.is_some() {
         let error = Error::config("the demo has its own configuration");
         return Err(error.with_hint("leave out -c, or serve your configuration with `run`").into());
@@ -40,7 +40,7 @@ pub fn run(args: &GlobalArgs, _: &Options) -> CommandResult {
         folder.map_err(|error| Error::machine(format!("no temporary folder for the demo: {error}")))?;
     write(folder.path())?;
     let config = Some(folder.path().join(CONFIGURATION_FILE));
-    let settings = Settings::new(&GlobalArgs { config, ..args.clone() }, &environment)?;
+    let settings = CommandSettings::new(&GlobalArgs { config, ..args.clone() }, &environment)?;
     let listen = settings.load(&environment, &Drivers::built_in())?.exporter.listen;
     if let Some(address) = listen.first() {
         print_stdout(&introduction(address, folder.path()))?;

@@ -1,16 +1,16 @@
 //! `health`: requests `/-/healthy` of a running exporter, for containers without curl. Exit 0 on status 200.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use argh::FromArgs;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConnection, StreamOwned};
+use socket2::{SockAddr, Socket, Type};
 
-use super::settings::{GlobalArgs, Settings, environment};
+use super::settings::{CommandSettings, GlobalArgs, environment};
 use super::terminal::TerminalText;
 use super::{CommandResult, print_stderr, print_stdout};
 use crate::config::exporter::Exporter;
@@ -32,17 +32,14 @@ const TIMEOUT: Duration = Duration::from_secs(5);
     example = "Check the exporter that runs with this file:\n  {command_name} -c shop.yaml",
     example = "Check an address, from a container's health check:\n  {command_name} --listen 127.0.0.1:9399"
 )]
-pub struct Options {}
-
-trait Stream: Read + Write {}
-impl<S: Read + Write> Stream for S {}
+pub struct HealthArgs {}
 
 /// Sends one request and prints the outcome. Blocks for at most some seconds.
 ///
 /// # Errors
 /// Wrong arguments, or a configuration that cannot be read for its address.
-pub fn run(args: &GlobalArgs, _: &Options) -> CommandResult {
-    let settings = Settings::new(args, &environment)?;
+pub fn run(args: &GlobalArgs, _: &HealthArgs) -> CommandResult {
+    let settings = CommandSettings::new(args, &environment)?;
     let exporter = match (&settings.listen, settings.load(&environment, &Drivers::built_in())) {
         (_, Ok(config)) => config.exporter,
         // An address is enough without a configuration: then there is neither TLS nor a prefix.
@@ -88,7 +85,7 @@ fn send(mut stream: impl Read + Write, path: &str) -> std::io::Result<String> {
 }
 
 /// The certificate is not verified: it names the host that other clients connect to, and this is our own address.
-fn encrypted(stream: Box<dyn Stream>) -> std::io::Result<impl Read + Write> {
+fn encrypted(stream: Socket) -> std::io::Result<impl Read + Write> {
     let unverified = Tls { mode: Mode::Require, ..Tls::default() };
     let config = unverified.client_config().map_err(std::io::Error::other)?;
     let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
@@ -109,22 +106,17 @@ fn wants_a_certificate(error: &std::io::Error) -> bool {
     )
 }
 
-fn connect(listen: &Listen) -> std::io::Result<Box<dyn Stream>> {
-    let address = match listen {
-        Listen::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
-            stream.set_write_timeout(Some(TIMEOUT))?;
-            return Ok(Box::new(stream));
-        }
-        Listen::AnyAddress(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
-        Listen::Tcp(address) if address.ip().is_unspecified() => {
-            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
-        }
-        Listen::Tcp(address) => *address,
+fn connect(listen: &Listen) -> std::io::Result<Socket> {
+    let localhost = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address: SockAddr = match listen {
+        Listen::Unix(path) => SockAddr::unix(path)?,
+        Listen::AnyAddress(port) => localhost(*port).into(),
+        Listen::Tcp(address) if address.ip().is_unspecified() => localhost(address.port()).into(),
+        Listen::Tcp(address) => (*address).into(),
     };
-    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    Ok(Box::new(stream))
+    let socket = Socket::new(address.domain(), Type::STREAM, None)?;
+    socket.connect_timeout(&address, TIMEOUT)?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    Ok(socket)
 }

@@ -16,12 +16,13 @@ pub mod terminal;
 pub mod test;
 pub mod try_query;
 
+use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use self::settings::{GlobalArgs, Settings, environment};
+use self::settings::{CommandSettings, GlobalArgs, environment};
 use self::terminal::{TerminalText, has_colors};
 use crate::config::Config;
 use crate::deadline::parse_duration;
@@ -52,7 +53,7 @@ impl From<Vec<Error>> for CommandErrors {
 
 /// Loads the configuration that the arguments and the environment name, and starts logging.
 fn load(args: &GlobalArgs) -> Result<Config, CommandErrors> {
-    let settings = Settings::new(args, &environment)?;
+    let settings = CommandSettings::new(args, &environment)?;
     let config = settings.load(&environment, &Drivers::built_in())?;
     start_logging(&config, &settings.warnings);
     Ok(config)
@@ -108,6 +109,11 @@ impl ReportFormat {
 pub fn read_timeout(text: &str) -> Result<Duration, String> {
     let timeout = parse_duration(text)?;
     if timeout.is_zero() { Err("0 leaves no time: write a duration above 0".to_owned()) } else { Ok(timeout) }
+}
+
+/// `1 error`, `2 errors`
+fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == N::from(1) { one } else { several })
 }
 
 /// Prints a report in the format that was asked for.

@@ -17,7 +17,7 @@ use crate::yaml::keys::nearest;
     example = "List the collectors inside the binary:\n  {command_name}",
     example = "Print one, to change it and include it as a file:\n  {command_name} postgres/locks"
 )]
-pub struct Options {
+pub struct PacksArgs {
     /// the collector to print, as listed
     #[argh(positional)]
     name: Option<String>,
@@ -27,7 +27,7 @@ pub struct Options {
 ///
 /// # Errors
 /// An unknown name, with the nearest.
-pub fn run(options: &Options) -> CommandResult {
+pub fn run(options: &PacksArgs) -> CommandResult {
     let text = match &options.name {
         None => list(),
         Some(name) => {

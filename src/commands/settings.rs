@@ -40,7 +40,7 @@ pub fn environment(name: &str) -> Option<String> {
 
 /// What takes precedence over the configuration file.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct CommandSettings {
     /// The file to read; `None` is the first default file that exists.
     pub config: Option<PathBuf>,
     /// Instead of the configured addresses.
@@ -53,12 +53,12 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
-impl Settings {
+impl CommandSettings {
     /// Combines arguments and environment.
     ///
     /// # Errors
     /// A value that cannot be read, with the name of its flag or variable.
-    pub fn new(args: &GlobalArgs, environment: &Environment<'_>) -> Result<Settings, Error> {
+    pub fn new(args: &GlobalArgs, environment: &Environment<'_>) -> Result<CommandSettings, Error> {
         let mut warnings = Vec::new();
         // Kubernetes injects `EXPORTER_PORT=tcp://…` for a service named `exporter`: that is not meant for us.
         let mut variable = |names: &[&str]| {
@@ -90,7 +90,7 @@ impl Settings {
             Some(listen) => Some(listen.read(|text| listen::listen(text, Path::new(".")))?),
             None => listen_on(host, port)?,
         };
-        Ok(Settings {
+        Ok(CommandSettings {
             config,
             listen: listen.map(|address| vec![address]),
             log_level: level.map(|level| level.read(config::exporter::log_level)).transpose()?,
@@ -107,7 +107,7 @@ impl Settings {
         self.examine(environment, drivers).map_err(|faulty| faulty.faults)
     }
 
-    /// As [`Settings::load`], with what else is known about a configuration that does not load.
+    /// As [`CommandSettings::load`], with what else is known about a configuration that does not load.
     ///
     /// # Errors
     /// All errors of the load, its warnings, and the files that were read.
@@ -163,8 +163,8 @@ fn listen_on(host: Option<NamedValue>, port: Option<NamedValue>) -> Result<Optio
 mod tests {
     use super::*;
 
-    fn settings(args: &GlobalArgs, variables: &[(&str, &str)]) -> Result<Settings, Error> {
-        Settings::new(args, &|name| {
+    fn settings(args: &GlobalArgs, variables: &[(&str, &str)]) -> Result<CommandSettings, Error> {
+        CommandSettings::new(args, &|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
     }

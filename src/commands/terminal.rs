@@ -212,44 +212,44 @@ const NARROW: usize = 8;
 
 /// One cell of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cell {
+pub struct TextCell {
     text: String,
     style: Style,
 }
 
-impl Cell {
+impl TextCell {
     /// A cell in a style.
-    pub fn styled(style: Style, text: impl AsRef<str>) -> Cell {
-        Cell { text: one_line(text.as_ref()).into_owned(), style }
+    pub fn styled(style: Style, text: impl AsRef<str>) -> TextCell {
+        TextCell { text: one_line(text.as_ref()).into_owned(), style }
     }
 }
 
-impl<T: AsRef<str>> From<T> for Cell {
-    fn from(text: T) -> Cell {
-        Cell::styled(PLAIN, text)
+impl<T: AsRef<str>> From<T> for TextCell {
+    fn from(text: T) -> TextCell {
+        TextCell::styled(PLAIN, text)
     }
 }
 
 /// One line a row; a column whose cells are all numbers is aligned to the right. A table crate would break cells into
 /// several lines, or cut a number before a text.
 #[derive(Debug, Clone, Default)]
-pub struct Table {
+pub struct TextTable {
     /// The first row may be a head.
-    rows: Vec<Vec<Cell>>,
+    rows: Vec<Vec<TextCell>>,
     has_head: bool,
 }
 
-impl Table {
+impl TextTable {
     /// A table with a head in bold; without any heads it has none.
     #[must_use]
-    pub fn new(heads: &[&str]) -> Table {
-        let head: Vec<Cell> = heads.iter().map(|head| Cell::styled(BOLD, head)).collect();
+    pub fn new(heads: &[&str]) -> TextTable {
+        let head: Vec<TextCell> = heads.iter().map(|head| TextCell::styled(BOLD, head)).collect();
         let has_head = !head.is_empty();
-        Table { rows: if has_head { vec![head] } else { Vec::new() }, has_head }
+        TextTable { rows: if has_head { vec![head] } else { Vec::new() }, has_head }
     }
 
     /// Adds a row; missing cells at its end are empty.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+    pub fn row(&mut self, cells: impl IntoIterator<Item = TextCell>) {
         self.rows.push(cells.into_iter().collect());
     }
 
@@ -529,10 +529,10 @@ mod tests {
         assert_eq!(wrap("", Some(5), ""), [""]);
     }
 
-    fn table() -> Table {
-        let mut table = Table::new(&["target", "state", "ms"]);
-        table.row(["shop".into(), Cell::styled(GOOD, "PASS"), "7".into()]);
-        table.row(["warehouse-é".into(), Cell::styled(BAD, "FAIL"), "1200".into()]);
+    fn table() -> TextTable {
+        let mut table = TextTable::new(&["target", "state", "ms"]);
+        table.row(["shop".into(), TextCell::styled(GOOD, "PASS"), "7".into()]);
+        table.row(["warehouse-é".into(), TextCell::styled(BAD, "FAIL"), "1200".into()]);
         table
     }
 
@@ -554,8 +554,8 @@ mod tests {
 
     #[test]
     fn a_table_is_never_wider_than_the_terminal_and_texts_give_first() {
-        let mut wide = Table::new(&[]);
-        wide.row(["a".repeat(50), "b".repeat(30), "123456".to_owned()].map(Cell::from));
+        let mut wide = TextTable::new(&[]);
+        wide.row(["a".repeat(50), "b".repeat(30), "123456".to_owned()].map(TextCell::from));
         for width in [1, 5, 10, 20, 40, 80, 200] {
             let text = wide.render(Some(width)).render(false);
             let longest = text.lines().map(|line| line.chars().count()).max();
@@ -567,16 +567,16 @@ mod tests {
 
     #[test]
     fn lines_end_without_blanks_and_cells_hold_one_line() {
-        let mut table = Table::new(&[]);
+        let mut table = TextTable::new(&[]);
         table.row(["a\nb".into(), "".into(), "".into()]);
         table.row(["long enough".into(), "x".into()]);
         assert_eq!(table.render(Some(80)).render(false), "a␊b\nlong enough  x\n");
-        assert!(Table::new(&["head"]).is_empty());
+        assert!(TextTable::new(&["head"]).is_empty());
     }
 
     #[test]
     fn letters_that_take_two_columns_are_counted_so() {
-        let mut table = Table::new(&["name", "n"]);
+        let mut table = TextTable::new(&["name", "n"]);
         table.row(["日本語".into(), "1".into()]);
         table.row(["abc".into(), "NULL".into()]);
         assert_eq!(table.render(Some(80)).render(false), "name       n\n日本語     1\nabc     NULL\n");

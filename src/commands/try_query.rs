@@ -9,9 +9,10 @@ use argh::FromArgs;
 use super::run::start;
 use super::settings::GlobalArgs;
 use super::terminal::{
-    BAD, BOLD, Cell, DIM, PLAIN, Progress, Table, TerminalText, WARNING, labelled, message, wrap_width,
+    BAD, BOLD, DIM, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING, labelled, message,
+    wrap_width,
 };
-use super::{CommandResult, ReportFormat, print_report};
+use super::{CommandResult, ReportFormat, counted, print_report};
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::driver::Sql;
@@ -19,7 +20,7 @@ use crate::error::Error;
 use crate::file;
 use crate::inspect::runner::Runner;
 use crate::inspect::try_query::{
-    self, MappedColumn, ResultColumn, Statement, StepTimes, TryReport, TryRequest,
+    self, MappedColumn, ResultColumn, StepTimes, TriedStatement, TryReport, TryRequest,
 };
 
 /// The longest SQL that stdin may hold.
@@ -36,7 +37,7 @@ const MAX_SAMPLES: usize = 20;
     example = "Look at a configured query, and at the database's plan for it:\n  {command_name} -c shop.yaml --query orders --plan",
     example = "Start a new query with its SQL; a definition to copy is proposed:\n  {command_name} -c shop.yaml --target shop --sql 'SELECT status, count(*) AS orders FROM orders GROUP BY status'"
 )]
-pub struct Options {
+pub struct TryArgs {
     /// the query, by its name
     #[argh(option)]
     query: Option<String>,
@@ -70,11 +71,11 @@ pub struct Options {
 ///
 /// # Errors
 /// Wrong arguments, a wrong configuration. Errors of the database are in the report and in the exit code.
-pub fn run(args: &GlobalArgs, options: &Options) -> CommandResult {
+pub fn run(args: &GlobalArgs, options: &TryArgs) -> CommandResult {
     let sql = options.sql.as_deref().map(read_sql).transpose()?;
     let config = super::load(args)?;
     let (target, statement) = choose(&config, options, sql)?;
-    let Options { rows, plan: explain, timeout, .. } = *options;
+    let TryArgs { rows, plan: explain, timeout, .. } = *options;
     let request = TryRequest { config: &config, target, statement, rows, explain, timeout };
     let runner = Runner::default();
     let stopped = runner.clone();
@@ -111,16 +112,16 @@ fn read_sql(argument: &str) -> Result<Sql, Error> {
 
 fn choose<'c>(
     config: &'c Config,
-    options: &Options,
+    options: &TryArgs,
     sql: Option<Sql>,
-) -> Result<(&'c Database, Statement), Error> {
+) -> Result<(&'c Database, TriedStatement), Error> {
     let target = options.target.as_deref();
     let (target, statement) = match (&options.query, sql) {
         (Some(query), None) => {
             let (target, query) = try_query::query(config, query, target)?;
-            (target, Statement::Query(query))
+            (target, TriedStatement::Query(query))
         }
-        (None, Some(sql)) => (try_query::target(config, target)?, Statement::Sql(sql)),
+        (None, Some(sql)) => (try_query::target(config, target)?, TriedStatement::Sql(sql)),
         (Some(_), Some(_)) => return Err(Error::config("--query and --sql do not go together: name one")),
         (None, None) => {
             let error = Error::config("there is nothing to try");
@@ -215,11 +216,11 @@ impl TryText<'_> {
         }
         let heads: Vec<String> =
             columns.iter().map(|column| format!("{} ({})", column.name, column.type_name)).collect();
-        let mut table = Table::new(&heads.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut table = TextTable::new(&heads.iter().map(String::as_str).collect::<Vec<_>>());
         for row in rows {
             let cell = |value: &Option<String>| match value {
-                Some(text) => Cell::from(text),
-                None => Cell::styled(DIM, "NULL"),
+                Some(text) => TextCell::from(text),
+                None => TextCell::styled(DIM, "NULL"),
             };
             table.row(row.iter().map(cell));
         }
@@ -234,7 +235,7 @@ impl TryText<'_> {
         } else if self.report.stopped && wanted > 0 {
             self.line("(stopped there)");
         } else if more > 0 {
-            self.line(&format!("({more} more {})", if more == 1 { "row" } else { "rows" }));
+            self.line(&format!("({})", counted(more, "more row", "more rows")));
         }
     }
 
@@ -243,19 +244,19 @@ impl TryText<'_> {
             return;
         }
         self.heading("Columns");
-        let mut table = Table::new(&["column", "type", "becomes", "in", "rule"]);
+        let mut table = TextTable::new(&["column", "type", "becomes", "in", "rule"]);
         for MappedColumn { column, type_name, becomes, metrics, rule } in &self.report.mapping {
             let becomes = match (becomes, type_name) {
-                (None, _) => Cell::styled(WARNING, "unused"),
-                (Some(becomes), None) => Cell::styled(BAD, becomes),
-                (Some(becomes), Some(_)) => Cell::from(becomes),
+                (None, _) => TextCell::styled(WARNING, "unused"),
+                (Some(becomes), None) => TextCell::styled(BAD, becomes),
+                (Some(becomes), Some(_)) => TextCell::from(becomes),
             };
             let type_name = type_name.as_deref().unwrap_or("missing");
             let metric = metrics.first().map_or("", String::as_str);
             table.row([column.into(), type_name.into(), becomes, metric.into(), rule.into()]);
             // The same in other metrics: below it, because a list would be cut.
             for metric in metrics.iter().skip(1) {
-                table.row(["", "", "", metric].map(Cell::from));
+                table.row(["", "", "", metric].map(TextCell::from));
             }
         }
         self.out.append(table.render(self.width));
@@ -277,7 +278,7 @@ impl TryText<'_> {
             }
         }
         if more > 0 {
-            self.line(&format!("({more} more {})", if more == 1 { "sample" } else { "samples" }));
+            self.line(&format!("({})", counted(more, "more sample", "more samples")));
         }
     }
 
@@ -287,7 +288,7 @@ impl TryText<'_> {
         let Some(rows) = row_count else { return };
         let mut text = counted(*rows, "row", "rows");
         if let (Some(series), Some(families)) = (series, families) {
-            let families = counted(*families as u64, "family", "families");
+            let families = counted(*families, "family", "families");
             text += &format!(" → {} in {families}", counted(*series, "series", "series"));
         }
         if let Some(skipped) = values_skipped {
@@ -309,10 +310,6 @@ impl TryText<'_> {
             self.line(&steps.join(", "));
         }
     }
-}
-
-fn counted(count: u64, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// `0.02 ms`, `3.1 ms`, `2.35 s`

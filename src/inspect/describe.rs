@@ -21,7 +21,7 @@ use crate::value::Cell;
 use crate::yaml::keys::nearest;
 
 /// What one target reports.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct DescribedTarget {
     /// Its name.
     pub target: String,
@@ -117,16 +117,7 @@ struct TargetWork {
 
 impl TargetWork {
     fn new(target: &Database) -> TargetWork {
-        let described = DescribedTarget {
-            target: target.name.clone(),
-            flavor: None,
-            version: None,
-            role: None,
-            error: None,
-            described: 0,
-            untold: Vec::new(),
-            skipped: Vec::new(),
-        };
+        let described = DescribedTarget { target: target.name.clone(), ..DescribedTarget::default() };
         TargetWork { described, remarks: Vec::new() }
     }
 

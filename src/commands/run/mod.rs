@@ -7,7 +7,7 @@ pub mod start;
 use argh::FromArgs;
 
 use super::CommandResult;
-use super::settings::{GlobalArgs, Settings, environment};
+use super::settings::{CommandSettings, GlobalArgs, environment};
 use crate::driver::Drivers;
 
 /// Serve the metrics over HTTP (the default).
@@ -19,18 +19,18 @@ use crate::driver::Drivers;
     example = "Serve the first default file that exists:\n  {command_name}",
     example = "Serve a file on another port, with a detailed log:\n  {command_name} -c shop.yaml --listen :9400 --log-level debug"
 )]
-pub struct Options {}
+pub struct RunArgs {}
 
 /// Serves. Blocks until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// Wrong arguments, a wrong configuration, an address that cannot be listened on.
-pub fn run(args: &GlobalArgs, _: &Options) -> CommandResult {
-    serve(Settings::new(args, &environment)?)
+pub fn run(args: &GlobalArgs, _: &RunArgs) -> CommandResult {
+    serve(CommandSettings::new(args, &environment)?)
 }
 
 /// The same with settings.
-pub(super) fn serve(settings: Settings) -> CommandResult {
+pub(super) fn serve(settings: CommandSettings) -> CommandResult {
     allocator::set();
     let config = settings.load(&environment, &Drivers::built_in())?;
     super::start_logging(&config, &settings.warnings);

@@ -1,8 +1,9 @@
 //! Reading the configuration again: parse, check, swap. Requests that come while one is under way share the next.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::config::exporter::Exporter;
@@ -11,31 +12,34 @@ use crate::error::Error;
 use crate::server::endpoints::Site;
 
 /// Loads the configuration as at the start.
-pub type Load = dyn Fn() -> Result<Config, Vec<Error>> + Send + Sync;
+pub type LoadConfig = dyn Fn() -> Result<Config, Vec<Error>> + Send + Sync;
 
 /// The result of a reload, shared by all that waited for it.
 type ReloadResult = Result<(), Arc<Vec<Error>>>;
 
 /// Runs reloads one at a time.
 pub struct Reloader {
-    load: Box<Load>,
-    progress: Mutex<ReloadProgress>,
-    ended: Condvar,
+    load: Box<LoadConfig>,
+    /// How many have started.
+    started: AtomicU64,
+    /// Locked while a reload runs.
+    last: Mutex<LastReload>,
 }
 
-#[derive(Default)]
-struct ReloadProgress {
-    is_running: bool,
-    /// How many have ended.
-    count: u64,
-    last: Option<ReloadResult>,
+struct LastReload {
+    number: u64,
+    result: ReloadResult,
 }
 
 impl Reloader {
     /// Loads by `load`.
     #[must_use]
-    pub fn new(load: Box<Load>) -> Self {
-        Reloader { load, progress: Mutex::default(), ended: Condvar::new() }
+    pub fn new(load: Box<LoadConfig>) -> Self {
+        Reloader {
+            load,
+            started: AtomicU64::new(0),
+            last: Mutex::new(LastReload { number: 0, result: Ok(()) }),
+        }
     }
 
     /// Reads the configuration and swaps the site's targets. Blocks. A reload that began before the call does not count: it
@@ -44,41 +48,22 @@ impl Reloader {
     /// # Errors
     /// The errors of the new configuration. The old one stays.
     pub fn reload(&self, site: &Site) -> ReloadResult {
-        let mut progress = self.progress.lock();
-        let wanted = progress.count + if progress.is_running { 2 } else { 1 };
-        while progress.is_running {
-            self.ended.wait(&mut progress);
-            if progress.count >= wanted {
-                return progress.last.clone().unwrap_or(Ok(()));
-            }
+        let before = self.started.load(Ordering::Acquire);
+        let mut last = self.last.lock();
+        if last.number > before {
+            return last.result.clone();
         }
-        progress.is_running = true;
-        drop(progress);
-        let mut running = RunningReload { reloader: self, result: Err(Arc::new(vec![unfinished()])) };
+        // A load that panics leaves this result.
+        let number = self.started.fetch_add(1, Ordering::AcqRel) + 1;
+        *last = LastReload { number, result: Err(Arc::new(vec![unfinished()])) };
         let result = (self.load)().map(|config| swap(site, config)).map_err(Arc::new);
         site.telemetry().reloaded(result.is_ok());
         if let Err(errors) = &result {
             errors.iter().for_each(|error| log::error!("{error}"));
             log::error!("the configuration was not reloaded: the old one stays");
         }
-        running.result.clone_from(&result);
+        last.result.clone_from(&result);
         result
-    }
-}
-
-/// Lets the next reload run when this one ends, also by a panic.
-struct RunningReload<'r> {
-    reloader: &'r Reloader,
-    result: ReloadResult,
-}
-
-impl Drop for RunningReload<'_> {
-    fn drop(&mut self) {
-        let mut progress = self.reloader.progress.lock();
-        progress.is_running = false;
-        progress.count += 1;
-        progress.last = Some(self.result.clone());
-        self.reloader.ended.notify_all();
     }
 }
 

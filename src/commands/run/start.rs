@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
 
-use super::reload::{Load, Reloader};
+use super::reload::{LoadConfig, Reloader};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::engine::target::Shared;
@@ -65,7 +65,7 @@ pub fn make_targets(config: Config) -> Targets {
 ///
 /// # Errors
 /// An address that cannot be listened on; all errors of the web-config file.
-pub fn serve(targets: Targets, load: Box<Load>) -> Result<(), Vec<Error>> {
+pub fn serve(targets: Targets, load: Box<LoadConfig>) -> Result<(), Vec<Error>> {
     // What the end needs is made now: then there may be no thread and no descriptor left for it.
     let unhandled = |error| vec![Error::machine(format!("signals cannot be handled: {error}"))];
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(unhandled)?;

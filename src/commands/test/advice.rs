@@ -63,7 +63,7 @@ fn suggestions(target: &Database, error: &Error, timeout: Duration) -> Vec<Strin
     // A driver that knows the meaning of an error knows best what to do about it.
     let is_enough = error.meaning().is_some() && of_driver.is_some();
     let login = target.endpoint.as_ref().and_then(|endpoint| endpoint.login()).filter(|_| !is_enough);
-    let of_reason = login.map(|login| Server { target, login, timeout }.suggestions(error));
+    let of_reason = login.map(|login| ConfiguredServer { target, login, timeout }.suggestions(error));
     let mut all: Vec<String> = of_driver.into_iter().chain(of_reason.unwrap_or_default()).collect();
     if all.is_empty() {
         let last = match error.reason() {
@@ -98,13 +98,13 @@ pub(super) fn tls_note(target: &Database, facts: &Facts) -> Option<&'static str>
 }
 
 /// A server as configured.
-struct Server<'t> {
+struct ConfiguredServer<'t> {
     target: &'t Database,
     login: &'t Login,
     timeout: Duration,
 }
 
-impl Server<'_> {
+impl ConfiguredServer<'_> {
     fn suggestions(&self, error: &Error) -> Vec<String> {
         let address = self.address();
         let suggestion = match error.reason() {

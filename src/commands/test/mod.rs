@@ -15,7 +15,7 @@ use serde::Serialize;
 use self::advice::Failure;
 use super::settings::GlobalArgs;
 use super::terminal::{
-    BAD, Cell, DIM, GOOD, PLAIN, Progress, Table, TerminalText, WARNING, labelled, wrap_width,
+    BAD, DIM, GOOD, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING, labelled, wrap_width,
 };
 use super::{CommandResult, ReportFormat, print_report};
 use crate::config::Config;
@@ -39,7 +39,7 @@ const INDENT: &str = "      ";
     example = "Test all targets before the exporter starts:\n  {command_name} -c shop.yaml",
     example = "Test one, for a script, with two seconds at most:\n  {command_name} -c shop.yaml --target shop --timeout 2s --format json"
 )]
-pub struct Options {
+pub struct TestArgs {
     /// only this target (repeatable)
     #[argh(option)]
     target: Vec<String>,
@@ -57,7 +57,7 @@ pub struct Options {
 ///
 /// # Errors
 /// Wrong arguments, a wrong configuration. What is wrong with a target is in the report and in the exit code.
-pub fn run(args: &GlobalArgs, options: &Options) -> CommandResult {
+pub fn run(args: &GlobalArgs, options: &TestArgs) -> CommandResult {
     let config = super::load(args)?;
     let targets = choose(&config, &options.target)?;
     let progress = Progress::start(format!("connecting to {} targets", targets.len()));
@@ -82,11 +82,11 @@ fn choose(config: &Config, wanted: &[String]) -> Result<Vec<Arc<Database>>, Erro
 struct TestReport {
     /// In configuration order.
     targets: Vec<TargetReport>,
-    summary: Summary,
+    summary: TestSummary,
 }
 
 #[derive(Serialize)]
-struct Summary {
+struct TestSummary {
     targets: usize,
     passed: usize,
     failed: usize,
@@ -94,19 +94,20 @@ struct Summary {
     with_warnings: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+enum TargetVerdict {
+    #[default]
     Pass,
     Fail,
     Skip,
 }
 
 /// One target; null is what is not known.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct TargetReport {
     target: String,
-    verdict: Verdict,
+    verdict: TargetVerdict,
     driver: &'static str,
     address: Option<String>,
     flavor: Option<String>,
@@ -131,23 +132,13 @@ impl TargetReport {
         let endpoint = target.endpoint.as_ref();
         let mut report = TargetReport {
             target: target.name.clone(),
-            verdict: Verdict::Pass,
             driver: target.driver,
             address: endpoint.map(|endpoint| endpoint.shown()),
-            flavor: None,
-            version: None,
-            role: None,
-            tls: None,
-            user: None,
             duration_seconds: Some(took.as_secs_f64()),
-            warnings: Vec::new(),
-            grants: Vec::new(),
-            note: None,
-            error: None,
-            skipped: None,
             configured_user: endpoint
                 .and_then(|endpoint| endpoint.login())
                 .and_then(|login| login.username.clone()),
+            ..TargetReport::default()
         };
         match outcome {
             TestOutcome::Pass(server) => {
@@ -161,11 +152,11 @@ impl TargetReport {
                 report.grants = server.rights.grants;
             }
             TestOutcome::Fail(error) => {
-                report.verdict = Verdict::Fail;
+                report.verdict = TargetVerdict::Fail;
                 report.error = Some(Failure::new(&target, &error, timeout));
             }
             TestOutcome::Skip(why) => {
-                report.verdict = Verdict::Skip;
+                report.verdict = TargetVerdict::Skip;
                 report.duration_seconds = None;
                 report.skipped = Some(why);
             }
@@ -189,15 +180,15 @@ impl TargetReport {
         format!("{name} {number}").trim_end().to_owned()
     }
 
-    fn row(&self) -> [Cell; 7] {
+    fn row(&self) -> [TextCell; 7] {
         let verdict = match self.verdict {
-            Verdict::Pass if self.warnings.is_empty() => Cell::styled(GOOD, "PASS"),
-            Verdict::Pass => Cell::styled(WARNING, "WARN"),
-            Verdict::Fail => Cell::styled(BAD, "FAIL"),
-            Verdict::Skip => Cell::styled(DIM, "SKIP"),
+            TargetVerdict::Pass if self.warnings.is_empty() => TextCell::styled(GOOD, "PASS"),
+            TargetVerdict::Pass => TextCell::styled(WARNING, "WARN"),
+            TargetVerdict::Fail => TextCell::styled(BAD, "FAIL"),
+            TargetVerdict::Skip => TextCell::styled(DIM, "SKIP"),
         };
-        let or_dash = |text: Option<&str>| Cell::from(text.unwrap_or("-"));
-        let user = if self.verdict == Verdict::Pass { &self.user } else { &self.configured_user };
+        let or_dash = |text: Option<&str>| TextCell::from(text.unwrap_or("-"));
+        let user = if self.verdict == TargetVerdict::Pass { &self.user } else { &self.configured_user };
         let user = user.as_deref().filter(|user| !user.is_empty());
         let time = self.duration_seconds.map(milliseconds);
         [
@@ -215,11 +206,11 @@ impl TargetReport {
 impl TestReport {
     fn new(targets: Vec<TargetReport>) -> TestReport {
         let count = |verdict| targets.iter().filter(|target| target.verdict == verdict).count();
-        let summary = Summary {
+        let summary = TestSummary {
             targets: targets.len(),
-            passed: count(Verdict::Pass),
-            failed: count(Verdict::Fail),
-            skipped: count(Verdict::Skip),
+            passed: count(TargetVerdict::Pass),
+            failed: count(TargetVerdict::Fail),
+            skipped: count(TargetVerdict::Skip),
             with_warnings: targets.iter().filter(|target| !target.warnings.is_empty()).count(),
         };
         TestReport { targets, summary }
@@ -236,11 +227,12 @@ fn milliseconds(seconds: f64) -> String {
 /// only where a terminal shows it.
 fn render(report: &TestReport) -> TerminalText {
     let width = wrap_width();
-    let mut table = Table::new(&["", "target", "server", "role", "TLS", "user", "time"]);
+    let mut table = TextTable::new(&["", "target", "server", "role", "TLS", "user", "time"]);
     report.targets.iter().for_each(|target| table.row(target.row()));
     let mut out = table.render(width);
     // The lines about a target are indented.
-    let mut details = Details { out, width: width.map(|width| width.saturating_sub(INDENT.len()).max(20)) };
+    let mut details =
+        DetailLines { out, width: width.map(|width| width.saturating_sub(INDENT.len()).max(20)) };
     report.targets.iter().for_each(|target| details.target(target));
     out = details.out;
     out.end_line();
@@ -249,12 +241,12 @@ fn render(report: &TestReport) -> TerminalText {
 }
 
 /// What is not in the table.
-struct Details {
+struct DetailLines {
     out: TerminalText,
     width: Option<usize>,
 }
 
-impl Details {
+impl DetailLines {
     fn target(&mut self, report: &TargetReport) {
         let name = &report.target;
         if let Some(why) = &report.skipped {
@@ -300,8 +292,8 @@ impl Details {
 }
 
 /// `12 targets: 10 passed, 1 failed, 1 skipped; 2 with warnings`
-fn render_summary(summary: &Summary, out: &mut TerminalText) {
-    let Summary { targets, passed, failed, skipped, with_warnings } = *summary;
+fn render_summary(summary: &TestSummary, out: &mut TerminalText) {
+    let TestSummary { targets, passed, failed, skipped, with_warnings } = *summary;
     out.text(&format!("{targets} target{}: ", if targets == 1 { "" } else { "s" }));
     out.styled(if passed > 0 { GOOD } else { PLAIN }, &format!("{passed} passed"));
     out.text(", ");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::units::{self, Unit};
-use super::{Advice, FindingSink, metrics};
+use super::{FindingSink, LintMessage, metrics};
 use crate::config::Config;
 use crate::config::query::Query;
 use crate::driver::connection::tls::Demand;
@@ -18,27 +18,27 @@ use crate::metric::Metric;
 use crate::metric::labels::Origin;
 use crate::yaml::folds::Folded;
 
-fn advice(message: String, hint: impl Into<String>) -> Advice {
+fn lint_message(message: String, hint: impl Into<String>) -> LintMessage {
     (message, hint.into())
 }
 
-pub(super) fn counter_without_total(_: &Query, metric: &Metric) -> Option<Advice> {
+pub(super) fn counter_without_total(_: &Query, metric: &Metric) -> Option<LintMessage> {
     let name = metric.naming.text();
     let is_found = metric.naming.kind() == FamilyKind::Counter && !name.ends_with("_total");
     is_found.then(|| {
         let hint = format!("name it {name}_total, or leave out `type: counter` if it also falls");
-        advice(format!("the counter {name} does not end in `_total`"), hint)
+        lint_message(format!("the counter {name} does not end in `_total`"), hint)
     })
 }
 
-pub(super) fn total_without_counter(_: &Query, metric: &Metric) -> Option<Advice> {
+pub(super) fn total_without_counter(_: &Query, metric: &Metric) -> Option<LintMessage> {
     let name = metric.naming.text();
     let stem = name.strip_suffix("_total").filter(|_| metric.naming.kind() == FamilyKind::Gauge)?;
     let hint = format!("write `type: counter` if it only grows, else name it {stem}");
-    Some(advice(format!("{name} is a gauge, and `_total` promises a counter"), hint))
+    Some(lint_message(format!("{name} is a gauge, and `_total` promises a counter"), hint))
 }
 
-pub(super) fn base_unit(_: &Query, metric: &Metric) -> Option<Advice> {
+pub(super) fn base_unit(_: &Query, metric: &Metric) -> Option<LintMessage> {
     let name = metric.naming.text();
     let (unit, word) = units::of_name(name).filter(|(unit, _)| !unit.is_base())?;
     let better = match name.rsplit_once(&format!("_{word}")) {
@@ -51,16 +51,19 @@ pub(super) fn base_unit(_: &Query, metric: &Metric) -> Option<Advice> {
     } else {
         format!("name it {better} and write `scale: {}`", units::number(scale))
     };
-    Some(advice(format!("{name} is in {}, and the base unit is {}", unit.name(), unit.base_in_words()), hint))
+    Some(lint_message(
+        format!("{name} is in {}, and the base unit is {}", unit.name(), unit.base_in_words()),
+        hint,
+    ))
 }
 
-pub(super) fn unit_disagrees(_: &Query, metric: &Metric) -> Option<Advice> {
+pub(super) fn unit_disagrees(_: &Query, metric: &Metric) -> Option<LintMessage> {
     let (unit, _) = units::of_name(metric.naming.text())?;
     unit_of_column(metric, unit).or_else(|| unit_of_help(metric, unit))
 }
 
 /// The first column whose unit, after `scale`, is not that of the name.
-fn unit_of_column(metric: &Metric, unit: &Unit) -> Option<Advice> {
+fn unit_of_column(metric: &Metric, unit: &Unit) -> Option<LintMessage> {
     metric.recipe.measures().into_iter().find_map(|(column, scale)| {
         let of_column = units::of_column(column).filter(|from| from.base == unit.base)?;
         let wanted = of_column.factor / unit.factor;
@@ -70,32 +73,32 @@ fn unit_of_column(metric: &Metric, unit: &Unit) -> Option<Advice> {
         let (name, current) = (metric.naming.text(), units::number(scale));
         if units::is_same(wanted, 1.0) {
             let both = format!("{name} and its column `{column}` are both in {}", unit.name());
-            return Some(advice(format!("{both}, and `scale` is {current}"), "leave `scale` out"));
+            return Some(lint_message(format!("{both}, and `scale` is {current}"), "leave `scale` out"));
         }
         let instead =
             if units::is_same(scale, 1.0) { String::new() } else { format!(" instead of {current}") };
-        Some(advice(
+        Some(lint_message(
             format!("{name} says {}, and its column `{column}` {}", unit.name(), of_column.name()),
             format!("write `scale: {}`{instead}", units::number(wanted)),
         ))
     })
 }
 
-fn unit_of_help(metric: &Metric, unit: &Unit) -> Option<Advice> {
+fn unit_of_help(metric: &Metric, unit: &Unit) -> Option<LintMessage> {
     let of_help = units::of_help(metric.naming.help())?;
     let disagrees = of_help.base == unit.base && !units::is_same(of_help.factor, unit.factor);
     disagrees.then(|| {
-        advice(
+        lint_message(
             format!("{} says {}, and its help {}", metric.naming.text(), unit.name(), of_help.name()),
             format!("the help describes what is exported: {}", unit.name()),
         )
     })
 }
 
-pub(super) fn missing_help(_: &Query, metric: &Metric) -> Option<Advice> {
+pub(super) fn missing_help(_: &Query, metric: &Metric) -> Option<LintMessage> {
     let message = || format!("{} has no `help`", metric.naming.text());
     let hint = "add `help: …`: what it counts, and what not";
-    metric.naming.help().trim().is_empty().then(|| advice(message(), hint))
+    metric.naming.help().trim().is_empty().then(|| lint_message(message(), hint))
 }
 
 pub(super) fn unbounded_label(config: &Config, sink: &mut FindingSink<'_>) {
@@ -105,7 +108,7 @@ pub(super) fn unbounded_label(config: &Config, sink: &mut FindingSink<'_>) {
             let message =
                 format!("the label `{label}` of {} may make one series per row", metric.naming.text());
             let hint = "leave it out and sum up in SQL, or write `lint_off: [L006]` where it has few values";
-            sink.labels(query, metric, advice(message, hint));
+            sink.labels(query, metric, lint_message(message, hint));
         }
     }
 }
@@ -129,20 +132,20 @@ pub(super) fn prometheus_label(config: &Config, sink: &mut FindingSink<'_>) {
             _ => return None,
         };
         let message = format!("the label `{label}` of {owner} is Prometheus' own");
-        Some(advice(message, format!("use another name: {other}")))
+        Some(lint_message(message, format!("use another name: {other}")))
     };
     for (query, metric) in metrics(config) {
         let found = metric.labels.iter().filter_map(|(label, _)| find(label.as_str(), metric.naming.text()));
-        found.for_each(|advice| sink.labels(query, metric, advice));
+        found.for_each(|found| sink.labels(query, metric, found));
     }
     for target in &config.targets {
         let owner = format!("target {}", target.name);
         let found = target.labels.iter().filter_map(|(label, _)| find(label.as_str(), &owner));
-        found.for_each(|advice| sink.target(target, &target.written.labels, advice));
+        found.for_each(|found| sink.target(target, &target.written.labels, found));
     }
 }
 
-pub(super) fn moving_histogram(query: &Query, metric: &Metric) -> Option<Advice> {
+pub(super) fn moving_histogram(query: &Query, metric: &Metric) -> Option<LintMessage> {
     if metric.naming.kind() != FamilyKind::Histogram || !metric.recipe.observes_rows() {
         return None;
     }
@@ -151,7 +154,7 @@ pub(super) fn moving_histogram(query: &Query, metric: &Metric) -> Option<Advice>
     let name = metric.naming.text();
     let message =
         format!("the histogram {name} counts rows that leave the result again (`{word}` in its SQL)");
-    Some(advice(message, "write `type: gaugehistogram`, or count all rows there ever were"))
+    Some(lint_message(message, "write `type: gaugehistogram`, or count all rows there ever were"))
 }
 
 pub(super) fn slow_counter(config: &Config, sink: &mut FindingSink<'_>) {
@@ -171,7 +174,7 @@ pub(super) fn slow_counter(config: &Config, sink: &mut FindingSink<'_>) {
                 if seconds.is_multiple_of(60) { format!("{}m", seconds / 60) } else { format!("{seconds}s") };
             let message = format!("the counter {} is read every {every} only", metric.naming.text());
             let hint = "write `interval: 1m` or less, or make it a gauge without `_total`";
-            sink.metric(query, metric, advice(message, hint));
+            sink.metric(query, metric, lint_message(message, hint));
         }
     }
 }
@@ -192,8 +195,8 @@ pub(super) fn unverified_tls(config: &Config, sink: &mut FindingSink<'_>) {
         };
         let hint =
             "write `tls: {mode: verify-full, ca: FILE}`; without `ca` the public authorities are trusted";
-        let advice = advice(format!("target {} {problem}", target.name), hint);
-        sink.target(target, &target.written.place, advice);
+        let found = lint_message(format!("target {} {problem}", target.name), hint);
+        sink.target(target, &target.written.place, found);
     }
 }
 
@@ -206,7 +209,7 @@ pub(super) fn written_password(config: &Config, sink: &mut FindingSink<'_>) {
             };
             let hint =
                 "write `password_file: FILE`, `password_command: [PROGRAM]` or `password: ${VARIABLE}`";
-            sink.target(target, &stored.place, advice(message, hint));
+            sink.target(target, &stored.place, lint_message(message, hint));
         }
     }
 }
@@ -225,7 +228,7 @@ pub(super) fn open_file(config: &Config, sink: &mut FindingSink<'_>) {
             } else {
                 format!("every user of this machine can read {file}, the file of `{}`", stored.key)
             };
-            sink.target(target, &stored.place, advice(message, format!("chmod 0640 {file}")));
+            sink.target(target, &stored.place, lint_message(message, format!("chmod 0640 {file}")));
         }
     }
 }
@@ -297,7 +300,7 @@ pub(super) fn shared_sql(config: &Config, sink: &mut FindingSink<'_>) {
         if let Some(other) = earliest.and_then(|other| config.queries.get(other)) {
             let message = format!("query {} reads the same rows as {}", query.name, other.name);
             let hint = format!("select its columns in {} and move its metrics there", other.name);
-            sink.query(query, &query.place, advice(message, hint));
+            sink.query(query, &query.place, lint_message(message, hint));
         }
     }
 }
@@ -313,7 +316,7 @@ pub(super) fn same_sql(config: &Config, sink: &mut FindingSink<'_>) {
         if let Some(other) = earlier.and_then(|other| config.queries.get(other)) {
             let message = format!("query {} is the same SQL as {}", query.name, other.name);
             let hint = format!("move its metrics to {}", other.name);
-            sink.query(query, &query.place, advice(message, hint));
+            sink.query(query, &query.place, lint_message(message, hint));
         }
     }
 }
@@ -333,21 +336,25 @@ pub(super) fn hiding_comment(config: &Config, sink: &mut FindingSink<'_>) {
         };
         if let Some(comment) = comment(&query.folded) {
             let message = format!("the comment `{comment}` hides the lines of SQL that follow it");
-            sink.query(query, &query.sql_place, advice(message, HINT));
+            sink.query(query, &query.sql_place, lint_message(message, HINT));
         }
         if let Some(comment) = query.when.as_ref().and_then(|when| comment(&when.folded)) {
             let message = format!(
                 "the comment `{comment}` in `when.sql` of query {} hides the lines that follow it",
                 query.name
             );
-            sink.query(query, &query.place, advice(message, HINT));
+            sink.query(query, &query.place, lint_message(message, HINT));
         }
     }
     for target in &config.targets {
         if let Some(place) = &target.written.swallowing {
             let message =
                 format!("a comment in `session_sql` of target {} hides what follows it", target.name);
-            sink.target(target, place, advice(message, "write it as a literal block (`|`), or `/* … */`"));
+            sink.target(
+                target,
+                place,
+                lint_message(message, "write it as a literal block (`|`), or `/* … */`"),
+            );
         }
     }
 }

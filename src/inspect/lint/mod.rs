@@ -15,21 +15,21 @@ use crate::error::{Error, Place};
 use crate::inspect::report::{Finding, Severity, without_secrets};
 use crate::metric::Metric;
 
-use self::Check::{EveryMetric, WholeConfig};
+use self::LintCheck::{EveryMetric, WholeConfig};
 
 /// A message, and what to change.
-type Advice = (String, String);
+type LintMessage = (String, String);
 
 /// How a lint looks at a configuration.
-enum Check {
+enum LintCheck {
     /// At every metric, also of queries that are disabled.
-    EveryMetric(fn(&Query, &Metric) -> Option<Advice>),
+    EveryMetric(fn(&Query, &Metric) -> Option<LintMessage>),
     /// At everything that it is about.
     WholeConfig(fn(&Config, &mut FindingSink<'_>)),
 }
 
 /// One lint.
-pub struct Rule {
+pub struct LintRule {
     /// As in `metric/lint_off`.
     pub code: &'static str,
     /// Why, in a paragraph without line breaks.
@@ -38,12 +38,12 @@ pub struct Rule {
     pub bad: &'static str,
     /// The same without the finding.
     pub good: &'static str,
-    check: Check,
+    check: LintCheck,
 }
 
 /// All lints, by code.
-pub static RULES: [Rule; 15] = [
-    Rule {
+pub static RULES: [LintRule; 15] = [
+    LintRule {
         code: "L001",
         why: "The name alone should tell a reader whether `rate()` applies: a counter ends in `_total`. OpenMetrics, the \
               format that Prometheus prefers, has no counter without this suffix: there this one has the type unknown. A \
@@ -52,7 +52,7 @@ pub static RULES: [Rule; 15] = [
         good: "metrics:\n  - {name: shop_orders_total, help: Orders., type: counter}",
         check: EveryMetric(checks::counter_without_total),
     },
-    Rule {
+    LintRule {
         code: "L002",
         why: "`_total` promises a counter, which only grows and starts again at 0. A gauge with that name invites `rate()` \
               on a number that falls: each fall looks like a restart, and the rate is far too high. `gauge` is the type \
@@ -61,7 +61,7 @@ pub static RULES: [Rule; 15] = [
         good: "metrics:\n  - {name: shop_orders_total, help: Orders., type: counter}",
         check: EveryMetric(checks::total_without_counter),
     },
-    Rule {
+    LintRule {
         code: "L003",
         why: "Prometheus' own metrics, its functions and most dashboards use seconds, bytes and ratios from 0 to 1. A metric \
               in milliseconds is off by a thousand beside them, and a dashboard that knows the unit shows the wrong one. The \
@@ -70,7 +70,7 @@ pub static RULES: [Rule; 15] = [
         good: "metrics:\n  - {name: shop_wait_seconds, help: Longest wait., value_column: wait_ms, scale: 0.001}",
         check: EveryMetric(checks::base_unit),
     },
-    Rule {
+    LintRule {
         code: "L004",
         why: "Where the name says seconds and the column that it comes from says milliseconds, one of them is wrong, and \
               nobody who looks at a graph can see which. `scale` is the factor between the two. The help describes what is \
@@ -79,7 +79,7 @@ pub static RULES: [Rule; 15] = [
         good: "metrics:\n  - {name: shop_wait_seconds, help: Longest wait., value_column: wait_ms, scale: 0.001}",
         check: EveryMetric(checks::unit_disagrees),
     },
-    Rule {
+    LintRule {
         code: "L005",
         why: "Prometheus and Grafana show the help beside the name, to somebody who has never seen the query and may be \
               looking at it at night. It says what is counted and what is left out.",
@@ -87,7 +87,7 @@ pub static RULES: [Rule; 15] = [
         good: "metrics:\n  - {name: shop_orders, help: Orders that were paid and not yet shipped.}",
         check: EveryMetric(checks::missing_help),
     },
-    Rule {
+    LintRule {
         code: "L006",
         why: "Prometheus keeps a series for every value of a label: a label with the user's ID makes one series per user, and \
               Prometheus grows as the shop does. Labels are for what can be listed: a status, a region. Select the few that \
@@ -97,7 +97,7 @@ pub static RULES: [Rule; 15] = [
         good: "metrics:\n  - {name: shop_cart_items, help: Articles in carts., labels: [region]}",
         check: WholeConfig(checks::unbounded_label),
     },
-    Rule {
+    LintRule {
         code: "L007",
         why: "Prometheus adds `job` and `instance` to everything that it scrapes. A label of ours with that name becomes \
               `exported_job` or `exported_instance`, and queries, dashboards and alerts written for it find nothing; with \
@@ -106,7 +106,7 @@ pub static RULES: [Rule; 15] = [
         good: "metrics:\n  - {name: shop_runs, help: Runs of a job., labels: {job_name: job}}",
         check: WholeConfig(checks::prometheus_label),
     },
-    Rule {
+    LintRule {
         code: "L008",
         why: "The buckets of a histogram are counters: they only grow, and `rate()` takes each fall for a restart. Rows of the \
               last hour, or the last thousand, leave the result again, so the buckets fall at every scrape and \
@@ -118,7 +118,7 @@ pub static RULES: [Rule; 15] = [
                metrics:\n  - {name: calls_wait_seconds, help: Waits of the last hour., type: gaugehistogram}",
         check: EveryMetric(checks::moving_histogram),
     },
-    Rule {
+    LintRule {
         code: "L009",
         why: "With an `interval` the scrapes in between get the old value again. `rate()` over five minutes then sees a \
               counter that stands still and jumps: nothing for minutes, then all at once, and over a window shorter than the \
@@ -130,7 +130,7 @@ pub static RULES: [Rule; 15] = [
                metrics:\n  - {name: shop_orders_total, help: Orders., type: counter}",
         check: WholeConfig(checks::slow_counter),
     },
-    Rule {
+    LintRule {
         code: "L010",
         why: "Without a verified certificate anybody on the network path may answer in the server's place: read the queries, \
               return other results, and with some servers take the password. `prefer`, the default, is plain text where the \
@@ -140,7 +140,7 @@ pub static RULES: [Rule; 15] = [
         good: "databases:\n  shop: {url: \"postgres://exporter@db.example/shop?sslmode=verify-full\"}",
         check: WholeConfig(checks::unverified_tls),
     },
-    Rule {
+    LintRule {
         code: "L011",
         why: "A configuration is copied, mailed and kept in version control, and the password goes with it, for as long as \
               that history is kept. In a file, a variable or a command it stays in one place, and a change of \
@@ -149,7 +149,7 @@ pub static RULES: [Rule; 15] = [
         good: "databases:\n  shop: {driver: postgres, host: localhost, password_file: /run/secrets/shop}",
         check: WholeConfig(checks::written_password),
     },
-    Rule {
+    LintRule {
         code: "L012",
         why: "Every account on the machine, also of a compromised web server, can read a file of mode 0644 in a folder that \
               everybody may enter, and with it the password of the database. Only the exporter needs to read it: mode 0600, \
@@ -159,7 +159,7 @@ pub static RULES: [Rule; 15] = [
         good: "databases:\n  shop: {driver: postgres, host: localhost, password: swordfish}   # in a file of mode 0600",
         check: WholeConfig(checks::open_file),
     },
-    Rule {
+    LintRule {
         code: "L013",
         why: "Two queries that differ only between SELECT and FROM read the same rows twice at every scrape, at two moments. \
               One query may have any number of metrics, each from its own column: half the work, and numbers that fit \
@@ -179,7 +179,7 @@ pub static RULES: [Rule; 15] = [
       - {name: shop_revenue_euros, help: Revenue., value_column: euros}",
         check: WholeConfig(checks::shared_sql),
     },
-    Rule {
+    LintRule {
         code: "L014",
         why: "The database runs it twice at every scrape, and the two results may differ by what happened in between. One \
               query may have any number of metrics. Blanks, comments and upper case make no difference here.",
@@ -198,7 +198,7 @@ pub static RULES: [Rule; 15] = [
       - {name: shop_regions, help: Regions with orders., labels: [region], value: 1}",
         check: WholeConfig(checks::same_sql),
     },
-    Rule {
+    LintRule {
         code: "L015",
         why: "YAML joins the lines of a folded block (`>`), and of a plain or quoted text over several lines, into one. A `--` \
               comment ends with its line, so it then hides all that follows: a condition is gone, and the number is another. \
@@ -255,28 +255,28 @@ struct FindingSink<'c> {
 
 impl FindingSink<'_> {
     /// At the name of a metric.
-    fn metric(&mut self, query: &Query, metric: &Metric, advice: Advice) {
+    fn metric(&mut self, query: &Query, metric: &Metric, advice: LintMessage) {
         let silenced = metric.lint_off.contains(self.code) || query.lint_off.contains(self.code);
         self.add(silenced, &metric.place, advice);
     }
 
     /// At the labels of a metric.
-    fn labels(&mut self, query: &Query, metric: &Metric, advice: Advice) {
+    fn labels(&mut self, query: &Query, metric: &Metric, advice: LintMessage) {
         let silenced = metric.lint_off.contains(self.code) || query.lint_off.contains(self.code);
         self.add(silenced, metric.labels_place.as_ref().unwrap_or(&metric.place), advice);
     }
 
     /// At a place of a query.
-    fn query(&mut self, query: &Query, place: &Place, advice: Advice) {
+    fn query(&mut self, query: &Query, place: &Place, advice: LintMessage) {
         self.add(query.lint_off.contains(self.code), place, advice);
     }
 
     /// At a place of a target.
-    fn target(&mut self, target: &Database, place: &Place, advice: Advice) {
+    fn target(&mut self, target: &Database, place: &Place, advice: LintMessage) {
         self.add(target.written.lint_off.contains(self.code), place, advice);
     }
 
-    fn add(&mut self, silenced: bool, place: &Place, (message, hint): Advice) {
+    fn add(&mut self, silenced: bool, place: &Place, (message, hint): LintMessage) {
         if silenced {
             self.found.silenced += 1;
         } else if self.reported.insert((place.to_string(), message.clone())) {

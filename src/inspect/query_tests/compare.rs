@@ -9,7 +9,7 @@ use crate::exposition::text::Text;
 use crate::exposition::{FORMATS, Family, Format, reserved_names};
 use crate::metric::naming::Naming;
 
-use super::exposition::{Exposition, Sample, read};
+use super::exposition::{ParsedExposition, ParsedSample, read};
 
 /// Lines of one family that a report shows.
 const MAX_LINES: usize = 40;
@@ -30,7 +30,7 @@ pub(super) fn differences(query: &Query, rendered: &Rendered, expected: &str) ->
 }
 
 /// A family, or a name that is expected and that no family has.
-struct Section {
+struct FamilySection {
     name: String,
     family: Option<Arc<Family>>,
     /// It has samples: only then a page shows its head.
@@ -38,29 +38,29 @@ struct Section {
 }
 
 /// The families in the order of the page, those without samples behind them, then the names that are nobody's.
-fn sections(query: &Query, rendered: &Rendered, expected: &Exposition<'_>) -> Vec<Section> {
+fn sections(query: &Query, rendered: &Rendered, expected: &ParsedExposition<'_>) -> Vec<FamilySection> {
     let shown = rendered.blocks.iter().map(|block| (&block.family, true));
     let planned = query.metrics.iter().filter_map(|metric| match &metric.naming {
         Naming::Fixed(family) => Some((family, false)),
         Naming::ByColumn(_) => None,
     });
-    let mut sections: Vec<Section> = Vec::new();
+    let mut sections: Vec<FamilySection> = Vec::new();
     for (family, is_shown) in shown.chain(planned) {
         if sections.iter().all(|section| section.name != family.name.as_str()) {
             let (name, family) = (family.name.as_str().to_owned(), Some(Arc::clone(family)));
-            sections.push(Section { name, family, is_shown });
+            sections.push(FamilySection { name, family, is_shown });
         }
     }
     let samples = expected.samples.iter().map(|sample| sample.series.name.as_str());
     for name in samples.chain(expected.heads.iter().map(|(name, _)| *name)) {
         if sections.iter().all(|section| !section.owns(name)) {
-            sections.push(Section { name: name.to_owned(), family: None, is_shown: false });
+            sections.push(FamilySection { name: name.to_owned(), family: None, is_shown: false });
         }
     }
     sections
 }
 
-impl Section {
+impl FamilySection {
     /// True for the family's own name, its samples' names, and the names that OpenMetrics' heads give it.
     fn owns(&self, name: &str) -> bool {
         let reserved = |family: &Arc<Family>| reserved_names(&self.name, family.kind);
@@ -69,11 +69,11 @@ impl Section {
     }
 
     /// Lines that say what differs; none where nothing does.
-    fn differences(&self, expected: &Exposition<'_>, found: &Exposition<'_>) -> Vec<String> {
+    fn differences(&self, expected: &ParsedExposition<'_>, found: &ParsedExposition<'_>) -> Vec<String> {
         let mut lines = self.head_differences(expected);
-        let own = |sample: &&Sample<'_>| self.owns(&sample.series.name);
-        let wanted: Vec<&Sample<'_>> = expected.samples.iter().filter(own).collect();
-        let found: Vec<&Sample<'_>> = found.samples.iter().filter(own).collect();
+        let own = |sample: &&ParsedSample<'_>| self.owns(&sample.series.name);
+        let wanted: Vec<&ParsedSample<'_>> = expected.samples.iter().filter(own).collect();
+        let found: Vec<&ParsedSample<'_>> = found.samples.iter().filter(own).collect();
         let mut good = 0;
         for sample in &wanted {
             match found.iter().find(|other| other.series == sample.series) {
@@ -82,7 +82,7 @@ impl Section {
                 None => lines.push(format!("- {}", sample.line)),
             }
         }
-        let is_new = |other: &&&Sample<'_>| wanted.iter().all(|sample| sample.series != other.series);
+        let is_new = |other: &&&ParsedSample<'_>| wanted.iter().all(|sample| sample.series != other.series);
         lines.extend(found.iter().filter(is_new).map(|other| format!("+ {}", other.line)));
         if lines.is_empty() {
             return lines;
@@ -98,7 +98,7 @@ impl Section {
     }
 
     /// A head line is right if any format writes it so.
-    fn head_differences(&self, expected: &Exposition<'_>) -> Vec<String> {
+    fn head_differences(&self, expected: &ParsedExposition<'_>) -> Vec<String> {
         let heads = self.heads();
         let mut lines = Vec::new();
         for (_, line) in expected.heads.iter().filter(|(name, _)| self.owns(name)) {

@@ -2,8 +2,8 @@
 
 /// An exposition.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Exposition<'t> {
-    pub(super) samples: Vec<Sample<'t>>,
+pub(super) struct ParsedExposition<'t> {
+    pub(super) samples: Vec<ParsedSample<'t>>,
     /// `# HELP`, `# TYPE` and `# UNIT` lines, each with the name that it is about. Other comments are left out.
     pub(super) heads: Vec<(&'t str, &'t str)>,
     /// It ends as OpenMetrics does: timestamps are seconds.
@@ -12,9 +12,9 @@ pub(super) struct Exposition<'t> {
 
 /// One sample.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sample<'t> {
+pub(super) struct ParsedSample<'t> {
     /// What is compared of its series.
-    pub(super) series: Series,
+    pub(super) series: SeriesKey,
     pub(super) value: f64,
     pub(super) timestamp: Option<f64>,
     /// As written.
@@ -23,14 +23,14 @@ pub(super) struct Sample<'t> {
 
 /// A name and labels, sorted; bounds and quantiles as numbers are written here, so that `1` is `1.0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Series {
+pub(super) struct SeriesKey {
     pub(super) name: String,
     pub(super) labels: Vec<(String, String)>,
 }
 
-impl Sample<'_> {
+impl ParsedSample<'_> {
     /// True when the two are one sample; numbers count by value, NaN is NaN.
-    pub(super) fn equals(&self, other: &Sample<'_>) -> bool {
+    pub(super) fn equals(&self, other: &ParsedSample<'_>) -> bool {
         let same = |left: f64, right: f64| left == right || (left.is_nan() && right.is_nan());
         let same_timestamps = match (self.timestamp, other.timestamp) {
             (Some(left), Some(right)) => same(left, right),
@@ -44,8 +44,8 @@ impl Sample<'_> {
 ///
 /// # Errors
 /// A sentence about the first line that is neither sample nor comment, or that repeats a series.
-pub(super) fn read(text: &str) -> Result<Exposition<'_>, String> {
-    let mut read = Exposition::default();
+pub(super) fn read(text: &str) -> Result<ParsedExposition<'_>, String> {
+    let mut read = ParsedExposition::default();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         let wrong = |what: &str| format!("line {number} of `exposition`: {what}: {line}");
@@ -67,7 +67,7 @@ pub(super) fn read(text: &str) -> Result<Exposition<'_>, String> {
     Ok(read)
 }
 
-fn sample(line: &str) -> Option<Sample<'_>> {
+fn sample(line: &str) -> Option<ParsedSample<'_>> {
     let end = line.find(|c: char| c == '{' || c.is_whitespace())?;
     let (name, rest) = line.split_at(end);
     let (mut labels, rest) = match rest.strip_prefix('{') {
@@ -79,7 +79,12 @@ fn sample(line: &str) -> Option<Sample<'_>> {
     let value = words.next()?.parse().ok()?;
     let timestamp = words.next().map(str::parse).transpose().ok()?;
     let is_whole = !name.is_empty() && words.next().is_none();
-    is_whole.then(|| Sample { series: Series { name: name.to_owned(), labels }, value, timestamp, line })
+    is_whole.then(|| ParsedSample {
+        series: SeriesKey { name: name.to_owned(), labels },
+        value,
+        timestamp,
+        line,
+    })
 }
 
 type Labels = Vec<(String, String)>;
@@ -128,7 +133,7 @@ fn normal(name: &str, value: String) -> String {
 mod tests {
     use super::*;
 
-    fn one(line: &str) -> Sample<'_> {
+    fn one(line: &str) -> ParsedSample<'_> {
         sample(line).unwrap_or_else(|| panic!("{line}"))
     }
 

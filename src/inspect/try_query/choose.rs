@@ -5,18 +5,15 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::config::query::Query;
+use crate::engine::targets::known;
 use crate::error::{Error, Result};
-use crate::yaml::keys::nearest_of;
 
 /// The target, and the query as it runs there. Without the name of a target there must be only one.
 ///
 /// # Errors
 /// A configuration error: an unknown name, with the nearest; no target, or several.
 pub fn query<'c>(config: &'c Config, name: &str, target: Option<&str>) -> Result<(&'c Database, Arc<Query>)> {
-    let known = config.queries.iter().map(|query| &*query.name);
-    if !known.clone().any(|known| known == name) {
-        return Err(unknown("query", name, known));
-    }
+    known("query", &[name.to_owned()], || config.queries.iter().map(|query| &*query.name))?;
     let runs: Vec<_> =
         config.targets.iter().filter_map(|target| Some((&**target, on(target, name)?))).collect();
     let Some(target) = target else {
@@ -57,15 +54,9 @@ fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
 }
 
 fn find<'c>(config: &'c Config, name: &str) -> Result<&'c Database> {
-    let names = config.targets.iter().map(|target| target.name.as_str());
+    known("target", &[name.to_owned()], || config.targets.iter().map(|target| target.name.as_str()))?;
     let found = config.targets.iter().find(|target| target.name == name);
-    found.map(|target| &**target).ok_or_else(|| unknown("target", name, names))
-}
-
-fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> Error {
-    let close = nearest_of(name, known, 3);
-    let error = Error::config(format!("unknown {what} `{name}`"));
-    if close.is_empty() { error } else { error.with_hint(format!("nearest: {}", close.join(", "))) }
+    found.map(|target| &**target).ok_or_else(|| Error::config(format!("unknown target `{name}`")))
 }
 
 fn several<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Error {

@@ -30,7 +30,7 @@ pub use self::choose::{query, target};
 pub use self::column_mapping::MappedColumn;
 
 /// What to run.
-pub enum Statement {
+pub enum TriedStatement {
     /// A query as it is configured for the target.
     Query(Arc<Query>),
     /// A statement without metrics.
@@ -44,7 +44,7 @@ pub struct TryRequest<'c> {
     /// Where.
     pub target: &'c Database,
     /// What.
-    pub statement: Statement,
+    pub statement: TriedStatement,
     /// How many rows to show.
     pub rows: usize,
     /// Whether to show the database's query plan too.
@@ -180,15 +180,15 @@ pub fn run(request: &TryRequest<'_>, runner: &Runner) -> TryReport {
 impl TryRequest<'_> {
     fn sql(&self) -> &Sql {
         match &self.statement {
-            Statement::Query(query) => &query.sql,
-            Statement::Sql(sql) => sql,
+            TriedStatement::Query(query) => &query.sql,
+            TriedStatement::Sql(sql) => sql,
         }
     }
 
     fn query(&self) -> Option<&Query> {
         match &self.statement {
-            Statement::Query(query) => Some(query),
-            Statement::Sql(_) => None,
+            TriedStatement::Query(query) => Some(query),
+            TriedStatement::Sql(_) => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! A metric definition for a statement that has none: made from its columns and rows, to be copied and improved.
 //!
-//! Texts become labels, numbers become values, one metric each. Names are legal and do not clash with the configuration.
+//! Texts become labels, numbers become values, one metric each. UnusedNames are legal and do not clash with the configuration.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ pub(super) fn propose(
         columns.iter().enumerate().map(|(place, column)| (column, usage(place, columns, rows))).collect();
     let subject = legal(&table(sql.text()).unwrap_or_else(|| target.name.clone()));
     let subject = if subject.is_empty() { "query".to_owned() } else { subject };
-    let mut names = Names::of(config);
+    let mut names = UnusedNames::of(config);
     let labels = labels(config, target, &subject, &uses);
     let mut metrics = String::new();
     for (place, (column, usage)) in uses.iter().enumerate() {
@@ -234,15 +234,15 @@ fn free(wanted: &str, other: &str, is_free: impl Fn(&str) -> bool) -> String {
 }
 
 /// The names of the configuration, and those proposed here.
-struct Names {
+struct UnusedNames {
     queries: BTreeSet<String>,
     metrics: BTreeSet<String>,
 }
 
-impl Names {
-    fn of(config: &Config) -> Names {
+impl UnusedNames {
+    fn of(config: &Config) -> UnusedNames {
         let metrics = config.queries.iter().flat_map(|query| query.metrics.iter());
-        Names {
+        UnusedNames {
             queries: config.queries.iter().map(|query| query.name.to_string()).collect(),
             metrics: metrics
                 .flat_map(|metric| reserved_names(metric.naming.text(), metric.naming.kind()))

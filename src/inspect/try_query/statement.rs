@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::column_mapping::mapping;
 use super::proposal::propose;
 use super::recording_sink::{RecordedRows, RecordingSink, replay};
-use super::{ResultTable, SkippedValues, Statement, TryReport, TryRequest};
+use super::{ResultTable, SkippedValues, TriedStatement, TryReport, TryRequest};
 use crate::config;
 use crate::config::query::Query;
 use crate::driver::{MAX_CELL_BYTES, RowSink, Sql};
@@ -36,8 +36,8 @@ pub(super) fn run(request: &TryRequest<'_>, session: &mut OpenSession, report: &
         attempt.explain(&sql)?;
     }
     match &request.statement {
-        Statement::Query(query) => attempt.run_query(query).map_err(|error| error.in_query(&query.name)),
-        Statement::Sql(sql) => attempt.run_sql(sql),
+        TriedStatement::Query(query) => attempt.run_query(query).map_err(|error| error.in_query(&query.name)),
+        TriedStatement::Sql(sql) => attempt.run_sql(sql),
     }
 }
 
