@@ -18,7 +18,7 @@ use crate::file;
 
 /// More links than this lead in a circle, as for the system itself.
 const MOST_LINKS: usize = 40;
-/// Between two attempts on a pipe that nobody reads.
+/// Between two attempts on a pipe without a reader.
 const PIPE_POLL: Duration = Duration::from_millis(1);
 /// The permission bits of a mode; set-user-ID and its like are not carried over.
 const PERMISSIONS: u32 = 0o777;
@@ -152,7 +152,7 @@ fn connect(
             Ok(file) => return is_found(&file).map(|()| file),
             Err(error) if error.raw_os_error() == Some(ENXIO) => {
                 if by.passed() || stopped() {
-                    return Err(io::Error::new(ErrorKind::TimedOut, "nobody reads it"));
+                    return Err(io::Error::new(ErrorKind::TimedOut, "no process reads it"));
                 }
                 std::thread::sleep(PIPE_POLL.min(by.left()));
             }
@@ -320,7 +320,7 @@ mod tests {
         let late = Deadline::within(Duration::from_secs(3600));
         for (by, stopped) in [(soon, false), (late, true)] {
             let error = write(&pipe, &["x"], by, &|| stopped).unwrap_err().to_string();
-            assert!(error.ends_with("pipe: nobody reads it"), "{error}");
+            assert!(error.ends_with("pipe: no process reads it"), "{error}");
         }
         // Somebody who opened it and does not read.
         let mut idle = file::open(&pipe).unwrap();

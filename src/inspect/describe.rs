@@ -31,7 +31,7 @@ pub struct DescribedTarget {
     pub version: Option<String>,
     /// From the login.
     pub role: Option<String>,
-    /// Why it could not be asked, or not to the end.
+    /// Why its queries could not be described, or not all of them.
     #[serde(serialize_with = "error_text")]
     pub error: Option<Error>,
     /// How many of its queries were described.

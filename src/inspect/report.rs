@@ -29,76 +29,60 @@ impl Severity {
     }
 }
 
-/// A place in a file; all null where an error has none.
-#[derive(Serialize)]
-struct PlaceReport<'e> {
-    file: Option<&'e str>,
-    line: Option<usize>,
-    column: Option<usize>,
-    path: Option<&'e str>,
-}
-
-impl<'e> PlaceReport<'e> {
-    fn new(error: &'e Error) -> PlaceReport<'e> {
-        let place = error.place();
-        let with_line = place.filter(|place| place.line > 0);
-        PlaceReport {
-            file: place.map(|place| &*place.file),
-            line: with_line.map(|place| place.line),
-            column: with_line.map(|place| place.column),
-            path: place.map(|place| &*place.path).filter(|path| !path.is_empty()),
-        }
-    }
-}
-
 /// One finding of `check`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How bad.
     pub severity: Severity,
     /// Which lint; `None` for what the load or a database reports.
     pub code: Option<&'static str>,
     /// Where, what and what to change.
+    #[serde(flatten, serialize_with = "error_fields")]
     pub error: Error,
 }
 
-impl Serialize for Finding {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct FindingReport<'e> {
-            #[serde(flatten)]
-            place: PlaceReport<'e>,
-            code: Option<&'static str>,
-            severity: Severity,
-            message: &'e str,
-            hint: Option<&'e str>,
-        }
-        let Finding { severity, code, error } = self;
-        let (place, message, hint) = (PlaceReport::new(error), error.message(), error.hint());
-        FindingReport { place, code: *code, severity: *severity, message, hint }.serialize(serializer)
-    }
+/// The fields of every error. Without a place in a file the first four are null.
+#[derive(Serialize)]
+struct ErrorFields<'e> {
+    file: Option<&'e str>,
+    line: Option<usize>,
+    column: Option<usize>,
+    path: Option<&'e str>,
+    message: &'e str,
+    hint: Option<&'e str>,
+}
+
+fn error_fields<S: Serializer>(error: &Error, serializer: S) -> Result<S::Ok, S::Error> {
+    let place = error.place();
+    let with_line = place.filter(|place| place.line > 0);
+    let fields = ErrorFields {
+        file: place.map(|place| &*place.file),
+        line: with_line.map(|place| place.line),
+        column: with_line.map(|place| place.column),
+        path: place.map(|place| &*place.path).filter(|path| !path.is_empty()),
+        message: error.message(),
+        hint: error.hint(),
+    };
+    fields.serialize(serializer)
 }
 
 /// An error as an object.
 pub(super) fn error_object<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct ErrorReport<'e> {
-        #[serde(flatten)]
-        place: PlaceReport<'e>,
+    struct ErrorObject<'e> {
         reason: Option<&'static str>,
-        message: &'e str,
         sqlstate: Option<&'e str>,
-        hint: Option<&'e str>,
+        #[serde(flatten, serialize_with = "error_fields")]
+        error: &'e Error,
     }
-    let report = |error| {
+    let object = |error| {
         let reason = match Error::kind(error) {
             Kind::Query(reason) => Some(reason.word()),
             Kind::Config | Kind::Machine => None,
         };
-        let (message, sqlstate, hint) = (error.message(), error.sqlstate(), error.hint());
-        ErrorReport { place: PlaceReport::new(error), reason, message, sqlstate, hint }
+        ErrorObject { reason, sqlstate: error.sqlstate(), error }
     };
-    error.as_ref().map(report).serialize(serializer)
+    error.as_ref().map(object).serialize(serializer)
 }
 
 /// An error as its text.

@@ -374,8 +374,8 @@ fn the_help_of_every_command_ends_with_two_examples() {
     let commands = commands();
     assert!(commands.len() >= 5 && commands.contains(&"check".to_owned()), "{commands:?}");
     for command in std::iter::once(String::new()).chain(commands) {
-        let words = if command.is_empty() { vec!["--help"] } else { vec![&command, "--help"] };
-        let output = Setup::empty().args(&words).output();
+        let args = if command.is_empty() { vec!["--help"] } else { vec![&command, "--help"] };
+        let output = Setup::empty().args(&args).output();
         let start = format!("    sql-exporter {command}").trim_end().to_owned();
         let examples = output.text().split("Examples:\n").nth(1).unwrap_or_default();
         let lines = examples.lines().filter(|line| line.starts_with(&start)).count();

@@ -7,7 +7,7 @@
 pub(super) struct Unit {
     /// The words for it; the first is the one to show.
     words: &'static [&'static str],
-    /// Words that mean it where another word says that a unit is meant: `us` alone may be a country.
+    /// Words that mean it only where a unit is expected: `us` in a metric name may be a country.
     short: &'static [&'static str],
     /// The base unit.
     pub(super) base: &'static str,
@@ -72,12 +72,12 @@ impl Unit {
     }
 }
 
-/// The unit that a name ends in, before `_total` and its like, and the word that says it.
+/// The unit that a name ends in, before `_total` and its like, and its word.
 pub(super) fn of_name(name: &str) -> Option<(&'static Unit, &str)> {
     find(name, false)
 }
 
-/// The same of a column's name, which may say it shorter.
+/// The same of a column's name, which may use a shorter word.
 pub(super) fn of_column(name: &str) -> Option<&'static Unit> {
     find(name, true).map(|(unit, _)| unit)
 }

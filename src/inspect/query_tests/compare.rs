@@ -37,7 +37,7 @@ struct FamilySection {
     is_shown: bool,
 }
 
-/// The families in the order of the page, those without samples behind them, then the names that are nobody's.
+/// The families in the order of the page, then those without samples, then the names that no family has.
 fn sections(query: &Query, rendered: &Rendered, expected: &ParsedExposition<'_>) -> Vec<FamilySection> {
     let shown = rendered.blocks.iter().map(|block| (&block.family, true));
     let planned = query.metrics.iter().filter_map(|metric| match &metric.naming {

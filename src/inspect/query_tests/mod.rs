@@ -91,7 +91,7 @@ fn render(test: &Case, context: &Context) -> Result<Result<Rendered>> {
         Given::Sqlite(script) => run_on_sqlite(script, test, context, &mut *sink)?,
     }
     drop(sink);
-    // Invariant: whoever runs a sink ends it. A session that did not is a fault of its own.
+    // Invariant: who runs a sink ends it. A session that did not has a bug of its own.
     Ok(result.unwrap_or_else(|| Err(Error::new(Reason::Protocol, "the query was not ended"))))
 }
 

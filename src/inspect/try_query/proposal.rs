@@ -26,6 +26,9 @@ enum ColumnUse {
     Nothing(&'static str),
 }
 
+/// Why a column of a document or a list is left out.
+const DOCUMENT: &str = "a document or list; select what you need of it";
+
 /// An entry of `queries:`, indented by two. `None` without columns that can be used.
 pub(super) fn propose(
     config: &Config,
@@ -79,43 +82,35 @@ pub(super) fn propose(
 
 /// The use of the column at `place`, by its type and, where that is not enough, by its values.
 fn usage(place: usize, columns: &[Column], rows: &[Vec<OwnedValue>]) -> ColumnUse {
-    let Some(column) = columns.get(place) else { return ColumnUse::Nothing("it has gone") };
+    let Some(column) = columns.get(place) else { return ColumnUse::Nothing("the result has no such column") };
     if find(columns, &column.name) != Ok(place) {
         return ColumnUse::Nothing("two columns have its name; give each its own with AS");
     }
     let lower = column.name.to_lowercase();
     let is_key = matches!(lower.as_str(), "id" | "uuid") || lower.ends_with("_id");
-    let values = || rows.iter().filter_map(|row| row.get(place)).filter(|kept| kept.cell() != Cell::Null);
+    let values = || rows.iter().filter_map(|row| row.get(place)).filter(|value| value.cell() != Cell::Null);
     let found = match column.content {
         Content::Number => ColumnUse::Value,
         Content::Moment => ColumnUse::Moment,
         Content::Text | Content::Bytes => ColumnUse::Label,
         Content::LocalTime => ColumnUse::Nothing("local time of an unknown zone; select its Unix seconds"),
-        Content::Other => ColumnUse::Nothing("a document or list; select what you need of it"),
+        Content::Other => ColumnUse::Nothing(DOCUMENT),
         Content::Unknown if values().next().is_none() => by_name(&column.type_name),
         Content::Unknown => values().map(by_value).reduce(together).unwrap_or(ColumnUse::Label),
     };
     if is_key && found == ColumnUse::Value { ColumnUse::Label } else { found }
 }
 
-fn by_value(kept: &OwnedValue) -> ColumnUse {
-    match kept.cell() {
-        Cell::Null
-        | Cell::Bool(_)
-        | Cell::Int(_)
-        | Cell::UInt(_)
-        | Cell::Float(_)
-        | Cell::Float32(_)
-        | Cell::Number(_)
-        | Cell::Time(_)
-        | Cell::Interval { .. } => ColumnUse::Value,
+fn by_value(value: &OwnedValue) -> ColumnUse {
+    match value.cell() {
+        Cell::Text(_) | Cell::TextDate(_) | Cell::Bytes(_) => ColumnUse::Label,
+        Cell::Other(_) => ColumnUse::Nothing(DOCUMENT),
         Cell::Date(_)
         | Cell::DateTime { .. }
         | Cell::LocalDate { .. }
         | Cell::LocalDateTime { .. }
         | Cell::NoDate(_) => ColumnUse::Moment,
-        Cell::Text(_) | Cell::TextDate(_) | Cell::Bytes(_) => ColumnUse::Label,
-        Cell::Other(_) => ColumnUse::Nothing("a document or list; select what you need of it"),
+        _ => ColumnUse::Value,
     }
 }
 
@@ -135,8 +130,8 @@ fn by_name(type_name: &str) -> ColumnUse {
     if numeric.iter().any(|word| name.contains(word)) { ColumnUse::Value } else { ColumnUse::Label }
 }
 
-fn is_negative(kept: &OwnedValue) -> bool {
-    matches!(kept.cell().number(), crate::value::Number::Value(value) if value < 0.0)
+fn is_negative(value: &OwnedValue) -> bool {
+    matches!(value.cell().number(), crate::value::Number::Value(number) if number < 0.0)
 }
 
 /// The key `labels` with its line's end; nothing without labels.
@@ -159,8 +154,7 @@ fn labels(config: &Config, target: &Database, subject: &str, uses: &[(&Column, C
         return String::new();
     }
     if pairs.iter().all(|(name, column)| name == *column) {
-        let names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
-        let names: Vec<String> = names.into_iter().map(scalar).collect();
+        let names: Vec<String> = pairs.iter().map(|(name, _)| scalar(name)).collect();
         return format!("        labels: [{}]\n", names.join(", "));
     }
     let pairs: Vec<String> =
@@ -186,18 +180,12 @@ fn wanted(subject: &str, column: &Column, usage: ColumnUse) -> String {
     name
 }
 
-/// Lower case, `_` for what is not legal, one at a time, none at the ends.
+/// In lower case, with one `_` for what is not legal.
 fn legal(text: &str) -> String {
-    let mut name = String::new();
-    for c in text.chars() {
-        match c.to_ascii_lowercase() {
-            c @ ('a'..='z' | '0'..='9') => name.push(c),
-            _ if name.is_empty() || name.ends_with('_') => {}
-            _ => name.push('_'),
-        }
-    }
-    let name = name.trim_end_matches('_');
-    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("n{name}") } else { name.to_owned() }
+    let text = text.to_ascii_lowercase();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let name = words.collect::<Vec<_>>().join("_");
+    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("n{name}") } else { name }
 }
 
 /// The first table that the statement reads from, without its schema: the one of its own `FROM`, else of any.

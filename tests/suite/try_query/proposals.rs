@@ -11,14 +11,14 @@ use super::{TARGETS, World, document, small};
 
 /// Pastes what is proposed for `sql`, tries that, and gives both documents.
 fn pasted(setup: &dyn Fn(&str) -> Setup, target: &str, sql: &str) -> (Value, Value) {
-    let words = ["try", "--target", target, "--format", "json"];
-    let output = setup("queries: []\n").args(&words).args(&["--sql", sql]).output();
+    let args = ["try", "--target", target, "--format", "json"];
+    let output = setup("queries: []\n").args(&args).args(&["--sql", sql]).output();
     assert_eq!(output.code(), 0, "{sql}: {}{}", output.text(), output.errors());
     let first = document(&output);
     let yaml = first["proposal"].as_str().unwrap_or_else(|| panic!("no proposal: {}", output.text()));
     let name =
         yaml.lines().next().and_then(|line| line.strip_prefix("  - name: ")).expect("a name").to_owned();
-    let output = setup(&format!("queries:\n{yaml}")).args(&words).args(&["--query", &name]).output();
+    let output = setup(&format!("queries:\n{yaml}")).args(&args).args(&["--query", &name]).output();
     assert_eq!(output.code(), 0, "{sql}\n{yaml}: {}{}", output.text(), output.errors());
     (first, document(&output))
 }

@@ -55,8 +55,8 @@ impl World {
         setup.mode("sql-exporter.yaml", 0o600)
     }
 
-    fn tried(&self, queries: &str, target: &str, words: &[&str]) -> Output {
-        self.setup(queries).args(&["try", "--target", target]).args(words).output()
+    fn tried(&self, queries: &str, target: &str, args: &[&str]) -> Output {
+        self.setup(queries).args(&["try", "--target", target]).args(args).output()
     }
 }
 
@@ -171,8 +171,8 @@ fn rows_are_cut_where_asked_and_samples_after_twenty() {
     sql: WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30) SELECT i AS value, 'n' || i AS label FROM n
     metrics: [{name: numbers, help: Numbers., labels: [label]}]
 ";
-    let text = |words: &[&str]| {
-        small(numbers).args(&["try", "--query=numbers"]).args(words).output().text().to_owned()
+    let text = |args: &[&str]| {
+        small(numbers).args(&["try", "--query=numbers"]).args(args).output().text().to_owned()
     };
     let whole = text(&[]);
     assert!(whole.contains("10  n10\n(20 more rows)\n"), "{whole}");
