@@ -1,22 +1,13 @@
 # Two commands are all a new user needs: `make run` and `make test`.
 CARGO ?= cargo
-demo := examples/demo
 
 .PHONY: help run build test docs versions soak fuzz bench lint deny fmt ci clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: $(demo)/shop.db ## Build, and serve the demo shop on port 9399
-	@$(CARGO) build
-	@printf '%s\n' 'Try in a second terminal (end the demo with Ctrl-C):' \
-	  '  curl http://127.0.0.1:9399/metrics      the demo shop as Prometheus text' \
-	  '  curl http://127.0.0.1:9399/             status of targets and queries' \
-	  '  curl http://127.0.0.1:9399/-/healthy    for probes' ''
-	@$(CARGO) run --quiet -- -c $(demo)/sql-exporter.yaml
-
-$(demo)/shop.db: $(demo)/shop.sql examples/make_demo.rs
-	@$(CARGO) run --example make_demo
+run: ## Build, and serve the demo shop on port 9399
+	@$(CARGO) run --locked -- demo
 
 build: ## Build the release binary: target/release/sql-exporter
 	$(CARGO) build --release --locked
@@ -59,4 +50,3 @@ ci: ## What the CI runs
 
 clean: ## Remove what was built
 	$(CARGO) clean
-	rm -f $(demo)/shop.db

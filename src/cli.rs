@@ -1,28 +1,29 @@
-//! The command line: words of the user → one command to run. The only room that writes to stdout and stderr
-//! beside the log.
+//! The command line: arguments → one command → exit code.
 //!
-//! argh knows options on their own level only and no `--name=value`; [`arrange`] splits and reorders the words
+//! argh accepts options on their own level only, and no `--name=value`; [`arrange`] splits and reorders the arguments
 //! first, so that the shared options work before and after the command.
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{FromArgs, SubCommands};
 
 use crate::commands::settings::GlobalArgs;
-use crate::commands::terminal::{Paint, TerminalText, Tint, message};
+use crate::commands::terminal::{BAD, TerminalText, message};
 use crate::commands::{
-    check, collect, health, packs, print_text, print_to_stderr, run, schema, test, try_query,
+    CommandErrors, CommandResult, check, collect, demo, health, packs, print_stderr, print_stdout, run,
+    schema, test, try_query,
 };
 use crate::error::{Error, ErrorKind};
+use crate::yaml::keys::nearest;
 
-/// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
+/// Runs SQL at scrape time and serves the results as Prometheus metrics. Without a command it is `run`; `--once` is `collect`.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help", "help"),
-    example = "Serve what a file says, on its port:\n  {command_name} -c shop.yaml",
-    example = "Print one page, without a server:\n  {command_name} -c shop.yaml --once"
+    example = "Serve the metrics of a configuration file:\n  {command_name} -c shop.yaml",
+    example = "Print the metrics once, without a server:\n  {command_name} -c shop.yaml --once"
 )]
-struct Line {
+struct Arguments {
     /// configuration file (default: ./sql-exporter.yaml, then /etc/sql-exporter/config.yaml)
     #[argh(option, short = 'c')]
     config: Option<PathBuf>,
@@ -39,12 +40,12 @@ struct Line {
     #[argh(option)]
     log_format: Option<String>,
 
-    /// the command collect: one scrape to stdout
+    /// the same as the command collect: one scrape to stdout
     #[argh(switch)]
     #[expect(dead_code, reason = "`arrange` reads it; here it stands for `--help`")]
     once: bool,
 
-    /// print the version and leave
+    /// print the version and exit
     #[argh(switch)]
     version: bool,
 
@@ -55,131 +56,124 @@ struct Line {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Command {
-    Run(run::Options),
-    Collect(collect::Options),
-    Test(test::Options),
-    Check(check::Options),
-    Try(try_query::Options),
-    Packs(packs::Options),
+    Run(run::RunArgs),
+    Collect(collect::CollectArgs),
+    Test(test::TestArgs),
+    Check(check::CheckArgs),
+    Try(try_query::TryArgs),
+    Packs(packs::PacksArgs),
     Schema(schema::Options),
-    Health(health::Options),
+    Health(health::HealthArgs),
+    Demo(demo::DemoArgs),
 }
 
-const COMMANDS: &[&str] = &["run", "collect", "test", "check", "try", "packs", "schema", "health"];
-const LATER: &[&str] = &["import"];
+const NOT_BUILT_YET: &[&str] = &["import"];
 const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
 
-/// Runs what the words say and gives the exit code: 0 good, 1 something failed, 2 wrong configuration or words.
+/// Runs the command and returns the exit code: 0 good, 1 something failed, 2 a wrong configuration or wrong arguments.
 #[must_use]
-pub fn run(words: &[String]) -> u8 {
-    match arrange(words).and_then(|words| parse(&words)) {
-        Ok(Parsed::Said(text)) => {
-            outcome(print_text(&TerminalText::document(&text)).map(|()| 0).map_err(|error| vec![error]))
-        }
-        Ok(Parsed::Command(shared, command)) => outcome(match command {
-            Command::Run(options) => run::run(&shared, &options),
-            Command::Collect(options) => collect::run(&shared, &options),
-            Command::Test(options) => test::run(&shared, &options),
-            Command::Check(options) => check::run(&shared, &options),
-            Command::Try(options) => try_query::run(&shared, &options),
-            Command::Packs(options) => packs::run(&options),
-            Command::Schema(options) => schema::run(&options),
-            Command::Health(options) => health::run(&shared, &options),
-        }),
-        Err(error) => outcome(Err(vec![error])),
-    }
-}
-
-fn outcome(result: Result<u8, Vec<Error>>) -> u8 {
-    let errors = match result {
+pub fn run(args: &[String]) -> u8 {
+    let CommandErrors(errors) = match execute(args) {
         Ok(code) => return code,
         Err(errors) => errors,
     };
     for error in &errors {
-        print_to_stderr(&message("error", Tint::Bad, error, Paint::none(), None));
+        print_stderr(&message("error", BAD, error, None));
     }
     if errors.iter().any(|error| error.kind() == ErrorKind::Config) { 2 } else { 1 }
 }
 
-enum Parsed {
-    Said(String),
-    Command(Box<GlobalArgs>, Command),
-}
-
-fn parse(words: &[String]) -> Result<Parsed, Error> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let words = match Line::from_args(&["sql-exporter"], &words) {
-        Ok(words) => words,
-        Err(early) if early.status.is_ok() => return Ok(Parsed::Said(early.output)),
-        Err(early) => return Err(Error::config(sentence(&early.output))),
+fn execute(args: &[String]) -> CommandResult {
+    let args = arrange(args)?;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let args = match Arguments::from_args(&["sql-exporter"], &args) {
+        Ok(args) => args,
+        Err(early) if early.status.is_ok() => return print(&early.output),
+        Err(early) => return Err(Error::config(on_one_line(&early.output)).into()),
     };
-    if words.version {
-        return Ok(Parsed::Said(format!("sql-exporter {}\n", crate::VERSION)));
+    let Arguments { config, listen, log_level, log_format, version, command, .. } = args;
+    if version {
+        return print(&format!("sql-exporter {}\n", crate::VERSION));
     }
-    let Line { config, listen, log_level, log_format, command, .. } = words;
-    let command = command.unwrap_or(Command::Run(run::Options {}));
-    Ok(Parsed::Command(Box::new(GlobalArgs { config, listen, log_level, log_format }), command))
+    let global = GlobalArgs { config, listen, log_level, log_format };
+    match command.unwrap_or(Command::Run(run::RunArgs {})) {
+        Command::Run(options) => run::run(&global, &options),
+        Command::Collect(options) => collect::run(&global, &options),
+        Command::Test(options) => test::run(&global, &options),
+        Command::Check(options) => check::run(&global, &options),
+        Command::Try(options) => try_query::run(&global, &options),
+        Command::Packs(options) => packs::run(&options),
+        Command::Schema(options) => Ok(schema::run(&options)?),
+        Command::Health(options) => health::run(&global, &options),
+        Command::Demo(options) => demo::run(&global, &options),
+    }
 }
 
-/// What argh says on several lines, on one.
-fn sentence(lines: &str) -> String {
+fn print(text: &str) -> CommandResult {
+    print_stdout(&TerminalText::document(text))?;
+    Ok(0)
+}
+
+/// argh's message, which has several lines.
+fn on_one_line(lines: &str) -> String {
     lines.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Splits `--name=value`, turns `--once` into the command `collect` and puts the shared options first.
-fn arrange(words: &[String]) -> Result<Vec<String>, Error> {
+fn arrange(args: &[String]) -> Result<Vec<String>, Error> {
     let mut split = Vec::new();
-    for word in words {
-        match word.split_once('=') {
+    for arg in args {
+        match arg.split_once('=') {
             // SQL may begin with a comment, `--`, and hold a `=`.
             Some((name, value)) if name.starts_with("--") && !name.contains(char::is_whitespace) => {
                 split.extend([name.to_owned(), value.to_owned()]);
             }
-            _ => split.push(word.clone()),
+            _ => split.push(arg.clone()),
         }
     }
     let (mut shared, mut rest) = (Vec::new(), Vec::new());
     let mut once = false;
-    let mut words = split.into_iter();
-    while let Some(word) = words.next() {
-        if SHARED.contains(&word.as_str()) {
-            let value = words.next().ok_or_else(|| Error::config(format!("{word} needs a value")))?;
-            shared.extend([word, value]);
-        } else if word == "--once" {
+    let mut args = split.into_iter();
+    while let Some(arg) = args.next() {
+        if SHARED.contains(&arg.as_str()) {
+            let value = args.next().ok_or_else(|| Error::config(format!("{arg} needs a value")))?;
+            shared.extend([arg, value]);
+        } else if arg == "--once" {
             once = true;
         } else {
-            rest.push(word);
+            rest.push(arg);
         }
     }
-    place_command(&mut rest, once)?;
+    let command = rest.first().filter(|arg| !arg.starts_with('-')).cloned();
+    check_command(command.as_deref(), once)?;
+    if once && command.is_none() {
+        rest.insert(0, "collect".to_owned());
+    }
     shared.append(&mut rest);
     Ok(shared)
 }
 
-fn place_command(rest: &mut Vec<String>, once: bool) -> Result<(), Error> {
-    let command = rest.first().filter(|word| !word.starts_with('-')).cloned();
-    match command.as_deref() {
-        Some(word) if LATER.contains(&word) => {
-            Err(Error::config(format!("the command `{word}` is not built yet")))
+fn check_command(command: Option<&str>, once: bool) -> Result<(), Error> {
+    match command {
+        None => Ok(()),
+        Some(name) if NOT_BUILT_YET.contains(&name) => {
+            Err(Error::config(format!("the command `{name}` is not built yet")))
         }
-        Some("collect") | None if once => {
-            if command.is_none() {
-                rest.insert(0, "collect".to_owned());
+        Some(name) if once && name != "collect" => {
+            Err(Error::config(format!("--once is the command `collect`: it does not go with `{name}`")))
+        }
+        Some("help") => Ok(()),
+        Some(name) => {
+            let known: Vec<&str> = Command::COMMANDS.iter().map(|command| command.name).collect();
+            if known.contains(&name) {
+                return Ok(());
             }
-            Ok(())
+            let hint = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("one of: {}", known.join(", ")),
+            };
+            Err(Error::config(format!("unknown command `{name}`")).with_hint(hint))
         }
-        Some(word) if once => {
-            Err(Error::config(format!("--once is the command `collect`: it does not go with `{word}`")))
-        }
-        Some(word) if !COMMANDS.contains(&word) && word != "help" => {
-            let near = crate::yaml::keys::nearest(word, COMMANDS.iter().copied());
-            let error = Error::config(format!("unknown command `{word}`"));
-            Err(match near {
-                Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-                None => error.with_hint(format!("one of: {}", COMMANDS.join(", "))),
-            })
-        }
-        _ => Ok(()),
     }
 }
 
@@ -188,8 +182,8 @@ mod tests {
     use super::*;
 
     fn arranged(line: &str) -> String {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        arrange(&words).map_or_else(|error| format!("error: {error}"), |words| words.join(" "))
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        arrange(&args).map_or_else(|error| format!("error: {error}"), |args| args.join(" "))
     }
 
     #[test]
@@ -203,9 +197,9 @@ mod tests {
 
     #[test]
     fn sql_that_begins_with_a_comment_is_one_word() {
-        let words = ["try", "--sql", "-- a\nSELECT 1=1", "--rows=3"].map(str::to_owned);
+        let args = ["try", "--sql", "-- a\nSELECT 1=1", "--rows=3"].map(str::to_owned);
         let expected = ["try", "--sql", "-- a\nSELECT 1=1", "--rows", "3"].map(str::to_owned);
-        assert_eq!(arrange(&words), Ok(expected.to_vec()));
+        assert_eq!(arrange(&args), Ok(expected.to_vec()));
     }
 
     #[test]

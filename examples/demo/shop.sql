@@ -1,5 +1,5 @@
 -- The demo's shop: customers, orders and stock. Deterministic: the same rows on every machine, on every day.
--- `cargo run --example make_demo` turns it into shop.db; the exporter itself never writes.
+-- `sql-exporter demo` writes it to shop.db in a temporary folder; serving never writes.
 
 CREATE TABLE customers (
   id      INTEGER PRIMARY KEY,

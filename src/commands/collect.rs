@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 
 use super::run::start;
-use super::settings::{GlobalArgs, Settings, environment};
+use super::settings::GlobalArgs;
+use super::{CommandResult, output, print_page};
 use crate::deadline::Deadline;
-use crate::driver::Drivers;
 use crate::engine::scrape;
 use crate::engine::scrape::{ScrapeOutcome, ScrapeTime};
 use crate::engine::targets::ScrapeSelection;
@@ -17,10 +17,8 @@ use crate::error::Error;
 use crate::exposition::page::pieces;
 use crate::exposition::{FORMATS, Format};
 
-use super::{output, print_page};
-
-/// The reader of a pipe has so much time at least, however long the scrape took.
-const AT_LEAST: Duration = Duration::from_secs(1);
+/// The reader of a pipe has at least this long, however long the scrape took.
+const LEAST_WRITE_TIME: Duration = Duration::from_secs(1);
 
 /// Run one scrape and print it: exit 0 when all is good, 1 when something failed, 2 for a bad configuration.
 #[derive(FromArgs)]
@@ -28,10 +26,10 @@ const AT_LEAST: Duration = Duration::from_secs(1);
     subcommand,
     name = "collect",
     help_triggers("-h", "--help", "help"),
-    example = "Print a page of all targets:\n  {command_name} -c shop.yaml",
+    example = "Print the metrics of all targets:\n  {command_name} -c shop.yaml",
     example = "Write one query's samples for node_exporter's textfile collector:\n  {command_name} -c shop.yaml --query orders --no-self-metrics --output /var/lib/node/shop.prom"
 )]
-pub struct Options {
+pub struct CollectArgs {
     /// only this query (repeatable)
     #[argh(option)]
     query: Vec<String>,
@@ -52,64 +50,60 @@ pub struct Options {
     #[argh(option, default = "Duration::from_secs(60)", from_str_fn(super::read_timeout))]
     timeout: Duration,
 
-    /// write the page to this file, as a whole, also when a query failed
+    /// write the page to this file in one step, also when a query failed
     #[argh(option)]
     output: Option<PathBuf>,
 
-    /// leave out the rows about the exporter itself
+    /// leave out the metrics about the exporter itself
     #[argh(switch)]
     no_self_metrics: bool,
 }
 
-/// Runs the scrape. Blocks, at most for `--timeout`; interrupted by a signal, it writes what is complete.
+/// Runs the scrape. Blocks for at most `--timeout`; after a signal it writes what is complete.
 ///
 /// # Errors
-/// Wrong words, a wrong configuration, a file that cannot be written.
-pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
+/// Wrong arguments, a wrong configuration, a file that cannot be written.
+pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
     let began = Instant::now();
-    let format = format(&options.format).map_err(|error| vec![error])?;
-    let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
-    let plan = settings.load(&environment, &Drivers::built_in())?;
-    super::start_logging(&plan, &settings.warnings);
+    let format = read_format(&options.format)?;
+    let config = super::load(args)?;
     let selection = ScrapeSelection {
         targets: options.target.clone(),
         collectors: options.collector.clone(),
         queries: options.query.clone(),
     };
-    start::threads_are_given(1).map_err(|error| vec![error])?;
-    let fleet = Arc::new(start::make_targets(plan));
-    let interrupted = start::interrupt_at_signal(&fleet).map_err(|error| vec![error])?;
+    start::check_thread_limit(1)?;
+    let targets = Arc::new(start::make_targets(config));
+    let interrupted = start::interrupt_at_signal(&targets)?;
     let time = ScrapeTime { began, budget: options.timeout };
-    let page = scrape::scrape(&fleet, &selection, time).map_err(|error| vec![error])?;
+    let page = scrape::scrape(&targets, &selection, time)?;
     let mut families = page.families;
     if options.no_self_metrics {
         families.retain(|(family, _)| !family.name.as_str().starts_with("sql_exporter_"));
     } else {
-        fleet.telemetry().scraped(page.verdict.word());
-        families.extend(fleet.own_metrics());
+        targets.telemetry().scraped(page.verdict.word());
+        families.extend(targets.own_metrics());
     }
     let pieces = pieces(&families, format);
     let written = match &options.output {
         Some(file) => {
-            let by = time.deadline().max(Deadline::within(AT_LEAST));
+            let by = time.deadline().max(Deadline::within(LEAST_WRITE_TIME));
             output::write(file, &pieces, by, &|| interrupted.code().is_some())
         }
         None => print_page(&pieces),
     };
-    fleet.stop();
-    match (interrupted.code(), written) {
-        (Some(code), Ok(())) => Ok(code),
-        (Some(code), Err(error)) => {
-            log::error!("{error}");
-            Ok(code)
-        }
-        (None, written) => {
-            written.map(|()| u8::from(page.verdict != ScrapeOutcome::Complete)).map_err(|error| vec![error])
-        }
+    targets.stop();
+    let Some(code) = interrupted.code() else {
+        written?;
+        return Ok(u8::from(page.verdict != ScrapeOutcome::Complete));
+    };
+    if let Err(error) = written {
+        log::error!("{error}");
     }
+    Ok(code)
 }
 
-fn format(name: &str) -> Result<&'static dyn Format, Error> {
+fn read_format(name: &str) -> Result<&'static dyn Format, Error> {
     FORMATS.iter().copied().find(|format| format.name() == name).ok_or_else(|| {
         let known: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
         Error::config(format!("--format {name:?}: the formats are {}", known.join(" and ")))

@@ -1,102 +1,91 @@
-//! `health`: asks a running exporter's `/-/healthy`, for containers without curl. Exit 0 when it answers 200.
+//! `health`: requests `/-/healthy` of a running exporter, for containers without curl. Exit 0 on status 200.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use argh::FromArgs;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConnection, StreamOwned};
+use socket2::{SockAddr, Socket, Type};
 
-use super::settings::{GlobalArgs, Settings, environment};
+use super::settings::{CommandSettings, GlobalArgs, environment};
 use super::terminal::TerminalText;
+use super::{CommandResult, print_stderr, print_stdout};
 use crate::config::exporter::Exporter;
 use crate::config::listen::ListenAddress;
 use crate::driver::Drivers;
 use crate::driver::connection::tls::{TlsConfig, TlsMode};
 use crate::error::Error;
-use crate::plain_text::one_line;
 use crate::server;
 
-use super::{print_text, print_to_stderr};
+/// An exporter that takes longer is not healthy.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longer than this is not healthy.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Ask a running exporter whether it answers.
+/// Check that a running exporter answers.
 #[derive(FromArgs)]
 #[argh(
     subcommand,
     name = "health",
     help_triggers("-h", "--help", "help"),
-    example = "Ask the exporter that runs with this file:\n  {command_name} -c shop.yaml",
-    example = "Ask at an address, from a container's health check:\n  {command_name} --listen 127.0.0.1:9399"
+    example = "Check the exporter that runs with this file:\n  {command_name} -c shop.yaml",
+    example = "Check an address, from a container's health check:\n  {command_name} --listen 127.0.0.1:9399"
 )]
-pub struct Options {}
+pub struct HealthArgs {}
 
-trait Stream: Read + Write {}
-impl<S: Read + Write> Stream for S {}
-
-/// Asks and says what came back. Blocks for at most some seconds.
+/// Sends one request and prints the outcome. Blocks for at most some seconds.
 ///
 /// # Errors
-/// Wrong words, or a configuration that cannot be read for its address.
-pub fn run(words: &GlobalArgs, _: &Options) -> Result<u8, Vec<Error>> {
-    let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
+/// Wrong arguments, or a configuration that cannot be read for its address.
+pub fn run(args: &GlobalArgs, _: &HealthArgs) -> CommandResult {
+    let settings = CommandSettings::new(args, &environment)?;
     let exporter = match (&settings.listen, settings.load(&environment, &Drivers::built_in())) {
-        (_, Ok(plan)) => plan.exporter,
-        // An address needs no configuration: then there is neither TLS nor a prefix.
+        (_, Ok(config)) => config.exporter,
+        // An address is enough without a configuration: then there is neither TLS nor a prefix.
         (Some(listen), Err(_)) => Exporter { listen: listen.clone(), ..Exporter::default() },
-        (None, Err(faults)) => return Err(faults),
+        (None, Err(errors)) => return Err(errors.into()),
     };
     let Exporter { listen, web_config_file, route_prefix, .. } = exporter;
-    let listen = listen
-        .into_iter()
-        .next()
-        .ok_or_else(|| vec![Error::config("no address to ask: `listen` is empty")])?;
+    let none = || Error::config("no address to send the request to: `listen` is empty");
+    let listen = listen.first().ok_or_else(none)?;
     let tls = web_config_file.is_some_and(|path| server::enables_tls(&path));
-    match ask(&listen, tls, &route_prefix.path("/-/healthy")) {
+    let problem = match status_of(listen, tls, &route_prefix.path("/-/healthy")) {
         Ok(status) if status == "200" => {
-            print_text(&TerminalText::document("healthy")).map_err(|error| vec![error])?;
-            Ok(0)
+            print_stdout(&TerminalText::document("healthy"))?;
+            return Ok(0);
         }
-        Ok(status) => {
-            let answer = format!("{listen} answers {status}");
-            print_to_stderr(&TerminalText::document(&one_line(&answer)));
-            Ok(1)
-        }
-        Err(error) => {
-            let silence = format!("{listen} does not answer: {error}");
-            print_to_stderr(&TerminalText::document(&one_line(&silence)));
-            Ok(1)
-        }
-    }
+        Ok(status) => format!("{listen} answers {status}"),
+        Err(error) => format!("{listen} does not answer: {error}"),
+    };
+    let mut text = TerminalText::default();
+    text.line(&problem);
+    print_stderr(&text);
+    Ok(1)
 }
 
-/// The status of the answer.
-fn ask(listen: &ListenAddress, tls: bool, path: &str) -> std::io::Result<String> {
+/// The status code of the response.
+fn status_of(listen: &ListenAddress, tls: bool, path: &str) -> std::io::Result<String> {
     let stream = connect(listen)?;
-    let asked =
-        if tls { encrypted(stream).and_then(|stream| status(stream, path)) } else { status(stream, path) };
-    match asked {
+    let status =
+        if tls { encrypted(stream).and_then(|stream| send(stream, path)) } else { send(stream, path) };
+    match status {
         Err(error) if wants_a_certificate(&error) => Ok("200".to_owned()),
         other => other,
     }
 }
 
-fn status(mut stream: impl Read + Write, path: &str) -> std::io::Result<String> {
+fn send(mut stream: impl Read + Write, path: &str) -> std::io::Result<String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
     let line = String::from_utf8_lossy(&head);
-    Ok(line.split(' ').nth(1).unwrap_or("nothing readable").to_owned())
+    Ok(line.split(' ').nth(1).unwrap_or("with something other than HTTP").to_owned())
 }
 
-/// Whoever answers at our own address is believed: a certificate names the host that others ask for.
-fn encrypted(stream: Box<dyn Stream>) -> std::io::Result<impl Read + Write> {
+/// The certificate is not verified: it names the host that other clients connect to, and this is our own address.
+fn encrypted(stream: Socket) -> std::io::Result<impl Read + Write> {
     let unverified = TlsConfig { mode: TlsMode::Require, ..TlsConfig::default() };
     let config = unverified.client_config().map_err(std::io::Error::other)?;
     let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
@@ -104,7 +93,7 @@ fn encrypted(stream: Box<dyn Stream>) -> std::io::Result<impl Read + Write> {
     Ok(StreamOwned::new(session, stream))
 }
 
-/// It lives, and lets nobody in without a certificate, which we do not have.
+/// The server is alive and requires a client certificate, which this command does not have.
 fn wants_a_certificate(error: &std::io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(
@@ -117,22 +106,17 @@ fn wants_a_certificate(error: &std::io::Error) -> bool {
     )
 }
 
-fn connect(listen: &ListenAddress) -> std::io::Result<Box<dyn Stream>> {
-    let address = match listen {
-        ListenAddress::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            return Ok(Box::new(stream));
-        }
-        ListenAddress::AnyAddress(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
-        ListenAddress::Tcp(address) if address.ip().is_unspecified() => {
-            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
-        }
-        ListenAddress::Tcp(address) => *address,
+fn connect(listen: &ListenAddress) -> std::io::Result<Socket> {
+    let localhost = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address: SockAddr = match listen {
+        ListenAddress::Unix(path) => SockAddr::unix(path)?,
+        ListenAddress::AnyAddress(port) => localhost(*port).into(),
+        ListenAddress::Tcp(address) if address.ip().is_unspecified() => localhost(address.port()).into(),
+        ListenAddress::Tcp(address) => (*address).into(),
     };
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    Ok(Box::new(stream))
+    let socket = Socket::new(address.domain(), Type::STREAM, None)?;
+    socket.connect_timeout(&address, TIMEOUT)?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    Ok(socket)
 }

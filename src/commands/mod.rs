@@ -1,9 +1,11 @@
-//! The commands, one a file. A new one is a file here, a line in `cli` and a line in `docs/command-line.md`.
+//! The commands, one a file. A new one is a file here and a line in `cli`.
 //!
-//! A command answers with an exit code, or with the errors that `cli` prints.
+//! A command returns its exit code, or the errors that `cli` prints. Everything that it prints itself goes through the
+//! functions here, which keep foreign text from controlling a terminal.
 
 pub mod check;
 pub mod collect;
+pub mod demo;
 pub mod health;
 mod output;
 pub mod packs;
@@ -14,59 +16,89 @@ pub mod terminal;
 pub mod test;
 pub mod try_query;
 
+use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
-use self::terminal::TerminalText;
+use serde::Serialize;
+
+use self::settings::{CommandSettings, GlobalArgs, environment};
+use self::terminal::{TerminalText, has_colors};
 use crate::config::Config;
 use crate::deadline::parse_duration;
+use crate::driver::Drivers;
 use crate::error::Error;
 use crate::logging;
 use crate::plain_text;
 use crate::yaml::keys::nearest;
 
-/// Starts logging as the configuration says, and logs what was odd while loading.
-fn start_logging(plan: &Config, warnings: &[String]) {
-    logging::start(plan.exporter.log_level, plan.exporter.log_format);
+/// The exit code of a command: 0 good, 1 something failed, 2 an error was found.
+pub type CommandResult = Result<u8, CommandErrors>;
+
+/// What kept a command from its work: one error, or all of a configuration.
+#[derive(Debug)]
+pub struct CommandErrors(pub Vec<Error>);
+
+impl From<Error> for CommandErrors {
+    fn from(error: Error) -> Self {
+        CommandErrors(vec![error])
+    }
+}
+
+impl From<Vec<Error>> for CommandErrors {
+    fn from(errors: Vec<Error>) -> Self {
+        CommandErrors(errors)
+    }
+}
+
+/// Loads the configuration that the arguments and the environment name, and starts logging.
+fn load(args: &GlobalArgs) -> Result<Config, CommandErrors> {
+    let settings = CommandSettings::new(args, &environment)?;
+    let config = settings.load(&environment, &Drivers::built_in())?;
+    start_logging(&config, &settings.warnings);
+    Ok(config)
+}
+
+/// Starts logging as configured, and logs the warnings of the load.
+fn start_logging(config: &Config, warnings: &[String]) {
+    logging::start(config.exporter.log_level, config.exporter.log_format);
     for warning in warnings {
         log::warn!("{warning}");
     }
-    log_warnings(plan);
+    log_warnings(config);
 }
 
-/// Logs what was odd in a configuration, without the source lines and their carets.
-fn log_warnings(plan: &Config) {
-    for warning in &plan.warnings {
+/// Logs the warnings of a configuration, without source lines and carets.
+fn log_warnings(config: &Config) {
+    for warning in &config.warnings {
         let warning = warning.to_string();
         log::warn!("{}", warning.lines().next().unwrap_or_default());
     }
 }
 
-/// How a command prints what it found: the option `--format` of commands that make no exposition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Print {
+/// `--format` of the commands that print a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportFormat {
     /// For people.
-    #[default]
     Text,
-    /// For machines: one JSON document.
+    /// One JSON document.
     Json,
 }
 
-/// The values of `--format`.
-const PRINTS: &[(&str, Print)] = &[("text", Print::Text), ("json", Print::Json)];
-
-impl Print {
+impl ReportFormat {
     /// Reads the value of `--format`.
     ///
     /// # Errors
     /// A sentence that lists the values.
-    pub fn read(text: &str) -> Result<Print, String> {
-        let names = || PRINTS.iter().map(|(name, _)| *name);
-        PRINTS.iter().find(|(name, _)| *name == text).map(|(_, print)| *print).ok_or_else(|| {
-            let near = nearest(text, names()).map(|near| format!("; did you mean {near}?"));
-            let names: Vec<&str> = names().collect();
-            format!("{text:?} is not one of {}{}", names.join(", "), near.unwrap_or_default())
-        })
+    pub fn read(text: &str) -> Result<ReportFormat, String> {
+        match text {
+            "text" => Ok(ReportFormat::Text),
+            "json" => Ok(ReportFormat::Json),
+            _ => {
+                let near = nearest(text, ["text", "json"]).map(|near| format!("; did you mean {near}?"));
+                Err(format!("{text:?} is not one of text, json{}", near.unwrap_or_default()))
+            }
+        }
     }
 }
 
@@ -79,50 +111,72 @@ pub fn read_timeout(text: &str) -> Result<Duration, String> {
     if timeout.is_zero() { Err("0 leaves no time: write a duration above 0".to_owned()) } else { Ok(timeout) }
 }
 
-/// Prints text for people.
-///
-/// # Errors
-/// A machine error: the disk behind stdout is full, for one.
-pub fn print_text(text: &TerminalText) -> Result<(), Error> {
-    print(&[text.as_bytes()])
+/// `1 error`, `2 errors`
+fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == N::from(1) { one } else { several })
 }
 
-/// Prints a JSON document; what a terminal may obey stands in escapes, which mean the same.
+/// Prints a report in the format that was asked for.
+fn print_report<R: Serialize>(
+    format: ReportFormat,
+    report: &R,
+    text: impl FnOnce(&R) -> TerminalText,
+) -> Result<(), Error> {
+    match format {
+        ReportFormat::Text => print_stdout(&text(report)),
+        ReportFormat::Json => {
+            let document = serde_json::to_value(report)
+                .map_err(|error| Error::machine(format!("the report cannot be written as JSON: {error}")))?;
+            print_json(&format!("{document:#}\n"))
+        }
+    }
+}
+
+/// Prints text for people. A closed pipe is the reader's choice (`| head`) and not an error.
 ///
 /// # Errors
-/// As [`print_text`].
+/// A machine error, for example a full disk behind stdout.
+pub fn print_stdout(text: &TerminalText) -> Result<(), Error> {
+    let colors = has_colors(std::io::stdout().is_terminal(), &environment);
+    write_stdout(&[text.render(colors)])
+}
+
+/// Prints text for people to stderr, without colours. A closed stderr is harmless.
+pub fn print_stderr(text: &TerminalText) {
+    drop(std::io::stderr().lock().write_all(text.render(false).as_bytes()));
+}
+
+/// Prints a JSON document. Characters that control a terminal are escaped, which does not change what a reader gets.
+///
+/// # Errors
+/// As [`print_stdout`].
 pub fn print_json(document: &str) -> Result<(), Error> {
-    print(&[plain_text::json(document).as_bytes()])
+    write_stdout(&[plain_text::json(document).as_bytes()])
 }
 
-/// Prints an exposition byte by byte, but for a terminal: that gets each line without what it may obey.
+/// Prints an exposition byte for byte; a terminal gets each line without control characters.
 ///
 /// # Errors
-/// As [`print_text`].
+/// As [`print_stdout`].
 pub fn print_page<B: AsRef<[u8]>>(pieces: &[B]) -> Result<(), Error> {
     if !std::io::stdout().is_terminal() {
-        return print(pieces);
+        return write_stdout(pieces);
     }
     // A piece ends with a line.
-    pieces
-        .iter()
-        .try_for_each(|piece| print_text(&TerminalText::document(&String::from_utf8_lossy(piece.as_ref()))))
+    let text = |piece: &B| TerminalText::document(&String::from_utf8_lossy(piece.as_ref()));
+    pieces.iter().try_for_each(|piece| print_stdout(&text(piece)))
 }
 
-/// Writes to stdout. A closed pipe is the reader's choice (`| head`), no error.
-fn print<B: AsRef<[u8]>>(pieces: &[B]) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
+fn write_stdout<B: AsRef<[u8]>>(pieces: &[B]) -> Result<(), Error> {
+    write_all(&mut std::io::stdout().lock(), pieces)
+        .map_err(|error| Error::machine(format!("stdout: {error}")))
+}
+
+fn write_all<B: AsRef<[u8]>>(out: &mut dyn Write, pieces: &[B]) -> std::io::Result<()> {
     let written =
         pieces.iter().try_for_each(|piece| out.write_all(piece.as_ref())).and_then(|()| out.flush());
     match written {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::machine(format!("stdout: {error}")))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
-}
-
-/// Writes to stderr. A closed stderr is harmless.
-pub fn print_to_stderr(text: &TerminalText) {
-    drop(std::io::stderr().lock().write_all(text.as_bytes()));
 }

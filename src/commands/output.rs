@@ -1,7 +1,7 @@
-//! `--output FILE`: a page as a whole in a file's place, or into what is no file.
+//! `collect --output FILE`: writes a page as a whole.
 //!
-//! A regular file is replaced by a new one, so that a reader sees the old page or the new one and never half of it. A
-//! device, a pipe and stdout are written into. A link is followed to its end, and stays.
+//! A regular file is replaced by a new one, so that a reader sees the old page or the new one and never half of one. A
+//! device, a pipe and stdout are written into. A symbolic link is followed to its end, and stays.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::libc::{ENXIO, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
-use ring::rand::{SystemRandom, generate};
 
+use super::write_all;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::file;
 
 /// More links than this lead in a circle, as for the system itself.
 const MOST_LINKS: usize = 40;
-/// Between two looks at a pipe that nobody reads.
-const NAP: Duration = Duration::from_millis(1);
-/// The permissions of a mode; what makes a program run as another user is not carried over.
+/// Between two attempts on a pipe without a reader.
+const PIPE_POLL: Duration = Duration::from_millis(1);
+/// The permission bits of a mode; set-user-ID and its like are not carried over.
 const PERMISSIONS: u32 = 0o777;
 
 /// Writes the pieces to where `path` leads. A pipe without a reader is waited for until `by`, or until `stopped`.
@@ -38,7 +38,7 @@ pub(super) fn write<B: AsRef<[u8]>>(
         Destination::Stderr => write_all(&mut io::stderr().lock(), pieces),
         Destination::File(file, old) => replace(&file, old.as_ref(), pieces),
         Destination::Stream(stream, found) => {
-            SlowReader { out: connect(&stream, found.as_ref(), by, stopped)?, by }.write(pieces)
+            write_slowly(&mut connect(&stream, found.as_ref(), by, stopped)?, pieces, by)
         }
     });
     written.map_err(|error| Error::machine(format!("--output {}: {error}", path.display())))
@@ -46,7 +46,7 @@ pub(super) fn write<B: AsRef<[u8]>>(
 
 /// Where a path leads.
 enum Destination {
-    /// This process's own, by the name of its descriptor: what stood there is written on.
+    /// This process's own stdout, named by its descriptor: what was written there stays.
     Stdout,
     Stderr,
     /// A regular file that is there, or is not yet.
@@ -101,8 +101,8 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A link in a folder where others write may be anybody's, and lead to a file of ours. One of root, of this user and of the
-/// folder's owner is meant.
+/// In a folder where others write, anybody's link may lead to a file of ours. Links of root, of this user and of the
+/// folder's owner are followed.
 fn trusted(link: &Metadata, folder: &Path) -> io::Result<()> {
     let ours = rustix::process::geteuid().as_raw();
     if link.uid() == 0 || link.uid() == ours || link.uid() == std::fs::metadata(folder)?.uid() {
@@ -112,66 +112,29 @@ fn trusted(link: &Metadata, folder: &Path) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::PermissionDenied, message))
 }
 
-fn write_all<B: AsRef<[u8]>>(out: &mut dyn Write, pieces: &[B]) -> io::Result<()> {
-    let written =
-        pieces.iter().try_for_each(|piece| out.write_all(piece.as_ref())).and_then(|()| out.flush());
-    match written {
-        // The reader's choice, as without `--output`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
-}
-
-/// Makes a new file and gives it the place, the owner and the permissions of the old one.
+/// Writes a new file and gives it the place, the owner and the permissions of the old one.
 fn replace<B: AsRef<[u8]>>(file: &Path, old: Option<&Metadata>, pieces: &[B]) -> io::Result<()> {
-    let mut new = Temporary::in_folder(folder(file), old.is_some())?;
-    pieces.iter().try_for_each(|piece| new.file.write_all(piece.as_ref()))?;
+    // Nobody else may read it until it has the permissions of the old file.
+    let mode = if old.is_some() { 0o600 } else { 0o666 };
+    let mut new = tempfile::Builder::new()
+        .prefix(".sql-exporter-")
+        .suffix(".tmp")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(folder(file))?;
+    pieces.iter().try_for_each(|piece| new.write_all(piece.as_ref()))?;
     if let Some(old) = old {
-        // Who may not give files away keeps what is allowed: the group, or nothing.
-        if fchown(&new.file, Some(old.uid()), Some(old.gid())).is_err() {
-            drop(fchown(&new.file, None, Some(old.gid())));
+        // A user who may not give files away keeps what is allowed: the group, or nothing.
+        if fchown(new.as_file(), Some(old.uid()), Some(old.gid())).is_err() {
+            drop(fchown(new.as_file(), None, Some(old.gid())));
         }
-        new.file.set_permissions(Permissions::from_mode(old.mode() & PERMISSIONS))?;
+        new.as_file().set_permissions(Permissions::from_mode(old.mode() & PERMISSIONS))?;
     }
-    new.file.sync_all()?;
-    new.rename(file)
+    new.as_file().sync_all()?;
+    new.persist(file).map(drop).map_err(|failed| failed.error)
 }
 
-/// A new file under a name that nobody can know beforehand; removed unless it is renamed.
-struct Temporary {
-    file: File,
-    path: Option<PathBuf>,
-}
-
-impl Temporary {
-    /// `private`: for nobody else, until it gets the permissions of another.
-    fn in_folder(folder: &Path, private: bool) -> io::Result<Temporary> {
-        let random = || io::Error::other("the system gives no random bytes");
-        let bytes: [u8; 16] = generate(&SystemRandom::new()).map_err(|_| random())?.expose();
-        let path = folder.join(format!(".sql-exporter-{:032x}.tmp", u128::from_ne_bytes(bytes)));
-        let mode = if private { 0o600 } else { 0o666 };
-        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
-        Ok(Temporary { file, path: Some(path) })
-    }
-
-    fn rename(mut self, to: &Path) -> io::Result<()> {
-        let Some(path) = &self.path else { return Ok(()) };
-        std::fs::rename(path, to)?;
-        self.path = None;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            drop(std::fs::remove_file(path));
-        }
-    }
-}
-
-/// Opens a device or a pipe, once somebody reads the pipe. It must be the one that was `found`: meanwhile another user may
-/// have put something else in its place.
+/// Opens a device, or a pipe as soon as it has a reader. It must be the one that was `found`: another user may have put
+/// something else in its place meanwhile.
 fn connect(
     path: &Path,
     found: Option<&Metadata>,
@@ -189,43 +152,35 @@ fn connect(
             Ok(file) => return is_found(&file).map(|()| file),
             Err(error) if error.raw_os_error() == Some(ENXIO) => {
                 if by.passed() || stopped() {
-                    return Err(io::Error::new(ErrorKind::TimedOut, "nobody reads it"));
+                    return Err(io::Error::new(ErrorKind::TimedOut, "no process reads it"));
                 }
-                std::thread::sleep(NAP.min(by.left()));
+                std::thread::sleep(PIPE_POLL.min(by.left()));
             }
             Err(error) => return Err(error),
         }
     }
 }
 
-/// A stream whose reader may be slow, but not for ever.
-struct SlowReader {
-    out: File,
-    by: Deadline,
-}
-
-impl SlowReader {
-    fn write<B: AsRef<[u8]>>(&mut self, pieces: &[B]) -> io::Result<()> {
-        pieces.iter().try_for_each(|piece| self.write_piece(piece.as_ref()))
-    }
-
-    fn write_piece(&mut self, mut rest: &[u8]) -> io::Result<()> {
+/// Writes to a reader that may be slow, but not for ever.
+fn write_slowly<B: AsRef<[u8]>>(out: &mut File, pieces: &[B], by: Deadline) -> io::Result<()> {
+    for piece in pieces {
+        let mut rest = piece.as_ref();
         while !rest.is_empty() {
-            match self.out.write(rest) {
+            match out.write(rest) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !by.passed() => {
+                    std::thread::sleep(PIPE_POLL.min(by.left()));
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if self.by.passed() {
-                        return Err(io::Error::new(ErrorKind::TimedOut, "its reader is too slow"));
-                    }
-                    std::thread::sleep(NAP.min(self.by.left()));
+                    return Err(io::Error::new(ErrorKind::TimedOut, "its reader is too slow"));
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -365,7 +320,7 @@ mod tests {
         let late = Deadline::within(Duration::from_secs(3600));
         for (by, stopped) in [(soon, false), (late, true)] {
             let error = write(&pipe, &["x"], by, &|| stopped).unwrap_err().to_string();
-            assert!(error.ends_with("pipe: nobody reads it"), "{error}");
+            assert!(error.ends_with("pipe: no process reads it"), "{error}");
         }
         // Somebody who opened it and does not read.
         let mut idle = file::open(&pipe).unwrap();

@@ -3,11 +3,10 @@
 use argh::FromArgs;
 
 use super::terminal::TerminalText;
+use super::{CommandResult, print_stdout};
 use crate::config::packs;
 use crate::error::Error;
 use crate::yaml::keys::nearest;
-
-use super::print_text;
 
 /// List the built-in collectors, or print one.
 #[derive(FromArgs)]
@@ -18,42 +17,41 @@ use super::print_text;
     example = "List the collectors inside the binary:\n  {command_name}",
     example = "Print one, to change it and include it as a file:\n  {command_name} postgres/locks"
 )]
-pub struct Options {
+pub struct PacksArgs {
     /// the collector to print, as listed
     #[argh(positional)]
     name: Option<String>,
 }
 
-/// Prints the list, or one collector's file.
+/// Prints the list, or the file of one collector.
 ///
 /// # Errors
 /// An unknown name, with the nearest.
-pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
-    let Some(name) = &options.name else {
-        return done(&list());
+pub fn run(options: &PacksArgs) -> CommandResult {
+    let text = match &options.name {
+        None => list(),
+        Some(name) => {
+            let plain = name.strip_prefix("builtin:").unwrap_or(name);
+            let unknown = || {
+                let hint = match nearest(plain, packs::names()) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => "`sql-exporter packs` lists them".to_owned(),
+                };
+                Error::config(format!("no built-in collector {name:?}")).with_hint(hint)
+            };
+            packs::text(plain).ok_or_else(unknown)?.to_owned()
+        }
     };
-    let plain = name.strip_prefix("builtin:").unwrap_or(name);
-    let text = packs::text(plain).ok_or_else(|| {
-        let error = Error::config(format!("no built-in collector {name:?}"));
-        let hint = match nearest(plain, packs::names()) {
-            Some(near) => format!("did you mean {near}?"),
-            None => "`sql-exporter packs` lists them".to_owned(),
-        };
-        vec![error.with_hint(hint)]
-    })?;
-    done(text)
-}
-
-fn done(text: &str) -> Result<u8, Vec<Error>> {
-    print_text(&TerminalText::document(text)).map(|()| 0).map_err(|error| vec![error])
+    print_stdout(&TerminalText::document(&text))?;
+    Ok(0)
 }
 
 fn list() -> String {
     let packs = packs::list();
-    let wide = packs.iter().map(|pack| pack.name.len()).max().unwrap_or(0);
+    let widest = packs.iter().map(|pack| pack.name.len()).max().unwrap_or(0);
     let line = |pack: &packs::Pack| {
         let counts = format!("{} queries, {} metrics", pack.queries, pack.metrics);
-        format!("{:<wide$}  {counts:<24}  {}\n", pack.name, pack.about)
+        format!("{:<widest$}  {counts:<24}  {}\n", pack.name, pack.about)
     };
     packs.iter().map(line).collect()
 }

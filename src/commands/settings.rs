@@ -1,5 +1,5 @@
-//! What the words, the environment and the file say together (docs/configuration.md, "Precedence"): a flag, then
-//! `SQL_EXPORTER_*`, then the variables of Du-gui/export-sql, then the file.
+//! What the arguments, the environment and the configuration file set together: a flag wins over `SQL_EXPORTER_*`, that
+//! over the variables of Du-gui/export-sql, and that over the file (docs/command-line.md).
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ const DEFAULT_FILES: [&str; 2] = ["./sql-exporter.yaml", "/etc/sql-exporter/conf
 /// Looks up an environment variable.
 pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
 
-/// The options that every command shares, as the words give them.
+/// The options that every command shares, as typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GlobalArgs {
     /// `-c`, `--config`.
@@ -38,9 +38,9 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// What stands above the file.
+/// What takes precedence over the configuration file.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct CommandSettings {
     /// The file to read; `None` is the first default file that exists.
     pub config: Option<PathBuf>,
     /// Instead of the configured addresses.
@@ -49,67 +49,68 @@ pub struct Settings {
     pub log_level: Option<LevelFilter>,
     /// Instead of the configured format.
     pub log_format: Option<LogFormat>,
-    /// What was odd; logged once logging runs.
+    /// To be logged once logging runs.
     pub warnings: Vec<String>,
 }
 
-impl Settings {
-    /// Puts words and environment together.
+impl CommandSettings {
+    /// Combines arguments and environment.
     ///
     /// # Errors
-    /// A value that cannot be read, by the name of its flag or variable.
-    pub fn new(words: &GlobalArgs, environment: &Environment<'_>) -> Result<Settings, Error> {
-        let mut settings = Settings::default();
-        let config = words.config.clone().or_else(|| {
-            ["SQL_EXPORTER_CONFIG", "CONFIG_FILE"]
-                .iter()
-                .find_map(|name| settings.variable(name, environment))
-                .map(|(_, value)| value.into())
-        });
-        settings.config = config;
-        let flag = |value: &Option<String>, name: &str| value.clone().map(|value| (name.to_owned(), value));
-        let mut choose = |flag: Option<(String, String)>, names: &[&str]| {
-            flag.or_else(|| names.iter().find_map(|name| settings.variable(name, environment)))
+    /// A value that cannot be read, with the name of its flag or variable.
+    pub fn new(args: &GlobalArgs, environment: &Environment<'_>) -> Result<CommandSettings, Error> {
+        let mut warnings = Vec::new();
+        // Kubernetes injects `EXPORTER_PORT=tcp://…` for a service named `exporter`: that is not meant for us.
+        let mut variable = |names: &[&str]| {
+            names.iter().find_map(|name| {
+                let value = environment(name).filter(|value| !value.is_empty())?;
+                if value.starts_with("tcp://") {
+                    warnings.push(format!(
+                        "environment variable {name}={value} ignored: it looks injected by Kubernetes"
+                    ));
+                    return None;
+                }
+                Some(NamedValue { name: (*name).to_owned(), value })
+            })
         };
-        let listen = choose(flag(&words.listen, "--listen"), &["SQL_EXPORTER_LISTEN"]);
-        let level = choose(flag(&words.log_level, "--log-level"), &["SQL_EXPORTER_LOG_LEVEL", "LOG_LEVEL"]);
-        let format = choose(flag(&words.log_format, "--log-format"), &["SQL_EXPORTER_LOG_FORMAT"]);
-        let host = choose(None, &["EXPORTER_HOST"]);
-        let port = choose(None, &["EXPORTER_PORT"]);
-        settings.listen = match listen {
-            Some(listen) => Some(read(listen, read_listen)?),
-            None => seed_listen(host, port)?,
+        let mut flag_or = |flag: &str, value: &Option<String>, names: &[&str]| {
+            let given = value.clone().map(|value| NamedValue { name: flag.to_owned(), value });
+            given.or_else(|| variable(names))
         };
-        settings.log_level = level.map(|level| read(level, config::exporter::log_level)).transpose()?;
-        settings.log_format = format.map(|format| read(format, config::exporter::log_format)).transpose()?;
-        Ok(settings)
+        let listen = flag_or("--listen", &args.listen, &["SQL_EXPORTER_LISTEN"]);
+        let level = flag_or("--log-level", &args.log_level, &["SQL_EXPORTER_LOG_LEVEL", "LOG_LEVEL"]);
+        let format = flag_or("--log-format", &args.log_format, &["SQL_EXPORTER_LOG_FORMAT"]);
+        let config = args
+            .config
+            .clone()
+            .or_else(|| variable(&["SQL_EXPORTER_CONFIG", "CONFIG_FILE"]).map(|named| named.value.into()));
+        let (host, port) = (variable(&["EXPORTER_HOST"]), variable(&["EXPORTER_PORT"]));
+        let listen = match listen {
+            // Relative paths of Unix sockets start from the current folder.
+            Some(listen) => Some(listen.read(|text| listen::listen(text, Path::new(".")))?),
+            None => listen_on(host, port)?,
+        };
+        Ok(CommandSettings {
+            config,
+            listen: listen.map(|address| vec![address]),
+            log_level: level.map(|level| level.read(config::exporter::log_level)).transpose()?,
+            log_format: format.map(|format| format.read(config::exporter::log_format)).transpose()?,
+            warnings,
+        })
     }
 
-    /// A variable's name and value. Kubernetes injects `EXPORTER_PORT=tcp://…` for a service named `exporter`:
-    /// that is not meant for us.
-    fn variable(&mut self, name: &str, environment: &Environment<'_>) -> Option<(String, String)> {
-        let value = environment(name).filter(|value| !value.is_empty())?;
-        if value.starts_with("tcp://") {
-            self.warnings.push(format!(
-                "environment variable {name}={value} ignored: it looks injected by Kubernetes"
-            ));
-            return None;
-        }
-        Some((name.to_owned(), value))
-    }
-
-    /// Reads the file and puts flags and environment above it.
+    /// Reads the file, and sets what flags and environment say instead.
     ///
     /// # Errors
-    /// All faults of the load together.
+    /// All errors of the load together.
     pub fn load(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Config, Vec<Error>> {
         self.examine(environment, drivers).map_err(|faulty| faulty.faults)
     }
 
-    /// The same as [`Settings::load`] for who wants to know all that can be said about a faulty file.
+    /// As [`CommandSettings::load`], with what else is known about a configuration that does not load.
     ///
     /// # Errors
-    /// All faults of the load, and what else was seen.
+    /// All errors of the load, its warnings, and the files that were read.
     pub fn examine(
         &self,
         environment: &keys::Environment,
@@ -121,14 +122,14 @@ impl Settings {
             files: Vec::new(),
             web_config_file: None,
         })?;
-        let mut plan = config::examine(&file, environment, drivers)?;
-        let exporter = &mut plan.exporter;
+        let mut config = config::examine(&file, environment, drivers)?;
+        let exporter = &mut config.exporter;
         if let Some(listen) = &self.listen {
             exporter.listen.clone_from(listen);
         }
         exporter.log_level = self.log_level.unwrap_or(exporter.log_level);
         exporter.log_format = self.log_format.unwrap_or(exporter.log_format);
-        Ok(plan)
+        Ok(config)
     }
 }
 
@@ -141,39 +142,33 @@ fn default_file() -> Result<PathBuf, Error> {
     })
 }
 
-fn read<T>((name, value): (String, String), reader: impl Fn(&str) -> Result<T, String>) -> Result<T, Error> {
-    reader(&value).map_err(|message| Error::config(format!("{name}: {message}")))
+/// A value with the flag or variable that it comes from.
+struct NamedValue {
+    name: String,
+    value: String,
 }
 
-fn seed_listen(
-    host: Option<(String, String)>,
-    port: Option<(String, String)>,
-) -> Result<Option<Vec<ListenAddress>>, Error> {
-    let name = match (&host, &port) {
-        (None, None) => return Ok(None),
-        (Some((name, _)), _) | (None, Some((name, _))) => name.clone(),
-    };
-    let port = match port {
-        Some(port) => {
-            read(port, |text| text.parse().map_err(|_| format!("{text:?} is not a port from 0 to 65535")))?
-        }
-        None => PORT,
-    };
-    let host = host.map_or_else(String::new, |(_, host)| host);
-    read((name, host), |host| listen::at_host(host, port)).map(|address| Some(vec![address]))
+impl NamedValue {
+    fn read<T>(&self, reader: impl Fn(&str) -> Result<T, String>) -> Result<T, Error> {
+        reader(&self.value).map_err(|message| Error::config(format!("{}: {message}", self.name)))
+    }
 }
 
-/// Relative paths of Unix sockets start from the current folder.
-fn read_listen(text: &str) -> Result<Vec<ListenAddress>, String> {
-    listen::listen(text, Path::new(".")).map(|address| vec![address])
+/// The address of the variables of Du-gui/export-sql, if one of them is set.
+fn listen_on(host: Option<NamedValue>, port: Option<NamedValue>) -> Result<Option<ListenAddress>, Error> {
+    let read_port = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a port from 0 to 65535"));
+    let number = port.as_ref().map_or(Ok(PORT), |port| port.read(read_port))?;
+    let any_host = |port: NamedValue| NamedValue { value: String::new(), ..port };
+    let host = host.or(port.map(any_host));
+    host.map(|host| host.read(|name| listen::at_host(name, number))).transpose()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings(words: &GlobalArgs, variables: &[(&str, &str)]) -> Result<Settings, Error> {
-        Settings::new(words, &|name| {
+    fn settings(args: &GlobalArgs, variables: &[(&str, &str)]) -> Result<CommandSettings, Error> {
+        CommandSettings::new(args, &|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
     }

@@ -1,4 +1,4 @@
-//! From a place in a statement to the place in the file that holds the statement.
+//! From a position in a statement to the place in the file that holds the statement.
 
 use std::path::Path;
 
@@ -7,32 +7,32 @@ use crate::error::{SourcePosition, SqlPosition};
 use crate::file;
 
 /// No file of a configuration is longer.
-const LONGEST: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Where line and column of a statement stand in the file; `at` is where the statement begins. The place of the whole
-/// statement where the file does not hold the line as it is (in quotes with escapes, for one).
-pub(super) fn place_of(at: &SourcePosition, sql: &str, spot: SqlPosition) -> SourcePosition {
+/// The place of a line and column of a statement in its file; `at` is where the statement begins. It is `at` itself where
+/// the file does not hold the line as it is (for example in quotes with escapes).
+pub(super) fn place_of(at: &SourcePosition, sql: &str, position: SqlPosition) -> SourcePosition {
     let text = match at.file.strip_prefix("builtin:") {
         Some(name) => packs::text(name).map(str::to_owned),
-        None => file::read_text(Path::new(&at.file), LONGEST).ok(),
+        None => file::read_text(Path::new(&at.file), MAX_FILE_BYTES).ok(),
     };
-    text.and_then(|text| found(at, &text, sql, spot)).unwrap_or_else(|| at.clone())
+    text.and_then(|text| find(at, &text, sql, position)).unwrap_or_else(|| at.clone())
 }
 
-fn found(at: &SourcePosition, text: &str, sql: &str, spot: SqlPosition) -> Option<SourcePosition> {
+fn find(at: &SourcePosition, text: &str, sql: &str, position: SqlPosition) -> Option<SourcePosition> {
     let mut wanted = sql.lines();
     let first = wanted.next()?.trim();
-    let line = sql.lines().nth(spot.line.checked_sub(1)?)?;
+    let line = sql.lines().nth(position.line.checked_sub(1)?)?;
     let from = at.line.max(1);
     let mut lines = text.lines().enumerate().skip(from - 1);
-    let (begin, _) = lines.find(|(_, line)| line.contains(first))?;
-    let number = begin + spot.line;
+    let (start, _) = lines.find(|(_, line)| line.contains(first))?;
+    let number = start + position.line;
     let source = text.lines().nth(number - 1)?;
-    let meant = line.trim();
-    let start = source.find(meant).filter(|_| !meant.is_empty())?;
+    let trimmed = line.trim();
+    let start = source.find(trimmed).filter(|_| !trimmed.is_empty())?;
     let indent = line.chars().take_while(|c| c.is_whitespace()).count();
     let before = source.get(..start)?.chars().count();
-    let column = (before + spot.column).checked_sub(indent)?;
+    let column = (before + position.column).checked_sub(indent)?;
     Some(SourcePosition { line: number, column, source: Some(source.to_owned()), ..at.clone() })
 }
 
@@ -44,7 +44,7 @@ mod tests {
 
     fn spot(line: usize, sql: &str, spot: (usize, usize)) -> Option<(usize, usize)> {
         let at = SourcePosition { file: "x.yaml".into(), line, column: 5, ..SourcePosition::default() };
-        let place = found(&at, FILE, sql, SqlPosition { line: spot.0, column: spot.1 })?;
+        let place = find(&at, FILE, sql, SqlPosition { line: spot.0, column: spot.1 })?;
         Some((place.line, place.column))
     }
 

@@ -1,8 +1,9 @@
-//! The lints by code, and the key `lint_off` that silences them on a metric, a query or a target (docs/command-line.md).
+//! The lints by code, and the key `lint_off` that silences them on a metric, a query or a target.
 //!
-//! Owns codes, names and what each looks at; why and how is `check/lint`, one file each. A new one is a line in
-//! [`lints!`] and a file there.
+//! Owns codes and what each lint looks at; the checks and their reasons are in `inspect/lint`. A new lint is an entry here
+//! and one there.
 
+use self::LintSubject::{Metric, Query, Target};
 use crate::yaml::keys::{Keys, nearest};
 
 /// What a lint looks at: where `lint_off` may name it.
@@ -17,73 +18,59 @@ pub enum LintSubject {
 }
 
 impl LintSubject {
-    fn word(self) -> &'static str {
+    fn plural(self) -> &'static str {
         match self {
-            LintSubject::Metric => "metrics",
-            LintSubject::Query => "queries",
-            LintSubject::Target => "targets",
+            Metric => "metrics",
+            Query => "queries",
+            Target => "targets",
         }
     }
 }
 
-macro_rules! lints {
-    ($($variant:ident = $code:literal, $subjects:expr, $about:literal;)*) => {
-        /// One lint.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Lint { $(#[doc = $about] $variant,)* }
-
-        impl Lint {
-            /// Every lint, by code.
-            pub const ALL: &'static [Lint] = &[$(Lint::$variant,)*];
-
-            /// `L001`
-            #[must_use]
-            pub fn code(self) -> &'static str {
-                match self { $(Lint::$variant => $code,)* }
-            }
-
-            /// What it finds, in a few words.
-            #[must_use]
-            pub fn about(self) -> &'static str {
-                match self { $(Lint::$variant => $about,)* }
-            }
-
-            fn subjects(self) -> &'static [LintSubject] {
-                match self { $(Lint::$variant => $subjects,)* }
-            }
-        }
-    };
+/// One lint.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lint {
+    /// `L001`
+    pub code: &'static str,
+    subjects: &'static [LintSubject],
+    /// What it finds, in a few words.
+    pub about: &'static str,
 }
 
-lints! {
-    CounterWithoutTotal = "L001", &[LintSubject::Metric], "a counter whose name does not end in `_total`";
-    TotalWithoutCounter = "L002", &[LintSubject::Metric], "a gauge whose name ends in `_total`";
-    BaseUnit = "L003", &[LintSubject::Metric], "a unit that is no base unit: `_ms`, `_kb`, `_percent`";
-    UnitDisagrees = "L004", &[LintSubject::Metric], "a name that says another unit than its column or its help";
-    MissingHelp = "L005", &[LintSubject::Metric], "a metric without `help`";
-    UnboundedLabel = "L006", &[LintSubject::Metric], "a label that may have a value a row: `id`, `uuid`, `email`, `url`";
-    PrometheusLabel = "L007", &[LintSubject::Metric, LintSubject::Target], "a label `job` or `instance`, which Prometheus sets itself";
-    MovingHistogram = "L008", &[LintSubject::Metric], "a histogram of rows that leave the result again";
-    SlowCounter = "L009", &[LintSubject::Metric], "a counter read less often than once a minute";
-    UnverifiedTls = "L010", &[LintSubject::Target], "a server on the network that need not prove who it is";
-    WrittenPassword = "L011", &[LintSubject::Target], "a password that stands in the configuration";
-    OpenFile = "L012", &[LintSubject::Target], "a file with a password that everybody on the machine may read";
-    SharedSql = "L013", &[LintSubject::Query], "two queries over the same rows, which one SQL could read";
-    SameSql = "L014", &[LintSubject::Query], "the same SQL twice on one target";
-    SwallowingComment = "L015", &[LintSubject::Query, LintSubject::Target], "a comment that swallows the rest of the SQL: YAML joins its lines";
+const fn lint(code: &'static str, subjects: &'static [LintSubject], about: &'static str) -> Lint {
+    Lint { code, subjects, about }
 }
+
+/// Every lint, by code.
+pub static LINTS: [Lint; 15] = [
+    lint("L001", &[Metric], "a counter whose name does not end in `_total`"),
+    lint("L002", &[Metric], "a gauge whose name ends in `_total`"),
+    lint("L003", &[Metric], "a unit that is not a base unit: `_ms`, `_kb`, `_percent`"),
+    lint("L004", &[Metric], "a name with another unit than its column or its help"),
+    lint("L005", &[Metric], "a metric without `help`"),
+    lint("L006", &[Metric], "a label that may have one value per row: `id`, `uuid`, `email`, `url`"),
+    lint("L007", &[Metric, Target], "a label `job` or `instance`, which Prometheus sets itself"),
+    lint("L008", &[Metric], "a histogram of rows that leave the result again"),
+    lint("L009", &[Metric], "a counter read less often than once a minute"),
+    lint("L010", &[Target], "a server on the network whose identity is not verified"),
+    lint("L011", &[Target], "a password in the configuration file"),
+    lint("L012", &[Target], "a file with a password that every user of the machine can read"),
+    lint("L013", &[Query], "two queries over the same rows, which one query could read"),
+    lint("L014", &[Query], "the same SQL twice on one target"),
+    lint("L015", &[Query, Target], "a comment that hides the rest of the SQL, because YAML joins its lines"),
+];
 
 impl Lint {
-    /// The lint of a code, in any case.
+    /// The lint of a code, in upper or lower case.
     #[must_use]
-    pub fn find(code: &str) -> Option<Lint> {
-        Lint::ALL.iter().copied().find(|lint| lint.code().eq_ignore_ascii_case(code.trim()))
+    pub fn find(code: &str) -> Option<&'static Lint> {
+        LINTS.iter().find(|lint| lint.code.eq_ignore_ascii_case(code.trim()))
     }
 
-    /// What to write instead of a code that there is not.
+    /// What to write instead of an unknown code.
     #[must_use]
     pub fn hint(code: &str) -> String {
-        match nearest(code.trim(), Lint::ALL.iter().map(|lint| lint.code())) {
+        match nearest(code.trim(), LINTS.iter().map(|lint| lint.code)) {
             Some(near) => format!("did you mean {near}? `sql-exporter check --rule list` lists them"),
             None => "`sql-exporter check --rule list` lists them".to_owned(),
         }
@@ -91,63 +78,63 @@ impl Lint {
 
     /// The entries on which `lint_off` may name it: "the metric or its query".
     #[must_use]
-    pub fn silenced_on(self) -> &'static str {
-        match self.subjects() {
-            [LintSubject::Metric] => "the metric or its query",
-            [LintSubject::Query] => "the query",
-            [LintSubject::Target] => "the target",
-            [LintSubject::Query, LintSubject::Target] => "the query or the target",
+    pub fn silenced_on(&self) -> &'static str {
+        match self.subjects {
+            [Metric] => "the metric or its query",
+            [Query] => "the query",
+            [Target] => "the target",
+            [Query, Target] => "the query or the target",
             _ => "the metric, its query or the target",
         }
     }
 
-    fn may_stand_on(self, subject: LintSubject) -> bool {
-        let of_a_metric = subject == LintSubject::Query && self.subjects().contains(&LintSubject::Metric);
-        of_a_metric || self.subjects().contains(&subject)
+    fn may_stand_on(&self, subject: LintSubject) -> bool {
+        let of_a_metric = subject == Query && self.subjects.contains(&Metric);
+        of_a_metric || self.subjects.contains(&subject)
     }
 }
 
-/// The lints that one entry silences.
+/// The lints that one entry silences, by code.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SilencedLints(Vec<Lint>);
+pub struct SilencedLints(Vec<&'static str>);
 
 impl SilencedLints {
-    /// Takes the key `lint_off` of an entry: one code or a list. A code that there is not, or one that looks at
-    /// something else, is a fault.
+    /// Takes the key `lint_off` of an entry: one code or a list. An unknown code is an error, and so is a lint that looks at
+    /// other entries.
     pub fn read(keys: &mut Keys<'_>, subject: LintSubject) -> SilencedLints {
         const KEY: &str = "lint_off";
-        let mut silence = SilencedLints::default();
+        let mut silenced = SilencedLints::default();
         for code in keys.texts(KEY).unwrap_or_default() {
             match Lint::find(&code) {
                 None => keys.fault_with_hint(KEY, format!("there is no lint {code:?}"), Lint::hint(&code)),
-                Some(lint) if lint.may_stand_on(subject) => silence.0.push(lint),
+                Some(lint) if lint.may_stand_on(subject) => silenced.0.push(lint.code),
                 Some(lint) => {
-                    let elsewhere: Vec<&str> = lint.subjects().iter().map(|subject| subject.word()).collect();
-                    let elsewhere = elsewhere.join(" and ");
-                    let message = format!("{} looks at {elsewhere}: it finds nothing here", lint.code());
-                    keys.fault_with_hint(KEY, message, format!("write it on one of the {elsewhere}"));
+                    let others: Vec<&str> = lint.subjects.iter().map(|subject| subject.plural()).collect();
+                    let others = others.join(" and ");
+                    let message = format!("{} looks at {others}: it finds nothing here", lint.code);
+                    keys.fault_with_hint(KEY, message, format!("write it on one of the {others}"));
                 }
             }
         }
-        silence
+        silenced
     }
 
-    /// True when the entry silences `lint`.
+    /// Whether the entry silences the lint of a code.
     #[must_use]
-    pub fn holds(&self, lint: Lint) -> bool {
-        self.0.contains(&lint)
+    pub fn contains(&self, code: &str) -> bool {
+        self.0.contains(&code)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Lint;
+    use super::{LINTS, Lint};
 
     #[test]
     fn codes_are_numbered_from_one_and_found_in_any_case() {
-        for (lint, number) in Lint::ALL.iter().zip(1..) {
-            assert_eq!(lint.code(), format!("L{number:03}"));
-            assert_eq!(Lint::find(&lint.code().to_lowercase()), Some(*lint));
+        for (lint, number) in LINTS.iter().zip(1..) {
+            assert_eq!(lint.code, format!("L{number:03}"));
+            assert_eq!(Lint::find(&lint.code.to_lowercase()), Some(lint));
         }
         assert_eq!(Lint::find("L000"), None);
         assert!(Lint::hint("L07").starts_with("did you mean L007?"), "{}", Lint::hint("L07"));

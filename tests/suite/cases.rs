@@ -7,7 +7,7 @@ use sql_exporter::config;
 use sql_exporter::config::Config;
 use sql_exporter::driver::Drivers;
 use sql_exporter::inspect::query_tests;
-use sql_exporter::inspect::query_tests::{Outcome, Verdict};
+use sql_exporter::inspect::query_tests::QueryTestResult;
 
 use crate::exporter::Setup;
 
@@ -23,17 +23,17 @@ fn load(folder: &Path, config: &str, files: &[(&str, &str)]) -> Config {
 }
 
 /// Runs the cases of a configuration.
-fn outcomes(config: &str, files: &[(&str, &str)]) -> Vec<Outcome> {
+fn outcomes(config: &str, files: &[(&str, &str)]) -> Vec<QueryTestResult> {
     let folder = tempfile::tempdir().unwrap();
     let plan = load(folder.path(), config, files);
     let shown = format!("{}/", folder.path().display());
     let mut outcomes = query_tests::run(&plan);
-    outcomes.iter_mut().for_each(|outcome| outcome.place.file = outcome.place.file.replace(&shown, ""));
+    outcomes.iter_mut().for_each(|outcome| outcome.file = outcome.file.replace(&shown, ""));
     outcomes
 }
 
-/// Of one query `orders` with these metrics, one case with these keys.
-fn one(metrics: &str, case: &str) -> Verdict {
+/// Why one case with these keys, of one query `orders` with these metrics, fails; nothing where it passes.
+fn one(metrics: &str, case: &str) -> Vec<String> {
     let config = format!(
         "databases: {{a: {{driver: sqlite, database: a.db}}}}\n\
          queries: [{{name: orders, sql: SELECT * FROM orders, metrics: {metrics}}}]\n\
@@ -41,15 +41,16 @@ fn one(metrics: &str, case: &str) -> Verdict {
     );
     let mut outcomes = outcomes(&config, &[]);
     assert_eq!(outcomes.len(), 1);
-    outcomes.remove(0).verdict
+    let QueryTestResult { passed, why, .. } = outcomes.remove(0);
+    assert_eq!(passed, why.is_empty());
+    why
 }
 
 /// The lines of a case that fails.
 fn why(metrics: &str, case: &str) -> Vec<String> {
-    match one(metrics, case) {
-        Verdict::Fail(lines) => lines,
-        Verdict::Pass => panic!("it passes: {case}"),
-    }
+    let lines = one(metrics, case);
+    assert!(!lines.is_empty(), "it passes: {case}");
+    lines
 }
 
 const ORDERS: &str = "[{name: shop_orders, help: Orders., labels: [region], value_column: orders}]";
@@ -65,11 +66,13 @@ fn the_tests_of_packs_and_examples_pass() {
         outcomes(&std::fs::read_to_string(path).unwrap(), &files)
     };
     let (demo, full) = (example("demo/sql-exporter.yaml"), example("full.yaml"));
-    let own =
-        |outcomes: &[Outcome]| outcomes.iter().filter(|outcome| outcome.place.file == "config.yaml").count();
+    let own = |outcomes: &[QueryTestResult]| {
+        outcomes.iter().filter(|outcome| outcome.file == "config.yaml").count()
+    };
     assert_eq!((own(&demo), own(&full)), (2, 1));
-    let failed: Vec<String> = query_tests::lines(&[packs, demo, full].concat());
-    assert!(failed.last().is_some_and(|summary| summary.ends_with(" 0 failed")), "{failed:#?}");
+    let all = [packs, demo, full].concat();
+    let failed: Vec<&QueryTestResult> = all.iter().filter(|outcome| !outcome.passed).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
@@ -79,11 +82,16 @@ fn the_documented_tests_pass_and_their_report_is_real() {
     let file = section.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     let report = section.split("```\nPASS").nth(1).unwrap().split("```").next().unwrap();
     let config = "databases: {a: {driver: sqlite, database: a.db}}\ninclude: [collector.yaml]\n";
-    let good = query_tests::lines(&outcomes(config, &[("collector.yaml", file)]));
+    // What `check` prints about tests.
+    let lines = |file: &str| -> Vec<String> {
+        let output = Setup::new(config).file("collector.yaml", file).args(&["check"]).output();
+        let lines = output.text().lines().skip_while(|line| !line.starts_with("PASS"));
+        lines.take_while(|line| !line.contains(" errors, ")).map(str::to_owned).collect()
+    };
+    let good = lines(file);
     assert_eq!(good.last().map(String::as_str), Some("3 tests: 3 passed, 0 failed"), "{good:#?}");
     let another = file.replace("('south', 3);", "('south', 3), ('south', 0);");
-    let bad = query_tests::lines(&outcomes(config, &[("collector.yaml", &another)]));
-    assert_eq!(bad.join("\n") + "\n", format!("PASS{report}"));
+    assert_eq!(lines(&another).join("\n").replace("./", "") + "\n", format!("PASS{report}"));
 }
 
 #[test]
@@ -95,11 +103,7 @@ fn order_spelling_and_what_is_not_given_do_not_count() {
         "# so\n\n shop_orders{ region = \"b\", } 1000\nshop_orders{region=\"c\"} 2\n# EOF\n",
     ] {
         let exposition = exposition.replace('\n', "\n    ");
-        assert_eq!(
-            one(ORDERS, &format!("{rows}  exposition: |\n    {exposition}")),
-            Verdict::Pass,
-            "{exposition}"
-        );
+        assert_eq!(one(ORDERS, &format!("{rows}  exposition: |\n    {exposition}")), [""; 0], "{exposition}");
     }
 }
 
@@ -126,7 +130,7 @@ fn missing_unexpected_and_other_samples_and_heads_are_shown_by_family() {
     let nothing = why(ORDERS, "  rows: [{region: a, orders: 1}]\n  exposition: ''");
     assert_eq!(nothing, ["shop_orders: 0 of 0 samples as expected", "+ shop_orders{region=\"a\"} 1"]);
     let unreadable = why(ORDERS, "  rows: [{region: a, orders: 1}]\n  exposition: shop_orders = 1");
-    let sentence = "line 1 of `exposition`: no sample, `name{label=\"value\"} number`: shop_orders = 1";
+    let sentence = "line 1 of `exposition`: not a sample, `name{label=\"value\"} number`: shop_orders = 1";
     assert_eq!(unreadable, [sentence]);
 }
 
@@ -134,8 +138,8 @@ fn missing_unexpected_and_other_samples_and_heads_are_shown_by_family() {
 fn explicit_timestamps_are_compared_in_the_unit_of_the_format() {
     let metrics = "[{name: x, value_column: v, timestamp_column: at}]";
     let rows = "  rows: [{v: 1, at: 2026-01-02T03:04:05.5Z}]\n";
-    assert_eq!(one(metrics, &format!("{rows}  exposition: x 1 1767323045500")), Verdict::Pass);
-    assert_eq!(one(metrics, &format!("{rows}  exposition: \"x 1 1767323045.5\\n# EOF\"")), Verdict::Pass);
+    assert_eq!(one(metrics, &format!("{rows}  exposition: x 1 1767323045500")), [""; 0]);
+    assert_eq!(one(metrics, &format!("{rows}  exposition: \"x 1 1767323045.5\\n# EOF\"")), [""; 0]);
     let lines = why(metrics, &format!("{rows}  exposition: x 1"));
     assert_eq!(lines, ["x: 0 of 1 sample as expected", "- x 1", "+ x 1 1767323045500"]);
 }
@@ -146,14 +150,11 @@ fn typed_rows_go_the_way_of_a_databases_types() {
     let rows =
         "  rows: [{a: true, b: 1.50, c: 2026-01-02, d: '2026-01-02T03:04:05Z', v: 2026-01-02T00:00:00Z}]\n";
     let sample = "x{a=\"true\",b=\"1.50\",c=\"2026-01-02\",d=\"2026-01-02T03:04:05Z\"} 1767312000";
-    assert_eq!(one(metrics, &format!("{rows}  exposition: '{sample}'")), Verdict::Pass);
+    assert_eq!(one(metrics, &format!("{rows}  exposition: '{sample}'")), [""; 0]);
     // No row needs names for its columns; a row may leave out what `columns` name.
     let empty = "[{name: x, empty: 0}]";
-    assert_eq!(one(empty, "  rows: []\n  columns: [value]\n  exposition: x 0"), Verdict::Pass);
-    assert_eq!(
-        one(ORDERS, "  rows: [{region: a}]\n  columns: [region, orders]\n  exposition: ''"),
-        Verdict::Pass
-    );
+    assert_eq!(one(empty, "  rows: []\n  columns: [value]\n  exposition: x 0"), [""; 0]);
+    assert_eq!(one(ORDERS, "  rows: [{region: a}]\n  columns: [region, orders]\n  exposition: ''"), [""; 0]);
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn an_error_is_the_one_that_a_scrape_gives() {
     let (_, said) = message.split_once("query orders: ").unwrap();
     assert!(output.errors().contains(said), "{message}\n{}", output.errors());
 
-    assert_eq!(one(ORDERS, &case("error: column `orders`")), Verdict::Pass);
+    assert_eq!(one(ORDERS, &case("error: column `orders`")), [""; 0]);
     assert_eq!(
         why(ORDERS, &case("error: duplicate")),
         ["- error: duplicate".to_owned(), format!("+ error: {message}")]
@@ -191,14 +192,14 @@ fn missing_columns_duplicates_and_limits_fail_a_case() {
         row("[{region: a, orders: 1}, {region: a, orders: 2}]", "shop_orders{region=\\\"a\\\"}"),
         row("[{region: a, orders: many}]", "text"),
     ] {
-        assert_eq!(one(ORDERS, &case), Verdict::Pass, "{case}");
+        assert_eq!(one(ORDERS, &case), [""; 0], "{case}");
     }
     let many = "  rows: [{region: a, orders: 1}, {region: b, orders: 1}]\n  error: max_rows";
     let config = format!(
         "databases: {{a: {{driver: sqlite, database: a.db}}}}\nqueries: [{{name: orders, sql: SELECT 1, enabled: false, \
          max_rows: 1, metrics: {ORDERS}}}]\ntests:\n- name: it\n  query: orders\n{many}\n"
     );
-    assert_eq!(outcomes(&config, &[])[0].verdict, Verdict::Pass);
+    assert_eq!(outcomes(&config, &[])[0].why, [""; 0]);
 }
 
 #[test]
@@ -209,7 +210,7 @@ fn a_script_runs_offline_and_the_query_on_it_read_only() {
     let config = "databases: {a: {driver: sqlite, database: a.db, read_only: false}}\n\
          queries: [{name: q, sql: DELETE FROM t, metrics: [{name: x}]}]\n\
          tests: [{name: it, query: q, sqlite: CREATE TABLE t (a), error: read_only}]\n";
-    assert_eq!(outcomes(config, &[])[0].verdict, Verdict::Pass);
+    assert_eq!(outcomes(config, &[])[0].why, [""; 0]);
 }
 
 #[test]
@@ -218,18 +219,13 @@ fn outcomes_are_json_too() {
          queries: [{name: q, sql: SELECT 1, metrics: [{name: x}]}]\n\
          tests:\n- {name: good, query: q, rows: [{value: 1}], exposition: x 1}\n\
          - {name: bad, query: q, rows: [{value: 1}], exposition: x 2}\n";
-    let found = query_tests::json(&outcomes(config, &[]));
-    let expected = serde_json::json!({
-        "tests": [
-            {"name": "good", "query": "q", "file": "config.yaml", "line": 4, "passed": true, "why": []},
-            {"name": "bad", "query": "q", "file": "config.yaml", "line": 5, "passed": false,
-             "why": ["x: 0 of 1 sample as expected", "- x 2", "+ x 1"]},
-        ],
-        "passed": 1,
-        "failed": 1,
-    });
+    let found = serde_json::to_value(outcomes(config, &[])).unwrap();
+    let expected = serde_json::json!([
+        {"name": "good", "query": "q", "file": "config.yaml", "line": 4, "passed": true, "why": []},
+        {"name": "bad", "query": "q", "file": "config.yaml", "line": 5, "passed": false,
+         "why": ["x: 0 of 1 sample as expected", "- x 2", "+ x 1"]},
+    ]);
     assert_eq!(found, expected);
-    assert_eq!(query_tests::lines(&[]), [""; 0]);
 }
 
 #[test]
@@ -280,7 +276,8 @@ FAIL sql-exporter.yaml:6: one: it is two
     assert_eq!((output.code(), output.text()), (2, expected));
     let json = Setup::new(config).args(&["check", "--format", "json"]).output();
     let document: serde_json::Value = serde_json::from_str(json.text()).expect("JSON");
-    assert_eq!((json.code(), &document["summary"]["tests_failed"]), (2, &1.into()));
+    let summary = &document["summary"];
+    assert_eq!((json.code(), &summary["tests_passed"], &summary["tests_failed"]), (2, &1.into(), &1.into()));
     assert_eq!(document["tests"][1]["why"][1], "- one 2");
     let good = Setup::new(&config.replace("one 2", "one 1")).args(&["check", "--strict"]).output();
     assert_eq!(good.code(), 0, "{}", good.text());

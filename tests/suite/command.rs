@@ -151,14 +151,10 @@ fn wrong_words_are_one_clear_line_and_exit_2() {
         (&["packs", "--once"], "--once is the command `collect`"),
         (&["--once", "--timeout=0s"], "Error parsing option '--timeout' with value '0s': 0 leaves no time"),
     ];
-    for (words, message) in cases {
-        let output = setup(GOOD).args(words).output();
-        assert_eq!(output.code(), 2, "{words:?}: {}", output.errors());
-        assert!(
-            one_line(&output).starts_with(&format!("error: {message}")),
-            "{words:?}: {}",
-            output.errors()
-        );
+    for (args, message) in cases {
+        let output = setup(GOOD).args(args).output();
+        assert_eq!(output.code(), 2, "{args:?}: {}", output.errors());
+        assert!(one_line(&output).starts_with(&format!("error: {message}")), "{args:?}: {}", output.errors());
     }
 }
 

@@ -158,10 +158,10 @@ fn what_when_decides_is_told() {
             "target pg, query old: when.version: the server's is",
             "target pg, query flavor: when.flavor: the server's is postgresql",
             "target pg, query replica: when.role: the server's is primary",
-            "target pg, query asked: when.sql says no",
+            "target pg, query asked: when.sql returns false",
             "target my, query old: when.version: the server's is",
             "target my, query replica: when.role: the server's is primary",
-            "target lite, query asked: when.sql says no",
+            "target lite, query asked: when.sql returns false",
         ]
     );
 }
@@ -234,7 +234,7 @@ fn who_waits_at_a_terminal_sees_for_what() {
     let words = ["check", "--connect", "--timeout", "3s"];
     let output = Setup::new(&config).terminal(80).env("TERM", "xterm").args(&words).output();
     let text = output.text();
-    let shown = text.find("asking the databases: 0 of 1 done");
+    let shown = text.find("checking the databases: 0 of 1 done");
     let wiped = text.rfind("\r\u{1b}[K");
     let report = text.find("target mute: ");
     assert!(shown.is_some() && shown < wiped && wiped < report, "{text:?}");

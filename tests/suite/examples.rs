@@ -1,11 +1,9 @@
 //! What `examples/` shows works: each configuration runs against real databases, as its reader would run it.
 
-#[path = "../../examples/make_demo.rs"]
-#[expect(dead_code, reason = "the example's own main is not called here")]
-mod make_demo;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use sql_exporter::commands::demo::write;
 
 use crate::checker::Page;
 use crate::exporter::Setup;
@@ -23,8 +21,8 @@ fn read(path: &Path) -> String {
 
 /// The demo's configuration and database in a folder of their own.
 fn demo() -> Setup {
-    let setup = Setup::new(&read(&example("demo/sql-exporter.yaml")));
-    make_demo::make(&setup.path().join("shop.db"), &example("demo/shop.sql")).expect("the demo is made");
+    let setup = Setup::empty();
+    write(setup.path()).expect("the demo is written");
     setup
 }
 
@@ -77,12 +75,61 @@ fn the_demo_answers_under_the_printed_urls() {
     assert_eq!(code, Some(0), "{log}");
 }
 
+/// The folders of demos in `folder`.
+fn demo_folders(folder: &Path) -> Vec<String> {
+    let names =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("sql-exporter-demo-")).collect()
+}
+
+#[test]
+fn the_command_demo_serves_the_shop_and_leaves_no_folder() {
+    for signal in ["TERM", "INT"] {
+        let temporary = crate::process::folder();
+        let exporter =
+            Setup::empty().env("TMPDIR", &temporary.path().display().to_string()).args(&["demo"]).serve();
+        let page = exporter.metrics();
+        assert_eq!(only(&page, &["shop_"]), golden("demo.prom"));
+        assert_eq!(exporter.get("/-/healthy").status, 200);
+        assert!(exporter.log().contains("  curl http://127.0.0.1:0/metrics  "), "{}", exporter.log());
+        assert_eq!(demo_folders(temporary.path()).len(), 1);
+        let (code, log) = exporter.stop(signal);
+        assert_eq!(code, Some(0), "{log}");
+        assert_eq!(demo_folders(temporary.path()), [""; 0]);
+    }
+}
+
+#[test]
+fn the_command_demo_that_cannot_serve_leaves_no_folder() {
+    let temporary = crate::process::folder();
+    let demo = |args: &[&str]| {
+        let folder = temporary.path().display().to_string();
+        Setup::empty().env("TMPDIR", &folder).args(&["demo"]).args(args).output()
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let refused = demo(&["--listen", &address]);
+    assert_eq!(refused.code(), 1, "{}", refused.errors());
+    assert!(refused.errors().contains("the port is in use"), "{}", refused.errors());
+    let configured = demo(&["-c", "shop.yaml"]);
+    let expected =
+        "error: the demo has its own configuration; leave out -c, or serve your configuration with `run`\n";
+    assert_eq!((configured.code(), configured.errors()), (2, expected));
+    let nowhere = Setup::empty().env("TMPDIR", "/nowhere").args(&["demo"]).output();
+    assert_eq!(nowhere.code(), 1);
+    assert!(
+        nowhere.errors().starts_with("error: no temporary folder for the demo: "),
+        "{}",
+        nowhere.errors()
+    );
+    assert_eq!(demo_folders(temporary.path()), [""; 0]);
+}
+
 #[test]
 fn the_demo_database_is_the_same_each_time() {
     let (first, second) = (demo(), demo());
     let bytes = |setup: &Setup| std::fs::read(setup.path().join("shop.db")).expect("the demo's file");
-    assert!(bytes(&first) == bytes(&second));
-    make_demo::make(&first.path().join("shop.db"), &example("demo/shop.sql")).expect("made over an old one");
     assert!(bytes(&first) == bytes(&second));
 }
 
@@ -164,7 +211,8 @@ fn the_full_configuration_loads_and_runs() {
         .env("LEGACY_USER", "root")
         .env("LEGACY_PASSWORD", &mariadb.password)
         .env("LOCAL_DB", "shop.db");
-    make_demo::make(&setup.path().join("shop.db"), &example("demo/shop.sql")).expect("the demo is made");
+    let demo = demo();
+    std::fs::copy(demo.path().join("shop.db"), setup.path().join("shop.db")).expect("a copy of the demo");
     let (_, page) = once(setup);
     let eu = ("region", "eu");
     for (target, revenue) in [("shop", 10.25), ("legacy", 10.25)] {

@@ -8,7 +8,7 @@ use sql_exporter::config;
 use sql_exporter::config::Config;
 use sql_exporter::driver::Drivers;
 use sql_exporter::error::Error;
-use sql_exporter::inspect;
+use sql_exporter::inspect::lint;
 use sql_exporter::yaml::document::Document;
 use sql_exporter::yaml::keys::Reader;
 
@@ -279,7 +279,7 @@ fn loaded(text: &str) {
 
 fn checked(text: &str) {
     let plan = load(text).unwrap_or_else(|faults| panic!("{faults:?}"));
-    drop(inspect::run(&plan));
+    drop(lint::run(&plan));
 }
 
 /// So many entries of a list or mapping, each made of its number.

@@ -80,7 +80,7 @@ mod sqlite;
 mod statement;
 mod terms;
 mod test_command;
-mod trial;
+mod try_query;
 mod turns;
 mod types;
 mod webconfig;

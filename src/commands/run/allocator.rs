@@ -1,4 +1,4 @@
-//! How glibc's allocator is set for a process that serves for months: by `mallopt`, the only unsafe code of the crate.
+//! Tunes glibc's allocator for a process that serves for months: by `mallopt`, the only unsafe code of the crate.
 //!
 //! The mysql crate takes 8 MiB of buffers a connection and touches a few KiB of them. After the first is freed, glibc no
 //! longer maps such blocks by themselves but cuts them out of its heaps, one for each of many threads, and small blocks
@@ -8,7 +8,7 @@
 mod glibc {
     use std::ffi::c_int;
 
-    /// What is set, and to what: <https://man7.org/linux/man-pages/man3/mallopt.3.html>.
+    /// Parameters and values: <https://man7.org/linux/man-pages/man3/mallopt.3.html>.
     const SETTINGS: [(c_int, c_int); 3] = [
         // Blocks from 2 MiB are mapped, and given back to the system, by themselves.
         (libc::M_MMAP_THRESHOLD, 2 << 20),
@@ -30,8 +30,8 @@ mod glibc {
         }
     }
 
-    /// The administrator has set the allocator: by one of its own variables, or a tunable of `malloc`.
-    pub(crate) fn is_set_outside() -> bool {
+    /// Whether the administrator has tuned the allocator, by one of its own variables or a tunable of `malloc`.
+    pub(crate) fn is_tuned_by_environment() -> bool {
         std::env::vars_os().any(|(name, value)| match name.to_str() {
             Some("GLIBC_TUNABLES") => value.to_string_lossy().contains("glibc.malloc."),
             Some(name) => name.starts_with("MALLOC_"),
@@ -40,10 +40,10 @@ mod glibc {
     }
 }
 
-/// Sets the allocator, unless the environment has set it. To be called before other threads start.
+/// Tunes the allocator, unless the environment does. Call it before other threads start.
 pub fn set() {
     #[cfg(target_env = "gnu")]
-    if !glibc::is_set_outside() {
+    if !glibc::is_tuned_by_environment() {
         glibc::set();
     }
 }

@@ -1,4 +1,4 @@
-//! `run` (the default): serve until a signal.
+//! `run` (the default): serves until a signal.
 
 pub mod allocator;
 pub mod reload;
@@ -6,9 +6,9 @@ pub mod start;
 
 use argh::FromArgs;
 
-use super::settings::{GlobalArgs, Settings, environment};
+use super::CommandResult;
+use super::settings::{CommandSettings, GlobalArgs, environment};
 use crate::driver::Drivers;
-use crate::error::Error;
 
 /// Serve the metrics over HTTP (the default).
 #[derive(FromArgs)]
@@ -17,21 +17,25 @@ use crate::error::Error;
     name = "run",
     help_triggers("-h", "--help", "help"),
     example = "Serve the first default file that exists:\n  {command_name}",
-    example = "Serve a file on another port, and say more:\n  {command_name} -c shop.yaml --listen :9400 --log-level debug"
+    example = "Serve a file on another port, with a detailed log:\n  {command_name} -c shop.yaml --listen :9400 --log-level debug"
 )]
-pub struct Options {}
+pub struct RunArgs {}
 
 /// Serves. Blocks until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Wrong words, a wrong configuration, an address that cannot be listened on.
-pub fn run(words: &GlobalArgs, _: &Options) -> Result<u8, Vec<Error>> {
+/// Wrong arguments, a wrong configuration, an address that cannot be listened on.
+pub fn run(args: &GlobalArgs, _: &RunArgs) -> CommandResult {
+    serve(CommandSettings::new(args, &environment)?)
+}
+
+/// The same with settings.
+pub(super) fn serve(settings: CommandSettings) -> CommandResult {
     allocator::set();
-    let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
-    let plan = settings.load(&environment, &Drivers::built_in())?;
-    super::start_logging(&plan, &settings.warnings);
+    let config = settings.load(&environment, &Drivers::built_in())?;
+    super::start_logging(&config, &settings.warnings);
+    start::check_thread_limit(start::IDLE_THREADS)?;
     let load = move || settings.load(&environment, &Drivers::built_in());
-    start::threads_are_given(start::AT_REST).map_err(|error| vec![error])?;
-    start::serve(start::make_targets(plan), Box::new(load))?;
+    start::serve(start::make_targets(config), Box::new(load))?;
     Ok(0)
 }

@@ -1,8 +1,9 @@
 //! Reading the configuration again: parse, check, swap. Requests that come while one is under way share the next.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::config::exporter::Exporter;
@@ -11,74 +12,58 @@ use crate::error::Error;
 use crate::server::endpoints::Endpoints;
 
 /// Loads the configuration as at the start.
-pub type Load = dyn Fn() -> Result<Config, Vec<Error>> + Send + Sync;
+pub type LoadConfig = dyn Fn() -> Result<Config, Vec<Error>> + Send + Sync;
 
-/// What came of a reload; shared by all that waited for it.
-type Verdict = Result<(), Arc<Vec<Error>>>;
+/// The result of a reload, shared by all that waited for it.
+type ReloadResult = Result<(), Arc<Vec<Error>>>;
 
-/// Takes reloads one at a time.
+/// Runs reloads one at a time.
 pub struct Reloader {
-    load: Box<Load>,
-    turn: Mutex<Turn>,
-    over: Condvar,
+    load: Box<LoadConfig>,
+    /// How many have started.
+    started: AtomicU64,
+    /// Locked while a reload runs.
+    last: Mutex<LastReload>,
 }
 
-#[derive(Default)]
-struct Turn {
-    running: bool,
-    /// How many are over.
-    count: u64,
-    last: Option<Verdict>,
+struct LastReload {
+    number: u64,
+    result: ReloadResult,
 }
 
 impl Reloader {
     /// Loads by `load`.
     #[must_use]
-    pub fn new(load: Box<Load>) -> Self {
-        Reloader { load, turn: Mutex::default(), over: Condvar::new() }
+    pub fn new(load: Box<LoadConfig>) -> Self {
+        Reloader {
+            load,
+            started: AtomicU64::new(0),
+            last: Mutex::new(LastReload { number: 0, result: Ok(()) }),
+        }
     }
 
-    /// Reads the configuration and swaps the site's fleet. Blocks; a reload that began before the call does not count,
-    /// as it may have read the file before it changed.
+    /// Reads the configuration and swaps the site's targets. Blocks. A reload that began before the call does not count: it
+    /// may have read the file before it changed.
     ///
     /// # Errors
-    /// The faults of the new configuration. The old one stays.
-    pub fn reload(&self, site: &Endpoints) -> Verdict {
-        let mut turn = self.turn.lock();
-        let wanted = turn.count + if turn.running { 2 } else { 1 };
-        while turn.running {
-            self.over.wait(&mut turn);
-            if turn.count >= wanted {
-                return turn.last.clone().unwrap_or(Ok(()));
-            }
+    /// The errors of the new configuration. The old one stays.
+    pub fn reload(&self, site: &Endpoints) -> ReloadResult {
+        let before = self.started.load(Ordering::Acquire);
+        let mut last = self.last.lock();
+        if last.number > before {
+            return last.result.clone();
         }
-        turn.running = true;
-        drop(turn);
-        let mut over = Over { reloader: self, verdict: Err(Arc::new(vec![unfinished()])) };
-        let verdict = (self.load)().map(|plan| swap(site, plan)).map_err(Arc::new);
-        site.telemetry().reloaded(verdict.is_ok());
-        if let Err(faults) = &verdict {
-            faults.iter().for_each(|fault| log::error!("{fault}"));
+        // A load that panics leaves this result.
+        let number = self.started.fetch_add(1, Ordering::AcqRel) + 1;
+        *last = LastReload { number, result: Err(Arc::new(vec![unfinished()])) };
+        let result = (self.load)().map(|config| swap(site, config)).map_err(Arc::new);
+        site.telemetry().reloaded(result.is_ok());
+        if let Err(errors) = &result {
+            errors.iter().for_each(|error| log::error!("{error}"));
             log::error!("the configuration was not reloaded: the old one stays");
         }
-        over.verdict.clone_from(&verdict);
-        verdict
-    }
-}
-
-/// Gives the turn to the next when it goes, also when the load panics.
-struct Over<'r> {
-    reloader: &'r Reloader,
-    verdict: Verdict,
-}
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        let mut turn = self.reloader.turn.lock();
-        turn.running = false;
-        turn.count += 1;
-        turn.last = Some(self.verdict.clone());
-        self.reloader.over.notify_all();
+        last.result.clone_from(&result);
+        result
     }
 }
 
@@ -86,36 +71,32 @@ fn unfinished() -> Error {
     Error::machine("a bug in sql-exporter, please report it: reading the configuration did not end")
 }
 
-fn swap(site: &Endpoints, mut plan: Config) {
-    crate::commands::log_warnings(&plan);
+fn swap(site: &Endpoints, mut config: Config) {
+    crate::commands::log_warnings(&config);
     let old = site.targets();
-    keep_what_cannot_change(&old.exporter, &mut plan.exporter);
-    crate::logging::set_level(plan.exporter.log_level);
-    let (fleet, renewal) = old.renew(plan);
-    site.swap(fleet);
+    keep_what_cannot_change(&old.exporter, &mut config.exporter);
+    crate::logging::set_level(config.exporter.log_level);
+    let (targets, renewal) = old.renew(config);
+    site.swap(targets);
     let ReloadSummary { unchanged, changed, started, ended } = renewal;
     log::info!(
         "configuration reloaded: {unchanged} targets unchanged, {changed} changed, {started} started, {ended} ended"
     );
 }
 
-/// Some settings are read at the start only: a change of one is a warning, and the old value holds.
+/// Keeps the settings that are read at the start only; a change of one is logged.
 fn keep_what_cannot_change(old: &Exporter, new: &mut Exporter) {
-    let keep = |key: &str, changed: bool| {
-        if changed {
-            log::warn!("exporter.{key} has changed, which needs a restart; the old value holds");
-        }
-    };
-    keep("listen", old.listen != new.listen);
-    keep("max_workers", old.max_workers != new.max_workers);
-    keep("http", old.http != new.http);
-    keep("log_format", old.log_format != new.log_format);
-    keep("web_config_file", old.web_config_file != new.web_config_file);
-    keep("route_prefix", old.route_prefix != new.route_prefix);
-    new.listen.clone_from(&old.listen);
-    new.max_workers = old.max_workers;
-    new.http = old.http;
-    new.log_format = old.log_format;
-    new.web_config_file.clone_from(&old.web_config_file);
-    new.route_prefix.clone_from(&old.route_prefix);
+    keep("listen", &old.listen, &mut new.listen);
+    keep("max_workers", &old.max_workers, &mut new.max_workers);
+    keep("http", &old.http, &mut new.http);
+    keep("log_format", &old.log_format, &mut new.log_format);
+    keep("web_config_file", &old.web_config_file, &mut new.web_config_file);
+    keep("route_prefix", &old.route_prefix, &mut new.route_prefix);
+}
+
+fn keep<T: PartialEq + Clone>(key: &str, old: &T, new: &mut T) {
+    if old != new {
+        log::warn!("exporter.{key} has changed, which needs a restart; the old value holds");
+        new.clone_from(old);
+    }
 }

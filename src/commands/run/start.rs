@@ -1,6 +1,4 @@
-//! The exporter as a whole: from settings to a fleet, and from a fleet to a server that runs until a signal.
-//!
-//! `settings` puts words, environment and file together; `reload` swaps the fleet in `endpoints::Endpoints`.
+//! The exporter as a whole: from a configuration to targets, and from targets to a server that runs until a signal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +10,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
 
+use super::reload::{LoadConfig, Reloader};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::engine::resources::SharedResources;
@@ -21,21 +20,19 @@ use crate::server;
 use crate::server::endpoints;
 use crate::server::endpoints::Endpoints;
 
-use super::reload::Reloader;
-
 /// Requests in flight may take this long after a signal.
-const DRAIN: Duration = Duration::from_secs(5);
-/// So long before, queries under way are cancelled: pages leave with what is complete.
-const LAST_PAGES: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Queries under way are cancelled this long before its end, so that their scrapes can still be answered.
+const CANCEL_BEFORE_END: Duration = Duration::from_secs(1);
 
-/// So many threads an exporter at rest has.
-pub const AT_REST: usize = 12;
+/// The threads of an exporter without requests.
+pub const IDLE_THREADS: usize = 12;
 
-/// Whether the system gives so many threads: what starts them at once has no word for it.
+/// Checks that the system allows this many more threads: tiny_http has no error for it.
 ///
 /// # Errors
 /// It does not.
-pub fn threads_are_given(count: usize) -> Result<(), Error> {
+pub fn check_thread_limit(count: usize) -> Result<(), Error> {
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let ended = Arc::new(Mutex::new(ended));
     let wait = |_| {
@@ -44,40 +41,42 @@ pub fn threads_are_given(count: usize) -> Result<(), Error> {
             let _ = ended.lock().recv();
         })
     };
-    let tried: std::io::Result<Vec<_>> = (0..count).map(wait).collect();
+    let started: std::io::Result<Vec<_>> = (0..count).map(wait).collect();
     drop(end);
-    tried.map(|threads| threads.into_iter().for_each(|thread| drop(thread.join()))).map_err(|error| {
-        Error::machine(format!("the system gives no thread, where {count} are needed at once: {error}"))
+    let threads = started.map_err(|error| {
+        Error::machine(format!("the system gives no thread, and {count} are needed at once: {error}"))
             .with_hint(
                 "raise the limit of processes for this user (`ulimit -u`) or this container (`pids.max`)",
             )
-    })
+    })?;
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+    Ok(())
 }
 
-/// Makes the targets of a plan and what they share. Opens no connection.
+/// Makes the targets of a configuration and what they share. Opens no connection.
 #[must_use]
-pub fn make_targets(plan: Config) -> Targets {
-    let shared = SharedResources::new(plan.exporter.max_workers);
-    Targets::new(plan, &Arc::new(shared))
+pub fn make_targets(config: Config) -> Targets {
+    let shared = SharedResources::new(config.exporter.max_workers);
+    Targets::new(config, &Arc::new(shared))
 }
 
-/// Serves until SIGTERM or SIGINT: then stops accepting, lets requests in flight end, and returns. `load` reads the
+/// Serves until SIGTERM or SIGINT, then stops accepting, lets requests in flight end, and returns. `load` reads the
 /// configuration again.
 ///
 /// # Errors
-/// An address that cannot be listened on; all faults of the web-config file.
-pub fn serve(fleet: Targets, load: Box<super::reload::Load>) -> Result<(), Vec<Error>> {
-    // All that the end needs is made now: then there may be no thread and no descriptor left for it.
+/// An address that cannot be listened on; all errors of the web-config file.
+pub fn serve(targets: Targets, load: Box<LoadConfig>) -> Result<(), Vec<Error>> {
+    // What the end needs is made now: then there may be no thread and no descriptor left for it.
     let unhandled = |error| vec![Error::machine(format!("signals cannot be handled: {error}"))];
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(unhandled)?;
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         register_conditional_shutdown(signal, 1, Arc::clone(&stopping)).map_err(unhandled)?;
     }
-    fleet.keep_a_thread_for_the_end();
+    targets.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
-    let site = Arc::new(Endpoints::new(fleet, Box::new(move |site| reloader.reload(site))));
-    let rejected = site.telemetry();
+    let site = Arc::new(Endpoints::new(targets, Box::new(move |site| reloader.reload(site))));
+    let telemetry = site.telemetry();
     let (answering, sized) = (Arc::clone(&site), Arc::clone(&site));
     let exporter = site.targets().exporter.clone();
     let server = server::serve(server::ServeOptions {
@@ -87,82 +86,82 @@ pub fn serve(fleet: Targets, load: Box<super::reload::Load>) -> Result<(), Vec<E
         public_paths: endpoints::public_paths(&exporter.route_prefix),
         large_response: Arc::new(move |request| sized.large_response(request)),
         handler: Arc::new(move |request| answering.answer(request)),
-        on_rejected: Arc::new(move |reason| rejected.rejected(reason)),
+        on_rejected: Arc::new(move |reason| telemetry.rejected(reason)),
     })?;
     for address in server.addresses() {
         log::info!("listening on {address}");
     }
-    let reload = reload_aside(&site)?;
+    let reload = start_reload_thread(&site)?;
     for signal in signals.forever() {
         if signal != SIGHUP {
-            // A second signal ends at once: there is nobody left who listens to it kindly.
+            // From here on a second signal ends the process at once.
             stopping.store(true, Ordering::Relaxed);
             log::info!("signal {signal}: stopping");
             break;
         }
         let _ = reload.try_send(());
     }
-    let drained = Deadline::within(DRAIN);
-    let fleet = site.targets();
-    server.stop_with(drained, drained.earlier_by(LAST_PAGES), || fleet.interrupt());
+    let drained = Deadline::within(DRAIN_TIMEOUT);
+    let targets = site.targets();
+    server.stop_with(drained, drained.earlier_by(CANCEL_BEFORE_END), || targets.interrupt());
     site.targets().stop();
     Ok(())
 }
 
-/// A thread that reads the configuration again whenever it is asked to: a file that does not answer (NFS, a pipe) must
-/// not keep us from hearing the signal to stop. While one question waits, another adds nothing.
+/// Starts a thread that reads the configuration again for each message: a file that does not answer (NFS, a pipe) must
+/// not delay the signal to stop. One message may wait; more are dropped.
 ///
 /// # Errors
 /// No thread.
-fn reload_aside(site: &Arc<Endpoints>) -> Result<SyncSender<()>, Vec<Error>> {
-    let (ask, asked) = sync_channel(1);
+fn start_reload_thread(site: &Arc<Endpoints>) -> Result<SyncSender<()>, Vec<Error>> {
+    let (sender, receiver) = sync_channel(1);
     let site = Arc::clone(site);
-    // What came of it is logged.
-    let reload = move || asked.iter().for_each(|()| drop(site.reload()));
+    // The outcome is logged.
+    let reload = move || receiver.iter().for_each(|()| drop(site.reload()));
     let started = std::thread::Builder::new().name("reload".to_owned()).spawn(reload);
     started.map_err(|error| vec![Error::machine(format!("no thread for reloads: {error}"))])?;
-    Ok(ask)
+    Ok(sender)
 }
 
-/// Calls `stop` at SIGTERM or SIGINT, and ends the process with the exit code that a shell gives that signal.
+/// Calls `stop` at SIGTERM or SIGINT, then ends the process with the exit code that a shell reports for the signal.
 ///
 /// # Errors
 /// Signals that cannot be handled, no thread for them.
-pub fn at_signal(stop: impl FnOnce() + Send + 'static) -> Result<Interruption, Error> {
-    let interruption = Interruption(Arc::default());
-    let ending = Arc::clone(&interruption.0);
-    first_signal(move |signal| {
+pub fn exit_at_signal(stop: impl FnOnce() + Send + 'static) -> Result<SignalExit, Error> {
+    let exit = SignalExit(Arc::default());
+    let ending = Arc::clone(&exit.0);
+    on_first_signal(move |signal| {
         let _ending = ending.lock();
         stop();
         std::process::exit(exit_code(signal).into());
     })?;
-    Ok(interruption)
+    Ok(exit)
 }
 
-/// Keeps work that a signal has cancelled from ending the process first, with a result and an exit code of its own.
+/// Keeps the main thread, whose work a signal has cancelled, from ending the process first with another exit code.
 #[must_use]
-pub struct Interruption(Arc<Mutex<()>>);
+pub struct SignalExit(Arc<Mutex<()>>);
 
-impl Drop for Interruption {
+impl Drop for SignalExit {
     /// Does not return once a signal has come: the process ends.
     fn drop(&mut self) {
         drop(self.0.lock());
     }
 }
 
-/// For one scrape without a server: SIGTERM or SIGINT cancels in the servers what runs there, and the page is what is
-/// complete. Who still works some seconds later, as nobody reads the page, is ended.
+/// For one scrape without a server: at SIGTERM or SIGINT its statements are cancelled in the servers, and the page is what
+/// is complete. The process ends some seconds later in any case, for example when nobody reads the page.
 ///
 /// # Errors
 /// Signals that cannot be handled, no thread for them.
-pub fn interrupt_at_signal(fleet: &Arc<Targets>) -> Result<Interrupted, Error> {
+pub fn interrupt_at_signal(targets: &Arc<Targets>) -> Result<Interrupted, Error> {
     let interrupted = Interrupted(Arc::default());
-    let (fleet, code) = (Arc::clone(fleet), Arc::clone(&interrupted.0));
-    first_signal(move |signal| {
+    let (targets, code) = (Arc::clone(targets), Arc::clone(&interrupted.0));
+    on_first_signal(move |signal| {
         *code.lock() = Some(exit_code(signal));
-        fleet.interrupt();
-        std::thread::sleep(DRAIN);
-        fleet.stop();
+        targets.interrupt();
+        std::thread::sleep(DRAIN_TIMEOUT);
+        targets.stop();
         std::process::exit(exit_code(signal).into());
     })?;
     Ok(interrupted)
@@ -172,7 +171,7 @@ pub fn interrupt_at_signal(fleet: &Arc<Targets>) -> Result<Interrupted, Error> {
 pub struct Interrupted(Arc<Mutex<Option<u8>>>);
 
 impl Interrupted {
-    /// The exit code that a shell gives the signal.
+    /// The exit code that a shell reports for the signal.
     #[must_use]
     pub fn code(&self) -> Option<u8> {
         *self.0.lock()
@@ -180,18 +179,18 @@ impl Interrupted {
 }
 
 /// Calls `act` with the first SIGTERM or SIGINT, on a thread of its own.
-fn first_signal(act: impl FnOnce(i32) + Send + 'static) -> Result<(), Error> {
+fn on_first_signal(act: impl FnOnce(i32) + Send + 'static) -> Result<(), Error> {
     let mut signals = Signals::new([SIGTERM, SIGINT])
         .map_err(|error| Error::machine(format!("signals cannot be handled: {error}")))?;
-    let listening = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+    let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
             act(signal);
         }
     });
-    listening.map(drop).map_err(|error| Error::machine(format!("no thread for signals: {error}")))
+    thread.map(drop).map_err(|error| Error::machine(format!("no thread for signals: {error}")))
 }
 
-/// As shells have it.
+/// As shells report it.
 fn exit_code(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }

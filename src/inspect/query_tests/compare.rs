@@ -1,4 +1,4 @@
-//! Two expositions, family by family: what a case expects, and what its query made.
+//! Compares two expositions, family by family: what a test expects, and what its query made.
 
 use std::sync::Arc;
 
@@ -9,66 +9,62 @@ use crate::exposition::text::Text;
 use crate::exposition::{FORMATS, Family, Format, reserved_names};
 use crate::metric::naming::Naming;
 
-use super::Verdict;
-use super::samples::{Exposition, Sample, read};
+use super::exposition::{ParsedExposition, ParsedSample, read};
 
 /// Lines of one family that a report shows.
-const SHOWN: usize = 40;
+const MAX_LINES: usize = 40;
 
-/// Holds what came against `expected`.
-pub(super) fn compare(query: &Query, rendered: &RenderedResult, expected: &str) -> Verdict {
-    let expected = match read(expected) {
-        Ok(expected) => expected,
-        Err(what) => return Verdict::Fail(vec![what]),
-    };
+/// Lines that say how `rendered` differs from what is expected; none where it does not.
+///
+/// # Errors
+/// A sentence: the expected text is not an exposition.
+pub(super) fn differences(
+    query: &Query,
+    rendered: &RenderedResult,
+    expected: &str,
+) -> Result<Vec<String>, String> {
+    let expected = read(expected)?;
     let format: &dyn Format = if expected.is_openmetrics { &OpenMetrics } else { &Text };
     let mut page = Vec::new();
     rendered.blocks.iter().for_each(|block| block.write(format, &mut page));
     let page = String::from_utf8_lossy(&page);
-    // Invariant: what this program writes, this program reads.
-    let got = match read(&page) {
-        Ok(got) => got,
-        Err(what) => return Verdict::Fail(vec![what]),
-    };
-    let lines: Vec<String> = sections(query, rendered, &expected)
-        .iter()
-        .flat_map(|section| section.diff(&expected, &got))
-        .collect();
-    if lines.is_empty() { Verdict::Pass } else { Verdict::Fail(lines) }
+    let found = read(&page)?;
+    let sections = sections(query, rendered, &expected);
+    Ok(sections.iter().flat_map(|section| section.differences(&expected, &found)).collect())
 }
 
-/// What is compared by itself: a family, or a name that is expected and that no family has.
-struct Section {
+/// A family, or a name that is expected and that no family has.
+struct FamilySection {
     name: String,
     family: Option<Arc<Family>>,
     /// It has samples: only then a page shows its head.
     is_shown: bool,
 }
 
-/// The families in the order of the page, those without samples behind them, then the names that are nobody's.
-fn sections(query: &Query, rendered: &RenderedResult, expected: &Exposition<'_>) -> Vec<Section> {
+/// The families in the order of the page, then those without samples, then the names that no family has.
+fn sections(query: &Query, rendered: &RenderedResult, expected: &ParsedExposition<'_>) -> Vec<FamilySection> {
     let shown = rendered.blocks.iter().map(|block| (&block.family, true));
     let planned = query.metrics.iter().filter_map(|metric| match &metric.naming {
         Naming::Fixed(family) => Some((family, false)),
         Naming::ByColumn(_) => None,
     });
-    let mut sections: Vec<Section> = Vec::new();
+    let mut sections: Vec<FamilySection> = Vec::new();
     for (family, is_shown) in shown.chain(planned) {
         if sections.iter().all(|section| section.name != family.name.as_str()) {
             let (name, family) = (family.name.as_str().to_owned(), Some(Arc::clone(family)));
-            sections.push(Section { name, family, is_shown });
+            sections.push(FamilySection { name, family, is_shown });
         }
     }
     let samples = expected.samples.iter().map(|sample| sample.series.name.as_str());
     for name in samples.chain(expected.heads.iter().map(|(name, _)| *name)) {
         if sections.iter().all(|section| !section.owns(name)) {
-            sections.push(Section { name: name.to_owned(), family: None, is_shown: false });
+            sections.push(FamilySection { name: name.to_owned(), family: None, is_shown: false });
         }
     }
     sections
 }
 
-impl Section {
+impl FamilySection {
     /// True for the family's own name, its samples' names, and the names that OpenMetrics' heads give it.
     fn owns(&self, name: &str) -> bool {
         let reserved = |family: &Arc<Family>| reserved_names(&self.name, family.kind);
@@ -77,36 +73,36 @@ impl Section {
     }
 
     /// Lines that say what differs; none where nothing does.
-    fn diff(&self, expected: &Exposition<'_>, got: &Exposition<'_>) -> Vec<String> {
-        let mut lines = self.diff_heads(expected);
-        let own = |sample: &&Sample<'_>| self.owns(&sample.series.name);
-        let wanted: Vec<&Sample<'_>> = expected.samples.iter().filter(own).collect();
-        let came: Vec<&Sample<'_>> = got.samples.iter().filter(own).collect();
+    fn differences(&self, expected: &ParsedExposition<'_>, found: &ParsedExposition<'_>) -> Vec<String> {
+        let mut lines = self.head_differences(expected);
+        let own = |sample: &&ParsedSample<'_>| self.owns(&sample.series.name);
+        let wanted: Vec<&ParsedSample<'_>> = expected.samples.iter().filter(own).collect();
+        let found: Vec<&ParsedSample<'_>> = found.samples.iter().filter(own).collect();
         let mut good = 0;
         for sample in &wanted {
-            match came.iter().find(|one| one.series == sample.series) {
-                Some(one) if one.is(sample) => good += 1,
-                Some(one) => lines.extend([format!("- {}", sample.line), format!("+ {}", one.line)]),
+            match found.iter().find(|other| other.series == sample.series) {
+                Some(other) if other.equals(sample) => good += 1,
+                Some(other) => lines.extend([format!("- {}", sample.line), format!("+ {}", other.line)]),
                 None => lines.push(format!("- {}", sample.line)),
             }
         }
-        let is_new = |one: &&&Sample<'_>| wanted.iter().all(|sample| sample.series != one.series);
-        lines.extend(came.iter().filter(is_new).map(|one| format!("+ {}", one.line)));
+        let is_new = |other: &&&ParsedSample<'_>| wanted.iter().all(|sample| sample.series != other.series);
+        lines.extend(found.iter().filter(is_new).map(|other| format!("+ {}", other.line)));
         if lines.is_empty() {
             return lines;
         }
-        if lines.len() > SHOWN {
-            let rest = lines.len() - SHOWN;
-            lines.truncate(SHOWN);
-            lines.push(format!("… and {rest} lines more"));
+        if lines.len() > MAX_LINES {
+            let rest = lines.len() - MAX_LINES;
+            lines.truncate(MAX_LINES);
+            lines.push(format!("… and {rest} more lines"));
         }
         let samples = if wanted.len() == 1 { "sample" } else { "samples" };
         lines.insert(0, format!("{}: {good} of {} {samples} as expected", self.name, wanted.len()));
         lines
     }
 
-    /// A head line is right where any format writes it so.
-    fn diff_heads(&self, expected: &Exposition<'_>) -> Vec<String> {
+    /// A head line is right if any format writes it so.
+    fn head_differences(&self, expected: &ParsedExposition<'_>) -> Vec<String> {
         let heads = self.heads();
         let mut lines = Vec::new();
         for (_, line) in expected.heads.iter().filter(|(name, _)| self.owns(name)) {

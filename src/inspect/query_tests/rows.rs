@@ -1,4 +1,4 @@
-//! A case's own rows as a database would give them.
+//! The rows that a test writes, as a database would return them.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 use crate::yaml::rows::Literal;
 
-/// One row; its cells are read as often as asked.
-struct Typed<'r>(&'r [Literal]);
+/// One row.
+struct LiteralValues<'r>(&'r [Literal]);
 
-impl Row for Typed<'_> {
+impl Row for LiteralValues<'_> {
     fn cell(&self, column: usize) -> Result<Cell<'_>> {
         let literal = self.0.get(column);
         literal.map(cell).ok_or_else(|| Error::new(Reason::Protocol, "the row is too short"))
     }
 }
 
-/// Hands the rows to `sink` as a session does, its `end` included.
+/// Sends the rows to `sink` as a session does, its `end` included.
 pub(super) fn play(columns: &[String], rows: &[Vec<Literal>], sink: &mut dyn RowSink) {
     let verdict = feed(columns, rows, sink);
     sink.end(verdict, Duration::ZERO);
@@ -39,14 +39,14 @@ fn feed(names: &[String], rows: &[Vec<Literal>], sink: &mut dyn RowSink) -> Resu
     };
     sink.columns(&names.iter().enumerate().map(column).collect::<Vec<_>>())?;
     for row in rows {
-        if sink.row(&Typed(row))? == Flow::Stop {
+        if sink.row(&LiteralValues(row))? == Flow::Stop {
             break;
         }
     }
     Ok(())
 }
 
-/// What a value written so would be in a database.
+/// The value that a database would return for a literal.
 fn cell(literal: &Literal) -> Cell<'_> {
     let text = match literal {
         Literal::Nothing => return Cell::Null,
@@ -82,7 +82,7 @@ fn is_decimal(text: &str) -> bool {
         && text.parse::<f64>().is_ok()
 }
 
-/// `2026-01-02`, `2026-01-02T03:04:05.5`, with a zone `2026-01-02T03:04:05Z` or `…+05:30`; a blank may stand for the `T`.
+/// `2026-01-02`, `2026-01-02T03:04:05.5`, with a zone `2026-01-02T03:04:05Z` or `…+05:30`; a blank may replace the `T`.
 fn moment(text: &str) -> Option<Cell<'static>> {
     let date = text.get(..10).filter(|date| date.starts_with(|c: char| c.is_ascii_digit()))?;
     let Some(time) = text.get(11..).filter(|_| matches!(text.as_bytes().get(10), Some(b'T' | b' '))) else {

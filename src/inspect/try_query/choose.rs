@@ -1,24 +1,21 @@
-//! Which query on which target is meant by the names given.
+//! Finds the query and the target by the names that the user gives.
 
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::config::query::Query;
+use crate::engine::targets::check_names;
 use crate::error::{Error, Result};
-use crate::yaml::keys::nearest_of;
 
-/// The target, and the query as it runs there. Without a name of a target it is the only one that can be meant.
+/// The target, and the query as it runs there. Without the name of a target there must be only one.
 ///
 /// # Errors
-/// A configuration error: an unknown name, with the nearest; no target, or several, each of which could be meant.
-pub fn query<'p>(plan: &'p Config, name: &str, target: Option<&str>) -> Result<(&'p Database, Arc<Query>)> {
-    let known = plan.queries.iter().map(|query| &*query.name);
-    if !known.clone().any(|known| known == name) {
-        return Err(unknown("query", name, known));
-    }
+/// A configuration error: an unknown name, with the nearest; no target, or several.
+pub fn query<'c>(config: &'c Config, name: &str, target: Option<&str>) -> Result<(&'c Database, Arc<Query>)> {
+    check_names("query", &[name.to_owned()], || config.queries.iter().map(|query| &*query.name))?;
     let runs: Vec<_> =
-        plan.targets.iter().filter_map(|target| Some((&**target, on(target, name)?))).collect();
+        config.targets.iter().filter_map(|target| Some((&**target, on(target, name)?))).collect();
     let Some(target) = target else {
         let enabled = |pair: &&(&Database, Arc<Query>)| pair.0.enabled && pair.1.enabled;
         let one = only(runs.iter().filter(enabled)).or_else(|| only(runs.iter()));
@@ -26,7 +23,7 @@ pub fn query<'p>(plan: &'p Config, name: &str, target: Option<&str>) -> Result<(
         let missing = || several(&format!("query `{name}` runs on"), names());
         return one.cloned().ok_or_else(missing);
     };
-    find(plan, target)?;
+    find(config, target)?;
     runs.iter().find(|(found, _)| found.name == target).cloned().ok_or_else(|| {
         let names: Vec<&str> = runs.iter().map(|(found, _)| found.name.as_str()).collect();
         let error = Error::config(format!("query `{name}` does not run on target `{target}`"));
@@ -34,14 +31,14 @@ pub fn query<'p>(plan: &'p Config, name: &str, target: Option<&str>) -> Result<(
     })
 }
 
-/// The target for a statement of nobody's: the one named, else the only one.
+/// The target for other SQL: the named one, else the only one.
 ///
 /// # Errors
 /// As [`query`].
-pub fn target<'p>(plan: &'p Config, name: Option<&str>) -> Result<&'p Database> {
-    let all = || plan.targets.iter().map(|target| &**target);
+pub fn target<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Database> {
+    let all = || config.targets.iter().map(|target| &**target);
     match name {
-        Some(name) => find(plan, name),
+        Some(name) => find(config, name),
         None => only(all().filter(|target| target.enabled))
             .or_else(|| only(all()))
             .ok_or_else(|| several("there are", all().map(|target| target.name.as_str()))),
@@ -56,16 +53,10 @@ fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
     all.next().filter(|_| all.next().is_none())
 }
 
-fn find<'p>(plan: &'p Config, name: &str) -> Result<&'p Database> {
-    let names = plan.targets.iter().map(|target| target.name.as_str());
-    let found = plan.targets.iter().find(|target| target.name == name);
-    found.map(|target| &**target).ok_or_else(|| unknown("target", name, names))
-}
-
-fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> Error {
-    let close = nearest_of(name, known, 3);
-    let error = Error::config(format!("unknown {what} `{name}`"));
-    if close.is_empty() { error } else { error.with_hint(format!("nearest: {}", close.join(", "))) }
+fn find<'c>(config: &'c Config, name: &str) -> Result<&'c Database> {
+    check_names("target", &[name.to_owned()], || config.targets.iter().map(|target| target.name.as_str()))?;
+    let found = config.targets.iter().find(|target| target.name == name);
+    found.map(|target| &**target).ok_or_else(|| Error::config(format!("unknown target `{name}`")))
 }
 
 fn several<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Error {

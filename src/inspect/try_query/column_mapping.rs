@@ -1,5 +1,7 @@
 //! What becomes of each column of a result: for people who write a query.
 
+use serde::Serialize;
+
 use crate::config::query::Query;
 use crate::driver::advice::applied;
 use crate::driver::{Column, ColumnContent};
@@ -7,15 +9,16 @@ use crate::metric::column::find;
 use crate::metric::{ColumnNeed, ColumnUse};
 
 /// What becomes of one column, in some metrics.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapped {
-    /// Its name as the database gives it; as the configuration names it where the result has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MappedColumn {
+    /// Its name in the result, or in the configuration where the result has no such column.
     pub column: String,
     /// The database's own name of its type; `None` where the result has no such column.
+    #[serde(rename = "type")]
     pub type_name: Option<String>,
-    /// "label `region`", "value"; empty where no metric uses it.
-    pub becomes: String,
-    /// In which.
+    /// "label `region`", "value"; `None` where no metric uses it.
+    pub becomes: Option<String>,
+    /// In which metrics.
     pub metrics: Vec<String>,
     /// What is done with its values: "× 0.001; NULL is skipped".
     pub rule: String,
@@ -28,7 +31,7 @@ pub(super) fn mapping(
     columns: &[Column],
     unzoned: &[bool],
     epoch: Option<&str>,
-) -> Vec<Mapped> {
+) -> Vec<MappedColumn> {
     let uses: Vec<(Option<usize>, ColumnUse, &str)> = query
         .metrics
         .iter()
@@ -36,53 +39,53 @@ pub(super) fn mapping(
         .map(|(taken, metric)| (find(columns, &taken.column).ok(), taken, metric))
         .collect();
     let mut all = Vec::new();
-    for (place, column) in columns.iter().enumerate() {
+    for (index, column) in columns.iter().enumerate() {
+        let new = MappedColumn {
+            column: column.name.to_string(),
+            type_name: Some(column.type_name.to_string()),
+            becomes: None,
+            metrics: Vec::new(),
+            rule: String::new(),
+        };
         let mut found = Vec::new();
-        for (_, taken, metric) in uses.iter().filter(|(at, ..)| *at == Some(place)) {
-            let is_unzoned = unzoned.get(place).copied().unwrap_or(false);
+        for (_, taken, metric) in uses.iter().filter(|(at, ..)| *at == Some(index)) {
+            let is_unzoned = unzoned.get(index).copied().unwrap_or(false);
             let rule = rule(taken, column, is_unzoned.then_some(epoch));
-            add(&mut found, &column.name, Some(&*column.type_name), taken, metric, rule);
+            add(&mut found, MappedColumn { becomes: Some(taken.part.clone()), rule, ..new.clone() }, metric);
         }
         if found.is_empty() {
-            let (column, type_name) = (column.name.to_string(), Some(column.type_name.to_string()));
-            let (becomes, rule) = (String::new(), String::new());
-            found.push(Mapped { column, type_name, becomes, metrics: Vec::new(), rule });
+            found.push(new);
         }
         all.append(&mut found);
     }
     for (_, taken, metric) in uses.iter().filter(|(at, ..)| at.is_none()) {
-        let rule = "the result has no such column, or two".to_owned();
-        add(&mut all, &taken.column, None, taken, metric, rule);
+        let missing = MappedColumn {
+            column: taken.column.clone(),
+            type_name: None,
+            becomes: Some(taken.part.clone()),
+            metrics: Vec::new(),
+            rule: "the result has no such column, or two".to_owned(),
+        };
+        add(&mut all, missing, metric);
     }
     all
 }
 
 /// Metrics that do the same with a column share an entry.
-fn add(
-    all: &mut Vec<Mapped>,
-    column: &str,
-    type_name: Option<&str>,
-    taken: &ColumnUse,
-    metric: &str,
-    rule: String,
-) {
-    let same =
-        |known: &&mut Mapped| known.column == column && known.becomes == taken.part && known.rule == rule;
-    if let Some(known) = all.iter_mut().find(same) {
-        known.metrics.push(metric.to_owned());
-        return;
-    }
-    let (column, type_name) = (column.to_owned(), type_name.map(str::to_owned));
-    all.push(Mapped {
-        column,
-        type_name,
-        becomes: taken.part.clone(),
-        metrics: vec![metric.to_owned()],
-        rule,
+fn add(all: &mut Vec<MappedColumn>, new: MappedColumn, metric: &str) {
+    let is_same = |known: &MappedColumn| {
+        known.column == new.column && known.becomes == new.becomes && known.rule == new.rule
+    };
+    let index = all.iter().position(is_same).unwrap_or_else(|| {
+        all.push(new);
+        all.len() - 1
     });
+    if let Some(known) = all.get_mut(index) {
+        known.metrics.push(metric.to_owned());
+    }
 }
 
-/// The rule of the configuration, and that of moments; `unzoned` is there for a column without a zone.
+/// The rule of the configuration, and that of moments; `unzoned` is given for a column without a time zone.
 fn rule(taken: &ColumnUse, column: &Column, unzoned: Option<Option<&str>>) -> String {
     let mut rules = vec![taken.rule.clone()];
     if taken.needs != ColumnNeed::Anything && column.content == ColumnContent::Moment {

@@ -1,227 +1,228 @@
-//! One statement on one target, once and for people: its rows, what becomes of each column, the samples, the time.
+//! `try`: one statement on one target, once and for people: its rows, what becomes of each column, the samples, the time.
 //!
-//! A configured query runs as a scrape runs it, through the production sink, on a session of its own. A statement of
-//! nobody's is run once too; `propose` makes a definition of its rows, which then go through that. `choose` finds what is
-//! meant by names, `tap` watches the rows, `mapping` tells columns. How it is shown is `command/trial`.
+//! A configured query runs as a scrape runs it, through the production sink, on a session of its own. Any other SQL runs once;
+//! a definition is proposed for its rows, which then go through that. `choose` finds the query and the target by name,
+//! `recording_sink` watches the rows, `column_mapping` describes the columns, `statement` runs it all.
 
 mod choose;
 mod column_mapping;
-mod owned_rows;
 mod proposal;
 mod recording_sink;
-mod run;
-mod yaml;
+mod statement;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use serde::Serialize;
 
+use super::report::{error_object, without_secrets};
+use super::runner::Runner;
 use super::source_position::place_of;
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Column, ServerFacts, Sql};
-use crate::engine::disposal::Disposal;
-use crate::engine::query_sink::SkippedValues;
+use crate::driver::Sql;
 use crate::error::{Error, Reason, SourcePosition};
-use crate::exposition::page::Families;
+use crate::metric::Metric;
 
 pub use self::choose::{query, target};
-pub use self::column_mapping::Mapped;
+pub use self::column_mapping::MappedColumn;
 
-/// A session has this long to be cancelled and closed at the end.
-const DRAIN: Duration = Duration::from_secs(2);
-
-/// What is tried.
-pub enum What {
+/// What to run.
+pub enum TriedStatement {
     /// A query as it is configured for the target.
     Query(Arc<Query>),
     /// A statement without metrics.
-    Statement(Sql),
+    Sql(Sql),
 }
 
-/// One trial to be made.
-pub struct Ask<'p> {
-    /// The plan that the target is of.
-    pub plan: &'p Config,
+/// What to do.
+pub struct TryRequest<'c> {
+    /// The configuration of the target.
+    pub config: &'c Config,
     /// Where.
-    pub target: &'p Database,
+    pub target: &'c Database,
     /// What.
-    pub what: What,
-    /// How many rows to keep as text.
+    pub statement: TriedStatement,
+    /// How many rows to show.
     pub rows: usize,
-    /// The database's own plan is wanted too.
+    /// Whether to show the database's query plan too.
     pub explain: bool,
     /// How long all of it may take.
     pub timeout: Duration,
 }
 
+/// One column of a result.
+#[derive(Debug, Serialize)]
+pub struct ResultColumn {
+    /// Its name.
+    pub name: String,
+    /// The database's name of its type.
+    #[serde(rename = "type")]
+    pub type_name: String,
+}
+
 /// Rows as text; `None` is NULL.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// The result's columns.
-    pub columns: Vec<Column>,
+#[derive(Debug, Serialize)]
+pub struct ResultTable {
+    /// The columns.
+    pub columns: Vec<ResultColumn>,
     /// The first rows.
     pub rows: Vec<Vec<Option<String>>>,
-    /// How many came.
-    pub count: u64,
-    /// Nobody waited for the others.
-    pub stopped: bool,
 }
 
-/// What the rows became.
-pub struct Made {
-    /// In the order of the page.
-    pub families: Families,
-    /// Samples.
-    pub series: u64,
-    /// Values left out.
-    pub skipped: SkippedValues,
+/// Values that make no sample.
+#[derive(Debug, Serialize)]
+pub struct SkippedValues {
+    /// NULL.
+    pub null: u64,
+    /// Not a number.
+    pub invalid: u64,
+    /// A second sample of a series.
+    pub duplicate: u64,
 }
 
-/// Where the time went. `None` where it did not come to that.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Times {
+/// How long each step took; `None` where it did not come to that.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct StepTimes {
     /// Connect and login.
+    #[serde(serialize_with = "seconds")]
     pub connect: Option<Duration>,
-    /// From the statement's start to its first row.
+    /// From the start of the statement to its first row.
+    #[serde(serialize_with = "seconds")]
     pub first_row: Option<Duration>,
-    /// From there to the last one, without `render`.
+    /// From the first row to the last, without `render`.
+    #[serde(serialize_with = "seconds")]
     pub rows: Option<Duration>,
     /// Rows to samples.
+    #[serde(serialize_with = "seconds")]
     pub render: Option<Duration>,
 }
 
-/// What came of it.
-#[derive(Default)]
-pub struct Trial {
-    /// What the session learned at login.
-    pub facts: Option<ServerFacts>,
-    /// Why a scrape would not run it: in sentences.
-    pub skipped: Vec<String>,
-    /// The database's plan; `None` where it was not asked for, or where there is none.
-    pub plan: Option<Listing>,
-    /// The rows; `None` where the statement gave none to look at.
-    pub listing: Option<Listing>,
-    /// What becomes of the columns.
-    pub mapping: Vec<Mapped>,
-    /// The samples; `None` after an error.
-    pub made: Option<Made>,
-    /// What is odd about them: in sentences.
-    pub warnings: Vec<String>,
-    /// An entry to paste under `queries:`.
-    pub proposal: Option<String>,
-    /// Where the time went.
-    pub times: Times,
-    /// What failed, with the place in the file where it has one.
-    pub error: Option<Error>,
-    /// Somebody stopped it ([`Grip::stop`]).
-    pub interrupted: bool,
+fn seconds<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
 }
 
-/// What stops a trial from outside.
-#[derive(Clone, Default)]
-pub struct Grip {
-    disposal: Disposal,
-    canceller: Arc<Mutex<Option<Arc<dyn Canceller>>>>,
-}
-
-impl Grip {
-    /// Stops in the server what runs there. Blocks for a moment at most.
-    pub fn stop(&self) {
-        if let Some(canceller) = self.canceller.lock().take() {
-            self.disposal.cancel(canceller);
-        }
-        self.settle();
-    }
-
-    fn settle(&self) {
-        if !self.disposal.settle(Deadline::within(DRAIN)) {
-            log::warn!("the statement may run on in the server: the cancel did not reach it in time");
-        }
-    }
-}
-
-/// Makes the trial. Blocks, at most for its timeout and a moment.
-#[must_use]
-pub fn run(ask: &Ask<'_>, grip: &Grip) -> Trial {
-    let mut trial = Trial::default();
-    let by = Deadline::within(ask.timeout);
-    let began = Instant::now();
-    let connected = match &ask.target.endpoint {
-        Some(endpoint) => endpoint.connect(by),
-        None => Err(Error::config("its driver is not built in")),
-    };
-    match connected {
-        Err(error) => trial.error = Some(error.on_target(&ask.target.name)),
-        Ok(mut session) => {
-            trial.times.connect = Some(began.elapsed());
-            trial.facts = Some(session.facts().clone());
-            *grip.canceller.lock() = Some(session.canceller());
-            let ended = run::work(ask, &mut *session, by, &mut trial);
-            trial.interrupted = grip.canceller.lock().take().is_none();
-            grip.disposal.discard(session, ended.is_err());
-            if let Err(Some(error)) = ended {
-                trial.error.get_or_insert(error);
-            }
-            grip.settle();
-        }
-    }
-    trial.error = trial.error.take().map(|error| ask.placed(error));
-    trial
-}
-
-impl Ask<'_> {
+/// The outcome.
+#[derive(Debug, Default, Serialize)]
+pub struct TryReport {
+    /// The target's name.
+    pub target: String,
+    /// The target's driver.
+    pub driver: String,
+    /// The server's version.
+    pub version: Option<String>,
+    /// The query's name; `None` for other SQL.
+    pub query: Option<String>,
     /// The statement.
-    #[must_use]
-    pub fn sql(&self) -> &Sql {
-        match &self.what {
-            What::Query(query) => &query.sql,
-            What::Statement(sql) => sql,
+    pub sql: String,
+    /// Why a scrape would leave it out, in sentences.
+    #[serde(rename = "skipped_because")]
+    pub skipped: Vec<String>,
+    /// The columns of the result; `None` where there was none.
+    pub columns: Option<Vec<ResultColumn>>,
+    /// The first rows.
+    pub rows: Option<Vec<Vec<Option<String>>>>,
+    /// How many rows came.
+    pub row_count: Option<u64>,
+    /// Not all rows were read.
+    #[serde(skip)]
+    pub stopped: bool,
+    /// What becomes of the columns.
+    pub mapping: Vec<MappedColumn>,
+    /// The database's query plan; `None` where it was not asked for, or where there is none.
+    pub plan: Option<ResultTable>,
+    /// The samples as a page shows them; `None` after an error.
+    pub exposition: Option<String>,
+    /// How many samples.
+    pub series: Option<u64>,
+    /// How many metric families.
+    pub families: Option<usize>,
+    /// Values that make no sample.
+    pub values_skipped: Option<SkippedValues>,
+    /// An entry to copy below `queries:`.
+    pub proposal: Option<String>,
+    /// About the samples, in sentences.
+    pub warnings: Vec<String>,
+    /// How long each step took.
+    #[serde(rename = "seconds")]
+    pub times: StepTimes,
+    /// What failed, with its place in the configuration.
+    #[serde(serialize_with = "error_object")]
+    pub error: Option<Error>,
+}
+
+/// Runs the statement. Blocks for its timeout at most, and a moment to close the session.
+#[must_use]
+pub fn run(request: &TryRequest<'_>, runner: &Runner) -> TryReport {
+    let mut report = TryReport {
+        target: request.target.name.clone(),
+        driver: request.target.driver.to_owned(),
+        query: request.query().map(|query| query.name.to_string()),
+        sql: request.sql().text().to_owned(),
+        ..TryReport::default()
+    };
+    let start = Instant::now();
+    let ended = runner.on_target(request.target, Deadline::within(request.timeout), |session| {
+        report.times.connect = Some(start.elapsed());
+        report.version = Some(session.facts().version.clone());
+        statement::run(request, session, &mut report)
+    });
+    runner.close();
+    if let Err(error) | Ok(Err(error)) = ended {
+        report.error.get_or_insert(error);
+    }
+    report.error = report.error.take().map(|error| request.placed(error));
+    report
+}
+
+impl TryRequest<'_> {
+    fn sql(&self) -> &Sql {
+        match &self.statement {
+            TriedStatement::Query(query) => &query.sql,
+            TriedStatement::Sql(sql) => sql,
         }
     }
 
-    /// The query, where it is a configured one.
-    #[must_use]
-    pub fn query(&self) -> Option<&Query> {
-        match &self.what {
-            What::Query(query) => Some(query),
-            What::Statement(_) => None,
+    fn query(&self) -> Option<&Query> {
+        match &self.statement {
+            TriedStatement::Query(query) => Some(query),
+            TriedStatement::Sql(_) => None,
         }
     }
 
-    /// The error with target, query and the place that it is about.
+    /// The error with its target and its place.
     fn placed(&self, error: Error) -> Error {
         let error = error.on_target(&self.target.name);
+        if error.place().is_some() {
+            return error;
+        }
         let place = match (self.query(), error.sql_position()) {
-            _ if error.place().is_some() => None,
-            (Some(query), Some(spot)) => Some(place_of(&query.sql_place, query.sql.text(), spot)),
-            (Some(query), None) => place(query, &error),
-            (None, Some(spot)) => {
-                let source = self.sql().text().lines().nth(spot.line - 1).map(str::to_owned);
-                let (file, path) = ("--sql".to_owned(), String::new());
-                Some(SourcePosition { file, line: spot.line, column: spot.column, path, source })
+            (Some(query), Some(position)) => Some(place_of(&query.sql_place, query.sql.text(), position)),
+            (Some(query), None) => place_in_query(query, &error),
+            (None, Some(position)) => {
+                let source = self.sql().text().lines().nth(position.line - 1).map(str::to_owned);
+                let (line, column) = (position.line, position.column);
+                Some(SourcePosition { file: "--sql".to_owned(), line, column, path: String::new(), source })
             }
             (None, None) => None,
         };
-        let Some(place) = place else { return error };
-        let hidden = self.plan.secret_lines.contains(&(place.file.clone(), place.line));
-        let place = SourcePosition { source: place.source.clone().filter(|_| !hidden), ..place };
-        error.at(place)
+        match place {
+            Some(place) => error.at(without_secrets(self.config, place)),
+            None => error,
+        }
     }
 }
 
-/// What of the configuration an error of rows or statements is about; nothing for one of the connection.
-fn place(query: &Query, error: &Error) -> Option<SourcePosition> {
+/// The part of the configuration that an error of rows or statements is about; `None` for one of the connection.
+fn place_in_query(query: &Query, error: &Error) -> Option<SourcePosition> {
     match error.reason() {
         _ if error.message().starts_with("when.sql: ") => Some((*query.place).clone()),
         Reason::MissingColumn | Reason::Type | Reason::Value => {
-            let names = |column: &str| error.message().contains(&format!("`{column}`"));
-            let about =
-                |metric: &&crate::metric::Metric| metric.uses().iter().any(|taken| names(&taken.column));
-            let metric = query.metrics.iter().find(about);
+            let is_named = |column: &str| error.message().contains(&format!("`{column}`"));
+            let uses_it = |metric: &&Metric| metric.uses().iter().any(|taken| is_named(&taken.column));
+            let metric = query.metrics.iter().find(uses_it);
             Some(metric.map_or_else(|| (*query.place).clone(), |metric| metric.place.clone()))
         }
         Reason::Duplicate | Reason::Limit => Some((*query.place).clone()),

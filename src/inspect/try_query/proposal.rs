@@ -1,6 +1,6 @@
-//! A metric definition for a statement that has none: made of its columns and rows, to be pasted and improved.
+//! A metric definition for a statement that has none: made from its columns and rows, to be copied and improved.
 //!
-//! Texts become labels, numbers become values, one metric each. Names are legal and clash with nothing in the plan.
+//! Texts become labels, numbers become values, one metric each. UnusedNames are legal and do not clash with the configuration.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +13,11 @@ use crate::metric::column::find;
 use crate::metric::naming::OUR_PREFIXES;
 use crate::value::Cell;
 
-use super::owned_rows::OwnedValue;
-use super::yaml::{key, scalar, statement};
+use super::recording_sink::OwnedValue;
 
-/// What a column is good for.
+/// What a column can be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum ColumnUse {
     Label,
     Value,
     /// A value in Unix seconds.
@@ -27,24 +26,27 @@ enum Part {
     Nothing(&'static str),
 }
 
-/// An entry of `queries:`, two blanks in, each line with its end. `None` without columns to make anything of.
+/// Why a column of a document or a list is left out.
+const DOCUMENT: &str = "a document or list; select what you need of it";
+
+/// An entry of `queries:`, indented by two. `None` without columns that can be used.
 pub(super) fn propose(
-    plan: &Config,
+    config: &Config,
     target: &Database,
     sql: &Sql,
     columns: &[Column],
     rows: &[Vec<OwnedValue>],
 ) -> Option<String> {
-    let parts: Vec<(&Column, Part)> =
-        columns.iter().enumerate().map(|(place, column)| (column, part(place, columns, rows))).collect();
+    let uses: Vec<(&Column, ColumnUse)> =
+        columns.iter().enumerate().map(|(place, column)| (column, usage(place, columns, rows))).collect();
     let subject = legal(&table(sql.text()).unwrap_or_else(|| target.name.clone()));
     let subject = if subject.is_empty() { "query".to_owned() } else { subject };
-    let mut names = Names::of(plan);
-    let labels = labels(plan, target, &subject, &parts);
+    let mut names = UnusedNames::of(config);
+    let labels = labels(config, target, &subject, &uses);
     let mut metrics = String::new();
-    for (place, (column, part)) in parts.iter().enumerate() {
-        let (Part::Value | Part::Moment) = part else { continue };
-        let wanted = wanted(&subject, column, *part);
+    for (place, (column, usage)) in uses.iter().enumerate() {
+        let (ColumnUse::Value | ColumnUse::Moment) = usage else { continue };
+        let wanted = wanted(&subject, column, *usage);
         let falls = rows.iter().filter_map(|row| row.get(place)).any(is_negative);
         let counts = wanted.ends_with("_total") && !falls;
         let kind = if counts { FamilyKind::Counter } else { FamilyKind::Gauge };
@@ -66,11 +68,11 @@ pub(super) fn propose(
     }
     let mut out = format!("  - name: {}\n", names.query(&subject));
     out += &format!("    database: {}\n", scalar(&target.name));
-    out += &statement(sql.text());
+    out += &sql_key(sql.text());
     out += "    metrics:\n";
     out += &metrics;
-    for (column, part) in &parts {
-        if let Part::Nothing(why) = part {
+    for (column, usage) in &uses {
+        if let ColumnUse::Nothing(why) = usage {
             let name = column.name.replace(char::is_control, " ");
             out += &format!("    # column {name} ({}) is left out: {why}\n", column.type_name);
         }
@@ -78,73 +80,68 @@ pub(super) fn propose(
     Some(out)
 }
 
-/// What the column at `place` is good for, by its type and, where that does not tell, by its values.
-fn part(place: usize, columns: &[Column], rows: &[Vec<OwnedValue>]) -> Part {
-    let Some(column) = columns.get(place) else { return Part::Nothing("it has gone") };
+/// The use of the column at `place`, by its type and, where that is not enough, by its values.
+fn usage(place: usize, columns: &[Column], rows: &[Vec<OwnedValue>]) -> ColumnUse {
+    let Some(column) = columns.get(place) else { return ColumnUse::Nothing("the result has no such column") };
     if find(columns, &column.name) != Ok(place) {
-        return Part::Nothing("two columns have its name; give each its own with AS");
+        return ColumnUse::Nothing("two columns have its name; give each its own with AS");
     }
     let lower = column.name.to_lowercase();
     let is_key = matches!(lower.as_str(), "id" | "uuid") || lower.ends_with("_id");
-    let values = || rows.iter().filter_map(|row| row.get(place)).filter(|kept| kept.cell() != Cell::Null);
+    let values = || rows.iter().filter_map(|row| row.get(place)).filter(|value| value.cell() != Cell::Null);
     let found = match column.content {
-        ColumnContent::Number => Part::Value,
-        ColumnContent::Moment => Part::Moment,
-        ColumnContent::Text | ColumnContent::Bytes => Part::Label,
-        ColumnContent::LocalTime => Part::Nothing("local time of an unknown zone; select its Unix seconds"),
-        ColumnContent::Other => Part::Nothing("a document or list; select what you need of it"),
+        ColumnContent::Number => ColumnUse::Value,
+        ColumnContent::Moment => ColumnUse::Moment,
+        ColumnContent::Text | ColumnContent::Bytes => ColumnUse::Label,
+        ColumnContent::LocalTime => {
+            ColumnUse::Nothing("local time of an unknown zone; select its Unix seconds")
+        }
+        ColumnContent::Other => ColumnUse::Nothing(DOCUMENT),
         ColumnContent::Unknown if values().next().is_none() => by_name(&column.type_name),
-        ColumnContent::Unknown => values().map(by_value).reduce(together).unwrap_or(Part::Label),
+        ColumnContent::Unknown => values().map(by_value).reduce(together).unwrap_or(ColumnUse::Label),
     };
-    if is_key && found == Part::Value { Part::Label } else { found }
+    if is_key && found == ColumnUse::Value { ColumnUse::Label } else { found }
 }
 
-fn by_value(kept: &OwnedValue) -> Part {
-    match kept.cell() {
-        Cell::Null
-        | Cell::Bool(_)
-        | Cell::Int(_)
-        | Cell::UInt(_)
-        | Cell::Float(_)
-        | Cell::Float32(_)
-        | Cell::Number(_)
-        | Cell::Time(_)
-        | Cell::Interval { .. } => Part::Value,
+fn by_value(value: &OwnedValue) -> ColumnUse {
+    match value.cell() {
+        Cell::Text(_) | Cell::TextDate(_) | Cell::Bytes(_) => ColumnUse::Label,
+        Cell::Other(_) => ColumnUse::Nothing(DOCUMENT),
         Cell::Date(_)
         | Cell::DateTime { .. }
         | Cell::LocalDate { .. }
         | Cell::LocalDateTime { .. }
-        | Cell::NoDate(_) => Part::Moment,
-        Cell::Text(_) | Cell::TextDate(_) | Cell::Bytes(_) => Part::Label,
-        Cell::Other(_) => Part::Nothing("a document or list; select what you need of it"),
+        | Cell::NoDate(_) => ColumnUse::Moment,
+        _ => ColumnUse::Value,
     }
 }
 
-/// Values of several kinds can all be labels, unless one can be nothing.
-fn together(one: Part, other: Part) -> Part {
+/// Values of several kinds can all be labels, unless one cannot be used.
+fn together(one: ColumnUse, other: ColumnUse) -> ColumnUse {
     match (one, other) {
-        (Part::Nothing(why), _) | (_, Part::Nothing(why)) => Part::Nothing(why),
+        (ColumnUse::Nothing(why), _) | (_, ColumnUse::Nothing(why)) => ColumnUse::Nothing(why),
         _ if one == other => one,
-        _ => Part::Label,
+        _ => ColumnUse::Label,
     }
 }
 
 /// By SQLite's rules of affinity (<https://sqlite.org/datatype3.html>, 3.1), where there is no value to look at.
-fn by_name(type_name: &str) -> Part {
+fn by_name(type_name: &str) -> ColumnUse {
     let name = type_name.to_uppercase();
     let numeric = ["INT", "REAL", "FLOA", "DOUB", "NUM", "DEC", "BOOL"];
-    if numeric.iter().any(|word| name.contains(word)) { Part::Value } else { Part::Label }
+    if numeric.iter().any(|word| name.contains(word)) { ColumnUse::Value } else { ColumnUse::Label }
 }
 
-fn is_negative(kept: &OwnedValue) -> bool {
-    matches!(kept.cell().number(), crate::value::Number::Value(value) if value < 0.0)
+fn is_negative(value: &OwnedValue) -> bool {
+    matches!(value.cell().number(), crate::value::Number::Value(number) if number < 0.0)
 }
 
 /// The key `labels` with its line's end; nothing without labels.
-fn labels(plan: &Config, target: &Database, subject: &str, parts: &[(&Column, Part)]) -> String {
+fn labels(config: &Config, target: &Database, subject: &str, uses: &[(&Column, ColumnUse)]) -> String {
     let mut taken: BTreeSet<String> = target.labels.iter().map(|(name, _)| name.to_string()).collect();
-    taken.extend([&plan.exporter.target_label, "le", "quantile"].map(str::to_owned));
-    let columns = parts.iter().filter(|(_, part)| *part == Part::Label).map(|(column, _)| &*column.name);
+    taken.extend([&config.exporter.target_label, "le", "quantile"].map(str::to_owned));
+    let columns =
+        uses.iter().filter(|(_, usage)| *usage == ColumnUse::Label).map(|(column, _)| &*column.name);
     let pairs: Vec<(String, &str)> = columns
         .map(|column| {
             let plain = Some(legal(column)).filter(|name| !name.is_empty()).unwrap_or("label".to_owned());
@@ -159,8 +156,7 @@ fn labels(plan: &Config, target: &Database, subject: &str, parts: &[(&Column, Pa
         return String::new();
     }
     if pairs.iter().all(|(name, column)| name == *column) {
-        let names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
-        let names: Vec<String> = names.into_iter().map(scalar).collect();
+        let names: Vec<String> = pairs.iter().map(|(name, _)| scalar(name)).collect();
         return format!("        labels: [{}]\n", names.join(", "));
     }
     let pairs: Vec<String> =
@@ -173,31 +169,25 @@ fn is_label(text: &str) -> bool {
 }
 
 /// `subject_column`, without saying anything twice.
-fn wanted(subject: &str, column: &Column, part: Part) -> String {
+fn wanted(subject: &str, column: &Column, usage: ColumnUse) -> String {
     let column = legal(&column.name);
     let name = match column.as_str() {
         "" | "value" | "column" => subject.to_owned(),
         _ if column == subject || column.starts_with(&format!("{subject}_")) => column,
         _ => format!("{subject}_{column}"),
     };
-    if part == Part::Moment && !name.ends_with("_seconds") {
+    if usage == ColumnUse::Moment && !name.ends_with("_seconds") {
         return format!("{name}_timestamp_seconds");
     }
     name
 }
 
-/// Lower case, `_` for what is not legal, one at a time, none at the ends.
+/// In lower case, with one `_` for what is not legal.
 fn legal(text: &str) -> String {
-    let mut name = String::new();
-    for c in text.chars() {
-        match c.to_ascii_lowercase() {
-            c @ ('a'..='z' | '0'..='9') => name.push(c),
-            _ if name.is_empty() || name.ends_with('_') => {}
-            _ => name.push('_'),
-        }
-    }
-    let name = name.trim_end_matches('_');
-    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("n{name}") } else { name.to_owned() }
+    let text = text.to_ascii_lowercase();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let name = words.collect::<Vec<_>>().join("_");
+    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("n{name}") } else { name }
 }
 
 /// The first table that the statement reads from, without its schema: the one of its own `FROM`, else of any.
@@ -233,17 +223,17 @@ fn free(wanted: &str, other: &str, is_free: impl Fn(&str) -> bool) -> String {
     all.find(|name| is_free(name)).unwrap_or_default()
 }
 
-/// The names that the plan has, and those given out here.
-struct Names {
+/// The names of the configuration, and those proposed here.
+struct UnusedNames {
     queries: BTreeSet<String>,
     metrics: BTreeSet<String>,
 }
 
-impl Names {
-    fn of(plan: &Config) -> Names {
-        let metrics = plan.queries.iter().flat_map(|query| query.metrics.iter());
-        Names {
-            queries: plan.queries.iter().map(|query| query.name.to_string()).collect(),
+impl UnusedNames {
+    fn of(config: &Config) -> UnusedNames {
+        let metrics = config.queries.iter().flat_map(|query| query.metrics.iter());
+        UnusedNames {
+            queries: config.queries.iter().map(|query| query.name.to_string()).collect(),
             metrics: metrics
                 .flat_map(|metric| reserved_names(metric.naming.text(), metric.naming.kind()))
                 .collect(),
@@ -270,9 +260,66 @@ impl Names {
     }
 }
 
+/// A value in block or flow style: plain where no character of it has a meaning, else in double quotes. `${` is escaped.
+fn scalar(text: &str) -> String {
+    quoted_unless_plain(&text.replace("${", "$${"))
+}
+
+/// A key: it is never expanded.
+fn key(text: &str) -> String {
+    quoted_unless_plain(text)
+}
+
+/// The key `sql` of a query, indented by four: as a block where a block can hold it. It is never expanded.
+fn sql_key(sql: &str) -> String {
+    let breaks = |c: char| matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    let in_block = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || breaks(c));
+    if !sql.chars().all(in_block) || sql.starts_with([' ', '\t']) {
+        return format!("    sql: {}\n", quoted(sql));
+    }
+    let line = |line: &str| if line.is_empty() { "\n".to_owned() } else { format!("      {line}\n") };
+    format!("    sql: |\n{}", sql.split('\n').map(line).collect::<String>())
+}
+
+fn quoted_unless_plain(text: &str) -> String {
+    // YAML 1.1 or 1.2 do not read these as text.
+    const WORDS: [&str; 11] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"];
+    let lower = text.to_lowercase();
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let inner = |c: char| legal(c) || matches!(c, ' ' | '.' | '-');
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.ends_with(|c: char| legal(c) || c == '.')
+        && text.chars().all(inner)
+        && !WORDS.contains(&lower.as_str());
+    if plain { text.to_owned() } else { quoted(text) }
+}
+
+/// In double quotes, with escapes (YAML 1.2, 7.3.1).
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out += "\\n",
+            _ if c.is_control()
+                || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
+            {
+                out += &format!("\\u{:04x}", u32::from(c));
+            }
+            _ => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::yaml::document::Document;
+    use crate::yaml::keys::{Keys, Reader};
 
     #[test]
     fn names_are_made_legal() {
@@ -302,6 +349,69 @@ mod tests {
         ];
         for (sql, expected) in cases {
             assert_eq!(table(sql).as_deref(), expected, "{sql}");
+        }
+    }
+
+    fn read(yaml: String, key: &'static str, literal: bool) -> Option<String> {
+        let document = Document::parse("x.yaml", Path::new("."), yaml).expect("YAML");
+        let reader = Reader::new(&|_| None);
+        let mut keys = Keys::root(&document, &reader).expect("a mapping");
+        if literal { keys.literal(key) } else { keys.text(key) }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let texts = [
+            "orders",
+            "true",
+            "No",
+            "~",
+            "12",
+            "1e3",
+            "a: b",
+            "a #b",
+            "it's \"so\"",
+            "back\\slash",
+            "${HOME}",
+            "",
+            " a ",
+            "count(*)",
+            "é日本",
+            "tab\there",
+            "line\nbreak",
+            "\u{1b}[2J",
+            "\u{9b}x\u{85}y",
+            "- a",
+            "*x",
+            "&x",
+            "a.",
+            "\u{feff}x",
+            "\u{2028}",
+        ];
+        for text in texts {
+            assert_eq!(read(format!("a: {}\n", scalar(text)), "a", false).as_deref(), Some(text), "{text:?}");
+            let flow = format!("a: {}\nb: [{}]\n", scalar(text), scalar(text));
+            assert_eq!(read(flow, "a", false).as_deref(), Some(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn statements_are_read_back_from_blocks_and_from_quotes() {
+        let statements = [
+            "SELECT 1",
+            "SELECT a,\n  b -- ${HOME}: #x\n\nFROM t\n\tWHERE x = '\"'",
+            "SELECT 'a\u{1b}b'",
+            "SELECT 'a\rb'",
+            "SELECT '日本', '\u{85}'",
+        ];
+        for sql in statements {
+            let yaml = format!("query:\n{}", sql_key(sql)).replace("query:\n", "");
+            let found = read(
+                yaml.lines().map(|line| format!("{}\n", line.get(4..).unwrap_or_default())).collect(),
+                "sql",
+                true,
+            );
+            assert_eq!(found.as_deref().map(str::trim_end), Some(sql));
         }
     }
 }

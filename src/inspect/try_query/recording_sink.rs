@@ -1,44 +1,61 @@
-//! The sink between a session and the production sink: it keeps what people want to see of the rows, counts, and takes
-//! the times. What it hands on is what a scrape's sink gets.
+//! The sink between a session and the production sink: it keeps what people want to see of the rows, counts, and measures.
+//! What it passes on is what the sink of a scrape gets.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::{ResultColumn, StepTimes};
 use crate::driver::{Column, ColumnContent, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
+use crate::metric::column::find;
 use crate::value::Cell;
 
-use super::owned_rows::OwnedValue;
-
-/// A statement without metrics may bring so many rows: the default of `max_rows`.
+/// The most rows of a statement without metrics: the default of `max_rows`.
 const MAX_ROWS: u64 = 100_000;
 
-/// What was seen of the rows.
+/// What is known about the rows.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct RecordedRows {
     pub(super) columns: Vec<Column>,
     /// The first ones as text; `None` is NULL.
     pub(super) rows: Vec<Vec<Option<String>>>,
-    /// All that came.
+    /// How many came.
     pub(super) count: u64,
     /// The mapping failed and enough rows to show had come: there may be more.
     pub(super) stopped: bool,
-    /// Which columns hold moments without a zone.
+    /// Which columns hold moments without a time zone.
     pub(super) unzoned: Vec<bool>,
-    /// Of each column that the caller asked for: its values.
+    /// The different values of each column that the caller asked for.
     pub(super) values: Vec<HashSet<String>>,
     /// All rows, where there is no production sink.
     pub(super) kept: Vec<Vec<OwnedValue>>,
     /// When the first row came, or the end where none did.
-    pub(super) first: Option<Instant>,
+    first: Option<Instant>,
     /// When the last one had come.
-    pub(super) last: Option<Instant>,
-    /// Spent in the production sink.
+    last: Option<Instant>,
+    /// Time in the production sink.
     pub(super) render: Duration,
     /// Of that, between the first row and the last.
-    pub(super) render_of_rows: Duration,
+    render_of_rows: Duration,
     /// How the session ended the job.
     pub(super) verdict: Option<Result<()>>,
+}
+
+impl RecordedRows {
+    pub(super) fn result_columns(&self) -> Vec<ResultColumn> {
+        let column = |column: &Column| ResultColumn {
+            name: column.name.to_string(),
+            type_name: column.type_name.to_string(),
+        };
+        self.columns.iter().map(column).collect()
+    }
+
+    pub(super) fn note_times(&self, start: Instant, times: &mut StepTimes) {
+        times.first_row = self.first.map(|first| first.duration_since(start));
+        let rows = self.first.zip(self.last).map(|(first, last)| last.duration_since(first));
+        times.rows = rows.map(|rows| rows.saturating_sub(self.render_of_rows));
+        times.render = self.last.map(|_| self.render);
+    }
 }
 
 /// The sink. Without an inner one it keeps all rows.
@@ -48,24 +65,24 @@ pub(super) struct RecordingSink<'s> {
     shown: usize,
     /// Names of columns whose different values are counted.
     counted: &'s [String],
-    places: Vec<Option<usize>>,
+    counted_at: Vec<Option<usize>>,
     failed: Option<Error>,
-    seen: &'s mut Seen,
+    seen: &'s mut RecordedRows,
 }
 
 impl<'s> RecordingSink<'s> {
-    /// A sink that notes in `seen`.
+    /// A sink that records in `seen`.
     pub(super) fn new(
         inner: Option<Box<dyn RowSink + 's>>,
         shown: usize,
         counted: &'s [String],
-        seen: &'s mut Seen,
+        seen: &'s mut RecordedRows,
     ) -> RecordingSink<'s> {
-        RecordingSink { inner, shown, counted, places: Vec::new(), failed: None, seen }
+        RecordingSink { inner, shown, counted, counted_at: Vec::new(), failed: None, seen }
     }
 
     /// Calls the production sink until it fails; the time is its own.
-    fn hand(&mut self, call: impl FnOnce(&mut dyn RowSink) -> Result<Flow>) -> Duration {
+    fn pass_on(&mut self, call: impl FnOnce(&mut dyn RowSink) -> Result<Flow>) -> Duration {
         let Some(inner) = self.inner.as_deref_mut().filter(|_| self.failed.is_none()) else {
             return Duration::ZERO;
         };
@@ -76,7 +93,7 @@ impl<'s> RecordingSink<'s> {
         took
     }
 
-    fn note(&mut self, row: &dyn Row) -> Result<()> {
+    fn record(&mut self, row: &dyn Row) -> Result<()> {
         let width = self.seen.columns.len();
         let mut scratch = String::new();
         if self.seen.rows.len() < self.shown {
@@ -86,7 +103,7 @@ impl<'s> RecordingSink<'s> {
             };
             self.seen.rows.push((0..width).map(text).collect::<Result<_>>()?);
         }
-        for (place, values) in self.places.iter().zip(&mut self.seen.values) {
+        for (place, values) in self.counted_at.iter().zip(&mut self.seen.values) {
             let Some(place) = place else { continue };
             let cell = row.cell(*place)?;
             let text = cell.label(&mut scratch);
@@ -119,9 +136,9 @@ impl RowSink for RecordingSink<'_> {
         self.seen.columns = columns.to_vec();
         self.seen.unzoned = vec![false; columns.len()];
         self.seen.values = vec![HashSet::new(); self.counted.len()];
-        let place = |name: &String| crate::metric::column::find(columns, name).ok();
-        self.places = self.counted.iter().map(place).collect();
-        self.hand(|sink| sink.columns(columns).map(|()| Flow::Continue));
+        let place = |name: &String| find(columns, name).ok();
+        self.counted_at = self.counted.iter().map(place).collect();
+        self.pass_on(|sink| sink.columns(columns).map(|()| Flow::Continue));
         Ok(())
     }
 
@@ -133,15 +150,15 @@ impl RowSink for RecordingSink<'_> {
             return Ok(Flow::Stop);
         }
         self.seen.count += 1;
-        self.note(row)?;
-        let took = self.hand(|sink| sink.row(row));
+        self.record(row)?;
+        let took = self.pass_on(|sink| sink.row(row));
         self.seen.render_of_rows += took;
         Ok(Flow::Continue)
     }
 
     fn end(&mut self, verdict: Result<()>, took: Duration) {
         let now = Instant::now();
-        // Of what failed before it gave a row there is no time to tell.
+        // A statement that failed before its first row has no times.
         if verdict.is_ok() || self.seen.first.is_some() {
             self.seen.first.get_or_insert(now);
             self.seen.last = Some(now);
@@ -154,4 +171,75 @@ impl RowSink for RecordingSink<'_> {
             self.seen.render += now.elapsed();
         }
     }
+}
+
+/// A value that outlives its session.
+#[derive(Debug)]
+pub(super) enum OwnedValue {
+    /// A value that borrows nothing.
+    Plain(Cell<'static>),
+    /// A text, and the kind of cell that holds it.
+    Text(String, fn(&str) -> Cell<'_>),
+    /// [`Cell::Bytes`].
+    Bytes(Vec<u8>),
+}
+
+impl OwnedValue {
+    /// A copy.
+    fn of(cell: Cell<'_>) -> OwnedValue {
+        let text = |text: &str, kind: fn(&str) -> Cell<'_>| OwnedValue::Text(text.to_owned(), kind);
+        OwnedValue::Plain(match cell {
+            Cell::Number(number) => return text(number, |text| Cell::Number(text)),
+            Cell::Text(value) => return text(value, |text| Cell::Text(text)),
+            Cell::NoDate(date) => return text(date, |text| Cell::NoDate(text)),
+            Cell::TextDate(date) => return text(date, |text| Cell::TextDate(text)),
+            Cell::Other(other) => return text(other, |text| Cell::Other(text)),
+            Cell::Bytes(bytes) => return OwnedValue::Bytes(bytes.to_owned()),
+            Cell::Null => Cell::Null,
+            Cell::Bool(value) => Cell::Bool(value),
+            Cell::Int(value) => Cell::Int(value),
+            Cell::UInt(value) => Cell::UInt(value),
+            Cell::Float(value) => Cell::Float(value),
+            Cell::Float32(value) => Cell::Float32(value),
+            Cell::Date(days) => Cell::Date(days),
+            Cell::Time(micros) => Cell::Time(micros),
+            Cell::DateTime { micros, zoned } => Cell::DateTime { micros, zoned },
+            Cell::LocalDate { days, moment } => Cell::LocalDate { days, moment },
+            Cell::LocalDateTime { micros, moment } => Cell::LocalDateTime { micros, moment },
+            Cell::Interval { months, days, micros } => Cell::Interval { months, days, micros },
+        })
+    }
+
+    /// As the session returned it.
+    pub(super) fn cell(&self) -> Cell<'_> {
+        match self {
+            OwnedValue::Plain(cell) => *cell,
+            OwnedValue::Text(text, kind) => kind(text),
+            OwnedValue::Bytes(bytes) => Cell::Bytes(bytes),
+        }
+    }
+}
+
+struct OwnedRow<'r>(&'r [OwnedValue]);
+
+impl Row for OwnedRow<'_> {
+    fn cell(&self, column: usize) -> Result<Cell<'_>> {
+        let cell = self.0.get(column).map(OwnedValue::cell);
+        cell.ok_or_else(|| Error::new(Reason::Protocol, "the row is too short"))
+    }
+}
+
+/// Sends the rows to `sink` as the session did, its `end` included.
+pub(super) fn replay(columns: &[Column], rows: &[Vec<OwnedValue>], sink: &mut dyn RowSink) {
+    let mut send = || {
+        sink.columns(columns)?;
+        for row in rows {
+            if sink.row(&OwnedRow(row))? == Flow::Stop {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let verdict = send();
+    sink.end(verdict, Duration::ZERO);
 }

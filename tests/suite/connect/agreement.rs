@@ -205,7 +205,7 @@ fn what_cannot_be_told_is_a_note_that_is_counted_and_no_warning() {
         output.text()
     );
     let note =
-        "queries[0].sql: target it, query pools: the server does not tell its columns before it has run";
+        "queries[0].sql: target it, query pools: the server reports the columns only when it runs the query";
     assert!(
         output.text().lines().any(|line| line.starts_with("note: ") && line.contains(note)),
         "{}",

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sql_exporter::commands::terminal::Progress;
-use sql_exporter::commands::test::attempt;
-use sql_exporter::commands::test::report::{Outcome, Verdict};
 use sql_exporter::config;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Drivers;
 use sql_exporter::error::Reason;
+use sql_exporter::inspect::privileges;
+use sql_exporter::inspect::privileges::{TestOutcome, TestedTarget};
 
 use crate::fault::{Act, Call, Fault, driver};
 use crate::process::bound;
 
 /// Tests one target a fault, in this order, under names that sort the same way.
-fn outcomes(name: &'static str, faults: &[(&'static str, &Arc<Fault>)], time: Duration) -> Vec<Outcome> {
+fn outcomes(name: &'static str, faults: &[(&'static str, &Arc<Fault>)], time: Duration) -> Vec<TestedTarget> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("a.yaml");
     let entry =
@@ -24,13 +23,13 @@ fn outcomes(name: &'static str, faults: &[(&'static str, &Arc<Fault>)], time: Du
     std::fs::write(&file, format!("databases:\n{entries}queries: []\n")).expect("a file");
     let drivers = Drivers::built_in().with(driver(name, faults.iter().copied()));
     let plan = config::load(&file, &|_| None, &drivers).expect("a plan");
-    attempt::all(&plan.targets, Deadline::within(time), &Progress::start("testing"))
+    privileges::test(&plan.targets, Deadline::within(time), |_| ())
 }
 
-fn reason(outcome: &Outcome) -> Option<Reason> {
-    match &outcome.verdict {
-        Verdict::Fail(error) => Some(error.reason()),
-        Verdict::Pass(_) | Verdict::Skip(_) => None,
+fn reason(tested: &TestedTarget) -> Option<Reason> {
+    match &tested.outcome {
+        TestOutcome::Fail(error) => Some(error.reason()),
+        TestOutcome::Pass(_) | TestOutcome::Skip(_) => None,
     }
 }
 
@@ -68,9 +67,9 @@ fn rights_that_are_refused_are_a_warning_and_a_session_that_dies_is_none() {
     let (refused, died, late) = (fail(Reason::Permission), fail(Reason::Lost), fail(Reason::Timeout));
     let faults = [("a", &refused), ("b", &died), ("c", &late)];
     let outcomes = outcomes("test_refuse", &faults, Duration::from_secs(20));
-    let Verdict::Pass(found) = &outcomes[0].verdict else { panic!("the login worked") };
+    let TestOutcome::Pass(found) = &outcomes[0].outcome else { panic!("the login worked") };
     let warnings: Vec<&str> = found.warnings().collect();
-    assert_eq!(warnings, ["what its user may do is not known: as the test wants it"]);
+    assert_eq!(warnings, ["the privileges of its user are not known: as the test wants it"]);
     assert_eq!((reason(&outcomes[1]), reason(&outcomes[2])), (Some(Reason::Lost), Some(Reason::Timeout)));
     // What may still run in the server is cancelled before its session goes.
     late.saw(Call::Drop(1));

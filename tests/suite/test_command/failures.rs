@@ -63,9 +63,9 @@ fn a_port_without_a_server_a_name_without_an_address_and_a_missing_database() {
         assert_failure(&entry, "resolve", &["`getent hosts no-such-host.invalid`"]);
     }
     let nowhere = Postgres { database: "nowhere".to_owned(), ..Postgres::shared("postgres") };
-    assert_failure(&nowhere.entry(), "connect", &["does not exist", "nowhere must be one that"]);
+    assert_failure(&nowhere.entry(), "connect", &["does not exist", "nowhere must exist on"]);
     let nowhere = MariaDb { database: "nowhere".to_owned(), ..MariaDb::shared("mysql") };
-    assert_failure(&nowhere.entry(), "connect", &["Unknown database", "nowhere must be one that"]);
+    assert_failure(&nowhere.entry(), "connect", &["Unknown database", "nowhere must exist on"]);
     assert_failure("{driver: sqlite, database: gone.db}", "connect", &["gone.db: No such file"]);
     let socket = "{driver: mysql, socket: /nowhere/mysql.sock, username: u}";
     assert_failure(socket, "connect", &["check `socket`", "/nowhere/mysql.sock"]);

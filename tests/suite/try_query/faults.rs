@@ -1,4 +1,4 @@
-//! What goes wrong: in the words, in the SQL, in the mapping, on the way to the server.
+//! What goes wrong: in the arguments, in the SQL, in the mapping, on the way to the server.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -119,11 +119,11 @@ fn a_query_that_takes_too_long_is_stopped_in_the_server() {
     ];
     for (target, sql) in slow {
         let began = Instant::now();
-        for words in [["--query", "q"], ["--sql", sql]] {
+        for args in [["--query", "q"], ["--sql", sql]] {
             let output = world
                 .setup(&one_query(sql, PLAIN))
                 .args(&["try", "--target", target, "--timeout", "1s", "--format", "json"])
-                .args(&words)
+                .args(&args)
                 .output();
             let reason = document(&output)["error"]["reason"].as_str().map(str::to_owned);
             assert_eq!(
@@ -145,8 +145,8 @@ fn a_query_that_takes_too_long_is_stopped_in_the_server() {
 fn a_condition_that_takes_too_long_is_what_failed() {
     let world = World::new();
     let queries = format!("{QUERY}    when: {{sql: SELECT true FROM pg_sleep(61)}}\n");
-    let words = ["--query", "orders", "--timeout", "1s", "--format", "json"];
-    let output = world.tried(&queries, "postgres", &words);
+    let args = ["--query", "orders", "--timeout", "1s", "--format", "json"];
+    let output = world.tried(&queries, "postgres", &args);
     let found = document(&output);
     assert_eq!((output.code(), found["error"]["reason"].as_str()), (1, Some("timeout")), "{found}");
     assert!(found["error"]["message"].as_str().is_some_and(|text| text.starts_with("when.sql: ")), "{found}");
@@ -194,7 +194,7 @@ fn a_server_that_is_not_there_is_exit_1() {
     assert_eq!(document(&json)["error"]["reason"].as_str(), Some("connect"));
 }
 
-/// What a run with these words says on stderr, which must be one line and exit code 2.
+/// What a run with these arguments says on stderr, which must be one line and exit code 2.
 fn refused(output: &Output) -> &str {
     assert_eq!((output.code(), output.text()), (2, ""), "{}", output.errors());
     output.errors().trim_end()
@@ -222,9 +222,9 @@ fn wrong_words_are_exit_2_and_say_what_was_meant() {
         (&["--sql", " ; "], "--sql holds no statement"),
         (&["--query", "one", "--rows", "many"], "Error parsing option '--rows' with value 'many'"),
     ];
-    for (words, message) in cases {
-        let output = world.setup(&queries).args(&["try"]).args(words).output();
-        assert!(refused(&output).starts_with(&format!("error: {message}")), "{words:?}: {}", output.errors());
+    for (args, message) in cases {
+        let output = world.setup(&queries).args(&["try"]).args(args).output();
+        assert!(refused(&output).starts_with(&format!("error: {message}")), "{args:?}: {}", output.errors());
     }
     let only = world.setup(&queries).args(&["try", "--query", "one"]).output();
     assert_eq!(only.code(), 0, "it runs on one target only: {}", only.errors());

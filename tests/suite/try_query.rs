@@ -55,8 +55,8 @@ impl World {
         setup.mode("sql-exporter.yaml", 0o600)
     }
 
-    fn tried(&self, queries: &str, target: &str, words: &[&str]) -> Output {
-        self.setup(queries).args(&["try", "--target", target]).args(words).output()
+    fn tried(&self, queries: &str, target: &str, args: &[&str]) -> Output {
+        self.setup(queries).args(&["try", "--target", target]).args(args).output()
     }
 }
 
@@ -160,7 +160,7 @@ fn where_there_is_no_plan_it_says_so() {
         Setup::new(&format!("databases:\n  pool: {entry}\nqueries: []\n")).mode("sql-exporter.yaml", 0o600);
     let output = setup.args(&["try", "--sql", "SHOW VERSION", "--plan"]).output();
     assert_eq!(output.code(), 0, "{}{}", output.text(), output.errors());
-    assert!(output.text().contains("warning: --plan: this database tells no plan"), "{}", output.text());
+    assert!(output.text().contains("warning: --plan: this database has no plan"), "{}", output.text());
     assert!(output.text().contains("PgBouncer 1."), "{}", output.text());
 }
 
@@ -171,8 +171,8 @@ fn rows_are_cut_where_asked_and_samples_after_twenty() {
     sql: WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30) SELECT i AS value, 'n' || i AS label FROM n
     metrics: [{name: numbers, help: Numbers., labels: [label]}]
 ";
-    let text = |words: &[&str]| {
-        small(numbers).args(&["try", "--query=numbers"]).args(words).output().text().to_owned()
+    let text = |args: &[&str]| {
+        small(numbers).args(&["try", "--query=numbers"]).args(args).output().text().to_owned()
     };
     let whole = text(&[]);
     assert!(whole.contains("10  n10\n(20 more rows)\n"), "{whole}");
@@ -300,7 +300,7 @@ fn a_query_that_a_scrape_would_leave_out_runs_all_the_same_and_it_is_said() {
         ("when: {flavor: mysql}", "leave it out: when.flavor: the server's is sqlite"),
         ("when: {version: \">=99\"}", "leave it out: when.version: the server's is 3."),
         ("when: {role: replica}", "leave it out: when.role: the server's is primary"),
-        ("when: {sql: SELECT 0}", "leave it out: when.sql says no"),
+        ("when: {sql: SELECT 0}", "leave it out: when.sql returns false"),
         ("enabled: false", "leave it out: enabled: false on the query"),
     ];
     for (more, why) in cases {

@@ -1,4 +1,4 @@
-//! Units by the words that stand for them in names: how many of Prometheus' base units one is.
+//! Units by their words in names: how many of Prometheus' base units one is.
 //!
 //! Source: <https://prometheus.io/docs/practices/naming/#base-units>. A new unit is a line in [`UNITS`].
 
@@ -7,7 +7,7 @@
 pub(super) struct Unit {
     /// The words for it; the first is the one to show.
     words: &'static [&'static str],
-    /// Words that mean it where another word says that a unit is meant: `us` alone may be a country.
+    /// Words that mean it only where a unit is expected: `us` in a metric name may be a country.
     short: &'static [&'static str],
     /// The base unit.
     pub(super) base: &'static str,
@@ -44,8 +44,8 @@ const fn unit(
     Unit { words, short, base, factor }
 }
 
-/// Words at the end of a name that tell how numbers were put together, not what they are.
-const GATHERED: [&str; 12] =
+/// Words at the end of a name that say how numbers were aggregated, not what they are.
+const AGGREGATES: [&str; 12] =
     ["total", "sum", "count", "bucket", "max", "min", "avg", "average", "mean", "median", "last", "limit"];
 
 /// Words before a unit that make it a span of time or a part of a rate: `sold_last_hours`, `orders_per_days`.
@@ -72,18 +72,18 @@ impl Unit {
     }
 }
 
-/// The unit that a name ends in, before `_total` and its like, and the word that says it.
+/// The unit that a name ends in, before `_total` and its like, and its word.
 pub(super) fn of_name(name: &str) -> Option<(&'static Unit, &str)> {
     find(name, false)
 }
 
-/// The same of a column's name, which may say it shorter.
+/// The same of a column's name, which may use a shorter word.
 pub(super) fn of_column(name: &str) -> Option<&'static Unit> {
     find(name, true).map(|(unit, _)| unit)
 }
 
 fn find(name: &str, short_too: bool) -> Option<(&'static Unit, &str)> {
-    let mut words = name.rsplit('_').skip_while(|word| GATHERED.contains(&word.to_lowercase().as_str()));
+    let mut words = name.rsplit('_').skip_while(|word| AGGREGATES.contains(&word.to_lowercase().as_str()));
     let word = words.next()?;
     let before = words.next()?.to_lowercase();
     let is_span = SPANS.contains(&before.as_str()) || before.starts_with(|c: char| c.is_ascii_digit());
@@ -98,10 +98,10 @@ pub(super) fn of_help(help: &str) -> Option<&'static Unit> {
     let bare = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
     let named = |word: &str| UNITS.iter().find(|unit| unit.is_called(&bare(word), true));
     let after_in = |pair: &&[&str]| matches!(pair, [first, _] if first.eq_ignore_ascii_case("in"));
-    let said = words.windows(2).filter(after_in).find_map(|pair| named(pair.last()?));
+    let after = words.windows(2).filter(after_in).find_map(|pair| named(pair.last()?));
     let in_brackets =
         |word: &&&str| word.starts_with('(') && word.trim_end_matches(['.', ',']).ends_with(')');
-    said.or_else(|| words.iter().filter(in_brackets).find_map(|word| named(word)))
+    after.or_else(|| words.iter().filter(in_brackets).find_map(|word| named(word)))
 }
 
 /// True when two factors mean the same: a kilobyte of 1000 bytes is one of 1024.
@@ -110,7 +110,7 @@ pub(super) fn is_same(one: f64, other: f64) -> bool {
 }
 
 /// A factor as it is written in a configuration: `0.001`, `60`, `1e-9`.
-pub(super) fn shown(factor: f64) -> String {
+pub(super) fn number(factor: f64) -> String {
     let rounded = format!("{factor:.15}").trim_end_matches('0').trim_end_matches('.').to_owned();
     if rounded.len() > 12 { format!("{factor:e}") } else { rounded }
 }
@@ -157,7 +157,7 @@ mod tests {
         for (factor, text) in
             [(1e-3, "0.001"), (60.0, "60"), (1e-9, "0.000000001"), (0.01, "0.01"), (1024.0, "1024")]
         {
-            assert_eq!(shown(factor), text);
+            assert_eq!(number(factor), text);
         }
         assert!(is_same(1024.0, 1000.0) && !is_same(1.0, 0.001) && is_same(-1.0, 1.0));
     }

@@ -1,10 +1,10 @@
 //! Reads an exposition that a person wrote: samples and heads, in either format.
 
-/// What an exposition says.
+/// An exposition.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Exposition<'t> {
-    pub(super) samples: Vec<Sample<'t>>,
-    /// `# HELP`, `# TYPE` and `# UNIT` lines with the name that each is about. Other comments are left out.
+pub(super) struct ParsedExposition<'t> {
+    pub(super) samples: Vec<ParsedSample<'t>>,
+    /// `# HELP`, `# TYPE` and `# UNIT` lines, each with the name that it is about. Other comments are left out.
     pub(super) heads: Vec<(&'t str, &'t str)>,
     /// It ends as OpenMetrics does: timestamps are seconds.
     pub(super) is_openmetrics: bool,
@@ -12,31 +12,31 @@ pub(super) struct Exposition<'t> {
 
 /// One sample.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sample<'t> {
+pub(super) struct ParsedSample<'t> {
     /// What is compared of its series.
-    pub(super) series: Series,
+    pub(super) series: SeriesKey,
     pub(super) value: f64,
-    pub(super) stamp: Option<f64>,
+    pub(super) timestamp: Option<f64>,
     /// As written.
     pub(super) line: &'t str,
 }
 
 /// A name and labels, sorted; bounds and quantiles as numbers are written here, so that `1` is `1.0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Series {
+pub(super) struct SeriesKey {
     pub(super) name: String,
     pub(super) labels: Vec<(String, String)>,
 }
 
-impl Sample<'_> {
+impl ParsedSample<'_> {
     /// True when the two are one sample; numbers count by value, NaN is NaN.
-    pub(super) fn is(&self, other: &Sample<'_>) -> bool {
+    pub(super) fn equals(&self, other: &ParsedSample<'_>) -> bool {
         let same = |left: f64, right: f64| left == right || (left.is_nan() && right.is_nan());
-        let stamps = match (self.stamp, other.stamp) {
+        let same_timestamps = match (self.timestamp, other.timestamp) {
             (Some(left), Some(right)) => same(left, right),
             (left, right) => left.is_none() && right.is_none(),
         };
-        self.series == other.series && same(self.value, other.value) && stamps
+        self.series == other.series && same(self.value, other.value) && same_timestamps
     }
 }
 
@@ -44,8 +44,8 @@ impl Sample<'_> {
 ///
 /// # Errors
 /// A sentence about the first line that is neither sample nor comment, or that repeats a series.
-pub(super) fn read(text: &str) -> Result<Exposition<'_>, String> {
-    let mut read = Exposition::default();
+pub(super) fn read(text: &str) -> Result<ParsedExposition<'_>, String> {
+    let mut read = ParsedExposition::default();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         let wrong = |what: &str| format!("line {number} of `exposition`: {what}: {line}");
@@ -57,7 +57,7 @@ pub(super) fn read(text: &str) -> Result<Exposition<'_>, String> {
                 _ => {}
             }
         } else if !line.is_empty() {
-            let sample = sample(line).ok_or_else(|| wrong("no sample, `name{label=\"value\"} number`"))?;
+            let sample = sample(line).ok_or_else(|| wrong("not a sample, `name{label=\"value\"} number`"))?;
             if read.samples.iter().any(|known| known.series == sample.series) {
                 return Err(wrong("a second sample of one series"));
             }
@@ -67,7 +67,7 @@ pub(super) fn read(text: &str) -> Result<Exposition<'_>, String> {
     Ok(read)
 }
 
-fn sample(line: &str) -> Option<Sample<'_>> {
+fn sample(line: &str) -> Option<ParsedSample<'_>> {
     let end = line.find(|c: char| c == '{' || c.is_whitespace())?;
     let (name, rest) = line.split_at(end);
     let (mut labels, rest) = match rest.strip_prefix('{') {
@@ -77,14 +77,19 @@ fn sample(line: &str) -> Option<Sample<'_>> {
     labels.sort();
     let mut words = rest.split_whitespace();
     let value = words.next()?.parse().ok()?;
-    let stamp = words.next().map(str::parse).transpose().ok()?;
+    let timestamp = words.next().map(str::parse).transpose().ok()?;
     let is_whole = !name.is_empty() && words.next().is_none();
-    is_whole.then(|| Sample { series: Series { name: name.to_owned(), labels }, value, stamp, line })
+    is_whole.then(|| ParsedSample {
+        series: SeriesKey { name: name.to_owned(), labels },
+        value,
+        timestamp,
+        line,
+    })
 }
 
 type Labels = Vec<(String, String)>;
 
-/// The labels up to `}`, and what stands behind it.
+/// The labels up to `}`, and what follows it.
 fn read_labels(mut rest: &str) -> Option<(Labels, &str)> {
     let mut labels = Labels::new();
     loop {
@@ -100,7 +105,7 @@ fn read_labels(mut rest: &str) -> Option<(Labels, &str)> {
     }
 }
 
-/// A label value up to its closing quote, and what stands behind it.
+/// A label value up to its closing quote, and what follows it.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -128,7 +133,7 @@ fn normal(name: &str, value: String) -> String {
 mod tests {
     use super::*;
 
-    fn one(line: &str) -> Sample<'_> {
+    fn one(line: &str) -> ParsedSample<'_> {
         sample(line).unwrap_or_else(|| panic!("{line}"))
     }
 
@@ -141,7 +146,7 @@ mod tests {
             (r#"x_bucket{le="1"} 1"#, r#"x_bucket{le="1.0"} 1.0"#),
             (r#"x{a="a\"b\\c\nd,}"} 1 5"#, r#"x{a="a\"b\\c\nd,}"}  1   5.0"#),
         ] {
-            assert!(one(left).is(&one(right)), "{left} {right}");
+            assert!(one(left).equals(&one(right)), "{left} {right}");
         }
         for (left, right) in [
             (r#"x{a="1"} 1"#, r#"x{a="1.0"} 1"#),
@@ -150,7 +155,7 @@ mod tests {
             ("x 1", "x 1 5"),
             (r#"x{a=""} 1"#, "x 1"),
         ] {
-            assert!(!one(left).is(&one(right)), "{left} {right}");
+            assert!(!one(left).equals(&one(right)), "{left} {right}");
         }
     }
 

@@ -11,14 +11,14 @@ use super::{TARGETS, World, document, small};
 
 /// Pastes what is proposed for `sql`, tries that, and gives both documents.
 fn pasted(setup: &dyn Fn(&str) -> Setup, target: &str, sql: &str) -> (Value, Value) {
-    let words = ["try", "--target", target, "--format", "json"];
-    let output = setup("queries: []\n").args(&words).args(&["--sql", sql]).output();
+    let args = ["try", "--target", target, "--format", "json"];
+    let output = setup("queries: []\n").args(&args).args(&["--sql", sql]).output();
     assert_eq!(output.code(), 0, "{sql}: {}{}", output.text(), output.errors());
     let first = document(&output);
     let yaml = first["proposal"].as_str().unwrap_or_else(|| panic!("no proposal: {}", output.text()));
     let name =
         yaml.lines().next().and_then(|line| line.strip_prefix("  - name: ")).expect("a name").to_owned();
-    let output = setup(&format!("queries:\n{yaml}")).args(&words).args(&["--query", &name]).output();
+    let output = setup(&format!("queries:\n{yaml}")).args(&args).args(&["--query", &name]).output();
     assert_eq!(output.code(), 0, "{sql}\n{yaml}: {}{}", output.text(), output.errors());
     (first, document(&output))
 }
@@ -122,7 +122,7 @@ queries:
 fn rows_that_no_definition_could_take_are_told() {
     let output = small("queries: []\n").args(&["try", "--sql", "SELECT 1 AS a UNION ALL SELECT 2"]).output();
     let text = output.text();
-    assert!(text.contains("warning: what is proposed fails on these rows: two samples of shop_a"), "{text}");
+    assert!(text.contains("warning: the proposal fails on these rows: two samples of shop_a"), "{text}");
     assert!(text.contains("\n  - name: shop\n") && output.code() == 0, "{text}");
     let none = small("queries: []\n").args(&["try", "--sql", "SELECT x AS a, x AS a FROM t"]).output();
     assert!(none.text().contains("(no rows)") && none.code() == 0, "{}", none.text());

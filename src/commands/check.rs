@@ -1,0 +1,306 @@
+//! `check`: all that can be found out about a configuration without a database, and with `--connect` what its databases
+//! report. Exit 0 without an error, 1 with `--strict` and a warning, 2 with an error or a failed test of a query.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use argh::FromArgs;
+use serde::Serialize;
+
+use super::settings::{CommandSettings, GlobalArgs, environment};
+use super::terminal::{
+    BAD, BOLD, DEFAULT_WIDTH, DIM, GOOD, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING,
+    message, width, wrap, wrap_width,
+};
+use super::{CommandResult, ReportFormat, counted, print_report, print_stdout};
+use crate::deadline::Deadline;
+use crate::driver::Drivers;
+use crate::error::Error;
+use crate::inspect::describe::{self, DescribedTarget};
+use crate::inspect::lint;
+use crate::inspect::query_tests::{self, QueryTestResult};
+use crate::inspect::report::{Finding, Severity};
+use crate::metric::lint_off::{LINTS, Lint};
+use crate::server;
+
+/// An explanation is no wider than this on a wide terminal.
+const MAX_TEXT_WIDTH: usize = 100;
+
+/// Check the configuration without a database, or against its databases: exit 0 without errors, 1 with --strict and a warning, 2 with an error.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "check",
+    help_triggers("-h", "--help", "help"),
+    example = "Check before a commit; a warning fails it too:\n  {command_name} -c shop.yaml --strict",
+    example = "Check the queries against their databases, running none:\n  {command_name} -c shop.yaml --connect"
+)]
+pub struct CheckArgs {
+    /// exit 1 on a warning
+    #[argh(switch)]
+    strict: bool,
+
+    /// describe every query on each of its targets, without running it, and compare columns and types
+    #[argh(switch)]
+    connect: bool,
+
+    /// how long the databases have with --connect (default 60s)
+    #[argh(option, default = "Duration::from_secs(60)", from_str_fn(super::read_timeout))]
+    timeout: Duration,
+
+    /// explain one lint, or `list` all of them, and check nothing
+    #[argh(option)]
+    rule: Option<String>,
+
+    /// text (default) or json
+    #[argh(option, default = "ReportFormat::Text", from_str_fn(ReportFormat::read))]
+    format: ReportFormat,
+}
+
+/// Checks and prints. A host name in `exporter.listen` is resolved.
+///
+/// # Errors
+/// Wrong arguments. What is wrong with the configuration is in the report and in the exit code.
+pub fn run(args: &GlobalArgs, options: &CheckArgs) -> CommandResult {
+    if let Some(code) = &options.rule {
+        print_stdout(&explain(code)?)?;
+        return Ok(0);
+    }
+    let settings = CommandSettings::new(args, &environment)?;
+    let progress = Progress::start("checking the configuration");
+    let by = options.connect.then(|| Deadline::within(options.timeout));
+    let report = check(&settings, &progress, by);
+    drop(progress);
+    print_report(options.format, &report, render)?;
+    let CheckSummary { errors, warnings, tests_failed, .. } = report.summary;
+    Ok(match (errors + tests_failed, warnings) {
+        (0, 0) => 0,
+        (0, _) => u8::from(options.strict),
+        _ => 2,
+    })
+}
+
+/// What was found; as JSON the names and nulls of the fields are a promise to scripts.
+#[derive(Serialize)]
+struct CheckReport {
+    /// In the order of the files.
+    findings: Vec<Finding>,
+    /// With `--connect`.
+    targets: Vec<DescribedTarget>,
+    tests: Vec<QueryTestResult>,
+    summary: CheckSummary,
+}
+
+/// Counts; null where the configuration does not load.
+#[derive(Serialize)]
+struct CheckSummary {
+    errors: usize,
+    warnings: usize,
+    notes: usize,
+    silenced: usize,
+    files: usize,
+    targets: Option<usize>,
+    queries: Option<usize>,
+    loaded: bool,
+    tests_passed: usize,
+    tests_failed: usize,
+}
+
+/// Where a finding of the load is from.
+fn finding(severity: Severity, error: Error) -> Finding {
+    Finding { severity, code: None, error }
+}
+
+/// `by`: until when the databases may take; `None` connects to none.
+fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) -> CheckReport {
+    let warning = |error: Error| finding(Severity::Warning, error);
+    let mut findings: Vec<Finding> =
+        settings.warnings.iter().map(|text| warning(Error::config(text.as_str()))).collect();
+    let (mut targets, mut tests, mut silenced, mut size) = (Vec::new(), Vec::new(), 0, None);
+    let (mut files, web_config_file);
+    match settings.examine(&environment, &Drivers::built_in()) {
+        Ok(mut config) => {
+            files = std::mem::take(&mut config.files);
+            web_config_file = config.exporter.web_config_file.clone();
+            size = Some((config.targets.len(), config.queries.len()));
+            findings.extend(config.warnings.iter().cloned().map(warning));
+            let lints = lint::run(&config);
+            silenced = lints.silenced;
+            findings.extend(lints.findings);
+            progress.show(format!("running {} tests of queries", config.query_tests.len()));
+            tests = query_tests::run(&config);
+            if let Some(by) = by {
+                let show = |done, all| progress.show(format!("checking the databases: {done} of {all} done"));
+                let description = describe::run(&config, by, show);
+                findings.extend(description.findings);
+                targets = description.targets;
+            }
+        }
+        Err(faulty) => {
+            files = faulty.files;
+            web_config_file = faulty.web_config_file;
+            findings.extend(faulty.warnings.into_iter().map(warning));
+            findings.extend(faulty.faults.into_iter().map(|fault| finding(Severity::Error, fault)));
+        }
+    }
+    if let Some(path) = web_config_file {
+        files.push(path.display().to_string());
+        findings.extend(web_config_errors(&path));
+    }
+    sort(&mut findings, &files);
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let tests_failed = tests.iter().filter(|test| !test.passed).count();
+    let summary = CheckSummary {
+        errors: count(Severity::Error),
+        warnings: count(Severity::Warning),
+        notes: count(Severity::Note),
+        silenced,
+        files: files.len(),
+        targets: size.map(|(targets, _)| targets),
+        queries: size.map(|(_, queries)| queries),
+        loaded: size.is_some(),
+        tests_passed: tests.len() - tests_failed,
+        tests_failed,
+    };
+    CheckReport { findings, targets, tests, summary }
+}
+
+fn web_config_errors(path: &Path) -> impl Iterator<Item = Finding> {
+    let errors = server::check_web_config(path).err().into_iter().flatten();
+    errors.map(|error| finding(Severity::Error, error))
+}
+
+/// By file in the order of reading, line and column; what has no place comes last.
+fn sort(findings: &mut [Finding], files: &[String]) {
+    let files: HashMap<&str, usize> = files.iter().map(String::as_str).zip(0..).collect();
+    findings.sort_by_key(|finding| {
+        let place = finding.error.place();
+        let file = place.and_then(|place| files.get(place.file.as_str()).copied());
+        let (line, column) = place.map_or((0, 0), |place| (place.line, place.column));
+        (file.unwrap_or(usize::MAX), line, column, finding.code)
+    });
+}
+
+/// The report as text, wrapped only where a terminal shows it: in a pipe a line is a finding.
+fn render(report: &CheckReport) -> TerminalText {
+    let width = wrap_width();
+    let mut out = TerminalText::default();
+    for Finding { severity, code, error } in &report.findings {
+        let style = match severity {
+            Severity::Error => BAD,
+            Severity::Warning => WARNING,
+            Severity::Note => DIM,
+        };
+        let code = code.map(|code| format!("[{code}]")).unwrap_or_default();
+        out.append(message(&format!("{}{code}", severity.as_str()), style, error, width));
+    }
+    render_targets(&report.targets, width, &mut out);
+    render_tests(report, &mut out);
+    render_summary(&report.summary, &mut out);
+    out
+}
+
+/// One line a target, and the queries that would not run there.
+fn render_targets(targets: &[DescribedTarget], width: Option<usize>, out: &mut TerminalText) {
+    let mut table = TextTable::new(&["target", "server", "role", "described", "skipped"]);
+    let reached = || targets.iter().filter(|target| target.error.is_none());
+    for DescribedTarget { target, flavor, version, role, described, skipped, .. } in reached() {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        table.row([
+            TextCell::styled(GOOD, target),
+            format!("{} {}", text(flavor), text(version)).into(),
+            text(role).into(),
+            described.to_string().into(),
+            skipped.len().to_string().into(),
+        ]);
+    }
+    if !table.is_empty() {
+        out.append(table.render(width));
+    }
+    for target in reached() {
+        for skipped in &target.skipped {
+            let (query, why) = (&skipped.query, &skipped.why);
+            out.line(&format!("skipped: target {}, query {query}: {why}", target.target));
+        }
+    }
+}
+
+/// One line a test, the differences below it, and a line of counts.
+fn render_tests(report: &CheckReport, out: &mut TerminalText) {
+    for QueryTestResult { name, query, file, line, passed, why } in &report.tests {
+        let (style, verdict) = if *passed { (GOOD, "PASS") } else { (BAD, "FAIL") };
+        out.styled(style, verdict);
+        out.line(&format!(" {file}:{line}: {query}: {name}"));
+        for difference in why.iter().flat_map(|why| why.lines()) {
+            let style = match difference.trim_start() {
+                line if line.starts_with("- ") => GOOD,
+                line if line.starts_with("+ ") => BAD,
+                _ => PLAIN,
+            };
+            out.styled_line(style, &format!("     {difference}"));
+        }
+    }
+    if !report.tests.is_empty() {
+        let CheckSummary { tests_passed, tests_failed, .. } = report.summary;
+        let tests = counted(report.tests.len(), "test", "tests");
+        out.line(&format!("{tests}: {tests_passed} passed, {tests_failed} failed"));
+    }
+}
+
+/// `2 errors, 3 warnings, 1 silenced in 4 files: 12 targets, 33 queries`
+fn render_summary(summary: &CheckSummary, out: &mut TerminalText) {
+    let CheckSummary { errors, warnings, notes, silenced, files, targets, queries, .. } = *summary;
+    out.styled(if errors > 0 { BAD } else { GOOD }, &counted(errors, "error", "errors"));
+    out.text(", ");
+    out.styled(if warnings > 0 { WARNING } else { GOOD }, &counted(warnings, "warning", "warnings"));
+    if notes > 0 {
+        out.text(&format!(", {}", counted(notes, "note", "notes")));
+    }
+    if silenced > 0 {
+        out.text(&format!(", {silenced} silenced"));
+    }
+    if files > 0 {
+        out.text(&format!(" in {}", counted(files, "file", "files")));
+    }
+    match (targets, queries) {
+        (Some(targets), Some(queries)) => {
+            let targets = counted(targets, "target", "targets");
+            out.line(&format!(": {targets}, {}", counted(queries, "query", "queries")));
+        }
+        _ => out.line("; lints and tests run once it loads"),
+    }
+}
+
+/// The text of `--rule CODE` or `--rule list`.
+///
+/// # Errors
+/// There is no such lint; with the nearest.
+fn explain(code: &str) -> Result<TerminalText, Error> {
+    if code.eq_ignore_ascii_case("list") {
+        let mut table = TextTable::default();
+        for lint in &LINTS {
+            table.row([TextCell::styled(BOLD, lint.code), lint.about.into()]);
+        }
+        return Ok(table.render(wrap_width()));
+    }
+    let lint = Lint::find(code).ok_or_else(|| {
+        Error::config(format!("--rule: there is no lint {code:?}")).with_hint(Lint::hint(code))
+    })?;
+    let mut out = TerminalText::default();
+    out.styled(BOLD, lint.code);
+    out.line(&format!("  {}", lint.about));
+    for rule in lint::RULES.iter().filter(|rule| rule.code == lint.code) {
+        out.end_line();
+        let width = width().clamp(DEFAULT_WIDTH / 2, MAX_TEXT_WIDTH);
+        wrap(rule.why, Some(width), "").iter().for_each(|line| out.line(line));
+        for (style, heading, yaml) in [(BAD, "Instead of", rule.bad), (GOOD, "write", rule.good)] {
+            out.end_line();
+            out.styled_line(style, heading);
+            yaml.lines().for_each(|line| out.line(&format!("    {line}")));
+        }
+    }
+    out.end_line();
+    out.line(&format!("To keep it as it is: `lint_off: [{}]` on {}.", lint.code, lint.silenced_on()));
+    Ok(out)
+}

@@ -1,0 +1,297 @@
+//! `check --connect`: each query is described on each of its targets, never run, and the columns are compared with what
+//! its metrics do with them. What a scrape may accept is never an error here.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::report::{Finding, Severity, error_text, without_secrets};
+use super::runner::{OpenSession, Runner, WithoutThreads};
+use super::source_position::place_of;
+use super::sql_compare::tokens;
+use crate::config::Config;
+use crate::config::database::Database;
+use crate::config::query::Query;
+use crate::deadline::Deadline;
+use crate::driver::{Column, ColumnContent, ServerFacts};
+use crate::error::{Error, Reason, Result, SourcePosition};
+use crate::metric::column::{BoundColumn, OF_TEXT, find};
+use crate::metric::{ColumnNeed, ColumnUse};
+use crate::value::Cell;
+use crate::yaml::keys::nearest;
+
+/// What one target reports.
+#[derive(Debug, Default, Serialize)]
+pub struct DescribedTarget {
+    /// Its name.
+    pub target: String,
+    /// From the login.
+    pub flavor: Option<String>,
+    /// From the login.
+    pub version: Option<String>,
+    /// From the login.
+    pub role: Option<String>,
+    /// Why its queries could not be described, or not all of them.
+    #[serde(serialize_with = "error_text")]
+    pub error: Option<Error>,
+    /// How many of its queries were described.
+    pub described: usize,
+    /// Queries whose columns the server reports only when it runs them.
+    pub untold: Vec<String>,
+    /// Queries that would not run there.
+    pub skipped: Vec<SkippedQuery>,
+}
+
+/// A query that would not run on a target.
+#[derive(Debug, Serialize)]
+pub struct SkippedQuery {
+    /// Its name.
+    pub query: String,
+    /// The condition of `when` that does not hold.
+    pub why: String,
+}
+
+/// What all targets report.
+#[derive(Debug, Default)]
+pub struct Description {
+    /// The enabled targets, in configuration order.
+    pub targets: Vec<DescribedTarget>,
+    /// About queries; what several targets report of one is one finding.
+    pub findings: Vec<Finding>,
+}
+
+/// Describes the queries on all enabled targets at once. Blocks until `by` at most; `progress` is called with the number of
+/// targets done, and of all.
+#[must_use]
+pub fn run(config: &Config, by: Deadline, progress: impl Fn(usize, usize)) -> Description {
+    let targets: Vec<Arc<Database>> =
+        config.targets.iter().filter(|target| target.enabled).cloned().collect();
+    let results = Runner::default().on_each_target(
+        &targets,
+        by,
+        WithoutThreads::RunHere,
+        |done| progress(done, targets.len()),
+        |target, session| {
+            let mut work = TargetWork::new(target);
+            let facts = work.describe_all(target, session);
+            work.finish(facts)
+        },
+    );
+    let results: Vec<TargetWork> = targets
+        .iter()
+        .zip(results)
+        .map(|(target, (work, _))| work.unwrap_or_else(|error| TargetWork::new(target).finish(Err(error))))
+        .collect();
+    let mut findings = merge(config, &results);
+    let targets: Vec<DescribedTarget> = results.into_iter().map(|work| work.described).collect();
+    let failures = targets.iter().filter_map(|target| target.error.clone());
+    findings.extend(failures.map(|error| Finding { severity: Severity::Error, code: None, error }));
+    Description { targets, findings }
+}
+
+/// A remark on a query, before it is known which other targets make the same.
+#[derive(Debug, Clone, PartialEq)]
+struct Remark {
+    place: SourcePosition,
+    query: Arc<str>,
+    severity: Severity,
+    error: Error,
+}
+
+impl Remark {
+    /// At the place in the SQL that the error names, else at the SQL.
+    fn on_sql(query: &Query, severity: Severity, error: Error) -> Remark {
+        let whole = &query.sql_place;
+        let place = error
+            .sql_position()
+            .map_or_else(|| (**whole).clone(), |position| place_of(whole, query.sql.text(), position));
+        Remark { place, query: query.name.clone(), severity, error }
+    }
+}
+
+/// One target, while its queries are described.
+struct TargetWork {
+    described: DescribedTarget,
+    remarks: Vec<Remark>,
+}
+
+impl TargetWork {
+    fn new(target: &Database) -> TargetWork {
+        let described = DescribedTarget { target: target.name.clone(), ..DescribedTarget::default() };
+        TargetWork { described, remarks: Vec::new() }
+    }
+
+    fn finish(mut self, facts: Result<ServerFacts>) -> TargetWork {
+        match facts {
+            Ok(ServerFacts { flavor, version, role, .. }) => {
+                self.described.flavor = Some(flavor);
+                self.described.version = Some(version);
+                self.described.role = Some(role);
+            }
+            Err(error) => self.described.error = Some(error.on_target(&self.described.target)),
+        }
+        self
+    }
+
+    /// # Errors
+    /// The session died or ran out of time: the rest is not known.
+    fn describe_all(&mut self, target: &Database, session: &mut OpenSession) -> Result<ServerFacts> {
+        for query in target.queries.iter().filter(|query| query.enabled) {
+            if !session.is_usable() {
+                return Err(Error::new(Reason::Timeout, "not all queries were described in time"));
+            }
+            if let Some(when) = &query.when {
+                match session.unmet_condition(when) {
+                    Ok(None) => {}
+                    Ok(Some(why)) => {
+                        self.described.skipped.push(SkippedQuery { query: query.name.to_string(), why });
+                        continue;
+                    }
+                    Err(error) if session.is_usable() => {
+                        self.remarks.push(Remark::on_sql(query, Severity::Error, error));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            match session.describe(&query.sql) {
+                Ok(None) => {
+                    self.described.untold.push(query.name.to_string());
+                    self.remarks.push(Remark::on_sql(query, Severity::Note, unknown_columns(&query.name)));
+                }
+                Ok(Some(columns)) => {
+                    self.described.described += 1;
+                    self.remarks.extend(compare(query, &columns));
+                }
+                Err(error) if session.is_usable() => {
+                    self.remarks.push(Remark::on_sql(query, Severity::Error, error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(session.facts().clone())
+    }
+}
+
+fn unknown_columns(query: &str) -> Error {
+    let text =
+        "the server reports the columns only when it runs the query: they are not compared with its metrics";
+    Error::new(Reason::Sql, text).with_hint(format!("`sql-exporter try --query {query}` runs it once"))
+}
+
+/// One finding for the same remark of several targets, in configuration order.
+fn merge(config: &Config, results: &[TargetWork]) -> Vec<Finding> {
+    let mut merged: Vec<(&Remark, Vec<&str>)> = Vec::new();
+    for TargetWork { described, remarks } in results {
+        for remark in remarks {
+            match merged.iter_mut().find(|(known, _)| *known == remark) {
+                Some((_, targets)) => targets.push(&described.target),
+                None => merged.push((remark, vec![&described.target])),
+            }
+        }
+    }
+    let finding = |(remark, targets): (&Remark, Vec<&str>)| {
+        let place = without_secrets(config, remark.place.clone());
+        let error = remark.error.clone().at(place).on_target(&listed(&targets)).in_query(&remark.query);
+        Finding { severity: remark.severity, code: None, error }
+    };
+    merged.into_iter().map(finding).collect()
+}
+
+/// `a`, `a and b`, `a, b and c`, `a, b and 3 more`
+fn listed(names: &[&str]) -> String {
+    match names {
+        [first, second, _, _, ..] => format!("{first}, {second} and {} more", names.len() - 2),
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        few => few.concat(),
+    }
+}
+
+/// What does not fit between the columns that a database reports and the metrics of a query.
+fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
+    let is_chosen = chooses_columns(query.sql.text());
+    let mut remarks: Vec<Remark> = Vec::new();
+    let mut used = vec![false; columns.len()];
+    for metric in query.metrics.iter() {
+        for taken in metric.uses() {
+            let found = match find(columns, &taken.column) {
+                Ok(index) => {
+                    used[index] = true;
+                    unfit_type(&taken, columns, metric.naming.text(), is_chosen)
+                }
+                Err(error) => {
+                    // The column that was probably meant is not reported as unused as well.
+                    let near = nearest(&taken.column, columns.iter().map(|column| &*column.name));
+                    for (column, used) in columns.iter().zip(&mut used) {
+                        *used |= near == Some(&*column.name);
+                    }
+                    let hint = near.filter(|_| error.hint().is_none());
+                    Some((
+                        Severity::Error,
+                        match hint {
+                            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                            None => error,
+                        },
+                    ))
+                }
+            };
+            if let Some((severity, error)) = found
+                && !remarks.iter().any(|known| known.error == error)
+                // The texts that built-in collectors read as numbers are known to be numbers.
+                && !(severity == Severity::Note && query.sql.is_catalog_only())
+            {
+                remarks.push(Remark {
+                    place: metric.place.clone(),
+                    query: query.name.clone(),
+                    severity,
+                    error,
+                });
+            }
+        }
+    }
+    let unused = columns.iter().zip(used).filter(|(_, used)| !used);
+    let unused: Vec<String> = unused.map(|(column, _)| format!("`{}`", column.name)).collect();
+    if is_chosen && !unused.is_empty() {
+        let (columns, are) = if unused.len() == 1 { ("column", "is") } else { ("columns", "are") };
+        let text = format!("{columns} {} {are} selected and used by no metric", unused.join(", "));
+        let error = Error::new(Reason::Sql, text);
+        let error = error.with_hint("leave it out of the SELECT, or make it a label or a value");
+        remarks.push(Remark::on_sql(query, Severity::Warning, error));
+    }
+    remarks
+}
+
+/// Whether the author of a statement decides which columns it has, and of which types.
+fn chooses_columns(sql: &str) -> bool {
+    let first = tokens(sql).into_iter().find(|token| token != "(");
+    first.is_some_and(|word| matches!(word.as_str(), "select" | "with" | "values" | "table"))
+}
+
+/// A column of a type that the metric cannot use, or of which only rows can show whether it can.
+fn unfit_type(
+    taken: &ColumnUse,
+    columns: &[Column],
+    metric: &str,
+    is_chosen: bool,
+) -> Option<(Severity, Error)> {
+    let bound = BoundColumn::new(columns, &taken.column).ok()?;
+    let column = columns.iter().find(|column| *column.name == *bound.name())?;
+    let (name, type_name, part) = (&column.name, &column.type_name, &taken.part);
+    match (taken.needs, column.content) {
+        (ColumnNeed::Anything, _)
+        | (_, ColumnContent::Unknown | ColumnContent::Number | ColumnContent::Moment) => None,
+        (ColumnNeed::Number | ColumnNeed::Moment, ColumnContent::LocalTime) => {
+            Some((Severity::Error, bound.no_zone()))
+        }
+        (ColumnNeed::Number | ColumnNeed::Moment, ColumnContent::Other) => {
+            let cell = Cell::Other("");
+            Some((Severity::Error, bound.no_number(&cell, cell.number())))
+        }
+        (ColumnNeed::Number | ColumnNeed::Moment, ColumnContent::Text | ColumnContent::Bytes) => {
+            let text = format!(
+                "column `{name}` is of type {type_name}, and {part} of {metric} needs a number: each text must be one"
+            );
+            let error = Error::new(Reason::Type, text);
+            Some((Severity::Note, if is_chosen { error.with_hint(OF_TEXT) } else { error }))
+        }
+    }
+}

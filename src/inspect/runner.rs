@@ -1,0 +1,276 @@
+//! Work on sessions of targets outside of a scrape: connects, decides `when`, runs statements, closes.
+//!
+//! `test`, `check --connect` and `try` share it. It knows nothing of what they report.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::config::conditions::When;
+use crate::config::database::Database;
+use crate::deadline::Deadline;
+use crate::driver::{
+    Canceller, Column, Health, Job, MAX_CELL_BYTES, Privileges, RowSink, ServerFacts, Session, Sql,
+};
+use crate::engine::conditions::{BooleanSink, unmet_condition};
+use crate::engine::disposal::Disposal;
+use crate::engine::login_backoff::LoginBackoff;
+use crate::engine::workers::{Line, Workers};
+use crate::error::{Error, Reason, Result};
+
+/// Targets at once; the others wait.
+const MAX_PARALLEL: usize = 64;
+/// How long after the deadline the results of work that keeps to it are awaited.
+const GRACE: Duration = Duration::from_millis(250);
+/// How long sessions have to be cancelled and closed at the end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What happens where the system gives no thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutThreads {
+    /// The work of that target fails.
+    Fail,
+    /// The work is done on the calling thread.
+    RunHere,
+}
+
+/// Connects and runs. Clones share everything.
+#[derive(Clone, Default)]
+pub struct Runner(Arc<RunnerState>);
+
+#[derive(Default)]
+struct RunnerState {
+    disposal: Disposal,
+    logins: LoginBackoff,
+    /// Of the sessions in use.
+    cancellers: Mutex<Vec<Arc<dyn Canceller>>>,
+    is_stopped: AtomicBool,
+}
+
+impl Runner {
+    /// Connects to one target and calls `work` with the session, which is cancelled if it may still run a statement, and
+    /// closed. Blocks until `by`, and for as long as `work` ignores it.
+    ///
+    /// # Errors
+    /// There is no session.
+    pub fn on_target<T>(
+        &self,
+        target: &Database,
+        by: Deadline,
+        work: impl FnOnce(&mut OpenSession) -> T,
+    ) -> Result<T> {
+        let RunnerState { disposal, logins, cancellers, .. } = &*self.0;
+        let endpoint = target.endpoint.as_ref();
+        let endpoint = endpoint.ok_or_else(|| Error::new(Reason::Connect, "its driver is not built in"))?;
+        let session = logins.connect(&**endpoint, &target.name, by)?;
+        let canceller = session.canceller();
+        cancellers.lock().push(Arc::clone(&canceller));
+        let mut session = OpenSession { session, by, role_is_known: false, is_usable: true };
+        let result = work(&mut session);
+        cancellers.lock().retain(|known| !Arc::ptr_eq(known, &canceller));
+        disposal.discard(session.session, !session.is_usable);
+        Ok(result)
+    }
+
+    /// The same on many targets at once, in order, with the time that each took. A target whose work does not return soon
+    /// after `by` is left alone. `progress` is called with the number of targets done. Where the system gives no thread, the
+    /// work fails, or is done on this one.
+    pub fn on_each_target<T: Send + 'static>(
+        &self,
+        targets: &[Arc<Database>],
+        by: Deadline,
+        without_threads: WithoutThreads,
+        progress: impl Fn(usize),
+        work: impl Fn(&Database, &mut OpenSession) -> T + Send + Sync + 'static,
+    ) -> Vec<(Result<T>, Duration)> {
+        let start = Instant::now();
+        let workers = Workers::new(MAX_PARALLEL);
+        let (sender, receiver) = mpsc::channel();
+        let work = Arc::new(work);
+        let mut results: Vec<Option<(Result<T>, Duration)>> = Vec::new();
+        for (index, target) in targets.iter().enumerate() {
+            let (runner, here, work, sender) =
+                (self.clone(), Arc::clone(&work), Arc::clone(&work), sender.clone());
+            let own_target = Arc::clone(target);
+            let task = move || {
+                let start = Instant::now();
+                let result = runner.guarded(&own_target, by, &*work);
+                // Nobody waits for it after the deadline.
+                let _ = sender.send((index, result, start.elapsed()));
+            };
+            let refused = workers.start(Line::Regular, by, task).err();
+            results.push(refused.map(|error| match without_threads {
+                WithoutThreads::Fail => (Err(error), Duration::ZERO),
+                WithoutThreads::RunHere => (self.guarded(target, by, &*here), start.elapsed()),
+            }));
+        }
+        progress(0);
+        let end = Deadline::after(by.moment(), GRACE);
+        while results.iter().any(Option::is_none) {
+            let Ok((index, result, took)) = receiver.recv_timeout(end.left()) else { break };
+            if let Some(slot) = results.get_mut(index) {
+                *slot = Some((result, took));
+            }
+            progress(results.iter().flatten().count());
+        }
+        self.close();
+        let late = || (Err(Error::new(Reason::Timeout, "nothing by the deadline")), start.elapsed());
+        results.into_iter().map(|result| result.unwrap_or_else(late)).collect()
+    }
+
+    fn guarded<T>(
+        &self,
+        target: &Database,
+        by: Deadline,
+        work: &impl Fn(&Database, &mut OpenSession) -> T,
+    ) -> Result<T> {
+        if by.passed() {
+            return Err(Error::new(Reason::Timeout, "its turn did not come before the deadline"));
+        }
+        catch_unwind(AssertUnwindSafe(|| self.on_target(target, by, |session| work(target, session))))
+            .unwrap_or_else(|_| Err(Error::new(Reason::Panic, "the driver panicked")))
+    }
+
+    /// Cancels in the servers what runs there, for a signal. Blocks for a moment at most.
+    pub fn stop(&self) {
+        self.0.is_stopped.store(true, Ordering::Release);
+        let running = std::mem::take(&mut *self.0.cancellers.lock());
+        running.into_iter().for_each(|canceller| self.0.disposal.cancel(canceller));
+        self.close();
+    }
+
+    /// Whether [`Runner::stop`] was called.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.is_stopped.load(Ordering::Acquire)
+    }
+
+    /// Waits until the sessions are cancelled and closed, for a moment at most. The others end with the process.
+    pub fn close(&self) {
+        if !self.0.disposal.settle(Deadline::within(CLOSE_TIMEOUT)) {
+            log::warn!("a statement may still run in a server: its cancel did not arrive in time");
+        }
+    }
+}
+
+/// A session with the deadline of everything that is done on it.
+pub struct OpenSession {
+    session: Box<dyn Session>,
+    by: Deadline,
+    role_is_known: bool,
+    is_usable: bool,
+}
+
+impl OpenSession {
+    /// What the server says about itself.
+    #[must_use]
+    pub fn facts(&self) -> &ServerFacts {
+        self.session.facts()
+    }
+
+    /// Whether another statement can run on it.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.is_usable && !self.by.passed()
+    }
+
+    /// Asks the server for its role, once.
+    ///
+    /// # Errors
+    /// The session died.
+    pub fn refresh_role(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.role_is_known, true) {
+            return Ok(());
+        }
+        let health = self.session.refresh(self.by);
+        self.check(health)
+    }
+
+    /// What the user may do beyond reading.
+    ///
+    /// # Errors
+    /// The server refuses to say, or the session died.
+    pub fn privileges(&mut self) -> Result<Privileges> {
+        let privileges = self.session.privileges(self.by);
+        self.check_error(privileges)
+    }
+
+    /// The columns of a statement, which is not run; `None` where the server does not tell them.
+    ///
+    /// # Errors
+    /// The server refuses the statement, or the session died.
+    pub fn describe(&mut self, sql: &Sql) -> Result<Option<Vec<Column>>> {
+        let columns = self.session.describe(sql, self.by);
+        self.check_error(columns)
+    }
+
+    /// Opens or closes a snapshot.
+    ///
+    /// # Errors
+    /// The session died.
+    pub fn snapshot(&mut self, open: bool) -> Result<()> {
+        let health = self.session.snapshot(open, self.by);
+        self.check(health)
+    }
+
+    /// Runs a statement into a sink, which gets the statement's own error.
+    ///
+    /// # Errors
+    /// The session is of no more use.
+    pub fn run(
+        &mut self,
+        sql: &Sql,
+        timeout: Option<Duration>,
+        max_cell_bytes: usize,
+        sink: &mut dyn RowSink,
+    ) -> Result<()> {
+        let allowance = timeout.unwrap_or(Duration::MAX).min(self.by.left());
+        let health = self.session.run(&mut [Job { sql, allowance, max_cell_bytes, sink }], self.by);
+        self.check(health)
+    }
+
+    /// The condition of `when` that keeps a query from running here, if there is one.
+    ///
+    /// # Errors
+    /// `when.sql` fails, or the session died.
+    pub fn unmet_condition(&mut self, when: &When) -> Result<Option<String>> {
+        if when.role.is_some() {
+            self.refresh_role()?;
+        }
+        if let Some(condition) = unmet_condition(when, self.facts()) {
+            return Ok(Some(condition));
+        }
+        let Some(sql) = &when.sql else { return Ok(None) };
+        let mut answer = BooleanSink::default();
+        let ended = self.run(sql, None, MAX_CELL_BYTES, &mut answer);
+        match answer.verdict() {
+            Some(Ok(holds)) => ended.map(|()| (!holds).then(|| "when.sql returns false".to_owned())),
+            Some(Err(error)) => Err(error),
+            None => ended.map(|()| None),
+        }
+    }
+
+    fn check(&mut self, health: Health) -> Result<()> {
+        let error = match health {
+            Health::Clean => return Ok(()),
+            Health::Spent => Error::new(Reason::Lost, "the session could not go on"),
+            Health::Lost(error) => error,
+        };
+        self.is_usable = false;
+        Err(error)
+    }
+
+    /// After some errors the session is of no more use.
+    fn check_error<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result
+            && matches!(error.reason(), Reason::Timeout | Reason::Lost | Reason::Cancelled | Reason::Protocol)
+        {
+            self.is_usable = false;
+        }
+        result
+    }
+}
