@@ -95,7 +95,8 @@ impl Attempt<'_> {
             if is_snapshot { attempt.session.snapshot(false) } else { Ok(()) }
         });
         if let Err(error) = result {
-            self.report.error = Some(error);
+            // A failed `when.sql` comes first, and may have left no time.
+            self.report.error.get_or_insert(error);
         }
         rows.note_times(start, &mut self.report.times);
         self.note_rows(rows);
