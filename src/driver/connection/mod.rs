@@ -7,7 +7,6 @@ mod address;
 mod keywords;
 pub mod passfile;
 pub mod password;
-pub mod refused_password;
 pub mod resolve;
 pub(crate) mod socket;
 pub mod tls;

@@ -81,6 +81,53 @@ impl PasswordSource {
     }
 }
 
+/// The password that one endpoint's server refused last. A new one ends the back-off after a refusal early.
+#[derive(Debug, Default)]
+pub struct RefusedPassword(Mutex<Option<Secret>>);
+
+impl RefusedPassword {
+    /// Logs in with the current password. When the server refuses it, and its file or command now returns another one, logs
+    /// in with that one. Blocks as [`PasswordSource::read`] and `log_in` do.
+    ///
+    /// # Errors
+    /// Those of [`PasswordSource::read`] and `log_in`.
+    pub fn log_in<T>(
+        &self,
+        password: &PasswordSource,
+        by: Deadline,
+        mut log_in: impl FnMut(Option<&Secret>) -> Result<T>,
+    ) -> Result<T> {
+        let first = password.read(by)?;
+        let result = self.attempt(first.as_ref(), &mut log_in);
+        match result {
+            Err(error) if error.reason() == Reason::Auth => {
+                let again = password.read_again(first.as_ref(), by)?;
+                if again == first { Err(error) } else { self.attempt(again.as_ref(), &mut log_in) }
+            }
+            done => done,
+        }
+    }
+
+    fn attempt<T>(
+        &self,
+        password: Option<&Secret>,
+        log_in: &mut impl FnMut(Option<&Secret>) -> Result<T>,
+    ) -> Result<T> {
+        let result = log_in(password);
+        if result.as_ref().is_err_and(|error| error.reason() == Reason::Auth) {
+            *self.0.lock() = password.cloned();
+        }
+        result
+    }
+
+    /// True when the password differs from the one refused last. Blocks for a command, at most until `by`.
+    #[must_use]
+    pub fn has_new(&self, password: &PasswordSource, by: Deadline) -> bool {
+        let refused = self.0.lock().clone();
+        password.read_again(refused.as_ref(), by).is_ok_and(|now| now != refused)
+    }
+}
+
 fn from_file(path: &Path) -> Result<Secret> {
     read_file(path).map_err(|what| missing(format!("the password file {} {what}", path.display())))
 }

@@ -353,32 +353,37 @@ fn named<'c>(error: rustls::Error, shown: impl Iterator<Item = &'c CertificateDe
     }
 }
 
-/// The X.509 version of a certificate; `None` where it is none. `Certificate ::= SEQUENCE { TBSCertificate ::= SEQUENCE
+/// The X.509 version of a certificate; `None` where it is not one. `Certificate ::= SEQUENCE { TBSCertificate ::= SEQUENCE
 /// { [0] { INTEGER } OPTIONAL, …`: without the tag it is version 1 (RFC 5280, 4.1).
 fn version(certificate: &[u8]) -> Option<u8> {
-    let inner = content(content(certificate, 0x30)?, 0x30)?;
-    match content(inner, 0xa0) {
+    let (outer, _) = der_element(certificate, 0x30)?;
+    let (inner, _) = der_element(outer, 0x30)?;
+    match der_element(inner, 0xa0) {
         None => Some(1),
-        Some(explicit) => content(explicit, 0x02)?.last()?.checked_add(1),
+        Some((explicit, _)) => der_element(explicit, 0x02)?.0.last()?.checked_add(1),
     }
 }
 
-/// What stands in the DER element at the head of `bytes`, if it has this tag and is whole.
-fn content(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+/// The content of the DER element at the start of `bytes`, if it has this tag and is whole, and what follows it.
+pub(crate) fn der_element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (found, rest) = bytes.split_first()?;
     let (length, rest) = rest.split_first()?;
     if *found != tag {
         return None;
     }
-    match length {
+    let (length, rest) = match length {
         0x80.. => {
             let (length, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-            let length =
-                length.iter().fold(0_usize, |sum, byte| sum.saturating_mul(256) + usize::from(*byte));
-            rest.get(..length)
+            (
+                length
+                    .iter()
+                    .fold(0_usize, |sum, byte| sum.saturating_mul(256).saturating_add((*byte).into())),
+                rest,
+            )
         }
-        length => rest.get(..usize::from(*length)),
-    }
+        length => (usize::from(*length), rest),
+    };
+    rest.split_at_checked(length)
 }
 
 /// A failed handshake in words: what went wrong, and what to do about it where that is known.

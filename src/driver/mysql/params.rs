@@ -1,10 +1,9 @@
-//! Parameters of MySQL URLs, and of `params`: one is taken, the others are refused with what to write instead.
+//! Parameters of MySQL URLs, and of `params`: one is accepted, the others are errors that say what to write instead.
 //!
-//! Those of TLS, `connect_timeout` and `socket` are `login`'s, and do not come here. Another advice is one line in
-//! [`ELSEWHERE`].
+//! `connection` reads those of TLS, `connect_timeout` and `socket`. Another parameter is one line in [`OTHER_CLIENTS`].
 
-/// What other clients call it, in lower case without `-` and `_`, and what to write here.
-const ELSEWHERE: &[(&str, &str)] = &[
+/// Parameters of other clients, in lower case without `-` and `_`, and what to write here.
+const OTHER_CLIENTS: &[(&str, &str)] = &[
     // The Go driver's.
     ("tls", "write ssl-mode=require (or verify-ca, verify-full; the Go driver's `true` is verify-full)"),
     ("parsetime", "leave it out: dates and times are always read"),
@@ -56,17 +55,17 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("applicationname", "leave it out"),
 ];
 
-/// Why a parameter is not taken, and what to write; `None` for one that is.
+/// Why a parameter is not accepted, and what to write; `None` for one that is.
 pub(super) fn refusal(name: &str, value: &str) -> Option<(String, &'static str)> {
     if name == "charset" {
         let is_ours = value.eq_ignore_ascii_case("utf8mb4");
         return (!is_ours).then(|| ("charset is always utf8mb4".to_owned(), "leave it out"));
     }
     let plain: String = name.to_ascii_lowercase().chars().filter(|c| !matches!(c, '-' | '_')).collect();
-    let advice = ELSEWHERE.iter().find(|(known, _)| *known == plain).map(|(_, advice)| *advice);
+    let advice = OTHER_CLIENTS.iter().find(|(known, _)| *known == plain).map(|(_, advice)| *advice);
     let setting =
         "there is charset=utf8mb4; a variable of the session is set by a statement under `session_sql`";
-    Some((format!("{name} is no parameter of MySQL here"), advice.unwrap_or(setting)))
+    Some((format!("{name} is not a parameter of MySQL here"), advice.unwrap_or(setting)))
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! What the user of a session may do, from `SHOW GRANTS`: its own privileges and those of its active roles.
 //!
-//! A line of that answer may hold the hash of a password: privileges and objects are taken out of it, and nothing else
-//! leaves this file. A privilege that a reader may have is a word in [`HARMLESS`].
+//! A line of that answer may hold the hash of a password: only privileges and objects are taken from it. A privilege that
+//! a reader may have is an entry in [`HARMLESS`].
 
 use crate::deadline::Deadline;
 use crate::driver::privileges::suggested_reader_name;
 use crate::driver::{Privileges, bounded_text};
 
-use super::talk::{Table, Talk, Trouble};
+use super::errors::CallError;
+use super::protocol::{ProtocolClient, Table};
+use super::server_info::ServerInfo;
 
-/// What reads, in both flavours' words (the manuals' tables of privileges).
+/// Privileges that only read, of both flavours (the manuals' tables of privileges).
 const HARMLESS: &[&str] = &[
     "USAGE",
     "SELECT",
@@ -28,24 +30,31 @@ const HARMLESS: &[&str] = &[
     "BACKUP_ADMIN",
 ];
 
-/// So many privileges of one grant are named, and so many grants.
-const NAMED: usize = 8;
+/// How many privileges of one grant are named, and how many grants.
+const MAX_NAMED: usize = 8;
 
-/// Asks the server, behind the limits that were queued. One round trip.
-pub(super) fn ask(talk: &mut Talk, reads_binlog: &str, by: Deadline) -> Result<Privileges, Trouble> {
-    talk.queue_query("SHOW GRANTS");
-    talk.queue_query("SELECT CURRENT_USER()");
-    talk.read_done(by)?;
-    let (grants, user) = (talk.read_table(by), talk.read_table(by));
-    let (lines, mut users) = (texts(grants?), texts(user?));
-    let user = bounded_text::cut(&users.pop().unwrap_or_default(), bounded_text::MAX_NAME_BYTES);
+/// Asks the server. One round trip.
+pub(super) fn ask(
+    client: &mut ProtocolClient,
+    info: &ServerInfo,
+    by: Deadline,
+) -> Result<Privileges, CallError> {
+    let statements = [&info.own_limits(by), "SHOW GRANTS", "SELECT CURRENT_USER()"];
+    let mut tables = Vec::new();
+    for answer in client.ask_all(&statements, by)? {
+        tables.push(first_column(answer?));
+    }
+    let user = tables.pop().and_then(|mut users| users.pop()).unwrap_or_default();
+    let user = bounded_text::cut(&user, bounded_text::MAX_NAME_BYTES);
+    let lines = tables.pop().unwrap_or_default();
     let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
     let risks = risks(&user, &grants);
-    Ok(Privileges::of(Some(user.clone()), risks, || statements(&user, reads_binlog)))
+    let statements = || grant_statements(&user, info.replication_privileges());
+    Ok(Privileges::of(Some(user.clone()), risks, statements))
 }
 
 /// The first column.
-fn texts(table: Table) -> Vec<String> {
+fn first_column(table: Table) -> Vec<String> {
     let text = |row: Vec<Option<String>>| row.into_iter().next().flatten().unwrap_or_default();
     table.into_iter().map(text).collect()
 }
@@ -112,9 +121,9 @@ fn split_at<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
 
 fn risks(user: &str, grants: &[Grant]) -> Vec<String> {
     let mut risks: Vec<String> = grants.iter().flat_map(|grant| of_grant(user, grant)).collect();
-    let more = risks.len().saturating_sub(NAMED);
+    let more = risks.len().saturating_sub(MAX_NAMED);
     if more > 0 {
-        risks.truncate(NAMED);
+        risks.truncate(MAX_NAMED);
         risks.push(format!("{user} has {more} more privileges of that kind"));
     }
     risks
@@ -147,7 +156,7 @@ fn of_grant(user: &str, grant: &Grant) -> Vec<String> {
             && !["SUPER", "FILE", "PROXY", "GRANT OPTION"].contains(&name.as_str())
     };
     let others: Vec<&str> = privileges.iter().filter(apart).map(String::as_str).collect();
-    if let Some(named) = others.get(..others.len().min(NAMED)).filter(|named| !named.is_empty()) {
+    if let Some(named) = others.get(..others.len().min(MAX_NAMED)).filter(|named| !named.is_empty()) {
         let more = others.len() - named.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         said.push(format!("{user} has {}{more} on {object}", named.join(", ")));
@@ -158,13 +167,13 @@ fn of_grant(user: &str, grant: &Grant) -> Vec<String> {
     said
 }
 
-/// For a user on the same machines. `reads_binlog`: the flavour's word for the state of replication.
-fn statements(user: &str, reads_binlog: &str) -> Vec<String> {
+/// For a user on the same machines. `replication`: the flavour's privileges to see the state of replication.
+fn grant_statements(user: &str, replication: &str) -> Vec<String> {
     let (name, host) = user.rsplit_once('@').unwrap_or((user, "%"));
     let reader = format!("'{}'@'{}'", suggested_reader_name(name), host.replace('\'', "''"));
     vec![
         format!("CREATE USER {reader} IDENTIFIED BY '…';"),
-        format!("GRANT SELECT, PROCESS, {reads_binlog} ON *.* TO {reader};"),
+        format!("GRANT SELECT, PROCESS, {replication} ON *.* TO {reader};"),
     ]
 }
 
@@ -225,7 +234,7 @@ mod tests {
     #[test]
     fn the_reader_comes_from_the_same_machines() {
         assert_eq!(
-            statements("exporter@10.%", "REPLICATION CLIENT"),
+            grant_statements("exporter@10.%", "REPLICATION CLIENT"),
             [
                 "CREATE USER 'sql_exporter'@'10.%' IDENTIFIED BY '…';",
                 "GRANT SELECT, PROCESS, REPLICATION CLIENT ON *.* TO 'sql_exporter'@'10.%';"

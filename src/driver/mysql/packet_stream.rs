@@ -1,8 +1,8 @@
-//! Packets on a stream: one reusable read buffer, packets read in place, commands that wait to be sent.
+//! Packets on a stream: one reusable read buffer, packets read in place, a queue of commands to send.
 //!
-//! Commands may be pipelined: a server reads the next one when it has answered the one before (seen with MySQL 9.7,
-//! MariaDB 10.11 and 11.8). It does not read while its answer waits to be taken, so that we would wait for each other if
-//! both sides' socket buffers were full: never more than [`WINDOW`] bytes of commands wait for their answers.
+//! Commands are pipelined: a server reads the next one when it has answered the one before (seen with MySQL 9.7, MariaDB
+//! 10.11 and 11.8). It does not read while its answer waits to be read, so both sides would wait for each other if the
+//! socket buffers of both were full: never more than [`MAX_UNANSWERED_BYTES`] of commands wait for their answers.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,45 +11,43 @@ use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 
-use super::stream::Stream;
+use super::stream::ServerStream;
 
-/// The read buffer of a batch: what a server sends at once. A session that does nothing has none.
-const READ: usize = 8 * 1024;
+/// The read buffer of a batch: what a server sends at once. An idle session has none.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
 /// What it grows to while rows stream.
-const BUSY: usize = 64 * 1024;
-/// A payload of this length goes on in the next packet.
-const FULL: usize = 0xff_ffff;
-/// So many bytes of commands are on their way at once; any two sockets hold more.
-const WINDOW: usize = 32 * 1024;
+const MAX_READ_BUFFER_BYTES: usize = 64 * 1024;
+/// A payload of this length continues in the next packet.
+const MAX_PACKET_PAYLOAD: usize = 0xff_ffff;
+/// Bytes of commands that are sent and not answered; the buffers of any two sockets hold more.
+const MAX_UNANSWERED_BYTES: usize = 32 * 1024;
 
-/// Both directions of one session.
-pub(super) struct Link {
-    pub(super) stream: Stream,
-    /// Read and not yet handed out: `input[start..end]`.
+/// Both directions of one connection.
+pub(super) struct PacketStream {
+    stream: ServerStream,
+    /// Read and not yet returned: `input[start..end]`.
     input: Vec<u8>,
     start: usize,
     end: usize,
-    /// So many bytes of the next payload stand joined at `start`, their headers taken out.
+    /// Bytes of the next payload that stand joined at `start`, without their headers.
     joined: usize,
-    /// The number that the next packet must bear.
+    /// The sequence number that the next packet must have.
     sequence: u8,
-    /// Commands in order, the first `sent` bytes being gone.
+    /// Commands in order; the first `sent` bytes are sent.
     out: Vec<u8>,
     sent: usize,
-    /// The lengths of the commands that were not answered, those sent first; so many bytes of them are on their way.
+    /// The lengths of the commands that were not answered; the first `in_flight` of them are sent.
     unanswered: VecDeque<usize>,
-    on_their_way: usize,
-    /// Of `unanswered`, those that were sent.
     in_flight: usize,
-    /// When a command left while no other was on its way, until its answer begins.
+    /// When a command was sent while no other was in flight, until its answer begins.
     asked: Option<Instant>,
     /// The shortest time between such a command and its answer.
     round_trip: Option<Duration>,
 }
 
-impl Link {
-    pub(super) fn new(stream: Stream) -> Self {
-        Link {
+impl PacketStream {
+    pub(super) fn new(stream: ServerStream) -> Self {
+        PacketStream {
             stream,
             input: Vec::new(),
             start: 0,
@@ -59,14 +57,17 @@ impl Link {
             out: Vec::new(),
             sent: 0,
             unanswered: VecDeque::new(),
-            on_their_way: 0,
             in_flight: 0,
             asked: None,
             round_trip: None,
         }
     }
 
-    /// The shortest time in which the server has answered a command: what the way there and back takes.
+    pub(super) fn stream(&mut self) -> &mut ServerStream {
+        &mut self.stream
+    }
+
+    /// The shortest time in which the server has answered a command.
     pub(super) fn round_trip(&self) -> Duration {
         self.round_trip.unwrap_or_default()
     }
@@ -79,27 +80,27 @@ impl Link {
     }
 
     /// Queues a command that the server answers.
-    pub(super) fn command(&mut self, payload: &[u8]) {
+    pub(super) fn queue(&mut self, payload: &[u8]) {
         let before: usize = self.sent + self.unanswered.iter().skip(self.in_flight).sum::<usize>();
         frame(&mut self.out, payload, 0);
-        // Commands without an answer that stand before it go with it.
+        // Commands without an answer that were queued before it are sent with it.
         self.unanswered.push_back(self.out.len() - before);
     }
 
-    /// Queues a command that the server does not answer; it leaves with the next one.
-    pub(super) fn command_without_answer(&mut self, payload: &[u8]) {
+    /// Queues a command that the server does not answer; it is sent with the next one.
+    pub(super) fn queue_without_answer(&mut self, payload: &[u8]) {
         frame(&mut self.out, payload, 0);
     }
 
-    /// Sends what fits into the window.
+    /// Sends the queued commands that fit into [`MAX_UNANSWERED_BYTES`].
     pub(super) fn push(&mut self, by: Deadline) -> io::Result<()> {
         let was_idle = self.in_flight == 0;
+        let before: usize = self.unanswered.iter().take(self.in_flight).sum();
         let mut length = 0;
         while let Some(next) = self.unanswered.get(self.in_flight)
-            && (self.in_flight == 0 || self.on_their_way + next <= WINDOW)
+            && (self.in_flight == 0 || before + length + next <= MAX_UNANSWERED_BYTES)
         {
             length += next;
-            self.on_their_way += next;
             self.in_flight += 1;
         }
         if length == 0 {
@@ -118,7 +119,7 @@ impl Link {
         Ok(())
     }
 
-    /// Sends what is queued, all of it.
+    /// Sends everything that is queued.
     pub(super) fn send_all(&mut self, by: Deadline) -> io::Result<()> {
         let bytes = self.out.get(self.sent..).unwrap_or_default();
         self.stream.write_all(bytes, by)
@@ -133,10 +134,8 @@ impl Link {
 
     /// The answer to a command was read to its end.
     pub(super) fn end_answer(&mut self) {
-        if let Some(length) = self.unanswered.pop_front() {
-            self.on_their_way = self.on_their_way.saturating_sub(length);
-            self.in_flight = self.in_flight.saturating_sub(1);
-        }
+        self.unanswered.pop_front();
+        self.in_flight = self.in_flight.saturating_sub(1);
         self.asked = None;
     }
 
@@ -166,9 +165,9 @@ impl Link {
             if payload.end > self.end {
                 return Ok(None);
             }
-            // What a server says when it closes a session that does nothing is an answer to nothing.
-            let farewell = self.input.get(payload.start) == Some(&0xff);
-            if sequence != self.sequence && !farewell {
+            // A server that closes an idle session sends an error that answers no command.
+            let is_goodbye = self.input.get(payload.start) == Some(&0xff);
+            if sequence != self.sequence && !is_goodbye {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet out of order"));
             }
             self.sequence = sequence.wrapping_add(1);
@@ -176,15 +175,15 @@ impl Link {
                 let took = asked.elapsed();
                 self.round_trip = Some(self.round_trip.map_or(took, |shortest| shortest.min(took)));
             }
-            if self.joined == 0 && length < FULL {
+            if self.joined == 0 && length < MAX_PACKET_PAYLOAD {
                 self.start = payload.end;
                 return Ok(Some(payload));
             }
-            // A payload in several packets: their headers go.
+            // A payload in several packets: remove their headers.
             self.input.copy_within(payload.start..self.end, header);
             self.end -= 4;
             self.joined += length;
-            if length < FULL {
+            if length < MAX_PACKET_PAYLOAD {
                 let payload = self.start..self.start + self.joined;
                 (self.start, self.joined) = (payload.end, 0);
                 return Ok(Some(payload));
@@ -194,14 +193,18 @@ impl Link {
 
     fn fill(&mut self, longest: usize, by: Deadline) -> io::Result<()> {
         // The buffer grows by what has arrived, not by what a length promises, and not far beyond what is taken.
-        let was_full = self.end == self.input.len() && self.input.len() < BUSY;
+        // The buffer grows with what has arrived, not with what a length announces.
+        let was_full = self.end == self.input.len() && self.input.len() < MAX_READ_BUFFER_BYTES;
         if self.start > 0 {
             self.input.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         if was_full || self.end == self.input.len() {
             let now = self.input.len();
-            self.input.resize((now * 2).min(longest.saturating_add(BUSY)).max(now + READ), 0);
+            self.input.resize(
+                (now * 2).min(longest.saturating_add(MAX_READ_BUFFER_BYTES)).max(now + READ_BUFFER_BYTES),
+                0,
+            );
         }
         let count = self.stream.read(self.input.get_mut(self.end..).unwrap_or_default(), by)?;
         if count == 0 {
@@ -211,7 +214,7 @@ impl Link {
         Ok(())
     }
 
-    /// A packet's bytes, until the next one is asked for.
+    /// A packet's bytes, until the next one is read.
     pub(super) fn payload(&self, packet: &Range<usize>) -> &[u8] {
         self.input.get(packet.clone()).unwrap_or_default()
     }
@@ -221,8 +224,8 @@ impl Link {
         self.unanswered.is_empty()
     }
 
-    /// Gives memory back between batches.
-    pub(super) fn rest(&mut self) {
+    /// Frees memory between batches.
+    pub(super) fn free_buffers(&mut self) {
         if self.start == self.end {
             self.input = Vec::new();
             (self.start, self.end) = (0, 0);
@@ -231,17 +234,17 @@ impl Link {
     }
 }
 
-/// Appends a payload as packets; gives the number of the packet behind them.
+/// Appends a payload as packets; returns the sequence number of the packet after them.
 fn frame(out: &mut Vec<u8>, payload: &[u8], mut sequence: u8) -> u8 {
     let mut left = payload;
     loop {
-        let (now, rest) = left.split_at(left.len().min(FULL));
+        let (now, rest) = left.split_at(left.len().min(MAX_PACKET_PAYLOAD));
         let [a, b, c, ..] = now.len().to_le_bytes();
         out.extend_from_slice(&[a, b, c, sequence]);
         out.extend_from_slice(now);
         sequence = sequence.wrapping_add(1);
         left = rest;
-        if now.len() < FULL {
+        if now.len() < MAX_PACKET_PAYLOAD {
             return sequence;
         }
     }
@@ -259,10 +262,10 @@ mod tests {
 
     use super::*;
 
-    fn pair() -> (Link, UnixStream) {
+    fn pair() -> (PacketStream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let socket = TimedSocket::new(Socket::from(OwnedFd::from(ours)));
-        (Link::new(Stream::new(socket, usize::MAX)), theirs)
+        (PacketStream::new(ServerStream::new(socket, usize::MAX)), theirs)
     }
 
     fn soon() -> Deadline {
@@ -271,7 +274,15 @@ mod tests {
 
     #[test]
     fn a_payload_of_several_packets_is_one() {
-        for length in [0, 1, FULL - 1, FULL, FULL + 1, 2 * FULL, 2 * FULL + 5] {
+        for length in [
+            0,
+            1,
+            MAX_PACKET_PAYLOAD - 1,
+            MAX_PACKET_PAYLOAD,
+            MAX_PACKET_PAYLOAD + 1,
+            2 * MAX_PACKET_PAYLOAD,
+            2 * MAX_PACKET_PAYLOAD + 5,
+        ] {
             let (mut link, mut theirs) = pair();
             let payload: Vec<u8> = (0..length).map(|at| at.to_le_bytes()[0]).collect();
             let mut bytes = Vec::new();
@@ -293,24 +304,30 @@ mod tests {
         assert_eq!(link.next(1 << 20, soon()).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         let late = Deadline::within(Duration::from_millis(20));
         assert_eq!(link.next(1 << 30, late).unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(link.input.len() <= READ, "{}", link.input.len());
+        assert!(link.input.len() <= READ_BUFFER_BYTES, "{}", link.input.len());
         // One that goes on and on.
         let (mut link, mut theirs) = pair();
         std::thread::spawn(move || {
-            while theirs.write_all(&[&[0xff, 0xff, 0xff, 0][..], &vec![0; FULL]].concat()).is_ok() {}
+            while theirs
+                .write_all(&[&[0xff, 0xff, 0xff, 0][..], &vec![0; MAX_PACKET_PAYLOAD]].concat())
+                .is_ok()
+            {}
         });
-        assert_eq!(link.next(FULL + 100, soon()).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(
+            link.next(MAX_PACKET_PAYLOAD + 100, soon()).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
     }
 
     #[test]
     fn a_packet_out_of_order_is_refused_and_a_farewell_is_heard() {
         let (mut link, mut theirs) = pair();
-        link.command(&[14]);
+        link.queue(&[14]);
         link.begin_answer(soon()).unwrap();
         theirs.write_all(&[1, 0, 0, 7, 0]).unwrap();
         assert_eq!(link.next(100, soon()).unwrap_err().kind(), io::ErrorKind::InvalidData);
         let (mut link, mut theirs) = pair();
-        link.command(&[14]);
+        link.queue(&[14]);
         link.begin_answer(soon()).unwrap();
         theirs.write_all(&[1, 0, 0, 0, 0xff]).unwrap();
         assert_eq!(link.next(100, soon()).unwrap(), 4..5);
@@ -322,8 +339,8 @@ mod tests {
         let (mut link, mut theirs) = pair();
         let payloads: Vec<Vec<u8>> = (0..40_u8).map(|at| vec![at; 5000]).collect();
         for payload in &payloads {
-            link.command_without_answer(&[99]);
-            link.command(payload);
+            link.queue_without_answer(&[99]);
+            link.queue(payload);
         }
         let mut heard = Vec::new();
         theirs.set_nonblocking(true).unwrap();
@@ -331,7 +348,7 @@ mod tests {
             link.begin_answer(soon()).unwrap();
             let _ = theirs.read_to_end(&mut heard);
             let ahead = heard.len() - answered * 5009;
-            assert!((5009..=WINDOW).contains(&ahead), "{ahead} bytes after {answered} answers");
+            assert!((5009..=MAX_UNANSWERED_BYTES).contains(&ahead), "{ahead} bytes after {answered} answers");
             theirs.write_all(&[1, 0, 0, 1, 0]).unwrap();
             link.next(10, soon()).unwrap();
             link.end_answer();
