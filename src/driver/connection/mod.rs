@@ -1,16 +1,15 @@
 //! What the network drivers' `databases:` entries have in common: a URL or its fields, read into a [`ConnectionConfig`].
 //!
-//! Knows no protocol. `sqlite` does not use it. A key that every network driver has is read here; one that a single
-//! driver has is read there. `url` takes a URL apart, `address` joins it with the fields.
+//! Knows no protocol. `sqlite` does not use it. A key that every network driver has is read here; one that a single driver
+//! has is read there. `connection_string` parses a URL, `address` merges it with the fields.
 
 mod address;
-mod keywords;
+mod connection_string;
 pub mod passfile;
 pub mod password;
 pub mod resolve;
 pub(crate) mod socket;
 pub mod tls;
-mod url;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -20,12 +19,12 @@ use crate::secret::Secret;
 use crate::yaml::keys::{Keys, Origin};
 
 use self::address::{Address, only_one};
+use self::connection_string::UrlPart;
 use self::password::PasswordSource;
 use self::tls::{TLS_MODES, TlsConfig, TlsMode, TlsRequirement};
-use self::url::Part;
 
 pub use self::address::UrlRules;
-pub use self::url::AddressSyntax;
+pub use self::connection_string::AddressSyntax;
 
 /// Where nothing says it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -107,13 +106,13 @@ impl ConnectionConfig {
     /// `postgres://user@host:port/database`, never with a password or a parameter's value.
     #[must_use]
     pub fn redacted_url(&self, scheme: &str) -> String {
-        let user = self.username.as_ref().map(|user| format!("{}@", Part(user))).unwrap_or_default();
+        let user = self.username.as_ref().map(|user| format!("{}@", UrlPart(user))).unwrap_or_default();
         let hosts: Vec<String> = self.hosts.iter().map(HostPort::redacted_url).collect();
         let place = match &self.socket {
-            Some(socket) => format!("unix({})", Part(&socket.to_string_lossy())),
+            Some(socket) => format!("unix({})", UrlPart(&socket.to_string_lossy())),
             None => hosts.join(","),
         };
-        let database = self.database.as_ref().map(|name| format!("/{}", Part(name))).unwrap_or_default();
+        let database = self.database.as_ref().map(|name| format!("/{}", UrlPart(name))).unwrap_or_default();
         format!("{scheme}://{user}{place}{database}")
     }
 }
@@ -138,9 +137,9 @@ impl HostPort {
     fn redacted_url(&self) -> String {
         let HostPort { host, port } = self;
         if self.is_socket() {
-            return format!("unix({}):{port}", Part(host));
+            return format!("unix({}):{port}", UrlPart(host));
         }
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{}:{port}", Part(host)) }
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{}:{port}", UrlPart(host)) }
     }
 }
 
@@ -214,7 +213,7 @@ fn command(keys: &mut Keys<'_>) -> Option<Vec<String>> {
     }
 }
 
-/// `tls` and what the URL says of it; without a mode `verify-full` where a `ca` is given, else `prefer`.
+/// `tls` and what the URL says of it. Without a mode it is `verify-full` where a `ca` is given, else `prefer`.
 fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> TlsConfig {
     let url_first = url == Some(Origin::Own) && keys.origin("tls") == Some(Origin::Default);
     let from_url = std::mem::take(&mut address.tls);
@@ -229,7 +228,7 @@ fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> TlsCo
         keys.finish();
     }
     let (first, second) = if url_first { (from_url, section) } else { (section, from_url) };
-    let mode = if url_first { address.mode.or(mode) } else { mode.or(address.mode) };
+    let mode = if url_first { address.tls_mode.or(mode) } else { mode.or(address.tls_mode) };
     let mut tls = TlsConfig {
         mode: TlsMode::default(),
         ca: first.ca.or(second.ca),

@@ -161,65 +161,30 @@ fn by_state(state: &str) -> Reason {
 
 /// What an error means that ends a login: numbers, reason, meaning, hint. Only what may be a wrong password is `auth`,
 /// which is not tried again soon. Without a hint the command `test` has more to say.
+#[rustfmt::skip]
 const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
     (&[1049], Reason::Connect, "the server has no such database", ""),
-    (
-        &[1129],
-        Reason::Connect,
-        "the server has blocked this machine",
+    (&[1129], Reason::Connect, "the server has blocked this machine",
         "on the server: FLUSH HOSTS (MySQL from 8.4 on: TRUNCATE TABLE performance_schema.host_cache); then look in its \
-             log for what breaks off its connections, and raise max_connect_errors",
-    ),
-    (
-        &[1130],
-        Reason::Permission,
-        "the server has no user for this machine",
-        "on the server: CREATE USER '…'@'HOST', HOST being this machine's address as the message shows it, or '%'",
-    ),
-    (
-        &[1251],
-        Reason::Auth,
-        "the user's login plugin is not supported here",
-        "on the server: ALTER USER … to the plugin caching_sha2_password (MySQL) or mysql_native_password (MariaDB)",
-    ),
-    (
-        &[1524],
-        Reason::Server,
-        "the server lacks the user's login plugin",
-        "on the server: INSTALL PLUGIN, or ALTER USER … to a plugin that SHOW PLUGINS lists",
-    ),
-    (
-        &[1698],
-        Reason::Auth,
-        "the server lets this user in without a password, and only as the system's user of that name",
-        "set `socket` and run as that user, or make another user with a password: CREATE USER … IDENTIFIED BY '…'",
-    ),
-    (
-        &[1820, 1862],
-        Reason::Permission,
-        "the user's password has expired",
-        "on the server: ALTER USER … IDENTIFIED BY '…', or ALTER USER … PASSWORD EXPIRE NEVER",
-    ),
-    (
-        &[3118, 4151],
-        Reason::Permission,
-        "the user's account is locked",
-        "on the server: ALTER USER … ACCOUNT UNLOCK",
-    ),
-    (
-        &[3159],
-        Reason::Tls,
-        "the server demands an encrypted connection (require_secure_transport)",
-        "tls: {mode: require}, or {mode: verify-full, ca: FILE}, which also checks who the server is",
-    ),
-    (
-        &[3955],
-        Reason::Auth,
-        "the user's account is locked after failed logins",
-        "put the password right first; on the server: ALTER USER … ACCOUNT UNLOCK",
-    ),
+         log for what breaks off its connections, and raise max_connect_errors"),
+    (&[1130], Reason::Permission, "the server has no user for this machine",
+        "on the server: CREATE USER '…'@'HOST', HOST being this machine's address as the message shows it, or '%'"),
+    (&[1251], Reason::Auth, "the user's login plugin is not supported here",
+        "on the server: ALTER USER … to the plugin caching_sha2_password (MySQL) or mysql_native_password (MariaDB)"),
+    (&[1524], Reason::Server, "the server lacks the user's login plugin",
+        "on the server: INSTALL PLUGIN, or ALTER USER … to a plugin that SHOW PLUGINS lists"),
+    (&[1698], Reason::Auth, "the server lets this user in without a password, and only as the system's user of that name",
+        "set `socket` and run as that user, or make another user with a password: CREATE USER … IDENTIFIED BY '…'"),
+    (&[1820, 1862], Reason::Permission, "the user's password has expired",
+        "on the server: ALTER USER … IDENTIFIED BY '…', or ALTER USER … PASSWORD EXPIRE NEVER"),
+    (&[3118, 4151], Reason::Permission, "the user's account is locked", "on the server: ALTER USER … ACCOUNT UNLOCK"),
+    (&[3159], Reason::Tls, "the server demands an encrypted connection (require_secure_transport)",
+        "tls: {mode: require}, or {mode: verify-full, ca: FILE}, which also checks who the server is"),
+    (&[3955], Reason::Auth, "the user's account is locked after failed logins",
+        "put the password right first; on the server: ALTER USER … ACCOUNT UNLOCK"),
     (&[1040], Reason::Server, "the server has no connection left", ""),
     (&[1203, 1226], Reason::Server, "the server grants this user no more at the moment", ""),
+    // A proxy in front of the server: it cannot be reached from there.
     (&[2002, 2003, 2005], Reason::Connect, "the proxy does not reach the server behind it", ""),
 ];
 

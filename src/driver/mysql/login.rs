@@ -30,7 +30,6 @@ use crate::secret::Secret;
 use super::auth::{Channel, Credentials, Plugin, check_key};
 use super::errors::CallError;
 use super::packet::{LoginReply, MySqlError, ServerGreeting};
-use super::packet_stream::PacketStream;
 use super::protocol::ProtocolClient;
 use super::session_changes::SuspectStatements;
 use super::stream::ServerStream;
@@ -188,8 +187,8 @@ impl Server {
         by: Deadline,
     ) -> Result<LoggedIn> {
         let allowed = by.left().as_millis();
-        let packets = PacketStream::new(ServerStream::new(socket, MAX_LOGIN_BYTES));
-        self.handshake(packets, address, password, by).map_err(|error| match error.is_timeout() {
+        let client = ProtocolClient::new(ServerStream::new(socket, MAX_LOGIN_BYTES));
+        self.handshake(client, address, password, by).map_err(|error| match error.is_timeout() {
             true => Error::new(Reason::Timeout, format!("the login did not end within {allowed} ms")),
             false => error.into_login_error(),
         })
@@ -197,13 +196,13 @@ impl Server {
 
     fn handshake(
         &self,
-        mut packets: PacketStream,
+        mut client: ProtocolClient,
         address: ServerAddress,
         password: Option<&Secret>,
         by: Deadline,
     ) -> Result<LoggedIn, CallError> {
-        let packet = packets.next(MAX_LOGIN_BYTES, by)?;
-        let packet = packets.payload(&packet);
+        let packet = client.next_packet(MAX_LOGIN_BYTES, by)?;
+        let packet = client.payload(&packet);
         if packet.first() == Some(&0xff) {
             let error = MySqlError::read(packet).ok_or_else(|| CallError::unreadable("its greeting"))?;
             return Err(error.into());
@@ -220,21 +219,21 @@ impl Server {
         if self.wants_tls(&address, &greeting)? {
             capabilities |= CapabilityFlags::CLIENT_SSL;
             let request = SslRequest::new(capabilities, MAX_PACKET_BYTES, COLLATION);
-            packets.send_login(&bytes_of(&request), by)?;
+            client.send_login(&bytes_of(&request), by)?;
             let (config, name) = (self.config.tls.client_config()?, self.server_name(&address)?);
-            packets.stream().encrypt(config, name, by).map_err(tls_error)?;
+            client.stream().encrypt(config, name, by).map_err(tls_error)?;
         }
-        let channel = self.channel(&address, packets.stream().is_encrypted());
+        let channel = self.channel(&address, client.stream().is_encrypted());
         let server_key = self.server_key()?;
         let password = password.map_or("", Secret::expose);
         let credentials = Credentials { password, channel, server_key: server_key.as_deref() };
-        self.authenticate(&mut packets, &greeting, capabilities, credentials, by)?;
+        self.authenticate(&mut client, &greeting, capabilities, credentials, by)?;
         let tls = match channel {
             Channel::Tls => self.config.tls.state(),
             Channel::UnixSocket => TlsState::Local,
             Channel::Loopback | Channel::PlainTextConfigured | Channel::Unprotected => TlsState::Plain,
         };
-        let client = ProtocolClient::new(packets, tracks_session);
+        client.set_tracks_session(tracks_session);
         Ok(LoggedIn { client, address, tls, thread: greeting.thread, version: greeting.version })
     }
 
@@ -291,7 +290,7 @@ impl Server {
     /// Names the user and answers whatever plugin the account has.
     fn authenticate(
         &self,
-        packets: &mut PacketStream,
+        client: &mut ProtocolClient,
         greeting: &ServerGreeting,
         capabilities: CapabilityFlags,
         credentials: Credentials<'_>,
@@ -303,10 +302,10 @@ impl Server {
         let mut plugin = default.filter(is_harmless).unwrap_or(Plugin::Native);
         let mut nonce = greeting.nonce.clone();
         let first = plugin.first_answer(credentials, &nonce)?;
-        packets.send_login(&self.handshake_response(capabilities, plugin, &first), by)?;
+        client.send_login(&self.handshake_response(capabilities, plugin, &first), by)?;
         for _ in 0..MAX_LOGIN_REPLIES {
-            let packet = packets.next(MAX_LOGIN_BYTES, by)?;
-            let reply = LoginReply::read(packets.payload(&packet));
+            let packet = client.next_packet(MAX_LOGIN_BYTES, by)?;
+            let reply = LoginReply::read(client.payload(&packet));
             let answer = match reply.ok_or_else(|| CallError::unreadable("an empty packet"))? {
                 LoginReply::Done => return Ok(()),
                 LoginReply::Refused(error) => return Err(error.into()),
@@ -320,7 +319,7 @@ impl Server {
                 LoginReply::OldPassword => return Err(old_password().into()),
             };
             if let Some(answer) = answer {
-                packets.send_login(&answer, by)?;
+                client.send_login(&answer, by)?;
             }
         }
         Err(CallError::unreadable("a login without an end"))

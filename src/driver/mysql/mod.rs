@@ -3,8 +3,8 @@
 //! From the top: `session` is what the rest of the exporter uses, `pipeline` sends batches of jobs, `result_reader` reads
 //! their rows, `session_changes` notices what a statement leaves behind, `server_info` asks what the server is (the only
 //! file in which the two flavours differ), `values` and `time_zone` read cells, `errors` names errors, `login` and `auth`
-//! open a connection. Below them `protocol` knows the commands, `packet` what packets say, `packet_stream` where they
-//! begin and end, and `stream` is the socket, plain or encrypted.
+//! open a connection. Below them `protocol` sends commands and splits answers into packets, `packet` knows what they
+//! say, and `stream` is the socket, plain or encrypted.
 //!
 //! Why not the `mysql` crate: it takes no stream from outside, so no login and no read ends at a deadline. It reserves
 //! memory for as many columns as a packet announces: nine bytes asked for 1.6 TB and ended the process. It answers
@@ -19,7 +19,6 @@ mod auth;
 mod errors;
 mod login;
 mod packet;
-mod packet_stream;
 mod params;
 mod pipeline;
 mod privileges;

@@ -1,8 +1,7 @@
 //! Packets of MySQL's protocol: bytes in, a value or `None` out. No packet makes one of these functions panic, allocate
 //! more than its own length, or return a text longer than its bound.
 //!
-//! Sources: MySQL's "Client/Server Protocol" and MariaDB's "Clients & Utilities" documentation. Knows no socket:
-//! `packet_stream` finds where a packet begins and ends.
+//! Sources: MySQL's "Client/Server Protocol" and MariaDB's "Clients & Utilities" documentation. Knows no socket.
 
 use mysql_common::constants::{CapabilityFlags, ColumnFlags, ColumnType, StatusFlags};
 use mysql_common::io::ParseBuf;

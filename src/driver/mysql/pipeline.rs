@@ -95,14 +95,14 @@ impl Execution {
 
 /// What it takes to run statements on one connection.
 pub(super) struct Pipeline {
-    client: ProtocolClient,
-    info: ServerInfo,
+    pub(super) client: ProtocolClient,
+    pub(super) info: ServerInfo,
     server: Arc<Server>,
     statements: StatementCache,
     /// How many statements the server's limit has ended, as it counts them; `None` while that is not known.
     timeouts: Option<u64>,
     /// One transaction is around what runs.
-    in_snapshot: bool,
+    pub(super) in_snapshot: bool,
     /// The session is not what it was after its login, or may not be.
     is_changed: bool,
     /// The query behind the batch found a variable or a lock.
@@ -122,28 +122,6 @@ impl Pipeline {
             is_changed: false,
             probe_found_change: false,
         }
-    }
-
-    pub(super) fn client(&mut self) -> &mut ProtocolClient {
-        &mut self.client
-    }
-
-    pub(super) fn client_and_info(&mut self) -> (&mut ProtocolClient, &mut ServerInfo) {
-        (&mut self.client, &mut self.info)
-    }
-
-    pub(super) fn info(&self) -> &ServerInfo {
-        &self.info
-    }
-
-    /// The shortest time in which the server has answered a command.
-    pub(super) fn round_trip(&self) -> Duration {
-        self.client.round_trip()
-    }
-
-    /// From now on one transaction is around what runs, or no longer.
-    pub(super) fn set_in_snapshot(&mut self, in_snapshot: bool) {
-        self.in_snapshot = in_snapshot;
     }
 
     /// The first-keyword check of a read-only target, before a statement is sent.

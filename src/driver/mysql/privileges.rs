@@ -12,22 +12,11 @@ use super::protocol::{ProtocolClient, Table};
 use super::server_info::ServerInfo;
 
 /// Privileges that only read, of both flavours (the manuals' tables of privileges).
+#[rustfmt::skip]
 const HARMLESS: &[&str] = &[
-    "USAGE",
-    "SELECT",
-    "EXECUTE",
-    "SHOW DATABASES",
-    "SHOW VIEW",
-    "SHOW_ROUTINE",
-    "SHOW CREATE ROUTINE",
-    "PROCESS",
-    "REPLICATION CLIENT",
-    "REPLICATION SLAVE",
-    "REPLICATION REPLICA",
-    "BINLOG MONITOR",
-    "SLAVE MONITOR",
-    "REPLICA MONITOR",
-    "BACKUP_ADMIN",
+    "USAGE", "SELECT", "EXECUTE", "SHOW DATABASES", "SHOW VIEW", "SHOW_ROUTINE", "SHOW CREATE ROUTINE",
+    "PROCESS", "REPLICATION CLIENT", "REPLICATION SLAVE", "REPLICATION REPLICA", "BINLOG MONITOR",
+    "SLAVE MONITOR", "REPLICA MONITOR", "BACKUP_ADMIN",
 ];
 
 /// How many privileges of one grant are named, and how many grants.

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mysql_common::constants::Command;
+
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::connection::ConnectionConfig;
 use crate::driver::{ServerFacts, TlsState, bounded_text};
@@ -140,7 +142,7 @@ impl ServerInfo {
         statements.push(time_zone::question());
         statements.extend(self.dialect.probe_candidates(session_sql));
         statements.push(self.timeout_count_question().to_owned());
-        client.queue_reset();
+        client.queue(Command::COM_RESET_CONNECTION, &[]);
         client.queue_queries(&statements);
         client.read_done(by)?;
         let answers = &mut client.read_tables(statements.len(), by)?.into_iter();

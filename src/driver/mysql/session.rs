@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mysql_common::constants::Command;
+
 use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
 use crate::driver::{Canceller, Column, Health, Job, Privileges, ServerFacts, Session, Sql};
@@ -64,9 +66,8 @@ impl MySqlSession {
         what: &str,
         act: impl FnOnce(&mut ProtocolClient, &mut ServerInfo) -> Result<(), CallError>,
     ) -> Health {
-        let (client, info) = self.pipeline.client_and_info();
-        let Err(error) = act(client, info) else {
-            client.free_buffers();
+        let Err(error) = act(&mut self.pipeline.client, &mut self.pipeline.info) else {
+            self.pipeline.client.free_buffers();
             return Health::Clean;
         };
         self.give_up();
@@ -78,7 +79,7 @@ impl MySqlSession {
 
     fn give_up(&mut self) {
         self.is_given_up = true;
-        self.pipeline.client().stream().give_up();
+        self.pipeline.client.stream().give_up();
     }
 }
 
@@ -110,7 +111,7 @@ impl Session for MySqlSession {
                 }
             }
         }
-        self.pipeline.client().free_buffers();
+        self.pipeline.client.free_buffers();
         if spent { Health::Spent } else { Health::Clean }
     }
 
@@ -128,7 +129,7 @@ impl Session for MySqlSession {
 
     fn ping(&mut self, by: Deadline) -> Health {
         self.between_batches("a ping", |client, _| {
-            client.queue_ping();
+            client.queue(Command::COM_PING, &[]);
             client.read_done(by)
         })
     }
@@ -149,13 +150,13 @@ impl Session for MySqlSession {
             })?;
         match answers.pop() {
             Some(Ok((prepared, columns))) => {
-                self.pipeline.client().queue_close(prepared.id);
+                self.pipeline.client.queue_close(prepared.id);
                 if prepared.params > 0 {
                     let message = "the statement has a parameter `?`, and nothing fills it";
                     return Err(Error::new(Reason::Sql, message));
                 }
                 // CALL and some SHOW tell their columns only when they run.
-                let columns = ResultColumns::new(columns, RowFormat::Binary, &self.pipeline.info().zone);
+                let columns = ResultColumns::new(columns, RowFormat::Binary, &self.pipeline.info.zone);
                 Ok(Some(columns.as_columns().to_vec()).filter(|columns| !columns.is_empty()))
             }
             Some(Err(error)) if !error.is_not_preparable() => {
@@ -181,7 +182,7 @@ impl Session for MySqlSession {
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         ];
-        self.pipeline.set_in_snapshot(open);
+        self.pipeline.in_snapshot = open;
         let statements = if open { OPEN } else { &["ROLLBACK"] };
         let health = self.between_batches("the snapshot's statements", |client, _| {
             client.queue_queries(statements);
@@ -196,11 +197,11 @@ impl Session for MySqlSession {
     }
 
     fn facts(&self) -> &ServerFacts {
-        &self.pipeline.info().facts
+        &self.pipeline.info.facts
     }
 
     fn round_trip_time(&self) -> Duration {
-        self.pipeline.round_trip()
+        self.pipeline.client.round_trip()
     }
 
     fn canceller(&self) -> Arc<dyn Canceller> {
@@ -211,18 +212,18 @@ impl Session for MySqlSession {
     /// A server that still works on something has not closed its side: whatever it answers to a KILL, and whether the KILL
     /// reached it. What stands behind the statement that was ended runs, each in its limit; then the server reads the end.
     fn has_ended(&mut self) -> bool {
-        if !self.is_given_up && self.pipeline.client().is_answered() {
+        if !self.is_given_up && self.pipeline.client.is_answered() {
             return true;
         }
         self.give_up();
-        self.pipeline.client().stream().has_ended()
+        self.pipeline.client.stream().has_ended()
     }
 }
 
 impl Drop for MySqlSession {
     fn drop(&mut self) {
         if !self.is_given_up {
-            self.pipeline.client().quit(Deadline::within(QUIT_TIMEOUT));
+            self.pipeline.client.quit(Deadline::within(QUIT_TIMEOUT));
         }
     }
 }

@@ -363,6 +363,7 @@ impl DateParts {
 fn type_name(column: &ColumnDefinition) -> String {
     use ColumnType as T;
     let either = |bytes, text| if column.character_set == BINARY { bytes } else { text };
+    let protocol_name = format!("{:?}", column.column_type);
     let name = match column.column_type {
         _ if column.flags.contains(ColumnFlags::ENUM_FLAG) => "ENUM",
         _ if column.flags.contains(ColumnFlags::SET_FLAG) => "SET",
@@ -371,28 +372,12 @@ fn type_name(column: &ColumnDefinition) -> String {
         T::MYSQL_TYPE_INT24 => "MEDIUMINT",
         T::MYSQL_TYPE_LONG => "INT",
         T::MYSQL_TYPE_LONGLONG => "BIGINT",
-        T::MYSQL_TYPE_FLOAT => "FLOAT",
-        T::MYSQL_TYPE_DOUBLE => "DOUBLE",
-        T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => "DECIMAL",
-        T::MYSQL_TYPE_YEAR => "YEAR",
-        T::MYSQL_TYPE_BIT => "BIT",
-        T::MYSQL_TYPE_NULL => "NULL",
-        T::MYSQL_TYPE_DATE => "DATE",
-        T::MYSQL_TYPE_TIME => "TIME",
-        T::MYSQL_TYPE_DATETIME => "DATETIME",
-        T::MYSQL_TYPE_TIMESTAMP => "TIMESTAMP",
-        T::MYSQL_TYPE_JSON => "JSON",
-        T::MYSQL_TYPE_GEOMETRY => "GEOMETRY",
-        T::MYSQL_TYPE_VECTOR => "VECTOR",
-        T::MYSQL_TYPE_ENUM => "ENUM",
-        T::MYSQL_TYPE_SET => "SET",
+        T::MYSQL_TYPE_NEWDECIMAL => "DECIMAL",
         T::MYSQL_TYPE_STRING => either("BINARY", "CHAR"),
         T::MYSQL_TYPE_VARCHAR | T::MYSQL_TYPE_VAR_STRING => either("VARBINARY", "VARCHAR"),
-        T::MYSQL_TYPE_TINY_BLOB
-        | T::MYSQL_TYPE_BLOB
-        | T::MYSQL_TYPE_MEDIUM_BLOB
-        | T::MYSQL_TYPE_LONG_BLOB => either("BLOB", "TEXT"),
-        _ => "unknown",
+        _ if protocol_name.ends_with("BLOB") => either("BLOB", "TEXT"),
+        // The others are called the same in the protocol.
+        _ => protocol_name.trim_start_matches("MYSQL_TYPE_"),
     };
     let counts = column.column_type.is_numeric_type() && column.column_type != T::MYSQL_TYPE_YEAR;
     let unsigned = counts && column.flags.contains(ColumnFlags::UNSIGNED_FLAG);
