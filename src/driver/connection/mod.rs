@@ -167,11 +167,8 @@ fn password(keys: &mut Keys<'_>, in_url: Option<Secret>, url: Option<Origin>) ->
     if let (Some(secret), Some(url)) = (in_url.filter(|secret| !secret.is_empty()), url) {
         match (key, key_from) {
             (Some(key), Some(from)) if from == url => {
-                keys.fault_with_hint(
-                    key,
-                    format!("`{key}` beside a password in the URL"),
-                    "one of them is enough",
-                );
+                let message = format!("`{key}` beside a password in the URL");
+                keys.fault_with_hint(key, message, "one of them is enough");
             }
             (Some(_), Some(Origin::Own)) => {}
             _ => return PasswordSource::Given(secret),
@@ -191,11 +188,8 @@ fn command(keys: &mut Keys<'_>) -> Option<Vec<String>> {
     const KEY: &str = "password_command";
     let mut argv = keys.texts(KEY)?;
     if !keys.is_list(KEY) {
-        keys.fault_with_hint(
-            KEY,
-            "expected a list: a program and its arguments",
-            "there is no shell: write [program, argument]",
-        );
+        let hint = "there is no shell: write [program, argument]";
+        keys.fault_with_hint(KEY, "expected a list: a program and its arguments", hint);
         return None;
     }
     let folder = keys.folder(KEY);
@@ -215,10 +209,8 @@ fn command(keys: &mut Keys<'_>) -> Option<Vec<String>> {
 
 /// `tls` and what the URL says of it. Without a mode it is `verify-full` where a `ca` is given, else `prefer`.
 fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> TlsConfig {
-    let url_first = url == Some(Origin::Own) && keys.origin("tls") == Some(Origin::Default);
-    let from_url = std::mem::take(&mut address.tls);
-    let mut section = TlsConfig::default();
-    let mut mode = None;
+    let in_url = std::mem::take(&mut address.tls);
+    let (mut section, mut mode) = (TlsConfig::default(), None);
     if let Some(mut keys) = keys.inner("tls") {
         mode = keys.choice("mode", TLS_MODES);
         section.ca = keys.file("ca");
@@ -227,30 +219,35 @@ fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> TlsCo
         section.server_name = keys.text("server_name");
         keys.finish();
     }
-    let (first, second) = if url_first { (from_url, section) } else { (section, from_url) };
-    let mode = if url_first { address.tls_mode.or(mode) } else { mode.or(address.tls_mode) };
-    let mut tls = TlsConfig {
-        mode: TlsMode::default(),
-        ca: first.ca.or(second.ca),
-        cert: first.cert.or(second.cert),
-        key: first.key.or(second.key),
-        server_name: first.server_name.or(second.server_name),
-    };
-    tls.mode = mode.unwrap_or(if tls.ca.is_some() { TlsMode::VerifyFull } else { TlsMode::Prefer });
-    if tls.cert.is_some() != tls.key.is_some() {
+    section.ca = merged(keys, "tls", url, in_url.ca, section.ca);
+    section.cert = merged(keys, "tls", url, in_url.cert, section.cert);
+    section.key = merged(keys, "tls", url, in_url.key, section.key);
+    let default = if section.ca.is_some() { TlsMode::VerifyFull } else { TlsMode::Prefer };
+    section.mode = merged(keys, "tls", url, address.tls_mode, mode).unwrap_or(default);
+    if section.cert.is_some() != section.key.is_some() {
         keys.fault("tls", "a client certificate needs both `cert` and `key`");
     }
-    tls
+    section
 }
 
 fn connect_timeout(keys: &mut Keys<'_>, address: &Address, url: Option<Origin>) -> Duration {
-    let key = keys.duration("connect_timeout");
-    if key.is_some_and(|timeout| timeout.is_zero()) {
+    let timeout = keys.duration("connect_timeout");
+    if timeout.is_some_and(|timeout| timeout.is_zero()) {
         keys.fault("connect_timeout", "expected more than 0");
     }
-    let url_first = url == Some(Origin::Own) && keys.origin("connect_timeout") == Some(Origin::Default);
-    let timeout = if url_first { address.connect_timeout.or(key) } else { key.or(address.connect_timeout) };
-    timeout.unwrap_or(CONNECT_TIMEOUT)
+    merged(keys, "connect_timeout", url, address.connect_timeout, timeout).unwrap_or(CONNECT_TIMEOUT)
+}
+
+/// The value of `key`, else that of the URL; an entry's own URL comes before a key of the defaults.
+fn merged<T>(
+    keys: &Keys<'_>,
+    key: &str,
+    url: Option<Origin>,
+    in_url: Option<T>,
+    in_key: Option<T>,
+) -> Option<T> {
+    let url_first = url == Some(Origin::Own) && keys.origin(key) == Some(Origin::Default);
+    if url_first { in_url.or(in_key) } else { in_key.or(in_url) }
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl TlsConfig {
     /// `tls`: a file that cannot be read or holds nothing usable.
     pub fn client_config(&self) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = Verifier::new(self, &provider)?;
+        let verifier = CertificateVerifier::new(self, &provider)?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| fault(&error))?
@@ -191,7 +191,7 @@ fn certificates(file: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> 
 
 /// Decides whether a server's certificate is accepted.
 #[derive(Debug)]
-struct Verifier {
+struct CertificateVerifier {
     check: CertificateCheck,
     roots: RootCertStore,
     /// The certificates of `ca`: one that the server shows itself needs no chain (a self-signed server).
@@ -199,7 +199,7 @@ struct Verifier {
     provider: Arc<CryptoProvider>,
 }
 
-impl Verifier {
+impl CertificateVerifier {
     fn new(tls: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Self> {
         let check = tls.check();
         let mut roots = RootCertStore::empty();
@@ -220,7 +220,7 @@ impl Verifier {
                 }
             }
         }
-        Ok(Verifier { check, roots, trusted, provider: Arc::clone(provider) })
+        Ok(CertificateVerifier { check, roots, trusted, provider: Arc::clone(provider) })
     }
 
     /// The handshake's signature proves that the server holds the key of its certificate. Where nobody checks whose
@@ -263,7 +263,7 @@ impl Verifier {
     }
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for CertificateVerifier {
     /// Without verification every certificate is accepted, also one that cannot be read: of X.509 version 1, expired, with
     /// a weak signature, without a name.
     fn verify_server_cert(

@@ -136,12 +136,12 @@ impl Plugin {
         self,
         credentials: Credentials<'_>,
         nonce: &[u8],
-        said: &[u8],
+        data: &[u8],
     ) -> Result<Option<Vec<u8>>> {
         let secret = credentials.password.as_bytes();
         match self {
-            Plugin::CachingSha2 if said == FAST_AUTH_SUCCESS => Ok(None),
-            Plugin::CachingSha2 if said == FULL_AUTH => match (credentials.channel, credentials.server_key) {
+            Plugin::CachingSha2 if data == FAST_AUTH_SUCCESS => Ok(None),
+            Plugin::CachingSha2 if data == FULL_AUTH => match (credentials.channel, credentials.server_key) {
                 (Channel::Tls | Channel::UnixSocket, _) => Ok(Some(zero_ended(secret))),
                 (_, Some(key)) => encrypted(secret, nonce, key).map(Some),
                 // Asks for the server's key.
@@ -152,10 +152,10 @@ impl Plugin {
                 Err(unreadable("a public key, where another one is configured"))
             }
             Plugin::CachingSha2 | Plugin::Sha256 if credentials.channel.allows_clear_text() => {
-                encrypted(secret, nonce, said).map(Some)
+                encrypted(secret, nonce, data).map(Some)
             }
             Plugin::CachingSha2 | Plugin::Sha256 => Err(self.would_show()),
-            Plugin::Parsec => parsec(secret, nonce, said).map(Some),
+            Plugin::Parsec => parsec(secret, nonce, data).map(Some),
             Plugin::Native | Plugin::ClearText | Plugin::Ed25519 => {
                 Err(unreadable(&format!("more of {}", self.name())))
             }
@@ -227,8 +227,8 @@ fn rsa_key(pem: &[u8]) -> Option<(BigUint, BigUint)> {
 }
 
 /// MariaDB's `parsec`: a signature by a key that is made of the password, the account's salt and some rounds.
-fn parsec(secret: &[u8], nonce: &[u8], said: &[u8]) -> Result<Vec<u8>> {
-    let [b'P', factor @ 0..=MAX_PARSEC_FACTOR, salt @ ..] = said else {
+fn parsec(secret: &[u8], nonce: &[u8], data: &[u8]) -> Result<Vec<u8>> {
+    let [b'P', factor @ 0..=MAX_PARSEC_FACTOR, salt @ ..] = data else {
         return Err(unreadable("parsec's salt"));
     };
     let rounds = NonZeroU32::new(1024 << *factor).ok_or_else(|| unreadable("parsec's rounds"))?;

@@ -46,44 +46,6 @@ enum Execution {
     Text,
 }
 
-/// How the statements of one session are run. The numbers are valid as long as the server's session: a reset ends them.
-struct StatementCache(LruCache<String, Execution>);
-
-impl Default for StatementCache {
-    fn default() -> Self {
-        StatementCache(LruCache::new(MAX_STATEMENTS))
-    }
-}
-
-impl StatementCache {
-    fn get(&mut self, sql: &Sql) -> Option<Execution> {
-        self.0.get(sql.name()).copied()
-    }
-
-    fn contains(&self, sql: &Sql) -> bool {
-        self.0.contains_key(sql.name())
-    }
-
-    /// Returns the number of a statement that the server may forget: the statement's own one of before, or that of the
-    /// least recently used one.
-    fn insert(&mut self, sql: &Sql, execution: Execution) -> Option<u32> {
-        let is_full = self.0.len() >= MAX_STATEMENTS && !self.contains(sql);
-        let removed = if is_full { self.0.remove_lru().map(|(_, execution)| execution) } else { None };
-        let before = self.0.insert(sql.name().to_owned(), execution);
-        removed.or(before).and_then(Execution::number)
-    }
-
-    /// Forgets a statement, and returns its number.
-    fn remove(&mut self, sql: &Sql) -> Option<u32> {
-        self.0.remove(sql.name()).and_then(Execution::number)
-    }
-
-    /// The server has forgotten all of them.
-    fn clear(&mut self) {
-        self.0.clear();
-    }
-}
-
 impl Execution {
     fn number(self) -> Option<u32> {
         match self {
@@ -91,6 +53,19 @@ impl Execution {
             Execution::Text => None,
         }
     }
+}
+
+/// How the statements of one session are run, by name. The numbers are valid as long as the server's session: a reset ends
+/// them.
+type StatementCache = LruCache<String, Execution>;
+
+/// Adds a statement. Returns the number of one that the server may forget: the statement's own one of before, or that of
+/// the least recently used one.
+fn remember(statements: &mut StatementCache, sql: &Sql, execution: Execution) -> Option<u32> {
+    let is_full = statements.len() >= MAX_STATEMENTS && !statements.contains_key(sql.name());
+    let removed = if is_full { statements.remove_lru().map(|(_, execution)| execution) } else { None };
+    let before = statements.insert(sql.name().to_owned(), execution);
+    removed.or(before).and_then(Execution::number)
 }
 
 /// What it takes to run statements on one connection.
@@ -116,7 +91,7 @@ impl Pipeline {
             client,
             info,
             server: Arc::clone(server),
-            statements: StatementCache::default(),
+            statements: StatementCache::new(MAX_STATEMENTS),
             timeouts: Some(0),
             in_snapshot: false,
             is_changed: false,
@@ -253,7 +228,7 @@ impl Pipeline {
         let allowed = job.allowance.min(by.left().saturating_sub(round_trip));
         let limits = self.info.limits(allowed, self.server.config.read_only);
         self.client.queue_query(&limits.sql);
-        let format = match self.statements.get(job.sql) {
+        let format = match self.statements.get(job.sql.name()).copied() {
             Some(Execution::Prepared(id)) => {
                 self.client.queue_execute(id);
                 RowFormat::Binary
@@ -371,7 +346,7 @@ impl Pipeline {
     }
 
     fn close_stale(&mut self, sql: &Sql) {
-        if let Some(id) = self.statements.remove(sql) {
+        if let Some(id) = self.statements.remove(sql.name()).and_then(Execution::number) {
             self.client.queue_close(id);
         }
     }
@@ -379,11 +354,11 @@ impl Pipeline {
     /// Asks how many statements the server's limit has ended.
     fn queue_timeout_count(&mut self, by: Deadline) {
         self.client.queue_query(&self.info.own_limits(by));
-        self.client.queue_query(self.info.timeout_count_question());
+        self.client.queue_query(&self.info.timeout_count_question());
     }
 
     /// Reads whether the server's limit has ended one of these statements, and ends their jobs; which of several it was
-    /// nobody can tell.
+    /// is not known.
     fn resolve_doubts<'j, 'q>(
         &mut self,
         jobs: &mut Jobs<'j, 'q>,
@@ -433,7 +408,9 @@ impl Pipeline {
     pub(super) fn prepare_new(&mut self, statements: &[&Sql], by: Deadline) -> Result<(), (usize, Error)> {
         let mut new: Vec<(usize, &Sql)> = Vec::new();
         for (index, sql) in statements.iter().enumerate() {
-            if !self.statements.contains(sql) && !new.iter().any(|(_, other)| other.name() == sql.name()) {
+            if !self.statements.contains_key(sql.name())
+                && !new.iter().any(|(_, other)| other.name() == sql.name())
+            {
                 new.push((index, sql));
             }
         }
@@ -456,7 +433,7 @@ impl Pipeline {
                 // Refused, or no memory for it, or a lock: the next run tries again.
                 Err(_) => continue,
             };
-            if let Some(id) = self.statements.insert(sql, execution) {
+            if let Some(id) = remember(&mut self.statements, sql, execution) {
                 self.client.queue_close(id);
             }
         }
@@ -496,20 +473,22 @@ mod tests {
 
     #[test]
     fn the_statement_that_was_not_used_for_longest_makes_room() {
-        let mut cache = StatementCache::default();
+        let mut cache = StatementCache::new(MAX_STATEMENTS);
         let texts: Vec<Sql> = (0..=MAX_STATEMENTS).map(|at| Sql::new(&format!("SELECT {at}"))).collect();
         for (id, sql) in (0..).zip(texts.iter().take(MAX_STATEMENTS)) {
-            assert_eq!(cache.insert(sql, Execution::Prepared(id)), None);
+            assert_eq!(remember(&mut cache, sql, Execution::Prepared(id)), None);
         }
-        assert_eq!(cache.get(&texts[0]), Some(Execution::Prepared(0)));
-        assert_eq!(cache.insert(&texts[MAX_STATEMENTS], Execution::Text), Some(1));
+        assert_eq!(cache.get(texts[0].name()), Some(&Execution::Prepared(0)));
+        assert_eq!(remember(&mut cache, &texts[MAX_STATEMENTS], Execution::Text), Some(1));
         assert!(
-            cache.contains(&texts[0]) && !cache.contains(&texts[1]) && cache.contains(&texts[MAX_STATEMENTS])
+            cache.contains_key(texts[0].name())
+                && !cache.contains_key(texts[1].name())
+                && cache.contains_key(texts[MAX_STATEMENTS].name())
         );
-        assert_eq!(cache.insert(&texts[0], Execution::Prepared(9)), Some(0), "prepared again");
-        assert_eq!(cache.remove(&texts[0]), Some(9));
-        assert_eq!(cache.remove(&texts[MAX_STATEMENTS]), None);
+        assert_eq!(remember(&mut cache, &texts[0], Execution::Prepared(9)), Some(0), "prepared again");
+        assert_eq!(cache.remove(texts[0].name()).and_then(Execution::number), Some(9));
+        assert_eq!(cache.remove(texts[MAX_STATEMENTS].name()).and_then(Execution::number), None);
         cache.clear();
-        assert!(!cache.contains(&texts[2]));
+        assert!(!cache.contains_key(texts[2].name()));
     }
 }

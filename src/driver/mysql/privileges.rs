@@ -77,10 +77,6 @@ impl Grant {
             passes_on: tail.contains(" WITH GRANT OPTION"),
         })
     }
-
-    fn on_all(&self) -> bool {
-        self.object == "*.*"
-    }
 }
 
 /// A privilege without the columns that it is for.
@@ -121,39 +117,36 @@ fn risks(user: &str, grants: &[Grant]) -> Vec<String> {
 /// The sentences about one grant.
 fn of_grant(user: &str, grant: &Grant) -> Vec<String> {
     let Grant { privileges, object, passes_on } = grant;
-    let is_all = |name: &&String| matches!(name.as_str(), "ALL PRIVILEGES" | "ALL");
-    let has = |name: &str| privileges.iter().any(|privilege| privilege == name);
-    let mut said = Vec::new();
-    if privileges.iter().any(|name| is_all(&name)) {
-        let among = if grant.on_all() { ", SUPER and FILE among them" } else { "" };
-        said.push(format!("{user} has ALL PRIVILEGES on {object}{among}"));
+    let mut risks = Vec::new();
+    let mut others = Vec::new();
+    for name in privileges {
+        risks.push(match name.as_str() {
+            "ALL PRIVILEGES" | "ALL" => {
+                let among = if object == "*.*" { ", SUPER and FILE among them" } else { "" };
+                format!("{user} has ALL PRIVILEGES on {object}{among}")
+            }
+            "SUPER" => {
+                format!("{user} has SUPER: it may change settings, end sessions and write a read-only server")
+            }
+            "FILE" => format!("{user} has FILE: it may read and write files on the server's machine"),
+            "PROXY" => format!("{user} has PROXY: it may act as {object}"),
+            name => {
+                if name != "GRANT OPTION" && !HARMLESS.contains(&name) {
+                    others.push(name);
+                }
+                continue;
+            }
+        });
     }
-    if has("SUPER") {
-        said.push(format!(
-            "{user} has SUPER: it may change settings, end sessions and write a read-only server"
-        ));
-    }
-    if has("FILE") {
-        said.push(format!("{user} has FILE: it may read and write files on the server's machine"));
-    }
-    if has("PROXY") {
-        said.push(format!("{user} has PROXY: it may act as {object}"));
-    }
-    let apart = |name: &&String| {
-        !is_all(name)
-            && !HARMLESS.contains(&name.as_str())
-            && !["SUPER", "FILE", "PROXY", "GRANT OPTION"].contains(&name.as_str())
-    };
-    let others: Vec<&str> = privileges.iter().filter(apart).map(String::as_str).collect();
     if let Some(named) = others.get(..others.len().min(MAX_NAMED)).filter(|named| !named.is_empty()) {
         let more = others.len() - named.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        said.push(format!("{user} has {}{more} on {object}", named.join(", ")));
+        risks.push(format!("{user} has {}{more} on {object}", named.join(", ")));
     }
-    if *passes_on || has("GRANT OPTION") {
-        said.push(format!("{user} may give its rights on {object} to others (GRANT OPTION)"));
+    if *passes_on || privileges.iter().any(|name| name == "GRANT OPTION") {
+        risks.push(format!("{user} may grant its privileges on {object} to others (GRANT OPTION)"));
     }
-    said
+    risks
 }
 
 /// For a user on the same machines. `replication`: the flavour's privileges to see the state of replication.
@@ -170,7 +163,7 @@ fn grant_statements(user: &str, replication: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn said(lines: &[&str]) -> Vec<String> {
+    fn risks_of(lines: &[&str]) -> Vec<String> {
         let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
         risks("u@%", &grants)
     }
@@ -184,40 +177,43 @@ mod tests {
             "GRANT `reader`@`%` TO `u`@`%`",
             "REVOKE SELECT ON `mysql`.* FROM `u`@`%`",
         ];
-        assert_eq!(said(&lines), [""; 0]);
+        assert_eq!(risks_of(&lines), [""; 0]);
     }
 
     #[test]
     fn what_writes_is_named_with_its_object() {
         assert_eq!(
-            said(&["GRANT SELECT, INSERT, UPDATE (`a`, `b`) ON `shop`.`t` TO `u`@`%`"]),
+            risks_of(&["GRANT SELECT, INSERT, UPDATE (`a`, `b`) ON `shop`.`t` TO `u`@`%`"]),
             ["u@% has INSERT, UPDATE on `shop`.`t`"]
         );
         assert_eq!(
-            said(&["GRANT FILE, PROCESS ON *.* TO 'u'@'%'"]),
+            risks_of(&["GRANT FILE, PROCESS ON *.* TO 'u'@'%'"]),
             ["u@% has FILE: it may read and write files on the server's machine"]
         );
         assert_eq!(
-            said(&[
+            risks_of(&[
                 "GRANT ALL PRIVILEGES ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*94BD' WITH GRANT OPTION"
             ]),
             [
                 "u@% has ALL PRIVILEGES on *.*, SUPER and FILE among them",
-                "u@% may give its rights on *.* to others (GRANT OPTION)"
+                "u@% may grant its privileges on *.* to others (GRANT OPTION)"
             ]
         );
-        assert_eq!(said(&["GRANT ALL PRIVILEGES ON `s`.* TO `u`@`%`"]), ["u@% has ALL PRIVILEGES on `s`.*"]);
-        assert_eq!(said(&["GRANT PROXY ON ''@'%' TO 'u'@'%'"]), ["u@% has PROXY: it may act as ''@'%'"]);
+        assert_eq!(
+            risks_of(&["GRANT ALL PRIVILEGES ON `s`.* TO `u`@`%`"]),
+            ["u@% has ALL PRIVILEGES on `s`.*"]
+        );
+        assert_eq!(risks_of(&["GRANT PROXY ON ''@'%' TO 'u'@'%'"]), ["u@% has PROXY: it may act as ''@'%'"]);
     }
 
     #[test]
     fn a_long_list_is_cut_and_counted() {
         let names: Vec<String> = (0..12).map(|index| format!("POWER_{index}")).collect();
         let line = format!("GRANT {} ON *.* TO `u`@`%`", names.join(", "));
-        assert!(said(&[&line])[0].ends_with("POWER_7 and 4 more on *.*"), "{:?}", said(&[&line]));
+        assert!(risks_of(&[&line])[0].ends_with("POWER_7 and 4 more on *.*"), "{:?}", risks_of(&[&line]));
         let lines: Vec<String> = (0..12).map(|db| format!("GRANT INSERT ON `d{db}`.* TO `u`@`%`")).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        assert_eq!(said(&lines).last().unwrap(), "u@% has 4 more privileges of that kind");
+        assert_eq!(risks_of(&lines).last().unwrap(), "u@% has 4 more privileges of that kind");
     }
 
     #[test]

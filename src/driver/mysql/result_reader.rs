@@ -47,7 +47,7 @@ pub(super) enum ConnectionState {
 pub(super) enum SessionChange {
     /// Nothing, as far as the server tells.
     None,
-    /// The statement failed: nobody says what it has changed.
+    /// The statement failed: what it has changed is not known.
     Possible,
     /// The server reports a change.
     Reported,
@@ -151,7 +151,7 @@ impl ResultReader<'_> {
     fn begin_result(&mut self, columns: &ResultColumns) {
         let Some(sink) = &mut self.sink else { return };
         let begun = if self.has_columns {
-            // A procedure's: which of them is meant, nobody can know.
+            // A procedure's: which of them is meant is not known.
             Err(Error::new(Reason::Sql, "the statement returns more than one result with rows")
                 .with_hint("a query has one: select from one statement, or write a procedure for each"))
         } else {

@@ -1,4 +1,4 @@
-//! What a server is, asked once per login, and how its flavour is told a deadline and to stay read-only.
+//! What a server is, asked once per login, and the statements that set its deadline and its read-only mode.
 //!
 //! Everything is asked in one round trip, for the flavour that the greeting names; a proxy's greeting may name another
 //! one, which costs a second. Another flavour is one more [`Flavor`] and its lines here.
@@ -141,7 +141,7 @@ impl ServerInfo {
         let mut statements = start_statements(client, session_sql);
         statements.push(time_zone::question());
         statements.extend(self.dialect.probe_candidates(session_sql));
-        statements.push(self.timeout_count_question().to_owned());
+        statements.push(self.timeout_count_question());
         client.queue(Command::COM_RESET_CONNECTION, &[]);
         client.queue_queries(&statements);
         client.read_done(by)?;
@@ -194,11 +194,8 @@ impl ServerInfo {
     }
 
     /// Asks how many statements of this session the server's limit has ended, be it with an error or with a value.
-    pub(super) fn timeout_count_question(&self) -> &'static str {
-        match self.dialect.flavor {
-            Flavor::MySql => "SHOW SESSION STATUS LIKE 'Max_execution_time_exceeded'",
-            Flavor::MariaDb => "SHOW SESSION STATUS LIKE 'Max_statement_time_exceeded'",
-        }
+    pub(super) fn timeout_count_question(&self) -> String {
+        format!("SHOW SESSION STATUS LIKE '{}_exceeded'", self.dialect.flavor.limit_variable())
     }
 
     /// What is sent before preparations. They wait for a table that somebody has locked, and no other limit applies to that.
@@ -325,14 +322,13 @@ impl ServerDialect {
         [self.show_replica_channels, "SELECT @@read_only"]
     }
 
-    /// The last one is no question: the read-only mode is set before the first statement of a user, and what is sent before
+    /// The last one is not a question: the read-only mode is set before the first statement of a user, and what is sent before
     /// each of them is known to work.
     fn state_questions(self, config: &ConnectionConfig) -> Vec<String> {
-        let limit = match self.flavor {
-            Flavor::MySql => "SELECT @@max_execution_time",
-            Flavor::MariaDb => "SELECT @@max_statement_time",
-        };
-        let mut questions: Vec<String> = [limit, "SELECT @@lock_wait_timeout"].map(str::to_owned).to_vec();
+        let mut questions = vec![
+            format!("SELECT @@{}", self.flavor.limit_variable()),
+            "SELECT @@lock_wait_timeout".to_owned(),
+        ];
         questions.extend(self.probe_candidates(&config.session_sql));
         questions.extend(self.role_questions().map(str::to_owned));
         questions.push(self.set_limits(Duration::ZERO, config.read_only));
@@ -356,9 +352,10 @@ impl ServerDialect {
 
     fn set_limits(self, limit: Duration, read_only: bool) -> String {
         let limit = match self.flavor {
-            Flavor::MySql => format!("SET max_execution_time={}", limit.as_millis()),
-            Flavor::MariaDb => format!("SET max_statement_time={:.6}", limit.as_secs_f64()),
+            Flavor::MySql => limit.as_millis().to_string(),
+            Flavor::MariaDb => format!("{:.6}", limit.as_secs_f64()),
         };
+        let limit = format!("SET {}={limit}", self.flavor.limit_variable());
         match read_only {
             // Without autocommit the first SELECT would open a transaction that never sees a later change.
             true => format!("{limit},autocommit=1,{}=1", self.read_only_variable),
@@ -372,6 +369,13 @@ impl Flavor {
         match self {
             Flavor::MySql => "mysql",
             Flavor::MariaDb => "mariadb",
+        }
+    }
+
+    fn limit_variable(self) -> &'static str {
+        match self {
+            Flavor::MySql => "max_execution_time",
+            Flavor::MariaDb => "max_statement_time",
         }
     }
 
