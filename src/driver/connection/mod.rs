@@ -26,7 +26,7 @@ use self::tls::{TLS_MODES, TlsConfig, TlsMode, TlsRequirement};
 pub use self::address::UrlRules;
 pub use self::connection_string::AddressSyntax;
 
-/// Where nothing says it.
+/// The default of `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One `host:port`.
@@ -38,11 +38,11 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// Everything needed to reach and enter a server.
+/// Everything needed to connect and log in to a server.
 #[derive(Debug, Clone)]
 pub struct ConnectionConfig {
-    /// At least one, in the order to try; `localhost` where none is named. With a `socket` nothing is connected to
-    /// them: empty, or one that holds the port which is part of a PostgreSQL socket's name.
+    /// At least one, in the order to try; `localhost` where none is named. With a `socket` they are not used: none, or one
+    /// with the port that is part of a PostgreSQL socket's name.
     pub hosts: Vec<HostPort>,
     /// A Unix socket instead of hosts: the socket's own path (MySQL), or its folder (PostgreSQL).
     pub socket: Option<PathBuf>,
@@ -60,7 +60,7 @@ pub struct ConnectionConfig {
     pub read_only: bool,
     /// Statements run once on each new session.
     pub session_sql: Vec<String>,
-    /// The longest a connect and login may take (default 3 s).
+    /// The longest that connecting and logging in may take (default 3 s).
     pub connect_timeout: Duration,
 }
 
@@ -71,7 +71,7 @@ impl ConnectionConfig {
     /// Own keys come before those of the defaults: a URL of the entry is filled from fields of the defaults, and
     /// fields of the entry replace parts of a URL of the defaults.
     pub fn read(keys: &mut Keys<'_>, scheme: UrlRules) -> Option<ConnectionConfig> {
-        // Everything is read before anything is given up: all faults come together, and no key is left unasked.
+        // Everything is read before a fault ends it: all faults are reported together, and no key is unknown.
         for key in ["params", "session_sql", "password_command"] {
             keys.conceal(key);
         }
@@ -81,7 +81,7 @@ impl ConnectionConfig {
         let connect_timeout = connect_timeout(keys, &address, from);
         let mut params = std::mem::take(&mut address.params);
         params.extend(keys.pairs("params").unwrap_or_default());
-        let login = ConnectionConfig {
+        let config = ConnectionConfig {
             hosts: hosts(&address, scheme),
             socket: address.socket,
             database: address.database,
@@ -93,7 +93,7 @@ impl ConnectionConfig {
             session_sql: keys.texts("session_sql").unwrap_or_default(),
             connect_timeout,
         };
-        (!keys.faulted()).then_some(login)
+        (!keys.faulted()).then_some(config)
     }
 
     /// The least that is demanded of the way to the server.
@@ -157,7 +157,7 @@ fn hosts(address: &Address, scheme: UrlRules) -> Vec<HostPort> {
     address.hosts.iter().map(host).collect()
 }
 
-/// At most one of the three keys, and not beside a password in the URL; what the entry itself says comes first.
+/// At most one of the three keys, and not beside a password in the URL; the entry's own comes first.
 fn password(keys: &mut Keys<'_>, in_url: Option<Secret>, url: Option<Origin>) -> PasswordSource {
     let given = keys.secret("password");
     let file = keys.file("password_file");
