@@ -1,6 +1,6 @@
 //! The names that `driver:` and a URL's scheme may have: built in, known elsewhere, or wrong.
 
-use crate::driver::{Driver, Drivers, KNOWN_ELSEWHERE};
+use crate::driver::{Driver, Drivers, UNSUPPORTED_DRIVERS};
 use crate::yaml::keys::{Keys, nearest};
 
 /// What a driver's name means.
@@ -16,7 +16,7 @@ pub(super) enum DriverName {
 impl DriverName {
     /// Says which names `key` may have.
     pub(super) fn names(key: &'static str, keys: &Keys<'_>, drivers: &Drivers) {
-        keys.words(key, drivers.names().chain(KNOWN_ELSEWHERE.iter().copied()));
+        keys.words(key, drivers.names().chain(UNSUPPORTED_DRIVERS.iter().copied()));
     }
 
     /// Finds the driver called `name`; a wrong name is recorded at `key` with the nearest one.
@@ -25,11 +25,11 @@ impl DriverName {
         if let Some(driver) = drivers.find(&lower) {
             return Some(DriverName::BuiltIn(driver));
         }
-        if let Some(known) = KNOWN_ELSEWHERE.iter().copied().find(|known| *known == lower) {
+        if let Some(known) = UNSUPPORTED_DRIVERS.iter().copied().find(|known| *known == lower) {
             return Some(DriverName::Elsewhere(known));
         }
         let names: Vec<&str> = drivers.names().collect();
-        let near = nearest(&lower, names.iter().chain(KNOWN_ELSEWHERE).copied());
+        let near = nearest(&lower, names.iter().chain(UNSUPPORTED_DRIVERS).copied());
         let hint = match near {
             Some(near) => format!("did you mean {near:?}?"),
             None => format!("drivers: {}", names.join(", ")),

@@ -1,7 +1,7 @@
-//! What to write where the values of a column are not numbers. Each driver has a table of the types that it knows
-//! something about; `tests/suite/advice.rs` follows every entry on a real server.
+//! What to write where the values of a column are not numbers. Each driver has a table of types;
+//! `tests/suite/conformance` runs every entry on a real server.
 
-/// What helps, by the column's type.
+/// What to write, by the column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advice {
     /// This expression of the column, `{}`, is a number.
@@ -13,16 +13,16 @@ pub enum Advice {
         /// The same, and NULL for what is not a date or out of range.
         or_null: &'static str,
     },
-    /// Bytes: good as a label, or by their length.
+    /// Bytes: usable as a label, or by their length.
     Bytes,
-    /// It is good as a label.
+    /// Usable as a label.
     Label,
 }
 
 /// The length of a binary value in every database.
 pub const LENGTH: &str = "length({})";
 
-/// The advice of `table` for a type; types that are not in it are good as labels.
+/// The advice of `table` for a type; types that are not in it are usable as labels.
 #[must_use]
 pub fn find(table: &[(&str, Advice)], type_name: &str) -> Advice {
     let known = table.iter().find(|(name, _)| *name == type_name);

@@ -1,6 +1,6 @@
-//! How much of what a database says is kept and shown: messages, versions, names.
+//! Bounds on texts that a database sends: messages, versions, names.
 //!
-//! A server may send any number of bytes, and what it sends stands in logs, pages and metrics.
+//! A server may send any number of bytes, and they reach logs, pages and metrics.
 
 /// The longest message or hint, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 2 * 1024;

@@ -1,7 +1,7 @@
-//! The seam to databases: what a session, a row and a driver are. Knows no metric, no plan, no HTTP.
+//! The interface to databases: drivers, endpoints, sessions, rows. Knows no metric, no file of the configuration, no HTTP.
 //!
-//! One driver is one file (or folder) plus one line in [`BUILT_IN`]. A driver turns the keys of one `databases:`
-//! entry into an [`Endpoint`], an endpoint makes [`Session`]s, a session runs [`Job`]s one batch at a time.
+//! One driver is one file (or folder) plus one line in [`BUILT_IN`]. A driver turns the keys of one `databases:` entry into
+//! an [`Endpoint`], an endpoint opens [`Session`]s, a session runs [`Job`]s one batch at a time.
 
 pub mod advice;
 pub mod bounded_text;
@@ -34,7 +34,7 @@ pub struct Sql {
 }
 
 impl Sql {
-    /// Keeps the text without its surrounding blanks and final `;`; the name is a hash of what is left.
+    /// The text without its surrounding blanks and final `;`; the name is a hash of what is left.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let text = text.trim().trim_end_matches(';').trim_end().to_owned();
@@ -45,9 +45,9 @@ impl Sql {
         Sql { text, name: format!("sqlexp_{hash:016x}"), catalog_only: false }
     }
 
-    /// A statement of ours: the names in it are those of the server's own catalog, whatever `search_path` says. The owner
-    /// of a database may set that, and put functions and operators of the same names before the catalog's, which would
-    /// run with the exporter's rights.
+    /// A statement of the exporter: the names in it are those of the server's own catalog, whatever `search_path` says. The
+    /// owner of a database may set that, and put functions and operators of the same names before the catalog's, which
+    /// would run with the exporter's privileges.
     #[must_use]
     pub fn of_catalog(text: &str) -> Self {
         let Sql { text, name, .. } = Sql::new(text);
@@ -55,7 +55,7 @@ impl Sql {
         Sql { text, name: name + "c", catalog_only: true }
     }
 
-    /// Another text whose names mean what they mean in this one.
+    /// Another text, in which names are resolved as in this one.
     #[must_use]
     pub fn with_text(&self, text: &str) -> Self {
         if self.catalog_only { Sql::of_catalog(text) } else { Sql::new(text) }
@@ -67,7 +67,7 @@ impl Sql {
         &self.text
     }
 
-    /// True where `search_path` does not count.
+    /// True where `search_path` does not apply.
     #[must_use]
     pub fn is_catalog_only(&self) -> bool {
         self.catalog_only
@@ -80,7 +80,7 @@ impl Sql {
     }
 }
 
-/// What the values of a column can mean.
+/// What the values of a column can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColumnContent {
     /// Numbers, booleans and spans of time.
@@ -103,7 +103,7 @@ pub enum ColumnContent {
 /// One column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// The name as the database gives it.
+    /// The name as the database returns it.
     pub name: Arc<str>,
     /// The database's own name of the type, for error messages: `bigint`, `VARCHAR`, `numeric`.
     pub type_name: Arc<str>,
@@ -111,7 +111,7 @@ pub struct Column {
     pub advice: advice::Advice,
     /// What encloses a name in this database's SQL.
     pub quote: char,
-    /// What its values can mean.
+    /// What its values can be.
     pub content: ColumnContent,
 }
 
@@ -151,11 +151,11 @@ pub trait RowSink {
     fn row(&mut self, row: &dyn Row) -> Result<Flow>;
 
     /// The job is over. `took` is the time from its start to its last row, by the server's own clock where the protocol
-    /// tells it: whether a query is quick is judged by this, whatever the distance.
-    fn end(&mut self, verdict: Result<()>, took: Duration);
+    /// tells it: whether a query is fast is judged by this, whatever the round trip.
+    fn end(&mut self, result: Result<()>, took: Duration);
 }
 
-/// [`Job::max_cell_bytes`] where nothing else is configured.
+/// The default of [`Job::max_cell_bytes`].
 pub const MAX_CELL_BYTES: usize = 1 << 20;
 
 /// One query handed to a session.
@@ -202,15 +202,15 @@ pub enum Health {
     Lost(Error),
 }
 
-/// How the bytes to the server travel.
+/// What protects the bytes between the exporter and the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TlsState {
-    /// A file or a Unix socket: nothing travels.
+    /// A file or a Unix socket: no byte leaves the machine.
     #[default]
     Local,
     /// Plain text over TCP.
     Plain,
-    /// The same: the server has TLS, and refuses this user with it (`hostnossl`), where TLS is only preferred.
+    /// Plain text, as the server refuses this user over TLS (`hostnossl`), and TLS is only preferred.
     PlainByRule,
     /// Encrypted; the server's certificate was not verified.
     Encrypted,
@@ -238,9 +238,9 @@ pub struct ServerFacts {
     pub version: String,
     /// `postgresql`, `pgbouncer`, `mysql`, `mariadb`, `sqlite`.
     pub flavor: String,
-    /// `primary` or `replica`; empty where the server does not tell.
+    /// `primary` or `replica`; empty where the server does not say.
     pub role: String,
-    /// How the bytes travel.
+    /// What protects the connection.
     pub tls: TlsState,
 }
 
@@ -266,10 +266,10 @@ pub trait Session: Send {
     fn ping(&mut self, by: Deadline) -> Health;
 
     /// Asks the server for what may have changed since the login and the protocol does not report by itself (the
-    /// role); [`Session::facts`] tells it afterwards. One round trip at most, none where nothing can change.
+    /// role); [`Session::facts`] returns it afterwards. One round trip at most, none where nothing can change.
     fn refresh(&mut self, by: Deadline) -> Health;
 
-    /// The columns that a statement would give, without running it; `None` where the server does not tell beforehand
+    /// The columns that a statement would return, without running it; `None` where the server does not say beforehand
     /// (PgBouncer's console; MySQL's `CALL` and some `SHOW`). The session stays as it is.
     ///
     /// # Errors
@@ -279,17 +279,17 @@ pub trait Session: Send {
     /// What the user that logged in may do beyond reading. A few round trips.
     ///
     /// # Errors
-    /// What the server says to the question; `timeout` and `lost` leave a session that must not be used again.
+    /// The server's own error; `timeout` and `lost` leave a session that must not be used again.
     fn privileges(&mut self, by: Deadline) -> Result<Privileges>;
 
     /// Opens (`true`) or closes one read-only transaction around the batches that follow: all jobs in it see the
-    /// database at one moment, and one that fails leaves the others be.
+    /// database at one moment, and one that fails does not affect the others.
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health;
 
     /// What was learned at login.
     fn facts(&self) -> &ServerFacts;
 
-    /// How long the way to the server and back takes: the shortest that was seen.
+    /// The shortest round trip to the server that was measured.
     fn round_trip_time(&self) -> Duration {
         Duration::ZERO
     }
@@ -308,14 +308,14 @@ pub trait Session: Send {
 
 /// Stops what one session runs in the server. Only `disposal` calls it.
 pub trait Canceller: Send + Sync {
-    /// Asks the server to stop. Blocks until it was told, at most until `by`. Harmless on an idle session.
+    /// Asks the server to stop. Blocks until the server has the request, at most until `by`. Harmless on an idle session.
     ///
     /// # Errors
-    /// The server could not be told.
+    /// The server could not be reached.
     fn cancel(&self, by: Deadline) -> Result<()>;
 
     /// Asks the server, on a connection of its own, whether it has ended what the session asked of it: the answer, or the
-    /// cancel, may have been lost on its way. `None` where nobody can tell. Blocks as [`Canceller::cancel`] does.
+    /// cancel, may have been lost. `None` where nobody knows. Blocks as [`Canceller::cancel`] does.
     ///
     /// # Errors
     /// The server could not be asked.
@@ -328,7 +328,7 @@ pub trait Canceller: Send + Sync {
     /// Blocks as [`Canceller::cancel`] does.
     ///
     /// # Errors
-    /// The server could not be told, or refuses; or this kind of session can only be cancelled.
+    /// The server could not be reached, or refuses; or this kind of session can only be cancelled.
     fn terminate(&self, by: Deadline) -> Result<()> {
         self.cancel(by)
     }
@@ -342,22 +342,22 @@ pub trait Endpoint: Send + Sync {
     /// `connect`, `resolve`, `auth`, `tls`, `timeout` (a login that did not end), `server`.
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>>;
 
-    /// The least that the configuration demands of the way to the server.
+    /// The least protection that the configuration requires of a connection.
     fn tls_requirement(&self) -> connection::tls::TlsRequirement {
         connection::tls::TlsRequirement::Local
     }
 
-    /// Which statements it ever runs; `None` where only the server can tell.
+    /// Which statements it may run; `None` where only the server knows.
     fn allows(&self) -> Option<AllowedStatements> {
         None
     }
 
-    /// How the server is reached and entered; `None` for a file.
+    /// How to connect and log in; `None` for a file.
     fn connection_config(&self) -> Option<&connection::ConnectionConfig> {
         None
     }
 
-    /// The address without any secret, for people: `postgres://exporter@db.example:5432/shop`.
+    /// The address without a secret, for people: `postgres://exporter@db.example:5432/shop`.
     fn redacted_url(&self) -> String;
 
     /// The statement that shows how the database would run `sql`, without running it; `None` where there is none.
@@ -365,14 +365,14 @@ pub trait Endpoint: Send + Sync {
         Some(sql.with_text(&format!("EXPLAIN {}", sql.text())))
     }
 
-    /// How a statement turns a moment without a zone into Unix seconds where it is local time, `{}` standing for the
-    /// column; `None` where there is no such type.
+    /// The expression that turns a local date and time without a zone into Unix seconds, with `{}` for the column; `None`
+    /// where there is no such type.
     fn epoch_expression(&self) -> Option<&'static str> {
         None
     }
 
-    /// True when the password is another than the one that the server refused last: its file or command gives a
-    /// new one. Asked before a back-off after `auth` ends. Blocks for a command, at most until `by`.
+    /// True when the password differs from the one that the server refused last: its file or command returns a new one. A
+    /// back-off after `auth` then ends early. Blocks for a command, at most until `by`.
     fn has_new_password(&self, by: Deadline) -> bool {
         let _ = by;
         false
@@ -381,10 +381,10 @@ pub trait Endpoint: Send + Sync {
 
 /// A kind of database.
 pub trait Driver: Sync {
-    /// The values of `driver:` and URL schemes it answers to, the first being its label value.
+    /// The values of `driver:` and the URL schemes that mean it; the first one is its label value.
     fn names(&self) -> &'static [&'static str];
 
-    /// Takes this driver's keys of a `databases:` entry: address, user, password, `tls`, `params`,
+    /// Reads this driver's keys of a `databases:` entry: address, user, password, `tls`, `params`,
     /// `read_only`, `session_sql`. Faults are recorded in `keys`; `None` when there was one.
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>>;
 }
@@ -393,8 +393,8 @@ pub trait Driver: Sync {
 static BUILT_IN: &[&dyn Driver] =
     &[&postgres::Postgres, &postgres::PgBouncer, &mysql::MySql, &sqlite::Sqlite];
 
-/// Drivers that are known by name and not built in: an enabled query on one is an error, else a warning.
-pub const KNOWN_ELSEWHERE: &[&str] = &["mssql", "sqlserver", "oracle", "clickhouse", "snowflake", "db2"];
+/// Drivers that are known by name and not built in. An enabled query on one is an error, else a warning.
+pub const UNSUPPORTED_DRIVERS: &[&str] = &["mssql", "sqlserver", "oracle", "clickhouse", "snowflake", "db2"];
 
 /// The drivers that a configuration may name. A value, so that tests add a driver of their own.
 #[derive(Clone)]
@@ -414,7 +414,7 @@ impl Drivers {
         self
     }
 
-    /// The driver that answers to `name`.
+    /// The driver called `name`.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&'static dyn Driver> {
         self.0.iter().copied().find(|driver| driver.names().contains(&name))

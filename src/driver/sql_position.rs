@@ -1,24 +1,24 @@
-//! Where in a statement an error is, where the database gives no position but its message repeats a piece of the text
-//! or a name. Nothing is said where that stands in the statement more than once.
+//! The position of an error in a statement, where the database sends none but its message repeats a piece of the text or
+//! a name. There is none where that stands in the statement more than once.
 //!
-//! Knows how MySQL, MariaDB and SQLite begin such messages: another is one more entry in [`NAMING`].
+//! Knows how MySQL, MariaDB and SQLite begin such messages: another one is one more entry in [`NAME_PREFIXES`].
 
 use crate::error::{Error, SqlPosition};
 
-/// How messages begin that go on with a name.
-const NAMING: [&str; 6] =
+/// How messages begin that continue with a name.
+const NAME_PREFIXES: [&str; 6] =
     ["Unknown column ", "Table ", "FUNCTION ", "no such table: ", "no such column: ", "no such function: "];
 
-/// The error with its place in `sql`, where its message tells and nobody has told before.
+/// The error with its position in `sql`, where its message shows it and the error has none.
 #[must_use]
 pub fn with_position(error: Error, sql: &str) -> Error {
-    match spot(error.message(), sql) {
-        Some(spot) if error.sql_position().is_none() => error.at_sql_position(spot),
+    match position(error.message(), sql) {
+        Some(position) if error.sql_position().is_none() => error.at_sql_position(position),
         _ => error,
     }
 }
 
-fn spot(message: &str, sql: &str) -> Option<SqlPosition> {
+fn position(message: &str, sql: &str) -> Option<SqlPosition> {
     // "… right syntax to use near 'FORM t' at line 2": from there up to 80 characters.
     if let Some((_, rest)) = message.rsplit_once(" near '") {
         let (piece, line) = rest.rsplit_once("' at line ")?;
@@ -30,7 +30,7 @@ fn spot(message: &str, sql: &str) -> Option<SqlPosition> {
         return Some(SqlPosition { line: number, column: text.get(..place)?.chars().count() + 1 });
     }
     // "Unknown column 'o.rgion' in 'field list'", "Table 'shop.ordrs' doesn't exist", "FUNCTION shop.f does not exist"
-    let named = NAMING.iter().find_map(|start| message.strip_prefix(start))?;
+    let named = NAME_PREFIXES.iter().find_map(|start| message.strip_prefix(start))?;
     let name = named.split(['\'', ' ']).find(|word| !word.is_empty())?.rsplit('.').next()?;
     let place = only(sql, name, |before, after| !before.is_some_and(is_word) && !after.is_some_and(is_word))?;
     let before = sql.get(..place)?;
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn found(message: &str, sql: &str) -> Option<(usize, usize)> {
-        spot(message, sql).map(|SqlPosition { line, column }| (line, column))
+        position(message, sql).map(|SqlPosition { line, column }| (line, column))
     }
 
     #[test]

@@ -1,17 +1,15 @@
 //! What the network drivers' `databases:` entries have in common: a URL or its fields, read into a [`ConnectionConfig`].
 //!
-//! Knows no protocol. `sqlite` does not use it. A key that every network driver has is read here; one that a single
-//! driver has is read there. `url` takes a URL apart, `address` joins it with the fields.
+//! Knows no protocol. `sqlite` does not use it. A key that every network driver has is read here; one that a single driver
+//! has is read there. `connection_string` parses a URL, `address` merges it with the fields.
 
 mod address;
-mod keywords;
+mod connection_string;
 pub mod passfile;
 pub mod password;
-pub mod refused_password;
 pub mod resolve;
 pub(crate) mod socket;
 pub mod tls;
-mod url;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -21,14 +19,14 @@ use crate::secret::Secret;
 use crate::yaml::keys::{Keys, Origin};
 
 use self::address::{Address, only_one};
+use self::connection_string::UrlPart;
 use self::password::PasswordSource;
 use self::tls::{TLS_MODES, TlsConfig, TlsMode, TlsRequirement};
-use self::url::Part;
 
 pub use self::address::UrlRules;
-pub use self::url::AddressSyntax;
+pub use self::connection_string::AddressSyntax;
 
-/// Where nothing says it.
+/// The default of `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One `host:port`.
@@ -40,11 +38,11 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// Everything needed to reach and enter a server.
+/// Everything needed to connect and log in to a server.
 #[derive(Debug, Clone)]
 pub struct ConnectionConfig {
-    /// At least one, in the order to try; `localhost` where none is named. With a `socket` nothing is connected to
-    /// them: empty, or one that holds the port which is part of a PostgreSQL socket's name.
+    /// At least one, in the order to try; `localhost` where none is named. With a `socket` they are not used: none, or one
+    /// with the port that is part of a PostgreSQL socket's name.
     pub hosts: Vec<HostPort>,
     /// A Unix socket instead of hosts: the socket's own path (MySQL), or its folder (PostgreSQL).
     pub socket: Option<PathBuf>,
@@ -62,7 +60,7 @@ pub struct ConnectionConfig {
     pub read_only: bool,
     /// Statements run once on each new session.
     pub session_sql: Vec<String>,
-    /// The longest a connect and login may take (default 3 s).
+    /// The longest that connecting and logging in may take (default 3 s).
     pub connect_timeout: Duration,
 }
 
@@ -73,7 +71,7 @@ impl ConnectionConfig {
     /// Own keys come before those of the defaults: a URL of the entry is filled from fields of the defaults, and
     /// fields of the entry replace parts of a URL of the defaults.
     pub fn read(keys: &mut Keys<'_>, scheme: UrlRules) -> Option<ConnectionConfig> {
-        // Everything is read before anything is given up: all faults come together, and no key is left unasked.
+        // Everything is read before a fault ends it: all faults are reported together, and no key is unknown.
         for key in ["params", "session_sql", "password_command"] {
             keys.conceal(key);
         }
@@ -83,7 +81,7 @@ impl ConnectionConfig {
         let connect_timeout = connect_timeout(keys, &address, from);
         let mut params = std::mem::take(&mut address.params);
         params.extend(keys.pairs("params").unwrap_or_default());
-        let login = ConnectionConfig {
+        let config = ConnectionConfig {
             hosts: hosts(&address, scheme),
             socket: address.socket,
             database: address.database,
@@ -95,7 +93,7 @@ impl ConnectionConfig {
             session_sql: keys.texts("session_sql").unwrap_or_default(),
             connect_timeout,
         };
-        (!keys.faulted()).then_some(login)
+        (!keys.faulted()).then_some(config)
     }
 
     /// The least that is demanded of the way to the server.
@@ -108,13 +106,13 @@ impl ConnectionConfig {
     /// `postgres://user@host:port/database`, never with a password or a parameter's value.
     #[must_use]
     pub fn redacted_url(&self, scheme: &str) -> String {
-        let user = self.username.as_ref().map(|user| format!("{}@", Part(user))).unwrap_or_default();
+        let user = self.username.as_ref().map(|user| format!("{}@", UrlPart(user))).unwrap_or_default();
         let hosts: Vec<String> = self.hosts.iter().map(HostPort::redacted_url).collect();
         let place = match &self.socket {
-            Some(socket) => format!("unix({})", Part(&socket.to_string_lossy())),
+            Some(socket) => format!("unix({})", UrlPart(&socket.to_string_lossy())),
             None => hosts.join(","),
         };
-        let database = self.database.as_ref().map(|name| format!("/{}", Part(name))).unwrap_or_default();
+        let database = self.database.as_ref().map(|name| format!("/{}", UrlPart(name))).unwrap_or_default();
         format!("{scheme}://{user}{place}{database}")
     }
 }
@@ -139,9 +137,9 @@ impl HostPort {
     fn redacted_url(&self) -> String {
         let HostPort { host, port } = self;
         if self.is_socket() {
-            return format!("unix({}):{port}", Part(host));
+            return format!("unix({}):{port}", UrlPart(host));
         }
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{}:{port}", Part(host)) }
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{}:{port}", UrlPart(host)) }
     }
 }
 
@@ -159,7 +157,7 @@ fn hosts(address: &Address, scheme: UrlRules) -> Vec<HostPort> {
     address.hosts.iter().map(host).collect()
 }
 
-/// At most one of the three keys, and not beside a password in the URL; what the entry itself says comes first.
+/// At most one of the three keys, and not beside a password in the URL; the entry's own comes first.
 fn password(keys: &mut Keys<'_>, in_url: Option<Secret>, url: Option<Origin>) -> PasswordSource {
     let given = keys.secret("password");
     let file = keys.file("password_file");
@@ -169,11 +167,8 @@ fn password(keys: &mut Keys<'_>, in_url: Option<Secret>, url: Option<Origin>) ->
     if let (Some(secret), Some(url)) = (in_url.filter(|secret| !secret.is_empty()), url) {
         match (key, key_from) {
             (Some(key), Some(from)) if from == url => {
-                keys.fault_with_hint(
-                    key,
-                    format!("`{key}` beside a password in the URL"),
-                    "one of them is enough",
-                );
+                let message = format!("`{key}` beside a password in the URL");
+                keys.fault_with_hint(key, message, "one of them is enough");
             }
             (Some(_), Some(Origin::Own)) => {}
             _ => return PasswordSource::Given(secret),
@@ -193,11 +188,8 @@ fn command(keys: &mut Keys<'_>) -> Option<Vec<String>> {
     const KEY: &str = "password_command";
     let mut argv = keys.texts(KEY)?;
     if !keys.is_list(KEY) {
-        keys.fault_with_hint(
-            KEY,
-            "expected a list: a program and its arguments",
-            "there is no shell: write [program, argument]",
-        );
+        let hint = "there is no shell: write [program, argument]";
+        keys.fault_with_hint(KEY, "expected a list: a program and its arguments", hint);
         return None;
     }
     let folder = keys.folder(KEY);
@@ -215,12 +207,10 @@ fn command(keys: &mut Keys<'_>) -> Option<Vec<String>> {
     }
 }
 
-/// `tls` and what the URL says of it; without a mode `verify-full` where a `ca` is given, else `prefer`.
+/// `tls` and what the URL says of it. Without a mode it is `verify-full` where a `ca` is given, else `prefer`.
 fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> TlsConfig {
-    let url_first = url == Some(Origin::Own) && keys.origin("tls") == Some(Origin::Default);
-    let from_url = std::mem::take(&mut address.tls);
-    let mut section = TlsConfig::default();
-    let mut mode = None;
+    let in_url = std::mem::take(&mut address.tls);
+    let (mut section, mut mode) = (TlsConfig::default(), None);
     if let Some(mut keys) = keys.inner("tls") {
         mode = keys.choice("mode", TLS_MODES);
         section.ca = keys.file("ca");
@@ -229,30 +219,35 @@ fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> TlsCo
         section.server_name = keys.text("server_name");
         keys.finish();
     }
-    let (first, second) = if url_first { (from_url, section) } else { (section, from_url) };
-    let mode = if url_first { address.mode.or(mode) } else { mode.or(address.mode) };
-    let mut tls = TlsConfig {
-        mode: TlsMode::default(),
-        ca: first.ca.or(second.ca),
-        cert: first.cert.or(second.cert),
-        key: first.key.or(second.key),
-        server_name: first.server_name.or(second.server_name),
-    };
-    tls.mode = mode.unwrap_or(if tls.ca.is_some() { TlsMode::VerifyFull } else { TlsMode::Prefer });
-    if tls.cert.is_some() != tls.key.is_some() {
+    section.ca = merged(keys, "tls", url, in_url.ca, section.ca);
+    section.cert = merged(keys, "tls", url, in_url.cert, section.cert);
+    section.key = merged(keys, "tls", url, in_url.key, section.key);
+    let default = if section.ca.is_some() { TlsMode::VerifyFull } else { TlsMode::Prefer };
+    section.mode = merged(keys, "tls", url, address.tls_mode, mode).unwrap_or(default);
+    if section.cert.is_some() != section.key.is_some() {
         keys.fault("tls", "a client certificate needs both `cert` and `key`");
     }
-    tls
+    section
 }
 
 fn connect_timeout(keys: &mut Keys<'_>, address: &Address, url: Option<Origin>) -> Duration {
-    let key = keys.duration("connect_timeout");
-    if key.is_some_and(|timeout| timeout.is_zero()) {
+    let timeout = keys.duration("connect_timeout");
+    if timeout.is_some_and(|timeout| timeout.is_zero()) {
         keys.fault("connect_timeout", "expected more than 0");
     }
-    let url_first = url == Some(Origin::Own) && keys.origin("connect_timeout") == Some(Origin::Default);
-    let timeout = if url_first { address.connect_timeout.or(key) } else { key.or(address.connect_timeout) };
-    timeout.unwrap_or(CONNECT_TIMEOUT)
+    merged(keys, "connect_timeout", url, address.connect_timeout, timeout).unwrap_or(CONNECT_TIMEOUT)
+}
+
+/// The value of `key`, else that of the URL; an entry's own URL comes before a key of the defaults.
+fn merged<T>(
+    keys: &Keys<'_>,
+    key: &str,
+    url: Option<Origin>,
+    in_url: Option<T>,
+    in_key: Option<T>,
+) -> Option<T> {
+    let url_first = url == Some(Origin::Own) && keys.origin(key) == Some(Origin::Default);
+    if url_first { in_url.or(in_key) } else { in_key.or(in_url) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! libpq's password file (`PGPASSFILE`, `~/.pgpass`): lines of `host:port:database:user:password`, the first that fits.
 //!
-//! Source of the format: PostgreSQL's documentation, "The Password File". Knows no server.
+//! The format is that of PostgreSQL's documentation, "The Password File". Knows no server.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use crate::file;
 use crate::secret::Secret;
 
 /// A longer file is an error.
-const LONGEST: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Where the file is. It is read for every new session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passfile {
     /// Its path.
     pub path: PathBuf,
-    /// The configuration names it; else it is the one that libpq looks for by itself, and may be absent.
+    /// The configuration names it; else it is the one that libpq looks for by default, and may be absent.
     pub named: bool,
 }
 
@@ -24,7 +24,7 @@ impl Passfile {
     /// The whole of it: which line counts depends on the server.
     ///
     /// # Errors
-    /// Why it is left out, as in libpq: a phrase that follows its name.
+    /// Why it is ignored, as in libpq: a phrase that follows its name.
     pub fn read(&self) -> Result<Secret, String> {
         let metadata =
             std::fs::metadata(&self.path).map_err(|error| file::ReadError::System(error).to_string())?;
@@ -34,54 +34,50 @@ impl Passfile {
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(format!(
-                "is left out, as libpq does it: others may read it (mode {mode:04o}); chmod 600 helps"
+                "is ignored, as in libpq: others may read it (mode {mode:04o}); chmod 600 helps"
             ));
         }
-        file::read_text(&self.path, LONGEST).map(Secret::new).map_err(|unread| unread.to_string())
+        file::read_text(&self.path, MAX_FILE_BYTES).map(Secret::new).map_err(|unread| unread.to_string())
     }
 }
 
-/// The password of the first line that fits host, port, database and user.
+/// The password of the first line that matches host, port, database and user.
 #[must_use]
 pub fn find(content: &Secret, wanted: [&str; 4]) -> Option<Secret> {
-    let of_line = |line: &str| {
+    let password_of = |line: &str| {
         if line.starts_with('#') {
             return None;
         }
         let mut rest = line;
         for wanted in wanted {
-            let (field, after) = field(rest);
-            if after.is_none() || (field.written != "*" && field.meant != wanted) {
+            let (raw, unescaped, after) = split_field(rest);
+            let after = after?;
+            if raw != "*" && unescaped != wanted {
                 return None;
             }
-            rest = after?;
+            rest = after;
         }
-        Some(Secret::new(field(rest).0.meant)).filter(|password| !password.is_empty())
+        let (_, password, _) = split_field(rest);
+        Some(Secret::new(password)).filter(|password| !password.is_empty())
     };
-    content.expose().lines().find_map(of_line)
+    content.expose().lines().find_map(password_of)
 }
 
-/// One field: as written, and without its backslashes.
-struct Field<'t> {
-    written: &'t str,
-    meant: String,
-}
-
-/// What stands before the next `:` without a backslash, and what stands behind it.
-fn field(text: &str) -> (Field<'_>, Option<&str>) {
-    let mut meant = String::new();
+/// The field before the next `:` without a backslash, as written and without its backslashes, and what follows the `:`.
+fn split_field(text: &str) -> (&str, String, Option<&str>) {
+    let mut unescaped = String::new();
     let mut characters = text.char_indices();
     while let Some((at, c)) = characters.next() {
         match c {
             ':' => {
-                let (written, rest) = text.split_at(at);
-                return (Field { written, meant }, rest.get(1..));
+                let (raw, rest) = text.split_at(at);
+                return (raw, unescaped, rest.get(1..));
             }
-            '\\' => meant.extend(characters.next().map_or(Some(c), |(_, next)| Some(next))),
-            c => meant.push(c),
+            '\\' => unescaped.extend(characters.next().map_or(Some(c), |(_, next)| Some(next))),
+            c => unescaped.push(c),
         }
     }
-    (Field { written: text, meant }, None)
+    (text, unescaped, None)
 }
 
 #[cfg(test)]

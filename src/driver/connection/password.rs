@@ -1,10 +1,11 @@
 //! Where a password comes from: the configuration, a file, or a command; read for every new session.
 
+use std::collections::HashMap;
 use std::io::{ErrorKind, PipeReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -17,23 +18,22 @@ use crate::secret::Secret;
 
 use super::passfile::Passfile;
 
-/// A command that ran so lately would give the same password again.
-const JUST_NOW: Duration = Duration::from_secs(1);
-
-/// The longest a command may run.
-const COMMAND_LIMIT: Duration = Duration::from_secs(5);
+/// A command that ran this recently would print the same password again.
+const MIN_COMMAND_AGE: Duration = Duration::from_secs(1);
+/// The longest that a command may run.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long equal commands share one result.
-const SHARED: Duration = Duration::from_secs(60);
-/// More than this is no password.
-const LONGEST: usize = 64 << 10;
-/// The longest time between two looks at a running command.
-const TICK: Duration = Duration::from_millis(10);
-/// So much of what a failing command wrote to its standard error is kept, from its end: there the reason stands.
-const KEPT: usize = 4 << 10;
-/// So much of it is shown, in bytes.
-const SHOWN: usize = 500;
-/// Shorter lines of a command's output are not looked for in what it wrote beside: they are in every text.
-const SHORTEST_SECRET: usize = 4;
+const COMMAND_TTL: Duration = Duration::from_secs(60);
+/// A longer text is not a password.
+const MAX_PASSWORD_BYTES: usize = 64 << 10;
+/// The longest time between two checks of a running command.
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How much of what a failing command wrote to its standard error is kept, from its end: there the reason stands.
+const MAX_STDERR_BYTES: usize = 4 << 10;
+/// How much of it is shown, in bytes.
+const MAX_SHOWN_STDERR_BYTES: usize = 500;
+/// Shorter lines of a command's output are not masked in what it wrote to its standard error: they are in every text.
+const MIN_MASKED_BYTES: usize = 4;
 
 /// The source of a password.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +81,53 @@ impl PasswordSource {
     }
 }
 
+/// The password that one endpoint's server refused last. A new one ends the back-off after a refusal early.
+#[derive(Debug, Default)]
+pub struct RefusedPassword(Mutex<Option<Secret>>);
+
+impl RefusedPassword {
+    /// Logs in with the current password. When the server refuses it, and its file or command now returns another one, logs
+    /// in with that one. Blocks as [`PasswordSource::read`] and `log_in` do.
+    ///
+    /// # Errors
+    /// Those of [`PasswordSource::read`] and `log_in`.
+    pub fn log_in<T>(
+        &self,
+        password: &PasswordSource,
+        by: Deadline,
+        mut log_in: impl FnMut(Option<&Secret>) -> Result<T>,
+    ) -> Result<T> {
+        let first = password.read(by)?;
+        let result = self.attempt(first.as_ref(), &mut log_in);
+        match result {
+            Err(error) if error.reason() == Reason::Auth => {
+                let again = password.read_again(first.as_ref(), by)?;
+                if again == first { Err(error) } else { self.attempt(again.as_ref(), &mut log_in) }
+            }
+            done => done,
+        }
+    }
+
+    fn attempt<T>(
+        &self,
+        password: Option<&Secret>,
+        log_in: &mut impl FnMut(Option<&Secret>) -> Result<T>,
+    ) -> Result<T> {
+        let result = log_in(password);
+        if result.as_ref().is_err_and(|error| error.reason() == Reason::Auth) {
+            *self.0.lock() = password.cloned();
+        }
+        result
+    }
+
+    /// True when the password differs from the one refused last. Blocks for a command, at most until `by`.
+    #[must_use]
+    pub fn has_new(&self, password: &PasswordSource, by: Deadline) -> bool {
+        let refused = self.0.lock().clone();
+        password.read_again(refused.as_ref(), by).is_ok_and(|now| now != refused)
+    }
+}
+
 fn from_file(path: &Path) -> Result<Secret> {
     read_file(path).map_err(|what| missing(format!("the password file {} {what}", path.display())))
 }
@@ -93,7 +140,7 @@ fn missing(message: String) -> Error {
 /// A file's content without a byte order mark and its final line end; a refusal says what is wrong and nothing of the
 /// content.
 pub(crate) fn read_file(path: &Path) -> Result<Secret, String> {
-    let text = file::read_text(path, LONGEST as u64).map_err(|unread| unread.to_string())?;
+    let text = file::read_text(path, MAX_PASSWORD_BYTES as u64).map_err(|unread| unread.to_string())?;
     secret(text).ok_or_else(|| "is empty".to_owned())
 }
 
@@ -108,38 +155,33 @@ fn secret(mut text: String) -> Option<Secret> {
     (!text.is_empty()).then(|| Secret::new(text))
 }
 
-/// The last result of one command line, and its turn: who holds the lock runs the command, the others wait.
+/// The last result of one command line. Who holds the lock runs the command, the others wait.
 #[derive(Default)]
-struct Shared(Mutex<Option<Last>>);
+struct SharedCommand(Mutex<Option<CommandResult>>);
 
-struct Last {
+struct CommandResult {
     ended: Instant,
-    result: Result<Secret>,
+    password: Result<Secret>,
 }
 
-impl Last {
+impl CommandResult {
     fn is_fresh(&self) -> bool {
-        self.result.is_ok() && self.ended.elapsed() < SHARED
+        self.password.is_ok() && self.ended.elapsed() < COMMAND_TTL
     }
 }
 
-/// The command lines of the process. The only state outside a value in the house: "shared by equal commands" holds
-/// across targets and across reloads, and neither knows of the other's plan.
-static COMMANDS: Mutex<Vec<(Vec<String>, Arc<Shared>)>> = Mutex::new(Vec::new());
+/// The command lines of the process. The only state outside a value in this crate: equal commands share a result across
+/// targets and across reloads, and neither knows of the other's configuration.
+static COMMANDS: LazyLock<Mutex<HashMap<Vec<String>, Arc<SharedCommand>>>> = LazyLock::new(Mutex::default);
 
-fn shared(argv: &[String]) -> Arc<Shared> {
+fn shared(argv: &[String]) -> Arc<SharedCommand> {
     let mut commands = COMMANDS.lock();
-    if let Some((_, shared)) = commands.iter().find(|(known, _)| known == argv) {
-        return Arc::clone(shared);
-    }
-    // Commands of a configuration that is gone go as well.
-    commands.retain(|(_, shared)| Arc::strong_count(shared) > 1 || shared.is_fresh());
-    let fresh = Arc::new(Shared::default());
-    commands.push((argv.to_vec(), Arc::clone(&fresh)));
-    fresh
+    // Commands that no configuration has any more go.
+    commands.retain(|known, shared| known == argv || Arc::strong_count(shared) > 1 || shared.is_fresh());
+    Arc::clone(commands.entry(argv.to_vec()).or_default())
 }
 
-impl Shared {
+impl SharedCommand {
     fn read(&self, argv: &[String], by: Deadline) -> Result<Secret> {
         let asked = Instant::now();
         let Some(mut last) = self.0.try_lock_until(by.moment()) else {
@@ -147,22 +189,24 @@ impl Shared {
         };
         // A failure serves those who waited for it, and nobody else.
         if let Some(known) = last.as_ref().filter(|known| known.is_fresh() || known.ended >= asked) {
-            return known.result.clone();
+            return known.password.clone();
         }
         let result = run(argv, by);
-        *last = Some(Last { ended: Instant::now(), result: result.clone() });
+        *last = Some(CommandResult { ended: Instant::now(), password: result.clone() });
         result
     }
 
     fn forget(&self, refused: &Secret) {
-        // Held by a run under way: its result is newer than what was refused.
+        // A run that holds the lock returns a result that is newer than what was refused.
         if let Some(mut last) = self.0.try_lock() {
-            last.take_if(|last| last.result.as_ref() == Ok(refused) && last.ended.elapsed() >= JUST_NOW);
+            last.take_if(|last| {
+                last.password.as_ref() == Ok(refused) && last.ended.elapsed() >= MIN_COMMAND_AGE
+            });
         }
     }
 
     fn is_fresh(&self) -> bool {
-        self.0.try_lock().is_none_or(|last| last.as_ref().is_some_and(Last::is_fresh))
+        self.0.try_lock().is_none_or(|last| last.as_ref().is_some_and(CommandResult::is_fresh))
     }
 }
 
@@ -171,11 +215,11 @@ fn failed(argv: &[String], what: &str) -> Error {
     missing(format!("the password command {program} {what}"))
 }
 
-/// Runs the program in a process group of its own, so that what it starts ends with it when it is too slow.
+/// Runs the program in a process group of its own, so that the processes it starts end with it when it is too slow.
 fn run(argv: &[String], by: Deadline) -> Result<Secret> {
     let Some((program, arguments)) = argv.split_first() else { return Err(failed(argv, "is empty")) };
     let unstarted = |error: std::io::Error| failed(argv, &format!("cannot be started: {error}"));
-    let by = by.or_within(COMMAND_LIMIT);
+    let by = by.or_within(COMMAND_TIMEOUT);
     let ((out, theirs), (err, also_theirs)) =
         std::io::pipe().and_then(|out| Ok((out, std::io::pipe()?))).map_err(unstarted)?;
     for pipe in [&out, &err] {
@@ -190,46 +234,43 @@ fn run(argv: &[String], by: Deadline) -> Result<Secret> {
         .process_group(0)
         .spawn()
         .map_err(unstarted)?;
-    let mut running = Running(Some(child));
-    let mut printed = Printed::default();
+    let mut running = RunningCommand(Some(child));
+    let mut printed = CommandOutput::default();
     let ended = running.collect(&out, &err, &mut printed, by);
     let failed = |what: &str| failed(argv, &format!("{what}{}", printed.summary()));
     let status = ended.map_err(|what| failed(&what))?;
     if !status.success() {
         return Err(failed(&format!("failed: {status}")));
     }
-    let text = match file::decode_text(printed.out.clone()) {
-        Ok(text) => text,
-        Err(what @ ReadError::NotText(_)) => return Err(failed(&format!("printed what {what}"))),
-        Err(what) => return Err(failed(&what.to_string())),
-    };
-    match secret(text) {
-        None => Err(failed("printed what is empty")),
-        Some(secret) if secret.expose().contains(['\n', '\r']) => {
-            Err(failed("printed more than one line, of which no password can consist"))
-        }
-        Some(secret) if secret.expose().chars().any(|c| c.is_control() && c != '\t') => {
-            Err(failed("printed control characters, of which no password can consist"))
-        }
-        Some(secret) => Ok(secret),
+    let text = file::decode_text(printed.out.clone()).map_err(|error| match error {
+        ReadError::NotText(_) => failed(&format!("printed what {error}")),
+        _ => failed(&error.to_string()),
+    })?;
+    let secret = secret(text).ok_or_else(|| failed("printed what is empty"))?;
+    if secret.expose().contains(['\n', '\r']) {
+        return Err(failed("printed more than one line, which cannot be a password"));
     }
+    if secret.expose().chars().any(|c| c.is_control() && c != '\t') {
+        return Err(failed("printed control characters, which cannot be part of a password"));
+    }
+    Ok(secret)
 }
 
 /// What a command wrote.
 #[derive(Default)]
-struct Printed {
+struct CommandOutput {
     out: Vec<u8>,
     /// The last of it.
     err: Vec<u8>,
 }
 
-impl Printed {
+impl CommandOutput {
     /// What a failing command wrote to its standard error, as the end of a sentence: one line, not too long, and nothing
     /// of its output, which may be the password.
     fn summary(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.err).into_owned();
         for line in String::from_utf8_lossy(&self.out).lines().map(str::trim) {
-            if line.len() >= SHORTEST_SECRET {
+            if line.len() >= MIN_MASKED_BYTES {
                 text = text.replace(line, "***");
             }
         }
@@ -239,7 +280,7 @@ impl Printed {
         if line.is_empty() {
             return String::new();
         }
-        let start = line.len().saturating_sub(SHOWN);
+        let start = line.len().saturating_sub(MAX_SHOWN_STDERR_BYTES);
         let start = (start..=line.len()).find(|at| line.is_char_boundary(*at)).unwrap_or(start);
         let cut = if start > 0 { "…" } else { "" };
         format!("; it wrote: {cut}{}", line.get(start..).unwrap_or_default())
@@ -247,15 +288,15 @@ impl Printed {
 }
 
 /// A started command; dropped before its end, it is killed with its group.
-struct Running(Option<Child>);
+struct RunningCommand(Option<Child>);
 
-impl Running {
+impl RunningCommand {
     /// What it prints until it ends. The pipes may stay open longer, in a process that the command left behind.
     fn collect(
         &mut self,
         out: &PipeReader,
         err: &PipeReader,
-        printed: &mut Printed,
+        printed: &mut CommandOutput,
         by: Deadline,
     ) -> Result<ExitStatus, String> {
         let unread = |error: std::io::Error| format!("cannot be read: {error}");
@@ -265,8 +306,8 @@ impl Running {
             let ended = self.ended().map_err(unread)?;
             drain(out, &mut printed.out).map_err(unread)?;
             drain(err, &mut printed.err).map_err(unread)?;
-            printed.err.drain(..printed.err.len().saturating_sub(KEPT));
-            if printed.out.len() > LONGEST {
+            printed.err.drain(..printed.err.len().saturating_sub(MAX_STDERR_BYTES));
+            if printed.out.len() > MAX_PASSWORD_BYTES {
                 return Err("printed more than 64 KiB".to_owned());
             }
             if let Some(status) = ended {
@@ -276,7 +317,7 @@ impl Running {
                 return Err("did not end in time and was killed".to_owned());
             }
             std::thread::sleep(pause);
-            pause = (pause * 2).min(TICK);
+            pause = (pause * 2).min(MAX_POLL_INTERVAL);
         }
     }
 
@@ -292,7 +333,7 @@ impl Running {
 /// Reads what is there, up to somewhat more than a password may have.
 fn drain(mut pipe: &PipeReader, into: &mut Vec<u8>) -> std::io::Result<()> {
     let mut chunk = [0; 4096];
-    let most = into.len() + LONGEST;
+    let most = into.len() + MAX_PASSWORD_BYTES;
     while into.len() <= most {
         match pipe.read(&mut chunk) {
             Ok(0) => break,
@@ -305,7 +346,7 @@ fn drain(mut pipe: &PipeReader, into: &mut Vec<u8>) -> std::io::Result<()> {
     Ok(())
 }
 
-impl Drop for Running {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         let Some(mut child) = self.0.take() else { return };
         let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
@@ -409,7 +450,7 @@ mod tests {
             read.expose().trim().to_owned()
         };
         assert_eq!(again("1"), "1", "it ran just now");
-        std::thread::sleep(JUST_NOW);
+        std::thread::sleep(MIN_COMMAND_AGE);
         assert_eq!(again("another"), "1", "another was refused");
         assert_eq!(again("1"), "2");
         assert_eq!(text(&other).trim(), "2");

@@ -14,11 +14,11 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
 /// How many names are resolved at once in this process: a resolver that hangs must not cost a thread per scrape.
-const MOST_LOOKUPS: usize = 64;
+const MAX_LOOKUPS: usize = 64;
 
-/// How many of one name: one that hangs must not be in the way of the first after the resolver's recovery. What is tried
-/// while it is silent is little: that is a connect that ran out of time, after which a target is left alone.
-const MOST_OF_A_NAME: usize = 6;
+/// How many lookups of one name: those that hang must not keep the first one after the resolver's recovery waiting. Few are
+/// tried while the resolver is silent: each is a connect that ran out of time, after which a target backs off.
+const MAX_LOOKUPS_OF_A_NAME: usize = 6;
 
 /// Lookups under way, by name. One for the process, as the resolver is.
 static LOOKUPS: Lookups = Lookups { running: Mutex::new(Vec::new()), freed: Condvar::new() };
@@ -28,15 +28,15 @@ struct Lookups {
     freed: Condvar,
 }
 
-/// One of the [`MOST_LOOKUPS`] and of the [`MOST_OF_A_NAME`], so that a name whose servers are silent does not keep others
-/// from being resolved; given back by the thread that holds it, however late that is.
+/// One of the [`MAX_LOOKUPS`] and of the [`MAX_LOOKUPS_OF_A_NAME`], so that a name whose servers are silent does not keep
+/// others from being resolved; the thread that holds it returns it, however late that is.
 struct Permit(String);
 
 impl Permit {
     fn wait(name: &str, by: Deadline) -> Option<Permit> {
         let mut running = LOOKUPS.running.lock();
         let of_name = |running: &[String]| running.iter().filter(|other| *other == name).count();
-        while running.len() >= MOST_LOOKUPS || of_name(&running) >= MOST_OF_A_NAME {
+        while running.len() >= MAX_LOOKUPS || of_name(&running) >= MAX_LOOKUPS_OF_A_NAME {
             if LOOKUPS.freed.wait_until(&mut running, by.moment()).timed_out() {
                 return None;
             }
@@ -74,7 +74,7 @@ pub fn resolve(host: &str, port: u16, by: Deadline) -> Result<Vec<SocketAddr>> {
         .spawn(move || {
             let found = (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
             drop(permit);
-            // Nobody listens any more when the deadline has passed.
+            // Nobody receives it when the deadline has passed.
             let _ = answer.send(found);
         })
         .map_err(|error| {
@@ -98,7 +98,7 @@ pub fn connect(host: &str, port: u16, by: Deadline) -> Result<TcpStream> {
     let addresses = resolve(host, port, by)?;
     let mut failure = None;
     for (tried, address) in addresses.iter().enumerate() {
-        // An address that swallows packets must leave time for the next.
+        // An address that drops packets must leave time for the next.
         let share = by.left() / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         match connect_to(*address, Deadline::within(share)) {
             Ok(stream) => return Ok(stream),
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_name_whose_lookup_hangs_keeps_no_other_from_being_resolved() {
         let permit = || Permit::wait("hanging.invalid", soon()).expect("a permit");
-        let hanging: Vec<Permit> = (0..MOST_OF_A_NAME).map(|_| permit()).collect();
+        let hanging: Vec<Permit> = (0..MAX_LOOKUPS_OF_A_NAME).map(|_| permit()).collect();
         let late = resolve("hanging.invalid", 1, Deadline::within(Duration::from_millis(20))).unwrap_err();
         assert!(late.message().ends_with("did not answer in time"), "{late}");
         assert_eq!(late.reason(), Reason::Timeout);

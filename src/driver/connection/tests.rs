@@ -132,6 +132,7 @@ fn lists_of_a_url_replace_what_stands_before_them() {
         ("postgres://a/x?port=1,2", "not as many ports as hosts"),
         ("postgres://a,b,c/x?port=1,2", "not as many ports as hosts"),
         ("postgres://a/x?host=b,,c", "a host in the URL is empty"),
+        ("postgres://a,,b/x", "a host in the URL is empty"),
         ("postgres://a,b/x?hostaddr=::1", "not as many hostaddr as hosts"),
         ("postgres://a/x?sslmode=require&sslrootcert=system", "sslrootcert=system with a weaker sslmode"),
         ("postgres://a/x?ssl=false", "driver"),
@@ -179,7 +180,7 @@ fn hosts_in_the_fields_are_names_or_addresses() {
         ("{host: 'db:5432'}", "entry.host: the host holds a port; write it under `port`"),
         (
             "{host: 'postgres://db'}",
-            "entry.host: this is no host name; a URL belongs under `url`, a user under `username`",
+            "entry.host: this is not a host name; a URL belongs under `url`, a user under `username`",
         ),
         ("{host: 'a,b'}", "entry.host: several hosts; write them in a URL"),
         ("{host: ''}", "entry.host: the host is empty"),

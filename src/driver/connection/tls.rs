@@ -1,6 +1,6 @@
 //! Encryption towards a server: the five modes and their files (docs/configuration.md), and rustls' configuration of them.
 //!
-//! Owns which certificates are believed. Knows no protocol.
+//! Owns which certificates are accepted. Knows no protocol.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{self, CryptoProvider, ring};
+use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -22,9 +22,9 @@ use crate::file;
 use crate::driver::TlsState;
 
 /// No chain of certificates is longer.
-const LONGEST: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// How much is demanded. Names and meanings are libpq's `sslmode`.
+/// How much encryption is required. Names and meanings are libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum TlsMode {
     /// Plain text, written out: a clear-text password is then allowed.
@@ -52,7 +52,7 @@ pub const TLS_MODES: &[(&str, TlsMode)] = &[
 /// The `tls` keys of a `databases:` entry.
 #[derive(Debug, Clone, Default)]
 pub struct TlsConfig {
-    /// What is demanded.
+    /// What is required.
     pub mode: TlsMode,
     /// Trusted certificates (PEM) instead of the system's.
     pub ca: Option<PathBuf>,
@@ -64,13 +64,13 @@ pub struct TlsConfig {
     pub server_name: Option<String>,
 }
 
-/// The least that a configuration demands of the way to a server, whatever a session gets.
+/// The least protection that a configuration requires of a connection, whatever a session gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TlsRequirement {
     /// Nothing leaves the machine: a file, a Unix socket, a loopback address.
     #[default]
     Local,
-    /// Plain text was asked for.
+    /// Plain text is configured.
     PlainText,
     /// Plain text where the server offers nothing better.
     WhatIsOffered,
@@ -84,7 +84,7 @@ pub enum TlsRequirement {
 
 /// What is checked of a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Check {
+enum CertificateCheck {
     Nothing,
     Chain,
     ChainAndName,
@@ -92,32 +92,32 @@ enum Check {
 
 impl TlsConfig {
     /// As libpq: `require` with a `ca` verifies the chain.
-    fn check(&self) -> Check {
+    fn check(&self) -> CertificateCheck {
         match self.mode {
-            TlsMode::Disable | TlsMode::Prefer => Check::Nothing,
-            TlsMode::Require if self.ca.is_none() => Check::Nothing,
-            TlsMode::Require | TlsMode::VerifyCa => Check::Chain,
-            TlsMode::VerifyFull => Check::ChainAndName,
+            TlsMode::Disable | TlsMode::Prefer => CertificateCheck::Nothing,
+            TlsMode::Require if self.ca.is_none() => CertificateCheck::Nothing,
+            TlsMode::Require | TlsMode::VerifyCa => CertificateCheck::Chain,
+            TlsMode::VerifyFull => CertificateCheck::ChainAndName,
         }
     }
 
-    /// The least that is demanded of a server on the network.
+    /// The least protection that is required of a server on the network.
     #[must_use]
     pub fn tls_requirement(&self) -> TlsRequirement {
         match (self.check(), self.mode) {
-            (Check::ChainAndName, _) => TlsRequirement::Identity,
-            (Check::Chain, _) if self.ca.is_some() => TlsRequirement::Identity,
-            (Check::Chain, _) => TlsRequirement::Authority,
-            (Check::Nothing, TlsMode::Disable) => TlsRequirement::PlainText,
-            (Check::Nothing, TlsMode::Prefer) => TlsRequirement::WhatIsOffered,
-            (Check::Nothing, _) => TlsRequirement::Encryption,
+            (CertificateCheck::ChainAndName, _) => TlsRequirement::Identity,
+            (CertificateCheck::Chain, _) if self.ca.is_some() => TlsRequirement::Identity,
+            (CertificateCheck::Chain, _) => TlsRequirement::Authority,
+            (CertificateCheck::Nothing, TlsMode::Disable) => TlsRequirement::PlainText,
+            (CertificateCheck::Nothing, TlsMode::Prefer) => TlsRequirement::WhatIsOffered,
+            (CertificateCheck::Nothing, _) => TlsRequirement::Encryption,
         }
     }
 
     /// How the bytes of a session travel once it is encrypted.
     #[must_use]
     pub fn state(&self) -> TlsState {
-        if self.check() == Check::Nothing { TlsState::Encrypted } else { TlsState::Verified }
+        if self.check() == CertificateCheck::Nothing { TlsState::Encrypted } else { TlsState::Verified }
     }
 
     /// The rustls configuration; reads the files now, so that a renewed certificate serves the next session.
@@ -126,7 +126,7 @@ impl TlsConfig {
     /// `tls`: a file that cannot be read or holds nothing usable.
     pub fn client_config(&self) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = Verifier::new(self, &provider)?;
+        let verifier = CertificateVerifier::new(self, &provider)?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| fault(&error))?
@@ -135,7 +135,8 @@ impl TlsConfig {
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let chain = certificates(cert, "cert")?;
-                let pem = file::read_bytes(key, LONGEST).map_err(|error| unreadable(key, "key", &error))?;
+                let pem =
+                    file::read_bytes(key, MAX_FILE_BYTES).map_err(|error| unreadable(key, "key", &error))?;
                 let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
                     pem::Error::NoItemsFound => unreadable(key, "key", &NO_KEY),
                     error => unreadable(key, "key", &error),
@@ -161,7 +162,7 @@ fn fault(error: &rustls::Error) -> Error {
 }
 
 /// The certificates that this system trusts, or those that the variables of OpenSSL name instead.
-fn of_the_system() -> Result<Vec<CertificateDer<'static>>> {
+fn system_certificates() -> Result<Vec<CertificateDer<'static>>> {
     let failed = |why: &dyn fmt::Display| {
         let message = format!("the system's trusted certificates cannot be read: {why}");
         Error::new(Reason::Tls, message).with_hint("set tls.ca to a PEM file")
@@ -184,29 +185,29 @@ const NO_KEY: &str = "holds no PEM private key that can be read without a passwo
      writes one";
 
 fn certificates(file: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = file::read_bytes(file, LONGEST).map_err(|error| unreadable(file, key, &error))?;
+    let pem = file::read_bytes(file, MAX_FILE_BYTES).map_err(|error| unreadable(file, key, &error))?;
     let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| unreadable(file, key, &error))?;
     if found.is_empty() { Err(unreadable(file, key, &"holds no PEM certificate")) } else { Ok(found) }
 }
 
-/// Decides whether a server's certificate is believed.
+/// Decides whether a server's certificate is accepted.
 #[derive(Debug)]
-struct Verifier {
-    check: Check,
+struct CertificateVerifier {
+    check: CertificateCheck,
     roots: RootCertStore,
     /// The certificates of `ca`: one that the server shows itself needs no chain (a self-signed server).
     trusted: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl Verifier {
+impl CertificateVerifier {
     fn new(tls: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Self> {
         let check = tls.check();
         let mut roots = RootCertStore::empty();
         let mut trusted = Vec::new();
         match &tls.ca {
-            _ if check == Check::Nothing => {}
+            _ if check == CertificateCheck::Nothing => {}
             Some(file) => {
                 trusted = certificates(file, "ca")?;
                 for certificate in &trusted {
@@ -214,17 +215,32 @@ impl Verifier {
                 }
             }
             None => {
-                roots.add_parsable_certificates(of_the_system()?);
+                roots.add_parsable_certificates(system_certificates()?);
                 if roots.is_empty() {
                     let message = "this system has no trusted certificates";
                     return Err(Error::new(Reason::Tls, message).with_hint("set tls.ca to a PEM file"));
                 }
             }
         }
-        Ok(Verifier { check, roots, trusted, provider: Arc::clone(provider) })
+        Ok(CertificateVerifier { check, roots, trusted, provider: Arc::clone(provider) })
     }
 
-    fn believes(
+    /// The handshake's signature proves that the server holds the key of its certificate. Where nobody checks whose
+    /// certificate that is, anybody in between can show one of its own, so the proof is worth nothing; and to check it, the
+    /// certificate would have to be one that the library can read.
+    fn verify_signature(
+        &self,
+        certificate: &CertificateDer<'_>,
+        verify: impl FnOnce(&WebPkiSupportedAlgorithms) -> Result<HandshakeSignatureValid, rustls::Error>,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.check == CertificateCheck::Nothing {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        verify(&self.provider.signature_verification_algorithms)
+            .map_err(|error| with_old_version(error, std::iter::once(certificate)))
+    }
+
+    fn verify_certificate(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -242,16 +258,16 @@ impl Verifier {
                 algorithms,
             )?;
         }
-        if self.check == Check::ChainAndName {
+        if self.check == CertificateCheck::ChainAndName {
             verify_server_name(&certificate, server_name)?;
         }
         Ok(())
     }
 }
 
-impl ServerCertVerifier for Verifier {
-    /// What verifies nothing takes every certificate, also one that cannot be read: of X.509 version 1, expired, with a
-    /// weak signature, without a name.
+impl ServerCertVerifier for CertificateVerifier {
+    /// Without verification every certificate is accepted, also one that cannot be read: of X.509 version 1, expired, with
+    /// a weak signature, without a name.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -260,10 +276,10 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.check != Check::Nothing {
+        if self.check != CertificateCheck::Nothing {
             let shown = std::iter::once(end_entity).chain(intermediates);
-            self.believes(end_entity, intermediates, server_name, now)
-                .map_err(|error| named(error, shown))?;
+            self.verify_certificate(end_entity, intermediates, server_name, now)
+                .map_err(|error| with_old_version(error, shown))?;
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -274,11 +290,9 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.check == Check::Nothing {
-            return Ok(unverified());
-        }
-        crypto::verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-            .map_err(|error| named(error, std::iter::once(cert)))
+        self.verify_signature(cert, |algorithms| {
+            crypto::verify_tls12_signature(message, cert, dss, algorithms)
+        })
     }
 
     fn verify_tls13_signature(
@@ -287,27 +301,18 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.check == Check::Nothing {
-            return Ok(unverified());
-        }
-        crypto::verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-            .map_err(|error| named(error, std::iter::once(cert)))
+        self.verify_signature(cert, |algorithms| {
+            crypto::verify_tls13_signature(message, cert, dss, algorithms)
+        })
     }
 
-    /// A server signs with what its key can and the client takes. Where nothing is verified, everything is taken.
+    /// A server signs with what its key can and the client accepts. Without verification everything is accepted.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        if self.check == Check::Nothing {
+        if self.check == CertificateCheck::Nothing {
             return ALL_SCHEMES.to_vec();
         }
         self.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-/// The handshake's signature proves that the server holds the key of its certificate. Where nobody asks whose
-/// certificate that is, whoever stands between shows one of its own, so the proof is worth nothing; and to check it, the
-/// certificate would have to be one that the library can read.
-fn unverified() -> HandshakeSignatureValid {
-    HandshakeSignatureValid::assertion()
 }
 
 /// Every scheme that a server of TLS 1.2 or 1.3 may sign with.
@@ -339,8 +344,11 @@ impl fmt::Display for OldVersion {
     }
 }
 
-/// The library says "UnsupportedCertVersion" at most: an error about a certificate of an old version names it.
-fn named<'c>(error: rustls::Error, shown: impl Iterator<Item = &'c CertificateDer<'c>>) -> rustls::Error {
+/// The library's own error does not name the version of an old certificate.
+fn with_old_version<'c>(
+    error: rustls::Error,
+    shown: impl Iterator<Item = &'c CertificateDer<'c>>,
+) -> rustls::Error {
     let is_unread = matches!(
         error,
         rustls::Error::InvalidCertificate(CertificateError::Other(_) | CertificateError::BadEncoding)
@@ -354,73 +362,75 @@ fn named<'c>(error: rustls::Error, shown: impl Iterator<Item = &'c CertificateDe
     }
 }
 
-/// The X.509 version of a certificate; `None` where it is none. `Certificate ::= SEQUENCE { TBSCertificate ::= SEQUENCE
+/// The X.509 version of a certificate; `None` where it is not one. `Certificate ::= SEQUENCE { TBSCertificate ::= SEQUENCE
 /// { [0] { INTEGER } OPTIONAL, …`: without the tag it is version 1 (RFC 5280, 4.1).
 fn version(certificate: &[u8]) -> Option<u8> {
-    let inner = content(content(certificate, 0x30)?, 0x30)?;
-    match content(inner, 0xa0) {
+    let (outer, _) = der_element(certificate, 0x30)?;
+    let (inner, _) = der_element(outer, 0x30)?;
+    match der_element(inner, 0xa0) {
         None => Some(1),
-        Some(explicit) => content(explicit, 0x02)?.last()?.checked_add(1),
+        Some((explicit, _)) => der_element(explicit, 0x02)?.0.last()?.checked_add(1),
     }
 }
 
-/// What stands in the DER element at the head of `bytes`, if it has this tag and is whole.
-fn content(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+/// The content of the DER element at the start of `bytes`, if it has this tag and is whole, and what follows it.
+pub(crate) fn der_element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (found, rest) = bytes.split_first()?;
     let (length, rest) = rest.split_first()?;
     if *found != tag {
         return None;
     }
-    match length {
+    let (length, rest) = match length {
         0x80.. => {
             let (length, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-            let length =
-                length.iter().fold(0_usize, |sum, byte| sum.saturating_mul(256) + usize::from(*byte));
-            rest.get(..length)
+            (
+                length
+                    .iter()
+                    .fold(0_usize, |sum, byte| sum.saturating_mul(256).saturating_add((*byte).into())),
+                rest,
+            )
         }
-        length => rest.get(..usize::from(*length)),
-    }
+        length => (usize::from(*length), rest),
+    };
+    rest.split_at_checked(length)
 }
 
-/// A failed handshake in words: what went wrong, and what to do about it where that is known.
+/// What went wrong in a handshake, and what to do about it where that is known.
 #[must_use]
 pub fn explain(error: &rustls::Error) -> (String, Option<&'static str>) {
     use rustls::{AlertDescription as Alert, Error as Tls};
-    let said = error.to_string();
-    match error {
-        Tls::InvalidCertificate(CertificateError::Other(OtherError(cause))) if cause.is::<OldVersion>() => (
-            cause.to_string(),
-            Some(
-                "make it one of version 3 that names the host (`openssl x509 -req … -extfile FILE` with a line \
-                 `subjectAltName = DNS:HOST`), or verify nothing: tls: {mode: require} without `ca`",
-            ),
-        ),
+    if let Tls::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error
+        && cause.is::<OldVersion>()
+    {
+        let hint = "make it one of version 3 that names the host (`openssl x509 -req … -extfile FILE` with a line \
+             `subjectAltName = DNS:HOST`), or verify nothing: tls: {mode: require} without `ca`";
+        return (cause.to_string(), Some(hint));
+    }
+    let hint = match error {
         Tls::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => (
-            said,
-            Some(
-                "connect by a name that stands in the certificate's subjectAltName (a common name does not count), or \
-                 verify the authority alone: tls: {mode: verify-ca}",
-            ),
-        ),
+        ) => {
+            "connect by a name in the certificate's subjectAltName (a common name does not count), or verify the \
+             authority alone: tls: {mode: verify-ca}"
+        }
         Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            (said, Some("set tls.ca to the certificate of the authority that signed the server's"))
+            "set tls.ca to the certificate of the authority that signed the server's"
         }
         Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            (said, Some("renew the server's certificate, or see whether this machine's clock is right"))
+            "renew the server's certificate, or check this machine's clock"
         }
         Tls::AlertReceived(
             Alert::HandshakeFailure | Alert::ProtocolVersion | Alert::InsufficientSecurity,
         )
         | Tls::PeerIncompatible(_) => {
-            (said, Some("this exporter speaks TLS 1.3, and 1.2 with ECDHE; see what the server's TLS allows"))
+            "this exporter supports TLS 1.3, and 1.2 with ECDHE; check which versions the server allows"
         }
         Tls::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA) => {
-            (said, Some("the server wants a client certificate that it knows: set tls.cert and tls.key"))
+            "the server requires a client certificate that it knows: set tls.cert and tls.key"
         }
-        _ => (said, None),
-    }
+        _ => return (error.to_string(), None),
+    };
+    (error.to_string(), Some(hint))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The login plugins: what we answer to a server that wants to know the password, and when we would rather not.
+//! The login plugins: the answers that prove the password to a server, and when none is given.
 //!
-//! Pure: bytes in, bytes or a refusal out. A plugin that shows the password to whoever listens, or to whoever holds the
-//! key that it is encrypted with, is answered only where nobody else can be at the other end, or where the
-//! configuration says that plain text is wanted.
+//! Pure: bytes in, bytes or an error out. A plugin that shows the password to whoever listens, or to whoever holds the
+//! key that it is encrypted with, is answered only where nobody else can be at the other end, or where the configuration
+//! demands plain text.
 
 use std::num::NonZeroU32;
 
@@ -15,39 +15,41 @@ use ring::signature::Ed25519KeyPair;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::driver::connection::tls::der_element;
 use crate::error::{Error, Reason, Result};
 
-/// How a password would travel.
+use super::errors::unreadable;
+
+/// What protects a password on its channel to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Encrypted.
+pub(super) enum Channel {
     Tls,
-    /// Through a Unix socket.
-    Socket,
-    /// To this machine.
+    /// A Unix socket.
+    UnixSocket,
+    /// The server is on this machine.
     Loopback,
-    /// In plain text, as the configuration demands.
-    PlainText,
-    /// In plain text, as nothing better was offered.
-    Open,
+    /// Nothing, as the configuration demands.
+    PlainTextConfigured,
+    /// Nothing, as the server offers nothing better.
+    Unprotected,
 }
 
-impl Way {
-    fn takes_clear_text(self) -> bool {
-        self != Way::Open
+impl Channel {
+    fn allows_clear_text(self) -> bool {
+        self != Channel::Unprotected
     }
 }
 
-/// What a login is proved with.
+/// What a login is proved with, and what protects it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Proof<'p> {
+pub(super) struct Credentials<'p> {
     pub(super) password: &'p str,
-    pub(super) way: Way,
+    pub(super) channel: Channel,
     /// The server's public key (PEM) as configured: whoever else answers cannot read what it encrypts.
     pub(super) server_key: Option<&'p [u8]>,
 }
 
-/// A login plugin that we can answer.
+/// A login plugin that can be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plugin {
     Native,
@@ -68,32 +70,31 @@ const PLUGINS: [(&str, Plugin); 6] = [
     ("parsec", Plugin::Parsec),
 ];
 
-/// What `caching_sha2_password` says when it knows the password already, and when it wants to see it.
-const FAST: &[u8] = &[3];
-const FULL: &[u8] = &[4];
+/// What `caching_sha2_password` sends when its cache holds the password's hash.
+const FAST_AUTH_SUCCESS: &[u8] = &[3];
+/// And when it needs the password itself.
+const FULL_AUTH: &[u8] = &[4];
 
 /// Twice as many rounds for each factor, from 1,024 on; a larger one would take a second of CPU and more.
-const LARGEST_FACTOR: u8 = 8;
+const MAX_PARSEC_FACTOR: u8 = 8;
 
 impl Plugin {
     /// The plugin of a name.
     ///
     /// # Errors
-    /// `auth`, naming it and what to do, for one that we cannot answer.
+    /// `auth`, naming it and what to do, for one that is not supported.
     pub(super) fn named(name: &str) -> Result<Self> {
         if let Some((_, plugin)) = PLUGINS.iter().find(|(known, _)| *known == name) {
             return Ok(*plugin);
         }
-        let hint = match name {
-            "dialog" => "set pam_use_cleartext_plugin in the server and use TLS, or",
-            _ => "",
-        };
         let shown: String = name.chars().filter(|c| !c.is_control()).collect();
         let message = format!("the account logs in by the plugin {shown}, which is not supported");
-        let hint = format!(
-            "{hint}{}give the exporter an account of caching_sha2_password, ed25519, parsec or mysql_native_password",
-            if hint.is_empty() { "" } else { " " }
-        );
+        let mut hint =
+            "give the exporter an account of caching_sha2_password, ed25519, parsec or mysql_native_password"
+                .to_owned();
+        if name == "dialog" {
+            hint.insert_str(0, "set pam_use_cleartext_plugin in the server and use TLS, or ");
+        }
         let error = Error::new(Reason::Auth, message).with_hint(hint);
         Err(error.with_meaning("the user's login plugin is not supported here").before_password())
     }
@@ -107,51 +108,56 @@ impl Plugin {
     ///
     /// # Errors
     /// `auth`, where the password would be shown.
-    pub(super) fn begin(self, proof: Proof<'_>, nonce: &[u8]) -> Result<Vec<u8>> {
-        let secret = proof.password.as_bytes();
+    pub(super) fn first_answer(self, credentials: Credentials<'_>, nonce: &[u8]) -> Result<Vec<u8>> {
+        let secret = credentials.password.as_bytes();
         Ok(match self {
             Plugin::Native => scramble_native(nonce, secret).map(Vec::from).unwrap_or_default(),
             Plugin::CachingSha2 => scramble_sha256(nonce, secret).map(Vec::from).unwrap_or_default(),
             Plugin::Ed25519 => create_response_for_ed25519(secret, nonce).to_vec(),
             // It first tells how the password is hashed.
             Plugin::Parsec => Vec::new(),
-            Plugin::ClearText if proof.way.takes_clear_text() => zero_ended(secret),
-            Plugin::Sha256 if secret.is_empty() || proof.way == Way::Tls => zero_ended(secret),
-            Plugin::Sha256 => match proof.server_key {
+            Plugin::ClearText if credentials.channel.allows_clear_text() => zero_ended(secret),
+            Plugin::Sha256 if secret.is_empty() || credentials.channel == Channel::Tls => zero_ended(secret),
+            Plugin::Sha256 => match credentials.server_key {
                 Some(key) => encrypted(secret, nonce, key)?,
                 // Asks for the server's key.
-                None if proof.way.takes_clear_text() => vec![1],
+                None if credentials.channel.allows_clear_text() => vec![1],
                 None => return Err(self.would_show()),
             },
             Plugin::ClearText => return Err(self.would_show()),
         })
     }
 
-    /// The answer to something of the plugin's own; nothing where it only tells us.
+    /// The answer to a message of the plugin; `None` where it needs none.
     ///
     /// # Errors
     /// `auth`, where the password would be shown; `protocol`.
-    pub(super) fn go_on(self, proof: Proof<'_>, nonce: &[u8], said: &[u8]) -> Result<Option<Vec<u8>>> {
-        let secret = proof.password.as_bytes();
+    pub(super) fn next_answer(
+        self,
+        credentials: Credentials<'_>,
+        nonce: &[u8],
+        data: &[u8],
+    ) -> Result<Option<Vec<u8>>> {
+        let secret = credentials.password.as_bytes();
         match self {
-            Plugin::CachingSha2 if said == FAST => Ok(None),
-            Plugin::CachingSha2 if said == FULL => match (proof.way, proof.server_key) {
-                (Way::Tls | Way::Socket, _) => Ok(Some(zero_ended(secret))),
+            Plugin::CachingSha2 if data == FAST_AUTH_SUCCESS => Ok(None),
+            Plugin::CachingSha2 if data == FULL_AUTH => match (credentials.channel, credentials.server_key) {
+                (Channel::Tls | Channel::UnixSocket, _) => Ok(Some(zero_ended(secret))),
                 (_, Some(key)) => encrypted(secret, nonce, key).map(Some),
                 // Asks for the server's key.
-                (Way::Loopback | Way::PlainText, None) => Ok(Some(vec![2])),
-                (Way::Open, None) => Err(self.would_show()),
+                (Channel::Loopback | Channel::PlainTextConfigured, None) => Ok(Some(vec![2])),
+                (Channel::Unprotected, None) => Err(self.would_show()),
             },
-            Plugin::CachingSha2 | Plugin::Sha256 if proof.server_key.is_some() => {
-                Err(strange("a public key, where another one is configured"))
+            Plugin::CachingSha2 | Plugin::Sha256 if credentials.server_key.is_some() => {
+                Err(unreadable("a public key, where another one is configured"))
             }
-            Plugin::CachingSha2 | Plugin::Sha256 if proof.way.takes_clear_text() => {
-                encrypted(secret, nonce, said).map(Some)
+            Plugin::CachingSha2 | Plugin::Sha256 if credentials.channel.allows_clear_text() => {
+                encrypted(secret, nonce, data).map(Some)
             }
             Plugin::CachingSha2 | Plugin::Sha256 => Err(self.would_show()),
-            Plugin::Parsec => parsec(secret, nonce, said).map(Some),
+            Plugin::Parsec => parsec(secret, nonce, data).map(Some),
             Plugin::Native | Plugin::ClearText | Plugin::Ed25519 => {
-                Err(strange(&format!("more of {}", self.name())))
+                Err(unreadable(&format!("more of {}", self.name())))
             }
         }
     }
@@ -176,16 +182,12 @@ impl Plugin {
     }
 }
 
-/// Fails for what is no public key, as [`Proof::server_key`] is one.
+/// Checks a public key for [`Credentials::server_key`].
 ///
 /// # Errors
 /// What it is not.
 pub(super) fn check_key(pem: &[u8]) -> std::result::Result<(), &'static str> {
     rsa_key(pem).map(drop).ok_or("it holds no RSA key between `BEGIN PUBLIC KEY` and `END PUBLIC KEY`")
-}
-
-fn strange(what: &str) -> Error {
-    Error::new(Reason::Protocol, format!("the server sent what the driver cannot read: {what}"))
 }
 
 fn zero_ended(secret: &[u8]) -> Vec<u8> {
@@ -194,7 +196,7 @@ fn zero_ended(secret: &[u8]) -> Vec<u8> {
 
 /// The password under the server's RSA key.
 fn encrypted(secret: &[u8], nonce: &[u8], pem: &[u8]) -> Result<Vec<u8>> {
-    let (modulus, exponent) = rsa_key(pem).ok_or_else(|| strange("its public key"))?;
+    let (modulus, exponent) = rsa_key(pem).ok_or_else(|| unreadable("its public key"))?;
     // What the padding takes of the key's length.
     const PADDING: u64 = 42;
     let length = secret.len() as u64 + 1;
@@ -209,48 +211,33 @@ fn encrypted(secret: &[u8], nonce: &[u8], pem: &[u8]) -> Result<Vec<u8>> {
 /// Modulus and exponent of a key of 1,024 to 16,384 bits; `None` for anything else.
 fn rsa_key(pem: &[u8]) -> Option<(BigUint, BigUint)> {
     let key = SubjectPublicKeyInfoDer::from_pem_slice(pem).ok()?;
-    let mut info = Der(Der(&key).element(0x30)?);
-    let _algorithm = info.element(0x30)?;
-    let (unused_bits, key) = info.element(0x03)?.split_first()?;
-    let mut numbers = Der(Der(key).element(0x30)?);
-    let modulus = BigUint::from_bytes_be(numbers.element(0x02)?);
-    let exponent = BigUint::from_bytes_be(numbers.element(0x02)?);
-    let usual = *unused_bits == 0
+    let (info, _) = der_element(&key, 0x30)?;
+    let (_algorithm, rest) = der_element(info, 0x30)?;
+    let (bits, _) = der_element(rest, 0x03)?;
+    let (unused_bits, key) = bits.split_first()?;
+    let (numbers, _) = der_element(key, 0x30)?;
+    let (modulus, rest) = der_element(numbers, 0x02)?;
+    let (exponent, _) = der_element(rest, 0x02)?;
+    let (modulus, exponent) = (BigUint::from_bytes_be(modulus), BigUint::from_bytes_be(exponent));
+    let is_usual = *unused_bits == 0
         && (1024..=16_384).contains(&modulus.bits())
         && modulus.bits().is_multiple_of(8)
         && (2..=64).contains(&exponent.bits());
-    usual.then_some((modulus, exponent))
-}
-
-/// Reads the elements of a key one after the other.
-struct Der<'d>(&'d [u8]);
-
-impl<'d> Der<'d> {
-    fn element(&mut self, tag: u8) -> Option<&'d [u8]> {
-        let (length, rest) = match self.0 {
-            [first, short @ 0..=0x7f, rest @ ..] if *first == tag => (usize::from(*short), rest),
-            [first, 0x81, a, rest @ ..] if *first == tag => (usize::from(*a), rest),
-            [first, 0x82, a, b, rest @ ..] if *first == tag => {
-                (usize::from(u16::from_be_bytes([*a, *b])), rest)
-            }
-            _ => return None,
-        };
-        let (element, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some(element)
-    }
+    is_usual.then_some((modulus, exponent))
 }
 
 /// MariaDB's `parsec`: a signature by a key that is made of the password, the account's salt and some rounds.
-fn parsec(secret: &[u8], nonce: &[u8], said: &[u8]) -> Result<Vec<u8>> {
-    let [b'P', factor @ 0..=LARGEST_FACTOR, salt @ ..] = said else { return Err(strange("parsec's salt")) };
-    let rounds = NonZeroU32::new(1024 << *factor).ok_or_else(|| strange("parsec's rounds"))?;
+fn parsec(secret: &[u8], nonce: &[u8], data: &[u8]) -> Result<Vec<u8>> {
+    let [b'P', factor @ 0..=MAX_PARSEC_FACTOR, salt @ ..] = data else {
+        return Err(unreadable("parsec's salt"));
+    };
+    let rounds = NonZeroU32::new(1024 << *factor).ok_or_else(|| unreadable("parsec's rounds"))?;
     let mut seed = [0; 32];
     pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA512, rounds, salt, secret, &mut seed);
     let mut ours = [0; 32];
-    let no_random = |_| Error::new(Reason::Auth, "this machine gives no random numbers");
+    let no_random = |_| Error::new(Reason::Auth, "this machine has no random numbers");
     SystemRandom::new().fill(&mut ours).map_err(no_random)?;
-    let key = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| strange("parsec's key"))?;
+    let key = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| unreadable("parsec's key"))?;
     let signature = key.sign(&[nonce, &ours].concat());
     Ok([&ours, signature.as_ref()].concat())
 }
@@ -270,8 +257,8 @@ YQIDAQAB
 -----END PUBLIC KEY-----";
     const SECRET: &str = "c4nary-secret";
 
-    fn proof(way: Way) -> Proof<'static> {
-        Proof { password: SECRET, way, server_key: None }
+    fn credentials(channel: Channel) -> Credentials<'static> {
+        Credentials { password: SECRET, channel, server_key: None }
     }
 
     fn shows(bytes: &[u8]) -> bool {
@@ -280,22 +267,26 @@ YQIDAQAB
 
     #[test]
     fn a_password_is_shown_only_where_nobody_else_listens() {
-        for (plugin, way, shown) in [
-            (Plugin::ClearText, Way::Tls, true),
-            (Plugin::ClearText, Way::Socket, true),
-            (Plugin::ClearText, Way::Loopback, true),
-            (Plugin::ClearText, Way::PlainText, true),
-            (Plugin::Sha256, Way::Tls, true),
-            (Plugin::Sha256, Way::Socket, false),
-            (Plugin::CachingSha2, Way::Open, false),
-            (Plugin::Native, Way::Open, false),
-            (Plugin::Ed25519, Way::Open, false),
-            (Plugin::Parsec, Way::Open, false),
+        for (plugin, channel, shown) in [
+            (Plugin::ClearText, Channel::Tls, true),
+            (Plugin::ClearText, Channel::UnixSocket, true),
+            (Plugin::ClearText, Channel::Loopback, true),
+            (Plugin::ClearText, Channel::PlainTextConfigured, true),
+            (Plugin::Sha256, Channel::Tls, true),
+            (Plugin::Sha256, Channel::UnixSocket, false),
+            (Plugin::CachingSha2, Channel::Unprotected, false),
+            (Plugin::Native, Channel::Unprotected, false),
+            (Plugin::Ed25519, Channel::Unprotected, false),
+            (Plugin::Parsec, Channel::Unprotected, false),
         ] {
-            assert_eq!(shows(&plugin.begin(proof(way), &[7; 20]).unwrap()), shown, "{plugin:?} {way:?}");
+            assert_eq!(
+                shows(&plugin.first_answer(credentials(channel), &[7; 20]).unwrap()),
+                shown,
+                "{plugin:?} {channel:?}"
+            );
         }
         for plugin in [Plugin::ClearText, Plugin::Sha256] {
-            let error = plugin.begin(proof(Way::Open), &[7; 20]).unwrap_err();
+            let error = plugin.first_answer(credentials(Channel::Unprotected), &[7; 20]).unwrap_err();
             assert_eq!(error.reason(), Reason::Auth);
             assert!(error.hint().is_some_and(|hint| hint.contains("mode: disable")), "{error}");
         }
@@ -303,34 +294,35 @@ YQIDAQAB
 
     #[test]
     fn a_stranger_s_key_gets_nothing_on_an_open_way() {
-        let go_on = |way, said: &[u8]| Plugin::CachingSha2.go_on(proof(way), &[7; 20], said);
-        assert_eq!(go_on(Way::Open, FAST), Ok(None));
-        for said in [FULL, KEY] {
-            assert_eq!(go_on(Way::Open, said).unwrap_err().reason(), Reason::Auth);
+        let next_answer =
+            |channel, said: &[u8]| Plugin::CachingSha2.next_answer(credentials(channel), &[7; 20], said);
+        assert_eq!(next_answer(Channel::Unprotected, FAST_AUTH_SUCCESS), Ok(None));
+        for said in [FULL_AUTH, KEY] {
+            assert_eq!(next_answer(Channel::Unprotected, said).unwrap_err().reason(), Reason::Auth);
         }
-        assert!(Plugin::Sha256.go_on(proof(Way::Open), &[7; 20], KEY).is_err());
-        assert!(shows(&go_on(Way::Tls, FULL).unwrap().unwrap()));
-        assert_eq!(go_on(Way::Loopback, FULL), Ok(Some(vec![2])));
-        let sent = go_on(Way::Loopback, KEY).unwrap().unwrap();
+        assert!(Plugin::Sha256.next_answer(credentials(Channel::Unprotected), &[7; 20], KEY).is_err());
+        assert!(shows(&next_answer(Channel::Tls, FULL_AUTH).unwrap().unwrap()));
+        assert_eq!(next_answer(Channel::Loopback, FULL_AUTH), Ok(Some(vec![2])));
+        let sent = next_answer(Channel::Loopback, KEY).unwrap().unwrap();
         assert!(sent.len() == 256 && !shows(&sent));
     }
 
     /// With the server's key at hand nobody is asked for one, and no other one is taken.
     #[test]
     fn a_configured_key_is_the_only_one() {
-        for way in [Way::Open, Way::Loopback, Way::PlainText] {
-            let known = Proof { server_key: Some(KEY), ..proof(way) };
-            let first = Plugin::Sha256.begin(known, &[7; 20]).unwrap();
-            let full = Plugin::CachingSha2.go_on(known, &[7; 20], FULL).unwrap().unwrap();
+        for channel in [Channel::Unprotected, Channel::Loopback, Channel::PlainTextConfigured] {
+            let known = Credentials { server_key: Some(KEY), ..credentials(channel) };
+            let first = Plugin::Sha256.first_answer(known, &[7; 20]).unwrap();
+            let full = Plugin::CachingSha2.next_answer(known, &[7; 20], FULL_AUTH).unwrap().unwrap();
             for sent in [first, full] {
-                assert!(sent.len() == 256 && !shows(&sent), "{way:?}");
+                assert!(sent.len() == 256 && !shows(&sent), "{channel:?}");
             }
             for plugin in [Plugin::Sha256, Plugin::CachingSha2] {
-                assert!(plugin.go_on(known, &[7; 20], KEY).is_err(), "{way:?}");
+                assert!(plugin.next_answer(known, &[7; 20], KEY).is_err(), "{channel:?}");
             }
         }
-        let cleartext = Proof { server_key: Some(KEY), ..proof(Way::Open) };
-        assert!(Plugin::ClearText.begin(cleartext, &[7; 20]).is_err(), "the key is not used for it");
+        let cleartext = Credentials { server_key: Some(KEY), ..credentials(Channel::Unprotected) };
+        assert!(Plugin::ClearText.first_answer(cleartext, &[7; 20]).is_err(), "the key is not used for it");
         assert!(check_key(KEY).is_ok() && check_key(b"-----BEGIN CERTIFICATE-----").is_err());
     }
 

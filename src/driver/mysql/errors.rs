@@ -1,94 +1,135 @@
-//! What goes wrong between us and a server, as our reasons: by the server's error number, else by SQLSTATE class.
+//! The errors of a server and of the connection to it, as reasons: by the server's error number, else by SQLSTATE class.
 //!
-//! Knows no session. Another number is one more entry in [`by_number`]. Numbers are those of MySQL's and MariaDB's
-//! `mysqld_error.h`; where the two disagree they are MariaDB's from 1900 to 1999 and from 4000 on.
+//! Knows no session. Another number is one more entry in [`by_number`] or [`LOGIN_ERRORS`]. Numbers are those of MySQL's
+//! and MariaDB's `mysqld_error.h`; where the two disagree, numbers from 1900 to 1999 and from 4000 on are MariaDB's.
 
 use std::io;
 
 use crate::driver::connection::tls;
 use crate::error::{Error, Reason};
 
-use super::packet::ServerError;
-use super::refusals;
+use super::packet::MySqlError;
 
-/// A failed call: what to say, and whether the connection is still in step with the server.
+/// Why a command has no result.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) error: Error,
-    /// True when the connection must not be used again.
-    pub(super) broken: bool,
+pub(super) enum CallError {
+    /// The server's own error. The connection serves the next command.
+    Server(MySqlError),
+    /// The connection must not be used again.
+    Broken(Error),
 }
 
-impl Fault {
-    /// The error of a login: a connection that breaks there never was one, and no query is to blame.
-    pub(super) fn at_login(self) -> Error {
-        let instead = match self.error.reason() {
-            Reason::Lost => Reason::Connect,
-            Reason::Sql => Reason::Server,
-            _ => return self.error,
-        };
-        self.error.with_reason(instead)
-    }
-
-    /// The connection cannot go on.
-    pub(super) fn broken(reason: Reason, message: String) -> Self {
-        Fault { error: Error::new(reason, message), broken: true }
-    }
-
-    /// The server's bytes are not what the protocol says.
+impl CallError {
+    /// The server's bytes do not follow the protocol.
     pub(super) fn unreadable(what: &str) -> Self {
-        Fault::broken(Reason::Protocol, format!("the server sent what the driver cannot read: {what}"))
+        CallError::Broken(unreadable(what))
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            CallError::Server(error) => error.to_error(),
+            CallError::Broken(error) => error,
+        }
+    }
+
+    /// True where the server did not answer in time.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, CallError::Broken(error) if error.reason() == Reason::Timeout)
+    }
+
+    /// The error of a login: a connection that breaks there was never established, and no query is at fault.
+    pub(super) fn into_login_error(self) -> Error {
+        let error = self.into_error();
+        match error.reason() {
+            Reason::Lost => error.with_reason(Reason::Connect),
+            Reason::Sql => error.with_reason(Reason::Server),
+            _ => error,
+        }
     }
 }
 
-/// What we found out ourselves ends the connection.
-impl From<Error> for Fault {
+/// The server's bytes do not follow the protocol.
+pub(super) fn unreadable(what: &str) -> Error {
+    Error::new(Reason::Protocol, format!("the server sent what the driver cannot read: {what}"))
+}
+
+/// An error of our own ends the connection.
+impl From<Error> for CallError {
     fn from(error: Error) -> Self {
-        Fault { error, broken: true }
+        CallError::Broken(error)
     }
 }
 
-impl From<&ServerError> for Fault {
-    fn from(answer: &ServerError) -> Self {
-        let reason = by_number(answer.code).unwrap_or_else(|| by_state(&answer.state));
-        let message = format!("{} (error {})", answer.message, answer.code);
-        // 1053 shutdown, 1080 forced close, 1152 to 1161 aborted or out of step, 1927 and 3169 killed, 4031 idle too long.
-        let broken = matches!(answer.code, 1053 | 1080 | 1152..=1161 | 1927 | 3169 | 4031);
-        let error = Error::new(reason, message).with_sqlstate(answer.state.clone());
-        // Limits on sessions: of the server, of all sessions of a user, of a user's resources.
-        let is_full = matches!(answer.code, 1040 | 1203 | 1226);
-        let error = if is_full { error.with_full_server() } else { error };
-        Fault { error: refusals::explained(error, answer.code), broken }
+impl From<MySqlError> for CallError {
+    fn from(error: MySqlError) -> Self {
+        if error.ends_connection() { CallError::Broken(error.to_error()) } else { CallError::Server(error) }
     }
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for CallError {
     fn from(error: io::Error) -> Self {
         if let Some(failure) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            let (said, hint) = tls::explain(failure);
-            let error = Error::new(Reason::Tls, format!("TLS failed: {said}"));
-            return hint.map_or(error.clone(), |hint| error.with_hint(hint)).into();
+            let (message, hint) = tls::explain(failure);
+            let error = Error::new(Reason::Tls, format!("TLS failed: {message}"));
+            return CallError::Broken(hint.map_or(error.clone(), |hint| error.with_hint(hint)));
         }
-        match error.kind() {
-            io::ErrorKind::TimedOut => {
-                Fault::broken(Reason::Timeout, "the server did not answer in time".to_owned())
-            }
-            io::ErrorKind::UnexpectedEof => {
-                Fault::broken(Reason::Lost, "the server closed the connection".to_owned())
-            }
+        CallError::Broken(match error.kind() {
+            io::ErrorKind::TimedOut => Error::new(Reason::Timeout, "the server did not answer in time"),
+            io::ErrorKind::UnexpectedEof => Error::new(Reason::Lost, "the server closed the connection"),
             io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded => {
-                Fault::broken(Reason::Protocol, "the server sent more than it may here".to_owned())
+                Error::new(Reason::Protocol, "the server sent more than it may here")
             }
-            io::ErrorKind::InvalidData => Fault::unreadable(&error.to_string()),
-            _ => Fault::broken(Reason::Lost, format!("the connection broke: {error}")),
+            io::ErrorKind::InvalidData => unreadable(&error.to_string()),
+            _ => Error::new(Reason::Lost, format!("the connection broke: {error}")),
+        })
+    }
+}
+
+impl MySqlError {
+    /// The error for people, with what its number means where it is one of a login.
+    pub(super) fn to_error(&self) -> Error {
+        let reason = by_number(self.code).unwrap_or_else(|| by_state(&self.state));
+        let message = format!("{} (error {})", self.message, self.code);
+        let mut error = Error::new(reason, message).with_sqlstate(self.state.clone());
+        // Limits on sessions: of the server, of all sessions of a user, of a user's resources.
+        if matches!(self.code, 1040 | 1203 | 1226) {
+            error = error.with_full_server();
         }
+        let known = LOGIN_ERRORS.iter().find(|(numbers, ..)| numbers.contains(&self.code));
+        if let Some((_, reason, meaning, hint)) = known {
+            error = error.with_reason(*reason).with_meaning(meaning);
+            if !hint.is_empty() {
+                error = error.with_hint(*hint);
+            }
+        }
+        error
+    }
+
+    /// 1053 shutdown, 1080 forced close, 1152 to 1161 aborted or out of step, 1927 and 3169 killed, 4031 idle too long.
+    fn ends_connection(&self) -> bool {
+        matches!(self.code, 1053 | 1080 | 1152..=1161 | 1927 | 3169 | 4031)
+    }
+
+    /// The tables changed, or a proxy moved us to another server: the statement must be prepared again.
+    pub(super) fn is_stale_statement(&self) -> bool {
+        matches!(self.code, 1243 | 1615)
+    }
+
+    /// The server does not prepare statements of this kind.
+    pub(super) fn is_not_preparable(&self) -> bool {
+        self.code == 1295
+    }
+
+    /// `ER_NO_SUCH_THREAD`.
+    pub(super) fn is_no_such_thread(&self) -> bool {
+        self.code == 1094
     }
 }
 
 /// The reason of an error number, where its SQLSTATE does not tell.
 fn by_number(number: u16) -> Option<Reason> {
     Some(match number {
-        // Wrong password, unknown user. Others of a login are in `refusals`.
+        // Wrong password, unknown user. Others of a login are in [`LOGIN_ERRORS`].
         1045 => Reason::Auth,
         // Database, command, table, column, routine, privilege denied.
         1044 | 1142 | 1143 | 1227 | 1345 | 1370 | 1410 | 1419 => Reason::Permission,
@@ -106,7 +147,7 @@ fn by_number(number: u16) -> Option<Reason> {
     })
 }
 
-/// The reason of an SQLSTATE class; what is left is the statement's fault.
+/// The reason of an SQLSTATE class; the rest is the statement's fault.
 fn by_state(state: &str) -> Reason {
     match state.get(..2) {
         Some("08") => Reason::Lost,
@@ -118,19 +159,42 @@ fn by_state(state: &str) -> Reason {
     }
 }
 
-/// The tables changed, or a proxy moved us to another server: the statement must be prepared anew.
-pub(super) fn is_stale(error: &ServerError) -> bool {
-    matches!(error.code, 1243 | 1615)
-}
-
-/// The server does not prepare statements of this kind.
-pub(super) fn is_text_only(error: &ServerError) -> bool {
-    error.code == 1295
-}
+/// What an error means that ends a login: numbers, reason, meaning, hint. Only what may be a wrong password is `auth`,
+/// which is not tried again soon. Without a hint the command `test` has more to say.
+#[rustfmt::skip]
+const LOGIN_ERRORS: &[(&[u16], Reason, &str, &str)] = &[
+    (&[1049], Reason::Connect, "the server has no such database", ""),
+    (&[1129], Reason::Connect, "the server has blocked this machine",
+        "on the server: FLUSH HOSTS (MySQL from 8.4 on: TRUNCATE TABLE performance_schema.host_cache); then look in its \
+         log for what breaks off its connections, and raise max_connect_errors"),
+    (&[1130], Reason::Permission, "the server has no user for this machine",
+        "on the server: CREATE USER '…'@'HOST', HOST being this machine's address as the message shows it, or '%'"),
+    (&[1251], Reason::Auth, "the user's login plugin is not supported here",
+        "on the server: ALTER USER … to the plugin caching_sha2_password (MySQL) or mysql_native_password (MariaDB)"),
+    (&[1524], Reason::Server, "the server lacks the user's login plugin",
+        "on the server: INSTALL PLUGIN, or ALTER USER … to a plugin that SHOW PLUGINS lists"),
+    (&[1698], Reason::Auth, "the server lets this user in without a password, and only as the system's user of that name",
+        "set `socket` and run as that user, or make another user with a password: CREATE USER … IDENTIFIED BY '…'"),
+    (&[1820, 1862], Reason::Permission, "the user's password has expired",
+        "on the server: ALTER USER … IDENTIFIED BY '…', or ALTER USER … PASSWORD EXPIRE NEVER"),
+    (&[3118, 4151], Reason::Permission, "the user's account is locked", "on the server: ALTER USER … ACCOUNT UNLOCK"),
+    (&[3159], Reason::Tls, "the server demands an encrypted connection (require_secure_transport)",
+        "tls: {mode: require}, or {mode: verify-full, ca: FILE}, which also checks who the server is"),
+    (&[3955], Reason::Auth, "the user's account is locked after failed logins",
+        "put the password right first; on the server: ALTER USER … ACCOUNT UNLOCK"),
+    (&[1040], Reason::Server, "the server has no connection left", ""),
+    (&[1203, 1226], Reason::Server, "the server grants this user no more at the moment", ""),
+    // A proxy in front of the server: it cannot be reached from there.
+    (&[2002, 2003, 2005], Reason::Connect, "the proxy does not reach the server behind it", ""),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn answer(code: u16, state: &str) -> MySqlError {
+        MySqlError { state: state.to_owned(), message: "said".to_owned(), code }
+    }
 
     #[test]
     fn an_error_number_comes_before_its_class() {
@@ -152,20 +216,50 @@ mod tests {
             (1927, "70100", Reason::Lost, true),
             (4031, "HY000", Reason::Lost, true),
         ] {
-            let answer = ServerError { state: state.to_owned(), message: "said".to_owned(), code };
-            let fault = Fault::from(&answer);
-            assert_eq!((fault.error.reason(), fault.broken), (reason, broken), "{code}");
-            assert_eq!(fault.error.to_string(), format!("said (error {code}) [{state}]"));
+            let answer = answer(code, state);
+            let error = answer.to_error();
+            assert_eq!((error.reason(), answer.ends_connection()), (reason, broken), "{code}");
+            assert_eq!(error.to_string(), format!("said (error {code}) [{state}]"));
         }
     }
 
     #[test]
     fn a_login_that_breaks_is_connect_and_one_that_is_rejected_is_no_querys_fault() {
-        let cut = Fault::from(io::Error::from(io::ErrorKind::UnexpectedEof));
-        assert_eq!(cut.at_login().reason(), Reason::Connect);
-        let unknown =
-            ServerError { state: "42000".to_owned(), message: "Unknown database".to_owned(), code: 1049 };
-        let error = Fault::from(&unknown).at_login();
+        let cut = CallError::from(io::Error::from(io::ErrorKind::UnexpectedEof));
+        assert_eq!(cut.into_login_error().reason(), Reason::Connect);
+        let error = CallError::from(answer(1049, "42000")).into_login_error();
         assert_eq!((error.reason(), error.sqlstate()), (Reason::Connect, Some("42000")));
+        let rejected = CallError::from(answer(1064, "42000")).into_login_error();
+        assert_eq!(rejected.reason(), Reason::Server);
+    }
+
+    #[test]
+    fn only_what_may_be_a_wrong_password_is_auth() {
+        for (number, reason) in [
+            (1049, Reason::Connect),
+            (1129, Reason::Connect),
+            (1130, Reason::Permission),
+            (1524, Reason::Server),
+            (1698, Reason::Auth),
+            (1862, Reason::Permission),
+            (3118, Reason::Permission),
+            (3159, Reason::Tls),
+            (3955, Reason::Auth),
+            (1040, Reason::Server),
+            (1226, Reason::Server),
+        ] {
+            let error = answer(number, "HY000").to_error();
+            assert_eq!((error.reason(), error.sqlstate()), (reason, Some("HY000")));
+            assert!(error.message().starts_with("said"), "{error}");
+            assert!(error.meaning().is_some(), "{number}");
+        }
+        let other = answer(1045, "28000").to_error();
+        assert_eq!((other.reason(), other.meaning(), other.hint()), (Reason::Auth, None, None));
+    }
+
+    #[test]
+    fn a_blocked_machine_is_told_how_to_be_let_in_again() {
+        let error = answer(1129, "HY000").to_error();
+        assert!(error.hint().unwrap().contains("FLUSH HOSTS"), "{error}");
     }
 }

@@ -1,94 +1,92 @@
-//! One login: connect, greet, encrypt, prove the password, all on one connection and bounded by one deadline.
+//! One login: connect, read the greeting, encrypt, prove the password, all on one connection and by one deadline.
 //!
-//! The greeting says whether the server has TLS, so that nothing is tried and broken off: servers count that against a
-//! host and refuse it in the end (1129).
+//! The greeting says whether the server has TLS, so that no attempt has to be broken off: servers count broken attempts
+//! of a host and block it in the end (1129).
 
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use mysql_common::constants::CapabilityFlags;
+use mysql_common::packets::{AuthPlugin, HandshakeResponse, SslRequest};
+use mysql_common::proto::MySerialize;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use socket2::Socket;
 
 use crate::deadline::Deadline;
-use crate::driver::connection::refused_password::RefusedPassword;
+use crate::driver::TlsState;
+use crate::driver::connection::password::RefusedPassword;
 use crate::driver::connection::resolve;
 use crate::driver::connection::socket::TimedSocket;
 use crate::driver::connection::tls::TlsMode;
 use crate::driver::connection::{ConnectionConfig, HostPort};
-use crate::driver::{Sql, TlsState};
 use crate::error::{Error, Reason, Result};
 use crate::file;
 use crate::secret::Secret;
 
-use super::auth::{Plugin, Proof, Way, check_key};
-use super::errors::Fault;
-use super::link::Link;
-use super::packet::{Greeting, LoginPacket, ServerError};
-use super::stream::Stream;
+use super::auth::{Channel, Credentials, Plugin, check_key};
+use super::errors::CallError;
+use super::packet::{LoginReply, MySqlError, ServerGreeting};
+use super::protocol::ProtocolClient;
+use super::session_changes::SuspectStatements;
+use super::stream::ServerStream;
 
-/// All that a server may send before it has let us in.
-const BUDGET: usize = 1 << 20;
+/// All that a server may send before the login has succeeded.
+const MAX_LOGIN_BYTES: usize = 1 << 20;
 
 /// No file with a public key is longer.
-const LONGEST_KEY: u64 = 1 << 16;
+const MAX_KEY_BYTES: u64 = 1 << 16;
 
-/// More turns than any plugin takes.
-const MOST_TURNS: usize = 16;
+/// More messages than any plugin sends.
+const MAX_LOGIN_REPLIES: usize = 16;
 
-/// More than any configuration has queries for one target.
-const MOST_DOUBTS: usize = 4096;
+/// The largest packet that we say we accept.
+const MAX_PACKET_BYTES: u32 = 1 << 30;
 
-/// The largest packet that we say we take.
-const LARGEST_PACKET: u32 = 1 << 30;
-
-/// A server without these is none that we can speak with.
-const NEEDED: CapabilityFlags = CapabilityFlags::CLIENT_PROTOCOL_41
+/// A server without these is not supported.
+const REQUIRED: CapabilityFlags = CapabilityFlags::CLIENT_PROTOCOL_41
     .union(CapabilityFlags::CLIENT_SECURE_CONNECTION)
     .union(CapabilityFlags::CLIENT_PLUGIN_AUTH);
 
-/// The server tells at the end of each answer, that with rows as well, what has become of the session.
-const TRACKING: CapabilityFlags =
+/// The server tells at the end of each answer, that with rows as well, whether the session changed.
+const SESSION_TRACKING: CapabilityFlags =
     CapabilityFlags::CLIENT_SESSION_TRACK.union(CapabilityFlags::CLIENT_DEPRECATE_EOF);
 
-/// What we say of ourselves to any server. The first one also tells a MariaDB that we are no client of its own kind.
-const SAID: CapabilityFlags = CapabilityFlags::CLIENT_LONG_PASSWORD
+/// Sent to every server. The first one also tells a MariaDB that this is not a client of its own kind.
+const ALWAYS: CapabilityFlags = CapabilityFlags::CLIENT_LONG_PASSWORD
     .union(CapabilityFlags::CLIENT_LONG_FLAG)
     .union(CapabilityFlags::CLIENT_TRANSACTIONS)
     .union(CapabilityFlags::CLIENT_MULTI_RESULTS);
 
+/// Used where the server has them. The last one only makes it name the plugin of a second factor.
+const OPTIONAL: CapabilityFlags = CapabilityFlags::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
+    .union(CapabilityFlags::CLIENT_CONNECT_ATTRS)
+    .union(CapabilityFlags::CLIENT_PS_MULTI_RESULTS)
+    .union(CapabilityFlags::MULTI_FACTOR_AUTHENTICATION);
+
 /// `utf8mb4_general_ci`, which every server knows; `SET NAMES` follows.
 const COLLATION: u8 = 45;
 
-/// What the server's statistics and process list call us.
+/// The exporter's name in the server's statistics and process list.
 const PROGRAM: &str = "sql-exporter";
 
 /// One configured server.
 pub(super) struct Server {
-    pub(super) login: ConnectionConfig,
-    /// A file with the key that a password may travel under where the connection is not encrypted.
+    pub(super) config: ConnectionConfig,
+    /// A file with the key that encrypts a password where the connection is not encrypted.
     server_public_key: Option<PathBuf>,
-    pub(super) refused: RefusedPassword,
+    pub(super) refused_password: RefusedPassword,
     /// Held by the one connection that ends statements on others.
     pub(super) killing: Mutex<()>,
-    /// What is held against statements, by their names: each runs alone.
-    doubts: Mutex<HashMap<String, Doubt>>,
+    pub(super) suspects: SuspectStatements,
 }
 
-/// Why a statement runs alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doubt {
-    /// It, or another one of its batch, has left something in the session. Alone it shows which.
-    Suspect,
-    /// It has changed its session.
-    Changing,
-}
-
-/// Where a server was reached: the very address, so that a KILL meets the same one.
+/// Where a server was reached: the exact address, so that a KILL reaches the same one.
 #[derive(Debug, Clone)]
-pub(super) enum Route {
+pub(super) enum ServerAddress {
     Tcp {
         /// As configured, for its certificate.
         host: String,
@@ -98,95 +96,71 @@ pub(super) enum Route {
 }
 
 /// A connection right after its login.
-pub(super) struct Entered {
-    pub(super) link: Link,
-    pub(super) route: Route,
+pub(super) struct LoggedIn {
+    pub(super) client: ProtocolClient,
+    pub(super) address: ServerAddress,
     pub(super) tls: TlsState,
     /// The number of the server's thread for it.
     pub(super) thread: u32,
     /// The greeting's version.
     pub(super) version: String,
-    /// The server tells what becomes of the session.
-    pub(super) tracks: bool,
 }
 
 impl Server {
-    pub(super) fn new(login: ConnectionConfig, server_public_key: Option<PathBuf>) -> Self {
+    pub(super) fn new(config: ConnectionConfig, server_public_key: Option<PathBuf>) -> Self {
         Server {
-            login,
+            config,
             server_public_key,
-            refused: RefusedPassword::default(),
+            refused_password: RefusedPassword::default(),
             killing: Mutex::new(()),
-            doubts: Mutex::default(),
+            suspects: SuspectStatements::default(),
         }
     }
 
-    /// What was left in a session behind these statements, which ran in one batch.
-    pub(super) fn judge(&self, batch: &[&Sql], has_left_something: bool) {
-        match (batch, has_left_something) {
-            ([sql], true) => self.doubt(sql, Doubt::Changing),
-            (several, true) => several.iter().for_each(|sql| self.doubt(sql, Doubt::Suspect)),
-            ([sql], false) if self.doubt_of(sql) == Some(Doubt::Suspect) => {
-                self.doubts.lock().remove(sql.name());
-            }
-            (_, false) => {}
-        }
-    }
-
-    /// Something is held against a statement; the worse of two counts.
-    pub(super) fn doubt(&self, sql: &Sql, doubt: Doubt) {
-        let mut doubts = self.doubts.lock();
-        let is_known = doubts.contains_key(sql.name());
-        if is_known && doubt == Doubt::Changing || !is_known && doubts.len() < MOST_DOUBTS {
-            doubts.insert(sql.name().to_owned(), doubt);
-        }
-    }
-
-    /// What is held against a statement.
-    pub(super) fn doubt_of(&self, sql: &Sql) -> Option<Doubt> {
-        self.doubts.lock().get(sql.name()).copied()
-    }
-
-    /// Logs in at the first host that lets us.
+    /// Logs in at the first host that accepts the login.
     ///
     /// # Errors
     /// `connect`, `resolve`, `auth`, `tls`, `timeout`, `server`, `permission`, `protocol`.
-    pub(super) fn enter(&self, by: Deadline) -> Result<Entered> {
-        let by = by.or_within(self.login.connect_timeout);
-        self.refused.enter(&self.login.password, by, |password| self.enter_somewhere(password, by))
+    pub(super) fn log_in(&self, by: Deadline) -> Result<LoggedIn> {
+        let by = by.or_within(self.config.connect_timeout);
+        self.refused_password.log_in(&self.config.password, by, |password| match &self.config.socket {
+            Some(path) => self.log_in_at(ServerAddress::Unix(path.clone()), password, by),
+            None => self.log_in_at_a_host(password, by),
+        })
     }
 
     /// Logs in at a server that was reached before.
     ///
     /// # Errors
-    /// As [`Server::enter`].
-    pub(super) fn enter_again(&self, route: &Route, by: Deadline) -> Result<Entered> {
-        let by = by.or_within(self.login.connect_timeout);
-        self.refused.enter(&self.login.password, by, |password| {
-            let socket = match route {
-                Route::Unix(path) => to_unix(path, by)?,
-                Route::Tcp { peer, .. } => {
-                    let stream = resolve::connect_to(*peer, by).map_err(|error| {
-                        let reason = if by.passed() { Reason::Timeout } else { Reason::Connect };
-                        Error::new(reason, format!("connect to {peer}: {error}"))
-                    })?;
-                    TimedSocket::new(Socket::from(stream))
-                }
-            };
-            self.log_in(socket, route.clone(), password, by)
-        })
+    /// As [`Server::log_in`].
+    pub(super) fn log_in_again(&self, address: &ServerAddress, by: Deadline) -> Result<LoggedIn> {
+        let by = by.or_within(self.config.connect_timeout);
+        self.refused_password
+            .log_in(&self.config.password, by, |password| self.log_in_at(address.clone(), password, by))
     }
 
-    fn enter_somewhere(&self, password: Option<&Secret>, by: Deadline) -> Result<Entered> {
-        if let Some(path) = &self.login.socket {
-            return self.log_in(to_unix(path, by)?, Route::Unix(path.clone()), password, by);
-        }
-        let hosts = &self.login.hosts;
+    fn log_in_at(&self, address: ServerAddress, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
+        let (socket, place) = match &address {
+            ServerAddress::Unix(path) => (TimedSocket::to_unix(path, by), path.display().to_string()),
+            ServerAddress::Tcp { peer, .. } => {
+                let stream = resolve::connect_to(*peer, by);
+                (stream.map(|stream| TimedSocket::new(Socket::from(stream))), peer.to_string())
+            }
+        };
+        let socket = socket.map_err(|error| {
+            let reason = if by.passed() { Reason::Timeout } else { Reason::Connect };
+            Error::new(reason, format!("connect to {place}: {error}"))
+        })?;
+        self.log_in_on(socket, address, password, by)
+    }
+
+    fn log_in_at_a_host(&self, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
+        let hosts = &self.config.hosts;
         let mut last = Error::new(Reason::Connect, "no host is configured");
         for (host, left) in hosts.iter().zip((1..=hosts.len()).rev()) {
-            // A host that swallows packets leaves the others their share.
+            // A host that drops packets leaves the others their share of the time.
             let share = by.or_within(by.left() / u32::try_from(left).unwrap_or(u32::MAX));
-            match self.enter_host(host, password, share) {
+            match self.log_in_at_host(host, password, share) {
                 Err(error)
                     if matches!(error.reason(), Reason::Connect | Reason::Timeout | Reason::Resolve) =>
                 {
@@ -198,103 +172,90 @@ impl Server {
         Err(last)
     }
 
-    fn enter_host(&self, host: &HostPort, password: Option<&Secret>, by: Deadline) -> Result<Entered> {
+    fn log_in_at_host(&self, host: &HostPort, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
         let stream = resolve::connect(&host.host, host.port, by)?;
         let peer = stream.peer_addr().map_err(|error| Error::new(Reason::Connect, error.to_string()))?;
-        let route = Route::Tcp { host: host.host.clone(), peer };
-        self.log_in(TimedSocket::new(Socket::from(stream)), route, password, by)
+        let address = ServerAddress::Tcp { host: host.host.clone(), peer };
+        self.log_in_on(TimedSocket::new(Socket::from(stream)), address, password, by)
     }
 
-    fn log_in(
+    fn log_in_on(
         &self,
         socket: TimedSocket,
-        route: Route,
+        address: ServerAddress,
         password: Option<&Secret>,
         by: Deadline,
-    ) -> Result<Entered> {
+    ) -> Result<LoggedIn> {
         let allowed = by.left().as_millis();
-        let late = || Error::new(Reason::Timeout, format!("the login did not end within {allowed} ms"));
-        let entered = self.greet(Link::new(Stream::new(socket, BUDGET)), route, password, by);
-        entered.map_err(|fault| match fault.error.reason() {
-            Reason::Timeout if fault.broken => late(),
-            _ => fault.at_login(),
+        let client = ProtocolClient::new(ServerStream::new(socket, MAX_LOGIN_BYTES));
+        self.handshake(client, address, password, by).map_err(|error| match error.is_timeout() {
+            true => Error::new(Reason::Timeout, format!("the login did not end within {allowed} ms")),
+            false => error.into_login_error(),
         })
     }
 
-    fn greet(
+    fn handshake(
         &self,
-        mut link: Link,
-        route: Route,
+        mut client: ProtocolClient,
+        address: ServerAddress,
         password: Option<&Secret>,
         by: Deadline,
-    ) -> Result<Entered, Fault> {
-        let packet = link.next(BUDGET, by)?;
-        let packet = link.payload(&packet);
+    ) -> Result<LoggedIn, CallError> {
+        let packet = client.next_packet(MAX_LOGIN_BYTES, by)?;
+        let packet = client.payload(&packet);
         if packet.first() == Some(&0xff) {
-            return Err(match ServerError::read(packet) {
-                Some(error) => Fault::from(&error),
-                None => Fault::unreadable("its greeting"),
-            });
+            let error = MySqlError::read(packet).ok_or_else(|| CallError::unreadable("its greeting"))?;
+            return Err(error.into());
         }
-        let greeting = Greeting::read(packet).ok_or_else(|| Fault::unreadable("its greeting"))?;
-        if !greeting.capabilities.contains(NEEDED) {
-            return Err(Fault::unreadable("a greeting of before MySQL 5.5"));
+        let greeting = ServerGreeting::read(packet).ok_or_else(|| CallError::unreadable("its greeting"))?;
+        if !greeting.capabilities.contains(REQUIRED) {
+            return Err(CallError::unreadable("a greeting of before MySQL 5.5"));
         }
-        let capabilities = self.capabilities(&greeting);
-        if self.wants_tls(&route, &greeting)? {
-            let capabilities = capabilities | CapabilityFlags::CLIENT_SSL;
-            link.send_login(&start_of_response(capabilities), by)?;
-            let (config, name) = (self.login.tls.client_config()?, self.server_name(&route)?);
-            link.stream.encrypt(config, name, by).map_err(handshake)?;
+        let mut capabilities = ALWAYS | REQUIRED | (greeting.capabilities & OPTIONAL);
+        let tracks_session = greeting.capabilities.contains(SESSION_TRACKING);
+        // One is of no use without the other: the end of the rows tells it.
+        capabilities.set(SESSION_TRACKING, tracks_session);
+        capabilities.set(CapabilityFlags::CLIENT_CONNECT_WITH_DB, self.config.database.is_some());
+        if self.wants_tls(&address, &greeting)? {
+            capabilities |= CapabilityFlags::CLIENT_SSL;
+            let request = SslRequest::new(capabilities, MAX_PACKET_BYTES, COLLATION);
+            client.send_login(&bytes_of(&request), by)?;
+            let (config, name) = (self.config.tls.client_config()?, self.server_name(&address)?);
+            client.stream().encrypt(config, name, by).map_err(tls_error)?;
         }
-        let way = self.way(&route, &link);
+        let channel = self.channel(&address, client.stream().is_encrypted());
         let server_key = self.server_key()?;
         let password = password.map_or("", Secret::expose);
-        let proof = Proof { password, way, server_key: server_key.as_deref() };
-        self.prove(&mut link, &greeting, proof, by)?;
-        let tls = match way {
-            Way::Tls => self.login.tls.state(),
-            Way::Socket => TlsState::Local,
-            Way::Loopback | Way::PlainText | Way::Open => TlsState::Plain,
+        let credentials = Credentials { password, channel, server_key: server_key.as_deref() };
+        self.authenticate(&mut client, &greeting, capabilities, credentials, by)?;
+        let tls = match channel {
+            Channel::Tls => self.config.tls.state(),
+            Channel::UnixSocket => TlsState::Local,
+            Channel::Loopback | Channel::PlainTextConfigured | Channel::Unprotected => TlsState::Plain,
         };
-        let tracks = self.capabilities(&greeting).contains(TRACKING);
-        Ok(Entered { link, route, tls, thread: greeting.thread, version: greeting.version, tracks })
+        client.set_tracks_session(tracks_session);
+        Ok(LoggedIn { client, address, tls, thread: greeting.thread, version: greeting.version })
     }
 
-    /// What we use of what the server can do.
-    fn capabilities(&self, greeting: &Greeting) -> CapabilityFlags {
-        let optional = CapabilityFlags::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
-            | CapabilityFlags::CLIENT_CONNECT_ATTRS
-            | CapabilityFlags::CLIENT_PS_MULTI_RESULTS
-            // Only so that the server names the plugin of the second factor.
-            | CapabilityFlags::MULTI_FACTOR_AUTHENTICATION;
-        let database = match self.login.database {
-            Some(_) => CapabilityFlags::CLIENT_CONNECT_WITH_DB,
-            None => CapabilityFlags::empty(),
-        };
-        // One is of no use without the other: the end of the rows tells it.
-        let tracking =
-            if greeting.capabilities.contains(TRACKING) { TRACKING } else { CapabilityFlags::empty() };
-        SAID | NEEDED | (greeting.capabilities & optional) | tracking | database
-    }
-
-    fn wants_tls(&self, route: &Route, greeting: &Greeting) -> Result<bool> {
-        let mode = self.login.tls.mode;
-        if mode == TlsMode::Disable || matches!(route, Route::Unix(_)) {
+    fn wants_tls(&self, address: &ServerAddress, greeting: &ServerGreeting) -> Result<bool> {
+        let mode = self.config.tls.mode;
+        if mode == TlsMode::Disable || matches!(address, ServerAddress::Unix(_)) {
             return Ok(false);
         }
-        let offered = greeting.capabilities.contains(CapabilityFlags::CLIENT_SSL);
-        if !offered && mode != TlsMode::Prefer {
+        let is_offered = greeting.capabilities.contains(CapabilityFlags::CLIENT_SSL);
+        if !is_offered && mode != TlsMode::Prefer {
             return Err(Error::new(Reason::Tls, "TLS is demanded and the server does not offer it")
                 .with_hint("give the server a certificate, or set tls.mode: prefer"));
         }
-        Ok(offered)
+        Ok(is_offered)
     }
 
     /// The name in the certificate.
-    fn server_name(&self, route: &Route) -> Result<ServerName<'static>> {
-        let tls = &self.login.tls;
-        let Route::Tcp { host, peer } = route else { return Err(Error::new(Reason::Tls, "TLS on a socket")) };
+    fn server_name(&self, address: &ServerAddress) -> Result<ServerName<'static>> {
+        let tls = &self.config.tls;
+        let ServerAddress::Tcp { host, peer } = address else {
+            return Err(Error::new(Reason::Tls, "TLS on a socket"));
+        };
         let name = tls.server_name.as_deref().unwrap_or(host);
         match ServerName::try_from(name.to_owned()) {
             Ok(name) => Ok(name),
@@ -303,125 +264,105 @@ impl Server {
         }
     }
 
-    fn way(&self, route: &Route, link: &Link) -> Way {
-        match route {
-            _ if link.stream.is_encrypted() => Way::Tls,
-            Route::Unix(_) => Way::Socket,
-            Route::Tcp { peer, .. } if peer.ip().to_canonical().is_loopback() => Way::Loopback,
-            Route::Tcp { .. } if self.login.tls.mode == TlsMode::Disable => Way::PlainText,
-            Route::Tcp { .. } => Way::Open,
+    fn channel(&self, address: &ServerAddress, is_encrypted: bool) -> Channel {
+        match address {
+            _ if is_encrypted => Channel::Tls,
+            ServerAddress::Unix(_) => Channel::UnixSocket,
+            ServerAddress::Tcp { peer, .. } if peer.ip().to_canonical().is_loopback() => Channel::Loopback,
+            _ if self.config.tls.mode == TlsMode::Disable => Channel::PlainTextConfigured,
+            _ => Channel::Unprotected,
         }
     }
 
     /// The configured public key.
     fn server_key(&self) -> Result<Option<Vec<u8>>> {
         let Some(path) = &self.server_public_key else { return Ok(None) };
-        let unusable = |why: &dyn std::fmt::Display| {
+        let unusable = |why: &dyn Display| {
             Error::new(Reason::Auth, format!("server_public_key {}: {why}", path.display()))
                 .with_hint("on the server: SHOW STATUS LIKE 'Caching_sha2_password_rsa_public_key'")
                 .before_password()
         };
-        let pem = file::read_bytes(path, LONGEST_KEY).map_err(|error| unusable(&error))?;
+        let pem = file::read_bytes(path, MAX_KEY_BYTES).map_err(|error| unusable(&error))?;
         check_key(&pem).map_err(|error| unusable(&error))?;
         Ok(Some(pem))
     }
 
     /// Names the user and answers whatever plugin the account has.
-    fn prove(
+    fn authenticate(
         &self,
-        link: &mut Link,
-        greeting: &Greeting,
-        proof: Proof<'_>,
+        client: &mut ProtocolClient,
+        greeting: &ServerGreeting,
+        capabilities: CapabilityFlags,
+        credentials: Credentials<'_>,
         by: Deadline,
-    ) -> Result<(), Fault> {
-        // The server names its own favourite; which one the account has it only knows when it has heard the user's name.
-        let favourite = Plugin::named(&greeting.plugin).ok();
-        let harmless = |plugin: &Plugin| matches!(plugin, Plugin::Native | Plugin::CachingSha2);
-        let mut plugin = favourite.filter(harmless).unwrap_or(Plugin::Native);
+    ) -> Result<(), CallError> {
+        // The server names its default; which plugin the account has it only knows when it has read the user's name.
+        let default = Plugin::named(&greeting.plugin).ok();
+        let is_harmless = |plugin: &Plugin| matches!(plugin, Plugin::Native | Plugin::CachingSha2);
+        let mut plugin = default.filter(is_harmless).unwrap_or(Plugin::Native);
         let mut nonce = greeting.nonce.clone();
-        let mut capabilities = self.capabilities(greeting);
-        if proof.way == Way::Tls {
-            capabilities |= CapabilityFlags::CLIENT_SSL;
-        }
-        let answer = plugin.begin(proof, &nonce)?;
-        link.send_login(&self.response(capabilities, plugin, &answer), by)?;
-        for _ in 0..MOST_TURNS {
-            let packet = link.next(BUDGET, by)?;
-            let said = LoginPacket::read(link.payload(&packet));
-            let answer = match said.ok_or_else(|| Fault::unreadable("an empty packet"))? {
-                LoginPacket::Done => return Ok(()),
-                LoginPacket::Refused(error) => return Err(Fault::from(&error)),
-                LoginPacket::Switch { plugin: name, nonce: fresh } => {
+        let first = plugin.first_answer(credentials, &nonce)?;
+        client.send_login(&self.handshake_response(capabilities, plugin, &first), by)?;
+        for _ in 0..MAX_LOGIN_REPLIES {
+            let packet = client.next_packet(MAX_LOGIN_BYTES, by)?;
+            let reply = LoginReply::read(client.payload(&packet));
+            let answer = match reply.ok_or_else(|| CallError::unreadable("an empty packet"))? {
+                LoginReply::Done => return Ok(()),
+                LoginReply::Refused(error) => return Err(error.into()),
+                LoginReply::Switch { plugin: name, nonce: fresh } => {
                     plugin = Plugin::named(&name)?;
                     nonce = fresh.to_vec();
-                    Some(plugin.begin(proof, &nonce)?)
+                    Some(plugin.first_answer(credentials, &nonce)?)
                 }
-                LoginPacket::More(said) => plugin.go_on(proof, &nonce, said)?,
-                LoginPacket::NextFactor(name) => return Err(second_factor(&name).into()),
-                LoginPacket::OldPassword => return Err(old_password().into()),
+                LoginReply::PluginData(data) => plugin.next_answer(credentials, &nonce, data)?,
+                LoginReply::NextFactor(name) => return Err(second_factor(&name).into()),
+                LoginReply::OldPassword => return Err(old_password().into()),
             };
             if let Some(answer) = answer {
-                link.send_login(&answer, by)?;
+                client.send_login(&answer, by)?;
             }
         }
-        Err(Fault::unreadable("a login without an end"))
+        Err(CallError::unreadable("a login without an end"))
     }
 
-    fn response(&self, capabilities: CapabilityFlags, plugin: Plugin, answer: &[u8]) -> Vec<u8> {
-        let mut packet = start_of_response(capabilities);
-        packet.extend_from_slice(self.login.username.as_deref().unwrap_or_default().as_bytes());
-        packet.push(0);
-        // No answer to the first question is longer than 250 bytes: a length is one byte in both forms.
-        packet.push(u8::try_from(answer.len()).unwrap_or_default());
-        packet.extend_from_slice(answer);
-        if let Some(database) = &self.login.database {
-            packet.extend_from_slice(database.as_bytes());
-            packet.push(0);
-        }
-        packet.extend_from_slice(plugin.name().as_bytes());
-        packet.push(0);
-        if capabilities.contains(CapabilityFlags::CLIENT_CONNECT_ATTRS) {
-            let mut attributes = Vec::new();
-            for text in ["program_name", PROGRAM] {
-                attributes.push(u8::try_from(text.len()).unwrap_or_default());
-                attributes.extend_from_slice(text.as_bytes());
-            }
-            packet.push(u8::try_from(attributes.len()).unwrap_or_default());
-            packet.extend_from_slice(&attributes);
-        }
-        packet
+    fn handshake_response(&self, capabilities: CapabilityFlags, plugin: Plugin, answer: &[u8]) -> Vec<u8> {
+        let attributes = capabilities
+            .contains(CapabilityFlags::CLIENT_CONNECT_ATTRS)
+            .then(|| HashMap::from([("program_name".to_owned(), PROGRAM.to_owned())]));
+        bytes_of(&HandshakeResponse::new(
+            Some(answer),
+            // Any version that knows utf8mb4.
+            (8, 0, 0),
+            Some(self.config.username.as_deref().unwrap_or_default().as_bytes()),
+            self.config.database.as_deref().map(str::as_bytes),
+            Some(AuthPlugin::Other(plugin.name().as_bytes().into())),
+            capabilities,
+            attributes,
+            MAX_PACKET_BYTES,
+        ))
     }
 }
 
-/// What a response begins with, which is also how TLS is asked for.
-fn start_of_response(capabilities: CapabilityFlags) -> Vec<u8> {
-    let mut packet = Vec::with_capacity(128);
-    packet.extend_from_slice(&capabilities.bits().to_le_bytes());
-    packet.extend_from_slice(&LARGEST_PACKET.to_le_bytes());
-    packet.push(COLLATION);
-    packet.extend_from_slice(&[0; 23]);
-    packet
+fn bytes_of(packet: &impl MySerialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.serialize(&mut bytes);
+    bytes
 }
 
-fn to_unix(path: &std::path::Path, by: Deadline) -> Result<TimedSocket> {
-    TimedSocket::to_unix(path, by).map_err(|error| {
-        let reason = if by.passed() { Reason::Timeout } else { Reason::Connect };
-        Error::new(reason, format!("connect to {}: {error}", path.display()))
-    })
-}
-
-/// Why a handshake failed: whatever it was, nothing goes on in plain text.
-fn handshake(error: std::io::Error) -> Fault {
+/// Why a TLS handshake failed: whatever it was, the login does not continue in plain text.
+fn tls_error(error: io::Error) -> CallError {
     let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-    match Fault::from(error) {
-        fault if is_tls || fault.error.reason() != Reason::Lost => fault,
-        lost => Fault::broken(Reason::Tls, format!("TLS failed: {}", lost.error.message())),
+    match CallError::from(error) {
+        CallError::Broken(lost) if !is_tls && lost.reason() == Reason::Lost => {
+            CallError::Broken(Error::new(Reason::Tls, format!("TLS failed: {}", lost.message())))
+        }
+        error => error,
     }
 }
 
 fn second_factor(plugin: &str) -> Error {
     let shown: String = plugin.chars().filter(|c| !c.is_control()).collect();
-    let message = format!("the account wants a second factor (plugin {shown}), which is not supported");
+    let message = format!("the account requires a second factor (plugin {shown}), which is not supported");
     Error::new(Reason::Auth, message)
         .with_hint("give the exporter an account with one factor")
         .with_meaning("the user needs more than a password")
@@ -429,7 +370,7 @@ fn second_factor(plugin: &str) -> Error {
 
 fn old_password() -> Error {
     Error::new(Reason::Auth, "the server asks for a password hash of before MySQL 4.1")
-        .with_hint("give the account a password again, with old_passwords off")
+        .with_hint("set the account's password again, with old_passwords off")
         .with_meaning("the user's login plugin is not supported here")
         .before_password()
 }
@@ -466,7 +407,7 @@ mod tests {
 
     /// Logs in at `peer`, where `said` answers: a greeting, then a packet for each of ours. What came of it, and all that
     /// was sent there.
-    fn entered(server: &Server, peer: &str, said: &[&[u8]]) -> (Result<()>, Vec<u8>) {
+    fn log_in(server: &Server, peer: &str, said: &[&[u8]]) -> (Result<()>, Vec<u8>) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let script: Vec<Vec<u8>> = said.iter().map(|part| part.to_vec()).collect();
         let stranger = std::thread::spawn(move || {
@@ -486,9 +427,9 @@ mod tests {
             heard
         });
         let socket = TimedSocket::new(Socket::from(OwnedFd::from(ours)));
-        let route = Route::Tcp { host: "db.example".to_owned(), peer: peer.parse().unwrap() };
+        let address = ServerAddress::Tcp { host: "db.example".to_owned(), peer: peer.parse().unwrap() };
         let by = Deadline::within(Duration::from_secs(20));
-        let done = server.log_in(socket, route, Some(&Secret::new(SECRET.to_owned())), by).map(drop);
+        let done = server.log_in_on(socket, address, Some(&Secret::new(SECRET.to_owned())), by).map(drop);
         (done, stranger.join().unwrap())
     }
 
@@ -533,7 +474,7 @@ YQIDAQAB
         ];
         for mode in [TlsMode::Prefer, TlsMode::Disable] {
             for talk in talks {
-                let (done, heard) = entered(&server(mode), ELSEWHERE, talk);
+                let (done, heard) = log_in(&server(mode), ELSEWHERE, talk);
                 let shown = heard.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
                 let asked = heard.ends_with(&[1]) || heard.ends_with(&[2]) || heard.len() > 250;
                 if mode == TlsMode::Prefer {
@@ -550,7 +491,7 @@ YQIDAQAB
             }
         }
         for mode in [TlsMode::Require, TlsMode::VerifyCa, TlsMode::VerifyFull] {
-            let (done, heard) = entered(&server(mode), ELSEWHERE, &[&sha2, ASKS]);
+            let (done, heard) = log_in(&server(mode), ELSEWHERE, &[&sha2, ASKS]);
             assert_eq!((done.unwrap_err().reason(), heard.len()), (Reason::Tls, 0));
         }
     }
@@ -559,10 +500,10 @@ YQIDAQAB
     fn this_machine_is_no_stranger() {
         let sha2 = greeting("caching_sha2_password");
         for peer in ["127.0.0.1:3306", "127.8.9.1:3306", "[::1]:3306", "[::ffff:127.0.0.1]:3306"] {
-            let (_, heard) = entered(&server(TlsMode::Prefer), peer, &[&sha2, ASKS, KEY]);
+            let (_, heard) = log_in(&server(TlsMode::Prefer), peer, &[&sha2, ASKS, KEY]);
             assert!(heard.len() > 250, "{peer}: {}", heard.escape_ascii());
         }
-        let (_, heard) = entered(&server(TlsMode::Prefer), "[::ffff:192.0.2.1]:3306", &[&sha2, ASKS, KEY]);
+        let (_, heard) = log_in(&server(TlsMode::Prefer), "[::ffff:192.0.2.1]:3306", &[&sha2, ASKS, KEY]);
         assert!(heard.len() < 250, "{}", heard.escape_ascii());
     }
 
@@ -572,15 +513,15 @@ YQIDAQAB
         let path = folder.path().join("key.pem");
         let with_key = || Server { server_public_key: Some(path.clone()), ..server(TlsMode::Prefer) };
         let sha2 = greeting("caching_sha2_password");
-        let (done, heard) = entered(&with_key(), ELSEWHERE, &[&sha2, ASKS]);
+        let (done, heard) = log_in(&with_key(), ELSEWHERE, &[&sha2, ASKS]);
         assert!(done.unwrap_err().to_string().contains("server_public_key") && heard.is_empty());
         std::fs::write(&path, "no key").unwrap();
-        let error = entered(&with_key(), ELSEWHERE, &[&sha2, ASKS]).0.unwrap_err();
+        let error = log_in(&with_key(), ELSEWHERE, &[&sha2, ASKS]).0.unwrap_err();
         assert!(error.to_string().contains("BEGIN PUBLIC KEY"), "{error}");
         std::fs::write(&path, &KEY[1..]).unwrap();
-        let (_, heard) = entered(&with_key(), ELSEWHERE, &[&sha2, ASKS]);
+        let (_, heard) = log_in(&with_key(), ELSEWHERE, &[&sha2, ASKS]);
         assert!(heard.len() > 250 && !heard.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
-        let done = entered(&with_key(), ELSEWHERE, &[&sha2, KEY]).0;
+        let done = log_in(&with_key(), ELSEWHERE, &[&sha2, KEY]).0;
         assert_eq!(done.unwrap_err().reason(), Reason::Protocol);
     }
 }

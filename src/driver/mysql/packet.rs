@@ -1,78 +1,19 @@
-//! What the packets of MySQL's protocol say: bytes in, a value or nothing out. No packet makes one of these functions
-//! panic, reserve more than its own length, or give a text longer than its bound.
+//! Packets of MySQL's protocol: bytes in, a value or `None` out. No packet makes one of these functions panic, allocate
+//! more than its own length, or return a text longer than its bound.
 //!
-//! Source: MySQL's "Client/Server Protocol" and MariaDB's "Clients & Utilities" documentation. Knows no stream; `link`
-//! finds where a packet begins and ends.
+//! Sources: MySQL's "Client/Server Protocol" and MariaDB's "Clients & Utilities" documentation. Knows no socket.
 
 use mysql_common::constants::{CapabilityFlags, ColumnFlags, ColumnType, StatusFlags};
+use mysql_common::io::ParseBuf;
 
 use crate::driver::bounded_text;
 
-/// The longest name of a column: MySQL has 256 characters.
-const LONGEST_COLUMN: usize = 1024;
-/// More columns than any server gives.
-pub(super) const MOST_COLUMNS: u64 = 4096;
+/// The longest name of a column that is kept; MySQL allows 256 characters.
+const MAX_COLUMN_NAME_BYTES: usize = 1024;
+/// More columns than any server sends.
+pub(super) const MAX_COLUMNS: u64 = 4096;
 
-/// Reads the fields of a packet one after the other; `None` where it ends too early.
-#[derive(Debug, Clone)]
-pub(super) struct Fields<'p>(pub(super) &'p [u8]);
-
-impl<'p> Fields<'p> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    /// One byte.
-    pub(super) fn byte(&mut self) -> Option<u8> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
-    /// An unsigned 16-bit number.
-    pub(super) fn short(&mut self) -> Option<u16> {
-        self.take().map(u16::from_le_bytes)
-    }
-
-    /// An unsigned 32-bit number.
-    pub(super) fn long(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    /// So many bytes.
-    pub(super) fn bytes(&mut self, count: usize) -> Option<&'p [u8]> {
-        let (head, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    /// A number of variable length.
-    pub(super) fn number(&mut self) -> Option<u64> {
-        match self.byte()? {
-            small @ 0..=0xfa => Some(small.into()),
-            0xfc => self.short().map(u64::from),
-            0xfd => self.take().map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]).into()),
-            0xfe => self.take().map(u64::from_le_bytes),
-            _ => None,
-        }
-    }
-
-    /// Bytes behind their length.
-    pub(super) fn counted(&mut self) -> Option<&'p [u8]> {
-        let count = usize::try_from(self.number()?).ok()?;
-        self.bytes(count)
-    }
-
-    /// Bytes up to a zero byte, or to the end where there is none.
-    fn take_to_zero(&mut self) -> &'p [u8] {
-        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
-        let (head, rest) = self.0.split_at(end);
-        self.0 = rest.get(1..).unwrap_or_default();
-        head
-    }
-}
-
-/// At most so many bytes of a text, with U+FFFD for what is not UTF-8.
+/// At most `longest` bytes of a text, with U+FFFD for what is not UTF-8.
 fn text(bytes: &[u8], longest: usize) -> String {
     let bytes = bytes.get(..longest).unwrap_or(bytes);
     let text = String::from_utf8_lossy(bytes);
@@ -81,190 +22,185 @@ fn text(bytes: &[u8], longest: usize) -> String {
     whole.to_owned()
 }
 
+fn name(bytes: &[u8]) -> String {
+    text(bytes, bounded_text::MAX_NAME_BYTES)
+}
+
 /// The server's first packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Greeting {
-    /// As the server, or the proxy before it, writes it.
+pub(super) struct ServerGreeting {
+    /// As the server, or the proxy in front of it, writes it.
     pub(super) version: String,
     /// The number of the server's thread for this connection.
     pub(super) thread: u32,
-    /// What the server can do.
     pub(super) capabilities: CapabilityFlags,
-    /// The login plugin that the server begins with.
+    /// The login plugin that the server tries first.
     pub(super) plugin: String,
-    /// What a password is mixed with.
+    /// Random bytes that a password is hashed with.
     pub(super) nonce: Vec<u8>,
 }
 
-impl Greeting {
+impl ServerGreeting {
     /// Reads protocol version 10.
     pub(super) fn read(packet: &[u8]) -> Option<Self> {
-        let mut fields = Fields(packet);
-        if fields.byte()? != 10 {
-            return None;
-        }
-        let version = text(fields.take_to_zero(), bounded_text::MAX_NAME_BYTES);
-        let thread = fields.long()?;
-        let mut nonce = fields.bytes(8)?.to_vec();
-        fields.byte()?;
-        let low = fields.short()?;
-        let (_collation, _status) = (fields.byte()?, fields.short()?);
-        let high = fields.short()?;
-        let length = fields.byte()?;
-        fields.bytes(10)?;
+        let mut buffer = ParseBuf(packet);
+        buffer.checked_eat_u8().filter(|version| *version == 10)?;
+        let version = name(buffer.eat_null_str());
+        let thread = buffer.checked_eat_u32_le()?;
+        let mut nonce = buffer.checked_eat(8)?.to_vec();
+        let _filler = buffer.checked_eat_u8()?;
+        let low = buffer.checked_eat_u16_le()?;
+        let _collation_and_status = buffer.checked_eat(3)?;
+        let high = buffer.checked_eat_u16_le()?;
+        let nonce_length = buffer.checked_eat_u8()?;
+        let _reserved = buffer.checked_eat(10)?;
         let capabilities = CapabilityFlags::from_bits_truncate(u32::from(high) << 16 | u32::from(low));
         if capabilities.contains(CapabilityFlags::CLIENT_SECURE_CONNECTION) {
-            let rest = usize::from(length.saturating_sub(8)).max(13);
-            nonce.extend_from_slice(fields.bytes(rest.min(fields.0.len()))?);
+            let rest = usize::from(nonce_length.saturating_sub(8)).max(13);
+            nonce.extend_from_slice(buffer.checked_eat(rest.min(buffer.len()))?);
         }
-        let plugin = text(fields.take_to_zero(), bounded_text::MAX_NAME_BYTES);
-        Some(Greeting { version, thread, capabilities, plugin, nonce: without_zero(&nonce).to_vec() })
+        let plugin = name(buffer.eat_null_str());
+        let nonce = without_final_zero(&nonce).to_vec();
+        Some(ServerGreeting { version, thread, capabilities, plugin, nonce })
     }
 }
 
-/// A nonce of 20 bytes ends with a zero byte that is no part of it; others (MariaDB's have 32) end as they like.
-fn without_zero(nonce: &[u8]) -> &[u8] {
+/// A nonce of 20 bytes is followed by a zero byte that is not part of it; others (MariaDB's have 32) end in any byte.
+fn without_final_zero(nonce: &[u8]) -> &[u8] {
     match nonce {
         [nonce @ .., 0] if nonce.len() == 20 => nonce,
         nonce => nonce,
     }
 }
 
-/// What the server says during a login, after the greeting.
+/// What the server sends during a login, after the greeting.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum LoginPacket<'p> {
-    /// The login is through.
+pub(super) enum LoginReply<'p> {
+    /// The login succeeded.
     Done,
     /// The account has another plugin.
-    Switch {
-        /// Its name.
-        plugin: String,
-        /// What a password is mixed with.
-        nonce: &'p [u8],
-    },
-    /// Something of the plugin's own.
-    More(&'p [u8]),
-    /// The account has another factor after this one, with this plugin.
+    Switch { plugin: String, nonce: &'p [u8] },
+    /// A message of the plugin's own protocol.
+    PluginData(&'p [u8]),
+    /// The account needs another factor after this one, with this plugin.
     NextFactor(String),
-    /// The plugin of before MySQL 4.1.
+    /// The plugin from before MySQL 4.1.
     OldPassword,
     /// The login failed.
-    Refused(ServerError),
+    Refused(MySqlError),
 }
 
-impl<'p> LoginPacket<'p> {
+impl<'p> LoginReply<'p> {
     /// Reads a packet of a login; `None` for an empty one.
     pub(super) fn read(packet: &'p [u8]) -> Option<Self> {
-        let mut fields = Fields(packet);
-        Some(match fields.byte()? {
-            0x00 => LoginPacket::Done,
-            0x01 => LoginPacket::More(fields.0),
-            0x02 => LoginPacket::NextFactor(text(fields.take_to_zero(), bounded_text::MAX_NAME_BYTES)),
-            0xfe if fields.0.is_empty() => LoginPacket::OldPassword,
+        let mut buffer = ParseBuf(packet);
+        Some(match buffer.checked_eat_u8()? {
+            0x00 => LoginReply::Done,
+            0x01 => LoginReply::PluginData(buffer.0),
+            0x02 => LoginReply::NextFactor(name(buffer.eat_null_str())),
+            0xfe if buffer.is_empty() => LoginReply::OldPassword,
             0xfe => {
-                let plugin = text(fields.take_to_zero(), bounded_text::MAX_NAME_BYTES);
-                LoginPacket::Switch { plugin, nonce: without_zero(fields.0) }
+                let plugin = name(buffer.eat_null_str());
+                LoginReply::Switch { plugin, nonce: without_final_zero(buffer.0) }
             }
-            0xff => LoginPacket::Refused(ServerError::read(packet)?),
-            // MariaDB's first servers with `parsec` leave out the byte that says so.
-            _ => LoginPacket::More(packet),
+            0xff => LoginReply::Refused(MySqlError::read(packet)?),
+            // MariaDB's first servers with `parsec` leave out the first byte.
+            _ => LoginReply::PluginData(packet),
         })
     }
 }
 
-/// The server's objection.
+/// An error packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ServerError {
+pub(super) struct MySqlError {
     pub(super) code: u16,
     /// Five letters and digits; `HY000` where the server sends none.
     pub(super) state: String,
     pub(super) message: String,
 }
 
-impl ServerError {
+impl MySqlError {
     /// Reads a packet that begins with `ff`.
     pub(super) fn read(packet: &[u8]) -> Option<Self> {
-        let mut fields = Fields(packet);
-        fields.byte()?;
-        let code = fields.short()?;
-        let state = match fields.0 {
-            [b'#', state @ ..] if state.len() >= 5 => {
-                fields.bytes(6)?;
-                state.get(..5)?
-            }
-            _ => b"HY000",
-        };
-        // Anything else would stand in logs and on pages as the server likes.
+        let mut buffer = ParseBuf(packet.get(1..)?);
+        let code = buffer.checked_eat_u16_le()?;
+        let mut state = &b"HY000"[..];
+        if buffer.0.first() == Some(&b'#') && buffer.len() > 5 {
+            state = buffer.checked_eat(6)?.get(1..)?;
+        }
+        // Anything else would reach logs and pages as the server likes.
         let legal = state.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-        let state = if legal { text(state, 5) } else { "HY000".to_owned() };
-        Some(ServerError { code, state, message: text(fields.0, bounded_text::MAX_MESSAGE_BYTES) })
+        let state = text(if legal { state } else { b"HY000" }, 5);
+        Some(MySqlError { code, state, message: text(buffer.0, bounded_text::MAX_MESSAGE_BYTES) })
     }
 }
 
-/// What stands at the end of an answer.
+/// What the last packet of a result says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ending {
-    /// Another answer to the same command follows.
+pub(super) struct ResultEnd {
+    /// Another result of the same command follows.
     pub(super) more: bool,
-    /// The session is not what it was: a variable, the schema, a temporary table. Never where the server does not tell.
-    pub(super) changed: bool,
+    /// The statement changed the session: a variable, the schema, a temporary table. False where the server does not tell.
+    pub(super) changed_session: bool,
 }
 
-impl Ending {
-    /// Reads what stands behind the first byte.
-    fn read(mut fields: Fields<'_>, tracks: bool) -> Option<Self> {
-        let (_affected, _id) = (fields.number()?, fields.number()?);
-        let status = StatusFlags::from_bits_truncate(fields.short()?);
+impl ResultEnd {
+    /// Reads the long form, behind its first byte.
+    fn read(mut buffer: ParseBuf<'_>, tracks_session: bool) -> Option<Self> {
+        let (_affected, _id) = (buffer.checked_eat_lenenc_int()?, buffer.checked_eat_lenenc_int()?);
+        let status = StatusFlags::from_bits_truncate(buffer.checked_eat_u16_le()?);
         let more = status.contains(StatusFlags::SERVER_MORE_RESULTS_EXISTS);
-        let tells = tracks && status.contains(StatusFlags::SERVER_SESSION_STATE_CHANGED);
+        let tells = tracks_session && status.contains(StatusFlags::SERVER_SESSION_STATE_CHANGED);
         // What cannot be read may be a change.
-        Some(Ending { more, changed: tells && has_change(fields).unwrap_or(true) })
+        Some(ResultEnd { more, changed_session: tells && has_change(buffer).unwrap_or(true) })
     }
 
-    /// Reads the form without anything about the session, behind its first byte.
-    fn read_short(mut fields: Fields<'_>) -> Option<Self> {
-        let _warnings = fields.short()?;
-        let status = StatusFlags::from_bits_truncate(fields.short()?);
-        Some(Ending { more: status.contains(StatusFlags::SERVER_MORE_RESULTS_EXISTS), changed: false })
+    /// Reads the form that says nothing about the session, behind its first byte.
+    fn read_short(mut buffer: ParseBuf<'_>) -> Option<Self> {
+        let _warnings = buffer.checked_eat_u16_le()?;
+        let status = StatusFlags::from_bits_truncate(buffer.checked_eat_u16_le()?);
+        let more = status.contains(StatusFlags::SERVER_MORE_RESULTS_EXISTS);
+        Some(ResultEnd { more, changed_session: false })
     }
 }
 
-/// Whether what the server tells about the session is a change; there are also numbers of transactions.
-fn has_change(mut fields: Fields<'_>) -> Option<bool> {
+/// Whether what the server tells about the session is a change; it also tells numbers of transactions.
+fn has_change(mut buffer: ParseBuf<'_>) -> Option<bool> {
     const SCHEMA: u8 = 1;
     const STATE: u8 = 2;
-    let _warnings = fields.short()?;
-    let _text = fields.counted()?;
-    let mut told = Fields(fields.counted()?);
+    let _warnings = buffer.checked_eat_u16_le()?;
+    let _text = buffer.checked_eat_lenenc_str()?;
+    let mut changes = ParseBuf(buffer.checked_eat_lenenc_str()?);
     let mut changed = false;
-    while !told.0.is_empty() {
-        changed |= matches!(told.byte()?, SCHEMA | STATE);
-        told.counted()?;
+    while !changes.is_empty() {
+        changed |= matches!(changes.checked_eat_u8()?, SCHEMA | STATE);
+        changes.checked_eat_lenenc_str()?;
     }
     Some(changed)
 }
 
-/// The first packet of a good answer to a command.
+/// The first packet of a successful answer to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// Done, no rows.
-    Done(Ending),
-    /// So many columns, then rows.
+pub(super) enum ResultHead {
+    /// A result without rows.
+    Done(ResultEnd),
+    /// This many columns, then rows.
     Rows(usize),
 }
 
-impl Reply {
-    /// Reads it, or the server's objection, which ends the command; `None` also for a request to send a file, and for
-    /// more columns than there may be. `tracks`: the server tells what becomes of the session.
-    pub(super) fn read(packet: &[u8], tracks: bool) -> Option<Result<Self, ServerError>> {
+impl ResultHead {
+    /// Reads it, or the server's error, which ends the command; `None` also for a request to send a file, and for more
+    /// columns than there may be. `tracks_session`: the server tells when a statement changes the session.
+    pub(super) fn read(packet: &[u8], tracks_session: bool) -> Option<Result<Self, MySqlError>> {
         match packet.first()? {
-            0x00 => Some(Ok(Reply::Done(Ending::read(Fields(packet.get(1..)?), tracks)?))),
-            0xff => ServerError::read(packet).map(Err),
+            0x00 => Some(Ok(ResultHead::Done(ResultEnd::read(ParseBuf(packet.get(1..)?), tracks_session)?))),
+            0xff => MySqlError::read(packet).map(Err),
             _ => {
-                let mut fields = Fields(packet);
-                let count = fields.number().filter(|count| (1..=MOST_COLUMNS).contains(count))?;
+                let mut buffer = ParseBuf(packet);
+                let count =
+                    buffer.checked_eat_lenenc_int().filter(|count| (1..=MAX_COLUMNS).contains(count))?;
                 let count = usize::try_from(count).ok()?;
-                fields.0.is_empty().then_some(Ok(Reply::Rows(count)))
+                buffer.is_empty().then_some(Ok(ResultHead::Rows(count)))
             }
         }
     }
@@ -276,36 +212,37 @@ pub(super) enum RowPacket {
     /// The values of a row.
     Row,
     /// No more rows.
-    End(Ending),
+    End(ResultEnd),
 }
 
 impl RowPacket {
-    /// Reads its kind, or the server's objection, which ends the command; `None` for an empty packet. `tracks` as in
-    /// [`Reply::read`].
-    pub(super) fn read(packet: &[u8], tracks: bool) -> Option<Result<Self, ServerError>> {
-        // A row that begins so has a value of 16 MiB and more.
+    /// Reads its kind, or the server's error, which ends the command; `None` for an empty packet. `tracks_session` as in
+    /// [`ResultHead::read`].
+    pub(super) fn read(packet: &[u8], tracks_session: bool) -> Option<Result<Self, MySqlError>> {
+        // A row that begins with `fe` has a value of 16 MiB and more.
         const SHORTEST_ROW: usize = 1 << 24;
-        match packet.first()? {
-            0xfe if tracks && packet.len() < SHORTEST_ROW => {
-                Some(Ok(RowPacket::End(Ending::read(Fields(packet.get(1..)?), tracks)?)))
+        let (first, rest) = packet.split_first()?;
+        match first {
+            0xfe if tracks_session && packet.len() < SHORTEST_ROW => {
+                Some(Ok(RowPacket::End(ResultEnd::read(ParseBuf(rest), true)?)))
             }
-            0xfe if packet.len() < 9 => {
-                Some(Ok(RowPacket::End(Ending::read_short(Fields(packet.get(1..)?))?)))
+            0xfe if is_end_of_columns(packet) => {
+                Some(Ok(RowPacket::End(ResultEnd::read_short(ParseBuf(rest))?)))
             }
-            0xff => ServerError::read(packet).map(Err),
+            0xff => MySqlError::read(packet).map(Err),
             _ => Some(Ok(RowPacket::Row)),
         }
     }
 }
 
-/// True for the packet behind the definitions of columns, which servers that track do not send.
-pub(super) fn is_end(packet: &[u8]) -> bool {
+/// True for the packet behind the definitions of columns, which servers that track the session do not send.
+pub(super) fn is_end_of_columns(packet: &[u8]) -> bool {
     matches!(packet, [0xfe, ..]) && packet.len() < 9
 }
 
 /// A statement that the server has prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Prepared {
+pub(super) struct PreparedStatement {
     /// The server's number of it.
     pub(super) id: u32,
     /// How many columns its result has; none where the server cannot tell yet.
@@ -314,62 +251,64 @@ pub(super) struct Prepared {
     pub(super) params: usize,
 }
 
-impl Prepared {
-    /// Reads the first packet of an answer, or the server's objection.
-    pub(super) fn read(packet: &[u8]) -> Option<Result<Self, ServerError>> {
-        let mut fields = Fields(packet);
-        match fields.byte()? {
+impl PreparedStatement {
+    /// Reads the first packet of an answer, or the server's error.
+    pub(super) fn read(packet: &[u8]) -> Option<Result<Self, MySqlError>> {
+        let (first, rest) = packet.split_first()?;
+        match first {
             0x00 => {}
-            0xff => return ServerError::read(packet).map(Err),
+            0xff => return MySqlError::read(packet).map(Err),
             _ => return None,
         }
-        let id = fields.long()?;
-        let (columns, params) = (fields.short()?, fields.short()?);
-        let prepared = Prepared { id, columns: columns.into(), params: params.into() };
-        (u64::from(columns) <= MOST_COLUMNS).then_some(Ok(prepared))
+        let mut buffer = ParseBuf(rest);
+        let id = buffer.checked_eat_u32_le()?;
+        let (columns, params) = (buffer.checked_eat_u16_le()?, buffer.checked_eat_u16_le()?);
+        let prepared = PreparedStatement { id, columns: columns.into(), params: params.into() };
+        (u64::from(columns) <= MAX_COLUMNS).then_some(Ok(prepared))
     }
 }
 
 /// The definition of one column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Column {
+pub(super) struct ColumnDefinition {
     pub(super) name: String,
     pub(super) column_type: ColumnType,
     pub(super) flags: ColumnFlags,
     /// The number of its collation.
     pub(super) character_set: u16,
-    pub(super) decimals: u8,
 }
 
-impl Column {
+impl ColumnDefinition {
     /// Reads a definition.
     pub(super) fn read(packet: &[u8]) -> Option<Self> {
-        let mut fields = Fields(packet);
-        let (_catalog, _schema, _table, _original_table) =
-            (fields.counted()?, fields.counted()?, fields.counted()?, fields.counted()?);
-        let name = text(fields.counted()?, LONGEST_COLUMN);
-        let _original_name = fields.counted()?;
-        let mut fields = Fields(fields.counted()?);
-        let character_set = fields.short()?;
-        let _length = fields.long()?;
-        let column_type = ColumnType::try_from(fields.byte()?).ok()?;
-        let flags = ColumnFlags::from_bits_truncate(fields.short()?);
-        Some(Column { name, column_type, flags, character_set, decimals: fields.byte()? })
+        let mut buffer = ParseBuf(packet);
+        for _catalog_schema_table_and_original_table in 0..4 {
+            buffer.checked_eat_lenenc_str()?;
+        }
+        let name = text(buffer.checked_eat_lenenc_str()?, MAX_COLUMN_NAME_BYTES);
+        let _original_name = buffer.checked_eat_lenenc_str()?;
+        let mut buffer = ParseBuf(buffer.checked_eat_lenenc_str()?);
+        let character_set = buffer.checked_eat_u16_le()?;
+        let _length = buffer.checked_eat_u32_le()?;
+        let column_type = ColumnType::try_from(buffer.checked_eat_u8()?).ok()?;
+        let flags = ColumnFlags::from_bits_truncate(buffer.checked_eat_u16_le()?);
+        let _decimals = buffer.checked_eat_u8()?;
+        Some(ColumnDefinition { name, column_type, flags, character_set })
     }
 }
 
-/// In which of the two forms the values of a row are.
+/// How the values of a row are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum RowFormat {
     /// Of a prepared statement.
     Binary,
     /// Of a statement that was sent as text.
     Text,
 }
 
-/// Why a row is not taken.
+/// Why a row is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Misfit {
+pub(super) enum RowError {
     /// It is not what its columns say.
     Unreadable,
     /// The value of this column is longer than it may be.
@@ -378,66 +317,56 @@ pub(super) enum Misfit {
 
 /// The length of the longest row whose values are not longer than `longest`.
 pub(super) fn longest_row(columns: usize, longest: usize) -> usize {
-    // Each with its length before it; then the header and the marks of NULLs.
+    // Each with its length before it; then the header and the bits for NULLs.
     longest.saturating_add(9).saturating_mul(columns).saturating_add(columns / 8 + 3)
 }
 
-/// Where one value lies in a row's packet; `None` is NULL.
-type Span = Option<(usize, usize)>;
-
-/// The places of one row's values after the other's, in one allocation.
+/// Where the values of one row lie in its packet; `None` is NULL. Reused from row to row.
 #[derive(Debug, Default)]
-pub(super) struct Spans(Vec<Span>);
+pub(super) struct ValueSpans(Vec<Option<(usize, usize)>>);
 
-impl Spans {
-    /// Finds the values of a row, of which none may be longer than `longest`. A value of variable length lies without
-    /// its length.
+impl ValueSpans {
+    /// Finds the values of a row, of which none may be longer than `longest`. The span of a value of variable length does
+    /// not include its length.
     pub(super) fn find(
         &mut self,
         packet: &[u8],
-        columns: &[Column],
-        form: Form,
+        columns: &[ColumnDefinition],
+        format: RowFormat,
         longest: usize,
-    ) -> Result<(), Misfit> {
-        self.find_all(packet, columns, form).ok_or(Misfit::Unreadable)?;
-        let length = |span: &Span| span.map_or(0, |(start, end)| end - start);
-        match self.0.iter().position(|span| length(span) > longest) {
-            Some(column) => Err(Misfit::TooLong(column)),
-            None => Ok(()),
-        }
+    ) -> Result<(), RowError> {
+        self.find_all(packet, columns, format).ok_or(RowError::Unreadable)?;
+        let is_too_long =
+            |span: &Option<(usize, usize)>| span.is_some_and(|(start, end)| end - start > longest);
+        self.0.iter().position(is_too_long).map_or(Ok(()), |column| Err(RowError::TooLong(column)))
     }
 
     /// `None` when the row is not what its columns say.
-    fn find_all(&mut self, packet: &[u8], columns: &[Column], form: Form) -> Option<()> {
+    fn find_all(&mut self, packet: &[u8], columns: &[ColumnDefinition], format: RowFormat) -> Option<()> {
         self.0.clear();
-        let mut fields = Fields(packet);
-        let nulls = match form {
-            Form::Text => &[][..],
-            Form::Binary => {
-                fields.byte().filter(|header| *header == 0)?;
-                fields.bytes((columns.len() + 9) / 8)?
-            }
-        };
+        let mut buffer = ParseBuf(packet);
+        let mut nulls = &[][..];
+        if format == RowFormat::Binary {
+            buffer.checked_eat_u8().filter(|header| *header == 0)?;
+            nulls = buffer.checked_eat((columns.len() + 9) / 8)?;
+        }
         for (index, column) in columns.iter().enumerate() {
-            let is_null = match form {
-                Form::Text => fields.0.first() == Some(&0xfb),
-                Form::Binary => nulls.get((index + 2) / 8)? & (1 << ((index + 2) % 8)) != 0,
+            let is_null = match format {
+                RowFormat::Text => buffer.0.first() == Some(&0xfb) && buffer.checked_skip(1),
+                RowFormat::Binary => nulls.get((index + 2) / 8)? & (1 << ((index + 2) % 8)) != 0,
             };
             if is_null {
-                if form == Form::Text {
-                    fields.byte()?;
-                }
                 self.0.push(None);
                 continue;
             }
-            let value = match fixed_length(column.column_type).filter(|_| form == Form::Binary) {
-                Some(length) => fields.bytes(length)?,
-                None => fields.counted()?,
+            let value = match fixed_length(column.column_type).filter(|_| format == RowFormat::Binary) {
+                Some(length) => buffer.checked_eat(length)?,
+                None => buffer.checked_eat_lenenc_str()?,
             };
-            let end = packet.len() - fields.0.len();
+            let end = packet.len() - buffer.len();
             self.0.push(Some((end - value.len(), end)));
         }
-        fields.0.is_empty().then_some(())
+        buffer.is_empty().then_some(())
     }
 
     /// The bytes of one value; the inner `None` is NULL.
@@ -449,7 +378,7 @@ impl Spans {
     }
 }
 
-/// How long a value is in the binary form; `None` where its length stands before it.
+/// How long a value is in the binary format; `None` where its length stands before it.
 fn fixed_length(column_type: ColumnType) -> Option<usize> {
     use ColumnType as T;
     match column_type {
@@ -460,92 +389,6 @@ fn fixed_length(column_type: ColumnType) -> Option<usize> {
         T::MYSQL_TYPE_NULL => Some(0),
         _ => None,
     }
-}
-
-/// One value of a row, borrowed from its packet.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'p> {
-    Null,
-    Int(i64),
-    /// Only what is above the largest [`Value::Int`].
-    UInt(u64),
-    Float(f32),
-    Double(f64),
-    /// Year, month, day, hour, minute, second, microseconds.
-    Date(u16, u8, u8, u8, u8, u8, u32),
-    /// Negative, days, hours, minutes, seconds, microseconds.
-    Time(bool, u32, u8, u8, u8, u32),
-    /// Everything else, and everything in the text form.
-    Bytes(&'p [u8]),
-}
-
-impl<'p> Value<'p> {
-    /// Reads the bytes that [`Spans`] found; `None` when they are not what the column says.
-    pub(super) fn read(bytes: &'p [u8], column: &Column, form: Form) -> Option<Self> {
-        use ColumnType as T;
-        if form == Form::Text {
-            return Some(Value::Bytes(bytes));
-        }
-        let unsigned = column.flags.contains(ColumnFlags::UNSIGNED_FLAG);
-        let mut fields = Fields(bytes);
-        Some(match column.column_type {
-            T::MYSQL_TYPE_TINY if unsigned => Value::Int(fields.byte()?.into()),
-            T::MYSQL_TYPE_TINY => Value::Int(i8::from_le_bytes(fields.take()?).into()),
-            T::MYSQL_TYPE_SHORT | T::MYSQL_TYPE_YEAR if unsigned => Value::Int(fields.short()?.into()),
-            T::MYSQL_TYPE_SHORT | T::MYSQL_TYPE_YEAR => Value::Int(i16::from_le_bytes(fields.take()?).into()),
-            T::MYSQL_TYPE_LONG | T::MYSQL_TYPE_INT24 if unsigned => Value::Int(fields.long()?.into()),
-            T::MYSQL_TYPE_LONG | T::MYSQL_TYPE_INT24 => Value::Int(i32::from_le_bytes(fields.take()?).into()),
-            T::MYSQL_TYPE_LONGLONG if unsigned => {
-                let number = u64::from_le_bytes(fields.take()?);
-                i64::try_from(number).map_or(Value::UInt(number), Value::Int)
-            }
-            T::MYSQL_TYPE_LONGLONG => Value::Int(i64::from_le_bytes(fields.take()?)),
-            T::MYSQL_TYPE_FLOAT => Value::Float(f32::from_le_bytes(fields.take()?)),
-            T::MYSQL_TYPE_DOUBLE => Value::Double(f64::from_le_bytes(fields.take()?)),
-            T::MYSQL_TYPE_NULL => Value::Null,
-            T::MYSQL_TYPE_DATE
-            | T::MYSQL_TYPE_NEWDATE
-            | T::MYSQL_TYPE_DATETIME
-            | T::MYSQL_TYPE_DATETIME2
-            | T::MYSQL_TYPE_TIMESTAMP
-            | T::MYSQL_TYPE_TIMESTAMP2 => date(fields)?,
-            T::MYSQL_TYPE_TIME | T::MYSQL_TYPE_TIME2 => time(fields)?,
-            _ => Value::Bytes(bytes),
-        })
-    }
-}
-
-/// What is left out at the end is zero: nothing, the date, the seconds, or all.
-fn date(mut fields: Fields<'_>) -> Option<Value<'static>> {
-    let length = fields.0.len();
-    let (mut day, mut clock, mut micros) = ((0, 0, 0), (0, 0, 0), 0);
-    if length > 0 {
-        day = (fields.short()?, fields.byte()?, fields.byte()?);
-    }
-    if length > 4 {
-        clock = (fields.byte()?, fields.byte()?, fields.byte()?);
-    }
-    if length > 7 {
-        micros = fields.long()?;
-    }
-    let (year, month, day) = day;
-    let (hour, minute, second) = clock;
-    fields.0.is_empty().then_some(Value::Date(year, month, day, hour, minute, second, micros))
-}
-
-fn time(mut fields: Fields<'_>) -> Option<Value<'static>> {
-    let length = fields.0.len();
-    let (mut negative, mut days, mut clock, mut micros) = (false, 0, (0, 0, 0), 0);
-    if length > 0 {
-        negative = fields.byte()? != 0;
-        days = fields.long()?;
-        clock = (fields.byte()?, fields.byte()?, fields.byte()?);
-    }
-    if length > 8 {
-        micros = fields.long()?;
-    }
-    let (hours, minutes, seconds) = clock;
-    fields.0.is_empty().then_some(Value::Time(negative, days, hours, minutes, seconds, micros))
 }
 
 #[cfg(test)]
@@ -560,8 +403,8 @@ mod tests {
         packet
     }
 
-    fn column(column_type: ColumnType, flags: ColumnFlags) -> Column {
-        Column { name: "c".to_owned(), column_type, flags, character_set: 63, decimals: 0 }
+    fn column(column_type: ColumnType, flags: ColumnFlags) -> ColumnDefinition {
+        ColumnDefinition { name: "c".to_owned(), column_type, flags, character_set: 63 }
     }
 
     /// Every function of this file on every beginning of a packet: none panics.
@@ -574,17 +417,22 @@ mod tests {
         ];
         for end in 0..=packet.len() {
             let packet = &packet[..end];
-            let _ = (Greeting::read(packet), LoginPacket::read(packet), ServerError::read(packet));
-            let _ = (Reply::read(packet, true), RowPacket::read(packet, true), Prepared::read(packet));
-            let _ = (Reply::read(packet, false), RowPacket::read(packet, false), Column::read(packet));
-            for form in [Form::Binary, Form::Text] {
-                let mut spans = Spans::default();
+            let _ = (ServerGreeting::read(packet), LoginReply::read(packet), MySqlError::read(packet));
+            let _ = (
+                ResultHead::read(packet, true),
+                RowPacket::read(packet, true),
+                PreparedStatement::read(packet),
+            );
+            let _ = (
+                ResultHead::read(packet, false),
+                RowPacket::read(packet, false),
+                ColumnDefinition::read(packet),
+            );
+            for form in [RowFormat::Binary, RowFormat::Text] {
+                let mut spans = ValueSpans::default();
                 let found = spans.find(packet, &columns, form, 10);
-                for (at, column) in columns.iter().enumerate() {
-                    let Some(Some(bytes)) = spans.value(packet, at) else { continue };
-                    assert!(
-                        Value::read(bytes, column, form).is_some() || found.is_err() || form == Form::Binary
-                    );
+                for at in (0..columns.len()).filter(|_| found.is_ok()) {
+                    assert!(spans.value(packet, at).is_some(), "{packet:?}");
                 }
             }
         }
@@ -614,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_greeting_gives_version_thread_plugin_and_nonce() {
-        let read = Greeting::read(&greeting()).unwrap();
+        let read = ServerGreeting::read(&greeting()).unwrap();
         assert_eq!((read.version.as_str(), read.thread), ("5.5.5-10.11.6-MariaDB", 42));
         assert_eq!(
             (read.plugin.as_str(), read.nonce),
@@ -623,10 +471,10 @@ mod tests {
         assert!(
             read.capabilities.contains(CapabilityFlags::CLIENT_SSL | CapabilityFlags::CLIENT_PLUGIN_AUTH)
         );
-        assert_eq!(Greeting::read(b"\x09old\0"), None);
+        assert_eq!(ServerGreeting::read(b"\x09old\0"), None);
         // 32 bytes of MariaDB's own, the last one zero.
         let switch = [b"\xfeclient_ed25519\0", &[7; 31][..], &[0]].concat();
-        let Some(LoginPacket::Switch { plugin, nonce }) = LoginPacket::read(&switch) else {
+        let Some(LoginReply::Switch { plugin, nonce }) = LoginReply::read(&switch) else {
             panic!("{switch:?}")
         };
         assert_eq!((plugin.as_str(), nonce.len()), ("client_ed25519", 32));
@@ -635,30 +483,33 @@ mod tests {
     #[test]
     fn counts_and_texts_are_bounded() {
         for (packet, reply) in [
-            (&b"\x05"[..], Some(Ok(Reply::Rows(5)))),
-            (b"\xfc\x00\x10", Some(Ok(Reply::Rows(4096)))),
+            (&b"\x05"[..], Some(Ok(ResultHead::Rows(5)))),
+            (b"\xfc\x00\x10", Some(Ok(ResultHead::Rows(4096)))),
             (b"\xfc\x01\x10", None),
             (b"\xfe\0\0\0\0\x10\0\0\0", None),
             (b"\xfb", None),
             (b"\x05\0", None),
             (b"", None),
-            (b"\x00\x00\x00\x0a\x00\x00\x00", Some(Ok(Reply::Done(Ending { more: true, changed: false })))),
+            (
+                b"\x00\x00\x00\x0a\x00\x00\x00",
+                Some(Ok(ResultHead::Done(ResultEnd { more: true, changed_session: false }))),
+            ),
         ] {
-            assert_eq!(Reply::read(packet, false), reply, "{packet:?}");
-            assert_eq!(Reply::read(packet, true), reply, "{packet:?}");
+            assert_eq!(ResultHead::read(packet, false), reply, "{packet:?}");
+            assert_eq!(ResultHead::read(packet, true), reply, "{packet:?}");
         }
-        assert_eq!(Prepared::read(b"\x00\x01\0\0\0\xff\xff\0\0\0\0\0"), None);
+        assert_eq!(PreparedStatement::read(b"\x00\x01\0\0\0\xff\xff\0\0\0\0\0"), None);
         let error =
-            ServerError::read(&[&b"\xff\x28\x04#42000"[..], "é".repeat(4000).as_bytes()].concat()).unwrap();
+            MySqlError::read(&[&b"\xff\x28\x04#42000"[..], "é".repeat(4000).as_bytes()].concat()).unwrap();
         assert_eq!((error.code, error.state.as_str()), (1064, "42000"));
         assert!(
             error.message.len() <= bounded_text::MAX_MESSAGE_BYTES && error.message.ends_with('é'),
             "{}",
             error.message.len()
         );
-        let error = ServerError::read(b"\xff\x10\x04Too many connections").unwrap();
+        let error = MySqlError::read(b"\xff\x10\x04Too many connections").unwrap();
         assert_eq!((error.state.as_str(), error.message.as_str()), ("HY000", "Too many connections"));
-        assert_eq!(ServerError::read(b"\xff\x28\x04#\x1b[31mx").unwrap().state, "HY000");
+        assert_eq!(MySqlError::read(b"\xff\x28\x04#\x1b[31mx").unwrap().state, "HY000");
     }
 
     #[test]
@@ -666,7 +517,7 @@ mod tests {
         let end = |told: &[u8]| {
             let packet = [&[0xfe, 0, 0, 2, 0x40, 0, 0, 0], told].concat();
             match RowPacket::read(&packet, true).unwrap().unwrap() {
-                RowPacket::End(Ending { more: false, changed }) => changed,
+                RowPacket::End(ResultEnd { more: false, changed_session }) => changed_session,
                 other => panic!("{other:?}"),
             }
         };
@@ -677,7 +528,7 @@ mod tests {
         // What ends too early.
         assert!(end(b"\x03\x02\x05") && end(b"\x09\x02"));
         let unchanged = [0xfe, 0, 0, 2, 0, 0, 0];
-        let none = Some(Ok(RowPacket::End(Ending { more: false, changed: false })));
+        let none = Some(Ok(RowPacket::End(ResultEnd { more: false, changed_session: false })));
         assert_eq!(RowPacket::read(&unchanged, true), none);
         assert_eq!(RowPacket::read(&[0xfe, 0, 0, 2, 0], false), none);
     }
@@ -691,7 +542,7 @@ mod tests {
             column(ColumnType::MYSQL_TYPE_DATETIME, ColumnFlags::empty()),
             column(ColumnType::MYSQL_TYPE_TIME, ColumnFlags::empty()),
         ];
-        let mut spans = Spans::default();
+        let mut spans = ValueSpans::default();
         let binary = [
             &[0, 0b0000_1000, 200][..],
             &u64::MAX.to_le_bytes(),
@@ -699,26 +550,25 @@ mod tests {
             &[12, 1, 34, 0, 0, 0, 22, 59, 58, 1, 0, 0, 0],
         ]
         .concat();
-        spans.find(&binary, &columns, Form::Binary, 12).unwrap();
-        let read = |at: usize| {
-            let bytes = spans.value(&binary, at).unwrap();
-            bytes.map(|bytes| Value::read(bytes, &columns[at], Form::Binary).unwrap())
-        };
-        assert_eq!(read(0), Some(Value::Int(200)));
-        assert_eq!(read(1), None);
-        assert_eq!(read(2), Some(Value::UInt(u64::MAX)));
-        assert_eq!(read(3), Some(Value::Date(2026, 1, 2, 3, 4, 5, 0)));
-        assert_eq!(read(4), Some(Value::Time(true, 34, 22, 59, 58, 1)));
+        spans.find(&binary, &columns, RowFormat::Binary, 12).unwrap();
+        let read = |at: usize| spans.value(&binary, at).unwrap();
+        assert_eq!((read(0), read(1)), (Some(&[200][..]), None));
+        assert_eq!(read(2), Some(&[0xff; 8][..]));
+        assert_eq!(read(3), Some(&[0xea, 7, 1, 2, 3, 4, 5][..]));
+        assert_eq!(read(4), Some(&[1, 34, 0, 0, 0, 22, 59, 58, 1, 0, 0, 0][..]));
         let text = b"\x03200\xfb\x011\x0a2026-01-02\x00";
-        spans.find(text, &columns, Form::Text, 10).unwrap();
+        spans.find(text, &columns, RowFormat::Text, 10).unwrap();
         assert_eq!(spans.value(text, 0), Some(Some(&b"200"[..])));
         assert_eq!((spans.value(text, 1), spans.value(text, 4)), (Some(None), Some(Some(&b""[..]))));
-        assert_eq!(spans.find(text, &columns, Form::Text, 9), Err(Misfit::TooLong(3)));
+        assert_eq!(spans.find(text, &columns, RowFormat::Text, 9), Err(RowError::TooLong(3)));
         assert!(text.len() <= longest_row(5, 10) && binary.len() <= longest_row(5, 13));
         assert_eq!(longest_row(4096, usize::MAX), usize::MAX);
         // A row that is longer or shorter than its columns.
         let cut = &text[..text.len() - 1];
-        assert_eq!(spans.find(cut, &columns, Form::Text, 10), Err(Misfit::Unreadable));
-        assert_eq!(spans.find(b"\x00\x00\x01x", &columns[..1], Form::Binary, 10), Err(Misfit::Unreadable));
+        assert_eq!(spans.find(cut, &columns, RowFormat::Text, 10), Err(RowError::Unreadable));
+        assert_eq!(
+            spans.find(b"\x00\x00\x01x", &columns[..1], RowFormat::Binary, 10),
+            Err(RowError::Unreadable)
+        );
     }
 }

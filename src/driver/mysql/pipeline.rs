@@ -1,108 +1,110 @@
 //! Jobs on their way: preparing statements, and running several of them, in one round trip each.
 //!
 //! Each job is two commands, the limits and the statement: the server's own deadline and read-only mode are set again
-//! before each statement, whatever the last one did to them (a stored function may). All leave together, and the answers
-//! are read one by one. The server goes on after an error, so that a job which fails costs its neighbours nothing. The
-//! server's deadline strikes first and leaves the connection usable; when the server does not answer, ours follows, and
-//! the connection is given up.
+//! before each statement, whatever the last one did to them (a stored function may). All are sent together, and the
+//! answers are read one by one. The server goes on after an error, so that a job which fails costs its neighbours nothing.
+//! The server's limit comes first and leaves the connection usable; when the server does not answer, ours follows, and
+//! the connection is closed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hashlink::LruCache;
+
 use crate::deadline::Deadline;
 use crate::driver::statement::{Dialect, check_read_only};
-use crate::driver::{Column, Flow, Job, Row, RowSink, Sql};
+use crate::driver::{Job, RowSink, Sql};
 use crate::error::{Error, Reason, Result};
 
-use super::errors::{Fault, is_stale, is_text_only};
-use super::login::{Doubt, Server};
-use super::packet;
-use super::packet::{Form, Prepared, ServerError};
-use super::reply::{After, Answered, Change, GRACE, Streamed, Turn, stream};
-use super::residue::leaves_something;
-use super::server_info::{Learned, Limits, read_count};
-use super::statement_cache::{Known, Way};
-use super::talk::{Talk, Trouble};
+use super::errors::CallError;
+use super::login::Server;
+use super::packet::{ColumnDefinition, PreparedStatement, RowFormat};
+use super::protocol::{Answer, ProtocolClient, answer};
+use super::result_reader::{ConnectionState, GRACE, JobAnswer, RowsRead, SentJob, SessionChange, read_rows};
+use super::server_info::{ServerInfo, read_count};
+use super::session_changes::Suspicion;
 
-/// How long a session may take to forget what a query left behind.
-const FORGETTING: Duration = Duration::from_secs(1);
+/// How long a session may take to reset what a query left behind.
+const RESET_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// More than any configuration has queries for one target.
+const MAX_STATEMENTS: usize = 4096;
 
 /// Jobs that have not ended, in order.
 pub(super) type Jobs<'j, 'q> = VecDeque<&'j mut Job<'q>>;
 
-/// What was sent for one job.
-struct Sent {
-    limits: Limits,
-    /// How long the server may work on it.
-    allowed: Duration,
-    form: Form,
+/// Jobs whose result may be incomplete, as the server's limit may have ended their statements.
+type DoubtfulJobs<'j, 'q> = VecDeque<(&'j mut Job<'q>, JobAnswer)>;
+
+/// How a statement is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Execution {
+    /// By its number in the server.
+    Prepared(u32),
+    /// As text: the server does not prepare its kind.
+    Text,
 }
 
-/// The time of jobs that were sent together: when the server began with one of them it does not tell. The way is not
-/// taken off: on a busy machine it is not known well enough, and what is too long here costs a question at most.
-struct Clock {
-    sent: Instant,
-    /// So many were ended by the server's limit, with an error.
-    by_limit: u64,
-    /// That took at least so long.
-    by_limit_took: Duration,
-}
-
-impl Clock {
-    /// The last statement that was answered has not run for longer.
-    fn longest(&self) -> Duration {
-        self.sent.elapsed().saturating_sub(self.by_limit_took)
-    }
-
-    fn note(&mut self, answered: &Answered) {
-        if answered.is_by_limit() {
-            self.by_limit += 1;
-            self.by_limit_took += answered.limit();
+impl Execution {
+    fn number(self) -> Option<u32> {
+        match self {
+            Execution::Prepared(id) => Some(id),
+            Execution::Text => None,
         }
     }
 }
 
-/// What the server made of one statement.
-type Answer<T> = Result<T, ServerError>;
+/// How the statements of one session are run, by name. The numbers are valid as long as the server's session: a reset ends
+/// them.
+type StatementCache = LruCache<String, Execution>;
+
+/// Adds a statement. Returns the number of one that the server may forget: the statement's own one of before, or that of
+/// the least recently used one.
+fn remember(statements: &mut StatementCache, sql: &Sql, execution: Execution) -> Option<u32> {
+    let is_full = statements.len() >= MAX_STATEMENTS && !statements.contains_key(sql.name());
+    let removed = if is_full { statements.remove_lru().map(|(_, execution)| execution) } else { None };
+    let before = statements.insert(sql.name().to_owned(), execution);
+    removed.or(before).and_then(Execution::number)
+}
 
 /// What it takes to run statements on one connection.
 pub(super) struct Pipeline {
-    pub(super) talk: Talk,
-    pub(super) learned: Learned,
+    pub(super) client: ProtocolClient,
+    pub(super) info: ServerInfo,
     server: Arc<Server>,
-    known: Known,
+    statements: StatementCache,
     /// How many statements the server's limit has ended, as it counts them; `None` while that is not known.
-    ended_by_limit: Option<u64>,
+    timeouts: Option<u64>,
     /// One transaction is around what runs.
     pub(super) in_snapshot: bool,
     /// The session is not what it was after its login, or may not be.
     is_changed: bool,
-    /// The batch has left a variable or a lock.
-    has_residue: bool,
+    /// The query behind the batch found a variable or a lock.
+    probe_found_change: bool,
 }
 
 impl Pipeline {
     /// Of a connection that was set up.
-    pub(super) fn new(talk: Talk, learned: Learned, server: &Arc<Server>) -> Self {
+    pub(super) fn new(client: ProtocolClient, info: ServerInfo, server: &Arc<Server>) -> Self {
         Pipeline {
-            talk,
-            learned,
+            client,
+            info,
             server: Arc::clone(server),
-            known: Known::default(),
-            ended_by_limit: Some(0),
+            statements: StatementCache::new(MAX_STATEMENTS),
+            timeouts: Some(0),
             in_snapshot: false,
             is_changed: false,
-            has_residue: false,
+            probe_found_change: false,
         }
     }
 
-    /// What keeps a statement from being sent: the first-keyword check of a read-only target.
+    /// The first-keyword check of a read-only target, before a statement is sent.
     pub(super) fn check(&self, sql: &str) -> Result<()> {
-        if !self.server.login.read_only {
+        if !self.server.config.read_only {
             return Ok(());
         }
-        if self.learned.other_strings && sql.contains('\\') {
+        if self.info.has_ambiguous_backslash && sql.contains('\\') {
             let message = "sql_mode holds NO_BACKSLASH_ESCAPES or ANSI_QUOTES, or character_set_client is one in which a backslash may \
                  be half a character: what a backslash means is not known";
             return Err(
@@ -112,73 +114,61 @@ impl Pipeline {
         check_read_only(sql, Dialect::MySql)
     }
 
-    /// Makes the session what it was after its login, where it is not; false when that failed, and the connection is no
-    /// more.
-    pub(super) fn is_as_before(&mut self) -> bool {
+    /// Resets a session that was changed; false when that failed, and the connection must not be used again.
+    pub(super) fn reset_if_changed(&mut self) -> bool {
         if !std::mem::take(&mut self.is_changed) {
             return true;
         }
-        self.known.clear();
-        let session_sql = &self.server.login.session_sql;
-        let count = self.learned.reset(&mut self.talk, session_sql, Deadline::within(FORGETTING));
-        self.ended_by_limit = count.as_ref().ok().copied().flatten();
-        count.is_ok()
-    }
-
-    /// Ends a job whose statement may not be sent.
-    pub(super) fn admitted<'j, 'q>(&self, job: &'j mut Job<'q>) -> Option<&'j mut Job<'q>> {
-        match self.check(job.sql.text()) {
-            Ok(()) => Some(job),
-            Err(error) => {
-                job.sink.end(Err(error), Duration::ZERO);
-                None
-            }
-        }
+        self.statements.clear();
+        let session_sql = &self.server.config.session_sql;
+        let timeouts = self.info.reset(&mut self.client, session_sql, Deadline::within(RESET_TIMEOUT));
+        self.timeouts = timeouts.as_ref().ok().copied().flatten();
+        timeouts.is_ok()
     }
 
     /// Runs the first jobs, as many as may go together; those that did not end stay.
-    pub(super) fn next_jobs(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> After {
+    pub(super) fn run_next(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> ConnectionState {
         if by.passed() {
             for job in jobs.drain(..) {
                 let error = Error::new(Reason::Timeout, "no time was left to start");
                 job.sink.end(Err(error), Duration::ZERO);
             }
-            return After::Clean;
+            return ConnectionState::InStep;
         }
-        let doubt = |sql: &Sql| match leaves_something(sql.text()) {
-            true => Some(Doubt::Changing),
-            false => self.server.doubt_of(sql),
-        };
-        let alone = |job: &Job<'_>| self.in_snapshot || doubt(job.sql).is_some();
-        let together = jobs.iter().take_while(|job| !alone(job)).count();
-        let changes = jobs.front().is_some_and(|job| doubt(job.sql) == Some(Doubt::Changing));
-        let mut now: Jobs<'_, '_> = jobs.drain(..together.max(1)).collect();
-        let batch: Vec<&Sql> = now.iter().map(|job| job.sql).collect();
-        let after = self.round(&mut now, by);
-        self.server.judge(&batch, std::mem::take(&mut self.has_residue));
+        let suspects = &self.server.suspects;
+        let runs_alone = |job: &Job<'_>| self.in_snapshot || suspects.get(job.sql).is_some();
+        let together = jobs.iter().take_while(|job| !runs_alone(job)).count();
+        let changes = jobs.front().is_some_and(|job| suspects.get(job.sql) == Some(Suspicion::Proven));
+        let mut batch: Jobs<'_, '_> = jobs.drain(..together.max(1)).collect();
+        let statements: Vec<&Sql> = batch.iter().map(|job| job.sql).collect();
+        let state = self.run_batch(&mut batch, by);
+        self.server.suspects.record_batch(&statements, std::mem::take(&mut self.probe_found_change));
         self.is_changed |= changes;
-        while let Some(job) = now.pop_back() {
+        while let Some(job) = batch.pop_back() {
             jobs.push_front(job);
         }
-        match after {
-            // In a snapshot that waits for its end.
-            After::Clean | After::Spent if !self.in_snapshot && !self.is_as_before() => After::Cut,
-            after => after,
+        match state {
+            // In a snapshot the reset waits for its end.
+            ConnectionState::InStep | ConnectionState::Spent
+                if !self.in_snapshot && !self.reset_if_changed() =>
+            {
+                ConnectionState::OutOfStep
+            }
+            state => state,
         }
     }
 
     /// Runs all jobs; those whose statement went stale meanwhile once more. Those that did not end stay.
-    fn round(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> After {
+    fn run_batch(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> ConnectionState {
         let mut stale = Jobs::new();
         let first = self.send_and_read(jobs, Some(&mut stale), by);
         jobs.extend(stale);
-        match first {
-            After::Clean if !jobs.is_empty() => self.send_and_read(jobs, None, by),
-            After::Spent if !jobs.is_empty() => match self.send_and_read(jobs, None, by) {
-                After::Clean => After::Spent,
-                after => after,
-            },
-            after => after,
+        if jobs.is_empty() || !matches!(first, ConnectionState::InStep | ConnectionState::Spent) {
+            return first;
+        }
+        match (first, self.send_and_read(jobs, None, by)) {
+            (ConnectionState::Spent, ConnectionState::InStep) => ConnectionState::Spent,
+            (_, second) => second,
         }
     }
 
@@ -189,226 +179,239 @@ impl Pipeline {
         jobs: &mut Jobs<'j, 'q>,
         stale: Option<&mut Jobs<'j, 'q>>,
         by: Deadline,
-    ) -> After {
-        if let Err(after) = self.learn_jobs(jobs, by) {
-            return after;
+    ) -> ConnectionState {
+        if let Err(state) = self.prepare_jobs(jobs, by) {
+            return state;
         }
-        // The way is in no limit of ours: neither in the server's, nor in what we wait for an answer.
-        let way = self.talk.link.round_trip();
-        let (all, asks_along) = self.queue_all(jobs, way, by);
-        let mut doubtful = VecDeque::new();
-        let heard = self.read_answers(all, way, jobs, stale, &mut doubtful, by);
-        let spent = match heard.and_then(|spent| self.hear_residue(by).map(|()| spent)) {
+        // No limit includes the round trip: neither the server's, nor how long we wait for an answer.
+        let round_trip = self.client.round_trip();
+        let (sent, asks_count) = self.queue_jobs(jobs, round_trip, by);
+        let mut doubtful = DoubtfulJobs::new();
+        let read = self.read_answers(sent, round_trip, jobs, stale, &mut doubtful, by);
+        let spent = match read.and_then(|spent| self.read_probe(by).map(|()| spent)) {
             Ok(spent) => spent,
-            Err(end) => {
+            Err(state) => {
                 // Nobody can be asked about them any more: they run again.
                 doubtful.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
-                return if jobs.is_empty() { After::Cut } else { end };
+                return if jobs.is_empty() { ConnectionState::OutOfStep } else { state };
             }
         };
-        let after = match (asks_along, doubtful.is_empty()) {
-            (false, true) => After::Clean,
-            (false, false) => {
-                self.queue_count(by);
-                self.clear_doubts(jobs, doubtful, by)
-            }
-            (true, _) => self.clear_doubts(jobs, doubtful, by),
+        if !asks_count && !doubtful.is_empty() {
+            self.queue_timeout_count(by);
+        }
+        let state = match asks_count || !doubtful.is_empty() {
+            true => self.resolve_doubts(jobs, doubtful, by),
+            false => ConnectionState::InStep,
         };
-        if spent && matches!(after, After::Clean) { After::Spent } else { after }
+        if spent && matches!(state, ConnectionState::InStep) { ConnectionState::Spent } else { state }
     }
 
-    /// Reads the answers to the jobs and ends them, but for the doubtful ones. Says whether one was cancelled; or why no
-    /// more can be read.
+    /// Queues the jobs. On a slow network most results would be doubtful: then the question about them is sent along.
+    fn queue_jobs(
+        &mut self,
+        jobs: &Jobs<'_, '_>,
+        round_trip: Duration,
+        by: Deadline,
+    ) -> (Vec<SentJob>, bool) {
+        let sent: Vec<SentJob> = jobs.iter().map(|job| self.queue_job(job, round_trip, by)).collect();
+        if let Some(probe) = self.info.probe() {
+            self.client.queue_query(probe.sql());
+        }
+        let asks_count = sent.iter().any(|sent| sent.limits.time < round_trip * 4);
+        if asks_count {
+            self.queue_timeout_count(by);
+        }
+        (sent, asks_count)
+    }
+
+    fn queue_job(&mut self, job: &Job<'_>, round_trip: Duration, by: Deadline) -> SentJob {
+        let allowed = job.allowance.min(by.left().saturating_sub(round_trip));
+        let limits = self.info.limits(allowed, self.server.config.read_only);
+        self.client.queue_query(&limits.sql);
+        let format = match self.statements.get(job.sql.name()).copied() {
+            Some(Execution::Prepared(id)) => {
+                self.client.queue_execute(id);
+                RowFormat::Binary
+            }
+            // What the server refused to prepare it refuses again, or runs.
+            Some(Execution::Text) | None => {
+                self.client.queue_query(job.sql.text());
+                RowFormat::Text
+            }
+        };
+        SentJob { limits, allowed, format }
+    }
+
+    /// Reads the answers to the jobs and ends them, except for the doubtful ones. Returns whether one was cancelled, or the
+    /// state in which no more can be read.
     fn read_answers<'j, 'q>(
         &mut self,
-        all: Vec<Sent>,
-        mut way: Duration,
+        all: Vec<SentJob>,
+        mut round_trip: Duration,
         jobs: &mut Jobs<'j, 'q>,
         mut stale: Option<&mut Jobs<'j, 'q>>,
-        doubtful: &mut VecDeque<(&'j mut Job<'q>, Answered)>,
+        doubtful: &mut DoubtfulJobs<'j, 'q>,
         by: Deadline,
-    ) -> Result<bool, After> {
-        let mut clock = Clock { sent: Instant::now(), by_limit: 0, by_limit_took: Duration::ZERO };
-        let (mut start, mut spent) = (clock.sent, false);
-        for Sent { limits, allowed, form } in all {
+    ) -> Result<bool, ConnectionState> {
+        let (batch_start, mut spent) = (Instant::now(), false);
+        let mut start = batch_start;
+        // What the server's limit ended with an error: how many statements, and the least time that they took.
+        let (mut timeouts, mut timeouts_took) = (0, Duration::ZERO);
+        for sent in all {
             let Some(job) = jobs.pop_front() else { break };
-            let sql = job.sql;
-            let turn = Turn { start, by: job.answer_due(start, by), way, allowed, limits };
-            let done = self.answer(job, form, Deadline::after(turn.by.moment(), GRACE));
-            (start, way) = (Instant::now(), Duration::ZERO);
-            if let (Err(Trouble::Refused(error)), Some(stale)) = (&done, &mut stale)
-                && form == Form::Binary
-                && is_stale(error)
+            let (sql, due, format) = (job.sql, job.answer_due(start, by), sent.format);
+            let result = self.read_answer(job, format, Deadline::after(due.moment(), GRACE));
+            let took = start.elapsed().saturating_sub(round_trip);
+            (start, round_trip) = (Instant::now(), Duration::ZERO);
+            if let (Err(CallError::Server(error)), Some(stale)) = (&result, &mut stale)
+                && format == RowFormat::Binary
+                && error.is_stale_statement()
             {
                 self.close_stale(sql);
                 stale.push_back(job);
                 continue;
             }
-            let answered = turn.answered(done);
-            let longest = clock.longest();
-            clock.note(&answered);
-            let change = answered.change();
-            self.is_changed |= change != Change::No;
-            if answered.is_doubtful(longest) {
-                doubtful.push_back((job, answered));
+            let answer = JobAnswer::new(result, took, due, sent);
+            // When the server began with a statement it does not tell, but the last one has not run for longer than this. The
+            // round trip is not subtracted: on a busy machine it is not known well enough, and a doubt costs one question.
+            let longest = batch_start.elapsed().saturating_sub(timeouts_took);
+            if answer.is_server_timeout() {
+                timeouts += 1;
+                timeouts_took += answer.time_limit();
+            }
+            let change = answer.session_change();
+            self.is_changed |= change != SessionChange::None;
+            if answer.is_doubtful(longest) {
+                doubtful.push_back((job, answer));
             } else {
-                if answered.is_unclear() {
-                    // A reset asks for it.
-                    (self.ended_by_limit, self.is_changed) = (None, true);
+                if answer.is_late_result() {
+                    // Whether its limit ended it is not known; the reset asks for the count.
+                    (self.timeouts, self.is_changed) = (None, true);
                 }
-                match answered.tell(job, false) {
-                    After::Clean => {}
-                    After::Spent => spent = true,
-                    After::Cut => return Err(After::Cut),
-                    After::Broken(error) => {
+                match answer.end_job(job, false) {
+                    ConnectionState::InStep => {}
+                    ConnectionState::Spent => spent = true,
+                    state @ ConnectionState::OutOfStep => return Err(state),
+                    state @ ConnectionState::Broken(_) => {
                         jobs.push_front(job);
-                        return Err(After::Broken(error));
+                        return Err(state);
                     }
                 }
             }
-            if change == Change::Told {
-                self.server.doubt(sql, Doubt::Changing);
+            if change == SessionChange::Reported {
+                self.server.suspects.record(sql, Suspicion::Proven);
                 if !jobs.is_empty() && !self.in_snapshot {
                     // Those behind it ran in a session that was not what it should be.
-                    return Err(After::Cut);
+                    return Err(ConnectionState::OutOfStep);
                 }
             }
         }
-        self.ended_by_limit = self.ended_by_limit.map(|before| before + clock.by_limit);
+        self.timeouts = self.timeouts.map(|before| before + timeouts);
         Ok(spent)
     }
 
-    /// Queues the jobs. On a long way most results would be doubtful: then the question about them goes along.
-    fn queue_all(&mut self, jobs: &Jobs<'_, '_>, way: Duration, by: Deadline) -> (Vec<Sent>, bool) {
-        let all: Vec<Sent> = jobs.iter().map(|job| self.queue(job, way, by)).collect();
-        if let Some(residue) = &self.learned.residue {
-            residue.queue(&mut self.talk);
+    /// Reads both answers of a job.
+    fn read_answer(
+        &mut self,
+        job: &mut Job<'_>,
+        format: RowFormat,
+        by: Deadline,
+    ) -> Result<RowsRead, CallError> {
+        let limits_set = answer(self.client.read_done(by))?;
+        let sink: &mut dyn RowSink = &mut *job.sink;
+        // Without its limits a statement ran unbounded: its result is not used.
+        let sink = limits_set.is_ok().then_some(sink);
+        let rows = read_rows(&mut self.client, format, &self.info.zone, job.max_cell_bytes, sink, by)?;
+        match limits_set {
+            Err(error) if !rows.is_complete() => Err(CallError::Broken(error.to_error())),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(rows),
         }
-        let asks_along = all.iter().any(|sent| sent.limits.limit < way * 4);
-        if asks_along {
-            self.queue_count(by);
-        }
-        (all, asks_along)
     }
 
-    /// Hears what the batch has left behind.
-    fn hear_residue(&mut self, by: Deadline) -> Result<(), After> {
-        let Some(residue) = &self.learned.residue else { return Ok(()) };
-        match self.talk.read_table(Deadline::after(by.moment(), GRACE)) {
-            Ok(table) if residue.is_left(&table) => (self.is_changed, self.has_residue) = (true, true),
-            Ok(_) => {}
-            // Under the limit of the last statement, which may be short: nobody knows.
-            Err(Trouble::Refused(_)) => self.is_changed = true,
-            Err(Trouble::Broken(fault)) if fault.error.reason() == Reason::Timeout => return Err(After::Cut),
-            Err(Trouble::Broken(fault)) => return Err(After::Broken(fault.error)),
+    /// Reads what the query behind the batch found.
+    fn read_probe(&mut self, by: Deadline) -> Result<(), ConnectionState> {
+        let Some(probe) = self.info.probe() else { return Ok(()) };
+        match answer(self.client.read_table(Deadline::after(by.moment(), GRACE))) {
+            Ok(Ok(table)) if probe.finds_change(&table) => {
+                (self.is_changed, self.probe_found_change) = (true, true);
+            }
+            Ok(Ok(_)) => {}
+            // Under the limit of the last statement, which may be short: the answer is not known.
+            Ok(Err(_)) => self.is_changed = true,
+            Err(error) if error.reason() == Reason::Timeout => return Err(ConnectionState::OutOfStep),
+            Err(error) => return Err(ConnectionState::Broken(error)),
         }
         Ok(())
     }
 
     fn close_stale(&mut self, sql: &Sql) {
-        if let Some(id) = self.known.forget(sql) {
-            self.talk.queue_close(id);
+        if let Some(id) = self.statements.remove(sql.name()).and_then(Execution::number) {
+            self.client.queue_close(id);
         }
     }
 
     /// Asks how many statements the server's limit has ended.
-    fn queue_count(&mut self, by: Deadline) {
-        self.learned.queue_limits(&mut self.talk, by);
-        self.talk.queue_query(self.learned.ended_by_limit());
+    fn queue_timeout_count(&mut self, by: Deadline) {
+        self.client.queue_query(&self.info.own_limits(by));
+        self.client.queue_query(&self.info.timeout_count_question());
     }
 
-    /// Hears whether the server's limit has ended one of these statements, and ends their jobs; which of several it was
-    /// nobody can tell.
-    fn clear_doubts<'j, 'q>(
+    /// Reads whether the server's limit has ended one of these statements, and ends their jobs; which of several it was
+    /// is not known.
+    fn resolve_doubts<'j, 'q>(
         &mut self,
         jobs: &mut Jobs<'j, 'q>,
-        mut doubtful: VecDeque<(&'j mut Job<'q>, Answered)>,
+        doubtful: DoubtfulJobs<'j, 'q>,
         by: Deadline,
-    ) -> After {
-        let by = Deadline::after(by.moment(), GRACE);
-        let told = self.talk.read_done(by).and_then(|()| self.talk.read_table(by));
-        let count = match told {
-            Ok(table) => read_count(&table),
-            Err(Trouble::Refused(_)) => None,
-            Err(Trouble::Broken(fault)) if fault.error.reason() != Reason::Timeout => {
-                while let Some((job, _)) = doubtful.pop_back() {
-                    jobs.push_front(job);
-                }
-                return After::Broken(fault.error);
+    ) -> ConnectionState {
+        let answers = self.client.read_tables(2, Deadline::after(by.moment(), GRACE));
+        let (timeouts, mut state) = match answers {
+            Ok(answers) => {
+                let count = answers.into_iter().nth(1).and_then(Answer::ok);
+                (count.as_ref().and_then(read_count), ConnectionState::InStep)
             }
-            Err(Trouble::Broken(_)) => {
-                for (job, answered) in doubtful {
-                    let _ = answered.tell(job, true);
-                }
-                return After::Cut;
+            Err(error) if error.reason() == Reason::Timeout => (None, ConnectionState::OutOfStep),
+            Err(error) => {
+                doubtful.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
+                return ConnectionState::Broken(error);
             }
         };
-        let interrupted = count.is_none() || count != self.ended_by_limit;
-        self.ended_by_limit = count;
-        let mut spent = false;
-        for (job, answered) in doubtful {
-            spent |= !matches!(answered.tell(job, interrupted), After::Clean);
+        let interrupted = timeouts.is_none() || timeouts != self.timeouts;
+        self.timeouts = timeouts;
+        for (job, answer) in doubtful {
+            let is_spent = !matches!(answer.end_job(job, interrupted), ConnectionState::InStep);
+            if is_spent && matches!(state, ConnectionState::InStep) {
+                state = ConnectionState::Spent;
+            }
         }
-        if spent { After::Spent } else { After::Clean }
+        state
     }
 
-    fn queue(&mut self, job: &Job<'_>, way: Duration, by: Deadline) -> Sent {
-        let allowed = job.allowance.min(by.left().saturating_sub(way));
-        let limits = self.learned.limits(allowed, self.server.login.read_only);
-        self.talk.queue_query(&limits.sql);
-        let form = match self.known.way(job.sql) {
-            Some(Way::Prepared(id)) => {
-                self.talk.queue_execute(id);
-                Form::Binary
-            }
-            // What the server did not want to prepare it refuses again, or runs.
-            Some(Way::Text) | None => {
-                self.talk.queue_query(job.sql.text());
-                Form::Text
-            }
-        };
-        Sent { limits, allowed, form }
-    }
-
-    /// Reads both answers of a job.
-    fn answer(&mut self, job: &mut Job<'_>, form: Form, by: Deadline) -> Result<Streamed, Trouble> {
-        match self.talk.read_done(by) {
-            Ok(()) => {
-                let longest = job.max_cell_bytes;
-                stream(&mut self.talk, form, &self.learned.zone, longest, job.sink, by)
-            }
-            Err(Trouble::Refused(error)) => {
-                // It ran without its limits: what it gives is not taken.
-                let longest = job.max_cell_bytes;
-                stream(&mut self.talk, form, &self.learned.zone, longest, &mut Nobody, by)?;
-                Err(Trouble::Refused(error))
-            }
-            Err(broken) => Err(broken),
-        }
-    }
-
-    /// Prepares the statements that the session does not know. On an error, the job that is to blame for it has ended.
-    fn learn_jobs(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<(), After> {
+    /// Prepares the statements that the session does not know. On an error, the job that caused it has ended.
+    fn prepare_jobs(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<(), ConnectionState> {
         let start = Instant::now();
         let due = jobs.iter().map(|job| job.answer_due(start, by)).max().unwrap_or(by);
         let statements: Vec<&Sql> = jobs.iter().map(|job| job.sql).collect();
-        let Err((place, fault)) = self.learn(&statements, due) else { return Ok(()) };
-        if fault.error.reason() != Reason::Timeout {
-            return Err(After::Broken(fault.error));
+        let Err((index, error)) = self.prepare_new(&statements, due) else { return Ok(()) };
+        if error.reason() != Reason::Timeout {
+            return Err(ConnectionState::Broken(error));
         }
-        if let Some(job) = jobs.remove(place) {
+        if let Some(job) = jobs.remove(index) {
             let error = Error::new(Reason::Timeout, "the server did not prepare the statement in time");
             job.sink.end(Err(error), start.elapsed());
         }
-        Err(After::Cut)
+        Err(ConnectionState::OutOfStep)
     }
 
     /// Prepares the statements that the session does not know. An error says at which one the connection broke.
-    pub(super) fn learn(&mut self, statements: &[&Sql], by: Deadline) -> Result<(), (usize, Fault)> {
+    pub(super) fn prepare_new(&mut self, statements: &[&Sql], by: Deadline) -> Result<(), (usize, Error)> {
         let mut new: Vec<(usize, &Sql)> = Vec::new();
-        for (place, sql) in statements.iter().enumerate() {
-            if !self.known.has(sql) && !new.iter().any(|(_, other)| other.name() == sql.name()) {
-                new.push((place, sql));
+        for (index, sql) in statements.iter().enumerate() {
+            if !self.statements.contains_key(sql.name())
+                && !new.iter().any(|(_, other)| other.name() == sql.name())
+            {
+                new.push((index, sql));
             }
         }
         if new.is_empty() {
@@ -417,67 +420,75 @@ impl Pipeline {
         let asked: Vec<&Sql> = new.iter().map(|(_, sql)| *sql).collect();
         let answers = self.prepare_all(&asked, by, |prepared, _| prepared);
         let answers =
-            answers.map_err(|(place, fault)| (new.get(place).map_or(0, |(place, _)| *place), fault))?;
+            answers.map_err(|(asked, error)| (new.get(asked).map_or(0, |(index, _)| *index), error))?;
         for (sql, answer) in asked.into_iter().zip(answers) {
-            let way = match answer {
-                Ok(prepared) if prepared.params == 0 => Way::Prepared(prepared.id),
+            let execution = match answer {
+                Ok(prepared) if prepared.params == 0 => Execution::Prepared(prepared.id),
                 // As text, the server says what is wrong with a parameter.
                 Ok(prepared) => {
-                    self.talk.queue_close(prepared.id);
-                    Way::Text
+                    self.client.queue_close(prepared.id);
+                    Execution::Text
                 }
-                Err(error) if is_text_only(&error) => Way::Text,
-                // Refused, or without room for it, or a lock: the next run tries again.
+                Err(error) if error.is_not_preparable() => Execution::Text,
+                // Refused, or no memory for it, or a lock: the next run tries again.
                 Err(_) => continue,
             };
-            if let Some(id) = self.known.learn(sql, way) {
-                self.talk.queue_close(id);
+            if let Some(id) = remember(&mut self.statements, sql, execution) {
+                self.client.queue_close(id);
             }
         }
         Ok(())
     }
 
-    /// Prepares all statements in one round trip, and keeps `kept` of each answer. An error says at which one the
+    /// Prepares all statements in one round trip, and returns `keep` of each answer. An error says at which one the
     /// connection broke.
     pub(super) fn prepare_all<T>(
         &mut self,
         statements: &[&Sql],
         by: Deadline,
-        kept: impl Fn(Prepared, Vec<packet::Column>) -> T,
-    ) -> Result<Vec<Answer<T>>, (usize, Fault)> {
-        let read_only = self.server.login.read_only;
-        let back = self.learned.after_preparing();
-        self.talk.queue_query(&self.learned.before_preparing(by.left(), read_only));
-        statements.iter().for_each(|sql| self.talk.queue_prepare(sql.text()));
-        back.iter().for_each(|sql| self.talk.queue_query(sql));
-        self.talk.read_done(by).map_err(|trouble| (0, trouble.into()))?;
+        keep: impl Fn(PreparedStatement, Vec<ColumnDefinition>) -> T,
+    ) -> Result<Vec<Answer<T>>, (usize, Error)> {
+        let reset = self.info.after_preparing();
+        let limits = self.info.before_preparing(by.left(), self.server.config.read_only);
+        self.client.queue_query(&limits);
+        statements.iter().for_each(|sql| self.client.queue_prepare(sql.text()));
+        reset.iter().for_each(|sql| self.client.queue_query(sql));
+        self.client.read_done(by).map_err(|error| (0, error.into_error()))?;
         let mut answers = Vec::new();
-        for place in 0..statements.len() {
-            answers.push(match self.talk.read_prepared(by) {
-                Ok((prepared, columns)) => Ok(kept(prepared, columns)),
-                Err(Trouble::Refused(error)) => Err(error),
-                Err(Trouble::Broken(fault)) => return Err((place, fault)),
-            });
+        for index in 0..statements.len() {
+            let prepared = answer(self.client.read_prepared(by)).map_err(|error| (index, error))?;
+            answers.push(prepared.map(|(prepared, columns)| keep(prepared, columns)));
         }
-        if back.is_some() {
+        if reset.is_some() {
             let last = statements.len().saturating_sub(1);
-            self.talk.read_done(by).map_err(|trouble| (last, trouble.into()))?;
+            self.client.read_done(by).map_err(|error| (last, error.into_error()))?;
         }
         Ok(answers)
     }
 }
 
-/// Takes no row.
-struct Nobody;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl RowSink for Nobody {
-    fn columns(&mut self, _: &[Column]) -> Result<()> {
-        Ok(())
+    #[test]
+    fn the_statement_that_was_not_used_for_longest_makes_room() {
+        let mut cache = StatementCache::new(MAX_STATEMENTS);
+        let texts: Vec<Sql> = (0..=MAX_STATEMENTS).map(|at| Sql::new(&format!("SELECT {at}"))).collect();
+        for (id, sql) in (0..).zip(texts.iter().take(MAX_STATEMENTS)) {
+            assert_eq!(remember(&mut cache, sql, Execution::Prepared(id)), None);
+        }
+        assert_eq!(cache.get(texts[0].name()), Some(&Execution::Prepared(0)));
+        assert_eq!(remember(&mut cache, &texts[MAX_STATEMENTS], Execution::Text), Some(1));
+        assert!(
+            cache.contains_key(texts[0].name())
+                && !cache.contains_key(texts[1].name())
+                && cache.contains_key(texts[MAX_STATEMENTS].name())
+        );
+        assert_eq!(remember(&mut cache, &texts[0], Execution::Prepared(9)), Some(0), "prepared again");
+        assert_eq!(cache.remove(texts[0].name()).and_then(Execution::number), Some(9));
+        assert_eq!(cache.remove(texts[MAX_STATEMENTS].name()).and_then(Execution::number), None);
+        cache.clear();
+        assert!(!cache.contains_key(texts[2].name()));
     }
-
-    fn row(&mut self, _: &dyn Row) -> Result<Flow> {
-        Ok(Flow::Stop)
-    }
-
-    fn end(&mut self, _: Result<()>, _: Duration) {}
 }

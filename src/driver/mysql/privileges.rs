@@ -1,51 +1,49 @@
 //! What the user of a session may do, from `SHOW GRANTS`: its own privileges and those of its active roles.
 //!
-//! A line of that answer may hold the hash of a password: privileges and objects are taken out of it, and nothing else
-//! leaves this file. A privilege that a reader may have is a word in [`HARMLESS`].
+//! A line of that answer may hold the hash of a password: only privileges and objects are taken from it. A privilege that
+//! a reader may have is an entry in [`HARMLESS`].
 
 use crate::deadline::Deadline;
 use crate::driver::privileges::suggested_reader_name;
 use crate::driver::{Privileges, bounded_text};
 
-use super::talk::{Table, Talk, Trouble};
+use super::errors::CallError;
+use super::protocol::{ProtocolClient, Table};
+use super::server_info::ServerInfo;
 
-/// What reads, in both flavours' words (the manuals' tables of privileges).
+/// Privileges that only read, of both flavours (the manuals' tables of privileges).
+#[rustfmt::skip]
 const HARMLESS: &[&str] = &[
-    "USAGE",
-    "SELECT",
-    "EXECUTE",
-    "SHOW DATABASES",
-    "SHOW VIEW",
-    "SHOW_ROUTINE",
-    "SHOW CREATE ROUTINE",
-    "PROCESS",
-    "REPLICATION CLIENT",
-    "REPLICATION SLAVE",
-    "REPLICATION REPLICA",
-    "BINLOG MONITOR",
-    "SLAVE MONITOR",
-    "REPLICA MONITOR",
-    "BACKUP_ADMIN",
+    "USAGE", "SELECT", "EXECUTE", "SHOW DATABASES", "SHOW VIEW", "SHOW_ROUTINE", "SHOW CREATE ROUTINE",
+    "PROCESS", "REPLICATION CLIENT", "REPLICATION SLAVE", "REPLICATION REPLICA", "BINLOG MONITOR",
+    "SLAVE MONITOR", "REPLICA MONITOR", "BACKUP_ADMIN",
 ];
 
-/// So many privileges of one grant are named, and so many grants.
-const NAMED: usize = 8;
+/// How many privileges of one grant are named, and how many grants.
+const MAX_NAMED: usize = 8;
 
-/// Asks the server, behind the limits that were queued. One round trip.
-pub(super) fn ask(talk: &mut Talk, reads_binlog: &str, by: Deadline) -> Result<Privileges, Trouble> {
-    talk.queue_query("SHOW GRANTS");
-    talk.queue_query("SELECT CURRENT_USER()");
-    talk.read_done(by)?;
-    let (grants, user) = (talk.read_table(by), talk.read_table(by));
-    let (lines, mut users) = (texts(grants?), texts(user?));
-    let user = bounded_text::cut(&users.pop().unwrap_or_default(), bounded_text::MAX_NAME_BYTES);
+/// Asks the server. One round trip.
+pub(super) fn ask(
+    client: &mut ProtocolClient,
+    info: &ServerInfo,
+    by: Deadline,
+) -> Result<Privileges, CallError> {
+    let statements = [&info.own_limits(by), "SHOW GRANTS", "SELECT CURRENT_USER()"];
+    let mut tables = Vec::new();
+    for answer in client.ask_all(&statements, by)? {
+        tables.push(first_column(answer?));
+    }
+    let user = tables.pop().and_then(|mut users| users.pop()).unwrap_or_default();
+    let user = bounded_text::cut(&user, bounded_text::MAX_NAME_BYTES);
+    let lines = tables.pop().unwrap_or_default();
     let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
     let risks = risks(&user, &grants);
-    Ok(Privileges::of(Some(user.clone()), risks, || statements(&user, reads_binlog)))
+    let statements = || grant_statements(&user, info.replication_privileges());
+    Ok(Privileges::of(Some(user.clone()), risks, statements))
 }
 
 /// The first column.
-fn texts(table: Table) -> Vec<String> {
+fn first_column(table: Table) -> Vec<String> {
     let text = |row: Vec<Option<String>>| row.into_iter().next().flatten().unwrap_or_default();
     table.into_iter().map(text).collect()
 }
@@ -79,10 +77,6 @@ impl Grant {
             passes_on: tail.contains(" WITH GRANT OPTION"),
         })
     }
-
-    fn on_all(&self) -> bool {
-        self.object == "*.*"
-    }
 }
 
 /// A privilege without the columns that it is for.
@@ -112,9 +106,9 @@ fn split_at<'t>(text: &'t str, mark: &str) -> Option<(&'t str, &'t str)> {
 
 fn risks(user: &str, grants: &[Grant]) -> Vec<String> {
     let mut risks: Vec<String> = grants.iter().flat_map(|grant| of_grant(user, grant)).collect();
-    let more = risks.len().saturating_sub(NAMED);
+    let more = risks.len().saturating_sub(MAX_NAMED);
     if more > 0 {
-        risks.truncate(NAMED);
+        risks.truncate(MAX_NAMED);
         risks.push(format!("{user} has {more} more privileges of that kind"));
     }
     risks
@@ -123,48 +117,45 @@ fn risks(user: &str, grants: &[Grant]) -> Vec<String> {
 /// The sentences about one grant.
 fn of_grant(user: &str, grant: &Grant) -> Vec<String> {
     let Grant { privileges, object, passes_on } = grant;
-    let is_all = |name: &&String| matches!(name.as_str(), "ALL PRIVILEGES" | "ALL");
-    let has = |name: &str| privileges.iter().any(|privilege| privilege == name);
-    let mut said = Vec::new();
-    if privileges.iter().any(|name| is_all(&name)) {
-        let among = if grant.on_all() { ", SUPER and FILE among them" } else { "" };
-        said.push(format!("{user} has ALL PRIVILEGES on {object}{among}"));
+    let mut risks = Vec::new();
+    let mut others = Vec::new();
+    for name in privileges {
+        risks.push(match name.as_str() {
+            "ALL PRIVILEGES" | "ALL" => {
+                let among = if object == "*.*" { ", SUPER and FILE among them" } else { "" };
+                format!("{user} has ALL PRIVILEGES on {object}{among}")
+            }
+            "SUPER" => {
+                format!("{user} has SUPER: it may change settings, end sessions and write a read-only server")
+            }
+            "FILE" => format!("{user} has FILE: it may read and write files on the server's machine"),
+            "PROXY" => format!("{user} has PROXY: it may act as {object}"),
+            name => {
+                if name != "GRANT OPTION" && !HARMLESS.contains(&name) {
+                    others.push(name);
+                }
+                continue;
+            }
+        });
     }
-    if has("SUPER") {
-        said.push(format!(
-            "{user} has SUPER: it may change settings, end sessions and write a read-only server"
-        ));
-    }
-    if has("FILE") {
-        said.push(format!("{user} has FILE: it may read and write files on the server's machine"));
-    }
-    if has("PROXY") {
-        said.push(format!("{user} has PROXY: it may act as {object}"));
-    }
-    let apart = |name: &&String| {
-        !is_all(name)
-            && !HARMLESS.contains(&name.as_str())
-            && !["SUPER", "FILE", "PROXY", "GRANT OPTION"].contains(&name.as_str())
-    };
-    let others: Vec<&str> = privileges.iter().filter(apart).map(String::as_str).collect();
-    if let Some(named) = others.get(..others.len().min(NAMED)).filter(|named| !named.is_empty()) {
+    if let Some(named) = others.get(..others.len().min(MAX_NAMED)).filter(|named| !named.is_empty()) {
         let more = others.len() - named.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        said.push(format!("{user} has {}{more} on {object}", named.join(", ")));
+        risks.push(format!("{user} has {}{more} on {object}", named.join(", ")));
     }
-    if *passes_on || has("GRANT OPTION") {
-        said.push(format!("{user} may give its rights on {object} to others (GRANT OPTION)"));
+    if *passes_on || privileges.iter().any(|name| name == "GRANT OPTION") {
+        risks.push(format!("{user} may grant its privileges on {object} to others (GRANT OPTION)"));
     }
-    said
+    risks
 }
 
-/// For a user on the same machines. `reads_binlog`: the flavour's word for the state of replication.
-fn statements(user: &str, reads_binlog: &str) -> Vec<String> {
+/// For a user on the same machines. `replication`: the flavour's privileges to see the state of replication.
+fn grant_statements(user: &str, replication: &str) -> Vec<String> {
     let (name, host) = user.rsplit_once('@').unwrap_or((user, "%"));
     let reader = format!("'{}'@'{}'", suggested_reader_name(name), host.replace('\'', "''"));
     vec![
         format!("CREATE USER {reader} IDENTIFIED BY '…';"),
-        format!("GRANT SELECT, PROCESS, {reads_binlog} ON *.* TO {reader};"),
+        format!("GRANT SELECT, PROCESS, {replication} ON *.* TO {reader};"),
     ]
 }
 
@@ -172,7 +163,7 @@ fn statements(user: &str, reads_binlog: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn said(lines: &[&str]) -> Vec<String> {
+    fn risks_of(lines: &[&str]) -> Vec<String> {
         let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
         risks("u@%", &grants)
     }
@@ -186,46 +177,49 @@ mod tests {
             "GRANT `reader`@`%` TO `u`@`%`",
             "REVOKE SELECT ON `mysql`.* FROM `u`@`%`",
         ];
-        assert_eq!(said(&lines), [""; 0]);
+        assert_eq!(risks_of(&lines), [""; 0]);
     }
 
     #[test]
     fn what_writes_is_named_with_its_object() {
         assert_eq!(
-            said(&["GRANT SELECT, INSERT, UPDATE (`a`, `b`) ON `shop`.`t` TO `u`@`%`"]),
+            risks_of(&["GRANT SELECT, INSERT, UPDATE (`a`, `b`) ON `shop`.`t` TO `u`@`%`"]),
             ["u@% has INSERT, UPDATE on `shop`.`t`"]
         );
         assert_eq!(
-            said(&["GRANT FILE, PROCESS ON *.* TO 'u'@'%'"]),
+            risks_of(&["GRANT FILE, PROCESS ON *.* TO 'u'@'%'"]),
             ["u@% has FILE: it may read and write files on the server's machine"]
         );
         assert_eq!(
-            said(&[
+            risks_of(&[
                 "GRANT ALL PRIVILEGES ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*94BD' WITH GRANT OPTION"
             ]),
             [
                 "u@% has ALL PRIVILEGES on *.*, SUPER and FILE among them",
-                "u@% may give its rights on *.* to others (GRANT OPTION)"
+                "u@% may grant its privileges on *.* to others (GRANT OPTION)"
             ]
         );
-        assert_eq!(said(&["GRANT ALL PRIVILEGES ON `s`.* TO `u`@`%`"]), ["u@% has ALL PRIVILEGES on `s`.*"]);
-        assert_eq!(said(&["GRANT PROXY ON ''@'%' TO 'u'@'%'"]), ["u@% has PROXY: it may act as ''@'%'"]);
+        assert_eq!(
+            risks_of(&["GRANT ALL PRIVILEGES ON `s`.* TO `u`@`%`"]),
+            ["u@% has ALL PRIVILEGES on `s`.*"]
+        );
+        assert_eq!(risks_of(&["GRANT PROXY ON ''@'%' TO 'u'@'%'"]), ["u@% has PROXY: it may act as ''@'%'"]);
     }
 
     #[test]
     fn a_long_list_is_cut_and_counted() {
         let names: Vec<String> = (0..12).map(|index| format!("POWER_{index}")).collect();
         let line = format!("GRANT {} ON *.* TO `u`@`%`", names.join(", "));
-        assert!(said(&[&line])[0].ends_with("POWER_7 and 4 more on *.*"), "{:?}", said(&[&line]));
+        assert!(risks_of(&[&line])[0].ends_with("POWER_7 and 4 more on *.*"), "{:?}", risks_of(&[&line]));
         let lines: Vec<String> = (0..12).map(|db| format!("GRANT INSERT ON `d{db}`.* TO `u`@`%`")).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        assert_eq!(said(&lines).last().unwrap(), "u@% has 4 more privileges of that kind");
+        assert_eq!(risks_of(&lines).last().unwrap(), "u@% has 4 more privileges of that kind");
     }
 
     #[test]
     fn the_reader_comes_from_the_same_machines() {
         assert_eq!(
-            statements("exporter@10.%", "REPLICATION CLIENT"),
+            grant_statements("exporter@10.%", "REPLICATION CLIENT"),
             [
                 "CREATE USER 'sql_exporter'@'10.%' IDENTIFIED BY '…';",
                 "GRANT SELECT, PROCESS, REPLICATION CLIENT ON *.* TO 'sql_exporter'@'10.%';"

@@ -1,4 +1,4 @@
-//! What a server is, asked once per login, and how its flavour is told a deadline and to stay read-only.
+//! What a server is, asked once per login, and the statements that set its deadline and its read-only mode.
 //!
 //! Everything is asked in one round trip, for the flavour that the greeting names; a proxy's greeting may name another
 //! one, which costs a second. Another flavour is one more [`Flavor`] and its lines here.
@@ -6,18 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mysql_common::constants::Command;
+
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::connection::ConnectionConfig;
 use crate::driver::{ServerFacts, TlsState, bounded_text};
 
-use super::errors::Fault;
-use super::packet::ServerError;
-use super::residue::{Questions, Residue};
-use super::talk::{Table, Talk, Trouble};
+use super::errors::CallError;
+use super::packet::MySqlError;
+use super::protocol::{Answer, ProtocolClient, Table};
+use super::session_changes::ChangeProbe;
 use super::time_zone;
-use super::time_zone::{SessionZone, Year};
+use super::time_zone::{SessionZone, YearOffsets};
 
-/// The least that a server can be told.
+/// The shortest limit that a server can be given.
 const SHORTEST_LIMIT: Duration = Duration::from_millis(1);
 
 /// Which dialect of session variables the server speaks.
@@ -27,237 +29,248 @@ enum Flavor {
     MariaDb,
 }
 
-/// What stays as it was at login.
+/// What is known of a server and a session on it.
 #[derive(Debug)]
-pub(super) struct Learned {
+pub(super) struct ServerInfo {
     pub(super) facts: ServerFacts,
     /// A backslash may not mean what `statement` assumes.
-    pub(super) other_strings: bool,
+    pub(super) has_ambiguous_backslash: bool,
     /// How dates and times are read.
     pub(super) zone: Arc<SessionZone>,
-    dialect: Dialect,
-    /// The administrator's limit of a statement, in the server, for the user or by `session_sql`.
+    dialect: ServerDialect,
+    state: SessionState,
+}
+
+/// What a session says of itself after its login.
+#[derive(Debug)]
+struct SessionState {
+    /// The administrator's limit of a statement, of the server, of the user or in `session_sql`.
     limit: Option<Duration>,
     /// The session's `lock_wait_timeout` in seconds, where there is one.
     lock_wait: Option<String>,
-    /// What is asked behind each batch, where the server answers it.
-    pub(super) residue: Option<Residue>,
+    /// The query behind each batch, where the server answers it.
+    probe: Option<ChangeProbe>,
+    role: &'static str,
 }
 
-/// The words that a server of a flavour and version knows.
+/// The variables and statements that a server of a flavour and version knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Dialect {
+struct ServerDialect {
     flavor: Flavor,
     read_only_variable: &'static str,
-    channels: &'static str,
+    show_replica_channels: &'static str,
 }
 
-/// What the server was told about the statement that follows.
+/// The limits of the statement that follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Limits {
-    /// The statement that tells it.
+pub(super) struct StatementLimits {
+    /// The statement that sets them.
     pub(super) sql: String,
-    /// The limit as the server knows it.
-    pub(super) limit: Duration,
+    /// The time limit as the server knows it.
+    pub(super) time: Duration,
     /// It is the administrator's, and shorter than ours.
-    pub(super) is_theirs: bool,
+    pub(super) is_administrators: bool,
 }
 
 /// Whether a backslash may mean something else, by the modes and the character set of the client: with these modes it
 /// escapes nothing, or `"` encloses no string, and in these character sets it may be the second half of a character.
-fn has_other_strings(settings: &str) -> bool {
-    const OTHERS: [&str; 7] =
+fn has_ambiguous_backslash(settings: &str) -> bool {
+    const AMBIGUOUS: [&str; 7] =
         ["NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "big5", "gbk", "sjis", "cp932", "gb18030"];
-    settings.split(',').any(|word| OTHERS.contains(&word))
+    settings.split(',').any(|setting| AMBIGUOUS.contains(&setting))
 }
 
-impl Learned {
-    /// Sets up a new connection, `session_sql` included, and asks what it is. `greeting`: the version that it greeted
-    /// with.
+impl ServerInfo {
+    /// Sets up a new session, `session_sql` included, and asks what the server is. `greeted_version`: the version in its
+    /// greeting.
     pub(super) fn set_up(
-        talk: &mut Talk,
-        login: &ConnectionConfig,
-        greeting: &str,
+        client: &mut ProtocolClient,
+        config: &ConnectionConfig,
+        greeted_version: &str,
         tls: TlsState,
         by: Deadline,
-    ) -> Result<Self, Fault> {
-        let likely = Dialect::of(greeting);
-        queue_start(talk, &login.session_sql);
-        talk.queue_query("SELECT @@version, CONCAT_WS(',', @@sql_mode, @@character_set_client)");
-        talk.queue_query(&time_zone::question());
-        let questions = likely.queue_questions(talk, &login.session_sql);
-        likely.queue_guard(talk, login.read_only);
-        read_start(talk, &login.session_sql, by)?;
-        let table = talk.read_table(by)?;
-        let mut texts =
-            table.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default);
-        let version = bounded_text::cut(&texts.next().unwrap_or_default(), bounded_text::MAX_NAME_BYTES);
-        // Whole: what counts may stand at its end.
-        let other_strings = has_other_strings(&texts.next().unwrap_or_default());
-        let zone = read_zone(talk, by)?;
-        let mut answers = Answers::read(questions, talk, by)?;
-        let guarded = talk.read_table(by);
-        let dialect = Dialect::of(&version);
-        if dialect == likely {
-            guarded?;
-        } else {
-            let questions = dialect.queue_questions(talk, &login.session_sql);
-            dialect.queue_guard(talk, login.read_only);
-            answers = Answers::read(questions, talk, by)?;
-            talk.read_table(by)?;
+    ) -> Result<Self, CallError> {
+        let session_sql = &config.session_sql;
+        let likely = ServerDialect::of(greeted_version);
+        let mut statements = start_statements(client, session_sql);
+        statements.push("SELECT @@version, CONCAT_WS(',', @@sql_mode, @@character_set_client)".to_owned());
+        statements.push(time_zone::question());
+        statements.extend(likely.state_questions(config));
+        let answers = &mut client.ask_all(&statements, by)?.into_iter();
+        check_start(client, session_sql, answers)?;
+        let mut texts = next(answers)?.into_iter().next().unwrap_or_default().into_iter();
+        let mut text = || texts.next().flatten().unwrap_or_default();
+        let version = bounded_text::cut(&text(), bounded_text::MAX_NAME_BYTES);
+        // Whole: what counts may be at its end.
+        let has_ambiguous_backslash = has_ambiguous_backslash(&text());
+        let zone = Arc::new(read_zone(next(answers)));
+        let mut state = likely.read_state(config, answers);
+        let dialect = ServerDialect::of(&version);
+        if dialect != likely {
+            let answers = client.ask_all(&dialect.state_questions(config), by)?;
+            state = dialect.read_state(config, &mut answers.into_iter());
         }
-        Ok(Learned {
-            other_strings,
-            zone: Arc::new(zone),
-            dialect,
-            limit: answers.limit.and_then(|text| dialect.flavor.read_limit(&text)),
-            lock_wait: answers.lock_wait.filter(|text| text.parse::<u64>().is_ok()),
-            residue: answers.residue,
-            facts: ServerFacts {
-                flavor: dialect.flavor.word().to_owned(),
-                role: answers.role.to_owned(),
-                tls,
-                version,
-            },
-        })
+        let state = state?;
+        let (flavor, role) = (dialect.flavor.as_str().to_owned(), state.role.to_owned());
+        let facts = ServerFacts { version, flavor, role, tls };
+        Ok(ServerInfo { facts, has_ambiguous_backslash, zone, dialect, state })
     }
 
-    /// Asks for the role again: a failover changes it under a living connection. One round trip.
-    pub(super) fn ask_role(&mut self, talk: &mut Talk, by: Deadline) -> Result<(), Fault> {
-        self.queue_limits(talk, by);
-        self.dialect.queue_role(talk);
-        talk.read_done(by)?;
-        read_role(talk, by)?.clone_into(&mut self.facts.role);
+    /// Asks for the role again: a failover changes it under a live connection. One round trip.
+    pub(super) fn refresh_role(
+        &mut self,
+        client: &mut ProtocolClient,
+        by: Deadline,
+    ) -> Result<(), CallError> {
+        let [channels, read_only] = self.dialect.role_questions();
+        let statements = [&self.own_limits(by), channels, read_only];
+        let answers = &mut client.ask_all(&statements, by)?.into_iter();
+        next(answers)?;
+        self.facts.role = read_role(answers).to_owned();
         Ok(())
     }
 
-    /// Makes a session what it was after its login, time zone included, and tells how many statements its limit has ended
-    /// by now. One round trip.
+    /// Makes a session what it was after its login, time zone included, and returns how many statements its limit has ended
+    /// so far. One round trip.
     pub(super) fn reset(
         &mut self,
-        talk: &mut Talk,
+        client: &mut ProtocolClient,
         session_sql: &[String],
         by: Deadline,
-    ) -> Result<Option<u64>, Fault> {
-        talk.queue_reset();
-        queue_start(talk, session_sql);
-        talk.queue_query(&time_zone::question());
-        let questions = self.dialect.questions_of_residue(session_sql);
-        questions.queue(talk);
-        talk.queue_query(self.ended_by_limit());
-        talk.read_done(by)?;
-        read_start(talk, session_sql, by)?;
-        self.zone = Arc::new(read_zone(talk, by)?);
-        self.residue = questions.read(talk, by)?;
-        Ok(unless_refused(talk.read_table(by))?.as_ref().and_then(read_count))
+    ) -> Result<Option<u64>, CallError> {
+        let mut statements = start_statements(client, session_sql);
+        statements.push(time_zone::question());
+        statements.extend(self.dialect.probe_candidates(session_sql));
+        statements.push(self.timeout_count_question());
+        client.queue(Command::COM_RESET_CONNECTION, &[]);
+        client.queue_queries(&statements);
+        client.read_done(by)?;
+        let answers = &mut client.read_tables(statements.len(), by)?.into_iter();
+        check_start(client, session_sql, answers)?;
+        self.zone = Arc::new(read_zone(next(answers)));
+        let candidates = self.dialect.probe_candidates(session_sql);
+        self.state.probe = ChangeProbe::chosen(candidates, [next(answers), next(answers)]);
+        Ok(next(answers).ok().as_ref().and_then(read_count))
+    }
+
+    /// The query behind each batch.
+    pub(super) fn probe(&self) -> Option<&ChangeProbe> {
+        self.state.probe.as_ref()
     }
 
     /// The privileges that show the state of replication, as this server calls them (MariaDB since 10.5.9).
-    pub(super) fn reads_binlog(&self) -> &'static str {
+    pub(super) fn replication_privileges(&self) -> &'static str {
         match self.dialect.flavor {
-            Flavor::MariaDb if numbers(&self.facts.version) >= (10, 5, 9) => "BINLOG MONITOR, SLAVE MONITOR",
+            Flavor::MariaDb if version_numbers(&self.facts.version) >= (10, 5, 9) => {
+                "BINLOG MONITOR, SLAVE MONITOR"
+            }
             _ => "REPLICATION CLIENT",
         }
     }
 
     /// What gives the next statement its deadline, its read-only mode and the time zone that its times are read in, which
-    /// a stored function may have changed. `left` is left for the server's own work: it strikes a little before, so that
-    /// its answer comes in time and proves that it is there.
-    pub(super) fn limits(&self, left: Duration, read_only: bool) -> Limits {
+    /// a stored function may have changed. `left` is left for the server's own work: its limit is a little earlier, so that
+    /// its answer arrives in time and proves that it is alive.
+    pub(super) fn limits(&self, left: Duration, read_only: bool) -> StatementLimits {
         let ours = server_limit(left).max(SHORTEST_LIMIT);
         // MySQL counts whole milliseconds: what we compare with is what it was told.
         let ours = match self.dialect.flavor {
             Flavor::MySql => Duration::from_millis(u64::try_from(ours.as_millis()).unwrap_or(u64::MAX)),
             Flavor::MariaDb => ours,
         };
-        let theirs = self.limit.filter(|theirs| *theirs < ours);
-        let limit = theirs.unwrap_or(ours);
-        let mut sql = self.dialect.limits(limit, read_only);
+        let theirs = self.state.limit.filter(|theirs| *theirs < ours);
+        let time = theirs.unwrap_or(ours);
+        let mut sql = self.dialect.set_limits(time, read_only);
         if let Some(zone) = self.zone.setting() {
             sql.push(',');
             sql.push_str(zone);
         }
-        Limits { sql, limit, is_theirs: theirs.is_some() }
+        StatementLimits { sql, time, is_administrators: theirs.is_some() }
     }
 
-    /// Queues the limits of a question of our own: those of the last query may be short.
-    pub(super) fn queue_limits(&self, talk: &mut Talk, by: Deadline) {
-        talk.queue_query(&self.limits(by.left(), false).sql);
+    /// Sets the limits of a question of the driver: those of the last query may be short.
+    pub(super) fn own_limits(&self, by: Deadline) -> String {
+        self.limits(by.left(), false).sql
     }
 
     /// Asks how many statements of this session the server's limit has ended, be it with an error or with a value.
-    pub(super) fn ended_by_limit(&self) -> &'static str {
-        match self.dialect.flavor {
-            Flavor::MySql => "SHOW SESSION STATUS LIKE 'Max_execution_time_exceeded'",
-            Flavor::MariaDb => "SHOW SESSION STATUS LIKE 'Max_statement_time_exceeded'",
-        }
+    pub(super) fn timeout_count_question(&self) -> String {
+        format!("SHOW SESSION STATUS LIKE '{}_exceeded'", self.dialect.flavor.limit_variable())
     }
 
-    /// What stands before preparations. They wait for a table that somebody has locked, and no other limit holds for that.
+    /// What is sent before preparations. They wait for a table that somebody has locked, and no other limit applies to that.
     pub(super) fn before_preparing(&self, left: Duration, read_only: bool) -> String {
         let limits = self.limits(left, read_only).sql;
-        match self.lock_wait {
+        match self.state.lock_wait {
             Some(_) => format!("{limits},lock_wait_timeout=1"),
             None => limits,
         }
     }
 
-    /// What stands behind them: the setting that was there before.
+    /// What is sent behind them: the setting that was there before.
     pub(super) fn after_preparing(&self) -> Option<String> {
-        self.lock_wait.as_ref().map(|before| format!("SET lock_wait_timeout={before}"))
+        self.state.lock_wait.as_ref().map(|before| format!("SET lock_wait_timeout={before}"))
     }
 }
 
-/// Queues what each session starts with, and starts with again when it was reset.
-fn queue_start(talk: &mut Talk, session_sql: &[String]) {
-    talk.queue_query("SET NAMES utf8mb4");
-    if talk.tracks() {
-        // Whether something changed is enough; which settings they are would make answers longer.
-        talk.queue_query("SET session_track_state_change=1,session_track_system_variables=''");
+/// What each session starts with, and starts with again when it was reset.
+fn start_statements(client: &ProtocolClient, session_sql: &[String]) -> Vec<String> {
+    let mut statements = vec!["SET NAMES utf8mb4".to_owned()];
+    if client.tracks_session() {
+        // That something changed is enough; the names of the settings would make answers longer.
+        let track = "SET session_track_state_change=1,session_track_system_variables=''";
+        statements.push(track.to_owned());
     }
-    session_sql.iter().for_each(|sql| talk.queue_query(sql));
+    statements.extend_from_slice(session_sql);
+    statements
 }
 
-/// Reads the answers to [`queue_start`].
-fn read_start(talk: &mut Talk, session_sql: &[String], by: Deadline) -> Result<(), Fault> {
-    talk.read_table(by)?;
-    if talk.tracks() {
-        unless_refused(talk.read_table(by))?;
+/// Checks the answers to [`start_statements`].
+fn check_start(
+    client: &ProtocolClient,
+    session_sql: &[String],
+    answers: &mut impl Iterator<Item = Answer<Table>>,
+) -> Result<(), CallError> {
+    next(answers)?;
+    if client.tracks_session() {
+        // A proxy may not know the variables.
+        let _ = next(answers);
     }
-    for index in 0..session_sql.len() {
-        if let Err(trouble) = talk.read_table(by) {
-            return Err(match trouble {
-                Trouble::Refused(error) => in_session_sql(index + 1, error),
-                Trouble::Broken(fault) => fault,
-            });
-        }
+    for number in 1..=session_sql.len() {
+        next(answers).map_err(|error| in_session_sql(number, error))?;
     }
     Ok(())
 }
 
 /// `session_sql` may hold a secret, and some of the server's messages repeat what stands in quotes.
-fn in_session_sql(place: usize, answer: ServerError) -> Fault {
+fn in_session_sql(number: usize, error: MySqlError) -> MySqlError {
     // Syntax, wrong value or type for a variable, wrong value for a type.
     const REPEATING: [u16; 5] = [1064, 1231, 1232, 1292, 1366];
-    let said = if REPEATING.contains(&answer.code) {
-        "the server's message repeats its text and is not shown"
-    } else {
-        &answer.message
+    let message = match REPEATING.contains(&error.code) {
+        true => "the server's message repeats its text and is not shown",
+        false => &error.message,
     };
-    let message = format!("session_sql {place}: {said}");
-    Fault::from(&ServerError { message, ..answer })
+    MySqlError { message: format!("session_sql {number}: {message}"), ..error }
 }
 
-/// The session's time zone; of what the server does not answer nothing is known.
-fn read_zone(talk: &mut Talk, by: Deadline) -> Result<SessionZone, Fault> {
-    let Some(table) = unless_refused(talk.read_table(by))? else { return Ok(SessionZone::unknown()) };
+/// The answer to the next question.
+fn next(answers: &mut impl Iterator<Item = Answer<Table>>) -> Answer<Table> {
+    answers.next().unwrap_or_else(|| Ok(Table::new()))
+}
+
+fn only_cell(answer: Answer<Table>) -> Option<String> {
+    answer.ok()?.into_iter().next()?.into_iter().next()?
+}
+
+/// The session's time zone; unknown where the server does not answer.
+fn read_zone(answer: Answer<Table>) -> SessionZone {
+    let Ok(table) = answer else { return SessionZone::unknown() };
     let name = table.first().and_then(|row| row.first()?.clone()).unwrap_or_default();
-    let years: Option<Vec<Year>> = table.iter().map(|row| year(row)).collect();
-    Ok(SessionZone::new(&name, &years.unwrap_or_default()))
+    let years: Option<Vec<YearOffsets>> = table.iter().map(|row| year_offsets(row)).collect();
+    SessionZone::new(&name, &years.unwrap_or_default())
 }
 
-/// A row of the answer.
-fn year(row: &[Option<String>]) -> Option<Year> {
+fn year_offsets(row: &[Option<String>]) -> Option<YearOffsets> {
     let mut months = [None; 12];
     for (column, month) in (2..).zip(&mut months) {
         if let Some(text) = row.get(column)? {
@@ -267,104 +280,82 @@ fn year(row: &[Option<String>]) -> Option<Year> {
     Some((row.get(1)?.as_ref()?.parse().ok()?, months))
 }
 
-/// What the questions of a dialect were answered with.
-struct Answers {
-    limit: Option<String>,
-    lock_wait: Option<String>,
-    residue: Option<Residue>,
-    role: &'static str,
-}
-
-impl Answers {
-    fn read(questions: Questions, talk: &mut Talk, by: Deadline) -> Result<Self, Fault> {
-        let limit = unless_refused(talk.read_table(by))?.and_then(only_cell);
-        let lock_wait = unless_refused(talk.read_table(by))?.and_then(only_cell);
-        let residue = questions.read(talk, by)?;
-        Ok(Answers { limit, lock_wait, residue, role: read_role(talk, by)? })
-    }
-}
-
 /// `replica` with a replica channel, else by `read_only` (docs/metrics.md). A plain user may not ask for channels.
-fn read_role(talk: &mut Talk, by: Deadline) -> Result<&'static str, Fault> {
-    let channels = unless_refused(talk.read_table(by))?;
-    let read_only = unless_refused(talk.read_table(by))?.and_then(only_cell);
-    let replica = channels.is_some_and(|table| !table.is_empty())
-        || read_only.is_some_and(|text| !matches!(text.as_str(), "0" | "OFF"));
-    Ok(if replica { "replica" } else { "primary" })
+fn read_role(answers: &mut impl Iterator<Item = Answer<Table>>) -> &'static str {
+    let has_channels = next(answers).is_ok_and(|channels| !channels.is_empty());
+    let is_read_only = only_cell(next(answers)).is_some_and(|text| !matches!(text.as_str(), "0" | "OFF"));
+    if has_channels || is_read_only { "replica" } else { "primary" }
 }
 
-/// The answer to [`Learned::ended_by_limit`].
+/// The answer to [`ServerInfo::timeout_count_question`].
 pub(super) fn read_count(table: &Table) -> Option<u64> {
     table.first()?.get(1)?.as_ref()?.parse().ok()
 }
 
-/// The answer, where the server does not object.
-fn unless_refused(answer: Result<Table, Trouble>) -> Result<Option<Table>, Fault> {
-    match answer {
-        Ok(table) => Ok(Some(table)),
-        Err(Trouble::Refused(_)) => Ok(None),
-        Err(Trouble::Broken(fault)) => Err(fault),
-    }
-}
-
-fn only_cell(table: Table) -> Option<String> {
-    table.into_iter().next()?.into_iter().next()?
-}
-
 /// The first three numbers of a version. MariaDB before 11 greets with `5.5.5-` before its own.
-fn numbers(version: &str) -> (u32, u32, u32) {
+fn version_numbers(version: &str) -> (u32, u32, u32) {
     let own = version.strip_prefix("5.5.5-").filter(|own| own.contains("MariaDB")).unwrap_or(version);
     let mut parts = own.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
     let mut next = || parts.next().unwrap_or(0);
     (next(), next(), next())
 }
 
-impl Dialect {
+impl ServerDialect {
     fn of(version: &str) -> Self {
         let flavor = if version.contains("MariaDB") { Flavor::MariaDb } else { Flavor::MySql };
-        let numbers = numbers(version);
+        let numbers = version_numbers(version);
         // `tx_read_only` before MySQL 5.7.20 and MariaDB 11.1.
-        let (since, channels) = match flavor {
+        let (since, show_replica_channels) = match flavor {
             Flavor::MySql if numbers >= (8, 0, 22) => ((5, 7, 20), "SHOW REPLICA STATUS"),
             Flavor::MySql => ((5, 7, 20), "SHOW SLAVE STATUS"),
             Flavor::MariaDb => ((11, 1, 0), "SHOW ALL SLAVES STATUS"),
         };
         let read_only_variable = if numbers >= since { "transaction_read_only" } else { "tx_read_only" };
-        Dialect { flavor, read_only_variable, channels }
+        ServerDialect { flavor, read_only_variable, show_replica_channels }
     }
 
-    fn questions_of_residue(self, session_sql: &[String]) -> Questions {
-        Questions::of(self.flavor == Flavor::MariaDb, session_sql)
+    fn probe_candidates(self, session_sql: &[String]) -> [String; 2] {
+        ChangeProbe::candidates(self.flavor == Flavor::MariaDb, session_sql)
     }
 
-    fn queue_questions(self, talk: &mut Talk, session_sql: &[String]) -> Questions {
-        talk.queue_query(match self.flavor {
-            Flavor::MySql => "SELECT @@max_execution_time",
-            Flavor::MariaDb => "SELECT @@max_statement_time",
-        });
-        talk.queue_query("SELECT @@lock_wait_timeout");
-        let questions = self.questions_of_residue(session_sql);
-        questions.queue(talk);
-        self.queue_role(talk);
+    fn role_questions(self) -> [&'static str; 2] {
+        [self.show_replica_channels, "SELECT @@read_only"]
+    }
+
+    /// The last one is not a question: the read-only mode is set before the first statement of a user, and what is sent before
+    /// each of them is known to work.
+    fn state_questions(self, config: &ConnectionConfig) -> Vec<String> {
+        let mut questions = vec![
+            format!("SELECT @@{}", self.flavor.limit_variable()),
+            "SELECT @@lock_wait_timeout".to_owned(),
+        ];
+        questions.extend(self.probe_candidates(&config.session_sql));
+        questions.extend(self.role_questions().map(str::to_owned));
+        questions.push(self.set_limits(Duration::ZERO, config.read_only));
         questions
     }
 
-    fn queue_role(self, talk: &mut Talk) {
-        talk.queue_query(self.channels);
-        talk.queue_query("SELECT @@read_only");
+    /// Reads the answers to [`ServerDialect::state_questions`].
+    fn read_state(
+        self,
+        config: &ConnectionConfig,
+        answers: &mut impl Iterator<Item = Answer<Table>>,
+    ) -> Answer<SessionState> {
+        let limit = only_cell(next(answers)).and_then(|text| self.flavor.read_limit(&text));
+        let lock_wait = only_cell(next(answers)).filter(|text| text.parse::<u64>().is_ok());
+        let candidates = self.probe_candidates(&config.session_sql);
+        let probe = ChangeProbe::chosen(candidates, [next(answers), next(answers)]);
+        let role = read_role(answers);
+        next(answers)?;
+        Ok(SessionState { limit, lock_wait, probe, role })
     }
 
-    /// The read-only mode is there before the first statement of a user, and what is sent before each of them is known
-    /// to work.
-    fn queue_guard(self, talk: &mut Talk, read_only: bool) {
-        talk.queue_query(&self.limits(Duration::ZERO, read_only));
-    }
-
-    fn limits(self, limit: Duration, read_only: bool) -> String {
+    fn set_limits(self, limit: Duration, read_only: bool) -> String {
         let limit = match self.flavor {
-            Flavor::MySql => format!("SET max_execution_time={}", limit.as_millis()),
-            Flavor::MariaDb => format!("SET max_statement_time={:.6}", limit.as_secs_f64()),
+            Flavor::MySql => limit.as_millis().to_string(),
+            Flavor::MariaDb => format!("{:.6}", limit.as_secs_f64()),
         };
+        let limit = format!("SET {}={limit}", self.flavor.limit_variable());
         match read_only {
             // Without autocommit the first SELECT would open a transaction that never sees a later change.
             true => format!("{limit},autocommit=1,{}=1", self.read_only_variable),
@@ -374,10 +365,17 @@ impl Dialect {
 }
 
 impl Flavor {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Flavor::MySql => "mysql",
             Flavor::MariaDb => "mariadb",
+        }
+    }
+
+    fn limit_variable(self) -> &'static str {
+        match self {
+            Flavor::MySql => "max_execution_time",
+            Flavor::MariaDb => "max_statement_time",
         }
     }
 
@@ -399,24 +397,22 @@ mod tests {
     #[test]
     fn what_a_backslash_means_is_read_to_the_end_of_a_long_mode() {
         let long = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,".repeat(20);
-        assert!(has_other_strings(&format!("{long}NO_BACKSLASH_ESCAPES,utf8mb4")));
+        assert!(has_ambiguous_backslash(&format!("{long}NO_BACKSLASH_ESCAPES,utf8mb4")));
         assert!(
-            has_other_strings("ANSI_QUOTES,utf8mb4")
-                && has_other_strings("gbk")
-                && has_other_strings(",sjis")
+            has_ambiguous_backslash("ANSI_QUOTES,utf8mb4")
+                && has_ambiguous_backslash("gbk")
+                && has_ambiguous_backslash(",sjis")
         );
-        assert!(!has_other_strings(&format!("{long}utf8mb4")) && !has_other_strings(",latin1"));
+        assert!(!has_ambiguous_backslash(&format!("{long}utf8mb4")) && !has_ambiguous_backslash(",latin1"));
     }
 
-    fn learned(version: &str, limit: Option<Duration>) -> Learned {
-        Learned {
+    fn server_info(version: &str, limit: Option<Duration>) -> ServerInfo {
+        ServerInfo {
             facts: ServerFacts::default(),
-            other_strings: false,
+            has_ambiguous_backslash: false,
             zone: Arc::new(SessionZone::unknown()),
-            dialect: Dialect::of(version),
-            limit,
-            lock_wait: None,
-            residue: None,
+            dialect: ServerDialect::of(version),
+            state: SessionState { limit, lock_wait: None, probe: None, role: "primary" },
         }
     }
 
@@ -431,30 +427,30 @@ mod tests {
             ("5.5.5-10.11.6-MariaDB", "SET max_statement_time=1.500000,autocommit=1,tx_read_only=1"),
             ("11.4.2-MariaDB-log", "SET max_statement_time=1.500000,autocommit=1,transaction_read_only=1"),
         ] {
-            assert_eq!(Dialect::of(version).limits(limit, true), expected, "{version}");
+            assert_eq!(ServerDialect::of(version).set_limits(limit, true), expected, "{version}");
         }
-        assert_eq!(Dialect::of("8.4.2").limits(limit, false), "SET max_execution_time=1500");
-        assert_eq!(Dialect::of("8.0.21").channels, "SHOW SLAVE STATUS");
-        assert_eq!(Dialect::of("9.7.0").channels, "SHOW REPLICA STATUS");
+        assert_eq!(ServerDialect::of("8.4.2").set_limits(limit, false), "SET max_execution_time=1500");
+        assert_eq!(ServerDialect::of("8.0.21").show_replica_channels, "SHOW SLAVE STATUS");
+        assert_eq!(ServerDialect::of("9.7.0").show_replica_channels, "SHOW REPLICA STATUS");
     }
 
     #[test]
     fn the_limit_is_what_the_server_was_told() {
-        let limits = learned("9.7.0", None).limits(Duration::from_micros(100_999), false);
+        let limits = server_info("9.7.0", None).limits(Duration::from_micros(100_999), false);
         assert_eq!(
-            (limits.sql.as_str(), limits.limit),
+            (limits.sql.as_str(), limits.time),
             ("SET max_execution_time=90", Duration::from_millis(90))
         );
-        let limits = learned("9.7.0", None).limits(Duration::ZERO, false);
-        assert_eq!((limits.sql.as_str(), limits.limit), ("SET max_execution_time=1", SHORTEST_LIMIT));
+        let limits = server_info("9.7.0", None).limits(Duration::ZERO, false);
+        assert_eq!((limits.sql.as_str(), limits.time), ("SET max_execution_time=1", SHORTEST_LIMIT));
     }
 
     #[test]
     fn the_administrator_s_limit_is_an_upper_bound() {
         let second = Duration::from_secs(1);
         for (theirs, limit, is_theirs) in [(300, 300, true), (5000, 950, false)] {
-            let limits = learned("9.7.0", Some(Duration::from_millis(theirs))).limits(second, false);
-            assert_eq!((limits.limit, limits.is_theirs), (Duration::from_millis(limit), is_theirs));
+            let limits = server_info("9.7.0", Some(Duration::from_millis(theirs))).limits(second, false);
+            assert_eq!((limits.time, limits.is_administrators), (Duration::from_millis(limit), is_theirs));
             assert!(limits.sql.ends_with(&format!("={limit}")), "{}", limits.sql);
         }
         assert_eq!(Flavor::MySql.read_limit("300"), Some(Duration::from_millis(300)));

@@ -1,168 +1,166 @@
-//! One connection as the rest of the exporter sees it. What runs on it is `pipeline`'s; here is what a session is worth
-//! afterwards, and what is asked of it between batches.
+//! One connection as the rest of the exporter sees it: what it is worth after a batch, what is asked of it between
+//! batches, and the KILL that stops what it runs. `pipeline` runs the batches.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use mysql_common::constants::Command;
 
 use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
 use crate::driver::{Canceller, Column, Health, Job, Privileges, ServerFacts, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
-use super::cancel::Kill;
-use super::errors::{Fault, is_text_only};
-use super::login::{Entered, Route, Server};
-use super::packet::Form;
+use super::errors::CallError;
+use super::login::{LoggedIn, Server, ServerAddress};
+use super::packet::RowFormat;
 use super::pipeline::{Jobs, Pipeline};
 use super::privileges;
-use super::reply::After;
-use super::server_info::Learned;
-use super::talk::{Talk, Trouble};
-use super::values::Columns;
+use super::protocol::{ProtocolClient, answer};
+use super::result_reader::ConnectionState;
+use super::server_info::ServerInfo;
+use super::values::ResultColumns;
 
-/// How long a goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the end of a session may take.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How much of a running statement an error shows, in characters.
+const MAX_SHOWN_STATEMENT: usize = 120;
 
 /// A live connection.
 pub(super) struct MySqlSession {
     pipeline: Pipeline,
     server: Arc<Server>,
-    route: Route,
+    address: ServerAddress,
     /// The number of the server's thread.
     thread: u32,
-    /// What the server sends is not the answer to what is asked next.
-    broken: bool,
+    /// The connection was given up: what the server sends is not the answer to the next question.
+    is_given_up: bool,
 }
 
 impl MySqlSession {
-    /// Logs in, runs `session_sql`, learns the facts.
+    /// Logs in, runs `session_sql`, learns what the server is.
     pub(super) fn open(server: &Arc<Server>, by: Deadline) -> Result<Self> {
-        let by = by.or_within(server.login.connect_timeout);
-        let Entered { link, route, tls, thread, version, tracks } = server.enter(by)?;
-        let mut talk = Talk::new(link, tracks);
-        match Learned::set_up(&mut talk, &server.login, &version, tls, by) {
-            Ok(learned) => {
-                // The login's ends here; from now on each question has its own.
-                talk.link.stream.set_budget(None);
-                Ok(MySqlSession {
-                    pipeline: Pipeline::new(talk, learned, server),
-                    server: Arc::clone(server),
-                    route,
-                    thread,
-                    broken: false,
-                })
+        let by = by.or_within(server.config.connect_timeout);
+        let LoggedIn { mut client, address, tls, thread, version } = server.log_in(by)?;
+        match ServerInfo::set_up(&mut client, &server.config, &version, tls, by) {
+            Ok(info) => {
+                // The login's budget ends here; from now on each question has its own.
+                client.stream().set_budget(None);
+                let pipeline = Pipeline::new(client, info, server);
+                let server = Arc::clone(server);
+                Ok(MySqlSession { pipeline, server, address, thread, is_given_up: false })
             }
-            Err(fault) => {
-                if !fault.broken {
-                    talk.quit(by.or_within(GOODBYE));
+            Err(error) => {
+                if matches!(error, CallError::Server(_)) {
+                    client.quit(by.or_within(QUIT_TIMEOUT));
                 }
-                Err(fault.at_login())
+                Err(error.into_login_error())
             }
         }
     }
 
     /// Does something small between batches; whatever fails costs the session.
-    fn between(
+    fn between_batches(
         &mut self,
         what: &str,
-        act: impl FnOnce(&mut Talk, &mut Learned) -> Result<(), Fault>,
+        act: impl FnOnce(&mut ProtocolClient, &mut ServerInfo) -> Result<(), CallError>,
     ) -> Health {
-        let Err(fault) = act(&mut self.pipeline.talk, &mut self.pipeline.learned) else {
-            self.pipeline.talk.link.rest();
+        let Err(error) = act(&mut self.pipeline.client, &mut self.pipeline.info) else {
+            self.pipeline.client.free_buffers();
             return Health::Clean;
         };
         self.give_up();
-        Health::Lost(match fault.error.reason() {
-            Reason::Timeout => {
-                Error::new(Reason::Timeout, format!("the server did not answer {what} in time"))
-            }
-            _ => fault.error,
+        Health::Lost(match error.is_timeout() {
+            true => Error::new(Reason::Timeout, format!("the server did not answer {what} in time")),
+            false => error.into_error(),
         })
     }
 
     fn give_up(&mut self) {
-        self.broken = true;
-        self.pipeline.talk.link.stream.give_up();
+        self.is_given_up = true;
+        self.pipeline.client.stream().give_up();
     }
 }
 
 impl Session for MySqlSession {
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
-        let mut left: Jobs<'_, '_> = jobs.iter_mut().filter_map(|job| self.pipeline.admitted(job)).collect();
+        let mut left = Jobs::new();
+        for job in jobs {
+            match self.pipeline.check(job.sql.text()) {
+                Ok(()) => left.push_back(job),
+                Err(error) => job.sink.end(Err(error), Duration::ZERO),
+            }
+        }
         let mut spent = false;
         while !left.is_empty() {
-            match self.pipeline.next_jobs(&mut left, by) {
-                After::Clean => {}
-                After::Spent => spent = true,
-                After::Broken(error) => {
+            match self.pipeline.run_next(&mut left, by) {
+                ConnectionState::InStep => {}
+                ConnectionState::Spent => spent = true,
+                ConnectionState::Broken(error) => {
                     self.give_up();
                     return Health::Lost(error);
                 }
-                After::Cut => {
+                ConnectionState::OutOfStep => {
                     self.give_up();
                     if left.is_empty() {
                         return Health::Spent;
                     }
-                    let why = "the connection was given up to end the query before";
+                    let why = "the connection was closed to end the query before";
                     return Health::Lost(Error::new(Reason::Lost, why));
                 }
             }
         }
-        self.pipeline.talk.link.rest();
+        self.pipeline.client.free_buffers();
         if spent { Health::Spent } else { Health::Clean }
     }
 
     fn prepare(&mut self, statements: &[&Sql], by: Deadline) -> Health {
         let statements: Vec<&Sql> =
             statements.iter().copied().filter(|sql| self.pipeline.check(sql.text()).is_ok()).collect();
-        match self.pipeline.learn(&statements, by) {
+        match self.pipeline.prepare_new(&statements, by) {
             Ok(()) => Health::Clean,
-            Err((_, fault)) => {
+            Err((_, error)) => {
                 self.give_up();
-                Health::Lost(fault.error)
+                Health::Lost(error)
             }
         }
     }
 
     fn ping(&mut self, by: Deadline) -> Health {
-        self.between("a ping", |talk, _| {
-            talk.queue_ping();
-            Ok(talk.read_done(by)?)
+        self.between_batches("a ping", |client, _| {
+            client.queue(Command::COM_PING, &[]);
+            client.read_done(by)
         })
     }
 
     fn refresh(&mut self, by: Deadline) -> Health {
-        self.between("the question for its role", |talk, learned| learned.ask_role(talk, by))
+        self.between_batches("the question for its role", |client, info| info.refresh_role(client, by))
     }
 
     fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
         self.pipeline.check(sql.text())?;
-        let answer = match self.pipeline.prepare_all(&[sql], by, |prepared, columns| (prepared, columns)) {
-            Ok(mut answers) => answers.pop(),
-            Err((_, fault)) => {
+        let mut answers = self
+            .pipeline
+            .prepare_all(&[sql], by, |prepared, columns| (prepared, columns))
+            .map_err(|(_, error)| {
                 self.give_up();
-                return Err(match fault.error.reason() {
-                    Reason::Timeout => {
-                        Error::new(Reason::Timeout, "the server did not describe the statement in time")
-                    }
-                    _ => fault.error,
-                });
-            }
-        };
-        match answer {
+                let message = "the server did not describe the statement in time";
+                if error.reason() == Reason::Timeout { Error::new(Reason::Timeout, message) } else { error }
+            })?;
+        match answers.pop() {
             Some(Ok((prepared, columns))) => {
-                self.pipeline.talk.queue_close(prepared.id);
+                self.pipeline.client.queue_close(prepared.id);
                 if prepared.params > 0 {
-                    let error =
-                        Error::new(Reason::Sql, "the statement has a parameter `?`, and nothing fills it");
-                    return Err(error);
+                    let message = "the statement has a parameter `?`, and nothing fills it";
+                    return Err(Error::new(Reason::Sql, message));
                 }
-                // CALL and many a SHOW tell their columns only when they run.
-                let columns = Columns::of(columns, Form::Binary, &self.pipeline.learned.zone).shown;
-                Ok(Some(columns).filter(|columns| !columns.is_empty()))
+                // CALL and some SHOW tell their columns only when they run.
+                let columns = ResultColumns::new(columns, RowFormat::Binary, &self.pipeline.info.zone);
+                Ok(Some(columns.as_columns().to_vec()).filter(|columns| !columns.is_empty()))
             }
-            Some(Err(error)) if !is_text_only(&error) => {
-                Err(with_position(Fault::from(&error).error, sql.text()))
+            Some(Err(error)) if !error.is_not_preparable() => {
+                Err(with_position(error.to_error(), sql.text()))
             }
             // It runs as text only.
             _ => Ok(None),
@@ -170,18 +168,13 @@ impl Session for MySqlSession {
     }
 
     fn privileges(&mut self, by: Deadline) -> Result<Privileges> {
-        let mut told = Ok(Privileges::default());
-        let health = self.between("the question for its rights", |talk, learned| {
-            learned.queue_limits(talk, by);
-            match privileges::ask(talk, learned.reads_binlog(), by) {
-                Ok(rights) => told = Ok(rights),
-                // The server refuses the question; the connection goes on.
-                Err(Trouble::Refused(error)) => told = Err(Fault::from(&error).error),
-                Err(Trouble::Broken(fault)) => return Err(fault),
-            }
+        let mut answered = Ok(Privileges::default());
+        let health = self.between_batches("the question for its privileges", |client, info| {
+            // The server may refuse the question; the connection goes on.
+            answered = answer(privileges::ask(client, info, by))?.map_err(|error| error.to_error());
             Ok(())
         });
-        if let Health::Lost(error) = health { Err(error) } else { told }
+        if let Health::Lost(error) = health { Err(error) } else { answered }
     }
 
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
@@ -191,45 +184,102 @@ impl Session for MySqlSession {
         ];
         self.pipeline.in_snapshot = open;
         let statements = if open { OPEN } else { &["ROLLBACK"] };
-        let health = self.between("the snapshot's statements", |talk, _| {
-            statements.iter().for_each(|sql| talk.queue_query(sql));
-            statements.iter().try_for_each(|_| Ok(talk.read_done(by)?))
+        let health = self.between_batches("the snapshot's statements", |client, _| {
+            client.queue_queries(statements);
+            statements.iter().try_for_each(|_| client.read_done(by))
         });
-        // A reset would have ended the transaction.
-        if open || !matches!(health, Health::Clean) || self.pipeline.is_as_before() {
+        // A reset inside it would have ended the transaction.
+        if open || !matches!(health, Health::Clean) || self.pipeline.reset_if_changed() {
             return health;
         }
         self.give_up();
-        Health::Lost(Error::new(Reason::Lost, "the session could not be made what it was"))
+        Health::Lost(Error::new(Reason::Lost, "the session could not be reset"))
     }
 
     fn facts(&self) -> &ServerFacts {
-        &self.pipeline.learned.facts
+        &self.pipeline.info.facts
     }
 
     fn round_trip_time(&self) -> Duration {
-        self.pipeline.talk.link.round_trip()
+        self.pipeline.client.round_trip()
     }
 
     fn canceller(&self) -> Arc<dyn Canceller> {
-        Arc::new(Kill { server: Arc::clone(&self.server), route: self.route.clone(), thread: self.thread })
+        let (server, address) = (Arc::clone(&self.server), self.address.clone());
+        Arc::new(KillCanceller { server, address, thread: self.thread })
     }
 
     /// A server that still works on something has not closed its side: whatever it answers to a KILL, and whether the KILL
-    /// got there. What stands behind the statement that was ended runs, each in its limit; then the server reads the end.
+    /// reached it. What stands behind the statement that was ended runs, each in its limit; then the server reads the end.
     fn has_ended(&mut self) -> bool {
-        if !self.broken && self.pipeline.talk.link.is_answered() {
+        if !self.is_given_up && self.pipeline.client.is_answered() {
             return true;
         }
         self.give_up();
-        self.pipeline.talk.link.stream.has_ended()
+        self.pipeline.client.stream().has_ended()
     }
 }
 
 impl Drop for MySqlSession {
     fn drop(&mut self) {
-        if !self.broken {
-            self.pipeline.talk.quit(Deadline::within(GOODBYE));
+        if !self.is_given_up {
+            self.pipeline.client.quit(Deadline::within(QUIT_TIMEOUT));
         }
+    }
+}
+
+/// Ends what one connection runs, by a KILL on a connection of its own. The server never reuses a thread's number.
+struct KillCanceller {
+    server: Arc<Server>,
+    address: ServerAddress,
+    thread: u32,
+}
+
+impl Canceller for KillCanceller {
+    fn cancel(&self, by: Deadline) -> Result<()> {
+        // Not the connection: the server would close it at once and continue the statement, and its end could not be seen.
+        self.kill("QUERY", by)
+    }
+
+    fn terminate(&self, by: Deadline) -> Result<()> {
+        self.kill("CONNECTION", by)
+    }
+}
+
+impl KillCanceller {
+    fn kill(&self, what: &str, by: Deadline) -> Result<()> {
+        let thread = self.thread;
+        // One such connection at a time: the server sees `max_connections` of ours and this one.
+        let Some(_only) = self.server.killing.try_lock_until(by.moment()) else {
+            let message = format!("KILL of thread {thread}: others before it took all the time");
+            return Err(Error::new(Reason::Timeout, message));
+        };
+        let mut client = self.server.log_in_again(&self.address, by)?.client;
+        client.queue_query(&format!("KILL {what} {thread}"));
+        let result = match client.read_table(by) {
+            Ok(_) => Ok(()),
+            // The connection is gone, and what it ran with it.
+            Err(CallError::Server(error)) if error.is_no_such_thread() => Ok(()),
+            Err(CallError::Server(error)) => {
+                let (error, running) = (error.to_error(), self.running_statement(&mut client, by));
+                let message = format!("KILL of thread {thread} is refused: {}{running}", error.message());
+                Err(error.code_for(Error::new(error.reason(), message)))
+            }
+            Err(error) => Err(error.into_login_error()),
+        };
+        client.quit(by);
+        result
+    }
+
+    /// What still runs, in the server's own words.
+    fn running_statement(&self, client: &mut ProtocolClient, by: Deadline) -> String {
+        let thread = self.thread;
+        client.queue_query(&format!("SELECT info FROM information_schema.processlist WHERE id = {thread}"));
+        let table = client.read_table(by).unwrap_or_default();
+        let Some(info) = table.into_iter().flatten().next().flatten() else { return String::new() };
+        let words: Vec<&str> = info.split_whitespace().collect();
+        let text = words.join(" ");
+        let shown: String = text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN_STATEMENT).collect();
+        format!("; it still runs: {shown}")
     }
 }

@@ -1,9 +1,11 @@
-//! The bytes between us and one server: a socket with deadlines, plain or encrypted, and a budget while logging in.
+//! The bytes to and from one server: a socket with deadlines, plain or encrypted, and a bound on what the server may send
+//! during a login.
 //!
-//! rustls does no reading of its own: it is handed the socket with the deadline of the call. Knows no packet.
+//! rustls reads and writes the socket under the deadline of the call. Knows no packet.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
@@ -11,37 +13,36 @@ use rustls::{ClientConfig, ClientConnection};
 use crate::deadline::Deadline;
 use crate::driver::connection::socket::TimedSocket;
 
+/// How many bytes of unread answers are read and dropped when a session closes.
+const MAX_UNREAD_BYTES: usize = 1 << 20;
+
 /// A socket, and the encryption on it.
-pub(super) struct Stream {
-    socket: TimedSocket,
+pub(super) struct ServerStream {
+    socket: BoundedSocket,
     tls: Option<Box<ClientConnection>>,
-    /// How many bytes the server may still send; `None` while it sends rows.
-    budget: Option<usize>,
-    /// So many bytes of it are still taken after it was given up; `None` before that.
+    /// How many more bytes are read and dropped after [`ServerStream::give_up`]; `None` before that.
     unread: Option<usize>,
 }
 
-/// How many bytes of unread answers a goodbye waits for, and a session that was given up.
-const UNREAD: usize = 1 << 20;
-
-/// The socket with the deadline and the budget of one call, as rustls reads and writes it.
-struct Timed<'a> {
-    socket: &'a TimedSocket,
-    budget: &'a mut Option<usize>,
+/// The socket with the deadline and the byte budget of the current call.
+struct BoundedSocket {
+    socket: TimedSocket,
+    /// How many bytes the server may still send; `None` while it sends rows.
+    budget: Option<usize>,
     by: Deadline,
 }
 
-impl Read for Timed<'_> {
+impl Read for BoundedSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.socket.read(buffer, self.by)?;
-        if let Some(left) = self.budget {
+        if let Some(left) = &mut self.budget {
             *left = left.checked_sub(count).ok_or(io::ErrorKind::QuotaExceeded)?;
         }
         Ok(count)
     }
 }
 
-impl Write for Timed<'_> {
+impl Write for BoundedSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.write(bytes, self.by)
     }
@@ -51,20 +52,21 @@ impl Write for Timed<'_> {
     }
 }
 
-impl Stream {
-    /// Bytes as they are, at most `budget` of them until [`Stream::set_budget`].
+impl ServerStream {
+    /// An unencrypted stream; the server may send `budget` bytes until [`ServerStream::set_budget`].
     pub(super) fn new(socket: TimedSocket, budget: usize) -> Self {
-        Stream { socket, tls: None, budget: Some(budget), unread: None }
+        let socket = BoundedSocket { socket, budget: Some(budget), by: Deadline::within(Duration::ZERO) };
+        ServerStream { socket, tls: None, unread: None }
     }
 
     /// True while there is a bound on what the server may send.
     pub(super) fn has_budget(&self) -> bool {
-        self.budget.is_some()
+        self.socket.budget.is_some()
     }
 
     /// How many bytes the server may send from now on; `None` for rows.
     pub(super) fn set_budget(&mut self, budget: Option<usize>) {
-        self.budget = budget;
+        self.socket.budget = budget;
     }
 
     /// True behind TLS.
@@ -72,7 +74,7 @@ impl Stream {
         self.tls.is_some()
     }
 
-    /// Shakes hands.
+    /// Performs a TLS handshake.
     ///
     /// # Errors
     /// `TimedOut`, `QuotaExceeded`, or rustls' error inside an `InvalidData`.
@@ -82,15 +84,12 @@ impl Stream {
         name: ServerName<'static>,
         by: Deadline,
     ) -> io::Result<()> {
-        let tls = ClientConnection::new(Arc::new(config), name).map_err(invalid)?;
+        self.socket.by = by;
+        let tls = ClientConnection::new(Arc::new(config), name)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let tls = self.tls.insert(Box::new(tls));
-        let mut timed = Timed { socket: &self.socket, budget: &mut self.budget, by };
         while tls.is_handshaking() {
-            if tls.wants_write() {
-                tls.write_tls(&mut timed)?;
-            } else {
-                receive(tls, &mut timed)?;
-            }
+            tls.complete_io(&mut self.socket)?;
         }
         Ok(())
     }
@@ -98,58 +97,43 @@ impl Stream {
     /// Reads what is there, waiting until `by` for at least one byte; none at the end of the stream.
     ///
     /// # Errors
-    /// As [`Stream::encrypt`].
+    /// As [`ServerStream::encrypt`].
     pub(super) fn read(&mut self, buffer: &mut [u8], by: Deadline) -> io::Result<usize> {
-        let mut timed = Timed { socket: &self.socket, budget: &mut self.budget, by };
-        let Some(tls) = &mut self.tls else { return timed.read(buffer) };
-        loop {
-            match tls.reader().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // An end without TLS' goodbye; servers leave that way.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                done => return done,
-            }
-            if receive(tls, &mut timed)? == 0 {
-                return Ok(0);
-            }
+        self.socket.by = by;
+        let Some(tls) = &mut self.tls else { return self.socket.read(buffer) };
+        match rustls::Stream::new(&mut **tls, &mut self.socket).read(buffer) {
+            // An end without TLS' close_notify: servers leave that way.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            done => done,
         }
     }
 
     /// Writes all of it, waiting for room until `by`.
     ///
     /// # Errors
-    /// As [`Stream::encrypt`].
+    /// As [`ServerStream::encrypt`].
     pub(super) fn write_all(&mut self, bytes: &[u8], by: Deadline) -> io::Result<()> {
-        let mut timed = Timed { socket: &self.socket, budget: &mut self.budget, by };
-        let Some(tls) = &mut self.tls else { return timed.write_all(bytes) };
-        let mut left = bytes;
-        loop {
-            // rustls buffers so much and no more.
-            let taken = tls.writer().write(left)?;
-            left = left.get(taken..).unwrap_or_default();
-            while tls.wants_write() {
-                tls.write_tls(&mut timed)?;
-            }
-            if left.is_empty() {
-                return Ok(());
-            }
-        }
+        self.socket.by = by;
+        let Some(tls) = &mut self.tls else { return self.socket.write_all(bytes) };
+        let mut stream = rustls::Stream::new(&mut **tls, &mut self.socket);
+        stream.write_all(bytes)?;
+        stream.flush()
     }
 
-    /// Nothing is written any more: a server that has read to the end of what was sent closes the connection.
+    /// Writes nothing any more: a server that has read to the end of what was sent closes the connection.
     pub(super) fn give_up(&mut self) {
         if self.unread.is_none() {
-            // A socket that is broken has nothing to say.
-            let _ = self.socket.end_writing();
-            self.unread = Some(UNREAD);
+            // A broken socket has nothing left to say.
+            let _ = self.socket.socket.end_writing();
+            self.unread = Some(MAX_UNREAD_BYTES);
         }
     }
 
-    /// After [`Stream::give_up`]: whether the server has closed the connection. Takes what it has sent and does not wait.
-    /// One that sends on and on notices at its next write that nobody is there: that is an end as well.
+    /// After [`ServerStream::give_up`]: whether the server has closed the connection. Reads what it has sent and does not
+    /// wait. One that sends without end notices at its next write that nobody reads: that is an end as well.
     pub(super) fn has_ended(&mut self) -> bool {
         loop {
-            match self.socket.discard() {
+            match self.socket.socket.discard() {
                 Ok(0) => return true,
                 Ok(count) => {
                     let Some(left) = self.unread.unwrap_or_default().checked_sub(count) else { return true };
@@ -160,39 +144,19 @@ impl Stream {
         }
     }
 
-    /// Says TLS' goodbye, where there is TLS, and waits until the server has closed its side: a socket that is closed over
-    /// unread bytes is reset, and the reset may overtake what was sent last.
+    /// Sends TLS' close_notify, where there is TLS, and waits until the server has closed its side: a socket that is closed
+    /// over unread bytes is reset, and the reset may overtake what was sent last.
     ///
     /// # Errors
-    /// As [`Stream::encrypt`].
+    /// As [`ServerStream::encrypt`].
     pub(super) fn close(&mut self, by: Deadline) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
         }
         self.write_all(&[], by)?;
-        self.socket.end_writing()?;
-        self.budget = Some(UNREAD);
-        let mut timed = Timed { socket: &self.socket, budget: &mut self.budget, by };
-        let mut discarded = [0; 1024];
-        while timed.read(&mut discarded)? > 0 {}
+        self.socket.socket.end_writing()?;
+        self.socket.budget = Some(MAX_UNREAD_BYTES);
+        while self.socket.read(&mut [0; 1024])? > 0 {}
         Ok(())
     }
-}
-
-/// Reads and decrypts once; gives the number of encrypted bytes, zero at the end of the stream.
-fn receive(tls: &mut ClientConnection, timed: &mut Timed<'_>) -> io::Result<usize> {
-    let count = tls.read_tls(timed)?;
-    if let Err(error) = tls.process_new_packets() {
-        // The alert that says why is worth a try.
-        let _ = tls.write_tls(timed);
-        return Err(invalid(error));
-    }
-    if count == 0 && tls.is_handshaking() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(count)
-}
-
-fn invalid(error: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }

@@ -1,25 +1,25 @@
-//! The session's time zone: from a date or time as the server writes it to the moment that its own `UNIX_TIMESTAMP`
-//! gives in that session.
+//! The session's time zone: from a date or time as the server writes it to the Unix time that its own `UNIX_TIMESTAMP`
+//! returns in that session.
 //!
 //! An offset is exact, and so is a name whose rules are compiled in. `SYSTEM` has no name that could be asked for, so it
 //! is read as the offset that the server has now, as far back as it did not change. Each of the three is compared with
 //! the server's own `UNIX_TIMESTAMP` for every month from 1970 to 2039 ([`question`]); a time outside the months that
-//! agree has no moment. Knows no connection.
+//! agree has no Unix time. Knows no connection.
 
 use std::ops::{Range, RangeInclusive};
 
 use jiff::Timestamp;
-use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
+use jiff::civil::{Date, date};
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 
 use crate::value::{LocalTimeError, UnixMicros};
 
-use super::calendar::days_since_1970;
-
 /// A row of the answer to [`question`]: a year, and for the 15th of each month how many seconds its midnight is east of
 /// UTC; `None` where the server's function does not reach.
-pub(super) type Year = (i64, [Option<i64>; 12]);
+pub(super) type YearOffsets = (i16, [Option<i64>; 12]);
 
-/// Asks for the zone and a [`Year`] a row. The years 2050 and 2200 tell how far `UNIX_TIMESTAMP` reaches.
+/// Asks for the zone and [`YearOffsets`] in each row. The years 2050 and 2200 tell how far `UNIX_TIMESTAMP` reaches.
 pub(super) fn question() -> String {
     let mut sql = "SELECT @@time_zone, y".to_owned();
     for month in 1..=12 {
@@ -42,13 +42,13 @@ pub(super) fn question() -> String {
 }
 
 /// The server's own bound.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_BYTES: usize = 64;
 
 /// The years that are compared.
-const YEARS: RangeInclusive<i64> = 1970..=2039;
+const YEARS: RangeInclusive<i16> = 1970..=2039;
 
-/// Up to this year every server converts.
-const LAST_YEAR_OF_ALL: i64 = 2037;
+/// Every server converts times up to this year.
+const LAST_YEAR_OF_ALL: i16 = 2037;
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
@@ -58,55 +58,45 @@ const DAY: i64 = 86_400 * SECOND;
 pub(super) struct SessionZone {
     /// The setting that keeps the session in this zone, whatever a function sets.
     setting: Option<String>,
-    rule: Rule,
-    /// The local times, in microseconds, for which the rule is the server's.
+    zone: TimeZone,
+    /// The local times, in microseconds, for which `zone` agrees with the server.
     known: Range<i64>,
-    reach: Reach,
+    range: TimestampRange,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Rule {
-    /// Seconds east of UTC.
-    Offset(i64),
-    Named(TimeZone),
+/// An offset or a name; `None` for `SYSTEM` and for names that are not compiled in.
+fn zone_named(name: &str) -> Option<TimeZone> {
+    let compiled_in = TimeZoneDatabase::bundled();
+    DateTimeParser::new().parse_time_zone_with(&compiled_in, name).ok()
 }
 
-impl Rule {
-    /// What the zone's name says; `None` for `SYSTEM` and for names that are not compiled in.
-    fn of_name(name: &str) -> Option<Rule> {
-        offset(name).map(Rule::Offset).or_else(|| {
-            let zone = TimeZoneDatabase::bundled().get(name).ok()?;
-            Some(Rule::Named(zone))
-        })
-    }
+/// Days from 1970-01-01.
+pub(super) fn days_since_1970(day: Date) -> i64 {
+    day.duration_since(date(1970, 1, 1)).as_hours() / 24
+}
 
-    /// The moment of a local time, as `UNIX_TIMESTAMP` counts. Where the clock is set forward, what it skips is the
-    /// moment at which it does; where it is set back, a `DATETIME` means the first of the two times. `of_timestamp`:
-    /// the server keeps the moment itself and knows which.
-    fn moment(&self, local: i64, of_timestamp: bool) -> UnixMicros {
-        let zone = match self {
-            Rule::Offset(offset) => return Ok(local - offset * SECOND),
-            Rule::Named(zone) => zone,
-        };
-        let written = Timestamp::from_microsecond(local).map_err(|_| LocalTimeError::OutOfRange)?;
-        let at = |offset: jiff::tz::Offset| local - i64::from(offset.seconds()) * SECOND;
-        match zone.to_ambiguous_timestamp(TimeZone::UTC.to_datetime(written)).offset() {
-            AmbiguousOffset::Unambiguous { offset } => Ok(at(offset)),
-            AmbiguousOffset::Fold { .. } if of_timestamp => Err(LocalTimeError::Twice),
-            AmbiguousOffset::Fold { before, .. } => Ok(at(before)),
-            AmbiguousOffset::Gap { before, .. } => {
-                let after = Timestamp::from_microsecond(at(before) + SECOND);
-                let set = after.ok().and_then(|after| zone.preceding(after).next());
-                let set = set.ok_or(LocalTimeError::UnknownOffset)?.timestamp().as_second();
-                Ok(set * SECOND + local.rem_euclid(SECOND))
-            }
+/// The Unix time of a local time in microseconds, as `UNIX_TIMESTAMP` counts. Where the clock is set forward, the times
+/// that it skips mean the moment at which it is; where it is set back, a `DATETIME` means the first of the two times.
+/// `of_timestamp`: the server stores the Unix time itself and knows which.
+fn unix_time(zone: &TimeZone, local: i64, of_timestamp: bool) -> UnixMicros {
+    let written = Timestamp::from_microsecond(local).map_err(|_| LocalTimeError::OutOfRange)?;
+    let at = |offset: Offset| local - i64::from(offset.seconds()) * SECOND;
+    match zone.to_ambiguous_timestamp(TimeZone::UTC.to_datetime(written)).offset() {
+        AmbiguousOffset::Unambiguous { offset } => Ok(at(offset)),
+        AmbiguousOffset::Fold { .. } if of_timestamp => Err(LocalTimeError::Twice),
+        AmbiguousOffset::Fold { before, .. } => Ok(at(before)),
+        AmbiguousOffset::Gap { before, .. } => {
+            let after = Timestamp::from_microsecond(at(before) + SECOND);
+            let set = after.ok().and_then(|after| zone.preceding(after).next());
+            let set = set.ok_or(LocalTimeError::UnknownOffset)?.timestamp().as_second();
+            Ok(set * SECOND + local.rem_euclid(SECOND))
         }
     }
 }
 
 /// The last second of `UNIX_TIMESTAMP`, which differs between versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
+enum TimestampRange {
     /// 2038-01-19: MariaDB before 11.5, MySQL before 8.0.28.
     Signed32,
     /// 2106-02-07: MariaDB since 11.5.
@@ -115,18 +105,18 @@ enum Reach {
     Far,
 }
 
-impl Reach {
+impl TimestampRange {
     fn last_second(self) -> i64 {
         match self {
-            Reach::Signed32 => i64::from(i32::MAX),
-            Reach::Unsigned32 => i64::from(u32::MAX),
-            Reach::Far => 32_536_771_199,
+            TimestampRange::Signed32 => i64::from(i32::MAX),
+            TimestampRange::Unsigned32 => i64::from(u32::MAX),
+            TimestampRange::Far => 32_536_771_199,
         }
     }
 
     /// Zero itself is a moment to all but the newer MariaDB; what lies between it and one second is not to MySQL.
     fn has(self, micros: i64) -> bool {
-        let first = micros >= SECOND || (micros == 0 && self != Reach::Unsigned32);
+        let first = micros >= SECOND || (micros == 0 && self != TimestampRange::Unsigned32);
         first && micros.div_euclid(SECOND) <= self.last_second()
     }
 }
@@ -134,35 +124,38 @@ impl Reach {
 impl SessionZone {
     /// A zone of which nothing is known.
     pub(super) fn unknown() -> Self {
-        SessionZone { setting: None, rule: Rule::Offset(0), known: 0..0, reach: Reach::Signed32 }
+        SessionZone { setting: None, zone: TimeZone::UTC, known: 0..0, range: TimestampRange::Signed32 }
     }
 
     /// The zone called `name`, with what the server answered to [`question`].
-    pub(super) fn new(name: &str, answer: &[Year]) -> Self {
+    pub(super) fn new(name: &str, answer: &[YearOffsets]) -> Self {
         let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '_' | '/' | ':');
-        let is_named = (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(is_legal);
+        let is_named = (1..=MAX_NAME_BYTES).contains(&name.len()) && name.chars().all(is_legal);
         let setting = is_named.then(|| format!("time_zone='{name}'"));
         let unknown = SessionZone { setting, ..SessionZone::unknown() };
         let Some(years) = answer.get(..70).filter(|years| years.iter().map(|(year, _)| *year).eq(YEARS))
         else {
             return unknown;
         };
-        let reaches = |wanted: i64| {
+        let reaches = |wanted: i16| {
             answer.iter().any(|(year, months)| *year == wanted && months.iter().all(Option::is_some))
         };
-        let reach = match (reaches(2050), reaches(2200)) {
-            (true, true) => Reach::Far,
-            (true, false) => Reach::Unsigned32,
-            (false, _) => Reach::Signed32,
+        let range = match (reaches(2050), reaches(2200)) {
+            (true, true) => TimestampRange::Far,
+            (true, false) => TimestampRange::Unsigned32,
+            (false, _) => TimestampRange::Signed32,
         };
         let probes: Vec<(i64, Option<i64>)> = years.iter().flat_map(probes_of).collect();
-        let end_of_all = days_since_1970(LAST_YEAR_OF_ALL + 1, 1, 1) * DAY;
+        let end_of_all = days_since_1970(date(LAST_YEAR_OF_ALL + 1, 1, 1)) * DAY;
         let Some(last) = probes.iter().rposition(|(local, _)| *local < end_of_all) else { return unknown };
         // Without rules of its own it is what the server says now: the newest offset that every server tells.
-        let now = || probes.get(last).and_then(|(_, offset)| offset.map(Rule::Offset));
-        let Some(rule) = Rule::of_name(name).or_else(now) else { return unknown };
+        let now = || {
+            let seconds = i32::try_from(probes.get(last)?.1?).ok()?;
+            Some(TimeZone::fixed(Offset::from_seconds(seconds).ok()?))
+        };
+        let Some(zone) = zone_named(name).or_else(now) else { return unknown };
         let agrees = |(local, offset): &(i64, Option<i64>)| {
-            offset.map(|offset| rule.moment(*local, false) == Ok(local - offset * SECOND))
+            offset.map(|offset| unix_time(&zone, *local, false) == Ok(local - offset * SECOND))
         };
         let (before, after) = probes.split_at(last + 1);
         let same = before.iter().rev().take_while(|probe| agrees(probe) == Some(true)).count();
@@ -176,7 +169,7 @@ impl SessionZone {
             None => i64::MAX,
             Some(differs) => probes.get(last + differs).map_or(0, |(local, _)| local + 1),
         };
-        SessionZone { rule, known: first..end, reach, ..unknown }
+        SessionZone { zone, known: first..end, range, ..unknown }
     }
 
     /// `time_zone='+05:00'`: the setting that keeps the session in this zone; `None` where its name is not known.
@@ -191,7 +184,7 @@ impl SessionZone {
 
     /// The moment of a local time in microseconds; `of_timestamp` for the type `TIMESTAMP`.
     pub(super) fn moment(&self, local: i64, of_timestamp: bool) -> UnixMicros {
-        let last = self.reach.last_second() * SECOND;
+        let last = self.range.last_second() * SECOND;
         // The server converts no time of 1969, but shows its first moment so in the west.
         let first = if of_timestamp { -DAY } else { 0 };
         if !(first..last + DAY).contains(&local) {
@@ -202,27 +195,15 @@ impl SessionZone {
             let inside = (DAY..last - DAY).contains(&local);
             return Err(if inside { LocalTimeError::UnknownOffset } else { LocalTimeError::OutOfRange });
         }
-        let micros = self.rule.moment(local, of_timestamp)?;
-        if self.reach.has(micros) { Ok(micros) } else { Err(LocalTimeError::OutOfRange) }
+        let micros = unix_time(&self.zone, local, of_timestamp)?;
+        if self.range.has(micros) { Ok(micros) } else { Err(LocalTimeError::OutOfRange) }
     }
 }
 
-/// `+05:00`, `-03:30` in seconds.
-fn offset(name: &str) -> Option<i64> {
-    let sign = match name.as_bytes().first()? {
-        b'+' => 1,
-        b'-' => -1,
-        _ => return None,
-    };
-    let (hours, minutes) = name.get(1..)?.split_once(':')?;
-    let number = |text: &str| text.parse::<u8>().ok().map(i64::from);
-    Some(sign * (number(hours)? * 3600 + number(minutes)? * 60))
-}
-
 /// The local times of a year's answers in microseconds, and their offsets.
-fn probes_of((year, months): &Year) -> impl Iterator<Item = (i64, Option<i64>)> + use<> {
+fn probes_of((year, months): &YearOffsets) -> impl Iterator<Item = (i64, Option<i64>)> + use<> {
     let year = *year;
-    (1..).zip(*months).map(move |(month, offset)| (days_since_1970(year, month, 15) * DAY, offset))
+    (1..).zip(*months).map(move |(month, offset)| (days_since_1970(date(year, month, 15)) * DAY, offset))
 }
 
 #[cfg(test)]
@@ -230,31 +211,33 @@ mod tests {
     use super::*;
 
     /// What a server tells that is so many seconds east of UTC at a local time in microseconds, and ends with `last`.
-    fn answer(east: impl Fn(i64) -> i64, last: Reach) -> Vec<Year> {
+    fn answer(east: impl Fn(i64) -> i64, last: TimestampRange) -> Vec<YearOffsets> {
         let offset = |local: i64| {
             let offset = east(local);
             (local / SECOND - offset <= last.last_second()).then_some(offset)
         };
-        let months = |year| std::array::from_fn(|month| offset(at(year, month as i64 + 1, 15)));
+        let months = |year| [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map(|month| offset(at(year, month, 15)));
         YEARS.chain([2050, 2200]).map(|year| (year, months(year))).collect()
     }
 
     /// The same of a zone whose rules are known.
-    fn by_rule(rule: &Rule) -> impl Fn(i64) -> i64 {
-        |local| (local - rule.moment(local, false).unwrap()) / SECOND
+    fn by_rule(zone: &TimeZone) -> impl Fn(i64) -> i64 {
+        |local| (local - unix_time(zone, local, false).unwrap()) / SECOND
     }
 
-    fn at(year: i64, month: i64, day: i64) -> i64 {
-        days_since_1970(year, month, day) * DAY
+    fn at(year: i16, month: i8, day: i8) -> i64 {
+        days_since_1970(date(year, month, day)) * DAY
     }
 
     #[test]
     fn an_offset_converts_what_the_server_reaches() {
-        for (reach, last) in
-            [(Reach::Signed32, "2038-01-19"), (Reach::Unsigned32, "2106-02-07"), (Reach::Far, "3001-01-18")]
-        {
+        for (reach, last) in [
+            (TimestampRange::Signed32, "2038-01-19"),
+            (TimestampRange::Unsigned32, "2106-02-07"),
+            (TimestampRange::Far, "3001-01-18"),
+        ] {
             let zone = SessionZone::new("+05:30", &answer(|_| 19_800, reach));
-            assert_eq!(zone.reach, reach);
+            assert_eq!(zone.range, reach);
             let end = reach.last_second() * SECOND + 19_800 * SECOND;
             assert_eq!(zone.moment(end + 999_999, true), Ok(end + 999_999 - 19_800 * SECOND), "{last}");
             assert_eq!(zone.moment(end + SECOND, true), Err(LocalTimeError::OutOfRange), "{last}");
@@ -262,21 +245,22 @@ mod tests {
             assert_eq!(zone.moment(-1, false), Err(LocalTimeError::OutOfRange));
             assert_eq!(zone.moment(0, false), Err(LocalTimeError::OutOfRange), "1969 in UTC");
             assert_eq!(zone.moment(19_801 * SECOND, false), Ok(SECOND));
-            assert_eq!(zone.moment(19_800 * SECOND, false).is_ok(), reach != Reach::Unsigned32);
+            assert_eq!(zone.moment(19_800 * SECOND, false).is_ok(), reach != TimestampRange::Unsigned32);
             assert_eq!(zone.moment(19_800 * SECOND + 1, false), Err(LocalTimeError::OutOfRange));
             assert_eq!(zone.setting(), Some("time_zone='+05:30'"));
             let west = SessionZone::new("-03:30", &answer(|_| -12_600, reach));
             assert_eq!(west.moment(-12_599 * SECOND, true), Ok(SECOND));
             assert_eq!(west.moment(-12_599 * SECOND, false), Err(LocalTimeError::OutOfRange));
         }
-        assert_eq!(offset("-03:30"), Some(-12_600));
-        assert_eq!(offset("UTC").or(offset("+5")).or(offset("")), None);
+        let fixed = TimeZone::fixed(Offset::from_seconds(-12_600).unwrap());
+        assert_eq!(zone_named("-03:30"), Some(fixed));
+        assert_eq!(zone_named("SYSTEM").or(zone_named("+5")).or(zone_named("")), None);
     }
 
     #[test]
     fn a_name_converts_by_its_rules_and_where_the_clock_is_set_as_the_server_does() {
-        let berlin = Rule::of_name("Europe/Berlin").unwrap();
-        let zone = SessionZone::new("Europe/Berlin", &answer(by_rule(&berlin), Reach::Far));
+        let berlin = zone_named("Europe/Berlin").unwrap();
+        let zone = SessionZone::new("Europe/Berlin", &answer(by_rule(&berlin), TimestampRange::Far));
         assert_eq!(zone.moment(at(2026, 1, 2), true), Ok(at(2026, 1, 2) - 3600 * SECOND));
         assert_eq!(zone.moment(at(2026, 7, 2), true), Ok(at(2026, 7, 2) - 7200 * SECOND));
         // 2:30 is not there on 29 March; it comes twice on 25 October.
@@ -293,7 +277,7 @@ mod tests {
     #[test]
     fn a_name_that_the_server_means_otherwise_is_not_converted() {
         // A server's tables that know no summer time.
-        let zone = SessionZone::new("Europe/Berlin", &answer(|_| 3600, Reach::Far));
+        let zone = SessionZone::new("Europe/Berlin", &answer(|_| 3600, TimestampRange::Far));
         assert_eq!(zone.moment(at(2026, 1, 2), false), Err(LocalTimeError::UnknownOffset));
         assert!(zone.is_unknown());
         assert_eq!(
@@ -302,9 +286,9 @@ mod tests {
             "the session's zone stays all the same"
         );
         // MySQL's own tables end in 2037: what is later has no summer time there.
-        let berlin = Rule::of_name("Europe/Berlin").unwrap();
+        let berlin = zone_named("Europe/Berlin").unwrap();
         let tell = |local: i64| if local < at(2038, 1, 1) { by_rule(&berlin)(local) } else { 3600 };
-        let zone = SessionZone::new("Europe/Berlin", &answer(tell, Reach::Far));
+        let zone = SessionZone::new("Europe/Berlin", &answer(tell, TimestampRange::Far));
         assert!(zone.moment(at(2037, 7, 2), false).is_ok());
         assert_eq!(zone.moment(at(2040, 7, 2), false), Err(LocalTimeError::UnknownOffset));
     }
@@ -313,25 +297,25 @@ mod tests {
     fn the_servers_own_zone_is_known_as_far_back_as_its_offset_stayed() {
         let since_2017 = |local| if local < at(2017, 1, 1) { 7200 } else { 10_800 };
         for name in ["SYSTEM", "Our/Own"] {
-            let zone = SessionZone::new(name, &answer(since_2017, Reach::Signed32));
+            let zone = SessionZone::new(name, &answer(since_2017, TimestampRange::Signed32));
             assert_eq!(zone.moment(at(2026, 7, 2), true), Ok(at(2026, 7, 2) - 10_800 * SECOND));
             assert_eq!(zone.moment(at(2016, 7, 2), true), Err(LocalTimeError::UnknownOffset));
             assert!(!zone.is_unknown());
         }
-        let always = SessionZone::new("SYSTEM", &answer(|_| 0, Reach::Signed32));
+        let always = SessionZone::new("SYSTEM", &answer(|_| 0, TimestampRange::Signed32));
         assert_eq!(always.moment(0, false), Ok(0));
         assert_eq!(always.moment(at(2040, 1, 1), false), Err(LocalTimeError::OutOfRange));
         // Summer time, and Morocco's month without it.
         let summer = |local: i64| if (local / DAY) % 365 > 180 { 3600 } else { 0 };
-        assert!(SessionZone::new("SYSTEM", &answer(summer, Reach::Far)).is_unknown());
+        assert!(SessionZone::new("SYSTEM", &answer(summer, TimestampRange::Far)).is_unknown());
         let ramadan = |local: i64| if local / DAY / 29 == 700 { 0 } else { 3600 };
-        let zone = SessionZone::new("SYSTEM", &answer(ramadan, Reach::Far));
+        let zone = SessionZone::new("SYSTEM", &answer(ramadan, TimestampRange::Far));
         assert_eq!(zone.moment(at(2025, 1, 2), false), Err(LocalTimeError::UnknownOffset));
     }
 
     #[test]
     fn what_a_server_did_not_tell_is_not_guessed() {
-        let whole = answer(|_| 0, Reach::Far);
+        let whole = answer(|_| 0, TimestampRange::Far);
         let mut gap = whole.clone();
         gap.remove(7);
         for part in [&whole[..10], &whole[..0], &gap[..]] {

@@ -1,33 +1,34 @@
-//! From the protocol's values to our cells: what each column type is, in the binary and the text form.
+//! From the protocol's values to cells: what each column type is, in the binary and the text format.
 //!
-//! Owns the table of types; knows no connection. A new column type is one line in [`Shape::of`] and [`type_name`].
+//! Owns the table of types; knows no connection. A new column type is one line in [`ValueKind::of`] and [`type_name`].
 
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use mysql_common::constants::{ColumnFlags, ColumnType};
 
 use crate::driver::advice::find;
-use crate::driver::{ColumnContent, Row, value_too_long};
+use crate::driver::{Column, ColumnContent, Row, value_too_long};
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 
 use super::advice;
-use super::calendar::{days_of, days_since_1970};
-use super::packet::{Column, Form, Misfit, Spans, Value, longest_row};
-use super::time_zone::SessionZone;
+use super::packet::{ColumnDefinition, RowError, RowFormat, ValueSpans, longest_row};
+use super::time_zone::{SessionZone, days_since_1970};
 
 /// The number of MySQL's `binary` character set: bytes, not text.
 const BINARY: u16 = 63;
 
-/// So much longer than one value a row may be; its packet is in memory before its values are known.
-const LONGEST_ROW: usize = 16 << 20;
+/// How much longer than one value a row may be: its packet is in memory before its values are known.
+const MAX_ROW_OVERHEAD: usize = 16 << 20;
 
-/// What the bytes of a column are where the value itself does not tell.
+/// How the bytes of a value are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// DECIMAL.
-    Number,
-    Integer,
+enum ValueKind {
+    Decimal,
+    Integer {
+        unsigned: bool,
+    },
     Double,
     Float,
     /// Up to 64 bits, most significant byte first.
@@ -35,7 +36,7 @@ enum Shape {
     Date,
     /// A date and time of day as somebody wrote it.
     DateTime,
-    /// A moment, which the server writes in the session's time zone.
+    /// A point in time, which the server writes in the session's time zone.
     Timestamp,
     Time,
     Text,
@@ -44,382 +45,447 @@ enum Shape {
     Json,
 }
 
-impl Shape {
-    fn of(column: &Column) -> Self {
+impl ValueKind {
+    fn of(column: &ColumnDefinition) -> Self {
         use ColumnType as T;
         match column.column_type {
-            T::MYSQL_TYPE_BIT => Shape::Bits,
-            T::MYSQL_TYPE_DATE | T::MYSQL_TYPE_NEWDATE => Shape::Date,
-            T::MYSQL_TYPE_DATETIME | T::MYSQL_TYPE_DATETIME2 => Shape::DateTime,
-            T::MYSQL_TYPE_TIMESTAMP | T::MYSQL_TYPE_TIMESTAMP2 => Shape::Timestamp,
-            T::MYSQL_TYPE_TIME | T::MYSQL_TYPE_TIME2 => Shape::Time,
-            T::MYSQL_TYPE_JSON => Shape::Json,
-            T::MYSQL_TYPE_GEOMETRY | T::MYSQL_TYPE_VECTOR => Shape::Bytes,
-            T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => Shape::Number,
-            T::MYSQL_TYPE_FLOAT => Shape::Float,
-            T::MYSQL_TYPE_DOUBLE => Shape::Double,
-            other if other.is_numeric_type() => Shape::Integer,
-            _ if column.character_set == BINARY => Shape::Bytes,
-            _ => Shape::Text,
+            T::MYSQL_TYPE_BIT => ValueKind::Bits,
+            T::MYSQL_TYPE_DATE => ValueKind::Date,
+            T::MYSQL_TYPE_DATETIME => ValueKind::DateTime,
+            T::MYSQL_TYPE_TIMESTAMP => ValueKind::Timestamp,
+            T::MYSQL_TYPE_TIME => ValueKind::Time,
+            T::MYSQL_TYPE_JSON => ValueKind::Json,
+            T::MYSQL_TYPE_GEOMETRY | T::MYSQL_TYPE_VECTOR => ValueKind::Bytes,
+            T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => ValueKind::Decimal,
+            T::MYSQL_TYPE_FLOAT => ValueKind::Float,
+            T::MYSQL_TYPE_DOUBLE => ValueKind::Double,
+            other if other.is_numeric_type() => {
+                ValueKind::Integer { unsigned: column.flags.contains(ColumnFlags::UNSIGNED_FLAG) }
+            }
+            _ if column.character_set == BINARY => ValueKind::Bytes,
+            _ => ValueKind::Text,
         }
     }
-}
 
-impl Shape {
-    fn is_dated(self) -> bool {
-        matches!(self, Shape::Date | Shape::DateTime | Shape::Timestamp)
+    fn has_date(self) -> bool {
+        matches!(self, ValueKind::Date | ValueKind::DateTime | ValueKind::Timestamp)
     }
 
     fn content(self, zone: &SessionZone) -> ColumnContent {
         match self {
-            Shape::Number | Shape::Integer | Shape::Double | Shape::Float | Shape::Bits | Shape::Time => {
-                ColumnContent::Number
-            }
-            Shape::Date | Shape::DateTime | Shape::Timestamp if zone.is_unknown() => ColumnContent::LocalTime,
-            Shape::Date | Shape::DateTime | Shape::Timestamp => ColumnContent::Moment,
-            Shape::Text => ColumnContent::Text,
-            Shape::Bytes => ColumnContent::Bytes,
-            Shape::Json => ColumnContent::Other,
+            _ if self.has_date() && zone.is_unknown() => ColumnContent::LocalTime,
+            _ if self.has_date() => ColumnContent::Moment,
+            ValueKind::Text => ColumnContent::Text,
+            ValueKind::Bytes => ColumnContent::Bytes,
+            ValueKind::Json => ColumnContent::Other,
+            _ => ColumnContent::Number,
         }
     }
 }
 
 /// The columns of one result: for the sink, and for reading cells.
-pub(super) struct Columns {
-    pub(super) shown: Vec<crate::driver::Column>,
+pub(super) struct ResultColumns {
     columns: Vec<Column>,
-    shapes: Vec<Shape>,
-    form: Form,
-    /// Columns that may hold a date that is in no calendar.
-    dated: Vec<usize>,
+    definitions: Vec<ColumnDefinition>,
+    kinds: Vec<ValueKind>,
+    format: RowFormat,
     zone: Arc<SessionZone>,
 }
 
-impl Columns {
-    pub(super) fn of(columns: Vec<Column>, form: Form, zone: &Arc<SessionZone>) -> Self {
-        let shapes: Vec<Shape> = columns.iter().map(Shape::of).collect();
-        let dated =
-            shapes.iter().enumerate().filter(|(_, shape)| shape.is_dated()).map(|(at, _)| at).collect();
-        let shown = columns
-            .iter()
-            .zip(&shapes)
-            .map(|(column, shape)| {
-                let type_name = type_name(column);
-                crate::driver::Column {
-                    name: column.name.as_str().into(),
-                    advice: find(advice::TABLE, &type_name),
-                    type_name: type_name.into(),
-                    quote: '`',
-                    content: match column.column_type {
-                        ColumnType::MYSQL_TYPE_NULL => ColumnContent::Unknown,
-                        _ => shape.content(zone),
-                    },
-                }
-            })
-            .collect();
-        Columns { shown, columns, shapes, form, dated, zone: Arc::clone(zone) }
+impl ResultColumns {
+    pub(super) fn new(
+        definitions: Vec<ColumnDefinition>,
+        format: RowFormat,
+        zone: &Arc<SessionZone>,
+    ) -> Self {
+        let kinds: Vec<ValueKind> = definitions.iter().map(ValueKind::of).collect();
+        let column = |(definition, kind): (&ColumnDefinition, &ValueKind)| {
+            let type_name = type_name(definition);
+            Column {
+                name: definition.name.as_str().into(),
+                advice: find(advice::TABLE, &type_name),
+                type_name: type_name.into(),
+                quote: '`',
+                content: match definition.column_type {
+                    ColumnType::MYSQL_TYPE_NULL => ColumnContent::Unknown,
+                    _ => kind.content(zone),
+                },
+            }
+        };
+        let columns = definitions.iter().zip(&kinds).map(column).collect();
+        ResultColumns { columns, definitions, kinds, format, zone: Arc::clone(zone) }
+    }
+
+    /// As the rest of the exporter sees them.
+    pub(super) fn as_columns(&self) -> &[Column] {
+        &self.columns
     }
 
     /// Finds the values of a row, of which none may be longer than `longest`.
     ///
     /// # Errors
     /// `protocol`, `limit`.
-    pub(super) fn find(&self, packet: &[u8], spans: &mut Spans, longest: usize) -> Result<()> {
-        spans.find(packet, &self.columns, self.form, longest).map_err(|misfit| match misfit {
-            Misfit::Unreadable => {
-                Error::new(Reason::Protocol, "the server sent a row that its columns do not fit")
+    pub(super) fn find(&self, packet: &[u8], spans: &mut ValueSpans, longest: usize) -> Result<()> {
+        spans.find(packet, &self.definitions, self.format, longest).map_err(|error| match error {
+            RowError::Unreadable => {
+                Error::new(Reason::Protocol, "the server sent a row that does not match its columns")
             }
-            Misfit::TooLong(column) => {
-                let name = self.columns.get(column).map_or("", |column| column.name.as_str());
+            RowError::TooLong(column) => {
+                let name = self.definitions.get(column).map_or("", |column| column.name.as_str());
                 value_too_long(&format!("the value of column `{name}`"), longest)
             }
         })
     }
 
-    /// The length of the longest row that is taken.
+    /// The length of the longest row that is accepted.
     pub(super) fn longest_row(&self, longest: usize) -> usize {
-        longest_row(self.columns.len(), longest).min(longest.saturating_add(LONGEST_ROW))
+        longest_row(self.definitions.len(), longest).min(longest.saturating_add(MAX_ROW_OVERHEAD))
     }
 
     /// The error of a row that is longer.
     pub(super) fn row_too_long(&self, longest: usize) -> Error {
-        match self.columns.as_slice() {
-            [column] => value_too_long(&format!("the value of column `{}`", column.name), longest),
-            _ => {
-                let message = format!("a row has more than {} bytes", self.longest_row(longest));
-                Error::new(Reason::Limit, message).with_hint("select less of it")
+        if let [column] = self.definitions.as_slice() {
+            return value_too_long(&format!("the value of column `{}`", column.name), longest);
+        }
+        let message = format!("a row has more than {} bytes", self.longest_row(longest));
+        Error::new(Reason::Limit, message).with_hint("select fewer or shorter columns")
+    }
+}
+
+/// One row. A date that is in no calendar (`0000-00-00`, `2026-00-00`) has no number and no text in its packet: its text
+/// is made here, the only one that is.
+pub(super) struct ResultRow<'r> {
+    packet: &'r [u8],
+    spans: &'r ValueSpans,
+    columns: &'r ResultColumns,
+    invalid_dates: Vec<(usize, String)>,
+}
+
+impl<'r> ResultRow<'r> {
+    /// `spans` are those of `packet`.
+    pub(super) fn new(packet: &'r [u8], spans: &'r ValueSpans, columns: &'r ResultColumns) -> Self {
+        // An empty vector allocates nothing.
+        let mut invalid_dates = Vec::new();
+        for (index, kind) in columns.kinds.iter().enumerate().filter(|(_, kind)| kind.has_date()) {
+            let date =
+                spans.value(packet, index).flatten().and_then(|bytes| DateParts::read(bytes, columns.format));
+            if let Some(date) = date.filter(|date| date.days().is_none()) {
+                invalid_dates.push((index, date.text(*kind)));
+            }
+        }
+        ResultRow { packet, spans, columns, invalid_dates }
+    }
+
+    fn value(&self, index: usize) -> Option<Cell<'_>> {
+        match self.spans.value(self.packet, index)? {
+            None => Some(Cell::Null),
+            Some(bytes) => {
+                cell(bytes, *self.columns.kinds.get(index)?, self.columns.format, &self.columns.zone)
             }
         }
     }
 }
 
-/// One row, with the text of its dates that are in no calendar (`0000-00-00`, `2026-00-00`): they have no days since
-/// 1970 and their parts are no text, so that theirs is the only text made here.
-pub(super) struct Cells<'r> {
-    packet: &'r [u8],
-    spans: &'r Spans,
-    columns: &'r Columns,
-    no_dates: Vec<(usize, String)>,
-}
-
-impl<'r> Cells<'r> {
-    /// `spans` are those of `packet`.
-    pub(super) fn of(packet: &'r [u8], spans: &'r Spans, columns: &'r Columns) -> Self {
-        let mut cells = Cells { packet, spans, columns, no_dates: Vec::new() };
-        // An empty vector allocates nothing.
-        let no_date = |at: &usize| {
-            let (value, shape) = cells.value(*at)?;
-            Some((*at, no_date(&value, shape)?))
-        };
-        cells.no_dates = columns.dated.iter().filter_map(no_date).collect();
-        cells
-    }
-
-    fn value(&self, at: usize) -> Option<(Value<'r>, Shape)> {
-        let value = match self.spans.value(self.packet, at)? {
-            None => Value::Null,
-            Some(bytes) => Value::read(bytes, self.columns.columns.get(at)?, self.columns.form)?,
-        };
-        Some((value, *self.columns.shapes.get(at)?))
-    }
-}
-
-impl Row for Cells<'_> {
+impl Row for ResultRow<'_> {
     fn cell(&self, column: usize) -> Result<Cell<'_>> {
-        if let Some((_, text)) = self.no_dates.iter().find(|(at, _)| *at == column) {
+        if let Some((_, text)) = self.invalid_dates.iter().find(|(index, _)| *index == column) {
             return Ok(Cell::NoDate(text));
         }
-        let Some((value, shape)) = self.value(column) else {
-            let message = format!("the server sent what column {} cannot hold", column + 1);
-            return Err(Error::new(Reason::Protocol, message));
-        };
-        cell(&value, shape, &self.columns.zone)
+        self.value(column).ok_or_else(|| {
+            let message =
+                format!("the server sent a value that the type of column {} cannot hold", column + 1);
+            Error::new(Reason::Protocol, message)
+        })
     }
 }
 
-fn cell<'v>(value: &Value<'v>, shape: Shape, zone: &SessionZone) -> Result<Cell<'v>> {
-    Ok(match *value {
-        Value::Null => Cell::Null,
-        Value::Int(number) => Cell::Int(number),
-        Value::UInt(number) => Cell::UInt(number),
-        Value::Float(number) => Cell::Float32(number),
-        Value::Double(number) => Cell::Float(number),
-        Value::Bytes(bytes) => from_bytes(bytes, shape, zone)?,
-        Value::Date(..) | Value::Time(..) => moment_cell(value, shape, zone),
-    })
+/// The value in `bytes`; `None` where they are not what the column's type says.
+fn cell<'v>(bytes: &'v [u8], kind: ValueKind, format: RowFormat, zone: &SessionZone) -> Option<Cell<'v>> {
+    match (kind, format) {
+        (ValueKind::Bits, _) if bytes.len() > 8 => None,
+        (ValueKind::Bits, _) => {
+            Some(Cell::UInt(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))))
+        }
+        (ValueKind::Decimal | ValueKind::Text | ValueKind::Bytes | ValueKind::Json, _)
+        | (_, RowFormat::Text) => Some(from_text(bytes, kind, zone)),
+        (ValueKind::Integer { unsigned }, RowFormat::Binary) => binary_integer(bytes, unsigned),
+        (ValueKind::Double, RowFormat::Binary) => {
+            Some(Cell::Float(f64::from_le_bytes(bytes.try_into().ok()?)))
+        }
+        (ValueKind::Float, RowFormat::Binary) => {
+            Some(Cell::Float32(f32::from_le_bytes(bytes.try_into().ok()?)))
+        }
+        (ValueKind::Time, RowFormat::Binary) => binary_time(bytes).map(Cell::Time),
+        (ValueKind::Date | ValueKind::DateTime | ValueKind::Timestamp, RowFormat::Binary) => {
+            DateParts::read(bytes, format)?.cell(kind, zone)
+        }
+    }
 }
 
-/// A date or time.
-fn moment_cell(value: &Value<'_>, shape: Shape, zone: &SessionZone) -> Cell<'static> {
-    match *value {
-        Value::Date(year, month, day, hour, minute, second, micros) => {
-            date(shape, (year, month, day), (hour, minute, second, micros), zone)
+/// A little-endian integer of any width; unsigned only where it must be.
+fn binary_integer(bytes: &[u8], unsigned: bool) -> Option<Cell<'static>> {
+    let is_negative = !unsigned && *bytes.last()? >= 0x80;
+    let mut wide = if is_negative { [0xff; 8] } else { [0; 8] };
+    wide.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    let signed = i64::from_le_bytes(wide);
+    Some(if unsigned && signed < 0 { Cell::UInt(u64::from_le_bytes(wide)) } else { Cell::Int(signed) })
+}
+
+/// A value in the text format, or of a type that is text in both. What cannot be read is given as it is.
+fn from_text<'v>(bytes: &'v [u8], kind: ValueKind, zone: &SessionZone) -> Cell<'v> {
+    // Text that is not UTF-8 (a column without a character set of its own) is still bytes.
+    let (Ok(text), false) = (std::str::from_utf8(bytes), kind == ValueKind::Bytes) else {
+        return Cell::Bytes(bytes);
+    };
+    let read = match kind {
+        ValueKind::Decimal => None,
+        ValueKind::Text | ValueKind::Bytes | ValueKind::Bits => Some(Cell::Text(text)),
+        ValueKind::Json => Some(Cell::Other(text)),
+        ValueKind::Integer { .. } => {
+            text.parse().map(Cell::Int).or_else(|_| text.parse().map(Cell::UInt)).ok()
         }
-        Value::Time(negative, days, hours, minutes, seconds, micros) => {
-            time(negative, days, (hours, minutes, seconds, micros))
+        ValueKind::Double => text.parse().map(Cell::Float).ok(),
+        ValueKind::Float => text.parse().map(Cell::Float32).ok(),
+        ValueKind::Time => return text_time(text).map_or(Cell::Other(text), Cell::Time),
+        ValueKind::Date | ValueKind::DateTime | ValueKind::Timestamp => {
+            let date = DateParts::read(bytes, RowFormat::Text);
+            return date.and_then(|date| date.cell(kind, zone)).unwrap_or(Cell::Other(text));
         }
-        _ => Cell::Null,
-    }
+    };
+    read.unwrap_or(Cell::Number(text))
 }
 
 /// Hours, minutes, seconds, microseconds.
-type Clock = (u8, u8, u8, u32);
+type TimeOfDay = (u8, u8, u8, u32);
 
-fn date(shape: Shape, (year, month, day): (u16, u8, u8), clock: Clock, zone: &SessionZone) -> Cell<'static> {
-    let days = days_since_1970(i64::from(year), i64::from(month), i64::from(day));
-    let micros = micros(days, clock);
-    let moment = zone.moment(micros, shape == Shape::Timestamp);
-    match shape {
-        Shape::Date => Cell::LocalDate { days, moment },
-        _ => Cell::LocalDateTime { micros, moment },
-    }
-}
-
-fn time(negative: bool, days: u32, clock: Clock) -> Cell<'static> {
-    let micros = micros(i64::from(days), clock);
-    Cell::Time(if negative { -micros } else { micros })
-}
-
-fn micros(days: i64, (hours, minutes, seconds, micros): Clock) -> i64 {
+fn micros(days: i64, (hours, minutes, seconds, micros): TimeOfDay) -> i64 {
     let minutes = (days * 24 + i64::from(hours)) * 60 + i64::from(minutes);
     (minutes * 60 + i64::from(seconds)) * 1_000_000 + i64::from(micros)
 }
 
-fn from_bytes<'v>(bytes: &'v [u8], shape: Shape, zone: &SessionZone) -> Result<Cell<'v>> {
-    if shape == Shape::Bits {
-        if bytes.len() > 8 {
-            return Err(Error::new(Reason::Protocol, "the server sent a BIT of more than 64 bits"));
-        }
-        return Ok(Cell::UInt(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))));
-    }
-    // Text that is no UTF-8 (a column without a character set of its own) is still bytes.
-    let (Ok(text), false) = (std::str::from_utf8(bytes), shape == Shape::Bytes) else {
-        return Ok(Cell::Bytes(bytes));
-    };
-    Ok(match shape {
-        Shape::Number => Cell::Number(text),
-        Shape::Text | Shape::Bytes | Shape::Bits => Cell::Text(text),
-        Shape::Json => Cell::Other(text),
-        // The rest comes as text in the text protocol only.
-        Shape::Integer => integer(text).unwrap_or(Cell::Number(text)),
-        Shape::Double => text.parse().map_or(Cell::Number(text), Cell::Float),
-        Shape::Float => text.parse().map_or(Cell::Number(text), Cell::Float32),
-        Shape::Date | Shape::DateTime | Shape::Timestamp | Shape::Time => {
-            moment(text, shape).map_or(Cell::Other(text), |value| moment_cell(&value, shape, zone))
-        }
-    })
+/// Microseconds. What is left out at the end is zero.
+fn binary_time(bytes: &[u8]) -> Option<i64> {
+    let mut padded = [0; 12];
+    padded.get_mut(..bytes.len()).filter(|filled| matches!(filled.len(), 0 | 8 | 12))?.copy_from_slice(bytes);
+    let [negative, d0, d1, d2, d3, hours, minutes, seconds, fraction @ ..] = padded;
+    let days = u32::from_le_bytes([d0, d1, d2, d3]);
+    let micros = micros(days.into(), (hours, minutes, seconds, u32::from_le_bytes(fraction)));
+    Some(if negative == 0 { micros } else { -micros })
 }
 
-/// As it is in the binary form: unsigned only where it must be.
-fn integer(text: &str) -> Option<Cell<'static>> {
-    let signed = text.parse().map(Cell::Int);
-    signed.or_else(|_| text.parse().map(Cell::UInt)).ok()
+/// `-838:59:58.000001` in microseconds.
+fn text_time(text: &str) -> Option<i64> {
+    let (text, fraction) = split_fraction(text)?;
+    let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let mut parts = text.split(':').map(|part| part.parse::<u16>().ok());
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    let seconds = (i64::from(hours) * 60 + i64::from(minutes)) * 60 + i64::from(seconds);
+    let micros = seconds * 1_000_000 + i64::from(fraction);
+    Some(if negative { -micros } else { micros })
 }
 
-/// The server's text of a date or time as the value that the binary protocol would have given.
-fn moment(text: &str, shape: Shape) -> Option<Value<'static>> {
+/// A text without its fraction of a second, and that in microseconds.
+fn split_fraction(text: &str) -> Option<(&str, u32)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = fraction.get(..fraction.len().min(6))?;
     let micros = digits.parse::<u32>().ok()? * 10_u32.pow(6 - u32::try_from(digits.len()).ok()?);
-    let (negative, parts) = whole.strip_prefix('-').map_or((false, whole), |rest| (true, rest));
-    let mut parts = parts.split(['-', ' ', ':']).map(str::parse::<u16>);
-    let first = parts.next()?.ok()?;
-    let mut next = || parts.next().unwrap_or(Ok(0)).ok().and_then(|part| u8::try_from(part).ok());
-    if shape == Shape::Time {
-        let hour = u8::try_from(first % 24).ok()?;
-        return Some(Value::Time(negative, u32::from(first / 24), hour, next()?, next()?, micros));
-    }
-    Some(Value::Date(first, next()?, next()?, next()?, next()?, next()?, micros))
+    Some((whole, micros))
 }
 
-/// The text of a date that is in no calendar, as the server writes it: its month or day is zero, or the month has no
-/// such day.
-fn no_date(value: &Value<'_>, shape: Shape) -> Option<String> {
-    let read;
-    let value = match value {
-        Value::Bytes(text) => {
-            read = moment(std::str::from_utf8(text).ok()?, shape)?;
-            &read
-        }
-        value => value,
-    };
-    let Value::Date(year, month, day, hour, minute, second, micros) = value else { return None };
-    if (1..=12).contains(month) && (1..=days_of(*year, *month)).contains(day) {
-        return None;
-    }
-    let mut text = format!("{year:04}-{month:02}-{day:02}");
-    if shape != Shape::Date {
-        text += &format!(" {hour:02}:{minute:02}:{second:02}");
-        if *micros != 0 {
-            text += &format!(".{micros:06}");
+/// A date and time of day as the server writes it, which may be in no calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct DateParts {
+    year: u16,
+    month: u8,
+    day: u8,
+    time: TimeOfDay,
+}
+
+impl DateParts {
+    fn read(bytes: &[u8], format: RowFormat) -> Option<Self> {
+        match format {
+            RowFormat::Binary => Self::from_binary(bytes),
+            RowFormat::Text => Self::from_text(std::str::from_utf8(bytes).ok()?),
         }
     }
-    Some(text)
+
+    /// What is left out at the end is zero.
+    fn from_binary(bytes: &[u8]) -> Option<Self> {
+        let mut padded = [0; 11];
+        let filled = padded.get_mut(..bytes.len()).filter(|filled| matches!(filled.len(), 0 | 4 | 7 | 11))?;
+        filled.copy_from_slice(bytes);
+        let [y0, y1, month, day, hour, minute, second, fraction @ ..] = padded;
+        let time = (hour, minute, second, u32::from_le_bytes(fraction));
+        Some(DateParts { year: u16::from_le_bytes([y0, y1]), month, day, time })
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let (text, fraction) = split_fraction(text)?;
+        let mut parts = text.split(['-', ' ', ':']);
+        let year = parts.next()?.parse().ok()?;
+        let mut next = || parts.next().map_or(Some(0), |part| part.parse::<u8>().ok());
+        let (month, day) = (next()?, next()?);
+        Some(DateParts { year, month, day, time: (next()?, next()?, next()?, fraction) })
+    }
+
+    /// Days since 1970-01-01 in the proleptic Gregorian calendar; `None` for what is in no calendar.
+    fn days(&self) -> Option<i64> {
+        let (month, day) = (i8::try_from(self.month).ok()?, i8::try_from(self.day).ok()?);
+        let date = Date::new(i16::try_from(self.year).ok()?, month, day).ok()?;
+        Some(days_since_1970(date))
+    }
+
+    fn cell(&self, kind: ValueKind, zone: &SessionZone) -> Option<Cell<'static>> {
+        let days = self.days()?;
+        let micros = micros(days, self.time);
+        let moment = zone.moment(micros, kind == ValueKind::Timestamp);
+        Some(match kind {
+            ValueKind::Date => Cell::LocalDate { days, moment },
+            _ => Cell::LocalDateTime { micros, moment },
+        })
+    }
+
+    /// As the server writes it.
+    fn text(&self, kind: ValueKind) -> String {
+        let DateParts { year, month, day, time: (hour, minute, second, micros) } = self;
+        let mut text = format!("{year:04}-{month:02}-{day:02}");
+        if kind != ValueKind::Date {
+            text += &format!(" {hour:02}:{minute:02}:{second:02}");
+            if *micros != 0 {
+                text += &format!(".{micros:06}");
+            }
+        }
+        text
+    }
 }
 
 /// The type as a `CREATE TABLE` would name it, without its length.
-fn type_name(column: &Column) -> String {
+fn type_name(column: &ColumnDefinition) -> String {
     use ColumnType as T;
-    let flags = column.flags;
-    let binary = column.character_set == BINARY;
-    let either = |bytes: &'static str, text: &'static str| if binary { bytes } else { text };
+    let either = |bytes, text| if column.character_set == BINARY { bytes } else { text };
+    let protocol_name = format!("{:?}", column.column_type);
     let name = match column.column_type {
-        _ if flags.contains(ColumnFlags::ENUM_FLAG) => "ENUM",
-        _ if flags.contains(ColumnFlags::SET_FLAG) => "SET",
+        _ if column.flags.contains(ColumnFlags::ENUM_FLAG) => "ENUM",
+        _ if column.flags.contains(ColumnFlags::SET_FLAG) => "SET",
         T::MYSQL_TYPE_TINY => "TINYINT",
         T::MYSQL_TYPE_SHORT => "SMALLINT",
         T::MYSQL_TYPE_INT24 => "MEDIUMINT",
         T::MYSQL_TYPE_LONG => "INT",
         T::MYSQL_TYPE_LONGLONG => "BIGINT",
-        T::MYSQL_TYPE_FLOAT => "FLOAT",
-        T::MYSQL_TYPE_DOUBLE => "DOUBLE",
-        T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => "DECIMAL",
-        T::MYSQL_TYPE_YEAR => "YEAR",
-        T::MYSQL_TYPE_BIT => "BIT",
-        T::MYSQL_TYPE_NULL => "NULL",
-        T::MYSQL_TYPE_DATE | T::MYSQL_TYPE_NEWDATE => "DATE",
-        T::MYSQL_TYPE_TIME | T::MYSQL_TYPE_TIME2 => "TIME",
-        T::MYSQL_TYPE_DATETIME | T::MYSQL_TYPE_DATETIME2 => "DATETIME",
-        T::MYSQL_TYPE_TIMESTAMP | T::MYSQL_TYPE_TIMESTAMP2 => "TIMESTAMP",
-        T::MYSQL_TYPE_JSON => "JSON",
-        T::MYSQL_TYPE_GEOMETRY => "GEOMETRY",
-        T::MYSQL_TYPE_VECTOR => "VECTOR",
-        T::MYSQL_TYPE_ENUM => "ENUM",
-        T::MYSQL_TYPE_SET => "SET",
+        T::MYSQL_TYPE_NEWDECIMAL => "DECIMAL",
         T::MYSQL_TYPE_STRING => either("BINARY", "CHAR"),
         T::MYSQL_TYPE_VARCHAR | T::MYSQL_TYPE_VAR_STRING => either("VARBINARY", "VARCHAR"),
-        T::MYSQL_TYPE_TINY_BLOB
-        | T::MYSQL_TYPE_BLOB
-        | T::MYSQL_TYPE_MEDIUM_BLOB
-        | T::MYSQL_TYPE_LONG_BLOB => either("BLOB", "TEXT"),
-        T::MYSQL_TYPE_TYPED_ARRAY | T::MYSQL_TYPE_UNKNOWN => "unknown",
+        _ if protocol_name.ends_with("BLOB") => either("BLOB", "TEXT"),
+        // The others are called the same in the protocol.
+        _ => protocol_name.trim_start_matches("MYSQL_TYPE_"),
     };
     let counts = column.column_type.is_numeric_type() && column.column_type != T::MYSQL_TYPE_YEAR;
-    let unsigned = if counts && flags.contains(ColumnFlags::UNSIGNED_FLAG) { " UNSIGNED" } else { "" };
-    format!("{name}{unsigned}")
+    let unsigned = counts && column.flags.contains(ColumnFlags::UNSIGNED_FLAG);
+    if unsigned { format!("{name} UNSIGNED") } else { name.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn zone() -> SessionZone {
-        SessionZone::unknown()
+    fn in_zone<'v>(bytes: &'v [u8], kind: ValueKind, format: RowFormat) -> Option<Cell<'v>> {
+        cell(bytes, kind, format, &SessionZone::unknown())
     }
 
-    fn text_cell(text: &str, shape: Shape) -> Cell<'_> {
-        from_bytes(text.as_bytes(), shape, &zone()).unwrap()
+    fn text_cell(text: &str, kind: ValueKind) -> Cell<'_> {
+        in_zone(text.as_bytes(), kind, RowFormat::Text).unwrap()
     }
+
+    const INTEGER: ValueKind = ValueKind::Integer { unsigned: false };
 
     #[test]
     fn a_moment_is_the_same_in_both_protocols() {
-        for (text, shape, value) in [
-            ("2026-01-02", Shape::Date, Value::Date(2026, 1, 2, 0, 0, 0, 0)),
-            ("2026-01-02 03:04:05.5", Shape::DateTime, Value::Date(2026, 1, 2, 3, 4, 5, 500_000)),
-            ("2026-01-02 03:04:05", Shape::Timestamp, Value::Date(2026, 1, 2, 3, 4, 5, 0)),
-            ("-838:59:58.000001", Shape::Time, Value::Time(true, 34, 22, 59, 58, 1)),
-            ("00:00:01", Shape::Time, Value::Time(false, 0, 0, 0, 1, 0)),
+        for (text, kind, bytes) in [
+            ("2026-01-02", ValueKind::Date, &[0xea, 7, 1, 2][..]),
+            ("2026-01-02 03:04:05.5", ValueKind::DateTime, &[0xea, 7, 1, 2, 3, 4, 5, 0x20, 0xa1, 7, 0]),
+            ("2026-01-02 03:04:05", ValueKind::Timestamp, &[0xea, 7, 1, 2, 3, 4, 5]),
+            ("-838:59:58.000001", ValueKind::Time, &[1, 34, 0, 0, 0, 22, 59, 58, 1, 0, 0, 0]),
+            ("00:00:01", ValueKind::Time, &[0, 0, 0, 0, 0, 0, 0, 1]),
         ] {
-            assert_eq!(text_cell(text, shape), cell(&value, shape, &zone()).unwrap(), "{text}");
+            assert_eq!(text_cell(text, kind), in_zone(bytes, kind, RowFormat::Binary).unwrap(), "{text}");
         }
-        for (text, shape, shown) in [
-            ("0000-00-00", Shape::Date, "0000-00-00"),
-            ("2026-00-01 00:00:00.50", Shape::DateTime, "2026-00-01 00:00:00.500000"),
-            ("2026-02-29 01:02:03", Shape::DateTime, "2026-02-29 01:02:03"),
-            ("1900-02-29", Shape::Date, "1900-02-29"),
-            ("2026-04-31", Shape::Date, "2026-04-31"),
+        let expected = Cell::Time(-((838 * 60 + 59) * 60 + 58) * 1_000_000 - 1);
+        assert_eq!(text_cell("-838:59:58.000001", ValueKind::Time), expected);
+        assert_eq!(text_cell("x", ValueKind::Time), Cell::Other("x"));
+        for unfit in [&[1][..], &[0; 9], &[0; 13]] {
+            for kind in [ValueKind::Time, ValueKind::DateTime] {
+                assert_eq!(in_zone(unfit, kind, RowFormat::Binary), None, "{unfit:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_date_that_is_in_no_calendar_is_shown_as_the_server_writes_it() {
+        for (text, kind, bytes, shown) in [
+            ("0000-00-00", ValueKind::Date, &[][..], "0000-00-00"),
+            (
+                "2026-00-01 00:00:00.50",
+                ValueKind::DateTime,
+                &[0xea, 7, 0, 1, 0, 0, 0, 0x20, 0xa1, 7, 0],
+                "2026-00-01 00:00:00.500000",
+            ),
+            ("2026-02-29 01:02:03", ValueKind::DateTime, &[0xea, 7, 2, 29, 1, 2, 3], "2026-02-29 01:02:03"),
+            ("1900-02-29", ValueKind::Date, &[0x6c, 7, 2, 29], "1900-02-29"),
+            ("2026-04-31", ValueKind::Date, &[0xea, 7, 4, 31], "2026-04-31"),
         ] {
-            let value = Value::Bytes(text.as_bytes());
-            assert_eq!(no_date(&value, shape).as_deref(), Some(shown));
-            let read = moment(text, shape).unwrap();
-            assert_eq!(no_date(&read, shape).as_deref(), Some(shown));
+            for (bytes, format) in [(text.as_bytes(), RowFormat::Text), (bytes, RowFormat::Binary)] {
+                let date = DateParts::read(bytes, format).unwrap();
+                assert_eq!((date.days(), date.text(kind).as_str()), (None, shown));
+            }
         }
         for text in ["2000-02-29", "2026-12-31", "2028-02-29"] {
-            assert_eq!(no_date(&Value::Bytes(text.as_bytes()), Shape::Date), None, "{text}");
+            assert!(DateParts::from_text(text).unwrap().days().is_some(), "{text}");
         }
-        assert_eq!(text_cell("x", Shape::Time), Cell::Other("x"));
+    }
+
+    #[test]
+    fn days_are_counted_from_1970() {
+        for (year, month, day, days) in [
+            (1970, 1, 1, 0),
+            (1969, 12, 31, -1),
+            (2000, 2, 29, 11_016),
+            (2000, 3, 1, 11_017),
+            (2100, 3, 1, 47_541),
+            (1, 1, 1, -719_162),
+            (9999, 12, 31, 2_932_896),
+        ] {
+            let date = DateParts { year, month, day, time: (0, 0, 0, 0) };
+            assert_eq!(date.days(), Some(days), "{year}-{month}-{day}");
+        }
     }
 
     #[test]
     fn a_number_is_the_same_in_both_protocols() {
-        for (text, shape, value) in [
-            ("-9223372036854775808", Shape::Integer, Value::Int(i64::MIN)),
-            ("18446744073709551615", Shape::Integer, Value::UInt(u64::MAX)),
-            ("00042", Shape::Integer, Value::Int(42)),
-            ("1.7976931348623157e308", Shape::Double, Value::Double(f64::MAX)),
-            ("-0", Shape::Double, Value::Double(-0.0)),
-            ("1.50", Shape::Number, Value::Bytes(b"1.50")),
+        for (text, kind, bytes) in [
+            ("-9223372036854775808", INTEGER, &i64::MIN.to_le_bytes()[..]),
+            ("18446744073709551615", ValueKind::Integer { unsigned: true }, &u64::MAX.to_le_bytes()),
+            ("00042", INTEGER, &[42, 0, 0, 0]),
+            ("-2", INTEGER, &[0xfe]),
+            ("254", ValueKind::Integer { unsigned: true }, &[0xfe]),
+            ("-32768", INTEGER, &[0, 0x80]),
+            ("1.7976931348623157e308", ValueKind::Double, &f64::MAX.to_le_bytes()),
+            ("-0", ValueKind::Double, &(-0.0_f64).to_le_bytes()),
+            ("1.5", ValueKind::Float, &1.5_f32.to_le_bytes()),
+            ("1.50", ValueKind::Decimal, b"1.50"),
         ] {
-            assert_eq!(text_cell(text, shape), cell(&value, shape, &zone()).unwrap(), "{text}");
+            assert_eq!(text_cell(text, kind), in_zone(bytes, kind, RowFormat::Binary).unwrap(), "{text}");
         }
+        assert_eq!(text_cell("00042", INTEGER), Cell::Int(42));
+        assert_eq!(text_cell("1.50", ValueKind::Decimal), Cell::Number("1.50"));
     }
 
     #[test]
     fn bits_are_a_number_and_text_that_is_none_stays_bytes() {
-        assert_eq!(from_bytes(&[0xff; 8], Shape::Bits, &zone()).unwrap(), Cell::UInt(u64::MAX));
-        assert_eq!(from_bytes(b"\x01\x02", Shape::Bits, &zone()).unwrap(), Cell::UInt(258));
-        assert_eq!(from_bytes(&[0; 9], Shape::Bits, &zone()).unwrap_err().reason(), Reason::Protocol);
-        assert_eq!(from_bytes(b"a\xff", Shape::Text, &zone()).unwrap(), Cell::Bytes(b"a\xff"));
-        assert_eq!(from_bytes("é".as_bytes(), Shape::Text, &zone()).unwrap(), Cell::Text("é"));
+        let text = |bytes, kind| in_zone(bytes, kind, RowFormat::Text);
+        assert_eq!(text(&[0xff; 8], ValueKind::Bits), Some(Cell::UInt(u64::MAX)));
+        assert_eq!(text(b"\x01\x02", ValueKind::Bits), Some(Cell::UInt(258)));
+        assert_eq!(text(&[0; 9], ValueKind::Bits), None, "a protocol error");
+        assert_eq!(text(b"a\xff", ValueKind::Text), Some(Cell::Bytes(b"a\xff")));
+        assert_eq!(text("é".as_bytes(), ValueKind::Text), Some(Cell::Text("é")));
     }
 }

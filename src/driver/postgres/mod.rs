@@ -43,8 +43,7 @@ use crate::yaml::keys::Keys;
 
 use super::connection::passfile;
 use super::connection::passfile::Passfile;
-use super::connection::password::PasswordSource;
-use super::connection::refused_password::RefusedPassword;
+use super::connection::password::{PasswordSource, RefusedPassword};
 use super::connection::tls::{TlsMode, TlsRequirement};
 use super::connection::{ConnectionConfig, HostPort, UrlRules};
 use super::statement::Dialect;
@@ -148,7 +147,7 @@ struct PgEndpoint {
 
 impl Endpoint for PgEndpoint {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
-        self.refused.enter(&self.login.password, by, |password| self.reach(password, by))
+        self.refused.log_in(&self.login.password, by, |password| self.reach(password, by))
     }
 
     fn has_new_password(&self, by: Deadline) -> bool {

@@ -118,7 +118,7 @@ fn a_mariadb_user_who_may_write_is_told_where() {
         ("GRANT SELECT, INSERT, DROP ON BASE.* TO USER", vec!["USER has INSERT, DROP on `BASE`.*"]),
         (
             "GRANT SELECT ON BASE.* TO USER WITH GRANT OPTION",
-            vec!["USER may give its rights on `BASE`.* to others (GRANT OPTION)"],
+            vec!["USER may grant its privileges on `BASE`.* to others (GRANT OPTION)"],
         ),
         (&by_role, vec!["USER has UPDATE on `BASE`.*"]),
     ];

@@ -1,0 +1,620 @@
+//! Commands and their answers: what is sent, where packets begin and end, and how an answer is read.
+//!
+//! Every queued command must be read by the function of its kind, in the order in which they were queued. Answers to the
+//! driver's own questions are small and bounded; `result_reader` reads the rows of jobs.
+//!
+//! Commands are pipelined: a server reads the next one when it has answered the one before (seen with MySQL 9.7, MariaDB
+//! 10.11 and 11.8). It does not read while its answer waits to be read, so both sides would wait for each other if the
+//! socket buffers of both were full: never more than [`MAX_UNANSWERED_BYTES`] of commands wait for their answers.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use mysql_common::constants::Command;
+
+use crate::deadline::Deadline;
+use crate::error::Error;
+
+use super::errors::CallError;
+use super::packet::{
+    ColumnDefinition, MySqlError, PreparedStatement, ResultEnd, ResultHead, RowFormat, RowPacket, ValueSpans,
+    is_end_of_columns,
+};
+use super::stream::ServerStream;
+
+/// The longest first packet of an answer, definition of a column, or error.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// All that a server may send in answer to a question of the driver. Before the end of a login its budget counts instead.
+const MAX_TABLE_BYTES: usize = 1 << 20;
+/// How many cells of such an answer are kept: an empty one is a byte on the wire and a hundred here.
+const MAX_TABLE_CELLS: usize = 1 << 16;
+/// All that a server may send in answer to a preparation: 4,096 columns with the longest names.
+const MAX_PREPARED_BYTES: usize = 8 << 20;
+
+/// The read buffer of a batch: what a server sends at once. An idle session has none.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
+/// What it grows to while rows stream.
+const MAX_READ_BUFFER_BYTES: usize = 64 * 1024;
+/// A payload of this length continues in the next packet.
+const MAX_PACKET_PAYLOAD: usize = 0xff_ffff;
+/// Bytes of commands that are sent and not answered; the buffers of any two sockets hold more.
+const MAX_UNANSWERED_BYTES: usize = 32 * 1024;
+
+/// The rows of an answer to a question of the driver, each cell as text.
+pub(super) type Table = Vec<Vec<Option<String>>>;
+
+/// What the server says to one of several commands that were sent together.
+pub(super) type Answer<T> = Result<T, MySqlError>;
+
+/// The commands on one connection.
+pub(super) struct ProtocolClient {
+    stream: ServerStream,
+    /// Read and not yet returned: `input[start..end]`.
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Bytes of the next payload that stand joined at `start`, without their headers.
+    joined: usize,
+    /// The sequence number that the next packet must have.
+    sequence: u8,
+    /// Commands in order; the first `sent` bytes are sent.
+    out: Vec<u8>,
+    sent: usize,
+    /// The lengths of the commands that were not answered; the first `in_flight` of them are sent.
+    unanswered: VecDeque<usize>,
+    in_flight: usize,
+    /// When a command was sent while no other was in flight, until its answer begins.
+    asked: Option<Instant>,
+    /// The shortest time between such a command and its answer.
+    round_trip: Option<Duration>,
+    /// The server tells at the end of each answer whether the session changed, and sends no packet behind the columns.
+    tracks_session: bool,
+}
+
+impl ProtocolClient {
+    /// Of a connection whose login is still to come.
+    pub(super) fn new(stream: ServerStream) -> Self {
+        ProtocolClient {
+            stream,
+            input: Vec::new(),
+            start: 0,
+            end: 0,
+            joined: 0,
+            sequence: 0,
+            out: Vec::new(),
+            sent: 0,
+            unanswered: VecDeque::new(),
+            in_flight: 0,
+            asked: None,
+            round_trip: None,
+            tracks_session: false,
+        }
+    }
+
+    /// The login has agreed that the server tells at the end of each answer whether the session changed, or that it does not.
+    pub(super) fn set_tracks_session(&mut self, tracks_session: bool) {
+        self.tracks_session = tracks_session;
+    }
+
+    pub(super) fn tracks_session(&self) -> bool {
+        self.tracks_session
+    }
+
+    pub(super) fn stream(&mut self) -> &mut ServerStream {
+        &mut self.stream
+    }
+
+    /// The shortest time in which the server has answered a command.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip.unwrap_or_default()
+    }
+
+    /// Sends one packet of a login, at once.
+    pub(super) fn send_login(&mut self, payload: &[u8], by: Deadline) -> io::Result<()> {
+        let mut packet = Vec::with_capacity(payload.len() + 4);
+        self.sequence = frame(&mut packet, payload, self.sequence);
+        self.stream.write_all(&packet, by)
+    }
+
+    /// Queues a command that the server answers.
+    fn queue_packet(&mut self, payload: &[u8]) {
+        let before: usize = self.sent + self.unanswered.iter().skip(self.in_flight).sum::<usize>();
+        frame(&mut self.out, payload, 0);
+        // Commands without an answer that were queued before it are sent with it.
+        self.unanswered.push_back(self.out.len() - before);
+    }
+
+    /// Queues a command that the server does not answer; it is sent with the next one.
+    fn queue_without_answer(&mut self, payload: &[u8]) {
+        frame(&mut self.out, payload, 0);
+    }
+
+    /// Sends the queued commands that fit into [`MAX_UNANSWERED_BYTES`].
+    fn push(&mut self, by: Deadline) -> io::Result<()> {
+        let was_idle = self.in_flight == 0;
+        let before: usize = self.unanswered.iter().take(self.in_flight).sum();
+        let mut length = 0;
+        while let Some(next) = self.unanswered.get(self.in_flight)
+            && (self.in_flight == 0 || before + length + next <= MAX_UNANSWERED_BYTES)
+        {
+            length += next;
+            self.in_flight += 1;
+        }
+        if length == 0 {
+            return Ok(());
+        }
+        if was_idle {
+            self.asked = Some(Instant::now());
+        }
+        let bytes = self.out.get(self.sent..self.sent + length).unwrap_or_default();
+        self.stream.write_all(bytes, by)?;
+        self.sent += length;
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    /// Sends everything that is queued.
+    fn send_all(&mut self, by: Deadline) -> io::Result<()> {
+        let bytes = self.out.get(self.sent..).unwrap_or_default();
+        self.stream.write_all(bytes, by)
+    }
+
+    /// The answer to the next command begins.
+    pub(super) fn begin_answer(&mut self, by: Deadline) -> io::Result<()> {
+        self.push(by)?;
+        self.sequence = 1;
+        Ok(())
+    }
+
+    /// The answer to a command was read to its end.
+    pub(super) fn end_answer(&mut self) {
+        self.unanswered.pop_front();
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.asked = None;
+    }
+
+    /// The next packet, of at most `longest` bytes.
+    ///
+    /// # Errors
+    /// `TimedOut` at the deadline, `UnexpectedEof`, `FileTooLarge` beyond `longest`, `InvalidData` for a packet that is not
+    /// the next one, and what the stream says.
+    pub(super) fn next_packet(&mut self, longest: usize, by: Deadline) -> io::Result<Range<usize>> {
+        loop {
+            if let Some(payload) = self.split(longest)? {
+                return Ok(payload);
+            }
+            self.fill(longest, by)?;
+        }
+    }
+
+    fn split(&mut self, longest: usize) -> io::Result<Option<Range<usize>>> {
+        loop {
+            let header = self.start + self.joined;
+            let Some(&[a, b, c, sequence, ..]) = self.input.get(header..self.end) else { return Ok(None) };
+            let length = u32::from_le_bytes([a, b, c, 0]) as usize;
+            if self.joined + length > longest {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            let payload = header + 4..header + 4 + length;
+            if payload.end > self.end {
+                return Ok(None);
+            }
+            // A server that closes an idle session sends an error that answers no command.
+            let is_goodbye = self.input.get(payload.start) == Some(&0xff);
+            if sequence != self.sequence && !is_goodbye {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet out of order"));
+            }
+            self.sequence = sequence.wrapping_add(1);
+            if let Some(asked) = self.asked.take() {
+                let took = asked.elapsed();
+                self.round_trip = Some(self.round_trip.map_or(took, |shortest| shortest.min(took)));
+            }
+            if self.joined == 0 && length < MAX_PACKET_PAYLOAD {
+                self.start = payload.end;
+                return Ok(Some(payload));
+            }
+            // A payload in several packets: remove their headers.
+            self.input.copy_within(payload.start..self.end, header);
+            self.end -= 4;
+            self.joined += length;
+            if length < MAX_PACKET_PAYLOAD {
+                let payload = self.start..self.start + self.joined;
+                (self.start, self.joined) = (payload.end, 0);
+                return Ok(Some(payload));
+            }
+        }
+    }
+
+    fn fill(&mut self, longest: usize, by: Deadline) -> io::Result<()> {
+        // The buffer grows by what has arrived, not by what a length promises, and not far beyond what is taken.
+        // The buffer grows with what has arrived, not with what a length announces.
+        let was_full = self.end == self.input.len() && self.input.len() < MAX_READ_BUFFER_BYTES;
+        if self.start > 0 {
+            self.input.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if was_full || self.end == self.input.len() {
+            let now = self.input.len();
+            self.input.resize(
+                (now * 2).min(longest.saturating_add(MAX_READ_BUFFER_BYTES)).max(now + READ_BUFFER_BYTES),
+                0,
+            );
+        }
+        let count = self.stream.read(self.input.get_mut(self.end..).unwrap_or_default(), by)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.end += count;
+        Ok(())
+    }
+
+    /// A packet's bytes, until the next one is read.
+    pub(super) fn payload(&self, packet: &Range<usize>) -> &[u8] {
+        self.input.get(packet.clone()).unwrap_or_default()
+    }
+
+    /// True where every command was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.unanswered.is_empty()
+    }
+
+    /// Frees memory between batches.
+    pub(super) fn free_buffers(&mut self) {
+        if self.start == self.end {
+            self.input = Vec::new();
+            (self.start, self.end) = (0, 0);
+        }
+        self.out = Vec::new();
+    }
+
+    /// Queues a statement as text.
+    pub(super) fn queue_query(&mut self, sql: &str) {
+        self.queue(Command::COM_QUERY, sql.as_bytes());
+    }
+
+    /// Queues several of them.
+    pub(super) fn queue_queries(&mut self, statements: &[impl AsRef<str>]) {
+        statements.iter().for_each(|sql| self.queue_query(sql.as_ref()));
+    }
+
+    /// Queues the preparation of a statement.
+    pub(super) fn queue_prepare(&mut self, sql: &str) {
+        self.queue(Command::COM_STMT_PREPARE, sql.as_bytes());
+    }
+
+    /// Queues a run of a prepared statement without parameters.
+    pub(super) fn queue_execute(&mut self, id: u32) {
+        let [a, b, c, d] = id.to_le_bytes();
+        // No cursor, and once: the only number of runs that there is.
+        self.queue(Command::COM_STMT_EXECUTE, &[a, b, c, d, 0, 1, 0, 0, 0]);
+    }
+
+    /// Queues the end of a prepared statement, which the server does not answer.
+    pub(super) fn queue_close(&mut self, id: u32) {
+        let [a, b, c, d] = id.to_le_bytes();
+        self.queue_without_answer(&[Command::COM_STMT_CLOSE as u8, a, b, c, d]);
+    }
+
+    /// Ends the session, so that the server does not count it as aborted.
+    pub(super) fn quit(&mut self, by: Deadline) {
+        self.queue_without_answer(&[Command::COM_QUIT as u8]);
+        // A server that does not read it finds the connection closed.
+        let _ = self.send_all(by).and_then(|()| self.stream.close(by));
+    }
+
+    /// Queues a command.
+    pub(super) fn queue(&mut self, command: Command, body: &[u8]) {
+        self.queue_packet(&[&[command as u8], body].concat());
+    }
+
+    /// The first packet of an answer, or of the next one to the same command.
+    pub(super) fn read_head(&mut self, by: Deadline) -> Result<ResultHead, CallError> {
+        let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
+        let head = ResultHead::read(self.payload(&packet), self.tracks_session);
+        self.unless_error(head.ok_or_else(|| CallError::unreadable("the head of a result"))?)
+    }
+
+    /// The definitions of so many columns, and the packet behind them.
+    pub(super) fn read_columns(
+        &mut self,
+        count: usize,
+        by: Deadline,
+    ) -> Result<Vec<ColumnDefinition>, CallError> {
+        let mut columns = Vec::new();
+        for _ in 0..count {
+            let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
+            let column = ColumnDefinition::read(self.payload(&packet));
+            columns.push(column.ok_or_else(|| CallError::unreadable("the definition of a column"))?);
+        }
+        self.read_end_of_columns(by)?;
+        Ok(columns)
+    }
+
+    fn read_end_of_columns(&mut self, by: Deadline) -> Result<(), CallError> {
+        if self.tracks_session {
+            return Ok(());
+        }
+        let packet = self.next_packet(MAX_HEAD_BYTES, by)?;
+        match is_end_of_columns(self.payload(&packet)) {
+            true => Ok(()),
+            false => Err(CallError::unreadable("more columns than it announced")),
+        }
+    }
+
+    /// The next packet of a result's rows; `None` where it is longer than `longest`, and the connection of no more use.
+    pub(super) fn read_row(
+        &mut self,
+        longest: usize,
+        by: Deadline,
+    ) -> Result<Option<(RowPacket, Range<usize>)>, CallError> {
+        let packet = match self.next_packet(longest, by) {
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => return Ok(None),
+            packet => packet?,
+        };
+        let kind = RowPacket::read(self.payload(&packet), self.tracks_session);
+        let kind = kind.ok_or_else(|| CallError::unreadable("a row"))?;
+        Ok(Some((self.unless_error(kind)?, packet)))
+    }
+
+    /// An error is the last packet of an answer.
+    fn unless_error<T>(&mut self, answer: Answer<T>) -> Result<T, CallError> {
+        answer.map_err(|error| {
+            self.end_answer();
+            error.into()
+        })
+    }
+
+    /// The answers to several questions of the driver, sent together.
+    pub(super) fn ask_all(
+        &mut self,
+        statements: &[impl AsRef<str>],
+        by: Deadline,
+    ) -> Result<Vec<Answer<Table>>, Error> {
+        self.queue_queries(statements);
+        self.read_tables(statements.len(), by)
+    }
+
+    /// The answers to so many statements that were queued.
+    pub(super) fn read_tables(&mut self, count: usize, by: Deadline) -> Result<Vec<Answer<Table>>, Error> {
+        (0..count).map(|_| answer(self.read_table(by))).collect()
+    }
+
+    /// The answer to a statement of the driver, sent as text: the rows of all its results.
+    pub(super) fn read_table(&mut self, by: Deadline) -> Result<Table, CallError> {
+        self.within_budget(MAX_TABLE_BYTES, |client| client.read_all_rows(by))
+    }
+
+    /// Reads an answer of which the server may send `budget` bytes; during a login the login's own budget applies.
+    fn within_budget<T>(
+        &mut self,
+        budget: usize,
+        read: impl FnOnce(&mut Self) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        if self.stream.has_budget() {
+            return read(self);
+        }
+        self.stream.set_budget(Some(budget));
+        let answer = read(self);
+        self.stream.set_budget(None);
+        answer
+    }
+
+    fn read_all_rows(&mut self, by: Deadline) -> Result<Table, CallError> {
+        self.begin_answer(by)?;
+        let (mut table, mut cells, mut spans) = (Table::new(), 0, ValueSpans::default());
+        loop {
+            let more = match self.read_head(by)? {
+                ResultHead::Done(ResultEnd { more, .. }) => more,
+                ResultHead::Rows(count) => {
+                    let columns = self.read_columns(count, by)?;
+                    loop {
+                        let (kind, packet) = self.read_row(MAX_TABLE_BYTES, by)?.ok_or_else(too_much)?;
+                        if let RowPacket::End(ResultEnd { more, .. }) = kind {
+                            break more;
+                        }
+                        cells += count;
+                        if cells > MAX_TABLE_CELLS {
+                            return Err(too_much());
+                        }
+                        let packet = self.payload(&packet);
+                        let found = spans.find(packet, &columns, RowFormat::Text, usize::MAX);
+                        found.map_err(|_| CallError::unreadable("a row"))?;
+                        let value = |column| spans.value(packet, column).flatten();
+                        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                        table.push((0..count).map(|column| value(column).map(text)).collect());
+                    }
+                }
+            };
+            if !more {
+                self.end_answer();
+                return Ok(table);
+            }
+        }
+    }
+
+    /// The answer to a command that has no rows.
+    pub(super) fn read_done(&mut self, by: Deadline) -> Result<(), CallError> {
+        self.begin_answer(by)?;
+        match self.read_head(by)? {
+            ResultHead::Done(ResultEnd { more: false, .. }) => {
+                self.end_answer();
+                Ok(())
+            }
+            _ => Err(CallError::unreadable("rows where there are none")),
+        }
+    }
+
+    /// The answer to a preparation.
+    pub(super) fn read_prepared(
+        &mut self,
+        by: Deadline,
+    ) -> Result<(PreparedStatement, Vec<ColumnDefinition>), CallError> {
+        self.within_budget(MAX_PREPARED_BYTES, |client| {
+            client.begin_answer(by)?;
+            let packet = client.next_packet(MAX_HEAD_BYTES, by)?;
+            let prepared = PreparedStatement::read(client.payload(&packet));
+            let prepared = prepared.ok_or_else(|| CallError::unreadable("a prepared statement"))?;
+            let prepared = client.unless_error(prepared)?;
+            if prepared.params > 0 {
+                // Only a run would need to know the parameters.
+                for _ in 0..prepared.params {
+                    client.next_packet(MAX_HEAD_BYTES, by)?;
+                }
+                client.read_end_of_columns(by)?;
+            }
+            let columns = match prepared.columns {
+                0 => Vec::new(),
+                count => client.read_columns(count, by)?,
+            };
+            client.end_answer();
+            Ok((prepared, columns))
+        })
+    }
+}
+
+/// Appends a payload as packets; returns the sequence number of the packet after them.
+fn frame(out: &mut Vec<u8>, payload: &[u8], mut sequence: u8) -> u8 {
+    let mut left = payload;
+    loop {
+        let (now, rest) = left.split_at(left.len().min(MAX_PACKET_PAYLOAD));
+        let [a, b, c, ..] = now.len().to_le_bytes();
+        out.extend_from_slice(&[a, b, c, sequence]);
+        out.extend_from_slice(now);
+        sequence = sequence.wrapping_add(1);
+        left = rest;
+        if now.len() < MAX_PACKET_PAYLOAD {
+            return sequence;
+        }
+    }
+}
+
+/// Separates the server's own error, after which the next answer follows, from a broken connection.
+pub(super) fn answer<T>(result: Result<T, CallError>) -> Result<Answer<T>, Error> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(CallError::Server(error)) => Ok(Err(error)),
+        Err(CallError::Broken(error)) => Err(error),
+    }
+}
+
+/// An answer to a question of the driver that is longer than any such answer.
+fn too_much() -> CallError {
+    io::Error::from(ErrorKind::FileTooLarge).into()
+}
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use socket2::Socket;
+
+    use crate::driver::connection::socket::TimedSocket;
+
+    use super::*;
+
+    fn pair() -> (ProtocolClient, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let socket = TimedSocket::new(Socket::from(OwnedFd::from(ours)));
+        (ProtocolClient::new(ServerStream::new(socket, usize::MAX)), theirs)
+    }
+
+    fn soon() -> Deadline {
+        Deadline::within(Duration::from_secs(20))
+    }
+
+    #[test]
+    fn a_payload_of_several_packets_is_one() {
+        for length in [
+            0,
+            1,
+            MAX_PACKET_PAYLOAD - 1,
+            MAX_PACKET_PAYLOAD,
+            MAX_PACKET_PAYLOAD + 1,
+            2 * MAX_PACKET_PAYLOAD,
+            2 * MAX_PACKET_PAYLOAD + 5,
+        ] {
+            let (mut client, mut theirs) = pair();
+            let payload: Vec<u8> = (0..length).map(|at| at.to_le_bytes()[0]).collect();
+            let mut bytes = Vec::new();
+            let after = frame(&mut bytes, &payload, 0);
+            frame(&mut bytes, b"next", after);
+            let sender = std::thread::spawn(move || theirs.write_all(&bytes).map(|()| theirs));
+            let packet = client.next_packet(1 << 30, soon()).unwrap();
+            assert!(client.payload(&packet) == payload, "{length}");
+            let packet = client.next_packet(1 << 30, soon()).unwrap();
+            assert_eq!(client.payload(&packet), b"next", "{length}");
+            drop(sender.join().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_length_reserves_nothing_and_may_not_pass_its_bound() {
+        let (mut client, mut theirs) = pair();
+        theirs.write_all(&[0xfe, 0xff, 0xff, 0]).unwrap();
+        assert_eq!(client.next_packet(1 << 20, soon()).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let late = Deadline::within(Duration::from_millis(20));
+        assert_eq!(client.next_packet(1 << 30, late).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(client.input.len() <= READ_BUFFER_BYTES, "{}", client.input.len());
+        // One that goes on and on.
+        let (mut client, mut theirs) = pair();
+        std::thread::spawn(move || {
+            while theirs
+                .write_all(&[&[0xff, 0xff, 0xff, 0][..], &vec![0; MAX_PACKET_PAYLOAD]].concat())
+                .is_ok()
+            {}
+        });
+        assert_eq!(
+            client.next_packet(MAX_PACKET_PAYLOAD + 100, soon()).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
+    }
+
+    #[test]
+    fn a_packet_out_of_order_is_refused_and_a_farewell_is_heard() {
+        let (mut client, mut theirs) = pair();
+        client.queue_packet(&[14]);
+        client.begin_answer(soon()).unwrap();
+        theirs.write_all(&[1, 0, 0, 7, 0]).unwrap();
+        assert_eq!(client.next_packet(100, soon()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let (mut client, mut theirs) = pair();
+        client.queue_packet(&[14]);
+        client.begin_answer(soon()).unwrap();
+        theirs.write_all(&[1, 0, 0, 0, 0xff]).unwrap();
+        assert_eq!(client.next_packet(100, soon()).unwrap(), 4..5);
+    }
+
+    /// Never more on its way than the window, all of it in the end, in order, and what has no answer with the next.
+    #[test]
+    fn commands_leave_as_answers_come() {
+        let (mut client, mut theirs) = pair();
+        let payloads: Vec<Vec<u8>> = (0..40_u8).map(|at| vec![at; 5000]).collect();
+        for payload in &payloads {
+            client.queue_without_answer(&[99]);
+            client.queue_packet(payload);
+        }
+        let mut heard = Vec::new();
+        theirs.set_nonblocking(true).unwrap();
+        for answered in 0..payloads.len() {
+            client.begin_answer(soon()).unwrap();
+            let _ = theirs.read_to_end(&mut heard);
+            let ahead = heard.len() - answered * 5009;
+            assert!((5009..=MAX_UNANSWERED_BYTES).contains(&ahead), "{ahead} bytes after {answered} answers");
+            theirs.write_all(&[1, 0, 0, 1, 0]).unwrap();
+            client.next_packet(10, soon()).unwrap();
+            client.end_answer();
+        }
+        let mut expected = Vec::new();
+        for payload in &payloads {
+            frame(&mut expected, &[99], 0);
+            frame(&mut expected, payload, 0);
+        }
+        assert!(heard == expected);
+        assert!(client.round_trip() > Duration::ZERO && client.out.is_empty());
+    }
+}

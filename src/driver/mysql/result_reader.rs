@@ -1,0 +1,320 @@
+//! The answer to a job: its rows on their way into the sink, and what its result means for the job and the session.
+//!
+//! Knows no statement's text except for the position of an error. The rules for a job's result are in
+//! [`JobAnswer::end_job`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::driver::sql_position::with_position;
+use crate::driver::{Flow, Job, RowSink};
+use crate::error::{Error, Reason, Result};
+
+use super::errors::CallError;
+use super::packet::{ResultEnd, ResultHead, RowFormat, RowPacket, ValueSpans};
+use super::protocol::ProtocolClient;
+use super::server_info::StatementLimits;
+use super::session_changes::may_have_run;
+use super::time_zone::SessionZone;
+use super::values::{ResultColumns, ResultRow};
+
+/// How long after its deadline an answer is still read: the server's own error keeps the session usable.
+pub(super) const GRACE: Duration = Duration::from_millis(20);
+
+/// Rows that are read and dropped when a sink has enough, to keep the session. More cost more than a new login.
+const MAX_DROPPED_ROWS: usize = 1000;
+/// Likewise their bytes.
+const MAX_DROPPED_BYTES: usize = 1 << 20;
+
+/// `ER_STATEMENT_TIMEOUT`'s SQLSTATE, for a statement that ended at its limit with a result instead of an error.
+const INTERRUPTED: &str = "70100";
+
+/// What is left of the connection after a job.
+pub(super) enum ConnectionState {
+    /// The job ended, and so has its statement.
+    InStep,
+    /// The job ended, cancelled: the statement may have left something behind.
+    Spent,
+    /// The job ended, and what the server still sends is not the next one's answer.
+    OutOfStep,
+    /// The connection broke; the job did not end.
+    Broken(Error),
+}
+
+/// What a statement did to its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SessionChange {
+    /// Nothing, as far as the server tells.
+    None,
+    /// The statement failed: what it has changed is not known.
+    Possible,
+    /// The server reports a change.
+    Reported,
+}
+
+/// A statement whose rows, or as many as were wanted, were read.
+pub(super) struct RowsRead {
+    result: Result<()>,
+    /// The answer was read to its end.
+    is_complete: bool,
+    change: SessionChange,
+}
+
+impl RowsRead {
+    /// The answer was read to its end.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+}
+
+/// Streams one answer into the sink: the rows of its only result. A value of more than `longest` bytes fails it. Without
+/// a sink the rows are dropped.
+pub(super) fn read_rows<'s>(
+    client: &mut ProtocolClient,
+    format: RowFormat,
+    zone: &'s Arc<SessionZone>,
+    longest: usize,
+    sink: Option<&'s mut dyn RowSink>,
+    by: Deadline,
+) -> Result<RowsRead, CallError> {
+    let mut reader = ResultReader {
+        is_wanted: sink.is_some(),
+        sink,
+        format,
+        zone,
+        longest,
+        spans: ValueSpans::default(),
+        has_columns: false,
+        result: Ok(()),
+        dropped_rows: 0,
+        dropped_bytes: 0,
+        changed_session: false,
+    };
+    client.begin_answer(by)?;
+    let (is_complete, change) = match reader.read_results(client, by) {
+        // An error behind the rows that were wanted does not matter; it does not say what the statement has changed.
+        Err(CallError::Server(_)) if !reader.is_wanted => (true, SessionChange::Possible),
+        Err(error) => return Err(error),
+        Ok(false) => (false, SessionChange::Possible),
+        Ok(true) => {
+            client.end_answer();
+            if let (false, Some(sink)) = (reader.has_columns, &mut reader.sink) {
+                reader.result = sink.columns(&[]);
+            }
+            (true, if reader.changed_session { SessionChange::Reported } else { SessionChange::None })
+        }
+    };
+    Ok(RowsRead { result: reader.result, is_complete, change })
+}
+
+/// Reads the results of one statement.
+struct ResultReader<'s> {
+    sink: Option<&'s mut dyn RowSink>,
+    format: RowFormat,
+    zone: &'s Arc<SessionZone>,
+    /// No value may have more bytes.
+    longest: usize,
+    spans: ValueSpans,
+    /// The sink wants more rows.
+    is_wanted: bool,
+    /// The sink has the columns of a result.
+    has_columns: bool,
+    result: Result<()>,
+    dropped_rows: usize,
+    dropped_bytes: usize,
+    /// The server reports that the session is not what it was before.
+    changed_session: bool,
+}
+
+impl ResultReader<'_> {
+    /// Reads all results; false when too many rows were left.
+    fn read_results(&mut self, client: &mut ProtocolClient, by: Deadline) -> Result<bool, CallError> {
+        loop {
+            let end = match client.read_head(by)? {
+                ResultHead::Done(end) => Some(end),
+                ResultHead::Rows(count) => {
+                    let columns = client.read_columns(count, by)?;
+                    let columns = ResultColumns::new(columns, self.format, self.zone);
+                    self.begin_result(&columns);
+                    self.read_result_rows(client, &columns, by)?
+                }
+            };
+            let Some(ResultEnd { more, changed_session }) = end else { return Ok(false) };
+            self.changed_session |= changed_session;
+            if !more {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn begin_result(&mut self, columns: &ResultColumns) {
+        let Some(sink) = &mut self.sink else { return };
+        let begun = if self.has_columns {
+            // A procedure's: which of them is meant is not known.
+            Err(Error::new(Reason::Sql, "the statement returns more than one result with rows")
+                .with_hint("a query has one: select from one statement, or write a procedure for each"))
+        } else {
+            sink.columns(columns.as_columns())
+        };
+        self.has_columns = true;
+        begun.unwrap_or_else(|error| self.fail(error));
+    }
+
+    fn fail(&mut self, error: Error) {
+        if self.result.is_ok() {
+            self.result = Err(error);
+        }
+        self.is_wanted = false;
+    }
+
+    /// Reads the rows of one result, and its end; `None` when too much was left unread.
+    fn read_result_rows(
+        &mut self,
+        client: &mut ProtocolClient,
+        columns: &ResultColumns,
+        by: Deadline,
+    ) -> Result<Option<ResultEnd>, CallError> {
+        loop {
+            let Some((kind, packet)) = client.read_row(columns.longest_row(self.longest), by)? else {
+                self.fail(columns.row_too_long(self.longest));
+                return Ok(None);
+            };
+            if let RowPacket::End(end) = kind {
+                return Ok(Some(end));
+            }
+            let sink = match &mut self.sink {
+                Some(sink) if self.is_wanted => sink,
+                _ => {
+                    self.dropped_rows += 1;
+                    self.dropped_bytes += packet.len();
+                    if self.dropped_rows > MAX_DROPPED_ROWS || self.dropped_bytes > MAX_DROPPED_BYTES {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+            };
+            let packet = client.payload(&packet);
+            match columns.find(packet, &mut self.spans, self.longest) {
+                Ok(()) => match sink.row(&ResultRow::new(packet, &self.spans, columns)) {
+                    Ok(Flow::Continue) => {}
+                    Ok(Flow::Stop) => self.is_wanted = false,
+                    Err(error) => self.fail(error),
+                },
+                Err(error) if error.reason() == Reason::Limit => self.fail(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// What was sent for one job.
+pub(super) struct SentJob {
+    /// What the server was told.
+    pub(super) limits: StatementLimits,
+    /// How long the server may work on it.
+    pub(super) allowed: Duration,
+    pub(super) format: RowFormat,
+}
+
+impl SentJob {
+    fn too_late(&self) -> Error {
+        let StatementLimits { time, is_administrators, .. } = &self.limits;
+        let message = match is_administrators {
+            true => format!(
+                "no complete result within {} ms, the limit that the server, its user or session_sql sets",
+                time.as_millis()
+            ),
+            false => format!("no complete result within {} ms", self.allowed.as_millis()),
+        };
+        Error::new(Reason::Timeout, message)
+    }
+}
+
+/// What was read for one job, and how late.
+pub(super) struct JobAnswer {
+    result: Result<RowsRead, CallError>,
+    /// The server's own time.
+    took: Duration,
+    due: Deadline,
+    is_late: bool,
+    sent: SentJob,
+}
+
+impl JobAnswer {
+    /// The answer was read just now.
+    pub(super) fn new(
+        result: Result<RowsRead, CallError>,
+        took: Duration,
+        due: Deadline,
+        sent: SentJob,
+    ) -> Self {
+        JobAnswer { result, took, due, is_late: due.passed() || took > sent.allowed, sent }
+    }
+
+    /// A result in time. `longest`: its statement has not run for longer. Where that is the server's limit, the result
+    /// may be incomplete: `SLEEP`, `BENCHMARK` and the like end with a value instead of an error.
+    pub(super) fn is_doubtful(&self, longest: Duration) -> bool {
+        let limit = self.sent.limits.time;
+        // A server's clock may be a little ahead of ours.
+        let tolerance = (limit / 100).min(Duration::from_millis(1));
+        let is_complete = self.result.as_ref().is_ok_and(|rows| rows.is_complete);
+        !self.is_late && is_complete && longest >= limit - tolerance
+    }
+
+    /// The server says that its limit ended the statement.
+    pub(super) fn is_server_timeout(&self) -> bool {
+        let Err(CallError::Server(error)) = &self.result else { return false };
+        error.to_error().reason() == Reason::Timeout
+    }
+
+    /// A result that came too late: whether the server's limit has ended its statement is not known.
+    pub(super) fn is_late_result(&self) -> bool {
+        self.is_late && self.result.is_ok()
+    }
+
+    pub(super) fn session_change(&self) -> SessionChange {
+        match &self.result {
+            Ok(rows) => rows.change,
+            Err(CallError::Server(error)) if may_have_run(error) => SessionChange::Possible,
+            Err(_) => SessionChange::None,
+        }
+    }
+
+    /// The limit that the server was told.
+    pub(super) fn time_limit(&self) -> Duration {
+        self.sent.limits.time
+    }
+
+    /// Ends the job, unless the connection broke under it. `interrupted`: its result is incomplete.
+    pub(super) fn end_job(self, job: &mut Job<'_>, interrupted: bool) -> ConnectionState {
+        let JobAnswer { result, took, due, is_late, sent } = self;
+        let in_step = match &result {
+            Ok(rows) => rows.is_complete,
+            Err(error) => matches!(error, CallError::Server(_)),
+        };
+        let result = match result {
+            Ok(RowsRead { is_complete: true, .. }) if is_late || interrupted => {
+                Err(sent.too_late().with_sqlstate(INTERRUPTED))
+            }
+            Ok(rows) => rows.result,
+            Err(CallError::Broken(_)) if due.passed() => Err(sent.too_late()),
+            Err(CallError::Broken(error)) => return ConnectionState::Broken(error),
+            Err(CallError::Server(error)) => {
+                let error = error.to_error();
+                // The server's clock may be a little ahead of ours.
+                match is_late || error.reason() == Reason::Timeout {
+                    true => Err(error.code_for(sent.too_late())),
+                    false => Err(with_position(error, job.sql.text())),
+                }
+            }
+        };
+        let is_cancelled = result.as_ref().is_err_and(|error| error.reason() == Reason::Cancelled);
+        job.sink.end(result, took);
+        match (in_step, is_cancelled) {
+            (false, _) => ConnectionState::OutOfStep,
+            (true, true) => ConnectionState::Spent,
+            (true, false) => ConnectionState::InStep,
+        }
+    }
+}
