@@ -2,7 +2,7 @@
 CARGO ?= cargo
 demo := examples/demo
 
-.PHONY: help run build test versions soak fuzz bench lint deny fmt ci clean
+.PHONY: help run build test docs versions soak fuzz bench lint deny fmt ci clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,9 @@ build: ## Build the release binary: target/release/sql-exporter
 
 test: ## Install missing servers, start private ones, run every test
 	tests/run $(CARGO) test --locked
+
+docs: ## Write the tables of keys in docs/configuration.md and the schemas in examples/schema
+	TEST_BLESS=1 $(CARGO) test --locked --test suite -- schema::keys::the_tables schema::the_committed_schemas
 
 versions: ## Conformance, packs, test and check on PostgreSQL 12 to 18, MariaDB 10.5 and 11.8, MySQL 9, PgBouncer 1.26
 	tests/versions/run

@@ -12,8 +12,7 @@ use super::database::{Database, DatabaseEntry};
 use super::glob;
 use super::glob::Pattern;
 use super::overrides::Overrides;
-use super::query::{Query, QueryEntry};
-use super::query_keys::Settings;
+use super::query::{Query, QueryEntry, WrittenQuery};
 use super::target_selector::Known;
 
 /// Everything read, before it is put together.
@@ -39,38 +38,38 @@ pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> (Vec<Database>, Vec<Q
         aims(&parts, reader);
     }
     idle_names(&parts, reader);
-    let drafts = (0..).zip(&parts.queries);
+    let entries = (0..).zip(&parts.queries);
     let common: Vec<Common<'_>> =
-        drafts.map(|(order, query)| Common::new(query, order, &parts.overrides)).collect();
+        entries.map(|(order, query)| Common::new(query, order, &parts.overrides)).collect();
     let queries: Vec<_> = parts.targets.iter().map(|target| queries_of(target, &common)).collect();
     statements(&parts, &queries, reader);
     elsewhere(&parts, &queries, reader);
     intervals(&parts, &queries, reader);
-    let all = common.iter().map(|common| common.cooked.as_ref().clone()).collect();
+    let all = common.iter().map(|common| common.query.as_ref().clone()).collect();
     let targets = parts.targets.into_iter().zip(queries).map(|(target, queries)| target.resolve(queries));
     (targets.collect(), all)
 }
 
 /// A query as most of its targets run it: they share it.
 struct Common<'p> {
-    draft: &'p QueryEntry,
-    order: usize,
-    settings: Settings,
-    cooked: Arc<Query>,
+    entry: &'p QueryEntry,
+    written: WrittenQuery,
+    query: Arc<Query>,
 }
 
 impl<'p> Common<'p> {
-    fn new(draft: &'p QueryEntry, order: usize, overrides: &Overrides) -> Self {
-        let settings = overrides.apply(&draft.name, draft.settings);
-        Common { draft, order, settings, cooked: Arc::new(draft.resolve(settings, order)) }
+    fn new(entry: &'p QueryEntry, order: usize, overrides: &Overrides) -> Self {
+        let written = overrides.apply(&entry.name, entry.written.clone());
+        let query = Arc::new(entry.resolve(&written, order));
+        Common { entry, written, query }
     }
 
     fn on(&self, target: &DatabaseEntry) -> Arc<Query> {
-        let settings = target.overrides.apply(&self.draft.name, self.settings);
-        if settings == self.settings {
-            return Arc::clone(&self.cooked);
+        let written = target.overrides.apply(&self.entry.name, self.written.clone());
+        if written == self.written {
+            return Arc::clone(&self.query);
         }
-        Arc::new(self.draft.resolve(settings, self.order))
+        Arc::new(self.entry.resolve(&written, self.query.order))
     }
 }
 
@@ -96,8 +95,8 @@ fn aims(parts: &Parts, reader: &Reader<'_>) {
         drivers: parts.targets.iter().map(|target| target.driver).collect(),
     };
     for query in &parts.queries {
-        match &query.aim {
-            Some(aim) => aim.check(&known, reader),
+        match &query.selector {
+            Some(selector) => selector.check(&known, reader),
             None if parts.targets.len() > 1 => {
                 let message = format!("{} does not say where it runs", query.named());
                 let names = glob::hint("", names());
@@ -141,10 +140,11 @@ fn idle_names(parts: &Parts, reader: &Reader<'_>) {
 
 fn queries_of(target: &DatabaseEntry, common: &[Common<'_>]) -> Vec<Arc<Query>> {
     let runs = |query: &QueryEntry| {
-        let aimed = query.aim.as_ref().is_none_or(|aim| aim.means(&target.name, target.driver));
+        let aimed =
+            query.selector.as_ref().is_none_or(|selector| selector.means(&target.name, target.driver));
         aimed && target.collectors.takes(&query.collector)
     };
-    common.iter().filter(|common| runs(common.draft)).map(|common| common.on(target)).collect()
+    common.iter().filter(|common| runs(common.entry)).map(|common| common.on(target)).collect()
 }
 
 /// Statements that never run, whatever their server says: several in one, a first word that a read-only target refuses
@@ -221,7 +221,7 @@ fn intervals(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
 
 /// Targets of a driver that is not built in: a fault for each enabled query that needs one, else one warning.
 fn elsewhere(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
-    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.elsewhere) {
+    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.is_not_built_in) {
         let mut needed = queries.iter().filter(|query| query.enabled && target.enabled).peekable();
         let message = format!("the driver {} is not built in", target.driver);
         if needed.peek().is_none() {
@@ -229,7 +229,7 @@ fn elsewhere(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
             reader.warn(Error::config(message).at(target.driver_place.clone()));
         }
         for query in needed {
-            let place = parts.queries.get(query.order).map(QueryEntry::aim_place).unwrap_or_default();
+            let place = parts.queries.get(query.order).map(QueryEntry::selector_place).unwrap_or_default();
             let message = format!("{message}, and query {} needs it on target {}", query.name, target.name);
             let hint = format!("write `enabled: false` on the query or on databases.{}", target.name);
             reader.fault(Error::config(message).at(place).with_hint(hint));

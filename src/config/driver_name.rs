@@ -8,7 +8,7 @@ pub(super) enum DriverName {
     /// A driver of this binary.
     BuiltIn(&'static dyn Driver),
     /// A driver that other exporters have: its targets load as long as nothing needs them.
-    Elsewhere(&'static str),
+    NotBuiltIn(&'static str),
     /// A slip for a driver of this binary. That is a fault, and the rest of the entry is read as if it were right.
     Slip(&'static dyn Driver),
 }
@@ -26,7 +26,7 @@ impl DriverName {
             return Some(DriverName::BuiltIn(driver));
         }
         if let Some(known) = KNOWN_ELSEWHERE.iter().copied().find(|known| *known == lower) {
-            return Some(DriverName::Elsewhere(known));
+            return Some(DriverName::NotBuiltIn(known));
         }
         let names: Vec<&str> = drivers.names().collect();
         let near = nearest(&lower, names.iter().chain(KNOWN_ELSEWHERE).copied());
@@ -44,7 +44,7 @@ impl DriverName {
             DriverName::BuiltIn(driver) | DriverName::Slip(driver) => {
                 driver.names().first().copied().unwrap_or_default()
             }
-            DriverName::Elsewhere(name) => name,
+            DriverName::NotBuiltIn(name) => name,
         }
     }
 }

@@ -22,14 +22,13 @@ pub mod listen;
 mod overrides;
 pub mod packs;
 pub mod query;
-mod query_keys;
 pub mod query_tests;
 pub mod redacted;
 pub mod route_prefix;
 pub mod schema;
+mod settings;
 pub mod source;
 mod target_selector;
-mod text_file;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -38,7 +37,7 @@ use std::sync::Arc;
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::yaml::document::Document;
-use crate::yaml::keys::{Closed, Environment, Keys, Reader};
+use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
 
 use self::assignment::Parts;
 use self::database::{Database, DatabaseEntry};
@@ -101,7 +100,7 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
     })?;
     let reader = Reader::new(environment);
     let config = read(&main, path, drivers, &reader);
-    let Closed { faults, warnings, files, secret_lines } = reader.close();
+    let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
     match config {
         Some(Read { targets, exporter, queries, query_tests }) if faults.is_empty() => {
             Ok(Config { targets, exporter, query_tests, warnings, queries, files, secret_lines })
@@ -122,11 +121,11 @@ pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
         Document::parse("the proposal", Path::new("."), text.to_owned()).map_err(|error| vec![error])?;
     let reader = Reader::new(&|_| None);
     let drivers = Drivers::built_in();
-    let behind = collector::defaults(None, &drivers);
+    let inherited = collector::defaults(None, &drivers);
     let query = Keys::root(&document, &reader).and_then(|mut root| {
-        let read = collector::queries(&mut root, &behind, &drivers);
+        let read = collector::queries(&mut root, &inherited, &drivers);
         root.finish();
-        read.queries.first().map(|query| query.resolve(query.settings, 0))
+        read.queries.first().map(|query| query.resolve(&query.written, 0))
     });
     let faults = reader.close().faults;
     query.filter(|_| faults.is_empty()).ok_or(faults)
@@ -148,17 +147,17 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     let mut defaults = root.inner("defaults");
     let targets = targets(&mut root, defaults.as_mut(), drivers);
     let all_targets = targets.len() == root.count("databases");
-    let behind = collector::defaults(defaults.as_mut(), drivers);
+    let inherited = collector::defaults(defaults.as_mut(), drivers);
     if let Some(defaults) = defaults {
         defaults.finish();
     }
-    let mut read = collector::queries(&mut root, &behind, drivers);
+    let mut read = collector::queries(&mut root, &inherited, drivers);
     for file in &files.files {
         let included =
-            collector::included(&file.document, &file.collector, file.statement, &behind, drivers, reader);
+            collector::included(&file.document, &file.collector, file.statement, &inherited, drivers, reader);
         read.add(included);
     }
-    let collector::Read { queries, query_tests, all_named } = read;
+    let collector::CollectorEntries { queries, query_tests, all_named } = read;
     let overrides = Overrides::read(&mut root);
     root.refuse("target_files");
     root.finish();
@@ -176,7 +175,7 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
 
 /// Takes the key `databases`, each entry over `defaults.database`.
 fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Vec<DatabaseEntry> {
-    let behind = defaults.and_then(|defaults| defaults.inner("database"));
+    let inherited = defaults.and_then(|defaults| defaults.inner("database"));
     root.one_of(&["databases"]);
     let entries = root.entries("databases");
     let is_faulty = root.has("databases") && entries.is_none();
@@ -185,14 +184,14 @@ fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drive
         root.lacks("databases", &["databases"], "names no target", Some(hint));
     }
     let read =
-        |(name, keys): (String, Keys<'_>)| DatabaseEntry::read(name, keys.over(behind.as_ref()), drivers);
+        |(name, keys): (String, Keys<'_>)| DatabaseEntry::read(name, keys.over(inherited.as_ref()), drivers);
     let targets = entries.unwrap_or_default().into_iter().map(read).collect();
-    if let Some(behind) = behind {
+    if let Some(inherited) = inherited {
         // A default may be meant for a driver that no entry uses today: each is asked which keys it knows.
         for driver in drivers.names().filter_map(|name| drivers.find(name)) {
-            driver.endpoint(&mut behind.rehearsal());
+            driver.endpoint(&mut inherited.rehearsal());
         }
-        behind.finish_defaults();
+        inherited.finish_defaults();
     }
     targets
 }

@@ -4,7 +4,8 @@ use crate::error::Place;
 use crate::yaml::keys::Keys;
 
 use super::glob::Pattern;
-use super::query_keys::Settings;
+use super::query::WrittenQuery;
+use super::settings::Written;
 
 /// One mapping of patterns to settings, in file order; the later entry wins.
 #[derive(Default)]
@@ -16,7 +17,7 @@ pub(super) struct Override {
     pub(super) names: Pattern,
     /// Where it stands.
     pub(super) place: Place,
-    settings: Settings,
+    written: WrittenQuery,
 }
 
 impl Overrides {
@@ -26,10 +27,10 @@ impl Overrides {
         Overrides(entries.into_iter().filter_map(|(name, entry)| Override::read(&name, entry)).collect())
     }
 
-    /// `settings` as changed for the query `name`.
-    pub(super) fn apply(&self, name: &str, settings: Settings) -> Settings {
+    /// The keys of the query `name`, changed.
+    pub(super) fn apply(&self, name: &str, written: WrittenQuery) -> WrittenQuery {
         let meant = self.0.iter().filter(|entry| entry.names.matches(name));
-        meant.fold(settings, |settings, entry| entry.settings.or(settings))
+        meant.fold(written, |written, entry| entry.written.clone().or(written))
     }
 
     /// The entries that mean none of the queries named.
@@ -42,8 +43,8 @@ impl Overrides {
 impl Override {
     fn read(name: &str, mut keys: Keys<'_>) -> Option<Override> {
         let names = Pattern::new(name).map_err(|message| keys.fault("", message)).ok();
-        let (settings, place) = (Settings::read(&mut keys), keys.place(""));
+        let (written, place) = (WrittenQuery::read(&mut keys), keys.place(""));
         keys.finish();
-        Some(Override { names: names?, place, settings })
+        Some(Override { names: names?, place, written })
     }
 }

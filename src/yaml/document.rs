@@ -16,10 +16,8 @@ use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::file::Unread;
 
-use super::place::Lines;
-use super::{audit, syntax};
-
-pub use super::node::{MapEntry, Node, NodeValue};
+use super::lines::Lines;
+use super::syntax;
 
 /// The largest file, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -27,6 +25,61 @@ pub const MAX_BYTES: usize = 1 << 20;
 const MAX_NODES: usize = 100_000;
 /// The most bytes of text, each use of an alias counted.
 const MAX_TEXT: usize = 4 * MAX_BYTES;
+
+/// A YAML value as typed, and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Offset in the text; `None` for block scalars, folded lines and empty collections: the key's place serves.
+    /// What an alias stands for has the place of its anchor.
+    pub at: Option<usize>,
+    /// What it is.
+    pub value: NodeValue,
+}
+
+/// A YAML value as typed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeValue {
+    /// A plain `~`, `null` or nothing at all.
+    Null,
+    /// A scalar's text: `1.10` and `007` stay as they are.
+    Scalar(String),
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping, in file order, without repeated keys.
+    Map(Vec<MapEntry>),
+}
+
+/// One key of a mapping and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MapEntry {
+    /// The key's text.
+    pub key: String,
+    /// Where the key stands.
+    pub at: Option<usize>,
+    /// The value.
+    pub node: Node,
+}
+
+impl Node {
+    /// Where a scalar stands; `None` for lists and mappings, whose key's place serves.
+    #[must_use]
+    pub fn scalar_at(&self) -> Option<usize> {
+        self.at.filter(|_| matches!(self.value, NodeValue::Scalar(_)))
+    }
+}
+
+impl NodeValue {
+    /// What it is, for messages.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            NodeValue::Null => "nothing",
+            NodeValue::Scalar(_) => "text",
+            NodeValue::List(_) => "a list",
+            NodeValue::Map(_) => "a mapping",
+        }
+    }
+}
 
 /// One parsed file: its name as the user gave it, its text (for places) and its tree.
 #[derive(Debug)]
@@ -60,7 +113,7 @@ impl Document {
         let place = |at, path: &str| lines.place(file, &text, at, path);
         syntax::precheck(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at), "")))?;
         let mut tree = build(&text).map_err(|refused| refused.error(&text, &lines, file))?;
-        let faults = audit::audit(&mut tree, &text, &place);
+        let faults = syntax::audit(&mut tree, &text, &place);
         Ok(Document { file: file.to_owned(), folder: folder.to_owned(), text, tree, faults, lines })
     }
 
@@ -274,8 +327,8 @@ impl<'de> Visitor<'de> for Gather<'_> {
         for shape in shapes {
             let key = Text { text: self.text, bytes: &mut *self.bytes };
             let Some((key, at)) = entries.next_key_seed(key)? else { break };
-            let tree = entries.next_value_seed(Gather { shape, text: self.text, bytes: &mut *self.bytes })?;
-            map.push(MapEntry { key, at, tree });
+            let node = entries.next_value_seed(Gather { shape, text: self.text, bytes: &mut *self.bytes })?;
+            map.push(MapEntry { key, at, node });
         }
         Ok(Node { at: map.first().and_then(|entry| entry.at), value: NodeValue::Map(map) })
     }

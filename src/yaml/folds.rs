@@ -6,9 +6,6 @@
 
 use std::borrow::Cow;
 
-use super::document::NodeValue;
-use super::keys::Keys;
-
 /// Lines of the file that may stand between a key and the first of its text: the end of a header, comments.
 const BEFORE: usize = 100;
 
@@ -21,39 +18,19 @@ pub struct Folded {
     pub folds: Vec<usize>,
 }
 
-impl Keys<'_> {
-    /// The scalars under `key` (one, or a list of them) of which lines are joined. Asks nothing.
-    #[must_use]
-    pub fn folded(&self, key: &str) -> Vec<Folded> {
-        let Some(found) = self.look(key) else { return Vec::new() };
-        let text = &found.source.document.text;
-        let Some(at) = found.entry.at else { return Vec::new() };
-        let scalars: Vec<(&str, Option<usize>)> = match found.value() {
-            NodeValue::Scalar(scalar) => vec![(scalar, found.entry.tree.at)],
-            NodeValue::List(items) => items
-                .iter()
-                .filter_map(|item| {
-                    if let NodeValue::Scalar(scalar) = &item.value {
-                        Some((&**scalar, item.at))
-                    } else {
-                        None
-                    }
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
-        let mut rest = text.get(start(text, at + found.entry.key.len())..).unwrap_or_default();
-        let mut all = Vec::new();
-        // One that is a piece of the file as it stands is not folded.
-        for (scalar, _) in scalars.into_iter().filter(|(_, at)| at.is_none()) {
-            let (folds, after) = folds(rest, scalar);
-            rest = after;
-            if !folds.is_empty() {
-                all.push(Folded { text: scalar.to_owned(), folds });
-            }
-        }
-        all
-    }
+/// Those of `scalars` of which lines are joined; they are the values, in order, of a key whose name ends at `after_key`.
+pub(super) fn folded<'s>(
+    text: &str,
+    after_key: usize,
+    scalars: impl Iterator<Item = &'s str>,
+) -> Vec<Folded> {
+    let mut rest = text.get(start(text, after_key)..).unwrap_or_default();
+    let of_scalar = |scalar: &str| {
+        let (folds, after) = folds(rest, scalar);
+        rest = after;
+        Folded { text: scalar.to_owned(), folds }
+    };
+    scalars.map(of_scalar).filter(|folded| !folded.folds.is_empty()).collect()
 }
 
 /// Where the value of a key begins whose name ends at `after`: for an alias, at its anchor.
@@ -162,7 +139,7 @@ mod tests {
 
     use super::*;
     use crate::yaml::document::Document;
-    use crate::yaml::keys::Reader;
+    use crate::yaml::keys::{Keys, Reader};
 
     /// The text of `sql` with each joint marked.
     fn marked(yaml: &str) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Place};
 
-use super::record::Record;
+use super::recording::MappingRecord;
 
 /// So many faults, and so many warnings, are kept: more help nobody, and a file of 1 MiB may have 100,000.
 const MOST: usize = 100;
@@ -19,14 +19,14 @@ pub struct Reader<'e> {
     pub(super) environment: &'e Environment,
     /// True for a survey: what is absent is read as if it were there and empty.
     pub(super) surveys: bool,
-    /// Of a survey: what the files' root mappings were asked.
-    pub(super) roots: RefCell<Vec<Rc<Record>>>,
-    found: RefCell<Found>,
+    /// Of a survey: what the file's root mapping was asked.
+    pub(super) root: Rc<MappingRecord>,
+    found: RefCell<Collected>,
 }
 
 /// What one load found.
 #[derive(Debug, Default)]
-pub struct Closed {
+pub struct LoadFindings {
     /// What stops it.
     pub faults: Vec<Error>,
     /// What is odd.
@@ -38,7 +38,7 @@ pub struct Closed {
 }
 
 #[derive(Default)]
-struct Found {
+struct Collected {
     /// In the order of loading.
     files: Vec<String>,
     faults: Remarks,
@@ -75,7 +75,19 @@ impl<'e> Reader<'e> {
     /// A reader with no faults yet.
     #[must_use]
     pub fn new(environment: &'e Environment) -> Self {
-        Reader { environment, surveys: false, roots: RefCell::default(), found: RefCell::default() }
+        Reader { environment, surveys: false, root: Rc::default(), found: RefCell::default() }
+    }
+
+    /// A reader for a survey: what it reads is recorded for the schema. Its faults mean nothing.
+    #[must_use]
+    pub fn survey(environment: &'e Environment) -> Self {
+        Reader { surveys: true, ..Reader::new(environment) }
+    }
+
+    /// Of a survey: what was asked of the file.
+    #[must_use]
+    pub fn recorded(&self) -> Rc<MappingRecord> {
+        Rc::clone(&self.root)
     }
 
     /// Records a fault.
@@ -105,18 +117,18 @@ impl<'e> Reader<'e> {
     /// The faults and the warnings, as in [`Reader::close`].
     #[must_use]
     pub fn finish(self) -> (Vec<Error>, Vec<Error>) {
-        let Closed { faults, warnings, .. } = self.close();
+        let LoadFindings { faults, warnings, .. } = self.close();
         (faults, warnings)
     }
 
     /// All that was found. Faults and warnings are in file order: files as they were loaded, then line and column. What
     /// has no place comes last; what was found twice comes once.
     #[must_use]
-    pub fn close(self) -> Closed {
-        let Found { files, faults, warnings, secret_lines } = self.found.into_inner();
+    pub fn close(self) -> LoadFindings {
+        let Collected { files, faults, warnings, secret_lines } = self.found.into_inner();
         let tidy = |found: Remarks, what: &str| in_order(found, what, &files, &secret_lines);
         let (faults, warnings) = (tidy(faults, "errors"), tidy(warnings, "warnings"));
-        Closed { faults, warnings, files, secret_lines }
+        LoadFindings { faults, warnings, files, secret_lines }
     }
 
     /// Notes the file's turn in the order of loading.

@@ -4,9 +4,8 @@ use std::rc::Rc;
 
 use crate::error::Place;
 
-use super::audit::join;
 use super::document::{Document, MapEntry, Node, NodeValue};
-use super::record::Record;
+use super::recording::MappingRecord;
 
 /// A mapping and where it came from.
 #[derive(Clone)]
@@ -16,7 +15,7 @@ pub(super) struct Source<'d> {
     pub(super) path: String,
     /// The mapping's own place: its name's, or its first key's.
     pub(super) at: Option<usize>,
-    pub(super) record: Rc<Record>,
+    pub(super) record: Rc<MappingRecord>,
 }
 
 /// A key's value and the mapping it was found in.
@@ -26,24 +25,28 @@ pub(super) struct Found<'s, 'd> {
 }
 
 impl<'d> Source<'d> {
-    /// The mapping in `tree`; nothing at all counts as a mapping without keys. The kind found when it is another.
+    /// The mapping in `node`; nothing at all counts as a mapping without keys. The kind found when it is another.
     pub(super) fn new(
         document: &'d Document,
-        tree: &'d Node,
+        node: &'d Node,
         path: String,
         at: Option<usize>,
-        record: Rc<Record>,
+        record: Rc<MappingRecord>,
     ) -> Result<Source<'d>, &'static str> {
-        let entries: &'d [MapEntry] = match &tree.value {
+        let entries: &'d [MapEntry] = match &node.value {
             NodeValue::Map(entries) => entries,
             NodeValue::Null => &[],
             other => return Err(other.kind()),
         };
-        Ok(Source { document, entries, path, at: at.or(tree.at), record })
+        record.begin();
+        Ok(Source { document, entries, path, at: at.or(node.at), record })
     }
 
-    pub(super) fn entries(&self) -> &'d [MapEntry] {
-        self.entries
+    /// An empty mapping under a key that is not there.
+    pub(super) fn empty(&self, key: &'static str) -> Source<'d> {
+        let record = self.record.ask(key);
+        record.begin();
+        Source { entries: &[], record, ..self.clone() }
     }
 
     pub(super) fn entry(&self, key: &str) -> Option<&'d MapEntry> {
@@ -52,7 +55,7 @@ impl<'d> Source<'d> {
 
     /// The key's value, unless it is `~` or empty.
     pub(super) fn find(&self, key: &str) -> Option<Found<'_, 'd>> {
-        let entry = self.entry(key).filter(|entry| entry.tree.value != NodeValue::Null)?;
+        let entry = self.entry(key).filter(|entry| entry.node.value != NodeValue::Null)?;
         Some(Found { source: self, entry })
     }
 
@@ -61,11 +64,7 @@ impl<'d> Source<'d> {
         if key.is_empty() {
             return self.document.place(self.at, &self.path);
         }
-        let at = match self.entry(key) {
-            Some(entry) if matches!(entry.tree.value, NodeValue::Scalar(_)) => entry.tree.at.or(entry.at),
-            Some(entry) => entry.at,
-            None => None,
-        };
+        let at = self.entry(key).and_then(|entry| entry.node.scalar_at().or(entry.at));
         self.document.place(at.or(self.at), &join(&self.path, key))
     }
 
@@ -89,7 +88,7 @@ impl<'d> Source<'d> {
 
 impl<'d> Found<'_, 'd> {
     pub(super) fn value(&self) -> &'d NodeValue {
-        &self.entry.tree.value
+        &self.entry.node.value
     }
 
     pub(super) fn place(&self) -> Place {
@@ -105,4 +104,9 @@ impl<'d> Found<'_, 'd> {
     pub(super) fn place_of(&self, at: Option<usize>, path: &str) -> Place {
         self.source.document.place(at.or(self.entry.at), path)
     }
+}
+
+/// `path.key`, or `key` at the root.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

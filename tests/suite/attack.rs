@@ -131,18 +131,18 @@ fn all() -> impl Iterator<Item = &'static Attack> {
     [table::TABLE, table_plain::TABLE, table_tls::TABLE, table_users::TABLE].into_iter().flatten()
 }
 
-/// The keys of `exporter.http` in README's table of limits.
+/// The keys of `exporter.http` in the table of `docs/configuration.md`.
 fn documented() -> Vec<&'static str> {
-    let rows = include_str!("../../README.md").lines();
-    let rows = rows.filter_map(|line| line.strip_prefix("| `exporter.http."));
-    let keys = rows.filter_map(|row| row.split('|').next());
-    keys.flat_map(|cell| cell.split(", ")).map(|key| key.trim().trim_matches('`')).collect()
+    let text = include_str!("../../docs/configuration.md");
+    let table = text.split("<!-- keys: exporter.http -->").nth(1).expect("the table of limits");
+    let rows = table.lines().take_while(|line| !line.starts_with("<!--"));
+    rows.filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect()
 }
 
 #[test]
-fn every_limit_of_the_readme_is_hit_by_an_attack_that_raises_its_reason() {
+fn every_documented_limit_is_hit_by_an_attack_that_raises_its_reason() {
     assert_eq!(documented().len(), LIMITS.len(), "{:?}", documented());
-    for key in documented().iter().map(|key| key.trim_start_matches("exporter.http.")) {
+    for key in documented() {
         let (_, reason) = LIMITS.iter().find(|(known, _)| *known == key).expect("a limit without an attack");
         let mut hits = all().filter(|attack| attack.hits.contains(&key));
         let raises = |attack: &Attack| reason.is_none_or(|reason| attack.reasons.contains(&reason));

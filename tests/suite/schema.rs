@@ -184,16 +184,26 @@ fn the_schema_of_included_files_refuses_what_belongs_in_the_main_file() {
     assert_eq!(fits, [false, false, false, true], "{verdicts:#?}");
 }
 
-/// Configurations that lie about: those of the golden pages, of the fuzzer, of the README.
+/// The README and the pages of `docs/`.
+fn documents() -> Vec<PathBuf> {
+    let pages = std::fs::read_dir(root().join("docs")).expect("docs");
+    let pages = pages.map(|page| page.expect("an entry").path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.chain([root().join("README.md")]).collect()
+}
+
+/// Configurations that lie about: those of the golden pages, of the fuzzer, of the documents.
 fn texts() -> Vec<(String, String)> {
     let mut texts: Vec<(String, String)> = Vec::new();
     for folder in ["tests/golden", "tests/fuzz/corpus/plan", "tests/broken", "examples"] {
         let files = files(folder).into_iter().map(|file| (file.display().to_string(), read(&file)));
         texts.extend(files);
     }
-    let readme = read(&root().join("README.md"));
-    let blocks = readme.split("```yaml").skip(1).filter_map(|rest| rest.split("```").next());
-    texts.extend(blocks.map(|block| ("README.md".to_owned(), block.to_owned())));
+    for page in documents() {
+        let text = read(&page);
+        let blocks = text.split("```yaml").skip(1).filter_map(|rest| rest.split("```").next());
+        texts.extend(blocks.map(|block| (page.display().to_string(), block.to_owned())));
+    }
     texts
 }
 

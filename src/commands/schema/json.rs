@@ -1,13 +1,12 @@
-//! A shape as JSON Schema, draft-07: what the YAML language server of editors knows best.
+//! What a file may say as JSON Schema, draft-07: what the YAML language server of editors knows best.
 //!
 //! The reader takes every scalar's text, so a number may be written in quotes, and wherever it expands variables any
 //! text with `${` may stand for the value. Nothing at all (`key:`) counts as an absent key.
 
 use serde_json::{Map, Value, json};
 
-use crate::yaml::shape::{Key, Kind, Shape};
-
-use super::about::about;
+use crate::config::schema::KeyDocs;
+use crate::yaml::recording::{KeyRecord, MappingRecord, ValueKind};
 
 /// A text that holds a variable.
 const VARIABLE: &str = r"\$\{";
@@ -15,41 +14,39 @@ const VARIABLE: &str = r"\$\{";
 const DECIMAL: &str = r"([0-9]+\.?[0-9]*|\.[0-9]+)";
 
 /// The whole schema of a file of the kind `name`.
-pub(super) fn text(shape: &Shape, name: &str, title: &str) -> String {
+pub(super) fn text(record: &MappingRecord, name: &str, title: &str) -> String {
     let scope = if name == "config" { "" } else { name };
-    let Value::Object(mut root) = mapping(shape, scope) else { return String::new() };
-    root.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
-    root.insert("title".to_owned(), json!(title));
-    format!("{:#}\n", Value::Object(root))
+    let mut schema = mapping(record, scope, &KeyDocs::new());
+    insert(&mut schema, "$schema", json!("http://json-schema.org/draft-07/schema#"));
+    insert(&mut schema, "title", json!(title));
+    format!("{schema:#}\n")
 }
 
 /// A mapping with these keys and no other; `scope` is what it is called.
-fn mapping(shape: &Shape, scope: &str) -> Value {
+fn mapping(record: &MappingRecord, scope: &str, docs: &KeyDocs) -> Value {
     let properties: Map<String, Value> =
-        shape.keys.iter().map(|key| (key.name.to_owned(), property(key, scope))).collect();
+        record.keys().iter().map(|key| (key.name.to_owned(), property(key, scope, docs))).collect();
     let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
-    let needed: Vec<&str> = shape.one_of.iter().filter_map(|group| alone(group)).collect();
-    for key in &needed {
+    let (single, groups): (Vec<_>, Vec<_>) =
+        record.required().into_iter().partition(|group| group.len() == 1);
+    let required: Vec<&str> = single.concat();
+    for key in &required {
         // A key with nothing after it is absent.
         if let Some(Value::Array(types)) = schema.pointer_mut(&format!("/properties/{key}/type")) {
             types.retain(|kind| kind != "null");
         }
     }
-    if !needed.is_empty() {
-        insert(&mut schema, "required", json!(needed));
+    if !required.is_empty() {
+        insert(&mut schema, "required", json!(required));
     }
-    let groups = shape.one_of.iter().filter(|group| alone(group).is_none());
-    let one_of = |group: &&[&str]| json!({"oneOf": group.iter().map(|key| json!({"required": [key]})).collect::<Vec<_>>()});
-    let groups: Vec<Value> = groups.map(one_of).collect();
+    let one_of = |group: &&[&str]| {
+        let keys: Vec<Value> = group.iter().map(|key| json!({"required": [key]})).collect();
+        json!({"oneOf": keys})
+    };
     if !groups.is_empty() {
-        insert(&mut schema, "allOf", json!(groups));
+        insert(&mut schema, "allOf", groups.iter().map(one_of).collect());
     }
     schema
-}
-
-/// The one key of a group of one.
-fn alone<'k>(group: &[&'k str]) -> Option<&'k str> {
-    if let [key] = group { Some(key) } else { None }
 }
 
 fn insert(schema: &mut Value, key: &str, value: Value) {
@@ -58,67 +55,69 @@ fn insert(schema: &mut Value, key: &str, value: Value) {
     }
 }
 
-fn property(key: &Key, scope: &str) -> Value {
-    let words =
-        key.kinds.iter().find_map(|kind| if let Kind::Words(words) = kind { Some(words) } else { None });
+fn property(key: &KeyRecord, scope: &str, docs: &KeyDocs) -> Value {
+    let words = key.kinds.iter().find_map(|kind| match kind {
+        ValueKind::Words(words) => Some(words),
+        _ => None,
+    });
     let kinds: Vec<Value> = match (words, &key.kinds[..]) {
         // Words that are looked up in a list of texts are those of its items.
-        (Some(words), [.., Kind::Texts] | [Kind::Texts, ..]) => vec![list_or_one(&of_words(words))],
-        _ => key.kinds.iter().map(|kind| of_kind(kind, key.name)).collect(),
+        (Some(words), [.., ValueKind::Texts] | [ValueKind::Texts, ..]) => vec![list_or_one(&of_words(words))],
+        _ => key.kinds.iter().map(|kind| of_kind(kind, key, docs)).collect(),
     };
     let mut schema = match <[Value; 1]>::try_from(kinds) {
         Ok([only]) => only,
         Err(kinds) => json!({"anyOf": kinds}),
     };
-    if let Some(about) = about(scope, key.name) {
+    if let Some(about) = docs.about(scope, key.name) {
         insert(&mut schema, "description", json!(about));
     }
     schema
 }
 
-fn of_kind(kind: &Kind, name: &str) -> Value {
+fn of_kind(kind: &ValueKind, key: &KeyRecord, docs: &KeyDocs) -> Value {
+    let inner = || mapping(&key.inner, key.name, docs);
     match kind {
-        Kind::Text => json!({"type": ["string", "number", "boolean", "null"]}),
-        Kind::Flag => {
+        ValueKind::Text => json!({"type": ["string", "number", "boolean", "null"]}),
+        ValueKind::Flag => {
             let words = ["true", "yes", "on", "false", "no", "off"].map(any_case).join("|");
             form("boolean", &words, "write true or false")
         }
-        Kind::Whole(most) => {
+        ValueKind::Whole(most) => {
             // A bound that no JSON number shows exactly bounds nothing.
             let bounds =
                 if *most < 1 << 53 { json!({"minimum": 0, "maximum": most}) } else { json!({"minimum": 0}) };
             with(form("integer", "\\+?[0-9]+", "write a whole number from 0 on"), bounds)
         }
-        Kind::Number => {
+        ValueKind::Number => {
             let words = ["inf", "infinity", "nan"].map(any_case).join("|");
             form("number", &format!("[+-]?({DECIMAL}([eE][+-]?[0-9]+)?|{words})"), "write a number")
         }
-        Kind::Duration => {
+        ValueKind::Duration => {
             let text = format!("{DECIMAL}(ms|s|m|h|d)?");
             let hint = "write 500ms, 10s, 5m, 1h or a number of seconds";
             with(form("number", &text, hint), json!({"minimum": 0}))
         }
-        Kind::Size => {
+        ValueKind::Size => {
             let text = format!("([0-9]+\\s*[Bb]?|{DECIMAL}\\s*[KkMmGg][Ii]?[Bb])");
             let hint = "write 64MiB, 16KiB, 1GB or a number of bytes";
             with(form("integer", &text, hint), json!({"minimum": 0}))
         }
-        Kind::Words(words) => of_words(words),
-        Kind::Texts => list_or_one(&json!({"type": ["string", "number", "boolean"]})),
-        Kind::Pairs => {
+        ValueKind::Words(words) => of_words(words),
+        ValueKind::Texts => list_or_one(&json!({"type": ["string", "number", "boolean"]})),
+        ValueKind::Pairs => {
             let text = json!({"type": ["string", "number", "boolean"]});
             json!({"type": ["object", "null"], "additionalProperties": text})
         }
-        Kind::Cells => {
+        ValueKind::Cells => {
             let cell = json!({"type": ["string", "number", "boolean", "null"]});
             let row = json!({"type": "object", "additionalProperties": cell});
             json!({"type": ["array", "null"], "items": row})
         }
-        Kind::Mapping(shape) => or_nothing(mapping(shape, name)),
-        Kind::Items(shape) => json!({"type": ["array", "null"], "items": mapping(shape, name)}),
-        Kind::Entries(shape) => {
-            let entry = or_nothing(mapping(shape, name));
-            json!({"type": ["object", "null"], "additionalProperties": entry})
+        ValueKind::Mapping => or_nothing(inner()),
+        ValueKind::Items => json!({"type": ["array", "null"], "items": inner()}),
+        ValueKind::Entries => {
+            json!({"type": ["object", "null"], "additionalProperties": or_nothing(inner())})
         }
     }
 }

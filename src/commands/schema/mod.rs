@@ -1,10 +1,11 @@
 //! `schema [KIND]`: prints the JSON Schema of a file that users write, for editors and for who generates files.
 //!
-//! The keys and what they hold are the reader's own record (`plan/survey`), their sentences the README's (`about`);
-//! `json` writes both. A new kind of file is one line in [`KINDS`].
+//! The keys, what they hold and what they are for come from `config::schema`; `json` writes them. A new kind of file is
+//! one line in [`KINDS`].
 
-mod about;
 mod json;
+
+use std::rc::Rc;
 
 use argh::FromArgs;
 
@@ -12,7 +13,7 @@ use crate::config::schema;
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::yaml::keys::nearest;
-use crate::yaml::shape::Shape;
+use crate::yaml::recording::MappingRecord;
 
 use super::print_json;
 
@@ -32,15 +33,15 @@ pub struct Options {
 }
 
 /// A kind of file.
-struct Kind {
+struct FileKind {
     name: &'static str,
     title: &'static str,
-    shape: fn(&Drivers) -> Shape,
+    record: fn(&Drivers) -> Rc<MappingRecord>,
 }
 
-const KINDS: [Kind; 2] = [
-    Kind { name: "config", title: "sql-exporter: configuration", shape: schema::config },
-    Kind { name: "collector", title: "sql-exporter: included file", shape: schema::collector },
+const KINDS: [FileKind; 2] = [
+    FileKind { name: "config", title: "sql-exporter: configuration", record: schema::config },
+    FileKind { name: "collector", title: "sql-exporter: included file", record: schema::collector },
 ];
 
 /// Prints it.
@@ -57,6 +58,6 @@ pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
             None => format!("one of: {}", names.join(", ")),
         })]
     })?;
-    let shape = (kind.shape)(&Drivers::built_in());
-    print_json(&json::text(&shape, kind.name, kind.title)).map(|()| 0).map_err(|error| vec![error])
+    let record = (kind.record)(&Drivers::built_in());
+    print_json(&json::text(&record, kind.name, kind.title)).map(|()| 0).map_err(|error| vec![error])
 }

@@ -7,7 +7,7 @@ use crate::driver::postgres::datetime;
 use crate::driver::{Column, Content, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
-use crate::yaml::rows::Literal;
+use crate::yaml::keys::Literal;
 
 /// One row; its cells are read as often as asked.
 struct Typed<'r>(&'r [Literal]);

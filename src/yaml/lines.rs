@@ -21,7 +21,7 @@ const PIECE: usize = 1024;
 
 /// Where the lines of a text start, and which of them may be shown.
 #[derive(Debug, Clone)]
-pub struct Lines {
+pub(super) struct Lines {
     starts: Vec<usize>,
     hidden: Vec<bool>,
     /// The characters before each piece of [`PIECE`] bytes.
@@ -30,8 +30,7 @@ pub struct Lines {
 
 impl Lines {
     /// Splits `text` once; every later look-up is a binary search.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let mut starts = vec![0];
         starts.extend(text.match_indices('\n').map(|(end, _)| end + 1));
         let pieces = text.as_bytes().chunks(PIECE).scan(0, |count, piece| {
@@ -50,8 +49,7 @@ impl Lines {
     }
 
     /// The place of the byte `at`; without one, of the file as a whole.
-    #[must_use]
-    pub fn place(&self, file: &str, text: &str, at: Option<usize>, path: &str) -> Place {
+    pub(super) fn place(&self, file: &str, text: &str, at: Option<usize>, path: &str) -> Place {
         let mut place = Place { file: file.to_owned(), path: printable(path), ..Place::default() };
         if let Some(at) = at {
             let index = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
@@ -69,8 +67,7 @@ impl Lines {
 
     /// The place of a fault in a text that is no YAML: its line is hidden where one shortly above is, since what
     /// belongs to which key is just what is not known.
-    #[must_use]
-    pub fn unsure_place(&self, file: &str, text: &str, at: Option<usize>) -> Place {
+    pub(super) fn unsure_place(&self, file: &str, text: &str, at: Option<usize>) -> Place {
         const ABOVE: usize = 3;
         let mut place = self.place(file, text, at, "");
         let above = self.hidden.get(place.line.saturating_sub(ABOVE + 1)..place.line);

@@ -1,25 +1,28 @@
 //! What a survey tells of the questions that were asked.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::shape::{Kind, Shape};
+use crate::yaml::recording::{MappingRecord, ValueKind};
 
-fn surveyed(text: &str, ask: impl Fn(&mut Keys<'_>)) -> Shape {
+fn surveyed(text: &str, ask: impl Fn(&mut Keys<'_>)) -> Rc<MappingRecord> {
     let environment = |_: &str| None;
     let reader = Reader::survey(&environment);
     let document = Document::parse("a.yaml", Path::new(""), text.to_owned()).unwrap();
     ask(&mut Keys::root(&document, &reader).unwrap());
-    reader.shape()
+    reader.recorded()
 }
 
-fn names(shape: &Shape) -> Vec<&str> {
-    shape.keys.iter().map(|key| key.name).collect()
+fn names(record: &MappingRecord) -> Vec<&'static str> {
+    record.keys().iter().map(|key| key.name).collect()
 }
 
-fn kinds<'s>(shape: &'s Shape, name: &str) -> &'s [Kind] {
-    &shape.keys.iter().find(|key| key.name == name).unwrap().kinds
+/// What the value of a key may be, and what the mappings under it may hold.
+fn value(record: &MappingRecord, name: &str) -> (Vec<ValueKind>, Rc<MappingRecord>) {
+    let key = record.keys().into_iter().find(|key| key.name == name).unwrap();
+    (key.kinds, key.inner)
 }
 
 #[test]
@@ -30,11 +33,12 @@ fn what_is_absent_is_asked_as_if_it_were_there() {
         let _ = keys.entries("named").unwrap()[0].1.flag("on");
     });
     assert_eq!(names(&shape), ["list", "named"]);
-    let [Kind::Items(item)] = kinds(&shape, "list") else { panic!("{shape:?}") };
-    let [Kind::Mapping(deep)] = kinds(item, "deep") else { panic!("{shape:?}") };
-    assert_eq!(kinds(deep, "port"), [Kind::Whole(65535)]);
-    let [Kind::Entries(entry)] = kinds(&shape, "named") else { panic!("{shape:?}") };
-    assert_eq!(kinds(entry, "on"), [Kind::Flag]);
+    let (list, item) = value(&shape, "list");
+    let (deep, port) = value(&item, "deep");
+    assert_eq!((list, deep), (vec![ValueKind::Items], vec![ValueKind::Mapping]));
+    assert_eq!(value(&port, "port").0, [ValueKind::Whole(65535)]);
+    let (named, entry) = value(&shape, "named");
+    assert_eq!((named, value(&entry, "on").0), (vec![ValueKind::Entries], vec![ValueKind::Flag]));
 }
 
 #[test]
@@ -52,11 +56,12 @@ fn mappings_of_one_list_are_one_shape_that_needs_what_all_of_them_need() {
             }
         }
     });
-    let [Kind::Items(item)] = kinds(&shape, "list") else { panic!("{shape:?}") };
-    assert_eq!(names(item), ["kind", "left", "right"]);
-    assert_eq!(kinds(item, "kind"), [Kind::Words(vec!["a", "b"])]);
-    assert_eq!(kinds(item, "right"), [Kind::Texts]);
-    assert_eq!(item.one_of, [&["kind"]]);
+    let (kinds, item) = value(&shape, "list");
+    assert_eq!(kinds, [ValueKind::Items]);
+    assert_eq!(names(&item), ["kind", "left", "right"]);
+    assert_eq!(value(&item, "kind").0, [ValueKind::Words(vec!["a", "b"])]);
+    assert_eq!(value(&item, "right").0, [ValueKind::Texts]);
+    assert_eq!(item.required(), [&["kind"]]);
 }
 
 #[test]
@@ -66,5 +71,5 @@ fn a_reader_that_is_no_survey_notes_nothing_and_opens_nothing() {
     let document = Document::parse("a.yaml", Path::new(""), "x: y".to_owned()).unwrap();
     let mut keys = Keys::root(&document, &reader).unwrap();
     assert!(keys.inner("a").is_none() && keys.items("b").is_none() && keys.entries("c").is_none());
-    assert_eq!(reader.shape(), Shape::default());
+    assert!(reader.recorded().keys().is_empty());
 }
