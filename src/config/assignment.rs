@@ -11,12 +11,11 @@ use super::conditions::When;
 use super::database::{Database, DatabaseEntry};
 use super::glob;
 use super::glob::Pattern;
-use super::overrides::Overrides;
 use super::query::{Query, QueryEntry, WrittenQuery};
-use super::target_selector::Known;
+use super::selection::{KnownTargets, Overrides};
 
 /// Everything read, before it is put together.
-pub(super) struct Parts {
+pub(super) struct ConfigParts {
     /// In configuration order.
     pub(super) targets: Vec<DatabaseEntry>,
     /// In configuration order: the main file's, then those of each included file.
@@ -31,37 +30,37 @@ pub(super) struct Parts {
 
 /// Gives each target its queries; also all queries, whether a target runs them or not, without what targets change.
 /// Faults are recorded.
-pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> (Vec<Database>, Vec<Query>) {
-    same_names(&parts.queries, reader);
+pub(super) fn assign(parts: ConfigParts, reader: &Reader<'_>) -> (Vec<Database>, Vec<Query>) {
+    check_names(&parts.queries, reader);
     // Without targets every query would be at fault, and none of them is to blame.
     if !parts.targets.is_empty() && parts.all_targets {
-        aims(&parts, reader);
+        check_selectors(&parts, reader);
     }
-    idle_names(&parts, reader);
+    check_patterns(&parts, reader);
     let entries = (0..).zip(&parts.queries);
-    let common: Vec<Common<'_>> =
-        entries.map(|(order, query)| Common::new(query, order, &parts.overrides)).collect();
+    let common: Vec<CommonQuery<'_>> =
+        entries.map(|(order, query)| CommonQuery::new(query, order, &parts.overrides)).collect();
     let queries: Vec<_> = parts.targets.iter().map(|target| queries_of(target, &common)).collect();
-    statements(&parts, &queries, reader);
-    elsewhere(&parts, &queries, reader);
-    intervals(&parts, &queries, reader);
+    check_statements(&parts, &queries, reader);
+    check_drivers(&parts, &queries, reader);
+    warn_of_intervals(&parts, &queries, reader);
     let all = common.iter().map(|common| common.query.as_ref().clone()).collect();
     let targets = parts.targets.into_iter().zip(queries).map(|(target, queries)| target.resolve(queries));
     (targets.collect(), all)
 }
 
 /// A query as most of its targets run it: they share it.
-struct Common<'p> {
+struct CommonQuery<'p> {
     entry: &'p QueryEntry,
     written: WrittenQuery,
     query: Arc<Query>,
 }
 
-impl<'p> Common<'p> {
+impl<'p> CommonQuery<'p> {
     fn new(entry: &'p QueryEntry, order: usize, overrides: &Overrides) -> Self {
         let written = overrides.apply(&entry.name, entry.written.clone());
         let query = Arc::new(entry.resolve(&written, order));
-        Common { entry, written, query }
+        CommonQuery { entry, written, query }
     }
 
     fn on(&self, target: &DatabaseEntry) -> Arc<Query> {
@@ -73,24 +72,24 @@ impl<'p> Common<'p> {
     }
 }
 
-fn same_names(queries: &[QueryEntry], reader: &Reader<'_>) {
+fn check_names(queries: &[QueryEntry], reader: &Reader<'_>) {
     let mut seen = HashMap::new();
     for query in queries.iter().filter(|query| !query.name.is_empty()) {
         if let Some(first) = seen.get(&query.name) {
             let first: &Arc<Place> = first;
             let message =
-                format!("a query is called {:?} already, at {}:{}", query.name, first.file, first.line);
+                format!("another query is called {:?}, at {}:{}", query.name, first.file, first.line);
             let error = Error::config(message).at(query.place.as_ref().clone());
-            reader.fault(error.with_hint("a query's name is unique in the whole configuration"));
+            reader.fault(error.with_hint("the name of a query is unique in the whole configuration"));
         } else {
             seen.insert(query.name.clone(), Arc::clone(&query.place));
         }
     }
 }
 
-fn aims(parts: &Parts, reader: &Reader<'_>) {
+fn check_selectors(parts: &ConfigParts, reader: &Reader<'_>) {
     let names = || parts.targets.iter().map(|target| target.name.as_str());
-    let known = Known {
+    let known = KnownTargets {
         names: names().collect(),
         drivers: parts.targets.iter().map(|target| target.driver).collect(),
     };
@@ -109,7 +108,7 @@ fn aims(parts: &Parts, reader: &Reader<'_>) {
 }
 
 /// Patterns in `collectors` and `overrides` that mean nothing: a fault for a plain name, else a warning.
-fn idle_names(parts: &Parts, reader: &Reader<'_>) {
+fn check_patterns(parts: &ConfigParts, reader: &Reader<'_>) {
     let mut collectors: Vec<&str> = parts.queries.iter().map(|query| &*query.collector).collect();
     collectors.sort_unstable();
     collectors.dedup();
@@ -138,7 +137,7 @@ fn idle_names(parts: &Parts, reader: &Reader<'_>) {
     }
 }
 
-fn queries_of(target: &DatabaseEntry, common: &[Common<'_>]) -> Vec<Arc<Query>> {
+fn queries_of(target: &DatabaseEntry, common: &[CommonQuery<'_>]) -> Vec<Arc<Query>> {
     let runs = |query: &QueryEntry| {
         let aimed =
             query.selector.as_ref().is_none_or(|selector| selector.means(&target.name, target.driver));
@@ -149,7 +148,7 @@ fn queries_of(target: &DatabaseEntry, common: &[Common<'_>]) -> Vec<Arc<Query>> 
 
 /// Statements that never run, whatever their server says: several in one, a first word that a read-only target refuses
 /// or that nobody knows. What is disabled, or made for another kind of server, may say what it likes.
-fn statements(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+fn check_statements(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
     let mut runs: BTreeMap<usize, BTreeMap<Allowed, Vec<usize>>> = BTreeMap::new();
     for (place, target) in parts.targets.iter().enumerate().filter(|(_, target)| target.enabled) {
         let Some(allowed) = target.endpoint.as_deref().and_then(Endpoint::allows) else { continue };
@@ -204,7 +203,7 @@ fn several(names: &[&str]) -> String {
 }
 
 /// An `interval` on a target with `snapshot`: there every scrape is of one moment, nothing of an older one.
-fn intervals(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+fn warn_of_intervals(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
     for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.snapshot) {
         for query in queries.iter().filter(|query| !query.interval.is_zero()) {
             let place =
@@ -220,12 +219,12 @@ fn intervals(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
 }
 
 /// Targets of a driver that is not built in: a fault for each enabled query that needs one, else one warning.
-fn elsewhere(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+fn check_drivers(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
     for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.is_not_built_in) {
         let mut needed = queries.iter().filter(|query| query.enabled && target.enabled).peekable();
         let message = format!("the driver {} is not built in", target.driver);
         if needed.peek().is_none() {
-            let message = format!("{message}: target {} is not read, no query needs it", target.name);
+            let message = format!("{message}: target {} is ignored, no query needs it", target.name);
             reader.warn(Error::config(message).at(target.driver_place.clone()));
         }
         for query in needed {

@@ -7,13 +7,13 @@ use crate::metric::lint_off::{Silence, Subject};
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 
-use super::collector_selection::MAIN;
 use super::conditions;
 use super::query::{Inherited, QueryEntry, WrittenQuery};
 use super::query_tests;
 use super::query_tests::QueryTest;
+use super::selection::MAIN;
+use super::selection::TargetSelector;
 use super::settings::Written;
-use super::target_selector::TargetSelector;
 
 /// Keys of the main file that an included file must not have.
 const MAIN_ONLY: [&str; 5] = ["exporter", "include", "defaults", "overrides", "target_files"];
@@ -81,7 +81,10 @@ pub(super) fn included(
     let Some(mut keys) = Keys::root(document, reader) else { return CollectorEntries::default() };
     let collector = keys.text("collector").map_or_else(|| Arc::from(name), Arc::from);
     let selector = if keys.is_mapping("databases") {
-        keys.forbid("databases", "targets stand in the main file; here it lists which of them are meant");
+        keys.forbid(
+            "databases",
+            "targets belong in the main file; here, `databases` lists the names of those to use",
+        );
         None
     } else {
         TargetSelector::read(&mut keys, drivers)

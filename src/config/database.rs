@@ -7,18 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::connection::Form;
-use crate::driver::{Drivers, Endpoint};
+use crate::driver::{Driver, Drivers, Endpoint, KNOWN_ELSEWHERE};
 use crate::error::Place;
 use crate::file;
 use crate::name::LabelName;
-use crate::yaml::keys::{Keys, Origin};
+use crate::yaml::keys::{Keys, Origin, nearest};
 use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
-use super::collector_selection::CollectorSelection;
-use super::driver_name::DriverName;
 use super::glob;
-use super::overrides::Overrides;
 use super::query::Query;
+use super::selection::{CollectorSelection, Overrides};
 use super::settings::{Settings, Show, Written, above_zero, at_least_one, settings};
 use super::source;
 use super::source::DatabaseSource;
@@ -99,7 +97,7 @@ impl DatabaseEntry {
         };
         database.set(WrittenDatabase::read(&mut keys));
         if database.snapshot && database.driver == "pgbouncer" {
-            keys.fault("snapshot", "PgBouncer's console knows no transaction");
+            keys.fault("snapshot", "PgBouncer's console has no transactions");
         }
         let mut entry = DatabaseEntry {
             database,
@@ -216,7 +214,7 @@ fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<D
         Form::Go => {
             ("is the form of the Go driver for MySQL", "write mysql://USER:PASSWORD@HOST:PORT/DATABASE")
         }
-        Form::Unknown => ("is no URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
+        Form::Unknown => ("is not a URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
     };
     keys.fault_with_hint(key, message, hint);
     None
@@ -239,4 +237,50 @@ fn labels(keys: &mut Keys<'_>) -> Vec<(LabelName, String)> {
     // As on the samples: an order that does not depend on what `defaults` say first.
     labels.sort();
     labels
+}
+
+/// What a driver's name means.
+pub(super) enum DriverName {
+    /// A driver of this binary.
+    BuiltIn(&'static dyn Driver),
+    /// A driver that other exporters have: its targets load as long as nothing needs them.
+    NotBuiltIn(&'static str),
+    /// A slip for a driver of this binary. That is a fault, and the rest of the entry is read as if it were right.
+    Slip(&'static dyn Driver),
+}
+
+impl DriverName {
+    /// Says which names `key` may have.
+    pub(super) fn names(key: &'static str, keys: &Keys<'_>, drivers: &Drivers) {
+        keys.words(key, drivers.names().chain(KNOWN_ELSEWHERE.iter().copied()));
+    }
+
+    /// Finds the driver called `name`; a wrong name is recorded at `key` with the nearest one.
+    pub(super) fn find(name: &str, key: &str, keys: &Keys<'_>, drivers: &Drivers) -> Option<DriverName> {
+        let lower = name.to_ascii_lowercase();
+        if let Some(driver) = drivers.find(&lower) {
+            return Some(DriverName::BuiltIn(driver));
+        }
+        if let Some(known) = KNOWN_ELSEWHERE.iter().copied().find(|known| *known == lower) {
+            return Some(DriverName::NotBuiltIn(known));
+        }
+        let names: Vec<&str> = drivers.names().collect();
+        let near = nearest(&lower, names.iter().chain(KNOWN_ELSEWHERE).copied());
+        let hint = match near {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("drivers: {}", names.join(", ")),
+        };
+        keys.fault_with_hint(key, format!("there is no driver {name:?}"), hint);
+        drivers.find(near?).map(DriverName::Slip)
+    }
+
+    /// The driver's one name: the label value `driver`.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            DriverName::BuiltIn(driver) | DriverName::Slip(driver) => {
+                driver.names().first().copied().unwrap_or_default()
+            }
+            DriverName::NotBuiltIn(name) => name,
+        }
+    }
 }

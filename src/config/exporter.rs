@@ -230,10 +230,10 @@ fn addresses(keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<ListenAddress
         return address.map(|address| vec![address]).map_err(|message| keys.fault("host", message)).ok();
     };
     for other in ["host", "port"].into_iter().filter(|other| keys.has(other)) {
-        keys.fault_with_hint(other, "stands beside `listen`", "write `listen: HOST:PORT` alone");
+        keys.fault_with_hint(other, "cannot be combined with `listen`", "write `listen: HOST:PORT` alone");
     }
     if texts.is_empty() {
-        keys.fault_with_hint(key, "names no address", "leave it out for :9399");
+        keys.fault_with_hint(key, "has no address", "leave it out for :9399");
     }
     let folder = keys.folder(key);
     let read = |text: &String| listen::listen(text, &folder).map_err(|message| keys.fault(key, message)).ok();

@@ -1,34 +1,29 @@
-//! The config: a configuration read, checked and cooked. Everything in it is legal; nothing in it is text to be
-//! parsed again. Raw keys live in `yaml::keys` while a file is read, and nowhere after.
+//! The configuration, read and checked. Everything in it is legal; nothing in it is text to be parsed again.
 //!
-//! Reading is in three steps: entries as they stand in their files (`target`, `query`, `collector`), then queries ×
-//! targets (`assign`), then what only the whole shows (`clash`). A fault stops none of them: all come together.
-//! What only `check` runs is read in `query_tests`, what only `schema` prints asked in `survey`.
-//! A key of a query goes to `query` (or `settings`, when overrides may change it), one of a target to `target`.
+//! Reading has three steps: entries as they stand in their files (`database`, `query`, `collector`), then queries ×
+//! targets (`assignment`), then what only the whole shows (`conflicts`). A fault stops none of them: all are reported
+//! together. `settings` declares keys; what `check` alone runs is in `query_tests`, what `schema` prints in `schema`.
 
 mod assignment;
 mod collector;
-mod collector_selection;
 pub mod conditions;
 mod conflicts;
 pub mod database;
-mod driver_name;
 pub mod exporter;
 mod glob;
 pub mod hosts;
 
 mod include;
 pub mod listen;
-mod overrides;
 pub mod packs;
 pub mod query;
 pub mod query_tests;
 pub mod redacted;
 pub mod route_prefix;
 pub mod schema;
+mod selection;
 mod settings;
 pub mod source;
-mod target_selector;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -39,12 +34,12 @@ use crate::error::Error;
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
 
-use self::assignment::Parts;
+use self::assignment::ConfigParts;
 use self::database::{Database, DatabaseEntry};
 use self::exporter::Exporter;
-use self::overrides::Overrides;
 use self::query::Query;
 use self::query_tests::QueryTest;
+use self::selection::Overrides;
 
 /// A configuration as the rest of the program sees it.
 pub struct Config {
@@ -86,7 +81,7 @@ pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result
     examine(path, environment, drivers).map_err(|faulty| faulty.faults)
 }
 
-/// The same as [`load`] for who wants to know all that can be said about a faulty one.
+/// The same as [`load`], with all that is known about a configuration with faults.
 ///
 /// # Errors
 /// All faults, and what else was seen.
@@ -102,7 +97,7 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
     let config = read(&main, path, drivers, &reader);
     let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
     match config {
-        Some(Read { targets, exporter, queries, query_tests }) if faults.is_empty() => {
+        Some(ReadConfig { targets, exporter, queries, query_tests }) if faults.is_empty() => {
             Ok(Config { targets, exporter, query_tests, warnings, queries, files, secret_lines })
         }
         config => {
@@ -132,7 +127,7 @@ pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
 }
 
 /// What stands in the files.
-struct Read {
+struct ReadConfig {
     targets: Vec<Arc<Database>>,
     exporter: Exporter,
     queries: Vec<Query>,
@@ -140,7 +135,7 @@ struct Read {
 }
 
 /// `None` when the main file is no mapping at all; else what could be read, faults being the reader's.
-fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<Read> {
+fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<ReadConfig> {
     let mut root = Keys::root(main, reader)?;
     let section = root.inner("exporter");
     let files = include::open(&mut root, path, reader);
@@ -164,13 +159,13 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
 
     let places: Vec<_> = targets.iter().map(|target| target.source.labels.clone()).collect();
     let all_queries = files.whole && all_named;
-    let parts = Parts { targets, queries, overrides, all_targets, all_queries };
+    let parts = ConfigParts { targets, queries, overrides, all_targets, all_queries };
     let (targets, queries) = assignment::assign(parts, reader);
     let pairs = targets.iter().map(|target| target.queries.len()).sum();
     let exporter = Exporter::read(section, pairs);
     conflicts::check(&targets, &places, &exporter.target_label, reader);
     let targets = targets.into_iter().map(Arc::new).collect();
-    Some(Read { targets, exporter, queries, query_tests })
+    Some(ReadConfig { targets, exporter, queries, query_tests })
 }
 
 /// Takes the key `databases`, each entry over `defaults.database`.
@@ -181,7 +176,7 @@ fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drive
     let is_faulty = root.has("databases") && entries.is_none();
     if !is_faulty && root.count("databases") == 0 {
         let hint = "add `databases: {NAME: {url: …}}`".to_owned();
-        root.lacks("databases", &["databases"], "names no target", Some(hint));
+        root.lacks("databases", &["databases"], "has no target", Some(hint));
     }
     let read =
         |(name, keys): (String, Keys<'_>)| DatabaseEntry::read(name, keys.over(inherited.as_ref()), drivers);

@@ -14,8 +14,8 @@ use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
 use super::conditions;
 use super::conditions::When;
+use super::selection::TargetSelector;
 use super::settings::{Settings, Show, Written, above_zero, at_least_one, optional, settings};
-use super::target_selector::TargetSelector;
 
 settings! {
     /// One query as it runs on one target. Its keys may be said by the entry, its file, `defaults` and `overrides`.
@@ -194,7 +194,7 @@ fn sql(keys: &mut Keys<'_>) -> Option<String> {
         (None, None) => return None,
     };
     if Sql::new(&text).text().is_empty() {
-        keys.fault(key, "holds no statement");
+        keys.fault(key, "has no statement");
     }
     Some(text)
 }
@@ -212,7 +212,7 @@ fn sql_place(keys: &mut Keys<'_>) -> Place {
 
 /// The entries of `metrics`, or the one of the mini form. InvalidConfig ones are recorded and left out.
 fn metrics(keys: &mut Keys<'_>) -> Vec<Metric> {
-    const NONE: &str = "makes no metric";
+    const NONE: &str = "has no metrics";
     const HINT: &str = "add `metrics: [{name: …, help: …}]`";
     keys.require_one(&["metrics", "metric_name"], NONE, Some(HINT));
     let one = if keys.has("metric_name") { Metric::read_mini(keys) } else { None };

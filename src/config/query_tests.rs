@@ -1,5 +1,5 @@
 //! `tests:` of a file with queries: what a query makes of some rows. Read and checked at every load, run by `check` only;
-//! serving drops them with the plan.
+//! serving drops them after the load.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub enum TestExpectation {
 /// Takes the key `tests`; `queries` are those of the same file, all of them if `all_known`. Faults are recorded.
 pub(super) fn read(keys: &mut Keys<'_>, queries: &[QueryEntry], all_known: bool) -> Vec<QueryTest> {
     let items = keys.items("tests").unwrap_or_default();
-    let known = Known {
+    let known = KnownQueries {
         queries: queries.iter().map(|query| (&*query.name, query)).collect(),
         // In their order, for hints.
         names: queries.iter().map(|query| &*query.name).filter(|name| !name.is_empty()).collect(),
@@ -62,7 +62,7 @@ pub(super) fn read(keys: &mut Keys<'_>, queries: &[QueryEntry], all_known: bool)
         if let Some(test) = &test
             && !names.insert(test.name.clone())
         {
-            item.fault("name", format!("a test of this file is called {:?} already", test.name));
+            item.fault("name", format!("another test in this file is called {:?}", test.name));
         }
         item.finish();
         tests.extend(test);
@@ -71,14 +71,14 @@ pub(super) fn read(keys: &mut Keys<'_>, queries: &[QueryEntry], all_known: bool)
 }
 
 /// The queries of the same file.
-struct Known<'q> {
+struct KnownQueries<'q> {
     queries: HashMap<&'q str, &'q QueryEntry>,
     names: Vec<&'q str>,
     /// False where one has no name: it may be the one that is missing.
     all: bool,
 }
 
-fn one(keys: &mut Keys<'_>, known: &Known<'_>) -> Option<QueryTest> {
+fn one(keys: &mut Keys<'_>, known: &KnownQueries<'_>) -> Option<QueryTest> {
     keys.require_one(&["name"], "a test needs a `name`: what it shows", None);
     keys.require_one(&["query"], "a test needs a `query` of this file", None);
     let name = keys.text("name");
@@ -91,14 +91,14 @@ fn one(keys: &mut Keys<'_>, known: &Known<'_>) -> Option<QueryTest> {
     keys.require_one(&["exposition", "error"], none, Some("write `exposition` or `error`"));
     let (exposition, error) = (keys.literal("exposition"), keys.literal("error"));
     if error.as_ref().is_some_and(|part| part.trim().is_empty()) {
-        keys.fault("error", "every message holds an empty text: write a part of the one that is expected");
+        keys.fault("error", "an empty text is part of every message: write a part of the expected one");
     }
     let given = rows.or(script.map(TestInput::Sqlite));
     let expected = exposition.map(TestExpectation::Exposition).or(error.map(TestExpectation::Error));
     Some(QueryTest { name: name?, place: keys.place(""), query: query?, given: given?, expected: expected? })
 }
 
-fn find(keys: &Keys<'_>, name: &str, known: &Known<'_>) -> Option<Arc<Query>> {
+fn find(keys: &Keys<'_>, name: &str, known: &KnownQueries<'_>) -> Option<Arc<Query>> {
     if let Some(query) = known.queries.get(name) {
         return Some(Arc::new(query.resolve(&query.written, 0)));
     }

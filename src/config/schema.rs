@@ -189,7 +189,7 @@ fn queries() -> String {
 
 fn recorded(text: &str, read: impl Fn(&Document, &Reader<'_>)) -> Rc<MappingRecord> {
     let environment = |_: &str| None;
-    let reader = Reader::survey(&environment);
+    let reader = Reader::for_schema(&environment);
     // Invariant: a sample is YAML; one that was not would make an empty schema, which a test would see.
     if let Ok(document) = Document::parse("sample", Path::new(""), text.to_owned()) {
         read(&document, &reader);

@@ -16,7 +16,7 @@ use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::file::Unread;
 
-use super::lines::Lines;
+use super::lines::SourceLines;
 use super::syntax;
 
 /// The largest file, in bytes.
@@ -94,7 +94,7 @@ pub struct Document {
     pub tree: Node,
     /// What is wrong in it and does not hide the rest: repeated keys, tags, merge keys.
     pub faults: Vec<Error>,
-    lines: Lines,
+    lines: SourceLines,
 }
 
 impl Document {
@@ -109,7 +109,7 @@ impl Document {
         if text.len() > MAX_BYTES {
             return Err(too_large(file));
         }
-        let lines = Lines::new(&text);
+        let lines = SourceLines::new(&text);
         let place = |at, path: &str| lines.place(file, &text, at, path);
         syntax::precheck(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at), "")))?;
         let mut tree = build(&text).map_err(|refused| refused.error(&text, &lines, file))?;
@@ -130,7 +130,7 @@ impl Document {
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());
-            Error::config("the file is not UTF-8 text").at(Lines::new(&text).place(
+            Error::config("the file is not UTF-8 text").at(SourceLines::new(&text).place(
                 file,
                 &text,
                 Some(good),
@@ -157,17 +157,17 @@ fn too_large(file: &str) -> Error {
 }
 
 /// Why there is no tree.
-enum Refused {
+enum ParseFailure {
     Empty,
     Yaml(serde_yaml::Error),
 }
 
-impl Refused {
-    fn error(&self, text: &str, lines: &Lines, file: &str) -> Error {
+impl ParseFailure {
+    fn error(&self, text: &str, lines: &SourceLines, file: &str) -> Error {
         let place = |at| lines.unsure_place(file, text, at);
         match self {
-            Refused::Empty => Error::config("the file is empty").at(place(None)),
-            Refused::Yaml(error) => {
+            ParseFailure::Empty => Error::config("the file is empty").at(place(None)),
+            ParseFailure::Yaml(error) => {
                 let second = error.to_string().contains(syntax::TWO).then(|| second_error(text)).flatten();
                 let error =
                     second.as_ref().filter(|_| syntax::second_document(text).is_none()).unwrap_or(error);
@@ -183,15 +183,15 @@ impl Refused {
     }
 }
 
-fn build(text: &str) -> Result<Node, Refused> {
+fn build(text: &str) -> Result<Node, ParseFailure> {
     let events = || serde_yaml::Deserializer::from_str(text);
     let mut nodes = Budget(MAX_NODES);
-    let shape = Survey(&mut nodes).deserialize(events()).map_err(Refused::Yaml)?;
+    let shape = ShapeSeed(&mut nodes).deserialize(events()).map_err(ParseFailure::Yaml)?;
     if matches!(shape, Shape::Null) {
-        return Err(Refused::Empty);
+        return Err(ParseFailure::Empty);
     }
     let mut bytes = Budget(MAX_TEXT);
-    Gather { shape: &shape, text, bytes: &mut bytes }.deserialize(events()).map_err(Refused::Yaml)
+    NodeSeed { shape: &shape, text, bytes: &mut bytes }.deserialize(events()).map_err(ParseFailure::Yaml)
 }
 
 /// The error of the second document, if it has one: what follows the first document may be no document at all.
@@ -218,9 +218,9 @@ enum Shape {
     Map(Vec<Shape>),
 }
 
-struct Survey<'b>(&'b mut Budget);
+struct ShapeSeed<'b>(&'b mut Budget);
 
-impl<'de> DeserializeSeed<'de> for Survey<'_> {
+impl<'de> DeserializeSeed<'de> for ShapeSeed<'_> {
     type Value = Shape;
     fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Shape, D::Error> {
         events.deserialize_any(self)
@@ -235,7 +235,7 @@ macro_rules! scalar {
     };
 }
 
-impl<'de> Visitor<'de> for Survey<'_> {
+impl<'de> Visitor<'de> for ShapeSeed<'_> {
     type Value = Shape;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -256,7 +256,7 @@ impl<'de> Visitor<'de> for Survey<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape, A::Error> {
         self.0.spend(1)?;
         let mut shapes = Vec::new();
-        while let Some(shape) = items.next_element_seed(Survey(&mut *self.0))? {
+        while let Some(shape) = items.next_element_seed(ShapeSeed(&mut *self.0))? {
             shapes.push(shape);
         }
         Ok(Shape::List(shapes))
@@ -265,9 +265,9 @@ impl<'de> Visitor<'de> for Survey<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Shape, A::Error> {
         self.0.spend(1)?;
         let mut shapes = Vec::new();
-        while entries.next_key_seed(Text { text: "", bytes: &mut Budget(usize::MAX) })?.is_some() {
+        while entries.next_key_seed(TextSeed { text: "", bytes: &mut Budget(usize::MAX) })?.is_some() {
             self.0.spend(1)?;
-            shapes.push(entries.next_value_seed(Survey(&mut *self.0))?);
+            shapes.push(entries.next_value_seed(ShapeSeed(&mut *self.0))?);
         }
         Ok(Shape::Map(shapes))
     }
@@ -280,18 +280,18 @@ impl<'de> Visitor<'de> for Survey<'_> {
 }
 
 /// The second reading: the text of every scalar.
-struct Gather<'s> {
+struct NodeSeed<'s> {
     shape: &'s Shape,
     text: &'s str,
     bytes: &'s mut Budget,
 }
 
-impl<'de> DeserializeSeed<'de> for Gather<'_> {
+impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
     type Value = Node;
     fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Node, D::Error> {
         match self.shape {
             Shape::Null | Shape::Scalar => {
-                let (text, at) = Text { text: self.text, bytes: self.bytes }.deserialize(events)?;
+                let (text, at) = TextSeed { text: self.text, bytes: self.bytes }.deserialize(events)?;
                 let null = matches!(self.shape, Shape::Null);
                 Ok(Node { at, value: if null { NodeValue::Null } else { NodeValue::Scalar(text) } })
             }
@@ -301,7 +301,7 @@ impl<'de> DeserializeSeed<'de> for Gather<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Gather<'_> {
+impl<'de> Visitor<'de> for NodeSeed<'_> {
     type Value = Node;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -312,7 +312,7 @@ impl<'de> Visitor<'de> for Gather<'_> {
         let Shape::List(shapes) = self.shape else { return Err(A::Error::custom("a list appeared")) };
         let mut list = Vec::with_capacity(shapes.len());
         for shape in shapes {
-            list.extend(items.next_element_seed(Gather {
+            list.extend(items.next_element_seed(NodeSeed {
                 shape,
                 text: self.text,
                 bytes: &mut *self.bytes,
@@ -325,9 +325,10 @@ impl<'de> Visitor<'de> for Gather<'_> {
         let Shape::Map(shapes) = self.shape else { return Err(A::Error::custom("a mapping appeared")) };
         let mut map = Vec::with_capacity(shapes.len());
         for shape in shapes {
-            let key = Text { text: self.text, bytes: &mut *self.bytes };
+            let key = TextSeed { text: self.text, bytes: &mut *self.bytes };
             let Some((key, at)) = entries.next_key_seed(key)? else { break };
-            let node = entries.next_value_seed(Gather { shape, text: self.text, bytes: &mut *self.bytes })?;
+            let node =
+                entries.next_value_seed(NodeSeed { shape, text: self.text, bytes: &mut *self.bytes })?;
             map.push(MapEntry { key, at, node });
         }
         Ok(Node { at: map.first().and_then(|entry| entry.at), value: NodeValue::Map(map) })
@@ -335,19 +336,19 @@ impl<'de> Visitor<'de> for Gather<'_> {
 }
 
 /// A scalar's text, and where it stands when it is a slice of the file's text.
-struct Text<'s> {
+struct TextSeed<'s> {
     text: &'s str,
     bytes: &'s mut Budget,
 }
 
-impl<'de> DeserializeSeed<'de> for Text<'_> {
+impl<'de> DeserializeSeed<'de> for TextSeed<'_> {
     type Value = (String, Option<usize>);
     fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Self::Value, D::Error> {
         events.deserialize_str(self)
     }
 }
 
-impl<'de> Visitor<'de> for Text<'_> {
+impl<'de> Visitor<'de> for TextSeed<'_> {
     type Value = (String, Option<usize>);
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -20,7 +20,7 @@ use super::lines::names_secret;
 use super::recording::{MappingRecord, ValueKind};
 use super::scalar;
 use super::scalar::expand;
-use super::source::{Found, Source, join};
+use super::source::{FoundKey, MappingSource, join};
 use super::writer::{Digest, YamlValue, digest_of, effective};
 
 pub use super::nearest::{nearest, nearest_of};
@@ -71,9 +71,9 @@ impl Number for f64 {
 
 /// One mapping being read. Take what you know, then call [`Keys::finish`].
 pub struct Keys<'d> {
-    front: Source<'d>,
+    front: MappingSource<'d>,
     /// The defaults of the mapping.
-    back: Option<Source<'d>>,
+    back: Option<MappingSource<'d>>,
     /// True where a mapping under a key is merged with the default of that key: `over` merges one level.
     merges: bool,
     /// True for a rehearsal: which keys it takes is recorded, its faults are not.
@@ -90,8 +90,8 @@ impl<'d> Keys<'d> {
     pub fn root(document: &'d Document, reader: &'d Reader<'d>) -> Option<Keys<'d>> {
         reader.loaded(Some(&document.file));
         document.faults.iter().for_each(|fault| reader.fault(fault.clone()));
-        let record = if reader.surveys { Rc::clone(&reader.root) } else { Rc::default() };
-        match Source::new(document, &document.tree, String::new(), Some(0), record) {
+        let record = if reader.for_schema { Rc::clone(&reader.root) } else { Rc::default() };
+        match MappingSource::new(document, &document.tree, String::new(), Some(0), record) {
             Ok(front) => {
                 let (faulted, lacking) = (Rc::default(), RefCell::default());
                 Some(Keys { front, back: None, merges: false, silent: false, faulted, lacking, reader })
@@ -106,7 +106,7 @@ impl<'d> Keys<'d> {
     }
 
     /// Another mapping that is read as part of this one.
-    fn part(&self, front: Source<'d>, back: Option<Source<'d>>) -> Keys<'d> {
+    fn part(&self, front: MappingSource<'d>, back: Option<MappingSource<'d>>) -> Keys<'d> {
         let (faulted, lacking) = (Rc::clone(&self.faulted), RefCell::default());
         Keys { front, back, merges: false, silent: self.silent, faulted, lacking, reader: self.reader }
     }
@@ -188,16 +188,16 @@ impl<'d> Keys<'d> {
         self.ask(key, ValueKind::Mapping);
         let own = self.front.find(key);
         let default = self.back.as_ref().and_then(|back| back.find(key));
-        let is_map = |found: &Found<'_, '_>| matches!(found.value(), NodeValue::Map(_));
+        let is_map = |found: &FoundKey<'_, '_>| matches!(found.value(), NodeValue::Map(_));
         let merged = self.merges && own.as_ref().is_some_and(is_map) && default.as_ref().is_some_and(is_map);
-        let below = |found: &Found<'_, 'd>| {
+        let below = |found: &FoundKey<'_, 'd>| {
             let record = found.source.record.ask(key);
             self.mapping(found, &found.entry.node, found.path(), found.entry.at, record)
         };
         match (own, default) {
             (Some(own), Some(default)) if merged => Some(self.part(below(&own)?, below(&default))),
             (Some(found), _) | (None, Some(found)) => Some(self.part(below(&found)?, None)),
-            (None, None) if self.reader.surveys => {
+            (None, None) if self.reader.for_schema => {
                 let back = self.back.as_ref().map(|back| back.empty(key));
                 Some(self.part(self.front.empty(key), back))
             }
@@ -447,7 +447,11 @@ impl<'d> Keys<'d> {
         match (present.next(), present.next()) {
             (None, _) => self.lacks("", keys, message, hint.map(str::to_owned)),
             (Some(first), Some(second)) => {
-                self.fault_with_hint(second, format!("stands beside `{first}`"), "write one of them");
+                self.fault_with_hint(
+                    second,
+                    format!("cannot be combined with `{first}`"),
+                    "write one of them",
+                );
             }
             (Some(_), None) => {}
         }
@@ -455,14 +459,14 @@ impl<'d> Keys<'d> {
 
     /// Says that exactly one of `keys` must be there, for the schema. The caller records the fault itself.
     pub fn one_of(&self, keys: &'static [&'static str]) {
-        if self.reader.surveys {
+        if self.reader.for_schema {
             self.mark(|record| record.require(keys));
         }
     }
 
     /// Says that the text of `key` is one of `words`, in any case: for words that the caller looks up itself.
     pub fn words(&self, key: &'static str, words: impl IntoIterator<Item = &'static str>) {
-        if self.reader.surveys {
+        if self.reader.for_schema {
             self.ask(key, ValueKind::Words(words.into_iter().collect()));
         }
     }
@@ -546,7 +550,7 @@ impl<'d> Keys<'d> {
         }
     }
 
-    fn unknown(&self, source: &Source<'d>, deep: bool) -> Vec<&'static str> {
+    fn unknown(&self, source: &MappingSource<'d>, deep: bool) -> Vec<&'static str> {
         let offered = source.record.offered();
         // What is there already was not meant.
         let free: Vec<&str> = offered.iter().copied().filter(|offer| source.entry(offer).is_none()).collect();
@@ -562,7 +566,7 @@ impl<'d> Keys<'d> {
             };
             if deep && !record.is_empty() && matches!(entry.node.value, NodeValue::Map(_)) {
                 let path = join(&source.path, &entry.key);
-                if let Ok(inner) = Source::new(source.document, &entry.node, path, entry.at, record) {
+                if let Ok(inner) = MappingSource::new(source.document, &entry.node, path, entry.at, record) {
                     self.unknown(&inner, true);
                 }
             }
@@ -570,20 +574,20 @@ impl<'d> Keys<'d> {
         meant
     }
 
-    fn turn_away(&self, source: &Source<'d>, key: &'static str, message: &str) {
+    fn turn_away(&self, source: &MappingSource<'d>, key: &'static str, message: &str) {
         source.record.refuse(key);
         if let Some(entry) = source.entry(key) {
             self.record(Error::config(message).at(source.key_place(entry)));
         }
     }
 
-    /// Records that `key` is taken, and in a survey as what, in the mapping and in its defaults.
+    /// Records that `key` is taken, and for the schema as what, in the mapping and in its defaults.
     fn ask(&self, key: &'static str, kind: ValueKind) {
         let inner = self.front.record.ask(key);
         if let Some(back) = &self.back {
             back.record.ask(key);
         }
-        if self.reader.surveys {
+        if self.reader.for_schema {
             // What is read below the defaults of a key has the shape of what is read below the key.
             self.mark(|record| record.add_kind(key, kind.clone(), &inner));
         }
@@ -597,46 +601,46 @@ impl<'d> Keys<'d> {
     }
 
     /// The value of `key`, from the defaults when this mapping has none.
-    fn look(&self, key: &str) -> Option<Found<'_, 'd>> {
+    fn look(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
         self.front.find(key).or_else(|| self.default_of(key))
     }
 
-    fn default_of(&self, key: &str) -> Option<Found<'_, 'd>> {
+    fn default_of(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
         self.back.as_ref()?.find(key)
     }
 
     /// The mapping that has `key`'s value; this one when none does.
-    fn holder(&self, key: &str) -> &Source<'d> {
+    fn holder(&self, key: &str) -> &MappingSource<'d> {
         let from_back = self.front.find(key).is_none();
         self.back.as_ref().filter(|back| from_back && back.find(key).is_some()).unwrap_or(&self.front)
     }
 
-    /// The record of one element of a list or of names: its own, but in a survey, where all make one shape.
+    /// The record of one element of a list or of names: its own, but for the schema one for all.
     fn element_record(&self, key: &'static str) -> Rc<MappingRecord> {
-        if self.reader.surveys { self.front.record.ask(key) } else { Rc::default() }
+        if self.reader.for_schema { self.front.record.ask(key) } else { Rc::default() }
     }
 
-    /// Of a survey: one element of a list or of names that is not there.
+    /// For the schema: one element of a list or of names that is not there.
     fn empty_element(&self, key: &'static str) -> Option<Keys<'d>> {
-        self.reader.surveys.then(|| self.part(self.front.empty(key), None))
+        self.reader.for_schema.then(|| self.part(self.front.empty(key), None))
     }
 
     fn mapping(
         &self,
-        found: &Found<'_, 'd>,
+        found: &FoundKey<'_, 'd>,
         node: &'d Node,
         path: String,
         at: Option<usize>,
         record: Rc<MappingRecord>,
-    ) -> Option<Source<'d>> {
+    ) -> Option<MappingSource<'d>> {
         let place = found.place_of(node.scalar_at().or(at), &path);
         let wrong = |kind| {
             self.record(Error::config(format!("expected a mapping, found {kind}")).at(place));
         };
-        Source::new(found.source.document, node, path, at, record).map_err(wrong).ok()
+        MappingSource::new(found.source.document, node, path, at, record).map_err(wrong).ok()
     }
 
-    fn pairs_of(&self, found: &Found<'_, 'd>) -> Option<Vec<(String, String)>> {
+    fn pairs_of(&self, found: &FoundKey<'_, 'd>) -> Option<Vec<(String, String)>> {
         let NodeValue::Map(entries) = found.value() else {
             return self.wrong(found, "a mapping of names to texts");
         };
@@ -646,7 +650,7 @@ impl<'d> Keys<'d> {
         }))
     }
 
-    fn literal_row(&self, found: &Found<'_, 'd>, item: &'d Node, path: &str) -> Option<LiteralRow> {
+    fn literal_row(&self, found: &FoundKey<'_, 'd>, item: &'d Node, path: &str) -> Option<LiteralRow> {
         let NodeValue::Map(entries) = &item.value else {
             let message = format!("expected a mapping of columns to values, found {}", item.value.kind());
             self.record(Error::config(message).at(found.place_of(item.at, path)));
@@ -684,7 +688,7 @@ impl<'d> Keys<'d> {
     }
 
     /// The scalar under `key`, with its text as typed.
-    fn scalar(&self, key: &'static str, kind: ValueKind) -> Option<(Found<'_, 'd>, &'d str)> {
+    fn scalar(&self, key: &'static str, kind: ValueKind) -> Option<(FoundKey<'_, 'd>, &'d str)> {
         self.ask(key, kind);
         let found = self.look(key)?;
         match found.value() {
@@ -721,7 +725,7 @@ impl<'d> Keys<'d> {
         expand(text, self.reader.environment).map_err(|refused| refused.into_iter().for_each(refuse)).ok()
     }
 
-    fn wrong<T>(&self, found: &Found<'_, 'd>, expected: &str) -> Option<T> {
+    fn wrong<T>(&self, found: &FoundKey<'_, 'd>, expected: &str) -> Option<T> {
         let kind = found.value().kind();
         self.record(Error::config(format!("expected {expected}, found {kind}")).at(found.place()));
         None
@@ -751,7 +755,7 @@ fn shown(typed: &str, expanded: &str) -> String {
     }
 }
 
-fn unknown_key(source: &Source<'_>, entry: &MapEntry, offered: &[&str], near: Option<&str>) -> Error {
+fn unknown_key(source: &MappingSource<'_>, entry: &MapEntry, offered: &[&str], near: Option<&str>) -> Error {
     let error = Error::config("unknown key");
     if let Some(shown) = source.doubtful(entry) {
         let place = Place { path: join(&source.path, &format!("{shown}…")), ..source.key_place(entry) };

@@ -21,14 +21,14 @@ const PIECE: usize = 1024;
 
 /// Where the lines of a text start, and which of them may be shown.
 #[derive(Debug, Clone)]
-pub(super) struct Lines {
+pub(super) struct SourceLines {
     starts: Vec<usize>,
     hidden: Vec<bool>,
     /// The characters before each piece of [`PIECE`] bytes.
     before: Vec<usize>,
 }
 
-impl Lines {
+impl SourceLines {
     /// Splits `text` once; every later look-up is a binary search.
     pub(super) fn new(text: &str) -> Self {
         let mut starts = vec![0];
@@ -38,7 +38,7 @@ impl Lines {
             *count += characters(piece);
             Some(before)
         });
-        Lines { starts, hidden: hidden_lines(text), before: pieces.collect() }
+        SourceLines { starts, hidden: hidden_lines(text), before: pieces.collect() }
     }
 
     /// How many characters begin before the byte `at`.
@@ -111,7 +111,7 @@ fn secret_path(path: &str) -> bool {
 fn hidden_lines(text: &str) -> Vec<bool> {
     let mut above: Vec<(usize, bool)> = Vec::new();
     let mut hidden = Vec::new();
-    let mut before = Before::default();
+    let mut before = PreviousLine::default();
     for line in text.split('\n') {
         if line.trim().is_empty() {
             hidden.push(before.hidden);
@@ -133,12 +133,12 @@ fn hidden_lines(text: &str) -> Vec<bool> {
 /// What the line before leaves open. A text that is broken YAML has its lines where they do not belong: a value
 /// one line too low, or a quote that was never closed.
 #[derive(Default)]
-struct Before {
+struct PreviousLine {
     hidden: bool,
     quoted: bool,
 }
 
-impl Before {
+impl PreviousLine {
     fn goes_on(&self, line: &str) -> bool {
         self.hidden && (self.quoted || !key_first(line))
     }

@@ -17,9 +17,9 @@ pub type Environment = dyn Fn(&str) -> Option<String>;
 /// Collects the faults and warnings of one load, over all its files.
 pub struct Reader<'e> {
     pub(super) environment: &'e Environment,
-    /// True for a survey: what is absent is read as if it were there and empty.
-    pub(super) surveys: bool,
-    /// Of a survey: what the file's root mapping was asked.
+    /// True for the schema: what is absent is read as if it were there and empty.
+    pub(super) for_schema: bool,
+    /// For the schema: what the file's root mapping was asked.
     pub(super) root: Rc<MappingRecord>,
     found: RefCell<Collected>,
 }
@@ -41,33 +41,56 @@ pub struct LoadFindings {
 struct Collected {
     /// In the order of loading.
     files: Vec<String>,
-    faults: Remarks,
-    warnings: Remarks,
+    faults: BoundedErrors,
+    warnings: BoundedErrors,
     /// Lines (file, line) that a key taken as a secret stands on.
     secret_lines: HashSet<(String, usize)>,
 }
 
-/// What was said, each thing once, up to [`MOST`] things.
+/// Errors, each once, up to [`MOST`] of them.
 #[derive(Default)]
-struct Remarks {
+struct BoundedErrors {
     kept: Vec<Error>,
-    known: HashSet<[String; 4]>,
     /// How many more there were.
     more: usize,
 }
 
-impl Remarks {
+impl BoundedErrors {
     fn add(&mut self, error: Error) {
-        let identity = identity(&error);
-        if self.known.contains(&identity) {
+        // The hint does not count: the same unknown key of a default may be found through two targets.
+        fn identity(error: &Error) -> impl PartialEq {
+            (error.place(), error.message(), error.target(), error.query())
+        }
+        if self.kept.iter().any(|known| identity(known) == identity(&error)) {
             return;
         }
         if self.kept.len() < MOST {
-            self.known.insert(identity);
             self.kept.push(error);
         } else {
             self.more += 1;
         }
+    }
+
+    /// In file order: files as they were loaded, then line and column; what has no place comes last. Lines that may hold
+    /// a secret are not shown.
+    fn in_order(self, what: &str, files: &[String], secret_lines: &HashSet<(String, usize)>) -> Vec<Error> {
+        let hide = |error: Error| match error.place() {
+            Some(place) if secret_lines.contains(&(place.file.clone(), place.line)) => {
+                let place = Place { source: None, ..place.clone() };
+                error.at(place)
+            }
+            _ => error,
+        };
+        let mut errors: Vec<Error> = self.kept.into_iter().map(hide).collect();
+        errors.sort_by_key(|error| {
+            let file = error.place().and_then(|place| files.iter().position(|file| *file == place.file));
+            let position = error.place().map_or((0, 0), |place| (place.line, place.column));
+            (file.unwrap_or(usize::MAX), position)
+        });
+        if self.more > 0 {
+            errors.push(Error::config(format!("{} more {what} are not shown", self.more)));
+        }
+        errors
     }
 }
 
@@ -75,16 +98,16 @@ impl<'e> Reader<'e> {
     /// A reader with no faults yet.
     #[must_use]
     pub fn new(environment: &'e Environment) -> Self {
-        Reader { environment, surveys: false, root: Rc::default(), found: RefCell::default() }
+        Reader { environment, for_schema: false, root: Rc::default(), found: RefCell::default() }
     }
 
-    /// A reader for a survey: what it reads is recorded for the schema. Its faults mean nothing.
+    /// A reader that records what may be said, for the schema. Its faults mean nothing.
     #[must_use]
-    pub fn survey(environment: &'e Environment) -> Self {
-        Reader { surveys: true, ..Reader::new(environment) }
+    pub fn for_schema(environment: &'e Environment) -> Self {
+        Reader { for_schema: true, ..Reader::new(environment) }
     }
 
-    /// Of a survey: what was asked of the file.
+    /// For the schema: what was asked of the file.
     #[must_use]
     pub fn recorded(&self) -> Rc<MappingRecord> {
         Rc::clone(&self.root)
@@ -126,8 +149,8 @@ impl<'e> Reader<'e> {
     #[must_use]
     pub fn close(self) -> LoadFindings {
         let Collected { files, faults, warnings, secret_lines } = self.found.into_inner();
-        let tidy = |found: Remarks, what: &str| in_order(found, what, &files, &secret_lines);
-        let (faults, warnings) = (tidy(faults, "errors"), tidy(warnings, "warnings"));
+        let faults = faults.in_order("errors", &files, &secret_lines);
+        let warnings = warnings.in_order("warnings", &files, &secret_lines);
         LoadFindings { faults, warnings, files, secret_lines }
     }
 
@@ -144,41 +167,4 @@ impl<'e> Reader<'e> {
     pub(super) fn hide(&self, place: &Place) {
         self.found.borrow_mut().secret_lines.insert((place.file.clone(), place.line));
     }
-}
-
-fn in_order(
-    found: Remarks,
-    what: &str,
-    files: &[String],
-    secret_lines: &HashSet<(String, usize)>,
-) -> Vec<Error> {
-    let hush = |error: Error| match error.place() {
-        Some(place) if secret_lines.contains(&(place.file.clone(), place.line)) => {
-            let place = Place { source: None, ..place.clone() };
-            error.at(place)
-        }
-        _ => error,
-    };
-    let Remarks { kept, more, .. } = found;
-    let mut found: Vec<Error> = kept.into_iter().map(hush).collect();
-    found.sort_by_key(|error| {
-        let place = error.place();
-        let file = place.and_then(|place| files.iter().position(|file| *file == place.file));
-        (
-            file.unwrap_or(usize::MAX),
-            place.map_or(0, |place| place.line),
-            place.map_or(0, |place| place.column),
-        )
-    });
-    if more > 0 {
-        found.push(Error::config(format!("{more} more {what} are not shown")));
-    }
-    found
-}
-
-/// The hint does not count: the same unknown key of a default may be found through two targets.
-fn identity(error: &Error) -> [String; 4] {
-    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    let place = error.place().map(Place::to_string).unwrap_or_default();
-    [place, error.message().to_owned(), text(error.target()), text(error.query())]
 }

@@ -1,8 +1,8 @@
-//! What the code that reads a mapping asked of it: which keys it took, whether their values may be shown and, in a
-//! survey, what each may hold. The JSON Schema and the documentation's tables are made from a survey.
+//! What the code that reads a mapping asked of it: which keys it took and whether their values may be shown. For the
+//! schema also what each may hold: the JSON Schema and the documentation's tables are made from it.
 //!
-//! A survey reads a file for the keys that are asked for, not for what it says: mappings, lists and names that are
-//! absent are read as if an empty one were there.
+//! For the schema, a file is read for the keys that are asked for, not for what it says: mappings, lists and names that
+//! are absent are read as if an empty one were there.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -44,7 +44,7 @@ pub enum ValueKind {
 pub struct KeyRecord {
     /// As written.
     pub name: &'static str,
-    /// Of a survey: what its value may be, any of these.
+    /// For the schema: what its value may be, any of these.
     pub kinds: Vec<ValueKind>,
     /// What was asked of the mappings under it.
     pub inner: Rc<MappingRecord>,
@@ -64,15 +64,15 @@ pub(super) enum Showing {
     Expanded(Rc<MappingRecord>),
 }
 
-/// What was asked of one mapping; in a survey of all mappings of one place, such as the items of `queries`.
+/// What was asked of one mapping; for the schema of all mappings of one place, such as the items of `queries`.
 #[derive(Debug, Default)]
 pub struct MappingRecord {
     keys: RefCell<Vec<KeyRecord>>,
     /// Keys whose values are never shown.
     hidden: RefCell<Vec<&'static str>>,
-    /// Of a survey: how many mappings were read here.
+    /// For the schema: how many mappings were read here.
     mappings: Cell<usize>,
-    /// Of a survey: groups of keys of which exactly one must be there, and how many mappings need them.
+    /// For the schema: groups of keys of which exactly one must be there, and how many mappings need them.
     required: RefCell<Vec<(&'static [&'static str], usize)>>,
 }
 

@@ -73,7 +73,7 @@ pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, Ve
         };
         match value(inside, environment) {
             Ok(value) if out.len() + value.len() > LONGEST => {
-                refused.push(refusal("its variables make more than 1 MiB of it", "shorten them"));
+                refused.push(refusal("its variables expand to more than 1 MiB", "shorten them"));
                 return Err(refused);
             }
             Ok(value) => out.push_str(&value),

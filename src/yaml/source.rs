@@ -9,7 +9,7 @@ use super::recording::MappingRecord;
 
 /// A mapping and where it came from.
 #[derive(Clone)]
-pub(super) struct Source<'d> {
+pub(super) struct MappingSource<'d> {
     pub(super) document: &'d Document,
     pub(super) entries: &'d [MapEntry],
     pub(super) path: String,
@@ -19,12 +19,12 @@ pub(super) struct Source<'d> {
 }
 
 /// A key's value and the mapping it was found in.
-pub(super) struct Found<'s, 'd> {
-    pub(super) source: &'s Source<'d>,
+pub(super) struct FoundKey<'s, 'd> {
+    pub(super) source: &'s MappingSource<'d>,
     pub(super) entry: &'d MapEntry,
 }
 
-impl<'d> Source<'d> {
+impl<'d> MappingSource<'d> {
     /// The mapping in `node`; nothing at all counts as a mapping without keys. The kind found when it is another.
     pub(super) fn new(
         document: &'d Document,
@@ -32,21 +32,21 @@ impl<'d> Source<'d> {
         path: String,
         at: Option<usize>,
         record: Rc<MappingRecord>,
-    ) -> Result<Source<'d>, &'static str> {
+    ) -> Result<MappingSource<'d>, &'static str> {
         let entries: &'d [MapEntry] = match &node.value {
             NodeValue::Map(entries) => entries,
             NodeValue::Null => &[],
             other => return Err(other.kind()),
         };
         record.begin();
-        Ok(Source { document, entries, path, at: at.or(node.at), record })
+        Ok(MappingSource { document, entries, path, at: at.or(node.at), record })
     }
 
     /// An empty mapping under a key that is not there.
-    pub(super) fn empty(&self, key: &'static str) -> Source<'d> {
+    pub(super) fn empty(&self, key: &'static str) -> MappingSource<'d> {
         let record = self.record.ask(key);
         record.begin();
-        Source { entries: &[], record, ..self.clone() }
+        MappingSource { entries: &[], record, ..self.clone() }
     }
 
     pub(super) fn entry(&self, key: &str) -> Option<&'d MapEntry> {
@@ -54,9 +54,9 @@ impl<'d> Source<'d> {
     }
 
     /// The key's value, unless it is `~` or empty.
-    pub(super) fn find(&self, key: &str) -> Option<Found<'_, 'd>> {
+    pub(super) fn find(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
         let entry = self.entry(key).filter(|entry| entry.node.value != NodeValue::Null)?;
-        Some(Found { source: self, entry })
+        Some(FoundKey { source: self, entry })
     }
 
     /// The place of a key's value; of the mapping where the key is absent or empty.
@@ -86,7 +86,7 @@ impl<'d> Source<'d> {
     }
 }
 
-impl<'d> Found<'_, 'd> {
+impl<'d> FoundKey<'_, 'd> {
     pub(super) fn value(&self) -> &'d NodeValue {
         &self.entry.node.value
     }

@@ -16,7 +16,7 @@ pub(super) const TAG: &str = "tag ";
 
 /// A fault of the text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Explained {
+pub(super) struct ExplainedFault {
     pub(super) message: String,
     pub(super) hint: Option<String>,
     pub(super) at: Option<usize>,
@@ -37,7 +37,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     (TAG, "a tag (`!…`) has no meaning here", "remove it, or quote the value"),
     (
         "unknown anchor",
-        "an alias (`*…`) without its anchor (`&…`) above",
+        "an alias (`*…`) has no anchor (`&…`) above it",
         "a value that starts with `*` needs quotes",
     ),
     ("a key that is text", "a key must be text", ""),
@@ -45,18 +45,18 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("mapping values are not allowed", "a second `:` in one value, or wrong indentation", "quote the value"),
     (
         "block sequence entries are not allowed",
-        "a list item cannot stand here",
+        "a list item is not allowed here",
         "begin the list on a line of its own",
     ),
     ("unknown escape character", "an unknown escape after `\\`", "use single quotes, or write `\\\\`"),
     ("found unexpected end of stream", "a quote is opened here and never closed", ""),
     (
         "could not find expected ':'",
-        "a key without its `:`",
+        "a key has no `:`",
         "write `key: value`; a long text needs quotes or `|`",
     ),
-    ("did not find expected key", "no key where one must be", "check the indentation and the quotes"),
-    ("did not find expected '-' indicator", "no `- ` where a list item must be", "check the indentation"),
+    ("did not find expected key", "a key is missing here", "check the indentation and the quotes"),
+    ("did not find expected '-' indicator", "a `- ` is missing before a list item", "check the indentation"),
     ("did not find expected ',' or '}'", "after this `{` a comma or the `}` is missing", ""),
     ("did not find expected ',' or ']'", "after this `[` a comma or the `]` is missing", ""),
     ("did not find expected node content", "a value is missing here", "check commas and brackets"),
@@ -68,8 +68,8 @@ const WORDS: &[(&str, &str, &str)] = &[
 ];
 
 /// Says in our words what `message` (serde_yaml's) at the byte `at` means.
-pub(super) fn explain(message: &str, text: &str, at: Option<usize>) -> Explained {
-    let explained = |message: &str, hint: &str, at| Explained {
+pub(super) fn explain(message: &str, text: &str, at: Option<usize>) -> ExplainedFault {
+    let explained = |message: &str, hint: &str, at| ExplainedFault {
         message: message.to_owned(),
         hint: (!hint.is_empty()).then(|| hint.to_owned()),
         at,
@@ -175,19 +175,19 @@ type Locate<'d> = dyn Fn(Option<usize>, &str) -> Place + 'd;
 pub(super) fn audit(node: &mut Node, text: &str, place: &Locate<'_>) -> Vec<Error> {
     // Only then is the text looked at: `!!` is rare, and SQL may hold a `!` anywhere.
     let tags = text.contains("!!") || text.contains("!<");
-    let mut walk = Walk { text, place, faults: Vec::new(), tags };
+    let mut walk = TreeCheck { text, place, faults: Vec::new(), tags };
     walk.node(node, "");
     walk.faults
 }
 
-struct Walk<'d> {
+struct TreeCheck<'d> {
     text: &'d str,
     place: &'d Locate<'d>,
     faults: Vec<Error>,
     tags: bool,
 }
 
-impl Walk<'_> {
+impl TreeCheck<'_> {
     fn node(&mut self, node: &mut Node, path: &str) {
         match &mut node.value {
             NodeValue::Null | NodeValue::Scalar(_) => {}
@@ -228,7 +228,7 @@ impl Walk<'_> {
                 Some(earlier) => {
                     let line = (self.place)(*earlier, "").line;
                     let hint =
-                        if line > 0 { format!("it stands in line {line} already") } else { String::new() };
+                        if line > 0 { format!("the first one is in line {line}") } else { String::new() };
                     self.fault(at, &join(path, &entry.key), "repeated key", &hint);
                     false
                 }

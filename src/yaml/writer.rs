@@ -13,7 +13,7 @@ use super::document::{MapEntry, NodeValue};
 use super::reader::Environment;
 use super::recording::{MappingRecord, Showing};
 use super::scalar::expand;
-use super::source::Source;
+use super::source::MappingSource;
 
 /// What stands for a secret.
 const HIDDEN: &str = "<hidden>";
@@ -77,7 +77,9 @@ impl YamlValue {
         let indent = "  ".repeat(depth);
         match self {
             YamlValue::Text(text) => {
-                out.push_str(&block(text, depth + 1).unwrap_or_else(|| scalar(text)));
+                let has_lines = text.trim_end_matches('\n').contains('\n');
+                let block = if has_lines { block(text, depth + 1) } else { None };
+                out.push_str(&block.unwrap_or_else(|| scalar(text)));
                 out.push('\n');
             }
             YamlValue::List(items) => {
@@ -132,12 +134,12 @@ pub fn scalar(text: &str) -> String {
     out
 }
 
-/// A text of several lines as a block, without the end of its last line; `None` where no block can hold it.
+/// A text as a block that is indented by twice `depth`, without the end of its last line; `None` where no block can hold
+/// it.
 #[must_use]
 pub fn block(text: &str, depth: usize) -> Option<String> {
-    let is_block = text.trim_end_matches('\n').contains('\n')
-        && text.chars().all(|c| c == '\n' || is_plain_character(c))
-        && !text.starts_with([' ', '\n', '\t']);
+    let is_block =
+        text.chars().all(|c| c == '\n' || is_plain_character(c)) && !text.starts_with([' ', '\n', '\t']);
     is_block.then(|| {
         let mut out = String::from(match text.len() - text.trim_end_matches('\n').len() {
             0 => "|-",
@@ -189,12 +191,12 @@ pub fn digest_of(parts: &[&[u8]]) -> Digest {
 
 /// What a mapping says over its defaults; with `masked`, its secrets are hidden.
 pub(super) fn effective(
-    own: &Source<'_>,
-    defaults: Option<&Source<'_>>,
+    own: &MappingSource<'_>,
+    defaults: Option<&MappingSource<'_>>,
     environment: &Environment,
     masked: bool,
 ) -> YamlValue {
-    let view = View { environment, masked };
+    let view = EffectiveView { environment, masked };
     let mut pairs: Vec<_> = own.entries.iter().filter_map(|entry| view.pair(own, entry, defaults)).collect();
     if let Some(defaults) = defaults {
         let missing = defaults.entries.iter().filter(|entry| own.find(&entry.key).is_none());
@@ -204,18 +206,18 @@ pub(super) fn effective(
 }
 
 /// How a mapping is looked at.
-struct View<'v> {
+struct EffectiveView<'v> {
     environment: &'v Environment,
     masked: bool,
 }
 
-impl View<'_> {
+impl EffectiveView<'_> {
     /// A key with its value, merged with the default where both are mappings.
     fn pair(
         &self,
-        source: &Source<'_>,
+        source: &MappingSource<'_>,
         entry: &MapEntry,
-        defaults: Option<&Source<'_>>,
+        defaults: Option<&MappingSource<'_>>,
     ) -> Option<(String, YamlValue)> {
         let showing = source.record.showing(&entry.key);
         let mut value = self.value(&entry.node.value, &showing)?;

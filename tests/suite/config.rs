@@ -123,7 +123,7 @@ fn the_seeds_file_loads_unchanged_with_a_warning_for_its_mssql_target() {
     let plan = load(&path);
     assert_eq!(
         warnings(&plan),
-        ["the driver mssql is not built in: target mssql_db is not read, no query needs it"]
+        ["the driver mssql is not built in: target mssql_db is ignored, no query needs it"]
     );
     assert_eq!(plan.targets.len(), 4);
     assert_eq!(names(target(&plan, "mysql_db")), ["user_count", "order_metrics", "database_health"]);
@@ -265,8 +265,8 @@ fn a_target_that_nothing_needs_may_have_a_driver_that_is_not_built_in() {
     assert_eq!(
         warnings(&plan),
         [
-            "the driver mssql is not built in: target m is not read, no query needs it",
-            "the driver oracle is not built in: target u is not read, no query needs it",
+            "the driver mssql is not built in: target m is ignored, no query needs it",
+            "the driver oracle is not built in: target u is ignored, no query needs it",
         ]
     );
 }

@@ -134,9 +134,9 @@ const SEEN: &[&str] = &[
     "there is no driver",
     "has no `name`",
     "has no SQL",
-    "makes no metric",
-    "stands beside `sql`",
-    "stands beside `metrics`",
+    "has no metrics",
+    "cannot be combined with `sql`",
+    "cannot be combined with `metrics`",
     "is missing: the name of the metric",
 ];
 

@@ -1,56 +1,21 @@
-//! Words of a proposal as YAML that is read back as they are.
+//! Parts of a proposal as YAML that is read back as they are.
 
-/// A value in block or flow style: plain where nothing in it means anything, else in double quotes. `${` stays itself.
+use crate::yaml::writer;
+
+/// A value in block or flow style. `${` stays itself.
 pub(super) fn scalar(text: &str) -> String {
-    quoted_unless_plain(&text.replace("${", "$${"))
+    writer::scalar(&text.replace("${", "$${"))
 }
 
 /// A key: it is never expanded.
 pub(super) fn key(text: &str) -> String {
-    quoted_unless_plain(text)
+    writer::scalar(text)
 }
 
 /// The key `sql` of a query four blanks in: a block as it stands, where a block can hold it. It is never expanded.
 pub(super) fn statement(sql: &str) -> String {
-    let breaks = |c: char| matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
-    let in_block = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || breaks(c));
-    if !sql.chars().all(in_block) || sql.starts_with([' ', '\t']) {
-        return format!("    sql: {}\n", quoted(sql));
-    }
-    let line = |line: &str| if line.is_empty() { "\n".to_owned() } else { format!("      {line}\n") };
-    format!("    sql: |\n{}", sql.split('\n').map(line).collect::<String>())
-}
-
-fn quoted_unless_plain(text: &str) -> String {
-    // What YAML 1.1 or 1.2 read as something else than text.
-    const WORDS: [&str; 11] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"];
-    let lower = text.to_lowercase();
-    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let inner = |c: char| legal(c) || matches!(c, ' ' | '.' | '-');
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.ends_with(|c: char| legal(c) || c == '.')
-        && text.chars().all(inner)
-        && !WORDS.contains(&lower.as_str());
-    if plain { text.to_owned() } else { quoted(text) }
-}
-
-/// YAML 1.2, 7.3.1: everything that is no plain letter by its number.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out += "\\n",
-            _ if c.is_control()
-                || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
-            {
-                out += &format!("\\u{:04x}", u32::from(c));
-            }
-            _ => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+    let value = writer::block(&format!("{sql}\n"), 3).unwrap_or_else(|| writer::scalar(sql));
+    format!("    sql: {value}\n")
 }
 
 #[cfg(test)]
@@ -86,6 +51,8 @@ mod tests {
             "",
             " a ",
             "count(*)",
+            "http://x:1/",
+            "a:b, c",
             "é日本",
             "tab\there",
             "line\nbreak",

@@ -1,4 +1,4 @@
-//! What a survey tells of the questions that were asked.
+//! What is recorded for the schema.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -7,9 +7,9 @@ use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::recording::{MappingRecord, ValueKind};
 
-fn surveyed(text: &str, ask: impl Fn(&mut Keys<'_>)) -> Rc<MappingRecord> {
+fn recorded(text: &str, ask: impl Fn(&mut Keys<'_>)) -> Rc<MappingRecord> {
     let environment = |_: &str| None;
-    let reader = Reader::survey(&environment);
+    let reader = Reader::for_schema(&environment);
     let document = Document::parse("a.yaml", Path::new(""), text.to_owned()).unwrap();
     ask(&mut Keys::root(&document, &reader).unwrap());
     reader.recorded()
@@ -27,7 +27,7 @@ fn value(record: &MappingRecord, name: &str) -> (Vec<ValueKind>, Rc<MappingRecor
 
 #[test]
 fn what_is_absent_is_asked_as_if_it_were_there() {
-    let shape = surveyed("x: y", |keys| {
+    let shape = recorded("x: y", |keys| {
         let mut list = keys.items("list").unwrap();
         let _ = list[0].inner("deep").unwrap().number::<u16>("port", "a port");
         let _ = keys.entries("named").unwrap()[0].1.flag("on");
@@ -43,7 +43,7 @@ fn what_is_absent_is_asked_as_if_it_were_there() {
 
 #[test]
 fn mappings_of_one_list_are_one_shape_that_needs_what_all_of_them_need() {
-    let shape = surveyed("list: [{kind: a}, {kind: b}]", |keys| {
+    let shape = recorded("list: [{kind: a}, {kind: b}]", |keys| {
         for mut item in keys.items("list").unwrap() {
             item.words("kind", ["a", "b"]);
             item.one_of(&["kind"]);
@@ -65,7 +65,7 @@ fn mappings_of_one_list_are_one_shape_that_needs_what_all_of_them_need() {
 }
 
 #[test]
-fn a_reader_that_is_no_survey_notes_nothing_and_opens_nothing() {
+fn a_reader_that_is_not_for_the_schema_records_no_kinds_and_adds_no_mappings() {
     let environment = |_: &str| None;
     let reader = Reader::new(&environment);
     let document = Document::parse("a.yaml", Path::new(""), "x: y".to_owned()).unwrap();

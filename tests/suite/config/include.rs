@@ -125,7 +125,7 @@ fn what_a_pattern_does_not_find_is_a_warning() {
         "no collector is called \"shop/*\"",
         "no file matches \"collectors/*.yaml\"",
         "no built-in collector matches \"nothing/*\"",
-        "no target fits \"eu-*\"",
+        "no target matches \"eu-*\"",
         "no target has the driver sqlite: nothing runs here",
         "no query is called \"bloat*\"",
     ];

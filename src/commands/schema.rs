@@ -1,12 +1,69 @@
-//! What a file may say as JSON Schema, draft-07: what the YAML language server of editors knows best.
+//! `schema [KIND]`: prints the JSON Schema of a file that users write, for editors and for who generates files.
 //!
-//! The reader takes every scalar's text, so a number may be written in quotes, and wherever it expands variables any
+//! The keys, what they hold and what they are for come from `config::schema`; here they are written as JSON Schema,
+//! draft-07, which the YAML language server of editors knows best. A new kind of file is one line in [`KINDS`].
+//!
+//! The reader takes the text of every scalar, so a number may be written in quotes, and wherever it expands variables, any
 //! text with `${` may stand for the value. Nothing at all (`key:`) counts as an absent key.
 
+use std::rc::Rc;
+
+use argh::FromArgs;
 use serde_json::{Map, Value, json};
 
+use crate::config::schema;
 use crate::config::schema::KeyDocs;
+use crate::driver::Drivers;
+use crate::error::Error;
+use crate::yaml::keys::nearest;
 use crate::yaml::recording::{KeyRecord, MappingRecord, ValueKind};
+
+use super::print_json;
+
+/// Print the JSON Schema (draft-07) of the configuration, or of an included file.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "schema",
+    help_triggers("-h", "--help", "help"),
+    example = "Write the schema that editors complete and check with:\n  {command_name} > sql-exporter.schema.json",
+    example = "The same for included files:\n  {command_name} collector > collector.schema.json"
+)]
+pub struct Options {
+    /// config (default), or collector: an included file
+    #[argh(positional)]
+    kind: Option<String>,
+}
+
+/// A kind of file.
+struct FileKind {
+    name: &'static str,
+    title: &'static str,
+    record: fn(&Drivers) -> Rc<MappingRecord>,
+}
+
+const KINDS: [FileKind; 2] = [
+    FileKind { name: "config", title: "sql-exporter: configuration", record: schema::config },
+    FileKind { name: "collector", title: "sql-exporter: included file", record: schema::collector },
+];
+
+/// Prints it.
+///
+/// # Errors
+/// An unknown kind, with the nearest.
+pub fn run(options: &Options) -> Result<u8, Vec<Error>> {
+    let name = options.kind.as_deref().unwrap_or("config");
+    let kind = KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
+        let names = KINDS.map(|kind| kind.name);
+        let error = Error::config(format!("no file is of the kind {name:?}"));
+        vec![error.with_hint(match nearest(name, names) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("one of: {}", names.join(", ")),
+        })]
+    })?;
+    let record = (kind.record)(&Drivers::built_in());
+    print_json(&schema_text(&record, kind.name, kind.title)).map(|()| 0).map_err(|error| vec![error])
+}
 
 /// A text that holds a variable.
 const VARIABLE: &str = r"\$\{";
@@ -14,7 +71,7 @@ const VARIABLE: &str = r"\$\{";
 const DECIMAL: &str = r"([0-9]+\.?[0-9]*|\.[0-9]+)";
 
 /// The whole schema of a file of the kind `name`.
-pub(super) fn text(record: &MappingRecord, name: &str, title: &str) -> String {
+fn schema_text(record: &MappingRecord, name: &str, title: &str) -> String {
     let scope = if name == "config" { "" } else { name };
     let mut schema = mapping(record, scope, &KeyDocs::new());
     insert(&mut schema, "$schema", json!("http://json-schema.org/draft-07/schema#"));
