@@ -73,16 +73,18 @@ impl<'p> CommonQuery<'p> {
 }
 
 fn check_names(queries: &[QueryEntry], reader: &Reader<'_>) {
-    let mut seen = HashMap::new();
+    let mut first: HashMap<&str, &Place> = HashMap::new();
     for query in queries.iter().filter(|query| !query.name.is_empty()) {
-        if let Some(first) = seen.get(&query.name) {
-            let first: &Arc<Place> = first;
+        if let Some(other) = first.get(&*query.name) {
             let message =
-                format!("another query is called {:?}, at {}:{}", query.name, first.file, first.line);
-            let error = Error::config(message).at(query.place.as_ref().clone());
-            reader.fault(error.with_hint("the name of a query is unique in the whole configuration"));
+                format!("another query is called {:?}, at {}:{}", query.name, other.file, other.line);
+            reader.fault_at(
+                &query.place,
+                message,
+                "the name of a query is unique in the whole configuration",
+            );
         } else {
-            seen.insert(query.name.clone(), Arc::clone(&query.place));
+            first.insert(&query.name, &query.place);
         }
     }
 }
@@ -98,9 +100,8 @@ fn check_selectors(parts: &ConfigParts, reader: &Reader<'_>) {
             Some(selector) => selector.check(&known, reader),
             None if parts.targets.len() > 1 => {
                 let message = format!("{} does not say where it runs", query.named());
-                let names = glob::hint("", names());
-                let error = Error::config(message).at(query.place.as_ref().clone());
-                reader.fault(error.with_hint(format!("add `database: NAME`; {names}")));
+                let hint = format!("add `database: NAME`; {}", glob::hint("", names()));
+                reader.fault_at(&query.place, message, hint);
             }
             None => {}
         }
@@ -126,12 +127,9 @@ fn check_patterns(parts: &ConfigParts, reader: &Reader<'_>) {
             let error = Error::config(format!("no collector is called {:?}", pattern.text()));
             note(pattern, error.at(target.collectors.place.clone()), &collectors);
         }
-        for entry in target.overrides.idle(&all) {
-            let error = Error::config(format!("no query is called {:?}", entry.names.text()));
-            note(&entry.names, error.at(entry.place.clone()), &all);
-        }
     }
-    for entry in parts.overrides.idle(&all) {
+    let overrides = parts.targets.iter().map(|target| &target.overrides).chain([&parts.overrides]);
+    for entry in overrides.flat_map(|overrides| overrides.idle(&all)) {
         let error = Error::config(format!("no query is called {:?}", entry.names.text()));
         note(&entry.names, error.at(entry.place.clone()), &all);
     }
@@ -231,7 +229,7 @@ fn check_drivers(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Read
             let place = parts.queries.get(query.order).map(QueryEntry::selector_place).unwrap_or_default();
             let message = format!("{message}, and query {} needs it on target {}", query.name, target.name);
             let hint = format!("write `enabled: false` on the query or on databases.{}", target.name);
-            reader.fault(Error::config(message).at(place).with_hint(hint));
+            reader.fault_at(&place, message, hint);
         }
     }
 }

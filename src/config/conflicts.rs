@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::error::{Error, Place};
+use crate::error::Place;
 use crate::exposition::{FamilyKind, reserved_names};
 use crate::metric::Metric;
 use crate::metric::naming::OUR_PREFIXES;
@@ -43,22 +43,18 @@ fn running(targets: &[Database]) -> Vec<&Metric> {
     queries.into_iter().flat_map(|query| query.metrics.iter()).collect()
 }
 
-fn fault(reader: &Reader<'_>, place: &Place, message: String, hint: impl Into<String>) {
-    reader.fault(Error::config(message).at(place.clone()).with_hint(hint));
-}
-
 /// A target's labels among themselves and against those of our own rows.
 fn own_labels(target: &Database, place: &Place, target_label: &str, reader: &Reader<'_>) {
     for (label, _) in &target.labels {
         let label = label.as_str();
         if OUR_LABELS.contains(&label) {
             let message = format!("the label {label} is used by the exporter's own metrics");
-            fault(reader, place, message, "give it another name");
+            reader.fault_at(place, message, "give it another name");
         } else if label == target_label {
             let message = format!("the label {label} already names the target (exporter.target_label)");
-            fault(reader, place, message, "give one of them another name");
+            reader.fault_at(place, message, "give one of them another name");
         } else if let Some(why) = reserved(label) {
-            fault(reader, place, format!("the label {label} is reserved: {why}"), "give it another name");
+            reader.fault_at(place, format!("the label {label} is reserved: {why}"), "give it another name");
         }
     }
 }
@@ -78,12 +74,12 @@ fn names(metric: &Metric, target_label: &str, reader: &Reader<'_>) {
     let name = metric.naming.text();
     if let Some(prefix) = OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
         let message = format!("metric {name}: names that begin with {prefix} are reserved for the exporter");
-        fault(reader, &metric.place, message, "give it another name");
+        reader.fault_at(&metric.place, message, "give it another name");
     }
     if metric.label_names.iter().any(|label| label.as_str() == target_label) {
         let message = format!("metric {name}: the label {target_label} names the target");
         let hint = "rename it with `labels: {NAME: COLUMN}`, or the target's by exporter.target_label";
-        fault(reader, &metric.place, message, hint);
+        reader.fault_at(&metric.place, message, hint);
     }
 }
 
@@ -100,19 +96,22 @@ fn families(metrics: &[&Metric], reader: &Reader<'_>) {
         if metric.naming.kind() != other.naming.kind() {
             let (here, there) = (with_article(metric.naming.kind()), with_article(other.naming.kind()));
             let message = format!("metric {name} is {here} here and {there} at {at}");
-            fault(reader, &metric.place, message, "one name has one type");
+            reader.fault_at(&metric.place, message, "one name has one type");
         } else if metric.naming.help() != other.naming.help() {
             let message = format!("metric {name} has a different help at {at}");
-            fault(reader, &metric.place, message, "write the same help in both");
+            reader.fault_at(&metric.place, message, "write the same help in both");
         } else if metric.naming.unit() != other.naming.unit() {
             let message = format!("metric {name} has a different unit at {at}");
-            fault(reader, &metric.place, message, "write the same unit in both");
+            reader.fault_at(&metric.place, message, "write the same unit in both");
         }
         let (here, there) = (label_set(metric), label_set(other));
         if here != there {
-            let message =
-                format!("metric {name} has the labels {} here and {} at {at}", in_braces(&here), in_braces(&there));
-            fault(reader, &metric.place, message, "one name has one set of labels");
+            let message = format!(
+                "metric {name} has the labels {} here and {} at {at}",
+                in_braces(&here),
+                in_braces(&there)
+            );
+            reader.fault_at(&metric.place, message, "one name has one set of labels");
         }
     }
 }
@@ -155,7 +154,7 @@ fn series(metrics: &[&Metric], reader: &Reader<'_>) {
                 "metric {name} clashes with {} at {at}: as {kind} that also owns {taken}",
                 other.naming.text()
             );
-            fault(reader, &metric.place, message, "give one of them another name");
+            reader.fault_at(&metric.place, message, "give one of them another name");
         }
         for taken in taken {
             owners.entry(taken).or_insert(metric);
@@ -176,7 +175,7 @@ fn target_labels(targets: &[Database], reader: &Reader<'_>) {
                         let name = metric.naming.text();
                         let message =
                             format!("metric {name}: target {} has the label {label} too", target.name);
-                        fault(reader, &metric.place, message, "give one of them another name");
+                        reader.fault_at(&metric.place, message, "give one of them another name");
                     }
                 }
             }
@@ -198,6 +197,6 @@ fn one_target_each(targets: &[Database], reader: &Reader<'_>) {
         let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
         let message =
             format!("query {} runs on {first}, {second}{more}, and no label tells them apart", query.name);
-        fault(reader, &place, message, "write exporter.target_label: target, or name one target");
+        reader.fault_at(&place, message, "write exporter.target_label: target, or name one target");
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn open(keys: &mut Keys<'_>, main: &Path, reader: &Reader<'_>) -> Inc
     let folder = keys.folder("include");
     let main = same(main);
     let seen = HashSet::from([main.clone()]);
-    let mut search = IncludeSearch { folder: &folder, main, keys, seen, reader, found: IncludedFiles::default() };
+    let mut search =
+        IncludeSearch { folder: &folder, main, keys, seen, reader, found: IncludedFiles::default() };
     search.found.whole = true;
     for text in search.keys.texts("include").unwrap_or_default() {
         match text.strip_prefix(BUILTIN) {

@@ -97,9 +97,7 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
     let config = read(&main, path, drivers, &reader);
     let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
     match config {
-        Some(ReadConfig { targets, exporter, queries, query_tests }) if faults.is_empty() => {
-            Ok(Config { targets, exporter, query_tests, warnings, queries, files, secret_lines })
-        }
+        Some(config) if faults.is_empty() => Ok(Config { warnings, files, secret_lines, ..config }),
         config => {
             let web_config_file = config.and_then(|config| config.exporter.web_config_file);
             Err(InvalidConfig { faults, warnings, files, web_config_file })
@@ -126,16 +124,9 @@ pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
     query.filter(|_| faults.is_empty()).ok_or(faults)
 }
 
-/// What stands in the files.
-struct ReadConfig {
-    targets: Vec<Arc<Database>>,
-    exporter: Exporter,
-    queries: Vec<Query>,
-    query_tests: Vec<QueryTest>,
-}
-
-/// `None` when the main file is no mapping at all; else what could be read, faults being the reader's.
-fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<ReadConfig> {
+/// Reads the files, without what only the end of the load knows. `None` when the main file is not a mapping; the faults of
+/// what could be read are in `reader`.
+fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<Config> {
     let mut root = Keys::root(main, reader)?;
     let section = root.inner("exporter");
     let files = include::open(&mut root, path, reader);
@@ -165,7 +156,8 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     let exporter = Exporter::read(section, pairs);
     conflicts::check(&targets, &places, &exporter.target_label, reader);
     let targets = targets.into_iter().map(Arc::new).collect();
-    Some(ReadConfig { targets, exporter, queries, query_tests })
+    let (warnings, files, secret_lines) = Default::default();
+    Some(Config { targets, exporter, query_tests, warnings, queries, files, secret_lines })
 }
 
 /// Takes the key `databases`, each entry over `defaults.database`.

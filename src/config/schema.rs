@@ -25,22 +25,31 @@ use super::settings::Settings;
 const VARIANTS: [&str; 3] = ["", ", bucket_columns: x", ", le_column: x"];
 
 /// Documentation of the keys that [`settings!`](super::settings) does not declare: under the name of a table, a line
-/// `KEY | DEFAULT | WHAT IT IS FOR` for each key.
+/// `KEY | DEFAULT | WHAT IT IS FOR` for each key. `{query keys}` stands for the declared keys of a query.
 const KEYS: &str = include_str!("keys.txt");
 
-/// The tables of `docs/configuration.md`, what the mapping is called whose keys they list, and the keys that are declared
-/// in the code.
-const TABLES: [(&str, &str, fn() -> Vec<KeyDoc>); 9] = [
-    ("configuration", "", Vec::new),
-    ("included file", "collector", Vec::new),
-    ("defaults", "defaults", Vec::new),
-    ("databases.<name>", "databases", declared::<Database>),
-    ("queries[]", "queries", declared::<Query>),
-    ("metrics[]", "metrics", Vec::new),
-    ("exporter", "exporter", declared::<Exporter>),
-    ("exporter.http", "http", declared::<HttpLimits>),
-    ("tests[]", "tests", Vec::new),
+/// The tables of `docs/configuration.md`.
+const TABLES: [Table; 9] = [
+    Table { name: "configuration", scope: "", declared: Vec::new },
+    Table { name: "included file", scope: "collector", declared: Vec::new },
+    Table { name: "defaults", scope: "defaults", declared: Vec::new },
+    Table { name: "databases.<name>", scope: "databases", declared: declared::<Database> },
+    Table { name: "queries[]", scope: "queries", declared: declared::<Query> },
+    Table { name: "metrics[]", scope: "metrics", declared: Vec::new },
+    Table { name: "exporter", scope: "exporter", declared: declared::<Exporter> },
+    Table { name: "exporter.http", scope: "http", declared: declared::<HttpLimits> },
+    Table { name: "tests[]", scope: "tests", declared: Vec::new },
 ];
+
+/// One table of keys.
+struct Table {
+    /// In its marker, and in `keys.txt`.
+    name: &'static str,
+    /// What the mapping is called whose keys it lists.
+    scope: &'static str,
+    /// The keys that are declared in the code.
+    declared: fn() -> Vec<KeyDoc>,
+}
 
 /// Keys of these mappings are documented with those of another: defaults and overrides are what they are of, and a query
 /// may hold the keys of its one metric, a file those of all its queries.
@@ -62,23 +71,21 @@ pub struct KeyDoc {
 }
 
 /// The documentation of all keys.
-pub struct KeyDocs(Vec<(&'static str, &'static str, Vec<KeyDoc>)>);
+pub struct KeyDocs(Vec<(Vec<KeyDoc>, Table)>);
 
 impl KeyDocs {
     /// All of it.
     #[must_use]
     pub fn new() -> KeyDocs {
-        KeyDocs(
-            TABLES.iter().map(|(name, scope, declared)| (*name, *scope, all_of(name, declared()))).collect(),
-        )
+        KeyDocs(TABLES.into_iter().map(|table| (table.docs(), table)).collect())
     }
 
     /// What `key` of a mapping called `scope` is for, with its default.
     #[must_use]
     pub fn about(&self, scope: &str, key: &str) -> Option<String> {
-        let found = self.0.iter().find_map(|(_, table, docs)| {
+        let found = self.0.iter().find_map(|(docs, table)| {
             let nested = format!("{scope}.{key}");
-            docs.iter().find(|doc| doc.key == nested || (*table == scope && doc.key == key))
+            docs.iter().find(|doc| doc.key == nested || (table.scope == scope && doc.key == key))
         });
         let in_words = |doc: &KeyDoc| match doc.default.strip_prefix("required") {
             Some(or) => format!("{}\n\nRequired{or}", doc.about),
@@ -106,7 +113,7 @@ impl KeyDocs {
             let rows: String = docs.iter().map(row).collect();
             format!("| key | default | what it is for |\n|---|---|---|\n{rows}")
         };
-        self.0.iter().map(|(name, _, docs)| (*name, table(docs))).collect()
+        self.0.iter().map(|(docs, known)| (known.name, table(docs))).collect()
     }
 }
 
@@ -116,14 +123,18 @@ impl Default for KeyDocs {
     }
 }
 
-/// The keys of the table `name` in `keys.txt`, then those declared in the code.
-fn all_of(name: &str, declared: Vec<KeyDoc>) -> Vec<KeyDoc> {
-    let lines = KEYS.lines().skip_while(|line| line.strip_prefix("## ") != Some(name)).skip(1);
-    let written = lines.take_while(|line| !line.starts_with("## ")).filter_map(|line| {
-        let mut cells = line.splitn(3, " | ").map(str::to_owned);
-        Some(KeyDoc { key: cells.next()?, default: cells.next()?, about: cells.next()? })
-    });
-    written.chain(declared).collect()
+impl Table {
+    /// The keys of the table in `keys.txt`, then those declared in the code.
+    fn docs(&self) -> Vec<KeyDoc> {
+        let query_keys: Vec<String> = Query::ABOUT.iter().map(|(key, _)| format!("`{key}`")).collect();
+        let text = KEYS.replace("{query keys}", &query_keys.join(", "));
+        let lines = text.lines().skip_while(|line| line.strip_prefix("## ") != Some(self.name)).skip(1);
+        let written = lines.take_while(|line| !line.starts_with("## ")).filter_map(|line| {
+            let mut cells = line.splitn(3, " | ").map(str::to_owned);
+            Some(KeyDoc { key: cells.next()?, default: cells.next()?, about: cells.next()? })
+        });
+        written.chain((self.declared)()).collect()
+    }
 }
 
 /// The keys of a type, with the defaults that it has.

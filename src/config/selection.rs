@@ -74,25 +74,23 @@ impl TargetSelector {
         }
     }
 
-    /// Records plain names that no target bears, and warns of patterns and drivers without a target.
+    /// Records plain names that no target is_known, and warns of patterns and drivers without a target.
     pub(super) fn check(&self, known: &KnownTargets<'_>, reader: &Reader<'_>) {
         let names = || known.names.iter().copied();
         match &self.targets {
             SelectedTargets::Names(patterns) => {
-                let bears = |pattern: &Pattern| match pattern.is_plain() {
+                let is_known = |pattern: &Pattern| match pattern.is_plain() {
                     true => known.names.contains(pattern.text()),
                     false => names().any(|name| pattern.matches(name)),
                 };
-                let idle = |pattern: &&Pattern| !bears(pattern);
-                for pattern in patterns.iter().filter(idle) {
-                    let error = |message: String| Error::config(message).at(self.place.clone());
+                for pattern in patterns.iter().filter(|pattern| !is_known(pattern)) {
+                    let text = pattern.text();
                     if pattern.is_plain() {
-                        let hint = glob::hint(pattern.text(), names());
-                        reader.fault(
-                            error(format!("no target is called {:?}", pattern.text())).with_hint(hint),
-                        );
+                        let hint = glob::hint(text, names());
+                        reader.fault_at(&self.place, format!("no target is called {text:?}"), hint);
                     } else {
-                        reader.warn(error(format!("no target matches {:?}", pattern.text())));
+                        let warning = Error::config(format!("no target matches {text:?}"));
+                        reader.warn(warning.at(self.place.clone()));
                     }
                 }
             }

@@ -185,7 +185,7 @@ impl<'d> Keys<'d> {
 
     /// A nested mapping.
     pub fn inner(&mut self, key: &'static str) -> Option<Keys<'d>> {
-        self.ask(key, ValueKind::Mapping);
+        self.ask(key, &ValueKind::Mapping);
         let own = self.front.find(key);
         let default = self.back.as_ref().and_then(|back| back.find(key));
         let is_map = |found: &FoundKey<'_, '_>| matches!(found.value(), NodeValue::Map(_));
@@ -207,7 +207,7 @@ impl<'d> Keys<'d> {
 
     /// A list of mappings. Each has a record of its own: what one item may hold another may not.
     pub fn items(&mut self, key: &'static str) -> Option<Vec<Keys<'d>>> {
-        self.ask(key, ValueKind::Items);
+        self.ask(key, &ValueKind::Items);
         let Some(found) = self.look(key) else { return Some(vec![self.empty_element(key)?]) };
         let NodeValue::List(items) = found.value() else {
             return self.wrong(&found, "a list of mappings");
@@ -228,7 +228,7 @@ impl<'d> Keys<'d> {
 
     /// A mapping of names to mappings, in file order. A name with nothing after it is an empty mapping.
     pub fn entries(&mut self, key: &'static str) -> Option<Vec<(String, Keys<'d>)>> {
-        self.ask(key, ValueKind::Entries);
+        self.ask(key, &ValueKind::Entries);
         let Some(found) = self.look(key) else {
             return Some(vec![("name".to_owned(), self.empty_element(key)?)]);
         };
@@ -245,13 +245,13 @@ impl<'d> Keys<'d> {
 
     /// A scalar, expanded. A list or mapping is a fault. `~` and an empty value count as absent.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
-        let (found, text) = self.scalar(key, ValueKind::Text)?;
+        let (found, text) = self.scalar(key, &ValueKind::Text)?;
         self.expanded(text, &found.place())
     }
 
     /// A scalar as typed, without expansion: for `sql`.
     pub fn literal(&mut self, key: &'static str) -> Option<String> {
-        let (_, text) = self.scalar(key, ValueKind::Text)?;
+        let (_, text) = self.scalar(key, &ValueKind::Text)?;
         self.mark(|record| record.keep_as_typed(key));
         Some(text.to_owned())
     }
@@ -272,33 +272,33 @@ impl<'d> Keys<'d> {
 
     /// `true` or `false` (also yes/no, on/off, any case).
     pub fn flag(&mut self, key: &'static str) -> Option<bool> {
-        self.read(key, ValueKind::Flag, |text| {
+        self.read(key, &ValueKind::Flag, |text| {
             scalar::flag(text).ok_or_else(|| format!("{text:?} is neither true nor false"))
         })
     }
 
     /// A number, expanded; `what` names it in the message: "a port from 1 to 65535".
     pub fn number<T: Number>(&mut self, key: &'static str, what: &str) -> Option<T> {
-        self.read(key, T::KIND, |text| text.trim().parse().map_err(|_| format!("{text:?} is not {what}")))
+        self.read(key, &T::KIND, |text| text.trim().parse().map_err(|_| format!("{text:?} is not {what}")))
     }
 
     /// `500ms`, `10s`, `5m`, `1h`, or a number of seconds.
     pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
-        self.read(key, ValueKind::Duration, parse_duration)
+        self.read(key, &ValueKind::Duration, parse_duration)
     }
 
     /// `64MiB`, `16KiB`, `1GB`, or a number of bytes.
     pub fn size(&mut self, key: &'static str) -> Option<u64> {
         let refused =
             |text: &str| format!("{text:?} is not a size: write 64MiB, 16KiB, 1GB or a number of bytes");
-        self.read(key, ValueKind::Size, |text| scalar::size(text).ok_or_else(|| refused(text)))
+        self.read(key, &ValueKind::Size, |text| scalar::size(text).ok_or_else(|| refused(text)))
     }
 
     /// One word of a closed set, case-insensitively; else a fault that lists them and hints at the nearest.
     pub fn choice<T: Copy>(&mut self, key: &'static str, table: &[(&'static str, T)]) -> Option<T> {
         let words = || table.iter().map(|(word, _)| *word);
         self.words(key, words());
-        self.read(key, ValueKind::Text, |text| {
+        self.read(key, &ValueKind::Text, |text| {
             scalar::word(text, table).ok_or_else(|| {
                 let near = nearest(text, words()).map(|near| format!("; did you mean `{near}`?"));
                 let all = words().collect::<Vec<_>>().join(", ");
@@ -316,7 +316,7 @@ impl<'d> Keys<'d> {
     ) -> Option<T> {
         let words = || table.iter().map(|(word, _)| *word);
         self.words(key, words());
-        self.read(key, ValueKind::Number, |text| {
+        self.read(key, &ValueKind::Number, |text| {
             let parsed = || text.trim().parse().ok().filter(|number: &f64| number.is_finite()).map(&number);
             scalar::word(text, table).or_else(parsed).ok_or_else(|| {
                 format!("expected {} or a number, found {text:?}", words().collect::<Vec<_>>().join(", "))
@@ -357,7 +357,7 @@ impl<'d> Keys<'d> {
 
     /// A list of scalars, or one scalar; expanded.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
-        self.ask(key, ValueKind::Texts);
+        self.ask(key, &ValueKind::Texts);
         let found = self.look(key)?;
         let items = match found.value() {
             NodeValue::Scalar(text) => return self.expanded(text, &found.place()).map(|text| vec![text]),
@@ -372,7 +372,7 @@ impl<'d> Keys<'d> {
 
     /// A mapping of scalars in file order; values expanded, keys as typed.
     pub fn pairs(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
-        self.ask(key, ValueKind::Pairs);
+        self.ask(key, &ValueKind::Pairs);
         let mut pairs = self.pairs_of(&self.look(key)?)?;
         if self.merges
             && self.front.find(key).is_some()
@@ -387,8 +387,8 @@ impl<'d> Keys<'d> {
 
     /// A list of texts, each standing for itself, or a mapping of names to texts.
     pub fn named_texts(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
-        self.ask(key, ValueKind::Texts);
-        self.ask(key, ValueKind::Pairs);
+        self.ask(key, &ValueKind::Texts);
+        self.ask(key, &ValueKind::Pairs);
         if self.is_mapping(key) {
             return self.pairs(key);
         }
@@ -397,7 +397,7 @@ impl<'d> Keys<'d> {
 
     /// A list of mappings of columns to scalars: what a query test says a database returns.
     pub fn rows(&mut self, key: &'static str) -> Option<Vec<LiteralRow>> {
-        self.ask(key, ValueKind::Cells);
+        self.ask(key, &ValueKind::Cells);
         let found = self.look(key)?;
         let NodeValue::List(items) = found.value() else {
             return self.wrong(&found, "a list of mappings");
@@ -467,7 +467,7 @@ impl<'d> Keys<'d> {
     /// Says that the text of `key` is one of `words`, in any case: for words that the caller looks up itself.
     pub fn words(&self, key: &'static str, words: impl IntoIterator<Item = &'static str>) {
         if self.reader.for_schema {
-            self.ask(key, ValueKind::Words(words.into_iter().collect()));
+            self.ask(key, &ValueKind::Words(words.into_iter().collect()));
         }
     }
 
@@ -582,7 +582,7 @@ impl<'d> Keys<'d> {
     }
 
     /// Records that `key` is taken, and for the schema as what, in the mapping and in its defaults.
-    fn ask(&self, key: &'static str, kind: ValueKind) {
+    fn ask(&self, key: &'static str, kind: &ValueKind) {
         let inner = self.front.record.ask(key);
         if let Some(back) = &self.back {
             back.record.ask(key);
@@ -688,7 +688,7 @@ impl<'d> Keys<'d> {
     }
 
     /// The scalar under `key`, with its text as typed.
-    fn scalar(&self, key: &'static str, kind: ValueKind) -> Option<(FoundKey<'_, 'd>, &'d str)> {
+    fn scalar(&self, key: &'static str, kind: &ValueKind) -> Option<(FoundKey<'_, 'd>, &'d str)> {
         self.ask(key, kind);
         let found = self.look(key)?;
         match found.value() {
@@ -700,7 +700,7 @@ impl<'d> Keys<'d> {
     fn read<T>(
         &self,
         key: &'static str,
-        kind: ValueKind,
+        kind: &ValueKind,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         let (found, typed) = self.scalar(key, kind)?;

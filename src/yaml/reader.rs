@@ -119,6 +119,11 @@ impl<'e> Reader<'e> {
         self.found.borrow_mut().faults.add(error);
     }
 
+    /// Records a fault at a place, with what to change.
+    pub fn fault_at(&self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
+        self.fault(Error::config(message).at(place.clone()).with_hint(hint));
+    }
+
     /// True when further faults are counted only.
     #[must_use]
     pub(super) fn is_full(&self) -> bool {
