@@ -15,10 +15,8 @@ build: ## Build the release binary: target/release/sql-exporter
 test: ## Install missing servers, start private ones, run every test (plain `cargo test` needs none, and runs less)
 	tests/run $(CARGO) test --locked
 
-# The second run puts the sentences that the first one has written into the schema.
-docs: ## Write the generated tables of docs/ and the JSON Schema from the code's declarations
-	TEST_BLESS=1 $(CARGO) test --locked --test suite -- documents::generated schema::keys::the_sentences
-	TEST_BLESS=1 $(CARGO) test --locked --test suite -- documents::generated schema::
+docs: ## Write the generated tables of docs/ and the JSON Schemas in examples/schema
+	TEST_BLESS=1 $(CARGO) test --locked --test suite -- documents::generated schema::keys schema::the_committed_schemas
 
 versions: ## Conformance, packs, test and check on PostgreSQL 12 to 18, MariaDB 10.5 and 11.8, MySQL 9, PgBouncer 1.26
 	tests/versions/run

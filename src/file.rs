@@ -178,6 +178,17 @@ pub fn read_text(path: &Path, most: u64) -> Result<String, ReadError> {
     decode_text(read_bytes(path, most)?)
 }
 
+/// The text of a file that a person wrote: at most 1 MiB.
+///
+/// # Errors
+/// A sentence that names the file and the reason.
+pub fn small_text(path: &Path) -> Result<String, String> {
+    read_text(path, 1 << 20).map_err(|unread| {
+        let sentence = format!("{} {unread}", path.display());
+        sentence.split(" (os error").next().unwrap_or_default().to_owned()
+    })
+}
+
 /// Bytes from elsewhere as text, without a byte order mark.
 ///
 /// # Errors

@@ -11,13 +11,11 @@ use super::conditions::When;
 use super::database::{Database, DatabaseEntry};
 use super::glob;
 use super::glob::Pattern;
-use super::overrides::Overrides;
-use super::query::{Query, QueryEntry};
-use super::query_keys::Settings;
-use super::target_selector::Known;
+use super::query::{Query, QueryEntry, WrittenQuery};
+use super::selection::{KnownTargets, Overrides};
 
 /// Everything read, before it is put together.
-pub(super) struct Parts {
+pub(super) struct ConfigParts {
     /// In configuration order.
     pub(super) targets: Vec<DatabaseEntry>,
     /// In configuration order: the main file's, then those of each included file.
@@ -32,77 +30,78 @@ pub(super) struct Parts {
 
 /// Gives each target its queries; also all queries, whether a target runs them or not, without what targets change.
 /// Faults are recorded.
-pub(super) fn assign(parts: Parts, reader: &Reader<'_>) -> (Vec<Database>, Vec<Query>) {
-    same_names(&parts.queries, reader);
+pub(super) fn assign(parts: ConfigParts, reader: &Reader<'_>) -> (Vec<Database>, Vec<Query>) {
+    check_names(&parts.queries, reader);
     // Without targets every query would be at fault, and none of them is to blame.
     if !parts.targets.is_empty() && parts.all_targets {
-        aims(&parts, reader);
+        check_selectors(&parts, reader);
     }
-    idle_names(&parts, reader);
-    let drafts = (0..).zip(&parts.queries);
-    let common: Vec<Common<'_>> =
-        drafts.map(|(order, query)| Common::new(query, order, &parts.overrides)).collect();
+    check_patterns(&parts, reader);
+    let entries = (0..).zip(&parts.queries);
+    let common: Vec<CommonQuery<'_>> =
+        entries.map(|(order, query)| CommonQuery::new(query, order, &parts.overrides)).collect();
     let queries: Vec<_> = parts.targets.iter().map(|target| queries_of(target, &common)).collect();
-    statements(&parts, &queries, reader);
-    elsewhere(&parts, &queries, reader);
-    intervals(&parts, &queries, reader);
-    let all = common.iter().map(|common| common.cooked.as_ref().clone()).collect();
+    check_statements(&parts, &queries, reader);
+    check_drivers(&parts, &queries, reader);
+    warn_of_intervals(&parts, &queries, reader);
+    let all = common.iter().map(|common| common.query.as_ref().clone()).collect();
     let targets = parts.targets.into_iter().zip(queries).map(|(target, queries)| target.resolve(queries));
     (targets.collect(), all)
 }
 
 /// A query as most of its targets run it: they share it.
-struct Common<'p> {
-    draft: &'p QueryEntry,
-    order: usize,
-    settings: Settings,
-    cooked: Arc<Query>,
+struct CommonQuery<'p> {
+    entry: &'p QueryEntry,
+    written: WrittenQuery,
+    query: Arc<Query>,
 }
 
-impl<'p> Common<'p> {
-    fn new(draft: &'p QueryEntry, order: usize, overrides: &Overrides) -> Self {
-        let settings = overrides.apply(&draft.name, draft.settings);
-        Common { draft, order, settings, cooked: Arc::new(draft.resolve(settings, order)) }
+impl<'p> CommonQuery<'p> {
+    fn new(entry: &'p QueryEntry, order: usize, overrides: &Overrides) -> Self {
+        let written = overrides.apply(&entry.name, entry.written.clone());
+        let query = Arc::new(entry.resolve(&written, order));
+        CommonQuery { entry, written, query }
     }
 
     fn on(&self, target: &DatabaseEntry) -> Arc<Query> {
-        let settings = target.overrides.apply(&self.draft.name, self.settings);
-        if settings == self.settings {
-            return Arc::clone(&self.cooked);
+        let written = target.overrides.apply(&self.entry.name, self.written.clone());
+        if written == self.written {
+            return Arc::clone(&self.query);
         }
-        Arc::new(self.draft.resolve(settings, self.order))
+        Arc::new(self.entry.resolve(&written, self.query.order))
     }
 }
 
-fn same_names(queries: &[QueryEntry], reader: &Reader<'_>) {
-    let mut seen = HashMap::new();
+fn check_names(queries: &[QueryEntry], reader: &Reader<'_>) {
+    let mut first: HashMap<&str, &SourcePosition> = HashMap::new();
     for query in queries.iter().filter(|query| !query.name.is_empty()) {
-        if let Some(first) = seen.get(&query.name) {
-            let first: &Arc<SourcePosition> = first;
+        if let Some(other) = first.get(&*query.name) {
             let message =
-                format!("a query is called {:?} already, at {}:{}", query.name, first.file, first.line);
-            let error = Error::config(message).at(query.place.as_ref().clone());
-            reader.fault(error.with_hint("a query's name is unique in the whole configuration"));
+                format!("another query is called {:?}, at {}:{}", query.name, other.file, other.line);
+            reader.fault_at(
+                &query.place,
+                message,
+                "the name of a query is unique in the whole configuration",
+            );
         } else {
-            seen.insert(query.name.clone(), Arc::clone(&query.place));
+            first.insert(&query.name, &query.place);
         }
     }
 }
 
-fn aims(parts: &Parts, reader: &Reader<'_>) {
+fn check_selectors(parts: &ConfigParts, reader: &Reader<'_>) {
     let names = || parts.targets.iter().map(|target| target.name.as_str());
-    let known = Known {
+    let known = KnownTargets {
         names: names().collect(),
         drivers: parts.targets.iter().map(|target| target.driver).collect(),
     };
     for query in &parts.queries {
-        match &query.aim {
-            Some(aim) => aim.check(&known, reader),
+        match &query.selector {
+            Some(selector) => selector.check(&known, reader),
             None if parts.targets.len() > 1 => {
                 let message = format!("{} does not say where it runs", query.named());
-                let names = glob::hint("", names());
-                let error = Error::config(message).at(query.place.as_ref().clone());
-                reader.fault(error.with_hint(format!("add `database: NAME`; {names}")));
+                let hint = format!("add `database: NAME`; {}", glob::hint("", names()));
+                reader.fault_at(&query.place, message, hint);
             }
             None => {}
         }
@@ -110,7 +109,7 @@ fn aims(parts: &Parts, reader: &Reader<'_>) {
 }
 
 /// Patterns in `collectors` and `overrides` that mean nothing: a fault for a plain name, else a warning.
-fn idle_names(parts: &Parts, reader: &Reader<'_>) {
+fn check_patterns(parts: &ConfigParts, reader: &Reader<'_>) {
     let mut collectors: Vec<&str> = parts.queries.iter().map(|query| &*query.collector).collect();
     collectors.sort_unstable();
     collectors.dedup();
@@ -128,28 +127,26 @@ fn idle_names(parts: &Parts, reader: &Reader<'_>) {
             let error = Error::config(format!("no collector is called {:?}", pattern.text()));
             note(pattern, error.at(target.collectors.place.clone()), &collectors);
         }
-        for entry in target.overrides.idle(&all) {
-            let error = Error::config(format!("no query is called {:?}", entry.names.text()));
-            note(&entry.names, error.at(entry.place.clone()), &all);
-        }
     }
-    for entry in parts.overrides.idle(&all) {
+    let overrides = parts.targets.iter().map(|target| &target.overrides).chain([&parts.overrides]);
+    for entry in overrides.flat_map(|overrides| overrides.idle(&all)) {
         let error = Error::config(format!("no query is called {:?}", entry.names.text()));
         note(&entry.names, error.at(entry.place.clone()), &all);
     }
 }
 
-fn queries_of(target: &DatabaseEntry, common: &[Common<'_>]) -> Vec<Arc<Query>> {
+fn queries_of(target: &DatabaseEntry, common: &[CommonQuery<'_>]) -> Vec<Arc<Query>> {
     let runs = |query: &QueryEntry| {
-        let aimed = query.aim.as_ref().is_none_or(|aim| aim.means(&target.name, target.driver));
+        let aimed =
+            query.selector.as_ref().is_none_or(|selector| selector.means(&target.name, target.driver));
         aimed && target.collectors.takes(&query.collector)
     };
-    common.iter().filter(|common| runs(common.draft)).map(|common| common.on(target)).collect()
+    common.iter().filter(|common| runs(common.entry)).map(|common| common.on(target)).collect()
 }
 
 /// Statements that never run, whatever their server says: several in one, a first word that a read-only target refuses
 /// or that nobody knows. What is disabled, or made for another kind of server, may say what it likes.
-fn statements(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+fn check_statements(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
     let mut runs: BTreeMap<usize, BTreeMap<AllowedStatements, Vec<usize>>> = BTreeMap::new();
     for (place, target) in parts.targets.iter().enumerate().filter(|(_, target)| target.enabled) {
         let Some(allowed) = target.endpoint.as_deref().and_then(Endpoint::allows) else { continue };
@@ -204,7 +201,7 @@ fn several(names: &[&str]) -> String {
 }
 
 /// An `interval` on a target with `snapshot`: there every scrape is of one moment, nothing of an older one.
-fn intervals(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+fn warn_of_intervals(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
     for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.snapshot) {
         for query in queries.iter().filter(|query| !query.interval.is_zero()) {
             let place =
@@ -220,19 +217,19 @@ fn intervals(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
 }
 
 /// Targets of a driver that is not built in: a fault for each enabled query that needs one, else one warning.
-fn elsewhere(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
-    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.elsewhere) {
+fn check_drivers(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.is_not_built_in) {
         let mut needed = queries.iter().filter(|query| query.enabled && target.enabled).peekable();
         let message = format!("the driver {} is not built in", target.driver);
         if needed.peek().is_none() {
-            let message = format!("{message}: target {} is not read, no query needs it", target.name);
+            let message = format!("{message}: target {} is ignored, no query needs it", target.name);
             reader.warn(Error::config(message).at(target.driver_place.clone()));
         }
         for query in needed {
-            let place = parts.queries.get(query.order).map(QueryEntry::aim_place).unwrap_or_default();
+            let place = parts.queries.get(query.order).map(QueryEntry::selector_place).unwrap_or_default();
             let message = format!("{message}, and query {} needs it on target {}", query.name, target.name);
             let hint = format!("write `enabled: false` on the query or on databases.{}", target.name);
-            reader.fault(Error::config(message).at(place).with_hint(hint));
+            reader.fault_at(&place, message, hint);
         }
     }
 }

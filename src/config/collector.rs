@@ -7,49 +7,49 @@ use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 
-use super::collector_selection::MAIN;
 use super::conditions;
-use super::query::{Inherited, QueryEntry};
-use super::query_keys::Settings;
+use super::query::{Inherited, QueryEntry, WrittenQuery};
 use super::query_tests;
 use super::query_tests::QueryTest;
-use super::target_selector::TargetSelector;
+use super::selection::MAIN;
+use super::selection::TargetSelector;
+use super::settings::Written;
 
 /// Keys of the main file that an included file must not have.
 const MAIN_ONLY: [&str; 5] = ["exporter", "include", "defaults", "overrides", "target_files"];
 
 /// What `defaults.query` says, as the main file's queries inherit it.
 pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Inherited {
-    let mut behind = Inherited {
+    let mut inherited = Inherited {
         collector: MAIN.into(),
-        aim: None,
-        settings: Settings::default(),
+        selector: None,
+        written: WrittenQuery::default(),
         when: None,
         lint_off: SilencedLints::default(),
         statement: Sql::new,
     };
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
-        behind.aim = TargetSelector::read(&mut keys, drivers);
-        behind.settings = Settings::read(&mut keys);
-        behind.when = conditions::read(&mut keys, Sql::new).map(Arc::new);
-        behind.lint_off = SilencedLints::read(&mut keys, LintSubject::Query);
+        inherited.selector = TargetSelector::read(&mut keys, drivers);
+        inherited.written = WrittenQuery::read(&mut keys);
+        inherited.when = conditions::read(&mut keys, Sql::new).map(Arc::new);
+        inherited.lint_off = SilencedLints::read(&mut keys, LintSubject::Query);
         keys.finish();
     }
-    behind
+    inherited
 }
 
 /// What stands in one file, or in several.
 #[derive(Default)]
-pub(super) struct Read {
+pub(super) struct CollectorEntries {
     pub(super) queries: Vec<QueryEntry>,
     pub(super) query_tests: Vec<QueryTest>,
     /// False when the name of a query could not be read: it may be one that is missing elsewhere.
     pub(super) all_named: bool,
 }
 
-impl Read {
+impl CollectorEntries {
     /// Adds what stands in another file.
-    pub(super) fn add(&mut self, other: Read) {
+    pub(super) fn add(&mut self, other: CollectorEntries) {
         self.queries.extend(other.queries);
         self.query_tests.extend(other.query_tests);
         self.all_named &= other.all_named;
@@ -57,15 +57,15 @@ impl Read {
 }
 
 /// Takes the keys `queries` and `tests`.
-pub(super) fn queries(keys: &mut Keys<'_>, behind: &Inherited, drivers: &Drivers) -> Read {
+pub(super) fn queries(keys: &mut Keys<'_>, inherited: &Inherited, drivers: &Drivers) -> CollectorEntries {
     let items = keys.items("queries").unwrap_or_default();
     let queries: Vec<QueryEntry> =
-        items.into_iter().map(|item| QueryEntry::read(item, behind, drivers)).collect();
+        items.into_iter().map(|item| QueryEntry::read(item, inherited, drivers)).collect();
     let named = queries.iter().filter(|query| !query.name.is_empty()).count();
     let all_named = named == keys.count("queries");
     // The tests of a query with a fault are not to blame.
     let query_tests = query_tests::read(keys, &queries, all_named);
-    Read { queries, query_tests, all_named }
+    CollectorEntries { queries, query_tests, all_named }
 }
 
 /// Reads one included file: its queries and its tests; `name` is its collector's where it names none, `statement` makes
@@ -77,30 +77,30 @@ pub(super) fn included(
     defaults: &Inherited,
     drivers: &Drivers,
     reader: &Reader<'_>,
-) -> Read {
-    let Some(mut keys) = Keys::root(document, reader) else { return Read::default() };
+) -> CollectorEntries {
+    let Some(mut keys) = Keys::root(document, reader) else { return CollectorEntries::default() };
     let collector = keys.text("collector").map_or_else(|| Arc::from(name), Arc::from);
-    let aim = if keys.is_mapping("databases") {
-        keys.forbid("databases", "targets stand in the main file; here it lists which of them are meant");
+    let selector = if keys.is_mapping("databases") {
+        keys.forbid(
+            "databases",
+            "targets belong in the main file; here, `databases` lists the names of those to use",
+        );
         None
     } else {
         TargetSelector::read(&mut keys, drivers)
     };
-    let settings = Settings::read_times(&mut keys).or(defaults.settings);
+    let written = WrittenQuery::read_of_file(&mut keys);
     let when = conditions::read(&mut keys, statement).map(Arc::new).or_else(|| defaults.when.clone());
-    let behind = Inherited {
+    let inherited = Inherited {
         collector,
-        aim: aim.or_else(|| defaults.aim.clone()),
-        settings,
+        selector: selector.or_else(|| defaults.selector.clone()),
+        written: written.or(defaults.written.clone()),
         when,
         lint_off: defaults.lint_off.clone(),
         statement,
     };
-    let read = queries(&mut keys, &behind, drivers);
-    keys.one_of(&["queries"]);
-    if !keys.has("queries") {
-        keys.lacks("", &["queries"], "has no `queries`", None);
-    }
+    let read = queries(&mut keys, &inherited, drivers);
+    keys.require_one(&["queries"], "has no `queries`", None);
     for key in MAIN_ONLY {
         keys.forbid(key, "belongs in the main file");
     }

@@ -116,7 +116,7 @@ pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<Wh
     let says_nothing = version.is_empty() && flavor.is_empty() && role.is_none() && sql.is_none();
     let when = When { version, flavor, role, sql, folded: keys.folded("sql") };
     if says_nothing && !keys.faulted() {
-        keys.fault("", "holds no condition: write `version`, `flavor`, `role` or `sql`");
+        keys.fault("", "has no condition: write `version`, `flavor`, `role` or `sql`");
     }
     keys.finish();
     Some(when)

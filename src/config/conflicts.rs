@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::error::{Error, SourcePosition};
+use crate::error::SourcePosition;
 use crate::exposition::{FamilyKind, reserved_names};
 use crate::metric::Metric;
 use crate::metric::naming::OUR_PREFIXES;
@@ -13,7 +13,7 @@ use crate::yaml::keys::Reader;
 use super::database::Database;
 use super::query::Query;
 
-/// Labels of our own rows: a target's `labels` stand beside them (docs/metrics.md).
+/// Labels of our own rows: a target's `labels` stand beside them.
 const OUR_LABELS: [&str; 9] =
     ["target", "query", "collector", "reason", "driver", "version", "role", "tls", "state"];
 
@@ -48,22 +48,18 @@ fn running(targets: &[Database]) -> Vec<&Metric> {
     queries.into_iter().flat_map(|query| query.metrics.iter()).collect()
 }
 
-fn fault(reader: &Reader<'_>, place: &SourcePosition, message: String, hint: impl Into<String>) {
-    reader.fault(Error::config(message).at(place.clone()).with_hint(hint));
-}
-
 /// A target's labels among themselves and against those of our own rows.
 fn own_labels(target: &Database, place: &SourcePosition, target_label: &str, reader: &Reader<'_>) {
     for (label, _) in &target.labels {
         let label = label.as_str();
         if OUR_LABELS.contains(&label) {
-            let message = format!("the label {label} stands on the exporter's own rows");
-            fault(reader, place, message, "give it another name");
+            let message = format!("the label {label} is used by the exporter's own metrics");
+            reader.fault_at(place, message, "give it another name");
         } else if label == target_label {
-            let message = format!("the label {label} names the target already (exporter.target_label)");
-            fault(reader, place, message, "give one of them another name");
+            let message = format!("the label {label} already names the target (exporter.target_label)");
+            reader.fault_at(place, message, "give one of them another name");
         } else if let Some(why) = reserved(label) {
-            fault(reader, place, format!("the label {label} is reserved: {why}"), "give it another name");
+            reader.fault_at(place, format!("the label {label} is reserved: {why}"), "give it another name");
         }
     }
 }
@@ -71,8 +67,8 @@ fn own_labels(target: &Database, place: &SourcePosition, target_label: &str, rea
 /// Why nobody may use a label of this name. (`metric` asks the same of a query's labels.)
 pub(super) fn reserved(label: &str) -> Option<&'static str> {
     match label {
-        "le" => Some("a histogram's buckets bear it"),
-        "quantile" => Some("a summary's quantiles bear it"),
+        "le" => Some("the buckets of a histogram have it"),
+        "quantile" => Some("the quantiles of a summary have it"),
         _ if label.starts_with("__") => Some("names with two leading underscores are Prometheus's own"),
         _ => None,
     }
@@ -82,13 +78,13 @@ pub(super) fn reserved(label: &str) -> Option<&'static str> {
 fn names(metric: &Metric, target_label: &str, reader: &Reader<'_>) {
     let name = metric.naming.text();
     if let Some(prefix) = OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
-        let message = format!("metric {name}: names that begin with {prefix} are the exporter's own");
-        fault(reader, &metric.place, message, "give it another name");
+        let message = format!("metric {name}: names that begin with {prefix} are reserved for the exporter");
+        reader.fault_at(&metric.place, message, "give it another name");
     }
     if metric.label_names.iter().any(|label| label.as_str() == target_label) {
         let message = format!("metric {name}: the label {target_label} names the target");
         let hint = "rename it with `labels: {NAME: COLUMN}`, or the target's by exporter.target_label";
-        fault(reader, &metric.place, message, hint);
+        reader.fault_at(&metric.place, message, hint);
     }
 }
 
@@ -101,32 +97,35 @@ fn families(metrics: &[&Metric], reader: &Reader<'_>) {
             first.insert(name, metric);
             continue;
         };
-        let at = at(&other.place);
+        let at = file_and_line(&other.place);
         if metric.naming.kind() != other.naming.kind() {
-            let (here, there) = (word(metric.naming.kind()), word(other.naming.kind()));
+            let (here, there) = (with_article(metric.naming.kind()), with_article(other.naming.kind()));
             let message = format!("metric {name} is {here} here and {there} at {at}");
-            fault(reader, &metric.place, message, "one name has one type");
+            reader.fault_at(&metric.place, message, "one name has one type");
         } else if metric.naming.help() != other.naming.help() {
-            let message = format!("metric {name} has another help at {at}");
-            fault(reader, &metric.place, message, "write the same help in both");
+            let message = format!("metric {name} has a different help at {at}");
+            reader.fault_at(&metric.place, message, "write the same help in both");
         } else if metric.naming.unit() != other.naming.unit() {
-            let message = format!("metric {name} has another unit at {at}");
-            fault(reader, &metric.place, message, "write the same unit in both");
+            let message = format!("metric {name} has a different unit at {at}");
+            reader.fault_at(&metric.place, message, "write the same unit in both");
         }
         let (here, there) = (label_set(metric), label_set(other));
         if here != there {
-            let message =
-                format!("metric {name} has the labels {} here and {} at {at}", list(&here), list(&there));
-            fault(reader, &metric.place, message, "one name has one set of labels");
+            let message = format!(
+                "metric {name} has the labels {} here and {} at {at}",
+                in_braces(&here),
+                in_braces(&there)
+            );
+            reader.fault_at(&metric.place, message, "one name has one set of labels");
         }
     }
 }
 
-fn at(place: &SourcePosition) -> String {
+fn file_and_line(place: &SourcePosition) -> String {
     format!("{}:{}", place.file, place.line)
 }
 
-fn word(kind: FamilyKind) -> &'static str {
+fn with_article(kind: FamilyKind) -> &'static str {
     match kind {
         FamilyKind::Gauge => "a gauge",
         FamilyKind::Counter => "a counter",
@@ -143,7 +142,7 @@ fn label_set(metric: &Metric) -> BTreeSet<&str> {
     metric.label_names.iter().map(|label| label.as_str()).collect()
 }
 
-fn list(labels: &BTreeSet<&str>) -> String {
+fn in_braces(labels: &BTreeSet<&str>) -> String {
     format!("{{{}}}", labels.iter().copied().collect::<Vec<_>>().join(", "))
 }
 
@@ -155,12 +154,12 @@ fn series(metrics: &[&Metric], reader: &Reader<'_>) {
         let taken = reserved_names(name, metric.naming.kind());
         let foreign = |taken: &String| owners.get(taken).copied().filter(|other| other.naming.text() != name);
         if let Some((taken, other)) = taken.iter().find_map(|taken| Some((taken, foreign(taken)?))) {
-            let (kind, at) = (word(other.naming.kind()), at(&other.place));
+            let (kind, at) = (with_article(other.naming.kind()), file_and_line(&other.place));
             let message = format!(
                 "metric {name} clashes with {} at {at}: as {kind} that also owns {taken}",
                 other.naming.text()
             );
-            fault(reader, &metric.place, message, "give one of them another name");
+            reader.fault_at(&metric.place, message, "give one of them another name");
         }
         for taken in taken {
             owners.entry(taken).or_insert(metric);
@@ -181,7 +180,7 @@ fn target_labels(targets: &[Database], reader: &Reader<'_>) {
                         let name = metric.naming.text();
                         let message =
                             format!("metric {name}: target {} has the label {label} too", target.name);
-                        fault(reader, &metric.place, message, "give one of them another name");
+                        reader.fault_at(&metric.place, message, "give one of them another name");
                     }
                 }
             }
@@ -202,7 +201,7 @@ fn one_target_each(targets: &[Database], reader: &Reader<'_>) {
         let place = query.metrics.first().map(|metric| metric.place.clone()).unwrap_or_default();
         let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
         let message =
-            format!("query {} runs on {first}, {second}{more}: nothing tells them apart", query.name);
-        fault(reader, &place, message, "write exporter.target_label: target, or name one target");
+            format!("query {} runs on {first}, {second}{more}, and no label tells them apart", query.name);
+        reader.fault_at(&place, message, "write exporter.target_label: target, or name one target");
     }
 }

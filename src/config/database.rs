@@ -1,4 +1,4 @@
-//! One `databases:` entry: as read ([`DatabaseEntry`]), and cooked ([`Database`]).
+//! One `databases:` entry: as read ([`DatabaseEntry`]), and with the queries that run there ([`Database`]).
 //!
 //! The keys that all drivers share are taken here; the driver takes its own through `Driver::endpoint`,
 //! `connect_timeout` among them, which only it needs.
@@ -7,93 +7,79 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::connection::AddressSyntax;
-use crate::driver::{Drivers, Endpoint};
+use crate::driver::{Driver, Drivers, Endpoint, UNSUPPORTED_DRIVERS};
 use crate::error::SourcePosition;
+use crate::file;
 use crate::name::LabelName;
-use crate::yaml::keys::{Keys, Origin};
+use crate::yaml::keys::{Keys, Origin, nearest};
 use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
-use super::collector_selection::CollectorSelection;
-use super::driver_name::DriverName;
-use super::overrides::Overrides;
+use super::glob;
 use super::query::Query;
+use super::selection::{CollectorSelection, Overrides};
+use super::settings::{Settings, Show, Written, above_zero, at_least_one, settings};
 use super::source;
 use super::source::DatabaseSource;
-use super::{glob, text_file};
 
-/// One configured database with the queries that run on it.
-pub struct Database {
-    /// The key under `databases`, the value of the label `target`.
-    pub name: String,
-    /// The driver's label value: `postgres`, `pgbouncer`, `mysql`, `sqlite`.
-    pub driver: &'static str,
-    /// Makes sessions. `None` for a known driver that is not built in (then no enabled query needs the target).
-    pub endpoint: Option<Arc<dyn Endpoint>>,
-    /// False: nothing runs, nothing is shown but that it is disabled.
-    pub enabled: bool,
-    /// Constant labels on every sample of this target and on its `target_*` and `query_*` rows.
-    pub labels: Vec<(LabelName, String)>,
-    /// Lanes: sessions at once.
-    pub max_connections: u32,
-    /// An idle session is closed after this.
-    pub idle_timeout: Duration,
-    /// A session is closed after this, ± 10 %.
-    pub max_lifetime: Duration,
-    /// All its queries of one scrape see the database at one moment.
-    pub snapshot: bool,
-    /// Its queries in configuration order, `overrides` applied.
-    pub queries: Vec<Arc<Query>>,
-    /// The entry as it may be shown.
-    pub redacted: YamlValue,
-    /// How it is written, for the lints.
-    pub source: DatabaseSource,
-    /// Of the way to the database: while it is the same, a reload keeps the sessions.
-    pub connection: Digest,
-    /// Of all that makes it what it is, its queries included: equal ones are the same target.
-    pub digest: Digest,
+settings! {
+    /// One configured database with the queries that run on it.
+    pub struct Database, as written WrittenDatabase {
+        keys {
+            /// `false`: nothing runs there.
+            enabled: bool = true, Keys::flag;
+            /// The number of queries that run at once on this target.
+            max_connections: u32 = 3, at_least_one;
+            /// How long a session may be idle before it is closed, within half a minute.
+            idle_timeout: Duration = Duration::from_secs(10 * 60), above_zero;
+            /// How long a session lives before it is closed, ± 10 % and within half a minute.
+            max_lifetime: Duration = Duration::from_secs(30 * 60), above_zero;
+            /// `true`: all queries of one scrape see the database at one moment; `interval` does not apply then.
+            snapshot: bool = false, Keys::flag;
+        }
+        fields {
+            /// The key under `databases`, the value of the label `target`.
+            name: String = String::new();
+            /// The driver's label value: `postgres`, `pgbouncer`, `mysql`, `sqlite`; empty when it is wrong.
+            driver: &'static str = "";
+            /// Makes sessions. `None` for a known driver that is not built in (then no enabled query needs the target).
+            endpoint: Option<Arc<dyn Endpoint>> = None;
+            /// Constant labels on every sample of this target and on its `target_*` and `query_*` rows.
+            labels: Vec<(LabelName, String)> = Vec::new();
+            /// Its queries in configuration order, `overrides` applied.
+            queries: Vec<Arc<Query>> = Vec::new();
+            /// The entry as it may be shown.
+            redacted: YamlValue = YamlValue::default();
+            /// How it is written, for the lints.
+            source: DatabaseSource = DatabaseSource::default();
+            /// Of the way to the database: while it is the same, a reload keeps the sessions.
+            connection: Digest = Digest::default();
+            /// Of all that makes it what it is, its queries included: equal ones are the same target.
+            digest: Digest = Digest::default();
+        }
+    }
 }
 
-/// Keys of an entry that say nothing about how its sessions are made.
-const NOT_OF_SESSIONS: &[&str] = &[
-    "enabled",
-    "labels",
-    "collectors",
-    "overrides",
-    "max_connections",
-    "idle_timeout",
-    "max_lifetime",
-    "snapshot",
-    "lint_off",
-];
+/// Keys of an entry that say nothing about how its sessions are made, beside those of [`Database`].
+const NOT_OF_SESSIONS: [&str; 4] = ["labels", "collectors", "overrides", "lint_off"];
 
 /// One entry as read, before its queries are known.
 pub(super) struct DatabaseEntry {
-    pub(super) name: String,
-    /// The driver's one name; empty when it is wrong.
-    pub(super) driver: &'static str,
-    pub(super) enabled: bool,
-    pub(super) labels: Vec<(LabelName, String)>,
+    /// Without its queries.
+    pub(super) database: Database,
     pub(super) collectors: CollectorSelection,
     pub(super) overrides: Overrides,
     /// The driver is known and not built in.
-    pub(super) elsewhere: bool,
+    pub(super) is_not_built_in: bool,
     /// What says which driver.
     pub(super) driver_place: SourcePosition,
-    /// How it is written.
-    pub(super) source: DatabaseSource,
-    pub(super) endpoint: Option<Arc<dyn Endpoint>>,
-    max_connections: u32,
-    pub(super) snapshot: bool,
-    times: Times,
-    redacted: YamlValue,
-    connection: Digest,
-    digest: Digest,
 }
 
-#[derive(Clone, Copy)]
-struct Times {
-    idle: Duration,
-    life: Duration,
+impl std::ops::Deref for DatabaseEntry {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.database
+    }
 }
 
 impl DatabaseEntry {
@@ -102,37 +88,35 @@ impl DatabaseEntry {
         check_name(&name, &keys);
         keys.refuse("discover");
         let (named, by_url) = driver(&mut keys, drivers);
-        let mut draft = DatabaseEntry {
+        let mut database = Database {
             name,
             driver: named.as_ref().map_or("", DriverName::label),
-            enabled: keys.flag("enabled").unwrap_or(true),
             labels: labels(&mut keys),
+            source: DatabaseSource::read(&mut keys),
+            ..Database::default()
+        };
+        database.set(WrittenDatabase::read(&mut keys));
+        if database.snapshot && database.driver == "pgbouncer" {
+            keys.fault("snapshot", "PgBouncer's console has no transactions");
+        }
+        let mut entry = DatabaseEntry {
+            database,
             collectors: CollectorSelection::read(&mut keys),
             overrides: Overrides::read(&mut keys),
-            elsewhere: matches!(named, Some(DriverName::Elsewhere(_))),
+            is_not_built_in: matches!(named, Some(DriverName::NotBuiltIn(_))),
             driver_place: keys.place(if keys.has("driver") { "driver" } else { "" }),
-            source: DatabaseSource::read(&mut keys),
-            endpoint: None,
-            max_connections: max_connections(&mut keys),
-            snapshot: keys.flag("snapshot").unwrap_or(false),
-            times: times(&mut keys),
-            redacted: YamlValue::Map(Vec::new()),
-            connection: Digest::default(),
-            digest: Digest::default(),
         };
-        if draft.snapshot && draft.driver == "pgbouncer" {
-            keys.fault("snapshot", "PgBouncer's console knows no transaction");
-        }
         // Which other keys are right is the driver's to say.
         match named {
-            // A driver known elsewhere: they are left alone.
-            Some(DriverName::Elsewhere(_)) => return draft,
+            // The keys of a driver that is not built in are not checked.
+            Some(DriverName::NotBuiltIn(_)) => return entry,
             Some(DriverName::BuiltIn(driver)) => {
-                draft.endpoint = driver.endpoint(&mut keys);
-                draft.redacted = redacted(&mut keys, draft.endpoint.as_deref());
-                (draft.connection, draft.digest) = digests(&mut keys);
-                draft.source.secrets = source::secrets(&keys);
-                draft.source.note_comments(&keys, draft.endpoint.as_deref());
+                let database = &mut entry.database;
+                database.endpoint = driver.endpoint(&mut keys);
+                database.redacted = redacted(&mut keys, database.endpoint.as_deref());
+                (database.connection, database.digest) = digests(&mut keys);
+                database.source.secrets = source::secrets(&keys);
+                database.source.note_comments(&keys, database.endpoint.as_deref());
             }
             Some(DriverName::Slip(driver)) if !by_url => drop(driver.endpoint(&mut keys)),
             // Faults of a URL would follow from its wrong scheme. What no driver knows is unknown all the same.
@@ -143,29 +127,14 @@ impl DatabaseEntry {
             }
         }
         keys.finish();
-        draft
+        entry
     }
 
     /// The target with its queries.
     pub(super) fn resolve(self, queries: Vec<Arc<Query>>) -> Database {
         let parts: Vec<&[u8]> = queries.iter().map(|query| query.digest.as_slice()).collect();
         let digest = digest_of(&[[self.name.as_bytes(), &self.digest].as_slice(), &parts].concat());
-        Database {
-            redacted: self.redacted,
-            source: self.source,
-            connection: self.connection,
-            digest,
-            name: self.name,
-            driver: self.driver,
-            endpoint: self.endpoint,
-            enabled: self.enabled,
-            labels: self.labels,
-            max_connections: self.max_connections,
-            idle_timeout: self.times.idle,
-            max_lifetime: self.times.life,
-            snapshot: self.snapshot,
-            queries,
-        }
+        Database { digest, queries, ..self.database }
     }
 }
 
@@ -177,7 +146,7 @@ fn redacted(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> YamlValue {
             endpoint.map_or_else(YamlValue::hidden, |endpoint| YamlValue::Text(endpoint.redacted_url()));
         redacted.set(key, place, false);
     }
-    if let Some(program) = keys.texts("password_command").and_then(|words| words.into_iter().next()) {
+    if let Some(program) = keys.texts("password_command").and_then(|argv| argv.into_iter().next()) {
         let command = YamlValue::List(vec![YamlValue::Text(program), YamlValue::hidden()]);
         redacted.set("password_command", command, false);
     }
@@ -186,9 +155,10 @@ fn redacted(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> YamlValue {
 
 /// Of what makes its sessions, and of all. The file behind `url_file` is read at load only.
 fn digests(keys: &mut Keys<'_>) -> (Digest, Digest) {
-    let url = keys.file("url_file").and_then(|path| text_file::read(&path).ok()).unwrap_or_default();
+    let url = keys.file("url_file").and_then(|path| file::small_text(&path).ok()).unwrap_or_default();
     let with_url = |digest: Digest| digest_of(&[&digest, url.as_bytes()]);
-    (with_url(keys.digest_without(NOT_OF_SESSIONS)), with_url(keys.digest()))
+    let own = Database::ABOUT.iter().map(|(key, _)| *key).chain(NOT_OF_SESSIONS);
+    (with_url(keys.digest_without(&own.collect::<Vec<_>>())), with_url(keys.digest()))
 }
 
 fn check_name(name: &str, keys: &Keys<'_>) {
@@ -228,7 +198,7 @@ fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> (Option<DriverName>, bool) 
 fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<DriverName> {
     let url = if key == "url_file" {
         let path = keys.file(key)?;
-        text_file::read(&path).map_err(|message| keys.fault(key, message)).ok()?
+        file::small_text(&path).map_err(|message| keys.fault(key, message)).ok()?
     } else {
         keys.secret(key)?.expose().to_owned()
     };
@@ -247,7 +217,7 @@ fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<D
         AddressSyntax::Go => {
             ("is the form of the Go driver for MySQL", "write mysql://USER:PASSWORD@HOST:PORT/DATABASE")
         }
-        AddressSyntax::Unknown => ("is no URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
+        AddressSyntax::Unknown => ("is not a URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
     };
     keys.fault_with_hint(key, message, hint);
     None
@@ -272,24 +242,48 @@ fn labels(keys: &mut Keys<'_>) -> Vec<(LabelName, String)> {
     labels
 }
 
-fn max_connections(keys: &mut Keys<'_>) -> u32 {
-    let lanes = keys.number("max_connections", "a whole number of at least 1").unwrap_or(3);
-    if lanes == 0 {
-        keys.fault("max_connections", "0 connections run nothing: write a whole number of at least 1");
-    }
-    lanes
+/// What a driver's name means.
+pub(super) enum DriverName {
+    /// A driver of this binary.
+    BuiltIn(&'static dyn Driver),
+    /// A driver that other exporters have: its targets load as long as nothing needs them.
+    NotBuiltIn(&'static str),
+    /// A slip for a driver of this binary. That is a fault, and the rest of the entry is read as if it were right.
+    Slip(&'static dyn Driver),
 }
 
-fn times(keys: &mut Keys<'_>) -> Times {
-    let mut time = |key, default| {
-        let time = keys.duration(key).unwrap_or(default);
-        if time.is_zero() {
-            keys.fault(key, "0 would close every session at once: write a duration above 0");
+impl DriverName {
+    /// Says which names `key` may have.
+    pub(super) fn names(key: &'static str, keys: &Keys<'_>, drivers: &Drivers) {
+        keys.words(key, drivers.names().chain(UNSUPPORTED_DRIVERS.iter().copied()));
+    }
+
+    /// Finds the driver called `name`; a wrong name is recorded at `key` with the nearest one.
+    pub(super) fn find(name: &str, key: &str, keys: &Keys<'_>, drivers: &Drivers) -> Option<DriverName> {
+        let lower = name.to_ascii_lowercase();
+        if let Some(driver) = drivers.find(&lower) {
+            return Some(DriverName::BuiltIn(driver));
         }
-        time
-    };
-    Times {
-        idle: time("idle_timeout", Duration::from_secs(10 * 60)),
-        life: time("max_lifetime", Duration::from_secs(30 * 60)),
+        if let Some(known) = UNSUPPORTED_DRIVERS.iter().copied().find(|known| *known == lower) {
+            return Some(DriverName::NotBuiltIn(known));
+        }
+        let names: Vec<&str> = drivers.names().collect();
+        let near = nearest(&lower, names.iter().chain(UNSUPPORTED_DRIVERS).copied());
+        let hint = match near {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("drivers: {}", names.join(", ")),
+        };
+        keys.fault_with_hint(key, format!("there is no driver {name:?}"), hint);
+        drivers.find(near?).map(DriverName::Slip)
+    }
+
+    /// The driver's one name: the label value `driver`.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            DriverName::BuiltIn(driver) | DriverName::Slip(driver) => {
+                driver.names().first().copied().unwrap_or_default()
+            }
+            DriverName::NotBuiltIn(name) => name,
+        }
     }
 }

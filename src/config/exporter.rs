@@ -1,103 +1,129 @@
-//! The section `exporter:`, cooked.
+//! The section `exporter:`: its keys, and the types they make.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::hosts;
-use super::hosts::AllowedHosts;
-use super::listen::ListenAddress;
 use crate::driver::MAX_CELL_BYTES;
 use crate::logging::LogFormat;
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
-use crate::yaml::shape::Number;
+use crate::yaml::writer::YamlValue;
 
+use super::conflicts;
+use super::hosts;
+use super::hosts::AllowedHosts;
+use super::listen;
+use super::listen::ListenAddress;
 use super::route_prefix::RoutePrefix;
-use super::{conflicts, listen};
+use super::settings::{
+    Choice, Settings, Show, Written, above_zero, at_least_one, bytes, choice, optional, parse_choice,
+    settings,
+};
 
 /// The port without `listen` and `port`.
 const PORT: u16 = 9399;
 
-/// The names of `log_level`, in any case. `warning` and `critical` are those of other programs' files.
-const LEVELS: &[(&str, LevelFilter)] = &[
-    ("error", LevelFilter::Error),
-    ("warn", LevelFilter::Warn),
-    ("info", LevelFilter::Info),
-    ("debug", LevelFilter::Debug),
-    ("trace", LevelFilter::Trace),
-    ("off", LevelFilter::Off),
-    ("warning", LevelFilter::Warn),
-    ("critical", LevelFilter::Error),
-];
-
-pub(super) const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
-pub(super) const LABELS_TOO_LONG: &[(&str, LabelsTooLong)] =
-    &[("error", LabelsTooLong::Error), ("truncate", LabelsTooLong::Truncate)];
-pub(super) const QUERY_METRICS: &[(&str, QueryMetrics)] =
-    &[("full", QueryMetrics::Full), ("failing", QueryMetrics::Failing)];
-pub(super) const WHO: &[(&str, Access)] =
-    &[("true", Access::Everybody), ("loopback", Access::Loopback), ("false", Access::Nobody)];
-
 /// More queries over all targets than this: `query_metrics` is `failing` unless it is written.
 const MANY_PAIRS: usize = 1000;
 
-/// How `/metrics` and its neighbours are served, and the bounds of one scrape.
-#[derive(Debug, Clone)]
-pub struct Exporter {
-    /// Addresses to listen on.
-    pub listen: Vec<ListenAddress>,
-    /// `error`, `warn`, `info`, `debug`, `trace`, `off`.
-    pub log_level: LevelFilter,
-    /// One line of text, or one JSON object a line.
-    pub log_format: LogFormat,
-    /// The deadline of a scrape without the header.
-    pub scrape_timeout: Duration,
-    /// No scrape may take longer, whatever the header says.
-    pub max_scrape_timeout: Option<Duration>,
-    /// Taken off the header's time for the way back.
-    pub scrape_timeout_offset: Duration,
-    /// Threads that run queries, over all targets.
-    pub max_workers: usize,
-    /// The front door's limits.
-    pub http: HttpLimits,
-    /// Names that requests for `/`, `/config` and reloads may have in `Host`.
-    pub hosts: AllowedHosts,
-    /// More series on one page are dropped, query by query from the end.
-    pub max_series: u64,
-    /// More bytes on one page likewise.
-    pub max_page_bytes: u64,
-    /// A longer value (in bytes) that a database sends fails its query.
-    pub max_cell_bytes: usize,
-    /// Longer label values (in bytes) are an error, or cut.
-    pub max_label_length: usize,
-    /// Which of the two.
-    pub labels_too_long: LabelsTooLong,
-    /// The label that names the target on user series; empty = none.
-    pub target_label: String,
-    /// Whether rows of healthy queries are shown.
-    pub query_metrics: QueryMetrics,
-    /// TLS, users and answer headers of our own port; read by the front door.
-    pub web_config_file: Option<PathBuf>,
-    /// To whom `/` and `/config` are served.
-    pub enable_pages: Access,
-    /// Access may reload with POST.
-    pub enable_reload: Access,
-    /// The address that `/sd` gives instead of the request's own `Host`.
-    pub advertise: Option<String>,
-    /// What all paths of ours begin with.
-    pub route_prefix: RoutePrefix,
+settings! {
+    /// How `/metrics` and its neighbours are served, and the bounds of one scrape.
+    #[derive(Debug, Clone)]
+    pub struct Exporter, as written WrittenExporter {
+        keys {
+            /// One or several addresses to listen on: `host:port`, `:port` or `unix:PATH`.
+            listen: Vec<ListenAddress> = vec![ListenAddress::AnyAddress(PORT)], addresses;
+            /// `error`, `warn`, `info`, `debug`, `trace` or `off`.
+            log_level: LevelFilter = LevelFilter::Info, choice;
+            /// `text`, or `json` for one object a line.
+            log_format: LogFormat = LogFormat::default(), choice;
+            /// The timeout of a scrape that does not send its own.
+            scrape_timeout: Duration = Duration::from_secs(10), above_zero;
+            /// The longest timeout of a scrape, whatever Prometheus asks for.
+            max_scrape_timeout: Option<Duration> = None, optional(above_zero);
+            /// Subtracted from the timeout that Prometheus sends, for the way back. At most a quarter of the timeout.
+            scrape_timeout_offset: Duration = Duration::from_millis(500), Keys::duration;
+            /// The number of queries that run at once over all targets.
+            max_workers: usize = 64, at_least_one;
+            /// The most series on one page. Beyond it, the later query fails as a whole.
+            max_series: u64 = 200_000, at_least_one;
+            /// The largest page. Beyond it, the later query fails as a whole.
+            max_page_bytes: u64 = 64 << 20, Keys::size;
+            /// The longest value of a database that is held in memory. A longer value fails its query.
+            max_cell_bytes: usize = MAX_CELL_BYTES, bytes;
+            /// The longest label value, in bytes. See `labels_too_long` for what happens beyond it.
+            max_label_length: usize = 1024, at_least_one;
+            /// What a label value beyond `max_label_length` does: `error` fails the query, `truncate` cuts the value.
+            /// A metric name that columns make is never cut.
+            labels_too_long: LabelsTooLong = LabelsTooLong::Error, choice;
+            /// The label that names the target. `""` leaves it out of your series.
+            target_label: String = "target".to_owned(), target_label;
+            /// Which queries have rows of their own in the exporter's metrics: `full` for all, `failing` for those that
+            /// fail. With more than 1,000 pairs of target and query, the default is `failing`.
+            query_metrics: QueryMetrics = QueryMetrics::Full, choice;
+            /// The web-config file with TLS, users and response headers. See `docs/security.md`.
+            web_config_file: Option<PathBuf> = None, optional(Keys::file);
+            /// Who sees `/` and `/config`: `true` for everybody, `loopback` for this machine, `false` for nobody.
+            enable_pages: Access = Access::Everybody, choice;
+            /// Who may `POST /-/reload`: `true` for everybody, `loopback` for this machine, `false` for nobody.
+            enable_reload: Access = Access::Loopback, choice;
+            /// The `host:port` that `/sd` returns instead of the address of the request.
+            advertise: Option<String> = None, optional(advertise);
+            /// The path before all other paths, such as `/sql`: for a reverse proxy that passes paths on unchanged.
+            route_prefix: RoutePrefix = RoutePrefix::default(), route_prefix;
+        }
+        fields {
+            /// Limits of the public sockets.
+            http: HttpLimits = HttpLimits::default();
+            /// Names that requests for `/`, `/config` and reloads may have in `Host`.
+            hosts: AllowedHosts = AllowedHosts::default();
+        }
+    }
+}
+
+settings! {
+    /// `exporter.http` without `hosts`: what bounds the clients of the public sockets (`docs/security.md`).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct HttpLimits, as written WrittenHttpLimits {
+        keys {
+            /// The most open connections. Beyond it, a connection whose request head or handshake is not complete closes
+            /// (counted), or an idle one (not counted); if all are being served, the answer is 503: `connections`.
+            /// 8 more are kept for `/-/healthy` and `/-/ready`.
+            max_connections: usize = 256, at_least_one;
+            /// The most open connections of one address, with the same effect; `0` is no limit: `connections`.
+            max_connections_per_address: usize = 0, any_number;
+            /// The largest request head. Beyond it, the answer is 431: `head_size`.
+            max_head_bytes: usize = 16 << 10, bytes;
+            /// The most header lines of a request. Beyond it, the answer is 431: `header_lines`.
+            max_header_lines: usize = 100, at_least_one;
+            /// The time for a request head. Beyond it, the answer is 408: `head_timeout`; for a TLS handshake: `tls`.
+            head_timeout: Duration = Duration::from_secs(5), above_zero;
+            /// The time for a whole answer. Beyond it, the connection closes: `write_timeout`.
+            write_timeout: Duration = Duration::from_secs(30), above_zero;
+            /// The time between two requests. Beyond it, the connection closes; nothing is counted.
+            idle_timeout: Duration = Duration::from_secs(300), above_zero;
+            /// The most bytes of all answers that are made or not yet read by their clients. Beyond it, the answer is
+            /// 503 with `Retry-After`: `memory`. Answers up to 64 KiB do not count, and one answer alone always passes.
+            max_inflight_bytes: usize = 256 << 20, bytes;
+        }
+        fields {}
+    }
 }
 
 /// What a label value beyond `max_label_length` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelsTooLong {
     /// Fails the query.
-    #[default]
     Error,
-    /// Is cut at a character's border.
+    /// Is cut at the border of a character.
     Truncate,
+}
+
+impl Choice for LabelsTooLong {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("error", LabelsTooLong::Error), ("truncate", LabelsTooLong::Truncate)];
 }
 
 /// Which `query_*` rows a page shows.
@@ -110,7 +136,12 @@ pub enum QueryMetrics {
     Failing,
 }
 
-/// Access may.
+impl Choice for QueryMetrics {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("full", QueryMetrics::Full), ("failing", QueryMetrics::Failing)];
+}
+
+/// Who may use a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Everybody.
@@ -121,67 +152,20 @@ pub enum Access {
     Nobody,
 }
 
-impl Default for Exporter {
-    fn default() -> Self {
-        Exporter {
-            listen: vec![ListenAddress::AnyAddress(PORT)],
-            log_level: LevelFilter::Info,
-            log_format: LogFormat::default(),
-            scrape_timeout: Duration::from_secs(10),
-            max_scrape_timeout: None,
-            scrape_timeout_offset: Duration::from_millis(500),
-            max_workers: 64,
-            http: HttpLimits::default(),
-            hosts: AllowedHosts::default(),
-            max_series: 200_000,
-            max_page_bytes: 64 << 20,
-            max_cell_bytes: MAX_CELL_BYTES,
-            max_label_length: 1024,
-            labels_too_long: LabelsTooLong::default(),
-            target_label: "target".to_owned(),
-            query_metrics: QueryMetrics::default(),
-            web_config_file: None,
-            enable_pages: Access::Everybody,
-            enable_reload: Access::Loopback,
-            advertise: None,
-            route_prefix: RoutePrefix::default(),
-        }
+impl Choice for Access {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("true", Access::Everybody), ("loopback", Access::Loopback), ("false", Access::Nobody)];
+}
+
+impl Show for ListenAddress {
+    fn show(&self) -> YamlValue {
+        YamlValue::text(self)
     }
 }
 
-/// `exporter.http` without `hosts`: what bounds the clients of the public sockets (`docs/security.md`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HttpLimits {
-    /// Open connections; beyond, one that is not served closes, then 503. A few more are for probes.
-    pub max_connections: usize,
-    /// Per peer address; 0 = off.
-    pub max_connections_per_address: usize,
-    /// Bytes of a request head.
-    pub max_head_bytes: usize,
-    /// Header lines of a request head.
-    pub max_header_lines: usize,
-    /// From the first byte of a head to its last.
-    pub head_timeout: Duration,
-    /// For a whole answer.
-    pub write_timeout: Duration,
-    /// Between requests.
-    pub idle_timeout: Duration,
-    /// Bytes of answers that are made or not yet read by their clients; beyond, 503.
-    pub max_inflight_bytes: usize,
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        HttpLimits {
-            max_connections: 256,
-            max_connections_per_address: 0,
-            max_head_bytes: 16 << 10,
-            max_header_lines: 100,
-            head_timeout: Duration::from_secs(5),
-            write_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(300),
-            max_inflight_bytes: 256 << 20,
-        }
+impl Show for RoutePrefix {
+    fn show(&self) -> YamlValue {
+        YamlValue::Text(self.path("/"))
     }
 }
 
@@ -189,30 +173,34 @@ impl Exporter {
     /// Takes the section's keys, if it is there. `pairs` is the number of queries over all targets, which decides
     /// the default of `query_metrics`. Faults are recorded, and the default stands in.
     pub(super) fn read(section: Option<Keys<'_>>, pairs: usize) -> Exporter {
-        let mut exporter = Exporter::default();
+        let (mut exporter, mut written) = (Exporter::default(), WrittenExporter::default());
+        if let Some(mut keys) = section {
+            written = WrittenExporter::read(&mut keys);
+            if let Some(mut http) = keys.inner("http") {
+                exporter.hosts = listed(&mut http).unwrap_or_default();
+                exporter.http.set(WrittenHttpLimits::read(&mut http));
+                http.finish();
+            }
+            keys.finish();
+        }
         if pairs > MANY_PAIRS {
-            exporter.query_metrics = QueryMetrics::Failing;
+            written.query_metrics.get_or_insert(QueryMetrics::Failing);
         }
-        let Some(mut keys) = section else { return exporter };
-        exporter.web_config_file = keys.file("web_config_file");
-        addresses(&mut keys, &mut exporter.listen);
-        set(&mut exporter.log_level, keys.choice("log_level", LEVELS));
-        set(&mut exporter.log_format, keys.choice("log_format", LOG_FORMATS));
-        times(&mut keys, &mut exporter);
-        bounds(&mut keys, &mut exporter);
-        set(&mut exporter.labels_too_long, keys.choice("labels_too_long", LABELS_TOO_LONG));
-        set(&mut exporter.query_metrics, keys.choice("query_metrics", QUERY_METRICS));
-        set(&mut exporter.enable_pages, keys.choice("enable_pages", WHO));
-        set(&mut exporter.enable_reload, keys.choice("enable_reload", WHO));
-        exporter.advertise = advertise(&mut keys);
-        set(&mut exporter.route_prefix, route_prefix(&mut keys));
-        target_label(&mut keys, &mut exporter.target_label);
-        if let Some(mut inner) = keys.inner("http") {
-            set(&mut exporter.hosts, listed(&mut inner));
-            exporter.http = limits(inner);
-        }
-        keys.finish();
+        exporter.set(written);
         exporter
+    }
+
+    /// The section with all its values.
+    pub(super) fn redacted(&self) -> YamlValue {
+        let hosts = match &self.hosts {
+            AllowedHosts::Machine => {
+                let text = "addresses, localhost and this machine's names without a login; else any";
+                YamlValue::text(text)
+            }
+            AllowedHosts::Listed(names) => names.show(),
+        };
+        let http = YamlValue::map(self.http.shown().into_iter().chain([("hosts", hosts)]));
+        YamlValue::map(self.shown().into_iter().chain([("http", http)]))
     }
 }
 
@@ -221,7 +209,7 @@ impl Exporter {
 /// # Errors
 /// A sentence that lists the levels.
 pub fn log_level(text: &str) -> Result<LevelFilter, String> {
-    word(text, LEVELS)
+    parse_choice(text)
 }
 
 /// Reads a format as `log_format`, a flag and a variable write it.
@@ -229,121 +217,59 @@ pub fn log_level(text: &str) -> Result<LevelFilter, String> {
 /// # Errors
 /// A sentence that lists the formats.
 pub fn log_format(text: &str) -> Result<LogFormat, String> {
-    word(text, LOG_FORMATS)
-}
-
-fn word<T: Copy>(text: &str, table: &[(&str, T)]) -> Result<T, String> {
-    let found = table.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
-        format!("{text:?} is not one of {}", names.join(", "))
-    })
-}
-
-fn set<T>(place: &mut T, written: Option<T>) {
-    if let Some(value) = written {
-        *place = value;
-    }
+    parse_choice(text)
 }
 
 /// `listen`, or `host` and `port` as in files of Du-gui/export-sql.
-fn addresses(keys: &mut Keys<'_>, listen: &mut Vec<ListenAddress>) {
+fn addresses(keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<ListenAddress>> {
     let host = keys.text("host");
     let port: Option<u16> = keys.number("port", "a port from 0 to 65535");
-    if let Some(texts) = keys.texts("listen") {
-        for key in ["host", "port"].into_iter().filter(|key| keys.has(key)) {
-            keys.fault_with_hint(key, "stands beside `listen`", "write `listen: HOST:PORT` alone");
-        }
-        if texts.is_empty() {
-            keys.fault_with_hint("listen", "names no address", "leave it out for :9399");
-        }
-        let folder = keys.folder("listen");
-        let read = |text: &String| {
-            listen::listen(text, &folder).map_err(|message| keys.fault("listen", message)).ok()
-        };
-        *listen = texts.iter().filter_map(read).collect();
-    } else if host.is_some() || port.is_some() {
-        match listen::at_host(host.as_deref().unwrap_or_default(), port.unwrap_or(PORT)) {
-            Ok(address) => *listen = vec![address],
-            Err(message) => keys.fault("host", message),
-        }
+    let Some(texts) = keys.texts(key) else {
+        host.as_ref().map(|_| ()).or(port.map(|_| ()))?;
+        let address = listen::at_host(host.as_deref().unwrap_or_default(), port.unwrap_or(PORT));
+        return address.map(|address| vec![address]).map_err(|message| keys.fault("host", message)).ok();
+    };
+    for other in ["host", "port"].into_iter().filter(|other| keys.has(other)) {
+        keys.fault_with_hint(other, "cannot be combined with `listen`", "write `listen: HOST:PORT` alone");
     }
-}
-
-fn times(keys: &mut Keys<'_>, exporter: &mut Exporter) {
-    set(&mut exporter.scrape_timeout, above_zero(keys, "scrape_timeout"));
-    exporter.max_scrape_timeout = above_zero(keys, "max_scrape_timeout");
-    set(&mut exporter.scrape_timeout_offset, keys.duration("scrape_timeout_offset"));
-}
-
-fn above_zero(keys: &mut Keys<'_>, key: &'static str) -> Option<Duration> {
-    let time = keys.duration(key)?;
-    if time.is_zero() {
-        keys.fault(key, "0 leaves no time: write a duration above 0");
+    if texts.is_empty() {
+        keys.fault_with_hint(key, "has no address", "leave it out for :9399");
     }
-    Some(time)
-}
-
-fn bounds(keys: &mut Keys<'_>, exporter: &mut Exporter) {
-    set(&mut exporter.max_workers, count(keys, "max_workers"));
-    set(&mut exporter.max_series, count(keys, "max_series"));
-    set(&mut exporter.max_page_bytes, keys.size("max_page_bytes"));
-    set(&mut exporter.max_cell_bytes, size(keys, "max_cell_bytes"));
-    set(&mut exporter.max_label_length, count(keys, "max_label_length"));
+    let folder = keys.folder(key);
+    let read = |text: &String| listen::listen(text, &folder).map_err(|message| keys.fault(key, message)).ok();
+    Some(texts.iter().filter_map(read).collect())
 }
 
 /// `host:port`, as it stands in the JSON of `/sd`.
-fn advertise(keys: &mut Keys<'_>) -> Option<String> {
-    let text = keys.text("advertise")?;
+fn advertise(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
+    let text = keys.text(key)?;
     let (host, port) = text.rsplit_once(':').unwrap_or((&text, ""));
     let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     if host.is_empty() || !host.chars().all(is_host) || port.parse::<u16>().is_err() {
-        let message = format!("{text:?} is no address that others can reach");
-        keys.fault_with_hint("advertise", message, "write host:port, without a scheme");
+        let message = format!("{text:?} is not an address that others can reach");
+        keys.fault_with_hint(key, message, "write host:port, without a scheme");
     }
     Some(text)
 }
 
-fn route_prefix(keys: &mut Keys<'_>) -> Option<RoutePrefix> {
-    let text = keys.text("route_prefix")?;
-    RoutePrefix::parse(&text).map_err(|message| keys.fault("route_prefix", message)).ok()
+fn route_prefix(keys: &mut Keys<'_>, key: &'static str) -> Option<RoutePrefix> {
+    RoutePrefix::parse(&keys.text(key)?).map_err(|message| keys.fault(key, message)).ok()
 }
 
-/// A whole number of at least 1.
-fn count<T: Number + Default + PartialEq>(keys: &mut Keys<'_>, key: &'static str) -> Option<T> {
-    let count: T = keys.number(key, "a whole number of at least 1")?;
-    if count == T::default() {
-        keys.fault(key, "0 lets nothing through: write a whole number of at least 1");
-    }
-    Some(count)
-}
-
-fn target_label(keys: &mut Keys<'_>, label: &mut String) {
-    let Some(text) = keys.text("target_label") else { return };
+fn target_label(keys: &mut Keys<'_>, key: &'static str) -> Option<String> {
+    let text = keys.text(key)?;
     if let Some(why) = conflicts::reserved(&text) {
-        keys.fault("target_label", format!("the label {text} is reserved: {why}"));
+        keys.fault(key, format!("the label {text} is reserved: {why}"));
     } else if let Err(message) = LabelName::new(&text)
         && !text.is_empty()
     {
-        keys.fault_with_hint("target_label", message, "write \"\" for no label");
+        keys.fault_with_hint(key, message, "write \"\" for no label");
     }
-    *label = text;
+    Some(text)
 }
 
-/// Reads the section `exporter.http`, but for `hosts`.
-fn limits(mut keys: Keys<'_>) -> HttpLimits {
-    let mut limits = HttpLimits::default();
-    set(&mut limits.max_connections, count(&mut keys, "max_connections"));
-    let unbounded_at_0 = keys.number("max_connections_per_address", "a whole number (0 = no limit)");
-    set(&mut limits.max_connections_per_address, unbounded_at_0);
-    set(&mut limits.max_head_bytes, size(&mut keys, "max_head_bytes"));
-    set(&mut limits.max_header_lines, count(&mut keys, "max_header_lines"));
-    set(&mut limits.head_timeout, above_zero(&mut keys, "head_timeout"));
-    set(&mut limits.write_timeout, above_zero(&mut keys, "write_timeout"));
-    set(&mut limits.idle_timeout, above_zero(&mut keys, "idle_timeout"));
-    set(&mut limits.max_inflight_bytes, size(&mut keys, "max_inflight_bytes"));
-    keys.finish();
-    limits
+fn any_number(keys: &mut Keys<'_>, key: &'static str) -> Option<usize> {
+    keys.number(key, "a whole number (0 = no limit)")
 }
 
 /// Names of this server.
@@ -351,8 +277,4 @@ fn listed(keys: &mut Keys<'_>) -> Option<AllowedHosts> {
     let names = keys.texts("hosts")?;
     let read = |name: &String| hosts::pattern(name).map_err(|message| keys.fault("hosts", message)).ok();
     Some(AllowedHosts::Listed(names.iter().filter_map(read).collect()))
-}
-
-fn size(keys: &mut Keys<'_>, key: &'static str) -> Option<usize> {
-    usize::try_from(keys.size(key)?).ok()
 }

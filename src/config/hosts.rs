@@ -1,13 +1,11 @@
-//! The names under which this server may be asked, by the header `Host`.
+//! The names under which clients may send requests to this server, by the header `Host`.
 //!
 //! A page of another site can have its own name resolve to this machine (DNS rebinding): the browser then lets it read
-//! what we answer, and sends what we ask for, as if we were that site. What such a page cannot change is the name in
-//! `Host`. An address there names no other site, and neither does `localhost`.
+//! our answers as if they came from that site. Such a page cannot change the name in `Host`. An address there does not
+//! name another site, and neither does `localhost`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// No file of names that counts is longer.
-const LONGEST: u64 = 1 << 20;
 /// Names with addresses, as the administrator wrote them.
 const TABLE: &str = "/etc/hosts";
 
@@ -79,7 +77,7 @@ fn names_no_other_site(name: &str) -> bool {
 /// The names of this machine, as they are now.
 fn machine() -> Vec<String> {
     let host = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-    let table = crate::file::read_text(std::path::Path::new(TABLE), LONGEST).unwrap_or_default();
+    let table = crate::file::small_text(std::path::Path::new(TABLE)).unwrap_or_default();
     names_of(&host, &table)
 }
 

@@ -3,8 +3,9 @@
 //! Knows names and folders; what stands in a file is `collector`'s.
 
 use std::collections::HashSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+
+use walkdir::WalkDir;
 
 use crate::driver::Sql;
 use crate::error::Error;
@@ -25,7 +26,7 @@ const DEEPEST: usize = 16;
 const MOST: usize = 100_000;
 
 /// One included file.
-pub(super) struct Included {
+pub(super) struct IncludedFile {
     /// The collector's name when the file names none.
     pub(super) collector: String,
     /// What makes its statements: those of a pack inside the binary mean the catalog's names.
@@ -36,19 +37,20 @@ pub(super) struct Included {
 
 /// All included files.
 #[derive(Default)]
-pub(super) struct Files {
+pub(super) struct IncludedFiles {
     /// In the order of `include`, those of one pattern by name.
-    pub(super) files: Vec<Included>,
+    pub(super) files: Vec<IncludedFile>,
     /// False when one could not be read: then a name that is missing may well stand in it.
     pub(super) whole: bool,
 }
 
 /// Takes the key `include` and reads the files. Faults are recorded there, or in the files.
-pub(super) fn open(keys: &mut Keys<'_>, main: &Path, reader: &Reader<'_>) -> Files {
+pub(super) fn open(keys: &mut Keys<'_>, main: &Path, reader: &Reader<'_>) -> IncludedFiles {
     let folder = keys.folder("include");
     let main = same(main);
     let seen = HashSet::from([main.clone()]);
-    let mut search = Search { folder: &folder, main, keys, seen, reader, found: Files::default() };
+    let mut search =
+        IncludeSearch { folder: &folder, main, keys, seen, reader, found: IncludedFiles::default() };
     search.found.whole = true;
     for text in search.keys.texts("include").unwrap_or_default() {
         match text.strip_prefix(BUILTIN) {
@@ -60,16 +62,16 @@ pub(super) fn open(keys: &mut Keys<'_>, main: &Path, reader: &Reader<'_>) -> Fil
     search.found
 }
 
-struct Search<'s, 'k, 'd> {
+struct IncludeSearch<'s, 'k, 'd> {
     folder: &'s Path,
     keys: &'s mut Keys<'k>,
     main: PathBuf,
     seen: HashSet<PathBuf>,
     reader: &'s Reader<'d>,
-    found: Files,
+    found: IncludedFiles,
 }
 
-impl Search<'_, '_, '_> {
+impl IncludeSearch<'_, '_, '_> {
     fn packs(&mut self, name: &str) {
         let name = name.strip_suffix(".yaml").unwrap_or(name);
         let pattern = match Pattern::new(name) {
@@ -111,13 +113,12 @@ impl Search<'_, '_, '_> {
             Err(message) => return self.keys.fault("include", message),
         };
         let base = fixed_part(pattern.text());
-        let mut walk = Walk::default();
-        walk.folder(&self.folder.join(&base), &base);
-        if walk.seen > MOST {
-            self.keys
-                .warn("include", format!("{text:?}: only the first {MOST} files and folders were looked at"));
+        let (files, has_more) = files_below(&self.folder.join(&base));
+        if has_more {
+            let message = format!("{text:?}: only the first {MOST} files and folders are searched");
+            self.keys.warn("include", message);
         }
-        let mut names = walk.files;
+        let mut names: Vec<PathBuf> = files.iter().map(|file| base.join(file)).collect();
         names.retain(|name| name.to_str().is_some_and(|name| pattern.matches(name)));
         names.sort();
         if names.is_empty() {
@@ -141,7 +142,7 @@ impl Search<'_, '_, '_> {
 
     fn add(&mut self, collector: String, statement: fn(&str) -> Sql, document: Result<Document, Error>) {
         match document {
-            Ok(document) => self.found.files.push(Included { collector, statement, document }),
+            Ok(document) => self.found.files.push(IncludedFile { collector, statement, document }),
             Err(error) => {
                 self.found.whole = false;
                 self.reader.fault(error);
@@ -161,44 +162,27 @@ fn fixed_part(pattern: &str) -> PathBuf {
     Path::new(pattern).components().take_while(plain).collect()
 }
 
-/// The files below a folder.
-#[derive(Default)]
-struct Walk {
-    files: Vec<PathBuf>,
-    /// Files and folders so far.
-    seen: usize,
-    /// The folders that lead to this one, by device and number: a symbolic link may lead back to one of them.
-    above: Vec<(u64, u64)>,
-}
-
-impl Walk {
-    /// Adds the files below `folder`, named from `name` on. What begins with a dot is left out: editors' and
-    /// Kubernetes' own (`..data` holds every mounted file a second time).
-    fn folder(&mut self, folder: &Path, name: &Path) {
-        let Ok(identity) = folder.metadata().map(|metadata| (metadata.dev(), metadata.ino())) else { return };
-        if self.above.contains(&identity) || self.above.len() > DEEPEST {
-            return;
+/// The files below `folder`, each with its path from there, and whether there are more than are looked at. What begins
+/// with a dot is left out: editors' and Kubernetes' own (`..data` holds every mounted file a second time).
+fn files_below(folder: &Path) -> (Vec<PathBuf>, bool) {
+    let is_hidden =
+        |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let walk = WalkDir::new(folder).follow_links(true).max_depth(DEEPEST);
+    let entries = walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
+    let (mut files, mut seen) = (Vec::new(), 0);
+    for entry in entries.take(MOST) {
+        seen += 1;
+        let path = match &entry {
+            Ok(entry) => entry.path(),
+            // A link that leads back to a folder above it.
+            Err(error) if error.loop_ancestor().is_some() => continue,
+            Err(error) => error.path().unwrap_or(folder),
+        };
+        if !is_hidden(path) && is_meant(path) {
+            files.extend(path.strip_prefix(folder).map(Path::to_owned));
         }
-        let Ok(entries) = folder.read_dir() else { return };
-        self.above.push(identity);
-        for entry in entries.flatten() {
-            self.seen += 1;
-            if self.seen > MOST {
-                break;
-            }
-            let path = entry.path();
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            let name = name.join(entry.file_name());
-            if is_meant(&path) {
-                self.files.push(name);
-            } else if path.is_dir() {
-                self.folder(&path, &name);
-            }
-        }
-        self.above.pop();
     }
+    (files, seen == MOST)
 }
 
 /// The path below the last `queries/`, else from the main file's folder on, without suffix.

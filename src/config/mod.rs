@@ -1,35 +1,29 @@
-//! The config: a configuration read, checked and cooked. Everything in it is legal; nothing in it is text to be
-//! parsed again. Raw keys live in `yaml::keys` while a file is read, and nowhere after.
+//! The configuration, read and checked. Everything in it is legal; nothing in it is text to be parsed again.
 //!
-//! Reading is in three steps: entries as they stand in their files (`target`, `query`, `collector`), then queries ×
-//! targets (`assign`), then what only the whole shows (`clash`). A fault stops none of them: all come together.
-//! What only `check` runs is read in `query_tests`, what only `schema` prints asked in `survey`.
-//! A key of a query goes to `query` (or `settings`, when overrides may change it), one of a target to `target`.
+//! Reading has three steps: entries as they stand in their files (`database`, `query`, `collector`), then queries ×
+//! targets (`assignment`), then what only the whole shows (`conflicts`). A fault stops none of them: all are reported
+//! together. `settings` declares keys; what `check` alone runs is in `query_tests`, what `schema` prints in `schema`.
 
 mod assignment;
 mod collector;
-mod collector_selection;
 pub mod conditions;
 mod conflicts;
 pub mod database;
-mod driver_name;
 pub mod exporter;
 mod glob;
 pub mod hosts;
 
 mod include;
 pub mod listen;
-mod overrides;
 pub mod packs;
 pub mod query;
-mod query_keys;
 pub mod query_tests;
 pub mod redacted;
 pub mod route_prefix;
 pub mod schema;
+mod selection;
+mod settings;
 pub mod source;
-mod target_selector;
-mod text_file;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -38,14 +32,14 @@ use std::sync::Arc;
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::yaml::document::Document;
-use crate::yaml::keys::{Closed, Environment, Keys, Reader};
+use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
 
-use self::assignment::Parts;
+use self::assignment::ConfigParts;
 use self::database::{Database, DatabaseEntry};
 use self::exporter::Exporter;
-use self::overrides::Overrides;
 use self::query::Query;
 use self::query_tests::QueryTest;
+use self::selection::Overrides;
 
 /// A configuration as the rest of the program sees it.
 pub struct Config {
@@ -87,7 +81,7 @@ pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result
     examine(path, environment, drivers).map_err(|faulty| faulty.faults)
 }
 
-/// The same as [`load`] for who wants to know all that can be said about a faulty one.
+/// The same as [`load`], with all that is known about a configuration with faults.
 ///
 /// # Errors
 /// All faults, and what else was seen.
@@ -101,11 +95,9 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
     })?;
     let reader = Reader::new(environment);
     let config = read(&main, path, drivers, &reader);
-    let Closed { faults, warnings, files, secret_lines } = reader.close();
+    let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
     match config {
-        Some(Read { targets, exporter, queries, query_tests }) if faults.is_empty() => {
-            Ok(Config { targets, exporter, query_tests, warnings, queries, files, secret_lines })
-        }
+        Some(config) if faults.is_empty() => Ok(Config { warnings, files, secret_lines, ..config }),
         config => {
             let web_config_file = config.and_then(|config| config.exporter.web_config_file);
             Err(InvalidConfig { faults, warnings, files, web_config_file })
@@ -122,77 +114,71 @@ pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
         Document::parse("the proposal", Path::new("."), text.to_owned()).map_err(|error| vec![error])?;
     let reader = Reader::new(&|_| None);
     let drivers = Drivers::built_in();
-    let behind = collector::defaults(None, &drivers);
+    let inherited = collector::defaults(None, &drivers);
     let query = Keys::root(&document, &reader).and_then(|mut root| {
-        let read = collector::queries(&mut root, &behind, &drivers);
+        let read = collector::queries(&mut root, &inherited, &drivers);
         root.finish();
-        read.queries.first().map(|query| query.resolve(query.settings, 0))
+        read.queries.first().map(|query| query.resolve(&query.written, 0))
     });
     let faults = reader.close().faults;
     query.filter(|_| faults.is_empty()).ok_or(faults)
 }
 
-/// What stands in the files.
-struct Read {
-    targets: Vec<Arc<Database>>,
-    exporter: Exporter,
-    queries: Vec<Query>,
-    query_tests: Vec<QueryTest>,
-}
-
-/// `None` when the main file is no mapping at all; else what could be read, faults being the reader's.
-fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<Read> {
+/// Reads the files, without what only the end of the load knows. `None` when the main file is not a mapping; the faults of
+/// what could be read are in `reader`.
+fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<Config> {
     let mut root = Keys::root(main, reader)?;
     let section = root.inner("exporter");
     let files = include::open(&mut root, path, reader);
     let mut defaults = root.inner("defaults");
     let targets = targets(&mut root, defaults.as_mut(), drivers);
     let all_targets = targets.len() == root.count("databases");
-    let behind = collector::defaults(defaults.as_mut(), drivers);
+    let inherited = collector::defaults(defaults.as_mut(), drivers);
     if let Some(defaults) = defaults {
         defaults.finish();
     }
-    let mut read = collector::queries(&mut root, &behind, drivers);
+    let mut read = collector::queries(&mut root, &inherited, drivers);
     for file in &files.files {
         let included =
-            collector::included(&file.document, &file.collector, file.statement, &behind, drivers, reader);
+            collector::included(&file.document, &file.collector, file.statement, &inherited, drivers, reader);
         read.add(included);
     }
-    let collector::Read { queries, query_tests, all_named } = read;
+    let collector::CollectorEntries { queries, query_tests, all_named } = read;
     let overrides = Overrides::read(&mut root);
     root.refuse("target_files");
     root.finish();
 
     let places: Vec<_> = targets.iter().map(|target| target.source.labels.clone()).collect();
     let all_queries = files.whole && all_named;
-    let parts = Parts { targets, queries, overrides, all_targets, all_queries };
+    let parts = ConfigParts { targets, queries, overrides, all_targets, all_queries };
     let (targets, queries) = assignment::assign(parts, reader);
     let pairs = targets.iter().map(|target| target.queries.len()).sum();
     let exporter = Exporter::read(section, pairs);
     conflicts::check(&targets, &places, &exporter.target_label, reader);
     let targets = targets.into_iter().map(Arc::new).collect();
-    Some(Read { targets, exporter, queries, query_tests })
+    let (warnings, files, secret_lines) = Default::default();
+    Some(Config { targets, exporter, query_tests, warnings, queries, files, secret_lines })
 }
 
 /// Takes the key `databases`, each entry over `defaults.database`.
 fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Vec<DatabaseEntry> {
-    let behind = defaults.and_then(|defaults| defaults.inner("database"));
+    let inherited = defaults.and_then(|defaults| defaults.inner("database"));
     root.one_of(&["databases"]);
     let entries = root.entries("databases");
     let is_faulty = root.has("databases") && entries.is_none();
     if !is_faulty && root.count("databases") == 0 {
         let hint = "add `databases: {NAME: {url: …}}`".to_owned();
-        root.lacks("databases", &["databases"], "names no target", Some(hint));
+        root.lacks("databases", &["databases"], "has no target", Some(hint));
     }
     let read =
-        |(name, keys): (String, Keys<'_>)| DatabaseEntry::read(name, keys.over(behind.as_ref()), drivers);
+        |(name, keys): (String, Keys<'_>)| DatabaseEntry::read(name, keys.over(inherited.as_ref()), drivers);
     let targets = entries.unwrap_or_default().into_iter().map(read).collect();
-    if let Some(behind) = behind {
+    if let Some(inherited) = inherited {
         // A default may be meant for a driver that no entry uses today: each is asked which keys it knows.
         for driver in drivers.names().filter_map(|name| drivers.find(name)) {
-            driver.endpoint(&mut behind.rehearsal());
+            driver.endpoint(&mut inherited.rehearsal());
         }
-        behind.finish_defaults();
+        inherited.finish_defaults();
     }
     targets
 }

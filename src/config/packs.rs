@@ -63,7 +63,7 @@ fn pack(name: &'static str, text: &'static str) -> Pack {
 
 fn list_under<'t>(tree: &'t Node, key: &str) -> &'t [Node] {
     let NodeValue::Map(entries) = &tree.value else { return &[] };
-    match entries.iter().find(|entry| entry.key == key).map(|entry| &entry.tree.value) {
+    match entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node.value) {
         Some(NodeValue::List(items)) => items,
         _ => &[],
     }

@@ -1,10 +1,11 @@
-//! One `queries:` entry: as read ([`QueryEntry`]), and cooked for one target ([`Query`]).
+//! One `queries:` entry: as read ([`QueryEntry`]), and as it runs on one target ([`Query`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::{Drivers, Sql};
 use crate::error::SourcePosition;
+use crate::file;
 use crate::metric::Metric;
 use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::folds::Folded;
@@ -13,51 +14,65 @@ use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
 use super::conditions;
 use super::conditions::When;
-use super::query_keys::Settings;
-use super::target_selector::TargetSelector;
-use super::text_file;
+use super::selection::TargetSelector;
+use super::settings::{Settings, Show, Written, above_zero, at_least_one, optional, settings};
 
-/// One query as it runs on one target.
-#[derive(Clone)]
-pub struct Query {
-    /// Unique in the whole configuration.
-    pub name: Arc<str>,
-    /// The group it belongs to; `default` for the main file's.
-    pub collector: Arc<str>,
-    /// What runs.
-    pub sql: Arc<Sql>,
-    /// What becomes of its rows.
-    pub metrics: Arc<[Metric]>,
-    /// False: a row `query_skipped{reason="disabled"}` and nothing else.
-    pub enabled: bool,
-    /// An upper bound inside the scrape's own deadline.
-    pub timeout: Option<Duration>,
-    /// A good result younger than 0.9 × this is reused; zero = fresh at every scrape.
-    pub interval: Duration,
-    /// After a failure the last good result stands in while it is no older than this; zero = none does.
-    pub keep_last: Duration,
-    /// The servers it applies to; `None` = all.
-    pub when: Option<Arc<When>>,
-    /// More rows than this are an error.
-    pub max_rows: u64,
-    /// More series than this are an error.
-    pub max_series: u64,
-    /// More families fail it.
-    pub max_families: usize,
-    /// The entry as it may be shown.
-    pub redacted: Arc<YamlValue>,
-    /// Where the entry stands.
-    pub place: Arc<SourcePosition>,
-    /// Where its SQL stands: the key `sql` or `sql_file`.
-    pub sql_place: Arc<SourcePosition>,
-    /// Its `sql`, where lines of the file are joined in it.
-    pub folded: Arc<[Folded]>,
-    /// The lints that it silences, on itself and its metrics.
-    pub lint_off: SilencedLints,
-    /// Of all that makes it what it is on this target.
-    pub digest: Digest,
-    /// Its place in the whole configuration: decides who loses on a duplicate, and the page's order.
-    pub order: usize,
+settings! {
+    /// One query as it runs on one target. Its keys may be said by the entry, its file, `defaults` and `overrides`.
+    #[derive(Clone)]
+    pub struct Query, as written WrittenQuery {
+        keys {
+            /// `false`: the query runs nowhere.
+            enabled: bool = true, Keys::flag;
+            /// The most time that the query may take, inside the timeout of the scrape.
+            timeout: Option<Duration> = None, optional(above_zero);
+            /// How long a good result is reused: while it is younger than 0.9 × this. `0` runs the query at every scrape.
+            interval: Duration = Duration::ZERO, Keys::duration;
+            /// After a failure, the last good result is shown while it is no older than this; `query_success` is 0.
+            /// `0` shows none.
+            keep_last: Duration = Duration::ZERO, Keys::duration;
+            /// The most rows. A query with more fails.
+            max_rows: u64 = 100_000, at_least_one;
+            /// The most series. A query with more fails.
+            max_series: u64 = 20_000, at_least_one;
+            /// The most metric names with samples that the rows of the query make, where names hold columns.
+            max_families: usize = 2000, at_least_one;
+        }
+        fields {
+            /// Unique in the whole configuration.
+            name: Arc<str> = Arc::default();
+            /// The group it belongs to; `default` for those of the main file.
+            collector: Arc<str> = Arc::default();
+            /// What runs.
+            sql: Arc<Sql> = Arc::new(Sql::new(""));
+            /// What becomes of its rows.
+            metrics: Arc<[Metric]> = Arc::default();
+            /// The servers it applies to; `None` = all.
+            when: Option<Arc<When>> = None;
+            /// The entry as it may be shown.
+            redacted: Arc<YamlValue> = Arc::default();
+            /// Where the entry stands.
+            place: Arc<SourcePosition> = Arc::default();
+            /// Where its SQL stands: the key `sql` or `sql_file`.
+            sql_place: Arc<SourcePosition> = Arc::default();
+            /// Its `sql`, where lines of the file are joined in it.
+            folded: Arc<[Folded]> = Arc::default();
+            /// The lints that it silences, on itself and its metrics.
+            lint_off: SilencedLints = SilencedLints::default();
+            /// Of all that makes it what it is on this target.
+            digest: Digest = Digest::default();
+            /// Its place in the whole configuration: decides who loses on a duplicate, and the page's order.
+            order: usize = 0;
+        }
+    }
+}
+
+impl WrittenQuery {
+    /// Takes the keys that an included file may say for all its queries.
+    pub(super) fn read_of_file(keys: &mut Keys<'_>) -> WrittenQuery {
+        let (timeout, interval) = (above_zero(keys, "timeout").map(Some), keys.duration("interval"));
+        WrittenQuery { timeout, interval, ..WrittenQuery::default() }
+    }
 }
 
 /// What an entry inherits from its file and from `defaults`.
@@ -66,9 +81,9 @@ pub(super) struct Inherited {
     /// The collector of the file.
     pub(super) collector: Arc<str>,
     /// Where its queries run unless they say so themselves.
-    pub(super) aim: Option<TargetSelector>,
+    pub(super) selector: Option<TargetSelector>,
     /// What holds unless they say otherwise.
-    pub(super) settings: Settings,
+    pub(super) written: WrittenQuery,
     /// The servers they apply to unless they say otherwise.
     pub(super) when: Option<Arc<When>>,
     /// The lints that they silence unless they say otherwise.
@@ -79,58 +94,53 @@ pub(super) struct Inherited {
 
 /// One entry as read, before it is known where it runs.
 pub(super) struct QueryEntry {
-    pub(super) name: Arc<str>,
-    pub(super) collector: Arc<str>,
+    /// Without its keys, and with the digest of the entry.
+    query: Query,
+    /// Its keys, without `overrides`.
+    pub(super) written: WrittenQuery,
     /// `None`: the only target there is.
-    pub(super) aim: Option<TargetSelector>,
-    /// Without `overrides`.
-    pub(super) settings: Settings,
-    /// The entry.
-    pub(super) place: Arc<SourcePosition>,
-    sql_place: Arc<SourcePosition>,
-    folded: Arc<[Folded]>,
-    lint_off: SilencedLints,
-    sql: Arc<Sql>,
-    when: Option<Arc<When>>,
-    metrics: Arc<[Metric]>,
-    redacted: Arc<YamlValue>,
-    digest: Digest,
+    pub(super) selector: Option<TargetSelector>,
+}
+
+impl std::ops::Deref for QueryEntry {
+    type Target = Query;
+
+    fn deref(&self) -> &Query {
+        &self.query
+    }
 }
 
 impl QueryEntry {
     /// Takes all keys of one entry. Faults are recorded; without a name or SQL it goes on with an empty one, so that what
-    /// else is wrong with it comes out too.
-    pub(super) fn read(mut keys: Keys<'_>, behind: &Inherited, drivers: &Drivers) -> QueryEntry {
+    /// else is wrong with it is found too.
+    pub(super) fn read(mut keys: Keys<'_>, inherited: &Inherited, drivers: &Drivers) -> QueryEntry {
         let place = Arc::new(keys.place(""));
-        let name = name(&mut keys);
-        let sql = sql(&mut keys);
+        let name = name(&mut keys).unwrap_or_default();
+        let sql = sql(&mut keys).unwrap_or_default();
         let sql_place = Arc::new(sql_place(&mut keys));
-        let aim = TargetSelector::read(&mut keys, drivers).or_else(|| behind.aim.clone());
-        let settings = Settings::read(&mut keys).or(behind.settings);
-        let metrics = metrics(&mut keys);
-        let when =
-            conditions::read(&mut keys, behind.statement).map(Arc::new).or_else(|| behind.when.clone());
-        let folded = keys.folded("sql");
-        let own = keys.has("lint_off");
+        let selector = TargetSelector::read(&mut keys, drivers).or_else(|| inherited.selector.clone());
+        let written = WrittenQuery::read(&mut keys).or(inherited.written.clone());
+        let metrics = metrics(&mut keys).into();
+        let when = conditions::read(&mut keys, inherited.statement).map(Arc::new);
+        let own_silence = keys.has("lint_off");
         let silence = SilencedLints::read(&mut keys, LintSubject::Query);
-        let lint_off = if own { silence } else { behind.lint_off.clone() };
-        let (redacted, digest) = (Arc::new(keys.redacted()), keys.digest());
-        let meant = keys.finish();
-        QueryEntry {
-            name: name.unwrap_or_default(),
-            collector: behind.collector.clone(),
-            aim: aim.or_else(|| TargetSelector::misspelt(&meant, &place)),
-            settings,
-            place,
+        let query = Query {
+            name,
+            collector: inherited.collector.clone(),
+            sql: Arc::new((inherited.statement)(&sql)),
+            metrics,
+            when: when.or_else(|| inherited.when.clone()),
+            redacted: Arc::new(keys.redacted()),
+            place: Arc::clone(&place),
             sql_place,
-            folded: folded.into(),
-            lint_off,
-            sql: Arc::new((behind.statement)(&sql.unwrap_or_default())),
-            when,
-            metrics: metrics.into(),
-            redacted,
-            digest,
-        }
+            folded: keys.folded("sql").into(),
+            lint_off: if own_silence { silence } else { inherited.lint_off.clone() },
+            digest: keys.digest(),
+            ..Query::default()
+        };
+        let meant = keys.finish();
+        let selector = selector.or_else(|| TargetSelector::misspelt(&meant, &place));
+        QueryEntry { query, written, selector }
     }
 
     /// As a message calls it.
@@ -146,46 +156,23 @@ impl QueryEntry {
     }
 
     /// The key that says where it runs; the entry where nothing does.
-    pub(super) fn aim_place(&self) -> SourcePosition {
-        self.aim.as_ref().map_or(&*self.place, |aim| &aim.place).clone()
+    pub(super) fn selector_place(&self) -> SourcePosition {
+        self.selector.as_ref().map_or(&*self.place, |selector| &selector.place).clone()
     }
 
-    /// The query as it runs with `settings`.
-    pub(super) fn resolve(&self, settings: Settings, order: usize) -> Query {
-        let inherited = format!("{} {} {settings:?} {:?}", self.collector, self.sql.name(), self.when);
+    /// The query as it runs with these keys.
+    pub(super) fn resolve(&self, written: &WrittenQuery, order: usize) -> Query {
+        let inherited = format!("{} {} {written:?} {:?}", self.collector, self.sql.name(), self.when);
         let digest = digest_of(&[&self.digest, self.sql.text().as_bytes(), inherited.as_bytes()]);
-        Query {
-            name: self.name.clone(),
-            collector: self.collector.clone(),
-            sql: self.sql.clone(),
-            metrics: self.metrics.clone(),
-            enabled: settings.enabled(),
-            timeout: settings.timeout(),
-            interval: settings.interval(),
-            keep_last: settings.keep_last(),
-            when: self.when.clone(),
-            max_rows: settings.max_rows(),
-            max_series: settings.max_series(),
-            max_families: settings.max_families(),
-            redacted: self.redacted.clone(),
-            place: self.place.clone(),
-            sql_place: self.sql_place.clone(),
-            folded: self.folded.clone(),
-            lint_off: self.lint_off.clone(),
-            digest,
-            order,
-        }
+        let mut query = Query { digest, order, ..self.query.clone() };
+        query.set(written.clone());
+        query
     }
 }
 
 fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
-    keys.one_of(&["name"]);
-    let Some(name) = keys.text("name") else {
-        if !keys.has("name") {
-            keys.lacks("", &["name"], "has no `name`", None);
-        }
-        return None;
-    };
+    keys.require_one(&["name"], "has no `name`", None);
+    let name = keys.text("name")?;
     if name.trim().is_empty() || name.chars().any(char::is_control) {
         keys.fault("name", "a name is one line of printable text");
     }
@@ -194,30 +181,20 @@ fn name(keys: &mut Keys<'_>) -> Option<Arc<str>> {
 
 /// The text of `sql` or of the file that `sql_file` names.
 fn sql(keys: &mut Keys<'_>) -> Option<String> {
-    keys.one_of(&["sql", "sql_file"]);
-    let (written, from_file) = (keys.has("sql"), keys.has("sql_file"));
-    if written && from_file {
-        keys.fault_with_hint("sql_file", "stands beside `sql`", "write one of them");
-    } else if !written && !from_file {
-        keys.lacks(
-            "",
-            &["sql", "sql_file"],
-            "has no SQL",
-            Some("write `sql: SELECT …` or `sql_file: PATH`".to_owned()),
-        );
-    }
+    let hint = Some("write `sql: SELECT …` or `sql_file: PATH`");
+    keys.require_one(&["sql", "sql_file"], "has no SQL", hint);
     let here = keys.literal("sql");
     let file = keys.file("sql_file");
     let (key, text) = match (here, file) {
         (Some(text), _) => ("sql", text),
         (None, Some(path)) => {
-            let text = text_file::read(&path).map_err(|message| keys.fault("sql_file", message));
+            let text = file::small_text(&path).map_err(|message| keys.fault("sql_file", message));
             ("sql_file", text.ok()?)
         }
         (None, None) => return None,
     };
     if Sql::new(&text).text().is_empty() {
-        keys.fault(key, "holds no statement");
+        keys.fault(key, "has no statement");
     }
     Some(text)
 }
@@ -235,17 +212,13 @@ fn sql_place(keys: &mut Keys<'_>) -> SourcePosition {
 
 /// The entries of `metrics`, or the one of the mini form. InvalidConfig ones are recorded and left out.
 fn metrics(keys: &mut Keys<'_>) -> Vec<Metric> {
-    keys.one_of(&["metrics", "metric_name"]);
-    let mini = keys.has("metric_name");
-    if mini && keys.has("metrics") {
-        keys.fault_with_hint("metric_name", "stands beside `metrics`", "move it into the list");
-    }
-    let written = mini || keys.has("metrics");
-    let one = if mini { Metric::read_mini(keys) } else { None };
+    const NONE: &str = "has no metrics";
+    const HINT: &str = "add `metrics: [{name: …, help: …}]`";
+    keys.require_one(&["metrics", "metric_name"], NONE, Some(HINT));
+    let one = if keys.has("metric_name") { Metric::read_mini(keys) } else { None };
     let items = keys.items("metrics");
-    if !written || (items.is_some() && keys.count("metrics") == 0) {
-        let hint = "add `metrics: [{name: …, help: …}]`".to_owned();
-        keys.lacks("", &["metrics", "metric_name"], "makes no metric", Some(hint));
+    if items.is_some() && keys.has("metrics") && keys.count("metrics") == 0 {
+        keys.lacks("", &["metrics", "metric_name"], NONE, Some(HINT.to_owned()));
     }
     one.into_iter().chain(items.into_iter().flatten().filter_map(Metric::read)).collect()
 }

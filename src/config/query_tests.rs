@@ -1,16 +1,15 @@
 //! `tests:` of a file with queries: what a query makes of some rows. Read and checked at every load, run by `check` only;
-//! serving drops them with the plan.
+//! serving drops them after the load.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::SourcePosition;
-use crate::yaml::keys::{Keys, nearest};
-use crate::yaml::rows::{Literal, LiteralRow};
+use crate::yaml::keys::{Keys, Literal, LiteralRow, nearest};
 
 use super::query::{Query, QueryEntry};
 
-/// One case.
+/// One test.
 pub struct QueryTest {
     /// What it shows.
     pub name: String,
@@ -24,10 +23,10 @@ pub struct QueryTest {
     pub expected: TestExpectation,
 }
 
-/// Where the rows of a case come from.
+/// Where the rows of a test come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TestInput {
-    /// The case itself; each row has a value for each column.
+    /// The test itself; each row has a value for each column.
     Rows {
         /// Their names, in the order of the result.
         columns: Vec<String>,
@@ -38,7 +37,7 @@ pub enum TestInput {
     Sqlite(String),
 }
 
-/// How a case ends when all is well.
+/// How a test ends when all is well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TestExpectation {
     /// With these samples, as text.
@@ -50,67 +49,58 @@ pub enum TestExpectation {
 /// Takes the key `tests`; `queries` are those of the same file, all of them if `all_known`. Faults are recorded.
 pub(super) fn read(keys: &mut Keys<'_>, queries: &[QueryEntry], all_known: bool) -> Vec<QueryTest> {
     let items = keys.items("tests").unwrap_or_default();
-    let known = Known {
+    let known = KnownQueries {
         queries: queries.iter().map(|query| (&*query.name, query)).collect(),
         // In their order, for hints.
         names: queries.iter().map(|query| &*query.name).filter(|name| !name.is_empty()).collect(),
         all: all_known,
     };
-    let mut cases: Vec<QueryTest> = Vec::new();
+    let mut tests: Vec<QueryTest> = Vec::new();
     let mut names = HashSet::new();
     for mut item in items {
-        let case = one(&mut item, &known);
-        if let Some(case) = &case
-            && !names.insert(case.name.clone())
+        let test = one(&mut item, &known);
+        if let Some(test) = &test
+            && !names.insert(test.name.clone())
         {
-            item.fault("name", format!("a test of this file is called {:?} already", case.name));
+            item.fault("name", format!("another test in this file is called {:?}", test.name));
         }
         item.finish();
-        cases.extend(case);
+        tests.extend(test);
     }
-    cases
+    tests
 }
 
 /// The queries of the same file.
-struct Known<'q> {
+struct KnownQueries<'q> {
     queries: HashMap<&'q str, &'q QueryEntry>,
     names: Vec<&'q str>,
     /// False where one has no name: it may be the one that is missing.
     all: bool,
 }
 
-fn one(keys: &mut Keys<'_>, known: &Known<'_>) -> Option<QueryTest> {
-    let name = needed(keys, "name", "a test needs a `name`: what it shows");
-    let query = needed(keys, "query", "a test needs a `query` of this file");
-    let query = query.and_then(|name| find(keys, &name, known));
-    keys.one_of(&["rows", "sqlite"]);
-    one_of_two(keys, &["rows", "sqlite"], "nothing says what the database answers");
+fn one(keys: &mut Keys<'_>, known: &KnownQueries<'_>) -> Option<QueryTest> {
+    keys.require_one(&["name"], "a test needs a `name`: what it shows", None);
+    keys.require_one(&["query"], "a test needs a `query` of this file", None);
+    let name = keys.text("name");
+    let query = keys.text("query").and_then(|name| find(keys, &name, known));
+    let none = "nothing says what the database returns";
+    keys.require_one(&["rows", "sqlite"], none, Some("write `rows` or `sqlite`"));
     let rows = rows(keys);
     let script = keys.literal("sqlite");
-    keys.one_of(&["exposition", "error"]);
-    one_of_two(keys, &["exposition", "error"], "nothing says what is expected");
+    let none = "nothing says what is expected";
+    keys.require_one(&["exposition", "error"], none, Some("write `exposition` or `error`"));
     let (exposition, error) = (keys.literal("exposition"), keys.literal("error"));
     if error.as_ref().is_some_and(|part| part.trim().is_empty()) {
-        keys.fault("error", "every message holds an empty text: write a part of the one that is expected");
+        keys.fault("error", "an empty text is part of every message: write a part of the expected one");
     }
     let given = rows.or(script.map(TestInput::Sqlite));
     let expected = exposition.map(TestExpectation::Exposition).or(error.map(TestExpectation::Error));
     Some(QueryTest { name: name?, place: keys.place(""), query: query?, given: given?, expected: expected? })
 }
 
-fn needed(keys: &mut Keys<'_>, key: &'static str, message: &str) -> Option<String> {
-    let group: &[&str] = if key == "name" { &["name"] } else { &["query"] };
-    keys.one_of(group);
-    let text = keys.text(key);
-    if !keys.has(key) {
-        keys.lacks("", group, message, None);
-    }
-    text
-}
-
-fn find(keys: &Keys<'_>, name: &str, known: &Known<'_>) -> Option<Arc<Query>> {
+fn find(keys: &Keys<'_>, name: &str, known: &KnownQueries<'_>) -> Option<Arc<Query>> {
     if let Some(query) = known.queries.get(name) {
-        return Some(Arc::new(query.resolve(query.settings, 0)));
+        return Some(Arc::new(query.resolve(&query.written, 0)));
     }
     if known.all {
         let message = format!("this file has no query {name:?}");
@@ -120,17 +110,6 @@ fn find(keys: &Keys<'_>, name: &str, known: &Known<'_>) -> Option<Arc<Query>> {
         }
     }
     None
-}
-
-fn one_of_two(keys: &Keys<'_>, group: &'static [&'static str; 2], none: &str) {
-    let [first, second] = group;
-    match (keys.has(first), keys.has(second)) {
-        (true, true) => {
-            keys.fault_with_hint(second, format!("stands beside `{first}`"), "write one of them");
-        }
-        (false, false) => keys.lacks("", group, none, Some(format!("write `{first}` or `{second}`"))),
-        _ => {}
-    }
 }
 
 /// `rows` with `columns`. Without `columns` each row names them all: one that is missing may be a slip.

@@ -1,61 +1,209 @@
-//! What a configuration may say: the shapes of its files, asked of the code that reads them.
+//! What a configuration may say: the keys of its files, recorded from the code that reads them, and the documentation of
+//! each. The JSON Schema and the tables of `docs/configuration.md` are made from both.
 //!
 //! Which keys an entry has may depend on another of its keys: each driver and each metric type reads its own. So a
-//! tour is read, whose entries open every such door. A new door (a key whose presence makes others be read) is one
-//! line in [`DOORS`].
+//! sample is read whose entries have every such key. A new one is one line in [`VARIANTS`].
 
 use std::fmt::Write;
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::driver::{Drivers, Sql};
 use crate::metric::TYPES;
 use crate::yaml::document::Document;
 use crate::yaml::keys::Reader;
-use crate::yaml::shape::Shape;
+use crate::yaml::recording::MappingRecord;
+use crate::yaml::writer::YamlValue;
 
 use super::collector;
+use super::database::Database;
+use super::exporter::{Exporter, HttpLimits};
+use super::query::Query;
+use super::settings::Settings;
 
 /// Keys of a metric that make others be read.
-const DOORS: [&str; 3] = ["", ", bucket_columns: x", ", le_column: x"];
+const VARIANTS: [&str; 3] = ["", ", bucket_columns: x", ", le_column: x"];
 
-/// The main configuration.
+/// Documentation of the keys that [`settings!`](super::settings) does not declare: under the name of a table, a line
+/// `KEY | DEFAULT | WHAT IT IS FOR` for each key. `{query keys}` stands for the declared keys of a query.
+const KEYS: &str = include_str!("keys.txt");
+
+/// The tables of `docs/configuration.md`.
+const TABLES: [Table; 9] = [
+    Table { name: "configuration", scope: "", declared: Vec::new },
+    Table { name: "included file", scope: "collector", declared: Vec::new },
+    Table { name: "defaults", scope: "defaults", declared: Vec::new },
+    Table { name: "databases.<name>", scope: "databases", declared: declared::<Database> },
+    Table { name: "queries[]", scope: "queries", declared: declared::<Query> },
+    Table { name: "metrics[]", scope: "metrics", declared: Vec::new },
+    Table { name: "exporter", scope: "exporter", declared: declared::<Exporter> },
+    Table { name: "exporter.http", scope: "http", declared: declared::<HttpLimits> },
+    Table { name: "tests[]", scope: "tests", declared: Vec::new },
+];
+
+/// One table of keys.
+struct Table {
+    /// In its marker, and in `keys.txt`.
+    name: &'static str,
+    /// What the mapping is called whose keys it lists.
+    scope: &'static str,
+    /// The keys that are declared in the code.
+    declared: fn() -> Vec<KeyDoc>,
+}
+
+/// Keys of these mappings are documented with those of another: defaults and overrides are what they are of, and a query
+/// may hold the keys of its one metric, a file those of all its queries.
+const ALSO: [(&str, &str); 5] = [
+    ("database", "databases"),
+    ("query", "queries"),
+    ("overrides", "queries"),
+    ("queries", "metrics"),
+    ("collector", "queries"),
+];
+
+/// The documentation of one key.
+#[derive(Debug, Clone)]
+pub struct KeyDoc {
+    /// As a table lists it: `timeout`, `tls.mode`.
+    key: String,
+    default: String,
+    about: String,
+}
+
+/// The documentation of all keys.
+pub struct KeyDocs(Vec<(Vec<KeyDoc>, Table)>);
+
+impl KeyDocs {
+    /// All of it.
+    #[must_use]
+    pub fn new() -> KeyDocs {
+        KeyDocs(TABLES.into_iter().map(|table| (table.docs(), table)).collect())
+    }
+
+    /// What `key` of a mapping called `scope` is for, with its default.
+    #[must_use]
+    pub fn about(&self, scope: &str, key: &str) -> Option<String> {
+        let found = self.0.iter().find_map(|(docs, table)| {
+            let nested = format!("{scope}.{key}");
+            docs.iter().find(|doc| doc.key == nested || (table.scope == scope && doc.key == key))
+        });
+        let in_words = |doc: &KeyDoc| match doc.default.strip_prefix("required") {
+            Some(or) => format!("{}\n\nRequired{or}", doc.about),
+            None if doc.default == "none" => doc.about.clone(),
+            None => format!("{}\n\nDefault: {}", doc.about, doc.default),
+        };
+        found.map(in_words).or_else(|| {
+            let others = ALSO.iter().filter(|(name, _)| *name == scope);
+            others.filter_map(|(_, other)| self.about(other, key)).next()
+        })
+    }
+
+    /// The tables as Markdown, each with its name.
+    #[must_use]
+    pub fn tables(&self) -> Vec<(&'static str, String)> {
+        let row = |doc: &KeyDoc| {
+            format!(
+                "| `{}` | {} | {} |\n",
+                doc.key,
+                doc.default.replace('|', "\\|"),
+                doc.about.replace('|', "\\|")
+            )
+        };
+        let table = |docs: &[KeyDoc]| {
+            let rows: String = docs.iter().map(row).collect();
+            format!("| key | default | what it is for |\n|---|---|---|\n{rows}")
+        };
+        self.0.iter().map(|(docs, known)| (known.name, table(docs))).collect()
+    }
+}
+
+impl Default for KeyDocs {
+    fn default() -> Self {
+        KeyDocs::new()
+    }
+}
+
+impl Table {
+    /// The keys of the table in `keys.txt`, then those declared in the code.
+    fn docs(&self) -> Vec<KeyDoc> {
+        let query_keys: Vec<String> = Query::ABOUT.iter().map(|(key, _)| format!("`{key}`")).collect();
+        let text = KEYS.replace("{query keys}", &query_keys.join(", "));
+        let lines = text.lines().skip_while(|line| line.strip_prefix("## ") != Some(self.name)).skip(1);
+        let written = lines.take_while(|line| !line.starts_with("## ")).filter_map(|line| {
+            let mut cells = line.splitn(3, " | ").map(str::to_owned);
+            Some(KeyDoc { key: cells.next()?, default: cells.next()?, about: cells.next()? })
+        });
+        written.chain((self.declared)()).collect()
+    }
+}
+
+/// The keys of a type, with the defaults that it has.
+fn declared<T: Settings + Default>() -> Vec<KeyDoc> {
+    let defaults = T::default().shown();
+    let of_key = |((key, about), (_, default)): (&(&str, &str), &(&str, YamlValue))| KeyDoc {
+        key: (*key).to_owned(),
+        default: default_text(key, default),
+        about: about.trim().to_owned(),
+    };
+    T::ABOUT.iter().zip(&defaults).map(of_key).collect()
+}
+
+/// A default as people write it: `64MiB` for a number of bytes.
+fn default_text(key: &str, value: &YamlValue) -> String {
+    const MIB: u64 = 1 << 20;
+    let text = match value {
+        YamlValue::Text(text) if text == "none" => return text.clone(),
+        YamlValue::Text(text) => text,
+        YamlValue::List(items) => {
+            return items.iter().map(|item| default_text(key, item)).collect::<Vec<_>>().join(", ");
+        }
+        YamlValue::Map(_) => return String::new(),
+    };
+    match text.parse::<u64>() {
+        Ok(bytes) if key.ends_with("_bytes") && bytes % MIB == 0 => format!("`{}MiB`", bytes / MIB),
+        Ok(bytes) if key.ends_with("_bytes") && bytes % 1024 == 0 => format!("`{}KiB`", bytes / 1024),
+        _ => format!("`{text}`"),
+    }
+}
+
+/// What the main configuration may say.
 #[must_use]
-pub fn config(drivers: &Drivers) -> Shape {
+pub fn config(drivers: &Drivers) -> Rc<MappingRecord> {
     let databases: String = drivers.names().fold("databases:\n".to_owned(), |text, driver| {
         text + &format!("  {driver}: {{driver: {driver}}}\n")
     });
-    toured(&(databases + &queries()), |document, reader| {
+    recorded(&(databases + &queries()), |document, reader| {
         super::read(document, Path::new(""), drivers, reader);
     })
 }
 
-/// An included file.
+/// What an included file may say.
 #[must_use]
-pub fn collector(drivers: &Drivers) -> Shape {
-    toured(&queries(), |document, reader| {
+pub fn collector(drivers: &Drivers) -> Rc<MappingRecord> {
+    recorded(&queries(), |document, reader| {
         collector::included(document, "", Sql::new, &collector::defaults(None, drivers), drivers, reader);
     })
 }
 
-/// A query for each kind of metric, in the list and in the mini form.
+/// A query for each kind of metric, in the list and in the short form.
 fn queries() -> String {
-    let (mut metrics, mut mini) = (String::new(), String::new());
+    let (mut metrics, mut short) = (String::new(), String::new());
     for kind in TYPES {
-        for door in DOORS {
+        for variant in VARIANTS {
             // Writing to a text cannot fail.
-            let _ = writeln!(metrics, "    - {{type: {}{door}}}", kind.name());
-            let _ = writeln!(mini, "- {{metric_name: x, type: {}{door}}}", kind.name());
+            let _ = writeln!(metrics, "    - {{type: {}{variant}}}", kind.name());
+            let _ = writeln!(short, "- {{metric_name: x, type: {}{variant}}}", kind.name());
         }
     }
-    format!("queries:\n- metrics:\n{metrics}{mini}")
+    format!("queries:\n- metrics:\n{metrics}{short}")
 }
 
-fn toured(text: &str, read: impl Fn(&Document, &Reader<'_>)) -> Shape {
+fn recorded(text: &str, read: impl Fn(&Document, &Reader<'_>)) -> Rc<MappingRecord> {
     let environment = |_: &str| None;
-    let reader = Reader::survey(&environment);
-    // Invariant: a tour is YAML; one that was not would make an empty schema, which a test would see.
-    if let Ok(document) = Document::parse("tour", Path::new(""), text.to_owned()) {
+    let reader = Reader::for_schema(&environment);
+    // Invariant: a sample is YAML; one that was not would make an empty schema, which a test would see.
+    if let Ok(document) = Document::parse("sample", Path::new(""), text.to_owned()) {
         read(&document, &reader);
     }
-    reader.shape()
+    reader.recorded()
 }

@@ -383,22 +383,10 @@ impl Run {
 #[cfg(test)]
 pub(crate) fn spec() -> RunSpec {
     use crate::metric::labels::LabelLimit;
-    use crate::yaml::writer::{Digest, YamlValue};
     let database = config::database::Database {
         name: "a".to_owned(),
         driver: "sqlite",
-        endpoint: None,
-        enabled: true,
-        labels: Vec::new(),
-        max_connections: 1,
-        idle_timeout: Duration::from_secs(1),
-        max_lifetime: Duration::from_secs(1),
-        snapshot: false,
-        queries: Vec::new(),
-        redacted: YamlValue::Map(Vec::new()),
-        source: config::source::DatabaseSource::default(),
-        connection: Digest::default(),
-        digest: Digest::default(),
+        ..config::database::Database::default()
     };
     let context = SampleContext::new(None, &[], LabelLimit { bytes: 1024, truncate: false });
     RunSpec {

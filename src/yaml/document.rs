@@ -16,10 +16,8 @@ use crate::error::{Error, Result, SourcePosition};
 use crate::file;
 use crate::file::ReadError;
 
-use super::place::Lines;
-use super::{audit, syntax};
-
-pub use super::node::{MapEntry, Node, NodeValue};
+use super::lines::SourceLines;
+use super::syntax;
 
 /// The largest file, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -27,6 +25,61 @@ pub const MAX_BYTES: usize = 1 << 20;
 const MAX_NODES: usize = 100_000;
 /// The most bytes of text, each use of an alias counted.
 const MAX_TEXT: usize = 4 * MAX_BYTES;
+
+/// A YAML value as typed, and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Offset in the text; `None` for block scalars, folded lines and empty collections: the key's place serves.
+    /// What an alias stands for has the place of its anchor.
+    pub at: Option<usize>,
+    /// What it is.
+    pub value: NodeValue,
+}
+
+/// A YAML value as typed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeValue {
+    /// A plain `~`, `null` or nothing at all.
+    Null,
+    /// A scalar's text: `1.10` and `007` stay as they are.
+    Scalar(String),
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping, in file order, without repeated keys.
+    Map(Vec<MapEntry>),
+}
+
+/// One key of a mapping and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MapEntry {
+    /// The key's text.
+    pub key: String,
+    /// Where the key stands.
+    pub at: Option<usize>,
+    /// The value.
+    pub node: Node,
+}
+
+impl Node {
+    /// Where a scalar stands; `None` for lists and mappings, whose key's place serves.
+    #[must_use]
+    pub fn scalar_at(&self) -> Option<usize> {
+        self.at.filter(|_| matches!(self.value, NodeValue::Scalar(_)))
+    }
+}
+
+impl NodeValue {
+    /// What it is, for messages.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            NodeValue::Null => "nothing",
+            NodeValue::Scalar(_) => "text",
+            NodeValue::List(_) => "a list",
+            NodeValue::Map(_) => "a mapping",
+        }
+    }
+}
 
 /// One parsed file: its name as the user gave it, its text (for places) and its tree.
 #[derive(Debug)]
@@ -41,7 +94,7 @@ pub struct Document {
     pub tree: Node,
     /// What is wrong in it and does not hide the rest: repeated keys, tags, merge keys.
     pub faults: Vec<Error>,
-    lines: Lines,
+    lines: SourceLines,
 }
 
 impl Document {
@@ -56,11 +109,11 @@ impl Document {
         if text.len() > MAX_BYTES {
             return Err(too_large(file));
         }
-        let lines = Lines::new(&text);
+        let lines = SourceLines::new(&text);
         let place = |at, path: &str| lines.place(file, &text, at, path);
         syntax::precheck(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at), "")))?;
         let mut tree = build(&text).map_err(|refused| refused.error(&text, &lines, file))?;
-        let faults = audit::audit(&mut tree, &text, &place);
+        let faults = syntax::audit(&mut tree, &text, &place);
         Ok(Document { file: file.to_owned(), folder: folder.to_owned(), text, tree, faults, lines })
     }
 
@@ -77,7 +130,7 @@ impl Document {
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());
-            Error::config("the file is not UTF-8 text").at(Lines::new(&text).place(
+            Error::config("the file is not UTF-8 text").at(SourceLines::new(&text).place(
                 file,
                 &text,
                 Some(good),
@@ -104,17 +157,17 @@ fn too_large(file: &str) -> Error {
 }
 
 /// Why there is no tree.
-enum Refused {
+enum ParseFailure {
     Empty,
     Yaml(serde_yaml::Error),
 }
 
-impl Refused {
-    fn error(&self, text: &str, lines: &Lines, file: &str) -> Error {
+impl ParseFailure {
+    fn error(&self, text: &str, lines: &SourceLines, file: &str) -> Error {
         let place = |at| lines.unsure_place(file, text, at);
         match self {
-            Refused::Empty => Error::config("the file is empty").at(place(None)),
-            Refused::Yaml(error) => {
+            ParseFailure::Empty => Error::config("the file is empty").at(place(None)),
+            ParseFailure::Yaml(error) => {
                 let second = error.to_string().contains(syntax::TWO).then(|| second_error(text)).flatten();
                 let error =
                     second.as_ref().filter(|_| syntax::second_document(text).is_none()).unwrap_or(error);
@@ -130,15 +183,15 @@ impl Refused {
     }
 }
 
-fn build(text: &str) -> Result<Node, Refused> {
+fn build(text: &str) -> Result<Node, ParseFailure> {
     let events = || serde_yaml::Deserializer::from_str(text);
     let mut nodes = Budget(MAX_NODES);
-    let shape = Survey(&mut nodes).deserialize(events()).map_err(Refused::Yaml)?;
+    let shape = ShapeSeed(&mut nodes).deserialize(events()).map_err(ParseFailure::Yaml)?;
     if matches!(shape, Shape::Null) {
-        return Err(Refused::Empty);
+        return Err(ParseFailure::Empty);
     }
     let mut bytes = Budget(MAX_TEXT);
-    Gather { shape: &shape, text, bytes: &mut bytes }.deserialize(events()).map_err(Refused::Yaml)
+    NodeSeed { shape: &shape, text, bytes: &mut bytes }.deserialize(events()).map_err(ParseFailure::Yaml)
 }
 
 /// The error of the second document, if it has one: what follows the first document may be no document at all.
@@ -165,9 +218,9 @@ enum Shape {
     Map(Vec<Shape>),
 }
 
-struct Survey<'b>(&'b mut Budget);
+struct ShapeSeed<'b>(&'b mut Budget);
 
-impl<'de> DeserializeSeed<'de> for Survey<'_> {
+impl<'de> DeserializeSeed<'de> for ShapeSeed<'_> {
     type Value = Shape;
     fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Shape, D::Error> {
         events.deserialize_any(self)
@@ -182,7 +235,7 @@ macro_rules! scalar {
     };
 }
 
-impl<'de> Visitor<'de> for Survey<'_> {
+impl<'de> Visitor<'de> for ShapeSeed<'_> {
     type Value = Shape;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -203,7 +256,7 @@ impl<'de> Visitor<'de> for Survey<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape, A::Error> {
         self.0.spend(1)?;
         let mut shapes = Vec::new();
-        while let Some(shape) = items.next_element_seed(Survey(&mut *self.0))? {
+        while let Some(shape) = items.next_element_seed(ShapeSeed(&mut *self.0))? {
             shapes.push(shape);
         }
         Ok(Shape::List(shapes))
@@ -212,9 +265,9 @@ impl<'de> Visitor<'de> for Survey<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Shape, A::Error> {
         self.0.spend(1)?;
         let mut shapes = Vec::new();
-        while entries.next_key_seed(Text { text: "", bytes: &mut Budget(usize::MAX) })?.is_some() {
+        while entries.next_key_seed(TextSeed { text: "", bytes: &mut Budget(usize::MAX) })?.is_some() {
             self.0.spend(1)?;
-            shapes.push(entries.next_value_seed(Survey(&mut *self.0))?);
+            shapes.push(entries.next_value_seed(ShapeSeed(&mut *self.0))?);
         }
         Ok(Shape::Map(shapes))
     }
@@ -227,18 +280,18 @@ impl<'de> Visitor<'de> for Survey<'_> {
 }
 
 /// The second reading: the text of every scalar.
-struct Gather<'s> {
+struct NodeSeed<'s> {
     shape: &'s Shape,
     text: &'s str,
     bytes: &'s mut Budget,
 }
 
-impl<'de> DeserializeSeed<'de> for Gather<'_> {
+impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
     type Value = Node;
     fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Node, D::Error> {
         match self.shape {
             Shape::Null | Shape::Scalar => {
-                let (text, at) = Text { text: self.text, bytes: self.bytes }.deserialize(events)?;
+                let (text, at) = TextSeed { text: self.text, bytes: self.bytes }.deserialize(events)?;
                 let null = matches!(self.shape, Shape::Null);
                 Ok(Node { at, value: if null { NodeValue::Null } else { NodeValue::Scalar(text) } })
             }
@@ -248,7 +301,7 @@ impl<'de> DeserializeSeed<'de> for Gather<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Gather<'_> {
+impl<'de> Visitor<'de> for NodeSeed<'_> {
     type Value = Node;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -259,7 +312,7 @@ impl<'de> Visitor<'de> for Gather<'_> {
         let Shape::List(shapes) = self.shape else { return Err(A::Error::custom("a list appeared")) };
         let mut list = Vec::with_capacity(shapes.len());
         for shape in shapes {
-            list.extend(items.next_element_seed(Gather {
+            list.extend(items.next_element_seed(NodeSeed {
                 shape,
                 text: self.text,
                 bytes: &mut *self.bytes,
@@ -272,29 +325,30 @@ impl<'de> Visitor<'de> for Gather<'_> {
         let Shape::Map(shapes) = self.shape else { return Err(A::Error::custom("a mapping appeared")) };
         let mut map = Vec::with_capacity(shapes.len());
         for shape in shapes {
-            let key = Text { text: self.text, bytes: &mut *self.bytes };
+            let key = TextSeed { text: self.text, bytes: &mut *self.bytes };
             let Some((key, at)) = entries.next_key_seed(key)? else { break };
-            let tree = entries.next_value_seed(Gather { shape, text: self.text, bytes: &mut *self.bytes })?;
-            map.push(MapEntry { key, at, tree });
+            let node =
+                entries.next_value_seed(NodeSeed { shape, text: self.text, bytes: &mut *self.bytes })?;
+            map.push(MapEntry { key, at, node });
         }
         Ok(Node { at: map.first().and_then(|entry| entry.at), value: NodeValue::Map(map) })
     }
 }
 
 /// A scalar's text, and where it stands when it is a slice of the file's text.
-struct Text<'s> {
+struct TextSeed<'s> {
     text: &'s str,
     bytes: &'s mut Budget,
 }
 
-impl<'de> DeserializeSeed<'de> for Text<'_> {
+impl<'de> DeserializeSeed<'de> for TextSeed<'_> {
     type Value = (String, Option<usize>);
     fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Self::Value, D::Error> {
         events.deserialize_str(self)
     }
 }
 
-impl<'de> Visitor<'de> for Text<'_> {
+impl<'de> Visitor<'de> for TextSeed<'_> {
     type Value = (String, Option<usize>);
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

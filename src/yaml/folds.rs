@@ -1,16 +1,11 @@
 //! Where YAML joins lines: in a folded block (`>`), and in a plain or quoted scalar over several lines, the end of a line
 //! of the file becomes a blank. A `--` comment in it then goes on with what was meant to follow it.
 //!
-//! serde_yaml does not tell how a scalar is written, so its text is laid beside the lines of the file. Where they do not
-//! fit (rare escapes), nothing is said.
+//! serde_yaml does not say how a scalar is written, so its text is laid beside the file. Where they do not fit (rare
+//! escapes), no line counts as joined.
 
-use std::borrow::Cow;
-
-use super::document::NodeValue;
-use super::keys::Keys;
-
-/// Lines of the file that may stand between a key and the first of its text: the end of a header, comments.
-const BEFORE: usize = 100;
+/// How many places in the file are tried as the first of a scalar: its first word may also stand in a comment above it.
+const STARTS: usize = 100;
 
 /// A scalar's text as typed, with places where a line of the file ends and the text goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,39 +16,19 @@ pub struct Folded {
     pub folds: Vec<usize>,
 }
 
-impl Keys<'_> {
-    /// The scalars under `key` (one, or a list of them) of which lines are joined. Asks nothing.
-    #[must_use]
-    pub fn folded(&self, key: &str) -> Vec<Folded> {
-        let Some(found) = self.look(key) else { return Vec::new() };
-        let text = &found.source.document.text;
-        let Some(at) = found.entry.at else { return Vec::new() };
-        let scalars: Vec<(&str, Option<usize>)> = match found.value() {
-            NodeValue::Scalar(scalar) => vec![(scalar, found.entry.tree.at)],
-            NodeValue::List(items) => items
-                .iter()
-                .filter_map(|item| {
-                    if let NodeValue::Scalar(scalar) = &item.value {
-                        Some((&**scalar, item.at))
-                    } else {
-                        None
-                    }
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
-        let mut rest = text.get(start(text, at + found.entry.key.len())..).unwrap_or_default();
-        let mut all = Vec::new();
-        // One that is a piece of the file as it stands is not folded.
-        for (scalar, _) in scalars.into_iter().filter(|(_, at)| at.is_none()) {
-            let (folds, after) = folds(rest, scalar);
-            rest = after;
-            if !folds.is_empty() {
-                all.push(Folded { text: scalar.to_owned(), folds });
-            }
-        }
-        all
-    }
+/// Those of `scalars` of which lines are joined; they are the values, in order, of a key whose name ends at `after_key`.
+pub(super) fn folded<'s>(
+    text: &str,
+    after_key: usize,
+    scalars: impl Iterator<Item = &'s str>,
+) -> Vec<Folded> {
+    let mut rest = text.get(start(text, after_key)..).unwrap_or_default();
+    let of_scalar = |scalar: &str| {
+        let (folds, after) = folds(rest, scalar);
+        rest = after;
+        Folded { text: scalar.to_owned(), folds }
+    };
+    scalars.map(of_scalar).filter(|folded| !folded.folds.is_empty()).collect()
 }
 
 /// Where the value of a key begins whose name ends at `after`: for an alias, at its anchor.
@@ -74,86 +49,48 @@ fn start(text: &str, after: usize) -> usize {
 
 /// The places in `scalar` where a line of the file ends, and what of the file follows it.
 fn folds<'t>(text: &'t str, scalar: &str) -> (Vec<usize>, &'t str) {
+    let ends_word = |c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '\\');
+    let word = scalar.trim_start().split(ends_word).next().unwrap_or_default();
+    let starts = text.match_indices(word).map(|(at, _)| at).take(if word.is_empty() { 0 } else { STARTS });
+    let found = starts.filter_map(|at| text.get(at..)).find_map(|rest| laid_beside(rest, scalar));
+    found.unwrap_or((Vec::new(), text))
+}
+
+/// Lays `scalar` beside a piece of the file that begins with it, blanks apart and escapes left out. `None` where they do
+/// not fit.
+fn laid_beside<'t>(text: &'t str, scalar: &str) -> Option<(Vec<usize>, &'t str)> {
+    let blanks = |at: usize| scalar.get(at..).map_or(0, |rest| rest.len() - rest.trim_start().len());
     let mut folds = Vec::new();
-    let mut lines = text.split_inclusive('\n');
-    let mut rest = text;
-    let body = scalar.trim();
-    let Some(mut at) = scalar.find(body).filter(|_| !body.is_empty()) else { return (folds, text) };
-    let first = lines.by_ref().take(BEFORE).find_map(|line| {
-        rest = rest.get(line.len()..).unwrap_or_default();
-        beginning(line, body)
-    });
-    let Some(length) = first else { return (folds, text) };
-    at += length;
-    for line in lines {
-        let (gap, left) =
-            scalar.get(at..).map_or(("", ""), |left| left.split_at(left.len() - left.trim_start().len()));
-        let after = rest.get(line.len()..).unwrap_or_default();
-        if left.is_empty() {
-            break;
+    let mut at = blanks(0);
+    // Where in the scalar the line of the file ended.
+    let mut line_end = None;
+    let mut escaped = false;
+    for (offset, c) in text.char_indices() {
+        let next = scalar.get(at..)?.chars().next();
+        if at + blanks(at) == scalar.len() {
+            return Some((folds, &text[offset..]));
         }
-        let line = line.trim();
-        if !line.is_empty() {
-            let Some(length) = forms(line).iter().find_map(|form| common(left, form)) else { break };
-            if !gap.contains('\n') {
-                folds.push(at);
+        match c {
+            '\n' => line_end = line_end.or(Some(at)),
+            _ if c.is_whitespace() => {
+                at += if line_end.is_none() && next == Some(c) { c.len_utf8() } else { 0 }
             }
-            at += gap.len() + length;
+            'n' | 't' if escaped => {}
+            _ => {
+                let gap = scalar.get(at..at + blanks(at))?;
+                let is_joined = !gap.contains('\n');
+                at += gap.len();
+                folds.extend(line_end.take().filter(|_| is_joined));
+                if scalar.get(at..)?.starts_with(c) {
+                    at += c.len_utf8();
+                } else if !matches!(c, '\\' | '\'') {
+                    return None;
+                }
+            }
         }
-        rest = after;
+        escaped = c == '\\' && !escaped;
     }
-    (folds, rest)
-}
-
-/// How much of `body` stands at the end of the line on which it begins.
-fn beginning(line: &str, body: &str) -> Option<usize> {
-    let word = body.split(char::is_whitespace).next()?;
-    forms(line.trim())
-        .iter()
-        .find_map(|form| form.match_indices(word).find_map(|(at, _)| common(body, form.get(at..)?)))
-}
-
-/// The length of what `text` begins with and a line of the file holds: the line, or all that is left of the text and then
-/// a quote or a bracket.
-fn common(text: &str, line: &str) -> Option<usize> {
-    let left = text.trim_end();
-    if left.starts_with(line) {
-        Some(line.len())
-    } else if line.starts_with(left) {
-        Some(left.len())
-    } else {
-        None
-    }
-}
-
-/// A line as it may be meant: as it stands, and as in quotes of either kind.
-fn forms(line: &str) -> Vec<Cow<'_, str>> {
-    let mut forms = vec![Cow::Borrowed(line)];
-    if line.contains("''") {
-        forms.push(line.replace("''", "'").into());
-    }
-    if line.contains('\\') {
-        forms.push(unescaped(line).into());
-    }
-    forms
-}
-
-/// The escapes of double quotes that SQL is likely to have. One at the end of a line joins it with the next.
-fn unescaped(line: &str) -> String {
-    let mut text = String::with_capacity(line.len());
-    let mut characters = line.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => match characters.next() {
-                Some('n') => text.push('\n'),
-                Some('t') => text.push('\t'),
-                Some(other) => text.push(other),
-                None => {}
-            },
-            other => text.push(other),
-        }
-    }
-    text
+    (at + blanks(at) == scalar.len()).then_some((folds, ""))
 }
 
 #[cfg(test)]
@@ -162,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::yaml::document::Document;
-    use crate::yaml::keys::Reader;
+    use crate::yaml::keys::{Keys, Reader};
 
     /// The text of `sql` with each joint marked.
     fn marked(yaml: &str) -> Vec<String> {

@@ -1,70 +1,114 @@
-//! The strict reader: each key is taken by name and type; what nobody took is an error with the nearest key.
+//! The strict reader: each key is taken by name and type; a key that nobody took is an error with the nearest key.
 //!
-//! Faults are collected in the [`Reader`], not returned: a method answers `None` for "absent or faulty".
-//! One reader serves the configuration, web-config files, query tests, imports and drivers.
-//! Scalars, lists of them and pairs are taken in `values`, mappings here; `effective` shows what was read.
+//! Faults are collected in the [`Reader`], not returned: a method returns `None` for "absent or faulty".
+//! One reader serves the configuration, web-config files, query tests and drivers.
+//! Knows no key by name, nor what becomes of a value.
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::str::FromStr;
+use std::time::Duration;
 
+use crate::deadline::parse_duration;
 use crate::error::{Error, SourcePosition};
+use crate::secret::Secret;
 
-use super::audit::join;
 use super::document::{Document, MapEntry, Node, NodeValue};
-use super::record::{Note, Record};
-use super::source::{Found, Source};
+use super::folds::{Folded, folded};
+use super::lines::names_secret;
+use super::recording::{MappingRecord, ValueKind};
+use super::scalar;
+use super::scalar::expand;
+use super::source::{FoundKey, MappingSource, join};
+use super::writer::{Digest, YamlValue, digest_of, effective};
 
-pub use super::hint::{nearest, nearest_of};
-pub use super::reader::{Closed, Environment, Reader};
+pub use super::nearest::{nearest, nearest_of};
+pub use super::reader::{Environment, LoadFindings, Reader};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// The mapping being read.
     Own,
-    /// The defaults behind it.
+    /// The defaults of the mapping.
     Default,
 }
 
-/// One mapping being read. Take what you know, then [`Keys::finish`].
+/// One value of a row in a query test, as typed and never expanded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Literal {
+    /// `~` or nothing.
+    Nothing,
+    /// Without quotes: its look says what it is.
+    Plain(String),
+    /// In quotes or a block: text, whatever it looks like.
+    Quoted(String),
+}
+
+/// Columns with their values, in the order written.
+pub type LiteralRow = Vec<(String, Literal)>;
+
+/// A number that a key may hold.
+pub trait Number: FromStr {
+    /// As the schema has it.
+    const KIND: ValueKind;
+}
+
+macro_rules! whole {
+    ($($number:ty),*) => {$(
+        impl Number for $number {
+            const KIND: ValueKind = ValueKind::Whole(<$number>::MAX as u64);
+        }
+    )*};
+}
+
+whole!(u8, u16, u32, u64, usize);
+
+impl Number for f64 {
+    const KIND: ValueKind = ValueKind::Number;
+}
+
+/// One mapping being read. Take what you know, then call [`Keys::finish`].
 pub struct Keys<'d> {
-    pub(super) front: Source<'d>,
-    pub(super) back: Option<Source<'d>>,
-    /// True where a mapping under a key is merged with the one behind it: `over` merges one level.
-    pub(super) merges: bool,
-    /// True for a rehearsal: questions count, faults do not.
+    front: MappingSource<'d>,
+    /// The defaults of the mapping.
+    back: Option<MappingSource<'d>>,
+    /// True where a mapping under a key is merged with the default of that key: `over` merges one level.
+    merges: bool,
+    /// True for a rehearsal: which keys it takes is recorded, its faults are not.
     silent: bool,
     /// Shared with the mappings below.
     faulted: Rc<Cell<bool>>,
     /// What is missing, unless one of these keys is there misspelt.
     lacking: RefCell<Vec<(&'static [&'static str], Error)>>,
-    pub(super) reader: &'d Reader<'d>,
+    reader: &'d Reader<'d>,
 }
 
 impl<'d> Keys<'d> {
     /// The document's root mapping; `None` (and a fault) when it is something else.
     pub fn root(document: &'d Document, reader: &'d Reader<'d>) -> Option<Keys<'d>> {
         reader.loaded(Some(&document.file));
-        for fault in &document.faults {
-            reader.fault(fault.clone());
-        }
-        match Source::new(document, &document.tree, String::new(), Some(0), Rc::default()) {
+        document.faults.iter().for_each(|fault| reader.fault(fault.clone()));
+        let record = if reader.for_schema { Rc::clone(&reader.root) } else { Rc::default() };
+        match MappingSource::new(document, &document.tree, String::new(), Some(0), record) {
             Ok(front) => {
-                if reader.surveys {
-                    reader.roots.borrow_mut().push(Rc::clone(&front.record));
-                }
                 let (faulted, lacking) = (Rc::default(), RefCell::default());
                 Some(Keys { front, back: None, merges: false, silent: false, faulted, lacking, reader })
             }
             Err(kind) => {
                 let place = document.place(document.tree.at, "");
-                reader.fault(
-                    Error::config(format!("expected a mapping (`key: value`), found {kind}")).at(place),
-                );
+                let message = format!("expected a mapping (`key: value`), found {kind}");
+                reader.fault(Error::config(message).at(place));
                 None
             }
         }
+    }
+
+    /// Another mapping that is read as part of this one.
+    fn part(&self, front: MappingSource<'d>, back: Option<MappingSource<'d>>) -> Keys<'d> {
+        let (faulted, lacking) = (Rc::clone(&self.faulted), RefCell::default());
+        Keys { front, back, merges: false, silent: self.silent, faulted, lacking, reader: self.reader }
     }
 
     /// The same mapping with `defaults` behind it: a key this one lacks is taken from there; maps merge one level.
@@ -77,21 +121,12 @@ impl<'d> Keys<'d> {
         self
     }
 
-    /// The same mapping for a reading whose faults go nowhere and whose questions count: so that a key of the
-    /// defaults that only an absent driver would read is not taken for unknown.
+    /// The same mapping for a reading that records which keys it takes, and no faults: so that a key of the
+    /// defaults that only an absent driver reads is not reported as unknown.
     #[must_use]
     pub fn rehearsal(&self) -> Keys<'d> {
-        let (front, back) = (self.front.clone(), self.back.clone());
-        let (merges, reader) = (self.merges, self.reader);
-        Keys {
-            front,
-            back,
-            merges,
-            silent: true,
-            faulted: Rc::default(),
-            lacking: RefCell::default(),
-            reader,
-        }
+        let part = self.part(self.front.clone(), self.back.clone());
+        Keys { merges: self.merges, silent: true, faulted: Rc::default(), ..part }
     }
 
     /// `databases.shop`; empty at the root.
@@ -106,18 +141,18 @@ impl<'d> Keys<'d> {
         self.holder(key).document.folder.clone()
     }
 
-    /// True when the key is there with a value, whatever it is (`~` and an empty one are none). It still counts as
-    /// unknown until taken.
+    /// True when the key is there with a value, whatever it is (`~` and an empty value do not count). It is still
+    /// unknown until it is taken.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.look(key).is_some()
     }
 
-    /// Which mapping gives `key` a value; `None` when neither does (`~` and an empty value are none).
+    /// Which mapping has a value for `key`; `None` when neither does.
     #[must_use]
     pub fn origin(&self, key: &str) -> Option<Origin> {
         let own = self.front.find(key).map(|_| Origin::Own);
-        own.or_else(|| self.behind(key).map(|_| Origin::Default))
+        own.or_else(|| self.default_of(key).map(|_| Origin::Default))
     }
 
     /// True when a fault was recorded here or in a mapping below: the sign to give up, once everything was read.
@@ -132,7 +167,7 @@ impl<'d> Keys<'d> {
         self.look(key).is_some_and(|found| matches!(found.value(), NodeValue::Map(_)))
     }
 
-    /// True when the value under `key` is a list (`metrics` may be one mapping or several).
+    /// True when the value under `key` is a list.
     #[must_use]
     pub fn is_list(&self, key: &str) -> bool {
         self.look(key).is_some_and(|found| matches!(found.value(), NodeValue::List(_)))
@@ -150,66 +185,244 @@ impl<'d> Keys<'d> {
 
     /// A nested mapping.
     pub fn inner(&mut self, key: &'static str) -> Option<Keys<'d>> {
-        self.ask(key);
-        self.noted(|| Note::Mapping(key));
-        let front = self.front.find(key);
-        let back = self.back.as_ref().and_then(|back| back.find(key));
-        let both = self.merges
-            && matches!((&front, &back), (Some(front), Some(back)) if is_map(front) && is_map(back));
-        let Some(found) = front.or_else(|| self.back.as_ref()?.find(key)) else { return self.absent(key) };
-        let front = self.mapping(
-            &found,
-            &found.entry.tree,
-            found.path(),
-            found.entry.at,
-            &found.source.record.ask(key),
-        );
-        let back = back.filter(|_| both).and_then(|back| {
-            self.mapping(&back, &back.entry.tree, back.path(), back.entry.at, &back.source.record.ask(key))
-        });
-        Some(Keys { back, ..self.alone(front?) })
+        self.ask(key, &ValueKind::Mapping);
+        let own = self.front.find(key);
+        let default = self.back.as_ref().and_then(|back| back.find(key));
+        let is_map = |found: &FoundKey<'_, '_>| matches!(found.value(), NodeValue::Map(_));
+        let merged = self.merges && own.as_ref().is_some_and(is_map) && default.as_ref().is_some_and(is_map);
+        let below = |found: &FoundKey<'_, 'd>| {
+            let record = found.source.record.ask(key);
+            self.mapping(found, &found.entry.node, found.path(), found.entry.at, record)
+        };
+        match (own, default) {
+            (Some(own), Some(default)) if merged => Some(self.part(below(&own)?, below(&default))),
+            (Some(found), _) | (None, Some(found)) => Some(self.part(below(&found)?, None)),
+            (None, None) if self.reader.for_schema => {
+                let back = self.back.as_ref().map(|back| back.empty(key));
+                Some(self.part(self.front.empty(key), back))
+            }
+            (None, None) => None,
+        }
     }
 
     /// A list of mappings. Each has a record of its own: what one item may hold another may not.
     pub fn items(&mut self, key: &'static str) -> Option<Vec<Keys<'d>>> {
-        self.ask(key);
-        let Some(found) = self.look(key) else {
-            return self.absent_one().map(|item| vec![item.noted_as(|record| Note::Item(key, record), self)]);
-        };
+        self.ask(key, &ValueKind::Items);
+        let Some(found) = self.look(key) else { return Some(vec![self.empty_element(key)?]) };
         let NodeValue::List(items) = found.value() else {
             return self.wrong(&found, "a list of mappings");
         };
         let keys = items.iter().enumerate().filter_map(|(index, item)| {
             let path = format!("{}[{index}]", found.path());
             if item.value == NodeValue::Null {
-                self.record(
-                    Error::config("expected a mapping, found nothing").at(found.place_of(item.at, &path)),
-                );
+                let error = Error::config("expected a mapping, found nothing");
+                self.record(error.at(found.place_of(item.at, &path)));
                 return None;
             }
             let at = item.at.or(found.entry.at);
-            let item = self.alone(self.mapping(&found, item, path, at, &Rc::default())?);
-            Some(item.noted_as(|record| Note::Item(key, record), self))
+            let item = self.mapping(&found, item, path, at, self.element_record(key))?;
+            Some(self.part(item, None))
         });
         Some(keys.collect())
     }
 
     /// A mapping of names to mappings, in file order. A name with nothing after it is an empty mapping.
     pub fn entries(&mut self, key: &'static str) -> Option<Vec<(String, Keys<'d>)>> {
-        self.ask(key);
+        self.ask(key, &ValueKind::Entries);
         let Some(found) = self.look(key) else {
-            let entry = self.absent_one()?.noted_as(|record| Note::Entry(key, record), self);
-            return Some(vec![("name".to_owned(), entry)]);
+            return Some(vec![("name".to_owned(), self.empty_element(key)?)]);
         };
         let NodeValue::Map(entries) = found.value() else {
             return self.wrong(&found, "a mapping of names to mappings");
         };
         let keys = entries.iter().filter_map(|entry| {
             let path = join(&found.path(), &entry.key);
-            let keys = self.alone(self.mapping(&found, &entry.tree, path, entry.at, &Rc::default())?);
-            Some((entry.key.clone(), keys.noted_as(|record| Note::Entry(key, record), self)))
+            let front = self.mapping(&found, &entry.node, path, entry.at, self.element_record(key))?;
+            Some((entry.key.clone(), self.part(front, None)))
         });
         Some(keys.collect())
+    }
+
+    /// A scalar, expanded. A list or mapping is a fault. `~` and an empty value count as absent.
+    pub fn text(&mut self, key: &'static str) -> Option<String> {
+        let (found, text) = self.scalar(key, &ValueKind::Text)?;
+        self.expanded(text, &found.place())
+    }
+
+    /// A scalar as typed, without expansion: for `sql`.
+    pub fn literal(&mut self, key: &'static str) -> Option<String> {
+        let (_, text) = self.scalar(key, &ValueKind::Text)?;
+        self.mark(|record| record.keep_as_typed(key));
+        Some(text.to_owned())
+    }
+
+    /// A scalar, expanded; its text never appears in a message.
+    pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        self.conceal(key);
+        self.text(key).map(Secret::new)
+    }
+
+    /// Keeps the lines of `key` out of every message, for values that hold a secret among other things.
+    pub fn conceal(&self, key: &'static str) {
+        self.mark(|record| record.hide(key));
+        let Some(found) = self.look(key) else { return };
+        self.reader.hide(&found.place());
+        self.reader.hide(&found.source.key_place(found.entry));
+    }
+
+    /// `true` or `false` (also yes/no, on/off, any case).
+    pub fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.read(key, &ValueKind::Flag, |text| {
+            scalar::flag(text).ok_or_else(|| format!("{text:?} is neither true nor false"))
+        })
+    }
+
+    /// A number, expanded; `what` names it in the message: "a port from 1 to 65535".
+    pub fn number<T: Number>(&mut self, key: &'static str, what: &str) -> Option<T> {
+        self.read(key, &T::KIND, |text| text.trim().parse().map_err(|_| format!("{text:?} is not {what}")))
+    }
+
+    /// `500ms`, `10s`, `5m`, `1h`, or a number of seconds.
+    pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
+        self.read(key, &ValueKind::Duration, parse_duration)
+    }
+
+    /// `64MiB`, `16KiB`, `1GB`, or a number of bytes.
+    pub fn size(&mut self, key: &'static str) -> Option<u64> {
+        let refused =
+            |text: &str| format!("{text:?} is not a size: write 64MiB, 16KiB, 1GB or a number of bytes");
+        self.read(key, &ValueKind::Size, |text| scalar::size(text).ok_or_else(|| refused(text)))
+    }
+
+    /// One word of a closed set, case-insensitively; else a fault that lists them and hints at the nearest.
+    pub fn choice<T: Copy>(&mut self, key: &'static str, table: &[(&'static str, T)]) -> Option<T> {
+        let words = || table.iter().map(|(word, _)| *word);
+        self.words(key, words());
+        self.read(key, &ValueKind::Text, |text| {
+            scalar::word(text, table).ok_or_else(|| {
+                let near = nearest(text, words()).map(|near| format!("; did you mean `{near}`?"));
+                let all = words().collect::<Vec<_>>().join(", ");
+                format!("{text:?} is not one of {all}{}", near.unwrap_or_default())
+            })
+        })
+    }
+
+    /// One word of a closed set, in any case, or a finite number.
+    pub fn word_or_number<T: Copy>(
+        &mut self,
+        key: &'static str,
+        table: &[(&'static str, T)],
+        number: impl Fn(f64) -> T,
+    ) -> Option<T> {
+        let words = || table.iter().map(|(word, _)| *word);
+        self.words(key, words());
+        self.read(key, &ValueKind::Number, |text| {
+            let parsed = || text.trim().parse().ok().filter(|number: &f64| number.is_finite()).map(&number);
+            scalar::word(text, table).or_else(parsed).ok_or_else(|| {
+                format!("expected {} or a number, found {text:?}", words().collect::<Vec<_>>().join(", "))
+            })
+        })
+    }
+
+    /// A path, relative to the file that names it.
+    pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
+        let text = self.text(key)?;
+        if text.is_empty() {
+            self.fault(key, "the path is empty");
+            return None;
+        }
+        Some(self.folder(key).join(text))
+    }
+
+    /// What the file itself says under `key`: variables left out, their defaults in. Does not take the key; for a
+    /// check whether a secret stands in the file.
+    #[must_use]
+    pub fn written(&self, key: &str) -> Option<Secret> {
+        let NodeValue::Scalar(text) = self.look(key)?.value() else { return None };
+        expand(text, &|_| Some(String::new())).ok().map(Secret::new)
+    }
+
+    /// A variable of the environment, as `${NAME}` has it.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.reader.environment)(name)
+    }
+
+    /// The path under `key`, as [`Keys::file`] returns it. Does not take the key and records no fault.
+    #[must_use]
+    pub fn path_of(&self, key: &str) -> Option<PathBuf> {
+        let NodeValue::Scalar(text) = self.look(key)?.value() else { return None };
+        expand(text, self.reader.environment).ok().map(|text| self.folder(key).join(text))
+    }
+
+    /// A list of scalars, or one scalar; expanded.
+    pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        self.ask(key, &ValueKind::Texts);
+        let found = self.look(key)?;
+        let items = match found.value() {
+            NodeValue::Scalar(text) => return self.expanded(text, &found.place()).map(|text| vec![text]),
+            NodeValue::List(items) => items,
+            _ => return self.wrong(&found, "a list of texts"),
+        };
+        all(items.iter().enumerate().map(|(index, item)| {
+            let place = found.place_of(item.at, &format!("{}[{index}]", found.path()));
+            self.inner_text(&item.value, &place)
+        }))
+    }
+
+    /// A mapping of scalars in file order; values expanded, keys as typed.
+    pub fn pairs(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
+        self.ask(key, &ValueKind::Pairs);
+        let mut pairs = self.pairs_of(&self.look(key)?)?;
+        if self.merges
+            && self.front.find(key).is_some()
+            && let Some(default) = self.default_of(key)
+        {
+            let mut more = self.pairs_of(&default)?;
+            more.retain(|(name, _)| pairs.iter().all(|(own, _)| own != name));
+            pairs.append(&mut more);
+        }
+        Some(pairs)
+    }
+
+    /// A list of texts, each standing for itself, or a mapping of names to texts.
+    pub fn named_texts(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
+        self.ask(key, &ValueKind::Texts);
+        self.ask(key, &ValueKind::Pairs);
+        if self.is_mapping(key) {
+            return self.pairs(key);
+        }
+        Some(self.texts(key)?.into_iter().map(|text| (text.clone(), text)).collect())
+    }
+
+    /// A list of mappings of columns to scalars: what a query test says a database returns.
+    pub fn rows(&mut self, key: &'static str) -> Option<Vec<LiteralRow>> {
+        self.ask(key, &ValueKind::Cells);
+        let found = self.look(key)?;
+        let NodeValue::List(items) = found.value() else {
+            return self.wrong(&found, "a list of mappings");
+        };
+        all(items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| self.literal_row(&found, item, &format!("{}[{index}]", found.path()))))
+    }
+
+    /// The scalars under `key` (one, or a list of them) of which lines are joined. Does not take the key.
+    #[must_use]
+    pub fn folded(&self, key: &str) -> Vec<Folded> {
+        let Some(found) = self.look(key) else { return Vec::new() };
+        let scalars = match found.value() {
+            NodeValue::List(items) => items,
+            _ => std::slice::from_ref(&found.entry.node),
+        };
+        // A scalar with a place is a piece of the file as it stands: not folded.
+        let moved = scalars.iter().filter_map(|node| match &node.value {
+            NodeValue::Scalar(text) if node.at.is_none() => Some(&**text),
+            _ => None,
+        });
+        let after_key = found.entry.at.map(|at| at + found.entry.key.len());
+        after_key.map(|at| folded(&found.source.document.text, at, moved)).unwrap_or_default()
     }
 
     /// Refuses a key that a later version brings: "`when` is not built yet", whatever its value.
@@ -226,10 +439,35 @@ impl<'d> Keys<'d> {
         self.turn_away(&self.front, key, message);
     }
 
-    fn turn_away(&self, source: &Source<'d>, key: &'static str, message: &str) {
-        source.record.refuse(key);
-        if let Some(entry) = source.entry(key) {
-            self.record(Error::config(message).at(source.key_place(entry)));
+    /// Exactly one of `keys` must be there: a fault when two are; when none is, `message` with its hint, as
+    /// [`Keys::lacks`] has it.
+    pub fn require_one(&self, keys: &'static [&'static str], message: &str, hint: Option<&str>) {
+        self.one_of(keys);
+        let mut present = keys.iter().filter(|key| self.has(key));
+        match (present.next(), present.next()) {
+            (None, _) => self.lacks("", keys, message, hint.map(str::to_owned)),
+            (Some(first), Some(second)) => {
+                self.fault_with_hint(
+                    second,
+                    format!("cannot be combined with `{first}`"),
+                    "write one of them",
+                );
+            }
+            (Some(_), None) => {}
+        }
+    }
+
+    /// Says that exactly one of `keys` must be there, for the schema. The caller records the fault itself.
+    pub fn one_of(&self, keys: &'static [&'static str]) {
+        if self.reader.for_schema {
+            self.mark(|record| record.require(keys));
+        }
+    }
+
+    /// Says that the text of `key` is one of `words`, in any case: for words that the caller looks up itself.
+    pub fn words(&self, key: &'static str, words: impl IntoIterator<Item = &'static str>) {
+        if self.reader.for_schema {
+            self.ask(key, &ValueKind::Words(words.into_iter().collect()));
         }
     }
 
@@ -243,7 +481,7 @@ impl<'d> Keys<'d> {
         self.record(Error::config(message).at(self.place(key)).with_hint(hint));
     }
 
-    /// Records at `key` (or at this mapping, for "") that it lacks what one of `keys` would say. [`Keys::finish`] tells it,
+    /// Records at `key` (or at this mapping, for "") that one of `keys` is missing. [`Keys::finish`] reports it,
     /// unless an unknown key is a slip for one of them: that fault says enough.
     pub fn lacks(
         &self,
@@ -270,8 +508,30 @@ impl<'d> Keys<'d> {
         self.holder(key).place(key)
     }
 
-    /// The last call: keys nobody took are faults, each with the nearest key that was asked for. Gives these nearest
-    /// keys: what was probably meant to be there.
+    /// The mapping with its secrets hidden. Call it once every key was taken: what nobody took is hidden too.
+    #[must_use]
+    pub fn redacted(&self) -> YamlValue {
+        effective(&self.front, self.back.as_ref(), self.reader.environment, true)
+    }
+
+    /// The digest of the mapping, secrets included.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest_without(&[])
+    }
+
+    /// The digest of the mapping without some of its keys.
+    #[must_use]
+    pub fn digest_without(&self, left_out: &[&str]) -> Digest {
+        let mut whole = effective(&self.front, self.back.as_ref(), self.reader.environment, false);
+        if let YamlValue::Map(pairs) = &mut whole {
+            pairs.retain(|(key, _)| !left_out.contains(&key.as_str()));
+        }
+        digest_of(&[whole.yaml().as_bytes()])
+    }
+
+    /// The last call: keys nobody took are faults, each with the nearest key that was asked for. Returns these
+    /// nearest keys: what was probably meant to be there.
     pub fn finish(self) -> Vec<&'static str> {
         let meant = self.unknown(&self.front, false);
         for (keys, error) in self.lacking.take() {
@@ -283,19 +543,19 @@ impl<'d> Keys<'d> {
     }
 
     /// The last call on a mapping that others were read [`over`](Keys::over): keys that none of them took are
-    /// faults, those in mappings that were merged included. Without any question asked there is no fault.
+    /// faults, those in mappings that were merged included. If nobody asked for any key, there is no fault.
     pub fn finish_defaults(self) {
         if !self.front.record.is_empty() {
             self.unknown(&self.front, true);
         }
     }
 
-    fn unknown(&self, source: &Source<'d>, deep: bool) -> Vec<&'static str> {
+    fn unknown(&self, source: &MappingSource<'d>, deep: bool) -> Vec<&'static str> {
         let offered = source.record.offered();
         // What is there already was not meant.
         let free: Vec<&str> = offered.iter().copied().filter(|offer| source.entry(offer).is_none()).collect();
         let mut meant = Vec::new();
-        for entry in source.entries() {
+        for entry in source.entries {
             let Some(record) = source.record.asked(&entry.key) else {
                 // Nobody reads a hint that is not shown, and looking for it takes time.
                 let near = if self.reader.is_server_full() {
@@ -307,9 +567,9 @@ impl<'d> Keys<'d> {
                 meant.extend(near);
                 continue;
             };
-            if deep && !record.is_empty() && matches!(entry.tree.value, NodeValue::Map(_)) {
+            if deep && !record.is_empty() && matches!(entry.node.value, NodeValue::Map(_)) {
                 let path = join(&source.path, &entry.key);
-                if let Ok(inner) = Source::new(source.document, &entry.tree, path, entry.at, record) {
+                if let Ok(inner) = MappingSource::new(source.document, &entry.node, path, entry.at, record) {
                     self.unknown(&inner, true);
                 }
             }
@@ -317,16 +577,26 @@ impl<'d> Keys<'d> {
         meant
     }
 
-    /// Notes the question in the mapping and in what is behind it.
-    pub(super) fn ask(&self, key: &'static str) {
-        self.front.record.ask(key);
-        if let Some(back) = &self.back {
-            back.record.ask(key);
+    fn turn_away(&self, source: &MappingSource<'d>, key: &'static str, message: &str) {
+        source.record.refuse(key);
+        if let Some(entry) = source.entry(key) {
+            self.record(Error::config(message).at(source.key_place(entry)));
         }
     }
 
-    /// Marks a question in the mapping and in what is behind it.
-    pub(super) fn mark(&self, mark: impl Fn(&Record)) {
+    /// Records that `key` is taken, and for the schema as what, in the mapping and in its defaults.
+    fn ask(&self, key: &'static str, kind: &ValueKind) {
+        let inner = self.front.record.ask(key);
+        if let Some(back) = &self.back {
+            back.record.ask(key);
+        }
+        if self.reader.for_schema {
+            // What is read below the defaults of a key has the shape of what is read below the key.
+            self.mark(|record| record.add_kind(key, kind.clone(), &inner));
+        }
+    }
+
+    fn mark(&self, mark: impl Fn(&MappingRecord)) {
         mark(&self.front.record);
         if let Some(back) = &self.back {
             mark(&back.record);
@@ -334,59 +604,137 @@ impl<'d> Keys<'d> {
     }
 
     /// The value of `key`, from the defaults when this mapping has none.
-    pub(super) fn look(&self, key: &str) -> Option<Found<'_, 'd>> {
-        self.front.find(key).or_else(|| self.behind(key))
+    fn look(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
+        self.front.find(key).or_else(|| self.default_of(key))
     }
 
-    /// The value of `key` in the defaults.
-    pub(super) fn behind(&self, key: &str) -> Option<Found<'_, 'd>> {
+    fn default_of(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
         self.back.as_ref()?.find(key)
     }
 
-    /// The mapping that gives `key`'s value; this one when none does.
-    fn holder(&self, key: &str) -> &Source<'d> {
+    /// The mapping that has `key`'s value; this one when none does.
+    fn holder(&self, key: &str) -> &MappingSource<'d> {
         let from_back = self.front.find(key).is_none();
         self.back.as_ref().filter(|back| from_back && back.find(key).is_some()).unwrap_or(&self.front)
     }
 
-    pub(super) fn alone(&self, front: Source<'d>) -> Keys<'d> {
-        Keys {
-            front,
-            back: None,
-            merges: false,
-            silent: self.silent,
-            faulted: Rc::clone(&self.faulted),
-            lacking: RefCell::default(),
-            reader: self.reader,
-        }
+    /// The record of one element of a list or of names: its own, but for the schema one for all.
+    fn element_record(&self, key: &'static str) -> Rc<MappingRecord> {
+        if self.reader.for_schema { self.front.record.ask(key) } else { Rc::default() }
+    }
+
+    /// For the schema: one element of a list or of names that is not there.
+    fn empty_element(&self, key: &'static str) -> Option<Keys<'d>> {
+        self.reader.for_schema.then(|| self.part(self.front.empty(key), None))
     }
 
     fn mapping(
         &self,
-        found: &Found<'_, 'd>,
-        tree: &'d Node,
+        found: &FoundKey<'_, 'd>,
+        node: &'d Node,
         path: String,
         at: Option<usize>,
-        record: &Rc<Record>,
-    ) -> Option<Source<'d>> {
-        let place =
-            found.place_of(tree.at.filter(|_| matches!(tree.value, NodeValue::Scalar(_))).or(at), &path);
-        match Source::new(found.source.document, tree, path, at, Rc::clone(record)) {
-            Ok(source) => Some(source),
-            Err(kind) => {
-                self.record(Error::config(format!("expected a mapping, found {kind}")).at(place));
+        record: Rc<MappingRecord>,
+    ) -> Option<MappingSource<'d>> {
+        let place = found.place_of(node.scalar_at().or(at), &path);
+        let wrong = |kind| {
+            self.record(Error::config(format!("expected a mapping, found {kind}")).at(place));
+        };
+        MappingSource::new(found.source.document, node, path, at, record).map_err(wrong).ok()
+    }
+
+    fn pairs_of(&self, found: &FoundKey<'_, 'd>) -> Option<Vec<(String, String)>> {
+        let NodeValue::Map(entries) = found.value() else {
+            return self.wrong(found, "a mapping of names to texts");
+        };
+        all(entries.iter().map(|entry| {
+            let place = found.place_of(entry.node.scalar_at().or(entry.at), &join(&found.path(), &entry.key));
+            Some((entry.key.clone(), self.inner_text(&entry.node.value, &place)?))
+        }))
+    }
+
+    fn literal_row(&self, found: &FoundKey<'_, 'd>, item: &'d Node, path: &str) -> Option<LiteralRow> {
+        let NodeValue::Map(entries) = &item.value else {
+            let message = format!("expected a mapping of columns to values, found {}", item.value.kind());
+            self.record(Error::config(message).at(found.place_of(item.at, path)));
+            return None;
+        };
+        let text = &found.source.document.text;
+        // A scalar in quotes stands behind its quote; a block, or a text with escapes, has no place.
+        let is_plain = |at: Option<usize>| {
+            at.and_then(|at| text.get(..at)).is_some_and(|before| !before.ends_with(['"', '\'']))
+        };
+        all(entries.iter().map(|entry| {
+            let literal = match &entry.node.value {
+                NodeValue::Null => Literal::Nothing,
+                NodeValue::Scalar(typed) if is_plain(entry.node.at) => Literal::Plain(typed.clone()),
+                NodeValue::Scalar(typed) => Literal::Quoted(typed.clone()),
+                other => {
+                    let place = found.place_of(entry.at, &join(path, &entry.key));
+                    let message = format!("expected a value, found {}", other.kind());
+                    self.record(Error::config(message).at(place));
+                    return None;
+                }
+            };
+            Some((entry.key.clone(), literal))
+        }))
+    }
+
+    fn inner_text(&self, value: &NodeValue, place: &SourcePosition) -> Option<String> {
+        let NodeValue::Scalar(text) = value else {
+            let error = Error::config(format!("expected text, found {}", value.kind())).at(place.clone());
+            let is_null = *value == NodeValue::Null;
+            self.record(if is_null { error.with_hint("an empty text is written \"\"") } else { error });
+            return None;
+        };
+        self.expanded(text, place)
+    }
+
+    /// The scalar under `key`, with its text as typed.
+    fn scalar(&self, key: &'static str, kind: &ValueKind) -> Option<(FoundKey<'_, 'd>, &'d str)> {
+        self.ask(key, kind);
+        let found = self.look(key)?;
+        match found.value() {
+            NodeValue::Scalar(text) => Some((found, text)),
+            _ => self.wrong(&found, "text"),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        key: &'static str,
+        kind: &ValueKind,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let (found, typed) = self.scalar(key, kind)?;
+        let place = found.place();
+        let text = self.expanded(typed, &place)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                // Neither `…` nor `${…}` is a value of any kind, so what is shown instead is refused as well.
+                let shown = shown(typed, &text);
+                let message = if shown == text { message } else { parse(&shown).err().unwrap_or_default() };
+                self.record(Error::config(message).at(place));
                 None
             }
         }
     }
 
-    pub(super) fn wrong<T>(&self, found: &Found<'_, 'd>, expected: &str) -> Option<T> {
+    fn expanded(&self, text: &str, place: &SourcePosition) -> Option<String> {
+        let refuse = |(message, hint): (String, String)| {
+            self.record(Error::config(message).at(place.clone()).with_hint(hint));
+        };
+        expand(text, self.reader.environment).map_err(|refused| refused.into_iter().for_each(refuse)).ok()
+    }
+
+    fn wrong<T>(&self, found: &FoundKey<'_, 'd>, expected: &str) -> Option<T> {
         let kind = found.value().kind();
         self.record(Error::config(format!("expected {expected}, found {kind}")).at(found.place()));
         None
     }
 
-    pub(super) fn record(&self, error: Error) {
+    fn record(&self, error: Error) {
         self.faulted.set(true);
         if !self.silent {
             self.reader.fault(error);
@@ -394,18 +742,29 @@ impl<'d> Keys<'d> {
     }
 }
 
-fn is_map(found: &Found<'_, '_>) -> bool {
-    matches!(found.value(), NodeValue::Map(_))
+/// All values, or `None` where one is missing. All of them are read first, so that every fault is found.
+fn all<T>(values: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    values.collect::<Vec<_>>().into_iter().collect()
 }
 
-fn unknown_key(source: &Source<'_>, entry: &MapEntry, offered: &[&str], near: Option<&str>) -> Error {
+/// What a message shows of a value: the variable instead of what it holds where that is likely a secret (a password
+/// under the wrong key), and no more than fits a line.
+fn shown(typed: &str, expanded: &str) -> String {
+    const LONGEST: usize = 80;
+    let text = if names_secret(typed) { typed } else { expanded };
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+fn unknown_key(source: &MappingSource<'_>, entry: &MapEntry, offered: &[&str], near: Option<&str>) -> Error {
     let error = Error::config("unknown key");
     if let Some(shown) = source.doubtful(entry) {
         let place =
             SourcePosition { path: join(&source.path, &format!("{shown}…")), ..source.key_place(entry) };
-        return error
-            .at(place)
-            .with_hint("a key is one word, then `:` and a blank; a text with a comma needs quotes");
+        let hint = "a key is one word, then `:` and a blank; a text with a comma needs quotes";
+        return error.at(place).with_hint(hint);
     }
     let error = error.at(source.key_place(entry));
     match near {

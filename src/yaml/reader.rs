@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, SourcePosition};
 
-use super::record::Record;
+use super::recording::MappingRecord;
 
 /// So many faults, and so many warnings, are kept: more help nobody, and a file of 1 MiB may have 100,000.
 const MOST: usize = 100;
@@ -17,16 +17,16 @@ pub type Environment = dyn Fn(&str) -> Option<String>;
 /// Collects the faults and warnings of one load, over all its files.
 pub struct Reader<'e> {
     pub(super) environment: &'e Environment,
-    /// True for a survey: what is absent is read as if it were there and empty.
-    pub(super) surveys: bool,
-    /// Of a survey: what the files' root mappings were asked.
-    pub(super) roots: RefCell<Vec<Rc<Record>>>,
-    found: RefCell<Found>,
+    /// True for the schema: what is absent is read as if it were there and empty.
+    pub(super) for_schema: bool,
+    /// For the schema: what the file's root mapping was asked.
+    pub(super) root: Rc<MappingRecord>,
+    found: RefCell<Collected>,
 }
 
 /// What one load found.
 #[derive(Debug, Default)]
-pub struct Closed {
+pub struct LoadFindings {
     /// What stops it.
     pub faults: Vec<Error>,
     /// What is odd.
@@ -38,36 +38,59 @@ pub struct Closed {
 }
 
 #[derive(Default)]
-struct Found {
+struct Collected {
     /// In the order of loading.
     files: Vec<String>,
-    faults: Remarks,
-    warnings: Remarks,
+    faults: BoundedErrors,
+    warnings: BoundedErrors,
     /// Lines (file, line) that a key taken as a secret stands on.
     secret_lines: HashSet<(String, usize)>,
 }
 
-/// What was said, each thing once, up to [`MOST`] things.
+/// Errors, each once, up to [`MOST`] of them.
 #[derive(Default)]
-struct Remarks {
+struct BoundedErrors {
     kept: Vec<Error>,
-    known: HashSet<[String; 4]>,
     /// How many more there were.
     more: usize,
 }
 
-impl Remarks {
+impl BoundedErrors {
     fn add(&mut self, error: Error) {
-        let identity = identity(&error);
-        if self.known.contains(&identity) {
+        // The hint does not count: the same unknown key of a default may be found through two targets.
+        fn identity(error: &Error) -> impl PartialEq {
+            (error.place(), error.message(), error.target(), error.query())
+        }
+        if self.kept.iter().any(|known| identity(known) == identity(&error)) {
             return;
         }
         if self.kept.len() < MOST {
-            self.known.insert(identity);
             self.kept.push(error);
         } else {
             self.more += 1;
         }
+    }
+
+    /// In file order: files as they were loaded, then line and column; what has no place comes last. Lines that may hold
+    /// a secret are not shown.
+    fn in_order(self, what: &str, files: &[String], secret_lines: &HashSet<(String, usize)>) -> Vec<Error> {
+        let hide = |error: Error| match error.place() {
+            Some(place) if secret_lines.contains(&(place.file.clone(), place.line)) => {
+                let place = SourcePosition { source: None, ..place.clone() };
+                error.at(place)
+            }
+            _ => error,
+        };
+        let mut errors: Vec<Error> = self.kept.into_iter().map(hide).collect();
+        errors.sort_by_key(|error| {
+            let file = error.place().and_then(|place| files.iter().position(|file| *file == place.file));
+            let position = error.place().map_or((0, 0), |place| (place.line, place.column));
+            (file.unwrap_or(usize::MAX), position)
+        });
+        if self.more > 0 {
+            errors.push(Error::config(format!("{} more {what} are not shown", self.more)));
+        }
+        errors
     }
 }
 
@@ -75,13 +98,30 @@ impl<'e> Reader<'e> {
     /// A reader with no faults yet.
     #[must_use]
     pub fn new(environment: &'e Environment) -> Self {
-        Reader { environment, surveys: false, roots: RefCell::default(), found: RefCell::default() }
+        Reader { environment, for_schema: false, root: Rc::default(), found: RefCell::default() }
+    }
+
+    /// A reader that records what may be said, for the schema. Its faults mean nothing.
+    #[must_use]
+    pub fn for_schema(environment: &'e Environment) -> Self {
+        Reader { for_schema: true, ..Reader::new(environment) }
+    }
+
+    /// For the schema: what was asked of the file.
+    #[must_use]
+    pub fn recorded(&self) -> Rc<MappingRecord> {
+        Rc::clone(&self.root)
     }
 
     /// Records a fault.
     pub fn fault(&self, error: Error) {
         self.loaded(error.place().map(|place| place.file.as_str()));
         self.found.borrow_mut().faults.add(error);
+    }
+
+    /// Records a fault at a place, with what to change.
+    pub fn fault_at(&self, place: &SourcePosition, message: impl Into<String>, hint: impl Into<String>) {
+        self.fault(Error::config(message).at(place.clone()).with_hint(hint));
     }
 
     /// True when further faults are counted only.
@@ -105,18 +145,18 @@ impl<'e> Reader<'e> {
     /// The faults and the warnings, as in [`Reader::close`].
     #[must_use]
     pub fn finish(self) -> (Vec<Error>, Vec<Error>) {
-        let Closed { faults, warnings, .. } = self.close();
+        let LoadFindings { faults, warnings, .. } = self.close();
         (faults, warnings)
     }
 
     /// All that was found. Faults and warnings are in file order: files as they were loaded, then line and column. What
     /// has no place comes last; what was found twice comes once.
     #[must_use]
-    pub fn close(self) -> Closed {
-        let Found { files, faults, warnings, secret_lines } = self.found.into_inner();
-        let tidy = |found: Remarks, what: &str| in_order(found, what, &files, &secret_lines);
-        let (faults, warnings) = (tidy(faults, "errors"), tidy(warnings, "warnings"));
-        Closed { faults, warnings, files, secret_lines }
+    pub fn close(self) -> LoadFindings {
+        let Collected { files, faults, warnings, secret_lines } = self.found.into_inner();
+        let faults = faults.in_order("errors", &files, &secret_lines);
+        let warnings = warnings.in_order("warnings", &files, &secret_lines);
+        LoadFindings { faults, warnings, files, secret_lines }
     }
 
     /// Notes the file's turn in the order of loading.
@@ -132,41 +172,4 @@ impl<'e> Reader<'e> {
     pub(super) fn hide(&self, place: &SourcePosition) {
         self.found.borrow_mut().secret_lines.insert((place.file.clone(), place.line));
     }
-}
-
-fn in_order(
-    found: Remarks,
-    what: &str,
-    files: &[String],
-    secret_lines: &HashSet<(String, usize)>,
-) -> Vec<Error> {
-    let hush = |error: Error| match error.place() {
-        Some(place) if secret_lines.contains(&(place.file.clone(), place.line)) => {
-            let place = SourcePosition { source: None, ..place.clone() };
-            error.at(place)
-        }
-        _ => error,
-    };
-    let Remarks { kept, more, .. } = found;
-    let mut found: Vec<Error> = kept.into_iter().map(hush).collect();
-    found.sort_by_key(|error| {
-        let place = error.place();
-        let file = place.and_then(|place| files.iter().position(|file| *file == place.file));
-        (
-            file.unwrap_or(usize::MAX),
-            place.map_or(0, |place| place.line),
-            place.map_or(0, |place| place.column),
-        )
-    });
-    if more > 0 {
-        found.push(Error::config(format!("{more} more {what} are not shown")));
-    }
-    found
-}
-
-/// The hint does not count: the same unknown key of a default may be found through two targets.
-fn identity(error: &Error) -> [String; 4] {
-    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    let place = error.place().map(SourcePosition::to_string).unwrap_or_default();
-    [place, error.message().to_owned(), text(error.target()), text(error.query())]
 }

@@ -4,46 +4,49 @@ use std::rc::Rc;
 
 use crate::error::SourcePosition;
 
-use super::audit::join;
 use super::document::{Document, MapEntry, Node, NodeValue};
-use super::record::Record;
+use super::recording::MappingRecord;
 
 /// A mapping and where it came from.
 #[derive(Clone)]
-pub(super) struct Source<'d> {
+pub(super) struct MappingSource<'d> {
     pub(super) document: &'d Document,
     pub(super) entries: &'d [MapEntry],
     pub(super) path: String,
     /// The mapping's own place: its name's, or its first key's.
     pub(super) at: Option<usize>,
-    pub(super) record: Rc<Record>,
+    pub(super) record: Rc<MappingRecord>,
 }
 
 /// A key's value and the mapping it was found in.
-pub(super) struct Found<'s, 'd> {
-    pub(super) source: &'s Source<'d>,
+pub(super) struct FoundKey<'s, 'd> {
+    pub(super) source: &'s MappingSource<'d>,
     pub(super) entry: &'d MapEntry,
 }
 
-impl<'d> Source<'d> {
-    /// The mapping in `tree`; nothing at all counts as a mapping without keys. The kind found when it is another.
+impl<'d> MappingSource<'d> {
+    /// The mapping in `node`; nothing at all counts as a mapping without keys. The kind found when it is another.
     pub(super) fn new(
         document: &'d Document,
-        tree: &'d Node,
+        node: &'d Node,
         path: String,
         at: Option<usize>,
-        record: Rc<Record>,
-    ) -> Result<Source<'d>, &'static str> {
-        let entries: &'d [MapEntry] = match &tree.value {
+        record: Rc<MappingRecord>,
+    ) -> Result<MappingSource<'d>, &'static str> {
+        let entries: &'d [MapEntry] = match &node.value {
             NodeValue::Map(entries) => entries,
             NodeValue::Null => &[],
             other => return Err(other.kind()),
         };
-        Ok(Source { document, entries, path, at: at.or(tree.at), record })
+        record.begin();
+        Ok(MappingSource { document, entries, path, at: at.or(node.at), record })
     }
 
-    pub(super) fn entries(&self) -> &'d [MapEntry] {
-        self.entries
+    /// An empty mapping under a key that is not there.
+    pub(super) fn empty(&self, key: &'static str) -> MappingSource<'d> {
+        let record = self.record.ask(key);
+        record.begin();
+        MappingSource { entries: &[], record, ..self.clone() }
     }
 
     pub(super) fn entry(&self, key: &str) -> Option<&'d MapEntry> {
@@ -51,9 +54,9 @@ impl<'d> Source<'d> {
     }
 
     /// The key's value, unless it is `~` or empty.
-    pub(super) fn find(&self, key: &str) -> Option<Found<'_, 'd>> {
-        let entry = self.entry(key).filter(|entry| entry.tree.value != NodeValue::Null)?;
-        Some(Found { source: self, entry })
+    pub(super) fn find(&self, key: &str) -> Option<FoundKey<'_, 'd>> {
+        let entry = self.entry(key).filter(|entry| entry.node.value != NodeValue::Null)?;
+        Some(FoundKey { source: self, entry })
     }
 
     /// The place of a key's value; of the mapping where the key is absent or empty.
@@ -61,11 +64,7 @@ impl<'d> Source<'d> {
         if key.is_empty() {
             return self.document.place(self.at, &self.path);
         }
-        let at = match self.entry(key) {
-            Some(entry) if matches!(entry.tree.value, NodeValue::Scalar(_)) => entry.tree.at.or(entry.at),
-            Some(entry) => entry.at,
-            None => None,
-        };
+        let at = self.entry(key).and_then(|entry| entry.node.scalar_at().or(entry.at));
         self.document.place(at.or(self.at), &join(&self.path, key))
     }
 
@@ -87,9 +86,9 @@ impl<'d> Source<'d> {
     }
 }
 
-impl<'d> Found<'_, 'd> {
+impl<'d> FoundKey<'_, 'd> {
     pub(super) fn value(&self) -> &'d NodeValue {
-        &self.entry.tree.value
+        &self.entry.node.value
     }
 
     pub(super) fn place(&self) -> SourcePosition {
@@ -105,4 +104,9 @@ impl<'d> Found<'_, 'd> {
     pub(super) fn place_of(&self, at: Option<usize>, path: &str) -> SourcePosition {
         self.source.document.place(at.or(self.entry.at), path)
     }
+}
+
+/// `path.key`, or `key` at the root.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

@@ -2,6 +2,13 @@
 //!
 //! Messages here never quote the text: it may hold a secret, and which line it is on is all that is known.
 
+use std::collections::HashMap;
+
+use crate::error::{Error, SourcePosition};
+
+use super::document::{MapEntry, Node, NodeValue};
+use super::source::join;
+
 /// Marks the error of a text that is too much once its aliases are followed.
 pub(super) const OVER_BUDGET: &str = "over budget";
 /// Marks the error of a tag.
@@ -9,7 +16,7 @@ pub(super) const TAG: &str = "tag ";
 
 /// A fault of the text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Explained {
+pub(super) struct ExplainedFault {
     pub(super) message: String,
     pub(super) hint: Option<String>,
     pub(super) at: Option<usize>,
@@ -30,7 +37,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     (TAG, "a tag (`!…`) has no meaning here", "remove it, or quote the value"),
     (
         "unknown anchor",
-        "an alias (`*…`) without its anchor (`&…`) above",
+        "an alias (`*…`) has no anchor (`&…`) above it",
         "a value that starts with `*` needs quotes",
     ),
     ("a key that is text", "a key must be text", ""),
@@ -38,18 +45,18 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("mapping values are not allowed", "a second `:` in one value, or wrong indentation", "quote the value"),
     (
         "block sequence entries are not allowed",
-        "a list item cannot stand here",
+        "a list item is not allowed here",
         "begin the list on a line of its own",
     ),
     ("unknown escape character", "an unknown escape after `\\`", "use single quotes, or write `\\\\`"),
     ("found unexpected end of stream", "a quote is opened here and never closed", ""),
     (
         "could not find expected ':'",
-        "a key without its `:`",
+        "a key has no `:`",
         "write `key: value`; a long text needs quotes or `|`",
     ),
-    ("did not find expected key", "no key where one must be", "check the indentation and the quotes"),
-    ("did not find expected '-' indicator", "no `- ` where a list item must be", "check the indentation"),
+    ("did not find expected key", "a key is missing here", "check the indentation and the quotes"),
+    ("did not find expected '-' indicator", "a `- ` is missing before a list item", "check the indentation"),
     ("did not find expected ',' or '}'", "after this `{` a comma or the `}` is missing", ""),
     ("did not find expected ',' or ']'", "after this `[` a comma or the `]` is missing", ""),
     ("did not find expected node content", "a value is missing here", "check commas and brackets"),
@@ -61,8 +68,8 @@ const WORDS: &[(&str, &str, &str)] = &[
 ];
 
 /// Says in our words what `message` (serde_yaml's) at the byte `at` means.
-pub(super) fn explain(message: &str, text: &str, at: Option<usize>) -> Explained {
-    let explained = |message: &str, hint: &str, at| Explained {
+pub(super) fn explain(message: &str, text: &str, at: Option<usize>) -> ExplainedFault {
+    let explained = |message: &str, hint: &str, at| ExplainedFault {
         message: message.to_owned(),
         hint: (!hint.is_empty()).then(|| hint.to_owned()),
         at,
@@ -159,4 +166,119 @@ pub(super) fn precheck(text: &str) -> Result<(), (usize, String)> {
         }
     }
     Ok(())
+}
+
+/// Gives the place of an offset in the text, with a path.
+type Locate<'d> = dyn Fn(Option<usize>, &str) -> SourcePosition + 'd;
+
+/// Takes repeated keys out of the tree and merges merge keys; gives a fault for each, and for each tag.
+pub(super) fn audit(node: &mut Node, text: &str, place: &Locate<'_>) -> Vec<Error> {
+    // Only then is the text looked at: `!!` is rare, and SQL may hold a `!` anywhere.
+    let tags = text.contains("!!") || text.contains("!<");
+    let mut walk = TreeCheck { text, place, faults: Vec::new(), tags };
+    walk.node(node, "");
+    walk.faults
+}
+
+struct TreeCheck<'d> {
+    text: &'d str,
+    place: &'d Locate<'d>,
+    faults: Vec<Error>,
+    tags: bool,
+}
+
+impl TreeCheck<'_> {
+    fn node(&mut self, node: &mut Node, path: &str) {
+        match &mut node.value {
+            NodeValue::Null | NodeValue::Scalar(_) => {}
+            NodeValue::List(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    let path = format!("{path}[{index}]");
+                    if self.tags && item.at.is_some_and(|at| tag_before(self.text, at)) {
+                        self.fault(item.at, &path, "a tag (`!…`) has no meaning here", "remove it");
+                    }
+                    self.node(item, &path);
+                }
+            }
+            NodeValue::Map(entries) => {
+                self.keys(entries, path);
+                for entry in entries {
+                    let path = join(path, &entry.key);
+                    if self.tags && entry.at.is_some_and(|at| tag_after_key(self.text, at, &entry.key)) {
+                        self.fault(entry.at, &path, "a tag (`!…`) has no meaning here", "remove it");
+                    }
+                    self.node(&mut entry.node, &path);
+                }
+            }
+        }
+    }
+
+    fn keys(&mut self, entries: &mut Vec<MapEntry>, path: &str) {
+        let mut first: HashMap<String, Option<usize>> = HashMap::new();
+        let mut merged = Vec::new();
+        entries.retain_mut(|entry| {
+            let at = entry.at;
+            if entry.key == "<<" {
+                let hint = "put what entries share under `defaults`, or repeat a whole value with an alias";
+                self.fault(at, &join(path, "<<"), "merge keys are not supported", hint);
+                merged.extend(brought(std::mem::replace(&mut entry.node.value, NodeValue::Null)));
+                return false;
+            }
+            match first.get(&entry.key) {
+                Some(earlier) => {
+                    let line = (self.place)(*earlier, "").line;
+                    let hint =
+                        if line > 0 { format!("the first one is in line {line}") } else { String::new() };
+                    self.fault(at, &join(path, &entry.key), "repeated key", &hint);
+                    false
+                }
+                None => {
+                    first.insert(entry.key.clone(), at);
+                    true
+                }
+            }
+        });
+        // The mapping's own keys count more, then those of the mapping that is merged first.
+        merged.retain(|entry| first.insert(entry.key.clone(), entry.at).is_none());
+        entries.append(&mut merged);
+    }
+
+    fn fault(&mut self, at: Option<usize>, path: &str, message: &str, hint: &str) {
+        let error = Error::config(message).at((self.place)(at, path));
+        self.faults.push(if hint.is_empty() { error } else { error.with_hint(hint) });
+    }
+}
+
+/// The entries that the value of a merge key brings: those of a mapping, or of several.
+fn brought(value: NodeValue) -> Vec<MapEntry> {
+    match value {
+        NodeValue::Map(entries) => {
+            let (merging, own): (Vec<MapEntry>, Vec<MapEntry>) =
+                entries.into_iter().partition(|entry| entry.key == "<<");
+            own.into_iter().chain(merging.into_iter().flat_map(|entry| brought(entry.node.value))).collect()
+        }
+        NodeValue::List(items) => items.into_iter().flat_map(|item| brought(item.value)).collect(),
+        NodeValue::Null | NodeValue::Scalar(_) => Vec::new(),
+    }
+}
+
+/// True when `!!type` or `!<…>` stands between the key at `at` and its value.
+fn tag_after_key(text: &str, at: usize, key: &str) -> bool {
+    let after = text.get(at + key.len()..).and_then(|rest| rest.lines().next()).unwrap_or("");
+    let after = after.trim_start_matches(['"', '\'']).trim_start();
+    let Some(value) = after.strip_prefix(':') else { return false };
+    let value = value.trim_start();
+    let value = match value.strip_prefix('&') {
+        Some(anchored) => anchored.split_once([' ', '\t']).map_or("", |(_, value)| value.trim_start()),
+        None => value,
+    };
+    value.starts_with("!!") || value.starts_with("!<")
+}
+
+/// True when `!!type` or `!<…>` stands before the list item at `at`, on its line.
+fn tag_before(text: &str, at: usize) -> bool {
+    let before = text.get(..at).and_then(|before| before.rsplit('\n').next()).unwrap_or("");
+    let before = before.trim_end_matches(['"', '\'', '{', '[', ' ', '\t']);
+    let word = before.rsplit([' ', '\t', '[', ',']).next().unwrap_or("");
+    (word.starts_with("!!") || word.starts_with("!<")) && !word.ends_with(':')
 }

@@ -3,7 +3,7 @@
 mod canary;
 mod defaults;
 mod places;
-mod survey;
+mod recording;
 mod texts;
 mod writer;
 

@@ -1,23 +1,24 @@
-//! What a mapping came to say: defaults merged in, variables replaced. YamlValue with its secrets hidden, and as a digest
-//! with them, by which a reload knows whether anything changed.
+//! The one YAML writer, and what a mapping came to say: defaults merged in and variables replaced. With its secrets
+//! hidden it is shown; with them it makes a digest, by which a reload knows whether anything changed.
 //!
-//! Which values are secret stands in the reader's record: those taken as a secret or concealed, and keys that nobody
-//! asked for.
+//! Which values are secret stands in the record of the mapping: those taken as a secret or concealed, and keys that
+//! nobody asked for. What is written reads back as the same.
 
+use std::fmt::{Display, Write as _};
 use std::rc::Rc;
 
 use ring::digest::{SHA256, digest};
 
 use super::document::{MapEntry, NodeValue};
-use super::expand::expand;
-use super::keys::Keys;
-use super::record::{Record, Showing};
-use super::source::Source;
+use super::reader::Environment;
+use super::recording::{MappingRecord, Showing};
+use super::scalar::expand;
+use super::source::MappingSource;
 
 /// What stands for a secret.
 const HIDDEN: &str = "<hidden>";
 
-/// A value as it may be shown.
+/// A value to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum YamlValue {
     /// A scalar.
@@ -28,132 +29,24 @@ pub enum YamlValue {
     Map(Vec<(String, YamlValue)>),
 }
 
-/// SHA-256 of what was read, secrets included.
-pub type Digest = [u8; 32];
-
-/// The digest of several texts.
-#[must_use]
-pub fn digest_of(parts: &[&[u8]]) -> Digest {
-    let mut whole = Vec::new();
-    for part in parts {
-        whole.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        whole.extend_from_slice(part);
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest(&SHA256, &whole).as_ref());
-    bytes
-}
-
-impl Keys<'_> {
-    /// The mapping with its secrets hidden. Ask once every key was taken: what nobody took is hidden too.
-    #[must_use]
-    pub fn redacted(&self) -> YamlValue {
-        self.effective(true)
-    }
-
-    /// The digest of the mapping, secrets included.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        digest_of(&[self.effective(false).yaml().as_bytes()])
-    }
-
-    /// The digest of the mapping without some of its keys.
-    #[must_use]
-    pub fn digest_without(&self, left_out: &[&str]) -> Digest {
-        let mut shown = self.effective(false);
-        if let YamlValue::Map(pairs) = &mut shown {
-            pairs.retain(|(key, _)| !left_out.contains(&key.as_str()));
-        }
-        digest_of(&[shown.yaml().as_bytes()])
-    }
-
-    fn effective(&self, masked: bool) -> YamlValue {
-        let view = View { keys: self, masked };
-        let mut pairs = view.pairs(&self.front, self.back.as_ref());
-        for entry in self.back.iter().flat_map(Source::entries) {
-            if self.front.find(&entry.key).is_none()
-                && let Some(back) = &self.back
-            {
-                pairs.extend(view.pair(back, entry, None));
-            }
-        }
-        YamlValue::Map(pairs)
-    }
-}
-
-/// How a mapping is looked at.
-struct View<'v, 'd> {
-    keys: &'v Keys<'d>,
-    masked: bool,
-}
-
-impl View<'_, '_> {
-    fn pairs(&self, source: &Source<'_>, back: Option<&Source<'_>>) -> Vec<(String, YamlValue)> {
-        source.entries().iter().filter_map(|entry| self.pair(source, entry, back)).collect()
-    }
-
-    /// A key with its value; of two mappings one over the other where they merge.
-    fn pair(
-        &self,
-        source: &Source<'_>,
-        entry: &MapEntry,
-        back: Option<&Source<'_>>,
-    ) -> Option<(String, YamlValue)> {
-        let showing = source.record.showing(&entry.key);
-        let mut shown = self.value(&entry.tree.value, &showing)?;
-        if let YamlValue::Map(own) = &mut shown
-            && let Some(behind) = back.and_then(|back| back.entry(&entry.key))
-            && let Some(YamlValue::Map(more)) = self.value(&behind.tree.value, &showing)
-        {
-            let missing: Vec<_> =
-                more.into_iter().filter(|(key, _)| own.iter().all(|(known, _)| known != key)).collect();
-            own.extend(missing);
-        }
-        Some((entry.key.clone(), shown))
-    }
-
-    /// `None` for nothing.
-    fn value(&self, value: &NodeValue, showing: &Showing) -> Option<YamlValue> {
-        Some(match value {
-            NodeValue::Null => return None,
-            NodeValue::Scalar(text) => YamlValue::Text(match showing {
-                Showing::Hidden if self.masked => HIDDEN.to_owned(),
-                Showing::AsTyped => text.clone(),
-                _ => expand(text, self.keys.reader.environment).unwrap_or_else(|_| text.clone()),
-            }),
-            NodeValue::List(items) => {
-                // The mappings of a list were asked for themselves, and hold no secrets.
-                YamlValue::List(
-                    items.iter().filter_map(|item| self.value(&item.value, &inner(showing, None))).collect(),
-                )
-            }
-            NodeValue::Map(entries) => {
-                let shown = |entry: &MapEntry| {
-                    Some((
-                        entry.key.clone(),
-                        self.value(&entry.tree.value, &inner(showing, Some(&entry.key)))?,
-                    ))
-                };
-                YamlValue::Map(entries.iter().filter_map(shown).collect())
-            }
-        })
-    }
-}
-
-/// How a value below another is shown: hidden below what is hidden, else as its own key was asked.
-fn inner(showing: &Showing, key: Option<&str>) -> Showing {
-    match (showing, key) {
-        (Showing::Hidden, _) => Showing::Hidden,
-        (Showing::Expanded(record), Some(key)) if !record.is_empty() => record.showing(key),
-        _ => Showing::Expanded(Rc::new(Record::default())),
+impl Default for YamlValue {
+    /// An empty mapping.
+    fn default() -> Self {
+        YamlValue::Map(Vec::new())
     }
 }
 
 impl YamlValue {
     /// A scalar.
     #[must_use]
-    pub fn text(text: impl std::fmt::Display) -> YamlValue {
+    pub fn text(text: impl Display) -> YamlValue {
         YamlValue::Text(text.to_string())
+    }
+
+    /// A mapping.
+    #[must_use]
+    pub fn map<K: Display>(pairs: impl IntoIterator<Item = (K, YamlValue)>) -> YamlValue {
+        YamlValue::Map(pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
     }
 
     /// What stands for a secret.
@@ -162,7 +55,7 @@ impl YamlValue {
         YamlValue::text(HIDDEN)
     }
 
-    /// Replaces the value of a key; adds it with `or_add`. Nothing happens to what is no mapping.
+    /// Sets the value of a key of a mapping; where the key is absent, only with `or_add`.
     pub fn set(&mut self, key: &str, value: YamlValue, or_add: bool) {
         let YamlValue::Map(pairs) = self else { return };
         match pairs.iter_mut().find(|(known, _)| known == key) {
@@ -184,7 +77,9 @@ impl YamlValue {
         let indent = "  ".repeat(depth);
         match self {
             YamlValue::Text(text) => {
-                scalar(text, depth, out);
+                let has_lines = text.trim_end_matches('\n').contains('\n');
+                let block = if has_lines { block(text, depth + 1) } else { None };
+                out.push_str(&block.unwrap_or_else(|| scalar(text)));
                 out.push('\n');
             }
             YamlValue::List(items) => {
@@ -195,9 +90,7 @@ impl YamlValue {
             }
             YamlValue::Map(pairs) => {
                 for (key, value) in pairs {
-                    out.push_str(&indent);
-                    scalar(key, usize::MAX, out);
-                    out.push(':');
+                    out.extend([&*indent, &*scalar(key), ":"]);
                     value.write_below(depth, out);
                 }
             }
@@ -221,80 +114,155 @@ impl YamlValue {
     }
 }
 
-/// A text as plain as YAML allows: as it is, in double quotes, or as a block where it has lines. A key (`depth` is the
-/// largest number) has no block.
-fn scalar(text: &str, depth: usize, out: &mut String) {
-    let is_block = depth != usize::MAX && text.trim_end_matches('\n').contains('\n');
-    if is_block && text.split('\n').all(is_plain_line) && !text.starts_with([' ', '\n', '\t']) {
-        out.push('|');
-        out.push_str(match text.len() - text.trim_end_matches('\n').len() {
-            0 => "-",
-            1 => "",
-            _ => "+",
+/// A key or a value on one line, in block or flow style: as it is where nothing in it means anything to YAML, else in
+/// double quotes.
+#[must_use]
+pub fn scalar(text: &str) -> String {
+    if is_plain(text) {
+        return text.to_owned();
+    }
+    // JSON's strings are YAML's, but for some characters that YAML takes for ends of lines or refuses.
+    let mut out = String::new();
+    for character in serde_json::Value::from(text).to_string().chars() {
+        if is_plain_character(character) {
+            out.push(character);
+        } else {
+            // Writing to a text cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(character));
+        }
+    }
+    out
+}
+
+/// A text as a block that is indented by twice `depth`, without the end of its last line; `None` where no block can hold
+/// it.
+#[must_use]
+pub fn block(text: &str, depth: usize) -> Option<String> {
+    let is_block =
+        text.chars().all(|c| c == '\n' || is_plain_character(c)) && !text.starts_with([' ', '\n', '\t']);
+    is_block.then(|| {
+        let mut out = String::from(match text.len() - text.trim_end_matches('\n').len() {
+            0 => "|-",
+            1 => "|",
+            _ => "|+",
         });
         for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
-            out.push('\n');
-            if !line.is_empty() {
-                out.push_str(&"  ".repeat(depth + 1));
-                out.push_str(line);
-            }
+            let indent = if line.is_empty() { String::new() } else { "  ".repeat(depth) };
+            out.extend(["\n", &indent, line]);
         }
-    } else if is_plain(text) {
-        out.push_str(text);
-    } else {
-        // JSON's strings are YAML's, but for some characters that YAML takes for ends of lines or refuses.
-        for character in serde_json::Value::from(text).to_string().chars() {
-            if is_plain_character(character) {
-                out.push(character);
-            } else {
-                out.push_str(&format!("\\u{:04x}", u32::from(character)));
-            }
+        out
+    })
+}
+
+/// Control characters may give orders to a terminal, and marks of direction turn a line around.
+fn is_plain_character(c: char) -> bool {
+    let is_odd =
+        matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    c == '\t' || !(c.is_control() || is_odd)
+}
+
+/// A text that means itself without quotes, whatever reads it. `true` and `false` do: a flag is not text in quotes.
+fn is_plain(text: &str) -> bool {
+    const WORDS: [&str; 9] = ["null", "yes", "no", "on", "off", "y", "n", "nan", "inf"];
+    let is_first = |c: char| c.is_alphanumeric() || "/._<(".contains(c);
+    let is_inner = |c: char| is_first(c) || " -+=)>$%;~^@*'|:".contains(c);
+    text.starts_with(is_first)
+        && text.chars().all(is_inner)
+        && !text.contains(": ")
+        && !text.ends_with([':', ' '])
+        && !WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// SHA-256 of what was read, secrets included.
+pub type Digest = [u8; 32];
+
+/// The digest of several texts.
+#[must_use]
+pub fn digest_of(parts: &[&[u8]]) -> Digest {
+    let mut whole = Vec::new();
+    for part in parts {
+        whole.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        whole.extend_from_slice(part);
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, &whole).as_ref());
+    bytes
+}
+
+/// What a mapping says over its defaults; with `masked`, its secrets are hidden.
+pub(super) fn effective(
+    own: &MappingSource<'_>,
+    defaults: Option<&MappingSource<'_>>,
+    environment: &Environment,
+    masked: bool,
+) -> YamlValue {
+    let view = EffectiveView { environment, masked };
+    let mut pairs: Vec<_> = own.entries.iter().filter_map(|entry| view.pair(own, entry, defaults)).collect();
+    if let Some(defaults) = defaults {
+        let missing = defaults.entries.iter().filter(|entry| own.find(&entry.key).is_none());
+        pairs.extend(missing.filter_map(|entry| view.pair(defaults, entry, None)));
+    }
+    YamlValue::Map(pairs)
+}
+
+/// How a mapping is looked at.
+struct EffectiveView<'v> {
+    environment: &'v Environment,
+    masked: bool,
+}
+
+impl EffectiveView<'_> {
+    /// A key with its value, merged with the default where both are mappings.
+    fn pair(
+        &self,
+        source: &MappingSource<'_>,
+        entry: &MapEntry,
+        defaults: Option<&MappingSource<'_>>,
+    ) -> Option<(String, YamlValue)> {
+        let showing = source.record.showing(&entry.key);
+        let mut value = self.value(&entry.node.value, &showing)?;
+        if let YamlValue::Map(own) = &mut value
+            && let Some(default) = defaults.and_then(|defaults| defaults.entry(&entry.key))
+            && let Some(YamlValue::Map(mut more)) = self.value(&default.node.value, &showing)
+        {
+            more.retain(|(key, _)| own.iter().all(|(known, _)| known != key));
+            own.append(&mut more);
         }
+        Some((entry.key.clone(), value))
+    }
+
+    /// `None` for nothing.
+    fn value(&self, value: &NodeValue, showing: &Showing) -> Option<YamlValue> {
+        Some(match value {
+            NodeValue::Null => return None,
+            NodeValue::Scalar(text) => YamlValue::Text(match showing {
+                Showing::Hidden if self.masked => HIDDEN.to_owned(),
+                Showing::AsTyped => text.clone(),
+                _ => expand(text, self.environment).unwrap_or_else(|_| text.clone()),
+            }),
+            NodeValue::List(items) => {
+                // The mappings of a list are read by themselves, and hold no secrets.
+                let inner = inner(showing, None);
+                YamlValue::List(items.iter().filter_map(|item| self.value(&item.value, &inner)).collect())
+            }
+            NodeValue::Map(entries) => YamlValue::Map(
+                entries
+                    .iter()
+                    .filter_map(|entry| {
+                        let value = self.value(&entry.node.value, &inner(showing, Some(&entry.key)))?;
+                        Some((entry.key.clone(), value))
+                    })
+                    .collect(),
+            ),
+        })
     }
 }
 
-fn is_plain_line(line: &str) -> bool {
-    line.chars().all(is_plain_character)
-}
-
-fn is_plain_character(c: char) -> bool {
-    c == '\t'
-        || !(c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'))
-}
-
-/// A text that means itself without quotes, whatever reads it.
-fn is_plain(text: &str) -> bool {
-    let first =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '<' | '(') || !c.is_ascii();
-    let rest = |c: char| {
-        first(c)
-            || matches!(
-                c,
-                ' ' | '-'
-                    | '+'
-                    | '='
-                    | '('
-                    | ')'
-                    | '>'
-                    | '$'
-                    | '%'
-                    | ';'
-                    | '~'
-                    | '^'
-                    | '@'
-                    | '*'
-                    | ','
-                    | '\''
-                    | '|'
-            )
-    };
-    // A flag is no text in quotes; the other words that YAML reads as one are.
-    let words = ["null", "yes", "no", "on", "off", "y", "n"];
-    text.starts_with(first)
-        && !text.ends_with(' ')
-        && text.chars().all(|c| rest(c) || c == ':')
-        && !text.contains(": ")
-        && !text.ends_with(':')
-        && is_plain_line(text)
-        && !words.iter().any(|word| text.eq_ignore_ascii_case(word))
+/// How a value below another is shown: hidden below what is hidden, else as its own key was asked for.
+fn inner(showing: &Showing, key: Option<&str>) -> Showing {
+    match (showing, key) {
+        (Showing::Hidden, _) => Showing::Hidden,
+        (Showing::Expanded(record), Some(key)) if !record.is_empty() => record.showing(key),
+        _ => Showing::Expanded(Rc::new(MappingRecord::default())),
+    }
 }

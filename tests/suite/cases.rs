@@ -18,16 +18,16 @@ fn load(folder: &Path, config: &str, files: &[(&str, &str)]) -> Config {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    let plan = config::load(&folder.join("config.yaml"), &|_| Some(String::new()), &Drivers::built_in());
-    plan.unwrap_or_else(|faults| panic!("{}", faults.iter().map(ToString::to_string).collect::<String>()))
+    let config = config::load(&folder.join("config.yaml"), &|_| Some(String::new()), &Drivers::built_in());
+    config.unwrap_or_else(|faults| panic!("{}", faults.iter().map(ToString::to_string).collect::<String>()))
 }
 
 /// Runs the cases of a configuration.
 fn outcomes(config: &str, files: &[(&str, &str)]) -> Vec<QueryTestResult> {
     let folder = tempfile::tempdir().unwrap();
-    let plan = load(folder.path(), config, files);
+    let config = load(folder.path(), config, files);
     let shown = format!("{}/", folder.path().display());
-    let mut outcomes = query_tests::run(&plan);
+    let mut outcomes = query_tests::run(&config);
     outcomes.iter_mut().for_each(|outcome| outcome.file = outcome.file.replace(&shown, ""));
     outcomes
 }
@@ -234,9 +234,9 @@ fn serving_keeps_nothing_of_the_cases() {
     let config = "databases: {a: {driver: sqlite, database: a.db}}\n\
          queries: [{name: q, sql: SELECT 1, metrics: [{name: x}]}]\n\
          tests: [{name: it, query: q, rows: [], columns: [value], exposition: ''}]\n";
-    let plan = load(folder.path(), config, &[]);
-    let kept = Arc::downgrade(&plan.query_tests[0].query);
-    let fleet = sql_exporter::commands::run::start::make_targets(plan);
+    let config = load(folder.path(), config, &[]);
+    let kept = Arc::downgrade(&config.query_tests[0].query);
+    let fleet = sql_exporter::commands::run::start::make_targets(config);
     assert_eq!((kept.strong_count(), fleet.targets.len()), (0, 1));
 }
 

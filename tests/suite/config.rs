@@ -78,7 +78,7 @@ fn load(path: &Path) -> Config {
     let environment = |name: &str| (name == "NAME").then(|| "world".to_owned());
     let drivers = Drivers::built_in().with(&Paper);
     match config::load(path, &environment, &drivers) {
-        Ok(plan) => plan,
+        Ok(config) => config,
         Err(faults) => panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()),
     }
 }
@@ -88,8 +88,8 @@ fn main_file(text: &str) -> Config {
     Folder::new().with("main.yaml", text).load()
 }
 
-fn target<'p>(plan: &'p Config, name: &str) -> &'p Database {
-    plan.targets.iter().find(|target| target.name == name).expect("the target")
+fn target<'p>(config: &'p Config, name: &str) -> &'p Database {
+    config.targets.iter().find(|target| target.name == name).expect("the target")
 }
 
 fn query<'t>(target: &'t Database, name: &str) -> &'t Query {
@@ -100,12 +100,12 @@ fn names(target: &Database) -> Vec<&str> {
     target.queries.iter().map(|query| &*query.name).collect()
 }
 
-fn shown(plan: &Config, name: &str) -> String {
-    target(plan, name).endpoint.as_ref().expect("an endpoint").redacted_url()
+fn shown(config: &Config, name: &str) -> String {
+    target(config, name).endpoint.as_ref().expect("an endpoint").redacted_url()
 }
 
-fn warnings(plan: &Config) -> Vec<&str> {
-    plan.warnings.iter().map(Error::message).collect()
+fn warnings(config: &Config) -> Vec<&str> {
+    config.warnings.iter().map(Error::message).collect()
 }
 
 /// `  - {name: NAME, …}` with a metric of the same name.
@@ -120,33 +120,33 @@ fn the_seeds_file_loads_unchanged_with_a_warning_for_its_mssql_target() {
         println!("skipped: {} is not there", path.display());
         return;
     }
-    let plan = load(&path);
+    let config = load(&path);
     assert_eq!(
-        warnings(&plan),
-        ["the driver mssql is not built in: target mssql_db is not read, no query needs it"]
+        warnings(&config),
+        ["the driver mssql is not built in: target mssql_db is ignored, no query needs it"]
     );
-    assert_eq!(plan.targets.len(), 4);
-    assert_eq!(names(target(&plan, "mysql_db")), ["user_count", "order_metrics", "database_health"]);
-    assert_eq!(target(&plan, "postgres_db").driver, "postgres");
-    assert!(target(&plan, "mssql_db").endpoint.is_none());
-    assert_eq!(plan.exporter.log_level.as_str(), "INFO");
-    assert_eq!(query(target(&plan, "mysql_db"), "user_count").interval, Duration::from_secs(60));
+    assert_eq!(config.targets.len(), 4);
+    assert_eq!(names(target(&config, "mysql_db")), ["user_count", "order_metrics", "database_health"]);
+    assert_eq!(target(&config, "postgres_db").driver, "postgres");
+    assert!(target(&config, "mssql_db").endpoint.is_none());
+    assert_eq!(config.exporter.log_level.as_str(), "INFO");
+    assert_eq!(query(target(&config, "mysql_db"), "user_count").interval, Duration::from_secs(60));
 }
 
 #[test]
 fn the_mini_form_is_a_query_with_one_metric() {
-    let plan = main_file(
+    let config = main_file(
         "databases: {a: {driver: paper}}\n\
          queries: [{name: q, sql: SELECT 1 AS n, metric_name: things, help: Things., value_column: n}]\n",
     );
-    let metrics = &query(target(&plan, "a"), "q").metrics;
+    let metrics = &query(target(&config, "a"), "q").metrics;
     assert_eq!(metrics.len(), 1);
     assert_eq!(metrics[0].naming.text(), "things");
 }
 
 #[test]
 fn defaults_fill_what_an_entry_leaves_out_and_the_entry_wins() {
-    let plan = main_file(&format!(
+    let config = main_file(&format!(
         "defaults:\n  \
            database: {{driver: paper, username: reader, params: {{a: 1, b: 2}}, labels: {{env: prod}}, max_connections: 7}}\n  \
            query: {{databases: '*', timeout: 2s, max_rows: 5}}\n\
@@ -157,45 +157,45 @@ fn defaults_fill_what_an_entry_leaves_out_and_the_entry_wins() {
         entry("q", ""),
         entry("r", "database: b, timeout: 9s,")
     ));
-    assert_eq!(shown(&plan, "a"), r#"one|||reader||[("a", "1"), ("b", "2")]"#);
-    assert_eq!(shown(&plan, "b"), r#"two|||owner||[("b", "3"), ("a", "1")]"#);
-    assert_eq!((target(&plan, "a").max_connections, target(&plan, "b").max_connections), (7, 1));
-    assert_eq!(target(&plan, "b").labels.len(), 2);
-    assert_eq!(names(target(&plan, "a")), ["q"]);
-    assert_eq!(names(target(&plan, "b")), ["q", "r"]);
-    let (q, r) = (query(target(&plan, "b"), "q"), query(target(&plan, "b"), "r"));
+    assert_eq!(shown(&config, "a"), r#"one|||reader||[("a", "1"), ("b", "2")]"#);
+    assert_eq!(shown(&config, "b"), r#"two|||owner||[("b", "3"), ("a", "1")]"#);
+    assert_eq!((target(&config, "a").max_connections, target(&config, "b").max_connections), (7, 1));
+    assert_eq!(target(&config, "b").labels.len(), 2);
+    assert_eq!(names(target(&config, "a")), ["q"]);
+    assert_eq!(names(target(&config, "b")), ["q", "r"]);
+    let (q, r) = (query(target(&config, "b"), "q"), query(target(&config, "b"), "r"));
     assert_eq!((q.timeout, r.timeout), (Some(Duration::from_secs(2)), Some(Duration::from_secs(9))));
     assert_eq!((q.max_rows, r.max_rows, r.max_series), (5, 5, 20_000));
 }
 
 #[test]
 fn scalars_keep_the_text_typed() {
-    let plan = main_file(&format!(
+    let config = main_file(&format!(
         "databases:\n  \
            a: {{driver: paper, password: 007, database: 1.10, username: yes, labels: {{level: 1.10, on: off, n: 0x1F}}}}\n\
          queries:\n{}",
         entry("q", "")
     ));
-    assert_eq!(shown(&plan, "a"), "||1.10|yes|007|[]");
-    let labels = target(&plan, "a").labels.iter().map(|(name, value)| format!("{name}={value}"));
+    assert_eq!(shown(&config, "a"), "||1.10|yes|007|[]");
+    let labels = target(&config, "a").labels.iter().map(|(name, value)| format!("{name}={value}"));
     assert_eq!(labels.collect::<Vec<_>>(), ["level=1.10", "n=0x1F", "on=off"]);
 }
 
 #[test]
 fn a_password_may_hold_any_character() {
-    let plan = main_file("databases:\n  a: {driver: paper, password: 'p@ss: w/o#rd%20''\"\\{$${x}é'}\n");
-    assert_eq!(shown(&plan, "a"), "||||p@ss: w/o#rd%20'\"\\{${x}é|[]");
+    let config = main_file("databases:\n  a: {driver: paper, password: 'p@ss: w/o#rd%20''\"\\{$${x}é'}\n");
+    assert_eq!(shown(&config, "a"), "||||p@ss: w/o#rd%20'\"\\{${x}é|[]");
 }
 
 #[test]
 fn variables_are_replaced_everywhere_but_in_sql() {
-    let plan = main_file(
+    let config = main_file(
         "databases:\n  a: {driver: paper, host: \"${NAME}\", port: \"${PORT:-5432}\", labels: {who: \"hello ${NAME}\"}}\n\
          queries:\n  - {name: q, sql: \"SELECT '${NAME}' AS value\", timeout: \"${T:-3}\", metric_name: q}\n",
     );
-    assert_eq!(shown(&plan, "a"), "world|5432||||[]");
-    assert_eq!(target(&plan, "a").labels[0].1, "hello world");
-    let query = query(target(&plan, "a"), "q");
+    assert_eq!(shown(&config, "a"), "world|5432||||[]");
+    assert_eq!(target(&config, "a").labels[0].1, "hello world");
+    let query = query(target(&config, "a"), "q");
     assert_eq!(
         (query.sql.text(), query.timeout),
         ("SELECT '${NAME}' AS value", Some(Duration::from_secs(3)))
@@ -204,7 +204,7 @@ fn variables_are_replaced_everywhere_but_in_sql() {
 
 #[test]
 fn a_query_runs_where_it_says() {
-    let plan = main_file(&format!(
+    let config = main_file(&format!(
         "databases:\n  shop: {{driver: paper}}\n  eu-1: {{driver: paper}}\n  eu-2: {{driver: parchment}}\n  \
            eu-2/stock: {{driver: paper}}\n  file: {{driver: sqlite, database: x.db}}\n\
          queries:\n{}{}{}{}{}",
@@ -214,94 +214,94 @@ fn a_query_runs_where_it_says() {
         entry("all", "databases: '**',"),
         entry("driver", "driver: parchment,"),
     ));
-    let runs = |name| names(target(&plan, name));
+    let runs = |name| names(target(&config, name));
     assert_eq!(runs("shop"), ["one", "all", "driver"]);
     assert_eq!(runs("eu-1"), ["star", "all", "driver"]);
     assert_eq!(runs("eu-2"), ["star", "all", "driver"]);
     assert_eq!(runs("eu-2/stock"), ["stars", "all", "driver"]);
     assert_eq!(runs("file"), ["stars", "all"]);
-    assert_eq!(target(&plan, "eu-2").driver, "paper", "a driver has one name");
-    let orders: Vec<usize> = target(&plan, "shop").queries.iter().map(|query| query.order).collect();
+    assert_eq!(target(&config, "eu-2").driver, "paper", "a driver has one name");
+    let orders: Vec<usize> = target(&config, "shop").queries.iter().map(|query| query.order).collect();
     assert_eq!(orders, [0, 3, 4]);
 }
 
 #[test]
 fn overrides_change_queries_and_those_of_a_target_have_the_last_word() {
-    let plan = main_file(&format!(
+    let config = main_file(&format!(
         "databases:\n  a: {{driver: paper}}\n  b: {{driver: paper, overrides: {{'slow*': {{timeout: 9s, enabled: true}}}}}}\n\
          overrides:\n  '*': {{max_series: 7}}\n  slow_one: {{enabled: false, interval: 5m, timeout: 1s}}\n\
          queries:\n{}{}",
         entry("slow_one", "databases: '*', timeout: 3s,"),
         entry("quick", "databases: '*',"),
     ));
-    let (a, b) = (query(target(&plan, "a"), "slow_one"), query(target(&plan, "b"), "slow_one"));
+    let (a, b) = (query(target(&config, "a"), "slow_one"), query(target(&config, "b"), "slow_one"));
     assert_eq!((a.enabled, b.enabled), (false, true));
     assert_eq!((a.timeout, b.timeout), (Some(Duration::from_secs(1)), Some(Duration::from_secs(9))));
     assert_eq!((a.interval, b.interval), (Duration::from_secs(300), Duration::from_secs(300)));
-    assert_eq!((a.max_series, query(target(&plan, "a"), "quick").max_series), (7, 7));
+    assert_eq!((a.max_series, query(target(&config, "a"), "quick").max_series), (7, 7));
 }
 
 #[test]
 fn a_disabled_query_may_contradict_the_one_that_replaces_it() {
     let other =
         "  - {name: new, sql: SELECT 1 AS value, metrics: [{name: old, help: Other., labels: [region]}]}\n";
-    let plan = main_file(&format!(
+    let config = main_file(&format!(
         "databases: {{a: {{driver: paper}}}}\nqueries:\n{}{other}",
         entry("old", "enabled: no,")
     ));
-    assert!(!query(target(&plan, "a"), "old").enabled);
+    assert!(!query(target(&config, "a"), "old").enabled);
 }
 
 #[test]
 fn a_target_that_nothing_needs_may_have_a_driver_that_is_not_built_in() {
     let text = "databases:\n  a: {driver: paper}\n  m: {driver: MSSQL, instance: x, port: 1433}\n  u: {url: 'oracle://db1/x'}\n\
                 queries:\n";
-    let plan = main_file(&format!(
+    let config = main_file(&format!(
         "{text}{}{}",
         entry("q", "database: a,"),
         entry("off", "database: m, enabled: false,")
     ));
-    assert_eq!(target(&plan, "m").driver, "mssql");
+    assert_eq!(target(&config, "m").driver, "mssql");
     assert_eq!(
-        warnings(&plan),
+        warnings(&config),
         [
-            "the driver mssql is not built in: target m is not read, no query needs it",
-            "the driver oracle is not built in: target u is not read, no query needs it",
+            "the driver mssql is not built in: target m is ignored, no query needs it",
+            "the driver oracle is not built in: target u is ignored, no query needs it",
         ]
     );
 }
 
 #[test]
 fn a_target_may_be_a_url_under_either_name_or_in_a_file() {
-    let plan = Folder::new()
+    let config = Folder::new()
         .with("main.yaml", "databases:\n  a: {url: 'paper://u@h/d'}\n  b: {url_file: secret/url}\n  c: {connection_string: 'sqlite:x.db'}\n")
         .with("secret/url", "sqlite:y.db\n")
         .load();
-    let drivers: Vec<&str> = plan.targets.iter().map(|target| target.driver).collect();
+    let drivers: Vec<&str> = config.targets.iter().map(|target| target.driver).collect();
     assert_eq!(drivers, ["paper", "sqlite", "sqlite"]);
 }
 
 #[test]
 fn an_entrys_own_url_says_more_than_the_defaults_driver() {
-    let plan = main_file(
+    let config = main_file(
         "defaults: {database: {driver: paper}}\ndatabases: {a: {url: 'sqlite:x.db'}, b: {}, c: {driver: sqlite, database: y.db}}\n",
     );
-    let drivers: Vec<&str> = plan.targets.iter().map(|target| target.driver).collect();
+    let drivers: Vec<&str> = config.targets.iter().map(|target| target.driver).collect();
     assert_eq!(drivers, ["sqlite", "paper", "sqlite"]);
 }
 
 #[test]
 fn a_default_for_a_driver_that_no_target_uses_is_known() {
-    let plan = main_file(
+    let config = main_file(
         "defaults: {database: {username: u, tls: {mode: require}, password_command: [./token]}}\n\
          databases: {a: {driver: sqlite, database: x.db}}\n",
     );
-    assert_eq!(plan.targets.len(), 1);
+    assert_eq!(config.targets.len(), 1);
 }
 
 #[test]
 fn the_section_exporter_is_read_whole() {
-    let plan = main_file(
+    let config = main_file(
         "databases: {a: {driver: paper}}\n\
          exporter:\n  listen: [':0', '127.0.0.1:9400', 'unix:/run/x.sock']\n  log_level: DEBUG\n  log_format: json\n  \
            scrape_timeout: 20s\n  max_scrape_timeout: 1m\n  scrape_timeout_offset: 250ms\n  max_workers: 8\n  \
@@ -310,7 +310,7 @@ fn the_section_exporter_is_read_whole() {
            http: {max_connections: 5, max_connections_per_address: 2, max_head_bytes: 4KiB, max_header_lines: 20, \
                   head_timeout: 1s, write_timeout: 2s, idle_timeout: 3s}\n",
     );
-    let exporter = &plan.exporter;
+    let exporter = &config.exporter;
     assert_eq!(exporter.listen.len(), 3);
     assert_eq!((exporter.log_level, exporter.log_format), (log::LevelFilter::Debug, LogFormat::Json));
     assert_eq!(exporter.scrape_timeout, Duration::from_secs(20));

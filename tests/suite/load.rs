@@ -241,7 +241,7 @@ fn a_variable_makes_no_endless_text() {
         format!("databases: {{a: {{driver: sqlite, database: \"{}\"}}}}\n", "${BIG}".repeat(count))
     };
     assert_eq!(faults(&big(10)), [""; 0]);
-    assert_eq!(faults(&big(11)), ["databases.a.database: its variables make more than 1 MiB of it"]);
+    assert_eq!(faults(&big(11)), ["databases.a.database: its variables expand to more than 1 MiB"]);
 }
 
 /// Work of this thread, in nanoseconds on a processor: what others do on the machine does not count.

@@ -82,7 +82,7 @@ fn a_warning_of_the_load_is_one_line_without_the_source() {
 fn a_target_label_of_the_sessions_rows_is_a_fault() {
     let config = "databases: {lite: {driver: sqlite, database: shop.db, labels: {state: on}}}\n";
     let run = Setup::new(config).once();
-    let fault = "databases.lite.labels: the label state stands on the exporter's own rows";
+    let fault = "databases.lite.labels: the label state is used by the exporter's own metrics";
     assert!(run.code() == 2 && run.errors().contains(fault), "{}", run.errors());
 }
 

@@ -15,11 +15,9 @@ use sql_exporter::exposition::page::{Families, pieces};
 use sql_exporter::exposition::text::Text;
 use sql_exporter::metric::Metric;
 use sql_exporter::metric::labels::LabelLimit;
-use sql_exporter::metric::lint_off::SilencedLints;
 use sql_exporter::value::Cell;
 use sql_exporter::yaml::document::Document;
 use sql_exporter::yaml::keys::{Keys, Reader};
-use sql_exporter::yaml::writer::{Digest, YamlValue};
 
 /// A result: columns (all of type `any`) and rows.
 pub(crate) struct Table<'t> {
@@ -90,21 +88,9 @@ pub(crate) fn query(yaml: &str) -> Query {
         collector: "default".into(),
         sql: Arc::new(Sql::new("SELECT 1")),
         metrics: metrics(yaml).unwrap_or_else(|faults| panic!("{}", faults.join("\n"))).into(),
-        enabled: true,
-        timeout: None,
-        interval: Duration::ZERO,
-        keep_last: Duration::ZERO,
-        when: None,
         max_rows: 1_000_000,
         max_series: 1_000_000,
-        max_families: 2000,
-        redacted: Arc::new(YamlValue::Map(Vec::new())),
-        place: Arc::default(),
-        sql_place: Arc::default(),
-        folded: Arc::default(),
-        lint_off: SilencedLints::default(),
-        digest: Digest::default(),
-        order: 0,
+        ..Query::default()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::driver::postgres::datetime;
 use crate::driver::{Column, ColumnContent, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
-use crate::yaml::rows::Literal;
+use crate::yaml::keys::Literal;
 
 /// One row.
 struct LiteralValues<'r>(&'r [Literal]);

@@ -214,7 +214,7 @@ fn faults_come_once_and_in_the_order_of_files_and_lines() {
     let expected = [
         "a.yaml:1:4: b: \"x\" is neither true nor false",
         "a.yaml:2:4: a: \"y\" is neither true nor false",
-        "a.yaml:3:1: a: repeated key; it stands in line 2 already",
+        "a.yaml:3:1: a: repeated key; the first one is in line 2",
         "more.yaml:1:4: c: \"z\" is neither true nor false",
         "no place",
     ];

@@ -98,7 +98,7 @@ fn anchors_and_aliases_work() {
 #[test]
 fn what_yaml_allows_and_a_configuration_should_not_have_is_refused() {
     for (text, expected) in [
-        ("a: {b: 1, b: 2}", "a.yaml:1:11: a.b: repeated key; it stands in line 1 already"),
+        ("a: {b: 1, b: 2}", "a.yaml:1:11: a.b: repeated key; the first one is in line 1"),
         ("a: 1\n'a': 2", "a.yaml:2:2: a: repeated key"),
         ("a: [{b: 1, b: 2}]", "a.yaml:1:12: a[0].b: repeated key"),
         ("a: 1\n--- # next\nb: 1", "a.yaml:2:1: a second document"),

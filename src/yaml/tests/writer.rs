@@ -17,7 +17,7 @@ fn read_back(tree: &Node) -> YamlValue {
         NodeValue::Scalar(text) => YamlValue::text(text),
         NodeValue::List(items) => YamlValue::List(items.iter().map(read_back).collect()),
         NodeValue::Map(entries) => {
-            YamlValue::Map(entries.iter().map(|entry| (entry.key.clone(), read_back(&entry.tree))).collect())
+            YamlValue::Map(entries.iter().map(|entry| (entry.key.clone(), read_back(&entry.node))).collect())
         }
     }
 }

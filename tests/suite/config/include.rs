@@ -8,7 +8,7 @@ const ONE: &str = "databases: {a: {driver: paper}}\n";
 
 #[test]
 fn paths_patterns_and_packs_are_read_in_order_and_each_file_once() {
-    let plan = Folder::new()
+    let config = Folder::new()
         .with(
             "main.yaml",
             &format!(
@@ -24,25 +24,25 @@ fn paths_patterns_and_packs_are_read_in_order_and_each_file_once() {
         .with("d/one.yaml", &format!("queries:\n{}", entry("d_one", "")))
         .with("d/e/f/two.yaml", &format!("queries:\n{}", entry("d_two", "")))
         .load();
-    assert_eq!(names(target(&plan, "a")), ["own", "last", "a", "b", "d_two", "d_one"]);
-    assert_eq!(warnings(&plan), [""; 0]);
+    assert_eq!(names(target(&config, "a")), ["own", "last", "a", "b", "d_two", "d_one"]);
+    assert_eq!(warnings(&config), [""; 0]);
 }
 
 #[test]
 fn a_collector_is_called_as_its_file_says_or_by_its_path() {
-    let plan = Folder::new()
+    let config = Folder::new()
         .with("main.yaml", &format!("{ONE}include: [x/named.yaml, x/shop.yaml, queries/deep/stock.yaml]\n"))
         .with("x/named.yaml", &format!("collector: billing\nqueries:\n{}", entry("one", "")))
         .with("x/shop.yaml", &format!("queries:\n{}", entry("two", "")))
         .with("queries/deep/stock.yaml", &format!("queries:\n{}", entry("three", "")))
         .load();
-    let collectors: Vec<&str> = target(&plan, "a").queries.iter().map(|query| &*query.collector).collect();
+    let collectors: Vec<&str> = target(&config, "a").queries.iter().map(|query| &*query.collector).collect();
     assert_eq!(collectors, ["billing", "x/shop", "deep/stock"]);
 }
 
 #[test]
 fn a_file_speaks_for_its_queries_between_the_entry_and_the_defaults() {
-    let plan = Folder::new()
+    let config = Folder::new()
         .with("main.yaml", "databases: {a: {driver: paper}, b: {driver: paper}}\ndefaults:\n  query: {database: a, timeout: 1s, interval: 1m, max_rows: 9}\ninclude: [more.yaml]\n")
         .with(
             "more.yaml",
@@ -53,25 +53,25 @@ fn a_file_speaks_for_its_queries_between_the_entry_and_the_defaults() {
             ),
         )
         .load();
-    assert_eq!((names(target(&plan, "a")), names(target(&plan, "b"))), (vec!["r"], vec!["q", "r"]));
-    let (q, r) = (query(target(&plan, "b"), "q"), query(target(&plan, "b"), "r"));
+    assert_eq!((names(target(&config, "a")), names(target(&config, "b"))), (vec!["r"], vec!["q", "r"]));
+    let (q, r) = (query(target(&config, "b"), "q"), query(target(&config, "b"), "r"));
     assert_eq!((q.timeout, r.timeout), (Some(Duration::from_secs(2)), Some(Duration::from_secs(3))));
     assert_eq!((q.interval, q.max_rows), (Duration::from_secs(60), 9));
 }
 
 #[test]
 fn paths_in_an_included_file_start_from_its_folder() {
-    let plan = Folder::new()
+    let config = Folder::new()
         .with("main.yaml", &format!("{ONE}include: [x/more.yaml]\n"))
         .with("x/more.yaml", "queries:\n  - {name: q, sql_file: sql/q.sql, metric_name: q}\n")
         .with("x/sql/q.sql", "SELECT ${NOT} expanded;\n")
         .load();
-    assert_eq!(query(target(&plan, "a"), "q").sql.text(), "SELECT ${NOT} expanded");
+    assert_eq!(query(target(&config, "a"), "q").sql.text(), "SELECT ${NOT} expanded");
 }
 
 #[test]
 fn collectors_choose_groups_and_the_main_files_queries_stay_in() {
-    let plan = Folder::new()
+    let config = Folder::new()
         .with(
             "main.yaml",
             &format!(
@@ -86,7 +86,7 @@ fn collectors_choose_groups_and_the_main_files_queries_stay_in() {
         .with("queries/shop/stock.yaml", &format!("queries:\n{}", entry("stock", "")))
         .with("queries/other.yaml", &format!("queries:\n{}", entry("other", "")))
         .load();
-    let runs = |name| names(target(&plan, name));
+    let runs = |name| names(target(&config, name));
     assert_eq!(runs("all"), ["own", "other", "orders", "stock"]);
     assert_eq!(runs("some"), ["own", "orders", "stock"]);
     assert_eq!(runs("less"), ["stock"]);
@@ -95,7 +95,7 @@ fn collectors_choose_groups_and_the_main_files_queries_stay_in() {
 
 #[test]
 fn every_built_in_collector_loads_and_runs_on_its_driver_alone() {
-    let plan = main_file(
+    let config = main_file(
         "databases:\n  \
            p: {driver: postgres, host: localhost, database: x, username: u}\n  \
            m: {driver: mariadb, host: localhost, database: x, username: u}\n  \
@@ -103,18 +103,18 @@ fn every_built_in_collector_loads_and_runs_on_its_driver_alone() {
          include: ['builtin:**']\n",
     );
     for (name, folder) in [("p", "postgres/"), ("m", "mysql/"), ("s", "sqlite/")] {
-        let queries = &target(&plan, name).queries;
+        let queries = &target(&config, name).queries;
         assert!(
             !queries.is_empty() && queries.iter().all(|query| query.collector.starts_with(folder)),
             "{name}"
         );
     }
-    assert_eq!(warnings(&plan), [""; 0]);
+    assert_eq!(warnings(&config), [""; 0]);
 }
 
 #[test]
 fn what_a_pattern_does_not_find_is_a_warning() {
-    let plan = main_file(&format!(
+    let config = main_file(&format!(
         "{}include: ['collectors/*.yaml', 'builtin:nothing/*']\nqueries:\n{}{}\
          overrides: {{'bloat*': {{enabled: false}}}}\n",
         "databases: {a: {driver: paper, collectors: ['shop/*']}}\n",
@@ -125,9 +125,9 @@ fn what_a_pattern_does_not_find_is_a_warning() {
         "no collector is called \"shop/*\"",
         "no file matches \"collectors/*.yaml\"",
         "no built-in collector matches \"nothing/*\"",
-        "no target fits \"eu-*\"",
+        "no target matches \"eu-*\"",
         "no target has the driver sqlite: nothing runs here",
         "no query is called \"bloat*\"",
     ];
-    assert_eq!(warnings(&plan), expected);
+    assert_eq!(warnings(&config), expected);
 }

@@ -1,75 +1,44 @@
-//! The key tables of `docs/configuration.md`, and what else speaks of keys: the schema's sentences and
+//! What speaks of keys says the same: the code, the schema, the tables of `docs/configuration.md` and
 //! `examples/full.yaml`.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use sql_exporter::config::schema::KeyDocs;
 
 use super::{KINDS, read, root, schema};
 
-/// Names in the markers `<!-- keys: NAME -->` of the page, and what the mappings are called whose keys stand below.
-const SCOPES: &[(&str, &str)] = &[
-    ("configuration", ""),
-    ("defaults", "defaults"),
-    ("included file", "collector"),
-    ("databases.<name>", "databases"),
-    ("queries[]", "queries"),
-    ("metrics[]", "metrics"),
-    ("exporter", "exporter"),
-    ("tests[]", "tests"),
-    ("exporter.http", "http"),
-];
-
-/// The page with the key tables.
-const PAGE: &str = "docs/configuration.md";
-
-/// The texts in backquotes.
-fn quoted(cell: &str) -> Vec<&str> {
-    cell.split('`').skip(1).step_by(2).collect()
-}
-
-/// The key tables, one key a line: `SCOPE.KEY | default | sentence`.
-fn table(page: &str) -> String {
-    let (mut lines, mut scope) = (String::new(), None);
-    for line in page.lines() {
-        if let Some(marker) = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")) {
-            let name = marker.strip_prefix("keys: ");
-            scope = SCOPES.iter().find(|(known, _)| Some(*known) == name).map(|(_, scope)| *scope);
-        }
-        let line = line.replace(r"\|", "|");
-        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        let (Some(scope), &[names, default, about]) = (scope, &cells[..]) else { continue };
-        let names = quoted(names);
-        let defaults: Vec<&str> = default.split(", ").collect();
-        for (at, name) in names.iter().enumerate() {
-            let first = names[0].rsplit_once('.').map(|(before, _)| before);
-            let path = match (name.rsplit_once('.'), first) {
-                (Some((before, _)), _) | (None, Some(before)) => {
-                    before.rsplit('.').next().unwrap_or_default()
-                }
-                (None, None) => scope,
-            };
-            let key = name.rsplit('.').next().unwrap_or_default();
-            let default = if defaults.len() == names.len() { defaults[at] } else { default };
-            let about =
-                if scope == "http" { format!("a limit; beyond it: {about}") } else { about.to_owned() };
-            lines += &format!("{path}.{key} | {default} | {about}\n");
-        }
+/// The text with each table between `<!-- keys: NAME -->` and `<!-- /keys -->` as the code has it, and the names of the
+/// tables that were found.
+fn with_tables(text: &str) -> (String, Vec<String>) {
+    const START: &str = "<!-- keys: ";
+    const END: &str = "<!-- /keys -->";
+    let tables = KeyDocs::new().tables();
+    let (mut out, mut names, mut rest) = (String::new(), Vec::new(), text);
+    while let Some(at) = rest.find(START) {
+        let name = rest[at + START.len()..].split(" -->").next().unwrap();
+        let end = at + rest[at..].find(END).unwrap_or_else(|| panic!("{name}: there is no {END}"));
+        let table = tables.iter().find(|(known, _)| *known == name);
+        let (_, table) = table.unwrap_or_else(|| panic!("there is no table {name}"));
+        out += &format!("{}{START}{name} -->\n{table}{END}", &rest[..at]);
+        names.push(name.to_owned());
+        rest = &rest[end + END.len()..];
     }
-    lines
+    (out + rest, names)
 }
 
 #[test]
-fn the_sentences_of_the_schema_are_those_of_the_documents() {
-    let path = root().join("src/commands/schema/keys.txt");
-    let table = table(&crate::documents::read(PAGE));
+fn the_tables_of_keys_are_those_of_the_code() {
+    let path = root().join("docs/configuration.md");
+    let (text, mut names) = with_tables(&read(&path));
     if std::env::var_os("TEST_BLESS").is_some() {
-        std::fs::write(&path, &table).expect("written");
+        std::fs::write(&path, &text).expect("written");
     }
-    assert!(read(&path) == table, "run with TEST_BLESS=1, read the file and commit it");
-    for line in table.lines() {
-        assert!(line.rsplit(" | ").next().is_some_and(|about| !about.is_empty()), "no sentence: {line}");
-    }
+    assert!(read(&path) == text, "docs/configuration.md: run `make docs`, and commit the file");
+    let mut known: Vec<&str> = KeyDocs::new().tables().into_iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(names, known, "each table stands once in docs/configuration.md");
 }
 
 /// Each property below a schema: its name and its sentence.
@@ -99,13 +68,21 @@ fn each_key_of_the_schema_has_a_sentence_and_each_documented_key_is_in_the_schem
     assert!(found.len() > 200);
     let mute: BTreeSet<&str> =
         found.iter().filter(|(_, about)| about.is_empty()).map(|(name, _)| name.as_str()).collect();
-    assert_eq!(mute, BTreeSet::new(), "not in the key tables of docs/configuration.md");
-    for line in table(&crate::documents::read(PAGE)).lines() {
-        let (key, about) = line.split_once(" | ").unwrap();
-        let (key, about) = (key.rsplit('.').next().unwrap(), about.rsplit(" | ").next().unwrap());
-        let is_known = found.iter().any(|(name, said)| name == key && said.starts_with(about));
-        assert!(is_known, "the reader knows no such key: {line}");
+    assert_eq!(mute, BTreeSet::new(), "add a line for each to src/config/keys.txt");
+    let mut documented = 0;
+    for (table, rows) in KeyDocs::new().tables() {
+        for row in rows.lines().skip(2) {
+            let row = row.replace("\\|", "¦");
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            let [key, default, about] = cells[..] else { panic!("{table}: {row}") };
+            let (key, about) = (key.trim_matches('`').rsplit('.').next().unwrap(), about.replace('¦', "|"));
+            assert!(!default.is_empty() && about.ends_with(['.', ':']), "{table}: not a sentence: {row}");
+            let is_known = found.iter().any(|(name, said)| name == key && said.starts_with(&about));
+            assert!(is_known, "{table}: nothing reads the key of this line: {row}");
+            documented += 1;
+        }
     }
+    assert!(documented > 120, "{documented}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ const WORK: usize = 1 << 19;
 
 /// The name in `candidates` nearest to `text`, when it is near enough to be meant.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let mut search = Search::new(text)?;
+    let mut search = NameSearch::new(text)?;
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates.into_iter().take(CANDIDATES) {
         if let Some(Distance { is_far: false, edits }) = search.distance(candidate, false)
@@ -33,7 +33,7 @@ pub fn nearest_of<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
     count: usize,
 ) -> Vec<&'a str> {
-    let Some(mut search) = Search::new(text) else { return Vec::new() };
+    let Some(mut search) = NameSearch::new(text) else { return Vec::new() };
     let mut known = HashSet::new();
     let new = candidates.into_iter().take(CANDIDATES).filter(|candidate| known.insert(*candidate));
     let mut found: Vec<(Distance, &str)> =
@@ -50,18 +50,18 @@ struct Distance {
 }
 
 /// One search: the text in lower case, and how much work is left.
-struct Search {
+struct NameSearch {
     text: String,
     letters: usize,
     work: usize,
 }
 
-impl Search {
-    fn new(text: &str) -> Option<Search> {
+impl NameSearch {
+    fn new(text: &str) -> Option<NameSearch> {
         let is_short = text.len() <= LONGEST;
         is_short.then(|| {
             let text = text.to_lowercase();
-            Search { letters: text.chars().count(), text, work: WORK }
+            NameSearch { letters: text.chars().count(), text, work: WORK }
         })
     }
 
@@ -136,7 +136,7 @@ mod tests {
     fn the_work_of_a_search_is_bounded() {
         let names: Vec<String> = (0..CANDIDATES).map(|n| format!("{n:0>120}")).collect();
         for text in ["9".repeat(LONGEST), "9".to_owned(), "é".repeat(LONGEST / 2)] {
-            let mut search = Search::new(&text).unwrap();
+            let mut search = NameSearch::new(&text).unwrap();
             let compared = names.iter().filter(|name| search.distance(name, true).is_some()).count();
             let cost = (search.letters + 1) * 121;
             assert_eq!(compared, (WORK / cost).min(CANDIDATES), "{text}");

@@ -21,17 +21,16 @@ const PIECE: usize = 1024;
 
 /// Where the lines of a text start, and which of them may be shown.
 #[derive(Debug, Clone)]
-pub struct Lines {
+pub(super) struct SourceLines {
     starts: Vec<usize>,
     hidden: Vec<bool>,
     /// The characters before each piece of [`PIECE`] bytes.
     before: Vec<usize>,
 }
 
-impl Lines {
+impl SourceLines {
     /// Splits `text` once; every later look-up is a binary search.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let mut starts = vec![0];
         starts.extend(text.match_indices('\n').map(|(end, _)| end + 1));
         let pieces = text.as_bytes().chunks(PIECE).scan(0, |count, piece| {
@@ -39,7 +38,7 @@ impl Lines {
             *count += characters(piece);
             Some(before)
         });
-        Lines { starts, hidden: hidden_lines(text), before: pieces.collect() }
+        SourceLines { starts, hidden: hidden_lines(text), before: pieces.collect() }
     }
 
     /// How many characters begin before the byte `at`.
@@ -50,8 +49,7 @@ impl Lines {
     }
 
     /// The place of the byte `at`; without one, of the file as a whole.
-    #[must_use]
-    pub fn place(&self, file: &str, text: &str, at: Option<usize>, path: &str) -> SourcePosition {
+    pub(super) fn place(&self, file: &str, text: &str, at: Option<usize>, path: &str) -> SourcePosition {
         let mut place =
             SourcePosition { file: file.to_owned(), path: printable(path), ..SourcePosition::default() };
         if let Some(at) = at {
@@ -70,8 +68,7 @@ impl Lines {
 
     /// The place of a fault in a text that is no YAML: its line is hidden where one shortly above is, since what
     /// belongs to which key is just what is not known.
-    #[must_use]
-    pub fn unsure_place(&self, file: &str, text: &str, at: Option<usize>) -> SourcePosition {
+    pub(super) fn unsure_place(&self, file: &str, text: &str, at: Option<usize>) -> SourcePosition {
         const ABOVE: usize = 3;
         let mut place = self.place(file, text, at, "");
         let above = self.hidden.get(place.line.saturating_sub(ABOVE + 1)..place.line);
@@ -115,7 +112,7 @@ fn secret_path(path: &str) -> bool {
 fn hidden_lines(text: &str) -> Vec<bool> {
     let mut above: Vec<(usize, bool)> = Vec::new();
     let mut hidden = Vec::new();
-    let mut before = Before::default();
+    let mut before = PreviousLine::default();
     for line in text.split('\n') {
         if line.trim().is_empty() {
             hidden.push(before.hidden);
@@ -137,12 +134,12 @@ fn hidden_lines(text: &str) -> Vec<bool> {
 /// What the line before leaves open. A text that is broken YAML has its lines where they do not belong: a value
 /// one line too low, or a quote that was never closed.
 #[derive(Default)]
-struct Before {
+struct PreviousLine {
     hidden: bool,
     quoted: bool,
 }
 
-impl Before {
+impl PreviousLine {
     fn goes_on(&self, line: &str) -> bool {
         self.hidden && (self.quoted || !key_first(line))
     }
