@@ -258,7 +258,7 @@ fn the_request_is_decoded_and_bears_its_peer_and_nothing_private() {
     });
     let answer = front.say(
         "GET /p?collect%5B%5D=a+b&x=%C3%A9&y HTTP/1.1\r\nHost: a\r\nX-One: 1\r\nConnection: close\r\n\
-         X-SQL-Exporter-Gate-Pass: 0 0 192.0.2.1\r\nX-SQL-Exporter-Gate-Other: 1\r\n\r\n",
+         X-SQL-Exporter-Gate: 0 0 192.0.2.1 true true\r\nX-SQL-Exporter-Gate-Other: 1\r\n\r\n",
     );
     let expected = "[(\"collect[]\", \"a b\"), (\"x\", \"é\"), (\"y\", \"\")] \
                     [(\"host\", \"a\"), (\"x-one\", \"1\")] Address(127.0.0.1)";

@@ -81,7 +81,7 @@ impl log::Log for Rebuilds {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if record.args().to_string().contains("was started anew") {
+        if record.args().to_string().contains("was restarted") {
             REBUILT.fetch_add(1, Ordering::SeqCst);
         }
     }
