@@ -6,8 +6,8 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sql_exporter::config::query::Query;
 use sql_exporter::driver::advice::Advice;
-use sql_exporter::driver::{Column, Content, Row};
-use sql_exporter::engine::query_sink::{Context, Rendered, sink};
+use sql_exporter::driver::{Column, ColumnContent, Row};
+use sql_exporter::engine::query_sink::{RenderedResult, SampleContext, sink};
 use sql_exporter::error::Result;
 use sql_exporter::exposition::page::{Families, pieces};
 use sql_exporter::exposition::text::Text;
@@ -29,8 +29,8 @@ impl Row for Line {
     }
 }
 
-pub(crate) fn context() -> Context {
-    Context::new(None, &[], LabelLimit { bytes: 1024, truncate: false })
+pub(crate) fn context() -> SampleContext {
+    SampleContext::new(None, &[], LabelLimit { bytes: 1024, truncate: false })
 }
 
 fn columns() -> Vec<Column> {
@@ -39,7 +39,7 @@ fn columns() -> Vec<Column> {
         type_name: "any".into(),
         advice: Advice::Label,
         quote: '"',
-        content: Content::Unknown,
+        content: ColumnContent::Unknown,
     };
     ["k1", "k2", "v"].map(column).into()
 }
@@ -51,7 +51,7 @@ fn lines(count: u32) -> Vec<Line> {
     (0..count).map(line).collect()
 }
 
-fn render(query: &Query, context: &Context, columns: &[Column], lines: &[Line]) -> Rendered {
+fn render(query: &Query, context: &SampleContext, columns: &[Column], lines: &[Line]) -> RenderedResult {
     let mut result = None;
     let mut sink = sink(query, context, Box::new(|rendered, _| result = rendered.ok()));
     sink.columns(columns).expect("the columns are there");
@@ -63,7 +63,7 @@ fn render(query: &Query, context: &Context, columns: &[Column], lines: &[Line]) 
     result.expect("a good result")
 }
 
-fn page(rendered: &Rendered) -> usize {
+fn page(rendered: &RenderedResult) -> usize {
     let blocks = rendered.blocks.iter();
     let families: Families =
         blocks.map(|block| (Arc::clone(&block.family), vec![Arc::clone(block)])).collect();

@@ -13,7 +13,7 @@ use crate::commands::terminal::{Paint, TerminalText, Tint, message};
 use crate::commands::{
     check, collect, health, packs, print_text, print_to_stderr, run, schema, test, try_query,
 };
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// Runs SQL at scrape time and answers with Prometheus text. Without a command it serves; `--once` is `collect`.
 #[derive(FromArgs)]
@@ -98,7 +98,7 @@ fn outcome(result: Result<u8, Vec<Error>>) -> u8 {
     for error in &errors {
         print_to_stderr(&message("error", Tint::Bad, error, Paint::none(), None));
     }
-    if errors.iter().any(|error| error.kind() == Kind::Config) { 2 } else { 1 }
+    if errors.iter().any(|error| error.kind() == ErrorKind::Config) { 2 } else { 1 }
 }
 
 enum Parsed {

@@ -20,7 +20,7 @@ macro_rules! reasons {
 
             /// The label value.
             #[must_use]
-            pub fn word(self) -> &'static str {
+            pub fn as_str(self) -> &'static str {
                 match self { $(Reason::$variant => $word,)* }
             }
         }
@@ -74,7 +74,7 @@ reasons! {
 
 /// The closed set of what an error can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// The configuration or the command line is wrong: exit code 2.
     Config,
     /// The machine says no (port in use, no permission): exit code 1.
@@ -85,7 +85,7 @@ pub enum Kind {
 
 /// Where in a configuration file something was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct SourcePosition {
     /// The file as the user named it.
     pub file: String,
     /// 1-based; 0 when the position is not known.
@@ -100,16 +100,16 @@ pub struct Place {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Inner {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     target: Option<String>,
     query: Option<String>,
-    place: Option<Place>,
+    place: Option<SourcePosition>,
     sqlstate: Option<String>,
     hint: Option<String>,
     meaning: Option<&'static str>,
     before_password: bool,
-    spot: Option<SqlPosition>,
+    sql_position: Option<SqlPosition>,
     full: bool,
 }
 
@@ -127,7 +127,7 @@ pub struct SqlPosition {
 pub struct Error(Box<Inner>);
 
 impl Error {
-    fn of(kind: Kind, message: String) -> Self {
+    fn of(kind: ErrorKind, message: String) -> Self {
         Error(Box::new(Inner {
             kind,
             message,
@@ -138,29 +138,29 @@ impl Error {
             hint: None,
             meaning: None,
             before_password: false,
-            spot: None,
+            sql_position: None,
             full: false,
         }))
     }
 
     /// A query or connection failed for `reason`.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self::of(Kind::Query(reason), message.into())
+        Self::of(ErrorKind::Query(reason), message.into())
     }
 
     /// The configuration or the command line is wrong.
     pub fn config(message: impl Into<String>) -> Self {
-        Self::of(Kind::Config, message.into())
+        Self::of(ErrorKind::Config, message.into())
     }
 
     /// The machine refuses something: a port, a file, a thread.
     pub fn machine(message: impl Into<String>) -> Self {
-        Self::of(Kind::Machine, message.into())
+        Self::of(ErrorKind::Machine, message.into())
     }
 
     /// Adds the place in a file.
     #[must_use]
-    pub fn at(mut self, place: Place) -> Self {
+    pub fn at(mut self, place: SourcePosition) -> Self {
         self.0.place = Some(place);
         self
     }
@@ -223,39 +223,39 @@ impl Error {
     /// The same under another reason.
     #[must_use]
     pub fn with_reason(mut self, reason: Reason) -> Self {
-        self.0.kind = Kind::Query(reason);
+        self.0.kind = ErrorKind::Query(reason);
         self
     }
 
     /// Adds where in the statement it is.
     #[must_use]
-    pub fn at_spot(mut self, spot: SqlPosition) -> Self {
-        self.0.spot = Some(spot);
+    pub fn at_sql_position(mut self, sql_position: SqlPosition) -> Self {
+        self.0.sql_position = Some(sql_position);
         self
     }
 
     /// Says that the server, or a pooler before it, gives no further session now.
     #[must_use]
-    pub fn of_full_server(mut self) -> Self {
+    pub fn with_full_server(mut self) -> Self {
         self.0.full = true;
         self
     }
 
     /// True when the server gives no further session now: the sessions that there are can be waited for.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub fn is_server_full(&self) -> bool {
         self.0.full
     }
 
     /// Where in the statement it is, where the database tells.
     #[must_use]
-    pub fn spot(&self) -> Option<SqlPosition> {
-        self.0.spot
+    pub fn sql_position(&self) -> Option<SqlPosition> {
+        self.0.sql_position
     }
 
     /// What the error is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
@@ -263,8 +263,8 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self.0.kind {
-            Kind::Query(reason) => reason,
-            Kind::Config | Kind::Machine => Reason::Server,
+            ErrorKind::Query(reason) => reason,
+            ErrorKind::Config | ErrorKind::Machine => Reason::Server,
         }
     }
 
@@ -291,10 +291,10 @@ impl Error {
 
     /// Reason, message, code and hint, for a line that names target and query itself.
     #[must_use]
-    pub fn said(&self) -> String {
+    pub fn summary(&self) -> String {
         let code = self.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
         let hint = self.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-        format!("{}: {}{code}{hint}", self.reason().word(), self.message())
+        format!("{}: {}{code}{hint}", self.reason().as_str(), self.message())
     }
 
     /// What to change, where it is known.
@@ -305,7 +305,7 @@ impl Error {
 
     /// The place in a file, where there is one.
     #[must_use]
-    pub fn place(&self) -> Option<&Place> {
+    pub fn place(&self) -> Option<&SourcePosition> {
         self.0.place.as_ref()
     }
 
@@ -371,7 +371,7 @@ impl Error {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourcePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         if self.line > 0 {
@@ -381,7 +381,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl Place {
+impl SourcePosition {
     /// The source line under the message, with a caret at the column. Nothing where the line is not shown.
     fn caret(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(source) = &self.source else { return Ok(()) };
@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn an_error_with_a_place_shows_the_line_and_a_caret() {
-        let place = Place {
+        let place = SourcePosition {
             file: "a.yaml".into(),
             line: 3,
             column: 5,
@@ -420,6 +420,6 @@ mod tests {
             .in_query("orders")
             .on_target("shop");
         assert_eq!(error.to_string(), "target shop, query orders: no such table [42P01]");
-        assert_eq!(error.reason().word(), "sql");
+        assert_eq!(error.reason().as_str(), "sql");
     }
 }

@@ -76,7 +76,7 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
                 return Err(ReadError::TooSlow);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                std::thread::sleep(PIPE_INTERVAL.min(by.left()))
+                std::thread::sleep(PIPE_INTERVAL.min(by.left()));
             }
             Err(error) => return Err(ReadError::System(error)),
         }

@@ -11,8 +11,8 @@ use super::settings::{GlobalArgs, Settings, environment};
 use crate::deadline::Deadline;
 use crate::driver::Drivers;
 use crate::engine::scrape;
-use crate::engine::scrape::{Time, Verdict};
-use crate::engine::targets::Selection;
+use crate::engine::scrape::{ScrapeOutcome, ScrapeTime};
+use crate::engine::targets::ScrapeSelection;
 use crate::error::Error;
 use crate::exposition::page::pieces;
 use crate::exposition::{FORMATS, Format};
@@ -71,15 +71,15 @@ pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
     let settings = Settings::new(words, &environment).map_err(|error| vec![error])?;
     let plan = settings.load(&environment, &Drivers::built_in())?;
     super::start_logging(&plan, &settings.warnings);
-    let selection = Selection {
+    let selection = ScrapeSelection {
         targets: options.target.clone(),
         collectors: options.collector.clone(),
         queries: options.query.clone(),
     };
     start::threads_are_given(1).map_err(|error| vec![error])?;
-    let fleet = Arc::new(start::fleet(plan));
+    let fleet = Arc::new(start::make_targets(plan));
     let interrupted = start::interrupt_at_signal(&fleet).map_err(|error| vec![error])?;
-    let time = Time { began, budget: options.timeout };
+    let time = ScrapeTime { began, budget: options.timeout };
     let page = scrape::scrape(&fleet, &selection, time).map_err(|error| vec![error])?;
     let mut families = page.families;
     if options.no_self_metrics {
@@ -104,7 +104,7 @@ pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
             Ok(code)
         }
         (None, written) => {
-            written.map(|()| u8::from(page.verdict != Verdict::Complete)).map_err(|error| vec![error])
+            written.map(|()| u8::from(page.verdict != ScrapeOutcome::Complete)).map_err(|error| vec![error])
         }
     }
 }

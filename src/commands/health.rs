@@ -13,9 +13,9 @@ use rustls::{AlertDescription, ClientConnection, StreamOwned};
 use super::settings::{GlobalArgs, Settings, environment};
 use super::terminal::TerminalText;
 use crate::config::exporter::Exporter;
-use crate::config::listen::Listen;
+use crate::config::listen::ListenAddress;
 use crate::driver::Drivers;
-use crate::driver::connection::tls::{Mode, Tls};
+use crate::driver::connection::tls::{TlsConfig, TlsMode};
 use crate::error::Error;
 use crate::plain_text::one_line;
 use crate::server;
@@ -76,7 +76,7 @@ pub fn run(words: &GlobalArgs, _: &Options) -> Result<u8, Vec<Error>> {
 }
 
 /// The status of the answer.
-fn ask(listen: &Listen, tls: bool, path: &str) -> std::io::Result<String> {
+fn ask(listen: &ListenAddress, tls: bool, path: &str) -> std::io::Result<String> {
     let stream = connect(listen)?;
     let asked =
         if tls { encrypted(stream).and_then(|stream| status(stream, path)) } else { status(stream, path) };
@@ -97,7 +97,7 @@ fn status(mut stream: impl Read + Write, path: &str) -> std::io::Result<String> 
 
 /// Whoever answers at our own address is believed: a certificate names the host that others ask for.
 fn encrypted(stream: Box<dyn Stream>) -> std::io::Result<impl Read + Write> {
-    let unverified = Tls { mode: Mode::Require, ..Tls::default() };
+    let unverified = TlsConfig { mode: TlsMode::Require, ..TlsConfig::default() };
     let config = unverified.client_config().map_err(std::io::Error::other)?;
     let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
     let session = ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;
@@ -117,19 +117,19 @@ fn wants_a_certificate(error: &std::io::Error) -> bool {
     )
 }
 
-fn connect(listen: &Listen) -> std::io::Result<Box<dyn Stream>> {
+fn connect(listen: &ListenAddress) -> std::io::Result<Box<dyn Stream>> {
     let address = match listen {
-        Listen::Unix(path) => {
+        ListenAddress::Unix(path) => {
             let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             return Ok(Box::new(stream));
         }
-        Listen::AnyAddress(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
-        Listen::Tcp(address) if address.ip().is_unspecified() => {
+        ListenAddress::AnyAddress(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
+        ListenAddress::Tcp(address) if address.ip().is_unspecified() => {
             SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
         }
-        Listen::Tcp(address) => *address,
+        ListenAddress::Tcp(address) => *address,
     };
     let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use log::LevelFilter;
 
 use crate::config;
-use crate::config::listen::Listen;
-use crate::config::{Config, Faulty, listen};
+use crate::config::listen::ListenAddress;
+use crate::config::{Config, InvalidConfig, listen};
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::logging::LogFormat;
@@ -44,7 +44,7 @@ pub struct Settings {
     /// The file to read; `None` is the first default file that exists.
     pub config: Option<PathBuf>,
     /// Instead of the configured addresses.
-    pub listen: Option<Vec<Listen>>,
+    pub listen: Option<Vec<ListenAddress>>,
     /// Instead of the configured level.
     pub log_level: Option<LevelFilter>,
     /// Instead of the configured format.
@@ -110,8 +110,12 @@ impl Settings {
     ///
     /// # Errors
     /// All faults of the load, and what else was seen.
-    pub fn examine(&self, environment: &keys::Environment, drivers: &Drivers) -> Result<Config, Faulty> {
-        let file = self.config.clone().map_or_else(default_file, Ok).map_err(|error| Faulty {
+    pub fn examine(
+        &self,
+        environment: &keys::Environment,
+        drivers: &Drivers,
+    ) -> Result<Config, InvalidConfig> {
+        let file = self.config.clone().map_or_else(default_file, Ok).map_err(|error| InvalidConfig {
             faults: vec![error],
             warnings: Vec::new(),
             files: Vec::new(),
@@ -144,7 +148,7 @@ fn read<T>((name, value): (String, String), reader: impl Fn(&str) -> Result<T, S
 fn seed_listen(
     host: Option<(String, String)>,
     port: Option<(String, String)>,
-) -> Result<Option<Vec<Listen>>, Error> {
+) -> Result<Option<Vec<ListenAddress>>, Error> {
     let name = match (&host, &port) {
         (None, None) => return Ok(None),
         (Some((name, _)), _) | (None, Some((name, _))) => name.clone(),
@@ -160,7 +164,7 @@ fn seed_listen(
 }
 
 /// Relative paths of Unix sockets start from the current folder.
-fn read_listen(text: &str) -> Result<Vec<Listen>, String> {
+fn read_listen(text: &str) -> Result<Vec<ListenAddress>, String> {
     listen::listen(text, Path::new(".")).map(|address| vec![address])
 }
 
@@ -187,7 +191,7 @@ mod tests {
         );
         assert_eq!(
             settings(&GlobalArgs::default(), &variables).unwrap().listen,
-            Some(vec![Listen::AnyAddress(9000)])
+            Some(vec![ListenAddress::AnyAddress(9000)])
         );
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::driver::{Allowed, Endpoint};
-use crate::error::{Error, Place};
+use crate::driver::{AllowedStatements, Endpoint};
+use crate::error::{Error, SourcePosition};
 use crate::yaml::keys::Reader;
 
 use super::conditions::When;
@@ -78,7 +78,7 @@ fn same_names(queries: &[QueryEntry], reader: &Reader<'_>) {
     let mut seen = HashMap::new();
     for query in queries.iter().filter(|query| !query.name.is_empty()) {
         if let Some(first) = seen.get(&query.name) {
-            let first: &Arc<Place> = first;
+            let first: &Arc<SourcePosition> = first;
             let message =
                 format!("a query is called {:?} already, at {}:{}", query.name, first.file, first.line);
             let error = Error::config(message).at(query.place.as_ref().clone());
@@ -150,7 +150,7 @@ fn queries_of(target: &DatabaseEntry, common: &[Common<'_>]) -> Vec<Arc<Query>> 
 /// Statements that never run, whatever their server says: several in one, a first word that a read-only target refuses
 /// or that nobody knows. What is disabled, or made for another kind of server, may say what it likes.
 fn statements(parts: &Parts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
-    let mut runs: BTreeMap<usize, BTreeMap<Allowed, Vec<usize>>> = BTreeMap::new();
+    let mut runs: BTreeMap<usize, BTreeMap<AllowedStatements, Vec<usize>>> = BTreeMap::new();
     for (place, target) in parts.targets.iter().enumerate().filter(|(_, target)| target.enabled) {
         let Some(allowed) = target.endpoint.as_deref().and_then(Endpoint::allows) else { continue };
         let running = queries.get(place).into_iter().flatten().filter(|query| query.enabled);

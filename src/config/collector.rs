@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use crate::driver::{Drivers, Sql};
-use crate::metric::lint_off::{Silence, Subject};
+use crate::metric::lint_off::{LintSubject, SilencedLints};
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 use super::collector_selection::MAIN;
 use super::conditions;
 use super::query::{Inherited, QueryEntry};
 use super::query_keys::Settings;
 use super::query_tests;
-use super::query_tests::Case;
+use super::query_tests::QueryTest;
 use super::target_selector::TargetSelector;
 
 /// Keys of the main file that an included file must not have.
@@ -25,14 +25,14 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> In
         aim: None,
         settings: Settings::default(),
         when: None,
-        lint_off: Silence::default(),
+        lint_off: SilencedLints::default(),
         statement: Sql::new,
     };
     if let Some(mut keys) = defaults.and_then(|defaults| defaults.inner("query")) {
         behind.aim = TargetSelector::read(&mut keys, drivers);
         behind.settings = Settings::read(&mut keys);
         behind.when = conditions::read(&mut keys, Sql::new).map(Arc::new);
-        behind.lint_off = Silence::read(&mut keys, Subject::Query);
+        behind.lint_off = SilencedLints::read(&mut keys, LintSubject::Query);
         keys.finish();
     }
     behind
@@ -42,7 +42,7 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> In
 #[derive(Default)]
 pub(super) struct Read {
     pub(super) queries: Vec<QueryEntry>,
-    pub(super) cases: Vec<Case>,
+    pub(super) query_tests: Vec<QueryTest>,
     /// False when the name of a query could not be read: it may be one that is missing elsewhere.
     pub(super) all_named: bool,
 }
@@ -51,7 +51,7 @@ impl Read {
     /// Adds what stands in another file.
     pub(super) fn add(&mut self, other: Read) {
         self.queries.extend(other.queries);
-        self.cases.extend(other.cases);
+        self.query_tests.extend(other.query_tests);
         self.all_named &= other.all_named;
     }
 }
@@ -64,8 +64,8 @@ pub(super) fn queries(keys: &mut Keys<'_>, behind: &Inherited, drivers: &Drivers
     let named = queries.iter().filter(|query| !query.name.is_empty()).count();
     let all_named = named == keys.count("queries");
     // The tests of a query with a fault are not to blame.
-    let cases = query_tests::read(keys, &queries, all_named);
-    Read { queries, cases, all_named }
+    let query_tests = query_tests::read(keys, &queries, all_named);
+    Read { queries, query_tests, all_named }
 }
 
 /// Reads one included file: its queries and its tests; `name` is its collector's where it names none, `statement` makes

@@ -1,6 +1,6 @@
 //! `collectors` on a target: which groups of queries run there.
 
-use crate::error::Place;
+use crate::error::SourcePosition;
 use crate::yaml::keys::Keys;
 
 use super::glob::Pattern;
@@ -10,17 +10,18 @@ pub(super) const MAIN: &str = "default";
 
 /// The patterns of one target. Without any that selects, every collector is meant.
 #[derive(Debug, Default)]
-pub(super) struct Selection {
+pub(super) struct CollectorSelection {
     wanted: Vec<Pattern>,
     unwanted: Vec<Pattern>,
     /// The key, for messages about its patterns.
-    pub(super) place: Place,
+    pub(super) place: SourcePosition,
 }
 
-impl Selection {
+impl CollectorSelection {
     /// Takes the key `collectors`.
-    pub(super) fn read(keys: &mut Keys<'_>) -> Selection {
-        let mut selection = Selection { place: keys.place("collectors"), ..Selection::default() };
+    pub(super) fn read(keys: &mut Keys<'_>) -> CollectorSelection {
+        let mut selection =
+            CollectorSelection { place: keys.place("collectors"), ..CollectorSelection::default() };
         for text in keys.texts("collectors").unwrap_or_default() {
             let (list, text) = match text.strip_prefix('!') {
                 Some(rest) => (&mut selection.unwanted, rest),
@@ -54,9 +55,13 @@ impl Selection {
 mod tests {
     use super::*;
 
-    fn selection(wanted: &[&str], unwanted: &[&str]) -> Selection {
+    fn selection(wanted: &[&str], unwanted: &[&str]) -> CollectorSelection {
         let read = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text).unwrap()).collect();
-        Selection { wanted: read(wanted), unwanted: read(unwanted), place: Place::default() }
+        CollectorSelection {
+            wanted: read(wanted),
+            unwanted: read(unwanted),
+            place: SourcePosition::default(),
+        }
     }
 
     #[test]

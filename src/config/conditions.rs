@@ -11,11 +11,11 @@ use crate::yaml::keys::Keys;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct When {
     /// The server's version; empty = any.
-    pub version: Vec<Bound>,
+    pub version: Vec<VersionBound>,
     /// The server's flavour is one of these; empty = any.
     pub flavor: Vec<&'static str>,
     /// The server's role.
-    pub role: Option<Role>,
+    pub role: Option<ServerRole>,
     /// A statement that gives one boolean.
     pub sql: Option<Sql>,
     /// That statement, where lines of the file are joined in it.
@@ -24,25 +24,25 @@ pub struct When {
 
 /// What a server is to its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum ServerRole {
     /// Takes writes.
     Primary,
     /// Follows another server.
     Replica,
 }
 
-impl Role {
-    /// As in `Facts::role`.
+impl ServerRole {
+    /// As in `ServerFacts::role`.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
-            Role::Primary => "primary",
-            Role::Replica => "replica",
+            ServerRole::Primary => "primary",
+            ServerRole::Replica => "replica",
         }
     }
 }
 
-const ROLES: &[(&str, Role)] = &[("primary", Role::Primary), ("replica", Role::Replica)];
+const ROLES: &[(&str, ServerRole)] = &[("primary", ServerRole::Primary), ("replica", ServerRole::Replica)];
 
 /// The flavours that sessions tell.
 const FLAVORS: &[(&str, &str)] = &[
@@ -56,7 +56,7 @@ const FLAVORS: &[(&str, &str)] = &[
 
 /// One comparison with a version: `>=14`, `<8.0.22`, `=15`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
+pub struct VersionBound {
     accepts: &'static [Ordering],
     numbers: Vec<u32>,
 }
@@ -71,19 +71,19 @@ const OPERATORS: [(&str, &[Ordering]); 6] = [
     ("=", &[Ordering::Equal]),
 ];
 
-impl Bound {
+impl VersionBound {
     /// Reads one word.
     ///
     /// # Errors
     /// A sentence that says what a comparison looks like.
-    pub fn new(text: &str) -> Result<Bound, String> {
+    pub fn new(text: &str) -> Result<VersionBound, String> {
         let wrong =
             || format!("{text:?} is not a comparison with a version: write \">=14 <17\" or \"=10.11\"");
         let (operator, accepts) =
             OPERATORS.into_iter().find(|(operator, _)| text.starts_with(operator)).ok_or_else(wrong)?;
         let numbers: Option<Vec<u32>> =
             text[operator.len()..].split('.').map(|number| number.parse().ok()).collect();
-        Ok(Bound { accepts, numbers: numbers.ok_or_else(wrong)? })
+        Ok(VersionBound { accepts, numbers: numbers.ok_or_else(wrong)? })
     }
 
     /// Whether a server of this version is meant. Only as many numbers are compared as the bound has: 14.5 is `=14`.
@@ -96,7 +96,7 @@ impl Bound {
 
 /// The numbers at the beginning of a version as servers write it: `15.18 (Debian …)`, `10.11.6-MariaDB`.
 #[must_use]
-pub fn numbers(version: &str) -> Vec<u32> {
+pub fn version_numbers(version: &str) -> Vec<u32> {
     let digits = |c: char| c.is_ascii_digit() || c == '.';
     let end = version.find(|c| !digits(c)).unwrap_or(version.len());
     version[..end].split('.').map_while(|number| number.parse().ok()).collect()
@@ -107,9 +107,9 @@ pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<Wh
     let mut keys = keys.inner("when")?;
     let version = keys.text("version").unwrap_or_default();
     let bounds = version.split([' ', ',']).filter(|word| !word.is_empty());
-    let version =
-        bounds.filter_map(|word| Bound::new(word).map_err(|message| keys.fault("version", message)).ok());
-    let version: Vec<Bound> = version.collect();
+    let version = bounds
+        .filter_map(|word| VersionBound::new(word).map_err(|message| keys.fault("version", message)).ok());
+    let version: Vec<VersionBound> = version.collect();
     let flavor = flavors(&mut keys);
     let role = keys.choice("role", ROLES);
     let sql = keys.literal("sql").map(|text| statement(&text));
@@ -142,8 +142,8 @@ mod tests {
     use super::*;
 
     fn holds(bounds: &str, version: &str) -> bool {
-        let version = numbers(version);
-        bounds.split(' ').all(|bound| Bound::new(bound).expect("a bound").holds(&version))
+        let version = version_numbers(version);
+        bounds.split(' ').all(|bound| VersionBound::new(bound).expect("a bound").holds(&version))
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn what_is_no_bound_is_said() {
         for text in ["14", ">=", "=>14", ">=fourteen", ">= 14", "~14"] {
-            assert!(Bound::new(text).is_err(), "{text}");
+            assert!(VersionBound::new(text).is_err(), "{text}");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 use crate::exposition::{FamilyKind, reserved_names};
 use crate::metric::Metric;
 use crate::metric::naming::OUR_PREFIXES;
@@ -18,7 +18,12 @@ const OUR_LABELS: [&str; 9] =
     ["target", "query", "collector", "reason", "driver", "version", "role", "tls", "state"];
 
 /// Records every clash. `places` are those of the targets' `labels`, in the order of `targets`.
-pub(super) fn check(targets: &[Database], places: &[Place], target_label: &str, reader: &Reader<'_>) {
+pub(super) fn check(
+    targets: &[Database],
+    places: &[SourcePosition],
+    target_label: &str,
+    reader: &Reader<'_>,
+) {
     for (target, place) in targets.iter().zip(places) {
         own_labels(target, place, target_label, reader);
     }
@@ -43,12 +48,12 @@ fn running(targets: &[Database]) -> Vec<&Metric> {
     queries.into_iter().flat_map(|query| query.metrics.iter()).collect()
 }
 
-fn fault(reader: &Reader<'_>, place: &Place, message: String, hint: impl Into<String>) {
+fn fault(reader: &Reader<'_>, place: &SourcePosition, message: String, hint: impl Into<String>) {
     reader.fault(Error::config(message).at(place.clone()).with_hint(hint));
 }
 
 /// A target's labels among themselves and against those of our own rows.
-fn own_labels(target: &Database, place: &Place, target_label: &str, reader: &Reader<'_>) {
+fn own_labels(target: &Database, place: &SourcePosition, target_label: &str, reader: &Reader<'_>) {
     for (label, _) in &target.labels {
         let label = label.as_str();
         if OUR_LABELS.contains(&label) {
@@ -117,7 +122,7 @@ fn families(metrics: &[&Metric], reader: &Reader<'_>) {
     }
 }
 
-fn at(place: &Place) -> String {
+fn at(place: &SourcePosition) -> String {
     format!("{}:{}", place.file, place.line)
 }
 

@@ -6,19 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::driver::connection::Form;
+use crate::driver::connection::AddressSyntax;
 use crate::driver::{Drivers, Endpoint};
-use crate::error::Place;
+use crate::error::SourcePosition;
 use crate::name::LabelName;
-use crate::yaml::effective::{Digest, Shown, digest_of};
 use crate::yaml::keys::{Keys, Origin};
+use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
-use super::collector_selection::Selection;
-use super::driver_name::Named;
-use super::origin;
-use super::origin::Written;
+use super::collector_selection::CollectorSelection;
+use super::driver_name::DriverName;
 use super::overrides::Overrides;
 use super::query::Query;
+use super::source;
+use super::source::DatabaseSource;
 use super::{glob, text_file};
 
 /// One configured database with the queries that run on it.
@@ -44,9 +44,9 @@ pub struct Database {
     /// Its queries in configuration order, `overrides` applied.
     pub queries: Vec<Arc<Query>>,
     /// The entry as it may be shown.
-    pub shown: Shown,
+    pub redacted: YamlValue,
     /// How it is written, for the lints.
-    pub written: Written,
+    pub source: DatabaseSource,
     /// Of the way to the database: while it is the same, a reload keeps the sessions.
     pub connection: Digest,
     /// Of all that makes it what it is, its queries included: equal ones are the same target.
@@ -73,19 +73,19 @@ pub(super) struct DatabaseEntry {
     pub(super) driver: &'static str,
     pub(super) enabled: bool,
     pub(super) labels: Vec<(LabelName, String)>,
-    pub(super) collectors: Selection,
+    pub(super) collectors: CollectorSelection,
     pub(super) overrides: Overrides,
     /// The driver is known and not built in.
     pub(super) elsewhere: bool,
     /// What says which driver.
-    pub(super) driver_place: Place,
+    pub(super) driver_place: SourcePosition,
     /// How it is written.
-    pub(super) written: Written,
+    pub(super) source: DatabaseSource,
     pub(super) endpoint: Option<Arc<dyn Endpoint>>,
     max_connections: u32,
     pub(super) snapshot: bool,
     times: Times,
-    shown: Shown,
+    redacted: YamlValue,
     connection: Digest,
     digest: Digest,
 }
@@ -104,19 +104,19 @@ impl DatabaseEntry {
         let (named, by_url) = driver(&mut keys, drivers);
         let mut draft = DatabaseEntry {
             name,
-            driver: named.as_ref().map_or("", Named::label),
+            driver: named.as_ref().map_or("", DriverName::label),
             enabled: keys.flag("enabled").unwrap_or(true),
             labels: labels(&mut keys),
-            collectors: Selection::read(&mut keys),
+            collectors: CollectorSelection::read(&mut keys),
             overrides: Overrides::read(&mut keys),
-            elsewhere: matches!(named, Some(Named::Elsewhere(_))),
+            elsewhere: matches!(named, Some(DriverName::Elsewhere(_))),
             driver_place: keys.place(if keys.has("driver") { "driver" } else { "" }),
-            written: Written::read(&mut keys),
+            source: DatabaseSource::read(&mut keys),
             endpoint: None,
             max_connections: max_connections(&mut keys),
             snapshot: keys.flag("snapshot").unwrap_or(false),
             times: times(&mut keys),
-            shown: Shown::Map(Vec::new()),
+            redacted: YamlValue::Map(Vec::new()),
             connection: Digest::default(),
             digest: Digest::default(),
         };
@@ -126,17 +126,17 @@ impl DatabaseEntry {
         // Which other keys are right is the driver's to say.
         match named {
             // A driver known elsewhere: they are left alone.
-            Some(Named::Elsewhere(_)) => return draft,
-            Some(Named::BuiltIn(driver)) => {
+            Some(DriverName::Elsewhere(_)) => return draft,
+            Some(DriverName::BuiltIn(driver)) => {
                 draft.endpoint = driver.endpoint(&mut keys);
-                draft.shown = shown(&mut keys, draft.endpoint.as_deref());
+                draft.redacted = redacted(&mut keys, draft.endpoint.as_deref());
                 (draft.connection, draft.digest) = digests(&mut keys);
-                draft.written.secrets = origin::secrets(&keys);
-                draft.written.note_comments(&keys, draft.endpoint.as_deref());
+                draft.source.secrets = source::secrets(&keys);
+                draft.source.note_comments(&keys, draft.endpoint.as_deref());
             }
-            Some(Named::Slip(driver)) if !by_url => drop(driver.endpoint(&mut keys)),
+            Some(DriverName::Slip(driver)) if !by_url => drop(driver.endpoint(&mut keys)),
             // Faults of a URL would follow from its wrong scheme. What no driver knows is unknown all the same.
-            Some(Named::Slip(_)) | None => {
+            Some(DriverName::Slip(_)) | None => {
                 for driver in drivers.names().filter_map(|name| drivers.find(name)) {
                     driver.endpoint(&mut keys.rehearsal());
                 }
@@ -151,8 +151,8 @@ impl DatabaseEntry {
         let parts: Vec<&[u8]> = queries.iter().map(|query| query.digest.as_slice()).collect();
         let digest = digest_of(&[[self.name.as_bytes(), &self.digest].as_slice(), &parts].concat());
         Database {
-            shown: self.shown,
-            written: self.written,
+            redacted: self.redacted,
+            source: self.source,
             connection: self.connection,
             digest,
             name: self.name,
@@ -170,17 +170,18 @@ impl DatabaseEntry {
 }
 
 /// The entry without secrets: of a URL what tells where it leads, of a `password_command` its program.
-fn shown(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> Shown {
-    let mut shown = keys.shown();
+fn redacted(keys: &mut Keys<'_>, endpoint: Option<&dyn Endpoint>) -> YamlValue {
+    let mut redacted = keys.redacted();
     for key in ["url", "connection_string"] {
-        let place = endpoint.map_or_else(Shown::hidden, |endpoint| Shown::Text(endpoint.shown()));
-        shown.set(key, place, false);
+        let place =
+            endpoint.map_or_else(YamlValue::hidden, |endpoint| YamlValue::Text(endpoint.redacted_url()));
+        redacted.set(key, place, false);
     }
     if let Some(program) = keys.texts("password_command").and_then(|words| words.into_iter().next()) {
-        let command = Shown::List(vec![Shown::Text(program), Shown::hidden()]);
-        shown.set("password_command", command, false);
+        let command = YamlValue::List(vec![YamlValue::Text(program), YamlValue::hidden()]);
+        redacted.set("password_command", command, false);
     }
-    shown
+    redacted
 }
 
 /// Of what makes its sessions, and of all. The file behind `url_file` is read at load only.
@@ -201,14 +202,14 @@ fn check_name(name: &str, keys: &Keys<'_>) {
 
 /// `driver`, else what stands before `:` in the URL, and whether it was that. An entry's own URL counts more than a
 /// `driver` of the defaults.
-fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> (Option<Named>, bool) {
+fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> (Option<DriverName>, bool) {
     let urls = ["url", "connection_string", "url_file"];
     let own_url = urls.iter().any(|key| keys.origin(key) == Some(Origin::Own));
-    Named::names("driver", keys, drivers);
+    DriverName::names("driver", keys, drivers);
     let written = keys.has("driver");
     let name = keys.text("driver");
     if written && (keys.origin("driver") == Some(Origin::Own) || !own_url) {
-        return (name.and_then(|name| Named::find(&name, "driver", keys, drivers)), false);
+        return (name.and_then(|name| DriverName::find(&name, "driver", keys, drivers)), false);
     }
     let Some(key) = urls.into_iter().find(|key| keys.has(key)) else {
         let names: Vec<&str> = drivers.names().collect();
@@ -224,7 +225,7 @@ fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> (Option<Named>, bool) {
     (of_url(key, keys, drivers), true)
 }
 
-fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<Named> {
+fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<DriverName> {
     let url = if key == "url_file" {
         let path = keys.file(key)?;
         text_file::read(&path).map_err(|message| keys.fault(key, message)).ok()?
@@ -232,19 +233,21 @@ fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<N
         keys.secret(key)?.expose().to_owned()
     };
     // Only what stands before `:` may be shown, and only where it looks like a scheme: the rest may be a secret.
-    let (message, hint) = match Form::of(&url) {
-        Form::Url(scheme) if scheme == "jdbc" => {
+    let (message, hint) = match AddressSyntax::of(&url) {
+        AddressSyntax::Url(scheme) if scheme == "jdbc" => {
             ("is a URL for Java", "leave `jdbc:` out: DRIVER://USER@HOST/DATABASE")
         }
-        Form::Url(scheme) if scheme.contains('+') && drivers.find(before_plus(&scheme)).is_some() => {
+        AddressSyntax::Url(scheme)
+            if scheme.contains('+') && drivers.find(before_plus(&scheme)).is_some() =>
+        {
             ("is a URL for Python", "leave out the `+` and what follows it: DRIVER://USER@HOST/DATABASE")
         }
-        Form::Url(scheme) => return Named::find(&scheme, key, keys, drivers),
-        Form::Keywords => return Named::find("postgres", key, keys, drivers),
-        Form::Go => {
+        AddressSyntax::Url(scheme) => return DriverName::find(&scheme, key, keys, drivers),
+        AddressSyntax::Keywords => return DriverName::find("postgres", key, keys, drivers),
+        AddressSyntax::Go => {
             ("is the form of the Go driver for MySQL", "write mysql://USER:PASSWORD@HOST:PORT/DATABASE")
         }
-        Form::Unknown => ("is no URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
+        AddressSyntax::Unknown => ("is no URL", "write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
     };
     keys.fault_with_hint(key, message, hint);
     None

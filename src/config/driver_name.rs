@@ -4,7 +4,7 @@ use crate::driver::{Driver, Drivers, KNOWN_ELSEWHERE};
 use crate::yaml::keys::{Keys, nearest};
 
 /// What a driver's name means.
-pub(super) enum Named {
+pub(super) enum DriverName {
     /// A driver of this binary.
     BuiltIn(&'static dyn Driver),
     /// A driver that other exporters have: its targets load as long as nothing needs them.
@@ -13,20 +13,20 @@ pub(super) enum Named {
     Slip(&'static dyn Driver),
 }
 
-impl Named {
+impl DriverName {
     /// Says which names `key` may have.
     pub(super) fn names(key: &'static str, keys: &Keys<'_>, drivers: &Drivers) {
         keys.words(key, drivers.names().chain(KNOWN_ELSEWHERE.iter().copied()));
     }
 
     /// Finds the driver called `name`; a wrong name is recorded at `key` with the nearest one.
-    pub(super) fn find(name: &str, key: &str, keys: &Keys<'_>, drivers: &Drivers) -> Option<Named> {
+    pub(super) fn find(name: &str, key: &str, keys: &Keys<'_>, drivers: &Drivers) -> Option<DriverName> {
         let lower = name.to_ascii_lowercase();
         if let Some(driver) = drivers.find(&lower) {
-            return Some(Named::BuiltIn(driver));
+            return Some(DriverName::BuiltIn(driver));
         }
         if let Some(known) = KNOWN_ELSEWHERE.iter().copied().find(|known| *known == lower) {
-            return Some(Named::Elsewhere(known));
+            return Some(DriverName::Elsewhere(known));
         }
         let names: Vec<&str> = drivers.names().collect();
         let near = nearest(&lower, names.iter().chain(KNOWN_ELSEWHERE).copied());
@@ -35,16 +35,16 @@ impl Named {
             None => format!("drivers: {}", names.join(", ")),
         };
         keys.fault_with_hint(key, format!("there is no driver {name:?}"), hint);
-        drivers.find(near?).map(Named::Slip)
+        drivers.find(near?).map(DriverName::Slip)
     }
 
     /// The driver's one name: the label value `driver`.
     pub(super) fn label(&self) -> &'static str {
         match self {
-            Named::BuiltIn(driver) | Named::Slip(driver) => {
+            DriverName::BuiltIn(driver) | DriverName::Slip(driver) => {
                 driver.names().first().copied().unwrap_or_default()
             }
-            Named::Elsewhere(name) => name,
+            DriverName::Elsewhere(name) => name,
         }
     }
 }

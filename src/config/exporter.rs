@@ -6,9 +6,8 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::hosts;
-use super::hosts::Hosts;
-use super::http::Limits;
-use super::listen::Listen;
+use super::hosts::AllowedHosts;
+use super::listen::ListenAddress;
 use crate::driver::MAX_CELL_BYTES;
 use crate::logging::LogFormat;
 use crate::name::LabelName;
@@ -38,8 +37,8 @@ pub(super) const LABELS_TOO_LONG: &[(&str, LabelsTooLong)] =
     &[("error", LabelsTooLong::Error), ("truncate", LabelsTooLong::Truncate)];
 pub(super) const QUERY_METRICS: &[(&str, QueryMetrics)] =
     &[("full", QueryMetrics::Full), ("failing", QueryMetrics::Failing)];
-pub(super) const WHO: &[(&str, Who)] =
-    &[("true", Who::Everybody), ("loopback", Who::Loopback), ("false", Who::Nobody)];
+pub(super) const WHO: &[(&str, Access)] =
+    &[("true", Access::Everybody), ("loopback", Access::Loopback), ("false", Access::Nobody)];
 
 /// More queries over all targets than this: `query_metrics` is `failing` unless it is written.
 const MANY_PAIRS: usize = 1000;
@@ -48,7 +47,7 @@ const MANY_PAIRS: usize = 1000;
 #[derive(Debug, Clone)]
 pub struct Exporter {
     /// Addresses to listen on.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<ListenAddress>,
     /// `error`, `warn`, `info`, `debug`, `trace`, `off`.
     pub log_level: LevelFilter,
     /// One line of text, or one JSON object a line.
@@ -62,9 +61,9 @@ pub struct Exporter {
     /// Threads that run queries, over all targets.
     pub max_workers: usize,
     /// The front door's limits.
-    pub http: Limits,
+    pub http: HttpLimits,
     /// Names that requests for `/`, `/config` and reloads may have in `Host`.
-    pub hosts: Hosts,
+    pub hosts: AllowedHosts,
     /// More series on one page are dropped, query by query from the end.
     pub max_series: u64,
     /// More bytes on one page likewise.
@@ -82,9 +81,9 @@ pub struct Exporter {
     /// TLS, users and answer headers of our own port; read by the front door.
     pub web_config_file: Option<PathBuf>,
     /// To whom `/` and `/config` are served.
-    pub enable_pages: Who,
-    /// Who may reload with POST.
-    pub enable_reload: Who,
+    pub enable_pages: Access,
+    /// Access may reload with POST.
+    pub enable_reload: Access,
     /// The address that `/sd` gives instead of the request's own `Host`.
     pub advertise: Option<String>,
     /// What all paths of ours begin with.
@@ -111,9 +110,9 @@ pub enum QueryMetrics {
     Failing,
 }
 
-/// Who may.
+/// Access may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub enum Access {
     /// Everybody.
     Everybody,
     /// Peers on this machine.
@@ -125,15 +124,15 @@ pub enum Who {
 impl Default for Exporter {
     fn default() -> Self {
         Exporter {
-            listen: vec![Listen::AnyAddress(PORT)],
+            listen: vec![ListenAddress::AnyAddress(PORT)],
             log_level: LevelFilter::Info,
             log_format: LogFormat::default(),
             scrape_timeout: Duration::from_secs(10),
             max_scrape_timeout: None,
             scrape_timeout_offset: Duration::from_millis(500),
             max_workers: 64,
-            http: Limits::default(),
-            hosts: Hosts::default(),
+            http: HttpLimits::default(),
+            hosts: AllowedHosts::default(),
             max_series: 200_000,
             max_page_bytes: 64 << 20,
             max_cell_bytes: MAX_CELL_BYTES,
@@ -142,10 +141,46 @@ impl Default for Exporter {
             target_label: "target".to_owned(),
             query_metrics: QueryMetrics::default(),
             web_config_file: None,
-            enable_pages: Who::Everybody,
-            enable_reload: Who::Loopback,
+            enable_pages: Access::Everybody,
+            enable_reload: Access::Loopback,
             advertise: None,
             route_prefix: RoutePrefix::default(),
+        }
+    }
+}
+
+/// `exporter.http` without `hosts`: what bounds the clients of the public sockets (`docs/security.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Open connections; beyond, one that is not served closes, then 503. A few more are for probes.
+    pub max_connections: usize,
+    /// Per peer address; 0 = off.
+    pub max_connections_per_address: usize,
+    /// Bytes of a request head.
+    pub max_head_bytes: usize,
+    /// Header lines of a request head.
+    pub max_header_lines: usize,
+    /// From the first byte of a head to its last.
+    pub head_timeout: Duration,
+    /// For a whole answer.
+    pub write_timeout: Duration,
+    /// Between requests.
+    pub idle_timeout: Duration,
+    /// Bytes of answers that are made or not yet read by their clients; beyond, 503.
+    pub max_inflight_bytes: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        HttpLimits {
+            max_connections: 256,
+            max_connections_per_address: 0,
+            max_head_bytes: 16 << 10,
+            max_header_lines: 100,
+            head_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(300),
+            max_inflight_bytes: 256 << 20,
         }
     }
 }
@@ -212,7 +247,7 @@ fn set<T>(place: &mut T, written: Option<T>) {
 }
 
 /// `listen`, or `host` and `port` as in files of Du-gui/export-sql.
-fn addresses(keys: &mut Keys<'_>, listen: &mut Vec<Listen>) {
+fn addresses(keys: &mut Keys<'_>, listen: &mut Vec<ListenAddress>) {
     let host = keys.text("host");
     let port: Option<u16> = keys.number("port", "a port from 0 to 65535");
     if let Some(texts) = keys.texts("listen") {
@@ -296,8 +331,8 @@ fn target_label(keys: &mut Keys<'_>, label: &mut String) {
 }
 
 /// Reads the section `exporter.http`, but for `hosts`.
-fn limits(mut keys: Keys<'_>) -> Limits {
-    let mut limits = Limits::default();
+fn limits(mut keys: Keys<'_>) -> HttpLimits {
+    let mut limits = HttpLimits::default();
     set(&mut limits.max_connections, count(&mut keys, "max_connections"));
     let unbounded_at_0 = keys.number("max_connections_per_address", "a whole number (0 = no limit)");
     set(&mut limits.max_connections_per_address, unbounded_at_0);
@@ -312,10 +347,10 @@ fn limits(mut keys: Keys<'_>) -> Limits {
 }
 
 /// Names of this server.
-fn listed(keys: &mut Keys<'_>) -> Option<Hosts> {
+fn listed(keys: &mut Keys<'_>) -> Option<AllowedHosts> {
     let names = keys.texts("hosts")?;
     let read = |name: &String| hosts::pattern(name).map_err(|message| keys.fault("hosts", message)).ok();
-    Some(Hosts::Listed(names.iter().filter_map(read).collect()))
+    Some(AllowedHosts::Listed(names.iter().filter_map(read).collect()))
 }
 
 fn size(keys: &mut Keys<'_>, key: &'static str) -> Option<usize> {

@@ -13,7 +13,7 @@ const TABLE: &str = "/etc/hosts";
 
 /// Names that are accepted beside addresses and `localhost`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Hosts {
+pub enum AllowedHosts {
     /// This machine's, and for clients that have shown who they are any.
     #[default]
     Machine,
@@ -21,7 +21,7 @@ pub enum Hosts {
     Listed(Vec<String>),
 }
 
-impl Hosts {
+impl AllowedHosts {
     /// Whether a request may bear this `Host`. `known`: the client has logged in or has shown a certificate.
     #[must_use]
     pub fn accept(&self, host: &str, known: bool) -> bool {
@@ -30,8 +30,8 @@ impl Hosts {
             return true;
         }
         match self {
-            Hosts::Machine => known || machine().contains(&name),
-            Hosts::Listed(listed) => listed.iter().any(|pattern| matches(pattern, &name)),
+            AllowedHosts::Machine => known || machine().contains(&name),
+            AllowedHosts::Listed(listed) => listed.iter().any(|pattern| matches(pattern, &name)),
         }
     }
 }
@@ -119,13 +119,13 @@ mod tests {
             "127.0.0.1:evil",
             "::1",
         ] {
-            assert!(!Hosts::Machine.accept(host, false), "{host}");
+            assert!(!AllowedHosts::Machine.accept(host, false), "{host}");
         }
     }
 
     #[test]
     fn addresses_and_localhost_are_accepted_whatever_is_listed() {
-        for hosts in [Hosts::Machine, Hosts::Listed(vec!["metrics.example".to_owned()])] {
+        for hosts in [AllowedHosts::Machine, AllowedHosts::Listed(vec!["metrics.example".to_owned()])] {
             for host in [
                 "127.0.0.1",
                 "127.0.0.1:9399",
@@ -158,14 +158,15 @@ mod tests {
 
     #[test]
     fn who_is_known_may_use_any_name_unless_names_are_listed() {
-        assert!(Hosts::Machine.accept("behind.a.proxy", true));
-        assert!(!Hosts::Listed(vec!["metrics.example".to_owned()]).accept("behind.a.proxy", true));
+        assert!(AllowedHosts::Machine.accept("behind.a.proxy", true));
+        assert!(!AllowedHosts::Listed(vec!["metrics.example".to_owned()]).accept("behind.a.proxy", true));
     }
 
     #[test]
     fn listed_names_stand_for_themselves_or_for_those_below() {
-        let hosts =
-            Hosts::Listed(["Metrics.Example.", "*.corp.example"].map(|text| pattern(text).unwrap()).to_vec());
+        let hosts = AllowedHosts::Listed(
+            ["Metrics.Example.", "*.corp.example"].map(|text| pattern(text).unwrap()).to_vec(),
+        );
         for host in ["metrics.example", "METRICS.example.:9399", "a.corp.example", "a.b.corp.example"] {
             assert!(hosts.accept(host, false), "{host}");
         }
@@ -174,7 +175,7 @@ mod tests {
         {
             assert!(!hosts.accept(host, false), "{host}");
         }
-        assert!(Hosts::Listed(vec!["*".to_owned()]).accept("anything", false));
+        assert!(AllowedHosts::Listed(vec!["*".to_owned()]).accept("anything", false));
         for wrong in ["http://a", "a:9399", "a b", "", "*.", "a*", "**", "a/b"] {
             assert!(pattern(wrong).is_err(), "{wrong}");
         }
@@ -191,6 +192,6 @@ mod tests {
         assert!(!names.iter().any(|name| ["other", "evil", "localhost"].contains(&name.as_str())));
         assert!(names_of("db7.example.com", "").contains(&"db7".to_owned()));
         assert!(names_of("", table).is_empty());
-        assert!(machine().iter().all(|name| Hosts::Machine.accept(name, false)));
+        assert!(machine().iter().all(|name| AllowedHosts::Machine.accept(name, false)));
     }
 }

@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::driver::Sql;
 use crate::error::Error;
 use crate::file;
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 use super::glob;
 use super::glob::Pattern;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listen {
+pub enum ListenAddress {
     /// `:9399`: both families where the machine has them.
     AnyAddress(u16),
     /// `host:port`, `[::1]:9399`.
@@ -16,12 +16,12 @@ pub enum Listen {
 }
 
 /// As users write it.
-impl fmt::Display for Listen {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Listen::AnyAddress(port) => write!(f, ":{port}"),
-            Listen::Tcp(address) => write!(f, "{address}"),
-            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddress::AnyAddress(port) => write!(f, ":{port}"),
+            ListenAddress::Tcp(address) => write!(f, "{address}"),
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -31,12 +31,12 @@ impl fmt::Display for Listen {
 ///
 /// # Errors
 /// A sentence that says what an address looks like.
-pub fn listen(text: &str, folder: &Path) -> Result<Listen, String> {
+pub fn listen(text: &str, folder: &Path) -> Result<ListenAddress, String> {
     let text = text.trim();
     if let Some(path) = text.strip_prefix("unix:") {
         return match path {
             "" => Err(format!("{text:?} names no path: write unix:/run/sql-exporter.sock")),
-            path => Ok(Listen::Unix(folder.join(path))),
+            path => Ok(ListenAddress::Unix(folder.join(path))),
         };
     }
     let Some((host, port)) = text.rsplit_once(':') else {
@@ -60,18 +60,18 @@ pub fn listen(text: &str, folder: &Path) -> Result<Listen, String> {
 ///
 /// # Errors
 /// The host has no address.
-pub fn at_host(host: &str, port: u16) -> Result<Listen, String> {
+pub fn at_host(host: &str, port: u16) -> Result<ListenAddress, String> {
     if host.is_empty() {
-        return Ok(Listen::AnyAddress(port));
+        return Ok(ListenAddress::AnyAddress(port));
     }
     if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(Listen::Tcp(SocketAddr::new(address, port)));
+        return Ok(ListenAddress::Tcp(SocketAddr::new(address, port)));
     }
     // One address, IPv4 first, as other exporters do: `localhost` is often `::1` too where the machine has no IPv6.
     let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
     let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
     address
-        .map(|address| Listen::Tcp(*address))
+        .map(|address| ListenAddress::Tcp(*address))
         .ok_or_else(|| format!("the host {host:?} has no address: write an IP address, or :{port} for all"))
 }
 
@@ -79,18 +79,18 @@ pub fn at_host(host: &str, port: u16) -> Result<Listen, String> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Listen, String> {
+    fn read(text: &str) -> Result<ListenAddress, String> {
         listen(text, Path::new("/etc/app"))
     }
 
     #[test]
     fn addresses_as_users_write_them() {
-        let tcp = |text: &str| Ok(Listen::Tcp(text.parse().unwrap()));
-        assert_eq!(read(":9399"), Ok(Listen::AnyAddress(9399)));
+        let tcp = |text: &str| Ok(ListenAddress::Tcp(text.parse().unwrap()));
+        assert_eq!(read(":9399"), Ok(ListenAddress::AnyAddress(9399)));
         assert_eq!(read("127.0.0.1:0"), tcp("127.0.0.1:0"));
         assert_eq!(read("[::1]:9399"), tcp("[::1]:9399"));
-        assert_eq!(read("unix:run/x.sock"), Ok(Listen::Unix("/etc/app/run/x.sock".into())));
-        assert_eq!(read("unix:/run/x.sock"), Ok(Listen::Unix("/run/x.sock".into())));
+        assert_eq!(read("unix:run/x.sock"), Ok(ListenAddress::Unix("/etc/app/run/x.sock".into())));
+        assert_eq!(read("unix:/run/x.sock"), Ok(ListenAddress::Unix("/run/x.sock".into())));
         assert_eq!(read("localhost:9399"), tcp("127.0.0.1:9399"));
     }
 

@@ -1,9 +1,9 @@
-//! The plan: a configuration read, checked and cooked. Everything in it is legal; nothing in it is text to be
+//! The config: a configuration read, checked and cooked. Everything in it is legal; nothing in it is text to be
 //! parsed again. Raw keys live in `yaml::keys` while a file is read, and nowhere after.
 //!
 //! Reading is in three steps: entries as they stand in their files (`target`, `query`, `collector`), then queries ×
 //! targets (`assign`), then what only the whole shows (`clash`). A fault stops none of them: all come together.
-//! What only `check` runs is read in `cases`, what only `schema` prints asked in `survey`.
+//! What only `check` runs is read in `query_tests`, what only `schema` prints asked in `survey`.
 //! A key of a query goes to `query` (or `settings`, when overrides may change it), one of a target to `target`.
 
 mod assignment;
@@ -16,10 +16,9 @@ mod driver_name;
 pub mod exporter;
 mod glob;
 pub mod hosts;
-pub mod http;
+
 mod include;
 pub mod listen;
-pub mod origin;
 mod overrides;
 pub mod packs;
 pub mod query;
@@ -28,6 +27,7 @@ pub mod query_tests;
 pub mod redacted;
 pub mod route_prefix;
 pub mod schema;
+pub mod source;
 mod target_selector;
 mod text_file;
 
@@ -37,15 +37,15 @@ use std::sync::Arc;
 
 use crate::driver::Drivers;
 use crate::error::Error;
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Closed, Environment, Keys, Reader};
-use crate::yaml::tree::Document;
 
 use self::assignment::Parts;
 use self::database::{Database, DatabaseEntry};
 use self::exporter::Exporter;
 use self::overrides::Overrides;
 use self::query::Query;
-use self::query_tests::Case;
+use self::query_tests::QueryTest;
 
 /// A configuration as the rest of the program sees it.
 pub struct Config {
@@ -53,8 +53,8 @@ pub struct Config {
     pub targets: Vec<Arc<Database>>,
     /// The section `exporter`.
     pub exporter: Exporter,
-    /// The cases of all files' `tests`, for `check`.
-    pub cases: Vec<Case>,
+    /// The query_tests of all files' `tests`, for `check`.
+    pub query_tests: Vec<QueryTest>,
     /// What was odd and did not stop the load; the caller logs it.
     pub warnings: Vec<Error>,
     /// All queries in configuration order, those that no target runs too, without what targets change about them.
@@ -65,9 +65,9 @@ pub struct Config {
     pub secret_lines: HashSet<(String, usize)>,
 }
 
-/// Why there is no plan.
+/// Why there is no config.
 #[derive(Debug)]
-pub struct Faulty {
+pub struct InvalidConfig {
     /// All faults of all files, in file order; at least one.
     pub faults: Vec<Error>,
     /// What was odd beside them.
@@ -91,24 +91,24 @@ pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result
 ///
 /// # Errors
 /// All faults, and what else was seen.
-pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Config, Faulty> {
+pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Config, InvalidConfig> {
     let name = path.display().to_string();
-    let main = Document::open(&name, path).map_err(|error| Faulty {
+    let main = Document::open(&name, path).map_err(|error| InvalidConfig {
         faults: vec![error],
         warnings: Vec::new(),
         files: vec![name],
         web_config_file: None,
     })?;
     let reader = Reader::new(environment);
-    let plan = read(&main, path, drivers, &reader);
+    let config = read(&main, path, drivers, &reader);
     let Closed { faults, warnings, files, secret_lines } = reader.close();
-    match plan {
-        Some(Read { targets, exporter, queries, cases }) if faults.is_empty() => {
-            Ok(Config { targets, exporter, cases, warnings, queries, files, secret_lines })
+    match config {
+        Some(Read { targets, exporter, queries, query_tests }) if faults.is_empty() => {
+            Ok(Config { targets, exporter, query_tests, warnings, queries, files, secret_lines })
         }
-        plan => {
-            let web_config_file = plan.and_then(|plan| plan.exporter.web_config_file);
-            Err(Faulty { faults, warnings, files, web_config_file })
+        config => {
+            let web_config_file = config.and_then(|config| config.exporter.web_config_file);
+            Err(InvalidConfig { faults, warnings, files, web_config_file })
         }
     }
 }
@@ -137,7 +137,7 @@ struct Read {
     targets: Vec<Arc<Database>>,
     exporter: Exporter,
     queries: Vec<Query>,
-    cases: Vec<Case>,
+    query_tests: Vec<QueryTest>,
 }
 
 /// `None` when the main file is no mapping at all; else what could be read, faults being the reader's.
@@ -158,12 +158,12 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
             collector::included(&file.document, &file.collector, file.statement, &behind, drivers, reader);
         read.add(included);
     }
-    let collector::Read { queries, cases, all_named } = read;
+    let collector::Read { queries, query_tests, all_named } = read;
     let overrides = Overrides::read(&mut root);
     root.refuse("target_files");
     root.finish();
 
-    let places: Vec<_> = targets.iter().map(|target| target.written.labels.clone()).collect();
+    let places: Vec<_> = targets.iter().map(|target| target.source.labels.clone()).collect();
     let all_queries = files.whole && all_named;
     let parts = Parts { targets, queries, overrides, all_targets, all_queries };
     let (targets, queries) = assignment::assign(parts, reader);
@@ -171,7 +171,7 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     let exporter = Exporter::read(section, pairs);
     conflicts::check(&targets, &places, &exporter.target_label, reader);
     let targets = targets.into_iter().map(Arc::new).collect();
-    Some(Read { targets, exporter, queries, cases })
+    Some(Read { targets, exporter, queries, query_tests })
 }
 
 /// Takes the key `databases`, each entry over `defaults.database`.

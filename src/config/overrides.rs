@@ -1,6 +1,6 @@
 //! `overrides`: changes to queries by name, at top level and on a target, without copying them.
 
-use crate::error::Place;
+use crate::error::SourcePosition;
 use crate::yaml::keys::Keys;
 
 use super::glob::Pattern;
@@ -15,7 +15,7 @@ pub(super) struct Override {
     /// Which queries.
     pub(super) names: Pattern,
     /// Where it stands.
-    pub(super) place: Place,
+    pub(super) place: SourcePosition,
     settings: Settings,
 }
 

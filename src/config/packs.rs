@@ -6,7 +6,7 @@ use std::path::Path;
 
 use include_dir::{Dir, include_dir};
 
-use crate::yaml::tree::{Document, Tree, Value};
+use crate::yaml::document::{Document, Node, NodeValue};
 
 static QUERIES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/queries");
 
@@ -61,10 +61,10 @@ fn pack(name: &'static str, text: &'static str) -> Pack {
     Pack { name, about, queries: queries.len(), metrics }
 }
 
-fn list_under<'t>(tree: &'t Tree, key: &str) -> &'t [Tree] {
-    let Value::Map(entries) = &tree.value else { return &[] };
+fn list_under<'t>(tree: &'t Node, key: &str) -> &'t [Node] {
+    let NodeValue::Map(entries) = &tree.value else { return &[] };
     match entries.iter().find(|entry| entry.key == key).map(|entry| &entry.tree.value) {
-        Some(Value::List(items)) => items,
+        Some(NodeValue::List(items)) => items,
         _ => &[],
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::{Drivers, Sql};
-use crate::error::Place;
+use crate::error::SourcePosition;
 use crate::metric::Metric;
-use crate::metric::lint_off::{Silence, Subject};
-use crate::yaml::effective::{Digest, Shown, digest_of};
+use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
+use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
 use super::conditions;
 use super::conditions::When;
@@ -45,15 +45,15 @@ pub struct Query {
     /// More families fail it.
     pub max_families: usize,
     /// The entry as it may be shown.
-    pub shown: Arc<Shown>,
+    pub redacted: Arc<YamlValue>,
     /// Where the entry stands.
-    pub place: Arc<Place>,
+    pub place: Arc<SourcePosition>,
     /// Where its SQL stands: the key `sql` or `sql_file`.
-    pub sql_place: Arc<Place>,
+    pub sql_place: Arc<SourcePosition>,
     /// Its `sql`, where lines of the file are joined in it.
     pub folded: Arc<[Folded]>,
     /// The lints that it silences, on itself and its metrics.
-    pub lint_off: Silence,
+    pub lint_off: SilencedLints,
     /// Of all that makes it what it is on this target.
     pub digest: Digest,
     /// Its place in the whole configuration: decides who loses on a duplicate, and the page's order.
@@ -72,7 +72,7 @@ pub(super) struct Inherited {
     /// The servers they apply to unless they say otherwise.
     pub(super) when: Option<Arc<When>>,
     /// The lints that they silence unless they say otherwise.
-    pub(super) lint_off: Silence,
+    pub(super) lint_off: SilencedLints,
     /// What makes their statements: [`Sql::new`], or [`Sql::of_catalog`] in a pack inside the binary.
     pub(super) statement: fn(&str) -> Sql,
 }
@@ -86,14 +86,14 @@ pub(super) struct QueryEntry {
     /// Without `overrides`.
     pub(super) settings: Settings,
     /// The entry.
-    pub(super) place: Arc<Place>,
-    sql_place: Arc<Place>,
+    pub(super) place: Arc<SourcePosition>,
+    sql_place: Arc<SourcePosition>,
     folded: Arc<[Folded]>,
-    lint_off: Silence,
+    lint_off: SilencedLints,
     sql: Arc<Sql>,
     when: Option<Arc<When>>,
     metrics: Arc<[Metric]>,
-    shown: Arc<Shown>,
+    redacted: Arc<YamlValue>,
     digest: Digest,
 }
 
@@ -112,9 +112,9 @@ impl QueryEntry {
             conditions::read(&mut keys, behind.statement).map(Arc::new).or_else(|| behind.when.clone());
         let folded = keys.folded("sql");
         let own = keys.has("lint_off");
-        let silence = Silence::read(&mut keys, Subject::Query);
+        let silence = SilencedLints::read(&mut keys, LintSubject::Query);
         let lint_off = if own { silence } else { behind.lint_off.clone() };
-        let (shown, digest) = (Arc::new(keys.shown()), keys.digest());
+        let (redacted, digest) = (Arc::new(keys.redacted()), keys.digest());
         let meant = keys.finish();
         QueryEntry {
             name: name.unwrap_or_default(),
@@ -128,7 +128,7 @@ impl QueryEntry {
             sql: Arc::new((behind.statement)(&sql.unwrap_or_default())),
             when,
             metrics: metrics.into(),
-            shown,
+            redacted,
             digest,
         }
     }
@@ -139,14 +139,14 @@ impl QueryEntry {
     }
 
     /// The statements that may run, `sql` and `when.sql`, each with its place.
-    pub(super) fn statements(&self) -> impl Iterator<Item = (&Sql, &Place)> {
+    pub(super) fn statements(&self) -> impl Iterator<Item = (&Sql, &SourcePosition)> {
         let condition = self.when.as_ref().and_then(|when| when.sql.as_ref());
         let own = Some((&*self.sql, &*self.sql_place)).filter(|(sql, _)| !sql.text().is_empty());
         own.into_iter().chain(condition.map(|sql| (sql, &*self.place)))
     }
 
     /// The key that says where it runs; the entry where nothing does.
-    pub(super) fn aim_place(&self) -> Place {
+    pub(super) fn aim_place(&self) -> SourcePosition {
         self.aim.as_ref().map_or(&*self.place, |aim| &aim.place).clone()
     }
 
@@ -167,7 +167,7 @@ impl QueryEntry {
             max_rows: settings.max_rows(),
             max_series: settings.max_series(),
             max_families: settings.max_families(),
-            shown: self.shown.clone(),
+            redacted: self.redacted.clone(),
             place: self.place.clone(),
             sql_place: self.sql_place.clone(),
             folded: self.folded.clone(),
@@ -223,17 +223,17 @@ fn sql(keys: &mut Keys<'_>) -> Option<String> {
 }
 
 /// Where the statement itself stands: in the entry, or in a file of its own.
-fn sql_place(keys: &mut Keys<'_>) -> Place {
+fn sql_place(keys: &mut Keys<'_>) -> SourcePosition {
     match keys.file("sql_file").filter(|_| !keys.has("sql")) {
         Some(path) => {
             let file = path.display().to_string();
-            Place { file, line: 1, column: 1, path: keys.place("sql_file").path, source: None }
+            SourcePosition { file, line: 1, column: 1, path: keys.place("sql_file").path, source: None }
         }
         None => keys.place("sql"),
     }
 }
 
-/// The entries of `metrics`, or the one of the mini form. Faulty ones are recorded and left out.
+/// The entries of `metrics`, or the one of the mini form. InvalidConfig ones are recorded and left out.
 fn metrics(keys: &mut Keys<'_>) -> Vec<Metric> {
     keys.one_of(&["metrics", "metric_name"]);
     let mini = keys.has("metric_name");

@@ -4,29 +4,29 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::error::Place;
+use crate::error::SourcePosition;
 use crate::yaml::keys::{Keys, nearest};
 use crate::yaml::rows::{Literal, LiteralRow};
 
 use super::query::{Query, QueryEntry};
 
 /// One case.
-pub struct Case {
+pub struct QueryTest {
     /// What it shows.
     pub name: String,
     /// The entry in its file.
-    pub place: Place,
+    pub place: SourcePosition,
     /// The query as its file has it: no `overrides`, and on no target.
     pub query: Arc<Query>,
     /// What the database answers.
-    pub given: Given,
+    pub given: TestInput,
     /// What becomes of it.
-    pub expected: Expected,
+    pub expected: TestExpectation,
 }
 
 /// Where the rows of a case come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Given {
+pub enum TestInput {
     /// The case itself; each row has a value for each column.
     Rows {
         /// Their names, in the order of the result.
@@ -40,7 +40,7 @@ pub enum Given {
 
 /// How a case ends when all is well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
+pub enum TestExpectation {
     /// With these samples, as text.
     Exposition(String),
     /// With an error whose message holds this.
@@ -48,7 +48,7 @@ pub enum Expected {
 }
 
 /// Takes the key `tests`; `queries` are those of the same file, all of them if `all_known`. Faults are recorded.
-pub(super) fn read(keys: &mut Keys<'_>, queries: &[QueryEntry], all_known: bool) -> Vec<Case> {
+pub(super) fn read(keys: &mut Keys<'_>, queries: &[QueryEntry], all_known: bool) -> Vec<QueryTest> {
     let items = keys.items("tests").unwrap_or_default();
     let known = Known {
         queries: queries.iter().map(|query| (&*query.name, query)).collect(),
@@ -56,7 +56,7 @@ pub(super) fn read(keys: &mut Keys<'_>, queries: &[QueryEntry], all_known: bool)
         names: queries.iter().map(|query| &*query.name).filter(|name| !name.is_empty()).collect(),
         all: all_known,
     };
-    let mut cases: Vec<Case> = Vec::new();
+    let mut cases: Vec<QueryTest> = Vec::new();
     let mut names = HashSet::new();
     for mut item in items {
         let case = one(&mut item, &known);
@@ -79,7 +79,7 @@ struct Known<'q> {
     all: bool,
 }
 
-fn one(keys: &mut Keys<'_>, known: &Known<'_>) -> Option<Case> {
+fn one(keys: &mut Keys<'_>, known: &Known<'_>) -> Option<QueryTest> {
     let name = needed(keys, "name", "a test needs a `name`: what it shows");
     let query = needed(keys, "query", "a test needs a `query` of this file");
     let query = query.and_then(|name| find(keys, &name, known));
@@ -93,9 +93,9 @@ fn one(keys: &mut Keys<'_>, known: &Known<'_>) -> Option<Case> {
     if error.as_ref().is_some_and(|part| part.trim().is_empty()) {
         keys.fault("error", "every message holds an empty text: write a part of the one that is expected");
     }
-    let given = rows.or(script.map(Given::Sqlite));
-    let expected = exposition.map(Expected::Exposition).or(error.map(Expected::Error));
-    Some(Case { name: name?, place: keys.place(""), query: query?, given: given?, expected: expected? })
+    let given = rows.or(script.map(TestInput::Sqlite));
+    let expected = exposition.map(TestExpectation::Exposition).or(error.map(TestExpectation::Error));
+    Some(QueryTest { name: name?, place: keys.place(""), query: query?, given: given?, expected: expected? })
 }
 
 fn needed(keys: &mut Keys<'_>, key: &'static str, message: &str) -> Option<String> {
@@ -134,7 +134,7 @@ fn one_of_two(keys: &Keys<'_>, group: &'static [&'static str; 2], none: &str) {
 }
 
 /// `rows` with `columns`. Without `columns` each row names them all: one that is missing may be a slip.
-fn rows(keys: &mut Keys<'_>) -> Option<Given> {
+fn rows(keys: &mut Keys<'_>) -> Option<TestInput> {
     let written = keys.texts("columns");
     let rows = keys.rows("rows");
     if written.is_some() && !keys.has("rows") {
@@ -163,7 +163,7 @@ fn rows(keys: &mut Keys<'_>) -> Option<Given> {
         columns.iter().map(value).collect()
     };
     let rows = rows.iter().map(values).collect();
-    Some(Given::Rows { columns, rows })
+    Some(TestInput::Rows { columns, rows })
 }
 
 /// The columns that any row names, in the order first met.

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use crate::driver::{Drivers, Sql};
 use crate::metric::TYPES;
+use crate::yaml::document::Document;
 use crate::yaml::keys::Reader;
 use crate::yaml::shape::Shape;
-use crate::yaml::tree::Document;
 
 use super::collector;
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::driver::Drivers;
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 use crate::yaml::keys::{Keys, Reader};
 
-use super::driver_name::Named;
+use super::driver_name::DriverName;
 use super::glob;
 use super::glob::Pattern;
 
@@ -24,7 +24,7 @@ const KEYS: [&str; 3] = ["database", "databases", "driver"];
 pub(super) struct TargetSelector {
     at: At,
     /// The key that says it.
-    pub(super) place: Place,
+    pub(super) place: SourcePosition,
 }
 
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ enum At {
     /// Every target of a driver, by its one name.
     Driver(&'static str),
     /// Was written and is wrong: recorded, and nothing follows from it.
-    Faulty,
+    InvalidConfig,
 }
 
 impl TargetSelector {
@@ -43,8 +43,8 @@ impl TargetSelector {
         let written: Vec<&str> = KEYS.iter().copied().filter(|key| keys.has(key)).collect();
         // All are asked for, so that a misspelt one gets the right hint.
         let names = ["database", "databases"].map(|key| glob::patterns(keys, key));
-        Named::names("driver", keys, drivers);
-        let driver = keys.text("driver").and_then(|name| Named::find(&name, "driver", keys, drivers));
+        DriverName::names("driver", keys, drivers);
+        let driver = keys.text("driver").and_then(|name| DriverName::find(&name, "driver", keys, drivers));
         let place = keys.place(written.first()?);
         if let [first, second, ..] = written.as_slice() {
             keys.fault_with_hint(second, format!("stands beside `{first}`"), "one of them says where to run");
@@ -52,15 +52,15 @@ impl TargetSelector {
         let at = match (names.into_iter().flatten().next(), driver) {
             (Some(names), _) => At::Names(names),
             (None, Some(driver)) => At::Driver(driver.label()),
-            (None, None) => At::Faulty,
+            (None, None) => At::InvalidConfig,
         };
         Some(TargetSelector { at, place })
     }
 
     /// Of an entry of which an unknown key was likely meant to say where it runs; `meant` are the keys that were meant.
-    pub(super) fn misspelt(meant: &[&str], place: &Place) -> Option<TargetSelector> {
+    pub(super) fn misspelt(meant: &[&str], place: &SourcePosition) -> Option<TargetSelector> {
         let is_meant = KEYS.iter().any(|key| meant.contains(key));
-        is_meant.then(|| TargetSelector { at: At::Faulty, place: place.clone() })
+        is_meant.then(|| TargetSelector { at: At::InvalidConfig, place: place.clone() })
     }
 
     /// True when the target of this name and driver is meant.
@@ -68,7 +68,7 @@ impl TargetSelector {
         match &self.at {
             At::Names(names) => names.iter().any(|pattern| pattern.matches(name)),
             At::Driver(meant) => driver == *meant,
-            At::Faulty => false,
+            At::InvalidConfig => false,
         }
     }
 
@@ -98,7 +98,7 @@ impl TargetSelector {
                 let message = format!("no target has the driver {meant}: nothing runs here");
                 reader.warn(Error::config(message).at(self.place.clone()));
             }
-            At::Driver(_) | At::Faulty => {}
+            At::Driver(_) | At::InvalidConfig => {}
         }
     }
 }

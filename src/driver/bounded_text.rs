@@ -3,9 +3,9 @@
 //! A server may send any number of bytes, and what it sends stands in logs, pages and metrics.
 
 /// The longest message or hint, in bytes.
-pub const MESSAGE: usize = 2 * 1024;
+pub const MAX_MESSAGE_BYTES: usize = 2 * 1024;
 /// The longest version, name of a column, type, role or setting, and the longest value of a setting, in bytes.
-pub const NAME: usize = 256;
+pub const MAX_NAME_BYTES: usize = 256;
 
 /// `text`, where it is longer than `most` bytes cut at a character and ended with `…`.
 #[must_use]
@@ -36,8 +36,8 @@ mod tests {
         assert_eq!(cut("ééé", 5), "é…");
         assert_eq!(cut("ééé", 6), "ééé");
         assert_eq!(cut("éé", 1), "…");
-        let long = "é".repeat(MESSAGE);
-        assert!(cut(&long, MESSAGE).len() <= MESSAGE);
+        let long = "é".repeat(MAX_MESSAGE_BYTES);
+        assert!(cut(&long, MAX_MESSAGE_BYTES).len() <= MAX_MESSAGE_BYTES);
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 use crate::yaml::keys::Keys;
 
-pub use self::privileges::Rights;
-pub use self::statement::Allowed;
+pub use self::privileges::Privileges;
+pub use self::statement::AllowedStatements;
 
 /// One SQL statement as configured, with the name its prepared form has on a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ impl Sql {
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        Sql { text, name: format!("sqlx_{hash:016x}"), catalog_only: false }
+        Sql { text, name: format!("sqlexp_{hash:016x}"), catalog_only: false }
     }
 
     /// A statement of ours: the names in it are those of the server's own catalog, whatever `search_path` says. The owner
@@ -73,7 +73,7 @@ impl Sql {
         self.catalog_only
     }
 
-    /// The name of its prepared form: `sqlx_`, 16 hexadecimal digits, and a `c` where it is catalog-only.
+    /// The name of its prepared form: `sqlexp_`, 16 hexadecimal digits, and a `c` where it is catalog-only.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -82,7 +82,7 @@ impl Sql {
 
 /// What the values of a column can mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Content {
+pub enum ColumnContent {
     /// Numbers, booleans and spans of time.
     Number,
     /// Dates and timestamps: numbers too, in Unix seconds.
@@ -112,7 +112,7 @@ pub struct Column {
     /// What encloses a name in this database's SQL.
     pub quote: char,
     /// What its values can mean.
-    pub content: Content,
+    pub content: ColumnContent,
 }
 
 /// One row, valid until the next one is read. Cells are read in place, in any order, any number of times.
@@ -221,7 +221,7 @@ pub enum TlsState {
 impl TlsState {
     /// The value of the label `tls` of `target_info`.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             TlsState::Local => "local",
             TlsState::Plain | TlsState::PlainByRule => "plain text",
@@ -233,7 +233,7 @@ impl TlsState {
 
 /// What a session learned of its server at login.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts {
+pub struct ServerFacts {
     /// As the server writes it: `15.18 (Debian 15.18-0+deb12u1)`, `10.11.6-MariaDB`, `3.50.2`.
     pub version: String,
     /// `postgresql`, `pgbouncer`, `mysql`, `mariadb`, `sqlite`.
@@ -280,17 +280,17 @@ pub trait Session: Send {
     ///
     /// # Errors
     /// What the server says to the question; `timeout` and `lost` leave a session that must not be used again.
-    fn rights(&mut self, by: Deadline) -> Result<Rights>;
+    fn privileges(&mut self, by: Deadline) -> Result<Privileges>;
 
     /// Opens (`true`) or closes one read-only transaction around the batches that follow: all jobs in it see the
     /// database at one moment, and one that fails leaves the others be.
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health;
 
     /// What was learned at login.
-    fn facts(&self) -> &Facts;
+    fn facts(&self) -> &ServerFacts;
 
     /// How long the way to the server and back takes: the shortest that was seen.
-    fn distance(&self) -> Duration {
+    fn round_trip_time(&self) -> Duration {
         Duration::ZERO
     }
 
@@ -343,22 +343,22 @@ pub trait Endpoint: Send + Sync {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>>;
 
     /// The least that the configuration demands of the way to the server.
-    fn demand(&self) -> connection::tls::Demand {
-        connection::tls::Demand::Local
+    fn tls_requirement(&self) -> connection::tls::TlsRequirement {
+        connection::tls::TlsRequirement::Local
     }
 
     /// Which statements it ever runs; `None` where only the server can tell.
-    fn allows(&self) -> Option<Allowed> {
+    fn allows(&self) -> Option<AllowedStatements> {
         None
     }
 
     /// How the server is reached and entered; `None` for a file.
-    fn login(&self) -> Option<&connection::Login> {
+    fn connection_config(&self) -> Option<&connection::ConnectionConfig> {
         None
     }
 
     /// The address without any secret, for people: `postgres://exporter@db.example:5432/shop`.
-    fn shown(&self) -> String;
+    fn redacted_url(&self) -> String;
 
     /// The statement that shows how the database would run `sql`, without running it; `None` where there is none.
     fn explain(&self, sql: &Sql) -> Option<Sql> {
@@ -367,7 +367,7 @@ pub trait Endpoint: Send + Sync {
 
     /// How a statement turns a moment without a zone into Unix seconds where it is local time, `{}` standing for the
     /// column; `None` where there is no such type.
-    fn epoch(&self) -> Option<&'static str> {
+    fn epoch_expression(&self) -> Option<&'static str> {
         None
     }
 

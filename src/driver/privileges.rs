@@ -5,7 +5,7 @@
 
 /// The answer, in words for people. Never holds a password or a hash of one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Rights {
+pub struct Privileges {
     /// The user as the server names it: `exporter`, `exporter@%`; `None` where there are no users, or none is told.
     pub user: Option<String>,
     /// What the user may do that a reader need not, a sentence each; none is good.
@@ -15,10 +15,10 @@ pub struct Rights {
     pub grants: Vec<String>,
 }
 
-impl Rights {
+impl Privileges {
     /// A user, with the statements only where there are risks.
     #[must_use]
-    pub fn of(user: Option<String>, risks: Vec<String>, grants: impl FnOnce() -> Vec<String>) -> Rights {
+    pub fn of(user: Option<String>, risks: Vec<String>, grants: impl FnOnce() -> Vec<String>) -> Privileges {
         // MySQL tells of one user's privileges in several lines, which may mean the same.
         let mut told = Vec::with_capacity(risks.len());
         for risk in risks {
@@ -28,12 +28,12 @@ impl Rights {
         }
         let risks = told;
         let grants = if risks.is_empty() { Vec::new() } else { grants() };
-        Rights { user, risks, grants }
+        Privileges { user, risks, grants }
     }
 }
 
 /// The name of the user to make beside `user`.
 #[must_use]
-pub fn reader_beside(user: &str) -> &'static str {
+pub fn suggested_reader_name(user: &str) -> &'static str {
     if user == "exporter" { "sql_exporter" } else { "exporter" }
 }

@@ -11,9 +11,9 @@ const NAMING: [&str; 6] =
 
 /// The error with its place in `sql`, where its message tells and nobody has told before.
 #[must_use]
-pub fn placed(error: Error, sql: &str) -> Error {
+pub fn with_position(error: Error, sql: &str) -> Error {
     match spot(error.message(), sql) {
-        Some(spot) if error.spot().is_none() => error.at_spot(spot),
+        Some(spot) if error.sql_position().is_none() => error.at_sql_position(spot),
         _ => error,
     }
 }

@@ -4,7 +4,7 @@
 //! mistakes, not against the person who writes the configuration. What a keyword does (a writing CTE, `EXPLAIN
 //! ANALYZE` of a write, PostgreSQL's `SELECT … INTO table`) is left to the server's read-only mode. Another
 //! dialect is one more [`Dialect`] and its lines in [`Lexer`]. Sessions ask before they send a statement; what
-//! [`Allowed`] refuses whatever the server says is told when the configuration is loaded.
+//! [`AllowedStatements`] refuses whatever the server says is told when the configuration is loaded.
 
 use std::ops::Range;
 
@@ -104,7 +104,7 @@ const WRITING_ON_MYSQL: [&str; 32] = [
 
 /// Which statements a target runs, as far as its configuration alone decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Allowed {
+pub enum AllowedStatements {
     /// One statement that reads.
     Reading(Dialect),
     /// Any one statement: `read_only: false`.
@@ -113,7 +113,7 @@ pub enum Allowed {
     Show,
 }
 
-impl Allowed {
+impl AllowedStatements {
     /// Refuses what never runs, whatever the server is and says.
     ///
     /// # Errors
@@ -122,9 +122,9 @@ impl Allowed {
         // What a backslash in a string means is a setting of the server: only what is refused either way is certain.
         if sql.contains('\\') && self.dialect().is_postgres() {
             let without = match self {
-                Allowed::Reading(_) => Allowed::Reading(Dialect::PostgresWithEscapes),
-                Allowed::Any(_) => Allowed::Any(Dialect::PostgresWithEscapes),
-                Allowed::Show => self,
+                AllowedStatements::Reading(_) => AllowedStatements::Reading(Dialect::PostgresWithEscapes),
+                AllowedStatements::Any(_) => AllowedStatements::Any(Dialect::PostgresWithEscapes),
+                AllowedStatements::Show => self,
             };
             let refused = self.check_one(sql);
             return if without.check_one(sql).is_err() { refused } else { Ok(()) };
@@ -142,16 +142,16 @@ impl Allowed {
     #[must_use]
     pub fn dialect(self) -> Dialect {
         match self {
-            Allowed::Reading(dialect) | Allowed::Any(dialect) => dialect,
-            Allowed::Show => Dialect::Postgres,
+            AllowedStatements::Reading(dialect) | AllowedStatements::Any(dialect) => dialect,
+            AllowedStatements::Show => Dialect::Postgres,
         }
     }
 
     fn check_one(self, sql: &str) -> Result<()> {
         match self {
-            Allowed::Reading(dialect) => check_read_only(sql, dialect),
-            Allowed::Any(dialect) => check_any(sql, dialect),
-            Allowed::Show => check_show(sql),
+            AllowedStatements::Reading(dialect) => check_read_only(sql, dialect),
+            AllowedStatements::Any(dialect) => check_any(sql, dialect),
+            AllowedStatements::Show => check_show(sql),
         }
     }
 }
@@ -240,7 +240,7 @@ fn check_functions(sql: &str, dialect: Dialect) -> Result<()> {
             let message = format!(
                 "UESCAPE (line {line}, column {column}) is read with one character in plain quotes only"
             );
-            return Err(refused(message).at_spot(SqlPosition { line, column }));
+            return Err(refused(message).at_sql_position(SqlPosition { line, column }));
         }
         if let Some(name) = lexer.name(&token)
             && let Some(effect) = effect(&name)
@@ -251,7 +251,7 @@ fn check_functions(sql: &str, dialect: Dialect) -> Result<()> {
                 "{name} (line {line}, column {column}) {} in spite of the read-only mode",
                 effect.as_str()
             );
-            return Err(refused(message).at_spot(SqlPosition { line, column }));
+            return Err(refused(message).at_sql_position(SqlPosition { line, column }));
         }
         of_value = token.is(b')') || token.is(b']') || of_value && (after_point || token.is(b'.'));
         after_point = token.is(b'.');
@@ -302,7 +302,7 @@ fn writes_on_mysql(name: &str) -> bool {
 
 /// The statements of a text that holds several, without the `;` between them; blanks and comments alone are none.
 #[must_use]
-pub fn statements(sql: &str, dialect: Dialect) -> Vec<&str> {
+pub fn split_statements(sql: &str, dialect: Dialect) -> Vec<&str> {
     let mut found = Vec::new();
     let mut lexer = Lexer::new(sql, dialect);
     let (mut from, mut is_empty) = (0, true);

@@ -38,7 +38,7 @@ impl Backoff {
             Reason::Auth if error.is_refused_login() => AUTH,
             // A command that gives no password is a program that runs for nothing.
             Reason::Timeout | Reason::Auth => TIMEOUT,
-            _ if error.is_full() => TIMEOUT,
+            _ if error.is_server_full() => TIMEOUT,
             _ => (Duration::ZERO, Duration::ZERO),
         };
         // Several lanes fail at once: one failed attempt of the target, not several.
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_full_server_is_left_alone_like_a_silent_one() {
         let mut backoff = Backoff::default();
-        backoff.failed(&Error::new(Reason::Server, "too many connections").of_full_server());
+        backoff.failed(&Error::new(Reason::Server, "too many connections").with_full_server());
         let pause = backoff.left().expect("a pause").0;
         assert!(pause > Duration::from_millis(500) && pause <= Duration::from_secs(1), "{pause:?}");
     }

@@ -1,36 +1,36 @@
 //! `when` against one session: does a query apply to the server that this session found?
 //!
 //! Version, flavour and role are facts of the session; the boolean of `when.sql` is asked on it and noted for
-//! [`MEMORY`]. Knows no lane and no page.
+//! [`WHEN_SQL_LIFETIME`]. Knows no lane and no page.
 
 use std::time::Duration;
 
-use super::pool::Live;
-use crate::config::conditions::{When, numbers};
+use super::pool::LeasedSession;
+use crate::config::conditions::{When, version_numbers};
 use crate::deadline::Deadline;
-use crate::driver::{Column, Facts, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, Sql};
+use crate::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, ServerFacts, Sql};
 use crate::error::{Error, Reason, Result};
 use crate::value::{Cell, Number};
 
 /// A session's answer to a `when.sql` holds so long (DESIGN 2).
-pub const MEMORY: Duration = Duration::from_secs(300);
+pub const WHEN_SQL_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Whether the server's facts are those that `when` asks for.
 #[must_use]
-pub fn suits(when: &When, facts: &Facts) -> bool {
-    unmet(when, facts).is_none()
+pub fn suits(when: &When, facts: &ServerFacts) -> bool {
+    unmet_condition(when, facts).is_none()
 }
 
 /// The first condition on the server's facts that does not hold, in words.
 #[must_use]
-pub fn unmet(when: &When, facts: &Facts) -> Option<String> {
-    let version = numbers(&facts.version);
-    let Facts { version: theirs, flavor, role, .. } = facts;
+pub fn unmet_condition(when: &When, facts: &ServerFacts) -> Option<String> {
+    let version = version_numbers(&facts.version);
+    let ServerFacts { version: theirs, flavor, role, .. } = facts;
     if !when.version.iter().all(|bound| bound.holds(&version)) {
         Some(format!("when.version: the server's is {theirs}"))
     } else if !(when.flavor.is_empty() || when.flavor.contains(&flavor.as_str())) {
         Some(format!("when.flavor: the server's is {flavor}"))
-    } else if when.role.is_some_and(|wanted| wanted.word() != role) {
+    } else if when.role.is_some_and(|wanted| wanted.as_str() != role) {
         Some(format!("when.role: the server's is {}", if role.is_empty() { "not known" } else { role }))
     } else {
         None
@@ -38,7 +38,7 @@ pub fn unmet(when: &When, facts: &Facts) -> Option<String> {
 }
 
 /// What a session says to a `when.sql`.
-pub enum Said {
+pub enum WhenAnswer {
     /// It answered now, or lately.
     Answer {
         /// Whether the query applies.
@@ -53,34 +53,34 @@ pub enum Said {
 }
 
 /// Under what a session notes that it was asked for its role; no statement is called so.
-pub const ROLE: &str = "role";
+pub const ROLE_NOTE: &str = "role";
 
 /// Asks the session, unless it answered lately. Blocks until `by` at most.
-pub fn ask(live: &mut Live<'_>, sql: &Sql, by: Deadline) -> Said {
-    if let Some(yes) = live.notes.get(sql.name(), MEMORY) {
-        return Said::Answer { yes, asked: false };
+pub fn ask(live: &mut LeasedSession<'_>, sql: &Sql, by: Deadline) -> WhenAnswer {
+    if let Some(yes) = live.notes.get(sql.name(), WHEN_SQL_LIFETIME) {
+        return WhenAnswer::Answer { yes, asked: false };
     }
-    let mut sink = Truth::default();
+    let mut sink = BooleanSink::default();
     let health = live
         .run(&mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink }], by);
     match (sink.verdict, health) {
         (Some(Ok(yes)), Health::Clean) => {
             live.notes.set(sql.name(), yes);
-            Said::Answer { yes, asked: true }
+            WhenAnswer::Answer { yes, asked: true }
         }
-        (Some(Err(error)), health) => Said::Failed(error, health),
-        (_, health) => Said::Broken(health),
+        (Some(Err(error)), health) => WhenAnswer::Failed(error, health),
+        (_, health) => WhenAnswer::Broken(health),
     }
 }
 
 /// Takes the first value of the first row as yes or no.
 #[derive(Default)]
-pub struct Truth {
+pub struct BooleanSink {
     found: Option<bool>,
     verdict: Option<Result<bool>>,
 }
 
-impl Truth {
+impl BooleanSink {
     /// What came; `None` while the job has not ended.
     #[must_use]
     pub fn verdict(self) -> Option<Result<bool>> {
@@ -88,7 +88,7 @@ impl Truth {
     }
 }
 
-impl RowSink for Truth {
+impl RowSink for BooleanSink {
     fn columns(&mut self, _: &[Column]) -> Result<()> {
         Ok(())
     }
@@ -126,19 +126,24 @@ fn truth(cell: &Cell<'_>) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::conditions::{Bound, Role};
+    use crate::config::conditions::{ServerRole, VersionBound};
 
-    fn facts(version: &str, flavor: &str, role: &str) -> Facts {
-        Facts { version: version.into(), flavor: flavor.into(), role: role.into(), ..Facts::default() }
+    fn facts(version: &str, flavor: &str, role: &str) -> ServerFacts {
+        ServerFacts {
+            version: version.into(),
+            flavor: flavor.into(),
+            role: role.into(),
+            ..ServerFacts::default()
+        }
     }
 
     #[test]
     fn every_condition_must_hold() {
-        let version = vec![Bound::new(">=10.6").expect("a bound")];
+        let version = vec![VersionBound::new(">=10.6").expect("a bound")];
         let when = When {
             version,
             flavor: vec!["mariadb"],
-            role: Some(Role::Replica),
+            role: Some(ServerRole::Replica),
             sql: None,
             folded: Vec::new(),
         };

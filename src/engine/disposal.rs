@@ -1,9 +1,9 @@
 //! Cancels statements and closes sessions off the scrape's threads.
 //!
 //! Both may block for as long as a server or a network likes, so they happen on threads that nobody waits for:
-//! started on demand, at most [`THREADS`], never joined. Beyond that sessions queue. A session whose server goes on with
+//! started on demand, at most [`MAX_THREADS`], never joined. Beyond that sessions queue. A session whose server goes on with
 //! its statement after the cancel is kept until that has ended: one thread asks all of these in turn. Knows no target and
-//! no pool: what counts a session comes with it as a [`Place`] and is dropped when the session has ended.
+//! no pool: what counts a session comes with it as a [`SessionPermit`] and is dropped when the session has ended.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,49 +17,49 @@ use crate::driver::{Canceller, Session};
 use crate::error::{Error, Reason};
 
 /// Sessions cancelled or closed at once.
-const THREADS: usize = 16;
+const MAX_THREADS: usize = 16;
 /// How long one cancel may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a thread without work stays.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often sessions that go on in the server are looked at: first, and after a while without a change.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+const POLL_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
 /// How long after its cancel the server is asked for the first time whether a session goes on, and the longest pause
 /// between two questions. Each is a login.
-const QUESTIONS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+const ASK_SERVER_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// How long after its cancel a session is given up on whose server cannot be asked, as behind a pooler.
-const UNKNOWN: Duration = Duration::from_secs(300);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 /// So many threads ask at once: the others are for cancels.
-const ASKING: usize = 4;
+const MAX_ASKING: usize = 4;
 
 /// What counts a session until it has ended in the server. Its drop must not block.
-pub type Place = Box<dyn Send>;
+pub type SessionPermit = Box<dyn Send>;
 
-enum Work {
+enum DisposalAction {
     Drop(Box<dyn Session>),
     Cancel(Arc<dyn Canceller>),
     CancelAndDrop(Box<dyn Session>),
     /// Cancelled once more, and the server is asked on another connection whether it goes on.
-    Ask(Running),
-    /// As [`Work::Drop`], whatever goes on in the server.
+    Ask(RunningSession),
+    /// As [`DisposalAction::Drop`], whatever goes on in the server.
     Close(Box<dyn Session>),
     /// The process or the target ends: the session is ended in the server, whatever it runs.
     Terminate(Box<dyn Session>),
 }
 
-struct Task {
-    work: Work,
+struct DisposalTask {
+    work: DisposalAction,
     /// The target that it is of, for the log.
     target: Option<Arc<str>>,
-    place: Option<Place>,
+    permit: Option<SessionPermit>,
 }
 
 /// A session that was cancelled and goes on in the server.
-struct Running {
+struct RunningSession {
     session: Box<dyn Session>,
     target: Option<Arc<str>>,
-    place: Option<Place>,
+    permit: Option<SessionPermit>,
     /// When its cancel was sent.
     since: Instant,
     /// When the server is asked next, and how long after that once more.
@@ -67,8 +67,8 @@ struct Running {
 }
 
 #[derive(Default)]
-struct State {
-    queue: VecDeque<Task>,
+struct DisposalState {
+    queue: VecDeque<DisposalTask>,
     threads: usize,
     /// Threads that run nothing: they wait for work, or are on their way to it.
     free: usize,
@@ -77,7 +77,7 @@ struct State {
     /// Queued and under way, and sessions that go on in the server.
     pending: usize,
     /// Sessions that go on in the server and are not being looked at.
-    running: Vec<Running>,
+    running: Vec<RunningSession>,
     /// A thread looks at them.
     is_watched: bool,
     /// Servers that are being asked about one.
@@ -88,8 +88,8 @@ struct State {
     ended: Vec<Arc<str>>,
 }
 
-impl State {
-    fn is_to_end(&self, running: &Running) -> bool {
+impl DisposalState {
+    fn is_to_end(&self, running: &RunningSession) -> bool {
         let is_its =
             |ended: &Arc<str>| running.target.as_ref().is_some_and(|target| Arc::ptr_eq(target, ended));
         self.is_ending || self.ended.iter().any(is_its)
@@ -97,9 +97,9 @@ impl State {
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// Work for an idle thread.
+struct DisposalQueue {
+    state: Mutex<DisposalState>,
+    /// DisposalAction for an idle thread.
     work: Condvar,
     /// Something for the thread that looks at what goes on in the server.
     watch: Condvar,
@@ -110,7 +110,7 @@ struct Shared {
 /// Where sessions end. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
 pub struct Disposal {
-    shared: Arc<Shared>,
+    shared: Arc<DisposalQueue>,
     target: Option<Arc<str>>,
 }
 
@@ -129,17 +129,23 @@ impl Disposal {
 
     /// Closes a session; with `cancel` its statement is stopped in the server first. Does not block.
     pub fn discard(&self, session: Box<dyn Session>, cancel: bool) {
-        self.push(if cancel { Work::CancelAndDrop(session) } else { Work::Drop(session) }, None);
+        self.push(
+            if cancel { DisposalAction::CancelAndDrop(session) } else { DisposalAction::Drop(session) },
+            None,
+        );
     }
 
-    /// The same for a session that holds a place until its server is done with it.
-    pub fn discard_from(&self, place: Option<Place>, session: Box<dyn Session>, cancel: bool) {
-        self.push(if cancel { Work::CancelAndDrop(session) } else { Work::Drop(session) }, place);
+    /// The same for a session that holds a permit until its server is done with it.
+    pub fn discard_from(&self, permit: Option<SessionPermit>, session: Box<dyn Session>, cancel: bool) {
+        self.push(
+            if cancel { DisposalAction::CancelAndDrop(session) } else { DisposalAction::Drop(session) },
+            permit,
+        );
     }
 
     /// Stops the statement of a session that a late thread still owns. Does not block.
     pub fn cancel(&self, canceller: Arc<dyn Canceller>) {
-        self.push(Work::Cancel(canceller), None);
+        self.push(DisposalAction::Cancel(canceller), None);
     }
 
     /// Cancels and closes that have not ended.
@@ -181,8 +187,8 @@ impl Disposal {
         }
     }
 
-    fn push(&self, work: Work, place: Option<Place>) {
-        let task = Task { work, target: self.target.clone(), place };
+    fn push(&self, work: DisposalAction, permit: Option<SessionPermit>) {
+        let task = DisposalTask { work, target: self.target.clone(), permit };
         let mut state = self.shared.state.lock();
         state.pending += 1;
         state.queue.push_back(task);
@@ -190,18 +196,18 @@ impl Disposal {
     }
 }
 
-impl Shared {
+impl DisposalQueue {
     /// Wakes or starts a thread for what was queued.
-    fn call_a_thread(self: &Arc<Self>, state: &mut State) {
+    fn call_a_thread(self: &Arc<Self>, state: &mut DisposalState) {
         if state.free >= state.queue.len() {
             self.work.notify_one();
-        } else if state.threads < THREADS {
+        } else if state.threads < MAX_THREADS {
             // Without it the task stays queued: a thread that runs takes it, or the next push tries again.
             self.start_thread(state);
         }
     }
 
-    fn start_thread(self: &Arc<Self>, state: &mut State) {
+    fn start_thread(self: &Arc<Self>, state: &mut DisposalState) {
         let shared = Arc::clone(self);
         let name = format!("disposal-{}", state.threads + 1);
         match std::thread::Builder::new().name(name).spawn(move || shared.serve()) {
@@ -218,7 +224,7 @@ impl Shared {
         let mut state = self.state.lock();
         while let Some(task) = self.take(&mut state) {
             state.free -= 1;
-            let asks = matches!(task.work, Work::Ask(_));
+            let asks = matches!(task.work, DisposalAction::Ask(_));
             let ended =
                 MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(|| task.perform())));
             state.free += 1;
@@ -242,12 +248,12 @@ impl Shared {
         state.threads -= 1;
     }
 
-    fn take(&self, state: &mut MutexGuard<'_, State>) -> Option<Task> {
+    fn take(&self, state: &mut MutexGuard<'_, DisposalState>) -> Option<DisposalTask> {
         loop {
             if let Some(task) = state.queue.pop_front() {
                 return Some(task);
             }
-            let idle = self.work.wait_for(state, IDLE).timed_out() && state.queue.is_empty();
+            let idle = self.work.wait_for(state, IDLE_TIMEOUT).timed_out() && state.queue.is_empty();
             if idle && state.threads > state.kept {
                 return None;
             }
@@ -255,18 +261,18 @@ impl Shared {
     }
 
     /// Has the sessions ended in the server that go on there and whose process or target ends.
-    fn end_running(self: &Arc<Self>, state: &mut State) {
+    fn end_running(self: &Arc<Self>, state: &mut DisposalState) {
         let running = std::mem::take(&mut state.running);
         let (to_end, running) = running.into_iter().partition(|running| state.is_to_end(running));
         state.running = running;
-        for Running { session, target, place, .. } in to_end {
-            state.queue.push_back(Task { work: Work::Terminate(session), target, place });
+        for RunningSession { session, target, permit, .. } in to_end {
+            state.queue.push_back(DisposalTask { work: DisposalAction::Terminate(session), target, permit });
             self.call_a_thread(state);
         }
     }
 
     /// Wakes or starts the thread that looks at what goes on in the server.
-    fn call_the_watch(self: &Arc<Self>, state: &mut State) {
+    fn call_the_watch(self: &Arc<Self>, state: &mut DisposalState) {
         if state.running.is_empty() {
             return;
         }
@@ -280,8 +286,12 @@ impl Shared {
             // Nobody would notice its end: it is closed, and no longer counted.
             Err(cause) => {
                 log::warn!("cannot start a thread that waits for cancelled statements: {cause}");
-                for Running { session, target, place, .. } in std::mem::take(&mut state.running) {
-                    state.queue.push_back(Task { work: Work::Close(session), target, place });
+                for RunningSession { session, target, permit, .. } in std::mem::take(&mut state.running) {
+                    state.queue.push_back(DisposalTask {
+                        work: DisposalAction::Close(session),
+                        target,
+                        permit,
+                    });
                 }
             }
         }
@@ -290,27 +300,28 @@ impl Shared {
     /// The life of the thread that looks at what goes on in the server: until nothing does.
     fn look(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        let (first, longest) = LOOKS;
+        let (first, longest) = POLL_PAUSES;
         let mut pause = first;
         while !state.running.is_empty() {
             let is_new = !self.watch.wait_for(&mut state, pause).timed_out();
             let running = std::mem::take(&mut state.running);
             let look =
                 || running.into_iter().map(|mut one| (one.has_ended(), one)).partition(|(ended, _)| *ended);
-            let (ended, running): (Vec<(bool, Running)>, Vec<_>) = MutexGuard::unlocked(&mut state, look);
+            let (ended, running): (Vec<(bool, RunningSession)>, Vec<_>) =
+                MutexGuard::unlocked(&mut state, look);
             pause = if is_new || !ended.is_empty() { first } else { (pause * 2).min(longest) };
-            for (_, Running { session, target, place, .. }) in ended {
-                state.queue.push_back(Task { work: Work::Close(session), target, place });
+            for (_, RunningSession { session, target, permit, .. }) in ended {
+                state.queue.push_back(DisposalTask { work: DisposalAction::Close(session), target, permit });
                 self.call_a_thread(&mut state);
             }
             for (_, one) in running {
-                if one.ask.0 > Instant::now() || state.asking >= ASKING {
+                if one.ask.0 > Instant::now() || state.asking >= MAX_ASKING {
                     state.running.push(one);
                     continue;
                 }
                 state.asking += 1;
                 let target = one.target.clone();
-                state.queue.push_back(Task { work: Work::Ask(one), target, place: None });
+                state.queue.push_back(DisposalTask { work: DisposalAction::Ask(one), target, permit: None });
                 self.call_a_thread(&mut state);
             }
             self.end_running(&mut state);
@@ -319,37 +330,37 @@ impl Shared {
     }
 }
 
-impl Running {
+impl RunningSession {
     fn has_ended(&mut self) -> bool {
         // A driver that panics knows no more about it.
         catch_unwind(AssertUnwindSafe(|| self.session.has_ended())).unwrap_or(true)
     }
 
     /// Cancels once more and asks the server; the session, where it goes on, or may.
-    fn asked(mut self) -> Option<Running> {
+    fn asked(mut self) -> Option<RunningSession> {
         let canceller = self.session.canceller();
         // What comes of it shows in the answer.
-        let _ = canceller.cancel(Deadline::within(PATIENCE));
+        let _ = canceller.cancel(Deadline::within(CANCEL_TIMEOUT));
         let has_ended = self.has_ended()
-            || match canceller.has_ended(Deadline::within(PATIENCE)) {
+            || match canceller.has_ended(Deadline::within(CANCEL_TIMEOUT)) {
                 Ok(Some(has_ended)) => has_ended,
-                Ok(None) => self.since.elapsed() > UNKNOWN,
+                Ok(None) => self.since.elapsed() > GIVE_UP_AFTER,
                 // A refused login is not repeated soon; a server that cannot be reached may go on.
                 Err(error) => {
-                    self.ask.1 = if error.reason() == Reason::Auth { UNKNOWN } else { self.ask.1 };
+                    self.ask.1 = if error.reason() == Reason::Auth { GIVE_UP_AFTER } else { self.ask.1 };
                     false
                 }
             };
-        let (_, longest) = QUESTIONS;
+        let (_, longest) = ASK_SERVER_PAUSES;
         self.ask = (Instant::now() + self.ask.1, (self.ask.1 * 2).min(longest));
         (!has_ended).then_some(self)
     }
 }
 
-impl Task {
+impl DisposalTask {
     /// The session, where it goes on in the server.
-    fn perform(self) -> Option<Running> {
-        let Task { work, target, place } = self;
+    fn perform(self) -> Option<RunningSession> {
+        let DisposalTask { work, target, permit } = self;
         let name = target.as_deref();
         let tell = |error: Error| {
             let error = name.map_or(error.clone(), |target| error.on_target(target));
@@ -358,31 +369,31 @@ impl Task {
             log::log!(level, "{error}; a statement may run on in the server");
         };
         let cancel = |canceller: Arc<dyn Canceller>| {
-            canceller.cancel(Deadline::within(PATIENCE)).unwrap_or_else(tell);
+            canceller.cancel(Deadline::within(CANCEL_TIMEOUT)).unwrap_or_else(tell);
         };
         let session = match work {
-            Work::Cancel(canceller) => {
+            DisposalAction::Cancel(canceller) => {
                 cancel(canceller);
                 return None;
             }
-            Work::Close(session) => {
+            DisposalAction::Close(session) => {
                 drop(session);
                 return None;
             }
-            Work::Ask(running) => return running.asked(),
-            Work::Drop(session) => session,
-            Work::CancelAndDrop(session) => {
+            DisposalAction::Ask(running) => return running.asked(),
+            DisposalAction::Drop(session) => session,
+            DisposalAction::CancelAndDrop(session) => {
                 cancel(session.canceller());
                 session
             }
-            Work::Terminate(session) => {
-                session.canceller().terminate(Deadline::within(PATIENCE)).unwrap_or_else(tell);
+            DisposalAction::Terminate(session) => {
+                session.canceller().terminate(Deadline::within(CANCEL_TIMEOUT)).unwrap_or_else(tell);
                 // Whatever came of it: nobody waits for it.
                 return None;
             }
         };
-        let (since, pause) = (Instant::now(), QUESTIONS.0);
-        let mut running = Running { session, target, place, since, ask: (since + pause, pause) };
+        let (since, pause) = (Instant::now(), ASK_SERVER_PAUSES.0);
+        let mut running = RunningSession { session, target, permit, since, ask: (since + pause, pause) };
         if running.has_ended() { None } else { Some(running) }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::pool::{Lease, Live};
+use super::pool::{Lease, LeasedSession};
 use super::query_sink;
 use super::workers::Line;
 use crate::config::conditions::When;
@@ -21,20 +21,20 @@ use crate::driver::{Canceller, Health, Job, RowSink, Sql};
 use crate::error::{Error, Reason};
 
 use super::conditions;
-use super::conditions::{Said, suits};
+use super::conditions::{WhenAnswer, suits};
 use super::queue::Lane;
-use super::run::{End, Run, Spec, Stop};
+use super::run::{Run, RunEnd, RunSpec, StopAction};
 use super::server_limits::FIRST_PAUSE;
-use super::sessions::Sessions;
+use super::sessions::TargetSessions;
 
 /// What each of several has of the server's own time; who needs more goes on alone, or one slow query would cost its
-/// neighbours.
-const HURRY: Duration = Duration::from_millis(100);
+/// server_group.
+const BATCH_ALLOWANCE: Duration = Duration::from_millis(100);
 /// A connect that its scrape stopped sooner than this says nothing of the server.
-const FAIR: Duration = Duration::from_millis(500);
+const MIN_CONNECT_TIME: Duration = Duration::from_millis(500);
 
 /// Starts as many lanes as there is work and room for.
-pub fn start(sessions: &Arc<Sessions>) {
+pub fn start(sessions: &Arc<TargetSessions>) {
     let most = sessions.places();
     let (lanes, quick) = sessions.queue.lock().enter(most, sessions.lanes_of_use());
     let line = match sessions.is_doubtful() {
@@ -47,32 +47,32 @@ pub fn start(sessions: &Arc<Sessions>) {
         if let Err(error) = sessions.shared.workers.start(line, lane.by, move || work(&own, &place)) {
             let stranded = sessions.queue.lock().give_up(&lane);
             for run in &stranded {
-                sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, false);
+                sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, false);
             }
         }
     }
 }
 
 /// A run that was too slow for its batch waits for a session of its own.
-fn part(sessions: &Arc<Sessions>, run: &Arc<Run>) {
-    run.part();
+fn run_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
+    run.leave_batch();
     sessions.queue.lock().push(Arc::clone(run));
     start(sessions);
 }
 
 /// The life of one lane: batch after batch until nothing is left for it, until it gets no session while others live, or
 /// until it was found late.
-fn work(sessions: &Arc<Sessions>, lane: &Arc<Lane>) {
+fn work(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
     lane.start();
     while !lane.is_late() {
         let Some(by) = sessions.queue.lock().next_by(lane) else { break };
         lane.set_due(Some(by));
-        let mut turn = Turn {
+        let mut turn = BatchExecution {
             sessions,
             lane,
             by,
             batch: Vec::new(),
-            grip: Arc::default(),
+            canceller: Arc::default(),
             has_failed_beside_others: false,
         };
         let goes_on = turn.run();
@@ -89,7 +89,7 @@ fn work(sessions: &Arc<Sessions>, lane: &Arc<Lane>) {
 }
 
 /// What becomes of the runs that a session left open.
-enum Next {
+enum NextStep {
     /// They go to another session, as before.
     Repeat,
     /// One after the other: which of them is to blame, each says alone.
@@ -99,13 +99,13 @@ enum Next {
 }
 
 /// One turn of a lane: a session, and one batch on its way through it.
-struct Turn<'a> {
-    sessions: &'a Arc<Sessions>,
+struct BatchExecution<'a> {
+    sessions: &'a Arc<TargetSessions>,
     lane: &'a Arc<Lane>,
     /// The deadline of the batch; of the run whose turn it is, while there is none.
     by: Deadline,
     batch: Vec<Arc<Run>>,
-    grip: CancelHandle,
+    canceller: CancelHandle,
     /// Its connect failed while other lanes were at work: the target is left alone for it where none of them gets a session.
     has_failed_beside_others: bool,
 }
@@ -114,7 +114,7 @@ struct Turn<'a> {
 /// that comes after the session has gone back would strike the next scrape's query.
 type CancelHandle = Arc<Mutex<Option<Arc<dyn Canceller>>>>;
 
-impl Turn<'_> {
+impl BatchExecution<'_> {
     /// False when the lane is of no more use: others see to what waits.
     fn run(&mut self) -> bool {
         if self.by.passed() {
@@ -138,7 +138,7 @@ impl Turn<'_> {
                 self.sessions.connected(facts);
             }
             if self.batch.is_empty() {
-                self.take_batch(lease.distance());
+                self.take_batch(lease.round_trip_time());
                 lease.until(self.by);
             }
             let left: Vec<Arc<Run>> = self.left().cloned().collect();
@@ -153,19 +153,19 @@ impl Turn<'_> {
                 Ok(live) => live,
                 Err(error) => return self.fail(&error),
             };
-            *self.grip.lock() = Some(live.canceller());
+            *self.canceller.lock() = Some(live.canceller());
             let ready = reused || std::mem::replace(&mut prepared, true) || self.prepare(&mut live, &left);
             let given = if alone { &left[..1] } else { &left[..] };
             let health = ready.then(|| self.execute(&mut live, given, !reused));
-            if self.grip.lock().take().is_none() {
+            if self.canceller.lock().take().is_none() {
                 live.spoil();
             }
             // A promoted standby says so with its answers.
             self.sessions.learned(live.facts());
             match health.map(|health| self.settle(given, health, reused)) {
-                None | Some(Next::Repeat) => {}
-                Some(Next::Alone) => alone = true,
-                Some(Next::Full(error)) => return self.without_session(&error, lease),
+                None | Some(NextStep::Repeat) => {}
+                Some(NextStep::Alone) => alone = true,
+                Some(NextStep::Full(error)) => return self.without_session(&error, lease),
             }
             if self.left().next().is_none() {
                 return true;
@@ -178,35 +178,35 @@ impl Turn<'_> {
     }
 
     /// Ends what the session left open and is to blame, and says what becomes of the rest.
-    fn settle(&self, given: &[Arc<Run>], health: Health, reused: bool) -> Next {
+    fn settle(&self, given: &[Arc<Run>], health: Health, reused: bool) -> NextStep {
         let finish = |run: &Run, error: &Error, reached| {
-            self.sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, reached);
+            self.sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, reached);
         };
         let Health::Lost(error) = health else {
             let odd = Error::new(Reason::Protocol, "the session left the query without an end");
             given.iter().filter(|run| self.has(run)).for_each(|run| finish(run, &odd, true));
-            return Next::Repeat;
+            return NextStep::Repeat;
         };
         if given.iter().any(|run| !self.has(run)) {
             // Its neighbour ended with the session. What is left never ran, or is read anew.
             if let Some(error) = broken_snapshot(given, &error) {
                 self.fail_batch(&error);
             }
-            return Next::Repeat;
+            return NextStep::Repeat;
         }
-        if error.is_full() {
-            return Next::Full(error);
+        if error.is_server_full() {
+            return NextStep::Full(error);
         }
         if reused && error.reason() != Reason::Panic {
-            return Next::Repeat;
+            return NextStep::Repeat;
         }
         match given {
             // In a snapshot the others cannot be read at the same moment as one that goes alone.
             [head, ..] if given.len() == 1 || head.group.is_some() => {
                 finish(head, &error, !reused);
-                Next::Repeat
+                NextStep::Repeat
             }
-            _ => Next::Alone,
+            _ => NextStep::Alone,
         }
     }
 
@@ -234,7 +234,7 @@ impl Turn<'_> {
         !run.is_over() && (run.is_quick() || !together)
     }
 
-    /// Sees to it that there is a session; true when it was there before. A full server is asked again where neighbours
+    /// Sees to it that there is a session; true when it was there before. A full server is asked again where server_group
     /// make room.
     fn open(&mut self, lease: &mut Lease) -> Result<bool, Error> {
         if !lease.is_empty() {
@@ -260,13 +260,14 @@ impl Turn<'_> {
                 Err(error) => error,
             };
             self.sessions.count_refusal(&error);
-            let cut_short = self.by.passed() && began.elapsed() < FAIR && error.reason() == Reason::Timeout;
+            let cut_short =
+                self.by.passed() && began.elapsed() < MIN_CONNECT_TIME && error.reason() == Reason::Timeout;
             if !self.is_alone() {
                 self.has_failed_beside_others = !cut_short;
                 return Err(error);
             }
-            if error.is_full()
-                && self.sessions.neighbours.wait_for_room(&self.sessions.member, &mut pause, self.by)
+            if error.is_server_full()
+                && self.sessions.server_group.wait_for_room(&self.sessions.member, &mut pause, self.by)
             {
                 continue;
             }
@@ -279,13 +280,13 @@ impl Turn<'_> {
 
     /// True when the target has no session for what waits, and no other lane that may get one.
     fn is_alone(&self) -> bool {
-        self.sessions.pool.figures().idle == 0 && !self.sessions.queue.lock().has_other(self.lane)
+        self.sessions.pool.counts().idle == 0 && !self.sessions.queue.lock().has_other(self.lane)
     }
 
     /// No session could be opened. While others live, what this lane has waits for those.
     fn without_session(&mut self, error: &Error, lease: Lease) -> bool {
         drop(lease);
-        let idle = self.sessions.pool.figures().idle;
+        let idle = self.sessions.pool.counts().idle;
         let mut queue = self.sessions.queue.lock();
         let has_other = queue.has_other(self.lane);
         let is_alone = !has_other && idle == 0;
@@ -315,7 +316,7 @@ impl Turn<'_> {
         let by = if self.by.passed() { self.by } else { self.lane.by };
         self.batch.extend(self.sessions.queue.lock().take_until(by));
         for run in self.batch.iter().filter(|run| !run.is_over()) {
-            self.sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, false);
+            self.sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, false);
         }
         true
     }
@@ -323,20 +324,20 @@ impl Turn<'_> {
     /// Ends what is left of the batch.
     fn fail_batch(&self, error: &Error) -> bool {
         for run in self.left() {
-            self.sessions.finish(run, End::Failed(error.clone()), Duration::ZERO, true);
+            self.sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, true);
         }
         true
     }
 
     /// What happens when the scrape gives up on runs of the batch while this lane still works on them.
-    fn stop(&self) -> Stop {
-        let (lane, grip) = (Arc::clone(self.lane), Arc::clone(&self.grip));
+    fn stop(&self) -> StopAction {
+        let (lane, canceller) = (Arc::clone(self.lane), Arc::clone(&self.canceller));
         let (shared, disposal) = (Arc::clone(&self.sessions.shared), self.sessions.disposal());
         Arc::new(move || {
             if lane.give_up() {
                 shared.workers.release_late();
             }
-            if let Some(canceller) = grip.lock().take() {
+            if let Some(canceller) = canceller.lock().take() {
                 disposal.cancel(canceller);
             }
         })
@@ -344,7 +345,7 @@ impl Turn<'_> {
 
     /// Has a fresh session prepare what it will likely run, the batch and what waits, so that each first run is one round
     /// trip. False when that cost the session.
-    fn prepare(&self, live: &mut Live<'_>, runs: &[Arc<Run>]) -> bool {
+    fn prepare(&self, live: &mut LeasedSession<'_>, runs: &[Arc<Run>]) -> bool {
         let waiting = self.sessions.queue.lock().in_reach(self.lane);
         let runs = runs.iter().chain(&waiting).filter(|run| !run.spec.cache.is_failing());
         let queries = runs.filter_map(|run| run.query());
@@ -360,7 +361,7 @@ impl Turn<'_> {
         matches!(guarded(|| live.prepare(&statements, by)), Health::Clean)
     }
 
-    fn execute(&self, live: &mut Live<'_>, runs: &[Arc<Run>], fresh: bool) -> Health {
+    fn execute(&self, live: &mut LeasedSession<'_>, runs: &[Arc<Run>], fresh: bool) -> Health {
         guarded(|| match runs {
             [run] if run.query().is_none() => self.ping(live, run),
             _ => match self.applying(live, runs, fresh) {
@@ -372,10 +373,10 @@ impl Turn<'_> {
         })
     }
 
-    fn ping(&self, live: &mut Live<'_>, run: &Arc<Run>) -> Health {
+    fn ping(&self, live: &mut LeasedSession<'_>, run: &Arc<Run>) -> Health {
         let health = live.ping(self.by);
         if let Health::Clean | Health::Spent = health {
-            self.sessions.finish(run, End::Good(Arc::default()), Duration::ZERO, true);
+            self.sessions.finish(run, RunEnd::Good(Arc::default()), Duration::ZERO, true);
         }
         health
     }
@@ -383,7 +384,7 @@ impl Turn<'_> {
     /// Ends the runs whose `when` does not hold on this session, and gives the others.
     fn applying<'r>(
         &self,
-        live: &mut Live<'_>,
+        live: &mut LeasedSession<'_>,
         runs: &'r [Arc<Run>],
         fresh: bool,
     ) -> Result<Vec<&'r Arc<Run>>, Health> {
@@ -391,9 +392,9 @@ impl Turn<'_> {
         if runs.iter().any(|run| when(run).is_some_and(|when| when.role.is_some())) {
             // Once a session and scrape, however many batches it serves.
             let since = runs.iter().map(|run| run.began.elapsed()).min().unwrap_or_default();
-            if !fresh && live.notes.get(conditions::ROLE, since).is_none() {
+            if !fresh && live.notes.get(conditions::ROLE_NOTE, since).is_none() {
                 usable(live.refresh(self.by))?;
-                live.notes.set(conditions::ROLE, true);
+                live.notes.set(conditions::ROLE_NOTE, true);
                 self.sessions.learned(live.facts());
             }
             answered = true;
@@ -401,33 +402,33 @@ impl Turn<'_> {
         let (mut apply, mut skipped) = (Vec::new(), Vec::new());
         for run in runs {
             let said = match when(run) {
-                None => Said::Answer { yes: true, asked: false },
-                Some(when) if !suits(when, live.facts()) => Said::Answer { yes: false, asked: false },
-                Some(When { sql: None, .. }) => Said::Answer { yes: true, asked: false },
+                None => WhenAnswer::Answer { yes: true, asked: false },
+                Some(when) if !suits(when, live.facts()) => WhenAnswer::Answer { yes: false, asked: false },
+                Some(When { sql: None, .. }) => WhenAnswer::Answer { yes: true, asked: false },
                 Some(When { sql: Some(sql), .. }) => conditions::ask(live, sql, self.by),
             };
             match said {
-                Said::Answer { yes, asked } => {
+                WhenAnswer::Answer { yes, asked } => {
                     answered |= asked;
                     if yes { apply.push(run) } else { skipped.push(run) }
                 }
-                Said::Failed(error, health) => {
+                WhenAnswer::Failed(error, health) => {
                     let reached = fresh || self::answered(&error);
-                    self.sessions.finish(run, End::Failed(error), Duration::ZERO, reached);
+                    self.sessions.finish(run, RunEnd::Failed(error), Duration::ZERO, reached);
                     usable(health)?;
                 }
-                Said::Broken(health) => usable(health)?,
+                WhenAnswer::Broken(health) => usable(health)?,
             }
         }
         // Facts of an old session do not prove that the target is up.
         if !answered && apply.is_empty() && !skipped.is_empty() {
             usable(live.ping(self.by))?;
         }
-        skipped.iter().for_each(|run| self.sessions.finish(run, End::Skipped, Duration::ZERO, true));
+        skipped.iter().for_each(|run| self.sessions.finish(run, RunEnd::Skipped, Duration::ZERO, true));
         Ok(apply)
     }
 
-    fn snapshot(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+    fn snapshot(&self, live: &mut LeasedSession<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
         match live.snapshot(true, self.by) {
             Health::Clean => {}
             other => return other,
@@ -438,23 +439,24 @@ impl Turn<'_> {
         }
     }
 
-    fn queries(&self, live: &mut Live<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+    fn queries(&self, live: &mut LeasedSession<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
         let together = runs.len() > 1 && runs[0].group.is_none();
         let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(self.by.left());
         let queries = runs.iter().filter_map(|run| Some((run.query()?, *run)));
         let mut sinks: Vec<(&Query, Duration, Box<dyn RowSink + '_>)> = queries
             .map(|(query, run)| {
-                let hurried = together && run.has_run() && whole(query) > HURRY;
+                let limited = together && run.has_run() && whole(query) > BATCH_ALLOWANCE;
                 let ended: query_sink::Ended<'_> = Box::new(move |verdict, took| {
-                    if hurried && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
-                        return part(self.sessions, run);
+                    if limited && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
+                        return run_alone(self.sessions, run);
                     }
                     let reached = fresh || verdict.as_ref().err().is_none_or(answered);
-                    let end = verdict.map_or_else(End::Failed, |rendered| End::Good(Arc::new(rendered)));
+                    let end =
+                        verdict.map_or_else(RunEnd::Failed, |rendered| RunEnd::Good(Arc::new(rendered)));
                     self.sessions.finish(run, end, took, reached);
                 });
-                let Spec { owner, cache, .. } = &run.spec;
-                let allowance = if hurried { HURRY } else { whole(query) };
+                let RunSpec { owner, cache, .. } = &run.spec;
+                let allowance = if limited { BATCH_ALLOWANCE } else { whole(query) };
                 (query, allowance, query_sink::sink_like(query, &owner.context, cache.room(), ended))
             })
             .collect();
@@ -486,9 +488,9 @@ fn broken_snapshot(given: &[Arc<Run>], error: &Error) -> Option<Error> {
 }
 
 /// Whether `when` is known to hold on this session: a statement for another server would be an error in this one's log.
-fn is_known_to_apply(query: &Query, live: &Live<'_>) -> bool {
+fn is_known_to_apply(query: &Query, live: &LeasedSession<'_>) -> bool {
     let Some(when) = query.when.as_deref() else { return true };
-    let said_yes = |sql: &Sql| live.notes.get(sql.name(), conditions::MEMORY) == Some(true);
+    let said_yes = |sql: &Sql| live.notes.get(sql.name(), conditions::WHEN_SQL_LIFETIME) == Some(true);
     suits(when, live.facts()) && when.sql.as_ref().is_none_or(said_yes)
 }
 

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::deadline::Deadline;
-use crate::driver::connection::Login;
-use crate::driver::connection::tls::Mode;
+use crate::driver::connection::ConnectionConfig;
+use crate::driver::connection::tls::TlsMode;
 use crate::driver::{Endpoint, Session};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -24,20 +24,20 @@ use super::backoff::AUTH;
 
 /// All logins that were tried. Shared by all targets.
 #[derive(Default)]
-pub struct Logins(Mutex<HashMap<Key, Arc<Account>>>);
+pub struct LoginBackoff(Mutex<HashMap<AccountKey, Arc<Account>>>);
 
 /// Whom a server knows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct AccountKey {
     hosts: Vec<(String, u16)>,
     socket: Option<PathBuf>,
     user: Option<String>,
-    mode: Mode,
+    mode: TlsMode,
 }
 
-impl Key {
-    fn of(login: &Login) -> Self {
-        Key {
+impl AccountKey {
+    fn of(login: &ConnectionConfig) -> Self {
+        AccountKey {
             hosts: login.hosts.iter().map(|host| (host.host.to_ascii_lowercase(), host.port)).collect(),
             socket: login.socket.clone(),
             user: login.username.clone(),
@@ -48,15 +48,15 @@ impl Key {
 
 #[derive(Default)]
 struct Account {
-    state: Mutex<State>,
+    state: Mutex<LoginState>,
     ended: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct LoginState {
     /// A password that the server took: whoever has it may log in without waiting for others.
     accepted: Option<Option<Secret>>,
-    refusal: Option<Refusal>,
+    refusal: Option<LoginRefusal>,
     /// Somebody finds out whether the server takes the password.
     is_tried: bool,
     /// How many such attempts have ended.
@@ -64,7 +64,7 @@ struct State {
 }
 
 /// The last refusal.
-struct Refusal {
+struct LoginRefusal {
     password: Option<Secret>,
     error: Error,
     target: String,
@@ -74,22 +74,27 @@ struct Refusal {
 
 /// Why a target must not log in now.
 #[derive(Debug)]
-pub struct Held {
+pub struct LoginHeldBack {
     /// What the server said to the one who tried, or why there is no password.
     pub error: Error,
     /// Who tried, and how long it is until somebody may again; `None` where there is no password to try.
     pub by: Option<(String, Duration)>,
 }
 
-impl Logins {
+impl LoginBackoff {
     /// Lets `target` log in, or says why not. Waits for another target's attempt with a password that nobody knows to be
     /// right; at most half of what is left until `by`, so that a silent server leaves time for an attempt of one's own.
     ///
     /// # Errors
     /// The same password was refused lately; or there is none.
-    pub fn admit(&self, login: &Login, target: &str, by: Deadline) -> Result<LoginAttempt, Held> {
-        let password = login.password.read(by).map_err(|error| Held { error, by: None })?;
-        let account = Arc::clone(self.0.lock().entry(Key::of(login)).or_default());
+    pub fn admit(
+        &self,
+        login: &ConnectionConfig,
+        target: &str,
+        by: Deadline,
+    ) -> Result<LoginAttempt, LoginHeldBack> {
+        let password = login.password.read(by).map_err(|error| LoginHeldBack { error, by: None })?;
+        let account = Arc::clone(self.0.lock().entry(AccountKey::of(login)).or_default());
         let patience = Deadline::within(by.left() / 2);
         let mut state = account.state.lock();
         let tried = state.tried;
@@ -98,7 +103,7 @@ impl Logins {
                 let left = refusal.until.saturating_duration_since(Instant::now());
                 if !left.is_zero() {
                     let by = Some((refusal.target.clone(), left));
-                    return Err(Held { error: refusal.error.clone(), by });
+                    return Err(LoginHeldBack { error: refusal.error.clone(), by });
                 }
             }
             let is_known = state.accepted.as_ref() == Some(&password);
@@ -118,13 +123,13 @@ impl Logins {
         Ok(LoginAttempt { account, password, target: target.to_owned(), leads })
     }
 
-    /// Connects for `target` as [`Logins::admit`] lets it.
+    /// Connects for `target` as [`LoginBackoff::admit`] lets it.
     ///
     /// # Errors
     /// What [`Endpoint::connect`] says; the refusal of the same password, with the target that tried it.
     pub fn connect(&self, endpoint: &dyn Endpoint, target: &str, by: Deadline) -> Result<Box<dyn Session>> {
-        let Some(login) = endpoint.login() else { return endpoint.connect(by) };
-        let attempt = self.admit(login, target, by).map_err(|Held { error, by }| match by {
+        let Some(login) = endpoint.connection_config() else { return endpoint.connect(by) };
+        let attempt = self.admit(login, target, by).map_err(|LoginHeldBack { error, by }| match by {
             Some((other, _)) => {
                 error.with_hint(format!("tried for target {other}, and not again for this one"))
             }
@@ -168,7 +173,7 @@ impl LoginAttempt {
                     Some(last) => (last.pause * 2).min(AUTH.1),
                     None => AUTH.0,
                 };
-                state.refusal = Some(Refusal {
+                state.refusal = Some(LoginRefusal {
                     password: self.password.clone(),
                     error: error.clone(),
                     target: self.target.clone(),
@@ -197,18 +202,18 @@ impl Drop for LoginAttempt {
 mod tests {
     use super::*;
     use crate::driver::connection::HostPort;
-    use crate::driver::connection::password::Password;
-    use crate::driver::connection::tls::Tls;
+    use crate::driver::connection::password::PasswordSource;
+    use crate::driver::connection::tls::TlsConfig;
     use crate::error::Reason;
 
-    fn login(user: &str, password: &str) -> Login {
-        Login {
+    fn login(user: &str, password: &str) -> ConnectionConfig {
+        ConnectionConfig {
             hosts: vec![HostPort { host: "DB".into(), port: 5432 }],
             socket: None,
             database: None,
             username: Some(user.into()),
-            password: Password::Given(Secret::new(password.into())),
-            tls: Tls::default(),
+            password: PasswordSource::Given(Secret::new(password.into())),
+            tls: TlsConfig::default(),
             params: Vec::new(),
             read_only: true,
             session_sql: Vec::new(),
@@ -224,7 +229,7 @@ mod tests {
         Error::new(Reason::Auth, "no")
     }
 
-    fn held(logins: &Logins, login: &Login, target: &str) -> Option<String> {
+    fn held(logins: &LoginBackoff, login: &ConnectionConfig, target: &str) -> Option<String> {
         match logins.admit(login, target, soon()) {
             Ok(_) => None,
             Err(held) => held.by.map(|(target, _)| target),
@@ -233,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_refusal_holds_all_who_have_the_same_login_and_password() {
-        let logins = Logins::default();
+        let logins = LoginBackoff::default();
         let wrong = login("exporter", "wrong");
         logins.admit(&wrong, "a", soon()).unwrap().end(Some(&refused()));
         for target in ["a", "b"] {
@@ -254,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_is_no_refusal_holds_nobody_and_a_success_ends_the_hold() {
-        let logins = Logins::default();
+        let logins = LoginBackoff::default();
         let it = login("exporter", "x");
         for error in [Error::new(Reason::Timeout, "no"), refused().before_password()] {
             logins.admit(&it, "a", soon()).unwrap().end(Some(&error));
@@ -272,12 +277,12 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_when_another_target_is_refused_and_not_for_the_same_one() {
-        let logins = Logins::default();
+        let logins = LoginBackoff::default();
         let it = login("exporter", "x");
         let mut pauses = Vec::new();
         for target in ["a", "a", "b", "a", "b", "a", "b"] {
             logins.admit(&it, target, soon()).unwrap().end(Some(&refused()));
-            let account = Arc::clone(&logins.0.lock()[&Key::of(&it)]);
+            let account = Arc::clone(&logins.0.lock()[&AccountKey::of(&it)]);
             let mut state = account.state.lock();
             let refusal = state.refusal.as_mut().unwrap();
             pauses.push(refusal.pause.as_secs());
@@ -288,7 +293,7 @@ mod tests {
 
     #[test]
     fn others_wait_for_the_first_attempt_and_share_what_came_of_it() {
-        let logins = Arc::new(Logins::default());
+        let logins = Arc::new(LoginBackoff::default());
         let it = login("exporter", "x");
         let first = logins.admit(&it, "a", soon()).unwrap();
         let waiting: Vec<_> = ["b", "c", "d"]
@@ -306,7 +311,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_longer_than_half_of_the_time_for_a_silent_server() {
-        let logins = Logins::default();
+        let logins = LoginBackoff::default();
         let it = login("exporter", "x");
         let first = logins.admit(&it, "a", soon()).unwrap();
         let started = Instant::now();

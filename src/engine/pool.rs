@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock};
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::disposal::{Disposal, Place};
+use super::disposal::{Disposal, SessionPermit};
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Endpoint, Facts, Health, Job, Session, Sql};
+use crate::driver::{Canceller, Endpoint, Health, Job, ServerFacts, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 /// A lease waits at least so long: a new slot comes by way of r2d2's thread.
@@ -45,7 +45,7 @@ impl Scheduler {
 
 /// The bounds of one target's sessions. All are at least 1 (a second for durations).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct PoolLimits {
     /// Sessions at once.
     pub max_connections: u32,
     /// An idle session is closed after this, within half a minute.
@@ -56,7 +56,7 @@ pub struct Settings {
 
 /// Sessions by what they are doing: `sessions{target,state}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Figures {
+pub struct SessionCounts {
     /// Open and waiting for the next scrape.
     pub idle: usize,
     /// Leased.
@@ -68,31 +68,31 @@ pub struct Figures {
 /// One target's sessions. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Pool {
-    slots: Arc<RwLock<Slots>>,
-    shared: Arc<Shared>,
+    slots: Arc<RwLock<SlotPool>>,
+    shared: Arc<PoolState>,
 }
 
 /// The slots within the bounds of one configuration.
 #[derive(Clone)]
-struct Slots {
-    settings: Settings,
-    pool: r2d2::Pool<Maker>,
-    /// Counts the changes of the bounds.
+struct SlotPool {
+    settings: PoolLimits,
+    pool: r2d2::Pool<SlotFactory>,
+    /// PoolCounts the changes of the bounds.
     generation: u64,
 }
 
 /// What the pool, its slots and its leases have in common.
-struct Shared {
+struct PoolState {
     endpoint: Arc<dyn Endpoint>,
     scheduler: Scheduler,
     disposal: Disposal,
-    counts: Mutex<Counts>,
+    counts: Mutex<PoolCounts>,
     /// A session has ended in the server, or is idle.
     freed: Condvar,
 }
 
 #[derive(Default)]
-struct Counts {
+struct PoolCounts {
     /// Sessions that are open.
     open: usize,
     /// Those of them that are not leased.
@@ -107,7 +107,7 @@ struct Counts {
     given_up: u64,
 }
 
-impl Counts {
+impl PoolCounts {
     fn late(&self) -> usize {
         self.leases.iter().chain(&self.running).filter(|(_, by)| by.passed()).count()
     }
@@ -118,14 +118,14 @@ impl Counts {
     }
 }
 
-impl Shared {
+impl PoolState {
     /// Sends an open session to `disposal`. One whose server goes on with its statement is counted until it has ended
     /// there.
     fn discard(self: &Arc<Self>, mut session: Box<dyn Session>, cancel: bool) {
         let goes_on = !has_ended(&mut *session);
         let mut counts = self.counts.lock();
         counts.open -= 1;
-        let place = goes_on.then(|| Box::new(Counted::new(self, &mut counts)) as Place);
+        let place = goes_on.then(|| Box::new(StillRunning::new(self, &mut counts)) as SessionPermit);
         drop(counts);
         self.disposal.discard_from(place, session, cancel);
     }
@@ -136,30 +136,30 @@ fn has_ended(session: &mut dyn Session) -> bool {
     catch_unwind(AssertUnwindSafe(|| session.has_ended())).unwrap_or(true)
 }
 
-/// Counts a session that was given up while it goes on in the server.
-struct Counted {
+/// PoolCounts a session that was given up while it goes on in the server.
+struct StillRunning {
     number: u64,
-    shared: Arc<Shared>,
+    shared: Arc<PoolState>,
 }
 
-impl Counted {
-    fn new(shared: &Arc<Shared>, counts: &mut Counts) -> Self {
+impl StillRunning {
+    fn new(shared: &Arc<PoolState>, counts: &mut PoolCounts) -> Self {
         counts.given_up += 1;
         let number = counts.given_up;
         counts.running.push((number, Deadline::within(CANCEL_GRACE)));
-        Counted { number, shared: Arc::clone(shared) }
+        StillRunning { number, shared: Arc::clone(shared) }
     }
 }
 
-impl Drop for Counted {
+impl Drop for StillRunning {
     fn drop(&mut self) {
         self.shared.counts.lock().running.retain(|(number, _)| *number != self.number);
         self.shared.freed.notify_all();
     }
 }
 
-impl Slots {
-    fn new(shared: &Arc<Shared>, settings: &Settings, generation: u64) -> Self {
+impl SlotPool {
+    fn new(shared: &Arc<PoolState>, settings: &PoolLimits, generation: u64) -> Self {
         let second = Duration::from_secs(1);
         let pool = r2d2::Pool::builder()
             .max_size(settings.max_connections.max(1))
@@ -168,12 +168,12 @@ impl Slots {
             .idle_timeout(Some(settings.idle_timeout.max(second)))
             .max_lifetime(Some(spread(settings.max_lifetime).max(second)))
             .thread_pool(Arc::clone(&shared.scheduler.0))
-            .build_unchecked(Maker(Arc::clone(shared)));
-        Slots { settings: *settings, pool, generation }
+            .build_unchecked(SlotFactory(Arc::clone(shared)));
+        SlotPool { settings: *settings, pool, generation }
     }
 
     /// An idle slot that has a session, if there is one.
-    fn idle(&self, shared: &Shared) -> Option<r2d2::PooledConnection<Maker>> {
+    fn idle(&self, shared: &PoolState) -> Option<r2d2::PooledConnection<SlotFactory>> {
         // They go back when one is found: not before, or the same ones would come again.
         let mut empty = Vec::new();
         while shared.counts.lock().idle > 0 {
@@ -187,7 +187,7 @@ impl Slots {
     }
 
     /// Takes over a session of another generation. One that finds no room is closed.
-    fn adopt(&self, session: Box<dyn Session>, notes: Notes, shared: &Arc<Shared>) {
+    fn adopt(&self, session: Box<dyn Session>, notes: Notes, shared: &Arc<PoolState>) {
         let mut taken = Vec::new();
         while let Ok(mut slot) = self.pool.get_timeout(SHORTEST_WAIT) {
             if slot.session.is_none() {
@@ -206,29 +206,29 @@ impl Pool {
     #[must_use]
     pub fn new(
         endpoint: Arc<dyn Endpoint>,
-        settings: &Settings,
+        settings: &PoolLimits,
         scheduler: &Scheduler,
         disposal: &Disposal,
     ) -> Self {
         let (scheduler, disposal) = (scheduler.clone(), disposal.clone());
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PoolState {
             endpoint,
             scheduler,
             disposal,
             counts: Mutex::default(),
             freed: Condvar::new(),
         });
-        let slots = Arc::new(RwLock::new(Slots::new(&shared, settings, 0)));
+        let slots = Arc::new(RwLock::new(SlotPool::new(&shared, settings, 0)));
         Pool { slots, shared }
     }
 
     /// Sets other bounds; the sessions stay, as far as there is room for them. May block for some milliseconds.
-    pub fn set(&self, settings: &Settings) {
+    pub fn set(&self, settings: &PoolLimits) {
         let old = self.slots.read().clone();
         if old.settings == *settings {
             return;
         }
-        let new = Slots::new(&self.shared, settings, old.generation + 1);
+        let new = SlotPool::new(&self.shared, settings, old.generation + 1);
         *self.slots.write() = new.clone();
         while let Some(mut slot) = old.idle(&self.shared) {
             let notes = std::mem::take(&mut slot.notes);
@@ -296,19 +296,23 @@ impl Pool {
 
     /// Sessions by state. Those that `disposal` only closes are not counted.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn counts(&self) -> SessionCounts {
         let counts = self.shared.counts.lock();
         let late = counts.leases.iter().filter(|(_, by)| by.passed()).count();
-        Figures { idle: counts.idle, busy: counts.leases.len() - late, late: late + counts.running.len() }
+        SessionCounts {
+            idle: counts.idle,
+            busy: counts.leases.len() - late,
+            late: late + counts.running.len(),
+        }
     }
 
     /// The address without any secret.
     #[must_use]
     pub fn shown(&self) -> String {
-        self.shared.endpoint.shown()
+        self.shared.endpoint.redacted_url()
     }
 
-    fn refuse_when_wedged(&self, slots: &Slots) -> Result<()> {
+    fn refuse_when_wedged(&self, slots: &SlotPool) -> Result<()> {
         let (late, max) = (self.shared.counts.lock().late(), slots.pool.max_size());
         if late < usize::try_from(max).unwrap_or(usize::MAX) {
             return Ok(());
@@ -330,7 +334,7 @@ fn spread(span: Duration) -> Duration {
 
 /// A slot taken out of the pool; dropping it gives it back. A dirty session does not come back with it.
 pub struct Lease {
-    slot: r2d2::PooledConnection<Maker>,
+    slot: r2d2::PooledConnection<SlotFactory>,
     number: u64,
     generation: u64,
     /// A session that it opens is counted already.
@@ -342,7 +346,7 @@ impl Lease {
     /// True when [`Lease::session`] has to open one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slot.condition != Condition::Clean || self.slot.session.is_none()
+        self.slot.condition != SessionCondition::Clean || self.slot.session.is_none()
     }
 
     /// The lease counts as late only after `by`: it serves a job with a later deadline.
@@ -358,14 +362,14 @@ impl Lease {
 
     /// What the session learned at login, while there is one.
     #[must_use]
-    pub fn facts(&self) -> Option<&Facts> {
+    pub fn facts(&self) -> Option<&ServerFacts> {
         self.slot.session.as_ref().map(|session| session.facts())
     }
 
     /// How far its server is; [`Session::distance`].
     #[must_use]
-    pub fn distance(&self) -> Duration {
-        self.slot.session.as_ref().map_or(Duration::ZERO, |session| session.distance())
+    pub fn round_trip_time(&self) -> Duration {
+        self.slot.session.as_ref().map_or(Duration::ZERO, |session| session.round_trip_time())
     }
 
     /// Waits until the target may have the session that [`Lease::open`] opens, until `by` at most: one that was given up
@@ -374,7 +378,7 @@ impl Lease {
     /// # Errors
     /// `wedged`, at once, when no place will come free soon; `timeout` when none came free.
     pub fn reserve(&mut self, by: Deadline) -> Result<()> {
-        if self.slot.condition != Condition::Clean {
+        if self.slot.condition != SessionCondition::Clean {
             self.slot.discard();
         }
         loop {
@@ -405,7 +409,7 @@ impl Lease {
     }
 
     /// Goes over to another slot, which has a session.
-    fn take(&mut self, other: r2d2::PooledConnection<Maker>, generation: u64) {
+    fn take(&mut self, other: r2d2::PooledConnection<SlotFactory>, generation: u64) {
         self.slot.lent = false;
         self.slot = other;
         self.slot.lent = true;
@@ -444,11 +448,11 @@ impl Lease {
     ///
     /// # Errors
     /// What [`Endpoint::connect`] says.
-    pub fn session(&mut self, by: Deadline) -> Result<Live<'_>> {
+    pub fn session(&mut self, by: Deadline) -> Result<LeasedSession<'_>> {
         let reused = self.open(by)?;
         let slot = &mut *self.slot;
         let no_session = || Error::new(Reason::Lost, "the session is gone");
-        Ok(Live {
+        Ok(LeasedSession {
             notes: &mut slot.notes,
             session: slot.session.as_mut().ok_or_else(no_session)?,
             condition: &mut slot.condition,
@@ -460,7 +464,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let slot = &mut *self.slot;
-        if slot.condition != Condition::Clean {
+        if slot.condition != SessionCondition::Clean {
             // Here and not by r2d2, which wakes nobody who waits for a slot when it drops a broken one.
             slot.discard();
         }
@@ -500,7 +504,7 @@ impl Notes {
 
 /// What a session may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Condition {
+enum SessionCondition {
     /// Anything.
     Clean,
     /// Nothing: it may still run a statement, and is cancelled before it is closed.
@@ -510,15 +514,15 @@ enum Condition {
 }
 
 /// An open session, while its lease lasts.
-pub struct Live<'l> {
+pub struct LeasedSession<'l> {
     /// What was noted about it.
     pub notes: &'l mut Notes,
     session: &'l mut Box<dyn Session>,
-    condition: &'l mut Condition,
+    condition: &'l mut SessionCondition,
     reused: bool,
 }
 
-impl Live<'_> {
+impl LeasedSession<'_> {
     /// True when the session was there before this call of [`Lease::session`]: it may have died since it was last
     /// used, so a job that it lost may be repeated once on a fresh one.
     #[must_use]
@@ -543,7 +547,7 @@ impl Live<'_> {
 
     /// Gives the session up: somebody has taken its canceller and stops it, at a moment that nobody knows.
     pub fn spoil(&mut self) {
-        *self.condition = Condition::Stopped;
+        *self.condition = SessionCondition::Stopped;
     }
 
     /// [`Session::refresh`], with the same consequences.
@@ -555,14 +559,14 @@ impl Live<'_> {
     pub fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
         let health = self.guarded(|session| session.snapshot(open, by));
         if open {
-            *self.condition = Condition::Dirty;
+            *self.condition = SessionCondition::Dirty;
         }
         health
     }
 
     /// What was learned at login.
     #[must_use]
-    pub fn facts(&self) -> &Facts {
+    pub fn facts(&self) -> &ServerFacts {
         self.session.facts()
     }
 
@@ -573,34 +577,34 @@ impl Live<'_> {
     }
 
     fn guarded(&mut self, work: impl FnOnce(&mut dyn Session) -> Health) -> Health {
-        *self.condition = Condition::Dirty;
+        *self.condition = SessionCondition::Dirty;
         let health = work(&mut **self.session);
         if let Health::Clean = health {
-            *self.condition = Condition::Clean;
+            *self.condition = SessionCondition::Clean;
         }
         health
     }
 }
 
 /// r2d2's view of the endpoint: it makes empty slots.
-struct Maker(Arc<Shared>);
+struct SlotFactory(Arc<PoolState>);
 
 struct Slot {
     session: Option<Box<dyn Session>>,
     notes: Notes,
-    condition: Condition,
+    condition: SessionCondition,
     lent: bool,
-    shared: Arc<Shared>,
+    shared: Arc<PoolState>,
 }
 
 impl Slot {
     /// Sends the session to `disposal`.
     fn discard(&mut self) {
         if let Some(session) = self.session.take() {
-            self.shared.discard(session, self.condition == Condition::Dirty);
+            self.shared.discard(session, self.condition == SessionCondition::Dirty);
         }
         self.notes = Notes::default();
-        self.condition = Condition::Clean;
+        self.condition = SessionCondition::Clean;
     }
 }
 
@@ -614,7 +618,7 @@ impl Drop for Slot {
     }
 }
 
-impl r2d2::ManageConnection for Maker {
+impl r2d2::ManageConnection for SlotFactory {
     type Connection = Slot;
     type Error = std::convert::Infallible;
 
@@ -622,7 +626,7 @@ impl r2d2::ManageConnection for Maker {
         Ok(Slot {
             session: None,
             notes: Notes::default(),
-            condition: Condition::Clean,
+            condition: SessionCondition::Clean,
             lent: false,
             shared: Arc::clone(&self.0),
         })
@@ -633,7 +637,7 @@ impl r2d2::ManageConnection for Maker {
     }
 
     fn has_broken(&self, slot: &mut Slot) -> bool {
-        slot.condition != Condition::Clean
+        slot.condition != SessionCondition::Clean
     }
 }
 

@@ -87,7 +87,7 @@ impl Queue {
         let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return (Vec::new(), true) };
         let quick = || self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none());
         let count = quick().count();
-        let time: Duration = quick().map(|run| run.pace.usual()).sum();
+        let time: Duration = quick().map(|run| run.cost.usual()).sum();
         let by_time = time.as_millis().div_ceil(LANE_TIME.as_millis()) as usize;
         let slow = self.waiting.iter().filter(|run| !run.is_quick() && run.group.is_none()).count();
         let wanted = slow + self.snapshots() + count.div_ceil(BATCH).max(by_time.min(count));
@@ -141,7 +141,7 @@ impl Queue {
         self.waiting.retain(|run| !run.is_over());
         let fit = self.waiting.iter().enumerate().filter(|(_, run)| run.by <= lane.by);
         // Of equals the first: `max_by_key` gives the last.
-        fit.rev().max_by_key(|(_, run)| run.pace).map(|(place, _)| place)
+        fit.rev().max_by_key(|(_, run)| run.cost).map(|(place, _)| place)
     }
 
     /// The deadline of the run whose turn it is.
@@ -174,7 +174,7 @@ impl Queue {
             batch.iter().for_each(|run| run.join());
         }
         if batch[0].group.is_some() {
-            batch.sort_by_key(|run| Reverse(run.pace));
+            batch.sort_by_key(|run| Reverse(run.cost));
         }
         batch
     }

@@ -3,25 +3,30 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::disposal::Disposal;
 use super::pool::Scheduler;
 use super::workers::Workers;
-use crate::driver::connection::Login;
+use crate::deadline::Deadline;
+use crate::driver::connection::ConnectionConfig;
 use crate::telemetry::Telemetry;
 
-use super::login_backoff::Logins;
-use super::server_limits::Neighbours;
-use super::sessions::Sessions;
+use super::login_backoff::LoginBackoff;
+use super::server_limits::ServerGroup;
+use super::sessions::TargetSessions;
+
+/// How often sessions at work are looked at when the process ends.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What all targets share.
-pub struct Shared {
+pub struct SharedResources {
     /// The threads that run queries.
     pub workers: Workers,
     /// Which passwords servers have refused.
-    pub logins: Logins,
+    pub logins: LoginBackoff,
     /// Where sessions end.
     pub disposal: Disposal,
     /// The one thread of all pools.
@@ -29,44 +34,44 @@ pub struct Shared {
     /// Counters of the process's life.
     pub telemetry: Arc<Telemetry>,
     /// By server and user.
-    neighbours: Mutex<HashMap<String, Weak<Neighbours>>>,
+    server_group: Mutex<HashMap<String, Weak<ServerGroup>>>,
     /// Those of all targets, also of targets that a reload took away while a scrape holds them.
-    sessions: Mutex<Vec<Weak<Sessions>>>,
+    sessions: Mutex<Vec<Weak<TargetSessions>>>,
     stopping: AtomicBool,
 }
 
-impl Shared {
+impl SharedResources {
     /// Threads for at most so many lanes at once. Starts one for the pools.
     #[must_use]
     pub fn new(max_workers: usize) -> Self {
-        Shared {
+        SharedResources {
             workers: Workers::new(max_workers),
-            logins: Logins::default(),
+            logins: LoginBackoff::default(),
             disposal: Disposal::new(),
             scheduler: Scheduler::start(),
             telemetry: Telemetry::new(),
-            neighbours: Mutex::default(),
+            server_group: Mutex::default(),
             sessions: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
 
     /// The targets that log in where, and as whom, this one does. Without a login it is alone.
-    pub(crate) fn neighbours_of(&self, driver: &str, login: Option<&Login>) -> Arc<Neighbours> {
-        let Some(Login { hosts, socket, username, .. }) = login else { return Arc::default() };
+    pub(crate) fn server_group(&self, driver: &str, login: Option<&ConnectionConfig>) -> Arc<ServerGroup> {
+        let Some(ConnectionConfig { hosts, socket, username, .. }) = login else { return Arc::default() };
         let key = format!("{driver} {hosts:?} {socket:?} {username:?}");
-        let mut known = self.neighbours.lock();
-        known.retain(|_, neighbours| neighbours.strong_count() > 0);
-        if let Some(neighbours) = known.get(&key).and_then(Weak::upgrade) {
-            return neighbours;
+        let mut known = self.server_group.lock();
+        known.retain(|_, server_group| server_group.strong_count() > 0);
+        if let Some(server_group) = known.get(&key).and_then(Weak::upgrade) {
+            return server_group;
         }
-        let neighbours = Arc::default();
-        known.insert(key, Arc::downgrade(&neighbours));
-        neighbours
+        let server_group = Arc::default();
+        known.insert(key, Arc::downgrade(&server_group));
+        server_group
     }
 
     /// Notes the sessions of another target.
-    pub(crate) fn add(&self, sessions: &Arc<Sessions>) {
+    pub(crate) fn add(&self, sessions: &Arc<TargetSessions>) {
         let mut all = self.sessions.lock();
         all.retain(|sessions| sessions.strong_count() > 0);
         all.push(Arc::downgrade(sessions));
@@ -85,14 +90,22 @@ impl Shared {
         self.all().iter().for_each(|sessions| sessions.interrupt());
     }
 
-    /// Closes the sessions that are idle. Does not block; `disposal` says when they have ended.
-    pub fn close_idle(&self) {
-        for sessions in self.all() {
-            while sessions.pool.close_idle() {}
+    /// Closes the sessions that are idle, and those at work as soon as they are idle; blocks until there is none, at most
+    /// until `by`. A page can be complete before its session has read the last answer: a process that ended then would
+    /// leave without a goodbye. `disposal` says when the closed ones have ended.
+    pub fn close_sessions(&self, by: Deadline) {
+        loop {
+            let sessions = self.all();
+            sessions.iter().for_each(|sessions| while sessions.pool.close_idle() {});
+            let busy = sessions.iter().any(|sessions| sessions.pool.counts().busy > 0);
+            if !busy || by.passed() {
+                break;
+            }
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
-    fn all(&self) -> Vec<Arc<Sessions>> {
+    fn all(&self) -> Vec<Arc<TargetSessions>> {
         self.sessions.lock().iter().filter_map(Weak::upgrade).collect()
     }
 }

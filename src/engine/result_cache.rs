@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::query_sink::{Rendered, SizeHint};
+use super::query_sink::{RenderedResult, SizeHint};
 use crate::clock::Timestamp;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 
-use super::run::{End, Outcome, Pace, Run, Spec};
+use super::run::{ExpectedCost, Run, RunEnd, RunOutcome, RunSpec};
 
 /// A result is reused while younger than this part of its `interval` (DESIGN 2): a scraper with the same
 /// period as the interval then always gets a fresh one.
@@ -29,9 +29,9 @@ const QUICK: Duration = Duration::from_millis(5);
 const QUICK_ROWS: u64 = 1000;
 
 /// What a scrape gets for one query.
-pub enum Asked {
+pub enum CacheLookup {
     /// A good result young enough to be reused.
-    Reused(Outcome),
+    Reused(RunOutcome),
     /// Somebody else's run.
     Joined(Arc<Run>),
     /// A new run, which the caller hands to the lanes.
@@ -58,11 +58,11 @@ pub struct QueryHistory {
 }
 
 impl QueryHistory {
-    fn pace(&self) -> Pace {
+    fn cost(&self) -> ExpectedCost {
         match (self.stopped, self.took) {
-            (Some(stopped), _) => Pace::Stopped(Reverse(stopped)),
-            (None, Some(took)) => Pace::Took(took),
-            (None, None) => Pace::Unknown,
+            (Some(stopped), _) => ExpectedCost::Stopped(Reverse(stopped)),
+            (None, Some(took)) => ExpectedCost::Took(took),
+            (None, None) => ExpectedCost::Unknown,
         }
     }
 
@@ -94,10 +94,10 @@ impl CachePolicy {
 
 /// What is remembered of one query, or of a target's ping.
 #[derive(Default)]
-pub struct ResultCache(Mutex<State>);
+pub struct ResultCache(Mutex<CacheState>);
 
 #[derive(Default)]
-struct State {
+struct CacheState {
     newest: Option<Arc<Run>>,
     good: Option<Good>,
     past: QueryHistory,
@@ -107,12 +107,12 @@ struct State {
 
 /// The last good result.
 struct Good {
-    outcome: Outcome,
+    outcome: RunOutcome,
     /// Nothing failed since: `interval` may bring it back.
     reusable: bool,
 }
 
-impl State {
+impl CacheState {
     /// The run under way, when a scrape with this deadline and budget may join it. One that is older than all the time
     /// the scrape has is likely stuck: whoever joined it would get nothing either.
     fn joinable(&self, by: Deadline, budget: Duration) -> Option<&Arc<Run>> {
@@ -122,9 +122,9 @@ impl State {
         self.newest.as_ref().filter(serves)
     }
 
-    fn begin(&mut self, spec: &Spec, by: Deadline, group: Option<u64>) -> Arc<Run> {
+    fn begin(&mut self, spec: &RunSpec, by: Deadline, group: Option<u64>) -> Arc<Run> {
         let quick = spec.query.is_some() && self.past.is_quick();
-        let run = Run::new(spec.clone(), by, self.past.pace(), quick, group);
+        let run = Run::new(spec.clone(), by, self.past.cost(), quick, group);
         Arc::clone(self.newest.insert(Arc::new(run)))
     }
 }
@@ -142,22 +142,22 @@ pub enum Change {
 
 /// Reuse, join or start. `by` is the scrape's deadline for its queries, `budget` the time it had at its start.
 #[must_use]
-pub fn ask(spec: &Spec, terms: CachePolicy, by: Deadline, budget: Duration) -> Asked {
+pub fn ask(spec: &RunSpec, terms: CachePolicy, by: Deadline, budget: Duration) -> CacheLookup {
     let mut state = spec.cache.0.lock();
     if let Some(good) = state.good.as_ref().filter(|good| good.reusable)
         && good.outcome.began.elapsed() < terms.interval.mul_f64(REUSE)
     {
-        return Asked::Reused(good.outcome.clone());
+        return CacheLookup::Reused(good.outcome.clone());
     }
     match state.joinable(by, budget) {
-        Some(run) => Asked::Joined(Arc::clone(run)),
-        None => Asked::Started(state.begin(spec, by, None)),
+        Some(run) => CacheLookup::Joined(Arc::clone(run)),
+        None => CacheLookup::Started(state.begin(spec, by, None)),
     }
 }
 
 /// The same for the queries of one snapshot, which a scrape joins whole or not at all; nothing is reused.
 #[must_use]
-pub fn ask_together(specs: &[Spec], group: u64, by: Deadline, budget: Duration) -> Vec<Asked> {
+pub fn ask_together(specs: &[RunSpec], group: u64, by: Deadline, budget: Duration) -> Vec<CacheLookup> {
     // By the slots' addresses: two scrapes cannot wait for each other, also when a reload came between them and changed
     // the order of the queries.
     let mut order: Vec<usize> = (0..specs.len()).collect();
@@ -169,37 +169,37 @@ pub fn ask_together(specs: &[Spec], group: u64, by: Deadline, budget: Duration) 
     if let Some(runs) = under_way
         && runs.windows(2).all(|pair| pair[0].group == pair[1].group)
     {
-        return runs.into_iter().map(Asked::Joined).collect();
+        return runs.into_iter().map(CacheLookup::Joined).collect();
     }
     let begin = specs.iter().zip(&mut locked);
-    begin.map(|(spec, (_, state))| Asked::Started(state.begin(spec, by, Some(group)))).collect()
+    begin.map(|(spec, (_, state))| CacheLookup::Started(state.begin(spec, by, Some(group)))).collect()
 }
 
 impl ResultCache {
     /// The result that stands in for a failed one under `keep_last`.
     #[must_use]
-    pub fn kept(&self, terms: CachePolicy) -> Option<Arc<Rendered>> {
+    pub fn kept(&self, terms: CachePolicy) -> Option<Arc<RenderedResult>> {
         let state = self.0.lock();
         let good = state.good.as_ref().filter(|good| good.outcome.began.elapsed() <= terms.keep_last)?;
         match &good.outcome.end {
-            End::Good(rendered) => Some(Arc::clone(rendered)),
-            End::Skipped | End::Failed(_) => None,
+            RunEnd::Good(rendered) => Some(Arc::clone(rendered)),
+            RunEnd::Skipped | RunEnd::Failed(_) => None,
         }
     }
 
     /// Keeps what a run that has ended leaves for later scrapes. A failed run leaves the last good result alone,
     /// but `interval` never brings back a result from before a failure; one that does not apply any more is forgotten.
-    pub fn keep(&self, run: &Run, terms: CachePolicy, outcome: &Outcome) {
+    pub fn keep(&self, run: &Run, terms: CachePolicy, outcome: &RunOutcome) {
         let mut state = self.0.lock();
         // Nobody joins it any more, and its page must not stay in memory until the next run.
         state.newest.take_if(|newest| std::ptr::eq(Arc::as_ptr(newest), run));
-        if let End::Failed(error) = &outcome.end
+        if let RunEnd::Failed(error) = &outcome.end
             && error.reason() == Reason::Timeout
             && !outcome.took.is_zero()
         {
             state.past.stopped = Some(outcome.took);
         }
-        if let End::Good(rendered) = &outcome.end {
+        if let RunEnd::Good(rendered) = &outcome.end {
             let past = &mut state.past;
             past.usual = Some(past.took.map_or(outcome.took, |before| before.min(outcome.took)));
             past.took = Some(outcome.took);
@@ -214,13 +214,13 @@ impl ResultCache {
             return;
         }
         match (&outcome.end, &mut state.good) {
-            (End::Good(_), _) => {
+            (RunEnd::Good(_), _) => {
                 let serves = !terms.interval.max(terms.keep_last).is_zero();
                 state.good = serves.then(|| Good { outcome: outcome.clone(), reusable: true });
             }
-            (End::Failed(_), Some(good)) => good.reusable = false,
-            (End::Skipped, _) => state.good = None,
-            (End::Failed(_), None) => {}
+            (RunEnd::Failed(_), Some(good)) => good.reusable = false,
+            (RunEnd::Skipped, _) => state.good = None,
+            (RunEnd::Failed(_), None) => {}
         }
     }
 
@@ -270,40 +270,40 @@ mod tests {
     const BUDGET: Duration = Duration::from_secs(10);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn outcome(end: End, age: Duration) -> Outcome {
+    fn outcome(end: RunEnd, age: Duration) -> RunOutcome {
         let began = Instant::now().checked_sub(age).expect("an uptime of some minutes");
-        Outcome { end, took: Duration::from_millis(1), reached: true, began, ended: Timestamp::now() }
+        RunOutcome { end, took: Duration::from_millis(1), reached: true, began, ended: Timestamp::now() }
     }
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn good() -> End {
-        End::Good(Arc::default())
+    fn good() -> RunEnd {
+        RunEnd::Good(Arc::default())
     }
 
-    fn bad() -> End {
-        End::Failed(Error::new(Reason::Sql, "no"))
+    fn bad() -> RunEnd {
+        RunEnd::Failed(Error::new(Reason::Sql, "no"))
     }
 
-    fn run(spec: &Spec) -> Run {
-        Run::new(spec.clone(), Deadline::within(BUDGET), Pace::Unknown, false, None)
+    fn run(spec: &RunSpec) -> Run {
+        Run::new(spec.clone(), Deadline::within(BUDGET), ExpectedCost::Unknown, false, None)
     }
 
-    fn keep(spec: &Spec, end: End, age: Duration) {
+    fn keep(spec: &RunSpec, end: RunEnd, age: Duration) {
         let terms = CachePolicy { interval: MINUTE, keep_last: HOUR };
         spec.cache.keep(&run(spec), terms, &outcome(end, age));
     }
 
-    fn ask(spec: &Spec, interval: Duration, within: Duration) -> Asked {
+    fn ask(spec: &RunSpec, interval: Duration, within: Duration) -> CacheLookup {
         let terms = CachePolicy { interval, keep_last: Duration::ZERO };
         super::ask(spec, terms, Deadline::within(within), BUDGET)
     }
 
-    fn kept(spec: &Spec, keep_last: Duration) -> bool {
+    fn kept(spec: &RunSpec, keep_last: Duration) -> bool {
         spec.cache.kept(CachePolicy { interval: MINUTE, keep_last }).is_some()
     }
 
-    fn end(run: &Run, end: End) {
+    fn end(run: &Run, end: RunEnd) {
         assert!(run.claim());
         run.end(run.outcome(end, Duration::ZERO, true));
     }
@@ -322,11 +322,11 @@ mod tests {
     fn the_last_success_is_the_latest_one_though_the_clock_was_ahead() {
         let spec = ping();
         let (first, now) = (Instant::now(), SystemTime::now());
-        let success = |began: Instant, wall| Outcome {
+        let success = |began: Instant, wall| RunOutcome {
             ended: Timestamp::new(began, wall),
             ..outcome(good(), first.elapsed())
         };
-        let keep = |outcome: &Outcome| spec.cache.keep(&run(&spec), CachePolicy::default(), outcome);
+        let keep = |outcome: &RunOutcome| spec.cache.keep(&run(&spec), CachePolicy::default(), outcome);
         let (ahead, right) = (success(first, now + HOUR * 24), success(first + MINUTE, now));
         keep(&ahead);
         keep(&right);
@@ -339,9 +339,9 @@ mod tests {
     fn a_result_that_does_not_apply_any_more_is_forgotten() {
         let spec = ping();
         keep(&spec, good(), Duration::from_secs(10));
-        keep(&spec, End::Skipped, Duration::ZERO);
+        keep(&spec, RunEnd::Skipped, Duration::ZERO);
         assert!(!kept(&spec, HOUR));
-        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Started(_)));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), CacheLookup::Started(_)));
     }
 
     #[test]
@@ -349,7 +349,7 @@ mod tests {
         let spec = ping();
         keep(&spec, good(), Duration::from_secs(5));
         keep(&spec, bad(), Duration::from_secs(30));
-        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Reused(_)));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), CacheLookup::Reused(_)));
     }
 
     #[test]
@@ -357,21 +357,21 @@ mod tests {
         let specs = [ping(), ping()];
         let by = Deadline::within(BUDGET);
         let first = ask_together(&specs, 1, by, BUDGET);
-        assert!(first.iter().all(|asked| matches!(asked, Asked::Started(_))));
+        assert!(first.iter().all(|asked| matches!(asked, CacheLookup::Started(_))));
         let second = ask_together(&specs, 2, by, BUDGET);
-        assert!(second.iter().all(|asked| matches!(asked, Asked::Joined(_))));
-        if let Asked::Started(run) = &first[0] {
+        assert!(second.iter().all(|asked| matches!(asked, CacheLookup::Joined(_))));
+        if let CacheLookup::Started(run) = &first[0] {
             end(run, good());
         }
         let third = ask_together(&specs, 3, by, BUDGET);
-        assert!(third.iter().all(|asked| matches!(asked, Asked::Started(_))), "one of them is over");
+        assert!(third.iter().all(|asked| matches!(asked, CacheLookup::Started(_))), "one of them is over");
     }
 
     /// As a reload that changes the order makes it happen.
     #[test]
     fn snapshots_that_are_asked_for_in_different_orders_do_not_wait_for_each_other() {
-        let specs: Vec<Spec> = (0..8).map(|_| ping()).collect();
-        let turned: Vec<Spec> = specs.iter().rev().cloned().collect();
+        let specs: Vec<RunSpec> = (0..8).map(|_| ping()).collect();
+        let turned: Vec<RunSpec> = specs.iter().rev().cloned().collect();
         let by = Deadline::within(BUDGET);
         std::thread::scope(|scope| {
             for specs in [&specs, &turned] {
@@ -387,32 +387,41 @@ mod tests {
     #[test]
     fn a_scrape_joins_the_run_under_way_unless_its_deadline_is_much_later() {
         let spec = ping();
-        let Asked::Started(run) = ask(&spec, Duration::ZERO, BUDGET) else { panic!("the first starts") };
-        let Asked::Joined(joined) = ask(&spec, Duration::ZERO, BUDGET) else { panic!("the second joins") };
+        let CacheLookup::Started(run) = ask(&spec, Duration::ZERO, BUDGET) else {
+            panic!("the first starts")
+        };
+        let CacheLookup::Joined(joined) = ask(&spec, Duration::ZERO, BUDGET) else {
+            panic!("the second joins")
+        };
         assert!(Arc::ptr_eq(&run, &joined));
         assert!(
-            matches!(ask(&spec, Duration::ZERO, BUDGET / 10), Asked::Joined(_)),
+            matches!(ask(&spec, Duration::ZERO, BUDGET / 10), CacheLookup::Joined(_)),
             "an earlier deadline joins"
         );
-        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET * 3), Asked::Started(_)), "a later one does not");
+        assert!(
+            matches!(ask(&spec, Duration::ZERO, BUDGET * 3), CacheLookup::Started(_)),
+            "a later one does not"
+        );
     }
 
     #[test]
     fn a_run_that_is_over_is_not_joined() {
         let spec = ping();
-        let Asked::Started(run) = ask(&spec, Duration::ZERO, BUDGET) else { panic!("the first starts") };
+        let CacheLookup::Started(run) = ask(&spec, Duration::ZERO, BUDGET) else {
+            panic!("the first starts")
+        };
         end(&run, good());
-        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET), Asked::Started(_)));
+        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET), CacheLookup::Started(_)));
     }
 
     #[test]
     fn a_good_result_is_reused_while_younger_than_nine_tenths_of_the_interval() {
         let spec = ping();
         keep(&spec, good(), Duration::from_secs(50));
-        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Reused(_)));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), CacheLookup::Reused(_)));
         let spec = ping();
         keep(&spec, good(), Duration::from_secs(55));
-        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Started(_)));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), CacheLookup::Started(_)));
     }
 
     #[test]
@@ -420,13 +429,13 @@ mod tests {
         let spec = ping();
         keep(&spec, good(), Duration::from_secs(5));
         keep(&spec, bad(), Duration::ZERO);
-        assert!(matches!(ask(&spec, MINUTE, BUDGET), Asked::Started(_)));
+        assert!(matches!(ask(&spec, MINUTE, BUDGET), CacheLookup::Started(_)));
     }
 
     #[test]
     fn a_hasty_scrape_of_a_slow_query_is_no_news() {
         let spec = ping();
-        let slow = Outcome { took: Duration::from_secs(3), ..outcome(good(), Duration::ZERO) };
+        let slow = RunOutcome { took: Duration::from_secs(3), ..outcome(good(), Duration::ZERO) };
         spec.cache.keep(&run(&spec), CachePolicy::default(), &slow);
         let late = Error::new(Reason::Timeout, "no");
         let note = |error, seconds| spec.cache.note(error, Duration::from_secs(seconds));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::query_sink::{Context, Rendered};
+use super::query_sink::{RenderedResult, SampleContext};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::config::query::Query;
@@ -21,31 +21,31 @@ use super::result_cache::ResultCache;
 
 /// What a run came to.
 #[derive(Debug, Clone)]
-pub enum End {
+pub enum RunEnd {
     /// Its blocks.
-    Good(Arc<Rendered>),
+    Good(Arc<RenderedResult>),
     /// It does not apply to the server as it is now (`when`).
     Skipped,
     /// Why there are none.
     Failed(Error),
 }
 
-impl End {
+impl RunEnd {
     /// Why there are no blocks, where that is a fault.
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
         match self {
-            End::Failed(error) => Some(error),
-            End::Good(_) | End::Skipped => None,
+            RunEnd::Failed(error) => Some(error),
+            RunEnd::Good(_) | RunEnd::Skipped => None,
         }
     }
 }
 
 /// How a run ended. Shared by all scrapes that waited for it.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// What it came to.
-    pub end: End,
+    pub end: RunEnd,
     /// How long the query took; zero when it never started.
     pub took: Duration,
     /// True when a session was opened or answered for this run: the target is up.
@@ -58,7 +58,7 @@ pub struct Outcome {
 
 /// What a scrape asks of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
+pub enum RunKind {
     /// The target's query of this index.
     Query(usize),
     /// One protocol ping: no query needs the target, and somebody asks whether it is up.
@@ -66,48 +66,48 @@ pub enum Work {
 }
 
 /// A message to a scrape: the run it knows under this number has ended.
-pub type Told = (usize, Outcome);
+pub type EndedRun = (usize, RunOutcome);
 
 /// Where a scrape waits for its runs. It wakes once, when the last of them has ended: fifty runs are no fifty turns of
 /// its thread.
 #[derive(Default)]
 pub struct CompletionLatch {
-    come: Mutex<Come>,
+    state: Mutex<LatchState>,
     all: Condvar,
 }
 
 #[derive(Default)]
-struct Come {
-    told: Vec<Told>,
+struct LatchState {
+    told: Vec<EndedRun>,
     expected: usize,
 }
 
 impl CompletionLatch {
-    fn come(&self, number: usize, outcome: Outcome) {
-        let mut come = self.come.lock();
-        come.told.push((number, outcome));
-        if come.told.len() >= come.expected {
+    fn state(&self, number: usize, outcome: RunOutcome) {
+        let mut state = self.state.lock();
+        state.told.push((number, outcome));
+        if state.told.len() >= state.expected {
             self.all.notify_one();
         }
     }
 
     /// Waits until as many runs as expected have ended, at most until `by`; gives those that have.
     #[must_use]
-    pub fn wait(&self, expected: usize, by: Deadline) -> Vec<Told> {
-        let mut come = self.come.lock();
-        come.expected = expected;
-        while come.told.len() < expected && !self.all.wait_until(&mut come, by.moment()).timed_out() {}
-        std::mem::take(&mut come.told)
+    pub fn wait(&self, expected: usize, by: Deadline) -> Vec<EndedRun> {
+        let mut state = self.state.lock();
+        state.expected = expected;
+        while state.told.len() < expected && !self.all.wait_until(&mut state, by.moment()).timed_out() {}
+        std::mem::take(&mut state.told)
     }
 }
 
 /// What to do about a run that is late: cancel its statement, give its worker's permit back. One for all runs of a
 /// batch: what it does a second time has no effect.
-pub type Stop = Arc<dyn Fn() + Send + Sync>;
+pub type StopAction = Arc<dyn Fn() + Send + Sync>;
 
 /// What is known of a query's time, in the order of the line: the greatest starts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pace {
+pub enum ExpectedCost {
     /// It was stopped after so long when it last ran. Such queries come last, or a few of them would hold every
     /// session and starve the others at each scrape; who was stopped soonest goes first.
     Stopped(Reverse<Duration>),
@@ -117,31 +117,31 @@ pub enum Pace {
     Took(Duration),
 }
 
-impl Pace {
+impl ExpectedCost {
     /// How long it took last, where that is known.
     #[must_use]
     pub fn usual(self) -> Duration {
         match self {
-            Pace::Took(took) => took,
-            Pace::Stopped(_) | Pace::Unknown => Duration::ZERO,
+            ExpectedCost::Took(took) => took,
+            ExpectedCost::Stopped(_) | ExpectedCost::Unknown => Duration::ZERO,
         }
     }
 }
 
 /// In whose name a run's samples and counts are: a target as one configuration has it. Outlives a reload while runs that
 /// began before it are under way.
-pub struct Owner {
+pub struct SampleOwner {
     /// The configuration.
-    pub plan: Arc<config::database::Database>,
+    pub database: Arc<config::database::Database>,
     /// What all its samples bear.
-    pub context: Context,
+    pub context: SampleContext,
 }
 
-impl Owner {
+impl SampleOwner {
     /// The target's name and labels on its counters.
     #[must_use]
     pub fn bearer(&self) -> TargetLabels<'_> {
-        TargetLabels { name: &self.plan.name, labels: &self.plan.labels }
+        TargetLabels { name: &self.database.name, labels: &self.database.labels }
     }
 
     /// The same for one of its queries.
@@ -153,7 +153,7 @@ impl Owner {
     /// `error` with the names of target and query.
     #[must_use]
     pub fn named(&self, query: Option<&Query>, error: Error) -> Error {
-        let error = error.on_target(&self.plan.name);
+        let error = error.on_target(&self.database.name);
         match query {
             Some(query) => error.in_query(&query.name),
             None => error,
@@ -164,9 +164,9 @@ impl Owner {
 /// What a run executes, in whose name, and where it is remembered. All of it stays with the run: a reload may give the
 /// target other queries meanwhile.
 #[derive(Clone)]
-pub struct Spec {
+pub struct RunSpec {
     /// The target that asked first.
-    pub owner: Arc<Owner>,
+    pub owner: Arc<SampleOwner>,
     /// `None` for a ping.
     pub query: Option<Arc<Query>>,
     /// What is remembered of the query.
@@ -175,7 +175,7 @@ pub struct Spec {
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum RunStage {
     /// In the queue.
     Waiting,
     /// In the queue, while a lane opens a session.
@@ -184,14 +184,14 @@ enum Stage {
     Working(Instant),
 }
 
-struct State {
-    outcome: Option<Outcome>,
+struct RunState {
+    outcome: Option<RunOutcome>,
     /// Who asked for it, under which number.
     first: Option<(usize, Arc<CompletionLatch>)>,
     /// Those that joined.
     others: Vec<(usize, Arc<CompletionLatch>)>,
-    stop: Option<Stop>,
-    stage: Stage,
+    stop: Option<StopAction>,
+    stage: RunStage,
     /// A lane has tried to get a session for it.
     tried: bool,
 }
@@ -199,13 +199,13 @@ struct State {
 /// A run under way, or ended.
 pub struct Run {
     /// What is executed.
-    pub spec: Spec,
+    pub spec: RunSpec,
     /// When the query must have ended.
     pub by: Deadline,
     /// When the run was asked for.
     pub began: Instant,
     /// Its place in line.
-    pub pace: Pace,
+    pub cost: ExpectedCost,
     /// The snapshot it belongs to: all runs of one number go to one session together. `None` = none.
     pub group: Option<u64>,
     /// It is believed to be cheap, so that it may share a batch.
@@ -214,26 +214,26 @@ pub struct Run {
     reached: AtomicBool,
     /// Somebody ends it, or has.
     ending: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<RunState>,
 }
 
 impl Run {
     /// A run that nobody executes yet.
     #[must_use]
-    pub fn new(spec: Spec, by: Deadline, pace: Pace, quick: bool, group: Option<u64>) -> Self {
-        let state = State {
+    pub fn new(spec: RunSpec, by: Deadline, cost: ExpectedCost, quick: bool, group: Option<u64>) -> Self {
+        let state = RunState {
             outcome: None,
             first: None,
             others: Vec::new(),
             stop: None,
-            stage: Stage::Waiting,
+            stage: RunStage::Waiting,
             tried: false,
         };
         Run {
             spec,
             by,
             began: Instant::now(),
-            pace,
+            cost,
             group,
             quick: AtomicBool::new(quick),
             reached: AtomicBool::new(false),
@@ -257,7 +257,7 @@ impl Run {
     /// False for one that never ended.
     #[must_use]
     pub fn has_run(&self) -> bool {
-        self.pace != Pace::Unknown
+        self.cost != ExpectedCost::Unknown
     }
 
     /// It is in a batch with others.
@@ -266,7 +266,7 @@ impl Run {
     }
 
     /// It was too slow for a batch: it waits in line again, for a session of its own.
-    pub fn part(&self) {
+    pub fn leave_batch(&self) {
         self.quick.store(false, Ordering::Relaxed);
         self.wait_again();
     }
@@ -274,15 +274,15 @@ impl Run {
     /// It goes back into the queue: the session that it was taken for is not there.
     pub fn wait_again(&self) {
         let mut state = self.state.lock();
-        (state.stop, state.stage) = (None, Stage::Waiting);
+        (state.stop, state.stage) = (None, RunStage::Waiting);
     }
 
     /// A lane opens a session, on which this run may be the first.
     pub fn connecting(&self) {
         let mut state = self.state.lock();
         state.tried = true;
-        if state.stage == Stage::Waiting {
-            state.stage = Stage::Connecting;
+        if state.stage == RunStage::Waiting {
+            state.stage = RunStage::Connecting;
         }
     }
 
@@ -293,16 +293,16 @@ impl Run {
 
     /// How this run ended, ending now.
     #[must_use]
-    pub fn outcome(&self, end: End, took: Duration, reached: bool) -> Outcome {
+    pub fn outcome(&self, end: RunEnd, took: Duration, reached: bool) -> RunOutcome {
         let reached = reached || self.reached.load(Ordering::Relaxed);
-        Outcome { end, took, reached, began: self.began, ended: Timestamp::now() }
+        RunOutcome { end, took, reached, began: self.began, ended: Timestamp::now() }
     }
 
     /// Tells `scrape` under `number` when the run has ended; at once when it has.
     pub fn tell(&self, number: usize, scrape: &Arc<CompletionLatch>) {
         let mut state = self.state.lock();
         match &state.outcome {
-            Some(outcome) => scrape.come(number, outcome.clone()),
+            Some(outcome) => scrape.state(number, outcome.clone()),
             None if state.first.is_none() => state.first = Some((number, Arc::clone(scrape))),
             None => state.others.push((number, Arc::clone(scrape))),
         }
@@ -316,11 +316,11 @@ impl Run {
     }
 
     /// Ends the run and tells all who wait for it. Only for whoever has claimed it.
-    pub fn end(&self, outcome: Outcome) {
+    pub fn end(&self, outcome: RunOutcome) {
         let mut state = self.state.lock();
         let others = std::mem::take(&mut state.others);
         for (number, scrape) in state.first.take().into_iter().chain(others) {
-            scrape.come(number, outcome.clone());
+            scrape.state(number, outcome.clone());
         }
         state.outcome = Some(outcome);
         state.stop = None;
@@ -329,7 +329,7 @@ impl Run {
     /// True when it has ended with a result.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.state.lock().outcome.as_ref().is_some_and(|outcome| matches!(outcome.end, End::Good(_)))
+        self.state.lock().outcome.as_ref().is_some_and(|outcome| matches!(outcome.end, RunEnd::Good(_)))
     }
 
     /// True once the run has ended, or ends now.
@@ -339,13 +339,13 @@ impl Run {
     }
 
     /// A lane works on it from now on. Remembers what to do when the run is late; a later call replaces an earlier one's.
-    pub fn working(&self, stop: Stop) {
+    pub fn working(&self, stop: StopAction) {
         let mut state = self.state.lock();
         state.tried = true;
         if state.outcome.is_none() {
             state.stop = Some(stop);
-            if !matches!(state.stage, Stage::Working(_)) {
-                state.stage = Stage::Working(Instant::now());
+            if !matches!(state.stage, RunStage::Working(_)) {
+                state.stage = RunStage::Working(Instant::now());
             }
         }
     }
@@ -354,15 +354,15 @@ impl Run {
     #[must_use]
     pub fn worked(&self) -> Duration {
         match self.state.lock().stage {
-            Stage::Working(since) => since.elapsed(),
-            Stage::Waiting | Stage::Connecting => Duration::ZERO,
+            RunStage::Working(since) => since.elapsed(),
+            RunStage::Waiting | RunStage::Connecting => Duration::ZERO,
         }
     }
 
     /// True while no lane works on it because none has a session yet.
     #[must_use]
     pub fn is_connecting(&self) -> bool {
-        self.state.lock().stage == Stage::Connecting
+        self.state.lock().stage == RunStage::Connecting
     }
 
     /// True once a lane has taken it, or has tried to get a session for it: its target was tried, and it did not merely
@@ -374,17 +374,17 @@ impl Run {
 
     /// Takes what is to be done about a run that is late; `None` when it waits in line, has ended or was taken.
     #[must_use]
-    pub fn take_stop(&self) -> Option<Stop> {
+    pub fn take_stop(&self) -> Option<StopAction> {
         self.state.lock().stop.take()
     }
 }
 
 /// A ping of a target that is configured nowhere.
 #[cfg(test)]
-pub(crate) fn spec() -> Spec {
+pub(crate) fn spec() -> RunSpec {
     use crate::metric::labels::LabelLimit;
-    use crate::yaml::effective::{Digest, Shown};
-    let plan = config::database::Database {
+    use crate::yaml::writer::{Digest, YamlValue};
+    let database = config::database::Database {
         name: "a".to_owned(),
         driver: "sqlite",
         endpoint: None,
@@ -395,13 +395,17 @@ pub(crate) fn spec() -> Spec {
         max_lifetime: Duration::from_secs(1),
         snapshot: false,
         queries: Vec::new(),
-        shown: Shown::Map(Vec::new()),
-        written: config::origin::Written::default(),
+        redacted: YamlValue::Map(Vec::new()),
+        source: config::source::DatabaseSource::default(),
         connection: Digest::default(),
         digest: Digest::default(),
     };
-    let context = Context::new(None, &[], LabelLimit { bytes: 1024, truncate: false });
-    Spec { owner: Arc::new(Owner { plan: Arc::new(plan), context }), query: None, cache: Arc::default() }
+    let context = SampleContext::new(None, &[], LabelLimit { bytes: 1024, truncate: false });
+    RunSpec {
+        owner: Arc::new(SampleOwner { database: Arc::new(database), context }),
+        query: None,
+        cache: Arc::default(),
+    }
 }
 
 #[cfg(test)]
@@ -409,10 +413,10 @@ mod tests {
     use super::*;
 
     fn run() -> Run {
-        Run::new(spec(), Deadline::within(Duration::from_secs(1)), Pace::Unknown, false, None)
+        Run::new(spec(), Deadline::within(Duration::from_secs(1)), ExpectedCost::Unknown, false, None)
     }
 
-    fn end(run: &Run, end: End) {
+    fn end(run: &Run, end: RunEnd) {
         assert!(run.claim());
         run.end(run.outcome(end, Duration::ZERO, true));
     }
@@ -422,7 +426,7 @@ mod tests {
         let scrape = Arc::default();
         let run = run();
         run.tell(3, &scrape);
-        end(&run, End::Skipped);
+        end(&run, RunEnd::Skipped);
         run.tell(4, &scrape);
         let told = scrape.wait(2, Deadline::within(Duration::from_secs(20)));
         let numbers: Vec<usize> = told.iter().map(|(number, _)| *number).collect();
@@ -449,7 +453,7 @@ mod tests {
         let (run, scrape) = (run(), Arc::default());
         assert!(run.claim());
         run.tell(0, &scrape);
-        run.end(run.outcome(End::Skipped, Duration::ZERO, true));
+        run.end(run.outcome(RunEnd::Skipped, Duration::ZERO, true));
         assert_eq!(scrape.wait(1, Deadline::within(Duration::from_secs(20))).len(), 1);
     }
 
@@ -459,7 +463,7 @@ mod tests {
         let (one, other) = (run(), run());
         one.tell(0, &scrape);
         other.tell(1, &scrape);
-        end(&one, End::Skipped);
+        end(&one, RunEnd::Skipped);
         let told = scrape.wait(2, Deadline::within(Duration::from_millis(20)));
         assert_eq!(told.len(), 1);
     }

@@ -10,22 +10,22 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::disposal::Disposal;
-use super::pool::{Pool, Settings};
-use super::query_sink::Skipped;
+use super::pool::{Pool, PoolLimits};
+use super::query_sink::SkippedValues;
 use crate::config;
 use crate::deadline::Deadline;
-use crate::driver::connection::tls::Demand;
-use crate::driver::{Endpoint, Facts, TlsState};
+use crate::driver::connection::tls::TlsRequirement;
+use crate::driver::{Endpoint, ServerFacts, TlsState};
 use crate::error::{Error, Reason};
 use crate::telemetry::SkipReason;
 
 use super::backoff::Backoff;
-use super::login_backoff::{Held, LoginAttempt};
+use super::login_backoff::{LoginAttempt, LoginHeldBack};
 use super::queue::Queue;
 use super::result_cache::{CachePolicy, ResultCache};
-use super::run::{End, Owner, Run};
-use super::server_limits::{Member, Neighbours};
-use super::target::Shared;
+use super::run::{Run, RunEnd, SampleOwner};
+use super::server_limits::{ServerGroup, ServerGroupMember};
+use super::target::SharedResources;
 
 /// For so long no session is asked for beyond those that a full server gives.
 const FULL_PAUSE: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ const FULL_PAUSE: Duration = Duration::from_secs(60);
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// The server gives fewer sessions than `max_connections`.
-struct Shortage {
+struct SessionShortfall {
     /// How many lanes are of use.
     lanes: usize,
     /// Until then no more is tried.
@@ -43,9 +43,9 @@ struct Shortage {
 }
 
 /// The sessions of one target and everything around them that outlives its configuration.
-pub struct Sessions {
+pub struct TargetSessions {
     /// The target as it is configured now.
-    owner: RwLock<Arc<Owner>>,
+    owner: RwLock<Arc<SampleOwner>>,
     /// Makes the sessions.
     pub endpoint: Arc<dyn Endpoint>,
     /// The sessions.
@@ -55,7 +55,7 @@ pub struct Sessions {
     /// When it is left alone.
     pub backoff: Mutex<Backoff>,
     /// What it said of itself at its last login.
-    pub facts: Mutex<Option<Facts>>,
+    pub facts: Mutex<Option<ServerFacts>>,
     /// Why the last scrape found it down.
     pub down: Mutex<Option<Error>>,
     /// The last scrape that tried it found it down.
@@ -63,46 +63,50 @@ pub struct Sessions {
     /// What is remembered of its ping.
     pub ping: Arc<ResultCache>,
     /// Targets that log in to the same server as the same user.
-    pub neighbours: Arc<Neighbours>,
+    pub server_group: Arc<ServerGroup>,
     /// This one among them.
-    pub member: Arc<Member>,
+    pub member: Arc<ServerGroupMember>,
     /// What all targets share.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<SharedResources>,
     /// The database shares this machine's cores.
     pub is_here: bool,
-    shortage: Mutex<Option<Shortage>>,
+    shortfall: Mutex<Option<SessionShortfall>>,
     snapshots: AtomicU64,
     /// Runs that have not ended, and some that have.
     under_way: Mutex<Vec<Weak<Run>>>,
 }
 
 /// The bounds of a target's sessions.
-fn settings(plan: &config::database::Database) -> Settings {
-    Settings {
-        max_connections: plan.max_connections,
-        idle_timeout: plan.idle_timeout,
-        max_lifetime: plan.max_lifetime,
+fn settings(database: &config::database::Database) -> PoolLimits {
+    PoolLimits {
+        max_connections: database.max_connections,
+        idle_timeout: database.idle_timeout,
+        max_lifetime: database.max_lifetime,
     }
 }
 
-impl Drop for Sessions {
+impl Drop for TargetSessions {
     fn drop(&mut self) {
         self.pool.end_target();
     }
 }
 
-impl Sessions {
+impl TargetSessions {
     /// None yet.
     #[must_use]
-    pub fn new(owner: Arc<Owner>, endpoint: &Arc<dyn Endpoint>, shared: &Arc<Shared>) -> Arc<Self> {
-        let disposal = shared.disposal.of_target(&owner.plan.name);
-        let pool = Pool::new(Arc::clone(endpoint), &settings(&owner.plan), &shared.scheduler, &disposal);
-        let neighbours = shared.neighbours_of(owner.plan.driver, endpoint.login());
+    pub fn new(
+        owner: Arc<SampleOwner>,
+        endpoint: &Arc<dyn Endpoint>,
+        shared: &Arc<SharedResources>,
+    ) -> Arc<Self> {
+        let disposal = shared.disposal.of_target(&owner.database.name);
+        let pool = Pool::new(Arc::clone(endpoint), &settings(&owner.database), &shared.scheduler, &disposal);
+        let server_group = shared.server_group(owner.database.driver, endpoint.connection_config());
         let (backoff, facts, down, doubtful, ping) = Default::default();
-        let (shortage, snapshots, under_way) = Default::default();
+        let (shortfall, snapshots, under_way) = Default::default();
         let queue = Arc::<Mutex<Queue>>::default();
-        let member = neighbours.join(pool.clone(), Arc::clone(&queue));
-        let sessions = Arc::new(Sessions {
+        let member = server_group.join(pool.clone(), Arc::clone(&queue));
+        let sessions = Arc::new(TargetSessions {
             owner: RwLock::new(owner),
             endpoint: Arc::clone(endpoint),
             pool,
@@ -112,11 +116,11 @@ impl Sessions {
             down,
             doubtful,
             ping,
-            neighbours,
+            server_group,
             member,
             shared: Arc::clone(shared),
-            is_here: endpoint.demand() == Demand::Local,
-            shortage,
+            is_here: endpoint.tls_requirement() == TlsRequirement::Local,
+            shortfall,
             snapshots,
             under_way,
         });
@@ -125,25 +129,25 @@ impl Sessions {
     }
 
     /// Goes over to the target's next configuration. What the server refused before is tried again at once.
-    pub fn renew(&self, owner: Arc<Owner>) {
-        self.pool.set(&settings(&owner.plan));
+    pub fn renew(&self, owner: Arc<SampleOwner>) {
+        self.pool.set(&settings(&owner.database));
         *self.owner.write() = owner;
         self.backoff.lock().succeeded();
-        if let Some(shortage) = &mut *self.shortage.lock() {
-            shortage.until = Instant::now();
+        if let Some(shortfall) = &mut *self.shortfall.lock() {
+            shortfall.until = Instant::now();
         }
     }
 
     /// The target as it is configured now.
     #[must_use]
-    pub fn owner(&self) -> Arc<Owner> {
+    pub fn owner(&self) -> Arc<SampleOwner> {
         Arc::clone(&self.owner.read())
     }
 
     /// Where its sessions end.
     #[must_use]
     pub fn disposal(&self) -> Disposal {
-        self.shared.disposal.of_target(&self.owner().plan.name)
+        self.shared.disposal.of_target(&self.owner().database.name)
     }
 
     /// The number of the next snapshot.
@@ -157,7 +161,7 @@ impl Sessions {
         self.doubtful.load(Ordering::Relaxed)
     }
 
-    /// Puts new runs in line, or ends them where nothing can run now. They begin with [`Sessions::start`].
+    /// Puts new runs in line, or ends them where nothing can run now. They begin with [`TargetSessions::start`].
     pub fn push(&self, runs: Vec<Arc<Run>>) {
         if runs.is_empty() {
             return;
@@ -169,7 +173,7 @@ impl Sessions {
         match self.refusal() {
             Some(error) => {
                 runs.iter()
-                    .for_each(|run| self.finish(run, End::Failed(error.clone()), Duration::ZERO, false));
+                    .for_each(|run| self.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, false));
             }
             None => {
                 let mut queue = self.queue.lock();
@@ -185,7 +189,7 @@ impl Sessions {
             return Some(stopping());
         }
         let wedged = || {
-            let most = self.owner().plan.max_connections;
+            let most = self.owner().database.max_connections;
             let text = format!("all {most} sessions are held by queries that did not stop at their deadline");
             self.queue.lock().is_wedged(self.places()).then(|| Error::new(Reason::Wedged, text))
         };
@@ -218,20 +222,20 @@ impl Sessions {
             }
             self.backoff.lock().succeeded();
         }
-        let Some(login) = self.endpoint.login() else { return Ok(None) };
-        let held = match self.shared.logins.admit(login, &self.owner().plan.name, by) {
+        let Some(login) = self.endpoint.connection_config() else { return Ok(None) };
+        let held = match self.shared.logins.admit(login, &self.owner().database.name, by) {
             Ok(attempt) => return Ok(Some(attempt)),
             Err(held) => held,
         };
         Err(match held {
-            Held { error, by: Some((other, left)) } => {
+            LoginHeldBack { error, by: Some((other, left)) } => {
                 if alone {
                     self.backoff.lock().held(&error, left);
                 }
                 let next = left.as_secs_f64().ceil();
                 error.with_hint(format!("tried for target {other}; next attempt in {next:.0} s"))
             }
-            Held { error, by: None } => {
+            LoginHeldBack { error, by: None } => {
                 self.count_refusal(&error);
                 if alone {
                     self.backoff.lock().failed(&error);
@@ -244,22 +248,22 @@ impl Sessions {
     /// How many sessions it may have besides those that were given up and go on in the server.
     #[must_use]
     pub fn places(&self) -> usize {
-        (self.owner().plan.max_connections as usize).saturating_sub(self.pool.running_on())
+        (self.owner().database.max_connections as usize).saturating_sub(self.pool.running_on())
     }
 
     /// How many lanes at once are of use: where the server gives fewer sessions, so many, and one that tries for more
     /// from time to time.
     #[must_use]
     pub fn lanes_of_use(&self) -> usize {
-        match &*self.shortage.lock() {
-            Some(shortage) if shortage.until > Instant::now() => shortage.lanes,
-            Some(shortage) if shortage.is_told => shortage.lanes + 1,
+        match &*self.shortfall.lock() {
+            Some(shortfall) if shortfall.until > Instant::now() => shortfall.lanes,
+            Some(shortfall) if shortfall.is_told => shortfall.lanes + 1,
             _ => usize::MAX,
         }
     }
 
     /// A session learned of its server anew.
-    pub fn learned(&self, facts: &Facts) {
+    pub fn learned(&self, facts: &ServerFacts) {
         let mut known = self.facts.lock();
         if known.as_ref() != Some(facts) {
             *known = Some(facts.clone());
@@ -267,42 +271,42 @@ impl Sessions {
     }
 
     /// A session was opened.
-    pub fn connected(&self, facts: &Facts) {
+    pub fn connected(&self, facts: &ServerFacts) {
         self.backoff.lock().succeeded();
         let before = self.facts.lock().replace(facts.clone());
         if facts.tls == TlsState::PlainByRule && before.is_none_or(|before| before.tls != facts.tls) {
             let owner = self.owner();
-            let name = owner.plan.name.as_str();
+            let name = owner.database.name.as_str();
             log::warn!(target = name; "target {name} is spoken to in plain text: the server's pg_hba.conf refuses its user \
                 with TLS, and tls.mode prefer allows that");
         }
-        let (plan, open) = (&self.owner().plan, self.pool.open());
-        let mut shortage = self.shortage.lock();
-        let Some(known) = shortage.as_mut().filter(|known| open > known.lanes) else { return };
+        let (database, open) = (&self.owner().database, self.pool.open());
+        let mut shortfall = self.shortfall.lock();
+        let Some(known) = shortfall.as_mut().filter(|known| open > known.lanes) else { return };
         // What the server gives now may not be all: the next lane tries at once.
         (known.lanes, known.until) = (open, Instant::now());
-        if open >= plan.max_connections as usize || !known.is_told {
+        if open >= database.max_connections as usize || !known.is_told {
             if known.is_told {
-                log::info!(target = plan.name.as_str(); "target {} has all sessions of its max_connections again", plan.name);
+                log::info!(target = database.name.as_str(); "target {} has all sessions of its max_connections again", database.name);
             }
-            *shortage = None;
+            *shortfall = None;
         }
     }
 
     /// No further session could be opened, while others of the target live: its queries wait for those.
     pub fn fell_short(&self, error: &Error) {
         let lanes = self.pool.open().max(1);
-        let mut shortage = self.shortage.lock();
-        let was_told = shortage.as_ref().is_some_and(|shortage| shortage.is_told);
-        let pause = if error.is_full() { FULL_PAUSE } else { FAILED_PAUSE };
-        let is_told = was_told || error.is_full();
-        *shortage = Some(Shortage { lanes, until: Instant::now() + pause, is_told });
+        let mut shortfall = self.shortfall.lock();
+        let was_told = shortfall.as_ref().is_some_and(|shortfall| shortfall.is_told);
+        let pause = if error.is_server_full() { FULL_PAUSE } else { FAILED_PAUSE };
+        let is_told = was_told || error.is_server_full();
+        *shortfall = Some(SessionShortfall { lanes, until: Instant::now() + pause, is_told });
         if is_told && !was_told {
-            let plan = &self.owner().plan;
-            let (name, most) = (plan.name.as_str(), plan.max_connections);
-            log::warn!(target = name, reason = error.reason().word();
+            let database = &self.owner().database;
+            let (name, most) = (database.name.as_str(), database.max_connections);
+            log::warn!(target = name, reason = error.reason().as_str();
                 "target {name} gets fewer sessions than its max_connections {most}, and its queries wait for those that it \
-                 has; set max_connections to what the server gives, or raise the server's limit: {}", error.said());
+                 has; set max_connections to what the server gives, or raise the server's limit: {}", error.summary());
         }
     }
 
@@ -312,20 +316,20 @@ impl Sessions {
     }
 
     /// Ends a run: remembers, counts and tells everybody who waits. Of several threads that would, the first does.
-    pub fn finish(&self, run: &Run, end: End, took: Duration, reached: bool) {
+    pub fn finish(&self, run: &Run, end: RunEnd, took: Duration, reached: bool) {
         if !run.claim() {
             return;
         }
         let (owner, query) = (&run.spec.owner, run.query());
         let end = match end {
-            End::Failed(error) => End::Failed(owner.named(query, error)),
+            RunEnd::Failed(error) => RunEnd::Failed(owner.named(query, error)),
             good => good,
         };
         if let Some(query) = query {
             let telemetry = &self.shared.telemetry;
             match &end {
-                End::Good(rendered) => {
-                    let Skipped { null, invalid, duplicate, .. } = rendered.skipped;
+                RunEnd::Good(rendered) => {
+                    let SkippedValues { null, invalid, duplicate, .. } = rendered.skipped;
                     for (left, count) in [
                         (SkipReason::Null, null),
                         (SkipReason::Invalid, invalid),
@@ -334,8 +338,8 @@ impl Sessions {
                         telemetry.skipped(owner.subject(query), left, count);
                     }
                 }
-                End::Skipped => {}
-                End::Failed(error) => telemetry.failed(owner.subject(query), error.reason()),
+                RunEnd::Skipped => {}
+                RunEnd::Failed(error) => telemetry.failed(owner.subject(query), error.reason()),
             }
         }
         let outcome = run.outcome(end, took, reached);
@@ -350,7 +354,7 @@ impl Sessions {
             let stop = run.take_stop();
             // The target was there: what it had to say is on the page, with its reused results.
             let took = run.worked();
-            self.finish(run, End::Failed(stopping()), took, stop.is_some());
+            self.finish(run, RunEnd::Failed(stopping()), took, stop.is_some());
             if let Some(stop) = stop {
                 stop();
             }

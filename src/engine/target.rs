@@ -8,28 +8,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::pool::Figures;
-use super::query_sink::{Context, Rendered};
+use super::pool::SessionCounts;
+use super::query_sink::{RenderedResult, SampleContext};
 use crate::config;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
-use crate::driver::Facts;
+use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
-use crate::telemetry::{QueryLabels, SessionCounts};
+use crate::telemetry::{QueryLabels, SessionGauges};
 
 use super::result_cache;
-use super::result_cache::{Asked, CachePolicy, Change, QueryHistory, ResultCache};
-use super::run::{End, Outcome, Owner, Run, Spec, Work};
-use super::sessions::Sessions;
+use super::result_cache::{CacheLookup, CachePolicy, Change, QueryHistory, ResultCache};
+use super::run::{Run, RunEnd, RunKind, RunOutcome, RunSpec, SampleOwner};
+use super::sessions::TargetSessions;
 
-pub use super::resources::Shared;
+pub use super::resources::SharedResources;
 
 /// One configured database.
 pub struct Target {
     /// The configuration.
-    pub plan: Arc<config::database::Database>,
-    owner: Arc<Owner>,
-    sessions: Arc<Sessions>,
+    pub database: Arc<config::database::Database>,
+    owner: Arc<SampleOwner>,
+    sessions: Arc<TargetSessions>,
     /// One a query, in their order.
     caches: Vec<Arc<ResultCache>>,
 }
@@ -38,14 +38,14 @@ impl Target {
     /// A target that has no session yet. `None` where its driver is not built in.
     #[must_use]
     pub fn new(
-        plan: Arc<config::database::Database>,
-        context: Context,
-        shared: &Arc<Shared>,
+        database: Arc<config::database::Database>,
+        context: SampleContext,
+        shared: &Arc<SharedResources>,
     ) -> Option<Self> {
-        let owner = Arc::new(Owner { plan, context });
-        let sessions = Sessions::new(Arc::clone(&owner), owner.plan.endpoint.as_ref()?, shared);
-        let caches = owner.plan.queries.iter().map(|_| Arc::default()).collect();
-        Some(Target { plan: Arc::clone(&owner.plan), owner, sessions, caches })
+        let owner = Arc::new(SampleOwner { database, context });
+        let sessions = TargetSessions::new(Arc::clone(&owner), owner.database.endpoint.as_ref()?, shared);
+        let caches = owner.database.queries.iter().map(|_| Arc::default()).collect();
+        Some(Target { database: Arc::clone(&owner.database), owner, sessions, caches })
     }
 
     /// The target as another configuration has it, under the same name. It keeps the sessions while the way to the database
@@ -53,21 +53,21 @@ impl Target {
     #[must_use]
     pub fn renew(
         &self,
-        plan: Arc<config::database::Database>,
-        context: Context,
-        shared: &Arc<Shared>,
+        database: Arc<config::database::Database>,
+        context: SampleContext,
+        shared: &Arc<SharedResources>,
     ) -> Option<Self> {
-        let mut new = Target::new(plan, context, shared)?;
-        let is_reached_alike = self.plan.connection == new.plan.connection;
-        if !(is_reached_alike && self.plan.enabled && new.plan.enabled) {
+        let mut new = Target::new(database, context, shared)?;
+        let is_reached_alike = self.database.connection == new.database.connection;
+        if !(is_reached_alike && self.database.enabled && new.database.enabled) {
             return Some(new);
         }
         self.sessions.renew(Arc::clone(&new.owner));
         new.sessions = Arc::clone(&self.sessions);
         if self.owner.context == new.owner.context {
-            let queries = self.plan.queries.iter().zip(&self.caches);
+            let queries = self.database.queries.iter().zip(&self.caches);
             let known: HashMap<&str, _> = queries.map(|old| (&*old.0.name, old)).collect();
-            for (query, cache) in new.plan.queries.iter().zip(&mut new.caches) {
+            for (query, cache) in new.database.queries.iter().zip(&mut new.caches) {
                 if let Some((_, old)) = known.get(&*query.name).filter(|(old, _)| old.digest == query.digest)
                 {
                     *cache = Arc::clone(old);
@@ -79,47 +79,47 @@ impl Target {
 
     /// In whose name its runs are.
     #[must_use]
-    pub fn owner(&self) -> &Arc<Owner> {
+    pub fn owner(&self) -> &Arc<SampleOwner> {
         &self.owner
     }
 
     /// Reuses, joins or lines up one run for each work. New ones begin with [`Target::start`].
-    pub fn ask(&self, works: &[Work], by: Deadline, budget: Duration) -> Vec<Asked> {
-        let specs: Vec<Spec> = works.iter().map(|work| self.spec(*work)).collect();
-        let asked = if self.plan.snapshot && !works.contains(&Work::Ping) {
+    pub fn ask(&self, works: &[RunKind], by: Deadline, budget: Duration) -> Vec<CacheLookup> {
+        let specs: Vec<RunSpec> = works.iter().map(|work| self.spec(*work)).collect();
+        let asked = if self.database.snapshot && !works.contains(&RunKind::Ping) {
             result_cache::ask_together(&specs, self.sessions.next_snapshot(), by, budget)
         } else {
             let ask =
-                |spec: &Spec| result_cache::ask(spec, CachePolicy::of(spec.query.as_deref()), by, budget);
+                |spec: &RunSpec| result_cache::ask(spec, CachePolicy::of(spec.query.as_deref()), by, budget);
             specs.iter().map(ask).collect()
         };
         let mut started = Vec::new();
         for asked in &asked {
             match asked {
-                Asked::Started(run) => started.push(Arc::clone(run)),
-                Asked::Joined(_) => self.sessions.shared.telemetry.joined(),
-                Asked::Reused(_) => {}
+                CacheLookup::Started(run) => started.push(Arc::clone(run)),
+                CacheLookup::Joined(_) => self.sessions.shared.telemetry.joined(),
+                CacheLookup::Reused(_) => {}
             }
         }
         self.sessions.push(started);
         asked
     }
 
-    fn spec(&self, work: Work) -> Spec {
+    fn spec(&self, work: RunKind) -> RunSpec {
         let owner = Arc::clone(&self.owner);
         match work {
-            Work::Query(index) => {
-                let query = Some(Arc::clone(&self.plan.queries[index]));
-                Spec { owner, query, cache: Arc::clone(&self.caches[index]) }
+            RunKind::Query(index) => {
+                let query = Some(Arc::clone(&self.database.queries[index]));
+                RunSpec { owner, query, cache: Arc::clone(&self.caches[index]) }
             }
-            Work::Ping => Spec { owner, query: None, cache: Arc::clone(&self.sessions.ping) },
+            RunKind::Ping => RunSpec { owner, query: None, cache: Arc::clone(&self.sessions.ping) },
         }
     }
 
     /// The result that stands in for a query that failed (`keep_last`).
     #[must_use]
-    pub fn kept(&self, index: usize) -> Option<Arc<Rendered>> {
-        self.caches[index].kept(CachePolicy::of(self.plan.queries.get(index).map(|query| &**query)))
+    pub fn kept(&self, index: usize) -> Option<Arc<RenderedResult>> {
+        self.caches[index].kept(CachePolicy::of(self.database.queries.get(index).map(|query| &**query)))
     }
 
     /// Starts as many lanes as there is work and room for.
@@ -129,7 +129,7 @@ impl Target {
 
     /// Gives up on a run at a scrape's deadline: what that scrape sees is a timeout. A run whose own deadline
     /// has passed too is stopped in the server; a joined one with a later deadline goes on for others.
-    pub fn abandon(&self, run: &Arc<Run>, budget: Duration) -> Outcome {
+    pub fn abandon(&self, run: &Arc<Run>, budget: Duration) -> RunOutcome {
         let stop = if run.by.passed() { run.take_stop() } else { None };
         let text = match stop {
             None if run.is_connecting() => format!("no session within {budget:.1?}"),
@@ -139,36 +139,36 @@ impl Target {
             _ => format!("no end within {budget:.1?}"),
         };
         let error = self.owner.named(run.query(), Error::new(Reason::Timeout, text));
-        let outcome = run.outcome(End::Failed(error.clone()), run.worked(), false);
+        let outcome = run.outcome(RunEnd::Failed(error.clone()), run.worked(), false);
         match stop {
             Some(stop) => stop(),
             None if run.is_connecting() => self.sessions.shared.workers.release_late(),
             None => {}
         }
         if run.by.passed() {
-            self.sessions.finish(run, End::Failed(error), outcome.took, false);
+            self.sessions.finish(run, RunEnd::Failed(error), outcome.took, false);
         }
         outcome
     }
 
     /// Ends a run: remembers, counts and tells everybody who waits. Of several threads that would, the first does.
-    pub fn finish(&self, run: &Run, end: End, took: Duration, reached: bool) {
+    pub fn finish(&self, run: &Run, end: RunEnd, took: Duration, reached: bool) {
         self.sessions.finish(run, end, took, reached);
     }
 
-    /// Counts a failed query that had run well, too: one that lost against another at merge.
+    /// SessionGauges a failed query that had run well, too: one that lost against another at merge.
     pub fn count_error(&self, index: usize, reason: Reason) {
-        self.sessions.shared.telemetry.failed(self.owner.subject(&self.plan.queries[index]), reason);
+        self.sessions.shared.telemetry.failed(self.owner.subject(&self.database.queries[index]), reason);
     }
 
     /// Writes the sessions' figures into the counters.
     pub fn count_sessions(&self) {
-        let Figures { idle, busy, late } = self.sessions.pool.figures();
-        let limit = self.plan.max_connections as usize;
+        let SessionCounts { idle, busy, late } = self.sessions.pool.counts();
+        let limit = self.database.max_connections as usize;
         self.sessions
             .shared
             .telemetry
-            .sessions(self.owner.bearer(), SessionCounts { idle, busy, late, limit });
+            .sessions(self.owner.bearer(), SessionGauges { idle, busy, late, limit });
     }
 
     /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`,
@@ -180,10 +180,10 @@ impl Target {
         let reason = down.map(Error::reason);
         let before =
             std::mem::replace(&mut *self.sessions.down.lock(), down.cloned()).map(|error| error.reason());
-        let name = self.plan.name.as_str();
+        let name = self.database.name.as_str();
         match (before, down) {
             (before, Some(error)) if before != reason => {
-                log::warn!(target = name, reason = error.reason().word(); "target {name} is down: {}", error.said());
+                log::warn!(target = name, reason = error.reason().as_str(); "target {name} is down: {}", error.summary());
             }
             (Some(_), None) => log::info!(target = name; "target {name} is back"),
             _ => {}
@@ -196,11 +196,11 @@ impl Target {
         if !target_is_up {
             return;
         }
-        let (target, query) = (self.plan.name.as_str(), &*self.plan.queries[index].name);
+        let (target, query) = (self.database.name.as_str(), &*self.database.queries[index].name);
         match (self.caches[index].note(error, budget), error) {
             (Change::Fails, Some(error)) => {
-                log::warn!(target = target, query = query, reason = error.reason().word(), sqlstate = error.sqlstate().unwrap_or("");
-                    "query {query} on target {target} fails: {}", error.said());
+                log::warn!(target = target, query = query, reason = error.reason().as_str(), sqlstate = error.sqlstate().unwrap_or("");
+                    "query {query} on target {target} fails: {}", error.summary());
             }
             (Change::Recovered, _) => {
                 log::info!(target = target, query = query; "query {query} on target {target} works again");
@@ -223,7 +223,7 @@ impl Target {
 
     /// What it said of itself at its last login.
     #[must_use]
-    pub fn facts(&self) -> Option<Facts> {
+    pub fn facts(&self) -> Option<ServerFacts> {
         self.sessions.facts.lock().clone()
     }
 
@@ -241,7 +241,7 @@ impl Target {
 
     /// The target's own labels, as on its samples.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.plan.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.database.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// True for a row of this target, and of one of its queries if it names one.
@@ -251,7 +251,7 @@ impl Target {
         let is_query = |query: &Arc<Query>| {
             same(subject.query, &query.name) && same(subject.collector, &query.collector)
         };
-        let is_its = subject.query.is_empty() || self.plan.queries.iter().any(is_query);
-        self.plan.enabled && subject.target.labels == self.plan.labels && is_its
+        let is_its = subject.query.is_empty() || self.database.queries.iter().any(is_query);
+        self.database.enabled && subject.target.labels == self.database.labels && is_its
     }
 }

@@ -1,6 +1,6 @@
 //! The plan at work: the targets that live between scrapes, and the choice of some of them by name.
 //!
-//! Knows no page. A reload makes a new fleet, whose targets go on with what did not change.
+//! Knows no page. A reload makes a new targets, whose targets go on with what did not change.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::query_sink::Context;
-use super::run::Owner;
-use super::target::{Shared, Target};
+use super::query_sink::SampleContext;
+use super::run::SampleOwner;
+use super::target::{SharedResources, Target};
 use crate::config::Config;
-use crate::config::database as planned;
+use crate::config::database::Database;
 use crate::config::exporter::{Exporter, LabelsTooLong};
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -32,14 +32,14 @@ pub struct Targets {
     pub exporter: Exporter,
     /// In configuration order, disabled ones too; not those whose driver is not built in.
     pub targets: Vec<Arc<Target>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedResources>,
     /// Those of the fleets before it, while their runs may count something under names and labels that are gone.
-    former: Mutex<Vec<Weak<Owner>>>,
+    former: Mutex<Vec<Weak<SampleOwner>>>,
 }
 
 /// What a reload did to the targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Renewal {
+pub struct ReloadSummary {
     /// As they were.
     pub unchanged: usize,
     /// Not as they were; what is as it was goes on: sessions, results of queries.
@@ -52,7 +52,7 @@ pub struct Renewal {
 
 /// Which part of a page is asked for. An empty list means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selection {
+pub struct ScrapeSelection {
     /// Names of targets.
     pub targets: Vec<String>,
     /// Names of collectors.
@@ -62,39 +62,39 @@ pub struct Selection {
 }
 
 /// One target with the queries asked for (their indexes).
-pub type Chosen = (Arc<Target>, Vec<usize>);
+pub type SelectedTarget = (Arc<Target>, Vec<usize>);
 
 impl Targets {
     /// Makes the targets. Opens no connection.
     #[must_use]
-    pub fn new(plan: Config, shared: &Arc<Shared>) -> Self {
-        let Config { targets, exporter, .. } = plan;
-        let target = |planned: Arc<planned::Database>| {
-            let context = context(&exporter, &planned);
-            Target::new(planned, context, shared).map(Arc::new)
+    pub fn new(config: Config, shared: &Arc<SharedResources>) -> Self {
+        let Config { targets, exporter, .. } = config;
+        let target = |database: Arc<Database>| {
+            let context = sample_context(&exporter, &database);
+            Target::new(database, context, shared).map(Arc::new)
         };
         let targets = targets.into_iter().filter_map(target).collect();
         Targets { targets, exporter, shared: Arc::clone(shared), former: Mutex::default() }
     }
 
-    /// The fleet of another plan. What did not change of a target goes on in its next one; those that are gone end with the
-    /// last scrape that holds the old fleet.
+    /// The targets of another plan. What did not change of a target goes on in its next one; those that are gone end with the
+    /// last scrape that holds the old targets.
     #[must_use]
-    pub fn renew(&self, plan: Config) -> (Self, Renewal) {
-        let Config { targets, exporter, .. } = plan;
+    pub fn renew(&self, config: Config) -> (Self, ReloadSummary) {
+        let Config { targets, exporter, .. } = config;
         let sampled_alike = sampling(&self.exporter) == sampling(&exporter);
         let known: HashMap<&str, &Arc<Target>> =
-            self.targets.iter().map(|target| (target.plan.name.as_str(), target)).collect();
-        let mut renewal = Renewal { unchanged: 0, changed: 0, started: 0, ended: 0 };
-        let mut target = |planned: Arc<planned::Database>| {
-            let context = context(&exporter, &planned);
-            let Some(old) = known.get(planned.name.as_str()) else {
-                let target = Target::new(planned, context, &self.shared)?;
+            self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
+        let mut renewal = ReloadSummary { unchanged: 0, changed: 0, started: 0, ended: 0 };
+        let mut target = |database: Arc<Database>| {
+            let context = sample_context(&exporter, &database);
+            let Some(old) = known.get(database.name.as_str()) else {
+                let target = Target::new(database, context, &self.shared)?;
                 renewal.started += 1;
                 return Some(Arc::new(target));
             };
-            let is_same = sampled_alike && old.plan.digest == planned.digest;
-            let target = old.renew(planned, context, &self.shared)?;
+            let is_same = sampled_alike && old.database.digest == database.digest;
+            let target = old.renew(database, context, &self.shared)?;
             *(if is_same { &mut renewal.unchanged } else { &mut renewal.changed }) += 1;
             Some(Arc::new(target))
         };
@@ -118,8 +118,8 @@ impl Targets {
     pub fn own_metrics(&self) -> Families {
         let telemetry = self.telemetry();
         self.forget_what_is_gone();
-        telemetry.late_workers(self.shared.workers.figures().late);
-        for target in self.targets.iter().filter(|target| target.plan.enabled) {
+        telemetry.late_workers(self.shared.workers.counts().late);
+        for target in self.targets.iter().filter(|target| target.database.enabled) {
             target.count_sessions();
         }
         telemetry.render()
@@ -135,7 +135,7 @@ impl Targets {
         let alive: Vec<_> = former.drain(..).filter(|owner| owner.strong_count() > 0).collect();
         *former = alive;
         let here: HashMap<_, _> =
-            self.targets.iter().map(|target| (target.plan.name.as_str(), target)).collect();
+            self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
         self.telemetry()
             .retain(|subject| here.get(subject.target.name).is_some_and(|target| target.bears(subject)));
     }
@@ -154,8 +154,9 @@ impl Targets {
     /// Stops what still runs in the servers and closes the sessions. Blocks for a moment at most.
     pub fn stop(&self) {
         self.interrupt();
-        self.shared.close_idle();
-        if !self.shared.disposal.settle(Deadline::within(DRAIN)) {
+        let by = Deadline::within(DRAIN);
+        self.shared.close_sessions(by.earlier_by(DRAIN / 2));
+        if !self.shared.disposal.settle(by) {
             log::warn!("{} sessions did not end in time", self.shared.disposal.pending());
         }
     }
@@ -164,25 +165,27 @@ impl Targets {
     ///
     /// # Errors
     /// A configuration error for an unknown name, with the three nearest.
-    pub fn select(&self, selection: &Selection) -> Result<Vec<Chosen>, Error> {
-        let queries = || self.targets.iter().flat_map(|target| &target.plan.queries);
-        known("target", &selection.targets, || self.targets.iter().map(|target| target.plan.name.as_str()))?;
-        known("collector", &selection.collectors, || queries().map(|query| &*query.collector))?;
-        known("query", &selection.queries, || queries().map(|query| &*query.name))?;
+    pub fn select(&self, selection: &ScrapeSelection) -> Result<Vec<SelectedTarget>, Error> {
+        let queries = || self.targets.iter().flat_map(|target| &target.database.queries);
+        check_names("target", &selection.targets, || {
+            self.targets.iter().map(|target| target.database.name.as_str())
+        })?;
+        check_names("collector", &selection.collectors, || queries().map(|query| &*query.collector))?;
+        check_names("query", &selection.queries, || queries().map(|query| &*query.name))?;
         let names = [&selection.targets, &selection.collectors, &selection.queries];
-        let [targets, collectors, queries] = names.map(|names| Wanted::new(names));
+        let [targets, collectors, queries] = names.map(|names| NameFilter::new(names));
         let choose = |target: &Arc<Target>| {
-            let all = target.plan.queries.iter().enumerate();
+            let all = target.database.queries.iter().enumerate();
             let chosen = all
                 .filter(|(_, query)| collectors.has(&query.collector) && queries.has(&query.name))
                 .map(|(index, _)| index)
                 .collect();
             (Arc::clone(target), chosen)
         };
-        let enabled = self.targets.iter().filter(|target| target.plan.enabled);
-        let chosen = enabled.filter(|target| targets.has(&target.plan.name)).map(choose);
+        let enabled = self.targets.iter().filter(|target| target.database.enabled);
+        let chosen = enabled.filter(|target| targets.has(&target.database.name)).map(choose);
         let narrowed = !selection.collectors.is_empty() || !selection.queries.is_empty();
-        Ok(chosen.filter(|(_, queries): &Chosen| !narrowed || !queries.is_empty()).collect())
+        Ok(chosen.filter(|(_, queries): &SelectedTarget| !narrowed || !queries.is_empty()).collect())
     }
 }
 
@@ -194,31 +197,35 @@ fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong, usize) {
 
 /// What all samples of a target bear.
 #[must_use]
-pub fn context(exporter: &Exporter, target: &planned::Database) -> Context {
+pub fn sample_context(exporter: &Exporter, target: &Database) -> SampleContext {
     let label = LabelName::new(&exporter.target_label).ok();
     let limit = LabelLimit {
         bytes: exporter.max_label_length,
         truncate: exporter.labels_too_long == LabelsTooLong::Truncate,
     };
-    Context::new(label.as_ref().map(|label| (label, target.name.as_str())), &target.labels, limit)
+    SampleContext::new(label.as_ref().map(|label| (label, target.name.as_str())), &target.labels, limit)
         .with_max_cell_bytes(exporter.max_cell_bytes)
 }
 
 /// Names asked for: a request may hold thousands.
-enum Wanted<'s> {
+enum NameFilter<'s> {
     All,
     Only(HashSet<&'s str>),
 }
 
-impl<'s> Wanted<'s> {
+impl<'s> NameFilter<'s> {
     fn new(names: &'s [String]) -> Self {
-        if names.is_empty() { Wanted::All } else { Wanted::Only(names.iter().map(String::as_str).collect()) }
+        if names.is_empty() {
+            NameFilter::All
+        } else {
+            NameFilter::Only(names.iter().map(String::as_str).collect())
+        }
     }
 
     fn has(&self, name: &str) -> bool {
         match self {
-            Wanted::All => true,
-            Wanted::Only(names) => names.contains(name),
+            NameFilter::All => true,
+            NameFilter::Only(names) => names.contains(name),
         }
     }
 }
@@ -231,7 +238,7 @@ const SHOWN: usize = 128;
 ///
 /// # Errors
 /// A configuration error for the first unknown one, with the three nearest.
-pub fn known<'n, N: Iterator<Item = &'n str>>(
+pub fn check_names<'n, N: Iterator<Item = &'n str>>(
     what: &str,
     wanted: &[String],
     names: impl Fn() -> N,

@@ -21,7 +21,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
 /// How long a thread without work stays.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What work has at least before it counts as late, when it starts near its deadline or after it.
 const GRACE: Duration = Duration::from_millis(100);
 /// Late threads per permit before new work is refused.
@@ -43,9 +43,9 @@ pub enum Line {
     Doubtful,
 }
 
-/// A moment's figures.
+/// A moment's counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Figures {
+pub struct WorkerCounts {
     /// Pieces of work that hold a permit.
     pub busy: usize,
     /// Pieces of work past their deadline that have not returned.
@@ -60,13 +60,13 @@ pub struct Figures {
 
 type Task = Box<dyn FnOnce() + Send>;
 
-struct Work {
+struct QueuedTask {
     task: Task,
     by: Deadline,
     line: Line,
 }
 
-struct Running {
+struct RunningTask {
     by: Deadline,
     line: Line,
     late: bool,
@@ -75,12 +75,12 @@ struct Running {
 }
 
 #[derive(Default)]
-struct State {
-    regular: VecDeque<Work>,
-    doubtful: VecDeque<Work>,
+struct WorkerState {
+    regular: VecDeque<QueuedTask>,
+    doubtful: VecDeque<QueuedTask>,
     /// Work that has its permit and waits for a thread to pick it up.
     assigned: VecDeque<(u64, Task)>,
-    running: HashMap<u64, Running>,
+    running: HashMap<u64, RunningTask>,
     threads: usize,
     /// Threads that run nothing: they wait for work, or are on their way to it.
     free: usize,
@@ -95,15 +95,15 @@ struct State {
     closed: bool,
 }
 
-struct Shared {
+struct WorkerPool {
     max: usize,
     turns: usize,
     turn: Duration,
-    state: Mutex<State>,
+    state: Mutex<WorkerState>,
 }
 
 /// The threads. Dropping it ends those that are idle; the others end with their work.
-pub struct Workers(Arc<Shared>);
+pub struct Workers(Arc<WorkerPool>);
 
 impl Workers {
     /// At most `max` (at least one) pieces of work at once, late ones aside. Starts no thread yet.
@@ -117,7 +117,7 @@ impl Workers {
     #[must_use]
     pub fn with_turns(max: usize, turns: usize, turn: Duration) -> Self {
         let (max, turns, state) = (max.max(1), turns.max(1), Mutex::default());
-        Workers(Arc::new(Shared { max, turns, turn, state }))
+        Workers(Arc::new(WorkerPool { max, turns, turn, state }))
     }
 
     /// Runs `task` on a thread of its own as soon as there is a permit. Returns at once.
@@ -138,7 +138,7 @@ impl Workers {
                 Error::new(Reason::Wedged, message).with_hint("new work starts when some of them return")
             );
         }
-        let work = Work { task: Box::new(task), by, line };
+        let work = QueuedTask { task: Box::new(task), by, line };
         match line {
             Line::Regular | Line::InTurns => state.regular.push_back(work),
             Line::Doubtful => state.doubtful.push_back(work),
@@ -157,11 +157,11 @@ impl Workers {
 
     /// How things stand now.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn counts(&self) -> WorkerCounts {
         let mut state = self.0.state.lock();
         state.mark_late();
         let late = state.late();
-        Figures {
+        WorkerCounts {
             busy: state.running.len() - late,
             late,
             waiting: state.regular.len() + state.doubtful.len(),
@@ -181,7 +181,7 @@ impl Drop for Workers {
     }
 }
 
-impl State {
+impl WorkerState {
     fn mark_late(&mut self) {
         let now = Instant::now();
         for running in self.running.values_mut().filter(|running| running.by.moment() <= now) {
@@ -202,7 +202,7 @@ impl State {
     }
 
     fn permits(&self, line: Option<Line>) -> usize {
-        let holds = |running: &&Running| !running.late && line.is_none_or(|line| running.line == line);
+        let holds = |running: &&RunningTask| !running.late && line.is_none_or(|line| running.line == line);
         self.running.values().filter(holds).count()
     }
 
@@ -220,12 +220,12 @@ impl State {
     }
 
     /// The next work that may have a permit now.
-    fn next(&mut self, max: usize, turns: usize) -> Option<Work> {
+    fn next(&mut self, max: usize, turns: usize) -> Option<QueuedTask> {
         if self.permits(None) >= max || self.late() >= LATE_PER_PERMIT * max {
             return None;
         }
         let free_turn = self.turns().count() < turns;
-        let may = |work: &Work| free_turn || work.line != Line::InTurns;
+        let may = |work: &QueuedTask| free_turn || work.line != Line::InTurns;
         if let Some(work) = self.regular.iter().position(may).and_then(|place| self.regular.remove(place)) {
             return Some(work);
         }
@@ -234,15 +234,15 @@ impl State {
     }
 }
 
-impl Shared {
+impl WorkerPool {
     /// Gives permits to work that waits and finds it threads; `awake` of those that are free come by themselves.
-    fn dispatch(self: &Arc<Self>, state: &mut State, awake: usize) -> Result<()> {
-        while let Some(Work { task, by, line }) = state.next(self.max, self.turns) {
+    fn dispatch(self: &Arc<Self>, state: &mut WorkerState, awake: usize) -> Result<()> {
+        while let Some(QueuedTask { task, by, line }) = state.next(self.max, self.turns) {
             state.started += 1;
             let number = state.started;
             let by = by.max(Deadline::within(GRACE));
             let turn = (line == Line::InTurns).then(|| Instant::now() + self.turn);
-            state.running.insert(number, Running { by, line, late: false, turn });
+            state.running.insert(number, RunningTask { by, line, late: false, turn });
             state.assigned.push_back((number, task));
             if state.free >= state.assigned.len() {
                 if state.assigned.len() > awake {
@@ -265,7 +265,7 @@ impl Shared {
         Ok(())
     }
 
-    fn spawn(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
+    fn spawn(self: &Arc<Self>, state: &mut WorkerState) -> std::io::Result<()> {
         let shared = Arc::clone(self);
         let name = format!("lane-{}", state.born + 1);
         std::thread::Builder::new().name(name).stack_size(STACK).spawn(move || shared.serve())?;
@@ -294,7 +294,11 @@ impl Shared {
     }
 
     /// Waits for work, to be woken by `bell`; `None` after ten seconds without, or when the workers were dropped.
-    fn take(self: &Arc<Self>, state: &mut MutexGuard<'_, State>, bell: &Arc<Condvar>) -> Option<(u64, Task)> {
+    fn take(
+        self: &Arc<Self>,
+        state: &mut MutexGuard<'_, WorkerState>,
+        bell: &Arc<Condvar>,
+    ) -> Option<(u64, Task)> {
         loop {
             if let Some(work) = state.assigned.pop_front() {
                 return Some(work);
@@ -305,7 +309,7 @@ impl Shared {
             let turn = state.next_turn().filter(|_| !state.watched);
             state.watched |= turn.is_some();
             state.parked.push(Arc::clone(bell));
-            let until = turn.unwrap_or_else(|| Instant::now() + IDLE);
+            let until = turn.unwrap_or_else(|| Instant::now() + IDLE_TIMEOUT);
             let timed_out = bell.wait_until(state, until).timed_out();
             state.parked.retain(|other| !Arc::ptr_eq(other, bell));
             if turn.is_some() {

@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::config::query::Query;
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 use crate::metric::Metric;
 use crate::metric::lint_off::Lint;
 
@@ -100,7 +100,7 @@ impl Sink<'_> {
         self.within(query, metric, metric.labels_place.as_ref().unwrap_or(&metric.place), said);
     }
 
-    fn within(&mut self, query: &Query, metric: &Metric, place: &Place, said: Said) {
+    fn within(&mut self, query: &Query, metric: &Metric, place: &SourcePosition, said: Said) {
         let silent = metric.lint_off.holds(self.lint) || query.lint_off.holds(self.lint);
         self.add(silent, place, said);
     }
@@ -116,16 +116,16 @@ impl Sink<'_> {
     }
 
     /// At something of a target.
-    fn target(&mut self, target: &Database, place: &Place, said: Said) {
-        self.add(target.written.lint_off.holds(self.lint), place, said);
+    fn target(&mut self, target: &Database, place: &SourcePosition, said: Said) {
+        self.add(target.source.lint_off.holds(self.lint), place, said);
     }
 
-    fn add(&mut self, silent: bool, place: &Place, said: Said) {
+    fn add(&mut self, silent: bool, place: &SourcePosition, said: Said) {
         if silent {
             self.found.silenced += 1;
         } else if self.seen.insert((place.to_string(), said.message.clone())) {
             let hidden = self.plan.secret_lines.contains(&(place.file.clone(), place.line));
-            let place = Place { source: place.source.clone().filter(|_| !hidden), ..place.clone() };
+            let place = SourcePosition { source: place.source.clone().filter(|_| !hidden), ..place.clone() };
             let error = Error::config(said.message).at(place).with_hint(said.hint);
             self.found.findings.push(Finding { lint: self.lint, error });
         }

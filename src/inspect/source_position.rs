@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::packs;
-use crate::error::{Place, SqlPosition};
+use crate::error::{SourcePosition, SqlPosition};
 use crate::file;
 
 /// No file of a configuration is longer.
@@ -11,7 +11,7 @@ const LONGEST: u64 = 1 << 20;
 
 /// Where line and column of a statement stand in the file; `at` is where the statement begins. The place of the whole
 /// statement where the file does not hold the line as it is (in quotes with escapes, for one).
-pub(super) fn place_of(at: &Place, sql: &str, spot: SqlPosition) -> Place {
+pub(super) fn place_of(at: &SourcePosition, sql: &str, spot: SqlPosition) -> SourcePosition {
     let text = match at.file.strip_prefix("builtin:") {
         Some(name) => packs::text(name).map(str::to_owned),
         None => file::read_text(Path::new(&at.file), LONGEST).ok(),
@@ -19,7 +19,7 @@ pub(super) fn place_of(at: &Place, sql: &str, spot: SqlPosition) -> Place {
     text.and_then(|text| found(at, &text, sql, spot)).unwrap_or_else(|| at.clone())
 }
 
-fn found(at: &Place, text: &str, sql: &str, spot: SqlPosition) -> Option<Place> {
+fn found(at: &SourcePosition, text: &str, sql: &str, spot: SqlPosition) -> Option<SourcePosition> {
     let mut wanted = sql.lines();
     let first = wanted.next()?.trim();
     let line = sql.lines().nth(spot.line.checked_sub(1)?)?;
@@ -33,7 +33,7 @@ fn found(at: &Place, text: &str, sql: &str, spot: SqlPosition) -> Option<Place> 
     let indent = line.chars().take_while(|c| c.is_whitespace()).count();
     let before = source.get(..start)?.chars().count();
     let column = (before + spot.column).checked_sub(indent)?;
-    Some(Place { line: number, column, source: Some(source.to_owned()), ..at.clone() })
+    Some(SourcePosition { line: number, column, source: Some(source.to_owned()), ..at.clone() })
 }
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ mod tests {
     const FILE: &str = "queries:\n  - name: a\n    sql: |\n      SELECT region,\n        rgion\n      FROM t\n  - {name: b, sql: SELECT rgion}\n";
 
     fn spot(line: usize, sql: &str, spot: (usize, usize)) -> Option<(usize, usize)> {
-        let at = Place { file: "x.yaml".into(), line, column: 5, ..Place::default() };
+        let at = SourcePosition { file: "x.yaml".into(), line, column: 5, ..SourcePosition::default() };
         let place = found(&at, FILE, sql, SqlPosition { line: spot.0, column: spot.1 })?;
         Some((place.line, place.column))
     }

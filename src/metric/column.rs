@@ -3,7 +3,7 @@
 use crate::driver::advice::{Advice, LENGTH, written};
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
-use crate::value::{Cell, NoMoment, Number};
+use crate::value::{Cell, LocalTimeError, Number};
 
 /// In Unix seconds, the end of the year 9999.
 const LAST_MOMENT: f64 = 253_402_300_800.0;
@@ -76,21 +76,21 @@ fn missing(columns: &[Column], name: &str) -> Error {
 
 /// One column of a bound query, with what an error says about it.
 #[derive(Debug, Clone)]
-pub struct Bound {
+pub struct BoundColumn {
     index: usize,
     column: Column,
 }
 
-impl Bound {
+impl BoundColumn {
     /// Finds `name` among `columns`.
     ///
     /// # Errors
     /// As [`find`].
-    pub fn new(columns: &[Column], name: &str) -> Result<Bound> {
+    pub fn new(columns: &[Column], name: &str) -> Result<BoundColumn> {
         let index = find(columns, name)?;
         // Invariant: `find` answers a position within `columns`.
         let column = columns.get(index).cloned().ok_or_else(|| missing(columns, name))?;
-        Ok(Bound { index, column })
+        Ok(BoundColumn { index, column })
     }
 
     /// The cell of this column in `row`.
@@ -104,7 +104,7 @@ impl Bound {
     /// The cell of this column in `row` as a number; `None` for NULL.
     ///
     /// # Errors
-    /// `type` and `value` as [`Bound::no_number`] says, `protocol` from the row.
+    /// `type` and `value` as [`BoundColumn::no_number`] says, `protocol` from the row.
     pub fn number(&self, row: &dyn Row) -> Result<Option<f64>> {
         let cell = self.cell(row)?;
         match cell.number() {
@@ -187,15 +187,15 @@ impl Bound {
         Error::new(Reason::Type, message).with_hint(self.help(self.column.advice))
     }
 
-    fn no_moment(&self, cell: &Cell<'_>, why: NoMoment) -> Error {
+    fn no_moment(&self, cell: &Cell<'_>, why: LocalTimeError) -> Error {
         match why {
-            NoMoment::UnknownOffset => self
+            LocalTimeError::UnknownOffset => self
                 .bad_value(cell, &format!("is local time, and {NO_OFFSET}"))
                 .with_hint(self.help(self.column.advice)),
-            NoMoment::Twice => self
+            LocalTimeError::Twice => self
                 .bad_value(cell, "is local time that comes twice, as the clock is set back then")
                 .with_hint(self.help(self.column.advice)),
-            NoMoment::OutOfRange => self
+            LocalTimeError::OutOfRange => self
                 .bad_value(cell, "is outside the range in which the database converts times")
                 .with_hint(self.or_null()),
         }
@@ -260,7 +260,7 @@ pub fn cut(text: &str, max: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::Content;
+    use crate::driver::ColumnContent;
 
     fn columns(names: &[&str]) -> Vec<Column> {
         let column = |name: &&str| Column {
@@ -268,7 +268,7 @@ mod tests {
             type_name: "jsonb".into(),
             advice: Advice::Write("({} ->> 'FIELD')::numeric"),
             quote: '"',
-            content: Content::Unknown,
+            content: ColumnContent::Unknown,
         };
         names.iter().map(column).collect()
     }
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_type_that_is_not_a_number_names_what_to_write() {
-        let bound = Bound::new(&columns(&["doc"]), "doc").unwrap();
+        let bound = BoundColumn::new(&columns(&["doc"]), "doc").unwrap();
         let cell = Cell::Other("{}");
         let error = bound.no_number(&cell, cell.number());
         assert_eq!(error.reason(), Reason::Type);
@@ -311,7 +311,7 @@ mod tests {
     fn a_date_without_a_moment_says_why_and_what_to_write() {
         let advice = Advice::Convert { moment: "UNIX({})", or_null: "NULLIF(UNIX({}), 0)" };
         let column = Column { advice, type_name: "DATETIME".into(), ..columns(&["at"]).remove(0) };
-        let bound = Bound::new(&[column], "at").unwrap();
+        let bound = BoundColumn::new(&[column], "at").unwrap();
         let said = |cell: Cell<'_>| bound.no_number(&cell, cell.number()).to_string();
         let at = |why| Cell::LocalDateTime { micros: 1_767_323_045_000_000, moment: Err(why) };
         let exact = "write `UNIX(at) AS at` in the SELECT";
@@ -319,19 +319,19 @@ mod tests {
             "write `NULLIF(UNIX(at), 0) AS at` in the SELECT to make it NULL, or set `invalid: skip`";
         for (cell, why, help) in [
             (
-                at(NoMoment::UnknownOffset),
+                at(LocalTimeError::UnknownOffset),
                 "\"2026-01-02T03:04:05\" is local time, and the offset of the session's \
               time_zone is not known for it",
                 exact,
             ),
             (
-                at(NoMoment::Twice),
+                at(LocalTimeError::Twice),
                 "\"2026-01-02T03:04:05\" is local time that comes twice, as the clock is set back \
               then",
                 exact,
             ),
             (
-                at(NoMoment::OutOfRange),
+                at(LocalTimeError::OutOfRange),
                 "\"2026-01-02T03:04:05\" is outside the range in which the database converts \
               times",
                 or_null,
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_value_is_shown_shortened_and_without_control_characters() {
-        let bound = Bound::new(&columns(&["doc"]), "doc").unwrap();
+        let bound = BoundColumn::new(&columns(&["doc"]), "doc").unwrap();
         let long = format!("a\n{}", "é".repeat(60));
         let error = bound.no_number(&Cell::Text(&long), Number::NotNumber);
         assert_eq!(error.reason(), Reason::Value);

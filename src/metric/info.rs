@@ -7,7 +7,7 @@ use crate::exposition::line::LabelBytes;
 use crate::yaml::keys::Keys;
 
 use super::samples::Samples;
-use super::{Emit, MetricType, Recipe, Use};
+use super::{ColumnUse, Emit, MetricType, Recipe};
 
 /// The type.
 pub struct Info;
@@ -42,7 +42,7 @@ impl Recipe for Always1 {
         Some("an info is always 1: a sum of several is none")
     }
 
-    fn uses(&self) -> Vec<Use> {
+    fn uses(&self) -> Vec<ColumnUse> {
         Vec::new()
     }
 

@@ -9,11 +9,11 @@ use crate::exposition::line::LabelBytes;
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
-use super::column::{Bound, cut};
+use super::column::{BoundColumn, cut};
 
 /// Where a label's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum LabelSource {
     /// The column of this name.
     Column(String),
     /// Always this text.
@@ -52,18 +52,18 @@ pub struct Labels(Vec<Label>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Label {
     name: LabelName,
-    origin: Origin,
+    origin: LabelSource,
     /// What every row writes: all of a fixed label, the start of one from a column.
     bytes: Box<[u8]>,
 }
 
 impl Label {
-    fn new(name: LabelName, origin: Origin) -> Self {
+    fn new(name: LabelName, origin: LabelSource) -> Self {
         let mut bytes = Vec::new();
         match &origin {
-            Origin::Column(_) => line::open_label(&name, &mut bytes),
-            Origin::Fixed(value) => line::label(&name, value, &mut bytes),
-            Origin::Own => {}
+            LabelSource::Column(_) => line::open_label(&name, &mut bytes),
+            LabelSource::Fixed(value) => line::label(&name, value, &mut bytes),
+            LabelSource::Own => {}
         }
         Label { name, origin, bytes: bytes.into() }
     }
@@ -72,7 +72,7 @@ impl Label {
 impl Labels {
     /// Sorts them into the order written.
     #[must_use]
-    pub fn new(mut labels: Vec<(LabelName, Origin)>) -> Self {
+    pub fn new(mut labels: Vec<(LabelName, LabelSource)>) -> Self {
         labels.sort_by(|(left, _), (right, _)| {
             (left.as_str() == "le", left).cmp(&(right.as_str() == "le", right))
         });
@@ -85,14 +85,14 @@ impl Labels {
     }
 
     /// The labels in the order written, each with where its value comes from.
-    pub fn iter(&self) -> impl Iterator<Item = (&LabelName, &Origin)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&LabelName, &LabelSource)> {
         self.0.iter().map(|label| (&label.name, &label.origin))
     }
 
     /// True when a label's value comes from a column.
     #[must_use]
     pub fn has_columns(&self) -> bool {
-        self.0.iter().any(|label| matches!(label.origin, Origin::Column(_)))
+        self.0.iter().any(|label| matches!(label.origin, LabelSource::Column(_)))
     }
 
     /// Finds the columns.
@@ -102,11 +102,11 @@ impl Labels {
     pub fn bind(&self, columns: &[Column]) -> Result<BoundLabels<'_>> {
         fn part<'l>(label: &'l Label, columns: &[Column]) -> Result<Part<'l>> {
             Ok(match &label.origin {
-                Origin::Column(column) => {
-                    Part::Column { open: &label.bytes, column: Bound::new(columns, column)? }
+                LabelSource::Column(column) => {
+                    Part::Column { open: &label.bytes, column: BoundColumn::new(columns, column)? }
                 }
-                Origin::Fixed(_) => Part::Fixed(&label.bytes),
-                Origin::Own => Part::Gap,
+                LabelSource::Fixed(_) => Part::Fixed(&label.bytes),
+                LabelSource::Own => Part::Gap,
             })
         }
         Ok(BoundLabels(self.0.iter().map(|label| part(label, columns)).collect::<Result<_>>()?))
@@ -129,7 +129,7 @@ pub struct BoundLabels<'l>(Vec<Part<'l>>);
 #[derive(Debug)]
 enum Part<'l> {
     Fixed(&'l [u8]),
-    Column { open: &'l [u8], column: Bound },
+    Column { open: &'l [u8], column: BoundColumn },
     Gap,
 }
 
@@ -174,7 +174,7 @@ impl BoundLabels<'_> {
     }
 }
 
-fn limited<'t>(text: &'t str, limit: LabelLimit, column: &Bound) -> Result<&'t str> {
+fn limited<'t>(text: &'t str, limit: LabelLimit, column: &BoundColumn) -> Result<&'t str> {
     if text.len() <= limit.bytes {
         return Ok(text);
     }

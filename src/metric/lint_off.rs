@@ -7,7 +7,7 @@ use crate::yaml::keys::{Keys, nearest};
 
 /// What a lint looks at: where `lint_off` may name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
+pub enum LintSubject {
     /// An entry of `metrics`; its query may silence it too.
     Metric,
     /// An entry of `queries`.
@@ -16,12 +16,12 @@ pub enum Subject {
     Target,
 }
 
-impl Subject {
+impl LintSubject {
     fn word(self) -> &'static str {
         match self {
-            Subject::Metric => "metrics",
-            Subject::Query => "queries",
-            Subject::Target => "targets",
+            LintSubject::Metric => "metrics",
+            LintSubject::Query => "queries",
+            LintSubject::Target => "targets",
         }
     }
 }
@@ -48,7 +48,7 @@ macro_rules! lints {
                 match self { $(Lint::$variant => $about,)* }
             }
 
-            fn subjects(self) -> &'static [Subject] {
+            fn subjects(self) -> &'static [LintSubject] {
                 match self { $(Lint::$variant => $subjects,)* }
             }
         }
@@ -56,21 +56,21 @@ macro_rules! lints {
 }
 
 lints! {
-    CounterWithoutTotal = "L001", &[Subject::Metric], "a counter whose name does not end in `_total`";
-    TotalWithoutCounter = "L002", &[Subject::Metric], "a gauge whose name ends in `_total`";
-    BaseUnit = "L003", &[Subject::Metric], "a unit that is no base unit: `_ms`, `_kb`, `_percent`";
-    UnitDisagrees = "L004", &[Subject::Metric], "a name that says another unit than its column or its help";
-    MissingHelp = "L005", &[Subject::Metric], "a metric without `help`";
-    UnboundedLabel = "L006", &[Subject::Metric], "a label that may have a value a row: `id`, `uuid`, `email`, `url`";
-    PrometheusLabel = "L007", &[Subject::Metric, Subject::Target], "a label `job` or `instance`, which Prometheus sets itself";
-    MovingHistogram = "L008", &[Subject::Metric], "a histogram of rows that leave the result again";
-    SlowCounter = "L009", &[Subject::Metric], "a counter read less often than once a minute";
-    UnverifiedTls = "L010", &[Subject::Target], "a server on the network that need not prove who it is";
-    WrittenPassword = "L011", &[Subject::Target], "a password that stands in the configuration";
-    OpenFile = "L012", &[Subject::Target], "a file with a password that everybody on the machine may read";
-    SharedSql = "L013", &[Subject::Query], "two queries over the same rows, which one SQL could read";
-    SameSql = "L014", &[Subject::Query], "the same SQL twice on one target";
-    SwallowingComment = "L015", &[Subject::Query, Subject::Target], "a comment that swallows the rest of the SQL: YAML joins its lines";
+    CounterWithoutTotal = "L001", &[LintSubject::Metric], "a counter whose name does not end in `_total`";
+    TotalWithoutCounter = "L002", &[LintSubject::Metric], "a gauge whose name ends in `_total`";
+    BaseUnit = "L003", &[LintSubject::Metric], "a unit that is no base unit: `_ms`, `_kb`, `_percent`";
+    UnitDisagrees = "L004", &[LintSubject::Metric], "a name that says another unit than its column or its help";
+    MissingHelp = "L005", &[LintSubject::Metric], "a metric without `help`";
+    UnboundedLabel = "L006", &[LintSubject::Metric], "a label that may have a value a row: `id`, `uuid`, `email`, `url`";
+    PrometheusLabel = "L007", &[LintSubject::Metric, LintSubject::Target], "a label `job` or `instance`, which Prometheus sets itself";
+    MovingHistogram = "L008", &[LintSubject::Metric], "a histogram of rows that leave the result again";
+    SlowCounter = "L009", &[LintSubject::Metric], "a counter read less often than once a minute";
+    UnverifiedTls = "L010", &[LintSubject::Target], "a server on the network that need not prove who it is";
+    WrittenPassword = "L011", &[LintSubject::Target], "a password that stands in the configuration";
+    OpenFile = "L012", &[LintSubject::Target], "a file with a password that everybody on the machine may read";
+    SharedSql = "L013", &[LintSubject::Query], "two queries over the same rows, which one SQL could read";
+    SameSql = "L014", &[LintSubject::Query], "the same SQL twice on one target";
+    SwallowingComment = "L015", &[LintSubject::Query, LintSubject::Target], "a comment that swallows the rest of the SQL: YAML joins its lines";
 }
 
 impl Lint {
@@ -93,30 +93,30 @@ impl Lint {
     #[must_use]
     pub fn silenced_on(self) -> &'static str {
         match self.subjects() {
-            [Subject::Metric] => "the metric or its query",
-            [Subject::Query] => "the query",
-            [Subject::Target] => "the target",
-            [Subject::Query, Subject::Target] => "the query or the target",
+            [LintSubject::Metric] => "the metric or its query",
+            [LintSubject::Query] => "the query",
+            [LintSubject::Target] => "the target",
+            [LintSubject::Query, LintSubject::Target] => "the query or the target",
             _ => "the metric, its query or the target",
         }
     }
 
-    fn may_stand_on(self, subject: Subject) -> bool {
-        let of_a_metric = subject == Subject::Query && self.subjects().contains(&Subject::Metric);
+    fn may_stand_on(self, subject: LintSubject) -> bool {
+        let of_a_metric = subject == LintSubject::Query && self.subjects().contains(&LintSubject::Metric);
         of_a_metric || self.subjects().contains(&subject)
     }
 }
 
 /// The lints that one entry silences.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Silence(Vec<Lint>);
+pub struct SilencedLints(Vec<Lint>);
 
-impl Silence {
+impl SilencedLints {
     /// Takes the key `lint_off` of an entry: one code or a list. A code that there is not, or one that looks at
     /// something else, is a fault.
-    pub fn read(keys: &mut Keys<'_>, subject: Subject) -> Silence {
+    pub fn read(keys: &mut Keys<'_>, subject: LintSubject) -> SilencedLints {
         const KEY: &str = "lint_off";
-        let mut silence = Silence::default();
+        let mut silence = SilencedLints::default();
         for code in keys.texts(KEY).unwrap_or_default() {
             match Lint::find(&code) {
                 None => keys.fault_with_hint(KEY, format!("there is no lint {code:?}"), Lint::hint(&code)),

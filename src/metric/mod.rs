@@ -22,9 +22,9 @@ pub mod unknown;
 mod uses;
 pub mod value;
 
-use self::lint_off::Silence;
+use self::lint_off::SilencedLints;
 use crate::driver::{Column, Row};
-use crate::error::{Place, Result};
+use crate::error::{Result, SourcePosition};
 use crate::exposition::FamilyKind;
 use crate::exposition::line::LabelBytes;
 use crate::name::LabelName;
@@ -34,7 +34,7 @@ use self::labels::Labels;
 use self::naming::Naming;
 use self::samples::{Duplicates, Samples};
 
-pub use self::uses::{Needs, Use};
+pub use self::uses::{ColumnNeed, ColumnUse};
 
 /// A type of metric, by its name in `type:`. A new one is one line in [`TYPES`].
 pub trait MetricType: Sync {
@@ -92,7 +92,7 @@ pub trait Recipe: Send + Sync {
     }
 
     /// The columns that it reads, in the order in which people would name them.
-    fn uses(&self) -> Vec<Use>;
+    fn uses(&self) -> Vec<ColumnUse>;
 
     /// Finds the columns, once a run.
     ///
@@ -137,11 +137,11 @@ pub struct Metric {
     /// Label names in the order written on a sample: sorted, `le` last.
     pub label_names: Vec<LabelName>,
     /// Where it stands in the file.
-    pub place: Place,
+    pub place: SourcePosition,
     /// The first key that gives it labels.
-    pub labels_place: Option<Place>,
+    pub labels_place: Option<SourcePosition>,
     /// The lints that it silences.
-    pub lint_off: Silence,
+    pub lint_off: SilencedLints,
     /// Where its labels come from.
     pub labels: Labels,
     /// What becomes of a row.

@@ -7,7 +7,7 @@ use crate::error::{Error, Reason, Result};
 use crate::exposition::{Family, FamilyKind};
 use crate::name::MetricName;
 
-use super::column::Bound;
+use super::column::BoundColumn;
 
 /// Metric names that are ours, and the process metrics of every Prometheus client (DESIGN 9).
 pub const OUR_PREFIXES: [&str; 2] = ["sql_exporter_", "process_"];
@@ -147,7 +147,7 @@ impl Pattern {
         let part = |part: &Part| {
             Ok(match part {
                 Part::Text(text) => BoundPart::Text(text.clone()),
-                Part::Column(name) => BoundPart::Column(Bound::new(columns, name)?),
+                Part::Column(name) => BoundPart::Column(BoundColumn::new(columns, name)?),
             })
         };
         let parts = self.parts.iter().map(part).collect::<Result<_>>()?;
@@ -158,7 +158,7 @@ impl Pattern {
 #[derive(Debug)]
 enum BoundPart {
     Text(String),
-    Column(Bound),
+    Column(BoundColumn),
 }
 
 /// A pattern bound to the columns of a result.

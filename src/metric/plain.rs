@@ -8,7 +8,7 @@ use crate::yaml::keys::Keys;
 
 use super::samples::Samples;
 use super::value::{BoundValues, Rule, Values};
-use super::{Emit, Recipe, Use};
+use super::{ColumnUse, Emit, Recipe};
 
 /// The recipe.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Recipe for Plain {
         self.0.measures()
     }
 
-    fn uses(&self) -> Vec<Use> {
+    fn uses(&self) -> Vec<ColumnUse> {
         self.0.uses()
     }
 

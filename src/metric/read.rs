@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::lint_off::{Silence, Subject};
-use crate::error::Place;
+use super::lint_off::{LintSubject, SilencedLints};
+use crate::error::SourcePosition;
 use crate::exposition::FamilyKind;
 use crate::name::LabelName;
 use crate::yaml::keys::{Keys, nearest};
 
-use super::labels::{Labels, Origin, label_name};
+use super::labels::{LabelSource, Labels, label_name};
 use super::naming::Naming;
 use super::samples::Duplicates;
 use super::{Metric, MetricType, Recipe, TYPES, gauge};
@@ -38,7 +38,7 @@ const KEYS_OF_TYPES: &[(&str, &[&str])] = &[
 /// Takes all keys of one entry.
 pub(super) fn metric(mut keys: Keys<'_>) -> Option<Metric> {
     let metric = common(&mut keys, "name");
-    let lint_off = Silence::read(&mut keys, Subject::Metric);
+    let lint_off = SilencedLints::read(&mut keys, LintSubject::Metric);
     keys.finish();
     metric.map(|metric| Metric { lint_off, ..metric })
 }
@@ -80,7 +80,7 @@ fn common(keys: &mut Keys<'_>, name_key: &'static str) -> Option<Metric> {
         label_names: labels.names().cloned().collect(),
         place,
         labels_place,
-        lint_off: Silence::default(),
+        lint_off: SilencedLints::default(),
         labels,
         recipe,
         timestamp_column,
@@ -187,7 +187,7 @@ fn read_timestamp(
 /// The labels that an entry names, each once.
 #[derive(Default)]
 struct Given {
-    labels: Vec<(LabelName, Origin)>,
+    labels: Vec<(LabelName, LabelSource)>,
     names: HashSet<LabelName>,
 }
 
@@ -196,18 +196,18 @@ impl Given {
         let mut given = Given::default();
         for (name, column) in keys.named_texts("labels").unwrap_or_default() {
             if let Some(name) = label_name(keys, "labels", &name) {
-                given.add(keys, "labels", name, Origin::Column(column));
+                given.add(keys, "labels", name, LabelSource::Column(column));
             }
         }
         for (name, value) in keys.pairs("static_labels").unwrap_or_default() {
             if let Some(name) = label_name(keys, "static_labels", &name) {
-                given.add(keys, "static_labels", name, Origin::Fixed(value));
+                given.add(keys, "static_labels", name, LabelSource::Fixed(value));
             }
         }
         given
     }
 
-    fn add(&mut self, keys: &Keys<'_>, key: &str, name: LabelName, origin: Origin) {
+    fn add(&mut self, keys: &Keys<'_>, key: &str, name: LabelName, origin: LabelSource) {
         if self.names.insert(name.clone()) {
             self.labels.push((name, origin));
         } else {
@@ -219,14 +219,14 @@ impl Given {
     fn with_own(mut self, keys: &Keys<'_>, own: Option<&LabelName>) -> Labels {
         if let Some(own) = own {
             let key = if keys.has("value_label") { "value_label" } else { "labels" };
-            self.add(keys, key, own.clone(), Origin::Own);
+            self.add(keys, key, own.clone(), LabelSource::Own);
         }
         Labels::new(self.labels)
     }
 }
 
 /// The first key that gives labels.
-fn labels_place(keys: &Keys<'_>) -> Option<Place> {
+fn labels_place(keys: &Keys<'_>) -> Option<SourcePosition> {
     let key = ["labels", "static_labels", "value_label"].into_iter().find(|key| keys.has(key))?;
     Some(keys.place(key))
 }
@@ -234,10 +234,10 @@ fn labels_place(keys: &Keys<'_>) -> Option<Place> {
 fn read_empty(
     keys: &mut Keys<'_>,
     recipe: Option<&dyn Recipe>,
-    labels: &[(LabelName, Origin)],
+    labels: &[(LabelName, LabelSource)],
 ) -> Option<f64> {
     let number = keys.word_or_number("empty", &[("none", None)], Some)??;
-    if labels.iter().any(|(_, origin)| matches!(origin, Origin::Column(_))) {
+    if labels.iter().any(|(_, origin)| matches!(origin, LabelSource::Column(_))) {
         keys.fault("empty", "a number for a result without rows needs a metric without label columns");
     }
     if let Some(why) = recipe.and_then(|recipe| recipe.refuses_empty(number)) {

@@ -28,7 +28,7 @@ pub enum Duplicates {
 
 /// Values left out of a good result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Skipped {
+pub struct SkippedValues {
     /// NULL with `null: skip`.
     pub null: u64,
     /// Not usable, with `invalid: skip`.
@@ -45,7 +45,7 @@ pub struct Tally {
     /// More are an error.
     pub max_series: u64,
     /// Values left out.
-    pub skipped: Skipped,
+    pub skipped: SkippedValues,
 }
 
 impl Tally {

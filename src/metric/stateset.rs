@@ -11,10 +11,10 @@ use crate::name::LabelName;
 use crate::value::Cell;
 use crate::yaml::keys::Keys;
 
-use super::column::Bound;
+use super::column::BoundColumn;
 use super::naming::Naming;
 use super::samples::Samples;
-use super::{Emit, MetricType, Recipe, Use};
+use super::{ColumnUse, Emit, MetricType, Recipe};
 
 /// The type.
 pub struct StateSet;
@@ -92,8 +92,8 @@ impl Recipe for States {
         Some("states are 0 or 1: a sum of several is none")
     }
 
-    fn uses(&self) -> Vec<Use> {
-        vec![Use::anything(&self.column, "state", format!("one of {}", self.states.join(", ")))]
+    fn uses(&self) -> Vec<ColumnUse> {
+        vec![ColumnUse::anything(&self.column, "state", format!("one of {}", self.states.join(", ")))]
     }
 
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
@@ -103,7 +103,7 @@ impl Recipe for States {
             own
         };
         let marks = self.states.iter().map(mark).collect();
-        let column = Bound::new(columns, &self.column)?;
+        let column = BoundColumn::new(columns, &self.column)?;
         Ok(Box::new(Writing { recipe: self, marks, column, scratch: String::new() }))
     }
 }
@@ -112,7 +112,7 @@ struct Writing<'r> {
     recipe: &'r States,
     /// `,name="state"` of each state.
     marks: Vec<Vec<u8>>,
-    column: Bound,
+    column: BoundColumn,
     scratch: String,
 }
 

@@ -12,10 +12,10 @@ use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
 use super::buckets::no_count;
-use super::column::Bound;
+use super::column::BoundColumn;
 use super::samples::Samples;
 use super::value::read_scale;
-use super::{Emit, MetricType, Recipe, Use};
+use super::{ColumnUse, Emit, MetricType, Recipe};
 
 /// The type.
 pub struct Summary;
@@ -97,17 +97,17 @@ impl Recipe for Columns {
         quantiles.chain(&self.sum).map(|column| (column.as_str(), self.scale)).collect()
     }
 
-    fn uses(&self) -> Vec<Use> {
+    fn uses(&self) -> Vec<ColumnUse> {
         let scaled = if self.scale.to_bits() == 1_f64.to_bits() {
             String::new()
         } else {
             format!("× {}", self.scale)
         };
         let quantile = |(quantile, column): &(f64, String)| {
-            Use::number(column, format!("quantile {quantile}"), scaled.as_str())
+            ColumnUse::number(column, format!("quantile {quantile}"), scaled.as_str())
         };
-        let sum = self.sum.iter().map(|column| Use::number(column, "sum", scaled.as_str()));
-        let count = self.count.iter().map(|column| Use::number(column, "count", ""));
+        let sum = self.sum.iter().map(|column| ColumnUse::number(column, "sum", scaled.as_str()));
+        let count = self.count.iter().map(|column| ColumnUse::number(column, "count", ""));
         self.quantiles.iter().map(quantile).chain(sum).chain(count).collect()
     }
 
@@ -118,14 +118,14 @@ impl Recipe for Columns {
             line::open_label(&self.label, &mut own);
             line::bound(*quantile, &mut own);
             own.push(b'"');
-            let column = Bound::new(columns, name)?;
+            let column = BoundColumn::new(columns, name)?;
             fields.push(Field { suffix: "", own, column, scale: self.scale, refuses: negative });
         }
         for (suffix, name, scale, refuses) in
             [("_sum", &self.sum, self.scale, no_sum as Refusal), ("_count", &self.count, 1.0, no_count)]
         {
             if let Some(name) = name {
-                let column = Bound::new(columns, name)?;
+                let column = BoundColumn::new(columns, name)?;
                 fields.push(Field { suffix, own: Vec::new(), column, scale, refuses });
             }
         }
@@ -151,7 +151,7 @@ fn no_sum(value: f64) -> Option<&'static str> {
 struct Field {
     suffix: &'static str,
     own: Vec<u8>,
-    column: Bound,
+    column: BoundColumn,
     scale: f64,
     refuses: Refusal,
 }

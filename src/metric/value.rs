@@ -10,10 +10,10 @@ use crate::name::LabelName;
 use crate::value::{Cell, Number};
 use crate::yaml::keys::Keys;
 
-use super::column::Bound;
+use super::column::BoundColumn;
 use super::labels::label_name;
-use super::samples::{Samples, Skipped};
-use super::{Needs, Use};
+use super::samples::{Samples, SkippedValues};
+use super::{ColumnNeed, ColumnUse};
 
 /// Says why a type cannot hold a number: "is negative, which a counter cannot be".
 pub type Rule = fn(f64) -> Option<&'static str>;
@@ -98,7 +98,7 @@ impl Values {
 
     /// The columns and what is done with their values.
     #[must_use]
-    pub fn uses(&self) -> Vec<Use> {
+    pub fn uses(&self) -> Vec<ColumnUse> {
         let mut rules = Vec::new();
         if let Some(map) = &self.map {
             rules.push(format!("map of {} texts", map.len()));
@@ -123,8 +123,8 @@ impl Values {
             let part =
                 label.map_or_else(|| "value".to_owned(), |label| format!("value with {label}=\"{column}\""));
             let free = self.map.is_some() || self.skip_invalid;
-            let taken = Use::number(column, part, rule.as_str());
-            if free { Use { needs: Needs::Anything, ..taken } } else { taken }
+            let taken = ColumnUse::number(column, part, rule.as_str());
+            if free { ColumnUse { needs: ColumnNeed::Anything, ..taken } } else { taken }
         };
         columns.iter().map(of).collect()
     }
@@ -140,7 +140,7 @@ impl Values {
     /// # Errors
     /// `missing_column`.
     pub fn bind(&self, columns: &[Column]) -> Result<BoundValues<'_>> {
-        let from = |name: &String, own| Ok(Field::Column { column: Bound::new(columns, name)?, own });
+        let from = |name: &String, own| Ok(Field::Column { column: BoundColumn::new(columns, name)?, own });
         let fields = match &self.source {
             Source::Constant(constant) => vec![Field::Constant(*constant)],
             Source::Column(name) => vec![from(name, Vec::new())?],
@@ -256,7 +256,7 @@ pub struct BoundValues<'r> {
 /// Where one value of a row comes from, and the type's own label that it bears, as bytes.
 #[derive(Debug)]
 enum Field {
-    Column { column: Bound, own: Vec<u8> },
+    Column { column: BoundColumn, own: Vec<u8> },
     Constant(f64),
 }
 
@@ -304,10 +304,10 @@ impl BoundValues<'_> {
 impl Values {
     fn value(
         &self,
-        column: &Bound,
+        column: &BoundColumn,
         row: &dyn Row,
         scratch: &mut String,
-        skipped: &mut Skipped,
+        skipped: &mut SkippedValues,
     ) -> Result<Option<f64>> {
         let cell = column.cell(row)?;
         match (cell, self.null) {
@@ -327,7 +327,7 @@ impl Values {
         }
     }
 
-    fn convert(&self, column: &Bound, cell: &Cell<'_>, scratch: &mut String) -> Result<f64> {
+    fn convert(&self, column: &BoundColumn, cell: &Cell<'_>, scratch: &mut String) -> Result<f64> {
         let read = match &self.map {
             // What the map does not hold may be a number all the same.
             Some(map) => match (map.get(cell.label(scratch)), cell.number()) {

@@ -7,7 +7,7 @@
 //!   same: hence [`check_sender`] for a reload, and [`check_embedding`] for pages that run queries.
 
 use super::{Peer, Request, Response};
-use crate::config::hosts::Hosts;
+use crate::config::hosts::AllowedHosts;
 
 /// What the browser says of the requesting page: <https://www.w3.org/TR/fetch-metadata/>. No page can set it.
 const FETCH_SITE: &str = "sec-fetch-site";
@@ -18,7 +18,7 @@ const FETCH_DEST: &str = "sec-fetch-dest";
 ///
 /// # Errors
 /// The refusal.
-pub(super) fn check_host(hosts: &Hosts, request: &Request) -> Result<(), Response> {
+pub(super) fn check_host(hosts: &AllowedHosts, request: &Request) -> Result<(), Response> {
     // At most one passes the gate; HTTP/1.0, which no browser uses, may have none.
     let Some(host) = request.header("host").next().filter(|_| request.peer != Peer::Unix) else {
         return Ok(());
@@ -148,19 +148,19 @@ mod tests {
     #[test]
     fn a_foreign_name_is_refused_with_the_key_that_lets_it_in() {
         let mut request = asking(&[]);
-        assert!(check_host(&Hosts::Machine, &request).is_ok());
+        assert!(check_host(&AllowedHosts::Machine, &request).is_ok());
         request.headers[0].1 = "evil.example:9399".to_owned();
-        let refusal = check_host(&Hosts::Machine, &request).err().unwrap();
+        let refusal = check_host(&AllowedHosts::Machine, &request).err().unwrap();
         let text = String::from_utf8(refusal.body[0].bytes().to_vec()).unwrap();
         assert!(
             text.starts_with("evil.example:9399 is not among") && text.contains("exporter.http.hosts"),
             "{text}"
         );
-        assert!(check_host(&Hosts::Listed(vec!["evil.example".to_owned()]), &request).is_ok());
+        assert!(check_host(&AllowedHosts::Listed(vec!["evil.example".to_owned()]), &request).is_ok());
         request.peer = Peer::Unix;
-        assert!(check_host(&Hosts::Machine, &request).is_ok());
+        assert!(check_host(&AllowedHosts::Machine, &request).is_ok());
         request.headers.clear();
         request.peer = Peer::Address([127, 0, 0, 1].into());
-        assert!(check_host(&Hosts::Machine, &request).is_ok());
+        assert!(check_host(&AllowedHosts::Machine, &request).is_ok());
     }
 }

@@ -22,8 +22,8 @@ use self::gate::{Gate, GateOptions, Listener};
 pub use self::message::{BodyPart, BodySize, Method, Peer, Request, Response};
 use self::message::{default_headers, reason_phrase};
 use self::response_budget::ResponseBudget;
-use crate::config::http::Limits;
-use crate::config::listen::Listen;
+use crate::config::exporter::HttpLimits;
+use crate::config::listen::ListenAddress;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
@@ -56,9 +56,9 @@ pub struct Server {
 /// What a server needs.
 pub struct ServeOptions<'s> {
     /// The addresses it listens on; all at once.
-    pub listen: &'s [Listen],
+    pub listen: &'s [ListenAddress],
     /// Its limits.
-    pub limits: Limits,
+    pub limits: HttpLimits,
     /// TLS, users and response headers: a Prometheus web-config file, read again when it changes.
     pub web_config: Option<&'s Path>,
     /// Paths that need no login.

@@ -59,7 +59,7 @@ pub enum SkipReason {
 
 /// A target's sessions now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SessionCounts {
+pub struct SessionGauges {
     /// Open and waiting.
     pub idle: usize,
     /// Running a query.
@@ -127,7 +127,7 @@ families! {
     query_errors: Counter "query_errors_total", "Runs of a query that failed, by reason.";
     runs_joined: Counter "runs_joined_total", "Times a scrape joined a run already under way.";
     scrapes: Counter "scrapes_total", "Scrapes, by outcome.";
-    sessions: Gauge "sessions", "SessionCounts of a target, by state.";
+    sessions: Gauge "sessions", "Sessions of a target, by state.";
     sessions_limit: Gauge "sessions_limit", "The limit max_connections of a target.";
     connect_failures: Counter "target_connect_failures_total", "Attempts to open a session that failed, by reason.";
     values_skipped: Counter "values_skipped_total", "Values left out of good results, by reason.";
@@ -156,7 +156,7 @@ impl Telemetry {
 
     /// A run of a query failed.
     pub fn failed(&self, subject: QueryLabels<'_>, reason: Reason) {
-        let own = [("query", subject.query), ("collector", subject.collector), ("reason", reason.word())];
+        let own = [("query", subject.query), ("collector", subject.collector), ("reason", reason.as_str())];
         self.query_errors.add(&subject.target.with(&own), 1);
     }
 
@@ -175,7 +175,7 @@ impl Telemetry {
 
     /// A session could not be opened.
     pub fn connect_failed(&self, target: TargetLabels<'_>, reason: Reason) {
-        self.connect_failures.add(&target.with(&[("reason", reason.word())]), 1);
+        self.connect_failures.add(&target.with(&[("reason", reason.as_str())]), 1);
     }
 
     /// A scrape ended: `complete`, `partial` or `failed`.
@@ -194,7 +194,7 @@ impl Telemetry {
     }
 
     /// A target's sessions now.
-    pub fn sessions(&self, target: TargetLabels<'_>, now: SessionCounts) {
+    pub fn sessions(&self, target: TargetLabels<'_>, now: SessionGauges) {
         for (state, count) in [("idle", now.idle), ("busy", now.busy), ("late", now.late)] {
             self.sessions.set(&target.with(&[("state", state)]), whole(count));
         }
@@ -318,7 +318,7 @@ mod tests {
         telemetry.rejected("method");
         telemetry.sessions(
             TargetLabels { name: "a", labels: &[] },
-            SessionCounts { idle: 1, busy: 2, late: 0, limit: 3 },
+            SessionGauges { idle: 1, busy: 2, late: 0, limit: 3 },
         );
         let text = page(&telemetry);
         for line in [

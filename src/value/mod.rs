@@ -44,14 +44,14 @@ pub enum Cell<'a> {
         /// Days since 1970-01-01.
         days: i64,
         /// When that day begins.
-        moment: Moment,
+        moment: UnixMicros,
     },
     /// A date and time of day in the session's time zone (MySQL).
     LocalDateTime {
         /// Microseconds since 1970-01-01T00:00:00 as written.
         micros: i64,
         /// When that is.
-        moment: Moment,
+        moment: UnixMicros,
     },
     /// A value of a date type that is in no calendar (`0000-00-00`, `2025-02-31`), as the database writes it.
     NoDate(&'a str),
@@ -71,11 +71,11 @@ pub enum Cell<'a> {
 }
 
 /// Microseconds since 1970-01-01T00:00:00 in UTC, or why they are not known.
-pub type Moment = Result<i64, NoMoment>;
+pub type UnixMicros = Result<i64, LocalTimeError>;
 
 /// Why a local date or time has no moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoMoment {
+pub enum LocalTimeError {
     /// The session's zone, or its offset at that time, is not known.
     UnknownOffset,
     /// The clock is set back there: the time comes twice, and the database knows which one is meant.
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(Cell::Bytes(b"\xff").number(), Number::NotNumber);
         assert_eq!(Cell::NoDate("0000-00-00").number(), Number::NotNumber);
         assert_eq!(Cell::TextDate("2026-01-02").number(), Number::NotNumber);
-        for why in [NoMoment::UnknownOffset, NoMoment::Twice, NoMoment::OutOfRange] {
+        for why in [LocalTimeError::UnknownOffset, LocalTimeError::Twice, LocalTimeError::OutOfRange] {
             assert_eq!(Cell::LocalDate { days: 0, moment: Err(why) }.number(), Number::NotNumber);
             assert_eq!(Cell::LocalDateTime { micros: 0, moment: Err(why) }.number(), Number::NotNumber);
         }
@@ -255,7 +255,7 @@ mod tests {
             (Cell::Number("1.10"), "1.10"),
             (Cell::Text(" as it is "), " as it is "),
             (Cell::Bytes("é".as_bytes()), "é"),
-            (Cell::LocalDate { days: 20_455, moment: Err(NoMoment::Twice) }, "2026-01-02"),
+            (Cell::LocalDate { days: 20_455, moment: Err(LocalTimeError::Twice) }, "2026-01-02"),
             (Cell::LocalDateTime { micros: 1_767_323_045_500_000, moment: Ok(0) }, "2026-01-02T03:04:05.5"),
             (Cell::NoDate("0000-00-00"), "0000-00-00"),
             (Cell::Date(20_455), "2026-01-02"),

@@ -4,15 +4,15 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 
-use super::node::{Entry, Tree, Value};
+use super::node::{MapEntry, Node, NodeValue};
 
 /// Gives the place of an offset in the text, with a path.
-type Locate<'d> = dyn Fn(Option<usize>, &str) -> Place + 'd;
+type Locate<'d> = dyn Fn(Option<usize>, &str) -> SourcePosition + 'd;
 
 /// Takes repeated keys out of the tree and merges merge keys; gives a fault for each, and for each tag.
-pub(super) fn audit(tree: &mut Tree, text: &str, place: &Locate<'_>) -> Vec<Error> {
+pub(super) fn audit(tree: &mut Node, text: &str, place: &Locate<'_>) -> Vec<Error> {
     // Only then is the text looked at: `!!` is rare, and SQL may hold a `!` anywhere.
     let tags = text.contains("!!") || text.contains("!<");
     let mut walk = Walk { text, place, faults: Vec::new(), tags };
@@ -28,10 +28,10 @@ struct Walk<'d> {
 }
 
 impl Walk<'_> {
-    fn tree(&mut self, tree: &mut Tree, path: &str) {
+    fn tree(&mut self, tree: &mut Node, path: &str) {
         match &mut tree.value {
-            Value::Null | Value::Scalar(_) => {}
-            Value::List(items) => {
+            NodeValue::Null | NodeValue::Scalar(_) => {}
+            NodeValue::List(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     let path = format!("{path}[{index}]");
                     if self.tags && item.at.is_some_and(|at| tag_before(self.text, at)) {
@@ -40,7 +40,7 @@ impl Walk<'_> {
                     self.tree(item, &path);
                 }
             }
-            Value::Map(entries) => {
+            NodeValue::Map(entries) => {
                 self.keys(entries, path);
                 for entry in entries {
                     let path = join(path, &entry.key);
@@ -53,7 +53,7 @@ impl Walk<'_> {
         }
     }
 
-    fn keys(&mut self, entries: &mut Vec<Entry>, path: &str) {
+    fn keys(&mut self, entries: &mut Vec<MapEntry>, path: &str) {
         let mut first: HashMap<String, Option<usize>> = HashMap::new();
         let mut merged = Vec::new();
         entries.retain_mut(|entry| {
@@ -61,7 +61,7 @@ impl Walk<'_> {
             if entry.key == "<<" {
                 let hint = "put what entries share under `defaults`, or repeat a whole value with an alias";
                 self.fault(at, &join(path, "<<"), "merge keys are not supported", hint);
-                merged.extend(brought(std::mem::replace(&mut entry.tree.value, Value::Null)));
+                merged.extend(brought(std::mem::replace(&mut entry.tree.value, NodeValue::Null)));
                 return false;
             }
             match first.get(&entry.key) {
@@ -90,15 +90,15 @@ impl Walk<'_> {
 }
 
 /// The entries that the value of a merge key brings: those of a mapping, or of several.
-fn brought(value: Value) -> Vec<Entry> {
+fn brought(value: NodeValue) -> Vec<MapEntry> {
     match value {
-        Value::Map(entries) => {
-            let (merging, own): (Vec<Entry>, Vec<Entry>) =
+        NodeValue::Map(entries) => {
+            let (merging, own): (Vec<MapEntry>, Vec<MapEntry>) =
                 entries.into_iter().partition(|entry| entry.key == "<<");
             own.into_iter().chain(merging.into_iter().flat_map(|entry| brought(entry.tree.value))).collect()
         }
-        Value::List(items) => items.into_iter().flat_map(|item| brought(item.value)).collect(),
-        Value::Null | Value::Scalar(_) => Vec::new(),
+        NodeValue::List(items) => items.into_iter().flat_map(|item| brought(item.value)).collect(),
+        NodeValue::Null | NodeValue::Scalar(_) => Vec::new(),
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
+use super::document::NodeValue;
 use super::keys::Keys;
-use super::tree::Value;
 
 /// Lines of the file that may stand between a key and the first of its text: the end of a header, comments.
 const BEFORE: usize = 100;
@@ -29,11 +29,15 @@ impl Keys<'_> {
         let text = &found.source.document.text;
         let Some(at) = found.entry.at else { return Vec::new() };
         let scalars: Vec<(&str, Option<usize>)> = match found.value() {
-            Value::Scalar(scalar) => vec![(scalar, found.entry.tree.at)],
-            Value::List(items) => items
+            NodeValue::Scalar(scalar) => vec![(scalar, found.entry.tree.at)],
+            NodeValue::List(items) => items
                 .iter()
                 .filter_map(|item| {
-                    if let Value::Scalar(scalar) = &item.value { Some((&**scalar, item.at)) } else { None }
+                    if let NodeValue::Scalar(scalar) = &item.value {
+                        Some((&**scalar, item.at))
+                    } else {
+                        None
+                    }
                 })
                 .collect(),
             _ => Vec::new(),
@@ -157,8 +161,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::yaml::document::Document;
     use crate::yaml::keys::Reader;
-    use crate::yaml::tree::Document;
 
     /// The text of `sql` with each joint marked.
     fn marked(yaml: &str) -> Vec<String> {

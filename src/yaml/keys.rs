@@ -8,12 +8,12 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 
 use super::audit::join;
+use super::document::{Document, MapEntry, Node, NodeValue};
 use super::record::{Note, Record};
 use super::source::{Found, Source};
-use super::tree::{Document, Entry, Tree, Value};
 
 pub use super::hint::{nearest, nearest_of};
 pub use super::reader::{Closed, Environment, Reader};
@@ -129,21 +129,21 @@ impl<'d> Keys<'d> {
     /// True when the value under `key` is a mapping (`labels` may be a list or a map).
     #[must_use]
     pub fn is_mapping(&self, key: &str) -> bool {
-        self.look(key).is_some_and(|found| matches!(found.value(), Value::Map(_)))
+        self.look(key).is_some_and(|found| matches!(found.value(), NodeValue::Map(_)))
     }
 
     /// True when the value under `key` is a list (`metrics` may be one mapping or several).
     #[must_use]
     pub fn is_list(&self, key: &str) -> bool {
-        self.look(key).is_some_and(|found| matches!(found.value(), Value::List(_)))
+        self.look(key).is_some_and(|found| matches!(found.value(), NodeValue::List(_)))
     }
 
     /// How many elements the list or mapping under `key` has, whatever they are.
     #[must_use]
     pub fn count(&self, key: &str) -> usize {
         match self.look(key).map(|found| found.value()) {
-            Some(Value::List(items)) => items.len(),
-            Some(Value::Map(entries)) => entries.len(),
+            Some(NodeValue::List(items)) => items.len(),
+            Some(NodeValue::Map(entries)) => entries.len(),
             _ => 0,
         }
     }
@@ -176,12 +176,12 @@ impl<'d> Keys<'d> {
         let Some(found) = self.look(key) else {
             return self.absent_one().map(|item| vec![item.noted_as(|record| Note::Item(key, record), self)]);
         };
-        let Value::List(items) = found.value() else {
+        let NodeValue::List(items) = found.value() else {
             return self.wrong(&found, "a list of mappings");
         };
         let keys = items.iter().enumerate().filter_map(|(index, item)| {
             let path = format!("{}[{index}]", found.path());
-            if item.value == Value::Null {
+            if item.value == NodeValue::Null {
                 self.record(
                     Error::config("expected a mapping, found nothing").at(found.place_of(item.at, &path)),
                 );
@@ -201,7 +201,7 @@ impl<'d> Keys<'d> {
             let entry = self.absent_one()?.noted_as(|record| Note::Entry(key, record), self);
             return Some(vec![("name".to_owned(), entry)]);
         };
-        let Value::Map(entries) = found.value() else {
+        let NodeValue::Map(entries) = found.value() else {
             return self.wrong(&found, "a mapping of names to mappings");
         };
         let keys = entries.iter().filter_map(|entry| {
@@ -266,7 +266,7 @@ impl<'d> Keys<'d> {
 
     /// The place of `key` (or of this mapping, for ""), for errors that are raised later. Cheap to keep.
     #[must_use]
-    pub fn place(&self, key: &str) -> Place {
+    pub fn place(&self, key: &str) -> SourcePosition {
         self.holder(key).place(key)
     }
 
@@ -298,13 +298,16 @@ impl<'d> Keys<'d> {
         for entry in source.entries() {
             let Some(record) = source.record.asked(&entry.key) else {
                 // Nobody reads a hint that is not shown, and looking for it takes time.
-                let near =
-                    if self.reader.is_full() { None } else { nearest(&entry.key, free.iter().copied()) };
+                let near = if self.reader.is_server_full() {
+                    None
+                } else {
+                    nearest(&entry.key, free.iter().copied())
+                };
                 self.record(unknown_key(source, entry, &offered, near));
                 meant.extend(near);
                 continue;
             };
-            if deep && !record.is_empty() && matches!(entry.tree.value, Value::Map(_)) {
+            if deep && !record.is_empty() && matches!(entry.tree.value, NodeValue::Map(_)) {
                 let path = join(&source.path, &entry.key);
                 if let Ok(inner) = Source::new(source.document, &entry.tree, path, entry.at, record) {
                     self.unknown(&inner, true);
@@ -361,12 +364,13 @@ impl<'d> Keys<'d> {
     fn mapping(
         &self,
         found: &Found<'_, 'd>,
-        tree: &'d Tree,
+        tree: &'d Node,
         path: String,
         at: Option<usize>,
         record: &Rc<Record>,
     ) -> Option<Source<'d>> {
-        let place = found.place_of(tree.at.filter(|_| matches!(tree.value, Value::Scalar(_))).or(at), &path);
+        let place =
+            found.place_of(tree.at.filter(|_| matches!(tree.value, NodeValue::Scalar(_))).or(at), &path);
         match Source::new(found.source.document, tree, path, at, Rc::clone(record)) {
             Ok(source) => Some(source),
             Err(kind) => {
@@ -391,13 +395,14 @@ impl<'d> Keys<'d> {
 }
 
 fn is_map(found: &Found<'_, '_>) -> bool {
-    matches!(found.value(), Value::Map(_))
+    matches!(found.value(), NodeValue::Map(_))
 }
 
-fn unknown_key(source: &Source<'_>, entry: &Entry, offered: &[&str], near: Option<&str>) -> Error {
+fn unknown_key(source: &Source<'_>, entry: &MapEntry, offered: &[&str], near: Option<&str>) -> Error {
     let error = Error::config("unknown key");
     if let Some(shown) = source.doubtful(entry) {
-        let place = Place { path: join(&source.path, &format!("{shown}…")), ..source.key_place(entry) };
+        let place =
+            SourcePosition { path: join(&source.path, &format!("{shown}…")), ..source.key_place(entry) };
         return error
             .at(place)
             .with_hint("a key is one word, then `:` and a blank; a text with a comma needs quotes");

@@ -6,7 +6,7 @@
 //! [`effective`] shows what a mapping came to say, and a `survey` asks what a file may say: its [`shape`]. A new kind of value is a function in `scalar` and a method in `values`. It knows no key of any configuration but those that hold secrets.
 
 mod audit;
-pub mod effective;
+pub mod document;
 mod expand;
 pub mod folds;
 mod hint;
@@ -21,8 +21,8 @@ pub mod shape;
 mod source;
 mod survey;
 mod syntax;
-pub mod tree;
 mod values;
+pub mod writer;
 
 #[cfg(test)]
 mod tests;

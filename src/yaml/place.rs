@@ -2,7 +2,7 @@
 //!
 //! Owns the rule that a source line which may hold a secret never appears in a message. Knows no tree.
 
-use crate::error::Place;
+use crate::error::SourcePosition;
 
 /// Longer source lines are not shown whole.
 const LONGEST_SHOWN: usize = 200;
@@ -51,8 +51,9 @@ impl Lines {
 
     /// The place of the byte `at`; without one, of the file as a whole.
     #[must_use]
-    pub fn place(&self, file: &str, text: &str, at: Option<usize>, path: &str) -> Place {
-        let mut place = Place { file: file.to_owned(), path: printable(path), ..Place::default() };
+    pub fn place(&self, file: &str, text: &str, at: Option<usize>, path: &str) -> SourcePosition {
+        let mut place =
+            SourcePosition { file: file.to_owned(), path: printable(path), ..SourcePosition::default() };
         if let Some(at) = at {
             let index = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
             let start = self.starts.get(index).copied().unwrap_or(0);
@@ -70,7 +71,7 @@ impl Lines {
     /// The place of a fault in a text that is no YAML: its line is hidden where one shortly above is, since what
     /// belongs to which key is just what is not known.
     #[must_use]
-    pub fn unsure_place(&self, file: &str, text: &str, at: Option<usize>) -> Place {
+    pub fn unsure_place(&self, file: &str, text: &str, at: Option<usize>) -> SourcePosition {
         const ABOVE: usize = 3;
         let mut place = self.place(file, text, at, "");
         let above = self.hidden.get(place.line.saturating_sub(ABOVE + 1)..place.line);

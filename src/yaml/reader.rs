@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 
 use super::record::Record;
 
@@ -86,7 +86,7 @@ impl<'e> Reader<'e> {
 
     /// True when further faults are counted only.
     #[must_use]
-    pub(super) fn is_full(&self) -> bool {
+    pub(super) fn is_server_full(&self) -> bool {
         self.found.borrow().faults.kept.len() >= MOST
     }
 
@@ -129,7 +129,7 @@ impl<'e> Reader<'e> {
     }
 
     /// Hides the line from every message, those recorded before included.
-    pub(super) fn hide(&self, place: &Place) {
+    pub(super) fn hide(&self, place: &SourcePosition) {
         self.found.borrow_mut().secret_lines.insert((place.file.clone(), place.line));
     }
 }
@@ -142,7 +142,7 @@ fn in_order(
 ) -> Vec<Error> {
     let hush = |error: Error| match error.place() {
         Some(place) if secret_lines.contains(&(place.file.clone(), place.line)) => {
-            let place = Place { source: None, ..place.clone() };
+            let place = SourcePosition { source: None, ..place.clone() };
             error.at(place)
         }
         _ => error,
@@ -167,6 +167,6 @@ fn in_order(
 /// The hint does not count: the same unknown key of a default may be found through two targets.
 fn identity(error: &Error) -> [String; 4] {
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    let place = error.place().map(Place::to_string).unwrap_or_default();
+    let place = error.place().map(SourcePosition::to_string).unwrap_or_default();
     [place, error.message().to_owned(), text(error.target()), text(error.query())]
 }

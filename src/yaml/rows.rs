@@ -3,10 +3,10 @@
 use crate::error::Error;
 
 use super::audit::join;
+use super::document::{Node, NodeValue};
 use super::keys::Keys;
 use super::shape::Kind;
 use super::source::Found;
-use super::tree::{Tree, Value};
 
 /// One value of a row, as typed and never expanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,27 +28,27 @@ impl<'d> Keys<'d> {
         self.ask(key);
         self.note(key, &Kind::Cells);
         let found = self.look(key)?;
-        let Value::List(items) = found.value() else {
+        let NodeValue::List(items) = found.value() else {
             return self.wrong(&found, "a list of mappings");
         };
-        let row = |(index, item): (usize, &'d Tree)| {
+        let row = |(index, item): (usize, &'d Node)| {
             self.literal_row(&found, item, &format!("{}[{index}]", found.path()))
         };
         // All of them are read first, so that every fault is found.
         items.iter().enumerate().map(row).collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn literal_row(&self, found: &Found<'_, 'd>, item: &'d Tree, path: &str) -> Option<LiteralRow> {
-        let Value::Map(entries) = &item.value else {
+    fn literal_row(&self, found: &Found<'_, 'd>, item: &'d Node, path: &str) -> Option<LiteralRow> {
+        let NodeValue::Map(entries) = &item.value else {
             let message = format!("expected a mapping of columns to values, found {}", item.value.kind());
             self.record(Error::config(message).at(found.place_of(item.at, path)));
             return None;
         };
         let text = &found.source.document.text;
-        let cell = |tree: &Tree| match &tree.value {
-            Value::Null => Ok(Literal::Nothing),
-            Value::Scalar(typed) if is_plain(text, tree.at) => Ok(Literal::Plain(typed.clone())),
-            Value::Scalar(typed) => Ok(Literal::Quoted(typed.clone())),
+        let cell = |tree: &Node| match &tree.value {
+            NodeValue::Null => Ok(Literal::Nothing),
+            NodeValue::Scalar(typed) if is_plain(text, tree.at) => Ok(Literal::Plain(typed.clone())),
+            NodeValue::Scalar(typed) => Ok(Literal::Quoted(typed.clone())),
             other => Err(other.kind()),
         };
         let cells = entries.iter().map(|entry| match cell(&entry.tree) {

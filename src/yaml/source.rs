@@ -2,17 +2,17 @@
 
 use std::rc::Rc;
 
-use crate::error::Place;
+use crate::error::SourcePosition;
 
 use super::audit::join;
+use super::document::{Document, MapEntry, Node, NodeValue};
 use super::record::Record;
-use super::tree::{Document, Entry, Tree, Value};
 
 /// A mapping and where it came from.
 #[derive(Clone)]
 pub(super) struct Source<'d> {
     pub(super) document: &'d Document,
-    pub(super) entries: &'d [Entry],
+    pub(super) entries: &'d [MapEntry],
     pub(super) path: String,
     /// The mapping's own place: its name's, or its first key's.
     pub(super) at: Option<usize>,
@@ -22,47 +22,47 @@ pub(super) struct Source<'d> {
 /// A key's value and the mapping it was found in.
 pub(super) struct Found<'s, 'd> {
     pub(super) source: &'s Source<'d>,
-    pub(super) entry: &'d Entry,
+    pub(super) entry: &'d MapEntry,
 }
 
 impl<'d> Source<'d> {
     /// The mapping in `tree`; nothing at all counts as a mapping without keys. The kind found when it is another.
     pub(super) fn new(
         document: &'d Document,
-        tree: &'d Tree,
+        tree: &'d Node,
         path: String,
         at: Option<usize>,
         record: Rc<Record>,
     ) -> Result<Source<'d>, &'static str> {
-        let entries: &'d [Entry] = match &tree.value {
-            Value::Map(entries) => entries,
-            Value::Null => &[],
+        let entries: &'d [MapEntry] = match &tree.value {
+            NodeValue::Map(entries) => entries,
+            NodeValue::Null => &[],
             other => return Err(other.kind()),
         };
         Ok(Source { document, entries, path, at: at.or(tree.at), record })
     }
 
-    pub(super) fn entries(&self) -> &'d [Entry] {
+    pub(super) fn entries(&self) -> &'d [MapEntry] {
         self.entries
     }
 
-    pub(super) fn entry(&self, key: &str) -> Option<&'d Entry> {
+    pub(super) fn entry(&self, key: &str) -> Option<&'d MapEntry> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
     /// The key's value, unless it is `~` or empty.
     pub(super) fn find(&self, key: &str) -> Option<Found<'_, 'd>> {
-        let entry = self.entry(key).filter(|entry| entry.tree.value != Value::Null)?;
+        let entry = self.entry(key).filter(|entry| entry.tree.value != NodeValue::Null)?;
         Some(Found { source: self, entry })
     }
 
     /// The place of a key's value; of the mapping where the key is absent or empty.
-    pub(super) fn place(&self, key: &str) -> Place {
+    pub(super) fn place(&self, key: &str) -> SourcePosition {
         if key.is_empty() {
             return self.document.place(self.at, &self.path);
         }
         let at = match self.entry(key) {
-            Some(entry) if matches!(entry.tree.value, Value::Scalar(_)) => entry.tree.at.or(entry.at),
+            Some(entry) if matches!(entry.tree.value, NodeValue::Scalar(_)) => entry.tree.at.or(entry.at),
             Some(entry) => entry.at,
             None => None,
         };
@@ -71,7 +71,7 @@ impl<'d> Source<'d> {
 
     /// What may be shown of a key that was hardly meant as one: `{password:x}`, `{password x}` and
     /// `{password: a,x}` make keys of what may be a secret. `None` for an ordinary key.
-    pub(super) fn doubtful<'e>(&self, entry: &'e Entry) -> Option<&'e str> {
+    pub(super) fn doubtful<'e>(&self, entry: &'e MapEntry) -> Option<&'e str> {
         let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
         if let Some(end) = entry.key.find(|c| !word(c)) {
             return entry.key.get(..end);
@@ -82,17 +82,17 @@ impl<'d> Source<'d> {
     }
 
     /// The place of a key itself.
-    pub(super) fn key_place(&self, entry: &Entry) -> Place {
+    pub(super) fn key_place(&self, entry: &MapEntry) -> SourcePosition {
         self.document.place(entry.at.or(self.at), &join(&self.path, &entry.key))
     }
 }
 
 impl<'d> Found<'_, 'd> {
-    pub(super) fn value(&self) -> &'d Value {
+    pub(super) fn value(&self) -> &'d NodeValue {
         &self.entry.tree.value
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> SourcePosition {
         self.source.place(&self.entry.key)
     }
 
@@ -102,7 +102,7 @@ impl<'d> Found<'_, 'd> {
     }
 
     /// The place of a value inside this one.
-    pub(super) fn place_of(&self, at: Option<usize>, path: &str) -> Place {
+    pub(super) fn place_of(&self, at: Option<usize>, path: &str) -> SourcePosition {
         self.source.document.place(at.or(self.entry.at), path)
     }
 }

@@ -2,15 +2,15 @@
 
 mod canary;
 mod defaults;
-mod effective;
 mod places;
 mod survey;
 mod texts;
+mod writer;
 
 use std::path::Path;
 
+use super::document::Document;
 use super::keys::{Keys, Reader};
-use super::tree::Document;
 
 fn environment(name: &str) -> Option<String> {
     match name {

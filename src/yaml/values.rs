@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::deadline::parse_duration;
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 use crate::secret::Secret;
 
 use super::audit::join;
+use super::document::NodeValue;
 use super::expand::expand;
 use super::hint::nearest;
 use super::keys::Keys;
@@ -15,20 +16,19 @@ use super::place::names_secret;
 use super::scalar;
 use super::shape::{Kind, Number};
 use super::source::Found;
-use super::tree::Value;
 
 impl<'d> Keys<'d> {
     /// A scalar, expanded. A list or mapping is a fault. `~` and an empty value count as absent.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
         let found = self.scalar(key, &Kind::Text)?;
-        let Value::Scalar(text) = found.value() else { return None };
+        let NodeValue::Scalar(text) = found.value() else { return None };
         self.expanded(text, &found.place())
     }
 
     /// A scalar as typed, without expansion: for `sql`.
     pub fn literal(&mut self, key: &'static str) -> Option<String> {
         let found = self.scalar(key, &Kind::Text)?;
-        let Value::Scalar(text) = found.value() else { return None };
+        let NodeValue::Scalar(text) = found.value() else { return None };
         self.mark(|record| record.leave(key));
         Some(text.clone())
     }
@@ -118,7 +118,7 @@ impl<'d> Keys<'d> {
     /// whether a secret is written down.
     #[must_use]
     pub fn written(&self, key: &str) -> Option<Secret> {
-        let Value::Scalar(text) = self.look(key)?.value() else { return None };
+        let NodeValue::Scalar(text) = self.look(key)?.value() else { return None };
         expand(text, &|_| Some(String::new())).ok().map(Secret::new)
     }
 
@@ -131,7 +131,7 @@ impl<'d> Keys<'d> {
     /// The path under `key`, as [`Keys::file`] gives it. Asks nothing and records no fault.
     #[must_use]
     pub fn path_of(&self, key: &str) -> Option<PathBuf> {
-        let Value::Scalar(text) = self.look(key)?.value() else { return None };
+        let NodeValue::Scalar(text) = self.look(key)?.value() else { return None };
         expand(text, self.reader.environment).ok().map(|text| self.folder(key).join(text))
     }
 
@@ -141,8 +141,8 @@ impl<'d> Keys<'d> {
         self.note(key, &Kind::Texts);
         let found = self.look(key)?;
         let items = match found.value() {
-            Value::Scalar(text) => return self.expanded(text, &found.place()).map(|text| vec![text]),
-            Value::List(items) => items,
+            NodeValue::Scalar(text) => return self.expanded(text, &found.place()).map(|text| vec![text]),
+            NodeValue::List(items) => items,
             _ => return self.wrong(&found, "a list of texts"),
         };
         let texts = items.iter().enumerate().map(|(index, item)| {
@@ -182,21 +182,21 @@ impl<'d> Keys<'d> {
     }
 
     fn pairs_of(&self, found: &Found<'_, 'd>) -> Option<Vec<(String, String)>> {
-        let Value::Map(entries) = found.value() else {
+        let NodeValue::Map(entries) = found.value() else {
             return self.wrong(found, "a mapping of names to texts");
         };
         let pairs = entries.iter().map(|entry| {
-            let at = entry.tree.at.filter(|_| matches!(entry.tree.value, Value::Scalar(_))).or(entry.at);
+            let at = entry.tree.at.filter(|_| matches!(entry.tree.value, NodeValue::Scalar(_))).or(entry.at);
             let place = found.place_of(at, &join(&found.path(), &entry.key));
             Some((entry.key.clone(), self.inner_text(&entry.tree.value, &place)?))
         });
         pairs.collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn inner_text(&self, value: &Value, place: &Place) -> Option<String> {
+    fn inner_text(&self, value: &NodeValue, place: &SourcePosition) -> Option<String> {
         match value {
-            Value::Scalar(text) => self.expanded(text, place),
-            Value::Null => {
+            NodeValue::Scalar(text) => self.expanded(text, place),
+            NodeValue::Null => {
                 let error = Error::config("expected text, found nothing").at(place.clone());
                 self.record(error.with_hint("an empty text is written \"\""));
                 None
@@ -215,7 +215,7 @@ impl<'d> Keys<'d> {
         self.note(key, kind);
         let found = self.look(key)?;
         match found.value() {
-            Value::Scalar(_) => Some(found),
+            NodeValue::Scalar(_) => Some(found),
             _ => self.wrong(&found, "text"),
         }
     }
@@ -227,7 +227,7 @@ impl<'d> Keys<'d> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         let found = self.scalar(key, kind)?;
-        let Value::Scalar(typed) = found.value() else { return None };
+        let NodeValue::Scalar(typed) = found.value() else { return None };
         let place = found.place();
         let text = self.expanded(typed, &place)?;
         match parse(&text) {
@@ -242,7 +242,7 @@ impl<'d> Keys<'d> {
         }
     }
 
-    fn expanded(&self, text: &str, place: &Place) -> Option<String> {
+    fn expanded(&self, text: &str, place: &SourcePosition) -> Option<String> {
         match expand(text, self.reader.environment) {
             Ok(text) => Some(text),
             Err(refusals) => {

@@ -2,8 +2,8 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use sql_exporter::driver::advice::Advice;
-use sql_exporter::driver::{Column, Content};
-use sql_exporter::engine::query_sink::{Rendered, SizeHint, sink_like};
+use sql_exporter::driver::{Column, ColumnContent};
+use sql_exporter::engine::query_sink::{RenderedResult, SizeHint, sink_like};
 use sql_exporter::value::Cell;
 
 use crate::table::{Cells, bare, query};
@@ -14,18 +14,18 @@ const YAML: &str = "
     {name: z, labels: [n, span, float], value_columns: [value, number], value_label: of, null: nan}";
 
 /// Runs `rows` rows of all kinds of cells; what was allocated meanwhile on this thread, and the result.
-fn run(rows: i64, room: &SizeHint) -> (AllocationInfo, Rendered) {
+fn run(rows: i64, room: &SizeHint) -> (AllocationInfo, RenderedResult) {
     let names = ["n", "text", "day", "bytes", "value", "number", "span", "float"];
     let column = |name: &&str| Column {
         name: (*name).into(),
         type_name: "any".into(),
         advice: Advice::Label,
         quote: '"',
-        content: Content::Unknown,
+        content: ColumnContent::Unknown,
     };
     let columns: Vec<Column> = names.iter().map(column).collect();
     let (query, context) = (query(YAML), bare());
-    let mut result: Option<Rendered> = None;
+    let mut result: Option<RenderedResult> = None;
     let info = measure(|| {
         let mut sink =
             sink_like(&query, &context, room.clone(), Box::new(|rendered, _| result = rendered.ok()));

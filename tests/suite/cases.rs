@@ -239,8 +239,8 @@ fn serving_keeps_nothing_of_the_cases() {
          queries: [{name: q, sql: SELECT 1, metrics: [{name: x}]}]\n\
          tests: [{name: it, query: q, rows: [], columns: [value], exposition: ''}]\n";
     let plan = load(folder.path(), config, &[]);
-    let kept = Arc::downgrade(&plan.cases[0].query);
-    let fleet = sql_exporter::commands::run::start::fleet(plan);
+    let kept = Arc::downgrade(&plan.query_tests[0].query);
+    let fleet = sql_exporter::commands::run::start::make_targets(plan);
     assert_eq!((kept.strong_count(), fleet.targets.len()), (0, 1));
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use sql_exporter::config;
 use sql_exporter::config::Config;
 use sql_exporter::config::database::Database;
-use sql_exporter::config::exporter::{LabelsTooLong, QueryMetrics, Who};
-use sql_exporter::config::listen::Listen;
+use sql_exporter::config::exporter::{Access, LabelsTooLong, QueryMetrics};
+use sql_exporter::config::listen::ListenAddress;
 use sql_exporter::config::query::Query;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Driver, Drivers, Endpoint, Session};
@@ -45,7 +45,7 @@ impl Endpoint for Sheet {
         Err(Error::new(Reason::Connect, "paper"))
     }
 
-    fn shown(&self) -> String {
+    fn redacted_url(&self) -> String {
         self.0.clone()
     }
 }
@@ -101,7 +101,7 @@ fn names(target: &Database) -> Vec<&str> {
 }
 
 fn shown(plan: &Config, name: &str) -> String {
-    target(plan, name).endpoint.as_ref().expect("an endpoint").shown()
+    target(plan, name).endpoint.as_ref().expect("an endpoint").redacted_url()
 }
 
 fn warnings(plan: &Config) -> Vec<&str> {
@@ -319,7 +319,7 @@ fn the_section_exporter_is_read_whole() {
     assert_eq!((exporter.max_workers, exporter.max_series, exporter.max_page_bytes), (8, 10, 1 << 20));
     assert_eq!((exporter.max_label_length, exporter.labels_too_long), (64, LabelsTooLong::Truncate));
     assert_eq!(exporter.target_label, "");
-    assert_eq!((exporter.query_metrics, exporter.enable_pages), (QueryMetrics::Failing, Who::Loopback));
+    assert_eq!((exporter.query_metrics, exporter.enable_pages), (QueryMetrics::Failing, Access::Loopback));
     let limits = exporter.http;
     assert_eq!(
         (limits.max_connections, limits.max_connections_per_address, limits.max_head_bytes),
@@ -333,11 +333,11 @@ fn the_seeds_host_and_port_are_an_address_too() {
     let listen = |section: &str| {
         main_file(&format!("databases: {{a: {{driver: paper}}}}\nexporter: {section}\n")).exporter.listen
     };
-    let tcp = |text: &str| vec![Listen::Tcp(text.parse().expect("an address"))];
+    let tcp = |text: &str| vec![ListenAddress::Tcp(text.parse().expect("an address"))];
     assert_eq!(listen("{host: 0.0.0.0, port: 9090}"), tcp("0.0.0.0:9090"));
     assert_eq!(listen("{host: '::1'}"), tcp("[::1]:9399"));
-    assert_eq!(listen("{port: 9090}"), [Listen::AnyAddress(9090)]);
-    assert_eq!(listen("{}"), [Listen::AnyAddress(9399)]);
+    assert_eq!(listen("{port: 9090}"), [ListenAddress::AnyAddress(9090)]);
+    assert_eq!(listen("{}"), [ListenAddress::AnyAddress(9399)]);
 }
 
 #[test]

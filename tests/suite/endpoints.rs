@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use sql_exporter::commands::run::start;
 use sql_exporter::config;
 use sql_exporter::driver::Drivers;
-use sql_exporter::engine::scrape::{Time, scrape};
+use sql_exporter::engine::scrape::{ScrapeTime, scrape};
 use sql_exporter::server::endpoints::Endpoints;
 use sql_exporter::server::{Method, Peer, Request, Response};
-use sql_exporter::yaml::tree::Document;
+use sql_exporter::yaml::document::Document;
 
 use crate::checker::{checked, openmetrics};
 use crate::exporter::{Exporter, Setup};
@@ -313,8 +313,8 @@ fn site(more: &str) -> (tempfile::TempDir, Arc<Endpoints>) {
     std::fs::write(&path, format!("{text}{more}")).expect("written");
     let plan =
         config::load(&path, &|_| None, &Drivers::built_in()).unwrap_or_else(|faults| panic!("{faults:?}"));
-    let fleet = start::fleet(plan);
-    let time = Time { began: Instant::now(), budget: Duration::from_secs(20) };
+    let fleet = start::make_targets(plan);
+    let time = ScrapeTime { began: Instant::now(), budget: Duration::from_secs(20) };
     scrape(&fleet, &Default::default(), time).expect("a page");
     let faults = Arc::new(vec![sql_exporter::error::Error::config("password: oops")]);
     (folder, Arc::new(Endpoints::new(fleet, Box::new(move |_| Err(Arc::clone(&faults))))))

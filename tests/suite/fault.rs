@@ -16,7 +16,8 @@ use parking_lot::{Condvar, Mutex};
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::advice::Advice;
 use sql_exporter::driver::{
-    Canceller, Column, Content, Driver, Endpoint, Facts, Flow, Health, Job, Rights, Row, Session, Sql,
+    Canceller, Column, ColumnContent, Driver, Endpoint, Flow, Health, Job, Privileges, Row, ServerFacts,
+    Session, Sql,
 };
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::value::Cell;
@@ -206,7 +207,7 @@ impl Fault {
             Act::Panic => panic!("as the test wants it"),
             Act::Fail(reason) => return Err(Error::new(reason, "as the test wants it")),
             Act::Full => {
-                return Err(Error::new(Reason::Server, "too many connections").of_full_server());
+                return Err(Error::new(Reason::Server, "too many connections").with_full_server());
             }
             _ => {}
         }
@@ -220,19 +221,23 @@ impl Endpoint for FaultEndpoint {
     fn connect(&self, _by: Deadline) -> Result<Box<dyn Session>> {
         let act = self.0.begin(Call::Connect);
         self.0.suffer(act)?;
-        let facts =
-            Facts { version: "1".into(), flavor: "fault".into(), role: "primary".into(), ..Facts::default() };
+        let facts = ServerFacts {
+            version: "1".into(),
+            flavor: "fault".into(),
+            role: "primary".into(),
+            ..ServerFacts::default()
+        };
         Ok(Box::new(FaultSession { fault: Arc::clone(&self.0), facts, left: Act::Rows(1) }))
     }
 
-    fn shown(&self) -> String {
+    fn redacted_url(&self) -> String {
         "fault://".into()
     }
 }
 
 struct FaultSession {
     fault: Arc<Fault>,
-    facts: Facts,
+    facts: ServerFacts,
     /// What its last run was.
     left: Act,
 }
@@ -259,7 +264,7 @@ fn column(name: &str) -> Column {
         type_name: "int".into(),
         advice: Advice::Label,
         quote: '"',
-        content: Content::Unknown,
+        content: ColumnContent::Unknown,
     }
 }
 
@@ -301,7 +306,7 @@ impl Session for FaultSession {
         for job in jobs {
             let act = self.fault.begin(Call::Run);
             let verdict = match self.fault.suffer(act) {
-                Err(error) if error.is_full() => return Health::Lost(error),
+                Err(error) if error.is_server_full() => return Health::Lost(error),
                 Err(error) => Err(error),
                 Ok(Act::Lose) => return Health::Lost(Error::new(Reason::Lost, "as the test wants it")),
                 Ok(Act::Cut(reason)) => {
@@ -348,17 +353,17 @@ impl Session for FaultSession {
         Ok(Some(vec![column("value")]))
     }
 
-    fn rights(&mut self, _by: Deadline) -> Result<Rights> {
+    fn privileges(&mut self, _by: Deadline) -> Result<Privileges> {
         let act = self.fault.begin(Call::Rights);
         self.fault.suffer(act)?;
-        Ok(Rights::default())
+        Ok(Privileges::default())
     }
 
     fn snapshot(&mut self, _open: bool, _by: Deadline) -> Health {
         self.fault.between(Call::Snapshot)
     }
 
-    fn facts(&self) -> &Facts {
+    fn facts(&self) -> &ServerFacts {
         &self.facts
     }
 

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use sql_exporter::config::http::Limits;
-use sql_exporter::config::listen::Listen;
+use sql_exporter::config::exporter::HttpLimits;
+use sql_exporter::config::listen::ListenAddress;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::server::{
     BodyPart, Handler, Method, OnRejected, Peer, Request, Response, ServeOptions, Server, serve,
@@ -35,10 +35,10 @@ fn echo(request: &Request) -> Response {
     Response::text(200, format!("{} {}\n", request.method.as_str(), request.path))
 }
 
-fn open(limits: Limits, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Front {
+fn open(limits: HttpLimits, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Front {
     let rejected = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&rejected);
-    let listen = [Listen::Tcp("127.0.0.1:0".parse().unwrap())];
+    let listen = [ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())];
     let reject = move |reason| seen.lock().unwrap().push(reason);
     let server = serve(plain(&listen, limits, Arc::new(answer), Arc::new(reject))).unwrap();
     let port = port(&server);
@@ -47,8 +47,8 @@ fn open(limits: Limits, answer: impl Fn(&Request) -> Response + Send + Sync + 's
 
 /// Without TLS and users.
 fn plain(
-    listen: &[Listen],
-    limits: Limits,
+    listen: &[ListenAddress],
+    limits: HttpLimits,
     answer: Arc<Handler>,
     rejected: Arc<OnRejected>,
 ) -> ServeOptions<'_> {
@@ -154,7 +154,7 @@ impl Client {
 
 #[test]
 fn a_request_is_answered_with_one_head_and_its_length() {
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let answer = front.say("GET /metrics?target=a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("\r\nContent-Length: 13\r\n"), "{answer}");
@@ -167,7 +167,7 @@ fn a_request_is_answered_with_one_head_and_its_length() {
 
 #[test]
 fn a_connection_serves_one_request_after_another() {
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let mut client = front.connect();
     for path in ["/a", "/b", "/c"] {
         client.get(path);
@@ -182,7 +182,7 @@ fn a_connection_serves_one_request_after_another() {
 
 #[test]
 fn two_hundred_pipelined_requests_are_answered_in_order() {
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let mut client = front.connect();
     let request = |number: usize| format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n");
     let all: String = (0..200).map(request).collect();
@@ -194,7 +194,7 @@ fn two_hundred_pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn an_old_client_is_told_whether_its_connection_stays() {
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let answer = front.say("GET / HTTP/1.0\r\n\r\n");
     assert!(answer.contains("\r\nConnection: close\r\n") && answer.ends_with("GET /\n"), "{answer}");
     let mut client = front.connect();
@@ -206,10 +206,11 @@ fn an_old_client_is_told_whether_its_connection_stays() {
 
 #[test]
 fn head_has_the_length_and_no_body_and_none_where_the_page_is_not_made() {
-    let front = open(Limits::default(), |request: &Request| match (request.method, request.path.as_str()) {
-        (Method::Head, "/unmade") => Response::new(200, Vec::new(), Vec::new()),
-        _ => echo(request),
-    });
+    let front =
+        open(HttpLimits::default(), |request: &Request| match (request.method, request.path.as_str()) {
+            (Method::Head, "/unmade") => Response::new(200, Vec::new(), Vec::new()),
+            _ => echo(request),
+        });
     let mut client = front.connect();
     client.send(
         "HEAD /made HTTP/1.1\r\nHost: a\r\n\r\nHEAD /unmade HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
@@ -223,7 +224,7 @@ fn head_has_the_length_and_no_body_and_none_where_the_page_is_not_made() {
 
 #[test]
 fn expect_is_answered_by_the_answer_itself() {
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let answer = front.say("GET /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("GET /a\n"), "{answer}");
 }
@@ -232,7 +233,7 @@ fn expect_is_answered_by_the_answer_itself() {
 fn a_large_answer_arrives_byte_for_byte() {
     let block: Arc<Vec<u8>> = Arc::new((0..10_000_000u32).map(|number| b'a' + (number % 23) as u8).collect());
     let shared = Arc::clone(&block);
-    let front = open(Limits::default(), move |_: &Request| {
+    let front = open(HttpLimits::default(), move |_: &Request| {
         let body = vec![
             BodyPart::Owned(b"<".to_vec()),
             BodyPart::Shared(shared.clone()),
@@ -253,7 +254,7 @@ fn a_large_answer_arrives_byte_for_byte() {
 
 #[test]
 fn the_request_is_decoded_and_bears_its_peer_and_nothing_private() {
-    let front = open(Limits::default(), |request: &Request| {
+    let front = open(HttpLimits::default(), |request: &Request| {
         Response::text(200, format!("{:?} {:?} {:?}", request.query, request.headers, request.peer))
     });
     let answer = front.say(
@@ -269,7 +270,7 @@ fn the_request_is_decoded_and_bears_its_peer_and_nothing_private() {
 fn the_clock_starts_at_the_last_byte_of_the_head() {
     let (tell, told) = std::sync::mpsc::channel();
     let tell = Mutex::new(tell);
-    let front = open(Limits::default(), move |request: &Request| {
+    let front = open(HttpLimits::default(), move |request: &Request| {
         tell.lock().unwrap().send(request.received).unwrap();
         Response::text(200, "")
     });
@@ -286,7 +287,7 @@ fn the_clock_starts_at_the_last_byte_of_the_head() {
 
 #[test]
 fn a_panic_in_the_answer_is_a_500_and_the_next_request_is_fine() {
-    let front = open(Limits::default(), |request: &Request| {
+    let front = open(HttpLimits::default(), |request: &Request| {
         assert_ne!(request.path, "/panic");
         echo(request)
     });
@@ -302,7 +303,7 @@ fn forty_answers_that_do_not_come_hold_nobody_up() {
     let (release, held) =
         (Arc::new(std::sync::Barrier::new(41)), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
     let (barrier, count) = (Arc::clone(&release), Arc::clone(&held));
-    let front = open(Limits::default(), move |request: &Request| {
+    let front = open(HttpLimits::default(), move |request: &Request| {
         if request.path == "/stuck" {
             count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             barrier.wait();

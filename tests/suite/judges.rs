@@ -7,10 +7,14 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::checker::{Page, checked};
-use crate::process::variable;
+use crate::process::{is_complete, variable};
 
-/// Passes a page through all three judges; gives what our own checker read.
+/// Passes a page through all three judges and returns what our own checker read. Without `tests/run` there is only our
+/// own checker.
 pub(crate) fn judge(text: &str) -> Page {
+    if !is_complete() {
+        return checked(text);
+    }
     promtool(text).unwrap_or_else(|error| panic!("promtool: {error}\n--- in ---\n{text}"));
     let page = checked(text);
     let parsed = prometheus_client(text).unwrap_or_else(|error| panic!("prometheus_client: {error}"));

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 /// modules are in order.
 const LAYERS: &[&[&str]] = &[
     &["error", "secret", "name", "deadline", "clock", "plain_text", "file", "value", "logging"],
-    &["exposition", "yaml", "telemetry"],
+    &["exposition", "yaml"],
+    &["telemetry"],
     &["driver"],
     &["metric"],
     &["config"],

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
-use sql_exporter::engine::query_sink::Context;
+use sql_exporter::engine::query_sink::SampleContext;
 use sql_exporter::error::Reason;
 use sql_exporter::metric::labels::LabelLimit;
 use sql_exporter::value::Cell;
@@ -49,7 +49,7 @@ fn rows_and_series_of_a_query_are_held_at_their_limit() {
 fn a_label_is_held_at_its_length_or_cut_there() {
     let table = |text| Table::new(&["n", "value"], &[&[Text(text), Int(1)]]);
     let made = |text: &'static str, truncate| {
-        let context = Context::new(None, &[], LabelLimit { bytes: 4, truncate });
+        let context = SampleContext::new(None, &[], LabelLimit { bytes: 4, truncate });
         render(&query("{name: x, labels: [n]}"), &context, &table(text)).map(|rendered| page(&rendered))
     };
     for text in ["abc", "abcd"] {

@@ -9,8 +9,8 @@ use sql_exporter::config::Config;
 use sql_exporter::driver::Drivers;
 use sql_exporter::error::Error;
 use sql_exporter::inspect;
+use sql_exporter::yaml::document::Document;
 use sql_exporter::yaml::keys::Reader;
-use sql_exporter::yaml::tree::Document;
 
 use crate::exporter::Setup;
 use crate::process::folder;

@@ -7,6 +7,10 @@
     reason = "a test ends at the first thing that is not as it must be, also outside its own function"
 )]
 
+/// The attribute `#[test]` that leaves a test out when it needs servers and there are none.
+#[macro_use(test)]
+extern crate test_that_may_need_servers;
+
 mod checker;
 mod exporter;
 mod judges;

@@ -1,6 +1,6 @@
 //! From a row to a sample: what each key of a metric does, and what is said of what cannot be used.
 
-use sql_exporter::engine::query_sink::Context;
+use sql_exporter::engine::query_sink::SampleContext;
 use sql_exporter::error::Reason;
 use sql_exporter::metric::labels::LabelLimit;
 use sql_exporter::name::LabelName;
@@ -301,7 +301,7 @@ fn target_labels_stand_first_and_sorted() {
     let name = |name| LabelName::new(name).unwrap();
     let own = [(name("zone"), "z\"1".to_owned()), (name("env"), "prod".to_owned())];
     let limit = LabelLimit { bytes: 100, truncate: false };
-    let context = Context::new(Some((&name("target"), "shop")), &own, limit);
+    let context = SampleContext::new(Some((&name("target"), "shop")), &own, limit);
     let table = Table::new(&["a", "value"], &[&[Text("k"), Int(1)]]);
     let rendered = render(&query("{name: x, labels: [a]}"), &context, &table).unwrap();
     let expected = "# TYPE x gauge\nx{target=\"shop\",env=\"prod\",zone=\"z\\\"1\",a=\"k\"} 1\n";
@@ -312,7 +312,7 @@ fn target_labels_stand_first_and_sorted() {
 fn limits_of_rows_series_and_label_bytes_fail_the_query() {
     let table = Table::new(&["a", "value"], &[&[Text("ééé"), Int(1)], &[Text("k"), Int(2)]]);
     let mut limited = query("{name: x, labels: [a]}");
-    let reason = |query: &_, context: &Context| {
+    let reason = |query: &_, context: &SampleContext| {
         let error = render(query, context, &table).expect_err("a limit is passed");
         (error.reason(), error.message().to_owned())
     };
@@ -321,10 +321,10 @@ fn limits_of_rows_series_and_label_bytes_fail_the_query() {
     (limited.max_rows, limited.max_series) = (2, 1);
     assert_eq!(reason(&limited, &bare()), (Reason::Limit, "more than 1 series (max_series)".into()));
     limited.max_series = 2;
-    let strict = Context::new(None, &[], LabelLimit { bytes: 5, truncate: false });
+    let strict = SampleContext::new(None, &[], LabelLimit { bytes: 5, truncate: false });
     let expected = "column `a`: a label value of 6 bytes, max_label_length is 5";
     assert_eq!(reason(&limited, &strict), (Reason::Limit, expected.into()));
-    let cutting = Context::new(None, &[], LabelLimit { bytes: 5, truncate: true });
+    let cutting = SampleContext::new(None, &[], LabelLimit { bytes: 5, truncate: true });
     assert!(page(&render(&limited, &cutting, &table).unwrap()).contains("x{a=\"éé\"} 1\n"));
 }
 

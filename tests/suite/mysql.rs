@@ -13,9 +13,9 @@ mod zones;
 use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::password::Password;
-use sql_exporter::driver::connection::tls::{Mode, Tls};
-use sql_exporter::driver::connection::{HostPort, Login};
+use sql_exporter::driver::connection::password::PasswordSource;
+use sql_exporter::driver::connection::tls::{TlsConfig, TlsMode};
+use sql_exporter::driver::connection::{ConnectionConfig, HostPort};
 use sql_exporter::driver::{Session, mysql};
 use sql_exporter::error::Error;
 use sql_exporter::secret::Secret;
@@ -25,14 +25,14 @@ use crate::servers::MariaDb;
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// A login as root, in plain text.
-pub(crate) fn login(server: &MariaDb) -> Login {
-    Login {
+pub(crate) fn login(server: &MariaDb) -> ConnectionConfig {
+    ConnectionConfig {
         hosts: vec![HostPort { host: "127.0.0.1".to_owned(), port: server.port }],
         socket: None,
         database: Some(server.database.clone()),
         username: Some("root".to_owned()),
-        password: Password::Given(Secret::new(server.password.clone())),
-        tls: Tls { mode: Mode::Disable, ..Tls::default() },
+        password: PasswordSource::Given(Secret::new(server.password.clone())),
+        tls: TlsConfig { mode: TlsMode::Disable, ..TlsConfig::default() },
         params: Vec::new(),
         read_only: true,
         session_sql: Vec::new(),
@@ -40,7 +40,7 @@ pub(crate) fn login(server: &MariaDb) -> Login {
     }
 }
 
-pub(crate) fn open(login: Login) -> Result<Box<dyn Session>, Error> {
+pub(crate) fn open(login: ConnectionConfig) -> Result<Box<dyn Session>, Error> {
     mysql::endpoint(login).connect(Deadline::within(LONG))
 }
 

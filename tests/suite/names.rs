@@ -1,6 +1,6 @@
 //! Metric names with columns in them: one family a row value.
 
-use sql_exporter::engine::query_sink::Context;
+use sql_exporter::engine::query_sink::SampleContext;
 use sql_exporter::error::Reason;
 use sql_exporter::metric::labels::LabelLimit;
 use sql_exporter::value::Cell;
@@ -139,7 +139,7 @@ fn a_name_counts_once_it_has_a_sample() {
 
 #[test]
 fn a_name_is_as_long_as_a_label_value_at_most() {
-    let limit = |bytes, truncate| Context::new(None, &[], LabelLimit { bytes, truncate });
+    let limit = |bytes, truncate| SampleContext::new(None, &[], LabelLimit { bytes, truncate });
     let long = "x".repeat(20);
     let rows: &[&[Cell<'_>]] = &[&[Text(&long), Text("z"), Int(1)]];
     let table = Table::new(COLUMNS, rows);

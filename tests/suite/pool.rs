@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Sql};
 use sql_exporter::engine::disposal::Disposal;
-use sql_exporter::engine::pool::{Figures, Lease, Pool, Scheduler, Settings};
+use sql_exporter::engine::pool::{Lease, Pool, PoolLimits, Scheduler, SessionCounts};
 use sql_exporter::error::Reason;
 
 use crate::fault::{Act, Call, Fault};
@@ -24,7 +24,7 @@ struct House {
 }
 
 fn house(max_connections: u32, script: impl Fn(Call) -> Act + Send + Sync + 'static) -> House {
-    let settings = Settings {
+    let settings = PoolLimits {
         max_connections,
         idle_timeout: Duration::from_secs(600),
         max_lifetime: Duration::from_secs(1800),
@@ -56,9 +56,9 @@ fn run(lease: &mut Lease) -> (bool, Health, Recorder) {
 fn nothing_is_opened_before_a_session_is_asked_for() {
     let house = house(3, |_| Act::Rows(1));
     let lease = house.pool.lease(far()).expect("a lease");
-    assert_eq!(house.pool.figures(), Figures { idle: 0, busy: 1, late: 0 });
+    assert_eq!(house.pool.counts(), SessionCounts { idle: 0, busy: 1, late: 0 });
     drop(lease);
-    assert_eq!((house.pool.figures(), house.fault.log()), (Figures::default(), vec![]));
+    assert_eq!((house.pool.counts(), house.fault.log()), (SessionCounts::default(), vec![]));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_clean_session_serves_the_next_lease() {
         assert!(matches!(health, Health::Clean));
         assert_eq!((reused, sink.good().len()), (expected, 1));
         drop(lease);
-        assert_eq!(house.pool.figures(), Figures { idle: 1, busy: 0, late: 0 });
+        assert_eq!(house.pool.counts(), SessionCounts { idle: 1, busy: 0, late: 0 });
     }
     assert_eq!(house.fault.log(), [Call::Connect(1), Call::Run(1), Call::Run(2), Call::Run(3)]);
 }
@@ -83,7 +83,7 @@ fn a_spent_session_is_cancelled_and_closed_and_the_next_is_fresh() {
     drop(lease);
     house.fault.saw(Call::Cancel(1));
     house.fault.saw(Call::Drop(1));
-    assert_eq!(house.pool.figures(), Figures::default());
+    assert_eq!(house.pool.counts(), SessionCounts::default());
     let (reused, health, _) = run(&mut house.pool.lease(far()).expect("a lease"));
     assert!(!reused && matches!(health, Health::Clean));
 }
@@ -109,7 +109,7 @@ fn a_panic_under_a_batch_leaves_no_session_behind() {
     let lane = std::thread::spawn(move || run(&mut pool.lease(far()).expect("a lease")));
     assert!(lane.join().is_err());
     house.fault.saw(Call::Drop(1));
-    assert_eq!(house.pool.figures(), Figures::default());
+    assert_eq!(house.pool.counts(), SessionCounts::default());
     assert!(!run(&mut house.pool.lease(far()).expect("a lease")).0);
 }
 
@@ -166,7 +166,7 @@ fn a_target_whose_sessions_are_all_held_past_their_time_is_wedged_until_one_come
         })
         .collect();
     house.fault.saw(Call::Run(2));
-    while house.pool.figures().late < 2 {
+    while house.pool.counts().late < 2 {
         std::thread::sleep(Duration::from_millis(1));
     }
     let start = Instant::now();
@@ -176,7 +176,7 @@ fn a_target_whose_sessions_are_all_held_past_their_time_is_wedged_until_one_come
     house.fault.release();
     lanes.into_iter().for_each(|lane| lane.join().expect("no panic"));
     assert!(house.pool.lease(far()).is_ok());
-    assert_eq!(house.pool.figures(), Figures { idle: 2, busy: 0, late: 0 });
+    assert_eq!(house.pool.counts(), SessionCounts { idle: 2, busy: 0, late: 0 });
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_session_that_goes_on_in_the_server_keeps_its_place_until_it_has_ended() {
     let mut first = house.pool.lease(far()).expect("a lease");
     let _ = run(&mut first);
     drop(first);
-    assert_eq!(house.pool.figures(), Figures { idle: 0, busy: 0, late: 1 });
+    assert_eq!(house.pool.counts(), SessionCounts { idle: 0, busy: 0, late: 1 });
     // The other place is free, and its session is taken by who waits for one.
     let mut second = house.pool.lease(far()).expect("a lease");
     let mut third = house.pool.lease(far()).expect("a lease");
@@ -204,7 +204,7 @@ fn a_session_that_goes_on_in_the_server_keeps_its_place_until_it_has_ended() {
     assert!(house.disposal.pending() == 2 && !house.fault.log().contains(&Call::Drop(1)));
     house.fault.goes_on(false);
     assert!(house.disposal.settle(far()));
-    assert_eq!(house.pool.figures(), Figures::default());
+    assert_eq!(house.pool.counts(), SessionCounts::default());
     assert!(!run(&mut house.pool.lease(far()).expect("a lease")).0);
 }
 

@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::password::Password;
-use sql_exporter::driver::connection::tls::{Mode, Tls};
-use sql_exporter::driver::connection::{HostPort, Login};
+use sql_exporter::driver::connection::password::PasswordSource;
+use sql_exporter::driver::connection::tls::{TlsConfig, TlsMode};
+use sql_exporter::driver::connection::{ConnectionConfig, HostPort};
 use sql_exporter::driver::{Endpoint, Health, Session, postgres};
 use sql_exporter::error::{Error, Result};
 use sql_exporter::secret::Secret;
@@ -30,14 +30,14 @@ use crate::servers::Postgres;
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// How the superuser logs in, by address and without TLS unless the test says otherwise.
-pub(crate) fn login(server: &Postgres) -> Login {
-    Login {
+pub(crate) fn login(server: &Postgres) -> ConnectionConfig {
+    ConnectionConfig {
         hosts: vec![HostPort { host: "127.0.0.1".to_owned(), port: server.port }],
         socket: None,
         database: Some(server.database.clone()),
         username: Some("postgres".to_owned()),
-        password: Password::Given(Secret::new(server.password.clone())),
-        tls: Tls { mode: Mode::Prefer, ..Tls::default() },
+        password: PasswordSource::Given(Secret::new(server.password.clone())),
+        tls: TlsConfig { mode: TlsMode::Prefer, ..TlsConfig::default() },
         params: Vec::new(),
         read_only: true,
         session_sql: Vec::new(),
@@ -45,11 +45,11 @@ pub(crate) fn login(server: &Postgres) -> Login {
     }
 }
 
-pub(crate) fn endpoint(login: Login) -> Arc<dyn Endpoint> {
+pub(crate) fn endpoint(login: ConnectionConfig) -> Arc<dyn Endpoint> {
     postgres::endpoint(login).expect("known parameters")
 }
 
-pub(crate) fn open(login: Login) -> Result<Box<dyn Session>> {
+pub(crate) fn open(login: ConnectionConfig) -> Result<Box<dyn Session>> {
     endpoint(login).connect(Deadline::within(LONG))
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn session(server: &Postgres) -> Box<dyn Session> {
 }
 
 /// The error of a login that must not succeed.
-pub(crate) fn refused(login: Login) -> Error {
+pub(crate) fn refused(login: ConnectionConfig) -> Error {
     match open(login) {
         Ok(_) => panic!("the login succeeded"),
         Err(error) => error,

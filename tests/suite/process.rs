@@ -1,17 +1,52 @@
 //! Processes that die with the test that started them, and free ports for them.
 
-use std::collections::HashSet;
-use std::io;
+use std::collections::{BTreeSet, HashSet};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// A variable that `tests/run` exports.
+/// `tests/run` sets this variable: every test runs then, and one that misses a server fails.
+pub(crate) fn is_complete() -> bool {
+    std::env::var_os("TEST_COMPLETE").is_some()
+}
+
+/// The payload of the panic that leaves a test out.
+struct NeedsServers;
+
+/// A variable that `tests/run` exports. Without `tests/run` the calling test is left out.
 pub(crate) fn variable(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: this test needs servers, run make test"))
+    std::env::var(name).unwrap_or_else(|_| {
+        needs_tests_run();
+        panic!("{name} is not set, but tests/run sets it: this test needs servers")
+    })
+}
+
+/// Leaves the calling test out unless `tests/run` started it. Call it on the thread of the test.
+pub(crate) fn needs_tests_run() {
+    if !is_complete() {
+        std::panic::resume_unwind(Box::new(NeedsServers));
+    }
+}
+
+/// Runs the body of a test: the attribute `#[test]` of this crate calls it (`tests/servers/attribute`). libtest has no
+/// way to skip a test that runs, so a test that is left out passes, and stderr says so once per module.
+pub(crate) fn run_test(body: impl FnOnce()) {
+    let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)) else { return };
+    if !payload.is::<NeedsServers>() {
+        std::panic::resume_unwind(payload);
+    }
+    static GROUPS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let name = std::thread::current().name().unwrap_or("main").to_owned();
+    let group = name.split("::").next().unwrap_or_default().to_owned();
+    let mut groups = GROUPS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if groups.insert(group.clone()) {
+        // Not eprintln: libtest hides what a test that passes prints.
+        let line = format!("left out: tests in `{group}` that need servers; `make test` runs them\n");
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
 }
 
 /// A command that the kernel kills when the starting thread, or the whole test binary, ends. `user` applies

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use sql_exporter::engine::query_sink::{Context, Rendered};
+use sql_exporter::engine::query_sink::{RenderedResult, SampleContext};
 use sql_exporter::error::Reason;
 use sql_exporter::metric::labels::LabelLimit;
 use sql_exporter::value::Cell;
@@ -137,7 +137,7 @@ fn any_text() -> impl Strategy<Value = String> {
 }
 
 /// One page of these rows: a gauge with two labels and the row's number as a third.
-fn page_of(rows: &[(Made, Made, Made)]) -> Rendered {
+fn page_of(rows: &[(Made, Made, Made)]) -> RenderedResult {
     let yaml = "{name: x, help: 'H', labels: [n, a, b], invalid: skip},
         {name: y_total, type: counter, labels: [n, a], invalid: skip},
         {name: h, type: histogram, labels: [a], value_column: one}";
@@ -227,12 +227,12 @@ fn text_or_bytes(bytes: &[u8]) -> Cell<'_> {
 }
 
 /// One gauge whose label takes each of `values` in turn, the sample's value being its number.
-fn page_of_labels(values: &[Vec<u8>]) -> Rendered {
+fn page_of_labels(values: &[Vec<u8>]) -> RenderedResult {
     let rows: Vec<Vec<Cell<'_>>> =
         values.iter().zip(0..).map(|(bytes, n)| vec![text_or_bytes(bytes), Cell::Int(n)]).collect();
     let rows: Vec<&[Cell<'_>]> = rows.iter().map(Vec::as_slice).collect();
     let yaml = "{name: x, labels: {n: value, text: bytes}}";
-    let context = Context::new(None, &[], LabelLimit { bytes: 4 << 20, truncate: false });
+    let context = SampleContext::new(None, &[], LabelLimit { bytes: 4 << 20, truncate: false });
     render(&query(yaml), &context, &Table::new(&["bytes", "value"], &rows)).expect("all are legal")
 }
 

@@ -237,7 +237,7 @@ fn reloads_that_come_while_one_is_under_way_share_the_next() {
     std::fs::write(folder.path().join("lite.db"), "").expect("written");
     std::fs::write(&path, config("", "")).expect("written");
     let load = move || config::load(&path, &|_| None, &Drivers::built_in());
-    let fleet = start::fleet(load().unwrap_or_else(|faults| panic!("{faults:?}")));
+    let fleet = start::make_targets(load().unwrap_or_else(|faults| panic!("{faults:?}")));
     let (begun, first) = channel();
     let (release, held) = channel::<()>();
     let (counted, held) = (Arc::clone(&loads), Mutex::new(held));
@@ -294,7 +294,7 @@ fn a_load_that_panics_gives_the_turn_to_the_next() {
     std::fs::write(folder.path().join("lite.db"), "").expect("written");
     std::fs::write(&path, config("", "")).expect("written");
     let load = move || config::load(&path, &|_| None, &Drivers::built_in());
-    let fleet = start::fleet(load().unwrap_or_else(|faults| panic!("{faults:?}")));
+    let fleet = start::make_targets(load().unwrap_or_else(|faults| panic!("{faults:?}")));
     let reloader = Reloader::new(Box::new(move || {
         assert!(loads.fetch_add(1, Ordering::Relaxed) > 0, "the first load panics");
         load()

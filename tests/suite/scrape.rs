@@ -7,8 +7,8 @@ use sql_exporter::commands::run::start;
 use sql_exporter::config;
 use sql_exporter::driver::Drivers;
 use sql_exporter::engine::scrape;
-use sql_exporter::engine::scrape::{Time, Verdict};
-use sql_exporter::engine::targets::{Selection, Targets};
+use sql_exporter::engine::scrape::{ScrapeOutcome, ScrapeTime};
+use sql_exporter::engine::targets::{ScrapeSelection, Targets};
 use sql_exporter::error::Reason;
 use sql_exporter::exposition::page::pieces;
 use sql_exporter::exposition::text::Text;
@@ -36,7 +36,7 @@ pub(crate) fn fleet_with(more: &str, faults: &[(&'static str, &Arc<Fault>)], res
     std::fs::write(&path, format!("databases:\n{targets}{rest}")).expect("a file");
     let drivers = Drivers::built_in().with(driver("fault", faults.iter().copied()));
     let plan = config::load(&path, &|_| None, &drivers).unwrap_or_else(|errors| panic!("{errors:?}"));
-    Arc::new(start::fleet(plan))
+    Arc::new(start::make_targets(plan))
 }
 
 pub(crate) fn query(name: &str, targets: &str, more: &str) -> String {
@@ -45,9 +45,9 @@ pub(crate) fn query(name: &str, targets: &str, more: &str) -> String {
     )
 }
 
-pub(crate) fn scraped(fleet: &Targets, budget: Duration) -> (Page, Verdict) {
-    let time = Time { began: Instant::now(), budget };
-    let page = scrape::scrape(fleet, &Selection::default(), time).expect("no name is asked for");
+pub(crate) fn scraped(fleet: &Targets, budget: Duration) -> (Page, ScrapeOutcome) {
+    let time = ScrapeTime { began: Instant::now(), budget };
+    let page = scrape::scrape(fleet, &ScrapeSelection::default(), time).expect("no name is asked for");
     let bytes: Vec<u8> =
         pieces(&page.families, &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
     let text = String::from_utf8(bytes).expect("UTF-8");
@@ -63,7 +63,8 @@ pub(crate) fn success(page: &Page, target: &str, query: &str) -> Option<f64> {
 }
 
 pub(crate) fn fails(page: &Page, target: &str, query: &str, reason: Reason) -> bool {
-    let labels = [("target", target), ("query", query), ("collector", "default"), ("reason", reason.word())];
+    let labels =
+        [("target", target), ("query", query), ("collector", "default"), ("reason", reason.as_str())];
     page.value("sql_exporter_query_failure_reason", &labels) == Some(1.0)
         && success(page, target, query) == Some(0.0)
         && page.value(&format!("{query}_value"), &[("target", target)]).is_none()
@@ -84,7 +85,7 @@ fn a_failing_query_hides_no_other_and_is_named() {
     let (page, verdict) = scraped(&fleet, LONG);
     let failing = ["bad", "good"].iter().filter(|query| fails(&page, "a", query, Reason::Sql)).count();
     let good = ["bad", "good"].iter().filter(|query| success(&page, "a", query) == Some(1.0)).count();
-    assert_eq!((failing, good, verdict), (1, 1, Verdict::Partial));
+    assert_eq!((failing, good, verdict), (1, 1, ScrapeOutcome::Partial));
     assert_eq!(up(&page, "a"), Some(1.0));
 }
 
@@ -100,7 +101,7 @@ fn a_target_that_refuses_hides_no_other() {
     assert!(fails(&page, "a", "q", Reason::Connect));
     assert_eq!((up(&page, "a"), up(&page, "b")), (Some(0.0), Some(1.0)));
     assert_eq!(page.value("q_value", &[("target", "b")]), Some(1.0));
-    assert_eq!(verdict, Verdict::Partial);
+    assert_eq!(verdict, ScrapeOutcome::Partial);
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn a_fresh_session_that_dies_ends_its_query_with_the_reason() {
     let fleet = fleet(&[("a", &fault)], &format!("queries:\n{}", query("q", "a", "")));
     let (page, verdict) = scraped(&fleet, LONG);
     assert!(fails(&page, "a", "q", Reason::Lost));
-    assert_eq!(verdict, Verdict::Failed);
+    assert_eq!(verdict, ScrapeOutcome::Failed);
 }
 
 #[test]
@@ -205,8 +206,8 @@ fn a_quick_query_that_turns_slow_costs_no_neighbour_and_has_its_whole_time() {
     });
     let queries: String = ["p", "q", "r", "s", "t", "u", "v", "w"].map(|name| query(name, "a", "")).concat();
     let fleet = fleet(&[("a", &slow)], &format!("queries:\n{queries}"));
-    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete);
-    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete, "{:?}", slow.log());
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete, "{:?}", slow.log());
     let runs = slow.log().iter().filter(|call| matches!(call, Call::Run(_))).count();
     assert_eq!(runs, 17, "one of sixteen was run again, alone: {:?}", slow.log());
 }
@@ -297,7 +298,7 @@ fn a_reused_result_of_a_target_that_is_down_is_not_served() {
     assert_eq!(success(&scraped(&fleet, LONG).0, "a", "q"), Some(1.0));
     let (page, verdict) = scraped(&fleet, LONG);
     assert!(fails(&page, "a", "q", Reason::Connect));
-    assert_eq!((up(&page, "a"), verdict), (Some(0.0), Verdict::Failed));
+    assert_eq!((up(&page, "a"), verdict), (Some(0.0), ScrapeOutcome::Failed));
 }
 
 #[test]
@@ -306,7 +307,7 @@ fn a_target_without_queries_is_asked_by_a_ping() {
     let fleet = fleet(&[("a", &healthy), ("b", &down)], "");
     let (page, verdict) = scraped(&fleet, LONG);
     assert_eq!((up(&page, "a"), up(&page, "b")), (Some(1.0), Some(0.0)));
-    assert_eq!(verdict, Verdict::Partial);
+    assert_eq!(verdict, ScrapeOutcome::Partial);
 }
 
 #[test]
@@ -329,7 +330,7 @@ fn a_disabled_query_is_skipped_and_does_not_run() {
     let (page, verdict) = scraped(&fleet, LONG);
     let labels = [("target", "a"), ("query", "q"), ("collector", "default"), ("reason", "disabled")];
     assert_eq!(page.value("sql_exporter_query_skipped", &labels), Some(1.0));
-    assert_eq!((success(&page, "a", "q"), verdict), (None, Verdict::Complete));
+    assert_eq!((success(&page, "a", "q"), verdict), (None, ScrapeOutcome::Complete));
 }
 
 #[test]
@@ -357,11 +358,11 @@ fn a_selection_narrows_the_page_and_an_unknown_name_lists_the_nearest() {
     let fault = Fault::none();
     let rest = format!("queries:\n{}{}", query("orders", "a", ""), query("stock", "a", ""));
     let fleet = fleet(&[("a", &fault)], &rest);
-    let time = Time { began: Instant::now(), budget: LONG };
-    let one = Selection { queries: vec!["stock".into()], ..Selection::default() };
+    let time = ScrapeTime { began: Instant::now(), budget: LONG };
+    let one = ScrapeSelection { queries: vec!["stock".into()], ..ScrapeSelection::default() };
     scrape::scrape(&fleet, &one, time).expect("a page");
     assert_eq!(fault.log().iter().filter(|call| matches!(call, Call::Run(_))).count(), 1);
-    let wrong = Selection { queries: vec!["order".into()], ..Selection::default() };
+    let wrong = ScrapeSelection { queries: vec!["order".into()], ..ScrapeSelection::default() };
     let error = scrape::scrape(&fleet, &wrong, time).err().expect("an error");
     assert_eq!(error.to_string(), "unknown query `order`; nearest: orders, stock");
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use mysql::prelude::Queryable;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::engine::result_cache::Asked;
-use sql_exporter::engine::run::{End, Work};
-use sql_exporter::engine::scrape::Verdict;
+use sql_exporter::engine::result_cache::CacheLookup;
+use sql_exporter::engine::run::{RunEnd, RunKind};
+use sql_exporter::engine::scrape::ScrapeOutcome;
 use sql_exporter::engine::targets::Targets;
 use sql_exporter::error::{Error, Reason};
 
@@ -43,10 +43,10 @@ fn sorted(mut statements: Vec<String>) -> Vec<String> {
 fn first_runs_are_prepared_together_run_alone_and_are_a_group_when_they_were_quick() {
     let fault = Fault::none();
     let fleet = fleet_with("max_connections: 1", &[("a", &fault)], &format!("queries:\n{}", queries(4)));
-    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
     assert_eq!(fault.prepared().into_iter().map(sorted).collect::<Vec<_>>(), [statements(1..=4)]);
     assert_eq!(fault.batches(), [1, 1, 1, 1]);
-    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
     assert_eq!(fault.batches(), [1, 1, 1, 1, 4]);
     assert_eq!(fault.prepared().len(), 1, "the session is not a fresh one any more");
 }
@@ -58,7 +58,7 @@ fn a_session_that_dies_while_it_prepares_costs_no_query() {
         _ => Act::Rows(1),
     });
     let fleet = fleet_with("max_connections: 1", &[("a", &fault)], &format!("queries:\n{}", queries(4)));
-    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete, "{:?}", fault.log());
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete, "{:?}", fault.log());
     assert_eq!(fault.prepared().len(), 1, "not tried again on the next session");
 }
 
@@ -117,7 +117,7 @@ fn queries_wait_for_the_one_session_that_a_server_gives() {
         let fleet = three(more, &fault);
         for turn in 0..3 {
             let (page, verdict) = scraped(&fleet, LONG);
-            assert_eq!(verdict, Verdict::Complete, "{more}, page {turn}: {:?}", fault.log());
+            assert_eq!(verdict, ScrapeOutcome::Complete, "{more}, page {turn}: {:?}", fault.log());
             assert_eq!(page.value("sql_exporter_target_backoff_seconds", &[("target", "a")]), Some(0.0));
         }
         assert!(connects(&fault) <= 3, "asked for more at each scrape: {:?}", fault.log());
@@ -135,7 +135,7 @@ fn a_login_that_fails_costs_no_query_while_another_session_lives() {
         let fleet = three("max_connections: 3", &fault);
         for turn in 0..2 {
             let (page, verdict) = scraped(&fleet, LONG);
-            assert_eq!(verdict, Verdict::Complete, "{reason:?}, page {turn}: {:?}", fault.log());
+            assert_eq!(verdict, ScrapeOutcome::Complete, "{reason:?}, page {turn}: {:?}", fault.log());
             assert_eq!(page.value("sql_exporter_target_backoff_seconds", &[("target", "a")]), Some(0.0));
         }
     }
@@ -151,7 +151,7 @@ fn a_session_that_dies_on_a_full_server_leaves_its_query_to_the_others() {
     });
     let fleet = three("max_connections: 2", &fault);
     for turn in 0..4 {
-        assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete, "page {turn}: {:?}", fault.log());
+        assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete, "page {turn}: {:?}", fault.log());
     }
 }
 
@@ -161,7 +161,7 @@ fn a_pooler_that_ends_a_waiting_session_leaves_its_query_to_the_others() {
     let fault = unhurried(|call| if call == Call::Run(2) { Act::Full } else { Act::Rows(1) });
     let fleet = three("max_connections: 2", &fault);
     for turn in 0..2 {
-        assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete, "page {turn}: {:?}", fault.log());
+        assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete, "page {turn}: {:?}", fault.log());
     }
 }
 
@@ -195,7 +195,7 @@ fn what_a_neighbour_takes_with_it_runs_again() {
     });
     let rest = format!("queries:\n{}", queries(4));
     let fleet = fleet_with("max_connections: 1", &[("a", &fault)], &rest);
-    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
     let (page, _) = scraped(&fleet, LONG);
     let locked = (1..=4).filter(|n| fails(&page, "a", &format!("q{n}"), Reason::Locked)).count();
     let good = (1..=4).filter(|n| success(&page, "a", &format!("q{n}")) == Some(1.0)).count();
@@ -208,7 +208,7 @@ fn a_query_that_kills_its_session_fails_alone() {
     let fault = Fault::new(|call| if let Call::Run(5..=7) = call { Act::Lose } else { Act::Rows(1) });
     let rest = format!("queries:\n{}", queries(4));
     let fleet = fleet_with("max_connections: 1", &[("a", &fault)], &rest);
-    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
     // Lost on the old session, lost together on a fresh one, lost alone: that one is to blame, and the rest is good.
     let (page, _) = scraped(&fleet, LONG);
     let lost = (1..=4).filter(|n| fails(&page, "a", &format!("q{n}"), Reason::Lost)).count();
@@ -229,7 +229,7 @@ fn a_snapshot_of_which_nothing_was_read_yet_is_read_anew_without_the_query_that_
         assert_eq!(success(&page, "a", query), Some(1.0), "{query}: {:?}", fault.log());
     }
     // Who was stopped comes last, and takes nobody with it.
-    assert_eq!(scraped(&fleet, LONG).1, Verdict::Complete);
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
 }
 
 #[test]
@@ -250,15 +250,15 @@ fn a_run_that_several_threads_end_is_counted_once() {
     let fleet = three("max_connections: 1", &fault);
     let target = &fleet.targets[0];
     for turn in 1..=20 {
-        let mut asked = target.ask(&[Work::Query(0)], Deadline::within(LONG), LONG);
-        let Some(Asked::Started(run)) = asked.pop() else { panic!("nothing is under way") };
+        let mut asked = target.ask(&[RunKind::Query(0)], Deadline::within(LONG), LONG);
+        let Some(CacheLookup::Started(run)) = asked.pop() else { panic!("nothing is under way") };
         let barrier = std::sync::Barrier::new(4);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     barrier.wait();
                     let error = Error::new(Reason::Lost, "as the test wants it");
-                    target.finish(&run, End::Failed(error), Duration::ZERO, false);
+                    target.finish(&run, RunEnd::Failed(error), Duration::ZERO, false);
                 });
             }
         });

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sql_exporter::driver::advice::Advice;
-use sql_exporter::driver::{Column, Content, RowSink};
-use sql_exporter::engine::query_sink::{Rendered, sink};
+use sql_exporter::driver::{Column, ColumnContent, RowSink};
+use sql_exporter::engine::query_sink::{RenderedResult, sink};
 use sql_exporter::error::{Error, Reason, Result};
 use sql_exporter::value::Cell;
 
@@ -13,7 +13,7 @@ use crate::table::{Cells, bare, query};
 const TOOK: Duration = Duration::from_millis(7);
 
 /// The end that was told when `play` was over; the sink can tell it only once.
-fn end(play: impl FnOnce(&mut dyn RowSink)) -> Option<Result<Rendered>> {
+fn end(play: impl FnOnce(&mut dyn RowSink)) -> Option<Result<RenderedResult>> {
     let (query, context) = (query("{name: x}"), bare());
     let mut told = None;
     let ended = Box::new(|result, took| {
@@ -32,12 +32,12 @@ fn columns(names: &[&str]) -> Vec<Column> {
         type_name: "any".into(),
         advice: Advice::Label,
         quote: '"',
-        content: Content::Unknown,
+        content: ColumnContent::Unknown,
     };
     names.iter().map(column).collect()
 }
 
-fn reason(end: Option<Result<Rendered>>) -> Option<Reason> {
+fn reason(end: Option<Result<RenderedResult>>) -> Option<Reason> {
     end?.err().map(|error| {
         assert_eq!(error.query(), Some("q"));
         error.reason()

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use sql_exporter::driver::statement::{
-    Allowed, Dialect, check_read_only, has_second_statement, swallowing_comment,
+    AllowedStatements, Dialect, check_read_only, has_second_statement, swallowing_comment,
 };
 use sql_exporter::error::Reason;
 
@@ -101,7 +101,7 @@ fn a_target_that_may_write_runs_one_statement_of_any_kind() {
         "",
     ] {
         for dialect in ALL {
-            assert_eq!(Allowed::Any(dialect).check(sql), Ok(()), "{dialect:?}: {sql}");
+            assert_eq!(AllowedStatements::Any(dialect).check(sql), Ok(()), "{dialect:?}: {sql}");
         }
     }
     for (sql, found) in [
@@ -112,7 +112,7 @@ fn a_target_that_may_write_runs_one_statement_of_any_kind() {
         ("((SELET 1))", "no statement starts with SELET; did you mean SELECT?"),
     ] {
         for dialect in ALL {
-            let error = Allowed::Any(dialect).check(sql).unwrap_err();
+            let error = AllowedStatements::Any(dialect).check(sql).unwrap_err();
             assert!(error.to_string().contains(found), "{dialect:?}: {sql}: {error}");
         }
     }
@@ -121,10 +121,10 @@ fn a_target_that_may_write_runs_one_statement_of_any_kind() {
 #[test]
 fn the_console_of_a_pooler_answers_show() {
     for sql in ["SHOW POOLS", "show lists -- x", "/* x */ SHOW STATS"] {
-        assert_eq!(Allowed::Show.check(sql), Ok(()), "{sql}");
+        assert_eq!(AllowedStatements::Show.check(sql), Ok(()), "{sql}");
     }
     for sql in ["SELECT 1", "PAUSE", "KILL shop", "SHOWN", "SHOW POOLS; RELOAD"] {
-        let error = Allowed::Show.check(sql).unwrap_err();
+        let error = AllowedStatements::Show.check(sql).unwrap_err();
         assert!(!error.to_string().contains("read_only"), "{error}");
     }
 }
@@ -137,14 +137,17 @@ fn what_only_a_setting_decides_is_left_to_the_server() {
         ("SELECT 'a\\'; SELECT 2 -- \\' '", Dialect::MySql),
         ("SELECT 'a\\'' INTO @a -- '", Dialect::MySql),
     ] {
-        for allowed in [Allowed::Reading(dialect), Allowed::Any(dialect)] {
+        for allowed in [AllowedStatements::Reading(dialect), AllowedStatements::Any(dialect)] {
             assert_eq!(allowed.check(sql), Ok(()), "{allowed:?}: {sql}");
         }
     }
     for sql in ["SELECT 'a\\b'; SELECT 2", "SET x = '\\'; SELECT 1 AS \"a\\b\"; SELECT 2"] {
         for dialect in ALL {
-            assert!(Allowed::Any(dialect).check("SELECT 'a\\b'; SELECT 2").is_err(), "{dialect:?}: {sql}");
-            assert!(Allowed::Reading(dialect).check(sql).is_err(), "{dialect:?}: {sql}");
+            assert!(
+                AllowedStatements::Any(dialect).check("SELECT 'a\\b'; SELECT 2").is_err(),
+                "{dialect:?}: {sql}"
+            );
+            assert!(AllowedStatements::Reading(dialect).check(sql).is_err(), "{dialect:?}: {sql}");
         }
     }
 }
@@ -330,7 +333,7 @@ fn a_function_is_refused_however_its_name_is_written() {
         let error = check_read_only(sql, Dialect::Postgres).err();
         let error = error.unwrap_or_else(|| panic!("{sql} is let through"));
         assert_eq!(error.reason(), Reason::ReadOnly, "{sql}");
-        assert!(error.spot().is_some() && error.hint().is_some(), "{sql}: {error}");
+        assert!(error.sql_position().is_some() && error.hint().is_some(), "{sql}: {error}");
     }
     let error = check_read_only("SELECT 1,\n  U&\"lo\\005fcreate\"(0)", Dialect::Postgres).unwrap_err();
     assert_eq!(error.message(), "lo_create (line 2, column 3) writes in spite of the read-only mode");
@@ -355,7 +358,7 @@ fn a_function_is_refused_however_its_name_is_written() {
 
 #[test]
 fn an_escaped_name_is_refused_when_the_configuration_is_loaded() {
-    let allowed = Allowed::Reading(Dialect::Postgres);
+    let allowed = AllowedStatements::Reading(Dialect::Postgres);
     assert!(allowed.check(r#"SELECT U&"lo\005fcreate"(0)"#).is_err());
     assert!(allowed.check(r"SELECT '\'' || lo_create(0) || '").is_ok(), "it depends on the server");
 }
@@ -397,8 +400,9 @@ fn functions_of_mysql_that_write_are_refused() {
     ] {
         let error = check_read_only(sql, Dialect::MySql).expect_err(sql);
         assert!(error.hint().is_some(), "{error}");
-        let error =
-            Allowed::Reading(Dialect::MySql).check(sql).expect_err("told when the configuration is loaded");
+        let error = AllowedStatements::Reading(Dialect::MySql)
+            .check(sql)
+            .expect_err("told when the configuration is loaded");
         assert!(!error.message().contains('\n'), "{error}");
     }
     for sql in [

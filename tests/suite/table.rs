@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sql_exporter::config::query::Query;
 use sql_exporter::driver::advice::Advice;
-use sql_exporter::driver::{Column, Content, Flow, Row, RowSink, Sql};
-use sql_exporter::engine::query_sink::{Context, Rendered, sink};
+use sql_exporter::driver::{Column, ColumnContent, Flow, Row, RowSink, Sql};
+use sql_exporter::engine::query_sink::{RenderedResult, SampleContext, sink};
 use sql_exporter::error::{Error, Result};
 use sql_exporter::exposition::Format;
 use sql_exporter::exposition::openmetrics::OpenMetrics;
@@ -15,11 +15,11 @@ use sql_exporter::exposition::page::{Families, pieces};
 use sql_exporter::exposition::text::Text;
 use sql_exporter::metric::Metric;
 use sql_exporter::metric::labels::LabelLimit;
-use sql_exporter::metric::lint_off::Silence;
+use sql_exporter::metric::lint_off::SilencedLints;
 use sql_exporter::value::Cell;
-use sql_exporter::yaml::effective::{Digest, Shown};
+use sql_exporter::yaml::document::Document;
 use sql_exporter::yaml::keys::{Keys, Reader};
-use sql_exporter::yaml::tree::Document;
+use sql_exporter::yaml::writer::{Digest, YamlValue};
 
 /// A result: columns (all of type `any`) and rows.
 pub(crate) struct Table<'t> {
@@ -34,7 +34,7 @@ impl<'t> Table<'t> {
             type_name: "any".into(),
             advice: Advice::Write("half({})"),
             quote: '"',
-            content: Content::Unknown,
+            content: ColumnContent::Unknown,
         };
         Table {
             columns: columns.iter().map(column).collect(),
@@ -98,23 +98,23 @@ pub(crate) fn query(yaml: &str) -> Query {
         max_rows: 1_000_000,
         max_series: 1_000_000,
         max_families: 2000,
-        shown: Arc::new(Shown::Map(Vec::new())),
+        redacted: Arc::new(YamlValue::Map(Vec::new())),
         place: Arc::default(),
         sql_place: Arc::default(),
         folded: Arc::default(),
-        lint_off: Silence::default(),
+        lint_off: SilencedLints::default(),
         digest: Digest::default(),
         order: 0,
     }
 }
 
 /// No target labels, roomy limits.
-pub(crate) fn bare() -> Context {
-    Context::new(None, &[], LabelLimit { bytes: 100_000, truncate: false })
+pub(crate) fn bare() -> SampleContext {
+    SampleContext::new(None, &[], LabelLimit { bytes: 100_000, truncate: false })
 }
 
 /// Runs `table` through a query.
-pub(crate) fn render(query: &Query, context: &Context, table: &Table<'_>) -> Result<Rendered> {
+pub(crate) fn render(query: &Query, context: &SampleContext, table: &Table<'_>) -> Result<RenderedResult> {
     let mut result = None;
     let mut sink = sink(query, context, Box::new(|rendered, _| result = Some(rendered)));
     table.stream(&mut *sink);
@@ -123,16 +123,16 @@ pub(crate) fn render(query: &Query, context: &Context, table: &Table<'_>) -> Res
 }
 
 /// The page of one result, as text.
-pub(crate) fn page(rendered: &Rendered) -> String {
+pub(crate) fn page(rendered: &RenderedResult) -> String {
     page_in(rendered, &Text)
 }
 
 /// The page of one result in OpenMetrics.
-pub(crate) fn open_page(rendered: &Rendered) -> String {
+pub(crate) fn open_page(rendered: &RenderedResult) -> String {
     page_in(rendered, &OpenMetrics)
 }
 
-fn page_in(rendered: &Rendered, format: &dyn Format) -> String {
+fn page_in(rendered: &RenderedResult, format: &dyn Format) -> String {
     let blocks = rendered.blocks.iter();
     let families: Families =
         blocks.map(|block| (Arc::clone(&block.family), vec![Arc::clone(block)])).collect();

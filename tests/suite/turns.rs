@@ -1,6 +1,7 @@
 //! What passes between exporter and server, seen through a proxy: how many round trips a scrape costs, and what becomes
 //! of an answer that ends in the middle.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::checker::{Page, checked};
@@ -122,16 +123,21 @@ fn is_whole_from_afar(entry: &str, port: u16, warm: usize) {
     let page = || {
         checked(far.exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "20")]).text())
     };
+    let mut shortest = BTreeMap::new();
     for turn in 0..3 {
         let page = page();
         let failing = page.series("sql_exporter_query_failure_reason");
         assert!(failing.is_empty(), "{failing:?}\n{}", far.exporter.log());
         for row in page.series("sql_exporter_query_duration_seconds") {
-            assert!(row.labels["target"] == "well" || row.value < 0.1, "the way counts: {row:?}");
+            let least = shortest.entry(row.labels.clone()).or_insert(row.value);
+            *least = row.value.min(*least);
         }
         let cold = far.proxy.most_turns();
         assert!(turn > 0 || cold <= 25, "{cold} turns for a first page on one connection");
     }
+    // A busy machine makes one of them long; the way would make all of them so.
+    let long = shortest.iter().find(|(labels, least)| labels["target"] != "well" && **least >= 0.1);
+    assert!(long.is_none(), "the network counts: {long:?}");
     // On a busy machine a page may need another session, which does not know all statements yet.
     let turns = |_| {
         let before = far.proxy.turns();

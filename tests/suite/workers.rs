@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Endpoint;
-use sql_exporter::engine::workers::{Figures, Line, Workers};
+use sql_exporter::engine::workers::{Line, WorkerCounts, Workers};
 use sql_exporter::error::Reason;
 
 use crate::recorder::run;
@@ -47,14 +47,14 @@ impl Blocked {
     }
 }
 
-fn until(workers: &Workers, what: impl Fn(Figures) -> bool) -> Figures {
+fn until(workers: &Workers, what: impl Fn(WorkerCounts) -> bool) -> WorkerCounts {
     let by = Instant::now() + PATIENCE;
     loop {
-        let figures = workers.figures();
-        if what(figures) {
-            return figures;
+        let counts = workers.counts();
+        if what(counts) {
+            return counts;
         }
-        assert!(Instant::now() < by, "{figures:?}");
+        assert!(Instant::now() < by, "{counts:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -69,11 +69,11 @@ fn work_beyond_the_permits_waits_and_runs_in_order() {
         let order = order.clone();
         workers.start(Line::Regular, far(), move || order.send(number).expect("a reader")).expect("accepted");
     }
-    assert_eq!(workers.figures(), Figures { busy: 1, late: 0, waiting: 100, threads: 1, panics: 0 });
+    assert_eq!(workers.counts(), WorkerCounts { busy: 1, late: 0, waiting: 100, threads: 1, panics: 0 });
     drop(first.gate);
     let seen: Vec<i32> = (0..100).map(|_| ordered.recv_timeout(PATIENCE).expect("work")).collect();
     assert_eq!(seen, (0..100).collect::<Vec<_>>());
-    assert_eq!(until(&workers, |figures| figures.busy == 0).threads, 1);
+    assert_eq!(until(&workers, |counts| counts.busy == 0).threads, 1);
 }
 
 #[test]
@@ -85,9 +85,9 @@ fn an_idle_thread_is_used_again() {
             .start(Line::Regular, far(), move || done.send(std::thread::current().id()).expect("a reader"))
             .expect("accepted");
         ended.recv_timeout(PATIENCE).expect("work");
-        until(&workers, |figures| figures.busy == 0);
+        until(&workers, |counts| counts.busy == 0);
     }
-    assert!(workers.figures().threads <= 2, "{:?}", workers.figures());
+    assert!(workers.counts().threads <= 2, "{:?}", workers.counts());
 }
 
 #[test]
@@ -96,12 +96,12 @@ fn doubtful_work_starts_last_and_holds_a_quarter_of_the_workers() {
     let doubtful: Vec<_> = (0..4).map(|_| block(&workers, Line::Doubtful, far())).collect();
     doubtful[0].has_started();
     doubtful[1].has_started();
-    assert_eq!(workers.figures().waiting, 2);
+    assert_eq!(workers.counts().waiting, 2);
     let regular: Vec<_> = (0..7).map(|_| block(&workers, Line::Regular, far())).collect();
     for work in &regular[..6] {
         work.has_started();
     }
-    assert_eq!(workers.figures(), Figures { busy: 8, late: 0, waiting: 3, threads: 8, panics: 0 });
+    assert_eq!(workers.counts(), WorkerCounts { busy: 8, late: 0, waiting: 3, threads: 8, panics: 0 });
     // A doubtful one ends: the regular one that waits goes first.
     let mut doubtful = doubtful.into_iter();
     drop(doubtful.next());
@@ -109,7 +109,7 @@ fn doubtful_work_starts_last_and_holds_a_quarter_of_the_workers() {
     assert!(doubtful.as_slice().iter().skip(1).all(Blocked::is_waiting));
     drop(regular);
     doubtful.as_slice()[1].has_started();
-    assert_eq!(until(&workers, |figures| figures.busy == 2).waiting, 1);
+    assert_eq!(until(&workers, |counts| counts.busy == 2).waiting, 1);
 }
 
 #[test]
@@ -118,13 +118,13 @@ fn late_work_gives_its_permit_to_the_next() {
     let late = block(&workers, Line::Regular, Deadline::within(Duration::from_millis(1)));
     late.has_started();
     let next = block(&workers, Line::Regular, far());
-    until(&workers, |figures| figures.late == 1);
+    until(&workers, |counts| counts.late == 1);
     assert!(next.is_waiting());
     workers.release_late();
     next.has_started();
-    assert_eq!(workers.figures(), Figures { busy: 1, late: 1, waiting: 0, threads: 2, panics: 0 });
+    assert_eq!(workers.counts(), WorkerCounts { busy: 1, late: 1, waiting: 0, threads: 2, panics: 0 });
     drop(late.gate);
-    until(&workers, |figures| figures.late == 0);
+    until(&workers, |counts| counts.late == 0);
     // The one that came back did not give its permit away a second time.
     let third = block(&workers, Line::Regular, far());
     assert!(third.is_waiting());
@@ -140,7 +140,7 @@ fn too_much_late_work_refuses_new_work_at_once() {
             let work = block(&workers, Line::Regular, Deadline::within(Duration::ZERO));
             workers.release_late();
             work.has_started();
-            until(&workers, |figures| figures.busy == 0);
+            until(&workers, |counts| counts.busy == 0);
             work
         })
         .collect();
@@ -148,9 +148,9 @@ fn too_much_late_work_refuses_new_work_at_once() {
     let error = workers.start(Line::Regular, far(), || {}).expect_err("refused");
     assert_eq!(error.reason(), Reason::Wedged);
     assert!(start.elapsed() < Duration::from_secs(1));
-    assert_eq!(workers.figures().late, 4);
+    assert_eq!(workers.counts().late, 4);
     drop(stuck);
-    until(&workers, |figures| figures.late == 0);
+    until(&workers, |counts| counts.late == 0);
     assert!(workers.start(Line::Regular, far(), || {}).is_ok());
 }
 
@@ -167,12 +167,12 @@ fn a_backlog_past_its_deadline_does_not_start_a_crowd_of_threads() {
             .start(Line::Regular, Deadline::within(Duration::ZERO), move || done.send(()).expect("a reader"))
             .expect("accepted");
     }
-    until(&workers, |figures| figures.late == 4);
+    until(&workers, |counts| counts.late == 4);
     workers.release_late();
     for _ in 0..300 {
         ended.recv_timeout(PATIENCE).expect("every piece runs");
     }
-    assert!(workers.figures().threads <= 12, "{:?}", workers.figures());
+    assert!(workers.counts().threads <= 12, "{:?}", workers.counts());
     drop(stuck);
 }
 
@@ -186,8 +186,8 @@ fn a_panic_is_counted_and_costs_neither_permit_nor_thread() {
     workers.start(Line::Regular, far(), move || done.send(()).expect("a reader")).expect("accepted");
     ended.recv_timeout(PATIENCE).expect("work after the panics");
     assert_eq!(
-        until(&workers, |figures| figures.busy == 0),
-        Figures { busy: 0, late: 0, waiting: 0, threads: 1, panics: 3 }
+        until(&workers, |counts| counts.busy == 0),
+        WorkerCounts { busy: 0, late: 0, waiting: 0, threads: 1, panics: 3 }
     );
 }
 
@@ -227,8 +227,8 @@ fn many_threads_start_work_at_once_and_all_of_it_runs() {
     for _ in 0..1600 {
         ended.recv_timeout(PATIENCE).expect("work");
     }
-    let figures = until(&workers, |figures| figures.busy == 0);
-    assert!(figures.threads <= 3 && figures.waiting == 0, "{figures:?}");
+    let counts = until(&workers, |counts| counts.busy == 0);
+    assert!(counts.threads <= 3 && counts.waiting == 0, "{counts:?}");
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn quick_work_for_this_machine_takes_turns_and_holds_up_nobody_else() {
     let doubtful = block(&workers, Line::Doubtful, far());
     doubtful.has_started();
     assert!(in_turns[2..].iter().all(Blocked::is_waiting));
-    assert_eq!(workers.figures().waiting, 2);
+    assert_eq!(workers.counts().waiting, 2);
     drop(in_turns.remove(0));
     in_turns[1].has_started();
     assert!(in_turns[2].is_waiting(), "in order, and one only");
@@ -291,7 +291,7 @@ fn a_turn_of_late_work_goes_to_the_next() {
     let late = block(&workers, Line::InTurns, Deadline::within(Duration::ZERO));
     late.has_started();
     let next = block(&workers, Line::InTurns, far());
-    until(&workers, |figures| figures.late == 1);
+    until(&workers, |counts| counts.late == 1);
     workers.release_late();
     next.has_started();
 }
@@ -323,5 +323,5 @@ fn a_thousand_pieces_in_turns_all_run_and_few_at_once() {
         ended.recv_timeout(PATIENCE).expect("all of it runs");
     }
     assert!((1..=3).contains(&peak.load(Ordering::SeqCst)), "{peak:?}");
-    assert!(until(&workers, |figures| figures.busy == 0).threads <= 5, "threads");
+    assert!(until(&workers, |counts| counts.busy == 0).threads <= 5, "threads");
 }

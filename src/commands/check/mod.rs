@@ -91,7 +91,7 @@ fn examine(settings: &Settings, progress: &Progress, by: Option<Deadline>) -> Re
             plan.warnings.iter().cloned().for_each(|warning| report.warning(warning));
             web_config(plan.exporter.web_config_file.as_deref(), &mut report);
             report.lints(inspect::run(&plan));
-            progress.say(format!("running {} tests of queries", plan.cases.len()));
+            progress.say(format!("running {} tests of queries", plan.query_tests.len()));
             report.cases = inspect::query_tests::run(&plan);
             if let Some(by) = by {
                 let told = |done, all| progress.say(format!("asking the databases: {done} of {all} done"));

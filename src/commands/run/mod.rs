@@ -32,6 +32,6 @@ pub fn run(words: &GlobalArgs, _: &Options) -> Result<u8, Vec<Error>> {
     super::start_logging(&plan, &settings.warnings);
     let load = move || settings.load(&environment, &Drivers::built_in());
     start::threads_are_given(start::AT_REST).map_err(|error| vec![error])?;
-    start::serve(start::fleet(plan), Box::new(load))?;
+    start::serve(start::make_targets(plan), Box::new(load))?;
     Ok(0)
 }

@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::config::Config;
 use crate::config::exporter::Exporter;
-use crate::engine::targets::Renewal;
+use crate::engine::targets::ReloadSummary;
 use crate::error::Error;
 use crate::server::endpoints::Endpoints;
 
@@ -93,7 +93,7 @@ fn swap(site: &Endpoints, mut plan: Config) {
     crate::logging::set_level(plan.exporter.log_level);
     let (fleet, renewal) = old.renew(plan);
     site.swap(fleet);
-    let Renewal { unchanged, changed, started, ended } = renewal;
+    let ReloadSummary { unchanged, changed, started, ended } = renewal;
     log::info!(
         "configuration reloaded: {unchanged} targets unchanged, {changed} changed, {started} started, {ended} ended"
     );

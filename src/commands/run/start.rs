@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::config::Config;
 use crate::deadline::Deadline;
-use crate::engine::target::Shared;
+use crate::engine::resources::SharedResources;
 use crate::engine::targets::Targets;
 use crate::error::Error;
 use crate::server;
@@ -56,8 +56,8 @@ pub fn threads_are_given(count: usize) -> Result<(), Error> {
 
 /// Makes the targets of a plan and what they share. Opens no connection.
 #[must_use]
-pub fn fleet(plan: Config) -> Targets {
-    let shared = Shared::new(plan.exporter.max_workers);
+pub fn make_targets(plan: Config) -> Targets {
+    let shared = SharedResources::new(plan.exporter.max_workers);
     Targets::new(plan, &Arc::new(shared))
 }
 

@@ -1,6 +1,6 @@
 //! An error or a warning as a person reads it: the sentence, the line of the file it is about, a caret.
 
-use crate::error::{Error, Place};
+use crate::error::{Error, SourcePosition};
 use crate::plain_text::{one_line, shortened};
 
 use super::{Paint, TerminalText, Tint};
@@ -56,7 +56,7 @@ pub fn labelled(
 }
 
 /// The source line, and the blanks before its caret.
-fn excerpt(place: &Place, width: Option<usize>) -> Option<(String, String)> {
+fn excerpt(place: &SourcePosition, width: Option<usize>) -> Option<(String, String)> {
     let source: Vec<char> = place.source.as_ref()?.chars().collect();
     let column = place.column.saturating_sub(1);
     let blank = |chars: &[char]| chars.iter().map(|c| if *c == '\t' { '\t' } else { ' ' }).collect();
@@ -112,8 +112,13 @@ mod tests {
     use super::*;
 
     fn error(source: &str, column: usize) -> Error {
-        let place =
-            Place { file: "a.yaml".into(), line: 3, column, path: "x.y".into(), source: Some(source.into()) };
+        let place = SourcePosition {
+            file: "a.yaml".into(),
+            line: 3,
+            column,
+            path: "x.y".into(),
+            source: Some(source.into()),
+        };
         Error::config("a b").at(place).with_hint("c d")
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::config::database::Database;
 use crate::deadline::duration_text;
-use crate::driver::connection::Login;
-use crate::driver::connection::password::Password;
-use crate::driver::connection::tls::{Demand, MODES, Mode};
-use crate::driver::{Facts, TlsState};
+use crate::driver::connection::ConnectionConfig;
+use crate::driver::connection::password::PasswordSource;
+use crate::driver::connection::tls::{TLS_MODES, TlsMode, TlsRequirement};
+use crate::driver::{ServerFacts, TlsState};
 use crate::error::{Error, Reason};
 
 /// What a failed login means: as the driver says it, else what its reason means.
@@ -43,7 +43,7 @@ fn of_reason(reason: Reason) -> &'static str {
 
 /// What to try next, the likeliest first: what the driver says, then what the reason says.
 pub(super) fn tries(target: &Database, error: &Error, timeout: Duration) -> Vec<String> {
-    let login = target.endpoint.as_ref().and_then(|endpoint| endpoint.login());
+    let login = target.endpoint.as_ref().and_then(|endpoint| endpoint.connection_config());
     let known = login.map_or_else(Vec::new, |login| Way { target, login, timeout }.tries(error));
     let told = error.hint().map(str::to_owned);
     // Who knows what it means knows best what to do about it.
@@ -63,21 +63,21 @@ pub(super) fn tries(target: &Database, error: &Error, timeout: Duration) -> Vec<
 }
 
 /// What is worth knowing of the way to a server on the network, without being wrong.
-pub(super) fn note(target: &Database, facts: &Facts) -> Option<&'static str> {
+pub(super) fn note(target: &Database, facts: &ServerFacts) -> Option<&'static str> {
     let endpoint = target.endpoint.as_ref()?;
-    match (endpoint.demand(), facts.tls) {
-        (Demand::Authority, TlsState::Verified) => Some(
+    match (endpoint.tls_requirement(), facts.tls) {
+        (TlsRequirement::Authority, TlsState::Verified) => Some(
             "`verify-ca` without `tls.ca` accepts a certificate of any public authority, for any name: use \
              `tls: {mode: verify-full}`",
         ),
-        (Demand::WhatIsOffered, TlsState::Plain) => Some(
+        (TlsRequirement::WhatIsOffered, TlsState::Plain) => Some(
             "the server offers no TLS and `prefer` does not demand it: what is asked and answered travels in plain text",
         ),
         (_, TlsState::PlainByRule) => Some(
             "the server's pg_hba.conf refuses this user with TLS, so that `prefer` goes on in plain text: `tls: {mode: \
              require}` makes that an error",
         ),
-        (Demand::WhatIsOffered | Demand::Encryption, TlsState::Encrypted) => {
+        (TlsRequirement::WhatIsOffered | TlsRequirement::Encryption, TlsState::Encrypted) => {
             Some("nobody checks who the server is: `tls: {mode: verify-full, ca: FILE}` does")
         }
         _ => None,
@@ -87,7 +87,7 @@ pub(super) fn note(target: &Database, facts: &Facts) -> Option<&'static str> {
 /// A server as configured.
 struct Way<'t> {
     target: &'t Database,
-    login: &'t Login,
+    login: &'t ConnectionConfig,
     timeout: Duration,
 }
 
@@ -175,18 +175,18 @@ impl Way<'_> {
     fn password(&self) -> String {
         let user = self.user();
         let source = match &self.login.password {
-            Password::File(path) => format!("`password_file` {}", path.display()),
-            Password::Passfile(file) if file.named || file.path.exists() => {
+            PasswordSource::File(path) => format!("`password_file` {}", path.display()),
+            PasswordSource::Passfile(file) if file.named || file.path.exists() => {
                 format!("the password file {}", file.path.display())
             }
-            Password::None | Password::Passfile(_) => {
+            PasswordSource::None | PasswordSource::Passfile(_) => {
                 return format!("no password is configured for {user}: add `password_file` or `password`");
             }
-            Password::Command(words) => {
+            PasswordSource::Command(words) => {
                 format!("`password_command` {}", words.first().map_or("", String::as_str))
             }
-            Password::Given(_) => {
-                let stored = self.target.written.secrets.first();
+            PasswordSource::Given(_) => {
+                let stored = self.target.source.secrets.first();
                 stored.map_or_else(
                     || "the configuration".to_owned(),
                     |stored| format!("`{}` at {}:{}", stored.key, stored.place.file, stored.place.line),
@@ -198,7 +198,7 @@ impl Way<'_> {
 
     /// MySQL and MariaDB have one error for a wrong password and for a user that must come encrypted.
     fn encrypted(&self) -> Option<String> {
-        let plain = self.target.driver == "mysql" && self.login.tls.mode == Mode::Disable;
+        let plain = self.target.driver == "mysql" && self.login.tls.mode == TlsMode::Disable;
         plain.then(|| {
             "a user made with REQUIRE SSL, and on MariaDB every user under require_secure_transport, is refused in the same \
              words without encryption: tls: {mode: require} shows whether that is it"
@@ -225,7 +225,7 @@ impl Way<'_> {
 
     fn encryption(&self) -> String {
         let tls = &self.login.tls;
-        let mode = MODES.iter().find(|(_, mode)| *mode == tls.mode).map_or("", |(name, _)| name);
+        let mode = TLS_MODES.iter().find(|(_, mode)| *mode == tls.mode).map_or("", |(name, _)| name);
         match &tls.ca {
             Some(ca) => format!(
                 "`tls.mode` is {mode}: `tls.ca` ({}) must hold the authority that signed the server's certificate, which \

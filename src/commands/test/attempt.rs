@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use crate::commands::terminal::Progress;
 use crate::config::database::Database;
 use crate::deadline::Deadline;
-use crate::driver::{Endpoint, Health, Rights, Session};
+use crate::driver::{Endpoint, Health, Privileges, Session};
 use crate::engine::disposal::Disposal;
-use crate::engine::login_backoff::Logins;
+use crate::engine::login_backoff::LoginBackoff;
 use crate::engine::workers::{Line, Workers};
 use crate::error::{Error, Reason, Result};
 
 use super::report::{Found, Outcome, Verdict};
 
-/// Logins at once; the others wait for their turn.
+/// LoginBackoff at once; the others wait for their turn.
 const AT_ONCE: usize = 64;
 /// How long after the deadline an answer that says so is waited for.
 const GRACE: Duration = Duration::from_millis(250);
@@ -32,7 +32,7 @@ type Answer = (usize, Result<Found>, Duration);
 pub fn all(targets: &[Arc<Database>], by: Deadline, progress: &Progress) -> Vec<Outcome> {
     let start = Instant::now();
     let (workers, disposal) = (Workers::new(AT_ONCE), Disposal::new());
-    let logins = Arc::new(Logins::default());
+    let logins = Arc::new(LoginBackoff::default());
     let (sender, receiver) = mpsc::channel();
     let mut answers: Vec<Option<(Verdict, Duration)>> = Vec::new();
     for (index, target) in targets.iter().enumerate() {
@@ -85,7 +85,7 @@ fn task(
 
 fn attempt(
     endpoint: &dyn Endpoint,
-    logins: &Logins,
+    logins: &LoginBackoff,
     target: &str,
     by: Deadline,
     disposal: &Disposal,
@@ -107,13 +107,13 @@ fn ask(session: &mut dyn Session, by: Deadline) -> Result<Found> {
     {
         return Err(error);
     }
-    let (rights, unknown) = match session.rights(by) {
+    let (rights, unknown) = match session.privileges(by) {
         Ok(rights) => (rights, None),
         // A session that dies or falls silent serves no query either.
         Err(error) if matches!(error.reason(), Reason::Timeout | Reason::Lost | Reason::Protocol) => {
             return Err(error);
         }
-        Err(error) => (Rights::default(), Some(format!("what its user may do is not known: {error}"))),
+        Err(error) => (Privileges::default(), Some(format!("what its user may do is not known: {error}"))),
     };
     Ok(Found { facts: session.facts().clone(), rights, unknown })
 }

@@ -75,7 +75,7 @@ pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
 
 /// The targets asked for, disabled ones too, in configuration order.
 fn chosen(plan: &Config, wanted: &[String]) -> Result<Vec<Arc<Database>>, Error> {
-    targets::known("target", wanted, || plan.targets.iter().map(|target| target.name.as_str()))?;
+    targets::check_names("target", wanted, || plan.targets.iter().map(|target| target.name.as_str()))?;
     let is_wanted = |target: &&Arc<Database>| wanted.is_empty() || wanted.contains(&target.name);
     Ok(plan.targets.iter().filter(is_wanted).cloned().collect())
 }

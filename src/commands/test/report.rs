@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::database::Database;
-use crate::driver::{Facts, Rights};
+use crate::driver::{Privileges, ServerFacts};
 use crate::error::Error;
 
 /// All of it, in configuration order.
@@ -38,9 +38,9 @@ pub enum Verdict {
 /// What a session told.
 pub struct Found {
     /// What it said at login.
-    pub facts: Facts,
+    pub facts: ServerFacts,
     /// What its user may do beyond reading.
-    pub rights: Rights,
+    pub rights: Privileges,
     /// Why its rights are not known.
     pub unknown: Option<String>,
 }

@@ -57,7 +57,7 @@ impl Page<'_> {
 
     fn failure(&self, outcome: &Outcome, error: &Error, out: &mut TerminalText) {
         let reason = error.reason();
-        let said = format!("{}: {} ({})", outcome.target.name, advice::words(error), reason.word());
+        let said = format!("{}: {} ({})", outcome.target.name, advice::words(error), reason.as_str());
         out.end_line();
         self.headline(Tint::Bad, "FAIL", &said, out);
         let code = error.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
@@ -128,14 +128,14 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
     let target = &outcome.target;
     let dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let configured = || {
-        let login = target.endpoint.as_ref().and_then(|endpoint| endpoint.login());
+        let login = target.endpoint.as_ref().and_then(|endpoint| endpoint.connection_config());
         dash(login.and_then(|login| login.username.as_deref()).unwrap_or_default())
     };
     let (tint, word, server, role, tls, user) = match &outcome.verdict {
         Verdict::Pass(found) => {
             let (tint, word) = if found.warns() { (Tint::Warn, "WARN") } else { (Tint::Good, "PASS") };
             let user = dash(found.rights.user.as_deref().unwrap_or_default());
-            (tint, word, found.server(), dash(&found.facts.role), found.facts.tls.word().to_owned(), user)
+            (tint, word, found.server(), dash(&found.facts.role), found.facts.tls.as_str().to_owned(), user)
         }
         Verdict::Fail(_) => (Tint::Bad, "FAIL", target.driver.to_owned(), dash(""), dash(""), configured()),
         Verdict::Skip(_) => (Tint::Dim, "SKIP", target.driver.to_owned(), dash(""), dash(""), configured()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::exposition::page::pieces;
 use crate::exposition::text::Text;
 use crate::inspect::try_query::{Ask, Listing, Mapped, Trial};
@@ -73,8 +73,8 @@ fn error(error: &Error) -> Value {
     let place = error.place();
     let known = place.filter(|place| place.line > 0);
     let reason = match error.kind() {
-        Kind::Query(reason) => Some(reason.word()),
-        Kind::Config | Kind::Machine => None,
+        ErrorKind::Query(reason) => Some(reason.as_str()),
+        ErrorKind::Config | ErrorKind::Machine => None,
     };
     json!({
         "reason": reason,

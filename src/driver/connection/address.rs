@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::password;
-use super::tls::{MODES, Mode, Tls};
+use super::tls::{TLS_MODES, TlsConfig, TlsMode};
 use crate::deadline::parse_duration;
 use crate::secret::Secret;
 use crate::yaml::keys::{Keys, Origin};
 
 use super::keywords;
-use super::url::{Form, Refusal, Url};
+use super::url::{AddressSyntax, Refusal, Url};
 
 /// What differs between drivers when a login is read.
 #[derive(Debug, Clone, Copy)]
-pub struct Scheme {
+pub struct UrlRules {
     /// The URL schemes accepted, without `://`.
     pub schemes: &'static [&'static str],
     /// The port when none is given.
@@ -29,13 +29,13 @@ const URLS: [&str; 3] = ["url", "connection_string", "url_file"];
 /// The keys that a URL replaces.
 const FIELDS: [&str; 5] = ["host", "port", "socket", "database", "username"];
 /// MySQL's names of the modes, beside libpq's.
-const MYSQL_MODES: &[(&str, Mode)] = &[
-    ("allow", Mode::Prefer),
-    ("disabled", Mode::Disable),
-    ("preferred", Mode::Prefer),
-    ("required", Mode::Require),
-    ("verify_ca", Mode::VerifyCa),
-    ("verify_identity", Mode::VerifyFull),
+const MYSQL_MODES: &[(&str, TlsMode)] = &[
+    ("allow", TlsMode::Prefer),
+    ("disabled", TlsMode::Disable),
+    ("preferred", TlsMode::Prefer),
+    ("required", TlsMode::Require),
+    ("verify_ca", TlsMode::VerifyCa),
+    ("verify_identity", TlsMode::VerifyFull),
 ];
 
 /// What a URL or the fields say, before anything is filled in.
@@ -49,11 +49,11 @@ pub(super) struct Address {
     pub(super) username: Option<String>,
     pub(super) password: Option<Secret>,
     /// `None`: not said.
-    pub(super) mode: Option<Mode>,
+    pub(super) mode: Option<TlsMode>,
     /// The system's own roots are asked for.
     system_roots: bool,
     /// All but the mode.
-    pub(super) tls: Tls,
+    pub(super) tls: TlsConfig,
     pub(super) connect_timeout: Option<Duration>,
     pub(super) params: Vec<(String, String)>,
 }
@@ -68,7 +68,7 @@ struct Text {
 
 /// Reads the URL and the fields; of the two, the entry's own comes before that of the defaults. Also tells where
 /// the URL came from. Faults are recorded.
-pub(super) fn read(keys: &mut Keys<'_>, scheme: Scheme) -> (Address, Option<Origin>) {
+pub(super) fn read(keys: &mut Keys<'_>, scheme: UrlRules) -> (Address, Option<Origin>) {
     only_one(keys, &URLS);
     let origin = URLS.iter().filter_map(|key| keys.origin(key)).min();
     if let Some(origin) = origin
@@ -116,10 +116,10 @@ fn text(keys: &mut Keys<'_>) -> Option<Text> {
     Some(Text { key, url, folder: keys.folder(key) })
 }
 
-fn from_url(keys: &Keys<'_>, text: &Text, scheme: Scheme) -> Option<Address> {
+fn from_url(keys: &Keys<'_>, text: &Text, scheme: UrlRules) -> Option<Address> {
     let fault = |Refusal { what, hint }| keys.fault_with_hint(text.key, what, hint);
-    let parsed = match Form::of(text.url.expose()) {
-        Form::Keywords if scheme.libpq => {
+    let parsed = match AddressSyntax::of(text.url.expose()) {
+        AddressSyntax::Keywords if scheme.libpq => {
             keywords::parse(text.url.expose()).map(|params| Url { params, ..Url::default() })
         }
         _ => Url::parse(text.url.expose()),
@@ -152,12 +152,12 @@ fn from_url(keys: &Keys<'_>, text: &Text, scheme: Scheme) -> Option<Address> {
     }
     if address.system_roots {
         // As libpq: everybody can have a certificate of a public authority.
-        if address.mode.is_some_and(|mode| mode < Mode::VerifyFull) {
+        if address.mode.is_some_and(|mode| mode < TlsMode::VerifyFull) {
             let hint = "write sslmode=verify-full, or leave sslmode out";
             fault(Refusal { what: "the URL's sslrootcert=system with a weaker sslmode", hint });
             good = false;
         }
-        address.mode = Some(Mode::VerifyFull);
+        address.mode = Some(TlsMode::VerifyFull);
     }
     places.settle(&mut address).map_err(fault).ok()?;
     good.then_some(address)
@@ -314,13 +314,13 @@ impl Address {
     fn param(&mut self, name: &str, value: String, folder: &Path) -> Result<(), &'static str> {
         match name.replace('-', "_").as_str() {
             "sslmode" | "ssl_mode" => {
-                let modes = || MODES.iter().chain(MYSQL_MODES);
+                let modes = || TLS_MODES.iter().chain(MYSQL_MODES);
                 let mode = modes().find(|(word, _)| word.eq_ignore_ascii_case(&value));
                 let (_, mode) = mode.ok_or("one of disable, prefer, require, verify-ca, verify-full")?;
                 self.mode = Some(*mode);
             }
             // What JDBC writes, and libpq takes for that reason.
-            "ssl" if value == "true" => self.mode = Some(Mode::Require),
+            "ssl" if value == "true" => self.mode = Some(TlsMode::Require),
             // libpq's word for the system's own roots, which demands the full check.
             "sslrootcert" | "ssl_ca" if value == "system" => self.system_roots = true,
             "sslrootcert" | "ssl_ca" => self.tls.ca = Some(folder.join(value)),

@@ -1,4 +1,4 @@
-//! What the network drivers' `databases:` entries have in common: a URL or its fields, read into a [`Login`].
+//! What the network drivers' `databases:` entries have in common: a URL or its fields, read into a [`ConnectionConfig`].
 //!
 //! Knows no protocol. `sqlite` does not use it. A key that every network driver has is read here; one that a single
 //! driver has is read there. `url` takes a URL apart, `address` joins it with the fields.
@@ -21,12 +21,12 @@ use crate::secret::Secret;
 use crate::yaml::keys::{Keys, Origin};
 
 use self::address::{Address, only_one};
-use self::password::Password;
-use self::tls::{Demand, MODES, Mode, Tls};
+use self::password::PasswordSource;
+use self::tls::{TLS_MODES, TlsConfig, TlsMode, TlsRequirement};
 use self::url::Part;
 
-pub use self::address::Scheme;
-pub use self::url::Form;
+pub use self::address::UrlRules;
+pub use self::url::AddressSyntax;
 
 /// Where nothing says it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,7 +42,7 @@ pub struct HostPort {
 
 /// Everything needed to reach and enter a server.
 #[derive(Debug, Clone)]
-pub struct Login {
+pub struct ConnectionConfig {
     /// At least one, in the order to try; `localhost` where none is named. With a `socket` nothing is connected to
     /// them: empty, or one that holds the port which is part of a PostgreSQL socket's name.
     pub hosts: Vec<HostPort>,
@@ -53,9 +53,9 @@ pub struct Login {
     /// The user; `None` is the driver's default.
     pub username: Option<String>,
     /// Where the password comes from; read for every new session.
-    pub password: Password,
+    pub password: PasswordSource,
     /// Encryption.
-    pub tls: Tls,
+    pub tls: TlsConfig,
     /// The driver's own options: those of the URL's query, then `params`, in order.
     pub params: Vec<(String, String)>,
     /// The database's read-only mode and the first-keyword check.
@@ -66,13 +66,13 @@ pub struct Login {
     pub connect_timeout: Duration,
 }
 
-impl Login {
+impl ConnectionConfig {
     /// Takes `url`|`connection_string`|`url_file`, or `host`, `port`, `socket`, `database`, `username`, then the
     /// password keys, `params`, `tls`, `read_only`, `session_sql` and `connect_timeout`. `None` after a recorded fault.
     ///
     /// Own keys come before those of the defaults: a URL of the entry is filled from fields of the defaults, and
     /// fields of the entry replace parts of a URL of the defaults.
-    pub fn read(keys: &mut Keys<'_>, scheme: Scheme) -> Option<Login> {
+    pub fn read(keys: &mut Keys<'_>, scheme: UrlRules) -> Option<ConnectionConfig> {
         // Everything is read before anything is given up: all faults come together, and no key is left unasked.
         for key in ["params", "session_sql", "password_command"] {
             keys.conceal(key);
@@ -83,7 +83,7 @@ impl Login {
         let connect_timeout = connect_timeout(keys, &address, from);
         let mut params = std::mem::take(&mut address.params);
         params.extend(keys.pairs("params").unwrap_or_default());
-        let login = Login {
+        let login = ConnectionConfig {
             hosts: hosts(&address, scheme),
             socket: address.socket,
             database: address.database,
@@ -100,16 +100,16 @@ impl Login {
 
     /// The least that is demanded of the way to the server.
     #[must_use]
-    pub fn demand(&self) -> Demand {
+    pub fn tls_requirement(&self) -> TlsRequirement {
         let stays = self.socket.is_some() || self.hosts.iter().all(HostPort::is_loopback);
-        if stays { Demand::Local } else { self.tls.demand() }
+        if stays { TlsRequirement::Local } else { self.tls.tls_requirement() }
     }
 
     /// `postgres://user@host:port/database`, never with a password or a parameter's value.
     #[must_use]
-    pub fn shown(&self, scheme: &str) -> String {
+    pub fn redacted_url(&self, scheme: &str) -> String {
         let user = self.username.as_ref().map(|user| format!("{}@", Part(user))).unwrap_or_default();
-        let hosts: Vec<String> = self.hosts.iter().map(HostPort::shown).collect();
+        let hosts: Vec<String> = self.hosts.iter().map(HostPort::redacted_url).collect();
         let place = match &self.socket {
             Some(socket) => format!("unix({})", Part(&socket.to_string_lossy())),
             None => hosts.join(","),
@@ -136,7 +136,7 @@ impl HostPort {
         self.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
     }
 
-    fn shown(&self) -> String {
+    fn redacted_url(&self) -> String {
         let HostPort { host, port } = self;
         if self.is_socket() {
             return format!("unix({}):{port}", Part(host));
@@ -145,7 +145,7 @@ impl HostPort {
     }
 }
 
-fn hosts(address: &Address, scheme: Scheme) -> Vec<HostPort> {
+fn hosts(address: &Address, scheme: UrlRules) -> Vec<HostPort> {
     let port = address.port.unwrap_or(scheme.port);
     let local = |port| HostPort { host: "localhost".to_owned(), port };
     if address.socket.is_some() {
@@ -160,7 +160,7 @@ fn hosts(address: &Address, scheme: Scheme) -> Vec<HostPort> {
 }
 
 /// At most one of the three keys, and not beside a password in the URL; what the entry itself says comes first.
-fn password(keys: &mut Keys<'_>, in_url: Option<Secret>, url: Option<Origin>) -> Password {
+fn password(keys: &mut Keys<'_>, in_url: Option<Secret>, url: Option<Origin>) -> PasswordSource {
     let given = keys.secret("password");
     let file = keys.file("password_file");
     let command = command(keys);
@@ -176,13 +176,13 @@ fn password(keys: &mut Keys<'_>, in_url: Option<Secret>, url: Option<Origin>) ->
                 );
             }
             (Some(_), Some(Origin::Own)) => {}
-            _ => return Password::Given(secret),
+            _ => return PasswordSource::Given(secret),
         }
     }
     let chosen = match key {
-        Some("password") => given.filter(|secret| !secret.is_empty()).map(Password::Given),
-        Some("password_file") => file.map(Password::File),
-        Some(_) => command.map(Password::Command),
+        Some("password") => given.filter(|secret| !secret.is_empty()).map(PasswordSource::Given),
+        Some("password_file") => file.map(PasswordSource::File),
+        Some(_) => command.map(PasswordSource::Command),
         None => None,
     };
     chosen.unwrap_or_default()
@@ -216,13 +216,13 @@ fn command(keys: &mut Keys<'_>) -> Option<Vec<String>> {
 }
 
 /// `tls` and what the URL says of it; without a mode `verify-full` where a `ca` is given, else `prefer`.
-fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> Tls {
+fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> TlsConfig {
     let url_first = url == Some(Origin::Own) && keys.origin("tls") == Some(Origin::Default);
     let from_url = std::mem::take(&mut address.tls);
-    let mut section = Tls::default();
+    let mut section = TlsConfig::default();
     let mut mode = None;
     if let Some(mut keys) = keys.inner("tls") {
-        mode = keys.choice("mode", MODES);
+        mode = keys.choice("mode", TLS_MODES);
         section.ca = keys.file("ca");
         section.cert = keys.file("cert");
         section.key = keys.file("key");
@@ -231,14 +231,14 @@ fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> Tls {
     }
     let (first, second) = if url_first { (from_url, section) } else { (section, from_url) };
     let mode = if url_first { address.mode.or(mode) } else { mode.or(address.mode) };
-    let mut tls = Tls {
-        mode: Mode::default(),
+    let mut tls = TlsConfig {
+        mode: TlsMode::default(),
         ca: first.ca.or(second.ca),
         cert: first.cert.or(second.cert),
         key: first.key.or(second.key),
         server_name: first.server_name.or(second.server_name),
     };
-    tls.mode = mode.unwrap_or(if tls.ca.is_some() { Mode::VerifyFull } else { Mode::Prefer });
+    tls.mode = mode.unwrap_or(if tls.ca.is_some() { TlsMode::VerifyFull } else { TlsMode::Prefer });
     if tls.cert.is_some() != tls.key.is_some() {
         keys.fault("tls", "a client certificate needs both `cert` and `key`");
     }

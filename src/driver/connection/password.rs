@@ -37,7 +37,7 @@ const SHORTEST_SECRET: usize = 4;
 
 /// The source of a password.
 #[derive(Debug, Clone, Default)]
-pub enum Password {
+pub enum PasswordSource {
     /// None: peer, trust or certificate authentication.
     #[default]
     None,
@@ -53,28 +53,28 @@ pub enum Password {
     Passfile(Passfile),
 }
 
-impl Password {
+impl PasswordSource {
     /// Reads it now. Blocks for a command, at most until `by`; not to be called inside an async runtime.
     ///
     /// # Errors
     /// `auth`, when the file cannot be read or the command fails; the message never holds its output.
     pub fn read(&self, by: Deadline) -> Result<Option<Secret>> {
         match self {
-            Password::None => Ok(None),
-            Password::Given(secret) => Ok(Some(secret.clone())),
-            Password::File(path) => from_file(path).map(Some),
-            Password::Command(argv) => shared(argv).read(argv, by).map(Some),
-            Password::Passfile(file) => Ok(file.read().ok()),
+            PasswordSource::None => Ok(None),
+            PasswordSource::Given(secret) => Ok(Some(secret.clone())),
+            PasswordSource::File(path) => from_file(path).map(Some),
+            PasswordSource::Command(argv) => shared(argv).read(argv, by).map(Some),
+            PasswordSource::Passfile(file) => Ok(file.read().ok()),
         }
     }
 
     /// Reads it again after the server has refused `refused`: a command whose shared result that is runs once more,
-    /// unless it ran just now. Blocks as [`Password::read`].
+    /// unless it ran just now. Blocks as [`PasswordSource::read`].
     ///
     /// # Errors
-    /// As [`Password::read`].
+    /// As [`PasswordSource::read`].
     pub fn read_again(&self, refused: Option<&Secret>, by: Deadline) -> Result<Option<Secret>> {
-        if let (Password::Command(argv), Some(refused)) = (self, refused) {
+        if let (PasswordSource::Command(argv), Some(refused)) = (self, refused) {
             shared(argv).forget(refused);
         }
         self.read(by)
@@ -193,7 +193,7 @@ fn run(argv: &[String], by: Deadline) -> Result<Secret> {
     let mut running = Running(Some(child));
     let mut printed = Printed::default();
     let ended = running.collect(&out, &err, &mut printed, by);
-    let failed = |what: &str| failed(argv, &format!("{what}{}", printed.said()));
+    let failed = |what: &str| failed(argv, &format!("{what}{}", printed.summary()));
     let status = ended.map_err(|what| failed(&what))?;
     if !status.success() {
         return Err(failed(&format!("failed: {status}")));
@@ -226,7 +226,7 @@ struct Printed {
 impl Printed {
     /// What a failing command wrote to its standard error, as the end of a sentence: one line, not too long, and nothing
     /// of its output, which may be the password.
-    fn said(&self) -> String {
+    fn summary(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.err).into_owned();
         for line in String::from_utf8_lossy(&self.out).lines().map(str::trim) {
             if line.len() >= SHORTEST_SECRET {
@@ -326,15 +326,15 @@ mod tests {
     }
 
     /// A command line that no other test shares.
-    fn shell(name: &str, script: &str) -> Password {
-        Password::Command(["/bin/sh", "-c", script, name].map(str::to_owned).to_vec())
+    fn shell(name: &str, script: &str) -> PasswordSource {
+        PasswordSource::Command(["/bin/sh", "-c", script, name].map(str::to_owned).to_vec())
     }
 
-    fn text(password: &Password) -> String {
+    fn text(password: &PasswordSource) -> String {
         password.read(soon()).unwrap().unwrap().expose().to_owned()
     }
 
-    fn message(password: &Password, by: Deadline) -> String {
+    fn message(password: &PasswordSource, by: Deadline) -> String {
         let error = password.read(by).unwrap_err();
         assert_eq!(error.reason(), Reason::Auth);
         error.to_string()
@@ -344,7 +344,7 @@ mod tests {
     fn a_file_loses_its_final_line_end_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
-        let password = Password::File(path.clone());
+        let password = PasswordSource::File(path.clone());
         for (content, expected) in [
             ("p", "p"),
             (" p@:/#%' \n", " p@:/#%' "),
@@ -364,7 +364,7 @@ mod tests {
     fn a_file_that_cannot_serve_is_an_auth_error_without_its_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
-        let password = Password::File(path.clone());
+        let password = PasswordSource::File(path.clone());
         assert!(
             message(&password, soon()).contains("cannot be read: No such file"),
             "{}",
@@ -505,10 +505,10 @@ mod tests {
                 "failed: exit status: 3; it wrote: [31mred[0m next line",
             ),
             (
-                Password::Command(vec!["/nonexistent/program".into(), "hunter2".into()]),
+                PasswordSource::Command(vec!["/nonexistent/program".into(), "hunter2".into()]),
                 "cannot be started: No such file",
             ),
-            (Password::Command(vec![]), "is empty"),
+            (PasswordSource::Command(vec![]), "is empty"),
         ];
         for (password, expected) in cases {
             let message = message(&password, soon());

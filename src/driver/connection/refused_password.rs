@@ -6,21 +6,21 @@ use crate::deadline::Deadline;
 use crate::error::{Reason, Result};
 use crate::secret::Secret;
 
-use super::password::Password;
+use super::password::PasswordSource;
 
 /// The password that one endpoint's server refused last. A new one ends the back-off after a refusal early.
 #[derive(Debug, Default)]
-pub struct Refused(Mutex<Option<Secret>>);
+pub struct RefusedPassword(Mutex<Option<Secret>>);
 
-impl Refused {
+impl RefusedPassword {
     /// Enters with the password as it is now. When the server refuses it, and its file or command gives another one
-    /// when asked again, with that one. Blocks as [`Password::read`] and `enter` do.
+    /// when asked again, with that one. Blocks as [`PasswordSource::read`] and `enter` do.
     ///
     /// # Errors
-    /// What [`Password::read`] and `enter` say.
+    /// What [`PasswordSource::read`] and `enter` say.
     pub fn enter<T>(
         &self,
-        password: &Password,
+        password: &PasswordSource,
         by: Deadline,
         mut enter: impl FnMut(Option<&Secret>) -> Result<T>,
     ) -> Result<T> {
@@ -49,7 +49,7 @@ impl Refused {
 
     /// True when the password is another than the one refused last. Blocks for a command, at most until `by`.
     #[must_use]
-    pub fn has_new(&self, password: &Password, by: Deadline) -> bool {
+    pub fn has_new(&self, password: &PasswordSource, by: Deadline) -> bool {
         let refused = self.0.lock().clone();
         password.read_again(refused.as_ref(), by).is_ok_and(|now| now != refused)
     }

@@ -3,29 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::password::Password;
-use super::tls::Mode;
+use super::password::PasswordSource;
+use super::tls::TlsMode;
 use crate::deadline::Deadline;
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
-use super::{Form, HostPort, Login, Scheme};
+use super::{AddressSyntax, ConnectionConfig, HostPort, UrlRules};
 
-const POSTGRES: Scheme = Scheme { schemes: &["postgres", "postgresql"], port: 5432, libpq: true };
+const POSTGRES: UrlRules = UrlRules { schemes: &["postgres", "postgresql"], port: 5432, libpq: true };
 
 fn environment(name: &str) -> Option<String> {
     (name == "DB_PASS").then(|| "p@:/#%' ${w}".to_owned())
 }
 
 /// Reads `entry` over `defaults`, both flow mappings or indented text, as a file in `folder`.
-fn read_in(folder: &Path, entry: &str, defaults: &str) -> Result<Login, Vec<String>> {
+fn read_in(folder: &Path, entry: &str, defaults: &str) -> Result<ConnectionConfig, Vec<String>> {
     let text = format!("entry:\n  {entry}\ndefaults:\n  {defaults}\n");
     let document = Document::parse("a.yaml", folder, text).map_err(|error| vec![error.to_string()])?;
     let reader = Reader::new(&environment);
     let login = Keys::root(&document, &reader).and_then(|mut root| {
         let defaults = root.inner("defaults")?;
         let mut keys = root.inner("entry")?.over(Some(&defaults));
-        let login = Login::read(&mut keys, POSTGRES);
+        let login = ConnectionConfig::read(&mut keys, POSTGRES);
         keys.finish();
         defaults.finish_defaults();
         login
@@ -34,11 +34,11 @@ fn read_in(folder: &Path, entry: &str, defaults: &str) -> Result<Login, Vec<Stri
     login.filter(|_| faults.is_empty()).ok_or(faults)
 }
 
-fn read(entry: &str) -> Login {
+fn read(entry: &str) -> ConnectionConfig {
     read_in(Path::new("/etc/x"), entry, "{}").unwrap()
 }
 
-fn over(entry: &str, defaults: &str) -> Login {
+fn over(entry: &str, defaults: &str) -> ConnectionConfig {
     read_in(Path::new("/etc/x"), entry, defaults).unwrap()
 }
 
@@ -50,7 +50,7 @@ fn host(host: &str, port: u16) -> HostPort {
     HostPort { host: host.into(), port }
 }
 
-fn given(login: &Login) -> String {
+fn given(login: &ConnectionConfig) -> String {
     let secret = login.password.read(Deadline::within(Duration::from_secs(3))).unwrap();
     secret.map(|secret| secret.expose().to_owned()).unwrap_or_default()
 }
@@ -76,10 +76,12 @@ fn what_nothing_says_has_its_default() {
     assert_eq!(login.hosts, [host("localhost", 5432)]);
     assert_eq!(
         (login.tls.mode, login.read_only, login.connect_timeout),
-        (Mode::Prefer, true, Duration::from_secs(3))
+        (TlsMode::Prefer, true, Duration::from_secs(3))
     );
     assert!(
-        matches!(login.password, Password::None) && login.username.is_none() && login.session_sql.is_empty()
+        matches!(login.password, PasswordSource::None)
+            && login.username.is_none()
+            && login.session_sql.is_empty()
     );
 }
 
@@ -147,7 +149,10 @@ fn keyword_strings_are_of_postgresql_only() {
     let document = Document::parse("a.yaml", Path::new("."), "url: host=db user=hunter2\n".into()).unwrap();
     let reader = Reader::new(&environment);
     let mut keys = Keys::root(&document, &reader).unwrap();
-    assert!(Login::read(&mut keys, Scheme { schemes: &["mysql"], port: 3306, libpq: false }).is_none());
+    assert!(
+        ConnectionConfig::read(&mut keys, UrlRules { schemes: &["mysql"], port: 3306, libpq: false })
+            .is_none()
+    );
     let faults: Vec<String> = reader.finish().0.iter().map(ToString::to_string).collect();
     assert!(faults[0].contains("has no scheme") && !faults[0].contains("hunter"), "{faults:?}");
 }
@@ -190,21 +195,21 @@ fn hosts_in_the_fields_are_names_or_addresses() {
 fn tls_comes_from_the_url_and_its_own_section() {
     let login =
         read("{url: 'postgres://db/x?sslmode=VERIFY-CA&sslrootcert=ca.pem&sslcert=c.pem&sslkey=/k.pem'}");
-    assert_eq!(login.tls.mode, Mode::VerifyCa);
+    assert_eq!(login.tls.mode, TlsMode::VerifyCa);
     assert_eq!(login.tls.ca, Some("/etc/x/ca.pem".into()));
     assert_eq!((login.tls.cert, login.tls.key), (Some("/etc/x/c.pem".into()), Some("/k.pem".into())));
     assert!(login.params.is_empty());
     for (entry, mode) in [
-        ("{url: 'postgres://db?ssl-mode=VERIFY_IDENTITY'}", Mode::VerifyFull),
-        ("{url: 'postgres://db?ssl_mode=disabled'}", Mode::Disable),
-        ("{url: 'postgres://db?sslmode=allow'}", Mode::Prefer),
-        ("{url: 'postgres://db?sslrootcert=ca.pem'}", Mode::VerifyFull),
-        ("{url: 'postgres://db?sslrootcert=system'}", Mode::VerifyFull),
-        ("{url: 'postgres://db?sslmode=require', tls: {mode: verify-ca}}", Mode::VerifyCa),
-        ("{url: 'postgres://db?sslmode=require', tls: {ca: x.pem}}", Mode::Require),
-        ("{tls: {ca: x.pem}}", Mode::VerifyFull),
-        ("{tls: {mode: Disable}}", Mode::Disable),
-        ("{tls: {server_name: db}}", Mode::Prefer),
+        ("{url: 'postgres://db?ssl-mode=VERIFY_IDENTITY'}", TlsMode::VerifyFull),
+        ("{url: 'postgres://db?ssl_mode=disabled'}", TlsMode::Disable),
+        ("{url: 'postgres://db?sslmode=allow'}", TlsMode::Prefer),
+        ("{url: 'postgres://db?sslrootcert=ca.pem'}", TlsMode::VerifyFull),
+        ("{url: 'postgres://db?sslrootcert=system'}", TlsMode::VerifyFull),
+        ("{url: 'postgres://db?sslmode=require', tls: {mode: verify-ca}}", TlsMode::VerifyCa),
+        ("{url: 'postgres://db?sslmode=require', tls: {ca: x.pem}}", TlsMode::Require),
+        ("{tls: {ca: x.pem}}", TlsMode::VerifyFull),
+        ("{tls: {mode: Disable}}", TlsMode::Disable),
+        ("{tls: {server_name: db}}", TlsMode::Prefer),
     ] {
         assert_eq!(read(entry).tls.mode, mode, "{entry}");
     }
@@ -229,14 +234,14 @@ fn own_keys_come_before_the_defaults() {
         (login.username.as_deref(), login.connect_timeout),
         (Some("exporter"), Duration::from_secs(9))
     );
-    assert!(matches!(&login.password, Password::File(path) if path == Path::new("/p")));
+    assert!(matches!(&login.password, PasswordSource::File(path) if path == Path::new("/p")));
     assert_eq!(login.params, [("b".into(), "2".into()), ("a".into(), "1".into())]);
-    assert_eq!((login.tls.mode, login.tls.ca), (Mode::Require, Some("/ca".into())));
+    assert_eq!((login.tls.mode, login.tls.ca), (TlsMode::Require, Some("/ca".into())));
 
     let login = over("{url: 'postgres://db/x?sslmode=disable&connect_timeout=1'}", defaults);
     assert_eq!((login.hosts, login.username), (vec![host("db", 7000)], Some("exporter".into())));
-    assert_eq!((login.tls.mode, login.connect_timeout), (Mode::Disable, Duration::from_secs(1)));
-    assert!(matches!(login.password, Password::File(_)));
+    assert_eq!((login.tls.mode, login.connect_timeout), (TlsMode::Disable, Duration::from_secs(1)));
+    assert!(matches!(login.password, PasswordSource::File(_)));
 
     let login = over("{url: 'postgres://other:own@db:1/x'}", defaults);
     assert_eq!(
@@ -339,21 +344,24 @@ fn a_shown_address_holds_no_secret() {
     let login = read(
         "{url: 'postgres://ex porter:hunter2@h1:1,[::1]:2/my%20db?token=hunter2', session_sql: SELECT 1}",
     );
-    assert_eq!(login.shown("postgres"), "postgres://ex porter@h1:1,[::1]:2/my db");
+    assert_eq!(login.redacted_url("postgres"), "postgres://ex porter@h1:1,[::1]:2/my db");
     assert!(!format!("{:?}", login.password).contains("hunter"));
-    assert_eq!(read("{socket: /run/x.sock, username: u}").shown("mysql"), "mysql://u@unix(/run/x.sock)");
+    assert_eq!(
+        read("{socket: /run/x.sock, username: u}").redacted_url("mysql"),
+        "mysql://u@unix(/run/x.sock)"
+    );
     assert_eq!(login.session_sql, ["SELECT 1"]);
 }
 
 #[test]
 fn the_form_of_a_url_names_the_driver() {
     for (text, expected) in [
-        ("MySQL://db", Form::Url("mysql".into())),
-        ("sqlite:x.db", Form::Url("sqlite".into())),
-        ("host=db user=x", Form::Keywords),
-        ("x", Form::Unknown),
+        ("MySQL://db", AddressSyntax::Url("mysql".into())),
+        ("sqlite:x.db", AddressSyntax::Url("sqlite".into())),
+        ("host=db user=x", AddressSyntax::Keywords),
+        ("x", AddressSyntax::Unknown),
     ] {
-        assert_eq!(Form::of(text), expected, "{text}");
+        assert_eq!(AddressSyntax::of(text), expected, "{text}");
     }
 }
 
@@ -364,6 +372,6 @@ fn a_fault_leaves_no_login() {
             .unwrap();
     let reader = Reader::new(&environment);
     let mut keys = Keys::root(&document, &reader).unwrap();
-    assert!(Login::read(&mut keys, POSTGRES).is_none());
+    assert!(ConnectionConfig::read(&mut keys, POSTGRES).is_none());
     assert_eq!(reader.finish().0.len(), 3);
 }

@@ -26,7 +26,7 @@ const LONGEST: u64 = 1 << 20;
 
 /// How much is demanded. Names and meanings are libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Mode {
+pub enum TlsMode {
     /// Plain text, written out: a clear-text password is then allowed.
     Disable,
     /// Encrypted where the server offers it.
@@ -40,20 +40,20 @@ pub enum Mode {
     VerifyFull,
 }
 
-/// The names of [`Mode`] in a configuration.
-pub const MODES: &[(&str, Mode)] = &[
-    ("disable", Mode::Disable),
-    ("prefer", Mode::Prefer),
-    ("require", Mode::Require),
-    ("verify-ca", Mode::VerifyCa),
-    ("verify-full", Mode::VerifyFull),
+/// The names of [`TlsMode`] in a configuration.
+pub const TLS_MODES: &[(&str, TlsMode)] = &[
+    ("disable", TlsMode::Disable),
+    ("prefer", TlsMode::Prefer),
+    ("require", TlsMode::Require),
+    ("verify-ca", TlsMode::VerifyCa),
+    ("verify-full", TlsMode::VerifyFull),
 ];
 
 /// The `tls` keys of a `databases:` entry.
 #[derive(Debug, Clone, Default)]
-pub struct Tls {
+pub struct TlsConfig {
     /// What is demanded.
-    pub mode: Mode,
+    pub mode: TlsMode,
     /// Trusted certificates (PEM) instead of the system's.
     pub ca: Option<PathBuf>,
     /// Our certificate chain (PEM).
@@ -66,7 +66,7 @@ pub struct Tls {
 
 /// The least that a configuration demands of the way to a server, whatever a session gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Demand {
+pub enum TlsRequirement {
     /// Nothing leaves the machine: a file, a Unix socket, a loopback address.
     #[default]
     Local,
@@ -90,27 +90,27 @@ enum Check {
     ChainAndName,
 }
 
-impl Tls {
+impl TlsConfig {
     /// As libpq: `require` with a `ca` verifies the chain.
     fn check(&self) -> Check {
         match self.mode {
-            Mode::Disable | Mode::Prefer => Check::Nothing,
-            Mode::Require if self.ca.is_none() => Check::Nothing,
-            Mode::Require | Mode::VerifyCa => Check::Chain,
-            Mode::VerifyFull => Check::ChainAndName,
+            TlsMode::Disable | TlsMode::Prefer => Check::Nothing,
+            TlsMode::Require if self.ca.is_none() => Check::Nothing,
+            TlsMode::Require | TlsMode::VerifyCa => Check::Chain,
+            TlsMode::VerifyFull => Check::ChainAndName,
         }
     }
 
     /// The least that is demanded of a server on the network.
     #[must_use]
-    pub fn demand(&self) -> Demand {
+    pub fn tls_requirement(&self) -> TlsRequirement {
         match (self.check(), self.mode) {
-            (Check::ChainAndName, _) => Demand::Identity,
-            (Check::Chain, _) if self.ca.is_some() => Demand::Identity,
-            (Check::Chain, _) => Demand::Authority,
-            (Check::Nothing, Mode::Disable) => Demand::PlainText,
-            (Check::Nothing, Mode::Prefer) => Demand::WhatIsOffered,
-            (Check::Nothing, _) => Demand::Encryption,
+            (Check::ChainAndName, _) => TlsRequirement::Identity,
+            (Check::Chain, _) if self.ca.is_some() => TlsRequirement::Identity,
+            (Check::Chain, _) => TlsRequirement::Authority,
+            (Check::Nothing, TlsMode::Disable) => TlsRequirement::PlainText,
+            (Check::Nothing, TlsMode::Prefer) => TlsRequirement::WhatIsOffered,
+            (Check::Nothing, _) => TlsRequirement::Encryption,
         }
     }
 
@@ -201,7 +201,7 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn new(tls: &Tls, provider: &Arc<CryptoProvider>) -> Result<Self> {
+    fn new(tls: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Self> {
         let check = tls.check();
         let mut roots = RootCertStore::empty();
         let mut trusted = Vec::new();

@@ -43,7 +43,7 @@ const NOT_GO: &str = "write mysql://USER:PASSWORD@HOST:PORT/DATABASE, or mysql:/
 
 /// What kind of address a text is, by its beginning; nothing else of it is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Form {
+pub enum AddressSyntax {
     /// `scheme:…`, the scheme in lower case.
     Url(String),
     /// libpq's `host=… user=…`.
@@ -54,24 +54,26 @@ pub enum Form {
     Unknown,
 }
 
-impl Form {
+impl AddressSyntax {
     /// Looks at a text.
     #[must_use]
-    pub fn of(text: &str) -> Form {
+    pub fn of(text: &str) -> AddressSyntax {
         let text = text.trim_start();
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let rest = text.trim_start_matches(word);
         if rest.len() < text.len() && rest.trim_start().starts_with('=') {
-            return Form::Keywords;
+            return AddressSyntax::Keywords;
         }
         if !text.contains("://") && has_go_host(text) {
-            return Form::Go;
+            return AddressSyntax::Go;
         }
         let has_slashes = text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"));
         match scheme(text) {
             // What stands before another `:` may be a user, with the password behind it.
-            Some(scheme) if matches!(scheme.as_str(), "sqlite" | "jdbc") || has_slashes => Form::Url(scheme),
-            _ => Form::Unknown,
+            Some(scheme) if matches!(scheme.as_str(), "sqlite" | "jdbc") || has_slashes => {
+                AddressSyntax::Url(scheme)
+            }
+            _ => AddressSyntax::Unknown,
         }
     }
 }
@@ -92,7 +94,7 @@ impl Url {
     /// Takes `text` apart.
     pub(super) fn parse(text: &str) -> Result<Url, Refusal> {
         let text = text.trim();
-        if Form::of(text) == Form::Go {
+        if AddressSyntax::of(text) == AddressSyntax::Go {
             let what = "this is the form of the Go driver for MySQL, not a URL";
             return Err(Refusal { what, hint: NOT_GO });
         }
@@ -254,19 +256,19 @@ mod tests {
     #[test]
     fn each_form_is_known_by_its_beginning() {
         for (text, form) in [
-            (" postgres://u:p@h/d?a=b", Form::Url("postgres".into())),
-            ("SQLite:x=y", Form::Url("sqlite".into())),
-            ("host=db user=x password='a@tcp(b'", Form::Keywords),
-            ("dbname = shop", Form::Keywords),
-            ("u:p=w@tcp(db:3306)/shop?x=y", Form::Go),
-            ("u:p@x@unix(/run/mysqld.sock)/shop", Form::Go),
-            ("tcp(db)/shop", Form::Go),
-            ("db.example", Form::Unknown),
-            ("user:password@db", Form::Unknown),
-            ("=x", Form::Unknown),
-            ("", Form::Unknown),
+            (" postgres://u:p@h/d?a=b", AddressSyntax::Url("postgres".into())),
+            ("SQLite:x=y", AddressSyntax::Url("sqlite".into())),
+            ("host=db user=x password='a@tcp(b'", AddressSyntax::Keywords),
+            ("dbname = shop", AddressSyntax::Keywords),
+            ("u:p=w@tcp(db:3306)/shop?x=y", AddressSyntax::Go),
+            ("u:p@x@unix(/run/mysqld.sock)/shop", AddressSyntax::Go),
+            ("tcp(db)/shop", AddressSyntax::Go),
+            ("db.example", AddressSyntax::Unknown),
+            ("user:password@db", AddressSyntax::Unknown),
+            ("=x", AddressSyntax::Unknown),
+            ("", AddressSyntax::Unknown),
         ] {
-            assert_eq!(Form::of(text), form, "{text}");
+            assert_eq!(AddressSyntax::of(text), form, "{text}");
         }
     }
 

@@ -57,7 +57,7 @@ impl From<&ServerError> for Fault {
         let error = Error::new(reason, message).with_sqlstate(answer.state.clone());
         // Limits on sessions: of the server, of all sessions of a user, of a user's resources.
         let is_full = matches!(answer.code, 1040 | 1203 | 1226);
-        let error = if is_full { error.of_full_server() } else { error };
+        let error = if is_full { error.with_full_server() } else { error };
         Fault { error: refusals::explained(error, answer.code), broken }
     }
 }

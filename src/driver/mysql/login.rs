@@ -13,11 +13,11 @@ use rustls::pki_types::ServerName;
 use socket2::Socket;
 
 use crate::deadline::Deadline;
-use crate::driver::connection::refused_password::Refused;
+use crate::driver::connection::refused_password::RefusedPassword;
 use crate::driver::connection::resolve;
 use crate::driver::connection::socket::TimedSocket;
-use crate::driver::connection::tls::Mode;
-use crate::driver::connection::{HostPort, Login};
+use crate::driver::connection::tls::TlsMode;
+use crate::driver::connection::{ConnectionConfig, HostPort};
 use crate::driver::{Sql, TlsState};
 use crate::error::{Error, Reason, Result};
 use crate::file;
@@ -67,10 +67,10 @@ const PROGRAM: &str = "sql-exporter";
 
 /// One configured server.
 pub(super) struct Server {
-    pub(super) login: Login,
+    pub(super) login: ConnectionConfig,
     /// A file with the key that a password may travel under where the connection is not encrypted.
     server_public_key: Option<PathBuf>,
-    pub(super) refused: Refused,
+    pub(super) refused: RefusedPassword,
     /// Held by the one connection that ends statements on others.
     pub(super) killing: Mutex<()>,
     /// What is held against statements, by their names: each runs alone.
@@ -111,11 +111,11 @@ pub(super) struct Entered {
 }
 
 impl Server {
-    pub(super) fn new(login: Login, server_public_key: Option<PathBuf>) -> Self {
+    pub(super) fn new(login: ConnectionConfig, server_public_key: Option<PathBuf>) -> Self {
         Server {
             login,
             server_public_key,
-            refused: Refused::default(),
+            refused: RefusedPassword::default(),
             killing: Mutex::new(()),
             doubts: Mutex::default(),
         }
@@ -280,11 +280,11 @@ impl Server {
 
     fn wants_tls(&self, route: &Route, greeting: &Greeting) -> Result<bool> {
         let mode = self.login.tls.mode;
-        if mode == Mode::Disable || matches!(route, Route::Unix(_)) {
+        if mode == TlsMode::Disable || matches!(route, Route::Unix(_)) {
             return Ok(false);
         }
         let offered = greeting.capabilities.contains(CapabilityFlags::CLIENT_SSL);
-        if !offered && mode != Mode::Prefer {
+        if !offered && mode != TlsMode::Prefer {
             return Err(Error::new(Reason::Tls, "TLS is demanded and the server does not offer it")
                 .with_hint("give the server a certificate, or set tls.mode: prefer"));
         }
@@ -298,7 +298,7 @@ impl Server {
         let name = tls.server_name.as_deref().unwrap_or(host);
         match ServerName::try_from(name.to_owned()) {
             Ok(name) => Ok(name),
-            Err(_) if tls.mode < Mode::VerifyFull => Ok(ServerName::from(peer.ip())),
+            Err(_) if tls.mode < TlsMode::VerifyFull => Ok(ServerName::from(peer.ip())),
             Err(_) => Err(Error::new(Reason::Tls, format!("{name} cannot be the name in a certificate"))),
         }
     }
@@ -308,7 +308,7 @@ impl Server {
             _ if link.stream.is_encrypted() => Way::Tls,
             Route::Unix(_) => Way::Socket,
             Route::Tcp { peer, .. } if peer.ip().to_canonical().is_loopback() => Way::Loopback,
-            Route::Tcp { .. } if self.login.tls.mode == Mode::Disable => Way::PlainText,
+            Route::Tcp { .. } if self.login.tls.mode == TlsMode::Disable => Way::PlainText,
             Route::Tcp { .. } => Way::Open,
         }
     }
@@ -441,21 +441,21 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
-    use crate::driver::connection::password::Password;
-    use crate::driver::connection::tls::Tls;
+    use crate::driver::connection::password::PasswordSource;
+    use crate::driver::connection::tls::TlsConfig;
 
     use super::*;
 
     const SECRET: &str = "c4nary-secret";
 
-    fn server(mode: Mode) -> Server {
-        let login = Login {
+    fn server(mode: TlsMode) -> Server {
+        let login = ConnectionConfig {
             hosts: Vec::new(),
             socket: None,
             database: None,
             username: Some("u".to_owned()),
-            password: Password::Given(Secret::new(SECRET.to_owned())),
-            tls: Tls { mode, ..Tls::default() },
+            password: PasswordSource::Given(Secret::new(SECRET.to_owned())),
+            tls: TlsConfig { mode, ..TlsConfig::default() },
             params: Vec::new(),
             read_only: true,
             session_sql: Vec::new(),
@@ -531,12 +531,12 @@ YQIDAQAB
             &[&native, &to_sha2, &to_clear],
             &[&native, &to_dialog, ASKS],
         ];
-        for mode in [Mode::Prefer, Mode::Disable] {
+        for mode in [TlsMode::Prefer, TlsMode::Disable] {
             for talk in talks {
                 let (done, heard) = entered(&server(mode), ELSEWHERE, talk);
                 let shown = heard.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
                 let asked = heard.ends_with(&[1]) || heard.ends_with(&[2]) || heard.len() > 250;
-                if mode == Mode::Prefer {
+                if mode == TlsMode::Prefer {
                     let error = done.unwrap_err();
                     assert_eq!(error.reason(), Reason::Auth, "{error}");
                     assert!(!shown && !asked, "{}", heard.escape_ascii());
@@ -549,7 +549,7 @@ YQIDAQAB
                 }
             }
         }
-        for mode in [Mode::Require, Mode::VerifyCa, Mode::VerifyFull] {
+        for mode in [TlsMode::Require, TlsMode::VerifyCa, TlsMode::VerifyFull] {
             let (done, heard) = entered(&server(mode), ELSEWHERE, &[&sha2, ASKS]);
             assert_eq!((done.unwrap_err().reason(), heard.len()), (Reason::Tls, 0));
         }
@@ -559,10 +559,10 @@ YQIDAQAB
     fn this_machine_is_no_stranger() {
         let sha2 = greeting("caching_sha2_password");
         for peer in ["127.0.0.1:3306", "127.8.9.1:3306", "[::1]:3306", "[::ffff:127.0.0.1]:3306"] {
-            let (_, heard) = entered(&server(Mode::Prefer), peer, &[&sha2, ASKS, KEY]);
+            let (_, heard) = entered(&server(TlsMode::Prefer), peer, &[&sha2, ASKS, KEY]);
             assert!(heard.len() > 250, "{peer}: {}", heard.escape_ascii());
         }
-        let (_, heard) = entered(&server(Mode::Prefer), "[::ffff:192.0.2.1]:3306", &[&sha2, ASKS, KEY]);
+        let (_, heard) = entered(&server(TlsMode::Prefer), "[::ffff:192.0.2.1]:3306", &[&sha2, ASKS, KEY]);
         assert!(heard.len() < 250, "{}", heard.escape_ascii());
     }
 
@@ -570,7 +570,7 @@ YQIDAQAB
     fn a_configured_key_lets_the_password_go_to_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.pem");
-        let with_key = || Server { server_public_key: Some(path.clone()), ..server(Mode::Prefer) };
+        let with_key = || Server { server_public_key: Some(path.clone()), ..server(TlsMode::Prefer) };
         let sha2 = greeting("caching_sha2_password");
         let (done, heard) = entered(&with_key(), ELSEWHERE, &[&sha2, ASKS]);
         assert!(done.unwrap_err().to_string().contains("server_public_key") && heard.is_empty());

@@ -50,12 +50,12 @@ use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::yaml::keys::Keys;
 
-use super::connection::tls::Demand;
-use super::connection::{Login, Scheme};
+use super::connection::tls::TlsRequirement;
+use super::connection::{ConnectionConfig, UrlRules};
 use super::statement::Dialect;
-use super::{Allowed, Driver, Endpoint, Session};
+use super::{AllowedStatements, Driver, Endpoint, Session};
 
-const SCHEME: Scheme = Scheme { schemes: &["mysql", "mariadb"], port: 3306, libpq: false };
+const URL_RULES: UrlRules = UrlRules { schemes: &["mysql", "mariadb"], port: 3306, libpq: false };
 
 /// The driver.
 pub struct MySql;
@@ -67,7 +67,7 @@ impl Driver for MySql {
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
         let server_public_key = keys.file("server_public_key");
-        let login = Login::read(keys, SCHEME)?;
+        let login = ConnectionConfig::read(keys, URL_RULES)?;
         let mut good = true;
         let mut fault = |key: &str, message: &str, hint: &str| {
             keys.fault_with_hint(key, message, hint);
@@ -84,11 +84,11 @@ impl Driver for MySql {
 
 /// The endpoint of a login that was read already.
 #[must_use]
-pub fn endpoint(login: Login) -> Arc<dyn Endpoint> {
+pub fn endpoint(login: ConnectionConfig) -> Arc<dyn Endpoint> {
     endpoint_with_key(login, None)
 }
 
-fn endpoint_with_key(login: Login, server_public_key: Option<PathBuf>) -> Arc<dyn Endpoint> {
+fn endpoint_with_key(login: ConnectionConfig, server_public_key: Option<PathBuf>) -> Arc<dyn Endpoint> {
     Arc::new(MySqlEndpoint(Arc::new(login::Server::new(login, server_public_key))))
 }
 
@@ -103,20 +103,21 @@ impl Endpoint for MySqlEndpoint {
         self.0.refused.has_new(&self.0.login.password, by)
     }
 
-    fn demand(&self) -> Demand {
-        self.0.login.demand()
+    fn tls_requirement(&self) -> TlsRequirement {
+        self.0.login.tls_requirement()
     }
 
-    fn allows(&self) -> Option<Allowed> {
-        let allowed = if self.0.login.read_only { Allowed::Reading } else { Allowed::Any };
+    fn allows(&self) -> Option<AllowedStatements> {
+        let allowed =
+            if self.0.login.read_only { AllowedStatements::Reading } else { AllowedStatements::Any };
         Some(allowed(Dialect::MySql))
     }
 
-    fn login(&self) -> Option<&Login> {
+    fn connection_config(&self) -> Option<&ConnectionConfig> {
         Some(&self.0.login)
     }
 
-    fn shown(&self) -> String {
-        self.0.login.shown("mysql")
+    fn redacted_url(&self) -> String {
+        self.0.login.redacted_url("mysql")
     }
 }

@@ -103,7 +103,7 @@ impl Greeting {
         if fields.byte()? != 10 {
             return None;
         }
-        let version = text(fields.take_to_zero(), bounded_text::NAME);
+        let version = text(fields.take_to_zero(), bounded_text::MAX_NAME_BYTES);
         let thread = fields.long()?;
         let mut nonce = fields.bytes(8)?.to_vec();
         fields.byte()?;
@@ -117,7 +117,7 @@ impl Greeting {
             let rest = usize::from(length.saturating_sub(8)).max(13);
             nonce.extend_from_slice(fields.bytes(rest.min(fields.0.len()))?);
         }
-        let plugin = text(fields.take_to_zero(), bounded_text::NAME);
+        let plugin = text(fields.take_to_zero(), bounded_text::MAX_NAME_BYTES);
         Some(Greeting { version, thread, capabilities, plugin, nonce: without_zero(&nonce).to_vec() })
     }
 }
@@ -159,10 +159,10 @@ impl<'p> LoginPacket<'p> {
         Some(match fields.byte()? {
             0x00 => LoginPacket::Done,
             0x01 => LoginPacket::More(fields.0),
-            0x02 => LoginPacket::NextFactor(text(fields.take_to_zero(), bounded_text::NAME)),
+            0x02 => LoginPacket::NextFactor(text(fields.take_to_zero(), bounded_text::MAX_NAME_BYTES)),
             0xfe if fields.0.is_empty() => LoginPacket::OldPassword,
             0xfe => {
-                let plugin = text(fields.take_to_zero(), bounded_text::NAME);
+                let plugin = text(fields.take_to_zero(), bounded_text::MAX_NAME_BYTES);
                 LoginPacket::Switch { plugin, nonce: without_zero(fields.0) }
             }
             0xff => LoginPacket::Refused(ServerError::read(packet)?),
@@ -197,7 +197,7 @@ impl ServerError {
         // Anything else would stand in logs and on pages as the server likes.
         let legal = state.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
         let state = if legal { text(state, 5) } else { "HY000".to_owned() };
-        Some(ServerError { code, state, message: text(fields.0, bounded_text::MESSAGE) })
+        Some(ServerError { code, state, message: text(fields.0, bounded_text::MAX_MESSAGE_BYTES) })
     }
 }
 
@@ -652,7 +652,7 @@ mod tests {
             ServerError::read(&[&b"\xff\x28\x04#42000"[..], "é".repeat(4000).as_bytes()].concat()).unwrap();
         assert_eq!((error.code, error.state.as_str()), (1064, "42000"));
         assert!(
-            error.message.len() <= bounded_text::MESSAGE && error.message.ends_with('é'),
+            error.message.len() <= bounded_text::MAX_MESSAGE_BYTES && error.message.ends_with('é'),
             "{}",
             error.message.len()
         );

@@ -4,8 +4,8 @@
 //! leaves this file. A privilege that a reader may have is a word in [`HARMLESS`].
 
 use crate::deadline::Deadline;
-use crate::driver::privileges::reader_beside;
-use crate::driver::{Rights, bounded_text};
+use crate::driver::privileges::suggested_reader_name;
+use crate::driver::{Privileges, bounded_text};
 
 use super::talk::{Table, Talk, Trouble};
 
@@ -32,16 +32,16 @@ const HARMLESS: &[&str] = &[
 const NAMED: usize = 8;
 
 /// Asks the server, behind the limits that were queued. One round trip.
-pub(super) fn ask(talk: &mut Talk, reads_binlog: &str, by: Deadline) -> Result<Rights, Trouble> {
+pub(super) fn ask(talk: &mut Talk, reads_binlog: &str, by: Deadline) -> Result<Privileges, Trouble> {
     talk.queue_query("SHOW GRANTS");
     talk.queue_query("SELECT CURRENT_USER()");
     talk.read_done(by)?;
     let (grants, user) = (talk.read_table(by), talk.read_table(by));
     let (lines, mut users) = (texts(grants?), texts(user?));
-    let user = bounded_text::cut(&users.pop().unwrap_or_default(), bounded_text::NAME);
+    let user = bounded_text::cut(&users.pop().unwrap_or_default(), bounded_text::MAX_NAME_BYTES);
     let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
     let risks = risks(&user, &grants);
-    Ok(Rights::of(Some(user.clone()), risks, || statements(&user, reads_binlog)))
+    Ok(Privileges::of(Some(user.clone()), risks, || statements(&user, reads_binlog)))
 }
 
 /// The first column.
@@ -75,7 +75,7 @@ impl Grant {
         names.push(plain(left));
         Some(Grant {
             privileges: names,
-            object: bounded_text::cut(object, bounded_text::NAME),
+            object: bounded_text::cut(object, bounded_text::MAX_NAME_BYTES),
             passes_on: tail.contains(" WITH GRANT OPTION"),
         })
     }
@@ -87,7 +87,7 @@ impl Grant {
 
 /// A privilege without the columns that it is for.
 fn plain(privilege: &str) -> String {
-    bounded_text::cut(privilege.split('(').next().unwrap_or_default().trim(), bounded_text::NAME)
+    bounded_text::cut(privilege.split('(').next().unwrap_or_default().trim(), bounded_text::MAX_NAME_BYTES)
 }
 
 /// What stands before and after the first `mark` outside quotes and brackets.
@@ -161,7 +161,7 @@ fn of_grant(user: &str, grant: &Grant) -> Vec<String> {
 /// For a user on the same machines. `reads_binlog`: the flavour's word for the state of replication.
 fn statements(user: &str, reads_binlog: &str) -> Vec<String> {
     let (name, host) = user.rsplit_once('@').unwrap_or((user, "%"));
-    let reader = format!("'{}'@'{}'", reader_beside(name), host.replace('\'', "''"));
+    let reader = format!("'{}'@'{}'", suggested_reader_name(name), host.replace('\'', "''"));
     vec![
         format!("CREATE USER {reader} IDENTIFIED BY '…';"),
         format!("GRANT SELECT, PROCESS, {reads_binlog} ON *.* TO {reader};"),

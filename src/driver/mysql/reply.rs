@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
-use crate::driver::sql_position::placed;
+use crate::driver::sql_position::with_position;
 use crate::driver::{Flow, Job, RowSink};
 use crate::error::{Error, Reason, Result};
 
@@ -289,7 +289,7 @@ impl Answered {
             Err(Fault { error, .. }) if late || error.reason() == Reason::Timeout => {
                 Err(error.code_for(turn.too_late()))
             }
-            Err(Fault { error, .. }) => Err(placed(error, job.sql.text())),
+            Err(Fault { error, .. }) => Err(with_position(error, job.sql.text())),
         };
         let cancelled = verdict.as_ref().is_err_and(|error| error.reason() == Reason::Cancelled);
         job.sink.end(verdict, took);

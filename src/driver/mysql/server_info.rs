@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deadline::{Deadline, server_limit};
-use crate::driver::connection::Login;
-use crate::driver::{Facts, TlsState, bounded_text};
+use crate::driver::connection::ConnectionConfig;
+use crate::driver::{ServerFacts, TlsState, bounded_text};
 
 use super::errors::Fault;
 use super::packet::ServerError;
@@ -30,7 +30,7 @@ enum Flavor {
 /// What stays as it was at login.
 #[derive(Debug)]
 pub(super) struct Learned {
-    pub(super) facts: Facts,
+    pub(super) facts: ServerFacts,
     /// A backslash may not mean what `statement` assumes.
     pub(super) other_strings: bool,
     /// How dates and times are read.
@@ -76,7 +76,7 @@ impl Learned {
     /// with.
     pub(super) fn set_up(
         talk: &mut Talk,
-        login: &Login,
+        login: &ConnectionConfig,
         greeting: &str,
         tls: TlsState,
         by: Deadline,
@@ -91,7 +91,7 @@ impl Learned {
         let table = talk.read_table(by)?;
         let mut texts =
             table.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default);
-        let version = bounded_text::cut(&texts.next().unwrap_or_default(), bounded_text::NAME);
+        let version = bounded_text::cut(&texts.next().unwrap_or_default(), bounded_text::MAX_NAME_BYTES);
         // Whole: what counts may stand at its end.
         let other_strings = has_other_strings(&texts.next().unwrap_or_default());
         let zone = read_zone(talk, by)?;
@@ -113,7 +113,7 @@ impl Learned {
             limit: answers.limit.and_then(|text| dialect.flavor.read_limit(&text)),
             lock_wait: answers.lock_wait.filter(|text| text.parse::<u64>().is_ok()),
             residue: answers.residue,
-            facts: Facts {
+            facts: ServerFacts {
                 flavor: dialect.flavor.word().to_owned(),
                 role: answers.role.to_owned(),
                 tls,
@@ -410,7 +410,7 @@ mod tests {
 
     fn learned(version: &str, limit: Option<Duration>) -> Learned {
         Learned {
-            facts: Facts::default(),
+            facts: ServerFacts::default(),
             other_strings: false,
             zone: Arc::new(SessionZone::unknown()),
             dialect: Dialect::of(version),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deadline::Deadline;
-use crate::driver::sql_position::placed;
-use crate::driver::{Canceller, Column, Facts, Health, Job, Rights, Session, Sql};
+use crate::driver::sql_position::with_position;
+use crate::driver::{Canceller, Column, Health, Job, Privileges, ServerFacts, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 use super::cancel::Kill;
@@ -161,14 +161,16 @@ impl Session for MySqlSession {
                 let columns = Columns::of(columns, Form::Binary, &self.pipeline.learned.zone).shown;
                 Ok(Some(columns).filter(|columns| !columns.is_empty()))
             }
-            Some(Err(error)) if !is_text_only(&error) => Err(placed(Fault::from(&error).error, sql.text())),
+            Some(Err(error)) if !is_text_only(&error) => {
+                Err(with_position(Fault::from(&error).error, sql.text()))
+            }
             // It runs as text only.
             _ => Ok(None),
         }
     }
 
-    fn rights(&mut self, by: Deadline) -> Result<Rights> {
-        let mut told = Ok(Rights::default());
+    fn privileges(&mut self, by: Deadline) -> Result<Privileges> {
+        let mut told = Ok(Privileges::default());
         let health = self.between("the question for its rights", |talk, learned| {
             learned.queue_limits(talk, by);
             match privileges::ask(talk, learned.reads_binlog(), by) {
@@ -201,11 +203,11 @@ impl Session for MySqlSession {
         Health::Lost(Error::new(Reason::Lost, "the session could not be made what it was"))
     }
 
-    fn facts(&self) -> &Facts {
+    fn facts(&self) -> &ServerFacts {
         &self.pipeline.learned.facts
     }
 
-    fn distance(&self) -> Duration {
+    fn round_trip_time(&self) -> Duration {
         self.pipeline.talk.link.round_trip()
     }
 

@@ -11,7 +11,7 @@ use std::ops::{Range, RangeInclusive};
 use jiff::Timestamp;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
-use crate::value::{Moment, NoMoment};
+use crate::value::{LocalTimeError, UnixMicros};
 
 use super::calendar::days_since_1970;
 
@@ -83,21 +83,21 @@ impl Rule {
     /// The moment of a local time, as `UNIX_TIMESTAMP` counts. Where the clock is set forward, what it skips is the
     /// moment at which it does; where it is set back, a `DATETIME` means the first of the two times. `of_timestamp`:
     /// the server keeps the moment itself and knows which.
-    fn moment(&self, local: i64, of_timestamp: bool) -> Moment {
+    fn moment(&self, local: i64, of_timestamp: bool) -> UnixMicros {
         let zone = match self {
             Rule::Offset(offset) => return Ok(local - offset * SECOND),
             Rule::Named(zone) => zone,
         };
-        let written = Timestamp::from_microsecond(local).map_err(|_| NoMoment::OutOfRange)?;
+        let written = Timestamp::from_microsecond(local).map_err(|_| LocalTimeError::OutOfRange)?;
         let at = |offset: jiff::tz::Offset| local - i64::from(offset.seconds()) * SECOND;
         match zone.to_ambiguous_timestamp(TimeZone::UTC.to_datetime(written)).offset() {
             AmbiguousOffset::Unambiguous { offset } => Ok(at(offset)),
-            AmbiguousOffset::Fold { .. } if of_timestamp => Err(NoMoment::Twice),
+            AmbiguousOffset::Fold { .. } if of_timestamp => Err(LocalTimeError::Twice),
             AmbiguousOffset::Fold { before, .. } => Ok(at(before)),
             AmbiguousOffset::Gap { before, .. } => {
                 let after = Timestamp::from_microsecond(at(before) + SECOND);
                 let set = after.ok().and_then(|after| zone.preceding(after).next());
-                let set = set.ok_or(NoMoment::UnknownOffset)?.timestamp().as_second();
+                let set = set.ok_or(LocalTimeError::UnknownOffset)?.timestamp().as_second();
                 Ok(set * SECOND + local.rem_euclid(SECOND))
             }
         }
@@ -190,20 +190,20 @@ impl SessionZone {
     }
 
     /// The moment of a local time in microseconds; `of_timestamp` for the type `TIMESTAMP`.
-    pub(super) fn moment(&self, local: i64, of_timestamp: bool) -> Moment {
+    pub(super) fn moment(&self, local: i64, of_timestamp: bool) -> UnixMicros {
         let last = self.reach.last_second() * SECOND;
         // The server converts no time of 1969, but shows its first moment so in the west.
         let first = if of_timestamp { -DAY } else { 0 };
         if !(first..last + DAY).contains(&local) {
-            return Err(NoMoment::OutOfRange);
+            return Err(LocalTimeError::OutOfRange);
         }
         if !self.known.contains(&local) {
             // Within a day of the range's ends it depends on the offset whether there is a moment at all.
             let inside = (DAY..last - DAY).contains(&local);
-            return Err(if inside { NoMoment::UnknownOffset } else { NoMoment::OutOfRange });
+            return Err(if inside { LocalTimeError::UnknownOffset } else { LocalTimeError::OutOfRange });
         }
         let micros = self.rule.moment(local, of_timestamp)?;
-        if self.reach.has(micros) { Ok(micros) } else { Err(NoMoment::OutOfRange) }
+        if self.reach.has(micros) { Ok(micros) } else { Err(LocalTimeError::OutOfRange) }
     }
 }
 
@@ -257,17 +257,17 @@ mod tests {
             assert_eq!(zone.reach, reach);
             let end = reach.last_second() * SECOND + 19_800 * SECOND;
             assert_eq!(zone.moment(end + 999_999, true), Ok(end + 999_999 - 19_800 * SECOND), "{last}");
-            assert_eq!(zone.moment(end + SECOND, true), Err(NoMoment::OutOfRange), "{last}");
-            assert_eq!(zone.moment(i64::MAX, false), Err(NoMoment::OutOfRange));
-            assert_eq!(zone.moment(-1, false), Err(NoMoment::OutOfRange));
-            assert_eq!(zone.moment(0, false), Err(NoMoment::OutOfRange), "1969 in UTC");
+            assert_eq!(zone.moment(end + SECOND, true), Err(LocalTimeError::OutOfRange), "{last}");
+            assert_eq!(zone.moment(i64::MAX, false), Err(LocalTimeError::OutOfRange));
+            assert_eq!(zone.moment(-1, false), Err(LocalTimeError::OutOfRange));
+            assert_eq!(zone.moment(0, false), Err(LocalTimeError::OutOfRange), "1969 in UTC");
             assert_eq!(zone.moment(19_801 * SECOND, false), Ok(SECOND));
             assert_eq!(zone.moment(19_800 * SECOND, false).is_ok(), reach != Reach::Unsigned32);
-            assert_eq!(zone.moment(19_800 * SECOND + 1, false), Err(NoMoment::OutOfRange));
+            assert_eq!(zone.moment(19_800 * SECOND + 1, false), Err(LocalTimeError::OutOfRange));
             assert_eq!(zone.setting(), Some("time_zone='+05:30'"));
             let west = SessionZone::new("-03:30", &answer(|_| -12_600, reach));
             assert_eq!(west.moment(-12_599 * SECOND, true), Ok(SECOND));
-            assert_eq!(west.moment(-12_599 * SECOND, false), Err(NoMoment::OutOfRange));
+            assert_eq!(west.moment(-12_599 * SECOND, false), Err(LocalTimeError::OutOfRange));
         }
         assert_eq!(offset("-03:30"), Some(-12_600));
         assert_eq!(offset("UTC").or(offset("+5")).or(offset("")), None);
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(zone.moment(at(2026, 3, 29) + half_past_two, false), Ok(set_forward + 5));
         let twice = at(2026, 10, 25) + half_past_two;
         assert_eq!(zone.moment(twice, false), Ok(twice - 7200 * SECOND));
-        assert_eq!(zone.moment(twice, true), Err(NoMoment::Twice));
+        assert_eq!(zone.moment(twice, true), Err(LocalTimeError::Twice));
         // What is before and after it comes once.
         assert_eq!(zone.moment(twice + 3600 * SECOND, true), Ok(twice));
     }
@@ -294,7 +294,7 @@ mod tests {
     fn a_name_that_the_server_means_otherwise_is_not_converted() {
         // A server's tables that know no summer time.
         let zone = SessionZone::new("Europe/Berlin", &answer(|_| 3600, Reach::Far));
-        assert_eq!(zone.moment(at(2026, 1, 2), false), Err(NoMoment::UnknownOffset));
+        assert_eq!(zone.moment(at(2026, 1, 2), false), Err(LocalTimeError::UnknownOffset));
         assert!(zone.is_unknown());
         assert_eq!(
             zone.setting(),
@@ -306,7 +306,7 @@ mod tests {
         let tell = |local: i64| if local < at(2038, 1, 1) { by_rule(&berlin)(local) } else { 3600 };
         let zone = SessionZone::new("Europe/Berlin", &answer(tell, Reach::Far));
         assert!(zone.moment(at(2037, 7, 2), false).is_ok());
-        assert_eq!(zone.moment(at(2040, 7, 2), false), Err(NoMoment::UnknownOffset));
+        assert_eq!(zone.moment(at(2040, 7, 2), false), Err(LocalTimeError::UnknownOffset));
     }
 
     #[test]
@@ -315,18 +315,18 @@ mod tests {
         for name in ["SYSTEM", "Our/Own"] {
             let zone = SessionZone::new(name, &answer(since_2017, Reach::Signed32));
             assert_eq!(zone.moment(at(2026, 7, 2), true), Ok(at(2026, 7, 2) - 10_800 * SECOND));
-            assert_eq!(zone.moment(at(2016, 7, 2), true), Err(NoMoment::UnknownOffset));
+            assert_eq!(zone.moment(at(2016, 7, 2), true), Err(LocalTimeError::UnknownOffset));
             assert!(!zone.is_unknown());
         }
         let always = SessionZone::new("SYSTEM", &answer(|_| 0, Reach::Signed32));
         assert_eq!(always.moment(0, false), Ok(0));
-        assert_eq!(always.moment(at(2040, 1, 1), false), Err(NoMoment::OutOfRange));
+        assert_eq!(always.moment(at(2040, 1, 1), false), Err(LocalTimeError::OutOfRange));
         // Summer time, and Morocco's month without it.
         let summer = |local: i64| if (local / DAY) % 365 > 180 { 3600 } else { 0 };
         assert!(SessionZone::new("SYSTEM", &answer(summer, Reach::Far)).is_unknown());
         let ramadan = |local: i64| if local / DAY / 29 == 700 { 0 } else { 3600 };
         let zone = SessionZone::new("SYSTEM", &answer(ramadan, Reach::Far));
-        assert_eq!(zone.moment(at(2025, 1, 2), false), Err(NoMoment::UnknownOffset));
+        assert_eq!(zone.moment(at(2025, 1, 2), false), Err(LocalTimeError::UnknownOffset));
     }
 
     #[test]
@@ -337,7 +337,7 @@ mod tests {
         for part in [&whole[..10], &whole[..0], &gap[..]] {
             let zone = SessionZone::new("+00:00", part);
             assert!(zone.is_unknown());
-            assert_eq!(zone.moment(at(2026, 1, 2), false), Err(NoMoment::UnknownOffset));
+            assert_eq!(zone.moment(at(2026, 1, 2), false), Err(LocalTimeError::UnknownOffset));
         }
         assert_eq!(SessionZone::new("x' OR", &whole).setting(), None);
         assert_eq!(SessionZone::unknown().setting(), None);

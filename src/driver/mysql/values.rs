@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mysql_common::constants::{ColumnFlags, ColumnType};
 
 use crate::driver::advice::find;
-use crate::driver::{Content, Row, value_too_long};
+use crate::driver::{ColumnContent, Row, value_too_long};
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 
@@ -70,16 +70,16 @@ impl Shape {
         matches!(self, Shape::Date | Shape::DateTime | Shape::Timestamp)
     }
 
-    fn content(self, zone: &SessionZone) -> Content {
+    fn content(self, zone: &SessionZone) -> ColumnContent {
         match self {
             Shape::Number | Shape::Integer | Shape::Double | Shape::Float | Shape::Bits | Shape::Time => {
-                Content::Number
+                ColumnContent::Number
             }
-            Shape::Date | Shape::DateTime | Shape::Timestamp if zone.is_unknown() => Content::LocalTime,
-            Shape::Date | Shape::DateTime | Shape::Timestamp => Content::Moment,
-            Shape::Text => Content::Text,
-            Shape::Bytes => Content::Bytes,
-            Shape::Json => Content::Other,
+            Shape::Date | Shape::DateTime | Shape::Timestamp if zone.is_unknown() => ColumnContent::LocalTime,
+            Shape::Date | Shape::DateTime | Shape::Timestamp => ColumnContent::Moment,
+            Shape::Text => ColumnContent::Text,
+            Shape::Bytes => ColumnContent::Bytes,
+            Shape::Json => ColumnContent::Other,
         }
     }
 }
@@ -111,7 +111,7 @@ impl Columns {
                     type_name: type_name.into(),
                     quote: '`',
                     content: match column.column_type {
-                        ColumnType::MYSQL_TYPE_NULL => Content::Unknown,
+                        ColumnType::MYSQL_TYPE_NULL => ColumnContent::Unknown,
                         _ => shape.content(zone),
                     },
                 }

@@ -9,7 +9,7 @@ use tokio_postgres::{CancelToken, Config};
 
 use crate::deadline::Deadline;
 use crate::driver::Canceller;
-use crate::driver::connection::tls::Mode;
+use crate::driver::connection::tls::TlsMode;
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
@@ -23,7 +23,7 @@ pub(super) struct PgCanceller {
     pub(super) route: Route,
     pub(super) encryption: Encryption,
     /// `Disable` where the session itself is not encrypted.
-    pub(super) mode: Mode,
+    pub(super) mode: TlsMode,
     pub(super) token: CancelToken,
     /// The process that serves the session in the server; 0 where that is not known, or a pooler's.
     pub(super) backend: AtomicI32,

@@ -64,9 +64,9 @@ impl ServerError {
                 // `V` is `S` untranslated, since PostgreSQL 9.6; PgBouncer has only `S`.
                 b'S' | b'V' => error.fatal |= matches!(text, "FATAL" | "PANIC"),
                 b'C' => bounded_text::sqlstate(text).clone_into(&mut error.code),
-                b'M' => error.message = bounded_text::cut(text, bounded_text::MESSAGE),
-                b'H' => error.hint = Some(bounded_text::cut(text, bounded_text::MESSAGE)),
-                b'R' => error.routine = Some(bounded_text::cut(text, bounded_text::NAME)),
+                b'M' => error.message = bounded_text::cut(text, bounded_text::MAX_MESSAGE_BYTES),
+                b'H' => error.hint = Some(bounded_text::cut(text, bounded_text::MAX_MESSAGE_BYTES)),
+                b'R' => error.routine = Some(bounded_text::cut(text, bounded_text::MAX_NAME_BYTES)),
                 b'P' => error.position = text.parse().ok(),
                 _ => {}
             }
@@ -90,7 +90,7 @@ impl ServerError {
             true => format!("line {line}, column {column}"),
             false => format!("column {column}"),
         };
-        self.error(reason(&self.code), format!("{} ({place})", self.message)).at_spot(spot)
+        self.error(reason(&self.code), format!("{} ({place})", self.message)).at_sql_position(spot)
     }
 
     /// The error of a login. `encrypted`: the connection is.
@@ -190,7 +190,7 @@ impl ServerError {
     fn error(&self, reason: Reason, message: String) -> Error {
         let mut error = Error::new(reason, message).with_sqlstate(self.code.clone());
         if self.is_of_full_server() {
-            error = error.of_full_server();
+            error = error.with_full_server();
         }
         match &self.hint {
             Some(hint) => error.with_hint(hint.clone()),
@@ -218,9 +218,9 @@ impl From<&DbError> for ServerError {
         ServerError {
             fatal: matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic)),
             code: bounded_text::sqlstate(error.code().code()).to_owned(),
-            message: bounded_text::cut(error.message(), bounded_text::MESSAGE),
-            hint: error.hint().map(|hint| bounded_text::cut(hint, bounded_text::MESSAGE)),
-            routine: error.routine().map(|routine| bounded_text::cut(routine, bounded_text::NAME)),
+            message: bounded_text::cut(error.message(), bounded_text::MAX_MESSAGE_BYTES),
+            hint: error.hint().map(|hint| bounded_text::cut(hint, bounded_text::MAX_MESSAGE_BYTES)),
+            routine: error.routine().map(|routine| bounded_text::cut(routine, bounded_text::MAX_NAME_BYTES)),
             position: match error.position() {
                 Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
                 _ => None,
@@ -313,12 +313,12 @@ mod tests {
         ];
         for (code, message, full) in cases {
             let error = ServerError::read(&response(&[(b'S', "FATAL"), (b'C', code), (b'M', message)]));
-            assert_eq!(error.of_login("x", true).is_full(), full, "{message}");
-            assert_eq!(error.of_statement("SELECT 1").is_full(), full, "{message}");
+            assert_eq!(error.of_login("x", true).is_server_full(), full, "{message}");
+            assert_eq!(error.of_statement("SELECT 1").is_server_full(), full, "{message}");
         }
         let of_a_function =
             response(&[(b'S', "ERROR"), (b'C', "P0001"), (b'M', "too many clients of the shop")]);
-        assert!(!ServerError::read(&of_a_function).of_statement("").is_full());
+        assert!(!ServerError::read(&of_a_function).of_statement("").is_server_full());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::wire::Fields;
 const LOCK_TIMEOUT: u32 = 2_000;
 
 /// The name of the prepared marker.
-pub(super) const NAME: &str = "sqlx_marker";
+pub(super) const NAME: &str = "sqlexp_marker";
 
 /// What the markers of a session have in common.
 #[derive(Debug, Clone, Default)]
@@ -121,7 +121,7 @@ pub(super) fn clock() -> String {
 }
 
 /// The name of the prepared [`ticks`], and of a portal of it.
-pub(super) const TICKS: &str = "sqlx_ticks";
+pub(super) const TICKS: &str = "sqlexp_ticks";
 
 /// The marker once more, as a statement with a row for each query of a group: to fetch the next row of a portal costs the
 /// server a third of a statement. `count` rows at most are fetched. Without the fingerprint, which costs as much as the
@@ -212,9 +212,9 @@ pub(super) fn own() -> String {
 }
 
 /// The name of the prepared [`state`].
-pub(super) const STATE: &str = "sqlx_state";
+pub(super) const STATE: &str = "sqlexp_state";
 /// The name of the prepared [`RESET_ALL`].
-pub(super) const RESET: &str = "sqlx_reset";
+pub(super) const RESET: &str = "sqlexp_reset";
 /// Gives every setting its value back that it had at the login; `role` and the user aside.
 pub(super) const RESET_ALL: &str = "RESET ALL";
 

@@ -23,7 +23,7 @@ use crate::driver::connection::HostPort;
 use crate::driver::connection::resolve;
 use crate::driver::connection::socket::TimedSocket;
 use crate::driver::connection::tls;
-use crate::driver::connection::tls::{Mode, Tls};
+use crate::driver::connection::tls::{TlsConfig, TlsMode};
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
@@ -54,7 +54,7 @@ pub(super) struct Host {
 /// What a connection is encrypted by.
 #[derive(Debug, Clone)]
 pub(super) struct Encryption {
-    pub(super) tls: Tls,
+    pub(super) tls: TlsConfig,
     /// TLS from the first byte on (`sslnegotiation`).
     pub(super) direct: bool,
     /// The host's name is told in clear text.
@@ -126,7 +126,7 @@ impl Route {
     }
 
     /// What `target_info` says of the way.
-    pub(super) fn tls_state(&self, stream: &Stream, tls: &Tls) -> TlsState {
+    pub(super) fn tls_state(&self, stream: &Stream, tls: &TlsConfig) -> TlsState {
         match &self.place {
             _ if stream.is_encrypted() => tls.state(),
             Place::Unix { .. } => TlsState::Local,
@@ -143,11 +143,11 @@ impl Route {
         &self,
         wire: Wire,
         encryption: &Encryption,
-        mode: Mode,
+        mode: TlsMode,
         by: Deadline,
     ) -> Result<Stream> {
         let Place::Host(Host { name, .. }) = &self.place else { return Ok(Stream::plain(wire)) };
-        if mode == Mode::Disable {
+        if mode == TlsMode::Disable {
             return Ok(Stream::plain(wire));
         }
         if encryption.direct {
@@ -164,7 +164,7 @@ impl Route {
         match answer {
             _ if count == 0 => Err(Error::new(Reason::Connect, format!("{shown} closed the connection"))),
             [b'S'] => self.shake_hands(wire, encryption, &name.host, by),
-            [b'N'] if mode == Mode::Prefer => Ok(Stream::plain(wire)),
+            [b'N'] if mode == TlsMode::Prefer => Ok(Stream::plain(wire)),
             [b'N'] => Err(Error::new(Reason::Tls, format!("{shown} does not offer TLS"))
                 .with_hint("enable ssl in the server, or set tls.mode: prefer")),
             _ => Err(Error::new(Reason::Protocol, format!("{shown} does not speak PostgreSQL's protocol"))),
@@ -249,7 +249,7 @@ pub(super) fn log_in(
     stream: Stream,
     route: &Route,
     config: &Config,
-    mode: Mode,
+    mode: TlsMode,
     password: Option<&Secret>,
     by: Deadline,
 ) -> Result<Entered> {
@@ -257,7 +257,7 @@ pub(super) fn log_in(
     let mut config = config.clone();
     if let Some(password) = password {
         config.password(password.expose());
-        if mode != Mode::Disable && !stream.is_encrypted() && !route.is_local() {
+        if mode != TlsMode::Disable && !stream.is_encrypted() && !route.is_local() {
             wire.forbid(clear_text(password)?);
         }
     }
@@ -271,8 +271,10 @@ pub(super) fn log_in(
         .map_err(|error| broken(place, &error))?
         .map_err(|error| refused(place, &error, encrypted))?;
     let token = client.cancel_token();
-    let version =
-        bounded_text::cut(connection.parameter("server_version").unwrap_or_default(), bounded_text::NAME);
+    let version = bounded_text::cut(
+        connection.parameter("server_version").unwrap_or_default(),
+        bounded_text::MAX_NAME_BYTES,
+    );
     drop((client, connection));
     let stream =
         shared.into_stream().ok_or_else(|| Error::new(Reason::Panic, "the login kept its stream"))?;
@@ -359,7 +361,7 @@ mod tests {
         heard
     }
 
-    fn heard(peer: [u8; 4], mode: Mode) -> (Error, Vec<u8>) {
+    fn heard(peer: [u8; 4], mode: TlsMode) -> (Error, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || curious(&listener));
@@ -372,7 +374,7 @@ mod tests {
         let mut config = Config::new();
         config.user("exporter");
         // The scripted server hangs up after the password, if not before: no login succeeds.
-        let by = if mode == Mode::Disable { Deadline::within(Duration::from_millis(300)) } else { by };
+        let by = if mode == TlsMode::Disable { Deadline::within(Duration::from_millis(300)) } else { by };
         let entered = log_in(Stream::plain(wire), &route, &config, mode, Some(&password), by);
         (entered.err().unwrap(), server.join().unwrap())
     }
@@ -380,10 +382,10 @@ mod tests {
     #[test]
     fn a_password_never_travels_in_clear_text_unless_that_is_written() {
         let leaks = |heard: &[u8]| heard.windows(13).any(|part| part == b"c4nary-secret");
-        let (error, bytes) = heard([192, 0, 2, 1], Mode::Prefer);
+        let (error, bytes) = heard([192, 0, 2, 1], TlsMode::Prefer);
         assert_eq!(error.reason(), Reason::Auth);
         assert_eq!(error.hint(), Some("set tls.mode: require, or mode: disable to allow it"));
         assert!(!leaks(&bytes));
-        assert!(leaks(&heard([192, 0, 2, 1], Mode::Disable).1));
+        assert!(leaks(&heard([192, 0, 2, 1], TlsMode::Disable).1));
     }
 }

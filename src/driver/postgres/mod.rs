@@ -43,12 +43,12 @@ use crate::yaml::keys::Keys;
 
 use super::connection::passfile;
 use super::connection::passfile::Passfile;
-use super::connection::password::Password;
-use super::connection::refused_password::Refused;
-use super::connection::tls::{Demand, Mode};
-use super::connection::{HostPort, Login, Scheme};
+use super::connection::password::PasswordSource;
+use super::connection::refused_password::RefusedPassword;
+use super::connection::tls::{TlsMode, TlsRequirement};
+use super::connection::{ConnectionConfig, HostPort, UrlRules};
 use super::statement::Dialect;
-use super::{Allowed, Driver, Endpoint, Facts, Session, Sql, TlsState};
+use super::{AllowedStatements, Driver, Endpoint, ServerFacts, Session, Sql, TlsState};
 
 use self::cancel::PgCanceller;
 use self::entry::{Greeting, Through};
@@ -70,7 +70,7 @@ impl Driver for Postgres {
     }
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
-        read(keys, Scheme { schemes: &["postgres", "postgresql"], port: 5432, libpq: true }, endpoint)
+        read(keys, UrlRules { schemes: &["postgres", "postgresql"], port: 5432, libpq: true }, endpoint)
     }
 }
 
@@ -85,7 +85,7 @@ impl Driver for PgBouncer {
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
         read(
             keys,
-            Scheme { schemes: &["pgbouncer", "postgres", "postgresql"], port: 6432, libpq: true },
+            UrlRules { schemes: &["pgbouncer", "postgres", "postgresql"], port: 6432, libpq: true },
             console,
         )
     }
@@ -93,18 +93,18 @@ impl Driver for PgBouncer {
 
 fn read(
     keys: &mut Keys<'_>,
-    scheme: Scheme,
-    make: fn(Login) -> Result<Arc<dyn Endpoint>, String>,
+    scheme: UrlRules,
+    make: fn(ConnectionConfig) -> Result<Arc<dyn Endpoint>, String>,
 ) -> Option<Arc<dyn Endpoint>> {
-    let mut login = Login::read(keys, scheme)?;
-    if matches!(login.password, Password::None) {
-        login.password = passfile(keys, &login).map_or(Password::None, Password::Passfile);
+    let mut login = ConnectionConfig::read(keys, scheme)?;
+    if matches!(login.password, PasswordSource::None) {
+        login.password = passfile(keys, &login).map_or(PasswordSource::None, PasswordSource::Passfile);
     }
     make(login).map_err(|message| keys.fault("params", message)).ok()
 }
 
 /// libpq's password file: the one of the parameter, else of the environment, else the user's own.
-fn passfile(keys: &Keys<'_>, login: &Login) -> Option<Passfile> {
+fn passfile(keys: &Keys<'_>, login: &ConnectionConfig) -> Option<Passfile> {
     let given = login.params.iter().rev().find(|(name, _)| name == "passfile");
     let named = given.map(|(_, path)| keys.folder("params").join(path));
     let named =
@@ -120,7 +120,7 @@ fn passfile(keys: &Keys<'_>, login: &Login) -> Option<Passfile> {
 ///
 /// # Errors
 /// A sentence about a parameter that is not known.
-pub fn endpoint(login: Login) -> Result<Arc<dyn Endpoint>, String> {
+pub fn endpoint(login: ConnectionConfig) -> Result<Arc<dyn Endpoint>, String> {
     PgEndpoint::new(login, false).map(|endpoint| Arc::new(endpoint) as Arc<dyn Endpoint>)
 }
 
@@ -128,7 +128,7 @@ pub fn endpoint(login: Login) -> Result<Arc<dyn Endpoint>, String> {
 ///
 /// # Errors
 /// A sentence about a parameter that is not known.
-pub fn console(mut login: Login) -> Result<Arc<dyn Endpoint>, String> {
+pub fn console(mut login: ConnectionConfig) -> Result<Arc<dyn Endpoint>, String> {
     login.database.get_or_insert_with(|| "pgbouncer".to_owned());
     PgEndpoint::new(login, true).map(|endpoint| Arc::new(endpoint) as Arc<dyn Endpoint>)
 }
@@ -137,12 +137,12 @@ pub fn console(mut login: Login) -> Result<Arc<dyn Endpoint>, String> {
 const SOCKETS: [&str; 3] = ["/tmp", "/run/postgresql", "/var/run/postgresql"];
 
 struct PgEndpoint {
-    login: Login,
+    login: ConnectionConfig,
     session_sql: SessionSql,
     options: Options,
     encryption: Encryption,
     console: bool,
-    refused: Refused,
+    refused: RefusedPassword,
     learned: Arc<Learned>,
 }
 
@@ -155,19 +155,19 @@ impl Endpoint for PgEndpoint {
         self.refused.has_new(&self.login.password, by)
     }
 
-    fn demand(&self) -> Demand {
-        self.login.demand()
+    fn tls_requirement(&self) -> TlsRequirement {
+        self.login.tls_requirement()
     }
 
-    fn allows(&self) -> Option<Allowed> {
+    fn allows(&self) -> Option<AllowedStatements> {
         Some(match (self.console, self.login.read_only) {
-            (true, _) => Allowed::Show,
-            (false, true) => Allowed::Reading(Dialect::Postgres),
-            (false, false) => Allowed::Any(Dialect::Postgres),
+            (true, _) => AllowedStatements::Show,
+            (false, true) => AllowedStatements::Reading(Dialect::Postgres),
+            (false, false) => AllowedStatements::Any(Dialect::Postgres),
         })
     }
 
-    fn login(&self) -> Option<&Login> {
+    fn connection_config(&self) -> Option<&ConnectionConfig> {
         Some(&self.login)
     }
 
@@ -176,22 +176,22 @@ impl Endpoint for PgEndpoint {
         (!self.console).then(|| sql.with_text(&format!("EXPLAIN {}", sql.text())))
     }
 
-    fn epoch(&self) -> Option<&'static str> {
+    fn epoch_expression(&self) -> Option<&'static str> {
         Some("extract(epoch FROM {} AT TIME ZONE 'ZONE')")
     }
 
-    fn shown(&self) -> String {
-        self.login.shown(if self.console { "pgbouncer" } else { "postgres" })
+    fn redacted_url(&self) -> String {
+        self.login.redacted_url(if self.console { "pgbouncer" } else { "postgres" })
     }
 }
 
 impl PgEndpoint {
-    fn new(login: Login, console: bool) -> Result<Self, String> {
+    fn new(login: ConnectionConfig, console: bool) -> Result<Self, String> {
         let options = Options::read(&login.params)?;
         if !options.addresses.is_empty() && options.addresses.len() != login.hosts.len() {
             return Err("parameter hostaddr: write one address for each host".to_owned());
         }
-        if options.direct && login.tls.mode < Mode::Require {
+        if options.direct && login.tls.mode < TlsMode::Require {
             return Err(
                 "parameter sslnegotiation=direct needs sslmode=require or a stronger one, as in libpq"
                     .to_owned(),
@@ -204,7 +204,7 @@ impl PgEndpoint {
             options,
             encryption,
             console,
-            refused: Refused::default(),
+            refused: RefusedPassword::default(),
             learned: Arc::default(),
         })
     }
@@ -255,7 +255,7 @@ impl PgEndpoint {
         password: Option<&Secret>,
         by: Deadline,
     ) -> Result<PgSession> {
-        let Password::Passfile(file) = &self.login.password else {
+        let PasswordSource::Passfile(file) = &self.login.password else {
             return self.enter(place, wanted, password, by);
         };
         let user = match &self.login.username {
@@ -301,8 +301,8 @@ impl PgEndpoint {
         match self.enter_as(place, configured, wanted, password, by) {
             // As libpq: a line `hostnossl` lets this user in without encryption only, and `prefer` takes that. Whatever
             // else goes wrong with encryption stays an error.
-            Err(error) if configured == Mode::Prefer && is_of_hba(&error) => {
-                let plain = self.enter_as(place, Mode::Disable, wanted, password, by);
+            Err(error) if configured == TlsMode::Prefer && is_of_hba(&error) => {
+                let plain = self.enter_as(place, TlsMode::Disable, wanted, password, by);
                 plain.map_err(|second| if is_of_hba(&second) { error } else { second })
             }
             done => done,
@@ -312,7 +312,7 @@ impl PgEndpoint {
     fn enter_as(
         &self,
         place: &Place,
-        mode: Mode,
+        mode: TlsMode,
         wanted: Wanted,
         password: Option<&Secret>,
         by: Deadline,
@@ -343,7 +343,7 @@ impl PgEndpoint {
     fn start(
         &self,
         place: &Place,
-        mode: Mode,
+        mode: TlsMode,
         wanted: Wanted,
         password: Option<&Secret>,
         through: Through<'_>,
@@ -361,7 +361,7 @@ impl PgEndpoint {
         }
         let entered = log_in(stream, &route, &config, self.login.tls.mode, password, by)?;
         let facts = self.facts(&entered, &route, mode);
-        let mode = if entered.stream.is_encrypted() { mode } else { Mode::Disable };
+        let mode = if entered.stream.is_encrypted() { mode } else { TlsMode::Disable };
         let canceller = Arc::new(PgCanceller {
             route,
             encryption: self.encryption.clone(),
@@ -399,12 +399,12 @@ impl PgEndpoint {
         Ok(session)
     }
 
-    fn facts(&self, entered: &Entered, route: &Route, mode: Mode) -> Facts {
+    fn facts(&self, entered: &Entered, route: &Route, mode: TlsMode) -> ServerFacts {
         let tls = match route.tls_state(&entered.stream, &self.login.tls) {
             TlsState::Plain if mode != self.login.tls.mode => TlsState::PlainByRule,
             tls => tls,
         };
-        Facts {
+        ServerFacts {
             version: entered.version.clone(),
             flavor: if self.console { "pgbouncer" } else { "postgresql" }.to_owned(),
             // The first question tells.

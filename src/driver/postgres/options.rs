@@ -9,7 +9,7 @@ use socket2::{Socket, TcpKeepalive};
 use tokio_postgres::Config;
 use tokio_postgres::config::ChannelBinding;
 
-use crate::driver::connection::Login;
+use crate::driver::connection::ConnectionConfig;
 use crate::error::Result;
 
 use super::guard_statement;
@@ -283,7 +283,7 @@ impl Options {
 
     /// What tokio-postgres logs in with, but for the password and TLS.
     /// `token` is a setting by which the session is known again, where no pooler is between.
-    pub(super) fn config(&self, login: &Login, token: Option<&str>) -> Config {
+    pub(super) fn config(&self, login: &ConnectionConfig, token: Option<&str>) -> Config {
         let mut config = Config::new();
         config.channel_binding(self.channel_binding);
         if let Some(user) = &login.username {

@@ -4,8 +4,8 @@
 //! [`ATTRIBUTES`] or [`ROLES`].
 
 use crate::deadline::Deadline;
-use crate::driver::privileges::reader_beside;
-use crate::driver::{Rights, bounded_text, refused_functions};
+use crate::driver::privileges::suggested_reader_name;
+use crate::driver::{Privileges, bounded_text, refused_functions};
 
 use super::reply::Trouble;
 use super::talk::{Talk, Texts};
@@ -39,29 +39,29 @@ const ROLES: &[&str] = &[
 const FUNCTIONS: usize = 5;
 
 /// Asks the server. Three round trips.
-pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Rights, Trouble> {
+pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Privileges, Trouble> {
     let mut ask = |question: String| -> Result<Texts, Trouble> {
         Ok(talk.ask_catalog(&question, by)?.pop().unwrap_or_default())
     };
     let (role, tables, functions) = (ask(about_role())?, ask(about_tables())?, ask(about_functions())?);
-    let user = bounded_text::cut(text(&role, 0).unwrap_or_default(), bounded_text::NAME);
+    let user = bounded_text::cut(text(&role, 0).unwrap_or_default(), bounded_text::MAX_NAME_BYTES);
     let risks = risks(&user, &role, &tables, &functions);
-    let risks = risks.iter().map(|risk| bounded_text::cut(risk, bounded_text::MESSAGE)).collect();
-    let grants = || grants(reader_beside(&user), text(&tables, 4).unwrap_or("public"));
-    Ok(Rights::of(Some(user.clone()), risks, grants))
+    let risks = risks.iter().map(|risk| bounded_text::cut(risk, bounded_text::MAX_MESSAGE_BYTES)).collect();
+    let grants = || grants(suggested_reader_name(&user), text(&tables, 4).unwrap_or("public"));
+    Ok(Privileges::of(Some(user.clone()), risks, grants))
 }
 
 /// What PgBouncer's console tells: whether the user is one of `admin_users`. One round trip.
-pub(super) fn ask_console(talk: &mut Talk, user: Option<&str>, by: Deadline) -> Result<Rights, Trouble> {
+pub(super) fn ask_console(talk: &mut Talk, user: Option<&str>, by: Deadline) -> Result<Privileges, Trouble> {
     let rows = talk.ask("SHOW CONFIG", by)?;
     let admins = rows.iter().find(|row| text(row, 0) == Some("admin_users")).and_then(|row| text(row, 1));
     let is_admin = |user: &&str| admins.unwrap_or_default().split(',').any(|name| name.trim() == *user);
     let risk = |user| format!("{user} is one of admin_users and may PAUSE, KILL and SHUTDOWN the pooler");
     let grants = || {
-        let reader = reader_beside(user.unwrap_or_default());
+        let reader = suggested_reader_name(user.unwrap_or_default());
         vec![format!("stats_users = {reader}  ; in pgbouncer.ini, with a line for it in its auth_file")]
     };
-    Ok(Rights::of(user.map(str::to_owned), user.filter(is_admin).map(risk).into_iter().collect(), grants))
+    Ok(Privileges::of(user.map(str::to_owned), user.filter(is_admin).map(risk).into_iter().collect(), grants))
 }
 
 /// Columns: the user, superuser, those of [`ATTRIBUTES`], its roles among [`ROLES`].

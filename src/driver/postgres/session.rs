@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use postgres_protocol::message::frontend;
 
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Column, Facts, Health, Job, Rights, Session, Sql};
+use crate::driver::{Canceller, Column, Health, Job, Privileges, ServerFacts, Session, Sql};
 use crate::error::Result;
 
 use super::cancel::PgCanceller;
@@ -60,7 +60,7 @@ pub(super) struct PgSession {
     pub(super) home: Option<Vec<Texts>>,
     /// As configured: PgBouncer's console does not tell.
     pub(super) user: Option<String>,
-    pub(super) facts: Facts,
+    pub(super) facts: ServerFacts,
     pub(super) canceller: Arc<PgCanceller>,
     /// Queries run in one transaction, each from its savepoint.
     pub(super) in_snapshot: bool,
@@ -74,7 +74,7 @@ impl PgSession {
         talk: Talk,
         style: Style,
         marker_kind: guard_statement::Kind,
-        facts: Facts,
+        facts: ServerFacts,
         canceller: Arc<PgCanceller>,
         learned: Arc<Learned>,
     ) -> Self {
@@ -199,7 +199,7 @@ impl Session for PgSession {
         }
     }
 
-    fn rights(&mut self, by: Deadline) -> Result<Rights> {
+    fn privileges(&mut self, by: Deadline) -> Result<Privileges> {
         self.prepare_itself(by)?;
         let asked = match self.style {
             Style::Console => privileges::ask_console(&mut self.talk, self.user.as_deref(), by),
@@ -222,11 +222,11 @@ impl Session for PgSession {
         }
     }
 
-    fn facts(&self) -> &Facts {
+    fn facts(&self) -> &ServerFacts {
         &self.facts
     }
 
-    fn distance(&self) -> Duration {
+    fn round_trip_time(&self) -> Duration {
         self.talk.distance()
     }
 

@@ -3,10 +3,10 @@
 //! Behind a pooler that hands a server connection to another client after each transaction, what stays would reach
 //! those clients, and our own query may run without it. `SET LOCAL` ends with its transaction.
 
-use crate::driver::statement::{Dialect, begins_with, statements};
+use crate::driver::statement::{Dialect, begins_with, split_statements};
 
 /// The name of the prepared [`SessionSql::local`].
-pub(super) const NAME: &str = "sqlx_local";
+pub(super) const NAME: &str = "sqlexp_local";
 
 /// One statement and the place of its entry in the configuration, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl SessionSql {
     pub(super) fn read(entries: &[String]) -> Self {
         let (mut lasting, mut local) = (Vec::new(), Vec::new());
         for (index, text) in entries.iter().enumerate() {
-            for sql in statements(text, Dialect::Postgres) {
+            for sql in split_statements(text, Dialect::Postgres) {
                 let is_local = begins_with(sql, &["SET", "LOCAL"], Dialect::Postgres);
                 let list = if is_local { &mut local } else { &mut lasting };
                 list.push(Entry { place: index + 1, sql: sql.to_owned() });
@@ -43,7 +43,7 @@ impl SessionSql {
 /// too, and a pooler in statement mode allows no such block.
 fn block(local: &[Entry]) -> Option<Entry> {
     let first = local.first()?;
-    let mut tag = "sqlx".to_owned();
+    let mut tag = "sqlexp".to_owned();
     while local.iter().any(|entry| entry.sql.contains(&tag)) {
         tag.push('x');
     }
@@ -65,7 +65,7 @@ mod tests {
         let read = read(&["SET ROLE reader; /* now */ set  local search_path = 'a;b' -- mine", "SELECT 1;;"]);
         let entry = |place, sql: &str| Entry { place, sql: sql.to_owned() };
         assert_eq!(read.lasting, [entry(1, "SET ROLE reader"), entry(2, "SELECT 1")]);
-        let block = "DO $sqlx$BEGIN /* now */ set  local search_path = 'a;b' -- mine\n;END$sqlx$";
+        let block = "DO $sqlexp$BEGIN /* now */ set  local search_path = 'a;b' -- mine\n;END$sqlexp$";
         assert_eq!(read.local, Some(entry(1, block)));
     }
 
@@ -77,7 +77,10 @@ mod tests {
 
     #[test]
     fn the_quotes_around_the_block_are_no_others() {
-        let local = read(&["SET LOCAL my.x = '$sqlx$'"]).local.expect("a block");
-        assert!(local.sql.starts_with("DO $sqlxx$BEGIN") && local.sql.ends_with("END$sqlxx$"), "{local:?}");
+        let local = read(&["SET LOCAL my.x = '$sqlexp$'"]).local.expect("a block");
+        assert!(
+            local.sql.starts_with("DO $sqlexpx$BEGIN") && local.sql.ends_with("END$sqlexpx$"),
+            "{local:?}"
+        );
     }
 }

@@ -6,8 +6,8 @@
 /// Opens the transaction, with what each transaction sets.
 pub(super) fn open(local: Option<&str>) -> String {
     let local = local.map(|local| format!("{local}; ")).unwrap_or_default();
-    format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; {local}SAVEPOINT sqlx")
+    format!("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; {local}SAVEPOINT sqlexp")
 }
 
 /// Undoes a query; the savepoint stays for the next.
-pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT sqlx";
+pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT sqlexp";

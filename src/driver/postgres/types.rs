@@ -39,7 +39,7 @@ impl Types {
             self.0.insert(
                 oid,
                 (
-                    bounded_text::cut(name, bounded_text::NAME),
+                    bounded_text::cut(name, bounded_text::MAX_NAME_BYTES),
                     Kind::of_category(category),
                     advice::of_category(category),
                 ),

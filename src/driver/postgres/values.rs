@@ -6,7 +6,7 @@
 
 use tokio_postgres::types::Type;
 
-use crate::driver::Content;
+use crate::driver::ColumnContent;
 use crate::value::Cell;
 
 use super::binary;
@@ -62,7 +62,7 @@ impl Kind {
     }
 
     /// What its values can mean.
-    pub(super) fn content(self) -> Content {
+    pub(super) fn content(self) -> ColumnContent {
         match self {
             Kind::Bool
             | Kind::Int
@@ -73,11 +73,11 @@ impl Kind {
             | Kind::Money
             | Kind::Time
             | Kind::TimeTz
-            | Kind::Interval => Content::Number,
-            Kind::Date | Kind::Timestamp { .. } => Content::Moment,
-            Kind::Text => Content::Text,
-            Kind::Bytes => Content::Bytes,
-            Kind::Other => Content::Other,
+            | Kind::Interval => ColumnContent::Number,
+            Kind::Date | Kind::Timestamp { .. } => ColumnContent::Moment,
+            Kind::Text => ColumnContent::Text,
+            Kind::Bytes => ColumnContent::Bytes,
+            Kind::Other => ColumnContent::Other,
         }
     }
 

@@ -417,7 +417,7 @@ impl Shape {
             return None;
         }
         for column in 0..count {
-            let name = bounded_text::cut(fields.text()?, bounded_text::NAME).into();
+            let name = bounded_text::cut(fields.text()?, bounded_text::MAX_NAME_BYTES).into();
             let (_table, _number) = (fields.long()?, fields.short()?);
             let oid = fields.long()?;
             let (_size, _modifier, format) = (fields.short()?, fields.long()?, fields.short()?);

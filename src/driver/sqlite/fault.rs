@@ -132,17 +132,20 @@ pub(super) fn error(cause: &rusqlite::Error, file: Option<&Path>) -> Error {
         }
         rusqlite::Error::MultipleStatement => return Error::new(Reason::Sql, "more than one statement"),
         other => {
-            return Error::new(Reason::Sql, bounded_text::cut(&other.to_string(), bounded_text::MESSAGE));
+            return Error::new(
+                Reason::Sql,
+                bounded_text::cut(&other.to_string(), bounded_text::MAX_MESSAGE_BYTES),
+            );
         }
     };
     // A trigger, a view or a document in the database may put any text into it.
     let message = message.map_or_else(
         || ffi::code_to_str(code).to_owned(),
-        |message| bounded_text::cut(&message, bounded_text::MESSAGE),
+        |message| bounded_text::cut(&message, bounded_text::MAX_MESSAGE_BYTES),
     );
     let error = coded(code, message, file);
     match spot {
-        Some(spot) => error.at_spot(spot),
+        Some(spot) => error.at_sql_position(spot),
         None => error,
     }
 }

@@ -1,7 +1,7 @@
 //! SQLite: a file opened read-only, read in one transaction per batch.
 //!
 //! Owns the keys of a SQLite target and how its file is opened. `session` runs the jobs, `watch` ends them in
-//! time, `guard` refuses what read-only mode lets through, `fault` puts result codes into words, `scratch` makes databases
+//! time, `guard` refuses what read-only mode lets through, `fault` puts result codes into words, `in_memory` makes databases
 //! in memory for query tests, `text_date` knows dates that are text. `access` decides how a file is read so that the
 //! numbers are true and its owner is not locked out, by `database_file`, its lock and header, and `side_files`, what lies
 //! beside it.
@@ -11,9 +11,9 @@ pub mod advice;
 mod database_file;
 mod fault;
 mod guard;
+mod in_memory;
 mod keys;
 mod privileges;
-mod scratch;
 mod session;
 mod side_files;
 mod text_date;
@@ -36,9 +36,9 @@ use self::access::{Access, Attached};
 use self::session::FileSession;
 use self::watch::Watch;
 use super::statement::Dialect;
-use super::{Allowed, Driver, Endpoint, Session, Sql};
+use super::{AllowedStatements, Driver, Endpoint, Session, Sql};
 
-pub use self::scratch::scratch;
+pub use self::in_memory::session_in_memory;
 
 /// Bytes of a LIKE or GLOB pattern. SQLite recurses once for each `%` and allows 50,000, which is more stack than a
 /// lane has, and a pattern may come from a table.
@@ -139,8 +139,8 @@ impl Endpoint for File {
         Ok(Box::new(session))
     }
 
-    fn allows(&self) -> Option<Allowed> {
-        let allowed = if self.read_only { Allowed::Reading } else { Allowed::Any };
+    fn allows(&self) -> Option<AllowedStatements> {
+        let allowed = if self.read_only { AllowedStatements::Reading } else { AllowedStatements::Any };
         Some(allowed(Dialect::Sqlite))
     }
 
@@ -148,7 +148,7 @@ impl Endpoint for File {
         Some(sql.with_text(&format!("EXPLAIN QUERY PLAN {}", sql.text())))
     }
 
-    fn shown(&self) -> String {
+    fn redacted_url(&self) -> String {
         format!("sqlite://{}", self.path.display())
     }
 }

@@ -3,10 +3,10 @@
 
 use rusqlite::Connection;
 
-use crate::driver::Rights;
+use crate::driver::Privileges;
 
 /// Asks for no lock and reads nothing.
-pub(super) fn of(connection: &Connection) -> rusqlite::Result<Rights> {
+pub(super) fn of(connection: &Connection) -> rusqlite::Result<Privileges> {
     let mut risks = Vec::new();
     if !connection.is_readonly("main")? {
         risks.push(
@@ -14,5 +14,5 @@ pub(super) fn of(connection: &Connection) -> rusqlite::Result<Rights> {
                 .to_owned(),
         );
     }
-    Ok(Rights { user: None, risks, grants: Vec::new() })
+    Ok(Privileges { user: None, risks, grants: Vec::new() })
 }

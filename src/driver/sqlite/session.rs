@@ -8,12 +8,12 @@ use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Statement};
 
 use crate::deadline::Deadline;
-use crate::driver::sql_position::placed;
+use crate::driver::sql_position::with_position;
 use crate::driver::statement;
 use crate::driver::statement::Dialect;
 use crate::driver::{
-    Canceller, Column, Content, Facts, Flow, Health, Job, Rights, Row, RowSink, Session, Sql, bounded_text,
-    value_too_long,
+    Canceller, Column, ColumnContent, Flow, Health, Job, Privileges, Row, RowSink, ServerFacts, Session, Sql,
+    bounded_text, value_too_long,
 };
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
@@ -44,7 +44,7 @@ pub(super) struct FileSession {
     checked: HashSet<Box<str>>,
     /// A statement that may write has changed the session, or may have.
     is_changed: bool,
-    facts: Facts,
+    facts: ServerFacts,
 }
 
 impl FileSession {
@@ -56,11 +56,11 @@ impl FileSession {
     ) -> Self {
         let handle = connection.get_interrupt_handle();
         let canceller = Arc::new(Interrupt { handle, watch: Arc::clone(&watch) });
-        let facts = Facts {
+        let facts = ServerFacts {
             version: rusqlite::version().to_owned(),
             flavor: "sqlite".to_owned(),
             role: "primary".to_owned(),
-            ..Facts::default()
+            ..ServerFacts::default()
         };
         let checked = HashSet::new();
         FileSession { connection, watch, canceller, access, read_only, checked, is_changed: false, facts }
@@ -134,7 +134,7 @@ impl FileSession {
     }
 
     fn stream(&self, sql: &Sql, longest: usize, sink: &mut dyn RowSink) -> Result<()> {
-        let failed = |cause| placed(self.fault(&cause), sql.text());
+        let failed = |cause| with_position(self.fault(&cause), sql.text());
         let mut statement = self.connection.prepare_cached(sql.text()).map_err(failed)?;
         if self.read_only && !statement.readonly() {
             return Err(Error::new(Reason::ReadOnly, "the statement would write")
@@ -223,12 +223,12 @@ impl Session for FileSession {
         self.check(sql)?;
         self.watch.forget_cancel();
         self.watch.arm(by);
-        let failed = |cause| placed(self.fault(&cause), sql.text());
+        let failed = |cause| with_position(self.fault(&cause), sql.text());
         let statement = self.connection.prepare(sql.text()).map_err(failed)?;
         Ok(Some(columns(&statement, |_| "any")))
     }
 
-    fn rights(&mut self, _: Deadline) -> Result<Rights> {
+    fn privileges(&mut self, _: Deadline) -> Result<Privileges> {
         privileges::of(&self.connection).map_err(|cause| self.fault(&cause))
     }
 
@@ -237,7 +237,7 @@ impl Session for FileSession {
         Health::Clean
     }
 
-    fn facts(&self) -> &Facts {
+    fn facts(&self) -> &ServerFacts {
         &self.facts
     }
 
@@ -257,7 +257,10 @@ impl<'r> InPlace<'r> {
                 && bytes.len() > longest
             {
                 let name = row.as_ref().column_name(column).unwrap_or_default();
-                let what = format!("the value of column `{}`", bounded_text::cut(name, bounded_text::NAME));
+                let what = format!(
+                    "the value of column `{}`",
+                    bounded_text::cut(name, bounded_text::MAX_NAME_BYTES)
+                );
                 return Err(value_too_long(&what, longest));
             }
         }
@@ -291,13 +294,13 @@ fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> 
             name: bounded_text::cut(column.name(), LONGEST_COLUMN).into(),
             type_name: bounded_text::cut(
                 column.decl_type().unwrap_or_else(|| class(index)),
-                bounded_text::NAME,
+                bounded_text::MAX_NAME_BYTES,
             )
             .into(),
             advice: advice::DATE,
             quote: '"',
             // Whatever is declared, a cell holds what was put there.
-            content: Content::Unknown,
+            content: ColumnContent::Unknown,
         })
         .collect()
 }

@@ -20,7 +20,7 @@ use crate::name::MetricName;
 use super::size_hint::SizeHint;
 
 /// The drafts of one query, one a family, in the order first met.
-pub(super) struct Drafts {
+pub(super) struct FamilyDrafts {
     all: Vec<BlockBuilder>,
     /// Positions in `all`.
     by_name: HashMap<MetricName, usize, RandomState>,
@@ -31,11 +31,11 @@ pub(super) struct Drafts {
     max: usize,
 }
 
-impl Drafts {
+impl FamilyDrafts {
     /// None yet, likely `count`; at most `max` of names that rows make.
     pub(super) fn new(max: usize, count: usize, room: &SizeHint) -> Self {
         let by_name = HashMap::with_capacity_and_hasher(count, RandomState::default());
-        Drafts { all: Vec::with_capacity(count), by_name, room: room.clone(), made: 0, max }
+        FamilyDrafts { all: Vec::with_capacity(count), by_name, room: room.clone(), made: 0, max }
     }
 
     /// The draft at a position.
@@ -86,23 +86,23 @@ fn two_heads(family: &Family) -> Error {
 }
 
 /// What writes the samples of one family, and the position of its draft.
-pub(super) struct Place<'q> {
+pub(super) struct FamilyWriter<'q> {
     /// The metric at work in this family.
     pub(super) emit: Box<dyn Emit + 'q>,
-    /// In [`Drafts`].
+    /// In [`FamilyDrafts`].
     pub(super) draft: usize,
     /// What waits to be added up, with `duplicates: sum`.
     pub(super) sums: Option<Sums>,
 }
 
-impl<'q> Place<'q> {
+impl<'q> FamilyWriter<'q> {
     fn new(metric: &'q Metric, columns: &[Column], draft: usize) -> Result<Self> {
         let sums = (metric.duplicates == Duplicates::Sum).then(Sums::default);
-        Ok(Place { emit: metric.recipe.bind(columns)?, draft, sums })
+        Ok(FamilyWriter { emit: metric.recipe.bind(columns)?, draft, sums })
     }
 
     /// True when there are samples, or rows that will be some.
-    fn has_samples(&self, drafts: &Drafts) -> bool {
+    fn has_samples(&self, drafts: &FamilyDrafts) -> bool {
         drafts.all.get(self.draft).is_some_and(|draft| draft.series() > 0)
             || self.sums.as_ref().is_some_and(|sums| !sums.is_empty())
             || self.emit.gathers()
@@ -110,9 +110,9 @@ impl<'q> Place<'q> {
 }
 
 /// The places of one metric.
-pub(super) enum Places<'q> {
+pub(super) enum MetricWriters<'q> {
     /// Its one family's.
-    One(Place<'q>),
+    One(FamilyWriter<'q>),
     /// One a name.
     ByName(ByName<'q>),
 }
@@ -127,7 +127,7 @@ pub(super) struct ByName<'q> {
     name: String,
     /// Whether that name is new, and its draft too.
     new: Option<IsNew>,
-    known: HashMap<String, Place<'q>, RandomState>,
+    known: HashMap<String, FamilyWriter<'q>, RandomState>,
 }
 
 /// A name that was not met before.
@@ -136,47 +136,47 @@ struct IsNew {
     with_draft: bool,
 }
 
-impl<'q> Places<'q> {
+impl<'q> MetricWriters<'q> {
     /// Finds the columns.
     ///
     /// # Errors
     /// `missing_column`, `duplicate`.
-    pub(super) fn new(metric: &'q Metric, columns: &[Column], drafts: &mut Drafts) -> Result<Self> {
+    pub(super) fn new(metric: &'q Metric, columns: &[Column], drafts: &mut FamilyDrafts) -> Result<Self> {
         match &metric.naming {
             Naming::Fixed(family) => {
                 let (draft, _) = drafts.find(family)?;
-                Ok(Places::One(Place::new(metric, columns, draft)?))
+                Ok(MetricWriters::One(FamilyWriter::new(metric, columns, draft)?))
             }
             Naming::ByColumn(pattern) => {
                 // What a name needs is missing from the first row on, not from its first row on.
                 drop(metric.recipe.bind(columns)?);
                 let pattern = pattern.bind(columns)?;
                 let (columns, name, known) = (columns.to_vec(), String::new(), HashMap::default());
-                Ok(Places::ByName(ByName { metric, pattern, columns, name, new: None, known }))
+                Ok(MetricWriters::ByName(ByName { metric, pattern, columns, name, new: None, known }))
             }
         }
     }
 
-    /// The place of a row; call [`Places::settle`] once it is taken. `longest` is how long a name may be.
+    /// The place of a row; call [`MetricWriters::settle`] once it is taken. `longest` is how long a name may be.
     ///
     /// # Errors
     /// `value` for a row that makes no name, `limit` for a name too long, `duplicate` for one that another metric has.
     pub(super) fn of_row(
         &mut self,
         row: &dyn Row,
-        drafts: &mut Drafts,
+        drafts: &mut FamilyDrafts,
         longest: usize,
-    ) -> Result<&mut Place<'q>> {
+    ) -> Result<&mut FamilyWriter<'q>> {
         match self {
-            Places::One(place) => Ok(place),
-            Places::ByName(ByName { metric, pattern, columns, name, new, known }) => {
+            MetricWriters::One(place) => Ok(place),
+            MetricWriters::ByName(ByName { metric, pattern, columns, name, new, known }) => {
                 pattern.write(row, longest, name)?;
                 match known.entry_ref(name.as_str()) {
                     EntryRef::Occupied(place) => Ok(place.into_mut()),
                     EntryRef::Vacant(place) => {
                         let (draft, with_draft) = drafts.find(&Arc::new(pattern.family(name)?))?;
                         *new = Some(IsNew { with_draft });
-                        Ok(place.insert(Place::new(metric, columns, draft)?))
+                        Ok(place.insert(FamilyWriter::new(metric, columns, draft)?))
                     }
                 }
             }
@@ -187,8 +187,8 @@ impl<'q> Places<'q> {
     ///
     /// # Errors
     /// `limit` for one name too many.
-    pub(super) fn settle(&mut self, drafts: &mut Drafts) -> Result<()> {
-        let Places::ByName(ByName { name, new, known, .. }) = self else { return Ok(()) };
+    pub(super) fn settle(&mut self, drafts: &mut FamilyDrafts) -> Result<()> {
+        let MetricWriters::ByName(ByName { name, new, known, .. }) = self else { return Ok(()) };
         let Some(IsNew { with_draft }) = new.take() else { return Ok(()) };
         if known.get(name.as_str()).is_some_and(|place| place.has_samples(drafts)) {
             return drafts.count();
@@ -201,10 +201,10 @@ impl<'q> Places<'q> {
     }
 
     /// Calls `act` with each place so far, until one fails.
-    pub(super) fn each(&mut self, mut act: impl FnMut(&mut Place<'q>) -> Result<()>) -> Result<()> {
+    pub(super) fn each(&mut self, mut act: impl FnMut(&mut FamilyWriter<'q>) -> Result<()>) -> Result<()> {
         match self {
-            Places::One(place) => act(place),
-            Places::ByName(by_name) => by_name.known.values_mut().try_for_each(act),
+            MetricWriters::One(place) => act(place),
+            MetricWriters::ByName(by_name) => by_name.known.values_mut().try_for_each(act),
         }
     }
 }

@@ -19,14 +19,14 @@ use crate::metric::samples::{Samples, Tally};
 use crate::metric::{Emit, Metric};
 use crate::name::LabelName;
 
-use self::families::{Drafts, Place, Places};
+use self::families::{FamilyDrafts, FamilyWriter, MetricWriters};
 
 pub use self::size_hint::SizeHint;
-pub use crate::metric::samples::Skipped;
+pub use crate::metric::samples::SkippedValues;
 
 /// A whole, good result. A failed query has none.
 #[derive(Debug, Default)]
-pub struct Rendered {
+pub struct RenderedResult {
     /// One block a family, in the order of `metrics:`; a family without samples has none.
     pub blocks: Vec<Arc<Block>>,
     /// Rows read.
@@ -34,24 +34,24 @@ pub struct Rendered {
     /// Series written.
     pub series: u64,
     /// Values left out, per reason of `values_skipped_total`.
-    pub skipped: Skipped,
+    pub skipped: SkippedValues,
     /// What it took, for the next run.
     pub room: SizeHint,
 }
 
 /// How a run ended, handed to whoever waits for it. The duration is the one of `query_duration_seconds`.
-pub type Ended<'q> = Box<dyn FnOnce(Result<Rendered, Error>, Duration) + Send + 'q>;
+pub type Ended<'q> = Box<dyn FnOnce(Result<RenderedResult, Error>, Duration) + Send + 'q>;
 
 /// What all samples of one target bear, and the bounds of a label: the same for all its queries.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Context {
+pub struct SampleContext {
     labels: LabelBytes,
     limit: LabelLimit,
     /// Beyond which a value fails its query.
     pub max_cell_bytes: usize,
 }
 
-impl Context {
+impl SampleContext {
     /// `target_label` is `(label, name of the target)`, written first; the target's own labels follow, sorted by name
     /// whatever their order in the configuration, so that equal label sets are equal bytes on every target.
     #[must_use]
@@ -59,7 +59,7 @@ impl Context {
         target_label: Option<(&LabelName, &str)>,
         own: &[(LabelName, String)],
         limit: LabelLimit,
-    ) -> Context {
+    ) -> SampleContext {
         let mut own: Vec<(&LabelName, &str)> =
             own.iter().map(|(name, value)| (name, value.as_str())).collect();
         own.sort_unstable();
@@ -68,20 +68,20 @@ impl Context {
             labels.push(name, value);
         }
         labels.mark_gap();
-        Context { labels, limit, max_cell_bytes: MAX_CELL_BYTES }
+        SampleContext { labels, limit, max_cell_bytes: MAX_CELL_BYTES }
     }
 
     /// The same with another bound on a value.
     #[must_use]
-    pub fn with_max_cell_bytes(self, max_cell_bytes: usize) -> Context {
-        Context { max_cell_bytes, ..self }
+    pub fn with_max_cell_bytes(self, max_cell_bytes: usize) -> SampleContext {
+        SampleContext { max_cell_bytes, ..self }
     }
 }
 
 /// The sink for one run. `ended` is called exactly once, from `RowSink::end`; not at all when the sink is dropped
 /// before its `end` (a dead session: the run may be repeated with a fresh sink).
 #[must_use]
-pub fn sink<'q>(query: &'q Query, context: &'q Context, ended: Ended<'q>) -> Box<dyn RowSink + 'q> {
+pub fn sink<'q>(query: &'q Query, context: &'q SampleContext, ended: Ended<'q>) -> Box<dyn RowSink + 'q> {
     sink_like(query, context, SizeHint::default(), ended)
 }
 
@@ -89,42 +89,42 @@ pub fn sink<'q>(query: &'q Query, context: &'q Context, ended: Ended<'q>) -> Box
 #[must_use]
 pub fn sink_like<'q>(
     query: &'q Query,
-    context: &'q Context,
+    context: &'q SampleContext,
     room: SizeHint,
     ended: Ended<'q>,
 ) -> Box<dyn RowSink + 'q> {
-    Box::new(Run { query, context, room, ended: Some(ended), state: State::Unbound })
+    Box::new(QuerySink { query, context, room, ended: Some(ended), state: SinkState::Unbound })
 }
 
 /// A run of one query, from its columns to its end.
-struct Run<'q> {
+struct QuerySink<'q> {
     query: &'q Query,
-    context: &'q Context,
+    context: &'q SampleContext,
     room: SizeHint,
     ended: Option<Ended<'q>>,
-    state: State<'q>,
+    state: SinkState<'q>,
 }
 
-enum State<'q> {
+enum SinkState<'q> {
     Unbound,
-    Bound(Box<Bound<'q>>),
+    BoundQuery(Box<BoundQuery<'q>>),
     /// What failed; nothing of the result is kept.
     Failed(Error),
 }
 
-impl Run<'_> {
+impl QuerySink<'_> {
     /// Drops what was made so far: a failed query shows nothing.
     fn fail(&mut self, error: Error) -> Error {
-        self.state = State::Failed(error.clone());
+        self.state = SinkState::Failed(error.clone());
         error
     }
 }
 
-impl RowSink for Run<'_> {
+impl RowSink for QuerySink<'_> {
     fn columns(&mut self, columns: &[Column]) -> Result<()> {
-        match Bound::new(self.query, self.context, &self.room, columns) {
+        match BoundQuery::new(self.query, self.context, &self.room, columns) {
             Ok(bound) => {
-                self.state = State::Bound(Box::new(bound));
+                self.state = SinkState::BoundQuery(Box::new(bound));
                 Ok(())
             }
             Err(error) => Err(self.fail(error.in_query(&self.query.name))),
@@ -133,9 +133,9 @@ impl RowSink for Run<'_> {
 
     fn row(&mut self, row: &dyn Row) -> Result<Flow> {
         let taken = match &mut self.state {
-            State::Bound(bound) => bound.row(row, self.query.max_rows),
-            State::Unbound => Err(Error::new(Reason::Protocol, "a row came before the columns")),
-            State::Failed(error) => return Err(error.clone()),
+            SinkState::BoundQuery(bound) => bound.row(row, self.query.max_rows),
+            SinkState::Unbound => Err(Error::new(Reason::Protocol, "a row came before the columns")),
+            SinkState::Failed(error) => return Err(error.clone()),
         };
         match taken {
             Ok(()) => Ok(Flow::Continue),
@@ -144,11 +144,11 @@ impl RowSink for Run<'_> {
     }
 
     fn end(&mut self, verdict: Result<()>, took: Duration) {
-        let state = std::mem::replace(&mut self.state, State::Unbound);
+        let state = std::mem::replace(&mut self.state, SinkState::Unbound);
         let result = verdict.and_then(|()| match state {
-            State::Bound(bound) => bound.end(),
-            State::Failed(error) => Err(error),
-            State::Unbound => Err(Error::new(Reason::Protocol, "the statement has no result")
+            SinkState::BoundQuery(bound) => bound.end(),
+            SinkState::Failed(error) => Err(error),
+            SinkState::Unbound => Err(Error::new(Reason::Protocol, "the statement has no result")
                 .with_hint("a query for metrics returns rows")),
         });
         if let Some(ended) = self.ended.take() {
@@ -161,12 +161,12 @@ impl RowSink for Run<'_> {
 const LABELS: usize = 128;
 
 /// The metrics of one query bound to the columns of its result, and what they have written.
-struct Bound<'q> {
-    context: &'q Context,
+struct BoundQuery<'q> {
+    context: &'q SampleContext,
     /// Each set of labels once, however many metrics bear it.
     sets: Vec<LabelSet<'q>>,
     metrics: Vec<BoundMetric<'q>>,
-    drafts: Drafts,
+    drafts: FamilyDrafts,
     tally: Tally,
     rows: u64,
     scratch: String,
@@ -181,20 +181,25 @@ struct LabelSet<'q> {
 
 struct BoundMetric<'q> {
     metric: &'q Metric,
-    places: Places<'q>,
+    places: MetricWriters<'q>,
     /// Position in `sets`.
     set: usize,
     /// The column of explicit timestamps.
-    moment: Option<column::Bound>,
+    moment: Option<column::BoundColumn>,
 }
 
-impl<'q> Bound<'q> {
-    fn new(query: &'q Query, context: &'q Context, room: &SizeHint, columns: &[Column]) -> Result<Bound<'q>> {
-        let tally = Tally { series: 0, max_series: query.max_series, skipped: Skipped::default() };
+impl<'q> BoundQuery<'q> {
+    fn new(
+        query: &'q Query,
+        context: &'q SampleContext,
+        room: &SizeHint,
+        columns: &[Column],
+    ) -> Result<BoundQuery<'q>> {
+        let tally = Tally { series: 0, max_series: query.max_series, skipped: SkippedValues::default() };
         let count = query.metrics.len();
         let (sets, metrics) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let drafts = Drafts::new(query.max_families, count, room);
-        let mut bound = Bound { context, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
+        let drafts = FamilyDrafts::new(query.max_families, count, room);
+        let mut bound = BoundQuery { context, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
         for metric in query.metrics.iter() {
             bound.add(metric, columns)?;
         }
@@ -211,9 +216,9 @@ impl<'q> Bound<'q> {
                 self.sets.len() - 1
             }
         };
-        let places = Places::new(metric, columns, &mut self.drafts)?;
+        let places = MetricWriters::new(metric, columns, &mut self.drafts)?;
         let column = metric.timestamp_column.as_ref();
-        let moment = column.map(|name| column::Bound::new(columns, name)).transpose()?;
+        let moment = column.map(|name| column::BoundColumn::new(columns, name)).transpose()?;
         self.metrics.push(BoundMetric { metric, places, set, moment });
         Ok(())
     }
@@ -230,9 +235,9 @@ impl<'q> Bound<'q> {
             set.bytes.clone_from(&self.context.labels);
             set.bound.write(row, self.context.limit, &mut self.scratch, &mut set.bytes)?;
         }
-        let Bound { context, sets, metrics, drafts, tally, .. } = self;
+        let BoundQuery { context, sets, metrics, drafts, tally, .. } = self;
         for BoundMetric { metric, places, set, moment } in metrics {
-            let Place { emit, draft, sums } = places.of_row(row, drafts, context.limit.bytes)?;
+            let FamilyWriter { emit, draft, sums } = places.of_row(row, drafts, context.limit.bytes)?;
             let (Some(set), Some(draft)) = (sets.get(*set), drafts.get_mut(*draft)) else { continue };
             let stamp = moment.as_ref().map(|column| column.moment(row)).transpose()?;
             let (duplicates, sums) = (metric.duplicates, sums.as_mut());
@@ -247,10 +252,10 @@ impl<'q> Bound<'q> {
         &mut self,
         mut call: impl FnMut(&Metric, &mut dyn Emit, &LabelBytes, &mut Samples<'_>) -> Result<()>,
     ) -> Result<()> {
-        let Bound { sets, metrics, drafts, tally, .. } = self;
+        let BoundQuery { sets, metrics, drafts, tally, .. } = self;
         for BoundMetric { metric, places, set, .. } in metrics {
             let Some(set) = sets.get(*set) else { continue };
-            places.each(|Place { emit, draft, sums }| {
+            places.each(|FamilyWriter { emit, draft, sums }| {
                 let Some(draft) = drafts.get_mut(*draft) else { return Ok(()) };
                 let (duplicates, sums) = (metric.duplicates, sums.as_mut());
                 let mut samples = Samples { draft, tally, duplicates, sums, stamp: None };
@@ -260,7 +265,7 @@ impl<'q> Bound<'q> {
         Ok(())
     }
 
-    fn end(mut self) -> Result<Rendered> {
+    fn end(mut self) -> Result<RenderedResult> {
         if self.rows == 0 {
             for set in &mut self.sets {
                 set.bytes.clone_from(&self.context.labels);
@@ -272,9 +277,9 @@ impl<'q> Bound<'q> {
             })?;
         }
         self.each_place(|_, emit, _, samples| emit.end(samples))?;
-        let Bound { metrics, drafts, .. } = &mut self;
+        let BoundQuery { metrics, drafts, .. } = &mut self;
         for BoundMetric { places, .. } in metrics {
-            places.each(|Place { draft, sums, .. }| match (drafts.get_mut(*draft), sums.take()) {
+            places.each(|FamilyWriter { draft, sums, .. }| match (drafts.get_mut(*draft), sums.take()) {
                 (Some(draft), Some(sums)) => sums.write(draft).map_err(|_| Samples::full()),
                 _ => Ok(()),
             })?;
@@ -282,6 +287,12 @@ impl<'q> Bound<'q> {
         let drafts = self.drafts.into_all();
         let room = SizeHint::of(&drafts);
         let blocks = drafts.into_iter().filter_map(BlockBuilder::finish).map(Arc::new).collect();
-        Ok(Rendered { blocks, rows: self.rows, series: self.tally.series, skipped: self.tally.skipped, room })
+        Ok(RenderedResult {
+            blocks,
+            rows: self.rows,
+            series: self.tally.series,
+            skipped: self.tally.skipped,
+            room,
+        })
     }
 }

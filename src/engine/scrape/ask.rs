@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
-use crate::engine::query_sink::Rendered;
-use crate::engine::result_cache::Asked;
-use crate::engine::run::{CompletionLatch, End, Outcome, Run, Work};
+use crate::engine::query_sink::RenderedResult;
+use crate::engine::result_cache::CacheLookup;
+use crate::engine::run::{CompletionLatch, Run, RunEnd, RunKind, RunOutcome};
 use crate::engine::target::Target;
-use crate::engine::targets::Chosen;
+use crate::engine::targets::SelectedTarget;
 use crate::error::{Error, Reason};
 
 /// Queries end this much before the page leaves, so that it can say `timeout` (DESIGN 4.1).
@@ -22,14 +22,14 @@ const RENDER_SHARE: f64 = 0.05;
 
 /// When a scrape began and when its page must leave.
 #[derive(Debug, Clone, Copy)]
-pub struct Time {
+pub struct ScrapeTime {
     /// The moment the deadline counts from.
     pub began: Instant,
     /// From there to the deadline.
     pub budget: Duration,
 }
 
-impl Time {
+impl ScrapeTime {
     /// When the page must leave.
     #[must_use]
     pub fn deadline(self) -> Deadline {
@@ -60,17 +60,17 @@ pub struct Answer {
     /// Its index in the target.
     pub index: usize,
     /// `None` for a disabled query.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RunOutcome>,
     /// What stands in for a failed one (`keep_last`).
-    pub kept: Option<Arc<Rendered>>,
+    pub kept: Option<Arc<RenderedResult>>,
 }
 
 impl Answer {
     /// What the page shows of the query.
     #[must_use]
-    pub fn rendered(&self) -> Option<&Rendered> {
+    pub fn rendered(&self) -> Option<&RenderedResult> {
         match self.outcome.as_ref().map(|outcome| &outcome.end) {
-            Some(End::Good(rendered)) => Some(rendered),
+            Some(RunEnd::Good(rendered)) => Some(rendered),
             _ => self.kept.as_deref(),
         }
     }
@@ -84,7 +84,7 @@ impl Answer {
 
 /// Asks all targets, does `meanwhile` and waits. Blocks until everything has ended, at most until the deadline.
 #[must_use]
-pub(super) fn gather(chosen: &[Chosen], time: Time, meanwhile: impl FnOnce()) -> Vec<Asking> {
+pub(super) fn gather(chosen: &[SelectedTarget], time: ScrapeTime, meanwhile: impl FnOnce()) -> Vec<Asking> {
     let mut waiting = ask_all(chosen, time);
     meanwhile();
     wait(&mut waiting, chosen, time);
@@ -96,7 +96,7 @@ pub(super) fn gather(chosen: &[Chosen], time: Time, meanwhile: impl FnOnce()) ->
     sort_out(chosen, waiting)
 }
 
-fn ask_all(chosen: &[Chosen], time: Time) -> Vec<Waiting> {
+fn ask_all(chosen: &[SelectedTarget], time: ScrapeTime) -> Vec<Waiting> {
     let mut waiting = Vec::new();
     let mut order: Vec<usize> = (0..chosen.len()).collect();
     // Targets that failed last time start last: a healthy one never waits behind them.
@@ -104,11 +104,11 @@ fn ask_all(chosen: &[Chosen], time: Time) -> Vec<Waiting> {
     order.sort_by_cached_key(|&index| chosen[index].0.is_doubtful());
     for index in order {
         let (target, queries) = &chosen[index];
-        let enabled = queries.iter().copied().filter(|&query| target.plan.queries[query].enabled);
-        let works: Vec<Work> = enabled.map(Work::Query).collect();
+        let enabled = queries.iter().copied().filter(|&query| target.database.queries[query].enabled);
+        let works: Vec<RunKind> = enabled.map(RunKind::Query).collect();
         let mut asked = ask(target, index, &works, time);
         if asked.iter().all(|asked| asked.outcome.is_some()) {
-            asked.extend(ask(target, index, &[Work::Ping], time));
+            asked.extend(ask(target, index, &[RunKind::Ping], time));
         }
         waiting.append(&mut asked);
         target.start();
@@ -118,7 +118,7 @@ fn ask_all(chosen: &[Chosen], time: Time) -> Vec<Waiting> {
 
 /// Pings for the targets that gave no sign of life but whose queries only ran out of their own time: their reused
 /// results must not go for that.
-fn ask_again(waiting: &[Waiting], chosen: &[Chosen], time: Time) -> Vec<Waiting> {
+fn ask_again(waiting: &[Waiting], chosen: &[SelectedTarget], time: ScrapeTime) -> Vec<Waiting> {
     let late = |asked: &Waiting| {
         let timeout = |error: &Error| error.reason() == Reason::Timeout;
         let outcome = asked.outcome.as_ref();
@@ -126,11 +126,13 @@ fn ask_again(waiting: &[Waiting], chosen: &[Chosen], time: Time) -> Vec<Waiting>
     };
     let is_doubtful = |of_target: &&[Waiting]| {
         of_target.iter().any(|asked| asked.run.is_none())
-            && of_target.iter().all(|asked| asked.work != Work::Ping && (asked.run.is_none() || late(asked)))
+            && of_target
+                .iter()
+                .all(|asked| asked.work != RunKind::Ping && (asked.run.is_none() || late(asked)))
     };
     let ping = |index: usize| {
         let target = &chosen[index].0;
-        let asked = ask(target, index, &[Work::Ping], time);
+        let asked = ask(target, index, &[RunKind::Ping], time);
         target.start();
         asked
     };
@@ -144,23 +146,23 @@ fn ask_again(waiting: &[Waiting], chosen: &[Chosen], time: Time) -> Vec<Waiting>
 /// One run asked for, under its number in the meeting.
 struct Waiting {
     target: usize,
-    work: Work,
+    work: RunKind,
     run: Option<Arc<Run>>,
-    outcome: Option<Outcome>,
+    outcome: Option<RunOutcome>,
 }
 
-fn ask(target: &Arc<Target>, index: usize, works: &[Work], time: Time) -> Vec<Waiting> {
+fn ask(target: &Arc<Target>, index: usize, works: &[RunKind], time: ScrapeTime) -> Vec<Waiting> {
     let asked = target.ask(works, time.queries(), time.budget);
     let waiting = works.iter().zip(asked).map(|(&work, asked)| match asked {
-        Asked::Reused(outcome) => Waiting { target: index, work, run: None, outcome: Some(outcome) },
-        Asked::Joined(run) | Asked::Started(run) => {
+        CacheLookup::Reused(outcome) => Waiting { target: index, work, run: None, outcome: Some(outcome) },
+        CacheLookup::Joined(run) | CacheLookup::Started(run) => {
             Waiting { target: index, work, run: Some(run), outcome: None }
         }
     });
     waiting.collect()
 }
 
-fn wait(waiting: &mut [Waiting], chosen: &[Chosen], time: Time) {
+fn wait(waiting: &mut [Waiting], chosen: &[SelectedTarget], time: ScrapeTime) {
     let scrape = Arc::<CompletionLatch>::default();
     let mut open = 0;
     for (number, asked) in waiting.iter().enumerate().filter(|(_, asked)| asked.outcome.is_none()) {
@@ -182,19 +184,19 @@ fn wait(waiting: &mut [Waiting], chosen: &[Chosen], time: Time) {
     }
 }
 
-fn sort_out(chosen: &[Chosen], waiting: Vec<Waiting>) -> Vec<Asking> {
-    let mut outcomes: Vec<Vec<(Work, Outcome, bool)>> = chosen.iter().map(|_| Vec::new()).collect();
+fn sort_out(chosen: &[SelectedTarget], waiting: Vec<Waiting>) -> Vec<Asking> {
+    let mut outcomes: Vec<Vec<(RunKind, RunOutcome, bool)>> = chosen.iter().map(|_| Vec::new()).collect();
     let mut tried = vec![false; chosen.len()];
     for Waiting { target, work, run, outcome } in waiting {
         tried[target] |= run.as_ref().is_some_and(|run| run.was_tried());
         outcomes[target].extend(outcome.map(|outcome| (work, outcome, run.is_none())));
     }
-    let asking = |(((target, queries), mut outcomes), tried): ((&Chosen, Vec<_>), bool)| {
+    let asking = |(((target, queries), mut outcomes), tried): ((&SelectedTarget, Vec<_>), bool)| {
         let up = up(&outcomes);
         if let Err(down) = &up {
             // A reused result of a target that is down is not served (DESIGN 4.7).
             for (_, outcome, _) in outcomes.iter_mut().filter(|(_, _, reused)| *reused) {
-                outcome.end = End::Failed(down.clone());
+                outcome.end = RunEnd::Failed(down.clone());
             }
         }
         let mut by_query = by_query(outcomes);
@@ -209,16 +211,16 @@ fn sort_out(chosen: &[Chosen], waiting: Vec<Waiting>) -> Vec<Asking> {
 }
 
 /// The outcomes of queries by their index in the target.
-fn by_query(outcomes: Vec<(Work, Outcome, bool)>) -> HashMap<usize, Outcome> {
+fn by_query(outcomes: Vec<(RunKind, RunOutcome, bool)>) -> HashMap<usize, RunOutcome> {
     let of_query = |(work, outcome, _)| match work {
-        Work::Query(index) => Some((index, outcome)),
-        Work::Ping => None,
+        RunKind::Query(index) => Some((index, outcome)),
+        RunKind::Ping => None,
     };
     outcomes.into_iter().filter_map(of_query).collect()
 }
 
 /// Up when any run of this scrape reached the target; else the first reason why not.
-fn up(outcomes: &[(Work, Outcome, bool)]) -> Result<(), Error> {
+fn up(outcomes: &[(RunKind, RunOutcome, bool)]) -> Result<(), Error> {
     let fresh = || outcomes.iter().filter(|(_, _, reused)| !reused);
     if fresh().any(|(_, outcome, _)| outcome.reached) {
         return Ok(());
@@ -234,14 +236,14 @@ mod tests {
 
     #[test]
     fn each_query_finds_its_own_outcome_and_a_ping_is_none() {
-        let outcome = |millis| Outcome {
-            end: End::Skipped,
+        let outcome = |millis| RunOutcome {
+            end: RunEnd::Skipped,
             took: Duration::from_millis(millis),
             reached: true,
             began: Instant::now(),
             ended: Timestamp::now(),
         };
-        let works = [Work::Query(7), Work::Ping, Work::Query(2)];
+        let works = [RunKind::Query(7), RunKind::Ping, RunKind::Query(2)];
         let outcomes = works.into_iter().zip(1..).map(|(work, millis)| (work, outcome(millis), false));
         let by_query = by_query(outcomes.collect());
         let took = |index| by_query.get(&index).map(|outcome| outcome.took.as_millis());

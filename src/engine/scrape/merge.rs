@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use crate::engine::query_sink::Rendered;
+use crate::engine::query_sink::RenderedResult;
 use crate::error::{Error, Reason};
 use crate::exposition::block::Block;
 use crate::exposition::page::Families;
@@ -19,7 +19,7 @@ use crate::name::MetricName;
 
 /// The limits of one page.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct PageLimits {
     /// Series from queries.
     pub series: u64,
     /// Bytes of their heads and lines.
@@ -29,7 +29,7 @@ pub struct Limits {
 /// One query in a scrape. Entries come in configuration order, failed queries among them: they keep the families'
 /// places.
 #[derive(Clone, Copy)]
-pub struct Entry<'s> {
+pub struct MergeEntry<'s> {
     /// Which target: equal numbers, equal target labels.
     pub target: usize,
     /// Which of the target's queries.
@@ -37,12 +37,12 @@ pub struct Entry<'s> {
     /// What the query makes.
     pub metrics: &'s [Metric],
     /// What it made; `None` for a query that failed.
-    pub rendered: Option<&'s Rendered>,
+    pub rendered: Option<&'s RenderedResult>,
 }
 
 /// A query that is not on the page though it succeeded.
 #[derive(Debug)]
-pub struct Loser {
+pub struct DroppedQuery {
     /// Which target.
     pub target: usize,
     /// Which of the target's queries.
@@ -53,11 +53,11 @@ pub struct Loser {
 
 /// A page's families and who is not among them.
 #[derive(Debug)]
-pub struct Merged {
+pub struct MergedPage {
     /// In configuration order, each with its blocks; a family without samples has none.
     pub families: Families,
     /// In configuration order.
-    pub losers: Vec<Loser>,
+    pub dropped: Vec<DroppedQuery>,
     /// Series on the page.
     pub series: u64,
 }
@@ -65,21 +65,21 @@ pub struct Merged {
 /// Puts one page together. `labelled`: every sample bears the target's name, so that only one target's own queries
 /// can collide.
 #[must_use]
-pub fn merge(entries: &[Entry<'_>], limits: Limits, labelled: bool) -> Merged {
-    let mut page = Page::new(entries, limits, labelled);
-    let mut losers = Vec::new();
+pub fn merge(entries: &[MergeEntry<'_>], limits: PageLimits, labelled: bool) -> MergedPage {
+    let mut page = PageBuilder::new(entries, limits, labelled);
+    let mut dropped = Vec::new();
     for entry in entries {
         let Some(rendered) = entry.rendered else { continue };
         match page.check(entry, rendered) {
             Ok(bytes) => page.take(entry, rendered, bytes),
-            Err(error) => losers.push(Loser { target: entry.target, query: entry.query, error }),
+            Err(error) => dropped.push(DroppedQuery { target: entry.target, query: entry.query, error }),
         }
     }
-    Merged { families: page.families, losers, series: page.series }
+    MergedPage { families: page.families, dropped, series: page.series }
 }
 
-struct Page<'s> {
-    limits: Limits,
+struct PageBuilder<'s> {
+    limits: PageLimits,
     labelled: bool,
     series: u64,
     bytes: u64,
@@ -87,23 +87,23 @@ struct Page<'s> {
     /// Positions in `families`.
     places: HashMap<&'s MetricName, usize, RandomState>,
     /// Where rows make names: what is taken on the page. Fixed names were held against each other at load.
-    names: Option<Names>,
+    names: Option<OwnedNames>,
     /// Of each family its first block, with the target whose samples could collide: most families have one only.
     firsts: Vec<Option<(usize, &'s Block)>>,
     /// Where there are more: blocks by their family and target.
-    rivals: HashMap<(usize, usize), Rivals<'s>, RandomState>,
+    indexes: HashMap<(usize, usize), SeriesIndex<'s>, RandomState>,
 }
 
 /// Blocks of one family that could hold the same series.
 #[derive(Default)]
-struct Rivals<'s> {
+struct SeriesIndex<'s> {
     blocks: Vec<&'s Block>,
     /// The series of the first `read` blocks. Read only once a second block is there: most families have one.
     series: HashSet<&'s [u8], RandomState>,
     read: usize,
 }
 
-impl<'s> Rivals<'s> {
+impl<'s> SeriesIndex<'s> {
     /// The first series of `block` that is there already.
     fn collision(&mut self, block: &'s Block) -> Option<&'s [u8]> {
         for known in self.blocks.iter().skip(self.read) {
@@ -118,8 +118,8 @@ impl<'s> Rivals<'s> {
     }
 }
 
-impl<'s> Page<'s> {
-    fn new(entries: &[Entry<'s>], limits: Limits, labelled: bool) -> Page<'s> {
+impl<'s> PageBuilder<'s> {
+    fn new(entries: &[MergeEntry<'s>], limits: PageLimits, labelled: bool) -> PageBuilder<'s> {
         let mut families: Families = Vec::new();
         let mut places = HashMap::default();
         let mut add = |family: &'s Arc<Family>| {
@@ -136,42 +136,46 @@ impl<'s> Page<'s> {
                 match &metric.naming {
                     Naming::Fixed(family) => add(family),
                     Naming::ByColumn(_) => {
-                        names.get_or_insert_with(Names::default);
+                        names.get_or_insert_with(OwnedNames::default);
                         made.take().into_iter().flat_map(made_by_rows).for_each(&mut add);
                     }
                 }
             }
         }
-        let (firsts, rivals) = (vec![None; families.len()], HashMap::default());
-        Page { limits, labelled, series: 0, bytes: 0, families, places, names, firsts, rivals }
+        let (firsts, indexes) = (vec![None; families.len()], HashMap::default());
+        PageBuilder { limits, labelled, series: 0, bytes: 0, families, places, names, firsts, indexes }
     }
 
     /// The key of the blocks that `block` could collide with.
-    fn rivals_of(&self, entry: &Entry<'s>, block: &Block) -> Option<(usize, usize)> {
+    fn index_key(&self, entry: &MergeEntry<'s>, block: &Block) -> Option<(usize, usize)> {
         let place = *self.places.get(&block.family.name)?;
         Some((place, if self.labelled { entry.target } else { 0 }))
     }
 
     /// The blocks of this key; `None` while its family has none at all.
-    fn rivals(&mut self, key: (usize, usize)) -> Option<&mut Rivals<'s>> {
+    fn indexes(&mut self, key: (usize, usize)) -> Option<&mut SeriesIndex<'s>> {
         let (target, block) = (*self.firsts.get(key.0)?)?;
         let first = || if target == key.1 { vec![block] } else { Vec::new() };
-        Some(self.rivals.entry(key).or_insert_with(|| Rivals { blocks: first(), ..Rivals::default() }))
+        Some(
+            self.indexes
+                .entry(key)
+                .or_insert_with(|| SeriesIndex { blocks: first(), ..SeriesIndex::default() }),
+        )
     }
 
     /// Whether the query fits: the bytes it adds, or why it loses.
-    fn check(&mut self, entry: &Entry<'s>, rendered: &'s Rendered) -> Result<u64, Error> {
+    fn check(&mut self, entry: &MergeEntry<'s>, rendered: &'s RenderedResult) -> Result<u64, Error> {
         let series = self.series + rendered.series;
         if series > self.limits.series {
             return Err(limit(&format!("{series} series, more than max_series {}", self.limits.series)));
         }
-        let (mut bytes, mut own) = (0, Names::default());
+        let (mut bytes, mut own) = (0, OwnedNames::default());
         for block in &rendered.blocks {
-            let Some(key) = self.rivals_of(entry, block) else { continue };
+            let Some(key) = self.index_key(entry, block) else { continue };
             self.check_head(key.0, &block.family, &mut own)?;
             let is_first = self.families.get(key.0).is_none_or(|(_, blocks)| blocks.is_empty());
             bytes += block.size() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
-            if let Some(series) = self.rivals(key).and_then(|rivals| rivals.collision(block)) {
+            if let Some(series) = self.indexes(key).and_then(|indexes| indexes.collision(block)) {
                 return Err(duplicate(series));
             }
         }
@@ -183,7 +187,7 @@ impl<'s> Page<'s> {
     }
 
     /// Whether the family is the one that the page has under its name, and owns no name of another.
-    fn check_head(&self, place: usize, family: &Arc<Family>, own: &mut Names) -> Result<(), Error> {
+    fn check_head(&self, place: usize, family: &Arc<Family>, own: &mut OwnedNames) -> Result<(), Error> {
         let Some(names) = &self.names else { return Ok(()) };
         let known = self.families.get(place).map(|(known, _)| known);
         if known.is_some_and(|known| known != family) {
@@ -199,19 +203,19 @@ impl<'s> Page<'s> {
         Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"))
     }
 
-    fn take(&mut self, entry: &Entry<'s>, rendered: &'s Rendered, bytes: u64) {
+    fn take(&mut self, entry: &MergeEntry<'s>, rendered: &'s RenderedResult, bytes: u64) {
         self.series += rendered.series;
         self.bytes += bytes;
         for block in &rendered.blocks {
             if let Some(names) = &mut self.names {
                 names.take(&block.family);
             }
-            let Some(key) = self.rivals_of(entry, block) else { continue };
+            let Some(key) = self.index_key(entry, block) else { continue };
             if let Some((_, blocks)) = self.families.get_mut(key.0) {
                 blocks.push(Arc::clone(block));
             }
-            match self.rivals(key) {
-                Some(rivals) => rivals.blocks.push(block),
+            match self.indexes(key) {
+                Some(indexes) => indexes.blocks.push(block),
                 None => self.firsts[key.0] = Some((key.1, block)),
             }
         }
@@ -220,9 +224,9 @@ impl<'s> Page<'s> {
 
 /// The names that the families on a page own, each with its family's name.
 #[derive(Default)]
-struct Names(HashMap<String, MetricName, RandomState>);
+struct OwnedNames(HashMap<String, MetricName, RandomState>);
 
-impl Names {
+impl OwnedNames {
     /// A name that `family` shares with another, and that one.
     fn clash(&self, family: &Family) -> Option<(String, MetricName)> {
         let reserved = reserved_names(family.name.as_str(), family.kind);
@@ -240,7 +244,7 @@ impl Names {
 }
 
 /// The families of a query's result that have no fixed name in it, in the order of their names.
-fn made_by_rows<'s>(entry: &Entry<'s>) -> Vec<&'s Arc<Family>> {
+fn made_by_rows<'s>(entry: &MergeEntry<'s>) -> Vec<&'s Arc<Family>> {
     let fixed = entry.metrics.iter().filter_map(|metric| metric.naming.fixed());
     let fixed: HashSet<&MetricName, RandomState> = fixed.map(|family| &family.name).collect();
     let blocks = entry.rendered.into_iter().flat_map(|rendered| &rendered.blocks);

@@ -9,17 +9,17 @@ pub mod report;
 
 use std::time::Duration;
 
-use super::run::End;
-use super::targets::{Selection, Targets};
+use super::run::RunEnd;
+use super::targets::{ScrapeSelection, Targets};
 use crate::error::Error;
 use crate::exposition::page::Families;
 
-pub use self::ask::Time;
+pub use self::ask::ScrapeTime;
 use self::ask::{Asking, gather};
 
 /// How a scrape ended: the label `outcome` of `scrapes_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ScrapeOutcome {
     /// Every query is on the page.
     Complete,
     /// Some are.
@@ -28,24 +28,24 @@ pub enum Verdict {
     Failed,
 }
 
-impl Verdict {
+impl ScrapeOutcome {
     /// The label value.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
-            Verdict::Complete => "complete",
-            Verdict::Partial => "partial",
-            Verdict::Failed => "failed",
+            ScrapeOutcome::Complete => "complete",
+            ScrapeOutcome::Partial => "partial",
+            ScrapeOutcome::Failed => "failed",
         }
     }
 }
 
 /// A page of samples, not yet in any format.
-pub struct Page {
+pub struct ScrapedPage {
     /// The families, users' first.
     pub families: Families,
     /// How the scrape ended.
-    pub verdict: Verdict,
+    pub verdict: ScrapeOutcome,
     /// Why what is missing is missing, one a query and one a target.
     pub failures: Vec<Error>,
 }
@@ -54,8 +54,12 @@ pub struct Page {
 ///
 /// # Errors
 /// A configuration error for a name that does not exist; never for what a database does.
-pub fn scrape(fleet: &Targets, selection: &Selection, time: Time) -> Result<Page, Error> {
-    scrape_while(fleet, selection, time, || {})
+pub fn scrape(
+    targets: &Targets,
+    selection: &ScrapeSelection,
+    time: ScrapeTime,
+) -> Result<ScrapedPage, Error> {
+    scrape_while(targets, selection, time, || {})
 }
 
 /// The same; `meanwhile` is done while the databases work on the queries.
@@ -63,31 +67,33 @@ pub fn scrape(fleet: &Targets, selection: &Selection, time: Time) -> Result<Page
 /// # Errors
 /// As [`scrape`].
 pub fn scrape_while(
-    fleet: &Targets,
-    selection: &Selection,
-    time: Time,
+    targets: &Targets,
+    selection: &ScrapeSelection,
+    time: ScrapeTime,
     meanwhile: impl FnOnce(),
-) -> Result<Page, Error> {
-    let chosen = fleet.select(selection)?;
+) -> Result<ScrapedPage, Error> {
+    let chosen = targets.select(selection)?;
     let mut askings = gather(&chosen, time, meanwhile);
-    let limits = merge::Limits { series: fleet.exporter.max_series, bytes: fleet.exporter.max_page_bytes };
-    let labelled = !fleet.exporter.target_label.is_empty();
-    let merge::Merged { mut families, losers, series } = merge::merge(&results(&askings), limits, labelled);
-    for merge::Loser { target, query, error } in losers {
+    let limits =
+        merge::PageLimits { series: targets.exporter.max_series, bytes: targets.exporter.max_page_bytes };
+    let labelled = !targets.exporter.target_label.is_empty();
+    let merge::MergedPage { mut families, dropped, series } =
+        merge::merge(&results(&askings), limits, labelled);
+    for merge::DroppedQuery { target, query, error } in dropped {
         lose(&mut askings, target, query, &error);
     }
     let failures = askings.iter().flat_map(|asking| note(asking, time.budget)).collect();
     let verdict = verdict(&askings);
-    families.extend(report::report(&askings, &fleet.exporter, &report::Facts { time, series }));
-    Ok(Page { families, verdict, failures })
+    families.extend(report::report(&askings, &targets.exporter, &report::Facts { time, series }));
+    Ok(ScrapedPage { families, verdict, failures })
 }
 
-fn results(askings: &[Asking]) -> Vec<merge::Entry<'_>> {
+fn results(askings: &[Asking]) -> Vec<merge::MergeEntry<'_>> {
     let mut entries = Vec::new();
     for (target, asking) in askings.iter().enumerate() {
         for (query, answer) in asking.queries.iter().enumerate() {
-            let metrics = &asking.target.plan.queries[answer.index].metrics;
-            entries.push(merge::Entry { target, query, metrics, rendered: answer.rendered() });
+            let metrics = &asking.target.database.queries[answer.index].metrics;
+            entries.push(merge::MergeEntry { target, query, metrics, rendered: answer.rendered() });
         }
     }
     entries
@@ -96,11 +102,11 @@ fn results(askings: &[Asking]) -> Vec<merge::Entry<'_>> {
 fn lose(askings: &mut [Asking], target: usize, query: usize, error: &Error) {
     let asking = &mut askings[target];
     let answer = &mut asking.queries[query];
-    let name = &asking.target.plan.queries[answer.index].name;
+    let name = &asking.target.database.queries[answer.index].name;
     if let Some(outcome) = &mut answer.outcome {
-        let error = error.clone().on_target(&asking.target.plan.name).in_query(name);
+        let error = error.clone().on_target(&asking.target.database.name).in_query(name);
         asking.target.count_error(answer.index, error.reason());
-        outcome.end = End::Failed(error);
+        outcome.end = RunEnd::Failed(error);
         answer.kept = None;
     }
 }
@@ -117,14 +123,14 @@ fn note(asking: &Asking, budget: Duration) -> Vec<Error> {
     failures
 }
 
-fn verdict(askings: &[Asking]) -> Verdict {
+fn verdict(askings: &[Asking]) -> ScrapeOutcome {
     let ran = askings.iter().flat_map(|asking| &asking.queries).filter(|answer| answer.outcome.is_some());
     let queries: Vec<bool> = ran.map(|answer| answer.error().is_none()).collect();
     let targets = || askings.iter().map(|asking| asking.up.is_ok());
     let any = if queries.is_empty() { targets().any(|up| up) } else { queries.contains(&true) };
     match (any, queries.contains(&false) || targets().any(|up| !up)) {
-        (_, false) => Verdict::Complete,
-        (true, true) => Verdict::Partial,
-        (false, true) => Verdict::Failed,
+        (_, false) => ScrapeOutcome::Complete,
+        (true, true) => ScrapeOutcome::Partial,
+        (false, true) => ScrapeOutcome::Failed,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::config::exporter::{Exporter, QueryMetrics};
 use crate::config::query::Query;
-use crate::engine::run::End;
+use crate::engine::run::RunEnd;
 use crate::engine::target::Target;
 use crate::exposition::block::Block;
 use crate::exposition::line::{LabelBytes, own_label};
@@ -15,7 +15,7 @@ use crate::exposition::page::Families;
 use crate::exposition::{Family, FamilyKind};
 use crate::name::MetricName;
 
-use super::ask::{Answer, Asking, Time};
+use super::ask::{Answer, Asking, ScrapeTime};
 
 macro_rules! rows {
     ($($row:ident = $name:literal, $help:literal;)*) => {
@@ -58,7 +58,7 @@ static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
     /// Its begin and budget.
-    pub time: Time,
+    pub time: ScrapeTime,
     /// Series from queries.
     pub series: u64,
 }
@@ -95,13 +95,13 @@ impl Report {
     fn about(&mut self, target: &Target, query: Option<&Query>) {
         self.labels.clear();
         let bytes = self.labels.bytes_mut();
-        own_label("target", target.plan.name.as_str(), bytes);
+        own_label("target", target.database.name.as_str(), bytes);
         if let Some(query) = query {
             own_label("query", &query.name, bytes);
             own_label("collector", &query.collector, bytes);
         }
         self.labels.mark_gap();
-        for (name, value) in &target.plan.labels {
+        for (name, value) in &target.database.labels {
             self.labels.push(name, value);
         }
     }
@@ -142,7 +142,7 @@ fn target_rows(asking: &Asking, report: &mut Report) {
     report.about(target, None);
     report.row(Row::TargetUp, &[], truth(asking.up.is_ok()));
     if let Some(facts) = target.facts() {
-        let (driver, tls) = (target.plan.driver, facts.tls.word());
+        let (driver, tls) = (target.database.driver, facts.tls.as_str());
         let own = [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
         report.row(Row::TargetInfo, &own, 1.0);
     }
@@ -155,21 +155,21 @@ fn query_rows(asking: &Asking, answer: &Answer, shown: QueryMetrics, report: &mu
     if shown == QueryMetrics::Failing && error.is_none() {
         return;
     }
-    report.about(target, Some(&target.plan.queries[answer.index]));
+    report.about(target, Some(&target.database.queries[answer.index]));
     let mut because = |row, reason| report.row(row, &[("reason", reason)], 1.0);
     let Some(outcome) = &answer.outcome else { return because(Row::QuerySkipped, "disabled") };
-    if let End::Skipped = outcome.end {
+    if let RunEnd::Skipped = outcome.end {
         return because(Row::QuerySkipped, "when");
     }
     if let Some(error) = error {
-        because(Row::QueryFailure, error.reason().word());
+        because(Row::QueryFailure, error.reason().as_str());
     }
     report.row(Row::QuerySuccess, &[], truth(error.is_none()));
     report.row(Row::QueryDuration, &[], outcome.took.as_secs_f64());
     if let Some(moment) = target.past(answer.index).succeeded {
         report.row(Row::QueryLastSuccess, &[], moment.unix_seconds());
     }
-    if let End::Good(rendered) = &outcome.end {
+    if let RunEnd::Good(rendered) = &outcome.end {
         report.row(Row::QueryRows, &[], count(rendered.rows));
         report.row(Row::QuerySeries, &[], count(rendered.series));
     }

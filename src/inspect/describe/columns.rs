@@ -3,11 +3,11 @@
 
 use super::Severity;
 use crate::config::query::Query;
-use crate::driver::{Column, Content};
-use crate::error::{Error, Place, Reason};
+use crate::driver::{Column, ColumnContent};
+use crate::error::{Error, Reason, SourcePosition};
 use crate::inspect::sql_compare::tokens;
-use crate::metric::column::{Bound, OF_TEXT, find};
-use crate::metric::{Needs, Use};
+use crate::metric::column::{BoundColumn, OF_TEXT, find};
+use crate::metric::{ColumnNeed, ColumnUse};
 use crate::value::Cell;
 use crate::yaml::keys::nearest;
 
@@ -15,7 +15,7 @@ use crate::yaml::keys::nearest;
 pub(super) struct Found {
     pub(super) severity: Severity,
     /// The metric's; none where the statement itself is meant.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<SourcePosition>,
     pub(super) error: Error,
 }
 
@@ -68,7 +68,7 @@ fn chooses_columns(sql: &str) -> bool {
 }
 
 /// The name of the column, or of the two, that was probably meant.
-fn meant<'c>(taken: &Use, columns: &'c [Column]) -> Option<&'c str> {
+fn meant<'c>(taken: &ColumnUse, columns: &'c [Column]) -> Option<&'c str> {
     nearest(&taken.column, columns.iter().map(|column| &*column.name))
 }
 
@@ -80,18 +80,21 @@ fn missing(error: Error, meant: Option<&str>) -> Error {
 }
 
 /// A column of a type that the metric cannot use, or of which nobody knows before there are rows.
-fn misfit(taken: &Use, columns: &[Column], metric: &str, chosen: bool) -> Option<(Severity, Error)> {
-    let bound = Bound::new(columns, &taken.column).ok()?;
+fn misfit(taken: &ColumnUse, columns: &[Column], metric: &str, chosen: bool) -> Option<(Severity, Error)> {
+    let bound = BoundColumn::new(columns, &taken.column).ok()?;
     let column = columns.iter().find(|column| *column.name == *bound.name())?;
     let (name, type_name, part) = (&column.name, &column.type_name, &taken.part);
     match (taken.needs, column.content) {
-        (Needs::Anything, _) | (_, Content::Unknown | Content::Number | Content::Moment) => None,
-        (Needs::Number | Needs::Moment, Content::LocalTime) => Some((Severity::Error, bound.no_zone())),
-        (Needs::Number | Needs::Moment, Content::Other) => {
+        (ColumnNeed::Anything, _)
+        | (_, ColumnContent::Unknown | ColumnContent::Number | ColumnContent::Moment) => None,
+        (ColumnNeed::Number | ColumnNeed::Moment, ColumnContent::LocalTime) => {
+            Some((Severity::Error, bound.no_zone()))
+        }
+        (ColumnNeed::Number | ColumnNeed::Moment, ColumnContent::Other) => {
             let cell = Cell::Other("");
             Some((Severity::Error, bound.no_number(&cell, cell.number())))
         }
-        (Needs::Number | Needs::Moment, Content::Text | Content::Bytes) => {
+        (ColumnNeed::Number | ColumnNeed::Moment, ColumnContent::Text | ColumnContent::Bytes) => {
             let text = format!(
                 "column `{name}` is of type {type_name}, and {part} of {metric} needs a number: each text must be one"
             );

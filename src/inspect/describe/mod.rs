@@ -15,10 +15,10 @@ use crate::config::conditions::When;
 use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
-use crate::driver::{Facts, Health, Job, MAX_CELL_BYTES, Session};
-use crate::engine::conditions::{Truth, unmet};
-use crate::engine::login_backoff::Logins;
-use crate::error::{Error, Place, Reason, Result};
+use crate::driver::{Health, Job, MAX_CELL_BYTES, ServerFacts, Session};
+use crate::engine::conditions::{BooleanSink, unmet_condition};
+use crate::engine::login_backoff::LoginBackoff;
+use crate::error::{Error, Reason, Result, SourcePosition};
 
 /// Targets that are asked at once.
 const AT_ONCE: usize = 64;
@@ -52,7 +52,7 @@ pub struct Reached {
     /// Its name.
     pub target: String,
     /// What it is; or why it could not be asked, or not to the end.
-    pub server: Result<Facts>,
+    pub server: Result<ServerFacts>,
     /// How many of its queries were described.
     pub described: usize,
     /// Queries whose columns the server does not tell beforehand.
@@ -86,7 +86,7 @@ pub fn run(plan: &Config, by: Deadline, told: impl Fn(usize, usize) + Sync) -> S
     let targets: Vec<&Database> =
         plan.targets.iter().map(|target| &**target).filter(|it| it.enabled).collect();
     let slots: Vec<Mutex<Option<OfTarget>>> = targets.iter().map(|_| Mutex::default()).collect();
-    let logins = Logins::default();
+    let logins = LoginBackoff::default();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     told(0, targets.len());
     let ask = || {
@@ -119,14 +119,14 @@ struct OfTarget {
 
 /// A remark before it is known who else says the same.
 struct Raw {
-    place: Place,
+    place: SourcePosition,
     query: String,
     severity: Severity,
     error: Error,
 }
 
 impl OfTarget {
-    fn ask(target: &Database, logins: &Logins, by: Deadline) -> OfTarget {
+    fn ask(target: &Database, logins: &LoginBackoff, by: Deadline) -> OfTarget {
         let reached = Reached {
             target: target.name.clone(),
             server: Err(Error::new(Reason::Connect, "its driver is not built in")),
@@ -145,7 +145,7 @@ impl OfTarget {
 
     /// # Errors
     /// The session died or ran out of time: the rest is not known.
-    fn queries(&mut self, target: &Database, session: &mut dyn Session, by: Deadline) -> Result<Facts> {
+    fn queries(&mut self, target: &Database, session: &mut dyn Session, by: Deadline) -> Result<ServerFacts> {
         let queries = || target.queries.iter().filter(|query| query.enabled);
         if queries().any(|query| query.when.as_ref().is_some_and(|when| when.role.is_some())) {
             usable(session.refresh(by))?;
@@ -192,11 +192,11 @@ impl OfTarget {
         session: &mut dyn Session,
         by: Deadline,
     ) -> Result<Option<String>> {
-        if let Some(why) = unmet(when, session.facts()) {
+        if let Some(why) = unmet_condition(when, session.facts()) {
             return Ok(Some(why));
         }
         let Some(sql) = &when.sql else { return Ok(None) };
-        let mut truth = Truth::default();
+        let mut truth = BooleanSink::default();
         let health = session.run(
             &mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut truth }],
             by,
@@ -220,7 +220,7 @@ fn untold(query: &str) -> Error {
 }
 
 fn raw(query: &Query, severity: Severity, error: Error) -> Raw {
-    let place = error.spot().map_or_else(
+    let place = error.sql_position().map_or_else(
         || (*query.sql_place).clone(),
         |spot| place_of(&query.sql_place, query.sql.text(), spot),
     );
@@ -259,7 +259,7 @@ fn merged(plan: &Config, answers: &[OfTarget]) -> Vec<Remark> {
 
 fn remark(plan: &Config, raw: &Raw, targets: &[&str]) -> Remark {
     let hidden = plan.secret_lines.contains(&(raw.place.file.clone(), raw.place.line));
-    let place = Place { source: raw.place.source.clone().filter(|_| !hidden), ..raw.place.clone() };
+    let place = SourcePosition { source: raw.place.source.clone().filter(|_| !hidden), ..raw.place.clone() };
     let on = match targets {
         [first, second, _, more @ ..] if !more.is_empty() => {
             format!("{first}, {second} and {} more", targets.len() - 2)

@@ -26,8 +26,8 @@ fn check(plan: &Config, sink: &mut Sink<'_>) {
     // A file is told of once, at its first password that no `lint_off` silences.
     let mut told = HashSet::new();
     for target in &plan.targets {
-        for stored in target.written.secrets.iter().filter(|stored| is_open(&stored.file)) {
-            let silent = target.written.lint_off.holds(RULE.lint);
+        for stored in target.source.secrets.iter().filter(|stored| is_open(&stored.file)) {
+            let silent = target.source.lint_off.holds(RULE.lint);
             if !silent && !told.insert(&stored.file) {
                 continue;
             }

@@ -29,7 +29,7 @@ fn check(plan: &Config, sink: &mut Sink<'_>) {
         for (label, better) in target.labels.iter().filter_map(|(label, _)| taken(label.as_str())) {
             let message = format!("the label `{label}` of target {} is Prometheus' own", target.name);
             let hint = format!("call it something else: {better}");
-            sink.target(target, &target.written.labels, Said::new(message, hint));
+            sink.target(target, &target.source.labels, Said::new(message, hint));
         }
     }
 }

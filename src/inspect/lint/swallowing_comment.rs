@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::driver::statement::{Dialect, swallowing_comment};
-use crate::driver::{Allowed, Endpoint};
+use crate::driver::{AllowedStatements, Endpoint};
 use crate::inspect::{Rule, Said, Sink};
 use crate::metric::lint_off::Lint;
 use crate::yaml::folds::Folded;
@@ -50,7 +50,7 @@ fn check(plan: &Config, sink: &mut Sink<'_>) {
         }
     }
     for target in &plan.targets {
-        if let Some(place) = &target.written.swallowing {
+        if let Some(place) = &target.source.swallowing {
             let message =
                 format!("a comment in `session_sql` of target {} swallows what follows it", target.name);
             sink.target(target, place, Said::new(message, "write it as a literal block (`|`), or `/* … */`"));
@@ -64,7 +64,7 @@ fn dialects(plan: &Config) -> BTreeMap<usize, BTreeSet<Dialect>> {
     for target in &plan.targets {
         let Some(allowed) = target.endpoint.as_deref().and_then(Endpoint::allows) else { continue };
         for query in &target.queries {
-            dialects.entry(query.order).or_default().insert(Allowed::dialect(allowed));
+            dialects.entry(query.order).or_default().insert(AllowedStatements::dialect(allowed));
         }
     }
     dialects

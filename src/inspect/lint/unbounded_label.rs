@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::inspect::{Rule, Said, Sink, metrics};
-use crate::metric::labels::Origin;
+use crate::metric::labels::LabelSource;
 use crate::metric::lint_off::Lint;
 
 pub(super) static RULE: Rule = Rule {
@@ -23,7 +23,8 @@ const CAMEL: [&str; 7] = ["Id", "ID", "Uuid", "Guid", "Email", "Url", "Uri"];
 
 fn check(plan: &Config, sink: &mut Sink<'_>) {
     for (query, metric) in metrics(plan) {
-        for (label, _) in metric.labels.iter().filter(|(_, origin)| matches!(origin, Origin::Column(_))) {
+        for (label, _) in metric.labels.iter().filter(|(_, origin)| matches!(origin, LabelSource::Column(_)))
+        {
             let label = label.as_str();
             if is_unbounded(label) {
                 let message =

@@ -1,7 +1,7 @@
 //! L010: a server on the network that need not prove who it is.
 
 use crate::config::Config;
-use crate::driver::connection::tls::Demand;
+use crate::driver::connection::tls::TlsRequirement;
 use crate::inspect::{Rule, Said, Sink};
 use crate::metric::lint_off::Lint;
 
@@ -19,16 +19,20 @@ pub(super) static RULE: Rule = Rule {
 fn check(plan: &Config, sink: &mut Sink<'_>) {
     for target in &plan.targets {
         let Some(endpoint) = &target.endpoint else { continue };
-        let what = match endpoint.demand() {
-            Demand::Local | Demand::Identity => continue,
-            Demand::PlainText => "is spoken to in plain text",
-            Demand::WhatIsOffered => "may be spoken to in plain text, and nobody checks who it is (`prefer`)",
-            Demand::Encryption => "is spoken to encrypted, and nobody checks who it is (`require`)",
-            Demand::Authority => "is believed with a certificate of any public authority (`verify-ca`)",
+        let what = match endpoint.tls_requirement() {
+            TlsRequirement::Local | TlsRequirement::Identity => continue,
+            TlsRequirement::PlainText => "is spoken to in plain text",
+            TlsRequirement::WhatIsOffered => {
+                "may be spoken to in plain text, and nobody checks who it is (`prefer`)"
+            }
+            TlsRequirement::Encryption => "is spoken to encrypted, and nobody checks who it is (`require`)",
+            TlsRequirement::Authority => {
+                "is believed with a certificate of any public authority (`verify-ca`)"
+            }
         };
         let message = format!("target {} {what}", target.name);
         let hint =
             "write `tls: {mode: verify-full, ca: FILE}`; without `ca` the public authorities are trusted";
-        sink.target(target, &target.written.place, Said::new(message, hint));
+        sink.target(target, &target.source.place, Said::new(message, hint));
     }
 }

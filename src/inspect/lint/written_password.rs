@@ -16,7 +16,7 @@ pub(super) static RULE: Rule = Rule {
 
 fn check(plan: &Config, sink: &mut Sink<'_>) {
     for target in &plan.targets {
-        for stored in target.written.secrets.iter().filter(|stored| stored.in_configuration) {
+        for stored in target.source.secrets.iter().filter(|stored| stored.in_configuration) {
             let message = match stored.key {
                 "password" => "the password stands in this file".to_owned(),
                 key => format!("a password stands in this file, in the `{key}`"),

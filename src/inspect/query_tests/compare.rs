@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::query::Query;
-use crate::engine::query_sink::Rendered;
+use crate::engine::query_sink::RenderedResult;
 use crate::exposition::openmetrics::OpenMetrics;
 use crate::exposition::text::Text;
 use crate::exposition::{FORMATS, Family, Format, reserved_names};
@@ -16,7 +16,7 @@ use super::samples::{Exposition, Sample, read};
 const SHOWN: usize = 40;
 
 /// Holds what came against `expected`.
-pub(super) fn compare(query: &Query, rendered: &Rendered, expected: &str) -> Verdict {
+pub(super) fn compare(query: &Query, rendered: &RenderedResult, expected: &str) -> Verdict {
     let expected = match read(expected) {
         Ok(expected) => expected,
         Err(what) => return Verdict::Fail(vec![what]),
@@ -46,7 +46,7 @@ struct Section {
 }
 
 /// The families in the order of the page, those without samples behind them, then the names that are nobody's.
-fn sections(query: &Query, rendered: &Rendered, expected: &Exposition<'_>) -> Vec<Section> {
+fn sections(query: &Query, rendered: &RenderedResult, expected: &Exposition<'_>) -> Vec<Section> {
     let shown = rendered.blocks.iter().map(|block| (&block.family, true));
     let planned = query.metrics.iter().filter_map(|metric| match &metric.naming {
         Naming::Fixed(family) => Some((family, false)),

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::exporter::LabelsTooLong;
-use crate::config::query_tests::{Case, Expected, Given};
+use crate::config::query_tests::{QueryTest, TestExpectation, TestInput};
 use crate::deadline::Deadline;
 use crate::driver::{Health, Job, RowSink, sqlite};
-use crate::engine::query_sink::{Context, Rendered, sink};
-use crate::error::{Error, Place, Reason, Result};
+use crate::engine::query_sink::{RenderedResult, SampleContext, sink};
+use crate::error::{Error, Reason, Result, SourcePosition};
 use crate::metric::labels::LabelLimit;
 
 pub use self::report::{json, lines};
@@ -33,7 +33,7 @@ pub struct Outcome {
     /// The query's name.
     pub query: String,
     /// Where it stands.
-    pub place: Place,
+    pub place: SourcePosition,
     /// What came of it.
     pub verdict: Verdict,
 }
@@ -55,20 +55,22 @@ pub fn run(plan: &Config) -> Vec<Outcome> {
         truncate: plan.exporter.labels_too_long == LabelsTooLong::Truncate,
     };
     // Neither the target's name nor its labels: a case says what a query makes, wherever it runs.
-    let context = Context::new(None, &[], limit).with_max_cell_bytes(plan.exporter.max_cell_bytes);
-    plan.cases.iter().map(|case| outcome(case, &context)).collect()
+    let context = SampleContext::new(None, &[], limit).with_max_cell_bytes(plan.exporter.max_cell_bytes);
+    plan.query_tests.iter().map(|case| outcome(case, &context)).collect()
 }
 
-fn outcome(case: &Case, context: &Context) -> Outcome {
+fn outcome(case: &QueryTest, context: &SampleContext) -> Outcome {
     let verdict = match (rendered(case, context), &case.expected) {
         (Err(unfit), _) => Verdict::Fail(vec![unfit.to_string()]),
-        (Ok(Ok(rendered)), Expected::Exposition(text)) => compare::compare(&case.query, &rendered, text),
-        (Ok(Err(error)), Expected::Exposition(_)) => Verdict::Fail(vec![error.to_string()]),
-        (Ok(Ok(rendered)), Expected::Error(part)) => Verdict::Fail(vec![
+        (Ok(Ok(rendered)), TestExpectation::Exposition(text)) => {
+            compare::compare(&case.query, &rendered, text)
+        }
+        (Ok(Err(error)), TestExpectation::Exposition(_)) => Verdict::Fail(vec![error.to_string()]),
+        (Ok(Ok(rendered)), TestExpectation::Error(part)) => Verdict::Fail(vec![
             format!("- error: {part}"),
             format!("+ no error; {} made", counted(rendered.series)),
         ]),
-        (Ok(Err(error)), Expected::Error(part)) => match error.to_string() {
+        (Ok(Err(error)), TestExpectation::Error(part)) => match error.to_string() {
             text if text.contains(part.trim()) => Verdict::Pass,
             text => Verdict::Fail(vec![format!("- error: {part}"), format!("+ error: {text}")]),
         },
@@ -81,22 +83,22 @@ fn outcome(case: &Case, context: &Context) -> Outcome {
 ///
 /// # Errors
 /// What keeps the query from being run at all: the script failed. The query's own error is within.
-fn rendered(case: &Case, context: &Context) -> Result<Result<Rendered>> {
+fn rendered(case: &QueryTest, context: &SampleContext) -> Result<Result<RenderedResult>> {
     let mut told = None;
     let ended = Box::new(|result, _| told = Some(result));
     let mut sink = sink(&case.query, context, ended);
     match &case.given {
-        Given::Rows { columns, rows } => rows::play(columns, rows, &mut *sink),
-        Given::Sqlite(script) => on_scratch(script, case, context, &mut *sink)?,
+        TestInput::Rows { columns, rows } => rows::play(columns, rows, &mut *sink),
+        TestInput::Sqlite(script) => on_scratch(script, case, context, &mut *sink)?,
     }
     drop(sink);
     // Invariant: whoever runs a sink ends it. A session that did not is a fault of its own.
     Ok(told.unwrap_or_else(|| Err(Error::new(Reason::Protocol, "the query was not ended"))))
 }
 
-fn on_scratch(script: &str, case: &Case, context: &Context, sink: &mut dyn RowSink) -> Result<()> {
+fn on_scratch(script: &str, case: &QueryTest, context: &SampleContext, sink: &mut dyn RowSink) -> Result<()> {
     let by = Deadline::within(LIMIT);
-    let mut session = sqlite::scratch(script, by)?;
+    let mut session = sqlite::session_in_memory(script, by)?;
     let mut job =
         [Job { sql: &case.query.sql, allowance: LIMIT, max_cell_bytes: context.max_cell_bytes, sink }];
     match session.run(&mut job, by) {

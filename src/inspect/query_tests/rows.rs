@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::driver::advice::Advice;
 use crate::driver::postgres::datetime;
-use crate::driver::{Column, Content, Flow, Row, RowSink};
+use crate::driver::{Column, ColumnContent, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 use crate::yaml::rows::Literal;
@@ -34,7 +34,7 @@ fn feed(names: &[String], rows: &[Vec<Literal>], sink: &mut dyn RowSink) -> Resu
             type_name: first.map_or("null", type_name).into(),
             advice: Advice::Label,
             quote: '"',
-            content: Content::Unknown,
+            content: ColumnContent::Unknown,
         }
     };
     sink.columns(&names.iter().enumerate().map(column).collect::<Vec<_>>())?;

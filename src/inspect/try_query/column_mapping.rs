@@ -2,9 +2,9 @@
 
 use crate::config::query::Query;
 use crate::driver::advice::applied;
-use crate::driver::{Column, Content};
+use crate::driver::{Column, ColumnContent};
 use crate::metric::column::find;
-use crate::metric::{Needs, Use};
+use crate::metric::{ColumnNeed, ColumnUse};
 
 /// What becomes of one column, in some metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) fn mapping(
     unzoned: &[bool],
     epoch: Option<&str>,
 ) -> Vec<Mapped> {
-    let uses: Vec<(Option<usize>, Use, &str)> = query
+    let uses: Vec<(Option<usize>, ColumnUse, &str)> = query
         .metrics
         .iter()
         .flat_map(|metric| metric.uses().into_iter().map(|taken| (taken, metric.naming.text())))
@@ -62,7 +62,7 @@ fn add(
     all: &mut Vec<Mapped>,
     column: &str,
     type_name: Option<&str>,
-    taken: &Use,
+    taken: &ColumnUse,
     metric: &str,
     rule: String,
 ) {
@@ -83,9 +83,9 @@ fn add(
 }
 
 /// The rule of the configuration, and that of moments; `unzoned` is there for a column without a zone.
-fn rule(taken: &Use, column: &Column, unzoned: Option<Option<&str>>) -> String {
+fn rule(taken: &ColumnUse, column: &Column, unzoned: Option<Option<&str>>) -> String {
     let mut rules = vec![taken.rule.clone()];
-    if taken.needs != Needs::Anything && column.content == Content::Moment {
+    if taken.needs != ColumnNeed::Anything && column.content == ColumnContent::Moment {
         rules.insert(0, "Unix seconds".to_owned());
         if let Some(epoch) = unzoned {
             rules.insert(1, "without a zone: read as UTC".to_owned());

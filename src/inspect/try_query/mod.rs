@@ -22,10 +22,10 @@ use crate::config::Config;
 use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Column, Facts, Sql};
+use crate::driver::{Canceller, Column, ServerFacts, Sql};
 use crate::engine::disposal::Disposal;
-use crate::engine::query_sink::Skipped;
-use crate::error::{Error, Place, Reason};
+use crate::engine::query_sink::SkippedValues;
+use crate::error::{Error, Reason, SourcePosition};
 use crate::exposition::page::Families;
 
 pub use self::choose::{query, target};
@@ -78,7 +78,7 @@ pub struct Made {
     /// Samples.
     pub series: u64,
     /// Values left out.
-    pub skipped: Skipped,
+    pub skipped: SkippedValues,
 }
 
 /// Where the time went. `None` where it did not come to that.
@@ -98,7 +98,7 @@ pub struct Times {
 #[derive(Default)]
 pub struct Trial {
     /// What the session learned at login.
-    pub facts: Option<Facts>,
+    pub facts: Option<ServerFacts>,
     /// Why a scrape would not run it: in sentences.
     pub skipped: Vec<String>,
     /// The database's plan; `None` where it was not asked for, or where there is none.
@@ -195,26 +195,26 @@ impl Ask<'_> {
     /// The error with target, query and the place that it is about.
     fn placed(&self, error: Error) -> Error {
         let error = error.on_target(&self.target.name);
-        let place = match (self.query(), error.spot()) {
+        let place = match (self.query(), error.sql_position()) {
             _ if error.place().is_some() => None,
             (Some(query), Some(spot)) => Some(place_of(&query.sql_place, query.sql.text(), spot)),
             (Some(query), None) => place(query, &error),
             (None, Some(spot)) => {
                 let source = self.sql().text().lines().nth(spot.line - 1).map(str::to_owned);
                 let (file, path) = ("--sql".to_owned(), String::new());
-                Some(Place { file, line: spot.line, column: spot.column, path, source })
+                Some(SourcePosition { file, line: spot.line, column: spot.column, path, source })
             }
             (None, None) => None,
         };
         let Some(place) = place else { return error };
         let hidden = self.plan.secret_lines.contains(&(place.file.clone(), place.line));
-        let place = Place { source: place.source.clone().filter(|_| !hidden), ..place };
+        let place = SourcePosition { source: place.source.clone().filter(|_| !hidden), ..place };
         error.at(place)
     }
 }
 
 /// What of the configuration an error of rows or statements is about; nothing for one of the connection.
-fn place(query: &Query, error: &Error) -> Option<Place> {
+fn place(query: &Query, error: &Error) -> Option<SourcePosition> {
     match error.reason() {
         _ if error.message().starts_with("when.sql: ") => Some((*query.place).clone()),
         Reason::MissingColumn | Reason::Type | Reason::Value => {

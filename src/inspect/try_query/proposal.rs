@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::config::Config;
 use crate::config::database::Database;
-use crate::driver::{Column, Content, Sql};
+use crate::driver::{Column, ColumnContent, Sql};
 use crate::exposition::{FamilyKind, reserved_names};
 use crate::inspect::sql_compare::tokens;
 use crate::metric::column::find;
@@ -88,13 +88,13 @@ fn part(place: usize, columns: &[Column], rows: &[Vec<OwnedValue>]) -> Part {
     let is_key = matches!(lower.as_str(), "id" | "uuid") || lower.ends_with("_id");
     let values = || rows.iter().filter_map(|row| row.get(place)).filter(|kept| kept.cell() != Cell::Null);
     let found = match column.content {
-        Content::Number => Part::Value,
-        Content::Moment => Part::Moment,
-        Content::Text | Content::Bytes => Part::Label,
-        Content::LocalTime => Part::Nothing("local time of an unknown zone; select its Unix seconds"),
-        Content::Other => Part::Nothing("a document or list; select what you need of it"),
-        Content::Unknown if values().next().is_none() => by_name(&column.type_name),
-        Content::Unknown => values().map(by_value).reduce(together).unwrap_or(Part::Label),
+        ColumnContent::Number => Part::Value,
+        ColumnContent::Moment => Part::Moment,
+        ColumnContent::Text | ColumnContent::Bytes => Part::Label,
+        ColumnContent::LocalTime => Part::Nothing("local time of an unknown zone; select its Unix seconds"),
+        ColumnContent::Other => Part::Nothing("a document or list; select what you need of it"),
+        ColumnContent::Unknown if values().next().is_none() => by_name(&column.type_name),
+        ColumnContent::Unknown => values().map(by_value).reduce(together).unwrap_or(Part::Label),
     };
     if is_key && found == Part::Value { Part::Label } else { found }
 }

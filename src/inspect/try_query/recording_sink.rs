@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::driver::{Column, Content, Flow, Row, RowSink};
+use crate::driver::{Column, ColumnContent, Flow, Row, RowSink};
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 
@@ -95,7 +95,7 @@ impl<'s> RecordingSink<'s> {
             }
         }
         for (place, column) in self.seen.columns.iter().enumerate() {
-            if matches!(column.content, Content::Moment)
+            if matches!(column.content, ColumnContent::Moment)
                 && let Cell::DateTime { zoned: false, .. } = row.cell(place)?
                 && let Some(unzoned) = self.seen.unzoned.get_mut(place)
             {

@@ -8,13 +8,13 @@ use crate::config;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{Health, Job, MAX_CELL_BYTES, RowSink, Session, Sql};
-use crate::engine::conditions::{Truth, unmet};
-use crate::engine::query_sink::{Rendered, sink};
-use crate::engine::targets::context;
+use crate::engine::conditions::{BooleanSink, unmet_condition};
+use crate::engine::query_sink::{RenderedResult, sink};
+use crate::engine::targets::sample_context;
 use crate::error::{Error, Reason, Result};
 use crate::exposition::page::Families;
 use crate::metric::column::find;
-use crate::metric::labels::Origin;
+use crate::metric::labels::LabelSource;
 
 use super::column_mapping::mapping;
 use super::owned_rows::{OwnedValue, replay};
@@ -82,10 +82,10 @@ fn when(
         ready(session.refresh(by), None)?;
         trial.facts = Some(session.facts().clone());
     }
-    if let Some(why) = unmet(when, session.facts()) {
+    if let Some(why) = unmet_condition(when, session.facts()) {
         trial.skipped.push(why);
     } else if let Some(sql) = &when.sql {
-        let mut truth = Truth::default();
+        let mut truth = BooleanSink::default();
         let health = session.run(
             &mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut truth }],
             by,
@@ -139,7 +139,7 @@ fn configured(
     by: Deadline,
     trial: &mut Trial,
 ) -> Health {
-    let context = context(&ask.plan.exporter, ask.target);
+    let context = sample_context(&ask.plan.exporter, ask.target);
     let labels = label_columns(query);
     let columns: Vec<String> = labels.iter().map(|(_, column)| column.clone()).collect();
     let (mut seen, mut told) = (Seen::default(), None);
@@ -150,7 +150,7 @@ fn configured(
         run(ask, query, session, &mut tap, by)
     };
     seen.times(began, &mut trial.times);
-    let epoch = ask.target.endpoint.as_ref().and_then(|endpoint| endpoint.epoch());
+    let epoch = ask.target.endpoint.as_ref().and_then(|endpoint| endpoint.epoch_expression());
     if !seen.columns.is_empty() {
         trial.mapping = mapping(query, &seen.columns, &seen.unzoned, epoch);
     }
@@ -203,7 +203,7 @@ fn run(
 fn label_columns(query: &Query) -> Vec<(String, String)> {
     let mut labels = Vec::new();
     for (name, origin) in query.metrics.iter().flat_map(|metric| metric.labels.iter()) {
-        if let Origin::Column(column) = origin {
+        if let LabelSource::Column(column) = origin {
             labels.push((name.to_string(), column.clone()));
         }
     }
@@ -225,8 +225,8 @@ fn many(series: u64, max: u64, most: Option<(&str, usize)>) -> Option<String> {
     Some(text)
 }
 
-fn made(rendered: Rendered) -> Made {
-    let Rendered { blocks, series, skipped, .. } = rendered;
+fn made(rendered: RenderedResult) -> Made {
+    let RenderedResult { blocks, series, skipped, .. } = rendered;
     let families: Families =
         blocks.into_iter().map(|block| (Arc::clone(&block.family), vec![block])).collect();
     Made { families, series, skipped }
@@ -286,8 +286,8 @@ fn proposed(ask: &Ask<'_>, sql: &Sql, seen: &Seen, trial: &mut Trial) {
             return;
         }
     };
-    let context = context(&ask.plan.exporter, ask.target);
-    let epoch = ask.target.endpoint.as_ref().and_then(|endpoint| endpoint.epoch());
+    let context = sample_context(&ask.plan.exporter, ask.target);
+    let epoch = ask.target.endpoint.as_ref().and_then(|endpoint| endpoint.epoch_expression());
     trial.mapping = mapping(&query, &seen.columns, &seen.unzoned, epoch);
     trial.proposal = Some(yaml);
     let mut told = None;

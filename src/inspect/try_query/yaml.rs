@@ -57,8 +57,8 @@ fn quoted(text: &str) -> String {
 mod tests {
     use std::path::Path;
 
+    use crate::yaml::document::Document;
     use crate::yaml::keys::{Keys, Reader};
-    use crate::yaml::tree::Document;
 
     use super::{scalar, statement};
 

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::line::LabelBytes;
-use crate::metric::column::Bound;
+use crate::metric::column::BoundColumn;
 use crate::metric::samples::Samples;
 use crate::metric::value::read_scale;
-use crate::metric::{Emit, Recipe, Use};
+use crate::metric::{ColumnUse, Emit, Recipe};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
@@ -71,19 +71,23 @@ impl Recipe for Columns {
             .then_some("is no histogram: only 0, a histogram without observations, can stand for no rows")
     }
 
-    fn uses(&self) -> Vec<Use> {
+    fn uses(&self) -> Vec<ColumnUse> {
         let bucket =
-            |(bound, column): &(f64, String)| Use::number(column, format!("bucket up to {bound}"), "");
-        let sum = self.sum.iter().map(|column| Use::number(column, "sum", ""));
-        let count = self.count.iter().map(|column| Use::number(column, "count", ""));
+            |(bound, column): &(f64, String)| ColumnUse::number(column, format!("bucket up to {bound}"), "");
+        let sum = self.sum.iter().map(|column| ColumnUse::number(column, "sum", ""));
+        let count = self.count.iter().map(|column| ColumnUse::number(column, "count", ""));
         self.buckets.iter().map(bucket).chain(sum).chain(count).collect()
     }
 
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
         let optional =
-            |name: &Option<String>| name.as_ref().map(|name| Bound::new(columns, name)).transpose();
+            |name: &Option<String>| name.as_ref().map(|name| BoundColumn::new(columns, name)).transpose();
         let of_bucket = |(bound, name): &(f64, String)| {
-            Ok(Field { bound: *bound, mark: self.layout.mark(*bound), column: Bound::new(columns, name)? })
+            Ok(Field {
+                bound: *bound,
+                mark: self.layout.mark(*bound),
+                column: BoundColumn::new(columns, name)?,
+            })
         };
         let (count, sum) = (optional(&self.count)?, optional(&self.sum)?);
         let mut fields: Vec<Field> = self.buckets.iter().map(of_bucket).collect::<Result<_>>()?;
@@ -97,15 +101,15 @@ impl Recipe for Columns {
 struct Field {
     bound: f64,
     mark: Vec<u8>,
-    column: Bound,
+    column: BoundColumn,
 }
 
 struct Writing<'r> {
     recipe: &'r Columns,
     /// `+Inf` last.
     fields: Vec<Field>,
-    sum: Option<Bound>,
-    count: Option<Bound>,
+    sum: Option<BoundColumn>,
+    count: Option<BoundColumn>,
     /// Of the row at hand, one a field.
     counts: Vec<f64>,
 }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::exposition::line::LabelBytes;
 use crate::metric::samples::{Samples, Tally};
 use crate::metric::value::{BoundValues, Values};
-use crate::metric::{Emit, Recipe, Use};
+use crate::metric::{ColumnUse, Emit, Recipe};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
@@ -78,8 +78,8 @@ impl Recipe for Raw {
         self.values.measures()
     }
 
-    fn uses(&self) -> Vec<Use> {
-        let observed = |taken: Use| Use { part: "observation".to_owned(), ..taken };
+    fn uses(&self) -> Vec<ColumnUse> {
+        let observed = |taken: ColumnUse| ColumnUse { part: "observation".to_owned(), ..taken };
         self.values.uses().into_iter().map(observed).collect()
     }
 

@@ -3,10 +3,10 @@
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::line::LabelBytes;
-use crate::metric::column::Bound;
+use crate::metric::column::BoundColumn;
 use crate::metric::samples::{Duplicates, Samples, Tally};
 use crate::metric::value::{BoundValues, Values};
-use crate::metric::{Emit, Recipe, Use};
+use crate::metric::{ColumnUse, Emit, Recipe};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
@@ -55,11 +55,11 @@ impl Recipe for Rows {
         Some("rows of one histogram may have other bounds: add them up in the SQL, grouped by `le_column`")
     }
 
-    fn uses(&self) -> Vec<Use> {
-        let counted = |taken: Use| Use { part: "count of a bucket".to_owned(), ..taken };
-        let sum = self.sum.iter().map(|column| Use::number(column, "sum", ""));
-        let count = self.count.iter().map(|column| Use::number(column, "count", ""));
-        let bound = Use::number(&self.le_column, "bound of a bucket", "");
+    fn uses(&self) -> Vec<ColumnUse> {
+        let counted = |taken: ColumnUse| ColumnUse { part: "count of a bucket".to_owned(), ..taken };
+        let sum = self.sum.iter().map(|column| ColumnUse::number(column, "sum", ""));
+        let count = self.count.iter().map(|column| ColumnUse::number(column, "count", ""));
+        let bound = ColumnUse::number(&self.le_column, "bound of a bucket", "");
         std::iter::once(bound)
             .chain(self.values.uses().into_iter().map(counted))
             .chain(sum)
@@ -69,10 +69,10 @@ impl Recipe for Rows {
 
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
         let optional =
-            |name: &Option<String>| name.as_ref().map(|name| Bound::new(columns, name)).transpose();
+            |name: &Option<String>| name.as_ref().map(|name| BoundColumn::new(columns, name)).transpose();
         Ok(Box::new(Gathering {
             recipe: self,
-            le: Bound::new(columns, &self.le_column)?,
+            le: BoundColumn::new(columns, &self.le_column)?,
             values: self.values.bind(columns)?,
             sum: optional(&self.sum)?,
             count: optional(&self.count)?,
@@ -85,10 +85,10 @@ impl Recipe for Rows {
 
 struct Gathering<'r> {
     recipe: &'r Rows,
-    le: Bound,
+    le: BoundColumn,
     values: BoundValues<'r>,
-    sum: Option<Bound>,
-    count: Option<Bound>,
+    sum: Option<BoundColumn>,
+    count: Option<BoundColumn>,
     sets: Sets<Gathered>,
     /// Of all label sets.
     buckets: usize,
@@ -193,7 +193,7 @@ fn place(marks: &[(f64, Vec<u8>)], bound: f64) -> std::result::Result<usize, usi
 /// Keeps what every row of a label set must say alike; NULL says nothing.
 fn agree(
     kept: &mut Option<f64>,
-    found: Option<(&Bound, Option<f64>)>,
+    found: Option<(&BoundColumn, Option<f64>)>,
     labels: &LabelBytes,
     out: &Samples<'_>,
 ) -> Result<()> {

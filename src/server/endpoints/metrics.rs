@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::exporter::Exporter;
 use crate::engine::scrape;
-use crate::engine::scrape::Time;
-use crate::engine::targets::Selection;
+use crate::engine::scrape::ScrapeTime;
+use crate::engine::targets::ScrapeSelection;
 use crate::exposition::page::Families;
 use crate::server::{Method, Request, Response, negotiate};
 use crate::telemetry;
@@ -38,7 +38,7 @@ pub(super) fn probe(endpoints: &Endpoints, request: &Request) -> Response {
         let [probe, sd] = ["/probe", "/sd"].map(|path| targets.exporter.route_prefix.path(path));
         return Response::text(400, format!("name one target: {probe}?target=NAME; {sd} lists them\n"));
     };
-    if targets.targets.iter().any(|target| target.plan.name == *name && !target.plan.enabled) {
+    if targets.targets.iter().any(|target| target.database.name == *name && !target.database.enabled) {
         return Response::exposition(&Families::new(), negotiate::format(request));
     }
     scrape_selection(endpoints, request, &selection)
@@ -52,14 +52,14 @@ pub(super) fn own_metrics(endpoints: &Endpoints, request: &Request) -> Response 
 }
 
 /// The page of a selection; the exporter's own metrics are on that of everything.
-fn scrape_selection(endpoints: &Endpoints, request: &Request, selection: &Selection) -> Response {
+fn scrape_selection(endpoints: &Endpoints, request: &Request, selection: &ScrapeSelection) -> Response {
     let format = negotiate::format(request);
     if request.method == Method::Head {
         return Response::exposition(&Families::new(), format);
     }
     let targets = endpoints.targets();
-    let time = Time { began: request.received, budget: time_budget(request, &targets.exporter) };
-    let is_everything = *selection == Selection::default();
+    let time = ScrapeTime { began: request.received, budget: time_budget(request, &targets.exporter) };
+    let is_everything = *selection == ScrapeSelection::default();
     let mut process = Families::new();
     let meanwhile = || {
         if is_everything {
@@ -81,12 +81,12 @@ fn scrape_selection(endpoints: &Endpoints, request: &Request, selection: &Select
 }
 
 /// `target=…`, `collect[]=…` and `query=…`, each as often as needed. Other parameters are ignored.
-fn selection(request: &Request) -> Selection {
+fn selection(request: &Request) -> ScrapeSelection {
     let values = |key: &str| {
         let pairs = request.query.iter().filter(|(known, _)| known == key);
         pairs.map(|(_, value)| value.clone()).collect()
     };
-    Selection { targets: values("target"), collectors: values("collect[]"), queries: values("query") }
+    ScrapeSelection { targets: values("target"), collectors: values("collect[]"), queries: values("query") }
 }
 
 /// The time that a scrape has: the header less the offset, else `scrape_timeout`; at most `max_scrape_timeout`.

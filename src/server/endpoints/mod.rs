@@ -13,7 +13,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::{LargeResponse, Method, Request, Response, browser, negotiate};
-use crate::config::exporter::Who;
+use crate::config::exporter::Access;
 use crate::config::route_prefix::RoutePrefix;
 use crate::engine::targets::Targets;
 use crate::error::Error;
@@ -25,13 +25,13 @@ struct Route {
     /// For the list of paths on the 404 page.
     about: &'static str,
     methods: &'static [Method],
-    access: Access,
+    rule: BrowserRule,
     answer: fn(&Endpoints, &Request) -> Response,
 }
 
 /// What a browser may be made to request, by what the path does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
+enum BrowserRule {
     /// Neither costly nor only for people: for everybody.
     Anyone,
     /// Runs queries: not embedded in a page of another site.
@@ -52,19 +52,19 @@ pub fn public_paths(prefix: &RoutePrefix) -> Vec<String> {
 const JOIN_FRACTION: u32 = 10;
 
 const ROUTES: &[Route] = &[
-    get("/", "status of the targets and queries", Access::Pages, status_page::answer),
-    get("/metrics", "runs the queries of all targets", Access::Queries, metrics::metrics),
-    get("/probe", "runs the queries of one target: /probe?target=NAME", Access::Queries, metrics::probe),
-    get("/sd", "the targets for Prometheus' HTTP service discovery", Access::Anyone, sd::answer),
-    get("/config", "the effective configuration without its secrets", Access::Pages, simple::config),
-    get("/-/metrics", "the exporter's own metrics", Access::Anyone, metrics::own_metrics),
-    get("/-/healthy", "200 when the exporter runs", Access::Anyone, simple::healthy),
-    get("/-/ready", "200 when scrapes are answered", Access::Anyone, simple::ready),
+    get("/", "status of the targets and queries", BrowserRule::Pages, status_page::answer),
+    get("/metrics", "runs the queries of all targets", BrowserRule::Queries, metrics::metrics),
+    get("/probe", "runs the queries of one target: /probe?target=NAME", BrowserRule::Queries, metrics::probe),
+    get("/sd", "the targets for Prometheus' HTTP service discovery", BrowserRule::Anyone, sd::answer),
+    get("/config", "the effective configuration without its secrets", BrowserRule::Pages, simple::config),
+    get("/-/metrics", "the exporter's own metrics", BrowserRule::Anyone, metrics::own_metrics),
+    get("/-/healthy", "200 when the exporter runs", BrowserRule::Anyone, simple::healthy),
+    get("/-/ready", "200 when scrapes are answered", BrowserRule::Anyone, simple::ready),
     Route {
         path: "/-/reload",
         about: "POST: reads the configuration again",
         methods: &[Method::Post],
-        access: Access::Change,
+        rule: BrowserRule::Change,
         answer: simple::reload,
     },
 ];
@@ -72,10 +72,10 @@ const ROUTES: &[Route] = &[
 const fn get(
     path: &'static str,
     about: &'static str,
-    access: Access,
+    rule: BrowserRule,
     answer: fn(&Endpoints, &Request) -> Response,
 ) -> Route {
-    Route { path, about, methods: &[Method::Get, Method::Head], access, answer }
+    Route { path, about, methods: &[Method::Get, Method::Head], rule, answer }
 }
 
 /// Reads the configuration again and swaps the targets. Blocks for as long as that takes; returns the faults.
@@ -125,7 +125,7 @@ impl Endpoints {
     pub fn answer(&self, request: &Request) -> Response {
         let prefix = self.targets().exporter.route_prefix.clone();
         let (path, mut response) = route(ROUTES, &prefix, request, |route| {
-            if let Err(refusal) = self.admit(route.access, request) {
+            if let Err(refusal) = self.admit(route.rule, request) {
                 self.telemetry().rejected("host");
                 return refusal;
             }
@@ -145,7 +145,7 @@ impl Endpoints {
         let exporter = &self.targets().exporter;
         let path = exporter.route_prefix.strip(&request.path)?;
         let route = ROUTES.iter().find(|route| route.path == path)?;
-        let is_large = matches!(route.access, Access::Queries | Access::Pages);
+        let is_large = matches!(route.rule, BrowserRule::Queries | BrowserRule::Pages);
         (is_large && request.method == Method::Get).then(|| LargeResponse {
             path: route.path.to_owned(),
             request: format!("{path} {:?}", request.query),
@@ -154,13 +154,13 @@ impl Endpoints {
     }
 
     /// Refuses what a page of another site has a browser request.
-    fn admit(&self, access: Access, request: &Request) -> Result<(), Response> {
+    fn admit(&self, rule: BrowserRule, request: &Request) -> Result<(), Response> {
         let own_host = || browser::check_host(&self.targets().exporter.hosts, request);
-        match access {
-            Access::Anyone => Ok(()),
-            Access::Queries => browser::check_embedding(request),
-            Access::Pages => own_host(),
-            Access::Change => own_host().and_then(|()| browser::check_sender(request)),
+        match rule {
+            BrowserRule::Anyone => Ok(()),
+            BrowserRule::Queries => browser::check_embedding(request),
+            BrowserRule::Pages => own_host(),
+            BrowserRule::Change => own_host().and_then(|()| browser::check_sender(request)),
         }
     }
 }
@@ -169,12 +169,12 @@ impl Endpoints {
 ///
 /// # Errors
 /// The answer: 403, or 404 for what is disabled.
-fn admit(who: Who, request: &Request, key: &str) -> Result<(), Response> {
-    match who {
-        Who::Everybody => Ok(()),
-        Who::Loopback if request.peer.is_loopback() => Ok(()),
-        Who::Loopback => Err(Response::text(403, format!("for this machine only (exporter.{key})\n"))),
-        Who::Nobody => Err(Response::text(404, format!("disabled (exporter.{key})\n"))),
+fn admit(access: Access, request: &Request, key: &str) -> Result<(), Response> {
+    match access {
+        Access::Everybody => Ok(()),
+        Access::Loopback if request.peer.is_loopback() => Ok(()),
+        Access::Loopback => Err(Response::text(403, format!("for this machine only (exporter.{key})\n"))),
+        Access::Nobody => Err(Response::text(404, format!("disabled (exporter.{key})\n"))),
     }
 }
 

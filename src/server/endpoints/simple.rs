@@ -1,7 +1,7 @@
 //! The endpoints without parts of their own. None of them touches a database.
 
 use super::{Endpoints, admit};
-use crate::config::redacted::shown;
+use crate::config::redacted::redacted_config;
 use crate::server::{Request, Response};
 
 /// `/config`: the effective configuration, its secrets hidden; YAML as plain text, which a browser shows.
@@ -10,8 +10,8 @@ pub(super) fn config(endpoints: &Endpoints, request: &Request) -> Response {
     if let Err(refusal) = admit(targets.exporter.enable_pages, request, "enable_pages") {
         return refusal;
     }
-    let databases = targets.targets.iter().map(|target| &*target.plan);
-    Response::text(200, shown(&targets.exporter, databases).yaml())
+    let databases = targets.targets.iter().map(|target| &*target.database);
+    Response::text(200, redacted_config(&targets.exporter, databases).yaml())
 }
 
 /// `/-/healthy`: the exporter runs and answers.

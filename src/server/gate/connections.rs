@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::config::http::Limits;
+use crate::config::exporter::HttpLimits;
 use crate::deadline::Deadline;
 use crate::server::{OnRejected, Peer};
 
@@ -29,7 +29,7 @@ const MAX_REFUSALS: usize = 64;
 const REFUSALS_FRACTION: u64 = 8;
 
 /// Raises the soft descriptor limit to the hard one and lowers `max_connections` to what it allows.
-pub(in crate::server) fn within_descriptors(mut limits: Limits) -> Limits {
+pub(in crate::server) fn within_descriptors(mut limits: HttpLimits) -> HttpLimits {
     let Ok(descriptors) = rlimit::increase_nofile_limit(u64::MAX) else { return limits };
     let most = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_PER_REQUEST).max(1);
     let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -118,7 +118,7 @@ impl ConnectionTable {
 }
 
 impl Connections {
-    pub(super) fn new(limits: &Limits, on_rejected: Arc<OnRejected>) -> Self {
+    pub(super) fn new(limits: &HttpLimits, on_rejected: Arc<OnRejected>) -> Self {
         let descriptors = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         let fraction = usize::try_from(descriptors / REFUSALS_FRACTION).unwrap_or(usize::MAX);
         Connections {

@@ -5,7 +5,7 @@
 
 use httparse::{EMPTY_HEADER, Error, Header, Status};
 
-use crate::config::http::Limits;
+use crate::config::exporter::HttpLimits;
 use crate::server::Method;
 
 /// Why a request is refused: the answer it gets, and the label `reason` of `http_requests_rejected_total`.
@@ -57,7 +57,7 @@ impl<'b> Head<'b> {
     ///
     /// # Errors
     /// What can never become a head of HTTP/1.x, or asks for what is not supported here: a body, another method.
-    pub fn parse(bytes: &'b [u8], limits: &Limits) -> Result<Option<(Self, usize)>, Rejection> {
+    pub fn parse(bytes: &'b [u8], limits: &HttpLimits) -> Result<Option<(Self, usize)>, Rejection> {
         let mut headers = vec![EMPTY_HEADER; limits.max_header_lines];
         let mut request = httparse::Request::new(&mut headers);
         let status = request.parse(bytes).map_err(|error| syntax_error(error, bytes))?;
@@ -88,7 +88,7 @@ impl<'b> Head<'b> {
 ///
 /// # Errors
 /// As [`Head::parse`], and a head above one of `limits`, each as soon as it shows.
-pub fn find_end(bytes: &[u8], seen: usize, limits: &Limits) -> Result<Option<usize>, Rejection> {
+pub fn find_end(bytes: &[u8], seen: usize, limits: &HttpLimits) -> Result<Option<usize>, Rejection> {
     const TOO_LARGE: Rejection = Rejection::new(431, "head_size", "the request head is too large");
     match bytes.iter().find(|byte| !matches!(byte, b'\r' | b'\n')) {
         Some(0x16) => return Err(malformed("this port speaks plain HTTP, not TLS")),

@@ -10,7 +10,7 @@ use nix::libc::EAFNOSUPPORT;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::config::listen::Listen;
+use crate::config::listen::ListenAddress;
 use crate::error::{Error, Result};
 use crate::server::Peer;
 use crate::server::backend::upstream::ByteStream;
@@ -38,18 +38,20 @@ impl Listener {
     ///
     /// # Errors
     /// In use, privileged, not an address of this machine: each with what to change.
-    pub(in crate::server) fn bind(listen: &Listen, scheme: &str) -> Result<Self> {
+    pub(in crate::server) fn bind(listen: &ListenAddress, scheme: &str) -> Result<Self> {
         let on_tcp = |opened: io::Result<(Socket, SocketAddr)>| {
             let (socket, address) = opened.map_err(|error| tcp_error(&listen.to_string(), &error))?;
             Ok(Listener { shown: format!("{scheme}://{address}"), path: None, socket })
         };
         match listen {
-            Listen::AnyAddress(port) => on_tcp(match bind_tcp((Ipv6Addr::UNSPECIFIED, *port).into()) {
-                Err(error) if is_without_ipv6(&error) => bind_tcp((Ipv4Addr::UNSPECIFIED, *port).into()),
-                both_families => both_families,
-            }),
-            Listen::Tcp(address) => on_tcp(bind_tcp(*address)),
-            Listen::Unix(path) => match bind_unix(path) {
+            ListenAddress::AnyAddress(port) => {
+                on_tcp(match bind_tcp((Ipv6Addr::UNSPECIFIED, *port).into()) {
+                    Err(error) if is_without_ipv6(&error) => bind_tcp((Ipv4Addr::UNSPECIFIED, *port).into()),
+                    both_families => both_families,
+                })
+            }
+            ListenAddress::Tcp(address) => on_tcp(bind_tcp(*address)),
+            ListenAddress::Unix(path) => match bind_unix(path) {
                 Ok(socket) => Ok(Listener { shown: listen.to_string(), path: Some(path.clone()), socket }),
                 Err(error) => Err(unix_error(path, &error)),
             },

@@ -35,7 +35,7 @@ use self::web_config::WebConfigStore;
 use super::backend::Backend;
 use super::backend::upstream::ByteStream;
 use super::{OnRejected, Peer};
-use crate::config::http::Limits;
+use crate::config::exporter::HttpLimits;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
@@ -53,7 +53,7 @@ const TOO_MANY_CONNECTIONS: Rejection = Rejection::new(503, "connections", "too 
 
 /// What the gate checks requests against.
 pub(super) struct GateOptions {
-    pub(super) limits: Limits,
+    pub(super) limits: HttpLimits,
     /// TLS, users and headers.
     pub(super) web_config: Arc<WebConfigStore>,
     /// Paths that need no login.
@@ -63,7 +63,7 @@ pub(super) struct GateOptions {
 
 /// What all connections share.
 struct GateState {
-    limits: Limits,
+    limits: HttpLimits,
     connections: Arc<Connections>,
     web_config: Arc<WebConfigStore>,
     authenticator: Authenticator,

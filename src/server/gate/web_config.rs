@@ -15,8 +15,8 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use crate::error::{Error, Result};
 use crate::file::FileFingerprint;
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 use super::auth::Users;
 use super::tls;

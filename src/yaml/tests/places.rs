@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{document, environment, faults};
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 fn ignore<T>(_: T) {}
 
@@ -336,7 +336,7 @@ fn places_kept_for_later_point_at_the_key() {
     let reader = Reader::new(&environment);
     let mut root = Keys::root(&document, &reader).unwrap();
     let keys = root.inner("a").unwrap();
-    let shown = |place: crate::error::Place| place.to_string();
+    let shown = |place: crate::error::SourcePosition| place.to_string();
     assert_eq!(shown(keys.place("b")), "a.yaml:2:6: a.b");
     assert_eq!(shown(keys.place("missing")), "a.yaml:1:1: a.missing");
     assert_eq!(shown(keys.place("")), "a.yaml:1:1: a");

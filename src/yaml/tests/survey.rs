@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::shape::{Kind, Shape};
-use crate::yaml::tree::Document;
 
 fn surveyed(text: &str, ask: impl Fn(&mut Keys<'_>)) -> Shape {
     let environment = |_: &str| None;

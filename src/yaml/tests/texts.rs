@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::{environment, taken};
+use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::Document;
 
 /// What is wrong with the text, whatever its keys mean.
 fn refused(text: &str) -> String {

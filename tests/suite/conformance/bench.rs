@@ -8,8 +8,8 @@ use sql_exporter::config;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Drivers;
 use sql_exporter::engine::scrape;
-use sql_exporter::engine::scrape::Time;
-use sql_exporter::engine::targets::{Selection, Targets};
+use sql_exporter::engine::scrape::ScrapeTime;
+use sql_exporter::engine::targets::{ScrapeSelection, Targets};
 use sql_exporter::error::{Error, Reason};
 use sql_exporter::exposition::page::pieces;
 use sql_exporter::exposition::text::Text;
@@ -82,7 +82,7 @@ impl Bench {
         std::fs::write(&path, &text).expect("a file");
         let plan = config::load(&path, &|_| None, &Drivers::built_in());
         let plan = plan.unwrap_or_else(|errors| panic!("{errors:?}\n--- in ---\n{text}"));
-        Bench(Arc::new(start::fleet(plan)))
+        Bench(Arc::new(start::make_targets(plan)))
     }
 
     /// True when a configuration with this query does not load because of its statement.
@@ -103,14 +103,14 @@ impl Bench {
     pub(super) fn run_in_a_session(&self, sql: &str) -> Recorder {
         let by = Deadline::within(LONG);
         let target = self.0.targets.first().expect("the target");
-        let endpoint = target.plan.endpoint.as_ref().expect("its driver is built in");
+        let endpoint = target.database.endpoint.as_ref().expect("its driver is built in");
         let mut session = endpoint.connect(by).expect("a session");
         run(&mut *session, sql, LONG).0
     }
 
     /// All queries.
     pub(super) fn scrape(&self) -> Seen {
-        self.select(&Selection::default(), LONG)
+        self.select(&ScrapeSelection::default(), LONG)
     }
 
     /// One query alone.
@@ -120,11 +120,14 @@ impl Bench {
 
     /// One query alone, in a scrape with a deadline of its own.
     pub(super) fn only_within(&self, query: &str, budget: Duration) -> Seen {
-        self.select(&Selection { queries: vec![query.to_owned()], ..Selection::default() }, budget)
+        self.select(
+            &ScrapeSelection { queries: vec![query.to_owned()], ..ScrapeSelection::default() },
+            budget,
+        )
     }
 
-    fn select(&self, selection: &Selection, budget: Duration) -> Seen {
-        let time = Time { began: Instant::now(), budget };
+    fn select(&self, selection: &ScrapeSelection, budget: Duration) -> Seen {
+        let time = ScrapeTime { began: Instant::now(), budget };
         let page = scrape::scrape(&self.0, selection, time).expect("the names exist");
         let text = text(&page.families);
         Seen { page: checked(&text), text, failures: page.failures, took: time.began.elapsed() }
@@ -185,7 +188,7 @@ impl Seen {
         let error = error.unwrap_or_else(|| panic!("{query} did not fail\n{}", self.text));
         assert_eq!(error.reason(), reason, "{error}");
         assert!(!self.is_good(query), "{query} failed and is good");
-        assert_eq!(self.reason(query), Some(reason.word()), "{error}");
+        assert_eq!(self.reason(query), Some(reason.as_str()), "{error}");
         assert!(self.page.series(query).is_empty(), "{query} failed and has samples\n{}", self.text);
         error
     }

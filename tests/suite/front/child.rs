@@ -96,7 +96,7 @@ fn a_backend_that_died_of_too_many_open_files_is_replaced() {
     }
     log::set_boxed_logger(Box::new(Rebuilds)).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
-    let front = open(Limits::default(), echo_or_hold);
+    let front = open(HttpLimits::default(), echo_or_hold);
     let mut client = front.connect();
     client.get("/before");
     client.answer();
@@ -154,7 +154,7 @@ fn two_hundred_idle_connections_cost_no_thread_and_little_memory() {
         return;
     }
     let before = status("Threads");
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let mut clients: Vec<Client> = (0..200).map(|_| front.connect()).collect();
     let memory = status("VmRSS");
     for client in &mut clients {
@@ -177,7 +177,7 @@ fn a_stop_ends_every_thread_and_closes_every_descriptor() {
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let (threads, open_before) = (status("Threads"), descriptors());
     for _ in 0..5 {
-        let front = open(Limits::default(), echo);
+        let front = open(HttpLimits::default(), echo);
         let mut client = front.connect();
         client.get("/");
         client.answer();
@@ -194,7 +194,7 @@ fn a_low_descriptor_limit_lowers_the_cap() {
         return;
     }
     rlimit::Resource::NOFILE.set(32, 84).unwrap();
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     assert_eq!(rlimit::Resource::NOFILE.get_soft().unwrap(), 84);
     // (84 - 64) / 5
     let mut clients: Vec<Client> = (0..4).map(|_| front.connect()).collect();

@@ -4,7 +4,7 @@ use super::*;
 
 /// Sends bytes and gives the status and the reasons counted meanwhile.
 fn refused(bytes: &[u8]) -> (u16, Vec<&'static str>) {
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let answer = front.say(bytes);
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
@@ -38,7 +38,7 @@ fn odd_methods_are_refused_with_allow() {
         let request = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(refused(request.as_bytes()), (405, vec!["method"]), "{method}");
     }
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     assert!(front.say("PUT / HTTP/1.1\r\nHost: a\r\n\r\n").contains("\r\nAllow: GET, HEAD\r\n"));
 }
 
@@ -70,7 +70,7 @@ fn an_endless_head_is_refused_at_its_limit() {
 fn a_hundred_thousand_header_lines_are_refused_at_their_limit() {
     let mut many = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
     many.extend(b"a: b\r\n".repeat(100_000));
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let mut client = front.connect();
     client.send(&many);
     let answer = client.rest();
@@ -81,7 +81,7 @@ fn a_hundred_thousand_header_lines_are_refused_at_their_limit() {
 
 #[test]
 fn a_refused_request_does_not_hurt_the_one_before_it() {
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let mut client = front.connect();
     client.send("GET /good HTTP/1.1\r\nHost: a\r\n\r\nBAD\r\n\r\n");
     assert_eq!(client.answer().1, "GET /good\n");
@@ -91,7 +91,7 @@ fn a_refused_request_does_not_hurt_the_one_before_it() {
 
 #[test]
 fn a_client_that_leaves_in_mid_head_is_not_counted() {
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let mut client = front.connect();
     client.send("GET / HT");
     half_close(&client);
@@ -104,7 +104,7 @@ fn a_client_that_leaves_in_mid_head_is_not_counted() {
 
 #[test]
 fn a_client_that_half_closes_after_its_request_gets_the_answer() {
-    let front = open(Limits::default(), echo);
+    let front = open(HttpLimits::default(), echo);
     let mut client = front.connect();
     client.get("/a");
     half_close(&client);

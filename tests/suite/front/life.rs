@@ -3,25 +3,25 @@
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use sql_exporter::error::Kind;
+use sql_exporter::error::ErrorKind;
 
 use super::*;
 
-fn listen(listen: &[Listen]) -> Result<Server, sql_exporter::error::Error> {
-    serve(plain(listen, Limits::default(), Arc::new(is_unix), Arc::new(|_| {})))
+fn listen(listen: &[ListenAddress]) -> Result<Server, sql_exporter::error::Error> {
+    serve(plain(listen, HttpLimits::default(), Arc::new(is_unix), Arc::new(|_| {})))
         .map_err(|mut errors| errors.remove(0))
 }
 
 /// The message of a socket that cannot be opened.
-fn refusal(wanted: Listen) -> String {
+fn refusal(wanted: ListenAddress) -> String {
     let error = listen(&[wanted]).err().expect("the address is refused");
-    assert_eq!(error.kind(), Kind::Machine);
+    assert_eq!(error.kind(), ErrorKind::Machine);
     error.to_string()
 }
 
 #[test]
 fn without_an_address_both_families_are_answered_on_one_port() {
-    let server = listen(&[Listen::AnyAddress(0)]).unwrap();
+    let server = listen(&[ListenAddress::AnyAddress(0)]).unwrap();
     assert!(server.addresses()[0].starts_with("http://[::]:"), "{:?}", server.addresses());
     for host in ["127.0.0.1", "::1"] {
         let mut client = Client::new(TcpStream::connect((host, port(&server))).unwrap());
@@ -33,8 +33,9 @@ fn without_an_address_both_families_are_answered_on_one_port() {
 #[test]
 fn an_old_address_in_new_clothes_is_seen_as_what_it_is() {
     let front_peer = |request: &Request| Response::text(200, format!("{:?}", request.peer));
-    let listen = [Listen::AnyAddress(0)];
-    let server = serve(plain(&listen, Limits::default(), Arc::new(front_peer), Arc::new(|_| {}))).unwrap();
+    let listen = [ListenAddress::AnyAddress(0)];
+    let server =
+        serve(plain(&listen, HttpLimits::default(), Arc::new(front_peer), Arc::new(|_| {}))).unwrap();
     let mut client = Client::new(TcpStream::connect(("127.0.0.1", port(&server))).unwrap());
     client.get("/");
     assert_eq!(client.answer().1, "Address(127.0.0.1)");
@@ -52,7 +53,9 @@ fn get_unix(path: &Path) -> String {
 fn a_unix_socket_is_answered_beside_a_port_and_its_file_goes_at_the_stop() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("exporter.sock");
-    let server = listen(&[Listen::Unix(path.clone()), Listen::Tcp("127.0.0.1:0".parse().unwrap())]).unwrap();
+    let server =
+        listen(&[ListenAddress::Unix(path.clone()), ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())])
+            .unwrap();
     assert_eq!(server.addresses()[0], format!("unix:{}", path.display()));
     assert!(server.addresses()[1].starts_with("http://127.0.0.1:"));
     assert!(get_unix(&path).ends_with("\r\n\r\ntrue"));
@@ -66,7 +69,7 @@ fn a_unix_socket_left_by_a_process_that_was_killed_is_replaced() {
     let path = folder.path().join("exporter.sock");
     // Dropping a listener leaves its file, as a kill does.
     drop(UnixListener::bind(&path).unwrap());
-    let server = listen(&[Listen::Unix(path.clone())]).unwrap();
+    let server = listen(&[ListenAddress::Unix(path.clone())]).unwrap();
     assert!(get_unix(&path).ends_with("true"));
     drop(server);
     assert!(!path.exists());
@@ -78,30 +81,38 @@ fn what_cannot_be_listened_on_is_said_with_what_to_change() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let held = holder.local_addr().unwrap();
     assert_eq!(
-        refusal(Listen::Tcp(held)),
+        refusal(ListenAddress::Tcp(held)),
         format!(
             "cannot listen on {held}: the port is in use; stop the process that holds it, or choose another port \
              with --listen or exporter.listen"
         )
     );
-    let any = refusal(Listen::AnyAddress(held.port()));
+    let any = refusal(ListenAddress::AnyAddress(held.port()));
     assert!(any.starts_with(&format!("cannot listen on :{}: the port is in use; ", held.port())), "{any}");
-    let elsewhere = refusal(Listen::Tcp("192.0.2.1:9399".parse().unwrap()));
+    let elsewhere = refusal(ListenAddress::Tcp("192.0.2.1:9399".parse().unwrap()));
     assert!(
         elsewhere.starts_with("cannot listen on 192.0.2.1:9399: this machine does not have the address; ")
     );
 
     let path = folder.path().join("a.sock");
     let _listener = UnixListener::bind(&path).unwrap();
-    assert!(refusal(Listen::Unix(path)).contains(": a process listens there, or it is not a socket; "));
+    assert!(
+        refusal(ListenAddress::Unix(path)).contains(": a process listens there, or it is not a socket; ")
+    );
     let file = folder.path().join("file");
     std::fs::write(&file, "precious").unwrap();
     assert!(
-        refusal(Listen::Unix(file.clone())).contains(": a process listens there, or it is not a socket; ")
+        refusal(ListenAddress::Unix(file.clone()))
+            .contains(": a process listens there, or it is not a socket; ")
     );
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
-    assert!(refusal(Listen::Unix(folder.path().join("no/a.sock"))).contains(": the folder does not exist; "));
-    assert!(refusal(Listen::Unix(folder.path().join("x".repeat(120)))).contains(": the path is too long "));
+    assert!(
+        refusal(ListenAddress::Unix(folder.path().join("no/a.sock")))
+            .contains(": the folder does not exist; ")
+    );
+    assert!(
+        refusal(ListenAddress::Unix(folder.path().join("x".repeat(120)))).contains(": the path is too long ")
+    );
 }
 
 #[test]
@@ -109,7 +120,7 @@ fn a_stop_closes_who_waits_and_lets_who_is_served_finish() {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = Mutex::new(wait);
     let (entered, inside) = std::sync::mpsc::channel();
-    let front = open(Limits::default(), move |request: &Request| {
+    let front = open(HttpLimits::default(), move |request: &Request| {
         if request.path == "/slow" {
             entered.send(()).unwrap();
             let _ = wait.lock().unwrap().recv();
@@ -139,7 +150,7 @@ fn a_stop_cuts_what_is_not_done_at_its_deadline_and_counts_it() {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = Mutex::new(wait);
     let (entered, inside) = std::sync::mpsc::channel();
-    let front = open(Limits::default(), move |request: &Request| {
+    let front = open(HttpLimits::default(), move |request: &Request| {
         entered.send(()).unwrap();
         let _ = wait.lock().unwrap().recv();
         echo(request)

@@ -6,7 +6,7 @@ const SHORT: Duration = Duration::from_millis(300);
 
 #[test]
 fn a_head_that_trickles_is_cut_off_after_its_time() {
-    let front = open(Limits { head_timeout: SHORT, ..Limits::default() }, echo);
+    let front = open(HttpLimits { head_timeout: SHORT, ..HttpLimits::default() }, echo);
     let mut client = front.connect();
     let started = Instant::now();
     let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\nX: ".iter().chain(std::iter::repeat(&b'x'));
@@ -26,7 +26,7 @@ fn a_head_that_trickles_is_cut_off_after_its_time() {
 
 #[test]
 fn an_idle_connection_is_closed_after_its_time_and_rejects_nothing() {
-    let front = open(Limits { idle_timeout: SHORT, ..Limits::default() }, echo);
+    let front = open(HttpLimits { idle_timeout: SHORT, ..HttpLimits::default() }, echo);
     let mut fresh = front.connect();
     let mut used = front.connect();
     used.get("/");
@@ -53,7 +53,7 @@ impl Drop for Page {
 #[test]
 fn a_reader_too_slow_for_the_write_deadline_is_cut_and_its_worker_is_free() {
     let (tell, told) = std::sync::mpsc::channel();
-    let front = open(Limits { write_timeout: SHORT, ..Limits::default() }, move |_: &Request| {
+    let front = open(HttpLimits { write_timeout: SHORT, ..HttpLimits::default() }, move |_: &Request| {
         let page = Page(vec![b'x'; 64 << 20], tell.clone());
         Response::new(200, Vec::new(), vec![BodyPart::Shared(Arc::new(page))])
     });
@@ -68,7 +68,7 @@ fn a_reader_too_slow_for_the_write_deadline_is_cut_and_its_worker_is_free() {
 
 #[test]
 fn at_the_cap_the_longest_idle_connection_makes_room() {
-    let front = open(Limits { max_connections: 3, ..Limits::default() }, echo);
+    let front = open(HttpLimits { max_connections: 3, ..HttpLimits::default() }, echo);
     let mut clients: Vec<Client> = (0..3).map(|_| front.connect()).collect();
     for client in &mut clients {
         client.get("/");
@@ -89,7 +89,7 @@ fn at_the_cap_the_longest_idle_connection_makes_room() {
 }
 
 /// A front door whose answers wait until `release` is dropped.
-fn held(limits: Limits) -> (Front, std::sync::mpsc::Sender<()>, Arc<std::sync::atomic::AtomicUsize>) {
+fn held(limits: HttpLimits) -> (Front, std::sync::mpsc::Sender<()>, Arc<std::sync::atomic::AtomicUsize>) {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = Mutex::new(wait);
     let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -110,7 +110,7 @@ fn busy(count: &std::sync::atomic::AtomicUsize, wanted: usize) {
 
 #[test]
 fn when_all_are_busy_a_new_connection_gets_503_with_retry_after() {
-    let (front, release, count) = held(Limits { max_connections: 2, ..Limits::default() });
+    let (front, release, count) = held(HttpLimits { max_connections: 2, ..HttpLimits::default() });
     let mut clients: Vec<Client> = (0..2).map(|_| front.connect()).collect();
     for (served, client) in clients.iter_mut().enumerate() {
         client.get("/busy");
@@ -131,7 +131,8 @@ fn when_all_are_busy_a_new_connection_gets_503_with_retry_after() {
 
 #[test]
 fn one_address_may_hold_only_its_share() {
-    let (front, release, count) = held(Limits { max_connections_per_address: 1, ..Limits::default() });
+    let (front, release, count) =
+        held(HttpLimits { max_connections_per_address: 1, ..HttpLimits::default() });
     let mut first = front.connect();
     first.get("/busy");
     busy(&count, 1);
@@ -150,7 +151,7 @@ fn one_address_may_hold_only_its_share() {
 
 #[test]
 fn clients_that_reset_in_mid_answer_leave_the_others_alone() {
-    let front = open(Limits::default(), |request: &Request| match request.path.as_str() {
+    let front = open(HttpLimits::default(), |request: &Request| match request.path.as_str() {
         "/large" => Response::new(200, Vec::new(), vec![BodyPart::Owned(vec![b'x'; 32 << 20])]),
         _ => echo(request),
     });

@@ -2,8 +2,8 @@
 
 use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::password::Password;
-use sql_exporter::driver::connection::tls::Mode;
+use sql_exporter::driver::connection::password::PasswordSource;
+use sql_exporter::driver::connection::tls::TlsMode;
 use sql_exporter::error::Reason;
 use sql_exporter::secret::Secret;
 
@@ -34,7 +34,7 @@ fn a_login_is_one_connection_and_no_handshake_is_broken_off() {
         let own = OwnMariaDb::start(options);
         let server = own.access();
         let mut login = login(server);
-        login.tls.mode = Mode::Prefer;
+        login.tls.mode = TlsMode::Prefer;
         let count = || (status(server, "Connections"), status(server, "Aborted_connects"));
         let before = count();
         for _ in 0..3 {
@@ -44,7 +44,7 @@ fn a_login_is_one_connection_and_no_handshake_is_broken_off() {
         let after = count();
         // Each question of ours is a connection, too: those of `all_closed` are not counted, but at least one is.
         assert_eq!(after.1, before.1, "{options:?}");
-        login.password = Password::Given(Secret::new("c4nary-wrong".to_owned()));
+        login.password = PasswordSource::Given(Secret::new("c4nary-wrong".to_owned()));
         let error =
             sql_exporter::driver::mysql::endpoint(login).connect(Deadline::within(LONG)).err().unwrap();
         assert_eq!(error.reason(), Reason::Auth);
@@ -86,12 +86,12 @@ fn mariadb_s_ed25519_is_a_login_like_another() {
     let mut login = login(server);
     login.username = Some("ed".to_owned());
     login.database = None;
-    login.password = Password::Given(Secret::new("c4nary-ed".to_owned()));
+    login.password = PasswordSource::Given(Secret::new("c4nary-ed".to_owned()));
     // A nonce of 32 bytes ends with a zero once in 256 times.
     for _ in 0..3 {
         run(&mut *open(login.clone()).unwrap(), "SELECT 1", LONG).0.good();
     }
-    login.password = Password::Given(Secret::new("c4nary-other".to_owned()));
+    login.password = PasswordSource::Given(Secret::new("c4nary-other".to_owned()));
     let error = sql_exporter::driver::mysql::endpoint(login).connect(Deadline::within(LONG)).err().unwrap();
     assert_eq!(error.reason(), Reason::Auth, "{error}");
 }

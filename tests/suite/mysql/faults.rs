@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::password::Password;
-use sql_exporter::driver::connection::{HostPort, Login};
+use sql_exporter::driver::connection::password::PasswordSource;
+use sql_exporter::driver::connection::{ConnectionConfig, HostPort};
 use sql_exporter::driver::{Health, TlsState, mysql};
 use sql_exporter::error::{Error, Reason};
 use sql_exporter::secret::Secret;
@@ -23,11 +23,11 @@ use crate::servers::MariaDb;
 const SOON: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn refused(login: Login, within: Duration) -> Error {
+fn refused(login: ConnectionConfig, within: Duration) -> Error {
     mysql::endpoint(login).connect(Deadline::within(within)).err().expect("an error")
 }
 
-pub(super) fn at(port: u16) -> Login {
+pub(super) fn at(port: u16) -> ConnectionConfig {
     let mut login = login(&MariaDb::shared("mysql"));
     login.hosts = vec![HostPort { host: "127.0.0.1".to_owned(), port }];
     login
@@ -70,7 +70,7 @@ fn an_unknown_database_and_a_denied_one_are_told_apart() {
     server.run(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'c4nary-user'"));
     let mut denied = login(&server);
     denied.username = Some(user);
-    denied.password = Password::Given(Secret::new("c4nary-user".to_owned()));
+    denied.password = PasswordSource::Given(Secret::new("c4nary-user".to_owned()));
     denied.database = Some("mysql".to_owned());
     assert_eq!(refused(denied.clone(), LONG).reason(), Reason::Permission);
     denied.database = None;
@@ -234,7 +234,7 @@ fn a_password_that_changed_in_its_file_is_read_again() {
     let file = folder.path().join("password");
     std::fs::write(&file, "c4nary-old\n").unwrap();
     let mut login = login(&server);
-    login.password = Password::File(file.clone());
+    login.password = PasswordSource::File(file.clone());
     assert_eq!(refused(login.clone(), LONG).reason(), Reason::Auth);
     std::fs::write(&file, &server.password).unwrap();
     open(login).unwrap();

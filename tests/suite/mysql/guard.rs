@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::Login;
+use sql_exporter::driver::connection::ConnectionConfig;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 use sql_exporter::error::Reason;
 
@@ -172,7 +172,7 @@ fn what_a_function_or_a_view_leaves_is_gone_after_its_batch() {
     let mut sessions: Vec<(String, Box<dyn Session>)> = Vec::new();
     for read_only in [true, false] {
         for call in calls.iter().chain(if read_only { &[][..] } else { &["it_makes()"] }) {
-            let session = open(Login { read_only, ..login(&server) }).unwrap();
+            let session = open(ConnectionConfig { read_only, ..login(&server) }).unwrap();
             sessions.push((format!("SELECT {call}"), session));
         }
     }

@@ -462,7 +462,7 @@ fn answers_to_our_own_questions_are_bounded() {
             }
         }
     });
-    let error = session.rights(Deadline::within(LONG)).unwrap_err();
+    let error = session.privileges(Deadline::within(LONG)).unwrap_err();
     assert_eq!(error.reason(), Reason::Protocol, "{error}");
 }
 

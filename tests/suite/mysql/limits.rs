@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::password::Password;
+use sql_exporter::driver::connection::password::PasswordSource;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Sql};
 use sql_exporter::error::Reason;
 
@@ -186,7 +186,7 @@ fn the_facts_name_version_flavour_and_role() {
     server.access().run("CREATE USER plain@'%';\nSET GLOBAL read_only = 1");
     let mut plain = login(server.access());
     plain.username = Some("plain".to_owned());
-    plain.password = Password::None;
+    plain.password = PasswordSource::None;
     plain.database = None;
     assert_eq!(facts(plain).role, "replica", "by read_only, where nobody may ask for channels");
     assert_eq!(facts(login(server.access())).role, "replica", "read-only, though without a channel");
@@ -204,7 +204,7 @@ fn a_limit_of_the_administrator_is_an_upper_bound() {
     server.run(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'c4nary-limit' WITH MAX_STATEMENT_TIME 0.3"));
     let mut of_user = login(&server);
     of_user.username = Some(user);
-    of_user.password = Password::Given(sql_exporter::secret::Secret::new("c4nary-limit".to_owned()));
+    of_user.password = PasswordSource::Given(sql_exporter::secret::Secret::new("c4nary-limit".to_owned()));
     of_user.database = None;
     let mut of_session = login(&server);
     of_session.session_sql = vec!["SET max_statement_time = 0.3".to_owned()];

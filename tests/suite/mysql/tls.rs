@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::Login;
-use sql_exporter::driver::connection::tls::{Mode, Tls};
+use sql_exporter::driver::connection::ConnectionConfig;
+use sql_exporter::driver::connection::tls::{TlsConfig, TlsMode};
 use sql_exporter::driver::{TlsState, mysql};
 use sql_exporter::error::Reason;
 use sql_exporter::secret::Secret;
@@ -14,14 +14,14 @@ use crate::recorder::run;
 use crate::servers::own::OwnMariaDb;
 use crate::servers::{MariaDb, tls_file};
 
-fn with(server: &MariaDb, mode: Mode, ca: Option<&str>) -> Login {
+fn with(server: &MariaDb, mode: TlsMode, ca: Option<&str>) -> ConnectionConfig {
     let mut login = login(server);
-    login.tls = Tls { mode, ca: ca.map(tls_file), ..Tls::default() };
+    login.tls = TlsConfig { mode, ca: ca.map(tls_file), ..TlsConfig::default() };
     login
 }
 
 /// What the session says, and whether the server agrees.
-fn state(login: Login) -> TlsState {
+fn state(login: ConnectionConfig) -> TlsState {
     let mut session = open(login).unwrap();
     let (sink, _) = run(&mut *session, "SHOW SESSION STATUS LIKE 'Ssl_version'", LONG);
     let encrypted = sink.good()[0][1].contains("TLSv1");
@@ -30,7 +30,7 @@ fn state(login: Login) -> TlsState {
     state
 }
 
-fn refused(login: Login) -> Reason {
+fn refused(login: ConnectionConfig) -> Reason {
     mysql::endpoint(login).connect(Deadline::within(LONG)).err().expect("an error").reason()
 }
 
@@ -38,11 +38,11 @@ fn refused(login: Login) -> Reason {
 fn each_mode_encrypts_as_much_as_it_says() {
     let server = MariaDb::shared("mysql");
     for (mode, ca, expected) in [
-        (Mode::Disable, None, TlsState::Plain),
-        (Mode::Prefer, None, TlsState::Encrypted),
-        (Mode::Require, None, TlsState::Encrypted),
-        (Mode::VerifyCa, Some("ca.pem"), TlsState::Verified),
-        (Mode::VerifyFull, Some("ca.pem"), TlsState::Verified),
+        (TlsMode::Disable, None, TlsState::Plain),
+        (TlsMode::Prefer, None, TlsState::Encrypted),
+        (TlsMode::Require, None, TlsState::Encrypted),
+        (TlsMode::VerifyCa, Some("ca.pem"), TlsState::Verified),
+        (TlsMode::VerifyFull, Some("ca.pem"), TlsState::Verified),
     ] {
         assert_eq!(state(with(&server, mode, ca)), expected, "{mode:?}");
         let mut by_name = with(&server, mode, ca);
@@ -55,13 +55,13 @@ fn each_mode_encrypts_as_much_as_it_says() {
 fn a_certificate_of_a_stranger_is_refused_where_it_is_verified() {
     let server = MariaDb::shared("mysql");
     for ca in [Some("stranger-ca.pem"), None] {
-        assert_eq!(refused(with(&server, Mode::VerifyCa, ca)), Reason::Tls);
-        assert_eq!(refused(with(&server, Mode::VerifyFull, ca)), Reason::Tls);
+        assert_eq!(refused(with(&server, TlsMode::VerifyCa, ca)), Reason::Tls);
+        assert_eq!(refused(with(&server, TlsMode::VerifyFull, ca)), Reason::Tls);
     }
     // As libpq: `require` with a `ca` verifies the chain.
-    assert_eq!(refused(with(&server, Mode::Require, Some("stranger-ca.pem"))), Reason::Tls);
-    assert_eq!(state(with(&server, Mode::Require, Some("ca.pem"))), TlsState::Verified);
-    assert_eq!(state(with(&server, Mode::Prefer, Some("stranger-ca.pem"))), TlsState::Encrypted);
+    assert_eq!(refused(with(&server, TlsMode::Require, Some("stranger-ca.pem"))), Reason::Tls);
+    assert_eq!(state(with(&server, TlsMode::Require, Some("ca.pem"))), TlsState::Verified);
+    assert_eq!(state(with(&server, TlsMode::Prefer, Some("stranger-ca.pem"))), TlsState::Encrypted);
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn a_certificate_for_another_host_is_refused_by_verify_full_only() {
     let (cert, key) = (tls_file("other.pem"), tls_file("other.key"));
     let options = [format!("--ssl-cert={}", cert.display()), format!("--ssl-key={}", key.display())];
     let server = OwnMariaDb::start(&options.each_ref().map(String::as_str));
-    assert_eq!(state(with(server.access(), Mode::VerifyCa, Some("ca.pem"))), TlsState::Verified);
-    assert_eq!(refused(with(server.access(), Mode::VerifyFull, Some("ca.pem"))), Reason::Tls);
+    assert_eq!(state(with(server.access(), TlsMode::VerifyCa, Some("ca.pem"))), TlsState::Verified);
+    assert_eq!(refused(with(server.access(), TlsMode::VerifyFull, Some("ca.pem"))), Reason::Tls);
 }
 
 #[test]
@@ -78,10 +78,11 @@ fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
     let server = MariaDb::fresh("tls");
     let user = format!("x{}", Duration::from_nanos(std::process::id().into()).as_nanos());
     server.run(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'c4nary-x509' REQUIRE X509;\nGRANT ALL ON {}.* TO '{user}'@'%'", server.database));
-    let mut login = with(&server, Mode::VerifyFull, Some("ca.pem"));
+    let mut login = with(&server, TlsMode::VerifyFull, Some("ca.pem"));
     login.username = Some(user);
-    login.password =
-        sql_exporter::driver::connection::password::Password::Given(Secret::new("c4nary-x509".to_owned()));
+    login.password = sql_exporter::driver::connection::password::PasswordSource::Given(Secret::new(
+        "c4nary-x509".to_owned(),
+    ));
     assert_eq!(refused(login.clone()), Reason::Auth);
     login.tls.cert = Some(tls_file("client.pem"));
     login.tls.key = Some(tls_file("client.key"));
@@ -91,7 +92,7 @@ fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
 #[test]
 fn a_file_that_is_missing_or_holds_no_certificate_is_named() {
     let server = MariaDb::shared("mysql");
-    let mut login = with(&server, Mode::VerifyFull, Some("no-such.pem"));
+    let mut login = with(&server, TlsMode::VerifyFull, Some("no-such.pem"));
     let error = mysql::endpoint(login.clone()).connect(Deadline::within(LONG)).err().unwrap();
     assert_eq!(error.reason(), Reason::Tls);
     assert!(error.message().contains("no-such.pem"), "{error}");

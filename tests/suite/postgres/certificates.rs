@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sql_exporter::driver::TlsState;
 use sql_exporter::driver::connection::HostPort;
-use sql_exporter::driver::connection::tls::Mode;
+use sql_exporter::driver::connection::tls::TlsMode;
 use sql_exporter::error::Reason;
 
 use super::{login, open, refused};
@@ -71,14 +71,14 @@ fn what_verifies_nothing_takes_every_certificate() {
         (false, &[&edwards, itself]),
     ] {
         let (server, folder) = with_certificate(commands);
-        for mode in [Mode::Prefer, Mode::Require] {
+        for mode in [TlsMode::Prefer, TlsMode::Require] {
             let mut login = login(server.access());
             login.tls.mode = mode;
             let session = open(login).unwrap_or_else(|error| panic!("{commands:?} {mode:?}: {error}"));
             assert_eq!(session.facts().tls, TlsState::Encrypted, "{commands:?} {mode:?}");
         }
         let mut verified = login(server.access());
-        verified.tls.mode = Mode::VerifyCa;
+        verified.tls.mode = TlsMode::VerifyCa;
         verified.tls.ca = Some(folder.path().join("s.pem"));
         let error = refused(verified.clone());
         assert_eq!(error.reason(), Reason::Tls, "{error}");
@@ -102,11 +102,11 @@ fn a_certificate_without_a_name_is_told_what_it_lacks() {
     let mut login = login(server.access());
     login.hosts[0].host = "localhost".to_owned();
     login.tls.ca = Some(tls_file("ca.pem"));
-    login.tls.mode = Mode::VerifyFull;
+    login.tls.mode = TlsMode::VerifyFull;
     let error = refused(login.clone());
     assert_eq!(error.reason(), Reason::Tls, "{error}");
     assert!(error.hint().unwrap_or_default().contains("verify-ca"), "{error}");
-    login.tls.mode = Mode::VerifyCa;
+    login.tls.mode = TlsMode::VerifyCa;
     assert_eq!(open(login).unwrap().facts().tls, TlsState::Verified);
 }
 
@@ -149,7 +149,7 @@ fn a_handshake_that_fails_is_an_error_also_where_tls_is_only_preferred() {
         let (port, counts) = offering(act);
         let mut login = login(&Postgres::shared("postgres"));
         login.hosts = vec![HostPort { host: "127.0.0.1".to_owned(), port }];
-        login.tls.mode = Mode::Prefer;
+        login.tls.mode = TlsMode::Prefer;
         let error = refused(login);
         assert_eq!(error.reason(), Reason::Tls, "{error}");
         assert!(error.message().starts_with("TLS handshake with 127.0.0.1:"), "{error}");

@@ -6,8 +6,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::Login;
-use sql_exporter::driver::connection::tls::Mode;
+use sql_exporter::driver::connection::ConnectionConfig;
+use sql_exporter::driver::connection::tls::TlsMode;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 use sql_exporter::error::{Error, Reason};
 
@@ -139,9 +139,9 @@ fn scripted(talk: impl Fn(TcpStream) + Clone + Send + 'static) -> u16 {
     port
 }
 
-fn at(port: u16) -> Login {
+fn at(port: u16) -> ConnectionConfig {
     let mut login = login(&Postgres { port, ..Postgres::shared("postgres") });
-    login.tls.mode = Mode::Disable;
+    login.tls.mode = TlsMode::Disable;
     login
 }
 

@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use sql_exporter::driver::connection::HostPort;
-use sql_exporter::driver::connection::password::Password;
-use sql_exporter::driver::connection::tls::Mode;
+use sql_exporter::driver::connection::password::PasswordSource;
+use sql_exporter::driver::connection::tls::TlsMode;
 use sql_exporter::driver::postgres::endpoint;
 use sql_exporter::error::Reason;
 use sql_exporter::secret::Secret;
@@ -25,12 +25,12 @@ fn host(port: u16) -> HostPort {
 #[test]
 fn a_wrong_password_is_auth_and_not_shown() {
     let mut login = login(&Postgres::shared("postgres"));
-    login.password = Password::Given(Secret::new("c4nary-wrong".to_owned()));
+    login.password = PasswordSource::Given(Secret::new("c4nary-wrong".to_owned()));
     let error = refused(login.clone());
     assert_eq!((error.reason(), error.sqlstate()), (Reason::Auth, Some("28P01")));
     assert!(error.message().contains("password authentication failed for user \"postgres\""), "{error}");
     assert!(!format!("{error} {error:?} {login:?}").contains("c4nary"));
-    login.password = Password::None;
+    login.password = PasswordSource::None;
     let error = refused(login);
     assert_eq!(error.reason(), Reason::Auth);
     assert!(error.message().contains("password missing"), "{error}");
@@ -44,7 +44,7 @@ fn passwords_with_every_odd_character_work() {
     server.run(&format!("CREATE ROLE {name} LOGIN PASSWORD '{}'", odd.replace('\'', "''")));
     let mut login = login(&server);
     login.username = Some(name.clone());
-    login.password = Password::Given(Secret::new(odd.to_owned()));
+    login.password = PasswordSource::Given(Secret::new(odd.to_owned()));
     assert_eq!(value(&mut *open(login).unwrap(), "SELECT current_user::text"), format!("Text({name:?})"));
     server.run(&format!("DROP ROLE {name}"));
 }
@@ -101,7 +101,7 @@ fn a_unix_socket_is_local() {
     login.socket = Some(variable("TEST_POSTGRES_SOCKET").into());
     login.hosts = vec![HostPort { host: String::new(), port: server.port }];
     let mut session = open(login.clone()).unwrap();
-    assert_eq!(session.facts().tls.word(), "local");
+    assert_eq!(session.facts().tls.as_str(), "local");
     assert_eq!(value(&mut *session, "SELECT inet_client_addr() IS NULL"), "Bool(true)");
     session.canceller().cancel(sql_exporter::deadline::Deadline::within(Duration::from_secs(10))).unwrap();
     login.hosts.clear();
@@ -148,7 +148,7 @@ fn a_server_that_asks_for_a_clear_text_password_gets_it_only_where_nobody_listen
     let mut login = login(&server);
     login.username = Some("clear".to_owned());
     // Loopback, encrypted, and Unix sockets are no network.
-    for mode in [Mode::Disable, Mode::Prefer, Mode::Require] {
+    for mode in [TlsMode::Disable, TlsMode::Prefer, TlsMode::Require] {
         login.tls.mode = mode;
         assert_eq!(value(&mut *open(login.clone()).unwrap(), "SELECT 1"), "Int(1)");
     }

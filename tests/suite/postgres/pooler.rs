@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Health;
-use sql_exporter::driver::connection::password::Password;
-use sql_exporter::driver::connection::tls::Mode;
+use sql_exporter::driver::connection::password::PasswordSource;
+use sql_exporter::driver::connection::tls::TlsMode;
 use sql_exporter::driver::postgres::console;
 use sql_exporter::error::Reason;
 use sql_exporter::secret::Secret;
@@ -97,7 +97,7 @@ fn the_simple_protocol_works_through_the_pool_too() {
 #[test]
 fn a_wrong_password_is_auth_at_the_pooler_too() {
     let mut login = login(&pooled());
-    login.password = Password::Given(Secret::new("c4nary-wrong".to_owned()));
+    login.password = PasswordSource::Given(Secret::new("c4nary-wrong".to_owned()));
     let error = super::refused(login);
     assert_eq!(error.reason(), Reason::Auth, "{error}");
 }
@@ -105,7 +105,7 @@ fn a_wrong_password_is_auth_at_the_pooler_too() {
 #[test]
 fn a_database_that_the_pooler_cannot_reach_has_a_reason() {
     let mut login = login(&Postgres::shared("no_such_database").through_pgbouncer());
-    login.tls.mode = Mode::Disable;
+    login.tls.mode = TlsMode::Disable;
     let error = match open(login) {
         Err(error) => error,
         Ok(mut session) => match run(&mut *session, "SELECT 1", LONG).1 {

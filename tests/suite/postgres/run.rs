@@ -200,7 +200,7 @@ fn a_query_of_a_snapshot_whose_way_back_fails_has_failed_and_an_error_of_its_own
         let mut session = super::open(login).unwrap();
         assert_clean(&session.snapshot(true, Deadline::within(LONG)));
         assert_eq!(value(&mut *session, "SELECT 1"), "Int(1)");
-        let (recorder, health) = run(&mut *session, "RELEASE SAVEPOINT sqlx", LONG);
+        let (recorder, health) = run(&mut *session, "RELEASE SAVEPOINT sqlexp", LONG);
         assert!(matches!(health, Health::Spent), "{protocol}: {health:?}");
         assert_eq!(recorder.error().sqlstate(), Some("3B001"), "{protocol}: {}", recorder.error());
         // The transaction is of no use any more, and that is what is said.

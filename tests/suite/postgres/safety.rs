@@ -220,7 +220,7 @@ fn what_any_run_leaves_behind_changes_no_neighbours_number() {
                 continue;
             }
             server.run("TRUNCATE signs; GRANT SELECT ON orders, signs TO pg_monitor");
-            let endpoint = super::endpoint(sql_exporter::driver::connection::Login {
+            let endpoint = super::endpoint(sql_exporter::driver::connection::ConnectionConfig {
                 session_sql: session_sql.clone(),
                 read_only,
                 ..login(&server)

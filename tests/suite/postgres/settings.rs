@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Session;
-use sql_exporter::driver::connection::Login;
+use sql_exporter::driver::connection::ConnectionConfig;
 use sql_exporter::error::Reason;
 
 use super::{LONG, assert_clean, login, open, refused, rows, value};
@@ -13,19 +13,19 @@ use crate::recorder::run;
 use crate::servers::Postgres;
 use crate::servers::own::{OwnPgBouncer, OwnPostgres};
 
-fn simple(mut login: Login) -> Login {
+fn simple(mut login: ConnectionConfig) -> ConnectionConfig {
     login.params.push(("protocol".to_owned(), "simple".to_owned()));
     login
 }
 
-fn with_sql(server: &Postgres, session_sql: &[&str]) -> Login {
+fn with_sql(server: &Postgres, session_sql: &[&str]) -> ConnectionConfig {
     let mut login = login(server);
     login.session_sql = session_sql.iter().map(|&sql| sql.to_owned()).collect();
     login
 }
 
 /// The ways to one database: directly, through a pooler, and by the simple protocol.
-fn ways(server: &Postgres) -> [(&'static str, Login); 3] {
+fn ways(server: &Postgres) -> [(&'static str, ConnectionConfig); 3] {
     [
         ("direct", login(server)),
         ("pooled", login(&server.through_pgbouncer())),

@@ -1,7 +1,7 @@
 //! What a server is to its clients, a primary or a standby, holds for the life of a session.
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::Login;
+use sql_exporter::driver::connection::ConnectionConfig;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 
 use super::{LONG, assert_clean, login, open, value};
@@ -12,7 +12,7 @@ use crate::recorder::{Recorder, run};
 use crate::servers::Postgres;
 use crate::servers::own::OwnPostgres;
 
-fn wanting(server: &Postgres, attrs: &str) -> Login {
+fn wanting(server: &Postgres, attrs: &str) -> ConnectionConfig {
     let mut login = login(server);
     login.params = vec![("target_session_attrs".to_owned(), attrs.to_owned())];
     login

@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use sql_exporter::driver::connection::Login;
-use sql_exporter::driver::connection::password::Password;
-use sql_exporter::driver::connection::tls::Mode;
+use sql_exporter::driver::connection::ConnectionConfig;
+use sql_exporter::driver::connection::password::PasswordSource;
+use sql_exporter::driver::connection::tls::TlsMode;
 use sql_exporter::driver::{Session, TlsState};
 use sql_exporter::error::Reason;
 
@@ -14,7 +14,7 @@ use crate::process::{is_root, wait_for};
 use crate::servers::own::OwnPostgres;
 use crate::servers::{Postgres, tls_file};
 
-fn with(mode: Mode, ca: Option<&str>) -> Login {
+fn with(mode: TlsMode, ca: Option<&str>) -> ConnectionConfig {
     let mut login = login(&Postgres::shared("postgres"));
     login.tls.mode = mode;
     login.tls.ca = ca.map(tls_file);
@@ -28,14 +28,14 @@ fn is_encrypted(session: &mut dyn Session) -> bool {
 #[test]
 fn each_mode_does_what_it_says() {
     let cases = [
-        (Mode::Disable, None, TlsState::Plain),
-        (Mode::Prefer, None, TlsState::Encrypted),
-        (Mode::Require, None, TlsState::Encrypted),
-        (Mode::Require, Some("ca.pem"), TlsState::Verified),
-        (Mode::VerifyCa, Some("ca.pem"), TlsState::Verified),
-        (Mode::VerifyFull, Some("ca.pem"), TlsState::Verified),
+        (TlsMode::Disable, None, TlsState::Plain),
+        (TlsMode::Prefer, None, TlsState::Encrypted),
+        (TlsMode::Require, None, TlsState::Encrypted),
+        (TlsMode::Require, Some("ca.pem"), TlsState::Verified),
+        (TlsMode::VerifyCa, Some("ca.pem"), TlsState::Verified),
+        (TlsMode::VerifyFull, Some("ca.pem"), TlsState::Verified),
         // A server's own certificate is trusted byte for byte.
-        (Mode::VerifyFull, Some("server.pem"), TlsState::Verified),
+        (TlsMode::VerifyFull, Some("server.pem"), TlsState::Verified),
     ];
     for (mode, ca, state) in cases {
         let mut session = open(with(mode, ca)).unwrap_or_else(|error| panic!("{mode:?} {ca:?}: {error}"));
@@ -46,12 +46,12 @@ fn each_mode_does_what_it_says() {
 
 #[test]
 fn a_certificate_of_a_stranger_is_refused_where_it_is_verified() {
-    for mode in [Mode::Require, Mode::VerifyCa, Mode::VerifyFull] {
+    for mode in [TlsMode::Require, TlsMode::VerifyCa, TlsMode::VerifyFull] {
         let error = refused(with(mode, Some("stranger-ca.pem")));
         assert_eq!(error.reason(), Reason::Tls, "{mode:?}: {error}");
         assert!(error.message().contains("UnknownIssuer"), "{error}");
     }
-    let error = refused(with(Mode::VerifyFull, None));
+    let error = refused(with(TlsMode::VerifyFull, None));
     assert_eq!(error.reason(), Reason::Tls, "{error}");
 }
 
@@ -68,9 +68,9 @@ fn a_certificate_for_another_host_is_refused_by_verify_full_only() {
     ]);
     let mut login = login(server.access());
     login.tls.ca = Some(tls_file("ca.pem"));
-    login.tls.mode = Mode::VerifyCa;
+    login.tls.mode = TlsMode::VerifyCa;
     assert!(is_encrypted(&mut *open(login.clone()).unwrap()));
-    login.tls.mode = Mode::VerifyFull;
+    login.tls.mode = TlsMode::VerifyFull;
     let error = refused(login.clone());
     assert_eq!(error.reason(), Reason::Tls);
     assert!(error.message().contains("elsewhere.example"), "{error}");
@@ -80,10 +80,10 @@ fn a_certificate_for_another_host_is_refused_by_verify_full_only() {
 
 #[test]
 fn scram_binds_to_the_channel() {
-    let mut login = with(Mode::Require, None);
+    let mut login = with(TlsMode::Require, None);
     login.params = vec![("channel_binding".to_owned(), "require".to_owned())];
     assert!(is_encrypted(&mut *open(login.clone()).unwrap()));
-    login.tls.mode = Mode::Disable;
+    login.tls.mode = TlsMode::Disable;
     let error = refused(login);
     assert_eq!(error.reason(), Reason::Auth);
     assert!(error.message().contains("channel binding"), "{error}");
@@ -93,9 +93,9 @@ fn scram_binds_to_the_channel() {
 fn a_client_certificate_serves_as_login() {
     let server = Postgres::shared("postgres");
     server.run("DO $$ BEGIN CREATE ROLE client LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
-    let mut login = with(Mode::VerifyFull, Some("ca.pem"));
+    let mut login = with(TlsMode::VerifyFull, Some("ca.pem"));
     login.username = Some("client".to_owned());
-    login.password = Password::None;
+    login.password = PasswordSource::None;
     let error = refused(login.clone());
     assert!(matches!(error.reason(), Reason::Auth | Reason::Tls), "{error}");
     login.tls.cert = Some(tls_file("client.pem"));
@@ -108,7 +108,7 @@ fn a_client_certificate_serves_as_login() {
 #[test]
 fn a_file_that_cannot_serve_is_named() {
     for (file, message) in [("nothing.pem", "No such file"), ("ca.key", "holds no PEM certificate")] {
-        let error = refused(with(Mode::VerifyCa, Some(file)));
+        let error = refused(with(TlsMode::VerifyCa, Some(file)));
         assert_eq!(error.reason(), Reason::Tls);
         assert!(error.message().contains(file) && error.message().contains(message), "{error}");
     }
@@ -117,7 +117,7 @@ fn a_file_that_cannot_serve_is_named() {
 #[test]
 fn a_cancel_travels_encrypted_like_its_session() {
     let server = Postgres::shared("postgres");
-    let mut session = open(with(Mode::VerifyFull, Some("ca.pem"))).unwrap();
+    let mut session = open(with(TlsMode::VerifyFull, Some("ca.pem"))).unwrap();
     let canceller = session.canceller();
     let verdict = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&verdict);

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::Login;
+use sql_exporter::driver::connection::ConnectionConfig;
 use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
 use sql_exporter::error::Reason;
 
@@ -113,7 +113,7 @@ fn a_frozen_server_ends_the_job_by_the_clock_and_the_session_is_spent() {
 fn a_frozen_server_behind_tls_is_no_different() {
     let server = OwnPostgres::start(&[]);
     let mut session = session(server.access());
-    assert_eq!(session.facts().tls.word(), "encrypted, not verified");
+    assert_eq!(session.facts().tls.as_str(), "encrypted, not verified");
     server.freeze();
     let (recorder, health) = run(&mut *session, "SELECT 1", Duration::from_millis(300));
     assert_eq!(recorder.reason(), Reason::Timeout);
@@ -144,7 +144,7 @@ fn a_session_that_died_idle_loses_the_first_job_that_was_not_ended() {
 fn a_session_killed_in_mid_result_leaves_the_job_without_an_end() {
     let server = Postgres::shared("postgres");
     // Read-only targets run no such function.
-    let mut session = super::open(Login { read_only: false, ..login(&server) }).unwrap();
+    let mut session = super::open(ConnectionConfig { read_only: false, ..login(&server) }).unwrap();
     let sql = "SELECT CASE WHEN i = 90000 THEN pg_terminate_backend(pg_backend_pid()) END FROM generate_series(1, 100000) i";
     let (recorder, health) = run(&mut *session, sql, LONG);
     assert!(matches!(&health, Health::Lost(error) if error.sqlstate() == Some("57P01")), "{health:?}");
@@ -203,7 +203,7 @@ fn every_session_ends_with_a_goodbye() {
     );
     let proxy = Proxy::before(server.port);
     let mut login = login(&Postgres { port: proxy.port(), ..server });
-    login.tls.mode = sql_exporter::driver::connection::tls::Mode::Disable;
+    login.tls.mode = sql_exporter::driver::connection::tls::TlsMode::Disable;
     let open = || super::open(login.clone()).unwrap();
     drop(open());
     let mut used = open();
@@ -254,7 +254,7 @@ fn a_server_that_sends_half_a_message_costs_no_more_than_the_deadline() {
         stream.write_all(b"R\0\0").unwrap();
         swallow(stream);
     }));
-    login.tls.mode = sql_exporter::driver::connection::tls::Mode::Disable;
+    login.tls.mode = sql_exporter::driver::connection::tls::TlsMode::Disable;
     login.connect_timeout = Duration::from_millis(200);
     assert_eq!(super::refused(login).reason(), Reason::Timeout);
 }
@@ -264,7 +264,7 @@ fn what_is_no_postgresql_is_told_apart() {
     let mut login = login(&scripted(|mut stream| {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
     }));
-    login.tls.mode = sql_exporter::driver::connection::tls::Mode::Require;
+    login.tls.mode = sql_exporter::driver::connection::tls::TlsMode::Require;
     let error = super::refused(login);
     assert_eq!(error.reason(), Reason::Protocol);
     assert!(error.message().ends_with("does not speak PostgreSQL's protocol"), "{error}");

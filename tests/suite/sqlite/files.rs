@@ -99,7 +99,7 @@ fn a_schema_that_changes_between_batches_is_seen() {
 fn sessions_are_shared_out_to_threads_and_tell_their_facts() {
     let shop = Shop::new();
     let endpoint: Arc<dyn Endpoint> = Arc::new(shop.file());
-    assert_eq!(endpoint.shown(), format!("sqlite://{}", shop.path().display()));
+    assert_eq!(endpoint.redacted_url(), format!("sqlite://{}", shop.path().display()));
     let sessions: Vec<_> = (0..4)
         .map(|_| {
             let endpoint = Arc::clone(&endpoint);
@@ -111,7 +111,7 @@ fn sessions_are_shared_out_to_threads_and_tell_their_facts() {
     for session in sessions {
         let facts = session.join().expect("no panic").expect("a session");
         assert_eq!(
-            (facts.flavor.as_str(), facts.role.as_str(), facts.tls.word()),
+            (facts.flavor.as_str(), facts.role.as_str(), facts.tls.as_str()),
             ("sqlite", "primary", "local")
         );
         assert!(facts.version.starts_with("3."), "{}", facts.version);

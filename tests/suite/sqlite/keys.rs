@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sql_exporter::driver::sqlite::Sqlite;
 use sql_exporter::driver::{Driver, Endpoint};
 use sql_exporter::error::Error;
+use sql_exporter::yaml::document::Document;
 use sql_exporter::yaml::keys::{Keys, Reader};
-use sql_exporter::yaml::tree::Document;
 
 /// Reads the keys of one target that stands in `/etc/exporter/main.yaml`, over `defaults`: the endpoint's address, and the faults.
 fn read(target: &str, defaults: &str) -> (Option<String>, Vec<Error>) {
@@ -23,7 +23,7 @@ fn read(target: &str, defaults: &str) -> (Option<String>, Vec<Error>) {
         keys.finish();
         endpoint
     };
-    (endpoint.map(|endpoint| endpoint.shown()), reader.finish().0)
+    (endpoint.map(|endpoint| endpoint.redacted_url()), reader.finish().0)
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl StatusView {
 
 impl TargetView {
     fn of(target: &Target) -> TargetView {
-        let database = &target.plan;
+        let database = &target.database;
         let (facts, down) = (target.facts(), target.down());
         let state = match (&facts, &down) {
             _ if !database.enabled => TargetState::Disabled,
@@ -116,7 +116,7 @@ impl TargetView {
             (None, None) => TargetState::New,
         };
         let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.word().to_owned()]);
+        let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.as_str().to_owned()]);
         let mut queries: Vec<QueryView> =
             (0..database.queries.len()).filter_map(|index| QueryView::of(target, index)).collect();
         queries.sort_by_key(|query| query.failure.is_none());
@@ -156,7 +156,7 @@ impl TargetView {
 
 impl QueryView {
     fn of(target: &Target, index: usize) -> Option<QueryView> {
-        let query = target.plan.queries.get(index)?;
+        let query = target.database.queries.get(index)?;
         let past = target.past(index);
         Some(QueryView {
             name: query.name.to_string(),

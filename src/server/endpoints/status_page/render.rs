@@ -172,7 +172,7 @@ fn add_query(html: &mut Html, query: &QueryView, full: bool) {
 }
 
 fn add_failure(html: &mut Html, failure: &Failure, full: bool) {
-    html.add("<strong>{}</strong>", &[failure.reason.word()]);
+    html.add("<strong>{}</strong>", &[failure.reason.as_str()]);
     if let Some(code) = &failure.sqlstate {
         html.add(" [{}]", &[code]);
     }

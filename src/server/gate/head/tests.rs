@@ -2,12 +2,16 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn limits() -> Limits {
-    Limits::default()
+fn limits() -> HttpLimits {
+    HttpLimits::default()
 }
 
 /// Feeds bytes in pieces, as a socket would, and parses the head once it is whole.
-fn read<'b>(bytes: &'b [u8], step: usize, limits: &Limits) -> Result<Option<(Head<'b>, usize)>, Rejection> {
+fn read<'b>(
+    bytes: &'b [u8],
+    step: usize,
+    limits: &HttpLimits,
+) -> Result<Option<(Head<'b>, usize)>, Rejection> {
     let mut arrived = 0;
     while arrived < bytes.len() {
         let seen = arrived;
@@ -185,7 +189,7 @@ proptest! {
     ) {
         let mut bytes = if whole_start { b"GET /a HTTP/1.1\r\nHost: a\r\n".to_vec() } else { Vec::new() };
         bytes.extend(fragments.concat());
-        let limits = Limits { max_head_bytes: 200, max_header_lines: 8, ..Limits::default() };
+        let limits = HttpLimits { max_head_bytes: 200, max_header_lines: 8, ..HttpLimits::default() };
         let (at_once, in_pieces) = (read(&bytes, bytes.len(), &limits), read(&bytes, step, &limits));
         // Whether a head is refused does not depend on how it arrives; which message it gets may.
         prop_assert_eq!(at_once.as_ref().ok(), in_pieces.as_ref().ok());

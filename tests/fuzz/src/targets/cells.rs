@@ -1,7 +1,7 @@
 //! Cells of any kind through metrics of any type: a page that is legal in both formats, or an error of the query.
 
 use sql_exporter::error::Reason;
-use sql_exporter::value::{Cell, NoMoment};
+use sql_exporter::value::{Cell, LocalTimeError};
 
 use crate::checker::{checked, openmetrics};
 use crate::table::{Table, bare, open_page, page, query, render};
@@ -89,7 +89,7 @@ impl<'d> Input<'d> {
                 micros: self.number().cast_signed(),
                 moment: Ok(self.number().cast_signed()),
             },
-            15 => Cell::LocalDate { days: self.number().cast_signed(), moment: Err(NoMoment::Twice) },
+            15 => Cell::LocalDate { days: self.number().cast_signed(), moment: Err(LocalTimeError::Twice) },
             16 => Cell::NoDate(self.text()),
             17 => Cell::Float(f64::from(self.byte().cast_signed()) / 8.0),
             _ => Cell::Text(self.text()),

@@ -1,11 +1,11 @@
 //! Request heads: how the bytes arrive changes nothing, and what is passed on cannot be read as something else.
 
-use sql_exporter::config::http::Limits;
+use sql_exporter::config::exporter::HttpLimits;
 use sql_exporter::server::gate::head::{Head, Rejection, find_end};
 
 /// Small, so that inputs reach them.
-fn limits() -> Limits {
-    Limits { max_head_bytes: 512, max_header_lines: 8, ..Limits::default() }
+fn limits() -> HttpLimits {
+    HttpLimits { max_head_bytes: 512, max_header_lines: 8, ..HttpLimits::default() }
 }
 
 /// Where the first head ends, when `step` bytes arrive at a time.

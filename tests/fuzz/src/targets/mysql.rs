@@ -10,9 +10,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::Login;
-use sql_exporter::driver::connection::password::Password;
-use sql_exporter::driver::connection::tls::Tls;
+use sql_exporter::driver::connection::ConnectionConfig;
+use sql_exporter::driver::connection::password::PasswordSource;
+use sql_exporter::driver::connection::tls::TlsConfig;
 use sql_exporter::driver::{Column, Flow, Health, Job, Row, RowSink, Sql, mysql};
 use sql_exporter::error::{Error, Result};
 use sql_exporter::secret::Secret;
@@ -131,13 +131,13 @@ pub(crate) fn run(data: &[u8]) {
     let listener = UnixListener::bind(&path).expect("a socket");
     let bytes = said(data);
     let server = std::thread::spawn(move || listener.accept().map(|(stream, _)| serve(stream, &bytes)));
-    let login = Login {
+    let login = ConnectionConfig {
         hosts: Vec::new(),
         socket: Some(path),
         database: None,
         username: Some("u".to_owned()),
-        password: Password::Given(Secret::new("c4nary-fuzz".to_owned())),
-        tls: Tls::default(),
+        password: PasswordSource::Given(Secret::new("c4nary-fuzz".to_owned())),
+        tls: TlsConfig::default(),
         params: Vec::new(),
         read_only: true,
         session_sql: Vec::new(),

@@ -6,9 +6,9 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::connection::password::Password;
-use sql_exporter::driver::connection::tls::{Mode, Tls};
-use sql_exporter::driver::connection::{HostPort, Login};
+use sql_exporter::driver::connection::password::PasswordSource;
+use sql_exporter::driver::connection::tls::{TlsConfig, TlsMode};
+use sql_exporter::driver::connection::{ConnectionConfig, HostPort};
 use sql_exporter::driver::{Column, Flow, Health, Job, Row, RowSink, Sql, postgres};
 use sql_exporter::error::{Error, Result};
 
@@ -50,19 +50,19 @@ fn is_short(error: &Error) {
 }
 
 /// The first byte says how queries are sent.
-fn login(port: u16, way: u8) -> Login {
+fn login(port: u16, way: u8) -> ConnectionConfig {
     let (name, value) = match way % 3 {
         0 => ("pooler", "session"),
         1 => ("pooler", "transaction"),
         _ => ("protocol", "simple"),
     };
-    Login {
+    ConnectionConfig {
         hosts: vec![HostPort { host: "127.0.0.1".to_owned(), port }],
         socket: None,
         database: Some("app".to_owned()),
         username: Some("exporter".to_owned()),
-        password: Password::None,
-        tls: Tls { mode: Mode::Disable, ..Tls::default() },
+        password: PasswordSource::None,
+        tls: TlsConfig { mode: TlsMode::Disable, ..TlsConfig::default() },
         params: vec![(name.to_owned(), value.to_owned())],
         read_only: true,
         session_sql: Vec::new(),

@@ -1,4 +1,4 @@
-//! Text → [`Tree`]: the only file with serde_yaml. Scalars keep the text typed; what YAML allows and a
+//! Text → [`Node`]: the only file with serde_yaml. Scalars keep the text typed; what YAML allows and a
 //! configuration should not have (a second document, too many nodes or bytes) is an error here, repeated keys and
 //! tags are found by `audit`.
 //!
@@ -12,14 +12,14 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor,
 };
 
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Result, SourcePosition};
 use crate::file;
 use crate::file::ReadError;
 
 use super::place::Lines;
 use super::{audit, syntax};
 
-pub use super::node::{Entry, Tree, Value};
+pub use super::node::{MapEntry, Node, NodeValue};
 
 /// The largest file, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -38,7 +38,7 @@ pub struct Document {
     /// The whole text, without a byte order mark.
     pub text: String,
     /// The root.
-    pub tree: Tree,
+    pub tree: Node,
     /// What is wrong in it and does not hide the rest: repeated keys, tags, merge keys.
     pub faults: Vec<Error>,
     lines: Lines,
@@ -90,13 +90,13 @@ impl Document {
 
     /// The place of an offset in the text.
     #[must_use]
-    pub fn place(&self, at: Option<usize>, path: &str) -> Place {
+    pub fn place(&self, at: Option<usize>, path: &str) -> SourcePosition {
         self.lines.place(&self.file, &self.text, at, path)
     }
 }
 
 fn unreadable(file: &str, message: String) -> Error {
-    Error::config(message).at(Place { file: file.to_owned(), ..Place::default() })
+    Error::config(message).at(SourcePosition { file: file.to_owned(), ..SourcePosition::default() })
 }
 
 fn too_large(file: &str) -> Error {
@@ -130,7 +130,7 @@ impl Refused {
     }
 }
 
-fn build(text: &str) -> Result<Tree, Refused> {
+fn build(text: &str) -> Result<Node, Refused> {
     let events = || serde_yaml::Deserializer::from_str(text);
     let mut nodes = Budget(MAX_NODES);
     let shape = Survey(&mut nodes).deserialize(events()).map_err(Refused::Yaml)?;
@@ -234,13 +234,13 @@ struct Gather<'s> {
 }
 
 impl<'de> DeserializeSeed<'de> for Gather<'_> {
-    type Value = Tree;
-    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Tree, D::Error> {
+    type Value = Node;
+    fn deserialize<D: Deserializer<'de>>(self, events: D) -> Result<Node, D::Error> {
         match self.shape {
             Shape::Null | Shape::Scalar => {
                 let (text, at) = Text { text: self.text, bytes: self.bytes }.deserialize(events)?;
                 let null = matches!(self.shape, Shape::Null);
-                Ok(Tree { at, value: if null { Value::Null } else { Value::Scalar(text) } })
+                Ok(Node { at, value: if null { NodeValue::Null } else { NodeValue::Scalar(text) } })
             }
             Shape::List(_) => events.deserialize_seq(self),
             Shape::Map(_) => events.deserialize_map(self),
@@ -249,13 +249,13 @@ impl<'de> DeserializeSeed<'de> for Gather<'_> {
 }
 
 impl<'de> Visitor<'de> for Gather<'_> {
-    type Value = Tree;
+    type Value = Node;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("the same YAML as before")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
         let Shape::List(shapes) = self.shape else { return Err(A::Error::custom("a list appeared")) };
         let mut list = Vec::with_capacity(shapes.len());
         for shape in shapes {
@@ -265,19 +265,19 @@ impl<'de> Visitor<'de> for Gather<'_> {
                 bytes: &mut *self.bytes,
             })?);
         }
-        Ok(Tree { at: list.first().and_then(|tree| tree.at), value: Value::List(list) })
+        Ok(Node { at: list.first().and_then(|tree| tree.at), value: NodeValue::List(list) })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Tree, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
         let Shape::Map(shapes) = self.shape else { return Err(A::Error::custom("a mapping appeared")) };
         let mut map = Vec::with_capacity(shapes.len());
         for shape in shapes {
             let key = Text { text: self.text, bytes: &mut *self.bytes };
             let Some((key, at)) = entries.next_key_seed(key)? else { break };
             let tree = entries.next_value_seed(Gather { shape, text: self.text, bytes: &mut *self.bytes })?;
-            map.push(Entry { key, at, tree });
+            map.push(MapEntry { key, at, tree });
         }
-        Ok(Tree { at: map.first().and_then(|entry| entry.at), value: Value::Map(map) })
+        Ok(Node { at: map.first().and_then(|entry| entry.at), value: NodeValue::Map(map) })
     }
 }
 

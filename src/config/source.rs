@@ -3,70 +3,71 @@
 
 use std::path::PathBuf;
 
-use crate::driver::connection::Form;
+use crate::driver::connection::AddressSyntax;
 use crate::driver::statement::{Dialect, swallowing_comment};
-use crate::driver::{Allowed, Endpoint};
-use crate::error::Place;
-use crate::metric::lint_off::{Silence, Subject};
+use crate::driver::{AllowedStatements, Endpoint};
+use crate::error::SourcePosition;
+use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
 /// One entry as it stands in its file.
 #[derive(Debug, Clone, Default)]
-pub struct Written {
+pub struct DatabaseSource {
     /// The entry.
-    pub place: Place,
+    pub place: SourcePosition,
     /// The key `labels`; the entry where it has none.
-    pub labels: Place,
+    pub labels: SourcePosition,
     /// The lints that it silences.
-    pub lint_off: Silence,
+    pub lint_off: SilencedLints,
     /// Where its secrets stand.
-    pub secrets: Vec<Stored>,
+    pub secrets: Vec<StoredSecret>,
     /// The key `session_sql`, where a comment swallows the rest of one of its statements: lines of the file are joined.
-    pub swallowing: Option<Place>,
+    pub swallowing: Option<SourcePosition>,
 }
 
 /// A place where a secret is stored in clear text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredSecret {
     /// `password`, `url`, `password_file`, …
     pub key: &'static str,
     /// The key's value; never shows its line.
-    pub place: Place,
+    pub place: SourcePosition,
     /// The file that holds the secret.
     pub file: PathBuf,
     /// True when that is the configuration itself, false for a file that it names.
     pub in_configuration: bool,
 }
 
-impl Written {
+impl DatabaseSource {
     /// Takes the key `lint_off` and notes places. What [`secrets`] finds comes later, when the driver took its keys.
-    pub(super) fn read(keys: &mut Keys<'_>) -> Written {
-        let lint_off = Silence::read(keys, Subject::Target);
+    pub(super) fn read(keys: &mut Keys<'_>) -> DatabaseSource {
+        let lint_off = SilencedLints::read(keys, LintSubject::Target);
         let (place, labels) = (keys.place(""), keys.place("labels"));
-        Written { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
+        DatabaseSource { place, labels, lint_off, secrets: Vec::new(), swallowing: None }
     }
 
     /// Looks for comments in `session_sql`. Asks no key, and keeps nothing of the text.
     pub(super) fn note_comments(&mut self, keys: &Keys<'_>, endpoint: Option<&dyn Endpoint>) {
-        let dialect = endpoint.and_then(Endpoint::allows).map_or(Dialect::Postgres, Allowed::dialect);
+        let dialect =
+            endpoint.and_then(Endpoint::allows).map_or(Dialect::Postgres, AllowedStatements::dialect);
         let swallows = |folded: &Folded| swallowing_comment(&folded.text, &folded.folds, dialect).is_some();
         if keys.folded("session_sql").iter().any(swallows) {
-            self.swallowing = Some(Place { source: None, ..keys.place("session_sql") });
+            self.swallowing = Some(SourcePosition { source: None, ..keys.place("session_sql") });
         }
     }
 }
 
 /// Where the secrets of an entry stand. Asks no key.
-pub(super) fn secrets(keys: &Keys<'_>) -> Vec<Stored> {
+pub(super) fn secrets(keys: &Keys<'_>) -> Vec<StoredSecret> {
     let written = |key: &'static str, is_secret: fn(&str) -> bool| {
         let there = keys.written(key).is_some_and(|text| is_secret(text.expose()));
-        let place = Place { source: None, ..keys.place(key) };
-        there.then(|| Stored { key, file: PathBuf::from(&place.file), place, in_configuration: true })
+        let place = SourcePosition { source: None, ..keys.place(key) };
+        there.then(|| StoredSecret { key, file: PathBuf::from(&place.file), place, in_configuration: true })
     };
     let named = |key: &'static str| {
-        let place = Place { source: None, ..keys.place(key) };
-        keys.path_of(key).map(|file| Stored { key, place, file, in_configuration: false })
+        let place = SourcePosition { source: None, ..keys.place(key) };
+        keys.path_of(key).map(|file| StoredSecret { key, place, file, in_configuration: false })
     };
     let password = written("password", |text| !text.is_empty());
     let urls = ["url", "connection_string"].map(|key| written(key, has_password));
@@ -77,7 +78,7 @@ pub(super) fn secrets(keys: &Keys<'_>) -> Vec<Stored> {
 /// True when a URL holds a password: `user:password@`, or a parameter. Its variables are left out already, so that it
 /// may be half a URL.
 fn has_password(url: &str) -> bool {
-    if Form::of(url) == Form::Keywords {
+    if AddressSyntax::of(url) == AddressSyntax::Keywords {
         let values = url.split("password").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('='));
         return values.into_iter().any(|value| !matches!(value.split_whitespace().next(), None | Some("''")));
     }

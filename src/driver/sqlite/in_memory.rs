@@ -17,7 +17,7 @@ use super::{fault, guard, limited};
 ///
 /// # Errors
 /// The script's first fault, with its place in the script.
-pub fn scratch(script: &str, by: Deadline) -> Result<Box<dyn Session>> {
+pub fn session_in_memory(script: &str, by: Deadline) -> Result<Box<dyn Session>> {
     let failed = |cause: &rusqlite::Error| {
         let told = fault::error(cause, None);
         let said = match told.reason() {
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     fn refused(script: &str) -> String {
-        let made = scratch(script, Deadline::within(Duration::from_secs(20)));
+        let made = session_in_memory(script, Deadline::within(Duration::from_secs(20)));
         made.err().unwrap_or_else(|| panic!("{script} ran")).to_string()
     }
 
@@ -78,7 +78,7 @@ mod tests {
         assert!(refused("BEGIN; CREATE TABLE t (a)").ends_with("it leaves a transaction open"));
         let endless =
             "CREATE TABLE t AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT i FROM n";
-        let made = scratch(endless, Deadline::within(Duration::from_millis(50)));
+        let made = session_in_memory(endless, Deadline::within(Duration::from_millis(50)));
         assert!(made.err().unwrap().to_string().contains("it was stopped"));
     }
 }

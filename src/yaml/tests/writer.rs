@@ -2,22 +2,22 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use crate::yaml::effective::Shown;
+use crate::yaml::document::{Document, Node, NodeValue};
 use crate::yaml::keys::{Keys, Reader};
-use crate::yaml::tree::{Document, Tree, Value};
+use crate::yaml::writer::YamlValue;
 
 fn document(text: &str) -> Document {
     Document::parse("a.yaml", Path::new("."), text.to_owned())
         .unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-fn read_back(tree: &Tree) -> Shown {
+fn read_back(tree: &Node) -> YamlValue {
     match &tree.value {
-        Value::Null => panic!("nothing"),
-        Value::Scalar(text) => Shown::text(text),
-        Value::List(items) => Shown::List(items.iter().map(read_back).collect()),
-        Value::Map(entries) => {
-            Shown::Map(entries.iter().map(|entry| (entry.key.clone(), read_back(&entry.tree))).collect())
+        NodeValue::Null => panic!("nothing"),
+        NodeValue::Scalar(text) => YamlValue::text(text),
+        NodeValue::List(items) => YamlValue::List(items.iter().map(read_back).collect()),
+        NodeValue::Map(entries) => {
+            YamlValue::Map(entries.iter().map(|entry| (entry.key.clone(), read_back(&entry.tree))).collect())
         }
     }
 }
@@ -62,12 +62,12 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![hard.prop_map(str::to_owned), "[ -~\n]{0,30}", any::<String>()]
 }
 
-fn shown() -> impl Strategy<Value = Shown> {
-    text().prop_map(Shown::Text).prop_recursive(3, 20, 4, |inner| {
+fn shown() -> impl Strategy<Value = YamlValue> {
+    text().prop_map(YamlValue::Text).prop_recursive(3, 20, 4, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Shown::List),
+            prop::collection::vec(inner.clone(), 0..4).prop_map(YamlValue::List),
             prop::collection::btree_map(text(), inner, 0..4)
-                .prop_map(|map| Shown::Map(map.into_iter().collect())),
+                .prop_map(|map| YamlValue::Map(map.into_iter().collect())),
         ]
     })
 }
@@ -76,7 +76,7 @@ proptest! {
     #[test]
     fn what_is_written_reads_back_as_the_same(shown in shown()) {
         // A YAML text cannot hold every control character bare; ours are written as escapes, which serde_yaml reads.
-        let whole = Shown::Map(vec![("top".to_owned(), shown)]);
+        let whole = YamlValue::Map(vec![("top".to_owned(), shown)]);
         let yaml = whole.yaml();
         let document = document(&yaml);
         prop_assert_eq!(read_back(&document.tree), whole, "{}", yaml);
@@ -99,7 +99,7 @@ fn effective(own: &str, defaults: &str) -> (String, [u8; 32]) {
     );
     let mut tls = keys.inner("tls").unwrap();
     let _ = (tls.text("mode"), tls.secret("key"));
-    (keys.shown().yaml(), keys.digest())
+    (keys.redacted().yaml(), keys.digest())
 }
 
 const OWN: &str = "host: ${HOST}\npassword: a\nparams: {a: b}\nlabels: {x: '1'}\ntls: {mode: require, key: k}\nsql: SELECT '${HOST}'\nunknown: u\n";

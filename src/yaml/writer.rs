@@ -1,4 +1,4 @@
-//! What a mapping came to say: defaults merged in, variables replaced. Shown with its secrets hidden, and as a digest
+//! What a mapping came to say: defaults merged in, variables replaced. YamlValue with its secrets hidden, and as a digest
 //! with them, by which a reload knows whether anything changed.
 //!
 //! Which values are secret stands in the reader's record: those taken as a secret or concealed, and keys that nobody
@@ -8,24 +8,24 @@ use std::rc::Rc;
 
 use ring::digest::{SHA256, digest};
 
+use super::document::{MapEntry, NodeValue};
 use super::expand::expand;
 use super::keys::Keys;
 use super::record::{Record, Showing};
 use super::source::Source;
-use super::tree::{Entry, Value};
 
 /// What stands for a secret.
 const HIDDEN: &str = "<hidden>";
 
 /// A value as it may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
+pub enum YamlValue {
     /// A scalar.
     Text(String),
     /// A sequence.
-    List(Vec<Shown>),
+    List(Vec<YamlValue>),
     /// A mapping, in order.
-    Map(Vec<(String, Shown)>),
+    Map(Vec<(String, YamlValue)>),
 }
 
 /// SHA-256 of what was read, secrets included.
@@ -47,7 +47,7 @@ pub fn digest_of(parts: &[&[u8]]) -> Digest {
 impl Keys<'_> {
     /// The mapping with its secrets hidden. Ask once every key was taken: what nobody took is hidden too.
     #[must_use]
-    pub fn shown(&self) -> Shown {
+    pub fn redacted(&self) -> YamlValue {
         self.effective(true)
     }
 
@@ -61,13 +61,13 @@ impl Keys<'_> {
     #[must_use]
     pub fn digest_without(&self, left_out: &[&str]) -> Digest {
         let mut shown = self.effective(false);
-        if let Shown::Map(pairs) = &mut shown {
+        if let YamlValue::Map(pairs) = &mut shown {
             pairs.retain(|(key, _)| !left_out.contains(&key.as_str()));
         }
         digest_of(&[shown.yaml().as_bytes()])
     }
 
-    fn effective(&self, masked: bool) -> Shown {
+    fn effective(&self, masked: bool) -> YamlValue {
         let view = View { keys: self, masked };
         let mut pairs = view.pairs(&self.front, self.back.as_ref());
         for entry in self.back.iter().flat_map(Source::entries) {
@@ -77,7 +77,7 @@ impl Keys<'_> {
                 pairs.extend(view.pair(back, entry, None));
             }
         }
-        Shown::Map(pairs)
+        YamlValue::Map(pairs)
     }
 }
 
@@ -88,17 +88,22 @@ struct View<'v, 'd> {
 }
 
 impl View<'_, '_> {
-    fn pairs(&self, source: &Source<'_>, back: Option<&Source<'_>>) -> Vec<(String, Shown)> {
+    fn pairs(&self, source: &Source<'_>, back: Option<&Source<'_>>) -> Vec<(String, YamlValue)> {
         source.entries().iter().filter_map(|entry| self.pair(source, entry, back)).collect()
     }
 
     /// A key with its value; of two mappings one over the other where they merge.
-    fn pair(&self, source: &Source<'_>, entry: &Entry, back: Option<&Source<'_>>) -> Option<(String, Shown)> {
+    fn pair(
+        &self,
+        source: &Source<'_>,
+        entry: &MapEntry,
+        back: Option<&Source<'_>>,
+    ) -> Option<(String, YamlValue)> {
         let showing = source.record.showing(&entry.key);
         let mut shown = self.value(&entry.tree.value, &showing)?;
-        if let Shown::Map(own) = &mut shown
+        if let YamlValue::Map(own) = &mut shown
             && let Some(behind) = back.and_then(|back| back.entry(&entry.key))
-            && let Some(Shown::Map(more)) = self.value(&behind.tree.value, &showing)
+            && let Some(YamlValue::Map(more)) = self.value(&behind.tree.value, &showing)
         {
             let missing: Vec<_> =
                 more.into_iter().filter(|(key, _)| own.iter().all(|(known, _)| known != key)).collect();
@@ -108,28 +113,28 @@ impl View<'_, '_> {
     }
 
     /// `None` for nothing.
-    fn value(&self, value: &Value, showing: &Showing) -> Option<Shown> {
+    fn value(&self, value: &NodeValue, showing: &Showing) -> Option<YamlValue> {
         Some(match value {
-            Value::Null => return None,
-            Value::Scalar(text) => Shown::Text(match showing {
+            NodeValue::Null => return None,
+            NodeValue::Scalar(text) => YamlValue::Text(match showing {
                 Showing::Hidden if self.masked => HIDDEN.to_owned(),
                 Showing::AsTyped => text.clone(),
                 _ => expand(text, self.keys.reader.environment).unwrap_or_else(|_| text.clone()),
             }),
-            Value::List(items) => {
+            NodeValue::List(items) => {
                 // The mappings of a list were asked for themselves, and hold no secrets.
-                Shown::List(
+                YamlValue::List(
                     items.iter().filter_map(|item| self.value(&item.value, &inner(showing, None))).collect(),
                 )
             }
-            Value::Map(entries) => {
-                let shown = |entry: &Entry| {
+            NodeValue::Map(entries) => {
+                let shown = |entry: &MapEntry| {
                     Some((
                         entry.key.clone(),
                         self.value(&entry.tree.value, &inner(showing, Some(&entry.key)))?,
                     ))
                 };
-                Shown::Map(entries.iter().filter_map(shown).collect())
+                YamlValue::Map(entries.iter().filter_map(shown).collect())
             }
         })
     }
@@ -144,22 +149,22 @@ fn inner(showing: &Showing, key: Option<&str>) -> Showing {
     }
 }
 
-impl Shown {
+impl YamlValue {
     /// A scalar.
     #[must_use]
-    pub fn text(text: impl std::fmt::Display) -> Shown {
-        Shown::Text(text.to_string())
+    pub fn text(text: impl std::fmt::Display) -> YamlValue {
+        YamlValue::Text(text.to_string())
     }
 
     /// What stands for a secret.
     #[must_use]
-    pub fn hidden() -> Shown {
-        Shown::text(HIDDEN)
+    pub fn hidden() -> YamlValue {
+        YamlValue::text(HIDDEN)
     }
 
     /// Replaces the value of a key; adds it with `or_add`. Nothing happens to what is no mapping.
-    pub fn set(&mut self, key: &str, value: Shown, or_add: bool) {
-        let Shown::Map(pairs) = self else { return };
+    pub fn set(&mut self, key: &str, value: YamlValue, or_add: bool) {
+        let YamlValue::Map(pairs) = self else { return };
         match pairs.iter_mut().find(|(known, _)| known == key) {
             Some((_, place)) => *place = value,
             None if or_add => pairs.push((key.to_owned(), value)),
@@ -178,17 +183,17 @@ impl Shown {
     fn write(&self, depth: usize, out: &mut String) {
         let indent = "  ".repeat(depth);
         match self {
-            Shown::Text(text) => {
+            YamlValue::Text(text) => {
                 scalar(text, depth, out);
                 out.push('\n');
             }
-            Shown::List(items) => {
+            YamlValue::List(items) => {
                 for item in items {
                     out.extend([&*indent, "-"]);
                     item.write_below(depth, out);
                 }
             }
-            Shown::Map(pairs) => {
+            YamlValue::Map(pairs) => {
                 for (key, value) in pairs {
                     out.push_str(&indent);
                     scalar(key, usize::MAX, out);
@@ -202,13 +207,13 @@ impl Shown {
     /// After `-` or `key:`.
     fn write_below(&self, depth: usize, out: &mut String) {
         match self {
-            Shown::Text(_) => {
+            YamlValue::Text(_) => {
                 out.push(' ');
                 self.write(depth, out);
             }
-            Shown::List(items) if items.is_empty() => out.push_str(" []\n"),
-            Shown::Map(pairs) if pairs.is_empty() => out.push_str(" {}\n"),
-            Shown::List(_) | Shown::Map(_) => {
+            YamlValue::List(items) if items.is_empty() => out.push_str(" []\n"),
+            YamlValue::Map(pairs) if pairs.is_empty() => out.push_str(" {}\n"),
+            YamlValue::List(_) | YamlValue::Map(_) => {
                 out.push('\n');
                 self.write(depth + 1, out);
             }
