@@ -18,7 +18,7 @@ use std::time::Duration;
 use self::backend::upstream::private_folders;
 use self::backend::{Backend, BackendOptions};
 use self::gate::web_config::WebConfigStore;
-use self::gate::{Gate, GateOptions, Listener};
+use self::gate::{Gate, GateState, Listener};
 pub use self::message::{BodyPart, BodySize, Method, Peer, Request, Response};
 use self::message::{default_headers, reason_phrase};
 use self::response_budget::ResponseBudget;
@@ -97,8 +97,8 @@ pub fn serve(options: ServeOptions<'_>) -> Result<Server, Vec<Error>> {
             on_rejected: Arc::clone(&on_rejected),
         };
         let backend = Backend::start(backend_options, private_folders())?;
-        let gate_options = GateOptions { limits, web_config: store, public_paths, on_rejected };
-        let gate = Gate::open(listeners, gate_options, Arc::clone(&backend))?;
+        let state = GateState::new(limits, store, public_paths, Arc::clone(&backend), on_rejected)?;
+        let gate = Gate::open(listeners, state)?;
         Ok(Server { gate, backend })
     };
     start().map_err(|error| vec![error])

@@ -1,4 +1,4 @@
-//! The front door against real sockets: `http::serve` with a trivial answer, clients that misbehave.
+//! The HTTP server on real sockets: `server::serve` with a trivial answer, clients that misbehave.
 
 mod child;
 mod faults;
@@ -23,7 +23,7 @@ use crate::process::wait_for;
 /// Far longer than anything here takes, also on a busy machine.
 const LONG: Duration = Duration::from_secs(30);
 
-/// A front door on a free loopback port.
+/// A server on a free loopback port.
 struct Front {
     server: Server,
     port: u16,

@@ -3,7 +3,7 @@
 //! among equals those that have failed least, then those whose address has the fewest logins in the queue. The queue is
 //! bounded, as is the share of one address in it; when it is full, a login that would go first displaces the last one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -52,7 +52,6 @@ impl LoginOrigin {
 type QueueOrder = (Rank, u32, usize, u64);
 
 struct QueuedLogin {
-    order: QueueOrder,
     origin: LoginOrigin,
     permit: oneshot::Sender<LoginPermit>,
 }
@@ -61,7 +60,7 @@ struct QueuedLogin {
 struct LoginQueueState {
     /// A hash is being checked.
     is_busy: bool,
-    queued: Vec<QueuedLogin>,
+    queued: BTreeMap<QueueOrder, QueuedLogin>,
     arrivals: u64,
     /// Where logins succeeded.
     known: HashSet<LoginOrigin>,
@@ -127,12 +126,11 @@ impl LoginQueue {
         loop {
             let next = {
                 let mut state = self.state.lock();
-                let first = state.queued.iter().enumerate().min_by_key(|(_, login)| login.order);
-                let Some((at, _)) = first else {
+                let Some((_, first)) = state.queued.pop_first() else {
                     state.is_busy = false;
                     return;
                 };
-                state.queued.swap_remove(at)
+                first
             };
             match next.permit.send(LoginPermit(Some(Arc::clone(self)))) {
                 Ok(()) => return,
@@ -151,7 +149,7 @@ impl LoginQueueState {
         name: &str,
         is_known_user: bool,
     ) -> Option<oneshot::Receiver<LoginPermit>> {
-        self.queued.retain(|login| !login.permit.is_closed());
+        self.queued.retain(|_, login| !login.permit.is_closed());
         let rank = match (self.known.contains(&origin), is_known_user) {
             (true, _) => Rank::KnownAddress,
             (false, true) => Rank::KnownUser,
@@ -159,7 +157,7 @@ impl LoginQueueState {
         };
         let failures = self.failures.get(&(origin, remembered(name))).copied().unwrap_or_default();
         self.arrivals += 1;
-        let of_origin = self.queued.iter().filter(|login| login.origin == origin).count();
+        let of_origin = self.queued.values().filter(|login| login.origin == origin).count();
         let order = (rank, failures, of_origin, self.arrivals);
         if of_origin >= MAX_QUEUED_PER_ADDRESS {
             self.displace(order, |login| login.origin == origin)?;
@@ -167,19 +165,17 @@ impl LoginQueueState {
             self.displace(order, |_| true)?;
         }
         let (permit, receiver) = oneshot::channel();
-        self.queued.push(QueuedLogin { order, origin, permit });
+        self.queued.insert(order, QueuedLogin { origin, permit });
         Some(receiver)
     }
 
     /// Removes the last one among some; `None` if it does not come after `order`.
     fn displace(&mut self, order: QueueOrder, among: impl Fn(&QueuedLogin) -> bool) -> Option<()> {
-        let candidates = self.queued.iter().enumerate().filter(|(_, login)| among(login));
-        let (at, last) = candidates.max_by_key(|(_, login)| login.order)?;
-        if last.order <= order {
+        let last = *self.queued.iter().rfind(|(_, login)| among(login))?.0;
+        if last <= order {
             return None;
         }
-        self.queued.swap_remove(at);
-        Some(())
+        self.queued.remove(&last).map(drop)
     }
 }
 

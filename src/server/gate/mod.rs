@@ -51,28 +51,42 @@ const KEEP_THREADS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 const TOO_MANY_CONNECTIONS: Rejection = Rejection::new(503, "connections", "too many connections");
 
-/// What the gate checks requests against.
-pub(super) struct GateOptions {
-    pub(super) limits: HttpLimits,
-    /// TLS, users and headers.
-    pub(super) web_config: Arc<WebConfigStore>,
-    /// Paths that need no login.
-    pub(super) public_paths: Vec<String>,
-    pub(super) on_rejected: Arc<OnRejected>,
-}
-
 /// What all connections share.
-struct GateState {
+pub(super) struct GateState {
     limits: HttpLimits,
     connections: Arc<Connections>,
+    /// TLS, users and headers.
     web_config: Arc<WebConfigStore>,
     authenticator: Authenticator,
+    /// Paths that need no login.
     public_paths: Vec<String>,
     backend: Arc<Backend>,
     on_rejected: Arc<OnRejected>,
 }
 
 impl GateState {
+    /// # Errors
+    /// The system has no random bytes.
+    pub(super) fn new(
+        limits: HttpLimits,
+        web_config: Arc<WebConfigStore>,
+        public_paths: Vec<String>,
+        backend: Arc<Backend>,
+        on_rejected: Arc<OnRejected>,
+    ) -> Result<Arc<Self>> {
+        let connections = Arc::new(Connections::new(&limits, Arc::clone(&on_rejected)));
+        let authenticator = Authenticator::new()?;
+        Ok(Arc::new(GateState {
+            limits,
+            connections,
+            web_config,
+            authenticator,
+            public_paths,
+            backend,
+            on_rejected,
+        }))
+    }
+
     /// Counts a rejection that is the client's fault.
     fn count(&self, rejection: &Rejection) {
         if let Some(reason) = rejection.reason {
@@ -84,7 +98,7 @@ impl GateState {
 /// The open gate.
 pub(super) struct Gate {
     addresses: Vec<String>,
-    connections: Arc<Connections>,
+    state: Arc<GateState>,
     runtime: Handle,
     accepting: Vec<tokio::task::AbortHandle>,
     end: Option<oneshot::Sender<()>>,
@@ -98,11 +112,7 @@ impl Gate {
     ///
     /// # Errors
     /// The machine refuses the thread or the runtime's descriptors.
-    pub(super) fn open(
-        listeners: Vec<Listener>,
-        options: GateOptions,
-        backend: Arc<Backend>,
-    ) -> Result<Self> {
+    pub(super) fn open(listeners: Vec<Listener>, state: Arc<GateState>) -> Result<Self> {
         let failed = |error: io::Error| Error::machine(format!("cannot start the gate: {error}"));
         let mut runtime = Builder::new_current_thread();
         let runtime = runtime.enable_io().enable_time().max_blocking_threads(BLOCKING_THREADS);
@@ -110,17 +120,6 @@ impl Gate {
         // One blocking thread that is always there: tokio panics where it has none and the machine provides none.
         let first = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(|| ()))));
         first.map_err(|_| Error::machine("cannot start the gate: the system gives no thread"))?;
-        let GateOptions { limits, web_config, public_paths, on_rejected } = options;
-        let connections = Arc::new(Connections::new(&limits, Arc::clone(&on_rejected)));
-        let state = Arc::new(GateState {
-            limits,
-            connections: Arc::clone(&connections),
-            web_config,
-            authenticator: Authenticator::new()?,
-            public_paths,
-            backend,
-            on_rejected,
-        });
         let addresses = listeners.iter().map(|listener| listener.shown().to_owned()).collect();
         let paths = listeners.iter().filter_map(Listener::path).map(ToOwned::to_owned).collect();
         let entered = runtime.enter();
@@ -139,7 +138,7 @@ impl Gate {
         };
         let thread = std::thread::Builder::new().name("gate".to_owned()).spawn(serve).map_err(failed)?;
         let (end, thread) = (Some(end), Some(thread));
-        Ok(Gate { addresses, connections, runtime: handle, accepting, end, thread, paths })
+        Ok(Gate { addresses, state, runtime: handle, accepting, end, thread, paths })
     }
 
     pub(super) fn addresses(&self) -> &[String] {
@@ -150,10 +149,10 @@ impl Gate {
     /// until `late`. Returns the number of connections that were cut.
     pub(super) fn stop(&mut self, by: Deadline, late: Deadline, interrupt: impl FnOnce()) -> usize {
         self.accepting.iter().for_each(tokio::task::AbortHandle::abort);
-        let connections = Arc::clone(&self.connections);
+        let state = Arc::clone(&self.state);
         let (done, cut) = std::sync::mpsc::sync_channel(1);
         self.runtime.spawn(async move {
-            let _ = done.send(connections.drain(by).await);
+            let _ = done.send(state.connections.drain(by).await);
         });
         let cut = match cut.recv_timeout(late.left()) {
             Err(RecvTimeoutError::Timeout) => {

@@ -1,4 +1,4 @@
-//! The front door with a web-config file: TLS, client certificates, logins, answer headers, and all of them replaced
+//! The HTTP server with a web-config file: TLS, client certificates, logins, answer headers, and all of them replaced
 //! while it stands open. The client is curl.
 
 use std::process::Command;
