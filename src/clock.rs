@@ -1,19 +1,18 @@
-//! When something happened, in Unix time that stays true when the wall clock is set.
+//! When something happened, in Unix time that stays correct when the wall clock is set.
 //!
-//! Which of two moments is the later one, and how old one is, tells the monotonic clock alone. The wall clock is asked
-//! for what is shown to people and to Prometheus.
+//! The monotonic clock alone decides which of two moments is later and how old one is. The wall clock is only for what
+//! people and Prometheus see.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// How far the wall clock may run from the monotonic one before it counts as set. Both are adjusted alike where a clock
-/// is only corrected by degrees.
+/// How far the wall clock may differ from the monotonic one before it counts as set. Gradual corrections apply to both.
 const TOLERANCE: Duration = Duration::from_secs(1);
 
 /// A moment of the past on both clocks, in the order of the monotonic one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp {
     at: Instant,
-    /// What the wall clock showed then.
+    /// The wall clock at that moment.
     wall: SystemTime,
 }
 
@@ -43,17 +42,17 @@ impl Timestamp {
         moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |span| span.as_secs_f64())
     }
 
-    /// True where the wall clock went on like the monotonic one from this moment to `later`: nobody set it, and the machine
-    /// did not sleep.
+    /// True when both clocks advanced equally from this moment to `later`: the wall clock was not set, and the machine did
+    /// not sleep.
     #[must_use]
-    pub fn runs_on_to(self, later: Timestamp) -> bool {
+    pub fn agrees_with(self, later: Timestamp) -> bool {
         let expected = self.wall + later.at.saturating_duration_since(self.at);
         let apart = |one: SystemTime, other: SystemTime| one.duration_since(other).unwrap_or_default();
         apart(later.wall, expected).max(apart(expected, later.wall)) <= TOLERANCE
     }
 
-    /// The wall-clock time of this moment as `now` knows it: what the clock showed then, unless it was ahead and has been
-    /// set back since. (One that was set forward cannot be told from a machine that slept.)
+    /// The wall-clock time of this moment as seen from `now`: what the clock showed then, unless it was ahead and has been
+    /// set back since. (A clock that was set forward looks like a machine that slept.)
     fn wall_as_of(self, now: Timestamp) -> SystemTime {
         let age = now.at.saturating_duration_since(self.at);
         let by_age = now.wall.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -98,7 +97,7 @@ mod tests {
     fn a_clock_that_was_set_is_noticed_in_both_directions() {
         let (start, hour) = (Instant::now(), noon() + HOUR);
         let then = Timestamp::new(start, noon());
-        let runs_on = |wall| then.runs_on_to(Timestamp::new(start + HOUR, wall));
+        let runs_on = |wall| then.agrees_with(Timestamp::new(start + HOUR, wall));
         assert!(runs_on(hour) && runs_on(hour + TOLERANCE) && runs_on(hour - TOLERANCE));
         assert!(!runs_on(hour + TOLERANCE * 2) && !runs_on(hour - TOLERANCE * 2));
     }

@@ -1,6 +1,6 @@
 //! A moment by which work must be done, and durations as users write them.
 //!
-//! Monotonic: no wall clock is read. A deadline is made once and handed down; nobody below makes a longer one.
+//! Monotonic: no wall clock is read. A deadline is made once and passed down; no callee makes a longer one.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
-/// Far enough to be no limit, near enough that adding it never overflows.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Far enough in practice, near enough that adding it never overflows.
+const MAX_SPAN: Duration = Duration::from_secs(366 * 24 * 3600);
 
 impl Deadline {
-    /// The moment itself.
+    /// A deadline at `moment`.
     #[must_use]
     pub fn at(moment: Instant) -> Self {
         Deadline(moment)
@@ -27,7 +27,7 @@ impl Deadline {
     /// `span` after `start`; longer than a year counts as a year.
     #[must_use]
     pub fn after(start: Instant, span: Duration) -> Self {
-        Deadline(start + span.min(LONGEST))
+        Deadline(start + span.min(MAX_SPAN))
     }
 
     /// The earlier of this deadline and `span` from now.
@@ -73,18 +73,18 @@ fn socket_timeout(left: Duration) -> Option<Duration> {
     (!left.is_zero()).then(|| left.max(Duration::from_millis(1)))
 }
 
-/// The limit that a server is told when `left` is left: a little less, so that its own answer comes first and its
-/// session lives on, on a busy machine too. A tenth up to 20 ms, a twentieth up to 100 ms.
+/// The limit to set on a server when `left` is left: a little less, so that its own answer arrives first and the session
+/// stays usable, on a busy machine too. A tenth up to 20 ms, a twentieth up to 100 ms.
 #[must_use]
 pub fn server_limit(left: Duration) -> Duration {
     let early = (left / 10).min(Duration::from_millis(20)).max((left / 20).min(Duration::from_millis(100)));
     left - early
 }
 
-/// Reads `500ms`, `10s`, `5m`, `1h`, `1.5s`; a bare number is seconds (docs/configuration.md). At most a year.
+/// Reads `500ms`, `10s`, `5m`, `1h`, `1.5s`; a bare number is seconds (`docs/configuration.md`). At most a year.
 ///
 /// # Errors
-/// A sentence that says what a duration looks like.
+/// A sentence with examples of durations.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let trimmed = text.trim();
     let digits = trimmed.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(trimmed.len());
@@ -98,14 +98,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => f64::NAN,
     };
     match number.parse::<f64>().map(|value| value * factor) {
-        Ok(seconds) if seconds.is_finite() && seconds <= LONGEST.as_secs_f64() => {
+        Ok(seconds) if seconds.is_finite() && seconds <= MAX_SPAN.as_secs_f64() => {
             Ok(Duration::from_secs_f64(seconds))
         }
         _ => Err(format!("{text:?} is not a duration: write 500ms, 10s, 5m, 1h or a number of seconds")),
     }
 }
 
-/// As [`parse_duration`] reads it: in the largest unit that leaves a whole number.
+/// The text that [`parse_duration`] reads, in the largest unit that leaves a whole number.
 #[must_use]
 pub fn duration_text(duration: Duration) -> String {
     let (seconds, millis) = (duration.as_secs(), duration.as_millis());

@@ -1,8 +1,8 @@
-//! Reads a file that a configuration names: a regular one, bounded in size and time, and without the byte order mark that
-//! Windows' editors put first.
+//! Reads the files that a configuration names: regular ones, bounded in size and time, without the byte order mark that
+//! editors on Windows add. Tells whether they changed.
 //!
-//! A read may hang in the system for as long as a file system on a network likes, so each one has a thread of its own,
-//! which is left alone when it is late. Knows nothing of what stands in a file.
+//! A read from a network file system may hang for ever, so each one has a thread of its own, which is abandoned when it is
+//! late. Knows no file's content.
 
 use std::fmt;
 use std::fs::{File, FileType, OpenOptions};
@@ -20,80 +20,86 @@ use parking_lot::Mutex;
 use crate::deadline::Deadline;
 
 /// U+FEFF in UTF-8.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How long one file may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Late reads of the process beyond which no other begins.
-const MOST_LATE: usize = 64;
-/// Between two looks at a pipe into which nothing was written.
-const NAP: Duration = Duration::from_millis(5);
+const MAX_LATE: usize = 64;
+/// Between two reads of a pipe into which nothing was written.
+const PIPE_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Why a file does not serve.
+/// Why a file cannot be read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// What the system says.
+    /// The system's error.
     System(io::Error),
     /// It is a device, a pipe or a socket: which, with an article.
     NotRegular(&'static str),
     /// It was not read in time.
     TooSlow,
-    /// An earlier read of it has not come back.
+    /// An earlier read of it has not returned.
     Hangs,
-    /// It holds more than so many bytes.
+    /// It has more than so many bytes.
     TooLong(u64),
     /// It is not UTF-8; true where its mark says that it is UTF-16.
     NotText(bool),
 }
 
-/// The bytes of a regular file, at most `most`; or of what `/dev/stdin` and `/dev/fd/N` mean, until its end. Blocks for at
-/// most [`PATIENCE`] and a moment.
+/// The bytes of a regular file, at most `most`; or of `/dev/stdin` and `/dev/fd/N` until their end. Blocks for at most
+/// [`READ_TIMEOUT`] and a moment.
 ///
 /// # Errors
-/// What the system says; what is not a regular file; more bytes than `most`; nothing in time.
+/// An error of the system; not a regular file; more bytes than `most`; not read in time.
 pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
     let its = path.to_owned();
     read_with_timeout(path, move || read(&its, most))
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
-    let by = Deadline::within(PATIENCE);
+    let by = Deadline::within(READ_TIMEOUT);
     let may_be_a_pipe = is_descriptor(path);
     let refuse = |kind: FileType| {
         special_kind(kind).filter(|_| !may_be_a_pipe).map_or(Ok(()), |what| Err(ReadError::NotRegular(what)))
     };
-    // Before it is opened, which some devices and pipes take for an order; and after, as another may lie there now.
+    // Before it is opened, as opening affects some devices and pipes; and after, as it may have been replaced.
     refuse(std::fs::metadata(path).map_err(ReadError::System)?.file_type())?;
     let file = open(path).map_err(ReadError::System)?;
     refuse(file.metadata().map_err(ReadError::System)?.file_type())?;
     let mut bytes = Vec::new();
-    // The mark is not counted.
-    let mut rest = file.take(most + MARK.len() as u64 + 1);
+    // The byte order mark is not counted.
+    let mut rest = file.take(most + BYTE_ORDER_MARK.len() as u64 + 1);
     loop {
         match rest.read_to_end(&mut bytes) {
             Ok(_) => break,
             Err(error) if error.kind() == ErrorKind::WouldBlock && by.passed() => {
                 return Err(ReadError::TooSlow);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(NAP.min(by.left())),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(PIPE_INTERVAL.min(by.left()));
+            }
             Err(error) => return Err(ReadError::System(error)),
         }
     }
-    if bytes.starts_with(MARK) {
-        bytes.drain(..MARK.len());
-    }
+    drop_byte_order_mark(&mut bytes);
     if bytes.len() as u64 > most { Err(ReadError::TooLong(most)) } else { Ok(bytes) }
 }
 
-/// Opens a file for reading without waiting for whoever is at its other end, and without making a terminal ours.
+fn drop_byte_order_mark(bytes: &mut Vec<u8>) {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+}
+
+/// Opens a file for reading without waiting for the other end of a pipe, and without taking a terminal over.
 ///
 /// # Errors
-/// What the system says.
+/// As the system says.
 pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)
 }
 
-/// What a file is, with an article, where reading or replacing it as a file makes no sense.
+/// The kind of a special file, with an article; `None` for one that can be read and replaced.
 #[must_use]
 pub fn special_kind(kind: FileType) -> Option<&'static str> {
     match () {
@@ -105,7 +111,7 @@ pub fn special_kind(kind: FileType) -> Option<&'static str> {
     }
 }
 
-/// A path that means an open descriptor of this process by its name: what a shell hands over as `<(command)`, and stdin.
+/// A path that names an open descriptor of this process: what a shell passes as `<(command)`, and stdin.
 fn is_descriptor(path: &Path) -> bool {
     let number =
         ["/dev/fd/", "/proc/self/fd/"].into_iter().find_map(|folder| path.to_str()?.strip_prefix(folder));
@@ -113,30 +119,30 @@ fn is_descriptor(path: &Path) -> bool {
         || number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Reads whose thread has not come back in time, each with the mark that its thread sets at its end.
+/// Reads whose thread has not returned in time, each with the flag that its thread sets at its end.
 static LATE: Mutex<Vec<(PathBuf, Arc<AtomicBool>)>> = Mutex::new(Vec::new());
 
-/// What `read` gives, which reads the file at `path` and maybe others, in time.
+/// Calls `read`, which reads the file at `path` and maybe others, with a timeout.
 ///
 /// # Errors
-/// As `read`; nothing in time.
+/// As `read`; it did not return in time.
 pub fn read_with_timeout<T: Send + 'static>(
     path: &Path,
     read: impl Fn() -> Result<T, ReadError> + Send + Sync + 'static,
 ) -> Result<T, ReadError> {
-    // A pipe that is too slow says so itself.
-    within(PATIENCE + NAP * 100, path, read)
+    // Reading a slow pipe has a timeout of its own.
+    within(READ_TIMEOUT + PIPE_INTERVAL * 100, path, read)
 }
 
-/// What `read` gives, on a thread that is left alone after `patience`. A file whose read is late is not read again before
-/// that one has come back: else a file system that hangs would cost a thread at each try.
+/// Calls `read` on a thread that is abandoned after `timeout`. A file whose read is late is not read again before that read
+/// has returned: otherwise a file system that hangs would cost a thread at each attempt.
 fn within<T: Send + 'static>(
-    patience: Duration,
+    timeout: Duration,
     path: &Path,
     read: impl Fn() -> Result<T, ReadError> + Send + Sync + 'static,
 ) -> Result<T, ReadError> {
     let is_late = |late: &[(PathBuf, Arc<AtomicBool>)]| {
-        late.len() >= MOST_LATE || late.iter().any(|(known, _)| known == path)
+        late.len() >= MAX_LATE || late.iter().any(|(known, _)| known == path)
     };
     if is_late(&LATE.lock()) {
         return Err(ReadError::Hangs);
@@ -152,10 +158,10 @@ fn within<T: Send + 'static>(
         late.retain(|(_, other)| !Arc::ptr_eq(other, &mark));
     });
     if thread.is_err() {
-        // Better without a bound in time than not at all.
+        // Better without a timeout than not at all.
         return read();
     }
-    match receiver.recv_timeout(patience) {
+    match receiver.recv_timeout(timeout) {
         Ok(result) => result,
         Err(RecvTimeoutError::Disconnected) => {
             Err(ReadError::System(io::Error::other("the thread that reads it ended")))
@@ -194,9 +200,7 @@ pub fn small_text(path: &Path) -> Result<String, String> {
 /// # Errors
 /// Bytes that are not UTF-8.
 pub fn decode_text(mut bytes: Vec<u8>) -> Result<String, ReadError> {
-    if bytes.starts_with(MARK) {
-        bytes.drain(..MARK.len());
-    }
+    drop_byte_order_mark(&mut bytes);
     let is_utf_16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
     String::from_utf8(bytes).map_err(|_| ReadError::NotText(is_utf_16))
 }
@@ -207,22 +211,22 @@ impl fmt::Display for ReadError {
         match self {
             ReadError::System(error) => write!(f, "cannot be read: {error}"),
             ReadError::NotRegular(what) => write!(f, "is {what}, not a regular file"),
-            ReadError::TooSlow => write!(f, "was not read within {} s", PATIENCE.as_secs()),
+            ReadError::TooSlow => write!(f, "was not read within {} s", READ_TIMEOUT.as_secs()),
             ReadError::Hangs => {
-                f.write_str("is not read: an earlier read of it, or of many files, has not come back")
+                f.write_str("is not read: an earlier read of it, or of many files, has not returned")
             }
             ReadError::TooLong(most) if most % (1 << 20) == 0 => {
-                write!(f, "holds more than {} MiB", most >> 20)
+                write!(f, "has more than {} MiB", most >> 20)
             }
-            ReadError::TooLong(most) => write!(f, "holds more than {} KiB", most >> 10),
+            ReadError::TooLong(most) => write!(f, "has more than {} KiB", most >> 10),
             ReadError::NotText(true) => f.write_str("is UTF-16 text: save it as UTF-8"),
             ReadError::NotText(false) => f.write_str("is not UTF-8 text"),
         }
     }
 }
 
-/// Device, inode, length, and the times of the last change to content and entry, with nanoseconds. A link is followed:
-/// Kubernetes swaps the folder that one points through.
+/// Device, inode, length, and the times of the last change to content and inode, with nanoseconds. A link is followed:
+/// Kubernetes swaps the folder behind one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp([u64; 3], [i64; 4]);
 
@@ -234,17 +238,18 @@ impl Stamp {
     }
 }
 
-/// The stamps of some files; of one that cannot be looked at there is none, which is a stamp too.
+/// What tells that files changed since they were read, without reading them again. A file that cannot be examined counts
+/// as a state of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileFingerprint(Vec<(PathBuf, Option<Stamp>)>);
 
 impl FileFingerprint {
-    /// Looks at a file. Do so before you read it: what changes meanwhile is then read once more.
+    /// Adds a file. Do so before you read it, so that a change in between is noticed.
     pub fn add(&mut self, path: &Path) {
         self.0.push((path.to_owned(), Stamp::of(path)));
     }
 
-    /// True when one of the files is another than it was.
+    /// True when one of the files has changed.
     #[must_use]
     pub fn changed(&self) -> bool {
         self.0.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
@@ -277,7 +282,7 @@ mod tests {
         let said = || read_text(&path, 1 << 10).unwrap_err().to_string();
         assert_eq!(said(), "cannot be read: No such file or directory (os error 2)");
         for (content, expected) in [
-            (vec![b'x'; 1025], "holds more than 1 KiB"),
+            (vec![b'x'; 1025], "has more than 1 KiB"),
             (b"\xff\xfea\0".to_vec(), "is UTF-16 text: save it as UTF-8"),
             (b"a\xff".to_vec(), "is not UTF-8 text"),
         ] {
@@ -305,7 +310,7 @@ mod tests {
         ] {
             let began = std::time::Instant::now();
             assert_eq!(read_text(&path, 10).unwrap_err().to_string(), what, "{}", path.display());
-            assert!(began.elapsed() < PATIENCE, "{}", path.display());
+            assert!(began.elapsed() < READ_TIMEOUT, "{}", path.display());
         }
         // The name of a descriptor is an order to read it, whatever it is.
         let (reader, mut writer) = io::pipe().unwrap();
@@ -327,12 +332,12 @@ mod tests {
         let soon = Duration::from_millis(20);
         assert!(matches!(within(soon, path, hang), Err(ReadError::TooSlow)));
         assert!(matches!(within(soon, path, || Ok(())), Err(ReadError::Hangs)), "no second thread");
-        assert!(within(PATIENCE, Path::new("/another"), || Ok(())).is_ok());
+        assert!(within(READ_TIMEOUT, Path::new("/another"), || Ok(())).is_ok());
         drop(release);
-        while matches!(within(PATIENCE, path, || Ok(())), Err(ReadError::Hangs)) {
-            std::thread::sleep(NAP);
+        while matches!(within(READ_TIMEOUT, path, || Ok(())), Err(ReadError::Hangs)) {
+            std::thread::sleep(PIPE_INTERVAL);
         }
-        assert!(within(PATIENCE, path, || Ok(())).is_ok());
+        assert!(within(READ_TIMEOUT, path, || Ok(())).is_ok());
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! How a log line looks: text for people, one JSON object a line for machines. To stderr, always.
+//! The format of log lines: text for people, or one JSON object per line. Always to stderr.
 //!
-//! Owns the format only. What is worth a line is decided where it happens; structured parts travel as
-//! key-value pairs of the `log` crate (`target`, `query`, `reason`, `sqlstate`).
+//! Owns the format only. Callers decide what to log; structured parts are key-value pairs of the `log` crate (`target`,
+//! `query`, `reason`, `sqlstate`).
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use log::{LevelFilter, Record};
 use crate::plain_text;
 use crate::plain_text::{log_line, shortened};
 
-/// How logs are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
     /// For people.
@@ -22,7 +22,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Logs from this level on. Libraries say no more than warnings.
+/// Logs from this level on. Libraries log warnings at most.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
@@ -35,7 +35,7 @@ pub fn start(level: LevelFilter, format: LogFormat) {
         LogFormat::Text => builder.format(text),
         LogFormat::Json => builder.format(json),
     };
-    // A second start in one process finds the logger there.
+    // A second start in one process keeps the first logger.
     let _ = builder.try_init();
     set_level(level);
 }
@@ -49,7 +49,7 @@ fn json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     struct Pairs(serde_json::Map<String, serde_json::Value>);
     impl<'kvs> VisitSource<'kvs> for Pairs {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-            // A part that is not known (no SQLSTATE) is left out.
+            // An unknown part (no SQLSTATE) is left out.
             let text = value.to_string();
             if !text.is_empty() {
                 self.0.insert(key.to_string(), shortened(&text).into());

@@ -1,4 +1,4 @@
-//! Names that are legal by construction: metric names, label names, and names of our own things.
+//! Names that are legal by construction: metric names and label names.
 //!
 //! The rules are the Prometheus data model's (classic character set, which both exposition formats accept):
 //! <https://prometheus.io/docs/concepts/data_model/>.
@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-fn word(text: &str, colon: bool) -> bool {
+fn is_legal(text: &str, colon: bool) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || (colon && c == ':');
     !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(legal)
 }
@@ -18,12 +18,10 @@ macro_rules! name {
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// Takes a legal name; else says the rule.
-            ///
             /// # Errors
             /// The rule that the text breaks, as a sentence.
             pub fn new(text: &str) -> Result<Self, String> {
-                if word(text, $colon) { Ok($type(text.into())) } else { Err(format!("{text:?} is not a legal {}", $rule)) }
+                if is_legal(text, $colon) { Ok($type(text.into())) } else { Err(format!("{text:?} is not a legal {}", $rule)) }
             }
 
             /// The name as text.

@@ -1,14 +1,14 @@
-//! What of a foreign text may reach a terminal or a log: a database's message, a cell, a name, a path, a variable.
+//! Makes external text safe for a terminal or a log: a database's message, a cell, a name, a path, a variable.
 //!
-//! A control character can colour, clear and answer a terminal, a line end forges a line, and what turns the reading
-//! direction shows a text as another one. Here they become harmless; `terminal` and `log` let nothing else through.
+//! A control character can colour, clear and answer a terminal, a line end forges a line, and a mark of the reading
+//! direction shows a text as a different one. Here they are replaced.
 
 use std::borrow::Cow;
 
-/// A longer line of a log or a message is cut: it is read by people, and held in memory by whatever collects it.
+/// A longer line of a log or a message is cut: people read it, and collectors hold it in memory.
 pub const LONGEST_LINE: usize = 8 << 10;
 
-/// True for what a terminal or a reader of lines may obey instead of showing it: control characters (C0, DEL, C1), line
+/// True for what a terminal or a reader of lines may act on instead of showing it: control characters (C0, DEL, C1), line
 /// and paragraph separators, and Unicode's marks for the direction of text (UAX #9).
 #[must_use]
 pub fn is_unsafe(c: char) -> bool {
@@ -16,23 +16,24 @@ pub fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// `text` on one line, in which what is not safe stands as its picture, or as U+FFFD.
+/// `text` on one line, with the Unicode picture of each unsafe character, or U+FFFD.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     replaced(text, is_unsafe, |c, out| out.push(picture(c)))
 }
 
-/// The same with a blank for what ends a line or a word, and no longer than [`LONGEST_LINE`]: for a log.
+/// The same for a log: with blanks for tabs and line ends, and no longer than [`LONGEST_LINE`].
 #[must_use]
 pub fn log_line(text: &str) -> Cow<'_, str> {
     let blank = |c| if matches!(c, '\t' | '\n' | '\r') { ' ' } else { picture(c) };
-    match shortened(text) {
-        Cow::Borrowed(text) => replaced(text, is_unsafe, |c, out| out.push(blank(c))),
-        Cow::Owned(text) => Cow::Owned(replaced(&text, is_unsafe, |c, out| out.push(blank(c))).into_owned()),
+    let short = shortened(text);
+    match replaced(&short, is_unsafe, |c, out| out.push(blank(c))) {
+        Cow::Owned(safe) => Cow::Owned(safe),
+        Cow::Borrowed(_) => short,
     }
 }
 
-/// The begin of a text that is longer than [`LONGEST_LINE`], and how much is missing.
+/// A text of at most [`LONGEST_LINE`] bytes; a longer one is cut, with the number of missing bytes.
 #[must_use]
 pub fn shortened(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_LINE {
@@ -43,8 +44,8 @@ pub fn shortened(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{kept}… ({} more bytes)", rest.len()))
 }
 
-/// A JSON document that means the same, with escapes for what JSON lets through and a terminal may obey. Line feeds stand
-/// between the tokens of a document only, and stay.
+/// An equal JSON document with escapes for what JSON allows and a terminal may act on. Line feeds stay: they are only
+/// between the tokens of a document.
 #[must_use]
 pub fn json(document: &str) -> Cow<'_, str> {
     let escape = |c: char, out: &mut String| {

@@ -1,8 +1,8 @@
-//! A secret that cannot be printed. Owns the type only; where secrets come from is `driver/password`.
+//! A secret that cannot be printed. Where secrets come from is up to `driver/connection/password`.
 
 use std::fmt;
 
-/// A password or token. `Debug` shows `***`, there is no `Display`; the bytes leave by [`Secret::expose`] alone.
+/// A password or token. `Debug` shows `***`, there is no `Display`; [`Secret::expose`] alone returns the text.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
 
@@ -19,7 +19,7 @@ impl Secret {
         &self.0
     }
 
-    /// True for a password of no characters.
+    /// True for an empty password.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -137,7 +137,7 @@ impl Targets {
         let here: HashMap<_, _> =
             self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
         self.telemetry()
-            .keep(|subject| here.get(subject.target.name).is_some_and(|target| target.bears(subject)));
+            .retain(|subject| here.get(subject.target.name).is_some_and(|target| target.bears(subject)));
     }
 
     /// Cancels the queries under way, and lets none begin: the pages that wait for them leave with what is complete. Does

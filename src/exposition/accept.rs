@@ -1,52 +1,59 @@
-//! What a client prefers: lists with weights as in `Accept` and `Accept-Encoding` (RFC 9110, section 12.4.2 and 12.5).
+//! What a client accepts: lists with weights as in `Accept` and `Accept-Encoding` (RFC 9110, sections 12.4.2 and 12.5).
 //!
-//! Lenient: an entry that cannot be read is passed over, and nothing here fails.
+//! Lenient: an entry that cannot be parsed is ignored, and nothing here fails.
 
 /// One entry of a list, and how much the client wants it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Preference<'h> {
+struct Preference<'h> {
     /// A media range or a coding, as written.
-    pub item: &'h str,
+    item: &'h str,
     /// In thousandths, at most 1000; 0 = not at all.
-    pub weight: u16,
+    weight: u16,
     version: Option<&'h str>,
-}
-
-/// The entries of a header in their order. Parameters other than `q` and `version` (`charset`, `escaping` …) say
-/// nothing about which format is meant.
-pub fn preferences(header: &str) -> impl Iterator<Item = Preference<'_>> {
-    Pieces { rest: Some(header), separator: b',' }.filter_map(preference)
 }
 
 /// How much a client wants `media` in `version`: what the most specific of its ranges says, 0 where none fits.
 #[must_use]
-pub fn weight_of(header: &str, (media, version): (&str, &str)) -> u16 {
-    let fits = |wanted: &Preference<'_>| {
-        let precision = precision(wanted.item, media)?;
-        match wanted.version {
+pub fn weight_of(accept: &str, (media, version): (&str, &str)) -> u16 {
+    let fits = |preference: &Preference<'_>| {
+        let precision = precision(preference.item, media)?;
+        match preference.version {
             None => Some((precision, false)),
-            Some(asked) => (asked == version).then_some((precision, true)),
+            Some(wanted) => (wanted == version).then_some((precision, true)),
         }
     };
-    let fitting = preferences(header).filter_map(|wanted| Some((fits(&wanted)?, wanted.weight)));
+    let fitting = preferences(accept).filter_map(|preference| Some((fits(&preference)?, preference.weight)));
     fitting.max().map_or(0, |(_, weight)| weight)
+}
+
+/// True unless the client rejects gzip or does not list it. A coding that is not listed counts as `*`.
+#[must_use]
+pub fn accepts_gzip(accept_encoding: &str) -> bool {
+    let weight = |names: &[&str]| {
+        let is_named = |item: &str| names.iter().any(|name| item.eq_ignore_ascii_case(name));
+        preferences(accept_encoding).find(|entry| is_named(entry.item)).map(|entry| entry.weight)
+    };
+    weight(&["gzip", "x-gzip"]).or_else(|| weight(&["*"])).is_some_and(|weight| weight > 0)
 }
 
 /// How exactly a range names a media type: `*/*` 0, `text/*` 1, `text/plain` 2; `None` where it does not.
 fn precision(range: &str, media: &str) -> Option<u8> {
-    let (wanted, kind) = (range.split_once('/')?, media.split_once('/')?);
-    match wanted {
-        ("*", "*") => Some(0),
-        (class, "*") if class.eq_ignore_ascii_case(kind.0) => Some(1),
-        _ if range.eq_ignore_ascii_case(media) => Some(2),
-        _ => None,
+    match (range.split_once('/')?, media.split_once('/')?) {
+        (("*", "*"), _) => Some(0),
+        ((class, "*"), (media_class, _)) if class.eq_ignore_ascii_case(media_class) => Some(1),
+        _ => range.eq_ignore_ascii_case(media).then_some(2),
     }
 }
 
+/// The entries of a header in their order.
+fn preferences(header: &str) -> impl Iterator<Item = Preference<'_>> {
+    split_unquoted(header, ',').filter_map(preference)
+}
+
+/// Parameters other than `q` and `version` (`charset`, `escaping` …) do not affect which format is meant.
 fn preference(entry: &str) -> Option<Preference<'_>> {
-    let mut pieces = Pieces { rest: Some(entry), separator: b';' };
-    let mut found = Preference { item: pieces.next()?.trim(), weight: 1000, version: None };
-    for (name, value) in pieces.filter_map(|piece| piece.split_once('=')) {
+    let mut parts = split_unquoted(entry, ';');
+    let mut found = Preference { item: parts.next()?.trim(), weight: 1000, version: None };
+    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
         let value = unquoted(value.trim());
         match name.trim() {
             name if name.eq_ignore_ascii_case("q") => found.weight = weight(value)?,
@@ -63,7 +70,7 @@ fn weight(text: &str) -> Option<u16> {
     let number: f32 = text.parse().ok().filter(|number| plain && (0.0..=1.0).contains(number))?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 1000")]
     let thousandths = (number * 1000.0).round() as u16;
-    // However little it wants a thing, it does want it.
+    // A weight above 0 stays above 0.
     Some(if number > 0.0 { thousandths.max(1) } else { 0 })
 }
 
@@ -71,33 +78,15 @@ fn unquoted(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
-/// The pieces of a text between separators, those within double quotes left alone.
-struct Pieces<'h> {
-    rest: Option<&'h str>,
-    separator: u8,
-}
-
-impl<'h> Iterator for Pieces<'h> {
-    type Item = &'h str;
-
-    fn next(&mut self) -> Option<&'h str> {
-        let rest = self.rest?;
-        let mut quoted = false;
-        let mut escaped = false;
-        let end = rest.bytes().position(|byte| {
-            let separates = byte == self.separator && !quoted;
-            quoted ^= byte == b'"' && !escaped;
-            escaped = byte == b'\\' && quoted && !escaped;
-            separates
-        });
-        // Invariant: the separator is one ASCII byte, so both sides of it are borders of characters.
-        let (piece, rest) = match end.and_then(|end| Some((rest.get(..end)?, rest.get(end + 1..)?))) {
-            Some((piece, rest)) => (piece, Some(rest)),
-            None => (rest, None),
-        };
-        self.rest = rest;
-        Some(piece)
-    }
+/// The parts of a text between separators that are not within double quotes.
+fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c| {
+        let separates = c == separator && !quoted;
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && quoted && !escaped;
+        separates
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Sample lines of one family from one query: bytes, not objects. A [`BlockBuilder`] grows while rows stream, a [`Block`] is
-//! done and never changes.
+//! Sample lines of one family from one query: bytes, not objects. A [`BlockBuilder`] grows while rows stream; a [`Block`]
+//! is complete and never changes.
 
 use std::sync::Arc;
 
@@ -29,24 +29,24 @@ impl AsRef<[u8]> for Block {
     }
 }
 
-/// At most what an explicit timestamp takes in any format: a blank, a sign, 19 digits, a point.
-const STAMP_BYTES: usize = 22;
+/// The longest explicit timestamp in any format: a blank, a sign, 19 digits, a point.
+const MAX_TIMESTAMP_BYTES: usize = 22;
 
 impl Block {
     /// An empty block, to be filled with [`Block::sample`]: for our own metrics.
     #[must_use]
     pub fn new(family: Arc<Family>) -> Self {
-        Block { family, lines: Vec::new(), series: 0, stamps: Vec::new() }
+        Block::with_capacity(family, 0)
     }
 
-    /// The same, with room for so many bytes of lines.
+    /// The same, with capacity for so many bytes of lines.
     #[must_use]
-    pub fn with_room(family: Arc<Family>, bytes: usize) -> Self {
+    pub fn with_capacity(family: Arc<Family>, bytes: usize) -> Self {
         Block { family, lines: Vec::with_capacity(bytes), series: 0, stamps: Vec::new() }
     }
 
-    /// Appends one sample of the family's own name; `own` stands in the gap of `labels`. That series differ is the
-    /// caller's care.
+    /// Appends one sample of the family's own name, with `own` in the gap of `labels`. The caller makes sure that series
+    /// differ.
     pub fn line(&mut self, labels: &LabelBytes, own: &[u8], value: f64) {
         write_series(&self.family, "", labels, own, &mut self.lines);
         line::number(value, &mut self.lines);
@@ -54,18 +54,12 @@ impl Block {
         self.series += 1;
     }
 
-    /// Appends one sample of the family's own name. Labels are written in the order given, values escaped; that
-    /// names are legal and series differ is the caller's care.
+    /// Appends one sample of the family's own name. Labels are written in the order given, values escaped. The
+    /// caller makes sure that names are legal and series differ.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         self.lines.extend_from_slice(self.family.name.as_str().as_bytes());
         let start = self.lines.len();
-        for (name, text) in labels {
-            self.lines.push(b',');
-            self.lines.extend_from_slice(name.as_bytes());
-            self.lines.extend_from_slice(b"=\"");
-            line::label_value(text, &mut self.lines);
-            self.lines.push(b'"');
-        }
+        labels.iter().for_each(|(name, text)| line::own_label(name, text, &mut self.lines));
         close_labels(&mut self.lines, start);
         line::number(value, &mut self.lines);
         self.lines.push(b'\n');
@@ -75,7 +69,7 @@ impl Block {
     /// At most the bytes that it takes on a page, whatever the format.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.lines.len() + self.stamps.len() * STAMP_BYTES
+        self.lines.len() + self.stamps.len() * MAX_TIMESTAMP_BYTES
     }
 
     /// Appends the lines with their explicit timestamps as `format` writes them.
@@ -92,9 +86,9 @@ impl Block {
         out.extend_from_slice(rest);
     }
 
-    /// What names each series, in the order written: `name{labels}`.
+    /// The name and labels of each series, in the order written: `name{labels}`.
     pub fn series_names(&self) -> impl Iterator<Item = &[u8]> {
-        // A value holds no blank and a label value no line feed: the last blank of a line ends its labels.
+        // A value has no blank and a label value no line feed: the last blank of a line ends its labels.
         self.lines
             .split(|byte| *byte == b'\n')
             .filter_map(|line| Some(line.split_at(line.iter().rposition(|byte| *byte == b' ')?).0))
@@ -110,15 +104,15 @@ fn close_labels(lines: &mut Vec<u8>, start: usize) {
     lines.push(b' ');
 }
 
-/// How much was written.
+/// How much is in a block.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BlockSize {
     bytes: usize,
     series: usize,
 }
 
-/// A block may hold this part of its length in spare memory: to give less back is not worth a copy.
-const SPARE: usize = 8;
+/// A block may keep this fraction of its length as spare memory: releasing less is not worth a copy.
+const SPARE_FRACTION: usize = 8;
 
 /// A block under construction, with the set of its series.
 #[derive(Debug)]
@@ -131,16 +125,16 @@ impl BlockBuilder {
     /// No samples yet.
     #[must_use]
     pub fn new(family: Arc<Family>) -> Self {
-        BlockBuilder::with_room(family, BlockSize::default())
+        BlockBuilder::with_capacity(family, BlockSize::default())
     }
 
-    /// No samples yet, and room for so many.
+    /// No samples yet, and capacity for so many.
     #[must_use]
-    pub fn with_room(family: Arc<Family>, room: BlockSize) -> Self {
+    pub fn with_capacity(family: Arc<Family>, size: BlockSize) -> Self {
         let mut block = Block::new(family);
         // Numbers are seldom as long as the last time.
-        block.lines.reserve_exact(room.bytes + room.bytes / (2 * SPARE));
-        BlockBuilder { block, known: SeriesSet::with_room(room.series) }
+        block.lines.reserve_exact(size.bytes + size.bytes / (2 * SPARE_FRACTION));
+        BlockBuilder { block, known: SeriesSet::with_capacity(size.series) }
     }
 
     /// How much was written so far.
@@ -187,7 +181,7 @@ impl BlockBuilder {
     #[must_use]
     pub fn finish(self) -> Option<Block> {
         let mut block = self.block;
-        if block.lines.capacity() - block.lines.len() > block.lines.len() / SPARE {
+        if block.lines.capacity() - block.lines.len() > block.lines.len() / SPARE_FRACTION {
             block.lines.shrink_to_fit();
         }
         block.stamps.shrink_to_fit();

@@ -1,4 +1,5 @@
-//! One sample line in bytes: label text escaped, numbers written (docs/metrics.md). Appends only; allocates nothing else.
+//! Parts of the lines of a page, in bytes: escaped label text, numbers, the start of a head. Appends only and allocates
+//! nothing else (`docs/metrics.md` has the rules).
 
 use crate::name::LabelName;
 use crate::value::float;
@@ -8,7 +9,7 @@ pub fn number(value: f64, out: &mut Vec<u8>) {
     float::write(value, |piece| out.extend_from_slice(piece.as_bytes()));
 }
 
-/// Appends the bound of a bucket or a quantile: as [`number`], an integer with `.0` (`1.0`, the same in both formats).
+/// Appends the bound of a bucket or a quantile: as [`number`], but an integer gets `.0` (`1.0`, the same in both formats).
 pub fn bound(value: f64, out: &mut Vec<u8>) {
     let start = out.len();
     number(value, out);
@@ -23,63 +24,59 @@ pub fn label_value(text: &str, out: &mut Vec<u8>) {
     escaped(text, |byte| matches!(byte, b'\\' | b'"' | b'\n'), out);
 }
 
-/// Appends a help text with `\` and line feeds escaped (0.0.4 leaves `"` alone there).
+/// Appends a help text with `\` and line feeds escaped (0.0.4 does not escape `"` there).
 pub fn help(text: &str, out: &mut Vec<u8>) {
     escaped(text, |byte| matches!(byte, b'\\' | b'\n'), out);
 }
 
 fn escaped(text: &str, special: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
-    // Looking at every byte without stopping early is vector code: several times faster than a search.
+    // A loop over every byte that does not stop early is vector code: several times faster than a search.
     if !rest.iter().fold(false, |found, byte| found | special(*byte)) {
         return out.extend_from_slice(rest);
     }
-    while let Some(at) = rest.iter().position(|byte| special(*byte)) {
-        let (plain, tail) = rest.split_at(at);
-        out.extend_from_slice(plain);
-        out.push(b'\\');
-        match tail.split_first() {
-            Some((b'\n', after)) => {
-                out.push(b'n');
-                rest = after;
-            }
-            Some((byte, after)) => {
-                out.push(*byte);
-                rest = after;
-            }
-            None => rest = tail,
-        }
+    while let Some((at, byte)) = rest.iter().enumerate().find(|(_, byte)| special(**byte)) {
+        out.extend_from_slice(rest.get(..at).unwrap_or_default());
+        out.extend_from_slice(&[b'\\', if *byte == b'\n' { b'n' } else { *byte }]);
+        rest = rest.get(at + 1..).unwrap_or_default();
     }
     out.extend_from_slice(rest);
 }
 
+/// Appends `# KEYWORD name `: the start of a line that describes a family.
+pub(super) fn describe(keyword: &str, name: &str, out: &mut Vec<u8>) {
+    for part in ["# ", keyword, " ", name, " "] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
 /// Appends `,name="value"`, the value escaped. Every label starts with a comma; the line writer makes the first a `{`.
 pub fn label(name: &LabelName, value: &str, out: &mut Vec<u8>) {
-    open_label(name, out);
-    label_value(value, out);
-    out.push(b'"');
+    own_label(name.as_str(), value, out);
 }
 
 /// The same for a name of our own, which is legal.
-pub fn own_label(name: &'static str, value: &str, out: &mut Vec<u8>) {
-    out.push(b',');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"=\"");
+pub fn own_label(name: &str, value: &str, out: &mut Vec<u8>) {
+    open(name, out);
     label_value(value, out);
     out.push(b'"');
 }
 
 /// Appends `,name="`: the value and its closing quote follow.
 pub fn open_label(name: &LabelName, out: &mut Vec<u8>) {
+    open(name.as_str(), out);
+}
+
+fn open(name: &str, out: &mut Vec<u8>) {
     out.push(b',');
-    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"=\"");
 }
 
 /// The labels that all samples of one row share, as they stand on a line, each with a comma before it.
 ///
-/// Label names come in one order in every line of a family, so that equal label sets are equal bytes. `gap` is where a
-/// label of the type's own (the `value_label`, `le`) goes.
+/// Label names are in one order in every line of a family, so that equal label sets are equal bytes. `gap` is where the
+/// metric type's own label (the `value_label`, `le`) goes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LabelBytes {
     bytes: Vec<u8>,
@@ -99,9 +96,9 @@ impl Clone for LabelBytes {
 }
 
 impl LabelBytes {
-    /// No labels, and room for so many bytes of them.
+    /// No labels, and capacity for so many bytes of them.
     #[must_use]
-    pub fn with_room(bytes: usize) -> Self {
+    pub fn with_capacity(bytes: usize) -> Self {
         LabelBytes { bytes: Vec::with_capacity(bytes), gap: 0 }
     }
 
@@ -126,7 +123,7 @@ impl LabelBytes {
         self.gap = self.bytes.len();
     }
 
-    /// What stands before the type's own label, and what after it.
+    /// What is before the type's own label, and what after it.
     #[must_use]
     pub fn around_gap(&self) -> (&[u8], &[u8]) {
         self.bytes.split_at_checked(self.gap).unwrap_or((&self.bytes, &[]))

@@ -1,7 +1,7 @@
 //! The exposition formats: families, sample lines, heads. Knows no SQL, no target, no HTTP.
 //!
-//! One format is one file and one line in [`FORMATS`]. Sample lines are the same bytes in every format;
-//! a format adds heads, explicit timestamps and the end of the page.
+//! A format is one file and one line in [`FORMATS`]. Sample lines are the same bytes in every format; a format adds heads,
+//! explicit timestamps and the end of the page.
 
 pub mod accept;
 pub mod block;
@@ -15,28 +15,28 @@ use std::sync::Arc;
 
 use crate::name::MetricName;
 
-/// What a family is, in the words of the exposition formats.
+/// The type of a family, in the terms of the exposition formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FamilyKind {
     /// Goes up and down.
     Gauge,
-    /// Only grows; the absolute value read.
+    /// Only grows; the value is the total.
     Counter,
     /// Cumulative buckets with `_sum` and `_count`; they only grow.
     Histogram,
-    /// Cumulative buckets with `_gsum` and `_gcount` of what is there now; they go up and down.
+    /// Cumulative buckets with `_gsum` and `_gcount` of the present state; they go up and down.
     GaugeHistogram,
     /// Quantiles with `_sum` and `_count`.
     Summary,
     /// Facts as labels, the value 1.
     Info,
-    /// One sample a state, 0 or 1; the state stands in a label of the family's own name.
+    /// One sample per state, 0 or 1; the state is in a label with the family's name.
     StateSet,
-    /// Not said.
+    /// Not known.
     Unknown,
 }
 
-/// A metric family: what stands in its head.
+/// A metric family: what its head contains.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Family {
     /// The configured name: the name in Prometheus, in every format.
@@ -45,8 +45,8 @@ pub struct Family {
     pub kind: FamilyKind,
     /// The help text, unescaped; empty = no HELP line.
     pub help: String,
-    /// What the value counts (`seconds`, `bytes`): the name's suffix, before a counter's `_total`. OpenMetrics' heads
-    /// say it in a line of its own.
+    /// What the value counts (`seconds`, `bytes`): the name's suffix, before a counter's `_total`. OpenMetrics has a
+    /// line of its own for it.
     pub unit: Option<Arc<str>>,
 }
 
@@ -58,12 +58,11 @@ impl Family {
     }
 }
 
-/// The names that a family called `name` keeps for itself: its samples', and those that OpenMetrics' table of suffixes
-/// reserves. No two families may share one.
+/// The names that a family called `name` reserves: those of its samples, and those of OpenMetrics' table of suffixes. No
+/// two families may share one.
 #[must_use]
 pub fn reserved_names(name: &str, kind: FamilyKind) -> Vec<String> {
-    // OpenMetrics calls a counter by its name without `_total`, an info without `_info`; a counter without that suffix
-    // it does not know.
+    // OpenMetrics names a counter without `_total`, an info without `_info`; it has no counter without that suffix.
     let (stem, suffixes): (Option<&str>, &[&str]) = match kind {
         FamilyKind::Counter => (name.strip_suffix("_total"), &["_created"]),
         FamilyKind::Info => (name.strip_suffix("_info"), &[]),
@@ -82,7 +81,7 @@ pub fn reserved_names(name: &str, kind: FamilyKind) -> Vec<String> {
 
 /// One exposition format.
 pub trait Format: Sync {
-    /// What the command line calls it.
+    /// Its name on the command line.
     fn name(&self) -> &'static str;
 
     /// The media type and the version that a client asks for.
@@ -91,7 +90,7 @@ pub trait Format: Sync {
     /// The value of the header `Content-Type`.
     fn content_type(&self) -> &'static str;
 
-    /// Appends the lines that describe a family: HELP, TYPE and what else the format has.
+    /// Appends the lines that describe a family: HELP, TYPE and others of the format.
     fn head(&self, family: &Family, out: &mut Vec<u8>);
 
     /// Appends a sample's explicit timestamp, the blank before it included. `ms` is Unix time in milliseconds.
@@ -107,8 +106,8 @@ static DEFAULT: &dyn Format = &text::Text;
 /// The formats inside the binary, the default first.
 pub static FORMATS: &[&dyn Format] = &[DEFAULT, &openmetrics::OpenMetrics];
 
-/// The format that a request with this `Accept` header wants most: the earlier of [`FORMATS`] among equals, the default
-/// where it wants none that there is. An `Accept` that cannot be met is no reason to withhold a scrape.
+/// The format that this `Accept` header prefers: the earlier of [`FORMATS`] among equals, the default where it accepts
+/// none of them. An `Accept` that cannot be met is not a reason to refuse a scrape.
 #[must_use]
 pub fn negotiate(accept: &str) -> &'static dyn Format {
     let wanted = FORMATS.iter().map(|format| (accept::weight_of(accept, format.media()), *format));

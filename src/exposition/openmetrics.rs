@@ -1,5 +1,7 @@
 //! OpenMetrics 1.0.0: <https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>.
 
+use std::io::Write as _;
+
 use super::{Family, FamilyKind, Format, line};
 
 /// The format.
@@ -20,17 +22,17 @@ impl Format for OpenMetrics {
 
     fn head(&self, family: &Family, out: &mut Vec<u8>) {
         let (name, kind) = described(family);
-        describe("TYPE", name, out);
+        line::describe("TYPE", name, out);
         out.extend_from_slice(kind.as_bytes());
         out.push(b'\n');
         if let Some(unit) = &family.unit {
-            describe("UNIT", name, out);
+            line::describe("UNIT", name, out);
             out.extend_from_slice(unit.as_bytes());
             out.push(b'\n');
         }
         if !family.help.is_empty() {
-            describe("HELP", name, out);
-            // Unlike 0.0.4 this format escapes quotes in a help text, as in a label value.
+            line::describe("HELP", name, out);
+            // Unlike 0.0.4, this format escapes quotes in a help text as in a label value.
             line::label_value(&family.help, out);
             out.push(b'\n');
         }
@@ -38,26 +40,14 @@ impl Format for OpenMetrics {
 
     /// In seconds, with three decimals.
     fn stamp(&self, ms: i64, out: &mut Vec<u8>) {
-        let (whole, part) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
-        out.extend_from_slice(if ms < 0 { b" -" } else { b" " });
-        out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
-        out.push(b'.');
-        for divisor in [100, 10, 1] {
-            out.extend_from_slice(itoa::Buffer::new().format(part / divisor % 10).as_bytes());
-        }
+        let (sign, ms) = (if ms < 0 { "-" } else { "" }, ms.unsigned_abs());
+        // Writing into memory does not fail.
+        let _ = write!(out, " {sign}{}.{:03}", ms / 1000, ms % 1000);
     }
 
     fn end(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"# EOF\n");
     }
-}
-
-fn describe(what: &str, name: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"# ");
-    out.extend_from_slice(what.as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(name.as_bytes());
-    out.push(b' ');
 }
 
 /// The family's name and type in this format. A sample's name is the same in both formats, so a counter's and an

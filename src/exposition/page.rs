@@ -25,16 +25,16 @@ impl AsRef<[u8]> for PagePiece {
     }
 }
 
-/// A block up to this size is copied behind its head: cheaper than a piece of its own.
-const SMALL: usize = 16 * 1024;
+/// A block up to this size is copied behind its head, which is cheaper than a piece of its own.
+const MAX_COPIED: usize = 16 * 1024;
 
-/// What heads usually take.
-const HEAD: usize = 192;
+/// The usual size of a head.
+const HEAD_BYTES: usize = 192;
 
 /// About the bytes of heads and small blocks.
 fn text_bytes(families: &Families) -> usize {
     let small = families.iter().flat_map(|(_, blocks)| blocks).map(|block| block.size());
-    families.len() * HEAD + small.filter(|size| *size <= SMALL).sum::<usize>()
+    families.len() * HEAD_BYTES + small.filter(|size| *size <= MAX_COPIED).sum::<usize>()
 }
 
 /// The page's bytes in order. Families without samples are left out.
@@ -48,7 +48,7 @@ pub fn pieces(families: &Families, format: &dyn Format) -> Vec<PagePiece> {
         for block in blocks {
             if !block.stamps.is_empty() {
                 block.write(format, &mut text);
-            } else if block.lines.len() <= SMALL {
+            } else if block.lines.len() <= MAX_COPIED {
                 text.extend_from_slice(&block.lines);
             } else {
                 pieces.push(PagePiece::Text(std::mem::take(&mut text)));

@@ -1,7 +1,7 @@
-//! The set of series written so far within one query: which lines of a buffer already stand for which label set.
+//! The set of series written so far within one query: which line of a buffer has which label set.
 //!
-//! Holds offsets, not copies: eight bytes a series. Exact, for the bytes are compared; seeded, so that nobody can
-//! choose label values that collide.
+//! Holds offsets, not copies: eight bytes per series. Exact, as the bytes are compared; seeded, so that nobody can choose
+//! label values that collide.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -42,14 +42,14 @@ pub enum Inserted {
 }
 
 impl SeriesSet {
-    /// Empty, with room for so many.
+    /// Empty, with capacity for so many.
     #[must_use]
-    pub fn with_room(series: usize) -> Self {
+    pub fn with_capacity(series: usize) -> Self {
         SeriesSet { starts: HashTable::with_capacity(series), seed: RandomState::default() }
     }
 
-    /// Adds the series that stands from `offset` to the end of `lines`, its final blank included: `name{labels} `.
-    /// That blank makes it no prefix of another series, for quotes within a label value are escaped.
+    /// Adds the series from `offset` to the end of `lines`, its final blank included: `name{labels} `.
+    /// With that blank it is not a prefix of another series, as quotes within a label value are escaped.
     pub fn insert(&mut self, lines: &[u8], offset: usize) -> Inserted {
         let Some(series) = lines.get(offset..) else { return Inserted::Full };
         let Ok(offset) = u32::try_from(offset) else { return Inserted::Full };

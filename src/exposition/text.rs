@@ -19,22 +19,19 @@ impl Format for Text {
     }
 
     fn head(&self, family: &Family, out: &mut Vec<u8>) {
-        let name = family.name.as_str().as_bytes();
+        let name = family.name.as_str();
         if !family.help.is_empty() {
-            out.extend_from_slice(b"# HELP ");
-            out.extend_from_slice(name);
-            out.push(b' ');
+            line::describe("HELP", name, out);
             line::help(&family.help, out);
             out.push(b'\n');
         }
-        out.extend_from_slice(b"# TYPE ");
-        out.extend_from_slice(name);
+        line::describe("TYPE", name, out);
         out.extend_from_slice(match family.kind {
-            FamilyKind::Gauge | FamilyKind::Info | FamilyKind::StateSet => b" gauge\n",
-            FamilyKind::Counter => b" counter\n",
-            FamilyKind::Histogram => b" histogram\n",
-            FamilyKind::Summary => b" summary\n",
-            FamilyKind::Unknown | FamilyKind::GaugeHistogram => b" untyped\n".as_slice(),
+            FamilyKind::Gauge | FamilyKind::Info | FamilyKind::StateSet => b"gauge\n",
+            FamilyKind::Counter => b"counter\n",
+            FamilyKind::Histogram => b"histogram\n",
+            FamilyKind::Summary => b"summary\n",
+            FamilyKind::Unknown | FamilyKind::GaugeHistogram => b"untyped\n".as_slice(),
         });
     }
 

@@ -1,42 +1,27 @@
-//! How answers are dressed: content types, the format a client asks for, compression, and what a page's script may do.
-//! The headers that every answer bears are those of `http`.
+//! Format and compression by what a request accepts (RFC 9110, sections 12.5.1 and 12.5.3).
 
-use std::sync::Arc;
+use std::cell::RefCell;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ring::digest::{SHA256, digest};
+use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::{BodyPart, Request, Response};
-use crate::config::exporter::Access;
-use crate::exposition::page::{Families, PagePiece, pieces};
-use crate::exposition::{Format, negotiate};
-use crate::plain_text::one_line;
+use super::{BodyPart, BodySize, Request, Response};
+use crate::exposition::Format;
+use crate::exposition::accept;
 
-use super::compress;
+/// Shorter responses fit into a packet or two as they are.
+const MIN_COMPRESSED: usize = 2048;
+/// The ratio of an exposition at level 1 is about 1 : 5; a buffer of this fraction of the text seldom grows.
+const EXPECTED_RATIO: usize = 4;
+/// At least so much is added to a buffer that is full.
+const MIN_GROWTH: usize = 16 * 1024;
+/// The largest window that gzip has (RFC 1952 allows what deflate does: 32 KiB).
+const WINDOW_BITS: u8 = 15;
 
-/// A short plain text. It may hold names of a request or of a file, and is read in terminals: of each line what is harmless.
-#[must_use]
-pub fn text(status: u16, text: &str) -> Response {
-    let lines: Vec<_> = text.split('\n').map(one_line).collect();
-    Response::text(status, lines.join("\n"))
-}
-
-/// The exposition format that a request asks for, by all its `Accept` headers.
-#[must_use]
-pub fn format(request: &Request) -> &'static dyn Format {
-    negotiate(&joined(request, "accept"))
-}
-
-/// A page of families. Blocks are passed on as they are, not copied together.
-#[must_use]
-pub fn exposition(families: &Families, format: &dyn Format) -> Response {
-    let part = |piece| match piece {
-        PagePiece::Text(bytes) => BodyPart::Owned(bytes),
-        PagePiece::Lines(block) => BodyPart::Shared(block as Arc<dyn AsRef<[u8]> + Send + Sync>),
-    };
-    let headers = vec![("Content-Type", format.content_type().to_owned()), ("Vary", "Accept".to_owned())];
-    Response::new(200, headers, pieces(families, format).into_iter().map(part).collect())
+thread_local! {
+    /// The compressor with its tables of some 300 KiB: creating them takes longer than compressing a small page. A thread
+    /// that answers requests ends when there are none, and its compressor with it.
+    static COMPRESSOR: RefCell<Compress> =
+        RefCell::new(Compress::new_gzip(Compression::fast(), WINDOW_BITS));
 }
 
 /// All values of a header as the one list that they are (RFC 9110, section 5.3).
@@ -44,54 +29,130 @@ fn joined(request: &Request, name: &str) -> String {
     request.header(name).collect::<Vec<_>>().join(",")
 }
 
-/// Refuses who may not; `key` is the setting that says so.
-///
-/// # Errors
-/// The answer: 403, or 404 for what is switched off.
-pub fn admit(who: Access, request: &Request, key: &str) -> Result<(), Response> {
-    match who {
-        Access::Everybody => Ok(()),
-        Access::Loopback if request.peer.is_loopback() => Ok(()),
-        Access::Loopback => Err(text(403, &format!("for this machine only (exporter.{key})\n"))),
-        Access::Nobody => Err(text(404, &format!("switched off (exporter.{key})\n"))),
+/// The exposition format that a request accepts best.
+#[must_use]
+pub fn format(request: &Request) -> &'static dyn Format {
+    crate::exposition::negotiate(&joined(request, "accept"))
+}
+
+/// Compresses a long response for clients that accept gzip. `Vary` says in either case that the response depends on
+/// `Accept-Encoding`.
+pub fn compress(response: &mut Response, request: &Request) {
+    match response.headers.iter_mut().find(|(name, _)| *name == "Vary") {
+        Some((_, value)) => value.push_str(", Accept-Encoding"),
+        None => response.headers.push(("Vary", "Accept-Encoding".to_owned())),
+    }
+    let length = response.length();
+    if length <= MIN_COMPRESSED || !accept::accepts_gzip(&joined(request, "accept-encoding")) {
+        return;
+    }
+    // Writing into memory does not fail; if it did, the response goes out as it is.
+    if let Some(bytes) = COMPRESSOR.with_borrow_mut(|compressor| compressed(compressor, response, length)) {
+        let own = |part: &BodyPart| if let BodyPart::Owned(bytes) = part { bytes.len() } else { 0 };
+        let own = response.body.iter().map(own).sum();
+        response.uncompressed = BodySize { own, shared: length - own };
+        response.body = vec![BodyPart::Owned(bytes)];
+        response.headers.push(("Content-Encoding", "gzip".to_owned()));
     }
 }
 
-/// A page for people. It may load nothing, send nothing and be framed nowhere; its style is in it, and of scripts only
-/// `script` runs.
-#[must_use]
-pub fn html(html: String, script: &str) -> Response {
-    let hash = STANDARD.encode(digest(&SHA256, script.as_bytes()));
-    let policy = format!(
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; img-src data:; base-uri 'none'; \
-         form-action 'none'; frame-ancestors 'none'"
-    );
-    let headers =
-        vec![("Content-Type", "text/html; charset=utf-8".to_owned()), ("Content-Security-Policy", policy)];
-    Response::new(200, headers, vec![BodyPart::Owned(html.into_bytes())])
+/// All parts as one gzip member.
+fn compressed(compressor: &mut Compress, response: &Response, length: usize) -> Option<Vec<u8>> {
+    compressor.reset();
+    let mut out = Vec::with_capacity(length / EXPECTED_RATIO + MIN_GROWTH);
+    for part in &response.body {
+        let mut rest = part.bytes();
+        while !rest.is_empty() {
+            let before = compressor.total_in();
+            compressor.compress_vec(rest, &mut out, FlushCompress::None).ok()?;
+            let taken = usize::try_from(compressor.total_in() - before).ok()?;
+            rest = rest.get(taken..)?;
+            grow(&mut out);
+        }
+    }
+    while compressor.compress_vec(&[], &mut out, FlushCompress::Finish).ok()? != Status::StreamEnd {
+        grow(&mut out);
+    }
+    Some(out)
 }
 
-/// Compresses a long answer for clients that accept it.
-pub fn dress(response: &mut Response, request: &Request) {
-    compress::compress(response, &joined(request, "accept-encoding"));
-}
-
-/// Sends a browser to another path of this server.
-#[must_use]
-pub fn redirect(path: &str) -> Response {
-    let mut response = text(302, &format!("see {path}\n"));
-    response.headers.push(("Location", path.to_owned()));
-    response
+/// The compressor does not grow the buffer.
+fn grow(out: &mut Vec<u8>) {
+    if out.len() == out.capacity() {
+        out.reserve(out.len().max(MIN_GROWTH));
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use flate2::read::GzDecoder;
+
     use super::*;
+    use crate::server::message::tests::get;
+
+    fn request(accept_encoding: &str) -> Request {
+        let headers = vec![("accept-encoding".to_owned(), accept_encoding.to_owned())];
+        Request { headers, ..get("/metrics") }
+    }
+
+    fn answered(text: &str, accept_encoding: &str) -> Response {
+        let mut response = Response::text(200, text);
+        compress(&mut response, &request(accept_encoding));
+        response
+    }
+
+    fn encoding(response: &Response) -> Option<&str> {
+        response.headers.iter().find(|(name, _)| *name == "Content-Encoding").map(|(_, value)| value.as_str())
+    }
 
     #[test]
-    fn a_text_answer_steers_no_terminal() {
-        let answer = text(400, "no target a\u{1b}[31m\u{202e}\r\nthe nearest: b\n");
-        let [BodyPart::Owned(body)] = &answer.body[..] else { panic!("one part") };
-        assert_eq!(String::from_utf8_lossy(body), "no target a␛[31m\u{fffd}␍\nthe nearest: b\n");
+    fn a_long_answer_is_compressed_for_who_asks() {
+        let text = "sql_exporter_build_info 1\n".repeat(100);
+        for accept in ["gzip", "deflate, GZIP;q=0.5", "*", "identity, x-gzip", "gzip;q=0.001"] {
+            let response = answered(&text, accept);
+            assert_eq!(encoding(&response), Some("gzip"), "{accept}");
+            let bytes = response.body[0].bytes();
+            assert!(bytes.len() < text.len() / 4);
+            let mut read = String::new();
+            GzDecoder::new(bytes).read_to_string(&mut read).unwrap();
+            assert_eq!(read, text);
+        }
+    }
+
+    #[test]
+    fn one_compressor_serves_one_answer_after_the_other() {
+        let noise: String =
+            (0..200_000_u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
+        for text in ["a short answer ".repeat(200), noise, "and a short one again ".repeat(200)] {
+            let response = answered(&text, "gzip");
+            let mut read = String::new();
+            GzDecoder::new(response.body[0].bytes()).read_to_string(&mut read).unwrap();
+            assert!(read == text);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_left_alone_where_gzip_is_not_wanted() {
+        let text = "x".repeat(10_000);
+        for accept in ["", "deflate", "gzip;q=0", "gzip;q=0, *", "*;q=0", "br, identity"] {
+            assert_eq!(encoding(&answered(&text, accept)), None, "{accept}");
+        }
+    }
+
+    #[test]
+    fn two_kilobytes_are_sent_as_they_are() {
+        assert_eq!(encoding(&answered(&"x".repeat(2048), "gzip")), None);
+        assert_eq!(encoding(&answered(&"x".repeat(2049), "gzip")), Some("gzip"));
+    }
+
+    #[test]
+    fn caches_are_told_what_the_answer_depends_on() {
+        let mut response = answered("short", "");
+        assert!(response.headers.contains(&("Vary", "Accept-Encoding".to_owned())));
+        response.headers = vec![("Vary", "Accept".to_owned())];
+        compress(&mut response, &request(""));
+        assert_eq!(response.headers, [("Vary", "Accept, Accept-Encoding".to_owned())]);
     }
 }

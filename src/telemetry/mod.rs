@@ -1,8 +1,7 @@
-//! Metrics that live as long as the process: a value that is handed down, never a global registry.
+//! Metrics that live as long as the process: a value that is passed down, never a global registry.
 //!
-//! The only room with the prometheus crate. What a scrape finds out is never here (two scrapes would overwrite each
-//! other): those rows are blocks of the scrape. A new metric is one line of `families!` below and one method that
-//! counts.
+//! The only module with the prometheus crate. The results of a scrape are never here, as two scrapes would overwrite each
+//! other: those rows are blocks of the scrape. A new metric is one line of `families!` below and one method that counts.
 
 mod process;
 mod rows;
@@ -18,9 +17,9 @@ use crate::exposition::block::Block;
 use crate::exposition::page::Families;
 use crate::name::LabelName;
 
-use self::rows::Rows;
+use self::rows::MetricRows;
 
-/// Whose row it is: a target with its own labels, which stand on its rows (docs/metrics.md).
+/// A target with its own labels, which are on its rows (`docs/metrics.md`).
 #[derive(Debug, Clone, Copy)]
 pub struct TargetLabels<'a> {
     /// The value of the label `target`.
@@ -36,7 +35,7 @@ impl<'a> TargetLabels<'a> {
     }
 }
 
-/// Which query of a target a row is about.
+/// The query of a target that a row is about.
 #[derive(Debug, Clone, Copy)]
 pub struct QueryLabels<'a> {
     /// Its target.
@@ -47,14 +46,14 @@ pub struct QueryLabels<'a> {
     pub collector: &'a str,
 }
 
-/// Values that a good result left out: the label `reason` of `values_skipped_total`.
+/// Why a value of a good result is left out: the label `reason` of `values_skipped_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipReason {
     /// NULL with `null: skip`.
     Null,
     /// Not a number, with `invalid: skip`.
     Invalid,
-    /// A label set that was there already, with `duplicates: first`.
+    /// A repeated label set, with `duplicates: first`.
     Duplicate,
 }
 
@@ -63,16 +62,16 @@ pub enum SkipReason {
 pub struct SessionGauges {
     /// Open and waiting.
     pub idle: usize,
-    /// Under a query.
+    /// Running a query.
     pub busy: usize,
-    /// Past their deadline and not yet let go.
+    /// Past their deadline and not yet released.
     pub late: usize,
-    /// As many as there may be.
+    /// The most that may be open.
     pub limit: usize,
 }
 
-/// Why the gate refuses: every `reason` of `http_requests_rejected_total` that is built.
-const REJECTED: [&str; 12] = [
+/// Every `reason` of `http_requests_rejected_total`.
+const REJECTION_REASONS: [&str; 12] = [
     "auth",
     "body",
     "connections",
@@ -87,28 +86,28 @@ const REJECTED: [&str; 12] = [
     "write_timeout",
 ];
 
-/// Labels of ours on the rows of targets; no target may have one of these names.
-const OWN: [&str; 5] = ["target", "query", "collector", "reason", "state"];
+/// Our labels on the rows of targets; no target may have a label of these names.
+const OWN_LABELS: [&str; 5] = ["target", "query", "collector", "reason", "state"];
 
-/// One line a family: its field, its type, its name after the prefix, its help.
+/// One line per family: its field, its type, its name after the prefix, its help.
 macro_rules! families {
     ($($field:ident: $kind:ident $name:literal, $help:literal;)*) => {
         /// The counters, by name. All methods are cheap and never block.
         pub struct Telemetry {
-            $($field: Rows,)*
-            /// When the configuration was last loaded well.
+            $($field: MetricRows,)*
+            /// When the configuration was last loaded successfully.
             loaded: Mutex<Timestamp>,
         }
 
         impl Telemetry {
             fn empty() -> Self {
                 Telemetry {
-                    $($field: Rows::new(FamilyKind::$kind, $name, $help),)*
+                    $($field: MetricRows::new(FamilyKind::$kind, $name, $help),)*
                     loaded: Mutex::new(Timestamp::now()),
                 }
             }
 
-            fn all(&self) -> impl Iterator<Item = &Rows> {
+            fn all(&self) -> impl Iterator<Item = &MetricRows> {
                 [$(&self.$field,)*].into_iter()
             }
         }
@@ -119,14 +118,14 @@ macro_rules! families {
 families! {
     build: Gauge "build_info", "The exporter's version; always 1.";
     reload_timestamp: Gauge "config_last_reload_success_timestamp_seconds",
-        "When the configuration was last loaded well, in Unix time.";
+        "When the configuration was last loaded successfully, in Unix time.";
     reload_successful: Gauge "config_last_reload_successful",
         "Whether the last load of the configuration succeeded.";
     http_rejected: Counter "http_requests_rejected_total", "Requests and connections refused, by reason.";
     http_requests: Counter "http_requests_total", "HTTP requests answered, by path and status.";
     late_workers: Gauge "late_workers", "Threads held by a query past its scrape's deadline.";
     query_errors: Counter "query_errors_total", "Runs of a query that failed, by reason.";
-    runs_joined: Counter "runs_joined_total", "Times a scrape took part in a run already under way.";
+    runs_joined: Counter "runs_joined_total", "Times a scrape joined a run already under way.";
     scrapes: Counter "scrapes_total", "Scrapes, by outcome.";
     sessions: Gauge "sessions", "Sessions of a target, by state.";
     sessions_limit: Gauge "sessions_limit", "The limit max_connections of a target.";
@@ -135,7 +134,7 @@ families! {
 }
 
 impl Telemetry {
-    /// Counters at zero, and a configuration that has just been loaded well.
+    /// Counters at zero, and a configuration that has just been loaded.
     #[must_use]
     pub fn new() -> Arc<Self> {
         let telemetry = Telemetry::empty();
@@ -143,12 +142,13 @@ impl Telemetry {
         Arc::new(telemetry)
     }
 
-    /// Rows that are there from the start, so that their first increase is seen.
+    /// MetricRows that are there from the start, so that their first increase is seen.
     fn begin(&self) {
         let revision = option_env!("SQL_EXPORTER_REVISION").unwrap_or("unknown");
         self.build.set(&[("version", env!("CARGO_PKG_VERSION")), ("revision", revision)], 1.0);
-        ["complete", "partial", "failed"].iter().for_each(|word| self.scrapes.add(&[("outcome", word)], 0));
-        REJECTED.iter().for_each(|reason| self.http_rejected.add(&[("reason", reason)], 0));
+        let outcomes = ["complete", "partial", "failed"];
+        outcomes.iter().for_each(|outcome| self.scrapes.add(&[("outcome", outcome)], 0));
+        REJECTION_REASONS.iter().for_each(|reason| self.http_rejected.add(&[("reason", reason)], 0));
         self.runs_joined.add(&[], 0);
         self.late_workers.set(&[], 0.0);
         self.reloaded(true);
@@ -183,12 +183,12 @@ impl Telemetry {
         self.scrapes.add(&[("outcome", outcome)], 1);
     }
 
-    /// A scrape took part in a run that was under way.
+    /// A scrape joined a run that was under way.
     pub fn joined(&self) {
         self.runs_joined.add(&[], 1);
     }
 
-    /// As many threads are late now.
+    /// Sets the number of threads that are late now.
     pub fn late_workers(&self, count: usize) {
         self.late_workers.set(&[], whole(count));
     }
@@ -201,7 +201,7 @@ impl Telemetry {
         self.sessions_limit.set(&target.with(&[]), whole(now.limit));
     }
 
-    /// A request was answered. `path` is one of ours or `other`: never what a client made up.
+    /// A request was answered. `path` is one of ours or `other`, never one that a client made up.
     pub fn requested(&self, path: &str, status: u16) {
         self.http_requests.add(&[("path", path), ("code", itoa::Buffer::new().format(status))], 1);
     }
@@ -211,7 +211,7 @@ impl Telemetry {
         self.http_rejected.add(&[("reason", reason)], 1);
     }
 
-    /// The configuration was loaded again, well or not.
+    /// The configuration was loaded again, successfully or not.
     pub fn reloaded(&self, successful: bool) {
         self.reload_successful.set(&[], f64::from(u8::from(successful)));
         if successful {
@@ -219,8 +219,8 @@ impl Telemetry {
         }
     }
 
-    /// Forgets the rows of targets and queries that are gone: keeps those that `is_there`.
-    pub fn keep(&self, is_there: impl Fn(&QueryLabels<'_>) -> bool) {
+    /// Removes the rows of targets and queries that are gone: keeps those that `exist`.
+    pub fn retain(&self, exist: impl Fn(&QueryLabels<'_>) -> bool) {
         let of_targets = [
             &self.query_errors,
             &self.values_skipped,
@@ -229,11 +229,11 @@ impl Telemetry {
             &self.sessions_limit,
         ];
         for rows in of_targets {
-            rows.keep(|labels| {
+            rows.retain(|labels| {
                 let own = |name: &str| {
                     labels.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
                 };
-                let theirs = |name: &str| !OWN.contains(&name);
+                let theirs = |name: &str| !OWN_LABELS.contains(&name);
                 let labels: Vec<(LabelName, String)> = labels
                     .iter()
                     .filter(|(name, _)| theirs(name))
@@ -242,7 +242,7 @@ impl Telemetry {
                 let target = TargetLabels { name: own("target").unwrap_or_default(), labels: &labels };
                 let (query, collector) =
                     (own("query").unwrap_or_default(), own("collector").unwrap_or_default());
-                is_there(&QueryLabels { target, query, collector })
+                exist(&QueryLabels { target, query, collector })
             });
         }
     }
@@ -251,7 +251,7 @@ impl Telemetry {
     #[must_use]
     pub fn render(&self) -> Families {
         self.reload_timestamp.set(&[], self.loaded.lock().unix_seconds());
-        families(self.all().filter_map(Rows::block))
+        families(self.all().filter_map(MetricRows::block))
     }
 }
 

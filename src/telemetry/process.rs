@@ -1,5 +1,5 @@
-//! `process_*`: what every Prometheus client says of its process, read from `/proc` when it is asked for. The
-//! prometheus crate's own collector counts CPU in whole seconds. Where there is no `/proc`, there are no rows.
+//! `process_*`: the metrics of every Prometheus client library, read from `/proc` for each page. The prometheus crate's own
+//! collector counts CPU in whole seconds. Without `/proc` there are no rows.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,17 +12,17 @@ use crate::exposition::block::Block;
 use crate::exposition::{Family, FamilyKind};
 use crate::name::MetricName;
 
-/// Clock ticks a second in `/proc` (`USER_HZ`): 100 on every architecture Rust's Linux targets have.
-const TICKS: f64 = 100.0;
+/// Clock ticks per second in `/proc` (`USER_HZ`): 100 on every architecture that Rust supports on Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
 
-/// When the machine started, in Unix time, and when that was read. Read again when the clock was set only: the kernel
-/// counts all its interrupts for this file.
-static BOOT: Mutex<Option<(Timestamp, f64)>> = Mutex::new(None);
+/// When this was read, and the start of the machine in Unix time. Read again only when the clock was set: the kernel sums
+/// up all its interrupts for this file.
+static BOOT_TIME: Mutex<Option<(Timestamp, f64)>> = Mutex::new(None);
 
-fn boot(now: Timestamp) -> Option<f64> {
-    let mut known = BOOT.lock();
+fn boot_time(now: Timestamp) -> Option<f64> {
+    let mut known = BOOT_TIME.lock();
     if let Some((read, boot)) = *known
-        && read.runs_on_to(now)
+        && read.agrees_with(now)
     {
         return Some(boot);
     }
@@ -32,8 +32,7 @@ fn boot(now: Timestamp) -> Option<f64> {
     Some(boot)
 }
 
-/// A file of `/proc`, which says that it has no length: to be asked for that, and read in small pieces then, costs more
-/// than the file.
+/// A file of `/proc`, which has no length: asking for it and then reading small pieces costs more than the file.
 fn text(path: &str) -> Option<String> {
     let mut text = String::with_capacity(8 * 1024);
     File::open(path).ok()?.take(1 << 20).read_to_string(&mut text).ok()?;
@@ -50,14 +49,14 @@ const FAMILIES: [(&str, FamilyKind, &str); 7] = [
     ("process_virtual_memory_bytes", FamilyKind::Gauge, "Virtual memory."),
 ];
 
-static KNOWN: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
+static PARSED_FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
     let family = |(name, kind, help)| Some(Arc::new(Family::new(MetricName::new(name).ok()?, kind, help)));
     FAMILIES.into_iter().filter_map(family).collect()
 });
 
 /// The families that can be read, each with its one sample.
 pub(super) fn read() -> Vec<Block> {
-    let stat = Stat::read();
+    let stat = ProcStat::read();
     let values = [
         stat.cpu(),
         descriptor_limit(),
@@ -72,16 +71,16 @@ pub(super) fn read() -> Vec<Block> {
         block.sample(&[], value?);
         Some(block)
     };
-    KNOWN.iter().zip(values).filter_map(block).collect()
+    PARSED_FAMILIES.iter().zip(values).filter_map(block).collect()
 }
 
-/// `/proc/self/stat` after the command's name, which may hold anything.
-struct Stat(String);
+/// `/proc/self/stat` after the command's name, which may contain anything.
+struct ProcStat(String);
 
-impl Stat {
+impl ProcStat {
     fn read() -> Self {
         let text = text("/proc/self/stat").unwrap_or_default();
-        Stat(text.rsplit_once(')').map(|(_, rest)| rest.to_owned()).unwrap_or_default())
+        ProcStat(text.rsplit_once(')').map(|(_, rest)| rest.to_owned()).unwrap_or_default())
     }
 
     /// A field by its number in proc(5); the first after the name is 3.
@@ -90,31 +89,31 @@ impl Stat {
     }
 
     fn cpu(&self) -> Option<f64> {
-        Some((self.field(14)? + self.field(15)?) / TICKS)
+        Some((self.field(14)? + self.field(15)?) / TICKS_PER_SECOND)
     }
 
-    /// The kernel counts in pages.
-    #[expect(clippy::cast_precision_loss, reason = "a page has some KiB")]
+    /// The kernel counts pages.
+    #[expect(clippy::cast_precision_loss, reason = "a page has a few KiB")]
     fn resident(&self) -> Option<f64> {
         Some(self.field(24)? * rustix::param::page_size() as f64)
     }
 
     fn start(&self) -> Option<f64> {
-        Some(boot(Timestamp::now())? + self.field(22)? / TICKS)
+        Some(boot_time(Timestamp::now())? + self.field(22)? / TICKS_PER_SECOND)
     }
 }
 
-/// Since Linux 6.2 the folder's size is their number; before, they are listed, this listing's own aside.
+/// Since Linux 6.2 the folder's size is their number. Before, they are listed, without the listing's own.
 fn open_descriptors() -> Option<f64> {
-    let told = std::fs::metadata("/proc/self/fd").ok()?.len();
-    if told > 0 {
-        return u32::try_from(told).ok().map(f64::from);
+    let size = std::fs::metadata("/proc/self/fd").ok()?.len();
+    if size > 0 {
+        return u32::try_from(size).ok().map(f64::from);
     }
     let listed = u32::try_from(std::fs::read_dir("/proc/self/fd").ok()?.count()).ok()?;
     Some(f64::from(listed.saturating_sub(1)))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a limit of 2^53 and more is no limit")]
+#[expect(clippy::cast_precision_loss, reason = "a limit of 2^53 or more is never reached")]
 fn descriptor_limit() -> Option<f64> {
     rlimit::Resource::NOFILE.get_soft().ok().map(|limit| limit as f64)
 }
@@ -127,24 +126,24 @@ mod tests {
     fn cpu_is_counted_in_hundredths_and_memory_in_bytes() {
         // Found by busy work: at least one tick of CPU passes in a bounded number of rounds.
         let mut rounds = 0u64;
-        while Stat::read().cpu() == Some(0.0) && rounds < 1 << 20 {
+        while ProcStat::read().cpu() == Some(0.0) && rounds < 1 << 20 {
             rounds += 1;
         }
-        let cpu = Stat::read().cpu().unwrap();
+        let cpu = ProcStat::read().cpu().unwrap();
         assert!(cpu > 0.0 && cpu < 3600.0, "{cpu}");
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let kib: f64 = line.split_ascii_whitespace().next().unwrap().parse().unwrap();
-        let resident = Stat::read().resident().unwrap();
+        let resident = ProcStat::read().resident().unwrap();
         // The tests beside this one work on.
         assert!(resident > kib * 1024.0 / 4.0 && resident < kib * 1024.0 * 4.0, "{resident} {kib}");
-        assert!(Stat::read().field(20).unwrap() >= 1.0, "threads");
+        assert!(ProcStat::read().field(20).unwrap() >= 1.0, "threads");
     }
 
     #[test]
     fn the_start_is_before_now_and_after_the_boot() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
-        let start = Stat::read().start().unwrap();
+        let start = ProcStat::read().start().unwrap();
         assert!(start <= now + 1.0 && start > now - 86400.0, "{start} {now}");
     }
 

@@ -1,4 +1,4 @@
-//! What the front door bears: every attack of [`table`] against the running binary, on an exporter of its own. After
+//! What the HTTP server withstands: every attack of [`table`] against the running binary, on an exporter of its own. After
 //! each the process lives, memory, threads and descriptors are back where they were, and a scrape works.
 //!
 //! A new attack is an entry in the table and, where no function fits, one more in `heads`, `slow` or `crowd`. The
@@ -113,7 +113,7 @@ fn survives(table: &[Attack], name: &str, dial: Dial) {
     drop(left.held);
 }
 
-/// The limits of the front door, and the reason that each is counted under. An idle connection is closed, not refused.
+/// The limits of the HTTP server, and the reason that each is counted under. An idle connection is closed, not refused.
 const LIMITS: [(&str, Option<&str>); 9] = [
     ("max_connections", Some("connections")),
     ("max_connections_per_address", Some("connections")),

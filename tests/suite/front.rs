@@ -1,4 +1,4 @@
-//! The front door against real sockets: `http::serve` with a trivial answer, clients that misbehave.
+//! The HTTP server on real sockets: `server::serve` with a trivial answer, clients that misbehave.
 
 mod child;
 mod faults;
@@ -23,7 +23,7 @@ use crate::process::wait_for;
 /// Far longer than anything here takes, also on a busy machine.
 const LONG: Duration = Duration::from_secs(30);
 
-/// A front door on a free loopback port.
+/// A server on a free loopback port.
 struct Front {
     server: Server,
     port: u16,
@@ -259,7 +259,7 @@ fn the_request_is_decoded_and_bears_its_peer_and_nothing_private() {
     });
     let answer = front.say(
         "GET /p?collect%5B%5D=a+b&x=%C3%A9&y HTTP/1.1\r\nHost: a\r\nX-One: 1\r\nConnection: close\r\n\
-         X-SQL-Exporter-Gate-Pass: 0 0 192.0.2.1\r\nX-SQL-Exporter-Gate-Other: 1\r\n\r\n",
+         X-SQL-Exporter-Gate: 0 0 192.0.2.1 true true\r\nX-SQL-Exporter-Gate-Other: 1\r\n\r\n",
     );
     let expected = "[(\"collect[]\", \"a b\"), (\"x\", \"é\"), (\"y\", \"\")] \
                     [(\"host\", \"a\"), (\"x-one\", \"1\")] Address(127.0.0.1)";

@@ -55,7 +55,7 @@ impl FamilyDrafts {
             return if same { Ok((at, false)) } else { Err(two_heads(family)) };
         }
         let at = self.all.len();
-        self.all.push(BlockBuilder::with_room(Arc::clone(family), self.room.size(at)));
+        self.all.push(BlockBuilder::with_capacity(Arc::clone(family), self.room.size(at)));
         self.by_name.insert(family.name.clone(), at);
         Ok((at, true))
     }

@@ -211,7 +211,7 @@ impl<'q> BoundQuery<'q> {
         let set = match self.sets.iter().position(|set| set.labels == labels) {
             Some(set) => set,
             None => {
-                let bytes = LabelBytes::with_room(LABELS);
+                let bytes = LabelBytes::with_capacity(LABELS);
                 self.sets.push(LabelSet { labels, bound: labels.bind(columns)?, bytes });
                 self.sets.len() - 1
             }

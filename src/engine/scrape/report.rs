@@ -87,7 +87,7 @@ impl Report {
             _ => 0,
         };
         let blocks = ALL.iter().zip(FAMILIES.iter());
-        let blocks = blocks.map(|(row, family)| Block::with_room(Arc::clone(family), room(*row)));
+        let blocks = blocks.map(|(row, family)| Block::with_capacity(Arc::clone(family), room(*row)));
         Report { blocks: blocks.collect(), labels: LabelBytes::default(), own: Vec::new() }
     }
 

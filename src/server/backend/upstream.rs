@@ -1,159 +1,190 @@
-//! Connections between gate and tiny_http: kept ones, which wait for the next request, and passing ones for one request.
+//! The private socket between the gate and tiny_http: a Unix socket that no path leads to, or, where that is impossible,
+//! a loopback port guarded by the token of the private header.
 //!
-//! tiny_http gives each connection a thread until it ends, and its pool may queue two new connections for one free
-//! thread: behind a kept one the other would wait for ever. So a kept one counts only once it was answered, and while
-//! it waits for that no other is opened: a connection opened before it is served before it, as its one request ends it
-//! when it was read, and one opened after it finds the pool's count of free threads right.
+//! The socket is made in a folder that only this user can enter. Folder and name are removed at once, and the gate
+//! connects through the file that it holds open (`/proc/self/fd`), so nothing is left behind, however the process ends.
 
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::BufMut as _;
-use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::RwLock;
-use tokio::time::timeout;
+use nix::libc::O_PATH;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::socket::{Door, Wire};
+use super::private_header::random_hex;
+use crate::error::{Error, Result};
 
-/// Connections that are kept: what a Prometheus or two and somebody at the status page need. Each holds a thread of
-/// tiny_http's, which has four at least: one is left for others.
-pub(crate) const KEPT: usize = 3;
-/// A request that is no one's: the backend answers 403 as soon as it has a thread for it.
-const HELLO: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
-/// The answer to it is on its way after some 100 µs; without one after this, the trunk is given up.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// A thread that does nothing needs no more than this.
-const TRIED_STACK: usize = 64 << 10;
+/// Threads that tiny_http always has. It needs one only while it reads a request.
+const TINY_HTTP_THREADS: usize = 4;
+/// Enough for a thread that does nothing.
+const PROBE_STACK: usize = 64 << 10;
 /// What an answer is copied through.
 const CHUNK: usize = 64 << 10;
-/// Room beside that for what the gate adds to an answer's head.
-const MARGIN: usize = 2 << 10;
+/// Space beside that for what the gate adds to an answer's head.
+const ADDED_HEADERS: usize = 2 << 10;
+/// More than requests can be under way, so that no connect finds the queue full.
+const BACKLOG: i32 = 4096;
 
-/// One connection to tiny_http.
-pub(crate) struct Trunk {
-    pub(crate) wire: Box<dyn Wire>,
-    /// For what is copied. Empty at first.
-    pub(crate) buffer: Vec<u8>,
-    place: Option<Place>,
+/// Both directions of a connection.
+pub(in crate::server) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
+
+/// Where tiny_http listens.
+#[derive(Debug)]
+pub(super) enum UpstreamAddr {
+    /// The socket, held open, and the path that leads to it in this process only.
+    Unix { path: PathBuf, _socket: File },
+    /// A loopback port.
+    Tcp(SocketAddr),
 }
 
-impl Trunk {
-    fn new(wire: Box<dyn Wire>) -> Self {
-        Trunk { wire, buffer: Vec::with_capacity(CHUNK + MARGIN), place: None }
+/// tiny_http is dropped before its address, while it waits in `accept`. It cannot wake itself up, as the name is gone.
+impl Drop for UpstreamAddr {
+    fn drop(&mut self) {
+        if let UpstreamAddr::Unix { path, .. } = self {
+            let _ = std::os::unix::net::UnixStream::connect(path);
+        }
+    }
+}
+
+/// Opens connections to tiny_http.
+pub(super) struct Upstream {
+    addr: UpstreamAddr,
+    /// One permit for each thread that tiny_http has without starting one.
+    threads: Arc<Semaphore>,
+}
+
+/// One connection to tiny_http, for one request.
+pub(in crate::server) struct UpstreamConnection {
+    pub(in crate::server) stream: Box<dyn ByteStream>,
+    /// What is copied. Empty at first.
+    pub(in crate::server) buffer: Vec<u8>,
+    _thread: Option<OwnedSemaphorePermit>,
+}
+
+impl Upstream {
+    pub(super) fn new(addr: UpstreamAddr) -> Self {
+        Upstream { addr, threads: Arc::new(Semaphore::new(TINY_HTTP_THREADS)) }
     }
 
-    /// Reads what is there into the buffer, 64 KiB at most in all. Gives the number of bytes, 0 at the end.
+    /// Connects.
+    ///
+    /// # Errors
+    /// The server is dead (`ConnectionRefused`, `NotFound`); there is no descriptor left, or no thread.
+    pub(super) async fn connect(&self) -> io::Result<UpstreamConnection> {
+        let thread = Arc::clone(&self.threads).try_acquire_owned().ok();
+        if thread.is_none() {
+            probe_thread()?;
+        }
+        let stream: Box<dyn ByteStream> = match &self.addr {
+            UpstreamAddr::Unix { path, .. } => Box::new(UnixStream::connect(path).await?),
+            UpstreamAddr::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+        };
+        let buffer = Vec::with_capacity(CHUNK + ADDED_HEADERS);
+        Ok(UpstreamConnection { stream, buffer, _thread: thread })
+    }
+
+    #[cfg(test)]
+    pub(super) fn addr(&self) -> &UpstreamAddr {
+        &self.addr
+    }
+}
+
+impl UpstreamConnection {
+    /// Reads what is there into the buffer, 64 KiB at most in all. Returns the number of bytes, 0 at the end.
     ///
     /// # Errors
     /// The connection broke.
-    pub(crate) async fn read(&mut self) -> io::Result<usize> {
-        let room = CHUNK.saturating_sub(self.buffer.len());
-        self.wire.read_buf(&mut (&mut self.buffer).limit(room)).await
-    }
-
-    /// It stays open after this request, if all of the answer is read.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.place.is_some()
+    pub(in crate::server) async fn read(&mut self) -> io::Result<usize> {
+        let free = CHUNK.saturating_sub(self.buffer.len());
+        self.stream.read_buf(&mut (&mut self.buffer).limit(free)).await
     }
 }
 
-/// One of the places for kept trunks.
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Fails where the system provides no thread: tiny_http starts one for a connection when none of its own is free, and
+/// all of it dies where that fails.
+///
+/// # Errors
+/// As the system says.
+pub(super) fn probe_thread() -> io::Result<()> {
+    std::thread::Builder::new().name("probe".to_owned()).stack_size(PROBE_STACK).spawn(|| ()).map(drop)
 }
 
-/// All trunks to one server.
-pub(crate) struct Trunks {
-    // Dropped in this order: the trunks before the door behind which the server waits.
-    waiting: Mutex<Vec<Trunk>>,
-    door: Door,
-    places: Arc<AtomicUsize>,
-    opening: RwLock<()>,
+/// Where a private folder may be made, the better one first: in many containers the root file system is read-only, but
+/// this one is not.
+pub(in crate::server) fn private_folders() -> Vec<PathBuf> {
+    vec![std::env::temp_dir(), PathBuf::from("/dev/shm")]
 }
 
-impl Trunks {
-    pub(crate) fn new(door: Door) -> Self {
-        Trunks { waiting: Mutex::default(), door, places: Arc::default(), opening: RwLock::default() }
+/// Opens a private socket in the first of `folders` that allows it, else on a loopback port.
+///
+/// # Errors
+/// Neither is possible: the descriptors are used up.
+pub(super) fn listen(folders: &[PathBuf]) -> Result<(tiny_http::Listener, UpstreamAddr)> {
+    if let Some(opened) = folders.iter().find_map(|folder| listen_below(folder).ok()) {
+        return Ok(opened);
     }
-
-    /// A trunk for one request, the one that was used last if there is one: its thread is the warmest.
-    ///
-    /// # Errors
-    /// The server is dead (`ConnectionRefused`, `NotFound`), or there is no descriptor left.
-    pub(crate) async fn take(&self) -> io::Result<Trunk> {
-        if let Some(trunk) = self.waiting.lock().pop() {
-            return Ok(trunk);
-        }
-        if let Some(place) = self.place() {
-            let _alone = self.opening.write().await;
-            let mut trunk = Trunk::new(self.door.connect().await?);
-            if matches!(timeout(PATIENCE, greet(&mut trunk)).await, Ok(Ok(()))) {
-                trunk.place = Some(place);
-                return Ok(trunk);
-            }
-        }
-        self.passing().await
-    }
-
-    /// A trunk for one request only, which says so.
-    ///
-    /// # Errors
-    /// As [`Trunks::take`]; there is no thread for it.
-    pub(crate) async fn passing(&self) -> io::Result<Trunk> {
-        thread_is_given()?;
-        let _together = self.opening.read().await;
-        self.door.connect().await.map(Trunk::new)
-    }
-
-    /// Takes a kept trunk back whose answer was read to its end; any other is closed.
-    pub(crate) fn give_back(&self, mut trunk: Trunk) {
-        if trunk.is_kept() {
-            trunk.buffer.clear();
-            self.waiting.lock().push(trunk);
-        }
-    }
-
-    /// Kept trunks that wait, and all that there are.
-    #[cfg(test)]
-    pub(crate) fn kept(&self) -> (usize, usize) {
-        (self.waiting.lock().len(), self.places.load(Ordering::Relaxed))
-    }
-
-    #[cfg(test)]
-    pub(crate) fn door(&self) -> &Door {
-        &self.door
-    }
-
-    fn place(&self) -> Option<Place> {
-        if self.places.fetch_add(1, Ordering::Relaxed) >= KEPT {
-            self.places.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Place(Arc::clone(&self.places)))
-    }
+    let on_loopback = || {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        Ok((listener.into(), UpstreamAddr::Tcp(address)))
+    };
+    on_loopback().map_err(|error: io::Error| Error::machine(format!("cannot open a private socket: {error}")))
 }
 
-/// Whether the system gives a thread: tiny_http starts one for a connection where none of its own is free, and all of it
-/// dies where it gets none.
-pub(crate) fn thread_is_given() -> io::Result<()> {
-    std::thread::Builder::new().name("given".to_owned()).stack_size(TRIED_STACK).spawn(|| ()).map(drop)
+fn listen_below(parent: &Path) -> io::Result<(tiny_http::Listener, UpstreamAddr)> {
+    let name = random_hex().map_err(io::Error::other)?;
+    let folder = parent.join(format!("sql-exporter-{name}"));
+    DirBuilder::new().mode(0o700).create(&folder)?;
+    let path = folder.join("s");
+    let opened = listen_at(&path);
+    let _ = std::fs::remove_file(&path);
+    let _ = std::fs::remove_dir(&folder);
+    opened
 }
 
-/// Waits until a thread has this connection: it has answered, without a body.
-async fn greet(trunk: &mut Trunk) -> io::Result<()> {
-    trunk.wire.write_all(HELLO).await?;
-    while !trunk.buffer.ends_with(b"\r\n\r\n") {
-        if trunk.read().await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+fn listen_at(path: &Path) -> io::Result<(tiny_http::Listener, UpstreamAddr)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    // The one way to open a socket's file: as a location only.
+    let held = OpenOptions::new().read(true).custom_flags(O_PATH).open(path)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    // Without `/proc` this fails, and a port is used.
+    path.metadata()?;
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    Ok((listener.into(), UpstreamAddr::Unix { path, _socket: held }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_reached_though_no_name_leads_to_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let (_listener, addr) = listen(&[parent.path().to_owned()]).unwrap();
+        let UpstreamAddr::Unix { path, .. } = &addr else { panic!("{addr:?}") };
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+        std::os::unix::net::UnixStream::connect(path).unwrap();
     }
-    trunk.buffer.clear();
-    Ok(())
+
+    #[test]
+    fn without_a_folder_it_is_a_loopback_port() {
+        let (_listener, addr) = listen(&["/nonexistent".into()]).unwrap();
+        let UpstreamAddr::Tcp(address) = addr else { panic!("{addr:?}") };
+        assert!(address.ip().is_loopback());
+    }
 }

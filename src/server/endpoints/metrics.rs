@@ -1,5 +1,5 @@
-//! `/metrics`: all targets, then the exporter's own counters; or the part of the targets that is asked for, alone.
-//! Runs the queries, within the scraper's own timeout.
+//! `/metrics`, `/probe` and `/-/metrics`: the queries of the targets, run within the scraper's own timeout, and the
+//! exporter's own metrics.
 
 use std::time::Duration;
 
@@ -8,102 +8,113 @@ use crate::engine::scrape;
 use crate::engine::scrape::ScrapeTime;
 use crate::engine::targets::ScrapeSelection;
 use crate::exposition::page::Families;
-use crate::server::{Method, Request, Response};
+use crate::server::{Method, Request, Response, negotiate};
 use crate::telemetry;
 
 use super::Endpoints;
-use crate::server::negotiate;
 
-/// Prometheus says with every scrape how long it will wait, in seconds:
+/// Prometheus says with every scrape how long it waits, in seconds:
 /// <https://prometheus.io/docs/prometheus/latest/configuration/configuration/#scrape_config>.
-const TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
-/// A shorter timeout is no timeout (docs/scraping.md).
-const SHORTEST: f64 = 0.01;
+const TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
+/// A shorter timeout is ignored (`docs/scraping.md`).
+const MIN_TIMEOUT: f64 = 0.01;
 /// A longer one counts as this.
-const LONGEST: f64 = 3600.0;
-/// The offset is at most this part of the header's time.
-const OFFSET_SHARE: f64 = 0.25;
+const MAX_TIMEOUT: f64 = 3600.0;
+/// The offset is at most this fraction of the header's time.
+const MAX_OFFSET_FRACTION: f64 = 0.25;
 
-/// Answers with a fresh page: 200, even when every query failed; 400 for a name that is not configured.
-pub fn answer(site: &Endpoints, request: &Request) -> Response {
-    respond(site, request, &selection(request))
+/// `/metrics`: a fresh page of all targets, or of the part of them that the parameters select. 200, even when every query
+/// failed; 400 for a name that is not configured.
+pub(super) fn metrics(endpoints: &Endpoints, request: &Request) -> Response {
+    scrape_selection(endpoints, request, &selection(request))
+}
+
+/// `/probe?target=NAME`: as `/metrics`, for one target; empty for a disabled one. Only configured names, never an
+/// address: no client makes the exporter connect anywhere.
+pub(super) fn probe(endpoints: &Endpoints, request: &Request) -> Response {
+    let selection = selection(request);
+    let targets = endpoints.targets();
+    let [name] = selection.targets.as_slice() else {
+        let [probe, sd] = ["/probe", "/sd"].map(|path| targets.exporter.route_prefix.path(path));
+        return Response::text(400, format!("name one target: {probe}?target=NAME; {sd} lists them\n"));
+    };
+    if targets.targets.iter().any(|target| target.database.name == *name && !target.database.enabled) {
+        return Response::exposition(&Families::new(), negotiate::format(request));
+    }
+    scrape_selection(endpoints, request, &selection)
+}
+
+/// `/-/metrics`: the metrics of the exporter and its process. Runs nothing.
+pub(super) fn own_metrics(endpoints: &Endpoints, request: &Request) -> Response {
+    let mut families = endpoints.targets().own_metrics();
+    families.extend(telemetry::process());
+    Response::exposition(&families, negotiate::format(request))
 }
 
 /// The page of a selection; the exporter's own metrics are on that of everything.
-pub(super) fn respond(site: &Endpoints, request: &Request, selection: &ScrapeSelection) -> Response {
+fn scrape_selection(endpoints: &Endpoints, request: &Request, selection: &ScrapeSelection) -> Response {
+    let format = negotiate::format(request);
     if request.method == Method::Head {
-        return negotiate::exposition(&Vec::new(), negotiate::format(request));
+        return Response::exposition(&Families::new(), format);
     }
-    let fleet = site.targets();
-    let time = ScrapeTime { began: request.received, budget: budget(request, &fleet.exporter) };
-    let whole = *selection == ScrapeSelection::default();
+    let targets = endpoints.targets();
+    let time = ScrapeTime { began: request.received, budget: time_budget(request, &targets.exporter) };
+    let is_everything = *selection == ScrapeSelection::default();
     let mut process = Families::new();
     let meanwhile = || {
-        if whole {
+        if is_everything {
             process = telemetry::process();
         }
     };
-    match scrape::scrape_while(&fleet, selection, time, meanwhile) {
+    match scrape::scrape_while(&targets, selection, time, meanwhile) {
         Ok(scraped) => {
-            fleet.telemetry().scraped(scraped.verdict.word());
+            targets.telemetry().scraped(scraped.verdict.word());
             let mut families = scraped.families;
-            if whole {
-                families.extend(fleet.own_metrics());
+            if is_everything {
+                families.extend(targets.own_metrics());
                 families.extend(process);
             }
-            negotiate::exposition(&families, negotiate::format(request))
+            Response::exposition(&families, format)
         }
-        Err(error) => negotiate::text(400, &format!("{error}\n")),
+        Err(error) => Response::text(400, format!("{error}\n")),
     }
 }
 
-/// `target=…`, `collect[]=…` and `query=…`, each as often as wanted. Other parameters mean nothing to us.
-pub(super) fn selection(request: &Request) -> ScrapeSelection {
-    let named = |key: &str| {
-        let meant = request.query.iter().filter(|(known, _)| known == key);
-        meant.map(|(_, name)| name.clone()).collect()
+/// `target=…`, `collect[]=…` and `query=…`, each as often as needed. Other parameters are ignored.
+fn selection(request: &Request) -> ScrapeSelection {
+    let values = |key: &str| {
+        let pairs = request.query.iter().filter(|(known, _)| known == key);
+        pairs.map(|(_, value)| value.clone()).collect()
     };
-    ScrapeSelection { targets: named("target"), collectors: named("collect[]"), queries: named("query") }
+    ScrapeSelection { targets: values("target"), collectors: values("collect[]"), queries: values("query") }
 }
 
 /// The time that a scrape has: the header less the offset, else `scrape_timeout`; at most `max_scrape_timeout`.
 #[must_use]
-pub fn budget(request: &Request, exporter: &Exporter) -> Duration {
-    let budget = match header(request) {
-        Some(timeout) => timeout - exporter.scrape_timeout_offset.min(timeout.mul_f64(OFFSET_SHARE)),
+pub fn time_budget(request: &Request, exporter: &Exporter) -> Duration {
+    let budget = match header_timeout(request) {
+        Some(timeout) => timeout - exporter.scrape_timeout_offset.min(timeout.mul_f64(MAX_OFFSET_FRACTION)),
         None => exporter.scrape_timeout,
     };
     exporter.max_scrape_timeout.map_or(budget, |most| budget.min(most))
 }
 
-/// The header's time; `None` unless it stands there once, as one finite number of at least [`SHORTEST`].
-fn header(request: &Request) -> Option<Duration> {
-    let mut values = request.header(TIMEOUT);
+/// The header's time; `None` unless the header is there once, as one finite number of at least [`MIN_TIMEOUT`].
+fn header_timeout(request: &Request) -> Option<Duration> {
+    let mut values = request.header(TIMEOUT_HEADER);
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let seconds: f64 = value.parse().ok()?;
-    (seconds.is_finite() && seconds >= SHORTEST).then(|| Duration::from_secs_f64(seconds.min(LONGEST)))
+    (seconds.is_finite() && seconds >= MIN_TIMEOUT).then(|| Duration::from_secs_f64(seconds.min(MAX_TIMEOUT)))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
-    use crate::server::Peer;
+    use crate::server::message::tests::get;
 
     fn time(values: &[&str]) -> Option<Duration> {
-        let headers = values.iter().map(|value| (TIMEOUT.to_owned(), (*value).to_owned())).collect();
-        let (method, path, query) = (Method::Get, "/metrics".to_owned(), Vec::new());
-        header(&Request {
-            method,
-            path,
-            query,
-            headers,
-            peer: Peer::Unix,
-            authenticated: false,
-            over_tls: false,
-            received: Instant::now(),
-        })
+        let headers = values.iter().map(|value| (TIMEOUT_HEADER.to_owned(), (*value).to_owned())).collect();
+        header_timeout(&Request { headers, ..get("/metrics") })
     }
 
     #[test]

@@ -1,23 +1,19 @@
-//! What is answered under which path. One endpoint is one file and one line in [`ROUTES`].
+//! The paths that are answered. An endpoint is one function and one line of [`ROUTES`].
 //!
-//! Endpoints read the fleet and know no socket. Whatever `answer` gives gets the headers all answers bear, and is
+//! Endpoints read the targets and know no socket. Each response gets the headers that all responses have, and is
 //! counted under a path of the table or `other`, never under what a client made up.
 
-pub mod config;
-pub mod healthy;
 pub mod metrics;
-pub mod own_metrics;
-pub mod probe;
-pub mod ready;
-pub mod reload;
-pub mod sd;
-pub mod status_page;
+mod sd;
+mod simple;
+mod status_page;
 
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::{LargeResponse, Method, Request, Response};
+use super::{LargeResponse, Method, Request, Response, browser, negotiate};
+use crate::config::exporter::Access;
 use crate::config::route_prefix::RoutePrefix;
 use crate::engine::targets::Targets;
 use crate::error::Error;
@@ -29,101 +25,60 @@ struct Route {
     /// For the list of paths on the 404 page.
     about: &'static str,
     methods: &'static [Method],
-    /// For whom it is.
-    gives: Gives,
+    rule: BrowserRule,
     answer: fn(&Endpoints, &Request) -> Response,
 }
 
-/// What a path has to give, which decides what a browser may be made to ask for.
+/// What a browser may be made to request, by what the path does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gives {
-    /// Nothing that costs much or is for people only: to everybody.
-    Little,
-    /// Pages that run queries: not to be embedded by another site's page.
+enum BrowserRule {
+    /// Neither costly nor only for people: for everybody.
+    Anyone,
+    /// Runs queries: not embedded in a page of another site.
     Queries,
-    /// Pages for people: under our own names only.
+    /// For people: under our own host names only.
     Pages,
-    /// A change: under our own names only, and not to another site's page.
+    /// Changes something: under our own host names only, and not from a page of another site.
     Change,
 }
 
-/// Paths that need no login: an orchestrator's probes have none.
+/// Paths that need no login: an orchestrator's health checks have none.
 #[must_use]
 pub fn public_paths(prefix: &RoutePrefix) -> Vec<String> {
     ["/-/healthy", "/-/ready"].map(|path| prefix.path(path)).to_vec()
 }
 
-/// The part of a scrape's time within which others take part in its runs.
-const JOIN_SHARE: u32 = 10;
-const READ: &[Method] = &[Method::Get, Method::Head];
+/// Scrapes join the runs of one that began within this fraction of their time.
+const JOIN_FRACTION: u32 = 10;
 
 const ROUTES: &[Route] = &[
-    Route {
-        path: "/",
-        about: "status of the targets and queries",
-        methods: READ,
-        gives: Gives::Pages,
-        answer: status_page::answer,
-    },
-    Route {
-        path: "/metrics",
-        about: "runs the queries of all targets",
-        methods: READ,
-        gives: Gives::Queries,
-        answer: metrics::answer,
-    },
-    Route {
-        path: "/probe",
-        about: "runs the queries of one target: /probe?target=NAME",
-        methods: READ,
-        gives: Gives::Queries,
-        answer: probe::answer,
-    },
-    Route {
-        path: "/sd",
-        about: "the targets for Prometheus' HTTP service discovery",
-        methods: READ,
-        gives: Gives::Little,
-        answer: sd::answer,
-    },
-    Route {
-        path: "/config",
-        about: "the effective configuration without its secrets",
-        methods: READ,
-        gives: Gives::Pages,
-        answer: config::answer,
-    },
-    Route {
-        path: "/-/metrics",
-        about: "the exporter's own metrics",
-        methods: READ,
-        gives: Gives::Little,
-        answer: own_metrics::answer,
-    },
-    Route {
-        path: "/-/healthy",
-        about: "says that the exporter runs",
-        methods: READ,
-        gives: Gives::Little,
-        answer: healthy::answer,
-    },
-    Route {
-        path: "/-/ready",
-        about: "says that scrapes are answered",
-        methods: READ,
-        gives: Gives::Little,
-        answer: ready::answer,
-    },
+    get("/", "status of the targets and queries", BrowserRule::Pages, status_page::answer),
+    get("/metrics", "runs the queries of all targets", BrowserRule::Queries, metrics::metrics),
+    get("/probe", "runs the queries of one target: /probe?target=NAME", BrowserRule::Queries, metrics::probe),
+    get("/sd", "the targets for Prometheus' HTTP service discovery", BrowserRule::Anyone, sd::answer),
+    get("/config", "the effective configuration without its secrets", BrowserRule::Pages, simple::config),
+    get("/-/metrics", "the exporter's own metrics", BrowserRule::Anyone, metrics::own_metrics),
+    get("/-/healthy", "200 when the exporter runs", BrowserRule::Anyone, simple::healthy),
+    get("/-/ready", "200 when scrapes are answered", BrowserRule::Anyone, simple::ready),
     Route {
         path: "/-/reload",
         about: "POST: reads the configuration again",
         methods: &[Method::Post],
-        gives: Gives::Change,
-        answer: reload::answer,
+        rule: BrowserRule::Change,
+        answer: simple::reload,
     },
 ];
 
-/// Reads the configuration again and swaps the fleet. Blocks for as long as that takes; gives the faults.
+const fn get(
+    path: &'static str,
+    about: &'static str,
+    rule: BrowserRule,
+    answer: fn(&Endpoints, &Request) -> Response,
+) -> Route {
+    Route { path, about, methods: &[Method::Get, Method::Head], rule, answer }
+}
+
+/// Reads the configuration again and swaps the targets. Blocks for as long as that takes; returns the faults.
 pub type Reload = dyn Fn(&Endpoints) -> Result<(), Arc<Vec<Error>>> + Send + Sync;
 
 /// What the endpoints answer from.
@@ -133,22 +88,22 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// A site over a fleet, and how to get the next one.
+    /// Endpoints over the targets, and how to reload these.
     #[must_use]
     pub fn new(targets: Targets, reload: Box<Reload>) -> Self {
         Endpoints { targets: RwLock::new(Arc::new(targets)), reload }
     }
 
-    /// The fleet now.
+    /// The targets now.
     #[must_use]
     pub fn targets(&self) -> Arc<Targets> {
         Arc::clone(&self.targets.read())
     }
 
-    /// Puts another fleet in the place of the one that serves. Scrapes in flight keep the one they began with.
+    /// Replaces the targets. Scrapes in flight keep those that they began with.
     pub fn swap(&self, targets: Targets) {
         let old = std::mem::replace(&mut *self.targets.write(), Arc::new(targets));
-        // Outside of the lock: what is gone may take a moment to end.
+        // Outside of the lock: to end what is gone may take a moment.
         drop(old);
     }
 
@@ -160,7 +115,7 @@ impl Endpoints {
         (self.reload)(self)
     }
 
-    /// Counters of the process's life.
+    /// Counters that live as long as the process.
     #[must_use]
     pub fn telemetry(&self) -> Arc<Telemetry> {
         Arc::clone(self.targets.read().telemetry())
@@ -170,13 +125,13 @@ impl Endpoints {
     pub fn answer(&self, request: &Request) -> Response {
         let prefix = self.targets().exporter.route_prefix.clone();
         let (path, mut response) = route(ROUTES, &prefix, request, |route| {
-            if let Err(refusal) = self.admit(route.gives, request) {
+            if let Err(refusal) = self.admit(route.rule, request) {
                 self.telemetry().rejected("host");
                 return refusal;
             }
             (route.answer)(self, request)
         });
-        super::negotiate::dress(&mut response, request);
+        negotiate::compress(&mut response, request);
         if response.status == 405 {
             self.telemetry().rejected("method");
         }
@@ -184,30 +139,42 @@ impl Endpoints {
         response
     }
 
-    /// Whether a request's answer may be large: it runs queries, or shows all of the configuration. Scrapes with the same time that come within a tenth of it
-    /// take part in the same runs (docs/scraping.md).
+    /// Whether a request's response may be large: it runs queries, or shows all of the configuration.
     #[must_use]
     pub fn large_response(&self, request: &Request) -> Option<LargeResponse> {
         let exporter = &self.targets().exporter;
         let path = exporter.route_prefix.strip(&request.path)?;
         let route = ROUTES.iter().find(|route| route.path == path)?;
-        let is_large = matches!(route.gives, Gives::Queries | Gives::Pages);
+        let is_large = matches!(route.rule, BrowserRule::Queries | BrowserRule::Pages);
         (is_large && request.method == Method::Get).then(|| LargeResponse {
             path: route.path.to_owned(),
-            target: format!("{path} {:?}", request.query),
-            together: metrics::budget(request, exporter) / JOIN_SHARE,
+            request: format!("{path} {:?}", request.query),
+            shared_for: metrics::time_budget(request, exporter) / JOIN_FRACTION,
         })
     }
 
-    /// Refuses what a page of another site has a browser ask for.
-    fn admit(&self, gives: Gives, request: &Request) -> Result<(), Response> {
-        let host = || super::browser::host(&self.targets().exporter.hosts, request);
-        match gives {
-            Gives::Little => Ok(()),
-            Gives::Queries => super::browser::embedded(request),
-            Gives::Pages => host(),
-            Gives::Change => host().and_then(|()| super::browser::sender(request)),
+    /// Refuses what a page of another site has a browser request.
+    fn admit(&self, rule: BrowserRule, request: &Request) -> Result<(), Response> {
+        let own_host = || browser::check_host(&self.targets().exporter.hosts, request);
+        match rule {
+            BrowserRule::Anyone => Ok(()),
+            BrowserRule::Queries => browser::check_embedding(request),
+            BrowserRule::Pages => own_host(),
+            BrowserRule::Change => own_host().and_then(|()| browser::check_sender(request)),
         }
+    }
+}
+
+/// Refuses a client that the setting `key` excludes.
+///
+/// # Errors
+/// The answer: 403, or 404 for what is disabled.
+fn admit(access: Access, request: &Request, key: &str) -> Result<(), Response> {
+    match access {
+        Access::Everybody => Ok(()),
+        Access::Loopback if request.peer.is_loopback() => Ok(()),
+        Access::Loopback => Err(Response::text(403, format!("for this machine only (exporter.{key})\n"))),
+        Access::Nobody => Err(Response::text(404, format!("disabled (exporter.{key})\n"))),
     }
 }
 
@@ -219,12 +186,11 @@ fn route(
     request: &Request,
     answer: impl FnOnce(&Route) -> Response,
 ) -> (&'static str, Response) {
-    let ours = match prefix.strip(&request.path) {
-        Some("") => None,
-        None if request.path == "/" => None,
-        inside => Some(inside),
+    let path = match prefix.strip(&request.path) {
+        Some("") => return ("/", Response::redirect(&prefix.path("/"))),
+        None if request.path == "/" => return ("/", Response::redirect(&prefix.path("/"))),
+        path => path,
     };
-    let Some(path) = ours else { return ("/", super::negotiate::redirect(&prefix.path("/"))) };
     match routes.iter().find(|route| Some(route.path) == path) {
         None => ("other", not_found(routes, prefix)),
         Some(route) if route.methods.contains(&request.method) => (route.path, answer(route)),
@@ -236,23 +202,21 @@ fn not_found(routes: &[Route], prefix: &RoutePrefix) -> Response {
     let paths = || routes.iter().map(|route| (prefix.path(route.path), route.about));
     let width = paths().map(|(path, _)| path.len()).max().unwrap_or(0);
     let lines = paths().map(|(path, about)| format!("  {path:width$}  {about}\n"));
-    super::negotiate::text(404, &format!("not found; there is\n{}", lines.collect::<String>()))
+    Response::text(404, format!("not found; the paths are\n{}", lines.collect::<String>()))
 }
 
 fn not_allowed(route: &Route, prefix: &RoutePrefix) -> Response {
-    let words: Vec<&str> = route.methods.iter().map(|method| method.as_str()).collect();
-    let message = format!("{} answers {}\n", prefix.path(route.path), words.join(" and "));
-    let mut response = super::negotiate::text(405, &message);
-    response.headers.push(("Allow", words.join(", ")));
+    let methods: Vec<&str> = route.methods.iter().map(|method| method.as_str()).collect();
+    let message = format!("{} answers {}\n", prefix.path(route.path), methods.join(" and "));
+    let mut response = Response::text(405, message);
+    response.headers.push(("Allow", methods.join(", ")));
     response
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
-    use crate::server::Peer;
+    use crate::server::message;
 
     fn ask(method: Method, path: &str) -> (&'static str, Response) {
         ask_below("", method, path)
@@ -260,17 +224,8 @@ mod tests {
 
     fn ask_below(prefix: &str, method: Method, path: &str) -> (&'static str, Response) {
         let prefix = RoutePrefix::parse(prefix).unwrap();
-        let request = Request {
-            method,
-            path: path.to_owned(),
-            query: Vec::new(),
-            headers: Vec::new(),
-            peer: Peer::Unix,
-            authenticated: false,
-            over_tls: false,
-            received: Instant::now(),
-        };
-        route(ROUTES, &prefix, &request, |route| crate::server::negotiate::text(200, route.path))
+        let request = Request { method, ..message::tests::get(path) };
+        route(ROUTES, &prefix, &request, |route| Response::text(200, route.path))
     }
 
     fn body(response: &Response) -> String {

@@ -1,48 +1,40 @@
 //! `/sd`: the enabled targets for Prometheus' HTTP service discovery, each pointing at its `/probe`:
 //! <https://prometheus.io/docs/prometheus/latest/http_sd/>. Touches no database.
 
-use serde_json::{Map, Value};
-
-use crate::engine::target::Target;
-use crate::server::{BodyPart, Request, Response};
+use serde_json::{Map, Value, json};
 
 use super::Endpoints;
-use crate::server::negotiate;
+use crate::engine::target::Target;
+use crate::server::{Request, Response};
 
 /// How the names of the labels begin that relabelling may use.
 const META: &str = "__meta_sql_exporter_";
 
-/// One entry a target; the address is `advertise`, else the one that was asked.
-pub fn answer(site: &Endpoints, request: &Request) -> Response {
-    let fleet = site.targets();
+/// One entry per target; the address is `advertise`, else the one that the request was sent to.
+pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
+    let targets = endpoints.targets();
     let host = request.header("host").next().filter(|host| !host.is_empty());
-    let Some(address) = fleet.exporter.advertise.as_deref().or(host) else {
-        return negotiate::text(400, "the request has no Host; set exporter.advertise\n");
+    let Some(address) = targets.exporter.advertise.as_deref().or(host) else {
+        return Response::text(400, "the request has no Host; set exporter.advertise\n");
     };
-    let path = fleet.exporter.route_prefix.path("/probe");
-    let enabled = fleet.targets.iter().filter(|target| target.database.enabled);
-    let entries: Vec<Value> = enabled.map(|target| entry(target, address, &path, request.over_tls)).collect();
-    let headers = vec![("Content-Type", "application/json".to_owned())];
-    Response::new(200, headers, vec![BodyPart::Owned(Value::from(entries).to_string().into_bytes())])
+    let path = targets.exporter.route_prefix.path("/probe");
+    let enabled = targets.targets.iter().filter(|target| target.database.enabled);
+    let entries: Value = enabled.map(|target| entry(target, address, &path, request.over_tls)).collect();
+    Response::owned(200, "application/json", entries.to_string())
 }
 
-fn entry(target: &Target, address: &str, path: &str, secure: bool) -> Value {
-    let plan = &target.database;
-    let mut labels = Map::new();
-    let mut set = |name: String, value: &str| {
-        labels.insert(name, Value::from(value));
-    };
-    set("__metrics_path__".into(), path);
-    set("__param_target".into(), &plan.name);
-    set("instance".into(), &plan.name);
-    if secure {
-        set("__scheme__".into(), "https");
+fn entry(target: &Target, address: &str, path: &str, over_tls: bool) -> Value {
+    let name = &target.database.name;
+    let mut labels = Map::from_iter([
+        ("__metrics_path__".to_owned(), path.into()),
+        ("__param_target".to_owned(), name.as_str().into()),
+        ("instance".to_owned(), name.as_str().into()),
+        (format!("{META}target"), name.as_str().into()),
+        (format!("{META}driver"), target.database.driver.into()),
+    ]);
+    if over_tls {
+        labels.insert("__scheme__".to_owned(), "https".into());
     }
-    set(format!("{META}target"), &plan.name);
-    set(format!("{META}driver"), plan.driver);
-    for (name, value) in target.labels() {
-        set(format!("{META}label_{name}"), value);
-    }
-    let address = Value::from(vec![address]);
-    Value::from(Map::from_iter([("targets".into(), address), ("labels".into(), Value::from(labels))]))
+    labels.extend(target.labels().map(|(name, value)| (format!("{META}label_{name}"), value.into())));
+    json!({"targets": [address], "labels": labels})
 }

@@ -1,6 +1,6 @@
-//! Basic auth (RFC 7617) against bcrypt hashes. A hash is slow on purpose: a login that succeeded is known again by a
-//! keyed digest, hashes are made one at a time and off the gate's thread, and every login that fails costs the same: as
-//! many rounds as the costliest hash of the file has, whoever the user is and whether he exists.
+//! Basic auth (RFC 7617) against bcrypt hashes. A hash is slow on purpose: a login that succeeded is recognized by a keyed
+//! digest, hashes are checked one at a time and off the gate's thread, and every login that fails costs the same: as many
+//! rounds as the costliest hash of the file has, whether the user exists or not.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,44 +11,43 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use ring::hmac;
 
-use super::head::Fault;
-use super::login_queue::{Line, Origin};
+use super::head::Rejection;
+use super::login_queue::{LoginOrigin, LoginQueue};
 use crate::error::{Error, Result};
 use crate::server::Peer;
 
-const MISSING: Fault = Fault::new(401, "auth", "log in with name and password");
-const WRONG: Fault = Fault::new(401, "auth", "wrong name or password");
-const BUSY: Fault = Fault::new(503, "auth", "too many logins wait to be checked; try again");
+const MISSING: Rejection = Rejection::new(401, "auth", "log in with name and password");
+const WRONG: Rejection = Rejection::new(401, "auth", "wrong name or password");
+const BUSY: Rejection = Rejection::new(503, "auth", "too many logins are waiting; try again");
 
 /// Names and bcrypt hashes.
 #[derive(Default)]
-pub(crate) struct Users {
+pub(super) struct Users {
     hashes: HashMap<String, String>,
-    /// What an unknown user's password is held against: of the highest cost there is.
+    /// The hash of the highest cost. An unknown user's password is checked against it.
     decoy: String,
 }
 
 impl Users {
-    /// Hashes that were found to be some.
-    pub(crate) fn new(hashes: HashMap<String, String>) -> Users {
+    /// Users by name, with valid bcrypt hashes.
+    pub(super) fn new(hashes: HashMap<String, String>) -> Users {
         let decoy = hashes.values().max_by_key(|hash| cost(hash)).cloned().unwrap_or_default();
         Users { hashes, decoy }
     }
 
-    /// True when everybody may come in.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 
-    /// Makes the hash, which takes its time; the same time for every login that fails.
-    fn let_in(&self, name: &str, password: &str) -> bool {
+    /// Checks a password, which is slow; equally slow for every login that fails.
+    fn verify(&self, name: &str, password: &str) -> bool {
         let hash = self.hashes.get(name);
         let against = hash.unwrap_or(&self.decoy);
-        // The decoy is somebody's hash: a name that is not there is never let in.
+        // The decoy is a user's hash: an unknown name never logs in.
         if bcrypt::verify(password, against).unwrap_or(false) && hash.is_some() {
             return true;
         }
-        for cost in missing(cost(against), cost(&self.decoy)) {
+        for cost in padding_costs(cost(against), cost(&self.decoy)) {
             let _ = std::hint::black_box(bcrypt::hash_with_salt(password, cost, [0; 16]));
         }
         false
@@ -60,74 +59,72 @@ fn cost(hash: &str) -> u32 {
     hash.parse::<bcrypt::HashParts>().map_or(0, |parts| parts.get_cost())
 }
 
-/// The costs of the hashes that, after one of `made`, bring the rounds to those of one of `highest`: each has as many
+/// The costs of the hashes that, after one of cost `made`, bring the rounds to those of cost `highest`: each has as many
 /// rounds as all before it together.
-fn missing(made: u32, highest: u32) -> Range<u32> {
+fn padding_costs(made: u32, highest: u32) -> Range<u32> {
     made..highest
 }
 
-/// Judges logins.
-pub(crate) struct Guard {
+/// Checks logins.
+pub(super) struct Authenticator {
     key: hmac::Key,
-    /// The digest of each user's last good login; the hash is part of it, so that a changed password forgets it.
-    known: Mutex<HashMap<String, hmac::Tag>>,
-    line: Arc<Line>,
+    /// The digest of each user's last successful login. The hash is part of it, so that a changed password forgets it.
+    verified: Mutex<HashMap<String, hmac::Tag>>,
+    queue: Arc<LoginQueue>,
 }
 
-impl Guard {
-    /// A guard that knows nobody yet.
-    ///
+impl Authenticator {
     /// # Errors
-    /// The machine has no randomness to give.
-    pub(crate) fn new() -> Result<Guard> {
+    /// The system has no random bytes.
+    pub(super) fn new() -> Result<Authenticator> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())
-            .map_err(|_| Error::machine("the system gives no random bytes"))?;
-        Ok(Guard { key, known: Mutex::default(), line: Arc::default() })
+            .map_err(|_| Error::machine("the system provides no random bytes"))?;
+        Ok(Authenticator { key, verified: Mutex::default(), queue: Arc::default() })
     }
 
-    /// Lets a login of `peer` in. `authorization` is the header's value; without users it does not matter.
+    /// Checks a login of `peer`. `authorization` is the header's value; without users it does not matter.
     ///
     /// # Errors
-    /// The refusal.
-    pub(crate) async fn admit(
+    /// The rejection.
+    pub(super) async fn check(
         &self,
         users: &Arc<Users>,
         authorization: Option<&str>,
         peer: Peer,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Rejection> {
         if users.is_empty() {
             return Ok(());
         }
         let (name, password) = authorization.and_then(credentials).ok_or(MISSING)?;
         let hash = users.hashes.get(&name).map_or("", String::as_str);
         let message = [name.as_str(), hash, &password].join("\0");
-        let origin = Origin::of(peer);
-        if self.knows(&name, &message) {
-            self.line.succeeded(origin, &name);
+        let origin = LoginOrigin::of(peer);
+        if self.is_verified(&name, &message) {
+            self.queue.succeeded(origin, &name);
             return Ok(());
         }
-        let known = self.known.lock().contains_key(&name);
-        let turn = self.line.enter(origin, &name, known).await.ok_or(BUSY)?;
-        if self.knows(&name, &message) {
+        let is_known_user = self.verified.lock().contains_key(&name);
+        let permit = self.queue.enter(origin, &name, is_known_user).await.ok_or(BUSY)?;
+        if self.is_verified(&name, &message) {
             return Ok(());
         }
-        let (all, who) = (Arc::clone(users), name.clone());
+        let (all, user) = (Arc::clone(users), name.clone());
         let check = tokio::task::spawn_blocking(move || {
-            // Held until the hash is made, also where the client has gone.
-            let _turn = turn;
-            all.let_in(&who, &password)
+            // Held until the hash is checked, also where the client has left.
+            let _permit = permit;
+            all.verify(&user, &password)
         });
         if check.await.unwrap_or(false) {
-            self.line.succeeded(origin, &name);
-            self.known.lock().insert(name, hmac::sign(&self.key, message.as_bytes()));
+            self.queue.succeeded(origin, &name);
+            self.verified.lock().insert(name, hmac::sign(&self.key, message.as_bytes()));
             return Ok(());
         }
-        self.line.failed(origin, &name);
+        self.queue.failed(origin, &name);
         Err(WRONG)
     }
 
-    fn knows(&self, name: &str, message: &str) -> bool {
-        let tag = self.known.lock().get(name).copied();
+    fn is_verified(&self, name: &str, message: &str) -> bool {
+        let tag = self.verified.lock().get(name).copied();
         tag.is_some_and(|tag| hmac::verify(&self.key, message.as_bytes(), tag.as_ref()).is_ok())
     }
 }
@@ -150,7 +147,7 @@ mod tests {
         let rounds = |cost: u32| 1_u64 << cost;
         for highest in 4..=16 {
             for made in 4..=highest {
-                let in_vain: u64 = missing(made, highest).map(rounds).sum();
+                let in_vain: u64 = padding_costs(made, highest).map(rounds).sum();
                 assert_eq!(rounds(made) + in_vain, rounds(highest), "{made} of {highest}");
             }
         }
@@ -162,11 +159,11 @@ mod tests {
         let users = [("cheap".to_owned(), hash(4)), ("costly".to_owned(), hash(6))];
         let users = Users::new(users.into_iter().collect());
         assert_eq!(cost(&users.decoy), 6);
-        assert!(users.let_in("cheap", "pw") && users.let_in("costly", "pw"));
+        assert!(users.verify("cheap", "pw") && users.verify("costly", "pw"));
         for (name, password) in
             [("cheap", "no"), ("costly", "no"), ("nobody", "pw"), ("nobody", "no"), ("", "")]
         {
-            assert!(!users.let_in(name, password), "{name}");
+            assert!(!users.verify(name, password), "{name}");
         }
     }
 }

@@ -1,144 +1,211 @@
-//! One public connection: reads heads, has each request relayed, and closes in good order.
+//! One public connection: reads heads, has each request relayed, refuses with an answer, and closes in good order.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{timeout, timeout_at};
 
-use super::connections::Ticket;
-use super::head::{Fault, Head, Scanner};
-use super::refusal;
-use super::relay::{Order, Outcome, relay};
-use super::web_config_store::WebConfig;
-use super::{FULL, Shared};
+use super::connections::ConnectionSlot;
+use super::head::{Head, Rejection, find_end};
+use super::relay::{RelayOutcome, RelayedRequest, relay};
+use super::web_config::WebConfig;
+use super::{GateState, TOO_MANY_CONNECTIONS};
 use crate::deadline::Deadline;
-use crate::server::Peer;
-use crate::server::backend::private_headers::Facts;
-use crate::server::backend::socket::Wire;
+use crate::server::backend::private_header::RequestFacts;
+use crate::server::backend::upstream::ByteStream;
+use crate::server::{Peer, default_headers, reason_phrase};
 
-/// Room for a usual head; grown by as much when one needs more.
-const READ: usize = 1024;
+/// Enough for a usual head; the buffer grows by as much when a head needs more.
+const READ_SIZE: usize = 1024;
+/// How long a head on a reserved connection may take.
+const RESERVED_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client may take to read a refusal, and to close after the last answer.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// At most so many bytes are read and discarded meanwhile.
+const MAX_DISCARDED: usize = 256 << 10;
 
-/// For a head on a connection in reserve.
-const RESERVED_TIME: Duration = Duration::from_secs(1);
-
-const SLOW: Fault = Fault::new(408, "head_timeout", "the request head took too long");
+const SLOW_HEAD: Rejection = Rejection::new(408, "head_timeout", "the request head took too long");
 
 /// A connection that was admitted.
 pub(super) struct Connection {
-    stream: Box<dyn Wire>,
+    stream: Box<dyn ByteStream>,
     peer: Peer,
-    /// It has shown a certificate.
-    known: bool,
-    /// What has arrived and was not served yet: the start of a head, or pipelined requests.
+    has_certificate: bool,
+    /// What has arrived and is not answered yet: the start of a head, or pipelined requests.
     bytes: Vec<u8>,
-    ticket: Ticket,
-    /// The place is one in reserve: it is for one request of a probe.
+    slot: ConnectionSlot,
+    /// The slot is a reserved one: it is for one request of a health check.
     is_reserved: bool,
-    shared: Arc<Shared>,
+    state: Arc<GateState>,
 }
 
 impl Connection {
-    /// `known`: the client has shown a certificate.
+    /// `has_certificate`: the client has shown one that was verified.
     pub(super) fn new(
-        stream: Box<dyn Wire>,
+        stream: Box<dyn ByteStream>,
         peer: Peer,
-        known: bool,
-        ticket: Ticket,
-        shared: Arc<Shared>,
+        has_certificate: bool,
+        slot: ConnectionSlot,
+        state: Arc<GateState>,
     ) -> Self {
-        let is_reserved = ticket.is_reserved();
-        Connection { stream, peer, known, bytes: Vec::new(), ticket, is_reserved, shared }
+        let is_reserved = slot.is_reserved();
+        Connection { stream, peer, has_certificate, bytes: Vec::new(), slot, is_reserved, state }
     }
 
-    /// Serves requests in order until one side is done.
+    /// Answers requests in order until one side is done.
     pub(super) async fn serve(mut self) {
         loop {
-            let (order, web) = match self.order().await {
-                Ok(Some(order)) => order,
+            let (request, web) = match self.request().await {
+                Ok(Some(request)) => request,
                 Ok(None) => return,
-                Err(fault) => {
+                Err(rejection) => {
                     let head_only = self.bytes.starts_with(b"HEAD ");
-                    return self.refuse(&fault, head_only).await;
+                    return self.refuse(&rejection, head_only).await;
                 }
             };
-            match relay(&mut self.stream, &order, &web.headers, &self.shared).await {
-                Outcome::Stays => {}
-                Outcome::Closes => {
-                    self.ticket.idle();
-                    return refusal::linger(self.stream).await;
+            match relay(&mut self.stream, &request, &web.headers, &self.state).await {
+                RelayOutcome::KeepAlive => {}
+                RelayOutcome::Close => {
+                    self.slot.idle();
+                    return close(self.stream).await;
                 }
-                Outcome::Broken(fault) => return fault.iter().for_each(|fault| self.shared.reject(fault)),
-                Outcome::Failed(fault) => return self.refuse(&fault, order.head_only()).await,
+                RelayOutcome::Broken(rejection) => {
+                    return rejection.iter().for_each(|rejection| self.state.count(rejection));
+                }
+                RelayOutcome::NotSent(rejection) => {
+                    return self.refuse(&rejection, request.head_only).await;
+                }
             }
         }
     }
 
-    async fn refuse(self, fault: &Fault, head_only: bool) {
-        self.shared.reject(fault);
-        self.ticket.idle();
-        refusal::refuse(self.stream, fault, head_only, &self.shared.door.known().headers).await;
+    async fn refuse(self, rejection: &Rejection, head_only: bool) {
+        self.state.count(rejection);
+        self.slot.idle();
+        refuse(self.stream, rejection, head_only, &self.state.web_config.last_read().headers).await;
     }
 
-    /// The next request, of somebody who may ask. `None`: the client left, or was idle too long.
-    async fn order(&mut self) -> Result<Option<(Order, Arc<WebConfig>)>, Fault> {
-        let Some(end) = self.head().await? else { return Ok(None) };
+    /// The next request that may be relayed. `None`: the client left, or was idle too long.
+    async fn request(&mut self) -> Result<Option<(RelayedRequest, Arc<WebConfig>)>, Rejection> {
+        let Some(end) = self.read_head().await? else { return Ok(None) };
         let received = Instant::now();
-        let web = self.shared.door.now().await;
-        let head = Head::parse(self.bytes.get(..end).unwrap_or_default())?;
+        let web = self.state.web_config.current().await;
+        let Some((head, end)) = Head::parse(self.bytes.get(..end).unwrap_or_default(), &self.state.limits)?
+        else {
+            return Ok(None);
+        };
         let path = head.target.split('?').next().unwrap_or_default();
-        let logged_in = !web.users.is_empty() && !self.shared.is_open(path);
-        // A place in reserve is for a probe; for others where a usual place has come free meanwhile.
-        let is_reserved = self.is_reserved && !self.ticket.promote();
-        if is_reserved && !self.shared.is_open(path) {
-            return Err(FULL);
+        let is_public = self.state.public_paths.iter().any(|public| public == path);
+        let must_log_in = !web.users.is_empty() && !is_public;
+        // A reserved slot is for a health check; for others if a usual slot has come free meanwhile.
+        let is_reserved = self.is_reserved && !self.slot.promote();
+        if is_reserved && !is_public {
+            return Err(TOO_MANY_CONNECTIONS);
         }
-        if logged_in {
-            self.shared.guard.admit(&web.users, head.header("authorization"), self.peer).await?;
+        if must_log_in {
+            let authorization = head.header("authorization");
+            self.state.authenticator.check(&web.users, authorization, self.peer).await?;
         }
-        let (known, secure) = (self.known || logged_in, web.tls.is_some());
-        let facts = Facts { peer: self.peer, received, known, secure };
+        let facts = RequestFacts {
+            peer: self.peer,
+            received,
+            authenticated: self.has_certificate || must_log_in,
+            over_tls: web.tls.is_some(),
+        };
         let keep_alive = head.keep_alive && !is_reserved;
-        let order = Order::of(&head, keep_alive, &facts, &self.shared.backend.pass);
+        let request = RelayedRequest::new(&head, keep_alive, &self.state.backend.token().header_line(&facts));
         self.bytes.drain(..end);
         self.is_reserved = is_reserved;
-        Ok(Some((order, web)))
+        Ok(Some((request, web)))
     }
 
-    /// How long the client may take; in reserve, where others wait, not for long.
-    fn patience(&self, usual: Duration) -> Duration {
-        if self.is_reserved { usual.min(RESERVED_TIME) } else { usual }
-    }
-
-    /// Reads until a whole head has arrived and gives its end.
-    async fn head(&mut self) -> Result<Option<usize>, Fault> {
-        let limits = &self.shared.limits;
+    /// Reads until a whole head has arrived and returns its end.
+    async fn read_head(&mut self) -> Result<Option<usize>, Rejection> {
+        let limits = &self.state.limits;
+        // Others wait for a reserved slot.
+        let at_most = |usual: Duration| if self.is_reserved { usual.min(RESERVED_TIMEOUT) } else { usual };
+        let (idle_timeout, head_timeout) = (at_most(limits.idle_timeout), at_most(limits.head_timeout));
         if self.bytes.is_empty() {
-            self.ticket.idle();
-            self.bytes = Vec::with_capacity(READ);
-            let time = self.patience(limits.idle_timeout);
-            match timeout(time, self.stream.read_buf(&mut self.bytes)).await {
+            self.slot.idle();
+            self.bytes = Vec::with_capacity(READ_SIZE);
+            match timeout(idle_timeout, self.stream.read_buf(&mut self.bytes)).await {
                 Ok(Ok(1..)) => {}
-                Err(_) if self.is_reserved => return Err(FULL),
+                Err(_) if self.is_reserved => return Err(TOO_MANY_CONNECTIONS),
                 _ => return Ok(None),
             }
         }
-        self.ticket.arriving();
-        let by = Deadline::within(self.patience(limits.head_timeout)).moment().into();
-        let mut scanner = Scanner::default();
+        self.slot.arriving();
+        let by = Deadline::within(head_timeout).moment().into();
+        let mut seen = 0;
         loop {
-            if let Some(end) = scanner.advance(&self.bytes, limits)? {
-                self.ticket.served();
+            if let Some(end) = find_end(&self.bytes, seen, limits)? {
+                self.slot.served();
                 return Ok(Some(end));
             }
-            self.bytes.reserve(READ);
+            seen = self.bytes.len();
+            self.bytes.reserve(READ_SIZE);
             match timeout_at(by, self.stream.read_buf(&mut self.bytes)).await {
-                Err(_) if self.is_reserved => return Err(FULL),
-                Err(_) => return Err(SLOW),
+                Err(_) if self.is_reserved => return Err(TOO_MANY_CONNECTIONS),
+                Err(_) => return Err(SLOW_HEAD),
                 Ok(Ok(1..)) => {}
                 Ok(_) => return Ok(None),
             }
         }
     }
+}
+
+/// Answers with the rejection and `headers`, to a HEAD without the body, and closes.
+pub(super) async fn refuse(
+    mut stream: Box<dyn ByteStream>,
+    rejection: &Rejection,
+    head_only: bool,
+    headers: &[(String, String)],
+) {
+    let Rejection { status, message, .. } = rejection;
+    let extra = match status {
+        401 => "WWW-Authenticate: Basic realm=\"sql-exporter\", charset=\"UTF-8\"\r\n",
+        405 => "Allow: GET, HEAD\r\n",
+        503 => "Retry-After: 1\r\n",
+        _ => "",
+    };
+    let mut answer = format!(
+        "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {}\r\nConnection: close\r\n{extra}",
+        reason_phrase(*status),
+        message.len() + 1
+    );
+    for (name, value) in headers {
+        answer.extend([name, ": ", value, "\r\n"]);
+    }
+    for (name, value) in default_headers(headers.iter().map(|(name, _)| name.as_str())) {
+        answer.extend([name, ": ", value, "\r\n"]);
+    }
+    answer.push_str("\r\n");
+    if !head_only {
+        answer.extend([message, "\n"]);
+    }
+    if timeout(CLOSE_TIMEOUT, stream.write_all(answer.as_bytes())).await.is_ok_and(|written| written.is_ok())
+    {
+        close(stream).await;
+    }
+}
+
+/// Closes our direction and waits a moment for the client to close the other: a socket closed over unread bytes is
+/// reset, and the reset may overtake the answer.
+async fn close(mut stream: Box<dyn ByteStream>) {
+    let drained = async {
+        stream.shutdown().await?;
+        // Not in the future itself: each connection's would have this size all its life.
+        let mut discarded = vec![0; 4096];
+        let mut total = 0;
+        while total < MAX_DISCARDED {
+            match stream.read(&mut discarded).await? {
+                0 => break,
+                read => total += read,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    let _ = timeout(CLOSE_TIMEOUT, drained).await;
 }

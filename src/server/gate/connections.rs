@@ -1,7 +1,7 @@
-//! How many connections there may be: counts them, closes one that is not served for a new one, drains at the stop.
+//! How many connections are open: counts them, closes an unserved one in favour of a new one, drains at the stop.
 //!
-//! Beside the usual places there are a few in reserve, for those who come when every usual place is taken by a
-//! connection that is served: they may ask for the probes' paths only.
+//! Beside the usual slots there are a few reserved ones, for clients that arrive when every usual slot is taken by a
+//! connection that is being served. They may request the paths of health checks only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,307 +15,261 @@ use crate::config::exporter::HttpLimits;
 use crate::deadline::Deadline;
 use crate::server::{OnRejected, Peer};
 
-/// Descriptors a request takes at most: the public socket, the private one, tiny_http's two, a session.
-const PER_REQUEST: u64 = 5;
-/// Descriptors for all else: listeners, runtime, log, files, idle sessions.
-const RESERVE: u64 = 64;
-/// Places beside `max_connections`, and no more than those.
-pub(crate) const RESERVED: usize = 8;
-/// A usual head or handshake is whole by then.
-const USUAL: Duration = Duration::from_secs(1);
-/// 503 answers on their way out at once; beyond, connections close without a word.
-const REFUSALS: usize = 64;
-/// Of the descriptors that the process may open, at most this part is spent on them.
-const REFUSALS_SHARE: u64 = 8;
+/// Descriptors that a request takes at most: the public socket, the private one, tiny_http's two, a session.
+const DESCRIPTORS_PER_REQUEST: u64 = 5;
+/// Descriptors for everything else: listeners, runtime, log, files, idle sessions.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// Slots beside `max_connections`, and never more than those.
+pub(in crate::server) const RESERVED_SLOTS: usize = 8;
+/// A head or a handshake that takes longer is the first to be closed.
+const USUAL_ARRIVAL: Duration = Duration::from_secs(1);
+/// 503 answers that are written at once; beyond, connections close without one.
+const MAX_REFUSALS: usize = 64;
+/// At most this fraction of the descriptors that the process may open is spent on them.
+const REFUSALS_FRACTION: u64 = 8;
 
 /// Raises the soft descriptor limit to the hard one and lowers `max_connections` to what it allows.
-pub(crate) fn within_descriptors(mut limits: HttpLimits) -> HttpLimits {
+pub(in crate::server) fn within_descriptors(mut limits: HttpLimits) -> HttpLimits {
     let Ok(descriptors) = rlimit::increase_nofile_limit(u64::MAX) else { return limits };
-    let room =
-        usize::try_from((descriptors.saturating_sub(RESERVE) / PER_REQUEST).max(1)).unwrap_or(usize::MAX);
-    if room < limits.max_connections {
+    let most = (descriptors.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_PER_REQUEST).max(1);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    if most < limits.max_connections {
         log::warn!(
-            "exporter.http.max_connections is lowered from {} to {room}: the process may open {descriptors} files \
-             (ulimit -n, LimitNOFILE), and a request needs {PER_REQUEST}",
+            "exporter.http.max_connections is lowered from {} to {most}: the process may open {descriptors} files \
+             (ulimit -n, LimitNOFILE), and a request needs {DESCRIPTORS_PER_REQUEST}",
             limits.max_connections
         );
-        limits.max_connections = room;
+        limits.max_connections = most;
     }
     limits
 }
 
-/// The connections that are open.
-pub(super) struct Caps {
+/// The connections that are open, and how many there may be.
+pub(super) struct Connections {
     max: usize,
     max_per_address: usize,
     reserved: usize,
     max_refusals: usize,
-    table: Mutex<Table>,
-    left: Notify,
-    rejected: Arc<OnRejected>,
+    table: Mutex<ConnectionTable>,
+    closed: Notify,
+    on_rejected: Arc<OnRejected>,
 }
 
 #[derive(Default)]
-struct Table {
-    open: HashMap<u64, Entry>,
-    next: u64,
+struct ConnectionTable {
+    open: HashMap<u64, OpenConnection>,
+    next_id: u64,
     refusals: usize,
     draining: bool,
 }
 
-/// What a connection is at, and since when. One that is served stays; the others may be closed for a new one.
+struct OpenConnection {
+    peer: Peer,
+    task: Option<AbortHandle>,
+    state: ConnectionState,
+    is_reserved: bool,
+}
+
+/// What a connection does, and since when. One that is served stays; the others may be closed for a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Nothing of its next request has come, or it has got its last answer.
+enum ConnectionState {
+    /// Nothing of its next request has arrived, or it has got its last answer.
     Idle(Instant),
-    /// A part of a handshake or of a head has come.
+    /// A part of a handshake or of a head has arrived.
     Arriving(Instant),
-    /// A whole head has come; the answer is not out.
+    /// A whole head has arrived; its answer is not sent.
     Served,
 }
 
-struct Entry {
-    peer: Peer,
-    task: Option<AbortHandle>,
-    state: State,
-    reserved: bool,
-}
-
-impl Entry {
-    /// The place in the order in which connections close for others; `None` while it is served. Heads that take longer
-    /// than usual are the first.
-    fn order(&self) -> Option<(bool, Instant)> {
+impl OpenConnection {
+    /// The order in which connections are closed for others; `None` while it is served. Heads that take longer than
+    /// usual are the first.
+    fn eviction_order(&self) -> Option<(bool, Instant)> {
         match self.state {
-            State::Served => None,
-            State::Idle(since) => Some((true, since)),
-            State::Arriving(since) => Some((since.elapsed() < USUAL, since)),
+            ConnectionState::Served => None,
+            ConnectionState::Idle(since) => Some((true, since)),
+            ConnectionState::Arriving(since) => Some((since.elapsed() < USUAL_ARRIVAL, since)),
         }
     }
 }
 
-impl Table {
-    fn count(&self, among: impl Fn(&Entry) -> bool) -> usize {
-        self.open.values().filter(|entry| among(entry)).count()
+impl ConnectionTable {
+    /// Makes sure that fewer than `max` of the connections that `among` selects are open: closes one of them if it
+    /// must. Returns how many requests that cut off; `None` where all of them are being served.
+    fn make_room(&mut self, max: usize, among: impl Fn(&OpenConnection) -> bool) -> Option<usize> {
+        if self.open.values().filter(|open| among(open)).count() < max { Some(0) } else { self.evict(among) }
     }
 
-    /// Closes the first of some, if one is not served.
-    fn evict(&mut self, among: impl Fn(&Entry) -> bool) -> Option<State> {
-        let candidates = self.open.iter().filter(|(_, entry)| among(entry));
-        let waiting = candidates.filter_map(|(id, entry)| entry.order().map(|order| (order, *id)));
-        let (_, id) = waiting.min()?;
-        self.end(id)
+    /// Closes the first of some, if one of them is not being served; returns as [`Self::make_room`].
+    fn evict(&mut self, among: impl Fn(&OpenConnection) -> bool) -> Option<usize> {
+        let candidates = self.open.iter().filter(|(_, open)| among(open));
+        let unserved = candidates.filter_map(|(id, open)| open.eviction_order().map(|order| (order, *id)));
+        let (_, id) = unserved.min()?;
+        self.close(id).map(|state| usize::from(matches!(state, ConnectionState::Arriving(_))))
     }
 
-    fn end(&mut self, id: u64) -> Option<State> {
-        let entry = self.open.remove(&id)?;
-        if let Some(task) = entry.task {
+    fn close(&mut self, id: u64) -> Option<ConnectionState> {
+        let closed = self.open.remove(&id)?;
+        if let Some(task) = closed.task {
             task.abort();
         }
-        Some(entry.state)
+        Some(closed.state)
     }
 }
 
-/// Room for one more, as far as it could be made.
-struct Room {
-    made: bool,
-    /// Connections that were closed for it amid a head or a handshake.
-    cut: usize,
-}
-
-impl Room {
-    /// No cap is reached.
-    const FREE: Room = Room { made: true, cut: 0 };
-
-    /// Somebody closed, or nobody could.
-    fn by(evicted: Option<State>) -> Room {
-        Room { made: evicted.is_some(), cut: usize::from(matches!(evicted, Some(State::Arriving(_)))) }
-    }
-
-    /// This, and then the other.
-    fn and(self, then: impl FnOnce() -> Room) -> Room {
-        if !self.made {
-            return self;
-        }
-        let then = then();
-        Room { made: then.made, cut: self.cut + then.cut }
-    }
-}
-
-impl Caps {
-    pub(super) fn new(limits: &HttpLimits, rejected: Arc<OnRejected>) -> Self {
+impl Connections {
+    pub(super) fn new(limits: &HttpLimits, on_rejected: Arc<OnRejected>) -> Self {
         let descriptors = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
-        let share = usize::try_from(descriptors / REFUSALS_SHARE).unwrap_or(usize::MAX);
-        Caps {
+        let fraction = usize::try_from(descriptors / REFUSALS_FRACTION).unwrap_or(usize::MAX);
+        Connections {
             max: limits.max_connections,
             max_per_address: limits.max_connections_per_address,
-            reserved: RESERVED.min(limits.max_connections),
-            max_refusals: REFUSALS.min(share),
+            reserved: RESERVED_SLOTS.min(limits.max_connections),
+            max_refusals: MAX_REFUSALS.min(fraction),
             table: Mutex::default(),
-            left: Notify::new(),
-            rejected,
+            closed: Notify::new(),
+            on_rejected,
         }
     }
 
-    /// A place for a new connection; at a cap one that is not served closes for it. Where all are served it is a place in
-    /// reserve. `None`: these are served too.
-    pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<Ticket> {
+    /// A slot for a new connection; at a limit an unserved one is closed for it. Where all are being served it is a
+    /// reserved slot. `None`: those are all being served too.
+    pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<ConnectionSlot> {
         let mut table = self.table.lock();
-        let usual = self.make_room(&mut table, peer);
-        let reserved = !usual.made;
-        let room = if reserved { self.make_reserve(&mut table) } else { Room::FREE };
-        let id = table.next;
-        if room.made {
-            table.next += 1;
-            let state = State::Idle(Instant::now());
-            table.open.insert(id, Entry { peer, task: None, state, reserved });
-        }
+        let usual = self.make_usual_room(&mut table, peer);
+        let is_reserved = usual.is_none();
+        let cut = usual.or_else(|| table.make_room(self.reserved, |open| open.is_reserved))?;
+        let id = table.next_id;
+        table.next_id += 1;
+        let state = ConnectionState::Idle(Instant::now());
+        table.open.insert(id, OpenConnection { peer, task: None, state, is_reserved });
         drop(table);
-        self.count_cut(usual.cut + room.cut);
-        room.made.then(|| Ticket { caps: Arc::clone(self), id })
+        self.count_cut(cut);
+        Some(ConnectionSlot { connections: Arc::clone(self), id })
     }
 
-    /// Room among the usual places.
-    fn make_room(&self, table: &mut Table, peer: Peer) -> Room {
-        let its = |entry: &Entry| !entry.reserved && entry.peer == peer;
-        let bounded = self.max_per_address > 0 && peer != Peer::Unix;
-        let of_address = match bounded && table.count(its) >= self.max_per_address {
-            true => Room::by(table.evict(its)),
-            false => Room::FREE,
-        };
-        let usual = |entry: &Entry| !entry.reserved;
-        of_address.and(|| match table.count(usual) >= self.max {
-            true => Room::by(table.evict(usual)),
-            false => Room::FREE,
-        })
+    /// Makes room among the usual slots, as [`ConnectionTable::make_room`].
+    fn make_usual_room(&self, table: &mut ConnectionTable, peer: Peer) -> Option<usize> {
+        let is_limited = self.max_per_address > 0 && peer != Peer::Unix;
+        let max_of_peer = if is_limited { self.max_per_address } else { usize::MAX };
+        let of_peer = table.make_room(max_of_peer, |open| !open.is_reserved && open.peer == peer)?;
+        Some(of_peer + table.make_room(self.max, |open| !open.is_reserved)?)
     }
 
-    fn make_reserve(&self, table: &mut Table) -> Room {
-        let reserved = |entry: &Entry| entry.reserved;
-        match table.count(reserved) >= self.reserved {
-            true => Room::by(table.evict(reserved)),
-            false => Room::FREE,
-        }
-    }
-
-    /// Connections that were closed amid a head or a handshake are refused ones; idle ones are not.
+    /// Connections that were closed amid a head or a handshake count as rejected; idle ones do not.
     fn count_cut(&self, cut: usize) {
-        (0..cut).for_each(|_| (self.rejected)("connections"));
+        (0..cut).for_each(|_| (self.on_rejected)("connections"));
     }
 
-    /// The task that serves the connection, so that it can be ended.
+    /// Sets the task that serves a connection, so that it can be ended.
     pub(super) fn started(&self, id: u64, task: AbortHandle) {
-        if let Some(entry) = self.table.lock().open.get_mut(&id) {
-            entry.task = Some(task);
+        if let Some(open) = self.table.lock().open.get_mut(&id) {
+            open.task = Some(task);
         }
     }
 
-    /// Closes a connection that is not served, to free its descriptor.
+    /// Closes an unserved connection to free its descriptor.
     pub(super) fn evict(&self) {
-        let evicted = self.table.lock().evict(|_| true);
-        self.count_cut(Room::by(evicted).cut);
+        let cut = self.table.lock().evict(|_| true);
+        self.count_cut(cut.unwrap_or(0));
     }
 
-    /// A place to say 503 from.
-    pub(super) fn refusal(self: &Arc<Self>) -> Option<Refusal> {
+    /// A slot to answer 503 from.
+    pub(super) fn refusal(self: &Arc<Self>) -> Option<RefusalSlot> {
         let mut table = self.table.lock();
         (table.refusals < self.max_refusals).then(|| {
             table.refusals += 1;
-            Refusal(Arc::clone(self))
+            RefusalSlot(Arc::clone(self))
         })
     }
 
-    /// True once the stop has begun: connections close after the answer they owe.
+    /// True once the stop has begun: connections close after the answer that is due.
     pub(super) fn draining(&self) -> bool {
         self.table.lock().draining
     }
 
-    /// Closes idle connections now and waits for the others until `by`; gives the number of those it had to cut.
+    /// Closes idle connections now and waits for the others until `by`; returns how many it had to cut.
     pub(super) async fn drain(&self, by: Deadline) -> usize {
         {
             let mut table = self.table.lock();
             table.draining = true;
-            while table.evict(|entry| matches!(entry.state, State::Idle(_))).is_some() {}
+            while table.evict(|open| matches!(open.state, ConnectionState::Idle(_))).is_some() {}
         }
         while !self.table.lock().open.is_empty() {
-            let left = self.left.notified();
-            if tokio::time::timeout_at(by.moment().into(), left).await.is_err() {
+            if tokio::time::timeout_at(by.moment().into(), self.closed.notified()).await.is_err() {
                 break;
             }
         }
         let mut table = self.table.lock();
         let rest: Vec<u64> = table.open.keys().copied().collect();
-        for id in &rest {
-            let _ = table.end(*id);
-        }
-        rest.len()
+        rest.into_iter().filter_map(|id| table.close(id)).count()
     }
 }
 
-/// A connection's place; gone when dropped.
-pub(super) struct Ticket {
-    caps: Arc<Caps>,
+/// One of the connections that may be open; free again when dropped.
+pub(super) struct ConnectionSlot {
+    connections: Arc<Connections>,
     id: u64,
 }
 
-impl Ticket {
+impl ConnectionSlot {
     pub(super) fn id(&self) -> u64 {
         self.id
     }
 
     /// From now on the connection waits for a request, or for the client to close.
     pub(super) fn idle(&self) {
-        self.set(State::Idle(Instant::now()));
+        self.set(ConnectionState::Idle(Instant::now()));
     }
 
-    /// A head or a handshake has begun.
+    /// The first byte of a head or a handshake has arrived.
     pub(super) fn arriving(&self) {
-        self.set(State::Arriving(Instant::now()));
+        self.set(ConnectionState::Arriving(Instant::now()));
     }
 
-    /// A whole head has come.
+    /// A whole head has arrived.
     pub(super) fn served(&self) {
-        self.set(State::Served);
+        self.set(ConnectionState::Served);
     }
 
-    /// It has a place in reserve, and may ask for little.
     pub(super) fn is_reserved(&self) -> bool {
-        self.caps.table.lock().open.get(&self.id).is_some_and(|entry| entry.reserved)
+        self.connections.table.lock().open.get(&self.id).is_some_and(|open| open.is_reserved)
     }
 
-    /// Moves from the reserve to a usual place; false where there is none.
+    /// Moves from a reserved slot to a usual one; false where there is none.
     pub(super) fn promote(&self) -> bool {
-        let mut table = self.caps.table.lock();
-        let Some(peer) = table.open.get(&self.id).map(|entry| entry.peer) else { return false };
-        let room = self.caps.make_room(&mut table, peer);
-        if let Some(entry) = table.open.get_mut(&self.id).filter(|_| room.made) {
-            entry.reserved = false;
+        let mut table = self.connections.table.lock();
+        let Some(peer) = table.open.get(&self.id).map(|open| open.peer) else { return false };
+        let room = self.connections.make_usual_room(&mut table, peer);
+        if let Some(open) = table.open.get_mut(&self.id).filter(|_| room.is_some()) {
+            open.is_reserved = false;
         }
         drop(table);
-        self.caps.count_cut(room.cut);
-        room.made
+        self.connections.count_cut(room.unwrap_or(0));
+        room.is_some()
     }
 
-    fn set(&self, state: State) {
-        let mut table = self.caps.table.lock();
-        if matches!(state, State::Idle(_)) && table.draining {
-            table.end(self.id);
-        } else if let Some(entry) = table.open.get_mut(&self.id) {
-            entry.state = state;
+    fn set(&self, state: ConnectionState) {
+        let mut table = self.connections.table.lock();
+        if matches!(state, ConnectionState::Idle(_)) && table.draining {
+            table.close(self.id);
+        } else if let Some(open) = table.open.get_mut(&self.id) {
+            open.state = state;
         }
     }
 }
 
-impl Drop for Ticket {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.caps.table.lock().open.remove(&self.id);
-        self.caps.left.notify_one();
+        self.connections.table.lock().open.remove(&self.id);
+        self.connections.closed.notify_one();
     }
 }
 
-/// A place to say 503 from; gone when dropped.
-pub(super) struct Refusal(Arc<Caps>);
+/// One of the 503 answers that may be written at once; free again when dropped.
+pub(super) struct RefusalSlot(Arc<Connections>);
 
-impl Drop for Refusal {
+impl Drop for RefusalSlot {
     fn drop(&mut self) {
         self.0.table.lock().refusals -= 1;
     }

@@ -1,9 +1,9 @@
-//! The line of logins that wait for their hash. A hash is slow on purpose and one is made at a time, so a flood of wrong
-//! logins must not keep the others out: a known address goes first, then a known user, then strangers, and among equals
-//! those who have failed least, and of whose address the fewest wait. The line is bounded, as is the part of one address in it; who is ahead of somebody who
-//! waits takes his place when it is full.
+//! The logins that wait for their password hash to be checked. A hash is slow on purpose and one is checked at a time, so
+//! a flood of wrong logins must not keep the others out: a known address goes first, then a known user, then strangers;
+//! among equals those that have failed least, then those whose address has the fewest logins in the queue. The queue is
+//! bounded, as is the share of one address in it; when it is full, a login that would go first displaces the last one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -13,112 +13,112 @@ use tokio::sync::oneshot;
 use crate::server::Peer;
 
 /// Logins that wait, over all addresses.
-const PLACES: usize = 64;
-/// Of these, logins of one address.
-const PLACES_OF_ADDRESS: usize = 16;
+const MAX_QUEUED: usize = 64;
+/// Of these, logins from one address.
+const MAX_QUEUED_PER_ADDRESS: usize = 16;
 /// Addresses and names that are remembered; beyond, all are forgotten.
-const REMEMBERED: usize = 1024;
-/// Longer names are remembered by their first bytes: the memory for all is bounded.
-const LONGEST_NAME: usize = 64;
-/// Of an IPv6 address the part that names a network: a client has the rest to itself.
-const NETWORK: u128 = !0 << 64;
+const MAX_REMEMBERED: usize = 1024;
+/// Longer names are remembered by their first characters, so that the memory for all is bounded.
+const MAX_NAME_CHARS: usize = 64;
+/// The part of an IPv6 address that names a network: a client may use all of the rest.
+const IPV6_NETWORK: u128 = !0 << 64;
 
-/// Who asks to be let in. The earlier goes first.
+/// How well a client is known. The earlier goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
-    /// Somebody has logged in from there.
+    /// A login from this address has succeeded.
     KnownAddress,
-    /// The user has logged in, from elsewhere.
+    /// This user has logged in, from elsewhere.
     KnownUser,
-    /// Nobody we have seen.
     Stranger,
 }
 
-/// Where a login comes from, as far as it is told apart: an address, a network of IPv6, a Unix socket.
+/// Where a login comes from, as far as it is told apart: an IPv4 address, an IPv6 network, a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Origin(Peer);
+pub(super) struct LoginOrigin(Peer);
 
-impl Origin {
-    /// Of a peer.
-    pub(crate) fn of(peer: Peer) -> Origin {
-        Origin(match peer {
+impl LoginOrigin {
+    pub(super) fn of(peer: Peer) -> LoginOrigin {
+        LoginOrigin(match peer {
             Peer::Address(IpAddr::V6(address)) => {
-                Peer::Address(Ipv6Addr::from_bits(address.to_bits() & NETWORK).into())
+                Peer::Address(Ipv6Addr::from_bits(address.to_bits() & IPV6_NETWORK).into())
             }
             other => other,
         })
     }
 }
 
-/// Order in the line: rank, how often this origin has failed under this name, how many of it waited before, arrival.
-type Order = (Rank, u32, usize, u64);
+/// Rank, failures of this origin under this name, logins of this origin in the queue before, arrival.
+type QueueOrder = (Rank, u32, usize, u64);
 
-struct Waiting {
-    order: Order,
-    origin: Origin,
-    turn: oneshot::Sender<Turn>,
+struct QueuedLogin {
+    origin: LoginOrigin,
+    permit: oneshot::Sender<LoginPermit>,
 }
 
 #[derive(Default)]
-struct State {
-    /// Somebody has the turn.
-    taken: bool,
-    waiting: Vec<Waiting>,
+struct LoginQueueState {
+    /// A hash is being checked.
+    is_busy: bool,
+    queued: BTreeMap<QueueOrder, QueuedLogin>,
     arrivals: u64,
     /// Where logins succeeded.
-    known: HashSet<Origin>,
-    failures: HashMap<(Origin, String), u32>,
+    known: HashSet<LoginOrigin>,
+    failures: HashMap<(LoginOrigin, String), u32>,
 }
 
-/// All who wait.
+/// The queue.
 #[derive(Default)]
-pub(crate) struct Line {
-    state: Mutex<State>,
+pub(super) struct LoginQueue {
+    state: Mutex<LoginQueueState>,
 }
 
-/// The right to make a hash; passed to the next in the line when dropped.
-pub(crate) struct Turn(Option<Arc<Line>>);
+/// The right to check a hash; passed to the next login in the queue when dropped.
+pub(super) struct LoginPermit(Option<Arc<LoginQueue>>);
 
-impl Drop for Turn {
+impl Drop for LoginPermit {
     fn drop(&mut self) {
-        if let Some(line) = self.0.take() {
-            line.pass_on();
+        if let Some(queue) = self.0.take() {
+            queue.pass_on();
         }
     }
 }
 
-impl Line {
-    /// Waits for the turn. `None`: the line is full.
-    pub(crate) async fn enter(self: &Arc<Self>, origin: Origin, name: &str, known: bool) -> Option<Turn> {
-        let next = {
+impl LoginQueue {
+    /// Waits for a permit. `None`: the queue is full.
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        origin: LoginOrigin,
+        name: &str,
+        is_known_user: bool,
+    ) -> Option<LoginPermit> {
+        let permit = {
             let mut state = self.state.lock();
-            if !state.taken {
-                state.taken = true;
-                return Some(Turn(Some(Arc::clone(self))));
+            if !state.is_busy {
+                state.is_busy = true;
+                return Some(LoginPermit(Some(Arc::clone(self))));
             }
-            state.join(origin, name, known)?
+            state.join(origin, name, is_known_user)?
         };
-        // An error: somebody took the place.
-        next.await.ok()
+        // An error: another login displaced this one.
+        permit.await.ok()
     }
 
-    /// A login succeeded.
-    pub(crate) fn succeeded(&self, origin: Origin, name: &str) {
+    pub(super) fn succeeded(&self, origin: LoginOrigin, name: &str) {
         let mut state = self.state.lock();
-        if state.known.len() >= REMEMBERED {
+        if state.known.len() >= MAX_REMEMBERED {
             state.known.clear();
         }
         state.known.insert(origin);
-        state.failures.remove(&(origin, start(name)));
+        state.failures.remove(&(origin, remembered(name)));
     }
 
-    /// A login failed.
-    pub(crate) fn failed(&self, origin: Origin, name: &str) {
+    pub(super) fn failed(&self, origin: LoginOrigin, name: &str) {
         let mut state = self.state.lock();
-        if state.failures.len() >= REMEMBERED {
+        if state.failures.len() >= MAX_REMEMBERED {
             state.failures.clear();
         }
-        let count = state.failures.entry((origin, start(name))).or_default();
+        let count = state.failures.entry((origin, remembered(name))).or_default();
         *count = count.saturating_add(1);
     }
 
@@ -126,60 +126,62 @@ impl Line {
         loop {
             let next = {
                 let mut state = self.state.lock();
-                let first = state.waiting.iter().enumerate().min_by_key(|(_, waiting)| waiting.order);
-                let Some((at, _)) = first else {
-                    state.taken = false;
+                let Some((_, first)) = state.queued.pop_first() else {
+                    state.is_busy = false;
                     return;
                 };
-                state.waiting.swap_remove(at)
+                first
             };
-            match next.turn.send(Turn(Some(Arc::clone(self)))) {
+            match next.permit.send(LoginPermit(Some(Arc::clone(self)))) {
                 Ok(()) => return,
-                // The client has gone: the next one in this loop, not in another one below it.
-                Err(mut turn) => drop(turn.0.take()),
+                // The client has left: this loop passes it on, not the permit's own drop.
+                Err(mut permit) => drop(permit.0.take()),
             }
         }
     }
 }
 
-impl State {
-    /// A place in the line, if need be that of somebody who comes after the new one.
-    fn join(&mut self, origin: Origin, name: &str, known: bool) -> Option<oneshot::Receiver<Turn>> {
-        self.waiting.retain(|waiting| !waiting.turn.is_closed());
-        let rank = match (self.known.contains(&origin), known) {
+impl LoginQueueState {
+    /// A place in the queue, if need be that of a login that would come after the new one.
+    fn join(
+        &mut self,
+        origin: LoginOrigin,
+        name: &str,
+        is_known_user: bool,
+    ) -> Option<oneshot::Receiver<LoginPermit>> {
+        self.queued.retain(|_, login| !login.permit.is_closed());
+        let rank = match (self.known.contains(&origin), is_known_user) {
             (true, _) => Rank::KnownAddress,
             (false, true) => Rank::KnownUser,
             (false, false) => Rank::Stranger,
         };
-        let failures = self.failures.get(&(origin, start(name))).copied().unwrap_or_default();
+        let failures = self.failures.get(&(origin, remembered(name))).copied().unwrap_or_default();
         self.arrivals += 1;
-        let own = self.waiting.iter().filter(|waiting| waiting.origin == origin).count();
-        let order = (rank, failures, own, self.arrivals);
-        if own >= PLACES_OF_ADDRESS {
-            self.displace(order, |waiting| waiting.origin == origin)?;
-        } else if self.waiting.len() >= PLACES {
+        let of_origin = self.queued.values().filter(|login| login.origin == origin).count();
+        let order = (rank, failures, of_origin, self.arrivals);
+        if of_origin >= MAX_QUEUED_PER_ADDRESS {
+            self.displace(order, |login| login.origin == origin)?;
+        } else if self.queued.len() >= MAX_QUEUED {
             self.displace(order, |_| true)?;
         }
-        let (turn, next) = oneshot::channel();
-        self.waiting.push(Waiting { order, origin, turn });
-        Some(next)
+        let (permit, receiver) = oneshot::channel();
+        self.queued.insert(order, QueuedLogin { origin, permit });
+        Some(receiver)
     }
 
-    /// Takes the place of the last one among some, who must come after `order`.
-    fn displace(&mut self, order: Order, among: impl Fn(&Waiting) -> bool) -> Option<()> {
-        let candidates = self.waiting.iter().enumerate().filter(|(_, waiting)| among(waiting));
-        let (at, last) = candidates.max_by_key(|(_, waiting)| waiting.order)?;
-        if last.order <= order {
+    /// Removes the last one among some; `None` if it does not come after `order`.
+    fn displace(&mut self, order: QueueOrder, among: impl Fn(&QueuedLogin) -> bool) -> Option<()> {
+        let last = *self.queued.iter().rfind(|(_, login)| among(login))?.0;
+        if last <= order {
             return None;
         }
-        self.waiting.swap_remove(at);
-        Some(())
+        self.queued.remove(&last).map(drop)
     }
 }
 
 /// What of a name is remembered.
-fn start(name: &str) -> String {
-    name.chars().take(LONGEST_NAME).collect()
+fn remembered(name: &str) -> String {
+    name.chars().take(MAX_NAME_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -190,118 +192,119 @@ mod tests {
 
     use super::*;
 
-    type Entry<'l> = Pin<Box<dyn Future<Output = Option<Turn>> + 'l>>;
+    type Waiting<'l> = Pin<Box<dyn Future<Output = Option<LoginPermit>> + 'l>>;
 
-    fn from(last: u8) -> Origin {
-        Origin::of(Peer::Address([192, 0, 2, last].into()))
+    fn from(last: u8) -> LoginOrigin {
+        LoginOrigin::of(Peer::Address([192, 0, 2, last].into()))
     }
 
-    /// Enters the line; who does not have the turn at once waits in it.
-    fn enter<'l>(line: &'l Arc<Line>, last: u8, name: &'l str, known: bool) -> Entry<'l> {
-        let mut entry: Entry<'l> = Box::pin(line.enter(from(last), name, known));
-        assert!(look(&mut entry).is_pending());
-        entry
+    /// Enters the queue; who does not have the permit at once waits in it.
+    fn enter<'l>(queue: &'l Arc<LoginQueue>, last: u8, name: &'l str, known: bool) -> Waiting<'l> {
+        let mut waiting: Waiting<'l> = Box::pin(queue.enter(from(last), name, known));
+        assert!(look(&mut waiting).is_pending());
+        waiting
     }
 
-    fn look(entry: &mut Entry<'_>) -> Poll<Option<Turn>> {
-        entry.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    fn look(waiting: &mut Waiting<'_>) -> Poll<Option<LoginPermit>> {
+        waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// The first turn, which is there at once.
-    fn first(line: &Arc<Line>) -> Turn {
-        let mut entry: Entry<'_> = Box::pin(line.enter(from(250), "", false));
-        match look(&mut entry) {
-            Poll::Ready(Some(turn)) => turn,
-            _ => panic!("somebody has the turn"),
+    /// The first permit, which is there at once.
+    fn first(queue: &Arc<LoginQueue>) -> LoginPermit {
+        let mut waiting: Waiting<'_> = Box::pin(queue.enter(from(250), "", false));
+        match look(&mut waiting) {
+            Poll::Ready(Some(permit)) => permit,
+            _ => panic!("somebody has the permit"),
         }
     }
 
-    /// The names in the order in which they get their turn.
-    fn served(mut turn: Turn, entries: Vec<(&'static str, Entry<'_>)>) -> Vec<&'static str> {
-        let mut waiting = entries;
+    /// The names in the order in which they get their permit.
+    fn served(mut permit: LoginPermit, logins: Vec<(&'static str, Waiting<'_>)>) -> Vec<&'static str> {
+        let mut waiting = logins;
         let mut names = Vec::new();
         while !waiting.is_empty() {
-            drop(turn);
+            drop(permit);
             let mut next = None;
-            waiting.retain_mut(|(name, entry)| match look(entry) {
+            waiting.retain_mut(|(name, waiting)| match look(waiting) {
                 Poll::Pending => true,
-                Poll::Ready(Some(turn)) => {
-                    next = Some((*name, turn));
+                Poll::Ready(Some(permit)) => {
+                    next = Some((*name, permit));
                     false
                 }
                 Poll::Ready(None) => panic!("{name} lost its place"),
             });
             let (name, its) = next.unwrap();
             names.push(name);
-            turn = its;
+            permit = its;
         }
         names
     }
 
     #[test]
     fn a_known_address_goes_first_then_a_known_user_then_who_failed_least() {
-        let line = Arc::new(Line::default());
-        line.succeeded(from(1), "prom");
-        (0..3).for_each(|_| line.failed(from(2), "guess"));
-        let turn = first(&line);
-        let entries = vec![
-            ("guesser", enter(&line, 2, "guess", false)),
-            ("stranger", enter(&line, 3, "new", false)),
-            ("the same guesser's neighbour", enter(&line, 2, "new", false)),
-            ("known user", enter(&line, 4, "prom", true)),
-            ("known address", enter(&line, 1, "other", false)),
+        let queue = Arc::new(LoginQueue::default());
+        queue.succeeded(from(1), "prom");
+        (0..3).for_each(|_| queue.failed(from(2), "guess"));
+        let permit = first(&queue);
+        let logins = vec![
+            ("guesser", enter(&queue, 2, "guess", false)),
+            ("stranger", enter(&queue, 3, "new", false)),
+            ("the same guesser's neighbour", enter(&queue, 2, "new", false)),
+            ("known user", enter(&queue, 4, "prom", true)),
+            ("known address", enter(&queue, 1, "other", false)),
         ];
         let expected = ["known address", "known user", "stranger", "the same guesser's neighbour", "guesser"];
-        assert_eq!(served(turn, entries), expected);
-        // The line is empty: the next one has the turn at once.
-        first(&line);
+        assert_eq!(served(permit, logins), expected);
+        // The queue is empty: the next one has the permit at once.
+        first(&queue);
     }
 
     #[test]
     fn one_address_has_its_part_of_the_line_and_the_line_its_end() {
-        let line = Arc::new(Line::default());
-        let turn = first(&line);
+        let queue = Arc::new(LoginQueue::default());
+        let permit = first(&queue);
         let is_full = |last: u8, name: &str| {
-            let mut entry: Entry<'_> = Box::pin(line.enter(from(last), name, false));
-            matches!(look(&mut entry), Poll::Ready(None))
+            let mut waiting: Waiting<'_> = Box::pin(queue.enter(from(last), name, false));
+            matches!(look(&mut waiting), Poll::Ready(None))
         };
-        let mut held: Vec<Entry<'_>> = (0..PLACES_OF_ADDRESS).map(|_| enter(&line, 1, "x", false)).collect();
+        let mut held: Vec<Waiting<'_>> =
+            (0..MAX_QUEUED_PER_ADDRESS).map(|_| enter(&queue, 1, "x", false)).collect();
         assert!(is_full(1, "x"));
         for last in 2..=4 {
-            held.extend((0..PLACES_OF_ADDRESS).map(|_| enter(&line, last, "x", false)));
+            held.extend((0..MAX_QUEUED_PER_ADDRESS).map(|_| enter(&queue, last, "x", false)));
         }
         assert!(is_full(1, "y"));
         // Somebody who comes before them takes the last one's place: of an address of which nobody waits, or known.
-        let stranger = enter(&line, 5, "x", false);
-        let known = enter(&line, 5, "prom", true);
+        let stranger = enter(&queue, 5, "x", false);
+        let known = enter(&queue, 5, "prom", true);
         let before = held.len();
-        held.retain_mut(|entry| look(entry).is_pending());
+        held.retain_mut(|waiting| look(waiting).is_pending());
         assert_eq!(before - held.len(), 2);
         assert!(is_full(1, "x"));
         // Who leaves frees his own.
         held.truncate(1);
-        let late = enter(&line, 6, "x", false);
-        let entries =
+        let late = enter(&queue, 6, "x", false);
+        let logins =
             vec![("late", late), ("first", held.remove(0)), ("stranger", stranger), ("known", known)];
-        assert_eq!(served(turn, entries), ["known", "first", "stranger", "late"]);
+        assert_eq!(served(permit, logins), ["known", "first", "stranger", "late"]);
     }
 
     #[test]
     fn who_left_with_the_turn_gives_it_to_the_next() {
-        let line = Arc::new(Line::default());
-        let turn = first(&line);
-        let (gone, leaves) = (enter(&line, 1, "x", false), enter(&line, 1, "x", false));
-        let mut stays = enter(&line, 1, "x", false);
+        let queue = Arc::new(LoginQueue::default());
+        let permit = first(&queue);
+        let (gone, leaves) = (enter(&queue, 1, "x", false), enter(&queue, 1, "x", false));
+        let mut stays = enter(&queue, 1, "x", false);
         drop(gone);
-        drop(turn);
-        // This one has the turn, and has not looked yet.
+        drop(permit);
+        // This one has the permit, and has not looked yet.
         drop(leaves);
         assert!(matches!(look(&mut stays), Poll::Ready(Some(_))));
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
-        let of = |text: &str| Origin::of(Peer::Address(text.parse().unwrap()));
+        let of = |text: &str| LoginOrigin::of(Peer::Address(text.parse().unwrap()));
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));

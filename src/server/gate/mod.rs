@@ -1,23 +1,20 @@
 //! The gate: owns the public sockets, lets bounded, well-formed requests through to `backend`, and copies the answers
-//! out. One thread (a tokio runtime of one thread) for all connections: an idle one costs a kilobyte, not a thread.
+//! back. One thread (a tokio runtime) serves all connections: an idle one costs a kilobyte, not a thread.
 //!
-//! `listen` opens the sockets · `caps` counts connections, evicts, keeps a reserve and drains · `connection` reads one request after
-//! another · `relay` passes each on · `refusal` says no. TLS is spoken before the first head ([`enter`]); who needs a
-//! login is asked between head and relay (`connection`).
+//! `listen` opens the sockets, `connections` bounds and drains them, `tls` shakes hands, `connection` reads one request
+//! after another, `auth` checks the login, `relay` passes the request on.
 
-pub(crate) mod auth;
+pub(super) mod auth;
 mod connection;
 mod connections;
 pub mod head;
 mod listen;
-pub(crate) mod login_queue;
-mod refusal;
+mod login_queue;
 mod relay;
-pub(crate) mod tls;
-pub(crate) mod web_config;
-pub(crate) mod web_config_store;
+mod tls;
+pub(super) mod web_config;
 
-pub(super) use self::connections::{RESERVED, within_descriptors};
+pub(super) use self::connections::{RESERVED_SLOTS, within_descriptors};
 pub(super) use self::listen::Listener;
 
 use std::io;
@@ -29,62 +26,71 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use self::auth::Guard;
-use self::connection::Connection;
-use self::connections::{Caps, Refusal, Ticket};
-use self::head::Fault;
+use self::auth::Authenticator;
+use self::connection::{CLOSE_TIMEOUT, Connection, refuse};
+use self::connections::{ConnectionSlot, Connections, RefusalSlot};
+use self::head::Rejection;
 use self::tls::Handshake;
-use self::web_config_store::Door;
+use self::web_config::WebConfigStore;
 use super::backend::Backend;
-use super::backend::socket::Wire;
+use super::backend::upstream::ByteStream;
 use super::{OnRejected, Peer};
 use crate::config::exporter::HttpLimits;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
-/// How long accepting pauses after an error; one that lasts would spin.
+/// How long accepting pauses after an error; an error that lasts would make it spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// No descriptor left, in the process or on the machine; the same numbers on every Unix.
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
-/// Threads for what must not stop the gate's own.
-const SLOW_WORK: usize = 4;
+/// Threads for work that must not block the gate's own: reading files, hashing passwords.
+const BLOCKING_THREADS: usize = 4;
 /// They stay: the machine may have none left when the next one is needed.
-const FOR_GOOD: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-const FULL: Fault = Fault::new(503, "connections", "too many connections");
+const KEEP_THREADS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// What the gate holds requests against.
-pub(super) struct Guards {
-    pub(super) limits: HttpLimits,
-    /// TLS and users.
-    pub(super) door: Arc<Door>,
-    /// Paths that need no login.
-    pub(super) open: Vec<String>,
-    /// Told of each refusal.
-    pub(super) rejected: Arc<OnRejected>,
-}
+const TOO_MANY_CONNECTIONS: Rejection = Rejection::new(503, "connections", "too many connections");
 
 /// What all connections share.
-struct Shared {
+pub(super) struct GateState {
     limits: HttpLimits,
-    caps: Arc<Caps>,
-    door: Arc<Door>,
-    guard: Guard,
-    open: Vec<String>,
+    connections: Arc<Connections>,
+    /// TLS, users and headers.
+    web_config: Arc<WebConfigStore>,
+    authenticator: Authenticator,
+    /// Paths that need no login.
+    public_paths: Vec<String>,
     backend: Arc<Backend>,
-    rejected: Arc<OnRejected>,
+    on_rejected: Arc<OnRejected>,
 }
 
-impl Shared {
-    /// Whether a path is one for probes, who have no login.
-    fn is_open(&self, path: &str) -> bool {
-        self.open.iter().any(|open| open == path)
+impl GateState {
+    /// # Errors
+    /// The system has no random bytes.
+    pub(super) fn new(
+        limits: HttpLimits,
+        web_config: Arc<WebConfigStore>,
+        public_paths: Vec<String>,
+        backend: Arc<Backend>,
+        on_rejected: Arc<OnRejected>,
+    ) -> Result<Arc<Self>> {
+        let connections = Arc::new(Connections::new(&limits, Arc::clone(&on_rejected)));
+        let authenticator = Authenticator::new()?;
+        Ok(Arc::new(GateState {
+            limits,
+            connections,
+            web_config,
+            authenticator,
+            public_paths,
+            backend,
+            on_rejected,
+        }))
     }
 
-    /// Counts a refusal.
-    fn reject(&self, fault: &Fault) {
-        if let Some(reason) = fault.reason {
-            (self.rejected)(reason);
+    /// Counts a rejection that is the client's fault.
+    fn count(&self, rejection: &Rejection) {
+        if let Some(reason) = rejection.reason {
+            (self.on_rejected)(reason);
         }
     }
 }
@@ -92,11 +98,12 @@ impl Shared {
 /// The open gate.
 pub(super) struct Gate {
     addresses: Vec<String>,
-    caps: Arc<Caps>,
+    state: Arc<GateState>,
     runtime: Handle,
     accepting: Vec<tokio::task::AbortHandle>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
+    /// Unix sockets to remove at the end.
     paths: Vec<std::path::PathBuf>,
 }
 
@@ -105,59 +112,51 @@ impl Gate {
     ///
     /// # Errors
     /// The machine refuses the thread or the runtime's descriptors.
-    pub(super) fn open(listeners: Vec<Listener>, guards: Guards, backend: Arc<Backend>) -> Result<Self> {
-        let refuse = |error: io::Error| Error::machine(format!("cannot start the gate: {error}"));
-        // Beside its one thread it has those for slow work: a look at files, a password's hash.
+    pub(super) fn open(listeners: Vec<Listener>, state: Arc<GateState>) -> Result<Self> {
+        let failed = |error: io::Error| Error::machine(format!("cannot start the gate: {error}"));
         let mut runtime = Builder::new_current_thread();
-        let runtime = runtime.enable_io().enable_time().max_blocking_threads(SLOW_WORK);
-        let runtime = runtime.thread_keep_alive(FOR_GOOD).build().map_err(refuse)?;
-        // One that is always there: tokio panics where it has none and the machine gives none.
+        let runtime = runtime.enable_io().enable_time().max_blocking_threads(BLOCKING_THREADS);
+        let runtime = runtime.thread_keep_alive(KEEP_THREADS).build().map_err(failed)?;
+        // One blocking thread that is always there: tokio panics where it has none and the machine provides none.
         let first = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(|| ()))));
         first.map_err(|_| Error::machine("cannot start the gate: the system gives no thread"))?;
-        let Guards { limits, door, open, rejected } = guards;
-        let caps = Arc::new(Caps::new(&limits, Arc::clone(&rejected)));
-        let guard = Guard::new()?;
-        let shared = Shared { limits, caps: Arc::clone(&caps), door, guard, open, backend, rejected };
-        let shared = Arc::new(shared);
-        let addresses = listeners.iter().map(|listener| listener.shown.clone()).collect();
-        let paths = listeners.iter().filter_map(|listener| listener.path.clone()).collect();
-        let mut accepting = Vec::new();
+        let addresses = listeners.iter().map(|listener| listener.shown().to_owned()).collect();
+        let paths = listeners.iter().filter_map(Listener::path).map(ToOwned::to_owned).collect();
         let entered = runtime.enter();
-        for listener in listeners {
-            let door = listener.door.open().map_err(refuse)?;
-            accepting.push(runtime.spawn(accept(door, Arc::clone(&shared))).abort_handle());
-        }
+        let accept = |listener: Listener| {
+            Ok(runtime.spawn(accept(listener.accept()?, Arc::clone(&state))).abort_handle())
+        };
+        let accepting = listeners.into_iter().map(accept).collect::<io::Result<_>>().map_err(failed)?;
         drop(entered);
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new().name("gate".to_owned());
-        let thread = thread
-            .spawn(move || {
-                // Either word, sent or dropped, means the end.
-                let _ = runtime.block_on(ended);
-                // A disk that hangs does not hold up the end.
-                runtime.shutdown_background();
-            })
-            .map_err(refuse)?;
-        Ok(Gate { addresses, caps, runtime: handle, accepting, end: Some(end), thread: Some(thread), paths })
+        let serve = move || {
+            // Sent or dropped, either means the end.
+            let _ = runtime.block_on(ended);
+            // A disk that hangs does not delay the end.
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("gate".to_owned()).spawn(serve).map_err(failed)?;
+        let (end, thread) = (Some(end), Some(thread));
+        Ok(Gate { addresses, state, runtime: handle, accepting, end, thread, paths })
     }
 
     pub(super) fn addresses(&self) -> &[String] {
         &self.addresses
     }
 
-    /// Accepts no more, closes what is idle, waits for the rest until `by`, and calls `hurry` where that takes until
-    /// `late`. Gives the number of those cut.
-    pub(super) fn stop(&mut self, by: Deadline, late: Deadline, hurry: impl FnOnce()) -> usize {
+    /// Accepts no more, closes idle connections, waits for the rest until `by`, and calls `interrupt` if that takes
+    /// until `late`. Returns the number of connections that were cut.
+    pub(super) fn stop(&mut self, by: Deadline, late: Deadline, interrupt: impl FnOnce()) -> usize {
         self.accepting.iter().for_each(tokio::task::AbortHandle::abort);
-        let caps = Arc::clone(&self.caps);
+        let state = Arc::clone(&self.state);
         let (done, cut) = std::sync::mpsc::sync_channel(1);
         self.runtime.spawn(async move {
-            let _ = done.send(caps.drain(by).await);
+            let _ = done.send(state.connections.drain(by).await);
         });
         let cut = match cut.recv_timeout(late.left()) {
             Err(RecvTimeoutError::Timeout) => {
-                hurry();
+                interrupt();
                 cut.recv().unwrap_or(0)
             }
             ended => ended.unwrap_or(0),
@@ -183,21 +182,22 @@ impl Drop for Gate {
     }
 }
 
-/// Accepts for ever: only the stop ends it.
-async fn accept(door: listen::Open, shared: Arc<Shared>) {
+/// Accepts until the task is aborted.
+async fn accept(acceptor: listen::Acceptor, state: Arc<GateState>) {
     loop {
-        match door.accept().await {
+        match acceptor.accept().await {
             Ok((stream, peer)) => {
-                welcome(stream, peer, &shared);
-                // Who was let in reads what has come with the connection, and who was evicted closes, before the next
-                // one: else a burst evicts requests that are there already, and holds descriptors of the evicted.
+                admit(stream, peer, &state);
+                // A connection that was admitted reads what has arrived with it, and one that was evicted closes,
+                // before the next one: otherwise a burst evicts requests that are there already, and holds the
+                // descriptors of the evicted.
                 tokio::task::yield_now().await;
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 log::debug!("cannot accept a connection: {error}");
                 if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
-                    shared.caps.evict();
+                    state.connections.evict();
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -205,49 +205,49 @@ async fn accept(door: listen::Open, shared: Arc<Shared>) {
     }
 }
 
-/// Admits a new connection, or says 503.
-fn welcome(stream: Box<dyn Wire>, peer: Peer, shared: &Arc<Shared>) {
-    if let Some(ticket) = shared.caps.admit(peer) {
-        let id = ticket.id();
-        let task = tokio::spawn(enter(stream, peer, ticket, Arc::clone(shared)));
-        shared.caps.started(id, task.abort_handle());
+/// Admits a new connection, or answers 503.
+fn admit(stream: Box<dyn ByteStream>, peer: Peer, state: &Arc<GateState>) {
+    if let Some(slot) = state.connections.admit(peer) {
+        let id = slot.id();
+        let task = tokio::spawn(serve(stream, peer, slot, Arc::clone(state)));
+        state.connections.started(id, task.abort_handle());
         return;
     }
-    shared.reject(&FULL);
-    if let Some(place) = shared.caps.refusal() {
-        tokio::spawn(turn_away(stream, place, Arc::clone(shared)));
+    state.count(&TOO_MANY_CONNECTIONS);
+    if let Some(slot) = state.connections.refusal() {
+        tokio::spawn(turn_away(stream, slot, Arc::clone(state)));
     }
 }
 
-/// Says 503, where TLS is spoken by TLS.
-async fn turn_away(stream: Box<dyn Wire>, _place: Refusal, shared: Arc<Shared>) {
-    let web = shared.door.known();
+/// Answers 503, after the handshake where TLS is configured.
+async fn turn_away(stream: Box<dyn ByteStream>, _slot: RefusalSlot, state: Arc<GateState>) {
+    let web = state.web_config.last_read();
     let stream = match web.tls.clone() {
         None => stream,
-        Some(tls) => match tls::accept(stream, tls, refusal::PATIENCE, || {}).await {
+        Some(tls) => match tls::accept(stream, tls, CLOSE_TIMEOUT, || {}).await {
             Handshake::Done { stream, .. } => stream,
-            Handshake::Gone | Handshake::Failed(_) | Handshake::Plain(..) => return,
+            Handshake::Gone | Handshake::Failed(_) | Handshake::PlainText(..) => return,
         },
     };
-    refusal::refuse(stream, &FULL, false, &web.headers).await;
+    refuse(stream, &TOO_MANY_CONNECTIONS, false, &web.headers).await;
 }
 
-/// Serves a connection that was admitted; where TLS is spoken, after the handshake.
-async fn enter(stream: Box<dyn Wire>, peer: Peer, ticket: Ticket, shared: Arc<Shared>) {
-    let web = shared.door.now().await;
+/// Serves a connection that was admitted, after the handshake where TLS is configured.
+async fn serve(stream: Box<dyn ByteStream>, peer: Peer, slot: ConnectionSlot, state: Arc<GateState>) {
+    let web = state.web_config.current().await;
     let Some(tls) = web.tls.clone() else {
-        return Connection::new(stream, peer, false, ticket, shared).serve().await;
+        return Connection::new(stream, peer, false, slot, state).serve().await;
     };
-    match tls::accept(stream, tls, shared.limits.head_timeout, || ticket.arriving()).await {
-        Handshake::Done { stream, known } => {
-            Connection::new(stream, peer, known, ticket, shared).serve().await;
+    match tls::accept(stream, tls, state.limits.head_timeout, || slot.arriving()).await {
+        Handshake::Done { stream, has_certificate } => {
+            Connection::new(stream, peer, has_certificate, slot, state).serve().await;
         }
         Handshake::Gone => {}
-        Handshake::Failed(fault) => shared.reject(&fault),
-        Handshake::Plain(stream, fault) => {
-            shared.reject(&fault);
-            ticket.idle();
-            refusal::refuse(stream, &fault, false, &web.headers).await;
+        Handshake::Failed(rejection) => state.count(&rejection),
+        Handshake::PlainText(stream, rejection) => {
+            state.count(&rejection);
+            slot.idle();
+            refuse(stream, &rejection, false, &web.headers).await;
         }
     }
 }

@@ -1,127 +1,118 @@
 //! One request to the backend, one answer back: exactly as many bytes as announced, under one write deadline.
 
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout_at;
 
-use super::Shared;
-use super::head::{Fault, Head};
+use super::GateState;
+use super::head::{Head, Rejection};
 use crate::deadline::Deadline;
 use crate::server::Method;
-use crate::server::backend::Generation;
-use crate::server::backend::private_headers;
-use crate::server::backend::private_headers::{Facts, Pass};
-use crate::server::backend::socket::Wire;
-use crate::server::backend::upstream::Trunk;
+use crate::server::backend::private_header::is_private;
+use crate::server::backend::upstream::{ByteStream, UpstreamConnection};
 
-/// The head of an answer: ours are far below.
-const ANSWER_HEAD: usize = 16 << 10;
+/// The longest head of an answer; ours are far shorter.
+const MAX_ANSWER_HEAD: usize = 16 << 10;
 
-const DOWN: Fault = Fault::ours(503, "the exporter is out of files or threads; try again");
-const SLOW_READER: Fault = Fault::new(408, "write_timeout", "the answer was not taken in time");
-const UNREADABLE: Fault = Fault::ours(502, "the answer's head cannot be read; this is a bug of the exporter");
-
-/// Says that a passing trunk has no second request.
-const LAST: &[u8] = b"Connection: close\r\n";
-const END: &[u8] = b"\r\n";
+const DOWN: Rejection = Rejection::internal(503, "the exporter is out of files or threads; try again");
+const SLOW_READER: Rejection = Rejection::new(408, "write_timeout", "the answer was not read in time");
+const UNREADABLE: Rejection =
+    Rejection::internal(502, "the answer's head is malformed; this is a bug of the exporter");
 
 /// A request on its way to the backend.
-pub(super) struct Order {
-    /// Its head, without the empty line at the end.
+pub(super) struct RelayedRequest {
+    /// Its head.
     bytes: Vec<u8>,
-    head_only: bool,
+    /// The answer has no body.
+    pub(super) head_only: bool,
     keep_alive: bool,
-    old: bool,
+    is_http_1_0: bool,
 }
 
-impl Order {
-    /// What is passed on. `keep_alive`: the connection stays after the answer.
-    pub(super) fn of(head: &Head<'_>, keep_alive: bool, facts: &Facts, pass: &Pass) -> Self {
-        let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method.as_str(), head.target).into_bytes();
-        pass.write(facts, &mut bytes);
-        let for_us =
-            |name: &str| private_headers::is_private(name) || name.eq_ignore_ascii_case("authorization");
-        for (name, value) in head.headers.iter().filter(|(name, _)| !for_us(name)) {
-            for piece in [name, ": ", value, "\r\n"] {
-                bytes.extend_from_slice(piece.as_bytes());
+impl RelayedRequest {
+    /// What is passed on, with the line of the private header. `keep_alive`: the connection stays open after the answer.
+    pub(super) fn new(head: &Head<'_>, keep_alive: bool, private_header: &str) -> Self {
+        let method = head.method.as_str();
+        let mut text = format!("{method} {} HTTP/1.1\r\n{private_header}Connection: close\r\n", head.target);
+        for (name, value) in &head.headers {
+            if !is_private(name) && !name.eq_ignore_ascii_case("authorization") {
+                text.extend([name, ": ", value, "\r\n"]);
             }
         }
-        Order { bytes, head_only: head.method == Method::Head, keep_alive, old: head.old }
-    }
-
-    /// The answer has no body.
-    pub(super) fn head_only(&self) -> bool {
-        self.head_only
+        text.push_str("\r\n");
+        let head_only = head.method == Method::Head;
+        RelayedRequest { bytes: text.into_bytes(), head_only, keep_alive, is_http_1_0: head.is_http_1_0 }
     }
 }
 
-/// What became of the connection.
-pub(super) enum Outcome {
+/// What became of the client's connection.
+pub(super) enum RelayOutcome {
     /// The next request may come.
-    Stays,
-    /// The answer is out; the connection closes in good order.
-    Closes,
-    /// The client is gone, or too slow (which is counted), or has got half an answer: no more can be said.
-    Broken(Option<Fault>),
+    KeepAlive,
+    /// The answer is sent; the connection closes in good order.
+    Close,
+    /// The client left, or is too slow (which is counted), or has received half an answer: nothing more can be sent.
+    Broken(Option<Rejection>),
     /// Nothing was sent yet.
-    Failed(Fault),
+    NotSent(Rejection),
 }
 
-/// Passes `order` on and copies the answer out, with `headers` instead of its own of these names.
+/// Passes the request on and copies the answer back, with `headers` in place of the answer's own of these names.
 pub(super) async fn relay(
-    stream: &mut Box<dyn Wire>,
-    order: &Order,
+    client: &mut Box<dyn ByteStream>,
+    request: &RelayedRequest,
     headers: &[(String, String)],
-    shared: &Shared,
-) -> Outcome {
-    let mut begun = match ask(&order.bytes, shared).await {
-        Ok(begun) => begun,
-        Err(fault) => return Outcome::Failed(fault),
+    state: &GateState,
+) -> RelayOutcome {
+    let mut answer = match send(&request.bytes, state).await {
+        Ok(answer) => answer,
+        Err(rejection) => return RelayOutcome::NotSent(rejection),
     };
     // From here, not from the request: a scrape may take longer than its page.
-    let by = Deadline::within(shared.limits.write_timeout);
-    let keep = order.keep_alive && !shared.caps.draining();
-    let Some(announced) = begun.rewrite_head(keep, order.old, headers) else {
-        return Outcome::Failed(UNREADABLE);
+    let by = Deadline::within(state.limits.write_timeout);
+    let keep_alive = request.keep_alive && !state.connections.draining();
+    let connection = match (keep_alive, request.is_http_1_0) {
+        (false, _) => "Connection: close\r\n",
+        (true, true) => "Connection: keep-alive\r\n",
+        (true, false) => "",
     };
-    let length = if order.head_only { 0 } else { announced };
-    let copied = timeout_at(by.moment().into(), begun.copy(stream, length)).await;
-    match copied {
-        Ok(Ok(())) => begun.generation.trunks.give_back(begun.trunk),
-        Ok(Err(_)) => return Outcome::Broken(None),
-        Err(_) => return Outcome::Broken(Some(SLOW_READER)),
+    let Some(announced) = answer.rewrite_head(connection, headers) else {
+        return RelayOutcome::NotSent(UNREADABLE);
+    };
+    let length = if request.head_only { 0 } else { announced };
+    match timeout_at(by.moment().into(), answer.copy(client, length)).await {
+        Ok(Ok(())) if keep_alive => RelayOutcome::KeepAlive,
+        Ok(Ok(())) => RelayOutcome::Close,
+        Ok(Err(_)) => RelayOutcome::Broken(None),
+        Err(_) => RelayOutcome::Broken(Some(SLOW_READER)),
     }
-    if keep { Outcome::Stays } else { Outcome::Closes }
 }
 
-/// An answer that has begun: the trunk, with what was read of it, and where its head ends.
-struct Begun {
-    generation: Arc<Generation>,
-    trunk: Trunk,
+/// An answer whose head has arrived.
+struct Answer {
+    upstream: UpstreamConnection,
+    /// Where the head ends in the connection's buffer.
     head: usize,
 }
 
-/// Sends the request and reads until the answer begins. A server that died is replaced, and the request repeated
-/// once: nothing was answered yet, and every request is safe to repeat.
-async fn ask(request: &[u8], shared: &Shared) -> Result<Begun, Fault> {
-    let mut generation = shared.backend.current().ok_or(DOWN)?;
+/// Sends the request and reads until the answer's head has arrived. A server that died is replaced, and the request
+/// repeated once: nothing was answered yet, and every request is safe to repeat.
+async fn send(request: &[u8], state: &GateState) -> Result<Answer, Rejection> {
+    let mut server = state.backend.current().ok_or(DOWN)?;
     let mut repeated = false;
     loop {
-        let trunks = &generation.trunks;
-        let trunk = if repeated { trunks.passing().await } else { trunks.take().await };
-        let mut trunk = match trunk {
-            Ok(trunk) => trunk,
+        let upstream = match server.connect().await {
+            Ok(upstream) => upstream,
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
-                generation = shared.backend.revive(&generation).map_err(|_| DOWN)?;
+                server = state.backend.revive(&server).map_err(|_| DOWN)?;
                 continue;
             }
-            // Out of descriptors ourselves: nobody died.
+            // The gate is out of descriptors: no server died.
             Err(_) => return Err(DOWN),
         };
-        match exchange(&mut trunk, request).await {
-            Ok(head) => return Ok(Begun { generation, trunk, head }),
+        match Answer::begin(upstream, request).await {
+            Ok(answer) => return Ok(answer),
             Err(error) if error.kind() == ErrorKind::InvalidData => return Err(UNREADABLE),
             Err(error) if repeated => {
                 log::warn!("a request got no answer from the HTTP server behind the gate: {error}");
@@ -132,70 +123,59 @@ async fn ask(request: &[u8], shared: &Shared) -> Result<Begun, Fault> {
     }
 }
 
-/// Gives the end of the answer's head in the trunk's buffer.
-async fn exchange(trunk: &mut Trunk, request: &[u8]) -> io::Result<usize> {
-    // One write, so that the server's thread wakes up once.
-    trunk.buffer.extend_from_slice(request);
-    trunk.buffer.extend_from_slice(if trunk.is_kept() { b"" } else { LAST });
-    trunk.buffer.extend_from_slice(END);
-    trunk.wire.write_all(&trunk.buffer).await?;
-    trunk.buffer.clear();
-    while trunk.read().await? > 0 {
-        if let Some(found) = trunk.buffer.windows(4).take(ANSWER_HEAD).position(|four| four == b"\r\n\r\n") {
-            return Ok(found + 4);
+impl Answer {
+    async fn begin(mut upstream: UpstreamConnection, request: &[u8]) -> io::Result<Answer> {
+        upstream.stream.write_all(request).await?;
+        while upstream.read().await? > 0 {
+            let mut ends = upstream.buffer.windows(4).take(MAX_ANSWER_HEAD);
+            if let Some(found) = ends.position(|four| four == b"\r\n\r\n") {
+                return Ok(Answer { upstream, head: found + 4 });
+            }
+            if upstream.buffer.len() > MAX_ANSWER_HEAD {
+                return Err(ErrorKind::InvalidData.into());
+            }
         }
-        if trunk.buffer.len() > ANSWER_HEAD {
-            return Err(ErrorKind::InvalidData.into());
-        }
+        Err(ErrorKind::UnexpectedEof.into())
     }
-    Err(ErrorKind::UnexpectedEof.into())
-}
 
-impl Begun {
-    /// Puts our `Connection` and the configured headers into the head, and gives the announced length (0 where none is:
-    /// only HEAD has none).
-    fn rewrite_head(&mut self, keep: bool, old: bool, headers: &[(String, String)]) -> Option<usize> {
-        let head = std::str::from_utf8(self.trunk.buffer.get(..self.head)?).ok()?;
+    /// Puts the line `connection` and the configured headers into the head, and returns the announced length (0 where
+    /// none is: only the answer to a HEAD has none).
+    fn rewrite_head(&mut self, connection: &str, headers: &[(String, String)]) -> Option<usize> {
+        let head = std::str::from_utf8(self.upstream.buffer.get(..self.head)?).ok()?;
         let mut length = 0;
-        let mut out = String::with_capacity(self.head + 32);
+        let mut rewritten = String::with_capacity(self.head + 32);
         for line in head.trim_end().split("\r\n") {
             let (name, value) = line.split_once(':').unwrap_or((line, ""));
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().ok()?;
             }
-            let ours = headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
-            if !ours && !name.eq_ignore_ascii_case("connection") {
-                out.push_str(line);
-                out.push_str("\r\n");
+            let is_configured = headers.iter().any(|(configured, _)| configured.eq_ignore_ascii_case(name));
+            if !is_configured && !name.eq_ignore_ascii_case("connection") {
+                rewritten.extend([line, "\r\n"]);
             }
         }
         for (name, value) in headers {
-            out.extend([name, ": ", value, "\r\n"]);
+            rewritten.extend([name, ": ", value, "\r\n"]);
         }
-        match (keep, old) {
-            (false, _) => out.push_str("Connection: close\r\n"),
-            (true, true) => out.push_str("Connection: keep-alive\r\n"),
-            (true, false) => {}
-        }
-        out.push_str("\r\n");
-        let old_end = std::mem::replace(&mut self.head, out.len());
-        self.trunk.buffer.splice(..old_end, out.into_bytes());
+        rewritten.extend([connection, "\r\n"]);
+        let old = std::mem::replace(&mut self.head, rewritten.len());
+        self.upstream.buffer.splice(..old, rewritten.into_bytes());
         Some(length)
     }
 
     /// Writes the head and exactly `length` bytes of the body.
-    async fn copy(&mut self, to: &mut Box<dyn Wire>, length: usize) -> io::Result<()> {
-        let trunk = &mut self.trunk;
+    async fn copy(&mut self, client: &mut Box<dyn ByteStream>, length: usize) -> io::Result<()> {
+        let upstream = &mut self.upstream;
         let mut left = self.head.saturating_add(length);
         loop {
-            // Of more than was announced nothing may stay for the next answer.
-            left = left.checked_sub(trunk.buffer.len()).ok_or(ErrorKind::InvalidData)?;
-            to.write_all(&trunk.buffer).await?;
+            // More than announced would be read as the next answer.
+            left = left.checked_sub(upstream.buffer.len()).ok_or(ErrorKind::InvalidData)?;
+            client.write_all(&upstream.buffer).await?;
             if left == 0 {
-                return to.flush().await;
+                return client.flush().await;
             }
-            trunk.buffer.clear();
-            if trunk.read().await? == 0 {
+            upstream.buffer.clear();
+            if upstream.read().await? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }

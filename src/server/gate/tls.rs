@@ -1,12 +1,10 @@
-//! TLS of our own port: what a web-config file wants as rustls' configuration, and the handshake.
+//! TLS on the public sockets: the section of a web-config file as rustls' configuration, and the handshake.
 //!
-//! Names are Go's, as the files of the Prometheus exporters write them.
+//! Names are Go's, as the files of the Prometheus exporters have them.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
@@ -15,112 +13,102 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::head::Fault;
+use super::head::Rejection;
 use crate::file;
 use crate::secret::Secret;
-use crate::server::backend::socket::Wire;
+use crate::server::backend::upstream::ByteStream;
 
-/// Go's names; `None` is not spoken here.
-pub(crate) const VERSIONS: &[(&str, Option<&SupportedProtocolVersion>)] =
+/// Protocol versions by Go's names; `None` is not supported.
+pub(super) const VERSIONS: &[(&str, Option<&SupportedProtocolVersion>)] =
     &[("TLS10", None), ("TLS11", None), ("TLS12", Some(&version::TLS12)), ("TLS13", Some(&version::TLS13))];
 
-/// Go's names of the cipher suites that we have. Those of TLS 1.3 are always there, as in Go.
-pub(crate) const CIPHERS: &[(&str, SupportedCipherSuite)] = {
-    use rustls::crypto::ring::cipher_suite as suite;
-    &[
-        ("TLS_AES_128_GCM_SHA256", suite::TLS13_AES_128_GCM_SHA256),
-        ("TLS_AES_256_GCM_SHA384", suite::TLS13_AES_256_GCM_SHA384),
-        ("TLS_CHACHA20_POLY1305_SHA256", suite::TLS13_CHACHA20_POLY1305_SHA256),
-        ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
-        ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-        (
-            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-        ),
-        ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
-        ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
-        ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
-    ]
-};
+/// The cipher suites that are supported, by Go's names. Those of TLS 1.3 are always enabled, as in Go.
+pub(super) fn cipher_suites() -> Vec<(String, SupportedCipherSuite)> {
+    let go_name =
+        |suite: &SupportedCipherSuite| suite.suite().as_str().map(|name| name.replace("TLS13_", "TLS_"));
+    ring::ALL_CIPHER_SUITES.iter().filter_map(|suite| Some((go_name(suite)?, *suite))).collect()
+}
 
-/// Go's names of the curves that we have.
-pub(crate) const CURVES: &[(&str, &dyn SupportedKxGroup)] = &[
+/// The curves that are supported, by Go's names.
+pub(super) const CURVES: &[(&str, &dyn SupportedKxGroup)] = &[
     ("X25519", ring::kx_group::X25519),
     ("CurveP256", ring::kx_group::SECP256R1),
     ("CurveP384", ring::kx_group::SECP384R1),
 ];
 
-/// What is asked of a client.
+/// What is required of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ClientAuth {
+pub(super) enum ClientAuth {
     /// No certificate.
     None,
-    /// A certificate of `client_ca`, if it shows one.
+    /// A certificate that `client_ca` signed, if it shows one.
     IfGiven,
-    /// A certificate of `client_ca`.
+    /// A certificate that `client_ca` signed.
     Required,
 }
 
-/// PEM, and the key that it stands under.
-pub(crate) enum Source {
+/// PEM, and the key of the configuration that it comes from.
+pub(super) enum PemSource {
     File(&'static str, PathBuf),
     Inline(&'static str, Secret),
 }
 
 /// A section `tls_server_config` as read.
-pub(crate) struct Wanted {
-    pub(crate) certificates: Source,
-    pub(crate) key: Source,
-    pub(crate) client_auth: ClientAuth,
-    pub(crate) client_ca: Option<Source>,
-    pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
-    /// `None`: all that we have.
-    pub(crate) ciphers: Option<Vec<SupportedCipherSuite>>,
+pub(super) struct TlsSection {
+    pub(super) certificates: PemSource,
+    pub(super) key: PemSource,
+    pub(super) client_auth: ClientAuth,
+    pub(super) client_ca: Option<PemSource>,
+    pub(super) versions: Vec<&'static SupportedProtocolVersion>,
+    /// `None`: all that are supported.
+    pub(super) ciphers: Option<Vec<SupportedCipherSuite>>,
     /// The same, the preferred one first.
-    pub(crate) curves: Option<Vec<&'static dyn SupportedKxGroup>>,
+    pub(super) curves: Option<Vec<&'static dyn SupportedKxGroup>>,
 }
 
 /// No chain of certificates is longer.
-const LONGEST: u64 = 1 << 20;
+const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// The key to change and what is wrong with it.
-type Refused = (&'static str, String);
+type TlsFault = (&'static str, String);
 
-impl Source {
+impl PemSource {
     fn key(&self) -> &'static str {
         match self {
-            Source::File(key, _) | Source::Inline(key, _) => key,
+            PemSource::File(key, _) | PemSource::Inline(key, _) => key,
         }
     }
 
-    fn refused(&self, why: &dyn std::fmt::Display) -> Refused {
+    fn fault(&self, why: &dyn std::fmt::Display) -> TlsFault {
         match self {
-            Source::File(key, path) => (key, format!("{}: {why}", path.display())),
-            Source::Inline(key, _) => (key, why.to_string()),
+            PemSource::File(key, path) => (key, format!("{}: {why}", path.display())),
+            PemSource::Inline(key, _) => (key, why.to_string()),
         }
     }
 
-    fn bytes(&self) -> Result<Vec<u8>, Refused> {
+    fn bytes(&self) -> Result<Vec<u8>, TlsFault> {
         match self {
-            Source::File(_, path) => file::read_bytes(path, LONGEST).map_err(|unread| self.refused(&unread)),
-            Source::Inline(_, text) => Ok(text.expose().as_bytes().to_vec()),
+            PemSource::File(_, path) => {
+                file::read_bytes(path, MAX_PEM_BYTES).map_err(|unread| self.fault(&unread))
+            }
+            PemSource::Inline(_, text) => Ok(text.expose().as_bytes().to_vec()),
         }
     }
 
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Refused> {
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes()?).collect();
-        let found = found.map_err(|error| self.refused(&error))?;
-        if found.is_empty() { Err(self.refused(&"holds no PEM certificate")) } else { Ok(found) }
+        let found = found.map_err(|error| self.fault(&error))?;
+        if found.is_empty() { Err(self.fault(&"holds no PEM certificate")) } else { Ok(found) }
     }
 
-    fn private_key(&self) -> Result<PrivateKeyDer<'static>, Refused> {
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsFault> {
         PrivateKeyDer::from_pem_slice(&self.bytes()?).map_err(|error| match error {
-            pem::Error::NoItemsFound => self.refused(&"holds no PEM private key"),
-            error => self.refused(&error),
+            pem::Error::NoItemsFound => self.fault(&"holds no PEM private key"),
+            error => self.fault(&error),
         })
     }
 }
@@ -129,77 +117,76 @@ impl Source {
 ///
 /// # Errors
 /// A file that cannot be read, a certificate and a key that do not belong together, suites and versions that do not.
-pub(crate) fn configure(wanted: &Wanted) -> Result<ServerConfig, Refused> {
+pub(super) fn configure(section: &TlsSection) -> Result<ServerConfig, TlsFault> {
     let mut provider = ring::default_provider();
-    if let Some(named) = &wanted.ciphers {
+    if let Some(named) = &section.ciphers {
         provider.cipher_suites.retain(|suite| suite.tls13().is_some() || named.contains(suite));
     }
-    if let Some(curves) = &wanted.curves {
+    if let Some(curves) = &section.curves {
         provider.kx_groups.clone_from(curves);
     }
     let provider = Arc::new(provider);
-    let verifier = verifier(wanted, &provider)?;
+    let verifier = verifier(section, &provider)?;
     let builder = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&wanted.versions)
+        .with_protocol_versions(&section.versions)
         .map_err(|error| ("min_version", format!("versions, suites and curves leave nothing: {error}")))?;
     let builder = match verifier {
         None => builder.with_no_client_auth(),
         Some(verifier) => builder.with_client_cert_verifier(verifier),
     };
-    let (certificates, key) = (wanted.certificates.certificates()?, wanted.key.private_key()?);
-    let refused =
-        |error: rustls::Error| wanted.key.refused(&format!("does not fit the certificate: {error}"));
+    let (certificates, key) = (section.certificates.certificates()?, section.key.private_key()?);
+    let refused = |error: rustls::Error| section.key.fault(&format!("does not fit the certificate: {error}"));
     let mut config = builder.with_single_cert(certificates, key).map_err(refused)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Scrapers keep their connections: sessions to be resumed would only hold memory, and clients that are no longer
-    // trusted.
+    // Scrapers keep their connections: sessions to be resumed would only hold memory, and keep clients in that are no
+    // longer trusted.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
 }
 
 fn verifier(
-    wanted: &Wanted,
+    section: &TlsSection,
     provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, Refused> {
-    if wanted.client_auth == ClientAuth::None {
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsFault> {
+    if section.client_auth == ClientAuth::None {
         return Ok(None);
     }
-    let Some(authority) = &wanted.client_ca else {
+    let Some(authority) = &section.client_ca else {
         return Err(("client_auth_type", "verifies nothing without `client_ca_file`".to_owned()));
     };
     let mut roots = RootCertStore::empty();
     for certificate in authority.certificates()? {
-        roots.add(certificate).map_err(|error| authority.refused(&error))?;
+        roots.add(certificate).map_err(|error| authority.fault(&error))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    let builder = match wanted.client_auth {
+    let builder = match section.client_auth {
         ClientAuth::IfGiven => builder.allow_unauthenticated(),
         _ => builder,
     };
     builder.build().map(Some).map_err(|error| (authority.key(), error.to_string()))
 }
 
-const FAILED: Fault = Fault::new(400, "tls", "the TLS handshake failed");
-const PLAIN: Fault = Fault::new(400, "tls", "this port speaks TLS: use https://");
+const FAILED: Rejection = Rejection::new(400, "tls", "the TLS handshake failed");
+const PLAIN_TEXT: Rejection = Rejection::new(400, "tls", "this port speaks TLS: use https://");
 /// The first byte of a handshake (RFC 8446, 5.1).
 const HANDSHAKE: u8 = 22;
 
-/// What became of a handshake.
-pub(crate) enum Handshake {
-    /// Both sides speak in private. `known`: the client showed a certificate that was verified.
-    Done { stream: Box<dyn Wire>, known: bool },
-    /// The client left: somebody looked whether the port is open.
+/// How a handshake ended.
+pub(super) enum Handshake {
+    /// `has_certificate`: the client showed one that was verified.
+    Done { stream: Box<dyn ByteStream>, has_certificate: bool },
+    /// The client left, as one does that only checks whether the port is open.
     Gone,
-    /// The client is told by TLS itself, or is gone.
-    Failed(Fault),
-    /// The client speaks no TLS, and can be told so.
-    Plain(Box<dyn Wire>, Fault),
+    /// TLS itself has told the client, or the client left.
+    Failed(Rejection),
+    /// The client does not use TLS, so it can read a plain answer.
+    PlainText(Box<dyn ByteStream>, Rejection),
 }
 
-/// Shakes hands within `time`; `begun` is called when the first byte has come.
-pub(crate) async fn accept(
-    mut stream: Box<dyn Wire>,
+/// Shakes hands within `time`; `begun` is called when the first byte has arrived.
+pub(super) async fn accept(
+    mut stream: Box<dyn ByteStream>,
     config: Arc<ServerConfig>,
     time: Duration,
     begun: impl FnOnce(),
@@ -207,13 +194,16 @@ pub(crate) async fn accept(
     let whole = async {
         match stream.read_u8().await {
             Ok(HANDSHAKE) => begun(),
-            Ok(_) => return Handshake::Plain(stream, PLAIN),
+            Ok(_) => return Handshake::PlainText(stream, PLAIN_TEXT),
             Err(_) => return Handshake::Gone,
         }
-        match TlsAcceptor::from(config).accept(Peeked { first: Some(HANDSHAKE), stream }).await {
+        // The handshake reads that byte again.
+        let (reader, writer) = tokio::io::split(stream);
+        let stream = tokio::io::join((&[HANDSHAKE][..]).chain(reader), writer);
+        match TlsAcceptor::from(config).accept(stream).await {
             Ok(stream) => {
-                let known = stream.get_ref().1.peer_certificates().is_some();
-                Handshake::Done { stream: Box::new(stream), known }
+                let has_certificate = stream.get_ref().1.peer_certificates().is_some();
+                Handshake::Done { stream: Box::new(stream), has_certificate }
             }
             Err(error) if is_gone(&error) => Handshake::Gone,
             Err(error) => {
@@ -225,43 +215,7 @@ pub(crate) async fn accept(
     timeout(time, whole).await.unwrap_or(Handshake::Failed(FAILED))
 }
 
-/// The client left amid the handshake, which says nothing of it.
+/// The client left amid the handshake, which is not a failure.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
-}
-
-/// A stream whose first byte was looked at.
-struct Peeked {
-    first: Option<u8>,
-    stream: Box<dyn Wire>,
-}
-
-impl AsyncRead for Peeked {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if into.remaining() > 0
-            && let Some(first) = self.first.take()
-        {
-            into.put_slice(&[first]);
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.stream).poll_read(cx, into)
-    }
-}
-
-impl AsyncWrite for Peeked {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

@@ -1,57 +1,148 @@
-//! The Prometheus web-config file: <https://prometheus.io/docs/prometheus/latest/configuration/https/>. The files of
-//! other exporters work unchanged; what is not supported here is refused by name, never passed over.
+//! The Prometheus web-config file: <https://prometheus.io/docs/prometheus/latest/configuration/https/>: TLS, users and
+//! answer headers. The files of other exporters work unchanged; what is not supported here is refused by name, never
+//! ignored. The store reads the file again when it or one of its certificates changes.
 //!
-//! A key of TLS is read in [`tls_keys`] and gets its meaning in `tls`.
+//! A file that is being written, or that a full disk has cut, may require less than was meant. So a file that is read
+//! again never takes a kind of protection away: that needs a restart.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
+use parking_lot::Mutex;
+use rustls::{ServerConfig, SupportedProtocolVersion};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::file::FileFingerprint;
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 
 use super::auth::Users;
 use super::tls;
-use super::tls::{CIPHERS, CURVES, ClientAuth, Source, VERSIONS, Wanted};
+use super::tls::{CURVES, ClientAuth, PemSource, TlsSection, VERSIONS};
 
-/// What a file says. The default is a door that stands open.
+/// The files are looked at when a client connects, and no more often than this.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// No client waits longer for the disk: the old configuration applies.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The web configuration as it is now.
+pub(in crate::server) struct WebConfigStore {
+    /// `None`: neither TLS nor users.
+    path: Option<PathBuf>,
+    state: Mutex<WebConfigState>,
+}
+
+struct WebConfigState {
+    config: Arc<WebConfig>,
+    fingerprint: FileFingerprint,
+    checked: Instant,
+    is_checking: bool,
+}
+
+impl WebConfigStore {
+    /// Reads the file. Without one everybody may connect, in plain text.
+    ///
+    /// # Errors
+    /// All its faults.
+    pub(in crate::server) fn open(path: Option<&Path>) -> Result<Arc<WebConfigStore>, Vec<Error>> {
+        let (fingerprint, config) =
+            path.map_or_else(|| (FileFingerprint::default(), Ok(WebConfig::default())), read);
+        let config = Arc::new(config?);
+        let state =
+            Mutex::new(WebConfigState { config, fingerprint, checked: Instant::now(), is_checking: false });
+        Ok(Arc::new(WebConfigStore { path: path.map(Path::to_owned), state }))
+    }
+
+    /// The configuration, at most [`CHECK_INTERVAL`] old. Files are looked at on another thread: a disk that hangs must
+    /// not block the gate.
+    pub(super) async fn current(self: &Arc<Self>) -> Arc<WebConfig> {
+        if self.begin_check() {
+            let store = Arc::clone(self);
+            let check = tokio::task::spawn_blocking(move || store.check());
+            let _ = tokio::time::timeout(CHECK_TIMEOUT, check).await;
+        }
+        self.last_read()
+    }
+
+    /// The configuration as it was read last.
+    pub(in crate::server) fn last_read(&self) -> Arc<WebConfig> {
+        Arc::clone(&self.state.lock().config)
+    }
+
+    /// Whether the caller is the one to look at the files now.
+    fn begin_check(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_due = self.path.is_some() && !state.is_checking && state.checked.elapsed() >= CHECK_INTERVAL;
+        state.is_checking |= is_due;
+        is_due
+    }
+
+    fn check(&self) {
+        let Some(path) = &self.path else { return };
+        let fingerprint = self.state.lock().fingerprint.clone();
+        let found = fingerprint.changed().then(|| read(path));
+        let mut state = self.state.lock();
+        state.is_checking = false;
+        state.checked = Instant::now();
+        let Some((fingerprint, config)) = found else { return };
+        // Of a faulty file too: until it changes again, reading it again would find the same.
+        state.fingerprint = fingerprint;
+        match config {
+            Ok(new) => match state.config.refuse_change(&new) {
+                Some(why) => log::warn!("{}: {why}", path.display()),
+                None => {
+                    log::info!("{}: read again", path.display());
+                    state.config = Arc::new(new);
+                }
+            },
+            Err(faults) => {
+                faults.iter().for_each(|fault| log::warn!("{fault}; the old settings stay in effect"));
+            }
+        }
+    }
+}
+
+/// What a file contains. By default everybody may connect.
 #[derive(Default)]
-pub(crate) struct WebConfig {
+pub(in crate::server) struct WebConfig {
     /// `None`: plain text.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
-    /// Nobody comes in without a certificate.
-    client_certificates: bool,
-    /// Nobody = everybody.
-    pub(crate) users: Arc<Users>,
+    pub(in crate::server) tls: Option<Arc<ServerConfig>>,
+    /// No client is admitted without a certificate.
+    requires_certificate: bool,
+    /// None = everybody.
+    pub(super) users: Arc<Users>,
     /// Added to every answer; they replace ours of the same name.
-    pub(crate) headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
 }
 
 impl WebConfig {
-    /// The keys that keep strangers out, and whether these settings have them.
+    /// The keys that keep strangers out, and whether they are set.
     fn protections(&self) -> [(&'static str, bool); 3] {
         [
             ("tls_server_config", self.tls.is_some()),
-            ("client_auth_type: RequireAndVerifyClientCert", self.client_certificates),
+            ("client_auth_type: RequireAndVerifyClientCert", self.requires_certificate),
             ("basic_auth_users", !self.users.is_empty()),
         ]
     }
 
-    /// True when strangers are neither kept out nor kept from listening.
-    pub(crate) fn is_open(&self) -> bool {
+    /// True when strangers may send requests and read along.
+    pub(in crate::server) fn is_open(&self) -> bool {
         self.protections().iter().all(|(_, protects)| !protects)
     }
 
-    /// The kinds of protection that `new` does not have any more, by their keys.
-    pub(crate) fn lost_in(&self, new: &WebConfig) -> Vec<&'static str> {
+    /// Why the running exporter does not change over to `new`, if so.
+    fn refuse_change(&self, new: &WebConfig) -> Option<String> {
         let both = self.protections().into_iter().zip(new.protections());
-        let lost = both.filter(|((_, before), (_, after))| *before && !after);
-        lost.map(|((key, _), _)| key).collect()
+        let lost: Vec<&str> =
+            both.filter(|((_, before), (_, after))| *before && !after).map(|((key, _), _)| key).collect();
+        if !lost.is_empty() {
+            let (keys, verb) = (lost.join(", "), if lost.len() == 1 { "is" } else { "are" });
+            return Some(format!("{keys} {verb} gone from the file; the old settings stay until a restart"));
+        }
+        (new.tls.is_some() && self.tls.is_none())
+            .then(|| "switching TLS on needs a restart; the old settings stay in effect".to_owned())
     }
 }
 
@@ -64,7 +155,7 @@ const HEADERS: [&str; 5] = [
     "Strict-Transport-Security",
 ];
 /// A login of a higher cost takes seconds of CPU.
-const HIGHEST_COST: u32 = 16;
+const MAX_BCRYPT_COST: u32 = 16;
 
 const CLIENT_AUTH: &[(&str, Option<ClientAuth>)] = &[
     ("NoClientCert", Some(ClientAuth::None)),
@@ -74,36 +165,36 @@ const CLIENT_AUTH: &[(&str, Option<ClientAuth>)] = &[
     ("RequireAnyClientCert", None),
 ];
 
-/// Reads the file and the certificates it names. The stamps are of all of them, whatever came of it.
-pub(crate) fn read(path: &Path) -> (FileFingerprint, Result<WebConfig, Vec<Error>>) {
-    let mut stamps = FileFingerprint::default();
-    stamps.add(path);
+/// Reads the file and the certificates it names. The fingerprint is of all of them, also where that fails.
+fn read(path: &Path) -> (FileFingerprint, Result<WebConfig, Vec<Error>>) {
+    let mut fingerprint = FileFingerprint::default();
+    fingerprint.add(path);
     let document = match Document::open(&path.display().to_string(), path) {
         Ok(document) => document,
-        // As the exporters of Prometheus take it: nothing is asked for.
-        Err(error) if error.message() == "the file is empty" => return (stamps, Ok(WebConfig::default())),
-        Err(error) => return (stamps, Err(vec![error])),
+        // As in the Prometheus exporters: an empty file sets nothing.
+        Err(error) if error.message() == "the file is empty" => {
+            return (fingerprint, Ok(WebConfig::default()));
+        }
+        Err(error) => return (fingerprint, Err(vec![error])),
     };
     let reader = Reader::new(&|name| std::env::var(name).ok());
-    let config = Keys::root(&document, &reader).map(|keys| root(keys, &mut stamps));
+    let config = Keys::root(&document, &reader).map(|keys| root(keys, &mut fingerprint));
     let (faults, warnings) = reader.finish();
-    for warning in warnings {
-        log::warn!("{warning}");
-    }
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
     match config {
-        Some(config) if faults.is_empty() => (stamps, Ok(config)),
-        _ => (stamps, Err(faults)),
+        Some(config) if faults.is_empty() => (fingerprint, Ok(config)),
+        _ => (fingerprint, Err(faults)),
     }
 }
 
-fn root(mut keys: Keys<'_>, stamps: &mut FileFingerprint) -> WebConfig {
+fn root(mut keys: Keys<'_>, fingerprint: &mut FileFingerprint) -> WebConfig {
     let mut config = WebConfig::default();
     if let Some(mut inner) = keys.inner("tls_server_config") {
-        let wanted = tls_keys(&mut inner, stamps);
-        if let Some(wanted) = wanted.filter(|_| !inner.faulted()) {
-            match tls::configure(&wanted) {
+        let section = tls_section(&mut inner, fingerprint);
+        if let Some(section) = section.filter(|_| !inner.faulted()) {
+            match tls::configure(&section) {
                 Ok(tls) => {
-                    config.client_certificates = wanted.client_auth == ClientAuth::Required;
+                    config.requires_certificate = section.client_auth == ClientAuth::Required;
                     config.tls = Some(Arc::new(tls));
                 }
                 Err((key, message)) => inner.fault(key, message),
@@ -113,43 +204,41 @@ fn root(mut keys: Keys<'_>, stamps: &mut FileFingerprint) -> WebConfig {
     }
     if let Some(mut inner) = keys.inner("http_server_config") {
         config.headers = headers(&mut inner);
-        // We speak HTTP/1.1, which every client that offers HTTP/2 knows too.
+        // Every client that offers HTTP/2 supports HTTP/1.1 too.
         let _ = inner.flag("http2");
         inner.finish();
     }
     config.users = Arc::new(users(&mut keys));
-    keys.forbid(
-        "rate_limit",
-        "`rate_limit` is not supported: exporter.http.max_connections bounds what is served",
-    );
+    keys.forbid("rate_limit", "`rate_limit` is not supported: exporter.http.max_connections limits the load");
     keys.finish();
     config
 }
 
-/// `None` without a certificate, which a fault tells of unless the section is empty.
-fn tls_keys(keys: &mut Keys<'_>, stamps: &mut FileFingerprint) -> Option<Wanted> {
-    let certificates = source(keys, "cert_file", "cert", stamps);
-    let key = source(keys, "key_file", "key", stamps);
-    let client_ca = source(keys, "client_ca_file", "client_ca", stamps);
+/// `None` without a certificate, which is a fault unless the section is empty.
+fn tls_section(keys: &mut Keys<'_>, fingerprint: &mut FileFingerprint) -> Option<TlsSection> {
+    let certificates = source(keys, "cert_file", "cert", fingerprint);
+    let key = source(keys, "key_file", "key", fingerprint);
+    let client_ca = source(keys, "client_ca_file", "client_ca", fingerprint);
     let client_auth = client_auth(keys);
     keys.forbid(
         "client_allowed_sans",
-        "`client_allowed_sans` is not supported: every certificate of client_ca is let in",
+        "`client_allowed_sans` is not supported: every certificate that client_ca signed is accepted",
     );
     let versions = versions(keys);
-    let (ciphers, curves) = (named(CIPHERS, keys, "cipher_suites"), named(CURVES, keys, "curve_preferences"));
-    // Without a meaning since Go 1.17: the server chooses.
+    let ciphers = named(&tls::cipher_suites(), keys, "cipher_suites");
+    let curves = named(CURVES, keys, "curve_preferences");
+    // Without effect since Go 1.17: the server chooses.
     let _ = keys.flag("prefer_server_cipher_suites");
     if client_ca.is_some() && client_auth == ClientAuth::None {
         keys.fault_with_hint(
             "",
-            "has a client CA, and client_auth_type asks for no certificate",
+            "has a client CA, but client_auth_type requires no certificate",
             "write `client_auth_type: RequireAndVerifyClientCert`",
         );
     }
     match (certificates, key) {
         (Some(certificates), Some(key)) => {
-            Some(Wanted { certificates, key, client_auth, client_ca, versions, ciphers, curves })
+            Some(TlsSection { certificates, key, client_auth, client_ca, versions, ciphers, curves })
         }
         (None, None) if client_ca.is_none() && client_auth == ClientAuth::None => None,
         (certificates, _) => {
@@ -160,22 +249,22 @@ fn tls_keys(keys: &mut Keys<'_>, stamps: &mut FileFingerprint) -> Option<Wanted>
     }
 }
 
-/// A file, or what would stand in it.
+/// A file, or what would be in it.
 fn source(
     keys: &mut Keys<'_>,
     file: &'static str,
     inline: &'static str,
-    stamps: &mut FileFingerprint,
-) -> Option<Source> {
+    fingerprint: &mut FileFingerprint,
+) -> Option<PemSource> {
     let path = keys.file(file);
     let text = keys.secret(inline);
     if path.is_some() && text.is_some() {
-        keys.fault(inline, format!("stands beside `{file}`: write one of them"));
+        keys.fault(inline, format!("conflicts with `{file}`: set only one of them"));
     }
     if let Some(path) = &path {
-        stamps.add(path);
+        fingerprint.add(path);
     }
-    path.map(|path| Source::File(file, path)).or_else(|| text.map(|text| Source::Inline(inline, text)))
+    path.map(|path| PemSource::File(file, path)).or_else(|| text.map(|text| PemSource::Inline(inline, text)))
 }
 
 fn client_auth(keys: &mut Keys<'_>) -> ClientAuth {
@@ -183,7 +272,7 @@ fn client_auth(keys: &mut Keys<'_>) -> ClientAuth {
         None => ClientAuth::None,
         Some(Some(auth)) => auth,
         Some(None) => {
-            let message = "a certificate that nobody verifies says nothing, and is not supported";
+            let message = "a certificate that is not verified proves nothing, and is not supported";
             keys.fault_with_hint(
                 "client_auth_type",
                 message,
@@ -195,7 +284,7 @@ fn client_auth(keys: &mut Keys<'_>) -> ClientAuth {
 }
 
 /// The versions from `min_version` to `max_version`.
-fn versions(keys: &mut Keys<'_>) -> Vec<&'static rustls::SupportedProtocolVersion> {
+fn versions(keys: &mut Keys<'_>) -> Vec<&'static SupportedProtocolVersion> {
     let known: Vec<(&'static str, usize)> =
         VERSIONS.iter().zip(0..).map(|((name, _), at)| (*name, at)).collect();
     let lowest = keys.choice("min_version", &known);
@@ -203,10 +292,7 @@ fn versions(keys: &mut Keys<'_>) -> Vec<&'static rustls::SupportedProtocolVersio
     let range = lowest.unwrap_or(2)..=highest.unwrap_or(VERSIONS.len() - 1);
     for (key, bound) in [("min_version", lowest), ("max_version", highest)] {
         if let Some((name, None)) = bound.and_then(|at| VERSIONS.get(at)) {
-            keys.fault(
-                key,
-                format!("{name} is not supported: it is broken; TLS12 and TLS13 are spoken here"),
-            );
+            keys.fault(key, format!("{name} is not supported: it is insecure; use TLS12 or TLS13"));
         }
     }
     if range.is_empty() {
@@ -215,20 +301,20 @@ fn versions(keys: &mut Keys<'_>) -> Vec<&'static rustls::SupportedProtocolVersio
     VERSIONS.get(range).unwrap_or_default().iter().filter_map(|(_, version)| *version).collect()
 }
 
-/// What a list of names means, each of which must be in the table. `None`: there is no list, or an empty one.
-fn named<T: Copy>(table: &[(&str, T)], keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<T>> {
+/// The values of a list of names, each of which must be in the table. `None`: there is no list, or an empty one.
+fn named<N: AsRef<str>, T: Copy>(table: &[(N, T)], keys: &mut Keys<'_>, key: &'static str) -> Option<Vec<T>> {
     let names = keys.texts(key).filter(|names| !names.is_empty())?;
     let find = |name: &String| {
-        let found = table.iter().find(|(known, _)| known == name);
+        let found = table.iter().find(|(known, _)| known.as_ref() == name);
         if found.is_none() {
-            let known: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+            let known: Vec<&str> = table.iter().map(|(name, _)| name.as_ref()).collect();
             keys.fault_with_hint(
                 key,
                 format!("{name:?} is not supported"),
                 format!("known: {}", known.join(", ")),
             );
         }
-        found.map(|(_, meaning)| *meaning)
+        found.map(|(_, value)| *value)
     };
     Some(names.iter().filter_map(find).collect())
 }
@@ -253,18 +339,68 @@ fn users(keys: &mut Keys<'_>) -> Users {
     let pairs = keys.pairs("basic_auth_users").unwrap_or_default();
     for (name, hash) in &pairs {
         match bcrypt::HashParts::from_str(hash) {
-            Ok(parts) if parts.get_cost() <= HIGHEST_COST => {}
+            Ok(parts) if parts.get_cost() <= MAX_BCRYPT_COST => {}
             Ok(parts) => {
                 let message =
-                    format!("the cost {} of user {name:?} is above {HIGHEST_COST}", parts.get_cost());
+                    format!("the cost {} of user {name:?} is above {MAX_BCRYPT_COST}", parts.get_cost());
                 keys.fault("basic_auth_users", message);
             }
             Err(_) => keys.fault_with_hint(
                 "basic_auth_users",
-                format!("the password of user {name:?} is no bcrypt hash"),
+                format!("the password of user {name:?} is not a bcrypt hash"),
                 "make one with `htpasswd -nBC 10 NAME`",
             ),
         }
     }
-    Users::new(pairs.into_iter().collect::<HashMap<_, _>>())
+    Users::new(pairs.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USERS: &str = "basic_auth_users:
+  alice: $2b$05$uRsCdU5FXxsmlmcBdO.ay.rvcP3Bcl4wUZXAuvFcutxQYdw2V4xxq
+  bob: $2b$05$uRsCdU5FXxsmlmcBdO.ay.rvcP3Bcl4wUZXAuvFcutxQYdw2V4xxq
+";
+    const HEADERS: &str = "http_server_config: {headers: {X-Frame-Options: sameorigin}}
+";
+
+    /// Reads the file again, as if a client had connected after the interval.
+    fn read_again(store: &WebConfigStore) -> Arc<WebConfig> {
+        store.check();
+        store.last_read()
+    }
+
+    #[test]
+    fn no_cut_of_a_file_lets_strangers_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yml");
+        for text in [format!("{USERS}{HEADERS}"), format!("# who\n{HEADERS}{USERS}")] {
+            std::fs::write(&path, &text).unwrap();
+            let store = WebConfigStore::open(Some(&path)).unwrap();
+            for length in 0..text.len() {
+                std::fs::write(&path, &text[..length]).unwrap();
+                assert!(!read_again(&store).users.is_empty(), "cut after {:?}", &text[..length]);
+            }
+            std::fs::remove_file(&path).unwrap();
+            assert!(!read_again(&store).users.is_empty());
+            std::fs::write(&path, format!("# whole again\n{text}")).unwrap();
+            assert_eq!(read_again(&store).headers.len(), 1);
+        }
+    }
+
+    #[test]
+    fn users_that_replace_others_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yml");
+        std::fs::write(&path, "").unwrap();
+        let store = WebConfigStore::open(Some(&path)).unwrap();
+        assert!(store.last_read().is_open());
+        std::fs::write(&path, USERS).unwrap();
+        let first = read_again(&store);
+        assert!(!first.is_open());
+        std::fs::write(&path, USERS.replace("bob", "carol")).unwrap();
+        assert!(!Arc::ptr_eq(&first, &read_again(&store)));
+    }
 }

@@ -107,10 +107,9 @@ pub(super) fn expectations(victim: &Victim) -> Aftermath {
     headers(victim, ["Expect: 200-ok", "Expect: 100-continue, more"])
 }
 
-/// A forged word of the gate's own: nobody believes it.
+/// A forged private header of the gate: it is ignored.
 pub(super) fn forged_pass(victim: &Victim) -> Aftermath {
-    let forged =
-        "X-Sql-Exporter-Gate-Pass: 0 0 127.0.0.1 known\r\nConnection: close, X-Sql-Exporter-Gate-Pass";
+    let forged = "X-Sql-Exporter-Gate: 0 0 127.0.0.1 true true\r\nConnection: close, X-Sql-Exporter-Gate";
     headers(victim, [forged])
 }
 

@@ -54,8 +54,8 @@ fn echo_or_hold(request: &Request) -> Response {
     echo(request)
 }
 
-/// Requests that take all connections which the gate keeps to its backend: the next one needs a new one. A backend that
-/// died at once is not replaced at once: who finds that out is refused, and asks again.
+/// As many requests under way as the HTTP library has threads of its own: for the next one the gate probes for a thread. A
+/// backend that died at once is not replaced at once: the request that finds that out is refused, and repeated here.
 fn hold_all(front: &Front) -> Vec<Client> {
     let mut clients = Vec::new();
     while clients.len() < 4 {
@@ -81,7 +81,7 @@ impl log::Log for Rebuilds {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if record.args().to_string().contains("was started anew") {
+        if record.args().to_string().contains("was restarted") {
             REBUILT.fetch_add(1, Ordering::SeqCst);
         }
     }

@@ -88,7 +88,7 @@ fn at_the_cap_the_longest_idle_connection_makes_room() {
     assert!(front.rejected().is_empty());
 }
 
-/// A front door whose answers wait until `release` is dropped.
+/// A server whose answers wait until `release` is dropped.
 fn held(limits: HttpLimits) -> (Front, std::sync::mpsc::Sender<()>, Arc<std::sync::atomic::AtomicUsize>) {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = Mutex::new(wait);

@@ -1,11 +1,11 @@
-//! `/`: how the targets and queries stood last time, for people. Useful without JavaScript and on a phone; runs no
-//! query, opens no connection. [`view`] gathers, [`render`] writes.
+//! `/`: the state of targets and queries as of the last scrapes, for people. Useful without JavaScript and on a phone; runs
+//! no query, opens no connection. [`StatusView`] collects the state, [`render`] writes it as HTML.
 
-mod reasons;
 mod render;
 
 use std::time::Duration;
 
+use super::{Endpoints, admit};
 use crate::clock::Timestamp;
 use crate::config::route_prefix::RoutePrefix;
 use crate::engine::target::Target;
@@ -13,60 +13,46 @@ use crate::engine::targets::Targets;
 use crate::error::{Error, Reason};
 use crate::server::{Request, Response};
 
-use super::Endpoints;
-use crate::server::negotiate;
+/// Answers with the page, where `enable_pages` allows this peer to see it.
+pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
+    let targets = endpoints.targets();
+    match admit(targets.exporter.enable_pages, request, "enable_pages") {
+        Ok(()) => {
+            let page = render::render(&StatusView::of(&targets), request.is_trusted());
+            Response::html(page, render::SCRIPT)
+        }
+        Err(refusal) => refusal,
+    }
+}
 
 /// What the page shows.
-#[derive(Debug, Clone, Default)]
-pub struct View {
+#[derive(Default)]
+struct StatusView {
     /// What the paths of its links begin with.
-    pub prefix: RoutePrefix,
+    prefix: RoutePrefix,
     /// The worst first, else in configuration order.
-    pub targets: Vec<TargetView>,
+    targets: Vec<TargetView>,
 }
 
-/// One target.
-#[derive(Debug, Clone, Default)]
-pub struct TargetView {
-    /// Its name.
-    pub name: String,
-    /// Its driver's label value.
-    pub driver: String,
-    /// Its own labels.
-    pub labels: Vec<(String, String)>,
-    /// How it stood at the last scrape.
-    pub state: State,
-    /// What it said of itself at its last login, each empty where it did not tell: version, role, encryption.
-    pub facts: [String; 3],
+#[derive(Default)]
+struct TargetView {
+    name: String,
+    driver: String,
+    labels: Vec<(String, String)>,
+    /// As of the last scrape.
+    state: TargetState,
+    /// Version, role and encryption as of the last login, each empty where it is not known.
+    facts: [String; 3],
     /// Time until the next attempt to connect; zero when it may be now.
-    pub backoff: Duration,
+    backoff: Duration,
     /// Why it is down.
-    pub trouble: Option<Trouble>,
-    /// Its queries, those that fail first, else in configuration order.
-    pub queries: Vec<QueryView>,
+    failure: Option<Failure>,
+    /// Those that fail first, else in configuration order.
+    queries: Vec<QueryView>,
 }
 
-impl TargetView {
-    /// True when somebody should look at it.
-    fn is_bad(&self) -> bool {
-        self.rank() < 2
-    }
-
-    /// The lower, the worse.
-    fn rank(&self) -> u8 {
-        match self.state {
-            State::Down => 0,
-            State::Up if self.queries.iter().any(|query| query.trouble.is_some()) => 1,
-            State::Up => 2,
-            State::New => 3,
-            State::Disabled => 4,
-        }
-    }
-}
-
-/// How a target stood at the last scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum State {
+enum TargetState {
     /// It was not scraped yet.
     #[default]
     New,
@@ -74,103 +60,113 @@ pub enum State {
     Up,
     /// None was.
     Down,
-    /// Switched off in the configuration.
+    /// Disabled in the configuration.
     Disabled,
 }
 
-/// One query of a target.
-#[derive(Debug, Clone, Default)]
-pub struct QueryView {
-    /// Its name.
-    pub name: String,
-    /// Its collector.
-    pub collector: String,
-    /// False: switched off in the configuration.
-    pub enabled: bool,
+#[derive(Default)]
+struct QueryView {
+    name: String,
+    collector: String,
+    enabled: bool,
     /// How long it took last time.
-    pub took: Option<Duration>,
-    /// Rows of its last good result.
-    pub rows: Option<u64>,
-    /// Series of its last good result.
-    pub series: Option<u64>,
+    took: Option<Duration>,
+    /// Of its last good result.
+    rows: Option<u64>,
+    /// Of its last good result.
+    series: Option<u64>,
     /// Time since it last succeeded.
-    pub age: Option<Duration>,
-    /// Why it fails.
-    pub trouble: Option<Trouble>,
+    age: Option<Duration>,
+    failure: Option<Failure>,
 }
 
-/// Why something fails: for everybody the reason and the database's code, for this machine the message as well.
-#[derive(Debug, Clone)]
-pub struct Trouble {
-    /// From the closed set.
-    pub reason: Reason,
-    /// The database's own code.
-    pub sqlstate: Option<String>,
-    /// What the database, or we, say; empty where it is not known.
-    pub message: String,
+/// Why something fails: everybody sees the reason and the database's code, trusted clients also the message.
+#[derive(Clone)]
+struct Failure {
+    reason: Reason,
+    sqlstate: Option<String>,
+    /// Empty where it is not known.
+    message: String,
 }
 
-impl From<&Error> for Trouble {
+impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let sqlstate = error.sqlstate().map(str::to_owned);
-        Trouble { reason: error.reason(), sqlstate, message: error.message().to_owned() }
+        Failure { reason: error.reason(), sqlstate, message: error.message().to_owned() }
     }
 }
 
-/// Answers with the page, where `enable_pages` lets this peer see it.
-pub fn answer(site: &Endpoints, request: &Request) -> Response {
-    let fleet = site.targets();
-    match negotiate::admit(fleet.exporter.enable_pages, request, "enable_pages") {
-        Ok(()) => negotiate::html(render::render(&view(&fleet), request.is_trusted()), render::SCRIPT),
-        Err(refusal) => refusal,
+impl StatusView {
+    /// The state as of the last scrapes, the worst first. A query of a target that is down keeps its last state.
+    fn of(all: &Targets) -> StatusView {
+        let mut targets: Vec<TargetView> = all.targets.iter().map(|target| TargetView::of(target)).collect();
+        targets.sort_by_key(TargetView::rank);
+        StatusView { prefix: all.exporter.route_prefix.clone(), targets }
     }
 }
 
-/// What the fleet remembers of the last scrapes, the worst first. A query of a target that is down stands as it stood
-/// before.
-fn view(fleet: &Targets) -> View {
-    let mut targets: Vec<TargetView> = fleet.targets.iter().map(|target| target_view(target)).collect();
-    targets.sort_by_key(TargetView::rank);
-    for target in &mut targets {
-        target.queries.sort_by_key(|query| query.trouble.is_none());
+impl TargetView {
+    fn of(target: &Target) -> TargetView {
+        let database = &target.database;
+        let (facts, down) = (target.facts(), target.down());
+        let state = match (&facts, &down) {
+            _ if !database.enabled => TargetState::Disabled,
+            (_, Some(_)) => TargetState::Down,
+            (Some(_), None) => TargetState::Up,
+            (None, None) => TargetState::New,
+        };
+        let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.as_str().to_owned()]);
+        let mut queries: Vec<QueryView> =
+            (0..database.queries.len()).filter_map(|index| QueryView::of(target, index)).collect();
+        queries.sort_by_key(|query| query.failure.is_none());
+        TargetView {
+            name: database.name.clone(),
+            driver: database.driver.to_owned(),
+            labels: labels.collect(),
+            state,
+            facts: facts.unwrap_or_default(),
+            backoff: target.backoff(),
+            failure: down.as_ref().map(Failure::from),
+            queries,
+        }
     }
-    View { prefix: fleet.exporter.route_prefix.clone(), targets }
+
+    /// How many queries fail.
+    fn failing(&self) -> usize {
+        self.queries.iter().filter(|query| query.failure.is_some()).count()
+    }
+
+    /// True when it needs attention.
+    fn is_bad(&self) -> bool {
+        self.rank() < 2
+    }
+
+    /// The lower, the worse.
+    fn rank(&self) -> u8 {
+        match self.state {
+            TargetState::Down => 0,
+            TargetState::Up if self.failing() > 0 => 1,
+            TargetState::Up => 2,
+            TargetState::New => 3,
+            TargetState::Disabled => 4,
+        }
+    }
 }
 
-fn target_view(target: &Target) -> TargetView {
-    let plan = &target.database;
-    let (facts, down) = (target.facts(), target.down());
-    let state = match (&facts, &down) {
-        _ if !plan.enabled => State::Disabled,
-        (_, Some(_)) => State::Down,
-        (Some(_), None) => State::Up,
-        (None, None) => State::New,
-    };
-    let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.as_str().to_owned()]);
-    TargetView {
-        name: plan.name.clone(),
-        driver: plan.driver.to_owned(),
-        labels: labels.collect(),
-        state,
-        facts: facts.unwrap_or_default(),
-        backoff: target.backoff(),
-        trouble: down.as_ref().map(Trouble::from),
-        queries: (0..plan.queries.len()).filter_map(|index| query_view(target, index)).collect(),
+impl QueryView {
+    fn of(target: &Target, index: usize) -> Option<QueryView> {
+        let query = target.database.queries.get(index)?;
+        let past = target.past(index);
+        Some(QueryView {
+            name: query.name.to_string(),
+            collector: query.collector.to_string(),
+            enabled: query.enabled,
+            took: past.took,
+            rows: past.succeeded.map(|_| past.rows),
+            series: past.succeeded.map(|_| past.series),
+            age: past.succeeded.map(Timestamp::age),
+            failure: past.failing.as_ref().map(Failure::from),
+        })
     }
-}
-
-fn query_view(target: &Target, index: usize) -> Option<QueryView> {
-    let query = target.database.queries.get(index)?;
-    let past = target.past(index);
-    Some(QueryView {
-        name: query.name.to_string(),
-        collector: query.collector.to_string(),
-        enabled: query.enabled,
-        took: past.took,
-        rows: past.succeeded.map(|_| past.rows),
-        series: past.succeeded.map(|_| past.series),
-        age: past.succeeded.map(Timestamp::age),
-        trouble: past.failing.as_ref().map(Trouble::from),
-    })
 }

@@ -1,24 +1,39 @@
-//! The view as HTML. Text enters by [`Html::text`] alone, which escapes it; [`Html::raw`] takes literals only.
+//! The view as HTML. All markup is literal; what varies enters at a `{}` of [`Html::add`], which escapes it.
 
 use std::time::Duration;
 
-use super::reasons::words;
-use super::{QueryView, State, TargetView, Trouble, View};
+use super::{Failure, QueryView, StatusView, TargetState, TargetView};
 use crate::config::route_prefix::RoutePrefix;
+use crate::error::Reason;
 
 const STYLE: &str = include_str!("style.css");
-/// All the script there is; the page's policy names it by its hash.
+/// The page's only script; its policy names it by its hash.
 pub(super) const SCRIPT: &str = include_str!("script.js");
+
+/// With more targets than this the healthy ones are folded.
+const MAX_OPEN: usize = 20;
+/// With more targets than this there is a field to filter by.
+const MAX_UNFILTERED: usize = 5;
 
 struct Html(String);
 
 impl Html {
-    fn raw(&mut self, markup: &'static str) -> &mut Self {
+    fn raw(&mut self, markup: &'static str) {
         self.0.push_str(markup);
-        self
     }
 
-    fn text(&mut self, text: &str) -> &mut Self {
+    /// Appends markup in which each `{}` is replaced by the next of `texts`, escaped.
+    fn add(&mut self, markup: &'static str, texts: &[&str]) {
+        let mut texts = texts.iter();
+        for (at, literal) in markup.split("{}").enumerate() {
+            if at > 0 {
+                self.escape(texts.next().unwrap_or(&""));
+            }
+            self.0.push_str(literal);
+        }
+    }
+
+    fn escape(&mut self, text: &str) {
         for character in text.chars() {
             match character {
                 '&' => self.0.push_str("&amp;"),
@@ -26,101 +41,96 @@ impl Html {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
-                // Controls are no characters of HTML.
+                // HTML does not allow control characters.
                 other if other.is_control() && !matches!(other, '\n' | '\t') => self.0.push('\u{fffd}'),
                 other => self.0.push(other),
             }
         }
-        self
     }
 }
 
-/// With more targets than this the healthy ones are folded, and there is a field to filter by.
-const MANY: usize = 20;
-/// With fewer there is nothing to filter.
-const FEW: usize = 5;
-
-/// The page. `full`: messages of databases too, else only reasons and codes.
-pub(super) fn render(view: &View, full: bool) -> String {
+/// The page. `full`: with the messages of databases, else only reasons and codes.
+pub(super) fn render(view: &StatusView, full: bool) -> String {
     let mut html = Html(String::with_capacity(4096 + 512 * view.targets.len()));
-    html.raw("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>")
-        .raw("<meta name=viewport content=\"width=device-width, initial-scale=1\">")
-        // Without an icon of its own the browser would ask for one.
-        .raw("<link rel=icon href=\"data:,\"><title>sql-exporter: ")
-        .text(&summary(view))
-        .raw("</title><style>")
-        .raw(STYLE)
-        .raw("</style></head>\n<body><header><h1>sql-exporter</h1><p>version ")
-        .text(env!("CARGO_PKG_VERSION"))
-        .raw(", ")
-        .text(&summary(view))
-        .raw("</p><nav>");
+    let summary = summary(view);
+    // Without an icon of its own the browser would request one.
+    html.add(
+        "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>\
+         <meta name=viewport content=\"width=device-width, initial-scale=1\">\
+         <link rel=icon href=\"data:,\"><title>sql-exporter: {}</title><style>",
+        &[&summary],
+    );
+    html.raw(STYLE);
+    html.add(
+        "</style></head>\n<body><header><h1>sql-exporter</h1><p>version {}, {}</p><nav>",
+        &[env!("CARGO_PKG_VERSION"), &summary],
+    );
     for path in ["/metrics", "/-/metrics", "/sd", "/config"] {
         let path = view.prefix.path(path);
-        html.raw("<a href=\"").text(&path).raw("\">").text(&path).raw("</a> ");
+        html.add("<a href=\"{}\">{}</a> ", &[&path, &path]);
     }
     html.raw("</nav>\n");
-    if view.targets.len() > FEW {
+    if view.targets.len() > MAX_UNFILTERED {
         html.raw(
-            "<p hidden><label>Filter <input type=search autocomplete=off placeholder=\"press /\"></label> ",
-        )
-        .raw("<output aria-live=polite></output></p>\n");
+            "<p hidden><label>Filter <input type=search autocomplete=off placeholder=\"press /\"></label> \
+             <output aria-live=polite></output></p>\n",
+        );
     }
     html.raw("</header>\n<main>\n");
     for target in &view.targets {
-        let open = view.targets.len() <= MANY || target.is_bad();
-        target_details(&mut html, target, &view.prefix, open, full);
+        let open = view.targets.len() <= MAX_OPEN || target.is_bad();
+        add_target(&mut html, target, &view.prefix, open, full);
     }
     html.raw("</main>\n<footer><p>As of the last scrapes, the worst first; this page runs no query.");
     if !full {
-        html.raw(" Messages of the databases are shown to this machine and to who has logged in.");
+        html.raw(" Messages of databases are shown to clients on this machine and to authenticated ones.");
     }
     html.raw("</p></footer>");
-    if view.targets.len() > FEW {
-        html.raw("<script>").raw(SCRIPT).raw("</script>");
+    if view.targets.len() > MAX_UNFILTERED {
+        html.raw("<script>");
+        html.raw(SCRIPT);
+        html.raw("</script>");
     }
     html.raw("</body></html>\n");
     html.0
 }
 
-fn summary(view: &View) -> String {
-    let down = view.targets.iter().filter(|target| target.state == State::Down).count();
-    let queries = || view.targets.iter().flat_map(|target| &target.queries);
-    let failing = queries().filter(|query| query.trouble.is_some()).count();
+fn summary(view: &StatusView) -> String {
+    let down = view.targets.iter().filter(|target| target.state == TargetState::Down).count();
+    let failing: usize = view.targets.iter().map(TargetView::failing).sum();
     let count =
         |number: usize, one: &str, more: &str| format!("{number} {}", if number == 1 { one } else { more });
     let targets = count(view.targets.len(), "target", "targets");
-    let queries = count(queries().count(), "query", "queries");
+    let queries = count(view.targets.iter().map(|target| target.queries.len()).sum(), "query", "queries");
     format!("{targets}, {down} down; {queries}, {failing} failing")
 }
 
-fn target_details(html: &mut Html, target: &TargetView, prefix: &RoutePrefix, open: bool, full: bool) {
-    let (class, word) = match target.state {
-        State::New => ("new", "not scraped yet"),
-        State::Up => ("up", "up"),
-        State::Down => ("down", "down"),
-        State::Disabled => ("new", "disabled"),
+fn add_target(html: &mut Html, target: &TargetView, prefix: &RoutePrefix, open: bool, full: bool) {
+    let (class, state) = match target.state {
+        TargetState::New => ("new", "not scraped yet"),
+        TargetState::Up => ("up", "up"),
+        TargetState::Down => ("down", "down"),
+        TargetState::Disabled => ("new", "disabled"),
     };
-    html.raw(if open { "<details open><summary><h2>" } else { "<details><summary><h2>" });
-    html.text(&target.name).raw("</h2> <span class=").raw(class).raw(">").raw(word).raw("</span>");
-    let failing = target.queries.iter().filter(|query| query.trouble.is_some()).count();
-    if target.state == State::Up && failing > 0 {
-        html.raw(" <span class=bad>").text(&failing.to_string()).raw(" failing</span>");
+    let open = if open { " open" } else { "" };
+    html.add("<details{}><summary><h2>{}</h2> <span class={}>{}</span>", &[open, &target.name, class, state]);
+    if target.state == TargetState::Up && target.failing() > 0 {
+        html.add(" <span class=bad>{} failing</span>", &[&target.failing().to_string()]);
     }
-    html.raw("</summary>\n<p>").text(&target.driver);
+    html.add("</summary>\n<p>{}", &[&target.driver]);
     for fact in target.facts.iter().filter(|fact| !fact.is_empty()) {
-        html.raw(" · ").text(fact);
+        html.add(" · {}", &[fact]);
     }
     for (name, value) in &target.labels {
-        html.raw(" · <code>").text(name).raw("=\"").text(value).raw("\"</code>");
+        html.add(" · <code>{}=\"{}\"</code>", &[name, value]);
     }
     let name: String = form_urlencoded::byte_serialize(target.name.as_bytes()).collect();
-    html.raw(" · <a href=\"").text(&prefix.path("/probe?target=")).text(&name).raw("\">probe</a></p>\n");
-    if let Some(trouble) = &target.trouble {
+    html.add(" · <a href=\"{}{}\">probe</a></p>\n", &[&prefix.path("/probe?target="), &name]);
+    if let Some(failure) = &target.failure {
         html.raw("<p class=bad>");
-        trouble_text(html, trouble, full);
+        add_failure(html, failure, full);
         if !target.backoff.is_zero() {
-            html.raw("; next attempt in ").text(&span(target.backoff));
+            html.add("; next attempt in {}", &[&span(target.backoff)]);
         }
         html.raw("</p>\n");
     }
@@ -128,51 +138,74 @@ fn target_details(html: &mut Html, target: &TargetView, prefix: &RoutePrefix, op
         html.raw(
             "<table><thead><tr><th>query<th>collector<th>duration<th>rows<th>series<th>age<th>state<tbody>\n",
         );
-        target.queries.iter().for_each(|query| query_row(html, query, full));
+        target.queries.iter().for_each(|query| add_query(html, query, full));
         html.raw("</table>\n");
     }
     html.raw("</details>\n");
 }
 
-/// HTML lets a row and its cells end where the next one begins, which is half of the bytes.
-fn query_row(html: &mut Html, query: &QueryView, full: bool) {
-    let count = |count: Option<u64>| count.map_or_else(String::new, |count| count.to_string());
-    html.raw("<tr><th scope=row>").text(&query.name).raw("<td>").text(&query.collector);
-    let numbers = [
-        query.took.map(span).unwrap_or_default(),
-        count(query.rows),
-        count(query.series),
-        query.age.map(span).unwrap_or_default(),
-    ];
-    for number in numbers {
-        html.raw("<td>").text(&number);
-    }
-    match (&query.trouble, query.enabled, query.age) {
-        (_, false, _) => {
-            html.raw("<td>disabled");
-        }
-        (Some(trouble), _, _) => {
+/// In HTML a row and its cells may end where the next one begins, which saves half of the bytes.
+fn add_query(html: &mut Html, query: &QueryView, full: bool) {
+    let count = |count: Option<u64>| count.map(|count| count.to_string()).unwrap_or_default();
+    let span = |span: Option<Duration>| span.map(self::span).unwrap_or_default();
+    html.add(
+        "<tr><th scope=row>{}<td>{}<td>{}<td>{}<td>{}<td>{}",
+        &[
+            &query.name,
+            &query.collector,
+            &span(query.took),
+            &count(query.rows),
+            &count(query.series),
+            &span(query.age),
+        ],
+    );
+    match (&query.failure, query.age) {
+        _ if !query.enabled => html.raw("<td>disabled"),
+        (Some(failure), _) => {
             html.raw("<td class=bad>");
-            trouble_text(html, trouble, full);
+            add_failure(html, failure, full);
         }
-        (None, _, None) => {
-            html.raw("<td>not run yet");
-        }
-        (None, _, Some(_)) => {
-            html.raw("<td>good");
-        }
+        (None, None) => html.raw("<td>not run yet"),
+        (None, Some(_)) => html.raw("<td>good"),
     }
     html.raw("\n");
 }
 
-fn trouble_text(html: &mut Html, trouble: &Trouble, full: bool) {
-    html.raw("<strong>").text(trouble.reason.as_str()).raw("</strong>");
-    if let Some(code) = &trouble.sqlstate {
-        html.raw(" [").text(code).raw("]");
+fn add_failure(html: &mut Html, failure: &Failure, full: bool) {
+    html.add("<strong>{}</strong>", &[failure.reason.as_str()]);
+    if let Some(code) = &failure.sqlstate {
+        html.add(" [{}]", &[code]);
     }
-    html.raw(": ").raw(words(trouble.reason));
-    if full && !trouble.message.is_empty() {
-        html.raw("; ").text(&trouble.message);
+    html.add(": {}", &[explanation(failure.reason)]);
+    if full && !failure.message.is_empty() {
+        html.add("; {}", &[&failure.message]);
+    }
+}
+
+/// A failure's reason in a sentence, for clients that may not read the database's own message.
+fn explanation(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Connect => "the server cannot be reached",
+        Reason::Resolve => "the host name has no address",
+        Reason::Auth => "the login was refused",
+        Reason::Tls => "the TLS handshake failed",
+        Reason::Lost => "the connection broke",
+        Reason::Timeout => "it did not end in time",
+        Reason::Wedged => "all sessions are held by queries that do not stop",
+        Reason::Locked => "another session held a lock",
+        Reason::Conflict => "another transaction conflicted",
+        Reason::Sql => "the SQL is wrong for this database",
+        Reason::Permission => "the user lacks a privilege",
+        Reason::ReadOnly => "the query tried to write",
+        Reason::Type => "a column does not have the type that the metric needs",
+        Reason::Value => "a value cannot be a sample",
+        Reason::MissingColumn => "the result lacks a column",
+        Reason::Duplicate => "two samples have the same labels",
+        Reason::Limit => "the result is over a limit",
+        Reason::Protocol => "the server's answer violates the protocol",
+        Reason::Server => "the server has a problem of its own",
+        Reason::Cancelled => "the query was cancelled",
+        Reason::Panic => "the exporter has a bug",
     }
 }
 
@@ -195,10 +228,10 @@ mod tests {
     use super::*;
     use crate::error::Reason;
 
-    fn view() -> View {
+    fn view() -> StatusView {
         let evil = "<script>alert('1')</script>&\"\u{7}";
-        let trouble =
-            Trouble { reason: Reason::Sql, sqlstate: Some("42P01".into()), message: format!("no {evil}") };
+        let failure =
+            Failure { reason: Reason::Sql, sqlstate: Some("42P01".into()), message: format!("no {evil}") };
         let query = QueryView {
             name: format!("orders {evil}"),
             collector: evil.into(),
@@ -207,21 +240,21 @@ mod tests {
             rows: Some(3),
             series: Some(6),
             age: Some(Duration::from_secs(90)),
-            trouble: Some(trouble.clone()),
+            failure: Some(failure.clone()),
         };
         let fresh = QueryView { name: "fresh".into(), enabled: true, ..QueryView::default() };
         let shop = TargetView {
             name: format!("shop {evil}"),
             driver: "postgres".into(),
             labels: vec![("env".into(), evil.into())],
-            state: State::Down,
+            state: TargetState::Down,
             facts: [evil.into(), "primary".into(), String::new()],
             backoff: Duration::from_secs(4),
-            trouble: Some(trouble),
+            failure: Some(failure),
             queries: vec![query, fresh],
         };
-        let off = TargetView { state: State::Disabled, ..TargetView::default() };
-        View { targets: vec![shop, off], ..View::default() }
+        let off = TargetView { state: TargetState::Disabled, ..TargetView::default() };
+        StatusView { targets: vec![shop, off], ..StatusView::default() }
     }
 
     #[test]
@@ -281,17 +314,18 @@ mod tests {
             rows: Some(300),
             series: Some(600),
             age: Some(Duration::from_secs(14)),
-            trouble: None,
+            failure: None,
         };
         let target = |n| TargetView {
             name: format!("shop-eu-west-{n}"),
             driver: "postgres".into(),
-            state: State::Up,
+            state: TargetState::Up,
             facts: ["15.4".into(), "primary".into(), "encrypted, not verified".into()],
             queries: (0..20).map(query).collect(),
             ..TargetView::default()
         };
-        let page = render(&View { targets: (0..20).map(target).collect(), ..View::default() }, true);
+        let page =
+            render(&StatusView { targets: (0..20).map(target).collect(), ..StatusView::default() }, true);
         assert!(page.len() < 50_000, "{}", page.len());
     }
 

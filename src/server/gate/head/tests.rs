@@ -7,13 +7,17 @@ fn limits() -> HttpLimits {
 }
 
 /// Feeds bytes in pieces, as a socket would, and parses the head once it is whole.
-fn read<'b>(bytes: &'b [u8], step: usize, limits: &HttpLimits) -> Result<Option<(Head<'b>, usize)>, Fault> {
-    let mut scanner = Scanner::default();
+fn read<'b>(
+    bytes: &'b [u8],
+    step: usize,
+    limits: &HttpLimits,
+) -> Result<Option<(Head<'b>, usize)>, Rejection> {
     let mut arrived = 0;
     while arrived < bytes.len() {
+        let seen = arrived;
         arrived = (arrived + step.max(1)).min(bytes.len());
-        if let Some(end) = scanner.advance(&bytes[..arrived], limits)? {
-            return Head::parse(&bytes[..end]).map(|head| Some((head, end)));
+        if find_end(&bytes[..arrived], seen, limits)?.is_some() {
+            return Head::parse(&bytes[..arrived], limits);
         }
     }
     Ok(None)
@@ -21,8 +25,8 @@ fn read<'b>(bytes: &'b [u8], step: usize, limits: &HttpLimits) -> Result<Option<
 
 fn fault(bytes: &[u8]) -> (u16, &'static str) {
     match read(bytes, bytes.len(), &limits()) {
-        Err(fault) => (fault.status, fault.reason.unwrap()),
-        other => panic!("{:?} gives {other:?}", String::from_utf8_lossy(bytes)),
+        Err(rejection) => (rejection.status, rejection.reason.unwrap()),
+        other => panic!("{:?} returns {other:?}", String::from_utf8_lossy(bytes)),
     }
 }
 
@@ -38,7 +42,7 @@ fn a_request_of_prometheus_is_read_and_passed_on_without_hop_headers() {
          Content-Length: 0\r\nCookie: \u{e9}\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n",
     );
     assert_eq!(
-        (head.method, head.target, head.keep_alive, head.old),
+        (head.method, head.target, head.keep_alive, head.is_http_1_0),
         (Method::Get, "/metrics?target=a", true, false)
     );
     let expected = [
@@ -187,7 +191,7 @@ proptest! {
         bytes.extend(fragments.concat());
         let limits = HttpLimits { max_head_bytes: 200, max_header_lines: 8, ..HttpLimits::default() };
         let (at_once, in_pieces) = (read(&bytes, bytes.len(), &limits), read(&bytes, step, &limits));
-        // Whether a head is refused does not hang on how it arrives; in which words, it may.
+        // Whether a head is refused does not depend on how it arrives; which message it gets may.
         prop_assert_eq!(at_once.as_ref().ok(), in_pieces.as_ref().ok());
         if let Ok(Some((head, end))) = at_once {
             prop_assert!(end <= limits.max_head_bytes);

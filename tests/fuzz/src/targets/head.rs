@@ -1,7 +1,7 @@
 //! Request heads: how the bytes arrive changes nothing, and what is passed on cannot be read as something else.
 
 use sql_exporter::config::exporter::HttpLimits;
-use sql_exporter::server::gate::head::{Fault, Head, Scanner};
+use sql_exporter::server::gate::head::{Head, Rejection, find_end};
 
 /// Small, so that inputs reach them.
 fn limits() -> HttpLimits {
@@ -9,12 +9,12 @@ fn limits() -> HttpLimits {
 }
 
 /// Where the first head ends, when `step` bytes arrive at a time.
-fn end(bytes: &[u8], step: usize) -> Result<Option<usize>, Fault> {
-    let mut scanner = Scanner::default();
+fn end(bytes: &[u8], step: usize) -> Result<Option<usize>, Rejection> {
     let mut arrived = 0;
     while arrived < bytes.len() {
+        let seen = arrived;
         arrived = (arrived + step).min(bytes.len());
-        if let Some(end) = scanner.advance(&bytes[..arrived], &limits())? {
+        if let Some(end) = find_end(&bytes[..arrived], seen, &limits())? {
             return Ok(Some(end));
         }
     }
@@ -23,7 +23,7 @@ fn end(bytes: &[u8], step: usize) -> Result<Option<usize>, Fault> {
 
 /// The head as the gate would write it to a server behind it.
 fn written(head: &Head<'_>) -> String {
-    let version = if head.old { "1.0" } else { "1.1" };
+    let version = if head.is_http_1_0 { "1.0" } else { "1.1" };
     let mut text = format!("{} {} HTTP/{version}\r\n", head.method.as_str(), head.target);
     for (name, value) in &head.headers {
         text += &format!("{name}: {value}\r\n");
@@ -54,10 +54,11 @@ pub(crate) fn run(data: &[u8]) {
     }
     let Ok(Some(end)) = whole else { return };
     assert!(end <= data.len() && end <= limits().max_head_bytes + 1);
-    if let Ok(head) = Head::parse(&data[..end]) {
+    if let Ok(Some((head, _))) = Head::parse(&data[..end], &limits()) {
         legal(&head);
         let text = written(&head);
-        let again = Head::parse(text.as_bytes()).expect("what is passed on is a head");
+        let again = Head::parse(text.as_bytes(), &limits()).expect("what is passed on is a head");
+        let (again, _) = again.expect("it is complete");
         assert_eq!((again.method, again.target, &again.headers), (head.method, head.target, &head.headers));
     }
 }

@@ -1,4 +1,4 @@
-//! The front door with a web-config file: TLS, client certificates, logins, answer headers, and all of them replaced
+//! The HTTP server with a web-config file: TLS, client certificates, logins, answer headers, and all of them replaced
 //! while it stands open. The client is curl.
 
 use std::process::Command;
@@ -196,7 +196,7 @@ fn certificates_and_users_change_with_their_files_and_no_scrape_is_dropped() {
     assert_eq!(status(&login), 401);
 
     put(&exporter, "web.yml", "basic_auth_users: {prom: plain}\n");
-    exporter.wait_for_log_while("is no bcrypt hash", || assert_eq!(status("prom:new"), 200));
+    exporter.wait_for_log_while("is not a bcrypt hash", || assert_eq!(status("prom:new"), 200));
     put(&exporter, "web.yml", &users(&[("prom", "new", COST)]));
     exporter.wait_for_log_while("until a restart", || assert_eq!(status("prom:new"), 200));
 }
@@ -299,7 +299,7 @@ fn no_half_written_file_takes_tls_certificates_or_logins_away() {
 #[test]
 fn a_file_that_protects_nothing_at_the_start_is_a_warning_and_users_in_it_count_later() {
     let exporter = serve("basic_auth_users:\n");
-    exporter.wait_for_log("web.yml: neither TLS nor a user is in the file: everybody may ask");
+    exporter.wait_for_log("web.yml: the file has neither TLS nor users: everybody has access");
     let status = || curl_as(&exporter, "http://localhost", "/config", &[]).status;
     assert_eq!(status(), 200);
     put(&exporter, "web.yml", &users(&[("prom", &password(), COST)]));
