@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::pool::{Lease, LeasedSession};
 use super::query_sink;
-use super::workers::Line;
+use super::workers::Priority;
 use crate::config::conditions::When;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
@@ -36,15 +36,11 @@ const MIN_CONNECT_TIME: Duration = Duration::from_millis(500);
 /// Starts as many lanes as there is work and room for.
 pub fn start(sessions: &Arc<TargetSessions>) {
     let most = sessions.places();
-    let (lanes, quick) = sessions.queue.lock().enter(most, sessions.lanes_of_use());
-    let line = match sessions.is_doubtful() {
-        true => Line::Doubtful,
-        false if quick && sessions.is_here => Line::InTurns,
-        false => Line::Regular,
-    };
+    let lanes = sessions.queue.lock().enter(most, sessions.lanes_of_use());
+    let priority = if sessions.is_doubtful() { Priority::Low } else { Priority::Normal };
     for lane in lanes {
         let (own, place) = (Arc::clone(sessions), Arc::clone(&lane));
-        if let Err(error) = sessions.shared.workers.start(line, lane.by, move || work(&own, &place)) {
+        if let Err(error) = sessions.shared.workers.start(priority, lane.by, move || work(&own, &place)) {
             let stranded = sessions.queue.lock().give_up(&lane);
             for run in &stranded {
                 sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, false);

@@ -81,10 +81,9 @@ impl Queue {
 
     /// Takes a place for a new lane for each run that waits, as far as there are places (`most`) and lanes are `of_use`.
     /// All at once: a lane that has begun takes its run out of the line, which must not look as if fewer lanes were needed.
-    /// Also says whether all that waits is quick.
-    pub fn enter(&mut self, most: usize, of_use: usize) -> (Vec<Arc<Lane>>, bool) {
+    pub fn enter(&mut self, most: usize, of_use: usize) -> Vec<Arc<Lane>> {
         self.waiting.retain(|run| !run.is_over());
-        let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return (Vec::new(), true) };
+        let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return Vec::new() };
         let quick = || self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none());
         let count = quick().count();
         let time: Duration = quick().map(|run| run.cost.usual()).sum();
@@ -96,7 +95,7 @@ impl Queue {
         let count = wanted.min(places).min(of_use.saturating_sub(in_time));
         let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane::new(by))).collect();
         self.lanes.extend(lanes.iter().cloned());
-        (lanes, self.waiting.iter().all(|run| run.is_quick()))
+        lanes
     }
 
     /// How many snapshots wait, each of which needs one session.

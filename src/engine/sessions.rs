@@ -14,7 +14,6 @@ use super::pool::{Pool, PoolLimits};
 use super::query_sink::SkippedValues;
 use crate::config;
 use crate::deadline::Deadline;
-use crate::driver::connection::tls::Demand;
 use crate::driver::{Endpoint, Facts, TlsState};
 use crate::error::{Error, Reason};
 use crate::telemetry::Left;
@@ -68,8 +67,6 @@ pub struct TargetSessions {
     pub member: Arc<ServerGroupMember>,
     /// What all targets share.
     pub shared: Arc<SharedResources>,
-    /// The database shares this machine's cores.
-    pub is_here: bool,
     shortfall: Mutex<Option<SessionShortfall>>,
     snapshots: AtomicU64,
     /// Runs that have not ended, and some that have.
@@ -119,7 +116,6 @@ impl TargetSessions {
             server_group,
             member,
             shared: Arc::clone(shared),
-            is_here: endpoint.demand() == Demand::Local,
             shortfall,
             snapshots,
             under_way,

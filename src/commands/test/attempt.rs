@@ -13,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::driver::{Endpoint, Health, Rights, Session};
 use crate::engine::disposal::Disposal;
 use crate::engine::login_backoff::LoginBackoff;
-use crate::engine::workers::{Line, Workers};
+use crate::engine::workers::{Priority, Workers};
 use crate::error::{Error, Reason, Result};
 
 use super::report::{Found, Outcome, Verdict};
@@ -44,7 +44,7 @@ pub fn all(targets: &[Arc<Database>], by: Deadline, progress: &Progress) -> Vec<
                 let (name, disposal) = (target.name.clone(), disposal.clone());
                 let attempt = move || attempt(&*endpoint, &logins, &name, by, &disposal);
                 let task = task(index, attempt, sender.clone());
-                workers.start(Line::Regular, by, task).map_err(Verdict::Fail)
+                workers.start(Priority::Normal, by, task).map_err(Verdict::Fail)
             }
         };
         answers.push(begun.err().map(|verdict| (verdict, Duration::ZERO)));
