@@ -16,8 +16,6 @@ use super::run::Run;
 /// Quick queries handed to a session together. A lane for less of them would cost CPU time, here and in the server: to
 /// wake another thread and another session takes about as long as twenty such queries.
 const BATCH: usize = 50;
-/// Quick queries that took this long together last time are worth a lane in any case.
-const LANE_TIME: Duration = Duration::from_millis(20);
 /// From here on a round trip costs more than what is said against [`FIRST_RUNS`].
 const FAR: Duration = Duration::from_millis(10);
 /// Queries that never ran and are handed together to a session whose server is far away. A slow one among them delays those
@@ -84,12 +82,9 @@ impl Queue {
     pub fn enter(&mut self, most: usize, of_use: usize) -> Vec<Arc<Lane>> {
         self.waiting.retain(|run| !run.is_over());
         let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return Vec::new() };
-        let quick = || self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none());
-        let count = quick().count();
-        let time: Duration = quick().map(|run| run.cost.usual()).sum();
-        let by_time = time.as_millis().div_ceil(LANE_TIME.as_millis()) as usize;
-        let slow = self.waiting.iter().filter(|run| !run.is_quick() && run.group.is_none()).count();
-        let wanted = slow + self.snapshots() + count.div_ceil(BATCH).max(by_time.min(count));
+        let (quick, slow): (Vec<_>, Vec<_>) =
+            self.waiting.iter().filter(|run| run.group.is_none()).partition(|run| run.is_quick());
+        let wanted = slow.len() + self.snapshots() + quick.len().div_ceil(BATCH);
         let places = most.saturating_sub(self.lanes.len());
         let in_time = self.lanes.iter().filter(|lane| !lane.is_late()).count();
         let count = wanted.min(places).min(of_use.saturating_sub(in_time));

@@ -117,17 +117,6 @@ pub enum ExpectedCost {
     Took(Duration),
 }
 
-impl ExpectedCost {
-    /// How long it took last, where that is known.
-    #[must_use]
-    pub fn usual(self) -> Duration {
-        match self {
-            ExpectedCost::Took(took) => took,
-            ExpectedCost::Stopped(_) | ExpectedCost::Unknown => Duration::ZERO,
-        }
-    }
-}
-
 /// In whose name a run's samples and counts are: a target as one configuration has it. Outlives a reload while runs that
 /// began before it are under way.
 pub struct SampleOwner {
