@@ -47,7 +47,7 @@ pub fn threads_are_given(count: usize) -> Result<(), Error> {
     let tried: std::io::Result<Vec<_>> = (0..count).map(wait).collect();
     drop(end);
     tried.map(|threads| threads.into_iter().for_each(|thread| drop(thread.join()))).map_err(|error| {
-        Error::machine(format!("the system gives no thread, where {count} are needed at once: {error}"))
+        Error::machine(format!("the system cannot start a thread, where {count} are needed at once: {error}"))
             .with_hint(
                 "raise the limit of processes for this user (`ulimit -u`) or this container (`pids.max`)",
             )

@@ -100,7 +100,7 @@ pub fn run(plan: &Config, by: Deadline, told: impl Fn(usize, usize) + Sync) -> S
     };
     std::thread::scope(|scope| {
         let start = |_| std::thread::Builder::new().spawn_scoped(scope, ask).ok();
-        // Where the system gives no thread, those that run do the work, this one in any case.
+        // Where the system cannot start a thread, those that run do the work, this one in any case.
         let started = (0..targets.len().min(AT_ONCE)).map_while(start).count();
         if started == 0 {
             ask();

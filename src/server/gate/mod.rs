@@ -113,7 +113,7 @@ impl Gate {
         let runtime = runtime.thread_keep_alive(FOR_GOOD).build().map_err(refuse)?;
         // One that is always there: tokio panics where it has none and the machine gives none.
         let first = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(|| ()))));
-        first.map_err(|_| Error::machine("cannot start the gate: the system gives no thread"))?;
+        first.map_err(|_| Error::machine("cannot start the gate: the system cannot start a thread"))?;
         let Guards { limits, door, open, rejected } = guards;
         let caps = Arc::new(Caps::new(&limits, Arc::clone(&rejected)));
         let guard = Guard::new()?;
