@@ -43,8 +43,8 @@ fn queries() -> String {
     for kind in TYPES {
         for door in DOORS {
             // Writing to a text cannot fail.
-            let _ = writeln!(metrics, "    - {{type: {}{door}}}", kind.name());
-            let _ = writeln!(mini, "- {{metric_name: x, type: {}{door}}}", kind.name());
+            let _ = writeln!(metrics, "    - {{type: {}{door}}}", kind.name);
+            let _ = writeln!(mini, "- {{metric_name: x, type: {}{door}}}", kind.name);
         }
     }
     format!("queries:\n- metrics:\n{metrics}{mini}")

@@ -80,7 +80,7 @@ pub fn open_label(name: &LabelName, out: &mut Vec<u8>) {
 ///
 /// Label names come in one order in every line of a family, so that equal label sets are equal bytes. `gap` is where a
 /// label of the type's own (the `value_label`, `le`) goes.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub struct LabelBytes {
     bytes: Vec<u8>,
     gap: usize,

@@ -104,13 +104,13 @@ impl BoundColumn {
     /// The cell of this column in `row` as a number; `None` for NULL.
     ///
     /// # Errors
-    /// `type` and `value` as [`BoundColumn::no_number`] says, `protocol` from the row.
+    /// `type` and `value` as [`BoundColumn::not_a_number`] says, `protocol` from the row.
     pub fn number(&self, row: &dyn Row) -> Result<Option<f64>> {
         let cell = self.cell(row)?;
         match cell.number() {
             Number::Null => Ok(None),
             Number::Value(value) => Ok(Some(value)),
-            other => Err(self.no_number(&cell, other)),
+            other => Err(self.not_a_number(&cell, other)),
         }
     }
 
@@ -135,7 +135,7 @@ impl BoundColumn {
                     .bad_value(&cell, "is NULL: the sample would seem to be of now")
                     .with_hint("leave such rows out in the SQL"));
             }
-            other => return Err(self.no_number(&cell, other)),
+            other => return Err(self.not_a_number(&cell, other)),
         };
         if seconds.is_nan() || seconds.abs() >= LAST_MOMENT {
             return Err(self.bad_value(&cell, "is not a time that a sample can have"));
@@ -154,13 +154,13 @@ impl BoundColumn {
     /// Why `cell`, read as `number`, is not a sample value: the type has no meaning as a number (`type`), or this one
     /// value has not (`value`).
     #[must_use]
-    pub fn no_number(&self, cell: &Cell<'_>, number: Number) -> Error {
+    pub fn not_a_number(&self, cell: &Cell<'_>, number: Number) -> Error {
         if number == Number::Overflow {
             return self.bad_value(cell, "is too large for a 64-bit float");
         }
         match cell {
-            Cell::Bytes(_) => self.no_number_type(Advice::Bytes),
-            Cell::Other(_) => self.no_number_type(self.column.advice),
+            Cell::Bytes(_) => self.not_a_number_type(Advice::Bytes),
+            Cell::Other(_) => self.not_a_number_type(self.column.advice),
             Cell::LocalDate { moment: Err(why), .. } | Cell::LocalDateTime { moment: Err(why), .. } => {
                 self.no_moment(cell, *why)
             }
@@ -173,7 +173,7 @@ impl BoundColumn {
     }
 
     /// A column of a type that has no meaning as a number.
-    fn no_number_type(&self, advice: Advice) -> Error {
+    fn not_a_number_type(&self, advice: Advice) -> Error {
         let (name, type_name) = (&self.column.name, &self.column.type_name);
         let message = format!("column `{name}` is of type {type_name}, which is not a number");
         Error::new(Reason::Type, message).with_hint(self.help(advice))
@@ -296,7 +296,7 @@ mod tests {
     fn a_type_that_is_not_a_number_names_what_to_write() {
         let bound = BoundColumn::new(&columns(&["doc"]), "doc").unwrap();
         let cell = Cell::Other("{}");
-        let error = bound.no_number(&cell, cell.number());
+        let error = bound.not_a_number(&cell, cell.number());
         assert_eq!(error.reason(), Reason::Type);
         let expected = "column `doc` is of type jsonb, which is not a number; \
                         write `(doc ->> 'FIELD')::numeric AS doc` in the SELECT";
@@ -304,7 +304,7 @@ mod tests {
         let cell = Cell::Bytes(&[1, 255]);
         let expected = "column `doc` is of type jsonb, which is not a number; \
                         use it as a label, or write `length(doc) AS doc` in the SELECT";
-        assert_eq!(bound.no_number(&cell, cell.number()).to_string(), expected);
+        assert_eq!(bound.not_a_number(&cell, cell.number()).to_string(), expected);
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod tests {
         let advice = Advice::Convert { moment: "UNIX({})", or_null: "NULLIF(UNIX({}), 0)" };
         let column = Column { advice, type_name: "DATETIME".into(), ..columns(&["at"]).remove(0) };
         let bound = BoundColumn::new(&[column], "at").unwrap();
-        let said = |cell: Cell<'_>| bound.no_number(&cell, cell.number()).to_string();
+        let said = |cell: Cell<'_>| bound.not_a_number(&cell, cell.number()).to_string();
         let at = |why| Cell::LocalDateTime { micros: 1_767_323_045_000_000, moment: Err(why) };
         let exact = "write `UNIX(at) AS at` in the SELECT";
         let or_null =
@@ -347,12 +347,12 @@ mod tests {
     fn a_value_is_shown_shortened_and_without_control_characters() {
         let bound = BoundColumn::new(&columns(&["doc"]), "doc").unwrap();
         let long = format!("a\n{}", "é".repeat(60));
-        let error = bound.no_number(&Cell::Text(&long), Number::NotNumber);
+        let error = bound.not_a_number(&Cell::Text(&long), Number::NotNumber);
         assert_eq!(error.reason(), Reason::Value);
         let start = format!("column `doc` (jsonb): \"a\\n{}\"… (122 bytes) is not a number", "é".repeat(15));
         assert!(error.to_string().starts_with(&start), "{error}");
         let cell = Cell::Number("1e400");
-        let error = bound.no_number(&cell, cell.number());
+        let error = bound.not_a_number(&cell, cell.number());
         assert_eq!(error.to_string(), "column `doc` (jsonb): \"1e400\" is too large for a 64-bit float");
     }
 }

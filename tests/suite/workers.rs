@@ -166,7 +166,7 @@ fn a_backlog_past_its_deadline_does_not_start_a_crowd_of_threads() {
         let done = done.clone();
         workers
             .start(Priority::Normal, Deadline::within(Duration::ZERO), move || {
-                done.send(()).expect("a reader")
+                done.send(()).expect("a reader");
             })
             .expect("accepted");
     }

@@ -11,9 +11,9 @@ use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::Family;
 use crate::exposition::block::Draft;
-use crate::metric::naming::{BoundPattern, Naming};
+use crate::metric::naming::{BoundNamePattern, Naming};
 use crate::metric::samples::Duplicates;
-use crate::metric::sums::Sums;
+use crate::metric::samples::Sums;
 use crate::metric::{Emit, Metric};
 use crate::name::MetricName;
 
@@ -98,14 +98,14 @@ pub(super) struct FamilyWriter<'q> {
 impl<'q> FamilyWriter<'q> {
     fn new(metric: &'q Metric, columns: &[Column], draft: usize) -> Result<Self> {
         let sums = (metric.duplicates == Duplicates::Sum).then(Sums::default);
-        Ok(FamilyWriter { emit: metric.recipe.bind(columns)?, draft, sums })
+        Ok(FamilyWriter { emit: metric.recipe.binder.bind(columns)?, draft, sums })
     }
 
     /// True when there are samples, or rows that will be some.
     fn has_samples(&self, drafts: &FamilyDrafts) -> bool {
         drafts.all.get(self.draft).is_some_and(|draft| draft.series() > 0)
             || self.sums.as_ref().is_some_and(|sums| !sums.is_empty())
-            || self.emit.gathers()
+            || self.emit.has_pending_rows()
     }
 }
 
@@ -120,7 +120,7 @@ pub(super) enum MetricWriters<'q> {
 /// The places of a metric whose name has columns in it.
 pub(super) struct ByName<'q> {
     metric: &'q Metric,
-    pattern: BoundPattern<'q>,
+    pattern: BoundNamePattern<'q>,
     /// Of the result, to bind the recipe for a new name.
     columns: Vec<Column>,
     /// The name that the row at hand makes.
@@ -149,7 +149,7 @@ impl<'q> MetricWriters<'q> {
             }
             Naming::ByColumn(pattern) => {
                 // What a name needs is missing from the first row on, not from its first row on.
-                drop(metric.recipe.bind(columns)?);
+                drop(metric.recipe.binder.bind(columns)?);
                 let pattern = pattern.bind(columns)?;
                 let (columns, name, known) = (columns.to_vec(), String::new(), HashMap::default());
                 Ok(MetricWriters::ByName(ByName { metric, pattern, columns, name, new: None, known }))

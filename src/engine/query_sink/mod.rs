@@ -280,7 +280,7 @@ impl<'q> BoundQuery<'q> {
         let BoundQuery { metrics, drafts, .. } = &mut self;
         for BoundMetric { places, .. } in metrics {
             places.each(|FamilyWriter { draft, sums, .. }| match (drafts.get_mut(*draft), sums.take()) {
-                (Some(draft), Some(sums)) => sums.write(draft).map_err(|_| Samples::full()),
+                (Some(draft), Some(sums)) => sums.write(draft),
                 _ => Ok(()),
             })?;
         }

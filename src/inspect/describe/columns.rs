@@ -91,7 +91,7 @@ fn misfit(taken: &ColumnUse, columns: &[Column], metric: &str, chosen: bool) -> 
         }
         (ColumnNeed::Number | ColumnNeed::Moment, Content::Other) => {
             let cell = Cell::Other("");
-            Some((Severity::Error, bound.no_number(&cell, cell.number())))
+            Some((Severity::Error, bound.not_a_number(&cell, cell.number())))
         }
         (ColumnNeed::Number | ColumnNeed::Moment, Content::Text | Content::Bytes) => {
             let text = format!(

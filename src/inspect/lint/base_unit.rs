@@ -35,7 +35,7 @@ fn hint(metric: &Metric, unit: &Unit, name: &str, word: &str) -> String {
         Some((before, after)) => format!("{before}_{}{after}", unit.base),
         None => name.to_owned(),
     };
-    let scale = metric.recipe.measures().first().map_or(1.0, |(_, scale)| *scale) * unit.factor;
+    let scale = metric.recipe.measures.first().map_or(1.0, |(_, scale)| *scale) * unit.factor;
     if units::is_same(scale, 1.0) {
         format!("name it {better}")
     } else {

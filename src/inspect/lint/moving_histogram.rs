@@ -22,7 +22,7 @@ pub(super) static RULE: Rule = Rule {
 fn check(plan: &Config, sink: &mut Sink<'_>) {
     for query in &plan.queries {
         let is_counted =
-            |metric: &&Metric| metric.naming.kind() == FamilyKind::Histogram && metric.recipe.observes_rows();
+            |metric: &&Metric| metric.naming.kind() == FamilyKind::Histogram && metric.recipe.observes_rows;
         let mut counted = query.metrics.iter().filter(is_counted).peekable();
         if counted.peek().is_none() {
             continue;

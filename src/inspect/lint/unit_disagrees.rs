@@ -28,7 +28,7 @@ fn check(plan: &Config, sink: &mut Sink<'_>) {
 
 /// The first column whose unit is not the name's, after `scale`.
 fn column(metric: &Metric, unit: &Unit) -> Option<Said> {
-    metric.recipe.measures().into_iter().find_map(|(column, scale)| {
+    metric.recipe.measures.iter().find_map(|&(ref column, scale)| {
         let from = units::of_column(column).filter(|from| from.base == unit.base)?;
         let wanted = from.factor / unit.factor;
         if units::is_same(scale, wanted) {
