@@ -19,7 +19,6 @@ macro_rules! reasons {
             pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
 
             /// The label value.
-            #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Reason::$variant => $word,)* }
             }
@@ -123,6 +122,7 @@ pub struct SqlPosition {
 }
 
 /// What went wrong, in words for the person on call. One allocation, so that `Result` stays small.
+#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(Box<Inner>);
 
@@ -159,35 +159,30 @@ impl Error {
     }
 
     /// Adds the place in a file.
-    #[must_use]
     pub fn at(mut self, place: SourcePosition) -> Self {
         self.0.place = Some(place);
         self
     }
 
     /// Names the target; the first one named stays.
-    #[must_use]
     pub fn on_target(mut self, target: &str) -> Self {
         self.0.target.get_or_insert_with(|| target.to_owned());
         self
     }
 
     /// Names the query; the first one named stays.
-    #[must_use]
     pub fn in_query(mut self, query: &str) -> Self {
         self.0.query.get_or_insert_with(|| query.to_owned());
         self
     }
 
     /// Adds the database's own code: SQLSTATE, or SQLite's extended code.
-    #[must_use]
     pub fn with_sqlstate(mut self, code: impl Into<String>) -> Self {
         self.0.sqlstate = Some(code.into());
         self
     }
 
     /// Adds what to change.
-    #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
@@ -195,72 +190,61 @@ impl Error {
 
     /// Adds what it means, in a few words for people, where the reason alone says less or something else. The hint is
     /// then all that there is to try.
-    #[must_use]
     pub fn with_meaning(mut self, meaning: &'static str) -> Self {
         self.0.meaning = Some(meaning);
         self
     }
 
     /// What it means, where that is more than what the reason says.
-    #[must_use]
     pub fn meaning(&self) -> Option<&'static str> {
         self.0.meaning
     }
 
     /// Marks a login that ended before any password was sent.
-    #[must_use]
     pub fn before_password(mut self) -> Self {
         self.0.before_password = true;
         self
     }
 
     /// True when a server refused user and password: another attempt with them may lock the account.
-    #[must_use]
     pub fn is_refused_login(&self) -> bool {
         self.reason() == Reason::Auth && !self.0.before_password
     }
 
     /// The same under another reason.
-    #[must_use]
     pub fn with_reason(mut self, reason: Reason) -> Self {
         self.0.kind = ErrorKind::Query(reason);
         self
     }
 
     /// Adds where in the statement it is.
-    #[must_use]
     pub fn at_sql_position(mut self, sql_position: SqlPosition) -> Self {
         self.0.sql_position = Some(sql_position);
         self
     }
 
     /// Says that the server, or a pooler before it, gives no further session now.
-    #[must_use]
     pub fn with_full_server(mut self) -> Self {
         self.0.full = true;
         self
     }
 
     /// True when the server gives no further session now: the sessions that there are can be waited for.
-    #[must_use]
     pub fn is_server_full(&self) -> bool {
         self.0.full
     }
 
     /// Where in the statement it is, where the database tells.
-    #[must_use]
     pub fn sql_position(&self) -> Option<SqlPosition> {
         self.0.sql_position
     }
 
     /// What the error is.
-    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// The reason of a query's failure; an error of another kind that reaches a query is `server`.
-    #[must_use]
     pub fn reason(&self) -> Reason {
         match self.0.kind {
             ErrorKind::Query(reason) => reason,
@@ -269,13 +253,11 @@ impl Error {
     }
 
     /// The message alone, without target, query and place.
-    #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
     /// `other` with this error's code, where it has one: the same failure under another reason.
-    #[must_use]
     pub fn code_for(&self, other: Error) -> Error {
         match self.sqlstate() {
             Some(code) => other.with_sqlstate(code),
@@ -284,13 +266,11 @@ impl Error {
     }
 
     /// The database's own code, where there is one.
-    #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
         self.0.sqlstate.as_deref()
     }
 
     /// Reason, message, code and hint, for a line that names target and query itself.
-    #[must_use]
     pub fn summary(&self) -> String {
         let code = self.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
         let hint = self.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
@@ -298,25 +278,21 @@ impl Error {
     }
 
     /// What to change, where it is known.
-    #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
     /// The place in a file, where there is one.
-    #[must_use]
     pub fn place(&self) -> Option<&SourcePosition> {
         self.0.place.as_ref()
     }
 
     /// The target, where there is one.
-    #[must_use]
     pub fn target(&self) -> Option<&str> {
         self.0.target.as_deref()
     }
 
     /// The query, where there is one.
-    #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.0.query.as_deref()
     }
@@ -334,7 +310,6 @@ impl fmt::Display for Error {
 
 impl Error {
     /// The error without the source line and its caret, as it is logged on one line.
-    #[must_use]
     pub fn headline(&self) -> String {
         struct Headline<'e>(&'e Error);
         impl fmt::Display for Headline<'_> {

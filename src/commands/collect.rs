@@ -85,7 +85,7 @@ pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
     if options.no_self_metrics {
         families.retain(|(family, _)| !family.name.as_str().starts_with("sql_exporter_"));
     } else {
-        fleet.telemetry().scraped(page.verdict.word());
+        fleet.telemetry().scraped(page.outcome.as_str());
         families.extend(fleet.own_metrics());
     }
     let pieces = pieces(&families, format);
@@ -104,7 +104,7 @@ pub fn run(words: &GlobalArgs, options: &Options) -> Result<u8, Vec<Error>> {
             Ok(code)
         }
         (None, written) => {
-            written.map(|()| u8::from(page.verdict != ScrapeOutcome::Complete)).map_err(|error| vec![error])
+            written.map(|()| u8::from(page.outcome != ScrapeOutcome::Complete)).map_err(|error| vec![error])
         }
     }
 }

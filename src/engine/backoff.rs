@@ -57,13 +57,11 @@ impl Backoff {
     }
 
     /// Why the last attempt failed; `None` once one succeeded.
-    #[must_use]
     pub fn last(&self) -> Option<&Error> {
         self.failed.as_ref().map(|failed| &failed.error)
     }
 
     /// The time until the next attempt and the reason of the last one's failure; `None` when it may be now.
-    #[must_use]
     pub fn left(&self) -> Option<(Duration, &Error)> {
         let failed = self.failed.as_ref()?;
         let left = failed.until.saturating_duration_since(Instant::now());

@@ -16,13 +16,11 @@ use crate::value::{Cell, Number};
 pub const WHEN_SQL_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Whether the server's facts are those that `when` asks for.
-#[must_use]
 pub fn suits(when: &When, facts: &Facts) -> bool {
     unmet_condition(when, facts).is_none()
 }
 
 /// The first condition on the server's facts that does not hold, in words.
-#[must_use]
 pub fn unmet_condition(when: &When, facts: &Facts) -> Option<String> {
     let version = numbers(&facts.version);
     let Facts { version: theirs, flavor, role, .. } = facts;
@@ -82,7 +80,6 @@ pub struct BooleanSink {
 
 impl BooleanSink {
     /// What came; `None` while the job has not ended.
-    #[must_use]
     pub fn verdict(self) -> Option<Result<bool>> {
         self.verdict
     }

@@ -116,13 +116,11 @@ pub struct Disposal {
 
 impl Disposal {
     /// No threads yet.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The same one, for the sessions of a target: the log names it.
-    #[must_use]
     pub fn of_target(&self, name: &str) -> Self {
         Disposal { shared: Arc::clone(&self.shared), target: Some(name.into()) }
     }
@@ -149,7 +147,6 @@ impl Disposal {
     }
 
     /// Cancels and closes that have not ended.
-    #[must_use]
     pub fn pending(&self) -> usize {
         self.shared.state.lock().pending
     }

@@ -37,7 +37,6 @@ pub struct Scheduler(Arc<ScheduledThreadPool>);
 
 impl Scheduler {
     /// Starts the thread.
-    #[must_use]
     pub fn start() -> Self {
         Scheduler(Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("pool").build()))
     }
@@ -203,7 +202,6 @@ impl SlotPool {
 
 impl Pool {
     /// No session yet. Does not block.
-    #[must_use]
     pub fn new(
         endpoint: Arc<dyn Endpoint>,
         settings: &PoolLimits,
@@ -283,19 +281,16 @@ impl Pool {
     }
 
     /// How many sessions are open.
-    #[must_use]
     pub fn open(&self) -> usize {
         self.shared.counts.lock().open
     }
 
     /// How many sessions were given up, and go on in the server longer than a cancel takes.
-    #[must_use]
     pub fn running_on(&self) -> usize {
         self.shared.counts.lock().running.iter().filter(|(_, late)| late.passed()).count()
     }
 
     /// Sessions by state. Those that `disposal` only closes are not counted.
-    #[must_use]
     pub fn counts(&self) -> SessionCounts {
         let counts = self.shared.counts.lock();
         let late = counts.leases.iter().filter(|(_, by)| by.passed()).count();
@@ -344,7 +339,6 @@ pub struct Lease {
 
 impl Lease {
     /// True when [`Lease::session`] has to open one.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slot.condition != SessionCondition::Clean || self.slot.session.is_none()
     }
@@ -361,13 +355,11 @@ impl Lease {
     }
 
     /// What the session learned at login, while there is one.
-    #[must_use]
     pub fn facts(&self) -> Option<&Facts> {
         self.slot.session.as_ref().map(|session| session.facts())
     }
 
     /// How far its server is; [`Session::distance`].
-    #[must_use]
     pub fn distance(&self) -> Duration {
         self.slot.session.as_ref().map_or(Duration::ZERO, |session| session.distance())
     }
@@ -491,7 +483,6 @@ pub struct Notes(HashMap<String, (bool, Instant)>);
 
 impl Notes {
     /// What was noted under `name` no longer than `age` ago.
-    #[must_use]
     pub fn get(&self, name: &str, age: Duration) -> Option<bool> {
         self.0.get(name).filter(|(_, since)| since.elapsed() <= age).map(|(answer, _)| *answer)
     }
@@ -525,7 +516,6 @@ pub struct LeasedSession<'l> {
 impl LeasedSession<'_> {
     /// True when the session was there before this call of [`Lease::session`]: it may have died since it was last
     /// used, so a job that it lost may be repeated once on a fresh one.
-    #[must_use]
     pub fn reused(&self) -> bool {
         self.reused
     }
@@ -565,13 +555,11 @@ impl LeasedSession<'_> {
     }
 
     /// What was learned at login.
-    #[must_use]
     pub fn facts(&self) -> &Facts {
         self.session.facts()
     }
 
     /// Stops from elsewhere what this session runs; hand it to [`Disposal::cancel`].
-    #[must_use]
     pub fn canceller(&self) -> Arc<dyn Canceller> {
         self.session.canceller()
     }

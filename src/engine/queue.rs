@@ -57,7 +57,6 @@ impl Lane {
     }
 
     /// True when a scrape gave up on it, or should have.
-    #[must_use]
     pub fn is_late(&self) -> bool {
         let overdue = |by: Deadline| Deadline::after(by.moment(), GRACE).passed();
         self.late.load(Ordering::Acquire) || self.due.lock().is_some_and(overdue)
@@ -113,19 +112,16 @@ impl Queue {
     }
 
     /// True when every place is held by a late lane.
-    #[must_use]
     pub fn is_wedged(&self, most: usize) -> bool {
         self.lanes.len() >= most && self.lanes.iter().all(|lane| lane.is_late())
     }
 
     /// How many lanes have a worker and are in time.
-    #[must_use]
     pub fn at_work(&self) -> usize {
         self.lanes.iter().filter(|lane| lane.started.load(Ordering::Acquire) && !lane.is_late()).count()
     }
 
     /// True when another lane will see to what waits.
-    #[must_use]
     pub fn has_other(&self, lane: &Arc<Lane>) -> bool {
         self.lanes.iter().any(|other| !Arc::ptr_eq(lane, other) && !other.is_late())
     }
@@ -174,7 +170,6 @@ impl Queue {
     }
 
     /// The runs that `lane` may take, if nobody takes them before.
-    #[must_use]
     pub fn in_reach(&self, lane: &Lane) -> Vec<Arc<Run>> {
         self.waiting.iter().filter(|run| run.by <= lane.by && !run.is_over()).cloned().collect()
     }

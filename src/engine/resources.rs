@@ -37,7 +37,6 @@ pub struct SharedResources {
 
 impl SharedResources {
     /// Threads for at most so many lanes at once. Starts one for the pools.
-    #[must_use]
     pub fn new(max_workers: usize) -> Self {
         SharedResources {
             workers: Workers::new(max_workers),
@@ -73,7 +72,6 @@ impl SharedResources {
     }
 
     /// True once the process ends: nothing begins any more.
-    #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }

@@ -83,7 +83,6 @@ pub struct CachePolicy {
 
 impl CachePolicy {
     /// Those of a query; of a ping none.
-    #[must_use]
     pub fn of(query: Option<&Query>) -> Self {
         query.map_or_else(CachePolicy::default, |query| CachePolicy {
             interval: query.interval,
@@ -141,7 +140,6 @@ pub enum Change {
 }
 
 /// Reuse, join or start. `by` is the scrape's deadline for its queries, `budget` the time it had at its start.
-#[must_use]
 pub fn ask(spec: &RunSpec, terms: CachePolicy, by: Deadline, budget: Duration) -> CacheLookup {
     let mut state = spec.cache.0.lock();
     if let Some(good) = state.good.as_ref().filter(|good| good.reusable)
@@ -156,7 +154,6 @@ pub fn ask(spec: &RunSpec, terms: CachePolicy, by: Deadline, budget: Duration) -
 }
 
 /// The same for the queries of one snapshot, which a scrape joins whole or not at all; nothing is reused.
-#[must_use]
 pub fn ask_together(specs: &[RunSpec], group: u64, by: Deadline, budget: Duration) -> Vec<CacheLookup> {
     // By the slots' addresses: two scrapes cannot wait for each other, also when a reload came between them and changed
     // the order of the queries.
@@ -177,7 +174,6 @@ pub fn ask_together(specs: &[RunSpec], group: u64, by: Deadline, budget: Duratio
 
 impl ResultCache {
     /// The result that stands in for a failed one under `keep_last`.
-    #[must_use]
     pub fn kept(&self, terms: CachePolicy) -> Option<Arc<RenderedResult>> {
         let state = self.0.lock();
         let good = state.good.as_ref().filter(|good| good.outcome.began.elapsed() <= terms.keep_last)?;
@@ -242,19 +238,16 @@ impl ResultCache {
     }
 
     /// True while the query fails.
-    #[must_use]
     pub fn is_failing(&self) -> bool {
         self.0.lock().past.failing.is_some()
     }
 
     /// The room for the next result.
-    #[must_use]
     pub fn room(&self) -> SizeHint {
         self.0.lock().room.clone()
     }
 
     /// What is known of the query.
-    #[must_use]
     pub fn past(&self) -> QueryHistory {
         self.0.lock().past.clone()
     }

@@ -32,7 +32,6 @@ pub enum RunEnd {
 
 impl RunEnd {
     /// Why there are no blocks, where that is a fault.
-    #[must_use]
     pub fn error(&self) -> Option<&Error> {
         match self {
             RunEnd::Failed(error) => Some(error),
@@ -128,19 +127,16 @@ pub struct SampleOwner {
 
 impl SampleOwner {
     /// The target's name and labels on its counters.
-    #[must_use]
     pub fn bearer(&self) -> TargetLabels<'_> {
         TargetLabels { target: &self.database.name, labels: &self.database.labels }
     }
 
     /// The same for one of its queries.
-    #[must_use]
     pub fn subject<'a>(&'a self, query: &'a Query) -> Subject<'a> {
         Subject { bearer: self.bearer(), query: &query.name, collector: &query.collector }
     }
 
     /// `error` with the names of target and query.
-    #[must_use]
     pub fn named(&self, query: Option<&Query>, error: Error) -> Error {
         let error = error.on_target(&self.database.name);
         match query {
@@ -208,7 +204,6 @@ pub struct Run {
 
 impl Run {
     /// A run that nobody executes yet.
-    #[must_use]
     pub fn new(spec: RunSpec, by: Deadline, cost: ExpectedCost, quick: bool, group: Option<u64>) -> Self {
         let state = RunState {
             outcome: None,
@@ -232,19 +227,16 @@ impl Run {
     }
 
     /// The query that is executed; `None` for a ping.
-    #[must_use]
     pub fn query(&self) -> Option<&Query> {
         self.spec.query.as_deref()
     }
 
     /// True while it may share a batch.
-    #[must_use]
     pub fn is_quick(&self) -> bool {
         self.quick.load(Ordering::Relaxed)
     }
 
     /// False for one that never ended.
-    #[must_use]
     pub fn has_run(&self) -> bool {
         self.cost != ExpectedCost::Unknown
     }
@@ -281,7 +273,6 @@ impl Run {
     }
 
     /// How this run ended, ending now.
-    #[must_use]
     pub fn outcome(&self, end: RunEnd, took: Duration, reached: bool) -> RunOutcome {
         let reached = reached || self.reached.load(Ordering::Relaxed);
         RunOutcome { end, took, reached, began: self.began, ended: Timestamp::now() }
@@ -316,13 +307,11 @@ impl Run {
     }
 
     /// True when it has ended with a result.
-    #[must_use]
     pub fn is_good(&self) -> bool {
         self.state.lock().outcome.as_ref().is_some_and(|outcome| matches!(outcome.end, RunEnd::Good(_)))
     }
 
     /// True once the run has ended, or ends now.
-    #[must_use]
     pub fn is_over(&self) -> bool {
         self.ending.load(Ordering::Acquire)
     }
@@ -340,7 +329,6 @@ impl Run {
     }
 
     /// For how long a lane has worked on it; zero while none does.
-    #[must_use]
     pub fn worked(&self) -> Duration {
         match self.state.lock().stage {
             RunStage::Working(since) => since.elapsed(),
@@ -349,14 +337,12 @@ impl Run {
     }
 
     /// True while no lane works on it because none has a session yet.
-    #[must_use]
     pub fn is_connecting(&self) -> bool {
         self.state.lock().stage == RunStage::Connecting
     }
 
     /// True once a lane has taken it, or has tried to get a session for it: its target was tried, and it did not merely
     /// wait for a worker.
-    #[must_use]
     pub fn was_tried(&self) -> bool {
         self.state.lock().tried
     }

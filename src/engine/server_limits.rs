@@ -39,7 +39,6 @@ struct GroupState {
 
 impl ServerGroup {
     /// Adds a target with its sessions and its queue.
-    #[must_use]
     pub fn join(&self, pool: Pool, queue: Arc<Mutex<Queue>>) -> Arc<ServerGroupMember> {
         let member = Arc::new(ServerGroupMember { pool, queue, waits: AtomicUsize::new(0) });
         let members = &mut self.0.lock().members;

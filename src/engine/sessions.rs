@@ -90,7 +90,6 @@ impl Drop for TargetSessions {
 
 impl TargetSessions {
     /// None yet.
-    #[must_use]
     pub fn new(
         owner: Arc<SampleOwner>,
         endpoint: &Arc<dyn Endpoint>,
@@ -135,13 +134,11 @@ impl TargetSessions {
     }
 
     /// The target as it is configured now.
-    #[must_use]
     pub fn owner(&self) -> Arc<SampleOwner> {
         Arc::clone(&self.owner.read())
     }
 
     /// Where its sessions end.
-    #[must_use]
     pub fn disposal(&self) -> Disposal {
         self.shared.disposal.of_target(&self.owner().database.name)
     }
@@ -152,7 +149,6 @@ impl TargetSessions {
     }
 
     /// True when the last scrape that tried the target found it down.
-    #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.doubtful.load(Ordering::Relaxed)
     }
@@ -193,7 +189,6 @@ impl TargetSessions {
     }
 
     /// Why the last attempt to open a session failed; `None` once one succeeded.
-    #[must_use]
     pub fn last_refusal(&self) -> Option<Error> {
         self.backoff.lock().last().cloned()
     }
@@ -242,14 +237,12 @@ impl TargetSessions {
     }
 
     /// How many sessions it may have besides those that were given up and go on in the server.
-    #[must_use]
     pub fn places(&self) -> usize {
         (self.owner().database.max_connections as usize).saturating_sub(self.pool.running_on())
     }
 
     /// How many lanes at once are of use: where the server gives fewer sessions, so many, and one that tries for more
     /// from time to time.
-    #[must_use]
     pub fn lanes_of_use(&self) -> usize {
         match &*self.shortfall.lock() {
             Some(shortfall) if shortfall.until > Instant::now() => shortfall.lanes,

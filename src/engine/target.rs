@@ -36,7 +36,6 @@ pub struct Target {
 
 impl Target {
     /// A target that has no session yet. `None` where its driver is not built in.
-    #[must_use]
     pub fn new(
         database: Arc<config::database::Database>,
         context: SampleContext,
@@ -50,7 +49,6 @@ impl Target {
 
     /// The target as another configuration has it, under the same name. It keeps the sessions while the way to the database
     /// is the same, and what is remembered of a query while that is the same and its samples bear the same labels.
-    #[must_use]
     pub fn renew(
         &self,
         database: Arc<config::database::Database>,
@@ -78,15 +76,14 @@ impl Target {
     }
 
     /// In whose name its runs are.
-    #[must_use]
     pub fn owner(&self) -> &Arc<SampleOwner> {
         &self.owner
     }
 
     /// Reuses, joins or lines up one run for each work. New ones begin with [`Target::start`].
-    pub fn ask(&self, works: &[RunKind], by: Deadline, budget: Duration) -> Vec<CacheLookup> {
-        let specs: Vec<RunSpec> = works.iter().map(|work| self.spec(*work)).collect();
-        let asked = if self.database.snapshot && !works.contains(&RunKind::Ping) {
+    pub fn request(&self, kinds: &[RunKind], by: Deadline, budget: Duration) -> Vec<CacheLookup> {
+        let specs: Vec<RunSpec> = kinds.iter().map(|kind| self.spec(*kind)).collect();
+        let asked = if self.database.snapshot && !kinds.contains(&RunKind::Ping) {
             result_cache::ask_together(&specs, self.sessions.next_snapshot(), by, budget)
         } else {
             let ask =
@@ -105,9 +102,9 @@ impl Target {
         asked
     }
 
-    fn spec(&self, work: RunKind) -> RunSpec {
+    fn spec(&self, kind: RunKind) -> RunSpec {
         let owner = Arc::clone(&self.owner);
-        match work {
+        match kind {
             RunKind::Query(index) => {
                 let query = Some(Arc::clone(&self.database.queries[index]));
                 RunSpec { owner, query, cache: Arc::clone(&self.caches[index]) }
@@ -117,7 +114,6 @@ impl Target {
     }
 
     /// The result that stands in for a query that failed (`keep_last`).
-    #[must_use]
     pub fn kept(&self, index: usize) -> Option<Arc<RenderedResult>> {
         self.caches[index].kept(CachePolicy::of(self.database.queries.get(index).map(|query| &**query)))
     }
@@ -210,31 +206,26 @@ impl Target {
     }
 
     /// Why the last scrape found the target down.
-    #[must_use]
     pub fn down(&self) -> Option<Error> {
         self.sessions.down.lock().clone()
     }
 
     /// True when the last scrape that tried the target found it down.
-    #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.sessions.is_doubtful()
     }
 
     /// What it said of itself at its last login.
-    #[must_use]
     pub fn facts(&self) -> Option<Facts> {
         self.sessions.facts.lock().clone()
     }
 
     /// The time until the next attempt to connect; zero when it may be now.
-    #[must_use]
     pub fn backoff(&self) -> Duration {
         self.sessions.backoff.lock().left().map_or(Duration::ZERO, |(left, _)| left)
     }
 
     /// What is known of one query from earlier scrapes.
-    #[must_use]
     pub fn past(&self, index: usize) -> QueryHistory {
         self.caches[index].past()
     }
@@ -245,7 +236,6 @@ impl Target {
     }
 
     /// True for a row of this target, and of one of its queries if it names one.
-    #[must_use]
     pub fn bears(&self, subject: &Subject<'_>) -> bool {
         let same = |named: &str, own: &str| named.is_empty() || named == own;
         let is_query = |query: &Arc<Query>| {

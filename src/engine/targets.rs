@@ -66,7 +66,6 @@ pub type SelectedTarget = (Arc<Target>, Vec<usize>);
 
 impl Targets {
     /// Makes the targets. Opens no connection.
-    #[must_use]
     pub fn new(config: Config, shared: &Arc<SharedResources>) -> Self {
         let Config { targets, exporter, .. } = config;
         let target = |database: Arc<Database>| {
@@ -79,7 +78,6 @@ impl Targets {
 
     /// The targets of another plan. What did not change of a target goes on in its next one; those that are gone end with the
     /// last scrape that holds the old targets.
-    #[must_use]
     pub fn renew(&self, config: Config) -> (Self, ReloadSummary) {
         let Config { targets, exporter, .. } = config;
         let sampled_alike = sampling(&self.exporter) == sampling(&exporter);
@@ -108,13 +106,11 @@ impl Targets {
     }
 
     /// Counters of the process's life.
-    #[must_use]
     pub fn telemetry(&self) -> &Arc<Telemetry> {
         &self.shared.telemetry
     }
 
     /// The exporter's own families of the process's life. Runs no query.
-    #[must_use]
     pub fn own_metrics(&self) -> Families {
         let telemetry = self.telemetry();
         self.forget_what_is_gone();
@@ -195,7 +191,6 @@ fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong, usize) {
 }
 
 /// What all samples of a target bear.
-#[must_use]
 pub fn sample_context(exporter: &Exporter, target: &Database) -> SampleContext {
     let label = LabelName::new(&exporter.target_label).ok();
     let limit = LabelLimit {

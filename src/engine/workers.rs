@@ -90,7 +90,6 @@ pub struct Workers(Arc<WorkerPool>);
 
 impl Workers {
     /// At most `max` (at least one) tasks at once, late ones aside. Starts no thread yet.
-    #[must_use]
     pub fn new(max: usize) -> Self {
         Workers(Arc::new(WorkerPool { max: max.max(1), state: Mutex::default(), work: Condvar::new() }))
     }
@@ -136,7 +135,6 @@ impl Workers {
     }
 
     /// How things stand now.
-    #[must_use]
     pub fn counts(&self) -> WorkerCounts {
         let mut state = self.0.state.lock();
         state.mark_late();

@@ -146,14 +146,12 @@ impl BoundColumn {
     }
 
     /// The name as the database gives it.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.column.name
     }
 
     /// Why `cell`, read as `number`, is not a sample value: the type has no meaning as a number (`type`), or this one
     /// value has not (`value`).
-    #[must_use]
     pub fn not_a_number(&self, cell: &Cell<'_>, number: Number) -> Error {
         if number == Number::Overflow {
             return self.bad_value(cell, "is too large for a 64-bit float");
@@ -180,7 +178,6 @@ impl BoundColumn {
     }
 
     /// A column of local times whose zone is not known.
-    #[must_use]
     pub fn no_zone(&self) -> Error {
         let (name, type_name) = (&self.column.name, &self.column.type_name);
         let message = format!("column `{name}` is of type {type_name}, local time, and {NO_OFFSET}");
@@ -223,14 +220,12 @@ impl BoundColumn {
     }
 
     /// An expression of the column as advice: "write `coalesce(at, 0) AS at` in the SELECT".
-    #[must_use]
     pub fn written(&self, expression: &str) -> String {
         let Column { name, quote, .. } = &self.column;
         format!("write `{}` in the SELECT", written(expression, name, *quote))
     }
 
     /// A `value` error: column, type, the value shortened, and `why`.
-    #[must_use]
     pub fn bad_value(&self, cell: &Cell<'_>, why: &str) -> Error {
         let mut scratch = String::new();
         let shown = shorten(cell.label(&mut scratch));
@@ -240,7 +235,6 @@ impl BoundColumn {
 }
 
 /// A value as an error shows it: in quotes, control characters escaped, not longer than a line bears.
-#[must_use]
 pub fn shorten(text: &str) -> String {
     let start = cut(text, SHOWN);
     if start.len() < text.len() {
@@ -251,7 +245,6 @@ pub fn shorten(text: &str) -> String {
 }
 
 /// The start of `text`, at most `max` bytes, ending at a character's border.
-#[must_use]
 pub fn cut(text: &str, max: usize) -> &str {
     // Invariant: a border lies within the four bytes that a character takes, position 0 being one.
     (0..=max.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()

@@ -71,7 +71,6 @@ impl Label {
 
 impl Labels {
     /// Sorts them into the order written.
-    #[must_use]
     pub fn new(mut labels: Vec<(LabelName, LabelSource)>) -> Self {
         labels.sort_by(|(left, _), (right, _)| {
             (left.as_str() == "le", left).cmp(&(right.as_str() == "le", right))
@@ -90,7 +89,6 @@ impl Labels {
     }
 
     /// True when a label's value comes from a column.
-    #[must_use]
     pub fn has_columns(&self) -> bool {
         self.0.iter().any(|label| matches!(label.source, LabelSource::Column(_)))
     }

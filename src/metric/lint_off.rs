@@ -37,13 +37,11 @@ macro_rules! lints {
             pub const ALL: &'static [Lint] = &[$(Lint::$variant,)*];
 
             /// `L001`
-            #[must_use]
             pub fn code(self) -> &'static str {
                 match self { $(Lint::$variant => $code,)* }
             }
 
             /// What it finds, in a few words.
-            #[must_use]
             pub fn about(self) -> &'static str {
                 match self { $(Lint::$variant => $about,)* }
             }
@@ -75,13 +73,11 @@ lints! {
 
 impl Lint {
     /// The lint of a code, in any case.
-    #[must_use]
     pub fn find(code: &str) -> Option<Lint> {
         Lint::ALL.iter().copied().find(|lint| lint.code().eq_ignore_ascii_case(code.trim()))
     }
 
     /// What to write instead of a code that there is not.
-    #[must_use]
     pub fn hint(code: &str) -> String {
         match nearest(code.trim(), Lint::ALL.iter().map(|lint| lint.code())) {
             Some(near) => format!("did you mean {near}? `sql-exporter check --rule list` lists them"),
@@ -90,7 +86,6 @@ impl Lint {
     }
 
     /// The entries on which `lint_off` may name it: "the metric or its query".
-    #[must_use]
     pub fn silenced_on(self) -> &'static str {
         match self.subjects() {
             [LintSubject::Metric] => "the metric or its query",
@@ -133,7 +128,6 @@ impl DisabledLints {
     }
 
     /// True when the entry silences `lint`.
-    #[must_use]
     pub fn holds(&self, lint: Lint) -> bool {
         self.0.contains(&lint)
     }

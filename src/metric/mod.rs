@@ -151,7 +151,6 @@ pub struct ColumnUse {
 
 impl ColumnUse {
     /// A column whose numbers are taken as they are.
-    #[must_use]
     pub fn number(column: &str, part: impl Into<String>, rule: impl Into<String>) -> ColumnUse {
         ColumnUse {
             column: column.to_owned(),
@@ -162,7 +161,6 @@ impl ColumnUse {
     }
 
     /// A column that may hold anything.
-    #[must_use]
     pub fn anything(column: &str, part: impl Into<String>, rule: impl Into<String>) -> ColumnUse {
         ColumnUse { needs: ColumnNeed::Anything, ..ColumnUse::number(column, part, rule) }
     }

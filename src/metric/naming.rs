@@ -53,7 +53,6 @@ impl Naming {
     }
 
     /// The name as written.
-    #[must_use]
     pub fn text(&self) -> &str {
         match self {
             Naming::Fixed(family) => family.name.as_str(),
@@ -62,7 +61,6 @@ impl Naming {
     }
 
     /// The type of all its families.
-    #[must_use]
     pub fn kind(&self) -> FamilyKind {
         match self {
             Naming::Fixed(family) => family.kind,
@@ -71,7 +69,6 @@ impl Naming {
     }
 
     /// Their help.
-    #[must_use]
     pub fn help(&self) -> &str {
         match self {
             Naming::Fixed(family) => &family.help,
@@ -80,7 +77,6 @@ impl Naming {
     }
 
     /// Their unit.
-    #[must_use]
     pub fn unit(&self) -> Option<&str> {
         match self {
             Naming::Fixed(family) => family.unit.as_deref(),
@@ -101,7 +97,6 @@ impl Naming {
     }
 
     /// The one family, where the name is fixed.
-    #[must_use]
     pub fn fixed(&self) -> Option<&Arc<Family>> {
         match self {
             Naming::Fixed(family) => Some(family),

@@ -138,19 +138,16 @@ impl Samples<'_> {
     }
 
     /// A `limit` error: the lines are longer than their offsets can say.
-    #[must_use]
     pub fn full() -> Error {
         Error::new(Reason::Limit, "more than 4 GiB of samples from one query")
     }
 
     /// A `value` error: why the rows of these labels are not what the type is.
-    #[must_use]
     pub fn refused(&self, labels: &LabelBytes, why: &str) -> Error {
         Error::new(Reason::Value, format!("{}: {why}", self.shown("", labels, b"")))
     }
 
     /// A `duplicate` error: two rows of these labels have the same bound.
-    #[must_use]
     pub fn twice(&self, labels: &LabelBytes, bound: f64) -> Error {
         let message = format!("two rows of {} have the bound {bound}", self.shown("", labels, b""));
         Error::new(Reason::Duplicate, message).with_hint(DISTINCT_ROWS)

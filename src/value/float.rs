@@ -23,7 +23,6 @@ pub fn write(value: f64, mut push: impl FnMut(&str)) {
 }
 
 /// The double that the shortest text of a 4-byte float means: 1.1, not the 1.10000002384185791015625 that is stored.
-#[must_use]
 pub fn of_single(value: f32) -> f64 {
     /// 2^24: below it every integer is exact.
     const EXACT_BELOW: f32 = 16_777_216.0;

@@ -99,7 +99,6 @@ pub enum Number {
 
 impl Cell<'_> {
     /// The value as a double (DESIGN 3): bool 0/1, dates and times as Unix seconds or seconds, numeric text parsed.
-    #[must_use]
     pub fn number(&self) -> Number {
         match *self {
             Cell::Null => Number::Null,
@@ -126,7 +125,6 @@ impl Cell<'_> {
 
     /// The label text of DESIGN 3, unescaped; NULL is empty. Text is lent as it is, the rest is written to `scratch`
     /// (whatever was there goes), so that a scratch kept from row to row costs no allocation.
-    #[must_use]
     pub fn label<'t>(&'t self, scratch: &'t mut String) -> &'t str {
         scratch.clear();
         match *self {

@@ -54,7 +54,6 @@ pub struct SampleContext {
 impl SampleContext {
     /// `target_label` is `(label, name of the target)`, written first; the target's own labels follow, sorted by name
     /// whatever their order in the configuration, so that equal label sets are equal bytes on every target.
-    #[must_use]
     pub fn new(
         target_label: Option<(&LabelName, &str)>,
         own: &[(LabelName, String)],
@@ -72,7 +71,6 @@ impl SampleContext {
     }
 
     /// The same with another bound on a value.
-    #[must_use]
     pub fn with_max_cell_bytes(self, max_cell_bytes: usize) -> SampleContext {
         SampleContext { max_cell_bytes, ..self }
     }
@@ -80,13 +78,11 @@ impl SampleContext {
 
 /// The sink for one run. `ended` is called exactly once, from `RowSink::end`; not at all when the sink is dropped
 /// before its `end` (a dead session: the run may be repeated with a fresh sink).
-#[must_use]
 pub fn sink<'q>(query: &'q Query, context: &'q SampleContext, ended: Ended<'q>) -> Box<dyn RowSink + 'q> {
     sink_like(query, context, SizeHint::default(), ended)
 }
 
 /// The same, with buffers for a result like the one that took `room`.
-#[must_use]
 pub fn sink_like<'q>(
     query: &'q Query,
     context: &'q SampleContext,

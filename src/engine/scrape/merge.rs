@@ -64,7 +64,6 @@ pub struct MergedPage {
 
 /// Puts one page together. `labelled`: every sample bears the target's name, so that only one target's own queries
 /// can collide.
-#[must_use]
 pub fn merge(entries: &[MergeEntry<'_>], limits: PageLimits, labelled: bool) -> MergedPage {
     let mut page = PageBuilder::new(entries, limits, labelled);
     let mut dropped = Vec::new();

@@ -45,7 +45,7 @@ pub(super) fn respond(site: &Site, request: &Request, selection: &ScrapeSelectio
     };
     match scrape::scrape_while(&fleet, selection, time, meanwhile) {
         Ok(scraped) => {
-            fleet.telemetry().scraped(scraped.verdict.word());
+            fleet.telemetry().scraped(scraped.outcome.as_str());
             let mut families = scraped.families;
             if whole {
                 families.extend(fleet.own_metrics());
