@@ -7,7 +7,6 @@ pub mod backoff;
 pub mod conditions;
 pub mod disposal;
 pub mod lane;
-pub mod login_backoff;
 pub mod pool;
 pub mod query_sink;
 pub(crate) mod queue;

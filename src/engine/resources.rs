@@ -12,7 +12,7 @@ use super::workers::Workers;
 use crate::driver::connection::Login;
 use crate::telemetry::Telemetry;
 
-use super::login_backoff::LoginBackoff;
+use super::backoff::LoginBackoff;
 use super::server_limits::ServerGroup;
 use super::sessions::TargetSessions;
 

@@ -171,10 +171,8 @@ enum RunStage {
 
 struct RunState {
     outcome: Option<RunOutcome>,
-    /// Who asked for it, under which number.
-    first: Option<(usize, Arc<CompletionLatch>)>,
-    /// Those that joined.
-    others: Vec<(usize, Arc<CompletionLatch>)>,
+    /// The scrapes that wait for it, each with the number under which it knows the run.
+    waiting: Vec<(usize, Arc<CompletionLatch>)>,
     stop: Option<StopAction>,
     stage: RunStage,
     /// A lane has tried to get a session for it.
@@ -207,8 +205,7 @@ impl Run {
     pub fn new(spec: RunSpec, by: Deadline, cost: ExpectedCost, quick: bool, group: Option<u64>) -> Self {
         let state = RunState {
             outcome: None,
-            first: None,
-            others: Vec::new(),
+            waiting: Vec::new(),
             stop: None,
             stage: RunStage::Waiting,
             tried: false,
@@ -283,8 +280,7 @@ impl Run {
         let mut state = self.state.lock();
         match &state.outcome {
             Some(outcome) => scrape.state(number, outcome.clone()),
-            None if state.first.is_none() => state.first = Some((number, Arc::clone(scrape))),
-            None => state.others.push((number, Arc::clone(scrape))),
+            None => state.waiting.push((number, Arc::clone(scrape))),
         }
     }
 
@@ -298,8 +294,7 @@ impl Run {
     /// Ends the run and tells all who wait for it. Only for whoever has claimed it.
     pub fn end(&self, outcome: RunOutcome) {
         let mut state = self.state.lock();
-        let others = std::mem::take(&mut state.others);
-        for (number, scrape) in state.first.take().into_iter().chain(others) {
+        for (number, scrape) in state.waiting.drain(..) {
             scrape.state(number, outcome.clone());
         }
         state.outcome = Some(outcome);

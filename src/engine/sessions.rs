@@ -18,8 +18,7 @@ use crate::driver::{Endpoint, Facts, TlsState};
 use crate::error::{Error, Reason};
 use crate::telemetry::Left;
 
-use super::backoff::Backoff;
-use super::login_backoff::{LoginAttempt, LoginHeldBack};
+use super::backoff::{LoginAttempt, LoginHeldBack, TargetBackoff};
 use super::queue::Queue;
 use super::result_cache::{CachePolicy, ResultCache};
 use super::run::{Run, RunEnd, SampleOwner};
@@ -52,7 +51,7 @@ pub struct TargetSessions {
     /// What waits for a session, and the lanes.
     pub queue: Arc<Mutex<Queue>>,
     /// When it is left alone.
-    pub backoff: Mutex<Backoff>,
+    pub backoff: Mutex<TargetBackoff>,
     /// What it said of itself at its last login.
     pub facts: Mutex<Option<Facts>>,
     /// Why the last scrape found it down.

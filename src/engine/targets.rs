@@ -168,17 +168,17 @@ impl Targets {
         check_names("collector", &selection.collectors, || queries().map(|query| &*query.collector))?;
         check_names("query", &selection.queries, || queries().map(|query| &*query.name))?;
         let names = [&selection.targets, &selection.collectors, &selection.queries];
-        let [targets, collectors, queries] = names.map(|names| NameFilter::new(names));
+        let [targets, collectors, queries] = names.map(|names| filter(names));
         let choose = |target: &Arc<Target>| {
             let all = target.database.queries.iter().enumerate();
             let chosen = all
-                .filter(|(_, query)| collectors.has(&query.collector) && queries.has(&query.name))
+                .filter(|(_, query)| collectors(&query.collector) && queries(&query.name))
                 .map(|(index, _)| index)
                 .collect();
             (Arc::clone(target), chosen)
         };
         let enabled = self.targets.iter().filter(|target| target.database.enabled);
-        let chosen = enabled.filter(|target| targets.has(&target.database.name)).map(choose);
+        let chosen = enabled.filter(|target| targets(&target.database.name)).map(choose);
         let narrowed = !selection.collectors.is_empty() || !selection.queries.is_empty();
         Ok(chosen.filter(|(_, queries): &SelectedTarget| !narrowed || !queries.is_empty()).collect())
     }
@@ -201,27 +201,10 @@ pub fn sample_context(exporter: &Exporter, target: &Database) -> SampleContext {
         .with_max_cell_bytes(exporter.max_cell_bytes)
 }
 
-/// Names asked for: a request may hold thousands.
-enum NameFilter<'s> {
-    All,
-    Only(HashSet<&'s str>),
-}
-
-impl<'s> NameFilter<'s> {
-    fn new(names: &'s [String]) -> Self {
-        if names.is_empty() {
-            NameFilter::All
-        } else {
-            NameFilter::Only(names.iter().map(String::as_str).collect())
-        }
-    }
-
-    fn has(&self, name: &str) -> bool {
-        match self {
-            NameFilter::All => true,
-            NameFilter::Only(names) => names.contains(name),
-        }
-    }
+/// Whether a name is one of `names`, of which there may be thousands; every name is, where there are none.
+fn filter(names: &[String]) -> impl Fn(&str) -> bool {
+    let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+    move |name| names.is_empty() || names.contains(name)
 }
 
 /// Bytes of an unknown name that a message shows.

@@ -11,8 +11,8 @@ use crate::commands::terminal::Progress;
 use crate::config::database::Database;
 use crate::deadline::Deadline;
 use crate::driver::{Endpoint, Health, Rights, Session};
+use crate::engine::backoff::LoginBackoff;
 use crate::engine::disposal::Disposal;
-use crate::engine::login_backoff::LoginBackoff;
 use crate::engine::workers::{Priority, Workers};
 use crate::error::{Error, Reason, Result};
 

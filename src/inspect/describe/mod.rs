@@ -16,8 +16,8 @@ use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{Facts, Health, Job, MAX_CELL_BYTES, Session};
+use crate::engine::backoff::LoginBackoff;
 use crate::engine::conditions::{BooleanSink, unmet_condition};
-use crate::engine::login_backoff::LoginBackoff;
 use crate::error::{Error, Reason, Result, SourcePosition};
 
 /// Targets that are asked at once.
