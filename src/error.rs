@@ -1,7 +1,7 @@
 //! The one error type: what happened, to which target and query, where in which file, and what to change.
 //!
 //! Owns the closed set of kinds and reasons and the way an error is written. It knows nothing of databases
-//! or files; whoever raises an error adds what it knows. A new `reason` of DESIGN 9 is one line in [`reasons!`].
+//! or files; whoever raises an error adds what it knows. A new `reason` is one line in [`reasons!`].
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use std::fmt;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
-        /// Why a query or a connection failed: the closed set of the label `reason` (DESIGN 9).
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+        /// Why a query or a connection failed: the closed set of the label `reason` (docs/metrics.md).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($(#[$doc])* $variant,)* }
 
         impl Reason {
-            /// Every reason, in the order of DESIGN 9.
+            /// Every reason, in the order of docs/metrics.md.
             pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
 
             /// The label value.
             pub fn as_str(self) -> &'static str {
-                match self { $(Reason::$variant => $word,)* }
+                match self { $(Reason::$variant => $text,)* }
             }
         }
     };
@@ -53,7 +53,7 @@ reasons! {
     ReadOnly = "read_only",
     /// A column's type cannot be a number.
     Type = "type",
-    /// A value cannot be used: overflow, text that is no number, a negative counter.
+    /// A value cannot be used: overflow, text that is not a number, a negative counter.
     Value = "value",
     /// A column that a metric names is not in the result.
     MissingColumn = "missing_column",
@@ -72,9 +72,10 @@ reasons! {
 }
 
 /// The closed set of what an error can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ErrorKind {
     /// The configuration or the command line is wrong: exit code 2.
+    #[default]
     Config,
     /// The machine says no (port in use, no permission): exit code 1.
     Machine,
@@ -97,8 +98,8 @@ pub struct SourcePosition {
     pub source: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Inner {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct ErrorParts {
     kind: ErrorKind,
     message: String,
     target: Option<String>,
@@ -121,26 +122,14 @@ pub struct SqlPosition {
     pub column: usize,
 }
 
-/// What went wrong, in words for the person on call. One allocation, so that `Result` stays small.
+/// What went wrong, for the person on call. One allocation, so that `Result` stays small.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorParts>);
 
 impl Error {
     fn of(kind: ErrorKind, message: String) -> Self {
-        Error(Box::new(Inner {
-            kind,
-            message,
-            target: None,
-            query: None,
-            place: None,
-            sqlstate: None,
-            hint: None,
-            meaning: None,
-            before_password: false,
-            sql_position: None,
-            full: false,
-        }))
+        Error(Box::new(ErrorParts { kind, message, ..ErrorParts::default() }))
     }
 
     /// A query or connection failed for `reason`.
@@ -272,9 +261,25 @@ impl Error {
 
     /// Reason, message, code and hint, for a line that names target and query itself.
     pub fn summary(&self) -> String {
+        format!("{}: {}", self.reason().as_str(), self.text())
+    }
+
+    /// The error without the source line and its caret, as it is logged on one line.
+    pub fn headline(&self) -> String {
+        let ErrorParts { place, target, query, .. } = &*self.0;
+        let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let names = [("target", target), ("query", query)];
+        let named = names.into_iter().filter_map(|(what, name)| Some(format!("{what} {}", name.as_ref()?)));
+        let named = named.collect::<Vec<_>>().join(", ");
+        let separator = if named.is_empty() { "" } else { ": " };
+        format!("{place}{named}{separator}{}", self.text())
+    }
+
+    /// Message, code and hint.
+    fn text(&self) -> String {
         let code = self.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
         let hint = self.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-        format!("{}: {}{code}{hint}", self.reason().as_str(), self.message())
+        format!("{}{code}{hint}", self.message())
     }
 
     /// What to change, where it is known.
@@ -303,46 +308,8 @@ impl std::error::Error for Error {}
 /// `file:line:column: path.to.key: message`, the source line and a caret; or `target …, query …: message`.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.sentence(f)?;
-        self.0.place.as_ref().map_or(Ok(()), |place| place.caret(f))
-    }
-}
-
-impl Error {
-    /// The error without the source line and its caret, as it is logged on one line.
-    pub fn headline(&self) -> String {
-        struct Headline<'e>(&'e Error);
-        impl fmt::Display for Headline<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.sentence(f)
-            }
-        }
-        Headline(self).to_string()
-    }
-
-    fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.0.place {
-            write!(f, "{place}: ")?;
-        }
-        let owner = [("target", &self.0.target), ("query", &self.0.query)];
-        let mut named = false;
-        for (word, name) in owner {
-            if let Some(name) = name {
-                write!(f, "{}{word} {name}", if named { ", " } else { "" })?;
-                named = true;
-            }
-        }
-        if named {
-            f.write_str(": ")?;
-        }
-        f.write_str(&self.0.message)?;
-        if let Some(code) = &self.0.sqlstate {
-            write!(f, " [{code}]")?;
-        }
-        if let Some(hint) = &self.0.hint {
-            write!(f, "; {hint}")?;
-        }
-        Ok(())
+        f.write_str(&self.headline())?;
+        self.0.place.as_ref().map_or(Ok(()), |place| place.write_caret(f))
     }
 }
 
@@ -358,7 +325,7 @@ impl fmt::Display for SourcePosition {
 
 impl SourcePosition {
     /// The source line under the message, with a caret at the column. Nothing where the line is not shown.
-    fn caret(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_caret(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(source) = &self.source else { return Ok(()) };
         let blank: String = source
             .chars()
