@@ -36,7 +36,7 @@ const MIN_CONNECT_TIME: Duration = Duration::from_millis(500);
 /// Starts as many lanes as there is work and room for.
 pub fn start(sessions: &Arc<TargetSessions>) {
     let most = sessions.places();
-    let lanes = sessions.queue.lock().enter(most, sessions.lanes_of_use());
+    let lanes = sessions.queue.lock().new_lanes(most, sessions.lanes_of_use());
     let priority = if sessions.is_doubtful() { Priority::Low } else { Priority::Normal };
     for lane in lanes {
         let (own, place) = (Arc::clone(sessions), Arc::clone(&lane));
@@ -241,7 +241,7 @@ impl BatchExecution<'_> {
         if !lease.is_empty() {
             return Ok(true);
         }
-        self.sessions.queue.lock().in_reach(self.lane).iter().for_each(|run| run.connecting());
+        self.sessions.queue.lock().available_to(self.lane).iter().for_each(|run| run.connecting());
         let mut pause = FIRST_PAUSE;
         loop {
             // One refused password is enough: those that wait behind it fail with its reason.
@@ -342,7 +342,7 @@ impl BatchExecution<'_> {
     /// Has a fresh session prepare what it will likely run, the batch and what waits, so that each first run is one round
     /// trip. False when that cost the session.
     fn prepare(&self, live: &mut LeasedSession<'_>, runs: &[Arc<Run>]) -> bool {
-        let waiting = self.sessions.queue.lock().in_reach(self.lane);
+        let waiting = self.sessions.queue.lock().available_to(self.lane);
         let runs = runs.iter().chain(&waiting).filter(|run| !run.spec.cache.is_failing());
         let queries = runs.filter_map(|run| run.query());
         // A statement for another server would be an error in this one's log.
@@ -453,7 +453,7 @@ impl BatchExecution<'_> {
                 });
                 let RunSpec { owner, cache, .. } = &run.spec;
                 let allowance = if limited { BATCH_ALLOWANCE } else { whole(query) };
-                (query, allowance, query_sink::sink_like(query, &owner.context, cache.room(), ended))
+                (query, allowance, query_sink::sink_like(query, &owner.context, cache.size_hint(), ended))
             })
             .collect();
         let max_cell_bytes = runs[0].spec.owner.context.max_cell_bytes;

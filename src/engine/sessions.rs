@@ -329,7 +329,7 @@ impl TargetSessions {
             }
         }
         let outcome = run.outcome(end, took, reached);
-        run.spec.cache.keep(run, CachePolicy::of(query), &outcome);
+        run.spec.cache.record(run, CachePolicy::of(query), &outcome);
         run.end(outcome);
     }
 

@@ -84,11 +84,12 @@ impl Target {
     pub fn request(&self, kinds: &[RunKind], by: Deadline, budget: Duration) -> Vec<CacheLookup> {
         let specs: Vec<RunSpec> = kinds.iter().map(|kind| self.spec(*kind)).collect();
         let asked = if self.database.snapshot && !kinds.contains(&RunKind::Ping) {
-            result_cache::ask_together(&specs, self.sessions.next_snapshot(), by, budget)
+            result_cache::lookup_snapshot(&specs, self.sessions.next_snapshot(), by, budget)
         } else {
-            let ask =
-                |spec: &RunSpec| result_cache::ask(spec, CachePolicy::of(spec.query.as_deref()), by, budget);
-            specs.iter().map(ask).collect()
+            let lookup = |spec: &RunSpec| {
+                result_cache::lookup(spec, CachePolicy::of(spec.query.as_deref()), by, budget)
+            };
+            specs.iter().map(lookup).collect()
         };
         let mut started = Vec::new();
         for asked in &asked {
@@ -226,8 +227,8 @@ impl Target {
     }
 
     /// What is known of one query from earlier scrapes.
-    pub fn past(&self, index: usize) -> QueryHistory {
-        self.caches[index].past()
+    pub fn history(&self, index: usize) -> QueryHistory {
+        self.caches[index].history()
     }
 
     /// The target's own labels, as on its samples.

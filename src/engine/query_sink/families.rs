@@ -24,7 +24,7 @@ pub(super) struct FamilyDrafts {
     all: Vec<Draft>,
     /// Positions in `all`.
     by_name: HashMap<MetricName, usize, RandomState>,
-    room: SizeHint,
+    size_hint: SizeHint,
     /// How many names that rows made have samples, each metric's own counted.
     made: usize,
     /// More are an error.
@@ -33,9 +33,9 @@ pub(super) struct FamilyDrafts {
 
 impl FamilyDrafts {
     /// None yet, likely `count`; at most `max` of names that rows make.
-    pub(super) fn new(max: usize, count: usize, room: &SizeHint) -> Self {
+    pub(super) fn new(max: usize, count: usize, size_hint: &SizeHint) -> Self {
         let by_name = HashMap::with_capacity_and_hasher(count, RandomState::default());
-        FamilyDrafts { all: Vec::with_capacity(count), by_name, room: room.clone(), made: 0, max }
+        FamilyDrafts { all: Vec::with_capacity(count), by_name, size_hint: size_hint.clone(), made: 0, max }
     }
 
     /// The draft at a position.
@@ -55,7 +55,7 @@ impl FamilyDrafts {
             return if same { Ok((at, false)) } else { Err(two_heads(family)) };
         }
         let at = self.all.len();
-        self.all.push(Draft::with_room(Arc::clone(family), self.room.size(at)));
+        self.all.push(Draft::with_room(Arc::clone(family), self.size_hint.size(at)));
         self.by_name.insert(family.name.clone(), at);
         Ok((at, true))
     }

@@ -36,7 +36,7 @@ pub struct RenderedResult {
     /// Values left out, per reason of `values_skipped_total`.
     pub skipped: SkippedValues,
     /// What it took, for the next run.
-    pub room: SizeHint,
+    pub size_hint: SizeHint,
 }
 
 /// How a run ended, handed to whoever waits for it. The duration is the one of `query_duration_seconds`.
@@ -82,21 +82,21 @@ pub fn sink<'q>(query: &'q Query, context: &'q SampleContext, ended: Ended<'q>) 
     sink_like(query, context, SizeHint::default(), ended)
 }
 
-/// The same, with buffers for a result like the one that took `room`.
+/// The same, with buffers for a result like the one that took `size_hint`.
 pub fn sink_like<'q>(
     query: &'q Query,
     context: &'q SampleContext,
-    room: SizeHint,
+    size_hint: SizeHint,
     ended: Ended<'q>,
 ) -> Box<dyn RowSink + 'q> {
-    Box::new(QuerySink { query, context, room, ended: Some(ended), state: SinkState::Unbound })
+    Box::new(QuerySink { query, context, size_hint, ended: Some(ended), state: SinkState::Unbound })
 }
 
 /// A run of one query, from its columns to its end.
 struct QuerySink<'q> {
     query: &'q Query,
     context: &'q SampleContext,
-    room: SizeHint,
+    size_hint: SizeHint,
     ended: Option<Ended<'q>>,
     state: SinkState<'q>,
 }
@@ -118,7 +118,7 @@ impl QuerySink<'_> {
 
 impl RowSink for QuerySink<'_> {
     fn columns(&mut self, columns: &[Column]) -> Result<()> {
-        match BoundQuery::new(self.query, self.context, &self.room, columns) {
+        match BoundQuery::new(self.query, self.context, &self.size_hint, columns) {
             Ok(bound) => {
                 self.state = SinkState::BoundQuery(Box::new(bound));
                 Ok(())
@@ -188,13 +188,13 @@ impl<'q> BoundQuery<'q> {
     fn new(
         query: &'q Query,
         context: &'q SampleContext,
-        room: &SizeHint,
+        size_hint: &SizeHint,
         columns: &[Column],
     ) -> Result<BoundQuery<'q>> {
         let tally = Tally { series: 0, max_series: query.max_series, skipped: SkippedValues::default() };
         let count = query.metrics.len();
         let (sets, metrics) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let drafts = FamilyDrafts::new(query.max_families, count, room);
+        let drafts = FamilyDrafts::new(query.max_families, count, size_hint);
         let mut bound = BoundQuery { context, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
         for metric in query.metrics.iter() {
             bound.add(metric, columns)?;
@@ -281,14 +281,14 @@ impl<'q> BoundQuery<'q> {
             })?;
         }
         let drafts = self.drafts.into_all();
-        let room = SizeHint::of(&drafts);
+        let size_hint = SizeHint::of(&drafts);
         let blocks = drafts.into_iter().filter_map(Draft::finish).map(Arc::new).collect();
         Ok(RenderedResult {
             blocks,
             rows: self.rows,
             series: self.tally.series,
             skipped: self.tally.skipped,
-            room,
+            size_hint,
         })
     }
 }

@@ -137,7 +137,7 @@ impl ReportBuilder {
         }
         self.row(OwnFamily::QuerySuccess, &[], f64::from(u8::from(error.is_none())));
         self.row(OwnFamily::QueryDuration, &[], outcome.took.as_secs_f64());
-        if let Some(moment) = target.past(scraped.index).succeeded {
+        if let Some(moment) = target.history(scraped.index).succeeded {
             self.row(OwnFamily::QueryLastSuccess, &[], moment.unix_seconds());
         }
         if let RunEnd::Good(rendered) = &outcome.end {

@@ -162,7 +162,7 @@ fn target_view(target: &Target) -> TargetView {
 
 fn query_view(target: &Target, index: usize) -> Option<QueryView> {
     let query = target.database.queries.get(index)?;
-    let past = target.past(index);
+    let past = target.history(index);
     Some(QueryView {
         name: query.name.to_string(),
         collector: query.collector.to_string(),
