@@ -33,10 +33,10 @@ const BATCH_ALLOWANCE: Duration = Duration::from_millis(100);
 /// A connect that its scrape stopped sooner than this says nothing about the server.
 const MIN_CONNECT_TIME: Duration = Duration::from_millis(500);
 
-/// Starts as many lanes as there is work and room for.
+/// Starts as many lanes as the queued runs need and the limits allow.
 pub fn start(sessions: &Arc<TargetSessions>) {
     let most = sessions.places();
-    let lanes = sessions.queue.lock().new_lanes(most, sessions.lanes_of_use());
+    let lanes = sessions.queue.lock().new_lanes(most, sessions.useful_lanes());
     let priority = if sessions.is_doubtful() { Priority::Low } else { Priority::Normal };
     for lane in lanes {
         let (own, place) = (Arc::clone(sessions), Arc::clone(&lane));

@@ -1,7 +1,7 @@
-//! One target at work: what its scrapes ask for, and what is known of it between them.
+//! One target at work: the runs that scrapes request, and what is known of it between them.
 //!
-//! A target is made anew by each reload. What did not change goes over to it: the sessions with their queue, and what is
-//! remembered of each query. It says once when it goes down or comes back. It knows no page.
+//! Each reload makes a new target, which takes over what did not change: the sessions with their queue, and what is
+//! remembered of each query. It logs once when it goes down or comes back. It knows no page.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,8 +47,8 @@ impl Target {
         Some(Target { database: Arc::clone(&owner.database), owner, sessions, caches })
     }
 
-    /// The target as another configuration has it, under the same name. It keeps the sessions while the way to the database
-    /// is the same, and what is remembered of a query while that is the same and its samples bear the same labels.
+    /// The target as another configuration has it, under the same name. It keeps the sessions where the connection is the
+    /// same, and what is remembered of a query where the query and the labels of its samples are the same.
     pub fn renew(
         &self,
         database: Arc<config::database::Database>,
@@ -75,12 +75,12 @@ impl Target {
         Some(new)
     }
 
-    /// In whose name its runs are.
+    /// The target that its runs belong to.
     pub fn owner(&self) -> &Arc<SampleOwner> {
         &self.owner
     }
 
-    /// Reuses, joins or lines up one run for each work. New ones begin with [`Target::start`].
+    /// Reuses, joins or queues one run of each kind. New ones begin with [`Target::start`].
     pub fn request(&self, kinds: &[RunKind], by: Deadline, budget: Duration) -> Vec<CacheLookup> {
         let specs: Vec<RunSpec> = kinds.iter().map(|kind| self.spec(*kind)).collect();
         let asked = if self.database.snapshot && !kinds.contains(&RunKind::Ping) {
@@ -119,13 +119,13 @@ impl Target {
         self.caches[index].kept(CachePolicy::of(self.database.queries.get(index).map(|query| &**query)))
     }
 
-    /// Starts as many lanes as there is work and room for.
+    /// Starts as many lanes as the queued runs need and the limits allow.
     pub fn start(&self) {
         super::lane::start(&self.sessions);
     }
 
-    /// Gives up on a run at a scrape's deadline: what that scrape sees is a timeout. A run whose own deadline
-    /// has passed too is stopped in the server; a joined one with a later deadline goes on for others.
+    /// Gives up on a run at a scrape's deadline: that scrape sees a timeout. A run whose own deadline has passed, too, is
+    /// stopped in the server; a joined one with a later deadline goes on for others.
     pub fn abandon(&self, run: &Arc<Run>, budget: Duration) -> RunOutcome {
         let stop = if run.by.passed() { run.take_stop() } else { None };
         let text = match stop {
@@ -148,7 +148,7 @@ impl Target {
         outcome
     }
 
-    /// Ends a run: remembers, counts and tells everybody who waits. Of several threads that would, the first does.
+    /// Ends a run: records it, counts it and hands the outcome to all who wait.
     pub fn finish(&self, run: &Run, end: RunEnd, took: Duration, reached: bool) {
         self.sessions.finish(run, end, took, reached);
     }
@@ -168,8 +168,8 @@ impl Target {
             .sessions(self.owner.bearer(), SessionGauges { idle, busy, late, limit });
     }
 
-    /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`,
-    /// as it waited for a worker all the time, is as doubtful as before: else those that are sick would keep it so.
+    /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`, as it
+    /// waited for a worker all the time, is as doubtful as before: otherwise sick targets would keep it doubtful.
     pub fn note_target(&self, down: Option<&Error>, tried: bool) {
         if tried {
             self.sessions.doubtful.store(down.is_some(), Ordering::Relaxed);

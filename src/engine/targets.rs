@@ -1,4 +1,4 @@
-//! The plan at work: the targets that live between scrapes, and the choice of some of them by name.
+//! All targets of one configuration, which live between scrapes, and the selection of some of them by name.
 //!
 //! Knows no page. A reload makes a new targets, whose targets go on with what did not change.
 
@@ -26,23 +26,23 @@ use crate::yaml::keys::nearest_of;
 /// Sessions have this long to be cancelled and closed at the end.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// All targets of one plan.
+/// All targets of one configuration.
 pub struct Targets {
     /// The section `exporter`.
     pub exporter: Exporter,
-    /// In configuration order, disabled ones too; not those whose driver is not built in.
+    /// In configuration order, disabled ones too; without those whose driver is not built in.
     pub targets: Vec<Arc<Target>>,
     shared: Arc<SharedResources>,
-    /// Those of the fleets before it, while their runs may count something under names and labels that are gone.
-    former: Mutex<Vec<Weak<SampleOwner>>>,
+    /// The owners of earlier configurations, while their runs may count under names and labels that are gone.
+    previous_owners: Mutex<Vec<Weak<SampleOwner>>>,
 }
 
 /// What a reload did to the targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReloadSummary {
-    /// As they were.
+    /// The same as before.
     pub unchanged: usize,
-    /// Not as they were; what is as it was goes on: sessions, results of queries.
+    /// Changed. What is the same stays: sessions, results of queries.
     pub changed: usize,
     /// New.
     pub started: usize,
@@ -73,10 +73,10 @@ impl Targets {
             Target::new(database, context, shared).map(Arc::new)
         };
         let targets = targets.into_iter().filter_map(target).collect();
-        Targets { targets, exporter, shared: Arc::clone(shared), former: Mutex::default() }
+        Targets { targets, exporter, shared: Arc::clone(shared), previous_owners: Mutex::default() }
     }
 
-    /// The targets of another plan. What did not change of a target goes on in its next one; those that are gone end with the
+    /// The targets of another configuration. They take over what did not change. Targets that are gone end with the
     /// last scrape that holds the old targets.
     pub fn renew(&self, config: Config) -> (Self, ReloadSummary) {
         let Config { targets, exporter, .. } = config;
@@ -99,10 +99,10 @@ impl Targets {
         let targets: Vec<_> = targets.into_iter().filter_map(&mut target).collect();
         renewal.ended = self.targets.len() - renewal.unchanged - renewal.changed;
         self.shared.logins.forgive();
-        let mut former = self.former.lock().clone();
-        former.extend(self.targets.iter().map(|target| Arc::downgrade(target.owner())));
-        let (shared, former) = (Arc::clone(&self.shared), Mutex::new(former));
-        (Targets { targets, exporter, shared, former }, renewal)
+        let mut previous_owners = self.previous_owners.lock().clone();
+        previous_owners.extend(self.targets.iter().map(|target| Arc::downgrade(target.owner())));
+        let (shared, previous_owners) = (Arc::clone(&self.shared), Mutex::new(previous_owners));
+        (Targets { targets, exporter, shared, previous_owners }, renewal)
     }
 
     /// Counters of the process's life.
@@ -123,13 +123,13 @@ impl Targets {
 
     /// Drops the counters of targets, queries and labels that are gone, until no run can count under them any more.
     fn forget_what_is_gone(&self) {
-        let mut former = self.former.lock();
-        if former.is_empty() {
+        let mut previous_owners = self.previous_owners.lock();
+        if previous_owners.is_empty() {
             return;
         }
         // First: one that counts between the two is asked for again at the next page.
-        let alive: Vec<_> = former.drain(..).filter(|owner| owner.strong_count() > 0).collect();
-        *former = alive;
+        let alive: Vec<_> = previous_owners.drain(..).filter(|owner| owner.strong_count() > 0).collect();
+        *previous_owners = alive;
         let here: HashMap<_, _> =
             self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
         self.telemetry()
