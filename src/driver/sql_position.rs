@@ -10,7 +10,6 @@ const NAMING: [&str; 6] =
     ["Unknown column ", "Table ", "FUNCTION ", "no such table: ", "no such column: ", "no such function: "];
 
 /// The error with its place in `sql`, where its message tells and nobody has told before.
-#[must_use]
 pub fn placed(error: Error, sql: &str) -> Error {
     match spot(error.message(), sql) {
         Some(spot) if error.sql_position().is_none() => error.at_sql_position(spot),

@@ -442,7 +442,7 @@ impl BatchExecution<'_> {
         let mut sinks: Vec<(&Query, Duration, Box<dyn RowSink + '_>)> = queries
             .map(|(query, run)| {
                 let limited = together && run.has_run() && whole(query) > BATCH_ALLOWANCE;
-                let ended: query_sink::Ended<'_> = Box::new(move |verdict, took| {
+                let ended: query_sink::OnEnd<'_> = Box::new(move |verdict, took| {
                     if limited && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
                         return requeue_alone(self.sessions, run);
                     }

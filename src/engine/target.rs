@@ -153,7 +153,7 @@ impl Target {
         self.sessions.finish(run, end, took, reached);
     }
 
-    /// SessionGauges a failed query that had run well, too: one that lost against another at merge.
+    /// Counts a query that ran well but is not on the page: the merge dropped it.
     pub fn count_error(&self, index: usize, reason: Reason) {
         self.sessions.shared.telemetry.failed(self.owner.subject(&self.database.queries[index]), reason);
     }

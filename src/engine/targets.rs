@@ -1,6 +1,6 @@
 //! All targets of one configuration, which live between scrapes, and the selection of some of them by name.
 //!
-//! Knows no page. A reload makes a new targets, whose targets go on with what did not change.
+//! Knows no page. A reload makes new `Targets`, which take over what did not change.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};

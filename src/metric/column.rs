@@ -1,4 +1,4 @@
-//! Columns of a result: found by name, and what is said of a cell that cannot be used.
+//! Columns of a result, found by name, and the errors about cells that cannot be used.
 
 use crate::driver::advice::{Advice, LENGTH, written};
 use crate::driver::{Column, Row};
@@ -20,42 +20,42 @@ const SHOWN: usize = 32;
 /// Bytes of a column's name that an error shows: SQLite calls a column without AS by its whole expression.
 const LONGEST_NAME: usize = 64;
 
-/// The position of the column called `name`: exactly, else case-insensitively if only one is meant.
+/// The position of the column called `name`: an exact match, else a case-insensitive one if there is only one.
 ///
 /// # Errors
-/// `missing_column`, listing the columns found; also where two columns are meant.
+/// `missing_column`, listing the columns found; also where several columns match.
 pub fn find(columns: &[Column], name: &str) -> Result<usize> {
     let exact = only(columns, |found| found == name);
     let found = match exact {
-        Found::None => {
+        Matches::None => {
             let lower = name.to_lowercase();
             only(columns, |found| found.to_lowercase() == lower)
         }
         found => found,
     };
     match found {
-        Found::One(position) => Ok(position),
-        Found::None => Err(missing(columns, name)),
-        Found::Many => {
+        Matches::One(position) => Ok(position),
+        Matches::None => Err(missing(columns, name)),
+        Matches::Many => {
             Err(Error::new(Reason::MissingColumn, format!("more than one column is called `{name}`"))
                 .with_hint("give each its own name with AS"))
         }
     }
 }
 
-enum Found {
+enum Matches {
     None,
     One(usize),
     Many,
 }
 
-fn only(columns: &[Column], fits: impl Fn(&str) -> bool) -> Found {
+fn only(columns: &[Column], fits: impl Fn(&str) -> bool) -> Matches {
     let mut fitting =
         (0..).zip(columns).filter(|(_, column)| fits(&column.name)).map(|(position, _)| position);
     match (fitting.next(), fitting.next()) {
-        (None, _) => Found::None,
-        (Some(position), None) => Found::One(position),
-        (Some(_), Some(_)) => Found::Many,
+        (None, _) => Matches::None,
+        (Some(position), None) => Matches::One(position),
+        (Some(_), Some(_)) => Matches::Many,
     }
 }
 
@@ -74,7 +74,7 @@ fn missing(columns: &[Column], name: &str) -> Error {
     Error::new(Reason::MissingColumn, format!("the result has no column `{name}`; it has {found}"))
 }
 
-/// One column of a bound query, with what an error says about it.
+/// One column of a bound query, with what an error needs to describe it.
 #[derive(Debug, Clone)]
 pub struct BoundColumn {
     index: usize,
@@ -88,7 +88,7 @@ impl BoundColumn {
     /// As [`find`].
     pub fn new(columns: &[Column], name: &str) -> Result<BoundColumn> {
         let index = find(columns, name)?;
-        // Invariant: `find` answers a position within `columns`.
+        // Invariant: `find` returns a position within `columns`.
         let column = columns.get(index).cloned().ok_or_else(|| missing(columns, name))?;
         Ok(BoundColumn { index, column })
     }
@@ -132,7 +132,7 @@ impl BoundColumn {
             Number::Value(seconds) => seconds,
             Number::Null => {
                 return Err(self
-                    .bad_value(&cell, "is NULL: the sample would seem to be of now")
+                    .bad_value(&cell, "is NULL, and its sample would seem to be current")
                     .with_hint("leave such rows out in the SQL"));
             }
             other => return Err(self.not_a_number(&cell, other)),
@@ -190,7 +190,7 @@ impl BoundColumn {
                 .bad_value(cell, &format!("is local time, and {NO_OFFSET}"))
                 .with_hint(self.help(self.column.advice)),
             LocalTimeError::Twice => self
-                .bad_value(cell, "is local time that comes twice, as the clock is set back then")
+                .bad_value(cell, "is local time that occurs twice, as the clock is set back then")
                 .with_hint(self.help(self.column.advice)),
             LocalTimeError::OutOfRange => self
                 .bad_value(cell, "is outside the range in which the database converts times")
@@ -198,7 +198,7 @@ impl BoundColumn {
         }
     }
 
-    /// What to do with the values of the type.
+    /// How to use the values of the type.
     fn help(&self, advice: Advice) -> String {
         match advice {
             Advice::Write(expression) | Advice::Convert { moment: expression, .. } => {
@@ -209,7 +209,7 @@ impl BoundColumn {
         }
     }
 
-    /// What makes NULL of dates that are not there.
+    /// How to turn dates that do not exist into NULL.
     fn or_null(&self) -> String {
         match self.column.advice {
             Advice::Convert { or_null, .. } => {
@@ -234,7 +234,7 @@ impl BoundColumn {
     }
 }
 
-/// A value as an error shows it: in quotes, control characters escaped, not longer than a line bears.
+/// A value as an error shows it: in quotes, control characters escaped, shortened.
 pub fn shorten(text: &str) -> String {
     let start = cut(text, SHOWN);
     if start.len() < text.len() {
@@ -244,9 +244,9 @@ pub fn shorten(text: &str) -> String {
     }
 }
 
-/// The start of `text`, at most `max` bytes, ending at a character's border.
+/// The start of `text`, at most `max` bytes, cut at a character boundary.
 pub fn cut(text: &str, max: usize) -> &str {
-    // Invariant: a border lies within the four bytes that a character takes, position 0 being one.
+    // Invariant: a character takes at most four bytes, and position 0 is always a boundary.
     (0..=max.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
@@ -319,7 +319,7 @@ mod tests {
             ),
             (
                 at(LocalTimeError::Twice),
-                "\"2026-01-02T03:04:05\" is local time that comes twice, as the clock is set back \
+                "\"2026-01-02T03:04:05\" is local time that occurs twice, as the clock is set back \
               then",
                 exact,
             ),

@@ -1,6 +1,6 @@
-//! The labels of one metric: which column or constant stands under which name, and one row's labels as bytes.
+//! The labels of one metric: which column or constant each name stands for, and one row's labels as bytes.
 //!
-//! Labels are written sorted by name, so that one label set is one text wherever it comes from; a type's `le` is last.
+//! Labels are sorted by name, so that equal label sets are equal bytes. A type's `le` is last.
 
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
@@ -22,7 +22,7 @@ pub enum LabelSource {
     Own,
 }
 
-/// A legal label name that nobody has reserved, else a fault.
+/// A legal label name that is not reserved; else a fault.
 pub fn label_name(keys: &Keys<'_>, key: &str, name: &str) -> Option<LabelName> {
     match LabelName::new(name) {
         Ok(_) if matches!(name, "le" | "quantile") => {
@@ -116,7 +116,7 @@ impl Labels {
 pub struct LabelLimit {
     /// In bytes, before escaping.
     pub bytes: usize,
-    /// True: a longer one is cut at a character's border; false: it is an error.
+    /// True: a longer one is cut at a character boundary; false: it is an error.
     pub truncate: bool,
 }
 
@@ -160,7 +160,7 @@ impl BoundLabels<'_> {
         Ok(())
     }
 
-    /// Appends the labels of a sample that no row stands for: those from columns are left out.
+    /// Appends the labels of a sample without a row: those from columns are left out.
     pub fn write_fixed(&self, out: &mut LabelBytes) {
         for part in &self.0 {
             match part {

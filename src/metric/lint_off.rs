@@ -1,7 +1,7 @@
-//! The lints by code, and the key `lint_off` that silences them on a metric, a query or a target (DESIGN 4).
+//! The lints by code, and the key `lint_off` that silences them on a metric, a query or a target (docs/configuration.md).
 //!
-//! Owns codes, names and what each looks at; why and how is `check/lint`, one file each. A new one is a line in
-//! [`lints!`] and a file there.
+//! Owns codes, names and what each lint looks at; why and how is in `inspect/lint`. A new lint is a line in [`lints!`] and
+//! an entry there.
 
 use crate::yaml::keys::{Keys, nearest};
 
@@ -17,7 +17,7 @@ pub enum LintSubject {
 }
 
 impl LintSubject {
-    fn word(self) -> &'static str {
+    fn plural(self) -> &'static str {
         match self {
             LintSubject::Metric => "metrics",
             LintSubject::Query => "queries",
@@ -56,7 +56,7 @@ macro_rules! lints {
 lints! {
     CounterWithoutTotal = "L001", &[LintSubject::Metric], "a counter whose name does not end in `_total`";
     TotalWithoutCounter = "L002", &[LintSubject::Metric], "a gauge whose name ends in `_total`";
-    BaseUnit = "L003", &[LintSubject::Metric], "a unit that is no base unit: `_ms`, `_kb`, `_percent`";
+    BaseUnit = "L003", &[LintSubject::Metric], "a unit that is not a base unit: `_ms`, `_kb`, `_percent`";
     UnitDisagrees = "L004", &[LintSubject::Metric], "a name that says another unit than its column or its help";
     MissingHelp = "L005", &[LintSubject::Metric], "a metric without `help`";
     UnboundedLabel = "L006", &[LintSubject::Metric], "a label that may have a value a row: `id`, `uuid`, `email`, `url`";
@@ -77,7 +77,7 @@ impl Lint {
         Lint::ALL.iter().copied().find(|lint| lint.code().eq_ignore_ascii_case(code.trim()))
     }
 
-    /// What to write instead of a code that there is not.
+    /// What to write instead of an unknown code.
     pub fn hint(code: &str) -> String {
         match nearest(code.trim(), Lint::ALL.iter().map(|lint| lint.code())) {
             Some(near) => format!("did you mean {near}? `sql-exporter check --rule list` lists them"),
@@ -96,7 +96,7 @@ impl Lint {
         }
     }
 
-    fn may_stand_on(self, subject: LintSubject) -> bool {
+    fn may_be_disabled_on(self, subject: LintSubject) -> bool {
         let of_a_metric = subject == LintSubject::Query && self.subjects().contains(&LintSubject::Metric);
         of_a_metric || self.subjects().contains(&subject)
     }
@@ -107,17 +107,18 @@ impl Lint {
 pub struct DisabledLints(Vec<Lint>);
 
 impl DisabledLints {
-    /// Takes the key `lint_off` of an entry: one code or a list. A code that there is not, or one that looks at
-    /// something else, is a fault.
+    /// Takes the key `lint_off` of an entry: one code or a list. An unknown code is a fault, and so is one that looks at
+    /// something else.
     pub fn read(keys: &mut Keys<'_>, subject: LintSubject) -> DisabledLints {
         const KEY: &str = "lint_off";
         let mut silence = DisabledLints::default();
         for code in keys.texts(KEY).unwrap_or_default() {
             match Lint::find(&code) {
                 None => keys.fault_with_hint(KEY, format!("there is no lint {code:?}"), Lint::hint(&code)),
-                Some(lint) if lint.may_stand_on(subject) => silence.0.push(lint),
+                Some(lint) if lint.may_be_disabled_on(subject) => silence.0.push(lint),
                 Some(lint) => {
-                    let elsewhere: Vec<&str> = lint.subjects().iter().map(|subject| subject.word()).collect();
+                    let elsewhere: Vec<&str> =
+                        lint.subjects().iter().map(|subject| subject.plural()).collect();
                     let elsewhere = elsewhere.join(" and ");
                     let message = format!("{} looks at {elsewhere}: it finds nothing here", lint.code());
                     keys.fault_with_hint(KEY, message, format!("write it on one of the {elsewhere}"));

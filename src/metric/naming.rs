@@ -9,7 +9,7 @@ use crate::name::MetricName;
 
 use super::column::BoundColumn;
 
-/// Metric names that are ours, and the process metrics of every Prometheus client (DESIGN 9).
+/// Metric names that are ours, and the process metrics of every Prometheus client (docs/metrics.md).
 pub const OUR_PREFIXES: [&str; 2] = ["sql_exporter_", "process_"];
 
 /// Where the families of one metric get their names from.
@@ -21,7 +21,7 @@ pub enum Naming {
     ByColumn(NamePattern),
 }
 
-/// A name with columns in it, and what else stands in its families' heads.
+/// A name with columns in it, and the rest of its families' heads.
 #[derive(Debug, Clone)]
 pub struct NamePattern {
     /// As written: `mysql_status_{variable_name}`.
@@ -42,7 +42,7 @@ impl Naming {
     /// Reads a name, fixed or with columns in braces.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence.
+    /// What is wrong with it, as a message.
     pub fn new(text: &str, kind: FamilyKind, help: String, unit: Option<Arc<str>>) -> Result<Self, String> {
         if !text.contains(['{', '}']) {
             let family = Family { unit, ..Family::new(MetricName::new(text)?, kind, help) };
@@ -121,7 +121,7 @@ fn parts(text: &str) -> Result<Vec<NamePart>, String> {
     }
     parts.push(NamePart::Text(rest.to_owned()));
     parts.retain(|part| *part != NamePart::Text(String::new()));
-    // A column may give anything, so a letter in its place tells whether the rest is legal.
+    // A column may hold anything, so a letter in its place shows whether the rest is legal.
     let shape: String = parts
         .iter()
         .map(|part| match part {

@@ -1,4 +1,4 @@
-//! A double as text (DESIGN 5): the one way for sample values and for labels.
+//! A double as text, for sample values and for labels (docs/metrics.md).
 //!
 //! Integers below 2^63 plain, else the shortest text that reads back as the same value; `NaN`, `+Inf`, `-Inf`.
 
@@ -17,7 +17,7 @@ pub fn write(value: f64, mut push: impl FnMut(&str)) {
         };
     }
     match special(value) {
-        Some(word) => push(word),
+        Some(text) => push(text),
         None => shortest(zmij::Buffer::new().format_finite(value), push),
     }
 }

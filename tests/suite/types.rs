@@ -309,7 +309,7 @@ fn what_is_no_moment_fails_the_query() {
     let yaml = "{name: x, timestamp_column: at}";
     let at = |cell| [Int(1), cell];
     let columns = &["value", "at"];
-    no_value(yaml, columns, &[&at(Null)], "is NULL: the sample would seem to be of now");
+    no_value(yaml, columns, &[&at(Null)], "is NULL, and its sample would seem to be current");
     no_value(yaml, columns, &[&at(Text("yesterday"))], "is not a number");
     no_value(yaml, columns, &[&at(Float(1e18))], "is not a time that a sample can have");
     no_value(yaml, columns, &[&at(Float(f64::NAN))], "is not a time that a sample can have");

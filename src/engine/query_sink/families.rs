@@ -1,5 +1,5 @@
-//! Where the samples of one metric go: into the draft of its family, or, for a name with columns, into one draft for each
-//! name that the rows make.
+//! Where the samples of one metric go: into the draft of its family; for a name with columns, into one draft for each name
+//! that the rows make.
 
 use std::sync::Arc;
 
@@ -109,7 +109,7 @@ impl<'q> FamilyWriter<'q> {
     }
 }
 
-/// The places of one metric.
+/// The writers of one metric.
 pub(super) enum MetricWriters<'q> {
     /// Its one family's.
     One(FamilyWriter<'q>),
@@ -117,7 +117,7 @@ pub(super) enum MetricWriters<'q> {
     ByName(ByName<'q>),
 }
 
-/// The places of a metric whose name has columns in it.
+/// The writers of a metric whose name has columns in it.
 pub(super) struct ByName<'q> {
     metric: &'q Metric,
     pattern: BoundNamePattern<'q>,
@@ -126,12 +126,12 @@ pub(super) struct ByName<'q> {
     /// The name that the row at hand makes.
     name: String,
     /// Whether that name is new, and its draft too.
-    new: Option<IsNew>,
+    new: Option<NewName>,
     known: HashMap<String, FamilyWriter<'q>, RandomState>,
 }
 
 /// A name that was not met before.
-struct IsNew {
+struct NewName {
     /// Its draft was begun for it; else another metric of the query makes the same name.
     with_draft: bool,
 }
@@ -148,7 +148,7 @@ impl<'q> MetricWriters<'q> {
                 Ok(MetricWriters::One(FamilyWriter::new(metric, columns, draft)?))
             }
             Naming::ByColumn(pattern) => {
-                // What a name needs is missing from the first row on, not from its first row on.
+                // A missing column fails the query before the first row, not at the first row of a new name.
                 drop(metric.recipe.binder.bind(columns)?);
                 let pattern = pattern.bind(columns)?;
                 let (columns, name, known) = (columns.to_vec(), String::new(), HashMap::default());
@@ -157,7 +157,7 @@ impl<'q> MetricWriters<'q> {
         }
     }
 
-    /// The place of a row; call [`MetricWriters::settle`] once it is taken. `longest` is how long a name may be.
+    /// The writer for a row; call [`MetricWriters::settle`] once it is taken. `longest` is how long a name may be.
     ///
     /// # Errors
     /// `value` for a row that makes no name, `limit` for a name too long, `duplicate` for one that another metric has.
@@ -168,15 +168,15 @@ impl<'q> MetricWriters<'q> {
         longest: usize,
     ) -> Result<&mut FamilyWriter<'q>> {
         match self {
-            MetricWriters::One(place) => Ok(place),
+            MetricWriters::One(writer) => Ok(writer),
             MetricWriters::ByName(ByName { metric, pattern, columns, name, new, known }) => {
                 pattern.write(row, longest, name)?;
                 match known.entry_ref(name.as_str()) {
-                    EntryRef::Occupied(place) => Ok(place.into_mut()),
-                    EntryRef::Vacant(place) => {
+                    EntryRef::Occupied(writer) => Ok(writer.into_mut()),
+                    EntryRef::Vacant(writer) => {
                         let (draft, with_draft) = drafts.find(&Arc::new(pattern.family(name)?))?;
-                        *new = Some(IsNew { with_draft });
-                        Ok(place.insert(FamilyWriter::new(metric, columns, draft)?))
+                        *new = Some(NewName { with_draft });
+                        Ok(writer.insert(FamilyWriter::new(metric, columns, draft)?))
                     }
                 }
             }
@@ -189,8 +189,8 @@ impl<'q> MetricWriters<'q> {
     /// `limit` for one name too many.
     pub(super) fn settle(&mut self, drafts: &mut FamilyDrafts) -> Result<()> {
         let MetricWriters::ByName(ByName { name, new, known, .. }) = self else { return Ok(()) };
-        let Some(IsNew { with_draft }) = new.take() else { return Ok(()) };
-        if known.get(name.as_str()).is_some_and(|place| place.has_samples(drafts)) {
+        let Some(NewName { with_draft }) = new.take() else { return Ok(()) };
+        if known.get(name.as_str()).is_some_and(|writer| writer.has_samples(drafts)) {
             return drafts.count();
         }
         known.remove(name.as_str());
@@ -200,10 +200,10 @@ impl<'q> MetricWriters<'q> {
         Ok(())
     }
 
-    /// Calls `act` with each place so far, until one fails.
+    /// Calls `act` with each writer so far, until one fails.
     pub(super) fn each(&mut self, mut act: impl FnMut(&mut FamilyWriter<'q>) -> Result<()>) -> Result<()> {
         match self {
-            MetricWriters::One(place) => act(place),
+            MetricWriters::One(writer) => act(writer),
             MetricWriters::ByName(by_name) => by_name.known.values_mut().try_for_each(act),
         }
     }

@@ -1,7 +1,7 @@
-//! Results of queries → the families of one page, in configuration order. Nothing is copied: blocks are shared.
+//! The results of queries become the families of one page, in configuration order. Blocks are shared, not copied.
 //!
-//! A query that repeats a series of an earlier one, or does not fit into the page, loses as a whole, and so the
-//! same one every time. Within one query series differ already.
+//! A query that repeats a series of an earlier one, or does not fit into the page, is dropped as a whole: the same one
+//! every time. Within one query series differ already.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub struct DroppedQuery {
     pub error: Error,
 }
 
-/// A page's families and who is not among them.
+/// A page's families, and the queries that are not among them.
 #[derive(Debug)]
 pub struct MergedPage {
     /// In configuration order, each with its blocks; a family without samples has none.
@@ -157,7 +157,7 @@ impl<'s> PageBuilder<'s> {
         Some((place, if self.labelled { entry.target } else { 0 }))
     }
 
-    /// Whether the query fits: the bytes it adds, or why it loses.
+    /// Whether the query fits: the bytes it adds, or why it is dropped.
     fn check(&mut self, entry: &MergeEntry<'s>, rendered: &'s RenderedResult) -> Result<u64, Error> {
         let series = self.series + rendered.series;
         if series > self.limits.series {

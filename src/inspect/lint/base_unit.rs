@@ -1,4 +1,4 @@
-//! L003: a unit that is no base unit.
+//! L003: a unit that is not a base unit.
 
 use crate::config::Config;
 use crate::inspect::units;
