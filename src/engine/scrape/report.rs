@@ -22,8 +22,6 @@ macro_rules! rows {
         #[derive(Clone, Copy)]
         enum OwnFamily { $($row,)* }
 
-        const ALL: &[OwnFamily] = &[$(OwnFamily::$row,)*];
-
         /// Name and help of each row, in the page's order. All are gauges.
         const ROWS: &[(&str, &str)] = &[$((concat!("sql_exporter_", $name), $help),)*];
     };
@@ -54,9 +52,6 @@ static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
     ROWS.iter().filter_map(family).collect()
 });
 
-/// Bytes of a usual line about a query.
-const LINE: usize = 128;
-
 struct ReportBuilder {
     /// One a family.
     blocks: Vec<Block>,
@@ -67,20 +62,9 @@ struct ReportBuilder {
 }
 
 impl ReportBuilder {
-    fn new(scraped: &[ScrapedTarget]) -> Self {
-        let queries: usize = scraped.iter().map(|target| target.queries.len()).sum();
-        let room = |family: OwnFamily| match family {
-            OwnFamily::QuerySuccess
-            | OwnFamily::QueryDuration
-            | OwnFamily::QueryRows
-            | OwnFamily::QuerySeries
-            | OwnFamily::QueryLastSuccess => queries * LINE,
-            OwnFamily::TargetUp | OwnFamily::TargetInfo | OwnFamily::TargetBackoff => scraped.len() * LINE,
-            _ => 0,
-        };
-        let blocks = ALL.iter().zip(FAMILIES.iter());
-        let blocks = blocks.map(|(row, family)| Block::with_room(Arc::clone(family), room(*row)));
-        ReportBuilder { blocks: blocks.collect(), labels: LabelBytes::default(), own: Vec::new() }
+    fn new() -> Self {
+        let blocks = FAMILIES.iter().map(|family| Block::new(Arc::clone(family))).collect();
+        ReportBuilder { blocks, labels: LabelBytes::default(), own: Vec::new() }
     }
 
     /// The rows that follow are about this target, or this query of it.
@@ -154,7 +138,7 @@ pub(super) fn report(
     time: ScrapeTime,
     series: u64,
 ) -> Families {
-    let mut report = ReportBuilder::new(scraped);
+    let mut report = ReportBuilder::new();
     for target in scraped {
         report.target_rows(target);
         for query in &target.queries {
