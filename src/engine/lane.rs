@@ -24,7 +24,7 @@ use super::conditions;
 use super::conditions::WhenAnswer;
 use super::queue::Lane;
 use super::run::{Run, RunEnd, RunSpec, StopAction};
-use super::server_limits::FIRST_PAUSE;
+use super::server_group::FIRST_PAUSE;
 use super::sessions::TargetSessions;
 
 /// What each of several has of the server's own time; who needs more goes on alone, or one slow query would cost its

@@ -14,7 +14,7 @@ pub(crate) mod resources;
 pub mod result_cache;
 pub mod run;
 pub mod scrape;
-pub(crate) mod server_limits;
+pub(crate) mod server_group;
 pub(crate) mod sessions;
 pub mod target;
 pub mod targets;

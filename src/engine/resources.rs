@@ -13,7 +13,7 @@ use crate::driver::connection::Login;
 use crate::telemetry::Telemetry;
 
 use super::backoff::LoginBackoff;
-use super::server_limits::ServerGroup;
+use super::server_group::ServerGroup;
 use super::sessions::TargetSessions;
 
 /// What all targets share.

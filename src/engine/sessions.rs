@@ -22,7 +22,7 @@ use super::backoff::{LoginAttempt, LoginHeldBack, TargetBackoff};
 use super::queue::Queue;
 use super::result_cache::{CachePolicy, ResultCache};
 use super::run::{Run, RunEnd, SampleOwner};
-use super::server_limits::{ServerGroup, ServerGroupMember};
+use super::server_group::{ServerGroup, ServerGroupMember};
 use super::target::SharedResources;
 
 /// How long no further session is tried on a full server.

@@ -10,14 +10,12 @@ use hashbrown::hash_map::EntryRef;
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::Family;
-use crate::exposition::block::Draft;
+use crate::exposition::block::{Draft, Size};
 use crate::metric::naming::{BoundNamePattern, Naming};
 use crate::metric::samples::Duplicates;
 use crate::metric::samples::Sums;
 use crate::metric::{Emit, Metric};
 use crate::name::MetricName;
-
-use super::size_hint::SizeHint;
 
 /// The drafts of one query, one a family, in the order first met.
 pub(super) struct FamilyDrafts {
@@ -75,6 +73,42 @@ impl FamilyDrafts {
     fn drop_last(&mut self) {
         if let Some(draft) = self.all.pop() {
             self.by_name.remove(&draft.family().name);
+        }
+    }
+}
+
+/// How much the last result of a query took, family by family, so that the buffers of the next one need not grow. A hint
+/// only: a result of other sizes is as right, and a little slower.
+#[derive(Debug, Clone)]
+pub enum SizeHint {
+    /// Of the one family that most queries have.
+    One(Size),
+    /// Of several.
+    Many(Arc<[Size]>),
+}
+
+impl Default for SizeHint {
+    fn default() -> Self {
+        SizeHint::One(Size::default())
+    }
+}
+
+impl SizeHint {
+    /// What these drafts took.
+    pub(super) fn of(drafts: &[Draft]) -> Self {
+        match drafts {
+            [] => SizeHint::default(),
+            [draft] => SizeHint::One(draft.size()),
+            _ => SizeHint::Many(drafts.iter().map(Draft::size).collect()),
+        }
+    }
+
+    /// What the family that is met at position `at` takes.
+    fn size(&self, at: usize) -> Size {
+        match self {
+            SizeHint::One(size) if at == 0 => *size,
+            SizeHint::One(_) => Size::default(),
+            SizeHint::Many(sizes) => sizes.get(at).copied().unwrap_or_default(),
         }
     }
 }

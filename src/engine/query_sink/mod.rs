@@ -3,7 +3,6 @@
 //! Knows queries and metrics; knows no session, no thread, no page.
 
 mod families;
-mod size_hint;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use crate::name::LabelName;
 
 use self::families::{FamilyDrafts, FamilyWriter, MetricWriters};
 
-pub use self::size_hint::SizeHint;
+pub use self::families::SizeHint;
 pub use crate::metric::samples::SkippedValues;
 
 /// A whole, good result. A failed query has none.
