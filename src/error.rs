@@ -212,13 +212,13 @@ impl Error {
         self
     }
 
-    /// Says that the server, or a pooler before it, gives no further session now.
+    /// Marks that the server, or a pooler before it, is full: it allows no further session now.
     pub fn with_full_server(mut self) -> Self {
         self.0.full = true;
         self
     }
 
-    /// True when the server gives no further session now: the sessions that there are can be waited for.
+    /// True when the server allows no further session now: the caller can wait for the sessions that exist.
     pub fn is_server_full(&self) -> bool {
         self.0.full
     }

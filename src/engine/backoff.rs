@@ -50,7 +50,7 @@ impl TargetBackoff {
     pub fn failed(&mut self, error: &Error) {
         let (first, longest) = match error.reason() {
             Reason::Auth if error.is_refused_login() => AUTH_PAUSES,
-            // A command that gives no password is a program that runs for nothing.
+            // A password command without a password is a program that runs for nothing.
             Reason::Timeout | Reason::Auth => TIMEOUT_PAUSES,
             _ if error.is_server_full() => TIMEOUT_PAUSES,
             _ => (Duration::ZERO, Duration::ZERO),
@@ -136,7 +136,7 @@ struct LoginRefusal {
 /// Why a target must not log in now.
 #[derive(Debug)]
 pub struct LoginHeldBack {
-    /// What the server said to the one who tried, or why there is no password.
+    /// The refusal of the server, or why there is no password.
     pub error: Error,
     /// Who tried, and how long it is until somebody may again; `None` where there is no password to try.
     pub by: Option<(String, Duration)>,
@@ -163,7 +163,7 @@ impl LoginBackoff {
                 }
             }
             let is_known = state.accepted.as_ref() == Some(&password);
-            // An attempt that told nothing was made: the next ones need not queue for the same silence.
+            // An attempt ended without a verdict on the password: the next ones need not wait for the same silence.
             if is_known || state.tried != tried {
                 break false;
             }
@@ -202,7 +202,7 @@ impl LoginBackoff {
     }
 }
 
-/// One login under way. Dropped without an end, it has told nothing.
+/// One login under way. Dropped without an end, it says nothing about the password.
 pub struct LoginAttempt {
     account: Arc<Account>,
     password: Option<Secret>,

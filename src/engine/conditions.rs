@@ -1,7 +1,7 @@
-//! `when` against one session: does a query apply to the server that this session found?
+//! `when` against one session: does a query apply to its server?
 //!
-//! Version, flavour and role are facts of the session; the boolean of `when.sql` is asked on it and noted for
-//! five minutes. Knows no lane and no page.
+//! Version, flavor and role are facts of the session. The boolean of `when.sql` is read on it and noted for five minutes.
+//! Knows no lane and no page.
 
 use std::time::Duration;
 

@@ -230,8 +230,8 @@ impl BatchExecution<'_> {
         !run.is_over() && (run.is_quick() || !together)
     }
 
-    /// Sees to it that there is a session; true when it was there before. A full server is asked again where server_group
-    /// make room.
+    /// Opens a session where there is none; true when it was there before. A full server is asked again where
+    /// other targets of its group make room.
     fn open(&mut self, lease: &mut Lease) -> Result<bool, Error> {
         if !lease.is_empty() {
             return Ok(true);

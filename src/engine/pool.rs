@@ -306,7 +306,7 @@ impl Pool {
             return Ok(());
         }
         let message = format!(
-            "all {max} sessions of the target are held by queries that do not end when they are told to"
+            "all {max} sessions of the target are held by queries that do not end when they are cancelled"
         );
         Err(Error::new(Reason::Wedged, message).with_hint("the next scrape after one of them ends goes on"))
     }

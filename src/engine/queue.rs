@@ -130,7 +130,7 @@ impl Queue {
     fn next_index(&mut self, lane: &Lane) -> Option<usize> {
         self.waiting.retain(|run| !run.is_over());
         let fit = self.waiting.iter().enumerate().filter(|(_, run)| run.by <= lane.by);
-        // Of equals the first: `max_by_key` gives the last.
+        // Of equals the first: `max_by_key` returns the last.
         fit.rev().max_by_key(|(_, run)| run.cost).map(|(index, _)| index)
     }
 

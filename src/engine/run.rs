@@ -149,7 +149,7 @@ impl SampleOwner {
 /// the target's queries meanwhile.
 #[derive(Clone)]
 pub struct RunSpec {
-    /// The target that asked first.
+    /// The target of the scrape that started it.
     pub owner: Arc<SampleOwner>,
     /// `None` for a ping.
     pub query: Option<Arc<Query>>,
@@ -190,7 +190,7 @@ pub struct Run {
     pub spec: RunSpec,
     /// When the query must have ended.
     pub by: Deadline,
-    /// When the run was asked for.
+    /// When a scrape requested it.
     pub began: Instant,
     /// Decides when it starts.
     pub cost: ExpectedCost,

@@ -30,7 +30,7 @@ const FULL_PAUSE: Duration = Duration::from_secs(60);
 /// The same after any other failure while other sessions live.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
-/// The server gives fewer sessions than `max_connections`.
+/// The server allows fewer sessions than `max_connections`.
 struct SessionShortfall {
     /// How many lanes are useful.
     lanes: usize,
@@ -294,7 +294,7 @@ impl TargetSessions {
             let (name, most) = (database.name.as_str(), database.max_connections);
             log::warn!(target = name, reason = error.reason().as_str();
                 "target {name} gets fewer sessions than its max_connections {most}, and its queries wait for those that it \
-                 has; set max_connections to what the server gives, or raise the server's limit: {}", error.summary());
+                 has; set max_connections to what the server allows, or raise the server's limit: {}", error.summary());
         }
     }
 

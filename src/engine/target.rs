@@ -83,7 +83,7 @@ impl Target {
     /// Reuses, joins or queues one run of each kind. New ones begin with [`Target::start`].
     pub fn request(&self, kinds: &[RunKind], by: Deadline, budget: Duration) -> Vec<CacheLookup> {
         let specs: Vec<RunSpec> = kinds.iter().map(|kind| self.spec(*kind)).collect();
-        let asked = if self.database.snapshot && !kinds.contains(&RunKind::Ping) {
+        let lookups = if self.database.snapshot && !kinds.contains(&RunKind::Ping) {
             result_cache::lookup_snapshot(&specs, self.sessions.next_snapshot(), by, budget)
         } else {
             let lookup = |spec: &RunSpec| {
@@ -92,15 +92,15 @@ impl Target {
             specs.iter().map(lookup).collect()
         };
         let mut started = Vec::new();
-        for asked in &asked {
-            match asked {
+        for lookup in &lookups {
+            match lookup {
                 CacheLookup::Started(run) => started.push(Arc::clone(run)),
                 CacheLookup::Joined(_) => self.sessions.shared.telemetry.joined(),
                 CacheLookup::Reused(_) => {}
             }
         }
         self.sessions.push(started);
-        asked
+        lookups
     }
 
     fn spec(&self, kind: RunKind) -> RunSpec {
@@ -216,7 +216,7 @@ impl Target {
         self.sessions.is_doubtful()
     }
 
-    /// What it said of itself at its last login.
+    /// What it reported at its last login.
     pub fn facts(&self) -> Option<Facts> {
         self.sessions.facts.lock().clone()
     }

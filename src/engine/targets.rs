@@ -50,7 +50,7 @@ pub struct ReloadSummary {
     pub ended: usize,
 }
 
-/// Which part of a page is asked for. An empty list means all.
+/// The part of a page that a request selects. An empty list means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScrapeSelection {
     /// Names of targets.
@@ -61,7 +61,7 @@ pub struct ScrapeSelection {
     pub queries: Vec<String>,
 }
 
-/// One target with the queries asked for (their indexes).
+/// One target with the indexes of the selected queries.
 pub type SelectedTarget = (Arc<Target>, Vec<usize>);
 
 impl Targets {
@@ -127,7 +127,7 @@ impl Targets {
         if previous_owners.is_empty() {
             return;
         }
-        // First: one that counts between the two is asked for again at the next page.
+        // Before the counters: a run that counts between the two steps is looked at again on the next page.
         let alive: Vec<_> = previous_owners.drain(..).filter(|owner| owner.strong_count() > 0).collect();
         *previous_owners = alive;
         let here: HashMap<_, _> =
@@ -156,7 +156,7 @@ impl Targets {
         }
     }
 
-    /// The enabled targets and queries asked for, in configuration order.
+    /// The selected targets and queries that are enabled, in configuration order.
     ///
     /// # Errors
     /// A configuration error for an unknown name, with the three nearest.

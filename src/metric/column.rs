@@ -145,7 +145,7 @@ impl BoundColumn {
         Ok(ms)
     }
 
-    /// The name as the database gives it.
+    /// The name as the database returns it.
     pub fn name(&self) -> &str {
         &self.column.name
     }

@@ -22,7 +22,7 @@ pub struct Metric {
     pub label_names: Vec<LabelName>,
     /// Where it stands in the file.
     pub place: SourcePosition,
-    /// The first key that gives it labels.
+    /// The first key that defines its labels.
     pub labels_place: Option<SourcePosition>,
     /// The lints that it silences.
     pub lint_off: DisabledLints,
@@ -109,7 +109,7 @@ impl Metric {
     }
 }
 
-/// Keys that only some types have, so that a wrong one is told where it belongs.
+/// Keys that only some types have, so that an error can name those types.
 const KEYS_OF_TYPES: &[(&str, &[&str])] = &[
     ("value", &["gauge", "counter", "unknown"]),
     ("value_columns", &["gauge", "counter", "unknown"]),
@@ -258,7 +258,7 @@ impl GivenLabels {
     }
 }
 
-/// The first key that gives labels.
+/// The first key that defines labels.
 fn labels_place(keys: &Keys<'_>) -> Option<SourcePosition> {
     let key = ["labels", "static_labels", "value_label"].into_iter().find(|key| keys.has(key))?;
     Some(keys.place(key))

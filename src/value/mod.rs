@@ -57,7 +57,7 @@ pub enum Cell<'a> {
     NoDate(&'a str),
     /// Text that the database's own date functions read (SQLite keeps dates so).
     TextDate(&'a str),
-    /// An interval as PostgreSQL keeps it; as a number in seconds as `extract(epoch …)` gives it.
+    /// An interval as PostgreSQL keeps it; as a number in seconds as `extract(epoch …)` returns it.
     Interval {
         /// Months (12 to a year of 365.25 days, else 30 days each, as `extract(epoch …)` counts).
         months: i32,
