@@ -1,7 +1,7 @@
 //! The one error type: what happened, to which target and query, where in which file, and what to change.
 //!
 //! Owns the closed set of kinds and reasons and the way an error is written. It knows nothing of databases
-//! or files; whoever raises an error adds what it knows. A new `reason` of docs/metrics.md is one line in [`reasons!`].
+//! or files; whoever raises an error adds what it knows. A new `reason` is one line in [`reasons!`].
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use std::fmt;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
         /// Why a query or a connection failed: the closed set of the label `reason` (docs/metrics.md).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($(#[$doc])* $variant,)* }
@@ -19,9 +19,8 @@ macro_rules! reasons {
             pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
 
             /// The label value.
-            #[must_use]
             pub fn as_str(self) -> &'static str {
-                match self { $(Reason::$variant => $word,)* }
+                match self { $(Reason::$variant => $text,)* }
             }
         }
     };
@@ -54,7 +53,7 @@ reasons! {
     ReadOnly = "read_only",
     /// A column's type cannot be a number.
     Type = "type",
-    /// A value cannot be used: overflow, text that is no number, a negative counter.
+    /// A value cannot be used: overflow, text that is not a number, a negative counter.
     Value = "value",
     /// A column that a metric names is not in the result.
     MissingColumn = "missing_column",
@@ -73,9 +72,10 @@ reasons! {
 }
 
 /// The closed set of what an error can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ErrorKind {
     /// The configuration or the command line is wrong: exit code 2.
+    #[default]
     Config,
     /// The machine says no (port in use, no permission): exit code 1.
     Machine,
@@ -98,8 +98,8 @@ pub struct SourcePosition {
     pub source: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Inner {
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct ErrorParts {
     kind: ErrorKind,
     message: String,
     target: Option<String>,
@@ -122,25 +122,14 @@ pub struct SqlPosition {
     pub column: usize,
 }
 
-/// What went wrong, in words for the person on call. One allocation, so that `Result` stays small.
+/// What went wrong, for the person on call. One allocation, so that `Result` stays small.
+#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorParts>);
 
 impl Error {
     fn of(kind: ErrorKind, message: String) -> Self {
-        Error(Box::new(Inner {
-            kind,
-            message,
-            target: None,
-            query: None,
-            place: None,
-            sqlstate: None,
-            hint: None,
-            meaning: None,
-            before_password: false,
-            sql_position: None,
-            full: false,
-        }))
+        Error(Box::new(ErrorParts { kind, message, ..ErrorParts::default() }))
     }
 
     /// A query or connection failed for `reason`.
@@ -159,35 +148,30 @@ impl Error {
     }
 
     /// Adds the place in a file.
-    #[must_use]
     pub fn at(mut self, place: SourcePosition) -> Self {
         self.0.place = Some(place);
         self
     }
 
     /// Names the target; the first one named stays.
-    #[must_use]
     pub fn on_target(mut self, target: &str) -> Self {
         self.0.target.get_or_insert_with(|| target.to_owned());
         self
     }
 
     /// Names the query; the first one named stays.
-    #[must_use]
     pub fn in_query(mut self, query: &str) -> Self {
         self.0.query.get_or_insert_with(|| query.to_owned());
         self
     }
 
     /// Adds the database's own code: SQLSTATE, or SQLite's extended code.
-    #[must_use]
     pub fn with_sqlstate(mut self, code: impl Into<String>) -> Self {
         self.0.sqlstate = Some(code.into());
         self
     }
 
     /// Adds what to change.
-    #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
@@ -195,72 +179,61 @@ impl Error {
 
     /// Adds what it means, in a few words for people, where the reason alone says less or something else. The hint is
     /// then all that there is to try.
-    #[must_use]
     pub fn with_meaning(mut self, meaning: &'static str) -> Self {
         self.0.meaning = Some(meaning);
         self
     }
 
     /// What it means, where that is more than what the reason says.
-    #[must_use]
     pub fn meaning(&self) -> Option<&'static str> {
         self.0.meaning
     }
 
     /// Marks a login that ended before any password was sent.
-    #[must_use]
     pub fn before_password(mut self) -> Self {
         self.0.before_password = true;
         self
     }
 
     /// True when a server refused user and password: another attempt with them may lock the account.
-    #[must_use]
     pub fn is_refused_login(&self) -> bool {
         self.reason() == Reason::Auth && !self.0.before_password
     }
 
     /// The same under another reason.
-    #[must_use]
     pub fn with_reason(mut self, reason: Reason) -> Self {
         self.0.kind = ErrorKind::Query(reason);
         self
     }
 
     /// Adds where in the statement it is.
-    #[must_use]
     pub fn at_sql_position(mut self, sql_position: SqlPosition) -> Self {
         self.0.sql_position = Some(sql_position);
         self
     }
 
-    /// Says that the server, or a pooler before it, gives no further session now.
-    #[must_use]
+    /// Marks that the server, or a pooler before it, is full: it allows no further session now.
     pub fn with_full_server(mut self) -> Self {
         self.0.full = true;
         self
     }
 
-    /// True when the server gives no further session now: the sessions that there are can be waited for.
-    #[must_use]
+    /// True when the server allows no further session now: the caller can wait for the sessions that exist.
     pub fn is_server_full(&self) -> bool {
         self.0.full
     }
 
     /// Where in the statement it is, where the database tells.
-    #[must_use]
     pub fn sql_position(&self) -> Option<SqlPosition> {
         self.0.sql_position
     }
 
     /// What the error is.
-    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// The reason of a query's failure; an error of another kind that reaches a query is `server`.
-    #[must_use]
     pub fn reason(&self) -> Reason {
         match self.0.kind {
             ErrorKind::Query(reason) => reason,
@@ -269,13 +242,11 @@ impl Error {
     }
 
     /// The message alone, without target, query and place.
-    #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
     /// `other` with this error's code, where it has one: the same failure under another reason.
-    #[must_use]
     pub fn code_for(&self, other: Error) -> Error {
         match self.sqlstate() {
             Some(code) => other.with_sqlstate(code),
@@ -284,39 +255,49 @@ impl Error {
     }
 
     /// The database's own code, where there is one.
-    #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
         self.0.sqlstate.as_deref()
     }
 
     /// Reason, message, code and hint, for a line that names target and query itself.
-    #[must_use]
     pub fn summary(&self) -> String {
+        format!("{}: {}", self.reason().as_str(), self.text())
+    }
+
+    /// The error without the source line and its caret, as it is logged on one line.
+    pub fn headline(&self) -> String {
+        let ErrorParts { place, target, query, .. } = &*self.0;
+        let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let names = [("target", target), ("query", query)];
+        let named = names.into_iter().filter_map(|(what, name)| Some(format!("{what} {}", name.as_ref()?)));
+        let named = named.collect::<Vec<_>>().join(", ");
+        let separator = if named.is_empty() { "" } else { ": " };
+        format!("{place}{named}{separator}{}", self.text())
+    }
+
+    /// Message, code and hint.
+    fn text(&self) -> String {
         let code = self.sqlstate().map(|code| format!(" [{code}]")).unwrap_or_default();
         let hint = self.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-        format!("{}: {}{code}{hint}", self.reason().as_str(), self.message())
+        format!("{}{code}{hint}", self.message())
     }
 
     /// What to change, where it is known.
-    #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
     /// The place in a file, where there is one.
-    #[must_use]
     pub fn place(&self) -> Option<&SourcePosition> {
         self.0.place.as_ref()
     }
 
     /// The target, where there is one.
-    #[must_use]
     pub fn target(&self) -> Option<&str> {
         self.0.target.as_deref()
     }
 
     /// The query, where there is one.
-    #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.0.query.as_deref()
     }
@@ -327,47 +308,8 @@ impl std::error::Error for Error {}
 /// `file:line:column: path.to.key: message`, the source line and a caret; or `target …, query …: message`.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.sentence(f)?;
-        self.0.place.as_ref().map_or(Ok(()), |place| place.caret(f))
-    }
-}
-
-impl Error {
-    /// The error without the source line and its caret, as it is logged on one line.
-    #[must_use]
-    pub fn headline(&self) -> String {
-        struct Headline<'e>(&'e Error);
-        impl fmt::Display for Headline<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.sentence(f)
-            }
-        }
-        Headline(self).to_string()
-    }
-
-    fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.0.place {
-            write!(f, "{place}: ")?;
-        }
-        let owner = [("target", &self.0.target), ("query", &self.0.query)];
-        let mut named = false;
-        for (word, name) in owner {
-            if let Some(name) = name {
-                write!(f, "{}{word} {name}", if named { ", " } else { "" })?;
-                named = true;
-            }
-        }
-        if named {
-            f.write_str(": ")?;
-        }
-        f.write_str(&self.0.message)?;
-        if let Some(code) = &self.0.sqlstate {
-            write!(f, " [{code}]")?;
-        }
-        if let Some(hint) = &self.0.hint {
-            write!(f, "; {hint}")?;
-        }
-        Ok(())
+        f.write_str(&self.headline())?;
+        self.0.place.as_ref().map_or(Ok(()), |place| place.write_caret(f))
     }
 }
 
@@ -383,7 +325,7 @@ impl fmt::Display for SourcePosition {
 
 impl SourcePosition {
     /// The source line under the message, with a caret at the column. Nothing where the line is not shown.
-    fn caret(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_caret(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(source) = &self.source else { return Ok(()) };
         let blank: String = source
             .chars()

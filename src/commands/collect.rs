@@ -81,7 +81,7 @@ pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
     if options.no_self_metrics {
         families.retain(|(family, _)| !family.name.as_str().starts_with("sql_exporter_"));
     } else {
-        targets.telemetry().scraped(page.verdict.word());
+        targets.telemetry().scraped(page.outcome.as_str());
         families.extend(targets.own_metrics());
     }
     let pieces = pieces(&families, format);
@@ -95,7 +95,7 @@ pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
     targets.stop();
     let Some(code) = interrupted.code() else {
         written?;
-        return Ok(u8::from(page.verdict != ScrapeOutcome::Complete));
+        return Ok(u8::from(page.outcome != ScrapeOutcome::Complete));
     };
     if let Err(error) = written {
         log::error!("{error}");

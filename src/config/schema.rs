@@ -191,8 +191,8 @@ fn queries() -> String {
     for kind in TYPES {
         for variant in VARIANTS {
             // Writing to a text cannot fail.
-            let _ = writeln!(metrics, "    - {{type: {}{variant}}}", kind.name());
-            let _ = writeln!(short, "- {{metric_name: x, type: {}{variant}}}", kind.name());
+            let _ = writeln!(metrics, "    - {{type: {}{variant}}}", kind.name);
+            let _ = writeln!(short, "- {{metric_name: x, type: {}{variant}}}", kind.name);
         }
     }
     format!("queries:\n- metrics:\n{metrics}{short}")

@@ -10,7 +10,6 @@ const NAME_PREFIXES: [&str; 6] =
     ["Unknown column ", "Table ", "FUNCTION ", "no such table: ", "no such column: ", "no such function: "];
 
 /// The error with its position in `sql`, where its message shows it and the error has none.
-#[must_use]
 pub fn with_position(error: Error, sql: &str) -> Error {
     match position(error.message(), sql) {
         Some(position) if error.sql_position().is_none() => error.at_sql_position(position),

@@ -1,28 +1,21 @@
-//! `when` against one session: does a query apply to the server that this session found?
+//! `when` against one session: does a query apply to its server?
 //!
-//! Version, flavour and role are facts of the session; the boolean of `when.sql` is asked on it and noted for
-//! [`WHEN_SQL_LIFETIME`]. Knows no lane and no page.
+//! Version, flavor and role are facts of the session. The boolean of `when.sql` is read on it and noted for five minutes.
+//! Knows no lane and no page.
 
 use std::time::Duration;
 
 use super::pool::LeasedSession;
 use crate::config::conditions::{When, version_numbers};
 use crate::deadline::Deadline;
-use crate::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, ServerFacts, Sql};
+use crate::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, ServerFacts};
 use crate::error::{Error, Reason, Result};
 use crate::value::{Cell, Number};
 
-/// A session's answer to a `when.sql` holds so long (docs/configuration.md).
-pub const WHEN_SQL_LIFETIME: Duration = Duration::from_secs(300);
+/// How long a session's answer to a `when.sql` holds (docs/configuration.md).
+const WHEN_SQL_LIFETIME: Duration = Duration::from_secs(300);
 
-/// Whether the server's facts are those that `when` asks for.
-#[must_use]
-pub fn suits(when: &When, facts: &ServerFacts) -> bool {
-    unmet_condition(when, facts).is_none()
-}
-
-/// The first condition on the server's facts that does not hold, in words.
-#[must_use]
+/// The first condition on the server's facts that does not hold, as a message.
 pub fn unmet_condition(when: &When, facts: &ServerFacts) -> Option<String> {
     let version = version_numbers(&facts.version);
     let ServerFacts { version: theirs, flavor, role, .. } = facts;
@@ -37,39 +30,46 @@ pub fn unmet_condition(when: &When, facts: &ServerFacts) -> Option<String> {
     }
 }
 
-/// What a session says to a `when.sql`.
+/// Whether a query applies to the server of a session.
 pub enum WhenAnswer {
-    /// It answered now, or lately.
-    Answer {
-        /// Whether the query applies.
-        yes: bool,
-        /// The server was asked now.
-        asked: bool,
-    },
+    /// Known without a question to the server.
+    Known(bool),
+    /// The server answered now.
+    Asked(bool),
     /// The statement failed: so does the query. The session may be of no more use.
     Failed(Error, Health),
     /// The session died under the question.
     Broken(Health),
 }
 
-/// Under what a session notes that it was asked for its role; no statement is called so.
+/// Under what a session notes that it was asked for its role. No statement has this name.
 pub const ROLE_NOTE: &str = "role";
 
-/// Asks the session, unless it answered lately. Blocks until `by` at most.
-pub fn ask(live: &mut LeasedSession<'_>, sql: &Sql, by: Deadline) -> WhenAnswer {
-    if let Some(yes) = live.notes.get(sql.name(), WHEN_SQL_LIFETIME) {
-        return WhenAnswer::Answer { yes, asked: false };
+/// Decides `when` on a session. Asks the server for `when.sql`, unless it answered lately. Blocks until `by` at most.
+pub fn decide(live: &mut LeasedSession<'_>, when: &When, by: Deadline) -> WhenAnswer {
+    if let Some(applies) = known(live, when) {
+        return WhenAnswer::Known(applies);
     }
+    let Some(sql) = &when.sql else { return WhenAnswer::Known(true) };
     let mut sink = BooleanSink::default();
-    let health = live
-        .run(&mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink }], by);
+    let job = Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink };
+    let health = live.run(&mut [job], by);
     match (sink.verdict, health) {
-        (Some(Ok(yes)), Health::Clean) => {
-            live.notes.set(sql.name(), yes);
-            WhenAnswer::Answer { yes, asked: true }
+        (Some(Ok(applies)), Health::Clean) => {
+            live.notes.set(sql.name(), applies);
+            WhenAnswer::Asked(applies)
         }
         (Some(Err(error)), health) => WhenAnswer::Failed(error, health),
         (_, health) => WhenAnswer::Broken(health),
+    }
+}
+
+/// The same where the server need not be asked.
+pub fn known(live: &LeasedSession<'_>, when: &When) -> Option<bool> {
+    match &when.sql {
+        _ if unmet_condition(when, live.facts()).is_some() => Some(false),
+        None => Some(true),
+        Some(sql) => live.notes.get(sql.name(), WHEN_SQL_LIFETIME),
     }
 }
 
@@ -82,7 +82,6 @@ pub struct BooleanSink {
 
 impl BooleanSink {
     /// What came; `None` while the job has not ended.
-    #[must_use]
     pub fn verdict(self) -> Option<Result<bool>> {
         self.verdict
     }
@@ -101,12 +100,12 @@ impl RowSink for BooleanSink {
     }
 
     fn end(&mut self, verdict: Result<()>, _: Duration) {
-        let none = || Error::new(Reason::Value, "gives no row").with_hint("select one boolean");
+        let none = || Error::new(Reason::Value, "returns no row").with_hint("select one boolean");
         let verdict = verdict.and_then(|()| self.found.ok_or_else(none));
         self.verdict = Some(verdict.map_err(|error| {
-            let said = Error::new(error.reason(), format!("when.sql: {}", error.message()));
-            let coded = error.sqlstate().map_or(said.clone(), |code| said.with_sqlstate(code));
-            error.hint().map_or(coded.clone(), |hint| coded.with_hint(hint))
+            let message = format!("when.sql: {}", error.message());
+            let named = error.code_for(Error::new(error.reason(), message));
+            error.hint().map_or_else(|| named.clone(), |hint| named.clone().with_hint(hint))
         }));
     }
 }
@@ -117,7 +116,7 @@ fn truth(cell: &Cell<'_>) -> Result<bool> {
         Number::Null => Ok(false),
         Number::Value(value) => Ok(value != 0.0),
         Number::Overflow | Number::NotNumber => {
-            Err(Error::new(Reason::Type, "gives neither a boolean nor a number")
+            Err(Error::new(Reason::Type, "returns neither a boolean nor a number")
                 .with_hint("select one boolean"))
         }
     }
@@ -147,11 +146,11 @@ mod tests {
             sql: None,
             folded: Vec::new(),
         };
-        assert!(suits(&when, &facts("10.11.6-MariaDB", "mariadb", "replica")));
-        assert!(!suits(&when, &facts("10.5.1-MariaDB", "mariadb", "replica")));
-        assert!(!suits(&when, &facts("10.11.6", "mysql", "replica")));
-        assert!(!suits(&when, &facts("10.11.6-MariaDB", "mariadb", "primary")));
-        assert!(!suits(&when, &facts("", "", "")));
+        assert!(unmet_condition(&when, &facts("10.11.6-MariaDB", "mariadb", "replica")).is_none());
+        assert!(unmet_condition(&when, &facts("10.5.1-MariaDB", "mariadb", "replica")).is_some());
+        assert!(unmet_condition(&when, &facts("10.11.6", "mysql", "replica")).is_some());
+        assert!(unmet_condition(&when, &facts("10.11.6-MariaDB", "mariadb", "primary")).is_some());
+        assert!(unmet_condition(&when, &facts("", "", "")).is_some());
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Cancels statements and closes sessions off the scrape's threads.
 //!
-//! Both may block for as long as a server or a network likes, so they happen on threads that nobody waits for:
-//! started on demand, at most [`MAX_THREADS`], never joined. Beyond that sessions queue. A session whose server goes on with
-//! its statement after the cancel is kept until that has ended: one thread asks all of these in turn. Knows no target and
-//! no pool: what counts a session comes with it as a [`SessionPermit`] and is dropped when the session has ended.
+//! Both may block for as long as a server or a network does, so they happen on threads that nobody waits for: started on
+//! demand, at most [`MAX_THREADS`], never joined. Beyond that, sessions queue. A session whose server goes on with its
+//! statement after the cancel is kept until that has ended: one thread polls all of these. Knows no target and no pool:
+//! what counts a session comes with it as a [`SessionPermit`] and is dropped when the session has ended.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,15 +22,15 @@ const MAX_THREADS: usize = 16;
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a thread without work stays.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often sessions that go on in the server are looked at: first, and after a while without a change.
+/// The shortest and the longest pause between two looks at the sessions that go on in the server.
 const POLL_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
-/// How long after its cancel the server is asked for the first time whether a session goes on, and the longest pause
-/// between two questions. Each is a login.
+/// How long after its cancel the server is first asked on another connection whether a session goes on, and the longest
+/// pause between two such questions. Each is a login.
 const ASK_SERVER_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
-/// How long after its cancel a session is given up on whose server cannot be asked, as behind a pooler.
+/// How long after its cancel a session is given up where its server cannot be asked, such as behind a pooler.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
-/// So many threads ask at once: the others are for cancels.
+/// How many threads ask servers at once: the others are for cancels.
 const MAX_ASKING: usize = 4;
 
 /// What counts a session until it has ended in the server. Its drop must not block.
@@ -40,7 +40,7 @@ enum DisposalAction {
     Drop(Box<dyn Session>),
     Cancel(Arc<dyn Canceller>),
     CancelAndDrop(Box<dyn Session>),
-    /// Cancelled once more, and the server is asked on another connection whether it goes on.
+    /// Cancels once more and asks the server on another connection whether the session goes on.
     Ask(RunningSession),
     /// As [`DisposalAction::Drop`], whatever goes on in the server.
     Close(Box<dyn Session>),
@@ -50,7 +50,7 @@ enum DisposalAction {
 
 struct DisposalTask {
     work: DisposalAction,
-    /// The target that it is of, for the log.
+    /// The session's target, for the log.
     target: Option<Arc<str>>,
     permit: Option<SessionPermit>,
 }
@@ -84,7 +84,7 @@ struct DisposalState {
     asking: usize,
     /// The process ends: sessions that go on in the server are ended there.
     is_ending: bool,
-    /// Targets that have ended, as long as something is left of them: the same holds for their sessions.
+    /// Targets that have ended, while they have sessions: these are ended in the server, too.
     ended: Vec<Arc<str>>,
 }
 
@@ -101,7 +101,7 @@ struct DisposalQueue {
     state: Mutex<DisposalState>,
     /// DisposalAction for an idle thread.
     work: Condvar,
-    /// Something for the thread that looks at what goes on in the server.
+    /// Wakes the thread that looks at what goes on in the server.
     watch: Condvar,
     /// A task ended, or turned out to go on in the server.
     done: Condvar,
@@ -116,13 +116,11 @@ pub struct Disposal {
 
 impl Disposal {
     /// No threads yet.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The same one, for the sessions of a target: the log names it.
-    #[must_use]
     pub fn of_target(&self, name: &str) -> Self {
         Disposal { shared: Arc::clone(&self.shared), target: Some(name.into()) }
     }
@@ -149,14 +147,13 @@ impl Disposal {
     }
 
     /// Cancels and closes that have not ended.
-    #[must_use]
     pub fn pending(&self) -> usize {
         self.shared.state.lock().pending
     }
 
-    /// Waits until nothing is pending, at most until `by`: the last call of a process, so that no statement runs on
-    /// in a server because its cancel was still on the way. A session that goes on after its cancel is ended in the
-    /// server when half of the time is over. True when nothing is left.
+    /// Waits until nothing is pending, at most until `by`: the last call of a process, so that every cancel reaches its
+    /// server. A session that goes on after its cancel is ended in the server when half of the time is over. True when
+    /// nothing is left.
     #[must_use]
     pub fn settle(&self, by: Deadline) -> bool {
         let half = Deadline::within(by.left() / 2);
@@ -178,7 +175,7 @@ impl Disposal {
         self.shared.end_running(&mut state);
     }
 
-    /// Starts one thread that stays, so that sessions can be closed where the system gives no other.
+    /// Starts one thread that stays, so that sessions can be closed where the system cannot start another.
     pub fn keep_a_thread(&self) {
         let mut state = self.shared.state.lock();
         state.kept = 1;
@@ -192,13 +189,13 @@ impl Disposal {
         let mut state = self.shared.state.lock();
         state.pending += 1;
         state.queue.push_back(task);
-        self.shared.call_a_thread(&mut state);
+        self.shared.wake_thread(&mut state);
     }
 }
 
 impl DisposalQueue {
     /// Wakes or starts a thread for what was queued.
-    fn call_a_thread(self: &Arc<Self>, state: &mut DisposalState) {
+    fn wake_thread(self: &Arc<Self>, state: &mut DisposalState) {
         if state.free >= state.queue.len() {
             self.work.notify_one();
         } else if state.threads < MAX_THREADS {
@@ -234,7 +231,7 @@ impl DisposalQueue {
                 Ok(Some(running)) => {
                     state.running.push(running);
                     self.end_running(&mut state);
-                    self.call_the_watch(&mut state);
+                    self.wake_watcher(&mut state);
                 }
                 Err(_) => {
                     // A panic in a driver's drop ends that session and nothing else.
@@ -267,12 +264,12 @@ impl DisposalQueue {
         state.running = running;
         for RunningSession { session, target, permit, .. } in to_end {
             state.queue.push_back(DisposalTask { work: DisposalAction::Terminate(session), target, permit });
-            self.call_a_thread(state);
+            self.wake_thread(state);
         }
     }
 
     /// Wakes or starts the thread that looks at what goes on in the server.
-    fn call_the_watch(self: &Arc<Self>, state: &mut DisposalState) {
+    fn wake_watcher(self: &Arc<Self>, state: &mut DisposalState) {
         if state.running.is_empty() {
             return;
         }
@@ -281,9 +278,12 @@ impl DisposalQueue {
             return;
         }
         let shared = Arc::clone(self);
-        match std::thread::Builder::new().name("disposal-watch".to_owned()).spawn(move || shared.look()) {
+        match std::thread::Builder::new()
+            .name("disposal-watch".to_owned())
+            .spawn(move || shared.watch_running())
+        {
             Ok(_) => state.is_watched = true,
-            // Nobody would notice its end: it is closed, and no longer counted.
+            // Nobody would notice their end: they are closed, and no longer counted.
             Err(cause) => {
                 log::warn!("cannot start a thread that waits for cancelled statements: {cause}");
                 for RunningSession { session, target, permit, .. } in std::mem::take(&mut state.running) {
@@ -298,21 +298,21 @@ impl DisposalQueue {
     }
 
     /// The life of the thread that looks at what goes on in the server: until nothing does.
-    fn look(self: &Arc<Self>) {
+    fn watch_running(self: &Arc<Self>) {
         let mut state = self.state.lock();
         let (first, longest) = POLL_PAUSES;
         let mut pause = first;
         while !state.running.is_empty() {
             let is_new = !self.watch.wait_for(&mut state, pause).timed_out();
             let running = std::mem::take(&mut state.running);
-            let look =
+            let check =
                 || running.into_iter().map(|mut one| (one.has_ended(), one)).partition(|(ended, _)| *ended);
             let (ended, running): (Vec<(bool, RunningSession)>, Vec<_>) =
-                MutexGuard::unlocked(&mut state, look);
+                MutexGuard::unlocked(&mut state, check);
             pause = if is_new || !ended.is_empty() { first } else { (pause * 2).min(longest) };
             for (_, RunningSession { session, target, permit, .. }) in ended {
                 state.queue.push_back(DisposalTask { work: DisposalAction::Close(session), target, permit });
-                self.call_a_thread(&mut state);
+                self.wake_thread(&mut state);
             }
             for (_, one) in running {
                 if one.ask.0 > Instant::now() || state.asking >= MAX_ASKING {
@@ -322,7 +322,7 @@ impl DisposalQueue {
                 state.asking += 1;
                 let target = one.target.clone();
                 state.queue.push_back(DisposalTask { work: DisposalAction::Ask(one), target, permit: None });
-                self.call_a_thread(&mut state);
+                self.wake_thread(&mut state);
             }
             self.end_running(&mut state);
         }
@@ -332,20 +332,20 @@ impl DisposalQueue {
 
 impl RunningSession {
     fn has_ended(&mut self) -> bool {
-        // A driver that panics knows no more about it.
+        // A driver that panics cannot log_failure: the session is given up.
         catch_unwind(AssertUnwindSafe(|| self.session.has_ended())).unwrap_or(true)
     }
 
     /// Cancels once more and asks the server; the session, where it goes on, or may.
-    fn asked(mut self) -> Option<RunningSession> {
+    fn ask_server(mut self) -> Option<RunningSession> {
         let canceller = self.session.canceller();
-        // What comes of it shows in the answer.
+        // Whether it worked shows in the answer.
         let _ = canceller.cancel(Deadline::within(CANCEL_TIMEOUT));
         let has_ended = self.has_ended()
             || match canceller.has_ended(Deadline::within(CANCEL_TIMEOUT)) {
                 Ok(Some(has_ended)) => has_ended,
                 Ok(None) => self.since.elapsed() > GIVE_UP_AFTER,
-                // A refused login is not repeated soon; a server that cannot be reached may go on.
+                // A refused login is not repeated soon. A server that cannot be reached may go on.
                 Err(error) => {
                     self.ask.1 = if error.reason() == Reason::Auth { GIVE_UP_AFTER } else { self.ask.1 };
                     false
@@ -362,14 +362,14 @@ impl DisposalTask {
     fn perform(self) -> Option<RunningSession> {
         let DisposalTask { work, target, permit } = self;
         let name = target.as_deref();
-        let tell = |error: Error| {
+        let log_failure = |error: Error| {
             let error = name.map_or(error.clone(), |target| error.on_target(target));
-            // Nobody listens any more: nothing runs on.
+            // Where nobody listens, nothing runs.
             let level = if error.reason() == Reason::Connect { log::Level::Debug } else { log::Level::Warn };
             log::log!(level, "{error}; a statement may run on in the server");
         };
         let cancel = |canceller: Arc<dyn Canceller>| {
-            canceller.cancel(Deadline::within(CANCEL_TIMEOUT)).unwrap_or_else(tell);
+            canceller.cancel(Deadline::within(CANCEL_TIMEOUT)).unwrap_or_else(log_failure);
         };
         let session = match work {
             DisposalAction::Cancel(canceller) => {
@@ -380,15 +380,15 @@ impl DisposalTask {
                 drop(session);
                 return None;
             }
-            DisposalAction::Ask(running) => return running.asked(),
+            DisposalAction::Ask(running) => return running.ask_server(),
             DisposalAction::Drop(session) => session,
             DisposalAction::CancelAndDrop(session) => {
                 cancel(session.canceller());
                 session
             }
             DisposalAction::Terminate(session) => {
-                session.canceller().terminate(Deadline::within(CANCEL_TIMEOUT)).unwrap_or_else(tell);
-                // Whatever came of it: nobody waits for it.
+                session.canceller().terminate(Deadline::within(CANCEL_TIMEOUT)).unwrap_or_else(log_failure);
+                // Nobody waits for the result.
                 return None;
             }
         };

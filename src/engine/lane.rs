@@ -1,9 +1,9 @@
-//! Lanes: at most `max_connections` workers of one target, each taking batches of runs to a session of its own.
+//! Lanes: at most `max_connections` workers of one target. Each takes batches of runs to a session of its own.
 //!
-//! Owns the retry rule and the catching of panics. The rule: a run that did not end is repeated on a fresh
-//! session, until it was alone on one that died under it. A lane opens its session before it takes a run out of the queue:
-//! where the server gives no further session, the runs wait for those that there are.
-//! A lane holds `Arc`s only: a late one outlives its scrape and its plan without harm.
+//! Owns the retry rule, and catches panics of drivers. The rule: a run that did not end is repeated on a fresh session,
+//! until it was alone on one that died under it. A lane opens its session before it takes a run out of the queue: where the
+//! server refuses a further session, the runs wait for the sessions that exist.
+//! A lane holds `Arc`s only: a late one safely outlives its scrape and its configuration.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::pool::{Lease, LeasedSession};
 use super::query_sink;
-use super::workers::Line;
+use super::workers::Priority;
 use crate::config::conditions::When;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
@@ -21,30 +21,26 @@ use crate::driver::{Canceller, Health, Job, RowSink, Sql};
 use crate::error::{Error, Reason};
 
 use super::conditions;
-use super::conditions::{WhenAnswer, suits};
+use super::conditions::WhenAnswer;
 use super::queue::Lane;
 use super::run::{Run, RunEnd, RunSpec, StopAction};
-use super::server_limits::FIRST_PAUSE;
+use super::server_group::FIRST_PAUSE;
 use super::sessions::TargetSessions;
 
 /// What each of several has of the server's own time; who needs more goes on alone, or one slow query would cost its
 /// server_group.
 const BATCH_ALLOWANCE: Duration = Duration::from_millis(100);
-/// A connect that its scrape stopped sooner than this says nothing of the server.
+/// A connect that its scrape stopped sooner than this says nothing about the server.
 const MIN_CONNECT_TIME: Duration = Duration::from_millis(500);
 
-/// Starts as many lanes as there is work and room for.
+/// Starts as many lanes as the queued runs need and the limits allow.
 pub fn start(sessions: &Arc<TargetSessions>) {
     let most = sessions.places();
-    let (lanes, quick) = sessions.queue.lock().enter(most, sessions.lanes_of_use());
-    let line = match sessions.is_doubtful() {
-        true => Line::Doubtful,
-        false if quick && sessions.is_here => Line::InTurns,
-        false => Line::Regular,
-    };
+    let lanes = sessions.queue.lock().new_lanes(most, sessions.useful_lanes());
+    let priority = if sessions.is_doubtful() { Priority::Low } else { Priority::Normal };
     for lane in lanes {
         let (own, place) = (Arc::clone(sessions), Arc::clone(&lane));
-        if let Err(error) = sessions.shared.workers.start(line, lane.by, move || work(&own, &place)) {
+        if let Err(error) = sessions.shared.workers.start(priority, lane.by, move || run_lane(&own, &place)) {
             let stranded = sessions.queue.lock().give_up(&lane);
             for run in &stranded {
                 sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, false);
@@ -53,16 +49,16 @@ pub fn start(sessions: &Arc<TargetSessions>) {
     }
 }
 
-/// A run that was too slow for its batch waits for a session of its own.
-fn run_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
+/// Puts a run that was too slow for its batch back into the queue, to run alone.
+fn requeue_alone(sessions: &Arc<TargetSessions>, run: &Arc<Run>) {
     run.leave_batch();
     sessions.queue.lock().push(Arc::clone(run));
     start(sessions);
 }
 
-/// The life of one lane: batch after batch until nothing is left for it, until it gets no session while others live, or
-/// until it was found late.
-fn work(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
+/// The life of one lane: batch after batch until nothing is left for it, until it gets no session while other lanes have
+/// one, or until it is late.
+fn run_lane(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
     lane.start();
     while !lane.is_late() {
         let Some(by) = sessions.queue.lock().next_by(lane) else { break };
@@ -84,43 +80,43 @@ fn work(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
         }
     }
     sessions.queue.lock().leave(lane);
-    // What was pushed while this lane held the place, or must end later than its worker may: a new lane's.
+    // Runs that came meanwhile, and runs whose deadline is later than this lane's, are for a new lane.
     start(sessions);
 }
 
-/// What becomes of the runs that a session left open.
+/// What becomes of the runs that a session did not end.
 enum NextStep {
-    /// They go to another session, as before.
+    /// They go to another session together.
     Repeat,
-    /// One after the other: which of them is to blame, each says alone.
+    /// They go to another session one by one, which shows the one that kills it.
     Alone,
-    /// The pooler had no session of the server for them.
+    /// The pooler had no server session for them.
     Full(Error),
 }
 
-/// One turn of a lane: a session, and one batch on its way through it.
+/// One batch of a lane on its session.
 struct BatchExecution<'a> {
     sessions: &'a Arc<TargetSessions>,
     lane: &'a Arc<Lane>,
-    /// The deadline of the batch; of the run whose turn it is, while there is none.
+    /// The deadline of the batch; before there is one, of the next run in the queue.
     by: Deadline,
     batch: Vec<Arc<Run>>,
     canceller: CancelHandle,
-    /// Its connect failed while other lanes were at work: the target is left alone for it where none of them gets a session.
+    /// Its connect failed while other lanes were at work. Counts for the back-off if none of them gets a session either.
     has_failed_beside_others: bool,
 }
 
-/// What stops the session under a batch, while it is there to be stopped. Whoever takes it has the right to: a cancel
-/// that comes after the session has gone back would strike the next scrape's query.
+/// What stops the session under a batch. Only whoever takes it may use it: a cancel after the session went back to the
+/// pool would strike the next scrape's query.
 type CancelHandle = Arc<Mutex<Option<Arc<dyn Canceller>>>>;
 
 impl BatchExecution<'_> {
-    /// False when the lane is of no more use: others see to what waits.
+    /// False when the lane is of no more use: other lanes take what waits.
     fn run(&mut self) -> bool {
         if self.by.passed() {
             let text = "waited in line until its deadline: every session or worker was busy";
-            let in_line = || Error::new(Reason::Timeout, text);
-            return self.fail(&self.sessions.last_refusal().unwrap_or_else(in_line));
+            let timeout = || Error::new(Reason::Timeout, text);
+            return self.fail(&self.sessions.last_refusal().unwrap_or_else(timeout));
         }
         let mut lease = match self.sessions.pool.lease(self.by) {
             Ok(lease) => lease,
@@ -143,7 +139,7 @@ impl BatchExecution<'_> {
             }
             let left: Vec<Arc<Run>> = self.left().cloned().collect();
             if left.is_empty() {
-                // Another lane was quicker, or the scrape has given up.
+                // Another lane was quicker, or the scrape has batch up.
                 return true;
             }
             if !reused {
@@ -155,14 +151,14 @@ impl BatchExecution<'_> {
             };
             *self.canceller.lock() = Some(live.canceller());
             let ready = reused || std::mem::replace(&mut prepared, true) || self.prepare(&mut live, &left);
-            let given = if alone { &left[..1] } else { &left[..] };
-            let health = ready.then(|| self.execute(&mut live, given, !reused));
+            let batch = if alone { &left[..1] } else { &left[..] };
+            let health = ready.then(|| self.execute(&mut live, batch, !reused));
             if self.canceller.lock().take().is_none() {
                 live.spoil();
             }
             // A promoted standby says so with its answers.
             self.sessions.learned(live.facts());
-            match health.map(|health| self.settle(given, health, reused)) {
+            match health.map(|health| self.settle(batch, health, reused)) {
                 None | Some(NextStep::Repeat) => {}
                 Some(NextStep::Alone) => alone = true,
                 Some(NextStep::Full(error)) => return self.without_session(&error, lease),
@@ -177,19 +173,19 @@ impl BatchExecution<'_> {
         }
     }
 
-    /// Ends what the session left open and is to blame, and says what becomes of the rest.
-    fn settle(&self, given: &[Arc<Run>], health: Health, reused: bool) -> NextStep {
+    /// Ends the run that is to blame for a dead session, and says what becomes of the rest.
+    fn settle(&self, batch: &[Arc<Run>], health: Health, reused: bool) -> NextStep {
         let finish = |run: &Run, error: &Error, reached| {
             self.sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, reached);
         };
         let Health::Lost(error) = health else {
             let odd = Error::new(Reason::Protocol, "the session left the query without an end");
-            given.iter().filter(|run| self.has(run)).for_each(|run| finish(run, &odd, true));
+            batch.iter().filter(|run| self.has(run)).for_each(|run| finish(run, &odd, true));
             return NextStep::Repeat;
         };
-        if given.iter().any(|run| !self.has(run)) {
-            // Its neighbour ended with the session. What is left never ran, or is read anew.
-            if let Some(error) = broken_snapshot(given, &error) {
+        if batch.iter().any(|run| !self.has(run)) {
+            // A run before them ended with the session. What is left never ran, or is read again.
+            if let Some(error) = broken_snapshot(batch, &error) {
                 self.fail_batch(&error);
             }
             return NextStep::Repeat;
@@ -200,9 +196,9 @@ impl BatchExecution<'_> {
         if reused && error.reason() != Reason::Panic {
             return NextStep::Repeat;
         }
-        match given {
+        match batch {
             // In a snapshot the others cannot be read at the same moment as one that goes alone.
-            [head, ..] if given.len() == 1 || head.group.is_some() => {
+            [head, ..] if batch.len() == 1 || head.group.is_some() => {
                 finish(head, &error, !reused);
                 NextStep::Repeat
             }
@@ -234,21 +230,21 @@ impl BatchExecution<'_> {
         !run.is_over() && (run.is_quick() || !together)
     }
 
-    /// Sees to it that there is a session; true when it was there before. A full server is asked again where server_group
-    /// make room.
+    /// Opens a session where there is none; true when it was there before. A full server is asked again where
+    /// other targets of its group make room.
     fn open(&mut self, lease: &mut Lease) -> Result<bool, Error> {
         if !lease.is_empty() {
             return Ok(true);
         }
-        // Where its own sessions go on in the server, that says nothing of the way there.
+        // Where the target's own sessions fill the server, that says nothing about connecting.
         lease.reserve(self.by)?;
         if !lease.is_empty() {
             return Ok(true);
         }
-        self.sessions.queue.lock().in_reach(self.lane).iter().for_each(|run| run.connecting());
+        self.sessions.queue.lock().available_to(self.lane).iter().for_each(|run| run.connecting());
         let mut pause = FIRST_PAUSE;
         loop {
-            // One refused password is enough; those in line behind it get its reason.
+            // One refused password is enough: those that wait behind it fail with its reason.
             let attempt = self.sessions.admit(self.is_alone(), self.by)?;
             let began = Instant::now();
             let opened = lease.open(self.by);
@@ -283,7 +279,7 @@ impl BatchExecution<'_> {
         self.sessions.pool.counts().idle == 0 && !self.sessions.queue.lock().has_other(self.lane)
     }
 
-    /// No session could be opened. While others live, what this lane has waits for those.
+    /// No session could be opened. Where the target has others, the batch waits for those.
     fn without_session(&mut self, error: &Error, lease: Lease) -> bool {
         drop(lease);
         let idle = self.sessions.pool.counts().idle;
@@ -346,17 +342,20 @@ impl BatchExecution<'_> {
     /// Has a fresh session prepare what it will likely run, the batch and what waits, so that each first run is one round
     /// trip. False when that cost the session.
     fn prepare(&self, live: &mut LeasedSession<'_>, runs: &[Arc<Run>]) -> bool {
-        let waiting = self.sessions.queue.lock().in_reach(self.lane);
+        let waiting = self.sessions.queue.lock().available_to(self.lane);
         let runs = runs.iter().chain(&waiting).filter(|run| !run.spec.cache.is_failing());
         let queries = runs.filter_map(|run| run.query());
-        let mut statements: Vec<&Sql> =
-            queries.filter(|query| is_known_to_apply(query, live)).map(|query| &*query.sql).collect();
+        // A statement for another server would be an error in this one's log.
+        let is_known_to_apply = |query: &&Query| {
+            query.when.as_deref().is_none_or(|when| conditions::known(live, when) == Some(true))
+        };
+        let mut statements: Vec<&Sql> = queries.filter(is_known_to_apply).map(|query| &*query.sql).collect();
         statements.sort_unstable_by_key(|sql| sql.name());
         statements.dedup_by_key(|sql| sql.name());
         if statements.len() < 2 {
             return true;
         }
-        // A table that somebody locks delays this, too: then there is time left to run the others unprepared.
+        // A locked table delays this, too. Half of the time stays for running the others unprepared.
         let by = self.by.or_within(self.by.left() / 2);
         matches!(guarded(|| live.prepare(&statements, by)), Health::Clean)
     }
@@ -381,7 +380,7 @@ impl BatchExecution<'_> {
         health
     }
 
-    /// Ends the runs whose `when` does not hold on this session, and gives the others.
+    /// Ends the runs whose `when` does not hold on this session, and returns the others.
     fn applying<'r>(
         &self,
         live: &mut LeasedSession<'_>,
@@ -390,7 +389,7 @@ impl BatchExecution<'_> {
     ) -> Result<Vec<&'r Arc<Run>>, Health> {
         let mut answered = fresh;
         if runs.iter().any(|run| when(run).is_some_and(|when| when.role.is_some())) {
-            // Once a session and scrape, however many batches it serves.
+            // Once a scrape on each session, however many batches it serves.
             let since = runs.iter().map(|run| run.began.elapsed()).min().unwrap_or_default();
             if !fresh && live.notes.get(conditions::ROLE_NOTE, since).is_none() {
                 usable(live.refresh(self.by))?;
@@ -401,19 +400,16 @@ impl BatchExecution<'_> {
         }
         let (mut apply, mut skipped) = (Vec::new(), Vec::new());
         for run in runs {
-            let said = match when(run) {
-                None => WhenAnswer::Answer { yes: true, asked: false },
-                Some(when) if !suits(when, live.facts()) => WhenAnswer::Answer { yes: false, asked: false },
-                Some(When { sql: None, .. }) => WhenAnswer::Answer { yes: true, asked: false },
-                Some(When { sql: Some(sql), .. }) => conditions::ask(live, sql, self.by),
+            let answer = match when(run) {
+                None => WhenAnswer::Known(true),
+                Some(when) => conditions::decide(live, when, self.by),
             };
-            match said {
-                WhenAnswer::Answer { yes, asked } => {
-                    answered |= asked;
-                    if yes { apply.push(run) } else { skipped.push(run) }
-                }
+            answered |= matches!(answer, WhenAnswer::Asked(_));
+            match answer {
+                WhenAnswer::Known(true) | WhenAnswer::Asked(true) => apply.push(run),
+                WhenAnswer::Known(false) | WhenAnswer::Asked(false) => skipped.push(run),
                 WhenAnswer::Failed(error, health) => {
-                    let reached = fresh || self::answered(&error);
+                    let reached = fresh || is_server_answer(&error);
                     self.sessions.finish(run, RunEnd::Failed(error), Duration::ZERO, reached);
                     usable(health)?;
                 }
@@ -446,18 +442,18 @@ impl BatchExecution<'_> {
         let mut sinks: Vec<(&Query, Duration, Box<dyn RowSink + '_>)> = queries
             .map(|(query, run)| {
                 let limited = together && run.has_run() && whole(query) > BATCH_ALLOWANCE;
-                let ended: query_sink::Ended<'_> = Box::new(move |verdict, took| {
+                let ended: query_sink::OnEnd<'_> = Box::new(move |verdict, took| {
                     if limited && verdict.as_ref().is_err_and(|error| error.reason() == Reason::Timeout) {
-                        return run_alone(self.sessions, run);
+                        return requeue_alone(self.sessions, run);
                     }
-                    let reached = fresh || verdict.as_ref().err().is_none_or(answered);
+                    let reached = fresh || verdict.as_ref().err().is_none_or(is_server_answer);
                     let end =
                         verdict.map_or_else(RunEnd::Failed, |rendered| RunEnd::Good(Arc::new(rendered)));
                     self.sessions.finish(run, end, took, reached);
                 });
                 let RunSpec { owner, cache, .. } = &run.spec;
                 let allowance = if limited { BATCH_ALLOWANCE } else { whole(query) };
-                (query, allowance, query_sink::sink_like(query, &owner.context, cache.room(), ended))
+                (query, allowance, query_sink::sink_like(query, &owner.context, cache.size_hint(), ended))
             })
             .collect();
         let max_cell_bytes = runs[0].spec.owner.context.max_cell_bytes;
@@ -471,27 +467,19 @@ impl BatchExecution<'_> {
     }
 }
 
-/// What a query asks of the server.
 fn when(run: &Run) -> Option<&When> {
     run.query().and_then(|query| query.when.as_deref())
 }
 
-/// Why the rest of a snapshot cannot be read any more: its session ended, and what was read of it has gone out. A rest
-/// of which nothing was read yet is another snapshot.
-fn broken_snapshot(given: &[Arc<Run>], error: &Error) -> Option<Error> {
-    given[0].group?;
-    if !given.iter().any(|run| run.is_good()) {
+/// Why the rest of a snapshot cannot be read any more: its session ended, and some of it was read and delivered. Where
+/// nothing was, the rest starts a new snapshot.
+fn broken_snapshot(batch: &[Arc<Run>], error: &Error) -> Option<Error> {
+    batch[0].group?;
+    if !batch.iter().any(|run| run.is_good()) {
         return None;
     }
     let text = format!("the snapshot ended before this query was read from it: {}", error.message());
     Some(error.code_for(Error::new(error.reason(), text)))
-}
-
-/// Whether `when` is known to hold on this session: a statement for another server would be an error in this one's log.
-fn is_known_to_apply(query: &Query, live: &LeasedSession<'_>) -> bool {
-    let Some(when) = query.when.as_deref() else { return true };
-    let said_yes = |sql: &Sql| live.notes.get(sql.name(), conditions::WHEN_SQL_LIFETIME) == Some(true);
-    suits(when, live.facts()) && when.sql.as_ref().is_none_or(said_yes)
 }
 
 /// A panic in a driver costs the session.
@@ -510,7 +498,7 @@ fn usable(health: Health) -> Result<(), Health> {
 }
 
 /// True for a failure that the server itself reported: it is there. A timeout with the server's own code is one.
-fn answered(error: &Error) -> bool {
+fn is_server_answer(error: &Error) -> bool {
     match error.reason() {
         Reason::Timeout => error.sqlstate().is_some(),
         reason => !matches!(reason, Reason::Lost | Reason::Connect | Reason::Wedged | Reason::Panic),

@@ -1,11 +1,10 @@
-//! The sessions of one target: at most so many, kept while they are good. The only file with r2d2.
+//! The sessions of one target: at most `max_connections`, kept while they are good. The only file with r2d2.
 //!
-//! r2d2 counts *slots*. Making one allocates nothing but itself, so r2d2's threads never wait for a network; the
-//! session inside is opened by whoever leases the slot, under that scrape's deadline. A slot is *dirty* from before
-//! a batch until the batch came back clean; a dirty session goes to `disposal`, cancelled, and is never used again. It
-//! keeps its place among the target's sessions until the server is done with it: the server never has more of them than
-//! the bound says.
-//! A reload may change the bounds: then the sessions move over to another r2d2 pool, those in use when they come back.
+//! r2d2 counts *slots*. A new slot is empty, so r2d2's thread never waits for a network: whoever leases the slot opens its
+//! session, under that scrape's deadline. A slot is *dirty* from before a batch until the batch came back clean. A dirty
+//! session is cancelled by `disposal` and never used again. It counts as one of the target's sessions until the server is
+//! done with it, so that the server never has more of them than `max_connections`.
+//! A reload may change the limits: then the sessions move to another r2d2 pool, those in use when they come back.
 //! Knows no query and no retry rule.
 
 use std::collections::HashMap;
@@ -22,13 +21,13 @@ use crate::deadline::Deadline;
 use crate::driver::{Canceller, Endpoint, Health, Job, ServerFacts, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
-/// A lease waits at least so long: a new slot comes by way of r2d2's thread.
+/// The shortest wait for a slot: r2d2's thread makes new ones.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// How long after its deadline a lease counts as late: a session that is just coming back is not.
 const GRACE: Duration = Duration::from_millis(100);
-/// Who waits for a place among the sessions looks so often whether there is one.
-const FREED_SOON: Duration = Duration::from_millis(50);
-/// How long after it was given up a session counts as late that goes on in the server: a cancel takes a moment.
+/// How often a lane that waits for the end of another session looks again.
+const RESERVE_POLL: Duration = Duration::from_millis(50);
+/// How long after its cancel a session that goes on in the server counts as late: a cancel takes a moment.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 /// The one thread that all pools share; it makes empty slots and closes old ones. Cheap to clone.
@@ -37,7 +36,6 @@ pub struct Scheduler(Arc<ScheduledThreadPool>);
 
 impl Scheduler {
     /// Starts the thread.
-    #[must_use]
     pub fn start() -> Self {
         Scheduler(Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("pool").build()))
     }
@@ -131,7 +129,7 @@ impl PoolState {
     }
 }
 
-/// A driver that panics knows no more about it.
+/// A driver that panics cannot tell: the session is given up.
 fn has_ended(session: &mut dyn Session) -> bool {
     catch_unwind(AssertUnwindSafe(|| session.has_ended())).unwrap_or(true)
 }
@@ -186,7 +184,7 @@ impl SlotPool {
         None
     }
 
-    /// Takes over a session of another generation. One that finds no room is closed.
+    /// Takes over a session of another generation. It is closed where every slot has one.
     fn adopt(&self, session: Box<dyn Session>, notes: Notes, shared: &Arc<PoolState>) {
         let mut taken = Vec::new();
         while let Ok(mut slot) = self.pool.get_timeout(SHORTEST_WAIT) {
@@ -203,7 +201,6 @@ impl SlotPool {
 
 impl Pool {
     /// No session yet. Does not block.
-    #[must_use]
     pub fn new(
         endpoint: Arc<dyn Endpoint>,
         settings: &PoolLimits,
@@ -222,7 +219,7 @@ impl Pool {
         Pool { slots, shared }
     }
 
-    /// Sets other bounds; the sessions stay, as far as there is room for them. May block for some milliseconds.
+    /// Sets other limits. The sessions stay, as far as the limits allow. May block for some milliseconds.
     pub fn set(&self, settings: &PoolLimits) {
         let old = self.slots.read().clone();
         if old.settings == *settings {
@@ -283,19 +280,16 @@ impl Pool {
     }
 
     /// How many sessions are open.
-    #[must_use]
     pub fn open(&self) -> usize {
         self.shared.counts.lock().open
     }
 
     /// How many sessions were given up, and go on in the server longer than a cancel takes.
-    #[must_use]
     pub fn running_on(&self) -> usize {
         self.shared.counts.lock().running.iter().filter(|(_, late)| late.passed()).count()
     }
 
     /// Sessions by state. Those that `disposal` only closes are not counted.
-    #[must_use]
     pub fn counts(&self) -> SessionCounts {
         let counts = self.shared.counts.lock();
         let late = counts.leases.iter().filter(|(_, by)| by.passed()).count();
@@ -306,19 +300,13 @@ impl Pool {
         }
     }
 
-    /// The address without any secret.
-    #[must_use]
-    pub fn shown(&self) -> String {
-        self.shared.endpoint.redacted_url()
-    }
-
     fn refuse_when_wedged(&self, slots: &SlotPool) -> Result<()> {
         let (late, max) = (self.shared.counts.lock().late(), slots.pool.max_size());
         if late < usize::try_from(max).unwrap_or(usize::MAX) {
             return Ok(());
         }
         let message = format!(
-            "all {max} sessions of the target are held by queries that do not end when they are told to"
+            "all {max} sessions of the target are held by queries that do not end when they are cancelled"
         );
         Err(Error::new(Reason::Wedged, message).with_hint("the next scrape after one of them ends goes on"))
     }
@@ -344,7 +332,6 @@ pub struct Lease {
 
 impl Lease {
     /// True when [`Lease::session`] has to open one.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slot.condition != SessionCondition::Clean || self.slot.session.is_none()
     }
@@ -361,19 +348,17 @@ impl Lease {
     }
 
     /// What the session learned at login, while there is one.
-    #[must_use]
     pub fn facts(&self) -> Option<&ServerFacts> {
         self.slot.session.as_ref().map(|session| session.facts())
     }
 
     /// How far its server is; [`Session::distance`].
-    #[must_use]
     pub fn round_trip_time(&self) -> Duration {
         self.slot.session.as_ref().map_or(Duration::ZERO, |session| session.round_trip_time())
     }
 
-    /// Waits until the target may have the session that [`Lease::open`] opens, until `by` at most: one that was given up
-    /// holds its place until the server is done with it. Takes another one that is idle meanwhile.
+    /// Waits until the target may open another session, until `by` at most: a session that was given up counts until the
+    /// server is done with it. Takes another slot whose session has become idle meanwhile.
     ///
     /// # Errors
     /// `wedged`, at once, when no place will come free soon; `timeout` when none came free.
@@ -404,7 +389,7 @@ impl Lease {
                 let message = format!("all {most} sessions of the target are busy, or end in the server");
                 return Err(Error::new(Reason::Timeout, message).with_hint("raise max_connections"));
             }
-            shared.freed.wait_for(&mut shared.counts.lock(), FREED_SOON.min(by.left()));
+            shared.freed.wait_for(&mut shared.counts.lock(), RESERVE_POLL.min(by.left()));
         }
     }
 
@@ -424,8 +409,7 @@ impl Lease {
         }
     }
 
-    /// Sees to it that there is a session: opens one when there is none or the one there is dirty. True when it was there
-    /// before. Blocks until `by` at most.
+    /// Opens a session where there is none, or a dirty one. True when it was there before. Blocks until `by` at most.
     ///
     /// # Errors
     /// What [`Lease::reserve`] and [`Endpoint::connect`] say.
@@ -491,7 +475,6 @@ pub struct Notes(HashMap<String, (bool, Instant)>);
 
 impl Notes {
     /// What was noted under `name` no longer than `age` ago.
-    #[must_use]
     pub fn get(&self, name: &str, age: Duration) -> Option<bool> {
         self.0.get(name).filter(|(_, since)| since.elapsed() <= age).map(|(answer, _)| *answer)
     }
@@ -525,7 +508,6 @@ pub struct LeasedSession<'l> {
 impl LeasedSession<'_> {
     /// True when the session was there before this call of [`Lease::session`]: it may have died since it was last
     /// used, so a job that it lost may be repeated once on a fresh one.
-    #[must_use]
     pub fn reused(&self) -> bool {
         self.reused
     }
@@ -565,13 +547,11 @@ impl LeasedSession<'_> {
     }
 
     /// What was learned at login.
-    #[must_use]
     pub fn facts(&self) -> &ServerFacts {
         self.session.facts()
     }
 
     /// Stops from elsewhere what this session runs; hand it to [`Disposal::cancel`].
-    #[must_use]
     pub fn canceller(&self) -> Arc<dyn Canceller> {
         self.session.canceller()
     }

@@ -1,4 +1,4 @@
-//! What waits for a session of one target, in the order of its rank, and the places of the lanes that work on it.
+//! The runs that wait for a session of one target, by expected cost, and the lanes that work on them.
 //!
 //! Knows no session and no thread.
 
@@ -13,22 +13,20 @@ use crate::deadline::Deadline;
 
 use super::run::Run;
 
-/// Quick queries handed to a session together. A lane for less of them would cost CPU time, here and in the server: to
-/// wake another thread and another session takes about as long as twenty such queries.
-const BATCH: usize = 50;
-/// Quick queries that took this long together last time are worth a lane in any case.
-const LANE_TIME: Duration = Duration::from_millis(20);
-/// From here on a round trip costs more than what is said against [`FIRST_RUNS`].
-const FAR: Duration = Duration::from_millis(10);
-/// Queries that never ran and are handed together to a session whose server is far away. A slow one among them delays those
+/// Quick queries handed to a session together. More lanes for them would cost CPU time, here and in the server: to wake
+/// another thread and another session takes about as long as twenty such queries.
+const MAX_BATCH: usize = 50;
+/// From this distance on, a round trip costs more than the risk that [`FIRST_RUN_BATCH`] names.
+const FAR_DISTANCE: Duration = Duration::from_millis(10);
+/// Queries that never ran, handed together to a session whose server is far away. A slow one among them delays those
 /// behind it, once.
-const FIRST_RUNS: usize = 4;
+const FIRST_RUN_BATCH: usize = 4;
 /// A lane is late when it has not come back so long after the deadline of what it does.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// One worker's place in a target. Shared with whoever finds it late.
+/// One worker of a target. Shared with whoever finds it late.
 pub struct Lane {
-    /// What it takes from the line must end by then: its worker's permit lasts no longer.
+    /// The latest deadline of the runs that it may take: its worker's permit lasts no longer.
     pub by: Deadline,
     /// It has a worker.
     started: AtomicBool,
@@ -48,18 +46,17 @@ impl Lane {
         self.started.store(true, Ordering::Release);
     }
 
-    /// What it does now must have ended by then; `None`: it looks for more to do.
+    /// Sets the deadline of what it does now; `None` while it looks for more to do.
     pub fn set_due(&self, by: Option<Deadline>) {
         *self.due.lock() = by;
     }
 
-    /// A scrape gave up on it. True for the first one.
+    /// A scrape gives up on it. True for the first one that does.
     pub fn give_up(&self) -> bool {
         !self.late.swap(true, Ordering::AcqRel)
     }
 
     /// True when a scrape gave up on it, or should have.
-    #[must_use]
     pub fn is_late(&self) -> bool {
         let overdue = |by: Deadline| Deadline::after(by.moment(), GRACE).passed();
         self.late.load(Ordering::Acquire) || self.due.lock().is_some_and(overdue)
@@ -74,29 +71,25 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Puts a run in line.
+    /// Adds a run.
     pub fn push(&mut self, run: Arc<Run>) {
         self.waiting.push(run);
     }
 
-    /// Takes a place for a new lane for each run that waits, as far as there are places (`most`) and lanes are `of_use`.
-    /// All at once: a lane that has begun takes its run out of the line, which must not look as if fewer lanes were needed.
-    /// Also says whether all that waits is quick.
-    pub fn enter(&mut self, most: usize, of_use: usize) -> (Vec<Arc<Lane>>, bool) {
+    /// Makes a new lane for each run that waits, up to `most` lanes in all, and `useful` ones that are not late. All at
+    /// once: a lane that has begun takes its run out, and fewer lanes would seem to be needed.
+    pub fn new_lanes(&mut self, most: usize, useful: usize) -> Vec<Arc<Lane>> {
         self.waiting.retain(|run| !run.is_over());
-        let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return (Vec::new(), true) };
-        let quick = || self.waiting.iter().filter(|run| run.is_quick() && run.group.is_none());
-        let count = quick().count();
-        let time: Duration = quick().map(|run| run.cost.usual()).sum();
-        let by_time = time.as_millis().div_ceil(LANE_TIME.as_millis()) as usize;
-        let slow = self.waiting.iter().filter(|run| !run.is_quick() && run.group.is_none()).count();
-        let wanted = slow + self.snapshots() + count.div_ceil(BATCH).max(by_time.min(count));
+        let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return Vec::new() };
+        let (quick, slow): (Vec<_>, Vec<_>) =
+            self.waiting.iter().filter(|run| run.group.is_none()).partition(|run| run.is_quick());
+        let wanted = slow.len() + self.snapshots() + quick.len().div_ceil(MAX_BATCH);
         let places = most.saturating_sub(self.lanes.len());
         let in_time = self.lanes.iter().filter(|lane| !lane.is_late()).count();
-        let count = wanted.min(places).min(of_use.saturating_sub(in_time));
+        let count = wanted.min(places).min(useful.saturating_sub(in_time));
         let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane::new(by))).collect();
         self.lanes.extend(lanes.iter().cloned());
-        (lanes, self.waiting.iter().all(|run| run.is_quick()))
+        lanes
     }
 
     /// How many snapshots wait, each of which needs one session.
@@ -107,67 +100,64 @@ impl Queue {
         groups.len()
     }
 
-    /// Gives a place back.
+    /// Removes a lane that has ended.
     pub fn leave(&mut self, lane: &Arc<Lane>) {
         self.lanes.retain(|other| !Arc::ptr_eq(lane, other));
     }
 
-    /// Gives a place back that got no worker; with no other lane left, hands out what would wait for ever.
+    /// Removes a lane that got no worker. Returns the runs that would wait for ever, where no other lane is left.
     pub fn give_up(&mut self, lane: &Arc<Lane>) -> Vec<Arc<Run>> {
         self.leave(lane);
         if self.lanes.is_empty() { std::mem::take(&mut self.waiting) } else { Vec::new() }
     }
 
-    /// True when every place is held by a late lane.
-    #[must_use]
+    /// True when there are `most` lanes and all are late.
     pub fn is_wedged(&self, most: usize) -> bool {
         self.lanes.len() >= most && self.lanes.iter().all(|lane| lane.is_late())
     }
 
     /// How many lanes have a worker and are in time.
-    #[must_use]
     pub fn at_work(&self) -> usize {
         self.lanes.iter().filter(|lane| lane.started.load(Ordering::Acquire) && !lane.is_late()).count()
     }
 
-    /// True when another lane will see to what waits.
-    #[must_use]
+    /// True when another lane will take what waits.
     pub fn has_other(&self, lane: &Arc<Lane>) -> bool {
         self.lanes.iter().any(|other| !Arc::ptr_eq(lane, other) && !other.is_late())
     }
 
-    /// The place of the run whose turn it is: the first by rank of those that `lane` has the time for.
-    fn first(&mut self, lane: &Lane) -> Option<usize> {
+    /// The index of the next run: the first by cost of those that `lane` has the time for.
+    fn next_index(&mut self, lane: &Lane) -> Option<usize> {
         self.waiting.retain(|run| !run.is_over());
         let fit = self.waiting.iter().enumerate().filter(|(_, run)| run.by <= lane.by);
-        // Of equals the first: `max_by_key` gives the last.
-        fit.rev().max_by_key(|(_, run)| run.cost).map(|(place, _)| place)
+        // Of equals the first: `max_by_key` returns the last.
+        fit.rev().max_by_key(|(_, run)| run.cost).map(|(index, _)| index)
     }
 
-    /// The deadline of the run whose turn it is.
+    /// The deadline of the next run.
     pub fn next_by(&mut self, lane: &Lane) -> Option<Deadline> {
-        self.first(lane).map(|place| self.waiting[place].by)
+        self.next_index(lane).map(|index| self.waiting[index].by)
     }
 
-    /// The next batch for a session whose server is `distance` away: all of a snapshot, those last that were stopped
-    /// before; else the first by rank alone, or, when it is quick, with a fair share of the other quick ones that have the
-    /// same deadline. Behind a long way a few that never ran go together, too.
+    /// The next batch for a session whose server is `distance` away: all runs of a snapshot, those last that were stopped
+    /// before; else the first run by cost, alone, or, when it is quick, with a fair share of the other quick ones that have
+    /// the same deadline. On a server that is far away a few that never ran go together, too.
     pub fn next(&mut self, lane: &Lane, distance: Duration) -> Vec<Arc<Run>> {
-        let Some(place) = self.first(lane) else { return Vec::new() };
-        let first = self.waiting.remove(place);
+        let Some(index) = self.next_index(lane) else { return Vec::new() };
+        let first = self.waiting.remove(index);
         let most = match (first.is_quick(), first.has_run()) {
-            (true, _) => BATCH,
-            (false, false) if distance >= FAR => FIRST_RUNS,
+            (true, _) => MAX_BATCH,
+            (false, false) if distance >= FAR_DISTANCE => FIRST_RUN_BATCH,
             (false, _) => 1,
         };
         let share = (self.waiting.len() + 1).div_ceil(self.lanes.len().max(1)).min(most);
         let mut batch = vec![first];
-        let mut place = 0;
-        while let Some(run) = self.waiting.get(place) {
+        let mut index = 0;
+        while let Some(run) = self.waiting.get(index) {
             if goes_with(run, &batch, share) {
-                batch.push(self.waiting.remove(place));
+                batch.push(self.waiting.remove(index));
             } else {
-                place += 1;
+                index += 1;
             }
         }
         if batch[0].group.is_none() && batch.len() > 1 {
@@ -179,20 +169,19 @@ impl Queue {
         batch
     }
 
-    /// The runs that `lane` may take, if nobody takes them before.
-    #[must_use]
-    pub fn in_reach(&self, lane: &Lane) -> Vec<Arc<Run>> {
+    /// The runs that `lane` may take, unless another lane takes them first.
+    pub fn available_to(&self, lane: &Lane) -> Vec<Arc<Run>> {
         self.waiting.iter().filter(|run| run.by <= lane.by && !run.is_over()).cloned().collect()
     }
 
-    /// Takes the runs out that must end by then.
+    /// Takes out the runs that must end by then.
     pub fn take_until(&mut self, by: Deadline) -> Vec<Arc<Run>> {
         self.waiting.extract_if(.., |run| run.by <= by).collect()
     }
 }
 
-/// Whether `run` joins a batch that has room for `share`: the same snapshot, or such as end together and are quick, or
-/// never ran, as its first is.
+/// Whether `run` joins a batch of at most `share`: it is of the same snapshot; or it has the same deadline, and is quick,
+/// or never ran, as the first one.
 fn goes_with(run: &Run, batch: &[Arc<Run>], share: usize) -> bool {
     let first = &batch[0];
     let kind = |run: &Run| (run.is_quick(), run.has_run());

@@ -14,8 +14,8 @@ use crate::deadline::Deadline;
 use crate::driver::connection::ConnectionConfig;
 use crate::telemetry::Telemetry;
 
-use super::login_backoff::LoginBackoff;
-use super::server_limits::ServerGroup;
+use super::backoff::LoginBackoff;
+use super::server_group::ServerGroup;
 use super::sessions::TargetSessions;
 
 /// How often sessions at work are looked at when the process ends.
@@ -35,14 +35,13 @@ pub struct SharedResources {
     pub telemetry: Arc<Telemetry>,
     /// By server and user.
     server_group: Mutex<HashMap<String, Weak<ServerGroup>>>,
-    /// Those of all targets, also of targets that a reload took away while a scrape holds them.
+    /// The sessions of all targets, also of targets that a reload removed while a scrape holds them.
     sessions: Mutex<Vec<Weak<TargetSessions>>>,
     stopping: AtomicBool,
 }
 
 impl SharedResources {
     /// Threads for at most so many lanes at once. Starts one for the pools.
-    #[must_use]
     pub fn new(max_workers: usize) -> Self {
         SharedResources {
             workers: Workers::new(max_workers),
@@ -56,7 +55,7 @@ impl SharedResources {
         }
     }
 
-    /// The targets that log in where, and as whom, this one does. Without a login it is alone.
+    /// The targets that log in to the same server as the same user. A target without a login is alone.
     pub(crate) fn server_group(&self, driver: &str, login: Option<&ConnectionConfig>) -> Arc<ServerGroup> {
         let Some(ConnectionConfig { hosts, socket, username, .. }) = login else { return Arc::default() };
         let key = format!("{driver} {hosts:?} {socket:?} {username:?}");
@@ -77,13 +76,12 @@ impl SharedResources {
         all.push(Arc::downgrade(sessions));
     }
 
-    /// True once the process ends: nothing begins any more.
-    #[must_use]
+    /// True once the process ends: no run begins any more.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Cancels all queries under way, on every target, and lets none begin: the pages that wait for them leave with what is
+    /// Cancels all queries under way, on every target, and starts no more: the pages that wait for them leave with what is
     /// complete. Does not block.
     pub fn interrupt(&self) {
         self.stopping.store(true, Ordering::Release);

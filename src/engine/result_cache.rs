@@ -1,7 +1,7 @@
-//! What is remembered of each query of a target: the run under way that others may join, and the last good result
-//! that `interval` lets a scrape reuse and `keep_last` lets stand in after a failure. One state machine: a query's
-//! slot is looked at and changed under its one lock. A reload hands the slot of a query that did not change to the
-//! target's next configuration.
+//! What is remembered of each query of a target: the run under way that others may join, and the last good result,
+//! which `interval` lets a scrape reuse and `keep_last` lets stand in after a failure. One state machine: a query's
+//! state is read and changed under one lock. A reload hands the state of an unchanged query to the target's next
+//! configuration.
 //!
 //! Knows no session and no thread.
 
@@ -19,16 +19,16 @@ use crate::error::{Error, Reason};
 
 use super::run::{ExpectedCost, Run, RunEnd, RunOutcome, RunSpec};
 
-/// A result is reused while younger than this part of its `interval` (docs/scraping.md): a scraper with the same
+/// A result is reused while younger than this part of its `interval` (docs/configuration.md): a scraper with the same
 /// period as the interval then always gets a fresh one.
-const REUSE: f64 = 0.9;
+const REUSE_SHARE: f64 = 0.9;
 /// A scrape joins a run whose deadline is earlier than its own by at most this part of its budget.
-const JOIN: f64 = 0.1;
+const JOIN_TOLERANCE: f64 = 0.1;
 /// A query is quick when one of its last two runs took the server at most this long, and the last gave few rows.
-const QUICK: Duration = Duration::from_millis(5);
+const QUICK_TIME: Duration = Duration::from_millis(5);
 const QUICK_ROWS: u64 = 1000;
 
-/// What a scrape gets for one query.
+/// What a scrape gets for one query of a target.
 pub enum CacheLookup {
     /// A good result young enough to be reused.
     Reused(RunOutcome),
@@ -43,7 +43,7 @@ pub enum CacheLookup {
 pub struct QueryHistory {
     /// How long it took last time.
     pub took: Option<Duration>,
-    /// The shorter of its last two times: who was slow for once is still quick.
+    /// The shorter of its last two times: a query that was slow once is still quick.
     usual: Option<Duration>,
     /// How long it had when it was stopped, if it was since it last succeeded.
     pub stopped: Option<Duration>,
@@ -66,9 +66,11 @@ impl QueryHistory {
         }
     }
 
-    /// One that never ran is not: it has its whole time, alone.
+    /// A query that never ran is not quick: it runs alone, with all of its time.
     fn is_quick(&self) -> bool {
-        self.usual.is_some_and(|usual| usual <= QUICK) && self.rows <= QUICK_ROWS && self.failing.is_none()
+        self.usual.is_some_and(|usual| usual <= QUICK_TIME)
+            && self.rows <= QUICK_ROWS
+            && self.failing.is_none()
     }
 }
 
@@ -82,8 +84,7 @@ pub struct CachePolicy {
 }
 
 impl CachePolicy {
-    /// Those of a query; of a ping none.
-    #[must_use]
+    /// The policy of a query; a ping has none.
     pub fn of(query: Option<&Query>) -> Self {
         query.map_or_else(CachePolicy::default, |query| CachePolicy {
             interval: query.interval,
@@ -100,9 +101,9 @@ pub struct ResultCache(Mutex<CacheState>);
 struct CacheState {
     newest: Option<Arc<Run>>,
     good: Option<Good>,
-    past: QueryHistory,
-    /// What the last good result took.
-    room: SizeHint,
+    history: QueryHistory,
+    /// The sizes of the last good result.
+    size_hint: SizeHint,
 }
 
 /// The last good result.
@@ -113,18 +114,20 @@ struct Good {
 }
 
 impl CacheState {
-    /// The run under way, when a scrape with this deadline and budget may join it. One that is older than all the time
-    /// the scrape has is likely stuck: whoever joined it would get nothing either.
+    /// The run under way, where a scrape with this deadline and budget may join it. A run older than that budget is
+    /// likely stuck: a scrape that joined it would get no result either.
     fn joinable(&self, by: Deadline, budget: Duration) -> Option<&Arc<Run>> {
         let serves = |run: &&Arc<Run>| {
-            !run.is_over() && by.earlier_by(budget.mul_f64(JOIN)) <= run.by && run.began.elapsed() < budget
+            !run.is_over()
+                && by.earlier_by(budget.mul_f64(JOIN_TOLERANCE)) <= run.by
+                && run.began.elapsed() < budget
         };
         self.newest.as_ref().filter(serves)
     }
 
     fn begin(&mut self, spec: &RunSpec, by: Deadline, group: Option<u64>) -> Arc<Run> {
-        let quick = spec.query.is_some() && self.past.is_quick();
-        let run = Run::new(spec.clone(), by, self.past.cost(), quick, group);
+        let quick = spec.query.is_some() && self.history.is_quick();
+        let run = Run::new(spec.clone(), by, self.history.cost(), quick, group);
         Arc::clone(self.newest.insert(Arc::new(run)))
     }
 }
@@ -140,12 +143,11 @@ pub enum Change {
     Recovered,
 }
 
-/// Reuse, join or start. `by` is the scrape's deadline for its queries, `budget` the time it had at its start.
-#[must_use]
-pub fn ask(spec: &RunSpec, terms: CachePolicy, by: Deadline, budget: Duration) -> CacheLookup {
+/// Reuses a result, joins a run or starts one. `by` is the scrape's deadline for its queries, `budget` the time it had at its start.
+pub fn lookup(spec: &RunSpec, policy: CachePolicy, by: Deadline, budget: Duration) -> CacheLookup {
     let mut state = spec.cache.0.lock();
     if let Some(good) = state.good.as_ref().filter(|good| good.reusable)
-        && good.outcome.began.elapsed() < terms.interval.mul_f64(REUSE)
+        && good.outcome.began.elapsed() < policy.interval.mul_f64(REUSE_SHARE)
     {
         return CacheLookup::Reused(good.outcome.clone());
     }
@@ -156,10 +158,9 @@ pub fn ask(spec: &RunSpec, terms: CachePolicy, by: Deadline, budget: Duration) -
 }
 
 /// The same for the queries of one snapshot, which a scrape joins whole or not at all; nothing is reused.
-#[must_use]
-pub fn ask_together(specs: &[RunSpec], group: u64, by: Deadline, budget: Duration) -> Vec<CacheLookup> {
-    // By the slots' addresses: two scrapes cannot wait for each other, also when a reload came between them and changed
-    // the order of the queries.
+pub fn lookup_snapshot(specs: &[RunSpec], group: u64, by: Deadline, budget: Duration) -> Vec<CacheLookup> {
+    // In the order of addresses: two scrapes cannot wait for each other, also when a reload between them changed the
+    // order of the queries.
     let mut order: Vec<usize> = (0..specs.len()).collect();
     order.sort_by_key(|&place| Arc::as_ptr(&specs[place].cache));
     let mut locked: Vec<_> = order.into_iter().map(|place| (place, specs[place].cache.0.lock())).collect();
@@ -177,45 +178,44 @@ pub fn ask_together(specs: &[RunSpec], group: u64, by: Deadline, budget: Duratio
 
 impl ResultCache {
     /// The result that stands in for a failed one under `keep_last`.
-    #[must_use]
-    pub fn kept(&self, terms: CachePolicy) -> Option<Arc<RenderedResult>> {
+    pub fn kept(&self, policy: CachePolicy) -> Option<Arc<RenderedResult>> {
         let state = self.0.lock();
-        let good = state.good.as_ref().filter(|good| good.outcome.began.elapsed() <= terms.keep_last)?;
+        let good = state.good.as_ref().filter(|good| good.outcome.began.elapsed() <= policy.keep_last)?;
         match &good.outcome.end {
             RunEnd::Good(rendered) => Some(Arc::clone(rendered)),
             RunEnd::Skipped | RunEnd::Failed(_) => None,
         }
     }
 
-    /// Keeps what a run that has ended leaves for later scrapes. A failed run leaves the last good result alone,
-    /// but `interval` never brings back a result from before a failure; one that does not apply any more is forgotten.
-    pub fn keep(&self, run: &Run, terms: CachePolicy, outcome: &RunOutcome) {
+    /// Records a run that has ended. A failed run leaves the last good result alone, but `interval` never reuses a result
+    /// from before a failure. The result of a query that no longer applies is forgotten.
+    pub fn record(&self, run: &Run, policy: CachePolicy, outcome: &RunOutcome) {
         let mut state = self.0.lock();
-        // Nobody joins it any more, and its page must not stay in memory until the next run.
+        // Nobody joins it any more, and its result must not stay in memory until the next run.
         state.newest.take_if(|newest| std::ptr::eq(Arc::as_ptr(newest), run));
         if let RunEnd::Failed(error) = &outcome.end
             && error.reason() == Reason::Timeout
             && !outcome.took.is_zero()
         {
-            state.past.stopped = Some(outcome.took);
+            state.history.stopped = Some(outcome.took);
         }
         if let RunEnd::Good(rendered) = &outcome.end {
-            let past = &mut state.past;
-            past.usual = Some(past.took.map_or(outcome.took, |before| before.min(outcome.took)));
-            past.took = Some(outcome.took);
-            past.stopped = None;
-            past.rows = rendered.rows;
-            past.series = rendered.series;
-            past.succeeded = past.succeeded.max(Some(outcome.ended));
-            state.room.clone_from(&rendered.room);
+            let history = &mut state.history;
+            history.usual = Some(history.took.map_or(outcome.took, |before| before.min(outcome.took)));
+            history.took = Some(outcome.took);
+            history.stopped = None;
+            history.rows = rendered.rows;
+            history.series = rendered.series;
+            history.succeeded = history.succeeded.max(Some(outcome.ended));
+            state.size_hint.clone_from(&rendered.size_hint);
         }
         if state.good.as_ref().is_some_and(|good| good.outcome.began > outcome.began) {
-            // A run that was overtaken by a younger one.
+            // A younger run has ended before.
             return;
         }
         match (&outcome.end, &mut state.good) {
             (RunEnd::Good(_), _) => {
-                let serves = !terms.interval.max(terms.keep_last).is_zero();
+                let serves = !policy.interval.max(policy.keep_last).is_zero();
                 state.good = serves.then(|| Good { outcome: outcome.clone(), reusable: true });
             }
             (RunEnd::Failed(_), Some(good)) => good.reusable = false,
@@ -224,16 +224,16 @@ impl ResultCache {
         }
     }
 
-    /// Notes how a query stood on the page of a scrape that had so much time, and says whether that is news. That a
-    /// good query does not end in less time than it took is none: beside a patient scraper a hasty one would make it
-    /// fail and recover for ever.
+    /// Notes the state of a query on the page of a scrape with this budget, and returns what changed. That a good query
+    /// does not end in less time than it took is no change: beside a scraper with a long timeout, one with a short timeout
+    /// would make it fail and recover for ever.
     pub fn note(&self, error: Option<&Error>, budget: Duration) -> Change {
-        let past = &mut self.0.lock().past;
-        let is_hasty = past.failing.is_none() && past.took.is_some_and(|took| took >= budget);
-        if is_hasty && error.is_some_and(|error| error.reason() == Reason::Timeout) {
+        let history = &mut self.0.lock().history;
+        let is_too_short = history.failing.is_none() && history.took.is_some_and(|took| took >= budget);
+        if is_too_short && error.is_some_and(|error| error.reason() == Reason::Timeout) {
             return Change::None;
         }
-        let before = std::mem::replace(&mut past.failing, error.cloned());
+        let before = std::mem::replace(&mut history.failing, error.cloned());
         match (before.as_ref().map(Error::reason), error.map(Error::reason)) {
             (Some(_), None) => Change::Recovered,
             (before, Some(now)) if before != Some(now) => Change::Fails,
@@ -242,21 +242,18 @@ impl ResultCache {
     }
 
     /// True while the query fails.
-    #[must_use]
     pub fn is_failing(&self) -> bool {
-        self.0.lock().past.failing.is_some()
+        self.0.lock().history.failing.is_some()
     }
 
-    /// The room for the next result.
-    #[must_use]
-    pub fn room(&self) -> SizeHint {
-        self.0.lock().room.clone()
+    /// The expected sizes of the next result.
+    pub fn size_hint(&self) -> SizeHint {
+        self.0.lock().size_hint.clone()
     }
 
     /// What is known of the query.
-    #[must_use]
-    pub fn past(&self) -> QueryHistory {
-        self.0.lock().past.clone()
+    pub fn history(&self) -> QueryHistory {
+        self.0.lock().history.clone()
     }
 }
 
@@ -290,13 +287,13 @@ mod tests {
     }
 
     fn keep(spec: &RunSpec, end: RunEnd, age: Duration) {
-        let terms = CachePolicy { interval: MINUTE, keep_last: HOUR };
-        spec.cache.keep(&run(spec), terms, &outcome(end, age));
+        let policy = CachePolicy { interval: MINUTE, keep_last: HOUR };
+        spec.cache.record(&run(spec), policy, &outcome(end, age));
     }
 
     fn ask(spec: &RunSpec, interval: Duration, within: Duration) -> CacheLookup {
-        let terms = CachePolicy { interval, keep_last: Duration::ZERO };
-        super::ask(spec, terms, Deadline::within(within), BUDGET)
+        let policy = CachePolicy { interval, keep_last: Duration::ZERO };
+        super::lookup(spec, policy, Deadline::within(within), BUDGET)
     }
 
     fn kept(spec: &RunSpec, keep_last: Duration) -> bool {
@@ -326,13 +323,13 @@ mod tests {
             ended: Timestamp::new(began, wall),
             ..outcome(good(), first.elapsed())
         };
-        let keep = |outcome: &RunOutcome| spec.cache.keep(&run(&spec), CachePolicy::default(), outcome);
+        let keep = |outcome: &RunOutcome| spec.cache.record(&run(&spec), CachePolicy::default(), outcome);
         let (ahead, right) = (success(first, now + HOUR * 24), success(first + MINUTE, now));
         keep(&ahead);
         keep(&right);
-        assert_eq!(spec.cache.past().succeeded, Some(right.ended));
+        assert_eq!(spec.cache.history().succeeded, Some(right.ended));
         keep(&ahead);
-        assert_eq!(spec.cache.past().succeeded, Some(right.ended), "a run that was overtaken");
+        assert_eq!(spec.cache.history().succeeded, Some(right.ended), "a run that was overtaken");
     }
 
     #[test]
@@ -356,14 +353,14 @@ mod tests {
     fn a_snapshot_is_joined_whole_or_not_at_all() {
         let specs = [ping(), ping()];
         let by = Deadline::within(BUDGET);
-        let first = ask_together(&specs, 1, by, BUDGET);
+        let first = lookup_snapshot(&specs, 1, by, BUDGET);
         assert!(first.iter().all(|asked| matches!(asked, CacheLookup::Started(_))));
-        let second = ask_together(&specs, 2, by, BUDGET);
+        let second = lookup_snapshot(&specs, 2, by, BUDGET);
         assert!(second.iter().all(|asked| matches!(asked, CacheLookup::Joined(_))));
         if let CacheLookup::Started(run) = &first[0] {
             end(run, good());
         }
-        let third = ask_together(&specs, 3, by, BUDGET);
+        let third = lookup_snapshot(&specs, 3, by, BUDGET);
         assert!(third.iter().all(|asked| matches!(asked, CacheLookup::Started(_))), "one of them is over");
     }
 
@@ -377,7 +374,7 @@ mod tests {
             for specs in [&specs, &turned] {
                 scope.spawn(move || {
                     for group in 0..2000 {
-                        assert_eq!(ask_together(specs, group, by, BUDGET).len(), 8);
+                        assert_eq!(lookup_snapshot(specs, group, by, BUDGET).len(), 8);
                     }
                 });
             }
@@ -436,7 +433,7 @@ mod tests {
     fn a_hasty_scrape_of_a_slow_query_is_no_news() {
         let spec = ping();
         let slow = RunOutcome { took: Duration::from_secs(3), ..outcome(good(), Duration::ZERO) };
-        spec.cache.keep(&run(&spec), CachePolicy::default(), &slow);
+        spec.cache.record(&run(&spec), CachePolicy::default(), &slow);
         let late = Error::new(Reason::Timeout, "no");
         let note = |error, seconds| spec.cache.note(error, Duration::from_secs(seconds));
         assert_eq!(note(Some(&late), 2), Change::None);

@@ -1,6 +1,6 @@
-//! One run of one query on one target: it ends once, and everybody who waits for it is told.
+//! One run of one query on one target. It ends once, and all scrapes that wait for it get its outcome.
 //!
-//! Knows no session and no thread: `lane` makes a run end, `memory` decides who joins it.
+//! Knows no session and no thread: `lane` ends runs, `result_cache` decides which scrape joins one.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::telemetry::{QueryLabels, TargetLabels};
 
 use super::result_cache::ResultCache;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub enum RunEnd {
     /// Its blocks.
@@ -32,7 +32,6 @@ pub enum RunEnd {
 
 impl RunEnd {
     /// Why there are no blocks, where that is a fault.
-    #[must_use]
     pub fn error(&self) -> Option<&Error> {
         match self {
             RunEnd::Failed(error) => Some(error),
@@ -44,7 +43,7 @@ impl RunEnd {
 /// How a run ended. Shared by all scrapes that waited for it.
 #[derive(Debug, Clone)]
 pub struct RunOutcome {
-    /// What it came to.
+    /// Its result.
     pub end: RunEnd,
     /// How long the query took; zero when it never started.
     pub took: Duration,
@@ -56,20 +55,19 @@ pub struct RunOutcome {
     pub ended: Timestamp,
 }
 
-/// What a scrape asks of a target.
+/// What a scrape needs of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunKind {
     /// The target's query of this index.
     Query(usize),
-    /// One protocol ping: no query needs the target, and somebody asks whether it is up.
+    /// One protocol ping: no query needs the target, and `target_up` is to be known.
     Ping,
 }
 
-/// A message to a scrape: the run it knows under this number has ended.
+/// A run's number in a scrape, and its outcome.
 pub type EndedRun = (usize, RunOutcome);
 
-/// Where a scrape waits for its runs. It wakes once, when the last of them has ended: fifty runs are no fifty turns of
-/// its thread.
+/// Where a scrape waits for its runs. Its thread wakes once, when the last of them has ended.
 #[derive(Default)]
 pub struct CompletionLatch {
     state: Mutex<LatchState>,
@@ -78,26 +76,26 @@ pub struct CompletionLatch {
 
 #[derive(Default)]
 struct LatchState {
-    told: Vec<EndedRun>,
+    ended: Vec<EndedRun>,
     expected: usize,
 }
 
 impl CompletionLatch {
-    fn state(&self, number: usize, outcome: RunOutcome) {
+    fn report(&self, number: usize, outcome: RunOutcome) {
         let mut state = self.state.lock();
-        state.told.push((number, outcome));
-        if state.told.len() >= state.expected {
+        state.ended.push((number, outcome));
+        if state.ended.len() >= state.expected {
             self.all.notify_one();
         }
     }
 
-    /// Waits until as many runs as expected have ended, at most until `by`; gives those that have.
+    /// Waits until as many runs as expected have ended, at most until `by`. Returns those that have.
     #[must_use]
     pub fn wait(&self, expected: usize, by: Deadline) -> Vec<EndedRun> {
         let mut state = self.state.lock();
         state.expected = expected;
-        while state.told.len() < expected && !self.all.wait_until(&mut state, by.moment()).timed_out() {}
-        std::mem::take(&mut state.told)
+        while state.ended.len() < expected && !self.all.wait_until(&mut state, by.moment()).timed_out() {}
+        std::mem::take(&mut state.ended)
     }
 }
 
@@ -105,53 +103,39 @@ impl CompletionLatch {
 /// batch: what it does a second time has no effect.
 pub type StopAction = Arc<dyn Fn() + Send + Sync>;
 
-/// What is known of a query's time, in the order of the line: the greatest starts first.
+/// What is known of a query's time. The greatest starts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExpectedCost {
-    /// It was stopped after so long when it last ran. Such queries come last, or a few of them would hold every
-    /// session and starve the others at each scrape; who was stopped soonest goes first.
+    /// It was stopped after this time when it last ran. Such queries come last, or a few of them would hold every session
+    /// and starve the others at each scrape. The one that was stopped soonest goes first.
     Stopped(Reverse<Duration>),
     /// It never ended.
     Unknown,
-    /// It took so long: the longest starts first.
+    /// It took this time. The longest starts first.
     Took(Duration),
 }
 
-impl ExpectedCost {
-    /// How long it took last, where that is known.
-    #[must_use]
-    pub fn usual(self) -> Duration {
-        match self {
-            ExpectedCost::Took(took) => took,
-            ExpectedCost::Stopped(_) | ExpectedCost::Unknown => Duration::ZERO,
-        }
-    }
-}
-
-/// In whose name a run's samples and counts are: a target as one configuration has it. Outlives a reload while runs that
-/// began before it are under way.
+/// The target whose name and labels a run's samples and counters have, as one configuration has it. Outlives a reload
+/// while runs that began before it are under way.
 pub struct SampleOwner {
     /// The configuration.
     pub database: Arc<config::database::Database>,
-    /// What all its samples bear.
+    /// The labels that all its samples have.
     pub context: SampleContext,
 }
 
 impl SampleOwner {
     /// The target's name and labels on its counters.
-    #[must_use]
     pub fn bearer(&self) -> TargetLabels<'_> {
         TargetLabels { name: &self.database.name, labels: &self.database.labels }
     }
 
     /// The same for one of its queries.
-    #[must_use]
     pub fn subject<'a>(&'a self, query: &'a Query) -> QueryLabels<'a> {
         QueryLabels { target: self.bearer(), query: &query.name, collector: &query.collector }
     }
 
     /// `error` with the names of target and query.
-    #[must_use]
     pub fn named(&self, query: Option<&Query>, error: Error) -> Error {
         let error = error.on_target(&self.database.name);
         match query {
@@ -161,11 +145,11 @@ impl SampleOwner {
     }
 }
 
-/// What a run executes, in whose name, and where it is remembered. All of it stays with the run: a reload may give the
-/// target other queries meanwhile.
+/// What a run executes, for which target, and where it is remembered. All of it stays with the run: a reload may change
+/// the target's queries meanwhile.
 #[derive(Clone)]
 pub struct RunSpec {
-    /// The target that asked first.
+    /// The target of the scrape that started it.
     pub owner: Arc<SampleOwner>,
     /// `None` for a ping.
     pub query: Option<Arc<Query>>,
@@ -174,9 +158,10 @@ pub struct RunSpec {
 }
 
 /// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum RunStage {
     /// In the queue.
+    #[default]
     Waiting,
     /// In the queue, while a lane opens a session.
     Connecting,
@@ -184,16 +169,19 @@ enum RunStage {
     Working(Instant),
 }
 
+#[derive(Default)]
 struct RunState {
     outcome: Option<RunOutcome>,
-    /// Who asked for it, under which number.
-    first: Option<(usize, Arc<CompletionLatch>)>,
-    /// Those that joined.
-    others: Vec<(usize, Arc<CompletionLatch>)>,
+    /// The scrapes that wait for it, each with the number under which it knows the run.
+    waiting: Vec<(usize, Arc<CompletionLatch>)>,
     stop: Option<StopAction>,
     stage: RunStage,
     /// A lane has tried to get a session for it.
     tried: bool,
+    /// It is believed to be cheap, so that it may share a batch.
+    quick: bool,
+    /// A session was opened for it.
+    reached: bool,
 }
 
 /// A run under way, or ended.
@@ -202,72 +190,54 @@ pub struct Run {
     pub spec: RunSpec,
     /// When the query must have ended.
     pub by: Deadline,
-    /// When the run was asked for.
+    /// When a scrape requested it.
     pub began: Instant,
-    /// Its place in line.
+    /// Decides when it starts.
     pub cost: ExpectedCost,
     /// The snapshot it belongs to: all runs of one number go to one session together. `None` = none.
     pub group: Option<u64>,
-    /// It is believed to be cheap, so that it may share a batch.
-    quick: AtomicBool,
-    /// A session was opened for it.
-    reached: AtomicBool,
-    /// Somebody ends it, or has.
+    /// Somebody ends it, or has ended it.
     ending: AtomicBool,
     state: Mutex<RunState>,
 }
 
 impl Run {
     /// A run that nobody executes yet.
-    #[must_use]
     pub fn new(spec: RunSpec, by: Deadline, cost: ExpectedCost, quick: bool, group: Option<u64>) -> Self {
-        let state = RunState {
-            outcome: None,
-            first: None,
-            others: Vec::new(),
-            stop: None,
-            stage: RunStage::Waiting,
-            tried: false,
-        };
         Run {
             spec,
             by,
             began: Instant::now(),
             cost,
             group,
-            quick: AtomicBool::new(quick),
-            reached: AtomicBool::new(false),
             ending: AtomicBool::new(false),
-            state: Mutex::new(state),
+            state: Mutex::new(RunState { quick, ..RunState::default() }),
         }
     }
 
     /// The query that is executed; `None` for a ping.
-    #[must_use]
     pub fn query(&self) -> Option<&Query> {
         self.spec.query.as_deref()
     }
 
     /// True while it may share a batch.
-    #[must_use]
     pub fn is_quick(&self) -> bool {
-        self.quick.load(Ordering::Relaxed)
+        self.state.lock().quick
     }
 
     /// False for one that never ended.
-    #[must_use]
     pub fn has_run(&self) -> bool {
         self.cost != ExpectedCost::Unknown
     }
 
     /// It is in a batch with others.
     pub fn join(&self) {
-        self.quick.store(true, Ordering::Relaxed);
+        self.state.lock().quick = true;
     }
 
-    /// It was too slow for a batch: it waits in line again, for a session of its own.
+    /// It was too slow for a batch: it waits again, to run alone.
     pub fn leave_batch(&self) {
-        self.quick.store(false, Ordering::Relaxed);
+        self.state.lock().quick = false;
         self.wait_again();
     }
 
@@ -288,57 +258,52 @@ impl Run {
 
     /// A session was opened for this run: whatever becomes of it, its target is up.
     pub fn reach(&self) {
-        self.reached.store(true, Ordering::Relaxed);
+        self.state.lock().reached = true;
     }
 
     /// How this run ended, ending now.
-    #[must_use]
     pub fn outcome(&self, end: RunEnd, took: Duration, reached: bool) -> RunOutcome {
-        let reached = reached || self.reached.load(Ordering::Relaxed);
+        let reached = reached || self.state.lock().reached;
         RunOutcome { end, took, reached, began: self.began, ended: Timestamp::now() }
     }
 
-    /// Tells `scrape` under `number` when the run has ended; at once when it has.
+    /// Hands the outcome to `scrape` under `number` when the run has ended; at once when it has.
     pub fn tell(&self, number: usize, scrape: &Arc<CompletionLatch>) {
         let mut state = self.state.lock();
         match &state.outcome {
-            Some(outcome) => scrape.state(number, outcome.clone()),
-            None if state.first.is_none() => state.first = Some((number, Arc::clone(scrape))),
-            None => state.others.push((number, Arc::clone(scrape))),
+            Some(outcome) => scrape.report(number, outcome.clone()),
+            None => state.waiting.push((number, Arc::clone(scrape))),
         }
     }
 
-    /// Takes the right to end the run: the first call says `true`, and its caller ends it. Between the two it counts as
-    /// over, while those who wait are not told yet: what is remembered of it is written first.
+    /// Takes the right to end the run: the first call returns true, and its caller ends it. From then on it counts as over;
+    /// those who wait get the outcome after the result cache has it.
     #[must_use]
     pub fn claim(&self) -> bool {
         !self.ending.swap(true, Ordering::AcqRel)
     }
 
-    /// Ends the run and tells all who wait for it. Only for whoever has claimed it.
+    /// Ends the run and hands the outcome to all who wait for it. Only for whoever has claimed it.
     pub fn end(&self, outcome: RunOutcome) {
         let mut state = self.state.lock();
-        let others = std::mem::take(&mut state.others);
-        for (number, scrape) in state.first.take().into_iter().chain(others) {
-            scrape.state(number, outcome.clone());
+        for (number, scrape) in state.waiting.drain(..) {
+            scrape.report(number, outcome.clone());
         }
         state.outcome = Some(outcome);
         state.stop = None;
     }
 
     /// True when it has ended with a result.
-    #[must_use]
     pub fn is_good(&self) -> bool {
         self.state.lock().outcome.as_ref().is_some_and(|outcome| matches!(outcome.end, RunEnd::Good(_)))
     }
 
     /// True once the run has ended, or ends now.
-    #[must_use]
     pub fn is_over(&self) -> bool {
         self.ending.load(Ordering::Acquire)
     }
 
-    /// A lane works on it from now on. Remembers what to do when the run is late; a later call replaces an earlier one's.
+    /// A lane works on it from now on. `stop` is what to do when the run is late; it replaces that of an earlier call.
     pub fn working(&self, stop: StopAction) {
         let mut state = self.state.lock();
         state.tried = true;
@@ -351,7 +316,6 @@ impl Run {
     }
 
     /// For how long a lane has worked on it; zero while none does.
-    #[must_use]
     pub fn worked(&self) -> Duration {
         match self.state.lock().stage {
             RunStage::Working(since) => since.elapsed(),
@@ -360,19 +324,16 @@ impl Run {
     }
 
     /// True while no lane works on it because none has a session yet.
-    #[must_use]
     pub fn is_connecting(&self) -> bool {
         self.state.lock().stage == RunStage::Connecting
     }
 
-    /// True once a lane has taken it, or has tried to get a session for it: its target was tried, and it did not merely
-    /// wait for a worker.
-    #[must_use]
+    /// True once a lane has taken it, or has tried to get a session for it: it did not only wait for a worker.
     pub fn was_tried(&self) -> bool {
         self.state.lock().tried
     }
 
-    /// Takes what is to be done about a run that is late; `None` when it waits in line, has ended or was taken.
+    /// Takes what is to be done about a run that is late; `None` when it is queued, has ended or was taken before.
     #[must_use]
     pub fn take_stop(&self) -> Option<StopAction> {
         self.state.lock().stop.take()
@@ -416,8 +377,8 @@ mod tests {
         run.tell(3, &scrape);
         end(&run, RunEnd::Skipped);
         run.tell(4, &scrape);
-        let told = scrape.wait(2, Deadline::within(Duration::from_secs(20)));
-        let numbers: Vec<usize> = told.iter().map(|(number, _)| *number).collect();
+        let ended = scrape.wait(2, Deadline::within(Duration::from_secs(20)));
+        let numbers: Vec<usize> = ended.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [3, 4]);
     }
 
@@ -452,8 +413,8 @@ mod tests {
         one.tell(0, &scrape);
         other.tell(1, &scrape);
         end(&one, RunEnd::Skipped);
-        let told = scrape.wait(2, Deadline::within(Duration::from_millis(20)));
-        assert_eq!(told.len(), 1);
+        let ended = scrape.wait(2, Deadline::within(Duration::from_millis(20)));
+        assert_eq!(ended.len(), 1);
     }
 
     #[test]

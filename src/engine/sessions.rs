@@ -14,37 +14,35 @@ use super::pool::{Pool, PoolLimits};
 use super::query_sink::SkippedValues;
 use crate::config;
 use crate::deadline::Deadline;
-use crate::driver::connection::tls::TlsRequirement;
 use crate::driver::{Endpoint, ServerFacts, TlsState};
 use crate::error::{Error, Reason};
 use crate::telemetry::SkipReason;
 
-use super::backoff::Backoff;
-use super::login_backoff::{LoginAttempt, LoginHeldBack};
+use super::backoff::{LoginAttempt, LoginHeldBack, TargetBackoff};
 use super::queue::Queue;
 use super::result_cache::{CachePolicy, ResultCache};
 use super::run::{Run, RunEnd, SampleOwner};
-use super::server_limits::{ServerGroup, ServerGroupMember};
+use super::server_group::{ServerGroup, ServerGroupMember};
 use super::target::SharedResources;
 
-/// For so long no session is asked for beyond those that a full server gives.
+/// How long no further session is tried on a full server.
 const FULL_PAUSE: Duration = Duration::from_secs(60);
 /// The same after any other failure while other sessions live.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
-/// The server gives fewer sessions than `max_connections`.
+/// The server allows fewer sessions than `max_connections`.
 struct SessionShortfall {
-    /// How many lanes are of use.
+    /// How many lanes are useful.
     lanes: usize,
-    /// Until then no more is tried.
+    /// No further session is tried before.
     until: Instant,
-    /// The server said so, and the log has it.
-    is_told: bool,
+    /// The server said that it is full, and the log has it.
+    is_logged: bool,
 }
 
 /// The sessions of one target and everything around them that outlives its configuration.
 pub struct TargetSessions {
-    /// The target as it is configured now.
+    /// The target as configured now.
     owner: RwLock<Arc<SampleOwner>>,
     /// Makes the sessions.
     pub endpoint: Arc<dyn Endpoint>,
@@ -52,9 +50,9 @@ pub struct TargetSessions {
     pub pool: Pool,
     /// What waits for a session, and the lanes.
     pub queue: Arc<Mutex<Queue>>,
-    /// When it is left alone.
-    pub backoff: Mutex<Backoff>,
-    /// What it said of itself at its last login.
+    /// When no connection is tried.
+    pub backoff: Mutex<TargetBackoff>,
+    /// What it reported at its last login.
     pub facts: Mutex<Option<ServerFacts>>,
     /// Why the last scrape found it down.
     pub down: Mutex<Option<Error>>,
@@ -68,8 +66,6 @@ pub struct TargetSessions {
     pub member: Arc<ServerGroupMember>,
     /// What all targets share.
     pub shared: Arc<SharedResources>,
-    /// The database shares this machine's cores.
-    pub is_here: bool,
     shortfall: Mutex<Option<SessionShortfall>>,
     snapshots: AtomicU64,
     /// Runs that have not ended, and some that have.
@@ -92,8 +88,7 @@ impl Drop for TargetSessions {
 }
 
 impl TargetSessions {
-    /// None yet.
-    #[must_use]
+    /// A target without a session.
     pub fn new(
         owner: Arc<SampleOwner>,
         endpoint: &Arc<dyn Endpoint>,
@@ -119,7 +114,6 @@ impl TargetSessions {
             server_group,
             member,
             shared: Arc::clone(shared),
-            is_here: endpoint.tls_requirement() == TlsRequirement::Local,
             shortfall,
             snapshots,
             under_way,
@@ -128,7 +122,7 @@ impl TargetSessions {
         sessions
     }
 
-    /// Goes over to the target's next configuration. What the server refused before is tried again at once.
+    /// Takes the target's next configuration. What the server refused before is tried again at once.
     pub fn renew(&self, owner: Arc<SampleOwner>) {
         self.pool.set(&settings(&owner.database));
         *self.owner.write() = owner;
@@ -139,13 +133,11 @@ impl TargetSessions {
     }
 
     /// The target as it is configured now.
-    #[must_use]
     pub fn owner(&self) -> Arc<SampleOwner> {
         Arc::clone(&self.owner.read())
     }
 
     /// Where its sessions end.
-    #[must_use]
     pub fn disposal(&self) -> Disposal {
         self.shared.disposal.of_target(&self.owner().database.name)
     }
@@ -156,12 +148,11 @@ impl TargetSessions {
     }
 
     /// True when the last scrape that tried the target found it down.
-    #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.doubtful.load(Ordering::Relaxed)
     }
 
-    /// Puts new runs in line, or ends them where nothing can run now. They begin with [`TargetSessions::start`].
+    /// Queues new runs, or ends them where nothing can run now. They begin with `lane::start`.
     pub fn push(&self, runs: Vec<Arc<Run>>) {
         if runs.is_empty() {
             return;
@@ -182,8 +173,8 @@ impl TargetSessions {
         }
     }
 
-    /// Why nothing can run now: the process ends, the target is in back-off, or wedged. Whether a refused password was
-    /// changed is for a lane to find out: a `password_command` takes time.
+    /// Why nothing can run now: the process ends, the target is in back-off, or it is wedged. A lane finds out whether a
+    /// refused password was changed: a `password_command` takes time.
     fn refusal(&self) -> Option<Error> {
         if self.shared.is_stopping() {
             return Some(stopping());
@@ -197,7 +188,6 @@ impl TargetSessions {
     }
 
     /// Why the last attempt to open a session failed; `None` once one succeeded.
-    #[must_use]
     pub fn last_refusal(&self) -> Option<Error> {
         self.backoff.lock().last().cloned()
     }
@@ -209,12 +199,12 @@ impl TargetSessions {
         })
     }
 
-    /// Whether a session may be opened now; with an attempt whose end others wait for, where the database has users. The
-    /// last one's failure no longer counts where a refused password was replaced. `alone`: without a session the target is
-    /// down. Blocks for a `password_command` and for others' attempts, at most until `by`.
+    /// Whether a session may be opened now. Where the database has users, the result is an attempt whose end other targets
+    /// wait for. The last failure no longer counts where a refused password was replaced. `alone`: without this session the
+    /// target is down. Blocks for a `password_command` and for other targets' attempts, at most until `by`.
     ///
     /// # Errors
-    /// Why it is left alone; the refusal of another target's attempt with the same password; no password.
+    /// The back-off; the refusal of another target's attempt with the same password; a password that cannot be read.
     pub fn admit(&self, alone: bool, by: Deadline) -> Result<Option<LoginAttempt>, Error> {
         if let Some(error) = self.held_back() {
             if error.reason() != Reason::Auth || !self.endpoint.has_new_password(by) {
@@ -245,24 +235,22 @@ impl TargetSessions {
         })
     }
 
-    /// How many sessions it may have besides those that were given up and go on in the server.
-    #[must_use]
+    /// How many sessions it may have besides those that were given up and still run in the server.
     pub fn places(&self) -> usize {
         (self.owner().database.max_connections as usize).saturating_sub(self.pool.running_on())
     }
 
-    /// How many lanes at once are of use: where the server gives fewer sessions, so many, and one that tries for more
-    /// from time to time.
-    #[must_use]
-    pub fn lanes_of_use(&self) -> usize {
+    /// How many lanes at once are useful: as many as the server allows sessions, and from time to time one more that tries
+    /// for another session.
+    pub fn useful_lanes(&self) -> usize {
         match &*self.shortfall.lock() {
             Some(shortfall) if shortfall.until > Instant::now() => shortfall.lanes,
-            Some(shortfall) if shortfall.is_told => shortfall.lanes + 1,
+            Some(shortfall) if shortfall.is_logged => shortfall.lanes + 1,
             _ => usize::MAX,
         }
     }
 
-    /// A session learned of its server anew.
+    /// A session has new facts about its server.
     pub fn learned(&self, facts: &ServerFacts) {
         let mut known = self.facts.lock();
         if known.as_ref() != Some(facts) {
@@ -277,36 +265,36 @@ impl TargetSessions {
         if facts.tls == TlsState::PlainByRule && before.is_none_or(|before| before.tls != facts.tls) {
             let owner = self.owner();
             let name = owner.database.name.as_str();
-            log::warn!(target = name; "target {name} is spoken to in plain text: the server's pg_hba.conf refuses its user \
+            log::warn!(target = name; "target {name} is connected in plain text: the server's pg_hba.conf refuses its user \
                 with TLS, and tls.mode prefer allows that");
         }
         let (database, open) = (&self.owner().database, self.pool.open());
         let mut shortfall = self.shortfall.lock();
         let Some(known) = shortfall.as_mut().filter(|known| open > known.lanes) else { return };
-        // What the server gives now may not be all: the next lane tries at once.
+        // The server may allow more than that: the next lane tries at once.
         (known.lanes, known.until) = (open, Instant::now());
-        if open >= database.max_connections as usize || !known.is_told {
-            if known.is_told {
+        if open >= database.max_connections as usize || !known.is_logged {
+            if known.is_logged {
                 log::info!(target = database.name.as_str(); "target {} has all sessions of its max_connections again", database.name);
             }
             *shortfall = None;
         }
     }
 
-    /// No further session could be opened, while others of the target live: its queries wait for those.
+    /// No further session could be opened, while the target has others: its queries wait for those.
     pub fn fell_short(&self, error: &Error) {
         let lanes = self.pool.open().max(1);
         let mut shortfall = self.shortfall.lock();
-        let was_told = shortfall.as_ref().is_some_and(|shortfall| shortfall.is_told);
+        let was_logged = shortfall.as_ref().is_some_and(|shortfall| shortfall.is_logged);
         let pause = if error.is_server_full() { FULL_PAUSE } else { FAILED_PAUSE };
-        let is_told = was_told || error.is_server_full();
-        *shortfall = Some(SessionShortfall { lanes, until: Instant::now() + pause, is_told });
-        if is_told && !was_told {
+        let is_logged = was_logged || error.is_server_full();
+        *shortfall = Some(SessionShortfall { lanes, until: Instant::now() + pause, is_logged });
+        if is_logged && !was_logged {
             let database = &self.owner().database;
             let (name, most) = (database.name.as_str(), database.max_connections);
             log::warn!(target = name, reason = error.reason().as_str();
                 "target {name} gets fewer sessions than its max_connections {most}, and its queries wait for those that it \
-                 has; set max_connections to what the server gives, or raise the server's limit: {}", error.summary());
+                 has; set max_connections to what the server allows, or raise the server's limit: {}", error.summary());
         }
     }
 
@@ -315,7 +303,7 @@ impl TargetSessions {
         self.shared.telemetry.connect_failed(self.owner().bearer(), error.reason());
     }
 
-    /// Ends a run: remembers, counts and tells everybody who waits. Of several threads that would, the first does.
+    /// Ends a run: records it, counts it and hands the outcome to all who wait. Of several threads, the first one does it.
     pub fn finish(&self, run: &Run, end: RunEnd, took: Duration, reached: bool) {
         if !run.claim() {
             return;
@@ -343,7 +331,7 @@ impl TargetSessions {
             }
         }
         let outcome = run.outcome(end, took, reached);
-        run.spec.cache.keep(run, CachePolicy::of(query), &outcome);
+        run.spec.cache.record(run, CachePolicy::of(query), &outcome);
         run.end(outcome);
     }
 
@@ -352,7 +340,7 @@ impl TargetSessions {
         let under_way: Vec<Arc<Run>> = self.under_way.lock().iter().filter_map(Weak::upgrade).collect();
         for run in under_way.iter().filter(|run| !run.is_over()) {
             let stop = run.take_stop();
-            // The target was there: what it had to say is on the page, with its reused results.
+            // The target was there: its other results, reused ones too, stay on the page.
             let took = run.worked();
             self.finish(run, RunEnd::Failed(stopping()), took, stop.is_some());
             if let Some(stop) = stop {

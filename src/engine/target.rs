@@ -1,7 +1,7 @@
-//! One target at work: what its scrapes ask for, and what is known of it between them.
+//! One target at work: the runs that scrapes request, and what is known of it between them.
 //!
-//! A target is made anew by each reload. What did not change goes over to it: the sessions with their queue, and what is
-//! remembered of each query. It says once when it goes down or comes back. It knows no page.
+//! Each reload makes a new target, which takes over what did not change: the sessions with their queue, and what is
+//! remembered of each query. It logs once when it goes down or comes back. It knows no page.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +36,6 @@ pub struct Target {
 
 impl Target {
     /// A target that has no session yet. `None` where its driver is not built in.
-    #[must_use]
     pub fn new(
         database: Arc<config::database::Database>,
         context: SampleContext,
@@ -48,9 +47,8 @@ impl Target {
         Some(Target { database: Arc::clone(&owner.database), owner, sessions, caches })
     }
 
-    /// The target as another configuration has it, under the same name. It keeps the sessions while the way to the database
-    /// is the same, and what is remembered of a query while that is the same and its samples bear the same labels.
-    #[must_use]
+    /// The target as another configuration has it, under the same name. It keeps the sessions where the connection is the
+    /// same, and what is remembered of a query where the query and the labels of its samples are the same.
     pub fn renew(
         &self,
         database: Arc<config::database::Database>,
@@ -77,37 +75,37 @@ impl Target {
         Some(new)
     }
 
-    /// In whose name its runs are.
-    #[must_use]
+    /// The target that its runs belong to.
     pub fn owner(&self) -> &Arc<SampleOwner> {
         &self.owner
     }
 
-    /// Reuses, joins or lines up one run for each work. New ones begin with [`Target::start`].
-    pub fn ask(&self, works: &[RunKind], by: Deadline, budget: Duration) -> Vec<CacheLookup> {
-        let specs: Vec<RunSpec> = works.iter().map(|work| self.spec(*work)).collect();
-        let asked = if self.database.snapshot && !works.contains(&RunKind::Ping) {
-            result_cache::ask_together(&specs, self.sessions.next_snapshot(), by, budget)
+    /// Reuses, joins or queues one run of each kind. New ones begin with [`Target::start`].
+    pub fn request(&self, kinds: &[RunKind], by: Deadline, budget: Duration) -> Vec<CacheLookup> {
+        let specs: Vec<RunSpec> = kinds.iter().map(|kind| self.spec(*kind)).collect();
+        let lookups = if self.database.snapshot && !kinds.contains(&RunKind::Ping) {
+            result_cache::lookup_snapshot(&specs, self.sessions.next_snapshot(), by, budget)
         } else {
-            let ask =
-                |spec: &RunSpec| result_cache::ask(spec, CachePolicy::of(spec.query.as_deref()), by, budget);
-            specs.iter().map(ask).collect()
+            let lookup = |spec: &RunSpec| {
+                result_cache::lookup(spec, CachePolicy::of(spec.query.as_deref()), by, budget)
+            };
+            specs.iter().map(lookup).collect()
         };
         let mut started = Vec::new();
-        for asked in &asked {
-            match asked {
+        for lookup in &lookups {
+            match lookup {
                 CacheLookup::Started(run) => started.push(Arc::clone(run)),
                 CacheLookup::Joined(_) => self.sessions.shared.telemetry.joined(),
                 CacheLookup::Reused(_) => {}
             }
         }
         self.sessions.push(started);
-        asked
+        lookups
     }
 
-    fn spec(&self, work: RunKind) -> RunSpec {
+    fn spec(&self, kind: RunKind) -> RunSpec {
         let owner = Arc::clone(&self.owner);
-        match work {
+        match kind {
             RunKind::Query(index) => {
                 let query = Some(Arc::clone(&self.database.queries[index]));
                 RunSpec { owner, query, cache: Arc::clone(&self.caches[index]) }
@@ -117,18 +115,17 @@ impl Target {
     }
 
     /// The result that stands in for a query that failed (`keep_last`).
-    #[must_use]
     pub fn kept(&self, index: usize) -> Option<Arc<RenderedResult>> {
         self.caches[index].kept(CachePolicy::of(self.database.queries.get(index).map(|query| &**query)))
     }
 
-    /// Starts as many lanes as there is work and room for.
+    /// Starts as many lanes as the queued runs need and the limits allow.
     pub fn start(&self) {
         super::lane::start(&self.sessions);
     }
 
-    /// Gives up on a run at a scrape's deadline: what that scrape sees is a timeout. A run whose own deadline
-    /// has passed too is stopped in the server; a joined one with a later deadline goes on for others.
+    /// Gives up on a run at a scrape's deadline: that scrape sees a timeout. A run whose own deadline has passed, too, is
+    /// stopped in the server; a joined one with a later deadline goes on for others.
     pub fn abandon(&self, run: &Arc<Run>, budget: Duration) -> RunOutcome {
         let stop = if run.by.passed() { run.take_stop() } else { None };
         let text = match stop {
@@ -151,12 +148,12 @@ impl Target {
         outcome
     }
 
-    /// Ends a run: remembers, counts and tells everybody who waits. Of several threads that would, the first does.
+    /// Ends a run: records it, counts it and hands the outcome to all who wait.
     pub fn finish(&self, run: &Run, end: RunEnd, took: Duration, reached: bool) {
         self.sessions.finish(run, end, took, reached);
     }
 
-    /// SessionGauges a failed query that had run well, too: one that lost against another at merge.
+    /// Counts a query that ran well but is not on the page: the merge dropped it.
     pub fn count_error(&self, index: usize, reason: Reason) {
         self.sessions.shared.telemetry.failed(self.owner.subject(&self.database.queries[index]), reason);
     }
@@ -171,8 +168,8 @@ impl Target {
             .sessions(self.owner.bearer(), SessionGauges { idle, busy, late, limit });
     }
 
-    /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`,
-    /// as it waited for a worker all the time, is as doubtful as before: else those that are sick would keep it so.
+    /// One log line when the target goes down, fails for another reason, or comes back. A target that was not `tried`, as it
+    /// waited for a worker all the time, is as doubtful as before: otherwise sick targets would keep it doubtful.
     pub fn note_target(&self, down: Option<&Error>, tried: bool) {
         if tried {
             self.sessions.doubtful.store(down.is_some(), Ordering::Relaxed);
@@ -210,33 +207,28 @@ impl Target {
     }
 
     /// Why the last scrape found the target down.
-    #[must_use]
     pub fn down(&self) -> Option<Error> {
         self.sessions.down.lock().clone()
     }
 
     /// True when the last scrape that tried the target found it down.
-    #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.sessions.is_doubtful()
     }
 
-    /// What it said of itself at its last login.
-    #[must_use]
+    /// What it reported at its last login.
     pub fn facts(&self) -> Option<ServerFacts> {
         self.sessions.facts.lock().clone()
     }
 
     /// The time until the next attempt to connect; zero when it may be now.
-    #[must_use]
     pub fn backoff(&self) -> Duration {
         self.sessions.backoff.lock().left().map_or(Duration::ZERO, |(left, _)| left)
     }
 
     /// What is known of one query from earlier scrapes.
-    #[must_use]
-    pub fn past(&self, index: usize) -> QueryHistory {
-        self.caches[index].past()
+    pub fn history(&self, index: usize) -> QueryHistory {
+        self.caches[index].history()
     }
 
     /// The target's own labels, as on its samples.
@@ -245,7 +237,6 @@ impl Target {
     }
 
     /// True for a row of this target, and of one of its queries if it names one.
-    #[must_use]
     pub fn bears(&self, subject: &QueryLabels<'_>) -> bool {
         let same = |named: &str, own: &str| named.is_empty() || named == own;
         let is_query = |query: &Arc<Query>| {

@@ -1,6 +1,6 @@
-//! The plan at work: the targets that live between scrapes, and the choice of some of them by name.
+//! All targets of one configuration, which live between scrapes, and the selection of some of them by name.
 //!
-//! Knows no page. A reload makes a new targets, whose targets go on with what did not change.
+//! Knows no page. A reload makes new `Targets`, which take over what did not change.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -26,23 +26,23 @@ use crate::yaml::keys::nearest_of;
 /// Sessions have this long to be cancelled and closed at the end.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// All targets of one plan.
+/// All targets of one configuration.
 pub struct Targets {
     /// The section `exporter`.
     pub exporter: Exporter,
-    /// In configuration order, disabled ones too; not those whose driver is not built in.
+    /// In configuration order, disabled ones too; without those whose driver is not built in.
     pub targets: Vec<Arc<Target>>,
     shared: Arc<SharedResources>,
-    /// Those of the fleets before it, while their runs may count something under names and labels that are gone.
-    former: Mutex<Vec<Weak<SampleOwner>>>,
+    /// The owners of earlier configurations, while their runs may count under names and labels that are gone.
+    previous_owners: Mutex<Vec<Weak<SampleOwner>>>,
 }
 
 /// What a reload did to the targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReloadSummary {
-    /// As they were.
+    /// The same as before.
     pub unchanged: usize,
-    /// Not as they were; what is as it was goes on: sessions, results of queries.
+    /// Changed. What is the same stays: sessions, results of queries.
     pub changed: usize,
     /// New.
     pub started: usize,
@@ -50,7 +50,7 @@ pub struct ReloadSummary {
     pub ended: usize,
 }
 
-/// Which part of a page is asked for. An empty list means all.
+/// The part of a page that a request selects. An empty list means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScrapeSelection {
     /// Names of targets.
@@ -61,12 +61,11 @@ pub struct ScrapeSelection {
     pub queries: Vec<String>,
 }
 
-/// One target with the queries asked for (their indexes).
+/// One target with the indexes of the selected queries.
 pub type SelectedTarget = (Arc<Target>, Vec<usize>);
 
 impl Targets {
     /// Makes the targets. Opens no connection.
-    #[must_use]
     pub fn new(config: Config, shared: &Arc<SharedResources>) -> Self {
         let Config { targets, exporter, .. } = config;
         let target = |database: Arc<Database>| {
@@ -74,12 +73,11 @@ impl Targets {
             Target::new(database, context, shared).map(Arc::new)
         };
         let targets = targets.into_iter().filter_map(target).collect();
-        Targets { targets, exporter, shared: Arc::clone(shared), former: Mutex::default() }
+        Targets { targets, exporter, shared: Arc::clone(shared), previous_owners: Mutex::default() }
     }
 
-    /// The targets of another plan. What did not change of a target goes on in its next one; those that are gone end with the
+    /// The targets of another configuration. They take over what did not change. Targets that are gone end with the
     /// last scrape that holds the old targets.
-    #[must_use]
     pub fn renew(&self, config: Config) -> (Self, ReloadSummary) {
         let Config { targets, exporter, .. } = config;
         let sampled_alike = sampling(&self.exporter) == sampling(&exporter);
@@ -101,20 +99,18 @@ impl Targets {
         let targets: Vec<_> = targets.into_iter().filter_map(&mut target).collect();
         renewal.ended = self.targets.len() - renewal.unchanged - renewal.changed;
         self.shared.logins.forgive();
-        let mut former = self.former.lock().clone();
-        former.extend(self.targets.iter().map(|target| Arc::downgrade(target.owner())));
-        let (shared, former) = (Arc::clone(&self.shared), Mutex::new(former));
-        (Targets { targets, exporter, shared, former }, renewal)
+        let mut previous_owners = self.previous_owners.lock().clone();
+        previous_owners.extend(self.targets.iter().map(|target| Arc::downgrade(target.owner())));
+        let (shared, previous_owners) = (Arc::clone(&self.shared), Mutex::new(previous_owners));
+        (Targets { targets, exporter, shared, previous_owners }, renewal)
     }
 
     /// Counters of the process's life.
-    #[must_use]
     pub fn telemetry(&self) -> &Arc<Telemetry> {
         &self.shared.telemetry
     }
 
     /// The exporter's own families of the process's life. Runs no query.
-    #[must_use]
     pub fn own_metrics(&self) -> Families {
         let telemetry = self.telemetry();
         self.forget_what_is_gone();
@@ -127,13 +123,13 @@ impl Targets {
 
     /// Drops the counters of targets, queries and labels that are gone, until no run can count under them any more.
     fn forget_what_is_gone(&self) {
-        let mut former = self.former.lock();
-        if former.is_empty() {
+        let mut previous_owners = self.previous_owners.lock();
+        if previous_owners.is_empty() {
             return;
         }
-        // First: one that counts between the two is asked for again at the next page.
-        let alive: Vec<_> = former.drain(..).filter(|owner| owner.strong_count() > 0).collect();
-        *former = alive;
+        // Before the counters: a run that counts between the two steps is looked at again on the next page.
+        let alive: Vec<_> = previous_owners.drain(..).filter(|owner| owner.strong_count() > 0).collect();
+        *previous_owners = alive;
         let here: HashMap<_, _> =
             self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
         self.telemetry()
@@ -161,7 +157,7 @@ impl Targets {
         }
     }
 
-    /// The enabled targets and queries asked for, in configuration order.
+    /// The selected targets and queries that are enabled, in configuration order.
     ///
     /// # Errors
     /// A configuration error for an unknown name, with the three nearest.
@@ -173,17 +169,17 @@ impl Targets {
         check_names("collector", &selection.collectors, || queries().map(|query| &*query.collector))?;
         check_names("query", &selection.queries, || queries().map(|query| &*query.name))?;
         let names = [&selection.targets, &selection.collectors, &selection.queries];
-        let [targets, collectors, queries] = names.map(|names| NameFilter::new(names));
+        let [targets, collectors, queries] = names.map(|names| filter(names));
         let choose = |target: &Arc<Target>| {
             let all = target.database.queries.iter().enumerate();
             let chosen = all
-                .filter(|(_, query)| collectors.has(&query.collector) && queries.has(&query.name))
+                .filter(|(_, query)| collectors(&query.collector) && queries(&query.name))
                 .map(|(index, _)| index)
                 .collect();
             (Arc::clone(target), chosen)
         };
         let enabled = self.targets.iter().filter(|target| target.database.enabled);
-        let chosen = enabled.filter(|target| targets.has(&target.database.name)).map(choose);
+        let chosen = enabled.filter(|target| targets(&target.database.name)).map(choose);
         let narrowed = !selection.collectors.is_empty() || !selection.queries.is_empty();
         Ok(chosen.filter(|(_, queries): &SelectedTarget| !narrowed || !queries.is_empty()).collect())
     }
@@ -196,7 +192,6 @@ fn sampling(exporter: &Exporter) -> (&str, usize, LabelsTooLong, usize) {
 }
 
 /// What all samples of a target bear.
-#[must_use]
 pub fn sample_context(exporter: &Exporter, target: &Database) -> SampleContext {
     let label = LabelName::new(&exporter.target_label).ok();
     let limit = LabelLimit {
@@ -207,27 +202,10 @@ pub fn sample_context(exporter: &Exporter, target: &Database) -> SampleContext {
         .with_max_cell_bytes(exporter.max_cell_bytes)
 }
 
-/// Names asked for: a request may hold thousands.
-enum NameFilter<'s> {
-    All,
-    Only(HashSet<&'s str>),
-}
-
-impl<'s> NameFilter<'s> {
-    fn new(names: &'s [String]) -> Self {
-        if names.is_empty() {
-            NameFilter::All
-        } else {
-            NameFilter::Only(names.iter().map(String::as_str).collect())
-        }
-    }
-
-    fn has(&self, name: &str) -> bool {
-        match self {
-            NameFilter::All => true,
-            NameFilter::Only(names) => names.contains(name),
-        }
-    }
+/// Whether a name is one of `names`, of which there may be thousands; every name is, where there are none.
+fn filter(names: &[String]) -> impl Fn(&str) -> bool {
+    let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+    move |name| names.is_empty() || names.contains(name)
 }
 
 /// Bytes of an unknown name that a message shows.

@@ -77,7 +77,7 @@ fn open(name: &str, out: &mut Vec<u8>) {
 ///
 /// Label names are in one order in every line of a family, so that equal label sets are equal bytes. `gap` is where the
 /// metric type's own label (the `value_label`, `le`) goes.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub struct LabelBytes {
     bytes: Vec<u8>,
     gap: usize,

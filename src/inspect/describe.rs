@@ -284,7 +284,7 @@ fn unfit_type(
         }
         (ColumnNeed::Number | ColumnNeed::Moment, ColumnContent::Other) => {
             let cell = Cell::Other("");
-            Some((Severity::Error, bound.no_number(&cell, cell.number())))
+            Some((Severity::Error, bound.not_a_number(&cell, cell.number())))
         }
         (ColumnNeed::Number | ColumnNeed::Moment, ColumnContent::Text | ColumnContent::Bytes) => {
             let text = format!(

@@ -16,10 +16,10 @@ use crate::deadline::Deadline;
 use crate::driver::{
     Canceller, Column, Health, Job, MAX_CELL_BYTES, Privileges, RowSink, ServerFacts, Session, Sql,
 };
+use crate::engine::backoff::LoginBackoff;
 use crate::engine::conditions::{BooleanSink, unmet_condition};
 use crate::engine::disposal::Disposal;
-use crate::engine::login_backoff::LoginBackoff;
-use crate::engine::workers::{Line, Workers};
+use crate::engine::workers::{Priority, Workers};
 use crate::error::{Error, Reason, Result};
 
 /// Targets at once; the others wait.
@@ -102,7 +102,7 @@ impl Runner {
                 // Nobody waits for it after the deadline.
                 let _ = sender.send((index, result, start.elapsed()));
             };
-            let refused = workers.start(Line::Regular, by, task).err();
+            let refused = workers.start(Priority::Normal, by, task).err();
             results.push(refused.map(|error| match without_threads {
                 WithoutThreads::Fail => (Err(error), Duration::ZERO),
                 WithoutThreads::RunHere => (self.guarded(target, by, &*here), start.elapsed()),

@@ -1,4 +1,4 @@
-//! Columns of a result: found by name, and what is said of a cell that cannot be used.
+//! Columns of a result, found by name, and the errors about cells that cannot be used.
 
 use crate::driver::advice::{Advice, LENGTH, written};
 use crate::driver::{Column, Row};
@@ -20,42 +20,42 @@ const SHOWN: usize = 32;
 /// Bytes of a column's name that an error shows: SQLite calls a column without AS by its whole expression.
 const LONGEST_NAME: usize = 64;
 
-/// The position of the column called `name`: exactly, else case-insensitively if only one is meant.
+/// The position of the column called `name`: an exact match, else a case-insensitive one if there is only one.
 ///
 /// # Errors
-/// `missing_column`, listing the columns found; also where two columns are meant.
+/// `missing_column`, listing the columns found; also where several columns match.
 pub fn find(columns: &[Column], name: &str) -> Result<usize> {
     let exact = only(columns, |found| found == name);
     let found = match exact {
-        Found::None => {
+        Matches::None => {
             let lower = name.to_lowercase();
             only(columns, |found| found.to_lowercase() == lower)
         }
         found => found,
     };
     match found {
-        Found::One(position) => Ok(position),
-        Found::None => Err(missing(columns, name)),
-        Found::Many => {
+        Matches::One(position) => Ok(position),
+        Matches::None => Err(missing(columns, name)),
+        Matches::Many => {
             Err(Error::new(Reason::MissingColumn, format!("more than one column is called `{name}`"))
                 .with_hint("give each its own name with AS"))
         }
     }
 }
 
-enum Found {
+enum Matches {
     None,
     One(usize),
     Many,
 }
 
-fn only(columns: &[Column], fits: impl Fn(&str) -> bool) -> Found {
+fn only(columns: &[Column], fits: impl Fn(&str) -> bool) -> Matches {
     let mut fitting =
         (0..).zip(columns).filter(|(_, column)| fits(&column.name)).map(|(position, _)| position);
     match (fitting.next(), fitting.next()) {
-        (None, _) => Found::None,
-        (Some(position), None) => Found::One(position),
-        (Some(_), Some(_)) => Found::Many,
+        (None, _) => Matches::None,
+        (Some(position), None) => Matches::One(position),
+        (Some(_), Some(_)) => Matches::Many,
     }
 }
 
@@ -74,7 +74,7 @@ fn missing(columns: &[Column], name: &str) -> Error {
     Error::new(Reason::MissingColumn, format!("the result has no column `{name}`; it has {found}"))
 }
 
-/// One column of a bound query, with what an error says about it.
+/// One column of a bound query, with what an error needs to describe it.
 #[derive(Debug, Clone)]
 pub struct BoundColumn {
     index: usize,
@@ -88,7 +88,7 @@ impl BoundColumn {
     /// As [`find`].
     pub fn new(columns: &[Column], name: &str) -> Result<BoundColumn> {
         let index = find(columns, name)?;
-        // Invariant: `find` answers a position within `columns`.
+        // Invariant: `find` returns a position within `columns`.
         let column = columns.get(index).cloned().ok_or_else(|| missing(columns, name))?;
         Ok(BoundColumn { index, column })
     }
@@ -104,13 +104,13 @@ impl BoundColumn {
     /// The cell of this column in `row` as a number; `None` for NULL.
     ///
     /// # Errors
-    /// `type` and `value` as [`BoundColumn::no_number`] says, `protocol` from the row.
+    /// `type` and `value` as [`BoundColumn::not_a_number`] says, `protocol` from the row.
     pub fn number(&self, row: &dyn Row) -> Result<Option<f64>> {
         let cell = self.cell(row)?;
         match cell.number() {
             Number::Null => Ok(None),
             Number::Value(value) => Ok(Some(value)),
-            other => Err(self.no_number(&cell, other)),
+            other => Err(self.not_a_number(&cell, other)),
         }
     }
 
@@ -132,10 +132,10 @@ impl BoundColumn {
             Number::Value(seconds) => seconds,
             Number::Null => {
                 return Err(self
-                    .bad_value(&cell, "is NULL: the sample would seem to be of now")
+                    .bad_value(&cell, "is NULL, and its sample would seem to be current")
                     .with_hint("leave such rows out in the SQL"));
             }
-            other => return Err(self.no_number(&cell, other)),
+            other => return Err(self.not_a_number(&cell, other)),
         };
         if seconds.is_nan() || seconds.abs() >= LAST_MOMENT {
             return Err(self.bad_value(&cell, "is not a time that a sample can have"));
@@ -145,22 +145,20 @@ impl BoundColumn {
         Ok(ms)
     }
 
-    /// The name as the database gives it.
-    #[must_use]
+    /// The name as the database returns it.
     pub fn name(&self) -> &str {
         &self.column.name
     }
 
     /// Why `cell`, read as `number`, is not a sample value: the type has no meaning as a number (`type`), or this one
     /// value has not (`value`).
-    #[must_use]
-    pub fn no_number(&self, cell: &Cell<'_>, number: Number) -> Error {
+    pub fn not_a_number(&self, cell: &Cell<'_>, number: Number) -> Error {
         if number == Number::Overflow {
             return self.bad_value(cell, "is too large for a 64-bit float");
         }
         match cell {
-            Cell::Bytes(_) => self.no_number_type(Advice::Bytes),
-            Cell::Other(_) => self.no_number_type(self.column.advice),
+            Cell::Bytes(_) => self.not_a_number_type(Advice::Bytes),
+            Cell::Other(_) => self.not_a_number_type(self.column.advice),
             Cell::LocalDate { moment: Err(why), .. } | Cell::LocalDateTime { moment: Err(why), .. } => {
                 self.no_moment(cell, *why)
             }
@@ -173,14 +171,13 @@ impl BoundColumn {
     }
 
     /// A column of a type that has no meaning as a number.
-    fn no_number_type(&self, advice: Advice) -> Error {
+    fn not_a_number_type(&self, advice: Advice) -> Error {
         let (name, type_name) = (&self.column.name, &self.column.type_name);
         let message = format!("column `{name}` is of type {type_name}, which is not a number");
         Error::new(Reason::Type, message).with_hint(self.help(advice))
     }
 
     /// A column of local times whose zone is not known.
-    #[must_use]
     pub fn no_zone(&self) -> Error {
         let (name, type_name) = (&self.column.name, &self.column.type_name);
         let message = format!("column `{name}` is of type {type_name}, local time, and {NO_OFFSET}");
@@ -193,7 +190,7 @@ impl BoundColumn {
                 .bad_value(cell, &format!("is local time, and {NO_OFFSET}"))
                 .with_hint(self.help(self.column.advice)),
             LocalTimeError::Twice => self
-                .bad_value(cell, "is local time that comes twice, as the clock is set back then")
+                .bad_value(cell, "is local time that occurs twice, as the clock is set back then")
                 .with_hint(self.help(self.column.advice)),
             LocalTimeError::OutOfRange => self
                 .bad_value(cell, "is outside the range in which the database converts times")
@@ -201,7 +198,7 @@ impl BoundColumn {
         }
     }
 
-    /// What to do with the values of the type.
+    /// How to use the values of the type.
     fn help(&self, advice: Advice) -> String {
         match advice {
             Advice::Write(expression) | Advice::Convert { moment: expression, .. } => {
@@ -212,7 +209,7 @@ impl BoundColumn {
         }
     }
 
-    /// What makes NULL of dates that are not there.
+    /// How to turn dates that do not exist into NULL.
     fn or_null(&self) -> String {
         match self.column.advice {
             Advice::Convert { or_null, .. } => {
@@ -223,14 +220,12 @@ impl BoundColumn {
     }
 
     /// An expression of the column as advice: "write `coalesce(at, 0) AS at` in the SELECT".
-    #[must_use]
     pub fn written(&self, expression: &str) -> String {
         let Column { name, quote, .. } = &self.column;
         format!("write `{}` in the SELECT", written(expression, name, *quote))
     }
 
     /// A `value` error: column, type, the value shortened, and `why`.
-    #[must_use]
     pub fn bad_value(&self, cell: &Cell<'_>, why: &str) -> Error {
         let mut scratch = String::new();
         let shown = shorten(cell.label(&mut scratch));
@@ -239,8 +234,7 @@ impl BoundColumn {
     }
 }
 
-/// A value as an error shows it: in quotes, control characters escaped, not longer than a line bears.
-#[must_use]
+/// A value as an error shows it: in quotes, control characters escaped, shortened.
 pub fn shorten(text: &str) -> String {
     let start = cut(text, SHOWN);
     if start.len() < text.len() {
@@ -250,10 +244,9 @@ pub fn shorten(text: &str) -> String {
     }
 }
 
-/// The start of `text`, at most `max` bytes, ending at a character's border.
-#[must_use]
+/// The start of `text`, at most `max` bytes, cut at a character boundary.
 pub fn cut(text: &str, max: usize) -> &str {
-    // Invariant: a border lies within the four bytes that a character takes, position 0 being one.
+    // Invariant: a character takes at most four bytes, and position 0 is always a boundary.
     (0..=max.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
@@ -296,7 +289,7 @@ mod tests {
     fn a_type_that_is_not_a_number_names_what_to_write() {
         let bound = BoundColumn::new(&columns(&["doc"]), "doc").unwrap();
         let cell = Cell::Other("{}");
-        let error = bound.no_number(&cell, cell.number());
+        let error = bound.not_a_number(&cell, cell.number());
         assert_eq!(error.reason(), Reason::Type);
         let expected = "column `doc` is of type jsonb, which is not a number; \
                         write `(doc ->> 'FIELD')::numeric AS doc` in the SELECT";
@@ -304,7 +297,7 @@ mod tests {
         let cell = Cell::Bytes(&[1, 255]);
         let expected = "column `doc` is of type jsonb, which is not a number; \
                         use it as a label, or write `length(doc) AS doc` in the SELECT";
-        assert_eq!(bound.no_number(&cell, cell.number()).to_string(), expected);
+        assert_eq!(bound.not_a_number(&cell, cell.number()).to_string(), expected);
     }
 
     #[test]
@@ -312,7 +305,7 @@ mod tests {
         let advice = Advice::Convert { moment: "UNIX({})", or_null: "NULLIF(UNIX({}), 0)" };
         let column = Column { advice, type_name: "DATETIME".into(), ..columns(&["at"]).remove(0) };
         let bound = BoundColumn::new(&[column], "at").unwrap();
-        let said = |cell: Cell<'_>| bound.no_number(&cell, cell.number()).to_string();
+        let said = |cell: Cell<'_>| bound.not_a_number(&cell, cell.number()).to_string();
         let at = |why| Cell::LocalDateTime { micros: 1_767_323_045_000_000, moment: Err(why) };
         let exact = "write `UNIX(at) AS at` in the SELECT";
         let or_null =
@@ -326,7 +319,7 @@ mod tests {
             ),
             (
                 at(LocalTimeError::Twice),
-                "\"2026-01-02T03:04:05\" is local time that comes twice, as the clock is set back \
+                "\"2026-01-02T03:04:05\" is local time that occurs twice, as the clock is set back \
               then",
                 exact,
             ),
@@ -347,12 +340,12 @@ mod tests {
     fn a_value_is_shown_shortened_and_without_control_characters() {
         let bound = BoundColumn::new(&columns(&["doc"]), "doc").unwrap();
         let long = format!("a\n{}", "é".repeat(60));
-        let error = bound.no_number(&Cell::Text(&long), Number::NotNumber);
+        let error = bound.not_a_number(&Cell::Text(&long), Number::NotNumber);
         assert_eq!(error.reason(), Reason::Value);
         let start = format!("column `doc` (jsonb): \"a\\n{}\"… (122 bytes) is not a number", "é".repeat(15));
         assert!(error.to_string().starts_with(&start), "{error}");
         let cell = Cell::Number("1e400");
-        let error = bound.no_number(&cell, cell.number());
+        let error = bound.not_a_number(&cell, cell.number());
         assert_eq!(error.to_string(), "column `doc` (jsonb): \"1e400\" is too large for a 64-bit float");
     }
 }

@@ -1,6 +1,6 @@
-//! The labels of one metric: which column or constant stands under which name, and one row's labels as bytes.
+//! The labels of one metric: which column or constant each name stands for, and one row's labels as bytes.
 //!
-//! Labels are written sorted by name, so that one label set is one text wherever it comes from; a type's `le` is last.
+//! Labels are sorted by name, so that equal label sets are equal bytes. A type's `le` is last.
 
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
@@ -22,7 +22,7 @@ pub enum LabelSource {
     Own,
 }
 
-/// A legal label name that nobody has reserved, else a fault.
+/// A legal label name that is not reserved; else a fault.
 pub fn label_name(keys: &Keys<'_>, key: &str, name: &str) -> Option<LabelName> {
     match LabelName::new(name) {
         Ok(_) if matches!(name, "le" | "quantile") => {
@@ -52,31 +52,30 @@ pub struct Labels(Vec<Label>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Label {
     name: LabelName,
-    origin: LabelSource,
+    source: LabelSource,
     /// What every row writes: all of a fixed label, the start of one from a column.
     bytes: Box<[u8]>,
 }
 
 impl Label {
-    fn new(name: LabelName, origin: LabelSource) -> Self {
+    fn new(name: LabelName, source: LabelSource) -> Self {
         let mut bytes = Vec::new();
-        match &origin {
+        match &source {
             LabelSource::Column(_) => line::open_label(&name, &mut bytes),
             LabelSource::Fixed(value) => line::label(&name, value, &mut bytes),
             LabelSource::Own => {}
         }
-        Label { name, origin, bytes: bytes.into() }
+        Label { name, source, bytes: bytes.into() }
     }
 }
 
 impl Labels {
     /// Sorts them into the order written.
-    #[must_use]
     pub fn new(mut labels: Vec<(LabelName, LabelSource)>) -> Self {
         labels.sort_by(|(left, _), (right, _)| {
             (left.as_str() == "le", left).cmp(&(right.as_str() == "le", right))
         });
-        Labels(labels.into_iter().map(|(name, origin)| Label::new(name, origin)).collect())
+        Labels(labels.into_iter().map(|(name, source)| Label::new(name, source)).collect())
     }
 
     /// The names in the order written.
@@ -86,13 +85,12 @@ impl Labels {
 
     /// The labels in the order written, each with where its value comes from.
     pub fn iter(&self) -> impl Iterator<Item = (&LabelName, &LabelSource)> {
-        self.0.iter().map(|label| (&label.name, &label.origin))
+        self.0.iter().map(|label| (&label.name, &label.source))
     }
 
     /// True when a label's value comes from a column.
-    #[must_use]
     pub fn has_columns(&self) -> bool {
-        self.0.iter().any(|label| matches!(label.origin, LabelSource::Column(_)))
+        self.0.iter().any(|label| matches!(label.source, LabelSource::Column(_)))
     }
 
     /// Finds the columns.
@@ -100,13 +98,13 @@ impl Labels {
     /// # Errors
     /// `missing_column`.
     pub fn bind(&self, columns: &[Column]) -> Result<BoundLabels<'_>> {
-        fn part<'l>(label: &'l Label, columns: &[Column]) -> Result<Part<'l>> {
-            Ok(match &label.origin {
+        fn part<'l>(label: &'l Label, columns: &[Column]) -> Result<BoundLabel<'l>> {
+            Ok(match &label.source {
                 LabelSource::Column(column) => {
-                    Part::Column { open: &label.bytes, column: BoundColumn::new(columns, column)? }
+                    BoundLabel::Column { open: &label.bytes, column: BoundColumn::new(columns, column)? }
                 }
-                LabelSource::Fixed(_) => Part::Fixed(&label.bytes),
-                LabelSource::Own => Part::Gap,
+                LabelSource::Fixed(_) => BoundLabel::Fixed(&label.bytes),
+                LabelSource::Own => BoundLabel::Gap,
             })
         }
         Ok(BoundLabels(self.0.iter().map(|label| part(label, columns)).collect::<Result<_>>()?))
@@ -118,16 +116,16 @@ impl Labels {
 pub struct LabelLimit {
     /// In bytes, before escaping.
     pub bytes: usize,
-    /// True: a longer one is cut at a character's border; false: it is an error.
+    /// True: a longer one is cut at a character boundary; false: it is an error.
     pub truncate: bool,
 }
 
 /// The labels of one metric, bound to the columns of a result.
 #[derive(Debug)]
-pub struct BoundLabels<'l>(Vec<Part<'l>>);
+pub struct BoundLabels<'l>(Vec<BoundLabel<'l>>);
 
 #[derive(Debug)]
-enum Part<'l> {
+enum BoundLabel<'l> {
     Fixed(&'l [u8]),
     Column { open: &'l [u8], column: BoundColumn },
     Gap,
@@ -147,9 +145,9 @@ impl BoundLabels<'_> {
     ) -> Result<()> {
         for part in &self.0 {
             match part {
-                Part::Gap => out.mark_gap(),
-                Part::Fixed(bytes) => out.bytes_mut().extend_from_slice(bytes),
-                Part::Column { open, column } => {
+                BoundLabel::Gap => out.mark_gap(),
+                BoundLabel::Fixed(bytes) => out.bytes_mut().extend_from_slice(bytes),
+                BoundLabel::Column { open, column } => {
                     let cell = column.cell(row)?;
                     let text = limited(cell.label(scratch), limit, column)?;
                     let bytes = out.bytes_mut();
@@ -162,13 +160,13 @@ impl BoundLabels<'_> {
         Ok(())
     }
 
-    /// Appends the labels of a sample that no row stands for: those from columns are left out.
+    /// Appends the labels of a sample without a row: those from columns are left out.
     pub fn write_fixed(&self, out: &mut LabelBytes) {
         for part in &self.0 {
             match part {
-                Part::Gap => out.mark_gap(),
-                Part::Fixed(bytes) => out.bytes_mut().extend_from_slice(bytes),
-                Part::Column { .. } => {}
+                BoundLabel::Gap => out.mark_gap(),
+                BoundLabel::Fixed(bytes) => out.bytes_mut().extend_from_slice(bytes),
+                BoundLabel::Column { .. } => {}
             }
         }
     }

@@ -1,100 +1,96 @@
-//! Metric types: how rows become samples. One type is one file and one line in [`TYPES`].
+//! Metric types: how rows become samples.
 //!
-//! [`Metric`] is one entry of `metrics:` as read; it knows columns and cells, no database and no target.
+//! A type is one line in [`TYPES`] and a function that reads its keys into a [`Recipe`]. [`Metric`] is one entry of
+//! `metrics:` as read. This folder knows columns and cells, and no database and no target.
 
-mod buckets;
 pub mod column;
-pub mod counter;
-pub mod gauge;
-pub mod gaugehistogram;
-pub mod histogram;
-pub mod info;
+mod entry;
+mod histogram;
 pub mod labels;
 pub mod lint_off;
 pub mod naming;
-pub mod plain;
-mod read;
 pub mod samples;
-pub mod stateset;
-pub mod summary;
-pub mod sums;
-pub mod unknown;
-mod uses;
-pub mod value;
+mod simple;
+mod stateset;
+mod summary;
+pub mod values;
 
-use self::lint_off::SilencedLints;
 use crate::driver::{Column, Row};
-use crate::error::{Result, SourcePosition};
+use crate::error::Result;
 use crate::exposition::FamilyKind;
 use crate::exposition::line::LabelBytes;
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
-use self::labels::Labels;
-use self::naming::Naming;
-use self::samples::{Duplicates, Samples};
+use self::samples::Samples;
 
-pub use self::uses::{ColumnNeed, ColumnUse};
+pub use self::entry::Metric;
 
-/// A type of metric, by its name in `type:`. A new one is one line in [`TYPES`].
-pub trait MetricType: Sync {
+/// A type of metric.
+pub struct MetricType {
     /// The value of `type:`.
-    fn name(&self) -> &'static str;
-
+    pub name: &'static str,
     /// What stands in the family's head.
-    fn kind(&self) -> FamilyKind;
-
-    /// Takes the type's own keys of a `metrics:` entry; `name` is the metric's as written. `None` after
-    /// a recorded fault.
-    fn read(&self, keys: &mut Keys<'_>, name: Option<&str>) -> Option<Box<dyn Recipe>>;
+    pub kind: FamilyKind,
+    /// Takes the type's own keys of a `metrics:` entry. The text is the metric's name as written. `None` after a
+    /// recorded fault.
+    read: fn(&mut Keys<'_>, Option<&str>) -> Option<Recipe>,
 }
 
-/// The types inside the binary.
-pub static TYPES: &[&dyn MetricType] = &[
-    &gauge::Gauge,
-    &counter::Counter,
-    &histogram::Histogram,
-    &gaugehistogram::GaugeHistogram,
-    &summary::Summary,
-    &info::Info,
-    &stateset::StateSet,
-    &unknown::Unknown,
+/// The types inside the binary. The first one is the default.
+pub static TYPES: &[MetricType] = &[
+    MetricType { name: "gauge", kind: FamilyKind::Gauge, read: simple::read_gauge },
+    MetricType { name: "counter", kind: FamilyKind::Counter, read: simple::read_counter },
+    MetricType { name: "histogram", kind: FamilyKind::Histogram, read: histogram::read },
+    MetricType { name: "gaugehistogram", kind: FamilyKind::GaugeHistogram, read: histogram::read_gauge },
+    MetricType { name: "summary", kind: FamilyKind::Summary, read: summary::read },
+    MetricType { name: "info", kind: FamilyKind::Info, read: simple::read_info },
+    MetricType { name: "stateset", kind: FamilyKind::StateSet, read: stateset::read },
+    MetricType { name: "unknown", kind: FamilyKind::Unknown, read: simple::read_gauge },
 ];
 
+/// Says why a type cannot hold a number: "is negative, which a counter cannot be".
+pub type NumberRule = fn(f64) -> Option<&'static str>;
+
 /// What one metric makes of rows: read from the configuration, shared by all runs.
-pub trait Recipe: Send + Sync {
+pub struct Recipe {
     /// The label that the type itself adds to samples.
-    fn own_label(&self) -> Option<&LabelName> {
-        None
-    }
-
-    /// Why `value` cannot stand for a result without rows (`empty`).
-    fn refuses_empty(&self, value: f64) -> Option<&'static str>;
-
-    /// True when several rows make one sample or one histogram: then no row's timestamp is theirs.
-    fn joins_rows(&self) -> bool {
-        false
-    }
-
+    pub own_label: Option<LabelName>,
+    /// Why a number cannot stand for a result without rows (`empty`).
+    pub refuses_empty: NumberRule,
     /// Why samples of one label set cannot be added up (`duplicates: sum`).
-    fn refuses_sums(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// True when each row is one observation, counted here: what leaves the result leaves the metric.
-    fn observes_rows(&self) -> bool {
-        false
-    }
-
-    /// The columns whose numbers become the metric's own, each with its factor; none that are counts.
-    fn measures(&self) -> Vec<(&str, f64)> {
-        Vec::new()
-    }
-
+    pub refuses_sums: Option<&'static str>,
+    /// Several rows make one histogram: then no row's timestamp is its timestamp.
+    pub joins_rows: bool,
+    /// Each row is one observation, counted here: what leaves the result leaves the metric.
+    pub observes_rows: bool,
+    /// The columns whose numbers become the metric's own, each with its factor. Columns of counts are not among them.
+    pub measures: Vec<(String, f64)>,
     /// The columns that it reads, in the order in which people would name them.
-    fn uses(&self) -> Vec<ColumnUse>;
-
+    pub uses: Vec<ColumnUse>,
     /// Finds the columns, once a run.
+    pub binder: Box<dyn Bind>,
+}
+
+impl Recipe {
+    /// A recipe that accepts every number, for samples that each stand for one row.
+    fn new(uses: Vec<ColumnUse>, binder: impl Bind + 'static) -> Recipe {
+        Recipe {
+            own_label: None,
+            refuses_empty: |_| None,
+            refuses_sums: None,
+            joins_rows: false,
+            observes_rows: false,
+            measures: Vec::new(),
+            uses,
+            binder: Box::new(binder),
+        }
+    }
+}
+
+/// A recipe's way to the columns of a result.
+pub trait Bind: Send + Sync {
+    /// Finds the columns.
     ///
     /// # Errors
     /// `missing_column`.
@@ -116,7 +112,7 @@ pub trait Emit {
     fn empty(&mut self, value: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()>;
 
     /// True when rows wait for [`Emit::end`] to make samples of them.
-    fn gathers(&self) -> bool {
+    fn has_pending_rows(&self) -> bool {
         false
     }
 
@@ -124,46 +120,48 @@ pub trait Emit {
     ///
     /// # Errors
     /// As [`Emit::row`].
-    fn end(&mut self, out: &mut Samples<'_>) -> Result<()> {
-        let _ = out;
+    fn end(&mut self, _out: &mut Samples<'_>) -> Result<()> {
         Ok(())
     }
 }
 
-/// One entry of `metrics:`, read and checked by itself (clashes with others are `plan/clash`).
-pub struct Metric {
-    /// Name, type, help.
-    pub naming: Naming,
-    /// Label names in the order written on a sample: sorted, `le` last.
-    pub label_names: Vec<LabelName>,
-    /// Where it stands in the file.
-    pub place: SourcePosition,
-    /// The first key that gives it labels.
-    pub labels_place: Option<SourcePosition>,
-    /// The lints that it silences.
-    pub lint_off: SilencedLints,
-    /// Where its labels come from.
-    pub labels: Labels,
-    /// What becomes of a row.
-    pub recipe: Box<dyn Recipe>,
-    /// The column with the samples' explicit timestamps.
-    pub timestamp_column: Option<String>,
-    /// What a result without rows is, if anything. Only without label columns.
-    pub empty: Option<f64>,
-    /// What becomes of a second sample of one label set.
-    pub duplicates: Duplicates,
+/// What a column must hold to be of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnNeed {
+    /// Anything becomes text.
+    Anything,
+    /// A number, or text that is one.
+    Number,
+    /// A date, a timestamp or Unix seconds.
+    Moment,
 }
 
-impl Metric {
-    /// Takes all keys of one `metrics:` entry. `None` after a recorded fault.
-    #[must_use]
-    pub fn read(keys: Keys<'_>) -> Option<Metric> {
-        read::metric(keys)
+/// What one metric does with one column: for people who write queries, not for scrapes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnUse {
+    /// The column as the configuration names it.
+    pub column: String,
+    /// What it is: "label `region`", "value", "bound", "part of the name".
+    pub part: String,
+    /// What is done with its values, where something is: "× 0.001; NULL is skipped".
+    pub rule: String,
+    /// What it must hold.
+    pub needs: ColumnNeed,
+}
+
+impl ColumnUse {
+    /// A column whose numbers are taken as they are.
+    pub fn number(column: &str, part: impl Into<String>, rule: impl Into<String>) -> ColumnUse {
+        ColumnUse {
+            column: column.to_owned(),
+            part: part.into(),
+            rule: rule.into(),
+            needs: ColumnNeed::Number,
+        }
     }
 
-    /// The mini form: `metric_name`, `help`, `labels`, `value_column` (and `type`) taken from the query's own keys.
-    /// `Some` only when `metric_name` is there.
-    pub fn read_mini(keys: &mut Keys<'_>) -> Option<Metric> {
-        read::mini(keys)
+    /// A column that may hold anything.
+    pub fn anything(column: &str, part: impl Into<String>, rule: impl Into<String>) -> ColumnUse {
+        ColumnUse { needs: ColumnNeed::Anything, ..ColumnUse::number(column, part, rule) }
     }
 }

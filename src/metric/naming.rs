@@ -18,22 +18,22 @@ pub enum Naming {
     /// One family.
     Fixed(Arc<Family>),
     /// One family for each name that rows make.
-    ByColumn(Pattern),
+    ByColumn(NamePattern),
 }
 
-/// A name with columns in it, and what else stands in its families' heads.
+/// A name with columns in it, and the rest of its families' heads.
 #[derive(Debug, Clone)]
-pub struct Pattern {
+pub struct NamePattern {
     /// As written: `mysql_status_{variable_name}`.
     text: String,
-    parts: Vec<Part>,
+    parts: Vec<NamePart>,
     kind: FamilyKind,
     help: String,
     unit: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum NamePart {
     Text(String),
     Column(String),
 }
@@ -42,18 +42,17 @@ impl Naming {
     /// Reads a name, fixed or with columns in braces.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence.
+    /// What is wrong with it, as a message.
     pub fn new(text: &str, kind: FamilyKind, help: String, unit: Option<Arc<str>>) -> Result<Self, String> {
         if !text.contains(['{', '}']) {
             let family = Family { unit, ..Family::new(MetricName::new(text)?, kind, help) };
             return Ok(Naming::Fixed(Arc::new(family)));
         }
         let parts = parts(text)?;
-        Ok(Naming::ByColumn(Pattern { text: text.to_owned(), parts, kind, help, unit }))
+        Ok(Naming::ByColumn(NamePattern { text: text.to_owned(), parts, kind, help, unit }))
     }
 
     /// The name as written.
-    #[must_use]
     pub fn text(&self) -> &str {
         match self {
             Naming::Fixed(family) => family.name.as_str(),
@@ -62,7 +61,6 @@ impl Naming {
     }
 
     /// The type of all its families.
-    #[must_use]
     pub fn kind(&self) -> FamilyKind {
         match self {
             Naming::Fixed(family) => family.kind,
@@ -71,7 +69,6 @@ impl Naming {
     }
 
     /// Their help.
-    #[must_use]
     pub fn help(&self) -> &str {
         match self {
             Naming::Fixed(family) => &family.help,
@@ -80,7 +77,6 @@ impl Naming {
     }
 
     /// Their unit.
-    #[must_use]
     pub fn unit(&self) -> Option<&str> {
         match self {
             Naming::Fixed(family) => family.unit.as_deref(),
@@ -95,13 +91,12 @@ impl Naming {
             Naming::ByColumn(pattern) => &pattern.parts,
         };
         parts.iter().filter_map(|part| match part {
-            Part::Column(column) => Some(column.as_str()),
-            Part::Text(_) => None,
+            NamePart::Column(column) => Some(column.as_str()),
+            NamePart::Text(_) => None,
         })
     }
 
     /// The one family, where the name is fixed.
-    #[must_use]
     pub fn fixed(&self) -> Option<&Arc<Family>> {
         match self {
             Naming::Fixed(family) => Some(family),
@@ -111,7 +106,7 @@ impl Naming {
 }
 
 /// Literal texts and columns in turn. What is literal must be legal within a name.
-fn parts(text: &str) -> Result<Vec<Part>, String> {
+fn parts(text: &str) -> Result<Vec<NamePart>, String> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
@@ -121,55 +116,55 @@ fn parts(text: &str) -> Result<Vec<Part>, String> {
         if column.trim().is_empty() || column.contains('{') {
             return Err(format!("{text:?}: between `{{` and `}}` stands the name of a column"));
         }
-        parts.extend([Part::Text(before.to_owned()), Part::Column(column.trim().to_owned())]);
+        parts.extend([NamePart::Text(before.to_owned()), NamePart::Column(column.trim().to_owned())]);
         rest = after;
     }
-    parts.push(Part::Text(rest.to_owned()));
-    parts.retain(|part| *part != Part::Text(String::new()));
-    // A column may give anything, so a letter in its place tells whether the rest is legal.
+    parts.push(NamePart::Text(rest.to_owned()));
+    parts.retain(|part| *part != NamePart::Text(String::new()));
+    // A column may hold anything, so a letter in its place shows whether the rest is legal.
     let shape: String = parts
         .iter()
         .map(|part| match part {
-            Part::Text(text) => text.as_str(),
-            Part::Column(_) => "c",
+            NamePart::Text(text) => text.as_str(),
+            NamePart::Column(_) => "c",
         })
         .collect();
     MetricName::new(&shape).map_err(|rule| format!("{text:?}, each column being a `c`: {rule}"))?;
     Ok(parts)
 }
 
-impl Pattern {
+impl NamePattern {
     /// Finds the columns.
     ///
     /// # Errors
     /// `missing_column`.
-    pub fn bind(&self, columns: &[Column]) -> Result<BoundPattern<'_>> {
-        let part = |part: &Part| {
+    pub fn bind(&self, columns: &[Column]) -> Result<BoundNamePattern<'_>> {
+        let part = |part: &NamePart| {
             Ok(match part {
-                Part::Text(text) => BoundPart::Text(text.clone()),
-                Part::Column(name) => BoundPart::Column(BoundColumn::new(columns, name)?),
+                NamePart::Text(text) => BoundNamePart::Text(text.clone()),
+                NamePart::Column(name) => BoundNamePart::Column(BoundColumn::new(columns, name)?),
             })
         };
         let parts = self.parts.iter().map(part).collect::<Result<_>>()?;
-        Ok(BoundPattern { pattern: self, parts, scratch: String::new() })
+        Ok(BoundNamePattern { pattern: self, parts, scratch: String::new() })
     }
 }
 
 #[derive(Debug)]
-enum BoundPart {
+enum BoundNamePart {
     Text(String),
     Column(BoundColumn),
 }
 
 /// A pattern bound to the columns of a result.
 #[derive(Debug)]
-pub struct BoundPattern<'r> {
-    pattern: &'r Pattern,
-    parts: Vec<BoundPart>,
+pub struct BoundNamePattern<'r> {
+    pattern: &'r NamePattern,
+    parts: Vec<BoundNamePart>,
     scratch: String,
 }
 
-impl BoundPattern<'_> {
+impl BoundNamePattern<'_> {
     /// Makes the name of the family to which `row` belongs, in the place of what `name` held: values in lower case,
     /// what is not legal in a name becomes `_`. Allocates only while `name` grows.
     ///
@@ -180,8 +175,8 @@ impl BoundPattern<'_> {
         name.clear();
         for part in &self.parts {
             match part {
-                BoundPart::Text(text) => name.push_str(text),
-                BoundPart::Column(column) => {
+                BoundNamePart::Text(text) => name.push_str(text),
+                BoundNamePart::Column(column) => {
                     let cell = column.cell(row)?;
                     let value = cell.label(&mut self.scratch);
                     if value.is_empty() {
@@ -208,13 +203,13 @@ impl BoundPattern<'_> {
         }
     }
 
-    /// The family of a name that [`BoundPattern::write`] made.
+    /// The family of a name that [`BoundNamePattern::write`] made.
     ///
     /// # Errors
     /// `value` for a name that is not legal, which none is.
     pub fn family(&self, name: &str) -> Result<Family> {
         let name = MetricName::new(name).map_err(|rule| Error::new(Reason::Value, rule))?;
-        let Pattern { kind, help, unit, .. } = self.pattern;
+        let NamePattern { kind, help, unit, .. } = self.pattern;
         Ok(Family { unit: unit.clone(), ..Family::new(name, *kind, help.clone()) })
     }
 }
@@ -240,14 +235,14 @@ mod tests {
         assert_eq!(
             parts("a_{b}_{ c }d").unwrap(),
             [
-                Part::Text("a_".into()),
-                Part::Column("b".into()),
-                Part::Text("_".into()),
-                Part::Column("c".into()),
-                Part::Text("d".into())
+                NamePart::Text("a_".into()),
+                NamePart::Column("b".into()),
+                NamePart::Text("_".into()),
+                NamePart::Column("c".into()),
+                NamePart::Text("d".into())
             ]
         );
-        assert_eq!(parts("{b}").unwrap(), [Part::Column("b".into())]);
+        assert_eq!(parts("{b}").unwrap(), [NamePart::Column("b".into())]);
     }
 
     #[test]

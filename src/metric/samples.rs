@@ -1,11 +1,13 @@
 //! Where a metric type puts its samples: one family's draft, with the limits and the counts of the whole query.
 
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+
 use crate::error::{Error, Reason, Result};
 use crate::exposition::block::{BlockBuilder, Inserted, series_text};
 use crate::exposition::line::LabelBytes;
 
 use super::column::cut;
-use super::sums::{Summed, Sums};
 
 /// What to do about a second sample of one label set.
 const DISTINCT: &str =
@@ -99,10 +101,8 @@ impl Samples<'_> {
                 Summed::New => self.tally.take_room(),
                 Summed::Added => Ok(()),
                 Summed::Overflow => {
-                    let message = format!(
-                        "the sum of {} is too large for a 64-bit float",
-                        self.shown(suffix, labels, own)
-                    );
+                    let series = self.shown(suffix, labels, own);
+                    let message = format!("the sum of {series} is too large for a 64-bit float");
                     Err(Error::new(Reason::Value, message))
                 }
             };
@@ -138,19 +138,16 @@ impl Samples<'_> {
     }
 
     /// A `limit` error: the lines are longer than their offsets can say.
-    #[must_use]
     pub fn full() -> Error {
         Error::new(Reason::Limit, "more than 4 GiB of samples from one query")
     }
 
     /// A `value` error: why the rows of these labels are not what the type is.
-    #[must_use]
     pub fn refused(&self, labels: &LabelBytes, why: &str) -> Error {
         Error::new(Reason::Value, format!("{}: {why}", self.shown("", labels, b"")))
     }
 
     /// A `duplicate` error: two rows of these labels have the same bound.
-    #[must_use]
     pub fn twice(&self, labels: &LabelBytes, bound: f64) -> Error {
         let message = format!("two rows of {} have the bound {bound}", self.shown("", labels, b""));
         Error::new(Reason::Duplicate, message).with_hint(DISTINCT_ROWS)
@@ -167,5 +164,62 @@ impl Samples<'_> {
         let shown = cut(&series, 400);
         let more = if shown.len() < series.len() { "…" } else { "" };
         format!("{shown}{more}")
+    }
+}
+
+/// The samples of one metric in one family that wait to be added up (`duplicates: sum`), in the order first seen.
+#[derive(Debug, Default)]
+pub struct Sums {
+    /// By suffix and labels, the type's own label among them.
+    all: IndexMap<(&'static str, LabelBytes), f64, RandomState>,
+    /// The series at hand; kept for its memory.
+    series: (&'static str, LabelBytes),
+}
+
+enum Summed {
+    /// It is the first of its series.
+    New,
+    Added,
+    /// The sum of finite numbers is not finite.
+    Overflow,
+}
+
+impl Sums {
+    /// True when no sample waits.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Adds a sample to those of its series. NaN and infinities do as in any sum.
+    fn add(&mut self, suffix: &'static str, labels: &LabelBytes, own: &[u8], value: f64) -> Summed {
+        let Sums { all, series } = self;
+        let (before, after) = labels.around_gap();
+        series.0 = suffix;
+        series.1.clear();
+        [before, own, after].into_iter().for_each(|part| series.1.bytes_mut().extend_from_slice(part));
+        match all.get_mut(series) {
+            Some(sum) => {
+                let is_finite = sum.is_finite() && value.is_finite();
+                *sum += value;
+                if is_finite && !sum.is_finite() { Summed::Overflow } else { Summed::Added }
+            }
+            None => {
+                all.insert(series.clone(), value);
+                Summed::New
+            }
+        }
+    }
+
+    /// Writes the sums.
+    ///
+    /// # Errors
+    /// `limit` for the first one without room: its line would be longer than offsets can say.
+    pub fn write(self, draft: &mut BlockBuilder) -> Result<()> {
+        self.all.into_iter().try_for_each(|((suffix, labels), sum)| {
+            match draft.add(suffix, &labels, b"", sum) {
+                Inserted::New => Ok(()),
+                Inserted::Duplicate | Inserted::Full => Err(Samples::full()),
+            }
+        })
     }
 }

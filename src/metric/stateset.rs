@@ -14,43 +14,40 @@ use crate::yaml::keys::Keys;
 use super::column::BoundColumn;
 use super::naming::Naming;
 use super::samples::Samples;
-use super::{ColumnUse, Emit, MetricType, Recipe};
+use super::{Bind, ColumnUse, Emit, Recipe};
 
-/// The type.
-pub struct StateSet;
-
-impl MetricType for StateSet {
-    fn name(&self) -> &'static str {
-        "stateset"
+/// Takes `states`, `state_column`, `invalid` and `null`.
+pub(super) fn read(keys: &mut Keys<'_>, name: Option<&str>) -> Option<Recipe> {
+    let states = read_states(keys);
+    let column = keys.text("state_column");
+    if !keys.has("state_column") {
+        let message = "a stateset needs `state_column`: the column that holds the state";
+        keys.lacks("", &["state_column"], message, None);
     }
-
-    fn kind(&self) -> FamilyKind {
-        FamilyKind::StateSet
-    }
-
-    fn read(&self, keys: &mut Keys<'_>, name: Option<&str>) -> Option<Box<dyn Recipe>> {
-        let states = read_states(keys);
-        let column = keys.text("state_column");
-        if !keys.has("state_column") {
-            let message = "a stateset needs `state_column`: the column that holds the state";
-            keys.lacks("", &["state_column"], message, None);
-        }
-        let skip_invalid = keys.choice("invalid", &[("error", false), ("skip", true)]).unwrap_or(false);
-        let skip_null = keys.choice("null", &[("skip", true), ("error", false)]).unwrap_or(true);
-        // The label that holds the state bears the family's own name: OpenMetrics, section StateSet.
-        // One that no metric may have is told of there.
-        let name = name.filter(|name| Naming::new(name, self.kind(), String::new(), None).is_ok())?;
-        let label = LabelName::new(name).map_err(|rule| {
-            keys.fault("type", format!("a stateset's name is a label name too: {rule}"));
-        });
-        Some(Box::new(States {
-            label: label.ok()?,
-            column: column?,
-            states: states?,
-            skip_invalid,
-            skip_null,
-        }))
-    }
+    let skip_invalid = keys.choice("invalid", &[("error", false), ("skip", true)]).unwrap_or(false);
+    let skip_null = keys.choice("null", &[("skip", true), ("error", false)]).unwrap_or(true);
+    // The label that holds the state bears the family's own name: OpenMetrics, section StateSet.
+    // A name that no metric may have is reported elsewhere.
+    let name = name.filter(|name| Naming::new(name, FamilyKind::StateSet, String::new(), None).is_ok())?;
+    let label = LabelName::new(name)
+        .map_err(|rule| keys.fault("type", format!("a stateset's name is a label name too: {rule}")))
+        .ok()?;
+    let (column, states) = (column?, states?);
+    let mark = |state: &String| {
+        let mut own = Vec::new();
+        line::label(&label, state, &mut own);
+        own
+    };
+    let marks = states.iter().map(mark).collect();
+    let uses = vec![ColumnUse::anything(&column, "state", format!("one of {}", states.join(", ")))];
+    Some(Recipe {
+        own_label: Some(label),
+        refuses_empty: |value| {
+            (value != 0.0).then_some("is not a state: only 0, none of them, can stand for no rows")
+        },
+        refuses_sums: Some("states are 0 or 1: several cannot be added up"),
+        ..Recipe::new(uses, States { column, states, marks, skip_invalid, skip_null })
+    })
 }
 
 fn read_states(keys: &mut Keys<'_>) -> Option<Vec<String>> {
@@ -60,10 +57,8 @@ fn read_states(keys: &mut Keys<'_>) -> Option<Vec<String>> {
     }
     let states = keys.texts("states")?;
     let mut known = HashSet::new();
-    for state in &states {
-        if !known.insert(state) {
-            keys.fault("states", format!("{state:?} is given twice"));
-        }
+    for state in states.iter().filter(|state| !known.insert(*state)) {
+        keys.fault("states", format!("{state:?} is given twice"));
     }
     if states.is_empty() {
         keys.fault("states", "no state is given");
@@ -72,78 +67,55 @@ fn read_states(keys: &mut Keys<'_>) -> Option<Vec<String>> {
 }
 
 struct States {
-    label: LabelName,
     column: String,
     states: Vec<String>,
+    /// `,name="state"` of each state.
+    marks: Vec<Vec<u8>>,
     skip_invalid: bool,
     skip_null: bool,
 }
 
-impl Recipe for States {
-    fn own_label(&self) -> Option<&LabelName> {
-        Some(&self.label)
-    }
-
-    fn refuses_empty(&self, value: f64) -> Option<&'static str> {
-        (value != 0.0).then_some("is no state: only 0, none of them, can stand for no rows")
-    }
-
-    fn refuses_sums(&self) -> Option<&'static str> {
-        Some("states are 0 or 1: a sum of several is none")
-    }
-
-    fn uses(&self) -> Vec<ColumnUse> {
-        vec![ColumnUse::anything(&self.column, "state", format!("one of {}", self.states.join(", ")))]
-    }
-
+impl Bind for States {
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
-        let mark = |state: &String| {
-            let mut own = Vec::new();
-            line::label(&self.label, state, &mut own);
-            own
-        };
-        let marks = self.states.iter().map(mark).collect();
         let column = BoundColumn::new(columns, &self.column)?;
-        Ok(Box::new(Writing { recipe: self, marks, column, scratch: String::new() }))
+        Ok(Box::new(BoundStates { states: self, column, scratch: String::new() }))
     }
 }
 
-struct Writing<'r> {
-    recipe: &'r States,
-    /// `,name="state"` of each state.
-    marks: Vec<Vec<u8>>,
+struct BoundStates<'r> {
+    states: &'r States,
     column: BoundColumn,
     scratch: String,
 }
 
-impl Writing<'_> {
+impl BoundStates<'_> {
     /// One sample a state; `active` is the position of the one that holds.
     fn write(&self, active: Option<usize>, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        self.marks.iter().enumerate().try_for_each(|(position, own)| {
+        self.states.marks.iter().enumerate().try_for_each(|(position, own)| {
             out.add("", labels, own, f64::from(u8::from(active == Some(position))))
         })
     }
 }
 
-impl Emit for Writing<'_> {
+impl Emit for BoundStates<'_> {
     fn row(&mut self, row: &dyn Row, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
         let cell = self.column.cell(row)?;
-        if cell == Cell::Null && self.recipe.skip_null {
+        if cell == Cell::Null && self.states.skip_null {
             out.tally.skipped.null += 1;
             return Ok(());
         }
         let state = cell.label(&mut self.scratch);
-        match self.recipe.states.iter().position(|known| known == state) {
+        match self.states.states.iter().position(|known| known == state) {
             Some(active) => self.write(Some(active), labels, out),
-            None if self.recipe.skip_invalid => {
+            None if self.states.skip_invalid => {
                 out.tally.skipped.invalid += 1;
                 Ok(())
             }
             None => {
-                let states = self.recipe.states.join(", ");
+                let states = self.states.states.join(", ");
                 Err(self
                     .column
-                    .bad_value(&cell, &format!("is none of the states {states}"))
+                    .bad_value(&cell, &format!("is not one of the states {states}"))
                     .with_hint("add it to `states`, or set `invalid: skip`"))
             }
         }

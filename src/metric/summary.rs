@@ -1,146 +1,79 @@
 //! `summary`: quantiles that the database has worked out, with sum and count where it has them.
 
-use std::collections::HashSet;
-
 use crate::driver::{Column, Row};
 use crate::error::Result;
-use crate::exposition::FamilyKind;
 use crate::exposition::line;
 use crate::exposition::line::LabelBytes;
 use crate::exposition::series::{Inserted, SeriesSet};
 use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
-use super::buckets::no_count;
 use super::column::BoundColumn;
+use super::histogram::refuse_count;
 use super::samples::Samples;
-use super::value::read_scale;
-use super::{ColumnUse, Emit, MetricType, Recipe};
+use super::values::{read_numbered_columns, read_scale, scale_rule};
+use super::{Bind, ColumnUse, Emit, NumberRule, Recipe};
 
-/// The type.
-pub struct Summary;
-
-impl MetricType for Summary {
-    fn name(&self) -> &'static str {
-        "summary"
+/// Takes `quantile_columns`, `sum_column`, `count_column` and `scale`.
+pub(super) fn read(keys: &mut Keys<'_>, _: Option<&str>) -> Option<Recipe> {
+    let given = ["quantile_columns", "sum_column", "count_column"].map(|key| keys.has(key));
+    let quantile = |text: &str| text.trim().parse().ok().filter(|quantile| (0.0..=1.0).contains(quantile));
+    let wanted = ("quantile", "a number from 0 to 1");
+    let quantiles = read_numbered_columns(keys, "quantile_columns", wanted, quantile);
+    let (sum, count) = (keys.text("sum_column"), keys.text("count_column"));
+    let scale = read_scale(keys);
+    if scale < 0.0 {
+        keys.fault("scale", "a negative factor makes quantiles and sums negative");
     }
-
-    fn kind(&self) -> FamilyKind {
-        FamilyKind::Summary
+    if !given.contains(&true) {
+        let hint = "write `quantile_columns: {\"0.5\": column}`, `sum_column` or `count_column`";
+        keys.fault_with_hint("type", "a summary without a column shows nothing", hint);
     }
-
-    fn read(&self, keys: &mut Keys<'_>, _: Option<&str>) -> Option<Box<dyn Recipe>> {
-        let given = ["quantile_columns", "sum_column", "count_column"].map(|key| keys.has(key));
-        let quantiles = read_quantiles(keys);
-        let (sum, count) = (keys.text("sum_column"), keys.text("count_column"));
-        let scale = read_scale(keys);
-        if scale < 0.0 {
-            keys.fault("scale", "a negative factor makes quantiles and sums negative");
-        }
-        if !given.contains(&true) {
-            let hint = "write `quantile_columns: {\"0.5\": column}`, `sum_column` or `count_column`";
-            keys.fault_with_hint("type", "a summary without a column shows nothing", hint);
-        }
-        let label = LabelName::new("quantile").ok()?;
-        Some(Box::new(Columns { label, quantiles: quantiles?, sum, count, scale }))
+    let quantiles = if given[0] { quantiles? } else { Vec::new() };
+    let rule = scale_rule(scale).unwrap_or_default();
+    let label = LabelName::new("quantile").ok()?;
+    let mut columns = Vec::new();
+    let mut uses = Vec::new();
+    for (quantile, name) in quantiles {
+        let mut own = Vec::new();
+        line::open_label(&label, &mut own);
+        line::bound(quantile, &mut own);
+        own.push(b'"');
+        uses.push(ColumnUse::number(&name, format!("quantile {quantile}"), rule.as_str()));
+        columns.push(SummaryColumn { suffix: "", own, name, scale, refuses: refuse_quantile });
     }
-}
-
-fn read_quantiles(keys: &mut Keys<'_>) -> Option<Vec<(f64, String)>> {
-    let pairs = keys.pairs("quantile_columns");
-    if !keys.has("quantile_columns") {
-        return Some(Vec::new());
+    if let Some(name) = sum {
+        uses.push(ColumnUse::number(&name, "sum", rule));
+        columns.push(SummaryColumn { suffix: "_sum", own: Vec::new(), name, scale, refuses: refuse_sum });
     }
-    let mut quantiles: Vec<(f64, String)> = Vec::new();
-    let mut known = HashSet::new();
-    for (text, column) in pairs? {
-        let number = text.trim().parse::<f64>().ok().filter(|quantile| (0.0..=1.0).contains(quantile));
-        match number {
-            None => keys.fault("quantile_columns", format!("{text:?} is no quantile: a number from 0 to 1")),
-            // Adding 0 makes one of both zeros.
-            Some(quantile) if !known.insert((quantile + 0.0).to_bits()) => {
-                keys.fault("quantile_columns", format!("the quantile {text} is given twice"));
-            }
-            Some(quantile) => quantiles.push((quantile, column)),
-        }
+    let measures = columns.iter().map(|column| (column.name.clone(), column.scale)).collect();
+    let has_count = count.is_some();
+    if let Some(name) = count {
+        uses.push(ColumnUse::number(&name, "count", ""));
+        let (own, scale, refuses) = (Vec::new(), 1.0, refuse_count as NumberRule);
+        columns.push(SummaryColumn { suffix: "_count", own, name, scale, refuses });
     }
-    quantiles.sort_by(|(left, _), (right, _)| left.total_cmp(right));
-    Some(quantiles)
-}
-
-struct Columns {
-    label: LabelName,
-    /// Rising.
-    quantiles: Vec<(f64, String)>,
-    sum: Option<String>,
-    count: Option<String>,
-    /// Multiplies quantiles and sum.
-    scale: f64,
-}
-
-impl Recipe for Columns {
-    fn own_label(&self) -> Option<&LabelName> {
-        Some(&self.label)
-    }
-
-    fn refuses_empty(&self, value: f64) -> Option<&'static str> {
-        (value != 0.0 || self.count.is_none())
-            .then_some("stands for no rows only as a count of 0, with `count_column`")
-    }
-
-    fn refuses_sums(&self) -> Option<&'static str> {
-        Some("quantiles cannot be added up")
-    }
-
-    fn measures(&self) -> Vec<(&str, f64)> {
-        let quantiles = self.quantiles.iter().map(|(_, column)| column);
-        quantiles.chain(&self.sum).map(|column| (column.as_str(), self.scale)).collect()
-    }
-
-    fn uses(&self) -> Vec<ColumnUse> {
-        let scaled = if self.scale.to_bits() == 1_f64.to_bits() {
-            String::new()
+    Some(Recipe {
+        own_label: Some(label),
+        refuses_empty: if has_count {
+            |value| (value != 0.0).then_some(ONLY_EMPTY)
         } else {
-            format!("× {}", self.scale)
-        };
-        let quantile = |(quantile, column): &(f64, String)| {
-            ColumnUse::number(column, format!("quantile {quantile}"), scaled.as_str())
-        };
-        let sum = self.sum.iter().map(|column| ColumnUse::number(column, "sum", scaled.as_str()));
-        let count = self.count.iter().map(|column| ColumnUse::number(column, "count", ""));
-        self.quantiles.iter().map(quantile).chain(sum).chain(count).collect()
-    }
-
-    fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
-        let mut fields = Vec::new();
-        for (quantile, name) in &self.quantiles {
-            let mut own = Vec::new();
-            line::open_label(&self.label, &mut own);
-            line::bound(*quantile, &mut own);
-            own.push(b'"');
-            let column = BoundColumn::new(columns, name)?;
-            fields.push(Field { suffix: "", own, column, scale: self.scale, refuses: negative });
-        }
-        for (suffix, name, scale, refuses) in
-            [("_sum", &self.sum, self.scale, no_sum as Refusal), ("_count", &self.count, 1.0, no_count)]
-        {
-            if let Some(name) = name {
-                let column = BoundColumn::new(columns, name)?;
-                fields.push(Field { suffix, own: Vec::new(), column, scale, refuses });
-            }
-        }
-        Ok(Box::new(Writing { fields, known: Vec::new(), groups: SeriesSet::default() }))
-    }
+            |_| Some(ONLY_EMPTY)
+        },
+        refuses_sums: Some("quantiles cannot be added up"),
+        measures,
+        ..Recipe::new(uses, SummaryColumns(columns))
+    })
 }
 
-type Refusal = fn(f64) -> Option<&'static str>;
+const ONLY_EMPTY: &str = "stands for no rows only as a count of 0, with `count_column`";
 
 /// A quantile of nothing is NaN.
-fn negative(value: f64) -> Option<&'static str> {
+fn refuse_quantile(value: f64) -> Option<&'static str> {
     (value < 0.0).then_some("is negative, which a quantile cannot be")
 }
 
-fn no_sum(value: f64) -> Option<&'static str> {
+fn refuse_sum(value: f64) -> Option<&'static str> {
     match value {
         _ if value.is_nan() => Some("is not a number, which a sum cannot be"),
         _ if value < 0.0 => Some("is negative, which the sum of a summary cannot be"),
@@ -148,22 +81,34 @@ fn no_sum(value: f64) -> Option<&'static str> {
     }
 }
 
-struct Field {
+/// Quantiles, rising; then sum and count.
+struct SummaryColumns(Vec<SummaryColumn>);
+
+struct SummaryColumn {
     suffix: &'static str,
+    /// `,quantile="…"`
     own: Vec<u8>,
-    column: BoundColumn,
+    name: String,
     scale: f64,
-    refuses: Refusal,
+    refuses: NumberRule,
 }
 
-struct Writing {
-    fields: Vec<Field>,
+impl Bind for SummaryColumns {
+    fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
+        let bind = |column: &'r SummaryColumn| Ok((column, BoundColumn::new(columns, &column.name)?));
+        let columns = self.0.iter().map(bind).collect::<Result<_>>()?;
+        Ok(Box::new(BoundSummary { columns, known: Vec::new(), groups: SeriesSet::default() }))
+    }
+}
+
+struct BoundSummary<'r> {
+    columns: Vec<(&'r SummaryColumn, BoundColumn)>,
     /// The labels of the rows so far: NULLs leave samples out, so two rows of one summary may share none.
     known: Vec<u8>,
     groups: SeriesSet,
 }
 
-impl Writing {
+impl BoundSummary<'_> {
     /// False for a second row of these labels.
     fn is_new(&mut self, labels: &LabelBytes) -> Result<bool> {
         let start = self.known.len();
@@ -180,13 +125,13 @@ impl Writing {
     }
 }
 
-impl Emit for Writing {
+impl Emit for BoundSummary<'_> {
     /// NULL leaves out its one sample.
     fn row(&mut self, row: &dyn Row, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
         if !self.is_new(labels)? {
             return out.again(labels);
         }
-        for Field { suffix, own, column, scale, refuses } in &self.fields {
+        for (SummaryColumn { suffix, own, scale, refuses, .. }, column) in &self.columns {
             match column.number(row)?.map(|number| number * scale) {
                 None => out.tally.skipped.null += 1,
                 Some(value) => match refuses(value) {
@@ -199,7 +144,8 @@ impl Emit for Writing {
     }
 
     fn empty(&mut self, _: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        let plain = self.fields.iter().filter(|field| !field.suffix.is_empty());
-        plain.map(|field| field.suffix).try_for_each(|suffix| out.add(suffix, labels, b"", 0.0))
+        let mut totals =
+            self.columns.iter().map(|(column, _)| column.suffix).filter(|suffix| !suffix.is_empty());
+        totals.try_for_each(|suffix| out.add(suffix, labels, b"", 0.0))
     }
 }

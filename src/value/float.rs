@@ -1,4 +1,4 @@
-//! A double as text (docs/metrics.md): the one way for sample values and for labels.
+//! A double as text, for sample values and for labels (docs/metrics.md).
 //!
 //! Integers below 2^63 plain, else the shortest text that reads back as the same value; `NaN`, `+Inf`, `-Inf`.
 
@@ -17,13 +17,12 @@ pub fn write(value: f64, mut push: impl FnMut(&str)) {
         };
     }
     match special(value) {
-        Some(word) => push(word),
+        Some(text) => push(text),
         None => shortest(zmij::Buffer::new().format_finite(value), push),
     }
 }
 
 /// The double that the shortest text of a 4-byte float means: 1.1, not the 1.10000002384185791015625 that is stored.
-#[must_use]
 pub fn of_single(value: f32) -> f64 {
     /// 2^24: below it every integer is exact.
     const EXACT_BELOW: f32 = 16_777_216.0;

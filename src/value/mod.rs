@@ -1,6 +1,6 @@
 //! One SQL value, borrowed from the session's buffer: its number and its label text (docs/metrics.md).
 //!
-//! The same for all drivers: a driver says *what* a value is, this file says what becomes of it.
+//! The same for all drivers: a driver decides *what* a value is, this file what becomes of it.
 //! It knows no metric and no column; the caller adds those to an error.
 
 pub mod float;
@@ -53,11 +53,11 @@ pub enum Cell<'a> {
         /// When that is.
         moment: UnixMicros,
     },
-    /// A value of a date type that is in no calendar (`0000-00-00`, `2025-02-31`), as the database writes it.
+    /// A value of a date type that is not in the calendar (`0000-00-00`, `2025-02-31`), as the database writes it.
     NoDate(&'a str),
     /// Text that the database's own date functions read (SQLite keeps dates so).
     TextDate(&'a str),
-    /// An interval as PostgreSQL keeps it; as a number in seconds as `extract(epoch …)` gives it.
+    /// An interval as PostgreSQL keeps it; as a number in seconds as `extract(epoch …)` returns it.
     Interval {
         /// Months (12 to a year of 365.25 days, else 30 days each, as `extract(epoch …)` counts).
         months: i32,
@@ -78,7 +78,7 @@ pub type UnixMicros = Result<i64, LocalTimeError>;
 pub enum LocalTimeError {
     /// The session's zone, or its offset at that time, is not known.
     UnknownOffset,
-    /// The clock is set back there: the time comes twice, and the database knows which one is meant.
+    /// The clock is set back there: the time occurs twice, and only the database knows which one is meant.
     Twice,
     /// Outside what the database can convert.
     OutOfRange,
@@ -93,13 +93,12 @@ pub enum Number {
     Value(f64),
     /// A finite number too large for a double.
     Overflow,
-    /// The type, or this text, is no number.
+    /// The type, or this text, is not a number.
     NotNumber,
 }
 
 impl Cell<'_> {
     /// The value as a double (docs/metrics.md): bool 0/1, dates and times as Unix seconds or seconds, numeric text parsed.
-    #[must_use]
     pub fn number(&self) -> Number {
         match *self {
             Cell::Null => Number::Null,
@@ -124,9 +123,8 @@ impl Cell<'_> {
         }
     }
 
-    /// The label text of docs/metrics.md, unescaped; NULL is empty. Text is lent as it is, the rest is written to `scratch`
+    /// The label text, unescaped; NULL is empty. Text is lent as it is, the rest is written to `scratch`
     /// (whatever was there goes), so that a scratch kept from row to row costs no allocation.
-    #[must_use]
     pub fn label<'t>(&'t self, scratch: &'t mut String) -> &'t str {
         scratch.clear();
         match *self {

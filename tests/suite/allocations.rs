@@ -62,7 +62,7 @@ fn only_the_growth_of_blocks_and_their_sets_allocates() {
 /// From the second scrape on, buffers are as large as the result.
 #[test]
 fn a_run_like_the_last_one_allocates_as_much_for_many_rows_as_for_few() {
-    let again = |rows| run(rows, &run(rows, &SizeHint::default()).1.room).0.count_total;
+    let again = |rows| run(rows, &run(rows, &SizeHint::default()).1.size_hint).0.count_total;
     assert_eq!(again(16_000), again(100));
 }
 

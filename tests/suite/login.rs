@@ -146,7 +146,7 @@ fn a_server_that_refuses_a_user_with_tls_is_spoken_to_in_plain_text_and_that_is_
     };
     let exporter = Exporter::serve(&format!("databases:\n  pg: {}\n{QUERY}", entry("")));
     assert_eq!(value(&checked(&exporter.metrics()), "q_value", "pg"), Some(1.0), "{}", exporter.log());
-    let told = "target pg is spoken to in plain text: the server's pg_hba.conf refuses its user with TLS";
+    let told = "target pg is connected in plain text: the server's pg_hba.conf refuses its user with TLS";
     exporter.wait_for_log(told);
     let test = |more: &str| {
         Setup::new(&format!("databases:\n  pg: {}\n", entry(more))).args(&["test"]).output().text().to_owned()

@@ -400,7 +400,7 @@ const FAULTY: &[(&str, &str)] = &[
     ("{name: 'a_info_{b}', type: info}", "the name of an info ends in `_info`"),
     (
         "{name: x, type: guage}",
-        "metrics[0].type: \"guage\" is no metric type; there are gauge, counter, histogram, gaugehistogram, summary, info, stateset, unknown; did you mean `gauge`?",
+        "metrics[0].type: \"guage\" is not a metric type; the types are gauge, counter, histogram, gaugehistogram, summary, info, stateset, unknown; did you mean `gauge`?",
     ),
     ("{name: x, labels: [a, a]}", "metrics[0].labels: label `a` is given twice"),
     ("{name: x, labels: [a], static_labels: {a: b}}", "metrics[0].static_labels: label `a` is given twice"),
@@ -422,7 +422,7 @@ const FAULTY: &[(&str, &str)] = &[
     ),
     ("{name: x, value: 1, scale: 2}", "`value` is a constant: `scale` has nothing to work on"),
     ("{name: x, scale: 0}", "a factor is a finite number other than 0"),
-    ("{name: x, map: {a: b}}", "\"a\" is mapped to \"b\", which is no number"),
+    ("{name: x, map: {a: b}}", "\"a\" is mapped to \"b\", which is not a number"),
     ("{name: x, null: zero}", "metrics[0].null: expected skip, nan or a number, found \"zero\""),
     ("{name: x, invalid: ignore}", "metrics[0].invalid"),
     ("{name: x, duplicates: last}", "metrics[0].duplicates"),
@@ -445,11 +445,11 @@ const FAULTY: &[(&str, &str)] = &[
     ),
     // What follows from another fault is not told: the keys of the type that was meant, a name that is there misspelt.
     ("{name: x, type: guage, value_column: v, scale: 2}", "did you mean `gauge`?"),
-    ("{name: x, type: mood, value_column: v, states: [a], buckets: [1]}", "\"mood\" is no metric type"),
+    ("{name: x, type: mood, value_column: v, states: [a], buckets: [1]}", "\"mood\" is not a metric type"),
     ("{nmae: x, value: 1}", "unknown key; did you mean `name`?"),
     ("{name: x, value_columns: [a], value_lable: b}", "unknown key; did you mean `value_label`?"),
     ("{name: 1x, type: stateset, state_column: s, states: [a]}", "\"1x\" is not a legal metric name"),
-    ("{name: x, type: histogram, bucket_columns: {a: b}}", "\"a\" is no bound"),
+    ("{name: x, type: histogram, bucket_columns: {a: b}}", "\"a\" is not a bound"),
     (
         "{name: x, empty: 0, labels: [a]}",
         "a number for a result without rows needs a metric without label columns",
@@ -458,12 +458,12 @@ const FAULTY: &[(&str, &str)] = &[
     ("{name: x, type: counter, value: -1}", "-1 is negative"),
     ("{name: x, type: counter, null: nan}", "NaN is not a number"),
     ("{name: x, type: counter, empty: -1}", "-1 is negative"),
-    ("{name: x, type: histogram, empty: 1}", "1 is no histogram"),
+    ("{name: x, type: histogram, empty: 1}", "1 is not a histogram"),
     ("{name: x, type: histogram, buckets: [1, 1]}", "1 comes after 1: bounds rise"),
     ("{name: x, type: histogram, buckets: [2, 1]}", "1 comes after 2: bounds rise"),
     (
         "{name: x, type: histogram, buckets: [1, +Inf]}",
-        "\"+Inf\" is no finite number (the bucket +Inf is always there)",
+        "\"+Inf\" is not a finite number (the bucket +Inf is always there)",
     ),
     ("{name: x, type: histogram, buckets: []}", "no bound is given"),
     (

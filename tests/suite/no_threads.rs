@@ -94,7 +94,7 @@ fn scrapes_and_reloads_without_a_thread_say_so_and_recover() {
     threads(&exporter, false);
     let page = exporter.metrics();
     assert!(page.contains("query=\"quick\",collector=\"default\",reason=\"server\"} 1\n"), "{page}");
-    exporter.wait_for_log("the system gives no thread");
+    exporter.wait_for_log("the system cannot start a thread");
     // A reload reads its files all the same.
     assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200, "{}", exporter.log());
     signal("HUP", &[exporter.pid()]);
@@ -129,10 +129,10 @@ fn more_scrapes_at_once_than_there_are_threads_are_turned_away() {
 #[test]
 fn commands_without_a_thread_fail_with_a_word() {
     for (arguments, word) in [
-        (&["--once"][..], "the system gives no thread"),
-        (&["run", "--listen", "127.0.0.1:0"], "the system gives no thread"),
+        (&["--once"][..], "the system cannot start a thread"),
+        (&["run", "--listen", "127.0.0.1:0"], "the system cannot start a thread"),
         (&["try", "--query", "quick"], "no thread for signals"),
-        (&["test"], "the system gives no thread"),
+        (&["test"], "the system cannot start a thread"),
     ] {
         let output = lite("").processes(1).args(arguments).output();
         let said = format!("{}{}", output.text(), output.errors());
@@ -145,7 +145,7 @@ fn commands_without_a_thread_fail_with_a_word() {
         let said = format!("{}{}", output.text(), output.errors());
         assert_eq!(output.code(), 1, "{processes}: {said}");
         assert!(
-            said.contains("the system gives no thread") && !said.contains("panicked"),
+            said.contains("the system cannot start a thread") && !said.contains("panicked"),
             "{processes}: {said}"
         );
     }

@@ -52,7 +52,7 @@ pub(crate) fn scraped(fleet: &Targets, budget: Duration) -> (Page, ScrapeOutcome
         pieces(&page.families, &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
     let text = String::from_utf8(bytes).expect("UTF-8");
     assert!(time.began.elapsed() < budget + Duration::from_secs(1), "the page is late");
-    (checked(&text), page.verdict)
+    (checked(&text), page.outcome)
 }
 
 pub(crate) fn success(page: &Page, target: &str, query: &str) -> Option<f64> {

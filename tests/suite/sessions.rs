@@ -250,7 +250,7 @@ fn a_run_that_several_threads_end_is_counted_once() {
     let fleet = three("max_connections: 1", &fault);
     let target = &fleet.targets[0];
     for turn in 1..=20 {
-        let mut asked = target.ask(&[RunKind::Query(0)], Deadline::within(LONG), LONG);
+        let mut asked = target.request(&[RunKind::Query(0)], Deadline::within(LONG), LONG);
         let Some(CacheLookup::Started(run)) = asked.pop() else { panic!("nothing is under way") };
         let barrier = std::sync::Barrier::new(4);
         std::thread::scope(|scope| {

@@ -69,7 +69,7 @@ fn a_run_that_fails_in_the_database_shows_none_of_its_rows() {
 fn a_row_that_fails_is_the_end_even_if_the_session_goes_on() {
     let end = end(|sink| {
         sink.columns(&columns(&["value"])).unwrap();
-        sink.row(&Cells(&[Cell::Text("abc")])).unwrap_err();
+        drop(sink.row(&Cells(&[Cell::Text("abc")])).unwrap_err());
         let again = sink.row(&Cells(&[Cell::Int(1)])).unwrap_err();
         assert_eq!(again.reason(), Reason::Value);
         sink.end(Ok(()), TOOK);

@@ -60,7 +60,7 @@ fn columns_that_are_no_histogram_say_why() {
     );
     refused(row(Int(1), Int(5), Int(1), Int(4)), "the bucket up to +Inf holds 4, the one before it 5");
     refused(row(Int(-1), Int(5), Int(1), Int(5)), "is negative, which a count cannot be");
-    refused(row(Float(0.5), Int(5), Int(1), Int(5)), "is no whole number");
+    refused(row(Float(0.5), Int(5), Int(1), Int(5)), "is not a whole number");
     refused(row(Int(1), Float(f64::NAN), Int(1), Int(5)), "is not a number");
     refused(row(Int(1), Int(5), Int(-1), Int(5)), "the sum -1 is negative");
     refused(row(Int(1), Int(5), Float(f64::NAN), Int(5)), "the sum NaN is not a number");
@@ -254,7 +254,7 @@ fn numbers_that_no_summary_has_say_why() {
     refused([Text("a"), Int(1), Int(1), Int(-1), Int(1)], "which the sum of a summary cannot be");
     refused([Text("a"), Int(1), Int(1), Float(f64::NAN), Int(1)], "which a sum cannot be");
     refused([Text("a"), Int(1), Int(1), Int(1), Int(-1)], "which a count cannot be");
-    refused([Text("a"), Int(1), Int(1), Int(1), Float(1.5)], "is no whole number");
+    refused([Text("a"), Int(1), Int(1), Int(1), Float(1.5)], "is not a whole number");
 }
 
 #[test]
@@ -270,11 +270,11 @@ fn a_stateset_has_one_sample_a_state() {
     let rows: &[&[Cell<'_>]] = &[&[Int(1), Text("busy")], &[Int(2), Null]];
     let expected = "job{id=\"1\",job=\"idle\"} 0\njob{id=\"1\",job=\"busy\"} 1\n";
     assert_eq!(written(yaml, columns, rows), expected);
-    no_value(yaml, columns, &[&[Int(1), Text("lost")]], "\"lost\" is none of the states idle, busy");
+    no_value(yaml, columns, &[&[Int(1), Text("lost")]], "\"lost\" is not one of the states idle, busy");
     let skipping = yaml.replace("states:", "invalid: skip, states:");
     assert_eq!(written(&skipping, columns, &[&[Int(1), Text("lost")]]), "");
     let strict = yaml.replace("states:", "null: error, states:");
-    no_value(&strict, columns, rows, "is none of the states");
+    no_value(&strict, columns, rows, "is not one of the states");
     let empty = "{name: job, type: stateset, state_column: state, states: [a, b], empty: 0}";
     assert_eq!(written(empty, &["state"], &[]), "job{job=\"a\"} 0\njob{job=\"b\"} 0\n");
 }
@@ -309,7 +309,7 @@ fn what_is_no_moment_fails_the_query() {
     let yaml = "{name: x, timestamp_column: at}";
     let at = |cell| [Int(1), cell];
     let columns = &["value", "at"];
-    no_value(yaml, columns, &[&at(Null)], "is NULL: the sample would seem to be of now");
+    no_value(yaml, columns, &[&at(Null)], "is NULL, and its sample would seem to be current");
     no_value(yaml, columns, &[&at(Text("yesterday"))], "is not a number");
     no_value(yaml, columns, &[&at(Float(1e18))], "is not a time that a sample can have");
     no_value(yaml, columns, &[&at(Float(f64::NAN))], "is not a time that a sample can have");
@@ -351,9 +351,9 @@ const FAULTY: &[(&str, &str)] = &[
     ("{name: x, type: summary}", "a summary without a column shows nothing; write `quantile_columns"),
     (
         "{name: x, type: summary, quantile_columns: {'1.5': a}}",
-        "\"1.5\" is no quantile: a number from 0 to 1",
+        "\"1.5\" is not a quantile: a number from 0 to 1",
     ),
-    ("{name: x, type: summary, quantile_columns: {p99: a}}", "\"p99\" is no quantile"),
+    ("{name: x, type: summary, quantile_columns: {p99: a}}", "\"p99\" is not a quantile"),
     ("{name: x, type: summary, quantile_columns: {'0.5': a, '.5': b}}", "the quantile .5 is given twice"),
     ("{name: x, type: summary, sum_column: a, scale: -1}", "a negative factor"),
     ("{name: x, type: summary, sum_column: a, empty: 0}", "0 stands for no rows only as a count of 0"),
@@ -363,7 +363,7 @@ const FAULTY: &[(&str, &str)] = &[
     ),
     (
         "{name: x, type: histogram, bucket_columns: {a: b}, count_column: n}",
-        "\"a\" is no bound: a number or +Inf",
+        "\"a\" is not a bound: a number or +Inf",
     ),
     (
         "{name: x, type: histogram, bucket_columns: {'1': a, '1.0': b}, count_column: n}",

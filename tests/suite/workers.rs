@@ -1,13 +1,12 @@
-//! Workers: permits, lines, late work, panics, and the depth of their stacks.
+//! Workers: permits, priorities, late work, panics, and the depth of their stacks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Endpoint;
-use sql_exporter::engine::workers::{Line, WorkerCounts, Workers};
+use sql_exporter::engine::workers::{Priority, WorkerCounts, Workers};
 use sql_exporter::error::Reason;
 
 use crate::recorder::run;
@@ -25,11 +24,11 @@ struct Blocked {
     gate: Sender<()>,
 }
 
-fn block(workers: &Workers, line: Line, by: Deadline) -> Blocked {
+fn block(workers: &Workers, priority: Priority, by: Deadline) -> Blocked {
     let (start, started) = channel();
     let (gate, closed) = channel::<()>();
     workers
-        .start(line, by, move || {
+        .start(priority, by, move || {
             start.send(()).ok();
             closed.recv().ok();
         })
@@ -62,12 +61,14 @@ fn until(workers: &Workers, what: impl Fn(WorkerCounts) -> bool) -> WorkerCounts
 #[test]
 fn work_beyond_the_permits_waits_and_runs_in_order() {
     let workers = Workers::new(1);
-    let first = block(&workers, Line::Regular, far());
+    let first = block(&workers, Priority::Normal, far());
     first.has_started();
     let (order, ordered) = channel();
     for number in 0..100 {
         let order = order.clone();
-        workers.start(Line::Regular, far(), move || order.send(number).expect("a reader")).expect("accepted");
+        workers
+            .start(Priority::Normal, far(), move || order.send(number).expect("a reader"))
+            .expect("accepted");
     }
     assert_eq!(workers.counts(), WorkerCounts { busy: 1, late: 0, waiting: 100, threads: 1, panics: 0 });
     drop(first.gate);
@@ -82,7 +83,7 @@ fn an_idle_thread_is_used_again() {
     for _ in 0..50 {
         let (done, ended) = channel();
         workers
-            .start(Line::Regular, far(), move || done.send(std::thread::current().id()).expect("a reader"))
+            .start(Priority::Normal, far(), move || done.send(std::thread::current().id()).expect("a reader"))
             .expect("accepted");
         ended.recv_timeout(PATIENCE).expect("work");
         until(&workers, |counts| counts.busy == 0);
@@ -93,11 +94,11 @@ fn an_idle_thread_is_used_again() {
 #[test]
 fn doubtful_work_starts_last_and_holds_a_quarter_of_the_workers() {
     let workers = Workers::new(8);
-    let doubtful: Vec<_> = (0..4).map(|_| block(&workers, Line::Doubtful, far())).collect();
+    let doubtful: Vec<_> = (0..4).map(|_| block(&workers, Priority::Low, far())).collect();
     doubtful[0].has_started();
     doubtful[1].has_started();
     assert_eq!(workers.counts().waiting, 2);
-    let regular: Vec<_> = (0..7).map(|_| block(&workers, Line::Regular, far())).collect();
+    let regular: Vec<_> = (0..7).map(|_| block(&workers, Priority::Normal, far())).collect();
     for work in &regular[..6] {
         work.has_started();
     }
@@ -115,9 +116,9 @@ fn doubtful_work_starts_last_and_holds_a_quarter_of_the_workers() {
 #[test]
 fn late_work_gives_its_permit_to_the_next() {
     let workers = Workers::new(1);
-    let late = block(&workers, Line::Regular, Deadline::within(Duration::from_millis(1)));
+    let late = block(&workers, Priority::Normal, Deadline::within(Duration::from_millis(1)));
     late.has_started();
-    let next = block(&workers, Line::Regular, far());
+    let next = block(&workers, Priority::Normal, far());
     until(&workers, |counts| counts.late == 1);
     assert!(next.is_waiting());
     workers.release_late();
@@ -126,7 +127,7 @@ fn late_work_gives_its_permit_to_the_next() {
     drop(late.gate);
     until(&workers, |counts| counts.late == 0);
     // The one that came back did not give its permit away a second time.
-    let third = block(&workers, Line::Regular, far());
+    let third = block(&workers, Priority::Normal, far());
     assert!(third.is_waiting());
     drop(next.gate);
     third.has_started();
@@ -137,7 +138,7 @@ fn too_much_late_work_refuses_new_work_at_once() {
     let workers = Workers::new(2);
     let stuck: Vec<_> = (0..4)
         .map(|_| {
-            let work = block(&workers, Line::Regular, Deadline::within(Duration::ZERO));
+            let work = block(&workers, Priority::Normal, Deadline::within(Duration::ZERO));
             workers.release_late();
             work.has_started();
             until(&workers, |counts| counts.busy == 0);
@@ -145,26 +146,28 @@ fn too_much_late_work_refuses_new_work_at_once() {
         })
         .collect();
     let start = Instant::now();
-    let error = workers.start(Line::Regular, far(), || {}).expect_err("refused");
+    let error = workers.start(Priority::Normal, far(), || {}).expect_err("refused");
     assert_eq!(error.reason(), Reason::Wedged);
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(workers.counts().late, 4);
     drop(stuck);
     until(&workers, |counts| counts.late == 0);
-    assert!(workers.start(Line::Regular, far(), || {}).is_ok());
+    assert!(workers.start(Priority::Normal, far(), || {}).is_ok());
 }
 
 #[test]
 fn a_backlog_past_its_deadline_does_not_start_a_crowd_of_threads() {
     let workers = Workers::new(4);
     let stuck: Vec<_> =
-        (0..4).map(|_| block(&workers, Line::Regular, Deadline::within(Duration::ZERO))).collect();
+        (0..4).map(|_| block(&workers, Priority::Normal, Deadline::within(Duration::ZERO))).collect();
     stuck.iter().for_each(Blocked::has_started);
     let (done, ended) = channel();
     for _ in 0..300 {
         let done = done.clone();
         workers
-            .start(Line::Regular, Deadline::within(Duration::ZERO), move || done.send(()).expect("a reader"))
+            .start(Priority::Normal, Deadline::within(Duration::ZERO), move || {
+                done.send(()).expect("a reader");
+            })
             .expect("accepted");
     }
     until(&workers, |counts| counts.late == 4);
@@ -180,10 +183,10 @@ fn a_backlog_past_its_deadline_does_not_start_a_crowd_of_threads() {
 fn a_panic_is_counted_and_costs_neither_permit_nor_thread() {
     let workers = Workers::new(1);
     for _ in 0..3 {
-        workers.start(Line::Regular, far(), || panic!("as the test wants it")).expect("accepted");
+        workers.start(Priority::Normal, far(), || panic!("as the test wants it")).expect("accepted");
     }
     let (done, ended) = channel();
-    workers.start(Line::Regular, far(), move || done.send(()).expect("a reader")).expect("accepted");
+    workers.start(Priority::Normal, far(), move || done.send(()).expect("a reader")).expect("accepted");
     ended.recv_timeout(PATIENCE).expect("work after the panics");
     assert_eq!(
         until(&workers, |counts| counts.busy == 0),
@@ -197,7 +200,7 @@ fn a_lane_has_a_name_and_work_outlives_the_workers() {
     let (done, ended) = channel();
     let (gate, closed) = channel::<()>();
     workers
-        .start(Line::Regular, far(), move || {
+        .start(Priority::Normal, far(), move || {
             closed.recv().ok();
             done.send(std::thread::current().name().map(str::to_owned)).expect("a reader");
         })
@@ -217,8 +220,10 @@ fn many_threads_start_work_at_once_and_all_of_it_runs() {
             std::thread::spawn(move || {
                 for number in 0..200 {
                     let done = done.clone();
-                    let line = if number % 3 == 0 { Line::Doubtful } else { Line::Regular };
-                    workers.start(line, far(), move || done.send(()).expect("a reader")).expect("accepted");
+                    let priority = if number % 3 == 0 { Priority::Low } else { Priority::Normal };
+                    workers
+                        .start(priority, far(), move || done.send(()).expect("a reader"))
+                        .expect("accepted");
                 }
             })
         })
@@ -247,7 +252,7 @@ fn the_deepest_sql_fits_the_stack_of_a_lane() {
     let (done, ended) = channel();
     // A stack that is too small ends the whole process.
     workers
-        .start(Line::Regular, far(), move || {
+        .start(Priority::Normal, far(), move || {
             let shop = Shop::new();
             let mut session = shop.file().connect(far()).expect("a session");
             let verdicts = deep.map(|sql| run(&mut *session, &sql, PATIENCE).0.verdict.expect("an end"));
@@ -258,70 +263,4 @@ fn the_deepest_sql_fits_the_stack_of_a_lane() {
     let (last, others) = verdicts.split_last().expect("eight");
     assert!(others.iter().all(Result::is_ok), "{others:?}");
     assert_eq!(*last, Err("LIKE or GLOB pattern too complex [SQLITE_ERROR]".to_owned()));
-}
-
-#[test]
-fn quick_work_for_this_machine_takes_turns_and_holds_up_nobody_else() {
-    let workers = Workers::with_turns(8, 2, Duration::from_secs(3600));
-    let mut in_turns: Vec<_> = (0..4).map(|_| block(&workers, Line::InTurns, far())).collect();
-    in_turns[..2].iter().for_each(Blocked::has_started);
-    let regular = block(&workers, Line::Regular, far());
-    regular.has_started();
-    let doubtful = block(&workers, Line::Doubtful, far());
-    doubtful.has_started();
-    assert!(in_turns[2..].iter().all(Blocked::is_waiting));
-    assert_eq!(workers.counts().waiting, 2);
-    drop(in_turns.remove(0));
-    in_turns[1].has_started();
-    assert!(in_turns[2].is_waiting(), "in order, and one only");
-    drop(in_turns.remove(0));
-    in_turns[1].has_started();
-}
-
-#[test]
-fn a_turn_that_takes_long_ceases_to_count_though_nothing_else_happens() {
-    let workers = Workers::with_turns(64, 2, Duration::from_millis(5));
-    let all: Vec<_> = (0..12).map(|_| block(&workers, Line::InTurns, far())).collect();
-    all.iter().for_each(Blocked::has_started);
-}
-
-#[test]
-fn a_turn_of_late_work_goes_to_the_next() {
-    let workers = Workers::with_turns(2, 1, Duration::from_secs(3600));
-    let late = block(&workers, Line::InTurns, Deadline::within(Duration::ZERO));
-    late.has_started();
-    let next = block(&workers, Line::InTurns, far());
-    until(&workers, |counts| counts.late == 1);
-    workers.release_late();
-    next.has_started();
-}
-
-#[test]
-fn a_thousand_pieces_in_turns_all_run_and_few_at_once() {
-    let workers = Arc::new(Workers::with_turns(64, 3, Duration::from_secs(3600)));
-    let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (done, ended) = channel();
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            let (workers, now, peak, done) =
-                (Arc::clone(&workers), Arc::clone(&now), Arc::clone(&peak), done.clone());
-            scope.spawn(move || {
-                for _ in 0..250 {
-                    let (now, peak, done) = (Arc::clone(&now), Arc::clone(&peak), done.clone());
-                    let task = move || {
-                        peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                        std::thread::yield_now();
-                        now.fetch_sub(1, Ordering::SeqCst);
-                        done.send(()).expect("a reader");
-                    };
-                    workers.start(Line::InTurns, far(), task).expect("accepted");
-                }
-            });
-        }
-    });
-    for _ in 0..1000 {
-        ended.recv_timeout(PATIENCE).expect("all of it runs");
-    }
-    assert!((1..=3).contains(&peak.load(Ordering::SeqCst)), "{peak:?}");
-    assert!(until(&workers, |counts| counts.busy == 0).threads <= 5, "threads");
 }

@@ -44,7 +44,7 @@ pub fn check_thread_limit(count: usize) -> Result<(), Error> {
     let started: std::io::Result<Vec<_>> = (0..count).map(wait).collect();
     drop(end);
     let threads = started.map_err(|error| {
-        Error::machine(format!("the system gives no thread, and {count} are needed at once: {error}"))
+        Error::machine(format!("the system cannot start a thread, and {count} are needed at once: {error}"))
             .with_hint(
                 "raise the limit of processes for this user (`ulimit -u`) or this container (`pids.max`)",
             )

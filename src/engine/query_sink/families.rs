@@ -1,5 +1,5 @@
-//! Where the samples of one metric go: into the draft of its family, or, for a name with columns, into one draft for each
-//! name that the rows make.
+//! Where the samples of one metric go: into the draft of its family; for a name with columns, into one draft for each name
+//! that the rows make.
 
 use std::sync::Arc;
 
@@ -10,21 +10,19 @@ use hashbrown::hash_map::EntryRef;
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::Family;
-use crate::exposition::block::BlockBuilder;
-use crate::metric::naming::{BoundPattern, Naming};
+use crate::exposition::block::{BlockBuilder, BlockSize};
+use crate::metric::naming::{BoundNamePattern, Naming};
 use crate::metric::samples::Duplicates;
-use crate::metric::sums::Sums;
+use crate::metric::samples::Sums;
 use crate::metric::{Emit, Metric};
 use crate::name::MetricName;
-
-use super::size_hint::SizeHint;
 
 /// The drafts of one query, one a family, in the order first met.
 pub(super) struct FamilyDrafts {
     all: Vec<BlockBuilder>,
     /// Positions in `all`.
     by_name: HashMap<MetricName, usize, RandomState>,
-    room: SizeHint,
+    size_hint: SizeHint,
     /// How many names that rows made have samples, each metric's own counted.
     made: usize,
     /// More are an error.
@@ -33,9 +31,9 @@ pub(super) struct FamilyDrafts {
 
 impl FamilyDrafts {
     /// None yet, likely `count`; at most `max` of names that rows make.
-    pub(super) fn new(max: usize, count: usize, room: &SizeHint) -> Self {
+    pub(super) fn new(max: usize, count: usize, size_hint: &SizeHint) -> Self {
         let by_name = HashMap::with_capacity_and_hasher(count, RandomState::default());
-        FamilyDrafts { all: Vec::with_capacity(count), by_name, room: room.clone(), made: 0, max }
+        FamilyDrafts { all: Vec::with_capacity(count), by_name, size_hint: size_hint.clone(), made: 0, max }
     }
 
     /// The draft at a position.
@@ -55,7 +53,7 @@ impl FamilyDrafts {
             return if same { Ok((at, false)) } else { Err(two_heads(family)) };
         }
         let at = self.all.len();
-        self.all.push(BlockBuilder::with_capacity(Arc::clone(family), self.room.size(at)));
+        self.all.push(BlockBuilder::with_capacity(Arc::clone(family), self.size_hint.size(at)));
         self.by_name.insert(family.name.clone(), at);
         Ok((at, true))
     }
@@ -79,6 +77,42 @@ impl FamilyDrafts {
     }
 }
 
+/// How much the last result of a query took, family by family, so that the buffers of the next one need not grow. A hint
+/// only: a result of other sizes is as right, and a little slower.
+#[derive(Debug, Clone)]
+pub enum SizeHint {
+    /// Of the one family that most queries have.
+    One(BlockSize),
+    /// Of several.
+    Many(Arc<[BlockSize]>),
+}
+
+impl Default for SizeHint {
+    fn default() -> Self {
+        SizeHint::One(BlockSize::default())
+    }
+}
+
+impl SizeHint {
+    /// What these drafts took.
+    pub(super) fn of(drafts: &[BlockBuilder]) -> Self {
+        match drafts {
+            [] => SizeHint::default(),
+            [draft] => SizeHint::One(draft.size()),
+            _ => SizeHint::Many(drafts.iter().map(BlockBuilder::size).collect()),
+        }
+    }
+
+    /// What the family that is met at position `at` takes.
+    fn size(&self, at: usize) -> BlockSize {
+        match self {
+            SizeHint::One(size) if at == 0 => *size,
+            SizeHint::One(_) => BlockSize::default(),
+            SizeHint::Many(sizes) => sizes.get(at).copied().unwrap_or_default(),
+        }
+    }
+}
+
 fn two_heads(family: &Family) -> Error {
     let message =
         format!("two metrics of this query make the name {}, with another type or help", family.name);
@@ -98,18 +132,18 @@ pub(super) struct FamilyWriter<'q> {
 impl<'q> FamilyWriter<'q> {
     fn new(metric: &'q Metric, columns: &[Column], draft: usize) -> Result<Self> {
         let sums = (metric.duplicates == Duplicates::Sum).then(Sums::default);
-        Ok(FamilyWriter { emit: metric.recipe.bind(columns)?, draft, sums })
+        Ok(FamilyWriter { emit: metric.recipe.binder.bind(columns)?, draft, sums })
     }
 
     /// True when there are samples, or rows that will be some.
     fn has_samples(&self, drafts: &FamilyDrafts) -> bool {
         drafts.all.get(self.draft).is_some_and(|draft| draft.series() > 0)
             || self.sums.as_ref().is_some_and(|sums| !sums.is_empty())
-            || self.emit.gathers()
+            || self.emit.has_pending_rows()
     }
 }
 
-/// The places of one metric.
+/// The writers of one metric.
 pub(super) enum MetricWriters<'q> {
     /// Its one family's.
     One(FamilyWriter<'q>),
@@ -117,21 +151,21 @@ pub(super) enum MetricWriters<'q> {
     ByName(ByName<'q>),
 }
 
-/// The places of a metric whose name has columns in it.
+/// The writers of a metric whose name has columns in it.
 pub(super) struct ByName<'q> {
     metric: &'q Metric,
-    pattern: BoundPattern<'q>,
+    pattern: BoundNamePattern<'q>,
     /// Of the result, to bind the recipe for a new name.
     columns: Vec<Column>,
     /// The name that the row at hand makes.
     name: String,
     /// Whether that name is new, and its draft too.
-    new: Option<IsNew>,
+    new: Option<NewName>,
     known: HashMap<String, FamilyWriter<'q>, RandomState>,
 }
 
 /// A name that was not met before.
-struct IsNew {
+struct NewName {
     /// Its draft was begun for it; else another metric of the query makes the same name.
     with_draft: bool,
 }
@@ -148,8 +182,8 @@ impl<'q> MetricWriters<'q> {
                 Ok(MetricWriters::One(FamilyWriter::new(metric, columns, draft)?))
             }
             Naming::ByColumn(pattern) => {
-                // What a name needs is missing from the first row on, not from its first row on.
-                drop(metric.recipe.bind(columns)?);
+                // A missing column fails the query before the first row, not at the first row of a new name.
+                drop(metric.recipe.binder.bind(columns)?);
                 let pattern = pattern.bind(columns)?;
                 let (columns, name, known) = (columns.to_vec(), String::new(), HashMap::default());
                 Ok(MetricWriters::ByName(ByName { metric, pattern, columns, name, new: None, known }))
@@ -157,7 +191,7 @@ impl<'q> MetricWriters<'q> {
         }
     }
 
-    /// The place of a row; call [`MetricWriters::settle`] once it is taken. `longest` is how long a name may be.
+    /// The writer for a row; call [`MetricWriters::settle`] once it is taken. `longest` is how long a name may be.
     ///
     /// # Errors
     /// `value` for a row that makes no name, `limit` for a name too long, `duplicate` for one that another metric has.
@@ -168,15 +202,15 @@ impl<'q> MetricWriters<'q> {
         longest: usize,
     ) -> Result<&mut FamilyWriter<'q>> {
         match self {
-            MetricWriters::One(place) => Ok(place),
+            MetricWriters::One(writer) => Ok(writer),
             MetricWriters::ByName(ByName { metric, pattern, columns, name, new, known }) => {
                 pattern.write(row, longest, name)?;
                 match known.entry_ref(name.as_str()) {
-                    EntryRef::Occupied(place) => Ok(place.into_mut()),
-                    EntryRef::Vacant(place) => {
+                    EntryRef::Occupied(writer) => Ok(writer.into_mut()),
+                    EntryRef::Vacant(writer) => {
                         let (draft, with_draft) = drafts.find(&Arc::new(pattern.family(name)?))?;
-                        *new = Some(IsNew { with_draft });
-                        Ok(place.insert(FamilyWriter::new(metric, columns, draft)?))
+                        *new = Some(NewName { with_draft });
+                        Ok(writer.insert(FamilyWriter::new(metric, columns, draft)?))
                     }
                 }
             }
@@ -189,8 +223,8 @@ impl<'q> MetricWriters<'q> {
     /// `limit` for one name too many.
     pub(super) fn settle(&mut self, drafts: &mut FamilyDrafts) -> Result<()> {
         let MetricWriters::ByName(ByName { name, new, known, .. }) = self else { return Ok(()) };
-        let Some(IsNew { with_draft }) = new.take() else { return Ok(()) };
-        if known.get(name.as_str()).is_some_and(|place| place.has_samples(drafts)) {
+        let Some(NewName { with_draft }) = new.take() else { return Ok(()) };
+        if known.get(name.as_str()).is_some_and(|writer| writer.has_samples(drafts)) {
             return drafts.count();
         }
         known.remove(name.as_str());
@@ -200,10 +234,10 @@ impl<'q> MetricWriters<'q> {
         Ok(())
     }
 
-    /// Calls `act` with each place so far, until one fails.
+    /// Calls `act` with each writer so far, until one fails.
     pub(super) fn each(&mut self, mut act: impl FnMut(&mut FamilyWriter<'q>) -> Result<()>) -> Result<()> {
         match self {
-            MetricWriters::One(place) => act(place),
+            MetricWriters::One(writer) => act(writer),
             MetricWriters::ByName(by_name) => by_name.known.values_mut().try_for_each(act),
         }
     }

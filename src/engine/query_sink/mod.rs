@@ -1,9 +1,8 @@
 //! One run of one query: binds columns, streams rows into blocks, holds the limits, ends all or nothing.
 //!
-//! Knows plan and metrics; knows no session, no thread, no page.
+//! Knows queries and metrics; knows no session, no thread, no page.
 
 mod families;
-mod size_hint;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use crate::name::LabelName;
 
 use self::families::{FamilyDrafts, FamilyWriter, MetricWriters};
 
-pub use self::size_hint::SizeHint;
+pub use self::families::SizeHint;
 pub use crate::metric::samples::SkippedValues;
 
 /// A whole, good result. A failed query has none.
@@ -35,26 +34,25 @@ pub struct RenderedResult {
     pub series: u64,
     /// Values left out, per reason of `values_skipped_total`.
     pub skipped: SkippedValues,
-    /// What it took, for the next run.
-    pub room: SizeHint,
+    /// Its sizes, for the buffers of the next run.
+    pub size_hint: SizeHint,
 }
 
-/// How a run ended, handed to whoever waits for it. The duration is the one of `query_duration_seconds`.
-pub type Ended<'q> = Box<dyn FnOnce(Result<RenderedResult, Error>, Duration) + Send + 'q>;
+/// Takes the result of a run. The duration is the one of `query_duration_seconds`.
+pub type OnEnd<'q> = Box<dyn FnOnce(Result<RenderedResult, Error>, Duration) + Send + 'q>;
 
-/// What all samples of one target bear, and the bounds of a label: the same for all its queries.
+/// The labels that all samples of one target have, and the limits of labels and values: the same for all its queries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleContext {
     labels: LabelBytes,
     limit: LabelLimit,
-    /// Beyond which a value fails its query.
+    /// A longer value fails its query.
     pub max_cell_bytes: usize,
 }
 
 impl SampleContext {
     /// `target_label` is `(label, name of the target)`, written first; the target's own labels follow, sorted by name
     /// whatever their order in the configuration, so that equal label sets are equal bytes on every target.
-    #[must_use]
     pub fn new(
         target_label: Option<(&LabelName, &str)>,
         own: &[(LabelName, String)],
@@ -71,37 +69,34 @@ impl SampleContext {
         SampleContext { labels, limit, max_cell_bytes: MAX_CELL_BYTES }
     }
 
-    /// The same with another bound on a value.
-    #[must_use]
+    /// The same with another limit of a value.
     pub fn with_max_cell_bytes(self, max_cell_bytes: usize) -> SampleContext {
         SampleContext { max_cell_bytes, ..self }
     }
 }
 
-/// The sink for one run. `ended` is called exactly once, from `RowSink::end`; not at all when the sink is dropped
-/// before its `end` (a dead session: the run may be repeated with a fresh sink).
-#[must_use]
-pub fn sink<'q>(query: &'q Query, context: &'q SampleContext, ended: Ended<'q>) -> Box<dyn RowSink + 'q> {
-    sink_like(query, context, SizeHint::default(), ended)
+/// The sink for one run. `on_end` is called exactly once, from `RowSink::end`; not at all when the sink is dropped before
+/// its `end` (a dead session: the run may be repeated with a fresh sink).
+pub fn sink<'q>(query: &'q Query, context: &'q SampleContext, on_end: OnEnd<'q>) -> Box<dyn RowSink + 'q> {
+    sink_like(query, context, SizeHint::default(), on_end)
 }
 
-/// The same, with buffers for a result like the one that took `room`.
-#[must_use]
+/// The same, with buffers for a result of the sizes of an earlier one.
 pub fn sink_like<'q>(
     query: &'q Query,
     context: &'q SampleContext,
-    room: SizeHint,
-    ended: Ended<'q>,
+    size_hint: SizeHint,
+    on_end: OnEnd<'q>,
 ) -> Box<dyn RowSink + 'q> {
-    Box::new(QuerySink { query, context, room, ended: Some(ended), state: SinkState::Unbound })
+    Box::new(QuerySink { query, context, size_hint, on_end: Some(on_end), state: SinkState::Unbound })
 }
 
 /// A run of one query, from its columns to its end.
 struct QuerySink<'q> {
     query: &'q Query,
     context: &'q SampleContext,
-    room: SizeHint,
-    ended: Option<Ended<'q>>,
+    size_hint: SizeHint,
+    on_end: Option<OnEnd<'q>>,
     state: SinkState<'q>,
 }
 
@@ -122,7 +117,7 @@ impl QuerySink<'_> {
 
 impl RowSink for QuerySink<'_> {
     fn columns(&mut self, columns: &[Column]) -> Result<()> {
-        match BoundQuery::new(self.query, self.context, &self.room, columns) {
+        match BoundQuery::new(self.query, self.context, &self.size_hint, columns) {
             Ok(bound) => {
                 self.state = SinkState::BoundQuery(Box::new(bound));
                 Ok(())
@@ -151,14 +146,14 @@ impl RowSink for QuerySink<'_> {
             SinkState::Unbound => Err(Error::new(Reason::Protocol, "the statement has no result")
                 .with_hint("a query for metrics returns rows")),
         });
-        if let Some(ended) = self.ended.take() {
-            ended(result.map_err(|error| error.in_query(&self.query.name)), took);
+        if let Some(on_end) = self.on_end.take() {
+            on_end(result.map_err(|error| error.in_query(&self.query.name)), took);
         }
     }
 }
 
 /// Bytes of the labels of a usual row.
-const LABELS: usize = 128;
+const LABEL_BYTES: usize = 128;
 
 /// The metrics of one query bound to the columns of its result, and what they have written.
 struct BoundQuery<'q> {
@@ -181,24 +176,24 @@ struct LabelSet<'q> {
 
 struct BoundMetric<'q> {
     metric: &'q Metric,
-    places: MetricWriters<'q>,
+    writers: MetricWriters<'q>,
     /// Position in `sets`.
     set: usize,
     /// The column of explicit timestamps.
-    moment: Option<column::BoundColumn>,
+    timestamp: Option<column::BoundColumn>,
 }
 
 impl<'q> BoundQuery<'q> {
     fn new(
         query: &'q Query,
         context: &'q SampleContext,
-        room: &SizeHint,
+        size_hint: &SizeHint,
         columns: &[Column],
     ) -> Result<BoundQuery<'q>> {
         let tally = Tally { series: 0, max_series: query.max_series, skipped: SkippedValues::default() };
         let count = query.metrics.len();
         let (sets, metrics) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let drafts = FamilyDrafts::new(query.max_families, count, room);
+        let drafts = FamilyDrafts::new(query.max_families, count, size_hint);
         let mut bound = BoundQuery { context, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
         for metric in query.metrics.iter() {
             bound.add(metric, columns)?;
@@ -211,15 +206,15 @@ impl<'q> BoundQuery<'q> {
         let set = match self.sets.iter().position(|set| set.labels == labels) {
             Some(set) => set,
             None => {
-                let bytes = LabelBytes::with_capacity(LABELS);
+                let bytes = LabelBytes::with_capacity(LABEL_BYTES);
                 self.sets.push(LabelSet { labels, bound: labels.bind(columns)?, bytes });
                 self.sets.len() - 1
             }
         };
-        let places = MetricWriters::new(metric, columns, &mut self.drafts)?;
+        let writers = MetricWriters::new(metric, columns, &mut self.drafts)?;
         let column = metric.timestamp_column.as_ref();
-        let moment = column.map(|name| column::BoundColumn::new(columns, name)).transpose()?;
-        self.metrics.push(BoundMetric { metric, places, set, moment });
+        let timestamp = column.map(|name| column::BoundColumn::new(columns, name)).transpose()?;
+        self.metrics.push(BoundMetric { metric, writers, set, timestamp });
         Ok(())
     }
 
@@ -236,26 +231,26 @@ impl<'q> BoundQuery<'q> {
             set.bound.write(row, self.context.limit, &mut self.scratch, &mut set.bytes)?;
         }
         let BoundQuery { context, sets, metrics, drafts, tally, .. } = self;
-        for BoundMetric { metric, places, set, moment } in metrics {
-            let FamilyWriter { emit, draft, sums } = places.of_row(row, drafts, context.limit.bytes)?;
+        for BoundMetric { metric, writers, set, timestamp } in metrics {
+            let FamilyWriter { emit, draft, sums } = writers.of_row(row, drafts, context.limit.bytes)?;
             let (Some(set), Some(draft)) = (sets.get(*set), drafts.get_mut(*draft)) else { continue };
-            let stamp = moment.as_ref().map(|column| column.moment(row)).transpose()?;
+            let stamp = timestamp.as_ref().map(|column| column.moment(row)).transpose()?;
             let (duplicates, sums) = (metric.duplicates, sums.as_mut());
             emit.row(row, &set.bytes, &mut Samples { draft, tally, duplicates, sums, stamp })?;
-            places.settle(drafts)?;
+            writers.settle(drafts)?;
         }
         Ok(())
     }
 
-    /// Hands each metric, in each of its families, the labels that need no row and the place of its samples.
-    fn each_place(
+    /// Calls `call` for each metric in each of its families, with the labels that need no row.
+    fn each_writer(
         &mut self,
         mut call: impl FnMut(&Metric, &mut dyn Emit, &LabelBytes, &mut Samples<'_>) -> Result<()>,
     ) -> Result<()> {
         let BoundQuery { sets, metrics, drafts, tally, .. } = self;
-        for BoundMetric { metric, places, set, .. } in metrics {
+        for BoundMetric { metric, writers, set, .. } in metrics {
             let Some(set) = sets.get(*set) else { continue };
-            places.each(|FamilyWriter { emit, draft, sums }| {
+            writers.each(|FamilyWriter { emit, draft, sums }| {
                 let Some(draft) = drafts.get_mut(*draft) else { return Ok(()) };
                 let (duplicates, sums) = (metric.duplicates, sums.as_mut());
                 let mut samples = Samples { draft, tally, duplicates, sums, stamp: None };
@@ -271,28 +266,28 @@ impl<'q> BoundQuery<'q> {
                 set.bytes.clone_from(&self.context.labels);
                 set.bound.write_fixed(&mut set.bytes);
             }
-            self.each_place(|metric, emit, labels, samples| match metric.empty {
+            self.each_writer(|metric, emit, labels, samples| match metric.empty {
                 Some(value) => emit.empty(value, labels, samples),
                 None => Ok(()),
             })?;
         }
-        self.each_place(|_, emit, _, samples| emit.end(samples))?;
+        self.each_writer(|_, emit, _, samples| emit.end(samples))?;
         let BoundQuery { metrics, drafts, .. } = &mut self;
-        for BoundMetric { places, .. } in metrics {
-            places.each(|FamilyWriter { draft, sums, .. }| match (drafts.get_mut(*draft), sums.take()) {
-                (Some(draft), Some(sums)) => sums.write(draft).map_err(|_| Samples::full()),
+        for BoundMetric { writers, .. } in metrics {
+            writers.each(|FamilyWriter { draft, sums, .. }| match (drafts.get_mut(*draft), sums.take()) {
+                (Some(draft), Some(sums)) => sums.write(draft),
                 _ => Ok(()),
             })?;
         }
         let drafts = self.drafts.into_all();
-        let room = SizeHint::of(&drafts);
+        let size_hint = SizeHint::of(&drafts);
         let blocks = drafts.into_iter().filter_map(BlockBuilder::finish).map(Arc::new).collect();
         Ok(RenderedResult {
             blocks,
             rows: self.rows,
             series: self.tally.series,
             skipped: self.tally.skipped,
-            room,
+            size_hint,
         })
     }
 }

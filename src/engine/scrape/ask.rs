@@ -1,7 +1,6 @@
-//! What a scrape asks of each target and waits for: runs started, joined or reused, until all have ended or the
-//! deadline is there.
+//! What a scrape needs of each target: runs started, joined or reused. Waits until all have ended, or until the deadline.
 //!
-//! Knows no page: what came back is a list of [`Asking`]s.
+//! Knows no page: what came back is a list of [`ScrapedTarget`]s.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::engine::targets::SelectedTarget;
 use crate::error::{Error, Reason};
 
 /// Queries end this much before the page leaves, so that it can say `timeout` (docs/scraping.md).
-const RENDER: Duration = Duration::from_millis(50);
+const RENDER_TIME: Duration = Duration::from_millis(50);
 /// Where that is less, this part of the budget.
 const RENDER_SHARE: f64 = 0.05;
 
@@ -31,32 +30,30 @@ pub struct ScrapeTime {
 
 impl ScrapeTime {
     /// When the page must leave.
-    #[must_use]
     pub fn deadline(self) -> Deadline {
         Deadline::after(self.began, self.budget)
     }
 
     /// When the queries must have ended.
-    #[must_use]
     pub fn queries(self) -> Deadline {
-        self.deadline().earlier_by(RENDER.min(self.budget.mul_f64(RENDER_SHARE)))
+        self.deadline().earlier_by(RENDER_TIME.min(self.budget.mul_f64(RENDER_SHARE)))
     }
 }
 
-/// One target in a scrape: what was asked of it and what came back.
-pub struct Asking {
+/// One target in a scrape.
+pub(super) struct ScrapedTarget {
     /// The target.
     pub target: Arc<Target>,
     /// Whether a session was opened or answered.
     pub up: Result<(), Error>,
-    /// False when all of it waited in line for a worker: then `up` tells nothing of the target.
+    /// False when all of its runs waited for a worker: then `up` tells nothing of the target.
     pub tried: bool,
     /// Its queries, in configuration order.
-    pub queries: Vec<Answer>,
+    pub queries: Vec<ScrapedQuery>,
 }
 
 /// One query in a scrape.
-pub struct Answer {
+pub(super) struct ScrapedQuery {
     /// Its index in the target.
     pub index: usize,
     /// `None` for a disabled query.
@@ -65,10 +62,9 @@ pub struct Answer {
     pub kept: Option<Arc<RenderedResult>>,
 }
 
-impl Answer {
+impl ScrapedQuery {
     /// What the page shows of the query.
-    #[must_use]
-    pub fn rendered(&self) -> Option<&RenderedResult> {
+    pub(super) fn rendered(&self) -> Option<&RenderedResult> {
         match self.outcome.as_ref().map(|outcome| &outcome.end) {
             Some(RunEnd::Good(rendered)) => Some(rendered),
             _ => self.kept.as_deref(),
@@ -76,143 +72,132 @@ impl Answer {
     }
 
     /// Why it failed.
-    #[must_use]
-    pub fn error(&self) -> Option<&Error> {
+    pub(super) fn error(&self) -> Option<&Error> {
         self.outcome.as_ref().and_then(|outcome| outcome.end.error())
     }
 }
 
-/// Asks all targets, does `meanwhile` and waits. Blocks until everything has ended, at most until the deadline.
-#[must_use]
-pub(super) fn gather(chosen: &[SelectedTarget], time: ScrapeTime, meanwhile: impl FnOnce()) -> Vec<Asking> {
-    let mut waiting = ask_all(chosen, time);
+/// Starts what all targets need, does `meanwhile` and waits. Blocks until everything has ended, at most until the
+/// deadline.
+pub(super) fn run_queries(
+    selected: &[SelectedTarget],
+    time: ScrapeTime,
+    meanwhile: impl FnOnce(),
+) -> Vec<ScrapedTarget> {
+    let mut runs = start_all(selected, time);
     meanwhile();
-    wait(&mut waiting, chosen, time);
-    let pings = ask_again(&waiting, chosen, time);
-    if !pings.is_empty() {
-        waiting.extend(pings);
-        wait(&mut waiting, chosen, time);
+    wait(selected, &mut runs, time);
+    if !time.queries().passed() && ping_silent_targets(selected, &mut runs, time) {
+        wait(selected, &mut runs, time);
     }
-    sort_out(chosen, waiting)
+    selected.iter().zip(runs).map(|(target, runs)| scraped(target, runs)).collect()
 }
 
-fn ask_all(chosen: &[SelectedTarget], time: ScrapeTime) -> Vec<Waiting> {
-    let mut waiting = Vec::new();
-    let mut order: Vec<usize> = (0..chosen.len()).collect();
-    // Targets that failed last time start last: a healthy one never waits behind them.
-    // Each is asked once: another scrape may change it meanwhile.
-    order.sort_by_cached_key(|&index| chosen[index].0.is_doubtful());
-    for index in order {
-        let (target, queries) = &chosen[index];
-        let enabled = queries.iter().copied().filter(|&query| target.database.queries[query].enabled);
-        let works: Vec<RunKind> = enabled.map(RunKind::Query).collect();
-        let mut asked = ask(target, index, &works, time);
-        if asked.iter().all(|asked| asked.outcome.is_some()) {
-            asked.extend(ask(target, index, &[RunKind::Ping], time));
-        }
-        waiting.append(&mut asked);
-        target.start();
-    }
-    waiting
-}
-
-/// Pings for the targets that gave no sign of life but whose queries only ran out of their own time: their reused
-/// results must not go for that.
-fn ask_again(waiting: &[Waiting], chosen: &[SelectedTarget], time: ScrapeTime) -> Vec<Waiting> {
-    let late = |asked: &Waiting| {
-        let timeout = |error: &Error| error.reason() == Reason::Timeout;
-        let outcome = asked.outcome.as_ref();
-        outcome.is_some_and(|outcome| !outcome.reached && outcome.end.error().is_some_and(timeout))
-    };
-    let is_doubtful = |of_target: &&[Waiting]| {
-        of_target.iter().any(|asked| asked.run.is_none())
-            && of_target
-                .iter()
-                .all(|asked| asked.work != RunKind::Ping && (asked.run.is_none() || late(asked)))
-    };
-    let ping = |index: usize| {
-        let target = &chosen[index].0;
-        let asked = ask(target, index, &[RunKind::Ping], time);
-        target.start();
-        asked
-    };
-    if time.queries().passed() {
-        return Vec::new();
-    }
-    let of_targets = waiting.chunk_by(|one, next| one.target == next.target);
-    of_targets.filter(is_doubtful).flat_map(|of_target| ping(of_target[0].target)).collect()
-}
-
-/// One run asked for, under its number in the meeting.
-struct Waiting {
-    target: usize,
-    work: RunKind,
+/// One run that the scrape waits for.
+struct PendingRun {
+    kind: RunKind,
+    /// `None` for a result that is reused.
     run: Option<Arc<Run>>,
     outcome: Option<RunOutcome>,
 }
 
-fn ask(target: &Arc<Target>, index: usize, works: &[RunKind], time: ScrapeTime) -> Vec<Waiting> {
-    let asked = target.ask(works, time.queries(), time.budget);
-    let waiting = works.iter().zip(asked).map(|(&work, asked)| match asked {
-        CacheLookup::Reused(outcome) => Waiting { target: index, work, run: None, outcome: Some(outcome) },
+fn request(target: &Arc<Target>, kinds: &[RunKind], time: ScrapeTime) -> Vec<PendingRun> {
+    let lookups = target.request(kinds, time.queries(), time.budget);
+    let pending = kinds.iter().zip(lookups).map(|(&kind, lookup)| match lookup {
+        CacheLookup::Reused(outcome) => PendingRun { kind, run: None, outcome: Some(outcome) },
         CacheLookup::Joined(run) | CacheLookup::Started(run) => {
-            Waiting { target: index, work, run: Some(run), outcome: None }
+            PendingRun { kind, run: Some(run), outcome: None }
         }
     });
-    waiting.collect()
+    pending.collect()
 }
 
-fn wait(waiting: &mut [Waiting], chosen: &[SelectedTarget], time: ScrapeTime) {
-    let scrape = Arc::<CompletionLatch>::default();
-    let mut open = 0;
-    for (number, asked) in waiting.iter().enumerate().filter(|(_, asked)| asked.outcome.is_none()) {
-        if let Some(run) = &asked.run {
-            run.tell(number, &scrape);
-            open += 1;
+/// The runs of each target, in the order of `selected`.
+fn start_all(selected: &[SelectedTarget], time: ScrapeTime) -> Vec<Vec<PendingRun>> {
+    let mut runs: Vec<Vec<PendingRun>> = selected.iter().map(|_| Vec::new()).collect();
+    let mut order: Vec<usize> = (0..selected.len()).collect();
+    // Targets that failed last time start last: a healthy one never waits behind them.
+    // Cached, as another scrape may change the answer meanwhile.
+    order.sort_by_cached_key(|&index| selected[index].0.is_doubtful());
+    for index in order {
+        let (target, queries) = &selected[index];
+        let enabled = queries.iter().copied().filter(|&query| target.database.queries[query].enabled);
+        let kinds: Vec<RunKind> = enabled.map(RunKind::Query).collect();
+        let mut pending = request(target, &kinds, time);
+        if pending.iter().all(|pending| pending.outcome.is_some()) {
+            pending.extend(request(target, &[RunKind::Ping], time));
         }
+        runs[index] = pending;
+        target.start();
+    }
+    runs
+}
+
+/// Pings the targets that gave no sign of life but whose queries only ran out of their own time: their reused results
+/// must not be dropped for that. False when there is none.
+fn ping_silent_targets(selected: &[SelectedTarget], runs: &mut [Vec<PendingRun>], time: ScrapeTime) -> bool {
+    let timed_out = |outcome: &RunOutcome| {
+        !outcome.reached && outcome.end.error().is_some_and(|error| error.reason() == Reason::Timeout)
+    };
+    let is_silent = |runs: &[PendingRun]| {
+        runs.iter().any(|pending| pending.run.is_none())
+            && runs.iter().all(|pending| {
+                let is_silent = pending.run.is_none() || pending.outcome.as_ref().is_some_and(timed_out);
+                is_silent && pending.kind != RunKind::Ping
+            })
+    };
+    let mut any = false;
+    for ((target, _), runs) in selected.iter().zip(runs).filter(|(_, runs)| is_silent(runs)) {
+        runs.extend(request(target, &[RunKind::Ping], time));
+        target.start();
+        any = true;
+    }
+    any
+}
+
+fn wait(selected: &[SelectedTarget], runs: &mut [Vec<PendingRun>], time: ScrapeTime) {
+    let latch = Arc::<CompletionLatch>::default();
+    let of_targets = selected.iter().zip(runs);
+    let mut open: Vec<(&Arc<Target>, &mut PendingRun)> = of_targets
+        .flat_map(|((target, _), runs)| runs.iter_mut().map(move |pending| (target, pending)))
+        .filter(|(_, pending)| pending.outcome.is_none())
+        .collect();
+    for (number, (_, pending)) in open.iter().enumerate() {
+        pending.run.iter().for_each(|run| run.tell(number, &latch));
     }
     // Half of what is left after the queries' own deadline is theirs to say `timeout`, the rest ours to render.
-    let until =
-        Deadline::after(time.queries().moment(), time.deadline().left().min(RENDER) / 2).min(time.deadline());
-    for (number, outcome) in scrape.wait(open, until) {
-        waiting[number].outcome = Some(outcome);
+    let grace = time.deadline().left().min(RENDER_TIME) / 2;
+    let until = Deadline::after(time.queries().moment(), grace).min(time.deadline());
+    for (number, outcome) in latch.wait(open.len(), until) {
+        open[number].1.outcome = Some(outcome);
     }
-    for asked in waiting.iter_mut().filter(|asked| asked.outcome.is_none()) {
-        if let Some(run) = &asked.run {
-            asked.outcome = Some(chosen[asked.target].0.abandon(run, time.budget));
-        }
+    for (target, pending) in open.into_iter().filter(|(_, pending)| pending.outcome.is_none()) {
+        pending.outcome = pending.run.as_ref().map(|run| target.abandon(run, time.budget));
     }
 }
 
-fn sort_out(chosen: &[SelectedTarget], waiting: Vec<Waiting>) -> Vec<Asking> {
-    let mut outcomes: Vec<Vec<(RunKind, RunOutcome, bool)>> = chosen.iter().map(|_| Vec::new()).collect();
-    let mut tried = vec![false; chosen.len()];
-    for Waiting { target, work, run, outcome } in waiting {
-        tried[target] |= run.as_ref().is_some_and(|run| run.was_tried());
-        outcomes[target].extend(outcome.map(|outcome| (work, outcome, run.is_none())));
-    }
-    let asking = |(((target, queries), mut outcomes), tried): ((&SelectedTarget, Vec<_>), bool)| {
-        let up = up(&outcomes);
-        if let Err(down) = &up {
-            // A reused result of a target that is down is not served (docs/scraping.md).
-            for (_, outcome, _) in outcomes.iter_mut().filter(|(_, _, reused)| *reused) {
-                outcome.end = RunEnd::Failed(down.clone());
-            }
+fn scraped((target, queries): &SelectedTarget, runs: Vec<PendingRun>) -> ScrapedTarget {
+    let up = up(&runs);
+    let tried = runs.iter().filter_map(|pending| pending.run.as_ref()).any(|run| run.was_tried());
+    let outcomes = runs.into_iter().filter_map(|PendingRun { kind, run, outcome }| match (outcome?, &up) {
+        // A reused result of a target that is down is not served.
+        (outcome, Err(down)) if run.is_none() => {
+            Some((kind, RunOutcome { end: RunEnd::Failed(down.clone()), ..outcome }))
         }
-        let mut by_query = by_query(outcomes);
-        let answer = |&index: &usize| {
-            let outcome = by_query.remove(&index);
-            let failed = outcome.as_ref().is_some_and(|outcome| outcome.end.error().is_some());
-            Answer { index, outcome, kept: if failed { target.kept(index) } else { None } }
-        };
-        Asking { queries: queries.iter().map(answer).collect(), up, tried, target: Arc::clone(target) }
+        (outcome, _) => Some((kind, outcome)),
+    });
+    let mut by_query = by_query(outcomes);
+    let query = |&index: &usize| {
+        let outcome = by_query.remove(&index);
+        let has_failed = outcome.as_ref().is_some_and(|outcome| outcome.end.error().is_some());
+        ScrapedQuery { index, outcome, kept: if has_failed { target.kept(index) } else { None } }
     };
-    chosen.iter().zip(outcomes).zip(tried).map(asking).collect()
+    ScrapedTarget { queries: queries.iter().map(query).collect(), up, tried, target: Arc::clone(target) }
 }
 
 /// The outcomes of queries by their index in the target.
-fn by_query(outcomes: Vec<(RunKind, RunOutcome, bool)>) -> HashMap<usize, RunOutcome> {
-    let of_query = |(work, outcome, _)| match work {
+fn by_query(outcomes: impl IntoIterator<Item = (RunKind, RunOutcome)>) -> HashMap<usize, RunOutcome> {
+    let of_query = |(kind, outcome)| match kind {
         RunKind::Query(index) => Some((index, outcome)),
         RunKind::Ping => None,
     };
@@ -220,12 +205,12 @@ fn by_query(outcomes: Vec<(RunKind, RunOutcome, bool)>) -> HashMap<usize, RunOut
 }
 
 /// Up when any run of this scrape reached the target; else the first reason why not.
-fn up(outcomes: &[(RunKind, RunOutcome, bool)]) -> Result<(), Error> {
-    let fresh = || outcomes.iter().filter(|(_, _, reused)| !reused);
-    if fresh().any(|(_, outcome, _)| outcome.reached) {
+fn up(runs: &[PendingRun]) -> Result<(), Error> {
+    let fresh = || runs.iter().filter(|pending| pending.run.is_some()).filter_map(|run| run.outcome.as_ref());
+    if fresh().any(|outcome| outcome.reached) {
         return Ok(());
     }
-    let failure = fresh().find_map(|(_, outcome, _)| outcome.end.error().cloned());
+    let failure = fresh().find_map(|outcome| outcome.end.error().cloned());
     Err(failure.unwrap_or_else(|| Error::new(Reason::Timeout, "no answer")))
 }
 
@@ -244,8 +229,8 @@ mod tests {
             ended: Timestamp::now(),
         };
         let works = [RunKind::Query(7), RunKind::Ping, RunKind::Query(2)];
-        let outcomes = works.into_iter().zip(1..).map(|(work, millis)| (work, outcome(millis), false));
-        let by_query = by_query(outcomes.collect());
+        let outcomes = works.into_iter().zip(1..).map(|(work, millis)| (work, outcome(millis)));
+        let by_query = by_query(outcomes);
         let took = |index| by_query.get(&index).map(|outcome| outcome.took.as_millis());
         assert_eq!((took(7), took(2), took(0), by_query.len()), (Some(1), Some(3), None, 2));
     }

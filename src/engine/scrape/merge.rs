@@ -1,7 +1,7 @@
-//! Results of queries → the families of one page, in configuration order. Nothing is copied: blocks are shared.
+//! The results of queries become the families of one page, in configuration order. Blocks are shared, not copied.
 //!
-//! A query that repeats a series of an earlier one, or does not fit into the page, loses as a whole, and so the
-//! same one every time. Within one query series differ already.
+//! A query that repeats a series of an earlier one, or does not fit into the page, is dropped as a whole: the same one
+//! every time. Within one query series differ already.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub struct DroppedQuery {
     pub error: Error,
 }
 
-/// A page's families and who is not among them.
+/// A page's families, and the queries that are not among them.
 #[derive(Debug)]
 pub struct MergedPage {
     /// In configuration order, each with its blocks; a family without samples has none.
@@ -64,7 +64,6 @@ pub struct MergedPage {
 
 /// Puts one page together. `labelled`: every sample bears the target's name, so that only one target's own queries
 /// can collide.
-#[must_use]
 pub fn merge(entries: &[MergeEntry<'_>], limits: PageLimits, labelled: bool) -> MergedPage {
     let mut page = PageBuilder::new(entries, limits, labelled);
     let mut dropped = Vec::new();
@@ -88,9 +87,7 @@ struct PageBuilder<'s> {
     places: HashMap<&'s MetricName, usize, RandomState>,
     /// Where rows make names: what is taken on the page. Fixed names were held against each other at load.
     names: Option<OwnedNames>,
-    /// Of each family its first block, with the target whose samples could collide: most families have one only.
-    firsts: Vec<Option<(usize, &'s Block)>>,
-    /// Where there are more: blocks by their family and target.
+    /// The blocks on the page by family and by the target whose samples could collide.
     indexes: HashMap<(usize, usize), SeriesIndex<'s>, RandomState>,
 }
 
@@ -142,8 +139,16 @@ impl<'s> PageBuilder<'s> {
                 }
             }
         }
-        let (firsts, indexes) = (vec![None; families.len()], HashMap::default());
-        PageBuilder { limits, labelled, series: 0, bytes: 0, families, places, names, firsts, indexes }
+        PageBuilder {
+            limits,
+            labelled,
+            series: 0,
+            bytes: 0,
+            families,
+            places,
+            names,
+            indexes: HashMap::default(),
+        }
     }
 
     /// The key of the blocks that `block` could collide with.
@@ -152,18 +157,7 @@ impl<'s> PageBuilder<'s> {
         Some((place, if self.labelled { entry.target } else { 0 }))
     }
 
-    /// The blocks of this key; `None` while its family has none at all.
-    fn indexes(&mut self, key: (usize, usize)) -> Option<&mut SeriesIndex<'s>> {
-        let (target, block) = (*self.firsts.get(key.0)?)?;
-        let first = || if target == key.1 { vec![block] } else { Vec::new() };
-        Some(
-            self.indexes
-                .entry(key)
-                .or_insert_with(|| SeriesIndex { blocks: first(), ..SeriesIndex::default() }),
-        )
-    }
-
-    /// Whether the query fits: the bytes it adds, or why it loses.
+    /// Whether the query fits: the bytes it adds, or why it is dropped.
     fn check(&mut self, entry: &MergeEntry<'s>, rendered: &'s RenderedResult) -> Result<u64, Error> {
         let series = self.series + rendered.series;
         if series > self.limits.series {
@@ -175,7 +169,7 @@ impl<'s> PageBuilder<'s> {
             self.check_head(key.0, &block.family, &mut own)?;
             let is_first = self.families.get(key.0).is_none_or(|(_, blocks)| blocks.is_empty());
             bytes += block.size() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
-            if let Some(series) = self.indexes(key).and_then(|indexes| indexes.collision(block)) {
+            if let Some(series) = self.indexes.get_mut(&key).and_then(|index| index.collision(block)) {
                 return Err(duplicate(series));
             }
         }
@@ -214,10 +208,7 @@ impl<'s> PageBuilder<'s> {
             if let Some((_, blocks)) = self.families.get_mut(key.0) {
                 blocks.push(Arc::clone(block));
             }
-            match self.indexes(key) {
-                Some(indexes) => indexes.blocks.push(block),
-                None => self.firsts[key.0] = Some((key.1, block)),
-            }
+            self.indexes.entry(key).or_default().blocks.push(block);
         }
     }
 }

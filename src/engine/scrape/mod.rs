@@ -1,11 +1,11 @@
-//! One scrape: asks each target for its queries' runs, waits until all have ended or the deadline is there,
-//! and puts one page together. Best effort: what is missing is named on the page, nothing hides anything else.
+//! One scrape: runs the queries of each target, waits until all have ended or until the deadline, and puts one page
+//! together. Best effort: the page names what is missing, and no failure hides anything else.
 //!
 //! Knows no HTTP and no database.
 
 mod ask;
 pub mod merge;
-pub mod report;
+mod report;
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::exposition::page::Families;
 
 pub use self::ask::ScrapeTime;
-use self::ask::{Asking, gather};
+use self::ask::{ScrapedQuery, ScrapedTarget, run_queries};
 
 /// How a scrape ended: the label `outcome` of `scrapes_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,7 @@ pub enum ScrapeOutcome {
 
 impl ScrapeOutcome {
     /// The label value.
-    #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             ScrapeOutcome::Complete => "complete",
             ScrapeOutcome::Partial => "partial",
@@ -45,7 +44,7 @@ pub struct ScrapedPage {
     /// The families, users' first.
     pub families: Families,
     /// How the scrape ended.
-    pub verdict: ScrapeOutcome,
+    pub outcome: ScrapeOutcome,
     /// Why what is missing is missing, one a query and one a target.
     pub failures: Vec<Error>,
 }
@@ -72,65 +71,68 @@ pub fn scrape_while(
     time: ScrapeTime,
     meanwhile: impl FnOnce(),
 ) -> Result<ScrapedPage, Error> {
-    let chosen = targets.select(selection)?;
-    let mut askings = gather(&chosen, time, meanwhile);
+    let selected = targets.select(selection)?;
+    let mut scraped = run_queries(&selected, time, meanwhile);
     let limits =
         merge::PageLimits { series: targets.exporter.max_series, bytes: targets.exporter.max_page_bytes };
     let labelled = !targets.exporter.target_label.is_empty();
     let merge::MergedPage { mut families, dropped, series } =
-        merge::merge(&results(&askings), limits, labelled);
+        merge::merge(&merge_entries(&scraped), limits, labelled);
     for merge::DroppedQuery { target, query, error } in dropped {
-        lose(&mut askings, target, query, &error);
+        drop_result(&mut scraped[target], query, error);
     }
-    let failures = askings.iter().flat_map(|asking| note(asking, time.budget)).collect();
-    let verdict = verdict(&askings);
-    families.extend(report::report(&askings, &targets.exporter, &report::Facts { time, series }));
-    Ok(ScrapedPage { families, verdict, failures })
+    let failures = scraped.iter().flat_map(|target| note(target, time.budget)).collect();
+    let outcome = outcome(&scraped);
+    families.extend(report::report(&scraped, &targets.exporter, time, series));
+    Ok(ScrapedPage { families, outcome, failures })
 }
 
-fn results(askings: &[Asking]) -> Vec<merge::MergeEntry<'_>> {
+fn merge_entries(scraped: &[ScrapedTarget]) -> Vec<merge::MergeEntry<'_>> {
     let mut entries = Vec::new();
-    for (target, asking) in askings.iter().enumerate() {
-        for (query, answer) in asking.queries.iter().enumerate() {
-            let metrics = &asking.target.database.queries[answer.index].metrics;
-            entries.push(merge::MergeEntry { target, query, metrics, rendered: answer.rendered() });
-        }
+    for (number, ScrapedTarget { target, queries, .. }) in scraped.iter().enumerate() {
+        entries.extend(queries.iter().enumerate().map(|(query, result)| merge::MergeEntry {
+            target: number,
+            query,
+            metrics: &target.database.queries[result.index].metrics,
+            rendered: result.rendered(),
+        }));
     }
     entries
 }
 
-fn lose(askings: &mut [Asking], target: usize, query: usize, error: &Error) {
-    let asking = &mut askings[target];
-    let answer = &mut asking.queries[query];
-    let name = &asking.target.database.queries[answer.index].name;
-    if let Some(outcome) = &mut answer.outcome {
-        let error = error.clone().on_target(&asking.target.database.name).in_query(name);
-        asking.target.count_error(answer.index, error.reason());
-        outcome.end = RunEnd::Failed(error);
-        answer.kept = None;
+/// The query succeeded, and is not on the page.
+fn drop_result(scraped: &mut ScrapedTarget, query: usize, error: Error) {
+    let ScrapedTarget { target, queries, .. } = scraped;
+    let result = &mut queries[query];
+    if let Some(outcome) = &mut result.outcome {
+        target.count_error(result.index, error.reason());
+        let name = &target.database.queries[result.index].name;
+        outcome.end = RunEnd::Failed(error.on_target(&target.database.name).in_query(name));
+        result.kept = None;
     }
 }
 
-/// Writes one log line for each change of state and gives what failed.
-fn note(asking: &Asking, budget: Duration) -> Vec<Error> {
-    let mut failures = Vec::new();
-    asking.target.note_target(asking.up.as_ref().err(), asking.tried);
-    failures.extend(asking.up.as_ref().err().filter(|_| asking.queries.is_empty()).cloned());
-    for answer in &asking.queries {
-        asking.target.note_query(answer.index, answer.error(), asking.up.is_ok(), budget);
-        failures.extend(answer.error().cloned());
+/// Writes one log line for each change of state and returns what failed.
+fn note(scraped: &ScrapedTarget, budget: Duration) -> Vec<Error> {
+    let ScrapedTarget { target, up, tried, queries } = scraped;
+    let down = up.as_ref().err();
+    target.note_target(down, *tried);
+    for query in queries {
+        target.note_query(query.index, query.error(), up.is_ok(), budget);
     }
-    failures
+    let of_target = down.filter(|_| queries.is_empty());
+    of_target.into_iter().chain(queries.iter().filter_map(ScrapedQuery::error)).cloned().collect()
 }
 
-fn verdict(askings: &[Asking]) -> ScrapeOutcome {
-    let ran = askings.iter().flat_map(|asking| &asking.queries).filter(|answer| answer.outcome.is_some());
-    let queries: Vec<bool> = ran.map(|answer| answer.error().is_none()).collect();
-    let targets = || askings.iter().map(|asking| asking.up.is_ok());
-    let any = if queries.is_empty() { targets().any(|up| up) } else { queries.contains(&true) };
-    match (any, queries.contains(&false) || targets().any(|up| !up)) {
-        (_, false) => ScrapeOutcome::Complete,
-        (true, true) => ScrapeOutcome::Partial,
-        (false, true) => ScrapeOutcome::Failed,
+fn outcome(scraped: &[ScrapedTarget]) -> ScrapeOutcome {
+    let ran = scraped.iter().flat_map(|target| &target.queries).filter(|query| query.outcome.is_some());
+    let good: Vec<bool> = ran.map(|query| query.error().is_none()).collect();
+    let is_up = |target: &ScrapedTarget| target.up.is_ok();
+    let any_good = if good.is_empty() { scraped.iter().any(is_up) } else { good.contains(&true) };
+    let all_good = !good.contains(&false) && scraped.iter().all(is_up);
+    match (any_good, all_good) {
+        (_, true) => ScrapeOutcome::Complete,
+        (true, false) => ScrapeOutcome::Partial,
+        (false, false) => ScrapeOutcome::Failed,
     }
 }

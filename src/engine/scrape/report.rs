@@ -1,7 +1,7 @@
-//! Our own rows of one scrape (docs/metrics.md): rendered from this scrape's outcomes, never from a registry, so that
-//! two scrapes at once cannot overwrite each other.
+//! The exporter's own rows about one scrape (docs/metrics.md): rendered from this scrape's outcomes, never from a
+//! registry, so that two scrapes at once cannot overwrite each other.
 //!
-//! A new row is one line in [`ROWS`] and one call below it.
+//! A new family is one line in [`ROWS`] and one call below it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -15,14 +15,12 @@ use crate::exposition::page::Families;
 use crate::exposition::{Family, FamilyKind};
 use crate::name::MetricName;
 
-use super::ask::{Answer, Asking, ScrapeTime};
+use super::ask::{ScrapeTime, ScrapedQuery, ScrapedTarget};
 
 macro_rules! rows {
     ($($row:ident = $name:literal, $help:literal;)*) => {
         #[derive(Clone, Copy)]
-        enum Row { $($row,)* }
-
-        const ALL: &[Row] = &[$(Row::$row,)*];
+        enum OwnFamily { $($row,)* }
 
         /// Name and help of each row, in the page's order. All are gauges.
         const ROWS: &[(&str, &str)] = &[$((concat!("sql_exporter_", $name), $help),)*];
@@ -54,19 +52,8 @@ static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
     ROWS.iter().filter_map(family).collect()
 });
 
-/// What a report says of the scrape as a whole.
-#[derive(Debug, Clone, Copy)]
-pub struct Facts {
-    /// Its begin and budget.
-    pub time: ScrapeTime,
-    /// Series from queries.
-    pub series: u64,
-}
-
-/// Bytes of a usual line about a query.
-const LINE: usize = 128;
-
-struct Report {
+struct ReportBuilder {
+    /// One a family.
     blocks: Vec<Block>,
     /// The labels of the target or the query at hand; a row's own label goes into the gap.
     labels: LabelBytes,
@@ -74,21 +61,10 @@ struct Report {
     own: Vec<u8>,
 }
 
-impl Report {
-    fn new(askings: &[Asking]) -> Self {
-        let queries: usize = askings.iter().map(|asking| asking.queries.len()).sum();
-        let room = |row: Row| match row {
-            Row::QuerySuccess
-            | Row::QueryDuration
-            | Row::QueryRows
-            | Row::QuerySeries
-            | Row::QueryLastSuccess => queries * LINE,
-            Row::TargetUp | Row::TargetInfo | Row::TargetBackoff => askings.len() * LINE,
-            _ => 0,
-        };
-        let blocks = ALL.iter().zip(FAMILIES.iter());
-        let blocks = blocks.map(|(row, family)| Block::with_capacity(Arc::clone(family), room(*row)));
-        Report { blocks: blocks.collect(), labels: LabelBytes::default(), own: Vec::new() }
+impl ReportBuilder {
+    fn new() -> Self {
+        let blocks = FAMILIES.iter().map(|family| Block::new(Arc::clone(family))).collect();
+        ReportBuilder { blocks, labels: LabelBytes::default(), own: Vec::new() }
     }
 
     /// The rows that follow are about this target, or this query of it.
@@ -106,77 +82,79 @@ impl Report {
         }
     }
 
-    /// A row about what [`Report::about`] said last, with labels of its own.
-    fn row(&mut self, row: Row, own: &[(&'static str, &str)], value: f64) {
+    /// A row about what [`ReportBuilder::about`] named last, with labels of its own.
+    fn row(&mut self, family: OwnFamily, own: &[(&'static str, &str)], value: f64) {
         self.own.clear();
         own.iter().for_each(|(name, text)| own_label(name, text, &mut self.own));
-        self.blocks[row as usize].line(&self.labels, &self.own, value);
+        self.blocks[family as usize].line(&self.labels, &self.own, value);
     }
 
-    /// A row about the scrape.
-    fn fact(&mut self, row: Row, value: f64) {
-        self.blocks[row as usize].sample(&[], value);
+    fn target_rows(&mut self, scraped: &ScrapedTarget) {
+        let target = &scraped.target;
+        self.about(target, None);
+        self.row(OwnFamily::TargetUp, &[], f64::from(u8::from(scraped.up.is_ok())));
+        if let Some(facts) = target.facts() {
+            let (driver, tls) = (target.database.driver, facts.tls.as_str());
+            let own = [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
+            self.row(OwnFamily::TargetInfo, &own, 1.0);
+        }
+        self.row(OwnFamily::TargetBackoff, &[], target.backoff().as_secs_f64());
+    }
+
+    fn query_rows(&mut self, target: &Target, scraped: &ScrapedQuery, shown: QueryMetrics) {
+        let error = scraped.error();
+        if shown == QueryMetrics::Failing && error.is_none() {
+            return;
+        }
+        self.about(target, Some(&target.database.queries[scraped.index]));
+        let skipped = match scraped.outcome.as_ref().map(|outcome| &outcome.end) {
+            None => Some("disabled"),
+            Some(RunEnd::Skipped) => Some("when"),
+            Some(_) => None,
+        };
+        if let Some(reason) = skipped {
+            self.row(OwnFamily::QuerySkipped, &[("reason", reason)], 1.0);
+        }
+        let Some(outcome) = scraped.outcome.as_ref().filter(|_| skipped.is_none()) else { return };
+        if let Some(error) = error {
+            self.row(OwnFamily::QueryFailure, &[("reason", error.reason().as_str())], 1.0);
+        }
+        self.row(OwnFamily::QuerySuccess, &[], f64::from(u8::from(error.is_none())));
+        self.row(OwnFamily::QueryDuration, &[], outcome.took.as_secs_f64());
+        if let Some(moment) = target.history(scraped.index).succeeded {
+            self.row(OwnFamily::QueryLastSuccess, &[], moment.unix_seconds());
+        }
+        if let RunEnd::Good(rendered) = &outcome.end {
+            self.row(OwnFamily::QueryRows, &[], count(rendered.rows));
+            self.row(OwnFamily::QuerySeries, &[], count(rendered.series));
+        }
     }
 }
 
 /// The rows of this scrape, each family with one block. Families without rows are left out.
-#[must_use]
-pub fn report(askings: &[Asking], exporter: &Exporter, facts: &Facts) -> Families {
-    let mut report = Report::new(askings);
-    for asking in askings {
-        target_rows(asking, &mut report);
-        for answer in &asking.queries {
-            query_rows(asking, answer, exporter.query_metrics, &mut report);
+pub(super) fn report(
+    scraped: &[ScrapedTarget],
+    exporter: &Exporter,
+    time: ScrapeTime,
+    series: u64,
+) -> Families {
+    let mut report = ReportBuilder::new();
+    for target in scraped {
+        report.target_rows(target);
+        for query in &target.queries {
+            report.query_rows(&target.target, query, exporter.query_metrics);
         }
     }
-    report.fact(Row::ScrapeDuration, facts.time.began.elapsed().as_secs_f64());
-    report.fact(Row::ScrapeTimeout, facts.time.budget.as_secs_f64());
-    report.fact(Row::ScrapeSeries, count(facts.series));
-    report.fact(Row::ScrapeSeriesLimit, count(exporter.max_series));
+    for (family, value) in [
+        (OwnFamily::ScrapeDuration, time.began.elapsed().as_secs_f64()),
+        (OwnFamily::ScrapeTimeout, time.budget.as_secs_f64()),
+        (OwnFamily::ScrapeSeries, count(series)),
+        (OwnFamily::ScrapeSeriesLimit, count(exporter.max_series)),
+    ] {
+        report.blocks[family as usize].sample(&[], value);
+    }
     let filled = report.blocks.into_iter().filter(|block| block.series > 0);
     filled.map(|block| (Arc::clone(&block.family), vec![Arc::new(block)])).collect()
-}
-
-fn target_rows(asking: &Asking, report: &mut Report) {
-    let target = &asking.target;
-    report.about(target, None);
-    report.row(Row::TargetUp, &[], truth(asking.up.is_ok()));
-    if let Some(facts) = target.facts() {
-        let (driver, tls) = (target.database.driver, facts.tls.as_str());
-        let own = [("driver", driver), ("version", &facts.version), ("role", &facts.role), ("tls", tls)];
-        report.row(Row::TargetInfo, &own, 1.0);
-    }
-    report.row(Row::TargetBackoff, &[], target.backoff().as_secs_f64());
-}
-
-fn query_rows(asking: &Asking, answer: &Answer, shown: QueryMetrics, report: &mut Report) {
-    let target = &asking.target;
-    let error = answer.outcome.as_ref().and_then(|outcome| outcome.end.error());
-    if shown == QueryMetrics::Failing && error.is_none() {
-        return;
-    }
-    report.about(target, Some(&target.database.queries[answer.index]));
-    let mut because = |row, reason| report.row(row, &[("reason", reason)], 1.0);
-    let Some(outcome) = &answer.outcome else { return because(Row::QuerySkipped, "disabled") };
-    if let RunEnd::Skipped = outcome.end {
-        return because(Row::QuerySkipped, "when");
-    }
-    if let Some(error) = error {
-        because(Row::QueryFailure, error.reason().as_str());
-    }
-    report.row(Row::QuerySuccess, &[], truth(error.is_none()));
-    report.row(Row::QueryDuration, &[], outcome.took.as_secs_f64());
-    if let Some(moment) = target.past(answer.index).succeeded {
-        report.row(Row::QueryLastSuccess, &[], moment.unix_seconds());
-    }
-    if let RunEnd::Good(rendered) = &outcome.end {
-        report.row(Row::QueryRows, &[], count(rendered.rows));
-        report.row(Row::QuerySeries, &[], count(rendered.series));
-    }
-}
-
-fn truth(yes: bool) -> f64 {
-    f64::from(u8::from(yes))
 }
 
 /// Counts on a page stay far below 2^53.

@@ -45,7 +45,7 @@ pub(super) fn base_unit(_: &Query, metric: &Metric) -> Option<LintMessage> {
         Some((before, after)) => format!("{before}_{}{after}", unit.base),
         None => name.to_owned(),
     };
-    let scale = metric.recipe.measures().first().map_or(1.0, |(_, scale)| *scale) * unit.factor;
+    let scale = metric.recipe.measures.first().map_or(1.0, |(_, scale)| *scale) * unit.factor;
     let hint = if units::is_same(scale, 1.0) {
         format!("name it {better}")
     } else {
@@ -64,7 +64,7 @@ pub(super) fn unit_disagrees(_: &Query, metric: &Metric) -> Option<LintMessage> 
 
 /// The first column whose unit, after `scale`, is not that of the name.
 fn unit_of_column(metric: &Metric, unit: &Unit) -> Option<LintMessage> {
-    metric.recipe.measures().into_iter().find_map(|(column, scale)| {
+    metric.recipe.measures.iter().find_map(|&(ref column, scale)| {
         let of_column = units::of_column(column).filter(|from| from.base == unit.base)?;
         let wanted = of_column.factor / unit.factor;
         if units::is_same(scale, wanted) {
@@ -146,7 +146,7 @@ pub(super) fn prometheus_label(config: &Config, sink: &mut FindingSink<'_>) {
 }
 
 pub(super) fn moving_histogram(query: &Query, metric: &Metric) -> Option<LintMessage> {
-    if metric.naming.kind() != FamilyKind::Histogram || !metric.recipe.observes_rows() {
+    if metric.naming.kind() != FamilyKind::Histogram || !metric.recipe.observes_rows {
         return None;
     }
     let tokens = tokens(query.sql.text());

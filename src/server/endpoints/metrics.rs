@@ -68,7 +68,7 @@ fn scrape_selection(endpoints: &Endpoints, request: &Request, selection: &Scrape
     };
     match scrape::scrape_while(&targets, selection, time, meanwhile) {
         Ok(scraped) => {
-            targets.telemetry().scraped(scraped.verdict.word());
+            targets.telemetry().scraped(scraped.outcome.as_str());
             let mut families = scraped.families;
             if is_everything {
                 families.extend(targets.own_metrics());

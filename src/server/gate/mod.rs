@@ -119,7 +119,7 @@ impl Gate {
         let runtime = runtime.thread_keep_alive(KEEP_THREADS).build().map_err(failed)?;
         // One blocking thread that is always there: tokio panics where it has none and the machine provides none.
         let first = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(|| ()))));
-        first.map_err(|_| Error::machine("cannot start the gate: the system gives no thread"))?;
+        first.map_err(|_| Error::machine("cannot start the gate: the system cannot start a thread"))?;
         let addresses = listeners.iter().map(|listener| listener.shown().to_owned()).collect();
         let paths = listeners.iter().filter_map(Listener::path).map(ToOwned::to_owned).collect();
         let entered = runtime.enter();

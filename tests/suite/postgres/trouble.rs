@@ -218,10 +218,10 @@ fn every_session_ends_with_a_goodbye() {
     drop(harmed);
     let mut unsuited = login.clone();
     unsuited.params = vec![("target_session_attrs".to_owned(), "standby".to_owned())];
-    super::refused(unsuited);
+    drop(super::refused(unsuited));
     let mut wrong = login.clone();
     wrong.session_sql = vec!["SET nonsense = 1".to_owned()];
-    super::refused(wrong);
+    drop(super::refused(wrong));
     let words = wait_for("the sessions to end", || {
         let words = proxy.last_words();
         (words.len() >= proxy.connections()).then_some(words)

@@ -157,7 +157,7 @@ impl TargetView {
 impl QueryView {
     fn of(target: &Target, index: usize) -> Option<QueryView> {
         let query = target.database.queries.get(index)?;
-        let past = target.past(index);
+        let past = target.history(index);
         Some(QueryView {
             name: query.name.to_string(),
             collector: query.collector.to_string(),

@@ -1,5 +1,5 @@
-//! Targets that log in to one server as one user share its limits on sessions: where it gives too few for all of them, an
-//! idle session of one gives way to another that has none.
+//! Targets that log in to one server as one user share its limits on sessions. Where the server allows too few for all of
+//! them, an idle session of one target is closed for another target that has none.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -15,31 +15,30 @@ use super::queue::Queue;
 /// The first pause before a full server is asked again.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-/// A server takes a while to notice that a session has ended.
-const FREED_SOON: Duration = Duration::from_secs(1);
+/// How long a server may take to notice that a session has ended.
+const SESSION_END_TIME: Duration = Duration::from_secs(1);
 
-/// One of them.
+/// One target of a group.
 pub struct ServerGroupMember {
     pool: Pool,
     queue: Arc<Mutex<Queue>>,
-    /// Lanes that wait for a session of a neighbour.
+    /// Lanes that wait for a session of another target.
     waits: AtomicUsize,
 }
 
-/// Those of one server and user. Alone where the way to the database is not a login.
+/// The targets of one server and user. A target without a login is alone in its group.
 #[derive(Default)]
 pub struct ServerGroup(Mutex<GroupState>);
 
 #[derive(Default)]
 struct GroupState {
     members: Vec<Weak<ServerGroupMember>>,
-    /// When an idle session last gave way, and to whom.
+    /// When an idle session was last closed, and for whom.
     freed: Option<(Instant, Weak<ServerGroupMember>)>,
 }
 
 impl ServerGroup {
     /// Adds a target with its sessions and its queue.
-    #[must_use]
     pub fn join(&self, pool: Pool, queue: Arc<Mutex<Queue>>) -> Arc<ServerGroupMember> {
         let member = Arc::new(ServerGroupMember { pool, queue, waits: AtomicUsize::new(0) });
         let members = &mut self.0.lock().members;
@@ -54,13 +53,13 @@ impl ServerGroup {
     pub fn wait_for_room(&self, member: &Arc<ServerGroupMember>, pause: &mut Duration, by: Deadline) -> bool {
         member.waits.fetch_add(1, Ordering::AcqRel);
         let room = loop {
-            let hope = self.look(member);
-            if by.passed() || matches!(hope, RoomOutlook::None) {
+            let outlook = self.outlook(member);
+            if by.passed() || matches!(outlook, RoomOutlook::None) {
                 break false;
             }
             std::thread::sleep((*pause).min(by.left()));
             *pause = (*pause * 2).min(LONGEST_PAUSE);
-            if let RoomOutlook::Now = hope {
+            if let RoomOutlook::Now = outlook {
                 break true;
             }
         };
@@ -68,9 +67,9 @@ impl ServerGroup {
         room
     }
 
-    fn look(&self, member: &Arc<ServerGroupMember>) -> RoomOutlook {
+    fn outlook(&self, member: &Arc<ServerGroupMember>) -> RoomOutlook {
         let mut state = self.0.lock();
-        if let Some((_, to)) = state.freed.as_ref().filter(|(when, _)| when.elapsed() < FREED_SOON) {
+        if let Some((_, to)) = state.freed.as_ref().filter(|(when, _)| when.elapsed() < SESSION_END_TIME) {
             let is_ours = std::ptr::eq(to.as_ptr(), Arc::as_ptr(member));
             return if is_ours { RoomOutlook::Now } else { RoomOutlook::Later };
         }
@@ -88,13 +87,13 @@ impl ServerGroup {
     }
 }
 
-/// What can be hoped of the others.
+/// When another target will make room.
 #[derive(Clone, Copy)]
 enum RoomOutlook {
-    /// One has just closed a session.
+    /// It has just closed a session.
     Now,
-    /// One works, and will have an idle session.
+    /// It is at work, and will have an idle session.
     Later,
-    /// Nothing.
+    /// There is none that could.
     None,
 }

@@ -1,104 +1,83 @@
 //! The shape of one bucket a row: rows of one label set are one histogram, written when the last row is there.
 
+use std::collections::BTreeMap;
+
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::line::LabelBytes;
 use crate::metric::column::BoundColumn;
 use crate::metric::samples::{Duplicates, Samples, Tally};
-use crate::metric::value::{BoundValues, Values};
-use crate::metric::{ColumnUse, Emit, Recipe};
-use crate::name::LabelName;
+use crate::metric::values::{BoundValues, Values};
+use crate::metric::{Bind, ColumnUse, Emit, Recipe};
 use crate::yaml::keys::Keys;
 
-use super::sets::Sets;
-use super::{Bucket, Layout, no_count};
+use super::{Bucket, Layout, Totals, recipe, refuse_count};
 
 /// Takes `le_column`, `value_column` (the count), `cumulative`, `sum_column`, `count_column` and `scale`, which
 /// multiplies bounds and sum.
-pub(super) fn read(keys: &mut Keys<'_>, layout: Layout) -> Option<Box<dyn Recipe>> {
+pub(super) fn read(keys: &mut Keys<'_>, layout: Layout) -> Option<Recipe> {
     let le_column = keys.text("le_column");
-    let values = Values::read_column(keys, no_count);
+    let values = Values::read_column(keys, refuse_count);
     let is_cumulative = keys.flag("cumulative").unwrap_or(true);
-    let (sum, count) = (keys.text("sum_column"), keys.text("count_column"));
+    let totals = Totals::read(keys);
     let (values, scale) = values?.unscaled();
     if scale < 0.0 {
         keys.fault("scale", "a negative factor would turn the order of the bounds");
     }
-    Some(Box::new(Rows { layout, le_column: le_column?, values, is_cumulative, sum, count, scale }))
+    let le_column = le_column?;
+    let counted = |taken: ColumnUse| ColumnUse { part: "count of a bucket".to_owned(), ..taken };
+    let bound = ColumnUse::number(&le_column, "bound of a bucket", "");
+    let counts = values.uses().into_iter().map(counted);
+    let uses = std::iter::once(bound).chain(counts).chain(totals.uses()).collect();
+    let le = layout.le.clone();
+    Some(Recipe {
+        joins_rows: true,
+        refuses_sums: Some(
+            "rows of one histogram may have other bounds: add them up in the SQL, grouped by `le_column`",
+        ),
+        ..recipe(le, uses, RowShape { layout, le_column, values, is_cumulative, totals, scale })
+    })
 }
 
-struct Rows {
+struct RowShape {
     layout: Layout,
     le_column: String,
     values: Values,
     is_cumulative: bool,
-    sum: Option<String>,
-    count: Option<String>,
+    totals: Totals<String>,
     scale: f64,
 }
 
-impl Recipe for Rows {
-    fn own_label(&self) -> Option<&LabelName> {
-        Some(&self.layout.le)
-    }
-
-    fn refuses_empty(&self, value: f64) -> Option<&'static str> {
-        (value != 0.0)
-            .then_some("is no histogram: only 0, a histogram without observations, can stand for no rows")
-    }
-
-    fn joins_rows(&self) -> bool {
-        true
-    }
-
-    fn refuses_sums(&self) -> Option<&'static str> {
-        Some("rows of one histogram may have other bounds: add them up in the SQL, grouped by `le_column`")
-    }
-
-    fn uses(&self) -> Vec<ColumnUse> {
-        let counted = |taken: ColumnUse| ColumnUse { part: "count of a bucket".to_owned(), ..taken };
-        let sum = self.sum.iter().map(|column| ColumnUse::number(column, "sum", ""));
-        let count = self.count.iter().map(|column| ColumnUse::number(column, "count", ""));
-        let bound = ColumnUse::number(&self.le_column, "bound of a bucket", "");
-        std::iter::once(bound)
-            .chain(self.values.uses().into_iter().map(counted))
-            .chain(sum)
-            .chain(count)
-            .collect()
-    }
-
+impl Bind for RowShape {
     fn bind<'r>(&'r self, columns: &[Column]) -> Result<Box<dyn Emit + 'r>> {
-        let optional =
-            |name: &Option<String>| name.as_ref().map(|name| BoundColumn::new(columns, name)).transpose();
         Ok(Box::new(Gathering {
-            recipe: self,
+            shape: self,
             le: BoundColumn::new(columns, &self.le_column)?,
             values: self.values.bind(columns)?,
-            sum: optional(&self.sum)?,
-            count: optional(&self.count)?,
-            sets: Sets::default(),
+            totals: self.totals.bind(columns)?,
+            sets: IndexMap::default(),
             buckets: 0,
-            marks: Vec::new(),
         }))
     }
 }
 
 struct Gathering<'r> {
-    recipe: &'r Rows,
+    shape: &'r RowShape,
     le: BoundColumn,
     values: BoundValues<'r>,
-    sum: Option<BoundColumn>,
-    count: Option<BoundColumn>,
-    sets: Sets<Gathered>,
+    totals: Totals<BoundColumn>,
+    /// In the order first seen.
+    sets: IndexMap<LabelBytes, GatheredRows, RandomState>,
     /// Of all label sets.
     buckets: usize,
-    /// `,le="…"` of each bound met, by rising bounds.
-    marks: Vec<(f64, Vec<u8>)>,
 }
 
 /// The rows of one label set.
 #[derive(Default)]
-struct Gathered {
+struct GatheredRows {
     /// Bound and count, as they come.
     buckets: Vec<(f64, f64)>,
     sum: Option<f64>,
@@ -108,7 +87,7 @@ struct Gathered {
 impl Gathering<'_> {
     fn bound(&self, row: &dyn Row) -> Result<f64> {
         match self.le.number(row)? {
-            Some(bound) if !bound.is_nan() => Ok(bound * self.recipe.scale),
+            Some(bound) if !bound.is_nan() => Ok(bound * self.shape.scale),
             found => {
                 let found = if found.is_some() { "not a number" } else { "NULL" };
                 let message = format!("column `{}` is {found}, which bounds no bucket", self.le.name());
@@ -116,14 +95,23 @@ impl Gathering<'_> {
             }
         }
     }
+}
 
-    fn find(&mut self, labels: &LabelBytes, tally: &Tally) -> Result<usize> {
-        self.buckets += 1;
-        let at = self.sets.position(labels).unwrap_or_else(|| self.sets.insert(labels, Gathered::default()));
-        // Each bucket so far, and of each label set the sum and the count.
-        tally.check_room((self.buckets + 2 * self.sets.len()) as u64)?;
-        Ok(at)
-    }
+/// What was gathered for this label set, begun where it is new; counts one more bucket.
+fn find<'s>(
+    sets: &'s mut IndexMap<LabelBytes, GatheredRows, RandomState>,
+    buckets: &mut usize,
+    labels: &LabelBytes,
+    tally: &Tally,
+) -> Result<&'s mut GatheredRows> {
+    *buckets += 1;
+    let at = match sets.get_index_of(labels) {
+        Some(at) => at,
+        None => sets.insert_full(labels.clone(), GatheredRows::default()).0,
+    };
+    // Each bucket so far, and of each label set the sum and the count.
+    tally.check_room((*buckets + 2 * sets.len()) as u64)?;
+    Ok(&mut sets[at])
 }
 
 impl Emit for Gathering<'_> {
@@ -135,69 +123,58 @@ impl Emit for Gathering<'_> {
             Ok(())
         })?;
         let Some(count) = found else { return Ok(()) };
-        let at = self.find(labels, out.tally)?;
-        let sum = self.sum.as_ref().map(|column| Ok((column, column.number(row)?))).transpose()?;
-        let all = self.count.as_ref().map(|column| Ok((column, column.number(row)?))).transpose()?;
-        let Some(set) = self.sets.get_mut(at) else { return Ok(()) };
+        let set = find(&mut self.sets, &mut self.buckets, labels, out.tally)?;
         set.buckets.push((bound, count));
-        agree(&mut set.sum, sum, labels, out)?;
-        agree(&mut set.count, all, labels, out)
+        agree(&mut set.sum, self.totals.sum.as_ref(), row, labels, out)?;
+        agree(&mut set.count, self.totals.count.as_ref(), row, labels, out)
     }
 
     fn empty(&mut self, _: f64, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
-        let at = self.find(labels, out.tally)?;
-        if let Some(set) = self.sets.get_mut(at) {
-            *set = Gathered { buckets: vec![(f64::INFINITY, 0.0)], sum: Some(0.0), count: None };
-        }
+        let set = find(&mut self.sets, &mut self.buckets, labels, out.tally)?;
+        *set = GatheredRows { buckets: vec![(f64::INFINITY, 0.0)], sum: Some(0.0), count: None };
         Ok(())
     }
 
-    fn gathers(&self) -> bool {
-        self.sets.len() > 0
+    fn has_pending_rows(&self) -> bool {
+        !self.sets.is_empty()
     }
 
     fn end(&mut self, out: &mut Samples<'_>) -> Result<()> {
-        let Gathering { recipe, sets, marks, sum, .. } = self;
-        for (labels, set) in sets.iter_mut() {
-            let sum = sum.as_ref().map(|_| set.sum.map(|sum| sum * recipe.scale));
-            set.complete(recipe.is_cumulative, labels, out)?;
+        let RowShape { layout, is_cumulative, totals, scale, .. } = self.shape;
+        // `,le="…"` of each bound met.
+        let mut marks: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        for (labels, set) in &mut self.sets {
+            set.complete(*is_cumulative, labels, out)?;
             let all = set.buckets.last().map_or(0.0, |(_, count)| *count);
-            let sum = match sum {
+            let sum = match set.sum {
+                _ if totals.sum.is_none() => None,
+                Some(sum) => Some(sum * scale),
                 // SQL's sum of nothing.
-                Some(None) if all == 0.0 => Some(0.0),
-                Some(None) => return Err(out.refused(labels, "its sum is NULL in every row")),
-                sum => sum.flatten(),
+                None if all == 0.0 => Some(0.0),
+                None => return Err(out.refused(labels, "its sum is NULL in every row")),
             };
             for (bound, _) in &set.buckets {
-                if let Err(at) = place(marks, *bound) {
-                    marks.insert(at, (*bound, recipe.layout.mark(*bound)));
-                }
+                marks.entry(bound.to_bits()).or_insert_with(|| layout.mark(*bound));
             }
-            let mark = |bound| {
-                place(marks, bound).ok().and_then(|at| marks.get(at)).map(|(_, mark)| mark.as_slice())
+            let bucket = |(bound, count): &(f64, f64)| {
+                Some(Bucket { bound: *bound, mark: marks.get(&bound.to_bits())?, count: *count })
             };
-            let buckets = set.buckets.iter();
-            let buckets = buckets.filter_map(|(bound, count)| {
-                Some(Bucket { bound: *bound, mark: mark(*bound)?, count: *count })
-            });
-            recipe.layout.write(labels, buckets, sum, out)?;
+            layout.write(labels, set.buckets.iter().filter_map(bucket), sum, out)?;
         }
         Ok(())
     }
-}
-
-fn place(marks: &[(f64, Vec<u8>)], bound: f64) -> std::result::Result<usize, usize> {
-    marks.binary_search_by(|(known, _)| known.total_cmp(&bound))
 }
 
 /// Keeps what every row of a label set must say alike; NULL says nothing.
 fn agree(
     kept: &mut Option<f64>,
-    found: Option<(&BoundColumn, Option<f64>)>,
+    column: Option<&BoundColumn>,
+    row: &dyn Row,
     labels: &LabelBytes,
     out: &Samples<'_>,
 ) -> Result<()> {
-    let Some((column, Some(number))) = found else { return Ok(()) };
+    let Some(column) = column else { return Ok(()) };
+    let Some(number) = column.number(row)? else { return Ok(()) };
     match *kept {
         Some(before) if before != number => {
             let why = format!("column `{}` is {before} in one row and {number} in another", column.name());
@@ -210,7 +187,7 @@ fn agree(
     }
 }
 
-impl Gathered {
+impl GatheredRows {
     /// Sorts the buckets, makes them cumulative and adds `+Inf`.
     fn complete(&mut self, is_cumulative: bool, labels: &LabelBytes, out: &mut Samples<'_>) -> Result<()> {
         self.buckets.sort_by(|(left, _), (right, _)| left.total_cmp(right));
