@@ -13,14 +13,14 @@ use crate::driver::connection::tls::Mode;
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
-use super::login::{Encryption, Route, log_in};
-use super::stream::{Done, Shared, drive};
+use super::login::{Encryption, ServerRoute, log_in};
+use super::stream::{AlreadyEncrypted, SharedStream, drive};
 use super::talk::{Talk, failed};
 use super::wire::Link;
 
 /// What it takes to reach the session's server again.
 pub(super) struct PgCanceller {
-    pub(super) route: Route,
+    pub(super) route: ServerRoute,
     pub(super) encryption: Encryption,
     /// `Disable` where the session itself is not encrypted.
     pub(super) mode: Mode,
@@ -40,7 +40,7 @@ impl Canceller for PgCanceller {
         let failed = |error: &dyn std::fmt::Display| {
             Error::new(Reason::Connect, format!("cancel at {}: {error}", self.route.place.shown()))
         };
-        drive(&wire, by, self.token.cancel_query_raw(Shared::new(stream), Done))
+        drive(&wire, by, self.token.cancel_query_raw(SharedStream::new(stream), AlreadyEncrypted))
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))?;
         let mut rest = [0; 256];

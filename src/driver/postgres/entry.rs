@@ -16,9 +16,9 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
 
 use super::guard_statement;
-use super::guard_statement::{Limits, Own, Standing};
-use super::reply::Trouble;
-use super::send::{Style, open_ticks, tick};
+use super::guard_statement::{QueryLimits, ServerRole, SessionLimits};
+use super::reply::ExchangeError;
+use super::send::{QueryProtocol, open_ticks, tick};
 use super::session::{PgSession, catalog_marker, role};
 use super::setting;
 use super::setting::SessionSql;
@@ -30,7 +30,7 @@ pub(super) const UNDER_ONE_SYNC: usize = 10;
 
 /// What is known of poolers from the configuration and from earlier sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Through<'t> {
+pub(super) enum AssumedPooler<'t> {
     /// The session is ours alone if it has this token.
     Unknown(&'t str),
     /// A pooler hands each transaction to any server connection.
@@ -40,7 +40,7 @@ pub(super) enum Through<'t> {
 }
 
 /// What the first answer said.
-pub(super) struct Greeting {
+pub(super) struct FirstAnswer {
     pub(super) standby: bool,
     /// A new transaction may only read.
     pub(super) read_only: bool,
@@ -51,19 +51,19 @@ impl PgSession {
     ///
     /// # Errors
     /// What the server says; `timeout`, `lost`.
-    pub(super) fn greet(&mut self, through: Through<'_>, by: Deadline) -> Result<Greeting> {
+    pub(super) fn greet(&mut self, through: AssumedPooler<'_>, by: Deadline) -> Result<FirstAnswer> {
         let asked = self.talk.ask(&guard_statement::greeting(), by);
         let mut rows = asked.map_err(|trouble| failed("the first question to the server", trouble))?;
         let row = rows.pop().unwrap_or_default();
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
         let standby = value(0) == Some("t");
         let tells = self.marker_kind.tells_read_only;
-        self.standing = Standing { standby, read_only: tells.then(|| value(1) == Some("on")) };
+        self.standing = ServerRole { standby, read_only: tells.then(|| value(1) == Some("on")) };
         self.facts.role = role(standby).to_owned();
         let is_ours = match through {
-            Through::Unknown(token) => value(3) == Some(token),
-            Through::Transactions => false,
-            Through::Sessions => true,
+            AssumedPooler::Unknown(token) => value(3) == Some(token),
+            AssumedPooler::Transactions => false,
+            AssumedPooler::Sessions => true,
         };
         if is_ours {
             let backend = value(4).and_then(|pid| pid.parse().ok()).unwrap_or(0);
@@ -71,7 +71,7 @@ impl PgSession {
         } else {
             self.behind_pooler();
         }
-        Ok(Greeting { standby, read_only: value(2) == Some("on") })
+        Ok(FirstAnswer { standby, read_only: value(2) == Some("on") })
     }
 
     /// Runs `session_sql` and prepares what stands around queries.
@@ -84,18 +84,18 @@ impl PgSession {
         }
         self.has_lasting_sql = !session_sql.lasting.is_empty();
         self.local = session_sql.local.as_ref().map(|entry| entry.sql.as_str().into());
-        if self.style == Style::Simple {
+        if self.style == QueryProtocol::Simple {
             let all = session_sql.lasting.iter().chain(&session_sql.local);
             return self.run_settings(all.map(|entry| (entry.place, entry.sql.as_str())), by);
         }
-        let name = if self.style == Style::Named { setting::NAME } else { "" };
+        let name = if self.style == QueryProtocol::Named { setting::NAME } else { "" };
         let naming = guard_statement::naming(&self.marker_kind.application_name, self.watches());
         let queued = queue_settings(session_sql, name, &naming, &mut self.talk.link.out);
         if queued.map_err(unprepared)? {
             self.talk.link.send(by).map_err(unprepared)?;
             self.read_settings(session_sql, by)?;
         }
-        if self.style == Style::Named {
+        if self.style == QueryProtocol::Named {
             self.queue_preparations().map_err(unprepared)?;
         }
         Ok(())
@@ -118,7 +118,7 @@ impl PgSession {
             return Ok(());
         }
         match self.take_preparations(by) {
-            Err(Trouble::Refused(error)) if error.is_of_a_pooler() => {
+            Err(ExchangeError::Refused(error)) if error.is_of_a_pooler() => {
                 self.behind_pooler();
                 self.check_sharing()
             }
@@ -149,8 +149,8 @@ impl PgSession {
     pub(super) fn behind_pooler(&mut self) {
         self.learned.note_pooler();
         self.canceller.backend.store(0, Ordering::Relaxed);
-        if self.style == Style::Named {
-            self.style = Style::Unnamed;
+        if self.style == QueryProtocol::Named {
+            self.style = QueryProtocol::Unnamed;
         }
         self.may_be_shared = true;
         self.marker_kind.pooled = true;
@@ -169,7 +169,7 @@ impl PgSession {
 
     fn queue_preparations(&mut self) -> io::Result<()> {
         self.is_unprepared = true;
-        let unlimited = Limits::new(Duration::MAX, Own::default());
+        let unlimited = QueryLimits::new(Duration::MAX, SessionLimits::default());
         let (watches, resets) = (self.watches(), !self.has_lasting_sql);
         let out = &mut self.talk.link.out;
         if resets {
@@ -231,7 +231,7 @@ impl PgSession {
         Ok(())
     }
 
-    fn take_preparations(&mut self, by: Deadline) -> Result<(), Trouble> {
+    fn take_preparations(&mut self, by: Deadline) -> Result<(), ExchangeError> {
         // All are read, whatever the first says: what follows would find the rest of them.
         let [named, home, own, ticks] = [(); 4].map(|()| self.talk.rows(by));
         named?;
@@ -239,12 +239,12 @@ impl PgSession {
         let own: Texts = own?.pop().unwrap_or_default();
         let value = |column: usize| own.get(column).and_then(Option::as_deref);
         let millis = |column| value(column).and_then(|text| text.parse().ok()).unwrap_or(0);
-        self.own = Own { statement: millis(0), lock: millis(1) };
+        self.own = SessionLimits { statement: millis(0), lock: millis(1) };
         self.standing.read_only = self.standing.read_only.map(|_| value(2) == Some("on"));
         self.conforming_strings = Some(value(3) == Some("on"));
         self.ticks = match ticks {
             Ok(rows) => rows.len() == 3,
-            Err(Trouble::Refused(_)) => false,
+            Err(ExchangeError::Refused(_)) => false,
             Err(trouble) => return Err(trouble),
         };
         Ok(())
@@ -275,7 +275,7 @@ fn queue_settings(
     Ok(!out.is_empty())
 }
 
-fn in_settings(place: usize, trouble: Trouble) -> Error {
+fn in_settings(place: usize, trouble: ExchangeError) -> Error {
     hushed(failed(&format!("session_sql {place}"), trouble))
 }
 

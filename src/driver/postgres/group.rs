@@ -11,24 +11,24 @@ use crate::deadline::Deadline;
 use crate::driver::Health;
 
 use super::entry::UNDER_ONE_SYNC;
-use super::guard_statement::Limits;
-use super::reply::{Left, Over, Reply, Transaction};
-use super::run::{Fate, Line, ROOM, lost};
-use super::send::Group;
+use super::guard_statement::QueryLimits;
+use super::reply::{JobOutcome, Remaining, ResponseReader, TransactionStatus};
+use super::run::{PendingJobs, ROOM, Settled, lost};
+use super::send::GroupWriter;
 use super::session::PgSession;
-use super::wire::Shape;
+use super::wire::ResultShape;
 
 /// What a query and its marker usually take of [`ROOM`].
 const QUERY_BYTES: usize = 192;
 
 /// The shapes and limits of the queries under one `Sync`.
-type SentGroup = Vec<(Arc<Shape>, Limits)>;
+type SentGroup = Vec<(Arc<ResultShape>, QueryLimits)>;
 
 impl PgSession {
     /// The first jobs, `count` at most, [`UNDER_ONE_SYNC`] at most under each `Sync`. What an error skips stays in line.
     pub(super) fn groups(
         &mut self,
-        line: &mut Line<'_, '_>,
+        line: &mut PendingJobs<'_, '_>,
         count: usize,
         by: Deadline,
     ) -> Result<(), Health> {
@@ -48,7 +48,8 @@ impl PgSession {
                 let until = pending.job.answer_due(start, by);
                 let leads = index + 1 < group.len();
                 let before = 1 + usize::from(index == 0 && self.local.is_some());
-                let reply = Reply::new(pending.job, &self.talk.types, Some(Arc::clone(shape)), before);
+                let reply =
+                    ResponseReader::new(pending.job, &self.talk.types, Some(Arc::clone(shape)), before);
                 let mut reply = reply.grouped(leads, began).bound_to(bound);
                 let over = reply.read(&mut self.talk.link, &mut self.spans, until);
                 first = first.or(reply.settings_before());
@@ -79,7 +80,7 @@ impl PgSession {
                 // that went with its transaction. A limit of ours ends quick queries on a busy server now and then, and
                 // tables change: there it is believed, or each would cost a session.
                 Some((index, over, since, limits, until)) => {
-                    let is_believed = over.as_ref().is_ok_and(Over::failed_by_itself);
+                    let is_believed = over.as_ref().is_ok_and(JobOutcome::failed_by_itself);
                     let fate = self.settle(line, place + index, over, since, limits, until)?;
                     if !is_believed && !ran.is_empty() {
                         return Err(Health::Spent);
@@ -88,11 +89,11 @@ impl PgSession {
                         self.tell(line.remove(place).job, over, since, limits, by);
                     }
                     match fate {
-                        Fate::Ended { left: Left::Nothing(Transaction::None), .. } => {
+                        Settled::Ended { left: Remaining::Nothing(TransactionStatus::None), .. } => {
                             place += group.len() - index - 1;
                         }
-                        Fate::Ended { .. } => return Err(Health::Spent),
-                        Fate::Again => place += group.len() - index,
+                        Settled::Ended { .. } => return Err(Health::Spent),
+                        Settled::Again => place += group.len() - index,
                     }
                 }
             }
@@ -103,14 +104,14 @@ impl PgSession {
     /// Gives the shapes and limits of as many as there was room for, group by group.
     fn queue_groups(
         &mut self,
-        line: &Line<'_, '_>,
+        line: &PendingJobs<'_, '_>,
         count: usize,
         by: Deadline,
     ) -> io::Result<Vec<SentGroup>> {
         let mut groups = Vec::with_capacity(count.div_ceil(UNDER_ONE_SYNC));
         let mut sent = Vec::with_capacity(count.min(UNDER_ONE_SYNC));
         let way = self.way();
-        let new = || Group::new(self.own, self.ticks);
+        let new = || GroupWriter::new(self.own, self.ticks);
         let longest = self.limits(std::time::Duration::MAX, by).ours;
         let longest = std::time::Duration::from_millis(longest.into());
         let mut group = new();

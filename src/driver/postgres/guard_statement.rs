@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::styles;
-use super::styles::Styles;
+use super::styles::TextStyles;
 use super::wire::Fields;
 
 /// How long a query waits for a lock: longer, and a lane would wait behind somebody's DDL for a whole scrape.
@@ -20,7 +20,7 @@ pub(super) const NAME: &str = "sqlexp_marker";
 
 /// What the markers of a session have in common.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Kind {
+pub(super) struct GuardOptions {
     /// The query may only read.
     pub(super) read_only: bool,
     /// A pooler may run each transaction on another server connection: the server itself takes the smaller of our limits
@@ -44,12 +44,12 @@ pub(super) fn catalog_only() -> String {
 }
 
 /// The marker's text, with `$1` for the limit on a statement and `$2` for the wait for a lock, both in milliseconds.
-pub(super) fn text(kind: &Kind) -> String {
+pub(super) fn text(kind: &GuardOptions) -> String {
     // The last one: what stands before it is set by then.
     format!("{}, {}", without_fingerprint(kind), fingerprint())
 }
 
-fn without_fingerprint(kind: &Kind) -> String {
+fn without_fingerprint(kind: &GuardOptions) -> String {
     // The first three are for `row`.
     let mut columns = vec![
         CLOCK.to_owned(),
@@ -126,13 +126,13 @@ pub(super) const TICKS: &str = "sqlexp_ticks";
 /// The marker once more, as a statement with a row for each query of a group: to fetch the next row of a portal costs the
 /// server a third of a statement. `count` rows at most are fetched. Without the fingerprint, which costs as much as the
 /// rest: it stands before and behind the group.
-pub(super) fn ticks(kind: &Kind, count: usize) -> String {
+pub(super) fn ticks(kind: &GuardOptions, count: usize) -> String {
     format!("{} FROM pg_catalog.generate_series(1, {count})", without_fingerprint(kind))
 }
 
 /// What a server is to its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Standing {
+pub(super) struct ServerRole {
     /// It is in recovery.
     pub(super) standby: bool,
     /// Its sessions may only read, where that was asked.
@@ -141,17 +141,17 @@ pub(super) struct Standing {
 
 /// What a marker's row says.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Row {
+pub(super) struct GuardRow {
     /// The server's time in seconds.
     pub(super) clock: f64,
     /// `None`: the row is one of [`clock`].
-    pub(super) standing: Option<Standing>,
+    pub(super) standing: Option<ServerRole>,
     /// A hash of the session's [`fingerprint`]; `None`: the row is one of [`ticks`].
     pub(super) fingerprint: Option<u64>,
 }
 
 /// Reads the row (the body of a `DataRow`) that a marker answers with.
-pub(super) fn row(body: &[u8]) -> Option<Row> {
+pub(super) fn row(body: &[u8]) -> Option<GuardRow> {
     let mut fields = Fields(body);
     let count = fields.short()?;
     let clock = fields.value()??;
@@ -161,7 +161,7 @@ pub(super) fn row(body: &[u8]) -> Option<Row> {
     if count > 2 {
         let standby = fields.value()?? == b"t";
         let read_only = fields.value()?.map(|value| value == b"on");
-        standing = Some(Standing { standby, read_only });
+        standing = Some(ServerRole { standby, read_only });
         rest -= 2;
     }
     let mut last = None;
@@ -170,18 +170,18 @@ pub(super) fn row(body: &[u8]) -> Option<Row> {
     }
     let fingerprint = last.filter(|text| text.starts_with(FINGERPRINT.as_bytes()));
     let fingerprint = fingerprint.map(|text| foldhash::fast::FixedState::with_seed(0).hash_one(text));
-    Some(Row { clock, standing, fingerprint })
+    Some(GuardRow { clock, standing, fingerprint })
 }
 
 /// The styles near the end of a pooled marker's row.
-pub(super) fn styles(body: &[u8]) -> Option<Styles> {
+pub(super) fn styles(body: &[u8]) -> Option<TextStyles> {
     let mut fields = Fields(body);
     let before = fields.short()?.checked_sub(styles::COUNT + 1)?;
     for _ in 0..before {
         fields.value()?;
     }
     let mut text = || Some(std::str::from_utf8(fields.value()??).unwrap_or_default());
-    Some(Styles::read(text()?, text()?, text()?))
+    Some(TextStyles::read(text()?, text()?, text()?))
 }
 
 /// The first question of a session: what server this is, and whether it is the very one that was told `token` at the
@@ -196,7 +196,7 @@ pub(super) fn greeting() -> String {
 /// A setting that means nothing to anybody; only this session has it.
 pub(super) const TOKEN: &str = "sql_exporter.session";
 
-/// The question for a server's [`Standing`].
+/// The question for a server's [`ServerRole`].
 pub(super) fn standing(tells_read_only: bool) -> String {
     format!("SELECT pg_catalog.pg_is_in_recovery(), {}", if tells_read_only { READ_ONLY } else { "NULL" })
 }
@@ -258,7 +258,7 @@ const SETTINGS: [&str; 4] = [
 /// answer than at its beginning is not used again. `resets`: [`RESET_ALL`] stood before it, so that the name is given
 /// again; and locks of the session are given back. Where `session_sql` has set up the session for good, it may hold a
 /// lock itself, and the locks are counted.
-pub(super) fn state(kind: &Kind, resets: bool, watches: bool) -> String {
+pub(super) fn state(kind: &GuardOptions, resets: bool, watches: bool) -> String {
     let settings = format!("session_user, {}, {}", current(&READ_BY), current(&SETTINGS));
     if resets {
         let names = names(&kind.application_name, watches);
@@ -283,14 +283,14 @@ pub(super) fn sets_something(sql: &str) -> bool {
 
 /// The limits that a session has of its own, in milliseconds; 0 is none.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Own {
+pub(super) struct SessionLimits {
     pub(super) statement: u32,
     pub(super) lock: u32,
 }
 
 /// The limits of one query: ours and the session's own, whichever is smaller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct QueryLimits {
     /// On the statement, in milliseconds. Never 0, which would be "no limit".
     pub(super) statement: u32,
     /// On the wait for a lock, in milliseconds.
@@ -299,13 +299,13 @@ pub(super) struct Limits {
     pub(super) ours: u32,
 }
 
-impl Limits {
+impl QueryLimits {
     /// For a query that may take `span` of the server's time.
-    pub(super) fn new(span: Duration, own: Own) -> Self {
+    pub(super) fn new(span: Duration, own: SessionLimits) -> Self {
         const LONGEST: u32 = 2_147_483_647;
         let ours = u32::try_from(span.as_millis()).unwrap_or(LONGEST).clamp(1, LONGEST);
         let shorter = |limit: u32, own: u32| if own == 0 { limit } else { limit.min(own) };
-        Limits { statement: shorter(ours, own.statement), lock: shorter(LOCK_TIMEOUT, own.lock), ours }
+        QueryLimits { statement: shorter(ours, own.statement), lock: shorter(LOCK_TIMEOUT, own.lock), ours }
     }
 
     /// A marker's text with them instead of its parameters.
@@ -325,12 +325,18 @@ mod tests {
                         pg_catalog.set_config('lock_timeout', $2, true), \
                         pg_catalog.set_config('transaction_read_only', 'on', true)";
         let last = fingerprint();
-        assert_eq!(text(&Kind { read_only: true, ..Kind::default() }), format!("{expected}, {last}"));
-        let catalog = Kind { read_only: true, catalog_only: true, ..Kind::default() };
+        assert_eq!(
+            text(&GuardOptions { read_only: true, ..GuardOptions::default() }),
+            format!("{expected}, {last}")
+        );
+        let catalog = GuardOptions { read_only: true, catalog_only: true, ..GuardOptions::default() };
         assert_eq!(text(&catalog), format!("{expected}, {CATALOG_ONLY}, {last}"));
-        assert!(!text(&Kind { pooled: true, ..Kind::default() }).contains("'transaction_read_only'"));
         assert!(
-            text(&Kind { tells_read_only: true, ..Kind::default() })
+            !text(&GuardOptions { pooled: true, ..GuardOptions::default() })
+                .contains("'transaction_read_only'")
+        );
+        assert!(
+            text(&GuardOptions { tells_read_only: true, ..GuardOptions::default() })
                 .contains("default_transaction_read_only")
         );
     }
@@ -345,7 +351,7 @@ mod tests {
     #[test]
     fn a_markers_row_tells_the_time_and_the_standing() {
         let body = b"\0\x04\0\0\0\x0c1700000000.5\0\0\0\x01t\xff\xff\xff\xff\0\0\0\x01x";
-        let standing = Standing { standby: true, read_only: None };
+        let standing = ServerRole { standby: true, read_only: None };
         let found = row(body).unwrap();
         assert_eq!(found.fingerprint, None);
         assert_eq!((found.clock, found.standing), (1_700_000_000.5, Some(standing)));
@@ -368,7 +374,7 @@ mod tests {
     #[test]
     fn the_smaller_limit_holds_and_there_is_always_one() {
         let limits = |millis, statement, lock| {
-            let limits = Limits::new(Duration::from_millis(millis), Own { statement, lock });
+            let limits = QueryLimits::new(Duration::from_millis(millis), SessionLimits { statement, lock });
             (limits.statement, limits.lock, limits.ours)
         };
         assert_eq!(limits(5_000, 0, 0), (5_000, 2_000, 5_000));

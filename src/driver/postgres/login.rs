@@ -1,6 +1,6 @@
 //! From an address to an entered session: connect, encrypt, log in. Each step ends by the deadline.
 //!
-//! tokio-postgres does the login itself (startup, SCRAM with channel binding, MD5) on a [`Shared`] stream that we take
+//! tokio-postgres does the login itself (startup, SCRAM with channel binding, MD5) on a [`SharedStream`] stream that we take
 //! back afterwards. What it leaves to others is here: TLS modes, and refusing to send a password in clear text.
 
 use std::error::Error as _;
@@ -28,27 +28,27 @@ use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
 use super::errors::ServerError;
-use super::options::Liveness;
-use super::stream::{Done, Shared, Stream, Wire, drive};
+use super::options::KeepaliveOptions;
+use super::stream::{AlreadyEncrypted, SharedSocket, SharedStream, Stream, drive};
 
 /// Where a server listens.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum ServerAddress {
     /// Over TCP.
-    Host(Host),
+    Host(TcpHost),
     /// A Unix socket: its own path, which is made of the folder as configured and the port.
     Unix { path: PathBuf, folder: PathBuf, port: u16 },
 }
 
 /// A server on the network.
 #[derive(Debug, Clone)]
-pub(super) struct Host {
+pub(super) struct TcpHost {
     /// As configured.
     pub(super) name: HostPort,
     /// Where it is (`hostaddr`); `None`: the name says it.
     pub(super) address: Option<IpAddr>,
     /// What its connections have that others have not.
-    pub(super) liveness: Liveness,
+    pub(super) liveness: KeepaliveOptions,
 }
 
 /// What a connection is encrypted by.
@@ -64,60 +64,60 @@ pub(super) struct Encryption {
 /// What a server of PostgreSQL 17 or later, and only such a one, is asked for in the handshake.
 const PROTOCOL: &[u8] = b"postgresql";
 
-impl Place {
+impl ServerAddress {
     /// For messages: `db.example:5432`, or the socket's path.
     pub(super) fn shown(&self) -> String {
         match self {
-            Place::Host(Host { name: HostPort { host, port }, .. }) if host.contains(':') => {
+            ServerAddress::Host(TcpHost { name: HostPort { host, port }, .. }) if host.contains(':') => {
                 format!("[{host}]:{port}")
             }
-            Place::Host(Host { name: HostPort { host, port }, .. }) => format!("{host}:{port}"),
-            Place::Unix { path, .. } => path.display().to_string(),
+            ServerAddress::Host(TcpHost { name: HostPort { host, port }, .. }) => format!("{host}:{port}"),
+            ServerAddress::Unix { path, .. } => path.display().to_string(),
         }
     }
 
     /// The socket's path in PostgreSQL's socket folder.
     pub(super) fn in_folder(folder: &Path, port: u16) -> Self {
-        Place::Unix { path: folder.join(format!(".s.PGSQL.{port}")), folder: folder.to_owned(), port }
+        ServerAddress::Unix { path: folder.join(format!(".s.PGSQL.{port}")), folder: folder.to_owned(), port }
     }
 }
 
 /// A server that was reached once: the very address, so that a cancel meets the same one.
 #[derive(Debug, Clone)]
-pub(super) struct Route {
+pub(super) struct ServerRoute {
     /// What was configured.
-    pub(super) place: Place,
+    pub(super) place: ServerAddress,
     peer: Option<SocketAddr>,
 }
 
-impl Route {
+impl ServerRoute {
     /// Connects to a place for the first time.
-    pub(super) fn find(place: &Place, by: Deadline) -> Result<(Route, Wire)> {
+    pub(super) fn find(place: &ServerAddress, by: Deadline) -> Result<(ServerRoute, SharedSocket)> {
         let (peer, wire) = match place {
-            Place::Host(Host { name, address, liveness }) => {
+            ServerAddress::Host(TcpHost { name, address, liveness }) => {
                 let at = address.map_or_else(|| name.host.clone(), |address| address.to_string());
                 let stream = resolve::connect(&at, name.port, by)?;
                 let peer = stream.peer_addr().ok();
                 let socket = Socket::from(stream);
                 liveness.apply(&socket).map_err(|error| unreachable(place, &error))?;
-                (peer, Wire::new(TimedSocket::new(socket), by))
+                (peer, SharedSocket::new(TimedSocket::new(socket), by))
             }
-            Place::Unix { path, .. } => {
-                (None, Wire::to_unix(path, by).map_err(|error| unreachable(place, &error))?)
+            ServerAddress::Unix { path, .. } => {
+                (None, SharedSocket::to_unix(path, by).map_err(|error| unreachable(place, &error))?)
             }
         };
-        Ok((Route { place: place.clone(), peer }, wire))
+        Ok((ServerRoute { place: place.clone(), peer }, wire))
     }
 
     /// Connects to the same address again.
-    pub(super) fn again(&self, by: Deadline) -> Result<Wire> {
+    pub(super) fn again(&self, by: Deadline) -> Result<SharedSocket> {
         match (&self.place, self.peer) {
-            (Place::Host(_), Some(peer)) => {
+            (ServerAddress::Host(_), Some(peer)) => {
                 let stream =
                     resolve::connect_to(peer, by).map_err(|error| unreachable(&self.place, &error))?;
-                Ok(Wire::new(TimedSocket::new(Socket::from(stream)), by))
+                Ok(SharedSocket::new(TimedSocket::new(Socket::from(stream)), by))
             }
-            _ => Route::find(&self.place, by).map(|(_, wire)| wire),
+            _ => ServerRoute::find(&self.place, by).map(|(_, wire)| wire),
         }
     }
 
@@ -129,8 +129,8 @@ impl Route {
     pub(super) fn tls_state(&self, stream: &Stream, tls: &Tls) -> TlsState {
         match &self.place {
             _ if stream.is_encrypted() => tls.state(),
-            Place::Unix { .. } => TlsState::Local,
-            Place::Host(_) => TlsState::Plain,
+            ServerAddress::Unix { .. } => TlsState::Local,
+            ServerAddress::Host(_) => TlsState::Plain,
         }
     }
 
@@ -141,12 +141,12 @@ impl Route {
     /// `tls`, `timeout`, `connect`; `protocol` when this is no PostgreSQL.
     pub(super) fn secure(
         &self,
-        wire: Wire,
+        wire: SharedSocket,
         encryption: &Encryption,
         mode: Mode,
         by: Deadline,
     ) -> Result<Stream> {
-        let Place::Host(Host { name, .. }) = &self.place else { return Ok(Stream::plain(wire)) };
+        let ServerAddress::Host(TcpHost { name, .. }) = &self.place else { return Ok(Stream::plain(wire)) };
         if mode == Mode::Disable {
             return Ok(Stream::plain(wire));
         }
@@ -171,7 +171,13 @@ impl Route {
         }
     }
 
-    fn shake_hands(&self, wire: Wire, encryption: &Encryption, host: &str, by: Deadline) -> Result<Stream> {
+    fn shake_hands(
+        &self,
+        wire: SharedSocket,
+        encryption: &Encryption,
+        host: &str,
+        by: Deadline,
+    ) -> Result<Stream> {
         let tls = &encryption.tls;
         let mut config = tls.client_config()?;
         config.enable_sni = encryption.sni;
@@ -196,7 +202,7 @@ impl Route {
     }
 }
 
-fn unreachable(place: &Place, error: &io::Error) -> Error {
+fn unreachable(place: &ServerAddress, error: &io::Error) -> Error {
     let shown = place.shown();
     match error.kind() {
         io::ErrorKind::TimedOut => {
@@ -206,7 +212,7 @@ fn unreachable(place: &Place, error: &io::Error) -> Error {
     }
 }
 
-fn handshake(place: &Place, error: &io::Error) -> Error {
+fn handshake(place: &ServerAddress, error: &io::Error) -> Error {
     let shown = place.shown();
     match error.kind() {
         io::ErrorKind::TimedOut => {
@@ -225,14 +231,14 @@ fn handshake(place: &Place, error: &io::Error) -> Error {
 }
 
 /// The server sent more than a login needs.
-fn endless(place: &Place) -> Error {
+fn endless(place: &ServerAddress) -> Error {
     let message = format!("login to {}: the server sent more than 1 MiB before it let us in", place.shown());
     Error::new(Reason::Limit, message)
         .with_hint("this is no PostgreSQL server that works: check host and port")
 }
 
 /// A session right after its login.
-pub(super) struct Entered {
+pub(super) struct LoggedIn {
     /// Where the server's messages come from; nothing was read beyond the login.
     pub(super) stream: Stream,
     /// What a cancel needs.
@@ -247,12 +253,12 @@ pub(super) struct Entered {
 /// `auth`, `timeout`, `connect`, `tls`, `permission`, `server`.
 pub(super) fn log_in(
     stream: Stream,
-    route: &Route,
+    route: &ServerRoute,
     config: &Config,
     mode: Mode,
     password: Option<&Secret>,
     by: Deadline,
-) -> Result<Entered> {
+) -> Result<LoggedIn> {
     let wire = stream.wire().clone();
     let mut config = config.clone();
     if let Some(password) = password {
@@ -265,9 +271,9 @@ pub(super) fn log_in(
     config.ssl_negotiation(SslNegotiation::Direct);
     config.ssl_mode(if stream.is_encrypted() { SslMode::Require } else { SslMode::Disable });
     let encrypted = stream.is_encrypted();
-    let shared = Shared::new(stream);
+    let shared = SharedStream::new(stream);
     let place = &route.place;
-    let (client, connection) = drive(&wire, by, config.connect_raw(shared.clone(), Done))
+    let (client, connection) = drive(&wire, by, config.connect_raw(shared.clone(), AlreadyEncrypted))
         .map_err(|error| broken(place, &error))?
         .map_err(|error| refused(place, &error, encrypted))?;
     let token = client.cancel_token();
@@ -276,7 +282,7 @@ pub(super) fn log_in(
     drop((client, connection));
     let stream =
         shared.into_stream().ok_or_else(|| Error::new(Reason::Panic, "the login kept its stream"))?;
-    Ok(Entered { stream, token, version })
+    Ok(LoggedIn { stream, token, version })
 }
 
 fn clear_text(password: &Secret) -> Result<Vec<u8>> {
@@ -287,7 +293,7 @@ fn clear_text(password: &Secret) -> Result<Vec<u8>> {
 }
 
 /// A failed login as tokio-postgres tells it.
-fn refused(place: &Place, error: &tokio_postgres::Error, encrypted: bool) -> Error {
+fn refused(place: &ServerAddress, error: &tokio_postgres::Error, encrypted: bool) -> Error {
     let shown = place.shown();
     if let Some(error) = error.as_db_error() {
         return ServerError::from(error).of_login(&shown, encrypted);
@@ -320,7 +326,7 @@ fn before_the_password(said: &str, shown: &str) -> Error {
 }
 
 /// A login that ended in the socket or in TLS.
-fn broken(place: &Place, error: &io::Error) -> Error {
+fn broken(place: &ServerAddress, error: &io::Error) -> Error {
     let shown = place.shown();
     let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
     match error.kind() {
@@ -365,9 +371,11 @@ mod tests {
         let server = std::thread::spawn(move || curious(&listener));
         let by = Deadline::within(Duration::from_secs(10));
         let name = HostPort { host: "db.example".into(), port: 5432 };
-        let place = Place::Host(Host { name, address: None, liveness: Liveness::default() });
-        let route = Route { place, peer: Some((peer, 5432).into()) };
-        let wire = Wire::new(TimedSocket::new(Socket::from(TcpStream::connect(address).unwrap())), by);
+        let place =
+            ServerAddress::Host(TcpHost { name, address: None, liveness: KeepaliveOptions::default() });
+        let route = ServerRoute { place, peer: Some((peer, 5432).into()) };
+        let wire =
+            SharedSocket::new(TimedSocket::new(Socket::from(TcpStream::connect(address).unwrap())), by);
         let password = Secret::new("c4nary-secret".into());
         let mut config = Config::new();
         config.user("exporter");

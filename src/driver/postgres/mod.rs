@@ -3,7 +3,7 @@
 //! Owns which host is taken and what the driver's own parameters mean. Below it: `login` (connect, TLS, password),
 //! `entry` (what follows a login), `run` (jobs), `send` (a query), `reply` (its answer), `wire` (messages), `values`
 //! (types). Another way to send
-//! a query is one more [`Style`]; another parameter is one line in [`Options::read`].
+//! a query is one more [`QueryProtocol`]; another parameter is one line in [`Options::read`].
 
 pub mod advice;
 mod binary;
@@ -51,11 +51,11 @@ use super::statement::Dialect;
 use super::{AllowedStatements, Driver, Endpoint, Facts, Session, Sql, TlsState};
 
 use self::cancel::PgCanceller;
-use self::entry::{Greeting, Through};
-use self::login::{Encryption, Entered, Host, Place, Route, log_in};
-use self::options::{Options, Pooler, Wanted};
-use self::send::Style;
-use self::server_info::Learned;
+use self::entry::{AssumedPooler, FirstAnswer};
+use self::login::{Encryption, LoggedIn, ServerAddress, ServerRoute, TcpHost, log_in};
+use self::options::{Options, PoolerMode, TargetSessionAttrs};
+use self::send::QueryProtocol;
+use self::server_info::ServerInfo;
 use self::session::PgSession;
 use self::setting::SessionSql;
 use self::talk::Talk;
@@ -143,7 +143,7 @@ struct PgEndpoint {
     encryption: Encryption,
     console: bool,
     refused: Refused,
-    learned: Arc<Learned>,
+    learned: Arc<ServerInfo>,
 }
 
 impl Endpoint for PgEndpoint {
@@ -227,19 +227,19 @@ impl PgEndpoint {
     }
 
     /// In the order to try.
-    fn places(&self) -> Vec<Place> {
+    fn places(&self) -> Vec<ServerAddress> {
         if let Some(folder) = &self.login.socket {
             let port = self.login.hosts.first().map_or(5432, |host| host.port);
-            return vec![Place::in_folder(folder, port)];
+            return vec![ServerAddress::in_folder(folder, port)];
         }
         let place = |(index, name): (usize, &HostPort)| {
             if name.is_socket() {
-                return Place::in_folder(Path::new(&name.host), name.port);
+                return ServerAddress::in_folder(Path::new(&name.host), name.port);
             }
             let address = self.options.addresses.get(index).copied().flatten();
-            Place::Host(Host { name: name.clone(), address, liveness: self.options.liveness })
+            ServerAddress::Host(TcpHost { name: name.clone(), address, liveness: self.options.liveness })
         };
-        let mut places: Vec<Place> = self.login.hosts.iter().enumerate().map(place).collect();
+        let mut places: Vec<ServerAddress> = self.login.hosts.iter().enumerate().map(place).collect();
         if self.options.at_random {
             // Each of these hashers has a seed of its own.
             places.sort_by_cached_key(|_| foldhash::fast::RandomState::default().hash_one(0));
@@ -250,8 +250,8 @@ impl PgEndpoint {
     /// Of a password file, the line for this place is the password.
     fn enter_with(
         &self,
-        place: &Place,
-        wanted: Wanted,
+        place: &ServerAddress,
+        wanted: TargetSessionAttrs,
         password: Option<&Secret>,
         by: Deadline,
     ) -> Result<PgSession> {
@@ -264,8 +264,8 @@ impl PgEndpoint {
         };
         let database = self.login.database.as_ref().unwrap_or(&user);
         let (host, port) = match place {
-            Place::Host(Host { name, .. }) => (name.host.clone(), name.port),
-            Place::Unix { folder, port, .. } => {
+            ServerAddress::Host(TcpHost { name, .. }) => (name.host.clone(), name.port),
+            ServerAddress::Unix { folder, port, .. } => {
                 // As libpq: the folder that it looks into by itself is called so.
                 let is_default = SOCKETS.iter().any(|known| Path::new(known) == folder);
                 let shown =
@@ -292,8 +292,8 @@ impl PgEndpoint {
     /// A session at one place that has the role wanted.
     fn enter(
         &self,
-        place: &Place,
-        wanted: Wanted,
+        place: &ServerAddress,
+        wanted: TargetSessionAttrs,
         password: Option<&Secret>,
         by: Deadline,
     ) -> Result<PgSession> {
@@ -311,24 +311,24 @@ impl PgEndpoint {
 
     fn enter_as(
         &self,
-        place: &Place,
+        place: &ServerAddress,
         mode: Mode,
-        wanted: Wanted,
+        wanted: TargetSessionAttrs,
         password: Option<&Secret>,
         by: Deadline,
     ) -> Result<PgSession> {
         let token = token();
-        let is_pooled = self.options.pooler == Pooler::Transaction || self.learned.has_pooler();
+        let is_pooled = self.options.pooler == PoolerMode::TransactionStatus || self.learned.has_pooler();
         let through = match self.options.pooler {
-            Pooler::Session => Through::Sessions,
-            _ if is_pooled || self.console => Through::Transactions,
-            _ => Through::Unknown(&token),
+            PoolerMode::Session => AssumedPooler::Sessions,
+            _ if is_pooled || self.console => AssumedPooler::Transactions,
+            _ => AssumedPooler::Unknown(&token),
         };
         match self.start(place, mode, wanted, password, through, by) {
             // A pooler that knows no startup options.
-            Err(error) if matches!(through, Through::Unknown(_)) && is_about_options(&error) => {
+            Err(error) if matches!(through, AssumedPooler::Unknown(_)) && is_about_options(&error) => {
                 self.learned.note_pooler();
-                self.start(place, mode, wanted, password, Through::Transactions, by)
+                self.start(place, mode, wanted, password, AssumedPooler::Transactions, by)
             }
             done => done,
         }
@@ -342,21 +342,21 @@ impl PgEndpoint {
 
     fn start(
         &self,
-        place: &Place,
+        place: &ServerAddress,
         mode: Mode,
-        wanted: Wanted,
+        wanted: TargetSessionAttrs,
         password: Option<&Secret>,
-        through: Through<'_>,
+        through: AssumedPooler<'_>,
         by: Deadline,
     ) -> Result<PgSession> {
-        let (route, wire) = Route::find(place, by)?;
+        let (route, wire) = ServerRoute::find(place, by)?;
         let stream = route.secure(wire, &self.encryption, mode, by)?;
         let token = match through {
-            Through::Unknown(token) => Some(token),
-            Through::Transactions | Through::Sessions => None,
+            AssumedPooler::Unknown(token) => Some(token),
+            AssumedPooler::Transactions | AssumedPooler::Sessions => None,
         };
         let mut config = self.options.config(&self.login, token);
-        if through == Through::Sessions || self.console {
+        if through == AssumedPooler::Sessions || self.console {
             config.application_name(self.options.application_name());
         }
         let entered = log_in(stream, &route, &config, self.login.tls.mode, password, by)?;
@@ -372,13 +372,13 @@ impl PgEndpoint {
             password: password.cloned(),
         });
         let style = match (self.console, self.options.simple) {
-            (true, _) => Style::Console,
-            (false, true) => Style::Simple,
-            (false, false) => Style::Named,
+            (true, _) => QueryProtocol::Console,
+            (false, true) => QueryProtocol::Simple,
+            (false, false) => QueryProtocol::Named,
         };
-        let marker = guard_statement::Kind {
+        let marker = guard_statement::GuardOptions {
             read_only: self.login.read_only,
-            pooled: style == Style::Simple,
+            pooled: style == QueryProtocol::Simple,
             application_name: self.options.application_name().to_owned(),
             tells_read_only: wanted.is_about_writes(),
             catalog_only: false,
@@ -394,12 +394,12 @@ impl PgEndpoint {
         }
         let greeting = session.greet(through, by)?;
         check_role(place, wanted, &greeting)?;
-        session.is_bound = wanted != Wanted::Any;
+        session.is_bound = wanted != TargetSessionAttrs::Any;
         session.settle_in(&self.session_sql, by)?;
         Ok(session)
     }
 
-    fn facts(&self, entered: &Entered, route: &Route, mode: Mode) -> Facts {
+    fn facts(&self, entered: &LoggedIn, route: &ServerRoute, mode: Mode) -> Facts {
         let tls = match route.tls_state(&entered.stream, &self.login.tls) {
             TlsState::Plain if mode != self.login.tls.mode => TlsState::PlainByRule,
             tls => tls,
@@ -415,14 +415,14 @@ impl PgEndpoint {
 }
 
 /// Checks `target_session_attrs`.
-fn check_role(place: &Place, wanted: Wanted, greeting: &Greeting) -> Result<()> {
-    let Greeting { standby, read_only } = *greeting;
+fn check_role(place: &ServerAddress, wanted: TargetSessionAttrs, greeting: &FirstAnswer) -> Result<()> {
+    let FirstAnswer { standby, read_only } = *greeting;
     let (suited, found) = match wanted {
-        Wanted::Any => (true, ""),
-        Wanted::Primary => (!standby, "a standby"),
-        Wanted::Standby => (standby, "a primary"),
-        Wanted::ReadWrite => (!read_only, "read-only"),
-        Wanted::ReadOnly => (read_only, "read-write"),
+        TargetSessionAttrs::Any => (true, ""),
+        TargetSessionAttrs::Primary => (!standby, "a standby"),
+        TargetSessionAttrs::Standby => (standby, "a primary"),
+        TargetSessionAttrs::ReadWrite => (!read_only, "read-only"),
+        TargetSessionAttrs::ReadOnly => (read_only, "read-write"),
     };
     if suited {
         return Ok(());

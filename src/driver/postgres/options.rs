@@ -16,7 +16,7 @@ use super::guard_statement;
 
 /// Which servers of several are taken: libpq's `target_session_attrs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Wanted {
+pub(super) enum TargetSessionAttrs {
     #[default]
     Any,
     ReadWrite,
@@ -27,28 +27,28 @@ pub(super) enum Wanted {
 
 /// What to try first, and what if no host suits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Turns(Wanted, Option<Wanted>);
+pub(super) struct Turns(TargetSessionAttrs, Option<TargetSessionAttrs>);
 
 const WANTED: &[(&str, Turns)] = &[
-    ("any", Turns(Wanted::Any, None)),
-    ("read-write", Turns(Wanted::ReadWrite, None)),
-    ("read-only", Turns(Wanted::ReadOnly, None)),
-    ("primary", Turns(Wanted::Primary, None)),
-    ("standby", Turns(Wanted::Standby, None)),
-    ("prefer-standby", Turns(Wanted::Standby, Some(Wanted::Any))),
+    ("any", Turns(TargetSessionAttrs::Any, None)),
+    ("read-write", Turns(TargetSessionAttrs::ReadWrite, None)),
+    ("read-only", Turns(TargetSessionAttrs::ReadOnly, None)),
+    ("primary", Turns(TargetSessionAttrs::Primary, None)),
+    ("standby", Turns(TargetSessionAttrs::Standby, None)),
+    ("prefer-standby", Turns(TargetSessionAttrs::Standby, Some(TargetSessionAttrs::Any))),
 ];
 
 impl Turns {
     /// One round over the hosts for each.
-    pub(super) fn in_turn(self) -> impl Iterator<Item = Wanted> {
+    pub(super) fn in_turn(self) -> impl Iterator<Item = TargetSessionAttrs> {
         [Some(self.0), self.1].into_iter().flatten()
     }
 }
 
-impl Wanted {
+impl TargetSessionAttrs {
     /// It asks whether sessions may write, and not for a role.
     pub(super) fn is_about_writes(self) -> bool {
-        matches!(self, Wanted::ReadWrite | Wanted::ReadOnly)
+        matches!(self, TargetSessionAttrs::ReadWrite | TargetSessionAttrs::ReadOnly)
     }
 
     /// As configured.
@@ -64,7 +64,7 @@ pub(super) struct Options {
     /// `protocol: simple`.
     pub(super) simple: bool,
     /// What is said to be between us and the server.
-    pub(super) pooler: Pooler,
+    pub(super) pooler: PoolerMode,
     /// `hostaddr`: where each host is, without asking for its name. As many as hosts, or none.
     pub(super) addresses: Vec<Option<IpAddr>>,
     /// `sslnegotiation: direct`: TLS without asking for it first.
@@ -73,7 +73,7 @@ pub(super) struct Options {
     pub(super) sni: bool,
     /// `load_balance_hosts: random`.
     pub(super) at_random: bool,
-    pub(super) liveness: Liveness,
+    pub(super) liveness: KeepaliveOptions,
     application_name: Option<String>,
     fallback_application_name: Option<String>,
     options: Option<String>,
@@ -82,18 +82,18 @@ pub(super) struct Options {
 
 /// What the configuration says of a pooler on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pooler {
+pub(super) enum PoolerMode {
     /// Nothing: it is found out.
     Auto,
     /// One whose sessions keep their server connection.
     Session,
     /// One whose transactions, or statements, go to any server connection.
-    Transaction,
+    TransactionStatus,
 }
 
 /// How a connection notices that its peer is gone, where that differs from what every connection has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Liveness {
+pub(super) struct KeepaliveOptions {
     /// `keepalives: 0`.
     off: bool,
     /// Seconds; zero is the system's own, as in libpq.
@@ -104,7 +104,7 @@ pub(super) struct Liveness {
     user_timeout: Option<u64>,
 }
 
-impl Liveness {
+impl KeepaliveOptions {
     /// Sets what differs.
     pub(super) fn apply(&self, socket: &Socket) -> io::Result<()> {
         if self.off {
@@ -204,14 +204,14 @@ impl Options {
     /// A sentence that names the parameter and what it may be.
     pub(super) fn read(params: &[(String, String)]) -> Result<Self, String> {
         let mut read = Options {
-            wanted: Turns(Wanted::Any, None),
+            wanted: Turns(TargetSessionAttrs::Any, None),
             simple: false,
-            pooler: Pooler::Auto,
+            pooler: PoolerMode::Auto,
             addresses: Vec::new(),
             direct: false,
             sni: true,
             at_random: false,
-            liveness: Liveness::default(),
+            liveness: KeepaliveOptions::default(),
             application_name: None,
             fallback_application_name: None,
             options: None,
@@ -231,9 +231,9 @@ impl Options {
             "protocol" => self.simple = choose(name, value, &[("extended", false), ("simple", true)])?,
             "pooler" => {
                 let words = [
-                    ("auto", Pooler::Auto),
-                    ("session", Pooler::Session),
-                    ("transaction", Pooler::Transaction),
+                    ("auto", PoolerMode::Auto),
+                    ("session", PoolerMode::Session),
+                    ("transaction", PoolerMode::TransactionStatus),
                 ];
                 self.pooler = choose(name, value, &words)?;
             }
@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn prefer_standby_takes_any_server_in_a_second_round() {
         let options = read(&[("target_session_attrs", "prefer-standby")]).unwrap();
-        assert!(options.wanted.in_turn().eq([Wanted::Standby, Wanted::Any]));
+        assert!(options.wanted.in_turn().eq([TargetSessionAttrs::Standby, TargetSessionAttrs::Any]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::deadline::Deadline;
 use crate::driver::privileges::reader_beside;
 use crate::driver::{Rights, bounded_text, refused_functions};
 
-use super::reply::Trouble;
+use super::reply::ExchangeError;
 use super::talk::{Talk, Texts};
 
 /// So many tables are looked at: a server with more has been told enough by then.
@@ -39,8 +39,8 @@ const ROLES: &[&str] = &[
 const FUNCTIONS: usize = 5;
 
 /// Asks the server. Three round trips.
-pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Rights, Trouble> {
-    let mut ask = |question: String| -> Result<Texts, Trouble> {
+pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Rights, ExchangeError> {
+    let mut ask = |question: String| -> Result<Texts, ExchangeError> {
         Ok(talk.ask_catalog(&question, by)?.pop().unwrap_or_default())
     };
     let (role, tables, functions) = (ask(about_role())?, ask(about_tables())?, ask(about_functions())?);
@@ -52,7 +52,11 @@ pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Rights, Trouble> {
 }
 
 /// What PgBouncer's console tells: whether the user is one of `admin_users`. One round trip.
-pub(super) fn ask_console(talk: &mut Talk, user: Option<&str>, by: Deadline) -> Result<Rights, Trouble> {
+pub(super) fn ask_console(
+    talk: &mut Talk,
+    user: Option<&str>,
+    by: Deadline,
+) -> Result<Rights, ExchangeError> {
     let rows = talk.ask("SHOW CONFIG", by)?;
     let admins = rows.iter().find(|row| text(row, 0) == Some("admin_users")).and_then(|row| text(row, 1));
     let is_admin = |user: &&str| admins.unwrap_or_default().split(',').any(|name| name.trim() == *user);

@@ -12,13 +12,13 @@ use crate::driver::{Health, Job, Sql};
 use crate::error::{Error, Reason};
 
 use super::errors::ServerError;
-use super::guard_statement::Limits;
-use super::reply::{Left, Over, Reply, Transaction, Trouble, Wrong};
-use super::send::{Sent, Style, queue};
+use super::guard_statement::QueryLimits;
+use super::reply::{ExchangeError, JobFailure, JobOutcome, Remaining, ResponseReader, TransactionStatus};
+use super::send::{QueryProtocol, SentQuery, queue};
 use super::session::PgSession;
 use super::snapshot;
 use super::talk::failed;
-use super::wire::Shape;
+use super::wire::ResultShape;
 
 /// More bytes do not leave at once: the server may answer before it has read them, and both sides would wait. What is on
 /// its way fits the buffers between us.
@@ -31,19 +31,19 @@ const PREPARE_TIME: Duration = Duration::from_millis(100);
 const TRIES: u8 = 2;
 
 /// A job that has not ended.
-pub(super) struct Pending<'j, 'q> {
+pub(super) struct PendingJob<'j, 'q> {
     pub(super) job: &'j mut Job<'q>,
     /// How often it was tried.
     pub(super) tries: u8,
 }
 
 /// The jobs that have not ended, in order.
-pub(super) type Line<'j, 'q> = Vec<Pending<'j, 'q>>;
+pub(super) type PendingJobs<'j, 'q> = Vec<PendingJob<'j, 'q>>;
 
 /// What became of a job that was answered.
-pub(super) enum Fate {
+pub(super) enum Settled {
     /// Its sink knows. `left`: what the server still sends; `good`: it gave its result.
-    Ended { left: Left, good: bool },
+    Ended { left: Remaining, good: bool },
     /// It did not run; the next try goes another way.
     Again,
 }
@@ -61,7 +61,7 @@ impl PgSession {
             (Err(error), _) => return Some(Health::Lost(error)),
             (Ok(()), _) => {}
         }
-        let mut line: Line<'_, '_> = jobs.iter_mut().filter_map(|job| self.admitted(job)).collect();
+        let mut line: PendingJobs<'_, '_> = jobs.iter_mut().filter_map(|job| self.admitted(job)).collect();
         match self.run_line(&mut line, by) {
             Ok(()) => None,
             Err(Health::Spent) if !line.is_empty() => Some(forsaken()),
@@ -70,9 +70,9 @@ impl PgSession {
     }
 
     /// Ends a job whose statement may not be sent.
-    fn admitted<'j, 'q>(&self, job: &'j mut Job<'q>) -> Option<Pending<'j, 'q>> {
+    fn admitted<'j, 'q>(&self, job: &'j mut Job<'q>) -> Option<PendingJob<'j, 'q>> {
         match self.admit(job.sql) {
-            Ok(()) => Some(Pending { job, tries: 0 }),
+            Ok(()) => Some(PendingJob { job, tries: 0 }),
             Err(error) => {
                 job.sink.end(Err(error), Duration::ZERO);
                 None
@@ -80,7 +80,7 @@ impl PgSession {
         }
     }
 
-    fn run_line(&mut self, line: &mut Line<'_, '_>, by: Deadline) -> Result<(), Health> {
+    fn run_line(&mut self, line: &mut PendingJobs<'_, '_>, by: Deadline) -> Result<(), Health> {
         loop {
             self.check_sharing().map_err(Health::Lost)?;
             end_late(line, by);
@@ -101,21 +101,21 @@ impl PgSession {
     fn is_seen(&self, sql: &Sql) -> bool {
         let statement = self.known.get(sql.name());
         let harmless = statement.is_some_and(|statement| !statement.undone && statement.harmless);
-        self.style == Style::Named && !self.in_snapshot && harmless
+        self.style == QueryProtocol::Named && !self.in_snapshot && harmless
     }
 
     /// What the server may spend on a query that has `span` of its time, and until `by` with the way there and back. The
     /// server is told a little less than what is left, so that its own answer comes first and the session lives on.
-    pub(super) fn limits(&self, span: Duration, by: Deadline) -> Limits {
+    pub(super) fn limits(&self, span: Duration, by: Deadline) -> QueryLimits {
         let left = by.left();
         // The way varies; and a busy server's first answers look more distant than it is.
         let way = (self.talk.distance() * 5 / 4).min(left / 2);
-        Limits::new(span.min(server_limit(left)).min(left - way), self.own)
+        QueryLimits::new(span.min(server_limit(left)).min(left - way), self.own)
     }
 
     /// Prepares statements that it will likely run. Those that the server refuses stay unknown.
     pub(super) fn prepare_all(&mut self, statements: &[&Sql], by: Deadline) -> Health {
-        if self.style != Style::Named || self.in_snapshot {
+        if self.style != QueryProtocol::Named || self.in_snapshot {
             return Health::Clean;
         }
         let wanted = |sql: &&&Sql| !self.known.contains_key(sql.name()) && self.admit(sql).is_ok();
@@ -144,13 +144,13 @@ impl PgSession {
     }
 
     /// Prepares the statements of jobs that the session does not know, and ends those that the server refuses.
-    fn learn(&mut self, line: &mut Line<'_, '_>, by: Deadline) -> Result<(), Health> {
+    fn learn(&mut self, line: &mut PendingJobs<'_, '_>, by: Deadline) -> Result<(), Health> {
         loop {
             let most = match self.style {
-                Style::Named => usize::MAX,
+                QueryProtocol::Named => usize::MAX,
                 // A pooler takes one `Sync` after the other.
-                Style::Unnamed => 1,
-                Style::Simple | Style::Console => return Ok(()),
+                QueryProtocol::Unnamed => 1,
+                QueryProtocol::Simple | QueryProtocol::Console => return Ok(()),
             };
             let in_reach = line.iter().take(most);
             let unknown = in_reach.filter(|pending| !self.known.contains_key(pending.job.sql.name()));
@@ -176,11 +176,11 @@ impl PgSession {
                 Ok(refused) => {
                     self.talk.note_distance(start.elapsed());
                     for (sql, error) in refused {
-                        let limits = Limits::new(allowance, self.own);
+                        let limits = QueryLimits::new(allowance, self.own);
                         self.end_refused(line, sql, &error, start, limits, by);
                     }
                 }
-                Err((sql, Trouble::Late)) => {
+                Err((sql, ExchangeError::Late)) => {
                     let place = line.iter().position(|pending| pending.job.sql.name() == sql.name());
                     let pending = line.remove(place.unwrap_or_default());
                     pending.job.sink.end(Err(late(start)), start.elapsed());
@@ -194,11 +194,11 @@ impl PgSession {
     /// Ends the jobs of a statement that cannot be prepared.
     fn end_refused(
         &mut self,
-        line: &mut Line<'_, '_>,
+        line: &mut PendingJobs<'_, '_>,
         sql: &Sql,
         error: &ServerError,
         start: Instant,
-        limits: Limits,
+        limits: QueryLimits,
         by: Deadline,
     ) {
         if self.adapt(sql, error) {
@@ -207,9 +207,9 @@ impl PgSession {
         let mut place = 0;
         while let Some(pending) = line.get(place) {
             if pending.job.sql.name() == sql.name() {
-                let left = Left::Nothing(Transaction::None);
-                let verdict = Err(Wrong::Server(error.clone()));
-                let over = Over { verdict, begun: false, at: Instant::now(), took: None, left };
+                let left = Remaining::Nothing(TransactionStatus::None);
+                let verdict = Err(JobFailure::Server(error.clone()));
+                let over = JobOutcome { verdict, begun: false, at: Instant::now(), took: None, left };
                 self.tell(line.remove(place).job, over, start, limits, by);
             } else {
                 place += 1;
@@ -223,7 +223,7 @@ impl PgSession {
         statements: &[&Sql],
         allowance: Duration,
         by: Deadline,
-    ) -> Result<usize, Trouble> {
+    ) -> Result<usize, ExchangeError> {
         let (way, limits) = (self.way(), self.limits(allowance, by));
         let out = &mut self.talk.link.out;
         let mut count = 0;
@@ -231,7 +231,7 @@ impl PgSession {
             if count > 0 && out.len() + sql.text().len() > ROOM {
                 break;
             }
-            let name = if way.style == Style::Named { sql.name() } else { "" };
+            let name = if way.style == QueryProtocol::Named { sql.name() } else { "" };
             way.queue_description(name, sql, limits, out)?;
             count += 1;
         }
@@ -245,7 +245,7 @@ impl PgSession {
         &mut self,
         asked: &[&'s Sql],
         due: impl Fn(&Sql) -> Deadline,
-    ) -> Result<Vec<(&'s Sql, ServerError)>, (&'s Sql, Trouble)> {
+    ) -> Result<Vec<(&'s Sql, ServerError)>, (&'s Sql, ExchangeError)> {
         let is_undone = self.way().is_undone_at_once();
         let (mut refused, mut accepted, mut shapes) = (Vec::new(), Vec::new(), Vec::new());
         for &sql in asked {
@@ -255,7 +255,7 @@ impl PgSession {
                     accepted.push(sql);
                     shapes.push(shape);
                 }
-                Err(Trouble::Refused(error)) => refused.push((sql, error)),
+                Err(ExchangeError::Refused(error)) => refused.push((sql, error)),
                 Err(trouble) => return Err((sql, trouble)),
             }
             if is_undone {
@@ -276,7 +276,7 @@ impl PgSession {
     }
 
     /// The shape of a statement that is not kept.
-    pub(super) fn describe_unnamed(&mut self, sql: &Sql, by: Deadline) -> Result<Shape, Trouble> {
+    pub(super) fn describe_unnamed(&mut self, sql: &Sql, by: Deadline) -> Result<ResultShape, ExchangeError> {
         let (way, limits) = (self.way(), self.limits(by.left(), by));
         way.queue_description("", sql, limits, &mut self.talk.link.out)?;
         self.talk.link.send(by)?;
@@ -288,7 +288,7 @@ impl PgSession {
 
     /// The first jobs, each under a `Sync` of its own with what follows it: as many as there is room for, and one alone
     /// where a pooler or the simple protocol is between.
-    fn apart(&mut self, line: &mut Line<'_, '_>, by: Deadline) -> Result<(), Health> {
+    fn apart(&mut self, line: &mut PendingJobs<'_, '_>, by: Deadline) -> Result<(), Health> {
         let flight = self.queue_apart(line, by).map_err(|error| lost(error.into()))?;
         let is_reset = self.queue_end().map_err(|error| lost(error.into()))?;
         self.talk.link.send(by).map_err(|error| lost(error.into()))?;
@@ -300,31 +300,34 @@ impl PgSession {
             let pending = &mut line[place];
             let (sql, until) = (pending.job.sql, pending.job.answer_due(start, by));
             let (before, undone, limits) = (sent.before, sent.undone, sent.limits);
-            let reply = Reply::new(pending.job, &self.talk.types, sent.shape, before);
+            let reply = ResponseReader::new(pending.job, &self.talk.types, sent.shape, before);
             let mut reply = reply.bound_to(self.is_bound.then_some(self.standing));
             let mut over = reply.read(&mut self.talk.link, &mut self.spans, until);
             let (standing, has_changed) = (reply.standing(), reply.has_changed_settings());
             self.hear(standing);
-            if let (0, Ok(Over { took: Some(took), at, .. })) = (index, &over) {
+            if let (0, Ok(JobOutcome { took: Some(took), at, .. })) = (index, &over) {
                 self.talk.note_distance(at.saturating_duration_since(start).saturating_sub(*took));
             }
             let mut health = None;
             // The transaction that it left open is undone, with all that it set.
             let mut is_open = false;
-            if let Ok(over @ Over { left: Left::Nothing(_), .. }) = &mut over {
+            if let Ok(over @ JobOutcome { left: Remaining::Nothing(_), .. }) = &mut over {
                 let soon = until.max(Deadline::within(ROLLBACK_TIME));
                 let undo = undone.then(|| self.talk.rows(soon).map(drop));
-                is_open = over.left == Left::Nothing(Transaction::Open) && !undone;
+                is_open = over.left == Remaining::Nothing(TransactionStatus::Open) && !undone;
                 if is_open && is_reset && index + 1 == count {
                     // It ran within the query's own transaction.
                     let within = self.read_reset(soon);
-                    health = within.err().filter(|trouble| !matches!(trouble, Trouble::Refused(_))).map(lost);
+                    health = within
+                        .err()
+                        .filter(|trouble| !matches!(trouble, ExchangeError::Refused(_)))
+                        .map(lost);
                 }
                 health = health.or(self.close(over, undo, index + 1 == count, soon));
             }
             let good = match self.settle(line, place, over, start, limits, until)? {
-                Fate::Ended { good, .. } => good,
-                Fate::Again => {
+                Settled::Ended { good, .. } => good,
+                Settled::Again => {
                     place += 1;
                     false
                 }
@@ -367,7 +370,7 @@ impl PgSession {
             Ok(true) => Ok(()),
             Ok(false) => Err(Health::Spent),
             // The pooler that was just found does not know these statements either.
-            Err(Trouble::Refused(_)) if self.home.is_none() => Ok(()),
+            Err(ExchangeError::Refused(_)) if self.home.is_none() => Ok(()),
             Err(trouble) => Err(lost(trouble)),
         }
     }
@@ -382,9 +385,9 @@ impl PgSession {
     }
 
     /// What was sent for each job.
-    fn queue_apart(&mut self, line: &Line<'_, '_>, by: Deadline) -> io::Result<Vec<Sent>> {
+    fn queue_apart(&mut self, line: &PendingJobs<'_, '_>, by: Deadline) -> io::Result<Vec<SentQuery>> {
         let way = self.way();
-        let most = if way.style == Style::Named { usize::MAX } else { 1 };
+        let most = if way.style == QueryProtocol::Named { usize::MAX } else { 1 };
         let mut flight = Vec::new();
         for (index, pending) in line.iter().take(most).enumerate() {
             let job = &pending.job;
@@ -407,24 +410,26 @@ impl PgSession {
     /// one; then the session is of no more use.
     fn close(
         &mut self,
-        over: &mut Over,
-        undo: Option<Result<(), Trouble>>,
+        over: &mut JobOutcome,
+        undo: Option<Result<(), ExchangeError>>,
         is_last: bool,
         by: Deadline,
     ) -> Option<Health> {
         let closed = match (undo, over.left) {
             (Some(undo), _) => undo,
-            (None, Left::Nothing(Transaction::Open)) if self.style == Style::Console => return None,
+            (None, Remaining::Nothing(TransactionStatus::Open)) if self.style == QueryProtocol::Console => {
+                return None;
+            }
             // What was sent behind it has run, or failed, in its transaction.
-            (None, Left::Nothing(Transaction::Open)) if !is_last => return Some(Health::Spent),
-            (None, Left::Nothing(Transaction::Open)) => self.roll_back(by),
+            (None, Remaining::Nothing(TransactionStatus::Open)) if !is_last => return Some(Health::Spent),
+            (None, Remaining::Nothing(TransactionStatus::Open)) => self.roll_back(by),
             _ => return None,
         };
         let trouble = closed.err()?;
         if over.verdict.is_ok() {
             over.verdict = Err(match trouble {
-                Trouble::Refused(error) => Wrong::Server(error),
-                trouble => Wrong::Ours(failed("the end of its transaction", trouble)),
+                ExchangeError::Refused(error) => JobFailure::Server(error),
+                trouble => JobFailure::Ours(failed("the end of its transaction", trouble)),
             });
         }
         // It is told: there is no other try on this session.
@@ -433,7 +438,7 @@ impl PgSession {
     }
 
     /// Leaves a transaction, or undoes what a query of a snapshot did.
-    fn roll_back(&mut self, by: Deadline) -> Result<(), Trouble> {
+    fn roll_back(&mut self, by: Deadline) -> Result<(), ExchangeError> {
         let statement = if self.in_snapshot { snapshot::UNDO } else { "ROLLBACK" };
         self.talk.ask(statement, by).map(drop)
     }
@@ -441,30 +446,33 @@ impl PgSession {
     /// Ends the job at `place`, or leaves it there for another try when there is a way round the refusal.
     pub(super) fn settle(
         &mut self,
-        line: &mut Line<'_, '_>,
+        line: &mut PendingJobs<'_, '_>,
         place: usize,
-        over: Result<Over, Trouble>,
+        over: Result<JobOutcome, ExchangeError>,
         start: Instant,
-        limits: Limits,
+        limits: QueryLimits,
         by: Deadline,
-    ) -> Result<Fate, Health> {
+    ) -> Result<Settled, Health> {
         match over {
-            Ok(Over { verdict: Err(Wrong::Server(error)), begun: false, left: Left::Nothing(_), .. })
-                if line[place].tries < TRIES && self.adapt(line[place].job.sql, &error) =>
-            {
+            Ok(JobOutcome {
+                verdict: Err(JobFailure::Server(error)),
+                begun: false,
+                left: Remaining::Nothing(_),
+                ..
+            }) if line[place].tries < TRIES && self.adapt(line[place].job.sql, &error) => {
                 line[place].tries += 1;
-                Ok(Fate::Again)
+                Ok(Settled::Again)
             }
             Ok(over) => {
                 let left = over.left;
                 let good = self.tell(line.remove(place).job, over, start, limits, by);
-                if left == Left::Unread { Err(Health::Spent) } else { Ok(Fate::Ended { left, good }) }
+                if left == Remaining::Unread { Err(Health::Spent) } else { Ok(Settled::Ended { left, good }) }
             }
-            Err(Trouble::Late | Trouble::Refused(_)) => {
+            Err(ExchangeError::Late | ExchangeError::Refused(_)) => {
                 line.remove(place).job.sink.end(Err(late(start)), start.elapsed());
                 Err(Health::Spent)
             }
-            Err(Trouble::Lost(error)) => Err(Health::Lost(error)),
+            Err(ExchangeError::Lost(error)) => Err(Health::Lost(error)),
         }
     }
 
@@ -472,16 +480,16 @@ impl PgSession {
     pub(super) fn tell(
         &self,
         job: &mut Job<'_>,
-        over: Over,
+        over: JobOutcome,
         start: Instant,
-        limits: Limits,
+        limits: QueryLimits,
         by: Deadline,
     ) -> bool {
         let here = over.at.saturating_duration_since(start);
         let mut took = over.took.unwrap_or_else(|| here.saturating_sub(self.talk.distance()));
         let verdict = over.verdict.map_err(|wrong| match wrong {
-            Wrong::Ours(error) => error,
-            Wrong::Server(error) if error.is_statement_timeout() => {
+            JobFailure::Ours(error) => error,
+            JobFailure::Server(error) if error.is_statement_timeout() => {
                 let is_own = match self.own.statement {
                     0 => self.marker_kind.pooled && here < Duration::from_millis(limits.ours.into()),
                     own => own < limits.ours,
@@ -494,10 +502,10 @@ impl PgSession {
                     late(start).with_sqlstate(error.code)
                 }
             }
-            Wrong::Server(error) if error.code == "57014" && by.passed() => {
+            JobFailure::Server(error) if error.code == "57014" && by.passed() => {
                 late(start).with_sqlstate(error.code)
             }
-            Wrong::Server(error) => error.of_statement(job.sql.text()),
+            JobFailure::Server(error) => error.of_statement(job.sql.text()),
         });
         let good = verdict.is_ok();
         job.sink.end(verdict, took);
@@ -506,7 +514,7 @@ impl PgSession {
 }
 
 /// Ends the jobs that have no time left. Nothing was sent for them: the session is as good as before.
-fn end_late(line: &mut Line<'_, '_>, by: Deadline) {
+fn end_late(line: &mut PendingJobs<'_, '_>, by: Deadline) {
     line.retain_mut(|pending| {
         let has_time = !by.passed() && !pending.job.allowance.is_zero();
         if !has_time {
@@ -534,6 +542,6 @@ fn forsaken() -> Health {
     Health::Lost(Error::new(Reason::Lost, "the session ended with the query before"))
 }
 
-pub(super) fn lost(trouble: Trouble) -> Health {
+pub(super) fn lost(trouble: ExchangeError) -> Health {
     Health::Lost(failed("running queries together", trouble))
 }

@@ -1,6 +1,6 @@
 //! What is sent for one query: marker, query, and the time behind it, in each of the four ways.
 //!
-//! [`queue`] ends with a `Sync`; a [`Group`] has one for several queries.
+//! [`queue`] ends with a `Sync`; a [`GroupWriter`] has one for several queries.
 
 use std::io;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use postgres_protocol::message::frontend;
 use crate::driver::Sql;
 
 use super::guard_statement;
-use super::guard_statement::{Limits, Own};
+use super::guard_statement::{QueryLimits, SessionLimits};
 use super::setting;
 use super::snapshot;
 use super::talk::{bind, execute, execute_text};
-use super::wire::Shape;
+use super::wire::ResultShape;
 
 /// How queries are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub(super) enum QueryProtocol {
     /// Prepared once per session, by name.
     Named,
     /// Parsed each time: behind a pooler a prepared statement may be on another server connection.
@@ -33,8 +33,8 @@ pub(super) enum Style {
 
 /// What a session's queries have in common.
 #[derive(Debug, Clone)]
-pub(super) struct Way {
-    pub(super) style: Style,
+pub(super) struct RequestWriter {
+    pub(super) style: QueryProtocol,
     pub(super) read_only: bool,
     /// The marker's text.
     pub(super) marker: Arc<str>,
@@ -46,14 +46,14 @@ pub(super) struct Way {
     pub(super) in_snapshot: bool,
 }
 
-impl Way {
+impl RequestWriter {
     /// Puts what each transaction sets into `out`; says how many results it has.
     fn open(&self, out: &mut BytesMut) -> io::Result<usize> {
         match &self.local {
             // A snapshot's transaction has set it once.
             Some(local) if !self.in_snapshot => {
                 match self.style {
-                    Style::Named => execute(setting::NAME, None, &[], out)?,
+                    QueryProtocol::Named => execute(setting::NAME, None, &[], out)?,
                     _ => execute_text(local, None, &[], out)?,
                 }
                 Ok(1)
@@ -63,10 +63,12 @@ impl Way {
     }
 
     /// The same and the marker.
-    fn begin(&self, sql: &Sql, limits: Limits, out: &mut BytesMut) -> io::Result<usize> {
+    fn begin(&self, sql: &Sql, limits: QueryLimits, out: &mut BytesMut) -> io::Result<usize> {
         let before = self.open(out)?;
         match self.style {
-            Style::Named if !sql.is_catalog_only() => execute(guard_statement::NAME, Some(limits), &[], out)?,
+            QueryProtocol::Named if !sql.is_catalog_only() => {
+                execute(guard_statement::NAME, Some(limits), &[], out)?
+            }
             _ => execute_text(self.marker_of(sql), Some(limits), &[], out)?,
         }
         Ok(before + 1)
@@ -81,7 +83,7 @@ impl Way {
         &self,
         name: &str,
         sql: &Sql,
-        limits: Limits,
+        limits: QueryLimits,
         out: &mut BytesMut,
     ) -> io::Result<()> {
         self.begin(sql, limits, out)?;
@@ -97,14 +99,14 @@ impl Way {
 
     /// True where each query, or question for a shape, has the end of what it did right behind it.
     pub(super) fn is_undone_at_once(&self) -> bool {
-        self.in_snapshot && self.style == Style::Named
+        self.in_snapshot && self.style == QueryProtocol::Named
     }
 }
 
 /// A statement that the server has accepted.
 #[derive(Debug, Clone)]
-pub(super) struct Statement {
-    pub(super) shape: Arc<Shape>,
+pub(super) struct KnownStatement {
+    pub(super) shape: Arc<ResultShape>,
     /// It runs in a transaction that is rolled back.
     pub(super) undone: bool,
     /// It was seen to leave the session as it was.
@@ -112,33 +114,33 @@ pub(super) struct Statement {
 }
 
 /// What the answer to a query looks like.
-pub(super) struct Sent {
+pub(super) struct SentQuery {
     /// Known where the server keeps to it.
-    pub(super) shape: Option<Arc<Shape>>,
+    pub(super) shape: Option<Arc<ResultShape>>,
     /// Results before the query's own.
     pub(super) before: usize,
     /// The end of its transaction, or of what it did in a snapshot, has a `Sync` of its own behind the query's.
     pub(super) undone: bool,
-    pub(super) limits: Limits,
+    pub(super) limits: QueryLimits,
 }
 
 /// What is sent for the queries under one `Sync`.
-pub(super) struct Group {
-    own: Own,
+pub(super) struct GroupWriter {
+    own: SessionLimits,
     /// The server has [`guard_statement::ticks`].
     ticks: bool,
     /// Its first query is catalog-only, and so are all: the path holds until the `Sync`. `None`: it has none yet.
     catalog_only: Option<bool>,
     /// The limits that its open portal sets.
-    portal: Option<Limits>,
+    portal: Option<QueryLimits>,
     /// The limits in force.
-    limits: Option<Limits>,
+    limits: Option<QueryLimits>,
 }
 
-impl Group {
+impl GroupWriter {
     /// Nothing was sent yet.
-    pub(super) fn new(own: Own, ticks: bool) -> Self {
-        Group { own, ticks, catalog_only: None, portal: None, limits: None }
+    pub(super) fn new(own: SessionLimits, ticks: bool) -> Self {
+        GroupWriter { own, ticks, catalog_only: None, portal: None, limits: None }
     }
 
     /// Whether `sql` may run in the transaction of those before it.
@@ -149,13 +151,13 @@ impl Group {
     /// Puts into `out` what runs a prepared statement once, for at most `span` of the server's time.
     pub(super) fn queue(
         &mut self,
-        way: &Way,
+        way: &RequestWriter,
         sql: &Sql,
-        shape: &Shape,
+        shape: &ResultShape,
         span: Duration,
         out: &mut BytesMut,
-    ) -> io::Result<Limits> {
-        let limits = Limits::new(span, self.own);
+    ) -> io::Result<QueryLimits> {
+        let limits = QueryLimits::new(span, self.own);
         let is_first = self.catalog_only.replace(sql.is_catalog_only()).is_none();
         if self.portal == Some(limits) && self.limits == Some(limits) {
             tick(out)?;
@@ -185,7 +187,7 @@ impl Group {
 }
 
 /// Opens a portal of [`guard_statement::ticks`]; the end of the transaction closes it.
-pub(super) fn open_ticks(limits: Limits, out: &mut BytesMut) -> io::Result<()> {
+pub(super) fn open_ticks(limits: QueryLimits, out: &mut BytesMut) -> io::Result<()> {
     bind(guard_statement::TICKS, guard_statement::TICKS, Some(limits), &[], out)
 }
 
@@ -196,22 +198,22 @@ pub(super) fn tick(out: &mut BytesMut) -> io::Result<()> {
 
 /// Puts into `out` what runs `sql` once within `limits`. `statement` is what is known of it in the extended protocol.
 pub(super) fn queue(
-    way: &Way,
+    way: &RequestWriter,
     sql: &Sql,
-    statement: Option<&Statement>,
-    limits: Limits,
+    statement: Option<&KnownStatement>,
+    limits: QueryLimits,
     out: &mut BytesMut,
-) -> io::Result<Sent> {
+) -> io::Result<SentQuery> {
     let formats = statement.map(|statement| statement.shape.formats.as_slice()).unwrap_or_default();
     let undone = !way.in_snapshot && statement.is_some_and(|statement| statement.undone);
-    let sent = |shape, before, undone| Ok(Sent { shape, before, undone, limits });
+    let sent = |shape, before, undone| Ok(SentQuery { shape, before, undone, limits });
     match way.style {
-        Style::Named | Style::Unnamed => {
+        QueryProtocol::Named | QueryProtocol::Unnamed => {
             if undone {
                 execute_text("BEGIN", None, &[], out)?;
             }
             let before = usize::from(undone) + way.begin(sql, limits, out)?;
-            if way.style == Style::Unnamed {
+            if way.style == QueryProtocol::Unnamed {
                 frontend::parse("", sql.text(), [], out)?;
                 bind("", "", None, formats, out)?;
                 // What it looks like may have changed: there is no plan that the server would have to keep to.
@@ -236,7 +238,7 @@ pub(super) fn queue(
             }
             sent(statement.map(|statement| Arc::clone(&statement.shape)), before, undo.is_some())
         }
-        Style::Simple => {
+        QueryProtocol::Simple => {
             let marker = limits.written_into(way.marker_of(sql));
             let (text, clock) = (sql.text(), guard_statement::clock());
             if way.in_snapshot {
@@ -249,7 +251,7 @@ pub(super) fn queue(
             frontend::query(&format!("BEGIN;{local}{marker};\n{text}\n;{clock};{last}"), out)?;
             sent(None, 2 + usize::from(way.local.is_some()), false)
         }
-        Style::Console => {
+        QueryProtocol::Console => {
             frontend::query(sql.text(), out)?;
             sent(None, 0, false)
         }
@@ -260,12 +262,13 @@ pub(super) fn queue(
 mod tests {
     use super::*;
 
-    fn way() -> Way {
+    fn way() -> RequestWriter {
         let marker = |catalog_only| {
-            guard_statement::text(&guard_statement::Kind { catalog_only, ..Default::default() }).into()
+            guard_statement::text(&guard_statement::GuardOptions { catalog_only, ..Default::default() })
+                .into()
         };
-        Way {
-            style: Style::Named,
+        RequestWriter {
+            style: QueryProtocol::Named,
             read_only: true,
             marker: marker(false),
             catalog_marker: marker(true),
@@ -279,9 +282,9 @@ mod tests {
         let [mine, ours] = [Sql::new("SELECT 1"), Sql::of_catalog("SELECT 1")];
         assert_ne!(mine.name(), ours.name());
         for (first, other) in [(&mine, &ours), (&ours, &mine)] {
-            let (mut group, mut out) = (Group::new(Own::default(), true), BytesMut::new());
+            let (mut group, mut out) = (GroupWriter::new(SessionLimits::default(), true), BytesMut::new());
             assert!(group.takes(first) && group.takes(other));
-            group.queue(&way(), first, &Shape::default(), Duration::from_secs(1), &mut out).unwrap();
+            group.queue(&way(), first, &ResultShape::default(), Duration::from_secs(1), &mut out).unwrap();
             assert!(group.takes(first) && !group.takes(other));
             let sets_path = String::from_utf8_lossy(&out).contains("search_path");
             assert_eq!(sets_path, first.is_catalog_only());
@@ -293,10 +296,10 @@ mod tests {
         let (long, short) = (Duration::from_secs(10), Duration::from_millis(50));
         // What of the two markers stands before each query.
         let markers = |ticks: bool| {
-            let mut group = Group::new(Own::default(), ticks);
+            let mut group = GroupWriter::new(SessionLimits::default(), ticks);
             [long, long, short, long, long].map(|left| {
                 let mut out = BytesMut::new();
-                group.queue(&way(), &Sql::new("SELECT 1"), &Shape::default(), left, &mut out).unwrap();
+                group.queue(&way(), &Sql::new("SELECT 1"), &ResultShape::default(), left, &mut out).unwrap();
                 let text = String::from_utf8_lossy(&out).into_owned();
                 (text.contains(guard_statement::NAME), text.contains(guard_statement::TICKS))
             })

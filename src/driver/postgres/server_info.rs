@@ -9,14 +9,14 @@ use crate::driver::Sql;
 
 /// What the sessions of one endpoint have learned for those that come after them.
 #[derive(Default)]
-pub(super) struct Learned {
+pub(super) struct ServerInfo {
     /// A pooler is on the way: sessions begin as they must behind one, instead of each finding it again.
     pooler: AtomicBool,
     /// The names of statements that were seen to change the settings that others read by.
     restless: Mutex<HashSet<String>>,
 }
 
-impl Learned {
+impl ServerInfo {
     /// A pooler was found on the way.
     pub(super) fn note_pooler(&self) {
         self.pooler.store(true, Ordering::Relaxed);

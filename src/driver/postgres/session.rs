@@ -16,21 +16,21 @@ use crate::error::Result;
 
 use super::cancel::PgCanceller;
 use super::guard_statement;
-use super::guard_statement::{Own, Standing};
+use super::guard_statement::{ServerRole, SessionLimits};
 use super::privileges;
-use super::reply::{Trouble, has_changed};
-use super::send::{Statement, Style, Way};
-use super::server_info::Learned;
+use super::reply::{ExchangeError, has_changed};
+use super::send::{KnownStatement, QueryProtocol, RequestWriter};
+use super::server_info::ServerInfo;
 use super::snapshot;
 use super::talk::{Talk, Texts, failed};
-use super::wire::Spans;
+use super::wire::ValueSpans;
 
 /// A live connection to PostgreSQL or to PgBouncer's console.
 pub(super) struct PgSession {
     pub(super) talk: Talk,
-    pub(super) style: Style,
+    pub(super) style: QueryProtocol,
     pub(super) read_only: bool,
-    pub(super) marker_kind: guard_statement::Kind,
+    pub(super) marker_kind: guard_statement::GuardOptions,
     /// The marker's text.
     pub(super) marker: Arc<str>,
     /// The same for catalog-only queries.
@@ -42,15 +42,15 @@ pub(super) struct PgSession {
     /// A pooler may hand the server connection to other clients, and other ones to us.
     pub(super) may_be_shared: bool,
     /// The limits that the session had before ours, where it keeps them.
-    pub(super) own: Own,
+    pub(super) own: SessionLimits,
     /// What a backslash in a text means, where the session knows: `standard_conforming_strings`.
     pub(super) conforming_strings: Option<bool>,
     /// What the server is.
-    pub(super) standing: Standing,
+    pub(super) standing: ServerRole,
     /// `target_session_attrs` asked for such a server: the session ends when it is another.
     pub(super) is_bound: bool,
-    pub(super) known: HashMap<String, Statement, RandomState>,
-    pub(super) spans: Spans,
+    pub(super) known: HashMap<String, KnownStatement, RandomState>,
+    pub(super) spans: ValueSpans,
     /// What it prepares for itself waits to be sent.
     pub(super) is_unprepared: bool,
     /// The server has [`guard_statement::ticks`] and they work.
@@ -65,18 +65,18 @@ pub(super) struct PgSession {
     /// Queries run in one transaction, each from its savepoint.
     pub(super) in_snapshot: bool,
     /// What it passes on to the next sessions.
-    pub(super) learned: Arc<Learned>,
+    pub(super) learned: Arc<ServerInfo>,
 }
 
 impl PgSession {
     /// A session that nothing was sent on yet.
     pub(super) fn new(
         talk: Talk,
-        style: Style,
-        marker_kind: guard_statement::Kind,
+        style: QueryProtocol,
+        marker_kind: guard_statement::GuardOptions,
         facts: Facts,
         canceller: Arc<PgCanceller>,
-        learned: Arc<Learned>,
+        learned: Arc<ServerInfo>,
     ) -> Self {
         PgSession {
             talk,
@@ -88,12 +88,12 @@ impl PgSession {
             local: None,
             has_lasting_sql: false,
             may_be_shared: false,
-            own: Own::default(),
+            own: SessionLimits::default(),
             conforming_strings: None,
-            standing: Standing::default(),
+            standing: ServerRole::default(),
             is_bound: false,
             known: HashMap::default(),
-            spans: Spans::default(),
+            spans: ValueSpans::default(),
             is_unprepared: false,
             ticks: false,
             home: None,
@@ -106,8 +106,8 @@ impl PgSession {
     }
 
     /// How its queries are sent.
-    pub(super) fn way(&self) -> Way {
-        Way {
+    pub(super) fn way(&self) -> RequestWriter {
+        RequestWriter {
             style: self.style,
             read_only: self.read_only,
             marker: Arc::clone(&self.marker),
@@ -118,12 +118,12 @@ impl PgSession {
     }
 
     /// What the server has to be for its answers to count.
-    pub(super) fn bound_to(&self) -> Option<Standing> {
+    pub(super) fn bound_to(&self) -> Option<ServerRole> {
         self.is_bound.then_some(self.standing)
     }
 
     /// What the server was found to be. What a session is bound to stays.
-    pub(super) fn hear(&mut self, standing: Option<Standing>) {
+    pub(super) fn hear(&mut self, standing: Option<ServerRole>) {
         let Some(found) = standing.filter(|standing| *standing != self.standing) else { return };
         role(found.standby).clone_into(&mut self.facts.role);
         if !self.is_bound {
@@ -132,18 +132,18 @@ impl PgSession {
     }
 
     /// Asks the server what it is.
-    fn ask_standing(&mut self, by: Deadline) -> Result<(), Trouble> {
-        if self.style == Style::Console {
+    fn ask_standing(&mut self, by: Deadline) -> Result<(), ExchangeError> {
+        if self.style == QueryProtocol::Console {
             return self.talk.ask("SHOW VERSION", by).map(drop);
         }
         let tells = self.marker_kind.tells_read_only;
         let row = self.talk.ask(&guard_statement::standing(tells), by)?.pop().unwrap_or_default();
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
         let found =
-            Standing { standby: value(0) == Some("t"), read_only: tells.then(|| value(1) == Some("on")) };
+            ServerRole { standby: value(0) == Some("t"), read_only: tells.then(|| value(1) == Some("on")) };
         self.hear(Some(found));
         if self.is_bound && found != self.standing {
-            return Err(Trouble::Lost(has_changed(found)));
+            return Err(ExchangeError::Lost(has_changed(found)));
         }
         Ok(())
     }
@@ -152,7 +152,7 @@ impl PgSession {
     fn between(
         &mut self,
         what: &str,
-        work: impl FnOnce(&mut Self) -> Result<(), Trouble>,
+        work: impl FnOnce(&mut Self) -> Result<(), ExchangeError>,
         by: Deadline,
     ) -> Health {
         if let Err(error) = self.prepare_itself(by) {
@@ -187,14 +187,14 @@ impl Session for PgSession {
     }
 
     fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
-        if self.style == Style::Console {
+        if self.style == QueryProtocol::Console {
             return Ok(None);
         }
         self.prepare_itself(by)?;
         self.admit(sql)?;
         match self.describe_unnamed(sql, by) {
             Ok(shape) => Ok(Some(shape.columns)),
-            Err(Trouble::Refused(error)) => Err(error.of_statement(sql.text())),
+            Err(ExchangeError::Refused(error)) => Err(error.of_statement(sql.text())),
             Err(trouble) => Err(failed("describing the statement", trouble)),
         }
     }
@@ -202,7 +202,7 @@ impl Session for PgSession {
     fn rights(&mut self, by: Deadline) -> Result<Rights> {
         self.prepare_itself(by)?;
         let asked = match self.style {
-            Style::Console => privileges::ask_console(&mut self.talk, self.user.as_deref(), by),
+            QueryProtocol::Console => privileges::ask_console(&mut self.talk, self.user.as_deref(), by),
             _ => privileges::ask(&mut self.talk, by),
         };
         asked.map_err(|trouble| failed("the question for its rights", trouble))
@@ -250,8 +250,8 @@ impl Drop for PgSession {
     }
 }
 
-pub(super) fn catalog_marker(kind: &guard_statement::Kind) -> Arc<str> {
-    guard_statement::text(&guard_statement::Kind { catalog_only: true, ..kind.clone() }).into()
+pub(super) fn catalog_marker(kind: &guard_statement::GuardOptions) -> Arc<str> {
+    guard_statement::text(&guard_statement::GuardOptions { catalog_only: true, ..kind.clone() }).into()
 }
 
 /// The role as `target_info` has it.

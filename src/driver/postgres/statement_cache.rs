@@ -12,11 +12,11 @@ use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
 use super::guard_statement;
-use super::reply::Trouble;
-use super::send::{Statement, Style};
+use super::reply::ExchangeError;
+use super::send::{KnownStatement, QueryProtocol};
 use super::session::PgSession;
 use super::talk::{Texts, execute};
-use super::wire::Shape;
+use super::wire::ResultShape;
 
 impl PgSession {
     /// The checks before a statement is sent for the first time.
@@ -33,7 +33,7 @@ impl PgSession {
                 check_read_only(sql.text(), *dialect)?;
             }
             // The one message of the simple style would let a second statement end our transaction.
-            if self.style == Style::Simple && has_second_statement(sql.text(), *dialect) {
+            if self.style == QueryProtocol::Simple && has_second_statement(sql.text(), *dialect) {
                 return Err(Error::new(
                     Reason::Sql,
                     "protocol: simple runs one statement a query, this has several",
@@ -55,7 +55,7 @@ impl PgSession {
 
     /// Another way round what the server refuses; false when there is none.
     pub(super) fn adapt(&mut self, sql: &Sql, error: &ServerError) -> bool {
-        if self.style == Style::Named && error.is_of_a_pooler() {
+        if self.style == QueryProtocol::Named && error.is_of_a_pooler() {
             self.behind_pooler();
             return true;
         }
@@ -63,14 +63,15 @@ impl PgSession {
         if !error.is_of_another_shape() || self.known.remove(sql.name()).is_none() {
             return false;
         }
-        self.style != Style::Named || frontend::close(b'S', sql.name(), &mut self.talk.link.out).is_ok()
+        self.style != QueryProtocol::Named
+            || frontend::close(b'S', sql.name(), &mut self.talk.link.out).is_ok()
     }
 
     /// A statement that the server has accepted.
-    pub(super) fn remember(&mut self, sql: &Sql, shape: Shape) {
+    pub(super) fn remember(&mut self, sql: &Sql, shape: ResultShape) {
         let undone =
             self.read_only && (guard_statement::sets_something(sql.text()) || self.learned.is_restless(sql));
-        let statement = Statement { shape: Arc::new(shape), undone, harmless: undone };
+        let statement = KnownStatement { shape: Arc::new(shape), undone, harmless: undone };
         self.known.insert(sql.name().to_owned(), statement);
     }
 
@@ -107,13 +108,13 @@ impl PgSession {
     }
 
     /// Reads the answer to [`PgSession::queue_reset`]; true when the session is as it was after its login.
-    pub(super) fn read_reset(&mut self, by: Deadline) -> Result<bool, Trouble> {
+    pub(super) fn read_reset(&mut self, by: Deadline) -> Result<bool, ExchangeError> {
         let state = self.talk.rows(by)?;
         Ok(self.home.as_deref().is_some_and(|home| is_same_state(home, &state)))
     }
 
     /// Both.
-    pub(super) fn reset(&mut self, by: Deadline) -> Result<bool, Trouble> {
+    pub(super) fn reset(&mut self, by: Deadline) -> Result<bool, ExchangeError> {
         self.queue_reset()?;
         self.talk.link.send(by)?;
         self.read_reset(by)

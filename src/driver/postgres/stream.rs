@@ -21,23 +21,24 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::deadline::Deadline;
 use crate::driver::connection::socket::TimedSocket;
 
-/// What tokio-postgres-rustls makes of a [`Wire`].
-type Encrypted = <<MakeRustlsConnect as MakeTlsConnect<Wire>>::TlsConnect as TlsConnect<Wire>>::Stream;
+/// What tokio-postgres-rustls makes of a [`SharedSocket`].
+type Encrypted =
+    <<MakeRustlsConnect as MakeTlsConnect<SharedSocket>>::TlsConnect as TlsConnect<SharedSocket>>::Stream;
 
 /// One socket, held by whoever speaks on it and by whoever sets its deadline.
 #[derive(Clone)]
-pub(super) struct Wire(Arc<Line>);
+pub(super) struct SharedSocket(Arc<TimedStream>);
 
-struct Line {
+struct TimedStream {
     socket: TimedSocket,
-    state: Mutex<State>,
+    state: Mutex<StreamState>,
 }
 
 /// How many bytes a server may send until the end of its login, encryption included: notices, settings and errors are
 /// held by the library that logs in.
 const LOGIN_BYTES: usize = 1 << 20;
 
-struct State {
+struct StreamState {
     by: Deadline,
     /// How many bytes the server may still send; `None` after the login, where messages have bounds of their own.
     budget: Option<usize>,
@@ -47,16 +48,16 @@ struct State {
     forbidden: Option<Vec<u8>>,
 }
 
-impl Wire {
+impl SharedSocket {
     /// Takes over a connected socket.
     pub(super) fn new(socket: TimedSocket, by: Deadline) -> Self {
-        let state = State { by, budget: Some(LOGIN_BYTES), waiting: false, forbidden: None };
-        Wire(Arc::new(Line { socket, state: Mutex::new(state) }))
+        let state = StreamState { by, budget: Some(LOGIN_BYTES), waiting: false, forbidden: None };
+        SharedSocket(Arc::new(TimedStream { socket, state: Mutex::new(state) }))
     }
 
     /// Connects to a Unix socket; an `@` in front is Linux' abstract namespace.
     pub(super) fn to_unix(path: &Path, by: Deadline) -> io::Result<Self> {
-        Ok(Wire::new(TimedSocket::to_unix(path, by)?, by))
+        Ok(SharedSocket::new(TimedSocket::to_unix(path, by)?, by))
     }
 
     /// From now on a write of exactly `message` fails with `PermissionDenied`. Encrypted bytes never equal it.
@@ -97,7 +98,7 @@ impl Wire {
 ///
 /// # Errors
 /// `TimedOut` at the deadline.
-pub(super) fn drive<F: Future>(wire: &Wire, by: Deadline, future: F) -> io::Result<F::Output> {
+pub(super) fn drive<F: Future>(wire: &SharedSocket, by: Deadline, future: F) -> io::Result<F::Output> {
     wire.0.state.lock().by = by;
     let mut context = Context::from_waker(Waker::noop());
     let mut future = pin!(future);
@@ -109,7 +110,7 @@ pub(super) fn drive<F: Future>(wire: &Wire, by: Deadline, future: F) -> io::Resu
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for SharedSocket {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -122,7 +123,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for SharedSocket {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(self.write_now(bytes))
     }
@@ -138,13 +139,13 @@ impl AsyncWrite for Wire {
 
 /// A wire, and the encryption on it.
 pub(super) struct Stream {
-    wire: Wire,
+    wire: SharedSocket,
     tls: Option<Box<Encrypted>>,
 }
 
 impl Stream {
     /// Bytes as they are.
-    pub(super) fn plain(wire: Wire) -> Self {
+    pub(super) fn plain(wire: SharedSocket) -> Self {
         Stream { wire, tls: None }
     }
 
@@ -153,12 +154,12 @@ impl Stream {
     /// # Errors
     /// `TimedOut`, or rustls' error inside an `InvalidData`.
     pub(super) fn encrypted(
-        wire: Wire,
+        wire: SharedSocket,
         mut tls: MakeRustlsConnect,
         name: &str,
         by: Deadline,
     ) -> io::Result<Self> {
-        let Ok(connect) = MakeTlsConnect::<Wire>::make_tls_connect(&mut tls, name);
+        let Ok(connect) = MakeTlsConnect::<SharedSocket>::make_tls_connect(&mut tls, name);
         let encrypted = drive(&wire, by, connect.connect(wire.clone()))??;
         Ok(Stream { wire, tls: Some(Box::new(encrypted)) })
     }
@@ -169,7 +170,7 @@ impl Stream {
     }
 
     /// The wire beneath.
-    pub(super) fn wire(&self) -> &Wire {
+    pub(super) fn wire(&self) -> &SharedSocket {
         &self.wire
     }
 
@@ -217,12 +218,12 @@ impl Stream {
 
 /// A stream that the login holds while we keep a second handle: tokio-postgres does not give one back.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Mutex<Stream>>);
+pub(super) struct SharedStream(Arc<Mutex<Stream>>);
 
-impl Shared {
+impl SharedStream {
     /// Wraps it.
     pub(super) fn new(stream: Stream) -> Self {
-        Shared(Arc::new(Mutex::new(stream)))
+        SharedStream(Arc::new(Mutex::new(stream)))
     }
 
     /// The stream, once every other handle is gone.
@@ -231,7 +232,7 @@ impl Shared {
     }
 }
 
-impl AsyncRead for Shared {
+impl AsyncRead for SharedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -245,7 +246,7 @@ impl AsyncRead for Shared {
     }
 }
 
-impl AsyncWrite for Shared {
+impl AsyncWrite for SharedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let stream = &mut *self.0.lock();
         match &mut stream.tls {
@@ -268,21 +269,21 @@ impl AsyncWrite for Shared {
     }
 }
 
-impl TlsStream for Shared {
+impl TlsStream for SharedStream {
     fn channel_binding(&self) -> ChannelBinding {
         self.0.lock().tls.as_ref().map_or_else(ChannelBinding::none, |tls| tls.channel_binding())
     }
 }
 
 /// Tells tokio-postgres that a stream is encrypted already, so that its SCRAM binds to the channel.
-pub(super) struct Done;
+pub(super) struct AlreadyEncrypted;
 
-impl TlsConnect<Shared> for Done {
-    type Stream = Shared;
+impl TlsConnect<SharedStream> for AlreadyEncrypted {
+    type Stream = SharedStream;
     type Error = io::Error;
-    type Future = std::future::Ready<io::Result<Shared>>;
+    type Future = std::future::Ready<io::Result<SharedStream>>;
 
-    fn connect(self, stream: Shared) -> Self::Future {
+    fn connect(self, stream: SharedStream) -> Self::Future {
         std::future::ready(Ok(stream))
     }
 }

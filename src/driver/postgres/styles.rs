@@ -3,7 +3,7 @@
 //! The settings are the administrator's, as they decide what the user's own SQL computes. A value whose style does not
 //! tell it exactly is not read.
 
-/// The columns that tell the styles, in the order of [`Styles::read`]. A unit of money shows how many decimal places
+/// The columns that tell the styles, in the order of [`TextStyles::read`]. A unit of money shows how many decimal places
 /// the server's locale has.
 pub(super) const COLUMNS: &str = "pg_catalog.current_setting('DateStyle'), pg_catalog.current_setting('IntervalStyle'), \
                                   1::pg_catalog.money";
@@ -15,7 +15,7 @@ pub(super) const MONEY: &str = "SELECT 1::pg_catalog.money";
 
 /// The styles of a session, as far as they are known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Styles {
+pub(super) struct TextStyles {
     dates: Option<String>,
     intervals: Option<String>,
     /// Decimal places of money.
@@ -31,16 +31,16 @@ pub(super) enum Intervals {
     Iso,
 }
 
-impl Styles {
+impl TextStyles {
     /// From the values of [`COLUMNS`].
     pub(super) fn read(dates: &str, intervals: &str, unit: &str) -> Self {
         let some = |text: &str| Some(text.to_owned());
-        Styles { dates: some(dates), intervals: some(intervals), money: Some(places(unit)) }
+        TextStyles { dates: some(dates), intervals: some(intervals), money: Some(places(unit)) }
     }
 
     /// Where only money is read as text.
     pub(super) fn of_money(unit: &str) -> Self {
-        Styles { money: Some(places(unit)), ..Styles::default() }
+        TextStyles { money: Some(places(unit)), ..TextStyles::default() }
     }
 
     /// True where dates and timestamps are written as `2026-01-02 03:04:05+01`.
@@ -85,16 +85,16 @@ mod tests {
     #[test]
     fn a_unit_of_money_shows_its_decimal_places() {
         for (unit, expected) in [("$1.00", 2), ("1,00 kr.", 2), ("\u{a5}1", 0), ("1.000", 3), ("", 0)] {
-            assert_eq!(Styles::of_money(unit).money_digits(), Some(expected), "{unit}");
+            assert_eq!(TextStyles::of_money(unit).money_digits(), Some(expected), "{unit}");
         }
     }
 
     #[test]
     fn only_styles_that_tell_a_value_exactly_are_read() {
-        let styles = |dates, intervals| Styles::read(dates, intervals, "1.00");
+        let styles = |dates, intervals| TextStyles::read(dates, intervals, "1.00");
         assert!(styles("ISO, DMY", "").has_iso_dates() && !styles("SQL, DMY", "").has_iso_dates());
         assert_eq!(styles("", "postgres").intervals(), Some(Intervals::Postgres));
         assert_eq!(styles("", "postgres_verbose").intervals(), None);
-        assert_eq!(Styles::default().intervals(), None);
+        assert_eq!(TextStyles::default().intervals(), None);
     }
 }

@@ -15,13 +15,13 @@ use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
 use super::guard_statement;
-use super::guard_statement::Limits;
-use super::reply::{Trouble, garbled};
+use super::guard_statement::QueryLimits;
+use super::reply::{ExchangeError, garbled};
 use super::styles;
-use super::styles::Styles;
-use super::types::Types;
-use super::values::Kind;
-use super::wire::{Bounds, Fields, Link, Shape};
+use super::styles::TextStyles;
+use super::types::ServerTypes;
+use super::values::ValueType;
+use super::wire::{Fields, Link, ResultShape, RowBounds};
 
 /// How many bytes the answer to one question may have.
 const ANSWER: usize = 1 << 20;
@@ -32,9 +32,9 @@ pub(super) type Texts = Vec<Option<String>>;
 /// A link, and what was learned over it of the server's own types.
 pub(super) struct Talk {
     pub(super) link: Link,
-    pub(super) types: Types,
+    pub(super) types: ServerTypes,
     /// How the server writes money, once that was asked.
-    money: Option<Styles>,
+    money: Option<TextStyles>,
     /// The shortest round trip so far, once there was one.
     shortest: Option<Duration>,
 }
@@ -42,7 +42,7 @@ pub(super) struct Talk {
 impl Talk {
     /// On a stream that was logged in on. Nothing is sent yet.
     pub(super) fn new(link: Link) -> Self {
-        Talk { link, types: Types::default(), money: None, shortest: None }
+        Talk { link, types: ServerTypes::default(), money: None, shortest: None }
     }
 
     /// An answer was on its way, there and back, no longer than this.
@@ -56,7 +56,7 @@ impl Talk {
     }
 
     /// Runs `sql` by the simple protocol and collects its rows.
-    pub(super) fn ask(&mut self, sql: &str, by: Deadline) -> Result<Vec<Texts>, Trouble> {
+    pub(super) fn ask(&mut self, sql: &str, by: Deadline) -> Result<Vec<Texts>, ExchangeError> {
         let start = Instant::now();
         frontend::query(sql, &mut self.link.out)?;
         self.link.send(by)?;
@@ -67,7 +67,7 @@ impl Talk {
 
     /// The same where the names in `sql` are those of the server's catalog, whatever `search_path` says. Not in a
     /// snapshot, whose transaction would keep the path.
-    pub(super) fn ask_catalog(&mut self, sql: &str, by: Deadline) -> Result<Vec<Texts>, Trouble> {
+    pub(super) fn ask_catalog(&mut self, sql: &str, by: Deadline) -> Result<Vec<Texts>, ExchangeError> {
         // One message is one transaction.
         let mut rows = self.ask(&format!("{}; {sql}", guard_statement::catalog_only()), by)?;
         rows.drain(..rows.len().min(1));
@@ -75,7 +75,7 @@ impl Talk {
     }
 
     /// Waits for the answer to what was sent, up to the next `ReadyForQuery`, and collects its rows.
-    pub(super) fn rows(&mut self, by: Deadline) -> Result<Vec<Texts>, Trouble> {
+    pub(super) fn rows(&mut self, by: Deadline) -> Result<Vec<Texts>, ExchangeError> {
         let mut rows = Vec::new();
         self.collect(by, |tag, body| {
             if tag == tags::DATA_ROW_TAG {
@@ -87,11 +87,11 @@ impl Talk {
     }
 
     /// The answer to the question for a statement's shape; types that only this server knows have no name yet.
-    pub(super) fn read_shape(&mut self, by: Deadline) -> Result<Shape, Trouble> {
-        let mut shape = Shape::default();
+    pub(super) fn read_shape(&mut self, by: Deadline) -> Result<ResultShape, ExchangeError> {
+        let mut shape = ResultShape::default();
         self.collect(by, |tag, body| {
             if tag == tags::ROW_DESCRIPTION_TAG {
-                shape = Shape::read(body)?;
+                shape = ResultShape::read(body)?;
             }
             Some(())
         })?;
@@ -99,15 +99,15 @@ impl Talk {
     }
 
     /// Asks for the names of the types that are not known, and how money is written where one of `shapes` has any.
-    pub(super) fn complete(&mut self, shapes: &mut [Shape], by: Deadline) -> Result<(), Trouble> {
+    pub(super) fn complete(&mut self, shapes: &mut [ResultShape], by: Deadline) -> Result<(), ExchangeError> {
         if let Some(question) = self.types.question(shapes) {
             for row in self.ask(&question, by)? {
                 self.types.learn(&row);
             }
         }
-        if self.money.is_none() && shapes.iter().any(|shape| shape.kinds.contains(&Kind::Money)) {
+        if self.money.is_none() && shapes.iter().any(|shape| shape.kinds.contains(&ValueType::Money)) {
             let unit = self.ask(styles::MONEY, by)?.pop().and_then(|mut row| row.pop()).flatten();
-            self.money = Some(Styles::of_money(&unit.unwrap_or_default()));
+            self.money = Some(TextStyles::of_money(&unit.unwrap_or_default()));
         }
         for shape in shapes {
             self.types.complete(shape);
@@ -122,26 +122,26 @@ impl Talk {
         &mut self,
         by: Deadline,
         mut take: impl FnMut(u8, &[u8]) -> Option<()>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ExchangeError> {
         let mut refused = None;
         let mut length = 0;
         loop {
-            let frame = self.link.next(by, Bounds::of_answers(ANSWER))?;
+            let frame = self.link.next(by, RowBounds::of_answers(ANSWER))?;
             length += frame.len();
             if length > ANSWER {
-                return Err(Trouble::Lost(too_much()));
+                return Err(ExchangeError::Lost(too_much()));
             }
             let body = self.link.body(&frame);
             match frame.tag {
                 tags::ERROR_RESPONSE_TAG => {
                     let error = ServerError::read(body);
                     if error.fatal {
-                        return Err(Trouble::Lost(error.of_statement("")));
+                        return Err(ExchangeError::Lost(error.of_statement("")));
                     }
                     refused = Some(error);
                 }
                 tags::READY_FOR_QUERY_TAG => {
-                    return refused.map_or(Ok(()), |error| Err(Trouble::Refused(error)));
+                    return refused.map_or(Ok(()), |error| Err(ExchangeError::Refused(error)));
                 }
                 tag => take(tag, body).ok_or_else(garbled)?,
             }
@@ -156,7 +156,7 @@ fn too_much() -> Error {
 /// Parses, binds and executes a statement without a name.
 pub(super) fn execute_text(
     sql: &str,
-    limits: Option<Limits>,
+    limits: Option<QueryLimits>,
     formats: &[i16],
     out: &mut BytesMut,
 ) -> io::Result<()> {
@@ -167,7 +167,7 @@ pub(super) fn execute_text(
 /// Binds and executes a prepared statement. `limits` are a marker's parameters.
 pub(super) fn execute(
     name: &str,
-    limits: Option<Limits>,
+    limits: Option<QueryLimits>,
     formats: &[i16],
     out: &mut BytesMut,
 ) -> io::Result<()> {
@@ -179,7 +179,7 @@ pub(super) fn execute(
 pub(super) fn bind(
     portal: &str,
     name: &str,
-    limits: Option<Limits>,
+    limits: Option<QueryLimits>,
     formats: &[i16],
     out: &mut BytesMut,
 ) -> io::Result<()> {
@@ -194,9 +194,9 @@ pub(super) fn bind(
 }
 
 /// The error of what a session does for itself.
-pub(super) fn failed(what: &str, trouble: Trouble) -> Error {
+pub(super) fn failed(what: &str, trouble: ExchangeError) -> Error {
     match trouble {
-        Trouble::Refused(error) => {
+        ExchangeError::Refused(error) => {
             let error = error.of_statement("");
             let named = Error::new(error.reason(), format!("{what}: {}", error.message()));
             match error.sqlstate() {
@@ -204,8 +204,8 @@ pub(super) fn failed(what: &str, trouble: Trouble) -> Error {
                 None => named,
             }
         }
-        Trouble::Late => Error::new(Reason::Timeout, format!("{what}: no answer in time")),
-        Trouble::Lost(error) => error,
+        ExchangeError::Late => Error::new(Reason::Timeout, format!("{what}: no answer in time")),
+        ExchangeError::Lost(error) => error,
     }
 }
 

@@ -6,16 +6,16 @@ use crate::driver::advice::Advice;
 use crate::driver::bounded_text;
 
 use super::advice;
-use super::values::Kind;
-use super::wire::Shape;
+use super::values::ValueType;
+use super::wire::ResultShape;
 
 /// What is known of a server's own types, by OID.
 #[derive(Debug, Default)]
-pub(super) struct Types(HashMap<u32, (String, Kind, Advice)>);
+pub(super) struct ServerTypes(HashMap<u32, (String, ValueType, Advice)>);
 
-impl Types {
+impl ServerTypes {
     /// The statement that tells of those that `shapes` have and nobody asked for yet. Rows: OID, name, category.
-    pub(super) fn question(&self, shapes: &[Shape]) -> Option<String> {
+    pub(super) fn question(&self, shapes: &[ResultShape]) -> Option<String> {
         let unknown: Vec<String> = shapes
             .iter()
             .flat_map(|shape| &shape.unknown)
@@ -40,7 +40,7 @@ impl Types {
                 oid,
                 (
                     bounded_text::cut(name, bounded_text::NAME),
-                    Kind::of_category(category),
+                    ValueType::of_category(category),
                     advice::of_category(category),
                 ),
             );
@@ -48,7 +48,7 @@ impl Types {
     }
 
     /// Fills in what is known.
-    pub(super) fn complete(&self, shape: &mut Shape) {
+    pub(super) fn complete(&self, shape: &mut ResultShape) {
         for (column, oid) in &shape.unknown {
             let Some((name, kind, advice)) = self.0.get(oid) else { continue };
             if let (Some(column), Some(slot)) = (shape.columns.get_mut(*column), shape.kinds.get_mut(*column))

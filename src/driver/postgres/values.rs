@@ -1,8 +1,8 @@
 //! A value as the server sends it, and its type, to a [`Cell`].
 //!
 //! Owns the meaning of type OIDs, and which types are asked for in binary: those whose text depends on the session's
-//! settings, which are the administrator's. Knows no message. A type that means more than its text is one more [`Kind`]
-//! and its line in [`Kind::of`].
+//! settings, which are the administrator's. Knows no message. A type that means more than its text is one more [`ValueType`]
+//! and its line in [`ValueType::of`].
 
 use tokio_postgres::types::Type;
 
@@ -11,11 +11,11 @@ use crate::value::Cell;
 
 use super::binary;
 use super::datetime;
-use super::styles::{Intervals, Styles};
+use super::styles::{Intervals, TextStyles};
 
 /// What the values of a column mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueType {
     Bool,
     Int,
     UInt,
@@ -33,51 +33,53 @@ pub(super) enum Kind {
     Other,
 }
 
-impl Kind {
-    /// Of a type that every server has; others need their category ([`Kind::of_category`]).
-    pub(super) fn of(oid: u32) -> Option<Kind> {
+impl ValueType {
+    /// Of a type that every server has; others need their category ([`ValueType::of_category`]).
+    pub(super) fn of(oid: u32) -> Option<ValueType> {
         Some(match Type::from_oid(oid)? {
-            Type::BOOL => Kind::Bool,
-            Type::INT2 | Type::INT4 | Type::INT8 => Kind::Int,
-            Type::OID | Type::XID | Type::CID | Type::XID8 => Kind::UInt,
-            Type::FLOAT4 => Kind::Float4,
-            Type::FLOAT8 => Kind::Float8,
-            Type::NUMERIC => Kind::Number,
-            Type::MONEY => Kind::Money,
-            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::UNKNOWN => Kind::Text,
-            Type::BYTEA => Kind::Bytes,
-            Type::DATE => Kind::Date,
-            Type::TIME => Kind::Time,
-            Type::TIMETZ => Kind::TimeTz,
-            Type::TIMESTAMP => Kind::Timestamp { zoned: false },
-            Type::TIMESTAMPTZ => Kind::Timestamp { zoned: true },
-            Type::INTERVAL => Kind::Interval,
-            _ => Kind::Other,
+            Type::BOOL => ValueType::Bool,
+            Type::INT2 | Type::INT4 | Type::INT8 => ValueType::Int,
+            Type::OID | Type::XID | Type::CID | Type::XID8 => ValueType::UInt,
+            Type::FLOAT4 => ValueType::Float4,
+            Type::FLOAT8 => ValueType::Float8,
+            Type::NUMERIC => ValueType::Number,
+            Type::MONEY => ValueType::Money,
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::UNKNOWN => {
+                ValueType::Text
+            }
+            Type::BYTEA => ValueType::Bytes,
+            Type::DATE => ValueType::Date,
+            Type::TIME => ValueType::Time,
+            Type::TIMETZ => ValueType::TimeTz,
+            Type::TIMESTAMP => ValueType::Timestamp { zoned: false },
+            Type::TIMESTAMPTZ => ValueType::Timestamp { zoned: true },
+            Type::INTERVAL => ValueType::Interval,
+            _ => ValueType::Other,
         })
     }
 
     /// Of a type that only this server has, by `pg_type.typcategory`: strings (citext) and enums are text.
-    pub(super) fn of_category(category: &str) -> Kind {
-        if matches!(category, "S" | "E") { Kind::Text } else { Kind::Other }
+    pub(super) fn of_category(category: &str) -> ValueType {
+        if matches!(category, "S" | "E") { ValueType::Text } else { ValueType::Other }
     }
 
     /// What its values can mean.
     pub(super) fn content(self) -> Content {
         match self {
-            Kind::Bool
-            | Kind::Int
-            | Kind::UInt
-            | Kind::Float8
-            | Kind::Float4
-            | Kind::Number
-            | Kind::Money
-            | Kind::Time
-            | Kind::TimeTz
-            | Kind::Interval => Content::Number,
-            Kind::Date | Kind::Timestamp { .. } => Content::Moment,
-            Kind::Text => Content::Text,
-            Kind::Bytes => Content::Bytes,
-            Kind::Other => Content::Other,
+            ValueType::Bool
+            | ValueType::Int
+            | ValueType::UInt
+            | ValueType::Float8
+            | ValueType::Float4
+            | ValueType::Number
+            | ValueType::Money
+            | ValueType::Time
+            | ValueType::TimeTz
+            | ValueType::Interval => Content::Number,
+            ValueType::Date | ValueType::Timestamp { .. } => Content::Moment,
+            ValueType::Text => Content::Text,
+            ValueType::Bytes => Content::Bytes,
+            ValueType::Other => Content::Other,
         }
     }
 
@@ -85,27 +87,29 @@ impl Kind {
     pub(super) fn is_binary(self) -> bool {
         matches!(
             self,
-            Kind::Float8
-                | Kind::Float4
-                | Kind::Bytes
-                | Kind::Date
-                | Kind::Time
-                | Kind::TimeTz
-                | Kind::Timestamp { .. }
-                | Kind::Interval
+            ValueType::Float8
+                | ValueType::Float4
+                | ValueType::Bytes
+                | ValueType::Date
+                | ValueType::Time
+                | ValueType::TimeTz
+                | ValueType::Timestamp { .. }
+                | ValueType::Interval
         )
     }
 
-    /// True where [`settle`] must rewrite a text before [`Kind::cell`] reads it.
+    /// True where [`settle`] must rewrite a text before [`ValueType::cell`] reads it.
     pub(super) fn is_rewritten(self) -> bool {
-        matches!(self, Kind::Bytes | Kind::Money)
+        matches!(self, ValueType::Bytes | ValueType::Money)
     }
 
     /// The setting that keeps a text of this type from being read exactly, as it is; `None` where it can be read.
-    pub(super) fn unreadable_in(self, styles: &Styles) -> Option<String> {
+    pub(super) fn unreadable_in(self, styles: &TextStyles) -> Option<String> {
         match self {
-            Kind::Date | Kind::Timestamp { .. } if !styles.has_iso_dates() => Some(styles.shown_dates()),
-            Kind::Interval if styles.intervals().is_none() => Some(styles.shown_intervals()),
+            ValueType::Date | ValueType::Timestamp { .. } if !styles.has_iso_dates() => {
+                Some(styles.shown_dates())
+            }
+            ValueType::Interval if styles.intervals().is_none() => Some(styles.shown_intervals()),
             _ => None,
         }
     }
@@ -113,41 +117,41 @@ impl Kind {
     /// The cell of a value in binary; `None` when the bytes are not what the type says.
     pub(super) fn binary_cell(self, bytes: &[u8]) -> Option<Cell<'_>> {
         match self {
-            Kind::Float8 => binary::float8(bytes),
-            Kind::Float4 => binary::float4(bytes),
-            Kind::Bytes => Some(Cell::Bytes(bytes)),
-            Kind::Date => binary::date(bytes),
-            Kind::Time => binary::time(bytes),
-            Kind::TimeTz => binary::time_with_zone(bytes),
-            Kind::Timestamp { zoned } => binary::timestamp(bytes, zoned),
-            Kind::Interval => binary::interval(bytes),
+            ValueType::Float8 => binary::float8(bytes),
+            ValueType::Float4 => binary::float4(bytes),
+            ValueType::Bytes => Some(Cell::Bytes(bytes)),
+            ValueType::Date => binary::date(bytes),
+            ValueType::Time => binary::time(bytes),
+            ValueType::TimeTz => binary::time_with_zone(bytes),
+            ValueType::Timestamp { zoned } => binary::timestamp(bytes, zoned),
+            ValueType::Interval => binary::interval(bytes),
             _ => None,
         }
     }
 
     /// The cell of a text; `None` when the bytes are not what the type says.
-    pub(super) fn cell<'b>(self, bytes: &'b [u8], styles: &Styles) -> Option<Cell<'b>> {
-        if self == Kind::Bytes {
+    pub(super) fn cell<'b>(self, bytes: &'b [u8], styles: &TextStyles) -> Option<Cell<'b>> {
+        if self == ValueType::Bytes {
             return Some(Cell::Bytes(bytes));
         }
         // A database in SQL_ASCII may hold anything; then its text is bytes to us.
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return matches!(self, Kind::Text | Kind::Other).then_some(Cell::Bytes(bytes));
+            return matches!(self, ValueType::Text | ValueType::Other).then_some(Cell::Bytes(bytes));
         };
         Some(match self {
-            Kind::Text => Cell::Text(text),
-            Kind::Other | Kind::Bytes => Cell::Other(text),
-            Kind::Number | Kind::Money => Cell::Number(text),
-            Kind::Bool => Cell::Bool(boolean(text)?),
-            Kind::Int => Cell::Int(text.parse().ok()?),
-            Kind::UInt => Cell::UInt(text.parse().ok()?),
+            ValueType::Text => Cell::Text(text),
+            ValueType::Other | ValueType::Bytes => Cell::Other(text),
+            ValueType::Number | ValueType::Money => Cell::Number(text),
+            ValueType::Bool => Cell::Bool(boolean(text)?),
+            ValueType::Int => Cell::Int(text.parse().ok()?),
+            ValueType::UInt => Cell::UInt(text.parse().ok()?),
             // The text of a `real` is what it is to people: 1.1, not the double nearest to its bits.
-            Kind::Float8 | Kind::Float4 => Cell::Float(text.parse().ok()?),
-            Kind::Date => datetime::date(text)?,
-            Kind::Time => datetime::time(text, false)?,
-            Kind::TimeTz => datetime::time(text, true)?,
-            Kind::Timestamp { zoned } => datetime::timestamp(text, zoned)?,
-            Kind::Interval => match styles.intervals()? {
+            ValueType::Float8 | ValueType::Float4 => Cell::Float(text.parse().ok()?),
+            ValueType::Date => datetime::date(text)?,
+            ValueType::Time => datetime::time(text, false)?,
+            ValueType::TimeTz => datetime::time(text, true)?,
+            ValueType::Timestamp { zoned } => datetime::timestamp(text, zoned)?,
+            ValueType::Interval => match styles.intervals()? {
                 Intervals::Iso => datetime::interval(text)?,
                 Intervals::Postgres => datetime::plain_interval(text)?,
             },
@@ -173,11 +177,11 @@ pub(super) fn type_name(oid: u32) -> String {
     }
 }
 
-/// Rewrites a text in place to what [`Kind::cell`] reads, and returns its new length: bytea to its bytes, money from
+/// Rewrites a text in place to what [`ValueType::cell`] reads, and returns its new length: bytea to its bytes, money from
 /// `-$1,234.50` to `-1234.50`. `None` when the bytes are not what the type says, or the styles do not tell.
-pub(super) fn settle(kind: Kind, styles: &Styles, bytes: &mut [u8]) -> Option<usize> {
+pub(super) fn settle(kind: ValueType, styles: &TextStyles, bytes: &mut [u8]) -> Option<usize> {
     match kind {
-        Kind::Money => settle_money(styles.money_digits()?, bytes),
+        ValueType::Money => settle_money(styles.money_digits()?, bytes),
         _ if bytes.starts_with(b"\\x") => settle_hex(bytes),
         _ => settle_escapes(bytes),
     }
@@ -251,48 +255,49 @@ fn boolean(text: &str) -> Option<bool> {
 mod tests {
     use super::*;
 
-    fn read(kind: Kind, text: &str) -> Option<Cell<'_>> {
-        kind.cell(text.as_bytes(), &Styles::default())
+    fn read(kind: ValueType, text: &str) -> Option<Cell<'_>> {
+        kind.cell(text.as_bytes(), &TextStyles::default())
     }
 
     #[test]
     fn numbers_and_texts_are_borrowed_as_written() {
         assert_eq!(
-            read(Kind::Number, "-12345678901234567890.10"),
+            read(ValueType::Number, "-12345678901234567890.10"),
             Some(Cell::Number("-12345678901234567890.10"))
         );
-        assert_eq!(read(Kind::Int, "-9223372036854775808"), Some(Cell::Int(i64::MIN)));
-        assert_eq!(read(Kind::Float8, "-Infinity"), Some(Cell::Float(f64::NEG_INFINITY)));
-        assert_eq!(read(Kind::Float4, "0.1"), Some(Cell::Float(0.1)));
-        assert_eq!(read(Kind::Bool, "t"), Some(Cell::Bool(true)));
-        assert_eq!(read(Kind::UInt, "4294967295"), Some(Cell::UInt(4_294_967_295)));
-        assert_eq!(Kind::Text.cell(b"caf\xe9", &Styles::default()), Some(Cell::Bytes(b"caf\xe9")));
-        assert_eq!(Kind::Int.cell(b"\xe9", &Styles::default()), None);
-        assert_eq!(Kind::of(2950), Some(Kind::Other), "uuid");
-        assert_eq!(Kind::of(999_999), None);
+        assert_eq!(read(ValueType::Int, "-9223372036854775808"), Some(Cell::Int(i64::MIN)));
+        assert_eq!(read(ValueType::Float8, "-Infinity"), Some(Cell::Float(f64::NEG_INFINITY)));
+        assert_eq!(read(ValueType::Float4, "0.1"), Some(Cell::Float(0.1)));
+        assert_eq!(read(ValueType::Bool, "t"), Some(Cell::Bool(true)));
+        assert_eq!(read(ValueType::UInt, "4294967295"), Some(Cell::UInt(4_294_967_295)));
+        assert_eq!(ValueType::Text.cell(b"caf\xe9", &TextStyles::default()), Some(Cell::Bytes(b"caf\xe9")));
+        assert_eq!(ValueType::Int.cell(b"\xe9", &TextStyles::default()), None);
+        assert_eq!(ValueType::of(2950), Some(ValueType::Other), "uuid");
+        assert_eq!(ValueType::of(999_999), None);
     }
 
     #[test]
     fn a_text_is_read_only_in_a_style_that_tells_its_value() {
-        let styles = |dates, intervals| Styles::read(dates, intervals, "1.00");
+        let styles = |dates, intervals| TextStyles::read(dates, intervals, "1.00");
         let (iso, german) = (styles("ISO, DMY", "postgres"), styles("German, DMY", "sql_standard"));
-        let stamp = Kind::Timestamp { zoned: true };
-        for kind in [Kind::Date, stamp, Kind::Interval] {
+        let stamp = ValueType::Timestamp { zoned: true };
+        for kind in [ValueType::Date, stamp, ValueType::Interval] {
             assert_eq!(kind.unreadable_in(&iso), None, "{kind:?}");
             assert!(kind.unreadable_in(&german).is_some(), "{kind:?}");
         }
-        assert_eq!(Kind::Time.unreadable_in(&german), None);
-        assert_eq!(Kind::Date.unreadable_in(&german).as_deref(), Some("DateStyle German, DMY"));
+        assert_eq!(ValueType::Time.unreadable_in(&german), None);
+        assert_eq!(ValueType::Date.unreadable_in(&german).as_deref(), Some("DateStyle German, DMY"));
         let day = Cell::Interval { months: 0, days: 1, micros: 0 };
-        assert_eq!(Kind::Interval.cell(b"1 day", &iso), Some(day));
-        assert_eq!(Kind::Interval.cell(b"P1D", &styles("", "iso_8601")), Some(day));
+        assert_eq!(ValueType::Interval.cell(b"1 day", &iso), Some(day));
+        assert_eq!(ValueType::Interval.cell(b"P1D", &styles("", "iso_8601")), Some(day));
     }
 
     #[test]
     fn bytea_settles_in_place_in_both_formats() {
         let settled = |text: &str| {
             let mut bytes = text.as_bytes().to_vec();
-            settle(Kind::Bytes, &Styles::default(), &mut bytes).map(|length| bytes[..length].to_vec())
+            settle(ValueType::Bytes, &TextStyles::default(), &mut bytes)
+                .map(|length| bytes[..length].to_vec())
         };
         assert_eq!(settled("\\x00ff6a"), Some(vec![0, 255, b'j']));
         assert_eq!(settled("\\x"), Some(vec![]));
@@ -306,7 +311,7 @@ mod tests {
     fn money_settles_in_place_in_every_locale() {
         let settled = |unit, text: &str| {
             let mut bytes = text.as_bytes().to_vec();
-            let length = settle(Kind::Money, &Styles::of_money(unit), &mut bytes)?;
+            let length = settle(ValueType::Money, &TextStyles::of_money(unit), &mut bytes)?;
             String::from_utf8(bytes[..length].to_vec()).ok()
         };
         let cases = [
@@ -322,6 +327,6 @@ mod tests {
             assert_eq!(settled(unit, text).as_deref(), Some(expected), "{text}");
         }
         assert_eq!(settled("1.00", "$"), None);
-        assert_eq!(settle(Kind::Money, &Styles::default(), &mut b"1.00".to_vec()), None);
+        assert_eq!(settle(ValueType::Money, &TextStyles::default(), &mut b"1.00".to_vec()), None);
     }
 }

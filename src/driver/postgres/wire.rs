@@ -20,8 +20,8 @@ use crate::value::Cell;
 
 use super::advice;
 use super::stream::Stream;
-use super::styles::Styles;
-use super::values::{Kind, settle};
+use super::styles::TextStyles;
+use super::values::{ValueType, settle};
 
 /// The read buffer of a batch: what a server sends at once. A session that does nothing has none.
 const READ: usize = 8 * 1024;
@@ -40,22 +40,22 @@ const UNWANTED: (usize, usize) = (16 << 20, 64 << 20);
 
 /// How long rows may be.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct RowBounds {
     /// One value.
     cell: usize,
     /// A row.
     row: usize,
 }
 
-impl Bounds {
+impl RowBounds {
     /// Of a query's rows.
     pub(super) fn of_rows(max_cell_bytes: usize) -> Self {
-        Bounds { cell: max_cell_bytes, row: LONGEST_ROW.max(max_cell_bytes.saturating_add(LONGEST_TEXT)) }
+        RowBounds { cell: max_cell_bytes, row: LONGEST_ROW.max(max_cell_bytes.saturating_add(LONGEST_TEXT)) }
     }
 
     /// Of the answer to a question of the session's own.
     pub(super) fn of_answers(most: usize) -> Self {
-        Bounds { cell: most, row: most }
+        RowBounds { cell: most, row: most }
     }
 }
 
@@ -77,7 +77,7 @@ impl TooLong {
     }
 
     /// The error of a query whose result looks so.
-    pub(super) fn of_query(self, shape: Option<&Shape>) -> Error {
+    pub(super) fn of_query(self, shape: Option<&ResultShape>) -> Error {
         let TooLong::Cell { column, .. } = self else { return Error::new(Reason::Limit, self.to_string()) };
         let column = shape.and_then(|shape| shape.columns.get(column));
         let named =
@@ -108,13 +108,13 @@ impl From<TooLong> for io::Error {
 
 /// One message: its tag and where its body lies. Valid until the next one is asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Frame {
+pub(super) struct Message {
     /// The first byte of the message.
     pub(super) tag: u8,
     body: Range<usize>,
 }
 
-impl Frame {
+impl Message {
     /// Bytes on the wire.
     pub(super) fn len(&self) -> usize {
         self.body.len() + 5
@@ -162,7 +162,7 @@ impl Link {
     /// # Errors
     /// `TimedOut` at the deadline, `UnexpectedEof`, `InvalidData` for an impossible length; [`TooLong`], after which only
     /// [`Link::has_ended`] is of use.
-    pub(super) fn next(&mut self, by: Deadline, bounds: Bounds) -> io::Result<Frame> {
+    pub(super) fn next(&mut self, by: Deadline, bounds: RowBounds) -> io::Result<Message> {
         let frame = self.await_frame(by, bounds);
         match &frame {
             Ok(frame) if frame.tag == tags::READY_FOR_QUERY_TAG => self.owed = self.owed.saturating_sub(1),
@@ -174,7 +174,7 @@ impl Link {
         frame
     }
 
-    fn await_frame(&mut self, by: Deadline, bounds: Bounds) -> io::Result<Frame> {
+    fn await_frame(&mut self, by: Deadline, bounds: RowBounds) -> io::Result<Message> {
         loop {
             if let Some(frame) = self.split(bounds)? {
                 return Ok(frame);
@@ -190,7 +190,7 @@ impl Link {
         if length < 4 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Some((tag, length))) }
     }
 
-    fn split(&mut self, bounds: Bounds) -> io::Result<Option<Frame>> {
+    fn split(&mut self, bounds: RowBounds) -> io::Result<Option<Message>> {
         let Some((tag, length)) = self.head()? else { return Ok(None) };
         let most = match tag {
             tags::DATA_ROW_TAG => bounds.row,
@@ -206,7 +206,7 @@ impl Link {
         let body = self.start + 5..self.start.saturating_add(1).saturating_add(length);
         if body.end <= self.end {
             self.start = body.end;
-            return Ok(Some(Frame { tag, body }));
+            return Ok(Some(Message { tag, body }));
         }
         if tag == tags::DATA_ROW_TAG && length > bounds.cell.min(most) {
             // Which value it is: its length comes before it.
@@ -297,12 +297,12 @@ impl Link {
     }
 
     /// The body of a message.
-    pub(super) fn body(&self, frame: &Frame) -> &[u8] {
+    pub(super) fn body(&self, frame: &Message) -> &[u8] {
         self.input.get(frame.body.clone()).unwrap_or_default()
     }
 
     /// The body of a message, to settle values in.
-    pub(super) fn body_mut(&mut self, frame: &Frame) -> &mut [u8] {
+    pub(super) fn body_mut(&mut self, frame: &Message) -> &mut [u8] {
         self.input.get_mut(frame.body.clone()).unwrap_or_default()
     }
 
@@ -394,24 +394,24 @@ impl<'a> Fields<'a> {
 
 /// What a statement's result looks like.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shape {
+pub(super) struct ResultShape {
     /// Name and type of each column.
     pub(super) columns: Vec<Column>,
     /// What each column's values mean.
-    pub(super) kinds: Vec<Kind>,
+    pub(super) kinds: Vec<ValueType>,
     /// For each column whether its values come in binary (1) or as text (0); empty when all are text.
     pub(super) formats: Vec<i16>,
     /// How the server writes what comes as text.
-    pub(super) styles: Styles,
+    pub(super) styles: TextStyles,
     /// The type OIDs of columns that only this server knows, by column.
     pub(super) unknown: Vec<(usize, u32)>,
 }
 
-impl Shape {
+impl ResultShape {
     /// Reads a `RowDescription`. A domain comes as its base type.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let mut fields = Fields(body);
-        let mut shape = Shape::default();
+        let mut shape = ResultShape::default();
         let count = usize::from(fields.short()?);
         if count > MOST_COLUMNS {
             return None;
@@ -421,11 +421,11 @@ impl Shape {
             let (_table, _number) = (fields.long()?, fields.short()?);
             let oid = fields.long()?;
             let (_size, _modifier, format) = (fields.short()?, fields.long()?, fields.short()?);
-            let kind = Kind::of(oid);
+            let kind = ValueType::of(oid);
             if kind.is_none() {
                 shape.unknown.push((column, oid));
             }
-            let kind = kind.unwrap_or(Kind::Other);
+            let kind = kind.unwrap_or(ValueType::Other);
             let (type_name, content) = (super::values::type_name(oid).into(), kind.content());
             shape.kinds.push(kind);
             shape.formats.push(i16::from(format == 1));
@@ -436,7 +436,7 @@ impl Shape {
 
     /// Asks for the formats that are read best. A statement's own description does not tell them.
     pub(super) fn choose_formats(&mut self) {
-        let binary = |kind: &Kind| i16::from(kind.is_binary());
+        let binary = |kind: &ValueType| i16::from(kind.is_binary());
         self.formats = match self.kinds.iter().any(|kind| kind.is_binary()) {
             true => self.kinds.iter().map(binary).collect(),
             false => Vec::new(),
@@ -458,14 +458,14 @@ type Span = Option<(usize, usize)>;
 
 /// The spans of one row after the other, in one allocation.
 #[derive(Default)]
-pub(super) struct Spans(Vec<Span>);
+pub(super) struct ValueSpans(Vec<Span>);
 
-impl Spans {
+impl ValueSpans {
     /// Finds the values of a `DataRow` and settles those that are rewritten in place.
     ///
     /// # Errors
     /// `protocol`, when the row is not what its description says; `limit`.
-    pub(super) fn find(&mut self, body: &mut [u8], shape: &Shape, bounds: Bounds) -> Result<()> {
+    pub(super) fn find(&mut self, body: &mut [u8], shape: &ResultShape, bounds: RowBounds) -> Result<()> {
         self.0.clear();
         let wrong =
             || Error::new(Reason::Protocol, "the server sent a row that its description does not fit");
@@ -502,7 +502,7 @@ impl Spans {
     }
 }
 
-fn unreadable(shape: &Shape, column: usize) -> Error {
+fn unreadable(shape: &ResultShape, column: usize) -> Error {
     let (name, type_name) =
         shape.columns.get(column).map_or(("?", "?"), |column| (&column.name, &column.type_name));
     let kind = shape.kinds.get(column).filter(|_| !shape.is_binary(column));
@@ -519,13 +519,13 @@ fn unreadable(shape: &Shape, column: usize) -> Error {
 }
 
 /// One row, read in place.
-pub(super) struct Line<'a> {
+pub(super) struct PgRow<'a> {
     pub(super) body: &'a [u8],
-    pub(super) spans: &'a Spans,
-    pub(super) shape: &'a Shape,
+    pub(super) spans: &'a ValueSpans,
+    pub(super) shape: &'a ResultShape,
 }
 
-impl Row for Line<'_> {
+impl Row for PgRow<'_> {
     fn cell(&self, column: usize) -> Result<Cell<'_>> {
         let wrong = || unreadable(self.shape, column);
         let (span, kind) = self.spans.0.get(column).zip(self.shape.kinds.get(column)).ok_or_else(wrong)?;
