@@ -7,8 +7,7 @@ use crate::deadline::Deadline;
 use crate::driver::privileges::reader_beside;
 use crate::driver::{Rights, bounded_text, refused_functions};
 
-use super::reply::ExchangeError;
-use super::talk::{Talk, Texts};
+use super::connection::{ExchangeError, PgConnection, TextRow};
 
 /// So many tables are looked at: a server with more has been told enough by then.
 const TABLES: usize = 10_000;
@@ -39,9 +38,9 @@ const ROLES: &[&str] = &[
 const FUNCTIONS: usize = 5;
 
 /// Asks the server. Three round trips.
-pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Rights, ExchangeError> {
-    let mut ask = |question: String| -> Result<Texts, ExchangeError> {
-        Ok(talk.ask_catalog(&question, by)?.pop().unwrap_or_default())
+pub(super) fn ask(connection: &mut PgConnection, by: Deadline) -> Result<Rights, ExchangeError> {
+    let mut ask = |question: String| -> Result<TextRow, ExchangeError> {
+        Ok(connection.ask_catalog(&question, by)?.pop().unwrap_or_default())
     };
     let (role, tables, functions) = (ask(about_role())?, ask(about_tables())?, ask(about_functions())?);
     let user = bounded_text::cut(text(&role, 0).unwrap_or_default(), bounded_text::NAME);
@@ -53,11 +52,11 @@ pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Rights, ExchangeError
 
 /// What PgBouncer's console tells: whether the user is one of `admin_users`. One round trip.
 pub(super) fn ask_console(
-    talk: &mut Talk,
+    connection: &mut PgConnection,
     user: Option<&str>,
     by: Deadline,
 ) -> Result<Rights, ExchangeError> {
-    let rows = talk.ask("SHOW CONFIG", by)?;
+    let rows = connection.ask("SHOW CONFIG", by)?;
     let admins = rows.iter().find(|row| text(row, 0) == Some("admin_users")).and_then(|row| text(row, 1));
     let is_admin = |user: &&str| admins.unwrap_or_default().split(',').any(|name| name.trim() == *user);
     let risk = |user| format!("{user} is one of admin_users and may PAUSE, KILL and SHUTDOWN the pooler");
@@ -111,7 +110,7 @@ fn about_functions() -> String {
     )
 }
 
-fn risks(user: &str, role: &Texts, tables: &Texts, functions: &Texts) -> Vec<String> {
+fn risks(user: &str, role: &TextRow, tables: &TextRow, functions: &TextRow) -> Vec<String> {
     let holds = |column| text(role, column) == Some("t");
     if holds(1) {
         return vec![format!("{user} is a superuser: nothing is denied to it")];
@@ -151,7 +150,7 @@ fn grants(reader: &str, schemas: &str) -> Vec<String> {
     ]
 }
 
-fn text(row: &Texts, column: usize) -> Option<&str> {
+fn text(row: &TextRow, column: usize) -> Option<&str> {
     row.get(column)?.as_deref()
 }
 
@@ -159,7 +158,7 @@ fn text(row: &Texts, column: usize) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn row(values: &[&str]) -> Texts {
+    fn row(values: &[&str]) -> TextRow {
         values.iter().map(|value| (*value != "-").then(|| (*value).to_owned())).collect()
     }
 

@@ -1,8 +1,8 @@
-//! A value as the server sends it, and its type, to a [`Cell`].
+//! A value as the server sends it, and its type, as a [`Cell`].
 //!
 //! Owns the meaning of type OIDs, and which types are asked for in binary: those whose text depends on the session's
-//! settings, which are the administrator's. Knows no message. A type that means more than its text is one more [`ValueType`]
-//! and its line in [`ValueType::of`].
+//! settings, which are the administrator's. Knows no message. A type that means more than its text is one more
+//! [`ValueType`] and its line in [`ValueType::of`].
 
 use tokio_postgres::types::Type;
 
@@ -11,7 +11,6 @@ use crate::value::Cell;
 
 use super::binary;
 use super::datetime;
-use super::styles::{Intervals, TextStyles};
 
 /// What the values of a column mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,20 +65,11 @@ impl ValueType {
     /// What its values can mean.
     pub(super) fn content(self) -> Content {
         match self {
-            ValueType::Bool
-            | ValueType::Int
-            | ValueType::UInt
-            | ValueType::Float8
-            | ValueType::Float4
-            | ValueType::Number
-            | ValueType::Money
-            | ValueType::Time
-            | ValueType::TimeTz
-            | ValueType::Interval => Content::Number,
             ValueType::Date | ValueType::Timestamp { .. } => Content::Moment,
             ValueType::Text => Content::Text,
             ValueType::Bytes => Content::Bytes,
             ValueType::Other => Content::Other,
+            _ => Content::Number,
         }
     }
 
@@ -98,20 +88,21 @@ impl ValueType {
         )
     }
 
-    /// True where [`settle`] must rewrite a text before [`ValueType::cell`] reads it.
+    /// True where [`rewrite`] must rewrite a text before [`ValueType::cell`] reads it.
     pub(super) fn is_rewritten(self) -> bool {
         matches!(self, ValueType::Bytes | ValueType::Money)
     }
 
-    /// The setting that keeps a text of this type from being read exactly, as it is; `None` where it can be read.
+    /// The setting that keeps a text of this type from being read exactly; `None` where it can be read.
     pub(super) fn unreadable_in(self, styles: &TextStyles) -> Option<String> {
-        match self {
+        let (name, style) = match self {
             ValueType::Date | ValueType::Timestamp { .. } if !styles.has_iso_dates() => {
-                Some(styles.shown_dates())
+                ("DateStyle", &styles.dates)
             }
-            ValueType::Interval if styles.intervals().is_none() => Some(styles.shown_intervals()),
-            _ => None,
-        }
+            ValueType::Interval if styles.intervals().is_none() => ("IntervalStyle", &styles.intervals),
+            _ => return None,
+        };
+        Some(format!("{name} {}", style.as_deref().unwrap_or("is not known")))
     }
 
     /// The cell of a value in binary; `None` when the bytes are not what the type says.
@@ -142,7 +133,11 @@ impl ValueType {
             ValueType::Text => Cell::Text(text),
             ValueType::Other | ValueType::Bytes => Cell::Other(text),
             ValueType::Number | ValueType::Money => Cell::Number(text),
-            ValueType::Bool => Cell::Bool(boolean(text)?),
+            ValueType::Bool => Cell::Bool(match text {
+                "t" | "true" => true,
+                "f" | "false" => false,
+                _ => return None,
+            }),
             ValueType::Int => Cell::Int(text.parse().ok()?),
             ValueType::UInt => Cell::UInt(text.parse().ok()?),
             // The text of a `real` is what it is to people: 1.1, not the double nearest to its bits.
@@ -152,8 +147,8 @@ impl ValueType {
             ValueType::TimeTz => datetime::time(text, true)?,
             ValueType::Timestamp { zoned } => datetime::timestamp(text, zoned)?,
             ValueType::Interval => match styles.intervals()? {
-                Intervals::Iso => datetime::interval(text)?,
-                Intervals::Postgres => datetime::plain_interval(text)?,
+                IntervalStyle::Iso => datetime::interval(text)?,
+                IntervalStyle::Postgres => datetime::plain_interval(text)?,
             },
         })
     }
@@ -179,17 +174,17 @@ pub(super) fn type_name(oid: u32) -> String {
 
 /// Rewrites a text in place to what [`ValueType::cell`] reads, and returns its new length: bytea to its bytes, money from
 /// `-$1,234.50` to `-1234.50`. `None` when the bytes are not what the type says, or the styles do not tell.
-pub(super) fn settle(kind: ValueType, styles: &TextStyles, bytes: &mut [u8]) -> Option<usize> {
+pub(super) fn rewrite(kind: ValueType, styles: &TextStyles, bytes: &mut [u8]) -> Option<usize> {
     match kind {
-        ValueType::Money => settle_money(styles.money_digits()?, bytes),
-        _ if bytes.starts_with(b"\\x") => settle_hex(bytes),
-        _ => settle_escapes(bytes),
+        ValueType::Money => rewrite_money(styles.money?, bytes),
+        _ if bytes.starts_with(b"\\x") => rewrite_hex(bytes),
+        _ => rewrite_escapes(bytes),
     }
 }
 
 /// Whatever the locale writes around them, the digits and the sign are the number, and as many of its last digits as the
 /// locale says are decimal places. Its own decimal point leaves room for ours.
-fn settle_money(places: usize, bytes: &mut [u8]) -> Option<usize> {
+fn rewrite_money(places: usize, bytes: &mut [u8]) -> Option<usize> {
     let is_negative = bytes.iter().any(|byte| matches!(byte, b'-' | b'('));
     let mut number: Vec<u8> = bytes.iter().copied().filter(u8::is_ascii_digit).collect();
     let whole = number.len().checked_sub(places).filter(|whole| *whole > 0)?;
@@ -204,21 +199,18 @@ fn settle_money(places: usize, bytes: &mut [u8]) -> Option<usize> {
 }
 
 /// `bytea_output` hex: `\x00ff`.
-fn settle_hex(bytes: &mut [u8]) -> Option<usize> {
-    if !bytes.len().is_multiple_of(2) {
-        return None;
-    }
-    let mut length = 0;
-    for at in (2..bytes.len()).step_by(2) {
-        let byte = hex(*bytes.get(at)?)? << 4 | hex(*bytes.get(at + 1)?)?;
-        *bytes.get_mut(length)? = byte;
-        length += 1;
+fn rewrite_hex(bytes: &mut [u8]) -> Option<usize> {
+    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
+    let length = bytes.len().checked_sub(2).filter(|digits| digits.is_multiple_of(2))? / 2;
+    for at in 0..length {
+        let (high, low) = (*bytes.get(2 * at + 2)?, *bytes.get(2 * at + 3)?);
+        *bytes.get_mut(at)? = digit(high)? << 4 | digit(low)?;
     }
     Some(length)
 }
 
 /// `bytea_output` escape: `\\` is a backslash, `\ooo` a byte in octal, all else itself.
-fn settle_escapes(bytes: &mut [u8]) -> Option<usize> {
+fn rewrite_escapes(bytes: &mut [u8]) -> Option<usize> {
     let (mut at, mut length) = (0, 0);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let (byte, taken) = match *rest {
@@ -235,19 +227,62 @@ fn settle_escapes(bytes: &mut [u8]) -> Option<usize> {
     Some(length)
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+/// The columns that tell the styles of a session, in the order of [`TextStyles::read`]. A unit of money shows how many
+/// decimal places the server's locale has.
+pub(super) const STYLE_COLUMNS: &str = "pg_catalog.current_setting('DateStyle'), \
+                                        pg_catalog.current_setting('IntervalStyle'), 1::pg_catalog.money";
+/// How many columns these are.
+pub(super) const STYLE_COLUMN_COUNT: u16 = 3;
+
+/// The question for a unit of money alone.
+pub(super) const MONEY_QUESTION: &str = "SELECT 1::pg_catalog.money";
+
+/// How a server writes values as text, where they cannot be asked for in binary: in the simple protocol, and for money.
+///
+/// The settings are the administrator's, as they decide what the user's own SQL computes. A value whose style does not
+/// tell it exactly is not read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct TextStyles {
+    dates: Option<String>,
+    intervals: Option<String>,
+    /// Decimal places of money.
+    money: Option<usize>,
 }
 
-fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "t" | "true" => Some(true),
-        "f" | "false" => Some(false),
-        _ => None,
+/// How intervals are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IntervalStyle {
+    /// `1 day 02:03:04`.
+    Postgres,
+    /// `P1DT2H3M4S`.
+    Iso,
+}
+
+impl TextStyles {
+    /// From the values of [`STYLE_COLUMNS`].
+    pub(super) fn read(dates: &str, intervals: &str, unit: &str) -> Self {
+        let (dates, intervals) = (Some(dates.to_owned()), Some(intervals.to_owned()));
+        TextStyles { dates, intervals, ..TextStyles::of_money(unit) }
+    }
+
+    /// Where only money is read as text: `$1.00` has two decimal places, `1 ¥` none.
+    pub(super) fn of_money(unit: &str) -> Self {
+        let digits = unit.bytes().filter(u8::is_ascii_digit).count();
+        TextStyles { money: Some(digits.saturating_sub(1)), ..TextStyles::default() }
+    }
+
+    /// True where dates and timestamps are written as `2026-01-02 03:04:05+01`.
+    fn has_iso_dates(&self) -> bool {
+        self.dates.as_deref().is_some_and(|style| style.starts_with("ISO"))
+    }
+
+    /// How intervals are written, where they can be read.
+    fn intervals(&self) -> Option<IntervalStyle> {
+        match self.intervals.as_deref()? {
+            "postgres" => Some(IntervalStyle::Postgres),
+            "iso_8601" => Some(IntervalStyle::Iso),
+            _ => None,
+        }
     }
 }
 
@@ -296,7 +331,7 @@ mod tests {
     fn bytea_settles_in_place_in_both_formats() {
         let settled = |text: &str| {
             let mut bytes = text.as_bytes().to_vec();
-            settle(ValueType::Bytes, &TextStyles::default(), &mut bytes)
+            rewrite(ValueType::Bytes, &TextStyles::default(), &mut bytes)
                 .map(|length| bytes[..length].to_vec())
         };
         assert_eq!(settled("\\x00ff6a"), Some(vec![0, 255, b'j']));
@@ -311,7 +346,7 @@ mod tests {
     fn money_settles_in_place_in_every_locale() {
         let settled = |unit, text: &str| {
             let mut bytes = text.as_bytes().to_vec();
-            let length = settle(ValueType::Money, &TextStyles::of_money(unit), &mut bytes)?;
+            let length = rewrite(ValueType::Money, &TextStyles::of_money(unit), &mut bytes)?;
             String::from_utf8(bytes[..length].to_vec()).ok()
         };
         let cases = [
@@ -327,6 +362,22 @@ mod tests {
             assert_eq!(settled(unit, text).as_deref(), Some(expected), "{text}");
         }
         assert_eq!(settled("1.00", "$"), None);
-        assert_eq!(settle(ValueType::Money, &TextStyles::default(), &mut b"1.00".to_vec()), None);
+        assert_eq!(rewrite(ValueType::Money, &TextStyles::default(), &mut b"1.00".to_vec()), None);
+    }
+
+    #[test]
+    fn a_unit_of_money_shows_its_decimal_places() {
+        for (unit, expected) in [("$1.00", 2), ("1,00 kr.", 2), ("\u{a5}1", 0), ("1.000", 3), ("", 0)] {
+            assert_eq!(TextStyles::of_money(unit).money, Some(expected), "{unit}");
+        }
+    }
+
+    #[test]
+    fn only_styles_that_tell_a_value_exactly_are_read() {
+        let styles = |dates, intervals| TextStyles::read(dates, intervals, "1.00");
+        assert!(styles("ISO, DMY", "").has_iso_dates() && !styles("SQL, DMY", "").has_iso_dates());
+        assert_eq!(styles("", "postgres").intervals(), Some(IntervalStyle::Postgres));
+        assert_eq!(styles("", "postgres_verbose").intervals(), None);
+        assert_eq!(TextStyles::default().intervals(), None);
     }
 }

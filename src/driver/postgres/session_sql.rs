@@ -6,12 +6,12 @@
 use crate::driver::statement::{Dialect, begins_with, split_statements};
 
 /// The name of the prepared [`SessionSql::local`].
-pub(super) const NAME: &str = "sqlexp_local";
+pub(super) const LOCAL: &str = "sqlexp_local";
 
-/// One statement and the place of its entry in the configuration, from 1.
+/// One statement and the number of its entry in the configuration, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SessionStatement {
-    pub(super) place: usize,
+    pub(super) entry: usize,
     pub(super) sql: String,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct SessionStatement {
 pub(super) struct SessionSql {
     /// For the session.
     pub(super) lasting: Vec<SessionStatement>,
-    /// The `SET LOCAL` ones, as one statement, and the place of the first.
+    /// The `SET LOCAL` ones, as one statement, and the number of the first.
     pub(super) local: Option<SessionStatement>,
 }
 
@@ -32,7 +32,7 @@ impl SessionSql {
             for sql in split_statements(text, Dialect::Postgres) {
                 let is_local = begins_with(sql, &["SET", "LOCAL"], Dialect::Postgres);
                 let list = if is_local { &mut local } else { &mut lasting };
-                list.push(SessionStatement { place: index + 1, sql: sql.to_owned() });
+                list.push(SessionStatement { entry: index + 1, sql: sql.to_owned() });
             }
         }
         SessionSql { lasting, local: block(&local) }
@@ -49,7 +49,7 @@ fn block(local: &[SessionStatement]) -> Option<SessionStatement> {
     }
     // The line end closes a comment.
     let lines: String = local.iter().map(|entry| format!("{}\n;", entry.sql)).collect();
-    Some(SessionStatement { place: first.place, sql: format!("DO ${tag}$BEGIN {lines}END${tag}$") })
+    Some(SessionStatement { entry: first.entry, sql: format!("DO ${tag}$BEGIN {lines}END${tag}$") })
 }
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn what_ends_with_its_transaction_is_told_from_what_stays() {
         let read = read(&["SET ROLE reader; /* now */ set  local search_path = 'a;b' -- mine", "SELECT 1;;"]);
-        let entry = |place, sql: &str| SessionStatement { place, sql: sql.to_owned() };
+        let entry = |entry, sql: &str| SessionStatement { entry, sql: sql.to_owned() };
         assert_eq!(read.lasting, [entry(1, "SET ROLE reader"), entry(2, "SELECT 1")]);
         let block = "DO $sqlexp$BEGIN /* now */ set  local search_path = 'a;b' -- mine\n;END$sqlexp$";
         assert_eq!(read.local, Some(entry(1, block)));
