@@ -23,7 +23,7 @@ impl Effect {
         match self {
             Effect::Writes => "writes",
             Effect::Signals => "signals other sessions or the server",
-            Effect::RunsSql => "runs the SQL that stands in a text",
+            Effect::RunsSql => "runs the SQL in a text",
         }
     }
 }

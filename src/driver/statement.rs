@@ -173,18 +173,14 @@ fn check_postgres(sql: &str, tokens: &[Token<'_>]) -> Result<()> {
         if token.is_word("UESCAPE") && behind.first().is_some_and(hides_a_character) {
             return refused_at(token, "UESCAPE", "is read with one character in plain quotes only");
         }
-        let name = postgres_name(token, behind);
-        rest = if name.as_ref().is_some_and(|name| name.has_clause) {
-            behind.get(2..).unwrap_or_default()
-        } else {
-            behind
-        };
+        let (name, next) = postgres_name(token, behind);
+        rest = next;
         if let Some(name) = name
-            && let Some(effect) = effect(&name.text)
+            && let Some(effect) = effect(&name)
             && (after_point && of_value || rest.first().is_some_and(|next| next.is("(")))
         {
             let why = format!("{} in spite of the read-only mode", effect.as_str());
-            return refused_at(token, &name.text, &why);
+            return refused_at(token, &name, &why);
         }
         of_value = token.is(")") || token.is("]") || of_value && (after_point || token.is("."));
         after_point = token.is(".");
@@ -192,32 +188,26 @@ fn check_postgres(sql: &str, tokens: &[Token<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// A name as PostgreSQL reads it: a quoted one as it is, another one in lower case.
-struct PostgresName {
-    text: String,
-    /// The two tokens after it are its clause UESCAPE.
-    has_clause: bool,
-}
-
-/// The name that `token` is; `None` for what is not a name.
-fn postgres_name(token: &Token<'_>, behind: &[Token<'_>]) -> Option<PostgresName> {
+/// The name that `token` is to PostgreSQL, a quoted one as it is, another one in lower case; and the tokens behind it,
+/// without its clause UESCAPE.
+fn postgres_name<'t, 's>(token: &Token<'s>, behind: &'t [Token<'s>]) -> (Option<String>, &'t [Token<'s>]) {
     if token.kind == TokenKind::Word {
         // In a Turkish database of one byte a character the server's lower case of `İ` is `i`.
-        let text = token.text.replace('\u{130}', "i").to_lowercase();
-        return Some(PostgresName { text, has_clause: false });
+        return (Some(token.text.replace('\u{130}', "i").to_lowercase()), behind);
     }
-    let quoted = Some(token.text).filter(|_| token.kind == TokenKind::Quoted)?;
-    let unicode = quoted.strip_prefix(['u', 'U']).and_then(|text| text.strip_prefix('&'));
-    let inner = unicode.unwrap_or(quoted).strip_prefix('"')?;
-    let plain = inner.strip_suffix('"').unwrap_or(inner).replace("\"\"", "\"");
-    if unicode.is_none() {
-        return Some(PostgresName { text: plain, has_clause: false });
+    let unicode = token.text.strip_prefix(['u', 'U']).and_then(|text| text.strip_prefix('&'));
+    let inner = unicode.unwrap_or(token.text).strip_prefix('"').filter(|_| token.kind == TokenKind::Quoted);
+    let plain = inner.map(|inner| inner.strip_suffix('"').unwrap_or(inner).replace("\"\"", "\""));
+    match (plain, behind) {
+        (Some(plain), [clause, escape, rest @ ..]) if unicode.is_some() && clause.is_word("UESCAPE") => {
+            match plain_character(escape) {
+                Some(escape) => (Some(unescaped(&plain, escape)), rest),
+                None => (Some(unescaped(&plain, '\\')), behind),
+            }
+        }
+        (Some(plain), _) if unicode.is_some() => (Some(unescaped(&plain, '\\')), behind),
+        (plain, _) => (plain, behind),
     }
-    let clause = match behind {
-        [clause, escape, ..] if clause.is_word("UESCAPE") => plain_character(escape),
-        _ => None,
-    };
-    Some(PostgresName { text: unescaped(&plain, clause.unwrap_or('\\')), has_clause: clause.is_some() })
 }
 
 /// The character of a string that is one character in plain quotes.
@@ -265,7 +255,7 @@ fn check_mysql(tokens: &[Token<'_>]) -> Result<()> {
         let [first, second] = pair else { continue };
         for (words, shown) in [(["FOR", "SHARE"], "FOR SHARE"), (["LOCK", "IN"], "LOCK IN SHARE MODE")] {
             if first.is_word(words[0]) && second.is_word(words[1]) {
-                return Err(refused(format!("{shown} locks rows, and who writes them waits")));
+                return Err(refused(format!("{shown} locks rows, and sessions that write them wait")));
             }
         }
         if let Some(name) = mysql_name(first).filter(|name| second.is("(") && writes_on_mysql(name)) {

@@ -15,9 +15,7 @@ use super::connection::ExchangeError;
 use super::errors::ServerError;
 use super::guard_statement::QueryLimits;
 use super::request::{GroupWriter, QueryProtocol, SentQuery};
-use super::response::{
-    ExpectedResponse, JobFailure, JobOutcome, Remaining, ResponseReader, TransactionStatus,
-};
+use super::response::{ExpectedResponse, JobFailure, JobOutcome, Remaining, ResponseReader};
 use super::result_shape::ResultShape;
 use super::session::{GROUP_SIZE, MAX_SENT_AT_ONCE, PgSession, lost};
 
@@ -77,7 +75,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         if let Err(error) = session.prepare_itself(due) {
             return Err(match jobs.split_first_mut() {
                 Some((first, others)) if error.reason() == Reason::Timeout => {
-                    first.sink.end(Err(late(start)), start.elapsed());
+                    first.sink.end(Err(timed_out(start)), start.elapsed());
                     if others.is_empty() { Health::Spent } else { abandoned() }
                 }
                 _ => Health::Lost(error),
@@ -122,7 +120,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         self.jobs.retain_mut(|pending| {
             let has_time = !by.passed() && !pending.job.allowance.is_zero();
             if !has_time {
-                pending.job.sink.end(Err(late(Instant::now())), Duration::ZERO);
+                pending.job.sink.end(Err(timed_out(Instant::now())), Duration::ZERO);
             }
             has_time
         });
@@ -169,7 +167,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 Err((sql, ExchangeError::Late)) => {
                     let place = place_of(sql).unwrap_or_default();
                     let pending = self.jobs.remove(place);
-                    pending.job.sink.end(Err(late(start)), start.elapsed());
+                    pending.job.sink.end(Err(timed_out(start)), start.elapsed());
                     return Err(Health::Spent);
                 }
                 Err((_, error)) => return Err(lost(error)),
@@ -190,7 +188,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 has_begun: false,
                 at: Instant::now(),
                 took: None,
-                remaining: Remaining::Nothing(TransactionStatus::None),
+                remaining: Remaining::Nothing,
             };
             self.tell(pending.job, outcome, start, limits, self.by);
         }
@@ -225,16 +223,18 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 self.session.connection.note_round_trip(elapsed.saturating_sub(*took));
             }
             let (mut health, mut left_open) = (None, false);
-            if let Ok(outcome @ JobOutcome { remaining: Remaining::Nothing(_), .. }) = &mut outcome {
+            if let Ok(outcome) = &mut outcome
+                && outcome.remaining.is_nothing()
+            {
                 let soon = until.max(Deadline::within(ROLLBACK_TIME));
-                left_open = outcome.remaining == Remaining::Nothing(TransactionStatus::Open) && !is_undone;
+                left_open = outcome.remaining == Remaining::OpenTransaction && !is_undone;
                 health = self.end_transaction(outcome, is_undone, is_last, left_open && is_reset, soon);
             }
             let settled = self.settle(place, Answer { outcome, start, limits: sent.limits, until })?;
             if let Some(health) = health {
                 return Err(health);
             }
-            self.judge_settings(sql, &settled, has_changed && !is_undone)?;
+            self.note_settings_change(sql, &settled, has_changed && !is_undone)?;
             if left_open && is_reset && is_last {
                 return self.session.end_batch(true, self.by);
             }
@@ -258,7 +258,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             let limits = self.session.limits(job.allowance, self.by);
             let out = &mut self.session.connection.out;
             all_sent.push(self.session.requests.query(job.sql, known, limits, out)?);
-            if self.session.statements.is_unruly(job.sql) {
+            if self.session.statements.keeps_changed_settings(job.sql) {
                 break;
             }
         }
@@ -277,7 +277,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     ) -> Option<Health> {
         let ended = if is_undone {
             self.session.connection.rows(by).map(drop)
-        } else if outcome.remaining == Remaining::Nothing(TransactionStatus::None) {
+        } else if outcome.remaining == Remaining::Nothing {
             return None;
         } else {
             if is_reset && is_last {
@@ -309,13 +309,18 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
 
     /// A statement that changed the settings that others read by is not trusted; those behind it in its batch ran under what
     /// it left. Behind a pooler there are none.
-    fn judge_settings(&mut self, sql: &Sql, settled: &Settled, has_changed: bool) -> Result<(), Health> {
+    fn note_settings_change(
+        &mut self,
+        sql: &Sql,
+        settled: &Settled,
+        has_changed: bool,
+    ) -> Result<(), Health> {
         if !has_changed || self.session.requests.in_snapshot {
             if matches!(settled, Settled::Ended { succeeded: true, .. }) {
-                self.session.statements.trust(sql);
+                self.session.statements.mark_harmless(sql);
             }
-        } else if !self.session.statements.is_unruly(sql) {
-            self.session.statements.distrust(sql);
+        } else if !self.session.statements.keeps_changed_settings(sql) {
+            self.session.statements.mark_changing_settings(sql);
             if self.session.is_ours_alone() {
                 return Err(Health::Spent);
             }
@@ -350,9 +355,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             }
             self.tell_all(place, ran);
             match settled {
-                Settled::Ended { remaining: Remaining::Nothing(TransactionStatus::None), .. } => {
-                    place += skipped - 1;
-                }
+                Settled::Ended { remaining: Remaining::Nothing, .. } => place += skipped - 1,
                 Settled::Ended { .. } => return Err(Health::Spent),
                 Settled::Again => place += skipped,
             }
@@ -433,11 +436,9 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         let Answer { outcome, start, limits, until } = answer;
         match outcome {
             Ok(JobOutcome {
-                verdict: Err(JobFailure::Server(error)),
-                has_begun: false,
-                remaining: Remaining::Nothing(_),
-                ..
-            }) if self.jobs[place].tries < MAX_TRIES
+                verdict: Err(JobFailure::Server(error)), has_begun: false, remaining, ..
+            }) if remaining.is_nothing()
+                && self.jobs[place].tries < MAX_TRIES
                 && self.session.adapt(self.jobs[place].job.sql, &error) =>
             {
                 self.jobs[place].tries += 1;
@@ -453,7 +454,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 }
             }
             Err(ExchangeError::Late | ExchangeError::Refused(_)) => {
-                self.jobs.remove(place).job.sink.end(Err(late(start)), start.elapsed());
+                self.jobs.remove(place).job.sink.end(Err(timed_out(start)), start.elapsed());
                 Err(Health::Spent)
             }
             Err(ExchangeError::Lost(error)) => Err(Health::Lost(error)),
@@ -495,11 +496,11 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 } else {
                     // It ran that long; the round trip may have looked longer than it was.
                     took = took.max(ours);
-                    late(start).with_sqlstate(error.code)
+                    timed_out(start).with_sqlstate(error.code)
                 }
             }
             JobFailure::Server(error) if error.code == "57014" && by.passed() => {
-                late(start).with_sqlstate(error.code)
+                timed_out(start).with_sqlstate(error.code)
             }
             JobFailure::Server(error) => error.of_statement(job.sql.text()),
         });
@@ -509,7 +510,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
     }
 }
 
-fn late(start: Instant) -> Error {
+fn timed_out(start: Instant) -> Error {
     let message = format!("not finished after {:.1?}: stopped at its deadline", start.elapsed());
     Error::new(Reason::Timeout, message)
 }

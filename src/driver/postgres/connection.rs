@@ -213,7 +213,7 @@ impl PgConnection {
     pub(super) fn send(&mut self, by: Deadline) -> io::Result<()> {
         let sent = self.stream.write_all(&self.out, by);
         self.unanswered += expected_answers(&self.out);
-        // What was sent in part is never answered.
+        // A message that was sent in part is never answered.
         self.is_dead |= sent.is_err();
         self.out.clear();
         sent
@@ -496,7 +496,8 @@ impl PgConnection {
         }
     }
 
-    /// Says goodbye, so that neither the server nor a pooler logs a broken connection. One that does not arrive is no matter.
+    /// Ends the session, so that neither the server nor a pooler logs a broken connection. It does not matter whether this
+    /// arrives.
     pub(super) fn terminate(&mut self, by: Deadline) {
         self.out.clear();
         frontend::terminate(&mut self.out);

@@ -1,4 +1,4 @@
-//! What the server says went wrong, to an [`Error`]: SQLSTATE to reason, position to line and column.
+//! The server's errors as an [`Error`]: SQLSTATE to reason, position to line and column.
 //!
 //! Source of the classes: PostgreSQL's documentation, appendix A. Knows neither session nor deadline.
 
@@ -26,7 +26,7 @@ pub(super) struct ServerError {
 }
 
 impl ServerError {
-    /// A prepared statement that is not there, or is already: several server connections take turns behind this one.
+    /// A prepared statement that does not exist, or exists already: several server connections take turns behind this one.
     pub(super) fn is_of_a_pooler(&self) -> bool {
         matches!(self.code.as_str(), "26000" | "42P05")
     }
@@ -44,13 +44,13 @@ impl ServerError {
         self.code == "53300" || (self.fatal && PGBOUNCER.iter().any(|text| self.message.contains(text)))
     }
 
-    /// A statement's result is not what it was: the server's own code for that.
+    /// The types of a statement's result have changed, with the server's own code for that.
     pub(super) fn of_changed_types() -> Self {
         let message = "the types of the result have changed".to_owned();
         ServerError { code: "0A000".to_owned(), message, ..ServerError::default() }
     }
 
-    /// What was learned of a statement may be out of date: its result, or how many columns it has.
+    /// What is known of a statement may be out of date: its result, or how many columns it has.
     pub(super) fn is_of_another_shape(&self) -> bool {
         matches!(self.code.as_str(), "0A000" | "08P01")
     }
@@ -75,8 +75,8 @@ impl ServerError {
         error
     }
 
-    /// Whether a `57014` comes from `statement_timeout`, not from a cancel. A translated message is not recognised;
-    /// the caller then goes by its clock.
+    /// Whether a `57014` comes from `statement_timeout`, not from a cancel. A translated message is not recognized;
+    /// the caller then uses its own clock.
     pub(super) fn is_statement_timeout(&self) -> bool {
         self.code == "57014" && self.message.contains("statement timeout")
     }

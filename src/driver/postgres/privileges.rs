@@ -1,6 +1,6 @@
 //! What the user of a session may do: its attributes, its roles, the tables that it owns or may write.
 //!
-//! It goes by the user that logged in, whatever role `session_sql` took. What a role may have too much is a line in
+//! It looks at the user that logged in, whatever role `session_sql` took. One more excess privilege is a line in
 //! [`ATTRIBUTES`] or [`ROLES`].
 
 use crate::deadline::Deadline;
@@ -9,10 +9,10 @@ use crate::driver::{Rights, bounded_text, refused_functions};
 
 use super::connection::{ExchangeError, PgConnection, TextRow};
 
-/// So many tables are looked at: a server with more has been told enough by then.
-const TABLES: usize = 10_000;
-/// So many schemas stand in the statements.
-const SCHEMAS: usize = 8;
+/// How many tables are looked at: on a server with more these are enough.
+const MAX_TABLES: usize = 10_000;
+/// How many schemas the statements name.
+const MAX_SCHEMAS: usize = 8;
 
 /// Attributes of a role (the documentation's `CREATE ROLE`), and what they mean.
 const ATTRIBUTES: &[(&str, &str)] = &[
@@ -34,8 +34,8 @@ const ROLES: &[&str] = &[
     "pg_write_server_files",
 ];
 
-/// So many functions are named.
-const FUNCTIONS: usize = 5;
+/// How many functions are named.
+const MAX_FUNCTIONS: usize = 5;
 
 /// Asks the server. Three round trips.
 pub(super) fn ask(connection: &mut PgConnection, by: Deadline) -> Result<Rights, ExchangeError> {
@@ -50,7 +50,7 @@ pub(super) fn ask(connection: &mut PgConnection, by: Deadline) -> Result<Rights,
     Ok(Rights::of(Some(user.clone()), risks, grants))
 }
 
-/// What PgBouncer's console tells: whether the user is one of `admin_users`. One round trip.
+/// What PgBouncer's console reports: whether the user is one of `admin_users`. One round trip.
 pub(super) fn ask_console(
     connection: &mut PgConnection,
     user: Option<&str>,
@@ -84,7 +84,7 @@ fn about_tables() -> String {
     format!(
         "SELECT count(*) FILTER (WHERE owns), min(name) FILTER (WHERE owns), \
          count(*) FILTER (WHERE writes AND NOT owns), min(name) FILTER (WHERE writes AND NOT owns), \
-         pg_catalog.array_to_string((pg_catalog.array_agg(DISTINCT schema))[1:{SCHEMAS}], ', ') \
+         pg_catalog.array_to_string((pg_catalog.array_agg(DISTINCT schema))[1:{MAX_SCHEMAS}], ', ') \
          FROM (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, \
          pg_catalog.quote_ident(n.nspname) AS schema, \
          pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER') AS owns, \
@@ -93,11 +93,11 @@ fn about_tables() -> String {
          pg_catalog.has_any_column_privilege(session_user, c.oid, 'INSERT, UPDATE')) AS writes \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' \
-         AND n.nspname <> 'information_schema' LIMIT {TABLES}) AS tables"
+         AND n.nspname <> 'information_schema' LIMIT {MAX_TABLES}) AS tables"
     )
 }
 
-/// One column: the names of the functions that its read-only mode does not stop, and that it may execute though not
+/// One column: the names of the functions that its read-only mode does not stop, and that it may execute although not
 /// everybody may.
 fn about_functions() -> String {
     let names: Vec<&str> =
@@ -132,7 +132,7 @@ fn risks(user: &str, role: &TextRow, tables: &TextRow, functions: &TextRow) -> V
     risks.extend(counted("may write", 2));
     if let Some(names) = text(functions, 0) {
         let names: Vec<&str> = names.split(' ').collect();
-        let (named, more) = names.split_at(names.len().min(FUNCTIONS));
+        let (named, more) = names.split_at(names.len().min(MAX_FUNCTIONS));
         let more =
             if more.is_empty() { String::new() } else { format!(" and {} more functions", more.len()) };
         let named = named.join(", ");

@@ -43,8 +43,7 @@ pub(super) struct JobOutcome {
 impl JobOutcome {
     /// The server has run it, and nothing is left to be read of it.
     pub(super) fn has_run(&self) -> bool {
-        let is_read =
-            matches!(self.remaining, Remaining::Group | Remaining::Nothing(TransactionStatus::None));
+        let is_read = matches!(self.remaining, Remaining::Group | Remaining::Nothing);
         is_read && !matches!(self.verdict, Err(JobFailure::Server(_)))
     }
 
@@ -67,7 +66,16 @@ pub(super) enum Remaining {
     /// The answers to the jobs behind it in its group.
     Group,
     /// Nothing: it is ready for the next query.
-    Nothing(TransactionStatus),
+    Nothing,
+    /// Nothing, and it is inside a transaction that must be rolled back.
+    OpenTransaction,
+}
+
+impl Remaining {
+    /// It is ready.
+    pub(super) fn is_nothing(self) -> bool {
+        matches!(self, Remaining::Nothing | Remaining::OpenTransaction)
+    }
 }
 
 /// Whose fault a failure is.
@@ -76,14 +84,6 @@ pub(super) enum JobFailure {
     Server(ServerError),
     /// The sink's, or ours.
     Ours(Error),
-}
-
-/// What a `ReadyForQuery` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TransactionStatus {
-    None,
-    /// Inside a transaction that must be rolled back.
-    Open,
 }
 
 /// What the answer looks like.
@@ -280,10 +280,8 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
                 self.error.get_or_insert(error);
             }
             tags::READY_FOR_QUERY_TAG => {
-                // Anything but idle must be rolled back.
                 let is_idle = connection.body(message) == b"I";
-                let status = if is_idle { TransactionStatus::None } else { TransactionStatus::Open };
-                return Ok(Some(Remaining::Nothing(status)));
+                return Ok(Some(if is_idle { Remaining::Nothing } else { Remaining::OpenTransaction }));
             }
             tags::COPY_IN_RESPONSE_TAG | tags::COPY_OUT_RESPONSE_TAG | COPY_BOTH_TAG => {
                 // The server now expects or sends a stream of its own; only a new session leads out of it.

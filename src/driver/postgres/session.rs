@@ -32,13 +32,13 @@ use super::result_shape::{ResultShape, ValueSpans};
 use super::session_sql::{self, SessionSql};
 use super::statement_cache::{ServerInfo, StatementCache};
 
-/// More bytes do not leave at once: the server may answer before it has read them, and both sides would wait. What is on
-/// its way fits the buffers between us.
+/// How many bytes leave at once. With more, the server may answer before it has read them, and both sides would wait; these
+/// fit the buffers on the way.
 pub(super) const MAX_SENT_AT_ONCE: usize = 32 * 1024;
-/// So many queries of a group share a `Sync`: until then the server keeps its answers in a buffer of 8 KiB, and with
-/// several groups we read one group's while it works on the next. An error or a slow query holds up as many.
+/// How many queries share a `Sync`: until then the server keeps its answers in a buffer of 8 KiB, and with several groups
+/// we read one group's while it works on the next. An error or a slow query delays as many.
 pub(super) const GROUP_SIZE: usize = 10;
-/// How long a statement that is only prepared may wait for a lock: it is tried again when it runs.
+/// How long a statement that is only prepared may wait for a lock: it is prepared again when it runs.
 const PREPARE_TIME: Duration = Duration::from_millis(100);
 
 /// What is known of poolers from the configuration and from earlier sessions.
@@ -372,7 +372,7 @@ impl PgSession {
             && self.statements.is_harmless(sql)
     }
 
-    /// Another way to send what the server refuses; false when there is none.
+    /// Finds another way to send what the server refuses; false when there is none.
     pub(super) fn adapt(&mut self, sql: &Sql, error: &ServerError) -> bool {
         if self.requests.protocol == QueryProtocol::Named && error.is_of_a_pooler() {
             self.expect_pooler();
@@ -520,7 +520,7 @@ impl PgSession {
         Ok(initial.is_some() && initial == first(&state))
     }
 
-    /// Both.
+    /// Resets the session; true when it is as it was after its login.
     fn reset(&mut self, by: Deadline) -> Result<bool, ExchangeError> {
         self.queue_reset()?;
         self.connection.send(by)?;
@@ -539,7 +539,7 @@ impl PgSession {
         }
     }
 
-    /// Does something small between batches; whatever fails there costs the session.
+    /// Does something small between batches; a failure there costs the session.
     fn between_batches(
         &mut self,
         what: &str,

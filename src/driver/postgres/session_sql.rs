@@ -1,4 +1,4 @@
-//! `session_sql`: what stays with a session, and what each transaction sets anew.
+//! `session_sql`: what stays with a session, and what each transaction sets again.
 //!
 //! Behind a pooler that hands a server connection to another client after each transaction, what stays would reach
 //! those clients, and our own query may run without it. `SET LOCAL` ends with its transaction.
@@ -25,7 +25,7 @@ pub(super) struct SessionSql {
 }
 
 impl SessionSql {
-    /// Tells them apart.
+    /// Splits the entries into statements, by how long these hold.
     pub(super) fn read(entries: &[String]) -> Self {
         let (mut lasting, mut local) = (Vec::new(), Vec::new());
         for (index, text) in entries.iter().enumerate() {

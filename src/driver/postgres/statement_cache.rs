@@ -20,7 +20,7 @@ pub(super) struct ServerInfo {
     /// There is a pooler: sessions begin as they must behind one, instead of each finding it again.
     pooler: AtomicBool,
     /// The names of statements that were seen to change the settings that others read by.
-    restless: Mutex<HashSet<String>>,
+    changing_settings: Mutex<HashSet<String>>,
 }
 
 impl ServerInfo {
@@ -73,7 +73,7 @@ impl StatementCache {
 
     /// The server has accepted it.
     pub(super) fn insert(&mut self, sql: &Sql, shape: ResultShape) {
-        let undone = self.read_only && (sets_something(sql.text()) || self.is_restless(sql));
+        let undone = self.read_only && (sets_something(sql.text()) || self.changes_settings(sql));
         let known = KnownStatement { shape: Arc::new(shape), undone, is_harmless: undone };
         self.known.insert(sql.name().to_owned(), known);
     }
@@ -89,7 +89,7 @@ impl StatementCache {
     }
 
     /// A good run of `sql` left the session as it was: that need not be asked again.
-    pub(super) fn trust(&mut self, sql: &Sql) {
+    pub(super) fn mark_harmless(&mut self, sql: &Sql) {
         if let Some(known) = self.known.get_mut(sql.name()) {
             known.is_harmless = true;
         }
@@ -97,19 +97,19 @@ impl StatementCache {
 
     /// A statement has changed the settings that others read by: from now on it runs in a transaction that is rolled
     /// back, or, where it may write, as the last before the session is reset.
-    pub(super) fn distrust(&mut self, sql: &Sql) {
-        self.server.restless.lock().insert(sql.name().to_owned());
+    pub(super) fn mark_changing_settings(&mut self, sql: &Sql) {
+        self.server.changing_settings.lock().insert(sql.name().to_owned());
         if let Some(known) = self.known.get_mut(sql.name()) {
             (known.undone, known.is_harmless) = (self.read_only, false);
         }
     }
 
-    fn is_restless(&self, sql: &Sql) -> bool {
-        self.server.restless.lock().contains(sql.name())
+    fn changes_settings(&self, sql: &Sql) -> bool {
+        self.server.changing_settings.lock().contains(sql.name())
     }
 
     /// It was seen to change settings, and what it does stays: it may write.
-    pub(super) fn is_unruly(&self, sql: &Sql) -> bool {
-        !self.read_only && self.is_restless(sql)
+    pub(super) fn keeps_changed_settings(&self, sql: &Sql) -> bool {
+        !self.read_only && self.changes_settings(sql)
     }
 }

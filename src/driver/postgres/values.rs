@@ -125,7 +125,7 @@ impl ValueType {
         if self == ValueType::Bytes {
             return Some(Cell::Bytes(bytes));
         }
-        // A database in SQL_ASCII may hold anything; then its text is bytes to us.
+        // A database in SQL_ASCII may contain anything; then its text is bytes for us.
         let Ok(text) = std::str::from_utf8(bytes) else {
             return matches!(self, ValueType::Text | ValueType::Other).then_some(Cell::Bytes(bytes));
         };
@@ -140,7 +140,7 @@ impl ValueType {
             }),
             ValueType::Int => Cell::Int(text.parse().ok()?),
             ValueType::UInt => Cell::UInt(text.parse().ok()?),
-            // The text of a `real` is what it is to people: 1.1, not the double nearest to its bits.
+            // The text of a `real` is the number that people mean: 1.1, not the double nearest to its bits.
             ValueType::Float8 | ValueType::Float4 => Cell::Float(text.parse().ok()?),
             ValueType::Date => datetime::date(text)?,
             ValueType::Time => datetime::time(text, false)?,
@@ -173,7 +173,7 @@ pub(super) fn type_name(oid: u32) -> String {
 }
 
 /// Rewrites a text in place to what [`ValueType::cell`] reads, and returns its new length: bytea to its bytes, money from
-/// `-$1,234.50` to `-1234.50`. `None` when the bytes are not what the type says, or the styles do not tell.
+/// `-$1,234.50` to `-1234.50`. `None` when the bytes are not what the type says, or the styles are not known.
 pub(super) fn rewrite(kind: ValueType, styles: &TextStyles, bytes: &mut [u8]) -> Option<usize> {
     match kind {
         ValueType::Money => rewrite_money(styles.money?, bytes),

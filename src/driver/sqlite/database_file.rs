@@ -50,11 +50,11 @@ struct OpenFile {
 
 struct LockableFile {
     file: File,
-    /// Held while the lock is taken or given back: it belongs to all sessions together.
-    turn: Mutex<()>,
+    /// Held while the lock is taken or released: it belongs to all sessions together.
+    lock_guard: Mutex<()>,
 }
 
-/// What came of [`DatabaseFile::lock_in_wal_mode`].
+/// The result of [`DatabaseFile::lock_in_wal_mode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WalLock {
     /// It is in WAL mode and shared: nobody changes the mode, and nobody removes its `-wal`, until the last session of this
@@ -76,7 +76,7 @@ pub(super) struct DatabaseFile {
 }
 
 impl DatabaseFile {
-    /// Opens the file, or shares the descriptor that there is. `path` leads to a regular file.
+    /// Opens the file, or shares the descriptor that is open already. `path` leads to a regular file.
     pub(super) fn open(path: &Path) -> io::Result<DatabaseFile> {
         let identity = FileIdentity::of(&std::fs::metadata(path)?);
         if let Some(entry) = OPEN.lock().get_mut(&identity) {
@@ -91,7 +91,7 @@ impl DatabaseFile {
         let identity = FileIdentity::of(&metadata);
         let mut open = OPEN.lock();
         let entry = open.entry(identity).or_insert_with(|| OpenFile { users: 0, files: Vec::new() });
-        entry.files.push(Arc::new(LockableFile { file, turn: Mutex::new(()) }));
+        entry.files.push(Arc::new(LockableFile { file, lock_guard: Mutex::new(()) }));
         Ok(entry.share(identity))
     }
 
@@ -104,13 +104,13 @@ impl DatabaseFile {
         self.inner.as_ref().map_or(Ok(false), |inner| inner.is_wal())
     }
 
-    /// Locks the file against who would change its journal mode or remove its `-wal`, as a reader's session of SQLite
-    /// does, if it is in WAL mode. Does not wait. Takes what SQLite calls a SHARED lock; not the PENDING byte before it,
+    /// Locks the file against processes that would change its journal mode or remove its `-wal`, as a reader's session of
+    /// SQLite does, if it is in WAL mode. Does not wait. Takes what SQLite calls a SHARED lock; not the PENDING byte before it,
     /// which keeps writers in rollback mode from starving.
     pub(super) fn lock_in_wal_mode(&self) -> io::Result<WalLock> {
         let Some(inner) = &self.inner else { return Ok(WalLock::NotWal) };
-        let _turn = inner.turn.lock();
-        // Before the lock too: in rollback mode it would be one more that a writer meets.
+        let _guard = inner.lock_guard.lock();
+        // Before the lock too: in rollback mode it would be one more lock that a writer waits for.
         if !inner.is_wal()? {
             return Ok(WalLock::NotWal);
         }
@@ -144,7 +144,7 @@ impl LockableFile {
         }
     }
 
-    /// Takes or gives back a lock that belongs to this descriptor, not to the process: SQLite's own stay untouched.
+    /// Takes or releases a lock that belongs to this descriptor, not to the process: SQLite's own stay untouched.
     fn lock(&self, kind: libc::c_int) -> nix::Result<()> {
         let lock = libc::flock {
             l_type: i16::try_from(kind).map_err(|_| Errno::EINVAL)?,

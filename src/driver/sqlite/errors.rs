@@ -14,7 +14,7 @@ use super::side_files::SideFiles;
 /// What to do where there are no locks at all.
 const NO_LOCKS: &str =
     "put the database on a file system with locks, which network and shared folders often lack";
-/// The other way, where the file alone is what was committed.
+/// What else to do, where the file alone is what was committed.
 const OR_IMMUTABLE: &str = "; if nobody writes it while the exporter runs, set params: {immutable: true}";
 
 /// One result code.
@@ -23,7 +23,7 @@ struct Code {
     /// As in SQLite's documentation.
     name: &'static str,
     reason: Reason,
-    /// What happened, where SQLite's own words say less; `{db}` is the file's name.
+    /// What happened, where SQLite's own message says less; `{db}` is the file's name.
     what: &'static str,
     /// What to do; `{path}` is the file's path, `{open}` a command that opens the database as a writer.
     hint: &'static str,
@@ -49,19 +49,19 @@ const CODES: &[Code] = codes! {
     SQLITE_BUSY Locked "" "";
     SQLITE_BUSY_RECOVERY Locked "another process recovers {db}-wal after a crash" "if that does not end, a process hangs that has the database open: fuser {path} names it";
     SQLITE_BUSY_SNAPSHOT Conflict "another connection wrote the database after this one had begun to read" "the next scrape tries again";
-    SQLITE_BUSY_TIMEOUT Locked "another process did not give up its lock in time" "give the query a longer timeout, or let the application hold its locks for a shorter time";
+    SQLITE_BUSY_TIMEOUT Locked "another process did not release its lock in time" "give the query a longer timeout, or let the application hold its locks for a shorter time";
     SQLITE_LOCKED Locked "" "";
     SQLITE_LOCKED_SHAREDCACHE Locked "" "";
     SQLITE_LOCKED_VTAB Locked "" "";
     SQLITE_PROTOCOL Locked "other processes changed {db}-wal again and again while the query began" "the next scrape tries again";
-    SQLITE_NOLFS Connect "the file system has no files of this size" "move the database to another file system";
+    SQLITE_NOLFS Connect "the file system does not support files of this size" "move the database to another file system";
     SQLITE_INTERRUPT Cancelled "" "";
     SQLITE_AUTH ReadOnly "" "";
     SQLITE_READONLY ReadOnly "" FOLDER_WRITES;
-    SQLITE_READONLY_RECOVERY Connect "{db}-wal has to be recovered after a crash, which needs a user who may write" OWNER_OPENS;
+    SQLITE_READONLY_RECOVERY Connect "{db}-wal has to be recovered after a crash, which needs a user with write access" OWNER_OPENS;
     SQLITE_READONLY_CANTLOCK Connect "{db}-shm cannot be locked, as this user may not write it" "run the exporter as the owner of the database, or let its user write {db}-shm";
-    SQLITE_READONLY_CANTINIT Connect "{db}-shm is not set up, as nobody who may write it has the database open" OWNER_OPENS;
-    SQLITE_READONLY_ROLLBACK Connect "an interrupted write left {db}-journal: what was committed can be read once a user who may write has rolled it back" OWNER_OPENS;
+    SQLITE_READONLY_CANTINIT Connect "{db}-shm is not set up, as no process with write access has the database open" OWNER_OPENS;
+    SQLITE_READONLY_ROLLBACK Connect "an interrupted write left {db}-journal: what was committed can be read once a user with write access has rolled it back" OWNER_OPENS;
     SQLITE_READONLY_DBMOVED Connect "the database file was moved or removed while it was open" "check the path: the next scrape opens what is there";
     SQLITE_READONLY_DIRECTORY Connect "this user may not make files in the folder of {db}" FOLDER_WRITES;
     SQLITE_PERM Permission "" "let this user read the file and search the folders that lead to it";
@@ -96,11 +96,11 @@ const CODES: &[Code] = codes! {
     SQLITE_IOERR_DIR_FSYNC Server "the folder could not be written to the disk" DISK;
     SQLITE_IOERR_TRUNCATE Server "a file could not be cut" DISK;
     SQLITE_IOERR_FSTAT Server "the size of a file could not be read" DISK;
-    SQLITE_IOERR_UNLOCK Server "a lock could not be given back" NO_LOCKS;
+    SQLITE_IOERR_UNLOCK Server "a lock could not be released" NO_LOCKS;
     SQLITE_IOERR_RDLOCK Server "a lock for reading could not be taken" NO_LOCKS;
     SQLITE_IOERR_DELETE Server "a file beside the database could not be removed" FOLDER_WRITES;
     SQLITE_IOERR_NOMEM Server "there was no memory for a file operation" "the machine or the container has no memory left";
-    SQLITE_IOERR_ACCESS Server "the files beside {db} could not be looked at" DISK;
+    SQLITE_IOERR_ACCESS Server "the files beside {db} could not be examined" DISK;
     SQLITE_IOERR_CHECKRESERVEDLOCK Server "the locks of other processes could not be read" NO_LOCKS;
     SQLITE_IOERR_LOCK Server "a lock could not be taken" NO_LOCKS;
     SQLITE_IOERR_CLOSE Server "a file could not be closed" DISK;
@@ -108,8 +108,8 @@ const CODES: &[Code] = codes! {
     SQLITE_IOERR_SHMSIZE Server "{db}-shm could not be made larger" "free space on the disk of the database";
     SQLITE_IOERR_SHMLOCK Server "{db}-shm could not be locked" SHARED_MEMORY;
     SQLITE_IOERR_SHMMAP Server "{db}-shm could not be mapped as shared memory" SHARED_MEMORY;
-    SQLITE_IOERR_SEEK Server "a place in the file could not be reached" DISK;
-    SQLITE_IOERR_DELETE_NOENT Server "a file beside the database was gone before it was removed" "";
+    SQLITE_IOERR_SEEK Server "a position in the file could not be reached" DISK;
+    SQLITE_IOERR_DELETE_NOENT Server "a file beside the database did not exist when it was to be removed" "";
     SQLITE_IOERR_MMAP Server "the file could not be mapped into memory" DISK;
     SQLITE_IOERR_GETTEMPPATH Server "there is no folder for temporary files" "make /tmp writable for this user, or name a folder in SQLITE_TMPDIR";
     SQLITE_IOERR_CONVPATH Server "the path of {db} cannot be converted for this system" "name the file by a shorter path of plain letters";
@@ -270,7 +270,7 @@ mod tests {
     fn a_message_names_the_files_and_a_command_that_a_shell_takes() {
         assert_eq!(
             told(ffi::SQLITE_READONLY_ROLLBACK).to_string(),
-            "an interrupted write left shop.db-journal: what was committed can be read once a user who may write has rolled \
+            "an interrupted write left shop.db-journal: what was committed can be read once a user with write access has rolled \
              it back [SQLITE_READONLY_ROLLBACK]; open the database once as its owner: sqlite3 '/var/lib/my app/shop.db' .tables"
         );
     }

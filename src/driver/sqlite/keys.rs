@@ -13,7 +13,7 @@ use super::SqliteFile;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Keys of other databases that a file has no use for.
+/// Keys of other databases that mean nothing for a file.
 const FOR_SERVERS: &[&str] =
     &["host", "port", "socket", "username", "password", "password_file", "password_command", "tls"];
 
@@ -57,7 +57,7 @@ fn address(keys: &mut Keys<'_>) -> Option<FileAddress> {
     if let [first, second, ..] = own.as_slice() {
         keys.fault(second, format!("`{first}` and `{second}` both name the file: keep one"));
     }
-    // The entry's own key before one of the defaults. All are taken, or those left over would be called unknown.
+    // The entry's own key before one of the defaults. All are read, or those left over would be reported as unknown.
     let key = own.first().copied().or_else(|| NAMING.into_iter().find(|key| keys.origin(key).is_some()));
     // A URL that is meant for another driver may hold a password, so none is shown.
     let [url, connection_string] = ["url", "connection_string"].map(|key| keys.secret(key));
@@ -87,7 +87,7 @@ fn address(keys: &mut Keys<'_>) -> Option<FileAddress> {
     }
 }
 
-/// A longer file holds no path.
+/// A longer file does not contain a path.
 const LONGEST_URL: u64 = 64 << 10;
 
 fn from_file(path: &Path) -> Result<FileAddress, String> {
@@ -123,7 +123,7 @@ fn parameter(name: &str, value: &str) -> Result<bool, String> {
     }
 }
 
-/// A path as it stands in `database`.
+/// The path in `database`.
 fn plain(text: &str) -> Result<FileAddress, String> {
     if text == ":memory:" || text.is_empty() {
         return Err("a database in memory is a new, empty one in each session: name a file".to_owned());
@@ -144,7 +144,7 @@ fn address_of(text: &str) -> Result<FileAddress, String> {
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     let path = match path.strip_prefix("//") {
         Some(absolute) if absolute.starts_with('/') => absolute,
-        Some(_) => return Err(format!("a file has no host, which stands after `//`: {}", form())),
+        Some(_) => return Err(format!("a file has no host, which would follow `//`: {}", form())),
         None => path,
     };
     let mut address = plain(&unescape(path)?)?;
