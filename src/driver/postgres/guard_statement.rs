@@ -180,7 +180,7 @@ pub(super) fn first_question() -> String {
     )
 }
 
-/// The question for a server's [`ServerRole`].
+/// The question for a server's [`PgServerRole`].
 pub(super) fn role_question(tells_read_only: bool) -> String {
     let read_only = if tells_read_only { READ_ONLY } else { "NULL" };
     format!("SELECT pg_catalog.pg_is_in_recovery(), {read_only}")
@@ -220,19 +220,19 @@ fn current(names: &[&str]) -> String {
 
 /// What a server is to its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct ServerRole {
+pub(super) struct PgServerRole {
     /// It is in recovery.
     pub(super) standby: bool,
     /// Its sessions may only read, where that was asked.
     pub(super) read_only: Option<bool>,
 }
 
-impl ServerRole {
+impl PgServerRole {
     /// From the first columns of [`role_question`] or [`first_question`].
     pub(super) fn of_row(row: &TextRow, tells_read_only: bool) -> Self {
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
         let read_only = tells_read_only.then(|| value(1) == Some("on"));
-        ServerRole { standby: value(0) == Some("t"), read_only }
+        PgServerRole { standby: value(0) == Some("t"), read_only }
     }
 
     /// The role as `target_info` has it.
@@ -247,7 +247,7 @@ pub(super) struct GuardRow {
     /// The server's time in seconds.
     pub(super) clock: f64,
     /// `None`: the row is one of [`clock`].
-    pub(super) role: Option<ServerRole>,
+    pub(super) role: Option<PgServerRole>,
     /// A hash of the session's [`fingerprint`]; `None`: the row is one of [`GuardOptions::guard_rows`].
     pub(super) fingerprint: Option<u64>,
 }
@@ -263,7 +263,7 @@ impl GuardRow {
         if count > 2 {
             let standby = fields.value()?? == b"t";
             let read_only = fields.value()?.map(|value| value == b"on");
-            role = Some(ServerRole { standby, read_only });
+            role = Some(PgServerRole { standby, read_only });
             rest -= 2;
         }
         let mut last = None;
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn a_markers_row_tells_the_time_and_the_standing() {
         let body = b"\0\x04\0\0\0\x0c1700000000.5\0\0\0\x01t\xff\xff\xff\xff\0\0\0\x01x";
-        let role = ServerRole { standby: true, read_only: None };
+        let role = PgServerRole { standby: true, read_only: None };
         let found = GuardRow::read(body).unwrap();
         assert_eq!(found.fingerprint, None);
         assert_eq!((found.clock, found.role), (1_700_000_000.5, Some(role)));

@@ -3,7 +3,7 @@
 //! Owns which host is taken and what the driver's own parameters mean. Below it: `login` (connect, TLS, password), `session`
 //! (set-up, what a target asks of it), `batch` (jobs), `request` and `response` (a query and its answer), `connection`
 //! (messages), `result_shape` and `values` (rows and types). Another way to send a query is one more
-//! [`QueryProtocol`](request::QueryProtocol); another parameter is one line in `Options::set`.
+//! [`QueryProtocol`](request::QueryProtocol); another parameter is one line in `PgOptions::set`.
 
 pub mod advice;
 mod batch;
@@ -45,13 +45,13 @@ use super::{AllowedStatements, Driver, Endpoint, Facts, Session, Sql, TlsState};
 
 use self::cancel::PgCanceller;
 use self::connection::PgConnection;
-use self::guard_statement::{GuardOptions, ServerRole};
+use self::guard_statement::{GuardOptions, PgServerRole};
 use self::login::{Encryption, ServerAddress, ServerRoute, TcpHost, log_in};
-use self::options::{Options, PoolerMode, TargetSessionAttrs};
+use self::options::{PgOptions, PoolerMode, TargetSessionAttrs};
 use self::request::{QueryProtocol, RequestWriter};
 use self::session::{AssumedPooler, PgSession};
 use self::session_sql::SessionSql;
-use self::statement_cache::ServerInfo;
+use self::statement_cache::PgServerInfo;
 
 /// The driver.
 pub struct Postgres;
@@ -131,11 +131,11 @@ const SOCKET_FOLDERS: [&str; 3] = ["/tmp", "/run/postgresql", "/var/run/postgres
 struct PgEndpoint {
     login: Login,
     session_sql: SessionSql,
-    options: Options,
+    options: PgOptions,
     encryption: Encryption,
     console: bool,
     refused: Refused,
-    server: Arc<ServerInfo>,
+    server: Arc<PgServerInfo>,
 }
 
 impl Endpoint for PgEndpoint {
@@ -179,7 +179,7 @@ impl Endpoint for PgEndpoint {
 
 /// One try to open a session.
 #[derive(Clone, Copy)]
-struct Attempt<'a> {
+struct ConnectAttempt<'a> {
     address: &'a ServerAddress,
     attrs: TargetSessionAttrs,
     password: Option<&'a Secret>,
@@ -189,7 +189,7 @@ struct Attempt<'a> {
 
 impl PgEndpoint {
     fn new(login: Login, console: bool) -> Result<Self, String> {
-        let options = Options::read(&login.params)?;
+        let options = PgOptions::read(&login.params)?;
         if !options.addresses.is_empty() && options.addresses.len() != login.hosts.len() {
             return Err("parameter hostaddr: write one address for each host".to_owned());
         }
@@ -217,7 +217,7 @@ impl PgEndpoint {
         for &attrs in self.options.target_session_attrs {
             for address in &self.addresses() {
                 let by = by.or_within(self.login.connect_timeout);
-                let attempt = Attempt { address, attrs, password, mode: self.login.tls.mode, by };
+                let attempt = ConnectAttempt { address, attrs, password, mode: self.login.tls.mode, by };
                 match self.try_with_passfile(attempt) {
                     Ok(session) => return Ok(Box::new(session)),
                     // As libpq: a refused password is refused everywhere.
@@ -251,7 +251,7 @@ impl PgEndpoint {
     }
 
     /// Of a password file, the line for this address is the password.
-    fn try_with_passfile(&self, attempt: Attempt<'_>) -> Result<PgSession> {
+    fn try_with_passfile(&self, attempt: ConnectAttempt<'_>) -> Result<PgSession> {
         let Password::Passfile(file) = &self.login.password else {
             return self.try_preferred(attempt);
         };
@@ -269,7 +269,7 @@ impl PgEndpoint {
         };
         let line = [host.as_str(), &port.to_string(), database, &user];
         let found = attempt.password.and_then(|content| passfile::find(content, line));
-        self.try_preferred(Attempt { password: found.as_ref(), ..attempt }).map_err(|error| {
+        self.try_preferred(ConnectAttempt { password: found.as_ref(), ..attempt }).map_err(|error| {
             if found.is_some() || error.reason() != Reason::Auth {
                 return error;
             }
@@ -284,10 +284,10 @@ impl PgEndpoint {
 
     /// As libpq: a line `hostnossl` lets this user in without encryption only, and `prefer` accepts that. Any other
     /// problem with encryption stays an error.
-    fn try_preferred(&self, attempt: Attempt<'_>) -> Result<PgSession> {
+    fn try_preferred(&self, attempt: ConnectAttempt<'_>) -> Result<PgSession> {
         match self.try_assuming(attempt) {
             Err(error) if attempt.mode == Mode::Prefer && is_of_hba(&error) => {
-                let plain = self.try_assuming(Attempt { mode: Mode::Disable, ..attempt });
+                let plain = self.try_assuming(ConnectAttempt { mode: Mode::Disable, ..attempt });
                 plain.map_err(|second| if is_of_hba(&second) { error } else { second })
             }
             done => done,
@@ -295,7 +295,7 @@ impl PgEndpoint {
     }
 
     /// With what is assumed of a pooler; once more where it shows itself.
-    fn try_assuming(&self, attempt: Attempt<'_>) -> Result<PgSession> {
+    fn try_assuming(&self, attempt: ConnectAttempt<'_>) -> Result<PgSession> {
         let token = token();
         let is_pooled = self.options.pooler == PoolerMode::Transaction || self.server.has_pooler();
         let assumed = match self.options.pooler {
@@ -315,8 +315,8 @@ impl PgEndpoint {
         opened.map_err(|error| if is_about_options(&error) { error.with_hint(hint) } else { error })
     }
 
-    fn open(&self, attempt: Attempt<'_>, assumed: AssumedPooler<'_>) -> Result<PgSession> {
-        let Attempt { address, attrs, password, mode, by } = attempt;
+    fn open(&self, attempt: ConnectAttempt<'_>, assumed: AssumedPooler<'_>) -> Result<PgSession> {
+        let ConnectAttempt { address, attrs, password, mode, by } = attempt;
         let (route, socket) = ServerRoute::connect(address, by)?;
         let stream = route.secure(socket, &self.encryption, mode, by)?;
         let token = match assumed {
@@ -379,7 +379,7 @@ impl PgEndpoint {
 fn check_target_session_attrs(
     address: &ServerAddress,
     wanted: TargetSessionAttrs,
-    role: ServerRole,
+    role: PgServerRole,
 ) -> Result<()> {
     let (standby, read_only) = (role.standby, role.read_only == Some(true));
     let (suits, found) = match wanted {

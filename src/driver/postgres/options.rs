@@ -59,7 +59,7 @@ pub(super) enum PoolerMode {
 
 /// The parameters, read.
 #[derive(Debug, Clone)]
-pub(super) struct Options {
+pub(super) struct PgOptions {
     pub(super) target_session_attrs: &'static [TargetSessionAttrs],
     /// `protocol: simple`.
     pub(super) simple: bool,
@@ -161,13 +161,13 @@ const UNSUPPORTED: &[(&[&str], &str)] = &[
     (&["dbname"], "it is a key of its own, beside `params`: `database`"),
 ];
 
-impl Options {
+impl PgOptions {
     /// Reads them; a later one wins.
     ///
     /// # Errors
     /// A sentence that names the parameter and what it may be.
     pub(super) fn read(params: &[(String, String)]) -> Result<Self, String> {
-        let mut options = Options {
+        let mut options = PgOptions {
             target_session_attrs: &[TargetSessionAttrs::Any],
             simple: false,
             pooler: PoolerMode::Auto,
@@ -291,9 +291,9 @@ fn choose<T: Copy>(name: &str, value: &str, values: &[(&str, T)]) -> Result<T, S
 mod tests {
     use super::*;
 
-    fn read(params: &[(&str, &str)]) -> Result<Options, String> {
+    fn read(params: &[(&str, &str)]) -> Result<PgOptions, String> {
         let params: Vec<_> = params.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        Options::read(&params)
+        PgOptions::read(&params)
     }
 
     #[test]
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn the_fallback_name_serves_where_there_is_no_other() {
         let name = |params: &[(&str, &str)]| read(params).unwrap();
-        let config = |options: &Options| {
+        let config = |options: &PgOptions| {
             options.application_name.clone().or(options.fallback_application_name.clone())
         };
         let fallback = ("fallback_application_name", "fallback");

@@ -14,7 +14,7 @@ use crate::error::{Error, Reason, Result};
 
 use super::connection::{ExchangeError, Message, PgConnection, RowBounds, TooLong};
 use super::errors::ServerError;
-use super::guard_statement::{self, GuardRow, ServerRole};
+use super::guard_statement::{self, GuardRow, PgServerRole};
 use super::result_shape::{PgRow, ResultShape, ValueSpans};
 use super::values::TextStyles;
 
@@ -98,7 +98,7 @@ pub(super) struct ExpectedResponse {
     /// statement.
     pub(super) leads: bool,
     /// Only a server with this role may answer.
-    pub(super) bound_to: Option<ServerRole>,
+    pub(super) bound_to: Option<PgServerRole>,
 }
 
 /// The answer being read.
@@ -144,7 +144,7 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
     }
 
     /// What the server is by the latest guard statement.
-    pub(super) fn role(&self) -> Option<ServerRole> {
+    pub(super) fn role(&self) -> Option<PgServerRole> {
         self.ended.or(self.expected.began).and_then(|row| row.role)
     }
 
@@ -336,12 +336,12 @@ impl<'r, 'q> ResponseReader<'r, 'q> {
 }
 
 /// The server's role or its mode is not the one that the session was opened for.
-pub(super) fn role_has_changed(found: ServerRole) -> ExchangeError {
+pub(super) fn role_has_changed(found: PgServerRole) -> ExchangeError {
     let now = match found {
-        ServerRole { standby: true, .. } => "a standby",
-        ServerRole { read_only: Some(true), .. } => "read-only",
-        ServerRole { read_only: Some(false), .. } => "read-write",
-        ServerRole { .. } => "a primary",
+        PgServerRole { standby: true, .. } => "a standby",
+        PgServerRole { read_only: Some(true), .. } => "read-only",
+        PgServerRole { read_only: Some(false), .. } => "read-write",
+        PgServerRole { .. } => "a primary",
     };
     let message = format!("the server is {now} now, and target_session_attrs asked for another");
     ExchangeError::Lost(Error::new(Reason::Connect, message))

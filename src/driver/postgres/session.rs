@@ -22,7 +22,9 @@ use super::batch::Batch;
 use super::cancel::PgCanceller;
 use super::connection::{ExchangeError, PgConnection, TextRow};
 use super::errors::ServerError;
-use super::guard_statement::{self, GUARD, GUARD_ROWS, QueryLimits, RESET, STATE, ServerRole, SessionLimits};
+use super::guard_statement::{
+    self, GUARD, GUARD_ROWS, PgServerRole, QueryLimits, RESET, STATE, SessionLimits,
+};
 use super::privileges;
 use super::request::{
     QueryProtocol, RequestWriter, UNDO, execute, execute_text, fetch_guard_row, open_guard_rows,
@@ -30,7 +32,7 @@ use super::request::{
 use super::response::role_has_changed;
 use super::result_shape::{ResultShape, ValueSpans};
 use super::session_sql::{self, SessionSql};
-use super::statement_cache::{ServerInfo, StatementCache};
+use super::statement_cache::{PgServerInfo, StatementCache};
 
 /// How many bytes leave at once. With more, the server may answer before it has read them, and both sides would wait; these
 /// fit the buffers on the way.
@@ -65,7 +67,7 @@ pub(super) struct PgSession {
     /// What a backslash in a text means, where the session knows: `standard_conforming_strings`.
     conforming_strings: Option<bool>,
     /// What the server is.
-    role: ServerRole,
+    role: PgServerRole,
     /// `target_session_attrs` asked for such a server: the session ends when it is another.
     is_bound: bool,
     /// What it prepares for itself waits to be sent.
@@ -84,7 +86,7 @@ impl PgSession {
     pub(super) fn new(
         connection: PgConnection,
         requests: RequestWriter,
-        server: Arc<ServerInfo>,
+        server: Arc<PgServerInfo>,
         user: Option<String>,
         facts: Facts,
         canceller: PgCanceller,
@@ -97,7 +99,7 @@ impl PgSession {
             has_lasting_sql: false,
             may_be_shared: false,
             conforming_strings: None,
-            role: ServerRole::default(),
+            role: PgServerRole::default(),
             is_bound: false,
             is_unprepared: false,
             initial_state: None,
@@ -116,12 +118,12 @@ impl PgSession {
         &mut self,
         assumed: AssumedPooler<'_>,
         by: Deadline,
-    ) -> Result<ServerRole> {
+    ) -> Result<PgServerRole> {
         let asked = self.connection.ask(&guard_statement::first_question(), by);
         let asked = asked.map_err(|error| error.while_doing("the first question to the server"));
         let row = asked?.pop().unwrap_or_default();
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
-        self.role = ServerRole::of_row(&row, self.requests.guard().tells_read_only);
+        self.role = PgServerRole::of_row(&row, self.requests.guard().tells_read_only);
         self.role.label().clone_into(&mut self.facts.role);
         let is_ours = match assumed {
             AssumedPooler::Unknown(token) => value(3) == Some(token),
@@ -134,7 +136,7 @@ impl PgSession {
         } else {
             self.expect_pooler();
         }
-        Ok(ServerRole { read_only: Some(value(2) == Some("on")), ..self.role })
+        Ok(PgServerRole { read_only: Some(value(2) == Some("on")), ..self.role })
     }
 
     /// Runs `session_sql` and prepares what surrounds queries. `is_bound`: the server was chosen for what it is.
@@ -307,12 +309,12 @@ impl PgSession {
     }
 
     /// The role that the server must have for its answers to count.
-    pub(super) fn bound_to(&self) -> Option<ServerRole> {
+    pub(super) fn bound_to(&self) -> Option<PgServerRole> {
         self.is_bound.then_some(self.role)
     }
 
     /// What the server was found to be. What a session is bound to stays.
-    pub(super) fn note_role(&mut self, role: Option<ServerRole>) {
+    pub(super) fn note_role(&mut self, role: Option<PgServerRole>) {
         let Some(found) = role.filter(|role| *role != self.role) else { return };
         found.label().clone_into(&mut self.facts.role);
         if !self.is_bound {
@@ -327,7 +329,7 @@ impl PgSession {
         }
         let tells = self.requests.guard().tells_read_only;
         let row = self.connection.ask(&guard_statement::role_question(tells), by)?.pop().unwrap_or_default();
-        let found = ServerRole::of_row(&row, tells);
+        let found = PgServerRole::of_row(&row, tells);
         self.note_role(Some(found));
         if self.is_bound && found != self.role { Err(role_has_changed(found)) } else { Ok(()) }
     }

@@ -16,14 +16,14 @@ use super::result_shape::ResultShape;
 
 /// What the sessions of one endpoint have learned of its server.
 #[derive(Default)]
-pub(super) struct ServerInfo {
+pub(super) struct PgServerInfo {
     /// There is a pooler: sessions begin as they must behind one, instead of each finding it again.
     pooler: AtomicBool,
     /// The names of statements that were seen to change the settings that others read by.
     changing_settings: Mutex<HashSet<String>>,
 }
 
-impl ServerInfo {
+impl PgServerInfo {
     /// A pooler was found.
     pub(super) fn note_pooler(&self) {
         self.pooler.store(true, Ordering::Relaxed);
@@ -49,11 +49,11 @@ pub(super) struct KnownStatement {
 pub(super) struct StatementCache {
     known: HashMap<String, KnownStatement, RandomState>,
     read_only: bool,
-    server: Arc<ServerInfo>,
+    server: Arc<PgServerInfo>,
 }
 
 impl StatementCache {
-    pub(super) fn new(read_only: bool, server: Arc<ServerInfo>) -> Self {
+    pub(super) fn new(read_only: bool, server: Arc<PgServerInfo>) -> Self {
         StatementCache { known: HashMap::default(), read_only, server }
     }
 
