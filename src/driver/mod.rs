@@ -10,6 +10,7 @@ pub mod mysql;
 pub mod postgres;
 pub mod privileges;
 pub mod refused_functions;
+pub(crate) mod sql_lexer;
 pub mod sql_position;
 pub mod sqlite;
 pub mod statement;

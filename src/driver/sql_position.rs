@@ -5,6 +5,8 @@
 
 use crate::error::{Error, SqlPosition};
 
+use super::sql_lexer::position_of;
+
 /// How messages begin that continue with a name.
 const NAME_PREFIXES: [&str; 6] =
     ["Unknown column ", "Table ", "FUNCTION ", "no such table: ", "no such column: ", "no such function: "];
@@ -32,9 +34,7 @@ fn position(message: &str, sql: &str) -> Option<SqlPosition> {
     let named = NAME_PREFIXES.iter().find_map(|start| message.strip_prefix(start))?;
     let name = named.split(['\'', ' ']).find(|word| !word.is_empty())?.rsplit('.').next()?;
     let place = only(sql, name, |before, after| !before.is_some_and(is_word) && !after.is_some_and(is_word))?;
-    let before = sql.get(..place)?;
-    let last = before.rsplit('\n').next()?;
-    Some(SqlPosition { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 })
+    Some(position_of(sql, place))
 }
 
 fn is_word(c: char) -> bool {

@@ -1,59 +1,13 @@
-//! SQL taken apart just far enough to compare two statements and to see what one asks for. Knows no dialect and never
-//! decides what runs: that is `driver/statement`.
+//! Compares two statements by their tokens, and sees what a statement selects. What runs is decided in
+//! `driver/statement`.
 
-use std::iter::Peekable;
-use std::str::Chars;
+use crate::driver::sql_lexer::{Dialect, TokenKind, code};
 
 /// The words, strings and signs of a statement, without comments; words in lower case, strings and quoted names as
-/// they stand. What no dialect would read this way is some list as well.
+/// they are. SQLite's dialect reads the quotes of every database as quotes.
 pub(super) fn tokens(sql: &str) -> Vec<String> {
-    let mut tokens = Vec::new();
-    let mut rest = sql.chars().peekable();
-    while let Some(first) = rest.next() {
-        match first {
-            _ if first.is_whitespace() => {}
-            '-' if rest.peek() == Some(&'-') => drop(rest.by_ref().find(|c| *c == '\n')),
-            '/' if rest.peek() == Some(&'*') => skip_comment(&mut rest),
-            '\'' | '"' | '`' => tokens.push(quoted(first, &mut rest)),
-            _ if is_word(first) => {
-                let mut word = first.to_lowercase().collect::<String>();
-                while let Some(next) = rest.next_if(|c| is_word(*c)) {
-                    word.extend(next.to_lowercase());
-                }
-                tokens.push(word);
-            }
-            _ => tokens.push(first.to_string()),
-        }
-    }
-    tokens
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-fn skip_comment(rest: &mut Peekable<Chars<'_>>) {
-    rest.next();
-    while let Some(c) = rest.next() {
-        if c == '*' && rest.next_if_eq(&'/').is_some() {
-            return;
-        }
-    }
-}
-
-/// A quote doubled stays within.
-fn quoted(quote: char, rest: &mut Peekable<Chars<'_>>) -> String {
-    let mut text = String::from(quote);
-    while let Some(c) = rest.next() {
-        text.push(c);
-        if c == quote {
-            match rest.next_if_eq(&quote) {
-                Some(again) => text.push(again),
-                None => break,
-            }
-        }
-    }
-    text
+    let text = |kind, text: &str| if kind == TokenKind::Word { text.to_lowercase() } else { text.to_owned() };
+    code(sql, Dialect::Sqlite).into_iter().map(|token| text(token.kind, token.text)).collect()
 }
 
 /// A `SELECT` over rows: what it selects, and from where on.
@@ -65,8 +19,8 @@ pub(super) struct Select<'t> {
     pub(super) rows: &'t [String],
 }
 
-/// Words after which two selects over the same rows could not be one.
-const APART: [&str; 7] = ["union", "intersect", "except", "limit", "offset", "fetch", "into"];
+/// Words that keep two selects over the same rows from being one.
+const INSEPARABLE: [&str; 7] = ["union", "intersect", "except", "limit", "offset", "fetch", "into"];
 
 /// The parts of a plain select; `None` for any other statement, and for one without `FROM`.
 pub(super) fn select(tokens: &[String]) -> Option<Select<'_>> {
@@ -84,7 +38,7 @@ pub(super) fn select(tokens: &[String]) -> Option<Select<'_>> {
         depth == 0 && token == "from"
     })?;
     let (list, rows) = rest.split_at(from);
-    (!rows.iter().any(|token| APART.contains(&token.as_str()))).then_some(Select { list, rows })
+    (!rows.iter().any(|token| INSEPARABLE.contains(&token.as_str()))).then_some(Select { list, rows })
 }
 
 impl Select<'_> {
@@ -96,30 +50,18 @@ impl Select<'_> {
     }
 }
 
-/// What makes a statement's rows depend on when it is asked.
-const NOW: [&str; 16] = [
-    "now",
-    "current_timestamp",
-    "current_date",
-    "current_time",
-    "localtimestamp",
-    "localtime",
-    "clock_timestamp",
-    "statement_timestamp",
-    "transaction_timestamp",
-    "sysdate",
-    "curdate",
-    "curtime",
-    "utc_timestamp",
-    "utc_date",
-    "unix_timestamp",
-    "getdate",
+/// What makes the rows of a statement depend on when it runs.
+#[rustfmt::skip]
+const CURRENT_TIME: [&str; 16] = [
+    "now", "current_timestamp", "current_date", "current_time", "localtimestamp", "localtime", "clock_timestamp",
+    "statement_timestamp", "transaction_timestamp", "sysdate", "curdate", "curtime", "utc_timestamp", "utc_date",
+    "unix_timestamp", "getdate",
 ];
 
 /// The first word by which old rows leave the result: the current time, or a `LIMIT`.
 pub(super) fn moving(tokens: &[String]) -> Option<&str> {
     let moves = |token: &&String| {
-        NOW.contains(&token.as_str())
+        CURRENT_TIME.contains(&token.as_str())
             || matches!(token.as_str(), "limit" | "fetch")
             || token.eq_ignore_ascii_case("'now'")
     };

@@ -107,7 +107,7 @@ fn both_a_check_and_a_scrape_say_where_a_setting_belongs() {
     let scrape = Setup::new(config).file("a.db", "").once();
     assert_eq!((check.code(), scrape.code()), (2, 2));
     for text in [check.text(), scrape.errors()] {
-        assert!(text.contains("belongs into `session_sql` of the target"), "{text}");
+        assert!(text.contains("belongs in `session_sql` of the target"), "{text}");
         assert!(!text.contains("read_only"), "{text}");
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::sqlite::File;
+use sql_exporter::driver::sqlite::SqliteFile;
 use sql_exporter::driver::{Endpoint, Health, Job, MAX_CELL_BYTES, Session, Sql};
 use sql_exporter::error::{Error, Reason};
 
@@ -52,7 +52,7 @@ impl Shop {
         application
     }
 
-    pub(crate) fn file(&self) -> File {
+    pub(crate) fn file(&self) -> SqliteFile {
         file(&self.path())
     }
 
@@ -61,8 +61,8 @@ impl Shop {
     }
 }
 
-fn file(path: &Path) -> File {
-    File {
+fn file(path: &Path) -> SqliteFile {
+    SqliteFile {
         path: path.to_owned(),
         immutable: false,
         read_only: true,
@@ -71,11 +71,11 @@ fn file(path: &Path) -> File {
     }
 }
 
-fn open(file: &File) -> Result<Box<dyn Session>, Error> {
+fn open(file: &SqliteFile) -> Result<Box<dyn Session>, Error> {
     file.connect(Deadline::within(LONG))
 }
 
-fn refusal(file: &File) -> Error {
+fn refusal(file: &SqliteFile) -> Error {
     open(file).err().expect("an error")
 }
 

@@ -61,11 +61,11 @@ fn anything_else_is_refused_by_name_in_every_dialect() {
 #[test]
 fn what_to_write_instead_is_said() {
     for (sql, hint) in [
-        ("SET work_mem = '8MB'; SELECT 1", "what comes before it belongs into `session_sql` of the target"),
-        ("/* x */ use shop; SELECT 1", "what comes before it belongs into `session_sql` of the target"),
-        ("PRAGMA cache_size = 1; SELECT 1", "what comes before it belongs into `session_sql` of the target"),
+        ("SET work_mem = '8MB'; SELECT 1", "what comes before it belongs in `session_sql` of the target"),
+        ("/* x */ use shop; SELECT 1", "what comes before it belongs in `session_sql` of the target"),
+        ("PRAGMA cache_size = 1; SELECT 1", "what comes before it belongs in `session_sql` of the target"),
         ("SELECT 1; SELECT 2", "write each as a query of its own"),
-        ("SET work_mem = '8MB'", "what sets up a session belongs into `session_sql` of the target"),
+        ("SET work_mem = '8MB'", "what sets up a session belongs in `session_sql` of the target"),
         ("PRAGMA user_version", "read it with `SELECT * FROM pragma_NAME`"),
         ("BEGIN", "leave it out"),
         ("CALL p()", "select from a view or a function that returns the rows"),

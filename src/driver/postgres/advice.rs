@@ -30,7 +30,7 @@ pub const TABLE: &[(&str, Advice)] = &[
     ("bytea", Advice::Bytes),
 ];
 
-/// How far it reaches; an interval is a number to us.
+/// Its length; an interval is a number for us.
 const RANGE: Advice = Advice::Write("upper({}) - lower({})");
 
 /// Of a type that every server has; others need their category ([`of_category`]).

@@ -1,6 +1,6 @@
 //! Values in PostgreSQL's binary format, which no setting of a session changes.
 //!
-//! Source: the `…send` functions of `src/backend/utils/adt`. Each function answers `None` for bytes that are not a value.
+//! Source: the `…send` functions of `src/backend/utils/adt`. Each function returns `None` for bytes that are not a value.
 
 use crate::value::Cell;
 

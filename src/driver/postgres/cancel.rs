@@ -1,10 +1,10 @@
 //! Stops what a session runs: a cancel request on a connection of its own. Where that does not help and the process ends,
 //! a login that ends the session's backend.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use postgres_protocol::message::frontend;
 use tokio_postgres::{CancelToken, Config};
 
 use crate::deadline::Deadline;
@@ -13,14 +13,13 @@ use crate::driver::connection::tls::TlsMode;
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
-use super::login::{Encryption, Route, log_in};
-use super::stream::{Done, Shared, drive};
-use super::talk::{Talk, failed};
-use super::wire::Link;
+use super::connection::PgConnection;
+use super::login::{Encryption, ServerRoute, log_in};
+use super::stream::{AlreadyEncrypted, SharedStream, drive};
 
 /// What it takes to reach the session's server again.
 pub(super) struct PgCanceller {
-    pub(super) route: Route,
+    pub(super) route: ServerRoute,
     pub(super) encryption: Encryption,
     /// `Disable` where the session itself is not encrypted.
     pub(super) mode: TlsMode,
@@ -35,17 +34,16 @@ pub(super) struct PgCanceller {
 impl Canceller for PgCanceller {
     /// The server closes the connection once it has passed the cancel on: until then it was not told.
     fn cancel(&self, by: Deadline) -> Result<()> {
-        let wire = self.route.again(by)?;
-        let stream = self.route.secure(wire.clone(), &self.encryption, self.mode, by)?;
-        let failed = |error: &dyn std::fmt::Display| {
-            Error::new(Reason::Connect, format!("cancel at {}: {error}", self.route.place.shown()))
+        let failed = |error: &dyn Display| {
+            Error::new(Reason::Connect, format!("cancel at {}: {error}", self.route.address.shown()))
         };
-        drive(&wire, by, self.token.cancel_query_raw(Shared::new(stream), Done))
-            .map_err(|error| failed(&error))?
-            .map_err(|error| failed(&error))?;
+        let socket = self.route.connect_again(by)?;
+        let stream = self.route.secure(socket.clone(), &self.encryption, self.mode, by)?;
+        let request = self.token.cancel_query_raw(SharedStream::new(stream), AlreadyEncrypted);
+        drive(&socket, by, request).map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
         let mut rest = [0; 256];
         loop {
-            match wire.read_now(&mut rest) {
+            match socket.read_now(&mut rest) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(failed(&error)),
@@ -59,7 +57,7 @@ impl Canceller for PgCanceller {
         if self.backend.load(Ordering::Relaxed) == 0 {
             return Ok(None);
         }
-        let what = format!("asking {} for a cancelled statement", self.route.place.shown());
+        let what = format!("asking {} for a cancelled statement", self.route.address.shown());
         // Another session has the number by now where it is another's, or works on something else.
         let found = self.ask_about_backend("'t'", &what, by)?;
         Ok(Some(found.is_none()))
@@ -67,15 +65,15 @@ impl Canceller for PgCanceller {
 
     /// A user may end its own backends.
     fn terminate(&self, by: Deadline) -> Result<()> {
-        let place = self.route.place.shown();
+        let address = self.route.address.shown();
         if self.backend.load(Ordering::Relaxed) == 0 {
             self.cancel(by)?;
             let message = format!(
-                "a statement at {place} goes on after its cancel, and behind a pooler it cannot be ended"
+                "a statement at {address} continues after its cancel, and behind a pooler it cannot be ended"
             );
             return Err(Error::new(Reason::Server, message));
         }
-        let what = format!("ending a statement at {place} that goes on after its cancel");
+        let what = format!("ending a statement at {address} that continues after its cancel");
         match self.ask_about_backend("pg_catalog.pg_terminate_backend(pid)", &what, by)?.as_deref() {
             // No such backend: it has ended.
             Some("t") | None => Ok(()),
@@ -87,19 +85,16 @@ impl Canceller for PgCanceller {
 impl PgCanceller {
     /// The value of `column` for the session's backend on a connection of its own; `None` where it does nothing more.
     fn ask_about_backend(&self, column: &str, what: &str, by: Deadline) -> Result<Option<String>> {
-        let stream = self.route.secure(self.route.again(by)?, &self.encryption, self.mode, by)?;
-        let entered = log_in(stream, &self.route, &self.config, self.mode, self.password.as_ref(), by)?;
-        let mut talk = Talk::new(Link::new(entered.stream));
+        let stream = self.route.secure(self.route.connect_again(by)?, &self.encryption, self.mode, by)?;
+        let logged_in = log_in(stream, &self.route, &self.config, self.mode, self.password.as_ref(), by)?;
+        let mut connection = PgConnection::new(logged_in.stream);
         let question = format!(
             "SELECT {column} FROM pg_catalog.pg_stat_activity WHERE pid = {} AND usename = session_user \
              AND datname = pg_catalog.current_database() AND state = 'active'",
             self.backend.load(Ordering::Relaxed)
         );
-        let told = talk.ask_catalog(&question, by).map_err(|trouble| failed(what, trouble));
-        talk.link.out.clear();
-        frontend::terminate(&mut talk.link.out);
-        // A goodbye that does not arrive is no matter.
-        let _ = talk.link.send(by);
-        Ok(told?.pop().and_then(|mut row| row.pop()).flatten())
+        let rows = connection.ask_catalog(&question, by);
+        connection.terminate(by);
+        Ok(rows.map_err(|error| error.while_doing(what))?.pop().and_then(|mut row| row.pop()).flatten())
     }
 }

@@ -1,7 +1,7 @@
 //! Dates, times and intervals as PostgreSQL writes them in text, with `DateStyle` ISO and `IntervalStyle` iso_8601 or
 //! postgres.
 //!
-//! Each function answers `None` for a text that is none. `infinity` is a number, with a sign.
+//! Each function returns `None` for a text that is not one. `infinity` is a number, with a sign.
 
 use crate::value::Cell;
 

@@ -1,13 +1,14 @@
-//! What the server says went wrong, to an [`Error`]: SQLSTATE to reason, position to line and column.
+//! The server's errors as an [`Error`]: SQLSTATE to reason, position to line and column.
 //!
 //! Source of the classes: PostgreSQL's documentation, appendix A. Knows neither session nor deadline.
 
 use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 
 use crate::driver::bounded_text;
+use crate::driver::sql_lexer::position_of;
 use crate::error::{Error, Reason, SqlPosition};
 
-use super::wire::Fields;
+use super::connection::Fields;
 
 /// An `ErrorResponse`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +26,7 @@ pub(super) struct ServerError {
 }
 
 impl ServerError {
-    /// A prepared statement that is not there, or is already: several server connections take turns behind this one.
+    /// A prepared statement that does not exist, or exists already: several server connections take turns behind this one.
     pub(super) fn is_of_a_pooler(&self) -> bool {
         matches!(self.code.as_str(), "26000" | "42P05")
     }
@@ -43,13 +44,13 @@ impl ServerError {
         self.code == "53300" || (self.fatal && PGBOUNCER.iter().any(|text| self.message.contains(text)))
     }
 
-    /// A statement's result is not what it was: the server's own code for that.
+    /// The types of a statement's result have changed, with the server's own code for that.
     pub(super) fn of_changed_types() -> Self {
         let message = "the types of the result have changed".to_owned();
         ServerError { code: "0A000".to_owned(), message, ..ServerError::default() }
     }
 
-    /// What was learned of a statement may be out of date: its result, or how many columns it has.
+    /// What is known of a statement may be out of date: its result, or how many columns it has.
     pub(super) fn is_of_another_shape(&self) -> bool {
         matches!(self.code.as_str(), "0A000" | "08P01")
     }
@@ -74,33 +75,32 @@ impl ServerError {
         error
     }
 
-    /// Whether a `57014` comes from `statement_timeout`, not from a cancel. A translated message is not recognised;
-    /// the caller then goes by its clock.
+    /// Whether a `57014` comes from `statement_timeout`, not from a cancel. A translated message is not recognized;
+    /// the caller then uses its own clock.
     pub(super) fn is_statement_timeout(&self) -> bool {
         self.code == "57014" && self.message.contains("statement timeout")
     }
 
     /// The error of a statement; `sql` is what the position counts in.
     pub(super) fn of_statement(&self, sql: &str) -> Error {
-        let Some(spot) = self.position.map(|position| spot_in(sql, position)) else {
+        let Some(character) = self.position else {
             return self.error(reason(&self.code), self.message.clone());
         };
-        let SqlPosition { line, column } = spot;
-        let place = match sql.contains('\n') {
-            true => format!("line {line}, column {column}"),
-            false => format!("column {column}"),
-        };
-        self.error(reason(&self.code), format!("{} ({place})", self.message)).at_sql_position(spot)
+        let byte = sql.char_indices().nth(character.saturating_sub(1)).map_or(sql.len(), |(byte, _)| byte);
+        let position = position_of(sql, byte);
+        let SqlPosition { line, column } = position;
+        let line = if sql.contains('\n') { format!("line {line}, ") } else { String::new() };
+        let message = format!("{} ({line}column {column})", self.message);
+        self.error(reason(&self.code), message).at_sql_position(position)
     }
 
     /// The error of a login. `encrypted`: the connection is.
     pub(super) fn of_login(&self, shown: &str, encrypted: bool) -> Error {
-        let Refused { reason, meaning, hint } = self.refused(encrypted);
-        let error = self.error(reason, format!("login to {shown}: {}", self.message));
-        let error = match (self.hint.is_none(), hint) {
-            (true, Some(hint)) => error.with_hint(hint),
-            _ => error,
-        };
+        let (reason, meaning, hint) = self.login_refusal(encrypted);
+        let mut error = self.error(reason, format!("login to {shown}: {}", self.message));
+        if let (None, Some(hint)) = (&self.hint, hint) {
+            error = error.with_hint(hint);
+        }
         if meaning.is_empty() { error } else { error.with_meaning(meaning) }
     }
 
@@ -109,81 +109,69 @@ impl ServerError {
         self.code == "28000" && self.message.contains("pg_hba.conf")
     }
 
-    /// What a refused login means. Only a refused password is [`Reason::Auth`]: it is not tried again soon.
-    fn refused(&self, encrypted: bool) -> Refused {
+    /// What a refused login means: the reason, what it means where the reason does not say it all, and a hint. Only a refused
+    /// password is [`Reason::Auth`]: it is not tried again soon.
+    fn login_refusal(&self, encrypted: bool) -> (Reason, &'static str, Option<&'static str>) {
         let says = |part: &str| self.message.contains(part);
         let is_raised_by = |name: &str| self.routine.as_deref() == Some(name);
         match self.code.as_str() {
-            _ if self.is_of_hba() && encrypted => Refused {
-                reason: Reason::Permission,
-                meaning: "no line of the server's pg_hba.conf lets this user in from here",
-                hint: Some(
+            _ if self.is_of_hba() && encrypted => (
+                Reason::Permission,
+                "no line of the server's pg_hba.conf lets this user in from here",
+                Some(
                     "add a line for this user, database and address to pg_hba.conf, and SELECT pg_reload_conf()",
                 ),
-            },
-            _ if self.is_of_hba() => Refused {
-                reason: Reason::Permission,
-                meaning: "no line of the server's pg_hba.conf lets this user in from here without encryption",
-                hint: Some(
+            ),
+            _ if self.is_of_hba() => (
+                Reason::Permission,
+                "no line of the server's pg_hba.conf lets this user in from here without encryption",
+                Some(
                     "tls: {mode: require} where the server has a hostssl line for it; else add a line for this user, \
                      database and address to pg_hba.conf, and SELECT pg_reload_conf()",
                 ),
-            },
-            "28000" if says("client certificate") && !is_raised_by("auth_failed") => Refused {
-                reason: Reason::Tls,
-                meaning: "the server wants a client certificate",
-                hint: Some("set tls.cert and tls.key"),
-            },
+            ),
+            "28000" if says("client certificate") && !is_raised_by("auth_failed") => {
+                (Reason::Tls, "the server requires a client certificate", Some("set tls.cert and tls.key"))
+            }
             // "role … does not exist" and "role … is not permitted to log in".
-            "28000" if is_raised_by("InitializeSessionUserId") || says("is not permitted to log in") => {
-                Refused {
-                    reason: Reason::Permission,
-                    meaning: "the role does not exist, or may not log in",
-                    hint: Some("on the server: CREATE ROLE NAME LOGIN, or ALTER ROLE NAME LOGIN"),
-                }
-            }
-            "3D000" => {
-                Refused { reason: Reason::Connect, meaning: "the server has no such database", hint: None }
-            }
-            "53300" => Refused {
-                reason: Reason::Server,
-                meaning: "the server has no connection left for this user",
-                hint: Some(
+            "28000" if is_raised_by("InitializeSessionUserId") || says("is not permitted to log in") => (
+                Reason::Permission,
+                "the role does not exist, or may not log in",
+                Some("on the server: CREATE ROLE NAME LOGIN, or ALTER ROLE NAME LOGIN"),
+            ),
+            "3D000" => (Reason::Connect, "the server does not have this database", None),
+            "53300" => (
+                Reason::Server,
+                "the server has no connection left for this user",
+                Some(
                     "lower `max_connections` of the targets on it, or raise the limit: max_connections of the server, \
                      ALTER ROLE … CONNECTION LIMIT, ALTER DATABASE … CONNECTION LIMIT",
                 ),
+            ),
+            // PgBouncer has one code for nearly everything it refuses.
+            code if code.starts_with("08") => match () {
+                () if says("SSL required") || says("TLS required") => {
+                    (Reason::Tls, "the pooler requires an encrypted connection", Some("tls: {mode: require}"))
+                }
+                () if says("no such database") => (
+                    Reason::Connect,
+                    "the pooler does not have this database",
+                    Some("check `database`: it must be under [databases] in pgbouncer.ini"),
+                ),
+                () if self.is_of_full_server() => (
+                    Reason::Server,
+                    "the pooler has no connection left",
+                    Some("lower `max_connections` of the targets on it, or raise its max_client_conn"),
+                ),
+                () if says("auth") || says("password") => (Reason::Auth, "", None),
+                () => (Reason::Connect, "", None),
             },
-            code if code.starts_with("08") => self.refused_by_pooler(),
-            code => Refused::plain(match code.get(..2).unwrap_or_default() {
-                "28" => Reason::Auth,
-                "53" | "57" | "58" | "XX" => Reason::Server,
-                "42" => Reason::Permission,
-                _ => Reason::Connect,
-            }),
-        }
-    }
-
-    /// PgBouncer has one code for nearly all it refuses.
-    fn refused_by_pooler(&self) -> Refused {
-        let says = |part: &str| self.message.contains(part);
-        match () {
-            () if says("SSL required") || says("TLS required") => Refused {
-                reason: Reason::Tls,
-                meaning: "the pooler demands an encrypted connection",
-                hint: Some("tls: {mode: require}"),
+            code => match code.get(..2).unwrap_or_default() {
+                "28" => (Reason::Auth, "", None),
+                "53" | "57" | "58" | "XX" => (Reason::Server, "", None),
+                "42" => (Reason::Permission, "", None),
+                _ => (Reason::Connect, "", None),
             },
-            () if says("no such database") => Refused {
-                reason: Reason::Connect,
-                meaning: "the pooler has no such database",
-                hint: Some("check `database`: it must stand under [databases] in pgbouncer.ini"),
-            },
-            () if self.is_of_full_server() => Refused {
-                reason: Reason::Server,
-                meaning: "the pooler has no connection left",
-                hint: Some("lower `max_connections` of the targets on it, or raise its max_client_conn"),
-            },
-            () if says("auth") || says("password") => Refused::plain(Reason::Auth),
-            () => Refused::plain(Reason::Connect),
         }
     }
 
@@ -192,24 +180,7 @@ impl ServerError {
         if self.is_of_full_server() {
             error = error.with_full_server();
         }
-        match &self.hint {
-            Some(hint) => error.with_hint(hint.clone()),
-            None => error,
-        }
-    }
-}
-
-/// A refused login: its reason, what it means, and what to do about it.
-struct Refused {
-    reason: Reason,
-    meaning: &'static str,
-    hint: Option<&'static str>,
-}
-
-impl Refused {
-    /// The reason says it all.
-    fn plain(reason: Reason) -> Self {
-        Refused { reason, meaning: "", hint: None }
+        self.hint.iter().fold(error, Error::with_hint)
     }
 }
 
@@ -248,13 +219,6 @@ fn reason(code: &str) -> Reason {
             _ => Reason::Sql,
         },
     }
-}
-
-/// Line and column of a character, counted from 1.
-fn spot_in(sql: &str, position: usize) -> SqlPosition {
-    let before: String = sql.chars().take(position.saturating_sub(1)).collect();
-    let last = before.rsplit('\n').next().unwrap_or_default();
-    SqlPosition { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 }
 }
 
 #[cfg(test)]

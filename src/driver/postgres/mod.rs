@@ -1,35 +1,29 @@
 //! PostgreSQL, and PgBouncer's console.
 //!
-//! Owns which host is taken and what the driver's own parameters mean. Below it: `login` (connect, TLS, password),
-//! `entry` (what follows a login), `run` (jobs), `send` (a query), `reply` (its answer), `wire` (messages), `values`
-//! (types). Another way to send
-//! a query is one more [`Style`]; another parameter is one line in [`Options::read`].
+//! Owns which host is taken and what the driver's own parameters mean. Below it: `login` (connect, TLS, password), `session`
+//! (set-up, what a target asks of it), `batch` (jobs), `request` and `response` (a query and its answer), `connection`
+//! (messages), `result_shape` and `values` (rows and types). Another way to send a query is one more
+//! [`QueryProtocol`](request::QueryProtocol); another parameter is one line in `PgOptions::set`.
 
 pub mod advice;
+mod batch;
 mod binary;
 mod cancel;
+mod connection;
 pub mod datetime;
-mod entry;
 mod errors;
-mod group;
 mod guard_statement;
 mod login;
 mod options;
 mod privileges;
-mod reply;
-mod run;
-mod send;
-mod server_info;
+mod request;
+mod response;
+mod result_shape;
 mod session;
-mod setting;
-mod snapshot;
+mod session_sql;
 mod statement_cache;
 mod stream;
-mod styles;
-mod talk;
-mod types;
 mod values;
-mod wire;
 
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
@@ -41,8 +35,7 @@ use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 use crate::yaml::keys::Keys;
 
-use super::connection::passfile;
-use super::connection::passfile::Passfile;
+use super::connection::passfile::{self, Passfile};
 use super::connection::password::{PasswordSource, RefusedPassword};
 use super::connection::tls::{TlsMode, TlsRequirement};
 use super::connection::{ConnectionConfig, HostPort, UrlRules};
@@ -50,15 +43,14 @@ use super::statement::Dialect;
 use super::{AllowedStatements, Driver, Endpoint, ServerFacts, Session, Sql, TlsState};
 
 use self::cancel::PgCanceller;
-use self::entry::{Greeting, Through};
-use self::login::{Encryption, Entered, Host, Place, Route, log_in};
-use self::options::{Options, Pooler, Wanted};
-use self::send::Style;
-use self::server_info::Learned;
-use self::session::PgSession;
-use self::setting::SessionSql;
-use self::talk::Talk;
-use self::wire::Link;
+use self::connection::PgConnection;
+use self::guard_statement::{GuardOptions, PgServerRole};
+use self::login::{Encryption, ServerAddress, ServerRoute, TcpHost, log_in};
+use self::options::{PgOptions, PoolerMode, TargetSessionAttrs};
+use self::request::{QueryProtocol, RequestWriter};
+use self::session::{AssumedPooler, PgSession};
+use self::session_sql::SessionSql;
+use self::statement_cache::PgServerInfo;
 
 /// The driver.
 pub struct Postgres;
@@ -132,22 +124,22 @@ pub fn console(mut login: ConnectionConfig) -> Result<Arc<dyn Endpoint>, String>
     PgEndpoint::new(login, true).map(|endpoint| Arc::new(endpoint) as Arc<dyn Endpoint>)
 }
 
-/// The folders in which libpq looks for a socket by itself, as it is built by its makers and by the distributions.
-const SOCKETS: [&str; 3] = ["/tmp", "/run/postgresql", "/var/run/postgresql"];
+/// The folders in which libpq looks for a socket by itself, as its makers and the distributions build it.
+const SOCKET_FOLDERS: [&str; 3] = ["/tmp", "/run/postgresql", "/var/run/postgresql"];
 
 struct PgEndpoint {
     login: ConnectionConfig,
     session_sql: SessionSql,
-    options: Options,
+    options: PgOptions,
     encryption: Encryption,
     console: bool,
     refused: RefusedPassword,
-    learned: Arc<Learned>,
+    server: Arc<PgServerInfo>,
 }
 
 impl Endpoint for PgEndpoint {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
-        self.refused.log_in(&self.login.password, by, |password| self.reach(password, by))
+        self.refused.log_in(&self.login.password, by, |password| self.try_all(password, by))
     }
 
     fn has_new_password(&self, by: Deadline) -> bool {
@@ -184,9 +176,19 @@ impl Endpoint for PgEndpoint {
     }
 }
 
+/// One try to open a session.
+#[derive(Clone, Copy)]
+struct ConnectAttempt<'a> {
+    address: &'a ServerAddress,
+    attrs: TargetSessionAttrs,
+    password: Option<&'a Secret>,
+    mode: TlsMode,
+    by: Deadline,
+}
+
 impl PgEndpoint {
     fn new(login: ConnectionConfig, console: bool) -> Result<Self, String> {
-        let options = Options::read(&login.params)?;
+        let options = PgOptions::read(&login.params)?;
         if !options.addresses.is_empty() && options.addresses.len() != login.hosts.len() {
             return Err("parameter hostaddr: write one address for each host".to_owned());
         }
@@ -204,17 +206,18 @@ impl PgEndpoint {
             encryption,
             console,
             refused: RefusedPassword::default(),
-            learned: Arc::default(),
+            server: Arc::default(),
         })
     }
 
-    /// Enters the first place that lets us in.
-    fn reach(&self, password: Option<&Secret>, by: Deadline) -> Result<Box<dyn Session>> {
+    /// Opens a session at the first address that accepts one.
+    fn try_all(&self, password: Option<&Secret>, by: Deadline) -> Result<Box<dyn Session>> {
         let mut failures: Vec<Error> = Vec::new();
-        for wanted in self.options.wanted.in_turn() {
-            for place in self.places() {
+        for &attrs in self.options.target_session_attrs {
+            for address in &self.addresses() {
                 let by = by.or_within(self.login.connect_timeout);
-                match self.enter_with(&place, wanted, password, by) {
+                let attempt = ConnectAttempt { address, attrs, password, mode: self.login.tls.mode, by };
+                match self.try_with_passfile(attempt) {
                     Ok(session) => return Ok(Box::new(session)),
                     // As libpq: a refused password is refused everywhere.
                     Err(error) if error.reason() == Reason::Auth => return Err(error),
@@ -222,211 +225,173 @@ impl PgEndpoint {
                 }
             }
         }
-        Err(together(failures))
+        Err(one_error_of(failures))
     }
 
     /// In the order to try.
-    fn places(&self) -> Vec<Place> {
+    fn addresses(&self) -> Vec<ServerAddress> {
         if let Some(folder) = &self.login.socket {
             let port = self.login.hosts.first().map_or(5432, |host| host.port);
-            return vec![Place::in_folder(folder, port)];
+            return vec![ServerAddress::in_folder(folder, port)];
         }
-        let place = |(index, name): (usize, &HostPort)| {
+        let address = |(index, name): (usize, &HostPort)| {
             if name.is_socket() {
-                return Place::in_folder(Path::new(&name.host), name.port);
+                return ServerAddress::in_folder(Path::new(&name.host), name.port);
             }
             let address = self.options.addresses.get(index).copied().flatten();
-            Place::Host(Host { name: name.clone(), address, liveness: self.options.liveness })
+            ServerAddress::Host(TcpHost { name: name.clone(), address, keepalives: self.options.keepalives })
         };
-        let mut places: Vec<Place> = self.login.hosts.iter().enumerate().map(place).collect();
+        let mut addresses: Vec<ServerAddress> = self.login.hosts.iter().enumerate().map(address).collect();
         if self.options.at_random {
             // Each of these hashers has a seed of its own.
-            places.sort_by_cached_key(|_| foldhash::fast::RandomState::default().hash_one(0));
+            addresses.sort_by_cached_key(|_| foldhash::fast::RandomState::default().hash_one(0));
         }
-        places
+        addresses
     }
 
-    /// Of a password file, the line for this place is the password.
-    fn enter_with(
-        &self,
-        place: &Place,
-        wanted: Wanted,
-        password: Option<&Secret>,
-        by: Deadline,
-    ) -> Result<PgSession> {
+    /// Of a password file, the line for this address is the password.
+    fn try_with_passfile(&self, attempt: ConnectAttempt<'_>) -> Result<PgSession> {
         let PasswordSource::Passfile(file) = &self.login.password else {
-            return self.enter(place, wanted, password, by);
+            return self.try_preferred(attempt);
         };
-        let user = match &self.login.username {
-            Some(user) => user.clone(),
-            None => whoami::username().unwrap_or_default(),
-        };
+        let user = self.login.username.clone().unwrap_or_else(|| whoami::username().unwrap_or_default());
         let database = self.login.database.as_ref().unwrap_or(&user);
-        let (host, port) = match place {
-            Place::Host(Host { name, .. }) => (name.host.clone(), name.port),
-            Place::Unix { folder, port, .. } => {
-                // As libpq: the folder that it looks into by itself is called so.
-                let is_default = SOCKETS.iter().any(|known| Path::new(known) == folder);
-                let shown =
-                    if is_default { "localhost".to_owned() } else { folder.to_string_lossy().into_owned() };
-                (shown, *port)
+        let (host, port) = match attempt.address {
+            ServerAddress::Host(TcpHost { name, .. }) => (name.host.clone(), name.port),
+            // As libpq: the folder that it looks into by itself is called so.
+            ServerAddress::Unix { folder, port, .. }
+                if SOCKET_FOLDERS.iter().any(|known| Path::new(known) == folder) =>
+            {
+                ("localhost".to_owned(), *port)
             }
+            ServerAddress::Unix { folder, port, .. } => (folder.to_string_lossy().into_owned(), *port),
         };
-        let port = port.to_string();
-        let wanted_line = [host.as_str(), port.as_str(), database, &user];
-        let found = password.and_then(|content| passfile::find(content, wanted_line));
-        self.enter(place, wanted, found.as_ref(), by).map_err(|error| {
+        let line = [host.as_str(), &port.to_string(), database, &user];
+        let found = attempt.password.and_then(|content| passfile::find(content, line));
+        self.try_preferred(ConnectAttempt { password: found.as_ref(), ..attempt }).map_err(|error| {
             if found.is_some() || error.reason() != Reason::Auth {
                 return error;
             }
             let path = file.path.display();
             match file.read() {
-                Ok(_) => error.with_hint(format!("{path} has no line for {}", wanted_line.join(":"))),
+                Ok(_) => error.with_hint(format!("{path} has no line for {}", line.join(":"))),
                 Err(why) if file.named || file.path.exists() => error.with_hint(format!("{path} {why}")),
                 Err(_) => error.with_hint("set `password_file` or `password`"),
             }
         })
     }
 
-    /// A session at one place that has the role wanted.
-    fn enter(
-        &self,
-        place: &Place,
-        wanted: Wanted,
-        password: Option<&Secret>,
-        by: Deadline,
-    ) -> Result<PgSession> {
-        let configured = self.login.tls.mode;
-        match self.enter_as(place, configured, wanted, password, by) {
-            // As libpq: a line `hostnossl` lets this user in without encryption only, and `prefer` takes that. Whatever
-            // else goes wrong with encryption stays an error.
-            Err(error) if configured == TlsMode::Prefer && is_of_hba(&error) => {
-                let plain = self.enter_as(place, TlsMode::Disable, wanted, password, by);
+    /// As libpq: a line `hostnossl` lets this user in without encryption only, and `prefer` accepts that. Any other
+    /// problem with encryption stays an error.
+    fn try_preferred(&self, attempt: ConnectAttempt<'_>) -> Result<PgSession> {
+        match self.try_assuming(attempt) {
+            Err(error) if attempt.mode == TlsMode::Prefer && is_of_hba(&error) => {
+                let plain = self.try_assuming(ConnectAttempt { mode: TlsMode::Disable, ..attempt });
                 plain.map_err(|second| if is_of_hba(&second) { error } else { second })
             }
             done => done,
         }
     }
 
-    fn enter_as(
-        &self,
-        place: &Place,
-        mode: TlsMode,
-        wanted: Wanted,
-        password: Option<&Secret>,
-        by: Deadline,
-    ) -> Result<PgSession> {
+    /// With what is assumed of a pooler; once more where it shows itself.
+    fn try_assuming(&self, attempt: ConnectAttempt<'_>) -> Result<PgSession> {
         let token = token();
-        let is_pooled = self.options.pooler == Pooler::Transaction || self.learned.has_pooler();
-        let through = match self.options.pooler {
-            Pooler::Session => Through::Sessions,
-            _ if is_pooled || self.console => Through::Transactions,
-            _ => Through::Unknown(&token),
+        let is_pooled = self.options.pooler == PoolerMode::Transaction || self.server.has_pooler();
+        let assumed = match self.options.pooler {
+            PoolerMode::Session => AssumedPooler::Sessions,
+            _ if is_pooled || self.console => AssumedPooler::Transactions,
+            _ => AssumedPooler::Unknown(&token),
         };
-        match self.start(place, mode, wanted, password, through, by) {
+        let opened = match self.open(attempt, assumed) {
             // A pooler that knows no startup options.
-            Err(error) if matches!(through, Through::Unknown(_)) && is_about_options(&error) => {
-                self.learned.note_pooler();
-                self.start(place, mode, wanted, password, Through::Transactions, by)
+            Err(error) if matches!(assumed, AssumedPooler::Unknown(_)) && is_about_options(&error) => {
+                self.server.note_pooler();
+                self.open(attempt, AssumedPooler::Transactions)
             }
             done => done,
-        }
-        .map_err(|error| match is_about_options(&error) {
-            true => error.with_hint(
-                "the pooler takes no options: leave out params.options, and write SET LOCAL … in session_sql instead",
-            ),
-            false => error,
-        })
+        };
+        let hint = "the pooler accepts no options: leave out params.options, and write SET LOCAL … in session_sql instead";
+        opened.map_err(|error| if is_about_options(&error) { error.with_hint(hint) } else { error })
     }
 
-    fn start(
-        &self,
-        place: &Place,
-        mode: TlsMode,
-        wanted: Wanted,
-        password: Option<&Secret>,
-        through: Through<'_>,
-        by: Deadline,
-    ) -> Result<PgSession> {
-        let (route, wire) = Route::find(place, by)?;
-        let stream = route.secure(wire, &self.encryption, mode, by)?;
-        let token = match through {
-            Through::Unknown(token) => Some(token),
-            Through::Transactions | Through::Sessions => None,
+    fn open(&self, attempt: ConnectAttempt<'_>, assumed: AssumedPooler<'_>) -> Result<PgSession> {
+        let ConnectAttempt { address, attrs, password, mode, by } = attempt;
+        let (route, socket) = ServerRoute::connect(address, by)?;
+        let stream = route.secure(socket, &self.encryption, mode, by)?;
+        let token = match assumed {
+            AssumedPooler::Unknown(token) => Some(token),
+            AssumedPooler::Transactions | AssumedPooler::Sessions => None,
         };
         let mut config = self.options.config(&self.login, token);
-        if through == Through::Sessions || self.console {
+        if assumed == AssumedPooler::Sessions || self.console {
             config.application_name(self.options.application_name());
         }
-        let entered = log_in(stream, &route, &config, self.login.tls.mode, password, by)?;
-        let facts = self.facts(&entered, &route, mode);
-        let mode = if entered.stream.is_encrypted() { mode } else { TlsMode::Disable };
-        let canceller = Arc::new(PgCanceller {
-            route,
-            encryption: self.encryption.clone(),
-            mode,
-            token: entered.token,
-            backend: AtomicI32::new(0),
-            config: self.options.config(&self.login, None),
-            password: password.cloned(),
-        });
-        let style = match (self.console, self.options.simple) {
-            (true, _) => Style::Console,
-            (false, true) => Style::Simple,
-            (false, false) => Style::Named,
-        };
-        let marker = guard_statement::Kind {
-            read_only: self.login.read_only,
-            pooled: style == Style::Simple,
-            application_name: self.options.application_name().to_owned(),
-            tells_read_only: wanted.is_about_writes(),
-            catalog_only: false,
-        };
-        let talk = Talk::new(Link::new(entered.stream));
-        let learned = Arc::clone(&self.learned);
-        let mut session = PgSession::new(talk, style, marker, facts, canceller, learned);
-        session.user.clone_from(&self.login.username);
-        if self.console {
-            let all = self.login.session_sql.iter().enumerate();
-            session.run_settings(all.map(|(index, sql)| (index + 1, sql.as_str())), by)?;
-            return Ok(session);
-        }
-        let greeting = session.greet(through, by)?;
-        check_role(place, wanted, &greeting)?;
-        session.is_bound = wanted != Wanted::Any;
-        session.settle_in(&self.session_sql, by)?;
-        Ok(session)
-    }
-
-    fn facts(&self, entered: &Entered, route: &Route, mode: TlsMode) -> ServerFacts {
-        let tls = match route.tls_state(&entered.stream, &self.login.tls) {
+        let logged_in = log_in(stream, &route, &config, self.login.tls.mode, password, by)?;
+        let tls = match route.tls_state(&logged_in.stream, &self.login.tls) {
             TlsState::Plain if mode != self.login.tls.mode => TlsState::PlainByRule,
             tls => tls,
         };
-        ServerFacts {
-            version: entered.version.clone(),
+        let protocol = match (self.console, self.options.simple) {
+            (true, _) => QueryProtocol::Console,
+            (false, true) => QueryProtocol::Simple,
+            (false, false) => QueryProtocol::Named,
+        };
+        let guard = GuardOptions {
+            read_only: self.login.read_only,
+            pooled: protocol == QueryProtocol::Simple,
+            application_name: self.options.application_name().to_owned(),
+            checks_client: guard_statement::checks_client(&logged_in.version),
+            tells_read_only: attrs.is_about_writes(),
+        };
+        let facts = ServerFacts {
+            version: logged_in.version,
             flavor: if self.console { "pgbouncer" } else { "postgresql" }.to_owned(),
             // The first question tells.
             role: String::new(),
             tls,
+        };
+        let canceller = PgCanceller {
+            route,
+            encryption: self.encryption.clone(),
+            mode: if logged_in.stream.is_encrypted() { mode } else { TlsMode::Disable },
+            token: logged_in.token,
+            backend: AtomicI32::new(0),
+            config: self.options.config(&self.login, None),
+            password: password.cloned(),
+        };
+        let connection = PgConnection::new(logged_in.stream);
+        let requests = RequestWriter::new(protocol, guard);
+        let (server, user) = (Arc::clone(&self.server), self.login.username.clone());
+        let mut session = PgSession::new(connection, requests, server, user, facts, canceller);
+        if self.console {
+            let all = self.login.session_sql.iter().enumerate();
+            session.run_simple(all.map(|(index, sql)| (index + 1, sql.as_str())), by)?;
+            return Ok(session);
         }
+        let role = session.ask_first_question(assumed, by)?;
+        check_target_session_attrs(address, attrs, role)?;
+        session.set_up(&self.session_sql, attrs != TargetSessionAttrs::Any, by)?;
+        Ok(session)
     }
 }
 
-/// Checks `target_session_attrs`.
-fn check_role(place: &Place, wanted: Wanted, greeting: &Greeting) -> Result<()> {
-    let Greeting { standby, read_only } = *greeting;
-    let (suited, found) = match wanted {
-        Wanted::Any => (true, ""),
-        Wanted::Primary => (!standby, "a standby"),
-        Wanted::Standby => (standby, "a primary"),
-        Wanted::ReadWrite => (!read_only, "read-only"),
-        Wanted::ReadOnly => (read_only, "read-write"),
+fn check_target_session_attrs(
+    address: &ServerAddress,
+    wanted: TargetSessionAttrs,
+    role: PgServerRole,
+) -> Result<()> {
+    let (standby, read_only) = (role.standby, role.read_only == Some(true));
+    let (suits, found) = match wanted {
+        TargetSessionAttrs::Any => (true, ""),
+        TargetSessionAttrs::Primary => (!standby, "a standby"),
+        TargetSessionAttrs::Standby => (standby, "a primary"),
+        TargetSessionAttrs::ReadWrite => (!read_only, "read-only"),
+        TargetSessionAttrs::ReadOnly => (read_only, "read-write"),
     };
-    if suited {
+    if suits {
         return Ok(());
     }
-    let message = format!("{} is {found}, target_session_attrs wants {}", place.shown(), wanted.word());
+    let message = format!("{} is {found}, target_session_attrs wants {}", address.shown(), wanted.as_str());
     Err(Error::new(Reason::Connect, message))
 }
 
@@ -449,7 +414,7 @@ fn is_about_options(error: &Error) -> bool {
 }
 
 /// One error of all that were met; the last one's reason.
-fn together(mut failures: Vec<Error>) -> Error {
+fn one_error_of(mut failures: Vec<Error>) -> Error {
     match (failures.pop(), failures.is_empty()) {
         (Some(only), true) => only,
         (Some(last), false) => {

@@ -15,9 +15,8 @@ use crate::error::Result;
 use super::guard_statement;
 
 /// Which servers of several are taken: libpq's `target_session_attrs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Wanted {
-    #[default]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TargetSessionAttrs {
     Any,
     ReadWrite,
     ReadOnly,
@@ -25,65 +24,32 @@ pub(super) enum Wanted {
     Standby,
 }
 
-/// What to try first, and what if no host suits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Turns(Wanted, Option<Wanted>);
-
-const WANTED: &[(&str, Turns)] = &[
-    ("any", Turns(Wanted::Any, None)),
-    ("read-write", Turns(Wanted::ReadWrite, None)),
-    ("read-only", Turns(Wanted::ReadOnly, None)),
-    ("primary", Turns(Wanted::Primary, None)),
-    ("standby", Turns(Wanted::Standby, None)),
-    ("prefer-standby", Turns(Wanted::Standby, Some(Wanted::Any))),
+/// What each value looks for: one round over the hosts for each.
+const TARGET_SESSION_ATTRS: &[(&str, &[TargetSessionAttrs])] = &[
+    ("any", &[TargetSessionAttrs::Any]),
+    ("read-write", &[TargetSessionAttrs::ReadWrite]),
+    ("read-only", &[TargetSessionAttrs::ReadOnly]),
+    ("primary", &[TargetSessionAttrs::Primary]),
+    ("standby", &[TargetSessionAttrs::Standby]),
+    ("prefer-standby", &[TargetSessionAttrs::Standby, TargetSessionAttrs::Any]),
 ];
 
-impl Turns {
-    /// One round over the hosts for each.
-    pub(super) fn in_turn(self) -> impl Iterator<Item = Wanted> {
-        [Some(self.0), self.1].into_iter().flatten()
-    }
-}
-
-impl Wanted {
+impl TargetSessionAttrs {
     /// It asks whether sessions may write, and not for a role.
     pub(super) fn is_about_writes(self) -> bool {
-        matches!(self, Wanted::ReadWrite | Wanted::ReadOnly)
+        matches!(self, TargetSessionAttrs::ReadWrite | TargetSessionAttrs::ReadOnly)
     }
 
     /// As configured.
-    pub(super) fn word(self) -> &'static str {
-        WANTED.iter().find(|(_, turns)| turns.0 == self).map_or("any", |(word, _)| word)
+    pub(super) fn as_str(self) -> &'static str {
+        TARGET_SESSION_ATTRS.iter().find(|(_, rounds)| rounds[0] == self).map_or("any", |(name, _)| name)
     }
 }
 
-/// The parameters, read.
-#[derive(Debug, Clone)]
-pub(super) struct Options {
-    pub(super) wanted: Turns,
-    /// `protocol: simple`.
-    pub(super) simple: bool,
-    /// What is said to be between us and the server.
-    pub(super) pooler: Pooler,
-    /// `hostaddr`: where each host is, without asking for its name. As many as hosts, or none.
-    pub(super) addresses: Vec<Option<IpAddr>>,
-    /// `sslnegotiation: direct`: TLS without asking for it first.
-    pub(super) direct: bool,
-    /// `sslsni`: the host's name is told before the encryption begins.
-    pub(super) sni: bool,
-    /// `load_balance_hosts: random`.
-    pub(super) at_random: bool,
-    pub(super) liveness: Liveness,
-    application_name: Option<String>,
-    fallback_application_name: Option<String>,
-    options: Option<String>,
-    channel_binding: ChannelBinding,
-}
-
-/// What the configuration says of a pooler on the way.
+/// What the configuration says of a pooler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pooler {
-    /// Nothing: it is found out.
+pub(super) enum PoolerMode {
+    /// Nothing: it is detected.
     Auto,
     /// One whose sessions keep their server connection.
     Session,
@@ -91,9 +57,31 @@ pub(super) enum Pooler {
     Transaction,
 }
 
+/// The parameters, read.
+#[derive(Debug, Clone)]
+pub(super) struct PgOptions {
+    pub(super) target_session_attrs: &'static [TargetSessionAttrs],
+    /// `protocol: simple`.
+    pub(super) simple: bool,
+    pub(super) pooler: PoolerMode,
+    /// `hostaddr`: where each host is, without asking for its name. As many as hosts, or none.
+    pub(super) addresses: Vec<Option<IpAddr>>,
+    /// `sslnegotiation: direct`: TLS without asking for it first.
+    pub(super) direct: bool,
+    /// `sslsni`: the host's name is sent before the encryption begins.
+    pub(super) sni: bool,
+    /// `load_balance_hosts: random`.
+    pub(super) at_random: bool,
+    pub(super) keepalives: KeepaliveOptions,
+    application_name: Option<String>,
+    fallback_application_name: Option<String>,
+    options: Option<String>,
+    channel_binding: ChannelBinding,
+}
+
 /// How a connection notices that its peer is gone, where that differs from what every connection has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Liveness {
+pub(super) struct KeepaliveOptions {
     /// `keepalives: 0`.
     off: bool,
     /// Seconds; zero is the system's own, as in libpq.
@@ -104,173 +92,137 @@ pub(super) struct Liveness {
     user_timeout: Option<u64>,
 }
 
-impl Liveness {
+impl KeepaliveOptions {
     /// Sets what differs.
     pub(super) fn apply(&self, socket: &Socket) -> io::Result<()> {
         if self.off {
             socket.set_keepalive(false)?;
         } else {
             let seconds = |given: Option<u64>| given.filter(|given| *given > 0).map(Duration::from_secs);
-            let mut alive = TcpKeepalive::new();
-            alive = seconds(self.idle).map_or(alive.clone(), |idle| alive.with_time(idle));
-            alive = seconds(self.interval).map_or(alive.clone(), |every| alive.with_interval(every));
-            alive = self
-                .count
-                .filter(|count| *count > 0)
-                .map_or(alive.clone(), |count| alive.with_retries(count));
+            let alive = TcpKeepalive::new();
+            let alive = seconds(self.idle).into_iter().fold(alive, |alive, idle| alive.with_time(idle));
+            let every = seconds(self.interval);
+            let alive = every.into_iter().fold(alive, |alive, every| alive.with_interval(every));
+            let count = self.count.filter(|count| *count > 0);
+            let alive = count.into_iter().fold(alive, |alive, count| alive.with_retries(count));
             socket.set_tcp_keepalive(&alive)?;
         }
-        match self.user_timeout {
-            None => Ok(()),
-            Some(millis) => socket
-                .set_tcp_user_timeout(Some(Duration::from_millis(millis)).filter(|time| !time.is_zero())),
-        }
+        let Some(millis) = self.user_timeout else { return Ok(()) };
+        socket.set_tcp_user_timeout((millis > 0).then(|| Duration::from_millis(millis)))
     }
 }
 
-const KNOWN: &str = "target_session_attrs, application_name, options, channel_binding, protocol, pooler";
+const NAMES_SHOWN: &str =
+    "target_session_attrs, application_name, options, channel_binding, protocol, pooler";
 
-/// libpq's parameters that have no meaning here and do no harm: each value is taken.
-const NO_MATTER: &[&str] =
+/// libpq's parameters that have no meaning here and do no harm: every value is accepted.
+const IGNORED: &[&str] =
     &["passfile", "krbsrvname", "gsslib", "gssdelegation", "sslcompression", "max_protocol_version"];
 
 /// libpq's parameters of which only these values, in any case, mean what happens here anyway; and what to do about another.
-const AS_IT_IS: &[(&str, &[&str], &str)] = &[
+#[rustfmt::skip]
+const FIXED: &[(&str, &[&str], &str)] = &[
     ("client_encoding", &["utf8", "utf-8", "unicode", "auto"], "it is always UTF8: leave it out"),
-    (
-        "gssencmode",
-        &["disable", "prefer"],
-        "Kerberos is not spoken: leave it out, and encrypt with sslmode=verify-full",
-    ),
-    (
-        "sslcertmode",
-        &["allow"],
-        "leave it out: a certificate is shown where sslcert and sslkey name one, and then only",
-    ),
+    ("gssencmode", &["disable", "prefer"],
+        "Kerberos is not supported: leave it out, and encrypt with sslmode=verify-full"),
+    ("sslcertmode", &["allow"],
+        "leave it out: a certificate is shown where sslcert and sslkey name one, and only then"),
     ("requiressl", &["0"], "write sslmode=require"),
     ("replication", &["false", "off", "no", "0"], "leave it out: such a connection runs no queries"),
-    ("min_protocol_version", &["3.0"], "leave it out: 3.0 is spoken, which every server takes"),
-    (
-        "ssl_min_protocol_version",
-        &["tlsv1", "tlsv1.1", "tlsv1.2"],
-        "leave it out: 1.2 is the least here; the server's ssl_min_protocol_version can demand 1.3",
-    ),
-    (
-        "ssl_max_protocol_version",
-        &["tlsv1.3"],
-        "leave it out: 1.3 is the most here; the server's ssl_max_protocol_version can demand 1.2",
-    ),
+    ("min_protocol_version", &["3.0"], "leave it out: the exporter uses 3.0, which every server accepts"),
+    ("ssl_min_protocol_version", &["tlsv1", "tlsv1.1", "tlsv1.2"],
+        "leave it out: 1.2 is the least here; the server's ssl_min_protocol_version can require 1.3"),
+    ("ssl_max_protocol_version", &["tlsv1.3"],
+        "leave it out: 1.3 is the most here; the server's ssl_max_protocol_version can require 1.2"),
 ];
 
 /// libpq's parameters that are not supported, and what to write instead.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("service", "service files are not read: write the section's host, port, dbname and user here"),
-    ("servicefile", "service files are not read: write the section's host, port, dbname and user here"),
-    ("require_auth", "channel_binding=require with sslmode=require demands SCRAM of the server"),
-    ("requirepeer", "leave it out, and see to it that only the server's user may write the socket's folder"),
-    (
-        "sslpassword",
-        "write the key without a password (`openssl pkey -in FILE -out PLAIN`) and name that file by sslkey",
-    ),
-    ("sslcrl", "lists of revoked certificates are not read: leave it out"),
-    ("sslcrldir", "lists of revoked certificates are not read: leave it out"),
-    ("sslkeylogfile", "leave it out"),
-    ("scram_client_key", "write the password, by `password_file` for one"),
-    ("scram_server_key", "write the password, by `password_file` for one"),
-    ("oauth_issuer", "OAuth is not supported: leave it out, and use a password or a client certificate"),
-    ("oauth_client_id", "OAuth is not supported: leave it out, and use a password or a client certificate"),
-    (
-        "oauth_client_secret",
-        "OAuth is not supported: leave it out, and use a password or a client certificate",
-    ),
-    ("oauth_scope", "OAuth is not supported: leave it out, and use a password or a client certificate"),
-    ("sslmode", "set it under `tls`, as `mode`"),
-    ("sslrootcert", "set it under `tls`, as `ca`"),
-    ("sslcert", "set it under `tls`, as `cert`"),
-    ("sslkey", "set it under `tls`, as `key`"),
-    ("ssl", "write sslmode=require"),
-    ("host", "it is a key of its own, beside `params`"),
-    ("port", "it is a key of its own, beside `params`"),
-    ("user", "it is a key of its own, beside `params`: `username`"),
-    ("password", "it is a key of its own, beside `params`"),
-    ("dbname", "it is a key of its own, beside `params`: `database`"),
-    ("connect_timeout", "it is a key of its own, beside `params`"),
+#[rustfmt::skip]
+const UNSUPPORTED: &[(&[&str], &str)] = &[
+    (&["service", "servicefile"],
+        "service files are not read: write the section's host, port, dbname and user here"),
+    (&["require_auth"], "channel_binding=require with sslmode=require requires SCRAM of the server"),
+    (&["requirepeer"],
+        "leave it out, and make sure that only the server's user may write the socket's folder"),
+    (&["sslpassword"],
+        "write the key without a password (`openssl pkey -in FILE -out PLAIN`) and name that file by sslkey"),
+    (&["sslcrl", "sslcrldir"], "lists of revoked certificates are not read: leave it out"),
+    (&["sslkeylogfile"], "leave it out"),
+    (&["scram_client_key", "scram_server_key"], "write the password, for example with `password_file`"),
+    (&["oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope"],
+        "OAuth is not supported: leave it out, and use a password or a client certificate"),
+    (&["sslmode"], "set it under `tls`, as `mode`"),
+    (&["sslrootcert"], "set it under `tls`, as `ca`"),
+    (&["sslcert"], "set it under `tls`, as `cert`"),
+    (&["sslkey"], "set it under `tls`, as `key`"),
+    (&["ssl"], "write sslmode=require"),
+    (&["host", "port", "password", "connect_timeout"], "it is a key of its own, beside `params`"),
+    (&["user"], "it is a key of its own, beside `params`: `username`"),
+    (&["dbname"], "it is a key of its own, beside `params`: `database`"),
 ];
 
-impl Options {
+impl PgOptions {
     /// Reads them; a later one wins.
     ///
     /// # Errors
     /// A sentence that names the parameter and what it may be.
     pub(super) fn read(params: &[(String, String)]) -> Result<Self, String> {
-        let mut read = Options {
-            wanted: Turns(Wanted::Any, None),
+        let mut options = PgOptions {
+            target_session_attrs: &[TargetSessionAttrs::Any],
             simple: false,
-            pooler: Pooler::Auto,
+            pooler: PoolerMode::Auto,
             addresses: Vec::new(),
             direct: false,
             sni: true,
             at_random: false,
-            liveness: Liveness::default(),
+            keepalives: KeepaliveOptions::default(),
             application_name: None,
             fallback_application_name: None,
             options: None,
             channel_binding: ChannelBinding::Prefer,
         };
         for (name, value) in params {
-            read.take(name, value)?;
+            options.set(name, value)?;
         }
-        Ok(read)
+        Ok(options)
     }
 
-    fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         const BITS: &[(&str, bool)] = &[("1", true), ("0", false)];
-        let named = || Some(value.to_owned()).filter(|value| !value.is_empty());
+        const POOLERS: &[(&str, PoolerMode)] = &[
+            ("auto", PoolerMode::Auto),
+            ("session", PoolerMode::Session),
+            ("transaction", PoolerMode::Transaction),
+        ];
+        const BINDINGS: &[(&str, ChannelBinding)] = &[
+            ("disable", ChannelBinding::Disable),
+            ("prefer", ChannelBinding::Prefer),
+            ("require", ChannelBinding::Require),
+        ];
+        let text = || Some(value.to_owned()).filter(|value| !value.is_empty());
         match name {
-            "target_session_attrs" => self.wanted = choose(name, value, WANTED)?,
+            "target_session_attrs" => {
+                self.target_session_attrs = choose(name, value, TARGET_SESSION_ATTRS)?;
+            }
             "protocol" => self.simple = choose(name, value, &[("extended", false), ("simple", true)])?,
-            "pooler" => {
-                let words = [
-                    ("auto", Pooler::Auto),
-                    ("session", Pooler::Session),
-                    ("transaction", Pooler::Transaction),
-                ];
-                self.pooler = choose(name, value, &words)?;
-            }
-            "hostaddr" => {
-                let address = |text: &str| match text {
-                    "" => Ok(None),
-                    text => text
-                        .parse()
-                        .map(Some)
-                        .map_err(|_| "parameter hostaddr may be IP addresses".to_owned()),
-                };
-                self.addresses =
-                    value.split(',').map(|text| address(text.trim())).collect::<Result<_, _>>()?;
-            }
+            "pooler" => self.pooler = choose(name, value, POOLERS)?,
+            "hostaddr" => self.addresses = addresses(value)?,
             "sslnegotiation" => self.direct = choose(name, value, &[("postgres", false), ("direct", true)])?,
             "sslsni" => self.sni = choose(name, value, BITS)?,
             "load_balance_hosts" => {
                 self.at_random = choose(name, value, &[("disable", false), ("random", true)])?;
             }
-            "keepalives" => self.liveness.off = !choose(name, value, BITS)?,
-            "keepalives_idle" => self.liveness.idle = Some(count(name, value)?),
-            "keepalives_interval" => self.liveness.interval = Some(count(name, value)?),
-            "keepalives_count" => self.liveness.count = Some(count(name, value)?),
-            "tcp_user_timeout" => self.liveness.user_timeout = Some(count(name, value)?),
-            "application_name" => self.application_name = named(),
-            "fallback_application_name" => self.fallback_application_name = named(),
+            "keepalives" => self.keepalives.off = !choose(name, value, BITS)?,
+            "keepalives_idle" => self.keepalives.idle = Some(count(name, value)?),
+            "keepalives_interval" => self.keepalives.interval = Some(count(name, value)?),
+            "keepalives_count" => self.keepalives.count = Some(count(name, value)?),
+            "tcp_user_timeout" => self.keepalives.user_timeout = Some(count(name, value)?),
+            "application_name" => self.application_name = text(),
+            "fallback_application_name" => self.fallback_application_name = text(),
             "options" => self.options = Some(value.to_owned()),
-            "channel_binding" => {
-                let words = [
-                    ("disable", ChannelBinding::Disable),
-                    ("prefer", ChannelBinding::Prefer),
-                    ("require", ChannelBinding::Require),
-                ];
-                self.channel_binding = choose(name, value, &words)?;
-            }
-            _ if NO_MATTER.contains(&name) => {}
-            _ => return other(name, value),
+            "channel_binding" => self.channel_binding = choose(name, value, BINDINGS)?,
+            _ if IGNORED.contains(&name) => {}
+            _ => return check_other(name, value),
         }
         Ok(())
     }
@@ -281,8 +233,8 @@ impl Options {
         name.unwrap_or("sql-exporter")
     }
 
-    /// What tokio-postgres logs in with, but for the password and TLS.
-    /// `token` is a setting by which the session is known again, where no pooler is between.
+    /// What tokio-postgres logs in with, except the password and TLS.
+    /// `token` is a setting by which the session is recognized, where there is no pooler.
     pub(super) fn config(&self, login: &ConnectionConfig, token: Option<&str>) -> Config {
         let mut config = Config::new();
         config.channel_binding(self.channel_binding);
@@ -301,30 +253,36 @@ impl Options {
     }
 }
 
-/// A parameter of libpq's that changes nothing here, or is not supported; or none of libpq's.
-fn other(name: &str, value: &str) -> Result<(), String> {
-    if let Some((_, values, advice)) = AS_IT_IS.iter().find(|(known, ..)| *known == name) {
+/// Accepts or refuses a parameter of libpq's that changes nothing here; refuses all others. Values are never shown.
+fn check_other(name: &str, value: &str) -> Result<(), String> {
+    if let Some((_, values, advice)) = FIXED.iter().find(|(known, ..)| *known == name) {
         let is_meant = values.iter().any(|known| known.eq_ignore_ascii_case(value));
-        // Values of parameters are never shown.
         return if is_meant { Ok(()) } else { Err(format!("parameter {name} with this value: {advice}")) };
     }
-    if let Some((_, advice)) = ELSEWHERE.iter().find(|(known, _)| *known == name) {
+    if let Some((_, advice)) = UNSUPPORTED.iter().find(|(names, _)| names.contains(&name)) {
         return Err(format!("parameter {name}: {advice}"));
     }
     Err(format!(
-        "unknown parameter {name:?}: PostgreSQL's are {KNOWN} and others of libpq's; a setting of the server goes into \
+        "unknown parameter {name:?}: PostgreSQL's are {NAMES_SHOWN} and others of libpq's; a setting of the server goes into \
          options: `-c NAME=VALUE`, in a URL options=-c%20NAME%3DVALUE"
     ))
+}
+
+fn addresses(value: &str) -> Result<Vec<Option<IpAddr>>, String> {
+    let address = |text: &str| match text.trim() {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| "parameter hostaddr may be IP addresses".to_owned()),
+    };
+    value.split(',').map(address).collect()
 }
 
 fn count<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
     value.trim().parse().map_err(|_| format!("parameter {name} may be a whole number"))
 }
 
-fn choose<T: Copy>(name: &str, value: &str, words: &[(&str, T)]) -> Result<T, String> {
-    words.iter().find(|(word, _)| *word == value).map(|(_, chosen)| *chosen).ok_or_else(|| {
-        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        // Values of parameters are never shown.
+fn choose<T: Copy>(name: &str, value: &str, values: &[(&str, T)]) -> Result<T, String> {
+    values.iter().find(|(known, _)| *known == value).map(|(_, chosen)| *chosen).ok_or_else(|| {
+        let all: Vec<&str> = values.iter().map(|(known, _)| *known).collect();
         format!("parameter {name} may be {}", all.join(", "))
     })
 }
@@ -333,9 +291,9 @@ fn choose<T: Copy>(name: &str, value: &str, words: &[(&str, T)]) -> Result<T, St
 mod tests {
     use super::*;
 
-    fn read(params: &[(&str, &str)]) -> Result<Options, String> {
+    fn read(params: &[(&str, &str)]) -> Result<PgOptions, String> {
         let params: Vec<_> = params.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        Options::read(&params)
+        PgOptions::read(&params)
     }
 
     #[test]
@@ -347,7 +305,7 @@ mod tests {
     #[test]
     fn prefer_standby_takes_any_server_in_a_second_round() {
         let options = read(&[("target_session_attrs", "prefer-standby")]).unwrap();
-        assert!(options.wanted.in_turn().eq([Wanted::Standby, Wanted::Any]));
+        assert_eq!(options.target_session_attrs, [TargetSessionAttrs::Standby, TargetSessionAttrs::Any]);
     }
 
     #[test]
@@ -424,7 +382,7 @@ mod tests {
     #[test]
     fn the_fallback_name_serves_where_there_is_no_other() {
         let name = |params: &[(&str, &str)]| read(params).unwrap();
-        let config = |options: &Options| {
+        let config = |options: &PgOptions| {
             options.application_name.clone().or(options.fallback_application_name.clone())
         };
         let fallback = ("fallback_application_name", "fallback");

@@ -1,19 +1,18 @@
 //! What the user of a session may do: its attributes, its roles, the tables that it owns or may write.
 //!
-//! It goes by the user that logged in, whatever role `session_sql` took. What a role may have too much is a line in
+//! It looks at the user that logged in, whatever role `session_sql` took. One more excess privilege is a line in
 //! [`ATTRIBUTES`] or [`ROLES`].
 
 use crate::deadline::Deadline;
 use crate::driver::privileges::suggested_reader_name;
 use crate::driver::{Privileges, bounded_text, refused_functions};
 
-use super::reply::Trouble;
-use super::talk::{Talk, Texts};
+use super::connection::{ExchangeError, PgConnection, TextRow};
 
-/// So many tables are looked at: a server with more has been told enough by then.
-const TABLES: usize = 10_000;
-/// So many schemas stand in the statements.
-const SCHEMAS: usize = 8;
+/// How many tables are looked at: on a server with more these are enough.
+const MAX_TABLES: usize = 10_000;
+/// How many schemas the statements name.
+const MAX_SCHEMAS: usize = 8;
 
 /// Attributes of a role (the documentation's `CREATE ROLE`), and what they mean.
 const ATTRIBUTES: &[(&str, &str)] = &[
@@ -35,13 +34,13 @@ const ROLES: &[&str] = &[
     "pg_write_server_files",
 ];
 
-/// So many functions are named.
-const FUNCTIONS: usize = 5;
+/// How many functions are named.
+const MAX_FUNCTIONS: usize = 5;
 
 /// Asks the server. Three round trips.
-pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Privileges, Trouble> {
-    let mut ask = |question: String| -> Result<Texts, Trouble> {
-        Ok(talk.ask_catalog(&question, by)?.pop().unwrap_or_default())
+pub(super) fn ask(connection: &mut PgConnection, by: Deadline) -> Result<Privileges, ExchangeError> {
+    let mut ask = |question: String| -> Result<TextRow, ExchangeError> {
+        Ok(connection.ask_catalog(&question, by)?.pop().unwrap_or_default())
     };
     let (role, tables, functions) = (ask(about_role())?, ask(about_tables())?, ask(about_functions())?);
     let user = bounded_text::cut(text(&role, 0).unwrap_or_default(), bounded_text::MAX_NAME_BYTES);
@@ -51,9 +50,13 @@ pub(super) fn ask(talk: &mut Talk, by: Deadline) -> Result<Privileges, Trouble> 
     Ok(Privileges::of(Some(user.clone()), risks, grants))
 }
 
-/// What PgBouncer's console tells: whether the user is one of `admin_users`. One round trip.
-pub(super) fn ask_console(talk: &mut Talk, user: Option<&str>, by: Deadline) -> Result<Privileges, Trouble> {
-    let rows = talk.ask("SHOW CONFIG", by)?;
+/// What PgBouncer's console reports: whether the user is one of `admin_users`. One round trip.
+pub(super) fn ask_console(
+    connection: &mut PgConnection,
+    user: Option<&str>,
+    by: Deadline,
+) -> Result<Privileges, ExchangeError> {
+    let rows = connection.ask("SHOW CONFIG", by)?;
     let admins = rows.iter().find(|row| text(row, 0) == Some("admin_users")).and_then(|row| text(row, 1));
     let is_admin = |user: &&str| admins.unwrap_or_default().split(',').any(|name| name.trim() == *user);
     let risk = |user| format!("{user} is one of admin_users and may PAUSE, KILL and SHUTDOWN the pooler");
@@ -81,7 +84,7 @@ fn about_tables() -> String {
     format!(
         "SELECT count(*) FILTER (WHERE owns), min(name) FILTER (WHERE owns), \
          count(*) FILTER (WHERE writes AND NOT owns), min(name) FILTER (WHERE writes AND NOT owns), \
-         pg_catalog.array_to_string((pg_catalog.array_agg(DISTINCT schema))[1:{SCHEMAS}], ', ') \
+         pg_catalog.array_to_string((pg_catalog.array_agg(DISTINCT schema))[1:{MAX_SCHEMAS}], ', ') \
          FROM (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, \
          pg_catalog.quote_ident(n.nspname) AS schema, \
          pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER') AS owns, \
@@ -90,11 +93,11 @@ fn about_tables() -> String {
          pg_catalog.has_any_column_privilege(session_user, c.oid, 'INSERT, UPDATE')) AS writes \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' \
-         AND n.nspname <> 'information_schema' LIMIT {TABLES}) AS tables"
+         AND n.nspname <> 'information_schema' LIMIT {MAX_TABLES}) AS tables"
     )
 }
 
-/// One column: the names of the functions that its read-only mode does not stop, and that it may execute though not
+/// One column: the names of the functions that its read-only mode does not stop, and that it may execute although not
 /// everybody may.
 fn about_functions() -> String {
     let names: Vec<&str> =
@@ -107,7 +110,7 @@ fn about_functions() -> String {
     )
 }
 
-fn risks(user: &str, role: &Texts, tables: &Texts, functions: &Texts) -> Vec<String> {
+fn risks(user: &str, role: &TextRow, tables: &TextRow, functions: &TextRow) -> Vec<String> {
     let holds = |column| text(role, column) == Some("t");
     if holds(1) {
         return vec![format!("{user} is a superuser: nothing is denied to it")];
@@ -129,7 +132,7 @@ fn risks(user: &str, role: &Texts, tables: &Texts, functions: &Texts) -> Vec<Str
     risks.extend(counted("may write", 2));
     if let Some(names) = text(functions, 0) {
         let names: Vec<&str> = names.split(' ').collect();
-        let (named, more) = names.split_at(names.len().min(FUNCTIONS));
+        let (named, more) = names.split_at(names.len().min(MAX_FUNCTIONS));
         let more =
             if more.is_empty() { String::new() } else { format!(" and {} more functions", more.len()) };
         let named = named.join(", ");
@@ -147,7 +150,7 @@ fn grants(reader: &str, schemas: &str) -> Vec<String> {
     ]
 }
 
-fn text(row: &Texts, column: usize) -> Option<&str> {
+fn text(row: &TextRow, column: usize) -> Option<&str> {
     row.get(column)?.as_deref()
 }
 
@@ -155,7 +158,7 @@ fn text(row: &Texts, column: usize) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn row(values: &[&str]) -> Texts {
+    fn row(values: &[&str]) -> TextRow {
         values.iter().map(|value| (*value != "-").then(|| (*value).to_owned())).collect()
     }
 

@@ -1,225 +1,618 @@
-//! One session: its life, and what a target asks of it.
+//! One session: how it is set up after its login, what it prepares, and what a target asks of it.
 //!
-//! How it begins is `entry`'s, how it runs jobs `run`'s and `group`'s. What is sent for one query is `send`'s, what it asks
-//! for itself `talk`'s, the answer `reply`'s, bytes are `wire`'s.
+//! How it runs jobs is `batch`'s. What is sent for one query is `request`'s, the answer `response`'s, bytes are
+//! `connection`'s.
+//!
+//! At the set-up nothing that stays is sent before the first answer: on the server connection of a pooler it would reach
+//! other clients. The prepared statements leave with what the session is asked to do first, which saves a round trip.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use postgres_protocol::message::frontend;
+use postgres_protocol::message::{backend as tags, frontend};
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, server_limit};
+use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
 use crate::driver::{Canceller, Column, Health, Job, Privileges, ServerFacts, Session, Sql};
-use crate::error::Result;
+use crate::error::{Error, Reason, Result};
 
+use super::batch::Batch;
 use super::cancel::PgCanceller;
-use super::guard_statement;
-use super::guard_statement::{Own, Standing};
+use super::connection::{ExchangeError, PgConnection, TextRow};
+use super::errors::ServerError;
+use super::guard_statement::{
+    self, GUARD, GUARD_ROWS, PgServerRole, QueryLimits, RESET, STATE, SessionLimits,
+};
 use super::privileges;
-use super::reply::{Trouble, has_changed};
-use super::send::{Statement, Style, Way};
-use super::server_info::Learned;
-use super::snapshot;
-use super::talk::{Talk, Texts, failed};
-use super::wire::Spans;
+use super::request::{
+    QueryProtocol, RequestWriter, UNDO, execute, execute_text, fetch_guard_row, open_guard_rows,
+};
+use super::response::role_has_changed;
+use super::result_shape::{ResultShape, ValueSpans};
+use super::session_sql::{self, SessionSql};
+use super::statement_cache::{PgServerInfo, StatementCache};
+
+/// How many bytes leave at once. With more, the server may answer before it has read them, and both sides would wait; these
+/// fit the buffers on the way.
+pub(super) const MAX_SENT_AT_ONCE: usize = 32 * 1024;
+/// How many queries share a `Sync`: until then the server keeps its answers in a buffer of 8 KiB, and with several groups
+/// we read one group's while it works on the next. An error or a slow query delays as many.
+pub(super) const GROUP_SIZE: usize = 10;
+/// How long a statement that is only prepared may wait for a lock: it is prepared again when it runs.
+const PREPARE_TIME: Duration = Duration::from_millis(100);
+
+/// What is known of poolers from the configuration and from earlier sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AssumedPooler<'t> {
+    /// The session is ours alone if it has this token.
+    Unknown(&'t str),
+    /// A pooler hands each transaction to any server connection.
+    Transactions,
+    /// A pooler keeps one server connection for each session.
+    Sessions,
+}
 
 /// A live connection to PostgreSQL or to PgBouncer's console.
 pub(super) struct PgSession {
-    pub(super) talk: Talk,
-    pub(super) style: Style,
-    pub(super) read_only: bool,
-    pub(super) marker_kind: guard_statement::Kind,
-    /// The marker's text.
-    pub(super) marker: Arc<str>,
-    /// The same for catalog-only queries.
-    pub(super) catalog_marker: Arc<str>,
-    /// What each transaction sets anew.
-    pub(super) local: Option<Arc<str>>,
+    pub(super) connection: PgConnection,
+    pub(super) requests: RequestWriter,
+    pub(super) statements: StatementCache,
+    pub(super) spans: ValueSpans,
     /// `session_sql` has set something for the whole session.
-    pub(super) has_lasting_sql: bool,
+    has_lasting_sql: bool,
     /// A pooler may hand the server connection to other clients, and other ones to us.
-    pub(super) may_be_shared: bool,
-    /// The limits that the session had before ours, where it keeps them.
-    pub(super) own: Own,
+    may_be_shared: bool,
     /// What a backslash in a text means, where the session knows: `standard_conforming_strings`.
-    pub(super) conforming_strings: Option<bool>,
+    conforming_strings: Option<bool>,
     /// What the server is.
-    pub(super) standing: Standing,
+    role: PgServerRole,
     /// `target_session_attrs` asked for such a server: the session ends when it is another.
-    pub(super) is_bound: bool,
-    pub(super) known: HashMap<String, Statement, RandomState>,
-    pub(super) spans: Spans,
+    is_bound: bool,
     /// What it prepares for itself waits to be sent.
-    pub(super) is_unprepared: bool,
-    /// The server has [`guard_statement::ticks`] and they work.
-    pub(super) ticks: bool,
-    /// The answer to [`guard_statement::state`] of a session that no query has changed; each batch ends with that question. Not
-    /// asked behind a pooler.
-    pub(super) home: Option<Vec<Texts>>,
+    is_unprepared: bool,
+    /// The answer to [`guard_statement::GuardOptions::state`] of a session that no query has changed; each batch ends with
+    /// that question. Not asked behind a pooler.
+    initial_state: Option<Vec<TextRow>>,
     /// As configured: PgBouncer's console does not tell.
-    pub(super) user: Option<String>,
-    pub(super) facts: ServerFacts,
-    pub(super) canceller: Arc<PgCanceller>,
-    /// Queries run in one transaction, each from its savepoint.
-    pub(super) in_snapshot: bool,
-    /// What it passes on to the next sessions.
-    pub(super) learned: Arc<Learned>,
+    user: Option<String>,
+    facts: ServerFacts,
+    canceller: Arc<PgCanceller>,
 }
 
 impl PgSession {
     /// A session that nothing was sent on yet.
     pub(super) fn new(
-        talk: Talk,
-        style: Style,
-        marker_kind: guard_statement::Kind,
+        connection: PgConnection,
+        requests: RequestWriter,
+        server: Arc<PgServerInfo>,
+        user: Option<String>,
         facts: ServerFacts,
-        canceller: Arc<PgCanceller>,
-        learned: Arc<Learned>,
+        canceller: PgCanceller,
     ) -> Self {
         PgSession {
-            talk,
-            style,
-            read_only: marker_kind.read_only,
-            marker: guard_statement::text(&marker_kind).into(),
-            catalog_marker: catalog_marker(&marker_kind),
-            marker_kind,
-            local: None,
+            connection,
+            statements: StatementCache::new(requests.guard().read_only, server),
+            requests,
+            spans: ValueSpans::default(),
             has_lasting_sql: false,
             may_be_shared: false,
-            own: Own::default(),
             conforming_strings: None,
-            standing: Standing::default(),
+            role: PgServerRole::default(),
             is_bound: false,
-            known: HashMap::default(),
-            spans: Spans::default(),
             is_unprepared: false,
-            ticks: false,
-            home: None,
-            user: None,
+            initial_state: None,
+            user,
             facts,
-            canceller,
-            in_snapshot: false,
-            learned,
+            canceller: Arc::new(canceller),
         }
     }
 
-    /// How its queries are sent.
-    pub(super) fn way(&self) -> Way {
-        Way {
-            style: self.style,
-            read_only: self.read_only,
-            marker: Arc::clone(&self.marker),
-            catalog_marker: Arc::clone(&self.catalog_marker),
-            local: self.local.clone(),
-            in_snapshot: self.in_snapshot,
-        }
-    }
-
-    /// What the server has to be for its answers to count.
-    pub(super) fn bound_to(&self) -> Option<Standing> {
-        self.is_bound.then_some(self.standing)
-    }
-
-    /// What the server was found to be. What a session is bound to stays.
-    pub(super) fn hear(&mut self, standing: Option<Standing>) {
-        let Some(found) = standing.filter(|standing| *standing != self.standing) else { return };
-        role(found.standby).clone_into(&mut self.facts.role);
-        if !self.is_bound {
-            self.standing = found;
-        }
-    }
-
-    /// Asks the server what it is.
-    fn ask_standing(&mut self, by: Deadline) -> Result<(), Trouble> {
-        if self.style == Style::Console {
-            return self.talk.ask("SHOW VERSION", by).map(drop);
-        }
-        let tells = self.marker_kind.tells_read_only;
-        let row = self.talk.ask(&guard_statement::standing(tells), by)?.pop().unwrap_or_default();
+    /// Asks the first question. The session then knows its server's role, and whether there is a pooler. The answer says of
+    /// `read_only` whether the session's own transactions are.
+    ///
+    /// # Errors
+    /// What the server says; `timeout`, `lost`.
+    pub(super) fn ask_first_question(
+        &mut self,
+        assumed: AssumedPooler<'_>,
+        by: Deadline,
+    ) -> Result<PgServerRole> {
+        let asked = self.connection.ask(&guard_statement::first_question(), by);
+        let asked = asked.map_err(|error| error.while_doing("the first question to the server"));
+        let row = asked?.pop().unwrap_or_default();
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
-        let found =
-            Standing { standby: value(0) == Some("t"), read_only: tells.then(|| value(1) == Some("on")) };
-        self.hear(Some(found));
-        if self.is_bound && found != self.standing {
-            return Err(Trouble::Lost(has_changed(found)));
+        self.role = PgServerRole::of_row(&row, self.requests.guard().tells_read_only);
+        self.role.label().clone_into(&mut self.facts.role);
+        let is_ours = match assumed {
+            AssumedPooler::Unknown(token) => value(3) == Some(token),
+            AssumedPooler::Transactions => false,
+            AssumedPooler::Sessions => true,
+        };
+        if is_ours {
+            let backend = value(4).and_then(|pid| pid.parse().ok()).unwrap_or(0);
+            self.canceller.backend.store(backend, Ordering::Relaxed);
+        } else {
+            self.expect_pooler();
+        }
+        Ok(PgServerRole { read_only: Some(value(2) == Some("on")), ..self.role })
+    }
+
+    /// Runs `session_sql` and prepares what surrounds queries. `is_bound`: the server was chosen for what it is.
+    ///
+    /// # Errors
+    /// What the server says to `session_sql`, or that a pooler would pass it on; `timeout`, `lost`.
+    pub(super) fn set_up(&mut self, session_sql: &SessionSql, is_bound: bool, by: Deadline) -> Result<()> {
+        self.is_bound = is_bound;
+        if let (true, Some(first)) = (self.may_be_shared, session_sql.lasting.first()) {
+            return Err(would_be_shared(first.entry));
+        }
+        self.has_lasting_sql = !session_sql.lasting.is_empty();
+        self.requests.local = session_sql.local.as_ref().map(|local| local.sql.clone());
+        if self.requests.protocol == QueryProtocol::Simple {
+            let all = session_sql.lasting.iter().chain(&session_sql.local);
+            return self.run_simple(all.map(|statement| (statement.entry, statement.sql.as_str())), by);
+        }
+        if self.queue_session_sql(session_sql).map_err(unprepared)? {
+            self.connection.send(by).map_err(unprepared)?;
+            self.read_session_sql(session_sql, by)?;
+        }
+        if self.requests.protocol == QueryProtocol::Named {
+            self.queue_preparations().map_err(unprepared)?;
         }
         Ok(())
     }
 
-    /// Does something small between batches; whatever fails there costs the session.
-    fn between(
+    /// Runs statements of `session_sql`, each with the number of its entry, by the simple protocol.
+    ///
+    /// # Errors
+    /// What the server says; `timeout`, `lost`.
+    pub(super) fn run_simple<'s>(
+        &mut self,
+        statements: impl Iterator<Item = (usize, &'s str)>,
+        by: Deadline,
+    ) -> Result<()> {
+        for (entry, sql) in statements {
+            self.connection.ask(sql, by).map_err(|error| in_session_sql(entry, error))?;
+        }
+        Ok(())
+    }
+
+    /// Puts `session_sql` into `out`; false when there is none.
+    fn queue_session_sql(&mut self, session_sql: &SessionSql) -> io::Result<bool> {
+        let naming = self.requests.guard().naming();
+        let out = &mut self.connection.out;
+        if self.has_lasting_sql {
+            // The name comes first, so that `session_sql` may set another.
+            execute_text(&naming, None, out)?;
+            for statement in &session_sql.lasting {
+                execute_text(&statement.sql, None, out)?;
+            }
+            frontend::sync(out);
+        }
+        if let Some(local) = &session_sql.local {
+            let is_named = self.requests.protocol == QueryProtocol::Named;
+            let name = if is_named { session_sql::LOCAL } else { "" };
+            frontend::parse(name, &local.sql, [], out)?;
+            execute(name, None, &[], out)?;
+            frontend::sync(out);
+        }
+        Ok(!out.is_empty())
+    }
+
+    /// The answers to `session_sql`. The first error ends them.
+    fn read_session_sql(&mut self, session_sql: &SessionSql, by: Deadline) -> Result<()> {
+        if self.has_lasting_sql {
+            let mut done = 0_usize;
+            let read = self.connection.collect(by, |tag, _| {
+                let ends = matches!(tag, tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG);
+                done += usize::from(ends);
+                Some(())
+            });
+            let failed = session_sql.lasting.get(done.saturating_sub(1));
+            let entry = failed.map_or(0, |statement| statement.entry);
+            read.map_err(|error| in_session_sql(entry, error))?;
+        }
+        if let Some(local) = &session_sql.local {
+            self.connection.rows(by).map_err(|error| in_session_sql(local.entry, error))?;
+        }
+        Ok(())
+    }
+
+    fn queue_preparations(&mut self) -> io::Result<()> {
+        self.is_unprepared = true;
+        let unlimited = QueryLimits::new(Duration::MAX, SessionLimits::default());
+        let (guard, resets) = (self.requests.guard(), !self.has_lasting_sql);
+        let out = &mut self.connection.out;
+        if resets {
+            execute_text(&guard.naming(), None, out)?;
+        }
+        frontend::sync(out);
+        frontend::parse(GUARD, &guard.text(false), [], out)?;
+        frontend::parse(RESET, guard_statement::RESET_ALL, [], out)?;
+        frontend::parse(STATE, &guard.state(resets), [], out)?;
+        execute(STATE, None, &[], out)?;
+        frontend::sync(out);
+        if self.requests.local.is_some() {
+            execute(session_sql::LOCAL, None, &[], out)?;
+        }
+        execute_text(&guard_statement::own_settings_question(), None, out)?;
+        frontend::sync(out);
+        // Not everything that speaks PostgreSQL's protocol lets portals wait while another statement runs.
+        frontend::parse(GUARD_ROWS, &guard.guard_rows(GROUP_SIZE + 1), [], out)?;
+        open_guard_rows(unlimited, out)?;
+        fetch_guard_row(out)?;
+        execute(GUARD, Some(unlimited), &[], out)?;
+        fetch_guard_row(out)?;
+        frontend::sync(out);
+        Ok(())
+    }
+
+    /// Sends what the session has to prepare for itself, if it has not yet, and reads the answer.
+    ///
+    /// # Errors
+    /// `lost`, `timeout`; what the server says to it.
+    pub(super) fn prepare_itself(&mut self, by: Deadline) -> Result<()> {
+        if self.is_unprepared {
+            self.connection.send(by).map_err(unprepared)?;
+        }
+        self.read_preparations(by)
+    }
+
+    /// Reads the answer to what the session prepares for itself, once it was sent.
+    fn read_preparations(&mut self, by: Deadline) -> Result<()> {
+        if !std::mem::take(&mut self.is_unprepared) {
+            return Ok(());
+        }
+        match self.take_preparations(by) {
+            Err(ExchangeError::Refused(error)) if error.is_of_a_pooler() => {
+                self.expect_pooler();
+                self.check_sharing()
+            }
+            done => done.map_err(unprepared),
+        }
+    }
+
+    fn take_preparations(&mut self, by: Deadline) -> Result<(), ExchangeError> {
+        // All are read, whatever the first says: what follows would find the rest of them.
+        let [named, state, own, guard_rows] = [(); 4].map(|()| self.connection.rows(by));
+        named?;
+        self.initial_state = Some(state?);
+        let own = own?.pop().unwrap_or_default();
+        let value = |column: usize| own.get(column).and_then(Option::as_deref);
+        let millis = |column| value(column).and_then(|text| text.parse().ok()).unwrap_or(0);
+        self.requests.own_limits = SessionLimits { statement: millis(0), lock: millis(1) };
+        self.role.read_only = self.role.read_only.map(|_| value(2) == Some("on"));
+        self.conforming_strings = Some(value(3) == Some("on"));
+        self.requests.has_guard_rows = match guard_rows {
+            Ok(rows) => rows.len() == 3,
+            Err(ExchangeError::Refused(_)) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    /// From now on each transaction may run on another server connection.
+    fn expect_pooler(&mut self) {
+        self.statements.expect_pooler();
+        self.requests.expect_pooler();
+        self.canceller.backend.store(0, Ordering::Relaxed);
+        self.may_be_shared = true;
+        self.conforming_strings = None;
+        self.initial_state = None;
+    }
+
+    /// An error where `session_sql` has run on what turned out to be a pooler's server connection.
+    pub(super) fn check_sharing(&self) -> Result<()> {
+        if self.has_lasting_sql && self.may_be_shared { Err(would_be_shared(1)) } else { Ok(()) }
+    }
+
+    /// The role that the server must have for its answers to count.
+    pub(super) fn bound_to(&self) -> Option<PgServerRole> {
+        self.is_bound.then_some(self.role)
+    }
+
+    /// What the server was found to be. What a session is bound to stays.
+    pub(super) fn note_role(&mut self, role: Option<PgServerRole>) {
+        let Some(found) = role.filter(|role| *role != self.role) else { return };
+        found.label().clone_into(&mut self.facts.role);
+        if !self.is_bound {
+            self.role = found;
+        }
+    }
+
+    /// Asks the server what it is.
+    fn ask_role(&mut self, by: Deadline) -> Result<(), ExchangeError> {
+        if self.requests.protocol == QueryProtocol::Console {
+            return self.connection.ask("SHOW VERSION", by).map(drop);
+        }
+        let tells = self.requests.guard().tells_read_only;
+        let row = self.connection.ask(&guard_statement::role_question(tells), by)?.pop().unwrap_or_default();
+        let found = PgServerRole::of_row(&row, tells);
+        self.note_role(Some(found));
+        if self.is_bound && found != self.role { Err(role_has_changed(found)) } else { Ok(()) }
+    }
+
+    /// The checks before a statement is sent for the first time.
+    pub(super) fn check(&self, sql: &Sql) -> Result<()> {
+        if self.statements.contains(sql) {
+            return Ok(());
+        }
+        // The protocol's texts end at one.
+        if sql.text().contains('\0') {
+            return Err(Error::new(Reason::Sql, "the statement contains a zero byte"));
+        }
+        for dialect in self.dialects(sql) {
+            if self.requests.guard().read_only {
+                check_read_only(sql.text(), *dialect)?;
+            }
+            // The one message of the simple protocol would let a second statement end our transaction.
+            let is_simple = self.requests.protocol == QueryProtocol::Simple;
+            if is_simple && has_second_statement(sql.text(), *dialect) {
+                let message = "protocol: simple runs one statement a query, this has several";
+                return Err(Error::new(Reason::Sql, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a backslash may mean here; where the session does not know, the statement must be good either way.
+    fn dialects(&self, sql: &Sql) -> &'static [Dialect] {
+        match self.conforming_strings {
+            _ if !sql.text().contains('\\') => &[Dialect::Postgres],
+            Some(true) => &[Dialect::Postgres],
+            Some(false) => &[Dialect::PostgresWithEscapes],
+            None => &[Dialect::Postgres, Dialect::PostgresWithEscapes],
+        }
+    }
+
+    /// It has run on this session, left it as it was, and may run together with others.
+    pub(super) fn is_harmless(&self, sql: &Sql) -> bool {
+        self.requests.protocol == QueryProtocol::Named
+            && !self.requests.in_snapshot
+            && self.statements.is_harmless(sql)
+    }
+
+    /// Finds another way to send what the server refuses; false when there is none.
+    pub(super) fn adapt(&mut self, sql: &Sql, error: &ServerError) -> bool {
+        if self.requests.protocol == QueryProtocol::Named && error.is_of_a_pooler() {
+            self.expect_pooler();
+            return true;
+        }
+        // After DDL.
+        if !error.is_of_another_shape() || !self.statements.remove(sql) {
+            return false;
+        }
+        self.requests.protocol != QueryProtocol::Named
+            || frontend::close(b'S', sql.name(), &mut self.connection.out).is_ok()
+    }
+
+    /// What the server may spend on a query that has `span` of its time, and until `by` with the round trip. The
+    /// server is told a little less than what is left, so that its own answer comes first and the session lives on.
+    pub(super) fn limits(&self, span: Duration, by: Deadline) -> QueryLimits {
+        let left = by.left();
+        // Round trips vary; and a busy server's first answers look more distant than it is.
+        let round_trip = (self.connection.round_trip() * 5 / 4).min(left / 2);
+        QueryLimits::new(span.min(server_limit(left)).min(left - round_trip), self.requests.own_limits)
+    }
+
+    /// Prepares statements that it will likely run. Those that the server refuses stay unknown.
+    fn prepare_all(&mut self, statements: &[&Sql], by: Deadline) -> Result<(), Health> {
+        if self.requests.protocol != QueryProtocol::Named || self.requests.in_snapshot {
+            return Ok(());
+        }
+        let is_wanted = |sql: &&&Sql| !self.statements.contains(sql) && self.check(sql).is_ok();
+        let wanted: Vec<&Sql> = statements.iter().filter(is_wanted).copied().collect();
+        let mut wanted = wanted.as_slice();
+        while !wanted.is_empty() {
+            // What the session still has to prepare for itself leaves with them.
+            let count = self.ask_shapes(wanted, PREPARE_TIME, by).map_err(lost)?;
+            self.read_preparations(by).map_err(Health::Lost)?;
+            let (asked, rest) = wanted.split_at(count);
+            self.read_shapes(asked, |_| by).map_err(|(_, error)| lost(error))?;
+            wanted = rest;
+        }
+        Ok(())
+    }
+
+    /// Asks for the shapes of as many statements as there is room for, and says how many.
+    pub(super) fn ask_shapes(
+        &mut self,
+        statements: &[&Sql],
+        allowance: Duration,
+        by: Deadline,
+    ) -> Result<usize, ExchangeError> {
+        let limits = self.limits(allowance, by);
+        let is_named = self.requests.protocol == QueryProtocol::Named;
+        let out = &mut self.connection.out;
+        let mut count = 0;
+        for sql in statements {
+            if count > 0 && out.len() + sql.text().len() > MAX_SENT_AT_ONCE {
+                break;
+            }
+            self.requests.describe(if is_named { sql.name() } else { "" }, sql, limits, out)?;
+            count += 1;
+        }
+        self.connection.send(by)?;
+        Ok(count)
+    }
+
+    /// Remembers the shapes that come; returns what the server refuses, or at which statement the answers end.
+    #[expect(clippy::result_large_err, reason = "it ends the session: rare, and handed on once")]
+    pub(super) fn read_shapes<'s>(
+        &mut self,
+        asked: &[&'s Sql],
+        due: impl Fn(&Sql) -> Deadline,
+    ) -> Result<Vec<(&'s Sql, ServerError)>, (&'s Sql, ExchangeError)> {
+        let (mut refused, mut accepted, mut shapes) = (Vec::new(), Vec::new(), Vec::new());
+        for &sql in asked {
+            let by = due(sql);
+            match self.connection.read_shape(by) {
+                Ok(shape) => {
+                    accepted.push(sql);
+                    shapes.push(shape);
+                }
+                Err(ExchangeError::Refused(error)) => refused.push((sql, error)),
+                Err(error) => return Err((sql, error)),
+            }
+            if self.requests.is_undone_at_once() {
+                self.connection.rows(by).map_err(|error| (sql, error))?;
+            } else if self.requests.in_snapshot && !refused.is_empty() {
+                // The error of the statement is what matters, not that of the way back.
+                self.roll_back(by).map_err(|error| (sql, error))?;
+            }
+        }
+        if let Some(&first) = accepted.first() {
+            self.connection.complete(&mut shapes, due(first)).map_err(|error| (first, error))?;
+        }
+        for (sql, shape) in accepted.into_iter().zip(shapes) {
+            self.statements.insert(sql, shape);
+        }
+        Ok(refused)
+    }
+
+    /// The shape of a statement that is not kept.
+    fn describe_unnamed(&mut self, sql: &Sql, by: Deadline) -> Result<ResultShape, ExchangeError> {
+        let limits = self.limits(by.left(), by);
+        self.requests.describe("", sql, limits, &mut self.connection.out)?;
+        self.connection.send(by)?;
+        let mut shapes = [self.connection.read_shape(by)?];
+        self.connection.complete(&mut shapes, by)?;
+        let [shape] = shapes;
+        Ok(shape)
+    }
+
+    /// Leaves a transaction, or undoes what a query of a snapshot did.
+    pub(super) fn roll_back(&mut self, by: Deadline) -> Result<(), ExchangeError> {
+        let statement = if self.requests.in_snapshot { UNDO } else { "ROLLBACK" };
+        self.connection.ask(statement, by).map(drop)
+    }
+
+    /// Where the session is ours alone, it can be reset. A pooler's server connection is not.
+    pub(super) fn is_ours_alone(&self) -> bool {
+        self.initial_state.is_some()
+    }
+
+    /// Puts the end of a batch behind what is sent, where the session is ours alone. A snapshot has its own.
+    pub(super) fn queue_end(&mut self) -> io::Result<bool> {
+        let is_reset = self.is_ours_alone() && !self.requests.in_snapshot;
+        if is_reset {
+            self.queue_reset()?;
+        }
+        Ok(is_reset)
+    }
+
+    /// Resets the session, and asks what it is like.
+    fn queue_reset(&mut self) -> io::Result<()> {
+        let out = &mut self.connection.out;
+        if !self.has_lasting_sql {
+            execute(RESET, None, &[], out)?;
+        }
+        execute(STATE, None, &[], out)?;
+        frontend::sync(out);
+        Ok(())
+    }
+
+    /// Reads the answer; true when the session is as it was after its login.
+    pub(super) fn read_reset(&mut self, by: Deadline) -> Result<bool, ExchangeError> {
+        let state = self.connection.rows(by)?;
+        let first = |rows: &[TextRow]| rows.first().and_then(|row| row.first().cloned()).flatten();
+        let initial = self.initial_state.as_deref().and_then(first);
+        Ok(initial.is_some() && initial == first(&state))
+    }
+
+    /// Resets the session; true when it is as it was after its login.
+    fn reset(&mut self, by: Deadline) -> Result<bool, ExchangeError> {
+        self.queue_reset()?;
+        self.connection.send(by)?;
+        self.read_reset(by)
+    }
+
+    /// Ends a batch by what its reset says: a session that is not as it was serves no more. `again`: the reset was lost in a
+    /// transaction that was left open.
+    pub(super) fn end_batch(&mut self, again: bool, by: Deadline) -> Result<(), Health> {
+        match if again { self.reset(by) } else { self.read_reset(by) } {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Health::Spent),
+            // The pooler that was just found does not know these statements either.
+            Err(ExchangeError::Refused(_)) if !again && !self.is_ours_alone() => Ok(()),
+            Err(error) => Err(lost(error)),
+        }
+    }
+
+    /// Does something small between batches; a failure there costs the session.
+    fn between_batches(
         &mut self,
         what: &str,
-        work: impl FnOnce(&mut Self) -> Result<(), Trouble>,
+        work: impl FnOnce(&mut Self) -> Result<(), ExchangeError>,
         by: Deadline,
     ) -> Health {
-        if let Err(error) = self.prepare_itself(by) {
-            return Health::Lost(error);
-        }
-        match work(self) {
+        let prepared = self.prepare_itself(by);
+        match prepared.and_then(|()| work(self).map_err(|error| error.while_doing(what))) {
             Ok(()) => Health::Clean,
-            Err(trouble) => Health::Lost(failed(what, trouble)),
+            Err(error) => Health::Lost(error),
         }
     }
 }
 
 impl Session for PgSession {
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
-        if let Some(health) = self.run_all(jobs, by) {
+        if let Err(health) = Batch::run(self, jobs, by) {
             return health;
         }
-        self.talk.link.rest();
+        self.connection.release_buffers();
         Health::Clean
     }
 
     fn prepare(&mut self, statements: &[&Sql], by: Deadline) -> Health {
-        self.prepare_all(statements, by)
+        if let Err(health) = self.prepare_all(statements, by) {
+            return health;
+        }
+        if !self.is_unprepared {
+            self.connection.release_buffers();
+        }
+        Health::Clean
     }
 
     fn ping(&mut self, by: Deadline) -> Health {
-        self.between("ping", |session| session.ask_standing(by), by)
+        self.between_batches("ping", |session| session.ask_role(by), by)
     }
 
     fn refresh(&mut self, by: Deadline) -> Health {
-        self.between("the question for its role", |session| session.ask_standing(by), by)
+        self.between_batches("the question for its role", |session| session.ask_role(by), by)
     }
 
     fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
-        if self.style == Style::Console {
+        if self.requests.protocol == QueryProtocol::Console {
             return Ok(None);
         }
         self.prepare_itself(by)?;
-        self.admit(sql)?;
+        self.check(sql)?;
         match self.describe_unnamed(sql, by) {
             Ok(shape) => Ok(Some(shape.columns)),
-            Err(Trouble::Refused(error)) => Err(error.of_statement(sql.text())),
-            Err(trouble) => Err(failed("describing the statement", trouble)),
+            Err(ExchangeError::Refused(error)) => Err(error.of_statement(sql.text())),
+            Err(error) => Err(error.while_doing("describing the statement")),
         }
     }
 
     fn privileges(&mut self, by: Deadline) -> Result<Privileges> {
         self.prepare_itself(by)?;
-        let asked = match self.style {
-            Style::Console => privileges::ask_console(&mut self.talk, self.user.as_deref(), by),
-            _ => privileges::ask(&mut self.talk, by),
+        let asked = match self.requests.protocol {
+            QueryProtocol::Console => privileges::ask_console(&mut self.connection, self.user.as_deref(), by),
+            _ => privileges::ask(&mut self.connection, by),
         };
-        asked.map_err(|trouble| failed("the question for its rights", trouble))
+        asked.map_err(|error| error.while_doing("the question for its rights"))
     }
 
     fn snapshot(&mut self, open: bool, by: Deadline) -> Health {
-        let statement = if open { snapshot::open(self.local.as_deref()) } else { "ROLLBACK".to_owned() };
-        let ask = |session: &mut Self| session.talk.ask(&statement, by).map(drop);
-        let health = self.between("the snapshot's transaction", ask, by);
-        self.in_snapshot = open;
-        match health {
-            // What a function set for the whole session went with its savepoint; a lock did not.
-            Health::Clean if !open && self.home.is_some() && !self.reset(by).is_ok_and(|is_home| is_home) => {
-                Health::Spent
-            }
-            health => health,
-        }
+        let statement = if open { self.requests.open_snapshot() } else { "ROLLBACK".to_owned() };
+        let ask = |session: &mut Self| session.connection.ask(&statement, by).map(drop);
+        let health = self.between_batches("the snapshot's transaction", ask, by);
+        self.requests.in_snapshot = open;
+        // What a function set for the whole session went with its savepoint; a lock did not.
+        let needs_reset = matches!(health, Health::Clean) && !open && self.is_ours_alone();
+        if needs_reset && !self.reset(by).unwrap_or(false) { Health::Spent } else { health }
     }
 
     fn facts(&self) -> &ServerFacts {
@@ -227,7 +620,7 @@ impl Session for PgSession {
     }
 
     fn round_trip_time(&self) -> Duration {
-        self.talk.distance()
+        self.connection.round_trip()
     }
 
     fn canceller(&self) -> Arc<dyn Canceller> {
@@ -235,26 +628,48 @@ impl Session for PgSession {
     }
 
     fn has_ended(&mut self) -> bool {
-        self.talk.link.has_ended()
+        self.connection.has_ended()
     }
 }
 
 impl Drop for PgSession {
-    /// Says goodbye, so that neither the server nor a pooler logs a broken connection: a server that still works on a
-    /// statement, which was cancelled before, reads it afterwards. Five bytes into an empty socket do not block; the
-    /// deadline is for the case that they would.
+    /// Says goodbye: a server that still works on a statement, which was cancelled before, reads it afterwards. Five bytes
+    /// into an empty socket do not block; the deadline is for the case that they would.
     fn drop(&mut self) {
-        self.talk.link.out.clear();
-        frontend::terminate(&mut self.talk.link.out);
-        let _ = self.talk.link.send(Deadline::within(Duration::from_millis(5)));
+        self.connection.terminate(Deadline::within(Duration::from_millis(5)));
     }
 }
 
-pub(super) fn catalog_marker(kind: &guard_statement::Kind) -> Arc<str> {
-    guard_statement::text(&guard_statement::Kind { catalog_only: true, ..kind.clone() }).into()
+/// The session died.
+pub(super) fn lost(error: impl Into<ExchangeError>) -> Health {
+    Health::Lost(error.into().while_doing("running queries together"))
 }
 
-/// The role as `target_info` has it.
-pub(super) fn role(standby: bool) -> &'static str {
-    if standby { "replica" } else { "primary" }
+fn unprepared(error: impl Into<ExchangeError>) -> Error {
+    error.into().while_doing("preparing the session")
+}
+
+/// `session_sql` may hold a secret, and some of the server's messages repeat what is in quotes: syntax errors and refused
+/// values.
+fn in_session_sql(entry: usize, error: ExchangeError) -> Error {
+    let what = format!("session_sql {entry}");
+    let error = error.while_doing(&what);
+    match error.sqlstate() {
+        Some(code) if code == "42601" || code.starts_with("22") => {
+            let message = format!("{what}: the server refuses the statement");
+            let hint = "the server's log has its message, which may repeat a secret";
+            Error::new(error.reason(), message).with_sqlstate(code).with_hint(hint)
+        }
+        _ => error,
+    }
+}
+
+fn would_be_shared(entry: usize) -> Error {
+    let message = format!(
+        "session_sql {entry}: the server is behind a pooler, whose other clients would get this setting, and this target's \
+         queries may run without it"
+    );
+    let hint = "write SET LOCAL, which holds for each query alone; or, where the pooler's pool_mode is session, set \
+                params: {pooler: session}";
+    Error::new(Reason::Sql, message).with_hint(hint)
 }

@@ -21,54 +21,54 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::deadline::Deadline;
 use crate::driver::connection::socket::TimedSocket;
 
-/// What tokio-postgres-rustls makes of a [`Wire`].
-type Encrypted = <<MakeRustlsConnect as MakeTlsConnect<Wire>>::TlsConnect as TlsConnect<Wire>>::Stream;
-
-/// One socket, held by whoever speaks on it and by whoever sets its deadline.
-#[derive(Clone)]
-pub(super) struct Wire(Arc<Line>);
-
-struct Line {
-    socket: TimedSocket,
-    state: Mutex<State>,
-}
-
 /// How many bytes a server may send until the end of its login, encryption included: notices, settings and errors are
 /// held by the library that logs in.
 const LOGIN_BYTES: usize = 1 << 20;
 
-struct State {
+/// One socket, shared by the code that speaks on it and the code that sets its deadline.
+#[derive(Clone)]
+pub(super) struct SharedSocket(Arc<(TimedSocket, Mutex<SocketState>)>);
+
+struct SocketState {
     by: Deadline,
     /// How many bytes the server may still send; `None` after the login, where messages have bounds of their own.
     budget: Option<usize>,
     /// [`drive`] saw bytes that no future has read.
-    waiting: bool,
+    is_readable: bool,
     /// A message that must not be written: the password in clear text.
     forbidden: Option<Vec<u8>>,
 }
 
-impl Wire {
+impl SharedSocket {
     /// Takes over a connected socket.
     pub(super) fn new(socket: TimedSocket, by: Deadline) -> Self {
-        let state = State { by, budget: Some(LOGIN_BYTES), waiting: false, forbidden: None };
-        Wire(Arc::new(Line { socket, state: Mutex::new(state) }))
+        let state = SocketState { by, budget: Some(LOGIN_BYTES), is_readable: false, forbidden: None };
+        SharedSocket(Arc::new((socket, Mutex::new(state))))
     }
 
     /// Connects to a Unix socket; an `@` in front is Linux' abstract namespace.
     pub(super) fn to_unix(path: &Path, by: Deadline) -> io::Result<Self> {
-        Ok(Wire::new(TimedSocket::to_unix(path, by)?, by))
+        Ok(SharedSocket::new(TimedSocket::to_unix(path, by)?, by))
+    }
+
+    fn socket(&self) -> &TimedSocket {
+        &self.0.0
+    }
+
+    fn state(&self) -> parking_lot::MutexGuard<'_, SocketState> {
+        self.0.1.lock()
     }
 
     /// From now on a write of exactly `message` fails with `PermissionDenied`. Encrypted bytes never equal it.
     pub(super) fn forbid(&self, message: Vec<u8>) {
-        self.0.state.lock().forbidden = Some(message);
+        self.state().forbidden = Some(message);
     }
 
     /// Reads what is there, waiting for it until the deadline: `TimedOut` then. `QuotaExceeded` beyond the budget.
     pub(super) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let by = self.0.state.lock().by;
-        let count = self.0.socket.read(buffer, by)?;
-        if let Some(left) = &mut self.0.state.lock().budget {
+        let by = self.state().by;
+        let count = self.socket().read(buffer, by)?;
+        if let Some(left) = &mut self.state().budget {
             *left = left.checked_sub(count).ok_or(io::ErrorKind::QuotaExceeded)?;
         }
         Ok(count)
@@ -76,53 +76,47 @@ impl Wire {
 
     /// Writes what the socket takes, waiting for room until the deadline.
     pub(super) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        let state = self.0.state.lock();
+        let state = self.state();
         if state.forbidden.as_deref() == Some(bytes) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let by = state.by;
         drop(state);
-        self.0.socket.write(bytes, by)
-    }
-
-    /// Waits until a read would find something: bytes, an end or an error.
-    fn wait(&self, by: Deadline) -> io::Result<()> {
-        self.0.socket.wait_readable(by)?;
-        self.0.state.lock().waiting = true;
-        Ok(())
+        self.socket().write(bytes, by)
     }
 }
 
-/// Runs a future whose only waits are reads of `wire`, at most until `by`.
+/// Runs a future whose only waits are reads of `socket`, at most until `by`.
 ///
 /// # Errors
 /// `TimedOut` at the deadline.
-pub(super) fn drive<F: Future>(wire: &Wire, by: Deadline, future: F) -> io::Result<F::Output> {
-    wire.0.state.lock().by = by;
+pub(super) fn drive<F: Future>(socket: &SharedSocket, by: Deadline, future: F) -> io::Result<F::Output> {
+    socket.state().by = by;
     let mut context = Context::from_waker(Waker::noop());
     let mut future = pin!(future);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Ok(output);
         }
-        wire.wait(by)?;
+        socket.socket().wait_readable(by)?;
+        socket.state().is_readable = true;
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for SharedSocket {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !std::mem::take(&mut self.0.state.lock().waiting) {
+        if !std::mem::take(&mut self.state().is_readable) {
             return Poll::Pending;
         }
         Poll::Ready(self.read_now(buffer.initialize_unfilled()).map(|count| buffer.advance(count)))
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for SharedSocket {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(self.write_now(bytes))
     }
@@ -132,20 +126,28 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.socket.end_writing())
+        Poll::Ready(self.socket().end_writing())
     }
 }
 
-/// A wire, and the encryption on it.
+impl TlsStream for SharedSocket {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+/// A socket, and the encryption on it.
 pub(super) struct Stream {
-    wire: Wire,
-    tls: Option<Box<Encrypted>>,
+    socket: SharedSocket,
+    /// The socket itself, or TLS over it.
+    inner: Box<dyn TlsStream + Send + Unpin>,
+    is_encrypted: bool,
 }
 
 impl Stream {
     /// Bytes as they are.
-    pub(super) fn plain(wire: Wire) -> Self {
-        Stream { wire, tls: None }
+    pub(super) fn plain(socket: SharedSocket) -> Self {
+        Stream { inner: Box::new(socket.clone()), socket, is_encrypted: false }
     }
 
     /// Shakes hands.
@@ -153,76 +155,69 @@ impl Stream {
     /// # Errors
     /// `TimedOut`, or rustls' error inside an `InvalidData`.
     pub(super) fn encrypted(
-        wire: Wire,
+        socket: SharedSocket,
         mut tls: MakeRustlsConnect,
         name: &str,
         by: Deadline,
     ) -> io::Result<Self> {
-        let Ok(connect) = MakeTlsConnect::<Wire>::make_tls_connect(&mut tls, name);
-        let encrypted = drive(&wire, by, connect.connect(wire.clone()))??;
-        Ok(Stream { wire, tls: Some(Box::new(encrypted)) })
+        let Ok(connect) = MakeTlsConnect::<SharedSocket>::make_tls_connect(&mut tls, name);
+        let encrypted = drive(&socket, by, connect.connect(socket.clone()))??;
+        Ok(Stream { inner: Box::new(encrypted), socket, is_encrypted: true })
     }
 
     /// True behind TLS.
     pub(super) fn is_encrypted(&self) -> bool {
-        self.tls.is_some()
+        self.is_encrypted
     }
 
-    /// The wire beneath.
-    pub(super) fn wire(&self) -> &Wire {
-        &self.wire
+    /// The socket beneath.
+    pub(super) fn socket(&self) -> &SharedSocket {
+        &self.socket
     }
 
-    /// The login is over: from now on anything may be written, and messages are bounded by who reads them.
-    pub(super) fn allow_all(&self) {
-        let state = &mut *self.wire.0.state.lock();
+    /// The login is over: from now on anything may be written, and the reader bounds messages.
+    pub(super) fn end_login(&self) {
+        let mut state = self.socket.state();
         (state.forbidden, state.budget) = (None, None);
     }
 
     /// From now on what would have to wait ends with `TimedOut` at once.
     pub(super) fn do_not_wait(&self) -> io::Result<()> {
-        self.wire.0.socket.do_not_wait()
+        self.socket.socket().do_not_wait()
     }
 
     /// Reads what is there, waiting until `by` for at least one byte; none at the end of the stream.
     pub(super) fn read(&mut self, buffer: &mut [u8], by: Deadline) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else {
-            self.wire.0.state.lock().by = by;
-            return self.wire.read_now(buffer);
-        };
+        if !self.is_encrypted {
+            self.socket.state().by = by;
+            return self.socket.read_now(buffer);
+        }
         let mut buffer = ReadBuf::new(buffer);
-        drive(&self.wire, by, poll_fn(|context| Pin::new(&mut *tls).poll_read(context, &mut buffer)))??;
+        let inner = &mut self.inner;
+        drive(&self.socket, by, poll_fn(|context| Pin::new(&mut *inner).poll_read(context, &mut buffer)))??;
         Ok(buffer.filled().len())
     }
 
     /// Writes all of it, waiting for room until `by`.
     pub(super) fn write_all(&mut self, bytes: &[u8], by: Deadline) -> io::Result<()> {
-        self.wire.0.state.lock().by = by;
-        let mut left = bytes;
+        let (inner, mut left) = (&mut self.inner, bytes);
         while !left.is_empty() {
-            let count = match &mut self.tls {
-                None => self.wire.write_now(left)?,
-                Some(tls) => {
-                    drive(&self.wire, by, poll_fn(|context| Pin::new(&mut *tls).poll_write(context, left)))??
-                }
-            };
+            let write = poll_fn(|context| Pin::new(&mut *inner).poll_write(context, left));
+            let count = drive(&self.socket, by, write)??;
             left = left.get(count..).unwrap_or_default();
         }
-        match &mut self.tls {
-            None => Ok(()),
-            Some(tls) => drive(&self.wire, by, poll_fn(|context| Pin::new(&mut *tls).poll_flush(context)))?,
-        }
+        drive(&self.socket, by, poll_fn(|context| Pin::new(&mut *inner).poll_flush(context)))?
     }
 }
 
-/// A stream that the login holds while we keep a second handle: tokio-postgres does not give one back.
+/// A stream that the login holds while we keep a second handle: tokio-postgres does not return it.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Mutex<Stream>>);
+pub(super) struct SharedStream(Arc<Mutex<Stream>>);
 
-impl Shared {
+impl SharedStream {
     /// Wraps it.
     pub(super) fn new(stream: Stream) -> Self {
-        Shared(Arc::new(Mutex::new(stream)))
+        SharedStream(Arc::new(Mutex::new(stream)))
     }
 
     /// The stream, once every other handle is gone.
@@ -231,34 +226,23 @@ impl Shared {
     }
 }
 
-impl AsyncRead for Shared {
+impl AsyncRead for SharedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let stream = &mut *self.0.lock();
-        match &mut stream.tls {
-            Some(tls) => Pin::new(tls).poll_read(context, buffer),
-            None => Pin::new(&mut stream.wire).poll_read(context, buffer),
-        }
+        Pin::new(&mut self.0.lock().inner).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for Shared {
+impl AsyncWrite for SharedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let stream = &mut *self.0.lock();
-        match &mut stream.tls {
-            Some(tls) => Pin::new(tls).poll_write(context, bytes),
-            None => Pin::new(&mut stream.wire).poll_write(context, bytes),
-        }
+        Pin::new(&mut self.0.lock().inner).poll_write(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0.lock().tls {
-            Some(tls) => Pin::new(tls).poll_flush(context),
-            None => Poll::Ready(Ok(())),
-        }
+        Pin::new(&mut self.0.lock().inner).poll_flush(context)
     }
 
     /// Sends what is left and closes nothing: tokio-postgres closes its half right after a cancel request, and
@@ -268,21 +252,21 @@ impl AsyncWrite for Shared {
     }
 }
 
-impl TlsStream for Shared {
+impl TlsStream for SharedStream {
     fn channel_binding(&self) -> ChannelBinding {
-        self.0.lock().tls.as_ref().map_or_else(ChannelBinding::none, |tls| tls.channel_binding())
+        self.0.lock().inner.channel_binding()
     }
 }
 
 /// Tells tokio-postgres that a stream is encrypted already, so that its SCRAM binds to the channel.
-pub(super) struct Done;
+pub(super) struct AlreadyEncrypted;
 
-impl TlsConnect<Shared> for Done {
-    type Stream = Shared;
+impl TlsConnect<SharedStream> for AlreadyEncrypted {
+    type Stream = SharedStream;
     type Error = io::Error;
-    type Future = std::future::Ready<io::Result<Shared>>;
+    type Future = std::future::Ready<io::Result<SharedStream>>;
 
-    fn connect(self, stream: Shared) -> Self::Future {
+    fn connect(self, stream: SharedStream) -> Self::Future {
         std::future::ready(Ok(stream))
     }
 }

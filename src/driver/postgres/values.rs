@@ -1,8 +1,8 @@
-//! A value as the server sends it, and its type, to a [`Cell`].
+//! A value as the server sends it, and its type, as a [`Cell`].
 //!
 //! Owns the meaning of type OIDs, and which types are asked for in binary: those whose text depends on the session's
-//! settings, which are the administrator's. Knows no message. A type that means more than its text is one more [`Kind`]
-//! and its line in [`Kind::of`].
+//! settings, which are the administrator's. Knows no message. A type that means more than its text is one more
+//! [`ValueType`] and its line in [`ValueType::of`].
 
 use tokio_postgres::types::Type;
 
@@ -11,11 +11,10 @@ use crate::value::Cell;
 
 use super::binary;
 use super::datetime;
-use super::styles::{Intervals, Styles};
 
 /// What the values of a column mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueType {
     Bool,
     Int,
     UInt,
@@ -33,51 +32,44 @@ pub(super) enum Kind {
     Other,
 }
 
-impl Kind {
-    /// Of a type that every server has; others need their category ([`Kind::of_category`]).
-    pub(super) fn of(oid: u32) -> Option<Kind> {
+impl ValueType {
+    /// Of a type that every server has; others need their category ([`ValueType::of_category`]).
+    pub(super) fn of(oid: u32) -> Option<ValueType> {
         Some(match Type::from_oid(oid)? {
-            Type::BOOL => Kind::Bool,
-            Type::INT2 | Type::INT4 | Type::INT8 => Kind::Int,
-            Type::OID | Type::XID | Type::CID | Type::XID8 => Kind::UInt,
-            Type::FLOAT4 => Kind::Float4,
-            Type::FLOAT8 => Kind::Float8,
-            Type::NUMERIC => Kind::Number,
-            Type::MONEY => Kind::Money,
-            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::UNKNOWN => Kind::Text,
-            Type::BYTEA => Kind::Bytes,
-            Type::DATE => Kind::Date,
-            Type::TIME => Kind::Time,
-            Type::TIMETZ => Kind::TimeTz,
-            Type::TIMESTAMP => Kind::Timestamp { zoned: false },
-            Type::TIMESTAMPTZ => Kind::Timestamp { zoned: true },
-            Type::INTERVAL => Kind::Interval,
-            _ => Kind::Other,
+            Type::BOOL => ValueType::Bool,
+            Type::INT2 | Type::INT4 | Type::INT8 => ValueType::Int,
+            Type::OID | Type::XID | Type::CID | Type::XID8 => ValueType::UInt,
+            Type::FLOAT4 => ValueType::Float4,
+            Type::FLOAT8 => ValueType::Float8,
+            Type::NUMERIC => ValueType::Number,
+            Type::MONEY => ValueType::Money,
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::CHAR | Type::UNKNOWN => {
+                ValueType::Text
+            }
+            Type::BYTEA => ValueType::Bytes,
+            Type::DATE => ValueType::Date,
+            Type::TIME => ValueType::Time,
+            Type::TIMETZ => ValueType::TimeTz,
+            Type::TIMESTAMP => ValueType::Timestamp { zoned: false },
+            Type::TIMESTAMPTZ => ValueType::Timestamp { zoned: true },
+            Type::INTERVAL => ValueType::Interval,
+            _ => ValueType::Other,
         })
     }
 
     /// Of a type that only this server has, by `pg_type.typcategory`: strings (citext) and enums are text.
-    pub(super) fn of_category(category: &str) -> Kind {
-        if matches!(category, "S" | "E") { Kind::Text } else { Kind::Other }
+    pub(super) fn of_category(category: &str) -> ValueType {
+        if matches!(category, "S" | "E") { ValueType::Text } else { ValueType::Other }
     }
 
     /// What its values can mean.
     pub(super) fn content(self) -> ColumnContent {
         match self {
-            Kind::Bool
-            | Kind::Int
-            | Kind::UInt
-            | Kind::Float8
-            | Kind::Float4
-            | Kind::Number
-            | Kind::Money
-            | Kind::Time
-            | Kind::TimeTz
-            | Kind::Interval => ColumnContent::Number,
-            Kind::Date | Kind::Timestamp { .. } => ColumnContent::Moment,
-            Kind::Text => ColumnContent::Text,
-            Kind::Bytes => ColumnContent::Bytes,
-            Kind::Other => ColumnContent::Other,
+            ValueType::Date | ValueType::Timestamp { .. } => ColumnContent::Moment,
+            ValueType::Text => ColumnContent::Text,
+            ValueType::Bytes => ColumnContent::Bytes,
+            ValueType::Other => ColumnContent::Other,
+            _ => ColumnContent::Number,
         }
     }
 
@@ -85,71 +77,78 @@ impl Kind {
     pub(super) fn is_binary(self) -> bool {
         matches!(
             self,
-            Kind::Float8
-                | Kind::Float4
-                | Kind::Bytes
-                | Kind::Date
-                | Kind::Time
-                | Kind::TimeTz
-                | Kind::Timestamp { .. }
-                | Kind::Interval
+            ValueType::Float8
+                | ValueType::Float4
+                | ValueType::Bytes
+                | ValueType::Date
+                | ValueType::Time
+                | ValueType::TimeTz
+                | ValueType::Timestamp { .. }
+                | ValueType::Interval
         )
     }
 
-    /// True where [`settle`] must rewrite a text before [`Kind::cell`] reads it.
+    /// True where [`rewrite`] must rewrite a text before [`ValueType::cell`] reads it.
     pub(super) fn is_rewritten(self) -> bool {
-        matches!(self, Kind::Bytes | Kind::Money)
+        matches!(self, ValueType::Bytes | ValueType::Money)
     }
 
-    /// The setting that keeps a text of this type from being read exactly, as it is; `None` where it can be read.
-    pub(super) fn unreadable_in(self, styles: &Styles) -> Option<String> {
-        match self {
-            Kind::Date | Kind::Timestamp { .. } if !styles.has_iso_dates() => Some(styles.shown_dates()),
-            Kind::Interval if styles.intervals().is_none() => Some(styles.shown_intervals()),
-            _ => None,
-        }
+    /// The setting that keeps a text of this type from being read exactly; `None` where it can be read.
+    pub(super) fn unreadable_in(self, styles: &TextStyles) -> Option<String> {
+        let (name, style) = match self {
+            ValueType::Date | ValueType::Timestamp { .. } if !styles.has_iso_dates() => {
+                ("DateStyle", &styles.dates)
+            }
+            ValueType::Interval if styles.intervals().is_none() => ("IntervalStyle", &styles.intervals),
+            _ => return None,
+        };
+        Some(format!("{name} {}", style.as_deref().unwrap_or("is not known")))
     }
 
     /// The cell of a value in binary; `None` when the bytes are not what the type says.
     pub(super) fn binary_cell(self, bytes: &[u8]) -> Option<Cell<'_>> {
         match self {
-            Kind::Float8 => binary::float8(bytes),
-            Kind::Float4 => binary::float4(bytes),
-            Kind::Bytes => Some(Cell::Bytes(bytes)),
-            Kind::Date => binary::date(bytes),
-            Kind::Time => binary::time(bytes),
-            Kind::TimeTz => binary::time_with_zone(bytes),
-            Kind::Timestamp { zoned } => binary::timestamp(bytes, zoned),
-            Kind::Interval => binary::interval(bytes),
+            ValueType::Float8 => binary::float8(bytes),
+            ValueType::Float4 => binary::float4(bytes),
+            ValueType::Bytes => Some(Cell::Bytes(bytes)),
+            ValueType::Date => binary::date(bytes),
+            ValueType::Time => binary::time(bytes),
+            ValueType::TimeTz => binary::time_with_zone(bytes),
+            ValueType::Timestamp { zoned } => binary::timestamp(bytes, zoned),
+            ValueType::Interval => binary::interval(bytes),
             _ => None,
         }
     }
 
     /// The cell of a text; `None` when the bytes are not what the type says.
-    pub(super) fn cell<'b>(self, bytes: &'b [u8], styles: &Styles) -> Option<Cell<'b>> {
-        if self == Kind::Bytes {
+    pub(super) fn cell<'b>(self, bytes: &'b [u8], styles: &TextStyles) -> Option<Cell<'b>> {
+        if self == ValueType::Bytes {
             return Some(Cell::Bytes(bytes));
         }
-        // A database in SQL_ASCII may hold anything; then its text is bytes to us.
+        // A database in SQL_ASCII may contain anything; then its text is bytes for us.
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return matches!(self, Kind::Text | Kind::Other).then_some(Cell::Bytes(bytes));
+            return matches!(self, ValueType::Text | ValueType::Other).then_some(Cell::Bytes(bytes));
         };
         Some(match self {
-            Kind::Text => Cell::Text(text),
-            Kind::Other | Kind::Bytes => Cell::Other(text),
-            Kind::Number | Kind::Money => Cell::Number(text),
-            Kind::Bool => Cell::Bool(boolean(text)?),
-            Kind::Int => Cell::Int(text.parse().ok()?),
-            Kind::UInt => Cell::UInt(text.parse().ok()?),
-            // The text of a `real` is what it is to people: 1.1, not the double nearest to its bits.
-            Kind::Float8 | Kind::Float4 => Cell::Float(text.parse().ok()?),
-            Kind::Date => datetime::date(text)?,
-            Kind::Time => datetime::time(text, false)?,
-            Kind::TimeTz => datetime::time(text, true)?,
-            Kind::Timestamp { zoned } => datetime::timestamp(text, zoned)?,
-            Kind::Interval => match styles.intervals()? {
-                Intervals::Iso => datetime::interval(text)?,
-                Intervals::Postgres => datetime::plain_interval(text)?,
+            ValueType::Text => Cell::Text(text),
+            ValueType::Other | ValueType::Bytes => Cell::Other(text),
+            ValueType::Number | ValueType::Money => Cell::Number(text),
+            ValueType::Bool => Cell::Bool(match text {
+                "t" | "true" => true,
+                "f" | "false" => false,
+                _ => return None,
+            }),
+            ValueType::Int => Cell::Int(text.parse().ok()?),
+            ValueType::UInt => Cell::UInt(text.parse().ok()?),
+            // The text of a `real` is the number that people mean: 1.1, not the double nearest to its bits.
+            ValueType::Float8 | ValueType::Float4 => Cell::Float(text.parse().ok()?),
+            ValueType::Date => datetime::date(text)?,
+            ValueType::Time => datetime::time(text, false)?,
+            ValueType::TimeTz => datetime::time(text, true)?,
+            ValueType::Timestamp { zoned } => datetime::timestamp(text, zoned)?,
+            ValueType::Interval => match styles.intervals()? {
+                IntervalStyle::Iso => datetime::interval(text)?,
+                IntervalStyle::Postgres => datetime::plain_interval(text)?,
             },
         })
     }
@@ -173,19 +172,19 @@ pub(super) fn type_name(oid: u32) -> String {
     }
 }
 
-/// Rewrites a text in place to what [`Kind::cell`] reads, and returns its new length: bytea to its bytes, money from
-/// `-$1,234.50` to `-1234.50`. `None` when the bytes are not what the type says, or the styles do not tell.
-pub(super) fn settle(kind: Kind, styles: &Styles, bytes: &mut [u8]) -> Option<usize> {
+/// Rewrites a text in place to what [`ValueType::cell`] reads, and returns its new length: bytea to its bytes, money from
+/// `-$1,234.50` to `-1234.50`. `None` when the bytes are not what the type says, or the styles are not known.
+pub(super) fn rewrite(kind: ValueType, styles: &TextStyles, bytes: &mut [u8]) -> Option<usize> {
     match kind {
-        Kind::Money => settle_money(styles.money_digits()?, bytes),
-        _ if bytes.starts_with(b"\\x") => settle_hex(bytes),
-        _ => settle_escapes(bytes),
+        ValueType::Money => rewrite_money(styles.money?, bytes),
+        _ if bytes.starts_with(b"\\x") => rewrite_hex(bytes),
+        _ => rewrite_escapes(bytes),
     }
 }
 
 /// Whatever the locale writes around them, the digits and the sign are the number, and as many of its last digits as the
 /// locale says are decimal places. Its own decimal point leaves room for ours.
-fn settle_money(places: usize, bytes: &mut [u8]) -> Option<usize> {
+fn rewrite_money(places: usize, bytes: &mut [u8]) -> Option<usize> {
     let is_negative = bytes.iter().any(|byte| matches!(byte, b'-' | b'('));
     let mut number: Vec<u8> = bytes.iter().copied().filter(u8::is_ascii_digit).collect();
     let whole = number.len().checked_sub(places).filter(|whole| *whole > 0)?;
@@ -200,21 +199,18 @@ fn settle_money(places: usize, bytes: &mut [u8]) -> Option<usize> {
 }
 
 /// `bytea_output` hex: `\x00ff`.
-fn settle_hex(bytes: &mut [u8]) -> Option<usize> {
-    if !bytes.len().is_multiple_of(2) {
-        return None;
-    }
-    let mut length = 0;
-    for at in (2..bytes.len()).step_by(2) {
-        let byte = hex(*bytes.get(at)?)? << 4 | hex(*bytes.get(at + 1)?)?;
-        *bytes.get_mut(length)? = byte;
-        length += 1;
+fn rewrite_hex(bytes: &mut [u8]) -> Option<usize> {
+    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
+    let length = bytes.len().checked_sub(2).filter(|digits| digits.is_multiple_of(2))? / 2;
+    for at in 0..length {
+        let (high, low) = (*bytes.get(2 * at + 2)?, *bytes.get(2 * at + 3)?);
+        *bytes.get_mut(at)? = digit(high)? << 4 | digit(low)?;
     }
     Some(length)
 }
 
 /// `bytea_output` escape: `\\` is a backslash, `\ooo` a byte in octal, all else itself.
-fn settle_escapes(bytes: &mut [u8]) -> Option<usize> {
+fn rewrite_escapes(bytes: &mut [u8]) -> Option<usize> {
     let (mut at, mut length) = (0, 0);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let (byte, taken) = match *rest {
@@ -231,19 +227,62 @@ fn settle_escapes(bytes: &mut [u8]) -> Option<usize> {
     Some(length)
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+/// The columns that tell the styles of a session, in the order of [`TextStyles::read`]. A unit of money shows how many
+/// decimal places the server's locale has.
+pub(super) const STYLE_COLUMNS: &str = "pg_catalog.current_setting('DateStyle'), \
+                                        pg_catalog.current_setting('IntervalStyle'), 1::pg_catalog.money";
+/// How many columns these are.
+pub(super) const STYLE_COLUMN_COUNT: u16 = 3;
+
+/// The question for a unit of money alone.
+pub(super) const MONEY_QUESTION: &str = "SELECT 1::pg_catalog.money";
+
+/// How a server writes values as text, where they cannot be asked for in binary: in the simple protocol, and for money.
+///
+/// The settings are the administrator's, as they decide what the user's own SQL computes. A value whose style does not
+/// tell it exactly is not read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct TextStyles {
+    dates: Option<String>,
+    intervals: Option<String>,
+    /// Decimal places of money.
+    money: Option<usize>,
 }
 
-fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "t" | "true" => Some(true),
-        "f" | "false" => Some(false),
-        _ => None,
+/// How intervals are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IntervalStyle {
+    /// `1 day 02:03:04`.
+    Postgres,
+    /// `P1DT2H3M4S`.
+    Iso,
+}
+
+impl TextStyles {
+    /// From the values of [`STYLE_COLUMNS`].
+    pub(super) fn read(dates: &str, intervals: &str, unit: &str) -> Self {
+        let (dates, intervals) = (Some(dates.to_owned()), Some(intervals.to_owned()));
+        TextStyles { dates, intervals, ..TextStyles::of_money(unit) }
+    }
+
+    /// Where only money is read as text: `$1.00` has two decimal places, `1 ¥` none.
+    pub(super) fn of_money(unit: &str) -> Self {
+        let digits = unit.bytes().filter(u8::is_ascii_digit).count();
+        TextStyles { money: Some(digits.saturating_sub(1)), ..TextStyles::default() }
+    }
+
+    /// True where dates and timestamps are written as `2026-01-02 03:04:05+01`.
+    fn has_iso_dates(&self) -> bool {
+        self.dates.as_deref().is_some_and(|style| style.starts_with("ISO"))
+    }
+
+    /// How intervals are written, where they can be read.
+    fn intervals(&self) -> Option<IntervalStyle> {
+        match self.intervals.as_deref()? {
+            "postgres" => Some(IntervalStyle::Postgres),
+            "iso_8601" => Some(IntervalStyle::Iso),
+            _ => None,
+        }
     }
 }
 
@@ -251,48 +290,49 @@ fn boolean(text: &str) -> Option<bool> {
 mod tests {
     use super::*;
 
-    fn read(kind: Kind, text: &str) -> Option<Cell<'_>> {
-        kind.cell(text.as_bytes(), &Styles::default())
+    fn read(kind: ValueType, text: &str) -> Option<Cell<'_>> {
+        kind.cell(text.as_bytes(), &TextStyles::default())
     }
 
     #[test]
     fn numbers_and_texts_are_borrowed_as_written() {
         assert_eq!(
-            read(Kind::Number, "-12345678901234567890.10"),
+            read(ValueType::Number, "-12345678901234567890.10"),
             Some(Cell::Number("-12345678901234567890.10"))
         );
-        assert_eq!(read(Kind::Int, "-9223372036854775808"), Some(Cell::Int(i64::MIN)));
-        assert_eq!(read(Kind::Float8, "-Infinity"), Some(Cell::Float(f64::NEG_INFINITY)));
-        assert_eq!(read(Kind::Float4, "0.1"), Some(Cell::Float(0.1)));
-        assert_eq!(read(Kind::Bool, "t"), Some(Cell::Bool(true)));
-        assert_eq!(read(Kind::UInt, "4294967295"), Some(Cell::UInt(4_294_967_295)));
-        assert_eq!(Kind::Text.cell(b"caf\xe9", &Styles::default()), Some(Cell::Bytes(b"caf\xe9")));
-        assert_eq!(Kind::Int.cell(b"\xe9", &Styles::default()), None);
-        assert_eq!(Kind::of(2950), Some(Kind::Other), "uuid");
-        assert_eq!(Kind::of(999_999), None);
+        assert_eq!(read(ValueType::Int, "-9223372036854775808"), Some(Cell::Int(i64::MIN)));
+        assert_eq!(read(ValueType::Float8, "-Infinity"), Some(Cell::Float(f64::NEG_INFINITY)));
+        assert_eq!(read(ValueType::Float4, "0.1"), Some(Cell::Float(0.1)));
+        assert_eq!(read(ValueType::Bool, "t"), Some(Cell::Bool(true)));
+        assert_eq!(read(ValueType::UInt, "4294967295"), Some(Cell::UInt(4_294_967_295)));
+        assert_eq!(ValueType::Text.cell(b"caf\xe9", &TextStyles::default()), Some(Cell::Bytes(b"caf\xe9")));
+        assert_eq!(ValueType::Int.cell(b"\xe9", &TextStyles::default()), None);
+        assert_eq!(ValueType::of(2950), Some(ValueType::Other), "uuid");
+        assert_eq!(ValueType::of(999_999), None);
     }
 
     #[test]
     fn a_text_is_read_only_in_a_style_that_tells_its_value() {
-        let styles = |dates, intervals| Styles::read(dates, intervals, "1.00");
+        let styles = |dates, intervals| TextStyles::read(dates, intervals, "1.00");
         let (iso, german) = (styles("ISO, DMY", "postgres"), styles("German, DMY", "sql_standard"));
-        let stamp = Kind::Timestamp { zoned: true };
-        for kind in [Kind::Date, stamp, Kind::Interval] {
+        let stamp = ValueType::Timestamp { zoned: true };
+        for kind in [ValueType::Date, stamp, ValueType::Interval] {
             assert_eq!(kind.unreadable_in(&iso), None, "{kind:?}");
             assert!(kind.unreadable_in(&german).is_some(), "{kind:?}");
         }
-        assert_eq!(Kind::Time.unreadable_in(&german), None);
-        assert_eq!(Kind::Date.unreadable_in(&german).as_deref(), Some("DateStyle German, DMY"));
+        assert_eq!(ValueType::Time.unreadable_in(&german), None);
+        assert_eq!(ValueType::Date.unreadable_in(&german).as_deref(), Some("DateStyle German, DMY"));
         let day = Cell::Interval { months: 0, days: 1, micros: 0 };
-        assert_eq!(Kind::Interval.cell(b"1 day", &iso), Some(day));
-        assert_eq!(Kind::Interval.cell(b"P1D", &styles("", "iso_8601")), Some(day));
+        assert_eq!(ValueType::Interval.cell(b"1 day", &iso), Some(day));
+        assert_eq!(ValueType::Interval.cell(b"P1D", &styles("", "iso_8601")), Some(day));
     }
 
     #[test]
     fn bytea_settles_in_place_in_both_formats() {
         let settled = |text: &str| {
             let mut bytes = text.as_bytes().to_vec();
-            settle(Kind::Bytes, &Styles::default(), &mut bytes).map(|length| bytes[..length].to_vec())
+            rewrite(ValueType::Bytes, &TextStyles::default(), &mut bytes)
+                .map(|length| bytes[..length].to_vec())
         };
         assert_eq!(settled("\\x00ff6a"), Some(vec![0, 255, b'j']));
         assert_eq!(settled("\\x"), Some(vec![]));
@@ -306,7 +346,7 @@ mod tests {
     fn money_settles_in_place_in_every_locale() {
         let settled = |unit, text: &str| {
             let mut bytes = text.as_bytes().to_vec();
-            let length = settle(Kind::Money, &Styles::of_money(unit), &mut bytes)?;
+            let length = rewrite(ValueType::Money, &TextStyles::of_money(unit), &mut bytes)?;
             String::from_utf8(bytes[..length].to_vec()).ok()
         };
         let cases = [
@@ -322,6 +362,22 @@ mod tests {
             assert_eq!(settled(unit, text).as_deref(), Some(expected), "{text}");
         }
         assert_eq!(settled("1.00", "$"), None);
-        assert_eq!(settle(Kind::Money, &Styles::default(), &mut b"1.00".to_vec()), None);
+        assert_eq!(rewrite(ValueType::Money, &TextStyles::default(), &mut b"1.00".to_vec()), None);
+    }
+
+    #[test]
+    fn a_unit_of_money_shows_its_decimal_places() {
+        for (unit, expected) in [("$1.00", 2), ("1,00 kr.", 2), ("\u{a5}1", 0), ("1.000", 3), ("", 0)] {
+            assert_eq!(TextStyles::of_money(unit).money, Some(expected), "{unit}");
+        }
+    }
+
+    #[test]
+    fn only_styles_that_tell_a_value_exactly_are_read() {
+        let styles = |dates, intervals| TextStyles::read(dates, intervals, "1.00");
+        assert!(styles("ISO, DMY", "").has_iso_dates() && !styles("SQL, DMY", "").has_iso_dates());
+        assert_eq!(styles("", "postgres").intervals(), Some(IntervalStyle::Postgres));
+        assert_eq!(styles("", "postgres_verbose").intervals(), None);
+        assert_eq!(TextStyles::default().intervals(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A database file as it lies on the disk: read and locked beside SQLite.
+//! A database file on the disk: read and locked beside SQLite.
 //!
 //! POSIX locks belong to a process and a file: when a process closes *any* descriptor of a file, it loses all its locks on
 //! it, also those that SQLite took for other sessions (<https://sqlite.org/howtocorrupt.html>, section 2.2). So there is
@@ -30,31 +30,31 @@ const SHARED_FIRST: libc::off_t = 0x4000_0002;
 const SHARED_SIZE: libc::off_t = 510;
 
 /// All database files that this process has open.
-static OPEN: Mutex<BTreeMap<Identity, Entry>> = Mutex::new(BTreeMap::new());
+static OPEN: Mutex<BTreeMap<FileIdentity, OpenFile>> = Mutex::new(BTreeMap::new());
 
 /// A file by what it is, not by its name: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Identity(u64, u64);
+pub(super) struct FileIdentity(u64, u64);
 
-impl Identity {
+impl FileIdentity {
     pub(super) fn of(metadata: &Metadata) -> Self {
-        Identity(metadata.dev(), metadata.ino())
+        FileIdentity(metadata.dev(), metadata.ino())
     }
 }
 
-struct Entry {
+struct OpenFile {
     users: usize,
     /// The first one is in use; a further one was opened by two sessions at once, and may not be closed either.
-    files: Vec<Arc<Lockable>>,
+    files: Vec<Arc<LockableFile>>,
 }
 
-struct Lockable {
+struct LockableFile {
     file: File,
-    /// Held while the lock is taken or given back: it belongs to all sessions together.
-    turn: Mutex<()>,
+    /// Held while the lock is taken or released: it belongs to all sessions together.
+    lock_guard: Mutex<()>,
 }
 
-/// What came of [`DatabaseFile::lock_in_wal_mode`].
+/// The result of [`DatabaseFile::lock_in_wal_mode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WalLock {
     /// It is in WAL mode and shared: nobody changes the mode, and nobody removes its `-wal`, until the last session of this
@@ -62,21 +62,23 @@ pub(super) enum WalLock {
     Shared,
     /// It is not in WAL mode; no lock is held.
     NotWal,
-    /// Somebody else has locked it exclusively.
+    /// Another process has locked it exclusively.
     Busy,
+    /// The system does not know such locks.
+    Unknown,
 }
 
 /// One session's part in a database file that is open here.
 pub(super) struct DatabaseFile {
-    identity: Identity,
+    identity: FileIdentity,
     /// `None` only while it is dropped.
-    inner: Option<Arc<Lockable>>,
+    inner: Option<Arc<LockableFile>>,
 }
 
 impl DatabaseFile {
-    /// Opens the file, or shares the descriptor that there is. `path` leads to a regular file.
+    /// Opens the file, or shares the descriptor that is open already. `path` leads to a regular file.
     pub(super) fn open(path: &Path) -> io::Result<DatabaseFile> {
-        let identity = Identity::of(&std::fs::metadata(path)?);
+        let identity = FileIdentity::of(&std::fs::metadata(path)?);
         if let Some(entry) = OPEN.lock().get_mut(&identity) {
             return Ok(entry.share(identity));
         }
@@ -86,14 +88,14 @@ impl DatabaseFile {
         if !metadata.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
-        let identity = Identity::of(&metadata);
+        let identity = FileIdentity::of(&metadata);
         let mut open = OPEN.lock();
-        let entry = open.entry(identity).or_insert_with(|| Entry { users: 0, files: Vec::new() });
-        entry.files.push(Arc::new(Lockable { file, turn: Mutex::new(()) }));
+        let entry = open.entry(identity).or_insert_with(|| OpenFile { users: 0, files: Vec::new() });
+        entry.files.push(Arc::new(LockableFile { file, lock_guard: Mutex::new(()) }));
         Ok(entry.share(identity))
     }
 
-    pub(super) fn identity(&self) -> Identity {
+    pub(super) fn identity(&self) -> FileIdentity {
         self.identity
     }
 
@@ -102,13 +104,13 @@ impl DatabaseFile {
         self.inner.as_ref().map_or(Ok(false), |inner| inner.is_wal())
     }
 
-    /// Locks the file against who would change its journal mode or remove its `-wal`, as a reader's session of SQLite
-    /// does, if it is in WAL mode. Does not wait. Takes what SQLite calls a SHARED lock; not the PENDING byte before it,
+    /// Locks the file against processes that would change its journal mode or remove its `-wal`, as a reader's session of
+    /// SQLite does, if it is in WAL mode. Does not wait. Takes what SQLite calls a SHARED lock; not the PENDING byte before it,
     /// which keeps writers in rollback mode from starving.
     pub(super) fn lock_in_wal_mode(&self) -> io::Result<WalLock> {
         let Some(inner) = &self.inner else { return Ok(WalLock::NotWal) };
-        let _turn = inner.turn.lock();
-        // Before the lock too: in rollback mode it would be one more that a writer meets.
+        let _guard = inner.lock_guard.lock();
+        // Before the lock too: in rollback mode it would be one more lock that a writer waits for.
         if !inner.is_wal()? {
             return Ok(WalLock::NotWal);
         }
@@ -124,14 +126,14 @@ impl DatabaseFile {
     }
 }
 
-impl Entry {
-    fn share(&mut self, identity: Identity) -> DatabaseFile {
+impl OpenFile {
+    fn share(&mut self, identity: FileIdentity) -> DatabaseFile {
         self.users += 1;
         DatabaseFile { identity, inner: self.files.first().cloned() }
     }
 }
 
-impl Lockable {
+impl LockableFile {
     fn is_wal(&self) -> io::Result<bool> {
         let mut header = [0; HEADER];
         match self.file.read_exact_at(&mut header, 0) {
@@ -142,7 +144,7 @@ impl Lockable {
         }
     }
 
-    /// Takes or gives back a lock that belongs to this descriptor, not to the process: SQLite's own stay untouched.
+    /// Takes or releases a lock that belongs to this descriptor, not to the process: SQLite's own stay untouched.
     fn lock(&self, kind: libc::c_int) -> nix::Result<()> {
         let lock = libc::flock {
             l_type: i16::try_from(kind).map_err(|_| Errno::EINVAL)?,

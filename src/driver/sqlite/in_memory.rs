@@ -1,44 +1,45 @@
 //! A database in memory for a query test: a script makes it, then it is read as any file is.
 
-use std::sync::Arc;
-
 use rusqlite::Connection;
 
 use crate::deadline::Deadline;
 use crate::driver::Session;
 use crate::error::{Error, Reason, Result};
 
-use super::session::FileSession;
-use super::watch::Watch;
-use super::{fault, guard, limited};
+use super::authorizer::{authorize_reader, authorize_script};
+use super::session::SqliteSession;
+use super::{errors, limited};
 
 /// A session on a new database, made by `script`, which reaches no file: no `ATTACH`, no `VACUUM INTO`, no pragma of the
-/// process. Blocks until `by` at most; the session is read-only, with the same guards as one on a file.
+/// process. Blocks until `by` at most; the session is read-only, with the same checks as one on a file.
 ///
 /// # Errors
 /// The script's first fault, with its place in the script.
 pub fn session_in_memory(script: &str, by: Deadline) -> Result<Box<dyn Session>> {
-    let failed = |cause: &rusqlite::Error| {
-        let told = fault::error(cause, None);
-        let said = match told.reason() {
+    let session = make(script, by).map_err(|cause| {
+        let error = errors::error(&cause, None);
+        let message = match error.reason() {
             Reason::Cancelled => "it was stopped: a test has ten seconds",
-            _ => told.message(),
+            _ => error.message(),
         };
-        told.code_for(Error::new(told.reason(), format!("the script failed: {said}")))
-    };
-    let mut connection = Connection::open_in_memory().map_err(|cause| failed(&cause))?;
-    limited(&mut connection).map_err(|cause| failed(&cause))?;
+        error.code_for(Error::new(error.reason(), format!("the script failed: {message}")))
+    })?;
+    let session =
+        session.ok_or_else(|| Error::new(Reason::Sql, "the script failed: it leaves a transaction open"))?;
+    Ok(Box::new(session))
+}
+
+/// `None` where the script leaves a transaction open.
+fn make(script: &str, by: Deadline) -> rusqlite::Result<Option<SqliteSession>> {
+    let mut connection = Connection::open_in_memory()?;
+    let stop_signal = limited(&mut connection, by)?;
     // What does not fit in memory is not put into files either.
-    connection.pragma_update(None, "temp_store", "MEMORY").map_err(|cause| failed(&cause))?;
-    let watch = Watch::install(&mut connection).map_err(|cause| failed(&cause))?;
-    watch.arm(by);
-    connection.authorizer(Some(guard::authorize_script)).map_err(|cause| failed(&cause))?;
-    connection.execute_batch(script).map_err(|cause| failed(&cause))?;
-    connection.authorizer(Some(guard::authorize)).map_err(|cause| failed(&cause))?;
-    if !connection.is_autocommit() {
-        return Err(Error::new(Reason::Sql, "the script failed: it leaves a transaction open"));
-    }
-    Ok(Box::new(FileSession::new(connection, Arc::clone(&watch), None, true)))
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.authorizer(Some(authorize_script))?;
+    connection.execute_batch(script)?;
+    connection.authorizer(Some(authorize_reader))?;
+    let is_closed = connection.is_autocommit();
+    Ok(is_closed.then(|| SqliteSession::new(connection, stop_signal, None, true)))
 }
 
 #[cfg(test)]

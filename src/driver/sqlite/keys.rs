@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
+
 use crate::file;
 use crate::file::ReadError;
 use crate::yaml::keys::{Keys, Origin};
 
-use super::File;
+use super::SqliteFile;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Keys of other databases that a file has no use for.
+/// Keys of other databases that mean nothing for a file.
 const FOR_SERVERS: &[&str] =
     &["host", "port", "socket", "username", "password", "password_file", "password_command", "tls"];
 
@@ -20,14 +22,14 @@ const NAMING: [&str; 4] = ["url", "connection_string", "url_file", "database"];
 
 /// The file and what its URL's query says.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Address {
+struct FileAddress {
     path: PathBuf,
     immutable: bool,
 }
 
 /// Takes `url`|`connection_string`|`url_file` or `database`, then `params`, `read_only`, `session_sql` and
 /// `connect_timeout`. `None` after a recorded fault.
-pub(super) fn read(keys: &mut Keys<'_>) -> Option<File> {
+pub(super) fn read(keys: &mut Keys<'_>) -> Option<SqliteFile> {
     let address = address(keys);
     let immutable = params(keys);
     let read_only = keys.flag("read_only").unwrap_or(true);
@@ -47,15 +49,15 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<File> {
         keys.fault("params", "an immutable file cannot be written: `immutable: true` and `read_only: false` exclude each other");
         return None;
     }
-    Some(File { path: address.path, immutable, read_only, session_sql, connect_timeout })
+    Some(SqliteFile { path: address.path, immutable, read_only, session_sql, connect_timeout })
 }
 
-fn address(keys: &mut Keys<'_>) -> Option<Address> {
+fn address(keys: &mut Keys<'_>) -> Option<FileAddress> {
     let own: Vec<&str> = NAMING.into_iter().filter(|key| keys.origin(key) == Some(Origin::Own)).collect();
     if let [first, second, ..] = own.as_slice() {
         keys.fault(second, format!("`{first}` and `{second}` both name the file: keep one"));
     }
-    // The entry's own key before one of the defaults. All are taken, or those left over would be called unknown.
+    // The entry's own key before one of the defaults. All are read, or those left over would be reported as unknown.
     let key = own.first().copied().or_else(|| NAMING.into_iter().find(|key| keys.origin(key).is_some()));
     // A URL that is meant for another driver may hold a password, so none is shown.
     let [url, connection_string] = ["url", "connection_string"].map(|key| keys.secret(key));
@@ -85,10 +87,10 @@ fn address(keys: &mut Keys<'_>) -> Option<Address> {
     }
 }
 
-/// A longer file holds no path.
+/// A longer file does not contain a path.
 const LONGEST_URL: u64 = 64 << 10;
 
-fn from_file(path: &Path) -> Result<Address, String> {
+fn from_file(path: &Path) -> Result<FileAddress, String> {
     let text = file::read_text(path, LONGEST_URL).map_err(|unread| match unread {
         ReadError::System(cause) => format!("cannot read {}: {cause}", path.display()),
         other => format!("{} {other}", path.display()),
@@ -121,8 +123,8 @@ fn parameter(name: &str, value: &str) -> Result<bool, String> {
     }
 }
 
-/// A path as it stands in `database`.
-fn plain(text: &str) -> Result<Address, String> {
+/// The path in `database`.
+fn plain(text: &str) -> Result<FileAddress, String> {
     if text == ":memory:" || text.is_empty() {
         return Err("a database in memory is a new, empty one in each session: name a file".to_owned());
     }
@@ -132,17 +134,17 @@ fn plain(text: &str) -> Result<Address, String> {
                 .to_owned(),
         );
     }
-    Ok(Address { path: PathBuf::from(text), immutable: false })
+    Ok(FileAddress { path: PathBuf::from(text), immutable: false })
 }
 
 /// `sqlite:RELATIVE` or `sqlite:///ABSOLUTE`, with `%41` escapes and `?immutable=true`.
-fn address_of(text: &str) -> Result<Address, String> {
+fn address_of(text: &str) -> Result<FileAddress, String> {
     let form = || "write sqlite:RELATIVE/PATH or sqlite:///ABSOLUTE/PATH".to_owned();
     let rest = text.strip_prefix("sqlite3:").or_else(|| text.strip_prefix("sqlite:")).ok_or_else(form)?;
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     let path = match path.strip_prefix("//") {
         Some(absolute) if absolute.starts_with('/') => absolute,
-        Some(_) => return Err(format!("a file has no host, which stands after `//`: {}", form())),
+        Some(_) => return Err(format!("a file has no host, which would follow `//`: {}", form())),
         None => path,
     };
     let mut address = plain(&unescape(path)?)?;
@@ -154,22 +156,14 @@ fn address_of(text: &str) -> Result<Address, String> {
 }
 
 fn unescape(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = after.get(..2).and_then(|digits| str::from_utf8(digits).ok());
-        let value = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(
-            value.ok_or("`%` in a URL starts an escape of two hexadecimal digits: write `%25` for itself")?,
-        );
-        rest = after.get(2..).unwrap_or_default();
+    let is_escape =
+        |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    if !text.split('%').skip(1).all(is_escape) {
+        let message = "`%` in a URL starts an escape of two hexadecimal digits: write `%25` for itself";
+        return Err(message.to_owned());
     }
-    String::from_utf8(bytes).map_err(|_| "the URL's escapes are not UTF-8".to_owned())
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(String::from).map_err(|_| "the URL's escapes are not UTF-8".to_owned())
 }
 
 #[cfg(test)]

@@ -1,29 +1,27 @@
 //! SQLite: a file opened read-only, read in one transaction per batch.
 //!
-//! Owns the keys of a SQLite target and how its file is opened. `session` runs the jobs, `watch` ends them in
-//! time, `guard` refuses what read-only mode lets through, `fault` puts result codes into words, `in_memory` makes databases
-//! in memory for query tests, `text_date` knows dates that are text. `access` decides how a file is read so that the
-//! numbers are true and its owner is not locked out, by `database_file`, its lock and header, and `side_files`, what lies
-//! beside it.
+//! Owns how a database is opened, a file or one in memory for query tests. `keys` reads the configuration, `session` runs
+//! the jobs, `stop_signal` ends them in time, `authorizer` refuses what read-only mode lets through, `errors` knows result
+//! codes. `file_access` decides how a file is read so that the numbers are true and its owner is not locked out, with
+//! `database_file`, its lock and header, and `side_files`, the files beside it.
 
-mod access;
 pub mod advice;
+mod authorizer;
 mod database_file;
-mod fault;
-mod guard;
+mod errors;
+mod file_access;
 mod in_memory;
 mod keys;
-mod privileges;
 mod session;
 mod side_files;
-mod text_date;
-mod watch;
+mod stop_signal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
@@ -32,9 +30,9 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::yaml::keys::Keys;
 
-use self::access::{Access, Attached};
-use self::session::FileSession;
-use self::watch::Watch;
+use self::file_access::{AttachedFiles, FileAccess};
+use self::session::SqliteSession;
+use self::stop_signal::StopSignal;
 use super::statement::Dialect;
 use super::{AllowedStatements, Driver, Endpoint, Session, Sql};
 
@@ -42,11 +40,11 @@ pub use self::in_memory::session_in_memory;
 
 /// Bytes of a LIKE or GLOB pattern. SQLite recurses once for each `%` and allows 50,000, which is more stack than a
 /// lane has, and a pattern may come from a table.
-const PATTERN: i32 = 4_000;
+const MAX_PATTERN_BYTES: i32 = 4_000;
 
 /// Bytes of a value or a row inside a statement; SQLite allows a thousand million. A longer one is made in one step, which
 /// nothing stops.
-const LENGTH: usize = 16 << 20;
+const MAX_VALUE_BYTES: usize = 16 << 20;
 
 /// The driver.
 pub struct Sqlite;
@@ -63,79 +61,78 @@ impl Driver for Sqlite {
 
 /// One SQLite file as configured.
 #[derive(Debug, Clone)]
-pub struct File {
+pub struct SqliteFile {
     /// Absolute.
     pub path: PathBuf,
     /// Nobody writes the file while it is open: no locks, no WAL file (`params: {immutable: true}`).
     pub immutable: bool,
     /// SQLite's read-only mode, the first-keyword check and the authorizer.
     pub read_only: bool,
-    /// Run once on each new session, before the authorizer stands: `ATTACH` is allowed here, and reads only.
+    /// Run once on each new session, before the authorizer is installed: `ATTACH` is allowed here, and reads only.
     pub session_sql: Vec<String>,
     /// The longest an open and its `session_sql` may take.
     pub connect_timeout: Duration,
 }
 
-impl File {
-    fn open(&self, access: &Access) -> Result<Connection> {
+impl SqliteFile {
+    /// SQLite's error as the reason why the file was not opened.
+    fn unopened(&self, cause: &rusqlite::Error) -> Error {
+        errors::opening(&errors::error(cause, Some(&self.path)), &self.path)
+    }
+
+    /// A connection with its limits and its deadline.
+    fn open(&self, access: &FileAccess, by: Deadline) -> rusqlite::Result<(Connection, Arc<StopSignal>)> {
         let writes =
             if self.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
         let flags = writes | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let opened = if access.is_alone() {
-            Connection::open_with_flags(immutable_uri(&self.path), flags | OpenFlags::SQLITE_OPEN_URI)
+        let mut connection = if access.is_alone() {
+            Connection::open_with_flags(immutable_uri(&self.path), flags | OpenFlags::SQLITE_OPEN_URI)?
         } else {
-            Connection::open_with_flags(&self.path, flags)
+            Connection::open_with_flags(&self.path, flags)?
         };
-        opened.map_err(|cause| self.explain(&cause))
-    }
-
-    /// SQLite's error as the reason why the file was not opened.
-    fn explain(&self, cause: &rusqlite::Error) -> Error {
-        fault::opening(&fault::error(cause, Some(&self.path)), &self.path)
+        let stop_signal = limited(&mut connection, by)?;
+        Ok((connection, stop_signal))
     }
 
     /// Runs `session_sql`, and remembers which files it attaches.
-    fn set_up(&self, connection: &mut Connection, access: &mut Access) -> Result<()> {
-        let attached = Arc::new(Mutex::new(Attached::default()));
-        let asked = Arc::clone(&attached);
-        let watch = move |context: AuthContext<'_>| match context.action {
-            AuthAction::Attach { filename } if !asked.lock().admit(filename) => Authorization::Deny,
+    fn run_session_sql(&self, connection: &mut Connection, access: &mut FileAccess) -> Result<()> {
+        let attached = Arc::new(Mutex::new(AttachedFiles::default()));
+        let seen = Arc::clone(&attached);
+        let authorize = move |context: AuthContext<'_>| match context.action {
+            AuthAction::Attach { filename } if !seen.lock().admit(filename) => Authorization::Deny,
             _ => Authorization::Allow,
         };
-        connection.authorizer(Some(watch)).map_err(|cause| self.explain(&cause))?;
+        connection.authorizer(Some(authorize)).map_err(|cause| self.unopened(&cause))?;
         for sql in &self.session_sql {
-            connection.execute_batch(sql).map_err(|cause| {
-                let told = fault::error(&cause, None);
-                // `session_sql` may hold a secret, and a syntax error repeats the word it stumbled over.
-                let repeats = |begin| told.message().starts_with(begin);
-                let is_syntax = ["near ", "unrecognized token", "no such column"].into_iter().any(repeats);
-                let said = if is_syntax { "syntax error" } else { told.message() };
-                let failed = || Error::new(told.reason(), format!("session_sql failed: {said}"));
-                attached.lock().refused().unwrap_or_else(failed)
-            })?;
+            let Err(cause) = connection.execute_batch(sql) else { continue };
+            if let Some(refused) = attached.lock().refused.take() {
+                return Err(refused);
+            }
+            let error = errors::error(&cause, None);
+            // `session_sql` may hold a secret, and a syntax error repeats the word that it found.
+            let repeats = ["near ", "unrecognized token", "no such column"];
+            let is_syntax = repeats.iter().any(|start| error.message().starts_with(start));
+            let message = if is_syntax { "syntax error" } else { error.message() };
+            return Err(Error::new(error.reason(), format!("session_sql failed: {message}")));
         }
         access.keep(&mut attached.lock());
-        connection
-            .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
-            .map_err(|cause| self.explain(&cause))
+        Ok(())
     }
 }
 
-impl Endpoint for File {
+impl Endpoint for SqliteFile {
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>> {
         let by = by.or_within(self.connect_timeout);
-        let mut access = Access::open(self, by)?;
-        let mut connection = self.open(&access)?;
-        limited(&mut connection).map_err(|cause| self.explain(&cause))?;
-        let watch = Watch::install(&mut connection).map_err(|cause| self.explain(&cause))?;
-        watch.arm(by);
+        let mut access = FileAccess::open(self, by)?;
+        let (mut connection, stop_signal) = self.open(&access, by).map_err(|cause| self.unopened(&cause))?;
         if !self.session_sql.is_empty() {
-            self.set_up(&mut connection, &mut access)?;
+            self.run_session_sql(&mut connection, &mut access)?;
         }
-        let guard = if self.read_only { guard::authorize } else { guard::authorize_writer };
-        connection.authorizer(Some(guard)).map_err(|cause| self.explain(&cause))?;
-        let session = FileSession::new(connection, watch, Some(access), self.read_only);
-        session.probe().map_err(|cause| self.explain(&cause))?;
+        let authorize =
+            if self.read_only { authorizer::authorize_reader } else { authorizer::authorize_writer };
+        connection.authorizer(Some(authorize)).map_err(|cause| self.unopened(&cause))?;
+        let session = SqliteSession::new(connection, stop_signal, Some(access), self.read_only);
+        session.probe().map_err(|cause| self.unopened(&cause))?;
         Ok(Box::new(session))
     }
 
@@ -153,32 +150,28 @@ impl Endpoint for File {
     }
 }
 
-/// The same limits for every session.
-fn limited(connection: &mut Connection) -> rusqlite::Result<()> {
+/// Gives every connection the same limits, and `by` as the end of what it does first.
+fn limited(connection: &mut Connection, by: Deadline) -> rusqlite::Result<Arc<StopSignal>> {
     connection.set_prepared_statement_cache_capacity(session::STATEMENTS);
-    connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN)?;
-    allow_values(connection, LENGTH)
+    connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN_BYTES)?;
+    allow_values(connection, MAX_VALUE_BYTES)?;
+    let stop_signal = StopSignal::install(connection)?;
+    stop_signal.set_deadline(by);
+    Ok(stop_signal)
 }
 
-/// Values of so many bytes, or [`LENGTH`], may be in a statement.
+/// Values of so many bytes, or [`MAX_VALUE_BYTES`], may be in a statement.
 fn allow_values(connection: &Connection, bytes: usize) -> rusqlite::Result<()> {
-    let most = i32::try_from(bytes.max(LENGTH)).unwrap_or(i32::MAX);
+    let most = i32::try_from(bytes.max(MAX_VALUE_BYTES)).unwrap_or(i32::MAX);
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, most).map(|_| ())
 }
 
-/// `file:` with what a URI gives a meaning to escaped: <https://sqlite.org/uri.html>.
+/// A path as an URI (<https://sqlite.org/uri.html>) that says that nobody writes the file.
 fn immutable_uri(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
-    let mut uri = String::from("file:");
-    for &byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
-            uri.push(char::from(byte));
-        } else {
-            uri.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    uri.push_str("?immutable=1");
-    uri
+    const ESCAPED: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    format!("file:{}?immutable=1", percent_encode(path.as_os_str().as_bytes(), ESCAPED))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One open file: a batch is one read transaction, its jobs run one by one.
+//! A session on an open database: a batch is one read transaction, its jobs run one by one.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,8 +9,7 @@ use rusqlite::{Connection, Statement};
 
 use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
-use crate::driver::statement;
-use crate::driver::statement::Dialect;
+use crate::driver::statement::{Dialect, begins_with, check_read_only};
 use crate::driver::{
     Canceller, Column, ColumnContent, Flow, Health, Job, Privileges, Row, RowSink, ServerFacts, Session, Sql,
     bounded_text, value_too_long,
@@ -18,27 +17,25 @@ use crate::driver::{
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 
-use super::access::Access;
-use super::advice;
+use super::advice::{self, is_date};
 use super::allow_values;
-use super::fault;
-use super::privileges;
-use super::text_date::is_date;
-use super::watch::{Interrupt, Watch};
+use super::errors;
+use super::file_access::FileAccess;
+use super::stop_signal::{SqliteCanceller, StopSignal};
 
-/// Prepared statements kept by a session; a plan with more queries on one file prepares some of them again.
+/// Prepared statements that a session keeps; with more queries on one file some of them are prepared again.
 pub(super) const STATEMENTS: usize = 4_096;
 
-/// The longest name of a column that is told: it may be an expression.
-const LONGEST_COLUMN: usize = 1024;
+/// The longest name of a column that is reported: it may be an expression.
+const LONGEST_COLUMN_NAME: usize = 1024;
 
-/// A session on one file.
-pub(super) struct FileSession {
+/// A session on one file, or on a database in memory.
+pub(super) struct SqliteSession {
     connection: Connection,
-    watch: Arc<Watch>,
-    canceller: Arc<Interrupt>,
+    stop_signal: Arc<StopSignal>,
+    canceller: Arc<SqliteCanceller>,
     /// `None` for a database in memory. After the connection, which is closed before it.
-    access: Option<Access>,
+    access: Option<FileAccess>,
     read_only: bool,
     /// Statements that passed the first-keyword check.
     checked: HashSet<Box<str>>,
@@ -47,57 +44,59 @@ pub(super) struct FileSession {
     facts: ServerFacts,
 }
 
-impl FileSession {
+impl SqliteSession {
     pub(super) fn new(
         connection: Connection,
-        watch: Arc<Watch>,
-        access: Option<Access>,
+        stop_signal: Arc<StopSignal>,
+        access: Option<FileAccess>,
         read_only: bool,
     ) -> Self {
-        let handle = connection.get_interrupt_handle();
-        let canceller = Arc::new(Interrupt { handle, watch: Arc::clone(&watch) });
+        let (handle, signal) = (connection.get_interrupt_handle(), Arc::clone(&stop_signal));
         let facts = ServerFacts {
             version: rusqlite::version().to_owned(),
             flavor: "sqlite".to_owned(),
             role: "primary".to_owned(),
             ..ServerFacts::default()
         };
-        let checked = HashSet::new();
-        FileSession { connection, watch, canceller, access, read_only, checked, is_changed: false, facts }
+        SqliteSession {
+            connection,
+            stop_signal,
+            canceller: Arc::new(SqliteCanceller { handle, signal }),
+            access,
+            read_only,
+            checked: HashSet::new(),
+            is_changed: false,
+            facts,
+        }
     }
 
     /// Reads the file's first page, without waiting for a lock: proves that it is a database.
-    /// A file that is locked right now answers too.
+    /// A file that is locked right now is one too.
     ///
     /// # Errors
-    /// `server` for what is no database, `connect` for what cannot be opened.
+    /// `server` for what is not a database, `connect` for what cannot be opened.
     pub(super) fn probe(&self) -> rusqlite::Result<()> {
-        self.watch.arm(Deadline::within(Duration::ZERO));
+        self.stop_signal.set_deadline(Deadline::within(Duration::ZERO));
         match self.connection.query_row("PRAGMA schema_version", [], |_| Ok(())) {
-            Err(cause) if !matches!(self.fault(&cause).reason(), Reason::Locked | Reason::Cancelled) => {
+            Err(cause) if !matches!(self.error(&cause).reason(), Reason::Locked | Reason::Cancelled) => {
                 Err(cause)
             }
             _ => Ok(()),
         }
     }
 
-    /// Whether the session may go on; see [`Access::still`].
-    fn still(&self) -> Result<()> {
-        self.access.as_ref().map_or(Ok(()), Access::still)
+    /// Whether the session may go on.
+    fn check_unchanged(&self) -> Result<()> {
+        self.access.as_ref().map_or(Ok(()), FileAccess::check_unchanged)
     }
 
-    /// Whether what was just read is true; see [`Access::undisturbed`].
-    fn undisturbed(&self) -> Result<()> {
-        self.access.as_ref().map_or(Ok(()), Access::undisturbed)
-    }
-
-    fn fault(&self, cause: &rusqlite::Error) -> Error {
-        fault::error(cause, self.access.as_ref().map(Access::path))
+    fn error(&self, cause: &rusqlite::Error) -> Error {
+        errors::error(cause, self.access.as_ref().map(FileAccess::path))
     }
 
     fn check(&mut self, sql: &Sql) -> Result<()> {
         if self.read_only && !self.checked.contains(sql.text()) {
-            statement::check_read_only(sql.text(), Dialect::Sqlite)?;
+            check_read_only(sql.text(), Dialect::Sqlite)?;
             if self.checked.len() >= STATEMENTS {
                 self.checked.clear();
             }
@@ -116,25 +115,28 @@ impl FileSession {
             return Err(late());
         }
         self.check(job.sql)?;
-        self.watch.arm(limit);
-        allow_values(&self.connection, job.max_cell_bytes).map_err(|cause| self.fault(&cause))?;
+        self.stop_signal.set_deadline(limit);
+        allow_values(&self.connection, job.max_cell_bytes).map_err(|cause| self.error(&cause))?;
         if !self.read_only {
-            self.watch.hold_locks(&mut self.connection).map_err(|cause| self.fault(&cause))?;
+            let installed = self.stop_signal.install_busy_handler(&mut self.connection);
+            installed.map_err(|cause| self.error(&cause))?;
         }
-        let done = self.stream(job.sql, job.max_cell_bytes, job.sink);
-        let is_as_before = self.connection.is_autocommit() && leaves_nothing(job.sql.text());
-        self.is_changed |= !self.read_only && !is_as_before;
-        done.map_err(|error| match error.reason() {
-            Reason::Cancelled | Reason::Locked if self.watch.cancelled() => {
+        let result = self.stream(job.sql, job.max_cell_bytes, job.sink);
+        if !self.read_only {
+            let is_as_before = self.connection.is_autocommit() && leaves_session_unchanged(job.sql.text());
+            self.is_changed |= !is_as_before;
+        }
+        result.map_err(|error| match error.reason() {
+            Reason::Cancelled | Reason::Locked if self.stop_signal.is_cancelled() => {
                 Error::new(Reason::Cancelled, "the query was cancelled")
             }
-            Reason::Cancelled => fault::interrupted(late()),
+            Reason::Cancelled => late().with_sqlstate("SQLITE_INTERRUPT"),
             _ => error,
         })
     }
 
-    fn stream(&self, sql: &Sql, longest: usize, sink: &mut dyn RowSink) -> Result<()> {
-        let failed = |cause| with_position(self.fault(&cause), sql.text());
+    fn stream(&self, sql: &Sql, max_cell_bytes: usize, sink: &mut dyn RowSink) -> Result<()> {
+        let failed = |cause| with_position(self.error(&cause), sql.text());
         let mut statement = self.connection.prepare_cached(sql.text()).map_err(failed)?;
         if self.read_only && !statement.readonly() {
             return Err(Error::new(Reason::ReadOnly, "the statement would write")
@@ -148,7 +150,7 @@ impl FileSession {
         };
         sink.columns(&columns(row.as_ref(), |column| storage_class(row, column)))?;
         let count = row.as_ref().column_count();
-        while sink.row(&InPlace::checked(row, count, longest)?)? == Flow::Continue {
+        while sink.row(&RowInPlace::checked(row, count, max_cell_bytes)?)? == Flow::Continue {
             let Some(next) = rows.next().map_err(failed)? else { break };
             row = next;
         }
@@ -161,10 +163,14 @@ impl FileSession {
             let start = Instant::now();
             let verdict = self.run_one(job, by);
             // Also after an error, which may come of what was read in the middle of a write.
-            if let Err(error) = self.undisturbed() {
+            let undisturbed = self.access.as_ref().map_or(Ok(()), FileAccess::check_undisturbed);
+            if let Err(error) = undisturbed {
                 return Health::Lost(error);
             }
-            if verdict.as_ref().is_err_and(|error| spoils(error.reason())) {
+            // After these the file or the connection is not what it was; a deadline of our own leaves nothing behind.
+            if let Err(error) = &verdict
+                && matches!(error.reason(), Reason::Server | Reason::Connect | Reason::Cancelled)
+            {
                 health = Health::Spent;
             }
             job.sink.end(verdict, start.elapsed());
@@ -174,32 +180,27 @@ impl FileSession {
 
     /// `BEGIN` and `COMMIT` of the batch. A session that may write commits each statement by itself, so that one
     /// job's timeout does not take back another's work.
-    fn transaction(&self, word: &str) -> Result<()> {
+    fn transaction(&self, statement: &str) -> Result<()> {
         if !self.read_only {
             return Ok(());
         }
-        let failed = |cause| self.fault(&cause);
-        self.connection.prepare_cached(word).and_then(|mut done| done.execute([])).map_err(failed).map(|_| ())
+        let done = self.connection.prepare_cached(statement).and_then(|mut statement| statement.execute([]));
+        done.map(drop).map_err(|cause| self.error(&cause))
     }
 }
 
-/// After these the file or the connection is not what it was; a deadline of our own leaves nothing behind.
-fn spoils(reason: Reason) -> bool {
-    matches!(reason, Reason::Server | Reason::Connect | Reason::Cancelled)
-}
-
 /// True for a statement after which its session is what it was before. A pragma, an attached file, a temporary table, an
-/// open transaction are for nobody else: the next batch has a session of its own.
-fn leaves_nothing(sql: &str) -> bool {
+/// open transaction are for no other query: the next batch has a session of its own.
+fn leaves_session_unchanged(sql: &str) -> bool {
     ["SELECT", "WITH", "VALUES", "EXPLAIN", "INSERT", "REPLACE", "UPDATE", "DELETE"]
         .iter()
-        .any(|word| statement::begins_with(sql, &[word], Dialect::Sqlite))
+        .any(|word| begins_with(sql, &[word], Dialect::Sqlite))
 }
 
-impl Session for FileSession {
+impl Session for SqliteSession {
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
-        self.watch.forget_cancel();
-        if let Err(error) = self.still().and_then(|()| self.transaction("BEGIN")) {
+        self.stop_signal.forget_cancel();
+        if let Err(error) = self.check_unchanged().and_then(|()| self.transaction("BEGIN")) {
             return Health::Lost(error);
         }
         let health = self.run_all(jobs, by);
@@ -207,7 +208,7 @@ impl Session for FileSession {
     }
 
     fn ping(&mut self, _by: Deadline) -> Health {
-        match self.still().and_then(|()| self.probe().map_err(|cause| self.fault(&cause))) {
+        match self.check_unchanged().and_then(|()| self.probe().map_err(|cause| self.error(&cause))) {
             Ok(()) => Health::Clean,
             Err(error) => Health::Lost(error),
         }
@@ -219,17 +220,23 @@ impl Session for FileSession {
     }
 
     fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
-        self.still()?;
+        self.check_unchanged()?;
         self.check(sql)?;
-        self.watch.forget_cancel();
-        self.watch.arm(by);
-        let failed = |cause| with_position(self.fault(&cause), sql.text());
+        self.stop_signal.forget_cancel();
+        self.stop_signal.set_deadline(by);
+        let failed = |cause| with_position(self.error(&cause), sql.text());
         let statement = self.connection.prepare(sql.text()).map_err(failed)?;
         Ok(Some(columns(&statement, |_| "any")))
     }
 
+    /// SQLite has no users: what the file's mode allows counts, and only where `read_only` is false. SQLite itself reports
+    /// what came of that.
     fn privileges(&mut self, _: Deadline) -> Result<Privileges> {
-        privileges::of(&self.connection).map_err(|cause| self.fault(&cause))
+        let may_only_read = self.connection.is_readonly("main").map_err(|cause| self.error(&cause))?;
+        let risk =
+            "`read_only: false`, and this process may write the file: leave the key out if no query writes";
+        let risks = if may_only_read { Vec::new() } else { vec![risk.to_owned()] };
+        Ok(Privileges { user: None, risks, grants: Vec::new() })
     }
 
     /// Every batch is one read transaction already.
@@ -247,28 +254,28 @@ impl Session for FileSession {
 }
 
 /// A row where SQLite keeps it, valid until the next step.
-struct InPlace<'r>(&'r rusqlite::Row<'r>);
+struct RowInPlace<'r>(&'r rusqlite::Row<'r>);
 
-impl<'r> InPlace<'r> {
+impl<'r> RowInPlace<'r> {
     /// The row, unless one of its values is too long.
-    fn checked(row: &'r rusqlite::Row<'r>, columns: usize, longest: usize) -> Result<Self> {
+    fn checked(row: &'r rusqlite::Row<'r>, columns: usize, max_cell_bytes: usize) -> Result<Self> {
         for column in 0..columns {
             if let Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) = row.get_ref(column)
-                && bytes.len() > longest
+                && bytes.len() > max_cell_bytes
             {
                 let name = row.as_ref().column_name(column).unwrap_or_default();
                 let what = format!(
                     "the value of column `{}`",
                     bounded_text::cut(name, bounded_text::MAX_NAME_BYTES)
                 );
-                return Err(value_too_long(&what, longest));
+                return Err(value_too_long(&what, max_cell_bytes));
             }
         }
-        Ok(InPlace(row))
+        Ok(RowInPlace(row))
     }
 }
 
-impl Row for InPlace<'_> {
+impl Row for RowInPlace<'_> {
     fn cell(&self, column: usize) -> Result<Cell<'_>> {
         let value =
             self.0.get_ref(column).map_err(|cause| Error::new(Reason::Protocol, cause.to_string()))?;
@@ -288,21 +295,18 @@ impl Row for InPlace<'_> {
 
 /// The result's columns. The type is the declared one, or for an expression what `class` says.
 fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> Vec<Column> {
-    let described = statement.columns().enumerate();
-    described
-        .map(|(index, column)| Column {
-            name: bounded_text::cut(column.name(), LONGEST_COLUMN).into(),
-            type_name: bounded_text::cut(
-                column.decl_type().unwrap_or_else(|| class(index)),
-                bounded_text::MAX_NAME_BYTES,
-            )
-            .into(),
+    let column = |(index, column): (usize, rusqlite::Column<'_>)| {
+        let declared = column.decl_type().unwrap_or_else(|| class(index));
+        Column {
+            name: bounded_text::cut(column.name(), LONGEST_COLUMN_NAME).into(),
+            type_name: bounded_text::cut(declared, bounded_text::MAX_NAME_BYTES).into(),
             advice: advice::DATE,
             quote: '"',
             // Whatever is declared, a cell holds what was put there.
             content: ColumnContent::Unknown,
-        })
-        .collect()
+        }
+    };
+    statement.columns().enumerate().map(column).collect()
 }
 
 fn storage_class(row: &rusqlite::Row<'_>, column: usize) -> &'static str {

@@ -10,7 +10,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::file;
 
-/// A `-wal` that is not longer than its header holds no change.
+/// A `-wal` that is not longer than its header has no changes.
 const WAL_HEADER: u64 = 32;
 /// Bits of a mode: a group's and others' right to write, and a folder whose files get its own group.
 const GROUP_WRITES: u32 = 0o020;
@@ -26,7 +26,7 @@ pub(super) struct SideFiles {
 }
 
 impl SideFiles {
-    /// Those of `database`, which is no symbolic link: SQLite puts them beside the file that a link leads to.
+    /// Those of `database`, which is not a symbolic link: SQLite puts them beside the file that a link leads to.
     pub(super) fn of(database: &Path) -> Self {
         let with = |suffix: &str| {
             let mut path = database.as_os_str().to_owned();
@@ -44,7 +44,7 @@ impl SideFiles {
         &self.shm
     }
 
-    /// One that is a pipe, a device or a socket, and what it is: SQLite would wait for it for ever.
+    /// One that is a pipe, a device or a socket, and what it is: SQLite would wait for it forever.
     pub(super) fn special(&self) -> Option<(&Path, &'static str)> {
         [&self.wal, &self.shm, &self.journal].into_iter().find_map(|path| {
             Some((path.as_path(), file::special_kind(std::fs::symlink_metadata(path).ok()?.file_type())?))
@@ -56,7 +56,7 @@ impl SideFiles {
         is_hot(&self.journal).then_some(self.journal.as_path())
     }
 
-    /// True where neither a `-wal` nor a journal lies beside the database.
+    /// True where there is neither a `-wal` nor a journal beside the database.
     pub(super) fn none_there(&self) -> bool {
         [&self.wal, &self.journal].into_iter().all(|path| exists(path).is_ok_and(|there| !there))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::sqlite::File;
+use sql_exporter::driver::sqlite::SqliteFile;
 use sql_exporter::driver::{Column, Endpoint, Flow, Health, Row, RowSink, Sql};
 use sql_exporter::error::{Error, Reason};
 
@@ -16,12 +16,12 @@ use super::{LONG, Shop, file, open, refusal};
 fn session_sql_may_attach_another_file_and_reads_it_only() {
     let (shop, other) = (Shop::new(), Shop::new());
     let attach = format!("ATTACH '{}' AS other", other.path().display());
-    let mut session = open(&File { session_sql: vec![attach], ..shop.file() }).expect("a session");
+    let mut session = open(&SqliteFile { session_sql: vec![attach], ..shop.file() }).expect("a session");
     assert_eq!(run(&mut *session, "SELECT count(*) FROM other.orders", LONG).0.good(), [["Int(2)"]]);
     let (sink, _) = run(&mut *session, "WITH x AS (SELECT 1) DELETE FROM other.orders", LONG);
     assert_eq!(sink.reason(), Reason::ReadOnly);
 
-    let broken = refusal(&File { session_sql: vec!["SELEC 1".into()], ..shop.file() });
+    let broken = refusal(&SqliteFile { session_sql: vec!["SELEC 1".into()], ..shop.file() });
     assert_eq!(broken.to_string(), "session_sql failed: syntax error");
 }
 
@@ -30,7 +30,7 @@ fn a_missing_file_is_an_error_with_its_path_and_not_a_new_database() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("none.db");
     for read_only in [true, false] {
-        let error = refusal(&File { read_only, ..file(&path) });
+        let error = refusal(&SqliteFile { read_only, ..file(&path) });
         assert_eq!(error.reason(), Reason::Connect);
         assert!(error.to_string().contains(&path.display().to_string()), "{error}");
         assert!(!path.exists());
@@ -80,7 +80,7 @@ fn an_immutable_file_is_read_without_its_wal_and_without_making_files() {
     );
     let strange = shop.folder.path().join("50% ?a#b.db");
     std::fs::copy(shop.path(), &strange).expect("a copy");
-    let mut session = open(&File { immutable: true, ..file(&strange) }).expect("a session");
+    let mut session = open(&SqliteFile { immutable: true, ..file(&strange) }).expect("a session");
     assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(3)"]]);
     let made = std::fs::read_dir(shop.folder.path()).expect("a folder").count();
     assert_eq!(made, 2, "shop.db and its copy");
@@ -126,7 +126,7 @@ fn a_wal_database_that_nobody_has_open_is_read_where_no_file_can_be_made() {
     let shared_memory = shop.folder.path().join("shop.db-shm");
     std::os::unix::fs::symlink("nowhere/at/all", shared_memory).expect("a link in its place");
     for immutable in [false, true] {
-        let mut session = open(&File { immutable, ..shop.file() }).expect("a session");
+        let mut session = open(&SqliteFile { immutable, ..shop.file() }).expect("a session");
         assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(2)"]]);
     }
 }
@@ -145,7 +145,7 @@ fn a_wal_database_that_nobody_has_open_is_read_without_making_files() {
     let shop = Shop::new();
     shop.write("PRAGMA journal_mode = WAL");
     for read_only in [true, false] {
-        let mut session = open(&File { read_only, ..shop.file() }).expect("a session");
+        let mut session = open(&SqliteFile { read_only, ..shop.file() }).expect("a session");
         assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(2)"]]);
         assert!(session.describe(&Sql::new("SELECT id FROM orders"), Deadline::within(LONG)).is_ok());
         assert!(matches!(session.ping(Deadline::within(LONG)), Health::Clean));
@@ -244,12 +244,12 @@ fn the_journal_of_an_interrupted_write_is_named_and_what_it_undoes_is_never_show
     assert_eq!((error.reason(), error.sqlstate()), (Reason::Connect, Some("SQLITE_READONLY_ROLLBACK")));
     assert!(error.message().contains("shop.db-journal"), "{error}");
     assert!(!error.to_string().contains("immutable"), "{error}");
-    let error = refusal(&File { immutable: true, ..shop.file() });
+    let error = refusal(&SqliteFile { immutable: true, ..shop.file() });
     assert!(error.message().contains("shop.db-journal holds"), "{error}");
     // The advice: its owner opens it once.
     shop.write("SELECT 1 FROM orders");
     for immutable in [false, true] {
-        let mut session = open(&File { immutable, ..shop.file() }).expect("a session");
+        let mut session = open(&SqliteFile { immutable, ..shop.file() }).expect("a session");
         let sql = "SELECT count(*) FROM orders WHERE amount = 999";
         assert_eq!(run(&mut *session, sql, LONG).0.good(), [["Int(0)"]]);
     }
@@ -272,7 +272,7 @@ fn a_session_that_is_open_is_told_of_an_interrupted_write() {
 fn a_file_called_immutable_is_refused_while_changes_lie_beside_it_or_come() {
     let shop = Shop::new();
     shop.write("PRAGMA journal_mode = WAL");
-    let immutable = File { immutable: true, ..shop.file() };
+    let immutable = SqliteFile { immutable: true, ..shop.file() };
     let count = "SELECT count(*) FROM orders";
     let mut idle = open(&immutable).expect("a session");
     assert_eq!(run(&mut *idle, count, LONG).0.good(), [["Int(2)"]]);
@@ -296,7 +296,7 @@ fn an_application_in_exclusive_mode_is_said_to_lock_the_database() {
     application
         .execute_batch("PRAGMA locking_mode = EXCLUSIVE; INSERT INTO orders VALUES (3, 'x', 1)")
         .expect("written");
-    let error = refusal(&File { connect_timeout: Duration::from_millis(50), ..shop.file() });
+    let error = refusal(&SqliteFile { connect_timeout: Duration::from_millis(50), ..shop.file() });
     assert_eq!(error.reason(), Reason::Locked);
     assert!(error.message().ends_with("is locked exclusively by another process"), "{error}");
     drop(application);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::sqlite::File;
+use sql_exporter::driver::sqlite::SqliteFile;
 use sql_exporter::driver::{Health, Job, Sql};
 use sql_exporter::error::Reason;
 
@@ -47,7 +47,7 @@ fn what_only_reads_is_allowed() {
 #[test]
 fn a_target_that_may_write_writes_and_stays_in_time() {
     let shop = Shop::new();
-    let mut session = open(&File { read_only: false, ..shop.file() }).expect("a session");
+    let mut session = open(&SqliteFile { read_only: false, ..shop.file() }).expect("a session");
     assert_eq!(
         run(&mut *session, "INSERT INTO orders VALUES (3, 'x', 1) RETURNING id", LONG).0.good(),
         [["Int(3)"]]
@@ -129,7 +129,7 @@ fn functions_that_reach_outside_are_refused() {
     shop.write("CREATE VIRTUAL TABLE texts USING fts4(body); INSERT INTO texts VALUES ('hello')");
     let before = std::fs::read(shop.path()).expect("read");
     for read_only in [true, false] {
-        let mut session = open(&File { read_only, ..shop.file() }).expect("a session");
+        let mut session = open(&SqliteFile { read_only, ..shop.file() }).expect("a session");
         for sql in [
             "SELECT load_extension('/tmp/x')",
             "SELECT Fts3_Tokenizer('simple', x'4141414141414141')",
@@ -180,7 +180,7 @@ fn a_session_that_was_changed_is_not_used_again() {
         ("DELETE FROM orders WHERE id = 9", false),
         ("SELECT 1", false),
     ] {
-        let mut session = open(&File { read_only: false, ..shop.file() }).expect("a session");
+        let mut session = open(&SqliteFile { read_only: false, ..shop.file() }).expect("a session");
         let (sink, health) = run(&mut *session, sql, LONG);
         assert_eq!(sink.verdict, Some(Ok(())), "{sql}");
         assert_eq!(matches!(health, Health::Spent), is_changed, "{sql}: {health:?}");

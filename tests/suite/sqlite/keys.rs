@@ -71,7 +71,7 @@ fn what_names_no_file_is_refused_in_words() {
         ("{url: 'sqlite:a.db', database: a.db}", "`url` and `database` both name the file: keep one"),
         (
             "{url: 'sqlite://user:hunter2@a.db'}",
-            "a file has no host, which stands after `//`: write sqlite:RELATIVE/PATH or sqlite:///ABSOLUTE/PATH",
+            "a file has no host, which would follow `//`: write sqlite:RELATIVE/PATH or sqlite:///ABSOLUTE/PATH",
         ),
         ("{url_file: /nowhere/url}", "cannot read /nowhere/url: No such file or directory (os error 2)"),
         ("{database: a.db, params: {cache: shared}}", "SQLite knows no parameter `cache`, only `immutable`"),

@@ -287,7 +287,7 @@ fn where_only_new_files_would_help_the_owner_is_told_what_to_do_and_that_helps()
         // As in a copy of the database and its changes.
         std::fs::remove_file(stage.beside("-shm")).expect("it was there");
         let seen = stage.scrape(user);
-        assert!(seen.contains("app.db-wal lies beside it without app.db-shm"), "{seen}");
+        assert!(seen.contains("app.db-wal exists beside it without app.db-shm"), "{seen}");
         assert!(seen.contains(".tables; or run the exporter as that user"), "{seen}");
         assert!(!stage.beside("-shm").exists() && !seen.contains("\nq{"), "{seen}");
         stage.check_owner("refused");

@@ -1,4 +1,4 @@
-//! SQLite's result codes → our reasons, in words. A new mapping is one line in [`CODES`].
+//! SQLite's result codes as errors of ours. A new mapping is one line in [`CODES`].
 
 use std::path::Path;
 
@@ -6,14 +6,15 @@ use nix::unistd::{AccessFlags, eaccess};
 use rusqlite::ffi;
 
 use crate::driver::bounded_text;
+use crate::driver::sql_lexer::position_of;
 use crate::error::{Error, Reason, SqlPosition};
 
 use super::side_files::SideFiles;
 
-/// What to do where a lock cannot be had at all.
+/// What to do where there are no locks at all.
 const NO_LOCKS: &str =
     "put the database on a file system with locks, which network and shared folders often lack";
-/// The other way, where the file alone is what was committed.
+/// What else to do, where the file alone is what was committed.
 const OR_IMMUTABLE: &str = "; if nobody writes it while the exporter runs, set params: {immutable: true}";
 
 /// One result code.
@@ -22,7 +23,7 @@ struct Code {
     /// As in SQLite's documentation.
     name: &'static str,
     reason: Reason,
-    /// What happened, where SQLite's own words say less; `{db}` is the file's name.
+    /// What happened, where SQLite's own message says less; `{db}` is the file's name.
     what: &'static str,
     /// What to do; `{path}` is the file's path, `{open}` a command that opens the database as a writer.
     hint: &'static str,
@@ -48,19 +49,19 @@ const CODES: &[Code] = codes! {
     SQLITE_BUSY Locked "" "";
     SQLITE_BUSY_RECOVERY Locked "another process recovers {db}-wal after a crash" "if that does not end, a process hangs that has the database open: fuser {path} names it";
     SQLITE_BUSY_SNAPSHOT Conflict "another connection wrote the database after this one had begun to read" "the next scrape tries again";
-    SQLITE_BUSY_TIMEOUT Locked "another process did not give up its lock in time" "give the query a longer timeout, or let the application hold its locks for a shorter time";
+    SQLITE_BUSY_TIMEOUT Locked "another process did not release its lock in time" "give the query a longer timeout, or let the application hold its locks for a shorter time";
     SQLITE_LOCKED Locked "" "";
     SQLITE_LOCKED_SHAREDCACHE Locked "" "";
     SQLITE_LOCKED_VTAB Locked "" "";
     SQLITE_PROTOCOL Locked "other processes changed {db}-wal again and again while the query began" "the next scrape tries again";
-    SQLITE_NOLFS Connect "the file system has no files of this size" "move the database to another file system";
+    SQLITE_NOLFS Connect "the file system does not support files of this size" "move the database to another file system";
     SQLITE_INTERRUPT Cancelled "" "";
     SQLITE_AUTH ReadOnly "" "";
     SQLITE_READONLY ReadOnly "" FOLDER_WRITES;
-    SQLITE_READONLY_RECOVERY Connect "{db}-wal has to be recovered after a crash, which needs a user who may write" OWNER_OPENS;
+    SQLITE_READONLY_RECOVERY Connect "{db}-wal has to be recovered after a crash, which needs a user with write access" OWNER_OPENS;
     SQLITE_READONLY_CANTLOCK Connect "{db}-shm cannot be locked, as this user may not write it" "run the exporter as the owner of the database, or let its user write {db}-shm";
-    SQLITE_READONLY_CANTINIT Connect "{db}-shm is not set up, as nobody who may write it has the database open" OWNER_OPENS;
-    SQLITE_READONLY_ROLLBACK Connect "an interrupted write left {db}-journal: what was committed can be read once a user who may write has rolled it back" OWNER_OPENS;
+    SQLITE_READONLY_CANTINIT Connect "{db}-shm is not set up, as no process with write access has the database open" OWNER_OPENS;
+    SQLITE_READONLY_ROLLBACK Connect "an interrupted write left {db}-journal: what was committed can be read once a user with write access has rolled it back" OWNER_OPENS;
     SQLITE_READONLY_DBMOVED Connect "the database file was moved or removed while it was open" "check the path: the next scrape opens what is there";
     SQLITE_READONLY_DIRECTORY Connect "this user may not make files in the folder of {db}" FOLDER_WRITES;
     SQLITE_PERM Permission "" "let this user read the file and search the folders that lead to it";
@@ -95,11 +96,11 @@ const CODES: &[Code] = codes! {
     SQLITE_IOERR_DIR_FSYNC Server "the folder could not be written to the disk" DISK;
     SQLITE_IOERR_TRUNCATE Server "a file could not be cut" DISK;
     SQLITE_IOERR_FSTAT Server "the size of a file could not be read" DISK;
-    SQLITE_IOERR_UNLOCK Server "a lock could not be given back" NO_LOCKS;
+    SQLITE_IOERR_UNLOCK Server "a lock could not be released" NO_LOCKS;
     SQLITE_IOERR_RDLOCK Server "a lock for reading could not be taken" NO_LOCKS;
     SQLITE_IOERR_DELETE Server "a file beside the database could not be removed" FOLDER_WRITES;
     SQLITE_IOERR_NOMEM Server "there was no memory for a file operation" "the machine or the container has no memory left";
-    SQLITE_IOERR_ACCESS Server "the files beside {db} could not be looked at" DISK;
+    SQLITE_IOERR_ACCESS Server "the files beside {db} could not be examined" DISK;
     SQLITE_IOERR_CHECKRESERVEDLOCK Server "the locks of other processes could not be read" NO_LOCKS;
     SQLITE_IOERR_LOCK Server "a lock could not be taken" NO_LOCKS;
     SQLITE_IOERR_CLOSE Server "a file could not be closed" DISK;
@@ -107,8 +108,8 @@ const CODES: &[Code] = codes! {
     SQLITE_IOERR_SHMSIZE Server "{db}-shm could not be made larger" "free space on the disk of the database";
     SQLITE_IOERR_SHMLOCK Server "{db}-shm could not be locked" SHARED_MEMORY;
     SQLITE_IOERR_SHMMAP Server "{db}-shm could not be mapped as shared memory" SHARED_MEMORY;
-    SQLITE_IOERR_SEEK Server "a place in the file could not be reached" DISK;
-    SQLITE_IOERR_DELETE_NOENT Server "a file beside the database was gone before it was removed" "";
+    SQLITE_IOERR_SEEK Server "a position in the file could not be reached" DISK;
+    SQLITE_IOERR_DELETE_NOENT Server "a file beside the database did not exist when it was to be removed" "";
     SQLITE_IOERR_MMAP Server "the file could not be mapped into memory" DISK;
     SQLITE_IOERR_GETTEMPPATH Server "there is no folder for temporary files" "make /tmp writable for this user, or name a folder in SQLITE_TMPDIR";
     SQLITE_IOERR_CONVPATH Server "the path of {db} cannot be converted for this system" "name the file by a shorter path of plain letters";
@@ -121,51 +122,41 @@ const CODES: &[Code] = codes! {
     SQLITE_IOERR_CODEC Server "the file could not be decrypted" ENCRYPTED;
 };
 
-/// Our error for SQLite's: reason, message, the code's name, and what to change. `file` is the database's.
+/// The error for one of SQLite's: reason, message, the code's name, and what to change. `file` is the database's.
 pub(super) fn error(cause: &rusqlite::Error, file: Option<&Path>) -> Error {
-    let mut spot = None;
-    let (code, message) = match cause {
-        rusqlite::Error::SqliteFailure(code, message) => (code.extended_code, message.clone()),
+    let cut = |message: &str| bounded_text::cut(message, bounded_text::MAX_MESSAGE_BYTES);
+    match cause {
+        // A trigger, a view or a document in the database may put any text into the message.
+        rusqlite::Error::SqliteFailure(code, message) => {
+            let message = message.as_deref().unwrap_or(ffi::code_to_str(code.extended_code));
+            coded(code.extended_code, cut(message), file)
+        }
         rusqlite::Error::SqlInputError { error, msg, sql, offset } => {
-            spot = spot_at(sql, *offset);
-            (error.extended_code, Some(near(msg, spot)))
+            let byte = usize::try_from(*offset).ok().filter(|byte| sql.is_char_boundary(*byte));
+            let Some(position) = byte.map(|byte| position_of(sql, byte)) else {
+                return coded(error.extended_code, cut(msg), file);
+            };
+            let SqlPosition { line, column } = position;
+            let message = format!("{msg} (line {line}, column {column} of the statement)");
+            coded(error.extended_code, cut(&message), file).at_sql_position(position)
         }
-        rusqlite::Error::MultipleStatement => return Error::new(Reason::Sql, "more than one statement"),
-        other => {
-            return Error::new(
-                Reason::Sql,
-                bounded_text::cut(&other.to_string(), bounded_text::MAX_MESSAGE_BYTES),
-            );
-        }
-    };
-    // A trigger, a view or a document in the database may put any text into it.
-    let message = message.map_or_else(
-        || ffi::code_to_str(code).to_owned(),
-        |message| bounded_text::cut(&message, bounded_text::MAX_MESSAGE_BYTES),
-    );
-    let error = coded(code, message, file);
-    match spot {
-        Some(spot) => error.at_sql_position(spot),
-        None => error,
+        rusqlite::Error::MultipleStatement => Error::new(Reason::Sql, "more than one statement"),
+        other => Error::new(Reason::Sql, cut(&other.to_string())),
     }
 }
 
 /// The error of a code; `message` is what SQLite says.
 fn coded(code: i32, message: String, file: Option<&Path>) -> Error {
-    let by = |wanted: i32| CODES.iter().find(|known| known.code == wanted);
-    let exact = by(code);
-    let Some(known) = exact.or_else(|| by(code & 0xff)) else {
-        let name = if code == ffi::SQLITE_ERROR {
-            "SQLITE_ERROR".to_owned()
-        } else {
-            format!("SQLITE_ERROR {code}")
-        };
-        return Error::new(Reason::Sql, message).with_sqlstate(name);
+    let find = |wanted: i32| CODES.iter().find(|known| known.code == wanted);
+    let Some(known) = find(code).or_else(|| find(code & 0xff)) else {
+        let number = if code == ffi::SQLITE_ERROR { String::new() } else { format!(" {code}") };
+        return Error::new(Reason::Sql, message).with_sqlstate(format!("SQLITE_ERROR{number}"));
     };
-    let message = if exact.is_some() && !known.what.is_empty() { filled(known.what, file) } else { message };
-    let name = if exact.is_some() { known.name.to_owned() } else { format!("{} {code}", known.name) };
+    let is_exact = known.code == code;
+    let message = if is_exact && !known.what.is_empty() { filled(known.what, file) } else { message };
+    let name = if is_exact { known.name.to_owned() } else { format!("{} {code}", known.name) };
     let error = Error::new(known.reason, message).with_sqlstate(name);
-    let unreadable = (code == ffi::SQLITE_CANTOPEN).then(|| file.and_then(unreadable)).flatten();
+    let unreadable = file.filter(|_| code == ffi::SQLITE_CANTOPEN).and_then(unreadable);
     match (unreadable, known.hint) {
         (Some(hint), _) => error.with_hint(hint),
         (None, "") => error,
@@ -176,58 +167,46 @@ fn coded(code: i32, message: String, file: Option<&Path>) -> Error {
 
 /// What to do where the file system has no locks. `immutable` only where nothing beside the file belongs to it.
 pub(super) fn without_locks(file: Option<&Path>) -> String {
-    let beside = file.and_then(|file| file.canonicalize().ok()).map(|path| SideFiles::of(&path));
-    let alone = beside.is_some_and(|beside| beside.none_there());
-    format!("{NO_LOCKS}{}", if alone { OR_IMMUTABLE } else { "" })
+    let path = file.and_then(|file| file.canonicalize().ok());
+    let is_alone = path.is_some_and(|path| SideFiles::of(&path).none_there());
+    format!("{NO_LOCKS}{}", if is_alone { OR_IMMUTABLE } else { "" })
 }
 
-/// The error for a journal that has to be rolled back, where SQLite is not asked.
+/// The error for a journal that must be rolled back, where SQLite is not asked.
 pub(super) fn hot_journal(file: &Path) -> Error {
-    let told = coded(ffi::SQLITE_READONLY_ROLLBACK, String::new(), Some(file));
-    opening(&told, file)
+    opening(&coded(ffi::SQLITE_READONLY_ROLLBACK, String::new(), Some(file)), file)
 }
 
-/// `told` as the reason why `file` was not opened. What would write cannot be meant there.
-pub(super) fn opening(told: &Error, file: &Path) -> Error {
-    let reason = if told.reason() == Reason::ReadOnly { Reason::Connect } else { told.reason() };
-    let error =
-        told.code_for(Error::new(reason, format!("cannot open {}: {}", file.display(), told.message())));
-    match told.hint() {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    }
-}
-
-/// `error` as the reason why SQLite stopped a statement: with the code that it stopped with.
-pub(super) fn interrupted(error: Error) -> Error {
-    error.with_sqlstate("SQLITE_INTERRUPT")
+/// `cause` as the reason why `file` was not opened. What would write cannot be meant there.
+pub(super) fn opening(cause: &Error, file: &Path) -> Error {
+    let reason = if cause.reason() == Reason::ReadOnly { Reason::Connect } else { cause.reason() };
+    let message = format!("cannot open {}: {}", file.display(), cause.message());
+    let error = cause.code_for(Error::new(reason, message));
+    cause.hint().into_iter().fold(error, Error::with_hint)
 }
 
 /// A command that opens the database as a writer, which rolls back and merges what a crash has left.
-pub(super) fn shell(file: &Path) -> String {
+pub(super) fn open_command(file: &Path) -> String {
     format!("sqlite3 {} .tables", quoted(file))
 }
 
 /// A path as a shell takes it.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn filled(text: &str, file: Option<&Path>) -> String {
-    let Some(file) = file else {
-        return text
-            .replace("{db}", "the database")
-            .replace("{path}", "FILE")
-            .replace("{open}", "sqlite3 FILE .tables");
+    let (name, path) = match file {
+        Some(file) => (file.file_name().unwrap_or_default().to_string_lossy(), quoted(file)),
+        None => ("the database".into(), "FILE".to_owned()),
     };
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    text.replace("{open}", &shell(file)).replace("{path}", &quoted(file)).replace("{db}", &name)
+    text.replace("{open}", &format!("sqlite3 {path} .tables")).replace("{path}", &path).replace("{db}", &name)
 }
 
-/// Which of the files that a reader needs this user may not read. Asked without opening one: to close it would take the
-/// locks of other sessions away.
+/// Which of the files that a reader needs this user may not read. No file is opened for that: closing it would release the
+/// locks of other sessions.
 fn unreadable(file: &Path) -> Option<String> {
     let database = file.canonicalize().ok()?;
     let user = rustix::process::geteuid().as_raw();
@@ -237,23 +216,6 @@ fn unreadable(file: &Path) -> Option<String> {
         let refused = eaccess(path.as_os_str(), AccessFlags::R_OK) == Err(nix::errno::Errno::EACCES);
         refused.then(|| format!("let this user (uid {user}) read {}", Path::new(&path).display()))
     })
-}
-
-/// SQLite's message with the line of the statement it means.
-fn near(message: &str, spot: Option<SqlPosition>) -> String {
-    match spot {
-        Some(SqlPosition { line, column }) => {
-            format!("{message} (line {line}, column {column} of the statement)")
-        }
-        None => message.to_owned(),
-    }
-}
-
-/// The place of a byte in a statement.
-fn spot_at(sql: &str, offset: i32) -> Option<SqlPosition> {
-    let before = sql.get(..usize::try_from(offset).ok()?)?;
-    let last = before.rsplit('\n').next()?;
-    Some(SqlPosition { line: before.matches('\n').count() + 1, column: last.chars().count() + 1 })
 }
 
 #[cfg(test)]
@@ -308,7 +270,7 @@ mod tests {
     fn a_message_names_the_files_and_a_command_that_a_shell_takes() {
         assert_eq!(
             told(ffi::SQLITE_READONLY_ROLLBACK).to_string(),
-            "an interrupted write left shop.db-journal: what was committed can be read once a user who may write has rolled \
+            "an interrupted write left shop.db-journal: what was committed can be read once a user with write access has rolled \
              it back [SQLITE_READONLY_ROLLBACK]; open the database once as its owner: sqlite3 '/var/lib/my app/shop.db' .tables"
         );
     }

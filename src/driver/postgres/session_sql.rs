@@ -1,4 +1,4 @@
-//! `session_sql`: what stays with a session, and what each transaction sets anew.
+//! `session_sql`: what stays with a session, and what each transaction sets again.
 //!
 //! Behind a pooler that hands a server connection to another client after each transaction, what stays would reach
 //! those clients, and our own query may run without it. `SET LOCAL` ends with its transaction.
@@ -6,12 +6,12 @@
 use crate::driver::statement::{Dialect, begins_with, split_statements};
 
 /// The name of the prepared [`SessionSql::local`].
-pub(super) const NAME: &str = "sqlexp_local";
+pub(super) const LOCAL: &str = "sqlexp_local";
 
-/// One statement and the place of its entry in the configuration, from 1.
+/// One statement and the number of its entry in the configuration, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) place: usize,
+pub(super) struct SessionStatement {
+    pub(super) entry: usize,
     pub(super) sql: String,
 }
 
@@ -19,20 +19,20 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct SessionSql {
     /// For the session.
-    pub(super) lasting: Vec<Entry>,
-    /// The `SET LOCAL` ones, as one statement, and the place of the first.
-    pub(super) local: Option<Entry>,
+    pub(super) lasting: Vec<SessionStatement>,
+    /// The `SET LOCAL` ones, as one statement, and the number of the first.
+    pub(super) local: Option<SessionStatement>,
 }
 
 impl SessionSql {
-    /// Tells them apart.
+    /// Splits the entries into statements, by how long these hold.
     pub(super) fn read(entries: &[String]) -> Self {
         let (mut lasting, mut local) = (Vec::new(), Vec::new());
         for (index, text) in entries.iter().enumerate() {
             for sql in split_statements(text, Dialect::Postgres) {
                 let is_local = begins_with(sql, &["SET", "LOCAL"], Dialect::Postgres);
                 let list = if is_local { &mut local } else { &mut lasting };
-                list.push(Entry { place: index + 1, sql: sql.to_owned() });
+                list.push(SessionStatement { entry: index + 1, sql: sql.to_owned() });
             }
         }
         SessionSql { lasting, local: block(&local) }
@@ -41,7 +41,7 @@ impl SessionSql {
 
 /// One statement that runs them all. Outside a transaction block the server would warn of each by itself, in its log
 /// too, and a pooler in statement mode allows no such block.
-fn block(local: &[Entry]) -> Option<Entry> {
+fn block(local: &[SessionStatement]) -> Option<SessionStatement> {
     let first = local.first()?;
     let mut tag = "sqlexp".to_owned();
     while local.iter().any(|entry| entry.sql.contains(&tag)) {
@@ -49,7 +49,7 @@ fn block(local: &[Entry]) -> Option<Entry> {
     }
     // The line end closes a comment.
     let lines: String = local.iter().map(|entry| format!("{}\n;", entry.sql)).collect();
-    Some(Entry { place: first.place, sql: format!("DO ${tag}$BEGIN {lines}END${tag}$") })
+    Some(SessionStatement { entry: first.entry, sql: format!("DO ${tag}$BEGIN {lines}END${tag}$") })
 }
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn what_ends_with_its_transaction_is_told_from_what_stays() {
         let read = read(&["SET ROLE reader; /* now */ set  local search_path = 'a;b' -- mine", "SELECT 1;;"]);
-        let entry = |place, sql: &str| Entry { place, sql: sql.to_owned() };
+        let entry = |entry, sql: &str| SessionStatement { entry, sql: sql.to_owned() };
         assert_eq!(read.lasting, [entry(1, "SET ROLE reader"), entry(2, "SELECT 1")]);
         let block = "DO $sqlexp$BEGIN /* now */ set  local search_path = 'a;b' -- mine\n;END$sqlexp$";
         assert_eq!(read.local, Some(entry(1, block)));

@@ -1,0 +1,348 @@
+//! The server's answer to one query, message by message, into the job's sink.
+//!
+//! Knows neither how the query was sent nor what follows from a refusal: that is `session`'s.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use postgres_protocol::message::backend as tags;
+
+use crate::deadline::Deadline;
+use crate::driver::{Flow, Job};
+use crate::error::{Error, Reason, Result};
+
+use super::connection::{ExchangeError, Message, PgConnection, RowBounds, TooLong};
+use super::errors::ServerError;
+use super::guard_statement::{self, GuardRow, PgServerRole};
+use super::result_shape::{PgRow, ResultShape, ValueSpans};
+use super::values::TextStyles;
+
+/// `CopyBothResponse`, which only replication sends.
+const COPY_BOTH_TAG: u8 = b'W';
+/// Where a sink wants no more rows, the rest of a small result is read; a large one costs the session.
+const REST_BYTES: usize = 256 * 1024;
+const REST_TIME: Duration = Duration::from_millis(50);
+/// How many bytes of notices and settings may come between two rows.
+const MAX_NOTICE_BYTES: usize = 1 << 20;
+
+/// A job that is over.
+pub(super) struct JobOutcome {
+    /// What its sink is told.
+    pub(super) verdict: Result<(), JobFailure>,
+    /// The sink was told of columns: the job cannot be tried another way.
+    pub(super) has_begun: bool,
+    /// When its last row came.
+    pub(super) at: Instant,
+    /// How long it took by the server's clock; unknown after an error.
+    pub(super) took: Option<Duration>,
+    /// What is still to be read.
+    pub(super) remaining: Remaining,
+}
+
+impl JobOutcome {
+    /// The server has run it, and nothing is left to be read of it.
+    pub(super) fn has_run(&self) -> bool {
+        let is_read = matches!(self.remaining, Remaining::Group | Remaining::Nothing);
+        is_read && !matches!(self.verdict, Err(JobFailure::Server(_)))
+    }
+
+    /// An error that says nothing of the statements before it: the server has stopped it at one of its own limits, or
+    /// its table is another one after DDL.
+    pub(super) fn failed_by_itself(&self) -> bool {
+        matches!(
+            &self.verdict,
+            Err(JobFailure::Server(error))
+                if matches!(error.code.as_str(), "57014" | "55P03") || error.is_of_another_shape()
+        )
+    }
+}
+
+/// What the server still sends after the answer to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remaining {
+    /// A rest that is not worth reading: only a new session leads out of it.
+    Unread,
+    /// The answers to the jobs behind it in its group.
+    Group,
+    /// Nothing: it is ready for the next query.
+    Nothing,
+    /// Nothing, and it is inside a transaction that must be rolled back.
+    OpenTransaction,
+}
+
+impl Remaining {
+    /// It is ready.
+    pub(super) fn is_nothing(self) -> bool {
+        matches!(self, Remaining::Nothing | Remaining::OpenTransaction)
+    }
+}
+
+/// Whose fault a failure is.
+pub(super) enum JobFailure {
+    /// The server's.
+    Server(ServerError),
+    /// The sink's, or ours.
+    Ours(Error),
+}
+
+/// What the answer looks like.
+pub(super) struct ExpectedResponse {
+    /// Unknown until the server describes the rows where it was not asked before.
+    pub(super) shape: Option<Arc<ResultShape>>,
+    /// Results before the job's own: those of the guard statement.
+    pub(super) results_before: usize,
+    /// The row of its own guard statement, where the job before it in its group has read that.
+    pub(super) began: Option<GuardRow>,
+    /// Others of its group come before the next `ReadyForQuery`: a good answer ends with the row of the next one's guard
+    /// statement.
+    pub(super) leads: bool,
+    /// Only a server with this role may answer.
+    pub(super) bound_to: Option<PgServerRole>,
+}
+
+/// The answer being read.
+pub(super) struct ResponseReader<'r, 'q> {
+    job: &'r mut Job<'q>,
+    expected: ExpectedResponse,
+    /// The row of the guard statement behind it.
+    ended: Option<GuardRow>,
+    /// How the server writes texts, where a guard statement told.
+    styles: TextStyles,
+    bounds: RowBounds,
+    /// The sink knows its columns.
+    has_begun: bool,
+    /// When the last message of its own result came.
+    complete: Option<Instant>,
+    /// The sink's own end.
+    stopped: Option<Result<()>>,
+    error: Option<ServerError>,
+    /// What was read after the sink's own end.
+    rest: usize,
+}
+
+impl<'r, 'q> ResponseReader<'r, 'q> {
+    pub(super) fn new(job: &'r mut Job<'q>, expected: ExpectedResponse) -> Self {
+        let bounds = RowBounds::of_query(job.max_cell_bytes);
+        ResponseReader {
+            job,
+            expected,
+            ended: None,
+            styles: TextStyles::default(),
+            bounds,
+            has_begun: false,
+            complete: None,
+            stopped: None,
+            error: None,
+            rest: 0,
+        }
+    }
+
+    /// The row of the guard statement behind it.
+    pub(super) fn ended(&self) -> Option<GuardRow> {
+        self.ended
+    }
+
+    /// What the server is by the latest guard statement.
+    pub(super) fn role(&self) -> Option<PgServerRole> {
+        self.ended.or(self.expected.began).and_then(|row| row.role)
+    }
+
+    /// A fingerprint of the settings that others read by, where the guard statement before the query told.
+    pub(super) fn settings_before(&self) -> Option<u64> {
+        self.expected.began.and_then(|row| row.fingerprint)
+    }
+
+    /// The same of the guard statement behind it.
+    pub(super) fn settings_behind(&self) -> Option<u64> {
+        self.ended.and_then(|row| row.fingerprint)
+    }
+
+    /// Whether the query has changed them.
+    pub(super) fn has_changed_settings(&self) -> bool {
+        self.settings_before().zip(self.settings_behind()).is_some_and(|(before, behind)| before != behind)
+    }
+
+    /// Ends the session of a server that has another role now: its answer is not from the server that was asked for.
+    fn check_role(&self) -> Result<(), ExchangeError> {
+        match (self.expected.bound_to, self.expected.began.and_then(|row| row.role)) {
+            (Some(wanted), Some(found)) if wanted != found => Err(role_has_changed(found)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads up to the server's `ReadyForQuery`, or until the rest is not worth reading.
+    ///
+    /// # Errors
+    /// See [`ExchangeError`].
+    pub(super) fn read(
+        &mut self,
+        connection: &mut PgConnection,
+        spans: &mut ValueSpans,
+        by: Deadline,
+    ) -> Result<JobOutcome, ExchangeError> {
+        let (mut by, mut notices) = (by, 0);
+        self.check_role()?;
+        loop {
+            let next = connection.next(by, self.bounds).and_then(|message| {
+                notices = if message.tag == tags::DATA_ROW_TAG { 0 } else { notices + message.len() };
+                match notices {
+                    ..=MAX_NOTICE_BYTES => Ok(message),
+                    length => Err(TooLong::Message { length, most: MAX_NOTICE_BYTES }.into()),
+                }
+            });
+            let message = match next {
+                Ok(message) => message,
+                Err(error) if self.stopped.is_some() && error.kind() == io::ErrorKind::TimedOut => {
+                    return Ok(self.outcome(Remaining::Unread));
+                }
+                Err(error) => {
+                    let Some(too_long) = TooLong::of(&error) else { return Err(error.into()) };
+                    let shape = self.expected.shape.as_deref().filter(|_| self.expected.results_before == 0);
+                    self.stopped.get_or_insert_with(|| Err(too_long.of_query(shape)));
+                    self.has_begun = true;
+                    return Ok(self.outcome(Remaining::Unread));
+                }
+            };
+            let had_stopped = self.stopped.is_some();
+            if let Some(remaining) = self.take(connection, spans, &message)? {
+                return Ok(self.outcome(remaining));
+            }
+            if self.stopped.is_some() {
+                self.rest += message.len();
+                if !had_stopped {
+                    by = by.or_within(REST_TIME);
+                }
+                if self.rest > REST_BYTES {
+                    return Ok(self.outcome(Remaining::Unread));
+                }
+            }
+        }
+    }
+
+    fn outcome(&mut self, remaining: Remaining) -> JobOutcome {
+        let verdict = match (self.stopped.take(), self.error.take()) {
+            (Some(end), _) => end.map_err(JobFailure::Ours),
+            (None, Some(error)) => Err(JobFailure::Server(error)),
+            (None, None) => Ok(()),
+        };
+        let clocks = self.expected.began.zip(self.ended).map(|(began, ended)| ended.clock - began.clock);
+        let took = clocks.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
+        let at = self.complete.unwrap_or_else(Instant::now);
+        JobOutcome { verdict, has_begun: self.has_begun, at, took, remaining }
+    }
+
+    /// One message; `Some` at the end of the answer.
+    fn take(
+        &mut self,
+        connection: &mut PgConnection,
+        spans: &mut ValueSpans,
+        message: &Message,
+    ) -> Result<Option<Remaining>, ExchangeError> {
+        let is_before = self.expected.results_before > 0;
+        let is_open = !is_before && self.complete.is_none() && self.error.is_none();
+        let is_wanted = is_open && self.stopped.is_none();
+        match message.tag {
+            tags::DATA_ROW_TAG if is_wanted => self.row(connection, spans, message),
+            tags::DATA_ROW_TAG if is_before => {
+                let body = connection.body(message);
+                self.expected.began = GuardRow::read(body).or(self.expected.began);
+                if self.expected.shape.is_none() {
+                    self.styles = guard_statement::styles(body).unwrap_or_default();
+                }
+                self.check_role()?;
+            }
+            tags::DATA_ROW_TAG if self.complete.is_some() => {
+                self.ended = self.ended.or_else(|| GuardRow::read(connection.body(message)));
+                if self.expected.leads {
+                    return Ok(Some(Remaining::Group));
+                }
+            }
+            tags::ROW_DESCRIPTION_TAG if is_wanted => {
+                self.describe(ResultShape::read(connection.body(message)), connection)?;
+            }
+            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG | tags::PORTAL_SUSPENDED_TAG
+                if is_before =>
+            {
+                self.expected.results_before -= 1;
+            }
+            tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG if is_open => {
+                self.complete = Some(Instant::now());
+                if is_wanted {
+                    self.begin();
+                }
+            }
+            tags::ERROR_RESPONSE_TAG => {
+                let error = ServerError::read(connection.body(message));
+                if error.fatal {
+                    return Err(ExchangeError::Lost(error.of_statement(self.job.sql.text())));
+                }
+                self.error.get_or_insert(error);
+            }
+            tags::READY_FOR_QUERY_TAG => {
+                let is_idle = connection.body(message) == b"I";
+                return Ok(Some(if is_idle { Remaining::Nothing } else { Remaining::OpenTransaction }));
+            }
+            tags::COPY_IN_RESPONSE_TAG | tags::COPY_OUT_RESPONSE_TAG | COPY_BOTH_TAG => {
+                // The server now expects or sends a stream of its own; only a new session leads out of it.
+                self.stopped = Some(Err(Error::new(Reason::Sql, "COPY has no rows to export")));
+                self.rest = REST_BYTES;
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// The server describes the rows.
+    fn describe(
+        &mut self,
+        shape: Option<ResultShape>,
+        connection: &PgConnection,
+    ) -> Result<(), ExchangeError> {
+        let mut shape = shape.ok_or_else(ExchangeError::garbled)?;
+        connection.types().complete(&mut shape);
+        if !shape.has_chosen_formats() {
+            // Its types are not those that the formats were chosen for.
+            self.error.get_or_insert_with(ServerError::of_changed_types);
+        }
+        shape.styles = std::mem::take(&mut self.styles);
+        self.expected.shape = Some(Arc::new(shape));
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        if self.has_begun {
+            return;
+        }
+        self.has_begun = true;
+        let shape = self.expected.shape.as_ref();
+        let columns = shape.map(|shape| shape.columns.as_slice()).unwrap_or_default();
+        self.stopped = self.job.sink.columns(columns).err().map(Err);
+    }
+
+    fn row(&mut self, connection: &mut PgConnection, spans: &mut ValueSpans, message: &Message) {
+        self.begin();
+        let (None, Some(shape)) = (&self.stopped, &self.expected.shape) else { return };
+        let flow = spans.find(connection.body_mut(message), shape, self.bounds).and_then(|()| {
+            let row = PgRow { body: connection.body(message), spans, shape };
+            self.job.sink.row(&row)
+        });
+        match flow {
+            Ok(Flow::Continue) => {}
+            Ok(Flow::Stop) => self.stopped = Some(Ok(())),
+            Err(error) => self.stopped = Some(Err(error)),
+        }
+    }
+}
+
+/// The server's role or its mode is not the one that the session was opened for.
+pub(super) fn role_has_changed(found: PgServerRole) -> ExchangeError {
+    let now = match found {
+        PgServerRole { standby: true, .. } => "a standby",
+        PgServerRole { read_only: Some(true), .. } => "read-only",
+        PgServerRole { read_only: Some(false), .. } => "read-write",
+        PgServerRole { .. } => "a primary",
+    };
+    let message = format!("the server is {now} now, and target_session_attrs asked for another");
+    ExchangeError::Lost(Error::new(Reason::Connect, message))
+}

@@ -1,0 +1,318 @@
+//! How a session reads its file, and whether what it read is true.
+//!
+//! SQLite reads a database in WAL mode with two files beside it, `-wal` and `-shm`, and makes them where they do not exist,
+//! also for a reader. Made by the exporter's user they may lock the application out of its own database. So a
+//! session that only reads never lets SQLite make them:
+//!
+//! - The database is locked as any reader locks it. From then on nobody removes a `-wal`, as that takes an exclusive lock.
+//! - Where there is a `-wal`, SQLite finds both files and makes none.
+//! - Where there is none, nobody has the database open and all of it is in the main file, which is read alone. It is
+//!   written only through a `-wal`, which cannot go unnoticed: while there is none, it has not changed.
+
+use std::fmt::Display;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::process::geteuid;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Reason, Result};
+use crate::file;
+
+use super::SqliteFile;
+use super::database_file::{DatabaseFile, FileIdentity, WalLock};
+use super::errors;
+use super::side_files::{SideFiles, all_could_write, exists, owner_could_write};
+
+/// Between two looks at a lock that another process holds, or at files that it is making.
+const RETRY: Duration = Duration::from_millis(10);
+/// An application that opens a database makes `-wal` just before `-shm`.
+const LOOKS_FOR_SHM: usize = 10;
+
+/// What a session relies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReadMode {
+    /// SQLite's locks, in rollback mode.
+    Rollback,
+    /// SQLite's locks, in WAL mode, and a lock of our own that keeps the mode.
+    Wal,
+    /// The main file alone, in WAL mode: there is no `-wal`, and a lock of our own keeps one from coming and going.
+    MainFile,
+    /// That nobody writes, as the configuration says: the file has this size and this time of change.
+    Immutable(u64, Option<SystemTime>),
+    /// SQLite, in a session that may write.
+    Writing,
+}
+
+impl ReadMode {
+    fn immutable(metadata: &Metadata) -> Self {
+        ReadMode::Immutable(metadata.len(), metadata.modified().ok())
+    }
+}
+
+/// The file of one session.
+pub(super) struct FileAccess {
+    path: PathBuf,
+    file: DatabaseFile,
+    beside: SideFiles,
+    mode: ReadMode,
+    /// What `session_sql` attached.
+    attached: Vec<DatabaseFile>,
+}
+
+impl FileAccess {
+    /// Looks at the file and decides. Waits for a lock until `by` at most.
+    ///
+    /// # Errors
+    /// What cannot be opened; what could be read only with changes that are not committed, or by making files that lock the
+    /// owner out.
+    pub(super) fn open(config: &SqliteFile, by: Deadline) -> Result<FileAccess> {
+        let path = config.path.clone();
+        let failed = |cause: io::Error| unopened(&path, &cause);
+        let metadata = std::fs::metadata(&path).map_err(|cause| {
+            failed(cause).with_hint("the exporter reads databases and never makes one; a relative path starts at the file that names it")
+        })?;
+        if !metadata.is_file() {
+            return Err(Error::new(Reason::Connect, format!("{} is not a regular file", path.display())));
+        }
+        let file = DatabaseFile::open(&path).map_err(failed)?;
+        let beside = SideFiles::of(&path.canonicalize().map_err(failed)?);
+        if let Some((path, what)) = beside.special() {
+            return Err(Error::new(Reason::Connect, format!("{} is {what}", path.display()))
+                .with_hint("SQLite keeps files of its own under this name: remove it"));
+        }
+        let mut access = FileAccess { path, file, beside, mode: ReadMode::Rollback, attached: Vec::new() };
+        access.mode = if config.immutable {
+            access.check_committed()?;
+            ReadMode::immutable(&metadata)
+        } else if config.read_only {
+            access.mode_to_read(&metadata, by)?
+        } else {
+            access.check_writing(&metadata)?;
+            ReadMode::Writing
+        };
+        Ok(access)
+    }
+
+    /// The file alone, without locks and without the files beside it.
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(self.mode, ReadMode::MainFile | ReadMode::Immutable(..))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps the descriptors of attached files as long as the session: closed earlier, they would release its locks.
+    pub(super) fn keep(&mut self, attached: &mut AttachedFiles) {
+        self.attached.append(&mut attached.files);
+    }
+
+    fn mode_to_read(&self, metadata: &Metadata, by: Deadline) -> Result<ReadMode> {
+        let failed = |cause: io::Error| unopened(&self.path, &cause);
+        match self.lock(metadata, by)? {
+            WalLock::NotWal => return Ok(ReadMode::Rollback),
+            WalLock::Unknown => return Ok(ReadMode::Wal),
+            WalLock::Shared | WalLock::Busy => {}
+        }
+        if self.beside.hot_journal().is_some() {
+            return Err(errors::hot_journal(&self.path));
+        }
+        for look in 0..LOOKS_FOR_SHM {
+            if look > 0 {
+                std::thread::sleep(RETRY);
+            }
+            if !exists(self.beside.wal()).map_err(failed)? {
+                return Ok(ReadMode::MainFile);
+            }
+            if exists(self.beside.shm()).map_err(failed)? || owner_could_write(metadata) {
+                return Ok(ReadMode::Wal);
+            }
+        }
+        let (wal, shm) = (name(self.beside.wal()), name(self.beside.shm()));
+        let command = errors::open_command(&self.path);
+        Err(self
+            .locking_out(metadata, &format!("{wal} exists beside it without {shm}, which"))
+            .with_hint(format!("open it once as its owner: {command}; or run the exporter as that user")))
+    }
+
+    /// Locks a database in WAL mode; waits for another process until `by`.
+    fn lock(&self, metadata: &Metadata, by: Deadline) -> Result<WalLock> {
+        let path = self.path.display();
+        loop {
+            match self.file.lock_in_wal_mode() {
+                Ok(WalLock::Busy) if by.passed() => {
+                    let message = format!("{path} is locked exclusively by another process");
+                    return Err(Error::new(Reason::Locked, message).with_hint(
+                        "an application with `PRAGMA locking_mode = exclusive` lets nobody else read",
+                    ));
+                }
+                Ok(WalLock::Busy) => std::thread::sleep(RETRY.min(by.left())),
+                Ok(lock) => return Ok(lock),
+                Err(cause) if cause.raw_os_error() == Some(nix::libc::ENOLCK) => {
+                    let message = format!("the file system of {path} has no locks");
+                    let hint = errors::without_locks(Some(&self.path));
+                    return Err(Error::new(Reason::Connect, message).with_hint(hint));
+                }
+                // A sandbox that does not know locks of open files (gVisor). The owner needs none.
+                Err(cause)
+                    if cause.raw_os_error() == Some(nix::libc::EINVAL) && owner_could_write(metadata) =>
+                {
+                    return Ok(WalLock::Unknown);
+                }
+                Err(cause) => return Err(unopened(&self.path, &cause)),
+            }
+        }
+    }
+
+    /// A session that may write makes the files beside a database, and removes them when it ends.
+    fn check_writing(&self, metadata: &Metadata) -> Result<()> {
+        let failed = |cause: io::Error| unopened(&self.path, &cause);
+        let wal = self.beside.wal();
+        let folder = std::fs::metadata(wal.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+        let makes_files = self.file.is_wal().map_err(failed)? && !exists(wal).map_err(failed)?;
+        if !makes_files || all_could_write(metadata, &folder) {
+            return Ok(());
+        }
+        let what = format!("it is in WAL mode and nobody has it open: {}, which", name(wal));
+        Err(self
+            .locking_out(metadata, &what)
+            .with_hint("run the exporter as the owner of the file, or leave `read_only: false` out"))
+    }
+
+    fn locking_out(&self, metadata: &Metadata, what: &str) -> Error {
+        let (path, owner, user) = (self.path.display(), metadata.uid(), geteuid().as_raw());
+        let message = format!(
+            "cannot open {path}: {what} this user (uid {user}) would make, the owner of the database (uid {owner}) could \
+             not write"
+        );
+        Error::new(Reason::Connect, message)
+    }
+
+    /// Whether the main file alone is what was committed.
+    fn check_committed(&self) -> Result<()> {
+        let Some(left) = self.beside.uncommitted() else { return Ok(()) };
+        let content = if left == self.beside.wal() {
+            "committed changes that are not in it yet"
+        } else {
+            "what an interrupted write has changed in it"
+        };
+        let (path, left) = (self.path.display(), name(left));
+        let message = format!("{path} alone is not what was committed: {left} holds {content}");
+        let command = errors::open_command(&self.path);
+        Err(Error::new(Reason::Connect, message).with_hint(format!(
+            "open the database once as its owner: {command}; where an application writes it, leave `immutable: true` out"
+        )))
+    }
+
+    /// Before a batch: whether the session may go on.
+    ///
+    /// # Errors
+    /// `lost` when the path leads to another file than the one that is open, or the file is in another state than the
+    /// session was opened for: a new session sees what is there now.
+    pub(super) fn check_unchanged(&self) -> Result<()> {
+        match std::fs::metadata(&self.path).map(|metadata| FileIdentity::of(&metadata)) {
+            Ok(found) if found == self.file.identity() => {}
+            Ok(_) => return self.lost("was replaced by another file"),
+            Err(cause) => return self.lost(format!("is gone: {cause}")),
+        }
+        if self.mode != ReadMode::Rollback {
+            return self.check_undisturbed();
+        }
+        match self.file.is_wal() {
+            Ok(false) => Ok(()),
+            Ok(true) => self.lost("is in WAL mode now"),
+            Err(cause) => self.lost(format!("cannot be read: {cause}")),
+        }
+    }
+
+    /// After each query: whether nobody wrote the file while it was read without SQLite's locks.
+    ///
+    /// # Errors
+    /// `lost`: what was read may be wrong, a new session reads it again.
+    pub(super) fn check_undisturbed(&self) -> Result<()> {
+        match self.mode {
+            ReadMode::Rollback | ReadMode::Wal | ReadMode::Writing => Ok(()),
+            ReadMode::MainFile if exists(self.beside.wal()).is_ok_and(|exists| !exists) => Ok(()),
+            ReadMode::MainFile => self.lost("was opened by an application while it was read"),
+            ReadMode::Immutable(..) => {
+                self.check_committed()?;
+                let now = std::fs::metadata(&self.path).map(|metadata| ReadMode::immutable(&metadata));
+                if now.is_ok_and(|now| now == self.mode) {
+                    return Ok(());
+                }
+                self.lost("was written, although the configuration says `immutable: true`")
+            }
+        }
+    }
+
+    fn lost(&self, what: impl Display) -> Result<()> {
+        Err(Error::new(Reason::Lost, format!("{} {what}", self.path.display())))
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn unopened(path: &Path, cause: &io::Error) -> Error {
+    let error = Error::new(Reason::Connect, format!("cannot open {}: {cause}", path.display()));
+    if cause.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    let user = geteuid().as_raw();
+    error
+        .with_hint(format!("let this user (uid {user}) read the file and search the folders that lead to it"))
+}
+
+/// What `session_sql` attaches, as SQLite tells it before it opens a file.
+#[derive(Default)]
+pub(super) struct AttachedFiles {
+    files: Vec<DatabaseFile>,
+    /// Why a statement was refused.
+    pub(super) refused: Option<Error>,
+}
+
+impl AttachedFiles {
+    /// Whether `name`, the text after `ATTACH`, may be opened: not where SQLite would make files beside it that its
+    /// owner cannot write.
+    pub(super) fn admit(&mut self, name: &str) -> bool {
+        let (path, query) = match name.strip_prefix("file:") {
+            Some(uri) => uri.split_once('?').unwrap_or((uri, "")),
+            None => (name, ""),
+        };
+        let path = Path::new(path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path));
+        let beside = SideFiles::of(path);
+        let itself = || Some((path, file::special_kind(std::fs::metadata(path).ok()?.file_type())?));
+        if let Some((path, what)) = itself().or_else(|| beside.special()) {
+            let message = format!("session_sql attaches a database of which {} is {what}", path.display());
+            self.refused = Some(Error::new(Reason::Connect, message));
+            return false;
+        }
+        // A file that does not exist or cannot be read is for SQLite to report.
+        let Ok(file) = DatabaseFile::open(path) else { return true };
+        self.refused = locks_out(path, &file).filter(|_| !query.contains("immutable=1"));
+        self.files.push(file);
+        self.refused.is_none()
+    }
+}
+
+fn locks_out(path: &Path, file: &DatabaseFile) -> Option<Error> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let beside = SideFiles::of(&path.canonicalize().ok()?);
+    if owner_could_write(&metadata) || exists(beside.wal()).ok()? || !file.is_wal().ok()? {
+        return None;
+    }
+    let message = format!(
+        "session_sql attaches {}, which is in WAL mode and nobody has open: {}, which this user would make, its owner \
+         (uid {}) could not write",
+        path.display(),
+        name(beside.wal()),
+        metadata.uid()
+    );
+    let hint = "run the exporter as the owner of the file, or make it a target of its own";
+    Some(Error::new(Reason::Connect, message).with_hint(hint))
+}
