@@ -86,12 +86,17 @@ impl HttpServer {
         }))
     }
 
-    /// Opens a connection for one request.
+    /// A connection for a request; a new one for a request that is `repeated`.
     ///
     /// # Errors
     /// As [`Upstream::connect`].
-    pub(super) async fn connect(&self) -> io::Result<UpstreamConnection> {
-        self.upstream.connect().await
+    pub(super) async fn connect(&self, repeated: bool) -> io::Result<UpstreamConnection> {
+        if repeated { self.upstream.connect_once().await } else { self.upstream.connect().await }
+    }
+
+    /// As [`Upstream::give_back`].
+    pub(super) fn give_back(&self, connection: UpstreamConnection) {
+        self.upstream.give_back(connection);
     }
 
     fn end(&self) {
@@ -354,7 +359,8 @@ mod tests {
     const CROWD: usize = 12;
 
     async fn ask(backend: Arc<Backend>) {
-        let mut upstream = backend.current().unwrap().connect().await.unwrap();
+        let server = backend.current().unwrap();
+        let mut upstream = server.connect(false).await.unwrap();
         let facts = RequestFacts {
             peer: Peer::Unix,
             received: Instant::now(),
@@ -362,11 +368,17 @@ mod tests {
             over_tls: false,
         };
         let private = backend.token.header_line(&facts);
-        let request = format!("GET / HTTP/1.1\r\n{private}Connection: close\r\n\r\n");
+        let end = if upstream.is_kept() { "" } else { "Connection: close\r\n" };
+        let request = format!("GET / HTTP/1.1\r\n{private}{end}\r\n");
         upstream.stream.write_all(request.as_bytes()).await.unwrap();
         while !upstream.buffer.ends_with(b"\r\n\r\nall here") {
             assert!(upstream.read().await.unwrap() > 0, "{:?}", String::from_utf8_lossy(&upstream.buffer));
         }
+        server.give_back(upstream);
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
 
     /// All of a crowd come to a fresh server at once, and nobody gets an answer before all have asked.
@@ -377,18 +389,52 @@ mod tests {
             Response::text(200, "all here")
         };
         let backend = start(Arc::new(answer), CROWD + 1, vec![std::env::temp_dir()]);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        runtime().block_on(async {
             let all: Vec<_> = (0..CROWD).map(|_| tokio::spawn(ask(Arc::clone(&backend)))).collect();
             for one in all {
                 timeout(Duration::from_secs(30), one).await.expect("it waits behind another").unwrap();
             }
         });
+        assert_eq!(backend.current().unwrap().upstream.kept(), (3, 3));
         backend.stop();
     }
 
     #[test]
     fn no_request_waits_behind_another() {
         (0..50).for_each(|_| crowd_together());
+    }
+
+    #[test]
+    fn a_connection_that_is_abandoned_frees_its_place_when_its_thread_is_free() {
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let answer = move |_: &_| {
+            let _ = held.lock().recv();
+            Response::text(200, "all here")
+        };
+        let backend = start(Arc::new(answer), 2, vec![std::env::temp_dir()]);
+        runtime().block_on(async {
+            let server = backend.current().unwrap();
+            let mut upstream = server.connect(false).await.unwrap();
+            let facts = RequestFacts {
+                peer: Peer::Unix,
+                received: Instant::now(),
+                authenticated: false,
+                over_tls: false,
+            };
+            let request = format!("GET / HTTP/1.1\r\n{}\r\n", backend.token.header_line(&facts));
+            upstream.stream.write_all(request.as_bytes()).await.unwrap();
+            upstream.abandon();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(server.upstream.kept(), (0, 1), "the answer is not made");
+            hold.send(()).unwrap();
+            let is_free = async {
+                while server.upstream.kept() != (0, 0) {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            timeout(Duration::from_secs(30), is_free).await.expect("its place stays taken");
+        });
+        backend.stop();
     }
 }

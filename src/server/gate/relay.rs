@@ -1,6 +1,7 @@
 //! One request to the backend, one answer back: exactly as many bytes as announced, under one write deadline.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout_at;
@@ -9,6 +10,7 @@ use super::GateState;
 use super::head::{Head, Rejection};
 use crate::deadline::Deadline;
 use crate::server::Method;
+use crate::server::backend::HttpServer;
 use crate::server::backend::private_header::is_private;
 use crate::server::backend::upstream::{ByteStream, UpstreamConnection};
 
@@ -22,7 +24,7 @@ const UNREADABLE: Rejection =
 
 /// A request on its way to the backend.
 pub(super) struct RelayedRequest {
-    /// Its head.
+    /// Its head, without the empty line at the end.
     bytes: Vec<u8>,
     /// The answer has no body.
     pub(super) head_only: bool,
@@ -34,13 +36,12 @@ impl RelayedRequest {
     /// What is passed on, with the line of the private header. `keep_alive`: the connection stays open after the answer.
     pub(super) fn new(head: &Head<'_>, keep_alive: bool, private_header: &str) -> Self {
         let method = head.method.as_str();
-        let mut text = format!("{method} {} HTTP/1.1\r\n{private_header}Connection: close\r\n", head.target);
+        let mut text = format!("{method} {} HTTP/1.1\r\n{private_header}", head.target);
         for (name, value) in &head.headers {
             if !is_private(name) && !name.eq_ignore_ascii_case("authorization") {
                 text.extend([name, ": ", value, "\r\n"]);
             }
         }
-        text.push_str("\r\n");
         let head_only = head.method == Method::Head;
         RelayedRequest { bytes: text.into_bytes(), head_only, keep_alive, is_http_1_0: head.is_http_1_0 }
     }
@@ -78,19 +79,26 @@ pub(super) async fn relay(
         (true, false) => "",
     };
     let Some(announced) = answer.rewrite_head(connection, headers) else {
+        answer.upstream.abandon();
         return RelayOutcome::NotSent(UNREADABLE);
     };
     let length = if request.head_only { 0 } else { announced };
-    match timeout_at(by.moment().into(), answer.copy(client, length)).await {
+    let outcome = match timeout_at(by.moment().into(), answer.copy(client, length)).await {
         Ok(Ok(())) if keep_alive => RelayOutcome::KeepAlive,
         Ok(Ok(())) => RelayOutcome::Close,
         Ok(Err(_)) => RelayOutcome::Broken(None),
         Err(_) => RelayOutcome::Broken(Some(SLOW_READER)),
+    };
+    match outcome {
+        RelayOutcome::KeepAlive | RelayOutcome::Close => answer.server.give_back(answer.upstream),
+        RelayOutcome::Broken(_) | RelayOutcome::NotSent(_) => answer.upstream.abandon(),
     }
+    outcome
 }
 
 /// An answer whose head has arrived.
 struct Answer {
+    server: Arc<HttpServer>,
     upstream: UpstreamConnection,
     /// Where the head ends in the connection's buffer.
     head: usize,
@@ -102,7 +110,7 @@ async fn send(request: &[u8], state: &GateState) -> Result<Answer, Rejection> {
     let mut server = state.backend.current().ok_or(DOWN)?;
     let mut repeated = false;
     loop {
-        let upstream = match server.connect().await {
+        let upstream = match server.connect(repeated).await {
             Ok(upstream) => upstream,
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
                 server = state.backend.revive(&server).map_err(|_| DOWN)?;
@@ -111,8 +119,8 @@ async fn send(request: &[u8], state: &GateState) -> Result<Answer, Rejection> {
             // The gate is out of descriptors: no server died.
             Err(_) => return Err(DOWN),
         };
-        match Answer::begin(upstream, request).await {
-            Ok(answer) => return Ok(answer),
+        match begin(upstream, request).await {
+            Ok((upstream, head)) => return Ok(Answer { server, upstream, head }),
             Err(error) if error.kind() == ErrorKind::InvalidData => return Err(UNREADABLE),
             Err(error) if repeated => {
                 log::warn!("a request got no answer from the HTTP server behind the gate: {error}");
@@ -123,21 +131,26 @@ async fn send(request: &[u8], state: &GateState) -> Result<Answer, Rejection> {
     }
 }
 
-impl Answer {
-    async fn begin(mut upstream: UpstreamConnection, request: &[u8]) -> io::Result<Answer> {
-        upstream.stream.write_all(request).await?;
-        while upstream.read().await? > 0 {
-            let mut ends = upstream.buffer.windows(4).take(MAX_ANSWER_HEAD);
-            if let Some(found) = ends.position(|four| four == b"\r\n\r\n") {
-                return Ok(Answer { upstream, head: found + 4 });
-            }
-            if upstream.buffer.len() > MAX_ANSWER_HEAD {
-                return Err(ErrorKind::InvalidData.into());
-            }
+/// Sends the request in one write, so that tiny_http's thread wakes up once, and returns where the answer's head ends.
+async fn begin(mut upstream: UpstreamConnection, request: &[u8]) -> io::Result<(UpstreamConnection, usize)> {
+    upstream.buffer.extend_from_slice(request);
+    let end: &[u8] = if upstream.is_kept() { b"\r\n" } else { b"Connection: close\r\n\r\n" };
+    upstream.buffer.extend_from_slice(end);
+    upstream.stream.write_all(&upstream.buffer).await?;
+    upstream.buffer.clear();
+    while upstream.read().await? > 0 {
+        let mut ends = upstream.buffer.windows(4).take(MAX_ANSWER_HEAD);
+        if let Some(found) = ends.position(|four| four == b"\r\n\r\n") {
+            return Ok((upstream, found + 4));
         }
-        Err(ErrorKind::UnexpectedEof.into())
+        if upstream.buffer.len() > MAX_ANSWER_HEAD {
+            return Err(ErrorKind::InvalidData.into());
+        }
     }
+    Err(ErrorKind::UnexpectedEof.into())
+}
 
+impl Answer {
     /// Puts the line `connection` and the configured headers into the head, and returns the announced length (0 where
     /// none is: only the answer to a HEAD has none).
     fn rewrite_head(&mut self, connection: &str, headers: &[(String, String)]) -> Option<usize> {
