@@ -29,20 +29,20 @@ const VARIANTS: [&str; 3] = ["", ", bucket_columns: x", ", le_column: x"];
 const KEYS: &str = include_str!("keys.txt");
 
 /// The tables of `docs/configuration.md`.
-const TABLES: [Table; 9] = [
-    Table { name: "configuration", scope: "", declared: Vec::new },
-    Table { name: "included file", scope: "collector", declared: Vec::new },
-    Table { name: "defaults", scope: "defaults", declared: Vec::new },
-    Table { name: "databases.<name>", scope: "databases", declared: declared::<Database> },
-    Table { name: "queries[]", scope: "queries", declared: declared::<Query> },
-    Table { name: "metrics[]", scope: "metrics", declared: Vec::new },
-    Table { name: "exporter", scope: "exporter", declared: declared::<Exporter> },
-    Table { name: "exporter.http", scope: "http", declared: declared::<HttpLimits> },
-    Table { name: "tests[]", scope: "tests", declared: Vec::new },
+const TABLES: [KeyTable; 9] = [
+    KeyTable { name: "configuration", scope: "", declared: Vec::new },
+    KeyTable { name: "included file", scope: "collector", declared: Vec::new },
+    KeyTable { name: "defaults", scope: "defaults", declared: Vec::new },
+    KeyTable { name: "databases.<name>", scope: "databases", declared: declared::<Database> },
+    KeyTable { name: "queries[]", scope: "queries", declared: declared::<Query> },
+    KeyTable { name: "metrics[]", scope: "metrics", declared: Vec::new },
+    KeyTable { name: "exporter", scope: "exporter", declared: declared::<Exporter> },
+    KeyTable { name: "exporter.http", scope: "http", declared: declared::<HttpLimits> },
+    KeyTable { name: "tests[]", scope: "tests", declared: Vec::new },
 ];
 
 /// One table of keys.
-struct Table {
+struct KeyTable {
     /// In its marker, and in `keys.txt`.
     name: &'static str,
     /// What the mapping is called whose keys it lists.
@@ -71,7 +71,7 @@ pub struct KeyDoc {
 }
 
 /// The documentation of all keys.
-pub struct KeyDocs(Vec<(Vec<KeyDoc>, Table)>);
+pub struct KeyDocs(Vec<(Vec<KeyDoc>, KeyTable)>);
 
 impl KeyDocs {
     /// All of it.
@@ -123,7 +123,7 @@ impl Default for KeyDocs {
     }
 }
 
-impl Table {
+impl KeyTable {
     /// The keys of the table in `keys.txt`, then those declared in the code.
     fn docs(&self) -> Vec<KeyDoc> {
         let query_keys: Vec<String> = Query::ABOUT.iter().map(|(key, _)| format!("`{key}`")).collect();

@@ -11,7 +11,7 @@ use log::LevelFilter;
 
 use crate::deadline::duration_text;
 use crate::logging::LogFormat;
-use crate::yaml::keys::{Keys, Number};
+use crate::yaml::keys::{KeyNumber, Keys};
 use crate::yaml::writer::YamlValue;
 
 /// What [`settings!`] declares.
@@ -187,7 +187,7 @@ pub(super) fn optional<'d, T>(
 }
 
 /// A whole number of at least 1.
-pub(super) fn at_least_one<T: Number + Default + PartialEq>(
+pub(super) fn at_least_one<T: KeyNumber + Default + PartialEq>(
     keys: &mut Keys<'_>,
     key: &'static str,
 ) -> Option<T> {

@@ -17,14 +17,14 @@ const PREFIX: &str = "sql_exporter_";
 const LEADING: [&str; 3] = ["target", "query", "collector"];
 
 /// Label names and values, in the order in which they are written.
-type Labels = Vec<(String, String)>;
+type LabelPairs = Vec<(String, String)>;
 
 /// One family's rows.
 pub(super) struct MetricRows {
     /// `None` for a name that is not legal: its rows are not counted.
     family: Option<Arc<Family>>,
     /// A sorted list would be moved at each new row: thousands come at once where a server is down.
-    rows: Mutex<BTreeMap<Labels, MetricValue>>,
+    rows: Mutex<BTreeMap<LabelPairs, MetricValue>>,
 }
 
 enum MetricValue {
@@ -77,7 +77,7 @@ impl MetricRows {
 
     fn update(&self, labels: &[(&str, &str)], act: impl FnOnce(&MetricValue)) {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let mut labels: Labels = labels.iter().map(owned).collect();
+        let mut labels: LabelPairs = labels.iter().map(owned).collect();
         let place = |name: &str| LEADING.iter().position(|leading| *leading == name).unwrap_or(LEADING.len());
         labels.sort_by(|(one, _), (other, _)| (place(one), one).cmp(&(place(other), other)));
         let mut rows = self.rows.lock();

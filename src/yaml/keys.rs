@@ -50,14 +50,14 @@ pub enum Literal {
 pub type LiteralRow = Vec<(String, Literal)>;
 
 /// A number that a key may hold.
-pub trait Number: FromStr {
+pub trait KeyNumber: FromStr {
     /// As the schema has it.
     const KIND: ValueKind;
 }
 
 macro_rules! whole {
     ($($number:ty),*) => {$(
-        impl Number for $number {
+        impl KeyNumber for $number {
             const KIND: ValueKind = ValueKind::Whole(<$number>::MAX as u64);
         }
     )*};
@@ -65,7 +65,7 @@ macro_rules! whole {
 
 whole!(u8, u16, u32, u64, usize);
 
-impl Number for f64 {
+impl KeyNumber for f64 {
     const KIND: ValueKind = ValueKind::Number;
 }
 
@@ -278,7 +278,7 @@ impl<'d> Keys<'d> {
     }
 
     /// A number, expanded; `what` names it in the message: "a port from 1 to 65535".
-    pub fn number<T: Number>(&mut self, key: &'static str, what: &str) -> Option<T> {
+    pub fn number<T: KeyNumber>(&mut self, key: &'static str, what: &str) -> Option<T> {
         self.read(key, &T::KIND, |text| text.trim().parse().map_err(|_| format!("{text:?} is not {what}")))
     }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Reason};
 
 /// Why a target does not work, and what to try.
 #[derive(Serialize)]
-pub(super) struct Failure {
+pub(super) struct ExplainedFailure {
     pub(super) reason: &'static str,
     /// What it means.
     pub(super) words: &'static str,
@@ -28,9 +28,9 @@ pub(super) struct Failure {
     pub(super) suggestions: Vec<String>,
 }
 
-impl Failure {
-    pub(super) fn new(target: &Database, error: &Error, timeout: Duration) -> Failure {
-        Failure {
+impl ExplainedFailure {
+    pub(super) fn new(target: &Database, error: &Error, timeout: Duration) -> ExplainedFailure {
+        ExplainedFailure {
             reason: error.reason().as_str(),
             words: error.meaning().unwrap_or_else(|| meaning(error.reason())),
             message: error.message().to_owned(),

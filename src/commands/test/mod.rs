@@ -12,7 +12,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use serde::Serialize;
 
-use self::advice::Failure;
+use self::advice::ExplainedFailure;
 use super::settings::GlobalArgs;
 use super::terminal::{
     BAD, DIM, GOOD, PLAIN, Progress, TerminalText, TextCell, TextTable, WARNING, labelled, wrap_width,
@@ -119,7 +119,7 @@ struct TargetReport {
     warnings: Vec<String>,
     grants: Vec<String>,
     note: Option<&'static str>,
-    error: Option<Failure>,
+    error: Option<ExplainedFailure>,
     skipped: Option<String>,
     /// Of the configuration, for a target without a session.
     #[serde(skip)]
@@ -153,7 +153,7 @@ impl TargetReport {
             }
             TestOutcome::Fail(error) => {
                 report.verdict = TargetVerdict::Fail;
-                report.error = Some(Failure::new(&target, &error, timeout));
+                report.error = Some(ExplainedFailure::new(&target, &error, timeout));
             }
             TestOutcome::Skip(why) => {
                 report.verdict = TargetVerdict::Skip;

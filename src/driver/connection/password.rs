@@ -157,14 +157,14 @@ fn secret(mut text: String) -> Option<Secret> {
 
 /// The last result of one command line. Who holds the lock runs the command, the others wait.
 #[derive(Default)]
-struct SharedCommand(Mutex<Option<CommandResult>>);
+struct SharedCommand(Mutex<Option<CommandOutcome>>);
 
-struct CommandResult {
+struct CommandOutcome {
     ended: Instant,
     password: Result<Secret>,
 }
 
-impl CommandResult {
+impl CommandOutcome {
     fn is_fresh(&self) -> bool {
         self.password.is_ok() && self.ended.elapsed() < COMMAND_TTL
     }
@@ -192,7 +192,7 @@ impl SharedCommand {
             return known.password.clone();
         }
         let result = run(argv, by);
-        *last = Some(CommandResult { ended: Instant::now(), password: result.clone() });
+        *last = Some(CommandOutcome { ended: Instant::now(), password: result.clone() });
         result
     }
 
@@ -206,7 +206,7 @@ impl SharedCommand {
     }
 
     fn is_fresh(&self) -> bool {
-        self.0.try_lock().is_none_or(|last| last.as_ref().is_some_and(CommandResult::is_fresh))
+        self.0.try_lock().is_none_or(|last| last.as_ref().is_some_and(CommandOutcome::is_fresh))
     }
 }
 

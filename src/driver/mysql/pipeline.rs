@@ -20,8 +20,8 @@ use crate::error::{Error, Reason, Result};
 use super::errors::CallError;
 use super::login::Server;
 use super::packet::{ColumnDefinition, PreparedStatement, RowFormat};
-use super::protocol::{Answer, ProtocolClient, answer};
-use super::result_reader::{ConnectionState, GRACE, JobAnswer, RowsRead, SentJob, SessionChange, read_rows};
+use super::protocol::{MySqlAnswer, ProtocolClient, answer};
+use super::result_reader::{ConnectionHealth, GRACE, JobAnswer, RowsRead, SentJob, SessionChange, read_rows};
 use super::server_info::{ServerInfo, read_count};
 use super::session_changes::Suspicion;
 
@@ -57,11 +57,11 @@ impl Execution {
 
 /// How the statements of one session are run, by name. The numbers are valid as long as the server's session: a reset ends
 /// them.
-type StatementCache = LruCache<String, Execution>;
+type PreparedStatements = LruCache<String, Execution>;
 
 /// Adds a statement. Returns the number of one that the server may forget: the statement's own one of before, or that of
 /// the least recently used one.
-fn remember(statements: &mut StatementCache, sql: &Sql, execution: Execution) -> Option<u32> {
+fn remember(statements: &mut PreparedStatements, sql: &Sql, execution: Execution) -> Option<u32> {
     let is_full = statements.len() >= MAX_STATEMENTS && !statements.contains_key(sql.name());
     let removed = if is_full { statements.remove_lru().map(|(_, execution)| execution) } else { None };
     let before = statements.insert(sql.name().to_owned(), execution);
@@ -73,7 +73,7 @@ pub(super) struct Pipeline {
     pub(super) client: ProtocolClient,
     pub(super) info: ServerInfo,
     server: Arc<Server>,
-    statements: StatementCache,
+    statements: PreparedStatements,
     /// How many statements the server's limit has ended, as it counts them; `None` while that is not known.
     timeouts: Option<u64>,
     /// One transaction is around what runs.
@@ -91,7 +91,7 @@ impl Pipeline {
             client,
             info,
             server: Arc::clone(server),
-            statements: StatementCache::new(MAX_STATEMENTS),
+            statements: PreparedStatements::new(MAX_STATEMENTS),
             timeouts: Some(0),
             in_snapshot: false,
             is_changed: false,
@@ -127,13 +127,13 @@ impl Pipeline {
     }
 
     /// Runs the first jobs, as many as may go together; those that did not end stay.
-    pub(super) fn run_next(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> ConnectionState {
+    pub(super) fn run_next(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> ConnectionHealth {
         if by.passed() {
             for job in jobs.drain(..) {
                 let error = Error::new(Reason::Timeout, "no time was left to start");
                 job.sink.end(Err(error), Duration::ZERO);
             }
-            return ConnectionState::InStep;
+            return ConnectionHealth::InStep;
         }
         let suspects = &self.server.suspects;
         let runs_alone = |job: &Job<'_>| self.in_snapshot || suspects.get(job.sql).is_some();
@@ -149,25 +149,25 @@ impl Pipeline {
         }
         match state {
             // In a snapshot the reset waits for its end.
-            ConnectionState::InStep | ConnectionState::Spent
+            ConnectionHealth::InStep | ConnectionHealth::Spent
                 if !self.in_snapshot && !self.reset_if_changed() =>
             {
-                ConnectionState::OutOfStep
+                ConnectionHealth::OutOfStep
             }
             state => state,
         }
     }
 
     /// Runs all jobs; those whose statement went stale meanwhile once more. Those that did not end stay.
-    fn run_batch(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> ConnectionState {
+    fn run_batch(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> ConnectionHealth {
         let mut stale = Jobs::new();
         let first = self.send_and_read(jobs, Some(&mut stale), by);
         jobs.extend(stale);
-        if jobs.is_empty() || !matches!(first, ConnectionState::InStep | ConnectionState::Spent) {
+        if jobs.is_empty() || !matches!(first, ConnectionHealth::InStep | ConnectionHealth::Spent) {
             return first;
         }
         match (first, self.send_and_read(jobs, None, by)) {
-            (ConnectionState::Spent, ConnectionState::InStep) => ConnectionState::Spent,
+            (ConnectionHealth::Spent, ConnectionHealth::InStep) => ConnectionHealth::Spent,
             (_, second) => second,
         }
     }
@@ -179,7 +179,7 @@ impl Pipeline {
         jobs: &mut Jobs<'j, 'q>,
         stale: Option<&mut Jobs<'j, 'q>>,
         by: Deadline,
-    ) -> ConnectionState {
+    ) -> ConnectionHealth {
         if let Err(state) = self.prepare_jobs(jobs, by) {
             return state;
         }
@@ -193,7 +193,7 @@ impl Pipeline {
             Err(state) => {
                 // Nobody can be asked about them any more: they run again.
                 doubtful.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
-                return if jobs.is_empty() { ConnectionState::OutOfStep } else { state };
+                return if jobs.is_empty() { ConnectionHealth::OutOfStep } else { state };
             }
         };
         if !asks_count && !doubtful.is_empty() {
@@ -201,9 +201,9 @@ impl Pipeline {
         }
         let state = match asks_count || !doubtful.is_empty() {
             true => self.resolve_doubts(jobs, doubtful, by),
-            false => ConnectionState::InStep,
+            false => ConnectionHealth::InStep,
         };
-        if spent && matches!(state, ConnectionState::InStep) { ConnectionState::Spent } else { state }
+        if spent && matches!(state, ConnectionHealth::InStep) { ConnectionHealth::Spent } else { state }
     }
 
     /// Queues the jobs. On a slow network most results would be doubtful: then the question about them is sent along.
@@ -252,7 +252,7 @@ impl Pipeline {
         mut stale: Option<&mut Jobs<'j, 'q>>,
         doubtful: &mut DoubtfulJobs<'j, 'q>,
         by: Deadline,
-    ) -> Result<bool, ConnectionState> {
+    ) -> Result<bool, ConnectionHealth> {
         let (batch_start, mut spent) = (Instant::now(), false);
         let mut start = batch_start;
         // What the server's limit ended with an error: how many statements, and the least time that they took.
@@ -289,10 +289,10 @@ impl Pipeline {
                     (self.timeouts, self.is_changed) = (None, true);
                 }
                 match answer.end_job(job, false) {
-                    ConnectionState::InStep => {}
-                    ConnectionState::Spent => spent = true,
-                    state @ ConnectionState::OutOfStep => return Err(state),
-                    state @ ConnectionState::Broken(_) => {
+                    ConnectionHealth::InStep => {}
+                    ConnectionHealth::Spent => spent = true,
+                    state @ ConnectionHealth::OutOfStep => return Err(state),
+                    state @ ConnectionHealth::Broken(_) => {
                         jobs.push_front(job);
                         return Err(state);
                     }
@@ -302,7 +302,7 @@ impl Pipeline {
                 self.server.suspects.record(sql, Suspicion::Proven);
                 if !jobs.is_empty() && !self.in_snapshot {
                     // Those behind it ran in a session that was not what it should be.
-                    return Err(ConnectionState::OutOfStep);
+                    return Err(ConnectionHealth::OutOfStep);
                 }
             }
         }
@@ -330,7 +330,7 @@ impl Pipeline {
     }
 
     /// Reads what the query behind the batch found.
-    fn read_probe(&mut self, by: Deadline) -> Result<(), ConnectionState> {
+    fn read_probe(&mut self, by: Deadline) -> Result<(), ConnectionHealth> {
         let Some(probe) = self.info.probe() else { return Ok(()) };
         match answer(self.client.read_table(Deadline::after(by.moment(), GRACE))) {
             Ok(Ok(table)) if probe.finds_change(&table) => {
@@ -339,8 +339,8 @@ impl Pipeline {
             Ok(Ok(_)) => {}
             // Under the limit of the last statement, which may be short: the answer is not known.
             Ok(Err(_)) => self.is_changed = true,
-            Err(error) if error.reason() == Reason::Timeout => return Err(ConnectionState::OutOfStep),
-            Err(error) => return Err(ConnectionState::Broken(error)),
+            Err(error) if error.reason() == Reason::Timeout => return Err(ConnectionHealth::OutOfStep),
+            Err(error) => return Err(ConnectionHealth::Broken(error)),
         }
         Ok(())
     }
@@ -364,44 +364,44 @@ impl Pipeline {
         jobs: &mut Jobs<'j, 'q>,
         doubtful: DoubtfulJobs<'j, 'q>,
         by: Deadline,
-    ) -> ConnectionState {
+    ) -> ConnectionHealth {
         let answers = self.client.read_tables(2, Deadline::after(by.moment(), GRACE));
         let (timeouts, mut state) = match answers {
             Ok(answers) => {
-                let count = answers.into_iter().nth(1).and_then(Answer::ok);
-                (count.as_ref().and_then(read_count), ConnectionState::InStep)
+                let count = answers.into_iter().nth(1).and_then(MySqlAnswer::ok);
+                (count.as_ref().and_then(read_count), ConnectionHealth::InStep)
             }
-            Err(error) if error.reason() == Reason::Timeout => (None, ConnectionState::OutOfStep),
+            Err(error) if error.reason() == Reason::Timeout => (None, ConnectionHealth::OutOfStep),
             Err(error) => {
                 doubtful.into_iter().rev().for_each(|(job, _)| jobs.push_front(job));
-                return ConnectionState::Broken(error);
+                return ConnectionHealth::Broken(error);
             }
         };
         let interrupted = timeouts.is_none() || timeouts != self.timeouts;
         self.timeouts = timeouts;
         for (job, answer) in doubtful {
-            let is_spent = !matches!(answer.end_job(job, interrupted), ConnectionState::InStep);
-            if is_spent && matches!(state, ConnectionState::InStep) {
-                state = ConnectionState::Spent;
+            let is_spent = !matches!(answer.end_job(job, interrupted), ConnectionHealth::InStep);
+            if is_spent && matches!(state, ConnectionHealth::InStep) {
+                state = ConnectionHealth::Spent;
             }
         }
         state
     }
 
     /// Prepares the statements that the session does not know. On an error, the job that caused it has ended.
-    fn prepare_jobs(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<(), ConnectionState> {
+    fn prepare_jobs(&mut self, jobs: &mut Jobs<'_, '_>, by: Deadline) -> Result<(), ConnectionHealth> {
         let start = Instant::now();
         let due = jobs.iter().map(|job| job.answer_due(start, by)).max().unwrap_or(by);
         let statements: Vec<&Sql> = jobs.iter().map(|job| job.sql).collect();
         let Err((index, error)) = self.prepare_new(&statements, due) else { return Ok(()) };
         if error.reason() != Reason::Timeout {
-            return Err(ConnectionState::Broken(error));
+            return Err(ConnectionHealth::Broken(error));
         }
         if let Some(job) = jobs.remove(index) {
             let error = Error::new(Reason::Timeout, "the server did not prepare the statement in time");
             job.sink.end(Err(error), start.elapsed());
         }
-        Err(ConnectionState::OutOfStep)
+        Err(ConnectionHealth::OutOfStep)
     }
 
     /// Prepares the statements that the session does not know. An error says at which one the connection broke.
@@ -447,7 +447,7 @@ impl Pipeline {
         statements: &[&Sql],
         by: Deadline,
         keep: impl Fn(PreparedStatement, Vec<ColumnDefinition>) -> T,
-    ) -> Result<Vec<Answer<T>>, (usize, Error)> {
+    ) -> Result<Vec<MySqlAnswer<T>>, (usize, Error)> {
         let reset = self.info.after_preparing();
         let limits = self.info.before_preparing(by.left(), self.server.config.read_only);
         self.client.queue_query(&limits);
@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn the_statement_that_was_not_used_for_longest_makes_room() {
-        let mut cache = StatementCache::new(MAX_STATEMENTS);
+        let mut cache = PreparedStatements::new(MAX_STATEMENTS);
         let texts: Vec<Sql> = (0..=MAX_STATEMENTS).map(|at| Sql::new(&format!("SELECT {at}"))).collect();
         for (id, sql) in (0..).zip(texts.iter().take(MAX_STATEMENTS)) {
             assert_eq!(remember(&mut cache, sql, Execution::Prepared(id)), None);

@@ -8,7 +8,7 @@ use crate::driver::privileges::suggested_reader_name;
 use crate::driver::{Privileges, bounded_text};
 
 use super::errors::CallError;
-use super::protocol::{ProtocolClient, Table};
+use super::protocol::{ProtocolClient, TextRows};
 use super::server_info::ServerInfo;
 
 /// Privileges that only read, of both flavours (the manuals' tables of privileges).
@@ -43,7 +43,7 @@ pub(super) fn ask(
 }
 
 /// The first column.
-fn first_column(table: Table) -> Vec<String> {
+fn first_column(table: TextRows) -> Vec<String> {
     let text = |row: Vec<Option<String>>| row.into_iter().next().flatten().unwrap_or_default();
     table.into_iter().map(text).collect()
 }

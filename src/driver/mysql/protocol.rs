@@ -43,10 +43,10 @@ const MAX_PACKET_PAYLOAD: usize = 0xff_ffff;
 const MAX_UNANSWERED_BYTES: usize = 32 * 1024;
 
 /// The rows of an answer to a question of the driver, each cell as text.
-pub(super) type Table = Vec<Vec<Option<String>>>;
+pub(super) type TextRows = Vec<Vec<Option<String>>>;
 
 /// What the server says to one of several commands that were sent together.
-pub(super) type Answer<T> = Result<T, MySqlError>;
+pub(super) type MySqlAnswer<T> = Result<T, MySqlError>;
 
 /// The commands on one connection.
 pub(super) struct ProtocolClient {
@@ -362,7 +362,7 @@ impl ProtocolClient {
     }
 
     /// An error is the last packet of an answer.
-    fn unless_error<T>(&mut self, answer: Answer<T>) -> Result<T, CallError> {
+    fn unless_error<T>(&mut self, answer: MySqlAnswer<T>) -> Result<T, CallError> {
         answer.map_err(|error| {
             self.end_answer();
             error.into()
@@ -374,18 +374,22 @@ impl ProtocolClient {
         &mut self,
         statements: &[impl AsRef<str>],
         by: Deadline,
-    ) -> Result<Vec<Answer<Table>>, Error> {
+    ) -> Result<Vec<MySqlAnswer<TextRows>>, Error> {
         self.queue_queries(statements);
         self.read_tables(statements.len(), by)
     }
 
     /// The answers to so many statements that were queued.
-    pub(super) fn read_tables(&mut self, count: usize, by: Deadline) -> Result<Vec<Answer<Table>>, Error> {
+    pub(super) fn read_tables(
+        &mut self,
+        count: usize,
+        by: Deadline,
+    ) -> Result<Vec<MySqlAnswer<TextRows>>, Error> {
         (0..count).map(|_| answer(self.read_table(by))).collect()
     }
 
     /// The answer to a statement of the driver, sent as text: the rows of all its results.
-    pub(super) fn read_table(&mut self, by: Deadline) -> Result<Table, CallError> {
+    pub(super) fn read_table(&mut self, by: Deadline) -> Result<TextRows, CallError> {
         self.within_budget(MAX_TABLE_BYTES, |client| client.read_all_rows(by))
     }
 
@@ -404,9 +408,9 @@ impl ProtocolClient {
         answer
     }
 
-    fn read_all_rows(&mut self, by: Deadline) -> Result<Table, CallError> {
+    fn read_all_rows(&mut self, by: Deadline) -> Result<TextRows, CallError> {
         self.begin_answer(by)?;
-        let (mut table, mut cells, mut spans) = (Table::new(), 0, ValueSpans::default());
+        let (mut table, mut cells, mut spans) = (TextRows::new(), 0, ValueSpans::default());
         loop {
             let more = match self.read_head(by)? {
                 ResultHead::Done(ResultEnd { more, .. }) => more,
@@ -494,7 +498,7 @@ fn frame(out: &mut Vec<u8>, payload: &[u8], mut sequence: u8) -> u8 {
 }
 
 /// Separates the server's own error, after which the next answer follows, from a broken connection.
-pub(super) fn answer<T>(result: Result<T, CallError>) -> Result<Answer<T>, Error> {
+pub(super) fn answer<T>(result: Result<T, CallError>) -> Result<MySqlAnswer<T>, Error> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(CallError::Server(error)) => Ok(Err(error)),

@@ -31,7 +31,7 @@ const MAX_DROPPED_BYTES: usize = 1 << 20;
 const INTERRUPTED: &str = "70100";
 
 /// What is left of the connection after a job.
-pub(super) enum ConnectionState {
+pub(super) enum ConnectionHealth {
     /// The job ended, and so has its statement.
     InStep,
     /// The job ended, cancelled: the statement may have left something behind.
@@ -287,7 +287,7 @@ impl JobAnswer {
     }
 
     /// Ends the job, unless the connection broke under it. `interrupted`: its result is incomplete.
-    pub(super) fn end_job(self, job: &mut Job<'_>, interrupted: bool) -> ConnectionState {
+    pub(super) fn end_job(self, job: &mut Job<'_>, interrupted: bool) -> ConnectionHealth {
         let JobAnswer { result, took, due, is_late, sent } = self;
         let in_step = match &result {
             Ok(rows) => rows.is_complete,
@@ -299,7 +299,7 @@ impl JobAnswer {
             }
             Ok(rows) => rows.result,
             Err(CallError::Broken(_)) if due.passed() => Err(sent.too_late()),
-            Err(CallError::Broken(error)) => return ConnectionState::Broken(error),
+            Err(CallError::Broken(error)) => return ConnectionHealth::Broken(error),
             Err(CallError::Server(error)) => {
                 let error = error.to_error();
                 // The server's clock may be a little ahead of ours.
@@ -312,9 +312,9 @@ impl JobAnswer {
         let is_cancelled = result.as_ref().is_err_and(|error| error.reason() == Reason::Cancelled);
         job.sink.end(result, took);
         match (in_step, is_cancelled) {
-            (false, _) => ConnectionState::OutOfStep,
-            (true, true) => ConnectionState::Spent,
-            (true, false) => ConnectionState::InStep,
+            (false, _) => ConnectionHealth::OutOfStep,
+            (true, true) => ConnectionHealth::Spent,
+            (true, false) => ConnectionHealth::InStep,
         }
     }
 }

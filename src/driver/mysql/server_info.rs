@@ -14,7 +14,7 @@ use crate::driver::{ServerFacts, TlsState, bounded_text};
 
 use super::errors::CallError;
 use super::packet::MySqlError;
-use super::protocol::{Answer, ProtocolClient, Table};
+use super::protocol::{MySqlAnswer, ProtocolClient, TextRows};
 use super::session_changes::ChangeProbe;
 use super::time_zone;
 use super::time_zone::{SessionZone, YearOffsets};
@@ -229,7 +229,7 @@ fn start_statements(client: &ProtocolClient, session_sql: &[String]) -> Vec<Stri
 fn check_start(
     client: &ProtocolClient,
     session_sql: &[String],
-    answers: &mut impl Iterator<Item = Answer<Table>>,
+    answers: &mut impl Iterator<Item = MySqlAnswer<TextRows>>,
 ) -> Result<(), CallError> {
     next(answers)?;
     if client.tracks_session() {
@@ -254,16 +254,16 @@ fn in_session_sql(number: usize, error: MySqlError) -> MySqlError {
 }
 
 /// The answer to the next question.
-fn next(answers: &mut impl Iterator<Item = Answer<Table>>) -> Answer<Table> {
-    answers.next().unwrap_or_else(|| Ok(Table::new()))
+fn next(answers: &mut impl Iterator<Item = MySqlAnswer<TextRows>>) -> MySqlAnswer<TextRows> {
+    answers.next().unwrap_or_else(|| Ok(TextRows::new()))
 }
 
-fn only_cell(answer: Answer<Table>) -> Option<String> {
+fn only_cell(answer: MySqlAnswer<TextRows>) -> Option<String> {
     answer.ok()?.into_iter().next()?.into_iter().next()?
 }
 
 /// The session's time zone; unknown where the server does not answer.
-fn read_zone(answer: Answer<Table>) -> SessionZone {
+fn read_zone(answer: MySqlAnswer<TextRows>) -> SessionZone {
     let Ok(table) = answer else { return SessionZone::unknown() };
     let name = table.first().and_then(|row| row.first()?.clone()).unwrap_or_default();
     let years: Option<Vec<YearOffsets>> = table.iter().map(|row| year_offsets(row)).collect();
@@ -281,14 +281,14 @@ fn year_offsets(row: &[Option<String>]) -> Option<YearOffsets> {
 }
 
 /// `replica` with a replica channel, else by `read_only` (docs/metrics.md). A plain user may not ask for channels.
-fn read_role(answers: &mut impl Iterator<Item = Answer<Table>>) -> &'static str {
+fn read_role(answers: &mut impl Iterator<Item = MySqlAnswer<TextRows>>) -> &'static str {
     let has_channels = next(answers).is_ok_and(|channels| !channels.is_empty());
     let is_read_only = only_cell(next(answers)).is_some_and(|text| !matches!(text.as_str(), "0" | "OFF"));
     if has_channels || is_read_only { "replica" } else { "primary" }
 }
 
 /// The answer to [`ServerInfo::timeout_count_question`].
-pub(super) fn read_count(table: &Table) -> Option<u64> {
+pub(super) fn read_count(table: &TextRows) -> Option<u64> {
     table.first()?.get(1)?.as_ref()?.parse().ok()
 }
 
@@ -339,8 +339,8 @@ impl ServerDialect {
     fn read_state(
         self,
         config: &ConnectionConfig,
-        answers: &mut impl Iterator<Item = Answer<Table>>,
-    ) -> Answer<SessionState> {
+        answers: &mut impl Iterator<Item = MySqlAnswer<TextRows>>,
+    ) -> MySqlAnswer<SessionState> {
         let limit = only_cell(next(answers)).and_then(|text| self.flavor.read_limit(&text));
         let lock_wait = only_cell(next(answers)).filter(|text| text.parse::<u64>().is_ok());
         let candidates = self.probe_candidates(&config.session_sql);

@@ -17,7 +17,7 @@ use super::packet::RowFormat;
 use super::pipeline::{Jobs, Pipeline};
 use super::privileges;
 use super::protocol::{ProtocolClient, answer};
-use super::result_reader::ConnectionState;
+use super::result_reader::ConnectionHealth;
 use super::server_info::ServerInfo;
 use super::values::ResultColumns;
 
@@ -95,13 +95,13 @@ impl Session for MySqlSession {
         let mut spent = false;
         while !left.is_empty() {
             match self.pipeline.run_next(&mut left, by) {
-                ConnectionState::InStep => {}
-                ConnectionState::Spent => spent = true,
-                ConnectionState::Broken(error) => {
+                ConnectionHealth::InStep => {}
+                ConnectionHealth::Spent => spent = true,
+                ConnectionHealth::Broken(error) => {
                     self.give_up();
                     return Health::Lost(error);
                 }
-                ConnectionState::OutOfStep => {
+                ConnectionHealth::OutOfStep => {
                     self.give_up();
                     if left.is_empty() {
                         return Health::Spent;

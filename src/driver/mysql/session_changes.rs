@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::driver::Sql;
 
 use super::packet::MySqlError;
-use super::protocol::{Answer, Table};
+use super::protocol::{MySqlAnswer, TextRows};
 
 /// Where the user variables of a session are.
 const OF_MARIADB: &str = "information_schema.user_variables";
@@ -44,8 +44,8 @@ impl ChangeProbe {
     }
 
     /// The first one that the server answers; a proxy may answer with something else.
-    pub(super) fn chosen(candidates: [String; 2], answers: [Answer<Table>; 2]) -> Option<Self> {
-        let probe = |(sql, answer): (String, Answer<Table>)| {
+    pub(super) fn chosen(candidates: [String; 2], answers: [MySqlAnswer<TextRows>; 2]) -> Option<Self> {
+        let probe = |(sql, answer): (String, MySqlAnswer<TextRows>)| {
             let expected = variables(&answer.ok()?)?;
             Some(ChangeProbe { sql, expected: Some(expected) })
         };
@@ -57,13 +57,13 @@ impl ChangeProbe {
     }
 
     /// Whether something was left.
-    pub(super) fn finds_change(&self, answer: &Table) -> bool {
+    pub(super) fn finds_change(&self, answer: &TextRows) -> bool {
         let released = answer.first().and_then(|row| row.first()?.as_deref());
         !matches!(released, None | Some("0")) || variables(answer) != self.expected
     }
 }
 
-fn variables(answer: &Table) -> Option<String> {
+fn variables(answer: &TextRows) -> Option<String> {
     answer.first()?.get(1)?.clone()
 }
 
@@ -155,7 +155,7 @@ mod tests {
         };
         assert!(!probe.finds_change(&row(Some("0"), "7")) && !probe.finds_change(&row(None, "7")));
         assert!(probe.finds_change(&row(Some("1"), "7")) && probe.finds_change(&row(Some("0"), "8")));
-        assert!(probe.finds_change(&Table::new()), "an answer that is none");
+        assert!(probe.finds_change(&TextRows::new()), "an answer that is none");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From the protocol's values to cells: what each column type is, in the binary and the text format.
 //!
-//! Owns the table of types; knows no connection. A new column type is one line in [`ValueKind::of`] and [`type_name`].
+//! Owns the table of types; knows no connection. A new column type is one line in [`MySqlValueKind::of`] and [`type_name`].
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const MAX_ROW_OVERHEAD: usize = 16 << 20;
 
 /// How the bytes of a value are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ValueKind {
+enum MySqlValueKind {
     Decimal,
     Integer {
         unsigned: bool,
@@ -45,39 +45,39 @@ enum ValueKind {
     Json,
 }
 
-impl ValueKind {
+impl MySqlValueKind {
     fn of(column: &ColumnDefinition) -> Self {
         use ColumnType as T;
         match column.column_type {
-            T::MYSQL_TYPE_BIT => ValueKind::Bits,
-            T::MYSQL_TYPE_DATE => ValueKind::Date,
-            T::MYSQL_TYPE_DATETIME => ValueKind::DateTime,
-            T::MYSQL_TYPE_TIMESTAMP => ValueKind::Timestamp,
-            T::MYSQL_TYPE_TIME => ValueKind::Time,
-            T::MYSQL_TYPE_JSON => ValueKind::Json,
-            T::MYSQL_TYPE_GEOMETRY | T::MYSQL_TYPE_VECTOR => ValueKind::Bytes,
-            T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => ValueKind::Decimal,
-            T::MYSQL_TYPE_FLOAT => ValueKind::Float,
-            T::MYSQL_TYPE_DOUBLE => ValueKind::Double,
+            T::MYSQL_TYPE_BIT => MySqlValueKind::Bits,
+            T::MYSQL_TYPE_DATE => MySqlValueKind::Date,
+            T::MYSQL_TYPE_DATETIME => MySqlValueKind::DateTime,
+            T::MYSQL_TYPE_TIMESTAMP => MySqlValueKind::Timestamp,
+            T::MYSQL_TYPE_TIME => MySqlValueKind::Time,
+            T::MYSQL_TYPE_JSON => MySqlValueKind::Json,
+            T::MYSQL_TYPE_GEOMETRY | T::MYSQL_TYPE_VECTOR => MySqlValueKind::Bytes,
+            T::MYSQL_TYPE_DECIMAL | T::MYSQL_TYPE_NEWDECIMAL => MySqlValueKind::Decimal,
+            T::MYSQL_TYPE_FLOAT => MySqlValueKind::Float,
+            T::MYSQL_TYPE_DOUBLE => MySqlValueKind::Double,
             other if other.is_numeric_type() => {
-                ValueKind::Integer { unsigned: column.flags.contains(ColumnFlags::UNSIGNED_FLAG) }
+                MySqlValueKind::Integer { unsigned: column.flags.contains(ColumnFlags::UNSIGNED_FLAG) }
             }
-            _ if column.character_set == BINARY => ValueKind::Bytes,
-            _ => ValueKind::Text,
+            _ if column.character_set == BINARY => MySqlValueKind::Bytes,
+            _ => MySqlValueKind::Text,
         }
     }
 
     fn has_date(self) -> bool {
-        matches!(self, ValueKind::Date | ValueKind::DateTime | ValueKind::Timestamp)
+        matches!(self, MySqlValueKind::Date | MySqlValueKind::DateTime | MySqlValueKind::Timestamp)
     }
 
     fn content(self, zone: &SessionZone) -> ColumnContent {
         match self {
             _ if self.has_date() && zone.is_unknown() => ColumnContent::LocalTime,
             _ if self.has_date() => ColumnContent::Moment,
-            ValueKind::Text => ColumnContent::Text,
-            ValueKind::Bytes => ColumnContent::Bytes,
-            ValueKind::Json => ColumnContent::Other,
+            MySqlValueKind::Text => ColumnContent::Text,
+            MySqlValueKind::Bytes => ColumnContent::Bytes,
+            MySqlValueKind::Json => ColumnContent::Other,
             _ => ColumnContent::Number,
         }
     }
@@ -87,7 +87,7 @@ impl ValueKind {
 pub(super) struct ResultColumns {
     columns: Vec<Column>,
     definitions: Vec<ColumnDefinition>,
-    kinds: Vec<ValueKind>,
+    kinds: Vec<MySqlValueKind>,
     format: RowFormat,
     zone: Arc<SessionZone>,
 }
@@ -98,8 +98,8 @@ impl ResultColumns {
         format: RowFormat,
         zone: &Arc<SessionZone>,
     ) -> Self {
-        let kinds: Vec<ValueKind> = definitions.iter().map(ValueKind::of).collect();
-        let column = |(definition, kind): (&ColumnDefinition, &ValueKind)| {
+        let kinds: Vec<MySqlValueKind> = definitions.iter().map(MySqlValueKind::of).collect();
+        let column = |(definition, kind): (&ColumnDefinition, &MySqlValueKind)| {
             let type_name = type_name(definition);
             Column {
                 name: definition.name.as_str().into(),
@@ -200,23 +200,31 @@ impl Row for ResultRow<'_> {
 }
 
 /// The value in `bytes`; `None` where they are not what the column's type says.
-fn cell<'v>(bytes: &'v [u8], kind: ValueKind, format: RowFormat, zone: &SessionZone) -> Option<Cell<'v>> {
+fn cell<'v>(
+    bytes: &'v [u8],
+    kind: MySqlValueKind,
+    format: RowFormat,
+    zone: &SessionZone,
+) -> Option<Cell<'v>> {
     match (kind, format) {
-        (ValueKind::Bits, _) if bytes.len() > 8 => None,
-        (ValueKind::Bits, _) => {
+        (MySqlValueKind::Bits, _) if bytes.len() > 8 => None,
+        (MySqlValueKind::Bits, _) => {
             Some(Cell::UInt(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))))
         }
-        (ValueKind::Decimal | ValueKind::Text | ValueKind::Bytes | ValueKind::Json, _)
+        (
+            MySqlValueKind::Decimal | MySqlValueKind::Text | MySqlValueKind::Bytes | MySqlValueKind::Json,
+            _,
+        )
         | (_, RowFormat::Text) => Some(from_text(bytes, kind, zone)),
-        (ValueKind::Integer { unsigned }, RowFormat::Binary) => binary_integer(bytes, unsigned),
-        (ValueKind::Double, RowFormat::Binary) => {
+        (MySqlValueKind::Integer { unsigned }, RowFormat::Binary) => binary_integer(bytes, unsigned),
+        (MySqlValueKind::Double, RowFormat::Binary) => {
             Some(Cell::Float(f64::from_le_bytes(bytes.try_into().ok()?)))
         }
-        (ValueKind::Float, RowFormat::Binary) => {
+        (MySqlValueKind::Float, RowFormat::Binary) => {
             Some(Cell::Float32(f32::from_le_bytes(bytes.try_into().ok()?)))
         }
-        (ValueKind::Time, RowFormat::Binary) => binary_time(bytes).map(Cell::Time),
-        (ValueKind::Date | ValueKind::DateTime | ValueKind::Timestamp, RowFormat::Binary) => {
+        (MySqlValueKind::Time, RowFormat::Binary) => binary_time(bytes).map(Cell::Time),
+        (MySqlValueKind::Date | MySqlValueKind::DateTime | MySqlValueKind::Timestamp, RowFormat::Binary) => {
             DateParts::read(bytes, format)?.cell(kind, zone)
         }
     }
@@ -232,22 +240,22 @@ fn binary_integer(bytes: &[u8], unsigned: bool) -> Option<Cell<'static>> {
 }
 
 /// A value in the text format, or of a type that is text in both. What cannot be read is given as it is.
-fn from_text<'v>(bytes: &'v [u8], kind: ValueKind, zone: &SessionZone) -> Cell<'v> {
+fn from_text<'v>(bytes: &'v [u8], kind: MySqlValueKind, zone: &SessionZone) -> Cell<'v> {
     // Text that is not UTF-8 (a column without a character set of its own) is still bytes.
-    let (Ok(text), false) = (std::str::from_utf8(bytes), kind == ValueKind::Bytes) else {
+    let (Ok(text), false) = (std::str::from_utf8(bytes), kind == MySqlValueKind::Bytes) else {
         return Cell::Bytes(bytes);
     };
     let read = match kind {
-        ValueKind::Decimal => None,
-        ValueKind::Text | ValueKind::Bytes | ValueKind::Bits => Some(Cell::Text(text)),
-        ValueKind::Json => Some(Cell::Other(text)),
-        ValueKind::Integer { .. } => {
+        MySqlValueKind::Decimal => None,
+        MySqlValueKind::Text | MySqlValueKind::Bytes | MySqlValueKind::Bits => Some(Cell::Text(text)),
+        MySqlValueKind::Json => Some(Cell::Other(text)),
+        MySqlValueKind::Integer { .. } => {
             text.parse().map(Cell::Int).or_else(|_| text.parse().map(Cell::UInt)).ok()
         }
-        ValueKind::Double => text.parse().map(Cell::Float).ok(),
-        ValueKind::Float => text.parse().map(Cell::Float32).ok(),
-        ValueKind::Time => return text_time(text).map_or(Cell::Other(text), Cell::Time),
-        ValueKind::Date | ValueKind::DateTime | ValueKind::Timestamp => {
+        MySqlValueKind::Double => text.parse().map(Cell::Float).ok(),
+        MySqlValueKind::Float => text.parse().map(Cell::Float32).ok(),
+        MySqlValueKind::Time => return text_time(text).map_or(Cell::Other(text), Cell::Time),
+        MySqlValueKind::Date | MySqlValueKind::DateTime | MySqlValueKind::Timestamp => {
             let date = DateParts::read(bytes, RowFormat::Text);
             return date.and_then(|date| date.cell(kind, zone)).unwrap_or(Cell::Other(text));
         }
@@ -335,21 +343,21 @@ impl DateParts {
         Some(days_since_1970(date))
     }
 
-    fn cell(&self, kind: ValueKind, zone: &SessionZone) -> Option<Cell<'static>> {
+    fn cell(&self, kind: MySqlValueKind, zone: &SessionZone) -> Option<Cell<'static>> {
         let days = self.days()?;
         let micros = micros(days, self.time);
-        let moment = zone.moment(micros, kind == ValueKind::Timestamp);
+        let moment = zone.moment(micros, kind == MySqlValueKind::Timestamp);
         Some(match kind {
-            ValueKind::Date => Cell::LocalDate { days, moment },
+            MySqlValueKind::Date => Cell::LocalDate { days, moment },
             _ => Cell::LocalDateTime { micros, moment },
         })
     }
 
     /// As the server writes it.
-    fn text(&self, kind: ValueKind) -> String {
+    fn text(&self, kind: MySqlValueKind) -> String {
         let DateParts { year, month, day, time: (hour, minute, second, micros) } = self;
         let mut text = format!("{year:04}-{month:02}-{day:02}");
-        if kind != ValueKind::Date {
+        if kind != MySqlValueKind::Date {
             text += &format!(" {hour:02}:{minute:02}:{second:02}");
             if *micros != 0 {
                 text += &format!(".{micros:06}");
@@ -388,32 +396,32 @@ fn type_name(column: &ColumnDefinition) -> String {
 mod tests {
     use super::*;
 
-    fn in_zone<'v>(bytes: &'v [u8], kind: ValueKind, format: RowFormat) -> Option<Cell<'v>> {
+    fn in_zone<'v>(bytes: &'v [u8], kind: MySqlValueKind, format: RowFormat) -> Option<Cell<'v>> {
         cell(bytes, kind, format, &SessionZone::unknown())
     }
 
-    fn text_cell(text: &str, kind: ValueKind) -> Cell<'_> {
+    fn text_cell(text: &str, kind: MySqlValueKind) -> Cell<'_> {
         in_zone(text.as_bytes(), kind, RowFormat::Text).unwrap()
     }
 
-    const INTEGER: ValueKind = ValueKind::Integer { unsigned: false };
+    const INTEGER: MySqlValueKind = MySqlValueKind::Integer { unsigned: false };
 
     #[test]
     fn a_moment_is_the_same_in_both_protocols() {
         for (text, kind, bytes) in [
-            ("2026-01-02", ValueKind::Date, &[0xea, 7, 1, 2][..]),
-            ("2026-01-02 03:04:05.5", ValueKind::DateTime, &[0xea, 7, 1, 2, 3, 4, 5, 0x20, 0xa1, 7, 0]),
-            ("2026-01-02 03:04:05", ValueKind::Timestamp, &[0xea, 7, 1, 2, 3, 4, 5]),
-            ("-838:59:58.000001", ValueKind::Time, &[1, 34, 0, 0, 0, 22, 59, 58, 1, 0, 0, 0]),
-            ("00:00:01", ValueKind::Time, &[0, 0, 0, 0, 0, 0, 0, 1]),
+            ("2026-01-02", MySqlValueKind::Date, &[0xea, 7, 1, 2][..]),
+            ("2026-01-02 03:04:05.5", MySqlValueKind::DateTime, &[0xea, 7, 1, 2, 3, 4, 5, 0x20, 0xa1, 7, 0]),
+            ("2026-01-02 03:04:05", MySqlValueKind::Timestamp, &[0xea, 7, 1, 2, 3, 4, 5]),
+            ("-838:59:58.000001", MySqlValueKind::Time, &[1, 34, 0, 0, 0, 22, 59, 58, 1, 0, 0, 0]),
+            ("00:00:01", MySqlValueKind::Time, &[0, 0, 0, 0, 0, 0, 0, 1]),
         ] {
             assert_eq!(text_cell(text, kind), in_zone(bytes, kind, RowFormat::Binary).unwrap(), "{text}");
         }
         let expected = Cell::Time(-((838 * 60 + 59) * 60 + 58) * 1_000_000 - 1);
-        assert_eq!(text_cell("-838:59:58.000001", ValueKind::Time), expected);
-        assert_eq!(text_cell("x", ValueKind::Time), Cell::Other("x"));
+        assert_eq!(text_cell("-838:59:58.000001", MySqlValueKind::Time), expected);
+        assert_eq!(text_cell("x", MySqlValueKind::Time), Cell::Other("x"));
         for unfit in [&[1][..], &[0; 9], &[0; 13]] {
-            for kind in [ValueKind::Time, ValueKind::DateTime] {
+            for kind in [MySqlValueKind::Time, MySqlValueKind::DateTime] {
                 assert_eq!(in_zone(unfit, kind, RowFormat::Binary), None, "{unfit:?}");
             }
         }
@@ -422,16 +430,21 @@ mod tests {
     #[test]
     fn a_date_that_is_in_no_calendar_is_shown_as_the_server_writes_it() {
         for (text, kind, bytes, shown) in [
-            ("0000-00-00", ValueKind::Date, &[][..], "0000-00-00"),
+            ("0000-00-00", MySqlValueKind::Date, &[][..], "0000-00-00"),
             (
                 "2026-00-01 00:00:00.50",
-                ValueKind::DateTime,
+                MySqlValueKind::DateTime,
                 &[0xea, 7, 0, 1, 0, 0, 0, 0x20, 0xa1, 7, 0],
                 "2026-00-01 00:00:00.500000",
             ),
-            ("2026-02-29 01:02:03", ValueKind::DateTime, &[0xea, 7, 2, 29, 1, 2, 3], "2026-02-29 01:02:03"),
-            ("1900-02-29", ValueKind::Date, &[0x6c, 7, 2, 29], "1900-02-29"),
-            ("2026-04-31", ValueKind::Date, &[0xea, 7, 4, 31], "2026-04-31"),
+            (
+                "2026-02-29 01:02:03",
+                MySqlValueKind::DateTime,
+                &[0xea, 7, 2, 29, 1, 2, 3],
+                "2026-02-29 01:02:03",
+            ),
+            ("1900-02-29", MySqlValueKind::Date, &[0x6c, 7, 2, 29], "1900-02-29"),
+            ("2026-04-31", MySqlValueKind::Date, &[0xea, 7, 4, 31], "2026-04-31"),
         ] {
             for (bytes, format) in [(text.as_bytes(), RowFormat::Text), (bytes, RowFormat::Binary)] {
                 let date = DateParts::read(bytes, format).unwrap();
@@ -463,29 +476,29 @@ mod tests {
     fn a_number_is_the_same_in_both_protocols() {
         for (text, kind, bytes) in [
             ("-9223372036854775808", INTEGER, &i64::MIN.to_le_bytes()[..]),
-            ("18446744073709551615", ValueKind::Integer { unsigned: true }, &u64::MAX.to_le_bytes()),
+            ("18446744073709551615", MySqlValueKind::Integer { unsigned: true }, &u64::MAX.to_le_bytes()),
             ("00042", INTEGER, &[42, 0, 0, 0]),
             ("-2", INTEGER, &[0xfe]),
-            ("254", ValueKind::Integer { unsigned: true }, &[0xfe]),
+            ("254", MySqlValueKind::Integer { unsigned: true }, &[0xfe]),
             ("-32768", INTEGER, &[0, 0x80]),
-            ("1.7976931348623157e308", ValueKind::Double, &f64::MAX.to_le_bytes()),
-            ("-0", ValueKind::Double, &(-0.0_f64).to_le_bytes()),
-            ("1.5", ValueKind::Float, &1.5_f32.to_le_bytes()),
-            ("1.50", ValueKind::Decimal, b"1.50"),
+            ("1.7976931348623157e308", MySqlValueKind::Double, &f64::MAX.to_le_bytes()),
+            ("-0", MySqlValueKind::Double, &(-0.0_f64).to_le_bytes()),
+            ("1.5", MySqlValueKind::Float, &1.5_f32.to_le_bytes()),
+            ("1.50", MySqlValueKind::Decimal, b"1.50"),
         ] {
             assert_eq!(text_cell(text, kind), in_zone(bytes, kind, RowFormat::Binary).unwrap(), "{text}");
         }
         assert_eq!(text_cell("00042", INTEGER), Cell::Int(42));
-        assert_eq!(text_cell("1.50", ValueKind::Decimal), Cell::Number("1.50"));
+        assert_eq!(text_cell("1.50", MySqlValueKind::Decimal), Cell::Number("1.50"));
     }
 
     #[test]
     fn bits_are_a_number_and_text_that_is_none_stays_bytes() {
         let text = |bytes, kind| in_zone(bytes, kind, RowFormat::Text);
-        assert_eq!(text(&[0xff; 8], ValueKind::Bits), Some(Cell::UInt(u64::MAX)));
-        assert_eq!(text(b"\x01\x02", ValueKind::Bits), Some(Cell::UInt(258)));
-        assert_eq!(text(&[0; 9], ValueKind::Bits), None, "a protocol error");
-        assert_eq!(text(b"a\xff", ValueKind::Text), Some(Cell::Bytes(b"a\xff")));
-        assert_eq!(text("é".as_bytes(), ValueKind::Text), Some(Cell::Text("é")));
+        assert_eq!(text(&[0xff; 8], MySqlValueKind::Bits), Some(Cell::UInt(u64::MAX)));
+        assert_eq!(text(b"\x01\x02", MySqlValueKind::Bits), Some(Cell::UInt(258)));
+        assert_eq!(text(&[0; 9], MySqlValueKind::Bits), None, "a protocol error");
+        assert_eq!(text(b"a\xff", MySqlValueKind::Text), Some(Cell::Bytes(b"a\xff")));
+        assert_eq!(text("é".as_bytes(), MySqlValueKind::Text), Some(Cell::Text("é")));
     }
 }

@@ -518,7 +518,7 @@ fn expected_answers(mut messages: &[u8]) -> usize {
 
 /// The first value of a row that is longer than `most`, as far as the row's body has come.
 fn first_long_cell(body: &[u8], most: usize) -> Option<TooLong> {
-    let mut fields = Fields(body);
+    let mut fields = MessageFields(body);
     for column in 0..usize::from(fields.short()?) {
         match fields.long()? {
             u32::MAX => {}
@@ -533,16 +533,16 @@ fn first_long_cell(body: &[u8], most: usize) -> Option<TooLong> {
 
 /// A row's values as text.
 fn text_row(body: &[u8]) -> Option<TextRow> {
-    let mut fields = Fields(body);
+    let mut fields = MessageFields(body);
     let count = fields.short()?;
     let value = |_| Some(fields.value()?.map(|value| String::from_utf8_lossy(value).into_owned()));
     (0..count).map(value).collect()
 }
 
 /// Reads the fields of a message's body one after the other; `None` where it ends too early.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(super) struct MessageFields<'a>(pub(super) &'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> MessageFields<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;

@@ -8,7 +8,7 @@ use crate::driver::bounded_text;
 use crate::driver::sql_lexer::position_of;
 use crate::error::{Error, Reason, SqlPosition};
 
-use super::connection::Fields;
+use super::connection::MessageFields;
 
 /// An `ErrorResponse`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,7 +58,7 @@ impl ServerError {
     /// Reads the fields of an `ErrorResponse`; what is missing stays empty.
     pub(super) fn read(body: &[u8]) -> Self {
         let mut error = ServerError::default();
-        let mut fields = Fields(body);
+        let mut fields = MessageFields(body);
         while let Some(code @ 1..) = fields.byte() {
             let Some(text) = fields.text() else { break };
             match code {

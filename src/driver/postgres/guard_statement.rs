@@ -8,7 +8,7 @@
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use super::connection::{Fields, TextRow};
+use super::connection::{MessageFields, TextRow};
 use super::values::{STYLE_COLUMN_COUNT, STYLE_COLUMNS, TextStyles};
 
 /// How long a query waits for a lock: longer, and a lane would wait behind somebody's DDL for a whole scrape.
@@ -255,7 +255,7 @@ pub(super) struct GuardRow {
 impl GuardRow {
     /// Reads the body of a `DataRow`.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
-        let mut fields = Fields(body);
+        let mut fields = MessageFields(body);
         let count = fields.short()?;
         let clock = str::from_utf8(fields.value()??).ok()?.parse().ok()?;
         let mut role = None;
@@ -278,7 +278,7 @@ impl GuardRow {
 
 /// The styles near the end of a pooled guard statement's row.
 pub(super) fn styles(body: &[u8]) -> Option<TextStyles> {
-    let mut fields = Fields(body);
+    let mut fields = MessageFields(body);
     let before = fields.short()?.checked_sub(STYLE_COLUMN_COUNT + 1)?;
     for _ in 0..before {
         fields.value()?;

@@ -8,7 +8,7 @@ use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 
 use super::advice;
-use super::connection::{Fields, RowBounds, TooLong};
+use super::connection::{MessageFields, RowBounds, TooLong};
 use super::values::{TextStyles, ValueType, rewrite, type_name};
 
 /// The most columns of a result: PostgreSQL itself has at most 1,664.
@@ -32,7 +32,7 @@ pub(super) struct ResultShape {
 impl ResultShape {
     /// Reads a `RowDescription`. A domain comes as its base type.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
-        let mut fields = Fields(body);
+        let mut fields = MessageFields(body);
         let mut shape = ResultShape::default();
         let count = usize::from(fields.short()?);
         if count > MAX_COLUMNS {
@@ -149,7 +149,7 @@ impl ValueSpans {
         self.0.clear();
         let wrong =
             || Error::new(Reason::Protocol, "the server sent a row that does not match its description");
-        let mut fields = Fields(body);
+        let mut fields = MessageFields(body);
         let count = usize::from(fields.short().ok_or_else(wrong)?);
         if count != shape.value_types.len() {
             return Err(wrong());

@@ -87,11 +87,11 @@ fn sample(line: &str) -> Option<ParsedSample<'_>> {
     })
 }
 
-type Labels = Vec<(String, String)>;
+type ExpectedLabels = Vec<(String, String)>;
 
 /// The labels up to `}`, and what follows it.
-fn read_labels(mut rest: &str) -> Option<(Labels, &str)> {
-    let mut labels = Labels::new();
+fn read_labels(mut rest: &str) -> Option<(ExpectedLabels, &str)> {
+    let mut labels = ExpectedLabels::new();
     loop {
         rest = rest.trim_start();
         if let Some(after) = rest.strip_prefix('}') {

@@ -74,7 +74,7 @@ pub struct ResultTable {
 
 /// Values that make no sample.
 #[derive(Debug, Serialize)]
-pub struct SkippedValues {
+pub struct SkippedValueCounts {
     /// NULL.
     pub null: u64,
     /// Not a number.
@@ -140,7 +140,7 @@ pub struct TryReport {
     /// How many metric families.
     pub families: Option<usize>,
     /// Values that make no sample.
-    pub values_skipped: Option<SkippedValues>,
+    pub values_skipped: Option<SkippedValueCounts>,
     /// An entry to copy below `queries:`.
     pub proposal: Option<String>,
     /// About the samples, in sentences.

@@ -17,7 +17,7 @@ use super::recording_sink::OwnedValue;
 
 /// What a column can be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ColumnUse {
+enum ProposedUse {
     Label,
     Value,
     /// A value in Unix seconds.
@@ -37,7 +37,7 @@ pub(super) fn propose(
     columns: &[Column],
     rows: &[Vec<OwnedValue>],
 ) -> Option<String> {
-    let uses: Vec<(&Column, ColumnUse)> =
+    let uses: Vec<(&Column, ProposedUse)> =
         columns.iter().enumerate().map(|(place, column)| (column, usage(place, columns, rows))).collect();
     let subject = legal(&table(sql.text()).unwrap_or_else(|| target.name.clone()));
     let subject = if subject.is_empty() { "query".to_owned() } else { subject };
@@ -45,7 +45,7 @@ pub(super) fn propose(
     let labels = labels(config, target, &subject, &uses);
     let mut metrics = String::new();
     for (place, (column, usage)) in uses.iter().enumerate() {
-        let (ColumnUse::Value | ColumnUse::Moment) = usage else { continue };
+        let (ProposedUse::Value | ProposedUse::Moment) = usage else { continue };
         let wanted = wanted(&subject, column, *usage);
         let falls = rows.iter().filter_map(|row| row.get(place)).any(is_negative);
         let counts = wanted.ends_with("_total") && !falls;
@@ -72,7 +72,7 @@ pub(super) fn propose(
     out += "    metrics:\n";
     out += &metrics;
     for (column, usage) in &uses {
-        if let ColumnUse::Nothing(why) = usage {
+        if let ProposedUse::Nothing(why) = usage {
             let name = column.name.replace(char::is_control, " ");
             out += &format!("    # column {name} ({}) is left out: {why}\n", column.type_name);
         }
@@ -81,55 +81,57 @@ pub(super) fn propose(
 }
 
 /// The use of the column at `place`, by its type and, where that is not enough, by its values.
-fn usage(place: usize, columns: &[Column], rows: &[Vec<OwnedValue>]) -> ColumnUse {
-    let Some(column) = columns.get(place) else { return ColumnUse::Nothing("the result has no such column") };
+fn usage(place: usize, columns: &[Column], rows: &[Vec<OwnedValue>]) -> ProposedUse {
+    let Some(column) = columns.get(place) else {
+        return ProposedUse::Nothing("the result has no such column");
+    };
     if find(columns, &column.name) != Ok(place) {
-        return ColumnUse::Nothing("two columns have its name; give each its own with AS");
+        return ProposedUse::Nothing("two columns have its name; give each its own with AS");
     }
     let lower = column.name.to_lowercase();
     let is_key = matches!(lower.as_str(), "id" | "uuid") || lower.ends_with("_id");
     let values = || rows.iter().filter_map(|row| row.get(place)).filter(|value| value.cell() != Cell::Null);
     let found = match column.content {
-        ColumnContent::Number => ColumnUse::Value,
-        ColumnContent::Moment => ColumnUse::Moment,
-        ColumnContent::Text | ColumnContent::Bytes => ColumnUse::Label,
+        ColumnContent::Number => ProposedUse::Value,
+        ColumnContent::Moment => ProposedUse::Moment,
+        ColumnContent::Text | ColumnContent::Bytes => ProposedUse::Label,
         ColumnContent::LocalTime => {
-            ColumnUse::Nothing("local time of an unknown zone; select its Unix seconds")
+            ProposedUse::Nothing("local time of an unknown zone; select its Unix seconds")
         }
-        ColumnContent::Other => ColumnUse::Nothing(DOCUMENT),
+        ColumnContent::Other => ProposedUse::Nothing(DOCUMENT),
         ColumnContent::Unknown if values().next().is_none() => by_name(&column.type_name),
-        ColumnContent::Unknown => values().map(by_value).reduce(together).unwrap_or(ColumnUse::Label),
+        ColumnContent::Unknown => values().map(by_value).reduce(together).unwrap_or(ProposedUse::Label),
     };
-    if is_key && found == ColumnUse::Value { ColumnUse::Label } else { found }
+    if is_key && found == ProposedUse::Value { ProposedUse::Label } else { found }
 }
 
-fn by_value(value: &OwnedValue) -> ColumnUse {
+fn by_value(value: &OwnedValue) -> ProposedUse {
     match value.cell() {
-        Cell::Text(_) | Cell::TextDate(_) | Cell::Bytes(_) => ColumnUse::Label,
-        Cell::Other(_) => ColumnUse::Nothing(DOCUMENT),
+        Cell::Text(_) | Cell::TextDate(_) | Cell::Bytes(_) => ProposedUse::Label,
+        Cell::Other(_) => ProposedUse::Nothing(DOCUMENT),
         Cell::Date(_)
         | Cell::DateTime { .. }
         | Cell::LocalDate { .. }
         | Cell::LocalDateTime { .. }
-        | Cell::NoDate(_) => ColumnUse::Moment,
-        _ => ColumnUse::Value,
+        | Cell::NoDate(_) => ProposedUse::Moment,
+        _ => ProposedUse::Value,
     }
 }
 
 /// Values of several kinds can all be labels, unless one cannot be used.
-fn together(one: ColumnUse, other: ColumnUse) -> ColumnUse {
+fn together(one: ProposedUse, other: ProposedUse) -> ProposedUse {
     match (one, other) {
-        (ColumnUse::Nothing(why), _) | (_, ColumnUse::Nothing(why)) => ColumnUse::Nothing(why),
+        (ProposedUse::Nothing(why), _) | (_, ProposedUse::Nothing(why)) => ProposedUse::Nothing(why),
         _ if one == other => one,
-        _ => ColumnUse::Label,
+        _ => ProposedUse::Label,
     }
 }
 
 /// By SQLite's rules of affinity (<https://sqlite.org/datatype3.html>, 3.1), where there is no value to look at.
-fn by_name(type_name: &str) -> ColumnUse {
+fn by_name(type_name: &str) -> ProposedUse {
     let name = type_name.to_uppercase();
     let numeric = ["INT", "REAL", "FLOA", "DOUB", "NUM", "DEC", "BOOL"];
-    if numeric.iter().any(|word| name.contains(word)) { ColumnUse::Value } else { ColumnUse::Label }
+    if numeric.iter().any(|word| name.contains(word)) { ProposedUse::Value } else { ProposedUse::Label }
 }
 
 fn is_negative(value: &OwnedValue) -> bool {
@@ -137,11 +139,11 @@ fn is_negative(value: &OwnedValue) -> bool {
 }
 
 /// The key `labels` with its line's end; nothing without labels.
-fn labels(config: &Config, target: &Database, subject: &str, uses: &[(&Column, ColumnUse)]) -> String {
+fn labels(config: &Config, target: &Database, subject: &str, uses: &[(&Column, ProposedUse)]) -> String {
     let mut taken: BTreeSet<String> = target.labels.iter().map(|(name, _)| name.to_string()).collect();
     taken.extend([&config.exporter.target_label, "le", "quantile"].map(str::to_owned));
     let columns =
-        uses.iter().filter(|(_, usage)| *usage == ColumnUse::Label).map(|(column, _)| &*column.name);
+        uses.iter().filter(|(_, usage)| *usage == ProposedUse::Label).map(|(column, _)| &*column.name);
     let pairs: Vec<(String, &str)> = columns
         .map(|column| {
             let plain = Some(legal(column)).filter(|name| !name.is_empty()).unwrap_or("label".to_owned());
@@ -169,14 +171,14 @@ fn is_label(text: &str) -> bool {
 }
 
 /// `subject_column`, without saying anything twice.
-fn wanted(subject: &str, column: &Column, usage: ColumnUse) -> String {
+fn wanted(subject: &str, column: &Column, usage: ProposedUse) -> String {
     let column = legal(&column.name);
     let name = match column.as_str() {
         "" | "value" | "column" => subject.to_owned(),
         _ if column == subject || column.starts_with(&format!("{subject}_")) => column,
         _ => format!("{subject}_{column}"),
     };
-    if usage == ColumnUse::Moment && !name.ends_with("_seconds") {
+    if usage == ProposedUse::Moment && !name.ends_with("_seconds") {
         return format!("{name}_timestamp_seconds");
     }
     name

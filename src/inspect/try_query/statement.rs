@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::column_mapping::mapping;
 use super::proposal::propose;
 use super::recording_sink::{RecordedRows, RecordingSink, replay};
-use super::{ResultTable, SkippedValues, TriedStatement, TryReport, TryRequest};
+use super::{ResultTable, SkippedValueCounts, TriedStatement, TryReport, TryRequest};
 use crate::config;
 use crate::config::query::Query;
 use crate::driver::{MAX_CELL_BYTES, RowSink, Sql};
@@ -206,7 +206,7 @@ impl TryReport {
         self.series = Some(series);
         self.families = Some(families.len());
         let (null, invalid, duplicate) = (skipped.null, skipped.invalid, skipped.duplicate);
-        self.values_skipped = Some(SkippedValues { null, invalid, duplicate });
+        self.values_skipped = Some(SkippedValueCounts { null, invalid, duplicate });
     }
 }
 

@@ -67,7 +67,7 @@ impl<'b> Head<'b> {
             return Ok(None);
         };
         let is_http_1_0 = request.version == Some(0);
-        let fields = Fields(request.headers);
+        let fields = HeaderFields(request.headers);
         fields.check(is_http_1_0)?;
         let keep_alive =
             !fields.has("connection", "close") && (!is_http_1_0 || fields.has("connection", "keep-alive"));
@@ -167,9 +167,9 @@ const HOP_BY_HOP: [&str; 11] = [
 ];
 
 /// The headers of a request, in order.
-struct Fields<'h, 'b>(&'h [Header<'b>]);
+struct HeaderFields<'h, 'b>(&'h [Header<'b>]);
 
-impl<'h, 'b> Fields<'h, 'b> {
+impl<'h, 'b> HeaderFields<'h, 'b> {
     /// One `Host` (HTTP/1.0 may have none), no body, nothing expected.
     fn check(&self, is_http_1_0: bool) -> Result<(), Rejection> {
         self.check_host(is_http_1_0)?;

@@ -97,7 +97,7 @@ pub(super) async fn relay(
 }
 
 /// An answer whose head has arrived.
-struct Answer {
+struct RelayedAnswer {
     server: Arc<HttpServer>,
     upstream: UpstreamConnection,
     /// Where the head ends in the connection's buffer.
@@ -106,7 +106,7 @@ struct Answer {
 
 /// Sends the request and reads until the answer's head has arrived. A server that died is replaced, and the request
 /// repeated once: nothing was answered yet, and every request is safe to repeat.
-async fn send(request: &[u8], state: &GateState) -> Result<Answer, Rejection> {
+async fn send(request: &[u8], state: &GateState) -> Result<RelayedAnswer, Rejection> {
     let mut server = state.backend.current().ok_or(DOWN)?;
     let mut repeated = false;
     loop {
@@ -120,7 +120,7 @@ async fn send(request: &[u8], state: &GateState) -> Result<Answer, Rejection> {
             Err(_) => return Err(DOWN),
         };
         match begin(upstream, request).await {
-            Ok((upstream, head)) => return Ok(Answer { server, upstream, head }),
+            Ok((upstream, head)) => return Ok(RelayedAnswer { server, upstream, head }),
             Err(error) if error.kind() == ErrorKind::InvalidData => return Err(UNREADABLE),
             Err(error) if repeated => {
                 log::warn!("a request got no answer from the HTTP server behind the gate: {error}");
@@ -150,7 +150,7 @@ async fn begin(mut upstream: UpstreamConnection, request: &[u8]) -> io::Result<(
     Err(ErrorKind::UnexpectedEof.into())
 }
 
-impl Answer {
+impl RelayedAnswer {
     /// Puts the line `connection` and the configured headers into the head, and returns the announced length (0 where
     /// none is: only the answer to a HEAD has none).
     fn rewrite_head(&mut self, connection: &str, headers: &[(String, String)]) -> Option<usize> {

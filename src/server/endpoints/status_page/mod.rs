@@ -46,7 +46,7 @@ struct TargetView {
     /// Time until the next attempt to connect; zero when it may be now.
     backoff: Duration,
     /// Why it is down.
-    failure: Option<Failure>,
+    failure: Option<ShownFailure>,
     /// Those that fail first, else in configuration order.
     queries: Vec<QueryView>,
 }
@@ -77,22 +77,22 @@ struct QueryView {
     series: Option<u64>,
     /// Time since it last succeeded.
     age: Option<Duration>,
-    failure: Option<Failure>,
+    failure: Option<ShownFailure>,
 }
 
 /// Why something fails: everybody sees the reason and the database's code, trusted clients also the message.
 #[derive(Clone)]
-struct Failure {
+struct ShownFailure {
     reason: Reason,
     sqlstate: Option<String>,
     /// Empty where it is not known.
     message: String,
 }
 
-impl From<&Error> for Failure {
+impl From<&Error> for ShownFailure {
     fn from(error: &Error) -> Self {
         let sqlstate = error.sqlstate().map(str::to_owned);
-        Failure { reason: error.reason(), sqlstate, message: error.message().to_owned() }
+        ShownFailure { reason: error.reason(), sqlstate, message: error.message().to_owned() }
     }
 }
 
@@ -127,7 +127,7 @@ impl TargetView {
             state,
             facts: facts.unwrap_or_default(),
             backoff: target.backoff(),
-            failure: down.as_ref().map(Failure::from),
+            failure: down.as_ref().map(ShownFailure::from),
             queries,
         }
     }
@@ -166,7 +166,7 @@ impl QueryView {
             rows: past.succeeded.map(|_| past.rows),
             series: past.succeeded.map(|_| past.series),
             age: past.succeeded.map(Timestamp::age),
-            failure: past.failing.as_ref().map(Failure::from),
+            failure: past.failing.as_ref().map(ShownFailure::from),
         })
     }
 }

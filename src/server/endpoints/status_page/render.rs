@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Failure, QueryView, StatusView, TargetState, TargetView};
+use super::{QueryView, ShownFailure, StatusView, TargetState, TargetView};
 use crate::config::route_prefix::RoutePrefix;
 use crate::error::Reason;
 
@@ -171,7 +171,7 @@ fn add_query(html: &mut Html, query: &QueryView, full: bool) {
     html.raw("\n");
 }
 
-fn add_failure(html: &mut Html, failure: &Failure, full: bool) {
+fn add_failure(html: &mut Html, failure: &ShownFailure, full: bool) {
     html.add("<strong>{}</strong>", &[failure.reason.as_str()]);
     if let Some(code) = &failure.sqlstate {
         html.add(" [{}]", &[code]);
@@ -230,8 +230,11 @@ mod tests {
 
     fn view() -> StatusView {
         let evil = "<script>alert('1')</script>&\"\u{7}";
-        let failure =
-            Failure { reason: Reason::Sql, sqlstate: Some("42P01".into()), message: format!("no {evil}") };
+        let failure = ShownFailure {
+            reason: Reason::Sql,
+            sqlstate: Some("42P01".into()),
+            message: format!("no {evil}"),
+        };
         let query = QueryView {
             name: format!("orders {evil}"),
             collector: evil.into(),
