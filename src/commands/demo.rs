@@ -74,7 +74,7 @@ fn introduction(address: &ListenAddress, folder: &Path) -> TerminalText {
     out.line(&format!("  {curl}/metrics      the demo shop as Prometheus metrics"));
     out.line(&format!("  {curl}/             the status of targets and queries"));
     out.line(&format!("  {curl}/-/healthy    for health checks"));
-    out.line(&format!("The configuration and the database are in {} until then.", folder.display()));
+    out.line(&format!("The configuration and the database are in {} until the demo ends.", folder.display()));
     out.end_line();
     out
 }

@@ -1,7 +1,6 @@
 //! What passes between exporter and server, seen through a proxy: how many round trips a scrape costs, and what becomes
 //! of an answer that ends in the middle.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::checker::{Page, checked};
@@ -123,21 +122,16 @@ fn is_whole_from_afar(entry: &str, port: u16, warm: usize) {
     let page = || {
         checked(far.exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "20")]).text())
     };
-    let mut shortest = BTreeMap::new();
     for turn in 0..3 {
         let page = page();
         let failing = page.series("sql_exporter_query_failure_reason");
         assert!(failing.is_empty(), "{failing:?}\n{}", far.exporter.log());
         for row in page.series("sql_exporter_query_duration_seconds") {
-            let least = shortest.entry(row.labels.clone()).or_insert(row.value);
-            *least = row.value.min(*least);
+            assert!(row.labels["target"] == "well" || row.value < 0.1, "the network counts: {row:?}");
         }
         let cold = far.proxy.most_turns();
         assert!(turn > 0 || cold <= 25, "{cold} turns for a first page on one connection");
     }
-    // A busy machine makes one of them long; the way would make all of them so.
-    let long = shortest.iter().find(|(labels, least)| labels["target"] != "well" && **least >= 0.1);
-    assert!(long.is_none(), "the network counts: {long:?}");
     // On a busy machine a page may need another session, which does not know all statements yet.
     let turns = |_| {
         let before = far.proxy.turns();
@@ -159,8 +153,7 @@ fn fifty_queries_of_a_postgres_far_away_are_on_the_first_page() {
 #[test]
 fn fifty_queries_of_a_mariadb_far_away_are_on_the_first_page() {
     let server = MariaDb::fresh("turns_far");
-    // Six a session: on a busy machine quick queries look slow, and each of the three takes its share.
-    is_whole_from_afar(&server.entry(), server.port, 3 * 6);
+    is_whole_from_afar(&server.entry(), server.port, 6);
     is_whole_from_afar(&server.entry_with(ONE), server.port, 6);
 }
 

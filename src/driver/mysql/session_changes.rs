@@ -75,6 +75,9 @@ pub(super) enum Suspicion {
     Proven,
 }
 
+/// More suspects than any configuration has queries: reloads that change queries do not add up without end.
+const MAX_SUSPECTS: usize = 4096;
+
 /// The statements of one server that may change their session, by name: each runs alone.
 #[derive(Debug, Default)]
 pub(super) struct SuspectStatements(Mutex<HashMap<String, Suspicion>>);
@@ -95,7 +98,8 @@ impl SuspectStatements {
     /// Records a suspicion; the stronger of two counts.
     pub(super) fn record(&self, sql: &Sql, suspicion: Suspicion) {
         let mut statements = self.0.lock();
-        if suspicion == Suspicion::Proven || !statements.contains_key(sql.name()) {
+        let is_known = statements.contains_key(sql.name());
+        if is_known && suspicion == Suspicion::Proven || !is_known && statements.len() < MAX_SUSPECTS {
             statements.insert(sql.name().to_owned(), suspicion);
         }
     }

@@ -358,16 +358,15 @@ mod tests {
     /// More than the threads that tiny_http starts with.
     const CROWD: usize = 12;
 
+    fn private_header(backend: &Backend) -> String {
+        let (peer, received) = (Peer::Unix, Instant::now());
+        backend.token.header_line(&RequestFacts { peer, received, authenticated: false, over_tls: false })
+    }
+
     async fn ask(backend: Arc<Backend>) {
         let server = backend.current().unwrap();
         let mut upstream = server.connect(false).await.unwrap();
-        let facts = RequestFacts {
-            peer: Peer::Unix,
-            received: Instant::now(),
-            authenticated: false,
-            over_tls: false,
-        };
-        let private = backend.token.header_line(&facts);
+        let private = private_header(&backend);
         let end = if upstream.is_kept() { "" } else { "Connection: close\r\n" };
         let request = format!("GET / HTTP/1.1\r\n{private}{end}\r\n");
         upstream.stream.write_all(request.as_bytes()).await.unwrap();
@@ -416,13 +415,7 @@ mod tests {
         runtime().block_on(async {
             let server = backend.current().unwrap();
             let mut upstream = server.connect(false).await.unwrap();
-            let facts = RequestFacts {
-                peer: Peer::Unix,
-                received: Instant::now(),
-                authenticated: false,
-                over_tls: false,
-            };
-            let request = format!("GET / HTTP/1.1\r\n{}\r\n", backend.token.header_line(&facts));
+            let request = format!("GET / HTTP/1.1\r\n{}\r\n", private_header(&backend));
             upstream.stream.write_all(request.as_bytes()).await.unwrap();
             upstream.abandon();
             tokio::time::sleep(Duration::from_millis(50)).await;
