@@ -163,7 +163,7 @@ fn clashes(running: &[AliasEntry], targets: &[Database], reader: &Reader<'_>) {
             }
         }
     }
-    for metric in conflicts::running(targets) {
+    for (_, metric) in conflicts::running(targets) {
         let mut reserved = reserved_names(metric.naming.text(), metric.naming.kind()).into_iter();
         if let Some((entry, taken)) = reserved.find_map(|taken| Some((*owners.get(&taken)?, taken))) {
             clash(entry, &taken, metric.naming.text(), &metric.place);
