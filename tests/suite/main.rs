@@ -20,6 +20,7 @@ mod servers;
 mod table;
 mod web_client;
 
+mod aliases;
 mod allocations;
 mod attack;
 mod broken;
@@ -61,6 +62,7 @@ mod no_threads;
 mod outage;
 mod own;
 mod packs;
+mod patterns;
 mod pool;
 mod postgres;
 mod prometheus;
