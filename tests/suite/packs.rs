@@ -25,6 +25,12 @@ fn failed(page: &Page) -> Vec<&str> {
     rows.into_iter().filter(|row| row.value < 1.0).map(|row| row.labels["query"].as_str()).collect()
 }
 
+/// The queries that are skipped as the user lacks a privilege.
+fn lacking(page: &Page) -> Vec<&str> {
+    let rows = page.series("sql_exporter_query_skipped").into_iter();
+    rows.filter(|row| row.labels["reason"] == "permission").map(|row| row.labels["query"].as_str()).collect()
+}
+
 /// Waits until the server's statistics hold a commit in a fresh database: before PostgreSQL 15 they come late.
 fn wait_for_statistics(database: &str) {
     let mut client = Postgres::shared("postgres").client();
@@ -50,6 +56,8 @@ fn postgres_packs_succeed_for_a_monitoring_role_and_for_one_without_any_privileg
     for user in ["monitor", "plain"] {
         let page = scrape(&postgres_entry(&server, &format!("{name}_{user}")), "postgres/*");
         assert_eq!(failed(&page), [""; 0], "{user}");
+        let lacks_files = lacking(&page).contains(&"pg_wal_files");
+        assert_eq!(lacks_files, user == "plain", "{:?}", lacking(&page));
         assert!(page.value("pg_connections_max", &[]).expect("the limit") >= 1.0);
         let here = [("datname", name.as_str())];
         assert!(page.value("pg_database_size_bytes", &here).expect("the size") > 1e6);
@@ -124,9 +132,11 @@ fn mysql_packs_succeed_for_a_user_with_process_and_only_one_query_needs_it() {
          GRANT SELECT ON {name}.* TO {name}_p@'%'"
     ));
     for (user, expected) in [("p", vec![]), ("n", vec!["mysql_innodb_metrics"])] {
+        // What the user may not see is skipped.
         let entry = server.entry().replace("username: root", &format!("username: {name}_{user}"));
         let page = scrape(&entry, "mysql/*");
-        assert_eq!(failed(&page), expected, "{user}");
+        assert_eq!(failed(&page), [""; 0], "{user}");
+        assert_eq!(lacking(&page), expected, "{user}");
         assert!(page.value("mysql_uptime_seconds", &[]).expect("the uptime") >= 0.0);
         assert!(page.value("mysql_connections_max", &[]).expect("the limit") >= 1.0);
         assert!(page.value("mysql_threads", &[("kind", "Threads_connected")]).expect("threads") >= 1.0);
