@@ -18,7 +18,8 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::disposal::{Disposal, SessionPermit};
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Endpoint, Health, Job, ServerFacts, Session, Sql};
+use crate::driver::server_objects::ServerObjects;
+use crate::driver::{Canceller, Endpoint, Health, Job, RelationName, ServerFacts, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 /// The shortest wait for a slot: r2d2's thread makes new ones.
@@ -469,19 +470,33 @@ impl Drop for Lease {
     }
 }
 
-/// Yes or no, by name, as noted about one session by its users. The notes end with the session.
+/// What its users noted about one session. The notes end with the session.
 #[derive(Default)]
-pub struct Notes(HashMap<String, (bool, Instant)>);
+pub struct Notes {
+    /// Yes or no, by name.
+    answers: HashMap<String, (bool, Instant)>,
+    objects: Option<(ServerObjects, Instant)>,
+}
 
 impl Notes {
     /// What was noted under `name` no longer than `age` ago.
     pub fn get(&self, name: &str, age: Duration) -> Option<bool> {
-        self.0.get(name).filter(|(_, since)| since.elapsed() <= age).map(|(answer, _)| *answer)
+        self.answers.get(name).filter(|(_, since)| since.elapsed() <= age).map(|(answer, _)| *answer)
     }
 
     /// Notes an answer.
     pub fn set(&mut self, name: &str, answer: bool) {
-        self.0.insert(name.to_owned(), (answer, Instant::now()));
+        self.answers.insert(name.to_owned(), (answer, Instant::now()));
+    }
+
+    /// What the server was noted to have no longer than `age` ago.
+    pub fn objects(&self, age: Duration) -> Option<&ServerObjects> {
+        self.objects.as_ref().filter(|(_, since)| since.elapsed() <= age).map(|(objects, _)| objects)
+    }
+
+    /// Notes what the server has.
+    pub fn set_objects(&mut self, objects: ServerObjects) {
+        self.objects = Some((objects, Instant::now()));
     }
 }
 
@@ -530,6 +545,11 @@ impl LeasedSession<'_> {
     /// Gives the session up: somebody has taken its canceller and stops it, at a moment that nobody knows.
     pub fn spoil(&mut self) {
         *self.condition = SessionCondition::Stopped;
+    }
+
+    /// [`Session::objects_question`].
+    pub fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
+        self.session.objects_question(relations)
     }
 
     /// [`Session::refresh`], with the same consequences.

@@ -311,6 +311,7 @@ impl TargetSessions {
         let (owner, query) = (&run.spec.owner, run.query());
         let end = match end {
             RunEnd::Failed(error) => RunEnd::Failed(owner.named(query, error)),
+            RunEnd::Skipped(cause) => RunEnd::Skipped(cause.named(|error| owner.named(query, error))),
             good => good,
         };
         if let Some(query) = query {
@@ -326,7 +327,7 @@ impl TargetSessions {
                         telemetry.skipped(owner.subject(query), left, count);
                     }
                 }
-                RunEnd::Skipped => {}
+                RunEnd::Skipped(_) => {}
                 RunEnd::Failed(error) => telemetry.failed(owner.subject(query), error.reason()),
             }
         }

@@ -14,6 +14,7 @@ use crate::config::database::Database;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{Column, ColumnContent, ServerFacts};
+use crate::engine::run::{RunEnd, SkipCause};
 use crate::error::{Error, Reason, Result, SourcePosition};
 use crate::metric::column::{BoundColumn, OF_TEXT, find};
 use crate::metric::{ColumnNeed, ColumnUse};
@@ -47,7 +48,7 @@ pub struct DescribedTarget {
 pub struct SkippedQuery {
     /// Its name.
     pub query: String,
-    /// The condition of `when` that does not hold.
+    /// The condition of `when` that does not hold, or what the server refuses.
     pub why: String,
 }
 
@@ -143,13 +144,11 @@ impl TargetWork {
             if let Some(when) = &query.when {
                 match session.unmet_condition(when) {
                     Ok(None) => {}
-                    Ok(Some(why)) => {
-                        self.described.skipped.push(SkippedQuery { query: query.name.to_string(), why });
+                    Ok(Some(cause)) => {
+                        self.skip(query, &cause);
                         continue;
                     }
-                    Err(error) if session.is_usable() => {
-                        self.remarks.push(Remark::on_sql(query, Severity::Error, error));
-                    }
+                    Err(error) if session.is_usable() => self.refuse(query, error),
                     Err(error) => return Err(error),
                 }
             }
@@ -162,13 +161,33 @@ impl TargetWork {
                     self.described.described += 1;
                     self.remarks.extend(compare(query, &columns));
                 }
-                Err(error) if session.is_usable() => {
-                    self.remarks.push(Remark::on_sql(query, Severity::Error, error));
-                }
+                Err(error) if session.is_usable() => self.refuse(query, error),
                 Err(error) => return Err(error),
             }
         }
         Ok(session.facts().clone())
+    }
+}
+
+impl TargetWork {
+    /// A scrape leaves the query out. What the user may not do is also a note: a grant changes it.
+    fn skip(&mut self, query: &Query, cause: &SkipCause) {
+        let (name, why) = (query.name.to_string(), cause.text().to_owned());
+        self.described.skipped.push(SkippedQuery { query: name, why });
+        if let Some(error) = cause.lacks() {
+            let error =
+                error.clone().with_hint("a scrape skips the query; docs/packs.md lists the grants of packs");
+            self.remarks.push(Remark::on_sql(query, Severity::Note, error));
+        }
+    }
+
+    /// The server refuses a statement of the query: a scrape leaves it out, or fails.
+    fn refuse(&mut self, query: &Query, error: Error) {
+        match RunEnd::of_error(Some(query), error) {
+            RunEnd::Skipped(cause) => self.skip(query, &cause),
+            RunEnd::Failed(error) => self.remarks.push(Remark::on_sql(query, Severity::Error, error)),
+            RunEnd::Good(_) => {}
+        }
     }
 }
 

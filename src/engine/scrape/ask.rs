@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::deadline::Deadline;
 use crate::engine::query_sink::RenderedResult;
 use crate::engine::result_cache::CacheLookup;
-use crate::engine::run::{CompletionLatch, Run, RunEnd, RunKind, RunOutcome};
+use crate::engine::run::{CompletionLatch, Run, RunEnd, RunKind, RunOutcome, SkipCause};
 use crate::engine::target::Target;
 use crate::engine::targets::SelectedTarget;
 use crate::error::{Error, Reason};
@@ -68,6 +68,14 @@ impl ScrapedQuery {
         match self.outcome.as_ref().map(|outcome| &outcome.end) {
             Some(RunEnd::Good(rendered)) => Some(rendered),
             _ => self.kept.as_deref(),
+        }
+    }
+
+    /// Why it was skipped.
+    pub(super) fn skipped(&self) -> Option<&SkipCause> {
+        match self.outcome.as_ref().map(|outcome| &outcome.end) {
+            Some(RunEnd::Skipped(cause)) => Some(cause),
+            _ => None,
         }
     }
 
@@ -222,7 +230,7 @@ mod tests {
     #[test]
     fn each_query_finds_its_own_outcome_and_a_ping_is_none() {
         let outcome = |millis| RunOutcome {
-            end: RunEnd::Skipped,
+            end: RunEnd::Good(Arc::default()),
             took: Duration::from_millis(millis),
             reached: true,
             began: Instant::now(),
