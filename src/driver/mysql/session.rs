@@ -203,6 +203,9 @@ impl Session for MySqlSession {
         for (place, relation) in relations.iter().enumerate() {
             // Each with constants: the server then looks up one name instead of reading all tables.
             let (schema, name) = (relation.schema(), relation.name());
+            // In SQL the names of this schema have no case; MySQL compares them as it lists them.
+            let is_upper = schema.eq_ignore_ascii_case("information_schema");
+            let name = if is_upper { name.to_ascii_uppercase() } else { name.to_owned() };
             sql += &format!(
                 " UNION ALL SELECT 'relation', '{place}', 'readable' FROM information_schema.TABLES \
                  WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = '{name}'"
