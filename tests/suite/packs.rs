@@ -1,6 +1,7 @@
 //! The built-in collectors on real servers: every query succeeds, the page passes all judges, known values are there.
 
 mod hostile;
+mod sqlite;
 
 use crate::checker::Page;
 use crate::exporter::Setup;
