@@ -1,6 +1,12 @@
 //! The built-in collectors on real servers: every query succeeds, the page passes all judges, known values are there.
 
+mod beside;
+pub(crate) mod described;
+mod families;
 mod hostile;
+mod privileges;
+mod scene;
+mod strict;
 
 use crate::checker::Page;
 use crate::exporter::Setup;
