@@ -173,6 +173,10 @@ fn of_kind(kind: &ValueKind, key: &KeyRecord, docs: &KeyDocs) -> Value {
         }
         ValueKind::Mapping => or_nothing(inner()),
         ValueKind::Items => json!({"type": ["array", "null"], "items": inner()}),
+        ValueKind::PairsOrEntries => {
+            let text = json!({"type": ["string", "number", "boolean"]});
+            json!({"type": ["object", "null"], "additionalProperties": {"anyOf": [text, inner()]}})
+        }
         ValueKind::Entries => {
             json!({"type": ["object", "null"], "additionalProperties": or_nothing(inner())})
         }

@@ -7,8 +7,9 @@ use super::lint_off::{LintSubject, SilencedLints};
 use crate::error::SourcePosition;
 use crate::exposition::FamilyKind;
 use crate::name::LabelName;
-use crate::yaml::keys::{Keys, nearest};
+use crate::yaml::keys::{Keys, TextOrMapping, nearest};
 
+use super::column_text::ColumnText;
 use super::labels::{LabelSource, Labels, label_name};
 use super::naming::Naming;
 use super::samples::Duplicates;
@@ -95,9 +96,10 @@ impl Metric {
 
     /// Its columns: of its name, its labels, its type, its timestamp.
     pub fn uses(&self) -> Vec<ColumnUse> {
-        let name = self.naming.columns().map(|column| ColumnUse::anything(column, "part of the name", ""));
+        let of_text = |text: &ColumnText, part: String| ColumnUse::anything(&text.column, part, text.rule());
+        let name = self.naming.columns().map(|text| of_text(text, "part of the name".to_owned()));
         let label = |(name, source): (_, &LabelSource)| match source {
-            LabelSource::Column(column) => Some(ColumnUse::anything(column, format!("label `{name}`"), "")),
+            LabelSource::Column(text) => Some(of_text(text, format!("label `{name}`"))),
             LabelSource::Fixed(_) | LabelSource::Own => None,
         };
         let timestamp = self.timestamp_column.as_deref().map(|column| ColumnUse {
@@ -227,9 +229,13 @@ struct GivenLabels {
 impl GivenLabels {
     fn read(keys: &mut Keys<'_>) -> GivenLabels {
         let mut given = GivenLabels::default();
-        for (name, column) in keys.named_texts("labels").unwrap_or_default() {
-            if let Some(name) = label_name(keys, "labels", &name) {
-                given.add(keys, "labels", name, LabelSource::Column(column));
+        for (name, column) in keys.named_texts_or_mappings("labels").unwrap_or_default() {
+            let text = match column {
+                TextOrMapping::Text(column) => Some(ColumnText::whole(column)),
+                TextOrMapping::Mapping(keys) => ColumnText::read(keys),
+            };
+            if let (Some(name), Some(text)) = (label_name(keys, "labels", &name), text) {
+                given.add(keys, "labels", name, LabelSource::Column(text));
             }
         }
         for (name, value) in keys.pairs("static_labels").unwrap_or_default() {

@@ -10,12 +10,13 @@ use crate::name::LabelName;
 use crate::yaml::keys::Keys;
 
 use super::column::{BoundColumn, cut};
+use super::column_text::{BoundText, ColumnText};
 
 /// Where a label's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LabelSource {
-    /// The column of this name.
-    Column(String),
+    /// A column, or a part of its text.
+    Column(ColumnText),
     /// Always this text.
     Fixed(String),
     /// The metric type itself, sample by sample (`le`, a `value_label`).
@@ -100,8 +101,8 @@ impl Labels {
     pub fn bind(&self, columns: &[Column]) -> Result<BoundLabels<'_>> {
         fn part<'l>(label: &'l Label, columns: &[Column]) -> Result<BoundLabel<'l>> {
             Ok(match &label.source {
-                LabelSource::Column(column) => {
-                    BoundLabel::Column { open: &label.bytes, column: BoundColumn::new(columns, column)? }
+                LabelSource::Column(text) => {
+                    BoundLabel::Column { open: &label.bytes, text: text.bind(columns)? }
                 }
                 LabelSource::Fixed(_) => BoundLabel::Fixed(&label.bytes),
                 LabelSource::Own => BoundLabel::Gap,
@@ -127,32 +128,54 @@ pub struct BoundLabels<'l>(Vec<BoundLabel<'l>>);
 #[derive(Debug)]
 enum BoundLabel<'l> {
     Fixed(&'l [u8]),
-    Column { open: &'l [u8], column: BoundColumn },
+    Column { open: &'l [u8], text: BoundText<'l> },
     Gap,
 }
 
 impl BoundLabels<'_> {
-    /// Appends one row's labels to `out`. `scratch` is any string, kept from row to row.
+    /// False when the row does not match the pattern of a label: the metric leaves it out. `scratch` is any string.
+    ///
+    /// # Errors
+    /// `protocol` from the row.
+    pub fn find(&mut self, row: &dyn Row, scratch: &mut String) -> Result<bool> {
+        for part in &mut self.0 {
+            if let BoundLabel::Column { text, .. } = part
+                && !text.find(row, scratch)?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Appends the labels of the row that [`BoundLabels::find`] saw last to `out`. `scratch` is any string, kept from row
+    /// to row.
     ///
     /// # Errors
     /// `limit` for a value that is too long, `protocol` from the row.
     pub fn write(
-        &self,
+        &mut self,
         row: &dyn Row,
         limit: LabelLimit,
         scratch: &mut String,
         out: &mut LabelBytes,
     ) -> Result<()> {
-        for part in &self.0 {
+        for part in &mut self.0 {
             match part {
                 BoundLabel::Gap => out.mark_gap(),
                 BoundLabel::Fixed(bytes) => out.bytes_mut().extend_from_slice(bytes),
-                BoundLabel::Column { open, column } => {
-                    let cell = column.cell(row)?;
-                    let text = limited(cell.label(scratch), limit, column)?;
+                BoundLabel::Column { open, text } => {
+                    let cell = text.column().cell(row)?;
+                    let mut value = text.take(cell.label(scratch));
+                    if value.len() > limit.bytes {
+                        if !limit.truncate {
+                            return Err(too_long(value.len(), limit, text.column()));
+                        }
+                        value = cut(value, limit.bytes);
+                    }
                     let bytes = out.bytes_mut();
                     bytes.extend_from_slice(open);
-                    line::label_value(text, bytes);
+                    line::label_value(value, bytes);
                     bytes.push(b'"');
                 }
             }
@@ -172,15 +195,9 @@ impl BoundLabels<'_> {
     }
 }
 
-fn limited<'t>(text: &'t str, limit: LabelLimit, column: &BoundColumn) -> Result<&'t str> {
-    if text.len() <= limit.bytes {
-        return Ok(text);
-    }
-    if limit.truncate {
-        return Ok(cut(text, limit.bytes));
-    }
-    let (name, length, max) = (column.name(), text.len(), limit.bytes);
+fn too_long(length: usize, limit: LabelLimit, column: &BoundColumn) -> Error {
+    let (name, max) = (column.name(), limit.bytes);
     let message = format!("column `{name}`: a label value of {length} bytes, max_label_length is {max}");
-    Err(Error::new(Reason::Limit, message)
-        .with_hint("shorten it in the SQL, raise the limit or set `labels_too_long: truncate`"))
+    Error::new(Reason::Limit, message)
+        .with_hint("shorten it in the SQL, raise the limit or set `labels_too_long: truncate`")
 }

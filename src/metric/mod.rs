@@ -4,6 +4,7 @@
 //! `metrics:` as read. This folder knows columns and cells, and no database and no target.
 
 pub mod column;
+pub mod column_text;
 mod entry;
 mod histogram;
 pub mod labels;

@@ -46,6 +46,14 @@ pub enum Literal {
     Quoted(String),
 }
 
+/// A value that is written short, as a text, or long, as a mapping.
+pub enum TextOrMapping<'d> {
+    /// A scalar, expanded.
+    Text(String),
+    /// The keys of the mapping.
+    Mapping(Keys<'d>),
+}
+
 /// Columns with their values, in the order written.
 pub type LiteralRow = Vec<(String, Literal)>;
 
@@ -385,14 +393,29 @@ impl<'d> Keys<'d> {
         Some(pairs)
     }
 
-    /// A list of texts, each standing for itself, or a mapping of names to texts.
-    pub fn named_texts(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
+    /// A list of texts, each standing for itself, or a mapping of names to texts and to mappings, in file order. Nothing is
+    /// merged with defaults.
+    pub fn named_texts_or_mappings(&mut self, key: &'static str) -> Option<Vec<(String, TextOrMapping<'d>)>> {
         self.ask(key, &ValueKind::Texts);
-        self.ask(key, &ValueKind::Pairs);
-        if self.is_mapping(key) {
-            return self.pairs(key);
-        }
-        Some(self.texts(key)?.into_iter().map(|text| (text.clone(), text)).collect())
+        self.ask(key, &ValueKind::PairsOrEntries);
+        let Some(found) = self.look(key) else {
+            return Some(vec![("name".to_owned(), TextOrMapping::Mapping(self.empty_element(key)?))]);
+        };
+        let NodeValue::Map(entries) = found.value() else {
+            let texts = self.texts(key)?.into_iter();
+            return Some(texts.map(|text| (text.clone(), TextOrMapping::Text(text))).collect());
+        };
+        all(entries.iter().map(|entry| {
+            let path = join(&found.path(), &entry.key);
+            let value = if let NodeValue::Map(_) = entry.node.value {
+                let front = self.mapping(&found, &entry.node, path, entry.at, self.element_record(key))?;
+                TextOrMapping::Mapping(self.part(front, None))
+            } else {
+                let place = found.place_of(entry.node.scalar_at().or(entry.at), &path);
+                TextOrMapping::Text(self.inner_text(&entry.node.value, &place)?)
+            };
+            Some((entry.key.clone(), value))
+        }))
     }
 
     /// A list of mappings of columns to scalars: what a query test says a database returns.

@@ -37,6 +37,8 @@ pub enum ValueKind {
     Items,
     /// A mapping of any names to mappings.
     Entries,
+    /// A mapping of names to texts and to mappings.
+    PairsOrEntries,
 }
 
 /// One key that was asked for.

@@ -60,6 +60,7 @@ mod no_threads;
 mod outage;
 mod own;
 mod packs;
+mod patterns;
 mod pool;
 mod postgres;
 mod prometheus;

@@ -191,7 +191,19 @@ impl<'q> MetricWriters<'q> {
         }
     }
 
-    /// The writer for a row; call [`MetricWriters::settle`] once it is taken. `longest` is how long a name may be.
+    /// False when the row does not match a pattern in the name: the metric leaves it out.
+    ///
+    /// # Errors
+    /// `protocol` from the row.
+    pub(super) fn find(&mut self, row: &dyn Row) -> Result<bool> {
+        match self {
+            MetricWriters::One(_) => Ok(true),
+            MetricWriters::ByName(by_name) => by_name.pattern.find(row),
+        }
+    }
+
+    /// The writer for a row that [`MetricWriters::find`] let pass; call [`MetricWriters::settle`] once it is taken.
+    /// `longest` is how long a name may be.
     ///
     /// # Errors
     /// `value` for a row that makes no name, `limit` for a name too long, `duplicate` for one that another metric has.

@@ -170,8 +170,41 @@ struct BoundQuery<'q> {
 struct LabelSet<'q> {
     labels: &'q Labels,
     bound: BoundLabels<'q>,
-    /// Of the row at hand.
+    /// What is known of the row at hand.
+    state: RowLabels,
+    /// Of the row at hand, once they are written.
     bytes: LabelBytes,
+}
+
+/// The labels of one row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RowLabels {
+    Unread,
+    /// The row matches no pattern: metrics with these labels leave it out.
+    Missing,
+    Found,
+    Written,
+}
+
+impl LabelSet<'_> {
+    /// False when the row does not match the pattern of a label. A row is searched once for all metrics with these
+    /// labels.
+    fn find(&mut self, row: &dyn Row, scratch: &mut String) -> Result<bool> {
+        if self.state == RowLabels::Unread {
+            self.state = if self.bound.find(row, scratch)? { RowLabels::Found } else { RowLabels::Missing };
+        }
+        Ok(self.state != RowLabels::Missing)
+    }
+
+    /// The labels of a row that [`LabelSet::find`] let pass, behind those of the target.
+    fn write(&mut self, row: &dyn Row, context: &SampleContext, scratch: &mut String) -> Result<&LabelBytes> {
+        if self.state != RowLabels::Written {
+            self.bytes.clone_from(&context.labels);
+            self.bound.write(row, context.limit, scratch, &mut self.bytes)?;
+            self.state = RowLabels::Written;
+        }
+        Ok(&self.bytes)
+    }
 }
 
 struct BoundMetric<'q> {
@@ -207,7 +240,8 @@ impl<'q> BoundQuery<'q> {
             Some(set) => set,
             None => {
                 let bytes = LabelBytes::with_capacity(LABEL_BYTES);
-                self.sets.push(LabelSet { labels, bound: labels.bind(columns)?, bytes });
+                let (bound, state) = (labels.bind(columns)?, RowLabels::Unread);
+                self.sets.push(LabelSet { labels, bound, state, bytes });
                 self.sets.len() - 1
             }
         };
@@ -226,17 +260,20 @@ impl<'q> BoundQuery<'q> {
                 Error::new(Reason::Limit, message).with_hint("group or filter in the SQL, or raise max_rows")
             );
         }
-        for set in &mut self.sets {
-            set.bytes.clone_from(&self.context.labels);
-            set.bound.write(row, self.context.limit, &mut self.scratch, &mut set.bytes)?;
-        }
-        let BoundQuery { context, sets, metrics, drafts, tally, .. } = self;
+        let BoundQuery { context, sets, metrics, drafts, tally, scratch, .. } = self;
+        sets.iter_mut().for_each(|set| set.state = RowLabels::Unread);
         for BoundMetric { metric, writers, set, timestamp } in metrics {
+            let Some(set) = sets.get_mut(*set) else { continue };
+            // A row that does not match is left out before anything else of it is read.
+            if !(writers.find(row)? && set.find(row, scratch)?) {
+                continue;
+            }
+            let labels = set.write(row, context, scratch)?;
             let FamilyWriter { emit, draft, sums } = writers.of_row(row, drafts, context.limit.bytes)?;
-            let (Some(set), Some(draft)) = (sets.get(*set), drafts.get_mut(*draft)) else { continue };
+            let Some(draft) = drafts.get_mut(*draft) else { continue };
             let stamp = timestamp.as_ref().map(|column| column.moment(row)).transpose()?;
             let (duplicates, sums) = (metric.duplicates, sums.as_mut());
-            emit.row(row, &set.bytes, &mut Samples { draft, tally, duplicates, sums, stamp })?;
+            emit.row(row, labels, &mut Samples { draft, tally, duplicates, sums, stamp })?;
             writers.settle(drafts)?;
         }
         Ok(())

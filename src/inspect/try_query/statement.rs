@@ -210,12 +210,12 @@ impl TryReport {
     }
 }
 
-/// The labels that come from columns, each once, with the column.
+/// The labels that are whole texts of columns, each once, with the column.
 fn label_columns(query: &Query) -> Vec<(String, String)> {
     let all = query.metrics.iter().flat_map(|metric| metric.labels.iter());
     let mut labels: Vec<(String, String)> = all
         .filter_map(|(name, origin)| match origin {
-            LabelSource::Column(column) => Some((name.to_string(), column.clone())),
+            LabelSource::Column(text) if !text.has_pattern() => Some((name.to_string(), text.column.clone())),
             _ => None,
         })
         .collect();

@@ -255,6 +255,7 @@ fn every_yaml_block_is_yaml_and_loads_where_it_is_configuration() {
         let setup = files.iter().fold(setup, |setup, (name, text)| setup.file(name, text));
         let output = setup.args(&["check", "-c", "config.yaml"]).output();
         assert!(output.code() < 2, "{place}:\n{}{}", output.text(), output.errors());
+        assert!(!output.text().contains("FAIL "), "{place}: its tests fail:\n{}", output.text());
     }
     assert!(count >= 8, "{count}");
 }
