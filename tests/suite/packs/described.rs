@@ -137,7 +137,7 @@ fn every_pack_says_what_it_measures_what_it_costs_and_which_privileges_and_versi
     let packs = all();
     assert_eq!(packs.len(), packs::names().len());
     for Described { name, head, families, .. } in packs {
-        assert!(head.what.chars().count() <= 130, "{name}: {}", head.what);
+        assert!(head.what.chars().count() <= 140, "{name}: {}", head.what);
         for family in families {
             assert!(family.help.ends_with('.'), "{name}, {}: {:?}", family.name, family.help);
         }
