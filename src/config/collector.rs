@@ -7,6 +7,8 @@ use crate::metric::lint_off::{LintSubject, SilencedLints};
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 
+use super::aliases;
+use super::aliases::AliasEntry;
 use super::conditions;
 use super::query::{Inherited, QueryEntry, WrittenQuery};
 use super::query_tests;
@@ -43,6 +45,8 @@ pub(super) fn defaults(defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> In
 pub(super) struct CollectorEntries {
     pub(super) queries: Vec<QueryEntry>,
     pub(super) query_tests: Vec<QueryTest>,
+    /// Names that the files give to the exporter's own metrics.
+    pub(super) aliases: Vec<AliasEntry>,
     /// False when the name of a query could not be read: it may be one that is missing elsewhere.
     pub(super) all_named: bool,
 }
@@ -52,6 +56,7 @@ impl CollectorEntries {
     pub(super) fn add(&mut self, other: CollectorEntries) {
         self.queries.extend(other.queries);
         self.query_tests.extend(other.query_tests);
+        self.aliases.extend(other.aliases);
         self.all_named &= other.all_named;
     }
 }
@@ -65,7 +70,7 @@ pub(super) fn queries(keys: &mut Keys<'_>, inherited: &Inherited, drivers: &Driv
     let all_named = named == keys.count("queries");
     // The tests of a query with a fault are not to blame.
     let query_tests = query_tests::read(keys, &queries, all_named);
-    CollectorEntries { queries, query_tests, all_named }
+    CollectorEntries { queries, query_tests, aliases: Vec::new(), all_named }
 }
 
 /// Reads one included file: its queries and its tests; `name` is its collector's where it names none, `statement` makes
@@ -91,6 +96,7 @@ pub(super) fn included(
     };
     let written = WrittenQuery::read_of_file(&mut keys);
     let when = conditions::read(&mut keys, statement).map(Arc::new).or_else(|| defaults.when.clone());
+    let aliases = aliases::read(&mut keys, &collector);
     let inherited = Inherited {
         collector,
         selector: selector.or_else(|| defaults.selector.clone()),
@@ -105,5 +111,5 @@ pub(super) fn included(
         keys.forbid(key, "belongs in the main file");
     }
     keys.finish();
-    read
+    CollectorEntries { aliases, ..read }
 }

@@ -40,7 +40,7 @@ pub(super) fn check(
 }
 
 /// Every metric of a query that is enabled on an enabled target, once, in configuration order.
-fn running(targets: &[Database]) -> Vec<&Metric> {
+pub(super) fn running(targets: &[Database]) -> Vec<&Metric> {
     let enabled = targets.iter().filter(|target| target.enabled).flat_map(|target| &target.queries);
     let mut queries: Vec<_> = enabled.filter(|query| query.enabled).collect();
     queries.sort_by_key(|query| query.order);
@@ -121,7 +121,8 @@ fn families(metrics: &[&Metric], reader: &Reader<'_>) {
     }
 }
 
-fn file_and_line(place: &SourcePosition) -> String {
+/// `FILE:LINE`
+pub(super) fn file_and_line(place: &SourcePosition) -> String {
     format!("{}:{}", place.file, place.line)
 }
 

@@ -14,6 +14,7 @@ use crate::name::LabelName;
 use crate::yaml::keys::{Keys, Origin, nearest};
 use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
+use super::aliases::Alias;
 use super::glob;
 use super::query::Query;
 use super::selection::{CollectorSelection, Overrides};
@@ -47,6 +48,8 @@ settings! {
             labels: Vec<(LabelName, String)> = Vec::new();
             /// Its queries in configuration order, `overrides` applied.
             queries: Vec<Arc<Query>> = Vec::new();
+            /// Names that its collectors give to the exporter's own metrics about it.
+            aliases: Vec<Alias> = Vec::new();
             /// The entry as it may be shown.
             redacted: YamlValue = YamlValue::default();
             /// How it is written, for the lints.

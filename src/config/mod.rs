@@ -4,6 +4,7 @@
 //! targets (`assignment`), then what only the whole shows (`conflicts`). A fault stops none of them: all are reported
 //! together. `settings` declares keys; what `check` alone runs is in `query_tests`, what `schema` prints in `schema`.
 
+pub mod aliases;
 mod assignment;
 mod collector;
 pub mod conditions;
@@ -143,7 +144,7 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
             collector::included(&file.document, &file.collector, file.statement, &inherited, drivers, reader);
         read.add(included);
     }
-    let collector::CollectorEntries { queries, query_tests, all_named } = read;
+    let collector::CollectorEntries { queries, query_tests, aliases, all_named } = read;
     let overrides = Overrides::read(&mut root);
     root.refuse("target_files");
     root.finish();
@@ -151,7 +152,8 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     let places: Vec<_> = targets.iter().map(|target| target.source.labels.clone()).collect();
     let all_queries = files.whole && all_named;
     let parts = ConfigParts { targets, queries, overrides, all_targets, all_queries };
-    let (targets, queries) = assignment::assign(parts, reader);
+    let (mut targets, queries) = assignment::assign(parts, reader);
+    aliases::assign(aliases, &mut targets, reader);
     let pairs = targets.iter().map(|target| target.queries.len()).sum();
     let exporter = Exporter::read(section, pairs);
     conflicts::check(&targets, &places, &exporter.target_label, reader);

@@ -36,6 +36,11 @@ fn of_target(target: &Database) -> YamlValue {
     redacted.set("driver", YamlValue::text(target.driver), true);
     redacted.set("labels", YamlValue::map(labels), true);
     target.shown().into_iter().for_each(|(key, value)| redacted.set(key, value, true));
+    if !target.aliases.is_empty() {
+        let aliases =
+            target.aliases.iter().map(|alias| (&alias.family.name, YamlValue::text(alias.of.as_str())));
+        redacted.set("aliases", YamlValue::map(aliases), true);
+    }
     redacted.set("runs", YamlValue::map(runs), true);
     redacted
 }

@@ -20,6 +20,7 @@ mod servers;
 mod table;
 mod web_client;
 
+mod aliases;
 mod allocations;
 mod attack;
 mod broken;

@@ -38,7 +38,7 @@ fn merged(answers: &[Answer], limits: PageLimits, labelled: bool) -> MergedPage 
         let (metrics, rendered) = (&*answer.query.metrics, answer.rendered.as_ref());
         entries.push(MergeEntry { target: answer.target, query, metrics, rendered });
     }
-    merge(&entries, limits, labelled)
+    merge(&entries, limits, labelled, &[])
 }
 
 fn names(merged: &MergedPage) -> Vec<&str> {

@@ -63,9 +63,14 @@ pub struct MergedPage {
 }
 
 /// Puts one page together. `labelled`: every sample bears the target's name, so that only one target's own queries
-/// can collide.
-pub fn merge(entries: &[MergeEntry<'_>], limits: PageLimits, labelled: bool) -> MergedPage {
-    let mut page = PageBuilder::new(entries, limits, labelled);
+/// can collide. `aliases` are the exporter's own families under other names: no query makes one of them.
+pub fn merge(
+    entries: &[MergeEntry<'_>],
+    limits: PageLimits,
+    labelled: bool,
+    aliases: &[Arc<Family>],
+) -> MergedPage {
+    let mut page = PageBuilder::new(entries, limits, labelled, aliases);
     let mut dropped = Vec::new();
     for entry in entries {
         let Some(rendered) = entry.rendered else { continue };
@@ -80,6 +85,7 @@ pub fn merge(entries: &[MergeEntry<'_>], limits: PageLimits, labelled: bool) -> 
 struct PageBuilder<'s> {
     limits: PageLimits,
     labelled: bool,
+    aliases: &'s [Arc<Family>],
     series: u64,
     bytes: u64,
     families: Families,
@@ -116,7 +122,12 @@ impl<'s> SeriesIndex<'s> {
 }
 
 impl<'s> PageBuilder<'s> {
-    fn new(entries: &[MergeEntry<'s>], limits: PageLimits, labelled: bool) -> PageBuilder<'s> {
+    fn new(
+        entries: &[MergeEntry<'s>],
+        limits: PageLimits,
+        labelled: bool,
+        aliases: &'s [Arc<Family>],
+    ) -> PageBuilder<'s> {
         let mut families: Families = Vec::new();
         let mut places = HashMap::default();
         let mut add = |family: &'s Arc<Family>| {
@@ -139,9 +150,13 @@ impl<'s> PageBuilder<'s> {
                 }
             }
         }
+        if let Some(names) = &mut names {
+            aliases.iter().for_each(|alias| names.take(alias));
+        }
         PageBuilder {
             limits,
             labelled,
+            aliases,
             series: 0,
             bytes: 0,
             families,
@@ -183,6 +198,11 @@ impl<'s> PageBuilder<'s> {
     /// Whether the family is the one that the page has under its name, and owns no name of another.
     fn check_head(&self, place: usize, family: &Arc<Family>, own: &mut OwnedNames) -> Result<(), Error> {
         let Some(names) = &self.names else { return Ok(()) };
+        if self.aliases.iter().any(|alias| alias.name == family.name) {
+            let message =
+                format!("the metric {} is the exporter's own, by `up` or `last_scrape`", family.name);
+            return Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"));
+        }
         let known = self.families.get(place).map(|(known, _)| known);
         if known.is_some_and(|known| known != family) {
             let message =

@@ -76,8 +76,9 @@ pub fn scrape_while(
     let limits =
         merge::PageLimits { series: targets.exporter.max_series, bytes: targets.exporter.max_page_bytes };
     let labelled = !targets.exporter.target_label.is_empty();
+    let aliases = report::alias_families(&scraped);
     let merge::MergedPage { mut families, dropped, series } =
-        merge::merge(&merge_entries(&scraped), limits, labelled);
+        merge::merge(&merge_entries(&scraped), limits, labelled, &aliases);
     for merge::DroppedQuery { target, query, error } in dropped {
         drop_result(&mut scraped[target], query, error);
     }

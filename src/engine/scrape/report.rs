@@ -1,10 +1,12 @@
 //! The exporter's own rows about one scrape (docs/metrics.md): rendered from this scrape's outcomes, never from a
 //! registry, so that two scrapes at once cannot overwrite each other.
 //!
-//! A new family is one line in [`ROWS`] and one call below it.
+//! A new family is one line in [`ROWS`] and one call below it. Collectors may give some of the facts other names.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
+use crate::config::aliases::AliasOf;
 use crate::config::exporter::{Exporter, QueryMetrics};
 use crate::config::query::Query;
 use crate::engine::run::RunEnd;
@@ -59,12 +61,15 @@ struct ReportBuilder {
     labels: LabelBytes,
     /// A row's own label.
     own: Vec<u8>,
+    /// Of names that collectors give, one a family.
+    aliases: Vec<Block>,
 }
 
 impl ReportBuilder {
     fn new() -> Self {
         let blocks = FAMILIES.iter().map(|family| Block::new(Arc::clone(family))).collect();
-        ReportBuilder { blocks, labels: LabelBytes::default(), own: Vec::new() }
+        let (labels, own, aliases) = (LabelBytes::default(), Vec::new(), Vec::new());
+        ReportBuilder { blocks, labels, own, aliases }
     }
 
     /// The rows that follow are about this target, or this query of it.
@@ -101,6 +106,34 @@ impl ReportBuilder {
         self.row(OwnFamily::TargetBackoff, &[], target.backoff().as_secs_f64());
     }
 
+    /// What stands under names that collectors give: of those with a query on this page.
+    fn alias_rows(&mut self, scraped: &ScrapedTarget, took: Duration) {
+        let database = &scraped.target.database;
+        self.about(&scraped.target, None);
+        for alias in &database.aliases {
+            let is_named =
+                |query: &&ScrapedQuery| alias.collectors.contains(&database.queries[query.index].collector);
+            let mut queries = scraped.queries.iter().filter(is_named).peekable();
+            if queries.peek().is_none() {
+                continue;
+            }
+            let flag = |is_so: bool| f64::from(u8::from(is_so));
+            let value = match alias.of {
+                AliasOf::TargetUp => flag(scraped.up.is_ok()),
+                AliasOf::ScrapeDuration => took.as_secs_f64(),
+                AliasOf::ScrapeError => {
+                    flag(scraped.up.is_err() || queries.any(|query| query.error().is_some()))
+                }
+            };
+            let known = self.aliases.iter().position(|block| block.family.name == alias.family.name);
+            let at = known.unwrap_or_else(|| {
+                self.aliases.push(Block::new(Arc::clone(&alias.family)));
+                self.aliases.len() - 1
+            });
+            self.aliases[at].line(&self.labels, &[], value);
+        }
+    }
+
     fn query_rows(&mut self, target: &Target, scraped: &ScrapedQuery, shown: QueryMetrics) {
         let error = scraped.error();
         if shown == QueryMetrics::Failing && error.is_none() {
@@ -131,6 +164,17 @@ impl ReportBuilder {
     }
 }
 
+/// The families under names that collectors give to the exporter's own metrics, each once.
+pub(super) fn alias_families(scraped: &[ScrapedTarget]) -> Vec<Arc<Family>> {
+    let mut families: Vec<Arc<Family>> = Vec::new();
+    for alias in scraped.iter().flat_map(|scraped| &scraped.target.database.aliases) {
+        if families.iter().all(|known| known.name != alias.family.name) {
+            families.push(Arc::clone(&alias.family));
+        }
+    }
+    families
+}
+
 /// The rows of this scrape, each family with one block. Families without rows are left out.
 pub(super) fn report(
     scraped: &[ScrapedTarget],
@@ -139,14 +183,16 @@ pub(super) fn report(
     series: u64,
 ) -> Families {
     let mut report = ReportBuilder::new();
+    let took = time.began.elapsed();
     for target in scraped {
         report.target_rows(target);
+        report.alias_rows(target, took);
         for query in &target.queries {
             report.query_rows(&target.target, query, exporter.query_metrics);
         }
     }
     for (family, value) in [
-        (OwnFamily::ScrapeDuration, time.began.elapsed().as_secs_f64()),
+        (OwnFamily::ScrapeDuration, took.as_secs_f64()),
         (OwnFamily::ScrapeTimeout, time.budget.as_secs_f64()),
         (OwnFamily::ScrapeSeries, count(series)),
         (OwnFamily::ScrapeSeriesLimit, count(exporter.max_series)),
@@ -154,7 +200,12 @@ pub(super) fn report(
         report.blocks[family as usize].sample(&[], value);
     }
     let filled = report.blocks.into_iter().filter(|block| block.series > 0);
-    filled.map(|block| (Arc::clone(&block.family), vec![Arc::new(block)])).collect()
+    report
+        .aliases
+        .into_iter()
+        .chain(filled)
+        .map(|block| (Arc::clone(&block.family), vec![Arc::new(block)]))
+        .collect()
 }
 
 /// Counts on a page stay far below 2^53.

@@ -234,10 +234,12 @@ struct UnusedNames {
 impl UnusedNames {
     fn of(config: &Config) -> UnusedNames {
         let metrics = config.queries.iter().flat_map(|query| query.metrics.iter());
+        let aliases = config.targets.iter().flat_map(|target| &target.aliases);
         UnusedNames {
             queries: config.queries.iter().map(|query| query.name.to_string()).collect(),
             metrics: metrics
                 .flat_map(|metric| reserved_names(metric.naming.text(), metric.naming.kind()))
+                .chain(aliases.map(|alias| alias.family.name.to_string()))
                 .collect(),
         }
     }

@@ -1,0 +1,168 @@
+//! Names that a collector file gives to metrics of the exporter's own, for the targets that run it: `up`, `last_scrape`.
+//! Dashboards and alerts of another exporter find them under its names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::{Error, SourcePosition};
+use crate::exposition::{Family, FamilyKind, reserved_names};
+use crate::metric::naming::OUR_PREFIXES;
+use crate::name::MetricName;
+use crate::yaml::keys::{Keys, Reader};
+use crate::yaml::writer::digest_of;
+
+use super::conflicts;
+use super::database::Database;
+
+/// What stands under another name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AliasOf {
+    /// `sql_exporter_target_up`.
+    TargetUp,
+    /// `sql_exporter_scrape_duration_seconds`.
+    ScrapeDuration,
+    /// Whether the target is down or a query of the collectors failed: the opposite of all their `query_success`.
+    ScrapeError,
+}
+
+impl AliasOf {
+    /// In a word, as `/config` shows it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AliasOf::TargetUp => "target_up",
+            AliasOf::ScrapeDuration => "scrape_duration_seconds",
+            AliasOf::ScrapeError => "scrape_error",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            AliasOf::TargetUp => "Whether a session was opened or answered in this scrape.",
+            AliasOf::ScrapeDuration => "Time from the request to the rendering of this page.",
+            AliasOf::ScrapeError => "Whether a query failed in this scrape, or the target is down.",
+        }
+    }
+}
+
+/// One such name on one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The family under that name.
+    pub family: Arc<Family>,
+    /// What it shows.
+    pub of: AliasOf,
+    /// The collectors that give the name and run on the target: it stands on pages with one of them.
+    pub collectors: Vec<Arc<str>>,
+}
+
+/// One name as a file gives it.
+pub(super) struct AliasEntry {
+    family: Family,
+    of: AliasOf,
+    collector: Arc<str>,
+    place: SourcePosition,
+}
+
+/// Takes the keys `up`, `help` and `last_scrape` of a collector file.
+pub(super) fn read(keys: &mut Keys<'_>, collector: &Arc<str>) -> Vec<AliasEntry> {
+    let help = keys.text("help");
+    if keys.has("help") && !keys.has("up") {
+        let message = "`help` goes with `up`: a metric has its own under `metrics`";
+        keys.lacks("help", &["up"], message, None);
+    }
+    let entry = |name: MetricName, of: AliasOf, help: Option<String>, place| AliasEntry {
+        family: Family::new(name, FamilyKind::Gauge, help.unwrap_or_else(|| of.about().to_owned())),
+        of,
+        collector: Arc::clone(collector),
+        place,
+    };
+    let up = name(keys, "up", "").map(|name| entry(name, AliasOf::TargetUp, help, keys.place("up")));
+    let of_scrape = [("_duration_seconds", AliasOf::ScrapeDuration), ("_error", AliasOf::ScrapeError)];
+    // A prefix that is not legal is one fault.
+    let is_legal = name(keys, "last_scrape", "").is_some();
+    let of_scrape = of_scrape.into_iter().filter(|_| is_legal).filter_map(|(suffix, of)| {
+        Some(entry(name(keys, "last_scrape", suffix)?, of, None, keys.place("last_scrape")))
+    });
+    up.into_iter().chain(of_scrape.collect::<Vec<_>>()).collect()
+}
+
+/// The name under `key` with a suffix, if it is one that a metric may have.
+fn name(keys: &mut Keys<'_>, key: &'static str, suffix: &str) -> Option<MetricName> {
+    let name = keys.text(key)? + suffix;
+    if let Some(prefix) = OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+        let message = format!("{name}: names that begin with {prefix} are reserved for the exporter");
+        keys.fault_with_hint(key, message, "give it another name");
+        return None;
+    }
+    MetricName::new(&name).map_err(|rule| keys.fault(key, rule)).ok()
+}
+
+/// Gives each target its names. Clashes among them and with the metrics of queries are recorded; a name that two files give
+/// to the same thing is one family, with the first one's help.
+pub(super) fn assign(entries: Vec<AliasEntry>, targets: &mut [Database], reader: &Reader<'_>) {
+    let running: Vec<AliasEntry> =
+        entries.into_iter().filter(|entry| targets.iter().any(|target| runs(target, entry))).collect();
+    let mut known: HashMap<&str, (&AliasEntry, Arc<Family>)> = HashMap::new();
+    for entry in &running {
+        match known.get(entry.family.name.as_str()) {
+            Some((first, _)) => check(entry, first, reader),
+            None => {
+                known.insert(entry.family.name.as_str(), (entry, Arc::new(entry.family.clone())));
+            }
+        }
+    }
+    for metric in conflicts::running(targets) {
+        let reserved = reserved_names(metric.naming.text(), metric.naming.kind());
+        if let Some((entry, _)) = reserved.iter().find_map(|name| known.get(name.as_str())) {
+            let (name, at) = (metric.naming.text(), conflicts::file_and_line(&metric.place));
+            let taken = &entry.family.name;
+            let owns = if name == taken.as_str() { "" } else { ", which also owns this name" };
+            let message = format!("{taken} clashes with the metric {name} at {at}{owns}");
+            reader.fault_at(&entry.place, message, "give one of them another name");
+        }
+    }
+    for target in targets {
+        target.aliases = of_target(target, &running, &known);
+        if !target.aliases.is_empty() {
+            target.digest = digest_of(&[&target.digest, format!("{:?}", target.aliases).as_bytes()]);
+        }
+    }
+}
+
+/// True where an enabled query of the collector is assigned to the target.
+fn runs(target: &Database, entry: &AliasEntry) -> bool {
+    target.enabled && target.queries.iter().any(|query| query.enabled && query.collector == entry.collector)
+}
+
+fn of_target(
+    target: &Database,
+    running: &[AliasEntry],
+    known: &HashMap<&str, (&AliasEntry, Arc<Family>)>,
+) -> Vec<Alias> {
+    let mut aliases: Vec<Alias> = Vec::new();
+    for entry in running.iter().filter(|entry| runs(target, entry)) {
+        let Some((_, family)) = known.get(entry.family.name.as_str()) else { continue };
+        match aliases.iter_mut().find(|alias| alias.family.name == family.name) {
+            Some(alias) => alias.collectors.push(Arc::clone(&entry.collector)),
+            None => aliases.push(Alias {
+                family: Arc::clone(family),
+                of: entry.of,
+                collectors: vec![Arc::clone(&entry.collector)],
+            }),
+        }
+    }
+    aliases
+}
+
+/// One name that two files give.
+fn check(entry: &AliasEntry, first: &AliasEntry, reader: &Reader<'_>) {
+    let (name, at) = (&entry.family.name, conflicts::file_and_line(&first.place));
+    if entry.of != first.of {
+        let message = format!("{name} is another metric at {at}");
+        reader.fault_at(&entry.place, message, "give one of them another name");
+    } else if entry.family.help != first.family.help {
+        let warning = Error::config(format!("{name} has a different help at {at}")).at(entry.place.clone());
+        reader.warn(warning.with_hint("the first one is shown"));
+    }
+}
