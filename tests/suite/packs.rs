@@ -6,6 +6,7 @@ mod families;
 mod hostile;
 mod privileges;
 mod scene;
+mod scene_mysql;
 mod strict;
 
 use crate::checker::Page;

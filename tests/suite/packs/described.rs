@@ -44,7 +44,9 @@ fn described(name: &'static str) -> Described {
     let text = packs::text(name).expect("its file");
     let value: Value = serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
     let head = head(text).unwrap_or_else(|fault| panic!("queries/{name}.yaml: {fault}"));
-    Described { name, head, families: families(&value) }
+    let mut families = families(&value);
+    families.splice(0..0, aliases(&value));
+    Described { name, head, families }
 }
 
 /// Reads the comment at the top of a file.
@@ -52,7 +54,7 @@ fn head(text: &str) -> Result<Head, String> {
     let lines = text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim);
     let mut lines = lines.peekable();
     let what = lines.next().unwrap_or_default().to_owned();
-    if !what.ends_with('.') || !what.starts_with(char::is_uppercase) {
+    if !what.ends_with('.') {
         return Err(format!("the first line is not one sentence: {what:?}"));
     }
     // Paragraphs: an empty line ends one, a keyword begins one.
@@ -85,6 +87,26 @@ fn head(text: &str) -> Result<Head, String> {
 }
 
 const KEYWORDS: [&str; 3] = ["Cost:", "Privileges:", "Versions:"];
+
+/// The names that the file gives to facts about its targets.
+fn aliases(file: &Value) -> Vec<Family> {
+    let family = |name: String, help: &str| Family {
+        name,
+        kind: "gauge".to_owned(),
+        labels: Vec::new(),
+        help: help.to_owned(),
+    };
+    let up = file["up"]
+        .as_str()
+        .map(|name| family(name.to_owned(), file["help"].as_str().unwrap_or("1 while the target is up.")));
+    let prefix = file["last_scrape"].as_str();
+    let duration =
+        prefix.map(|prefix| family(format!("{prefix}_duration_seconds"), "How long the scrape took."));
+    let error = prefix.map(|prefix| {
+        family(format!("{prefix}_error"), "1 if the target is down or a query of the pack failed, else 0.")
+    });
+    [up, duration, error].into_iter().flatten().collect()
+}
 
 fn families(file: &Value) -> Vec<Family> {
     let mut seen = BTreeSet::new();
