@@ -21,6 +21,7 @@ use crate::inspect::describe::{self, DescribedTarget};
 use crate::inspect::lint;
 use crate::inspect::query_tests::{self, QueryTestResult};
 use crate::inspect::report::{Finding, Severity};
+use crate::inspect::shared_families;
 use crate::metric::lint_off::{LINTS, Lint};
 use crate::server;
 
@@ -128,6 +129,7 @@ fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) 
             let lints = lint::run(&config);
             silenced = lints.silenced;
             findings.extend(lints.findings);
+            findings.extend(shared_families::run(&config));
             progress.show(format!("running {} tests of queries", config.query_tests.len()));
             tests = query_tests::run(&config);
             if let Some(by) = by {

@@ -112,7 +112,7 @@ pub(super) fn assign(entries: Vec<AliasEntry>, targets: &mut [Database], reader:
             }
         }
     }
-    for metric in conflicts::running(targets) {
+    for (_, metric) in conflicts::running(targets) {
         let reserved = reserved_names(metric.naming.text(), metric.naming.kind());
         if let Some((entry, _)) = reserved.iter().find_map(|name| known.get(name.as_str())) {
             let (name, at) = (metric.naming.text(), conflicts::file_and_line(&metric.place));

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::error::SourcePosition;
+use crate::error::{Error, SourcePosition};
 use crate::exposition::{FamilyKind, reserved_names};
 use crate::metric::Metric;
 use crate::metric::naming::OUR_PREFIXES;
@@ -28,7 +28,7 @@ pub(super) fn check(
         own_labels(target, place, target_label, reader);
     }
     let metrics = running(targets);
-    for metric in &metrics {
+    for (_, metric) in &metrics {
         names(metric, target_label, reader);
     }
     families(&metrics, reader);
@@ -39,13 +39,19 @@ pub(super) fn check(
     }
 }
 
+/// A metric and the collector of its query.
+type OfCollector<'t> = (&'t str, &'t Metric);
+
 /// Every metric of a query that is enabled on an enabled target, once, in configuration order.
-pub(super) fn running(targets: &[Database]) -> Vec<&Metric> {
+pub(super) fn running(targets: &[Database]) -> Vec<OfCollector<'_>> {
     let enabled = targets.iter().filter(|target| target.enabled).flat_map(|target| &target.queries);
     let mut queries: Vec<_> = enabled.filter(|query| query.enabled).collect();
     queries.sort_by_key(|query| query.order);
     queries.dedup_by_key(|query| query.order);
-    queries.into_iter().flat_map(|query| query.metrics.iter()).collect()
+    queries
+        .into_iter()
+        .flat_map(|query| query.metrics.iter().map(|metric| (&*query.collector, metric)))
+        .collect()
 }
 
 /// A target's labels among themselves and against those of our own rows.
@@ -88,26 +94,33 @@ fn names(metric: &Metric, target_label: &str, reader: &Reader<'_>) {
     }
 }
 
-/// One family has one type, one help and one set of labels, wherever it is written.
-fn families(metrics: &[&Metric], reader: &Reader<'_>) {
-    let mut first: HashMap<&str, &Metric> = HashMap::new();
-    for metric in metrics {
+/// One family has one type, one unit and one set of labels, wherever it is written. It has one help within a collector;
+/// where collectors differ, the page has the help of the first.
+fn families(metrics: &[OfCollector<'_>], reader: &Reader<'_>) {
+    let mut first: HashMap<&str, OfCollector<'_>> = HashMap::new();
+    let mut first_of_collector: HashMap<(&str, &str), &Metric> = HashMap::new();
+    for &(collector, metric) in metrics {
         let name = metric.naming.text();
-        let Some(other) = first.get(name) else {
-            first.insert(name, metric);
+        let own = *first_of_collector.entry((collector, name)).or_insert(metric);
+        let (owner, other) = *first.entry(name).or_insert((collector, metric));
+        if std::ptr::eq(other, metric) {
             continue;
-        };
+        }
         let at = file_and_line(&other.place);
         if metric.naming.kind() != other.naming.kind() {
             let (here, there) = (with_article(metric.naming.kind()), with_article(other.naming.kind()));
             let message = format!("metric {name} is {here} here and {there} at {at}");
             reader.fault_at(&metric.place, message, "one name has one type");
-        } else if metric.naming.help() != other.naming.help() {
-            let message = format!("metric {name} has a different help at {at}");
-            reader.fault_at(&metric.place, message, "write the same help in both");
         } else if metric.naming.unit() != other.naming.unit() {
             let message = format!("metric {name} has a different unit at {at}");
             reader.fault_at(&metric.place, message, "write the same unit in both");
+        } else if metric.naming.help() != own.naming.help() {
+            let message = format!("metric {name} has a different help at {}", file_and_line(&own.place));
+            reader.fault_at(&metric.place, message, "write the same help in both");
+        } else if metric.naming.help() != other.naming.help() && std::ptr::eq(own, metric) {
+            let message = format!("metric {name} has another help in collector {owner}, at {at}");
+            let warning = Error::config(message).at(metric.place.clone());
+            reader.warn(warning.with_hint("a page has the help of the first; write the same in both"));
         }
         let (here, there) = (label_set(metric), label_set(other));
         if here != there {
@@ -148,9 +161,9 @@ fn in_braces(labels: &BTreeSet<&str>) -> String {
 }
 
 /// No two families write, or in OpenMetrics reserve, one name.
-fn series(metrics: &[&Metric], reader: &Reader<'_>) {
+fn series(metrics: &[OfCollector<'_>], reader: &Reader<'_>) {
     let mut owners: HashMap<String, &Metric> = HashMap::new();
-    for metric in metrics {
+    for &(_, metric) in metrics {
         let name = metric.naming.text();
         let taken = reserved_names(name, metric.naming.kind());
         let foreign = |taken: &String| owners.get(taken).copied().filter(|other| other.naming.text() != name);

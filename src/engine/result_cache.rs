@@ -104,6 +104,8 @@ struct CacheState {
     history: QueryHistory,
     /// The sizes of the last good result.
     size_hint: SizeHint,
+    /// The log has it that another collector has some of its series.
+    hides_series: bool,
 }
 
 /// The last good result.
@@ -239,6 +241,11 @@ impl ResultCache {
             (before, Some(now)) if before != Some(now) => Change::Fails,
             _ => Change::None,
         }
+    }
+
+    /// Notes that another collector has series of the query; true the first time.
+    pub fn hides_first(&self) -> bool {
+        !std::mem::replace(&mut self.0.lock().hides_series, true)
     }
 
     /// True while the query fails.

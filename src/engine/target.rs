@@ -15,7 +15,7 @@ use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
-use crate::telemetry::{QueryLabels, SessionGauges};
+use crate::telemetry::{QueryLabels, SessionGauges, SkipReason};
 
 use super::result_cache;
 use super::result_cache::{CacheLookup, CachePolicy, Change, QueryHistory, ResultCache};
@@ -156,6 +156,17 @@ impl Target {
     /// Counts a query that ran well but is not on the page: the merge dropped it.
     pub fn count_error(&self, index: usize, reason: Reason) {
         self.sessions.shared.telemetry.failed(self.owner.subject(&self.database.queries[index]), reason);
+    }
+
+    /// Counts series of a good result that are not on the page, as another collector has them; one log line for the first.
+    pub fn note_hidden(&self, index: usize, count: u64, example: &str, shown: &str) {
+        let Some(query) = self.database.queries.get(index) else { return };
+        self.sessions.shared.telemetry.skipped(self.owner.subject(query), SkipReason::Duplicate, count);
+        if self.caches.get(index).is_some_and(|cache| cache.hides_first()) {
+            let (target, name) = (self.database.name.as_str(), &*query.name);
+            log::info!(target = target, query = name; "query {name} on target {target}: {count} of its series are left out, as \
+                collector {shown} has them too, {example} for one");
+        }
     }
 
     /// Writes the sessions' figures into the counters.

@@ -7,6 +7,7 @@ pub mod accept;
 pub mod block;
 pub mod line;
 pub mod openmetrics;
+pub mod overlap;
 pub mod page;
 pub mod series;
 pub mod text;

@@ -10,6 +10,7 @@ pub mod privileges;
 pub mod query_tests;
 pub mod report;
 pub mod runner;
+pub mod shared_families;
 mod source_position;
 mod sql_compare;
 pub mod try_query;

@@ -13,7 +13,7 @@ pub enum Severity {
     Error,
     /// It works, and is not as it should be.
     Warning,
-    /// Only rows can show whether it works.
+    /// It works, and is worth knowing; or only rows can show whether it works.
     Note,
 }
 

@@ -29,6 +29,8 @@ pub struct ColumnText {
 struct Pattern {
     text: String,
     regex: Regex,
+    /// What each text that matches begins with. Most rows of a server's list are told by it, without the engine.
+    prefix: String,
 }
 
 impl PartialEq for Pattern {
@@ -91,8 +93,9 @@ impl ColumnText {
     /// # Errors
     /// `missing_column`.
     pub fn bind(&self, columns: &[Column]) -> Result<BoundText<'_>> {
-        let search = self.pattern.as_ref().map(|Pattern { regex, .. }| Search {
+        let search = self.pattern.as_ref().map(|Pattern { regex, prefix, .. }| Search {
             regex,
+            prefix,
             group: usize::from(regex.captures_len() > 1),
             locations: regex.capture_locations(),
             found: 0..0,
@@ -108,10 +111,26 @@ impl Pattern {
             return Err("the pattern is empty".to_owned());
         }
         match RegexBuilder::new(text).size_limit(LARGEST).build() {
-            Ok(regex) => Ok(Pattern { text: text.to_owned(), regex }),
+            Ok(regex) => Ok(Pattern { text: text.to_owned(), regex, prefix: prefix(text).to_owned() }),
             Err(why) => Err(format!("the pattern `{text}` is not a regular expression: {why}")),
         }
     }
+}
+
+/// What each text that matches begins with, as far as the look of a pattern tells: `Com_` of `^Com_(.+)$`. Empty where it
+/// may begin with anything.
+fn prefix(pattern: &str) -> &str {
+    let Some(anchored) = pattern.strip_prefix('^') else { return "" };
+    let end = anchored.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(anchored.len());
+    let (literal, rest) = anchored.split_at(end);
+    // Alternatives within one group up to the end leave what stands before them alone.
+    let one_group = rest.strip_suffix('$').unwrap_or(rest);
+    let is_one_group = one_group.starts_with('(') && one_group.find(')') == Some(one_group.len() - 1);
+    if rest.contains('|') && !is_one_group {
+        return "";
+    }
+    let is_repeated = rest.starts_with(['*', '?', '+', '{']);
+    literal.get(..literal.len().saturating_sub(usize::from(is_repeated))).unwrap_or_default()
 }
 
 /// The text of a column of a result.
@@ -127,6 +146,7 @@ pub struct BoundText<'c> {
 #[derive(Debug)]
 struct Search<'c> {
     regex: &'c Regex,
+    prefix: &'c str,
     /// The group that is the text.
     group: usize,
     locations: CaptureLocations,
@@ -151,9 +171,14 @@ impl BoundText<'_> {
     /// # Errors
     /// `protocol` from the row.
     pub fn find(&mut self, row: &dyn Row, scratch: &mut String) -> Result<bool> {
-        let Some(Search { regex, group, locations, found }) = &mut self.search else { return Ok(true) };
+        let Some(search) = &mut self.search else { return Ok(true) };
+        let Search { regex, prefix, group, locations, found } = search;
         let cell = self.column.cell(row)?;
-        if cell == Cell::Null || regex.captures_read(locations, cell.label(scratch)).is_none() {
+        if cell == Cell::Null {
+            return Ok(false);
+        }
+        let text = cell.label(scratch);
+        if !text.starts_with(*prefix) || regex.captures_read(locations, text).is_none() {
             return Ok(false);
         }
         let place = locations.get(*group);
@@ -253,6 +278,45 @@ mod tests {
         }
         let names: Vec<String> = (0..300).map(|number| format!("a_status_variable_{number}")).collect();
         assert!(ColumnText::part("c", &format!("^({})$", names.join("|"))).is_ok());
+    }
+
+    #[test]
+    fn a_prefix_is_what_every_match_begins_with() {
+        let cases = [
+            ("^Com_(.+)$", "Com_"),
+            ("^Uptime$", "Uptime"),
+            ("^Uptime", "Uptime"),
+            ("^Innodb_rows_(read|inserted)$", "Innodb_rows_"),
+            ("^ab*", "a"),
+            ("^ab?c", "a"),
+            ("^ab+", "a"),
+            ("^ab{0,2}", "a"),
+            ("^a.b", "a"),
+            (r"^a\.b", "a"),
+            ("^(?:a|b)c", ""),
+            ("^a|b", ""),
+            ("^ab(c)|d", ""),
+            ("^ab(c|(d))e|f", ""),
+            ("^a(b)|(c)$", ""),
+            ("a", ""),
+            ("(?i)^ab", ""),
+            ("^é", ""),
+            ("^", ""),
+        ];
+        let texts = [
+            "", "a", "ab", "abc", "abbc", "ac", "b", "bc", "c", "d", "abd", "a.b", "axb", "AB", "f", "abce",
+            "Com_x",
+        ];
+        for (pattern, expected) in cases {
+            assert_eq!(prefix(pattern), expected, "{pattern}");
+            let whole = ColumnText::part("c", &format!("({pattern})")).unwrap();
+            let plain = ColumnText::part("c", pattern).unwrap();
+            let group = plain.pattern.as_ref().is_some_and(|pattern| pattern.regex.captures_len() > 1);
+            for text in texts.into_iter().filter(|_| !group) {
+                let (one, other) = (taken(&plain, Cell::Text(text)), taken(&whole, Cell::Text(text)));
+                assert_eq!(one, other, "{pattern} in {text:?}");
+            }
+        }
     }
 
     /// What takes a backtracking engine longer than the universe has.

@@ -53,7 +53,7 @@ pub enum SkipReason {
     Null,
     /// Not a number, with `invalid: skip`.
     Invalid,
-    /// A repeated label set, with `duplicates: first`.
+    /// A repeated label set, with `duplicates: first`; a series that an earlier collector has on the target.
     Duplicate,
 }
 

@@ -13,8 +13,18 @@ const YAML: &str = "
     {name: y_total, type: counter, labels: [n, text, day, bytes], value_column: number, scale: 2},
     {name: z, labels: [n, span, float], value_columns: [value, number], value_label: of, null: nan}";
 
+/// The same number of series, by patterns that each row matches.
+const PATTERNS: &str = "
+    {name: x, labels: {n: n, text: {column: text, pattern: 'a (.+) t', lower: true}}, value_column: value},
+    {name: y_total, type: counter, labels: {n: {column: n, pattern: '^.+$'}}, value_column: number},
+    {name: 'z_{text|^a}', labels: [n], value_columns: [value, number], value_label: of, null: nan}";
+
 /// Runs `rows` rows of all kinds of cells; what was allocated meanwhile on this thread, and the result.
 fn run(rows: i64, room: &SizeHint) -> (AllocationInfo, RenderedResult) {
+    run_metrics(YAML, rows, room)
+}
+
+fn run_metrics(yaml: &str, rows: i64, room: &SizeHint) -> (AllocationInfo, RenderedResult) {
     let names = ["n", "text", "day", "bytes", "value", "number", "span", "float"];
     let column = |name: &&str| Column {
         name: (*name).into(),
@@ -24,7 +34,7 @@ fn run(rows: i64, room: &SizeHint) -> (AllocationInfo, RenderedResult) {
         content: ColumnContent::Unknown,
     };
     let columns: Vec<Column> = names.iter().map(column).collect();
-    let (query, context) = (query(YAML), bare());
+    let (query, context) = (query(yaml), bare());
     let mut result: Option<RenderedResult> = None;
     let info = measure(|| {
         let mut sink =
@@ -55,6 +65,14 @@ fn only_the_growth_of_blocks_and_their_sets_allocates() {
     let (few, _) = run(1000, &SizeHint::default());
     let (many, _) = run(16_000, &SizeHint::default());
     // Sixteen times the rows: four doublings of three blocks and three sets, and one more at the end each.
+    let more = many.count_total - few.count_total;
+    assert!(more <= 30, "{more} allocations more for 60,000 samples more: {few:?}, {many:?}");
+}
+
+#[test]
+fn a_pattern_allocates_nothing_per_sample_either() {
+    let (few, _) = run_metrics(PATTERNS, 1000, &SizeHint::default());
+    let (many, _) = run_metrics(PATTERNS, 16_000, &SizeHint::default());
     let more = many.count_total - few.count_total;
     assert!(more <= 30, "{more} allocations more for 60,000 samples more: {few:?}, {many:?}");
 }

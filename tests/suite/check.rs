@@ -382,3 +382,34 @@ fn the_help_of_every_command_ends_with_two_examples() {
         assert_eq!((lines, examples.lines().count()), (2, 4), "{command}: {}", output.text());
     }
 }
+
+/// Two collectors with one family on the targets `a` and `b`, each with a fixed label.
+fn two_collectors(one: &str, other: &str) -> Output {
+    let file = |query: &str, label: &str| {
+        format!(
+            "queries:\n  - name: {query}\n    driver: sqlite\n    sql: SELECT 1 AS value, '{query}'\n    metrics:\n      \
+             - {{name: shared, help: Things., static_labels: {{of: {label}}}}}\n"
+        )
+    };
+    Setup::new(
+        "databases:\n  a: {driver: sqlite, database: a.db}\n  b: {driver: sqlite, database: b.db}\n\
+         include: [one.yaml, other.yaml]\n",
+    )
+    .file("one.yaml", &file("one", one))
+    .file("other.yaml", &file("other", other))
+    .args(&["check", "--strict"])
+    .output()
+}
+
+#[test]
+fn a_family_of_two_collectors_on_one_target_is_a_note_which_strict_accepts() {
+    let output = two_collectors("x", "x");
+    let note = "collectors one and other both make shared on target a and 1 more; where both have a series, the one of one \
+                is shown";
+    assert!(output.text().contains(note), "{}", output.text());
+    assert_eq!(output.text().matches("note: ").count(), 1, "{}", output.text());
+    assert_eq!(output.code(), 0);
+    assert_eq!(summary(&output), "0 errors, 0 warnings, 1 note in 3 files: 2 targets, 2 queries");
+    let apart = two_collectors("x", "y");
+    assert_eq!(summary(&apart), "0 errors, 0 warnings in 3 files: 2 targets, 2 queries");
+}

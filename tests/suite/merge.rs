@@ -16,8 +16,16 @@ const ROOMY: PageLimits = PageLimits { series: 1000, bytes: 100_000 };
 /// A query and its result: one row for each value of the label `of`.
 struct Answer {
     target: usize,
+    collector: &'static str,
     query: Query,
     rendered: Option<RenderedResult>,
+}
+
+impl Answer {
+    /// The same of another collector.
+    fn of(self, collector: &'static str) -> Answer {
+        Answer { collector, ..self }
+    }
 }
 
 fn answer(target: usize, metrics: &str, values: &[&'static str]) -> Answer {
@@ -25,18 +33,34 @@ fn answer(target: usize, metrics: &str, values: &[&'static str]) -> Answer {
     let rows: Vec<&[_]> = rows.iter().map(Vec::as_slice).collect();
     let query = query(metrics);
     let rendered = render(&query, &bare(), &Table::new(&["of", "value"], &rows)).expect("a good result");
-    Answer { target, query, rendered: Some(rendered) }
+    Answer { target, collector: "default", query, rendered: Some(rendered) }
+}
+
+/// The result of a query over these rows of the columns `of`, `part` and `value`.
+fn answer_of_parts(
+    collector: &'static str,
+    metrics: &str,
+    rows: &[(&'static str, &'static str, i64)],
+) -> Answer {
+    let rows: Vec<[_; 3]> =
+        rows.iter().map(|(of, part, value)| [Text(of), Text(part), Int(*value)]).collect();
+    let rows: Vec<&[_]> = rows.iter().map(|row| &row[..]).collect();
+    let query = query(metrics);
+    let table = Table::new(&["of", "part", "value"], &rows);
+    let rendered = render(&query, &bare(), &table).expect("a good result");
+    Answer { target: 0, collector, query, rendered: Some(rendered) }
 }
 
 fn failed(target: usize, metrics: &str) -> Answer {
-    Answer { target, query: query(metrics), rendered: None }
+    Answer { target, collector: "default", query: query(metrics), rendered: None }
 }
 
 fn merged(answers: &[Answer], limits: PageLimits, labelled: bool) -> MergedPage {
     let mut entries = Vec::new();
     for (query, answer) in answers.iter().enumerate() {
         let (metrics, rendered) = (&*answer.query.metrics, answer.rendered.as_ref());
-        entries.push(MergeEntry { target: answer.target, query, metrics, rendered });
+        let (target, collector) = (answer.target, answer.collector);
+        entries.push(MergeEntry { target, query, collector, metrics, rendered });
     }
     merge(&entries, limits, labelled, &[])
 }
@@ -90,6 +114,93 @@ fn the_later_query_loses_as_a_whole_when_it_repeats_a_series() {
 }
 
 #[test]
+fn of_two_collectors_the_first_has_the_series_and_the_rest_of_the_later_one_stays() {
+    let answers = [
+        answer(0, A, &["1", "2"]),
+        answer(0, BOTH, &["2", "3"]).of("other"),
+        answer(0, A, &["3", "4"]).of("third"),
+    ];
+    let merged = merged(&answers, ROOMY, true);
+    assert!(merged.dropped.is_empty(), "{:?}", merged.dropped);
+    let expected =
+        [r#"a{of="1"}"#, r#"a{of="2"}"#, r#"a{of="3"}"#, r#"a{of="4"}"#, r#"b{of="2"}"#, r#"b{of="3"}"#];
+    assert_eq!(samples(&merged), expected);
+    assert_eq!(merged.series, 6);
+    let hidden: Vec<_> = merged
+        .hidden
+        .iter()
+        .map(|hidden| (hidden.query, hidden.count, hidden.example.as_str(), hidden.shown.as_str()))
+        .collect();
+    assert_eq!(hidden, [(1, 1, r#"a{of="2"}"#, "default"), (2, 1, r#"a{of="3"}"#, "other")]);
+}
+
+#[test]
+fn a_query_loses_as_a_whole_to_its_own_collector_and_to_another_target() {
+    let own = [answer(0, A, &["1"]).of("x"), answer(0, A, &["2"]).of("y"), answer(0, A, &["1", "2"]).of("y")];
+    let own = merged(&own, ROOMY, true);
+    assert_eq!(own.dropped.iter().map(|loser| loser.query).collect::<Vec<_>>(), [2]);
+    assert!(own.hidden.is_empty());
+    let targets = [answer(0, A, &["1"]).of("x"), answer(1, A, &["1", "2"]).of("y")];
+    let targets = merged(&targets, ROOMY, false);
+    assert_eq!(targets.dropped.iter().map(|loser| loser.query).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_query_of_which_nothing_is_left_is_good_and_leaves_no_family_without_samples() {
+    let answers = [answer(0, A, &["1", "2"]), answer(0, A, &["2", "1"]).of("other")];
+    let merged = merged(&answers, PageLimits { series: 2, ..ROOMY }, true);
+    assert!(merged.dropped.is_empty(), "what is left out takes nothing of the page: {:?}", merged.dropped);
+    assert_eq!((merged.series, merged.hidden[0].count), (2, 2));
+    assert_eq!(samples(&merged), [r#"a{of="1"}"#, r#"a{of="2"}"#]);
+}
+
+#[test]
+fn a_histogram_stays_whole_whoever_has_it() {
+    const HISTOGRAM: &str = "{name: h, type: histogram, labels: [of], le_column: part, cumulative: false}";
+    let first = [("1", "1", 3), ("1", "5", 4)];
+    let later = [("1", "2", 7), ("1", "5", 8), ("2", "2", 9)];
+    let answers =
+        [answer_of_parts("default", HISTOGRAM, &first), answer_of_parts("other", HISTOGRAM, &later)];
+    let merged = merged(&answers, ROOMY, true);
+    let samples = samples(&merged);
+    let of = |label: &str| samples.iter().filter(|line| line.contains(label)).count();
+    assert!(!samples.iter().any(|line| line.contains(r#"of="1",le="2.0""#)), "half a histogram: {samples:?}");
+    assert!(samples.iter().any(|line| line.starts_with(r#"h_bucket{of="1",le="1.0"}"#)), "{samples:?}");
+    assert!(of(r#"of="1""#) >= 3 && of(r#"of="2""#) >= 2, "{samples:?}");
+    assert_eq!(merged.series, samples.len() as u64);
+}
+
+#[test]
+fn what_was_left_out_of_one_query_is_no_duplicate_for_the_next() {
+    const STATES: &str = "{name: s, type: stateset, labels: [of], state_column: part, states: [a, b]}";
+    const ONE_STATE: &str = "{name: s, type: stateset, labels: [of], state_column: part, states: [b]}";
+    const OTHER: &str = "{name: s, type: stateset, labels: [of], state_column: part, states: [a]}";
+    let answers = [
+        answer_of_parts("x", OTHER, &[("1", "a", 1)]),
+        answer_of_parts("y", STATES, &[("1", "b", 1)]),
+        answer_of_parts("z", ONE_STATE, &[("1", "b", 1)]),
+    ];
+    let merged = merged(&answers, ROOMY, true);
+    assert_eq!(merged.hidden.len(), 1, "only y's: {:?}", merged.hidden);
+    assert_eq!(samples(&merged), [r#"s{of="1",s="a"}"#, r#"s{of="1",s="b"}"#]);
+}
+
+#[test]
+fn families_of_rows_with_another_help_are_one_and_with_another_type_are_not() {
+    let by_rows = |help: &str, kind: &str| format!("{{name: 'm_{{of}}', help: {help}, type: {kind}}}");
+    let answers = [
+        answer(0, &by_rows("One.", "gauge"), &["a"]),
+        answer(0, &by_rows("Another.", "gauge"), &["a", "b"]).of("other"),
+        answer(0, &by_rows("One.", "counter"), &["b"]).of("third"),
+    ];
+    let merged = merged(&answers, ROOMY, true);
+    assert_eq!(merged.dropped.iter().map(|loser| loser.query).collect::<Vec<_>>(), [2]);
+    assert_eq!(samples(&merged), ["m_a", "m_b"]);
+    let helps: Vec<&str> = merged.families.iter().map(|(family, _)| family.help.as_str()).collect();
+    assert_eq!(&helps[..2], ["One.", "Another."]);
+}
+
+#[test]
 fn two_targets_collide_only_where_no_label_names_them() {
     let answers = [answer(0, A, &["1"]), answer(1, A, &["1"])];
     let unlabelled = merged(&answers, ROOMY, false);
@@ -135,7 +246,7 @@ fn work(metrics: usize) -> u64 {
     let mut query = query(&yaml.join(", "));
     (query.max_families, query.max_series) = (10_000, 10_000);
     let rendered = render(&query, &bare(), &Table::new(&["of", "value"], &rows)).expect("a good result");
-    let answers = [Answer { target: 0, query, rendered: Some(rendered) }];
+    let answers = [Answer { target: 0, collector: "default", query, rendered: Some(rendered) }];
     let mut count = 0;
     let roomy = PageLimits { series: 10_000, bytes: 10_000_000 };
     let info = allocation_counter::measure(|| count = merged(&answers, roomy, true).families.len());

@@ -157,6 +157,33 @@ fn sqlite_packs_tell_the_size_of_the_file_and_of_its_tables() {
     assert_eq!(page.value("sqlite_object_size_bytes", &table), page.value("sqlite_page_size_bytes", &[]));
 }
 
+/// What compat and native packs have in common is shown once, and the rest of each query stays.
+#[test]
+fn native_and_compatible_packs_stand_beside_each_other_on_a_server() {
+    let server = Postgres::fresh("packs_both");
+    let native_first = "['builtin:postgres/**', 'builtin:compat/postgres_exporter']";
+    let compat_first = "['builtin:compat/postgres_exporter', 'builtin:postgres/**']";
+    for include in [native_first, compat_first] {
+        let entry = server.entry_with("lint_off: [L010, L011, L012]");
+        let config = format!("databases: {{it: {entry}}}\ninclude: {include}\n");
+        let output = Setup::new(&config).once();
+        assert_eq!(output.code(), 0, "{}", output.errors());
+        let page = judge(output.text());
+        assert_eq!(failed(&page), [""; 0], "{include}");
+        assert_eq!(page.value("pg_replication_is_replica", &[]), Some(0.0));
+        let size = [("datname", server.database.as_str())];
+        assert!(page.value("pg_database_size_bytes", &size).expect("the size") > 1e6);
+        assert!(output.errors().contains("of its series are left out, as collector "), "{}", output.errors());
+        let config = Setup::new(&config).args(&["check", "--strict"]).output();
+        assert_eq!(config.code(), 0, "{}", config.text());
+        assert!(
+            config.text().contains(" both make pg_database_size_bytes on target it"),
+            "{}",
+            config.text()
+        );
+    }
+}
+
 /// Ours are the first that somebody checks.
 #[test]
 fn the_packs_are_clean_under_strict_on_each_database() {
@@ -164,7 +191,8 @@ fn the_packs_are_clean_under_strict_on_each_database() {
         (Postgres::fresh("packs_strict"), MariaDb::fresh("packs_strict"), Shop::new());
     let lints = "lint_off: [L010, L011, L012]";
     let config = format!(
-        "databases:\n  pg: {}\n  my: {}\n  lite: {{driver: sqlite, database: {}}}\ninclude: ['builtin:**']\n",
+        "databases:\n  pg: {}\n  my: {}\n  lite: {{driver: sqlite, database: {}}}\n\
+         include: ['builtin:{{postgres,mysql,mariadb,sqlite}}/**', 'builtin:compat/{{postgres,mysqld}}_exporter{{,_optional/**}}']\n",
         postgres.entry_with(lints),
         mariadb.entry_with(lints),
         shop.path().display()
@@ -172,5 +200,6 @@ fn the_packs_are_clean_under_strict_on_each_database() {
     let output = Setup::new(&config).args(&["check", "--connect", "--strict"]).output();
     assert_eq!(output.code(), 0, "{}", output.text());
     assert!(output.text().contains("0 errors, 0 warnings, "), "{}", output.text());
-    assert!(!output.text().contains("note: "), "{}", output.text());
+    let odd = |line: &&str| line.contains("note: ") && !line.contains(" both make ");
+    assert_eq!(output.text().lines().filter(odd).collect::<Vec<_>>(), [""; 0], "{}", output.text());
 }

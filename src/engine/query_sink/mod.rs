@@ -180,7 +180,7 @@ struct LabelSet<'q> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RowLabels {
     Unread,
-    /// The row matches no pattern: metrics with these labels leave it out.
+    /// The row does not match a pattern: metrics with these labels leave it out.
     Missing,
     Found,
     Written,

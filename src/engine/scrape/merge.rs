@@ -1,7 +1,8 @@
 //! The results of queries become the families of one page, in configuration order. Blocks are shared, not copied.
 //!
-//! A query that repeats a series of an earlier one, or does not fit into the page, is dropped as a whole: the same one
-//! every time. Within one query series differ already.
+//! A query that repeats a series of an earlier one of its collector, or does not fit into the page, is dropped as a whole:
+//! the same one every time. Where an earlier query of another collector has some of its series, only these are left out.
+//! Within one query series differ already.
 
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use hashbrown::{HashMap, HashSet};
 use crate::engine::query_sink::RenderedResult;
 use crate::error::{Error, Reason};
 use crate::exposition::block::Block;
+use crate::exposition::overlap;
+use crate::exposition::overlap::Remainder;
 use crate::exposition::page::Families;
 use crate::exposition::{Family, reserved_names};
 use crate::metric::Metric;
@@ -34,6 +37,8 @@ pub struct MergeEntry<'s> {
     pub target: usize,
     /// Which of the target's queries.
     pub query: usize,
+    /// The collector it belongs to.
+    pub collector: &'s str,
     /// What the query makes.
     pub metrics: &'s [Metric],
     /// What it made; `None` for a query that failed.
@@ -51,13 +56,30 @@ pub struct DroppedQuery {
     pub error: Error,
 }
 
-/// A page's families, and the queries that are not among them.
+/// Series of a query that are not on the page, as an earlier collector has them on this target.
+#[derive(Debug)]
+pub struct HiddenSeries {
+    /// Which target.
+    pub target: usize,
+    /// Which of the target's queries.
+    pub query: usize,
+    /// How many.
+    pub count: u64,
+    /// One of them.
+    pub example: String,
+    /// The collector that has that one.
+    pub shown: String,
+}
+
+/// A page's families, and what is not among them.
 #[derive(Debug)]
 pub struct MergedPage {
     /// In configuration order, each with its blocks; a family without samples has none.
     pub families: Families,
     /// In configuration order.
     pub dropped: Vec<DroppedQuery>,
+    /// In configuration order.
+    pub hidden: Vec<HiddenSeries>,
     /// Series on the page.
     pub series: u64,
 }
@@ -71,15 +93,53 @@ pub fn merge(
     aliases: &[Arc<Family>],
 ) -> MergedPage {
     let mut page = PageBuilder::new(entries, limits, labelled, aliases);
-    let mut dropped = Vec::new();
+    let (mut dropped, mut hidden) = (Vec::new(), Vec::new());
     for entry in entries {
         let Some(rendered) = entry.rendered else { continue };
         match page.check(entry, rendered) {
-            Ok(bytes) => page.take(entry, rendered, bytes),
+            Ok(addition) => {
+                hidden.extend(addition.hidden(entry));
+                page.take(entry, rendered, addition);
+            }
             Err(error) => dropped.push(DroppedQuery { target: entry.target, query: entry.query, error }),
         }
     }
-    MergedPage { families: page.families, dropped, series: page.series }
+    MergedPage { families: page.families, dropped, hidden, series: page.series }
+}
+
+/// What a query adds to the page.
+#[derive(Default)]
+struct Addition<'s> {
+    series: u64,
+    bytes: u64,
+    /// Its blocks with series that an earlier collector has, by position. Most queries have none.
+    overlaps: Vec<Overlap<'s>>,
+}
+
+impl Addition<'_> {
+    /// What of the query's series is left out.
+    fn hidden(&self, entry: &MergeEntry<'_>) -> Option<HiddenSeries> {
+        let first = self.overlaps.first()?;
+        Some(HiddenSeries {
+            target: entry.target,
+            query: entry.query,
+            count: self.overlaps.iter().map(|overlap| overlap.remainder.left_out()).sum(),
+            example: String::from_utf8_lossy(first.example).into_owned(),
+            shown: first.shown.to_owned(),
+        })
+    }
+}
+
+/// A block of which an earlier collector has some series.
+struct Overlap<'s> {
+    /// Its position in the query's result.
+    block: usize,
+    /// What of it is shown.
+    remainder: Remainder,
+    /// A series that is not.
+    example: &'s [u8],
+    /// The collector that has it.
+    shown: &'s str,
 }
 
 struct PageBuilder<'s> {
@@ -97,27 +157,73 @@ struct PageBuilder<'s> {
     indexes: HashMap<(usize, usize), SeriesIndex<'s>, RandomState>,
 }
 
+/// Whose a block is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct BlockSource<'s> {
+    target: usize,
+    collector: &'s str,
+}
+
+/// A block on the page.
+struct IndexedBlock<'s> {
+    block: &'s Block,
+    source: BlockSource<'s>,
+    /// Which of its lines are on the page; `None`: all.
+    kept: Option<Vec<bool>>,
+}
+
 /// Blocks of one family that could hold the same series.
 #[derive(Default)]
 struct SeriesIndex<'s> {
-    blocks: Vec<&'s Block>,
-    /// The series of the first `read` blocks. Read only once a second block is there: most families have one.
-    series: HashSet<&'s [u8], RandomState>,
+    blocks: Vec<IndexedBlock<'s>>,
+    /// The series of the first `read` blocks, each with its block. Read only once a second block is there: most families
+    /// have one.
+    series: HashMap<&'s [u8], usize, RandomState>,
     read: usize,
 }
 
 impl<'s> SeriesIndex<'s> {
-    /// The first series of `block` that is there already.
-    fn collision(&mut self, block: &'s Block) -> Option<&'s [u8]> {
-        for known in self.blocks.iter().skip(self.read) {
-            self.series.extend(known.series_names());
+    fn read_all(&mut self) {
+        for (position, IndexedBlock { block, kept, .. }) in self.blocks.iter().enumerate().skip(self.read) {
+            let is_kept = |line: usize| kept.as_ref().is_none_or(|kept| kept.get(line) == Some(&true));
+            let lines = block.series_names().enumerate().filter(|(line, _)| is_kept(*line));
+            self.series.extend(lines.map(|(_, series)| (series, position)));
         }
         self.read = self.blocks.len();
+    }
+
+    /// What of the block at position `at` of a result an earlier collector of its target has.
+    ///
+    /// # Errors
+    /// The first series that an earlier query of its own collector has, or one of another target.
+    fn overlap(
+        &mut self,
+        at: usize,
+        block: &'s Block,
+        source: BlockSource<'s>,
+    ) -> Result<Option<Overlap<'s>>, &'s [u8]> {
+        self.read_all();
         if self.series.is_empty() {
-            None
-        } else {
-            block.series_names().find(|series| self.series.contains(series))
+            return Ok(None);
         }
+        let mut taken = Vec::new();
+        let mut first = None;
+        for (line, series) in block.series_names().enumerate() {
+            let Some(owner) = self.series.get(series).and_then(|owner| self.blocks.get(*owner)) else {
+                continue;
+            };
+            if owner.source.target != source.target || owner.source.collector == source.collector {
+                return Err(series);
+            }
+            first = first.or(Some((series, owner.source.collector)));
+            taken.push(line);
+        }
+        Ok(first.map(|(example, shown)| Overlap {
+            block: at,
+            remainder: overlap::without(block, &taken),
+            example,
+            shown,
+        }))
     }
 }
 
@@ -172,30 +278,42 @@ impl<'s> PageBuilder<'s> {
         Some((place, if self.labelled { entry.target } else { 0 }))
     }
 
-    /// Whether the query fits: the bytes it adds, or why it is dropped.
-    fn check(&mut self, entry: &MergeEntry<'s>, rendered: &'s RenderedResult) -> Result<u64, Error> {
-        let series = self.series + rendered.series;
+    /// What the query adds to the page, or why it is dropped.
+    fn check(&mut self, entry: &MergeEntry<'s>, rendered: &'s RenderedResult) -> Result<Addition<'s>, Error> {
+        let source = BlockSource { target: entry.target, collector: entry.collector };
+        let mut addition = Addition { series: rendered.series, ..Addition::default() };
+        let mut own = OwnedNames::default();
+        for (at, block) in rendered.blocks.iter().enumerate() {
+            let Some(key) = self.index_key(entry, block) else { continue };
+            self.check_head(key.0, &block.family, &mut own)?;
+            let overlap = match self.indexes.get_mut(&key) {
+                Some(index) => index.overlap(at, block, source).map_err(duplicate)?,
+                None => None,
+            };
+            let size = match &overlap {
+                None => block.size(),
+                Some(overlap) => overlap.remainder.block.as_ref().map_or(0, |block| block.size()),
+            };
+            let head = self.families.get(key.0).filter(|(_, blocks)| blocks.is_empty() && size > 0);
+            addition.bytes += size as u64 + head.map_or(0, |(family, _)| head_bytes(family));
+            if let Some(overlap) = overlap {
+                addition.series -= overlap.remainder.left_out();
+                addition.overlaps.push(overlap);
+            }
+        }
+        let series = self.series + addition.series;
         if series > self.limits.series {
             return Err(limit(&format!("{series} series, more than max_series {}", self.limits.series)));
         }
-        let (mut bytes, mut own) = (0, OwnedNames::default());
-        for block in &rendered.blocks {
-            let Some(key) = self.index_key(entry, block) else { continue };
-            self.check_head(key.0, &block.family, &mut own)?;
-            let is_first = self.families.get(key.0).is_none_or(|(_, blocks)| blocks.is_empty());
-            bytes += block.size() as u64 + if is_first { head_bytes(&block.family) } else { 0 };
-            if let Some(series) = self.indexes.get_mut(&key).and_then(|index| index.collision(block)) {
-                return Err(duplicate(series));
-            }
-        }
-        if self.bytes + bytes > self.limits.bytes {
-            let (total, max) = (self.bytes + bytes, self.limits.bytes);
+        if self.bytes + addition.bytes > self.limits.bytes {
+            let (total, max) = (self.bytes + addition.bytes, self.limits.bytes);
             return Err(limit(&format!("{total} bytes, more than max_page_bytes {max}")));
         }
-        Ok(bytes)
+        Ok(addition)
     }
 
-    /// Whether the family is the one that the page has under its name, and owns no name of another.
+    /// Whether the family is of the type that the page has under its name, and owns no name of another. Of several help
+    /// texts the page has the first.
     fn check_head(&self, place: usize, family: &Arc<Family>, own: &mut OwnedNames) -> Result<(), Error> {
         let Some(names) = &self.names else { return Ok(()) };
         if self.aliases.iter().any(|alias| alias.name == family.name) {
@@ -204,9 +322,9 @@ impl<'s> PageBuilder<'s> {
             return Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"));
         }
         let known = self.families.get(place).map(|(known, _)| known);
-        if known.is_some_and(|known| known != family) {
+        if known.is_some_and(|known| (known.kind, &known.unit) != (family.kind, &family.unit)) {
             let message =
-                format!("an earlier query makes the metric {} with another type or help", family.name);
+                format!("an earlier query makes the metric {} with another type or unit", family.name);
             return Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"));
         }
         let Some((name, other)) = names.clash(family).or_else(|| own.clash(family)) else {
@@ -217,18 +335,25 @@ impl<'s> PageBuilder<'s> {
         Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"))
     }
 
-    fn take(&mut self, entry: &MergeEntry<'s>, rendered: &'s RenderedResult, bytes: u64) {
-        self.series += rendered.series;
-        self.bytes += bytes;
-        for block in &rendered.blocks {
+    fn take(&mut self, entry: &MergeEntry<'s>, rendered: &'s RenderedResult, addition: Addition<'s>) {
+        self.series += addition.series;
+        self.bytes += addition.bytes;
+        let source = BlockSource { target: entry.target, collector: entry.collector };
+        let mut overlaps = addition.overlaps.into_iter().peekable();
+        for (at, block) in rendered.blocks.iter().enumerate() {
+            let overlap = overlaps.next_if(|overlap| overlap.block == at);
+            let (shown, kept) = match overlap {
+                None => (Some(Arc::clone(block)), None),
+                Some(Overlap { remainder, .. }) => (remainder.block, Some(remainder.kept)),
+            };
+            let (Some(shown), Some(key)) = (shown, self.index_key(entry, block)) else { continue };
             if let Some(names) = &mut self.names {
                 names.take(&block.family);
             }
-            let Some(key) = self.index_key(entry, block) else { continue };
             if let Some((_, blocks)) = self.families.get_mut(key.0) {
-                blocks.push(Arc::clone(block));
+                blocks.push(shown);
             }
-            self.indexes.entry(key).or_default().blocks.push(block);
+            self.indexes.entry(key).or_default().blocks.push(IndexedBlock { block, source, kept });
         }
     }
 }

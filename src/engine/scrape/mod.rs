@@ -77,8 +77,12 @@ pub fn scrape_while(
         merge::PageLimits { series: targets.exporter.max_series, bytes: targets.exporter.max_page_bytes };
     let labelled = !targets.exporter.target_label.is_empty();
     let aliases = report::alias_families(&scraped);
-    let merge::MergedPage { mut families, dropped, series } =
+    let merge::MergedPage { mut families, dropped, hidden, series } =
         merge::merge(&merge_entries(&scraped), limits, labelled, &aliases);
+    for hidden in hidden {
+        let ScrapedTarget { target, queries, .. } = &scraped[hidden.target];
+        target.note_hidden(queries[hidden.query].index, hidden.count, &hidden.example, &hidden.shown);
+    }
     for merge::DroppedQuery { target, query, error } in dropped {
         drop_result(&mut scraped[target], query, error);
     }
@@ -91,11 +95,10 @@ pub fn scrape_while(
 fn merge_entries(scraped: &[ScrapedTarget]) -> Vec<merge::MergeEntry<'_>> {
     let mut entries = Vec::new();
     for (number, ScrapedTarget { target, queries, .. }) in scraped.iter().enumerate() {
-        entries.extend(queries.iter().enumerate().map(|(query, result)| merge::MergeEntry {
-            target: number,
-            query,
-            metrics: &target.database.queries[result.index].metrics,
-            rendered: result.rendered(),
+        entries.extend(queries.iter().enumerate().map(|(query, result)| {
+            let known = &target.database.queries[result.index];
+            let (collector, metrics) = (&*known.collector, &*known.metrics);
+            merge::MergeEntry { target: number, query, collector, metrics, rendered: result.rendered() }
         }));
     }
     entries

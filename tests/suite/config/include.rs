@@ -1,6 +1,9 @@
 //! Included files: which are found, what they are called, and what their queries inherit.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use sql_exporter::config::packs;
 
 use super::{Folder, entry, main_file, names, query, target, warnings};
 
@@ -110,6 +113,62 @@ fn every_built_in_collector_loads_and_runs_on_its_driver_alone() {
         );
     }
     assert_eq!(warnings(&config), [""; 0]);
+}
+
+const DATABASES: [(&str, &str, &[&str]); 4] = [
+    (
+        "p",
+        "{driver: postgres, host: localhost, database: x, username: u}",
+        &["postgres/", "compat/postgres_exporter"],
+    ),
+    (
+        "m",
+        "{driver: mariadb, host: localhost, database: x, username: u}",
+        &["mysql/", "mariadb/", "compat/mysqld_exporter"],
+    ),
+    ("b", "{driver: pgbouncer, host: localhost, username: u}", &["pgbouncer/", "compat/pgbouncer_exporter"]),
+    ("s", "{driver: sqlite, database: x.db}", &["sqlite/"]),
+];
+
+/// One fault of two packs shows when both are read: all of them together, in this order and in the other, are every pair.
+#[test]
+fn any_combination_of_built_in_collectors_of_a_driver_loads() {
+    for (name, entry, folders) in DATABASES {
+        let names = packs::names();
+        let mut own: Vec<&str> =
+            names.into_iter().filter(|pack| folders.iter().any(|folder| pack.starts_with(folder))).collect();
+        assert!(own.len() > 1, "{name}: {own:?}");
+        for _ in 0..2 {
+            let include: Vec<String> = own.iter().map(|pack| format!("'builtin:{pack}'")).collect();
+            let include = include.join(", ");
+            let config = main_file(&format!("databases: {{{name}: {entry}}}\ninclude: [{include}]\n"));
+            let collectors: BTreeSet<&str> =
+                target(&config, name).queries.iter().map(|query| &*query.collector).collect();
+            assert_eq!(collectors.len(), own.len(), "every pack has a query for {name}");
+            own.reverse();
+        }
+    }
+}
+
+#[test]
+fn of_two_collectors_that_explain_a_family_differently_the_later_one_is_warned_of_once() {
+    let file = |name: &str, help: &str| {
+        format!(
+            "queries:\n  - {{name: {name}, sql: SELECT 1 AS value, metrics: [{{name: shared, help: {help}}}]}}\n  \
+             - {{name: {name}_2, sql: SELECT 1 AS value, metrics: [{{name: shared, help: {help}}}]}}\n"
+        )
+    };
+    let config = Folder::new()
+        .with("main.yaml", &format!("{ONE}include: [a.yaml, b.yaml, c.yaml]\n"))
+        .with("a.yaml", &file("one", "First."))
+        .with("b.yaml", &file("two", "Second."))
+        .with("c.yaml", &file("three", "First."))
+        .load();
+    let [warning] = &config.warnings[..] else { panic!("{:?}", warnings(&config)) };
+    let text = warning.to_string();
+    assert!(text.contains("b.yaml:2:"), "{text}");
+    assert!(text.contains("metric shared has another help in collector a, at "), "{text}");
+    assert!(text.contains("a page has the help of the first"), "{text}");
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! Families that several collectors make on one target. Where two have the same series, a page has that of the collector
+//! that is included first: legal, and worth knowing.
+
+use std::collections::HashMap;
+
+use super::report::{Finding, Severity, without_secrets};
+use crate::config::Config;
+use crate::config::database::Database;
+use crate::config::query::Query;
+use crate::error::Error;
+use crate::metric::Metric;
+use crate::metric::labels::LabelSource;
+
+/// One metric, and the query that makes it.
+#[derive(Clone, Copy)]
+struct Maker<'c> {
+    query: &'c Query,
+    metric: &'c Metric,
+}
+
+/// A family of two collectors, and the targets that run both.
+struct SharedFamily<'c> {
+    first: Maker<'c>,
+    later: Maker<'c>,
+    targets: Vec<&'c str>,
+}
+
+impl SharedFamily<'_> {
+    fn is_of(&self, first: Maker<'_>, later: Maker<'_>) -> bool {
+        let same = |one: Maker<'_>, other: Maker<'_>| {
+            one.query.collector == other.query.collector
+                && one.metric.naming.text() == other.metric.naming.text()
+        };
+        same(self.first, first) && same(self.later, later)
+    }
+}
+
+/// One note for each family and pair of collectors, in configuration order.
+#[must_use]
+pub fn run(config: &Config) -> Vec<Finding> {
+    let mut shared: Vec<SharedFamily<'_>> = Vec::new();
+    for target in config.targets.iter().filter(|target| target.enabled) {
+        for (first, later) in pairs(target) {
+            match shared.iter_mut().find(|known| known.is_of(first, later)) {
+                Some(known) if known.targets.last() == Some(&target.name.as_str()) => {}
+                Some(known) => known.targets.push(&target.name),
+                None => shared.push(SharedFamily { first, later, targets: vec![&target.name] }),
+            }
+        }
+    }
+    shared.iter().map(|shared| note(config, shared)).collect()
+}
+
+/// Each metric of a target that an earlier collector may make too, with the first such.
+fn pairs(target: &Database) -> Vec<(Maker<'_>, Maker<'_>)> {
+    let mut known: HashMap<&str, Vec<Maker<'_>>> = HashMap::new();
+    let mut pairs = Vec::new();
+    for query in target.queries.iter().filter(|query| query.enabled) {
+        for metric in query.metrics.iter() {
+            let later = Maker { query, metric };
+            let makers = known.entry(metric.naming.text()).or_default();
+            let first = makers.iter().find(|maker| {
+                maker.query.collector != query.collector
+                    && may_run_both(maker.query, query)
+                    && may_be_alike(maker.metric, metric)
+            });
+            pairs.extend(first.map(|first| (*first, later)));
+            makers.push(later);
+        }
+    }
+    pairs
+}
+
+/// False where no server is of the flavour and role that both want.
+fn may_run_both(one: &Query, other: &Query) -> bool {
+    let (Some(one), Some(other)) = (&one.when, &other.when) else { return true };
+    let flavor = one.flavor.is_empty()
+        || other.flavor.is_empty()
+        || one.flavor.iter().any(|flavor| other.flavor.contains(flavor));
+    let role = one.role.is_none() || other.role.is_none() || one.role == other.role;
+    flavor && role
+}
+
+/// False where a fixed label tells their series apart.
+fn may_be_alike(one: &Metric, other: &Metric) -> bool {
+    let fixed = |metric: &Metric| -> HashMap<String, String> {
+        let labels = metric.labels.iter().filter_map(|(name, source)| match source {
+            LabelSource::Fixed(value) => Some((name.as_str().to_owned(), value.clone())),
+            LabelSource::Column(_) | LabelSource::Own => None,
+        });
+        labels.collect()
+    };
+    let other = fixed(other);
+    fixed(one).iter().all(|(name, value)| other.get(name).is_none_or(|known| known == value))
+}
+
+fn note(config: &Config, shared: &SharedFamily<'_>) -> Finding {
+    let SharedFamily { first, later, targets } = shared;
+    let (one, other) = (&first.query.collector, &later.query.collector);
+    let on = match targets.as_slice() {
+        [] => String::new(),
+        [only] => format!("target {only}"),
+        [first, more @ ..] => format!("target {first} and {} more", more.len()),
+    };
+    let message = format!(
+        "collectors {one} and {other} both make {} on {on}; where both have a series, the one of {one} is shown",
+        later.metric.naming.text()
+    );
+    let place = without_secrets(config, later.metric.place.clone());
+    Finding { severity: Severity::Note, code: None, error: Error::config(message).at(place) }
+}
