@@ -8,6 +8,7 @@ mod privileges;
 mod scene;
 mod scene_mysql;
 mod strict;
+mod up;
 
 use crate::checker::Page;
 use crate::exporter::Setup;

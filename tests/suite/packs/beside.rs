@@ -1,83 +1,151 @@
-//! compat/postgres_exporter beside Debian's prometheus-postgres-exporter on the same server, where nothing else happens:
-//! the same families, types, label names, series and values, but for what differs on purpose or moves.
+//! The compat packs beside Debian's exporters on the same servers, where nothing else happens: the same families, types,
+//! label names, series and values, but for what differs on purpose or moves.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command, Stdio};
 
 use crate::checker::{Page, Sample, checked};
+use crate::exporter::Setup;
+use crate::judges::judge;
 use crate::process::{end, free_port, mortal, wait_for};
-use crate::servers::Postgres;
 use crate::servers::own::OwnPostgres;
+use crate::servers::{MariaDb, Postgres};
 
-use super::scrape;
+use super::scene_mysql;
 
-/// Families of 0.11 that 0.20, whose names the pack has, does not have by default; and those of the exporter itself.
-/// `*` stands for any end.
-const ABSENT: &[(&str, &str)] = &[
-    ("pg_exporter_*", "of that exporter itself"),
-    ("pg_scrape_collector_*", "of that exporter itself"),
-    ("pg_up", "of the file's key `up`, not of a query"),
-    ("pg_stat_database_active_time", "pg_stat_database_active_time_seconds_total in 0.20"),
-    ("pg_stat_database_checksum_*", "not in 0.20"),
-    ("pg_stat_database_conflicts_confl_*", "not in 0.20"),
-    ("pg_stat_database_idle_in_transaction_time", "not in 0.20"),
-    ("pg_stat_database_session*", "not in 0.20"),
-    ("pg_stat_replication_reply_time", "not in 0.20"),
-];
+/// Families by name, each with the reason; `*` stands for any text.
+type List = &'static [(&'static str, &'static str)];
 
-/// Families whose series differ, or whose values move.
-const DIFFERENT: &[(&str, &str)] = &[
-    ("pg_stat_activity_*", "0.20 has more labels"),
-    ("pg_locks_count", "each exporter sees its own locks"),
-    ("pg_settings_extra_float_digits", "there the setting of the exporter's own session, here the server's"),
-    ("pg_settings_tcp_keepalives_*", "there the settings of the exporter's own session, here the server's"),
-    ("pg_stat_archiver_last_archive_age", "an age"),
-    ("pg_stat_bgwriter_buffers_*", "asking moves it"),
-    ("pg_stat_database_stats_reset", "there cut to seconds in another way"),
-];
-
-fn fits(pattern: &str, name: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == name, |stem| name.starts_with(stem))
+/// What is known to differ between an exporter and its pack.
+struct Known {
+    /// Families of theirs that the pack does not have.
+    absent: List,
+    /// Families whose series or values differ.
+    different: List,
+    /// Families that asking moves: their values are not compared, nor which series they have.
+    moving: List,
 }
 
-fn listed(list: &[(&str, &str)], name: &str) -> bool {
+/// 0.11 beside a pack with the names of 0.20.
+const POSTGRES: Known = Known {
+    absent: &[
+        ("pg_exporter_scrapes_total", "of that exporter itself"),
+        ("pg_scrape_collector_*", "of that exporter itself"),
+        ("pg_stat_database_active_time", "pg_stat_database_active_time_seconds_total in 0.20"),
+        ("pg_stat_database_checksum_*", "not in 0.20"),
+        ("pg_stat_database_conflicts_confl_*", "not in 0.20"),
+        ("pg_stat_database_idle_in_transaction_time", "not in 0.20"),
+        ("pg_stat_database_session*", "not in 0.20"),
+        ("pg_stat_replication_reply_time", "not in 0.20"),
+    ],
+    different: &[
+        ("pg_stat_activity_*", "0.20 has more labels"),
+        (
+            "pg_settings_extra_float_digits",
+            "there the setting of the exporter's own session, here the server's",
+        ),
+        (
+            "pg_settings_tcp_keepalives_*",
+            "there the settings of the exporter's own session, here the server's",
+        ),
+    ],
+    moving: &[
+        ("pg_exporter_last_scrape_*", "of the exporter itself"),
+        ("pg_locks_count", "each exporter has its own locks"),
+        ("pg_stat_archiver_last_archive_age", "an age"),
+        ("pg_stat_bgwriter_buffers_*", "asking moves it"),
+        ("pg_stat_database_stats_reset", "there cut to seconds in another way"),
+    ],
+};
+
+/// 0.14 beside a pack with the names of 0.20.
+const MYSQL: Known = Known {
+    absent: &[
+        ("mysql_exporter_*", "of that exporter itself"),
+        ("mysqld_exporter_build_info", "of that exporter itself"),
+        ("mysql_engine_innodb_*", "in a text that SQL cannot take apart"),
+        ("mysql_info_schema_innodb_metrics_lock_lock_*", "a counter on MySQL and a gauge on MariaDB: off"),
+        ("mysql_slave_status_gtid_io_pos", "before MariaDB 11.6 in SHOW only"),
+        ("mysql_perf_schema_events_statements_cpu_time_seconds_total", "MariaDB has no such column"),
+    ],
+    different: &[
+        ("mysql_info_schema_table_statistics_*", "0.20 leaves the schema sys out"),
+        ("mysql_info_schema_table_*", "0.20 leaves the schema sys out"),
+    ],
+    moving: &[
+        ("mysql_global_status_*", "most of them count what the exporters do"),
+        ("mysql_info_schema_processlist_*", "each exporter sees the sessions of both"),
+        ("mysql_info_schema_*_statistics_*", "they count what the exporters do"),
+        ("mysql_info_schema_innodb_metrics_*", "they count what the exporters do"),
+        ("mysql_info_schema_innodb_tablespace_*_size_bytes", "the temporary tablespace grows"),
+        ("mysql_info_schema_*query_response_time*", "they count what the exporters do"),
+        ("mysql_perf_schema_*", "they count what the exporters do"),
+        ("mysql_sys_*", "they count what the exporters do"),
+        ("mysql_heartbeat_now_timestamp_seconds", "a clock"),
+    ],
+};
+
+fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    for part in &parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.is_empty() || pattern.ends_with('*')
+}
+
+fn listed(list: List, name: &str) -> bool {
     list.iter().any(|(pattern, reason)| !reason.is_empty() && fits(pattern, name))
 }
 
-/// Label names and values without those that say which server or target it is.
-fn labels(sample: &Sample) -> Vec<(&str, &str)> {
-    let pairs = sample.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    pairs.filter(|(name, _)| !matches!(*name, "server" | "target")).collect()
-}
-
-/// Rows that the pack leaves out or that asking moves: shared objects have no database, and both ask `shop`.
-fn moves(sample: &Sample) -> bool {
-    let database = sample.labels.get("datname").map(String::as_str);
-    sample.name.starts_with("pg_stat_database_") && matches!(database, Some("" | "shop"))
-}
-
-/// Debian's exporter.
+/// One of Debian's exporters.
 struct Debian {
     child: Child,
     port: u16,
+    /// What the names of its families begin with, and the one that is 1 when it reached its server.
+    prefix: &'static str,
 }
 
 impl Debian {
-    fn start(access: &Postgres) -> Self {
-        let Postgres { port: server, password, database } = access;
+    fn start(program: &str, prefix: &'static str, source: &str, options: &[String]) -> Self {
         let port = free_port();
-        let mut command = mortal(None, "prometheus-postgres-exporter");
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        let source =
-            format!("postgresql://postgres:{password}@127.0.0.1:{server}/{database}?sslmode=disable");
+        let mut command = mortal(None, program);
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).args(options);
         command
             .env("DATA_SOURCE_NAME", source)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let child = command.spawn().expect("setpriv is part of util-linux");
-        let exporter = Debian { child, port };
-        wait_for("prometheus-postgres-exporter", || exporter.page());
+        let exporter = Debian { child, port, prefix };
+        wait_for(program, || exporter.page());
         exporter
+    }
+
+    fn of_postgres(access: &Postgres) -> Self {
+        let Postgres { port, password, database } = access;
+        let source = format!("postgresql://postgres:{password}@127.0.0.1:{port}/{database}?sslmode=disable");
+        Self::start("prometheus-postgres-exporter", "pg_", &source, &[])
+    }
+
+    /// With all collectors that it has.
+    fn of_mysql(access: &MariaDb) -> Self {
+        let program = "prometheus-mysqld-exporter";
+        let help = Command::new(program).arg("--help").output().expect("the exporter runs");
+        let help = [help.stdout, help.stderr].concat();
+        let help = String::from_utf8_lossy(&help);
+        let words = help.split([' ', '\n']).map(|word| word.replace("[no-]", ""));
+        let collectors: BTreeSet<String> = words
+            .filter(|word| word.starts_with("--collect.") && !word.contains(['=', '"']))
+            .filter(|word| word != "--collect.heartbeat.utc")
+            .collect();
+        assert!(collectors.len() > 20, "{collectors:?}");
+        let source = format!("root:{}@(127.0.0.1:{})/", access.password, access.port);
+        Self::start(program, "mysql", &source, &collectors.into_iter().collect::<Vec<_>>())
     }
 
     /// Its page, once it has one of the server.
@@ -85,9 +153,13 @@ impl Debian {
         let address = format!("http://127.0.0.1:{}/metrics", self.port);
         let output = Command::new("curl").args(["-sf", &address]).output().expect("curl runs");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
-        let ours: String = text.split_inclusive('\n').filter(|line| line.contains("pg_")).collect();
-        let page = checked(&ours);
-        (page.value("pg_up", &[]) == Some(1.0)).then_some(page)
+        let of_server = |line: &&str| {
+            let name = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
+            name.starts_with(self.prefix)
+        };
+        let page = checked(&text.split_inclusive('\n').filter(of_server).collect::<String>());
+        let up = format!("{}_up", self.prefix.trim_end_matches('_'));
+        (page.value(&up, &[]) == Some(1.0)).then_some(page)
     }
 }
 
@@ -97,35 +169,70 @@ impl Drop for Debian {
     }
 }
 
-/// What differs beyond the lists.
-fn differences(theirs: &Page, ours: &Page) -> Vec<String> {
+type Series<'p> = (&'p str, Vec<(&'p str, &'p str)>);
+
+/// A series without the labels that say which server or target it is, and without empty ones, which are none.
+fn series(sample: &Sample) -> Series<'_> {
+    let pairs = sample.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let kept = pairs.filter(|(name, value)| !matches!(*name, "server" | "target") && !value.is_empty());
+    (&sample.name, kept.collect())
+}
+
+/// What differs beyond the lists. A value counts that is the same on the pages of theirs before and after ours.
+fn differences(known: &Known, before: &Page, ours: &Page, after: &Page) -> Vec<String> {
     let mut faults = Vec::new();
-    for (name, kind) in theirs.types.iter().filter(|(name, _)| name.starts_with("pg_")) {
+    for (name, kind) in &after.types {
         match ours.types.get(name) {
             Some(our_kind) if our_kind != kind => faults.push(format!("{name} is {our_kind}, not {kind}")),
-            None if !listed(ABSENT, name) => faults.push(format!("{name} is absent")),
+            None if !listed(known.absent, name) => faults.push(format!("{name} is absent")),
             _ => {}
         }
     }
-    let compared = |sample: &&Sample| {
-        ours.types.contains_key(&sample.name) && !listed(DIFFERENT, &sample.name) && !moves(sample)
+    let first: BTreeMap<Series, f64> = before.samples.iter().map(|s| (series(s), s.value)).collect();
+    let our: BTreeMap<Series, f64> = ours.samples.iter().map(|s| (series(s), s.value)).collect();
+    let is_compared = |sample: &&Sample| {
+        let stands = first.get(&series(sample)) == Some(&sample.value);
+        let family = ours.types.contains_key(&sample.name);
+        stands && family && !listed(known.different, &sample.name) && !listed(known.moving, &sample.name)
     };
-    for sample in theirs.samples.iter().filter(compared) {
-        match ours.value(&sample.name, &labels(sample)) {
+    for sample in after.samples.iter().filter(is_compared).filter(|sample| !moves(sample)) {
+        match our.get(&series(sample)) {
             Some(value) if (value - sample.value).abs() <= 1e-9 * sample.value.abs() => {}
-            value => {
-                faults.push(format!("{}{:?}: {value:?}, not {}", sample.name, labels(sample), sample.value))
-            }
+            value => faults.push(format!("{:?}: {value:?}, not {}", series(sample), sample.value)),
         }
     }
     faults
+}
+
+/// Rows of PostgreSQL that the pack leaves out or that asking moves: shared objects have no database, and both ask `shop`.
+fn moves(sample: &Sample) -> bool {
+    let database = sample.labels.get("datname").map(String::as_str);
+    sample.name.starts_with("pg_stat_database_") && matches!(database, Some("" | "shop"))
+}
+
+/// The exporter and the packs say the same. A second look tells what moved from what differs.
+fn say_the_same(debian: &Debian, known: &Known, entry: &str, includes: &str) {
+    let config = format!("databases: {{it: {entry}}}\ninclude: [{includes}]\n");
+    let mut faults = Vec::new();
+    for _ in 0..3 {
+        let before = debian.page().expect("a page");
+        let ours = judge(Setup::new(&config).once().text());
+        let after = debian.page().expect("a page");
+        let compared = after.samples.iter().filter(|sample| ours.types.contains_key(&sample.name)).count();
+        assert!(compared > 400, "{compared}");
+        faults = differences(known, &before, &ours, &after);
+        if faults.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(faults, [""; 0]);
 }
 
 #[test]
 fn the_pack_says_what_debians_postgres_exporter_says() {
     let server = OwnPostgres::start(&["autovacuum=off", "archive_mode=on", "archive_command=/bin/true"]);
     let access = server.access();
-    access.run("CREATE DATABASE shop; ");
+    access.run("CREATE DATABASE shop");
     let shop = Postgres { database: "shop".to_owned(), ..access.clone() };
     shop.run(
         "CREATE TABLE orders (id serial PRIMARY KEY, note text); \
@@ -136,17 +243,15 @@ fn the_pack_says_what_debians_postgres_exporter_says() {
     access.run("SELECT pg_switch_wal()");
     let archived = "SELECT 1 FROM pg_stat_archiver WHERE archived_count > 0";
     wait_for("an archived file", || access.client().query_opt(archived, &[]).expect("asked"));
-    let debian = Debian::start(&shop);
-    let both = || (debian.page().expect("a page"), scrape(&shop.entry(), "compat/postgres_exporter"));
-    // The server itself writes a little WAL now and then: a second look tells what moved from what differs.
-    let (theirs, ours) = (0..3)
-        .map(|_| both())
-        .find(|(theirs, ours)| differences(theirs, ours).is_empty())
-        .unwrap_or_else(both);
-    assert_eq!(differences(&theirs, &ours), [""; 0]);
-    let compared = theirs.samples.iter().filter(|sample| ours.types.contains_key(&sample.name)).count();
-    assert!(compared > 400, "{compared}");
-    for (name, _) in DIFFERENT {
-        assert!(ours.types.keys().any(|ours| fits(name, ours)), "{name} is not on our page");
-    }
+    let debian = Debian::of_postgres(&shop);
+    say_the_same(&debian, &POSTGRES, &shop.entry(), "'builtin:compat/postgres_exporter'");
+}
+
+#[test]
+fn the_packs_say_what_debians_mysqld_exporter_says() {
+    let scene = scene_mysql::Scene::new();
+    let debian = Debian::of_mysql(scene.source());
+    let entry = scene.source().entry().replace("database: mysql, ", "");
+    let packs = "'builtin:compat/mysqld_exporter', 'builtin:compat/mysqld_exporter_optional/*'";
+    say_the_same(&debian, &MYSQL, &entry, packs);
 }
