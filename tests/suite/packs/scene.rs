@@ -11,7 +11,6 @@ const SETTINGS: &[&str] = &[
     "wal_level=logical",
     "archive_mode=on",
     "archive_command=/bin/true",
-    "max_slot_wal_keep_size=1GB",
     "track_io_timing=on",
     "track_functions=all",
     "autovacuum_naptime=1",
@@ -56,9 +55,16 @@ pub(super) fn entry_of_exporter(access: &Postgres) -> String {
     access.entry_with("lint_off: [L010, L011]").replace("username: postgres", "username: exporter")
 }
 
+fn settings() -> Vec<&'static str> {
+    let query = "SELECT 1 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'";
+    let from_13 = Postgres::shared("postgres").client().query_opt(query, &[]).expect("asked");
+    let more = from_13.map(|_| "max_slot_wal_keep_size=1GB");
+    SETTINGS.iter().copied().chain(more).collect()
+}
+
 impl Scene {
     pub(super) fn new() -> Self {
-        let primary = OwnPostgres::start(SETTINGS);
+        let primary = OwnPostgres::start(&settings());
         let access = primary.access();
         // A slot's name ends in its standby's number where repmgr makes it.
         access.run("SELECT pg_create_physical_replication_slot('repmgr_slot_2', true)");
