@@ -1,4 +1,5 @@
-//! Names that a collector file gives to metrics of the exporter's own, for the targets that run it: `up`, `last_scrape`.
+//! Names that a collector file gives to metrics of the exporter's own, for the targets that run it: `up`, `last_scrape`,
+//! `scrapes`.
 //! Dashboards and alerts of another exporter find them under its names.
 
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ pub enum AliasOf {
     ScrapeDuration,
     /// Whether the target is down or a query of the collectors failed: the opposite of all their `query_success`.
     ScrapeError,
+    /// How many scrapes the target had.
+    Scrapes,
 }
 
 impl AliasOf {
@@ -33,6 +36,7 @@ impl AliasOf {
             AliasOf::TargetUp => "target_up",
             AliasOf::ScrapeDuration => "scrape_duration_seconds",
             AliasOf::ScrapeError => "scrape_error",
+            AliasOf::Scrapes => "scrapes_total",
         }
     }
 
@@ -41,6 +45,14 @@ impl AliasOf {
             AliasOf::TargetUp => "Whether a session was opened or answered in this scrape.",
             AliasOf::ScrapeDuration => "Time from the request to the rendering of this page.",
             AliasOf::ScrapeError => "Whether a query failed in this scrape, or the target is down.",
+            AliasOf::Scrapes => "Scrapes of the target since the exporter started.",
+        }
+    }
+
+    fn kind(self) -> FamilyKind {
+        match self {
+            AliasOf::Scrapes => FamilyKind::Counter,
+            _ => FamilyKind::Gauge,
         }
     }
 }
@@ -64,7 +76,7 @@ pub(super) struct AliasEntry {
     place: SourcePosition,
 }
 
-/// Takes the keys `up`, `help` and `last_scrape` of a collector file.
+/// Takes the keys `up`, `help`, `last_scrape` and `scrapes` of a collector file.
 pub(super) fn read(keys: &mut Keys<'_>, collector: &Arc<str>) -> Vec<AliasEntry> {
     let help = keys.text("help");
     if keys.has("help") && !keys.has("up") {
@@ -72,7 +84,7 @@ pub(super) fn read(keys: &mut Keys<'_>, collector: &Arc<str>) -> Vec<AliasEntry>
         keys.lacks("help", &["up"], message, None);
     }
     let entry = |name: MetricName, of: AliasOf, help: Option<String>, place| AliasEntry {
-        family: Family::new(name, FamilyKind::Gauge, help.unwrap_or_else(|| of.about().to_owned())),
+        family: Family::new(name, of.kind(), help.unwrap_or_else(|| of.about().to_owned())),
         of,
         collector: Arc::clone(collector),
         place,
@@ -84,7 +96,15 @@ pub(super) fn read(keys: &mut Keys<'_>, collector: &Arc<str>) -> Vec<AliasEntry>
     let of_scrape = of_scrape.into_iter().filter(|_| is_legal).filter_map(|(suffix, of)| {
         Some(entry(name(keys, "last_scrape", suffix)?, of, None, keys.place("last_scrape")))
     });
-    up.into_iter().chain(of_scrape.collect::<Vec<_>>()).collect()
+    let mut entries: Vec<AliasEntry> = up.into_iter().chain(of_scrape).collect();
+    if let Some(name) = name(keys, "scrapes", "") {
+        if !name.as_str().ends_with("_total") {
+            let message = format!("{name} is the name of a counter, and does not end in `_total`");
+            keys.fault_with_hint("scrapes", message, format!("call it {name}_total"));
+        }
+        entries.push(entry(name, AliasOf::Scrapes, None, keys.place("scrapes")));
+    }
+    entries
 }
 
 /// The name under `key` with a suffix, if it is one that a metric may have.
@@ -112,20 +132,41 @@ pub(super) fn assign(entries: Vec<AliasEntry>, targets: &mut [Database], reader:
             }
         }
     }
-    for (_, metric) in conflicts::running(targets) {
-        let reserved = reserved_names(metric.naming.text(), metric.naming.kind());
-        if let Some((entry, _)) = reserved.iter().find_map(|name| known.get(name.as_str())) {
-            let (name, at) = (metric.naming.text(), conflicts::file_and_line(&metric.place));
-            let taken = &entry.family.name;
-            let owns = if name == taken.as_str() { "" } else { ", which also owns this name" };
-            let message = format!("{taken} clashes with the metric {name} at {at}{owns}");
-            reader.fault_at(&entry.place, message, "give one of them another name");
-        }
-    }
+    clashes(&running, targets, reader);
     for target in targets {
         target.aliases = of_target(target, &running, &known);
         if !target.aliases.is_empty() {
             target.digest = digest_of(&[&target.digest, format!("{:?}", target.aliases).as_bytes()]);
+        }
+    }
+}
+
+/// No two families, of queries or under names of ours, write or reserve one name.
+fn clashes(running: &[AliasEntry], targets: &[Database], reader: &Reader<'_>) {
+    let mut owners: HashMap<String, &AliasEntry> = HashMap::new();
+    let clash = |entry: &AliasEntry, taken: &str, other: &str, place: &SourcePosition| {
+        let (name, at) = (&entry.family.name, conflicts::file_and_line(place));
+        let both = if name.as_str() == other { String::new() } else { format!(": both own {taken}") };
+        let message = format!("{name} clashes with the metric {other} at {at}{both}");
+        reader.fault_at(&entry.place, message, "give one of them another name");
+    };
+    for entry in running {
+        for taken in reserved_names(entry.family.name.as_str(), entry.family.kind) {
+            match owners.get(&taken) {
+                Some(first) if first.family.name != entry.family.name => {
+                    clash(entry, &taken, first.family.name.as_str(), &first.place);
+                }
+                Some(_) => {}
+                None => {
+                    owners.insert(taken, entry);
+                }
+            }
+        }
+    }
+    for (_, metric) in conflicts::running(targets) {
+        let mut reserved = reserved_names(metric.naming.text(), metric.naming.kind()).into_iter();
+        if let Some((entry, taken)) = reserved.find_map(|taken| Some((*owners.get(&taken)?, taken))) {
+            clash(entry, &taken, metric.naming.text(), &metric.place);
         }
     }
 }

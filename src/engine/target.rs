@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::pool::SessionCounts;
@@ -32,6 +32,8 @@ pub struct Target {
     sessions: Arc<TargetSessions>,
     /// One a query, in their order.
     caches: Vec<Arc<ResultCache>>,
+    /// How many scrapes it had, under this name.
+    scrapes: Arc<AtomicU64>,
 }
 
 impl Target {
@@ -44,7 +46,8 @@ impl Target {
         let owner = Arc::new(SampleOwner { database, context });
         let sessions = TargetSessions::new(Arc::clone(&owner), owner.database.endpoint.as_ref()?, shared);
         let caches = owner.database.queries.iter().map(|_| Arc::default()).collect();
-        Some(Target { database: Arc::clone(&owner.database), owner, sessions, caches })
+        let scrapes = Arc::default();
+        Some(Target { database: Arc::clone(&owner.database), owner, sessions, caches, scrapes })
     }
 
     /// The target as another configuration has it, under the same name. It keeps the sessions where the connection is the
@@ -56,6 +59,7 @@ impl Target {
         shared: &Arc<SharedResources>,
     ) -> Option<Self> {
         let mut new = Target::new(database, context, shared)?;
+        new.scrapes = Arc::clone(&self.scrapes);
         let is_reached_alike = self.database.connection == new.database.connection;
         if !(is_reached_alike && self.database.enabled && new.database.enabled) {
             return Some(new);
@@ -73,6 +77,16 @@ impl Target {
             }
         }
         Some(new)
+    }
+
+    /// Counts a scrape.
+    pub fn count_scrape(&self) {
+        self.scrapes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many scrapes it had.
+    pub fn scrapes(&self) -> u64 {
+        self.scrapes.load(Ordering::Relaxed)
     }
 
     /// The target that its runs belong to.

@@ -1,4 +1,4 @@
-//! Names that collectors give to the exporter's own metrics: `up`, `help`, `last_scrape`.
+//! Names that collectors give to the exporter's own metrics: `up`, `help`, `last_scrape`, `scrapes`.
 
 use crate::checker::{Page, checked};
 use crate::command::setup;
@@ -21,6 +21,7 @@ const ONE: &str = "
 up: db_up
 help: Whether it answers.
 last_scrape: db_last_scrape
+scrapes: db_scrapes_total
 databases: ['*']
 queries:
 - {name: one, sql: SELECT 1 AS value, metrics: [{name: one, help: One.}]}
@@ -86,6 +87,13 @@ fn each_target_that_runs_a_collector_is_up_or_down_under_its_name() {
             assert!(own, "not the labels of target_up: {row:?}");
         }
     }
+    assert_eq!(of(&all, "db_scrapes_total"), pairs(&[("shop", 1.0), ("other", 1.0), ("gone", 1.0)]));
+    assert_eq!(all.types["db_scrapes_total"], "counter");
+    let narrowed = page(&exporter, "/probe?target=shop");
+    assert_eq!(of(&narrowed, "db_scrapes_total"), pairs(&[("shop", 2.0)]));
+    let open = exporter.get_with("/metrics", &[("Accept", "application/openmetrics-text")]).text().to_owned();
+    assert!(open.contains("# TYPE db_scrapes counter\n"), "{open}");
+    assert!(open.contains("\ndb_scrapes_total{target=\"other\"} 2\n"), "{open}");
     assert!(text.contains("# HELP db_up Whether it answers.\n"), "{text}");
     assert!(
         text.contains("# HELP two_error Whether a query failed in this scrape, or the target is down.\n"),
@@ -176,6 +184,7 @@ fn a_query_whose_rows_make_the_name_loses() {
 #[test]
 fn a_reload_and_the_shown_configuration_know_the_names() {
     let exporter = files(CONFIG, ONE, TWO).serve();
+    exporter.metrics();
     let config = exporter.get("/config").text().to_owned();
     for line in
         ["db_up: target_up", "two_error: scrape_error", "two_duration_seconds: scrape_duration_seconds"]
@@ -188,6 +197,8 @@ fn a_reload_and_the_shown_configuration_know_the_names() {
     exporter.wait_for_log("configuration reloaded: 1 targets unchanged, 3 changed, 0 started, 0 ended");
     let page = page(&exporter, "/metrics");
     assert_eq!(of(&page, "base_up").len(), 3);
+    // A reload is no start.
+    assert_eq!(page.value("db_scrapes_total", &[("target", "gone")]), Some(2.0));
     assert_eq!(of(&page, "db_up"), pairs(&[("shop", 1.0), ("gone", 0.0)]), "that of the other collector");
 }
 

@@ -37,6 +37,7 @@ mod documents;
 mod endpoints;
 mod engine;
 mod examples;
+mod examples_prometheus;
 mod fault;
 mod foreign_text;
 mod formats;

@@ -204,13 +204,13 @@ fn a_name_that_another_family_has_or_owns_makes_the_later_query_lose() {
     let rows = "SELECT 'x' AS n, 1 AS value";
     let (found, exporter) = successes(&[
         ("fixed", "SELECT 1 AS value", "{name: db_x, help: Fixed.}"),
-        ("other_help", rows, "{name: 'db_{n}', help: Made.}"),
+        ("other_type", rows, "{name: 'db_{ n }', type: counter, help: Made.}"),
         ("summary", "SELECT 1 AS s", "{name: db_y, type: summary, sum_column: s}"),
         ("owned", "SELECT 'y_sum' AS n, 1 AS value", "{name: 'db_{n}', help: Made.}"),
         ("fine", "SELECT 'z' AS n, 1 AS value", "{name: 'db_{n}', help: Made.}"),
     ]);
     let (yes, no) = (Some(1.0), Some(0.0));
     assert_eq!(found, [yes, no, yes, no, yes], "{}", exporter.log());
-    exporter.wait_for_log("an earlier query makes the metric db_x with another type or help");
+    exporter.wait_for_log("an earlier query makes the metric db_x with another type or unit");
     exporter.wait_for_log("the metrics db_y_sum and db_y both own the name db_y_sum");
 }

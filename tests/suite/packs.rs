@@ -7,6 +7,7 @@ mod hostile;
 mod privileges;
 mod scene;
 mod scene_mysql;
+mod sqlite;
 mod strict;
 mod up;
 

@@ -36,8 +36,16 @@ impl Prometheus {
 
     /// Runs these `scrape_configs`.
     pub(crate) fn with_jobs(jobs: &str) -> Self {
-        let folder = folder();
         let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{jobs}");
+        Prometheus::with_files(&config, &[])
+    }
+
+    /// Runs a whole configuration, with files that it names beside it.
+    pub(crate) fn with_files(config: &str, files: &[(String, String)]) -> Self {
+        let folder = folder();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).expect("a file can be written");
+        }
         std::fs::write(folder.path().join("prometheus.yml"), config).expect("a file can be written");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let mut command = mortal(None, &variable("TEST_PROMETHEUS"));
@@ -50,17 +58,22 @@ impl Prometheus {
 
     /// The API's answer to an instant query: `data.result`. Empty while Prometheus starts.
     pub(crate) fn query(&self, expression: &str) -> Vec<Value> {
-        if std::net::TcpStream::connect(self.address).is_err() {
-            return Vec::new();
-        }
         let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = self.get(&format!("/api/v1/query?query={encoded}"));
+        answer["data"]["result"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// What the API answers under a path; null while Prometheus starts.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        if std::net::TcpStream::connect(self.address).is_err() {
+            return Value::Null;
+        }
         // HTTP/1.0, so that the answer does not come in chunks.
-        let request = format!("GET /api/v1/query?query={encoded} HTTP/1.0\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
         let answer = exchange(self.address, request.as_bytes());
         let text = String::from_utf8_lossy(&answer);
         let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let answer: Value = serde_json::from_str(body).unwrap_or_default();
-        answer["data"]["result"].as_array().cloned().unwrap_or_default()
+        serde_json::from_str(body).unwrap_or_default()
     }
 
     /// Every sample of one series of the last minutes: when (Unix seconds) and what.

@@ -317,8 +317,10 @@ impl<'s> PageBuilder<'s> {
     fn check_head(&self, place: usize, family: &Arc<Family>, own: &mut OwnedNames) -> Result<(), Error> {
         let Some(names) = &self.names else { return Ok(()) };
         if self.aliases.iter().any(|alias| alias.name == family.name) {
-            let message =
-                format!("the metric {} is the exporter's own, by `up` or `last_scrape`", family.name);
+            let message = format!(
+                "the metric {} is the exporter's own, by a collector's `up`, `last_scrape` or `scrapes`",
+                family.name
+            );
             return Err(Error::new(Reason::Duplicate, message).with_hint("give one of them another name"));
         }
         let known = self.families.get(place).map(|(known, _)| known);

@@ -73,6 +73,7 @@ pub fn scrape_while(
 ) -> Result<ScrapedPage, Error> {
     let selected = targets.select(selection)?;
     let mut scraped = run_queries(&selected, time, meanwhile);
+    scraped.iter().for_each(|scraped| scraped.target.count_scrape());
     let limits =
         merge::PageLimits { series: targets.exporter.max_series, bytes: targets.exporter.max_page_bytes };
     let labelled = !targets.exporter.target_label.is_empty();

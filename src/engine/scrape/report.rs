@@ -121,6 +121,7 @@ impl ReportBuilder {
             let value = match alias.of {
                 AliasOf::TargetUp => flag(scraped.up.is_ok()),
                 AliasOf::ScrapeDuration => took.as_secs_f64(),
+                AliasOf::Scrapes => count(scraped.target.scrapes()),
                 AliasOf::ScrapeError => {
                     flag(scraped.up.is_err() || queries.any(|query| query.error().is_some()))
                 }
@@ -209,7 +210,10 @@ pub(super) fn report(
 }
 
 /// Counts on a page stay far below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "bounded by max_rows and max_series")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "bounded by max_rows and max_series, or by the life of a process"
+)]
 fn count(number: u64) -> f64 {
     number as f64
 }

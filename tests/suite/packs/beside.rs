@@ -29,7 +29,6 @@ struct Known {
 /// 0.11 beside a pack with the names of 0.20.
 const POSTGRES: Known = Known {
     absent: &[
-        ("pg_exporter_scrapes_total", "of that exporter itself"),
         ("pg_scrape_collector_*", "of that exporter itself"),
         ("pg_stat_database_active_time", "pg_stat_database_active_time_seconds_total in 0.20"),
         ("pg_stat_database_checksum_*", "not in 0.20"),
@@ -51,6 +50,7 @@ const POSTGRES: Known = Known {
     ],
     moving: &[
         ("pg_exporter_last_scrape_*", "of the exporter itself"),
+        ("pg_exporter_scrapes_total", "of the exporter itself"),
         ("pg_locks_count", "each exporter has its own locks"),
         ("pg_stat_archiver_last_archive_age", "an age"),
         ("pg_stat_bgwriter_buffers_*", "asking moves it"),

@@ -105,7 +105,11 @@ fn aliases(file: &Value) -> Vec<Family> {
     let error = prefix.map(|prefix| {
         family(format!("{prefix}_error"), "1 if the target is down or a query of the pack failed, else 0.")
     });
-    [up, duration, error].into_iter().flatten().collect()
+    let scrapes = file["scrapes"].as_str().map(|name| Family {
+        kind: "counter".to_owned(),
+        ..family(name.to_owned(), "Pages that showed the target since the exporter started.")
+    });
+    [up, duration, error, scrapes].into_iter().flatten().collect()
 }
 
 fn families(file: &Value) -> Vec<Family> {
