@@ -54,7 +54,7 @@ suite() {
 
 # What applies to the server, for the role of examples/grants/; through a pooler for the superuser, whom alone it knows.
 configure() {
-  local driver=postgres port database=postgres grants=$here/examples/grants include
+  local driver=postgres port database=postgres grants=$here/examples/grants include hosts
   export USERNAME=exporter PASSWORD=$password
   case $1 in
     pgbouncer*) port=$TEST_PGBOUNCER_PORT USERNAME=postgres ;;
@@ -65,9 +65,13 @@ configure() {
       ;;
     *)
       driver=mysql port=$TEST_MARIADB_PORT database=app
-      mariadb_client "$port" <"$grants/$([ "${1#mysql}" = "$1" ] && echo mariadb || echo mysql).sql"
+      # With the privilege that the scripts leave to you: the replicas of this server.
+      case $1 in
+        mysql*) mariadb_client "$port" <"$grants/mysql.sql" && hosts='REPLICATION SLAVE' ;;
+        *) mariadb_client "$port" <"$grants/mariadb.sql" && hosts='REPLICATION MASTER ADMIN' ;;
+      esac
       mariadb_client "$port" -e "CREATE DATABASE app; GRANT SELECT ON app.* TO exporter@'%';
-        ALTER USER exporter@'%' IDENTIFIED BY '$password' ACCOUNT UNLOCK"
+        GRANT $hosts ON *.* TO exporter@'%'; ALTER USER exporter@'%' IDENTIFIED BY '$password' ACCOUNT UNLOCK"
       ;;
   esac
   case $1 in
