@@ -207,6 +207,9 @@ fn the_packs_are_clean_under_strict_on_each_database() {
     let output = Setup::new(&config).args(&["check", "--connect", "--strict"]).output();
     assert_eq!(output.code(), 0, "{}", output.text());
     assert!(output.text().contains("0 errors, 0 warnings, "), "{}", output.text());
-    let odd = |line: &&str| line.contains("note: ") && !line.contains(" both make ");
+    // Of a SHOW that the server does not describe, the columns are known when it runs.
+    let is_known =
+        |line: &str| line.contains(" both make ") || line.contains("reports the columns only when it runs");
+    let odd = |line: &&str| line.contains("note: ") && !is_known(line);
     assert_eq!(output.text().lines().filter(odd).collect::<Vec<_>>(), [""; 0], "{}", output.text());
 }
