@@ -1,6 +1,7 @@
 //! The collectors inside the binary: the folder `queries/`, one file each.
 //!
 //! A new one is one file there, `queries/DATABASE/NAME.yaml`, whose first line is a comment that says what it shows.
+//! docs/contributing.md has what else its comment says.
 
 use std::path::Path;
 
@@ -36,12 +37,13 @@ pub fn text(name: &str) -> Option<&'static str> {
     QUERIES.get_file(format!("{name}.yaml"))?.contents_utf8()
 }
 
-/// The names of all built-in collectors, sorted.
+/// The names of all built-in collectors, by folder.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     let mut names = Vec::new();
     add_names(&QUERIES, &mut names);
-    names.sort_unstable();
+    // Those of a folder together: `compat/a`, `compat/b`, then `compat/more/a`.
+    names.sort_unstable_by_key(|name| name.rsplit_once('/'));
     names
 }
 
