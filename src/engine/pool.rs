@@ -24,6 +24,8 @@ use crate::error::{Error, Reason, Result};
 
 /// The shortest wait for a slot: r2d2's thread makes new ones.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+/// The longest wait for a slot for a session of earlier bounds. On a busy machine r2d2's thread takes a while.
+const ADOPTION_WAIT: Duration = Duration::from_secs(1);
 /// How long after its deadline a lease counts as late: a session that is just coming back is not.
 const GRACE: Duration = Duration::from_millis(100);
 /// How often a lane that waits for the end of another session looks again.
@@ -188,7 +190,9 @@ impl SlotPool {
     /// Takes over a session of another generation. It is closed where every slot has one.
     fn adopt(&self, session: Box<dyn Session>, notes: Notes, shared: &Arc<PoolState>) {
         let mut taken = Vec::new();
-        while let Ok(mut slot) = self.pool.get_timeout(SHORTEST_WAIT) {
+        while taken.len() < self.pool.max_size() as usize
+            && let Ok(mut slot) = self.pool.get_timeout(ADOPTION_WAIT)
+        {
             if slot.session.is_none() {
                 (slot.session, slot.notes) = (Some(session), notes);
                 return;
@@ -220,7 +224,8 @@ impl Pool {
         Pool { slots, shared }
     }
 
-    /// Sets other limits. The sessions stay, as far as the limits allow. May block for some milliseconds.
+    /// Sets other limits. The sessions stay, as far as the limits allow. Blocks for some milliseconds, at most
+    /// for a second a session.
     pub fn set(&self, settings: &PoolLimits) {
         let old = self.slots.read().clone();
         if old.settings == *settings {
