@@ -179,8 +179,8 @@ impl Target {
         self.sessions.shared.telemetry.skipped(self.owner.subject(query), SkipReason::Duplicate, count);
         if self.caches.get(index).is_some_and(|cache| cache.hides_first()) {
             let (target, name) = (self.database.name.as_str(), &*query.name);
-            log::info!(target = target, query = name; "query {name} on target {target}: series left out, as
-                collector {shown} has them too, {example} for one");
+            log::info!(target = target, query = name; "query {name} on target {target}: series left out because \
+                collector {shown} has them too: {count}, {example} for one");
         }
     }
 
