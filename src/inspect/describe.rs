@@ -269,7 +269,7 @@ fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
     }
     let unused = columns.iter().zip(used).filter(|(_, used)| !used);
     let unused: Vec<String> = unused.map(|(column, _)| format!("`{}`", column.name)).collect();
-    if is_chosen && !unused.is_empty() {
+    if is_chosen && !unused.is_empty() && !selects_all(query.sql.text()) {
         let (columns, are) = if unused.len() == 1 { ("column", "is") } else { ("columns", "are") };
         let text = format!("{columns} {} {are} selected and used by no metric", unused.join(", "));
         let error = Error::new(Reason::Sql, text);
@@ -283,6 +283,22 @@ fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
 fn chooses_columns(sql: &str) -> bool {
     let first = tokens(sql).into_iter().find(|token| token != "(");
     first.is_some_and(|word| matches!(word.as_str(), "select" | "with" | "values" | "table"))
+}
+
+/// Whether a statement names none of its columns: `SELECT *`, `SELECT t.*`, `TABLE t`.
+fn selects_all(sql: &str) -> bool {
+    let tokens = tokens(sql);
+    let tokens: Vec<&str> = tokens.iter().map(String::as_str).skip_while(|token| *token == "(").collect();
+    let mut depth = 0_usize;
+    let has_asterisk = tokens.windows(2).any(|pair| {
+        match pair[0] {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && pair[1] == "*" && matches!(pair[0], "select" | "distinct" | "all" | "," | ".")
+    });
+    has_asterisk || tokens.first() == Some(&"table")
 }
 
 /// A column of a type that the metric cannot use, or of which only rows can show whether it can.
@@ -311,6 +327,28 @@ fn unfit_type(
             );
             let error = Error::new(Reason::Type, text);
             Some((Severity::Note, if is_chosen { error.with_hint(OF_TEXT) } else { error }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_asterisk_of_the_select_list_takes_all_columns() {
+        for sql in [
+            "SELECT * FROM t",
+            "(SELECT DISTINCT t.*, u.a FROM t, u)",
+            "WITH x AS (SELECT a FROM t) SELECT b, * FROM x",
+            "TABLE t",
+        ] {
+            assert!(selects_all(sql), "{sql}");
+        }
+        for sql in
+            ["SELECT count(*), a * b FROM t", "SELECT a FROM (SELECT * FROM t) AS x", "SELECT '*', a FROM t"]
+        {
+            assert!(!selects_all(sql), "{sql}");
         }
     }
 }
