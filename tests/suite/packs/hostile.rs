@@ -104,7 +104,10 @@ fn a_copy_of_the_packs_steps_into_traps_in_queries_and_in_conditions() {
     let output = setup.once();
     let page = judge(output.text());
     let stepped = output.errors().lines().filter(|line| line.contains(CALLED)).count();
-    assert!(stepped >= 40 && failed(&page).len() >= stepped, "{stepped}: {}", output.errors());
+    let ran = page.series("sql_exporter_query_success").len();
+    // Older servers run fewer of them. The rest call nothing whose name has a trap.
+    assert!(stepped * 5 >= ran * 2, "{stepped} of {ran}: {}", output.errors());
+    assert!(failed(&page).len() >= stepped, "{stepped}: {}", output.errors());
     let condition = |line: &str| line.contains("when.sql: ") && line.contains(CALLED);
     assert!(output.errors().lines().any(condition), "{}", output.errors());
 }
