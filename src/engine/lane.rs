@@ -82,6 +82,10 @@ fn run_lane(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
     sessions.queue.lock().leave(lane);
     // Runs that came meanwhile, and runs whose deadline is later than this lane's, are for a new lane.
     start(sessions);
+    let is_last = !sessions.queue.lock().has_other(lane);
+    if is_last {
+        sessions.close_unused();
+    }
 }
 
 /// What becomes of the runs that a session did not end.

@@ -130,6 +130,15 @@ impl TargetSessions {
         if let Some(shortfall) = &mut *self.shortfall.lock() {
             shortfall.until = Instant::now();
         }
+        self.close_unused();
+    }
+
+    /// `idle_timeout: 0`: closes the sessions that no lane uses. Called by the last lane of a scrape: until then, the
+    /// scrape's other queries use them.
+    pub fn close_unused(&self) {
+        if self.owner().database.idle_timeout.is_zero() {
+            while self.pool.close_idle() {}
+        }
     }
 
     /// The target as it is configured now.

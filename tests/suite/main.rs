@@ -45,6 +45,7 @@ mod front;
 mod fuzz;
 mod groups;
 mod harness;
+mod idle_timeout;
 mod joins;
 mod lanes;
 mod layering;
