@@ -52,7 +52,8 @@ pub fn decide(live: &mut LeasedSession<'_>, when: &When, by: Deadline) -> WhenAn
     }
     let Some(sql) = &when.sql else { return WhenAnswer::Known(true) };
     let mut sink = BooleanSink::default();
-    let job = Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink };
+    let job =
+        Job { sql, parameters: &[], allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink };
     let health = live.run(&mut [job], by);
     match (sink.verdict, health) {
         (Some(Ok(applies)), Health::Clean) => {

@@ -39,6 +39,7 @@ mod engine;
 mod examples;
 mod examples_prometheus;
 mod fault;
+mod foreach;
 mod foreign_text;
 mod formats;
 mod front;
