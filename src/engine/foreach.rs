@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::query_sink::{RenderedResult, SampleContext};
 use super::run::{RunEnd, is_server_answer};
 use crate::config::foreach::ForeachValues;
@@ -28,16 +30,23 @@ pub struct ForeachRun {
     values: Arc<ForeachValues>,
     /// The labels of each value.
     labels: Vec<Vec<(LabelName, String)>>,
-    /// `None` for a value that has not ended.
-    results: Vec<Option<Result<RenderedResult>>>,
     /// When all values must have ended.
     pub by: Deadline,
-    /// How long those that ended took.
-    pub took: Duration,
-    /// The server has answered.
-    pub is_reached: bool,
     /// Sessions that died under it. From then on, each value goes alone.
     pub lost_sessions: usize,
+    /// Locked, as a value ends while others are lent to a session.
+    progress: Mutex<Progress>,
+}
+
+/// What became of the values so far.
+#[derive(Default)]
+struct Progress {
+    /// `None` for a value that has not ended.
+    results: Vec<Option<Result<RenderedResult>>>,
+    /// How long those that ended took.
+    took: Duration,
+    /// The server has answered.
+    is_reached: bool,
     totals: Totals,
 }
 
@@ -62,13 +71,14 @@ impl ForeachRun {
             results.push(own.as_ref().err().cloned().map(Err));
             labels.push(own.unwrap_or_default());
         }
-        let (took, totals) = Default::default();
-        ForeachRun { values, labels, results, by, took, is_reached: false, lost_sessions: 0, totals }
+        let progress = Mutex::new(Progress { results, ..Progress::default() });
+        ForeachRun { values, labels, by, lost_sessions: 0, progress }
     }
 
     /// The values that have not ended.
     pub fn left(&self) -> Vec<usize> {
-        (0..self.results.len()).filter(|index| self.results[*index].is_none()).collect()
+        let results = &self.progress.lock().results;
+        (0..results.len()).filter(|index| results[*index].is_none()).collect()
     }
 
     /// What a value binds.
@@ -81,17 +91,28 @@ impl ForeachRun {
         &self.labels[index]
     }
 
-    /// A value has ended. One that is beyond the limits of its query fails.
-    pub fn end_value(&mut self, query: &Query, index: usize, result: Result<RenderedResult>, took: Duration) {
-        self.took += took;
-        self.is_reached |= result.as_ref().err().is_none_or(is_server_answer);
-        let result = result.and_then(|rendered| self.totals.add(query, &rendered).map(|()| rendered));
-        self.results[index] = Some(result);
+    /// How long the values that ended took.
+    pub fn took(&self) -> Duration {
+        self.progress.lock().took
+    }
+
+    /// True once the server has answered.
+    pub fn is_reached(&self) -> bool {
+        self.progress.lock().is_reached
+    }
+
+    /// A value has ended. One that is beyond the limits of its query fails, and what it made is dropped at once.
+    pub fn end_value(&self, query: &Query, index: usize, result: Result<RenderedResult>, took: Duration) {
+        let mut progress = self.progress.lock();
+        progress.took += took;
+        progress.is_reached |= result.as_ref().err().is_none_or(is_server_answer);
+        let result = result.and_then(|rendered| progress.totals.add(query, &rendered).map(|()| rendered));
+        progress.results[index] = Some(result);
     }
 
     /// The values that have not ended fail.
-    pub fn fail_rest(&mut self, error: &Error) {
-        self.results.iter_mut().for_each(|result| {
+    pub fn fail_rest(&self, error: &Error) {
+        self.progress.lock().results.iter_mut().for_each(|result| {
             result.get_or_insert_with(|| Err(error.clone()));
         });
     }
@@ -99,7 +120,7 @@ impl ForeachRun {
     /// The end of the run: all values have ended.
     pub fn end(self, query: &Query) -> RunEnd {
         let (mut good, mut failed) = (Vec::new(), Vec::new());
-        for (value, result) in self.values.values.iter().zip(self.results) {
+        for (value, result) in self.values.values.iter().zip(self.progress.into_inner().results) {
             match result {
                 Some(Ok(rendered)) => good.push(rendered),
                 Some(Err(error)) => failed.push((value, error)),

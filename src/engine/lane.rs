@@ -490,12 +490,14 @@ impl BatchExecution<'_> {
         if fresh || foreach.sql().is_some() {
             run.reach();
         }
+        let has_none = values.left().is_empty();
         let health = value_batch::run(live, query, context, &mut values, fresh, run.group.is_some());
-        if values.is_reached {
+        let is_pinged = has_none && matches!(health, Health::Clean);
+        if is_pinged || values.is_reached() {
             run.reach();
         }
         if values.left().is_empty() {
-            let took = values.took;
+            let took = values.took();
             self.sessions.finish(run, values.end(query), took, false);
             return health;
         }

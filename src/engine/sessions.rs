@@ -321,7 +321,7 @@ impl TargetSessions {
         let (owner, query) = (&run.spec.owner, run.query());
         let end = match (end, run.take_values().zip(query)) {
             // Values of its `foreach` that have ended are good whatever becomes of the others.
-            (RunEnd::Failed(error), Some((mut values, query))) => {
+            (RunEnd::Failed(error), Some((values, query))) => {
                 values.fail_rest(&error);
                 values.end(query)
             }

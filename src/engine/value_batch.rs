@@ -6,8 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::foreach::{ForeachRun, ValuesSink};
 use super::lane::{guarded, usable};
 use super::pool::LeasedSession;
@@ -60,9 +58,7 @@ pub(super) fn run(
 ) -> Health {
     if values.left().is_empty() {
         // Nothing to ask of the server: a ping tells whether it is there.
-        let health = live.ping(values.by);
-        values.is_reached |= matches!(health, Health::Clean);
-        return health;
+        return live.ping(values.by);
     }
     loop {
         let health = run_some(live, query, context, values, fresh, is_snapshot);
@@ -85,19 +81,18 @@ fn run_some(
     if values.lost_sessions > 0 {
         sent.truncate(1);
     }
-    let ended = Mutex::new(Vec::with_capacity(sent.len()));
     let by = values.by;
     let health = {
+        let shared = &*values;
         let sink = |&index: &usize| {
-            let ended = &ended;
             let on_end: query_sink::OnEnd<'_> =
-                Box::new(move |result, took| ended.lock().push((index, result, took)));
-            (index, query_sink::sink_of_value(query, context, values.labels(index), on_end))
+                Box::new(move |result, took| shared.end_value(query, index, result, took));
+            (index, query_sink::sink_of_value(query, context, shared.labels(index), on_end))
         };
         let mut sinks: Vec<(usize, Box<dyn RowSink + '_>)> = sent.iter().map(sink).collect();
         let jobs = sinks.iter_mut().map(|(index, sink)| Job {
             sql: &query.sql,
-            parameters: values.parameters(*index),
+            parameters: shared.parameters(*index),
             allowance: by.left(),
             max_cell_bytes: context.max_cell_bytes,
             sink: sink.as_mut(),
@@ -105,17 +100,14 @@ fn run_some(
         let mut jobs: Vec<Job<'_>> = jobs.collect();
         guarded(|| live.run(&mut jobs, by))
     };
-    let ended = ended.into_inner();
-    let all_left = ended.is_empty();
-    for (index, result, took) in ended {
-        values.end_value(query, index, result, took);
-    }
+    let left = values.left();
+    let none_ended = sent.iter().all(|index| left.contains(index));
     match &health {
         // In a snapshot, another session would read the rest at another moment.
         Health::Lost(error) if is_snapshot || values.lost_sessions >= MAX_LOST_SESSIONS => {
             values.fail_rest(error);
         }
-        Health::Lost(error) if fresh && all_left && !error.is_server_full() => {
+        Health::Lost(error) if fresh && none_ended && !error.is_server_full() => {
             values.lost_sessions += 1;
             if let [only] = sent[..] {
                 values.end_value(query, only, Err(error.clone()), Duration::ZERO);
@@ -124,7 +116,6 @@ fn run_some(
         Health::Lost(_) => {}
         Health::Clean | Health::Spent => {
             let odd = Error::new(Reason::Protocol, "the session left the value without an end");
-            let left = values.left();
             for index in sent.into_iter().filter(|index| left.contains(index)) {
                 values.end_value(query, index, Err(odd.clone()), Duration::ZERO);
             }

@@ -131,7 +131,7 @@ fn render_values(
         // Such a test has a fault.
         (Foreach::Sql { .. }, None, None) => return Ok(not_ended()),
     };
-    let mut run = ForeachRun::new(values, context, by);
+    let run = ForeachRun::new(values, context, by);
     for index in run.left() {
         let mut ended = None;
         let on_end = Box::new(|result, took| ended = Some((result, took)));

@@ -103,7 +103,7 @@ impl Attempt<'_> {
     }
 
     /// Runs a query for each of its values, one after the other.
-    fn run_values(&mut self, query: &Query, mut values: ForeachRun) -> Result<()> {
+    fn run_values(&mut self, query: &Query, values: ForeachRun) -> Result<()> {
         let start = Instant::now();
         let labels = label_columns(query);
         let columns: Vec<String> = labels.iter().map(|(_, column)| column.clone()).collect();
