@@ -48,10 +48,45 @@ pub fn run(options: &PacksArgs) -> CommandResult {
 
 fn list() -> String {
     let packs = packs::list();
+    let mut text = String::new();
+    for group in packs.chunk_by(|one, next| folder(one) == folder(next)) {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        add_group(&mut text, group);
+    }
+    text
+}
+
+/// A folder of packs under the pattern that includes them all; names, numbers and sentences are columns.
+fn add_group(text: &mut String, packs: &[packs::Pack]) {
     let widest = packs.iter().map(|pack| pack.name.len()).max().unwrap_or(0);
-    let line = |pack: &packs::Pack| {
-        let counts = format!("{} queries, {} metrics", pack.queries, pack.metrics);
-        format!("{:<widest$}  {counts:<24}  {}\n", pack.name, pack.about)
-    };
-    packs.iter().map(line).collect()
+    let folder = packs.first().map(folder).unwrap_or_default();
+    *text += &format!("builtin:{folder}/*\n");
+    for pack in packs {
+        let packs::Pack { name, about, metrics, .. } = pack;
+        *text += &format!("  {name:<widest$}  {metrics:>3} metrics  {about}\n");
+    }
+}
+
+/// `postgres` of `postgres/locks`.
+fn folder(pack: &packs::Pack) -> &'static str {
+    pack.name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_has_a_group_per_folder_and_a_line_per_pack() {
+        let list = list();
+        let groups: Vec<&str> = list.lines().filter(|line| line.starts_with("builtin:")).collect();
+        assert!(groups.contains(&"builtin:postgres/*") && groups.contains(&"builtin:compat/*"), "{groups:?}");
+        let mut once = groups.clone();
+        once.dedup();
+        assert_eq!(once, groups);
+        let lines = list.lines().filter(|line| line.starts_with("  ")).count();
+        assert_eq!(lines, packs::names().len());
+    }
 }

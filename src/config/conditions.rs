@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use crate::driver::Sql;
+use crate::driver::{RelationName, Sql};
 use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
@@ -16,10 +16,40 @@ pub struct When {
     pub flavor: Vec<&'static str>,
     /// The server's role.
     pub role: Option<ServerRole>,
+    /// The database has all of these.
+    pub extensions: Vec<ExtensionBound>,
+    /// All of these exist, and the user can read them.
+    pub relations: Vec<RelationName>,
     /// A statement that gives one boolean.
     pub sql: Option<Sql>,
     /// That statement, where lines of the file are joined in it.
     pub folded: Vec<Folded>,
+}
+
+/// An extension or plugin of some versions: `pg_stat_statements >=1.8`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtensionBound {
+    /// Its name.
+    pub name: String,
+    /// Its version; empty = any.
+    pub version: Vec<VersionBound>,
+}
+
+impl ExtensionBound {
+    /// Reads a name and the comparisons after it.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn new(text: &str) -> Result<ExtensionBound, String> {
+        let mut words = text.split_whitespace();
+        let is_name = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
+        let Some(name) = words.next().filter(is_name) else {
+            let example = "\"pg_stat_statements\" or \"pg_stat_statements >=1.8\"";
+            return Err(format!("{text:?} does not begin with the name of an extension: write {example}"));
+        };
+        let version = words.map(VersionBound::new).collect::<Result<_, _>>()?;
+        Ok(ExtensionBound { name: name.to_owned(), version })
+    }
 }
 
 /// What a server is to its neighbours.
@@ -112,14 +142,31 @@ pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<Wh
     let version: Vec<VersionBound> = version.collect();
     let flavor = flavors(&mut keys);
     let role = keys.choice("role", ROLES);
+    let extensions = all_of(&mut keys, "extension", ExtensionBound::new);
+    let relations = all_of(&mut keys, "relation", RelationName::new);
     let sql = keys.literal("sql").map(|text| statement(&text));
-    let says_nothing = version.is_empty() && flavor.is_empty() && role.is_none() && sql.is_none();
-    let when = When { version, flavor, role, sql, folded: keys.folded("sql") };
+    let says_nothing = version.is_empty()
+        && flavor.is_empty()
+        && role.is_none()
+        && extensions.is_empty()
+        && relations.is_empty()
+        && sql.is_none();
+    let when = When { version, flavor, role, extensions, relations, sql, folded: keys.folded("sql") };
     if says_nothing && !keys.faulted() {
-        keys.fault("", "has no condition: write `version`, `flavor`, `role` or `sql`");
+        keys.fault(
+            "",
+            "has no condition: write `version`, `flavor`, `role`, `extension`, `relation` or `sql`",
+        );
     }
     keys.finish();
     Some(when)
+}
+
+/// One text or a list of them, each read by `read`.
+fn all_of<T>(keys: &mut Keys<'_>, key: &'static str, read: fn(&str) -> Result<T, String>) -> Vec<T> {
+    let texts = keys.texts(key).unwrap_or_default();
+    let read = texts.iter().filter_map(|text| read(text).map_err(|message| keys.fault(key, message)).ok());
+    read.collect()
 }
 
 /// One flavour or a list of them.
@@ -153,6 +200,16 @@ mod tests {
         assert!(holds(">=10.11", "10.11.6-MariaDB") && !holds("<10.11", "10.11.6-MariaDB"));
         assert!(holds("!=8.0", "8.4.1") && holds(">=3.50.2", "3.50.2") && !holds(">=17", "16.9"));
         assert!(holds(">=14.0.1", "15"));
+    }
+
+    #[test]
+    fn an_extension_has_a_name_and_any_comparisons() {
+        let bound = ExtensionBound::new("pg_stat_statements >=1.8 <2").expect("a bound");
+        assert_eq!((bound.name.as_str(), bound.version.len()), ("pg_stat_statements", 2));
+        assert_eq!(ExtensionBound::new("uuid-ossp").expect("a bound").version, []);
+        for text in ["", ">=1.8", "a >=1.8 b", "a>=1", "a 1.8", "a'b"] {
+            assert!(ExtensionBound::new(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::driver::connection::AddressSyntax;
-use crate::driver::{Driver, Drivers, Endpoint, UNSUPPORTED_DRIVERS};
+use crate::driver::{Driver, Drivers, Endpoint, RelationName, UNSUPPORTED_DRIVERS};
 use crate::error::SourcePosition;
 use crate::file;
 use crate::name::LabelName;
@@ -83,6 +83,19 @@ impl std::ops::Deref for DatabaseEntry {
 
     fn deref(&self) -> &Database {
         &self.database
+    }
+}
+
+impl Database {
+    /// The relations of which the conditions of its queries ask, each once.
+    #[must_use]
+    pub fn relations(&self) -> Vec<RelationName> {
+        let conditions =
+            self.queries.iter().filter(|query| query.enabled).filter_map(|query| query.when.as_ref());
+        let mut relations: Vec<_> = conditions.flat_map(|when| when.relations.iter().cloned()).collect();
+        relations.sort_unstable();
+        relations.dedup();
+        relations
     }
 }
 

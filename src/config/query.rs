@@ -17,7 +17,9 @@ use super::conditions::When;
 use super::foreach;
 use super::foreach::Foreach;
 use super::selection::TargetSelector;
-use super::settings::{Settings, Show, Written, above_zero, at_least_one, optional, settings};
+use super::settings::{
+    Choice, Settings, Show, Written, above_zero, at_least_one, choice, optional, settings,
+};
 
 settings! {
     /// One query as it runs on one target. Its keys may be said by the entry, its file, `defaults` and `overrides`.
@@ -39,6 +41,9 @@ settings! {
             max_series: u64 = 20_000, at_least_one;
             /// The most metric names with samples that the rows of the query make, where names hold columns.
             max_families: usize = 2000, at_least_one;
+            /// What becomes of a query that the server refuses for lack of a privilege: it fails (`fail`), or it is skipped and
+            /// asked again every 5 minutes (`skip`).
+            without_privilege: WithoutPrivilege = WithoutPrivilege::Fail, choice;
         }
         fields {
             /// Unique in the whole configuration.
@@ -71,11 +76,26 @@ settings! {
     }
 }
 
+/// What becomes of a query whose statement the server refuses for lack of a privilege.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutPrivilege {
+    /// It fails, with the reason `permission`.
+    Fail,
+    /// It is skipped: a pack shows what the user may see.
+    Skip,
+}
+
+impl Choice for WithoutPrivilege {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("fail", WithoutPrivilege::Fail), ("skip", WithoutPrivilege::Skip)];
+}
+
 impl WrittenQuery {
     /// Takes the keys that an included file may say for all its queries.
     pub(super) fn read_of_file(keys: &mut Keys<'_>) -> WrittenQuery {
         let (timeout, interval) = (above_zero(keys, "timeout").map(Some), keys.duration("interval"));
-        WrittenQuery { timeout, interval, ..WrittenQuery::default() }
+        let without_privilege = choice(keys, "without_privilege");
+        WrittenQuery { timeout, interval, without_privilege, ..WrittenQuery::default() }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod mysql;
 pub mod postgres;
 pub mod privileges;
 pub mod refused_functions;
+pub mod server_objects;
 pub(crate) mod sql_lexer;
 pub mod sql_position;
 pub mod sqlite;
@@ -24,6 +25,7 @@ use crate::value::Cell;
 use crate::yaml::keys::Keys;
 
 pub use self::privileges::Privileges;
+pub use self::server_objects::RelationName;
 pub use self::statement::AllowedStatements;
 
 /// One SQL statement as configured, with the name its prepared form has on a server.
@@ -288,6 +290,13 @@ pub trait Session: Send {
     /// Asks the server for what may have changed since the login and the protocol does not report by itself (the
     /// role); [`Session::facts`] returns it afterwards. One round trip at most, none where nothing can change.
     fn refresh(&mut self, by: Deadline) -> Health;
+
+    /// One statement that tells the server's extensions, and whether these relations exist and the user can read them
+    /// ([`server_objects`] has the form of its rows). `None` where there is nothing to ask.
+    fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
+        let _ = relations;
+        None
+    }
 
     /// The columns that a statement would return, without running it; `None` where the server does not say beforehand
     /// (PgBouncer's console; MySQL's `CALL` and some `SHOW`). `parameters` is how many a job binds. The session stays as it

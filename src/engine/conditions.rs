@@ -1,41 +1,92 @@
 //! `when` against one session: does a query apply to its server?
 //!
-//! Version, flavor and role are facts of the session. The boolean of `when.sql` is read on it and noted for five minutes.
+//! Version, flavor and role are facts of the session. What the server has (extensions, relations) is asked in one statement
+//! for all queries of the target, a `when.sql` in one of its own; the session notes the answers for five minutes.
 //! Knows no lane and no page.
 
 use std::time::Duration;
 
 use super::pool::LeasedSession;
-use crate::config::conditions::{When, version_numbers};
+use super::run::SkipCause;
+use crate::config::conditions::{ExtensionBound, When, version_numbers};
 use crate::deadline::Deadline;
-use crate::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, ServerFacts};
+use crate::driver::server_objects::{ObjectsSink, RelationState, ServerObjects};
+use crate::driver::{
+    Column, Flow, Health, Job, MAX_CELL_BYTES, RelationName, Row, RowSink, ServerFacts, Sql,
+};
 use crate::error::{Error, Reason, Result};
 use crate::value::{Cell, Number};
 
-/// How long a session's answer to a `when.sql` holds (docs/configuration.md).
-const WHEN_SQL_LIFETIME: Duration = Duration::from_secs(300);
+/// How long a session's answer to a `when.sql`, and to the question what the server has, holds (docs/configuration.md).
+const ANSWER_LIFETIME: Duration = Duration::from_secs(300);
 
-/// The first condition on the server's facts that does not hold, as a message.
-pub fn unmet_condition(when: &When, facts: &ServerFacts) -> Option<String> {
+/// The first condition on the server's facts that does not hold.
+pub fn unmet_facts(when: &When, facts: &ServerFacts) -> Option<SkipCause> {
     let version = version_numbers(&facts.version);
     let ServerFacts { version: theirs, flavor, role, .. } = facts;
-    if !when.version.iter().all(|bound| bound.holds(&version)) {
-        Some(format!("when.version: the server's is {theirs}"))
+    let unmet = if !when.version.iter().all(|bound| bound.holds(&version)) {
+        format!("when.version: the server's is {theirs}")
     } else if !(when.flavor.is_empty() || when.flavor.contains(&flavor.as_str())) {
-        Some(format!("when.flavor: the server's is {flavor}"))
+        format!("when.flavor: the server's is {flavor}")
     } else if when.role.is_some_and(|wanted| wanted.as_str() != role) {
-        Some(format!("when.role: the server's is {}", if role.is_empty() { "not known" } else { role }))
+        format!("when.role: the server's is {}", if role.is_empty() { "not known" } else { role })
     } else {
-        None
+        return None;
+    };
+    Some(SkipCause::Condition(unmet))
+}
+
+/// The first condition on what the server has that does not hold.
+pub fn unmet_objects(when: &When, objects: &ServerObjects) -> Option<SkipCause> {
+    for ExtensionBound { name, version } in &when.extensions {
+        let unmet = match objects.extension(name) {
+            None => format!("when.extension: the server has no {name}"),
+            Some(theirs) if !version.iter().all(|bound| bound.holds(&version_numbers(theirs))) => {
+                format!("when.extension: the server has {name} {theirs}")
+            }
+            Some(_) => continue,
+        };
+        return Some(SkipCause::Condition(unmet));
+    }
+    when.relations.iter().find_map(|name| match objects.relation(name) {
+        Some(RelationState::Readable) => None,
+        Some(RelationState::Refused) => {
+            let message = format!("when.relation: the user lacks a privilege to read {name}");
+            Some(SkipCause::Unreadable(Error::new(Reason::Permission, message)))
+        }
+        Some(RelationState::Missing) | None => Some(SkipCause::Condition(format!(
+            "when.relation: the server has no {name}, or hides it from the user"
+        ))),
+    })
+}
+
+/// True when `when` is about what the server has, and `objects` does not tell it.
+pub fn needs_objects(when: &When, objects: Option<&ServerObjects>) -> bool {
+    let is_asked = !(when.extensions.is_empty() && when.relations.is_empty());
+    let tells = |objects: &ServerObjects| when.relations.iter().all(|name| objects.relation(name).is_some());
+    is_asked && !objects.is_some_and(tells)
+}
+
+/// Whether a query applies to a server.
+pub enum Applies {
+    /// It runs.
+    Yes,
+    /// It does not.
+    No(SkipCause),
+}
+
+impl From<Option<SkipCause>> for Applies {
+    fn from(unmet: Option<SkipCause>) -> Applies {
+        unmet.map_or(Applies::Yes, Applies::No)
     }
 }
 
 /// Whether a query applies to the server of a session.
 pub enum WhenAnswer {
     /// Known without a question to the server.
-    Known(bool),
+    Known(Applies),
     /// The server answered now.
-    Asked(bool),
+    Asked(Applies),
     /// The statement failed: so does the query. The session may be of no more use.
     Failed(Error, Health),
     /// The session died under the question.
@@ -45,20 +96,32 @@ pub enum WhenAnswer {
 /// Under what a session notes that it was asked for its role. No statement has this name.
 pub const ROLE_NOTE: &str = "role";
 
-/// Decides `when` on a session. Asks the server for `when.sql`, unless it answered lately. Blocks until `by` at most.
-pub fn decide(live: &mut LeasedSession<'_>, when: &When, by: Deadline) -> WhenAnswer {
+/// Decides `when` on a session. Asks the server for what it has and for `when.sql`, unless it answered lately. `relations`:
+/// all those of the target's conditions, so that one question serves them. Blocks until `by` at most.
+pub fn decide(
+    live: &mut LeasedSession<'_>,
+    when: &When,
+    relations: impl FnOnce() -> Vec<RelationName>,
+    by: Deadline,
+) -> WhenAnswer {
     if let Some(applies) = known(live, when) {
         return WhenAnswer::Known(applies);
     }
-    let Some(sql) = &when.sql else { return WhenAnswer::Known(true) };
+    if needs_objects(when, live.notes.objects(ANSWER_LIFETIME)) {
+        if let Err(failed) = ask_for_objects(live, &relations(), by) {
+            return failed;
+        }
+        if let Some(applies) = known(live, when) {
+            return WhenAnswer::Asked(applies);
+        }
+    }
+    let Some(sql) = &when.sql else { return WhenAnswer::Known(Applies::Yes) };
     let mut sink = BooleanSink::default();
-    let job =
-        Job { sql, parameters: &[], allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink };
-    let health = live.run(&mut [job], by);
+    let health = run(live, sql, &mut sink, by);
     match (sink.verdict, health) {
-        (Some(Ok(applies)), Health::Clean) => {
-            live.notes.set(sql.name(), applies);
-            WhenAnswer::Asked(applies)
+        (Some(Ok(holds)), Health::Clean) => {
+            live.notes.set(sql.name(), holds);
+            WhenAnswer::Asked(of_sql(holds))
         }
         (Some(Err(error)), health) => WhenAnswer::Failed(error, health),
         (_, health) => WhenAnswer::Broken(health),
@@ -66,12 +129,52 @@ pub fn decide(live: &mut LeasedSession<'_>, when: &When, by: Deadline) -> WhenAn
 }
 
 /// The same where the server need not be asked.
-pub fn known(live: &LeasedSession<'_>, when: &When) -> Option<bool> {
-    match &when.sql {
-        _ if unmet_condition(when, live.facts()).is_some() => Some(false),
-        None => Some(true),
-        Some(sql) => live.notes.get(sql.name(), WHEN_SQL_LIFETIME),
+pub fn known(live: &LeasedSession<'_>, when: &When) -> Option<Applies> {
+    if let Some(cause) = unmet_facts(when, live.facts()) {
+        return Some(Applies::No(cause));
     }
+    let objects = live.notes.objects(ANSWER_LIFETIME);
+    if needs_objects(when, objects) {
+        return None;
+    }
+    if let Some(cause) = objects.and_then(|objects| unmet_objects(when, objects)) {
+        return Some(Applies::No(cause));
+    }
+    match &when.sql {
+        None => Some(Applies::Yes),
+        Some(sql) => live.notes.get(sql.name(), ANSWER_LIFETIME).map(of_sql),
+    }
+}
+
+/// What the answer of a `when.sql` means.
+fn of_sql(holds: bool) -> Applies {
+    if holds { Applies::Yes } else { Applies::No(SkipCause::Condition("when.sql returns false".to_owned())) }
+}
+
+fn ask_for_objects(
+    live: &mut LeasedSession<'_>,
+    relations: &[RelationName],
+    by: Deadline,
+) -> Result<(), WhenAnswer> {
+    let Some(question) = live.objects_question(relations) else {
+        live.notes.set_objects(ServerObjects::none(relations));
+        return Ok(());
+    };
+    let mut sink = ObjectsSink::new(relations);
+    let health = run(live, &question, &mut sink, by);
+    match (sink.verdict(), health) {
+        (Some(Ok(objects)), Health::Clean) => {
+            live.notes.set_objects(objects);
+            Ok(())
+        }
+        (Some(Err(error)), health) => Err(WhenAnswer::Failed(error, health)),
+        (_, health) => Err(WhenAnswer::Broken(health)),
+    }
+}
+
+fn run(live: &mut LeasedSession<'_>, sql: &Sql, sink: &mut dyn RowSink, by: Deadline) -> Health {
+    let job = Job { sql, parameters: &[], allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink };
+    live.run(&mut [job], by)
 }
 
 /// Takes the first value of the first row as yes or no.
@@ -144,14 +247,16 @@ mod tests {
             version,
             flavor: vec!["mariadb"],
             role: Some(ServerRole::Replica),
+            extensions: Vec::new(),
+            relations: Vec::new(),
             sql: None,
             folded: Vec::new(),
         };
-        assert!(unmet_condition(&when, &facts("10.11.6-MariaDB", "mariadb", "replica")).is_none());
-        assert!(unmet_condition(&when, &facts("10.5.1-MariaDB", "mariadb", "replica")).is_some());
-        assert!(unmet_condition(&when, &facts("10.11.6", "mysql", "replica")).is_some());
-        assert!(unmet_condition(&when, &facts("10.11.6-MariaDB", "mariadb", "primary")).is_some());
-        assert!(unmet_condition(&when, &facts("", "", "")).is_some());
+        assert!(unmet_facts(&when, &facts("10.11.6-MariaDB", "mariadb", "replica")).is_none());
+        assert!(unmet_facts(&when, &facts("10.5.1-MariaDB", "mariadb", "replica")).is_some());
+        assert!(unmet_facts(&when, &facts("10.11.6", "mysql", "replica")).is_some());
+        assert!(unmet_facts(&when, &facts("10.11.6-MariaDB", "mariadb", "primary")).is_some());
+        assert!(unmet_facts(&when, &facts("", "", "")).is_some());
     }
 
     #[test]

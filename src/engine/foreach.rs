@@ -131,7 +131,7 @@ impl ForeachRun {
         let rendered = Arc::new(joined(query, good));
         match error(&self.values, &failed) {
             None => RunEnd::Good(rendered),
-            Some(error) if is_all => RunEnd::Failed(error),
+            Some(error) if is_all => RunEnd::of_error(Some(query), error),
             Some(error) => RunEnd::Partial(rendered, error),
         }
     }

@@ -23,7 +23,7 @@ use crate::driver::{Canceller, Health, Job, RowSink, Sql};
 use crate::error::{Error, Reason};
 
 use super::conditions;
-use super::conditions::WhenAnswer;
+use super::conditions::{Applies, WhenAnswer};
 use super::queue::Lane;
 use super::run::{Run, RunEnd, RunSpec, StopAction, is_server_answer};
 use super::server_group::FIRST_PAUSE;
@@ -356,7 +356,10 @@ impl BatchExecution<'_> {
         let queries = runs.filter_map(|run| run.query());
         // A statement for another server would be an error in this one's log.
         let is_known_to_apply = |query: &&Query| {
-            query.when.as_deref().is_none_or(|when| conditions::known(live, when) == Some(true))
+            query
+                .when
+                .as_deref()
+                .is_none_or(|when| matches!(conditions::known(live, when), Some(Applies::Yes)))
         };
         let mut statements: Vec<&Sql> = queries.filter(is_known_to_apply).map(|query| &*query.sql).collect();
         statements.sort_unstable_by_key(|sql| sql.name());
@@ -410,16 +413,22 @@ impl BatchExecution<'_> {
         let (mut apply, mut skipped) = (Vec::new(), Vec::new());
         for run in runs {
             let answer = match when(run) {
-                None => WhenAnswer::Known(true),
-                Some(when) => conditions::decide(live, when, self.by),
+                None => WhenAnswer::Known(Applies::Yes),
+                Some(when) => {
+                    let relations = || run.spec.owner.database.relations();
+                    conditions::decide(live, when, relations, self.by)
+                }
             };
             answered |= matches!(answer, WhenAnswer::Asked(_));
             match answer {
-                WhenAnswer::Known(true) | WhenAnswer::Asked(true) => apply.push(run),
-                WhenAnswer::Known(false) | WhenAnswer::Asked(false) => skipped.push(run),
+                WhenAnswer::Known(Applies::Yes) | WhenAnswer::Asked(Applies::Yes) => apply.push(run),
+                WhenAnswer::Known(Applies::No(cause)) | WhenAnswer::Asked(Applies::No(cause)) => {
+                    skipped.push((run, cause));
+                }
                 WhenAnswer::Failed(error, health) => {
                     let reached = fresh || is_server_answer(&error);
-                    self.sessions.finish(run, RunEnd::Failed(error), Duration::ZERO, reached);
+                    let end = RunEnd::of_error(run.query(), error);
+                    self.sessions.finish(run, end, Duration::ZERO, reached);
                     usable(health)?;
                 }
                 WhenAnswer::Broken(health) => usable(health)?,
@@ -429,7 +438,9 @@ impl BatchExecution<'_> {
         if !answered && apply.is_empty() && !skipped.is_empty() {
             usable(live.ping(self.by))?;
         }
-        skipped.iter().for_each(|run| self.sessions.finish(run, RunEnd::Skipped, Duration::ZERO, true));
+        for (run, cause) in skipped {
+            self.sessions.finish(run, RunEnd::Skipped(cause), Duration::ZERO, true);
+        }
         Ok(apply)
     }
 
@@ -481,7 +492,8 @@ impl BatchExecution<'_> {
                 Ok(values) => values,
                 Err((Some(error), health)) => {
                     let reached = fresh || is_server_answer(&error);
-                    self.sessions.finish(run, RunEnd::Failed(error), Duration::ZERO, reached);
+                    let end = RunEnd::of_error(Some(query), error);
+                    self.sessions.finish(run, end, Duration::ZERO, reached);
                     return health;
                 }
                 Err((None, health)) => return health,
@@ -517,8 +529,10 @@ impl BatchExecution<'_> {
                         return requeue_alone(self.sessions, run);
                     }
                     let reached = fresh || verdict.as_ref().err().is_none_or(is_server_answer);
-                    let end =
-                        verdict.map_or_else(RunEnd::Failed, |rendered| RunEnd::Good(Arc::new(rendered)));
+                    let end = match verdict {
+                        Ok(rendered) => RunEnd::Good(Arc::new(rendered)),
+                        Err(error) => RunEnd::of_error(Some(query), error),
+                    };
                     self.sessions.finish(run, end, took, reached);
                 });
                 let RunSpec { owner, cache, .. } = &run.spec;

@@ -18,11 +18,14 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::disposal::{Disposal, SessionPermit};
 use crate::deadline::Deadline;
-use crate::driver::{Canceller, Endpoint, Health, Job, ServerFacts, Session, Sql};
+use crate::driver::server_objects::ServerObjects;
+use crate::driver::{Canceller, Endpoint, Health, Job, RelationName, ServerFacts, Session, Sql};
 use crate::error::{Error, Reason, Result};
 
 /// The shortest wait for a slot: r2d2's thread makes new ones.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+/// The longest wait for a slot for a session of earlier bounds. On a busy machine r2d2's thread takes a while.
+const ADOPTION_WAIT: Duration = Duration::from_secs(1);
 /// How long after its deadline a lease counts as late: a session that is just coming back is not.
 const GRACE: Duration = Duration::from_millis(100);
 /// How often a lane that waits for the end of another session looks again.
@@ -188,7 +191,9 @@ impl SlotPool {
     /// Takes over a session of another generation. It is closed where every slot has one.
     fn adopt(&self, session: Box<dyn Session>, notes: Notes, shared: &Arc<PoolState>) {
         let mut taken = Vec::new();
-        while let Ok(mut slot) = self.pool.get_timeout(SHORTEST_WAIT) {
+        while taken.len() < self.pool.max_size() as usize
+            && let Ok(mut slot) = self.pool.get_timeout(ADOPTION_WAIT)
+        {
             if slot.session.is_none() {
                 (slot.session, slot.notes) = (Some(session), notes);
                 return;
@@ -220,7 +225,8 @@ impl Pool {
         Pool { slots, shared }
     }
 
-    /// Sets other limits. The sessions stay, as far as the limits allow. May block for some milliseconds.
+    /// Sets other limits. The sessions stay, as far as the limits allow. Blocks for some milliseconds, at most
+    /// for a second a session.
     pub fn set(&self, settings: &PoolLimits) {
         let old = self.slots.read().clone();
         if old.settings == *settings {
@@ -470,19 +476,33 @@ impl Drop for Lease {
     }
 }
 
-/// Yes or no, by name, as noted about one session by its users. The notes end with the session.
+/// What its users noted about one session. The notes end with the session.
 #[derive(Default)]
-pub struct Notes(HashMap<String, (bool, Instant)>);
+pub struct Notes {
+    /// Yes or no, by name.
+    answers: HashMap<String, (bool, Instant)>,
+    objects: Option<(ServerObjects, Instant)>,
+}
 
 impl Notes {
     /// What was noted under `name` no longer than `age` ago.
     pub fn get(&self, name: &str, age: Duration) -> Option<bool> {
-        self.0.get(name).filter(|(_, since)| since.elapsed() <= age).map(|(answer, _)| *answer)
+        self.answers.get(name).filter(|(_, since)| since.elapsed() <= age).map(|(answer, _)| *answer)
     }
 
     /// Notes an answer.
     pub fn set(&mut self, name: &str, answer: bool) {
-        self.0.insert(name.to_owned(), (answer, Instant::now()));
+        self.answers.insert(name.to_owned(), (answer, Instant::now()));
+    }
+
+    /// What the server was noted to have no longer than `age` ago.
+    pub fn objects(&self, age: Duration) -> Option<&ServerObjects> {
+        self.objects.as_ref().filter(|(_, since)| since.elapsed() <= age).map(|(objects, _)| objects)
+    }
+
+    /// Notes what the server has.
+    pub fn set_objects(&mut self, objects: ServerObjects) {
+        self.objects = Some((objects, Instant::now()));
     }
 }
 
@@ -531,6 +551,11 @@ impl LeasedSession<'_> {
     /// Gives the session up: somebody has taken its canceller and stops it, at a moment that nobody knows.
     pub fn spoil(&mut self) {
         *self.condition = SessionCondition::Stopped;
+    }
+
+    /// [`Session::objects_question`].
+    pub fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
+        self.session.objects_question(relations)
     }
 
     /// [`Session::refresh`], with the same consequences.

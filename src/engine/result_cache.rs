@@ -17,7 +17,7 @@ use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 
-use super::run::{ExpectedCost, Run, RunEnd, RunOutcome, RunSpec};
+use super::run::{ExpectedCost, Run, RunEnd, RunOutcome, RunSpec, SkipCause};
 
 /// A result is reused while younger than this part of its `interval` (docs/configuration.md): a scraper with the same
 /// period as the interval then always gets a fresh one.
@@ -28,9 +28,13 @@ const JOIN_TOLERANCE: f64 = 0.1;
 const QUICK_TIME: Duration = Duration::from_millis(5);
 const QUICK_ROWS: u64 = 1000;
 
+/// A query that the server refused for lack of a privilege is asked again after this time: each refusal is a line in the
+/// server's log (docs/configuration.md).
+const REFUSAL_LIFETIME: Duration = Duration::from_secs(300);
+
 /// What a scrape gets for one query of a target.
 pub enum CacheLookup {
-    /// A good result young enough to be reused.
+    /// A good result young enough to be reused, or a refusal of which the same is true.
     Reused(RunOutcome),
     /// Somebody else's run.
     Joined(Arc<Run>),
@@ -51,6 +55,8 @@ pub struct QueryHistory {
     pub succeeded: Option<Timestamp>,
     /// Why it fails, while it does.
     pub failing: Option<Error>,
+    /// Why it is skipped, while it is.
+    pub skipped: Option<SkipCause>,
     /// How many rows the last good result had.
     pub rows: u64,
     /// How many series were made from it.
@@ -101,6 +107,8 @@ pub struct ResultCache(Mutex<CacheState>);
 struct CacheState {
     newest: Option<Arc<Run>>,
     good: Option<Good>,
+    /// The outcome, when the server refused the last run for lack of a privilege.
+    refusal: Option<RunOutcome>,
     history: QueryHistory,
     /// The sizes of the last good result.
     size_hint: SizeHint,
@@ -127,6 +135,12 @@ impl CacheState {
         self.newest.as_ref().filter(serves)
     }
 
+    /// The refusal that holds instead of a run.
+    fn refused(&self) -> Option<CacheLookup> {
+        let refusal = self.refusal.as_ref().filter(|refusal| refusal.began.elapsed() < REFUSAL_LIFETIME);
+        refusal.cloned().map(CacheLookup::Reused)
+    }
+
     fn begin(&mut self, spec: &RunSpec, by: Deadline, group: Option<u64>) -> Arc<Run> {
         // Each value of a `foreach` is a statement.
         let is_one_statement = spec.query.as_ref().is_some_and(|query| query.foreach.is_none());
@@ -137,12 +151,14 @@ impl CacheState {
 }
 
 /// A change of state that deserves one line in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// As before.
     None,
     /// It worked, or was new, and fails now; or fails for another reason.
     Fails,
+    /// It is skipped now, as the user lacks a privilege.
+    Lacks(Error),
     /// It failed and works again.
     Recovered,
 }
@@ -155,13 +171,16 @@ pub fn lookup(spec: &RunSpec, policy: CachePolicy, by: Deadline, budget: Duratio
     {
         return CacheLookup::Reused(good.outcome.clone());
     }
+    if let Some(refused) = state.refused() {
+        return refused;
+    }
     match state.joinable(by, budget) {
         Some(run) => CacheLookup::Joined(Arc::clone(run)),
         None => CacheLookup::Started(state.begin(spec, by, None)),
     }
 }
 
-/// The same for the queries of one snapshot, which a scrape joins whole or not at all; nothing is reused.
+/// The same for the queries of one snapshot, which a scrape joins whole or not at all; nothing but a refusal is reused.
 pub fn lookup_snapshot(specs: &[RunSpec], group: u64, by: Deadline, budget: Duration) -> Vec<CacheLookup> {
     // In the order of addresses: two scrapes cannot wait for each other, also when a reload between them changed the
     // order of the queries.
@@ -169,15 +188,18 @@ pub fn lookup_snapshot(specs: &[RunSpec], group: u64, by: Deadline, budget: Dura
     order.sort_by_key(|&place| Arc::as_ptr(&specs[place].cache));
     let mut locked: Vec<_> = order.into_iter().map(|place| (place, specs[place].cache.0.lock())).collect();
     locked.sort_by_key(|(place, _)| *place);
+    let refused: Vec<Option<CacheLookup>> = locked.iter().map(|(_, state)| state.refused()).collect();
+    let open = locked.iter().zip(&refused).filter(|(_, refused)| refused.is_none());
     let under_way: Option<Vec<Arc<Run>>> =
-        locked.iter().map(|(_, state)| state.joinable(by, budget).map(Arc::clone)).collect();
-    if let Some(runs) = under_way
-        && runs.windows(2).all(|pair| pair[0].group == pair[1].group)
-    {
-        return runs.into_iter().map(CacheLookup::Joined).collect();
-    }
-    let begin = specs.iter().zip(&mut locked);
-    begin.map(|(spec, (_, state))| CacheLookup::Started(state.begin(spec, by, Some(group)))).collect()
+        open.map(|((_, state), _)| state.joinable(by, budget).map(Arc::clone)).collect();
+    let is_one = |runs: &Vec<Arc<Run>>| runs.windows(2).all(|pair| pair[0].group == pair[1].group);
+    let mut joined = under_way.filter(is_one).map(Vec::into_iter);
+    let each = specs.iter().zip(&mut locked).zip(refused);
+    each.map(|((spec, (_, state)), refused)| {
+        let join = || joined.as_mut().and_then(Iterator::next).map(CacheLookup::Joined);
+        refused.or_else(join).unwrap_or_else(|| CacheLookup::Started(state.begin(spec, by, Some(group))))
+    })
+    .collect()
 }
 
 impl ResultCache {
@@ -187,7 +209,7 @@ impl ResultCache {
         let good = state.good.as_ref().filter(|good| good.outcome.began.elapsed() <= policy.keep_last)?;
         match &good.outcome.end {
             RunEnd::Good(rendered) => Some(Arc::clone(rendered)),
-            RunEnd::Skipped | RunEnd::Failed(_) | RunEnd::Partial(..) => None,
+            RunEnd::Skipped(_) | RunEnd::Failed(_) | RunEnd::Partial(..) => None,
         }
     }
 
@@ -217,13 +239,15 @@ impl ResultCache {
             // A younger run has ended before.
             return;
         }
+        state.refusal =
+            matches!(outcome.end, RunEnd::Skipped(SkipCause::Refused(_))).then(|| outcome.clone());
         match (&outcome.end, &mut state.good) {
             (RunEnd::Good(_), _) => {
                 let serves = !policy.interval.max(policy.keep_last).is_zero();
                 state.good = serves.then(|| Good { outcome: outcome.clone(), reusable: true });
             }
             (RunEnd::Failed(_) | RunEnd::Partial(..), Some(good)) => good.reusable = false,
-            (RunEnd::Skipped, _) => state.good = None,
+            (RunEnd::Skipped(_), _) => state.good = None,
             (RunEnd::Failed(_) | RunEnd::Partial(..), None) => {}
         }
     }
@@ -231,8 +255,14 @@ impl ResultCache {
     /// Notes the state of a query on the page of a scrape with this budget, and returns what changed. That a good query
     /// does not end in less time than it took is no change: beside a scraper with a long timeout, one with a short timeout
     /// would make it fail and recover for ever.
-    pub fn note(&self, error: Option<&Error>, budget: Duration) -> Change {
+    pub fn note(&self, error: Option<&Error>, skipped: Option<&SkipCause>, budget: Duration) -> Change {
         let history = &mut self.0.lock().history;
+        let before = std::mem::replace(&mut history.skipped, skipped.cloned());
+        let has_lacked = before.is_some_and(|cause| cause.lacks().is_some());
+        if let Some(lacks) = skipped.and_then(SkipCause::lacks) {
+            history.failing = None;
+            return if has_lacked { Change::None } else { Change::Lacks(lacks.clone()) };
+        }
         let is_too_short = history.failing.is_none() && history.took.is_some_and(|took| took >= budget);
         if is_too_short && error.is_some_and(|error| error.reason() == Reason::Timeout) {
             return Change::None;
@@ -248,6 +278,11 @@ impl ResultCache {
     /// Notes that another collector has series of the query; true the first time.
     pub fn hides_first(&self) -> bool {
         !std::mem::replace(&mut self.0.lock().hides_series, true)
+    }
+
+    /// Has the next scrape ask again what the server refused: a reload may follow a grant.
+    pub fn forget_refusal(&self) {
+        self.0.lock().refusal = None;
     }
 
     /// True while the query fails.
@@ -345,9 +380,45 @@ mod tests {
     fn a_result_that_does_not_apply_any_more_is_forgotten() {
         let spec = ping();
         keep(&spec, good(), Duration::from_secs(10));
-        keep(&spec, RunEnd::Skipped, Duration::ZERO);
+        keep(&spec, RunEnd::Skipped(SkipCause::Condition("when.role".to_owned())), Duration::ZERO);
         assert!(!kept(&spec, HOUR));
         assert!(matches!(ask(&spec, MINUTE, BUDGET), CacheLookup::Started(_)));
+    }
+
+    fn refused() -> SkipCause {
+        SkipCause::Refused(Error::new(Reason::Permission, "no"))
+    }
+
+    #[test]
+    fn what_the_server_refused_is_asked_again_after_five_minutes_or_after_a_reload() {
+        let spec = ping();
+        keep(&spec, RunEnd::Skipped(refused()), Duration::from_secs(295));
+        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET), CacheLookup::Reused(_)));
+        let others = [spec.clone(), ping()];
+        let lookups = lookup_snapshot(&others, 1, Deadline::within(BUDGET), BUDGET);
+        assert!(matches!(lookups[..], [CacheLookup::Reused(_), CacheLookup::Started(_)]));
+        let lookups = lookup_snapshot(&others, 2, Deadline::within(BUDGET), BUDGET);
+        assert!(matches!(lookups[..], [CacheLookup::Reused(_), CacheLookup::Joined(_)]));
+        spec.cache.forget_refusal();
+        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET), CacheLookup::Started(_)));
+        let spec = ping();
+        keep(&spec, RunEnd::Skipped(refused()), Duration::from_secs(301));
+        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET), CacheLookup::Started(_)));
+        let (spec, message) = (ping(), Error::new(Reason::Permission, "no"));
+        keep(&spec, RunEnd::Skipped(SkipCause::Unreadable(message)), Duration::ZERO);
+        assert!(matches!(ask(&spec, Duration::ZERO, BUDGET), CacheLookup::Started(_)), "its session knows");
+    }
+
+    #[test]
+    fn a_refusal_is_news_once() {
+        let spec = ping();
+        let cause = refused();
+        let error = cause.lacks().cloned().expect("an error");
+        let skip = || spec.cache.note(None, Some(&cause), BUDGET);
+        assert_eq!((skip(), skip()), (Change::Lacks(error.clone()), Change::None));
+        assert_eq!(spec.cache.note(None, None, BUDGET), Change::None);
+        assert_eq!(spec.cache.note(Some(&error), None, BUDGET), Change::Fails);
+        assert_eq!(skip(), Change::Lacks(error), "and no recovery");
     }
 
     #[test]
@@ -444,7 +515,7 @@ mod tests {
         let slow = RunOutcome { took: Duration::from_secs(3), ..outcome(good(), Duration::ZERO) };
         spec.cache.record(&run(&spec), CachePolicy::default(), &slow);
         let late = Error::new(Reason::Timeout, "no");
-        let note = |error, seconds| spec.cache.note(error, Duration::from_secs(seconds));
+        let note = |error, seconds| spec.cache.note(error, None, Duration::from_secs(seconds));
         assert_eq!(note(Some(&late), 2), Change::None);
         assert_eq!(note(None, 10), Change::None);
         assert_eq!(note(Some(&late), 10), Change::Fails, "it had time enough");
@@ -456,8 +527,9 @@ mod tests {
         let spec = ping();
         let notes = [None, Some(Reason::Sql), Some(Reason::Sql), Some(Reason::Timeout), None, None];
         let error = |reason: Option<Reason>| reason.map(|reason| Error::new(reason, "no"));
-        let changes = notes.map(|reason| spec.cache.note(error(reason).as_ref(), BUDGET));
-        let (same, fails, recovered) = (Change::None, Change::Fails, Change::Recovered);
-        assert_eq!(changes, [same, fails, same, fails, recovered, same]);
+        let changes = notes.map(|reason| spec.cache.note(error(reason).as_ref(), None, BUDGET));
+        let expected =
+            [Change::None, Change::Fails, Change::None, Change::Fails, Change::Recovered, Change::None];
+        assert_eq!(changes, expected);
     }
 }

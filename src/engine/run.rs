@@ -13,12 +13,55 @@ use super::foreach::ForeachRun;
 use super::query_sink::{RenderedResult, SampleContext};
 use crate::clock::Timestamp;
 use crate::config;
-use crate::config::query::Query;
+use crate::config::query::{Query, WithoutPrivilege};
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::telemetry::{QueryLabels, TargetLabels};
 
 use super::result_cache::ResultCache;
+
+/// Why a query does not run on a server, which is not a fault.
+#[derive(Debug, Clone)]
+pub enum SkipCause {
+    /// A condition of `when` does not hold: which one, and what the server has instead.
+    Condition(String),
+    /// The user cannot read a relation of `when.relation`.
+    Unreadable(Error),
+    /// The server refused the statement for lack of a privilege (`without_privilege: skip`).
+    Refused(Error),
+}
+
+impl SkipCause {
+    /// The value of the label `reason` of `query_skipped`.
+    pub fn reason(&self) -> &'static str {
+        if self.lacks().is_some() { "permission" } else { "when" }
+    }
+
+    /// What the user may not do, where that is the cause.
+    pub fn lacks(&self) -> Option<&Error> {
+        match self {
+            SkipCause::Condition(_) => None,
+            SkipCause::Unreadable(error) | SkipCause::Refused(error) => Some(error),
+        }
+    }
+
+    /// In words.
+    pub fn text(&self) -> &str {
+        match self {
+            SkipCause::Condition(text) => text,
+            SkipCause::Unreadable(error) | SkipCause::Refused(error) => error.message(),
+        }
+    }
+
+    /// With the names of target and query on the error.
+    pub fn named(self, name: impl FnOnce(Error) -> Error) -> SkipCause {
+        match self {
+            SkipCause::Condition(text) => SkipCause::Condition(text),
+            SkipCause::Unreadable(error) => SkipCause::Unreadable(name(error)),
+            SkipCause::Refused(error) => SkipCause::Refused(name(error)),
+        }
+    }
+}
 
 /// The result of a run.
 #[derive(Debug, Clone)]
@@ -27,18 +70,28 @@ pub enum RunEnd {
     Good(Arc<RenderedResult>),
     /// The blocks of some values of its `foreach`, and why there are none of the others.
     Partial(Arc<RenderedResult>, Error),
-    /// It does not apply to the server as it is now (`when`).
-    Skipped,
+    /// It does not apply to the server as it is now.
+    Skipped(SkipCause),
     /// Why there are none.
     Failed(Error),
 }
 
 impl RunEnd {
+    /// The end of a query that the server answered with an error.
+    pub fn of_error(query: Option<&Query>, error: Error) -> RunEnd {
+        let skips = query.is_some_and(|query| query.without_privilege == WithoutPrivilege::Skip);
+        if skips && error.reason() == Reason::Permission {
+            RunEnd::Skipped(SkipCause::Refused(error))
+        } else {
+            RunEnd::Failed(error)
+        }
+    }
+
     /// Why blocks are missing, where that is a fault.
     pub fn error(&self) -> Option<&Error> {
         match self {
             RunEnd::Failed(error) | RunEnd::Partial(_, error) => Some(error),
-            RunEnd::Good(_) | RunEnd::Skipped => None,
+            RunEnd::Good(_) | RunEnd::Skipped(_) => None,
         }
     }
 
@@ -46,7 +99,7 @@ impl RunEnd {
     pub fn rendered(&self) -> Option<&Arc<RenderedResult>> {
         match self {
             RunEnd::Good(rendered) | RunEnd::Partial(rendered, _) => Some(rendered),
-            RunEnd::Failed(_) | RunEnd::Skipped => None,
+            RunEnd::Failed(_) | RunEnd::Skipped(_) => None,
         }
     }
 }
@@ -402,6 +455,10 @@ mod tests {
         Run::new(spec(), Deadline::within(Duration::from_secs(1)), ExpectedCost::Unknown, false, None)
     }
 
+    fn skipped() -> RunEnd {
+        RunEnd::Skipped(SkipCause::Condition("when.role".to_owned()))
+    }
+
     fn end(run: &Run, end: RunEnd) {
         assert!(run.claim());
         run.end(run.outcome(end, Duration::ZERO, true));
@@ -412,7 +469,7 @@ mod tests {
         let scrape = Arc::default();
         let run = run();
         run.tell(3, &scrape);
-        end(&run, RunEnd::Skipped);
+        end(&run, skipped());
         run.tell(4, &scrape);
         let ended = scrape.wait(2, Deadline::within(Duration::from_secs(20)));
         let numbers: Vec<usize> = ended.iter().map(|(number, _)| *number).collect();
@@ -439,7 +496,7 @@ mod tests {
         let (run, scrape) = (run(), Arc::default());
         assert!(run.claim());
         run.tell(0, &scrape);
-        run.end(run.outcome(RunEnd::Skipped, Duration::ZERO, true));
+        run.end(run.outcome(skipped(), Duration::ZERO, true));
         assert_eq!(scrape.wait(1, Deadline::within(Duration::from_secs(20))).len(), 1);
     }
 
@@ -449,7 +506,7 @@ mod tests {
         let (one, other) = (run(), run());
         one.tell(0, &scrape);
         other.tell(1, &scrape);
-        end(&one, RunEnd::Skipped);
+        end(&one, skipped());
         let ended = scrape.wait(2, Deadline::within(Duration::from_millis(20)));
         assert_eq!(ended.len(), 1);
     }

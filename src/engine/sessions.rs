@@ -330,6 +330,7 @@ impl TargetSessions {
         let end = match end {
             RunEnd::Failed(error) => RunEnd::Failed(owner.named(query, error)),
             RunEnd::Partial(rendered, error) => RunEnd::Partial(rendered, owner.named(query, error)),
+            RunEnd::Skipped(cause) => RunEnd::Skipped(cause.named(|error| owner.named(query, error))),
             good => good,
         };
         if let Some(query) = query {

@@ -19,7 +19,7 @@ use crate::telemetry::{QueryLabels, SessionGauges, SkipReason};
 
 use super::result_cache;
 use super::result_cache::{CacheLookup, CachePolicy, Change, QueryHistory, ResultCache};
-use super::run::{Run, RunEnd, RunKind, RunOutcome, RunSpec, SampleOwner};
+use super::run::{Run, RunEnd, RunKind, RunOutcome, RunSpec, SampleOwner, SkipCause};
 use super::sessions::TargetSessions;
 
 pub use super::resources::SharedResources;
@@ -73,6 +73,7 @@ impl Target {
                 if let Some((_, old)) = known.get(&*query.name).filter(|(old, _)| old.digest == query.digest)
                 {
                     *cache = Arc::clone(old);
+                    cache.forget_refusal();
                 }
             }
         }
@@ -178,8 +179,8 @@ impl Target {
         self.sessions.shared.telemetry.skipped(self.owner.subject(query), SkipReason::Duplicate, count);
         if self.caches.get(index).is_some_and(|cache| cache.hides_first()) {
             let (target, name) = (self.database.name.as_str(), &*query.name);
-            log::info!(target = target, query = name; "query {name} on target {target}: {count} of its series are left out, as \
-                collector {shown} has them too, {example} for one");
+            log::info!(target = target, query = name; "query {name} on target {target}: series left out because \
+                collector {shown} has them too: {count}, {example} for one");
         }
     }
 
@@ -212,17 +213,29 @@ impl Target {
         }
     }
 
-    /// One log line when a query fails, fails for another reason, or works again; none for a target that is
-    /// down, which has its own.
-    pub fn note_query(&self, index: usize, error: Option<&Error>, target_is_up: bool, budget: Duration) {
+    /// One log line when a query fails, fails for another reason, works again, or is skipped as the user lacks a privilege;
+    /// none for a target that is down, which has its own.
+    pub fn note_query(
+        &self,
+        index: usize,
+        error: Option<&Error>,
+        skipped: Option<&SkipCause>,
+        target_is_up: bool,
+        budget: Duration,
+    ) {
         if !target_is_up {
             return;
         }
         let (target, query) = (self.database.name.as_str(), &*self.database.queries[index].name);
-        match (self.caches[index].note(error, budget), error) {
+        match (self.caches[index].note(error, skipped, budget), error) {
             (Change::Fails, Some(error)) => {
                 log::warn!(target = target, query = query, reason = error.reason().as_str(), sqlstate = error.sqlstate().unwrap_or("");
                     "query {query} on target {target} fails: {}", error.summary());
+            }
+            (Change::Lacks(error), _) => {
+                log::info!(target = target, query = query, reason = error.reason().as_str(), sqlstate = error.sqlstate().unwrap_or("");
+                    "query {query} on target {target} is skipped, and asked again every 5 minutes: grant what it needs \
+                     (docs/packs.md lists the grants of packs), or turn it off: {}", error.summary());
             }
             (Change::Recovered, _) => {
                 log::info!(target = target, query = query; "query {query} on target {target} works again");

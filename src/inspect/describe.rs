@@ -16,6 +16,7 @@ use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{Column, ColumnContent, ServerFacts};
 use crate::engine::foreach::labels_of_columns;
+use crate::engine::run::{RunEnd, SkipCause};
 use crate::error::{Error, Reason, Result, SourcePosition};
 use crate::metric::column::{BoundColumn, OF_TEXT, find};
 use crate::metric::{ColumnNeed, ColumnUse};
@@ -49,7 +50,7 @@ pub struct DescribedTarget {
 pub struct SkippedQuery {
     /// Its name.
     pub query: String,
-    /// The condition of `when` that does not hold.
+    /// The condition of `when` that does not hold, or what the server refuses.
     pub why: String,
 }
 
@@ -145,20 +146,18 @@ impl TargetWork {
             if let Some(when) = &query.when {
                 match session.unmet_condition(when) {
                     Ok(None) => {}
-                    Ok(Some(why)) => {
-                        self.described.skipped.push(SkippedQuery { query: query.name.to_string(), why });
+                    Ok(Some(cause)) => {
+                        self.skip(query, &cause);
                         continue;
                     }
-                    Err(error) if session.is_usable() => {
-                        self.remarks.push(Remark::on_sql(query, Severity::Error, error));
-                    }
+                    Err(error) if session.is_usable() => self.refuse(query, error),
                     Err(error) => return Err(error),
                 }
             }
             let parameters = match parameters(query, session) {
                 Ok(parameters) => parameters,
                 Err(error) if session.is_usable() => {
-                    self.remarks.push(Remark::on_sql(query, Severity::Error, error));
+                    self.refuse(query, error);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -172,9 +171,7 @@ impl TargetWork {
                     self.described.described += 1;
                     self.remarks.extend(compare(query, &columns));
                 }
-                Err(error) if session.is_usable() => {
-                    self.remarks.push(Remark::on_sql(query, Severity::Error, error));
-                }
+                Err(error) if session.is_usable() => self.refuse(query, error),
                 Err(error) => return Err(error),
             }
         }
@@ -200,6 +197,28 @@ fn parameters(query: &Query, session: &mut OpenSession) -> Result<usize> {
             // Some drivers tell the columns only when the statement runs.
             None => Ok(usize::MAX),
         },
+    }
+}
+
+impl TargetWork {
+    /// A scrape leaves the query out. What the user may not do is also a note: a grant changes it.
+    fn skip(&mut self, query: &Query, cause: &SkipCause) {
+        let (name, why) = (query.name.to_string(), cause.text().to_owned());
+        self.described.skipped.push(SkippedQuery { query: name, why });
+        if let Some(error) = cause.lacks() {
+            let error =
+                error.clone().with_hint("a scrape skips the query; docs/packs.md lists the grants of packs");
+            self.remarks.push(Remark::on_sql(query, Severity::Note, error));
+        }
+    }
+
+    /// The server refuses a statement of the query: a scrape leaves it out, or fails.
+    fn refuse(&mut self, query: &Query, error: Error) {
+        match RunEnd::of_error(Some(query), error) {
+            RunEnd::Skipped(cause) => self.skip(query, &cause),
+            RunEnd::Failed(error) => self.remarks.push(Remark::on_sql(query, Severity::Error, error)),
+            RunEnd::Good(_) | RunEnd::Partial(..) => {}
+        }
     }
 }
 
@@ -281,7 +300,7 @@ fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
     }
     let unused = columns.iter().zip(used).filter(|(_, used)| !used);
     let unused: Vec<String> = unused.map(|(column, _)| format!("`{}`", column.name)).collect();
-    if is_chosen && !unused.is_empty() {
+    if is_chosen && !unused.is_empty() && !selects_all(query.sql.text()) {
         let (columns, are) = if unused.len() == 1 { ("column", "is") } else { ("columns", "are") };
         let text = format!("{columns} {} {are} selected and used by no metric", unused.join(", "));
         let error = Error::new(Reason::Sql, text);
@@ -295,6 +314,22 @@ fn compare(query: &Query, columns: &[Column]) -> Vec<Remark> {
 fn chooses_columns(sql: &str) -> bool {
     let first = tokens(sql).into_iter().find(|token| token != "(");
     first.is_some_and(|word| matches!(word.as_str(), "select" | "with" | "values" | "table"))
+}
+
+/// Whether a statement names none of its columns: `SELECT *`, `SELECT t.*`, `TABLE t`.
+fn selects_all(sql: &str) -> bool {
+    let tokens = tokens(sql);
+    let tokens: Vec<&str> = tokens.iter().map(String::as_str).skip_while(|token| *token == "(").collect();
+    let mut depth = 0_usize;
+    let has_asterisk = tokens.windows(2).any(|pair| {
+        match pair[0] {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && pair[1] == "*" && matches!(pair[0], "select" | "distinct" | "all" | "," | ".")
+    });
+    has_asterisk || tokens.first() == Some(&"table")
 }
 
 /// A column of a type that the metric cannot use, or of which only rows can show whether it can.
@@ -323,6 +358,28 @@ fn unfit_type(
             );
             let error = Error::new(Reason::Type, text);
             Some((Severity::Note, if is_chosen { error.with_hint(OF_TEXT) } else { error }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_asterisk_of_the_select_list_takes_all_columns() {
+        for sql in [
+            "SELECT * FROM t",
+            "(SELECT DISTINCT t.*, u.a FROM t, u)",
+            "WITH x AS (SELECT a FROM t) SELECT b, * FROM x",
+            "TABLE t",
+        ] {
+            assert!(selects_all(sql), "{sql}");
+        }
+        for sql in
+            ["SELECT count(*), a * b FROM t", "SELECT a FROM (SELECT * FROM t) AS x", "SELECT '*', a FROM t"]
+        {
+            assert!(!selects_all(sql), "{sql}");
         }
     }
 }

@@ -13,12 +13,15 @@ use parking_lot::Mutex;
 use crate::config::conditions::When;
 use crate::config::database::Database;
 use crate::deadline::Deadline;
+use crate::driver::server_objects::{ObjectsSink, ServerObjects};
 use crate::driver::{
-    Canceller, Column, Health, Job, MAX_CELL_BYTES, Parameter, Privileges, RowSink, ServerFacts, Session, Sql,
+    Canceller, Column, Health, Job, MAX_CELL_BYTES, Parameter, Privileges, RelationName, RowSink,
+    ServerFacts, Session, Sql,
 };
 use crate::engine::backoff::LoginBackoff;
-use crate::engine::conditions::{BooleanSink, unmet_condition};
+use crate::engine::conditions::{BooleanSink, needs_objects, unmet_facts, unmet_objects};
 use crate::engine::disposal::Disposal;
+use crate::engine::run::SkipCause;
 use crate::engine::workers::{Priority, Workers};
 use crate::error::{Error, Reason, Result};
 
@@ -69,7 +72,9 @@ impl Runner {
         let session = logins.connect(&**endpoint, &target.name, by)?;
         let canceller = session.canceller();
         cancellers.lock().push(Arc::clone(&canceller));
-        let mut session = OpenSession { session, by, role_is_known: false, is_usable: true };
+        let (relations, objects) = (target.relations(), None);
+        let mut session =
+            OpenSession { session, by, relations, objects, role_is_known: false, is_usable: true };
         let result = work(&mut session);
         cancellers.lock().retain(|known| !Arc::ptr_eq(known, &canceller));
         disposal.discard(session.session, !session.is_usable);
@@ -161,6 +166,10 @@ impl Runner {
 pub struct OpenSession {
     session: Box<dyn Session>,
     by: Deadline,
+    /// Those of the target's conditions.
+    relations: Vec<RelationName>,
+    /// What the server has, once it was asked.
+    objects: Option<ServerObjects>,
     role_is_known: bool,
     is_usable: bool,
 }
@@ -252,22 +261,44 @@ impl OpenSession {
     /// The condition of `when` that keeps a query from running here, if there is one.
     ///
     /// # Errors
-    /// `when.sql` fails, or the session died.
-    pub fn unmet_condition(&mut self, when: &When) -> Result<Option<String>> {
+    /// A question fails, or the session died.
+    pub fn unmet_condition(&mut self, when: &When) -> Result<Option<SkipCause>> {
         if when.role.is_some() {
             self.refresh_role()?;
         }
-        if let Some(condition) = unmet_condition(when, self.facts()) {
-            return Ok(Some(condition));
+        if let Some(cause) = unmet_facts(when, self.facts()) {
+            return Ok(Some(cause));
+        }
+        if needs_objects(when, self.objects.as_ref()) {
+            self.objects = Some(self.ask_for_objects(when)?);
+        }
+        if let Some(cause) = self.objects.as_ref().and_then(|objects| unmet_objects(when, objects)) {
+            return Ok(Some(cause));
         }
         let Some(sql) = &when.sql else { return Ok(None) };
         let mut answer = BooleanSink::default();
         let ended = self.run(sql, None, MAX_CELL_BYTES, &mut answer);
         match answer.verdict() {
-            Some(Ok(holds)) => ended.map(|()| (!holds).then(|| "when.sql returns false".to_owned())),
+            Some(Ok(holds)) => {
+                let unmet = || SkipCause::Condition("when.sql returns false".to_owned());
+                ended.map(|()| (!holds).then(unmet))
+            }
             Some(Err(error)) => Err(error),
             None => ended.map(|()| None),
         }
+    }
+
+    /// What the server has, for all conditions of the target and this one, which may be of a disabled query.
+    fn ask_for_objects(&mut self, when: &When) -> Result<ServerObjects> {
+        let mut relations = self.relations.clone();
+        relations.extend(when.relations.iter().filter(|name| !self.relations.contains(name)).cloned());
+        let Some(question) = self.session.objects_question(&relations) else {
+            return Ok(ServerObjects::none(&relations));
+        };
+        let mut answer = ObjectsSink::new(&relations);
+        let ended = self.run(&question, None, MAX_CELL_BYTES, &mut answer);
+        let lost = || Error::new(Reason::Lost, "the session left the question without an end");
+        answer.verdict().unwrap_or_else(|| Err(ended.clone().err().unwrap_or_else(lost)))
     }
 
     fn check(&mut self, health: Health) -> Result<()> {

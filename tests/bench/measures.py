@@ -99,6 +99,27 @@ def cheap(databases):
     return rows
 
 
+def packs(databases):
+    """compat/postgres_exporter beside the exporter that it stands for, as each comes: they show nearly the same series."""
+    target = databases.target("postgres")
+    with ExitStack() as stack:
+        ours = stack.enter_context(Exporter({"one": target}, [], include=["builtin:compat/postgres_exporter"]))
+        peer = stack.enter_context(Peer(databases.postgres_port, NAME))
+        loops, pages = {}, {}
+        for name, server in (("ours", ours), ("peer", peer)):
+            pages[name] = first(server)
+            loops[name] = client_of(stack, server)
+        wall, cpu = measure(loops, pages=16, rounds=ROUNDS)
+        assert_whole(ours.ask())
+    series = {name: sum(line.startswith("pg_") for line in page.splitlines()) for name, page in pages.items()}
+    if series["ours"] < 0.9 * series["peer"]:
+        raise RuntimeError(f"the pack shows {series['ours']} series, the peer {series['peer']}")
+    return [
+        Row(f"compat/postgres_exporter, {series['ours']} series", "wall p50", "ms", wall["ours"], wall["peer"], times(1), "peer"),
+        Row("", "CPU a scrape", "ms", cpu["ours"], cpu["peer"], None, "peer"),
+    ]
+
+
 def slow(databases):
     """W2: the ideal is as many at once as there are sessions."""
     rows = []

@@ -117,12 +117,13 @@ class Server(Process):
 
 
 class Exporter(Server):
-    def __init__(self, targets, queries, **exporter):
+    def __init__(self, targets, queries, include=(), **exporter):
         self.port = free_port()
         config = self.folder / f"exporter-{next(self.numbers)}.yaml"
         # JSON is YAML.
         config.write_text(json.dumps({
             "databases": targets,
+            "include": list(include),
             "queries": [query_entry(*query, **limits(exporter)) for query in enumerate(queries)],
             "exporter": {"listen": f"127.0.0.1:{self.port}", "scrape_timeout": "60s", **exporter},
         }))
@@ -130,16 +131,20 @@ class Exporter(Server):
 
 
 class Peer(Server):
-    """postgres_exporter with the same queries and none of its own."""
+    """postgres_exporter with the same queries and none of its own; or, without queries, with its own as it comes."""
 
-    def __init__(self, port, database, queries):
+    def __init__(self, port, database, queries=()):
         self.port = free_port()
-        config = self.folder / f"peer-{next(self.numbers)}.yaml"
-        config.write_text(json.dumps(dict(peer_entry(*query) for query in enumerate(queries))))
+        options = self.only(queries) if queries else []
         # The password is in PGPASSWORD.
         source = f"postgresql://postgres@127.0.0.1:{port}/{database}?sslmode=disable"
-        self.serve([PEER, *self.without_own_metrics(), f"--web.listen-address=127.0.0.1:{self.port}",
-                    f"--extend.query-path={config}"], env={**os.environ, "DATA_SOURCE_NAME": source})
+        self.serve([PEER, *options, f"--web.listen-address=127.0.0.1:{self.port}"],
+                   env={**os.environ, "DATA_SOURCE_NAME": source})
+
+    def only(self, queries):
+        config = self.folder / f"peer-{next(self.numbers)}.yaml"
+        config.write_text(json.dumps(dict(peer_entry(*query) for query in enumerate(queries))))
+        return [*self.without_own_metrics(), f"--extend.query-path={config}"]
 
     @staticmethod
     def without_own_metrics():

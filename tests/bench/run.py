@@ -34,6 +34,7 @@ def growth(databases):
 
 MEASURES = {
     "cheap": measures.cheap,
+    "packs": measures.packs,
     "slow": measures.slow,
     "large": measures.large,
     "load": measures.load,

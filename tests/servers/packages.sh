@@ -10,6 +10,9 @@ missing_packages() {
   { have mariadbd && have mariadb-install-db && have mariadb; } || echo mariadb-server
   have pgbouncer || echo pgbouncer
   { have promtool && have prometheus; } || echo prometheus
+  # The packs show what these two show.
+  have prometheus-postgres-exporter || echo prometheus-postgres-exporter
+  have prometheus-mysqld-exporter || echo prometheus-mysqld-exporter
   have curl || echo curl
   have chromium || echo chromium
   have chromedriver || echo chromium-driver
@@ -19,13 +22,12 @@ missing_packages() {
   [ "${TEST_NEEDS:-}" != bench ] || missing_bench_packages
 }
 
-# The benchmarks' floors are C; their peer is postgres_exporter.
+# The benchmarks' floors are C.
 missing_bench_packages() {
   have cc || echo gcc
   [ -e /usr/include/postgresql/libpq-fe.h ] || echo libpq-dev
   [ -e /usr/include/mariadb/mysql.h ] || echo libmariadb-dev
   [ -e /usr/include/sqlite3.h ] || echo libsqlite3-dev
-  have prometheus-postgres-exporter || echo prometheus-postgres-exporter
 }
 
 policy=/usr/sbin/policy-rc.d

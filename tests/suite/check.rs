@@ -174,7 +174,7 @@ fn the_packs_and_the_examples_are_clean() {
     let packs: Vec<String> = packs::names().iter().map(|name| format!("\"builtin:{name}\"")).collect();
     let all = format!(
         "databases:\n  a: {{driver: postgres, host: localhost}}\n  b: {{driver: mysql, host: localhost}}\n  \
-         c: {{driver: sqlite, database: a.db}}\nqueries: []\ninclude: [{}]\n",
+         c: {{driver: sqlite, database: a.db}}\n  d: {{driver: pgbouncer, host: localhost}}\nqueries: []\ninclude: [{}]\n",
         packs.join(", ")
     );
     let output = check(&all).args(&["--strict"]).output();

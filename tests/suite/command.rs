@@ -115,7 +115,11 @@ fn the_version_and_the_help_go_to_stdout() {
 #[test]
 fn packs_lists_the_built_in_collectors_and_prints_one() {
     let list = Setup::empty().args(&["packs"]).output();
-    assert!(list.text().lines().any(|line| line.starts_with("sqlite/pages ")), "{}", list.text());
+    assert!(
+        list.text().lines().any(|line| line.trim_start().starts_with("sqlite/pages ")),
+        "{}",
+        list.text()
+    );
     let one = Setup::empty().args(&["packs", "sqlite/pages"]).output();
     assert!(one.text().contains("queries:"), "{}", one.text());
     let wrong = Setup::empty().args(&["packs", "sqlite/page"]).output();

@@ -115,6 +115,7 @@ fn columns_that_are_missing_unused_or_no_numbers_are_told_once_for_all_targets_t
   - {{name: mapped, {ALL}, sql: SELECT region AS value FROM orders, metrics: [{{name: mapped, help: x., map: {{a: 1}}}}]}}
   - {{name: json, databases: [pg], sql: \"SELECT '{{}}'::jsonb AS value\", metrics: [{{name: json, help: x.}}]}}
   - {{name: twice, databases: [pg], sql: 'SELECT region, region, amount AS value FROM orders', metrics: [{{name: twice, help: x., labels: [region]}}]}}
+  - {{name: all, {ALL}, sql: 'SELECT * FROM orders WHERE amount > 0', metrics: [{{name: all, help: x., labels: [region], value_column: amount}}]}}
 "
     );
     let output = three.check(&queries, &[]);

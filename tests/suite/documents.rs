@@ -3,6 +3,7 @@
 
 mod blocks;
 mod generated;
+mod packs;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -37,9 +38,9 @@ pub(crate) fn read(name: &str) -> String {
 pub(crate) fn pages() -> Vec<Page> {
     let mut names: Vec<String> =
         ["README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).to_vec();
-    for entry in std::fs::read_dir(root().join("docs")).expect("docs/") {
-        names.push(format!("docs/{}", entry.expect("an entry").file_name().to_string_lossy()));
-    }
+    let mut found = Vec::new();
+    documents(&root().join("docs"), &mut found);
+    names.extend(found.iter().map(|path| path.strip_prefix(root()).expect("below").display().to_string()));
     names.sort();
     assert!(names.len() >= 16, "{names:?}");
     names.into_iter().map(|name| Page { text: read(&name), name }).collect()
@@ -166,8 +167,12 @@ fn every_page_of_docs_is_reached_from_the_readme() {
     let pages = pages();
     let readme = pages.iter().find(|page| page.name == "README.md").expect("a README");
     let links: Vec<String> = readme.links().into_iter().map(|(_, link)| link).collect();
+    let packs = read("docs/packs.md");
     for page in pages.iter().filter(|page| page.name.starts_with("docs/")) {
-        assert!(links.contains(&page.name), "{} is not in the README", page.name);
+        match page.name.strip_prefix("docs/packs/") {
+            Some(name) => assert!(packs.contains(&format!("](packs/{name}#")), "{name} is not in packs.md"),
+            None => assert!(links.contains(&page.name), "{} is not in the README", page.name),
+        }
     }
     assert!(readme.text.lines().count() <= 200, "the README has at most 200 lines");
 }

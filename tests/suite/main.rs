@@ -61,6 +61,7 @@ mod metrics;
 mod mysql;
 mod names;
 mod no_threads;
+mod objects;
 mod outage;
 mod own;
 mod packs;

@@ -59,7 +59,7 @@ const SETS: &[(&str, &str, &str)] = &[
     ("query_failure_reason", "reason", REASONS),
     ("query_errors_total", "reason", REASONS),
     ("target_connect_failures_total", "reason", REASONS),
-    ("query_skipped", "reason", "when disabled"),
+    ("query_skipped", "reason", "when disabled permission"),
     ("values_skipped_total", "reason", "null invalid duplicate"),
     ("scrapes_total", "outcome", "complete partial failed"),
     ("sessions", "state", "idle busy late"),

@@ -9,7 +9,7 @@ use mysql_common::constants::Command;
 use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
 use crate::driver::{
-    Canceller, Column, Health, Job, Privileges, ServerFacts, Session, Sql, too_few_parameters,
+    Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql, too_few_parameters,
 };
 use crate::error::{Error, Reason, Result};
 
@@ -195,6 +195,24 @@ impl Session for MySqlSession {
         }
         self.give_up();
         Health::Lost(Error::new(Reason::Lost, "the session could not be reset"))
+    }
+
+    fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
+        let mut sql = "SELECT 'extension', PLUGIN_NAME, PLUGIN_VERSION FROM information_schema.PLUGINS \
+                       WHERE PLUGIN_STATUS = 'ACTIVE'"
+            .to_owned();
+        for (place, relation) in relations.iter().enumerate() {
+            // Each with constants: the server then looks up one name instead of reading all tables.
+            let (schema, name) = (relation.schema(), relation.name());
+            // In SQL the names of this schema have no case; MySQL compares them as it lists them.
+            let is_upper = schema.eq_ignore_ascii_case("information_schema");
+            let name = if is_upper { name.to_ascii_uppercase() } else { name.to_owned() };
+            sql += &format!(
+                " UNION ALL SELECT 'relation', '{place}', 'readable' FROM information_schema.TABLES \
+                 WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = '{name}'"
+            );
+        }
+        Some(Sql::of_catalog(&sql))
     }
 
     fn facts(&self) -> &ServerFacts {

@@ -14,6 +14,7 @@ pub mod datetime;
 mod errors;
 mod guard_statement;
 mod login;
+mod objects;
 mod options;
 mod privileges;
 mod request;

@@ -16,7 +16,8 @@ use postgres_protocol::message::{backend as tags, frontend};
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
 use crate::driver::{
-    Canceller, Column, Health, Job, Parameter, Privileges, ServerFacts, Session, Sql, too_few_parameters,
+    Canceller, Column, Health, Job, Parameter, Privileges, RelationName, ServerFacts, Session, Sql,
+    too_few_parameters,
 };
 use crate::error::{Error, Reason, Result};
 
@@ -27,6 +28,7 @@ use super::errors::ServerError;
 use super::guard_statement::{
     self, GUARD, GUARD_ROWS, PgServerRole, QueryLimits, RESET, STATE, SessionLimits,
 };
+use super::objects;
 use super::privileges;
 use super::request::{
     QueryProtocol, RequestWriter, UNDO, execute, execute_text, fetch_guard_row, open_guard_rows,
@@ -633,6 +635,11 @@ impl Session for PgSession {
         // What a function set for the whole session went with its savepoint; a lock did not.
         let needs_reset = matches!(health, Health::Clean) && !open && self.is_ours_alone();
         if needs_reset && !self.reset(by).unwrap_or(false) { Health::Spent } else { health }
+    }
+
+    fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
+        // The console has neither.
+        (self.facts.flavor == "postgresql").then(|| objects::objects_question(relations))
     }
 
     fn facts(&self) -> &ServerFacts {

@@ -11,8 +11,8 @@ use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
 use crate::driver::statement::{Dialect, begins_with, check_read_only};
 use crate::driver::{
-    Canceller, Column, ColumnContent, Flow, Health, Job, Parameter, Privileges, Row, ServerFacts, Session,
-    Sql, bounded_text, too_few_parameters, value_too_long,
+    Canceller, Column, ColumnContent, Flow, Health, Job, Parameter, Privileges, RelationName, Row, RowSink,
+    ServerFacts, Session, Sql, bounded_text, too_few_parameters, value_too_long,
 };
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
@@ -248,6 +248,22 @@ impl Session for SqliteSession {
     /// Every batch is one read transaction already.
     fn snapshot(&mut self, _: bool, _: Deadline) -> Health {
         Health::Clean
+    }
+
+    /// SQLite has no list of extensions.
+    fn objects_question(&self, relations: &[RelationName]) -> Option<Sql> {
+        let in_main = |relation: &RelationName| relation.schema().eq_ignore_ascii_case("main");
+        let asked = relations.iter().enumerate().filter(|(_, relation)| in_main(relation));
+        let selects: Vec<String> = asked
+            .map(|(place, relation)| {
+                format!(
+                    "SELECT 'relation', '{place}', 'readable' FROM main.sqlite_schema \
+                     WHERE type IN ('table', 'view') AND name = '{}' COLLATE NOCASE",
+                    relation.name()
+                )
+            })
+            .collect();
+        (!selects.is_empty()).then(|| Sql::of_catalog(&selects.join(" UNION ALL ")))
     }
 
     fn facts(&self) -> &ServerFacts {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::deadline::Deadline;
 use crate::engine::query_sink::RenderedResult;
 use crate::engine::result_cache::CacheLookup;
-use crate::engine::run::{CompletionLatch, Run, RunEnd, RunKind, RunOutcome};
+use crate::engine::run::{CompletionLatch, Run, RunEnd, RunKind, RunOutcome, SkipCause};
 use crate::engine::target::Target;
 use crate::engine::targets::SelectedTarget;
 use crate::error::{Error, Reason};
@@ -67,6 +67,14 @@ impl ScrapedQuery {
     pub(super) fn rendered(&self) -> Option<&RenderedResult> {
         let shown = self.outcome.as_ref().and_then(|outcome| outcome.end.rendered());
         shown.or(self.kept.as_ref()).map(|rendered| &**rendered)
+    }
+
+    /// Why it was skipped.
+    pub(super) fn skipped(&self) -> Option<&SkipCause> {
+        match self.outcome.as_ref().map(|outcome| &outcome.end) {
+            Some(RunEnd::Skipped(cause)) => Some(cause),
+            _ => None,
+        }
     }
 
     /// Why it failed.
@@ -220,7 +228,7 @@ mod tests {
     #[test]
     fn each_query_finds_its_own_outcome_and_a_ping_is_none() {
         let outcome = |millis| RunOutcome {
-            end: RunEnd::Skipped,
+            end: RunEnd::Good(Arc::default()),
             took: Duration::from_millis(millis),
             reached: true,
             began: Instant::now(),

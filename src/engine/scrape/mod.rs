@@ -123,7 +123,7 @@ fn note(scraped: &ScrapedTarget, budget: Duration) -> Vec<Error> {
     let down = up.as_ref().err();
     target.note_target(down, *tried);
     for query in queries {
-        target.note_query(query.index, query.error(), up.is_ok(), budget);
+        target.note_query(query.index, query.error(), query.skipped(), up.is_ok(), budget);
     }
     let of_target = down.filter(|_| queries.is_empty());
     of_target.into_iter().chain(queries.iter().filter_map(ScrapedQuery::error)).cloned().collect()

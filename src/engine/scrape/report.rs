@@ -143,7 +143,7 @@ impl ReportBuilder {
         self.about(target, Some(&target.database.queries[scraped.index]));
         let skipped = match scraped.outcome.as_ref().map(|outcome| &outcome.end) {
             None => Some("disabled"),
-            Some(RunEnd::Skipped) => Some("when"),
+            Some(RunEnd::Skipped(cause)) => Some(cause.reason()),
             Some(_) => None,
         };
         if let Some(reason) = skipped {

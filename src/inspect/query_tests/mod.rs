@@ -150,7 +150,7 @@ fn render_values(
     Ok(match run.end(query) {
         RunEnd::Good(rendered) => Ok(rendered),
         RunEnd::Failed(error) | RunEnd::Partial(_, error) => Err(error.in_query(&query.name)),
-        RunEnd::Skipped => not_ended(),
+        RunEnd::Skipped(_) => not_ended(),
     })
 }
 

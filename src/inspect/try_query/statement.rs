@@ -9,7 +9,7 @@ use super::recording_sink::{RecordedRows, RecordingSink, replay};
 use super::{ResultTable, SkippedValueCounts, TriedStatement, TryReport, TryRequest};
 use crate::config;
 use crate::config::foreach::Foreach;
-use crate::config::query::Query;
+use crate::config::query::{Query, WithoutPrivilege};
 use crate::deadline::Deadline;
 use crate::driver::{MAX_CELL_BYTES, Parameter, RowSink, Sql};
 use crate::engine::foreach::{ForeachRun, ValuesSink};
@@ -69,7 +69,7 @@ impl Attempt<'_> {
         }
         let Some(when) = query.when.as_deref() else { return Ok(()) };
         match self.session.unmet_condition(when) {
-            Ok(unmet_condition) => self.report.skipped.extend(unmet_condition),
+            Ok(unmet) => self.report.skipped.extend(unmet.map(|cause| cause.text().to_owned())),
             // A scrape fails with it; here the rows are shown all the same.
             Err(error) if self.session.is_usable() => {
                 self.report.error = Some(error.in_query(&query.name));
@@ -170,6 +170,9 @@ impl Attempt<'_> {
             if is_snapshot { attempt.session.snapshot(false) } else { Ok(()) }
         });
         if let Err(error) = result {
+            if query.without_privilege == WithoutPrivilege::Skip && error.reason() == Reason::Permission {
+                self.report.skipped.push("without_privilege: skip".to_owned());
+            }
             // A failed `when.sql` comes first, and may have left no time.
             self.report.error.get_or_insert(error);
         }

@@ -102,15 +102,23 @@ fn every_built_in_collector_loads_and_runs_on_its_driver_alone() {
         "databases:\n  \
            p: {driver: postgres, host: localhost, database: x, username: u}\n  \
            m: {driver: mariadb, host: localhost, database: x, username: u}\n  \
+           b: {driver: pgbouncer, host: localhost, username: u}\n  \
            s: {driver: sqlite, database: x.db}\n\
          include: ['builtin:**']\n",
     );
-    for (name, folder) in [("p", "postgres/"), ("m", "mysql/"), ("s", "sqlite/")] {
+    for (name, folders) in [
+        ("p", &["postgres/", "compat/postgres_exporter"][..]),
+        ("m", &["mysql/", "mariadb/", "compat/mysqld_exporter"]),
+        ("b", &["pgbouncer/", "compat/pgbouncer_exporter"]),
+        ("s", &["sqlite/"]),
+    ] {
         let queries = &target(&config, name).queries;
-        assert!(
-            !queries.is_empty() && queries.iter().all(|query| query.collector.starts_with(folder)),
-            "{name}"
-        );
+        let is_of = |folder: &str| queries.iter().any(|query| query.collector.starts_with(folder));
+        assert!(folders.iter().all(|folder| is_of(folder)), "{name}");
+        for query in queries {
+            let is_its = folders.iter().any(|folder| query.collector.starts_with(folder));
+            assert!(is_its, "{name} runs {}", query.collector);
+        }
     }
     assert_eq!(warnings(&config), [""; 0]);
 }

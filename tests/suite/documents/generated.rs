@@ -1,6 +1,6 @@
 //! Tables between markers that the code's own declarations make: `make docs` writes them, this test compares them.
 
-use super::read;
+use super::{packs, read, root};
 use crate::own::{Group, families};
 use sql_exporter::metric::lint_off::{LINTS, Lint};
 
@@ -42,6 +42,7 @@ fn tables() -> Vec<Table> {
         metrics("metrics: process", Some(Group::Process)),
         metrics("metrics: Prometheus", None),
         Table { page: "docs/command-line.md", marker: "lints", rows: lints() },
+        Table { page: "docs/packs.md", marker: "packs", rows: packs::overview() },
     ]
 }
 
@@ -52,9 +53,28 @@ fn the_generated_tables_are_what_the_code_declares() {
         let range = between(&text, marker);
         if std::env::var_os("TEST_BLESS").is_some() {
             text.replace_range(range, &rows);
-            std::fs::write(super::root().join(page), text).expect("written");
+            std::fs::write(root().join(page), text).expect("written");
         } else {
             assert_eq!(text[range], rows, "{page}, {marker}: run make docs");
         }
     }
+}
+
+#[test]
+fn the_pages_of_the_packs_are_what_their_files_say() {
+    let bless = std::env::var_os("TEST_BLESS").is_some();
+    let folder = root().join("docs/packs");
+    let pages = packs::pages();
+    if bless {
+        std::fs::create_dir_all(&folder).expect("a folder");
+    }
+    for (page, text) in &pages {
+        if bless {
+            std::fs::write(root().join(page), text).expect("written");
+        } else {
+            assert_eq!(&read(page), text, "{page}: run make docs");
+        }
+    }
+    let there = std::fs::read_dir(folder).expect("docs/packs").count();
+    assert_eq!(there, pages.len(), "docs/packs has a page of a folder that is gone");
 }

@@ -165,13 +165,19 @@ impl OwnPostgres {
     /// A hot standby of another own server: both began as copies of the same folder, so the standby has all that
     /// the primary wrote before it started its WAL.
     pub(crate) fn standby_of(primary: &Postgres) -> Self {
+        Self::standby_with(primary, &[])
+    }
+
+    /// The same with further settings.
+    pub(crate) fn standby_with(primary: &Postgres, settings: &[&str]) -> Self {
         let folder = folder();
         let data = folder.path().join("data");
         copy_folder(&variable("TEST_POSTGRES_DATA"), &data);
         File::create(data.join("standby.signal")).expect("a signal file");
         let Postgres { port, password, .. } = primary;
         let login = format!("host=127.0.0.1 port={port} user=postgres password={password} sslmode=disable");
-        Self::start_in(folder, &[&format!("primary_conninfo={login}")])
+        let login = format!("primary_conninfo={login}");
+        Self::start_in(folder, &[&[login.as_str()], settings].concat())
     }
 
     fn start_in(folder: TempDir, settings: &[&str]) -> Self {

@@ -78,6 +78,8 @@ struct QueryView {
     /// Time since it last succeeded.
     age: Option<Duration>,
     failure: Option<ShownFailure>,
+    /// Why it is skipped: the reason, and in words.
+    skipped: Option<(&'static str, String)>,
 }
 
 /// Why something fails: everybody sees the reason and the database's code, trusted clients also the message.
@@ -167,6 +169,7 @@ impl QueryView {
             series: past.succeeded.map(|_| past.series),
             age: past.succeeded.map(Timestamp::age),
             failure: past.failing.as_ref().map(ShownFailure::from),
+            skipped: past.skipped.as_ref().map(|cause| (cause.reason(), cause.text().to_owned())),
         })
     }
 }

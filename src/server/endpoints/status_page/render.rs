@@ -165,10 +165,20 @@ fn add_query(html: &mut Html, query: &QueryView, full: bool) {
             html.raw("<td class=bad>");
             add_failure(html, failure, full);
         }
+        (None, _) if query.skipped.is_some() => add_skipped(html, query.skipped.as_ref(), full),
         (None, None) => html.raw("<td>not run yet"),
         (None, Some(_)) => html.raw("<td>good"),
     }
     html.raw("\n");
+}
+
+/// The text may be the database's: it is for trusted clients, as the message of a failure is.
+fn add_skipped(html: &mut Html, skipped: Option<&(&'static str, String)>, full: bool) {
+    let Some((reason, text)) = skipped else { return };
+    html.add("<td>skipped: {}", &[reason]);
+    if full {
+        html.add(", {}", &[text]);
+    }
 }
 
 fn add_failure(html: &mut Html, failure: &ShownFailure, full: bool) {
@@ -244,6 +254,7 @@ mod tests {
             series: Some(6),
             age: Some(Duration::from_secs(90)),
             failure: Some(failure.clone()),
+            skipped: None,
         };
         let fresh = QueryView { name: "fresh".into(), enabled: true, ..QueryView::default() };
         let shop = TargetView {
@@ -317,6 +328,7 @@ mod tests {
             rows: Some(300),
             series: Some(600),
             age: Some(Duration::from_secs(14)),
+            skipped: None,
             failure: None,
         };
         let target = |n| TargetView {

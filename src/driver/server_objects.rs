@@ -1,0 +1,201 @@
+//! What a server has besides its version: extensions, and the relations of which `when` asks. A driver writes one statement
+//! that tells all of it ([`super::Session::objects_question`]); the answer is read here.
+//!
+//! Rows of the answer: `relation`, its place among those that were asked for, `readable` or `refused`; and `extension`, its
+//! name, its version. A relation without a row does not exist.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::{Column, Flow, Row, RowSink};
+use crate::error::{Error, Reason, Result};
+
+/// No server has more extensions or plugins.
+const MAX_EXTENSIONS: usize = 10_000;
+
+/// A table or view, as the server's catalog has its name. It may stand between quotes in SQL.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RelationName {
+    schema: String,
+    name: String,
+}
+
+impl RelationName {
+    /// Reads `schema.name`.
+    ///
+    /// # Errors
+    /// A sentence that says what a name looks like.
+    pub fn new(text: &str) -> std::result::Result<RelationName, String> {
+        let is_name = |part: &str| {
+            !part.is_empty()
+                && part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '-' | '#'))
+        };
+        match text.split_once('.').filter(|(schema, name)| is_name(schema) && is_name(name)) {
+            Some((schema, name)) => Ok(RelationName { schema: schema.to_owned(), name: name.to_owned() }),
+            None => Err(format!(
+                "{text:?} is not a relation: write SCHEMA.NAME as the catalog has them, without quotes (in SQLite main.NAME)"
+            )),
+        }
+    }
+
+    /// The schema; in MySQL the database.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// The name in its schema.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl std::fmt::Display for RelationName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// What the user can do with a relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelationState {
+    /// There is none, or the server does not show it to this user.
+    Missing,
+    /// It exists, and the user lacks a privilege to read it.
+    Refused,
+    /// The user can read it, or some of its columns.
+    Readable,
+}
+
+/// What one server said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerObjects {
+    extensions: Vec<(String, String)>,
+    relations: Vec<(RelationName, RelationState)>,
+}
+
+impl ServerObjects {
+    /// None of these relations exists, nor any extension: for a server without a question to ask.
+    #[must_use]
+    pub fn none(relations: &[RelationName]) -> ServerObjects {
+        let relations = relations.iter().map(|name| (name.clone(), RelationState::Missing));
+        ServerObjects { extensions: Vec::new(), relations: relations.collect() }
+    }
+
+    /// The version of an extension; `None` where the server has none of this name.
+    #[must_use]
+    pub fn extension(&self, name: &str) -> Option<&str> {
+        let found = self.extensions.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, version)| version.as_str())
+    }
+
+    /// The state of a relation; `None` where it was not asked for.
+    #[must_use]
+    pub fn relation(&self, name: &RelationName) -> Option<RelationState> {
+        self.relations.iter().find(|(known, _)| known == name).map(|(_, state)| *state)
+    }
+}
+
+/// Reads the answer.
+pub struct ObjectsSink {
+    found: ServerObjects,
+    verdict: Option<Result<()>>,
+}
+
+impl ObjectsSink {
+    /// For a question about these relations.
+    #[must_use]
+    pub fn new(relations: &[RelationName]) -> ObjectsSink {
+        ObjectsSink { found: ServerObjects::none(relations), verdict: None }
+    }
+
+    /// What the server said; `None` while the job has not ended.
+    #[must_use]
+    pub fn verdict(self) -> Option<Result<ServerObjects>> {
+        let ObjectsSink { found, verdict } = self;
+        verdict.map(|verdict| verdict.map(|()| found))
+    }
+}
+
+impl RowSink for ObjectsSink {
+    fn columns(&mut self, columns: &[Column]) -> Result<()> {
+        if columns.len() == 3 { Ok(()) } else { Err(odd("another number of columns")) }
+    }
+
+    fn row(&mut self, row: &dyn Row) -> Result<Flow> {
+        let text = |column: usize| -> Result<String> {
+            let (cell, mut scratch) = (row.cell(column)?, String::new());
+            Ok(cell.label(&mut scratch).to_owned())
+        };
+        let (kind, name, detail) = (text(0)?, text(1)?, text(2)?);
+        match kind.as_str() {
+            "extension" if self.found.extensions.len() < MAX_EXTENSIONS => {
+                self.found.extensions.push((name, detail));
+            }
+            "relation" => {
+                let place: usize = name.parse().map_err(|_| odd("a relation that was not asked for"))?;
+                if let Some((_, state)) = self.found.relations.get_mut(place) {
+                    *state =
+                        if detail == "readable" { RelationState::Readable } else { RelationState::Refused };
+                }
+            }
+            _ => return Err(odd("an odd or endless list")),
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn end(&mut self, result: Result<()>, _: Duration) {
+        self.verdict = Some(result.map_err(|error| {
+            let message = format!("when.extension, when.relation: {}", error.message());
+            error.code_for(Error::new(error.reason(), message))
+        }));
+    }
+}
+
+fn odd(what: &str) -> Error {
+    Error::new(Reason::Protocol, format!("the server answers with {what}"))
+}
+
+/// One row for each relation, `('0', 'schema', 'name')`, with commas between them; `prefix` stands before each.
+pub(super) fn relation_rows(relations: &[RelationName], prefix: &str) -> String {
+    let mut rows = String::new();
+    for (place, RelationName { schema, name }) in relations.iter().enumerate() {
+        let comma = if place == 0 { "" } else { ", " };
+        // Infallible for a String.
+        let _ = write!(rows, "{comma}{prefix}('{place}', '{schema}', '{name}')");
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relation_is_two_names_that_need_no_escape() {
+        let name = RelationName::new("heartbeat.heartbeat").unwrap();
+        assert_eq!(
+            (name.schema(), name.name(), name.to_string().as_str()),
+            ("heartbeat", "heartbeat", "heartbeat.heartbeat")
+        );
+        assert!(RelationName::new("Überblick.t$1-a").is_ok());
+        for text in ["", "t", ".t", "a.", "a.b.c", "a.'b", "a.\"b\"", "a.b`", "a. b", "a.b\\", "a.b;"] {
+            assert!(RelationName::new(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_known_and_what_has_no_row_is_missing() {
+        let (asked, other) = (RelationName::new("a.b").unwrap(), RelationName::new("a.c").unwrap());
+        let none = ServerObjects::none(std::slice::from_ref(&asked));
+        assert_eq!((none.relation(&asked), none.relation(&other)), (Some(RelationState::Missing), None));
+        assert_eq!(none.extension("x"), None);
+    }
+
+    #[test]
+    fn rows_name_their_places() {
+        let names = [RelationName::new("a.b").unwrap(), RelationName::new("c.d").unwrap()];
+        assert_eq!(relation_rows(&names, "ROW"), "ROW('0', 'a', 'b'), ROW('1', 'c', 'd')");
+    }
+}
