@@ -11,7 +11,7 @@ use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
 use crate::driver::statement::{Dialect, begins_with, check_read_only};
 use crate::driver::{
-    Canceller, Column, ColumnContent, Flow, Health, Job, Parameter, Privileges, RelationName, Row, RowSink,
+    Canceller, Column, ColumnContent, Flow, Health, Job, Parameter, Privileges, RelationName, Row,
     ServerFacts, Session, Sql, bounded_text, too_few_parameters, value_too_long,
 };
 use crate::error::{Error, Reason, Result};
