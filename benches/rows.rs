@@ -39,8 +39,13 @@ impl RowSink for Reads {
 }
 
 fn run(session: &mut dyn Session, query: &Query, sink: &mut dyn RowSink) {
-    let job =
-        Job { sql: &query.sql, allowance: HOUR, max_cell_bytes: sql_exporter::driver::MAX_CELL_BYTES, sink };
+    let job = Job {
+        sql: &query.sql,
+        parameters: &[],
+        allowance: HOUR,
+        max_cell_bytes: sql_exporter::driver::MAX_CELL_BYTES,
+        sink,
+    };
     let health = session.run(&mut [job], Deadline::after(Instant::now(), HOUR));
     assert!(matches!(health, Health::Clean), "{health:?}");
 }

@@ -42,6 +42,7 @@ pub(super) fn assign(parts: ConfigParts, reader: &Reader<'_>) -> (Vec<Database>,
         entries.map(|(order, query)| CommonQuery::new(query, order, &parts.overrides)).collect();
     let queries: Vec<_> = parts.targets.iter().map(|target| queries_of(target, &common)).collect();
     check_statements(&parts, &queries, reader);
+    check_parameters(&parts, &queries, reader);
     check_drivers(&parts, &queries, reader);
     warn_of_intervals(&parts, &queries, reader);
     let all = common.iter().map(|common| common.query.as_ref().clone()).collect();
@@ -175,6 +176,20 @@ fn check_statements(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &R
                 let error = refused.hint().into_iter().fold(error, Error::with_hint);
                 reader.fault(if query.name.is_empty() { error } else { error.in_query(&query.name) });
             }
+        }
+    }
+}
+
+/// Queries with `foreach` on targets whose statements have no parameters.
+fn check_parameters(parts: &ConfigParts, queries: &[Vec<Arc<Query>>], reader: &Reader<'_>) {
+    for (target, queries) in parts.targets.iter().zip(queries).filter(|(target, _)| target.enabled) {
+        let refusal = target.endpoint.as_deref().and_then(Endpoint::refuses_parameters);
+        let Some(refusal) = refusal else { continue };
+        let applies = |query: &&Arc<Query>| query.enabled && may_apply(query.when.as_deref(), target.driver);
+        for query in queries.iter().filter(applies).filter(|query| query.foreach.is_some()) {
+            let place = query.place.as_ref().clone();
+            let error = Error::config(format!("`foreach` cannot be used: {refusal}")).at(place);
+            reader.fault(error.on_target(&target.name).in_query(&query.name));
         }
     }
 }

@@ -30,8 +30,9 @@ settings! {
             enabled: bool = true, Keys::flag;
             /// The number of queries that run at once on this target.
             max_connections: u32 = 3, at_least_one;
-            /// How long a session may be idle before it is closed, within half a minute.
-            idle_timeout: Duration = Duration::from_secs(10 * 60), above_zero;
+            /// How long a session may be idle before it is closed, within half a minute. `0` closes it at the end of each
+            /// scrape.
+            idle_timeout: Duration = Duration::from_secs(10 * 60), Keys::duration;
             /// How long a session lives before it is closed, ± 10 % and within half a minute.
             max_lifetime: Duration = Duration::from_secs(30 * 60), above_zero;
             /// `true`: all queries of one scrape see the database at one moment; `interval` does not apply then.

@@ -71,6 +71,9 @@ settings! {
             enable_reload: Access = Access::Loopback, choice;
             /// The `host:port` that `/sd` returns instead of the address of the request.
             advertise: Option<String> = None, optional(advertise);
+            /// How long the exporter goes on serving after SIGTERM while `/-/ready` answers 503, so that load balancers
+            /// stop sending requests. A second signal ends the delay.
+            shutdown_delay: Duration = Duration::ZERO, Keys::duration;
             /// The path before all other paths, such as `/sql`: for a reverse proxy that passes paths on unchanged.
             route_prefix: RoutePrefix = RoutePrefix::default(), route_prefix;
         }

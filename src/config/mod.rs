@@ -11,6 +11,7 @@ pub mod conditions;
 mod conflicts;
 pub mod database;
 pub mod exporter;
+pub mod foreach;
 mod glob;
 pub mod hosts;
 

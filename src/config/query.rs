@@ -14,6 +14,8 @@ use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
 use super::conditions;
 use super::conditions::When;
+use super::foreach;
+use super::foreach::Foreach;
 use super::selection::TargetSelector;
 use super::settings::{
     Choice, Settings, Show, Written, above_zero, at_least_one, choice, optional, settings,
@@ -52,6 +54,8 @@ settings! {
             sql: Arc<Sql> = Arc::new(Sql::new(""));
             /// What becomes of its rows.
             metrics: Arc<[Metric]> = Arc::default();
+            /// The values for each of which it runs once; `None` = it runs once, without parameters.
+            foreach: Option<Arc<Foreach>> = None;
             /// The servers it applies to; `None` = all.
             when: Option<Arc<When>> = None;
             /// The entry as it may be shown.
@@ -140,7 +144,12 @@ impl QueryEntry {
         let sql_place = Arc::new(sql_place(&mut keys));
         let selector = TargetSelector::read(&mut keys, drivers).or_else(|| inherited.selector.clone());
         let written = WrittenQuery::read(&mut keys).or(inherited.written.clone());
-        let metrics = metrics(&mut keys).into();
+        let mut metrics = metrics(&mut keys);
+        let foreach = foreach::read(&mut keys, inherited.statement).map(Arc::new);
+        if let Some(foreach) = foreach.as_deref() {
+            check_parameters(&keys, &sql);
+            add_labels(&keys, foreach, &mut metrics);
+        }
         let when = conditions::read(&mut keys, inherited.statement).map(Arc::new);
         let own_silence = keys.has("lint_off");
         let silence = SilencedLints::read(&mut keys, LintSubject::Query);
@@ -148,7 +157,8 @@ impl QueryEntry {
             name,
             collector: inherited.collector.clone(),
             sql: Arc::new((inherited.statement)(&sql)),
-            metrics,
+            metrics: metrics.into(),
+            foreach,
             when: when.or_else(|| inherited.when.clone()),
             redacted: Arc::new(keys.redacted()),
             place: Arc::clone(&place),
@@ -168,11 +178,12 @@ impl QueryEntry {
         if self.name.is_empty() { "the query".to_owned() } else { format!("query {}", self.name) }
     }
 
-    /// The statements that may run, `sql` and `when.sql`, each with its place.
+    /// The statements that may run, `sql`, `when.sql` and `foreach.sql`, each with its place.
     pub(super) fn statements(&self) -> impl Iterator<Item = (&Sql, &SourcePosition)> {
         let condition = self.when.as_ref().and_then(|when| when.sql.as_ref());
+        let values = self.foreach.as_ref().and_then(|foreach| foreach.sql());
         let own = Some((&*self.sql, &*self.sql_place)).filter(|(sql, _)| !sql.text().is_empty());
-        own.into_iter().chain(condition.map(|sql| (sql, &*self.place)))
+        own.into_iter().chain(condition.into_iter().chain(values).map(|sql| (sql, &*self.place)))
     }
 
     /// The key that says where it runs; the entry where nothing does.
@@ -187,6 +198,29 @@ impl QueryEntry {
         let mut query = Query { digest, order, ..self.query.clone() };
         query.set(written.clone());
         query
+    }
+}
+
+/// A query with `foreach` runs with other parameters each time: it has some.
+fn check_parameters(keys: &Keys<'_>, sql: &str) {
+    // `:name` and `@name` are SQLite's. What stands in a string is the database's to tell.
+    if !sql.is_empty() && !sql.contains(['?', '$', ':', '@']) {
+        let hint = "write `$1` (PostgreSQL) or `?` (MySQL, SQLite) where a value goes";
+        keys.fault_with_hint("foreach", "the statement has no parameter", hint);
+    }
+}
+
+/// The labels of `foreach` are on all samples of the query.
+fn add_labels(keys: &Keys<'_>, foreach: &Foreach, metrics: &mut [Metric]) {
+    for metric in metrics {
+        for label in foreach.labels() {
+            if metric.label_names.contains(label) {
+                let message = format!("metric {}: the label {label} is one of its own", metric.naming.text());
+                keys.fault_with_hint("foreach", message, "give one of them another name");
+            } else {
+                metric.label_names.push(label.clone());
+            }
+        }
     }
 }
 

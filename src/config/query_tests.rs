@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::error::SourcePosition;
 use crate::yaml::keys::{Keys, Literal, LiteralRow, nearest};
 
+use super::foreach;
+use super::foreach::{Foreach, ForeachValues};
 use super::query::{Query, QueryEntry};
 
 /// One test.
@@ -19,6 +21,8 @@ pub struct QueryTest {
     pub query: Arc<Query>,
     /// What the database answers.
     pub given: TestInput,
+    /// What `foreach.sql` returns, where the test writes the rows.
+    pub foreach: Option<Arc<ForeachValues>>,
     /// What becomes of it.
     pub expected: TestExpectation,
 }
@@ -87,6 +91,10 @@ fn one(keys: &mut Keys<'_>, known: &KnownQueries<'_>) -> Option<QueryTest> {
     keys.require_one(&["rows", "sqlite"], none, Some("write `rows` or `sqlite`"));
     let rows = rows(keys);
     let script = keys.literal("sqlite");
+    let foreach = foreach::values(keys, "foreach").map(Arc::new);
+    if let Some(query) = &query {
+        check_foreach(keys, query);
+    }
     let none = "nothing says what is expected";
     keys.require_one(&["exposition", "error"], none, Some("write `exposition` or `error`"));
     let (exposition, error) = (keys.literal("exposition"), keys.literal("error"));
@@ -95,7 +103,25 @@ fn one(keys: &mut Keys<'_>, known: &KnownQueries<'_>) -> Option<QueryTest> {
     }
     let given = rows.or(script.map(TestInput::Sqlite));
     let expected = exposition.map(TestExpectation::Exposition).or(error.map(TestExpectation::Error));
-    Some(QueryTest { name: name?, place: keys.place(""), query: query?, given: given?, expected: expected? })
+    Some(QueryTest {
+        name: name?,
+        place: keys.place(""),
+        query: query?,
+        given: given?,
+        foreach,
+        expected: expected?,
+    })
+}
+
+/// Rows say what the statement of a query returns. What its `foreach.sql` returns, they do not say.
+fn check_foreach(keys: &Keys<'_>, query: &Query) {
+    let is_asked = matches!(query.foreach.as_deref(), Some(Foreach::Sql { .. })) && keys.has("rows");
+    if is_asked && !keys.has("foreach") {
+        let hint = "add `foreach`, a list of mappings of labels to values, or test with `sqlite`";
+        keys.fault_with_hint("rows", "nothing says what `foreach.sql` returns", hint);
+    } else if !is_asked && keys.has("foreach") {
+        keys.fault("foreach", "`foreach` goes with the `rows` of a query that has `foreach.sql`");
+    }
 }
 
 fn find(keys: &Keys<'_>, name: &str, known: &KnownQueries<'_>) -> Option<Arc<Query>> {

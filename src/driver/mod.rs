@@ -158,6 +158,22 @@ pub trait RowSink {
     fn end(&mut self, result: Result<()>, took: Duration);
 }
 
+/// The value of a parameter of a statement, as text; `None` is NULL.
+pub type Parameter = Option<String>;
+
+/// The error of a statement that has more parameters than a job binds.
+fn too_few_parameters(needed: usize, given: usize) -> Error {
+    let s = if needed == 1 { "" } else { "s" };
+    if given == 0 {
+        return Error::new(
+            Reason::Sql,
+            format!("the statement has {needed} parameter{s}, and nothing fills it"),
+        );
+    }
+    let message = format!("the statement has {needed} parameter{s}, and foreach gives {given}");
+    Error::new(Reason::Sql, message).with_hint("each column of foreach is one parameter, in their order")
+}
+
 /// The default of [`Job::max_cell_bytes`].
 pub const MAX_CELL_BYTES: usize = 1 << 20;
 
@@ -165,6 +181,9 @@ pub const MAX_CELL_BYTES: usize = 1 << 20;
 pub struct Job<'q> {
     /// What to run.
     pub sql: &'q Sql,
+    /// What its parameters are bound to, as text, in their order; `None` is NULL. Those beyond the statement's own are left
+    /// out; where there are fewer, the job fails.
+    pub parameters: &'q [Parameter],
     /// How long the server may work on it: what the session tells the server as its limit. Round trips are not
     /// part of it; [`Job::answer_due`] is the client's own limit.
     pub allowance: Duration,
@@ -280,11 +299,12 @@ pub trait Session: Send {
     }
 
     /// The columns that a statement would return, without running it; `None` where the server does not say beforehand
-    /// (PgBouncer's console; MySQL's `CALL` and some `SHOW`). The session stays as it is.
+    /// (PgBouncer's console; MySQL's `CALL` and some `SHOW`). `parameters` is how many a job binds. The session stays as it
+    /// is.
     ///
     /// # Errors
     /// `sql`, `permission`, `read_only`: as a run would fail; `timeout`, `lost`.
-    fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>>;
+    fn describe(&mut self, sql: &Sql, parameters: usize, by: Deadline) -> Result<Option<Vec<Column>>>;
 
     /// What the user that logged in may do beyond reading. A few round trips.
     ///
@@ -359,6 +379,11 @@ pub trait Endpoint: Send + Sync {
 
     /// Which statements it may run; `None` where only the server knows.
     fn allows(&self) -> Option<AllowedStatements> {
+        None
+    }
+
+    /// Why its statements can have no parameters; `None` where they can.
+    fn refuses_parameters(&self) -> Option<&'static str> {
         None
     }
 

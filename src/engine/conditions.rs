@@ -173,7 +173,8 @@ fn ask_for_objects(
 }
 
 fn run(live: &mut LeasedSession<'_>, sql: &Sql, sink: &mut dyn RowSink, by: Deadline) -> Health {
-    live.run(&mut [Job { sql, allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink }], by)
+    let job = Job { sql, parameters: &[], allowance: by.left(), max_cell_bytes: MAX_CELL_BYTES, sink };
+    live.run(&mut [job], by)
 }
 
 /// Takes the first value of the first row as yes or no.

@@ -13,8 +13,10 @@ use parking_lot::Mutex;
 
 use super::pool::{Lease, LeasedSession};
 use super::query_sink;
+use super::value_batch;
 use super::workers::Priority;
 use crate::config::conditions::When;
+use crate::config::foreach::Foreach;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{Canceller, Health, Job, RowSink, Sql};
@@ -23,7 +25,7 @@ use crate::error::{Error, Reason};
 use super::conditions;
 use super::conditions::{Applies, WhenAnswer};
 use super::queue::Lane;
-use super::run::{Run, RunEnd, RunSpec, StopAction};
+use super::run::{Run, RunEnd, RunSpec, StopAction, is_server_answer};
 use super::server_group::FIRST_PAUSE;
 use super::sessions::TargetSessions;
 
@@ -82,6 +84,10 @@ fn run_lane(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
     sessions.queue.lock().leave(lane);
     // Runs that came meanwhile, and runs whose deadline is later than this lane's, are for a new lane.
     start(sessions);
+    let is_last = !sessions.queue.lock().has_other(lane);
+    if is_last {
+        sessions.close_unused();
+    }
 }
 
 /// What becomes of the runs that a session did not end.
@@ -192,6 +198,9 @@ impl BatchExecution<'_> {
         }
         if error.is_server_full() {
             return NextStep::Full(error);
+        }
+        if batch.iter().any(|run| run.has_values_left()) {
+            return NextStep::Repeat;
         }
         if reused && error.reason() != Reason::Panic {
             return NextStep::Repeat;
@@ -446,7 +455,69 @@ impl BatchExecution<'_> {
         }
     }
 
+    /// Runs of one statement go together, each with `foreach` by itself.
     fn queries(&self, live: &mut LeasedSession<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
+        let mut parts =
+            runs.chunk_by(|one, other| foreach(one).is_none() && foreach(other).is_none()).peekable();
+        while let Some(part) = parts.next() {
+            let health = match (part, foreach(part[0])) {
+                ([run], Some((query, values))) => self.values(live, run, query, values, fresh),
+                _ => self.statements(live, part, fresh),
+            };
+            if parts.peek().is_none() {
+                return health;
+            }
+            // The other parts go to another session.
+            if let Err(lost) = usable(health) {
+                return lost;
+            }
+        }
+        Health::Clean
+    }
+
+    /// Runs a query for each value of its `foreach`, but for those that have ended on a session before.
+    fn values(
+        &self,
+        live: &mut LeasedSession<'_>,
+        run: &Arc<Run>,
+        query: &Query,
+        foreach: &Foreach,
+        fresh: bool,
+    ) -> Health {
+        let by = self.by.or_within(query.timeout.unwrap_or(Duration::MAX));
+        let context = &run.spec.owner.context;
+        let mut values = match run.take_values() {
+            Some(values) => values,
+            None => match value_batch::read(live, query, foreach, context, by) {
+                Ok(values) => values,
+                Err((Some(error), health)) => {
+                    let reached = fresh || is_server_answer(&error);
+                    let end = RunEnd::of_error(Some(query), error);
+                    self.sessions.finish(run, end, Duration::ZERO, reached);
+                    return health;
+                }
+                Err((None, health)) => return health,
+            },
+        };
+        if fresh || foreach.sql().is_some() {
+            run.reach();
+        }
+        let has_none = values.left().is_empty();
+        let health = value_batch::run(live, query, context, &mut values, fresh, run.group.is_some());
+        let is_pinged = has_none && matches!(health, Health::Clean);
+        if is_pinged || values.is_reached() {
+            run.reach();
+        }
+        if values.left().is_empty() {
+            let took = values.took();
+            self.sessions.finish(run, values.end(query), took, false);
+            return health;
+        }
+        run.keep_values(values);
+        usable(health).err().unwrap_or(Health::Clean)
+    }
+
+    fn statements(&self, live: &mut LeasedSession<'_>, runs: &[&Arc<Run>], fresh: bool) -> Health {
         let together = runs.len() > 1 && runs[0].group.is_none();
         let whole = |query: &Query| query.timeout.unwrap_or(Duration::MAX).min(self.by.left());
         let queries = runs.iter().filter_map(|run| Some((run.query()?, *run)));
@@ -473,11 +544,16 @@ impl BatchExecution<'_> {
         let jobs = sinks.iter_mut().map(|(query, allowance, sink)| Job {
             sql: &query.sql,
             allowance: *allowance,
+            parameters: &[],
             max_cell_bytes,
             sink: sink.as_mut(),
         });
         live.run(&mut jobs.collect::<Vec<_>>(), self.by)
     }
+}
+
+fn foreach(run: &Run) -> Option<(&Query, &Foreach)> {
+    run.query().and_then(|query| Some((query, query.foreach.as_deref()?)))
 }
 
 fn when(run: &Run) -> Option<&When> {
@@ -496,25 +572,17 @@ fn broken_snapshot(batch: &[Arc<Run>], error: &Error) -> Option<Error> {
 }
 
 /// A panic in a driver costs the session.
-fn guarded(work: impl FnOnce() -> Health) -> Health {
+pub(super) fn guarded(work: impl FnOnce() -> Health) -> Health {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Health::Lost(Error::new(Reason::Panic, panic_text(panic.as_ref()))))
 }
 
 /// Nothing for a session that can go on.
-fn usable(health: Health) -> Result<(), Health> {
+pub(super) fn usable(health: Health) -> Result<(), Health> {
     match health {
         Health::Clean => Ok(()),
         Health::Spent => Err(Health::Lost(Error::new(Reason::Lost, "the session could not go on"))),
         lost => Err(lost),
-    }
-}
-
-/// True for a failure that the server itself reported: it is there. A timeout with the server's own code is one.
-fn is_server_answer(error: &Error) -> bool {
-    match error.reason() {
-        Reason::Timeout => error.sqlstate().is_some(),
-        reason => !matches!(reason, Reason::Lost | Reason::Connect | Reason::Wedged | Reason::Panic),
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod conditions;
 pub mod disposal;
+pub mod foreach;
 pub mod lane;
 pub mod pool;
 pub mod query_sink;
@@ -18,4 +19,5 @@ pub(crate) mod server_group;
 pub(crate) mod sessions;
 pub mod target;
 pub mod targets;
+pub(crate) mod value_batch;
 pub mod workers;

@@ -49,7 +49,8 @@ impl Scheduler {
 pub struct PoolLimits {
     /// Sessions at once.
     pub max_connections: u32,
-    /// An idle session is closed after this, within half a minute.
+    /// An idle session is closed after this, within half a minute. Zero counts as a second: whoever leases sessions closes
+    /// them earlier by [`Pool::close_idle`].
     pub idle_timeout: Duration,
     /// A session is closed after this ± 10 %, within half a minute, when it is idle.
     pub max_lifetime: Duration,

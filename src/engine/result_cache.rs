@@ -142,7 +142,9 @@ impl CacheState {
     }
 
     fn begin(&mut self, spec: &RunSpec, by: Deadline, group: Option<u64>) -> Arc<Run> {
-        let quick = spec.query.is_some() && self.history.is_quick();
+        // Each value of a `foreach` is a statement.
+        let is_one_statement = spec.query.as_ref().is_some_and(|query| query.foreach.is_none());
+        let quick = is_one_statement && self.history.is_quick();
         let run = Run::new(spec.clone(), by, self.history.cost(), quick, group);
         Arc::clone(self.newest.insert(Arc::new(run)))
     }
@@ -207,7 +209,7 @@ impl ResultCache {
         let good = state.good.as_ref().filter(|good| good.outcome.began.elapsed() <= policy.keep_last)?;
         match &good.outcome.end {
             RunEnd::Good(rendered) => Some(Arc::clone(rendered)),
-            RunEnd::Skipped(_) | RunEnd::Failed(_) => None,
+            RunEnd::Skipped(_) | RunEnd::Failed(_) | RunEnd::Partial(..) => None,
         }
     }
 
@@ -217,7 +219,7 @@ impl ResultCache {
         let mut state = self.0.lock();
         // Nobody joins it any more, and its result must not stay in memory until the next run.
         state.newest.take_if(|newest| std::ptr::eq(Arc::as_ptr(newest), run));
-        if let RunEnd::Failed(error) = &outcome.end
+        if let Some(error) = outcome.end.error()
             && error.reason() == Reason::Timeout
             && !outcome.took.is_zero()
         {
@@ -244,9 +246,9 @@ impl ResultCache {
                 let serves = !policy.interval.max(policy.keep_last).is_zero();
                 state.good = serves.then(|| Good { outcome: outcome.clone(), reusable: true });
             }
-            (RunEnd::Failed(_), Some(good)) => good.reusable = false,
+            (RunEnd::Failed(_) | RunEnd::Partial(..), Some(good)) => good.reusable = false,
             (RunEnd::Skipped(_), _) => state.good = None,
-            (RunEnd::Failed(_), None) => {}
+            (RunEnd::Failed(_) | RunEnd::Partial(..), None) => {}
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::foreach::ForeachRun;
 use super::query_sink::{RenderedResult, SampleContext};
 use crate::clock::Timestamp;
 use crate::config;
@@ -67,6 +68,8 @@ impl SkipCause {
 pub enum RunEnd {
     /// Its blocks.
     Good(Arc<RenderedResult>),
+    /// The blocks of some values of its `foreach`, and why there are none of the others.
+    Partial(Arc<RenderedResult>, Error),
     /// It does not apply to the server as it is now.
     Skipped(SkipCause),
     /// Why there are none.
@@ -84,12 +87,28 @@ impl RunEnd {
         }
     }
 
-    /// Why there are no blocks, where that is a fault.
+    /// Why blocks are missing, where that is a fault.
     pub fn error(&self) -> Option<&Error> {
         match self {
-            RunEnd::Failed(error) => Some(error),
+            RunEnd::Failed(error) | RunEnd::Partial(_, error) => Some(error),
             RunEnd::Good(_) | RunEnd::Skipped(_) => None,
         }
+    }
+
+    /// The blocks that there are.
+    pub fn rendered(&self) -> Option<&Arc<RenderedResult>> {
+        match self {
+            RunEnd::Good(rendered) | RunEnd::Partial(rendered, _) => Some(rendered),
+            RunEnd::Failed(_) | RunEnd::Skipped(_) => None,
+        }
+    }
+}
+
+/// True for a failure that the server itself reported: it is there. A timeout with the server's own code is one.
+pub fn is_server_answer(error: &Error) -> bool {
+    match error.reason() {
+        Reason::Timeout => error.sqlstate().is_some(),
+        reason => !matches!(reason, Reason::Lost | Reason::Connect | Reason::Wedged | Reason::Panic),
     }
 }
 
@@ -251,6 +270,8 @@ pub struct Run {
     pub group: Option<u64>,
     /// Somebody ends it, or has ended it.
     ending: AtomicBool,
+    /// The values of its `foreach` that have ended, while no lane works on the others.
+    values: Mutex<Option<ForeachRun>>,
     state: Mutex<RunState>,
 }
 
@@ -264,6 +285,7 @@ impl Run {
             cost,
             group,
             ending: AtomicBool::new(false),
+            values: Mutex::default(),
             state: Mutex::new(RunState { quick, ..RunState::default() }),
         }
     }
@@ -271,6 +293,21 @@ impl Run {
     /// The query that is executed; `None` for a ping.
     pub fn query(&self) -> Option<&Query> {
         self.spec.query.as_deref()
+    }
+
+    /// Takes what is known of the values of its `foreach`.
+    pub fn take_values(&self) -> Option<ForeachRun> {
+        self.values.lock().take()
+    }
+
+    /// Some of its values have ended; the others go to another session.
+    pub fn keep_values(&self, values: ForeachRun) {
+        *self.values.lock() = Some(values);
+    }
+
+    /// True where the values that have not ended go to another session.
+    pub fn has_values_left(&self) -> bool {
+        self.values.lock().is_some()
     }
 
     /// True while it may share a batch.
@@ -348,7 +385,7 @@ impl Run {
 
     /// True when it has ended with a result.
     pub fn is_good(&self) -> bool {
-        self.state.lock().outcome.as_ref().is_some_and(|outcome| matches!(outcome.end, RunEnd::Good(_)))
+        self.state.lock().outcome.as_ref().is_some_and(|outcome| outcome.end.rendered().is_some())
     }
 
     /// True once the run has ended, or ends now.

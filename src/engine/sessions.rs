@@ -13,6 +13,7 @@ use super::disposal::Disposal;
 use super::pool::{Pool, PoolLimits};
 use super::query_sink::SkippedValues;
 use crate::config;
+use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{Endpoint, ServerFacts, TlsState};
 use crate::error::{Error, Reason};
@@ -129,6 +130,15 @@ impl TargetSessions {
         self.backoff.lock().succeeded();
         if let Some(shortfall) = &mut *self.shortfall.lock() {
             shortfall.until = Instant::now();
+        }
+        self.close_unused();
+    }
+
+    /// `idle_timeout: 0`: closes the sessions that no lane uses. Called by the last lane of a scrape: until then, the
+    /// scrape's other queries use them.
+    pub fn close_unused(&self) {
+        if self.owner().database.idle_timeout.is_zero() {
+            while self.pool.close_idle() {}
         }
     }
 
@@ -309,31 +319,42 @@ impl TargetSessions {
             return;
         }
         let (owner, query) = (&run.spec.owner, run.query());
+        let end = match (end, run.take_values().zip(query)) {
+            // Values of its `foreach` that have ended are good whatever becomes of the others.
+            (RunEnd::Failed(error), Some((values, query))) => {
+                values.fail_rest(&error);
+                values.end(query)
+            }
+            (end, _) => end,
+        };
         let end = match end {
             RunEnd::Failed(error) => RunEnd::Failed(owner.named(query, error)),
+            RunEnd::Partial(rendered, error) => RunEnd::Partial(rendered, owner.named(query, error)),
             RunEnd::Skipped(cause) => RunEnd::Skipped(cause.named(|error| owner.named(query, error))),
             good => good,
         };
         if let Some(query) = query {
-            let telemetry = &self.shared.telemetry;
-            match &end {
-                RunEnd::Good(rendered) => {
-                    let SkippedValues { null, invalid, duplicate, .. } = rendered.skipped;
-                    for (left, count) in [
-                        (SkipReason::Null, null),
-                        (SkipReason::Invalid, invalid),
-                        (SkipReason::Duplicate, duplicate),
-                    ] {
-                        telemetry.skipped(owner.subject(query), left, count);
-                    }
-                }
-                RunEnd::Skipped(_) => {}
-                RunEnd::Failed(error) => telemetry.failed(owner.subject(query), error.reason()),
-            }
+            self.count(query, owner, &end);
         }
         let outcome = run.outcome(end, took, reached);
         run.spec.cache.record(run, CachePolicy::of(query), &outcome);
         run.end(outcome);
+    }
+
+    /// Counts the end of a query's run.
+    fn count(&self, query: &Query, owner: &SampleOwner, end: &RunEnd) {
+        let telemetry = &self.shared.telemetry;
+        if let Some(rendered) = end.rendered() {
+            let SkippedValues { null, invalid, duplicate, .. } = rendered.skipped;
+            for (left, count) in
+                [(SkipReason::Null, null), (SkipReason::Invalid, invalid), (SkipReason::Duplicate, duplicate)]
+            {
+                telemetry.skipped(owner.subject(query), left, count);
+            }
+        }
+        if let Some(error) = end.error() {
+            telemetry.failed(owner.subject(query), error.reason());
+        }
     }
 
     /// Ends what has not ended, and cancels in the server what runs there: the process ends.

@@ -66,6 +66,14 @@ impl Block {
         self.series += 1;
     }
 
+    /// Appends the samples of another block of the family. The caller makes sure that series differ.
+    pub fn append(&mut self, other: &Block) {
+        let start = self.lines.len();
+        self.lines.extend_from_slice(&other.lines);
+        self.stamps.extend(other.stamps.iter().map(|(place, ms)| (start + place, *ms)));
+        self.series += other.series;
+    }
+
     /// At most the bytes that it takes on a page, whatever the format.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -290,6 +298,13 @@ mod tests {
         block.write(&Text, &mut out);
         assert_eq!(text(&out), "x{a=\"1\"} 1 1500\nx{a=\"2\"} 2\nx{a=\"3\"} 3 -1\n");
         assert!(out.len() <= block.size());
+        let mut more = BlockBuilder::new(family("x"));
+        more.add("", &labels(&[("a", "4")]), b"", 4.0);
+        more.stamp(7);
+        let (mut both, mut out) = (block, Vec::new());
+        both.append(&more.finish().unwrap());
+        both.write(&Text, &mut out);
+        assert!(text(&out).ends_with("x{a=\"3\"} 3 -1\nx{a=\"4\"} 4 7\n") && both.series == 4);
     }
 
     #[test]

@@ -11,9 +11,11 @@ use super::source_position::place_of;
 use super::sql_compare::tokens;
 use crate::config::Config;
 use crate::config::database::Database;
+use crate::config::foreach::Foreach;
 use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{Column, ColumnContent, ServerFacts};
+use crate::engine::foreach::labels_of_columns;
 use crate::engine::run::{RunEnd, SkipCause};
 use crate::error::{Error, Reason, Result, SourcePosition};
 use crate::metric::column::{BoundColumn, OF_TEXT, find};
@@ -152,7 +154,15 @@ impl TargetWork {
                     Err(error) => return Err(error),
                 }
             }
-            match session.describe(&query.sql) {
+            let parameters = match parameters(query, session) {
+                Ok(parameters) => parameters,
+                Err(error) if session.is_usable() => {
+                    self.refuse(query, error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            match session.describe(&query.sql, parameters) {
                 Ok(None) => {
                     self.described.untold.push(query.name.to_string());
                     self.remarks.push(Remark::on_sql(query, Severity::Note, unknown_columns(&query.name)));
@@ -166,6 +176,27 @@ impl TargetWork {
             }
         }
         Ok(session.facts().clone())
+    }
+}
+
+/// How many parameters a query binds: the columns of its `foreach`.
+///
+/// # Errors
+/// `foreach.sql` fails, or its columns cannot be labels; the session died.
+fn parameters(query: &Query, session: &mut OpenSession) -> Result<usize> {
+    let in_foreach = |error: Error| {
+        let text = format!("foreach.sql: {}", error.message());
+        let named = error.code_for(Error::new(error.reason(), text));
+        error.hint().into_iter().fold(named, Error::with_hint)
+    };
+    match query.foreach.as_deref() {
+        None => Ok(0),
+        Some(Foreach::Values(values)) => Ok(values.labels.len()),
+        Some(Foreach::Sql { sql, .. }) => match session.describe(sql, 0).map_err(in_foreach)? {
+            Some(columns) => labels_of_columns(query, &columns, |_| false).map(|labels| labels.len()),
+            // Some drivers tell the columns only when the statement runs.
+            None => Ok(usize::MAX),
+        },
     }
 }
 
@@ -186,7 +217,7 @@ impl TargetWork {
         match RunEnd::of_error(Some(query), error) {
             RunEnd::Skipped(cause) => self.skip(query, &cause),
             RunEnd::Failed(error) => self.remarks.push(Remark::on_sql(query, Severity::Error, error)),
-            RunEnd::Good(_) => {}
+            RunEnd::Good(_) | RunEnd::Partial(..) => {}
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::config::database::Database;
 use crate::deadline::Deadline;
 use crate::driver::server_objects::{ObjectsSink, ServerObjects};
 use crate::driver::{
-    Canceller, Column, Health, Job, MAX_CELL_BYTES, Privileges, RelationName, RowSink, ServerFacts, Session,
-    Sql,
+    Canceller, Column, Health, Job, MAX_CELL_BYTES, Parameter, Privileges, RelationName, RowSink,
+    ServerFacts, Session, Sql,
 };
 use crate::engine::backoff::LoginBackoff;
 use crate::engine::conditions::{BooleanSink, needs_objects, unmet_facts, unmet_objects};
@@ -208,12 +208,12 @@ impl OpenSession {
         self.check_error(privileges)
     }
 
-    /// The columns of a statement, which is not run; `None` where the server does not tell them.
+    /// The columns of a statement with so many parameters, which is not run; `None` where the server does not tell them.
     ///
     /// # Errors
     /// The server refuses the statement, or the session died.
-    pub fn describe(&mut self, sql: &Sql) -> Result<Option<Vec<Column>>> {
-        let columns = self.session.describe(sql, self.by);
+    pub fn describe(&mut self, sql: &Sql, parameters: usize) -> Result<Option<Vec<Column>>> {
+        let columns = self.session.describe(sql, parameters, self.by);
         self.check_error(columns)
     }
 
@@ -237,8 +237,24 @@ impl OpenSession {
         max_cell_bytes: usize,
         sink: &mut dyn RowSink,
     ) -> Result<()> {
+        self.run_bound(sql, &[], timeout, max_cell_bytes, sink)
+    }
+
+    /// The same with values for the statement's parameters.
+    ///
+    /// # Errors
+    /// As [`OpenSession::run`].
+    pub fn run_bound(
+        &mut self,
+        sql: &Sql,
+        parameters: &[Parameter],
+        timeout: Option<Duration>,
+        max_cell_bytes: usize,
+        sink: &mut dyn RowSink,
+    ) -> Result<()> {
         let allowance = timeout.unwrap_or(Duration::MAX).min(self.by.left());
-        let health = self.session.run(&mut [Job { sql, allowance, max_cell_bytes, sink }], self.by);
+        let health =
+            self.session.run(&mut [Job { sql, parameters, allowance, max_cell_bytes, sink }], self.by);
         self.check(health)
     }
 

@@ -19,7 +19,7 @@ use super::{ColumnNeed, ColumnUse, MetricType, Recipe, TYPES};
 pub struct Metric {
     /// Name, type, help.
     pub naming: Naming,
-    /// Label names in the order written on a sample: sorted, `le` last.
+    /// The names of its labels, then those of its query's `foreach`.
     pub label_names: Vec<LabelName>,
     /// Where it stands in the file.
     pub place: SourcePosition,

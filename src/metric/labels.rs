@@ -2,6 +2,8 @@
 //!
 //! Labels are sorted by name, so that equal label sets are equal bytes. A type's `le` is last.
 
+use std::borrow::Cow;
+
 use crate::driver::{Column, Row};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::line;
@@ -23,19 +25,24 @@ pub enum LabelSource {
     Own,
 }
 
+/// Why no label of a query may have this name.
+pub fn reserved_label(name: &str) -> Option<&'static str> {
+    match name {
+        "le" | "quantile" => Some("is reserved for histograms and summaries"),
+        _ if name.starts_with("__") => Some("is reserved: `__` starts Prometheus's own labels"),
+        _ => None,
+    }
+}
+
 /// A legal label name that is not reserved; else a fault.
 pub fn label_name(keys: &Keys<'_>, key: &str, name: &str) -> Option<LabelName> {
-    match LabelName::new(name) {
-        Ok(_) if matches!(name, "le" | "quantile") => {
-            keys.fault(key, format!("label `{name}` is reserved for histograms and summaries"));
+    match (LabelName::new(name), reserved_label(name)) {
+        (Ok(_), Some(why)) => {
+            keys.fault(key, format!("label `{name}` {why}"));
             None
         }
-        Ok(_) if name.starts_with("__") => {
-            keys.fault(key, format!("label `{name}` is reserved: `__` starts Prometheus's own labels"));
-            None
-        }
-        Ok(name) => Some(name),
-        Err(rule) => {
+        (Ok(name), None) => Some(name),
+        (Err(rule), _) => {
             let hint = "name it with a map: `labels: {legal_name: column}`";
             match key {
                 "labels" if !keys.is_mapping("labels") => keys.fault_with_hint(key, rule, hint),
@@ -70,12 +77,15 @@ impl Label {
     }
 }
 
+/// The order written: by name, `le` last.
+fn order(name: &LabelName) -> (bool, &LabelName) {
+    (name.as_str() == "le", name)
+}
+
 impl Labels {
     /// Sorts them into the order written.
     pub fn new(mut labels: Vec<(LabelName, LabelSource)>) -> Self {
-        labels.sort_by(|(left, _), (right, _)| {
-            (left.as_str() == "le", left).cmp(&(right.as_str() == "le", right))
-        });
+        labels.sort_by(|(left, _), (right, _)| order(left).cmp(&order(right)));
         Labels(labels.into_iter().map(|(name, source)| Label::new(name, source)).collect())
     }
 
@@ -94,21 +104,35 @@ impl Labels {
         self.0.iter().any(|label| matches!(label.source, LabelSource::Column(_)))
     }
 
-    /// Finds the columns.
+    /// Finds the columns. `more` are labels of the whole result.
     ///
     /// # Errors
     /// `missing_column`.
-    pub fn bind(&self, columns: &[Column]) -> Result<BoundLabels<'_>> {
-        fn part<'l>(label: &'l Label, columns: &[Column]) -> Result<BoundLabel<'l>> {
-            Ok(match &label.source {
+    pub fn bind<'l>(
+        &'l self,
+        columns: &[Column],
+        more: &'l [(LabelName, String)],
+    ) -> Result<BoundLabels<'l>> {
+        let part = |label: &'l Label| {
+            let bound = match &label.source {
                 LabelSource::Column(text) => {
                     BoundLabel::Column { open: &label.bytes, text: text.bind(columns)? }
                 }
-                LabelSource::Fixed(_) => BoundLabel::Fixed(&label.bytes),
+                LabelSource::Fixed(_) => BoundLabel::Fixed(Cow::Borrowed(&label.bytes)),
                 LabelSource::Own => BoundLabel::Gap,
-            })
+            };
+            Ok((&label.name, bound))
+        };
+        let mut bound = self.0.iter().map(part).collect::<Result<Vec<_>>>()?;
+        for (name, text) in more {
+            let mut bytes = Vec::new();
+            line::label(name, text, &mut bytes);
+            bound.push((name, BoundLabel::Fixed(Cow::Owned(bytes))));
         }
-        Ok(BoundLabels(self.0.iter().map(|label| part(label, columns)).collect::<Result<_>>()?))
+        if !more.is_empty() {
+            bound.sort_by(|(left, _), (right, _)| order(left).cmp(&order(right)));
+        }
+        Ok(BoundLabels(bound.into_iter().map(|(_, bound)| bound).collect()))
     }
 }
 
@@ -127,7 +151,7 @@ pub struct BoundLabels<'l>(Vec<BoundLabel<'l>>);
 
 #[derive(Debug)]
 enum BoundLabel<'l> {
-    Fixed(&'l [u8]),
+    Fixed(Cow<'l, [u8]>),
     Column { open: &'l [u8], text: BoundText<'l> },
     Gap,
 }

@@ -57,6 +57,9 @@ pub enum TextOrMapping<'d> {
 /// Columns with their values, in the order written.
 pub type LiteralRow = Vec<(String, Literal)>;
 
+/// Names with their texts, in the order written; `None` for nothing.
+pub type NamedRow = Vec<(String, Option<String>)>;
+
 /// A number that a key may hold.
 pub trait KeyNumber: FromStr {
     /// As the schema has it.
@@ -429,6 +432,31 @@ impl<'d> Keys<'d> {
             .iter()
             .enumerate()
             .map(|(index, item)| self.literal_row(&found, item, &format!("{}[{index}]", found.path()))))
+    }
+
+    /// A list of mappings of names to texts, in the order written; values expanded, `None` for `~`.
+    pub fn named_rows(&mut self, key: &'static str) -> Option<Vec<NamedRow>> {
+        self.ask(key, &ValueKind::Cells);
+        let found = self.look(key)?;
+        let NodeValue::List(items) = found.value() else {
+            return self.wrong(&found, "a list of mappings");
+        };
+        all(items.iter().enumerate().map(|(index, item)| {
+            let path = format!("{}[{index}]", found.path());
+            let NodeValue::Map(entries) = &item.value else {
+                let message = format!("expected a mapping of names to values, found {}", item.value.kind());
+                self.record(Error::config(message).at(found.place_of(item.at, &path)));
+                return None;
+            };
+            all(entries.iter().map(|entry| {
+                let place = found.place_of(entry.node.scalar_at().or(entry.at), &join(&path, &entry.key));
+                let text = match &entry.node.value {
+                    NodeValue::Null => None,
+                    value => Some(self.inner_text(value, &place)?),
+                };
+                Some((entry.key.clone(), text))
+            }))
+        }))
     }
 
     /// The scalars under `key` (one, or a list of them) of which lines are joined. Does not take the key.

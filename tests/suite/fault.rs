@@ -349,7 +349,7 @@ impl Session for FaultSession {
         self.fault.between(Call::Refresh)
     }
 
-    fn describe(&mut self, _: &Sql, _: Deadline) -> Result<Option<Vec<Column>>> {
+    fn describe(&mut self, _: &Sql, _: usize, _: Deadline) -> Result<Option<Vec<Column>>> {
         Ok(Some(vec![column("value")]))
     }
 

@@ -44,6 +44,7 @@ fn run(lease: &mut Lease) -> (bool, Health, Recorder) {
         &mut [Job {
             sql: &sql,
             allowance: Duration::from_secs(1),
+            parameters: &[],
             max_cell_bytes: MAX_CELL_BYTES,
             sink: &mut sink,
         }],

@@ -98,6 +98,6 @@ pub(crate) fn run_into(
     sink: &mut dyn RowSink,
 ) -> Health {
     let sql = Sql::new(sql);
-    let mut jobs = [Job { sql: &sql, allowance, max_cell_bytes: MAX_CELL_BYTES, sink }];
+    let mut jobs = [Job { sql: &sql, allowance, parameters: &[], max_cell_bytes: MAX_CELL_BYTES, sink }];
     session.run(&mut jobs, Deadline::within(Duration::from_secs(60)))
 }

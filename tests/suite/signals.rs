@@ -204,6 +204,52 @@ fn a_second_signal_ends_at_once() {
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
+const GOOD: &str = "databases: {shop: {driver: sqlite, database: shop.db}}\n\
+     queries: [{name: good, sql: SELECT 7 AS value, metrics: [{name: good}]}]\n";
+
+/// Serves `GOOD` with a delay, and sends SIGTERM; returns once the exporter says that it stops later.
+fn serve_delayed(delay: &str) -> Exporter {
+    let exporter = setup(&format!("{GOOD}exporter: {{shutdown_delay: {delay}}}\n")).serve();
+    assert_eq!(exporter.get("/-/ready").status, 200);
+    signal("TERM", &[exporter.pid()]);
+    exporter.wait_for_log(&format!("stopping in {delay}"));
+    exporter
+}
+
+#[test]
+fn a_delayed_stop_is_not_ready_and_serves_on() {
+    let began = Instant::now();
+    let exporter = serve_delayed("3s");
+    assert_eq!(exporter.get("/-/ready").status, 503);
+    assert_eq!(exporter.get("/-/healthy").status, 200);
+    assert_eq!(checked(&exporter.metrics()).value("good", &[]), Some(7.0));
+    // A reload meanwhile changes nothing about the stop.
+    signal("HUP", &[exporter.pid()]);
+    exporter.wait_for_log("configuration reloaded");
+    assert_eq!(exporter.get("/-/ready").status, 503);
+    let address = exporter.address();
+    wait_for("the end of the port", || TcpStream::connect(address).is_err().then_some(()));
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_second_signal_ends_the_delay_and_lets_scrapes_end() {
+    for name in ["TERM", "INT"] {
+        let exporter = serve_delayed("1h");
+        assert_eq!(exporter.get("/-/ready").status, 503);
+        let (code, log) = exporter.stop(name);
+        assert_eq!(code, Some(0), "not the exit of a signal under the drain: {log}");
+    }
+}
+
+#[test]
+fn only_sigterm_is_delayed() {
+    let exporter = setup(&format!("{GOOD}exporter: {{shutdown_delay: 1h}}\n")).serve();
+    let (code, log) = exporter.stop("INT");
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("stopping in"), "{log}");
+}
+
 #[test]
 fn one_scrape_that_is_interrupted_leaves_nothing_running() {
     let running = Running::new("signals_once");

@@ -121,6 +121,7 @@ fn a_deadline_spares_the_neighbours() {
         .map(|(sql, sink)| Job {
             sql,
             allowance: Duration::from_millis(200),
+            parameters: &[],
             max_cell_bytes: MAX_CELL_BYTES,
             sink,
         })
@@ -136,7 +137,13 @@ fn a_job_whose_deadline_has_passed_does_not_start() {
     let shop = Shop::new();
     let sql = Sql::new("SELECT 1");
     let mut sink = Recorder::new();
-    let mut jobs = [Job { sql: &sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink }];
+    let mut jobs = [Job {
+        sql: &sql,
+        allowance: LONG,
+        parameters: &[],
+        max_cell_bytes: MAX_CELL_BYTES,
+        sink: &mut sink,
+    }];
     assert!(matches!(shop.session().run(&mut jobs, Deadline::within(Duration::ZERO)), Health::Clean));
     assert_eq!(sink.error().to_string(), "the query was stopped at the scrape's deadline");
     assert_eq!(sink.columns, None);
@@ -223,8 +230,20 @@ fn a_batch_is_one_read_transaction() {
     let count = Sql::new("SELECT count(*) FROM orders");
     let (mut first, mut second) = (Writer(&shop, Recorder::new()), Recorder::new());
     let mut jobs = [
-        Job { sql: &count, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink: &mut first },
-        Job { sql: &count, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink: &mut second },
+        Job {
+            sql: &count,
+            allowance: LONG,
+            parameters: &[],
+            max_cell_bytes: MAX_CELL_BYTES,
+            sink: &mut first,
+        },
+        Job {
+            sql: &count,
+            allowance: LONG,
+            parameters: &[],
+            max_cell_bytes: MAX_CELL_BYTES,
+            sink: &mut second,
+        },
     ];
     assert!(matches!(session.run(&mut jobs, Deadline::within(LONG)), Health::Clean));
     assert_eq!(

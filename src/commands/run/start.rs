@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 
 use super::reload::{LoadConfig, Reloader};
 use crate::config::Config;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, duration_text};
 use crate::engine::resources::SharedResources;
 use crate::engine::targets::Targets;
 use crate::error::Error;
@@ -24,6 +24,9 @@ use crate::server::endpoints::Endpoints;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Queries under way are cancelled this long before its end, so that their scrapes can still be answered.
 const CANCEL_BEFORE_END: Duration = Duration::from_secs(1);
+
+/// How often a delayed stop looks for another signal.
+const SIGNAL_POLL: Duration = Duration::from_millis(20);
 
 /// The threads of an exporter without requests.
 pub const IDLE_THREADS: usize = 12;
@@ -60,8 +63,8 @@ pub fn make_targets(config: Config) -> Targets {
     Targets::new(config, &Arc::new(shared))
 }
 
-/// Serves until SIGTERM or SIGINT, then stops accepting, lets requests in flight end, and returns. `load` reads the
-/// configuration again.
+/// Serves until SIGTERM, and `shutdown_delay` longer, or SIGINT; then stops accepting, lets requests in flight end, and
+/// returns. `load` reads the configuration again.
 ///
 /// # Errors
 /// An address that cannot be listened on; all errors of the web-config file.
@@ -92,20 +95,38 @@ pub fn serve(targets: Targets, load: Box<LoadConfig>) -> Result<(), Vec<Error>> 
         log::info!("listening on {address}");
     }
     let reload = start_reload_thread(&site)?;
-    for signal in signals.forever() {
-        if signal != SIGHUP {
-            // From here on a second signal ends the process at once.
-            stopping.store(true, Ordering::Relaxed);
-            log::info!("signal {signal}: stopping");
-            break;
-        }
-        let _ = reload.try_send(());
-    }
+    wait_for_stop(&mut signals, &site, &reload);
+    // From here on another signal ends the process at once.
+    stopping.store(true, Ordering::Relaxed);
+    log::info!("stopping");
     let drained = Deadline::within(DRAIN_TIMEOUT);
     let targets = site.targets();
     server.stop_with(drained, drained.earlier_by(CANCEL_BEFORE_END), || targets.interrupt());
     site.targets().stop();
     Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT. SIGTERM counts `shutdown_delay` later, or at the next of these signals.
+fn wait_for_stop(signals: &mut Signals, site: &Endpoints, reload: &SyncSender<()>) {
+    let mut is_stop = |signal: &i32| match *signal {
+        SIGHUP => {
+            let _ = reload.try_send(());
+            false
+        }
+        _ => true,
+    };
+    let Some(signal) = signals.forever().find(&mut is_stop) else { return };
+    let delay = site.targets().exporter.shutdown_delay;
+    if signal != SIGTERM || delay.is_zero() {
+        return log::info!("signal {signal}");
+    }
+    site.announce_stop();
+    log::info!("signal {signal}: stopping in {}, or at the next signal", duration_text(delay));
+    let by = Deadline::within(delay);
+    // The iterator has no wait with a deadline.
+    while !by.passed() && signals.pending().find(&mut is_stop).is_none() {
+        std::thread::sleep(SIGNAL_POLL.min(by.left()));
+    }
 }
 
 /// Starts a thread that reads the configuration again for each message: a file that does not answer (NFS, a pipe) must

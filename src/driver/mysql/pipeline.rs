@@ -14,7 +14,7 @@ use hashlink::LruCache;
 
 use crate::deadline::Deadline;
 use crate::driver::statement::{Dialect, check_read_only};
-use crate::driver::{Job, RowSink, Sql};
+use crate::driver::{Job, RowSink, Sql, too_few_parameters};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::CallError;
@@ -40,8 +40,8 @@ type DoubtfulJobs<'j, 'q> = VecDeque<(&'j mut Job<'q>, JobAnswer)>;
 /// How a statement is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Execution {
-    /// By its number in the server.
-    Prepared(u32),
+    /// By its number in the server, with so many parameters.
+    Prepared { id: u32, parameters: usize },
     /// As text: the server does not prepare its kind.
     Text,
 }
@@ -49,7 +49,7 @@ enum Execution {
 impl Execution {
     fn number(self) -> Option<u32> {
         match self {
-            Execution::Prepared(id) => Some(id),
+            Execution::Prepared { id, .. } => Some(id),
             Execution::Text => None,
         }
     }
@@ -183,6 +183,10 @@ impl Pipeline {
         if let Err(state) = self.prepare_jobs(jobs, by) {
             return state;
         }
+        self.end_unbound(jobs);
+        if jobs.is_empty() {
+            return ConnectionHealth::InStep;
+        }
         // No limit includes the round trip: neither the server's, nor how long we wait for an answer.
         let round_trip = self.client.round_trip();
         let (sent, asks_count) = self.queue_jobs(jobs, round_trip, by);
@@ -229,12 +233,12 @@ impl Pipeline {
         let limits = self.info.limits(allowed, self.server.config.read_only);
         self.client.queue_query(&limits.sql);
         let format = match self.statements.get(job.sql.name()).copied() {
-            Some(Execution::Prepared(id)) => {
-                self.client.queue_execute(id);
+            Some(Execution::Prepared { id, parameters }) if parameters <= job.parameters.len() => {
+                self.client.queue_execute(id, &job.parameters[..parameters]);
                 RowFormat::Binary
             }
-            // What the server refused to prepare it refuses again, or runs.
-            Some(Execution::Text) | None => {
+            // What the server refused to prepare it refuses again, or runs. As text, it says what is wrong with a parameter.
+            Some(_) | None => {
                 self.client.queue_query(job.sql.text());
                 RowFormat::Text
             }
@@ -404,6 +408,20 @@ impl Pipeline {
         Err(ConnectionHealth::OutOfStep)
     }
 
+    /// Ends the jobs that bind fewer parameters than their statements have. Of one that binds none, the server says it.
+    fn end_unbound(&self, jobs: &mut Jobs<'_, '_>) {
+        jobs.retain_mut(|job| match self.statements.peek(job.sql.name()) {
+            Some(Execution::Prepared { parameters, .. })
+                if !job.parameters.is_empty() && *parameters > job.parameters.len() =>
+            {
+                let error = too_few_parameters(*parameters, job.parameters.len());
+                job.sink.end(Err(error), Duration::ZERO);
+                false
+            }
+            _ => true,
+        });
+    }
+
     /// Prepares the statements that the session does not know. An error says at which one the connection broke.
     pub(super) fn prepare_new(&mut self, statements: &[&Sql], by: Deadline) -> Result<(), (usize, Error)> {
         let mut new: Vec<(usize, &Sql)> = Vec::new();
@@ -423,12 +441,7 @@ impl Pipeline {
             answers.map_err(|(asked, error)| (new.get(asked).map_or(0, |(index, _)| *index), error))?;
         for (sql, answer) in asked.into_iter().zip(answers) {
             let execution = match answer {
-                Ok(prepared) if prepared.params == 0 => Execution::Prepared(prepared.id),
-                // As text, the server says what is wrong with a parameter.
-                Ok(prepared) => {
-                    self.client.queue_close(prepared.id);
-                    Execution::Text
-                }
+                Ok(prepared) => Execution::Prepared { id: prepared.id, parameters: prepared.params },
                 Err(error) if error.is_not_preparable() => Execution::Text,
                 // Refused, or no memory for it, or a lock: the next run tries again.
                 Err(_) => continue,
@@ -473,19 +486,20 @@ mod tests {
 
     #[test]
     fn the_statement_that_was_not_used_for_longest_makes_room() {
+        let prepared = |id| Execution::Prepared { id, parameters: 0 };
         let mut cache = PreparedStatements::new(MAX_STATEMENTS);
         let texts: Vec<Sql> = (0..=MAX_STATEMENTS).map(|at| Sql::new(&format!("SELECT {at}"))).collect();
         for (id, sql) in (0..).zip(texts.iter().take(MAX_STATEMENTS)) {
-            assert_eq!(remember(&mut cache, sql, Execution::Prepared(id)), None);
+            assert_eq!(remember(&mut cache, sql, prepared(id)), None);
         }
-        assert_eq!(cache.get(texts[0].name()), Some(&Execution::Prepared(0)));
+        assert_eq!(cache.get(texts[0].name()), Some(&prepared(0)));
         assert_eq!(remember(&mut cache, &texts[MAX_STATEMENTS], Execution::Text), Some(1));
         assert!(
             cache.contains_key(texts[0].name())
                 && !cache.contains_key(texts[1].name())
                 && cache.contains_key(texts[MAX_STATEMENTS].name())
         );
-        assert_eq!(remember(&mut cache, &texts[0], Execution::Prepared(9)), Some(0), "prepared again");
+        assert_eq!(remember(&mut cache, &texts[0], prepared(9)), Some(0), "prepared again");
         assert_eq!(cache.remove(texts[0].name()).and_then(Execution::number), Some(9));
         assert_eq!(cache.remove(texts[MAX_STATEMENTS].name()).and_then(Execution::number), None);
         cache.clear();

@@ -12,9 +12,11 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use mysql_common::constants::Command;
+use mysql_common::constants::{ColumnType, Command};
+use mysql_common::io::BufMutExt;
 
 use crate::deadline::Deadline;
+use crate::driver::Parameter;
 use crate::error::Error;
 
 use super::errors::CallError;
@@ -287,11 +289,26 @@ impl ProtocolClient {
         self.queue(Command::COM_STMT_PREPARE, sql.as_bytes());
     }
 
-    /// Queues a run of a prepared statement without parameters.
-    pub(super) fn queue_execute(&mut self, id: u32) {
+    /// Queues a run of a prepared statement, with a value for each of its parameters.
+    /// <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_stmt_execute.html>
+    pub(super) fn queue_execute(&mut self, id: u32, parameters: &[Parameter]) {
+        const TEXT: [u8; 2] = [ColumnType::MYSQL_TYPE_VAR_STRING as u8, 0];
+        const TYPES_FOLLOW: u8 = 1;
         let [a, b, c, d] = id.to_le_bytes();
         // No cursor, and once: the only number of runs that there is.
-        self.queue(Command::COM_STMT_EXECUTE, &[a, b, c, d, 0, 1, 0, 0, 0]);
+        let mut body = vec![a, b, c, d, 0, 1, 0, 0, 0];
+        if !parameters.is_empty() {
+            body.extend(parameters.chunks(8).map(|eight| {
+                let bits = eight.iter().rev();
+                bits.fold(0_u8, |bits, value| bits << 1 | u8::from(value.is_none()))
+            }));
+            body.push(TYPES_FOLLOW);
+            body.extend(parameters.iter().flat_map(|_| TEXT));
+            for value in parameters.iter().flatten() {
+                body.put_lenenc_str(value.as_bytes());
+            }
+        }
+        self.queue(Command::COM_STMT_EXECUTE, &body);
     }
 
     /// Queues the end of a prepared statement, which the server does not answer.

@@ -8,7 +8,9 @@ use mysql_common::constants::Command;
 
 use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
-use crate::driver::{Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql};
+use crate::driver::{
+    Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql, too_few_parameters,
+};
 use crate::error::{Error, Reason, Result};
 
 use super::errors::CallError;
@@ -138,7 +140,7 @@ impl Session for MySqlSession {
         self.between_batches("the question for its role", |client, info| info.refresh_role(client, by))
     }
 
-    fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
+    fn describe(&mut self, sql: &Sql, parameters: usize, by: Deadline) -> Result<Option<Vec<Column>>> {
         self.pipeline.check(sql.text())?;
         let mut answers = self
             .pipeline
@@ -151,9 +153,8 @@ impl Session for MySqlSession {
         match answers.pop() {
             Some(Ok((prepared, columns))) => {
                 self.pipeline.client.queue_close(prepared.id);
-                if prepared.params > 0 {
-                    let message = "the statement has a parameter `?`, and nothing fills it";
-                    return Err(Error::new(Reason::Sql, message));
+                if prepared.params > parameters {
+                    return Err(too_few_parameters(prepared.params, parameters));
                 }
                 // CALL and some SHOW tell their columns only when they run.
                 let columns = ResultColumns::new(columns, RowFormat::Binary, &self.pipeline.info.zone);

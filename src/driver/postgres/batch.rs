@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
-use crate::driver::{Health, Job, Sql};
+use crate::driver::{Health, Job, Sql, too_few_parameters};
 use crate::error::{Error, Reason};
 
 use super::connection::ExchangeError;
@@ -83,7 +83,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
         }
         let mut pending = Vec::with_capacity(jobs.len());
         for job in jobs {
-            match session.check(job.sql) {
+            match session.check(job.sql).and_then(|()| session.check_parameters(job.parameters)) {
                 Ok(()) => pending.push(PendingJob { job, tries: 0 }),
                 Err(error) => job.sink.end(Err(error), Duration::ZERO),
             }
@@ -100,6 +100,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             self.session.check_sharing().map_err(Health::Lost)?;
             self.end_late();
             self.prepare()?;
+            self.end_unbound();
             if self.jobs.is_empty() {
                 return Ok(());
             }
@@ -123,6 +124,19 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 pending.job.sink.end(Err(timed_out(Instant::now())), Duration::ZERO);
             }
             has_time
+        });
+    }
+
+    /// Ends the jobs that bind fewer parameters than their statements have. Of one that binds none, the server says it.
+    fn end_unbound(&mut self) {
+        let statements = &self.session.statements;
+        self.jobs.retain_mut(|PendingJob { job, .. }| {
+            let needed = statements.get(job.sql).map_or(0, |known| known.shape.parameters);
+            let is_bound = job.parameters.is_empty() || needed <= job.parameters.len();
+            if !is_bound {
+                job.sink.end(Err(too_few_parameters(needed, job.parameters.len())), Duration::ZERO);
+            }
+            is_bound
         });
     }
 
@@ -257,7 +271,7 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
             }
             let limits = self.session.limits(job.allowance, self.by);
             let out = &mut self.session.connection.out;
-            all_sent.push(self.session.requests.query(job.sql, known, limits, out)?);
+            all_sent.push(self.session.requests.query(job.sql, job.parameters, known, limits, out)?);
             if self.session.statements.keeps_changed_settings(job.sql) {
                 break;
             }
@@ -421,7 +435,8 @@ impl<'s, 'j, 'q> Batch<'s, 'j, 'q> {
                 std::mem::replace(&mut group, GroupWriter::new(requests)).end(out)?;
                 groups.push(std::mem::take(&mut sent));
             }
-            let limits = group.query(job.sql, &known.shape, job.allowance.min(longest), out)?;
+            let allowance = job.allowance.min(longest);
+            let limits = group.query(job.sql, job.parameters, &known.shape, allowance, out)?;
             sent.push((Arc::clone(&known.shape), limits));
         }
         if !sent.is_empty() {

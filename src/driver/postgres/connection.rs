@@ -435,12 +435,16 @@ impl PgConnection {
     /// The description of a statement's result; types that only this server has are without a name yet.
     pub(super) fn read_shape(&mut self, by: Deadline) -> Result<ResultShape, ExchangeError> {
         let mut shape = ResultShape::default();
+        let mut parameters = 0;
         self.collect(by, |tag, body| {
-            if tag == tags::ROW_DESCRIPTION_TAG {
-                shape = ResultShape::read(body)?;
+            match tag {
+                tags::ROW_DESCRIPTION_TAG => shape = ResultShape::read(body)?,
+                tags::PARAMETER_DESCRIPTION_TAG => parameters = usize::from(MessageFields(body).short()?),
+                _ => {}
             }
             Some(())
         })?;
+        shape.parameters = parameters;
         Ok(shape)
     }
 

@@ -108,6 +108,9 @@ fn passfile(keys: &Keys<'_>, login: &ConnectionConfig) -> Option<Passfile> {
     }
 }
 
+const SIMPLE_HAS_NO_PARAMETERS: &str = "statements have no parameters with params: {protocol: simple}";
+const CONSOLE_HAS_NO_PARAMETERS: &str = "PgBouncer's console has no parameters";
+
 /// A PostgreSQL server, or a pooler in front of one.
 ///
 /// # Errors
@@ -157,6 +160,14 @@ impl Endpoint for PgEndpoint {
             (false, true) => AllowedStatements::Reading(Dialect::Postgres),
             (false, false) => AllowedStatements::Any(Dialect::Postgres),
         })
+    }
+
+    fn refuses_parameters(&self) -> Option<&'static str> {
+        match (self.console, self.options.simple) {
+            (true, _) => Some(CONSOLE_HAS_NO_PARAMETERS),
+            (false, true) => Some(SIMPLE_HAS_NO_PARAMETERS),
+            (false, false) => None,
+        }
     }
 
     fn connection_config(&self) -> Option<&ConnectionConfig> {

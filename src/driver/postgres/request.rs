@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
 
-use crate::driver::Sql;
+use crate::driver::{Parameter, Sql};
 
 use super::guard_statement::{self, GUARD, GUARD_ROWS, GuardOptions, QueryLimits, SessionLimits};
 use super::result_shape::ResultShape;
@@ -143,15 +143,19 @@ impl RequestWriter {
         Ok(())
     }
 
-    /// Puts into `out` what runs `sql` once within `limits`. `known` is what is known of it in the extended protocol.
+    /// Puts into `out` what runs `sql` once within `limits`, its parameters bound to the first of `parameters`. `known` is
+    /// what is known of it in the extended protocol.
     pub(super) fn query(
         &self,
         sql: &Sql,
+        parameters: &[Parameter],
         known: Option<&KnownStatement>,
         limits: QueryLimits,
         out: &mut BytesMut,
     ) -> io::Result<SentQuery> {
         let formats = known.map(|known| known.shape.formats.as_slice()).unwrap_or_default();
+        let count = known.map_or(0, |known| known.shape.parameters);
+        let values = parameters.get(..count).unwrap_or_default();
         let rolls_back = !self.in_snapshot && known.is_some_and(|known| known.undone);
         let mut sent = SentQuery { shape: None, results_before: 0, undone: false, limits };
         if rolls_back {
@@ -161,7 +165,7 @@ impl RequestWriter {
         match self.protocol {
             QueryProtocol::Named => {
                 sent.results_before += self.begin(sql, limits, out)?;
-                execute(sql.name(), None, formats, out)?;
+                execute_values(sql.name(), values, formats, out)?;
                 execute(GUARD, Some(limits), &[], out)?;
                 frontend::sync(out);
                 sent.shape = known.map(|known| Arc::clone(&known.shape));
@@ -175,7 +179,7 @@ impl RequestWriter {
             QueryProtocol::Unnamed => {
                 sent.results_before += self.begin(sql, limits, out)?;
                 frontend::parse("", sql.text(), [], out)?;
-                bind("", "", None, formats, out)?;
+                bind_values("", values, formats, out)?;
                 // The result's shape may have changed: there is no plan that the server would have to keep to.
                 frontend::describe(b'P', "", out)?;
                 frontend::execute("", 0, out)?;
@@ -234,6 +238,7 @@ impl<'w> GroupWriter<'w> {
     pub(super) fn query(
         &mut self,
         sql: &Sql,
+        parameters: &[Parameter],
         shape: &ResultShape,
         span: Duration,
         out: &mut BytesMut,
@@ -255,7 +260,8 @@ impl<'w> GroupWriter<'w> {
             }
         }
         self.limits = Some(limits);
-        execute(sql.name(), None, &shape.formats, out)?;
+        let values = parameters.get(..shape.parameters).unwrap_or_default();
+        execute_values(sql.name(), values, &shape.formats, out)?;
         Ok(limits)
     }
 
@@ -312,6 +318,23 @@ fn bind(
         .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
+/// Binds a prepared statement to `values`, and executes it.
+fn execute_values(name: &str, values: &[Parameter], formats: &[i16], out: &mut BytesMut) -> io::Result<()> {
+    bind_values(name, values, formats, out)?;
+    frontend::execute("", 0, out)
+}
+
+/// Opens the portal without a name of a prepared statement whose parameters are `values`.
+fn bind_values(name: &str, values: &[Parameter], formats: &[i16], out: &mut BytesMut) -> io::Result<()> {
+    let write = |value: &Parameter, out: &mut BytesMut| {
+        out.extend_from_slice(value.as_deref().unwrap_or_default().as_bytes());
+        Ok(if value.is_none() { IsNull::Yes } else { IsNull::No })
+    };
+    // Too long a message is all that can fail here.
+    frontend::bind("", name, [], values, write, formats.iter().copied(), out)
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,7 +352,7 @@ mod tests {
             let writer = writer(true);
             let (mut group, mut out) = (GroupWriter::new(&writer), BytesMut::new());
             assert!(group.takes(first) && group.takes(other));
-            group.query(first, &ResultShape::default(), Duration::from_secs(1), &mut out).unwrap();
+            group.query(first, &[], &ResultShape::default(), Duration::from_secs(1), &mut out).unwrap();
             assert!(group.takes(first) && !group.takes(other));
             let sets_path = String::from_utf8_lossy(&out).contains("search_path");
             assert_eq!(sets_path, first.is_catalog_only());
@@ -345,7 +368,7 @@ mod tests {
             let mut group = GroupWriter::new(&writer);
             [long, long, short, long, long].map(|left| {
                 let mut out = BytesMut::new();
-                group.query(&Sql::new("SELECT 1"), &ResultShape::default(), left, &mut out).unwrap();
+                group.query(&Sql::new("SELECT 1"), &[], &ResultShape::default(), left, &mut out).unwrap();
                 let text = String::from_utf8_lossy(&out).into_owned();
                 (text.contains("sqlexp_guard\0"), text.contains(GUARD_ROWS))
             })

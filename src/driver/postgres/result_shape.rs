@@ -25,6 +25,8 @@ pub(super) struct ResultShape {
     pub(super) formats: Vec<i16>,
     /// How the server writes what comes as text.
     pub(super) styles: TextStyles,
+    /// How many parameters the statement has.
+    pub(super) parameters: usize,
     /// The type OIDs of columns that only this server has, by column.
     unknown: Vec<(usize, u32)>,
 }

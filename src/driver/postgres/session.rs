@@ -15,7 +15,10 @@ use postgres_protocol::message::{backend as tags, frontend};
 
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
-use crate::driver::{Canceller, Column, Health, Job, Privileges, RelationName, ServerFacts, Session, Sql};
+use crate::driver::{
+    Canceller, Column, Health, Job, Parameter, Privileges, RelationName, ServerFacts, Session, Sql,
+    too_few_parameters,
+};
 use crate::error::{Error, Reason, Result};
 
 use super::batch::Batch;
@@ -34,6 +37,7 @@ use super::response::role_has_changed;
 use super::result_shape::{ResultShape, ValueSpans};
 use super::session_sql::{self, SessionSql};
 use super::statement_cache::{PgServerInfo, StatementCache};
+use super::{CONSOLE_HAS_NO_PARAMETERS, SIMPLE_HAS_NO_PARAMETERS};
 
 /// How many bytes leave at once. With more, the server may answer before it has read them, and both sides would wait; these
 /// fit the buffers on the way.
@@ -358,6 +362,20 @@ impl PgSession {
         Ok(())
     }
 
+    /// Refuses parameters where the protocol has none.
+    pub(super) fn check_parameters(&self, parameters: &[Parameter]) -> Result<()> {
+        let protocol = self.requests.protocol;
+        match protocol {
+            QueryProtocol::Simple if !parameters.is_empty() => {
+                Err(Error::new(Reason::Sql, SIMPLE_HAS_NO_PARAMETERS))
+            }
+            QueryProtocol::Console if !parameters.is_empty() => {
+                Err(Error::new(Reason::Sql, CONSOLE_HAS_NO_PARAMETERS))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What a backslash may mean here; where the session does not know, the statement must be good either way.
     fn dialects(&self, sql: &Sql) -> &'static [Dialect] {
         match self.conforming_strings {
@@ -584,13 +602,16 @@ impl Session for PgSession {
         self.between_batches("the question for its role", |session| session.ask_role(by), by)
     }
 
-    fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
+    fn describe(&mut self, sql: &Sql, parameters: usize, by: Deadline) -> Result<Option<Vec<Column>>> {
         if self.requests.protocol == QueryProtocol::Console {
             return Ok(None);
         }
         self.prepare_itself(by)?;
         self.check(sql)?;
         match self.describe_unnamed(sql, by) {
+            Ok(shape) if shape.parameters > parameters => {
+                Err(too_few_parameters(shape.parameters, parameters))
+            }
             Ok(shape) => Ok(Some(shape.columns)),
             Err(ExchangeError::Refused(error)) => Err(error.of_statement(sql.text())),
             Err(error) => Err(error.while_doing("describing the statement")),

@@ -11,8 +11,8 @@ use crate::deadline::Deadline;
 use crate::driver::sql_position::with_position;
 use crate::driver::statement::{Dialect, begins_with, check_read_only};
 use crate::driver::{
-    Canceller, Column, ColumnContent, Flow, Health, Job, Privileges, RelationName, Row, RowSink, ServerFacts,
-    Session, Sql, bounded_text, value_too_long,
+    Canceller, Column, ColumnContent, Flow, Health, Job, Parameter, Privileges, RelationName, Row,
+    ServerFacts, Session, Sql, bounded_text, too_few_parameters, value_too_long,
 };
 use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
@@ -121,7 +121,7 @@ impl SqliteSession {
             let installed = self.stop_signal.install_busy_handler(&mut self.connection);
             installed.map_err(|cause| self.error(&cause))?;
         }
-        let result = self.stream(job.sql, job.max_cell_bytes, job.sink);
+        let result = self.stream(job);
         if !self.read_only {
             let is_as_before = self.connection.is_autocommit() && leaves_session_unchanged(job.sql.text());
             self.is_changed |= !is_as_before;
@@ -135,14 +135,16 @@ impl SqliteSession {
         })
     }
 
-    fn stream(&self, sql: &Sql, max_cell_bytes: usize, sink: &mut dyn RowSink) -> Result<()> {
+    fn stream(&self, job: &mut Job<'_>) -> Result<()> {
+        let Job { sql, parameters, max_cell_bytes, ref mut sink, .. } = *job;
         let failed = |cause| with_position(self.error(&cause), sql.text());
         let mut statement = self.connection.prepare_cached(sql.text()).map_err(failed)?;
         if self.read_only && !statement.readonly() {
             return Err(Error::new(Reason::ReadOnly, "the statement would write")
                 .with_hint("set read_only: false on the target if it is meant to"));
         }
-        let mut rows = statement.query([]).map_err(failed)?;
+        let parameters = bound_parameters(&statement, parameters)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(parameters)).map_err(failed)?;
         // Columns after the first step, which is when SQLite notices that the schema has changed.
         let Some(mut row) = rows.next().map_err(failed)? else {
             drop(rows);
@@ -219,13 +221,17 @@ impl Session for SqliteSession {
         Health::Clean
     }
 
-    fn describe(&mut self, sql: &Sql, by: Deadline) -> Result<Option<Vec<Column>>> {
+    fn describe(&mut self, sql: &Sql, parameters: usize, by: Deadline) -> Result<Option<Vec<Column>>> {
         self.check_unchanged()?;
         self.check(sql)?;
         self.stop_signal.forget_cancel();
         self.stop_signal.set_deadline(by);
         let failed = |cause| with_position(self.error(&cause), sql.text());
         let statement = self.connection.prepare(sql.text()).map_err(failed)?;
+        let needed = statement.parameter_count();
+        if needed > parameters {
+            return Err(too_few_parameters(needed, parameters));
+        }
         Ok(Some(columns(&statement, |_| "any")))
     }
 
@@ -307,6 +313,12 @@ impl Row for RowInPlace<'_> {
             ValueRef::Blob(bytes) => Cell::Bytes(bytes),
         })
     }
+}
+
+/// As many parameters as the statement has.
+fn bound_parameters<'p>(statement: &Statement<'_>, given: &'p [Parameter]) -> Result<&'p [Parameter]> {
+    let needed = statement.parameter_count();
+    given.get(..needed).ok_or_else(|| too_few_parameters(needed, given.len()))
 }
 
 /// The result's columns. The type is the declared one, or for an expression what `class` says.

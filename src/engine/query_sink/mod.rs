@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::query::Query;
-use crate::driver::{Column, Flow, MAX_CELL_BYTES, Row, RowSink};
+use crate::driver::{Column, Flow, MAX_CELL_BYTES, Parameter, Row, RowSink};
 use crate::error::{Error, Reason, Result};
 use crate::exposition::block::{Block, BlockBuilder};
 use crate::exposition::line::LabelBytes;
@@ -69,6 +69,31 @@ impl SampleContext {
         SampleContext { labels, limit, max_cell_bytes: MAX_CELL_BYTES }
     }
 
+    /// True when the target's own labels have this name.
+    pub fn has_label(&self, name: &LabelName) -> bool {
+        // In a value, a quote is escaped.
+        let open = format!(",{name}=\"");
+        self.labels.as_bytes().windows(open.len()).any(|bytes| bytes == open.as_bytes())
+    }
+
+    /// The labels of one value of a query's `foreach`.
+    ///
+    /// # Errors
+    /// `limit` for a text that is too long.
+    pub fn labels_of(&self, names: &[LabelName], value: &[Parameter]) -> Result<Vec<(LabelName, String)>> {
+        let label = |(name, text): (&LabelName, &Parameter)| {
+            let text = text.as_deref().unwrap_or_default();
+            let LabelLimit { bytes, truncate } = self.limit;
+            if text.len() > bytes && !truncate {
+                let message = format!("label `{name}` has {} bytes, max_label_length is {bytes}", text.len());
+                return Err(Error::new(Reason::Limit, message)
+                    .with_hint("shorten it, raise the limit or set `labels_too_long: truncate`"));
+            }
+            Ok((name.clone(), column::cut(text, bytes).to_owned()))
+        };
+        names.iter().zip(value).map(label).collect()
+    }
+
     /// The same with another limit of a value.
     pub fn with_max_cell_bytes(self, max_cell_bytes: usize) -> SampleContext {
         SampleContext { max_cell_bytes, ..self }
@@ -88,13 +113,33 @@ pub fn sink_like<'q>(
     size_hint: SizeHint,
     on_end: OnEnd<'q>,
 ) -> Box<dyn RowSink + 'q> {
-    Box::new(QuerySink { query, context, size_hint, on_end: Some(on_end), state: SinkState::Unbound })
+    Box::new(QuerySink {
+        query,
+        context,
+        labels: &[],
+        size_hint,
+        on_end: Some(on_end),
+        state: SinkState::Unbound,
+    })
+}
+
+/// The same for one value of the query's `foreach`: all samples have its labels.
+pub fn sink_of_value<'q>(
+    query: &'q Query,
+    context: &'q SampleContext,
+    labels: &'q [(LabelName, String)],
+    on_end: OnEnd<'q>,
+) -> Box<dyn RowSink + 'q> {
+    let size_hint = SizeHint::default();
+    Box::new(QuerySink { query, context, labels, size_hint, on_end: Some(on_end), state: SinkState::Unbound })
 }
 
 /// A run of one query, from its columns to its end.
 struct QuerySink<'q> {
     query: &'q Query,
     context: &'q SampleContext,
+    /// Of all its samples.
+    labels: &'q [(LabelName, String)],
     size_hint: SizeHint,
     on_end: Option<OnEnd<'q>>,
     state: SinkState<'q>,
@@ -117,7 +162,7 @@ impl QuerySink<'_> {
 
 impl RowSink for QuerySink<'_> {
     fn columns(&mut self, columns: &[Column]) -> Result<()> {
-        match BoundQuery::new(self.query, self.context, &self.size_hint, columns) {
+        match BoundQuery::new(self.query, self.context, self.labels, &self.size_hint, columns) {
             Ok(bound) => {
                 self.state = SinkState::BoundQuery(Box::new(bound));
                 Ok(())
@@ -158,6 +203,8 @@ const LABEL_BYTES: usize = 128;
 /// The metrics of one query bound to the columns of its result, and what they have written.
 struct BoundQuery<'q> {
     context: &'q SampleContext,
+    /// Of all its samples.
+    labels: &'q [(LabelName, String)],
     /// Each set of labels once, however many metrics bear it.
     sets: Vec<LabelSet<'q>>,
     metrics: Vec<BoundMetric<'q>>,
@@ -220,6 +267,7 @@ impl<'q> BoundQuery<'q> {
     fn new(
         query: &'q Query,
         context: &'q SampleContext,
+        labels: &'q [(LabelName, String)],
         size_hint: &SizeHint,
         columns: &[Column],
     ) -> Result<BoundQuery<'q>> {
@@ -227,7 +275,8 @@ impl<'q> BoundQuery<'q> {
         let count = query.metrics.len();
         let (sets, metrics) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let drafts = FamilyDrafts::new(query.max_families, count, size_hint);
-        let mut bound = BoundQuery { context, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
+        let mut bound =
+            BoundQuery { context, labels, sets, metrics, drafts, tally, rows: 0, scratch: String::new() };
         for metric in query.metrics.iter() {
             bound.add(metric, columns)?;
         }
@@ -240,7 +289,7 @@ impl<'q> BoundQuery<'q> {
             Some(set) => set,
             None => {
                 let bytes = LabelBytes::with_capacity(LABEL_BYTES);
-                let (bound, state) = (labels.bind(columns)?, RowLabels::Unread);
+                let (bound, state) = (labels.bind(columns, self.labels)?, RowLabels::Unread);
                 self.sets.push(LabelSet { labels, bound, state, bytes });
                 self.sets.len() - 1
             }

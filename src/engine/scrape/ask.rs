@@ -65,10 +65,8 @@ pub(super) struct ScrapedQuery {
 impl ScrapedQuery {
     /// What the page shows of the query.
     pub(super) fn rendered(&self) -> Option<&RenderedResult> {
-        match self.outcome.as_ref().map(|outcome| &outcome.end) {
-            Some(RunEnd::Good(rendered)) => Some(rendered),
-            _ => self.kept.as_deref(),
-        }
+        let shown = self.outcome.as_ref().and_then(|outcome| outcome.end.rendered());
+        shown.or(self.kept.as_ref()).map(|rendered| &**rendered)
     }
 
     /// Why it was skipped.

@@ -158,7 +158,7 @@ impl ReportBuilder {
         if let Some(moment) = target.history(scraped.index).succeeded {
             self.row(OwnFamily::QueryLastSuccess, &[], moment.unix_seconds());
         }
-        if let RunEnd::Good(rendered) = &outcome.end {
+        if let Some(rendered) = outcome.end.rendered() {
             self.row(OwnFamily::QueryRows, &[], count(rendered.rows));
             self.row(OwnFamily::QuerySeries, &[], count(rendered.series));
         }

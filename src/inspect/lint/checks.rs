@@ -261,8 +261,8 @@ fn run_contexts(config: &Config) -> HashMap<usize, Vec<RunContext>> {
     let mut contexts: HashMap<usize, Vec<RunContext>> = HashMap::new();
     for (index, target) in config.targets.iter().enumerate().filter(|(_, target)| target.enabled) {
         for query in target.queries.iter().filter(|query| query.enabled) {
-            let context =
-                RunContext { target: index, interval: query.interval, when: format!("{:?}", query.when) };
+            let when = format!("{:?} {:?}", query.when, query.foreach);
+            let context = RunContext { target: index, interval: query.interval, when };
             contexts.entry(query.order).or_default().push(context);
         }
     }
@@ -338,9 +338,12 @@ pub(super) fn hiding_comment(config: &Config, sink: &mut FindingSink<'_>) {
             let message = format!("the comment `{comment}` hides the lines of SQL that follow it");
             sink.query(query, &query.sql_place, lint_message(message, HINT));
         }
-        if let Some(comment) = query.when.as_ref().and_then(|when| comment(&when.folded)) {
+        let when = query.when.as_ref().map(|when| ("when.sql", when.folded.as_slice()));
+        let foreach = query.foreach.as_ref().map(|foreach| ("foreach.sql", foreach.folded()));
+        for (key, folded) in when.into_iter().chain(foreach) {
+            let Some(comment) = comment(folded) else { continue };
             let message = format!(
-                "the comment `{comment}` in `when.sql` of query {} hides the lines that follow it",
+                "the comment `{comment}` in `{key}` of query {} hides the lines that follow it",
                 query.name
             );
             sink.query(query, &query.place, lint_message(message, HINT));

@@ -8,9 +8,12 @@ use super::proposal::propose;
 use super::recording_sink::{RecordedRows, RecordingSink, replay};
 use super::{ResultTable, SkippedValueCounts, TriedStatement, TryReport, TryRequest};
 use crate::config;
+use crate::config::foreach::Foreach;
 use crate::config::query::{Query, WithoutPrivilege};
-use crate::driver::{MAX_CELL_BYTES, RowSink, Sql};
-use crate::engine::query_sink::{RenderedResult, sink};
+use crate::deadline::Deadline;
+use crate::driver::{MAX_CELL_BYTES, Parameter, RowSink, Sql};
+use crate::engine::foreach::{ForeachRun, ValuesSink};
+use crate::engine::query_sink::{RenderedResult, SampleContext, sink, sink_of_value};
 use crate::engine::targets::sample_context;
 use crate::error::{Error, Reason, Result};
 use crate::exposition::page::{Families, pieces};
@@ -26,18 +29,26 @@ const MANY_SERIES: u64 = 1_000;
 /// # Errors
 /// The session is of no more use.
 pub(super) fn run(request: &TryRequest<'_>, session: &mut OpenSession, report: &mut TryReport) -> Result<()> {
-    let mut attempt = Attempt { request, session, report };
+    let context = sample_context(&request.config.exporter, request.target);
+    let mut attempt = Attempt { request, session, report, context: &context };
+    let mut values = None;
     if let Some(query) = request.query() {
         attempt.check_conditions(query)?;
+        values = attempt.values(query).map_err(|error| error.in_query(&query.name))?;
     }
     let endpoint = request.target.endpoint.as_ref();
     let explain = endpoint.filter(|_| request.explain).and_then(|endpoint| endpoint.explain(request.sql()));
     if let Some(sql) = explain {
-        attempt.explain(&sql)?;
+        let first = values.as_ref().and_then(|values| Some(values.parameters(*values.left().first()?)));
+        attempt.explain(&sql, first.unwrap_or_default())?;
     }
-    match &request.statement {
-        TriedStatement::Query(query) => attempt.run_query(query).map_err(|error| error.in_query(&query.name)),
-        TriedStatement::Sql(sql) => attempt.run_sql(sql),
+    match (&request.statement, values) {
+        (TriedStatement::Query(query), Some(values)) => attempt.run_values(query, values),
+        (TriedStatement::Query(query), None) if query.foreach.is_none() => {
+            attempt.run_query(query).map_err(|error| error.in_query(&query.name))
+        }
+        (TriedStatement::Query(_), None) => Ok(()),
+        (TriedStatement::Sql(sql), _) => attempt.run_sql(sql),
     }
 }
 
@@ -45,6 +56,7 @@ struct Attempt<'a> {
     request: &'a TryRequest<'a>,
     session: &'a mut OpenSession,
     report: &'a mut TryReport,
+    context: &'a SampleContext,
 }
 
 impl Attempt<'_> {
@@ -67,12 +79,75 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// The values of a query's `foreach`, if it has one; `None` too where `foreach.sql` failed, which is noted.
+    ///
+    /// # Errors
+    /// The session is of no more use.
+    fn values(&mut self, query: &Query) -> Result<Option<ForeachRun>> {
+        let begin = |values| ForeachRun::new(values, self.context, Deadline::within(self.request.timeout));
+        let sql = match query.foreach.as_deref() {
+            None => return Ok(None),
+            Some(Foreach::Values(values)) => return Ok(Some(begin(Arc::clone(values)))),
+            Some(Foreach::Sql { sql, .. }) => sql,
+        };
+        let mut sink = ValuesSink::new(query, self.context);
+        let ended = self.session.run(sql, query.timeout, self.context.max_cell_bytes, &mut sink);
+        match sink.result() {
+            Some(Ok(values)) => ended.map(|()| Some(begin(Arc::new(values)))),
+            Some(Err(error)) => {
+                self.report.error.get_or_insert(error.in_query(&query.name));
+                ended.map(|()| None)
+            }
+            None => ended.map(|()| None),
+        }
+    }
+
+    /// Runs a query for each of its values, one after the other.
+    fn run_values(&mut self, query: &Query, values: ForeachRun) -> Result<()> {
+        let start = Instant::now();
+        let labels = label_columns(query);
+        let columns: Vec<String> = labels.iter().map(|(_, column)| column.clone()).collect();
+        let mut rows = RecordedRows::default();
+        let is_snapshot = self.request.target.snapshot;
+        let mut ended = if is_snapshot { self.session.snapshot(true) } else { Ok(()) };
+        for index in values.left() {
+            if ended.is_err() {
+                break;
+            }
+            let mut result = None;
+            {
+                let on_end = Box::new(|rendered, took| result = Some((rendered, took)));
+                let production = sink_of_value(query, self.context, values.labels(index), on_end);
+                let mut sink = RecordingSink::new(Some(production), self.request.rows, &columns, &mut rows);
+                let (parameters, most) = (values.parameters(index), self.context.max_cell_bytes);
+                ended = self.session.run_bound(&query.sql, parameters, query.timeout, most, &mut sink);
+            }
+            if let Some((rendered, took)) = result {
+                values.end_value(query, index, rendered, took);
+            }
+        }
+        if is_snapshot && ended.is_ok() {
+            ended = self.session.snapshot(false);
+        }
+        if let Err(error) = &ended {
+            values.fail_rest(error);
+        }
+        let end = values.end(query);
+        if let Some(error) = end.error() {
+            self.report.error.get_or_insert(error.clone().in_query(&query.name));
+        }
+        self.note_result(query, &rows, &labels, end.rendered().map(|rendered| &**rendered));
+        rows.note_times(start, &mut self.report.times);
+        self.note_rows(rows);
+        Ok(())
+    }
+
     /// Notes the database's query plan. An error here comes again from the statement, with the right place.
-    fn explain(&mut self, sql: &Sql) -> Result<()> {
+    fn explain(&mut self, sql: &Sql, parameters: &[Parameter]) -> Result<()> {
         let mut rows = RecordedRows::default();
         let ended = {
             let mut sink = RecordingSink::new(None, usize::MAX, &[], &mut rows);
-            self.session.run(sql, None, MAX_CELL_BYTES, &mut sink)
+            self.session.run_bound(sql, parameters, None, MAX_CELL_BYTES, &mut sink)
         };
         let failed = rows.verdict.take().and_then(Result::err);
         if failed.is_none() && ended.is_ok() {
@@ -159,33 +234,37 @@ impl Attempt<'_> {
         query: &Query,
         feed: impl FnOnce(&mut Self, &mut dyn RowSink) -> T,
     ) -> (RecordedRows, Result<()>, T) {
-        let TryRequest { config, target, .. } = self.request;
-        let context = sample_context(&config.exporter, target);
         let labels = label_columns(query);
         let columns: Vec<String> = labels.iter().map(|(_, column)| column.clone()).collect();
         let (mut rows, mut rendered) = (RecordedRows::default(), None);
         let fed = {
-            let production = sink(query, &context, Box::new(|result, _| rendered = Some(result)));
+            let production = sink(query, self.context, Box::new(|result, _| rendered = Some(result)));
             let mut recording = RecordingSink::new(Some(production), self.request.rows, &columns, &mut rows);
             feed(self, &mut recording)
         };
+        let result = rendered.transpose();
+        self.note_result(query, &rows, &labels, result.as_ref().ok().and_then(Option::as_ref));
+        (rows, result.map(drop), fed)
+    }
+
+    /// Notes what becomes of the columns, and the samples.
+    fn note_result(
+        &mut self,
+        query: &Query,
+        rows: &RecordedRows,
+        labels: &[(String, String)],
+        rendered: Option<&RenderedResult>,
+    ) {
         if !rows.columns.is_empty() {
-            let epoch = target.endpoint.as_ref().and_then(|endpoint| endpoint.epoch_expression());
+            let endpoint = self.request.target.endpoint.as_ref();
+            let epoch = endpoint.and_then(|endpoint| endpoint.epoch_expression());
             self.report.mapping = mapping(query, &rows.columns, &rows.unzoned, epoch);
         }
-        let result = match rendered {
-            Some(Ok(rendered)) => {
-                let values =
-                    labels.iter().zip(&rows.values).map(|((label, _), values)| (label, values.len()));
-                let most = values.max_by_key(|(_, count)| *count);
-                self.report.warnings.extend(series_warning(rendered.series, query.max_series, most));
-                self.report.note_samples(rendered);
-                Ok(())
-            }
-            Some(Err(error)) => Err(error),
-            None => Ok(()),
-        };
-        (rows, result, fed)
+        let Some(rendered) = rendered else { return };
+        let values = labels.iter().zip(&rows.values).map(|((label, _), values)| (label, values.len()));
+        let most = values.max_by_key(|(_, count)| *count);
+        self.report.warnings.extend(series_warning(rendered.series, query.max_series, most));
+        self.report.note_samples(rendered);
     }
 
     fn note_rows(&mut self, rows: RecordedRows) {
@@ -199,10 +278,10 @@ impl Attempt<'_> {
 }
 
 impl TryReport {
-    fn note_samples(&mut self, rendered: RenderedResult) {
-        let RenderedResult { blocks, series, skipped, .. } = rendered;
+    fn note_samples(&mut self, rendered: &RenderedResult) {
+        let &RenderedResult { ref blocks, series, skipped, .. } = rendered;
         let families: Families =
-            blocks.into_iter().map(|block| (Arc::clone(&block.family), vec![block])).collect();
+            blocks.iter().map(|block| (Arc::clone(&block.family), vec![Arc::clone(block)])).collect();
         let page: Vec<u8> =
             pieces(&families, &Text).iter().flat_map(|piece| piece.as_ref().to_vec()).collect();
         self.exposition = Some(String::from_utf8_lossy(&page).into_owned());

@@ -9,6 +9,7 @@ mod simple;
 mod status_page;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 
@@ -59,7 +60,12 @@ const ROUTES: &[Route] = &[
     get("/config", "the effective configuration without its secrets", BrowserRule::Pages, simple::config),
     get("/-/metrics", "the exporter's own metrics", BrowserRule::Anyone, metrics::own_metrics),
     get("/-/healthy", "200 when the exporter runs", BrowserRule::Anyone, simple::healthy),
-    get("/-/ready", "200 when scrapes are answered", BrowserRule::Anyone, simple::ready),
+    get(
+        "/-/ready",
+        "200 when scrapes are answered, 503 before the exporter stops",
+        BrowserRule::Anyone,
+        simple::ready,
+    ),
     Route {
         path: "/-/reload",
         about: "POST: reads the configuration again",
@@ -85,13 +91,21 @@ pub type Reload = dyn Fn(&Endpoints) -> Result<(), Arc<Vec<Error>>> + Send + Syn
 pub struct Endpoints {
     targets: RwLock<Arc<Targets>>,
     reload: Box<Reload>,
+    /// The process is about to end.
+    is_stopping: AtomicBool,
 }
 
 impl Endpoints {
     /// Endpoints over the targets, and how to reload these.
     #[must_use]
     pub fn new(targets: Targets, reload: Box<Reload>) -> Self {
-        Endpoints { targets: RwLock::new(Arc::new(targets)), reload }
+        let is_stopping = AtomicBool::new(false);
+        Endpoints { targets: RwLock::new(Arc::new(targets)), reload, is_stopping }
+    }
+
+    /// The process is about to end: from now on `/-/ready` answers 503. Everything else is answered as before.
+    pub fn announce_stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
     }
 
     /// The targets now.

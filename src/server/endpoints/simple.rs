@@ -1,5 +1,7 @@
 //! The endpoints without parts of their own. None of them touches a database.
 
+use std::sync::atomic::Ordering;
+
 use super::{Endpoints, admit};
 use crate::config::redacted::redacted_config;
 use crate::server::{Request, Response};
@@ -19,8 +21,11 @@ pub(super) fn healthy(_: &Endpoints, _: &Request) -> Response {
     Response::text(200, "sql-exporter is healthy\n")
 }
 
-/// `/-/ready`: a configuration is loaded and scrapes are answered.
-pub(super) fn ready(_: &Endpoints, _: &Request) -> Response {
+/// `/-/ready`: a configuration is loaded and scrapes are answered. 503 when the process is about to end.
+pub(super) fn ready(endpoints: &Endpoints, _: &Request) -> Response {
+    if endpoints.is_stopping.load(Ordering::Acquire) {
+        return Response::text(503, "sql-exporter stops\n");
+    }
     Response::text(200, "sql-exporter is ready\n")
 }
 

@@ -22,7 +22,7 @@ fn batch(session: &mut dyn Session, texts: &[String]) -> (Vec<Recorder>, Health)
     let mut sinks: Vec<Recorder> = texts.iter().map(|_| recorder()).collect();
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for (sql, sink) in texts.iter().zip(&mut sinks) {
-        jobs.push(Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink });
+        jobs.push(Job { sql, allowance: LONG, parameters: &[], max_cell_bytes: MAX_CELL_BYTES, sink });
     }
     let health = session.run(&mut jobs, Deadline::within(LONG));
     (sinks, health)
@@ -197,6 +197,7 @@ fn a_result_that_the_limit_has_cut_short_is_a_timeout_and_its_neighbours_are_not
                 jobs.push(Job {
                     sql,
                     allowance: Duration::from_millis(200),
+                    parameters: &[],
                     max_cell_bytes: MAX_CELL_BYTES,
                     sink,
                 });
@@ -218,7 +219,13 @@ fn a_result_that_the_limit_has_cut_short_is_a_timeout_and_its_neighbours_are_not
     let mut sinks: Vec<Recorder> = texts.iter().map(|_| Recorder::new()).collect();
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for (sql, sink) in texts.iter().zip(&mut sinks) {
-        jobs.push(Job { sql, allowance: Duration::from_millis(300), max_cell_bytes: MAX_CELL_BYTES, sink });
+        jobs.push(Job {
+            sql,
+            allowance: Duration::from_millis(300),
+            parameters: &[],
+            max_cell_bytes: MAX_CELL_BYTES,
+            sink,
+        });
     }
     clean(&session.run(&mut jobs, Deadline::within(LONG)));
     for (n, sink) in sinks.iter().enumerate() {

@@ -240,6 +240,7 @@ fn rows_that_trickle_end_at_the_deadline() {
         let mut jobs = [sql_exporter::driver::Job {
             sql: &sql,
             allowance: LONG,
+            parameters: &[],
             max_cell_bytes: sql_exporter::driver::MAX_CELL_BYTES,
             sink: &mut sink,
         }];
@@ -488,6 +489,7 @@ fn a_statement_that_goes_on_is_noticed_and_so_is_its_end() {
     let job = sql_exporter::driver::Job {
         sql: &sql,
         allowance: LONG,
+        parameters: &[],
         max_cell_bytes: sql_exporter::driver::MAX_CELL_BYTES,
         sink: &mut sink,
     };

@@ -67,7 +67,7 @@ fn a_deadline_does_not_strike_the_neighbour() {
     let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for (sql, sink) in texts.iter().zip(&mut sinks) {
-        jobs.push(Job { sql, allowance: SOON, max_cell_bytes: MAX_CELL_BYTES, sink });
+        jobs.push(Job { sql, allowance: SOON, parameters: &[], max_cell_bytes: MAX_CELL_BYTES, sink });
     }
     let health = session.run(&mut jobs, Deadline::within(LONG));
     // The server ended it: nothing of it is left.

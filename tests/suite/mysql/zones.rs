@@ -98,8 +98,20 @@ fn ways(session: &mut dyn Session) -> Vec<Pairs> {
     for _ in 0..2 {
         let (mut first, mut second) = (Pairs::default(), Pairs::default());
         let mut jobs = [
-            Job { sql: &sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink: &mut first },
-            Job { sql: &other, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink: &mut second },
+            Job {
+                sql: &sql,
+                allowance: LONG,
+                parameters: &[],
+                max_cell_bytes: MAX_CELL_BYTES,
+                sink: &mut first,
+            },
+            Job {
+                sql: &other,
+                allowance: LONG,
+                parameters: &[],
+                max_cell_bytes: MAX_CELL_BYTES,
+                sink: &mut second,
+            },
         ];
         let health = session.run(&mut jobs, Deadline::within(LONG));
         assert!(matches!(health, Health::Clean), "{health:?}");
@@ -112,7 +124,13 @@ fn ways(session: &mut dyn Session) -> Vec<Pairs> {
 
 fn pairs(session: &mut dyn Session, sql: &str) -> Pairs {
     let (sql, mut pairs) = (Sql::new(sql), Pairs::default());
-    let mut jobs = [Job { sql: &sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink: &mut pairs }];
+    let mut jobs = [Job {
+        sql: &sql,
+        allowance: LONG,
+        parameters: &[],
+        max_cell_bytes: MAX_CELL_BYTES,
+        sink: &mut pairs,
+    }];
     let health = session.run(&mut jobs, Deadline::within(LONG));
     assert!(matches!(health, Health::Clean), "{health:?}");
     assert_eq!(pairs.verdict, Some(Ok(())));

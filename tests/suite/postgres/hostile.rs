@@ -248,7 +248,13 @@ fn bytes_one_by_one_end_at_the_deadline() {
     let sql = Sql::new("SELECT 'mine'");
     let mut sink = Recorder::new();
     let start = Instant::now();
-    let mut jobs = [Job { sql: &sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink }];
+    let mut jobs = [Job {
+        sql: &sql,
+        allowance: LONG,
+        parameters: &[],
+        max_cell_bytes: MAX_CELL_BYTES,
+        sink: &mut sink,
+    }];
     let health = session.run(&mut jobs, Deadline::within(SOON));
     assert_eq!(sink.reason(), Reason::Timeout);
     assert!(matches!(health, Health::Spent), "{health:?}");

@@ -16,7 +16,8 @@ fn a_text_larger_than_every_buffer_arrives_whole() {
     let mut session = session(&Postgres::shared("postgres"));
     let sql = Sql::new("SELECT repeat('0123456789', 1000000)");
     let mut sink = Recorder::new();
-    let mut jobs = [Job { sql: &sql, allowance: LONG, max_cell_bytes: 10_000_000, sink: &mut sink }];
+    let mut jobs =
+        [Job { sql: &sql, allowance: LONG, parameters: &[], max_cell_bytes: 10_000_000, sink: &mut sink }];
     assert_clean(&session.run(&mut jobs, Deadline::within(LONG)));
     assert_eq!(sink.good()[0][0].len(), 10_000_000 + "Text(\"\")".len());
     assert_eq!(value(&mut *session, "SELECT 2"), "Int(2)");
@@ -90,8 +91,15 @@ fn a_batch_runs_in_order_and_each_job_has_its_own_end() {
     let statements = ["SELECT 1", "SELECT nonsense", "SELECT 2", "SELECT 1 / 0", "SELECT 3"].map(Sql::new);
     let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
     let jobs = statements.iter().zip(&mut sinks);
-    let mut jobs: Vec<Job<'_>> =
-        jobs.map(|(sql, sink)| Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink }).collect();
+    let mut jobs: Vec<Job<'_>> = jobs
+        .map(|(sql, sink)| Job {
+            sql,
+            allowance: LONG,
+            parameters: &[],
+            max_cell_bytes: MAX_CELL_BYTES,
+            sink,
+        })
+        .collect();
     assert_clean(&session.run(&mut jobs, Deadline::within(LONG)));
     assert_eq!(sinks[0].good()[0], ["Int(1)"]);
     assert_eq!(sinks[1].reason(), Reason::Sql);
@@ -225,7 +233,13 @@ fn jobs_of_a_snapshot_run_in_one_message_and_an_error_is_one_jobs_own() {
         let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
         let jobs = statements.iter().zip(&mut sinks);
         let mut jobs: Vec<Job<'_>> = jobs
-            .map(|(sql, sink)| Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink })
+            .map(|(sql, sink)| Job {
+                sql,
+                allowance: LONG,
+                parameters: &[],
+                max_cell_bytes: MAX_CELL_BYTES,
+                sink,
+            })
             .collect();
         assert_clean(&session.run(&mut jobs, Deadline::within(LONG)));
         let reasons = [None, Some(Reason::Sql), None, Some(Reason::Value), None];

@@ -194,7 +194,13 @@ fn batch(session: &mut dyn Session, statements: &[&str]) -> (Vec<Option<String>>
     let mut jobs: Vec<Job<'_>> = statements
         .iter()
         .zip(&mut sinks)
-        .map(|(sql, sink)| Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink })
+        .map(|(sql, sink)| Job {
+            sql,
+            allowance: LONG,
+            parameters: &[],
+            max_cell_bytes: MAX_CELL_BYTES,
+            sink,
+        })
         .collect();
     let health = session.run(&mut jobs, Deadline::within(LONG));
     let gave = |sink: &Recorder| sink.verdict.as_ref().map(|_| sink.good()[0][0].clone());
@@ -302,7 +308,13 @@ fn an_error_behind_a_change_lets_no_wrong_number_through() {
         let mut jobs: Vec<Job<'_>> = statements
             .iter()
             .zip(&mut sinks)
-            .map(|(sql, sink)| Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink })
+            .map(|(sql, sink)| Job {
+                sql,
+                allowance: LONG,
+                parameters: &[],
+                max_cell_bytes: MAX_CELL_BYTES,
+                sink,
+            })
             .collect();
         let health = session.run(&mut jobs, Deadline::within(LONG));
         for index in [0, 2] {

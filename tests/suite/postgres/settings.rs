@@ -254,7 +254,8 @@ fn what_ends_with_its_transaction_runs_with_each_query_on_every_server() {
             assert_clean(&health);
             assert_eq!(recorder.reason(), Reason::Value, "{how}");
         }
-        let described = session.describe(&sql_exporter::driver::Sql::new("TABLE t"), Deadline::within(LONG));
+        let described =
+            session.describe(&sql_exporter::driver::Sql::new("TABLE t"), 0, Deadline::within(LONG));
         assert_eq!(described.unwrap().map(|columns| columns.len()), Some(1), "{how}");
         assert_clean(&session.snapshot(true, Deadline::within(LONG)));
         for _ in 0..2 {

@@ -59,8 +59,15 @@ fn a_standby_that_was_promoted_answers_no_query_that_asked_for_a_standby() {
     let statements = [recovering, "SELECT 1"].map(Sql::new);
     let mut sinks = [Recorder::new(), Recorder::new()];
     let jobs = statements.iter().zip(&mut sinks);
-    let mut jobs: Vec<Job<'_>> =
-        jobs.map(|(sql, sink)| Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink }).collect();
+    let mut jobs: Vec<Job<'_>> = jobs
+        .map(|(sql, sink)| Job {
+            sql,
+            allowance: LONG,
+            parameters: &[],
+            max_cell_bytes: MAX_CELL_BYTES,
+            sink,
+        })
+        .collect();
     says_why(&grouped.run(&mut jobs, Deadline::within(LONG)));
     assert!(sinks.iter().all(|sink| sink.verdict.is_none()), "{sinks:?}");
     // A session that asked for nothing goes on, and knows.

@@ -133,7 +133,13 @@ fn a_session_that_died_idle_loses_the_first_job_that_was_not_ended() {
     let mut jobs: Vec<Job<'_>> = statements
         .iter()
         .zip(&mut sinks)
-        .map(|(sql, sink)| Job { sql, allowance: LONG, max_cell_bytes: MAX_CELL_BYTES, sink })
+        .map(|(sql, sink)| Job {
+            sql,
+            allowance: LONG,
+            parameters: &[],
+            max_cell_bytes: MAX_CELL_BYTES,
+            sink,
+        })
         .collect();
     let health = session.run(&mut jobs, Deadline::within(LONG));
     assert!(matches!(health, Health::Lost(_)), "{health:?}");
@@ -175,6 +181,7 @@ fn neighbours_of_a_query_that_cost_the_session_have_no_end() {
                 .map(|(sql, sink)| Job {
                     sql,
                     allowance: Duration::from_secs(2),
+                    parameters: &[],
                     max_cell_bytes: MAX_CELL_BYTES,
                     sink,
                 })

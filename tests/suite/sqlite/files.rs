@@ -147,7 +147,7 @@ fn a_wal_database_that_nobody_has_open_is_read_without_making_files() {
     for read_only in [true, false] {
         let mut session = open(&SqliteFile { read_only, ..shop.file() }).expect("a session");
         assert_eq!(run(&mut *session, "SELECT count(*) FROM orders", LONG).0.good(), [["Int(2)"]]);
-        assert!(session.describe(&Sql::new("SELECT id FROM orders"), Deadline::within(LONG)).is_ok());
+        assert!(session.describe(&Sql::new("SELECT id FROM orders"), 0, Deadline::within(LONG)).is_ok());
         assert!(matches!(session.ping(Deadline::within(LONG)), Health::Clean));
         drop(session);
         assert_eq!(names(&shop), ["shop.db"]);
@@ -167,7 +167,7 @@ fn an_application_that_opens_the_database_is_noticed_and_its_commits_are_seen() 
     assert!(sink.verdict.is_none(), "a lost job is repeated: its sink is not ended");
     assert!(matches!(health, Health::Lost(_)), "{health:?}");
     assert!(matches!(idle.ping(Deadline::within(LONG)), Health::Lost(_)));
-    assert!(idle.describe(&Sql::new(count), Deadline::within(LONG)).is_err());
+    assert!(idle.describe(&Sql::new(count), 0, Deadline::within(LONG)).is_err());
     let mut fresh = shop.session();
     assert_eq!(run(&mut *fresh, count, LONG).0.good(), [["Int(3)"]]);
     application.execute_batch("INSERT INTO orders VALUES (4, 'x', 1)").expect("the owner writes");

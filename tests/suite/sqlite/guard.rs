@@ -96,7 +96,8 @@ fn a_larger_value_is_taken_where_it_is_allowed() {
     let shop = Shop::new();
     let sql = Sql::new("SELECT replace(hex(zeroblob(10000000)), '0', 'x')");
     let mut sink = Recorder { keep: 0, ..Recorder::default() };
-    let mut jobs = [Job { sql: &sql, allowance: LONG, max_cell_bytes: 20_100_000, sink: &mut sink }];
+    let mut jobs =
+        [Job { sql: &sql, allowance: LONG, parameters: &[], max_cell_bytes: 20_100_000, sink: &mut sink }];
     let health = shop.session().run(&mut jobs, Deadline::within(LONG));
     assert!(matches!(health, Health::Clean), "{health:?}");
     sink.good();

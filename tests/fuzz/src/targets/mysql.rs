@@ -150,7 +150,13 @@ pub(crate) fn run(data: &[u8]) {
             assert!(session.facts().version.len() <= 256);
             let (sql, mut sink) = (Sql::new("SELECT 1"), Reader::default());
             let allowance = Duration::from_secs(10);
-            let mut jobs = [Job { sql: &sql, allowance, max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink }];
+            let mut jobs = [Job {
+                sql: &sql,
+                allowance,
+                parameters: &[],
+                max_cell_bytes: MAX_CELL_BYTES,
+                sink: &mut sink,
+            }];
             match session.run(&mut jobs, by) {
                 Health::Lost(error) => bounded(&error),
                 Health::Clean | Health::Spent => {

@@ -79,7 +79,13 @@ fn talk(port: u16, way: u8) {
     assert!(session.facts().version.len() <= 256);
     let sql = Sql::new("SELECT 1 AS value, 'x' AS label");
     let mut sink = Reader::default();
-    let mut jobs = [Job { sql: &sql, allowance: SOON, max_cell_bytes: MAX_CELL_BYTES, sink: &mut sink }];
+    let mut jobs = [Job {
+        sql: &sql,
+        allowance: SOON,
+        parameters: &[],
+        max_cell_bytes: MAX_CELL_BYTES,
+        sink: &mut sink,
+    }];
     let health = session.run(&mut jobs, Deadline::within(SOON));
     match (&health, &sink.verdict) {
         (Health::Lost(error), _) | (_, Some(Err(error))) => is_short(error),

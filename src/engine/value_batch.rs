@@ -1,0 +1,125 @@
+//! The values of a query's `foreach` on one session: reads them, runs those that have not ended, and finds the one under which
+//! a session died.
+//!
+//! Owns no retry: `lane` brings what is left to another session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::foreach::{ForeachRun, ValuesSink};
+use super::lane::{guarded, usable};
+use super::pool::LeasedSession;
+use super::query_sink;
+use super::query_sink::SampleContext;
+use crate::config::foreach::Foreach;
+use crate::config::query::Query;
+use crate::deadline::Deadline;
+use crate::driver::{Health, Job, RowSink};
+use crate::error::{Error, Reason};
+
+/// How many sessions may die under the values before the rest of them fails.
+const MAX_LOST_SESSIONS: usize = 3;
+
+/// The values of a query that has not run yet.
+///
+/// # Errors
+/// Why there are none, where `foreach.sql` has ended, and what is left of the session.
+pub(super) fn read(
+    live: &mut LeasedSession<'_>,
+    query: &Query,
+    foreach: &Foreach,
+    context: &SampleContext,
+    by: Deadline,
+) -> Result<ForeachRun, (Option<Error>, Health)> {
+    let sql = match foreach {
+        Foreach::Values(values) => return Ok(ForeachRun::new(Arc::clone(values), context, by)),
+        Foreach::Sql { sql, .. } => sql,
+    };
+    let mut sink = ValuesSink::new(query, context);
+    let max_cell_bytes = context.max_cell_bytes;
+    let job = Job { sql, parameters: &[], allowance: by.left(), max_cell_bytes, sink: &mut sink };
+    let health = live.run(&mut [job], by);
+    match (sink.result(), health) {
+        (Some(Ok(values)), Health::Clean) => Ok(ForeachRun::new(Arc::new(values), context, by)),
+        (Some(Err(error)), health) => Err((Some(error), health)),
+        // The values are read again, on another session.
+        (_, health) => Err((None, usable(health).err().unwrap_or(Health::Clean))),
+    }
+}
+
+/// Runs the values that have not ended, until all have or the session is of no more use.
+pub(super) fn run(
+    live: &mut LeasedSession<'_>,
+    query: &Query,
+    context: &SampleContext,
+    values: &mut ForeachRun,
+    fresh: bool,
+    is_snapshot: bool,
+) -> Health {
+    if values.left().is_empty() {
+        // Nothing to ask of the server: a ping tells whether it is there.
+        return live.ping(values.by);
+    }
+    loop {
+        let health = run_some(live, query, context, values, fresh, is_snapshot);
+        if values.left().is_empty() || !matches!(health, Health::Clean) {
+            return health;
+        }
+    }
+}
+
+/// Runs the values that have not ended, together until a session dies under them; then one alone.
+fn run_some(
+    live: &mut LeasedSession<'_>,
+    query: &Query,
+    context: &SampleContext,
+    values: &mut ForeachRun,
+    fresh: bool,
+    is_snapshot: bool,
+) -> Health {
+    let mut sent = values.left();
+    if values.lost_sessions > 0 {
+        sent.truncate(1);
+    }
+    let by = values.by;
+    let health = {
+        let shared = &*values;
+        let sink = |&index: &usize| {
+            let on_end: query_sink::OnEnd<'_> =
+                Box::new(move |result, took| shared.end_value(query, index, result, took));
+            (index, query_sink::sink_of_value(query, context, shared.labels(index), on_end))
+        };
+        let mut sinks: Vec<(usize, Box<dyn RowSink + '_>)> = sent.iter().map(sink).collect();
+        let jobs = sinks.iter_mut().map(|(index, sink)| Job {
+            sql: &query.sql,
+            parameters: shared.parameters(*index),
+            allowance: by.left(),
+            max_cell_bytes: context.max_cell_bytes,
+            sink: sink.as_mut(),
+        });
+        let mut jobs: Vec<Job<'_>> = jobs.collect();
+        guarded(|| live.run(&mut jobs, by))
+    };
+    let left = values.left();
+    let none_ended = sent.iter().all(|index| left.contains(index));
+    match &health {
+        // In a snapshot, another session would read the rest at another moment.
+        Health::Lost(error) if is_snapshot || values.lost_sessions >= MAX_LOST_SESSIONS => {
+            values.fail_rest(error);
+        }
+        Health::Lost(error) if fresh && none_ended && !error.is_server_full() => {
+            values.lost_sessions += 1;
+            if let [only] = sent[..] {
+                values.end_value(query, only, Err(error.clone()), Duration::ZERO);
+            }
+        }
+        Health::Lost(_) => {}
+        Health::Clean | Health::Spent => {
+            let odd = Error::new(Reason::Protocol, "the session left the value without an end");
+            for index in sent.into_iter().filter(|index| left.contains(index)) {
+                values.end_value(query, index, Err(odd.clone()), Duration::ZERO);
+            }
+        }
+    }
+    health
+}
