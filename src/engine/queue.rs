@@ -60,6 +60,11 @@ impl Lane {
         *self.due.lock() = Some(by);
     }
 
+    /// True while it opens a session, and is in time.
+    fn logs_in(&self) -> bool {
+        self.logs_in.load(Ordering::Acquire) && !self.is_late()
+    }
+
     /// A scrape gives up on it. True for the first one that does.
     pub fn give_up(&self) -> bool {
         !self.late.swap(true, Ordering::AcqRel)
@@ -95,7 +100,7 @@ impl Queue {
         let wanted = slow.len() + self.snapshots() + quick.len().div_ceil(MAX_BATCH);
         let places = most.saturating_sub(self.lanes.len());
         let in_time = self.lanes.iter().filter(|lane| !lane.is_late()).count();
-        let arriving = self.lanes.iter().filter(|lane| lane.logs_in.load(Ordering::Acquire)).count();
+        let arriving = self.lanes.iter().filter(|lane| lane.logs_in()).count();
         let count = wanted.saturating_sub(arriving).min(places).min(useful.saturating_sub(in_time));
         let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane::new(by))).collect();
         self.lanes.extend(lanes.iter().cloned());
@@ -133,7 +138,7 @@ impl Queue {
 
     /// True while a lane opens a session.
     pub fn logs_in(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.logs_in.load(Ordering::Acquire))
+        self.lanes.iter().any(|lane| lane.logs_in())
     }
 
     /// True when another lane will take what waits.
