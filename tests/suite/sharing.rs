@@ -261,6 +261,17 @@ fn a_mariadb_user_with_few_sessions_has_all_its_schemas_on_each_page() {
     }
 }
 
+#[test]
+fn a_load_whose_sessions_may_take_more_files_than_there_are_warns() {
+    let config = |most| {
+        format!("databases: {{a: {{driver: sqlite, database: shop.db, max_connections: {most}}}}}\n{ONE}")
+    };
+    let warning = "the sessions of all targets may take 600 files and sockets, and the process may open 400";
+    let log = |most| String::from_utf8(setup(&config(most)).descriptors(400).once().stderr).expect("UTF-8");
+    assert!(log(200).contains(warning));
+    assert!(!log(100).contains("files and sockets"));
+}
+
 /// Many targets on one server have one session each, so that a query that never ran opens none beside it.
 #[test]
 fn a_reload_that_adds_a_query_to_many_targets_opens_no_session_and_loses_no_result() {
