@@ -213,7 +213,12 @@ impl Backend {
     fn work(self: &Arc<Self>, server: &Arc<HttpServer>) {
         loop {
             let dead = server.dead.load(Ordering::Relaxed);
-            let received = server.server.recv_timeout(if dead { DRAIN } else { IDLE_WORKER });
+            let received = match server.server.recv_timeout(if dead { DRAIN } else { IDLE_WORKER }) {
+                // tiny_http also says so to a worker that was woken for a request near the end of its time: nobody else
+                // is woken for that one.
+                Ok(None) => server.server.try_recv(),
+                received => received,
+            };
             let others = server.free.fetch_sub(1, Ordering::Relaxed) - 1;
             match received {
                 Ok(Some(request)) => {
