@@ -215,8 +215,8 @@ impl Backend {
             let dead = server.dead.load(Ordering::Relaxed);
             let received = match server.server.recv_timeout(if dead { DRAIN } else { IDLE_WORKER }) {
                 // tiny_http also says so to a worker that was woken for a request near the end of its time: nobody else
-                // is woken for that one.
-                Ok(None) => server.server.try_recv(),
+                // is woken for that one. At the end each worker has one message of its own.
+                Ok(None) if !server.dead.load(Ordering::Relaxed) => server.server.try_recv(),
                 received => received,
             };
             let others = server.free.fetch_sub(1, Ordering::Relaxed) - 1;
