@@ -111,6 +111,8 @@ struct ErrorParts {
     before_password: bool,
     sql_position: Option<SqlPosition>,
     full: bool,
+    /// … for sessions in this database.
+    full_database: bool,
 }
 
 /// Where in a statement the database found something wrong.
@@ -216,6 +218,17 @@ impl Error {
     pub fn with_full_server(mut self) -> Self {
         self.0.full = true;
         self
+    }
+
+    /// The same, where it is full for sessions in this one database only.
+    pub fn with_full_database(mut self) -> Self {
+        (self.0.full, self.0.full_database) = (true, true);
+        self
+    }
+
+    /// True when the server is full for this one database only.
+    pub fn is_database_full(&self) -> bool {
+        self.0.full_database
     }
 
     /// True when the server allows no further session now: the caller can wait for the sessions that exist.

@@ -28,8 +28,12 @@ settings! {
         keys {
             /// `false`: nothing runs there.
             enabled: bool = true, Keys::flag;
-            /// The number of queries that run at once on this target.
+            /// The number of queries that run at once on this target. With more than 20 targets on a server, the default is
+            /// 1.
             max_connections: u32 = 3, at_least_one;
+            /// The number of sessions that all targets with this host, port and user have together. A session that idles is
+            /// closed for a target that has none. Of targets with different numbers the least counts.
+            max_server_connections: u32 = 20, at_least_one;
             /// How long a session may be idle before it is closed, within half a minute. `0` closes it at the end of each
             /// scrape.
             idle_timeout: Duration = Duration::from_secs(10 * 60), Keys::duration;
@@ -72,6 +76,8 @@ pub(super) struct DatabaseEntry {
     pub(super) database: Database,
     pub(super) collectors: CollectorSelection,
     pub(super) overrides: Overrides,
+    /// `max_connections` is written, here or in the defaults.
+    pub(super) has_own_max_connections: bool,
     /// The driver is known and not built in.
     pub(super) is_not_built_in: bool,
     /// What says which driver.
@@ -112,7 +118,9 @@ impl DatabaseEntry {
             source: DatabaseSource::read(&mut keys),
             ..Database::default()
         };
-        database.set(WrittenDatabase::read(&mut keys));
+        let written = WrittenDatabase::read(&mut keys);
+        let has_own_max_connections = written.max_connections.is_some();
+        database.set(written);
         if database.snapshot && database.driver == "pgbouncer" {
             keys.fault("snapshot", "PgBouncer's console has no transactions");
         }
@@ -120,6 +128,7 @@ impl DatabaseEntry {
             database,
             collectors: CollectorSelection::read(&mut keys),
             overrides: Overrides::read(&mut keys),
+            has_own_max_connections,
             is_not_built_in: matches!(named, Some(DriverName::NotBuiltIn(_))),
             driver_place: keys.place(if keys.has("driver") { "driver" } else { "" }),
         };

@@ -25,6 +25,13 @@ use super::settings::{
 /// The port without `listen` and `port`.
 const PORT: u16 = 9399;
 
+/// By default there is a worker for so many targets, within these bounds.
+const TARGETS_PER_WORKER: usize = 4;
+const WORKERS: (usize, usize) = (64, 512);
+
+/// By default each target may have so many connections of clients: two servers of Prometheus keep one each.
+const CLIENTS_PER_TARGET: usize = 2;
+
 /// More queries over all targets than this: `query_metrics` is `failing` unless it is written.
 const MANY_PAIRS: usize = 1000;
 
@@ -45,8 +52,9 @@ settings! {
             max_scrape_timeout: Option<Duration> = None, optional(above_zero);
             /// Subtracted from the timeout that Prometheus sends, for the way back. At most a quarter of the timeout.
             scrape_timeout_offset: Duration = Duration::from_millis(500), Keys::duration;
-            /// The number of queries that run at once over all targets.
-            max_workers: usize = 64, at_least_one;
+            /// The number of queries that run at once over all targets. Where there are several servers, one of them gets
+            /// about half at most. With more than 256 targets, the default is a quarter of their number, at most 512.
+            max_workers: usize = WORKERS.0, at_least_one;
             /// The most series on one page. Beyond it, the later query fails as a whole.
             max_series: u64 = 200_000, at_least_one;
             /// The largest page. Beyond it, the later query fails as a whole.
@@ -93,7 +101,8 @@ settings! {
         keys {
             /// The most open connections. Beyond it, a connection whose request head or handshake is not complete closes
             /// (counted), or an idle one (not counted); if all are being served, the answer is 503: `connections`.
-            /// 8 more are kept for `/-/healthy` and `/-/ready`.
+            /// 8 more are kept for `/-/healthy` and `/-/ready`. With more than 128 targets, the default is twice their
+            /// number.
             max_connections: usize = 256, at_least_one;
             /// The most open connections of one address, with the same effect; `0` is no limit: `connections`.
             max_connections_per_address: usize = 0, any_number;
@@ -111,7 +120,10 @@ settings! {
             /// 503 with `Retry-After`: `memory`. Answers up to 64 KiB do not count, and one answer alone always passes.
             max_inflight_bytes: usize = 256 << 20, bytes;
         }
-        fields {}
+        fields {
+            /// `max_connections` is not written: it depends on the number of targets.
+            follows_targets: bool = true;
+        }
     }
 }
 
@@ -173,15 +185,16 @@ impl Show for RoutePrefix {
 }
 
 impl Exporter {
-    /// Takes the section's keys, if it is there. `pairs` is the number of queries over all targets, which decides
-    /// the default of `query_metrics`. Faults are recorded, and the default stands in.
-    pub(super) fn read(section: Option<Keys<'_>>, pairs: usize) -> Exporter {
+    /// Takes the section's keys, if it is there. Some defaults depend on the number of `targets`, and of `pairs` of target
+    /// and query. Faults are recorded, and the default stands in.
+    pub(super) fn read(section: Option<Keys<'_>>, targets: usize, pairs: usize) -> Exporter {
         let (mut exporter, mut written) = (Exporter::default(), WrittenExporter::default());
+        let mut written_http = WrittenHttpLimits::default();
         if let Some(mut keys) = section {
             written = WrittenExporter::read(&mut keys);
             if let Some(mut http) = keys.inner("http") {
                 exporter.hosts = listed(&mut http).unwrap_or_default();
-                exporter.http.set(WrittenHttpLimits::read(&mut http));
+                written_http = WrittenHttpLimits::read(&mut http);
                 http.finish();
             }
             keys.finish();
@@ -189,7 +202,13 @@ impl Exporter {
         if pairs > MANY_PAIRS {
             written.query_metrics.get_or_insert(QueryMetrics::Failing);
         }
+        let (fewest, most) = WORKERS;
+        written.max_workers.get_or_insert((targets / TARGETS_PER_WORKER).clamp(fewest, most));
         exporter.set(written);
+        exporter.http.follows_targets = written_http.max_connections.is_none();
+        let clients = HttpLimits::default().max_connections.max(targets * CLIENTS_PER_TARGET);
+        written_http.max_connections.get_or_insert(clients);
+        exporter.http.set(written_http);
         exporter
     }
 

@@ -24,6 +24,7 @@ pub mod redacted;
 pub mod route_prefix;
 pub mod schema;
 mod selection;
+pub mod server_sharing;
 mod settings;
 pub mod source;
 
@@ -133,7 +134,8 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     let section = root.inner("exporter");
     let files = include::open(&mut root, path, reader);
     let mut defaults = root.inner("defaults");
-    let targets = targets(&mut root, defaults.as_mut(), drivers);
+    let mut targets = targets(&mut root, defaults.as_mut(), drivers);
+    server_sharing::set_defaults(&mut targets);
     let all_targets = targets.len() == root.count("databases");
     let inherited = collector::defaults(defaults.as_mut(), drivers);
     if let Some(defaults) = defaults {
@@ -156,7 +158,8 @@ fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) ->
     let (mut targets, queries) = assignment::assign(parts, reader);
     aliases::assign(aliases, &mut targets, reader);
     let pairs = targets.iter().map(|target| target.queries.len()).sum();
-    let exporter = Exporter::read(section, pairs);
+    let enabled = targets.iter().filter(|target| target.enabled).count();
+    let exporter = Exporter::read(section, enabled, pairs);
     conflicts::check(&targets, &places, &exporter.target_label, reader);
     let targets = targets.into_iter().map(Arc::new).collect();
     let (warnings, files, secret_lines) = Default::default();

@@ -23,7 +23,7 @@ use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
 /// Connect and login timeouts, full servers: 1 s doubling to 30 s.
-const TIMEOUT_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+pub(crate) const TIMEOUT_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// A refused user or password: 30 s doubling to 5 min.
 const AUTH_PAUSES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
 

@@ -7,7 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -26,14 +26,17 @@ use super::conditions;
 use super::conditions::{Applies, WhenAnswer};
 use super::queue::Lane;
 use super::run::{Run, RunEnd, RunSpec, StopAction, is_server_answer};
-use super::server_group::FIRST_PAUSE;
+use super::server_group::{NoPlace, SessionPlace};
 use super::sessions::TargetSessions;
 
 /// What each of several has of the server's own time; who needs more goes on alone, or one slow query would cost its
 /// server_group.
 const BATCH_ALLOWANCE: Duration = Duration::from_millis(100);
-/// A connect that its scrape stopped sooner than this says nothing about the server.
-const MIN_CONNECT_TIME: Duration = Duration::from_millis(500);
+/// The first and the last pause before a full server is asked again: it takes a moment to notice that a session has ended.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_millis(160);
+/// How often other targets make room for one login: whoever else logs in to a full server may be quicker each time.
+const MAX_ROOMS: usize = 5;
 
 /// Starts as many lanes as the queued runs need and the limits allow.
 pub fn start(sessions: &Arc<TargetSessions>) {
@@ -42,7 +45,7 @@ pub fn start(sessions: &Arc<TargetSessions>) {
     let priority = if sessions.is_doubtful() { Priority::Low } else { Priority::Normal };
     for lane in lanes {
         let (own, place) = (Arc::clone(sessions), Arc::clone(&lane));
-        if let Err(error) = sessions.shared.workers.start(priority, lane.by, move || run_lane(&own, &place)) {
+        if let Err(error) = sessions.start_worker(priority, lane.by, move || run_lane(&own, &place)) {
             let stranded = sessions.queue.lock().give_up(&lane);
             for run in &stranded {
                 sessions.finish(run, RunEnd::Failed(error.clone()), Duration::ZERO, false);
@@ -72,6 +75,7 @@ fn run_lane(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
             batch: Vec::new(),
             canceller: Arc::default(),
             has_failed_beside_others: false,
+            waits_for_others: false,
         };
         let goes_on = turn.run();
         if !lane.is_late() {
@@ -82,6 +86,7 @@ fn run_lane(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
         }
     }
     sessions.queue.lock().leave(lane);
+    sessions.server_group.rested();
     // Runs that came meanwhile, and runs whose deadline is later than this lane's, are for a new lane.
     start(sessions);
     let is_last = !sessions.queue.lock().has_other(lane);
@@ -110,6 +115,16 @@ struct BatchExecution<'a> {
     canceller: CancelHandle,
     /// Its connect failed while other lanes were at work. Counts for the back-off if none of them gets a session either.
     has_failed_beside_others: bool,
+    /// It got no session as the server has no place for one more, and left the work to the target's other lanes.
+    waits_for_others: bool,
+}
+
+/// Why there is no session.
+enum LoginFailure {
+    /// The target or its password is held back.
+    NotTried(Error),
+    /// The server was asked.
+    Refused(Error),
 }
 
 /// What stops the session under a batch. Only whoever takes it may use it: a cancel after the session went back to the
@@ -120,9 +135,8 @@ impl BatchExecution<'_> {
     /// False when the lane is of no more use: other lanes take what waits.
     fn run(&mut self) -> bool {
         if self.by.passed() {
-            let text = "waited in line until its deadline: every session or worker was busy";
-            let timeout = || Error::new(Reason::Timeout, text);
-            return self.fail(&self.sessions.last_refusal().unwrap_or_else(timeout));
+            let late = || self.sessions.waited_for_worker("until its deadline");
+            return self.fail(&self.sessions.last_refusal().unwrap_or_else(late));
         }
         let mut lease = match self.sessions.pool.lease(self.by) {
             Ok(lease) => lease,
@@ -239,8 +253,8 @@ impl BatchExecution<'_> {
         !run.is_over() && (run.is_quick() || !together)
     }
 
-    /// Opens a session where there is none; true when it was there before. A full server is asked again where
-    /// other targets of its group make room.
+    /// Opens a session where there is none; true when it was there before. A full server is asked again where another
+    /// target of its group makes room.
     fn open(&mut self, lease: &mut Lease) -> Result<bool, Error> {
         if !lease.is_empty() {
             return Ok(true);
@@ -251,36 +265,76 @@ impl BatchExecution<'_> {
             return Ok(true);
         }
         self.sessions.queue.lock().available_to(self.lane).iter().for_each(|run| run.connecting());
-        let mut pause = FIRST_PAUSE;
+        let mut place = Some(self.place()?);
+        // How often other targets have made room, and the next pause for the server to notice.
+        let (mut rooms, mut pause) = (0, FIRST_PAUSE);
         loop {
-            // One refused password is enough: those that wait behind it fail with its reason.
-            let attempt = self.sessions.admit(self.is_alone(), self.by)?;
-            let began = Instant::now();
-            let opened = lease.open(self.by);
-            if let Some(attempt) = attempt {
-                attempt.end(opened.as_ref().err());
-            }
-            let error = match opened {
+            let error = match self.log_in(lease, &mut place) {
                 Ok(reused) => return Ok(reused),
-                Err(error) => error,
+                Err(LoginFailure::NotTried(error)) => return Err(error),
+                Err(LoginFailure::Refused(error)) => error,
             };
-            self.sessions.count_refusal(&error);
-            let cut_short =
-                self.by.passed() && began.elapsed() < MIN_CONNECT_TIME && error.reason() == Reason::Timeout;
-            if !self.is_alone() {
-                self.has_failed_beside_others = !cut_short;
-                return Err(error);
+            let alone = self.is_alone();
+            if !error.is_server_full() || error.is_database_full() || self.by.passed() {
+                return Err(self.refused(error, alone));
             }
-            if error.is_server_full()
-                && self.sessions.server_group.wait_for_room(&self.sessions.member, &mut pause, self.by)
-            {
+            if rooms > 0 && pause <= LAST_PAUSE {
+                std::thread::sleep(pause.min(self.by.left()));
+                pause *= 2;
                 continue;
             }
-            if !cut_short {
-                self.sessions.backoff.lock().failed(&error);
+            let name = &self.sessions.owner().database.name;
+            let has_others = self.sessions.server_group.refused(place.take(), &error, name);
+            if !alone || !has_others || rooms == MAX_ROOMS {
+                return Err(self.refused(error, alone));
             }
-            return Err(error);
+            place = Some(self.place()?);
+            (rooms, pause) = (rooms + 1, FIRST_PAUSE);
         }
+    }
+
+    /// The server refused a session: counts for the back-off where the target has no other lane.
+    fn refused(&mut self, error: Error, alone: bool) -> Error {
+        if alone {
+            self.sessions.backoff.lock().failed(&error);
+        } else {
+            self.waits_for_others = error.is_server_full();
+            self.has_failed_beside_others = !self.waits_for_others;
+        }
+        error
+    }
+
+    /// A place for one more session on the server.
+    fn place(&mut self) -> Result<SessionPlace, Error> {
+        self.sessions.place(self.is_alone(), self.by).map_err(|none| match none {
+            NoPlace::NotNow(error) => {
+                self.waits_for_others = true;
+                error
+            }
+            NoPlace::Held(error, _) | NoPlace::Failed(error) => error,
+        })
+    }
+
+    /// Logs in once. A login goes on when the scrape that began it has left: the next one finds its session.
+    fn log_in(&self, lease: &mut Lease, place: &mut Option<SessionPlace>) -> Result<bool, LoginFailure> {
+        // One refused password is enough: those that wait behind it fail with its reason.
+        let attempt = self.sessions.admit(self.is_alone(), self.by).map_err(LoginFailure::NotTried)?;
+        let login_by = self.by.max(Deadline::within(self.sessions.login_time()));
+        lease.until(login_by);
+        self.lane.log_in_until(login_by);
+        let opened = lease.open_at(place, login_by);
+        lease.until(self.by);
+        self.lane.set_due(Some(self.by));
+        if let Some(attempt) = attempt {
+            attempt.end(opened.as_ref().err());
+        }
+        if opened.is_ok() {
+            self.sessions.server_group.opened();
+        }
+        opened.map_err(|error| {
+            self.sessions.count_refusal(&error);
+            LoginFailure::Refused(error)
+        })
     }
 
     /// True when the target has no session for what waits, and no other lane that may get one.
@@ -295,7 +349,9 @@ impl BatchExecution<'_> {
         let mut queue = self.sessions.queue.lock();
         let has_other = queue.has_other(self.lane);
         let is_alone = !has_other && idle == 0;
-        if is_alone || self.by.passed() {
+        // Where the others gave up meanwhile, this lane waits for a place in its next turn.
+        let waits = is_alone && self.waits_for_others;
+        if (is_alone && !waits) || self.by.passed() {
             drop(queue);
             if is_alone && self.has_failed_beside_others {
                 // The others gave up meanwhile.
@@ -303,7 +359,9 @@ impl BatchExecution<'_> {
             }
             return self.fail(error);
         }
-        self.sessions.fell_short(error);
+        if !waits {
+            self.sessions.fell_short(error);
+        }
         for run in std::mem::take(&mut self.batch).into_iter().filter(|run| !run.is_over()) {
             run.wait_again();
             queue.push(run);

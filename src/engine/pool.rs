@@ -3,7 +3,9 @@
 //! r2d2 counts *slots*. A new slot is empty, so r2d2's thread never waits for a network: whoever leases the slot opens its
 //! session, under that scrape's deadline. A slot is *dirty* from before a batch until the batch came back clean. A dirty
 //! session is cancelled by `disposal` and never used again. It counts as one of the target's sessions until the server is
-//! done with it, so that the server never has more of them than `max_connections`.
+//! done with it, so that the server never has more of them than `max_connections`. The place that it has on a server which
+//! several targets share goes with it.
+//! One job a pool closes old sessions; r2d2's own would look at all pools at one moment, and at those that are gone for ever.
 //! A reload may change the limits: then the sessions move to another r2d2 pool, those in use when they come back.
 //! Knows no query and no retry rule.
 
@@ -17,6 +19,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::disposal::{Disposal, SessionPermit};
+use super::server_group::SessionPlace;
 use crate::deadline::Deadline;
 use crate::driver::server_objects::ServerObjects;
 use crate::driver::{Canceller, Endpoint, Health, Job, RelationName, ServerFacts, Session, Sql};
@@ -30,6 +33,8 @@ const ADOPTION_WAIT: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(100);
 /// How often a lane that waits for the end of another session looks again.
 const RESERVE_POLL: Duration = Duration::from_millis(50);
+/// How often idle sessions are looked at.
+const REAP_INTERVAL: Duration = Duration::from_secs(30);
 /// How long after its cancel a session that goes on in the server counts as late: a cancel takes a moment.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
@@ -44,13 +49,13 @@ impl Scheduler {
     }
 }
 
-/// The bounds of one target's sessions. All are at least 1 (a second for durations).
+/// The bounds of one target's sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
     /// Sessions at once.
     pub max_connections: u32,
-    /// An idle session is closed after this, within half a minute. Zero counts as a second: whoever leases sessions closes
-    /// them earlier by [`Pool::close_idle`].
+    /// An idle session is closed after this, within half a minute. With zero, whoever leases sessions closes them earlier
+    /// by [`Pool::close_idle`].
     pub idle_timeout: Duration,
     /// A session is closed after this ± 10 %, within half a minute, when it is idle.
     pub max_lifetime: Duration,
@@ -102,6 +107,8 @@ struct PoolCounts {
     /// Each lease's number, and the moment it counts as late.
     leases: Vec<(u64, Deadline)>,
     leased: u64,
+    /// When the last lease ended.
+    last_used: Option<Instant>,
     /// Sessions that are being opened.
     opening: usize,
     /// The same as `leases` for sessions that were given up and go on in the server.
@@ -123,13 +130,15 @@ impl PoolCounts {
 impl PoolState {
     /// Sends an open session to `disposal`. One whose server goes on with its statement is counted until it has ended
     /// there.
-    fn discard(self: &Arc<Self>, mut session: Box<dyn Session>, cancel: bool) {
+    fn discard(self: &Arc<Self>, open: OpenSession, cancel: bool) {
+        let OpenSession { mut session, place, .. } = open;
         let goes_on = !has_ended(&mut *session);
         let mut counts = self.counts.lock();
         counts.open -= 1;
-        let place = goes_on.then(|| Box::new(StillRunning::new(self, &mut counts)) as SessionPermit);
+        let running = goes_on.then(|| StillRunning::new(self, &mut counts));
         drop(counts);
-        self.disposal.discard_from(place, session, cancel);
+        let permit: SessionPermit = Box::new((running, place));
+        self.disposal.discard_from(Some(permit), session, cancel);
     }
 }
 
@@ -162,13 +171,12 @@ impl Drop for StillRunning {
 
 impl SlotPool {
     fn new(shared: &Arc<PoolState>, settings: &PoolLimits, generation: u64) -> Self {
-        let second = Duration::from_secs(1);
         let pool = r2d2::Pool::builder()
             .max_size(settings.max_connections.max(1))
             .min_idle(Some(0))
             .test_on_check_out(false)
-            .idle_timeout(Some(settings.idle_timeout.max(second)))
-            .max_lifetime(Some(spread(settings.max_lifetime).max(second)))
+            .idle_timeout(None)
+            .max_lifetime(None)
             .thread_pool(Arc::clone(&shared.scheduler.0))
             .build_unchecked(SlotFactory(Arc::clone(shared)));
         SlotPool { settings: *settings, pool, generation }
@@ -188,14 +196,27 @@ impl SlotPool {
         None
     }
 
+    /// Closes the idle sessions that are too old. Each slot is out of the pool for a moment only.
+    fn reap(&self, shared: &PoolState) {
+        let mut kept = Vec::new();
+        while shared.counts.lock().idle > 0 {
+            let Some(mut slot) = self.pool.try_get() else { break };
+            if slot.session.as_ref().is_some_and(|session| session.is_old(&self.settings)) {
+                shared.counts.lock().idle -= 1;
+                slot.discard();
+            }
+            kept.push(slot);
+        }
+    }
+
     /// Takes over a session of another generation. It is closed where every slot has one.
-    fn adopt(&self, session: Box<dyn Session>, notes: Notes, shared: &Arc<PoolState>) {
+    fn adopt(&self, session: OpenSession, shared: &Arc<PoolState>) {
         let mut taken = Vec::new();
         while taken.len() < self.pool.max_size() as usize
             && let Ok(mut slot) = self.pool.get_timeout(ADOPTION_WAIT)
         {
             if slot.session.is_none() {
-                (slot.session, slot.notes) = (Some(session), notes);
+                slot.session = Some(session);
                 return;
             }
             taken.push(slot);
@@ -222,7 +243,21 @@ impl Pool {
             freed: Condvar::new(),
         });
         let slots = Arc::new(RwLock::new(SlotPool::new(&shared, settings, 0)));
-        Pool { slots, shared }
+        let pool = Pool { slots, shared };
+        pool.start_reaper();
+        pool
+    }
+
+    /// Looks at idle sessions from now on, at moments that differ from those of other pools.
+    fn start_reaper(&self) {
+        let (slots, shared) = (Arc::downgrade(&self.slots), Arc::downgrade(&self.shared));
+        let reap = move || {
+            let (slots, shared) = (slots.upgrade()?, shared.upgrade()?);
+            let slots = slots.read().clone();
+            slots.reap(&shared);
+            Some(REAP_INTERVAL)
+        };
+        self.shared.scheduler.0.execute_at_dynamic_rate(REAP_INTERVAL.mul_f64(random_share()), reap);
     }
 
     /// Sets other limits. The sessions stay, as far as the limits allow. Blocks for some milliseconds, at most
@@ -235,9 +270,8 @@ impl Pool {
         let new = SlotPool::new(&self.shared, settings, old.generation + 1);
         *self.slots.write() = new.clone();
         while let Some(mut slot) = old.idle(&self.shared) {
-            let notes = std::mem::take(&mut slot.notes);
             if let Some(session) = slot.session.take() {
-                new.adopt(session, notes, &self.shared);
+                new.adopt(session, &self.shared);
             }
         }
     }
@@ -286,6 +320,11 @@ impl Pool {
         true
     }
 
+    /// When a session was last used.
+    pub fn last_used(&self) -> Option<Instant> {
+        self.shared.counts.lock().last_used
+    }
+
     /// How many sessions are open.
     pub fn open(&self) -> usize {
         self.shared.counts.lock().open
@@ -321,10 +360,31 @@ impl Pool {
 
 /// ± 10 %, so that the sessions of many targets do not end together.
 fn spread(span: Duration) -> Duration {
+    span.mul_f64(0.9 + random_share() / 5.0)
+}
+
+/// A number from 0 to 1.
+fn random_share() -> f64 {
     let random = foldhash::fast::RandomState::default().hash_one(0);
-    // 0..=200 thousandths around one.
-    let thousandths = u32::try_from(random % 201).unwrap_or(100);
-    span / 1_000 * (900 + thousandths)
+    f64::from(u32::try_from(random % 1_001).unwrap_or(500)) / 1_000.0
+}
+
+/// A session, with all that ends with it.
+struct OpenSession {
+    session: Box<dyn Session>,
+    notes: Notes,
+    /// It is closed after this.
+    lifetime: Duration,
+    opened: Instant,
+    last_used: Instant,
+    /// Where several targets share the server.
+    place: Option<SessionPlace>,
+}
+
+impl OpenSession {
+    fn is_old(&self, limits: &PoolLimits) -> bool {
+        self.opened.elapsed() >= self.lifetime || self.last_used.elapsed() >= limits.idle_timeout
+    }
 }
 
 /// A slot taken out of the pool; dropping it gives it back. A dirty session does not come back with it.
@@ -356,12 +416,12 @@ impl Lease {
 
     /// What the session learned at login, while there is one.
     pub fn facts(&self) -> Option<&ServerFacts> {
-        self.slot.session.as_ref().map(|session| session.facts())
+        self.slot.session.as_ref().map(|open| open.session.facts())
     }
 
     /// How far its server is; [`Session::distance`].
     pub fn round_trip_time(&self) -> Duration {
-        self.slot.session.as_ref().map_or(Duration::ZERO, |session| session.round_trip_time())
+        self.slot.session.as_ref().map_or(Duration::ZERO, |open| open.session.round_trip_time())
     }
 
     /// Waits until the target may open another session, until `by` at most: a session that was given up counts until the
@@ -421,13 +481,23 @@ impl Lease {
     /// # Errors
     /// What [`Lease::reserve`] and [`Endpoint::connect`] say.
     pub fn open(&mut self, by: Deadline) -> Result<bool> {
+        self.open_at(&mut None, by)
+    }
+
+    /// The same; a session that is opened takes `place` with it.
+    ///
+    /// # Errors
+    /// As [`Lease::open`]; the place stays.
+    pub fn open_at(&mut self, place: &mut Option<SessionPlace>, by: Deadline) -> Result<bool> {
         self.reserve(by)?;
+        let lifetime = spread(self.pool.slots.read().settings.max_lifetime);
         let slot = &mut *self.slot;
         if slot.session.is_some() {
             return Ok(true);
         }
         let opened = slot.shared.endpoint.connect(by).map(|session| {
-            slot.session = Some(session);
+            let (notes, now, place) = (Notes::default(), Instant::now(), place.take());
+            slot.session = Some(OpenSession { session, notes, lifetime, opened: now, last_used: now, place });
             slot.shared.counts.lock().open += 1;
             false
         });
@@ -443,12 +513,8 @@ impl Lease {
         let reused = self.open(by)?;
         let slot = &mut *self.slot;
         let no_session = || Error::new(Reason::Lost, "the session is gone");
-        Ok(LeasedSession {
-            notes: &mut slot.notes,
-            session: slot.session.as_mut().ok_or_else(no_session)?,
-            condition: &mut slot.condition,
-            reused,
-        })
+        let OpenSession { session, notes, .. } = slot.session.as_mut().ok_or_else(no_session)?;
+        Ok(LeasedSession { notes, session, condition: &mut slot.condition, reused })
     }
 }
 
@@ -460,9 +526,12 @@ impl Drop for Lease {
             slot.discard();
         }
         slot.lent = false;
+        let now = Instant::now();
+        slot.session.iter_mut().for_each(|session| session.last_used = now);
         let mut counts = slot.shared.counts.lock();
         counts.leases.retain(|(number, _)| *number != self.number);
         counts.idle += usize::from(slot.session.is_some());
+        counts.last_used = Some(now);
         drop(counts);
         self.give_back_reservation();
         self.pool.shared.freed.notify_all();
@@ -471,7 +540,7 @@ impl Drop for Lease {
         if slots.generation != self.generation
             && let Some(session) = slot.session.take()
         {
-            slots.adopt(session, std::mem::take(&mut slot.notes), &self.pool.shared);
+            slots.adopt(session, &self.pool.shared);
         }
     }
 }
@@ -596,8 +665,7 @@ impl LeasedSession<'_> {
 struct SlotFactory(Arc<PoolState>);
 
 struct Slot {
-    session: Option<Box<dyn Session>>,
-    notes: Notes,
+    session: Option<OpenSession>,
     condition: SessionCondition,
     lent: bool,
     shared: Arc<PoolState>,
@@ -609,7 +677,6 @@ impl Slot {
         if let Some(session) = self.session.take() {
             self.shared.discard(session, self.condition == SessionCondition::Dirty);
         }
-        self.notes = Notes::default();
         self.condition = SessionCondition::Clean;
     }
 }
@@ -631,7 +698,6 @@ impl r2d2::ManageConnection for SlotFactory {
     fn connect(&self) -> std::result::Result<Slot, Self::Error> {
         Ok(Slot {
             session: None,
-            notes: Notes::default(),
             condition: SessionCondition::Clean,
             lent: false,
             shared: Arc::clone(&self.0),

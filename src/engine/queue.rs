@@ -31,14 +31,16 @@ pub struct Lane {
     /// It has a worker.
     started: AtomicBool,
     late: AtomicBool,
+    /// It opens a session, perhaps for longer than the scrape that it was started for.
+    logs_in: AtomicBool,
     /// When what it does now must have ended.
     due: Mutex<Option<Deadline>>,
 }
 
 impl Lane {
     fn new(by: Deadline) -> Self {
-        let (started, late, due) = Default::default();
-        Lane { by, started, late, due }
+        let (started, late, logs_in, due) = Default::default();
+        Lane { by, started, late, logs_in, due }
     }
 
     /// It has a worker now.
@@ -48,7 +50,19 @@ impl Lane {
 
     /// Sets the deadline of what it does now; `None` while it looks for more to do.
     pub fn set_due(&self, by: Option<Deadline>) {
+        self.logs_in.store(false, Ordering::Release);
         *self.due.lock() = by;
+    }
+
+    /// It opens a session now, which must be there by then. Lasts until the next [`Lane::set_due`].
+    pub fn log_in_until(&self, by: Deadline) {
+        self.logs_in.store(true, Ordering::Release);
+        *self.due.lock() = Some(by);
+    }
+
+    /// True while it opens a session, and is in time.
+    fn logs_in(&self) -> bool {
+        self.logs_in.load(Ordering::Acquire) && !self.is_late()
     }
 
     /// A scrape gives up on it. True for the first one that does.
@@ -76,8 +90,8 @@ impl Queue {
         self.waiting.push(run);
     }
 
-    /// Makes a new lane for each run that waits, up to `most` lanes in all, and `useful` ones that are not late. All at
-    /// once: a lane that has begun takes its run out, and fewer lanes would seem to be needed.
+    /// Makes a new lane for each run that waits, up to `most` lanes in all, and `useful` ones that are not late. Sessions
+    /// that are being opened are waited for: no lane opens another one in their stead. All at once: a lane that has begun takes its run out, and fewer lanes would seem to be needed.
     pub fn new_lanes(&mut self, most: usize, useful: usize) -> Vec<Arc<Lane>> {
         self.waiting.retain(|run| !run.is_over());
         let Some(by) = self.waiting.iter().map(|run| run.by).max() else { return Vec::new() };
@@ -86,7 +100,8 @@ impl Queue {
         let wanted = slow.len() + self.snapshots() + quick.len().div_ceil(MAX_BATCH);
         let places = most.saturating_sub(self.lanes.len());
         let in_time = self.lanes.iter().filter(|lane| !lane.is_late()).count();
-        let count = wanted.min(places).min(useful.saturating_sub(in_time));
+        let arriving = self.lanes.iter().filter(|lane| lane.logs_in()).count();
+        let count = wanted.saturating_sub(arriving).min(places).min(useful.saturating_sub(in_time));
         let lanes: Vec<_> = (0..count).map(|_| Arc::new(Lane::new(by))).collect();
         self.lanes.extend(lanes.iter().cloned());
         lanes
@@ -119,6 +134,11 @@ impl Queue {
     /// How many lanes have a worker and are in time.
     pub fn at_work(&self) -> usize {
         self.lanes.iter().filter(|lane| lane.started.load(Ordering::Acquire) && !lane.is_late()).count()
+    }
+
+    /// True while a lane opens a session.
+    pub fn logs_in(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.logs_in())
     }
 
     /// True when another lane will take what waits.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::disposal::Disposal;
 use super::pool::Scheduler;
-use super::workers::Workers;
+use super::workers::{ServerShare, Workers};
 use crate::deadline::Deadline;
 use crate::driver::connection::ConnectionConfig;
 use crate::telemetry::Telemetry;
@@ -35,6 +35,8 @@ pub struct SharedResources {
     pub telemetry: Arc<Telemetry>,
     /// By server and user.
     server_group: Mutex<HashMap<String, Weak<ServerGroup>>>,
+    /// By server.
+    server_shares: Mutex<HashMap<String, Weak<ServerShare>>>,
     /// The sessions of all targets, also of targets that a reload removed while a scrape holds them.
     sessions: Mutex<Vec<Weak<TargetSessions>>>,
     stopping: AtomicBool,
@@ -50,6 +52,7 @@ impl SharedResources {
             scheduler: Scheduler::start(),
             telemetry: Telemetry::new(),
             server_group: Mutex::default(),
+            server_shares: Mutex::default(),
             sessions: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
@@ -57,16 +60,15 @@ impl SharedResources {
 
     /// The targets that log in to the same server as the same user. A target without a login is alone.
     pub(crate) fn server_group(&self, driver: &str, login: Option<&ConnectionConfig>) -> Arc<ServerGroup> {
-        let Some(ConnectionConfig { hosts, socket, username, .. }) = login else { return Arc::default() };
-        let key = format!("{driver} {hosts:?} {socket:?} {username:?}");
-        let mut known = self.server_group.lock();
-        known.retain(|_, server_group| server_group.strong_count() > 0);
-        if let Some(server_group) = known.get(&key).and_then(Weak::upgrade) {
-            return server_group;
-        }
-        let server_group = Arc::default();
-        known.insert(key, Arc::downgrade(&server_group));
-        server_group
+        let Some(login) = login else { return Arc::default() };
+        let key = format!("{driver} {} {:?}", login.server(), login.username);
+        find_or_add(&self.server_group, key, Arc::default)
+    }
+
+    /// The workers of the targets of one server. A target without a login has a share of its own.
+    pub(crate) fn server_share(&self, login: Option<&ConnectionConfig>) -> Arc<ServerShare> {
+        let share = || self.workers.share();
+        login.map_or_else(share, |login| find_or_add(&self.server_shares, login.server(), share))
     }
 
     /// Notes the sessions of another target.
@@ -106,4 +108,20 @@ impl SharedResources {
     fn all(&self) -> Vec<Arc<TargetSessions>> {
         self.sessions.lock().iter().filter_map(Weak::upgrade).collect()
     }
+}
+
+/// What is known under a key while somebody has it.
+fn find_or_add<T>(
+    known: &Mutex<HashMap<String, Weak<T>>>,
+    key: String,
+    add: impl FnOnce() -> Arc<T>,
+) -> Arc<T> {
+    let mut known = known.lock();
+    if let Some(found) = known.get(&key).and_then(Weak::upgrade) {
+        return found;
+    }
+    known.retain(|_, other| other.strong_count() > 0);
+    let added = add();
+    known.insert(key, Arc::downgrade(&added));
+    added
 }

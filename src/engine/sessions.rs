@@ -23,12 +23,11 @@ use super::backoff::{LoginAttempt, LoginHeldBack, TargetBackoff};
 use super::queue::Queue;
 use super::result_cache::{CachePolicy, ResultCache};
 use super::run::{Run, RunEnd, SampleOwner};
-use super::server_group::{ServerGroup, ServerGroupMember};
+use super::server_group::{FULL_PAUSE, NoPlace, ServerGroup, ServerGroupMember, SessionPlace};
 use super::target::SharedResources;
+use super::workers::{Priority, ServerShare};
 
-/// How long no further session is tried on a full server.
-const FULL_PAUSE: Duration = Duration::from_secs(60);
-/// The same after any other failure while other sessions live.
+/// How long no further session is tried after a failure, while other sessions live and the server is not full.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// The server allows fewer sessions than `max_connections`.
@@ -67,6 +66,8 @@ pub struct TargetSessions {
     pub member: Arc<ServerGroupMember>,
     /// What all targets share.
     pub shared: Arc<SharedResources>,
+    /// Targets of the same server, whoever logs in there.
+    share: Arc<ServerShare>,
     shortfall: Mutex<Option<SessionShortfall>>,
     snapshots: AtomicU64,
     /// Runs that have not ended, and some that have.
@@ -80,6 +81,12 @@ fn settings(database: &config::database::Database) -> PoolLimits {
         idle_timeout: database.idle_timeout,
         max_lifetime: database.max_lifetime,
     }
+}
+
+/// How many sessions the targets of its server and user may have together. A file has no such bound.
+fn most_on_server(database: &config::database::Database) -> usize {
+    let has_login = database.endpoint.as_ref().is_some_and(|endpoint| endpoint.connection_config().is_some());
+    if has_login { database.max_server_connections as usize } else { usize::MAX }
 }
 
 impl Drop for TargetSessions {
@@ -101,7 +108,8 @@ impl TargetSessions {
         let (backoff, facts, down, doubtful, ping) = Default::default();
         let (shortfall, snapshots, under_way) = Default::default();
         let queue = Arc::<Mutex<Queue>>::default();
-        let member = server_group.join(pool.clone(), Arc::clone(&queue));
+        let member = server_group.join(pool.clone(), Arc::clone(&queue), most_on_server(&owner.database));
+        let share = shared.server_share(endpoint.connection_config());
         let sessions = Arc::new(TargetSessions {
             owner: RwLock::new(owner),
             endpoint: Arc::clone(endpoint),
@@ -115,6 +123,7 @@ impl TargetSessions {
             server_group,
             member,
             shared: Arc::clone(shared),
+            share,
             shortfall,
             snapshots,
             under_way,
@@ -126,6 +135,7 @@ impl TargetSessions {
     /// Takes the target's next configuration. What the server refused before is tried again at once.
     pub fn renew(&self, owner: Arc<SampleOwner>) {
         self.pool.set(&settings(&owner.database));
+        self.server_group.renew(&self.member, most_on_server(&owner.database));
         *self.owner.write() = owner;
         self.backoff.lock().succeeded();
         if let Some(shortfall) = &mut *self.shortfall.lock() {
@@ -260,6 +270,49 @@ impl TargetSessions {
         }
     }
 
+    /// Runs `task` on a worker, of which the target's server has a fair share.
+    ///
+    /// # Errors
+    /// As [`Workers::start`](super::workers::Workers::start).
+    pub fn start_worker(
+        &self,
+        priority: Priority,
+        by: Deadline,
+        task: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Error> {
+        self.shared.workers.start_for(Some(&self.share), priority, by, self.login_time(), task)
+    }
+
+    /// A run has waited so long (`10.0s`) in the queue: for one of the target's sessions, or where none of its lanes has a
+    /// worker, for that.
+    pub fn waited_in_line(&self, how_long: &str) -> Error {
+        let queue = self.queue.lock();
+        let (at_work, logs_in) = (queue.at_work(), queue.logs_in());
+        drop(queue);
+        if at_work == 0 {
+            return self.waited_for_worker(how_long);
+        }
+        if logs_in {
+            return Error::new(Reason::Timeout, format!("no session within {how_long}"));
+        }
+        let most = self.owner().database.max_connections;
+        Error::new(
+            Reason::Timeout,
+            format!("waited {how_long} in line: all {most} sessions of the target were busy"),
+        )
+        .with_hint("raise max_connections")
+    }
+
+    /// The same for a lane that has its worker only now.
+    pub fn waited_for_worker(&self, how_long: &str) -> Error {
+        let most = self.shared.workers.limit();
+        Error::new(
+            Reason::Timeout,
+            format!("waited {how_long} for one of the {most} workers, of which each server has a share"),
+        )
+        .with_hint("raise exporter.max_workers; sql_exporter_workers shows how many are busy")
+    }
+
     /// A session has new facts about its server.
     pub fn learned(&self, facts: &ServerFacts) {
         let mut known = self.facts.lock();
@@ -289,6 +342,26 @@ impl TargetSessions {
             }
             *shortfall = None;
         }
+    }
+
+    /// Takes a place for one more session on the server. `alone`: without it the target is down. Blocks until `by` at most.
+    ///
+    /// # Errors
+    /// There is no place.
+    pub fn place(&self, alone: bool, by: Deadline) -> Result<SessionPlace, NoPlace> {
+        let place = self.server_group.place(&self.member, alone, by);
+        if let Err(NoPlace::Held(error, left)) = &place
+            && alone
+        {
+            self.backoff.lock().held(error, *left);
+        }
+        place
+    }
+
+    /// How long a login may take. It goes on after the scrape that began it, or each scrape of a slow server would begin
+    /// another one.
+    pub fn login_time(&self) -> Duration {
+        self.endpoint.connection_config().map_or(Duration::ZERO, |login| login.connect_timeout)
     }
 
     /// No further session could be opened, while the target has others: its queries wait for those.

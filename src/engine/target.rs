@@ -45,9 +45,14 @@ impl Target {
     ) -> Option<Self> {
         let owner = Arc::new(SampleOwner { database, context });
         let sessions = TargetSessions::new(Arc::clone(&owner), owner.database.endpoint.as_ref()?, shared);
+        Some(Target::with(owner, sessions))
+    }
+
+    /// A target whose queries have not run.
+    fn with(owner: Arc<SampleOwner>, sessions: Arc<TargetSessions>) -> Self {
         let caches = owner.database.queries.iter().map(|_| Arc::default()).collect();
         let scrapes = Arc::default();
-        Some(Target { database: Arc::clone(&owner.database), owner, sessions, caches, scrapes })
+        Target { database: Arc::clone(&owner.database), owner, sessions, caches, scrapes }
     }
 
     /// The target as another configuration has it, under the same name. It keeps the sessions where the connection is the
@@ -58,14 +63,15 @@ impl Target {
         context: SampleContext,
         shared: &Arc<SharedResources>,
     ) -> Option<Self> {
-        let mut new = Target::new(database, context, shared)?;
-        new.scrapes = Arc::clone(&self.scrapes);
-        let is_reached_alike = self.database.connection == new.database.connection;
-        if !(is_reached_alike && self.database.enabled && new.database.enabled) {
-            return Some(new);
+        let is_reached_alike = self.database.connection == database.connection;
+        if !(is_reached_alike && self.database.enabled && database.enabled) {
+            let new = Target::new(database, context, shared)?;
+            return Some(Target { scrapes: Arc::clone(&self.scrapes), ..new });
         }
-        self.sessions.renew(Arc::clone(&new.owner));
-        new.sessions = Arc::clone(&self.sessions);
+        let owner = Arc::new(SampleOwner { database, context });
+        self.sessions.renew(Arc::clone(&owner));
+        let new = Target::with(owner, Arc::clone(&self.sessions));
+        let mut new = Target { scrapes: Arc::clone(&self.scrapes), ..new };
         if self.owner.context == new.owner.context {
             let queries = self.database.queries.iter().zip(&self.caches);
             let known: HashMap<&str, _> = queries.map(|old| (&*old.0.name, old)).collect();
@@ -143,14 +149,13 @@ impl Target {
     /// stopped in the server; a joined one with a later deadline goes on for others.
     pub fn abandon(&self, run: &Arc<Run>, budget: Duration) -> RunOutcome {
         let stop = if run.by.passed() { run.take_stop() } else { None };
-        let text = match stop {
-            None if run.is_connecting() => format!("no session within {budget:.1?}"),
-            None if run.by.passed() => {
-                format!("waited {budget:.1?} in line: every session or worker was busy")
-            }
-            _ => format!("no end within {budget:.1?}"),
+        let timeout = |text| Error::new(Reason::Timeout, text);
+        let error = match stop {
+            None if run.is_connecting() => timeout(format!("no session within {budget:.1?}")),
+            None if run.by.passed() => self.sessions.waited_in_line(&format!("{budget:.1?}")),
+            _ => timeout(format!("no end within {budget:.1?}")),
         };
-        let error = self.owner.named(run.query(), Error::new(Reason::Timeout, text));
+        let error = self.owner.named(run.query(), error);
         let outcome = run.outcome(RunEnd::Failed(error.clone()), run.worked(), false);
         match stop {
             Some(stop) => stop(),

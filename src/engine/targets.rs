@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::query_sink::SampleContext;
 use super::run::SampleOwner;
 use super::target::{SharedResources, Target};
+use super::workers::WorkerCounts;
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::config::exporter::{Exporter, LabelsTooLong};
@@ -20,7 +21,7 @@ use crate::exposition::page::Families;
 use crate::metric::column::cut;
 use crate::metric::labels::LabelLimit;
 use crate::name::LabelName;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, WorkerGauges};
 use crate::yaml::keys::nearest_of;
 
 /// Sessions have this long to be cancelled and closed at the end.
@@ -99,6 +100,7 @@ impl Targets {
         let targets: Vec<_> = targets.into_iter().filter_map(&mut target).collect();
         renewal.ended = self.targets.len() - renewal.unchanged - renewal.changed;
         self.shared.logins.forgive();
+        self.shared.workers.resize(exporter.max_workers);
         let mut previous_owners = self.previous_owners.lock().clone();
         previous_owners.extend(self.targets.iter().map(|target| Arc::downgrade(target.owner())));
         let (shared, previous_owners) = (Arc::clone(&self.shared), Mutex::new(previous_owners));
@@ -114,7 +116,8 @@ impl Targets {
     pub fn own_metrics(&self) -> Families {
         let telemetry = self.telemetry();
         self.forget_what_is_gone();
-        telemetry.late_workers(self.shared.workers.counts().late);
+        let WorkerCounts { busy, late, waiting, .. } = self.shared.workers.counts();
+        telemetry.workers(WorkerGauges { busy, waiting, late, limit: self.shared.workers.limit() });
         for target in self.targets.iter().filter(|target| target.database.enabled) {
             target.count_sessions();
         }

@@ -3,14 +3,18 @@
 //! A task holds one permit from its start until it returns, or until its deadline has passed: then it is *late*, its
 //! permit goes to the next task, and its thread goes on alone until whatever holds it lets go. Tasks without a permit
 //! wait in order. Those of [`Priority::Low`] come last and hold at most a quarter of the permits.
+//! Where there are several servers, none of them gets a further permit while it holds more than are free: one takes about
+//! half of all, two of them a third each, and what is left is for servers that have few.
 //! Knows no target, no session, no query.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result};
@@ -48,22 +52,62 @@ pub struct WorkerCounts {
     pub panics: u64,
 }
 
+/// The permits that the tasks of one server hold.
+pub struct ServerShare {
+    held: AtomicUsize,
+    /// How many servers there are.
+    servers: Arc<AtomicUsize>,
+}
+
+impl ServerShare {
+    /// Whether it may have one of `free` permits.
+    fn allows_one_of(&self, free: usize) -> bool {
+        self.servers.load(Ordering::Relaxed) == 1 || self.held.load(Ordering::Relaxed) <= free
+    }
+}
+
+impl Drop for ServerShare {
+    fn drop(&mut self) {
+        self.servers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 type Task = Box<dyn FnOnce() + Send>;
 
 struct QueuedTask {
     task: Task,
     by: Deadline,
+    least: Duration,
     priority: Priority,
+    share: Option<Arc<ServerShare>>,
 }
 
 struct RunningTask {
     by: Deadline,
     priority: Priority,
     late: bool,
+    share: Option<HeldPermit>,
+}
+
+/// One of the permits of a server.
+struct HeldPermit(Arc<ServerShare>);
+
+impl HeldPermit {
+    fn new(share: Arc<ServerShare>) -> Self {
+        share.held.fetch_add(1, Ordering::Relaxed);
+        HeldPermit(share)
+    }
+}
+
+impl Drop for HeldPermit {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
 struct WorkerState {
+    max: usize,
     normal: VecDeque<QueuedTask>,
     low: VecDeque<QueuedTask>,
     /// Tasks that have their permit and wait for a thread to pick them up.
@@ -72,17 +116,19 @@ struct WorkerState {
     threads: usize,
     /// Threads that run nothing: they wait for work, or are on their way to it.
     idle: usize,
+    /// Those of them that wait, in the order in which they began. The last is woken first: threads that a burst needed have
+    /// nothing to do, and end.
+    parked: Vec<Thread>,
     tasks_started: u64,
     threads_started: u64,
     panics: u64,
     closed: bool,
 }
 
+#[derive(Default)]
 struct WorkerPool {
-    max: usize,
     state: Mutex<WorkerState>,
-    /// Wakes a thread that waits for work.
-    work: Condvar,
+    servers: Arc<AtomicUsize>,
 }
 
 /// The threads. Dropping it ends those that are idle; the others end with their work.
@@ -91,7 +137,26 @@ pub struct Workers(Arc<WorkerPool>);
 impl Workers {
     /// At most `max` (at least one) tasks at once, late ones aside. Starts no thread yet.
     pub fn new(max: usize) -> Self {
-        Workers(Arc::new(WorkerPool { max: max.max(1), state: Mutex::default(), work: Condvar::new() }))
+        let workers = Workers(Arc::default());
+        workers.resize(max);
+        workers
+    }
+
+    /// At most `max` (at least one) tasks at once from now on. Those at work go on.
+    pub fn resize(&self, max: usize) {
+        self.0.state.lock().max = max.max(1);
+    }
+
+    /// How many tasks there may be at once.
+    pub fn limit(&self) -> usize {
+        self.0.state.lock().max
+    }
+
+    /// The share of another server.
+    pub fn share(&self) -> Arc<ServerShare> {
+        let servers = Arc::clone(&self.0.servers);
+        servers.fetch_add(1, Ordering::Relaxed);
+        Arc::new(ServerShare { held: AtomicUsize::new(0), servers })
     }
 
     /// Runs `task` on a thread of its own as soon as there is a permit. Returns at once.
@@ -108,16 +173,32 @@ impl Workers {
         by: Deadline,
         task: impl FnOnce() + Send + 'static,
     ) -> Result<()> {
+        self.start_for(None, priority, by, GRACE, task)
+    }
+
+    /// The same, within the share of a server. Wherever it starts, the task is not late before it had `least`.
+    ///
+    /// # Errors
+    /// As [`Workers::start`].
+    pub fn start_for(
+        &self,
+        share: Option<&Arc<ServerShare>>,
+        priority: Priority,
+        by: Deadline,
+        least: Duration,
+        task: impl FnOnce() + Send + 'static,
+    ) -> Result<()> {
         let mut state = self.0.state.lock();
         state.mark_late();
         let late = state.late();
-        if late >= LATE_PER_PERMIT * self.0.max {
+        if late >= LATE_PER_PERMIT * state.max {
             let message = format!("{late} workers are held by queries that do not let go");
             return Err(
                 Error::new(Reason::Wedged, message).with_hint("new work starts when some of them return")
             );
         }
-        let task = QueuedTask { task: Box::new(task), by, priority };
+        let least = least.max(GRACE);
+        let task = QueuedTask { task: Box::new(task), by, least, priority, share: share.cloned() };
         match priority {
             Priority::Normal => state.normal.push_back(task),
             Priority::Low => state.low.push_back(task),
@@ -151,14 +232,18 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.0.state.lock().closed = true;
-        self.0.work.notify_all();
+        let mut state = self.0.state.lock();
+        state.closed = true;
+        state.parked.iter().for_each(Thread::unpark);
     }
 }
 
 impl WorkerState {
     fn mark_late(&mut self) {
-        self.running.values_mut().for_each(|running| running.late |= running.by.passed());
+        for running in self.running.values_mut().filter(|running| !running.late && running.by.passed()) {
+            running.late = true;
+            running.share = None;
+        }
     }
 
     fn late(&self) -> usize {
@@ -166,31 +251,40 @@ impl WorkerState {
     }
 
     /// The next task that may have a permit now.
-    fn next(&mut self, max: usize) -> Option<QueuedTask> {
+    fn next(&mut self) -> Option<QueuedTask> {
         let late = self.late();
-        if self.running.len() - late >= max || late >= LATE_PER_PERMIT * max {
+        let free = self.max.saturating_sub(self.running.len() - late);
+        if free == 0 || late >= LATE_PER_PERMIT * self.max {
             return None;
         }
-        if let Some(task) = self.normal.pop_front() {
+        if let Some(task) = take_allowed(&mut self.normal, free) {
             return Some(task);
         }
         let is_low = |running: &&RunningTask| !running.late && running.priority == Priority::Low;
         let low = self.running.values().filter(is_low).count();
-        if low < (max / 4).max(1) { self.low.pop_front() } else { None }
+        if low < (self.max / 4).max(1) { take_allowed(&mut self.low, free) } else { None }
     }
+}
+
+/// The first task whose server may have one of `free` permits.
+fn take_allowed(queue: &mut VecDeque<QueuedTask>, free: usize) -> Option<QueuedTask> {
+    let may_start = |task: &QueuedTask| task.share.as_ref().is_none_or(|share| share.allows_one_of(free));
+    let place = queue.iter().position(may_start)?;
+    queue.remove(place)
 }
 
 impl WorkerPool {
     /// Hands permits to tasks that wait and finds threads for them.
     fn dispatch(self: &Arc<Self>, state: &mut WorkerState) -> Result<()> {
-        while let Some(QueuedTask { task, by, priority }) = state.next(self.max) {
+        while let Some(QueuedTask { task, by, least, priority, share }) = state.next() {
             state.tasks_started += 1;
             let number = state.tasks_started;
-            let by = by.max(Deadline::within(GRACE));
-            state.running.insert(number, RunningTask { by, priority, late: false });
+            let by = by.max(Deadline::within(least));
+            let share = share.map(HeldPermit::new);
+            state.running.insert(number, RunningTask { by, priority, late: false, share });
             state.assigned.push_back((number, task));
             if state.idle >= state.assigned.len() {
-                self.work.notify_one();
+                state.parked.pop().iter().for_each(Thread::unpark);
             } else if let Err(cause) = self.spawn(state)
                 && state.threads == 0
             {
@@ -237,10 +331,14 @@ impl WorkerPool {
             if let Some(task) = state.assigned.pop_front() {
                 return Some(task);
             }
-            if state.closed || Instant::now() >= idle_until {
+            let left = idle_until.saturating_duration_since(Instant::now());
+            if state.closed || left.is_zero() {
                 return None;
             }
-            self.work.wait_until(state, idle_until);
+            let own = std::thread::current();
+            state.parked.push(own.clone());
+            MutexGuard::unlocked(state, || std::thread::park_timeout(left));
+            state.parked.retain(|parked| parked.id() != own.id());
         }
     }
 }

@@ -70,6 +70,19 @@ pub struct SessionGauges {
     pub limit: usize,
 }
 
+/// The threads that run queries, now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WorkerGauges {
+    /// At work.
+    pub busy: usize,
+    /// Tasks that wait for one.
+    pub waiting: usize,
+    /// Past their deadline and not yet released; not among the busy ones.
+    pub late: usize,
+    /// The most that may be at work.
+    pub limit: usize,
+}
+
 /// Every `reason` of `http_requests_rejected_total`.
 const REJECTION_REASONS: [&str; 12] = [
     "auth",
@@ -131,6 +144,8 @@ families! {
     sessions_limit: Gauge "sessions_limit", "The limit max_connections of a target.";
     connect_failures: Counter "target_connect_failures_total", "Attempts to open a session that failed, by reason.";
     values_skipped: Counter "values_skipped_total", "Values left out of good results, by reason.";
+    workers: Gauge "workers", "Workers that run queries (busy), and work that waits for one (waiting).";
+    workers_limit: Gauge "workers_limit", "The limit max_workers.";
 }
 
 impl Telemetry {
@@ -150,7 +165,7 @@ impl Telemetry {
         outcomes.iter().for_each(|outcome| self.scrapes.add(&[("outcome", outcome)], 0));
         REJECTION_REASONS.iter().for_each(|reason| self.http_rejected.add(&[("reason", reason)], 0));
         self.runs_joined.add(&[], 0);
-        self.late_workers.set(&[], 0.0);
+        self.workers(WorkerGauges::default());
         self.reloaded(true);
     }
 
@@ -188,9 +203,12 @@ impl Telemetry {
         self.runs_joined.add(&[], 1);
     }
 
-    /// Sets the number of threads that are late now.
-    pub fn late_workers(&self, count: usize) {
-        self.late_workers.set(&[], whole(count));
+    /// The workers now.
+    pub fn workers(&self, now: WorkerGauges) {
+        self.workers.set(&[("state", "busy")], whole(now.busy));
+        self.workers.set(&[("state", "waiting")], whole(now.waiting));
+        self.workers_limit.set(&[], whole(now.limit));
+        self.late_workers.set(&[], whole(now.late));
     }
 
     /// A target's sessions now.

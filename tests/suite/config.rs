@@ -12,6 +12,7 @@ use sql_exporter::config::database::Database;
 use sql_exporter::config::exporter::{Access, LabelsTooLong, QueryMetrics};
 use sql_exporter::config::listen::ListenAddress;
 use sql_exporter::config::query::Query;
+use sql_exporter::config::server_sharing;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::{Driver, Drivers, Endpoint, Session};
 use sql_exporter::error::{Error, Reason, Result};
@@ -326,6 +327,39 @@ fn the_section_exporter_is_read_whole() {
         (5, 2, 4096)
     );
     assert_eq!((limits.max_header_lines, limits.idle_timeout), (20, Duration::from_secs(3)));
+}
+
+#[test]
+fn defaults_depend_on_the_number_of_targets() {
+    let servers = |targets: &[(usize, &str)], more: &str| {
+        let entry = |(host, more): (&str, &str), n: usize| {
+            format!("  {host}{n}: {{driver: postgres, host: {host}, database: d{n}, username: u{n}{more}}}\n")
+        };
+        let entries: String =
+            targets.iter().flat_map(|&(count, host)| (0..count).map(move |n| entry((host, ""), n))).collect();
+        main_file(&format!("databases:\n{entries}{}{more}", entry(("many", ", max_connections: 2"), 900)))
+    };
+    let config = servers(&[(20, "many"), (19, "few")], "");
+    let of = |name: &str| target(&config, name).max_connections;
+    assert_eq!((of("many0"), of("many19"), of("many900"), of("few0")), (1, 1, 2, 3));
+    assert_eq!((config.exporter.max_workers, config.exporter.http.max_connections), (64, 256));
+    let config = servers(&[(399, "many")], "");
+    assert_eq!((config.exporter.max_workers, config.exporter.http.max_connections), (100, 800));
+    let written = "exporter: {max_workers: 5, http: {max_connections: 7}}\n";
+    let config = servers(&[(399, "many")], written);
+    assert_eq!((config.exporter.max_workers, config.exporter.http.max_connections), (5, 7));
+}
+
+#[test]
+fn the_files_that_sessions_may_take_are_counted_by_server_and_user() {
+    let config = main_file(
+        "databases:\n  a: {driver: postgres, host: one, username: u, max_connections: 15}\n  \
+           b: {driver: postgres, host: one, username: u, max_connections: 15}\n  \
+           c: {driver: postgres, host: one, username: v, max_connections: 4}\n  \
+           off: {driver: postgres, host: two, enabled: false}\n  \
+           file: {driver: sqlite, database: x.db, max_connections: 2}\n",
+    );
+    assert_eq!(server_sharing::descriptors(config.targets.iter().map(|target| &**target)), 20 + 4 + 6);
 }
 
 #[test]

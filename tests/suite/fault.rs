@@ -3,6 +3,7 @@
 //! ```ignore
 //! let fault = Fault::new(|call| match call { Call::Run(2) => Act::Hang, _ => Act::Rows(1) });
 //! let drivers = Drivers::built_in().with(driver("faulty", [("a", &fault)]));   // databases: {x: {driver: faulty, database: a}}
+//! // … or {driver: faulty, database: a, host: one}: on a server with other targets
 //! fault.saw(Call::Run(2));  // waits for it
 //! fault.release();          // ends every hang, now and later
 //! ```
@@ -15,11 +16,15 @@ use parking_lot::{Condvar, Mutex};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::advice::Advice;
+use sql_exporter::driver::connection::password::PasswordSource;
+use sql_exporter::driver::connection::tls::TlsConfig;
+use sql_exporter::driver::connection::{ConnectionConfig, HostPort};
 use sql_exporter::driver::{
     Canceller, Column, ColumnContent, Driver, Endpoint, Flow, Health, Job, Privileges, Row, ServerFacts,
     Session, Sql,
 };
 use sql_exporter::error::{Error, Reason, Result};
+use sql_exporter::secret::Secret;
 use sql_exporter::value::Cell;
 use sql_exporter::yaml::keys::Keys;
 
@@ -124,7 +129,7 @@ impl Fault {
     }
 
     pub(crate) fn endpoint(self: &Arc<Self>) -> Arc<dyn Endpoint> {
-        Arc::new(FaultEndpoint(Arc::clone(self)))
+        Arc::new(FaultEndpoint { fault: Arc::clone(self), login: None })
     }
 
     /// Every call so far, in order.
@@ -215,19 +220,27 @@ impl Fault {
     }
 }
 
-struct FaultEndpoint(Arc<Fault>);
+struct FaultEndpoint {
+    fault: Arc<Fault>,
+    /// Where the entry names a `host`: targets with one of these are on one server.
+    login: Option<ConnectionConfig>,
+}
 
 impl Endpoint for FaultEndpoint {
     fn connect(&self, _by: Deadline) -> Result<Box<dyn Session>> {
-        let act = self.0.begin(Call::Connect);
-        self.0.suffer(act)?;
+        let act = self.fault.begin(Call::Connect);
+        self.fault.suffer(act)?;
         let facts = ServerFacts {
             version: "1".into(),
             flavor: "fault".into(),
             role: "primary".into(),
             ..ServerFacts::default()
         };
-        Ok(Box::new(FaultSession { fault: Arc::clone(&self.0), facts, left: Act::Rows(1) }))
+        Ok(Box::new(FaultSession { fault: Arc::clone(&self.fault), facts, left: Act::Rows(1) }))
+    }
+
+    fn connection_config(&self) -> Option<&ConnectionConfig> {
+        self.login.as_ref()
     }
 
     fn redacted_url(&self) -> String {
@@ -401,6 +414,21 @@ impl Canceller for FaultCanceller {
     }
 }
 
+fn login(host: String) -> ConnectionConfig {
+    ConnectionConfig {
+        hosts: vec![HostPort { host, port: 1 }],
+        socket: None,
+        database: None,
+        username: None,
+        password: PasswordSource::Given(Secret::new("none".to_owned())),
+        tls: TlsConfig::default(),
+        params: Vec::new(),
+        read_only: true,
+        session_sql: Vec::new(),
+        connect_timeout: PATIENCE,
+    }
+}
+
 struct FaultDriver {
     names: &'static [&'static str],
     faults: HashMap<String, Arc<Fault>>,
@@ -413,11 +441,12 @@ impl Driver for FaultDriver {
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
         let database = keys.text("database")?;
-        let fault = self.faults.get(&database);
-        if fault.is_none() {
+        let login = keys.text("host").map(login);
+        let Some(fault) = self.faults.get(&database).cloned() else {
             keys.fault("database", format!("the test has no fault {database:?}"));
-        }
-        fault.map(Fault::endpoint)
+            return None;
+        };
+        Some(Arc::new(FaultEndpoint { fault, login }))
     }
 }
 

@@ -76,6 +76,7 @@ mod reload;
 mod schema;
 mod scrape;
 mod sessions;
+mod sharing;
 mod signals;
 mod sink;
 mod site;

@@ -41,6 +41,8 @@ const TABLE: &[(&str, &str, &[&str], Group)] = &[
     ("scrapes_total", COUNTER, &["outcome"], Process),
     ("runs_joined_total", COUNTER, &[], Process),
     ("late_workers", GAUGE, &[], Process),
+    ("workers", GAUGE, &["state"], Process),
+    ("workers_limit", GAUGE, &[], Process),
     ("sessions", GAUGE, &["target", "state"], Process),
     ("sessions_limit", GAUGE, &["target"], Process),
     ("http_requests_total", COUNTER, &["path", "code"], Process),
@@ -63,6 +65,7 @@ const SETS: &[(&str, &str, &str)] = &[
     ("values_skipped_total", "reason", "null invalid duplicate"),
     ("scrapes_total", "outcome", "complete partial failed"),
     ("sessions", "state", "idle busy late"),
+    ("workers", "state", "busy waiting"),
     (
         "http_requests_total",
         "path",

@@ -27,13 +27,18 @@ pub(crate) fn fleet(faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<T
 
 /// The same, with more keys on each target.
 pub(crate) fn fleet_with(more: &str, faults: &[(&'static str, &Arc<Fault>)], rest: &str) -> Arc<Targets> {
-    let folder = crate::process::folder();
-    let path = folder.path().join("test.yaml");
     let targets: String = faults
         .iter()
         .map(|(name, _)| format!("  {name}: {{driver: fault, database: {name}, {more}}}\n"))
         .collect();
-    std::fs::write(&path, format!("databases:\n{targets}{rest}")).expect("a file");
+    fleet_of(&format!("databases:\n{targets}{rest}"), faults)
+}
+
+/// The same, of a whole configuration.
+pub(crate) fn fleet_of(config: &str, faults: &[(&'static str, &Arc<Fault>)]) -> Arc<Targets> {
+    let folder = crate::process::folder();
+    let path = folder.path().join("test.yaml");
+    std::fs::write(&path, config).expect("a file");
     let drivers = Drivers::built_in().with(driver("fault", faults.iter().copied()));
     let plan = config::load(&path, &|_| None, &drivers).unwrap_or_else(|errors| panic!("{errors:?}"));
     Arc::new(start::make_targets(plan))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::Endpoint;
-use sql_exporter::engine::workers::{Priority, WorkerCounts, Workers};
+use sql_exporter::engine::workers::{Priority, ServerShare, WorkerCounts, Workers};
 use sql_exporter::error::Reason;
 
 use crate::recorder::run;
@@ -16,6 +16,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn far() -> Deadline {
     Deadline::within(Duration::from_secs(600))
+}
+
+/// Starts work in the share of a server.
+fn block_for(workers: &Workers, server: &Arc<ServerShare>) -> Blocked {
+    let (start, started) = channel();
+    let (gate, closed) = channel::<()>();
+    let work = move || {
+        start.send(()).ok();
+        closed.recv().ok();
+    };
+    workers.start_for(Some(server), Priority::Normal, far(), Duration::ZERO, work).expect("accepted");
+    Blocked { started, gate }
 }
 
 /// Work that says when it starts and blocks until the gate's sender is dropped.
@@ -111,6 +123,38 @@ fn doubtful_work_starts_last_and_holds_a_quarter_of_the_workers() {
     drop(regular);
     doubtful.as_slice()[1].has_started();
     assert_eq!(until(&workers, |counts| counts.busy == 2).waiting, 1);
+}
+
+#[test]
+fn a_server_leaves_permits_for_others_and_has_all_where_it_is_the_only_one() {
+    let workers = Workers::new(8);
+    let only = workers.share();
+    let mut work: Vec<_> = (0..9).map(|_| block_for(&workers, &only)).collect();
+    work[..8].iter().for_each(Blocked::has_started);
+    assert_eq!((workers.counts().busy, workers.counts().waiting), (8, 1));
+    let other = workers.share();
+    work.push(block_for(&workers, &other));
+    work.drain(..4);
+    // Of the four that came free one is for the other server; the first one has more than are free.
+    work[5].has_started();
+    assert_eq!(until(&workers, |counts| counts.busy == 5).waiting, 1);
+    work.remove(0);
+    // Three of its own and one of the other's are held, four are free: the one that waits starts.
+    work[3].has_started();
+    assert_eq!(workers.counts().waiting, 0);
+}
+
+#[test]
+fn the_threads_of_a_burst_end_though_some_work_goes_on() {
+    let workers = Workers::new(40);
+    let burst: Vec<_> = (0..40).map(|_| block(&workers, Priority::Normal, far())).collect();
+    burst.iter().for_each(Blocked::has_started);
+    drop(burst);
+    // More often than each thread alone would have to be used to stay.
+    until(&workers, |counts| {
+        workers.start(Priority::Normal, far(), || {}).expect("accepted");
+        counts.threads <= 20
+    });
 }
 
 #[test]

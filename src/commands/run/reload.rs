@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::start::warn_of_descriptors;
 use crate::config::Config;
 use crate::config::exporter::Exporter;
 use crate::engine::targets::ReloadSummary;
@@ -73,6 +74,7 @@ fn unfinished() -> Error {
 
 fn swap(site: &Endpoints, mut config: Config) {
     crate::commands::log_warnings(&config);
+    warn_of_descriptors(&config);
     let old = site.targets();
     keep_what_cannot_change(&old.exporter, &mut config.exporter);
     crate::logging::set_level(config.exporter.log_level);
@@ -87,7 +89,9 @@ fn swap(site: &Endpoints, mut config: Config) {
 /// Keeps the settings that are read at the start only; a change of one is logged.
 fn keep_what_cannot_change(old: &Exporter, new: &mut Exporter) {
     keep("listen", &old.listen, &mut new.listen);
-    keep("max_workers", &old.max_workers, &mut new.max_workers);
+    if old.http.follows_targets && new.http.follows_targets {
+        new.http.max_connections = old.http.max_connections;
+    }
     keep("http", &old.http, &mut new.http);
     keep("log_format", &old.log_format, &mut new.log_format);
     keep("web_config_file", &old.web_config_file, &mut new.web_config_file);

@@ -65,6 +65,14 @@ pub struct ConnectionConfig {
 }
 
 impl ConnectionConfig {
+    /// Names the server, whoever logs in there to whatever database.
+    pub fn server(&self) -> String {
+        match &self.socket {
+            Some(socket) => format!("{} {:?}", socket.display(), self.hosts),
+            None => format!("{:?}", self.hosts).to_ascii_lowercase(),
+        }
+    }
+
     /// Takes `url`|`connection_string`|`url_file`, or `host`, `port`, `socket`, `database`, `username`, then the
     /// password keys, `params`, `tls`, `read_only`, `session_sql` and `connect_timeout`. `None` after a recorded fault.
     ///

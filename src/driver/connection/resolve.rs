@@ -1,11 +1,14 @@
 //! Names to addresses and a TCP connection, both under a deadline.
 //!
-//! Owns the threads that resolve names: the system's resolver cannot be given a deadline. Knows no protocol.
+//! Owns the threads that resolve names: the system's resolver cannot be given a deadline. Who asks for a name that is being
+//! resolved waits for that answer, and one that took long is kept for a moment: many targets have one name. Knows no
+//! protocol.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use socket2::{SockRef, TcpKeepalive};
@@ -20,44 +23,132 @@ const MAX_LOOKUPS: usize = 64;
 /// tried while the resolver is silent: each is a connect that ran out of time, after which a target backs off.
 const MAX_LOOKUPS_OF_A_NAME: usize = 6;
 
-/// Lookups under way, by name. One for the process, as the resolver is.
-static LOOKUPS: Lookups = Lookups { running: Mutex::new(Vec::new()), freed: Condvar::new() };
+/// A lookup that is older than this may hang: the next one who asks does not wait for it alone.
+const USUAL_TIME: Duration = Duration::from_millis(500);
 
-struct Lookups {
-    running: Mutex<Vec<String>>,
-    freed: Condvar,
+/// Addresses are kept for so many times as long as it took to learn them, so that a slow resolver is asked once for many
+/// targets, and a change of a name that is resolved at once counts at once.
+const KEPT_TIMES: u32 = 20;
+/// But not longer than this.
+const KEPT_AT_MOST: Duration = Duration::from_secs(5);
+
+type Addresses = std::result::Result<Vec<IpAddr>, String>;
+
+/// One for the process, as the resolver is.
+static RESOLVER: Resolver = Resolver::new(ask_system);
+
+fn ask_system(host: &str) -> Addresses {
+    let found = (host, 0).to_socket_addrs().map_err(|error| error.to_string())?;
+    Ok(found.map(|address| address.ip()).collect())
 }
 
-/// One of the [`MAX_LOOKUPS`] and of the [`MAX_LOOKUPS_OF_A_NAME`], so that a name whose servers are silent does not keep
-/// others from being resolved; the thread that holds it returns it, however late that is.
-struct Permit(String);
+struct Resolver {
+    ask: fn(&str) -> Addresses,
+    state: Mutex<Option<ResolverState>>,
+    /// A lookup has ended.
+    ended: Condvar,
+}
 
-impl Permit {
-    fn wait(name: &str, by: Deadline) -> Option<Permit> {
-        let mut running = LOOKUPS.running.lock();
-        let of_name = |running: &[String]| running.iter().filter(|other| *other == name).count();
-        while running.len() >= MAX_LOOKUPS || of_name(&running) >= MAX_LOOKUPS_OF_A_NAME {
-            if LOOKUPS.freed.wait_until(&mut running, by.moment()).timed_out() {
-                return None;
+#[derive(Default)]
+struct ResolverState {
+    /// Lookups under way.
+    running: usize,
+    names: HashMap<String, Name>,
+}
+
+/// What is known of a name while it is asked for, and a moment longer.
+struct Name {
+    /// When each of its lookups under way began.
+    running: Vec<Instant>,
+    /// The last answer, until when it is kept, and when its lookup began.
+    answer: Option<(Arc<Addresses>, Instant, Instant)>,
+}
+
+impl Name {
+    /// An answer that is kept, or that came after `since`: whoever waits takes that of a lookup that others began. A failure
+    /// only where no lookup is under way that may do better.
+    fn answer(&self, since: Instant) -> Option<Arc<Addresses>> {
+        let (addresses, until, ended) = self.answer.as_ref()?;
+        let counts = addresses.is_ok() || self.running.is_empty();
+        (counts && (*until > Instant::now() || *ended >= since)).then(|| Arc::clone(addresses))
+    }
+}
+
+impl Resolver {
+    const fn new(ask: fn(&str) -> Addresses) -> Self {
+        Resolver { ask, state: Mutex::new(None), ended: Condvar::new() }
+    }
+
+    /// The addresses of a name, asked for on a thread of its own. Blocks until `by` at most.
+    ///
+    /// # Errors
+    /// `timeout`, when there is no answer by then; `resolve`, when no thread can be started.
+    fn addresses(&'static self, host: &str, by: Deadline) -> Result<Arc<Addresses>> {
+        let since = Instant::now();
+        let mut state = self.state.lock();
+        loop {
+            let known = state.get_or_insert_default();
+            let running_in_all = known.running;
+            let name = known
+                .names
+                .entry(host.to_owned())
+                .or_insert_with(|| Name { running: Vec::new(), answer: None });
+            if let Some(answer) = name.answer(since) {
+                return Ok(answer);
             }
+            let is_expected = name.running.iter().any(|began| began.elapsed() < USUAL_TIME);
+            let is_allowed = name.running.len() < MAX_LOOKUPS_OF_A_NAME && running_in_all < MAX_LOOKUPS;
+            if is_allowed && !is_expected && !by.passed() {
+                self.start(known, host)?;
+            }
+            if by.passed() {
+                return Err(Error::new(
+                    Reason::Timeout,
+                    format!("host {host}: the resolver did not answer in time"),
+                ));
+            }
+            self.ended.wait_until(&mut state, by.or_within(USUAL_TIME).moment());
         }
-        running.push(name.to_owned());
-        Some(Permit(name.to_owned()))
+    }
+
+    fn start(&'static self, state: &mut ResolverState, host: &str) -> Result<()> {
+        let (began, owned) = (Instant::now(), host.to_owned());
+        let look_up = move || {
+            let found = (self.ask)(&owned);
+            self.end(&owned, began, found);
+        };
+        std::thread::Builder::new().name("resolve".to_owned()).spawn(look_up).map_err(|error| {
+            Error::new(Reason::Resolve, format!("host {host}: no thread to resolve it: {error}"))
+        })?;
+        state.running += 1;
+        state.names.entry(host.to_owned()).and_modify(|name| name.running.push(began));
+        Ok(())
+    }
+
+    /// Notes an answer, and forgets the names that nobody has asked for lately.
+    fn end(&self, host: &str, began: Instant, found: Addresses) {
+        let mut state = self.state.lock();
+        let known = state.get_or_insert_default();
+        known.running -= 1;
+        let now = Instant::now();
+        // A failure is for those who wait for it only.
+        let kept =
+            if found.is_ok() { (began.elapsed() * KEPT_TIMES).min(KEPT_AT_MOST) } else { Duration::ZERO };
+        if let Some(name) = known.names.get_mut(host) {
+            if let Some(place) = name.running.iter().position(|other| *other == began) {
+                name.running.swap_remove(place);
+            }
+            name.answer = Some((Arc::new(found), now + kept, now));
+        }
+        let is_fresh =
+            |name: &Name| name.answer.as_ref().is_some_and(|(_, _, ended)| ended.elapsed() < KEPT_AT_MOST);
+        known.names.retain(|_, name| !name.running.is_empty() || is_fresh(name));
+        drop(state);
+        self.ended.notify_all();
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut running = LOOKUPS.running.lock();
-        if let Some(place) = running.iter().position(|name| *name == self.0) {
-            running.swap_remove(place);
-        }
-        drop(running);
-        LOOKUPS.freed.notify_all();
-    }
-}
-
-/// Resolves `host` on a bounded set of threads; addresses in the resolver's order. An IP address needs no thread.
+/// Resolves `host`; addresses in the resolver's order. An IP address needs no thread.
 ///
 /// # Errors
 /// `resolve`, when there is no address; `timeout`, when there is no answer by then.
@@ -65,28 +156,12 @@ pub fn resolve(host: &str, port: u16, by: Deadline) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let late = || Error::new(Reason::Timeout, format!("host {host}: the resolver did not answer in time"));
-    let permit = Permit::wait(host, by).ok_or_else(late)?;
-    let (answer, answered) = mpsc::channel();
-    let name = host.to_owned();
-    std::thread::Builder::new()
-        .name("resolve".to_owned())
-        .spawn(move || {
-            let found = (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
-            drop(permit);
-            // Nobody receives it when the deadline has passed.
-            let _ = answer.send(found);
-        })
-        .map_err(|error| {
-            Error::new(Reason::Resolve, format!("host {host}: no thread to resolve it: {error}"))
-        })?;
-    match answered.recv_timeout(by.left()) {
-        Ok(Ok(found)) if found.is_empty() => {
+    match &*RESOLVER.addresses(host, by)? {
+        Ok(found) if found.is_empty() => {
             Err(Error::new(Reason::Resolve, format!("host {host} has no address")))
         }
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(Error::new(Reason::Resolve, format!("host {host}: {error}"))),
-        Err(_) => Err(late()),
+        Ok(found) => Ok(found.iter().map(|address| SocketAddr::new(*address, port)).collect()),
+        Err(error) => Err(Error::new(Reason::Resolve, format!("host {host}: {error}"))),
     }
 }
 
@@ -139,6 +214,7 @@ pub fn connect_to(address: SocketAddr, by: Deadline) -> io::Result<TcpStream> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -154,14 +230,49 @@ mod tests {
 
     #[test]
     fn a_name_whose_lookup_hangs_keeps_no_other_from_being_resolved() {
-        let permit = || Permit::wait("hanging.invalid", soon()).expect("a permit");
-        let hanging: Vec<Permit> = (0..MAX_LOOKUPS_OF_A_NAME).map(|_| permit()).collect();
-        let late = resolve("hanging.invalid", 1, Deadline::within(Duration::from_millis(20))).unwrap_err();
+        static RESOLVER: Resolver = Resolver::new(|host| {
+            if host == "hanging.invalid" {
+                std::thread::sleep(Duration::from_secs(3600));
+            }
+            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+        });
+        let by = Deadline::within(USUAL_TIME * 2);
+        let late = RESOLVER.addresses("hanging.invalid", by).unwrap_err();
         assert!(late.message().ends_with("did not answer in time"), "{late}");
         assert_eq!(late.reason(), Reason::Timeout);
-        assert!(resolve("localhost", 1, soon()).is_ok());
-        drop(hanging);
-        assert!(Permit::wait("hanging.invalid", soon()).is_some());
+        assert!(RESOLVER.addresses("other.invalid", soon()).unwrap().is_ok());
+        let state = RESOLVER.state.lock();
+        let lookups = state.as_ref().unwrap().names["hanging.invalid"].running.len();
+        assert!((2..=MAX_LOOKUPS_OF_A_NAME).contains(&lookups), "tried again, and not for ever: {lookups}");
+    }
+
+    /// The first answer takes a while; a name that many targets have is asked for once.
+    #[test]
+    fn a_slow_resolver_is_asked_once_for_all_who_want_one_name() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        static RESOLVER: Resolver = Resolver::new(|_| {
+            ASKED.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(150));
+            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+        });
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| RESOLVER.addresses("one.invalid", soon()).unwrap());
+            }
+        });
+        assert!(RESOLVER.addresses("one.invalid", soon()).is_ok());
+        assert_eq!(ASKED.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_failure_is_not_kept() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        static RESOLVER: Resolver = Resolver::new(|_| match ASKED.fetch_add(1, Ordering::Relaxed) {
+            0 => Err("not now".to_owned()),
+            _ => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
+        });
+        assert!(RESOLVER.addresses("one.invalid", soon()).unwrap().is_err());
+        assert!(RESOLVER.addresses("one.invalid", soon()).unwrap().is_ok());
     }
 
     #[test]

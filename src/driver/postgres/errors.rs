@@ -178,7 +178,9 @@ impl ServerError {
     fn error(&self, reason: Reason, message: String) -> Error {
         let mut error = Error::new(reason, message).with_sqlstate(self.code.clone());
         if self.is_of_full_server() {
-            error = error.with_full_server();
+            // ALTER DATABASE … CONNECTION LIMIT. In another language the whole server counts as full.
+            let is_of_database = self.message.contains("too many connections for database");
+            error = if is_of_database { error.with_full_database() } else { error.with_full_server() };
         }
         self.hint.iter().fold(error, Error::with_hint)
     }
@@ -267,6 +269,7 @@ mod tests {
     fn limits_on_sessions_are_known_from_the_server_and_from_pgbouncer() {
         let cases = [
             ("53300", "too many connections for role \"exporter\"", true),
+            ("53300", "too many connections for database \"shop\"", true),
             ("53300", "zu viele Verbindungen", true),
             ("08P01", "no more connections allowed (max_client_conn)", true),
             ("08P01", "client connections exceeded for user (max_user_client_connections)", true),
@@ -279,6 +282,7 @@ mod tests {
             let error = ServerError::read(&response(&[(b'S', "FATAL"), (b'C', code), (b'M', message)]));
             assert_eq!(error.of_login("x", true).is_server_full(), full, "{message}");
             assert_eq!(error.of_statement("SELECT 1").is_server_full(), full, "{message}");
+            assert_eq!(error.of_login("x", true).is_database_full(), message.contains("shop"), "{message}");
         }
         let of_a_function =
             response(&[(b'S', "ERROR"), (b'C', "P0001"), (b'M', "too many clients of the shop")]);

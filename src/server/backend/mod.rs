@@ -62,7 +62,36 @@ pub(super) struct HttpServer {
     /// another one.
     free: AtomicUsize,
     workers: AtomicUsize,
+    spare: Mutex<SpareWorkers>,
     dead: AtomicBool,
+}
+
+/// How many workers are free all the time: a burst needed them. With regular requests none of them is ever idle for long,
+/// as the queue wakes them in turn.
+struct SpareWorkers {
+    since: Instant,
+    /// The fewest that were free since then.
+    fewest: usize,
+    /// So many may end.
+    count: usize,
+}
+
+impl SpareWorkers {
+    fn new() -> Self {
+        SpareWorkers { since: Instant::now(), fewest: usize::MAX, count: 0 }
+    }
+
+    /// Notes how many workers are free beside one that takes a request. True where that one may end afterwards.
+    fn take_one(&mut self, free: usize) -> bool {
+        self.fewest = self.fewest.min(free);
+        if self.since.elapsed() >= IDLE_WORKER {
+            // One stays free for the next request.
+            *self = SpareWorkers { count: self.fewest.saturating_sub(1), ..SpareWorkers::new() };
+        }
+        let is_spare = self.count > 0;
+        self.count -= usize::from(is_spare);
+        is_spare
+    }
 }
 
 impl HttpServer {
@@ -82,6 +111,7 @@ impl HttpServer {
             started: Instant::now(),
             free: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
+            spare: Mutex::new(SpareWorkers::new()),
             dead: AtomicBool::new(false),
         }))
     }
@@ -183,7 +213,12 @@ impl Backend {
     fn work(self: &Arc<Self>, server: &Arc<HttpServer>) {
         loop {
             let dead = server.dead.load(Ordering::Relaxed);
-            let received = server.server.recv_timeout(if dead { DRAIN } else { IDLE_WORKER });
+            let received = match server.server.recv_timeout(if dead { DRAIN } else { IDLE_WORKER }) {
+                // tiny_http also says so to a worker that was woken for a request near the end of its time: nobody else
+                // is woken for that one. At the end each worker has one message of its own.
+                Ok(None) if !server.dead.load(Ordering::Relaxed) => server.server.try_recv(),
+                received => received,
+            };
             let others = server.free.fetch_sub(1, Ordering::Relaxed) - 1;
             match received {
                 Ok(Some(request)) => {
@@ -191,8 +226,12 @@ impl Backend {
                         // Without a thread the requests wait for this worker.
                         let _ = self.add_worker(server);
                     }
+                    let is_spare = server.spare.lock().take_one(others);
                     // A panic in a handler is caught nearer; this keeps the worker whatever tiny_http does.
                     let _ = catch_unwind(AssertUnwindSafe(|| self.serve(request)));
+                    if is_spare {
+                        return;
+                    }
                 }
                 Ok(None) if dead || others > 0 || self.stopping.load(Ordering::Relaxed) => return,
                 Ok(None) => {}
@@ -396,6 +435,16 @@ mod tests {
         });
         assert_eq!(backend.current().unwrap().upstream.kept(), (3, 3));
         backend.stop();
+    }
+
+    #[test]
+    fn workers_that_were_free_for_a_while_end_but_for_one() {
+        let mut spare = SpareWorkers::new();
+        assert!([9, 5, 7].iter().all(|free| !spare.take_one(*free)), "too soon to say");
+        let Some(before) = Instant::now().checked_sub(IDLE_WORKER) else { return };
+        spare.since = before;
+        let ended = (0..9).filter(|_| spare.take_one(8)).count();
+        assert_eq!(ended, 4);
     }
 
     #[test]

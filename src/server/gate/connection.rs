@@ -11,6 +11,7 @@ use super::head::{Head, Rejection, find_end};
 use super::relay::{RelayOutcome, RelayedRequest, relay};
 use super::web_config::WebConfig;
 use super::{GateState, TOO_MANY_CONNECTIONS};
+use crate::config::exporter::HttpLimits;
 use crate::deadline::Deadline;
 use crate::server::backend::private_header::RequestFacts;
 use crate::server::backend::upstream::ByteStream;
@@ -153,6 +154,24 @@ impl Connection {
             }
         }
     }
+}
+
+/// Reads the head of a request that will be refused, for a second at most; true for a HEAD. An answer that leaves before
+/// the request has arrived is unsolicited: Go's client drops it, and sees a closed connection instead.
+pub(super) async fn read_before_refusal(stream: &mut Box<dyn ByteStream>, limits: &HttpLimits) -> bool {
+    let mut bytes = Vec::with_capacity(READ_SIZE);
+    let read = async {
+        let mut seen = 0;
+        while let Ok(None) = find_end(&bytes, seen, limits) {
+            seen = bytes.len();
+            bytes.reserve(READ_SIZE);
+            if !matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {
+                break;
+            }
+        }
+    };
+    let _ = timeout(CLOSE_TIMEOUT, read).await;
+    bytes.starts_with(b"HEAD ")
 }
 
 /// Answers with the rejection and `headers`, to a HEAD without the body, and closes.

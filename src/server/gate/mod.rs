@@ -27,7 +27,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use self::auth::Authenticator;
-use self::connection::{CLOSE_TIMEOUT, Connection, refuse};
+use self::connection::{CLOSE_TIMEOUT, Connection, read_before_refusal, refuse};
 use self::connections::{ConnectionSlot, Connections, RefusalSlot};
 use self::head::Rejection;
 use self::tls::Handshake;
@@ -219,17 +219,18 @@ fn admit(stream: Box<dyn ByteStream>, peer: Peer, state: &Arc<GateState>) {
     }
 }
 
-/// Answers 503, after the handshake where TLS is configured.
+/// Answers 503 once the request is there, after the handshake where TLS is configured.
 async fn turn_away(stream: Box<dyn ByteStream>, _slot: RefusalSlot, state: Arc<GateState>) {
     let web = state.web_config.last_read();
-    let stream = match web.tls.clone() {
+    let mut stream = match web.tls.clone() {
         None => stream,
         Some(tls) => match tls::accept(stream, tls, CLOSE_TIMEOUT, || {}).await {
             Handshake::Done { stream, .. } => stream,
             Handshake::Gone | Handshake::Failed(_) | Handshake::PlainText(..) => return,
         },
     };
-    refuse(stream, &TOO_MANY_CONNECTIONS, false, &web.headers).await;
+    let head_only = read_before_refusal(&mut stream, &state.limits).await;
+    refuse(stream, &TOO_MANY_CONNECTIONS, head_only, &web.headers).await;
 }
 
 /// Serves a connection that was admitted, after the handshake where TLS is configured.

@@ -120,6 +120,10 @@ fn when_all_are_busy_a_new_connection_gets_503_with_retry_after() {
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
     assert!(answer.contains("\r\nRetry-After: 1\r\n"), "{answer}");
     assert_eq!(front.rejected(), ["connections"]);
+    // It leaves when the request was read: a HEAD gets no body.
+    let answer = front.say("HEAD /late HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     drop(release);
     for client in &mut clients {
         assert_eq!(client.answer().1, "GET /busy\n");

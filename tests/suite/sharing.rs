@@ -1,0 +1,304 @@
+//! Many targets on one server: how many sessions they have together, and what a full, slow or frozen server costs others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use sql_exporter::engine::scrape;
+use sql_exporter::engine::scrape::{ScrapeOutcome, ScrapeTime};
+use sql_exporter::engine::targets::{ScrapeSelection, Targets};
+use sql_exporter::error::Reason;
+
+use crate::checker::{Page, checked};
+use crate::command::setup;
+use crate::exporter::Exporter;
+use crate::fault::{Act, Call, Fault};
+use crate::process::wait_for;
+use crate::scrape::{LONG, SHORT, fails, fleet_with, query, scraped, success};
+use crate::servers::own::OwnPostgres;
+use crate::servers::{MariaDb, Postgres};
+
+/// A server with room for so many sessions, and what it saw.
+#[derive(Default)]
+struct Room {
+    open: AtomicUsize,
+    most: AtomicUsize,
+    logins: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Room {
+    fn database(self: &Arc<Self>, size: usize) -> Arc<Fault> {
+        let room = Arc::clone(self);
+        Fault::new(move |call| match call {
+            Call::Connect(_) => room.log_in(size),
+            Call::Drop(_) => {
+                room.open.fetch_sub(1, Ordering::SeqCst);
+                Act::Rows(1)
+            }
+            Call::Run(_) => {
+                std::thread::sleep(Duration::from_millis(2));
+                Act::Rows(1)
+            }
+            _ => Act::Rows(1),
+        })
+    }
+
+    fn log_in(&self, size: usize) -> Act {
+        self.logins.fetch_add(1, Ordering::SeqCst);
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        if open > size {
+            self.open.fetch_sub(1, Ordering::SeqCst);
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Act::Full;
+        }
+        self.most.fetch_max(open, Ordering::SeqCst);
+        Act::Rows(1)
+    }
+}
+
+/// So many targets of one server, each with one query.
+fn targets_of(room: &Arc<Room>, size: usize, count: usize, more: &str) -> Arc<Targets> {
+    let name = |n| -> &'static str { Box::leak(format!("t{n:02}").into_boxed_str()) };
+    let faults: Vec<(&'static str, Arc<Fault>)> =
+        (0..count).map(|n| (name(n), room.database(size))).collect();
+    let faults: Vec<_> = faults.iter().map(|(name, fault)| (*name, fault)).collect();
+    fleet_with(&format!("host: one, {more}"), &faults, &format!("queries:\n{}", query("q", "'*'", "")))
+}
+
+#[test]
+fn targets_of_a_server_share_its_sessions_by_closing_idle_ones() {
+    let room = Arc::new(Room::default());
+    let fleet = targets_of(&room, usize::MAX, 30, "max_server_connections: 5");
+    for turn in 0..3 {
+        let (_, outcome) = scraped(&fleet, LONG);
+        assert_eq!(outcome, ScrapeOutcome::Complete, "page {turn}");
+    }
+    assert_eq!(room.most.load(Ordering::SeqCst), 5);
+}
+
+#[test]
+fn targets_with_several_lanes_all_get_a_session() {
+    let room = Arc::new(Room::default());
+    let name = |n| -> &'static str { Box::leak(format!("t{n:02}").into_boxed_str()) };
+    let faults: Vec<(&'static str, Arc<Fault>)> =
+        (0..8).map(|n| (name(n), room.database(usize::MAX))).collect();
+    let faults: Vec<_> = faults.iter().map(|(name, fault)| (*name, fault)).collect();
+    let queries: String = ["p", "q", "r", "s"].map(|name| query(name, "'*'", "")).concat();
+    let more = "host: one, max_connections: 3, max_server_connections: 4";
+    let fleet = fleet_with(more, &faults, &format!("queries:\n{queries}"));
+    for turn in 0..3 {
+        assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete, "page {turn}");
+    }
+    assert!(room.most.load(Ordering::SeqCst) <= 4);
+}
+
+#[test]
+fn a_server_with_less_room_than_configured_is_not_asked_for_more_at_each_scrape() {
+    let room = Arc::new(Room::default());
+    let fleet = targets_of(&room, 3, 12, "max_connections: 1");
+    assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete);
+    let refused = room.refused.load(Ordering::SeqCst);
+    assert!(refused > 0);
+    for turn in 1..4 {
+        assert_eq!(scraped(&fleet, LONG).1, ScrapeOutcome::Complete, "page {turn}");
+    }
+    assert_eq!(room.refused.load(Ordering::SeqCst), refused, "asked again");
+}
+
+#[test]
+fn a_server_that_lets_nobody_in_is_asked_by_one_target_for_all() {
+    // The pauses are one and two seconds: a machine that was too busy to come back in time tries once more.
+    wait_for("scrapes within the pauses", || {
+        let room = Arc::new(Room::default());
+        let fleet = targets_of(&room, 0, 30, "max_connections: 1");
+        let began = Instant::now();
+        let (page, _) = scraped(&fleet, LONG);
+        assert!((0..30).all(|n| fails(&page, &format!("t{n:02}"), "q", Reason::Server)));
+        let first = room.logins.load(Ordering::SeqCst);
+        assert!(first <= 20, "as many as there are places: {first}");
+        drop(scraped(&fleet, LONG));
+        let is_in_pause = began.elapsed() < Duration::from_secs(1);
+        let again = room.logins.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(1100).saturating_sub(began.elapsed()));
+        let (page, _) = scraped(&fleet, LONG);
+        assert!((0..30).all(|n| fails(&page, &format!("t{n:02}"), "q", Reason::Server)));
+        let is_in_time = is_in_pause && began.elapsed() < Duration::from_secs(2);
+        is_in_time.then(|| {
+            assert_eq!(again, first, "left alone");
+            assert_eq!(room.logins.load(Ordering::SeqCst), first + 1, "asked by one");
+        })
+    });
+}
+
+/// All but one of its targets come first in the configuration; each would take a worker for the whole scrape.
+#[test]
+fn a_frozen_server_leaves_workers_for_others() {
+    let frozen = Fault::new(|call| if let Call::Connect(_) = call { Act::Hang } else { Act::Rows(1) });
+    let good = Fault::none();
+    let mut config = "databases:\n".to_owned();
+    for n in 0..40 {
+        config.push_str(&format!("  frozen{n}: {{driver: fault, database: frozen, host: one}}\n"));
+    }
+    for n in 0..40 {
+        config.push_str(&format!("  good{n}: {{driver: fault, database: good, host: server{n}}}\n"));
+    }
+    config.push_str(&format!("queries:\n{}exporter: {{max_workers: 8}}\n", query("q", "'*'", "")));
+    let fleet = crate::scrape::fleet_of(&config, &[("frozen", &frozen), ("good", &good)]);
+    for turn in 0..2 {
+        let (page, _) = scraped(&fleet, SHORT * 3);
+        for n in 0..40 {
+            assert_eq!(success(&page, &format!("good{n}"), "q"), Some(1.0), "good{n} on page {turn}");
+        }
+        assert!(fails(&page, "frozen0", "q", Reason::Timeout));
+    }
+    frozen.release();
+}
+
+#[test]
+fn a_login_under_way_is_waited_for_and_not_repeated() {
+    let slow = Fault::new(|call| {
+        if let Call::Connect(_) = call {
+            std::thread::sleep(SHORT * 2);
+        }
+        Act::Rows(1)
+    });
+    let fleet = fleet_with("host: one", &[("a", &slow)], &format!("queries:\n{}", query("q", "a", "")));
+    let (page, _) = scraped(&fleet, SHORT);
+    assert!(fails(&page, "a", "q", Reason::Timeout));
+    let (page, outcome) = scraped(&fleet, LONG);
+    assert_eq!(
+        outcome,
+        ScrapeOutcome::Complete,
+        "{:?}",
+        page.value("sql_exporter_target_up", &[("target", "a")])
+    );
+    let logins = slow.log().iter().filter(|call| matches!(call, Call::Connect(_))).count();
+    assert_eq!(logins, 1, "{:?}", slow.log());
+}
+
+#[test]
+fn a_query_that_waited_for_a_worker_says_so() {
+    let frozen = Fault::new(|call| if let Call::Connect(_) = call { Act::Hang } else { Act::Rows(1) });
+    let queries = format!("queries:\n{}exporter: {{max_workers: 1}}\n", query("q", "'*'", ""));
+    let fleet = fleet_with("max_connections: 1", &[("a", &frozen), ("b", &frozen)], &queries);
+    let time = ScrapeTime { began: Instant::now(), budget: SHORT };
+    let page = scrape::scrape(&fleet, &ScrapeSelection::default(), time).expect("no name is asked for");
+    let failures: Vec<String> = page.failures.iter().map(|error| error.headline()).collect();
+    let waited = failures.iter().filter(|failure| {
+        failure.contains("for one of the 1 workers") && failure.contains("raise exporter.max_workers")
+    });
+    assert_eq!(waited.count(), 1, "{failures:?}");
+    frozen.release();
+}
+
+fn page(exporter: &Exporter) -> Page {
+    checked(exporter.get_with("/metrics", &[("X-Prometheus-Scrape-Timeout-Seconds", "60")]).text())
+}
+
+/// Each target's query is on the page.
+fn is_whole(page: &Page, count: usize, exporter: &Exporter) {
+    assert_eq!(page.series("one_value").len(), count, "{}", exporter.log());
+}
+
+const ONE: &str =
+    "queries:\n  - {name: one, databases: ['*'], sql: SELECT 1 AS value, metrics: [{name: one_value}]}\n";
+
+/// A server of its own with room for five sessions of an ordinary user, and with so many databases; their entries.
+fn small_postgres(count: usize) -> (OwnPostgres, String) {
+    let server = OwnPostgres::start(&["max_connections=8", "superuser_reserved_connections=3"]);
+    let access = server.access();
+    access.run("CREATE ROLE monitor LOGIN PASSWORD 'c4nary-monitor'");
+    let mut client = access.client();
+    let mut targets = String::new();
+    for n in 0..count {
+        client.batch_execute(&format!("CREATE DATABASE d{n} STRATEGY file_copy")).expect("a database");
+        let entry = Postgres { database: format!("d{n}"), ..access.clone() }.entry();
+        let entry = entry.replace("username: postgres", "username: monitor");
+        targets.push_str(&format!("  d{n}: {}\n", entry.replace(&access.password, "c4nary-monitor")));
+    }
+    (server, targets)
+}
+
+#[test]
+fn a_postgres_with_fewer_sessions_than_databases_has_all_of_them_on_each_page() {
+    let (_server, targets) = small_postgres(25);
+    let exporter = Exporter::serve(&format!("databases:\n{targets}{ONE}"));
+    for _ in 0..3 {
+        is_whole(&page(&exporter), 25, &exporter);
+    }
+}
+
+#[test]
+fn the_bound_leaves_sessions_for_others() {
+    let (server, targets) = small_postgres(12);
+    let defaults = "defaults: {database: {max_server_connections: 3}}\n";
+    let exporter = Exporter::serve(&format!("{defaults}databases:\n{targets}{ONE}"));
+    let ordinary = Postgres { database: "d0".to_owned(), ..server.access().clone() };
+    let mut config = postgres::Config::new();
+    config.host("127.0.0.1").port(ordinary.port).user("monitor").password("c4nary-monitor").dbname("d0");
+    for _ in 0..5 {
+        is_whole(&page(&exporter), 12, &exporter);
+        config.connect(postgres::NoTls).expect("an ordinary login");
+    }
+    assert!(!exporter.log().contains("53300"), "{}", exporter.log());
+}
+
+#[test]
+fn a_mariadb_user_with_few_sessions_has_all_its_schemas_on_each_page() {
+    let server = MariaDb::fresh("sharing_user");
+    server.run("CREATE OR REPLACE USER sharing IDENTIFIED BY 'c4nary-sharing' WITH MAX_USER_CONNECTIONS 2");
+    let entry = server
+        .entry_with("")
+        .replace("username: root", "username: sharing")
+        .replace(&server.password, "c4nary-sharing")
+        .replace(&format!("database: {}", server.database), "database: information_schema");
+    let targets: String = (0..12).map(|n| format!("  s{n}: {entry}\n")).collect();
+    let exporter = Exporter::serve(&format!("databases:\n{targets}{ONE}"));
+    for _ in 0..3 {
+        is_whole(&page(&exporter), 12, &exporter);
+    }
+}
+
+#[test]
+fn a_load_whose_sessions_may_take_more_files_than_there_are_warns() {
+    let config = |most| {
+        format!("databases: {{a: {{driver: sqlite, database: shop.db, max_connections: {most}}}}}\n{ONE}")
+    };
+    let warning = "the sessions of all targets may take 600 files and sockets, and the process may open 400";
+    let log = |most| String::from_utf8(setup(&config(most)).descriptors(400).once().stderr).expect("UTF-8");
+    assert!(log(200).contains(warning));
+    assert!(!log(100).contains("files and sockets"));
+}
+
+/// Many targets on one server have one session each, so that a query that never ran opens none beside it.
+#[test]
+fn a_reload_that_adds_a_query_to_many_targets_opens_no_session_and_loses_no_result() {
+    let server = Postgres::fresh("sharing_reload");
+    let targets: String =
+        (0..25).map(|n| format!("  t{n}: {}\n", server.entry_with("max_server_connections: 40"))).collect();
+    let kept = "  - {name: kept, databases: ['*'], interval: 1h, sql: 'SELECT extract(epoch FROM clock_timestamp()) AS value', metrics: [{name: kept_value}]}\n";
+    let config = |more: &str| format!("databases:\n{targets}{ONE}{kept}{more}");
+    let exporter = setup(&config("")).serve();
+    let pids = || -> BTreeSet<i32> {
+        let sql =
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        server.client().query(sql, &[]).expect("a list").iter().map(|row| row.get(0)).collect()
+    };
+    let values = |page: &Page| -> Vec<String> {
+        page.series("kept_value").iter().map(|row| format!("{row:?}")).collect()
+    };
+    is_whole(&page(&exporter), 25, &exporter);
+    let before = page(&exporter);
+    let sessions = pids();
+    assert_eq!((sessions.len(), values(&before).len()), (25, 25));
+    let added =
+        "  - {name: added, databases: ['*'], sql: SELECT 2 AS value, metrics: [{name: added_value}]}\n";
+    std::fs::write(exporter.file("sql-exporter.yaml"), config(added)).expect("a file");
+    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
+    let after = page(&exporter);
+    assert_eq!(after.series("added_value").len(), 25);
+    assert_eq!(pids(), sessions, "{}", exporter.log());
+    assert_eq!(values(&after), values(&before));
+}
