@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::database_list;
 use super::pool::{Lease, LeasedSession};
 use super::query_sink;
 use super::workers::Priority;
@@ -453,7 +454,11 @@ impl BatchExecution<'_> {
                 });
                 let RunSpec { owner, cache, .. } = &run.spec;
                 let allowance = if limited { BATCH_ALLOWANCE } else { whole(query) };
-                (query, allowance, query_sink::sink_like(query, &owner.context, cache.size_hint(), ended))
+                let sink = match run.spec.discover() {
+                    Some(discover) => database_list::sink(discover, ended),
+                    None => query_sink::sink_like(query, &owner.context, cache.size_hint(), ended),
+                };
+                (query, allowance, sink)
             })
             .collect();
         let max_cell_bytes = runs[0].spec.owner.context.max_cell_bytes;

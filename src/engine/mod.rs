@@ -5,6 +5,8 @@
 
 pub mod backoff;
 pub mod conditions;
+pub mod database_list;
+pub mod discovery;
 pub mod disposal;
 pub mod lane;
 pub mod pool;

@@ -19,6 +19,7 @@ use crate::error::{Error, Reason};
 use crate::telemetry::SkipReason;
 
 use super::backoff::{LoginAttempt, LoginHeldBack, TargetBackoff};
+use super::discovery::Discovery;
 use super::queue::Queue;
 use super::result_cache::{CachePolicy, ResultCache};
 use super::run::{Run, RunEnd, SampleOwner};
@@ -60,6 +61,8 @@ pub struct TargetSessions {
     pub doubtful: AtomicBool,
     /// What is remembered of its ping.
     pub ping: Arc<ResultCache>,
+    /// The databases that it found.
+    pub discovery: Discovery,
     /// Targets that log in to the same server as the same user.
     pub server_group: Arc<ServerGroup>,
     /// This one among them.
@@ -98,7 +101,7 @@ impl TargetSessions {
         let pool = Pool::new(Arc::clone(endpoint), &settings(&owner.database), &shared.scheduler, &disposal);
         let server_group = shared.server_group(owner.database.driver, endpoint.connection_config());
         let (backoff, facts, down, doubtful, ping) = Default::default();
-        let (shortfall, snapshots, under_way) = Default::default();
+        let (discovery, shortfall, snapshots, under_way) = Default::default();
         let queue = Arc::<Mutex<Queue>>::default();
         let member = server_group.join(pool.clone(), Arc::clone(&queue));
         let sessions = Arc::new(TargetSessions {
@@ -111,6 +114,7 @@ impl TargetSessions {
             down,
             doubtful,
             ping,
+            discovery,
             server_group,
             member,
             shared: Arc::clone(shared),
@@ -313,7 +317,9 @@ impl TargetSessions {
             RunEnd::Failed(error) => RunEnd::Failed(owner.named(query, error)),
             good => good,
         };
-        if let Some(query) = query {
+        if let Some(discover) = run.spec.discover() {
+            self.discovery.learn(&owner.database.name, discover, &end);
+        } else if let Some(query) = query {
             let telemetry = &self.shared.telemetry;
             match &end {
                 RunEnd::Good(rendered) => {

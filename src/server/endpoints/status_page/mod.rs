@@ -15,6 +15,7 @@ use crate::server::{Request, Response};
 
 /// Answers with the page, where `enable_pages` allows this peer to see it.
 pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
+    endpoints.refresh();
     let targets = endpoints.targets();
     match admit(targets.exporter.enable_pages, request, "enable_pages") {
         Ok(()) => {
