@@ -196,3 +196,40 @@ fn redacted(of_parent: &YamlValue, url: &str, parent: &str, name: &str) -> YamlV
     redacted.set("discovered_by", YamlValue::text(parent), true);
     redacted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn discover(max: usize) -> Discover {
+        Discover {
+            query: Arc::default(),
+            labels: Vec::new(),
+            max,
+            max_connections: 1,
+            collectors: CollectorSelection::default(),
+            labels_place: SourcePosition::default(),
+        }
+    }
+
+    fn found(names: &[&str]) -> Vec<FoundDatabase> {
+        names.iter().map(|name| FoundDatabase { name: (*name).to_owned(), labels: Vec::new() }).collect()
+    }
+
+    #[test]
+    fn the_first_by_name_are_served_each_once_and_the_others_are_counted() {
+        let (list, dropped) = discover(3).choose(found(&["d", "b", "a", "b", "c", "e"]));
+        assert_eq!((&*list, dropped), (&*found(&["a", "b", "c"]), 2));
+        assert_eq!(discover(3).choose(Vec::new()).1, 0);
+    }
+
+    #[test]
+    fn names_that_cannot_be_shown_are_counted_and_any_others_are_served() {
+        let long = "x".repeat(MAX_NAME_BYTES + 1);
+        let names = ["*", "a/b", "ü", "a\nb", "a\u{7f}", " ", "", &long, "{\"'\\"];
+        let (list, dropped) = discover(9).choose(found(&names));
+        assert_eq!((list.len(), dropped), (4, 5), "{list:?}");
+        let labelled = FoundDatabase { name: "a".to_owned(), labels: vec![long.clone()] };
+        assert_eq!(discover(9).choose(vec![labelled]).1, 1);
+    }
+}

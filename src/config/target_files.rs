@@ -239,21 +239,12 @@ impl TargetFileWatch {
         };
         let mut changed = false;
         self.files.retain_mut(|file| {
-            if file.read == file.stamp && (file.stamp.is_some() || file.error.is_some())
-                || !file.has_settled()
-            {
+            if !(file.has_changed() && file.has_settled()) {
                 return true;
             }
-            match file.stamp {
-                Some(_) => {
-                    file.read();
-                    changed |= file.new.is_some();
-                }
-                None => {
-                    (file.read, file.new, file.error) = (None, None, Some(missing(&file.name())));
-                    changed |= file.good.take().is_some();
-                }
-            }
+            let had_targets = file.good.is_some();
+            file.read();
+            changed |= file.new.is_some() || (had_targets && file.good.is_none());
             file.stamp.is_some() || is_meant(&file.path)
         });
         changed

@@ -124,7 +124,7 @@ pub fn run(targets: &Targets, selection: &ScrapeSelection, time: ScrapeTime) {
         };
         selection.targets.is_empty() || selection.targets.iter().any(is_below)
     };
-    let mut runs: Vec<Arc<Run>> = Vec::new();
+    let mut awaited: Vec<Arc<Run>> = Vec::new();
     let mut share = WAIT_SHARE;
     for parent in parents.filter(|target| target.database.discover.is_some()).filter(meant) {
         let Some((discover, discovery)) = parent.database.discover.as_ref().zip(parent.discovery()) else {
@@ -134,22 +134,24 @@ pub fn run(targets: &Targets, selection: &ScrapeSelection, time: ScrapeTime) {
         if list.is_none() || has_lost_one(targets, parent, discovery) {
             discovery.cache.expire();
         }
+        // Nobody waits for a server that was down, unless one of its databases is asked for.
+        let waits = !parent.is_doubtful() || (list.is_none() && !selection.targets.is_empty());
         for lookup in parent.request(&[RunKind::Discovery], time.queries(), time.budget) {
-            if let CacheLookup::Joined(run) | CacheLookup::Started(run) = lookup {
-                runs.push(run);
+            if let (CacheLookup::Joined(run) | CacheLookup::Started(run), true) = (lookup, waits) {
+                awaited.push(run);
                 share = if list.is_none() { FIRST_WAIT_SHARE } else { share };
             }
         }
         parent.start();
     }
-    if runs.is_empty() {
+    if awaited.is_empty() {
         return;
     }
     let latch = Arc::<CompletionLatch>::default();
-    runs.iter().enumerate().for_each(|(number, run)| run.tell(number, &latch));
+    awaited.iter().enumerate().for_each(|(number, run)| run.tell(number, &latch));
     let until = Deadline::after(time.began, time.budget.mul_f64(share)).min(time.queries());
     // What comes later is in the next list.
-    let _ = latch.wait(runs.len(), until);
+    let _ = latch.wait(awaited.len(), until);
 }
 
 /// True where a database of the list was dropped: the server said so when a session was opened.

@@ -97,7 +97,7 @@ impl Targets {
     /// databases that were found.
     pub fn hand_over(&self, config: Config, environment: &Environment) -> Config {
         let Some(sources) = &config.sources else { return config };
-        let lists = self.found(config.targets.iter());
+        let lists = self.found_alike(&config.targets);
         match sources.inherit(self.sources.as_deref(), &lists, environment) {
             Ok(known) => {
                 let exporter = Exporter { query_metrics: known.exporter.query_metrics, ..config.exporter };
@@ -110,8 +110,8 @@ impl Targets {
         }
     }
 
-    /// The databases that the targets found, as far as these configured ones find them in the same way.
-    fn found<'t>(&self, configured: impl Iterator<Item = &'t Arc<Database>>) -> DatabaseLists {
+    /// The databases that the targets found, as far as those of another configuration find them in the same way.
+    fn found_alike(&self, configured: &[Arc<Database>]) -> DatabaseLists {
         let known: HashMap<&str, &Arc<Target>> =
             self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
         let list = |database: &Arc<Database>| {
@@ -120,13 +120,21 @@ impl Targets {
             let list = target.discovery()?.list(database.discover.as_ref().filter(|_| is_alike)?)?;
             Some((database.name.clone(), list))
         };
-        configured.filter_map(list).collect()
+        configured.iter().filter_map(list).collect()
+    }
+
+    /// The databases that the targets found last.
+    fn last_found(&self) -> DatabaseLists {
+        let list = |target: &Arc<Target>| {
+            let list = target.discovery()?.list(target.database.discover.as_ref()?)?;
+            Some((target.database.name.clone(), list))
+        };
+        self.targets.iter().filter(|target| target.database.enabled).filter_map(list).collect()
     }
 
     /// True when it is time to look whether there are other targets: [`Targets::refreshed`].
     pub fn may_have_changed(&self) -> bool {
-        let Some(sources) = &self.sources else { return false };
-        sources.is_due() || self.found(self.targets.iter().map(|target| &target.database)) != self.lists
+        self.sources.as_ref().is_some_and(|sources| sources.is_due() || self.last_found() != self.lists)
     }
 
     /// The targets with what changed in the target files and in the lists of databases; `None` where nothing did. Those
@@ -134,8 +142,7 @@ impl Targets {
     pub fn refreshed(&self, environment: &Environment) -> Option<Self> {
         let sources = self.sources.as_ref()?;
         let before = sources.files();
-        let lists = self.found(self.targets.iter().map(|target| &target.database));
-        let made = sources.refresh(&lists, environment);
+        let made = sources.refresh(&self.last_found(), environment);
         log_changes(&before, &sources.files());
         let config = made.unwrap_or_else(|faults| {
             log_refused(&faults);
