@@ -18,6 +18,7 @@ pub mod run;
 pub mod scrape;
 pub(crate) mod server_group;
 pub(crate) mod sessions;
+pub mod shared_bound;
 pub mod target;
 pub mod targets;
 pub mod workers;

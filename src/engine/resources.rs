@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::disposal::Disposal;
 use super::pool::Scheduler;
 use super::workers::Workers;
+use crate::config::discover::DiscoveredBy;
 use crate::deadline::Deadline;
 use crate::driver::connection::ConnectionConfig;
 use crate::telemetry::Telemetry;
@@ -17,6 +18,7 @@ use crate::telemetry::Telemetry;
 use super::backoff::LoginBackoff;
 use super::server_group::ServerGroup;
 use super::sessions::TargetSessions;
+use super::shared_bound::SharedBound;
 
 /// How often sessions at work are looked at when the process ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -35,6 +37,8 @@ pub struct SharedResources {
     pub telemetry: Arc<Telemetry>,
     /// By server and user.
     server_group: Mutex<HashMap<String, Weak<ServerGroup>>>,
+    /// By the target that discovered others.
+    shared_bounds: Mutex<HashMap<String, Weak<SharedBound>>>,
     /// The sessions of all targets, also of targets that a reload removed while a scrape holds them.
     sessions: Mutex<Vec<Weak<TargetSessions>>>,
     stopping: AtomicBool,
@@ -50,6 +54,7 @@ impl SharedResources {
             scheduler: Scheduler::start(),
             telemetry: Telemetry::new(),
             server_group: Mutex::default(),
+            shared_bounds: Mutex::default(),
             sessions: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
@@ -67,6 +72,19 @@ impl SharedResources {
         let server_group = Arc::default();
         known.insert(key, Arc::downgrade(&server_group));
         server_group
+    }
+
+    /// The bound of the sessions of all databases that a target discovered.
+    pub(crate) fn shared_bound(&self, by: &DiscoveredBy) -> Arc<SharedBound> {
+        let mut known = self.shared_bounds.lock();
+        known.retain(|_, bound| bound.strong_count() > 0);
+        let bound = known.get(&by.target).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let bound = Arc::new(SharedBound::new(&by.target));
+            known.insert(by.target.clone(), Arc::downgrade(&bound));
+            bound
+        });
+        bound.set_most(by.max_connections);
+        bound
     }
 
     /// Notes the sessions of another target.

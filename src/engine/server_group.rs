@@ -26,6 +26,13 @@ pub struct ServerGroupMember {
     waits: AtomicUsize,
 }
 
+impl ServerGroupMember {
+    /// Closes one idle session; false when there is none.
+    pub fn close_idle(&self) -> bool {
+        self.pool.close_idle()
+    }
+}
+
 /// The targets of one server and user. A target without a login is alone in its group.
 #[derive(Default)]
 pub struct ServerGroup(Mutex<GroupState>);

@@ -24,6 +24,7 @@ use super::queue::Queue;
 use super::result_cache::{CachePolicy, ResultCache};
 use super::run::{Run, RunEnd, SampleOwner};
 use super::server_group::{ServerGroup, ServerGroupMember};
+use super::shared_bound::BoundedEndpoint;
 use super::target::SharedResources;
 
 /// How long no further session is tried on a full server.
@@ -98,15 +99,24 @@ impl TargetSessions {
         shared: &Arc<SharedResources>,
     ) -> Arc<Self> {
         let disposal = shared.disposal.of_target(&owner.database.name);
-        let pool = Pool::new(Arc::clone(endpoint), &settings(&owner.database), &shared.scheduler, &disposal);
+        let bound = owner.database.discovered_by.as_ref().map(|by| shared.shared_bound(by));
+        let endpoint = match &bound {
+            Some(bound) => {
+                Arc::new(BoundedEndpoint { endpoint: Arc::clone(endpoint), bound: Arc::clone(bound) })
+                    as Arc<_>
+            }
+            None => Arc::clone(endpoint),
+        };
+        let pool = Pool::new(Arc::clone(&endpoint), &settings(&owner.database), &shared.scheduler, &disposal);
         let server_group = shared.server_group(owner.database.driver, endpoint.connection_config());
         let (backoff, facts, down, doubtful, ping) = Default::default();
         let (discovery, shortfall, snapshots, under_way) = Default::default();
         let queue = Arc::<Mutex<Queue>>::default();
         let member = server_group.join(pool.clone(), Arc::clone(&queue));
+        bound.iter().for_each(|bound| bound.join(&member));
         let sessions = Arc::new(TargetSessions {
             owner: RwLock::new(owner),
-            endpoint: Arc::clone(endpoint),
+            endpoint,
             pool,
             queue,
             backoff,
@@ -129,6 +139,9 @@ impl TargetSessions {
     /// Takes the target's next configuration. What the server refused before is tried again at once.
     pub fn renew(&self, owner: Arc<SampleOwner>) {
         self.pool.set(&settings(&owner.database));
+        if let Some(by) = &owner.database.discovered_by {
+            self.shared.shared_bound(by);
+        }
         *self.owner.write() = owner;
         self.backoff.lock().succeeded();
         if let Some(shortfall) = &mut *self.shortfall.lock() {

@@ -1,6 +1,7 @@
 //! `discover`: the databases of a server as targets, on PostgreSQL and MariaDB.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ const QUERIES: &str = "queries:
 ";
 
 fn config(entry: &str) -> String {
-    format!("databases:\n  srv: {entry}\n{}", QUERIES)
+    format!("databases:\n  srv: {entry}\n{QUERIES}")
 }
 
 /// Names that are legal in PostgreSQL and awkward anywhere else.
@@ -199,6 +200,7 @@ fn a_list_that_fails_is_told_and_the_target_itself_works() {
     assert_eq!(page.value("of_server", &[("target", "srv")]), Some(1.0));
     assert_eq!((figure(&exporter, "success"), figure(&exporter, "targets")), (Some(0.0), Some(0.0)));
     exporter.metrics();
+    exporter.wait_for_log("target srv finds no databases");
     assert_eq!(exporter.log().matches("target srv finds no databases").count(), 1, "{}", exporter.log());
     assert!(!exporter.get("/-/metrics").text().contains("query=\"discover\""));
 }
@@ -217,6 +219,52 @@ fn scrapes_at_once_share_one_list() {
     });
     let joined = checked(exporter.get("/-/metrics").text()).value("sql_exporter_runs_joined_total", &[]);
     assert!(joined.is_some_and(|count| count >= 7.0), "{joined:?}");
+}
+
+/// Sessions on the databases of the list: all but that of the parent, and the one that asks.
+#[test]
+fn all_databases_together_have_no_more_sessions_than_allowed() {
+    let names: Vec<String> = (0..20).map(|number| format!("db{number:02}")).collect();
+    let server = server_with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let sql = "SELECT datname AS database FROM pg_database WHERE datname LIKE $$db%$$";
+    let entry = server.access().entry_with(&format!("discover: {{sql: '{sql}', max_connections: 3}}"));
+    let exporter = Exporter::serve(&config(&entry).replace(
+        "SELECT length(current_database()) AS value",
+        "SELECT length(current_database()) AS value FROM pg_sleep(0.02)",
+    ));
+    let (over, access) = (AtomicBool::new(false), server.access().clone());
+    let (most, pages) = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut client = access.client();
+            let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'db%' AND backend_type = 'client backend'";
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                let now: i64 = client.query_one(sql, &[]).expect("a row").get(0);
+                most = most.max(now);
+            }
+            most
+        });
+        let pages = [(); 3].map(|()| exporter.metrics());
+        over.store(true, Ordering::Relaxed);
+        (watch.join().expect("a count"), pages)
+    });
+    for page in pages.iter().map(|page| checked(page)) {
+        assert_eq!(page.series("of_database").len(), 20, "{}", exporter.log());
+        let down = page.series("sql_exporter_target_up").iter().filter(|row| row.value == 0.0).count();
+        assert_eq!(down, 0, "{}", exporter.log());
+    }
+    // A session that has said goodbye is there for a moment.
+    assert!((1..=6).contains(&most), "{most} sessions");
+    let open: f64 = checked(exporter.get("/-/metrics").text())
+        .series("sql_exporter_sessions")
+        .iter()
+        .filter(|row| row.labels["target"].starts_with("srv/"))
+        .map(|row| row.value)
+        .sum();
+    assert!(open <= 3.0, "{open} sessions");
+    // One waits for another no longer than its scrape, and the server is not left alone for it.
+    let one = probe(&exporter, "srv/db00");
+    assert_eq!(one.series("of_database").len(), 1);
 }
 
 #[test]
