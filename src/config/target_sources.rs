@@ -212,6 +212,14 @@ fn with_discovered(targets: Vec<DatabaseEntry>, discovered: Discovered<'_>) -> V
     targets.into_iter().flat_map(family).collect()
 }
 
+/// What became of a configuration whose targets may have changed.
+pub struct Refreshed {
+    /// The configuration; `None` where nothing changed.
+    pub config: Option<Config>,
+    /// The faults that new databases make: those of before stay.
+    pub refused: Vec<Error>,
+}
+
 /// What can change in a configuration while it is in use.
 pub struct TargetSources {
     loaded: LoadedFiles,
@@ -252,36 +260,38 @@ impl TargetSources {
         self.state.lock().watch.states(&self.loaded.patterns)
     }
 
-    /// Looks at the target files, if it is time to. The configuration with what changed in them and with these databases;
-    /// `None` where nothing changed.
-    ///
-    /// # Errors
-    /// The faults that the databases make: those of before stay.
-    pub fn refresh(
-        &self,
-        lists: &DatabaseLists,
-        environment: &Environment,
-    ) -> Result<Option<Config>, Vec<Error>> {
+    /// Looks at the target files, if it is time to. Makes the configuration with what changed in them and with these
+    /// databases.
+    pub fn refresh(&self, lists: &DatabaseLists, environment: &Environment) -> Refreshed {
         let mut state = self.state.lock();
         let has_changed = state.watch.is_due() && state.watch.look(&self.loaded.patterns);
         let is_known = state.lists == *lists || state.refused.as_ref() == Some(lists);
         if !has_changed && is_known {
-            return Ok(None);
+            return Refreshed { config: None, refused: Vec::new() };
         }
-        let before = std::mem::replace(&mut state.lists, lists.clone());
-        let made = self.make(&mut state, environment);
-        state.refused = None;
-        if made.is_err() {
-            state.refused = Some(std::mem::replace(&mut state.lists, before));
+        if has_changed {
+            self.accept(&mut state.watch, environment);
         }
-        made.map(Some)
+        let files = state.watch.good();
+        let made = self.with(&files, Discovered::Lists(lists), environment);
+        match made {
+            Ok(config) => {
+                (state.lists, state.refused) = (lists.clone(), None);
+                Refreshed { config: Some(config), refused: Vec::new() }
+            }
+            Err(refused) => {
+                state.refused = Some(lists.clone());
+                let config = self.with(&files, Discovered::Lists(&state.lists), environment).ok();
+                Refreshed { config: config.filter(|_| has_changed), refused }
+            }
+        }
     }
 
     /// The configuration with the target files as they are now, and with the targets of another one: its last good
     /// target files, and these databases.
     ///
     /// # Errors
-    /// As [`TargetSources::refresh`].
+    /// The faults that the databases make.
     pub fn inherit(
         &self,
         other: Option<&TargetSources>,
@@ -292,23 +302,18 @@ impl TargetSources {
         if let Some(other) = other {
             state.watch.inherit(&other.state.lock().watch);
         }
+        self.accept(&mut state.watch, environment);
         state.lists.clone_from(lists);
-        self.make(&mut state, environment)
+        self.with(&state.watch.good(), Discovered::Lists(lists), environment)
     }
 
-    /// The configuration with as many of the new contents of target files as go together; the others are refused.
-    fn make(&self, state: &mut SourceState, environment: &Environment) -> Result<Config, Vec<Error>> {
-        let SourceState { watch, lists, .. } = state;
-        let changed = watch.changed();
-        let with = |files: &[Arc<Document>]| self.with(files, lists, environment);
-        if let Ok(config) = with(&watch.with_new(&changed)) {
-            watch.accept(&changed);
-            return Ok(config);
-        }
-        // Halves, and halves of these, until each file that does not go with those before it is alone.
+    /// Takes as many of the new contents of target files as go together; the others are refused.
+    fn accept(&self, watch: &mut TargetFileWatch, environment: &Environment) {
+        let with = |files: &[Arc<Document>]| self.with(files, Discovered::Sample, environment);
         let mut good: Vec<usize> = Vec::new();
-        let mut parts = vec![changed];
-        while let Some(mut part) = parts.pop() {
+        // Halves, and halves of these, until each file that does not go with the others is alone.
+        let mut parts = vec![watch.changed()];
+        while let Some(mut part) = parts.pop().filter(|part| !part.is_empty()) {
             let places = [good.as_slice(), &part].concat();
             match with(&watch.with_new(&places)) {
                 Ok(_) => good = places,
@@ -324,17 +329,16 @@ impl TargetSources {
             }
         }
         watch.accept(&good);
-        with(&watch.good())
     }
 
     fn with(
         &self,
         files: &[Arc<Document>],
-        lists: &DatabaseLists,
+        discovered: Discovered<'_>,
         environment: &Environment,
     ) -> Result<Config, Vec<Error>> {
         let reader = Reader::new(environment);
-        let config = self.loaded.read(&AddedTargets { files, discovered: Discovered::Lists(lists) }, &reader);
+        let config = self.loaded.read(&AddedTargets { files, discovered }, &reader);
         let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
         match config {
             Some(config) if faults.is_empty() => Ok(Config { warnings, files, secret_lines, ..config }),

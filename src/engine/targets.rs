@@ -15,7 +15,7 @@ use super::target::{SharedResources, Target};
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::config::exporter::{Exporter, LabelsTooLong};
-use crate::config::target_sources::{DatabaseLists, TargetFileState, TargetSources};
+use crate::config::target_sources::{DatabaseLists, Refreshed, TargetFileState, TargetSources};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exposition::page::Families;
@@ -142,12 +142,10 @@ impl Targets {
     pub fn refreshed(&self, environment: &Environment) -> Option<Self> {
         let sources = self.sources.as_ref()?;
         let before = sources.files();
-        let made = sources.refresh(&self.last_found(), environment);
+        let Refreshed { config, refused } = sources.refresh(&self.last_found(), environment);
         log_changes(&before, &sources.files());
-        let config = made.unwrap_or_else(|faults| {
-            log_refused(&faults);
-            None
-        })?;
+        log_refused(&refused);
+        let config = config?;
         let exporter = Exporter { query_metrics: config.exporter.query_metrics, ..self.exporter.clone() };
         let config = Config { exporter, sources: Some(Arc::clone(sources)), ..config };
         let (targets, ReloadSummary { changed, started, ended, .. }) = self.renewed(config, Renewal::Refresh);

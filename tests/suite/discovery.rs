@@ -130,10 +130,18 @@ fn databases_that_are_made_and_dropped_come_and_go() {
     let exporter = Exporter::serve(&config(&server.access().entry_with("discover: {interval: 1s}")));
     let page = checked(&exporter.metrics());
     assert_eq!(page.series("of_database").len(), 3);
+    let sessions = || {
+        let sql = "SELECT pid FROM pg_stat_activity WHERE datname = 'one'";
+        let rows = server.access().client().query(sql, &[]).expect("rows");
+        rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>()
+    };
+    let before = sessions();
+    assert_eq!(before.len(), 1);
     server.access().run("CREATE DATABASE three");
     wait_for("the new database", || {
         checked(&exporter.metrics()).value("of_database", &[("target", "srv/three")])
     });
+    assert_eq!(sessions(), before, "the others keep their sessions");
     server.access().run("DROP DATABASE two WITH (FORCE)");
     // Before it is known to be gone it is down.
     let page = probe(&exporter, "srv/one");

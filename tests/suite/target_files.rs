@@ -259,3 +259,24 @@ fn without_a_place_to_run_a_query_is_refused_where_targets_may_come() {
     let none = setup("target_files: [targets/*.yaml]\n").args(&["--once"]).output();
     assert_eq!(none.code(), 0, "{}", none.errors());
 }
+
+/// What is wrong with the databases of a server is a fault of the file that brings the server, before it is asked.
+#[test]
+fn a_file_whose_databases_cannot_be_targets_is_refused() {
+    let text = "target_files: [targets/*.yaml]\nqueries:\n  - {name: q, databases: ['**'], sql: SELECT 1 AS value, 'x' AS owner, metrics: [{name: m, labels: [owner]}]}\n";
+    let server = |labels: &str| {
+        format!(
+            "databases:\n  srv: {{url: 'postgres://u@127.0.0.1:1/x', tls: {{mode: disable}}, discover: {{sql: SELECT 1 AS database, labels: {labels}}}}}\n"
+        )
+    };
+    let exporter = setup(text).file("targets/a.yaml", &server("[]")).serve();
+    assert_eq!(listed(&exporter), ["srv".to_owned()].into());
+    write(&exporter, "targets/a.yaml", &server("[owner]"));
+    poll("the fault to be seen", WITHIN, || {
+        (success(&exporter, "targets/a.yaml") == Some(0.0)).then_some(())
+    });
+    exporter.wait_for_log("metric m: target srv/<database> has the label owner too");
+    assert_eq!(listed(&exporter), ["srv".to_owned()].into());
+    write(&exporter, "targets/a.yaml", &server("[owned_by]"));
+    poll("the file to be good", WITHIN, || (success(&exporter, "targets/a.yaml") == Some(1.0)).then_some(()));
+}
