@@ -263,7 +263,7 @@ fn without_a_place_to_run_a_query_is_refused_where_targets_may_come() {
 /// What is wrong with the databases of a server is a fault of the file that brings the server, before it is asked.
 #[test]
 fn a_file_whose_databases_cannot_be_targets_is_refused() {
-    let text = "target_files: [targets/*.yaml]\nqueries:\n  - {name: q, databases: ['**'], sql: SELECT 1 AS value, 'x' AS owner, metrics: [{name: m, labels: [owner]}]}\n";
+    let text = "target_files: [targets/*.yaml]\nqueries:\n  - {name: q, databases: ['**'], sql: \"SELECT 1 AS value, 'x' AS owner\", metrics: [{name: m, labels: [owner]}]}\n";
     let server = |labels: &str| {
         format!(
             "databases:\n  srv: {{url: 'postgres://u@127.0.0.1:1/x', tls: {{mode: disable}}, discover: {{sql: SELECT 1 AS database, labels: {labels}}}}}\n"
