@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use parking_lot::Mutex;
@@ -134,9 +134,12 @@ pub fn read_with_timeout<T: Send + 'static>(
     within(READ_TIMEOUT + PIPE_INTERVAL * 100, path, read)
 }
 
-/// Calls `read` on a thread that is abandoned after `timeout`. A file whose read is late is not read again before that read
+/// Calls `read`, which looks at the file or folder at `path`, on a thread that is abandoned after `timeout`. A file whose read is late is not read again before that read
 /// has returned: otherwise a file system that hangs would cost a thread at each attempt.
-fn within<T: Send + 'static>(
+///
+/// # Errors
+/// As `read`; it did not return in time, or an earlier call has not returned.
+pub fn within<T: Send + 'static>(
     timeout: Duration,
     path: &Path,
     read: impl Fn() -> Result<T, ReadError> + Send + Sync + 'static,
@@ -228,31 +231,41 @@ impl fmt::Display for ReadError {
 /// Device, inode, length, and the times of the last change to content and inode, with nanoseconds. A link is followed:
 /// Kubernetes swaps the folder behind one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp([u64; 3], [i64; 4]);
+pub struct FileStamp([u64; 3], [i64; 4]);
 
-impl Stamp {
-    fn of(path: &Path) -> Option<Stamp> {
+impl FileStamp {
+    /// That of a file or a folder; `None` where it cannot be examined.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<FileStamp> {
         let file = std::fs::metadata(path).ok()?;
         let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
-        Some(Stamp([file.dev(), file.ino(), file.len()], times))
+        Some(FileStamp([file.dev(), file.ino(), file.len()], times))
+    }
+
+    /// How long ago it last changed, by the clock of its file system; `None` for a moment that is still to come.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let [_, _, seconds, nanoseconds] = self.1;
+        let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + since).ok()
     }
 }
 
 /// What tells that files changed since they were read, without reading them again. A file that cannot be examined counts
 /// as a state of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FileFingerprint(Vec<(PathBuf, Option<Stamp>)>);
+pub struct FileFingerprint(Vec<(PathBuf, Option<FileStamp>)>);
 
 impl FileFingerprint {
     /// Adds a file. Do so before you read it, so that a change in between is noticed.
     pub fn add(&mut self, path: &Path) {
-        self.0.push((path.to_owned(), Stamp::of(path)));
+        self.0.push((path.to_owned(), FileStamp::of(path)));
     }
 
     /// True when one of the files has changed.
     #[must_use]
     pub fn changed(&self) -> bool {
-        self.0.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
+        self.0.iter().any(|(path, stamp)| FileStamp::of(path) != *stamp)
     }
 }
 

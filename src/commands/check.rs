@@ -18,6 +18,7 @@ use crate::deadline::Deadline;
 use crate::driver::Drivers;
 use crate::error::Error;
 use crate::inspect::describe::{self, DescribedTarget};
+use crate::inspect::discovery;
 use crate::inspect::lint;
 use crate::inspect::query_tests::{self, QueryTestResult};
 use crate::inspect::report::{Finding, Severity};
@@ -132,7 +133,13 @@ fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) 
             findings.extend(shared_families::run(&config));
             progress.show(format!("running {} tests of queries", config.query_tests.len()));
             tests = query_tests::run(&config);
+            let faults = config.target_file_faults();
+            findings.extend(faults.into_iter().map(|fault| finding(Severity::Error, fault)));
             if let Some(by) = by {
+                let (found, failures) =
+                    discovery::run(config, &[], by.earlier_by(by.left() / 2), &environment);
+                config = found;
+                findings.extend(failures.into_iter().map(|error| finding(Severity::Error, error)));
                 let show = |done, all| progress.show(format!("checking the databases: {done} of {all} done"));
                 let description = describe::run(&config, by, show);
                 findings.extend(description.findings);

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 
 use super::run::start;
-use super::settings::GlobalArgs;
+use super::settings::{GlobalArgs, environment};
 use super::{CommandResult, output, print_page};
 use crate::deadline::Deadline;
+use crate::engine::discovery;
 use crate::engine::scrape;
 use crate::engine::scrape::{ScrapeOutcome, ScrapeTime};
 use crate::engine::targets::ScrapeSelection;
@@ -76,6 +77,8 @@ pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
     let targets = Arc::new(start::make_targets(config));
     let interrupted = start::interrupt_at_signal(&targets)?;
     let time = ScrapeTime { began, budget: options.timeout };
+    discovery::run(&targets, &selection, time);
+    let targets = targets.refreshed(&environment).map_or(targets, Arc::new);
     let page = scrape::scrape(&targets, &selection, time)?;
     let mut families = page.families;
     if options.no_self_metrics {

@@ -25,9 +25,11 @@ use serde::Serialize;
 use self::settings::{CommandSettings, GlobalArgs, environment};
 use self::terminal::{TerminalText, has_colors};
 use crate::config::Config;
-use crate::deadline::parse_duration;
+use crate::deadline::{Deadline, parse_duration};
 use crate::driver::Drivers;
+use crate::engine::targets;
 use crate::error::Error;
+use crate::inspect::discovery;
 use crate::logging;
 use crate::plain_text;
 use crate::yaml::keys::nearest;
@@ -59,6 +61,14 @@ fn load(args: &GlobalArgs) -> Result<Config, CommandErrors> {
     Ok(config)
 }
 
+/// The configuration with the databases that its targets find, for the targets of these names; none means all. What could
+/// not be found is logged. Blocks until `by` at most, and a moment.
+fn discovered(config: Config, wanted: &[String], by: Deadline) -> Config {
+    let (config, failures) = discovery::run(config, wanted, by, &environment);
+    failures.iter().for_each(|error| log::warn!("databases are not discovered: {}", error.headline()));
+    config
+}
+
 /// Starts logging as configured, and logs the warnings of the load.
 fn start_logging(config: &Config, warnings: &[String]) {
     logging::start(config.exporter.log_level, config.exporter.log_format);
@@ -74,6 +84,7 @@ fn log_warnings(config: &Config) {
         let warning = warning.to_string();
         log::warn!("{}", warning.lines().next().unwrap_or_default());
     }
+    config.target_file_faults().iter().for_each(targets::log_unused);
 }
 
 /// `--format` of the commands that print a report.

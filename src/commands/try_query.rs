@@ -15,6 +15,7 @@ use super::terminal::{
 use super::{CommandResult, ReportFormat, counted, print_report};
 use crate::config::Config;
 use crate::config::database::Database;
+use crate::deadline::Deadline;
 use crate::driver::Sql;
 use crate::error::Error;
 use crate::file;
@@ -74,6 +75,13 @@ pub struct TryArgs {
 pub fn run(args: &GlobalArgs, options: &TryArgs) -> CommandResult {
     let sql = options.sql.as_deref().map(read_sql).transpose()?;
     let config = super::load(args)?;
+    let is_known = |name: &String| config.targets.iter().any(|target| target.name == *name);
+    let config = match &options.target {
+        Some(name) if !is_known(name) => {
+            super::discovered(config, std::slice::from_ref(name), Deadline::within(options.timeout / 2))
+        }
+        _ => config,
+    };
     let (target, statement) = choose(&config, options, sql)?;
     let TryArgs { rows, plan: explain, timeout, .. } = *options;
     let request = TryRequest { config: &config, target, statement, rows, explain, timeout };

@@ -22,6 +22,8 @@ pub(super) struct ConfigParts {
     pub(super) queries: Vec<QueryEntry>,
     /// Those at top level.
     pub(super) overrides: Overrides,
+    /// True where `target_files` may bring other targets.
+    pub(super) has_files: bool,
     /// False when an entry of `databases` could not be read: it may be the target that is missing.
     pub(super) all_targets: bool,
     /// False when an included file or a query's name could not be read: a name that is missing may stand there.
@@ -33,7 +35,7 @@ pub(super) struct ConfigParts {
 pub(super) fn assign(parts: ConfigParts, reader: &Reader<'_>) -> (Vec<Database>, Vec<Query>) {
     check_names(&parts.queries, reader);
     // Without targets every query would be at fault, and none of them is to blame.
-    if !parts.targets.is_empty() && parts.all_targets {
+    if (!parts.targets.is_empty() || parts.has_files) && parts.all_targets {
         check_selectors(&parts, reader);
     }
     check_patterns(&parts, reader);
@@ -91,17 +93,27 @@ fn check_names(queries: &[QueryEntry], reader: &Reader<'_>) {
 }
 
 fn check_selectors(parts: &ConfigParts, reader: &Reader<'_>) {
-    let names = || parts.targets.iter().map(|target| target.name.as_str());
+    let configured = || parts.targets.iter().filter(|target| target.discovered_by.is_none());
+    let names = || configured().map(|target| target.name.as_str());
+    let parents = configured().filter(|target| target.discover.is_some());
+    let parents: Vec<&str> = parents.map(|target| target.name.as_str()).collect();
+    // Which targets there are may change: then "the only one" says nothing.
+    let may_change = parts.has_files || !parents.is_empty();
     let known = KnownTargets {
         names: names().collect(),
         drivers: parts.targets.iter().map(|target| target.driver).collect(),
+        parents,
+        has_files: parts.has_files,
     };
     for query in &parts.queries {
         match &query.selector {
             Some(selector) => selector.check(&known, reader),
-            None if parts.targets.len() > 1 => {
+            None if may_change || names().count() > 1 => {
                 let message = format!("{} does not say where it runs", query.named());
-                let hint = format!("add `database: NAME`; {}", glob::hint("", names()));
+                let hint = match may_change {
+                    true => "add `databases: [NAME or PATTERN]`: the targets may change".to_owned(),
+                    false => format!("add `database: NAME`; {}", glob::hint("", names())),
+                };
                 reader.fault_at(&query.place, message, hint);
             }
             None => {}

@@ -15,6 +15,7 @@ use crate::yaml::keys::{Keys, Origin, nearest};
 use crate::yaml::writer::{Digest, YamlValue, digest_of};
 
 use super::aliases::Alias;
+use super::discover::{Discover, DiscoveredBy};
 use super::glob;
 use super::query::Query;
 use super::selection::{CollectorSelection, Overrides};
@@ -24,6 +25,7 @@ use super::source::DatabaseSource;
 
 settings! {
     /// One configured database with the queries that run on it.
+    #[derive(Clone)]
     pub struct Database, as written WrittenDatabase {
         keys {
             /// `false`: nothing runs there.
@@ -53,6 +55,10 @@ settings! {
             labels: Vec<(LabelName, String)> = Vec::new();
             /// Its queries in configuration order, `overrides` applied.
             queries: Vec<Arc<Query>> = Vec::new();
+            /// How it finds databases of its server, which become targets, too.
+            discover: Option<Arc<Discover>> = None;
+            /// The target that found it; `None` for one that is configured itself.
+            discovered_by: Option<DiscoveredBy> = None;
             /// Names that its collectors give to the exporter's own metrics about it.
             aliases: Vec<Alias> = Vec::new();
             /// The entry as it may be shown.
@@ -68,7 +74,7 @@ settings! {
 }
 
 /// Keys of an entry that say nothing about how its sessions are made, beside those of [`Database`].
-const NOT_OF_SESSIONS: [&str; 4] = ["labels", "collectors", "overrides", "lint_off"];
+const NOT_OF_SESSIONS: [&str; 5] = ["labels", "collectors", "overrides", "lint_off", "discover"];
 
 /// One entry as read, before its queries are known.
 pub(super) struct DatabaseEntry {
@@ -109,7 +115,6 @@ impl DatabaseEntry {
     /// Takes all keys of one entry. Faults are recorded; what could be read is kept, so that queries find it.
     pub(super) fn read(name: String, mut keys: Keys<'_>, drivers: &Drivers) -> DatabaseEntry {
         check_name(&name, &keys);
-        keys.refuse("discover");
         let (named, by_url) = driver(&mut keys, drivers);
         let mut database = Database {
             name,
@@ -139,17 +144,22 @@ impl DatabaseEntry {
             Some(DriverName::BuiltIn(driver)) => {
                 let database = &mut entry.database;
                 database.endpoint = driver.endpoint(&mut keys);
+                database.discover = Discover::read(&mut keys, database.endpoint.as_deref(), &database.labels);
                 database.redacted = redacted(&mut keys, database.endpoint.as_deref());
                 (database.connection, database.digest) = digests(&mut keys);
                 database.source.secrets = source::secrets(&keys);
                 database.source.note_comments(&keys, database.endpoint.as_deref());
             }
-            Some(DriverName::Slip(driver)) if !by_url => drop(driver.endpoint(&mut keys)),
+            Some(DriverName::Slip(driver)) if !by_url => {
+                drop(driver.endpoint(&mut keys));
+                Discover::read(&mut keys, None, &[]);
+            }
             // Faults of a URL would follow from its wrong scheme. What no driver knows is unknown all the same.
             Some(DriverName::Slip(_)) | None => {
                 for driver in drivers.names().filter_map(|name| drivers.find(name)) {
                     driver.endpoint(&mut keys.rehearsal());
                 }
+                Discover::read(&mut keys, None, &[]);
             }
         }
         keys.finish();

@@ -102,7 +102,7 @@ settings! {
             /// The most open connections. Beyond it, a connection whose request head or handshake is not complete closes
             /// (counted), or an idle one (not counted); if all are being served, the answer is 503: `connections`.
             /// 8 more are kept for `/-/healthy` and `/-/ready`. With more than 128 targets, the default is twice their
-            /// number.
+            /// number; `discover.max` databases count as targets.
             max_connections: usize = 256, at_least_one;
             /// The most open connections of one address, with the same effect; `0` is no limit: `connections`.
             max_connections_per_address: usize = 0, any_number;
@@ -185,9 +185,9 @@ impl Show for RoutePrefix {
 }
 
 impl Exporter {
-    /// Takes the section's keys, if it is there. Some defaults depend on the number of `targets`, and of `pairs` of target
-    /// and query. Faults are recorded, and the default stands in.
-    pub(super) fn read(section: Option<Keys<'_>>, targets: usize, pairs: usize) -> Exporter {
+    /// Takes the section's keys, if it is there. Some defaults depend on the number of `targets`, on how many these are at
+    /// `most`, and on the number of `pairs` of target and query. Faults are recorded, and the default stands in.
+    pub(super) fn read(section: Option<Keys<'_>>, targets: usize, most: usize, pairs: usize) -> Exporter {
         let (mut exporter, mut written) = (Exporter::default(), WrittenExporter::default());
         let mut written_http = WrittenHttpLimits::default();
         if let Some(mut keys) = section {
@@ -206,10 +206,16 @@ impl Exporter {
         written.max_workers.get_or_insert((targets / TARGETS_PER_WORKER).clamp(fewest, most));
         exporter.set(written);
         exporter.http.follows_targets = written_http.max_connections.is_none();
-        let clients = HttpLimits::default().max_connections.max(targets * CLIENTS_PER_TARGET);
+        let clients = HttpLimits::default().max_connections.max(most * CLIENTS_PER_TARGET);
         written_http.max_connections.get_or_insert(clients);
         exporter.http.set(written_http);
         exporter
+    }
+
+    /// With the defaults that depend on the number of targets as another configuration of the same file has them.
+    #[must_use]
+    pub fn sized_like(self, other: &Exporter) -> Exporter {
+        Exporter { query_metrics: other.query_metrics, max_workers: other.max_workers, ..self }
     }
 
     /// The section with all its values.

@@ -112,15 +112,11 @@ impl IncludeSearch<'_, '_, '_> {
             Ok(pattern) => pattern,
             Err(message) => return self.keys.fault("include", message),
         };
-        let base = fixed_part(pattern.text());
-        let (files, has_more) = files_below(&self.folder.join(&base));
+        let (names, has_more) = files_matching(self.folder, &pattern);
         if has_more {
             let message = format!("{text:?}: only the first {MOST} files and folders are searched");
             self.keys.warn("include", message);
         }
-        let mut names: Vec<PathBuf> = files.iter().map(|file| base.join(file)).collect();
-        names.retain(|name| name.to_str().is_some_and(|name| pattern.matches(name)));
-        names.sort();
         if names.is_empty() {
             self.keys.warn("include", format!("no file matches {text:?}"));
         }
@@ -149,6 +145,16 @@ impl IncludeSearch<'_, '_, '_> {
             }
         }
     }
+}
+
+/// The files that a pattern means, by name and relative to `folder`, and whether there are more than are looked at.
+pub(super) fn files_matching(folder: &Path, pattern: &Pattern) -> (Vec<PathBuf>, bool) {
+    let base = fixed_part(pattern.text());
+    let (files, has_more) = files_below(&folder.join(&base));
+    let mut names: Vec<PathBuf> = files.iter().map(|file| base.join(file)).collect();
+    names.retain(|name| name.to_str().is_some_and(|name| pattern.matches(name)));
+    names.sort();
+    (names, has_more)
 }
 
 /// One name for one file, whatever leads to it.

@@ -1,7 +1,8 @@
 //! The configuration, read and checked. Everything in it is legal; nothing in it is text to be parsed again.
 //!
 //! Reading has three steps: entries as they stand in their files (`database`, `query`, `collector`), then queries ×
-//! targets (`assignment`), then what only the whole shows (`conflicts`). A fault stops none of them: all are reported
+//! targets (`assignment`), then what only the whole shows (`conflicts`); `target_sources` has their order, and does it
+//! again for targets that come and go. A fault stops none of them: all are reported
 //! together. `settings` declares keys; what `check` alone runs is in `query_tests`, what `schema` prints in `schema`.
 
 pub mod aliases;
@@ -10,6 +11,7 @@ mod collector;
 pub mod conditions;
 mod conflicts;
 pub mod database;
+pub mod discover;
 pub mod exporter;
 pub mod foreach;
 mod glob;
@@ -27,6 +29,8 @@ mod selection;
 pub mod server_sharing;
 mod settings;
 pub mod source;
+mod target_files;
+pub mod target_sources;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -37,12 +41,12 @@ use crate::error::Error;
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
 
-use self::assignment::ConfigParts;
-use self::database::{Database, DatabaseEntry};
+use self::database::Database;
 use self::exporter::Exporter;
 use self::query::Query;
 use self::query_tests::QueryTest;
-use self::selection::Overrides;
+use self::target_files::TargetFileState;
+use self::target_sources::{AddedTargets, DatabaseLists, Discovered, LoadedFiles, TargetSources};
 
 /// A configuration as the rest of the program sees it.
 pub struct Config {
@@ -60,6 +64,17 @@ pub struct Config {
     pub files: Vec<String>,
     /// Lines (file, line) that may hold a secret: shown to nobody, whatever place points there.
     pub secret_lines: HashSet<(String, usize)>,
+    /// What makes it again with other targets; `None` where all its targets stand in its own files.
+    pub sources: Option<Arc<TargetSources>>,
+}
+
+impl Config {
+    /// The target files whose present content is not used, and why; their last good targets stay.
+    #[must_use]
+    pub fn target_file_faults(&self) -> Vec<Error> {
+        let files = self.sources.iter().flat_map(|sources| sources.files());
+        files.filter_map(|TargetFileState { error, .. }| error).collect()
+    }
 }
 
 /// Why there is no config.
@@ -97,10 +112,21 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
         web_config_file: None,
     })?;
     let reader = Reader::new(environment);
-    let config = read(&main, path, drivers, &reader);
+    let loaded = LoadedFiles::open(main, path, drivers, &reader);
+    let config = loaded.read(&AddedTargets { files: &[], discovered: Discovered::Sample }, &reader);
     let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
     match config {
-        Some(config) if faults.is_empty() => Ok(Config { warnings, files, secret_lines, ..config }),
+        Some(config) if faults.is_empty() => {
+            let discovers = config.targets.iter().any(|target| target.discover.is_some());
+            if loaded.patterns.is_empty() && !discovers {
+                return Ok(Config { warnings, files, secret_lines, ..config });
+            }
+            let sources = TargetSources::new(loaded);
+            let config = sources.inherit(None, &DatabaseLists::new(), environment);
+            let config =
+                config.map_err(|faults| InvalidConfig { faults, warnings, files, web_config_file: None })?;
+            Ok(Config { sources: Some(Arc::new(sources)), ..config })
+        }
         config => {
             let web_config_file = config.and_then(|config| config.exporter.web_config_file);
             Err(InvalidConfig { faults, warnings, files, web_config_file })
@@ -125,66 +151,4 @@ pub fn one_query(text: &str) -> Result<Query, Vec<Error>> {
     });
     let faults = reader.close().faults;
     query.filter(|_| faults.is_empty()).ok_or(faults)
-}
-
-/// Reads the files, without what only the end of the load knows. `None` when the main file is not a mapping; the faults of
-/// what could be read are in `reader`.
-fn read(main: &Document, path: &Path, drivers: &Drivers, reader: &Reader<'_>) -> Option<Config> {
-    let mut root = Keys::root(main, reader)?;
-    let section = root.inner("exporter");
-    let files = include::open(&mut root, path, reader);
-    let mut defaults = root.inner("defaults");
-    let mut targets = targets(&mut root, defaults.as_mut(), drivers);
-    server_sharing::set_defaults(&mut targets);
-    let all_targets = targets.len() == root.count("databases");
-    let inherited = collector::defaults(defaults.as_mut(), drivers);
-    if let Some(defaults) = defaults {
-        defaults.finish();
-    }
-    let mut read = collector::queries(&mut root, &inherited, drivers);
-    for file in &files.files {
-        let included =
-            collector::included(&file.document, &file.collector, file.statement, &inherited, drivers, reader);
-        read.add(included);
-    }
-    let collector::CollectorEntries { queries, query_tests, aliases, all_named } = read;
-    let overrides = Overrides::read(&mut root);
-    root.refuse("target_files");
-    root.finish();
-
-    let places: Vec<_> = targets.iter().map(|target| target.source.labels.clone()).collect();
-    let all_queries = files.whole && all_named;
-    let parts = ConfigParts { targets, queries, overrides, all_targets, all_queries };
-    let (mut targets, queries) = assignment::assign(parts, reader);
-    aliases::assign(aliases, &mut targets, reader);
-    let pairs = targets.iter().map(|target| target.queries.len()).sum();
-    let enabled = targets.iter().filter(|target| target.enabled).count();
-    let exporter = Exporter::read(section, enabled, pairs);
-    conflicts::check(&targets, &places, &exporter.target_label, reader);
-    let targets = targets.into_iter().map(Arc::new).collect();
-    let (warnings, files, secret_lines) = Default::default();
-    Some(Config { targets, exporter, query_tests, warnings, queries, files, secret_lines })
-}
-
-/// Takes the key `databases`, each entry over `defaults.database`.
-fn targets(root: &mut Keys<'_>, defaults: Option<&mut Keys<'_>>, drivers: &Drivers) -> Vec<DatabaseEntry> {
-    let inherited = defaults.and_then(|defaults| defaults.inner("database"));
-    root.one_of(&["databases"]);
-    let entries = root.entries("databases");
-    let is_faulty = root.has("databases") && entries.is_none();
-    if !is_faulty && root.count("databases") == 0 {
-        let hint = "add `databases: {NAME: {url: …}}`".to_owned();
-        root.lacks("databases", &["databases"], "has no target", Some(hint));
-    }
-    let read =
-        |(name, keys): (String, Keys<'_>)| DatabaseEntry::read(name, keys.over(inherited.as_ref()), drivers);
-    let targets = entries.unwrap_or_default().into_iter().map(read).collect();
-    if let Some(inherited) = inherited {
-        // A default may be meant for a driver that no entry uses today: each is asked which keys it knows.
-        for driver in drivers.names().filter_map(|name| drivers.find(name)) {
-            driver.endpoint(&mut inherited.rehearsal());
-        }
-        inherited.finish_defaults();
-    }
-    targets
 }

@@ -20,6 +20,7 @@ use super::database::Database;
 use super::exporter::{Exporter, HttpLimits};
 use super::query::Query;
 use super::settings::Settings;
+use super::target_sources::{AddedTargets, Discovered, LoadedFiles};
 
 /// Keys of a metric that make others be read.
 const VARIANTS: [&str; 3] = ["", ", bucket_columns: x", ", le_column: x"];
@@ -173,7 +174,8 @@ pub fn config(drivers: &Drivers) -> Rc<MappingRecord> {
         text + &format!("  {driver}: {{driver: {driver}}}\n")
     });
     recorded(&(databases + &queries()), |document, reader| {
-        super::read(document, Path::new(""), drivers, reader);
+        let added = AddedTargets { files: &[], discovered: Discovered::Sample };
+        LoadedFiles::open(document, Path::new(""), drivers, reader).read(&added, reader);
     })
 }
 
@@ -181,7 +183,7 @@ pub fn config(drivers: &Drivers) -> Rc<MappingRecord> {
 #[must_use]
 pub fn collector(drivers: &Drivers) -> Rc<MappingRecord> {
     recorded(&queries(), |document, reader| {
-        collector::included(document, "", Sql::new, &collector::defaults(None, drivers), drivers, reader);
+        collector::included(&document, "", Sql::new, &collector::defaults(None, drivers), drivers, reader);
     })
 }
 
@@ -198,12 +200,12 @@ fn queries() -> String {
     format!("queries:\n- metrics:\n{metrics}{short}")
 }
 
-fn recorded(text: &str, read: impl Fn(&Document, &Reader<'_>)) -> Rc<MappingRecord> {
+fn recorded(text: &str, read: impl Fn(Document, &Reader<'_>)) -> Rc<MappingRecord> {
     let environment = |_: &str| None;
     let reader = Reader::for_schema(&environment);
     // Invariant: a sample is YAML; one that was not would make an empty schema, which a test would see.
     if let Ok(document) = Document::parse("sample", Path::new(""), text.to_owned()) {
-        read(&document, &reader);
+        read(document, &reader);
     }
     reader.recorded()
 }

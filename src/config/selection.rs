@@ -14,8 +14,21 @@ use super::settings::Written;
 
 /// The names and drivers of all targets.
 pub(super) struct KnownTargets<'t> {
+    /// Of those that are configured themselves.
     pub(super) names: BTreeSet<&'t str>,
     pub(super) drivers: BTreeSet<&'static str>,
+    /// Those that discover others.
+    pub(super) parents: Vec<&'t str>,
+    /// There are files that may name others later.
+    pub(super) has_files: bool,
+}
+
+impl KnownTargets<'_> {
+    /// True for a name or a pattern of targets that may be discovered: `srv/*`.
+    fn may_be_discovered(&self, text: &str) -> bool {
+        let is_below = |parent: &&str| text.strip_prefix(*parent).is_some_and(|rest| rest.starts_with('/'));
+        self.parents.iter().any(is_below)
+    }
 }
 
 /// The keys that say it; one of them at a time.
@@ -83,9 +96,15 @@ impl TargetSelector {
                     true => known.names.contains(pattern.text()),
                     false => names().any(|name| pattern.matches(name)),
                 };
-                for pattern in patterns.iter().filter(|pattern| !is_known(pattern)) {
+                let may_come = |pattern: &&Pattern| known.may_be_discovered(pattern.text());
+                for pattern in patterns.iter().filter(|pattern| !is_known(pattern) && !may_come(pattern)) {
                     let text = pattern.text();
-                    if pattern.is_plain() {
+                    if pattern.is_plain() && known.has_files {
+                        let warning = Error::config(format!("no target is called {text:?} now"));
+                        let hint =
+                            format!("{}; one of `target_files` may bring it", glob::hint(text, names()));
+                        reader.warn(warning.at(self.place.clone()).with_hint(hint));
+                    } else if pattern.is_plain() {
                         let hint = glob::hint(text, names());
                         reader.fault_at(&self.place, format!("no target is called {text:?}"), hint);
                     } else {
@@ -94,7 +113,7 @@ impl TargetSelector {
                     }
                 }
             }
-            SelectedTargets::Driver(meant) if !known.drivers.contains(meant) => {
+            SelectedTargets::Driver(meant) if !known.drivers.contains(meant) && !known.has_files => {
                 let message = format!("no target has the driver {meant}: nothing runs here");
                 reader.warn(Error::config(message).at(self.place.clone()));
             }
@@ -107,7 +126,7 @@ impl TargetSelector {
 pub(super) const MAIN: &str = "default";
 
 /// The patterns of one target. Without any that selects, every collector is meant.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct CollectorSelection {
     wanted: Vec<Pattern>,
     unwanted: Vec<Pattern>,
@@ -133,6 +152,11 @@ impl CollectorSelection {
         selection
     }
 
+    /// True where nothing is written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty() && self.unwanted.is_empty()
+    }
+
     /// True when the collector runs on this target. The main file's does unless `!default` says no.
     pub(super) fn takes(&self, collector: &str) -> bool {
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(collector));
@@ -150,10 +174,11 @@ impl CollectorSelection {
 }
 
 /// One mapping of patterns to settings, in file order; the later entry wins.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Overrides(Vec<Override>);
 
 /// One entry.
+#[derive(Clone)]
 pub(super) struct Override {
     /// Which queries.
     pub(super) names: Pattern,

@@ -395,6 +395,18 @@ pub trait Endpoint: Send + Sync {
     /// The address without a secret, for people: `postgres://exporter@db.example:5432/shop`.
     fn redacted_url(&self) -> String;
 
+    /// The same server, user and way to it with another database; `None` where a connection has none to choose.
+    fn with_database(&self, name: &str) -> Option<Arc<dyn Endpoint>> {
+        let _ = name;
+        None
+    }
+
+    /// The statement that lists the databases that the user may connect to, without those that are the server's own, in a
+    /// column `database`; `None` where a connection has none to choose.
+    fn databases_sql(&self) -> Option<Sql> {
+        None
+    }
+
     /// The statement that shows how the database would run `sql`, without running it; `None` where there is none.
     fn explain(&self, sql: &Sql) -> Option<Sql> {
         Some(sql.with_text(&format!("EXPLAIN {}", sql.text())))

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::database_list;
 use super::pool::{Lease, LeasedSession};
 use super::query_sink;
 use super::value_batch;
@@ -595,7 +596,11 @@ impl BatchExecution<'_> {
                 });
                 let RunSpec { owner, cache, .. } = &run.spec;
                 let allowance = if limited { BATCH_ALLOWANCE } else { whole(query) };
-                (query, allowance, query_sink::sink_like(query, &owner.context, cache.size_hint(), ended))
+                let sink = match run.spec.discover() {
+                    Some(discover) => database_list::sink(discover, ended),
+                    None => query_sink::sink_like(query, &owner.context, cache.size_hint(), ended),
+                };
+                (query, allowance, sink)
             })
             .collect();
         let max_cell_bytes = runs[0].spec.owner.context.max_cell_bytes;

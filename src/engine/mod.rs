@@ -5,6 +5,8 @@
 
 pub mod backoff;
 pub mod conditions;
+pub mod database_list;
+pub mod discovery;
 pub mod disposal;
 pub mod foreach;
 pub mod lane;
@@ -17,6 +19,7 @@ pub mod run;
 pub mod scrape;
 pub(crate) mod server_group;
 pub(crate) mod sessions;
+pub mod shared_bound;
 pub mod target;
 pub mod targets;
 pub(crate) mod value_batch;

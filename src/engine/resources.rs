@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::disposal::Disposal;
 use super::pool::Scheduler;
 use super::workers::{ServerShare, Workers};
+use crate::config::discover::DiscoveredBy;
 use crate::deadline::Deadline;
 use crate::driver::connection::ConnectionConfig;
 use crate::telemetry::Telemetry;
@@ -17,6 +18,7 @@ use crate::telemetry::Telemetry;
 use super::backoff::LoginBackoff;
 use super::server_group::ServerGroup;
 use super::sessions::TargetSessions;
+use super::shared_bound::SharedBound;
 
 /// How often sessions at work are looked at when the process ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -37,6 +39,8 @@ pub struct SharedResources {
     server_group: Mutex<HashMap<String, Weak<ServerGroup>>>,
     /// By server.
     server_shares: Mutex<HashMap<String, Weak<ServerShare>>>,
+    /// By the target that discovered others.
+    shared_bounds: Mutex<HashMap<String, Weak<SharedBound>>>,
     /// The sessions of all targets, also of targets that a reload removed while a scrape holds them.
     sessions: Mutex<Vec<Weak<TargetSessions>>>,
     stopping: AtomicBool,
@@ -53,6 +57,7 @@ impl SharedResources {
             telemetry: Telemetry::new(),
             server_group: Mutex::default(),
             server_shares: Mutex::default(),
+            shared_bounds: Mutex::default(),
             sessions: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
@@ -69,6 +74,14 @@ impl SharedResources {
     pub(crate) fn server_share(&self, login: Option<&ConnectionConfig>) -> Arc<ServerShare> {
         let share = || self.workers.share();
         login.map_or_else(share, |login| find_or_add(&self.server_shares, login.server(), share))
+    }
+
+    /// The bound of the sessions of all databases that a target discovered.
+    pub(crate) fn shared_bound(&self, by: &DiscoveredBy) -> Arc<SharedBound> {
+        let new = || Arc::new(SharedBound::new(&by.target));
+        let bound = find_or_add(&self.shared_bounds, by.target.clone(), new);
+        bound.set_most(by.max_connections);
+        bound
     }
 
     /// Notes the sessions of another target.

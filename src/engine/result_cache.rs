@@ -275,6 +275,11 @@ impl ResultCache {
         }
     }
 
+    /// The last good result is not reused.
+    pub fn expire(&self) {
+        self.0.lock().good.iter_mut().for_each(|good| good.reusable = false);
+    }
+
     /// Notes that another collector has series of the query; true the first time.
     pub fn hides_first(&self) -> bool {
         !std::mem::replace(&mut self.0.lock().hides_series, true)

@@ -13,6 +13,7 @@ use super::foreach::ForeachRun;
 use super::query_sink::{RenderedResult, SampleContext};
 use crate::clock::Timestamp;
 use crate::config;
+use crate::config::discover::Discover;
 use crate::config::query::{Query, WithoutPrivilege};
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
@@ -132,6 +133,8 @@ pub struct RunOutcome {
 pub enum RunKind {
     /// The target's query of this index.
     Query(usize),
+    /// The query that lists databases (`discover`).
+    Discovery,
     /// One protocol ping: no query needs the target, and `target_up` is to be known.
     Ping,
 }
@@ -227,6 +230,15 @@ pub struct RunSpec {
     pub query: Option<Arc<Query>>,
     /// What is remembered of the query.
     pub cache: Arc<ResultCache>,
+}
+
+impl RunSpec {
+    /// How the target finds databases, where the run is that of the query that lists them.
+    pub fn discover(&self) -> Option<&Discover> {
+        let discover = self.owner.database.discover.as_deref()?;
+        let is_its = self.query.as_ref().is_some_and(|query| Arc::ptr_eq(query, &discover.query));
+        is_its.then_some(discover)
+    }
 }
 
 /// How far a run has come.

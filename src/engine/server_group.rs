@@ -18,6 +18,7 @@ use crate::error::{Error, Reason};
 
 use super::backoff::TIMEOUT_PAUSES;
 use super::queue::Queue;
+use super::shared_bound::BoundPlace;
 
 /// How long no further session is tried on a full server while it has some of ours.
 pub(crate) const FULL_PAUSE: Duration = Duration::from_secs(60);
@@ -38,6 +39,11 @@ impl ServerGroupMember {
     /// It has idle sessions, and no lane that would use them now.
     fn is_at_rest(&self) -> bool {
         self.pool.counts().idle > 0 && self.queue.lock().at_work() == 0
+    }
+
+    /// Closes one idle session; false when there is none.
+    pub fn close_idle(&self) -> bool {
+        self.pool.close_idle()
     }
 }
 
@@ -72,11 +78,15 @@ struct GroupShortfall {
 }
 
 /// One session's place on its server, from before it is opened until it has ended there.
-pub struct SessionPlace(Arc<ServerGroup>);
+pub struct SessionPlace {
+    group: Arc<ServerGroup>,
+    /// Where the target was discovered.
+    _bound: Option<BoundPlace>,
+}
 
 impl Drop for SessionPlace {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        let mut state = self.group.state.lock();
         state.taken -= 1;
         state.wake_first();
     }
@@ -113,14 +123,15 @@ impl ServerGroup {
         state.wake_first();
     }
 
-    /// Takes a place for a session of `member`. `waits`: until `by` for a place that another target leaves; an idle
-    /// session of one that is at rest is closed.
+    /// Takes a place for a session of `member`, which has `bound` already. `waits`: until `by` for a place that another
+    /// target leaves; an idle session of one that is at rest is closed.
     ///
     /// # Errors
     /// There is no place.
     pub fn place(
         self: &Arc<Self>,
         member: &Arc<ServerGroupMember>,
+        bound: Option<BoundPlace>,
         waits: bool,
         by: Deadline,
     ) -> Result<SessionPlace, NoPlace> {
@@ -131,7 +142,7 @@ impl ServerGroup {
         let place = loop {
             let is_first = state.waiting.front().is_some_and(|first| Arc::ptr_eq(first, &own));
             match state.look(is_first, waits, by) {
-                Ok(true) => break Ok(SessionPlace(Arc::clone(self))),
+                Ok(true) => break Ok(SessionPlace { group: Arc::clone(self), _bound: bound }),
                 Ok(false) => {}
                 Err(none) => break Err(none),
             }

@@ -20,10 +20,12 @@ use crate::error::{Error, Reason};
 use crate::telemetry::SkipReason;
 
 use super::backoff::{LoginAttempt, LoginHeldBack, TargetBackoff};
+use super::discovery::Discovery;
 use super::queue::Queue;
 use super::result_cache::{CachePolicy, ResultCache};
 use super::run::{Run, RunEnd, SampleOwner};
 use super::server_group::{FULL_PAUSE, NoPlace, ServerGroup, ServerGroupMember, SessionPlace};
+use super::shared_bound::SharedBound;
 use super::target::SharedResources;
 use super::workers::{Priority, ServerShare};
 
@@ -60,10 +62,14 @@ pub struct TargetSessions {
     pub doubtful: AtomicBool,
     /// What is remembered of its ping.
     pub ping: Arc<ResultCache>,
+    /// The databases that it found.
+    pub discovery: Discovery,
     /// Targets that log in to the same server as the same user.
     pub server_group: Arc<ServerGroup>,
     /// This one among them.
     pub member: Arc<ServerGroupMember>,
+    /// What it shares with the other databases of the target that discovered it.
+    bound: Option<Arc<SharedBound>>,
     /// What all targets share.
     pub shared: Arc<SharedResources>,
     /// Targets of the same server, whoever logs in there.
@@ -106,10 +112,12 @@ impl TargetSessions {
         let pool = Pool::new(Arc::clone(endpoint), &settings(&owner.database), &shared.scheduler, &disposal);
         let server_group = shared.server_group(owner.database.driver, endpoint.connection_config());
         let (backoff, facts, down, doubtful, ping) = Default::default();
-        let (shortfall, snapshots, under_way) = Default::default();
+        let (discovery, shortfall, snapshots, under_way) = Default::default();
         let queue = Arc::<Mutex<Queue>>::default();
         let member = server_group.join(pool.clone(), Arc::clone(&queue), most_on_server(&owner.database));
         let share = shared.server_share(endpoint.connection_config());
+        let bound = owner.database.discovered_by.as_ref().map(|by| shared.shared_bound(by));
+        bound.iter().for_each(|bound| bound.join(&member));
         let sessions = Arc::new(TargetSessions {
             owner: RwLock::new(owner),
             endpoint: Arc::clone(endpoint),
@@ -120,8 +128,10 @@ impl TargetSessions {
             down,
             doubtful,
             ping,
+            discovery,
             server_group,
             member,
+            bound,
             shared: Arc::clone(shared),
             share,
             shortfall,
@@ -136,6 +146,9 @@ impl TargetSessions {
     pub fn renew(&self, owner: Arc<SampleOwner>) {
         self.pool.set(&settings(&owner.database));
         self.server_group.renew(&self.member, most_on_server(&owner.database));
+        if let Some(by) = &owner.database.discovered_by {
+            self.shared.shared_bound(by);
+        }
         *self.owner.write() = owner;
         self.backoff.lock().succeeded();
         if let Some(shortfall) = &mut *self.shortfall.lock() {
@@ -349,7 +362,9 @@ impl TargetSessions {
     /// # Errors
     /// There is no place.
     pub fn place(&self, alone: bool, by: Deadline) -> Result<SessionPlace, NoPlace> {
-        let place = self.server_group.place(&self.member, alone, by);
+        // Before the place on the server, which is not held while a place within the bound is waited for.
+        let bound = self.bound.as_ref().map(|bound| bound.place(alone, by)).transpose()?;
+        let place = self.server_group.place(&self.member, bound, alone, by);
         if let Err(NoPlace::Held(error, left)) = &place
             && alone
         {
@@ -406,7 +421,9 @@ impl TargetSessions {
             RunEnd::Skipped(cause) => RunEnd::Skipped(cause.named(|error| owner.named(query, error))),
             good => good,
         };
-        if let Some(query) = query {
+        if let Some(discover) = run.spec.discover() {
+            self.discovery.learn(&owner.database.name, discover, &end);
+        } else if let Some(query) = query {
             self.count(query, owner, &end);
         }
         let outcome = run.outcome(end, took, reached);

@@ -17,6 +17,7 @@ use crate::driver::ServerFacts;
 use crate::error::{Error, Reason};
 use crate::telemetry::{QueryLabels, SessionGauges, SkipReason};
 
+use super::discovery::Discovery;
 use super::result_cache;
 use super::result_cache::{CacheLookup, CachePolicy, Change, QueryHistory, ResultCache};
 use super::run::{Run, RunEnd, RunKind, RunOutcome, RunSpec, SampleOwner, SkipCause};
@@ -104,7 +105,8 @@ impl Target {
     /// Reuses, joins or queues one run of each kind. New ones begin with [`Target::start`].
     pub fn request(&self, kinds: &[RunKind], by: Deadline, budget: Duration) -> Vec<CacheLookup> {
         let specs: Vec<RunSpec> = kinds.iter().map(|kind| self.spec(*kind)).collect();
-        let lookups = if self.database.snapshot && !kinds.contains(&RunKind::Ping) {
+        let are_queries = kinds.iter().all(|kind| matches!(kind, RunKind::Query(_)));
+        let lookups = if self.database.snapshot && are_queries {
             result_cache::lookup_snapshot(&specs, self.sessions.next_snapshot(), by, budget)
         } else {
             let lookup = |spec: &RunSpec| {
@@ -130,6 +132,10 @@ impl Target {
             RunKind::Query(index) => {
                 let query = Some(Arc::clone(&self.database.queries[index]));
                 RunSpec { owner, query, cache: Arc::clone(&self.caches[index]) }
+            }
+            RunKind::Discovery => {
+                let query = self.database.discover.as_ref().map(|discover| Arc::clone(&discover.query));
+                RunSpec { owner, query, cache: Arc::clone(&self.sessions.discovery.cache) }
             }
             RunKind::Ping => RunSpec { owner, query: None, cache: Arc::clone(&self.sessions.ping) },
         }
@@ -257,6 +263,11 @@ impl Target {
     /// True when the last scrape that tried the target found it down.
     pub fn is_doubtful(&self) -> bool {
         self.sessions.is_doubtful()
+    }
+
+    /// What it found with `discover`; `None` for a target without.
+    pub fn discovery(&self) -> Option<&Discovery> {
+        self.database.discover.as_ref().map(|_| &self.sessions.discovery)
     }
 
     /// What it reported at its last login.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::discovery::Discovery;
 use super::query_sink::SampleContext;
 use super::run::SampleOwner;
 use super::target::{SharedResources, Target};
@@ -15,6 +16,7 @@ use super::workers::WorkerCounts;
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::config::exporter::{Exporter, LabelsTooLong};
+use crate::config::target_sources::{DatabaseLists, Refreshed, TargetFileState, TargetSources};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exposition::page::Families;
@@ -22,7 +24,7 @@ use crate::metric::column::cut;
 use crate::metric::labels::LabelLimit;
 use crate::name::LabelName;
 use crate::telemetry::{Telemetry, WorkerGauges};
-use crate::yaml::keys::nearest_of;
+use crate::yaml::keys::{Environment, nearest_of};
 
 /// Sessions have this long to be cancelled and closed at the end.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -33,6 +35,10 @@ pub struct Targets {
     pub exporter: Exporter,
     /// In configuration order, disabled ones too; without those whose driver is not built in.
     pub targets: Vec<Arc<Target>>,
+    /// What makes other targets of the same configuration; `None` where they do not change.
+    sources: Option<Arc<TargetSources>>,
+    /// The databases that are among them.
+    lists: DatabaseLists,
     shared: Arc<SharedResources>,
     /// The owners of earlier configurations, while their runs may count under names and labels that are gone.
     previous_owners: Mutex<Vec<Weak<SampleOwner>>>,
@@ -49,6 +55,15 @@ pub struct ReloadSummary {
     pub started: usize,
     /// Gone.
     pub ended: usize,
+}
+
+/// Why there are other targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    /// Somebody asked for it: what was refused before is tried again.
+    Reload,
+    /// A target file or a list of databases changed.
+    Refresh,
 }
 
 /// The part of a page that a request selects. An empty list means all.
@@ -68,19 +83,85 @@ pub type SelectedTarget = (Arc<Target>, Vec<usize>);
 impl Targets {
     /// Makes the targets. Opens no connection.
     pub fn new(config: Config, shared: &Arc<SharedResources>) -> Self {
-        let Config { targets, exporter, .. } = config;
+        let Config { targets, exporter, sources, .. } = config;
         let target = |database: Arc<Database>| {
             let context = sample_context(&exporter, &database);
             Target::new(database, context, shared).map(Arc::new)
         };
         let targets = targets.into_iter().filter_map(target).collect();
-        Targets { targets, exporter, shared: Arc::clone(shared), previous_owners: Mutex::default() }
+        let lists = sources.as_ref().map(|sources| sources.lists()).unwrap_or_default();
+        let shared = Arc::clone(shared);
+        Targets { targets, exporter, sources, lists, shared, previous_owners: Mutex::default() }
+    }
+
+    /// The configuration of a reload with what is known of its targets: the last good content of its target files, and the
+    /// databases that were found.
+    pub fn hand_over(&self, config: Config, environment: &Environment) -> Config {
+        let Some(sources) = &config.sources else { return config };
+        let lists = self.found_alike(&config.targets);
+        match sources.inherit(self.sources.as_deref(), &lists, environment) {
+            Ok(known) => {
+                let exporter = config.exporter.sized_like(&known.exporter);
+                Config { exporter, sources: config.sources, ..known }
+            }
+            Err(faults) => {
+                log_refused(&faults);
+                config
+            }
+        }
+    }
+
+    /// The databases that the targets found, as far as those of another configuration find them in the same way.
+    fn found_alike(&self, configured: &[Arc<Database>]) -> DatabaseLists {
+        let known: HashMap<&str, &Arc<Target>> =
+            self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
+        let list = |database: &Arc<Database>| {
+            let target = known.get(database.name.as_str())?;
+            let is_alike = database.enabled && target.database.connection == database.connection;
+            let list = target.discovery()?.list(database.discover.as_ref().filter(|_| is_alike)?)?;
+            Some((database.name.clone(), list))
+        };
+        configured.iter().filter_map(list).collect()
+    }
+
+    /// The databases that the targets found last.
+    fn last_found(&self) -> DatabaseLists {
+        let list = |target: &Arc<Target>| {
+            let list = target.discovery()?.list(target.database.discover.as_ref()?)?;
+            Some((target.database.name.clone(), list))
+        };
+        self.targets.iter().filter(|target| target.database.enabled).filter_map(list).collect()
+    }
+
+    /// True when it is time to look whether there are other targets: [`Targets::refreshed`].
+    pub fn may_have_changed(&self) -> bool {
+        self.sources.as_ref().is_some_and(|sources| sources.is_due() || self.last_found() != self.lists)
+    }
+
+    /// The targets with what changed in the target files and in the lists of databases; `None` where nothing did. Those
+    /// that did not change are the same ones. Reads files and opens no connection.
+    pub fn refreshed(&self, environment: &Environment) -> Option<Self> {
+        let sources = self.sources.as_ref()?;
+        let before = sources.files();
+        let Refreshed { config, refused } = sources.refresh(&self.last_found(), environment);
+        log_changes(&before, &sources.files());
+        log_refused(&refused);
+        let config = config?;
+        let exporter = self.exporter.clone().sized_like(&config.exporter);
+        let config = Config { exporter, sources: Some(Arc::clone(sources)), ..config };
+        let (targets, ReloadSummary { changed, started, ended, .. }) = self.renewed(config, Renewal::Refresh);
+        log::info!("the targets have changed: {started} started, {changed} changed, {ended} ended");
+        Some(targets)
     }
 
     /// The targets of another configuration. They take over what did not change. Targets that are gone end with the
     /// last scrape that holds the old targets.
     pub fn renew(&self, config: Config) -> (Self, ReloadSummary) {
-        let Config { targets, exporter, .. } = config;
+        self.renewed(config, Renewal::Reload)
+    }
+
+    fn renewed(&self, config: Config, cause: Renewal) -> (Self, ReloadSummary) {
+        let Config { targets, exporter, sources, .. } = config;
         let sampled_alike = sampling(&self.exporter) == sampling(&exporter);
         let known: HashMap<&str, &Arc<Target>> =
             self.targets.iter().map(|target| (target.database.name.as_str(), target)).collect();
@@ -92,19 +173,35 @@ impl Targets {
                 renewal.started += 1;
                 return Some(Arc::new(target));
             };
-            let is_same = sampled_alike && old.database.digest == database.digest;
+            // The default of `max_connections` depends on the other targets of the server.
+            let is_same = sampled_alike
+                && old.database.digest == database.digest
+                && old.database.max_connections == database.max_connections;
+            if is_same && cause == Renewal::Refresh {
+                renewal.unchanged += 1;
+                return Some(Arc::clone(old));
+            }
             let target = old.renew(database, context, &self.shared)?;
             *(if is_same { &mut renewal.unchanged } else { &mut renewal.changed }) += 1;
             Some(Arc::new(target))
         };
         let targets: Vec<_> = targets.into_iter().filter_map(&mut target).collect();
         renewal.ended = self.targets.len() - renewal.unchanged - renewal.changed;
-        self.shared.logins.forgive();
+        if cause == Renewal::Reload {
+            self.shared.logins.forgive();
+        }
         self.shared.workers.resize(exporter.max_workers);
+        let kept: HashSet<_> = targets.iter().map(|target| Arc::as_ptr(target.owner())).collect();
+        let gone = self
+            .targets
+            .iter()
+            .map(|target| target.owner())
+            .filter(|owner| !kept.contains(&Arc::as_ptr(owner)));
         let mut previous_owners = self.previous_owners.lock().clone();
-        previous_owners.extend(self.targets.iter().map(|target| Arc::downgrade(target.owner())));
+        previous_owners.extend(gone.map(Arc::downgrade));
+        let lists = sources.as_ref().map(|sources| sources.lists()).unwrap_or_default();
         let (shared, previous_owners) = (Arc::clone(&self.shared), Mutex::new(previous_owners));
-        (Targets { targets, exporter, shared, previous_owners }, renewal)
+        (Targets { targets, exporter, sources, lists, shared, previous_owners }, renewal)
     }
 
     /// Counters of the process's life.
@@ -120,7 +217,13 @@ impl Targets {
         telemetry.workers(WorkerGauges { busy, waiting, late, limit: self.shared.workers.limit() });
         for target in self.targets.iter().filter(|target| target.database.enabled) {
             target.count_sessions();
+            if let Some(gauges) = target.discovery().and_then(Discovery::gauges) {
+                telemetry.discovered(target.owner().bearer(), gauges);
+            }
         }
+        let files = self.sources.iter().flat_map(|sources| sources.files());
+        let files: Vec<_> = files.map(|file| (file.name, file.error.is_none())).collect();
+        telemetry.target_files(&files);
         telemetry.render()
     }
 
@@ -185,6 +288,29 @@ impl Targets {
         let chosen = enabled.filter(|target| targets(&target.database.name)).map(choose);
         let narrowed = !selection.collectors.is_empty() || !selection.queries.is_empty();
         Ok(chosen.filter(|(_, queries): &SelectedTarget| !narrowed || !queries.is_empty()).collect())
+    }
+}
+
+/// One line for each target file that is not used any more, or is used again.
+fn log_changes(before: &[TargetFileState], now: &[TargetFileState]) {
+    for TargetFileState { name, error } in now {
+        let known = before.iter().find(|file| file.name == *name).and_then(|file| file.error.as_ref());
+        match (known, error) {
+            (known, Some(error)) if known != Some(error) => log_unused(error),
+            (Some(_), None) => log::info!("target file {name} is used again"),
+            _ => {}
+        }
+    }
+}
+
+/// One line for a target file whose present content is not used.
+pub fn log_unused(error: &Error) {
+    log::error!("a target file is not used, its last good targets stay: {}", error.headline());
+}
+
+fn log_refused(faults: &[Error]) {
+    for fault in faults.iter().take(1) {
+        log::error!("the databases that were found are not used, the last ones stay: {}", fault.headline());
     }
 }
 

@@ -5,6 +5,7 @@
 //! as text is the commands' business.
 
 pub mod describe;
+pub mod discovery;
 pub mod lint;
 pub mod privileges;
 pub mod query_tests;

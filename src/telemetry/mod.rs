@@ -83,6 +83,19 @@ pub struct WorkerGauges {
     pub limit: usize,
 }
 
+/// What a target found with `discover`.
+#[derive(Debug, Clone, Copy)]
+pub struct DiscoveryGauges {
+    /// The last attempt made a list.
+    pub success: bool,
+    /// Databases of the last list that are targets.
+    pub targets: usize,
+    /// Those that are not.
+    pub dropped: usize,
+    /// When the last list was made; `None` while there is none.
+    pub timestamp: Option<Timestamp>,
+}
+
 /// Every `reason` of `http_requests_rejected_total`.
 const REJECTION_REASONS: [&str; 12] = [
     "auth",
@@ -134,6 +147,12 @@ families! {
         "When the configuration was last loaded successfully, in Unix time.";
     reload_successful: Gauge "config_last_reload_successful",
         "Whether the last load of the configuration succeeded.";
+    discovery_dropped: Gauge "discovery_dropped",
+        "Databases that a target found and that are no targets: beyond max, or with a name that cannot be shown.";
+    discovery_success: Gauge "discovery_success", "Whether the last attempt to find databases succeeded.";
+    discovery_targets: Gauge "discovery_targets", "Databases that a target found and that are targets.";
+    discovery_timestamp: Gauge "discovery_timestamp_seconds",
+        "When a target last found its databases, in Unix time; 0 if it never did.";
     http_rejected: Counter "http_requests_rejected_total", "Requests and connections refused, by reason.";
     http_requests: Counter "http_requests_total", "HTTP requests answered, by path and status.";
     late_workers: Gauge "late_workers", "Threads held by a query past its scrape's deadline.";
@@ -142,6 +161,8 @@ families! {
     scrapes: Counter "scrapes_total", "Scrapes, by outcome.";
     sessions: Gauge "sessions", "Sessions of a target, by state.";
     sessions_limit: Gauge "sessions_limit", "The limit max_connections of a target.";
+    target_file_success: Gauge "target_file_success",
+        "Whether the present content of a target file is used.";
     connect_failures: Counter "target_connect_failures_total", "Attempts to open a session that failed, by reason.";
     values_skipped: Counter "values_skipped_total", "Values left out of good results, by reason.";
     workers: Gauge "workers", "Workers that run queries (busy), and work that waits for one (waiting).";
@@ -219,6 +240,26 @@ impl Telemetry {
         self.sessions_limit.set(&target.with(&[]), whole(now.limit));
     }
 
+    /// What a target found now.
+    pub fn discovered(&self, target: TargetLabels<'_>, now: DiscoveryGauges) {
+        let labels = target.with(&[]);
+        self.discovery_success.set(&labels, f64::from(u8::from(now.success)));
+        self.discovery_targets.set(&labels, whole(now.targets));
+        self.discovery_dropped.set(&labels, whole(now.dropped));
+        self.discovery_timestamp.set(&labels, now.timestamp.map_or(0.0, Timestamp::unix_seconds));
+    }
+
+    /// All target files now, each with whether its content is used.
+    pub fn target_files(&self, files: &[(String, bool)]) {
+        let exists = |labels: &[(String, String)]| {
+            labels.iter().any(|(_, name)| files.iter().any(|(known, _)| known == name))
+        };
+        self.target_file_success.retain(exists);
+        for (name, success) in files {
+            self.target_file_success.set(&[("file", name)], f64::from(u8::from(*success)));
+        }
+    }
+
     /// A request was answered. `path` is one of ours or `other`, never one that a client made up.
     pub fn requested(&self, path: &str, status: u16) {
         self.http_requests.add(&[("path", path), ("code", itoa::Buffer::new().format(status))], 1);
@@ -245,6 +286,10 @@ impl Telemetry {
             &self.connect_failures,
             &self.sessions,
             &self.sessions_limit,
+            &self.discovery_dropped,
+            &self.discovery_success,
+            &self.discovery_targets,
+            &self.discovery_timestamp,
         ];
         for rows in of_targets {
             rows.retain(|labels| {

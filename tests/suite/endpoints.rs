@@ -317,7 +317,7 @@ fn site(more: &str) -> (tempfile::TempDir, Arc<Endpoints>) {
     let time = ScrapeTime { began: Instant::now(), budget: Duration::from_secs(20) };
     scrape(&fleet, &Default::default(), time).expect("a page");
     let faults = Arc::new(vec![sql_exporter::error::Error::config("password: oops")]);
-    (folder, Arc::new(Endpoints::new(fleet, Box::new(move |_| Err(Arc::clone(&faults))))))
+    (folder, Arc::new(Endpoints::new(fleet, Box::new(move |_| Err(Arc::clone(&faults))), |_| None)))
 }
 
 fn ask(

@@ -43,6 +43,11 @@ const TABLE: &[(&str, &str, &[&str], Group)] = &[
     ("late_workers", GAUGE, &[], Process),
     ("workers", GAUGE, &["state"], Process),
     ("workers_limit", GAUGE, &[], Process),
+    ("discovery_success", GAUGE, &["target"], Process),
+    ("discovery_targets", GAUGE, &["target"], Process),
+    ("discovery_dropped", GAUGE, &["target"], Process),
+    ("discovery_timestamp_seconds", GAUGE, &["target"], Process),
+    ("target_file_success", GAUGE, &["file"], Process),
     ("sessions", GAUGE, &["target", "state"], Process),
     ("sessions_limit", GAUGE, &["target"], Process),
     ("http_requests_total", COUNTER, &["path", "code"], Process),
@@ -82,12 +87,15 @@ const SETS: &[(&str, &str, &str)] = &[
 const REASONS: &str = "connect resolve auth tls lost timeout wedged locked conflict sql permission read_only type value \
                        missing_column duplicate limit protocol server cancelled panic";
 
-/// Something of every kind: a good query, failing ones, skipped ones, values left out, a target that is down.
+/// Something of every kind: a good query, failing ones, skipped ones, values left out, targets that are down, one of which
+/// discovers others, and a file of targets.
 fn everything() -> Setup {
     setup(
         "databases:
   shop: {driver: sqlite, database: shop.db, labels: {env: prod}}
   gone: {driver: sqlite, database: nowhere/gone.db}
+  srv: {driver: postgres, host: 127.0.0.1, port: 1, tls: {mode: disable}, discover: {}}
+target_files: [more.yaml]
 queries:
 - {name: good, database: shop, sql: SELECT 1 AS value, metrics: [{name: good}]}
 - {name: left, database: shop, sql: SELECT NULL AS value UNION ALL SELECT 'x' UNION ALL SELECT 1 UNION ALL SELECT 1,
@@ -98,6 +106,7 @@ queries:
 - {name: lost, database: gone, sql: SELECT 1 AS value, metrics: [{name: lost}]}
 ",
     )
+    .file("more.yaml", "databases: {}\n")
 }
 
 /// Holds every family of ours on a page against the table; gives their names.

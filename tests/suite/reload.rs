@@ -249,7 +249,7 @@ fn reloads_that_come_while_one_is_under_way_share_the_next() {
         }
         load()
     }));
-    let site = Endpoints::new(fleet, Box::new(move |site| reloader.reload(site)));
+    let site = Endpoints::new(fleet, Box::new(move |site| reloader.reload(site)), |_| None);
     std::thread::scope(|scope| {
         scope.spawn(|| site.reload().expect("good"));
         first.recv().expect("the first has begun");
@@ -299,7 +299,7 @@ fn a_load_that_panics_gives_the_turn_to_the_next() {
         assert!(loads.fetch_add(1, Ordering::Relaxed) > 0, "the first load panics");
         load()
     }));
-    let site = Endpoints::new(fleet, Box::new(move |site| reloader.reload(site)));
+    let site = Endpoints::new(fleet, Box::new(move |site| reloader.reload(site)), |_| None);
     assert!(catch_unwind(AssertUnwindSafe(|| site.reload())).is_err());
     assert!(site.reload().is_ok());
 }

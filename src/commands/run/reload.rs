@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::start::warn_of_descriptors;
+use crate::commands::settings::environment;
 use crate::config::Config;
 use crate::config::exporter::Exporter;
 use crate::engine::targets::ReloadSummary;
@@ -74,12 +75,14 @@ fn unfinished() -> Error {
 
 fn swap(site: &Endpoints, mut config: Config) {
     crate::commands::log_warnings(&config);
-    warn_of_descriptors(&config);
-    let old = site.targets();
-    keep_what_cannot_change(&old.exporter, &mut config.exporter);
-    crate::logging::set_level(config.exporter.log_level);
-    let (targets, renewal) = old.renew(config);
-    site.swap(targets);
+    let renewal = site.change(|old| {
+        keep_what_cannot_change(&old.exporter, &mut config.exporter);
+        crate::logging::set_level(config.exporter.log_level);
+        let config = old.hand_over(config, &environment);
+        warn_of_descriptors(&config);
+        let (targets, renewal) = old.renew(config);
+        (Some(targets), renewal)
+    });
     let ReloadSummary { unchanged, changed, started, ended } = renewal;
     log::info!(
         "configuration reloaded: {unchanged} targets unchanged, {changed} changed, {started} started, {ended} ended"

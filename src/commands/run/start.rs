@@ -11,6 +11,7 @@ use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
 
 use super::reload::{LoadConfig, Reloader};
+use crate::commands::settings::environment;
 use crate::config::{Config, server_sharing};
 use crate::deadline::{Deadline, duration_text};
 use crate::engine::resources::SharedResources;
@@ -91,7 +92,8 @@ pub fn serve(targets: Targets, load: Box<LoadConfig>) -> Result<(), Vec<Error>> 
     }
     targets.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
-    let site = Arc::new(Endpoints::new(targets, Box::new(move |site| reloader.reload(site))));
+    let site = Endpoints::new(targets, Box::new(move |site| reloader.reload(site)), environment);
+    let site = Arc::new(site);
     let telemetry = site.telemetry();
     let (answering, sized) = (Arc::clone(&site), Arc::clone(&site));
     let exporter = site.targets().exporter.clone();

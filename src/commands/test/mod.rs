@@ -59,6 +59,7 @@ pub struct TestArgs {
 /// Wrong arguments, a wrong configuration. What is wrong with a target is in the report and in the exit code.
 pub fn run(args: &GlobalArgs, options: &TestArgs) -> CommandResult {
     let config = super::load(args)?;
+    let config = super::discovered(config, &options.target, Deadline::within(options.timeout / 2));
     let targets = choose(&config, &options.target)?;
     let progress = Progress::start(format!("connecting to {} targets", targets.len()));
     let show = |done| progress.show(format!("{done} of {} targets tested", targets.len()));

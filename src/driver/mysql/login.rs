@@ -77,7 +77,7 @@ const PROGRAM: &str = "sql-exporter";
 pub(super) struct Server {
     pub(super) config: ConnectionConfig,
     /// A file with the key that encrypts a password where the connection is not encrypted.
-    server_public_key: Option<PathBuf>,
+    pub(super) server_public_key: Option<PathBuf>,
     pub(super) refused_password: RefusedPassword,
     /// Held by the one connection that ends statements on others.
     pub(super) killing: Mutex<()>,

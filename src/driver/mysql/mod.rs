@@ -41,7 +41,7 @@ use crate::yaml::keys::Keys;
 use super::connection::tls::TlsRequirement;
 use super::connection::{ConnectionConfig, UrlRules};
 use super::statement::Dialect;
-use super::{AllowedStatements, Driver, Endpoint, Session};
+use super::{AllowedStatements, Driver, Endpoint, Session, Sql};
 
 const URL_RULES: UrlRules = UrlRules { schemes: &["mysql", "mariadb"], port: 3306, libpq: false };
 
@@ -75,6 +75,10 @@ fn endpoint_with_key(config: ConnectionConfig, server_public_key: Option<PathBuf
     Arc::new(MySqlEndpoint(Arc::new(login::Server::new(config, server_public_key))))
 }
 
+/// The databases that the user sees; what is stored in those of the server itself is for packs.
+const DATABASES: &str = "SELECT schema_name AS `database` FROM information_schema.schemata \
+    WHERE schema_name NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
+
 struct MySqlEndpoint(Arc<login::Server>);
 
 impl Endpoint for MySqlEndpoint {
@@ -98,6 +102,15 @@ impl Endpoint for MySqlEndpoint {
 
     fn connection_config(&self) -> Option<&ConnectionConfig> {
         Some(&self.0.config)
+    }
+
+    fn with_database(&self, name: &str) -> Option<Arc<dyn Endpoint>> {
+        let config = ConnectionConfig { database: Some(name.to_owned()), ..self.0.config.clone() };
+        Some(endpoint_with_key(config, self.0.server_public_key.clone()))
+    }
+
+    fn databases_sql(&self) -> Option<Sql> {
+        Some(Sql::new(DATABASES))
     }
 
     fn redacted_url(&self) -> String {

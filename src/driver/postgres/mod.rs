@@ -131,6 +131,10 @@ pub fn console(mut login: ConnectionConfig) -> Result<Arc<dyn Endpoint>, String>
 /// The folders in which libpq looks for a socket by itself, as its makers and the distributions build it.
 const SOCKET_FOLDERS: [&str; 3] = ["/tmp", "/run/postgresql", "/var/run/postgresql"];
 
+/// The databases that the user may connect to, without templates and those that a broken-off DROP left behind.
+const DATABASES: &str = "SELECT datname AS database FROM pg_catalog.pg_database WHERE datallowconn \
+    AND NOT datistemplate AND datconnlimit <> -2 AND pg_catalog.has_database_privilege(oid, 'CONNECT')";
+
 struct PgEndpoint {
     login: ConnectionConfig,
     session_sql: SessionSql,
@@ -172,6 +176,15 @@ impl Endpoint for PgEndpoint {
 
     fn connection_config(&self) -> Option<&ConnectionConfig> {
         Some(&self.login)
+    }
+
+    fn with_database(&self, name: &str) -> Option<Arc<dyn Endpoint>> {
+        let login = ConnectionConfig { database: Some(name.to_owned()), ..self.login.clone() };
+        if self.console { None } else { endpoint(login).ok() }
+    }
+
+    fn databases_sql(&self) -> Option<Sql> {
+        (!self.console).then(|| Sql::of_catalog(DATABASES))
     }
 
     /// The console has no plans.

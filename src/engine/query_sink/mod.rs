@@ -7,6 +7,7 @@ mod families;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::discover::FoundDatabase;
 use crate::config::query::Query;
 use crate::driver::{Column, Flow, MAX_CELL_BYTES, Parameter, Row, RowSink};
 use crate::error::{Error, Reason, Result};
@@ -36,6 +37,8 @@ pub struct RenderedResult {
     pub skipped: SkippedValues,
     /// Its sizes, for the buffers of the next run.
     pub size_hint: SizeHint,
+    /// The databases that it lists, for the query of `discover`; no other query has any.
+    pub databases: Vec<FoundDatabase>,
 }
 
 /// Takes the result of a run. The duration is the one of `query_duration_seconds`.
@@ -374,6 +377,7 @@ impl<'q> BoundQuery<'q> {
             series: self.tally.series,
             skipped: self.tally.skipped,
             size_hint,
+            databases: Vec::new(),
         })
     }
 }

@@ -205,7 +205,7 @@ fn scraped((target, queries): &SelectedTarget, runs: Vec<PendingRun>) -> Scraped
 fn by_query(outcomes: impl IntoIterator<Item = (RunKind, RunOutcome)>) -> HashMap<usize, RunOutcome> {
     let of_query = |(kind, outcome)| match kind {
         RunKind::Query(index) => Some((index, outcome)),
-        RunKind::Ping => None,
+        RunKind::Ping | RunKind::Discovery => None,
     };
     outcomes.into_iter().filter_map(of_query).collect()
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::config::exporter::Exporter;
+use crate::engine::discovery;
 use crate::engine::scrape;
 use crate::engine::scrape::ScrapeTime;
 use crate::engine::targets::ScrapeSelection;
@@ -33,6 +34,7 @@ pub(super) fn metrics(endpoints: &Endpoints, request: &Request) -> Response {
 /// address: no client makes the exporter connect anywhere.
 pub(super) fn probe(endpoints: &Endpoints, request: &Request) -> Response {
     let selection = selection(request);
+    endpoints.refresh();
     let targets = endpoints.targets();
     let [name] = selection.targets.as_slice() else {
         let [probe, sd] = ["/probe", "/sd"].map(|path| targets.exporter.route_prefix.path(path));
@@ -46,6 +48,7 @@ pub(super) fn probe(endpoints: &Endpoints, request: &Request) -> Response {
 
 /// `/-/metrics`: the metrics of the exporter and its process. Runs nothing.
 pub(super) fn own_metrics(endpoints: &Endpoints, request: &Request) -> Response {
+    endpoints.refresh();
     let mut families = endpoints.targets().own_metrics();
     families.extend(telemetry::process());
     Response::exposition(&families, negotiate::format(request))
@@ -57,8 +60,12 @@ fn scrape_selection(endpoints: &Endpoints, request: &Request, selection: &Scrape
     if request.method == Method::Head {
         return Response::exposition(&Families::new(), format);
     }
+    endpoints.refresh();
     let targets = endpoints.targets();
     let time = ScrapeTime { began: request.received, budget: time_budget(request, &targets.exporter) };
+    discovery::run(&targets, selection, time);
+    endpoints.refresh();
+    let targets = endpoints.targets();
     let is_everything = *selection == ScrapeSelection::default();
     let mut process = Families::new();
     let meanwhile = || {

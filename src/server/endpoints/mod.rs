@@ -10,8 +10,9 @@ mod status_page;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::{LargeResponse, Method, Request, Response, browser, negotiate};
 use crate::config::exporter::Access;
@@ -52,6 +53,9 @@ pub fn public_paths(prefix: &RoutePrefix) -> Vec<String> {
 /// Scrapes join the runs of one that began within this fraction of their time.
 const JOIN_FRACTION: u32 = 10;
 
+/// How long a request waits for another one that looks for changed targets.
+const REFRESH_WAIT: Duration = Duration::from_secs(1);
+
 const ROUTES: &[Route] = &[
     get("/", "status of the targets and queries", BrowserRule::Pages, status_page::answer),
     get("/metrics", "runs the queries of all targets", BrowserRule::Queries, metrics::metrics),
@@ -90,17 +94,21 @@ pub type Reload = dyn Fn(&Endpoints) -> Result<(), Arc<Vec<Error>>> + Send + Syn
 /// What the endpoints answer from.
 pub struct Endpoints {
     targets: RwLock<Arc<Targets>>,
+    /// Held while other targets are put in their place.
+    changing: Mutex<()>,
     reload: Box<Reload>,
     /// The process is about to end.
     is_stopping: AtomicBool,
+    environment: fn(&str) -> Option<String>,
 }
 
 impl Endpoints {
-    /// Endpoints over the targets, and how to reload these.
+    /// Endpoints over the targets, how to reload these, and the variables that target files may use.
     #[must_use]
-    pub fn new(targets: Targets, reload: Box<Reload>) -> Self {
+    pub fn new(targets: Targets, reload: Box<Reload>, environment: fn(&str) -> Option<String>) -> Self {
+        let (targets, changing) = (RwLock::new(Arc::new(targets)), Mutex::new(()));
         let is_stopping = AtomicBool::new(false);
-        Endpoints { targets: RwLock::new(Arc::new(targets)), reload, is_stopping }
+        Endpoints { targets, changing, reload, is_stopping, environment }
     }
 
     /// The process is about to end: from now on `/-/ready` answers 503. Everything else is answered as before.
@@ -114,8 +122,30 @@ impl Endpoints {
         Arc::clone(&self.targets.read())
     }
 
-    /// Replaces the targets. Scrapes in flight keep those that they began with.
-    pub fn swap(&self, targets: Targets) {
+    /// Replaces the targets by those that `make` makes of them, if it does. Scrapes in flight keep those that they began
+    /// with. One change at a time.
+    pub fn change<T>(&self, make: impl FnOnce(&Targets) -> (Option<Targets>, T)) -> T {
+        let _changing = self.changing.lock();
+        let (targets, result) = make(&self.targets());
+        if let Some(targets) = targets {
+            self.swap(targets);
+        }
+        result
+    }
+
+    /// Looks whether target files or lists of databases changed, and replaces the targets where they did. Where somebody
+    /// else looks for longer than a moment, the targets stay as they are.
+    pub fn refresh(&self) {
+        if !self.targets().may_have_changed() {
+            return;
+        }
+        let Some(_changing) = self.changing.try_lock_for(REFRESH_WAIT) else { return };
+        if let Some(targets) = self.targets().refreshed(&self.environment) {
+            self.swap(targets);
+        }
+    }
+
+    fn swap(&self, targets: Targets) {
         let old = std::mem::replace(&mut *self.targets.write(), Arc::new(targets));
         // Outside of the lock: to end what is gone may take a moment.
         drop(old);

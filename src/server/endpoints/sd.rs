@@ -12,6 +12,7 @@ const META: &str = "__meta_sql_exporter_";
 
 /// One entry per target; the address is `advertise`, else the one that the request was sent to.
 pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
+    endpoints.refresh();
     let targets = endpoints.targets();
     let host = request.header("host").next().filter(|host| !host.is_empty());
     let Some(address) = targets.exporter.advertise.as_deref().or(host) else {

@@ -8,6 +8,7 @@ use crate::server::{Request, Response};
 
 /// `/config`: the effective configuration, its secrets hidden; YAML as plain text, which a browser shows.
 pub(super) fn config(endpoints: &Endpoints, request: &Request) -> Response {
+    endpoints.refresh();
     let targets = endpoints.targets();
     if let Err(refusal) = admit(targets.exporter.enable_pages, request, "enable_pages") {
         return refusal;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Endpoints, admit};
 use crate::clock::Timestamp;
 use crate::config::route_prefix::RoutePrefix;
+use crate::engine::discovery::Discovery;
 use crate::engine::target::Target;
 use crate::engine::targets::Targets;
 use crate::error::{Error, Reason};
@@ -15,6 +16,7 @@ use crate::server::{Request, Response};
 
 /// Answers with the page, where `enable_pages` allows this peer to see it.
 pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
+    endpoints.refresh();
     let targets = endpoints.targets();
     match admit(targets.exporter.enable_pages, request, "enable_pages") {
         Ok(()) => {
@@ -121,6 +123,7 @@ impl TargetView {
         let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.as_str().to_owned()]);
         let mut queries: Vec<QueryView> =
             (0..database.queries.len()).filter_map(|index| QueryView::of(target, index)).collect();
+        queries.extend(target.discovery().map(QueryView::of_discovery));
         queries.sort_by_key(|query| query.failure.is_none());
         TargetView {
             name: database.name.clone(),
@@ -157,6 +160,20 @@ impl TargetView {
 }
 
 impl QueryView {
+    /// The query that lists databases.
+    fn of_discovery(discovery: &Discovery) -> QueryView {
+        let past = discovery.cache.history();
+        QueryView {
+            name: "discover".to_owned(),
+            enabled: true,
+            took: past.took,
+            rows: past.succeeded.map(|_| past.rows),
+            age: past.succeeded.map(Timestamp::age),
+            failure: discovery.error().as_ref().map(ShownFailure::from),
+            ..QueryView::default()
+        }
+    }
+
     fn of(target: &Target, index: usize) -> Option<QueryView> {
         let query = target.database.queries.get(index)?;
         let past = target.history(index);
