@@ -98,6 +98,13 @@ fn every_database_of_a_postgres_is_a_target_on_the_first_page_already() {
     assert!(figure(&exporter, "timestamp_seconds").is_some_and(|moment| moment > 1.7e9));
     let shown = exporter.get("/config").text().to_owned();
     assert!(shown.contains("srv/db07") && shown.contains("discovered_by: srv"), "{shown}");
+    // As many clients as for all databases that may come: `discover.max` is 200.
+    assert!(shown.contains("max_connections: 402"), "{shown}");
+    let limits = checked(exporter.get("/-/metrics").text());
+    for name in ["srv", "srv/db07"] {
+        let limit = limits.value("sql_exporter_sessions_limit", &[("target", name)]);
+        assert_eq!(limit, Some(1.0), "{name}: there are more than 20 targets on the server");
+    }
     assert!(exporter.get("/").text().contains("srv/db07"));
 }
 

@@ -280,3 +280,27 @@ fn a_file_whose_databases_cannot_be_targets_is_refused() {
     write(&exporter, "targets/a.yaml", &server("[owned_by]"));
     poll("the file to be good", WITHIN, || (success(&exporter, "targets/a.yaml") == Some(1.0)).then_some(()));
 }
+
+#[test]
+fn targets_of_files_count_for_the_defaults_that_depend_on_how_many_there_are() {
+    let many = |names: std::ops::Range<usize>| {
+        let entry = |n| format!("  d{n}: {{driver: postgres, host: db.invalid, database: d{n}}}\n");
+        format!("databases:\n{}", names.map(entry).collect::<String>())
+    };
+    let exporter = main_file("[targets/*.yaml]").file("targets/a.yaml", &many(0..300)).serve();
+    let shown = exporter.get("/config").text().to_owned();
+    for part in ["max_workers: 75", "max_connections: 602"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let own = |name: &str, labels: &[(&str, &str)]| {
+        checked(exporter.get("/-/metrics").text()).value(&format!("sql_exporter_{name}"), labels)
+    };
+    assert_eq!(own("sessions_limit", &[("target", "d7")]), Some(1.0));
+    assert_eq!(own("sessions_limit", &[("target", "main")]), Some(3.0));
+    assert_eq!(own("workers_limit", &[]), Some(75.0));
+    write(&exporter, "targets/b.yaml", &many(300..400));
+    poll("more workers", WITHIN, || {
+        std::thread::sleep(Duration::from_millis(50));
+        (own("workers_limit", &[]) == Some(100.0)).then_some(())
+    });
+}
