@@ -202,8 +202,8 @@ impl Exporter {
         if pairs > MANY_PAIRS {
             written.query_metrics.get_or_insert(QueryMetrics::Failing);
         }
-        let (fewest, most) = WORKERS;
-        written.max_workers.get_or_insert((targets / TARGETS_PER_WORKER).clamp(fewest, most));
+        let workers = (targets / TARGETS_PER_WORKER).clamp(WORKERS.0, WORKERS.1);
+        written.max_workers.get_or_insert(workers);
         exporter.set(written);
         exporter.http.follows_targets = written_http.max_connections.is_none();
         let clients = HttpLimits::default().max_connections.max(most * CLIENTS_PER_TARGET);

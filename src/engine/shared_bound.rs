@@ -98,8 +98,7 @@ impl SharedBound {
     fn busy(&self, most: usize) -> Error {
         let text = format!("all {most} sessions of the databases of target {} are busy", self.name);
         // Not `timeout`: the server is not asked less often for that.
-        Error::new(Reason::Limit, text)
-            .with_hint("raise discover.max_connections, or the scrape interval")
+        Error::new(Reason::Limit, text).with_hint("raise discover.max_connections, or the scrape interval")
     }
 }
 
