@@ -27,8 +27,8 @@ use super::run::{Run, RunEnd, RunSpec, StopAction};
 use super::server_group::FIRST_PAUSE;
 use super::sessions::TargetSessions;
 
-/// What each of several has of the server's own time; who needs more goes on alone, or one slow query would cost its
-/// server_group.
+/// The server's own time that each query of a batch has. One that needs more runs again alone: otherwise one slow query
+/// would delay its whole batch.
 const BATCH_ALLOWANCE: Duration = Duration::from_millis(100);
 /// A connect that its scrape stopped sooner than this says nothing about the server.
 const MIN_CONNECT_TIME: Duration = Duration::from_millis(500);
@@ -139,7 +139,7 @@ impl BatchExecution<'_> {
             }
             let left: Vec<Arc<Run>> = self.left().cloned().collect();
             if left.is_empty() {
-                // Another lane was quicker, or the scrape has batch up.
+                // Another lane was quicker, or the scrape has given up.
                 return true;
             }
             if !reused {

@@ -167,9 +167,7 @@ impl TargetWork {
         }
         Ok(session.facts().clone())
     }
-}
 
-impl TargetWork {
     /// A scrape leaves the query out. What the user may not do is also a note: a grant changes it.
     fn skip(&mut self, query: &Query, cause: &SkipCause) {
         let (name, why) = (query.name.to_string(), cause.text().to_owned());
@@ -285,7 +283,8 @@ fn chooses_columns(sql: &str) -> bool {
     first.is_some_and(|word| matches!(word.as_str(), "select" | "with" | "values" | "table"))
 }
 
-/// Whether a statement names none of its columns: `SELECT *`, `SELECT t.*`, `TABLE t`.
+/// Whether a statement names none of its columns: `SELECT *`, `SELECT t.*`, `TABLE t`. Unlike a product's, this asterisk has
+/// no operand after it.
 fn selects_all(sql: &str) -> bool {
     let tokens = tokens(sql);
     let tokens: Vec<&str> = tokens.iter().map(String::as_str).skip_while(|token| *token == "(").collect();
@@ -296,7 +295,7 @@ fn selects_all(sql: &str) -> bool {
             ")" => depth = depth.saturating_sub(1),
             _ => {}
         }
-        depth == 0 && pair[1] == "*" && matches!(pair[0], "select" | "distinct" | "all" | "," | ".")
+        depth == 0 && pair[0] == "*" && matches!(pair[1], "from" | ",")
     });
     has_asterisk || tokens.first() == Some(&"table")
 }
@@ -341,6 +340,7 @@ mod tests {
             "SELECT * FROM t",
             "(SELECT DISTINCT t.*, u.a FROM t, u)",
             "WITH x AS (SELECT a FROM t) SELECT b, * FROM x",
+            "SELECT DISTINCT ON (a) * FROM t",
             "TABLE t",
         ] {
             assert!(selects_all(sql), "{sql}");
