@@ -1,5 +1,5 @@
 //! `when`: the conditions under which a query applies to the server that a session found. Read here, decided by
-//! `target/apply` with what the session knows.
+//! `engine/conditions` with what the session knows.
 
 use std::cmp::Ordering;
 

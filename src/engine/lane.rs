@@ -30,8 +30,8 @@ use super::run::{Run, RunEnd, RunSpec, StopAction, is_server_answer};
 use super::server_group::{NoPlace, SessionPlace};
 use super::sessions::TargetSessions;
 
-/// What each of several has of the server's own time; who needs more goes on alone, or one slow query would cost its
-/// server_group.
+/// The server's own time that each query of a batch has. One that needs more runs again alone: otherwise one slow query
+/// would delay its whole batch.
 const BATCH_ALLOWANCE: Duration = Duration::from_millis(100);
 /// The first and the last pause before a full server is asked again: it takes a moment to notice that a session has ended.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -160,7 +160,7 @@ impl BatchExecution<'_> {
             }
             let left: Vec<Arc<Run>> = self.left().cloned().collect();
             if left.is_empty() {
-                // Another lane was quicker, or the scrape has batch up.
+                // Another lane was quicker, or the scrape has given up.
                 return true;
             }
             if !reused {

@@ -84,7 +84,7 @@ pub struct Pool {
 struct SlotPool {
     settings: PoolLimits,
     pool: r2d2::Pool<SlotFactory>,
-    /// PoolCounts the changes of the bounds.
+    /// Counts the changes of the bounds.
     generation: u64,
 }
 
@@ -147,7 +147,7 @@ fn has_ended(session: &mut dyn Session) -> bool {
     catch_unwind(AssertUnwindSafe(|| session.has_ended())).unwrap_or(true)
 }
 
-/// PoolCounts a session that was given up while it goes on in the server.
+/// Counts a session that was given up while it goes on in the server.
 struct StillRunning {
     number: u64,
     shared: Arc<PoolState>,

@@ -34,7 +34,7 @@ const REFUSAL_LIFETIME: Duration = Duration::from_secs(300);
 
 /// What a scrape gets for one query of a target.
 pub enum CacheLookup {
-    /// A good result young enough to be reused, or a refusal of which the same is true.
+    /// A good result, or a refusal for lack of a privilege, that is young enough to be reused.
     Reused(RunOutcome),
     /// Somebody else's run.
     Joined(Arc<Run>),
@@ -112,7 +112,7 @@ struct CacheState {
     history: QueryHistory,
     /// The sizes of the last good result.
     size_hint: SizeHint,
-    /// The log has it that another collector has some of its series.
+    /// Some of its series were left out because another collector has them, and the log says so.
     hides_series: bool,
 }
 
@@ -280,8 +280,8 @@ impl ResultCache {
         self.0.lock().good.iter_mut().for_each(|good| good.reusable = false);
     }
 
-    /// Notes that another collector has series of the query; true the first time.
-    pub fn hides_first(&self) -> bool {
+    /// Notes that some series of the query are left out because another collector has them; true the first time.
+    pub fn note_hidden_series(&self) -> bool {
         !std::mem::replace(&mut self.0.lock().hides_series, true)
     }
 

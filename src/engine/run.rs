@@ -14,7 +14,7 @@ use super::query_sink::{RenderedResult, SampleContext};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::config::discover::Discover;
-use crate::config::query::{Query, WithoutPrivilege};
+use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason};
 use crate::telemetry::{QueryLabels, TargetLabels};
@@ -80,8 +80,7 @@ pub enum RunEnd {
 impl RunEnd {
     /// The end of a query that the server answered with an error.
     pub fn of_error(query: Option<&Query>, error: Error) -> RunEnd {
-        let skips = query.is_some_and(|query| query.without_privilege == WithoutPrivilege::Skip);
-        if skips && error.reason() == Reason::Permission {
+        if query.is_some_and(|query| query.is_skipped_after(&error)) {
             RunEnd::Skipped(SkipCause::Refused(error))
         } else {
             RunEnd::Failed(error)

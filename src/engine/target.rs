@@ -188,7 +188,7 @@ impl Target {
     pub fn note_hidden(&self, index: usize, count: u64, example: &str, shown: &str) {
         let Some(query) = self.database.queries.get(index) else { return };
         self.sessions.shared.telemetry.skipped(self.owner.subject(query), SkipReason::Duplicate, count);
-        if self.caches.get(index).is_some_and(|cache| cache.hides_first()) {
+        if self.caches.get(index).is_some_and(|cache| cache.note_hidden_series()) {
             let (target, name) = (self.database.name.as_str(), &*query.name);
             log::info!(target = target, query = name; "query {name} on target {target}: series left out because \
                 collector {shown} has them too: {count}, {example} for one");

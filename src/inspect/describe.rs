@@ -177,6 +177,26 @@ impl TargetWork {
         }
         Ok(session.facts().clone())
     }
+
+    /// A scrape leaves the query out. What the user may not do is also a note: a grant changes it.
+    fn skip(&mut self, query: &Query, cause: &SkipCause) {
+        let (name, why) = (query.name.to_string(), cause.text().to_owned());
+        self.described.skipped.push(SkippedQuery { query: name, why });
+        if let Some(error) = cause.lacks() {
+            let error =
+                error.clone().with_hint("a scrape skips the query; docs/packs.md lists the grants of packs");
+            self.remarks.push(Remark::on_sql(query, Severity::Note, error));
+        }
+    }
+
+    /// The server refuses a statement of the query: a scrape leaves it out, or fails.
+    fn refuse(&mut self, query: &Query, error: Error) {
+        match RunEnd::of_error(Some(query), error) {
+            RunEnd::Skipped(cause) => self.skip(query, &cause),
+            RunEnd::Failed(error) => self.remarks.push(Remark::on_sql(query, Severity::Error, error)),
+            RunEnd::Good(_) | RunEnd::Partial(..) => {}
+        }
+    }
 }
 
 /// How many parameters a query binds: the columns of its `foreach`.
@@ -197,28 +217,6 @@ fn parameters(query: &Query, session: &mut OpenSession) -> Result<usize> {
             // Some drivers tell the columns only when the statement runs.
             None => Ok(usize::MAX),
         },
-    }
-}
-
-impl TargetWork {
-    /// A scrape leaves the query out. What the user may not do is also a note: a grant changes it.
-    fn skip(&mut self, query: &Query, cause: &SkipCause) {
-        let (name, why) = (query.name.to_string(), cause.text().to_owned());
-        self.described.skipped.push(SkippedQuery { query: name, why });
-        if let Some(error) = cause.lacks() {
-            let error =
-                error.clone().with_hint("a scrape skips the query; docs/packs.md lists the grants of packs");
-            self.remarks.push(Remark::on_sql(query, Severity::Note, error));
-        }
-    }
-
-    /// The server refuses a statement of the query: a scrape leaves it out, or fails.
-    fn refuse(&mut self, query: &Query, error: Error) {
-        match RunEnd::of_error(Some(query), error) {
-            RunEnd::Skipped(cause) => self.skip(query, &cause),
-            RunEnd::Failed(error) => self.remarks.push(Remark::on_sql(query, Severity::Error, error)),
-            RunEnd::Good(_) | RunEnd::Partial(..) => {}
-        }
     }
 }
 
@@ -316,7 +314,8 @@ fn chooses_columns(sql: &str) -> bool {
     first.is_some_and(|word| matches!(word.as_str(), "select" | "with" | "values" | "table"))
 }
 
-/// Whether a statement names none of its columns: `SELECT *`, `SELECT t.*`, `TABLE t`.
+/// Whether a statement names none of its columns: `SELECT *`, `SELECT t.*`, `TABLE t`. Unlike a product's, this asterisk has
+/// no operand after it.
 fn selects_all(sql: &str) -> bool {
     let tokens = tokens(sql);
     let tokens: Vec<&str> = tokens.iter().map(String::as_str).skip_while(|token| *token == "(").collect();
@@ -327,7 +326,7 @@ fn selects_all(sql: &str) -> bool {
             ")" => depth = depth.saturating_sub(1),
             _ => {}
         }
-        depth == 0 && pair[1] == "*" && matches!(pair[0], "select" | "distinct" | "all" | "," | ".")
+        depth == 0 && pair[0] == "*" && matches!(pair[1], "from" | ",")
     });
     has_asterisk || tokens.first() == Some(&"table")
 }
@@ -372,6 +371,7 @@ mod tests {
             "SELECT * FROM t",
             "(SELECT DISTINCT t.*, u.a FROM t, u)",
             "WITH x AS (SELECT a FROM t) SELECT b, * FROM x",
+            "SELECT DISTINCT ON (a) * FROM t",
             "TABLE t",
         ] {
             assert!(selects_all(sql), "{sql}");

@@ -9,7 +9,7 @@ use super::recording_sink::{RecordedRows, RecordingSink, replay};
 use super::{ResultTable, SkippedValueCounts, TriedStatement, TryReport, TryRequest};
 use crate::config;
 use crate::config::foreach::Foreach;
-use crate::config::query::{Query, WithoutPrivilege};
+use crate::config::query::Query;
 use crate::deadline::Deadline;
 use crate::driver::{MAX_CELL_BYTES, Parameter, RowSink, Sql};
 use crate::engine::foreach::{ForeachRun, ValuesSink};
@@ -170,7 +170,7 @@ impl Attempt<'_> {
             if is_snapshot { attempt.session.snapshot(false) } else { Ok(()) }
         });
         if let Err(error) = result {
-            if query.without_privilege == WithoutPrivilege::Skip && error.reason() == Reason::Permission {
+            if query.is_skipped_after(&error) {
                 self.report.skipped.push("without_privilege: skip".to_owned());
             }
             // A failed `when.sql` comes first, and may have left no time.

@@ -184,6 +184,15 @@ fn server_version(pages: &[Page]) -> (u32, u32) {
     version(&page.series("sql_exporter_target_info")[0].labels["version"])
 }
 
+/// What `test` warns about a user of the grants scripts.
+fn excess_privileges(entry: &str) -> serde_json::Value {
+    let config = format!("databases: {{it: {entry}}}\n");
+    let output = Setup::new(&config).args(&["test", "--format", "json"]).output();
+    let report: serde_json::Value = serde_json::from_str(output.text()).expect("JSON");
+    assert_eq!(report["targets"][0]["verdict"], "pass", "{report}");
+    report["targets"][0]["warnings"].clone()
+}
+
 /// One scrape of these packs, in which no query fails.
 fn whole_page(entry: &str, packs: &[&str], more: &str) -> Page {
     let includes: Vec<String> = packs.iter().map(|pack| format!("'builtin:{pack}'")).collect();
@@ -210,6 +219,7 @@ fn the_packs_of_postgres_show_what_they_promise_to_the_role_of_the_grants() {
     let families = shown(&pages).len();
     assert!(families >= 250, "{families}");
     assert_eq!(thirty(&entries, "postgres/essential"), 30);
+    assert_eq!(excess_privileges(&entries[0]), serde_json::json!([]));
 }
 
 #[test]
@@ -227,6 +237,9 @@ fn the_packs_of_mariadb_show_what_they_promise_to_the_user_of_the_grants() {
     let families = shown(&pages).keys().filter(|name| !name.starts_with("mysql_status_")).count();
     assert!(families >= 150, "{families}");
     assert_eq!(thirty(&entries, "mysql/essential"), 30);
+    // The script only proposes it, and says what else it allows.
+    let proposed = ["exporter@% has REPLICATION MASTER ADMIN on *.*"];
+    assert_eq!(excess_privileges(&entries[0]), serde_json::json!(proposed));
 }
 
 /// How many series an essential pack has on a server and its replica: one each, and none is on one page twice.
