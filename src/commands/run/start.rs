@@ -113,7 +113,6 @@ pub fn serve(targets: Targets, load: Box<LoadConfig>) -> Result<(), Vec<Error>> 
     wait_for_stop(&mut signals, &site, &reload);
     // From here on another signal ends the process at once.
     stopping.store(true, Ordering::Relaxed);
-    log::info!("stopping");
     let drained = Deadline::within(DRAIN_TIMEOUT);
     let targets = site.targets();
     server.stop_with(drained, drained.earlier_by(CANCEL_BEFORE_END), || targets.interrupt());
@@ -133,7 +132,7 @@ fn wait_for_stop(signals: &mut Signals, site: &Endpoints, reload: &SyncSender<()
     let Some(signal) = signals.forever().find(&mut is_stop) else { return };
     let delay = site.targets().exporter.shutdown_delay;
     if signal != SIGTERM || delay.is_zero() {
-        return log::info!("signal {signal}");
+        return log::info!("signal {signal}: stopping");
     }
     site.announce_stop();
     log::info!("signal {signal}: stopping in {}, or at the next signal", duration_text(delay));
@@ -142,6 +141,7 @@ fn wait_for_stop(signals: &mut Signals, site: &Endpoints, reload: &SyncSender<()
     while !by.passed() && signals.pending().find(&mut is_stop).is_none() {
         std::thread::sleep(SIGNAL_POLL.min(by.left()));
     }
+    log::info!("stopping");
 }
 
 /// Starts a thread that reads the configuration again for each message: a file that does not answer (NFS, a pipe) must
