@@ -13,13 +13,13 @@ faults = Faults()
 kubectl = program("kubectl", "Debian's kubernetes-client")
 
 OVERLAY = """
-resources: [base, servicemonitor.yaml]
+BASES
 namespace: monitoring
 images: [{name: ghcr.io/sql-exporter/sql-exporter, newTag: 9.9.9}]
 configMapGenerator:
   - {name: sql-exporter, behavior: replace, files: [config.yaml=own.yaml]}
 secretGenerator:
-  - {name: sql-exporter, envs: [passwords.env]}
+  - {name: sql-exporter, literals: [ZOO_PASSWORD=secret]}
 """
 OWN = "databases: {zoo: {url: 'mysql://exporter@zoo.example/zoo', password: '${ZOO_PASSWORD}', tls: {mode: verify-full}}}\n"
 
@@ -46,9 +46,12 @@ def check(name, resources, config):
 
 
 def check_overlay(folder):
-    (folder / "kustomization.yaml").write_text(OVERLAY)
+    # Debian 12 has kubectl 1.20, where a folder is not among the resources yet.
+    version = subprocess.run([kubectl, "version", "--client", "-o", "yaml"], text=True, capture_output=True).stdout
+    old = int(yaml.safe_load(version)["clientVersion"]["minor"].rstrip("+")) < 21
+    bases = "resources: [servicemonitor.yaml]\nbases: [base]" if old else "resources: [servicemonitor.yaml, base]"
+    (folder / "kustomization.yaml").write_text(OVERLAY.replace("BASES", bases))
     (folder / "own.yaml").write_text(OWN)
-    (folder / "passwords.env").write_text("ZOO_PASSWORD=secret\n")
     (folder / "servicemonitor.yaml").write_text((BASE / "servicemonitor.yaml").read_text())
     # Old versions of kustomize refuse absolute paths.
     (folder / "base").mkdir()
