@@ -35,7 +35,7 @@ lint: ## Formatting, clippy, shell syntax
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	for script in .ci/run tests/run tests/versions/run tests/fuzz/run tests/*/*.sh; do bash -n $$script || exit 1; done
-	if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run tests/versions/run tests/fuzz/run; fi
+	if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run tests/versions/run tests/fuzz/run examples/docker/*.sh; fi
 
 deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
 	$(CARGO) deny check

@@ -6,7 +6,7 @@ import re
 import tempfile
 
 from objects import check_configuration, check_schemas, check_workload, documents, named, one, yaml
-from tools import EXAMPLES, Faults, module, variable
+from tools import EXAMPLES, ROOT, Faults, module, variable
 
 helm = module("helm_python", "helm-python-sdk")
 
@@ -17,6 +17,12 @@ exporter = variable("TEST_EXPORTER_BINARY")
 
 def value_sets():
     return {path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text()) for path in sorted((CHART / "ci").iterdir())}
+
+
+def documented():
+    """The value sets that the manual shows."""
+    blocks = re.findall(r"```yaml\n# values.yaml\n(.*?)```", (ROOT / "docs/installing.md").read_text(), re.S)
+    return {f"installing.md {number}": yaml.safe_load(block) for number, block in enumerate(blocks, 1)}
 
 
 def rendered(chart, values):
@@ -60,7 +66,7 @@ def check_monitoring(name, values, objects):
     service = one(objects, "Service")
     host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc:{service['spec']['ports'][0]['port']}"
     scrape, monitor = one(objects, "ScrapeConfig"), one(objects, "ServiceMonitor")
-    prefix = "/sql" if name == "tls-and-logins" else ""
+    prefix = get(values, "config", "exporter", "route_prefix") or ""
     if scrape:
         discovery = scrape["spec"]["httpSDConfigs"][0]
         scheme = "https" if scrape["spec"].get("scheme") == "HTTPS" else "http"
@@ -69,7 +75,7 @@ def check_monitoring(name, values, objects):
     if monitor:
         endpoint = monitor["spec"]["endpoints"][0]
         # Otherwise every target would be scraped twice.
-        path = f"{prefix}/-/metrics" if scrape else "/metrics"
+        path = f"{prefix}/-/metrics" if scrape else f"{prefix}/metrics"
         faults.equal(endpoint["path"], path, name, "the path of the ServiceMonitor")
         job = [r["replacement"] for r in endpoint["relabelings"] if r["targetLabel"] == "job"]
         faults.equal(job, ["sql-exporter" if scrape else "sql"], name, "the job of the ServiceMonitor")
@@ -236,9 +242,21 @@ def check_extra(objects):
     faults.equal(get(text, "metadata", "labels", "app.kubernetes.io/instance"), "demo", "extra-manifests", "the text's label")
 
 
+def check_version(chart):
+    """The images that the chart and the base run are those of this version. 0.1.0 was never released."""
+    version = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]
+    if version != "0.1.0":
+        faults.equal(chart.metadata["appVersion"], version, "Chart.yaml", "appVersion")
+        image = f"image: ghcr.io/sql-exporter/sql-exporter:{version}\n"
+        faults.expect(image in (EXAMPLES / "kustomize/deployment.yaml").read_text(), "kustomize", f"has not {image}")
+
+
 def main():
     sets = value_sets()
     faults.expect(len(sets) >= 10, "ci/", f"has {len(sets)} value sets")
+    shown = documented()
+    faults.equal(len(shown), 2, "docs/installing.md", "the number of value sets")
+    sets |= shown
     with helm.Chart.load(CHART) as chart:
         for name, values in sets.items():
             check_set(chart, name, values)
@@ -248,10 +266,7 @@ def main():
         check_refused(chart)
         check_notes(chart)
         check_lint(sets)
-        # The version of the chart's image is that of the crate.
-        version = re.search(r'^version = "(.*)"', (CHART.parents[2] / "Cargo.toml").read_text(), re.M)[1]
-        if version != "0.1.0":
-            faults.equal(chart.metadata["appVersion"], version, "Chart.yaml", "appVersion")
+        check_version(chart)
     with tempfile.TemporaryDirectory() as folder:
         # What `helm package` writes renders the same: no file is left behind.
         with helm.Chart.load(helm.package(CHART, destination=folder)) as packed, helm.Chart.load(CHART) as chart:

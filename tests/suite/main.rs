@@ -32,6 +32,7 @@ mod config;
 mod conformance;
 mod connect;
 mod deadline;
+mod deploy;
 mod discovery;
 mod disposal;
 mod documents;

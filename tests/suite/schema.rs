@@ -64,7 +64,13 @@ fn parsed(text: &str) -> Option<Value> {
     serde_yaml::from_str(text).ok()
 }
 
-/// The `.yaml` files below a folder.
+/// Whether the exporter reads this file. Below these folders of `examples/` most YAML is that of other programs.
+fn is_ours(path: &Path) -> bool {
+    let is_below = |folder| path.starts_with(root().join("examples").join(folder));
+    !["docker", "helm", "kustomize"].iter().any(is_below) || path.ends_with("sql-exporter.yaml")
+}
+
+/// The `.yaml` files below a folder that the exporter reads.
 fn files(folder: &str) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
     while let Some(next) = folders.pop() {
@@ -72,7 +78,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|suffix| suffix == "yaml") {
+            } else if path.extension().is_some_and(|suffix| suffix == "yaml") && is_ours(&path) {
                 found.push(path);
             }
         }
