@@ -64,6 +64,17 @@ fn the_workflows_are_sound() {
     check("workflows.py");
 }
 
+#[test]
+fn the_compose_file_s_configuration_has_no_finding() {
+    let output = Setup::empty()
+        .file("sql-exporter.yaml", &read("docker/sql-exporter.yaml"))
+        .env("POSTGRES_PASSWORD", PASSWORD)
+        .env("MYSQL_PASSWORD", PASSWORD)
+        .args(&["check", "--strict", "-c", "sql-exporter.yaml"])
+        .output();
+    assert_eq!((output.code(), output.errors()), (0, ""), "{}", output.text());
+}
+
 /// Runs a script that a database's image runs once, as that image does.
 fn set_up(script: &str, environment: &[(&str, &str)]) {
     let done = Command::new(example(script)).envs(environment.iter().copied()).output().expect("it runs");
