@@ -71,14 +71,16 @@ def check_monitoring(name, values, objects):
         discovery = scrape["spec"]["httpSDConfigs"][0]
         scheme = "https" if scrape["spec"].get("scheme") == "HTTPS" else "http"
         faults.equal(discovery["url"], f"{scheme}://{host}{prefix}/sd", name, "the URL of the ScrapeConfig")
-        faults.equal(scrape["spec"]["jobName"], "sql", name, "the job of the ScrapeConfig")
+        wanted = get(values, "scrapeConfig", "jobName") or "sql"
+        faults.equal(scrape["spec"]["jobName"], wanted, name, "the job of the ScrapeConfig")
     if monitor:
         endpoint = monitor["spec"]["endpoints"][0]
         # Otherwise every target would be scraped twice.
         path = f"{prefix}/-/metrics" if scrape else f"{prefix}/metrics"
         faults.equal(endpoint["path"], path, name, "the path of the ServiceMonitor")
         job = [r["replacement"] for r in endpoint["relabelings"] if r["targetLabel"] == "job"]
-        faults.equal(job, ["sql-exporter" if scrape else "sql"], name, "the job of the ServiceMonitor")
+        wanted = get(values, "serviceMonitor", "jobName") or ("sql-exporter" if scrape else "sql")
+        faults.equal(job, [wanted], name, "the job of the ServiceMonitor")
         faults.expect(
             monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items(),
             name,
@@ -184,12 +186,15 @@ def schema_paths(schema, prefix=""):
             yield from schema_paths(value, f"{prefix}{key}.")
 
 
-def check_names(chart):
+def check_names(chart, sets):
     """values.yaml, the schema and the templates name the same values."""
     values = set(paths(yaml.safe_load((CHART / "values.yaml").read_text())))
     schema = set(schema_paths(json.loads((CHART / "values.schema.json").read_text())))
     faults.equal(sorted(schema - values), [], "values.schema.json", "what values.yaml lacks")
     faults.equal(sorted(values - schema), [], "values.yaml", "what values.schema.json lacks")
+    # Each value is tried by some set.
+    tried = {path for one in sets.values() for path in paths(one)}
+    faults.equal(sorted(values - tried), [], "ci/", "the values that no set names")
     text = "".join(template["data"] for template in chart.templates)
     for path in sorted(values):
         top, *rest = path.split(".")
@@ -262,7 +267,7 @@ def main():
             check_set(chart, name, values)
             check_values_arrive(chart, name, values)
         check_extra(rendered(chart, sets["extra-manifests"])[0])
-        check_names(chart)
+        check_names(chart, sets)
         check_refused(chart)
         check_notes(chart)
         check_lint(sets)

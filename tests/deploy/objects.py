@@ -101,7 +101,7 @@ def check_probes(faults, where, container):
 
 def check_privileges(faults, where, pod):
     faults.equal(pod.get("securityContext", {}).get("runAsNonRoot"), True, where, "runAsNonRoot of the pod")
-    faults.expect(pod["securityContext"].get("runAsUser", 0) != 0, where, "the pod runs as root")
+    faults.expect(pod["securityContext"].get("runAsUser") != 0, where, "the pod runs as root")
     faults.equal(pod["securityContext"].get("seccompProfile"), {"type": "RuntimeDefault"}, where, "seccompProfile")
     faults.expect("automountServiceAccountToken" in pod, where, "says nothing about the token of the Kubernetes API")
     faults.expect(not (pod.get("hostNetwork") or pod.get("hostPID") or pod.get("hostIPC")), where, "uses namespaces of the host")
@@ -112,6 +112,7 @@ def check_privileges(faults, where, pod):
         faults.equal(context.get("readOnlyRootFilesystem"), True, place, "readOnlyRootFilesystem")
         faults.equal(context.get("capabilities"), {"drop": ["ALL"]}, place, "capabilities")
         faults.expect(not context.get("privileged"), place, "is privileged")
+        faults.expect(context.get("runAsNonRoot") is not False and context.get("runAsUser") != 0, place, "runs as root")
 
 
 def check_ports(faults, where, service, container):
