@@ -1,10 +1,10 @@
 # Two commands are all a new user needs: `make run` and `make test`.
 CARGO ?= cargo
 
-.PHONY: help run build test docs versions soak fuzz bench lint deny fmt ci clean
+.PHONY: help run build test docs versions soak fuzz bench package package-test lint deny fmt ci clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: ## Build, and serve the demo shop on port 9399
 	@$(CARGO) run --locked -- demo
@@ -15,8 +15,8 @@ build: ## Build the release binary: target/release/sql-exporter
 test: ## Install missing servers, start private ones, run every test (plain `cargo test` needs none, and runs less)
 	tests/run $(CARGO) test --locked
 
-docs: ## Write the generated tables of docs/ and the JSON Schemas in examples/schema
-	TEST_BLESS=1 $(CARGO) test --locked --test suite -- documents::generated schema::keys schema::the_committed_schemas
+docs: ## Write the generated tables of docs/, the JSON Schemas in examples/schema, manual and completions in examples/shell
+	TEST_BLESS=1 $(CARGO) test --locked --test suite -- documents::generated schema::keys schema::the_committed_schemas shell::the_manual_page
 
 versions: ## Conformance, packs, test and check on PostgreSQL 12 to 18, MariaDB 10.5 and 11.8, MySQL 9, PgBouncer 1.26
 	tests/versions/run
@@ -31,11 +31,17 @@ fuzz: ## Each fuzz target for 60 s (FUZZ_SECONDS); needs a nightly compiler and 
 bench: build ## The release build beside floors in C and postgres_exporter, against its budgets (BENCH=quick leaves out growth)
 	TEST_NEEDS=bench tests/run tests/bench/run.py
 
+package: ## dist/: tar.gz, deb and rpm for amd64 and arm64 (PACKAGE_ARCHES), SBOM, SHA256SUMS
+	packaging/run
+
+package-test: ## Check dist/: lintian, equal bytes when built again, install to purge in a root folder of Debian (as root)
+	packaging/test
+
 lint: ## Formatting, clippy, shell syntax
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	for script in .ci/run tests/run tests/versions/run tests/fuzz/run tests/*/*.sh; do bash -n $$script || exit 1; done
-	if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run tests/versions/run tests/fuzz/run examples/docker/*.sh; fi
+	for script in .ci/run tests/run tests/versions/run tests/fuzz/run tests/*/*.sh packaging/run packaging/test; do bash -n $$script || exit 1; done
+	if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/run tests/versions/run tests/fuzz/run examples/docker/*.sh packaging/run packaging/test packaging/*.sh; fi
 
 deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
 	$(CARGO) deny check

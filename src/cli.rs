@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use argh::{FromArgs, SubCommands};
+use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs, SubCommands};
 
 use crate::commands::settings::GlobalArgs;
 use crate::commands::terminal::{BAD, TerminalText, message};
@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::yaml::keys::nearest;
 
 /// Runs SQL at scrape time and serves the results as Prometheus metrics. Without a command it is `run`; `--once` is `collect`.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help", "help"),
     example = "Serve the metrics of a configuration file:\n  {command_name} -c shop.yaml",
@@ -28,7 +28,7 @@ struct Arguments {
     #[argh(option, short = 'c')]
     config: Option<PathBuf>,
 
-    /// address to listen on instead of the configured ones: host:port, :port or unix:PATH
+    /// address to listen on instead of the configured ones: host:port, :port, unix:PATH or systemd
     #[argh(option)]
     listen: Option<String>,
 
@@ -53,7 +53,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
     Run(run::RunArgs),
@@ -69,6 +69,12 @@ enum Command {
 
 const NOT_BUILT_YET: &[&str] = &["import"];
 const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
+
+/// All commands and options as `--help` shows them: the manual page and the shells' completions are written from it.
+#[must_use]
+pub fn declarations() -> CommandInfoWithArgs {
+    Arguments::get_args_info()
+}
 
 /// Runs the command and returns the exit code: 0 good, 1 something failed, 2 a wrong configuration or wrong arguments.
 #[must_use]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::run::start;
 use super::settings::{GlobalArgs, environment};
@@ -22,7 +22,7 @@ use crate::exposition::{FORMATS, Format};
 const LEAST_WRITE_TIME: Duration = Duration::from_secs(1);
 
 /// Run one scrape and print it: exit 0 when all is good, 1 when something failed, 2 for a bad configuration.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "collect",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::settings::{CommandSettings, GlobalArgs, environment};
 use super::terminal::{BOLD, TerminalText};
@@ -16,7 +16,7 @@ const CONFIGURATION: &str = include_str!("../../examples/demo/sql-exporter.yaml"
 const CONFIGURATION_FILE: &str = "sql-exporter.yaml";
 
 /// Serve a demo shop (SQLite in a temporary folder, which is removed at the end).
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "demo",
@@ -68,6 +68,7 @@ fn introduction(address: &ListenAddress, folder: &Path) -> TerminalText {
         ListenAddress::Unix(path) => format!("curl --unix-socket {} http://localhost", path.display()),
         ListenAddress::AnyAddress(port) => format!("curl http://127.0.0.1:{port}"),
         ListenAddress::Tcp(address) => format!("curl http://{address}"),
+        ListenAddress::Systemd => "curl http://ADDRESS-OF-THE-SOCKET-UNIT".to_owned(),
     };
     let mut out = TerminalText::default();
     out.styled_line(BOLD, "Try in a second terminal (Ctrl-C ends the demo):");

@@ -1,11 +1,11 @@
 //! `health`: requests `/-/healthy` of a running exporter, for containers without curl. Exit 0 on status 200.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConnection, StreamOwned};
 use socket2::{SockAddr, Socket, Type};
@@ -24,7 +24,7 @@ use crate::server;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Check that a running exporter answers.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "health",
@@ -48,7 +48,13 @@ pub fn run(args: &GlobalArgs, _: &HealthArgs) -> CommandResult {
     };
     let Exporter { listen, web_config_file, route_prefix, .. } = exporter;
     let none = || Error::config("no address to send the request to: `listen` is empty");
-    let listen = listen.first().ok_or_else(none)?;
+    let listen = match listen.first().ok_or_else(none)? {
+        ListenAddress::Systemd => {
+            let error = Error::config("only systemd knows the address that `listen: systemd` stands for");
+            return Err(error.with_hint("name it as in the socket unit: --listen 127.0.0.1:9399").into());
+        }
+        listen => listen,
+    };
     let tls = web_config_file.is_some_and(|path| server::enables_tls(&path));
     let problem = match status_of(listen, tls, &route_prefix.path("/-/healthy")) {
         Ok(status) if status == "200" => {
@@ -113,6 +119,7 @@ fn connect(listen: &ListenAddress) -> std::io::Result<Socket> {
         ListenAddress::AnyAddress(port) => localhost(*port).into(),
         ListenAddress::Tcp(address) if address.ip().is_unspecified() => localhost(address.port()).into(),
         ListenAddress::Tcp(address) => (*address).into(),
+        ListenAddress::Systemd => return Err(ErrorKind::AddrNotAvailable.into()),
     };
     let socket = Socket::new(address.domain(), Type::STREAM, None)?;
     socket.connect_timeout(&address, TIMEOUT)?;

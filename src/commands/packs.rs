@@ -1,6 +1,6 @@
 //! `packs [NAME]`: lists the built-in collectors, or prints one.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::terminal::TerminalText;
 use super::{CommandResult, print_stdout};
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::yaml::keys::nearest;
 
 /// List the built-in collectors, or print one.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "packs",

@@ -8,7 +8,7 @@
 
 use std::rc::Rc;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use serde_json::{Map, Value, json};
 
 use crate::config::schema;
@@ -21,7 +21,7 @@ use crate::yaml::recording::{KeyRecord, MappingRecord, ValueKind};
 use super::print_json;
 
 /// Print the JSON Schema (draft-07) of the configuration, or of an included file.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "schema",

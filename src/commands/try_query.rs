@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::run::start;
 use super::settings::GlobalArgs;
@@ -30,7 +30,7 @@ const MAX_SQL_BYTES: u64 = 1 << 20;
 const MAX_SAMPLES: usize = 20;
 
 /// Run one query once and show its rows, what becomes of them and where the time goes: exit 0 good, 1 it failed, 2 wrong arguments or configuration.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "try",

@@ -40,7 +40,7 @@ settings! {
     #[derive(Debug, Clone)]
     pub struct Exporter, as written WrittenExporter {
         keys {
-            /// One or several addresses to listen on: `host:port`, `:port` or `unix:PATH`.
+            /// One or several addresses to listen on: `host:port`, `:port`, `unix:PATH`, or `systemd` for the sockets of a socket unit.
             listen: Vec<ListenAddress> = vec![ListenAddress::AnyAddress(PORT)], addresses;
             /// `error`, `warn`, `info`, `debug`, `trace` or `off`.
             log_level: LevelFilter = LevelFilter::Info, choice;

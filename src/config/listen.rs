@@ -1,8 +1,10 @@
-//! An address to listen on, as users write it: `host:port`, `:port`, `unix:PATH`. The flag `--listen` reads it too.
+//! An address to listen on, as users write it: `host:port`, `:port`, `unix:PATH`, `systemd`. The flag `--listen` reads it too.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+
+const SYSTEMD: &str = "systemd";
 
 /// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// `unix:PATH`.
     Unix(PathBuf),
+    /// `systemd`: the sockets that systemd has opened for this process.
+    Systemd,
 }
 
 /// As users write it.
@@ -22,6 +26,7 @@ impl fmt::Display for ListenAddress {
             ListenAddress::AnyAddress(port) => write!(f, ":{port}"),
             ListenAddress::Tcp(address) => write!(f, "{address}"),
             ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddress::Systemd => f.write_str(SYSTEMD),
         }
     }
 }
@@ -33,6 +38,9 @@ impl fmt::Display for ListenAddress {
 /// A sentence that says what an address looks like.
 pub fn listen(text: &str, folder: &Path) -> Result<ListenAddress, String> {
     let text = text.trim();
+    if text == SYSTEMD {
+        return Ok(ListenAddress::Systemd);
+    }
     if let Some(path) = text.strip_prefix("unix:") {
         return match path {
             "" => Err(format!("{text:?} names no path: write unix:/run/sql-exporter.sock")),
@@ -40,7 +48,7 @@ pub fn listen(text: &str, folder: &Path) -> Result<ListenAddress, String> {
         };
     }
     let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(format!("{text:?} is not an address: write host:port, :port or unix:PATH"));
+        return Err(format!("{text:?} is not an address: write host:port, :port, unix:PATH or systemd"));
     };
     let port = port.parse().map_err(|_| format!("{port:?} in {text:?} is not a port from 0 to 65535"))?;
     let host = match host.strip_prefix('[') {
@@ -92,6 +100,7 @@ mod tests {
         assert_eq!(read("unix:run/x.sock"), Ok(ListenAddress::Unix("/etc/app/run/x.sock".into())));
         assert_eq!(read("unix:/run/x.sock"), Ok(ListenAddress::Unix("/run/x.sock".into())));
         assert_eq!(read("localhost:9399"), tcp("127.0.0.1:9399"));
+        assert_eq!(read("systemd"), Ok(ListenAddress::Systemd));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use self::backend::upstream::private_folders;
 use self::backend::{Backend, BackendOptions};
+pub use self::gate::Pulse;
 use self::gate::web_config::WebConfigStore;
 use self::gate::{Gate, GateState, Listener};
 pub use self::message::{BodyPart, BodySize, Method, Peer, Request, Response};
@@ -87,8 +88,8 @@ pub fn serve(options: ServeOptions<'_>) -> Result<Server, Vec<Error>> {
     let limits = gate::within_descriptors(limits);
     let scheme = if web_config.tls.is_some() { "https" } else { "http" };
     let start = || {
-        let bind = |listen| Listener::bind(listen, scheme);
-        let listeners = listen.iter().map(bind).collect::<Result<Vec<_>>>()?;
+        let open = |listen| Listener::open(listen, scheme);
+        let listeners = listen.iter().map(open).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
         let backend_options = BackendOptions {
             handler,
             max_workers: limits.max_connections + gate::RESERVED_SLOTS,
@@ -124,6 +125,12 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[String] {
         self.gate.addresses()
+    }
+
+    /// Asks the thread that serves all connections for a sign of life, also once the server has stopped.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.gate.pulse()
     }
 
     /// Stops accepting, closes idle connections and lets requests in flight finish until `by`; blocks until then.

@@ -1,6 +1,6 @@
 //! What installs and releases the exporter elsewhere: the image, the compose file, the Helm chart, the kustomize base, the
-//! workflows and the crate. Each check of `tests/deploy/` is a Python script that uses the tools of their ecosystems; the databases
-//! of the compose file are set up and scraped here.
+//! units of systemd, the workflows and the crate. Each check of `tests/deploy/` is a Python script that uses the tools of their
+//! ecosystems; the databases of the compose file are set up and scraped here.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -57,6 +57,11 @@ fn the_kustomize_base_builds_what_the_api_takes() {
 #[test]
 fn the_image_and_the_compose_file_are_sound() {
     check("container.py");
+}
+
+#[test]
+fn the_units_of_systemd_are_sound() {
+    check("systemd.py");
 }
 
 #[test]

@@ -3,15 +3,16 @@
 pub mod allocator;
 pub mod reload;
 pub mod start;
+mod systemd;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::CommandResult;
 use super::settings::{CommandSettings, GlobalArgs, environment};
 use crate::driver::Drivers;
 
 /// Serve the metrics over HTTP (the default).
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "run",

@@ -11,6 +11,8 @@ use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
 
 use super::reload::{LoadConfig, Reloader};
+use super::systemd;
+use super::systemd::Status;
 use crate::commands::settings::environment;
 use crate::config::{Config, server_sharing};
 use crate::deadline::{Deadline, duration_text};
@@ -110,7 +112,10 @@ pub fn serve(targets: Targets, load: Box<LoadConfig>) -> Result<(), Vec<Error>> 
         log::info!("listening on {address}");
     }
     let reload = start_reload_thread(&site)?;
+    systemd::start_watchdog(server.pulse()).map_err(|error| vec![error])?;
+    systemd::ready(Status::Serving);
     wait_for_stop(&mut signals, &site, &reload);
+    systemd::stopping();
     // From here on another signal ends the process at once.
     stopping.store(true, Ordering::Relaxed);
     let drained = Deadline::within(DRAIN_TIMEOUT);
@@ -153,7 +158,13 @@ fn start_reload_thread(site: &Arc<Endpoints>) -> Result<SyncSender<()>, Vec<Erro
     let (sender, receiver) = sync_channel(1);
     let site = Arc::clone(site);
     // The outcome is logged.
-    let reload = move || receiver.iter().for_each(|()| drop(site.reload()));
+    let reload = move || {
+        for () in receiver {
+            systemd::reloading();
+            let reloaded = site.reload().is_ok();
+            systemd::ready(if reloaded { Status::Serving } else { Status::ReloadFailed });
+        }
+    };
     let started = std::thread::Builder::new().name("reload".to_owned()).spawn(reload);
     started.map_err(|error| vec![Error::machine(format!("no thread for reloads: {error}"))])?;
     Ok(sender)

@@ -9,7 +9,7 @@ mod advice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use self::advice::ExplainedFailure;
@@ -31,7 +31,7 @@ use crate::plain_text::shortened;
 const INDENT: &str = "      ";
 
 /// Connect to every target and report what works: exit 0 when all do, 1 when one fails, 2 for a bad configuration.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "test",

@@ -1,4 +1,4 @@
-//! The public sockets: TCP over one address family or both, Unix. Opening them is where most first starts fail, so each
+//! The public sockets: TCP over one address family or both, Unix, or what systemd has opened. Opening them is where most first starts fail, so each
 //! error says what to change.
 
 use std::io::{self, ErrorKind};
@@ -10,6 +10,7 @@ use nix::libc::EAFNOSUPPORT;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use super::systemd_sockets;
 use crate::config::listen::ListenAddress;
 use crate::error::{Error, Result};
 use crate::server::Peer;
@@ -22,7 +23,7 @@ const BACKLOG: i32 = 1024;
 pub(in crate::server) struct Listener {
     /// The address as users write it.
     shown: String,
-    /// A Unix socket's path, to be removed at the end.
+    /// The path of a Unix socket that we have made, to be removed at the end.
     path: Option<PathBuf>,
     socket: Socket,
 }
@@ -34,14 +35,14 @@ pub(super) enum Acceptor {
 }
 
 impl Listener {
-    /// Opens the socket. `scheme` is how its address is shown.
+    /// Opens the socket, or takes all of systemd's. `scheme` is how addresses are shown.
     ///
     /// # Errors
     /// In use, privileged, not an address of this machine: each with what to change.
-    pub(in crate::server) fn bind(listen: &ListenAddress, scheme: &str) -> Result<Self> {
+    pub(in crate::server) fn open(listen: &ListenAddress, scheme: &str) -> Result<Vec<Self>> {
         let on_tcp = |opened: io::Result<(Socket, SocketAddr)>| {
             let (socket, address) = opened.map_err(|error| tcp_error(&listen.to_string(), &error))?;
-            Ok(Listener { shown: format!("{scheme}://{address}"), path: None, socket })
+            Ok(vec![Listener { shown: format!("{scheme}://{address}"), path: None, socket }])
         };
         match listen {
             ListenAddress::AnyAddress(port) => {
@@ -52,9 +53,15 @@ impl Listener {
             }
             ListenAddress::Tcp(address) => on_tcp(bind_tcp(*address)),
             ListenAddress::Unix(path) => match bind_unix(path) {
-                Ok(socket) => Ok(Listener { shown: listen.to_string(), path: Some(path.clone()), socket }),
+                Ok(socket) => {
+                    Ok(vec![Listener { shown: listen.to_string(), path: Some(path.clone()), socket }])
+                }
                 Err(error) => Err(unix_error(path, &error)),
             },
+            ListenAddress::Systemd => {
+                let of_systemd = |socket| Listener { shown: shown(&socket, scheme), path: None, socket };
+                Ok(systemd_sockets::take()?.into_iter().map(of_systemd).collect())
+            }
         }
     }
 
@@ -68,9 +75,9 @@ impl Listener {
 
     /// Hands the socket to the runtime that is entered.
     pub(super) fn accept(self) -> io::Result<Acceptor> {
-        Ok(match self.path {
-            None => Acceptor::Tcp(TcpListener::from_std(self.socket.into())?),
-            Some(_) => Acceptor::Unix(UnixListener::from_std(self.socket.into())?),
+        Ok(match self.socket.domain()? {
+            Domain::UNIX => Acceptor::Unix(UnixListener::from_std(self.socket.into())?),
+            _ => Acceptor::Tcp(TcpListener::from_std(self.socket.into())?),
         })
     }
 }
@@ -87,6 +94,16 @@ impl Acceptor {
             }
             Acceptor::Unix(listener) => (Box::new(listener.accept().await?.0), Peer::Unix),
         })
+    }
+}
+
+/// The address of a socket that we have not made.
+fn shown(socket: &Socket, scheme: &str) -> String {
+    let address = socket.local_addr().ok();
+    match address.as_ref().map(|address| (address.as_socket(), address.as_pathname())) {
+        Some((Some(address), _)) => format!("{scheme}://{address}"),
+        Some((None, Some(path))) => format!("unix:{}", path.display()),
+        _ => ListenAddress::Systemd.to_string(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The gate: owns the public sockets, lets bounded, well-formed requests through to `backend`, and copies the answers
 //! back. One thread (a tokio runtime) serves all connections: an idle one costs a kilobyte, not a thread.
 //!
-//! `listen` opens the sockets, `connections` bounds and drains them, `tls` shakes hands, `connection` reads one request
+//! `listen` opens the sockets, `systemd_sockets` takes those of systemd, `connections` bounds and drains them, `tls` shakes hands, `connection` reads one request
 //! after another, `auth` checks the login, `relay` passes the request on.
 
 pub(super) mod auth;
@@ -11,6 +11,7 @@ pub mod head;
 mod listen;
 mod login_queue;
 mod relay;
+mod systemd_sockets;
 mod tls;
 pub(super) mod web_config;
 
@@ -107,6 +108,21 @@ pub(super) struct Gate {
     paths: Vec<std::path::PathBuf>,
 }
 
+/// Asks the gate's thread for a sign of life.
+pub struct Pulse(Handle);
+
+impl Pulse {
+    /// Whether the thread gets to a new task within this time. False once the gate has closed. Blocks.
+    #[must_use]
+    pub fn is_felt_within(&self, time: Duration) -> bool {
+        let (alive, answer) = std::sync::mpsc::sync_channel(1);
+        self.0.spawn(async move {
+            let _ = alive.send(());
+        });
+        answer.recv_timeout(time).is_ok()
+    }
+}
+
 impl Gate {
     /// Starts the gate's thread and accepts on `listeners`.
     ///
@@ -143,6 +159,10 @@ impl Gate {
 
     pub(super) fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse(self.runtime.clone())
     }
 
     /// Accepts no more, closes idle connections, waits for the rest until `by`, and calls `interrupt` if that takes

@@ -1,0 +1,66 @@
+//! Tells systemd how the service is (`Type=notify`, `WatchdogSec=`): ready, reloading, stopping, alive. Without systemd,
+//! that is without `NOTIFY_SOCKET`, nothing is sent.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::error::Error;
+use crate::server::Pulse;
+
+/// What a reload has come to, as `systemctl status` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Serving,
+    ReloadFailed,
+}
+
+/// All addresses are open, or a reload has ended.
+pub(super) fn ready(status: Status) {
+    let status = match status {
+        Status::Serving => "serving",
+        Status::ReloadFailed => "serving; the configuration was not reloaded, see the log",
+    };
+    send(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// A reload has begun; [`ready`] ends it.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(error) => log::debug!("systemd does not hear of a reload: {error}"),
+    }
+}
+
+/// The service is about to end.
+pub(super) fn stopping() {
+    send(&[NotifyState::Stopping]);
+}
+
+/// Where systemd watches the service, starts a thread that reports it alive until the process ends, as long as the thread
+/// that serves all connections has a pulse.
+///
+/// # Errors
+/// No thread.
+pub(super) fn start_watchdog(pulse: Pulse) -> Result<(), Error> {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return Ok(()) };
+    let beat = move || report_life(&pulse, limit / 3);
+    let started = std::thread::Builder::new().name("watchdog".to_owned()).spawn(beat);
+    started.map(drop).map_err(|error| Error::machine(format!("no thread for systemd's watchdog: {error}")))
+}
+
+/// Two intervals at most between two reports: one to wait, one for a slow pulse.
+fn report_life(pulse: &Pulse, interval: Duration) {
+    loop {
+        if pulse.is_felt_within(interval) {
+            send(&[NotifyState::Watchdog]);
+        }
+        std::thread::sleep(interval);
+    }
+}
+
+fn send(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        log::warn!("systemd cannot be told how the service is: {error}");
+    }
+}

@@ -1,0 +1,50 @@
+//! The sockets that systemd has opened for this process, of which `LISTEN_FDS` tells the number (socket activation).
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use listenfd::ListenFd;
+use socket2::Socket;
+
+use crate::error::{Error, Result};
+
+/// A descriptor has one owner.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Takes all of them. They listen already, and no child process inherits them.
+///
+/// # Errors
+/// There is none, one is not a socket that listens, or they have been taken.
+pub(super) fn take() -> Result<Vec<Socket>> {
+    let failed = |what: &str, hint: &str| {
+        Error::machine(format!("cannot listen on systemd's sockets: {what}")).with_hint(hint)
+    };
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(failed(
+            "`systemd` is listed twice",
+            "list it once in exporter.listen: it stands for all",
+        ));
+    }
+    let mut passed = ListenFd::from_env();
+    let sockets = (0..passed.len()).map(|index| take_one(&mut passed, index)).collect::<io::Result<Vec<_>>>();
+    let sockets = sockets.map_err(|error| {
+        failed(&error.to_string(), "use ListenStream= and leave out Accept= in the socket unit")
+    })?;
+    if sockets.is_empty() {
+        let hint = "start the exporter by a socket unit (sql-exporter.socket), or listen on :9399";
+        return Err(failed("it has passed none", hint));
+    }
+    Ok(sockets)
+}
+
+fn take_one(passed: &mut ListenFd, index: usize) -> io::Result<Socket> {
+    // A socket of another kind stays where it is.
+    let tcp = passed.take_tcp_listener(index).ok().flatten().map(Socket::from);
+    let unix = || passed.take_unix_listener(index).map(|unix| unix.map(Socket::from));
+    let socket = tcp.map_or_else(unix, |tcp| Ok(Some(tcp)))?.ok_or(io::ErrorKind::NotFound)?;
+    if !socket.is_listener()? {
+        return Err(io::Error::other("a socket is a connection"));
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
