@@ -43,6 +43,7 @@ use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
 
 use self::database::Database;
 use self::exporter::Exporter;
+use self::glob::Pattern;
 use self::query::Query;
 use self::query_tests::QueryTest;
 use self::target_files::TargetFileState;
@@ -132,6 +133,23 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
             Err(InvalidConfig { faults, warnings, files, web_config_file })
         }
     }
+}
+
+/// The files below `folder` that a path or a pattern as in `include` means, relative to it and by name.
+///
+/// # Errors
+/// A sentence: the pattern is wrong, or there is no such file.
+pub fn files_matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+    if glob::is_plain(pattern) {
+        let file = PathBuf::from(pattern);
+        return if folder.join(&file).exists() {
+            Ok(vec![file])
+        } else {
+            Err(format!("there is no file {pattern}"))
+        };
+    }
+    let pattern = Pattern::new(pattern.strip_prefix("./").unwrap_or(pattern))?;
+    Ok(include::files_matching(folder, &pattern).0)
 }
 
 /// The first query of a text that holds nothing but `queries:`, without what a configuration around it would say.
