@@ -4,6 +4,10 @@
 //! stderr are `NAME.expected`. What comes out passes `check --strict`. A new case is a file;
 //! `TEST_BLESS=1 cargo test --test suite -- import` writes the missing texts, to be read before they are committed.
 
+mod documents;
+mod errors;
+mod export_sql;
+mod never_panics;
 mod postgres_exporter;
 mod shared;
 
