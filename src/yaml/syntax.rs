@@ -11,6 +11,8 @@ use super::source::join;
 
 /// Marks the error of a text that is too much once its aliases are followed.
 pub(super) const OVER_BUDGET: &str = "over budget";
+/// The message about a merge key; its mapping has been merged all the same.
+pub(super) const MERGE_KEY: &str = "merge keys are not supported";
 /// Marks the error of a tag.
 pub(super) const TAG: &str = "tag ";
 
@@ -220,7 +222,7 @@ impl TreeCheck<'_> {
             let at = entry.at;
             if entry.key == "<<" {
                 let hint = "put what entries share under `defaults`, or repeat a whole value with an alias";
-                self.fault(at, &join(path, "<<"), "merge keys are not supported", hint);
+                self.fault(at, &join(path, "<<"), MERGE_KEY, hint);
                 merged.extend(brought(std::mem::replace(&mut entry.node.value, NodeValue::Null)));
                 return false;
             }

@@ -48,6 +48,7 @@ mod fuzz;
 mod groups;
 mod harness;
 mod idle_timeout;
+mod import;
 mod joins;
 mod lanes;
 mod layering;
