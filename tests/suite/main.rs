@@ -48,6 +48,7 @@ mod fuzz;
 mod groups;
 mod harness;
 mod idle_timeout;
+mod import_compare;
 mod joins;
 mod lanes;
 mod layering;
