@@ -325,6 +325,7 @@ queries: [{{name: many, sql: {many:?}, metrics: [{{name: many, help: Many., labe
     assert!(output.text().starts_with("differs  of    old     ours\nlabel    many  target     -\n\n1 difference in 1 family with 200 series\n"), "{}", output.text());
     assert!(output.text().contains("about itself (process_*, sql_exporter_*)"), "{}", output.text());
     refused(&compare("", Some("ca.pem")), "answers 401 Unauthorized");
-    refused(&compare(&login, Some("stranger-ca.pem")), "UnknownIssuer");
+    let stranger = compare(&login, Some("stranger-ca.pem"));
+    refused(&stranger, "/metrics: TLS: invalid peer certificate: UnknownIssuer; SSL_CERT_FILE=FILE names");
     refused(&compare(&login, None), "invalid peer certificate");
 }

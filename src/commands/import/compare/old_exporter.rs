@@ -127,8 +127,11 @@ impl OldExporter {
                 Error::machine(format!("the page of {url} is longer than {} MiB", limit >> 20))
             }
             ureq::Error::HostNotFound => Error::machine(format!("{url}: the host name has no address")),
-            ureq::Error::Rustls(error) => Error::machine(format!("{url}: TLS: {error}"))
-                .with_hint("SSL_CERT_FILE=FILE names the certificates to trust instead of the system's"),
+            ureq::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+                Error::machine(format!("{url}: TLS: {error}")).with_hint(
+                    "SSL_CERT_FILE=FILE names the certificates of authorities to trust instead of the system's",
+                )
+            }
             ureq::Error::Io(error) => Error::machine(format!("{url}: {error}")),
             other => Error::machine(format!("{url}: {other}")),
         }
