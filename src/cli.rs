@@ -62,9 +62,9 @@ enum Command {
     Check(check::CheckArgs),
     Try(try_query::TryArgs),
     Packs(packs::PacksArgs),
-    Import(import::ImportArgs),
     Schema(schema::Options),
     Health(health::HealthArgs),
+    Import(import::ImportArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -103,9 +103,9 @@ fn execute(args: &[String]) -> CommandResult {
         Command::Check(options) => check::run(&global, &options),
         Command::Try(options) => try_query::run(&global, &options),
         Command::Packs(options) => packs::run(&options),
-        Command::Import(options) => import::run(&global, &options),
         Command::Schema(options) => Ok(schema::run(&options)?),
         Command::Health(options) => health::run(&global, &options),
+        Command::Import(options) => import::run(&global, options),
         Command::Demo(options) => demo::run(&global, &options),
     }
 }

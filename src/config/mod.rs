@@ -14,7 +14,7 @@ pub mod database;
 pub mod discover;
 pub mod exporter;
 pub mod foreach;
-mod glob;
+pub mod glob;
 pub mod hosts;
 
 mod include;

@@ -2,9 +2,10 @@
 //!
 //! `input` reads and unwraps the source, a dialect makes a [`model`] of it, `assemble` brings the model into the files that
 //! were asked for, `settle` loads them as the exporter would, `writer` writes them. What is lost or changes in meaning is in
-//! the `report`. A dialect knows nothing of files and of YAML that is written.
+//! the `report`. A dialect knows nothing of files and of YAML that is written. `compare` compares the pages of both.
 
 mod assemble;
+mod compare;
 mod dialect;
 mod export_sql;
 mod input;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
+use self::compare::{CompareOptions, Tolerance};
 use self::dialect::{Dialect, Options, Source};
 use self::input::Input;
 use self::report::Report;
@@ -35,14 +37,16 @@ use crate::error::Error;
 /// A pipe as the output waits so long for its reader.
 const WRITE_TIME: Duration = Duration::from_secs(60);
 
-/// Convert the configuration of another exporter: exit 0 when all of it is converted, 1 when something is left out, 2 when it cannot be read.
+/// Convert the configuration of another exporter: exit 0 when all of it is converted, 1 when something is left out, 2 when
+/// it cannot be read. With --compare, compare this configuration's metrics with those of the other exporter: exit 0 when
+/// they are equal, 1 when they differ, 2 when one of them cannot be read.
 #[derive(FromArgs)]
 #[argh(
     subcommand,
     name = "import",
     help_triggers("-h", "--help", "help"),
-    example = "Convert a file of custom queries for `include`:\n  {command_name} --from postgres_exporter queries.yaml -o collectors/queries.yaml",
-    example = "Make a whole configuration of it:\n  {command_name} queries.yaml --url postgres://exporter@db.example/shop -o shop.yaml"
+    example = "Make a configuration of a file of custom queries:\n  {command_name} queries.yaml --url postgres://exporter@db.example/shop -o shop.yaml",
+    example = "Compare with the old exporter:\n  {command_name} -c shop.yaml --compare http://localhost:9187/metrics"
 )]
 pub struct ImportArgs {
     /// the dialect (default auto): export-sql, postgres_exporter
@@ -61,16 +65,56 @@ pub struct ImportArgs {
     #[argh(switch)]
     keep_labels: bool,
 
+    /// scrape the exporter at this http or https URL (USER:PASSWORD@ before the host for basic auth) and this
+    /// configuration once, and print what differs
+    #[argh(option, arg_name = "url")]
+    compare: Option<String>,
+
+    /// with --compare: leave out families and series whose name matches, such as 'pg_stat_*' (repeatable)
+    #[argh(option, arg_name = "glob")]
+    ignore: Vec<String>,
+
+    /// with --compare: leave out this label on both sides (repeatable)
+    #[argh(option, arg_name = "name")]
+    ignore_label: Vec<String>,
+
+    /// with --compare: how far two values may be apart, such as 1% (default: not at all)
+    #[argh(option, default = "Tolerance::default()", from_str_fn(compare::read_tolerance))]
+    tolerance: Tolerance,
+
+    /// with --compare: how long all of it may take (default 60s)
+    #[argh(option, default = "Duration::from_secs(60)", from_str_fn(super::read_timeout))]
+    timeout: Duration,
+
     /// the files to convert
     #[argh(positional, arg_name = "file")]
     files: Vec<PathBuf>,
 }
 
-/// Converts the files and writes the result.
+/// Converts the files and writes the result; with `--compare`, compares the pages.
 ///
 /// # Errors
-/// The files cannot be read, or the result cannot be written.
-pub fn run(_: &GlobalArgs, options: &ImportArgs) -> CommandResult {
+/// The files cannot be read, or the result cannot be written; wrong arguments or a wrong configuration.
+pub fn run(args: &GlobalArgs, options: ImportArgs) -> CommandResult {
+    match &options.compare {
+        Some(url) if options.files.is_empty() => compare(args, url, &options),
+        Some(_) => Err(Error::config("--compare converts no file")
+            .with_hint("name the configuration with --config")
+            .into()),
+        None => convert_files(&options),
+    }
+}
+
+fn compare(args: &GlobalArgs, url: &str, options: &ImportArgs) -> CommandResult {
+    let ImportArgs { ignore, ignore_label, tolerance, timeout, .. } = options;
+    let (tolerance, timeout) = (*tolerance, *timeout);
+    compare::run(
+        args,
+        CompareOptions { url, ignore, ignore_labels: ignore_label.clone(), tolerance, timeout },
+    )
+}
+
+fn convert_files(options: &ImportArgs) -> CommandResult {
     let destination = options.output.as_deref();
     let is_folder = destination.is_some_and(is_folder);
     let report = Report::default();
