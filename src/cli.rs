@@ -105,7 +105,7 @@ fn execute(args: &[String]) -> CommandResult {
         Command::Packs(options) => packs::run(&options),
         Command::Schema(options) => Ok(schema::run(&options)?),
         Command::Health(options) => health::run(&global, &options),
-        Command::Import(options) => import::run(&global, options),
+        Command::Import(options) => import::run(&global, &options),
         Command::Demo(options) => demo::run(&global, &options),
     }
 }

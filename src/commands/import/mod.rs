@@ -95,13 +95,13 @@ pub struct ImportArgs {
 ///
 /// # Errors
 /// The files cannot be read, or the result cannot be written; wrong arguments or a wrong configuration.
-pub fn run(args: &GlobalArgs, options: ImportArgs) -> CommandResult {
+pub fn run(args: &GlobalArgs, options: &ImportArgs) -> CommandResult {
     match &options.compare {
-        Some(url) if options.files.is_empty() => compare(args, url, &options),
+        Some(url) if options.files.is_empty() => compare(args, url, options),
         Some(_) => Err(Error::config("--compare converts no file")
             .with_hint("name the configuration with --config")
             .into()),
-        None => convert_files(&options),
+        None => convert_files(options),
     }
 }
 
