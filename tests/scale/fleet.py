@@ -127,7 +127,7 @@ def unanswered(stack, exporter, prometheus, entries, before):
         Row("", "scrape p50", "ms", 1e3 * scrapes.median, 1e3 * before.median, times(1.5), "before"),
         Row("", "scrape p99", "ms", 1e3 * scrapes.p99, 1e3 * before.p99, None, "before"),
         Row("", "pages of the unanswered that were missed", "", of_chosen.missed, None, at_most(0)),
-        *machine(load, memory=64),
+        *machine(load, memory=56),
     ]
 
 
@@ -147,7 +147,7 @@ def reload(exporter, prometheus, servers, entries, before):
             at_least(TARGETS)),
         # The threads that the targets without an answer needed have gone.
         Row("", "threads in the end", "", load.last_threads, before.threads, times(1.5), "at first"),
-        Row("", "memory in the end", "MiB", load.last_memory, before.memory, times(2.5), "at first"),
+        Row("", "memory in the end", "MiB", load.last_memory, before.memory, times(1.6), "at first"),
     ]
 
 
@@ -175,7 +175,7 @@ def frozen(fixtures):
             Row("", "scrape p50", "ms", 1e3 * scrapes.median, 1e3 * before.median, times(1.5), "before"),
             Row("", "scrape p99", "ms", 1e3 * scrapes.p99, 1e3 * before.p99, None, "before"),
             Row("", "pages of the frozen server that were missed", "", of_frozen.missed),
-            *machine(load, memory=160),
+            *machine(load, memory=96),
         ]
 
 
