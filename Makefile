@@ -1,7 +1,7 @@
 # Two commands are all a new user needs: `make run` and `make test`.
 CARGO ?= cargo
 
-.PHONY: help run build test docs versions soak fuzz bench lint deny fmt ci clean
+.PHONY: help run build test docs versions soak fuzz bench scale lint deny fmt ci clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,9 @@ fuzz: ## Each fuzz target for 60 s (FUZZ_SECONDS); needs a nightly compiler and 
 
 bench: build ## The release build beside floors in C and postgres_exporter, against its budgets (BENCH=quick leaves out growth)
 	TEST_NEEDS=bench tests/run tests/bench/run.py
+
+scale: build ## Hundreds of databases and thousands of targets beside real servers, Prometheis and HAProxy: counts and ratios
+	TEST_NEEDS=scale tests/run tests/scale/run.py
 
 lint: ## Formatting, clippy, shell syntax
 	$(CARGO) fmt --check

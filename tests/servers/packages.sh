@@ -21,6 +21,7 @@ missing_packages() {
   [ -e /usr/share/zoneinfo/America/New_York ] || echo tzdata
   python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   [ "${TEST_NEEDS:-}" != bench ] || missing_bench_packages
+  [ "${TEST_NEEDS:-}" != scale ] || have haproxy || echo haproxy
 }
 
 # The benchmarks' floors are C.
