@@ -93,7 +93,7 @@ fn place_of(databases: &[(&str, Section<'_>)], name: &str) -> Option<crate::erro
 /// Notes keys that it does not read.
 fn dead_keys(section: &Section<'_>) {
     for key in section.untaken() {
-        section.note(key, "export-sql does not read this key");
+        section.note(key, "export-sql does not use this key");
     }
 }
 

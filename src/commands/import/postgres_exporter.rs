@@ -17,6 +17,7 @@ use super::section::{Section, indented, sections_of};
 use super::url;
 use super::version_range::VersionRange;
 use crate::config::packs;
+use crate::inspect::sql_compare::column_names;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: Dialect = Dialect { name: "postgres_exporter", signs, convert };
@@ -117,7 +118,7 @@ fn modules(input: &Input, source: &Source<'_>) -> Vec<Target> {
 /// Notes keys that the other exporter does not read.
 fn dead_keys(section: &Section<'_>, exporter: &str) {
     for key in section.untaken() {
-        section.note(key, format!("{exporter} does not read this key"));
+        section.note(key, format!("{exporter} does not use this key"));
     }
 }
 
@@ -198,11 +199,6 @@ impl<'s> Conversion<'s> {
         let timestamps = "a timestamp has fractions of a second as a value and is ISO 8601 as a label; there it is whole \
                           Unix seconds";
         self.report.note(None, timestamps);
-        if !self.is_cloud_native_pg {
-            let unlisted =
-                "a column that `metrics` does not list makes no metric; there it makes an untyped one";
-            self.report.note(None, unlisted);
-        }
     }
 
     /// The label that postgres_exporter adds to every sample.
@@ -253,6 +249,9 @@ impl<'s> Conversion<'s> {
         self.databases(section, &mut entry, target);
         if let Some(seconds) = section.number("cache_seconds").filter(|seconds| *seconds > 0.0) {
             entry.set("interval", format!("{seconds}s"));
+            if self.is_cloud_native_pg {
+                section.note("cache_seconds", "`cache_seconds` now has an effect: CloudNativePG ignores it");
+            }
         }
         let space = section.text("name").unwrap_or_else(|| name.to_owned());
         let prefix = if self.is_cloud_native_pg { format!("cnpg_{space}") } else { space };
@@ -278,11 +277,40 @@ impl<'s> Conversion<'s> {
             queries.push(Query { entry, metrics: vec![self.histogram(column, &prefix, &labels)] });
         }
         self.of_the_pack(section, &queries);
+        self.unlisted(section, sql, &columns);
         if queries.is_empty() {
             self.report
                 .left_out(section.place(), format!("the namespace {name} has no column that makes a metric"));
         }
         queries
+    }
+
+    /// Columns of the result that `metrics` does not list.
+    fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[Column<'_>]) {
+        const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
+        if self.is_cloud_native_pg {
+            return;
+        }
+        let is_listed = |name: &String| {
+            columns.iter().any(|column| {
+                let part = name.strip_prefix(column.name).filter(|_| column.usage == "HISTOGRAM");
+                column.name.eq_ignore_ascii_case(name) || part.is_some_and(|part| PARTS.contains(&part))
+            })
+        };
+        match column_names(sql) {
+            Some(names) => {
+                for name in names.iter().filter(|name| !is_listed(name)) {
+                    let message = format!(
+                        "the column {name}, which `metrics` does not list, makes no metric; there it made an untyped one"
+                    );
+                    section.note("query", message);
+                }
+            }
+            None => section.note(
+                "query",
+                "columns that `metrics` does not list make no metrics; there they made untyped ones",
+            ),
+        }
     }
 
     /// A namespace of postgres_exporter's own name replaces the built-in one there.
@@ -431,6 +459,10 @@ impl<'s> Conversion<'s> {
         let name = column.name;
         let mut metric = self.start(column, &format!("{prefix}_{}", self.column_name(column)), labels);
         metric.set("type", "histogram");
+        column.section.note(
+            "usage",
+            "buckets that are not cumulative up to the count fail the query; there they were shown",
+        );
         for (key, suffix) in [
             ("le_column", "_le"),
             ("value_column", "_bucket"),
