@@ -8,6 +8,7 @@ use std::rc::Rc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::url;
 use crate::config;
 use crate::error::{Error, SourcePosition};
 use crate::file;
@@ -176,10 +177,10 @@ impl Input {
     }
 }
 
-/// The text of a comment line: without `#` and one blank.
+/// The text of a comment line: without `#`, one blank, and passwords.
 fn comment(line: &str) -> String {
     let text = line.trim().trim_start_matches('#');
-    text.strip_prefix(' ').unwrap_or(text).to_owned()
+    url::without_secrets(text.strip_prefix(' ').unwrap_or(text))
 }
 
 /// Reads and unwraps the files; `recognises` tells whether a tree is one to convert.

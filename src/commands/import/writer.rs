@@ -173,10 +173,8 @@ impl Writer {
 
     fn comments(&mut self, comments: &[String], depth: usize) {
         for comment in comments {
-            // What YAML does not allow in a text it does not allow in a comment either.
-            let clean: String = comment.chars().filter(|c| !c.is_control() && *c != '\u{feff}').collect();
-            let text =
-                if clean.trim().is_empty() { "#".to_owned() } else { format!("# {}", clean.trim_end()) };
+            let comment = harmless(comment);
+            let text = if comment.is_empty() { "#".to_owned() } else { format!("# {comment}") };
             self.line(depth, &text);
         }
     }
@@ -245,7 +243,7 @@ impl Writer {
             if !behind.is_empty() {
                 // On the line of the key, which is the first one.
                 let end = self.0.get(start..).and_then(|text| text.find('\n')).map_or(start, |at| start + at);
-                self.0.insert_str(end, &format!("  # {}", behind.join(" ")));
+                self.0.insert_str(end, &format!("  # {}", harmless(&behind.join(" "))));
             }
             if index == 0 && !dash.is_empty() {
                 self.0.replace_range(start..start + dash.len(), dash);
@@ -315,6 +313,15 @@ fn is_plain_line(text: &str) -> bool {
 /// As `scalar` has it, but for the words of the key `null`, which the load takes as they are.
 fn plain_or_quoted(text: &str) -> String {
     if matches!(text, "null" | "nan") { text.to_owned() } else { scalar(text) }
+}
+
+/// A comment without what YAML does not allow, or takes for the end of its line.
+fn harmless(comment: &str) -> String {
+    let is_odd = |c: char| {
+        (c.is_control() && c != '\t')
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    };
+    comment.chars().filter(|c| !is_odd(*c)).collect::<String>().trim_end().to_owned()
 }
 
 /// `${` as the load takes it for itself.
