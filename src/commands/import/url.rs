@@ -50,7 +50,7 @@ pub(super) fn without_secrets(comment: &str) -> String {
     const HIDDEN: &str = "<hidden>";
     const KEYS: [&str; 5] = ["password", "passwd", "pwd", "secret", "token"];
     let mut clean = comment.to_owned();
-    if let Some((before, password, after)) =
+    if let Some((before, _, after)) =
         split_password(comment).filter(|(_, password, _)| !is_variable(password))
     {
         clean = format!("{before}{HIDDEN}{after}");
