@@ -8,6 +8,7 @@ use std::rc::Rc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::url;
 use crate::config;
 use crate::error::{Error, SourcePosition};
 use crate::file;
@@ -97,6 +98,15 @@ impl Input {
         self.document.text.lines().take(self.head).map(comment).collect()
     }
 
+    /// The comments at the end of the file, below the last key.
+    pub(super) fn tail_comments(&self) -> Vec<String> {
+        let lines = self.document.text.lines().rev();
+        let tail = lines.take_while(|line| line.trim().is_empty() || line.starts_with('#'));
+        let mut tail: Vec<String> = tail.filter(|line| line.starts_with('#')).map(comment).collect();
+        tail.reverse();
+        tail
+    }
+
     /// The index of the line of an offset.
     pub(super) fn line_of(&self, at: usize) -> usize {
         self.starts.partition_point(|start| *start <= at).saturating_sub(1)
@@ -167,10 +177,10 @@ impl Input {
     }
 }
 
-/// The text of a comment line: without `#` and one blank.
+/// The text of a comment line: without `#`, one blank, and passwords.
 fn comment(line: &str) -> String {
     let text = line.trim().trim_start_matches('#');
-    text.strip_prefix(' ').unwrap_or(text).to_owned()
+    url::without_secrets(text.strip_prefix(' ').unwrap_or(text))
 }
 
 /// Reads and unwraps the files; `recognises` tells whether a tree is one to convert.

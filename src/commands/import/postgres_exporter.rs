@@ -6,6 +6,8 @@
 //! the DSN in place of those that auto-discovery finds; in CloudNativePG, the primary. postgres_exporter reads `runonserver`,
 //! `metric_mapping` and `pg_version` and does nothing with them.
 
+use std::collections::HashSet;
+
 use super::assemble::{self, QueryNames};
 use super::dialect::{Dialect, Source, child, entries, items};
 use super::input::Input;
@@ -14,6 +16,8 @@ use super::report::Report;
 use super::section::{Section, indented, sections_of};
 use super::url;
 use super::version_range::VersionRange;
+use crate::config::packs;
+use crate::inspect::sql_compare::column_names;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: Dialect = Dialect { name: "postgres_exporter", signs, convert };
@@ -65,6 +69,7 @@ fn convert(source: &Source<'_>) -> Imported {
         let is_modules = child(&input.tree, "auth_modules").is_some();
         if is_modules {
             main.databases.extend(modules(input, source));
+            main.top.comments.extend(input.head_comments());
         }
         let file = Conversion::new(input, source).file(&mut names, &mut main);
         if !file.queries.is_empty() || !is_modules {
@@ -113,7 +118,7 @@ fn modules(input: &Input, source: &Source<'_>) -> Vec<Target> {
 /// Notes keys that the other exporter does not read.
 fn dead_keys(section: &Section<'_>, exporter: &str) {
     for key in section.untaken() {
-        section.note(key, format!("{exporter} does not read this key"));
+        section.note(key, format!("{exporter} does not use this key"));
     }
 }
 
@@ -127,6 +132,8 @@ struct Conversion<'s> {
     is_cloud_native_pg: bool,
     /// Some queries run in databases that a target discovers.
     discovers: bool,
+    /// The names of the metrics of the pack that stands for the exporter's own.
+    pack: HashSet<&'static str>,
 }
 
 /// One column of a namespace.
@@ -150,6 +157,7 @@ impl<'s> Conversion<'s> {
             keep_labels: source.options.keep_labels,
             is_cloud_native_pg,
             discovers: has("target_databases"),
+            pack: pack(),
         }
     }
 
@@ -160,6 +168,7 @@ impl<'s> Conversion<'s> {
     fn file(&self, names: &mut QueryNames, main: &mut OutputFile) -> OutputFile {
         let mut file = OutputFile { name: format!("{}.yaml", self.input.stem()), ..OutputFile::default() };
         file.top.comments = self.input.head_comments();
+        file.tail = self.input.tail_comments();
         // `*` does not match the `/` in the name of a database that was discovered.
         let target = self.url.map_or_else(|| "*".to_owned(), |url| url::database(url).unwrap_or_default());
         match self.discovers {
@@ -190,11 +199,6 @@ impl<'s> Conversion<'s> {
         let timestamps = "a timestamp has fractions of a second as a value and is ISO 8601 as a label; there it is whole \
                           Unix seconds";
         self.report.note(None, timestamps);
-        if !self.is_cloud_native_pg {
-            let unlisted =
-                "a column that `metrics` does not list makes no metric; there it makes an untyped one";
-            self.report.note(None, unlisted);
-        }
     }
 
     /// The label that postgres_exporter adds to every sample.
@@ -245,11 +249,17 @@ impl<'s> Conversion<'s> {
         self.databases(section, &mut entry, target);
         if let Some(seconds) = section.number("cache_seconds").filter(|seconds| *seconds > 0.0) {
             entry.set("interval", format!("{seconds}s"));
+            if self.is_cloud_native_pg {
+                section.note("cache_seconds", "`cache_seconds` now has an effect: CloudNativePG ignores it");
+            }
         }
         let space = section.text("name").unwrap_or_else(|| name.to_owned());
         let prefix = if self.is_cloud_native_pg { format!("cnpg_{space}") } else { space };
         let columns = self.columns(section);
         dead_keys(section, self.exporter());
+        // What makes no metric has its comments at the query.
+        let others = ["LABEL", "DISCARD"].iter().flat_map(|usage| with_usage(&columns, usage));
+        entry.comments.extend(others.flat_map(|column| column.section.comments()));
         let labels: Vec<&str> = with_usage(&columns, "LABEL").map(|column| column.name).collect();
         let mut queries = Vec::new();
         let metrics: Vec<Entry> =
@@ -266,11 +276,54 @@ impl<'s> Conversion<'s> {
             entry.set("sql", Value::Sql(with_buckets(sql, column.name, &labels)));
             queries.push(Query { entry, metrics: vec![self.histogram(column, &prefix, &labels)] });
         }
+        self.of_the_pack(section, &queries);
+        self.unlisted(section, sql, &columns);
         if queries.is_empty() {
             self.report
                 .left_out(section.place(), format!("the namespace {name} has no column that makes a metric"));
         }
         queries
+    }
+
+    /// Columns of the result that `metrics` does not list.
+    fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[Column<'_>]) {
+        const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
+        if self.is_cloud_native_pg {
+            return;
+        }
+        let is_listed = |name: &String| {
+            columns.iter().any(|column| {
+                let part = name.strip_prefix(column.name).filter(|_| column.usage == "HISTOGRAM");
+                column.name.eq_ignore_ascii_case(name) || part.is_some_and(|part| PARTS.contains(&part))
+            })
+        };
+        match column_names(sql) {
+            Some(names) => {
+                for name in names.iter().filter(|name| !is_listed(name)) {
+                    let message = format!(
+                        "the column {name}, which `metrics` does not list, makes no metric; there it made an untyped one"
+                    );
+                    section.note("query", message);
+                }
+            }
+            None => section.note(
+                "query",
+                "columns that `metrics` does not list make no metrics; there they made untyped ones",
+            ),
+        }
+    }
+
+    /// A namespace of postgres_exporter's own name replaces the built-in one there.
+    fn of_the_pack(&self, section: &Section<'_>, queries: &[Query]) {
+        if self.is_cloud_native_pg {
+            return;
+        }
+        let names = queries.iter().flat_map(|query| &query.metrics).filter_map(|metric| metric.text("name"));
+        if names.into_iter().any(|name| self.pack.contains(name)) {
+            let message = "the entry replaces metrics of postgres_exporter's own there: beside \
+                           `builtin:compat/postgres_exporter`, switch the pack's query off with `overrides`";
+            self.report.note(section.place(), message);
+        }
     }
 
     /// `master`, `primary`, `runonserver` and `predicate_query`.
@@ -406,6 +459,10 @@ impl<'s> Conversion<'s> {
         let name = column.name;
         let mut metric = self.start(column, &format!("{prefix}_{}", self.column_name(column)), labels);
         metric.set("type", "histogram");
+        column.section.note(
+            "usage",
+            "buckets that are not cumulative up to the count fail the query; there they were shown",
+        );
         for (key, suffix) in [
             ("le_column", "_le"),
             ("value_column", "_bucket"),
@@ -417,6 +474,13 @@ impl<'s> Conversion<'s> {
         dead_keys(&column.section, self.exporter());
         metric
     }
+}
+
+/// The names in the pack `compat/postgres_exporter`.
+fn pack() -> HashSet<&'static str> {
+    let text = packs::text("compat/postgres_exporter").unwrap_or_default();
+    let after = text.split("name: ").skip(1);
+    after.filter_map(|rest| rest.split([',', '}', '\n']).next()).map(str::trim).collect()
 }
 
 fn with_usage<'c, 's>(

@@ -45,6 +45,30 @@ fn split_password(url: &str) -> Option<(&str, &str, &str)> {
     }
 }
 
+/// A comment without its passwords: that of a URL, and what stands behind a key that names one.
+pub(super) fn without_secrets(comment: &str) -> String {
+    const HIDDEN: &str = "<hidden>";
+    const KEYS: [&str; 5] = ["password", "passwd", "pwd", "secret", "token"];
+    let mut clean = comment.to_owned();
+    if let Some((before, _, after)) =
+        split_password(comment).filter(|(_, password, _)| !is_variable(password))
+    {
+        clean = format!("{before}{HIDDEN}{after}");
+    }
+    let lower = clean.to_ascii_lowercase();
+    for key in KEYS {
+        let Some(at) = lower.find(key).map(|at| at + key.len()) else { continue };
+        let rest = clean.get(at..).unwrap_or_default();
+        let value = rest.trim_start_matches(['"', '\'']).trim_start();
+        let Some(value) = value.strip_prefix([':', '=']).map(str::trim_start) else { continue };
+        if !is_variable(value) && !value.starts_with(HIDDEN) {
+            let kept = at + (rest.len() - value.len());
+            return format!("{}{HIDDEN}", clean.get(..kept).unwrap_or_default());
+        }
+    }
+    clean
+}
+
 /// A part of a URL, percent-encoded where it must be.
 pub(super) fn encoded(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/,".contains(&byte);
@@ -117,6 +141,20 @@ mod tests {
                 Value::Expanded(expected.to_owned()),
                 "{url}"
             );
+        }
+    }
+
+    #[test]
+    fn a_comment_keeps_no_password() {
+        for (comment, expected) in [
+            ("url: postgres://u:p@h/d # old", "url: postgres://u:<hidden>@h/d # old"),
+            ("  password: \"swordfish\"", "  password: <hidden>"),
+            ("PASSWORD=x y", "PASSWORD=<hidden>"),
+            ("password: ${P}", "password: ${P}"),
+            ("the password of the shop", "the password of the shop"),
+            ("Orders: all", "Orders: all"),
+        ] {
+            assert_eq!(without_secrets(comment), expected);
         }
     }
 
