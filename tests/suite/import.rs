@@ -4,6 +4,7 @@
 //! stderr are `NAME.expected`. What comes out passes `check --strict`. A new case is a file;
 //! `TEST_BLESS=1 cargo test --test suite -- import` writes the missing texts, to be read before they are committed.
 
+mod burningalchemist;
 mod postgres_exporter;
 mod shared;
 
@@ -99,7 +100,8 @@ fn every_case_comes_out_as_expected_and_passes_check_strict() {
         let args = std::fs::read_to_string(input.with_extension("args")).unwrap_or_default();
         let output = import(&dialect, &[&input], &args.split_whitespace().collect::<Vec<_>>());
         wrong += &compare(&input.with_extension("expected"), &shown(&output)).err().unwrap_or_default();
-        if output.code() != 2 {
+        // Where all of it is left out there is nothing to load.
+        if output.code() != 2 && !output.text().is_empty() {
             assert_strict(&output, "postgres", &input.display().to_string());
         }
     }

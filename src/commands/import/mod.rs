@@ -5,8 +5,12 @@
 //! the `report`. A dialect knows nothing of files and of YAML that is written.
 
 mod assemble;
+mod burningalchemist;
+mod databases;
+mod dburl;
 mod dialect;
 mod export_sql;
+mod go_duration;
 mod input;
 mod model;
 mod postgres_exporter;
@@ -44,7 +48,7 @@ const WRITE_TIME: Duration = Duration::from_secs(60);
     example = "Make a whole configuration of it:\n  {command_name} queries.yaml --url postgres://exporter@db.example/shop -o shop.yaml"
 )]
 pub struct ImportArgs {
-    /// the dialect (default auto): export-sql, postgres_exporter
+    /// the dialect (default auto): burningalchemist, export-sql, postgres_exporter
     #[argh(option, default = "String::from(\"auto\")")]
     from: String,
 
