@@ -105,6 +105,29 @@ pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result
 /// # Errors
 /// All faults, and what else was seen.
 pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Config, InvalidConfig> {
+    read(path, environment, drivers, Reader::new(environment))
+}
+
+/// The same as [`load`], with up to so many faults.
+///
+/// # Errors
+/// The faults.
+pub fn load_with_most_faults(
+    path: &Path,
+    environment: &Environment,
+    drivers: &Drivers,
+    most: usize,
+) -> Result<Config, Vec<Error>> {
+    let reader = Reader::new(environment).with_most_faults(most);
+    read(path, environment, drivers, reader).map_err(|faulty| faulty.faults)
+}
+
+fn read(
+    path: &Path,
+    environment: &Environment,
+    drivers: &Drivers,
+    reader: Reader<'_>,
+) -> Result<Config, InvalidConfig> {
     let name = path.display().to_string();
     let main = Document::open(&name, path).map_err(|error| InvalidConfig {
         faults: vec![error],
@@ -112,7 +135,6 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
         files: vec![name],
         web_config_file: None,
     })?;
-    let reader = Reader::new(environment);
     let loaded = LoadedFiles::open(main, path, drivers, &reader);
     let config = loaded.read(&AddedTargets { files: &[], discovered: Discovered::Sample }, &reader);
     let LoadFindings { faults, warnings, files, secret_lines } = reader.close();

@@ -5,6 +5,10 @@
 //! `TEST_BLESS=1 cargo test --test suite -- import` writes the missing texts, to be read before they are committed.
 
 mod burningalchemist;
+mod documents;
+mod errors;
+mod export_sql;
+mod never_panics;
 mod postgres_exporter;
 mod shared;
 
@@ -62,7 +66,20 @@ pub(crate) fn configuration(output: &Output, driver: &str) -> Setup {
             format!("databases: {{db: {{driver: {driver}, database: db}}}}\ninclude: [imported.yaml]\n");
         Setup::new(&main).file("imported.yaml", text)
     };
-    variables(output).iter().fold(setup, |setup, name| setup.env(name, "1"))
+    variables(output).iter().fold(setup, |setup, name| setup.env(name, sample(output, name)))
+}
+
+/// A value with which a variable loads: what its line says that it begins with, else a number.
+fn sample(output: &Output, name: &str) -> &'static str {
+    let is_line = |line: &&str| line.split_whitespace().next() == Some(name);
+    let line = output.errors().lines().find(is_line).unwrap_or_default();
+    let scheme = line.rsplit_once("which begins with ").map_or("", |(_, scheme)| scheme);
+    match scheme {
+        "postgres:" => "postgres://localhost/db",
+        "mysql:" => "mysql://localhost/db",
+        "sqlite:" => "sqlite:db",
+        _ => "1",
+    }
 }
 
 /// Asserts that what came out passes `check --strict`.

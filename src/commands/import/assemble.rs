@@ -1,6 +1,6 @@
 //! Brings what a dialect made into the files that were asked for: one file, or a folder with a main file.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::dialect::Options;
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
@@ -103,16 +103,20 @@ fn unique_names(files: &mut [OutputFile]) {
 
 /// Names that the queries of one result have: a second query of a name gets a number.
 #[derive(Debug, Default)]
-pub(super) struct QueryNames(HashSet<String>);
+pub(super) struct QueryNames {
+    known: HashSet<String>,
+    /// The next number of a name.
+    next: HashMap<String, usize>,
+}
 
 impl QueryNames {
     /// Makes the name of a query unique.
     pub(super) fn name(&mut self, query: &mut Query, name: &str) {
         let mut unique = name.to_owned();
-        let mut number = 2;
-        while !self.0.insert(unique.clone()) {
+        while !self.known.insert(unique.clone()) {
+            let number = self.next.entry(name.to_owned()).or_insert(2);
             unique = format!("{name}_{number}");
-            number += 1;
+            *number += 1;
         }
         query.entry.set("name", unique);
     }

@@ -7,6 +7,7 @@
 use super::databases::{self, Database, lacking};
 use super::model::{Entry, Value};
 use super::report::Report;
+use super::url::encoded;
 
 /// Parameters of PostgreSQL addresses that mean nothing here; those of pgx and lib/pq alone.
 const DEAD_POSTGRES: [&str; 8] = [
@@ -397,10 +398,6 @@ fn socket_folder(path: &str) -> (&str, Option<&str>, &str) {
 
 fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
-fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 impl<'a> Parts<'a> {

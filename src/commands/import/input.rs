@@ -27,7 +27,7 @@ pub(super) struct Wrapper {
     #[allow(dead_code, reason = "for the dialects to come")]
     pub(super) name: String,
     /// The labels of its metadata.
-    pub(super) labels: Vec<String>,
+    pub(super) labels: Rc<[String]>,
     /// The last key above the document: `queries.yaml`, `customQueries`.
     pub(super) key: String,
 }
@@ -47,6 +47,8 @@ pub(super) struct Input {
     pub(super) wrapper: Wrapper,
     /// Where each line begins.
     starts: Rc<[usize]>,
+    /// How many lines of comments begin the file.
+    head: usize,
 }
 
 impl Input {
@@ -54,9 +56,19 @@ impl Input {
         let ends = document.text.match_indices('\n').map(|(at, _)| at + 1);
         let starts = std::iter::once(0).chain(ends).collect();
         let (document, tree) = (Rc::new(document), Node { at: None, value: NodeValue::Null });
-        let mut input =
-            Input { document, tree, path: String::new(), at: None, wrapper: Wrapper::default(), starts };
+        let mut input = Input {
+            document,
+            tree,
+            path: String::new(),
+            at: None,
+            wrapper: Wrapper::default(),
+            starts,
+            head: 0,
+        };
         input.tree = input.document.tree.clone();
+        let head = input.document.text.lines().take_while(|line| line.starts_with('#')).count();
+        // Comments right above the first key belong to it.
+        input.head = if input.line(head).unwrap_or("").trim().is_empty() { head } else { 0 };
         input
     }
 
@@ -69,6 +81,7 @@ impl Input {
             at: position.at,
             wrapper: wrapper.clone(),
             starts: Rc::clone(&self.starts),
+            head: self.head,
         }
     }
 
@@ -81,14 +94,7 @@ impl Input {
 
     /// The comments at the start of the file, up to an empty line.
     pub(super) fn head_comments(&self) -> Vec<String> {
-        self.head().into_iter().map(comment).collect()
-    }
-
-    fn head(&self) -> Vec<&str> {
-        let head: Vec<&str> = self.document.text.lines().take_while(|line| line.starts_with('#')).collect();
-        // Comments right above the first key belong to it.
-        let next = self.line(head.len()).unwrap_or("");
-        if next.trim().is_empty() { head } else { Vec::new() }
+        self.document.text.lines().take(self.head).map(comment).collect()
     }
 
     /// The index of the line of an offset.
@@ -107,8 +113,7 @@ impl Input {
         let depth = |text: &str| text.len() - text.trim_start().len();
         let own = self.line(line).map_or(0, depth);
         let is_comment = |text: &str| text.trim_start().starts_with('#') && depth(text) <= own;
-        let head = self.head().len();
-        let above = (head..line).rev().map_while(|index| self.line(index));
+        let above = (self.head..line).rev().map_while(|index| self.line(index));
         let above = above.take_while(|text| text.trim().is_empty() || is_comment(text));
         let mut comments: Vec<String> = above.filter(|text| is_comment(text)).map(comment).collect();
         comments.reverse();
@@ -121,6 +126,23 @@ impl Input {
         let rest = rest.trim_start_matches(['"', '\'']);
         let text = rest.trim_start();
         (text.len() < rest.len() && text.starts_with('#')).then(|| comment(text))
+    }
+
+    /// The lines of a literal block as they stand in the file, and how many lines are before them: a document that is
+    /// indented as a whole is one all the same, and keeps its columns.
+    fn literal_block(&self, entry: &MapEntry) -> Option<(String, usize)> {
+        let at = entry.at.filter(|_| entry.node.at.is_none())?;
+        let key_line = self.line_of(at);
+        let start = *self.starts.get(key_line)?;
+        let (head, body) = self.document.text.get(start..)?.split_once('\n')?;
+        let (_, marker) = head.rsplit_once(':')?;
+        if !matches!(marker.trim(), "|" | "|-" | "|+") {
+            return None;
+        }
+        let depth = at - start;
+        let is_inside =
+            |line: &&str| line.trim().is_empty() || line.len() - line.trim_start_matches(' ').len() > depth;
+        Some((body.split_inclusive('\n').take_while(is_inside).collect(), key_line + 1))
     }
 
     #[allow(dead_code, reason = "for the dialects to come")]
@@ -159,10 +181,7 @@ pub(super) fn read(paths: &[PathBuf], recognises: &dyn Fn(&Node) -> bool) -> Res
     for path in paths {
         match documents(path) {
             Ok(documents) => {
-                for document in documents {
-                    let unwrapped = Unwrap { recognises, found: &mut inputs }.document(document);
-                    errors.extend(unwrapped.err());
-                }
+                errors.extend(unwrap(documents, recognises, &mut inputs).err());
             }
             Err(error) => errors.push(error),
         }
@@ -170,12 +189,59 @@ pub(super) fn read(paths: &[PathBuf], recognises: &dyn Fn(&Node) -> bool) -> Res
     if errors.is_empty() { Ok(inputs) } else { Err(errors) }
 }
 
-/// The documents of a file, without those that hold comments only.
+/// A text as [`read`] takes it.
+///
+/// # Errors
+/// It is not YAML.
+pub(super) fn read_text(
+    name: &str,
+    folder: &Path,
+    text: &str,
+    recognises: &dyn Fn(&Node) -> bool,
+) -> Result<Vec<Input>, Error> {
+    let mut inputs = Vec::new();
+    unwrap(documents_of(name, folder, text)?, recognises, &mut inputs)?;
+    Ok(inputs)
+}
+
+/// Adds what is recognised in the documents of one file.
+fn unwrap(
+    documents: Vec<Document>,
+    recognises: &dyn Fn(&Node) -> bool,
+    inputs: &mut Vec<Input>,
+) -> Result<(), Error> {
+    let before = inputs.len();
+    let mut others = Vec::new();
+    for whole in documents.into_iter().map(Input::new) {
+        let known = inputs.len();
+        if recognises(&whole.tree) {
+            bounded(inputs, whole)?;
+            continue;
+        }
+        let mut search = Unwrap { recognises, found: inputs };
+        search.search(&whole, &whole.tree, &Position::default(), &Wrapper::default())?;
+        if inputs.len() == known {
+            others.push(whole);
+        }
+    }
+    // A file of which nothing is recognised is for the dialect that was named, or for the message that none was found.
+    if inputs.len() == before {
+        others.into_iter().try_for_each(|whole| bounded(inputs, whole))?;
+    }
+    Ok(())
+}
+
+/// The documents of a file.
 fn documents(path: &Path) -> Result<Vec<Document>, Error> {
     let name = path.display().to_string();
     let text = Document::text_of(&name, path)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    documents_of(&name, folder, &text)
+}
+
+/// The documents of a text, without those that hold comments only.
+fn documents_of(name: &str, folder: &Path, text: &str) -> Result<Vec<Document>, Error> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (mut documents, mut lines_before) = (Vec::new(), 0);
     for part in parts(text) {
         let is_empty = part.lines().all(|line| {
@@ -183,12 +249,12 @@ fn documents(path: &Path) -> Result<Vec<Document>, Error> {
             line.is_empty() || line.starts_with('#') || line.starts_with("---") || line == "..."
         });
         if !is_empty {
-            bounded(&mut documents, Document::parse_foreign(&name, folder, part.to_owned(), lines_before)?)?;
+            bounded(&mut documents, Document::parse_foreign(name, folder, part.to_owned(), lines_before)?)?;
         }
         lines_before += part.matches('\n').count();
     }
     if documents.is_empty() {
-        let place = SourcePosition { file: name, ..SourcePosition::default() };
+        let place = SourcePosition { file: name.to_owned(), ..SourcePosition::default() };
         return Err(Error::config("the file is empty").at(place));
     }
     Ok(documents)
@@ -226,17 +292,6 @@ struct Unwrap<'u> {
 }
 
 impl Unwrap<'_> {
-    fn document(&mut self, document: Document) -> Result<(), Error> {
-        let whole = Input::new(document);
-        if (self.recognises)(&whole.tree) {
-            return bounded(self.found, whole);
-        }
-        let before = self.found.len();
-        self.search(&whole, &whole.tree, &Position::default(), &Wrapper::default())?;
-        // What nobody recognises is for the dialect that was named, or for the message that none was found.
-        if self.found.len() == before { bounded(self.found, whole) } else { Ok(()) }
-    }
-
     /// Searches a tree: Kubernetes' objects, the values of Helm, texts that hold YAML.
     fn search(
         &mut self,
@@ -261,7 +316,7 @@ impl Unwrap<'_> {
                         NodeValue::Scalar(text) => {
                             let text = if encoded { decode(text) } else { Some(text.clone()) };
                             let path = position.key(entry).path;
-                            self.text(&whole.document, entry, &text.unwrap_or_default(), &path, &wrapper)?;
+                            self.text(whole, entry, &text.unwrap_or_default(), &path, &wrapper)?;
                         }
                         _ => self.search(whole, &entry.node, &position.key(entry), &wrapper)?,
                     }
@@ -280,7 +335,7 @@ impl Unwrap<'_> {
     /// A text that may hold a document.
     fn text(
         &mut self,
-        document: &Document,
+        whole: &Input,
         entry: &MapEntry,
         text: &str,
         path: &str,
@@ -289,7 +344,8 @@ impl Unwrap<'_> {
         if !text.trim_end().contains('\n') {
             return Ok(());
         }
-        let (text, lines_before, name) = match literal_block(document, entry) {
+        let document = &whole.document;
+        let (text, lines_before, name) = match whole.literal_block(entry) {
             Some((raw, line)) => (raw, document.lines_before() + line, document.file.clone()),
             None => (text.to_owned(), 0, format!("{} ({path})", document.file)),
         };
@@ -356,23 +412,4 @@ fn last(path: &str) -> &str {
 fn decode(text: &str) -> Option<String> {
     let packed: String = text.split_whitespace().collect();
     String::from_utf8(STANDARD.decode(packed).ok()?).ok()
-}
-
-/// The lines of a literal block as they stand in the file, and how many lines are before them: a document that is indented
-/// as a whole is one all the same, and keeps its columns.
-fn literal_block(document: &Document, entry: &MapEntry) -> Option<(String, usize)> {
-    let at = entry.at.filter(|_| entry.node.at.is_none())?;
-    let before = document.text.get(..at)?;
-    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-    let key_line = document.text.get(line_start..)?;
-    let (head, body) = key_line.split_once('\n')?;
-    let (_, marker) = head.rsplit_once(':')?;
-    if !matches!(marker.trim(), "|" | "|-" | "|+") {
-        return None;
-    }
-    let depth = at - line_start;
-    let is_inside =
-        |line: &&str| line.trim().is_empty() || line.len() - line.trim_start_matches(' ').len() > depth;
-    let raw: String = body.split_inclusive('\n').take_while(is_inside).collect();
-    Some((raw, before.matches('\n').count() + 1))
 }

@@ -26,7 +26,8 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use self::dialect::{Options, Source};
+use self::dialect::{Dialect, Options, Source};
+use self::input::Input;
 use self::report::Report;
 use self::settle::Settled;
 use super::settings::GlobalArgs;
@@ -97,13 +98,46 @@ fn convert(
     }
     let named = dialect::named(from)?;
     let inputs = input::read(files, &|tree| dialect::is_recognised(named, tree))?;
-    let dialect = named.map_or_else(|| dialect::recognised(&inputs), Ok)?;
+    settled(named, &inputs, options, report)
+}
+
+/// From inputs to files.
+fn settled(
+    named: Option<&'static Dialect>,
+    inputs: &[Input],
+    options: &Options,
+    report: &Report,
+) -> Result<Settled, super::CommandErrors> {
+    let dialect = named.map_or_else(|| dialect::recognised(inputs), Ok)?;
     for fault in inputs.iter().flat_map(|input| &input.document.faults) {
         report.left_out(fault.place().cloned(), fault.message());
     }
-    let imported = (dialect.convert)(&Source { inputs: &inputs, options, report });
+    let imported = (dialect.convert)(&Source { inputs, options, report });
     let files = assemble::files(imported, options, report)?;
     Ok(settle::settle(files, report)?)
+}
+
+/// Converts one text, for the tests that no input makes it panic: the names and texts of the result.
+///
+/// # Errors
+/// It is not YAML, or no dialect is recognised.
+#[doc(hidden)]
+pub fn convert_text(
+    from: &str,
+    folder: &Path,
+    text: &str,
+) -> Result<Vec<(String, String)>, super::CommandErrors> {
+    let named = dialect::named(from)?;
+    let inputs = input::read_text("fuzz.yaml", folder, text, &|tree| dialect::is_recognised(named, tree))?;
+    let report = Report::default();
+    let options = Options { url: None, keep_labels: false, is_folder: true };
+    Ok(settled(named, &inputs, &options, &report)?.texts)
+}
+
+/// The names of the dialects.
+#[doc(hidden)]
+pub fn dialects() -> impl Iterator<Item = &'static str> {
+    dialect::DIALECTS.iter().map(|dialect| dialect.name)
 }
 
 /// A folder is there, or the name says that it is to be one.

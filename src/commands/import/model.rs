@@ -48,6 +48,8 @@ impl From<String> for Value {
 pub(super) struct Entry {
     /// Lines of comments above it, without `#`.
     pub(super) comments: Vec<String>,
+    /// Comments behind keys.
+    pub(super) behind: Vec<(String, String)>,
     /// Where it comes from: a fault of the result is reported there.
     pub(super) origin: Option<SourcePosition>,
     keys: Vec<(&'static str, Value)>,
@@ -135,6 +137,8 @@ pub(super) struct OutputFile {
     pub(super) name: String,
     /// Keys at the top but those below; its comments begin the file.
     pub(super) top: Entry,
+    /// Comments above the keys at the top, line by line.
+    pub(super) headings: Vec<(&'static str, String)>,
     /// The targets; of the main file only.
     pub(super) databases: Vec<Target>,
     /// The queries.

@@ -83,27 +83,27 @@ fn modules(input: &Input, source: &Source<'_>) -> Vec<Target> {
     };
     let target = |(name, module): (&str, Section<'_>)| {
         let mut entry = Entry::at(module.place());
-        entry.comments = module.comments();
-        entry.set("driver", "postgres");
-        let host = report.variable(&format!("{name}_HOST"), &format!("the server of {name}"), "localhost");
-        entry.set("host", Value::Expanded(host));
         if module.text("type").is_some_and(|kind| kind != "userpass") {
             module.left_out("type", "the type is not `userpass`: its user and password are not known");
         }
-        if let Some(login) = module.section("userpass") {
-            entry.set_if("username", login.text("username"));
-            let password = login.text("password");
+        let login = module.section("userpass");
+        let username = login.as_ref().and_then(|login| login.text("username"));
+        if let Some(password) = login.as_ref().and_then(|login| login.text("password")) {
             let what = format!("the password of {name}");
-            let secret = |password: String| report.secret(&format!("{name}_PASSWORD"), &password, &what);
-            entry.set_if("password", password.map(secret));
+            entry.set("password", report.secret(&format!("{name}_PASSWORD"), &password, &what));
         }
-        let options = module.pairs("options");
-        if !options.is_empty() {
-            entry.set("params", Value::map(options));
-        }
+        let what = format!("the `target` of /probe for {name}: HOST:PORT/DATABASE");
+        let address = report.variable(&format!("{name}_TARGET"), &what, "db.example:5432/postgres");
+        let user = username.map(|user| format!("{}@", url::encoded(&user))).unwrap_or_default();
+        let options = module.pairs("options").into_iter();
+        let options: Vec<String> =
+            options.map(|(key, value)| format!("{key}={}", url::encoded(&value))).collect();
+        let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
+        entry.set("url", Value::Expanded(format!("postgres://{user}{address}{query}")));
+        module.describe(&mut entry);
         dead_keys(&module, "postgres_exporter");
         let message =
-            "the server of an authentication module comes from the URL of `/probe` there: set the variable";
+            "an authentication module has no server, which the URL of `/probe` names: set the variable";
         report.note(module.place(), message);
         Target { name: name.to_owned(), entry }
     };
@@ -175,11 +175,26 @@ impl<'s> Conversion<'s> {
         }
         if !file.queries.is_empty() {
             self.label(main);
+            self.changes();
         }
         if let Some(target) = main.databases.first_mut().filter(|_| self.discovers) {
             target.entry.set("discover", Value::Map(Vec::new()));
         }
         file
+    }
+
+    /// What changes for every file.
+    fn changes(&self) {
+        self.report
+            .note(None, "a value that is not a number fails its query; there its sample alone was left out");
+        let timestamps = "a timestamp has fractions of a second as a value and is ISO 8601 as a label; there it is whole \
+                          Unix seconds";
+        self.report.note(None, timestamps);
+        if !self.is_cloud_native_pg {
+            let unlisted =
+                "a column that `metrics` does not list makes no metric; there it makes an untyped one";
+            self.report.note(None, unlisted);
+        }
     }
 
     /// The label that postgres_exporter adds to every sample.

@@ -3,6 +3,7 @@
 //! Shared by reference while a source is read; the command prints it at the end.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use super::model::Value;
 use crate::commands::terminal::{BOLD, PLAIN, TerminalText, TextTable, WARNING, message};
@@ -46,6 +47,8 @@ pub(super) struct Variable {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     lines: RefCell<Vec<Line>>,
+    /// Where each note is among the lines.
+    notes: RefCell<HashMap<String, usize>>,
     variables: RefCell<Vec<Variable>>,
 }
 
@@ -62,15 +65,17 @@ impl Report {
 
     fn add(&self, kind: Kind, place: Option<SourcePosition>, message: String) {
         let mut lines = self.lines.borrow_mut();
-        let same = |line: &&mut Line| line.kind == kind && kind == Kind::Note && line.message == message;
-        match lines.iter_mut().find(same) {
-            Some(line) => line.more += 1,
-            None => {
-                // The source line is left out: one line a change.
-                let place = place.map(|place| SourcePosition { source: None, ..place });
-                lines.push(Line { kind, place, message, more: 0 });
+        let index = lines.len();
+        if kind == Kind::Note {
+            let known = *self.notes.borrow_mut().entry(message.clone()).or_insert(index);
+            if let Some(line) = lines.get_mut(known) {
+                line.more += 1;
+                return;
             }
         }
+        // The source line is left out: one line a change.
+        let place = place.map(|place| SourcePosition { source: None, ..place });
+        lines.push(Line { kind, place, message, more: 0 });
     }
 
     /// A variable in place of a secret; `name` is made legal, and changed where another secret has it.
@@ -81,6 +86,24 @@ impl Report {
     /// `${NAME}` for a value that the source does not hold; with `sample` in its place the result loads.
     pub(super) fn variable(&self, name: &str, what: &str, sample: &str) -> String {
         self.variable_for(name, what, sample, None)
+    }
+
+    /// Lists the variables of a text of the source that have no default.
+    pub(super) fn uses(&self, text: &str) {
+        for (inside, _) in text.split("${").skip(1).filter_map(|rest| rest.split_once('}')) {
+            if !inside.contains(":-") {
+                self.needs(inside, "as in the source");
+            }
+        }
+    }
+
+    /// Lists a variable under the name that the source has for it.
+    pub(super) fn needs(&self, name: &str, what: &str) {
+        let mut variables = self.variables.borrow_mut();
+        if variables.iter().all(|known| known.name != name) {
+            let (name, what) = (name.to_owned(), what.to_owned());
+            variables.push(Variable { name, what, sample: "1".to_owned(), secret: None });
+        }
     }
 
     fn variable_for(&self, name: &str, what: &str, sample: &str, secret: Option<&str>) -> String {

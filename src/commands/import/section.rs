@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use super::input::Input;
+use super::model::Entry;
 use super::report::Report;
 use crate::error::SourcePosition;
 use crate::yaml::document::{MapEntry, Node, NodeValue};
@@ -112,7 +113,16 @@ impl<'d> Section<'d> {
         let text = self.text(key)?;
         let entry = self.take(key)?;
         let folds = entry.at.filter(|_| entry.node.at.is_none()).map_or_else(Vec::new, |at| {
-            folded(&self.input.document.text, at + entry.key.len(), std::iter::once(text.as_str()))
+            let after_key = at + entry.key.len();
+            // No further than its text can reach, so that many keys take no longer than one.
+            let window = 4 * text.len() + 4096;
+            let whole = &self.input.document.text;
+            let mut end = (after_key + window).min(whole.len());
+            while !whole.is_char_boundary(end) {
+                end -= 1;
+            }
+            let near = whole.get(after_key..end).unwrap_or_default();
+            folded(near, 0, std::iter::once(text.as_str()))
         });
         Some(without_semicolon(&with_lines(&text, folds.first())).to_owned())
     }
@@ -202,20 +212,47 @@ impl<'d> Section<'d> {
         self.entries.iter().map(|entry| entry.key.as_str()).filter(|key| !taken.contains(key)).collect()
     }
 
+    /// The comments above one of its keys.
+    pub(super) fn comments_of(&self, key: &str) -> Vec<String> {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let line = entry.and_then(|entry| entry.at).map(|at| self.input.line_of(at));
+        line.map(|line| self.input.comments_above(line)).unwrap_or_default()
+    }
+
     /// The comments above the mapping, and above and behind those of its keys that hold a scalar.
     pub(super) fn comments(&self) -> Vec<String> {
+        let (mut comments, behind) = self.all_comments();
+        comments.extend(behind.into_iter().map(|(key, comment)| format!("{key}: {comment}")));
+        comments
+    }
+
+    /// Gives its comments to an entry: those behind a key stay there where the entry has a key of that name.
+    pub(super) fn describe(&self, entry: &mut Entry) {
+        let (comments, behind) = self.all_comments();
+        entry.comments = comments;
+        for (key, comment) in behind {
+            match entry.get(key) {
+                Some(_) => entry.behind.push((key.to_owned(), comment)),
+                None => entry.comments.push(format!("{key}: {comment}")),
+            }
+        }
+    }
+
+    /// The comments above, and those behind a key.
+    fn all_comments(&self) -> (Vec<String>, Vec<(&'d str, String)>) {
         let own = self.at.map(|at| self.input.line_of(at));
-        let mut comments = own.map(|line| self.input.comments_above(line)).unwrap_or_default();
+        let mut above = own.map(|line| self.input.comments_above(line)).unwrap_or_default();
+        let mut behind = Vec::new();
         for entry in self.entries {
             let (Some(at), NodeValue::Scalar(text)) = (entry.at, &entry.node.value) else { continue };
             let line = self.input.line_of(at);
             if Some(line) != own {
-                comments.extend(self.input.comments_above(line));
+                above.extend(self.input.comments_above(line));
             }
-            let behind = entry.node.at.and_then(|at| self.input.comment_behind(at, text));
-            comments.extend(behind.map(|comment| format!("{}: {comment}", entry.key)));
+            let comment = entry.node.at.and_then(|at| self.input.comment_behind(at, text));
+            behind.extend(comment.map(|comment| (entry.key.as_str(), comment)));
         }
-        comments
+        (above, behind)
     }
 }
 

@@ -12,8 +12,9 @@ use crate::driver::Drivers;
 use crate::error::{Error, SourcePosition};
 use crate::inspect::lint;
 
-/// The most times that faults are taken out. A load reports 100 of them.
-const MOST_ROUNDS: usize = 50;
+/// The most times that faults are taken out, and how many a load reports: rarely more than one time.
+const MOST_ROUNDS: usize = 20;
+const MOST_FAULTS: usize = 5000;
 /// A main file around files without targets; its name is none that a result has.
 const AROUND: &str = ".around.yaml";
 
@@ -82,7 +83,8 @@ fn load(files: &[OutputFile], report: &Report) -> Result<Result<Vec<Finding>, Ve
         let message = format!("{}{hint}", error.message());
         Finding { code, file: file.display().to_string(), path: place.path, message }
     };
-    match config::load(&folder.path().join(main), &environment, &Drivers::built_in()) {
+    let main = folder.path().join(main);
+    match config::load_with_most_faults(&main, &environment, &Drivers::built_in(), MOST_FAULTS) {
         Ok(config) => {
             let warnings = config.warnings.iter().map(|warning| finding(None, warning));
             warnings.for_each(|warning| report.note(None, format!("{}: {}", warning.path, warning.message)));
@@ -120,10 +122,22 @@ fn around(files: &[OutputFile]) -> String {
         if driver == "sqlite" {
             entry.set("database", "import.db");
         }
+        if files.iter().any(names_databases) && driver == "postgres" {
+            entry.set("discover", Value::Map(Vec::new()));
+        }
         around.databases.push(super::model::Target { name: driver.to_owned(), entry });
     }
     around.top.set("include", Value::list(files.iter().map(|file| file.name.clone())));
     writer::write(&around)
+}
+
+/// Whether queries run in databases that a target discovers.
+fn names_databases(file: &OutputFile) -> bool {
+    let is_below = |value: &Value| matches!(value, Value::Text(name) if name.contains('/'));
+    file.queries.iter().any(|query| match query.entry.get("databases") {
+        Some(Value::List(names)) => names.iter().any(is_below),
+        _ => false,
+    })
 }
 
 /// The names in `${NAME}`.

@@ -114,24 +114,31 @@ pub(super) fn write(file: &OutputFile) -> String {
         file.top.keys().iter().cloned().partition(|(key, _)| TOP_LAST.contains(key));
     let mut include = first.iter().filter(|(key, _)| *key == "include").map(|(_, value)| value.clone());
     let first: Vec<_> = first.iter().filter(|(key, _)| *key != "include").cloned().collect();
-    out.keys(&first, TOP, 0, "");
+    out.keys(&first, TOP);
     if !file.databases.is_empty() {
-        out.section("databases:");
+        out.heading(file, "databases");
         file.databases.iter().for_each(|target| out.target(target));
     }
     if !file.queries.is_empty() {
-        out.section("queries:");
+        out.heading(file, "queries");
         file.queries.iter().enumerate().for_each(|(index, query)| out.query(query, index > 0));
     }
     if let Some(include) = include.next() {
-        out.section("");
-        out.keys(&[("include", include)], TOP, 0, "");
+        out.gap();
+        out.keys(&[("include", include)], TOP);
     }
-    for key in last {
-        out.section("");
-        out.keys(&[key], TOP_LAST, 0, "");
+    for (key, value) in last {
+        out.gap();
+        out.comments(&headings(file, key), 0);
+        out.keys(&[(key, value)], TOP_LAST);
     }
     out.0
+}
+
+/// The comments above a key at the top.
+fn headings(file: &OutputFile, key: &str) -> Vec<String> {
+    let of_key = file.headings.iter().filter(|(known, _)| *known == key);
+    of_key.map(|(_, comment)| comment.clone()).collect()
 }
 
 #[derive(Default)]
@@ -144,14 +151,17 @@ impl Writer {
         }
     }
 
-    /// An empty line where something stands above, then the heading.
-    fn section(&mut self, heading: &str) {
+    /// An empty line where something stands above.
+    fn gap(&mut self) {
         if !self.0.is_empty() {
             self.0.push('\n');
         }
-        if !heading.is_empty() {
-            self.line(0, heading);
-        }
+    }
+
+    fn heading(&mut self, file: &OutputFile, key: &str) {
+        self.gap();
+        self.comments(&headings(file, key), 0);
+        self.line(0, &format!("{key}:"));
     }
 
     fn comments(&mut self, comments: &[String], depth: usize) {
@@ -167,11 +177,13 @@ impl Writer {
     fn target(&mut self, target: &Target) {
         self.comments(&target.entry.comments, 1);
         let pairs = ordered(target.entry.keys(), DATABASE);
-        match flow_pairs(&pairs).filter(|flow| pairs.len() <= 3 && fits(1, &target.name, flow)) {
+        let is_short =
+            |flow: &String| pairs.len() <= 3 && target.entry.behind.is_empty() && fits(1, &target.name, flow);
+        match flow_pairs(&pairs).filter(is_short) {
             Some(flow) => self.line(1, &format!("{}: {flow}", scalar(&target.name))),
             None => {
                 self.line(1, &format!("{}:", scalar(&target.name)));
-                self.keys(&pairs, DATABASE, 2, "");
+                self.entry(&target.entry, DATABASE, 2, "");
             }
         }
     }
@@ -181,14 +193,14 @@ impl Writer {
             self.0.push('\n');
         }
         self.comments(&query.entry.comments, 1);
-        self.keys(query.entry.keys(), QUERY, 2, "  - ");
+        self.entry(&query.entry, QUERY, 2, "  - ");
         if query.metrics.is_empty() {
             return;
         }
         self.line(2, "metrics:");
         let is_short = |metric: &Entry| {
             let pairs = ordered(metric.keys(), METRIC);
-            flow_pairs(&pairs).is_some_and(|flow| fits(3, "", &flow))
+            metric.behind.is_empty() && flow_pairs(&pairs).is_some_and(|flow| fits(3, "", &flow))
         };
         // One style for all metrics of a query.
         let all_short = query.metrics.iter().all(is_short);
@@ -197,16 +209,31 @@ impl Writer {
             let pairs = ordered(metric.keys(), METRIC);
             match flow_pairs(&pairs).filter(|_| all_short) {
                 Some(flow) => self.line(3, &format!("- {flow}")),
-                None => self.keys(&pairs, METRIC, 4, "      - "),
+                None => self.entry(metric, METRIC, 4, "      - "),
             }
         }
     }
 
+    fn keys(&mut self, keys: &[(&'static str, Value)], order: Order) {
+        ordered(keys, order).iter().for_each(|(key, value)| self.key(key, value, 0));
+    }
+
     /// Keys one below the other; `dash` stands before the first one in place of its indent.
-    fn keys(&mut self, keys: &[(&'static str, Value)], order: Order, depth: usize, dash: &str) {
-        for (index, (key, value)) in ordered(keys, order).into_iter().enumerate() {
+    fn entry(&mut self, entry: &Entry, order: Order, depth: usize, dash: &str) {
+        for (index, (key, value)) in ordered(entry.keys(), order).into_iter().enumerate() {
+            let behind: Vec<&str> = entry
+                .behind
+                .iter()
+                .filter(|(of, _)| of == key)
+                .map(|(_, comment)| comment.as_str())
+                .collect();
             let start = self.0.len();
             self.key(key, &value, depth);
+            if !behind.is_empty() {
+                // On the line of the key, which is the first one.
+                let end = self.0.get(start..).and_then(|text| text.find('\n')).map_or(start, |at| start + at);
+                self.0.insert_str(end, &format!("  # {}", behind.join(" ")));
+            }
             if index == 0 && !dash.is_empty() {
                 self.0.replace_range(start..start + dash.len(), dash);
             }

@@ -1,10 +1,12 @@
 //! Collectors: a file of queries each. Metrics that refer to one query are metrics of it.
 
+use std::collections::HashMap;
+
 use super::super::assemble::QueryNames;
 use super::super::databases::{self, Database};
 use super::super::model::{Entry, OutputFile, Query, Value};
 use super::super::section::Section;
-use super::{comments_of, dead_keys, duration, entry_of};
+use super::{dead_keys, duration, list_comments};
 use crate::commands::import::go_duration;
 
 /// A collector.
@@ -100,7 +102,7 @@ impl<'s> Collector<'s> {
             section.left_out("query", format!("the query {name} is a template"));
             return None;
         }
-        let mut query = Query { entry: entry_of(section), metrics: Vec::new() };
+        let mut query = Query { entry: Entry::at(section.place()), metrics: Vec::new() };
         query.entry.set("sql", Value::Sql(sql.clone()));
         for section in named.iter().chain(metrics) {
             if section.has("no_prepared_statement") && section.flag("no_prepared_statement") == Some(true) {
@@ -110,14 +112,19 @@ impl<'s> Collector<'s> {
                 );
             }
         }
-        query.metrics = metrics.iter().filter_map(|metric| self.metric(metric, named.is_some())).collect();
+        query.metrics = metrics.iter().filter_map(|metric| self.metric(metric)).collect();
+        match (named, query.metrics.first_mut()) {
+            (Some(section), _) => section.describe(&mut query.entry),
+            (None, Some(metric)) => query.entry.comments = std::mem::take(&mut metric.comments),
+            (None, None) => {}
+        }
         named.iter().for_each(dead_keys);
         names.name(&mut query, name);
         (!query.metrics.is_empty()).then_some(query)
     }
 
-    fn metric(&self, section: &Section<'s>, has_comments: bool) -> Option<Entry> {
-        let mut metric = if has_comments { entry_of(section) } else { Entry::at(section.place()) };
+    fn metric(&self, section: &Section<'s>) -> Option<Entry> {
+        let mut metric = Entry::at(section.place());
         let name = section.text("metric_name").unwrap_or_default();
         let prefix = self.rules.prefix.as_deref().filter(|prefix| !name.starts_with(prefix));
         metric.set("name", prefix.map_or_else(|| name.clone(), |prefix| format!("{prefix}_{name}")));
@@ -137,9 +144,6 @@ impl<'s> Collector<'s> {
             let names = section.texts(key).into_iter();
             names.map(|name| if self.rules.is_lower_case { name.to_lowercase() } else { name }).collect()
         };
-        for key in ["key_labels", "values", "static_labels"] {
-            metric.comments.extend(comments_of(section, key));
-        }
         let labels = names("key_labels");
         if !labels.is_empty() {
             metric.set("labels", Value::list(labels));
@@ -170,6 +174,10 @@ impl<'s> Collector<'s> {
         if metric.get("value").is_none() {
             metric.set_if("timestamp_column", timestamp);
         }
+        section.describe(&mut metric);
+        for key in ["key_labels", "values", "static_labels"] {
+            metric.comments.extend(list_comments(section, key));
+        }
         dead_keys(section);
         Some(metric)
     }
@@ -181,6 +189,9 @@ fn groups<'s>(collector: &Section<'s>, collector_name: &str) -> Vec<Group<'s>> {
     for section in collector.sections("queries") {
         named.push((section.text("query_name").unwrap_or_default(), Some(section)));
     }
+    let index: HashMap<String, usize> =
+        named.iter().enumerate().map(|(index, (name, _))| (name.clone(), index)).collect();
+    let mut by_query: HashMap<usize, usize> = HashMap::new();
     let mut groups: Vec<Group<'s>> = Vec::new();
     for metric in collector.sections("metrics") {
         let Some(name) = metric.text("metric_name") else {
@@ -188,25 +199,24 @@ fn groups<'s>(collector: &Section<'s>, collector_name: &str) -> Vec<Group<'s>> {
             continue;
         };
         let Some(reference) = metric.text("query_ref") else {
-            let Some(sql) = metric.sql("query") else {
-                metric.left_out("query", format!("the metric {name} has no query"));
-                continue;
-            };
-            groups.push(Group { name, sql, named: None, metrics: vec![metric] });
+            match metric.sql("query") {
+                Some(sql) => groups.push(Group { name, sql, named: None, metrics: vec![metric] }),
+                None => metric.left_out("query", format!("the metric {name} has no query")),
+            }
             continue;
         };
-        if let Some(group) = groups.iter_mut().find(|group| group.named.is_some() && group.name == reference)
-        {
+        let Some(query) = index.get(&reference) else {
+            let message = format!("the collector {collector_name} has no query {reference}");
+            metric.left_out("query_ref", message);
+            continue;
+        };
+        if let Some(group) = by_query.get(query).and_then(|group| groups.get_mut(*group)) {
             group.metrics.push(metric);
-            continue;
+        } else if let Some(section) = named.get_mut(*query).and_then(|(_, section)| section.take()) {
+            by_query.insert(*query, groups.len());
+            let sql = section.sql("query").unwrap_or_default();
+            groups.push(Group { name: reference, sql, named: Some(section), metrics: vec![metric] });
         }
-        let query = named.iter_mut().find(|(name, _)| *name == reference).and_then(|(_, query)| query.take());
-        let Some(query) = query else {
-            metric.left_out("query_ref", format!("the collector {collector_name} has no query {reference}"));
-            continue;
-        };
-        let sql = query.sql("query").unwrap_or_default();
-        groups.push(Group { name: reference, sql, named: Some(query), metrics: vec![metric] });
     }
     for query in named.iter().filter_map(|(_, query)| query.as_ref()) {
         query.note("query_name", "no metric refers to the query: it is left out");

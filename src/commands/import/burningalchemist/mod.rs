@@ -16,7 +16,7 @@ use super::databases::{self, Database};
 use super::dialect::{Dialect, Source, child, items};
 use super::go_duration;
 use super::input::Input;
-use super::model::{Entry, Imported, OutputFile, Value};
+use super::model::{Imported, OutputFile, Value};
 use super::report::Report;
 use super::section::Section;
 use crate::yaml::document::Node;
@@ -63,13 +63,20 @@ fn convert(source: &Source<'_>) -> Imported {
     let found = Targets { parts: &parts, options, report }.find();
     let mut imported = Imported::default();
     let mut names = QueryNames::default();
-    for (index, collector) in parts.collectors.iter().enumerate() {
-        match driver(collector, index, &found, parts.has_targets(), options.url.as_deref()) {
+    let mut users: Vec<Vec<&Found>> = vec![Vec::new(); parts.collectors.len()];
+    for target in &found {
+        for index in &target.collectors {
+            users.get_mut(*index).into_iter().for_each(|users| users.push(target));
+        }
+    }
+    let supported = found.iter().filter(|target| target.driver.is_ok()).count();
+    for (collector, users) in parts.collectors.iter().zip(users) {
+        match driver(collector, &users, parts.has_targets(), options.url.as_deref()) {
             None => collector.section.note("collector_name", "no target uses the collector: it is left out"),
             Some(Err(why)) => collector.leave_out(&why),
             Some(Ok(driver)) => {
                 let mut file = collector.file(&mut names, parts.global.interval.as_deref());
-                select(&mut file, index, &found, driver);
+                select(&mut file, &users, supported, driver);
                 imported.included.extend(Some(file).filter(|file| !file.queries.is_empty()));
             }
         }
@@ -102,15 +109,13 @@ fn comments_on_first_query(file: &mut OutputFile) {
 /// The driver for a collector, or why there is none; `None` where no target runs it.
 fn driver(
     collector: &Collector<'_>,
-    index: usize,
-    found: &[Found],
+    users: &[&Found],
     has_targets: bool,
     url: Option<&str>,
 ) -> Option<Result<&'static str, String>> {
     if has_targets {
-        let users =
-            || found.iter().filter(|target| target.collectors.contains(&index)).map(|user| &user.driver);
-        return users().find(|driver| driver.is_ok()).or(users().next()).cloned();
+        let drivers = || users.iter().map(|target| &target.driver);
+        return drivers().find(|driver| driver.is_ok()).or(drivers().next()).cloned();
     }
     let told = collector.told();
     if let Some(Database::Lacking(name)) = told {
@@ -125,20 +130,14 @@ fn driver(
 }
 
 /// Says on which targets a file runs, where there are several.
-fn select(file: &mut OutputFile, index: usize, found: &[Found], driver: &'static str) {
-    let supported: Vec<&Found> = found.iter().filter(|target| target.driver.is_ok()).collect();
-    if supported.is_empty() {
+fn select(file: &mut OutputFile, users: &[&Found], supported: usize, driver: &'static str) {
+    if supported == 0 {
         file.top.set("driver", driver);
-        return;
-    }
-    let users: Vec<&str> = supported
-        .iter()
-        .filter(|target| target.collectors.contains(&index))
-        .map(|target| target.target.name.as_str())
-        .collect();
-    if supported.len() > 1 {
-        let all = users.len() == supported.len() && users.iter().all(|name| !name.contains('/'));
-        file.top.set("databases", if all { Value::list(["*"]) } else { Value::list(users) });
+    } else if supported > 1 {
+        let users = users.iter().filter(|target| target.driver.is_ok());
+        let names: Vec<&str> = users.map(|target| target.target.name.as_str()).collect();
+        let all = names.len() == supported && names.iter().all(|name| !name.contains('/'));
+        file.top.set("databases", Value::list(if all { vec!["*"] } else { names }));
     }
 }
 
@@ -330,7 +329,7 @@ fn dead_keys(section: &Section<'_>) {
 }
 
 /// The comments above a list or mapping and its items.
-fn comments_of(section: &Section<'_>, key: &str) -> Vec<String> {
+fn list_comments(section: &Section<'_>, key: &str) -> Vec<String> {
     let Some(entry) = section.take(key) else { return Vec::new() };
     let own = entry.at;
     let below = items(&entry.node).iter().map(|item| item.at);
@@ -385,11 +384,4 @@ fn file_name(input: &Input) -> String {
 fn is_same_file(one: &Input, other: &Input) -> bool {
     let path = |input: &Input| -> Option<PathBuf> { Path::new(&input.document.file).canonicalize().ok() };
     path(one).is_some_and(|one| Some(one) == path(other))
-}
-
-/// An entry at the place of a section, with its comments.
-fn entry_of(section: &Section<'_>) -> Entry {
-    let mut entry = Entry::at(section.place());
-    entry.comments = section.comments();
-    entry
 }

@@ -1,17 +1,20 @@
 //! Targets: `target`, those of `jobs`, and peekjef72's `targets`, with the collectors that each runs.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use globset::GlobBuilder;
 use regex_lite::Regex;
 
 use super::super::databases::Database;
 use super::super::dburl::{self, Login};
-use super::super::dialect::Options;
+use super::super::dialect::{Options, entries};
 use super::super::model::{Entry, Target, Value};
 use super::super::report::Report;
 use super::super::section::Section;
 use super::super::url;
 use super::collectors::Collector;
-use super::{Parts, dead_keys, duration, entry_of};
+use super::{Parts, dead_keys, duration};
+use crate::yaml::document::{MapEntry, NodeValue};
 
 /// A target of the source.
 pub(super) struct Found {
@@ -19,10 +22,18 @@ pub(super) struct Found {
     /// Its driver, or what it needs.
     pub(super) driver: Result<&'static str, String>,
     /// Which of the collectors run there.
-    pub(super) collectors: Vec<usize>,
-    /// What the source says, by which two targets are the same.
-    address: String,
-    labels: Vec<(String, String)>,
+    pub(super) collectors: BTreeSet<usize>,
+}
+
+/// Name, address and labels: what is the same in all is one target.
+type Identity = (String, String, Vec<(String, String)>);
+
+/// The targets that were found so far.
+#[derive(Default)]
+struct Known {
+    list: Vec<Found>,
+    names: HashSet<String>,
+    by_identity: HashMap<Identity, usize>,
 }
 
 /// Finds the targets.
@@ -38,7 +49,7 @@ struct Described {
     entry: Entry,
     address: String,
     labels: Vec<(String, String)>,
-    collectors: Vec<usize>,
+    collectors: BTreeSet<usize>,
     login: Login,
     /// A name where another target has the first one.
     second_name: String,
@@ -46,43 +57,47 @@ struct Described {
 
 impl Targets<'_, '_> {
     pub(super) fn find(&self) -> Vec<Found> {
-        let mut found = Vec::new();
+        let mut found = Known::default();
         for section in &self.parts.targets {
             self.target(section, &mut found);
         }
         for job in &self.parts.jobs {
             self.job(job, &mut found);
         }
-        found
+        found.list
     }
 
     /// The items of `static_configs`.
-    fn job(&self, job: &Section<'_>, found: &mut Vec<Found>) {
+    fn job(&self, job: &Section<'_>, found: &mut Known) {
         let name = job.text("job_name").unwrap_or_default();
         let collectors = self.collectors(job);
         job.take("enable_ping");
-        let before = found.len();
+        let before = found.list.len();
         for config in job.sections("static_configs") {
             let mut labels = config.pairs("labels");
-            if self.options.keep_labels {
+            // A label `job` of the configuration is refused there.
+            if self.options.keep_labels && labels.iter().all(|(key, _)| key != "job") {
                 labels.push(("job".to_owned(), name.clone()));
             }
-            for (target, address) in config.pairs("targets") {
+            for pair in config.take("targets").map(|targets| entries(&targets.node)).unwrap_or_default() {
                 let described = Described {
-                    second_name: format!("{target}_{name}"),
-                    name: target.clone(),
-                    entry: self.entry_of_pair(&config, &target),
-                    address,
+                    second_name: format!("{}_{name}", pair.key),
+                    name: pair.key.clone(),
+                    entry: entry_of_pair(&config, pair),
+                    address: match &pair.node.value {
+                        NodeValue::Scalar(address) => address.clone(),
+                        _ => String::new(),
+                    },
                     labels: labels.clone(),
                     collectors: collectors.clone(),
                     login: Login::default(),
                 };
-                self.add(described, &config, found);
+                self.add(described, found);
             }
             dead_keys(&config);
         }
         dead_keys(job);
-        if found.iter().skip(before).all(|found| found.driver.is_err()) {
+        if found.list.iter().skip(before).all(|found| found.driver.is_err()) {
             return;
         }
         own_metrics(job);
@@ -94,20 +109,8 @@ impl Targets<'_, '_> {
         }
     }
 
-    /// The entry of one pair of `targets`, at its place.
-    fn entry_of_pair(&self, config: &Section<'_>, name: &str) -> Entry {
-        let at = config.take("targets").and_then(|targets| {
-            super::super::dialect::entries(&targets.node).iter().find(|entry| entry.key == name)?.at
-        });
-        let mut entry =
-            Entry::at(config.input.document.place(at, &format!("{}.targets.{name}", config.path())));
-        let line = at.map(|at| config.input.line_of(at));
-        entry.comments = line.map(|line| config.input.comments_above(line)).unwrap_or_default();
-        entry
-    }
-
     /// `target`, or an item of `targets`.
-    fn target(&self, section: &Section<'_>, found: &mut Vec<Found>) {
+    fn target(&self, section: &Section<'_>, found: &mut Known) {
         if section.has("targets_files") {
             section.take("targets_files");
             dead_keys(section);
@@ -115,7 +118,9 @@ impl Targets<'_, '_> {
         }
         let address = section.text("data_source_name").or_else(|| section.text("dsn"));
         let given = address.or_else(|| self.options.url.clone()).unwrap_or_default();
-        let name = section.text("name").or_else(|| url::database(&given)).unwrap_or_else(|| "db".to_owned());
+        // Of another text, any part may be a piece of a password.
+        let of_url = || url::database(&given).filter(|_| given.contains("://"));
+        let name = section.text("name").or_else(of_url).unwrap_or_else(|| "db".to_owned());
         section.take("enable_ping");
         if duration(section, "scrape_timeout").is_some_and(|time| time > 0) {
             section.note(
@@ -123,18 +128,20 @@ impl Targets<'_, '_> {
                 "a target has no timeout of its own: Prometheus sends that of a scrape",
             );
         }
+        let mut entry = Entry::at(section.place());
+        entry.comments = section.comments();
         let described = Described {
             second_name: format!("{name}_2"),
             login: self.login(section, &name),
-            entry: entry_of(section),
+            entry,
             address: given,
             labels: section.pairs("labels"),
             collectors: self.collectors(section),
             name,
         };
-        self.add(described, section, found);
+        self.add(described, found);
         dead_keys(section);
-        if found.last().is_none_or(|found| found.driver.is_err()) {
+        if found.list.last().is_none_or(|found| found.driver.is_err()) {
             return;
         }
         if self.parts.is_peekjef72 {
@@ -194,20 +201,21 @@ impl Targets<'_, '_> {
     }
 
     /// Adds a target; to the one that it is the same as.
-    fn add(&self, described: Described, section: &Section<'_>, found: &mut Vec<Found>) {
+    fn add(&self, described: Described, found: &mut Known) {
         let Described { name, mut entry, address, labels, collectors, login, second_name } = described;
-        let same = |known: &&mut Found| {
-            known.target.name == name && known.address == address && known.labels == labels
-        };
-        if let Some(known) = found.iter_mut().find(same) {
+        let identity = (name.clone(), address.clone(), labels.clone());
+        if let Some(known) = found.by_identity.get(&identity).and_then(|at| found.list.get_mut(*at)) {
             known.collectors.extend(collectors);
             return;
         }
         let mut unique = name.clone();
-        if found.iter().any(|known| known.target.name == unique) {
-            unique = second_name;
-            let message = format!("the target {unique} was another {name} there");
-            self.report.note(entry.origin.clone().unwrap_or_else(|| section.place()), message);
+        let mut number = 2;
+        while !found.names.insert(unique.clone()) {
+            unique = if number == 2 { second_name.clone() } else { format!("{second_name}_{number}") };
+            number += 1;
+        }
+        if unique != name {
+            self.report.note(entry.origin.clone(), format!("the target {unique} was another {name} there"));
         }
         let place = entry.origin.clone();
         let source =
@@ -222,32 +230,42 @@ impl Targets<'_, '_> {
         if !labels.is_empty() {
             entry.set("labels", Value::map(labels.iter().map(|(key, value)| (key, value.as_str()))));
         }
-        found.push(Found { target: Target { name: unique, entry }, driver, collectors, address, labels });
+        found.by_identity.insert(identity, found.list.len());
+        found.list.push(Found { target: Target { name: unique, entry }, driver, collectors });
     }
 
     /// The database that collectors tell; of an address that does not.
-    fn told(&self, collectors: &[usize]) -> Database {
+    fn told(&self, collectors: &BTreeSet<usize>) -> Database {
         let collectors = collectors.iter().filter_map(|index| self.parts.collectors.get(*index));
         collectors.filter_map(Collector::told).next().unwrap_or(Database::Supported("postgres"))
     }
 
     /// The collectors that the patterns of `collectors` mean.
-    fn collectors(&self, section: &Section<'_>) -> Vec<usize> {
-        let mut all = Vec::new();
+    fn collectors(&self, section: &Section<'_>) -> BTreeSet<usize> {
+        let mut all = BTreeSet::new();
         for pattern in section.texts("collectors") {
             let matches = matcher(&pattern, self.parts.is_peekjef72);
             let named = self.parts.collectors.iter().enumerate();
-            let meant: Vec<usize> =
-                named.filter(|(_, collector)| matches(&collector.name)).map(|(index, _)| index).collect();
-            if meant.is_empty() {
+            let mut meant =
+                named.filter(|(_, collector)| matches(&collector.name)).map(|(index, _)| index).peekable();
+            if meant.peek().is_none() {
                 let message =
                     format!("there is no collector {pattern}: name its file on the command line as well");
                 section.left_out("collectors", message);
             }
-            all.extend(meant.into_iter().filter(|index| !all.contains(index)).collect::<Vec<_>>());
+            all.extend(meant);
         }
         all
     }
+}
+
+/// The entry of one pair of `targets`.
+fn entry_of_pair(config: &Section<'_>, pair: &MapEntry) -> Entry {
+    let path = format!("{}.targets.{}", config.path(), pair.key);
+    let mut entry = Entry::at(config.input.document.place(pair.at, &path));
+    let line = pair.at.map(|at| config.input.line_of(at));
+    entry.comments = line.map(|line| config.input.comments_above(line)).unwrap_or_default();
+    entry
 }
 
 fn own_metrics(section: &Section<'_>) {

@@ -1,0 +1,99 @@
+//! What cannot be read, what is not known, and where the result goes.
+
+use crate::exporter::Setup;
+
+const QUERIES: &str =
+    "shop:\n  query: SELECT 1 AS up\n  metrics:\n    - up: {usage: GAUGE, description: Up}\n";
+const MORE: &str =
+    "stock:\n  query: SELECT 2 AS n\n  metrics:\n    - n: {usage: GAUGE, description: Units}\n";
+
+fn run(files: &[(&str, &str)], args: &[&str]) -> (i32, String, String) {
+    let setup = files.iter().fold(Setup::empty(), |setup, (name, text)| setup.file(name, text));
+    let output = setup.args(&["import"]).args(args).output();
+    (output.code(), output.text().to_owned(), output.errors().to_owned())
+}
+
+#[test]
+fn what_cannot_be_read_is_exit_2_with_a_caret() {
+    let broken = "shop:\n  query: SELECT 1\n  metrics: [\n";
+    let (code, text, errors) = run(&[("broken.yaml", broken)], &["broken.yaml"]);
+    assert_eq!((code, text.as_str()), (2, ""));
+    assert!(errors.starts_with("error: broken.yaml:4:1: "), "{errors}");
+    let repeated = format!("{QUERIES}  query: SELECT 2 AS up\n");
+    let (code, _, errors) = run(&[("a.yaml", &repeated)], &["a.yaml"]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(errors.contains("left out: a.yaml:5:3: shop.query: repeated key"), "{errors}");
+    for (file, text, expected) in [
+        ("tab.yaml", "shop:\n\tquery: x\n", "error: tab.yaml:2:1: "),
+        ("empty.yaml", "# nothing\n", "error: empty.yaml: the file is empty"),
+    ] {
+        let (code, _, errors) = run(&[(file, text)], &[file]);
+        assert_eq!(code, 2, "{errors}");
+        assert!(errors.starts_with(expected), "{errors}");
+    }
+    let caret = run(&[("tab.yaml", "shop:\n\tquery: x\n")], &["tab.yaml"]).2;
+    assert!(caret.contains("\n  | ") && caret.trim_end().ends_with('^'), "{caret}");
+    let (code, _, errors) = run(&[], &["none.yaml"]);
+    assert_eq!(code, 2);
+    assert!(errors.contains("none.yaml: cannot read the file"), "{errors}");
+}
+
+#[test]
+fn a_dialect_that_is_not_known_is_named_with_the_nearest() {
+    let (code, _, errors) = run(&[("q.yaml", QUERIES)], &["--from", "postgres-exporter", "q.yaml"]);
+    assert_eq!(code, 2);
+    assert!(errors.contains("did you mean `postgres_exporter`?"), "{errors}");
+    let (code, _, errors) = run(&[("q.yaml", "a: 1\n")], &["q.yaml"]);
+    assert_eq!(code, 2);
+    assert!(errors.contains("none of the dialects is recognised; name the dialect with --from"), "{errors}");
+    assert_eq!(run(&[], &[]).0, 2);
+}
+
+#[test]
+fn what_wavers_between_two_dialects_names_both() {
+    let both = "databases: {a: {driver: sqlite, database: a.db}}\n\
+                queries: [{name: a, sql: SELECT 1 AS value, metric_name: a}]\n\
+                auth_modules: {b: {}}\n\
+                shop: {master: true, query: SELECT 1 AS up, metrics: [{up: {usage: GAUGE}}]}\n";
+    let (code, _, errors) = run(&[("q.yaml", both)], &["q.yaml"]);
+    assert_eq!(code, 2, "{errors}");
+    let expected =
+        "this may be export-sql (`databases` have a `driver`) or postgres_exporter (it has `auth_modules`)";
+    assert!(errors.contains(expected), "{errors}");
+}
+
+#[test]
+fn several_files_become_one_or_a_folder() {
+    let files = [("a.yaml", QUERIES), ("b.yaml", MORE)];
+    let (code, text, _) = run(&files, &["a.yaml", "b.yaml"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("name: shop_up") && text.contains("name: stock_n"), "{text}");
+
+    let setup = files.iter().fold(Setup::empty(), |setup, (name, text)| setup.file(name, text));
+    let url = "postgres://exporter@localhost/shop";
+    let setup = setup.args(&["import", "a.yaml", "b.yaml", "--url", url, "-o", "out/"]);
+    let output = setup.output();
+    assert_eq!((output.code(), output.text()), (0, ""), "{}", output.errors());
+    let read = |name: &str| std::fs::read_to_string(setup.path().join("out").join(name)).unwrap();
+    assert_eq!(
+        read("sql-exporter.yaml"),
+        "databases:\n  shop: {url: postgres://exporter@localhost/shop}\n\ninclude: [a.yaml, b.yaml]\n"
+    );
+    assert!(read("a.yaml").starts_with("driver: postgres\n"), "{}", read("a.yaml"));
+    assert!(read("b.yaml").contains("stock_n"));
+    // Again: the files are replaced.
+    assert_eq!(setup.output().code(), 0);
+}
+
+#[test]
+fn a_source_is_never_overwritten() {
+    let setup = Setup::empty().file("q.yaml", QUERIES).args(&["import", "q.yaml", "-o", "q.yaml"]);
+    let output = setup.output();
+    assert_eq!(output.code(), 2);
+    assert!(
+        output.errors().contains("--output q.yaml: it is one of the files to convert"),
+        "{}",
+        output.errors()
+    );
+    assert_eq!(std::fs::read_to_string(setup.path().join("q.yaml")).unwrap(), QUERIES);
+}
