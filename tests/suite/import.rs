@@ -62,8 +62,10 @@ pub(crate) fn configuration(output: &Output, driver: &str) -> Setup {
     let setup = if text.lines().any(|line| line == "databases:") {
         Setup::new(text)
     } else {
-        let main =
-            format!("databases: {{db: {{driver: {driver}, database: db}}}}\ninclude: [imported.yaml]\n");
+        let discover = if text.contains("databases: [\"*/") { ", discover: {}" } else { "" };
+        let main = format!(
+            "databases: {{db: {{driver: {driver}, database: db{discover}}}}}\ninclude: [imported.yaml]\n"
+        );
         Setup::new(&main).file("imported.yaml", text)
     };
     variables(output).iter().fold(setup, |setup, name| setup.env(name, sample(output, name)))

@@ -68,8 +68,9 @@ pub(super) fn target(text: &str, report: &Report) -> Target {
 
 /// Adds the queries of a file, with what the file says for all of them.
 fn absorb(whole: &mut OutputFile, file: OutputFile, one_target: bool) {
-    let OutputFile { top, queries, databases, .. } = file;
+    let OutputFile { top, queries, databases, tail, .. } = file;
     whole.top.comments.extend(top.comments.iter().cloned());
+    whole.tail.extend(tail);
     whole.databases.extend(databases);
     for mut query in queries {
         for (key, value) in top.keys().iter().filter(|(key, _)| INHERITED.contains(key)) {

@@ -38,6 +38,7 @@ fn convert(source: &Source<'_>) -> Imported {
     for input in source.inputs {
         let Some(root) = Section::root(input, report) else { continue };
         main.top.comments.extend(input.head_comments());
+        main.tail.extend(input.tail_comments());
         for key in ["databases", "queries", "exporter"] {
             main.headings.extend(root.comments_of(key).into_iter().map(|comment| (key, comment)));
         }

@@ -97,6 +97,15 @@ impl Input {
         self.document.text.lines().take(self.head).map(comment).collect()
     }
 
+    /// The comments at the end of the file, below the last key.
+    pub(super) fn tail_comments(&self) -> Vec<String> {
+        let lines = self.document.text.lines().rev();
+        let tail = lines.take_while(|line| line.trim().is_empty() || line.starts_with('#'));
+        let mut tail: Vec<String> = tail.filter(|line| line.starts_with('#')).map(comment).collect();
+        tail.reverse();
+        tail
+    }
+
     /// The index of the line of an offset.
     pub(super) fn line_of(&self, at: usize) -> usize {
         self.starts.partition_point(|start| *start <= at).saturating_sub(1)

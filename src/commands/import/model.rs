@@ -137,6 +137,8 @@ pub(super) struct OutputFile {
     pub(super) name: String,
     /// Keys at the top but those below; its comments begin the file.
     pub(super) top: Entry,
+    /// Comments at the end.
+    pub(super) tail: Vec<String>,
     /// Comments above the keys at the top, line by line.
     pub(super) headings: Vec<(&'static str, String)>,
     /// The targets; of the main file only.

@@ -6,6 +6,8 @@
 //! the DSN in place of those that auto-discovery finds; in CloudNativePG, the primary. postgres_exporter reads `runonserver`,
 //! `metric_mapping` and `pg_version` and does nothing with them.
 
+use std::collections::HashSet;
+
 use super::assemble::{self, QueryNames};
 use super::dialect::{Dialect, Source, child, entries, items};
 use super::input::Input;
@@ -14,6 +16,7 @@ use super::report::Report;
 use super::section::{Section, indented, sections_of};
 use super::url;
 use super::version_range::VersionRange;
+use crate::config::packs;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: Dialect = Dialect { name: "postgres_exporter", signs, convert };
@@ -65,6 +68,7 @@ fn convert(source: &Source<'_>) -> Imported {
         let is_modules = child(&input.tree, "auth_modules").is_some();
         if is_modules {
             main.databases.extend(modules(input, source));
+            main.top.comments.extend(input.head_comments());
         }
         let file = Conversion::new(input, source).file(&mut names, &mut main);
         if !file.queries.is_empty() || !is_modules {
@@ -127,6 +131,8 @@ struct Conversion<'s> {
     is_cloud_native_pg: bool,
     /// Some queries run in databases that a target discovers.
     discovers: bool,
+    /// The names of the metrics of the pack that stands for the exporter's own.
+    pack: HashSet<&'static str>,
 }
 
 /// One column of a namespace.
@@ -150,6 +156,7 @@ impl<'s> Conversion<'s> {
             keep_labels: source.options.keep_labels,
             is_cloud_native_pg,
             discovers: has("target_databases"),
+            pack: pack(),
         }
     }
 
@@ -160,6 +167,7 @@ impl<'s> Conversion<'s> {
     fn file(&self, names: &mut QueryNames, main: &mut OutputFile) -> OutputFile {
         let mut file = OutputFile { name: format!("{}.yaml", self.input.stem()), ..OutputFile::default() };
         file.top.comments = self.input.head_comments();
+        file.tail = self.input.tail_comments();
         // `*` does not match the `/` in the name of a database that was discovered.
         let target = self.url.map_or_else(|| "*".to_owned(), |url| url::database(url).unwrap_or_default());
         match self.discovers {
@@ -250,6 +258,9 @@ impl<'s> Conversion<'s> {
         let prefix = if self.is_cloud_native_pg { format!("cnpg_{space}") } else { space };
         let columns = self.columns(section);
         dead_keys(section, self.exporter());
+        // What makes no metric has its comments at the query.
+        let others = ["LABEL", "DISCARD"].iter().flat_map(|usage| with_usage(&columns, usage));
+        entry.comments.extend(others.flat_map(|column| column.section.comments()));
         let labels: Vec<&str> = with_usage(&columns, "LABEL").map(|column| column.name).collect();
         let mut queries = Vec::new();
         let metrics: Vec<Entry> =
@@ -266,11 +277,25 @@ impl<'s> Conversion<'s> {
             entry.set("sql", Value::Sql(with_buckets(sql, column.name, &labels)));
             queries.push(Query { entry, metrics: vec![self.histogram(column, &prefix, &labels)] });
         }
+        self.of_the_pack(section, &queries);
         if queries.is_empty() {
             self.report
                 .left_out(section.place(), format!("the namespace {name} has no column that makes a metric"));
         }
         queries
+    }
+
+    /// A namespace of postgres_exporter's own name replaces the built-in one there.
+    fn of_the_pack(&self, section: &Section<'_>, queries: &[Query]) {
+        if self.is_cloud_native_pg {
+            return;
+        }
+        let names = queries.iter().flat_map(|query| &query.metrics).filter_map(|metric| metric.text("name"));
+        if names.into_iter().any(|name| self.pack.contains(name)) {
+            let message = "the entry replaces metrics of postgres_exporter's own there: beside \
+                           `builtin:compat/postgres_exporter`, switch the pack's query off with `overrides`";
+            self.report.note(section.place(), message);
+        }
     }
 
     /// `master`, `primary`, `runonserver` and `predicate_query`.
@@ -417,6 +442,13 @@ impl<'s> Conversion<'s> {
         dead_keys(&column.section, self.exporter());
         metric
     }
+}
+
+/// The names in the pack `compat/postgres_exporter`.
+fn pack() -> HashSet<&'static str> {
+    let text = packs::text("compat/postgres_exporter").unwrap_or_default();
+    let after = text.split("name: ").skip(1);
+    after.filter_map(|rest| rest.split([',', '}', '\n']).next()).map(str::trim).collect()
 }
 
 fn with_usage<'c, 's>(

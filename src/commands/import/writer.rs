@@ -110,6 +110,9 @@ const METRIC: Order = &[
 pub(super) fn write(file: &OutputFile) -> String {
     let mut out = Writer::default();
     out.comments(&file.top.comments, 0);
+    if file.top.keys().iter().any(|(key, _)| *key != "include" && !TOP_LAST.contains(key)) {
+        out.gap();
+    }
     let (last, first): (Vec<_>, Vec<_>) =
         file.top.keys().iter().cloned().partition(|(key, _)| TOP_LAST.contains(key));
     let mut include = first.iter().filter(|(key, _)| *key == "include").map(|(_, value)| value.clone());
@@ -131,6 +134,10 @@ pub(super) fn write(file: &OutputFile) -> String {
         out.gap();
         out.comments(&headings(file, key), 0);
         out.keys(&[(key, value)], TOP_LAST);
+    }
+    if !file.tail.is_empty() {
+        out.gap();
+        out.comments(&file.tail, 0);
     }
     out.0
 }
@@ -175,11 +182,17 @@ impl Writer {
     }
 
     fn target(&mut self, target: &Target) {
-        self.comments(&target.entry.comments, 1);
+        // A target of several lines stands apart from the one above.
+        let is_later = !self.0.ends_with("databases:\n");
         let pairs = ordered(target.entry.keys(), DATABASE);
         let is_short =
             |flow: &String| pairs.len() <= 3 && target.entry.behind.is_empty() && fits(1, &target.name, flow);
-        match flow_pairs(&pairs).filter(is_short) {
+        let flow = flow_pairs(&pairs).filter(is_short);
+        if is_later && flow.is_none() {
+            self.0.push('\n');
+        }
+        self.comments(&target.entry.comments, 1);
+        match flow {
             Some(flow) => self.line(1, &format!("{}: {flow}", scalar(&target.name))),
             None => {
                 self.line(1, &format!("{}:", scalar(&target.name)));
@@ -251,7 +264,7 @@ impl Writer {
         if let Some(line) = line {
             return self.line(depth, &line);
         }
-        if let Some(flow) = flow(value).filter(|flow| is_scalar(value) || fits(depth, &key, flow)) {
+        if let Some(flow) = inline(value).filter(|flow| is_scalar(value) || fits(depth, &key, flow)) {
             return self.line(depth, &format!("{key}: {flow}"));
         }
         self.line(depth, &format!("{key}:"));
@@ -264,7 +277,7 @@ impl Writer {
             Value::Map(pairs) => pairs.iter().for_each(|(key, value)| self.key(key, value, depth)),
             Value::List(items) => {
                 for item in items {
-                    let inline = flow(item).filter(|flow| is_scalar(item) || fits(depth, "- ", flow));
+                    let inline = inline(item).filter(|flow| is_scalar(item) || fits(depth, "- ", flow));
                     let text = match item {
                         Value::Sql(text) if !is_plain_line(text) => block(&format!("{text}\n"), depth + 1),
                         _ => None,
@@ -309,7 +322,15 @@ fn escaped(text: &str) -> String {
     text.replace("${", "$${")
 }
 
-/// A value on one line.
+/// A value on one line, also a statement that no block can hold.
+fn inline(value: &Value) -> Option<String> {
+    match value {
+        Value::Sql(text) => Some(scalar(text)),
+        _ => flow(value),
+    }
+}
+
+/// A value on one line, where a person would write it so.
 fn flow(value: &Value) -> Option<String> {
     Some(match value {
         Value::Text(text) => plain_or_quoted(&escaped(text)),
@@ -341,4 +362,94 @@ fn ordered(keys: &[(&'static str, Value)], order: Order) -> Vec<(&'static str, V
     let rank = |key: &str| order.iter().position(|known| *known == key).unwrap_or(order.len());
     keys.sort_by_key(|(key, _)| rank(key));
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::yaml::document::{Document, Node, NodeValue};
+
+    /// Texts that YAML, variables or our own words may take for something else.
+    const TEXTS: [&str; 36] = [
+        "",
+        " ",
+        "a",
+        "a: b",
+        "- x",
+        "#c",
+        "a #c",
+        "'q'",
+        "\"",
+        "${X}",
+        "$${X}",
+        "null",
+        "nan",
+        "~",
+        "true",
+        "é\u{1f600}",
+        "a\nb",
+        "a\n\n  b\n",
+        "tab\there",
+        " lead",
+        "trail ",
+        "@x",
+        "%x",
+        "{a}",
+        "[b]",
+        "a,b",
+        "*a",
+        "&a",
+        "!x",
+        "|",
+        ">",
+        "1e3",
+        "\u{85}x",
+        "\u{2028}\nx",
+        "\\n",
+        "a:",
+    ];
+
+    fn child<'n>(node: &'n Node, key: &str) -> &'n Node {
+        let NodeValue::Map(entries) = &node.value else { panic!("{node:?}") };
+        &entries.iter().find(|entry| entry.key == key).unwrap_or_else(|| panic!("no {key}: {node:?}")).node
+    }
+
+    fn text(node: &Node) -> String {
+        match &node.value {
+            NodeValue::Scalar(text) => text.replace("$${", "${"),
+            NodeValue::Null => "null".to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn any_text_reads_back_as_itself() {
+        for case in TEXTS {
+            let mut query = Query::default();
+            query.entry.set("name", case);
+            query.entry.set("sql", Value::Sql(case.to_owned()));
+            query.entry.set("when", Value::map([("sql", Value::Sql(case.to_owned()))]));
+            query.entry.set("foreach", Value::list([Value::map([(case, case), ("other", case)])]));
+            query.entry.comments = vec![case.to_owned()];
+            query.entry.behind = vec![("name".to_owned(), "why".to_owned())];
+            let mut metric = Entry::default();
+            metric.set("help", case);
+            query.metrics.push(metric);
+            let file = OutputFile { queries: vec![query], ..OutputFile::default() };
+            let written = write(&file);
+            let read = Document::parse("x", Path::new("."), written.clone());
+            let read = read.unwrap_or_else(|error| panic!("{case:?}: {error}\n{written}"));
+            let NodeValue::List(queries) = &child(&read.tree, "queries").value else { panic!("{written}") };
+            let query = &queries[0];
+            assert_eq!(text(child(query, "name")), case, "{written}");
+            assert_eq!(text(child(child(query, "when"), "sql")).trim_end(), case.trim_end(), "{written}");
+            assert_eq!(text(child(query, "sql")).trim_end(), case.trim_end(), "{written}");
+            let NodeValue::List(values) = &child(query, "foreach").value else { panic!("{written}") };
+            assert_eq!(text(child(&values[0], "other")), case, "{written}");
+            let NodeValue::List(metrics) = &child(query, "metrics").value else { panic!("{written}") };
+            assert_eq!(text(child(&metrics[0], "help")), case, "{written}");
+        }
+    }
 }
