@@ -156,7 +156,8 @@ impl<'s> Source<'s> {
     pub(super) fn template(&self, entry: &mut Entry) -> Result<&'static str, String> {
         let driver = self.fallback.driver()?;
         let what = format!("the server of {}", self.target);
-        let host = self.report.variable(&format!("{}_HOST", self.target), &what, "localhost");
+        // Not of this machine: lints on the connection are to be found.
+        let host = self.report.variable(&format!("{}_HOST", self.target), &what, "db.example");
         entry.set("driver", driver);
         entry.set("host", Value::Expanded(host));
         entry.set_if("username", self.login.username.clone());

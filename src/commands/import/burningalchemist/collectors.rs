@@ -79,8 +79,10 @@ impl<'s> Collector<'s> {
         let mut file = OutputFile { name: format!("collectors/{stem}.yaml"), ..OutputFile::default() };
         file.top = Entry::at(section.place());
         // An inline collector has none of its own.
-        file.top.comments =
-            if section.path().is_empty() { section.input.head_comments() } else { Vec::new() };
+        if section.path().is_empty() {
+            file.top.comments = section.input.head_comments();
+            file.tail = section.input.tail_comments();
+        }
         let comments = section.comments();
         if !file.top.comments.is_empty() && !comments.is_empty() {
             file.top.comments.push(String::new());

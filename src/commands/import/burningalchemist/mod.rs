@@ -181,6 +181,7 @@ impl<'s> Parts<'s> {
             return;
         }
         self.main.top.comments.extend(input.head_comments());
+        self.main.tail.extend(input.tail_comments());
         self.main.top.origin.get_or_insert_with(|| root.place());
         self.collectors.extend(root.sections("collectors").into_iter().map(Collector::new));
         self.jobs.extend(root.sections("jobs"));
