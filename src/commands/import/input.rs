@@ -163,7 +163,6 @@ impl Input {
             .map_err(|unread| format!("the file {} {unread}", path.display()))
     }
 
-    #[allow(dead_code, reason = "for the dialects to come")]
     /// The documents of the files that a path or a pattern of the source means, in order of their names.
     pub(super) fn included(&self, pattern: &str) -> Result<Vec<Input>, Error> {
         let files = config::files_matching(&self.document.folder, pattern).map_err(Error::config)?;

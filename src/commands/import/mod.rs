@@ -6,8 +6,12 @@
 
 mod assemble;
 mod compare;
+mod burningalchemist;
+mod databases;
+mod dburl;
 mod dialect;
 mod export_sql;
+mod go_duration;
 mod input;
 mod model;
 mod postgres_exporter;
@@ -49,7 +53,7 @@ const WRITE_TIME: Duration = Duration::from_secs(60);
     example = "Compare with the old exporter:\n  {command_name} -c shop.yaml --compare http://localhost:9187/metrics"
 )]
 pub struct ImportArgs {
-    /// the dialect (default auto): export-sql, postgres_exporter
+    /// the dialect (default auto): burningalchemist, export-sql, postgres_exporter
     #[argh(option, default = "String::from(\"auto\")")]
     from: String,
 

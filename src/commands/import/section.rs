@@ -52,7 +52,6 @@ impl<'d> Section<'d> {
     }
 
     /// `jobs[0]`.
-    #[allow(dead_code, reason = "for the dialects to come")]
     pub(super) fn path(&self) -> &str {
         &self.path
     }
