@@ -83,6 +83,24 @@ impl Report {
         self.variable_for(name, what, sample, None)
     }
 
+    /// Lists the variables of a text of the source that have no default.
+    pub(super) fn uses(&self, text: &str) {
+        for (inside, _) in text.split("${").skip(1).filter_map(|rest| rest.split_once('}')) {
+            if !inside.contains(":-") {
+                self.needs(inside, "as in the source");
+            }
+        }
+    }
+
+    /// Lists a variable under the name that the source has for it.
+    pub(super) fn needs(&self, name: &str, what: &str) {
+        let mut variables = self.variables.borrow_mut();
+        if variables.iter().all(|known| known.name != name) {
+            let (name, what) = (name.to_owned(), what.to_owned());
+            variables.push(Variable { name, what, sample: "1".to_owned(), secret: None });
+        }
+    }
+
     fn variable_for(&self, name: &str, what: &str, sample: &str, secret: Option<&str>) -> String {
         let stem = variable_name(name);
         let mut variables = self.variables.borrow_mut();
