@@ -7,9 +7,13 @@
 mod assemble;
 mod dialect;
 mod export_sql;
+mod families;
 mod input;
 mod model;
+mod negative_columns;
+mod pg_exporter;
 mod postgres_exporter;
+mod psql_query_exporter;
 mod report;
 mod section;
 mod settle;
@@ -44,7 +48,7 @@ const WRITE_TIME: Duration = Duration::from_secs(60);
     example = "Make a whole configuration of it:\n  {command_name} queries.yaml --url postgres://exporter@db.example/shop -o shop.yaml"
 )]
 pub struct ImportArgs {
-    /// the dialect (default auto): export-sql, postgres_exporter
+    /// the dialect (default auto): export-sql, postgres_exporter, pg_exporter, psql-query-exporter
     #[argh(option, default = "String::from(\"auto\")")]
     from: String,
 
