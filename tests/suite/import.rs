@@ -9,9 +9,12 @@ mod documents;
 mod errors;
 mod export_sql;
 mod never_panics;
+mod pg_exporter;
 mod postgres_exporter;
+mod psql_query_exporter;
 mod shared;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::exporter::{Output, Setup};
@@ -88,6 +91,37 @@ fn sample(output: &Output, name: &str) -> &'static str {
 pub(crate) fn assert_strict(output: &Output, driver: &str, what: &str) {
     let checked = configuration(output, driver).args(&["check", "--strict"]).output();
     assert_eq!(checked.code(), 0, "{what}\n{}{}{}", checked.text(), checked.errors(), output.text());
+}
+
+/// A sample line with its labels in the order of their names; other lines as they are. No label value holds a comma.
+pub(crate) fn sorted_labels(line: &str) -> String {
+    let Some((name, rest)) = line.split_once('{').filter(|_| !line.starts_with('#')) else {
+        return line.to_owned();
+    };
+    let (labels, value) = rest.rsplit_once('}').expect("a brace that closes");
+    let mut labels: Vec<&str> = labels.split(',').filter(|label| !label.is_empty()).collect();
+    labels.sort_unstable();
+    format!("{name}{{{}}}{value}", labels.join(","))
+}
+
+/// The values of a page by their series, without the label `except`.
+pub(crate) fn samples(page: &str, except: &str) -> BTreeMap<String, f64> {
+    let lines = page.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let sample = |line: &str| {
+        let (series, value) = line.rsplit_once(' ').expect("a value");
+        let braced = if series.contains('{') { series.to_owned() } else { format!("{series}{{}}") };
+        let (name, labels) = braced.split_once('{').expect("labels");
+        let kept = labels.trim_end_matches('}').split(',');
+        let kept: Vec<&str> = kept.filter(|label| !label.starts_with(&format!("{except}="))).collect();
+        (sorted_labels(&format!("{name}{{{}}}", kept.join(","))), value.parse().expect("a number"))
+    };
+    lines.map(sample).collect()
+}
+
+/// The types of a page by their families.
+pub(crate) fn types(page: &str) -> BTreeMap<String, String> {
+    let heads = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    heads.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
 }
 
 /// The cases: dialect, and the input.

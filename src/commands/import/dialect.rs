@@ -3,7 +3,9 @@
 use super::input::Input;
 use super::model::Imported;
 use super::report::Report;
-use super::{burningalchemist, export_sql, postgres_exporter};
+use super::{
+    burningalchemist, export_sql, justwatch, pg_exporter, postgres_exporter, psql_query_exporter, query_exporter,
+};
 use crate::error::Error;
 use crate::yaml::document::{MapEntry, Node, NodeValue};
 use crate::yaml::keys::nearest;
@@ -39,8 +41,15 @@ pub(super) struct Dialect {
 }
 
 /// All dialects.
-pub(super) static DIALECTS: [Dialect; 3] =
-    [burningalchemist::DIALECT, export_sql::DIALECT, postgres_exporter::DIALECT];
+pub(super) static DIALECTS: [Dialect; 7] = [
+    burningalchemist::DIALECT,
+    export_sql::DIALECT,
+    justwatch::DIALECT,
+    pg_exporter::DIALECT,
+    postgres_exporter::DIALECT,
+    psql_query_exporter::DIALECT,
+    query_exporter::DIALECT,
+];
 
 /// The dialect of `--from`; `None` for `auto`.
 ///

@@ -182,19 +182,31 @@ fn comment(line: &str) -> String {
     url::without_secrets(text.strip_prefix(' ').unwrap_or(text))
 }
 
-/// Reads and unwraps the files; `recognises` tells whether a tree is one to convert.
+/// Reads and unwraps the files; of a folder, those that end in `.yml` or `.yaml`. `recognises` tells whether a tree is one
+/// to convert.
 ///
 /// # Errors
 /// A file cannot be read or is not YAML: with its place.
 pub(super) fn read(paths: &[PathBuf], recognises: &dyn Fn(&Node) -> bool) -> Result<Vec<Input>, Vec<Error>> {
     let (mut inputs, mut errors) = (Vec::new(), Vec::new());
+    let mut files = Vec::new();
     for path in paths {
+        match files_of(path) {
+            Ok(of_path) => files.extend(of_path),
+            Err(error) => errors.push(error),
+        }
+    }
+    for path in &files {
         match documents(path) {
             Ok(documents) => {
                 errors.extend(unwrap(documents, recognises, &mut inputs).err());
             }
             Err(error) => errors.push(error),
         }
+    }
+    // A file of comments among others has nothing to convert.
+    if errors.is_empty() && inputs.is_empty() {
+        errors.extend(files.first().map(|path| empty(path)));
     }
     if errors.is_empty() { Ok(inputs) } else { Err(errors) }
 }
@@ -211,7 +223,7 @@ pub(super) fn read_text(
 ) -> Result<Vec<Input>, Error> {
     let mut inputs = Vec::new();
     unwrap(documents_of(name, folder, text)?, recognises, &mut inputs)?;
-    Ok(inputs)
+    if inputs.is_empty() { Err(empty(Path::new(name))) } else { Ok(inputs) }
 }
 
 /// Adds what is recognised in the documents of one file.
@@ -263,11 +275,34 @@ fn documents_of(name: &str, folder: &Path, text: &str) -> Result<Vec<Document>, 
         }
         lines_before += part.matches('\n').count();
     }
-    if documents.is_empty() {
-        let place = SourcePosition { file: name.to_owned(), ..SourcePosition::default() };
-        return Err(Error::config("the file is empty").at(place));
-    }
     Ok(documents)
+}
+
+fn empty(path: &Path) -> Error {
+    let place = SourcePosition { file: path.display().to_string(), ..SourcePosition::default() };
+    Error::config("the file is empty").at(place)
+}
+
+/// The file itself, or the files of a folder by name.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let unread = |error: std::io::Error| Error::config(format!("{}: {error}", path.display()));
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(unread)? {
+        let file = entry.map_err(unread)?.path();
+        let is_yaml = file.extension().is_some_and(|suffix| suffix == "yml" || suffix == "yaml");
+        if is_yaml && file.is_file() {
+            bounded(&mut files, file)?;
+        }
+    }
+    if files.is_empty() {
+        let message = format!("{}: the folder has no file that ends in .yml or .yaml", path.display());
+        return Err(Error::config(message));
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn bounded<T>(list: &mut Vec<T>, item: T) -> Result<(), Error> {

@@ -12,9 +12,13 @@ mod dburl;
 mod dialect;
 mod export_sql;
 mod go_duration;
+mod families;
 mod input;
 mod model;
+mod negative_columns;
+mod pg_exporter;
 mod postgres_exporter;
+mod psql_query_exporter;
 mod report;
 mod section;
 mod settle;
@@ -53,7 +57,8 @@ const WRITE_TIME: Duration = Duration::from_secs(60);
     example = "Compare with the old exporter:\n  {command_name} -c shop.yaml --compare http://localhost:9187/metrics"
 )]
 pub struct ImportArgs {
-    /// the dialect (default auto): burningalchemist, export-sql, postgres_exporter
+    /// the dialect (default auto): burningalchemist, export-sql, justwatch, pg_exporter, postgres_exporter,
+    /// psql-query-exporter, query-exporter
     #[argh(option, default = "String::from(\"auto\")")]
     from: String,
 

@@ -169,7 +169,15 @@ fn take_out(files: &mut [OutputFile], faults: Vec<Finding>, report: &Report) -> 
     for (at, file) in files.iter_mut().enumerate() {
         let is_gone = |path: EntryPath| gone.contains(&(at, path));
         let mut index = 0..;
+        let had_targets = !file.databases.is_empty();
         file.databases.retain(|_| !index.next().is_some_and(|target| is_gone(EntryPath::Target(target))));
+        if had_targets && file.databases.is_empty() {
+            // Without targets it is no main file: the rest of it would be at fault.
+            for query in file.queries.drain(..) {
+                report.left_out(query.entry.origin, "its target is left out");
+            }
+            file.top = Entry::default();
+        }
         let mut index = 0..;
         file.queries.retain_mut(|query| {
             let number = index.next().unwrap_or_default();
