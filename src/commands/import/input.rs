@@ -123,7 +123,6 @@ impl Input {
         (text.len() < rest.len() && text.starts_with('#')).then(|| comment(text))
     }
 
-    #[allow(dead_code, reason = "for the dialects to come")]
     /// The text of a file that the source names, relative to its own folder.
     pub(super) fn read_file(&self, name: &str) -> Result<String, String> {
         let path = self.document.folder.join(name);
@@ -131,7 +130,6 @@ impl Input {
             .map_err(|unread| format!("the file {} {unread}", path.display()))
     }
 
-    #[allow(dead_code, reason = "for the dialects to come")]
     /// The documents of the files that a path or a pattern of the source means, in order of their names.
     pub(super) fn included(&self, pattern: &str) -> Result<Vec<Input>, Error> {
         let files = config::files_matching(&self.document.folder, pattern).map_err(Error::config)?;
@@ -375,5 +373,8 @@ fn literal_block(document: &Document, entry: &MapEntry) -> Option<(String, usize
     let is_inside =
         |line: &&str| line.trim().is_empty() || line.len() - line.trim_start_matches(' ').len() > depth;
     let raw: String = body.split_inclusive('\n').take_while(is_inside).collect();
+    // The mark of a document stands at the start of a line only.
+    let first = raw.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let raw = if first.trim() == "---" { raw.replacen("---", "   ", 1) } else { raw };
     Some((raw, before.matches('\n').count() + 1))
 }
