@@ -4,7 +4,10 @@
 //! stderr are `NAME.expected`. What comes out passes `check --strict`. A new case is a file;
 //! `TEST_BLESS=1 cargo test --test suite -- import` writes the missing texts, to be read before they are committed.
 
+mod documents;
+mod justwatch;
 mod postgres_exporter;
+mod query_exporter;
 mod shared;
 
 use std::path::{Path, PathBuf};
@@ -45,10 +48,17 @@ pub(crate) fn compare(snapshot: &Path, text: &str) -> Result<(), String> {
     Err(format!("--- {}\n{text}--- expected\n{expected}", snapshot.display()))
 }
 
-/// The names of the variables that a run listed.
-pub(crate) fn variables(output: &Output) -> Vec<String> {
+/// The variables that a run listed, each with a value that loads: the example behind `such as`, else 1.
+pub(crate) fn variables(output: &Output) -> Vec<(String, String)> {
     let lines = output.errors().lines().skip_while(|line| *line != "Set these variables:").skip(1);
-    lines.map_while(|line| line.strip_prefix("  ")?.split_whitespace().next()).map(str::to_owned).collect()
+    let example = |line: &str| {
+        let word = line.split_once("such as ")?.1.split([',', ' ']).next()?;
+        Some(word.to_owned())
+    };
+    lines
+        .map_while(|line| Some((line.strip_prefix("  ")?.split_whitespace().next()?, line)))
+        .map(|(name, line)| (name.to_owned(), example(line).unwrap_or_else(|| "1".to_owned())))
+        .collect()
 }
 
 /// A configuration of what came out: itself, or a file that includes it for a target of `driver`.
@@ -61,7 +71,7 @@ pub(crate) fn configuration(output: &Output, driver: &str) -> Setup {
             format!("databases: {{db: {{driver: {driver}, database: db}}}}\ninclude: [imported.yaml]\n");
         Setup::new(&main).file("imported.yaml", text)
     };
-    variables(output).iter().fold(setup, |setup, name| setup.env(name, "1"))
+    variables(output).iter().fold(setup, |setup, (name, value)| setup.env(name, value))
 }
 
 /// Asserts that what came out passes `check --strict`.

@@ -3,7 +3,7 @@
 use super::input::Input;
 use super::model::Imported;
 use super::report::Report;
-use super::{export_sql, postgres_exporter};
+use super::{export_sql, justwatch, postgres_exporter, query_exporter};
 use crate::error::Error;
 use crate::yaml::document::{MapEntry, Node, NodeValue};
 use crate::yaml::keys::nearest;
@@ -39,7 +39,8 @@ pub(super) struct Dialect {
 }
 
 /// All dialects.
-pub(super) static DIALECTS: [Dialect; 2] = [export_sql::DIALECT, postgres_exporter::DIALECT];
+pub(super) static DIALECTS: [Dialect; 4] =
+    [export_sql::DIALECT, justwatch::DIALECT, postgres_exporter::DIALECT, query_exporter::DIALECT];
 
 /// The dialect of `--from`; `None` for `auto`.
 ///

@@ -5,11 +5,16 @@
 //! the `report`. A dialect knows nothing of files and of YAML that is written.
 
 mod assemble;
+mod budget;
+mod cron;
 mod dialect;
+mod drivers;
 mod export_sql;
 mod input;
+mod justwatch;
 mod model;
 mod postgres_exporter;
+mod query_exporter;
 mod report;
 mod section;
 mod settle;
@@ -44,7 +49,7 @@ const WRITE_TIME: Duration = Duration::from_secs(60);
     example = "Make a whole configuration of it:\n  {command_name} queries.yaml --url postgres://exporter@db.example/shop -o shop.yaml"
 )]
 pub struct ImportArgs {
-    /// the dialect (default auto): export-sql, postgres_exporter
+    /// the dialect (default auto): export-sql, justwatch, postgres_exporter, query-exporter
     #[argh(option, default = "String::from(\"auto\")")]
     from: String,
 
