@@ -8,10 +8,12 @@ mod burningalchemist;
 mod documents;
 mod errors;
 mod export_sql;
+mod justwatch;
 mod never_panics;
 mod pg_exporter;
 mod postgres_exporter;
 mod psql_query_exporter;
+mod query_exporter;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -53,10 +55,25 @@ pub(crate) fn compare(snapshot: &Path, text: &str) -> Result<(), String> {
     Err(format!("--- {}\n{text}--- expected\n{expected}", snapshot.display()))
 }
 
-/// The names of the variables that a run listed.
-pub(crate) fn variables(output: &Output) -> Vec<String> {
+/// The variables that a run listed, each with a value that loads: the example behind `such as`, an address of the scheme
+/// that it begins with, else 1.
+pub(crate) fn variables(output: &Output) -> Vec<(String, String)> {
     let lines = output.errors().lines().skip_while(|line| *line != "Set these variables:").skip(1);
-    lines.map_while(|line| line.strip_prefix("  ")?.split_whitespace().next()).map(str::to_owned).collect()
+    let example = |line: &str| {
+        if let Some((_, rest)) = line.split_once("such as ") {
+            return rest.split([',', ' ']).next().unwrap_or_default().to_owned();
+        }
+        match line.rsplit_once("which begins with ").map_or("", |(_, scheme)| scheme) {
+            "postgres:" => "postgres://localhost/db".to_owned(),
+            "mysql:" => "mysql://localhost/db".to_owned(),
+            "sqlite:" => "sqlite:db".to_owned(),
+            _ => "1".to_owned(),
+        }
+    };
+    lines
+        .map_while(|line| Some((line.strip_prefix("  ")?.split_whitespace().next()?, line)))
+        .map(|(name, line)| (name.to_owned(), example(line)))
+        .collect()
 }
 
 /// A configuration of what came out: itself, or a file that includes it for a target of `driver`.
@@ -71,20 +88,7 @@ pub(crate) fn configuration(output: &Output, driver: &str) -> Setup {
         );
         Setup::new(&main).file("imported.yaml", text)
     };
-    variables(output).iter().fold(setup, |setup, name| setup.env(name, sample(output, name)))
-}
-
-/// A value with which a variable loads: what its line says that it begins with, else a number.
-fn sample(output: &Output, name: &str) -> &'static str {
-    let is_line = |line: &&str| line.split_whitespace().next() == Some(name);
-    let line = output.errors().lines().find(is_line).unwrap_or_default();
-    let scheme = line.rsplit_once("which begins with ").map_or("", |(_, scheme)| scheme);
-    match scheme {
-        "postgres:" => "postgres://localhost/db",
-        "mysql:" => "mysql://localhost/db",
-        "sqlite:" => "sqlite:db",
-        _ => "1",
-    }
+    variables(output).iter().fold(setup, |setup, (name, value)| setup.env(name, value))
 }
 
 /// Asserts that what came out passes `check --strict`.

@@ -102,7 +102,7 @@ fn unique_names(files: &mut [OutputFile]) {
     }
 }
 
-/// Names that the queries of one result have: a second query of a name gets a number.
+/// Names that the queries of one result have, with the last number behind each: a second query of a name gets a number.
 #[derive(Debug, Default)]
 pub(super) struct QueryNames {
     known: HashSet<String>,

@@ -152,10 +152,13 @@ impl Input {
         let depth = at - start;
         let is_inside =
             |line: &&str| line.trim().is_empty() || line.len() - line.trim_start_matches(' ').len() > depth;
-        Some((body.split_inclusive('\n').take_while(is_inside).collect(), key_line + 1))
+        let raw: String = body.split_inclusive('\n').take_while(is_inside).collect();
+        // The mark of a document stands at the start of a line only.
+        let first = raw.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let raw = if first.trim() == "---" { raw.replacen("---", "   ", 1) } else { raw };
+        Some((raw, key_line + 1))
     }
 
-    #[allow(dead_code, reason = "for the dialects to come")]
     /// The text of a file that the source names, relative to its own folder.
     pub(super) fn read_file(&self, name: &str) -> Result<String, String> {
         let path = self.document.folder.join(name);

@@ -5,20 +5,25 @@
 //! the `report`. A dialect knows nothing of files and of YAML that is written. `compare` compares the pages of both.
 
 mod assemble;
-mod compare;
+mod budget;
 mod burningalchemist;
+mod compare;
+mod cron;
 mod databases;
 mod dburl;
 mod dialect;
+mod drivers;
 mod export_sql;
 mod go_duration;
 mod families;
 mod input;
+mod justwatch;
 mod model;
 mod negative_columns;
 mod pg_exporter;
 mod postgres_exporter;
 mod psql_query_exporter;
+mod query_exporter;
 mod report;
 mod section;
 mod settle;
