@@ -4,7 +4,8 @@ use super::input::Input;
 use super::model::Imported;
 use super::report::Report;
 use super::{
-    burningalchemist, export_sql, justwatch, pg_exporter, postgres_exporter, psql_query_exporter, query_exporter,
+    burningalchemist, export_sql, justwatch, pg_exporter, postgres_exporter, psql_query_exporter,
+    query_exporter,
 };
 use crate::error::Error;
 use crate::yaml::document::{MapEntry, Node, NodeValue};

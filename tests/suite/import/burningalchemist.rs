@@ -158,7 +158,7 @@ fn rows(server: &Postgres, sql: &str) -> Vec<BTreeMap<String, Option<String>>> {
 /// The page of one scrape of what came out.
 fn page(output: &Output, server: &Postgres) -> Page {
     let setup = Setup::new(output.text());
-    let setup = variables(output).iter().fold(setup, |setup, name| setup.env(name, &server.password));
+    let setup = variables(output).iter().fold(setup, |setup, (name, _)| setup.env(name, &server.password));
     let scraped = setup.once();
     assert_eq!(scraped.code(), 0, "{}\n{}", scraped.errors(), output.text());
     checked(scraped.text())
@@ -264,7 +264,7 @@ fn a_folder_has_a_file_for_each_collector_and_runs_them_where_the_source_does() 
         let setup = files.iter().fold(Setup::new(&read(&out.join("sql-exporter.yaml"))), |setup, file| {
             setup.file(file, &read(&out.join(file)))
         });
-        let setup = variables(&output).iter().fold(setup, |setup, name| setup.env(name, &one.password));
+        let setup = variables(&output).iter().fold(setup, |setup, (name, _)| setup.env(name, &one.password));
         setup.args(args).output()
     };
     let strict = run(&["check", "--strict"]);

@@ -19,7 +19,7 @@ fn published_sources_are_converted() {
 }
 
 /// A page of the result, on a server of the test's own.
-fn page(converted: Output, server: &Postgres, more: &str) -> Output {
+fn page(converted: &Output, server: &Postgres, more: &str) -> Output {
     assert_eq!(converted.code(), 0, "{}", converted.errors());
     let text =
         converted.text().replace("timeout: 1s", "timeout: 1m").replace("port: 5432", "port: ${TEST_PG_PORT}");
