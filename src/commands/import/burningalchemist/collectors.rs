@@ -173,8 +173,12 @@ impl<'s> Collector<'s> {
                 metric.set_if("value_label", label);
             }
         }
-        if metric.get("value").is_none() {
-            metric.set_if("timestamp_column", timestamp);
+        if let Some(column) = timestamp.filter(|_| metric.get("value").is_none()) {
+            metric.set("timestamp_column", column);
+            section.note(
+                "timestamp_value",
+                "a timestamp that is NULL fails the query; there its row has no sample",
+            );
         }
         section.describe(&mut metric);
         for key in ["key_labels", "values", "static_labels"] {

@@ -85,9 +85,12 @@ fn convert(source: &Source<'_>) -> Imported {
         parts.note_rules(report);
     }
     let has_targets = parts.has_targets();
-    let mut main = parts.main;
+    let (mut main, above) = (parts.main, parts.above_targets);
     main.databases =
         found.into_iter().filter(|found| found.driver.is_ok()).map(|found| found.target).collect();
+    if let Some(target) = main.databases.first_mut() {
+        target.entry.comments.splice(0..0, above);
+    }
     if let Some(url) = options.url.as_deref().filter(|_| main.databases.is_empty() && !has_targets) {
         main.databases.push(assemble::target(url, report));
     }
@@ -162,6 +165,8 @@ struct Parts<'s> {
     /// peekjef72's logins.
     logins: Vec<(&'s str, Section<'s>)>,
     global: Global,
+    /// Comments above all targets.
+    above_targets: Vec<String>,
     /// The settings of the exporter.
     main: OutputFile,
     /// Names of columns and labels are read in lower case, and names of metrics have a prefix.
@@ -181,7 +186,11 @@ impl<'s> Parts<'s> {
             return;
         }
         self.main.top.comments.extend(input.head_comments());
-        self.main.tail.extend(input.tail_comments());
+        // Not items of a list that were taken out.
+        let tail = input.tail_comments().into_iter().filter(|line| !line.trim_start().starts_with("- "));
+        self.main.tail.extend(tail);
+        let above = ["target", "jobs", "targets"].into_iter().flat_map(|key| root.comments_of(key));
+        self.above_targets.extend(above);
         self.main.top.origin.get_or_insert_with(|| root.place());
         self.collectors.extend(root.sections("collectors").into_iter().map(Collector::new));
         self.jobs.extend(root.sections("jobs"));

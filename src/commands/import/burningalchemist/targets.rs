@@ -73,6 +73,8 @@ impl Targets<'_, '_> {
         let collectors = self.collectors(job);
         job.take("enable_ping");
         let before = found.list.len();
+        // Above its first target.
+        let mut comments = job.comments();
         for config in job.sections("static_configs") {
             let mut labels = config.pairs("labels");
             // A label `job` of the configuration is refused there.
@@ -80,10 +82,12 @@ impl Targets<'_, '_> {
                 labels.push(("job".to_owned(), name.clone()));
             }
             for pair in config.take("targets").map(|targets| entries(&targets.node)).unwrap_or_default() {
+                let mut entry = entry_of_pair(&config, pair);
+                entry.comments.splice(0..0, std::mem::take(&mut comments));
                 let described = Described {
                     second_name: format!("{}_{name}", pair.key),
                     name: pair.key.clone(),
-                    entry: entry_of_pair(&config, pair),
+                    entry,
                     address: match &pair.node.value {
                         NodeValue::Scalar(address) => address.clone(),
                         _ => String::new(),
