@@ -208,7 +208,7 @@ impl Conversion<'_> {
             server.set_if(key, source.text(theirs).map(|text| expanded(text, source)));
         }
         let password = source.text("password").filter(|password| !password.is_empty());
-        let password = password.map(|password| match password.contains("${") {
+        let password = password.map(|password| match has_variables(&password) {
             true => expanded(password, source),
             false => {
                 self.report.secret(&format!("{name}_PASSWORD"), &password, &format!("the password of {name}"))
@@ -428,11 +428,19 @@ impl Shape {
 
 /// A text in which `${NAME}` is replaced.
 fn expanded(text: String, section: &Section<'_>) -> Value {
-    if !text.contains("${") {
+    if !has_variables(&text) {
         return Value::Text(text);
     }
     section.report.uses(&text);
     Value::Expanded(text)
+}
+
+/// Whether a text has variables, and each `${` is one.
+fn has_variables(text: &str) -> bool {
+    let is_name =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let mut names = text.split("${").skip(1).map(|rest| rest.split_once('}').map_or("", |(name, _)| name));
+    text.contains("${") && names.all(is_name)
 }
 
 /// The path of a certificate.
@@ -519,7 +527,7 @@ fn duration(text: &str) -> Option<Duration> {
 mod tests {
     use std::time::Duration;
 
-    use super::{duration, first_column};
+    use super::{duration, first_column, has_variables};
 
     #[test]
     fn durations_have_units() {
@@ -536,6 +544,20 @@ mod tests {
         }
         for text in ["", "5", "1 parsec", "s", "-1s"] {
             assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_have_names() {
+        for (text, expected) in [
+            ("${A}", true),
+            ("a${A_1}b${B}", true),
+            ("plain", false),
+            ("a${b", false),
+            ("${A}${B-C}", false),
+            ("${}", false),
+        ] {
+            assert_eq!(has_variables(text), expected, "{text}");
         }
     }
 

@@ -55,7 +55,7 @@ fn the_pages_of_its_own_tests_come_out() {
     for case in CASES {
         let case_folder = folder.join(case);
         let converted = import("auto", &[&case_folder.join("config.yaml")], &[]);
-        let found = page(converted, &server, "exporter: {target_label: \"\"}\n");
+        let found = page(&converted, &server, "exporter: {target_label: \"\"}\n");
         let expected = read(&case_folder.join("expected.snap"));
         let (_, expected) = expected.split_once("\n---\n").expect("a page below its head");
         let lines = |text: &str| {
@@ -72,11 +72,34 @@ fn its_example_runs_on_a_real_server() {
     let Some(folder) = compat("psql-query-exporter") else { return };
     let own = OwnPostgres::start(&[]);
     own.access().run("SELECT pg_create_physical_replication_slot('standby', true)");
-    let page = page(import("auto", &[&folder.join("config.yaml")], &[]), own.access(), "");
+    let page = page(&import("auto", &[&folder.join("config.yaml")], &[]), own.access(), "");
     let found = samples(page.text(), "target");
     let series =
         "postgres_state_replication_lag{active=\"false\",slot_name=\"standby\",slot_type=\"physical\"}";
     assert!(found.get(series).is_some_and(|lag| *lag >= 0.0) && found.len() == 1, "{}", page.text());
+}
+
+#[test]
+fn a_target_that_does_not_load_takes_its_queries_with_it() {
+    let source = "sources:\n  shop:\n    host: localhost\n    port: many\n    user: mon\n    password: pa${ss\n    databases:\n      \
+                  - dbname: shop\n        queries:\n          - {query: select 1 as a, metric_name: a}\n          \
+                  - {query: select 1 as b, metric_name: b}\n";
+    let output = Setup::empty().file("shop.yaml", source).args(&["import", "shop.yaml"]).output();
+    let lost: Vec<&str> =
+        output.errors().lines().filter_map(|line| line.strip_prefix("left out: ")).collect();
+    let place = "sources.shop.databases[0]";
+    let expected = [
+        format!("shop.yaml:8:9: {place}: \"many\" is not a port from 1 to 65535"),
+        format!("shop.yaml:10:14: {place}.queries[0]: its target is left out"),
+        format!("shop.yaml:11:14: {place}.queries[1]: its target is left out"),
+    ];
+    assert_eq!(
+        (output.code(), lost),
+        (1, expected.iter().map(String::as_str).collect()),
+        "{}",
+        output.errors()
+    );
+    assert!(!output.errors().contains("pa${ss"), "{}", output.errors());
 }
 
 #[test]
@@ -92,7 +115,7 @@ fn the_first_column_is_the_value_whatever_it_is_called() {
     );
     let setup = Setup::empty().file("source.yaml", &source).args(&["import", "source.yaml"]);
     let converted = setup.output();
-    let found = page(converted, server, "");
+    let found = page(&converted, server, "");
     let expected = [("more{a=\"x\"}".to_owned(), 3.0), ("more{a=\"y\"}".to_owned(), 4.0)];
     assert_eq!(samples(found.text(), "target").into_iter().collect::<Vec<_>>(), expected);
     assert!(configuration(&setup.output(), "postgres").args(&["check", "--strict"]).output().code() == 0);
