@@ -1,6 +1,6 @@
 //! Brings what a dialect made into the files that were asked for: one file, or a folder with a main file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::dialect::Options;
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
@@ -101,21 +101,19 @@ fn unique_names(files: &mut [OutputFile]) {
     }
 }
 
-/// Names that the queries of one result have, with the last number behind each: a second query of a name gets a number.
+/// Names that the queries of one result have: a second query of a name gets a number.
 #[derive(Debug, Default)]
-pub(super) struct QueryNames(HashMap<String, usize>);
+pub(super) struct QueryNames(HashSet<String>);
 
 impl QueryNames {
     /// Makes the name of a query unique.
     pub(super) fn name(&mut self, query: &mut Query, name: &str) {
         let mut unique = name.to_owned();
-        let mut number = self.0.get(name).copied().unwrap_or(1);
-        while self.0.contains_key(&unique) {
-            number += 1;
+        let mut number = 2;
+        while !self.0.insert(unique.clone()) {
             unique = format!("{name}_{number}");
+            number += 1;
         }
-        self.0.insert(name.to_owned(), number);
-        self.0.entry(unique.clone()).or_insert(1);
         query.entry.set("name", unique);
     }
 }
