@@ -273,7 +273,7 @@ fn queries_of_ours_that_fail_are_told() {
 #[test]
 fn wrong_options_are_one_clear_line() {
     let cases: [(&[&str], &str); 6] = [
-        (&["import"], "error: nothing to do; write --compare URL"),
+        (&["import"], "error: no file to convert is named; name the files"),
         (
             &["import", "--compare", "localhost:9187"],
             "error: --compare: the value is not a URL; write http://HOST",

@@ -148,7 +148,8 @@ fn convert(
     report: &Report,
 ) -> Result<Settled, super::CommandErrors> {
     if files.is_empty() {
-        return Err(Error::config("no file to convert is named").into());
+        let hint = "name the files of the other exporter, or compare its page with --compare URL";
+        return Err(Error::config("no file to convert is named").with_hint(hint).into());
     }
     let named = dialect::named(from)?;
     let inputs = input::read(files, &|tree| dialect::is_recognised(named, tree))?;
