@@ -2,9 +2,10 @@
 //! pgMonitor's files.
 //!
 //! Facts, from postgres_exporter dbb1987 and cloudnative-pg (2026): a column that is not a label makes the metric
-//! NAMESPACE_COLUMN. NULL is NaN. Text that is not a number leaves out its sample alone. `master: true` means the database of
-//! the DSN in place of those that auto-discovery finds; in CloudNativePG, the primary. postgres_exporter reads `runonserver`,
-//! `metric_mapping` and `pg_version` and does nothing with them.
+//! NAMESPACE_COLUMN. NULL is NaN. Text that is not a number leaves out its sample alone, and so does an interval, also where
+//! the usage is DURATION. `master: true` means the database of the DSN in place of those that auto-discovery finds; in
+//! CloudNativePG, the primary. postgres_exporter reads `runonserver`, `metric_mapping` and `pg_version` and does nothing with
+//! them.
 
 use std::collections::HashSet;
 
@@ -199,6 +200,18 @@ impl<'s> Conversion<'s> {
         let timestamps = "a timestamp has fractions of a second as a value and is ISO 8601 as a label; there it is whole \
                           Unix seconds";
         self.report.note(None, timestamps);
+        if self.is_cloud_native_pg {
+            return;
+        }
+        let intervals = "an interval is its seconds as a value and ISO 8601 as a label; there it made no sample, and had the \
+                         server's form";
+        self.report.note(None, intervals);
+        let labels = "as a label a float is `1000000`, money `5.00` and a time of day `10:00:00`; there `1e+06`, `$5.00` \
+                      and a number";
+        self.report.note(None, labels);
+        let own = "the metrics of postgres_exporter's own collectors (`pg_*`) are in the pack \
+                   `builtin:compat/postgres_exporter`";
+        self.report.note(None, own);
     }
 
     /// The label that postgres_exporter adds to every sample.

@@ -1,9 +1,11 @@
-//! The exporters that people replace, beside ours with the same queries written by hand: the comparison finds nothing but
-//! what is ignored by name, and it finds what is changed on purpose.
+//! The exporters that people replace, beside what `import` makes of the very configuration that they run with: the comparison
+//! finds nothing but what the import announced, which is ignored by name, and it finds what is changed on purpose.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::exporter::{Output, Setup};
+use crate::import::{import, variables};
 use crate::process::{end, folder, free_port, mortal, wait_for};
 use crate::servers::Postgres;
 
@@ -11,7 +13,38 @@ use crate::servers::Postgres;
 struct OldExporter {
     child: Child,
     url: String,
+    /// Its configuration.
+    file: PathBuf,
     _folder: tempfile::TempDir,
+}
+
+/// What `import` makes of the configuration of an old exporter.
+#[derive(Clone)]
+struct Imported {
+    config: String,
+    /// What it says on stderr.
+    report: String,
+    /// The variable that it wants for the password, and the password.
+    password: (String, String),
+}
+
+impl Imported {
+    /// These words stand in the report.
+    fn announces(&self, announced: &[&str]) {
+        for words in announced {
+            assert!(self.report.contains(words), "{words}\n{}", self.report);
+        }
+    }
+
+    /// With other text in place of some.
+    fn changed(&self, changes: &[(&str, &str)]) -> Self {
+        let mut changed = self.clone();
+        for (from, to) in changes {
+            assert_eq!(changed.config.matches(from).count(), 1, "{from}\n{}", self.config);
+            changed.config = changed.config.replace(from, to);
+        }
+        changed
+    }
 }
 
 impl OldExporter {
@@ -23,7 +56,20 @@ impl OldExporter {
         let mut command = command(&file.to_string_lossy(), port);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("setpriv is part of util-linux");
-        OldExporter { child, url: format!("http://127.0.0.1:{port}/metrics"), _folder: folder }
+        OldExporter { child, url: format!("http://127.0.0.1:{port}/metrics"), file, _folder: folder }
+    }
+
+    /// Imports its configuration, of which nothing may be left out.
+    fn import(&self, dialect: &str, args: &[&str], shop: &Postgres) -> Imported {
+        let output = import(dialect, &[&self.file], args);
+        assert_eq!(output.code(), 0, "{}", output.errors());
+        let variables = variables(&output);
+        let [(variable, _)] = variables.as_slice() else { panic!("{}", output.errors()) };
+        Imported {
+            config: output.text().to_owned(),
+            report: output.errors().to_owned(),
+            password: (variable.clone(), shop.password.clone()),
+        }
     }
 
     /// Waits until a page, which a request to another path may be, has this text.
@@ -35,21 +81,26 @@ impl OldExporter {
         });
     }
 
-    fn compare(&self, config: &str, options: &[&str]) -> Output {
-        Setup::new(config).args(&["import", "--compare", &self.url]).args(options).output()
+    fn compare(&self, ours: &Imported, options: &[&str]) -> Output {
+        let (variable, password) = &ours.password;
+        Setup::new(&ours.config)
+            .env(variable, password)
+            .args(&["import", "--compare", &self.url])
+            .args(options)
+            .output()
     }
 
     /// Nothing differs but what the options leave out.
-    fn is_equal(&self, config: &str, options: &[&str], families: &str) {
-        let output = self.compare(config, options);
+    fn is_equal(&self, ours: &Imported, options: &[&str], families: &str) {
+        let output = self.compare(ours, options);
         assert_eq!(output.code(), 0, "{}{}", output.text(), output.errors());
         assert!(output.text().starts_with(&format!("no difference in {families}\n")), "{}", output.text());
         assert!(!output.text().contains("matches nothing"), "{}", output.text());
     }
 
     /// These rows, with one blank between their columns, are the table.
-    fn differs(&self, config: &str, options: &[&str], rows: &[&str]) {
-        let output = self.compare(config, options);
+    fn differs(&self, ours: &Imported, options: &[&str], rows: &[&str]) {
+        let output = self.compare(ours, options);
         assert_eq!(output.code(), 1, "{}{}", output.text(), output.errors());
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let table: Vec<String> =
@@ -78,18 +129,45 @@ fn url(scheme: &str, Postgres { port, password, database }: &Postgres) -> String
 }
 
 #[test]
-fn postgres_exporter_and_ours_are_equal() {
+fn postgres_exporter_and_its_import_are_equal() {
     let shop = shop();
-    let queries = "
+    let queries = r#"
 shop:
-  query: SELECT region, count(*) AS orders, sum(amount)::numeric(9, 3) AS revenue, NULL::int AS gap, timestamptz '2026-01-02 03:04:05Z' AS seen FROM orders GROUP BY region
+  query: |
+    SELECT region, true AS paid, 7 AS shelf, count(*) AS orders, sum(amount)::numeric(9, 3) AS revenue, NULL::int AS gap,
+      timestamptz '2026-01-02 03:04:05Z' AS seen, interval '90 seconds' AS wait, interval '90 seconds' AS age,
+      'ok' AS health, '17.5' AS words, 'x' AS junk, 5 AS spare
+    FROM orders GROUP BY region
   metrics:
     - region: {usage: LABEL, description: Region}
+    - paid: {usage: LABEL, description: Paid}
+    - shelf: {usage: LABEL, description: Shelf}
     - orders: {usage: GAUGE, description: Orders}
     - revenue: {usage: COUNTER, description: Revenue}
     - gap: {usage: GAUGE, description: Nothing}
     - seen: {usage: GAUGE, description: Seen}
-";
+    - wait: {usage: GAUGE, description: Wait}
+    - age: {usage: DURATION, description: Age}
+    - health: {usage: MAPPEDMETRIC, description: Health, metric_mapping: {ok: 1}}
+    - words: {usage: GAUGE, description: A number as text}
+    - junk: {usage: DISCARD, description: Junk}
+shop_known:
+  query: SELECT count(*) AS orders, true AS open FROM orders
+  cache_seconds: 30
+  master: true
+  metrics:
+    - orders: {usage: COUNTER, description: Known orders}
+    - open: {usage: GAUGE, description: Open}
+shop_size:
+  query: |
+    SELECT region, ARRAY[1, 5, 10]::float8[] AS amount, sum(amount) AS amount_sum, count(*) AS amount_count,
+      ARRAY[count(*) FILTER (WHERE amount <= 1), count(*) FILTER (WHERE amount <= 5),
+        count(*) FILTER (WHERE amount <= 10)] AS amount_bucket
+    FROM orders GROUP BY region
+  metrics:
+    - region: {usage: LABEL, description: Region}
+    - amount: {usage: HISTOGRAM, description: Amounts}
+"#;
     let source = format!("{}?sslmode=disable", url("postgresql", &shop));
     let old = OldExporter::start(queries, |file, port| {
         let mut command = mortal(None, "prometheus-postgres-exporter");
@@ -97,69 +175,78 @@ shop:
         command
             .arg(format!("--extend.query-path={file}"))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        command.env("DATA_SOURCE_NAME", source);
+        command.env("DATA_SOURCE_NAME", &source);
         command
     });
     old.wait_for("/metrics", "shop_orders{");
-    let config = format!(
-        "databases: {{shop: {}}}
-queries:
-  - name: shop
-    sql: SELECT region, count(*) AS orders, sum(amount)::numeric(9, 3) AS revenue, NULL::int AS gap, timestamptz '2026-01-02 03:04:05Z' AS seen FROM orders GROUP BY region
-    metrics:
-      - {{name: shop_orders, help: Orders, labels: [region], value_column: orders}}
-      - {{name: shop_revenue, help: Revenue, type: counter, labels: [region], value_column: revenue}}
-      - {{name: shop_gap, help: Nothing, labels: [region], value_column: gap, 'null': nan}}
-      - {{name: shop_seen, help: Seen, labels: [region], value_column: seen}}
-",
-        shop.entry()
-    );
-    // What its built-in collectors show beside the file, and the label that it adds.
-    let options = ["--ignore", "pg_{database_size_bytes,stat_bgwriter_*,up}", "--ignore-label", "server"];
-    old.is_equal(&config, &options, "4 families with 8 series");
-    let changed = config
-        .replace("name: shop_gap", "name: shop_hole")
-        .replace("count(*) AS orders", "1 + count(*) AS orders")
-        .replace("type: counter, ", "");
+    let import =
+        |args: &[&str]| old.import("postgres_exporter", &[&["--url", &source], args].concat(), &shop);
+    let ours = import(&["--keep-labels"]);
+    ours.announces(&[
+        "the column spare, which `metrics` does not list, makes no metric",
+        "`metric_mapping` now has an effect",
+        "an interval is its seconds as a value",
+        "collectors (`pg_*`) are in the pack",
+    ]);
+    let options = ["--ignore", "pg_*", "--ignore", "shop_{spare,health,wait,age_milliseconds}"];
+    let families = "8 families with 24 series";
+    old.is_equal(&ours, &options, families);
+    let ours = import(&[]);
+    ours.announces(&["the label `server` of all samples is left out"]);
+    let without = old.compare(&ours, &options);
+    assert!(without.text().contains("\nlabel    shop_orders "), "{}", without.text());
+    let options = [&options[..], &["--ignore-label", "server"]].concat();
+    old.is_equal(&ours, &options, families);
+    let changed = ours.changed(&[
+        ("name: shop_gap", "name: shop_hole"),
+        ("count(*) AS orders, sum", "1 + count(*) AS orders, sum"),
+        ("help: Revenue\n        type: counter\n", "help: Revenue\n"),
+    ]);
     let rows = [
         "family shop_gap gauge, 2 series -",
         "family shop_hole - gauge, 2 series",
-        "value shop_orders{region=\"north\"} 2 3",
-        "value shop_orders{region=\"so\\\"u\\\\th\"} 1 2",
+        "value shop_orders{paid=\"true\",region=\"north\",shelf=\"7\"} 2 3",
+        "value shop_orders{paid=\"true\",region=\"so\\\"u\\\\th\",shelf=\"7\"} 1 2",
         "type shop_revenue counter gauge",
     ];
     old.differs(&changed, &options, &rows);
-    old.is_equal(
-        &changed
-            .replace("1 + count", "count")
-            .replace("shop_hole", "shop_gap")
-            .replace("Revenue, ", "Revenue, type: counter, "),
-        &options,
-        "4 families with 8 series",
-    );
-    let without = old.compare(&config, &[]);
-    assert!(without.text().contains("\nlabel    shop_orders "), "{}", without.text());
-    assert!(without.text().contains("pg_exporter_*"), "{}", without.text());
 }
 
 #[test]
-fn justwatch_sql_exporter_and_ours_are_equal() {
+fn justwatch_sql_exporter_and_its_import_are_equal() {
     let shop = shop();
     let jobs = format!(
         "jobs:
 - name: shop
   interval: 1s
   connections: ['{}?sslmode=disable']
+  startup_sql: ['SET lock_timeout = 1000']
   queries:
   - name: orders
     help: Orders.
     labels: [region]
-    values: [orders, revenue]
-    query: SELECT region, count(*)::float AS orders, sum(amount) AS revenue FROM orders GROUP BY region
-  - name: stock
+    values: [orders, revenue, words]
+    query: SELECT region, count(*)::float AS orders, sum(amount) AS revenue, '17.5' AS words FROM orders GROUP BY region;
+  - name: stock-pieces
     help: Stock.
     values: [pieces]
-    query: SELECT 42.5::float AS pieces
+    query: SELECT 42.5::numeric AS pieces, NULL::int AS nothing
+  - name: flags
+    help: Flags.
+    values: [open]
+    query: SELECT true AS open
+  - name: none
+    help: None.
+    values: [n]
+    allow_zero_rows: true
+    query: SELECT 1 AS n WHERE false
+  - name: last
+    help: Last.
+    labels: [kind]
+    values: [n]
+    query_ref: last
+queries:
+  last: SELECT 'a'::text AS kind, 7 AS n
 ",
         url("postgres", &shop)
     );
@@ -168,38 +255,47 @@ fn justwatch_sql_exporter_and_ours_are_equal() {
         command.args(["-config.file", file, "-web.listen-address", &format!("127.0.0.1:{port}")]);
         command
     });
-    old.wait_for("/metrics", "sql_orders{");
-    old.wait_for("/metrics", "sql_stock{");
-    let config = format!(
-        "databases: {{shop: {}}}
-queries:
-  - name: orders
-    sql: SELECT region, count(*) AS orders, sum(amount) AS revenue FROM orders GROUP BY region
-    metrics: [{{name: sql_orders, help: Orders., labels: [region], value_columns: [orders, revenue], value_label: col}}]
-  - name: stock
-    sql: SELECT 42.5 AS pieces
-    metrics: [{{name: sql_stock, help: Stock., static_labels: {{col: pieces}}, value_column: pieces}}]
-",
-        shop.entry()
-    );
+    for family in ["sql_orders{", "sql_stockpieces{", "sql_last{"] {
+        old.wait_for("/metrics", family);
+    }
+    let ours = old.import("justwatch", &["--keep-labels"], &shop);
+    ours.announces(&[
+        "a boolean, a time or an interval as a value is a number: there such a sample is left out",
+    ]);
+    let flags = ["--ignore", "sql_flags"];
+    old.is_equal(&ours, &flags, "3 families with 8 series");
+    let ours = old.import("justwatch", &[], &shop);
+    ours.announces(&[
+        "the labels `driver`, `host`, `database`, `user` and `sql_job` of all samples are left out",
+        "the label `col` of a query with one value is left out",
+    ]);
     let forced = ["driver", "host", "database", "user", "sql_job"];
-    let options: Vec<&str> = forced.iter().flat_map(|label| ["--ignore-label", label]).collect();
-    old.is_equal(&config, &options, "2 families with 5 series");
-    let changed = config.replace("42.5 AS", "42 AS").replace("GROUP BY", "WHERE region = 'north' GROUP BY");
+    let options = forced.iter().flat_map(|label| ["--ignore-label", label]);
+    let options: Vec<&str> = flags.into_iter().chain(options).collect();
+    old.differs(&ours, &options, &["label sql_last col -", "label sql_stockpieces col -"]);
+    let several = [&options[..], &["--ignore-label", "col"]].concat();
+    // Without `col` the values of a row are one series.
+    old.is_equal(&ours, &several, "3 families with 4 series");
+    // The forced labels, one by one.
+    let rows = ["label sql_orders sql_job -"];
+    let lone = [&options[..options.len() - 2], &["--ignore", "sql_{last,stockpieces}"]].concat();
+    old.differs(&ours, &lone, &rows);
+    let changed = ours.changed(&[("42.5::numeric", "42"), ("GROUP BY", "WHERE region = 'north' GROUP BY")]);
+    let options = [&options[..], &["--ignore", "sql_last"]].concat();
     let rows = [
         "series sql_orders{col=\"orders\",region=\"so\\\"u\\\\th\"} 1 -",
         "series sql_orders{col=\"revenue\",region=\"so\\\"u\\\\th\"} 20.25 -",
-        "value sql_stock{col=\"pieces\"} 42.5 42",
+        "series sql_orders{col=\"words\",region=\"so\\\"u\\\\th\"} 17.5 -",
+        "label sql_stockpieces col -",
+        "value sql_stockpieces 42.5 42",
     ];
     old.differs(&changed, &options, &rows);
-    let near = [&options[..], &["--ignore", "sql_orders", "--tolerance", "2%"]].concat();
+    let near = [&several[..], &["--ignore", "sql_{orders,last}", "--tolerance", "2%"]].concat();
     old.is_equal(&changed, &near, "1 family with 1 series");
-    // The forced labels, one by one.
-    old.differs(&config, &options[2..], &["label sql_orders driver -", "label sql_stock driver -"]);
 }
 
 #[test]
-fn query_exporter_and_ours_are_equal() {
+fn query_exporter_and_its_import_are_equal() {
     let shop = shop();
     let Ok(program) = std::env::var("TEST_QUERY_EXPORTER") else {
         eprintln!("left out: query-exporter could not be installed");
@@ -209,17 +305,27 @@ fn query_exporter_and_ours_are_equal() {
         "databases:
   shop: {{dsn: '{}', labels: {{env: test}}}}
 metrics:
-  shop_orders: {{type: gauge, description: Orders., labels: [region]}}
-  shop_sold: {{type: counter, description: Sold., labels: [region], increment: false}}
+  shop_orders: {{type: gauge, description: Orders., labels: [region, shelf]}}
+  shop_sold: {{type: counter, description: Sold., labels: [region, shelf], increment: false}}
+  shop_gap: {{type: gauge, description: Nothing.}}
   shop_amounts: {{type: histogram, description: Amounts., buckets: [1, 5, 10]}}
+  shop_euros: {{type: summary, description: Euros., labels: [region]}}
   shop_state: {{type: enum, description: State., states: [open, closed]}}
+  shop_of_region: {{type: gauge, description: Of a region., labels: [region]}}
 queries:
   orders:
     databases: [shop]
     metrics: [shop_orders, shop_sold]
-    sql: SELECT region, count(*) AS shop_orders, 10 * count(*) AS shop_sold FROM orders GROUP BY region
+    sql: SELECT region, 7 AS shelf, count(*) AS shop_orders, 10 * count(*) AS shop_sold FROM orders GROUP BY region
+  gap: {{databases: [shop], metrics: [shop_gap], sql: 'SELECT NULL::int AS shop_gap'}}
   amounts: {{databases: [shop], metrics: [shop_amounts], sql: SELECT amount AS shop_amounts FROM orders}}
+  euros: {{databases: [shop], metrics: [shop_euros], sql: 'SELECT region, amount AS shop_euros FROM orders'}}
   state: {{databases: [shop], metrics: [shop_state], sql: SELECT 'open' AS shop_state}}
+  of_region:
+    databases: [shop]
+    metrics: [shop_of_region]
+    sql: SELECT :region AS region, count(*) AS shop_of_region FROM orders WHERE region = :region
+    parameters: [{{region: north}}, {{region: south}}]
 ",
         url("postgresql+psycopg", &shop)
     );
@@ -228,40 +334,30 @@ queries:
         command.args(["--config", file, "-H", "127.0.0.1", "-p", &port.to_string()]);
         command
     });
-    // Not its page of metrics: each request for that adds the rows to its histogram.
+    // Not its page of metrics: each request for that adds the rows to its histogram and its summary.
     old.wait_for("/", "query-exporter");
-    let config = format!(
-        "databases: {{shop: {}}}
-queries:
-  - name: orders
-    sql: SELECT region, count(*) AS shop_orders, 10 * count(*) AS shop_sold FROM orders GROUP BY region
-    metrics:
-      - {{name: shop_orders, help: Orders., labels: [region], value_column: shop_orders}}
-      - {{name: shop_sold_total, help: Sold., type: counter, labels: [region], value_column: shop_sold}}
-  - name: amounts
-    sql: SELECT amount AS shop_amounts FROM orders
-    metrics: [{{name: shop_amounts, help: Amounts., type: histogram, value_column: shop_amounts, buckets: [1, 5, 10]}}]
-  - name: state
-    sql: SELECT 'open' AS shop_state
-    metrics: [{{name: shop_state, help: State., type: stateset, state_column: shop_state, states: [open, closed]}}]
-",
-        shop.entry_with("labels: {env: test}")
-    );
+    let ours = old.import("query-exporter", &["--keep-labels"], &shop);
+    old.is_equal(&ours, &[], "7 families with 19 series");
+    let ours = old.import("query-exporter", &[], &shop);
+    ours.announces(&[
+        "the rows of each run are what is observed: there the observations of all runs add up",
+        "the label `database` of all samples is called `target`",
+    ]);
     let options = ["--ignore-label", "database"];
-    old.is_equal(&config, &options, "4 families with 12 series");
-    // Its histogram accumulates, ours shows the rows of one scrape.
-    let again = old.compare(&config, &options);
+    let again = old.compare(&ours, &options);
     assert!(again.text().contains("value    shop_amounts_count{env=\"test\"}"), "{}", again.text());
-    let options = [&options[..], &["--ignore", "shop_amounts*"]].concat();
-    let changed = config
-        .replace("'open' AS", "'closed' AS")
-        .replace("shop_sold_total", "shop_sold")
-        .replace("SELECT region, count", "SELECT upper(region) AS region, count");
+    let options = [&options[..], &["--ignore", "shop_{amounts,euros}"]].concat();
+    old.is_equal(&ours, &options, "5 families with 9 series");
+    let changed = ours.changed(&[
+        ("'open' AS", "'closed' AS"),
+        ("shop_sold_total", "shop_sold"),
+        ("SELECT region, 7", "SELECT upper(region) AS region, 7"),
+    ]);
     let rows = [
-        "series shop_orders{env=\"test\",region=\"NORTH\"} - 2",
-        "series shop_orders{env=\"test\",region=\"SO\\\"U\\\\TH\"} - 1",
-        "series shop_orders{env=\"test\",region=\"north\"} 2 -",
-        "series shop_orders{env=\"test\",region=\"so\\\"u\\\\th\"} 1 -",
+        "series shop_orders{env=\"test\",region=\"NORTH\",shelf=\"7\"} - 2",
+        "series shop_orders{env=\"test\",region=\"SO\\\"U\\\\TH\",shelf=\"7\"} - 1",
+        "series shop_orders{env=\"test\",region=\"north\",shelf=\"7\"} 2 -",
+        "series shop_orders{env=\"test\",region=\"so\\\"u\\\\th\",shelf=\"7\"} 1 -",
         "family shop_sold - unknown, 2 series",
         "family shop_sold_total counter, 2 series -",
         "value shop_state{env=\"test\",shop_state=\"closed\"} 0 1",

@@ -79,7 +79,7 @@ pub(super) struct CompareRules {
     /// Labels of both sides.
     pub(super) ignore_labels: Vec<String>,
     pub(super) tolerance: Tolerance,
-    /// The label that we add to each series; empty for none.
+    /// The label that we add to each series; empty for none. It counts in a family where the old exporter has it, too.
     pub(super) target_label: String,
 }
 
@@ -261,10 +261,13 @@ fn compare_family(
     }
     clean(&mut old, &rules.ignore_labels);
     clean(&mut ours, &rules.ignore_labels);
-    for sample in &mut ours.samples {
-        sample.labels.remove(&rules.target_label);
+    let old_labels = label_names(&old);
+    if !old_labels.contains(&rules.target_label) {
+        for sample in &mut ours.samples {
+            sample.labels.remove(&rules.target_label);
+        }
     }
-    let (old_labels, our_labels) = (label_names(&old), label_names(&ours));
+    let our_labels = label_names(&ours);
     let lone: Vec<String> = old_labels.symmetric_difference(&our_labels).cloned().collect();
     for label in &lone {
         let side = |labels: &BTreeSet<String>| if labels.contains(label) { label.as_str() } else { "-" };
@@ -413,8 +416,11 @@ mod tests {
         assert_eq!(rows(old, "a{s=\"x\"} 2\n", &with("s")), ["value a | 1, 2 | 2"]);
         let ours = "a{target=\"t\"} 1\na{target=\"u\"} 2\n";
         assert_eq!(rows(old, ours, &with("s")), [""; 0], "our own label does not count");
-        let theirs = "a{target=\"t\"} 1\na{target=\"u\"} 2\n";
-        assert_eq!(rows(theirs, ours, &rules()), ["label a | target | -"]);
+        assert_eq!(rows(ours, ours, &rules()), [""; 0]);
+        let theirs = "a{target=\"t\"} 1\na{target=\"v\"} 2\n";
+        let expected = ["series a{target=\"u\"} | - | 2", "series a{target=\"v\"} | 2 | -"];
+        assert_eq!(rows(theirs, ours, &rules()), expected, "it counts where both have it");
+        assert_eq!(rows(theirs, "a 1\n", &rules())[0], "label a | target | -");
     }
 
     #[test]

@@ -270,6 +270,7 @@ impl Conversion<'_> {
             );
         }
         note("a value that is not a number fails its query as a whole: there its sample alone is left out");
+        note("a boolean, a time or an interval as a value is a number: there such a sample is left out");
         note(
             "a label that is NULL is empty, and one that is not text is shown: there such a sample is left out",
         );
@@ -393,6 +394,9 @@ impl Conversion<'_> {
                 metric.set("value_column", value.as_str());
                 if self.keep_labels {
                     fixed.push(("col", value.clone()));
+                } else {
+                    let message = "the label `col` of a query with one value is left out (--keep-labels)";
+                    section.note("values", message);
                 }
             }
             values => {

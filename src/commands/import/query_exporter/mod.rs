@@ -1,7 +1,7 @@
 //! query-exporter (albertodonato): databases, metrics and queries by name, where a query names the other two.
 //!
 //! Facts, from query-exporter 3370344 and prometheus_client 0.26: the value of a metric is the column of its name, NULL is 0,
-//! and what is not a number leaves out its sample alone. A counter is shown with `_total`. Of rows with the same labels the
+//! and what is not a number leaves its series at the last value, at first 0; a time or an interval ends the run as well. A counter is shown with `_total`. Of rows with the same labels the
 //! last one counts. Every sample has the label `database` and those of its database. A series stays when its row is gone.
 //! Without `interval` and `schedule` a query runs when it is scraped.
 
@@ -123,12 +123,14 @@ fn general_notes(source: &Source<'_>, metrics: &Metrics<'_>, main: &mut OutputFi
     }
     note(ENDS);
     note(
-        "a value that is not a number, or two rows with the same labels, fail a query as a whole: there the sample is left \
-         out, and the last row counts",
+        "a value that is not a number, or two rows with the same labels, fail a query as a whole: there the series keeps its \
+         last value, at first 0, and the last row counts",
     );
+    note("a time or an interval as a value is its seconds: there it ends the run of its query");
     if metrics.have_labels() {
         note(
-            "in labels NULL is empty, a boolean `true`, a time ISO 8601: there they are `None`, `True` and Python's form",
+            "in labels NULL is empty, a boolean `true`, a time ISO 8601, a float `0.00001`: there they are `None`, `True` and \
+             Python's form (`1e-05`)",
         );
     }
     if metrics.have_created() {
