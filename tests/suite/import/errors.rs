@@ -134,13 +134,13 @@ fn a_result_without_queries_and_targets_is_not_written() {
 #[test]
 fn a_target_that_does_not_load_costs_its_own_queries_only() {
     let source = "jobs:\n\
-                  - name: shop\n  connections: ['postgres://u:swordfish@a/x?sslpassword=swordfish', 'postgres://u@b/y']\n  \
+                  - name: shop\n  connections: ['postgres://u:swordfish@a/x?sslpassword=swordfish', 'postgres://u@b/stock']\n  \
                     queries:\n  - {name: n, help: N, values: [n], query: SELECT 1 AS n}\n\
                   - name: lost\n  connections: ['postgres://u:swordfish@a/x?sslpassword=swordfish']\n  \
                     queries:\n  - {name: m, help: M, values: [m], query: SELECT 1 AS m}\n";
     let (code, text, errors) = run(&[("j.yaml", source)], &["j.yaml"]);
     assert_eq!(code, 1, "{errors}");
-    assert!(text.contains("databases: [y]") && !text.contains("sql_m"), "{text}");
+    assert!(text.contains("databases: [stock]") && !text.contains("sql_m"), "{text}");
     assert!(errors.contains("j.yaml:9:5: jobs[1].queries[0]: its target is left out"), "{errors}");
     assert!(!text.contains("swordfish") && !errors.contains("swordfish"), "{text}{errors}");
 }
