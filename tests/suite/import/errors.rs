@@ -141,7 +141,7 @@ fn a_target_that_does_not_load_costs_its_own_queries_only() {
     let (code, text, errors) = run(&[("j.yaml", source)], &["j.yaml"]);
     assert_eq!(code, 1, "{errors}");
     assert!(text.contains("databases: [stock]") && !text.contains("sql_m"), "{text}");
-    assert!(errors.contains("j.yaml:9:5: jobs[1].queries[0]: its target is left out"), "{errors}");
+    assert!(errors.contains("j.yaml:9:6: jobs[1].queries[0]: its target is left out"), "{errors}");
     assert!(!text.contains("swordfish") && !errors.contains("swordfish"), "{text}{errors}");
 }
 
