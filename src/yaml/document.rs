@@ -129,6 +129,12 @@ impl Document {
         Ok(document)
     }
 
+    /// Whether one of its faults loses nothing of what the file says.
+    #[must_use]
+    pub fn is_harmless(fault: &Error) -> bool {
+        fault.message() == syntax::REPEATED_WITH_EQUAL_VALUE
+    }
+
     fn read(
         file: &str,
         folder: &Path,

@@ -13,6 +13,8 @@ use super::source::join;
 pub(super) const OVER_BUDGET: &str = "over budget";
 /// The message about a merge key; its mapping has been merged all the same.
 pub(super) const MERGE_KEY: &str = "merge keys are not supported";
+/// A fault without which the file means the same.
+pub(super) const REPEATED_WITH_EQUAL_VALUE: &str = "repeated key, with an equal value";
 /// Marks the error of a tag.
 pub(super) const TAG: &str = "tag ";
 
@@ -216,32 +218,36 @@ impl TreeCheck<'_> {
     }
 
     fn keys(&mut self, entries: &mut Vec<MapEntry>, path: &str) {
-        let mut first: HashMap<String, Option<usize>> = HashMap::new();
+        let mut first: HashMap<String, usize> = HashMap::new();
         let mut merged = Vec::new();
-        entries.retain_mut(|entry| {
+        let mut own: Vec<MapEntry> = Vec::with_capacity(entries.len());
+        for entry in std::mem::take(entries) {
             let at = entry.at;
             if entry.key == "<<" {
                 let hint = "put what entries share under `defaults`, or repeat a whole value with an alias";
                 self.fault(at, &join(path, "<<"), MERGE_KEY, hint);
-                merged.extend(brought(std::mem::replace(&mut entry.node.value, NodeValue::Null)));
-                return false;
+                merged.extend(brought(entry.node.value));
+                continue;
             }
-            match first.get(&entry.key) {
+            match first.get(&entry.key).and_then(|index| own.get(*index)) {
                 Some(earlier) => {
-                    let line = (self.place)(*earlier, "").line;
+                    let line = (self.place)(earlier.at, "").line;
                     let hint =
                         if line > 0 { format!("the first one is in line {line}") } else { String::new() };
-                    self.fault(at, &join(path, &entry.key), "repeated key", &hint);
-                    false
+                    let is_scalar = matches!(entry.node.value, NodeValue::Scalar(_));
+                    let is_equal = is_scalar && entry.node.value == earlier.node.value;
+                    let message = if is_equal { REPEATED_WITH_EQUAL_VALUE } else { "repeated key" };
+                    self.fault(at, &join(path, &entry.key), message, &hint);
                 }
                 None => {
-                    first.insert(entry.key.clone(), at);
-                    true
+                    first.insert(entry.key.clone(), own.len());
+                    own.push(entry);
                 }
             }
-        });
+        }
+        *entries = own;
         // The mapping's own keys count more, then those of the mapping that is merged first.
-        merged.retain(|entry| first.insert(entry.key.clone(), entry.at).is_none());
+        merged.retain(|entry| first.insert(entry.key.clone(), 0).is_none());
         entries.append(&mut merged);
     }
 

@@ -55,20 +55,12 @@ pub(crate) fn compare(snapshot: &Path, text: &str) -> Result<(), String> {
     Err(format!("--- {}\n{text}--- expected\n{expected}", snapshot.display()))
 }
 
-/// The variables that a run listed, each with a value that loads: the example behind `such as`, an address of the scheme
-/// that it begins with, else 1.
+/// The variables that a run listed, each with a value that loads: the example behind `such as`, else 1.
 pub(crate) fn variables(output: &Output) -> Vec<(String, String)> {
     let lines = output.errors().lines().skip_while(|line| *line != "Set these variables:").skip(1);
     let example = |line: &str| {
-        if let Some((_, rest)) = line.split_once("such as ") {
-            return rest.split([',', ' ']).next().unwrap_or_default().to_owned();
-        }
-        match line.rsplit_once("which begins with ").map_or("", |(_, scheme)| scheme) {
-            "postgres:" => "postgres://localhost/db".to_owned(),
-            "mysql:" => "mysql://localhost/db".to_owned(),
-            "sqlite:" => "sqlite:db".to_owned(),
-            _ => "1".to_owned(),
-        }
+        let example = line.split_once("such as ").and_then(|(_, rest)| rest.split([',', ' ']).next());
+        example.unwrap_or("1").to_owned()
     };
     lines
         .map_while(|line| Some((line.strip_prefix("  ")?.split_whitespace().next()?, line)))

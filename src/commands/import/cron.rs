@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::go_duration;
+
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
 
@@ -16,7 +18,7 @@ pub(super) fn shortest_pause(schedule: &str) -> Option<Duration> {
         "@monthly" => 28 * DAY,
         "@yearly" | "@annually" => 365 * DAY,
         _ => match schedule.strip_prefix("@every ") {
-            Some(pause) => return go_duration(pause),
+            Some(pause) => return go_duration::read(pause),
             None => of_fields(schedule)?,
         },
     };
@@ -75,30 +77,6 @@ fn values(field: &str, least: u32, most: u32) -> Option<Vec<u32>> {
     Some(values)
 }
 
-/// A duration as Go writes it: `1h30m`, `500ms`, `1.5h`.
-pub(super) fn go_duration(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let (number, after) = rest.split_at(digits);
-        let letters = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(letters);
-        let factor = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        seconds += number.parse::<f64>().ok()? * factor;
-        rest = after;
-    }
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,18 +119,6 @@ mod tests {
             "* * * * (",
         ] {
             assert_eq!(shortest_pause(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_of_go() {
-        for (text, millis) in
-            [("5m", 300_000), ("1h30m", 5_400_000), ("1.5s", 1500), ("250ms", 250), ("0s", 0)]
-        {
-            assert_eq!(go_duration(text), Some(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["5", "m", "5 parsecs", "1..5s", "-5m", "1e400h"] {
-            assert_eq!(go_duration(text), None, "{text}");
         }
     }
 }

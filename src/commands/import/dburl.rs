@@ -4,7 +4,7 @@
 //! all of an address. lib/pq, which all PostgreSQL schemes but `pgx` mean, has `sslmode=require` as its default. A path
 //! without a host is the folder of a socket, with the database behind it.
 
-use super::databases::{self, Database, lacking};
+use super::drivers::Driver;
 use super::model::{Entry, Value};
 use super::report::Report;
 use super::url::encoded;
@@ -98,7 +98,7 @@ pub(super) struct Source<'s> {
     pub(super) target: &'s str,
     pub(super) report: &'s Report,
     /// What to take an address for that a variable or a secret manager holds.
-    pub(super) fallback: Database,
+    pub(super) fallback: Driver,
     pub(super) login: Login,
 }
 
@@ -126,25 +126,25 @@ impl<'s> Source<'s> {
     pub(super) fn set(&self, entry: &mut Entry, address: &str) -> Result<&'static str, String> {
         let address = address.trim();
         if let Some(parts) = Parts::of(address).filter(|parts| !is_secret_manager(&parts.scheme)) {
-            return match databases::of_scheme(&parts.scheme) {
-                Some(Database::Supported("mysql")) => {
+            return match Driver::known(&parts.scheme) {
+                Some(Driver::Ours("mysql")) => {
                     self.mysql(entry, &parts);
                     Ok("mysql")
                 }
-                Some(Database::Supported("sqlite")) => {
+                Some(Driver::Ours("sqlite")) => {
                     entry.set("driver", "sqlite");
                     let path = format!("{}{}", parts.host, parts.path);
                     entry.set("database", self.expanded(&path));
                     Ok("sqlite")
                 }
-                Some(Database::Supported(_)) => Ok(self.postgres(entry, &parts)),
-                Some(Database::Lacking(name)) => Err(lacking(name)),
-                None if parts.has_slashes => Err(lacking(&parts.scheme)),
+                Some(Driver::Ours(_)) => Ok(self.postgres(entry, &parts)),
+                Some(lacking @ Driver::Lacking(_)) => lacking.ours(),
+                None if parts.has_slashes => Driver::of_scheme(&parts.scheme).ours(),
                 // What stands before the colon may be a user.
                 None => Err(NOT_A_URL.to_owned()),
             };
         }
-        let driver = self.fallback.driver()?;
+        let driver = self.fallback.ours()?;
         self.variable(entry, address, driver)?;
         Ok(driver)
     }
@@ -154,7 +154,7 @@ impl<'s> Source<'s> {
     /// # Errors
     /// There is no driver for it.
     pub(super) fn template(&self, entry: &mut Entry) -> Result<&'static str, String> {
-        let driver = self.fallback.driver()?;
+        let driver = self.fallback.ours()?;
         let what = format!("the server of {}", self.target);
         // Not of this machine: lints on the connection are to be found.
         let host = self.report.variable(&format!("{}_HOST", self.target), &what, "db.example");
@@ -167,11 +167,6 @@ impl<'s> Source<'s> {
 
     /// An address that the environment or a secret manager holds.
     fn variable(&self, entry: &mut Entry, address: &str, driver: &str) -> Result<(), String> {
-        let sample = match driver {
-            "sqlite" => "sqlite:db".to_owned(),
-            "pgbouncer" => "postgres://localhost/pgbouncer".to_owned(),
-            driver => format!("{driver}://localhost/db"),
-        };
         let name = match whole_variable(address) {
             Some(name) => name.to_owned(),
             None if address.is_empty()
@@ -184,9 +179,9 @@ impl<'s> Source<'s> {
         if driver == "pgbouncer" {
             entry.set("driver", driver);
         }
-        let scheme = sample.split(':').next().unwrap_or_default();
-        let what = format!("the URL of {}, which begins with {scheme}:", self.target);
-        entry.set("url", Value::Expanded(self.report.variable(&name, &what, &sample)));
+        let sample = self.fallback.sample();
+        let what = format!("the URL of {}, such as {sample}", self.target);
+        entry.set("url", Value::Expanded(self.report.variable(&name, &what, sample)));
         Ok(())
     }
 
@@ -196,7 +191,9 @@ impl<'s> Source<'s> {
         let mut settings = Vec::new();
         for (name, value) in &parts.query {
             match *name {
-                "password" => query.push(("password".to_owned(), self.password(value, "percent-encoded"))),
+                "password" | "sslpassword" => {
+                    query.push(((*name).to_owned(), self.password(value, "percent-encoded")));
+                }
                 name if DEAD_POSTGRES.contains(&name) => {}
                 name if POSTGRES.contains(&name) => query.push((name.to_owned(), self.text(value))),
                 name => settings.push(format!("-c%20{name}%3D{}", self.text(value))),
@@ -313,7 +310,7 @@ impl<'s> Source<'s> {
 
     /// The variable in place of a password; the source's own where it has one.
     fn password(&self, text: &str, form: &str) -> String {
-        if whole_variable(text).is_some() || text.contains("${") {
+        if whole_variable(text).is_some() {
             return self.text(text);
         }
         let form = if form.is_empty() { String::new() } else { format!(", as the URL had it ({form})") };
@@ -463,7 +460,7 @@ mod tests {
     /// The keys that an address becomes, and the variables that it needs.
     fn keys(address: &str) -> String {
         let report = Report::default();
-        let fallback = Database::Supported("postgres");
+        let fallback = Driver::Ours("postgres");
         let source = Source { target: "shop", report: &report, fallback, login: Login::default() };
         let mut entry = Entry::default();
         if let Err(why) = source.set(&mut entry, address) {

@@ -73,7 +73,7 @@ pub(super) fn named(name: &str) -> Result<Option<&'static Dialect>, Error> {
 /// The dialect that the inputs speak.
 ///
 /// # Errors
-/// None is recognised, or two are equally likely.
+/// None is recognised, two are equally likely, or the inputs are of several.
 pub(super) fn recognised(inputs: &[Input]) -> Result<&'static Dialect, Error> {
     let signs = |dialect: &Dialect| -> Vec<String> {
         inputs.iter().flat_map(|input| (dialect.signs)(&input.tree)).collect()
@@ -102,8 +102,28 @@ pub(super) fn recognised(inputs: &[Input]) -> Result<&'static Dialect, Error> {
             );
             Err(Error::config(message).at(place()).with_hint(choose))
         }
-        [(dialect, _), ..] => Ok(dialect),
+        [(dialect, _), ..] => is_alone(dialect, inputs).map(|()| *dialect),
     }
+}
+
+/// A file of another dialect among those of one would lose what it says. To a file of pg_exporter without a key of its own,
+/// postgres_exporter's signs are the only ones.
+fn is_alone(dialect: &Dialect, inputs: &[Input]) -> Result<(), Error> {
+    for input in inputs.iter().filter(|input| (dialect.signs)(&input.tree).is_empty()) {
+        let others = DIALECTS.iter().filter(|other| {
+            (dialect.name, other.name) != (pg_exporter::DIALECT.name, postgres_exporter::DIALECT.name)
+        });
+        let other = others
+            .into_iter()
+            .find_map(|other| Some((other.name, (other.signs)(&input.tree).into_iter().next()?)));
+        if let Some((name, why)) = other {
+            let message = format!("this is {name} ({why}), another file is {}", dialect.name);
+            let place = input.document.place(input.at, &input.path);
+            let hint = "convert the files of one dialect at a time, or name the dialect with --from";
+            return Err(Error::config(message).at(place).with_hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a tree is one of this dialect, or of any.

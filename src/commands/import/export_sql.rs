@@ -6,11 +6,11 @@
 //! read and not used. Only texts of `databases` hold variables.
 
 use super::dialect::{Dialect, Source, child, entries, items};
+use super::drivers::Driver;
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
 use super::report::Report;
 use super::section::Section;
 use super::url;
-use crate::driver::UNSUPPORTED_DRIVERS;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: Dialect = Dialect { name: "export-sql", signs, convert };
@@ -43,11 +43,11 @@ fn convert(source: &Source<'_>) -> Imported {
             main.headings.extend(root.comments_of(key).into_iter().map(|comment| (key, comment)));
         }
         let databases: Vec<_> = root.section("databases").iter().flat_map(Section::named).collect();
-        let is_lacking = |section: &Section<'_>| section.text("driver").filter(|driver| lacks(driver));
+        let is_lacking = |section: &Section<'_>| Driver::known(&section.text("driver")?)?.ours().err();
         let lacking: Vec<(&str, String)> =
             databases.iter().filter_map(|(name, section)| Some((*name, is_lacking(section)?))).collect();
-        for (name, driver) in &lacking {
-            root.report.left_out(place_of(&databases, name), format!("the driver {driver} is not built in"));
+        for (name, why) in &lacking {
+            root.report.left_out(place_of(&databases, name), format!("the database {name} {why}"));
         }
         let built_in =
             databases.iter().filter(|(name, _)| lacking.iter().all(|(lacking, _)| lacking != name));
@@ -55,9 +55,9 @@ fn convert(source: &Source<'_>) -> Imported {
         for section in root.sections("queries") {
             let database = section.text("database").unwrap_or_default();
             match lacking.iter().find(|(name, _)| *name == database) {
-                Some((_, driver)) => {
+                Some((_, why)) => {
                     let name = section.text("name").unwrap_or_default();
-                    section.left_out("database", format!("the query {name} needs the driver {driver}"));
+                    section.left_out("database", format!("the query {name} {why}"));
                 }
                 None => main.queries.extend(query(&section)),
             }
@@ -82,10 +82,6 @@ fn changes(report: &Report) {
     }
 }
 
-fn lacks(driver: &str) -> bool {
-    UNSUPPORTED_DRIVERS.contains(&driver)
-}
-
 fn place_of(databases: &[(&str, Section<'_>)], name: &str) -> Option<crate::error::SourcePosition> {
     databases.iter().find(|(known, _)| *known == name).map(|(_, section)| section.place())
 }
@@ -106,7 +102,8 @@ fn target(name: &str, section: &Section<'_>) -> Target {
         entry.set_if(key, value.map(|text| expanded(&text, report)));
     }
     if let Some(password) = section.text("password").filter(|password| !password.is_empty()) {
-        entry.set("password", secret(&password, name, report));
+        let what = format!("the password of {name}");
+        entry.set("password", url::secret(&password, name, &what, report));
     }
     if let Some(text) = section.text("connection_string") {
         let has_fields = ["host", "database"].iter().any(|key| entry.get(key).is_some());
@@ -131,20 +128,6 @@ fn target(name: &str, section: &Section<'_>) -> Target {
 fn expanded(text: &str, report: &Report) -> Value {
     report.uses(text);
     Value::Expanded(text.to_owned())
-}
-
-/// A password: a variable stays, without the default that would be a secret in the file.
-fn secret(text: &str, target: &str, report: &Report) -> Value {
-    let what = format!("the password of {target}");
-    let variable = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-    match variable.filter(|inside| !inside.contains(['$', '{', '}'])) {
-        Some(inside) => {
-            let name = inside.split(":-").next().unwrap_or_default();
-            report.needs(name, &what);
-            Value::Expanded(format!("${{{name}}}"))
-        }
-        None => report.secret(&format!("{target}_PASSWORD"), text, &what),
-    }
 }
 
 fn query(section: &Section<'_>) -> Option<Query> {

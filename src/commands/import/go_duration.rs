@@ -1,24 +1,28 @@
-//! Durations as Go and Prometheus write them (`1h30m`, `1.5s`, `1d`) → ours, which have one unit.
+//! Durations as Go and Prometheus write them: `1h30m`, `1.5s`, `1d`.
 
-/// The units in milliseconds, the longer names first.
-const UNITS: [(&str, f64); 8] = [
-    ("ms", 1.0),
-    ("us", 0.001),
-    ("s", 1e3),
-    ("m", 60e3),
-    ("h", 3600e3),
-    ("d", 86_400e3),
-    ("w", 604_800e3),
-    ("y", 31_536_000e3),
+use std::time::Duration;
+
+/// The units in seconds, a longer name before one that it begins with.
+const UNITS: [(&str, f64); 11] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("µs", 1e-6),
+    ("μs", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+    ("d", 86_400.0),
+    ("w", 604_800.0),
+    ("y", 31_536_000.0),
 ];
 
-/// Milliseconds; `None` for what is not a duration.
-pub(super) fn milliseconds(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let (sign, mut rest) = text.strip_prefix('-').map_or((1.0, text), |rest| (-1.0, rest));
+/// The duration; `None` for what is not one, and for a negative one.
+pub(super) fn read(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
     match rest {
         "" => return None,
-        "0" => return Some(0),
+        "0" => return Some(Duration::ZERO),
         _ => {}
     }
     let mut sum = 0.0;
@@ -30,23 +34,13 @@ pub(super) fn milliseconds(text: &str) -> Option<i64> {
         sum += number.parse::<f64>().ok()? * factor;
         rest = after;
     }
-    #[allow(clippy::cast_possible_truncation, reason = "a float too large becomes the largest integer")]
-    Some((sign * sum) as i64)
-}
-
-/// Our form of a number of milliseconds: `90s`, `5m`, `500ms`.
-pub(super) fn shown(milliseconds: i64) -> String {
-    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    let fits = |(_, factor): &(&str, i64)| milliseconds % factor == 0 && milliseconds != 0;
-    match units.into_iter().find(fits) {
-        Some((unit, factor)) => format!("{}{unit}", milliseconds / factor),
-        None => format!("{milliseconds}ms"),
-    }
+    Duration::try_from_secs_f64(sum).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deadline::duration_text;
 
     #[test]
     fn durations_of_several_units_become_one() {
@@ -56,16 +50,17 @@ mod tests {
             ("1.5h", "90m"),
             ("500ms", "500ms"),
             ("1m500ms", "60500ms"),
+            ("2000us", "2ms"),
             ("1d", "24h"),
             ("2w", "336h"),
             ("300s", "5m"),
+            ("0", "0s"),
+            ("0s", "0s"),
         ] {
-            assert_eq!(milliseconds(text).map(shown).as_deref(), Some(ours), "{text}");
+            assert_eq!(read(text).map(duration_text).as_deref(), Some(ours), "{text}");
         }
-        assert_eq!(milliseconds("0s"), Some(0));
-        assert_eq!(milliseconds("-1s"), Some(-1000));
-        for text in ["", "10", "s", "1x", "1..5s", "-"] {
-            assert_eq!(milliseconds(text), None, "{text}");
+        for text in ["", "10", "s", "1x", "1..5s", "-", "-5m", "5 parsecs", "1e400h"] {
+            assert_eq!(read(text), None, "{text}");
         }
     }
 }

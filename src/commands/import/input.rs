@@ -24,9 +24,6 @@ const DEEPEST: usize = 8;
 pub(super) struct Wrapper {
     /// `ConfigMap`, `Secret`, or empty.
     pub(super) kind: String,
-    /// `metadata.name`.
-    #[allow(dead_code, reason = "for the dialects to come")]
-    pub(super) name: String,
     /// The labels of its metadata.
     pub(super) labels: Rc<[String]>,
     /// The last key above the document: `queries.yaml`, `customQueries`.
@@ -446,7 +443,6 @@ fn object(entries: &[MapEntry]) -> Option<Wrapper> {
     let metadata = map(entries, "metadata");
     Some(Wrapper {
         kind: scalar(entries, "kind")?,
-        name: scalar(&metadata, "name").unwrap_or_default(),
         labels: map(&metadata, "labels").into_iter().map(|entry| entry.key).collect(),
         key: String::new(),
     })

@@ -9,7 +9,6 @@ mod budget;
 mod burningalchemist;
 mod compare;
 mod cron;
-mod databases;
 mod dburl;
 mod dialect;
 mod drivers;
@@ -46,6 +45,7 @@ use super::{CommandResult, counted, output, print_page, print_stderr};
 use crate::commands::terminal::TerminalText;
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::yaml::document::Document;
 
 /// A pipe as the output waits so long for its reader.
 const WRITE_TIME: Duration = Duration::from_secs(60);
@@ -137,6 +137,12 @@ fn convert_files(options: &ImportArgs) -> CommandResult {
     write(&settled, destination, is_folder, &options.files)?;
     print_stderr(&report.render());
     print_stderr(&silenced(&settled));
+    if settled.texts.is_empty() {
+        let mut line = TerminalText::default();
+        line.line("nothing is written: the result has no query and no target");
+        print_stderr(&line);
+        return Ok(1);
+    }
     Ok(u8::from(report.has_losses()))
 }
 
@@ -165,7 +171,10 @@ fn settled(
 ) -> Result<Settled, super::CommandErrors> {
     let dialect = named.map_or_else(|| dialect::recognised(inputs), Ok)?;
     for fault in inputs.iter().flat_map(|input| &input.document.faults) {
-        report.left_out(fault.place().cloned(), fault.message());
+        match Document::is_harmless(fault) {
+            true => report.note(fault.place().cloned(), fault.message()),
+            false => report.left_out(fault.place().cloned(), fault.message()),
+        }
     }
     let imported = (dialect.convert)(&Source { inputs, options, report });
     let files = assemble::files(imported, options, report)?;

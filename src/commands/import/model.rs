@@ -5,7 +5,7 @@
 use crate::error::SourcePosition;
 
 /// The value of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Value {
     /// A text that stands for itself: `${` in it is written as `$${`.
     Text(String),

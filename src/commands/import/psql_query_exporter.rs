@@ -208,11 +208,14 @@ impl Conversion<'_> {
             server.set_if(key, source.text(theirs).map(|text| expanded(text, source)));
         }
         let password = source.text("password").filter(|password| !password.is_empty());
-        let password = password.map(|password| match has_variables(&password) {
+        let what = format!("the password of {name}");
+        // A password that a variable is only a part of is a secret as a whole.
+        let is_variable = |text: &str| {
+            has_variables(text) && text.starts_with("${") && text.find('}') == Some(text.len() - 1)
+        };
+        let password = password.map(|password| match is_variable(&password) {
             true => expanded(password, source),
-            false => {
-                self.report.secret(&format!("{name}_PASSWORD"), &password, &format!("the password of {name}"))
-            }
+            false => self.report.secret(&format!("{name}_PASSWORD"), &password, &what),
         });
         server.set_if("password", password);
         let databases = source.sections("databases");

@@ -1,7 +1,7 @@
 //! Loads the result as the exporter would before anything is written: what does not load is taken out and reported, lints are
 //! silenced by `lint_off`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::model::{Entry, OutputFile, Value};
@@ -18,9 +18,11 @@ const MOST_FAULTS: usize = 5000;
 /// A main file around files without targets; its name is none that a result has.
 const AROUND: &str = ".around.yaml";
 
+const WITHOUT_TARGET: &str = "its target is left out";
+
 /// The result.
 pub(super) struct Settled {
-    /// Names below the folder of the output, and texts.
+    /// Names below the folder of the output, and texts; none where there is no query and no target.
     pub(super) texts: Vec<(String, String)>,
     /// How many entries silence a lint, by its code.
     pub(super) silenced: BTreeMap<&'static str, usize>,
@@ -32,8 +34,9 @@ pub(super) struct Settled {
 /// They do not, or the temporary folder cannot be written.
 pub(super) fn settle(mut files: Vec<OutputFile>, report: &Report) -> Result<Settled, Vec<Error>> {
     for _ in 0..MOST_ROUNDS {
-        if files.iter().all(|file| file.queries.is_empty() && file.databases.is_empty()) {
-            return Ok(Settled { texts: texts(&files), silenced: BTreeMap::new() });
+        without_empty(&mut files);
+        if files.is_empty() {
+            return Ok(Settled { texts: Vec::new(), silenced: BTreeMap::new() });
         }
         match load(&files, report)? {
             Ok(lints) => {
@@ -44,6 +47,25 @@ pub(super) fn settle(mut files: Vec<OutputFile>, report: &Report) -> Result<Sett
         }
     }
     Err(vec![Error::machine("the result does not load: it has too many faults")])
+}
+
+/// Leaves out files without queries and targets, and their names under `include`.
+fn without_empty(files: &mut Vec<OutputFile>) {
+    let is_empty = |file: &OutputFile| file.queries.is_empty() && file.databases.is_empty();
+    let gone: HashSet<Value> =
+        files.iter().filter(|file| is_empty(file)).map(|file| Value::from(file.name.as_str())).collect();
+    if gone.is_empty() {
+        return;
+    }
+    files.retain(|file| !is_empty(file));
+    for file in files {
+        if let Some(Value::List(mut names)) = file.top.remove("include") {
+            names.retain(|name| !gone.contains(name));
+            if !names.is_empty() {
+                file.top.set("include", Value::List(names));
+            }
+        }
+    }
 }
 
 fn texts(files: &[OutputFile]) -> Vec<(String, String)> {
@@ -76,11 +98,12 @@ fn load(files: &[OutputFile], report: &Report) -> Result<Result<Vec<Finding>, Ve
     let named = texts.iter().flat_map(|(_, text)| variables_without_default(text));
     let samples: HashMap<String, String> = named.map(|name| (name.clone(), report.sample(&name))).collect();
     let environment = move |name: &str| samples.get(name).cloned();
+    let inside = format!("{}/", folder.path().display());
     let finding = |code: Option<&'static str>, error: &Error| {
         let place = error.place().cloned().unwrap_or_default();
         let file = Path::new(&place.file).strip_prefix(folder.path()).unwrap_or(Path::new(&place.file));
         let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-        let message = format!("{}{hint}", error.message());
+        let message = format!("{}{hint}", error.message()).replace(&inside, "");
         Finding { code, file: file.display().to_string(), path: place.path, message }
     };
     let main = folder.path().join(main);
@@ -166,15 +189,22 @@ fn take_out(files: &mut [OutputFile], faults: Vec<Finding>, report: &Report) -> 
     if gone.is_empty() {
         return Err(rest);
     }
+    let mut targets = HashSet::new();
     for (at, file) in files.iter_mut().enumerate() {
         let is_gone = |path: EntryPath| gone.contains(&(at, path));
         let mut index = 0..;
         let had_targets = !file.databases.is_empty();
-        file.databases.retain(|_| !index.next().is_some_and(|target| is_gone(EntryPath::Target(target))));
+        file.databases.retain(|target| {
+            let is_left_out = index.next().is_some_and(|target| is_gone(EntryPath::Target(target)));
+            if is_left_out {
+                targets.insert(target.name.clone());
+            }
+            !is_left_out
+        });
         if had_targets && file.databases.is_empty() {
             // Without targets it is no main file: the rest of it would be at fault.
             for query in file.queries.drain(..) {
-                report.left_out(query.entry.origin, "its target is left out");
+                report.left_out(query.entry.origin, WITHOUT_TARGET);
             }
             file.top = Entry::default();
         }
@@ -189,7 +219,36 @@ fn take_out(files: &mut [OutputFile], faults: Vec<Finding>, report: &Report) -> 
             !query.metrics.is_empty() && !is_gone(EntryPath::Query(number))
         });
     }
+    if !targets.is_empty() {
+        files.iter_mut().for_each(|file| without_targets(file, &targets, report));
+    }
     Ok(())
+}
+
+/// Takes targets that are left out from what a file runs on; what runs on no other one goes with them.
+fn without_targets(file: &mut OutputFile, gone: &HashSet<String>, report: &Report) {
+    let has_file = has_target(&mut file.top, gone);
+    file.queries.retain_mut(|query| {
+        // A list of its own takes the place of that of the file.
+        let own = ["database", "databases"].iter().any(|key| query.entry.get(key).is_some());
+        let has_target = if own { has_target(&mut query.entry, gone) } else { has_file };
+        if !has_target {
+            report.left_out(query.entry.origin.clone(), WITHOUT_TARGET);
+        }
+        has_target
+    });
+}
+
+/// Whether an entry still runs somewhere without those targets, whose names are taken out.
+fn has_target(entry: &mut Entry, gone: &HashSet<String>) -> bool {
+    let is_gone = |value: &Value| matches!(value, Value::Text(name) if gone.contains(name.split('/').next().unwrap_or_default()));
+    if let Some(Value::List(mut names)) = entry.get("databases").cloned() {
+        names.retain(|name| !is_gone(name));
+        let is_left = !names.is_empty();
+        entry.set("databases", Value::List(names));
+        return is_left;
+    }
+    !entry.get("database").is_some_and(is_gone)
 }
 
 /// Writes `lint_off` on the entries that lints find; how many entries by code.

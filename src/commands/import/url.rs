@@ -1,47 +1,88 @@
 //! Addresses of databases: the password out, a name for the target.
 
+use std::ops::Range;
+
 use super::model::Value;
 use super::report::Report;
 
 /// The address with `${NAME_PASSWORD}` in place of each password: that of the user, a parameter `password`, and the keyword of
 /// a text such as `host=db password=…`. Variables that it holds stay.
 pub(super) fn without_password(url: &str, target: &str, report: &Report) -> Value {
-    report.uses(url);
-    let Some((before, password, after)) =
-        split_password(url).filter(|(_, password, _)| !is_variable(password))
-    else {
-        return Value::Expanded(url.to_owned());
-    };
+    let (mut out, mut from) = (String::new(), 0);
     let what = format!("the password of {target}, as the URL had it (percent-encoded)");
-    match report.secret(&format!("{target}_PASSWORD"), password, &what) {
-        Value::Expanded(variable) => Value::Expanded(format!("{before}{variable}{after}")),
-        other => other,
+    for range in passwords(url) {
+        out.push_str(url.get(from..range.start).unwrap_or_default());
+        let password = url.get(range.clone()).unwrap_or_default();
+        if let Value::Expanded(variable) = secret(password, target, &what, report) {
+            out.push_str(&variable);
+        }
+        from = range.end;
+    }
+    out.push_str(url.get(from..).unwrap_or_default());
+    report.uses(&out);
+    Value::Expanded(out)
+}
+
+/// The variable for a password. One that the source has stays, without a default, which would be a secret in the file; a
+/// password that a variable is only a part of is a secret as a whole.
+pub(super) fn secret(text: &str, target: &str, what: &str, report: &Report) -> Value {
+    let variable = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    match variable.filter(|inside| !inside.contains(['$', '{', '}'])) {
+        Some(inside) => {
+            let (name, has_default) =
+                inside.split_once(":-").map_or((inside, false), |(name, _)| (name, true));
+            report.needs(name, if has_default { what } else { "as in the source" });
+            Value::Expanded(format!("${{{name}}}"))
+        }
+        None => report.secret(&format!("{target}_PASSWORD"), text, what),
     }
 }
 
 fn is_variable(text: &str) -> bool {
-    text.is_empty() || text.starts_with("${")
+    text.starts_with("${")
 }
 
-/// What stands before a password, the password, and what stands behind it.
-fn split_password(url: &str) -> Option<(&str, &str, &str)> {
-    let cut = |start: usize, end: usize| Some((url.get(..start)?, url.get(start..end)?, url.get(end..)?));
-    if let Some(scheme) = url.find("://").map(|at| at + 3) {
-        let end = url.get(scheme..)?.find(['/', '?', '#']).map_or(url.len(), |at| scheme + at);
-        // The last `@` before the path: a password may hold one.
-        let host = url.get(scheme..end)?.rfind('@').map(|at| scheme + at);
-        let colon = host.and_then(|host| url.get(scheme..host)?.find(':').map(|at| scheme + at + 1));
-        if let (Some(start), Some(end)) = (colon, host) {
-            return cut(start, end);
-        }
+/// Where the passwords of an address stand, in order; none of them is empty.
+fn passwords(url: &str) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = of_the_user(url).into_iter().collect();
+    let mut from = found.first().map_or(0, |range| range.end);
+    while let Some(range) = keyword(url, from) {
+        from = range.end;
+        found.push(range);
     }
-    let is_end = |c: char| c == '&' || c == '#' || c.is_whitespace();
-    let start = url.find("password=")? + "password=".len();
+    found.retain(|range| !range.is_empty());
+    found
+}
+
+/// Behind the user, in a URL.
+fn of_the_user(url: &str) -> Option<Range<usize>> {
+    let start = url.find("://")? + 3;
     let rest = url.get(start..)?;
-    // A keyword's value may be in quotes.
-    match rest.strip_prefix('\'').and_then(|quoted| quoted.find('\'')) {
-        Some(end) => cut(start + 1, start + 1 + end),
-        None => cut(start, start + rest.find(is_end).unwrap_or(rest.len())),
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let colon = authority.find(':')?;
+    let port = authority.get(colon + 1..)?;
+    // The last `@` before the path: a password may hold one. SQLAlchemy's may hold what ends a host, too.
+    let host = authority.rfind('@').or_else(|| {
+        let is_number = port.chars().all(|c| c.is_ascii_digit());
+        rest.split(|c: char| c.is_whitespace() || (is_number && c == '?')).next()?.rfind('@')
+    })?;
+    (colon < host).then_some(start + colon + 1..start + host)
+}
+
+/// Behind the next `password=`, with blanks around `=` or without.
+fn keyword(url: &str, mut from: usize) -> Option<Range<usize>> {
+    let is_end = |c: char| c == '&' || c == '#' || c.is_whitespace();
+    loop {
+        from += url.get(from..)?.find("password")? + "password".len();
+        let rest = url.get(from..)?;
+        let Some(value) = rest.trim_start().strip_prefix('=') else { continue };
+        let value = value.trim_start();
+        let start = url.len() - value.len();
+        // A keyword's value may be in quotes.
+        return Some(match value.strip_prefix('\'').and_then(|quoted| quoted.find('\'')) {
+            Some(end) => start + 1..start + 1 + end,
+            None => start..start + value.find(is_end).unwrap_or(value.len()),
+        });
     }
 }
 
@@ -50,10 +91,10 @@ pub(super) fn without_secrets(comment: &str) -> String {
     const HIDDEN: &str = "<hidden>";
     const KEYS: [&str; 5] = ["password", "passwd", "pwd", "secret", "token"];
     let mut clean = comment.to_owned();
-    if let Some((before, _, after)) =
-        split_password(comment).filter(|(_, password, _)| !is_variable(password))
-    {
-        clean = format!("{before}{HIDDEN}{after}");
+    for range in passwords(comment).into_iter().rev() {
+        if !comment.get(range.clone()).is_none_or(is_variable) {
+            clean.replace_range(range, HIDDEN);
+        }
     }
     let lower = clean.to_ascii_lowercase();
     for key in KEYS {
@@ -134,6 +175,16 @@ mod tests {
             ("host=h password=ab user=u", "host=h password=${T_PASSWORD} user=u"),
             ("postgres://u@h/d", "postgres://u@h/d"),
             ("postgres://u:${P}@h/d", "postgres://u:${P}@h/d"),
+            ("mysql://u:a/b?c@h/d", "mysql://u:${T_PASSWORD}@h/d"),
+            ("postgres://h:5432/d?application_name=a@b", "postgres://h:5432/d?application_name=a@b"),
+            ("postgres://u@h:5432/d", "postgres://u@h:5432/d"),
+            ("postgres://u:${P:-x}@h/d", "postgres://u:${P}@h/d"),
+            ("postgres://u:${P}x@h/d", "postgres://u:${T_PASSWORD}@h/d"),
+            (
+                "postgres://u:x@h/d?sslpassword=y",
+                "postgres://u:${T_PASSWORD}@h/d?sslpassword=${T_PASSWORD_2}",
+            ),
+            ("host=h password = ab user=u", "host=h password = ${T_PASSWORD} user=u"),
             ("sqlite:x.db", "sqlite:x.db"),
         ] {
             assert_eq!(

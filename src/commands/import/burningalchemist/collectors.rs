@@ -1,13 +1,14 @@
 //! Collectors: a file of queries each. Metrics that refer to one query are metrics of it.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use super::super::assemble::QueryNames;
-use super::super::databases::{self, Database};
+use super::super::drivers::Driver;
 use super::super::model::{Entry, OutputFile, Query, Value};
 use super::super::section::Section;
 use super::{dead_keys, duration, list_comments};
-use crate::commands::import::go_duration;
+use crate::deadline::duration_text;
 
 /// A collector.
 pub(super) struct Collector<'s> {
@@ -15,6 +16,8 @@ pub(super) struct Collector<'s> {
     pub(super) section: Section<'s>,
     queries: Vec<Group<'s>>,
     rules: Rules,
+    /// Asked for by each target.
+    told: OnceCell<Option<Driver>>,
 }
 
 /// How names are read.
@@ -38,7 +41,7 @@ impl<'s> Collector<'s> {
     pub(super) fn new(section: Section<'s>) -> Collector<'s> {
         let name = section.text("collector_name").unwrap_or_else(|| section.input.stem());
         let queries = groups(&section, &name);
-        Collector { name, section, queries, rules: Rules::default() }
+        Collector { name, section, queries, rules: Rules::default(), told: OnceCell::new() }
     }
 
     /// Sets the rules, which depend on the main file.
@@ -49,18 +52,19 @@ impl<'s> Collector<'s> {
     }
 
     /// The database that its names or its SQL tell.
-    pub(super) fn told(&self) -> Option<Database> {
+    pub(super) fn told(&self) -> Option<Driver> {
+        self.told.get_or_init(|| self.read_told()).clone()
+    }
+
+    fn read_told(&self) -> Option<Driver> {
         let input = self.section.input;
         // Grafana's exporter for SQL Server alone has this key.
         if input.wrapper.key == "query_config" {
-            return databases::of_scheme("sqlserver");
+            return Driver::known("sqlserver");
         }
         let prefix = self.rules.prefix.as_deref().unwrap_or_default();
         let stem = input.stem();
-        databases::told(
-            [self.name.as_str(), &stem, prefix],
-            self.queries.iter().map(|query| query.sql.as_str()),
-        )
+        Driver::told([self.name.as_str(), &stem, prefix], self.queries.iter().map(|query| query.sql.as_str()))
     }
 
     /// Reports each query that is not in the result.
@@ -90,7 +94,7 @@ impl<'s> Collector<'s> {
         file.top.comments.extend(comments);
         file.top.set("collector", self.name.as_str());
         let own = duration(section, "min_interval");
-        let own = own.map(|time| if time > 0 { Some(go_duration::shown(time)) } else { None });
+        let own = own.map(|time| Some(time).filter(|time| !time.is_zero()).map(duration_text));
         file.top.set_if("interval", own.unwrap_or_else(|| interval.map(str::to_owned)));
         file.queries = self.queries.iter().filter_map(|group| self.query(group, names)).collect();
         dead_keys(section);

@@ -8,17 +8,19 @@ mod collectors;
 mod targets;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use self::collectors::Collector;
 use self::targets::{Found, Targets};
 use super::assemble::{self, QueryNames};
-use super::databases::{self, Database};
 use super::dialect::{Dialect, Source, child, items};
+use super::drivers::Driver;
 use super::go_duration;
 use super::input::Input;
 use super::model::{Imported, OutputFile, Value};
 use super::report::Report;
 use super::section::Section;
+use crate::deadline::duration_text;
 use crate::yaml::document::Node;
 
 pub(super) const DIALECT: Dialect = Dialect { name: "burningalchemist", signs, convert };
@@ -121,15 +123,15 @@ fn driver(
         return drivers().find(|driver| driver.is_ok()).or(drivers().next()).cloned();
     }
     let told = collector.told();
-    if let Some(Database::Lacking(name)) = told {
-        return Some(Err(databases::lacking(name)));
+    if let Some(Err(why)) = told.as_ref().map(Driver::ours) {
+        return Some(Err(why));
     }
-    let scheme = url.and_then(|url| url.split(':').next()).and_then(databases::of_scheme);
+    let scheme = url.and_then(|url| url.split(':').next()).and_then(Driver::known);
     let told = scheme.or(told).unwrap_or_else(|| {
         collector.section.note("collector_name", "nothing tells the database: PostgreSQL is assumed");
-        Database::Supported("postgres")
+        Driver::Ours("postgres")
     });
-    Some(told.driver())
+    Some(told.ours())
 }
 
 /// Says on which targets a file runs, where there are several.
@@ -251,8 +253,8 @@ impl<'s> Parts<'s> {
 
     /// The settings of the exporter.
     fn global(&mut self, global: &Section<'_>) {
-        let positive = |key: &str| duration(global, key).filter(|time| *time > 0);
-        self.global.interval = positive("min_interval").map(go_duration::shown);
+        let positive = |key: &str| duration(global, key).filter(|time| !time.is_zero());
+        self.global.interval = positive("min_interval").map(duration_text);
         self.global.namespace = global.text("namespace");
         let mut exporter: Vec<(&str, Value)> = Vec::new();
         let address = global.text("web.listen-address").filter(|address| address.contains(':'));
@@ -261,11 +263,11 @@ impl<'s> Parts<'s> {
         self.global.has_timeout = global.has("scrape_timeout");
         if let Some(time) = positive("scrape_timeout") {
             // There it bounds what Prometheus asks for as well.
-            let time = go_duration::shown(time);
+            let time = duration_text(time);
             exporter.extend((time != "10s").then(|| ("scrape_timeout", time.clone().into())));
             exporter.push(("max_scrape_timeout", time.into()));
         }
-        let offset = positive("scrape_timeout_offset").map(go_duration::shown).filter(|time| time != "500ms");
+        let offset = positive("scrape_timeout_offset").map(duration_text).filter(|time| time != "500ms");
         exporter.extend(offset.map(|time| ("scrape_timeout_offset", time.into())));
         if !exporter.is_empty() {
             self.main.top.set("exporter", Value::map(exporter));
@@ -313,18 +315,21 @@ impl<'s> Parts<'s> {
             }
             _ => {}
         }
-        let lifetime = duration(global, "max_connection_lifetime").filter(|time| *time > 0);
-        database.extend(lifetime.map(|time| ("max_lifetime", go_duration::shown(time).into())));
+        let lifetime = duration(global, "max_connection_lifetime").filter(|time| !time.is_zero());
+        database.extend(lifetime.map(|time| ("max_lifetime", duration_text(time).into())));
         if !database.is_empty() {
             self.main.top.set("defaults", Value::map([("database", Value::map(database))]));
         }
     }
 }
 
-/// A duration in milliseconds; what is not one is reported.
-fn duration(section: &Section<'_>, key: &str) -> Option<i64> {
+/// A duration; what is not one is reported. A negative one means there what 0 does.
+fn duration(section: &Section<'_>, key: &str) -> Option<Duration> {
     let text = section.text(key)?;
-    let time = go_duration::milliseconds(&text);
+    let time = match text.trim().strip_prefix('-') {
+        Some(positive) => go_duration::read(positive).map(|_| Duration::ZERO),
+        None => go_duration::read(&text),
+    };
     if time.is_none() {
         section.left_out(key, format!("{text:?} is not a duration"));
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use globset::GlobBuilder;
 use regex_lite::Regex;
 
-use super::super::databases::Database;
 use super::super::dburl::{self, Login};
 use super::super::dialect::{Options, entries};
+use super::super::drivers::Driver;
 use super::super::model::{Entry, Target, Value};
 use super::super::report::Report;
 use super::super::section::Section;
@@ -126,7 +126,7 @@ impl Targets<'_, '_> {
         let of_url = || url::database(&given).filter(|_| given.contains("://"));
         let name = section.text("name").or_else(of_url).unwrap_or_else(|| "db".to_owned());
         section.take("enable_ping");
-        if duration(section, "scrape_timeout").is_some_and(|time| time > 0) {
+        if duration(section, "scrape_timeout").is_some_and(|time| !time.is_zero()) {
             section.note(
                 "scrape_timeout",
                 "a target has no timeout of its own: Prometheus sends that of a scrape",
@@ -239,9 +239,9 @@ impl Targets<'_, '_> {
     }
 
     /// The database that collectors tell; of an address that does not.
-    fn told(&self, collectors: &BTreeSet<usize>) -> Database {
+    fn told(&self, collectors: &BTreeSet<usize>) -> Driver {
         let collectors = collectors.iter().filter_map(|index| self.parts.collectors.get(*index));
-        collectors.filter_map(Collector::told).next().unwrap_or(Database::Supported("postgres"))
+        collectors.filter_map(Collector::told).next().unwrap_or(Driver::Ours("postgres"))
     }
 
     /// The collectors that the patterns of `collectors` mean.

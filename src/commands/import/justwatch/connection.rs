@@ -66,6 +66,11 @@ pub(super) fn tokenised(text: &str) -> String {
     out
 }
 
+/// Whether a text is one variable; one that holds more than that is a secret as a whole.
+fn is_token(text: &str) -> bool {
+    text.starts_with(TOKEN[0]) && text.find(TOKEN[1]) == Some(text.len() - TOKEN[1].len_utf8())
+}
+
 /// Text with tokens as a value.
 pub(super) fn expanded(text: &str, report: &Report, what: &str, sample: &str) -> Value {
     if !text.contains(TOKEN[0]) {
@@ -151,7 +156,7 @@ impl<'r> Written<'r> {
     }
 
     fn secret(&self, password: &str) -> Value {
-        if password.contains(TOKEN[0]) {
+        if is_token(password) {
             return self.expanded(password);
         }
         self.report.secret(
@@ -173,10 +178,9 @@ impl<'r> Written<'r> {
                 );
                 return None;
             }
-            let names = [self.text.as_str()].into_iter().chain(hints());
-            let driver = Driver::guessed(names).unwrap_or(Driver::Ours("postgres"));
+            let driver = Driver::told([self.text.as_str()], hints()).unwrap_or(Driver::Ours("postgres"));
             if matches!(driver, Driver::Ours(_)) {
-                let what = format!("the address of {}, such as {}", self.name, driver.sample());
+                let what = format!("the URL of {}, such as {}", self.name, driver.sample());
                 entry.set("url", expanded(&self.text, self.report, &what, driver.sample()));
             }
             return Some(Connection { driver, entry, labels: Vec::new() });
@@ -193,7 +197,13 @@ impl<'r> Written<'r> {
             "rds-postgres" => self.rds_postgres(&parts, &mut connection),
             "mysql" | "rds-mysql" => self.mysql(parts.scheme, &mut connection),
             "cloudsql-postgres" | "cloudsql-mysql" => return self.cloud_sql(&parts, connection),
-            scheme => connection.driver = Driver::Lacking(scheme.to_owned()),
+            scheme => {
+                connection.driver = match Driver::of_scheme(scheme) {
+                    lacking @ Driver::Lacking(_) => lacking,
+                    // That exporter has no such driver.
+                    Driver::Ours(_) => Driver::Lacking(scheme.to_owned().into()),
+                };
+            }
         }
         Some(connection)
     }
@@ -221,7 +231,7 @@ impl<'r> Written<'r> {
 
     fn url(&self, text: &str, parts: &Parts<'_>) -> Value {
         let what = format!("as before (a connection of {})", self.name);
-        if parts.password.is_some_and(|password| password.contains(TOKEN[0])) {
+        if parts.password.is_some_and(is_token) {
             return expanded(text, self.report, &what, "1");
         }
         match url::without_password(text, &self.name, self.report) {

@@ -15,6 +15,7 @@ use super::budget::Budget;
 use super::cron;
 use super::dialect::{Dialect, Source, child, items};
 use super::drivers::{Driver, quoted_column};
+use super::go_duration;
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
 use super::report::Report;
 use super::section::{Section, indented, without_semicolon};
@@ -476,7 +477,7 @@ fn interval(job: &Section<'_>) -> Option<String> {
     let interval = interval?;
     // A number is in nanoseconds.
     let nanoseconds = interval.parse().ok().map(std::time::Duration::from_nanos);
-    let Some(pause) = nanoseconds.or_else(|| cron::go_duration(&interval)) else {
+    let Some(pause) = nanoseconds.or_else(|| go_duration::read(&interval)) else {
         job.left_out("interval", format!("{interval:?} is not a duration: the queries run at every scrape"));
         return None;
     };

@@ -50,10 +50,12 @@ pub(super) fn read<'h>(
             format!("{name}_DSN")
         }
     };
-    let driver = Driver::guessed([variable.as_str(), name].into_iter().chain(hints()));
-    let driver = driver.unwrap_or(Driver::Ours("postgres"));
+    let driver = Driver::told([variable.as_str(), name], hints()).unwrap_or(Driver::Ours("postgres"));
+    if driver == Driver::Ours("pgbouncer") {
+        entry.set("driver", "pgbouncer");
+    }
     if matches!(driver, Driver::Ours(_)) {
-        let what = format!("the address of {name}, such as {}, without `+DRIVER`", driver.sample());
+        let what = format!("the URL of {name}, such as {}, without `+DRIVER`", driver.sample());
         entry.set("url", Value::Expanded(database.report.variable(&variable, &what, driver.sample())));
     }
     Some(driver)
