@@ -19,6 +19,7 @@ use crate::file::ReadError;
 
 use super::lines::SourceLines;
 use super::syntax;
+use super::syntax::TreeFaults;
 
 /// The largest file, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -95,18 +96,21 @@ pub struct Document {
     pub tree: Node,
     /// What is wrong in it and does not hide the rest: repeated keys, tags, merge keys.
     pub faults: Vec<Error>,
+    /// In another program's file, keys that are repeated with an equal value.
+    pub repeated_alike: Vec<Error>,
     lines: SourceLines,
     /// The lines of its file before `text`, where that is a part of the file.
     lines_before: usize,
 }
 
-/// What another program's file may hold and ours may not.
+/// Whose file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TagRule {
-    /// A tag of the file's own is an error.
-    Refused,
-    /// `!tag value` is a mapping with the one key `!tag`.
-    Kept,
+enum FileRule {
+    /// Ours: tags of the file's own, merge keys and repeated keys are faults.
+    Own,
+    /// Another program's: `!tag value` is a mapping with the one key `!tag`, merge keys are merged, and a key that is
+    /// repeated with an equal value loses nothing.
+    Foreign,
 }
 
 impl Document {
@@ -115,24 +119,15 @@ impl Document {
     /// # Errors
     /// A configuration error with its place.
     pub fn parse(file: &str, folder: &Path, text: String) -> Result<Document> {
-        Document::read(file, folder, text, 0, TagRule::Refused)
+        Document::read(file, folder, text, 0, FileRule::Own)
     }
 
-    /// Parses a file of another program, or a part of one with `lines_before` lines of the file before it. Merge keys are
-    /// merged without a fault; `!tag value` is a mapping with the one key `!tag`.
+    /// Parses a file of another program, or a part of one with `lines_before` lines of the file before it.
     ///
     /// # Errors
     /// A configuration error with its place.
     pub fn parse_foreign(file: &str, folder: &Path, text: String, lines_before: usize) -> Result<Document> {
-        let mut document = Document::read(file, folder, text, lines_before, TagRule::Kept)?;
-        document.faults.retain(|fault| fault.message() != syntax::MERGE_KEY);
-        Ok(document)
-    }
-
-    /// Whether one of its faults loses nothing of what the file says.
-    #[must_use]
-    pub fn is_harmless(fault: &Error) -> bool {
-        fault.message() == syntax::REPEATED_WITH_EQUAL_VALUE
+        Document::read(file, folder, text, lines_before, FileRule::Foreign)
     }
 
     fn read(
@@ -140,7 +135,7 @@ impl Document {
         folder: &Path,
         mut text: String,
         lines_before: usize,
-        tags: TagRule,
+        rule: FileRule,
     ) -> Result<Document> {
         if text.starts_with('\u{feff}') {
             text.remove(0);
@@ -151,12 +146,17 @@ impl Document {
         let lines = SourceLines::new(&text);
         let place = |at, path: &str| below(lines_before, lines.place(file, &text, at, path));
         syntax::precheck(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at), "")))?;
-        let mut tree = build(&text, tags).map_err(|refused| {
+        let mut tree = build(&text, rule).map_err(|refused| {
             refused.error(&text, |at| below(lines_before, lines.unsure_place(file, &text, at)))
         })?;
-        let faults = syntax::audit(&mut tree, &text, &place);
+        let TreeFaults { mut faults, mut repeated_alike, merge_keys } =
+            syntax::audit(&mut tree, &text, &place);
+        if rule == FileRule::Own {
+            faults.append(&mut repeated_alike);
+            faults.extend(merge_keys);
+        }
         let (file, folder) = (file.to_owned(), folder.to_owned());
-        Ok(Document { file, folder, text, tree, faults, lines, lines_before })
+        Ok(Document { file, folder, text, tree, faults, repeated_alike, lines, lines_before })
     }
 
     /// Reads and parses the file at `path`; `file` is its name in messages, its folder that of relative paths.
@@ -244,10 +244,10 @@ impl ParseFailure {
     }
 }
 
-fn build(text: &str, tags: TagRule) -> Result<Node, ParseFailure> {
+fn build(text: &str, rule: FileRule) -> Result<Node, ParseFailure> {
     let events = || serde_yaml::Deserializer::from_str(text);
     let mut nodes = Budget(MAX_NODES);
-    let shape = ShapeSeed { nodes: &mut nodes, tags }.deserialize(events()).map_err(ParseFailure::Yaml)?;
+    let shape = ShapeSeed { nodes: &mut nodes, rule }.deserialize(events()).map_err(ParseFailure::Yaml)?;
     if matches!(shape, Shape::Null) {
         return Err(ParseFailure::Empty);
     }
@@ -282,13 +282,13 @@ enum Shape {
 
 struct ShapeSeed<'b> {
     nodes: &'b mut Budget,
-    tags: TagRule,
+    rule: FileRule,
 }
 
 impl ShapeSeed<'_> {
     /// That of a value below.
     fn inner(&mut self) -> ShapeSeed<'_> {
-        ShapeSeed { nodes: &mut *self.nodes, tags: self.tags }
+        ShapeSeed { nodes: &mut *self.nodes, rule: self.rule }
     }
 }
 
@@ -347,9 +347,9 @@ impl<'de> Visitor<'de> for ShapeSeed<'_> {
     /// A tag of the file's own (`!Vault`). In our files it is refused at once: what it means is not ours to guess.
     fn visit_enum<A: EnumAccess<'de>>(mut self, tagged: A) -> Result<Shape, A::Error> {
         let (tag, value) = tagged.variant::<String>()?;
-        match self.tags {
-            TagRule::Refused => Err(A::Error::custom(format!("{}{tag}", syntax::TAG))),
-            TagRule::Kept => {
+        match self.rule {
+            FileRule::Own => Err(A::Error::custom(format!("{}{tag}", syntax::TAG))),
+            FileRule::Foreign => {
                 self.nodes.spend(1)?;
                 Ok(Shape::Tagged(Box::new(value.newtype_variant_seed(self.inner())?)))
             }

@@ -154,3 +154,22 @@ pub(super) fn items(node: &Node) -> &[Node] {
 pub(super) fn child<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
     entries(node).iter().find(|entry| entry.key == key).map(|entry| &entry.node)
 }
+
+/// Whether a node is a query as postgres_exporter and pg_exporter have it: `query`, and `metrics` with `usage`.
+pub(super) fn is_custom_query(node: &Node) -> bool {
+    let first = child(node, "metrics").and_then(|columns| items(columns).first()).map(entries);
+    let column = first.and_then(<[MapEntry]>::first);
+    child(node, "query").is_some() && column.is_some_and(|column| child(&column.node, "usage").is_some())
+}
+
+/// What speaks for one of their dialects: a query of that form, by its name, and the first time each of these keys.
+pub(super) fn signs_of_query(signs: &mut Vec<String>, name: &str, keys: impl Iterator<Item = &'static str>) {
+    if signs.is_empty() {
+        signs.push(format!("`{name}` has a `query`, and `metrics` with `usage`"));
+    }
+    for sign in keys.map(|key| format!("it has the key `{key}`")) {
+        if !signs.contains(&sign) {
+            signs.push(sign);
+        }
+    }
+}

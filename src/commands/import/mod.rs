@@ -31,6 +31,7 @@ mod version_range;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use argh::FromArgs;
@@ -170,11 +171,12 @@ fn settled(
     report: &Report,
 ) -> Result<Settled, super::CommandErrors> {
     let dialect = named.map_or_else(|| dialect::recognised(inputs), Ok)?;
-    for fault in inputs.iter().flat_map(|input| &input.document.faults) {
-        match Document::is_harmless(fault) {
-            true => report.note(fault.place().cloned(), fault.message()),
-            false => report.left_out(fault.place().cloned(), fault.message()),
-        }
+    let mut documents: Vec<&Rc<Document>> = inputs.iter().map(|input| &input.document).collect();
+    documents.dedup_by(|one, other| Rc::ptr_eq(one, other));
+    for document in documents {
+        let places = document.repeated_alike.iter().map(|key| key.place().cloned());
+        places.for_each(|place| report.note(place, "repeated key, with an equal value"));
+        document.faults.iter().for_each(|fault| report.left_out(fault.place().cloned(), fault.message()));
     }
     let imported = (dialect.convert)(&Source { inputs, options, report });
     let files = assemble::files(imported, options, report)?;

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::assemble::{self, QueryNames};
-use super::dialect::{Dialect, Source, child, entries, items};
+use super::dialect::{Dialect, Source, child, entries, is_custom_query, items, signs_of_query};
 use super::families::{self, MOST_LABELS};
 use super::model::{Entry, Imported, OutputFile, Query, Value};
 use super::negative_columns::negative_columns;
@@ -45,24 +45,20 @@ const DATABASES: &str = "SELECT datname AS database\nFROM pg_database\n\
 
 fn signs(tree: &Node) -> Vec<String> {
     let mut signs: Vec<String> = Vec::new();
-    for branch in entries(tree) {
+    for branch in entries(tree).iter().filter(|branch| is_custom_query(&branch.node)) {
         let columns = child(&branch.node, "metrics").map(items).unwrap_or_default();
-        let columns = || columns.iter().filter_map(|column| entries(column).first());
-        let has_usage = columns().next().is_some_and(|column| child(&column.node, "usage").is_some());
-        if !has_usage || child(&branch.node, "query").is_none() {
-            continue;
-        }
+        let has_column = |key: &str| {
+            columns
+                .iter()
+                .filter_map(|column| entries(column).first())
+                .any(|column| child(&column.node, key).is_some())
+        };
         let of_branch = OF_BRANCH.iter().filter(|key| child(&branch.node, key).is_some());
-        let of_column =
-            OF_COLUMN.iter().filter(|key| columns().any(|column| child(&column.node, key).is_some()));
-        for key in of_branch.chain(of_column) {
-            if signs.is_empty() {
-                signs.push(format!("`{}` has a `query`, and `metrics` with `usage`", branch.key));
-            }
-            let sign = format!("it has the key `{key}`");
-            if !signs.contains(&sign) {
-                signs.push(sign);
-            }
+        let keys: Vec<&'static str> =
+            of_branch.chain(OF_COLUMN.iter().filter(|key| has_column(key))).copied().collect();
+        // Without one, it may be postgres_exporter's as well.
+        if !keys.is_empty() {
+            signs_of_query(&mut signs, &branch.key, keys.into_iter());
         }
     }
     signs

@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use super::assemble::{self, QueryNames};
-use super::dialect::{Dialect, Source, child, entries, items};
+use super::dialect::{Dialect, Source, child, entries, is_custom_query, items, signs_of_query};
 use super::input::Input;
 use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
 use super::report::Report;
@@ -36,23 +36,10 @@ fn signs(tree: &Node) -> Vec<String> {
     let listed =
         items(tree).iter().filter(|item| child(item, "name").is_some()).map(|item| ("an item", item));
     for (name, namespace) in namespaces.chain(listed) {
-        let columns = child(namespace, "metrics").map(items).unwrap_or_default();
-        let has_usage = columns
-            .first()
-            .and_then(|column| entries(column).first())
-            .is_some_and(|entry| child(&entry.node, "usage").is_some());
-        if !has_usage || child(namespace, "query").is_none() {
-            continue;
-        }
-        if signs.is_empty() {
-            signs.push(format!("`{name}` has a `query`, and `metrics` with `usage`"));
-        }
-        let own = ["master", "cache_seconds", "runonserver"].iter().chain(&OF_CLOUD_NATIVE_PG[..3]);
-        for key in own.filter(|key| child(namespace, key).is_some()) {
-            let sign = format!("it has the key `{key}`");
-            if !signs.contains(&sign) {
-                signs.push(sign);
-            }
+        if is_custom_query(namespace) {
+            let own = ["master", "cache_seconds", "runonserver"].iter().chain(&OF_CLOUD_NATIVE_PG[..3]);
+            let keys = own.filter(|key| child(namespace, key).is_some()).copied();
+            signs_of_query(&mut signs, name, keys);
         }
     }
     signs

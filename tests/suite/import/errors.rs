@@ -73,6 +73,17 @@ fn files_of_two_dialects_are_converted_one_by_one() {
     assert!(errors.contains(expected), "{errors}");
 }
 
+/// A file of Helm values holds both: its faults are its own, and each is said once.
+#[test]
+fn a_fault_of_a_file_with_two_configurations_is_told_once() {
+    let indented = |text: &str| text.lines().map(|line| format!("  {line}\n")).collect::<String>();
+    let values = format!("one:\n{}two:\n{}image: a\nimage: b\n", indented(QUERIES), indented(MORE));
+    let (code, text, errors) = run(&[("values.yaml", &values)], &["values.yaml"]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(text.contains("name: shop_up") && text.contains("name: stock_n"), "{text}");
+    assert_eq!(errors.matches("left out: values.yaml:12:1: image: repeated key").count(), 1, "{errors}");
+}
+
 #[test]
 fn several_files_become_one_or_a_folder() {
     let files = [("a.yaml", QUERIES), ("b.yaml", MORE)];
