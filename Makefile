@@ -1,7 +1,7 @@
 # Two commands are all a new user needs: `make run` and `make test`.
 CARGO ?= cargo
 
-.PHONY: help run build test docs versions soak fuzz bench package package-test lint deny fmt ci clean
+.PHONY: help run build test docs versions soak fuzz bench scale package package-test lint deny fmt ci clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +36,9 @@ package: ## dist/: tar.gz, deb and rpm for amd64 and arm64 (PACKAGE_ARCHES), SBO
 
 package-test: ## Check dist/: lintian, equal bytes when built again, install to purge in a root folder of Debian (as root)
 	packaging/test
+
+scale: build ## Hundreds of databases and thousands of targets beside real servers, Prometheis and HAProxy: counts and ratios
+	TEST_NEEDS=scale tests/run tests/scale/run.py
 
 lint: ## Formatting, clippy, shell syntax
 	$(CARGO) fmt --check

@@ -10,8 +10,8 @@ use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs, SubCommands};
 use crate::commands::settings::GlobalArgs;
 use crate::commands::terminal::{BAD, TerminalText, message};
 use crate::commands::{
-    CommandErrors, CommandResult, check, collect, demo, health, packs, print_stderr, print_stdout, run,
-    schema, test, try_query,
+    CommandErrors, CommandResult, check, collect, demo, health, import, packs, print_stderr, print_stdout,
+    run, schema, test, try_query,
 };
 use crate::error::{Error, ErrorKind};
 use crate::yaml::keys::nearest;
@@ -64,10 +64,10 @@ enum Command {
     Packs(packs::PacksArgs),
     Schema(schema::Options),
     Health(health::HealthArgs),
+    Import(import::ImportArgs),
     Demo(demo::DemoArgs),
 }
 
-const NOT_BUILT_YET: &[&str] = &["import"];
 const SHARED: &[&str] = &["-c", "--config", "--listen", "--log-level", "--log-format"];
 
 /// All commands and options as `--help` shows them: the manual page and the shells' completions are written from it.
@@ -111,6 +111,7 @@ fn execute(args: &[String]) -> CommandResult {
         Command::Packs(options) => packs::run(&options),
         Command::Schema(options) => Ok(schema::run(&options)?),
         Command::Health(options) => health::run(&global, &options),
+        Command::Import(options) => import::run(&global, &options),
         Command::Demo(options) => demo::run(&global, &options),
     }
 }
@@ -162,9 +163,6 @@ fn arrange(args: &[String]) -> Result<Vec<String>, Error> {
 fn check_command(command: Option<&str>, once: bool) -> Result<(), Error> {
     match command {
         None => Ok(()),
-        Some(name) if NOT_BUILT_YET.contains(&name) => {
-            Err(Error::config(format!("the command `{name}` is not built yet")))
-        }
         Some(name) if once && name != "collect" => {
             Err(Error::config(format!("--once is the command `collect`: it does not go with `{name}`")))
         }
@@ -216,8 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn later_and_unknown_commands_are_refused_by_name() {
-        assert_eq!(arranged("import"), "error: the command `import` is not built yet");
+    fn unknown_commands_are_refused_by_name() {
         assert_eq!(arranged("collct"), "error: unknown command `collct`; did you mean `collect`?");
         assert_eq!(arranged("-c"), "error: -c needs a value");
     }

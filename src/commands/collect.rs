@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use argh::{ArgsInfo, FromArgs};
 
 use super::run::start;
+use super::run::start::Interrupted;
 use super::settings::{GlobalArgs, environment};
 use super::{CommandResult, output, print_page};
+use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::engine::discovery;
 use crate::engine::scrape;
-use crate::engine::scrape::{ScrapeOutcome, ScrapeTime};
-use crate::engine::targets::ScrapeSelection;
+use crate::engine::scrape::{ScrapeOutcome, ScrapeTime, ScrapedPage};
+use crate::engine::targets::{ScrapeSelection, Targets};
 use crate::error::Error;
-use crate::exposition::page::pieces;
+use crate::exposition::page::{Families, pieces};
 use crate::exposition::{FORMATS, Format};
 
 /// The reader of a pipe has at least this long, however long the scrape took.
@@ -73,16 +75,11 @@ pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
         collectors: options.collector.clone(),
         queries: options.query.clone(),
     };
-    start::check_thread_limit(1)?;
-    let targets = Arc::new(start::make_targets(config));
-    let interrupted = start::interrupt_at_signal(&targets)?;
     let time = ScrapeTime { began, budget: options.timeout };
-    discovery::run(&targets, &selection, time);
-    let targets = targets.refreshed(&environment).map_or(targets, Arc::new);
-    let page = scrape::scrape(&targets, &selection, time)?;
+    let OnceScraped { targets, page, interrupted } = scrape_once(config, &selection, time)?;
     let mut families = page.families;
     if options.no_self_metrics {
-        families.retain(|(family, _)| !family.name.as_str().starts_with("sql_exporter_"));
+        remove_self_metrics(&mut families);
     } else {
         targets.telemetry().scraped(page.outcome.as_str());
         families.extend(targets.own_metrics());
@@ -104,6 +101,40 @@ pub fn run(args: &GlobalArgs, options: &CollectArgs) -> CommandResult {
         log::error!("{error}");
     }
     Ok(code)
+}
+
+/// What one scrape has left. The targets are to be stopped.
+pub(super) struct OnceScraped {
+    /// Their sessions are still open.
+    pub(super) targets: Arc<Targets>,
+    /// What is complete.
+    pub(super) page: ScrapedPage,
+    /// Whether a signal ended it.
+    pub(super) interrupted: Interrupted,
+}
+
+/// Runs one scrape without a server, with the databases that its targets find. Blocks until the deadline at most; a signal
+/// ends it early.
+///
+/// # Errors
+/// A selection of names that do not exist; no threads, no signals.
+pub(super) fn scrape_once(
+    config: Config,
+    selection: &ScrapeSelection,
+    time: ScrapeTime,
+) -> Result<OnceScraped, Error> {
+    start::check_thread_limit(1)?;
+    let targets = Arc::new(start::make_targets(config));
+    let interrupted = start::interrupt_at_signal(&targets)?;
+    discovery::run(&targets, selection, time);
+    let targets = targets.refreshed(&environment).map_or(targets, Arc::new);
+    let page = scrape::scrape(&targets, selection, time)?;
+    Ok(OnceScraped { targets, page, interrupted })
+}
+
+/// Leaves out the metrics about the exporter itself.
+pub(super) fn remove_self_metrics(families: &mut Families) {
+    families.retain(|(family, _)| !family.name.as_str().starts_with("sql_exporter_"));
 }
 
 fn read_format(name: &str) -> Result<&'static dyn Format, Error> {

@@ -7,6 +7,7 @@ pub mod check;
 pub mod collect;
 pub mod demo;
 pub mod health;
+pub mod import;
 mod output;
 pub mod packs;
 pub mod run;

@@ -8,7 +8,7 @@ use crate::yaml::keys::{Keys, nearest};
 
 /// One pattern. A text without `*`, `?`, `[` and `{` is a plain name and matches itself alone.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern {
+pub struct Pattern {
     text: String,
     kind: Kind,
 }
@@ -26,7 +26,7 @@ impl Pattern {
     ///
     /// # Errors
     /// A sentence that says what is wrong with it.
-    pub(super) fn new(text: &str) -> Result<Pattern, String> {
+    pub fn new(text: &str) -> Result<Pattern, String> {
         let kind = if is_plain(text) {
             Kind::Plain
         } else if text == "*" {
@@ -40,7 +40,7 @@ impl Pattern {
     }
 
     /// The pattern as written.
-    pub(super) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         &self.text
     }
 
@@ -50,7 +50,7 @@ impl Pattern {
     }
 
     /// True when `name` is meant.
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub fn matches(&self, name: &str) -> bool {
         match &self.kind {
             Kind::Plain => self.text == name,
             Kind::Star => !name.contains('/'),

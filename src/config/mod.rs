@@ -14,7 +14,7 @@ pub mod database;
 pub mod discover;
 pub mod exporter;
 pub mod foreach;
-mod glob;
+pub mod glob;
 pub mod hosts;
 
 mod include;
@@ -43,6 +43,7 @@ use crate::yaml::keys::{Environment, Keys, LoadFindings, Reader};
 
 use self::database::Database;
 use self::exporter::Exporter;
+use self::glob::Pattern;
 use self::query::Query;
 use self::query_tests::QueryTest;
 use self::target_files::TargetFileState;
@@ -104,6 +105,29 @@ pub fn load(path: &Path, environment: &Environment, drivers: &Drivers) -> Result
 /// # Errors
 /// All faults, and what else was seen.
 pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Result<Config, InvalidConfig> {
+    read(path, environment, drivers, Reader::new(environment))
+}
+
+/// The same as [`load`], with up to so many faults.
+///
+/// # Errors
+/// The faults.
+pub fn load_with_most_faults(
+    path: &Path,
+    environment: &Environment,
+    drivers: &Drivers,
+    most: usize,
+) -> Result<Config, Vec<Error>> {
+    let reader = Reader::new(environment).with_most_faults(most);
+    read(path, environment, drivers, reader).map_err(|faulty| faulty.faults)
+}
+
+fn read(
+    path: &Path,
+    environment: &Environment,
+    drivers: &Drivers,
+    reader: Reader<'_>,
+) -> Result<Config, InvalidConfig> {
     let name = path.display().to_string();
     let main = Document::open(&name, path).map_err(|error| InvalidConfig {
         faults: vec![error],
@@ -111,7 +135,6 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
         files: vec![name],
         web_config_file: None,
     })?;
-    let reader = Reader::new(environment);
     let loaded = LoadedFiles::open(main, path, drivers, &reader);
     let config = loaded.read(&AddedTargets { files: &[], discovered: Discovered::Sample }, &reader);
     let LoadFindings { faults, warnings, files, secret_lines } = reader.close();
@@ -132,6 +155,23 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
             Err(InvalidConfig { faults, warnings, files, web_config_file })
         }
     }
+}
+
+/// The files below `folder` that a path or a pattern as in `include` means, relative to it and by name.
+///
+/// # Errors
+/// A sentence: the pattern is wrong, or there is no such file.
+pub fn files_matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+    if glob::is_plain(pattern) {
+        let file = PathBuf::from(pattern);
+        return if folder.join(&file).exists() {
+            Ok(vec![file])
+        } else {
+            Err(format!("there is no file {pattern}"))
+        };
+    }
+    let pattern = Pattern::new(pattern.strip_prefix("./").unwrap_or(pattern))?;
+    Ok(include::files_matching(folder, &pattern).0)
 }
 
 /// The first query of a text that holds nothing but `queries:`, without what a configuration around it would say.

@@ -27,7 +27,10 @@ impl KnownTargets<'_> {
     /// True for a name or a pattern of targets that may be discovered: `srv/*`.
     fn may_be_discovered(&self, text: &str) -> bool {
         let is_below = |parent: &&str| text.strip_prefix(*parent).is_some_and(|rest| rest.starts_with('/'));
-        self.parents.iter().any(is_below)
+        // `*/shop`: the part before the `/` may be a pattern, too.
+        let pattern = text.split_once('/').and_then(|(before, _)| Pattern::new(before).ok());
+        let is_matched = |parent: &&str| pattern.as_ref().is_some_and(|pattern| pattern.matches(parent));
+        self.parents.iter().any(|parent| is_below(parent) || is_matched(parent))
     }
 }
 

@@ -29,13 +29,16 @@ pub(super) fn set_defaults(entries: &mut [DatabaseEntry]) {
     }
 }
 
-/// How many files and sockets the sessions of all targets may take at once.
+/// How many files and sockets the sessions of all targets may take at once, with those of databases that are discovered
+/// later.
 pub fn descriptors<'d>(targets: impl IntoIterator<Item = &'d Database>) -> usize {
     let mut files = 0;
     // Of each server and user, what the targets may have each, and all together.
     let mut groups: HashMap<(String, Option<&str>), (usize, usize)> = HashMap::new();
-    for target in targets.into_iter().filter(|target| target.enabled) {
-        let own = target.max_connections as usize;
+    let configured = |target: &&Database| target.enabled && target.discovered_by.is_none();
+    for target in targets.into_iter().filter(configured) {
+        let discovered = target.discover.as_ref().map_or(0, |discover| discover.max_connections);
+        let own = (target.max_connections + discovered) as usize;
         let login = target.endpoint.as_deref().and_then(Endpoint::connection_config);
         let Some(login) = login else {
             files += own * FILES_PER_DATABASE;

@@ -265,6 +265,13 @@ impl TargetSources {
         self.state.lock().lists.clone()
     }
 
+    /// True where this list of databases of a target made faults, and is not in use.
+    pub fn is_refused(&self, target: &str, list: &DatabaseList) -> bool {
+        let state = self.state.lock();
+        let refused = state.refused.as_ref().and_then(|refused| refused.get(target));
+        refused == Some(list) && state.lists.get(target) != Some(list)
+    }
+
     /// The target files with their states, in order.
     pub fn files(&self) -> Vec<TargetFileState> {
         self.state.lock().watch.states(&self.loaded.patterns)

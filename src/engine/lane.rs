@@ -35,9 +35,9 @@ use super::sessions::TargetSessions;
 const BATCH_ALLOWANCE: Duration = Duration::from_millis(100);
 /// The first and the last pause before a full server is asked again: it takes a moment to notice that a session has ended.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LAST_PAUSE: Duration = Duration::from_millis(160);
-/// How often other targets make room for one login: whoever else logs in to a full server may be quicker each time.
-const MAX_ROOMS: usize = 5;
+const LAST_PAUSE: Duration = Duration::from_millis(640);
+/// How many refusals of a full server one login survives, as others may take each session that was closed for it.
+const MAX_REFUSALS: usize = 5;
 
 /// Starts as many lanes as the queued runs need and the limits allow.
 pub fn start(sessions: &Arc<TargetSessions>) {
@@ -87,7 +87,7 @@ fn run_lane(sessions: &Arc<TargetSessions>, lane: &Arc<Lane>) {
         }
     }
     sessions.queue.lock().leave(lane);
-    sessions.server_group.rested();
+    sessions.server_group.no_longer_busy();
     // Runs that came meanwhile, and runs whose deadline is later than this lane's, are for a new lane.
     start(sessions);
     let is_last = !sessions.queue.lock().has_other(lane);
@@ -255,7 +255,7 @@ impl BatchExecution<'_> {
     }
 
     /// Opens a session where there is none; true when it was there before. A full server is asked again where another
-    /// target of its group makes room.
+    /// target of its group closes an idle session.
     fn open(&mut self, lease: &mut Lease) -> Result<bool, Error> {
         if !lease.is_empty() {
             return Ok(true);
@@ -267,8 +267,8 @@ impl BatchExecution<'_> {
         }
         self.sessions.queue.lock().available_to(self.lane).iter().for_each(|run| run.connecting());
         let mut place = Some(self.place()?);
-        // How often other targets have made room, and the next pause for the server to notice.
-        let (mut rooms, mut pause) = (0, FIRST_PAUSE);
+        // How often the server refused a place that was free, and the next pause for it to notice that it is.
+        let (mut refusals, mut pause) = (0, FIRST_PAUSE);
         loop {
             let error = match self.log_in(lease, &mut place) {
                 Ok(reused) => return Ok(reused),
@@ -279,18 +279,18 @@ impl BatchExecution<'_> {
             if !error.is_server_full() || error.is_database_full() || self.by.passed() {
                 return Err(self.refused(error, alone));
             }
-            if rooms > 0 && pause <= LAST_PAUSE {
+            if refusals > 0 && pause <= LAST_PAUSE {
                 std::thread::sleep(pause.min(self.by.left()));
                 pause *= 2;
                 continue;
             }
             let name = &self.sessions.owner().database.name;
             let has_others = self.sessions.server_group.refused(place.take(), &error, name);
-            if !alone || !has_others || rooms == MAX_ROOMS {
+            if !alone || !has_others || refusals == MAX_REFUSALS {
                 return Err(self.refused(error, alone));
             }
             place = Some(self.place()?);
-            (rooms, pause) = (rooms + 1, FIRST_PAUSE);
+            (refusals, pause) = (refusals + 1, FIRST_PAUSE);
         }
     }
 

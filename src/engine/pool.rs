@@ -335,6 +335,12 @@ impl Pool {
         self.shared.counts.lock().running.iter().filter(|(_, late)| late.passed()).count()
     }
 
+    /// How many sessions are held past their deadline: leased, or given up and going on in the server longer than a cancel
+    /// takes.
+    pub fn late(&self) -> usize {
+        self.shared.counts.lock().late()
+    }
+
     /// Sessions by state. Those that `disposal` only closes are not counted.
     pub fn counts(&self) -> SessionCounts {
         let counts = self.shared.counts.lock();
@@ -347,7 +353,7 @@ impl Pool {
     }
 
     fn refuse_when_wedged(&self, slots: &SlotPool) -> Result<()> {
-        let (late, max) = (self.shared.counts.lock().late(), slots.pool.max_size());
+        let (late, max) = (self.late(), slots.pool.max_size());
         if late < usize::try_from(max).unwrap_or(usize::MAX) {
             return Ok(());
         }

@@ -3,9 +3,9 @@
 //! Knows no session and no thread.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -28,8 +28,8 @@ const GRACE: Duration = Duration::from_millis(100);
 pub struct Lane {
     /// The latest deadline of the runs that it may take: its worker's permit lasts no longer.
     pub by: Deadline,
-    /// It has a worker.
-    started: AtomicBool,
+    /// Since when it has a worker.
+    started: OnceLock<Instant>,
     late: AtomicBool,
     /// It opens a session, perhaps for longer than the scrape that it was started for.
     logs_in: AtomicBool,
@@ -45,7 +45,7 @@ impl Lane {
 
     /// It has a worker now.
     pub fn start(&self) {
-        self.started.store(true, Ordering::Release);
+        self.started.get_or_init(Instant::now);
     }
 
     /// Sets the deadline of what it does now; `None` while it looks for more to do.
@@ -133,7 +133,14 @@ impl Queue {
 
     /// How many lanes have a worker and are in time.
     pub fn at_work(&self) -> usize {
-        self.lanes.iter().filter(|lane| lane.started.load(Ordering::Acquire) && !lane.is_late()).count()
+        self.lanes.iter().filter(|lane| lane.started.get().is_some() && !lane.is_late()).count()
+    }
+
+    /// True where a lane that is in time had its worker before `by`. One that gets it later comes too late for runs until
+    /// then.
+    pub fn had_worker_before(&self, by: Deadline) -> bool {
+        let before = |lane: &Lane| lane.started.get().is_some_and(|started| *started < by.moment());
+        self.lanes.iter().any(|lane| before(lane) && !lane.is_late())
     }
 
     /// True while a lane opens a session.

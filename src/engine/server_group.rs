@@ -37,7 +37,7 @@ pub struct ServerGroupMember {
 
 impl ServerGroupMember {
     /// It has idle sessions, and no lane that would use them now.
-    fn is_at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.pool.counts().idle > 0 && self.queue.lock().at_work() == 0
     }
 
@@ -198,7 +198,7 @@ impl ServerGroup {
     }
 
     /// A target has no lane any more: its idle sessions are for others that wait.
-    pub fn rested(&self) {
+    pub fn no_longer_busy(&self) {
         self.state.lock().wake_first();
     }
 }
@@ -263,13 +263,13 @@ impl GroupState {
 
     /// Sessions that are held past their deadline.
     fn late(&self) -> usize {
-        self.members().map(|member| member.pool.counts().late).sum()
+        self.members().map(|member| member.pool.late()).sum()
     }
 
     /// Closes an idle session of another target than `member`. Of those at rest the one that was used last: targets that are
     /// scraped in turn need it last.
     fn close_idle(&self, member: &Arc<ServerGroupMember>) -> bool {
-        let others = self.members().filter(|other| !Arc::ptr_eq(other, member) && other.is_at_rest());
+        let others = self.members().filter(|other| !Arc::ptr_eq(other, member) && other.is_idle());
         others.max_by_key(|other| other.pool.last_used()).is_some_and(|other| other.pool.close_idle())
     }
 }

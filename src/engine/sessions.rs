@@ -296,13 +296,13 @@ impl TargetSessions {
         self.shared.workers.start_for(Some(&self.share), priority, by, self.login_time(), task)
     }
 
-    /// A run has waited so long (`10.0s`) in the queue: for one of the target's sessions, or where none of its lanes has a
-    /// worker, for that.
-    pub fn waited_in_line(&self, how_long: &str) -> Error {
+    /// A run has waited so long (`10.0s`), until `by`, in the queue: for one of the target's sessions, or where none of its
+    /// lanes had a worker in time, for that.
+    pub fn waited_in_line(&self, how_long: &str, by: Deadline) -> Error {
         let queue = self.queue.lock();
-        let (at_work, logs_in) = (queue.at_work(), queue.logs_in());
+        let (had_worker, logs_in) = (queue.had_worker_before(by), queue.logs_in());
         drop(queue);
-        if at_work == 0 {
+        if !had_worker {
             return self.waited_for_worker(how_long);
         }
         if logs_in {

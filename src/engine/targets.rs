@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::discovery::Discovery;
 use super::query_sink::SampleContext;
 use super::run::SampleOwner;
 use super::target::{SharedResources, Target};
@@ -16,6 +15,7 @@ use super::workers::WorkerCounts;
 use crate::config::Config;
 use crate::config::database::Database;
 use crate::config::exporter::{Exporter, LabelsTooLong};
+use crate::config::server_sharing;
 use crate::config::target_sources::{DatabaseLists, Refreshed, TargetFileState, TargetSources};
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -23,7 +23,7 @@ use crate::exposition::page::Families;
 use crate::metric::column::cut;
 use crate::metric::labels::LabelLimit;
 use crate::name::LabelName;
-use crate::telemetry::{Telemetry, WorkerGauges};
+use crate::telemetry::{DiscoveryGauges, Telemetry, WorkerGauges};
 use crate::yaml::keys::{Environment, nearest_of};
 
 /// Sessions have this long to be cancelled and closed at the end.
@@ -83,6 +83,7 @@ pub type SelectedTarget = (Arc<Target>, Vec<usize>);
 impl Targets {
     /// Makes the targets. Opens no connection.
     pub fn new(config: Config, shared: &Arc<SharedResources>) -> Self {
+        warn_of_descriptors(&config);
         let Config { targets, exporter, sources, .. } = config;
         let target = |database: Arc<Database>| {
             let context = sample_context(&exporter, &database);
@@ -161,6 +162,7 @@ impl Targets {
     }
 
     fn renewed(&self, config: Config, cause: Renewal) -> (Self, ReloadSummary) {
+        warn_of_descriptors(&config);
         let Config { targets, exporter, sources, .. } = config;
         let sampled_alike = sampling(&self.exporter) == sampling(&exporter);
         let known: HashMap<&str, &Arc<Target>> =
@@ -217,7 +219,7 @@ impl Targets {
         telemetry.workers(WorkerGauges { busy, waiting, late, limit: self.shared.workers.limit() });
         for target in self.targets.iter().filter(|target| target.database.enabled) {
             target.count_sessions();
-            if let Some(gauges) = target.discovery().and_then(Discovery::gauges) {
+            if let Some(gauges) = self.discovery_gauges(target) {
                 telemetry.discovered(target.owner().bearer(), gauges);
             }
         }
@@ -225,6 +227,17 @@ impl Targets {
         let files: Vec<_> = files.map(|file| (file.name, file.error.is_none())).collect();
         telemetry.target_files(&files);
         telemetry.render()
+    }
+
+    /// The figures of a target's discovery; a list that is not used is no success.
+    fn discovery_gauges(&self, target: &Target) -> Option<DiscoveryGauges> {
+        let (discover, discovery) = target.database.discover.as_ref().zip(target.discovery())?;
+        let (gauges, list) = (discovery.gauges()?, discovery.list(discover));
+        let is_refused = |sources: &TargetSources| {
+            list.as_ref().is_some_and(|list| sources.is_refused(&target.database.name, list))
+        };
+        let success = gauges.success && !self.sources.as_deref().is_some_and(is_refused);
+        Some(DiscoveryGauges { success, ..gauges })
     }
 
     /// Drops the counters of targets, queries and labels that are gone, until no run can count under them any more.
@@ -288,6 +301,18 @@ impl Targets {
         let chosen = enabled.filter(|target| targets(&target.database.name)).map(choose);
         let narrowed = !selection.collectors.is_empty() || !selection.queries.is_empty();
         Ok(chosen.filter(|(_, queries): &SelectedTarget| !narrowed || !queries.is_empty()).collect())
+    }
+}
+
+/// Warns where the sessions of all targets would take more descriptors than the process may open.
+fn warn_of_descriptors(config: &Config) {
+    let Ok((_, limit)) = rlimit::Resource::NOFILE.get() else { return };
+    let sessions = server_sharing::descriptors(config.targets.iter().map(|target| &**target));
+    if u64::try_from(sessions).is_ok_and(|sessions| sessions > limit) {
+        log::warn!(
+            "the sessions of all targets may take {sessions} files and sockets, and the process may open {limit} \
+             (ulimit -n, LimitNOFILE): raise that limit, or lower max_connections or max_server_connections"
+        );
     }
 }
 

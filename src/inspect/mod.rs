@@ -13,5 +13,5 @@ pub mod report;
 pub mod runner;
 pub mod shared_families;
 mod source_position;
-mod sql_compare;
+pub mod sql_compare;
 pub mod try_query;

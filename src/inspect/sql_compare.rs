@@ -50,6 +50,62 @@ impl Select<'_> {
     }
 }
 
+/// The names of the columns that a statement returns, in lower case where they have no quotes; `None` where its text does
+/// not tell: a `*`, an expression without a name, no `SELECT`.
+#[must_use]
+pub fn column_names(sql: &str) -> Option<Vec<String>> {
+    let tokens = tokens(sql);
+    let mut depth = 0_usize;
+    let mut outer = tokens.iter().enumerate().filter(|(_, token)| {
+        match token.as_str() {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && !matches!(token.as_str(), "(" | ")")
+    });
+    let (start, _) = outer.by_ref().find(|(_, token)| *token == "select")?;
+    let is_end = |token: &str| matches!(token, "from" | "union" | "where" | "order" | "limit" | ";");
+    let (mut names, mut last) = (Vec::new(), start);
+    let mut end = tokens.len();
+    for (at, token) in outer {
+        // A column may be called `limit`.
+        let is_alias = at > 0 && tokens.get(at - 1).is_some_and(|before| before == "as");
+        if is_end(token) && !is_alias {
+            end = at;
+            break;
+        }
+        if token == "," {
+            names.push(column_name(tokens.get(last + 1..at)?)?);
+            last = at;
+        }
+    }
+    names.push(column_name(tokens.get(last + 1..end)?)?);
+    Some(names)
+}
+
+/// The name of one expression of a list: its alias, or the column that it is.
+fn column_name(expression: &[String]) -> Option<String> {
+    let (last, before) = expression.split_last()?;
+    let is_word = |text: &str| text.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    let name = match last.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        Some(quoted) => quoted.replace("\"\"", "\""),
+        None if is_word(last) => last.clone(),
+        None => return None,
+    };
+    // `CASE … END` and `x::int` end in a word that is no name; `a`, `t.a`, `a AS b` and `f(a) b` do.
+    let is_named = match before.last().map(String::as_str) {
+        None | Some("." | "as" | ")") => true,
+        Some(":" | "::") => false,
+        Some(word) => last != "end" && (is_word(word) || word.ends_with(['\'', '"']) || is_number(word)),
+    };
+    is_named.then_some(name)
+}
+
+fn is_number(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+}
+
 /// What makes the rows of a statement depend on when it runs.
 #[rustfmt::skip]
 const CURRENT_TIME: [&str; 16] = [
@@ -97,6 +153,30 @@ mod tests {
             "WITH t AS (x) SELECT 1 FROM t",
         ] {
             assert_eq!(super::select(&super::tokens(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_columns_of_a_statement_have_names() {
+        for (sql, expected) in [
+            ("SELECT a, t.b, count(*) AS n, sum(x) total FROM t", Some("a b n total")),
+            (
+                "WITH q AS (SELECT z FROM y) SELECT 1 AS a, CASE WHEN b THEN 1 END c FROM q UNION SELECT 2, 3",
+                Some("a c"),
+            ),
+            ("SELECT extract(epoch FROM x) AS \"E\", (SELECT max(a) FROM b) AS m", Some("E m")),
+            ("SELECT a::text AS b, c IS NULL AS d FROM t", Some("b d")),
+            ("SELECT current_database() datname, 'x' kind, 1 AS limit FROM t", Some("datname kind limit")),
+            ("SELECT * FROM t", None),
+            ("SELECT a, t.* FROM t", None),
+            ("SELECT count(*) FROM t", None),
+            ("SELECT a::int FROM t", None),
+            ("SELECT CASE WHEN a THEN 1 END FROM t", None),
+            ("SHOW x", None),
+            ("", None),
+        ] {
+            let names = column_names(sql).map(|names| names.join(" "));
+            assert_eq!(names.as_deref(), expected, "{sql}");
         }
     }
 

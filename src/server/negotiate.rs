@@ -1,8 +1,7 @@
 //! Format and compression by what a request accepts (RFC 9110, sections 12.5.1 and 12.5.3).
 
-use std::cell::RefCell;
-
 use flate2::{Compress, Compression, FlushCompress, Status};
+use parking_lot::Mutex;
 
 use super::{BodyPart, BodySize, Request, Response};
 use crate::exposition::Format;
@@ -17,12 +16,12 @@ const MIN_GROWTH: usize = 16 * 1024;
 /// The largest window that gzip has (RFC 1952 allows what deflate does: 32 KiB).
 const WINDOW_BITS: u8 = 15;
 
-thread_local! {
-    /// The compressor with its tables of some 300 KiB: creating them takes longer than compressing a small page. A thread
-    /// that answers requests ends when there are none, and its compressor with it.
-    static COMPRESSOR: RefCell<Compress> =
-        RefCell::new(Compress::new_gzip(Compression::fast(), WINDOW_BITS));
-}
+/// The most compressors that are kept: no more than cores compress at once, or a few more.
+const MAX_IDLE: usize = 8;
+
+/// Compressors that no thread uses. Each has tables of some 300 KiB: creating them takes longer than compressing a small page.
+/// A thread has none of its own, because hundreds of them may wait for a database.
+static IDLE: Mutex<Vec<Compress>> = Mutex::new(Vec::new());
 
 /// All values of a header as the one list that they are (RFC 9110, section 5.3).
 fn joined(request: &Request, name: &str) -> String {
@@ -47,13 +46,25 @@ pub fn compress(response: &mut Response, request: &Request) {
         return;
     }
     // Writing into memory does not fail; if it did, the response goes out as it is.
-    if let Some(bytes) = COMPRESSOR.with_borrow_mut(|compressor| compressed(compressor, response, length)) {
+    if let Some(bytes) = with_compressor(|compressor| compressed(compressor, response, length)) {
         let own = |part: &BodyPart| if let BodyPart::Owned(bytes) = part { bytes.len() } else { 0 };
         let own = response.body.iter().map(own).sum();
         response.uncompressed = BodySize { own, shared: length - own };
         response.body = vec![BodyPart::Owned(bytes)];
         response.headers.push(("Content-Encoding", "gzip".to_owned()));
     }
+}
+
+/// Lends a compressor.
+fn with_compressor<T>(work: impl FnOnce(&mut Compress) -> T) -> T {
+    let idle = IDLE.lock().pop();
+    let mut compressor = idle.unwrap_or_else(|| Compress::new_gzip(Compression::fast(), WINDOW_BITS));
+    let result = work(&mut compressor);
+    let mut idle = IDLE.lock();
+    if idle.len() < MAX_IDLE {
+        idle.push(compressor);
+    }
+    result
 }
 
 /// All parts as one gzip member.
@@ -86,6 +97,7 @@ fn grow(out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::sync::Barrier;
 
     use flate2::read::GzDecoder;
 
@@ -131,6 +143,23 @@ mod tests {
             GzDecoder::new(response.body[0].bytes()).read_to_string(&mut read).unwrap();
             assert!(read == text);
         }
+    }
+
+    #[test]
+    fn threads_that_have_answered_keep_no_compressor() {
+        let text = "sql_exporter_build_info 1\n".repeat(1_000);
+        let (begin, end) = (Barrier::new(40), Barrier::new(41));
+        std::thread::scope(|scope| {
+            for _ in 0..40 {
+                scope.spawn(|| {
+                    begin.wait();
+                    assert_eq!(encoding(&answered(&text, "gzip")), Some("gzip"));
+                    end.wait();
+                });
+            }
+            end.wait();
+        });
+        assert!(IDLE.lock().len() <= MAX_IDLE);
     }
 
     #[test]

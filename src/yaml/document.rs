@@ -9,7 +9,8 @@
 use std::path::Path;
 
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor,
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
 };
 
 use crate::error::{Error, Result, SourcePosition};
@@ -18,6 +19,7 @@ use crate::file::ReadError;
 
 use super::lines::SourceLines;
 use super::syntax;
+use super::syntax::TreeFaults;
 
 /// The largest file, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -94,7 +96,21 @@ pub struct Document {
     pub tree: Node,
     /// What is wrong in it and does not hide the rest: repeated keys, tags, merge keys.
     pub faults: Vec<Error>,
+    /// In another program's file, keys that are repeated with an equal value.
+    pub repeated_alike: Vec<Error>,
     lines: SourceLines,
+    /// The lines of its file before `text`, where that is a part of the file.
+    lines_before: usize,
+}
+
+/// Whose file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FileRule {
+    /// Ours: tags of the file's own, merge keys and repeated keys are faults.
+    Own,
+    /// Another program's: `!tag value` is a mapping with the one key `!tag`, merge keys are merged, and a key that is
+    /// repeated with an equal value loses nothing.
+    Foreign,
 }
 
 impl Document {
@@ -102,7 +118,25 @@ impl Document {
     ///
     /// # Errors
     /// A configuration error with its place.
-    pub fn parse(file: &str, folder: &Path, mut text: String) -> Result<Document> {
+    pub fn parse(file: &str, folder: &Path, text: String) -> Result<Document> {
+        Document::read(file, folder, text, 0, FileRule::Own)
+    }
+
+    /// Parses a file of another program, or a part of one with `lines_before` lines of the file before it.
+    ///
+    /// # Errors
+    /// A configuration error with its place.
+    pub fn parse_foreign(file: &str, folder: &Path, text: String, lines_before: usize) -> Result<Document> {
+        Document::read(file, folder, text, lines_before, FileRule::Foreign)
+    }
+
+    fn read(
+        file: &str,
+        folder: &Path,
+        mut text: String,
+        lines_before: usize,
+        rule: FileRule,
+    ) -> Result<Document> {
         if text.starts_with('\u{feff}') {
             text.remove(0);
         }
@@ -110,11 +144,19 @@ impl Document {
             return Err(too_large(file));
         }
         let lines = SourceLines::new(&text);
-        let place = |at, path: &str| lines.place(file, &text, at, path);
+        let place = |at, path: &str| below(lines_before, lines.place(file, &text, at, path));
         syntax::precheck(&text).map_err(|(at, message)| Error::config(message).at(place(Some(at), "")))?;
-        let mut tree = build(&text).map_err(|refused| refused.error(&text, &lines, file))?;
-        let faults = syntax::audit(&mut tree, &text, &place);
-        Ok(Document { file: file.to_owned(), folder: folder.to_owned(), text, tree, faults, lines })
+        let mut tree = build(&text, rule).map_err(|refused| {
+            refused.error(&text, |at| below(lines_before, lines.unsure_place(file, &text, at)))
+        })?;
+        let TreeFaults { mut faults, mut repeated_alike, merge_keys } =
+            syntax::audit(&mut tree, &text, &place);
+        if rule == FileRule::Own {
+            faults.append(&mut repeated_alike);
+            faults.extend(merge_keys);
+        }
+        let (file, folder) = (file.to_owned(), folder.to_owned());
+        Ok(Document { file, folder, text, tree, faults, repeated_alike, lines, lines_before })
     }
 
     /// Reads and parses the file at `path`; `file` is its name in messages, its folder that of relative paths.
@@ -122,12 +164,22 @@ impl Document {
     /// # Errors
     /// A configuration error: the file cannot be read, is too large, is no UTF-8, or is no YAML.
     pub fn open(file: &str, path: &Path) -> Result<Document> {
+        let text = Document::text_of(file, path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Document::parse(file, folder, text)
+    }
+
+    /// The text of the file at `path`; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// As [`Document::open`], but for what is not YAML.
+    pub fn text_of(file: &str, path: &Path) -> Result<String> {
         let bytes = file::read_bytes(path, MAX_BYTES as u64).map_err(|unread| match unread {
             ReadError::TooLong(_) => too_large(file),
             ReadError::System(error) => unreadable(file, format!("cannot read the file: {error}")),
             other => unreadable(file, format!("the file {other}")),
         })?;
-        let text = String::from_utf8(bytes).map_err(|error| {
+        String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());
             Error::config("the file is not UTF-8 text").at(SourceLines::new(&text).place(
@@ -136,16 +188,26 @@ impl Document {
                 Some(good),
                 "",
             ))
-        })?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Document::parse(file, folder, text)
+        })
+    }
+
+    /// How many lines its file has before the text.
+    #[must_use]
+    pub fn lines_before(&self) -> usize {
+        self.lines_before
     }
 
     /// The place of an offset in the text.
     #[must_use]
     pub fn place(&self, at: Option<usize>, path: &str) -> SourcePosition {
-        self.lines.place(&self.file, &self.text, at, path)
+        below(self.lines_before, self.lines.place(&self.file, &self.text, at, path))
     }
+}
+
+/// A place in a part of a file as a place in the file.
+fn below(lines_before: usize, place: SourcePosition) -> SourcePosition {
+    let line = if place.line > 0 { place.line + lines_before } else { 0 };
+    SourcePosition { line, ..place }
 }
 
 fn unreadable(file: &str, message: String) -> Error {
@@ -163,8 +225,7 @@ enum ParseFailure {
 }
 
 impl ParseFailure {
-    fn error(&self, text: &str, lines: &SourceLines, file: &str) -> Error {
-        let place = |at| lines.unsure_place(file, text, at);
+    fn error(&self, text: &str, place: impl Fn(Option<usize>) -> SourcePosition) -> Error {
         match self {
             ParseFailure::Empty => Error::config("the file is empty").at(place(None)),
             ParseFailure::Yaml(error) => {
@@ -183,10 +244,10 @@ impl ParseFailure {
     }
 }
 
-fn build(text: &str) -> Result<Node, ParseFailure> {
+fn build(text: &str, rule: FileRule) -> Result<Node, ParseFailure> {
     let events = || serde_yaml::Deserializer::from_str(text);
     let mut nodes = Budget(MAX_NODES);
-    let shape = ShapeSeed(&mut nodes).deserialize(events()).map_err(ParseFailure::Yaml)?;
+    let shape = ShapeSeed { nodes: &mut nodes, rule }.deserialize(events()).map_err(ParseFailure::Yaml)?;
     if matches!(shape, Shape::Null) {
         return Err(ParseFailure::Empty);
     }
@@ -216,9 +277,20 @@ enum Shape {
     Scalar,
     List(Vec<Shape>),
     Map(Vec<Shape>),
+    Tagged(Box<Shape>),
 }
 
-struct ShapeSeed<'b>(&'b mut Budget);
+struct ShapeSeed<'b> {
+    nodes: &'b mut Budget,
+    rule: FileRule,
+}
+
+impl ShapeSeed<'_> {
+    /// That of a value below.
+    fn inner(&mut self) -> ShapeSeed<'_> {
+        ShapeSeed { nodes: &mut *self.nodes, rule: self.rule }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for ShapeSeed<'_> {
     type Value = Shape;
@@ -230,7 +302,7 @@ impl<'de> DeserializeSeed<'de> for ShapeSeed<'_> {
 macro_rules! scalar {
     ($($visit:ident: $type:ty),*) => {
         $(fn $visit<E: serde::de::Error>(self, _: $type) -> Result<Shape, E> {
-            self.0.spend(1).map(|()| Shape::Scalar)
+            self.nodes.spend(1).map(|()| Shape::Scalar)
         })*
     };
 }
@@ -246,36 +318,42 @@ impl<'de> Visitor<'de> for ShapeSeed<'_> {
     scalar!(visit_str: &str);
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Shape, E> {
-        self.0.spend(1).map(|()| Shape::Null)
+        self.nodes.spend(1).map(|()| Shape::Null)
     }
 
     fn visit_none<E: serde::de::Error>(self) -> Result<Shape, E> {
         self.visit_unit()
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape, A::Error> {
-        self.0.spend(1)?;
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Shape, A::Error> {
+        self.nodes.spend(1)?;
         let mut shapes = Vec::new();
-        while let Some(shape) = items.next_element_seed(ShapeSeed(&mut *self.0))? {
+        while let Some(shape) = items.next_element_seed(self.inner())? {
             shapes.push(shape);
         }
         Ok(Shape::List(shapes))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Shape, A::Error> {
-        self.0.spend(1)?;
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Shape, A::Error> {
+        self.nodes.spend(1)?;
         let mut shapes = Vec::new();
         while entries.next_key_seed(TextSeed { text: "", bytes: &mut Budget(usize::MAX) })?.is_some() {
-            self.0.spend(1)?;
-            shapes.push(entries.next_value_seed(ShapeSeed(&mut *self.0))?);
+            self.nodes.spend(1)?;
+            shapes.push(entries.next_value_seed(self.inner())?);
         }
         Ok(Shape::Map(shapes))
     }
 
-    /// A tag of the file's own (`!Vault`). It is refused at once: what it means is not ours to guess.
-    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Shape, A::Error> {
-        let (tag, _value) = tagged.variant::<String>()?;
-        Err(A::Error::custom(format!("{}{tag}", syntax::TAG)))
+    /// A tag of the file's own (`!Vault`). In our files it is refused at once: what it means is not ours to guess.
+    fn visit_enum<A: EnumAccess<'de>>(mut self, tagged: A) -> Result<Shape, A::Error> {
+        let (tag, value) = tagged.variant::<String>()?;
+        match self.rule {
+            FileRule::Own => Err(A::Error::custom(format!("{}{tag}", syntax::TAG))),
+            FileRule::Foreign => {
+                self.nodes.spend(1)?;
+                Ok(Shape::Tagged(Box::new(value.newtype_variant_seed(self.inner())?)))
+            }
+        }
     }
 }
 
@@ -297,6 +375,7 @@ impl<'de> DeserializeSeed<'de> for NodeSeed<'_> {
             }
             Shape::List(_) => events.deserialize_seq(self),
             Shape::Map(_) => events.deserialize_map(self),
+            Shape::Tagged(_) => events.deserialize_any(self),
         }
     }
 }
@@ -332,6 +411,15 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
             map.push(MapEntry { key, at, node });
         }
         Ok(Node { at: map.first().and_then(|entry| entry.at), value: NodeValue::Map(map) })
+    }
+
+    /// A tag that is kept: its value under its name.
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Node, A::Error> {
+        let Shape::Tagged(shape) = self.shape else { return Err(A::Error::custom("a tag appeared")) };
+        let (tag, value) = tagged.variant::<String>()?;
+        let node = value.newtype_variant_seed(NodeSeed { shape, text: self.text, bytes: self.bytes })?;
+        let at = node.at;
+        Ok(Node { at, value: NodeValue::Map(vec![MapEntry { key: format!("!{tag}"), at, node }]) })
     }
 }
 

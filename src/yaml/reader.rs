@@ -47,12 +47,18 @@ struct Collected {
     secret_lines: HashSet<(String, usize)>,
 }
 
-/// Errors, each once, up to [`MOST`] of them.
-#[derive(Default)]
+/// Errors, each once, up to a number of them.
 struct BoundedErrors {
+    most: usize,
     kept: Vec<Error>,
     /// How many more there were.
     more: usize,
+}
+
+impl Default for BoundedErrors {
+    fn default() -> Self {
+        BoundedErrors { most: MOST, kept: Vec::new(), more: 0 }
+    }
 }
 
 impl BoundedErrors {
@@ -64,7 +70,7 @@ impl BoundedErrors {
         if self.kept.iter().any(|known| identity(known) == identity(&error)) {
             return;
         }
-        if self.kept.len() < MOST {
+        if self.kept.len() < self.most {
             self.kept.push(error);
         } else {
             self.more += 1;
@@ -99,6 +105,13 @@ impl<'e> Reader<'e> {
     #[must_use]
     pub fn new(environment: &'e Environment) -> Self {
         Reader { environment, for_schema: false, root: Rc::default(), found: RefCell::default() }
+    }
+
+    /// A reader that keeps more faults, for a program that acts on each of them.
+    #[must_use]
+    pub fn with_most_faults(self, most: usize) -> Self {
+        self.found.borrow_mut().faults.most = most;
+        self
     }
 
     /// A reader that records what may be said, for the schema. Its faults mean nothing.

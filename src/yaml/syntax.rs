@@ -11,6 +11,7 @@ use super::source::join;
 
 /// Marks the error of a text that is too much once its aliases are followed.
 pub(super) const OVER_BUDGET: &str = "over budget";
+const TAG_WITHOUT_MEANING: &str = "a tag (`!…`) has no meaning here";
 /// Marks the error of a tag.
 pub(super) const TAG: &str = "tag ";
 
@@ -171,19 +172,29 @@ pub(super) fn precheck(text: &str) -> Result<(), (usize, String)> {
 /// Gives the place of an offset in the text, with a path.
 type Locate<'d> = dyn Fn(Option<usize>, &str) -> SourcePosition + 'd;
 
+/// What is wrong in a tree and does not hide the rest.
+#[derive(Debug, Default)]
+pub(super) struct TreeFaults {
+    /// Repeated keys and tags.
+    pub(super) faults: Vec<Error>,
+    /// Repeated keys with the value that the first one has.
+    pub(super) repeated_alike: Vec<Error>,
+    pub(super) merge_keys: Vec<Error>,
+}
+
 /// Takes repeated keys out of the tree and merges merge keys; gives a fault for each, and for each tag.
-pub(super) fn audit(node: &mut Node, text: &str, place: &Locate<'_>) -> Vec<Error> {
+pub(super) fn audit(node: &mut Node, text: &str, place: &Locate<'_>) -> TreeFaults {
     // Only then is the text looked at: `!!` is rare, and SQL may hold a `!` anywhere.
     let tags = text.contains("!!") || text.contains("!<");
-    let mut walk = TreeCheck { text, place, faults: Vec::new(), tags };
+    let mut walk = TreeCheck { text, place, found: TreeFaults::default(), tags };
     walk.node(node, "");
-    walk.faults
+    walk.found
 }
 
 struct TreeCheck<'d> {
     text: &'d str,
     place: &'d Locate<'d>,
-    faults: Vec<Error>,
+    found: TreeFaults,
     tags: bool,
 }
 
@@ -195,7 +206,8 @@ impl TreeCheck<'_> {
                 for (index, item) in items.iter_mut().enumerate() {
                     let path = format!("{path}[{index}]");
                     if self.tags && item.at.is_some_and(|at| tag_before(self.text, at)) {
-                        self.fault(item.at, &path, "a tag (`!…`) has no meaning here", "remove it");
+                        let fault = self.fault(item.at, &path, TAG_WITHOUT_MEANING, "remove it");
+                        self.found.faults.push(fault);
                     }
                     self.node(item, &path);
                 }
@@ -205,7 +217,8 @@ impl TreeCheck<'_> {
                 for entry in entries {
                     let path = join(path, &entry.key);
                     if self.tags && entry.at.is_some_and(|at| tag_after_key(self.text, at, &entry.key)) {
-                        self.fault(entry.at, &path, "a tag (`!…`) has no meaning here", "remove it");
+                        let fault = self.fault(entry.at, &path, TAG_WITHOUT_MEANING, "remove it");
+                        self.found.faults.push(fault);
                     }
                     self.node(&mut entry.node, &path);
                 }
@@ -214,38 +227,45 @@ impl TreeCheck<'_> {
     }
 
     fn keys(&mut self, entries: &mut Vec<MapEntry>, path: &str) {
-        let mut first: HashMap<String, Option<usize>> = HashMap::new();
+        let mut first: HashMap<String, usize> = HashMap::new();
         let mut merged = Vec::new();
-        entries.retain_mut(|entry| {
+        let mut own: Vec<MapEntry> = Vec::with_capacity(entries.len());
+        for entry in std::mem::take(entries) {
             let at = entry.at;
             if entry.key == "<<" {
                 let hint = "put what entries share under `defaults`, or repeat a whole value with an alias";
-                self.fault(at, &join(path, "<<"), "merge keys are not supported", hint);
-                merged.extend(brought(std::mem::replace(&mut entry.node.value, NodeValue::Null)));
-                return false;
+                let fault = self.fault(at, &join(path, "<<"), "merge keys are not supported", hint);
+                self.found.merge_keys.push(fault);
+                merged.extend(brought(entry.node.value));
+                continue;
             }
-            match first.get(&entry.key) {
+            match first.get(&entry.key).and_then(|index| own.get(*index)) {
                 Some(earlier) => {
-                    let line = (self.place)(*earlier, "").line;
+                    let line = (self.place)(earlier.at, "").line;
                     let hint =
                         if line > 0 { format!("the first one is in line {line}") } else { String::new() };
-                    self.fault(at, &join(path, &entry.key), "repeated key", &hint);
-                    false
+                    let fault = self.fault(at, &join(path, &entry.key), "repeated key", &hint);
+                    let is_scalar = matches!(entry.node.value, NodeValue::Scalar(_));
+                    let is_alike = is_scalar && entry.node.value == earlier.node.value;
+                    let of_kind =
+                        if is_alike { &mut self.found.repeated_alike } else { &mut self.found.faults };
+                    of_kind.push(fault);
                 }
                 None => {
-                    first.insert(entry.key.clone(), at);
-                    true
+                    first.insert(entry.key.clone(), own.len());
+                    own.push(entry);
                 }
             }
-        });
+        }
+        *entries = own;
         // The mapping's own keys count more, then those of the mapping that is merged first.
-        merged.retain(|entry| first.insert(entry.key.clone(), entry.at).is_none());
+        merged.retain(|entry| first.insert(entry.key.clone(), 0).is_none());
         entries.append(&mut merged);
     }
 
-    fn fault(&mut self, at: Option<usize>, path: &str, message: &str, hint: &str) {
+    fn fault(&self, at: Option<usize>, path: &str, message: &str, hint: &str) -> Error {
         let error = Error::config(message).at((self.place)(at, path));
-        self.faults.push(if hint.is_empty() { error } else { error.with_hint(hint) });
+        if hint.is_empty() { error } else { error.with_hint(hint) }
     }
 }
 

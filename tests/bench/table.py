@@ -13,7 +13,7 @@ class Budget:
 
     def text(self, unit):
         sign = "≥" if self.least else "≤"
-        return f"{sign} {self.limit:.3g} ×" if self.ratio else f"{sign} {self.limit:g} {unit}"
+        return f"{sign} {self.limit:.3g} ×" if self.ratio else f"{sign} {self.limit:g} {unit}".rstrip()
 
     def kept(self, ours, ratio):
         value = ratio if self.ratio else ours
@@ -22,6 +22,10 @@ class Budget:
 
 def at_most(limit):
     return Budget(limit, ratio=False)
+
+
+def at_least(limit):
+    return Budget(limit, ratio=False, least=True)
 
 
 def times(limit):
@@ -53,7 +57,8 @@ class Row:
     def cells(self):
         verdict = "" if self.budget is None else "MISS" if self.missed else "ok"
         beside = self.beside if self.theirs is not None else ""
-        return (self.workload, f"{self.what}, {self.unit}", beside, number(self.theirs), number(self.ours),
+        what = f"{self.what}, {self.unit}" if self.unit else self.what
+        return (self.workload, what, beside, number(self.theirs), number(self.ours),
                 number(self.ratio), self.budget.text(self.unit) if self.budget else "", verdict)
 
 
@@ -61,6 +66,8 @@ def number(value):
     """Three digits that say something."""
     if value is None:
         return ""
+    if value == round(value):
+        return f"{value:.0f}"
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.3f}"
 
 

@@ -10,9 +10,10 @@ missing_packages() {
   { have mariadbd && have mariadb-install-db && have mariadb; } || echo mariadb-server
   have pgbouncer || echo pgbouncer
   { have promtool && have prometheus; } || echo prometheus
-  # The packs show what these two show.
+  # The packs show what the first two show; `import --compare` looks at the first and the last.
   have prometheus-postgres-exporter || echo prometheus-postgres-exporter
   have prometheus-mysqld-exporter || echo prometheus-mysqld-exporter
+  have prometheus-sql-exporter || echo prometheus-sql-exporter
   have curl || echo curl
   have chromium || echo chromium
   have chromedriver || echo chromium-driver
@@ -25,6 +26,7 @@ missing_packages() {
   have shellcheck || echo shellcheck
   have kubectl || echo kubernetes-client
   [ "${TEST_NEEDS:-}" != bench ] || missing_bench_packages
+  [ "${TEST_NEEDS:-}" != scale ] || have haproxy || echo haproxy
 }
 
 # The benchmarks' floors are C.
@@ -54,6 +56,10 @@ install_packages() {
   allow_starts
   for package in "${services[@]}"; do
     if [ -e "/etc/init.d/$package" ]; then update-rc.d "$package" disable >/dev/null 2>&1 || true; fi
+    # A package may have a systemd unit alone.
+    if [ -e "/lib/systemd/system/$package.service" ]; then
+      systemctl disable "$package.service" >/dev/null 2>&1 || true
+    fi
   done
   [ "$status" = 0 ] || die "apt-get failed; install by hand: apt-get install $*"
 }
@@ -116,4 +122,17 @@ need_deploy_tools() {
       say 'npm failed: the checks that use its packages are left out'
   fi
   export TEST_NODE=$node
+}
+
+# A packaged exporter for `import --compare`. Its test is left out where PyPI does not have it for this Python.
+need_query_exporter() {
+  local venv=$here/target/test-query-exporter
+  if ! "$venv/bin/python" -c 'import psycopg, query_exporter' 2>/dev/null; then
+    say "making $venv with query-exporter"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check query-exporter==5.0.2 'psycopg[binary]==3.2.9' >&2 \
+      || { say 'query-exporter cannot be installed: its test is left out'; return 0; }
+  fi
+  export TEST_QUERY_EXPORTER=$venv/bin/query-exporter
 }

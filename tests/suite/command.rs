@@ -128,13 +128,6 @@ fn packs_lists_the_built_in_collectors_and_prints_one() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_by_name() {
-    let output = setup(GOOD).args(&["import"]).output();
-    assert_eq!(output.code(), 2);
-    assert_eq!(one_line(&output), "error: the command `import` is not built yet");
-}
-
-#[test]
 fn a_page_is_printed_in_the_format_asked_for() {
     let output = setup(GOOD).args(&["collect", "--format", "openmetrics"]).output();
     assert_eq!(output.code(), 0);

@@ -282,6 +282,58 @@ fn all_databases_together_have_no_more_sessions_than_allowed() {
     assert_eq!(one.series("of_database").len(), 1);
 }
 
+/// The two queries make one family in two ways, which shows where both run.
+#[test]
+fn a_list_that_contradicts_the_configuration_is_not_used_and_the_page_says_so() {
+    let server = server_with(&["one"]);
+    let contradiction = "  - {name: as_gauge, databases: ['srv/bad*'], sql: SELECT 1 AS value, metrics: [{name: bad_value}]}\n  \
+                         - {name: as_counter, databases: ['srv/bad*'], sql: SELECT 2 AS value, metrics: [{name: bad_value, type: counter}]}\n";
+    let exporter = Exporter::serve(&format!(
+        "{}{contradiction}",
+        config(&server.access().entry_with("discover: {interval: 1s}"))
+    ));
+    exporter.metrics();
+    assert_eq!(figure(&exporter, "success"), Some(1.0), "{}", exporter.log());
+    server.access().run("CREATE DATABASE bad");
+    wait_for("the list to be refused", || {
+        exporter.metrics();
+        (figure(&exporter, "success") == Some(0.0)).then_some(())
+    });
+    exporter.wait_for_log("the databases that were found are not used, the last ones stay");
+    assert!(listed(&exporter).contains("srv/one") && !listed(&exporter).contains("srv/bad"));
+    assert_eq!(probe(&exporter, "srv/one").series("of_database").len(), 1);
+    server.access().run("DROP DATABASE bad");
+    wait_for("the list to be used again", || {
+        exporter.metrics();
+        (figure(&exporter, "success") == Some(1.0)).then_some(())
+    });
+}
+
+/// The server has fewer sessions for the role than `max_connections` allows.
+#[test]
+fn discovered_databases_beside_a_full_server_are_all_on_the_page() {
+    let server = OwnPostgres::start(&["max_connections=8", "superuser_reserved_connections=3"]);
+    let access = server.access();
+    access.run("CREATE ROLE monitor LOGIN PASSWORD 'c4nary-monitor'");
+    for n in 0..12 {
+        access.run(&format!("CREATE DATABASE d{n:02} STRATEGY file_copy"));
+    }
+    // Two of the five sessions that are left for ordinary users.
+    let mut other = postgres::Config::new();
+    other.host("127.0.0.1").port(access.port).user("monitor").password("c4nary-monitor").dbname("d00");
+    let _others = [(); 2].map(|()| other.connect(postgres::NoTls).expect("a login"));
+    let entry = access.entry_with("discover: {max_connections: 10}");
+    let entry =
+        entry.replace("username: postgres", "username: monitor").replace(&access.password, "c4nary-monitor");
+    let exporter = Exporter::serve(&config(&entry));
+    let timeout = [("X-Prometheus-Scrape-Timeout-Seconds", "60")];
+    for _ in 0..3 {
+        let page = checked(exporter.get_with("/metrics", &timeout).text());
+        // Those of the list, and that of the entry.
+        assert_eq!(page.series("of_database").len(), 13, "{}", exporter.log());
+    }
+}
+
 #[test]
 fn commands_know_discovered_databases() {
     let server = server_with(&["one", "a b"]);

@@ -46,6 +46,12 @@ pub(crate) fn pages() -> Vec<Page> {
     names.into_iter().map(|name| Page { text: read(&name), name }).collect()
 }
 
+/// The blocks of a page with their first lines: info and text.
+pub(crate) fn blocks_of(name: &str) -> Vec<(String, String)> {
+    let page = Page { text: read(name), name: name.to_owned() };
+    page.blocks().into_iter().map(|block| (block.info, block.text)).collect()
+}
+
 /// The YAML blocks of all pages, by the page's name.
 pub(crate) fn yaml_blocks() -> Vec<(String, String)> {
     let of_page = |page: &Page| {

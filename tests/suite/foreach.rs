@@ -186,6 +186,9 @@ fn a_value_that_fails_costs_its_own_series_and_is_named() {
         }
     }
     let named = "1 of 3 values of foreach failed (v=\"bad\"): ";
+    for target in ["pg", "my", "lite"] {
+        exporter.wait_for_log(&format!("query q_{target} on"));
+    }
     assert_eq!(exporter.log().matches(named).count(), 3, "one line a query: {}", exporter.log());
     let status = exporter.get("/").text().to_owned();
     assert!(status.contains("v=&quot;bad&quot;") || status.contains("v=\"bad\""), "{status}");
@@ -242,6 +245,9 @@ fn a_statement_whose_rows_cannot_be_values_fails_the_query() {
         server.entry_with("labels: {env: prod}")
     ));
     exporter.metrics();
+    for index in 0..cases.len() {
+        exporter.wait_for_log(&format!("query q{index} on"));
+    }
     let log = exporter.log();
     for (index, (sql, message)) in cases.iter().enumerate() {
         let line = log.lines().find(|line| line.contains(&format!("query q{index} on")));
@@ -379,6 +385,9 @@ fn check_describes_statements_with_parameters() {
     // So says a scrape.
     let exporter = world.setup("", sql, orders).serve();
     exporter.metrics();
+    for target in ["pg", "my", "lite"] {
+        exporter.wait_for_log(&format!("query q_{target} on"));
+    }
     assert_eq!(exporter.log().matches(too_few).count(), 3, "once for all values: {}", exporter.log());
 }
 

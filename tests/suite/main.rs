@@ -49,6 +49,8 @@ mod fuzz;
 mod groups;
 mod harness;
 mod idle_timeout;
+mod import;
+mod import_compare;
 mod joins;
 mod lanes;
 mod layering;

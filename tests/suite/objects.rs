@@ -275,6 +275,38 @@ fn a_query_that_postgresql_refuses_is_skipped_where_it_says_so_and_not_asked_at_
     }
 }
 
+/// Where the server refuses some of the values, these fail; where it refuses all of them, the query is skipped.
+#[test]
+fn a_query_with_foreach_is_skipped_where_the_server_refuses_all_values() {
+    let server = Postgres::fresh("objects_foreach");
+    let role = guarded_postgres(&server);
+    server.run(
+        "CREATE FUNCTION theirs.ask(text) RETURNS int LANGUAGE plpgsql STABLE AS \
+         $$BEGIN IF $1 LIKE 'shut%' THEN RETURN (SELECT a FROM theirs.shut); END IF; RETURN 1; END$$",
+    );
+    let query = |name: &str, values: &str| {
+        format!(
+            "  - {{name: {name}, without_privilege: skip, foreach: {{values: [{values}]}}, sql: SELECT theirs.ask($1) AS value, \
+             metrics: [{{name: {name}_value}}]}}\n"
+        )
+    };
+    let entry = as_role(&server.entry(), &role);
+    let queries = query("all", "{of: shut}, {of: shut too}") + &query("some", "{of: shut}, {of: open}");
+    let exporter = Exporter::serve(&format!("databases: {{it: {entry}}}\nqueries:\n{queries}"));
+    for _ in 0..2 {
+        let page = checked(&exporter.metrics());
+        assert_eq!(
+            ["all", "some"].map(|query| state(&page, query)),
+            ["permission", "fails"],
+            "{}",
+            exporter.log()
+        );
+        assert!(page.series("all_value").is_empty());
+        assert_eq!(page.value("some_value", &[("target", "it"), ("of", "open")]), Some(1.0));
+        assert_eq!(page.series("some_value").len(), 1);
+    }
+}
+
 fn refusals(server: &OwnPostgres) -> usize {
     server.log().lines().filter(|line| line.contains("ERROR:  permission denied for table shut")).count()
 }

@@ -4,6 +4,7 @@
 mod ward;
 
 use std::net::UdpSocket;
+use std::time::Duration;
 
 use mysql::prelude::Queryable;
 
@@ -225,6 +226,8 @@ fn a_name_that_nobody_resolves_costs_its_target_until_it_is_known() {
     let ward = Ward::of(setup.serve());
     let hosts = ward.exporter.file("hosts");
     std::fs::write(&hosts, "127.0.0.1 localhost\n").expect("a file");
+    // The addresses of a name are kept for 20 times as long as the resolver took, at most 5 s.
+    std::thread::sleep(Duration::from_secs(5));
     server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
     ward.suffers(&["timeout"]);
     ward.exporter.wait_for_log("db.example");

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Sql};
+use sql_exporter::driver::{Health, Sql};
 use sql_exporter::engine::disposal::Disposal;
 use sql_exporter::engine::pool::{Lease, Pool, PoolLimits, Scheduler, SessionCounts};
 use sql_exporter::error::Reason;
 
 use crate::fault::{Act, Call, Fault};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, job};
 
 fn far() -> Deadline {
     Deadline::within(Duration::from_secs(60))
@@ -40,16 +40,7 @@ fn run(lease: &mut Lease) -> (bool, Health, Recorder) {
     let mut sink = Recorder::new();
     let mut live = lease.session(far()).expect("a session");
     let reused = live.reused();
-    let health = live.run(
-        &mut [Job {
-            sql: &sql,
-            allowance: Duration::from_secs(1),
-            parameters: &[],
-            max_cell_bytes: MAX_CELL_BYTES,
-            sink: &mut sink,
-        }],
-        far(),
-    );
+    let health = live.run(&mut [job(&sql, Duration::from_secs(1), &mut sink)], far());
     (reused, health, sink)
 }
 

@@ -83,6 +83,11 @@ fn shown(cell: Cell<'_>) -> String {
     format!("{cell:?}")
 }
 
+/// A statement without parameters.
+pub(crate) fn job<'q>(sql: &'q Sql, allowance: Duration, sink: &'q mut dyn RowSink) -> Job<'q> {
+    Job { sql, allowance, parameters: &[], max_cell_bytes: MAX_CELL_BYTES, sink }
+}
+
 /// Runs one statement and gives back what its sink saw.
 pub(crate) fn run(session: &mut dyn Session, sql: &str, allowance: Duration) -> (Recorder, Health) {
     let mut recorder = Recorder::new();
@@ -98,6 +103,5 @@ pub(crate) fn run_into(
     sink: &mut dyn RowSink,
 ) -> Health {
     let sql = Sql::new(sql);
-    let mut jobs = [Job { sql: &sql, allowance, parameters: &[], max_cell_bytes: MAX_CELL_BYTES, sink }];
-    session.run(&mut jobs, Deadline::within(Duration::from_secs(60)))
+    session.run(&mut [job(&sql, allowance, sink)], Deadline::within(Duration::from_secs(60)))
 }

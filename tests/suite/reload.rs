@@ -223,6 +223,7 @@ fn a_hundred_reloads_under_load_leak_nothing_and_drop_no_scrape() {
     poll("threads, descriptors and memory to come back", Duration::from_secs(60), || {
         let now = Reading::of(exporter.pid(), 0, None);
         let back = now.threads <= base.threads + 8.0 && now.descriptors <= base.descriptors + 8.0;
+        println!("{now:?}, before it {base:?}");
         (back && now.memory <= base.memory + 8192.0).then_some(())
     });
     let rows =

@@ -272,6 +272,29 @@ fn a_load_whose_sessions_may_take_more_files_than_there_are_warns() {
     assert!(!log(100).contains("files and sockets"));
 }
 
+/// Those of databases that are not discovered yet count, and those of target files that change.
+#[test]
+fn sessions_of_targets_that_come_later_count_for_the_warning() {
+    let server = Postgres::fresh("sharing_files");
+    let config = |most| {
+        let more = format!("max_server_connections: 1000, discover: {{max_connections: {most}}}");
+        format!("databases: {{a: {}}}\n{ONE}", server.entry_with(&more))
+    };
+    let log = |most| String::from_utf8(setup(&config(most)).descriptors(400).once().stderr).expect("UTF-8");
+    assert!(log(500).contains("the sessions of all targets may take 503 files and sockets"), "{}", log(500));
+    assert!(!log(100).contains("files and sockets"));
+    let exporter = setup(&format!("target_files: [more.yaml]\n{ONE}"))
+        .file("more.yaml", "databases: {}")
+        .descriptors(400)
+        .serve();
+    let entry = "databases: {a: {driver: sqlite, database: shop.db, max_connections: 200}}";
+    std::fs::write(exporter.file("more.yaml"), entry).expect("a file");
+    wait_for("the warning", || {
+        exporter.get("/sd");
+        exporter.log().contains("the sessions of all targets may take 600 files and sockets").then_some(())
+    });
+}
+
 /// Many targets on one server have one session each, so that a query that never ran opens none beside it.
 #[test]
 fn a_reload_that_adds_a_query_to_many_targets_opens_no_session_and_loses_no_result() {

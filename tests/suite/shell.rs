@@ -28,6 +28,18 @@ enum Values {
 /// Options of the command `collect` that its own level does not declare.
 const SHARED: [&str; 4] = ["--config", "--listen", "--log-level", "--log-format"];
 
+/// The dialects of `import`, which `--help` has in a sentence only.
+const DIALECTS: [&str; 8] = [
+    "auto",
+    "burningalchemist",
+    "export-sql",
+    "justwatch",
+    "pg_exporter",
+    "postgres_exporter",
+    "psql-query-exporter",
+    "query-exporter",
+];
+
 /// Words that `--help` has in sentences only.
 fn values(command: &str, flag: &FlagInfo<'_>) -> Values {
     if matches!(flag.kind, FlagInfoKind::Switch) {
@@ -35,6 +47,7 @@ fn values(command: &str, flag: &FlagInfo<'_>) -> Values {
     }
     match (command, flag.long) {
         (_, "--config" | "--output") => Values::Files,
+        ("import", "--from") => Values::Words(DIALECTS.to_vec()),
         (_, "--log-level") => Values::Words(vec!["error", "warn", "info", "debug", "trace", "off"]),
         ("collect", "--format") => Values::Words(vec!["text", "openmetrics"]),
         (_, "--log-format" | "--format") => Values::Words(vec!["text", "json"]),
@@ -49,6 +62,7 @@ fn values(command: &str, flag: &FlagInfo<'_>) -> Values {
 fn argument(command: &CommandInfoWithArgs) -> Values {
     match (command.name, command.positionals) {
         (_, []) => Values::None,
+        ("import", _) => Values::Files,
         ("packs", _) => Values::Words(packs::names()),
         ("schema", _) => Values::Words(vec!["config", "collector"]),
         _ => Values::Any,

@@ -12,10 +12,10 @@ use rusqlite::Connection;
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::sqlite::SqliteFile;
-use sql_exporter::driver::{Endpoint, Health, Job, MAX_CELL_BYTES, Session, Sql};
+use sql_exporter::driver::{Endpoint, Health, Session, Sql};
 use sql_exporter::error::{Error, Reason};
 
-use crate::recorder::{Recorder, run, run_into};
+use crate::recorder::{Recorder, job, run, run_into};
 
 const LONG: Duration = Duration::from_secs(30);
 /// Runs for hours.
@@ -115,17 +115,8 @@ fn a_deadline_spares_the_neighbours() {
     let mut session = shop.session();
     let texts = [Sql::new("SELECT 1"), Sql::new(ENDLESS), Sql::new("SELECT 3")];
     let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
-    let mut jobs: Vec<_> = texts
-        .iter()
-        .zip(&mut sinks)
-        .map(|(sql, sink)| Job {
-            sql,
-            allowance: Duration::from_millis(200),
-            parameters: &[],
-            max_cell_bytes: MAX_CELL_BYTES,
-            sink,
-        })
-        .collect();
+    let mut jobs: Vec<_> =
+        texts.iter().zip(&mut sinks).map(|(sql, sink)| job(sql, Duration::from_millis(200), sink)).collect();
     assert!(matches!(session.run(&mut jobs, Deadline::within(LONG)), Health::Clean));
     assert_eq!(sinks[0].good(), [["Int(1)"]]);
     assert_eq!(sinks[1].error().to_string(), "the query was stopped at its timeout [SQLITE_INTERRUPT]");
@@ -137,13 +128,7 @@ fn a_job_whose_deadline_has_passed_does_not_start() {
     let shop = Shop::new();
     let sql = Sql::new("SELECT 1");
     let mut sink = Recorder::new();
-    let mut jobs = [Job {
-        sql: &sql,
-        allowance: LONG,
-        parameters: &[],
-        max_cell_bytes: MAX_CELL_BYTES,
-        sink: &mut sink,
-    }];
+    let mut jobs = [job(&sql, LONG, &mut sink)];
     assert!(matches!(shop.session().run(&mut jobs, Deadline::within(Duration::ZERO)), Health::Clean));
     assert_eq!(sink.error().to_string(), "the query was stopped at the scrape's deadline");
     assert_eq!(sink.columns, None);
@@ -229,22 +214,7 @@ fn a_batch_is_one_read_transaction() {
     let mut session = shop.session();
     let count = Sql::new("SELECT count(*) FROM orders");
     let (mut first, mut second) = (Writer(&shop, Recorder::new()), Recorder::new());
-    let mut jobs = [
-        Job {
-            sql: &count,
-            allowance: LONG,
-            parameters: &[],
-            max_cell_bytes: MAX_CELL_BYTES,
-            sink: &mut first,
-        },
-        Job {
-            sql: &count,
-            allowance: LONG,
-            parameters: &[],
-            max_cell_bytes: MAX_CELL_BYTES,
-            sink: &mut second,
-        },
-    ];
+    let mut jobs = [job(&count, LONG, &mut first), job(&count, LONG, &mut second)];
     assert!(matches!(session.run(&mut jobs, Deadline::within(LONG)), Health::Clean));
     assert_eq!(
         (first.1.good(), second.good()),

@@ -7,8 +7,8 @@ check_version() {
   local failed=0 conformance tests families queries tested checked
   case $1 in
     pgbouncer*) suite postgres::pooler packs::families::the_packs_of_pgbouncer ;;
-    pg*) suite conformance::table::postgres:: ;;
-    *) suite conformance::table::mariadb:: ;;
+    pg*) suite conformance::table::postgres:: discovery::every_database ;;
+    *) suite conformance::table::mariadb:: discovery::every_schema ;;
   esac
   conformance=$counted
   case $1 in

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::start::warn_of_descriptors;
 use crate::commands::settings::environment;
 use crate::config::Config;
 use crate::config::exporter::Exporter;
@@ -79,7 +78,6 @@ fn swap(site: &Endpoints, mut config: Config) {
         keep_what_cannot_change(&old.exporter, &mut config.exporter);
         crate::logging::set_level(config.exporter.log_level);
         let config = old.hand_over(config, &environment);
-        warn_of_descriptors(&config);
         let (targets, renewal) = old.renew(config);
         (Some(targets), renewal)
     });

@@ -14,7 +14,7 @@ use super::reload::{LoadConfig, Reloader};
 use super::systemd;
 use super::systemd::Status;
 use crate::commands::settings::environment;
-use crate::config::{Config, server_sharing};
+use crate::config::Config;
 use crate::deadline::{Deadline, duration_text};
 use crate::engine::resources::SharedResources;
 use crate::engine::targets::Targets;
@@ -59,22 +59,9 @@ pub fn check_thread_limit(count: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Warns where the sessions of all targets would take more descriptors than the process may open.
-pub(super) fn warn_of_descriptors(config: &Config) {
-    let Ok((_, limit)) = rlimit::Resource::NOFILE.get() else { return };
-    let sessions = server_sharing::descriptors(config.targets.iter().map(|target| &**target));
-    if u64::try_from(sessions).is_ok_and(|sessions| sessions > limit) {
-        log::warn!(
-            "the sessions of all targets may take {sessions} files and sockets, and the process may open {limit} \
-             (ulimit -n, LimitNOFILE): raise that limit, or lower max_connections or max_server_connections"
-        );
-    }
-}
-
 /// Makes the targets of a configuration and what they share. Opens no connection.
 #[must_use]
 pub fn make_targets(config: Config) -> Targets {
-    warn_of_descriptors(&config);
     let shared = SharedResources::new(config.exporter.max_workers);
     Targets::new(config, &Arc::new(shared))
 }

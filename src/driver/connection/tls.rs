@@ -162,7 +162,10 @@ fn fault(error: &rustls::Error) -> Error {
 }
 
 /// The certificates that this system trusts, or those that the variables of OpenSSL name instead.
-fn system_certificates() -> Result<Vec<CertificateDer<'static>>> {
+///
+/// # Errors
+/// `tls`: they cannot be read.
+pub fn system_certificates() -> Result<Vec<CertificateDer<'static>>> {
     let failed = |why: &dyn fmt::Display| {
         let message = format!("the system's trusted certificates cannot be read: {why}");
         Error::new(Reason::Tls, message).with_hint("set tls.ca to a PEM file")

@@ -21,6 +21,11 @@ pub fn headers(data: &[u8]) {
     targets::headers::run(data);
 }
 
+/// The configuration of another exporter.
+pub fn import(data: &[u8]) {
+    targets::import::run(data);
+}
+
 /// A configuration file.
 pub fn plan(data: &[u8]) {
     targets::plan::run(data);

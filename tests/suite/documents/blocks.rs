@@ -42,7 +42,12 @@ fn call_faults(helps: &BTreeMap<String, String>, words: &[&str]) -> Option<Strin
                 words.next();
             }
         } else if option.starts_with('-') {
-            if !helps[&command].contains(&format!("  {option} ")) {
+            let help = &helps[&command];
+            // `-o, --output` is one line.
+            if ![format!("  {option} "), format!("  {option}, "), format!(", {option} ")]
+                .iter()
+                .any(|line| help.contains(line))
+            {
                 return Some(format!("`{command}` has no option {option}"));
             }
         } else if command.is_empty() && word.chars().all(|c| c.is_ascii_lowercase()) {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
+use sql_exporter::driver::{Health, Job, Session, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, login, open, session};
 use crate::conformance::types::{MARIADB, Type};
 use crate::process::wait_for;
 use crate::proxy::{Mode, Proxy};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, job};
 use crate::servers::MariaDb;
 use crate::servers::own::OwnMariaDb;
 
@@ -22,7 +22,7 @@ fn batch(session: &mut dyn Session, texts: &[String]) -> (Vec<Recorder>, Health)
     let mut sinks: Vec<Recorder> = texts.iter().map(|_| recorder()).collect();
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for (sql, sink) in texts.iter().zip(&mut sinks) {
-        jobs.push(Job { sql, allowance: LONG, parameters: &[], max_cell_bytes: MAX_CELL_BYTES, sink });
+        jobs.push(job(sql, LONG, sink));
     }
     let health = session.run(&mut jobs, Deadline::within(LONG));
     (sinks, health)
@@ -194,13 +194,7 @@ fn a_result_that_the_limit_has_cut_short_is_a_timeout_and_its_neighbours_are_not
             let mut sinks: Vec<Recorder> = texts.iter().map(|_| Recorder::new()).collect();
             let mut jobs: Vec<Job<'_>> = Vec::new();
             for (sql, sink) in texts.iter().zip(&mut sinks) {
-                jobs.push(Job {
-                    sql,
-                    allowance: Duration::from_millis(200),
-                    parameters: &[],
-                    max_cell_bytes: MAX_CELL_BYTES,
-                    sink,
-                });
+                jobs.push(job(sql, Duration::from_millis(200), sink));
             }
             clean(&session.run(&mut jobs, Deadline::within(LONG)));
             assert_eq!(sinks[place].reason(), Reason::Timeout, "{snapshot} {place}");
@@ -219,13 +213,7 @@ fn a_result_that_the_limit_has_cut_short_is_a_timeout_and_its_neighbours_are_not
     let mut sinks: Vec<Recorder> = texts.iter().map(|_| Recorder::new()).collect();
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for (sql, sink) in texts.iter().zip(&mut sinks) {
-        jobs.push(Job {
-            sql,
-            allowance: Duration::from_millis(300),
-            parameters: &[],
-            max_cell_bytes: MAX_CELL_BYTES,
-            sink,
-        });
+        jobs.push(job(sql, Duration::from_millis(300), sink));
     }
     clean(&session.run(&mut jobs, Deadline::within(LONG)));
     for (n, sink) in sinks.iter().enumerate() {

@@ -3,11 +3,11 @@
 use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::ConnectionConfig;
-use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
+use sql_exporter::driver::{Health, Job, Session, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, login, open, session};
-use crate::recorder::{Recorder, run};
+use crate::recorder::{Recorder, job, run};
 use crate::servers::MariaDb;
 
 fn shop() -> MariaDb {
@@ -204,7 +204,7 @@ fn neighbours_of_a_function_that_changes_the_session_are_not_taken() {
         let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
         let mut jobs: Vec<Job<'_>> = Vec::new();
         for (sql, sink) in texts.iter().zip(&mut sinks) {
-            jobs.push(Job { sql, allowance: LONG, parameters: &[], max_cell_bytes: MAX_CELL_BYTES, sink });
+            jobs.push(job(sql, LONG, sink));
         }
         let health = session.run(&mut jobs, Deadline::within(LONG));
         (sinks, health)
@@ -235,13 +235,7 @@ fn a_function_that_assigns_a_variable_is_found_and_goes_alone() {
             let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
             let mut jobs: Vec<Job<'_>> = Vec::new();
             for (sql, sink) in texts.iter().zip(&mut sinks) {
-                jobs.push(Job {
-                    sql,
-                    allowance: LONG,
-                    parameters: &[],
-                    max_cell_bytes: MAX_CELL_BYTES,
-                    sink,
-                });
+                jobs.push(job(sql, LONG, sink));
             }
             let health = session.run(&mut jobs, Deadline::within(LONG));
             assert!(matches!(health, Health::Clean), "{call}: {health:?}");

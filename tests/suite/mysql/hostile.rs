@@ -12,7 +12,7 @@ use sql_exporter::error::{Error, Reason};
 
 use super::faults::{at, scripted};
 use super::{LONG, open};
-use crate::recorder::run;
+use crate::recorder::{job, run};
 
 const SOON: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -237,13 +237,7 @@ fn rows_that_trickle_end_at_the_deadline() {
     let (sink, health) = {
         let sql = sql_exporter::driver::Sql::new("SELECT 1");
         let mut sink = crate::recorder::Recorder::new();
-        let mut jobs = [sql_exporter::driver::Job {
-            sql: &sql,
-            allowance: LONG,
-            parameters: &[],
-            max_cell_bytes: sql_exporter::driver::MAX_CELL_BYTES,
-            sink: &mut sink,
-        }];
+        let mut jobs = [job(&sql, LONG, &mut sink)];
         let health = session.run(&mut jobs, Deadline::within(SOON));
         (sink, health)
     };
@@ -486,13 +480,7 @@ fn a_statement_that_goes_on_is_noticed_and_so_is_its_end() {
     });
     let sql = sql_exporter::driver::Sql::new("SELECT 1");
     let mut sink = crate::recorder::Recorder::new();
-    let job = sql_exporter::driver::Job {
-        sql: &sql,
-        allowance: LONG,
-        parameters: &[],
-        max_cell_bytes: sql_exporter::driver::MAX_CELL_BYTES,
-        sink: &mut sink,
-    };
+    let job = job(&sql, LONG, &mut sink);
     assert!(matches!(session.run(&mut [job], Deadline::within(SOON)), Health::Spent));
     assert_eq!(sink.reason(), Reason::Timeout);
     for _ in 0..3 {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use mysql::prelude::Queryable;
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::password::PasswordSource;
-use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Sql};
+use sql_exporter::driver::{Health, Job, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, login, open, session};
 use crate::process::wait_for;
-use crate::recorder::{Recorder, run, run_into};
+use crate::recorder::{Recorder, job, run, run_into};
 use crate::servers::MariaDb;
 use crate::servers::own::OwnMariaDb;
 
@@ -67,7 +67,7 @@ fn a_deadline_does_not_strike_the_neighbour() {
     let mut sinks = [Recorder::new(), Recorder::new(), Recorder::new()];
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for (sql, sink) in texts.iter().zip(&mut sinks) {
-        jobs.push(Job { sql, allowance: SOON, parameters: &[], max_cell_bytes: MAX_CELL_BYTES, sink });
+        jobs.push(job(sql, SOON, sink));
     }
     let health = session.run(&mut jobs, Deadline::within(LONG));
     // The server ended it: nothing of it is left.

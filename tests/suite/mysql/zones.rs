@@ -1,10 +1,11 @@
 //! Dates and times are what `UNIX_TIMESTAMP` gives in that session, whatever its time zone is.
 
+use crate::recorder::job;
 use std::process::Stdio;
 use std::time::Duration;
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::{Column, Flow, Health, Job, MAX_CELL_BYTES, Row, RowSink, Session, Sql};
+use sql_exporter::driver::{Column, Flow, Health, Row, RowSink, Session, Sql};
 use sql_exporter::error::Result;
 use sql_exporter::value::{Cell, Number};
 
@@ -97,22 +98,7 @@ fn ways(session: &mut dyn Session) -> Vec<Pairs> {
     let (sql, other) = (Sql::new(PAIRS), Sql::new("SELECT NOW(), UNIX_TIMESTAMP(NOW())"));
     for _ in 0..2 {
         let (mut first, mut second) = (Pairs::default(), Pairs::default());
-        let mut jobs = [
-            Job {
-                sql: &sql,
-                allowance: LONG,
-                parameters: &[],
-                max_cell_bytes: MAX_CELL_BYTES,
-                sink: &mut first,
-            },
-            Job {
-                sql: &other,
-                allowance: LONG,
-                parameters: &[],
-                max_cell_bytes: MAX_CELL_BYTES,
-                sink: &mut second,
-            },
-        ];
+        let mut jobs = [job(&sql, LONG, &mut first), job(&other, LONG, &mut second)];
         let health = session.run(&mut jobs, Deadline::within(LONG));
         assert!(matches!(health, Health::Clean), "{health:?}");
         all.extend([first, second]);
@@ -124,13 +110,7 @@ fn ways(session: &mut dyn Session) -> Vec<Pairs> {
 
 fn pairs(session: &mut dyn Session, sql: &str) -> Pairs {
     let (sql, mut pairs) = (Sql::new(sql), Pairs::default());
-    let mut jobs = [Job {
-        sql: &sql,
-        allowance: LONG,
-        parameters: &[],
-        max_cell_bytes: MAX_CELL_BYTES,
-        sink: &mut pairs,
-    }];
+    let mut jobs = [job(&sql, LONG, &mut pairs)];
     let health = session.run(&mut jobs, Deadline::within(LONG));
     assert!(matches!(health, Health::Clean), "{health:?}");
     assert_eq!(pairs.verdict, Some(Ok(())));

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::ConnectionConfig;
 use sql_exporter::driver::connection::tls::TlsMode;
-use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
+use sql_exporter::driver::{Health, Session, Sql};
 use sql_exporter::error::{Error, Reason};
 
 use super::{LONG, login, open};
 use crate::checker::checked;
 use crate::exporter::Exporter;
 use crate::process::{peak_memory, poll, wait_for};
-use crate::recorder::{Recorder, run};
+use crate::recorder::{Recorder, job, run};
 use crate::servers::Postgres;
 
 const SOON: Duration = Duration::from_millis(500);
@@ -248,13 +248,7 @@ fn bytes_one_by_one_end_at_the_deadline() {
     let sql = Sql::new("SELECT 'mine'");
     let mut sink = Recorder::new();
     let start = Instant::now();
-    let mut jobs = [Job {
-        sql: &sql,
-        allowance: LONG,
-        parameters: &[],
-        max_cell_bytes: MAX_CELL_BYTES,
-        sink: &mut sink,
-    }];
+    let mut jobs = [job(&sql, LONG, &mut sink)];
     let health = session.run(&mut jobs, Deadline::within(SOON));
     assert_eq!(sink.reason(), Reason::Timeout);
     assert!(matches!(health, Health::Spent), "{health:?}");

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Sql};
+use sql_exporter::driver::{Health, Job, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, assert_clean, rows, session, value};
 use crate::process::poll;
-use crate::recorder::{Recorder, run, run_into};
+use crate::recorder::{Recorder, job, run, run_into};
 use crate::servers::Postgres;
 
 #[test]
@@ -91,15 +91,7 @@ fn a_batch_runs_in_order_and_each_job_has_its_own_end() {
     let statements = ["SELECT 1", "SELECT nonsense", "SELECT 2", "SELECT 1 / 0", "SELECT 3"].map(Sql::new);
     let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
     let jobs = statements.iter().zip(&mut sinks);
-    let mut jobs: Vec<Job<'_>> = jobs
-        .map(|(sql, sink)| Job {
-            sql,
-            allowance: LONG,
-            parameters: &[],
-            max_cell_bytes: MAX_CELL_BYTES,
-            sink,
-        })
-        .collect();
+    let mut jobs: Vec<Job<'_>> = jobs.map(|(sql, sink)| job(sql, LONG, sink)).collect();
     assert_clean(&session.run(&mut jobs, Deadline::within(LONG)));
     assert_eq!(sinks[0].good()[0], ["Int(1)"]);
     assert_eq!(sinks[1].reason(), Reason::Sql);
@@ -232,15 +224,7 @@ fn jobs_of_a_snapshot_run_in_one_message_and_an_error_is_one_jobs_own() {
             ["SELECT 1", "SELECT nonsense", "SELECT 2", "SELECT 1 / 0", "SELECT 3"].map(Sql::new);
         let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
         let jobs = statements.iter().zip(&mut sinks);
-        let mut jobs: Vec<Job<'_>> = jobs
-            .map(|(sql, sink)| Job {
-                sql,
-                allowance: LONG,
-                parameters: &[],
-                max_cell_bytes: MAX_CELL_BYTES,
-                sink,
-            })
-            .collect();
+        let mut jobs: Vec<Job<'_>> = jobs.map(|(sql, sink)| job(sql, LONG, sink)).collect();
         assert_clean(&session.run(&mut jobs, Deadline::within(LONG)));
         let reasons = [None, Some(Reason::Sql), None, Some(Reason::Value), None];
         for (sink, reason) in sinks.iter().zip(reasons) {

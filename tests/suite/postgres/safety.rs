@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
-use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
+use sql_exporter::driver::{Health, Job, Session, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, assert_clean, login, open, session, value};
-use crate::recorder::{Recorder, run};
+use crate::recorder::{Recorder, job, run};
 use crate::servers::Postgres;
 
 /// A database with something to break in it.
@@ -191,17 +191,8 @@ const READS: &str = "SELECT extract(hour FROM timestamptz '2026-01-01 12:00Z')::
 fn batch(session: &mut dyn Session, statements: &[&str]) -> (Vec<Option<String>>, Health) {
     let statements: Vec<Sql> = statements.iter().map(|sql| Sql::new(sql)).collect();
     let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
-    let mut jobs: Vec<Job<'_>> = statements
-        .iter()
-        .zip(&mut sinks)
-        .map(|(sql, sink)| Job {
-            sql,
-            allowance: LONG,
-            parameters: &[],
-            max_cell_bytes: MAX_CELL_BYTES,
-            sink,
-        })
-        .collect();
+    let mut jobs: Vec<Job<'_>> =
+        statements.iter().zip(&mut sinks).map(|(sql, sink)| job(sql, LONG, sink)).collect();
     let health = session.run(&mut jobs, Deadline::within(LONG));
     let gave = |sink: &Recorder| sink.verdict.as_ref().map(|_| sink.good()[0][0].clone());
     (sinks.iter().map(gave).collect(), health)
@@ -305,17 +296,8 @@ fn an_error_behind_a_change_lets_no_wrong_number_through() {
             server.run("INSERT INTO signs VALUES (1)");
         }
         let mut sinks: Vec<Recorder> = statements.iter().map(|_| Recorder::new()).collect();
-        let mut jobs: Vec<Job<'_>> = statements
-            .iter()
-            .zip(&mut sinks)
-            .map(|(sql, sink)| Job {
-                sql,
-                allowance: LONG,
-                parameters: &[],
-                max_cell_bytes: MAX_CELL_BYTES,
-                sink,
-            })
-            .collect();
+        let mut jobs: Vec<Job<'_>> =
+            statements.iter().zip(&mut sinks).map(|(sql, sink)| job(sql, LONG, sink)).collect();
         let health = session.run(&mut jobs, Deadline::within(LONG));
         for index in [0, 2] {
             if sinks[index].verdict.is_some() {

@@ -2,13 +2,13 @@
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::ConnectionConfig;
-use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
+use sql_exporter::driver::{Health, Job, Session, Sql};
 
 use super::{LONG, assert_clean, login, open, value};
 use crate::checker::checked;
 use crate::exporter::Exporter;
 use crate::process::wait_for;
-use crate::recorder::{Recorder, run};
+use crate::recorder::{Recorder, job, run};
 use crate::servers::Postgres;
 use crate::servers::own::OwnPostgres;
 
@@ -59,15 +59,7 @@ fn a_standby_that_was_promoted_answers_no_query_that_asked_for_a_standby() {
     let statements = [recovering, "SELECT 1"].map(Sql::new);
     let mut sinks = [Recorder::new(), Recorder::new()];
     let jobs = statements.iter().zip(&mut sinks);
-    let mut jobs: Vec<Job<'_>> = jobs
-        .map(|(sql, sink)| Job {
-            sql,
-            allowance: LONG,
-            parameters: &[],
-            max_cell_bytes: MAX_CELL_BYTES,
-            sink,
-        })
-        .collect();
+    let mut jobs: Vec<Job<'_>> = jobs.map(|(sql, sink)| job(sql, LONG, sink)).collect();
     says_why(&grouped.run(&mut jobs, Deadline::within(LONG)));
     assert!(sinks.iter().all(|sink| sink.verdict.is_none()), "{sinks:?}");
     // A session that asked for nothing goes on, and knows.

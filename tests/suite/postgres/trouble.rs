@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::ConnectionConfig;
-use sql_exporter::driver::{Health, Job, MAX_CELL_BYTES, Session, Sql};
+use sql_exporter::driver::{Health, Job, Session, Sql};
 use sql_exporter::error::Reason;
 
 use super::{LONG, assert_clean, endpoint, login, session, value};
 use crate::process::{poll, wait_for};
 use crate::proxy::Proxy;
-use crate::recorder::{Recorder, run};
+use crate::recorder::{Recorder, job, run};
 use crate::servers::Postgres;
 use crate::servers::own::OwnPostgres;
 
@@ -130,17 +130,8 @@ fn a_session_that_died_idle_loses_the_first_job_that_was_not_ended() {
     server.run(&format!("SELECT pg_terminate_backend({pid})"));
     let statements = ["SELECT 1", "SELECT 2"].map(Sql::new);
     let mut sinks = [Recorder::new(), Recorder::new()];
-    let mut jobs: Vec<Job<'_>> = statements
-        .iter()
-        .zip(&mut sinks)
-        .map(|(sql, sink)| Job {
-            sql,
-            allowance: LONG,
-            parameters: &[],
-            max_cell_bytes: MAX_CELL_BYTES,
-            sink,
-        })
-        .collect();
+    let mut jobs: Vec<Job<'_>> =
+        statements.iter().zip(&mut sinks).map(|(sql, sink)| job(sql, LONG, sink)).collect();
     let health = session.run(&mut jobs, Deadline::within(LONG));
     assert!(matches!(health, Health::Lost(_)), "{health:?}");
     assert!(sinks.iter().all(|sink| sink.verdict.is_none()));
@@ -177,15 +168,8 @@ fn neighbours_of_a_query_that_cost_the_session_have_no_end() {
         let (session, sinks, statements) = (&mut session, &mut sinks, &statements);
         let run = scope.spawn(move || {
             let jobs = statements.iter().zip(sinks);
-            let mut jobs: Vec<Job<'_>> = jobs
-                .map(|(sql, sink)| Job {
-                    sql,
-                    allowance: Duration::from_secs(2),
-                    parameters: &[],
-                    max_cell_bytes: MAX_CELL_BYTES,
-                    sink,
-                })
-                .collect();
+            let mut jobs: Vec<Job<'_>> =
+                jobs.map(|(sql, sink)| job(sql, Duration::from_secs(2), sink)).collect();
             session.run(&mut jobs, Deadline::within(LONG))
         });
         let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";

@@ -4,6 +4,7 @@
 pub(crate) mod cells;
 pub(crate) mod head;
 pub(crate) mod headers;
+pub(crate) mod import;
 pub(crate) mod mysql;
 pub(crate) mod pg_messages;
 pub(crate) mod plan;
@@ -29,6 +30,7 @@ pub(crate) const TARGETS: &[(&str, Run)] = &[
     ("cells", cells::run),
     ("head", head::run),
     ("headers", headers::run),
+    ("import", import::run),
     ("mysql", mysql::run),
     ("pg_messages", pg_messages::run),
     ("plan", plan::run),

@@ -1,0 +1,303 @@
+//! Targets: `target`, those of `jobs`, and peekjef72's `targets`, with the collectors that each runs.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use globset::GlobBuilder;
+use regex_lite::Regex;
+
+use super::super::dburl::{self, Login};
+use super::super::dialect::{Options, entries};
+use super::super::drivers::Driver;
+use super::super::model::{Entry, Target, Value};
+use super::super::report::Report;
+use super::super::section::Section;
+use super::super::url;
+use super::collectors::Collector;
+use super::{Parts, dead_keys, duration};
+use crate::yaml::document::{MapEntry, NodeValue};
+
+/// A target of the source.
+pub(super) struct Found {
+    pub(super) target: Target,
+    /// Its driver, or what it needs.
+    pub(super) driver: Result<&'static str, String>,
+    /// Which of the collectors run there.
+    pub(super) collectors: BTreeSet<usize>,
+}
+
+/// Name, address and labels: what is the same in all is one target.
+type Identity = (String, String, Vec<(String, String)>);
+
+/// The targets that were found so far.
+#[derive(Default)]
+struct Known {
+    list: Vec<Found>,
+    names: HashSet<String>,
+    by_identity: HashMap<Identity, usize>,
+}
+
+/// Finds the targets.
+pub(super) struct Targets<'t, 's> {
+    pub(super) parts: &'t Parts<'s>,
+    pub(super) options: &'t Options,
+    pub(super) report: &'t Report,
+}
+
+/// One target before its address is read.
+struct Described {
+    name: String,
+    entry: Entry,
+    address: String,
+    labels: Vec<(String, String)>,
+    collectors: BTreeSet<usize>,
+    login: Login,
+    /// A name where another target has the first one.
+    second_name: String,
+}
+
+impl Targets<'_, '_> {
+    pub(super) fn find(&self) -> Vec<Found> {
+        let mut found = Known::default();
+        for section in &self.parts.targets {
+            self.target(section, &mut found);
+        }
+        for job in &self.parts.jobs {
+            self.job(job, &mut found);
+        }
+        found.list
+    }
+
+    /// The items of `static_configs`.
+    fn job(&self, job: &Section<'_>, found: &mut Known) {
+        let name = job.text("job_name").unwrap_or_default();
+        let collectors = self.collectors(job);
+        job.take("enable_ping");
+        let before = found.list.len();
+        // Above its first target.
+        let mut comments = job.comments();
+        for config in job.sections("static_configs") {
+            let mut labels = config.pairs("labels");
+            // A label `job` of the configuration is refused there.
+            if self.options.keep_labels && labels.iter().all(|(key, _)| key != "job") {
+                labels.push(("job".to_owned(), name.clone()));
+            }
+            for pair in config.take("targets").map(|targets| entries(&targets.node)).unwrap_or_default() {
+                let mut entry = entry_of_pair(&config, pair);
+                entry.comments.splice(0..0, std::mem::take(&mut comments));
+                let described = Described {
+                    second_name: format!("{}_{name}", pair.key),
+                    name: pair.key.clone(),
+                    entry,
+                    address: match &pair.node.value {
+                        NodeValue::Scalar(address) => address.clone(),
+                        _ => String::new(),
+                    },
+                    labels: labels.clone(),
+                    collectors: collectors.clone(),
+                    login: Login::default(),
+                };
+                self.add(described, found);
+            }
+            dead_keys(&config);
+        }
+        dead_keys(job);
+        if found.list.iter().skip(before).all(|found| found.driver.is_err()) {
+            return;
+        }
+        own_metrics(job);
+        if !self.options.keep_labels {
+            job.note(
+                "job_name",
+                "the label `job` of all samples is left out: Prometheus has one of its own (--keep-labels)",
+            );
+        }
+    }
+
+    /// `target`, or an item of `targets`.
+    fn target(&self, section: &Section<'_>, found: &mut Known) {
+        if section.has("targets_files") {
+            section.take("targets_files");
+            dead_keys(section);
+            return;
+        }
+        let address = section.text("data_source_name").or_else(|| section.text("dsn"));
+        let given = address.or_else(|| self.options.url.clone()).unwrap_or_default();
+        // Of another text, any part may be a piece of a password.
+        let of_url = || url::database(&given).filter(|_| given.contains("://"));
+        let name = section.text("name").or_else(of_url).unwrap_or_else(|| "db".to_owned());
+        section.take("enable_ping");
+        if duration(section, "scrape_timeout").is_some_and(|time| !time.is_zero()) {
+            section.note(
+                "scrape_timeout",
+                "a target has no timeout of its own: Prometheus sends that of a scrape",
+            );
+        }
+        let mut entry = Entry::at(section.place());
+        entry.comments = section.comments();
+        let described = Described {
+            second_name: format!("{name}_2"),
+            login: self.login(section, &name),
+            entry,
+            address: given,
+            labels: section.pairs("labels"),
+            collectors: self.collectors(section),
+            name,
+        };
+        self.add(described, found);
+        dead_keys(section);
+        if found.list.last().is_none_or(|found| found.driver.is_err()) {
+            return;
+        }
+        if self.parts.is_peekjef72 {
+            section.note(
+                "name",
+                "the metrics `…_up`, `…_scrape_duration_seconds` and `…_collector_status` are `sql_exporter_target_up`, \
+                 `sql_exporter_scrape_duration_seconds` and `sql_exporter_query_success`",
+            );
+        } else if section.has("name") {
+            own_metrics(section);
+        } else {
+            section.note(
+                "name",
+                "samples get the label `target`, which a target without a name has not there (`exporter.target_label: \"\"` \
+                 leaves it out)",
+            );
+        }
+    }
+
+    /// peekjef72's user and password.
+    fn login(&self, section: &Section<'_>, target: &str) -> Login {
+        let name = section.text("auth_name");
+        let own = section.section("auth_config");
+        let named = name.as_ref().and_then(|name| self.parts.logins.iter().find(|(known, _)| known == name));
+        if let Some(name) = name.as_ref().filter(|_| named.is_none()) {
+            section.left_out("auth_name", format!("`auth_configs` has no {name}"));
+        }
+        match (named, &own) {
+            (Some((_, login)), _) => self.read_login(login, target),
+            (None, Some(login)) => self.read_login(login, target),
+            (None, None) => Login::default(),
+        }
+    }
+
+    fn read_login(&self, login: &Section<'_>, target: &str) -> Login {
+        let read = |text: String, is_secret: bool| match text.strip_prefix("$env:") {
+            Some(variable) => {
+                Value::Expanded(self.report.variable(variable, "as the other exporter reads it", "1"))
+            }
+            None if text.starts_with("/encrypted/") => {
+                let what = format!("the password of {target}, decrypted");
+                Value::Expanded(self.report.variable(&format!("{target}_PASSWORD"), &what, "1"))
+            }
+            None if is_secret => {
+                self.report.secret(&format!("{target}_PASSWORD"), &text, &format!("the password of {target}"))
+            }
+            None => Value::from(text),
+        };
+        let username = login.text("user").map(|user| read(user, false));
+        let password = login.text("password").map(|password| read(password, true));
+        if login.has("realm") {
+            login.note("realm", "a realm has no counterpart");
+        }
+        login.take("realm");
+        dead_keys(login);
+        Login { username, password }
+    }
+
+    /// Adds a target; to the one that it is the same as.
+    fn add(&self, described: Described, found: &mut Known) {
+        let Described { name, mut entry, address, labels, collectors, login, second_name } = described;
+        let identity = (name.clone(), address.clone(), labels.clone());
+        if let Some(known) = found.by_identity.get(&identity).and_then(|at| found.list.get_mut(*at)) {
+            known.collectors.extend(collectors);
+            return;
+        }
+        let mut unique = name.clone();
+        let mut number = 2;
+        while !found.names.insert(unique.clone()) {
+            unique = if number == 2 { second_name.clone() } else { format!("{second_name}_{number}") };
+            number += 1;
+        }
+        if unique != name {
+            self.report.note(entry.origin.clone(), format!("the target {unique} was another {name} there"));
+        }
+        let place = entry.origin.clone();
+        let source =
+            dburl::Source { target: &unique, report: self.report, fallback: self.told(&collectors), login };
+        let driver = match address.as_str() {
+            "template" => source.template(&mut entry),
+            address => source.set(&mut entry, address),
+        };
+        if let Err(why) = &driver {
+            self.report.left_out(place, format!("the target {unique} {why}"));
+        }
+        if !labels.is_empty() {
+            entry.set("labels", Value::map(labels.iter().map(|(key, value)| (key, value.as_str()))));
+        }
+        found.by_identity.insert(identity, found.list.len());
+        found.list.push(Found { target: Target { name: unique, entry }, driver, collectors });
+    }
+
+    /// The database that collectors tell; of an address that does not.
+    fn told(&self, collectors: &BTreeSet<usize>) -> Driver {
+        let collectors = collectors.iter().filter_map(|index| self.parts.collectors.get(*index));
+        collectors.filter_map(Collector::told).next().unwrap_or(Driver::Ours("postgres"))
+    }
+
+    /// The collectors that the patterns of `collectors` mean.
+    fn collectors(&self, section: &Section<'_>) -> BTreeSet<usize> {
+        let mut all = BTreeSet::new();
+        for pattern in section.texts("collectors") {
+            let matches = matcher(&pattern, self.parts.is_peekjef72);
+            let named = self.parts.collectors.iter().enumerate();
+            let mut meant =
+                named.filter(|(_, collector)| matches(&collector.name)).map(|(index, _)| index).peekable();
+            if meant.peek().is_none() {
+                let message =
+                    format!("there is no collector {pattern}: name its file on the command line as well");
+                section.left_out("collectors", message);
+            }
+            all.extend(meant);
+        }
+        all
+    }
+}
+
+/// The entry of one pair of `targets`.
+fn entry_of_pair(config: &Section<'_>, pair: &MapEntry) -> Entry {
+    let path = format!("{}.targets.{}", config.path(), pair.key);
+    let mut entry = Entry::at(config.input.document.place(pair.at, &path));
+    let line = pair.at.map(|at| config.input.line_of(at));
+    entry.comments = line.map(|line| config.input.comments_above(line)).unwrap_or_default();
+    entry
+}
+
+fn own_metrics(section: &Section<'_>) {
+    section.note(
+        "collectors",
+        "the metrics `up` and `scrape_duration_seconds` are `sql_exporter_target_up` and \
+         `sql_exporter_scrape_duration_seconds`",
+    );
+}
+
+/// Whether a name is meant: `~regex` and `!~regex` of peekjef72, patterns of Go's `filepath.Match`.
+fn matcher(pattern: &str, is_peekjef72: bool) -> Box<dyn Fn(&str) -> bool> {
+    let regex = |text: &str| Regex::new(text.trim()).ok();
+    if let Some(text) = pattern.strip_prefix('~') {
+        let regex = regex(text);
+        return Box::new(move |name| regex.as_ref().is_some_and(|regex| regex.is_match(name)));
+    }
+    if let Some(text) = pattern.strip_prefix("!~") {
+        let regex = regex(text);
+        return Box::new(move |name| regex.as_ref().is_some_and(|regex| !regex.is_match(name)));
+    }
+    let plain = pattern.to_owned();
+    if is_peekjef72 {
+        return Box::new(move |name| name == plain);
+    }
+    // Braces are letters in Go's patterns.
+    let text = pattern.replace('{', "[{]").replace('}', "[}]");
+    let glob = GlobBuilder::new(&text).literal_separator(true).backslash_escape(true).build();
+    let glob = glob.ok().map(|glob| glob.compile_matcher());
+    Box::new(move |name| name == plain || glob.as_ref().is_some_and(|glob| glob.is_match(name)))
+}

@@ -1,0 +1,143 @@
+//! `import --compare URL`: the page of the exporter that is replaced beside one scrape of this configuration.
+//!
+//! Owns the order of things and the report. How the other page is fetched, read and compared is in the modules below.
+
+mod difference;
+mod old_exporter;
+mod page;
+
+use std::time::{Duration, Instant};
+
+use self::difference::{CompareRules, ComparedPages, Row};
+pub(super) use self::difference::{Tolerance, read_tolerance};
+use self::old_exporter::{FetchedPage, OldExporter};
+use self::page::{Page, Syntax};
+use crate::commands::collect::{self, OnceScraped};
+use crate::commands::settings::GlobalArgs;
+use crate::commands::terminal::{BAD, DIM, TerminalText, TextCell, TextTable, message, wrap_width};
+use crate::commands::{CommandErrors, CommandResult, counted, print_stderr, print_stdout};
+use crate::config::Config;
+use crate::config::glob::Pattern;
+use crate::engine::scrape::{ScrapeOutcome, ScrapeTime};
+use crate::engine::targets::ScrapeSelection;
+use crate::error::Error;
+use crate::exposition::page::pieces;
+
+/// The exit code when one of the two pages cannot be had.
+const UNREADABLE: u8 = 2;
+
+/// What `--compare` and the options that belong to it say.
+pub(super) struct CompareOptions<'o> {
+    /// Where the old exporter answers.
+    pub(super) url: &'o str,
+    /// Globs of names that are left out.
+    pub(super) ignore: &'o [String],
+    /// Labels that are left out.
+    pub(super) ignore_labels: Vec<String>,
+    /// How far two values may be apart.
+    pub(super) tolerance: Tolerance,
+    /// How long all of it may take.
+    pub(super) timeout: Duration,
+}
+
+/// Scrapes both and prints what differs. Blocks for at most the timeout, and a moment.
+///
+/// # Errors
+/// Wrong arguments or a wrong configuration.
+pub(super) fn run(args: &GlobalArgs, options: CompareOptions<'_>) -> CommandResult {
+    let time = ScrapeTime { began: Instant::now(), budget: options.timeout };
+    let exporter = OldExporter::new(options.url)?;
+    let patterns = options.ignore.iter().map(|text| Pattern::new(text));
+    let ignore = patterns
+        .collect::<Result<Vec<_>, String>>()
+        .map_err(|fault| Error::config(format!("--ignore {fault}")))?;
+    let config = crate::commands::load(args)?;
+    let rules = CompareRules {
+        ignore,
+        ignore_labels: options.ignore_labels,
+        tolerance: options.tolerance,
+        target_label: config.exporter.target_label.clone(),
+    };
+    let fetched =
+        exporter.fetch(time.deadline(), options.timeout).and_then(|FetchedPage { text, syntax }| {
+            let old = page::read(&text, syntax).map_err(|fault| exporter.unreadable(&fault))?;
+            Ok((old, syntax))
+        });
+    let (old, syntax) = match fetched {
+        Ok(read) => read,
+        Err(error) => return Ok(unusable(&error)),
+    };
+    let (ours, outcome) = match scrape(config, time, syntax)? {
+        Ours::Page(page, outcome) => (page, outcome),
+        Ours::Interrupted(code) => return Ok(code),
+        Ours::Unusable(error) => return Ok(unusable(&error)),
+    };
+    let compared = difference::compare(old, ours, &rules);
+    print_stdout(&report(&compared, outcome))?;
+    Ok(u8::from(compared.differences > 0 || outcome != ScrapeOutcome::Complete))
+}
+
+/// Why there is nothing to compare.
+fn unusable(error: &Error) -> u8 {
+    print_stderr(&message("error", BAD, error, None));
+    UNREADABLE
+}
+
+/// What a scrape of this configuration came to.
+enum Ours {
+    Page(Page, ScrapeOutcome),
+    Interrupted(u8),
+    Unusable(Error),
+}
+
+/// Scrapes this configuration once, as `collect` does, without the metrics about the exporter itself. The page is read back
+/// in the format of the old one, so that both have the same types.
+fn scrape(config: Config, time: ScrapeTime, syntax: Syntax) -> Result<Ours, CommandErrors> {
+    let OnceScraped { targets, page, interrupted } =
+        collect::scrape_once(config, &ScrapeSelection::default(), time)?;
+    targets.stop();
+    if let Some(code) = interrupted.code() {
+        return Ok(Ours::Interrupted(code));
+    }
+    if page.outcome == ScrapeOutcome::Failed {
+        let error = Error::machine("no query of this configuration succeeded: the log says why");
+        return Ok(Ours::Unusable(error));
+    }
+    let mut families = page.families;
+    collect::remove_self_metrics(&mut families);
+    let bytes: Vec<u8> = pieces(&families, syntax.format()).iter().flat_map(AsRef::as_ref).copied().collect();
+    let unreadable = |fault: String| Error::machine(format!("our own page cannot be read: {fault}"));
+    Ok(match String::from_utf8(bytes).map_err(|error| error.to_string()) {
+        Ok(text) => match page::read(&text, syntax) {
+            Ok(read) => Ours::Page(read, page.outcome),
+            Err(fault) => Ours::Unusable(unreadable(fault)),
+        },
+        Err(fault) => Ours::Unusable(unreadable(fault)),
+    })
+}
+
+/// A table of what differs, then what was compared and what was not.
+fn report(compared: &ComparedPages, outcome: ScrapeOutcome) -> TerminalText {
+    let mut out = TerminalText::default();
+    if !compared.rows.is_empty() {
+        let mut table = TextTable::new(&["differs", "of", "old", "ours"]);
+        for Row { what, of, old, ours } in &compared.rows {
+            table.row([TextCell::styled(BAD, what), of.into(), old.into(), ours.into()]);
+        }
+        out.append(table.render(wrap_width()));
+        out.end_line();
+    }
+    let families = counted(compared.families, "family", "families");
+    let found = match compared.differences {
+        0 => "no difference".to_owned(),
+        count => counted(count, "difference", "differences"),
+    };
+    out.line(&format!("{found} in {families} with {} series", compared.series));
+    for note in compared.notes() {
+        out.styled_line(DIM, &note);
+    }
+    if outcome != ScrapeOutcome::Complete {
+        out.styled_line(BAD, "our scrape is not complete: the log says which queries failed");
+    }
+    out
+}

@@ -1,0 +1,556 @@
+//! Addresses as sql_exporter takes them: URLs with the schemes of xo/dburl, and the older form of the Go driver for MySQL.
+//!
+//! Facts, from burningalchemist/sql_exporter bc4f8f3 and xo/dburl 7880f27: `$NAME` and `${NAME}` are environment variables in
+//! all of an address. lib/pq, which all PostgreSQL schemes but `pgx` mean, has `sslmode=require` as its default. A path
+//! without a host is the folder of a socket, with the database behind it.
+
+use super::drivers::Driver;
+use super::model::{Entry, Value};
+use super::report::Report;
+use super::url::encoded;
+
+/// Parameters of PostgreSQL addresses that mean nothing here; those of pgx and lib/pq alone.
+const DEAD_POSTGRES: [&str; 8] = [
+    "binary_parameters",
+    "disable_prepared_binary_result",
+    "default_query_exec_mode",
+    "statement_cache_capacity",
+    "statement_cache_mode",
+    "description_cache_capacity",
+    "prefer_simple_protocol",
+    "pool_max_conns",
+];
+/// Parameters of PostgreSQL addresses that are the same here. Others are settings of the session there.
+const POSTGRES: [&str; 29] = [
+    "host",
+    "port",
+    "hostaddr",
+    "dbname",
+    "user",
+    "password",
+    "passfile",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslnegotiation",
+    "sslsni",
+    "sslcrl",
+    "channel_binding",
+    "target_session_attrs",
+    "options",
+    "connect_timeout",
+    "load_balance_hosts",
+    "application_name",
+    "fallback_application_name",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "client_encoding",
+    "krbsrvname",
+    "service",
+];
+/// Parameters of the Go driver for MySQL that are not variables of the session and mean nothing here.
+const DEAD_MYSQL: [&str; 22] = [
+    "allowAllFiles",
+    "allowCleartextPasswords",
+    "allowFallbackToPlaintext",
+    "allowNativePasswords",
+    "allowOldPasswords",
+    "charset",
+    "checkConnLiveness",
+    "clientFoundRows",
+    "collation",
+    "columnsWithAlias",
+    "compress",
+    "connectionAttributes",
+    "interpolateParams",
+    "loc",
+    "maxAllowedPacket",
+    "multiStatements",
+    "parseTime",
+    "readTimeout",
+    "rejectReadOnly",
+    "serverPubKey",
+    "timeTruncate",
+    "writeTimeout",
+];
+/// Folders in which PostgreSQL's sockets usually are.
+const SOCKET_FOLDERS: [&str; 3] = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
+/// Schemes whose URL names a secret of a secret manager.
+const SECRET_MANAGERS: [&str; 5] =
+    ["awssecretsmanager", "gcpsecretmanager", "gcpsecretsmanager", "hashivault", "k8ssecret"];
+
+const NOT_A_URL: &str = "needs an address that is a URL";
+
+/// A user and a password that stand apart from the address.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Login {
+    pub(super) username: Option<Value>,
+    pub(super) password: Option<Value>,
+}
+
+/// What an address is of.
+pub(super) struct Source<'s> {
+    /// The name of the target.
+    pub(super) target: &'s str,
+    pub(super) report: &'s Report,
+    /// What to take an address for that a variable or a secret manager holds.
+    pub(super) fallback: Driver,
+    pub(super) login: Login,
+}
+
+/// The parts of an address.
+struct Parts<'a> {
+    scheme: String,
+    has_slashes: bool,
+    is_socket: bool,
+    user: &'a str,
+    password: &'a str,
+    /// With its port; the socket in `unix(…)`.
+    host: &'a str,
+    /// The database. With a socket in a URL, the whole path; of SQLite, the file.
+    path: &'a str,
+    query: Vec<(&'a str, &'a str)>,
+    /// The host stood in `tcp(…)` or `unix(…)`: nothing is percent-encoded.
+    is_raw: bool,
+}
+
+impl<'s> Source<'s> {
+    /// Sets the keys of the target; which database it is.
+    ///
+    /// # Errors
+    /// Why the target has to be left out, behind its name.
+    pub(super) fn set(&self, entry: &mut Entry, address: &str) -> Result<&'static str, String> {
+        let address = address.trim();
+        if let Some(parts) = Parts::of(address).filter(|parts| !is_secret_manager(&parts.scheme)) {
+            return match Driver::known(&parts.scheme) {
+                Some(Driver::Ours("mysql")) => {
+                    self.mysql(entry, &parts);
+                    Ok("mysql")
+                }
+                Some(Driver::Ours("sqlite")) => {
+                    entry.set("driver", "sqlite");
+                    let path = format!("{}{}", parts.host, parts.path);
+                    entry.set("database", self.expanded(&path));
+                    Ok("sqlite")
+                }
+                Some(Driver::Ours(_)) => Ok(self.postgres(entry, &parts)),
+                Some(lacking @ Driver::Lacking(_)) => lacking.ours(),
+                None if parts.has_slashes => Driver::of_scheme(&parts.scheme).ours(),
+                // What stands before the colon may be a user.
+                None => Err(NOT_A_URL.to_owned()),
+            };
+        }
+        let driver = self.fallback.ours()?;
+        self.variable(entry, address, driver)?;
+        Ok(driver)
+    }
+
+    /// Sets the keys of a target whose server is known at a scrape only.
+    ///
+    /// # Errors
+    /// There is no driver for it.
+    pub(super) fn template(&self, entry: &mut Entry) -> Result<&'static str, String> {
+        let driver = self.fallback.ours()?;
+        let what = format!("the server of {}", self.target);
+        // Not of this machine: lints on the connection are to be found.
+        let host = self.report.variable(&format!("{}_HOST", self.target), &what, "db.example");
+        entry.set("driver", driver);
+        entry.set("host", Value::Expanded(host));
+        entry.set_if("username", self.login.username.clone());
+        entry.set_if("password", self.login.password.clone());
+        Ok(driver)
+    }
+
+    /// An address that the environment or a secret manager holds.
+    fn variable(&self, entry: &mut Entry, address: &str, driver: &str) -> Result<(), String> {
+        let name = match whole_variable(address) {
+            Some(name) => name.to_owned(),
+            None if address.is_empty()
+                || is_secret_manager(address.split(':').next().unwrap_or_default()) =>
+            {
+                format!("{}_URL", self.target)
+            }
+            None => return Err(NOT_A_URL.to_owned()),
+        };
+        if driver == "pgbouncer" {
+            entry.set("driver", driver);
+        }
+        let sample = self.fallback.sample();
+        let what = format!("the URL of {}, such as {sample}", self.target);
+        entry.set("url", Value::Expanded(self.report.variable(&name, &what, sample)));
+        Ok(())
+    }
+
+    fn postgres(&self, entry: &mut Entry, parts: &Parts<'_>) -> &'static str {
+        let Parts { scheme, is_socket, host, path, .. } = parts;
+        let mut query: Vec<(String, String)> = Vec::new();
+        let mut settings = Vec::new();
+        for (name, value) in &parts.query {
+            match *name {
+                "password" | "sslpassword" => {
+                    query.push(((*name).to_owned(), self.password(value, "percent-encoded")));
+                }
+                name if DEAD_POSTGRES.contains(&name) => {}
+                name if POSTGRES.contains(&name) => query.push((name.to_owned(), self.text(value))),
+                name => settings.push(format!("-c%20{name}%3D{}", self.text(value))),
+            }
+        }
+        if !settings.is_empty() {
+            let settings = settings.join("%20");
+            match query.iter_mut().find(|(name, _)| name == "options") {
+                Some((_, options)) => *options = format!("{options}%20{settings}"),
+                None => query.push(("options".to_owned(), settings)),
+            }
+        }
+        let has = |query: &[(String, String)], key: &str| query.iter().any(|(name, _)| name == key);
+        let (mut host, mut database) = (self.text(host), self.text(path));
+        if *is_socket && !path.is_empty() {
+            let (folder, port, name) = socket_folder(path);
+            (host, database) = (String::new(), self.text(name));
+            query.insert(0, ("host".to_owned(), self.text(folder)));
+            query.extend(port.map(|port| ("port".to_owned(), port.to_owned())));
+        }
+        let (port, sslmode) = match scheme.as_str() {
+            "cockroachdb" | "cr" | "cockroach" | "crdb" | "cdb" => (Some("26257"), Some("disable")),
+            "redshift" | "rs" => (Some("5439"), Some("require")),
+            "pgx" | "px" => (None, None),
+            _ => (None, Some("require").filter(|_| !*is_socket)),
+        };
+        // The console has another default here.
+        let is_console = database == "pgbouncer";
+        if let Some(port) = port.or(is_console.then_some("5432")).filter(|_| !has_port(&host)) {
+            host = format!("{host}:{port}");
+        }
+        if let Some(mode) = sslmode.filter(|_| !has(&query, "sslmode")) {
+            query.push(("sslmode".to_owned(), mode.to_owned()));
+        }
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+        let login = self.login(entry, parts);
+        entry.set("url", Value::Expanded(format!("postgres://{login}{host}/{database}{query}")));
+        if is_console {
+            entry.set("driver", "pgbouncer");
+        }
+        if is_console { "pgbouncer" } else { "postgres" }
+    }
+
+    fn mysql(&self, entry: &mut Entry, parts: &Parts<'_>) {
+        let mut tls: Vec<(&str, Value)> = Vec::new();
+        let mut settings = Vec::new();
+        for (name, value) in &parts.query {
+            match (*name, *value) {
+                ("tls", "true" | "custom") => tls.insert(0, ("mode", "verify-full".into())),
+                ("tls", "skip-verify") => tls.insert(0, ("mode", "require".into())),
+                ("tls", "preferred") => tls.insert(0, ("mode", "prefer".into())),
+                ("tls", "false") => tls.insert(0, ("mode", "disable".into())),
+                ("tls-ca", file) => tls.push(("ca", self.expanded(file))),
+                ("tls-cert", file) => tls.push(("cert", self.expanded(file))),
+                ("tls-key", file) => tls.push(("key", self.expanded(file))),
+                ("timeout", time) => entry.set("connect_timeout", time),
+                (name, _) if DEAD_MYSQL.contains(&name) => {}
+                (name, value) => {
+                    settings.push(Value::Sql(format!("SET SESSION {name} = {}", decoded(value))));
+                }
+            }
+        }
+        if !tls.is_empty() {
+            entry.set("tls", Value::map(tls));
+        }
+        if !settings.is_empty() {
+            entry.set("session_sql", Value::List(settings));
+        }
+        if !parts.is_socket && !parts.is_raw {
+            let login = self.login(entry, parts);
+            let (host, database) = (self.text(parts.host), self.text(parts.path));
+            entry.set("url", Value::Expanded(format!("mysql://{login}{host}/{database}")));
+            return;
+        }
+        entry.set("driver", "mysql");
+        let database = if parts.is_socket && parts.is_raw {
+            entry.set("socket", self.expanded(parts.host));
+            parts.path
+        } else if parts.is_socket {
+            let end = parts.path.find(".sock").map_or(parts.path.len(), |at| at + ".sock".len());
+            let (socket, database) = parts.path.split_at_checked(end).unwrap_or((parts.path, ""));
+            entry.set("socket", self.expanded(socket));
+            database.trim_start_matches('/')
+        } else {
+            let (host, port) = parts.host.rsplit_once(':').unwrap_or((parts.host, ""));
+            entry.set("host", self.expanded(host));
+            entry.set_if("port", Some(port).filter(|port| !port.is_empty()).map(|port| self.expanded(port)));
+            parts.path
+        };
+        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        entry.set_if("database", given(database).map(|name| self.expanded(&name)));
+        let username = given(parts.user).map(|name| self.expanded(&name));
+        entry.set_if("username", self.login.username.clone().or(username));
+        let password = given(parts.password).map(|word| Value::Expanded(self.password(&word, "")));
+        entry.set_if("password", self.login.password.clone().or(password));
+    }
+
+    /// `user:password@`, or what the source has apart: the password as a key of its own.
+    fn login(&self, entry: &mut Entry, parts: &Parts<'_>) -> String {
+        let user = match &self.login.username {
+            Some(Value::Text(name)) => encoded(name),
+            Some(Value::Expanded(name)) => name.clone(),
+            _ => self.text(parts.user),
+        };
+        entry.set_if("password", self.login.password.clone());
+        let password = Some(parts.password).filter(|word| !word.is_empty() && self.login.password.is_none());
+        match password.map(|word| self.password(word, "percent-encoded")) {
+            Some(password) => format!("{user}:{password}@"),
+            None if user.is_empty() => String::new(),
+            None => format!("{user}@"),
+        }
+    }
+
+    /// The variable in place of a password; the source's own where it has one.
+    fn password(&self, text: &str, form: &str) -> String {
+        if whole_variable(text).is_some() {
+            return self.text(text);
+        }
+        let form = if form.is_empty() { String::new() } else { format!(", as the URL had it ({form})") };
+        let what = format!("the password of {}{form}", self.target);
+        match self.report.secret(&format!("{}_PASSWORD", self.target), text, &what) {
+            Value::Expanded(variable) => variable,
+            _ => String::new(),
+        }
+    }
+
+    fn expanded(&self, text: &str) -> Value {
+        Value::Expanded(self.text(text))
+    }
+
+    /// The text with `${NAME}` for each variable in it. A name without braces counts where it is in upper case: a password may
+    /// hold a `$`, which there stays where no variable has the name.
+    fn text(&self, text: &str) -> String {
+        let (mut out, mut rest) = (String::new(), text);
+        while let Some((before, after)) = rest.split_once('$') {
+            out.push_str(before);
+            match variable(after) {
+                Some((name, after)) => {
+                    out.push_str(&self.report.variable(name, "as the other exporter reads it", "1"));
+                    rest = after;
+                }
+                None => {
+                    // The load takes `$${` for `${`.
+                    out.push_str(if after.starts_with('{') { "$$" } else { "$" });
+                    rest = after;
+                }
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+}
+
+fn is_secret_manager(scheme: &str) -> bool {
+    SECRET_MANAGERS.contains(&scheme)
+}
+
+/// The name of a variable behind a `$`, and what follows it.
+fn variable(after: &str) -> Option<(&str, &str)> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if let Some(braced) = after.strip_prefix('{') {
+        return braced.split_once('}').filter(|(name, _)| !name.is_empty() && name.chars().all(is_part));
+    }
+    let end = after.find(|c: char| !is_part(c)).unwrap_or(after.len());
+    let (name, after) = after.split_at_checked(end)?;
+    let is_name = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && !name.contains(|c: char| c.is_ascii_lowercase());
+    is_name.then_some((name, after))
+}
+
+/// The name of the variable that a text is as a whole.
+fn whole_variable(text: &str) -> Option<&str> {
+    let (name, after) = variable(text.strip_prefix('$')?)?;
+    after.is_empty().then_some(name)
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.ends_with(']'))
+}
+
+/// The folder of a socket, its port, and the database behind it. There the file system decides where the folder ends.
+fn socket_folder(path: &str) -> (&str, Option<&str>, &str) {
+    let known = SOCKET_FOLDERS.into_iter().find(|folder| {
+        path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    });
+    let end = match (known, path.find(':')) {
+        (Some(folder), _) => folder.len(),
+        (None, Some(colon)) => colon,
+        (None, None) if std::path::Path::new(path).is_dir() => path.len(),
+        (None, None) => path.rfind('/').unwrap_or(path.len()),
+    };
+    let (folder, rest) = path.split_at_checked(end).unwrap_or((path, ""));
+    let (port, database) = match rest.strip_prefix(':') {
+        Some(rest) => rest.split_once('/').map_or((Some(rest), ""), |(port, name)| (Some(port), name)),
+        None => (None, rest.trim_start_matches('/')),
+    };
+    (folder, port, database)
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+impl<'a> Parts<'a> {
+    /// Takes an address apart; `None` where it has no scheme.
+    fn of(address: &'a str) -> Option<Parts<'a>> {
+        let (scheme, rest) = address.split_once(':')?;
+        let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
+        if scheme.is_empty() || !scheme.chars().all(is_legal) {
+            return None;
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let (scheme, transport) = scheme.split_once('+').unwrap_or((&scheme, ""));
+        let has_slashes = rest.starts_with("//");
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let (rest, query) = rest.rsplit_once('?').unwrap_or((rest, ""));
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let query = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "true"))).collect();
+        // A password in the form of the Go driver may hold anything.
+        let raw = ["@tcp(", "@unix("].into_iter().find_map(|form| Some((rest.rfind(form)?, form)));
+        let (login, host) = match raw {
+            Some((at, _)) => (rest.get(..at)?, rest.get(at + 1..)?),
+            None => {
+                let end = rest.find('/').unwrap_or(rest.len());
+                match rest.get(..end)?.rfind('@') {
+                    Some(at) => (rest.get(..at)?, rest.get(at + 1..)?),
+                    None => ("", rest),
+                }
+            }
+        };
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let in_brackets = host.strip_prefix("tcp(").or_else(|| host.strip_prefix("unix("));
+        let parts = |is_socket, host, path, is_raw| Parts {
+            scheme: scheme.to_owned(),
+            has_slashes,
+            is_socket,
+            user,
+            password,
+            host,
+            path,
+            query,
+            is_raw,
+        };
+        if let Some(inside) = in_brackets {
+            let (inside, after) = inside.split_once(')')?;
+            return Some(parts(host.starts_with("unix("), inside, after.trim_start_matches('/'), true));
+        }
+        if matches!(scheme, "sqlite" | "sqlite3" | "sq" | "file" | "moderncsqlite" | "modernsqlite" | "mq") {
+            return Some(parts(false, "", host, false));
+        }
+        let end = host.find('/').unwrap_or(host.len());
+        let (name, path) = host.split_at_checked(end)?;
+        let is_socket = transport == "unix" || (name.is_empty() && path.len() > 1);
+        let path = if is_socket { path } else { path.strip_prefix('/').unwrap_or(path) };
+        Some(parts(is_socket, name, path, false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys that an address becomes, and the variables that it needs.
+    fn keys(address: &str) -> String {
+        let report = Report::default();
+        let fallback = Driver::Ours("postgres");
+        let source = Source { target: "shop", report: &report, fallback, login: Login::default() };
+        let mut entry = Entry::default();
+        if let Err(why) = source.set(&mut entry, address) {
+            return why;
+        }
+        let shown = |value: &Value| match value {
+            Value::Text(text) | Value::Expanded(text) | Value::Sql(text) => text.clone(),
+            other => format!("{other:?}"),
+        };
+        let keys = entry.keys().iter().map(|(key, value)| format!("{key}={}", shown(value)));
+        keys.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn addresses_of_postgresql() {
+        for (address, expected) in [
+            ("pg://u@db/shop?sslmode=disable", "url=postgres://u@db/shop?sslmode=disable"),
+            ("postgres://u:p@db:5433/shop", "url=postgres://u:${SHOP_PASSWORD}@db:5433/shop?sslmode=require"),
+            ("pgx://u@db/shop?default_query_exec_mode=simple_protocol", "url=postgres://u@db/shop"),
+            (
+                "pgsql://db/shop?sslmode=disable&binary_parameters=yes&search_path=a%2Cb&statement_timeout=5s",
+                "url=postgres://db/shop?sslmode=disable&options=-c%20search_path%3Da%2Cb%20-c%20statement_timeout%3D5s",
+            ),
+            (
+                "postgresql://postgres@/var/run/postgresql/foo?sslmode=disable",
+                "url=postgres://postgres@/foo?host=/var/run/postgresql&sslmode=disable",
+            ),
+            ("postgres:/run/postgresql:5433/foo", "url=postgres:///foo?host=/run/postgresql&port=5433"),
+            ("postgres+unix:///opt/pg/foo", "url=postgres:///foo?host=/opt/pg"),
+            ("crdb://root@db/bank", "url=postgres://root@db:26257/bank?sslmode=disable"),
+            ("rs://u@db/dev", "url=postgres://u@db:5439/dev?sslmode=require"),
+            (
+                "pg://u@db/pgbouncer?sslmode=disable",
+                "url=postgres://u@db:5432/pgbouncer?sslmode=disable driver=pgbouncer",
+            ),
+            (
+                "pg://u@[::1]/x?sslmode=disable&password=p",
+                "url=postgres://u@[::1]/x?sslmode=disable&password=${SHOP_PASSWORD}",
+            ),
+        ] {
+            assert_eq!(keys(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_mysql_and_sqlite() {
+        for (address, expected) in [
+            ("mysql://u:p@db/shop?parseTime=true&charset=utf8", "url=mysql://u:${SHOP_PASSWORD}@db/shop"),
+            ("maria://u@db:3307/shop?timeout=5s", "connect_timeout=5s url=mysql://u@db:3307/shop"),
+            (
+                "mysql://u:p/@x@tcp(db:3306)/shop",
+                "driver=mysql host=db port=3306 database=shop username=u password=${SHOP_PASSWORD}",
+            ),
+            (
+                "mysql://u@unix(/run/my.sock)/shop",
+                "driver=mysql socket=/run/my.sock database=shop username=u",
+            ),
+            (
+                "mysql:/var/run/mysqld/mysqld.sock/shop",
+                "driver=mysql socket=/var/run/mysqld/mysqld.sock database=shop",
+            ),
+            ("sqlite://data/app.db?mode=ro", "driver=sqlite database=data/app.db"),
+            ("sqlite3:/var/app.db", "driver=sqlite database=/var/app.db"),
+        ] {
+            assert_eq!(keys(address), expected, "{address}");
+        }
+        let tls = keys("mysql://db/x?tls=custom&tls-ca=/ca.pem&time_zone=%27UTC%27");
+        for part in ["verify-full", "/ca.pem", "SET SESSION time_zone = 'UTC'"] {
+            assert!(tls.contains(part), "{tls}");
+        }
+    }
+
+    #[test]
+    fn addresses_with_variables_of_secret_managers_and_of_other_databases() {
+        for (address, expected) in [
+            ("${DSN}", "url=${DSN}"),
+            ("$DSN", "url=${DSN}"),
+            (
+                "pg://$DB_USER:${db_pass}@db/x?sslmode=disable",
+                "url=postgres://${DB_USER}:${DB_PASS}@db/x?sslmode=disable",
+            ),
+            ("pg://u:a$$b$c@db/x?sslmode=disable", "url=postgres://u:${SHOP_PASSWORD}@db/x?sslmode=disable"),
+            ("awssecretsmanager://shop?region=eu-central-1", "url=${SHOP_URL}"),
+            ("sqlserver://u:p@db:1433/x", "needs SQL Server, for which there is no driver"),
+            ("duckdb://x.db", "needs duckdb, for which there is no driver"),
+            ("u:secret@tcp(db)/x", NOT_A_URL),
+            ("u:secret@db", NOT_A_URL),
+            ("user=u password=secret", NOT_A_URL),
+        ] {
+            assert_eq!(keys(address), expected, "{address}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Du-gui/export-sql, from which this exporter started. Its files load as they are; an import also keeps the names and buckets
+//! of its Python client, takes secrets out, and says what its background threads did.
+//!
+//! Facts, from its version without number (2025): each query runs in a thread, by default every 60 s. A gauge keeps the last
+//! value of a row that is gone; a counter and a histogram add up what every run reads. `connection_string` and `timeout` are
+//! read and not used. Only texts of `databases` hold variables.
+
+use super::dialect::{Dialect, Source, child, entries, items};
+use super::drivers::Driver;
+use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
+use super::report::Report;
+use super::section::Section;
+use super::url;
+use crate::yaml::document::Node;
+
+pub(super) const DIALECT: Dialect = Dialect { name: "export-sql", signs, convert };
+
+/// The port that it listens on without a key.
+const PORT: &str = "9090";
+/// The buckets of prometheus_client.
+const BUCKETS: [&str; 14] =
+    ["0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1", "2.5", "5", "7.5", "10"];
+
+fn signs(tree: &Node) -> Vec<String> {
+    let databases = child(tree, "databases").map(entries).unwrap_or_default();
+    let queries = child(tree, "queries").map(items).unwrap_or_default();
+    let has_driver = databases.iter().any(|database| child(&database.node, "driver").is_some());
+    let has_sql = queries.iter().any(|query| child(query, "sql").is_some() && child(query, "name").is_some());
+    if !has_driver || !has_sql {
+        return Vec::new();
+    }
+    vec!["`databases` have a `driver`".to_owned(), "`queries` are a list with `name` and `sql`".to_owned()]
+}
+
+fn convert(source: &Source<'_>) -> Imported {
+    let report = source.report;
+    let mut main = OutputFile::default();
+    for input in source.inputs {
+        let Some(root) = Section::root(input, report) else { continue };
+        main.top.comments.extend(input.head_comments());
+        main.tail.extend(input.tail_comments());
+        for key in ["databases", "queries", "exporter"] {
+            main.headings.extend(root.comments_of(key).into_iter().map(|comment| (key, comment)));
+        }
+        let databases: Vec<_> = root.section("databases").iter().flat_map(Section::named).collect();
+        let is_lacking = |section: &Section<'_>| Driver::known(&section.text("driver")?)?.ours().err();
+        let lacking: Vec<(&str, String)> =
+            databases.iter().filter_map(|(name, section)| Some((*name, is_lacking(section)?))).collect();
+        for (name, why) in &lacking {
+            root.report.left_out(place_of(&databases, name), format!("the database {name} {why}"));
+        }
+        let built_in =
+            databases.iter().filter(|(name, _)| lacking.iter().all(|(lacking, _)| lacking != name));
+        main.databases.extend(built_in.map(|(name, section)| target(name, section)));
+        for section in root.sections("queries") {
+            let database = section.text("database").unwrap_or_default();
+            match lacking.iter().find(|(name, _)| *name == database) {
+                Some((_, why)) => {
+                    let name = section.text("name").unwrap_or_default();
+                    section.left_out("database", format!("the query {name} {why}"));
+                }
+                None => main.queries.extend(query(&section)),
+            }
+        }
+        main.top.set("exporter", exporter(root.section("exporter").as_ref()));
+        dead_keys(&root);
+        changes(report);
+    }
+    Imported { main: Some(main).filter(|main| !main.databases.is_empty()), ..Imported::default() }
+}
+
+/// What changes for every file.
+fn changes(report: &Report) {
+    for message in [
+        "queries run at every scrape, or after `interval`; there a thread ran each of them, by default every 60 s",
+        "a row that is gone has no sample any more; there its last value stayed",
+        "a value that is not a number fails its query; there its row was left out",
+        "a label of NULL is empty; there it was `None`",
+        "samples have the label `target`, with the name of the database",
+    ] {
+        report.note(None, message);
+    }
+}
+
+fn place_of(databases: &[(&str, Section<'_>)], name: &str) -> Option<crate::error::SourcePosition> {
+    databases.iter().find(|(known, _)| *known == name).map(|(_, section)| section.place())
+}
+
+/// Notes keys that it does not read.
+fn dead_keys(section: &Section<'_>) {
+    for key in section.untaken() {
+        section.note(key, "export-sql does not use this key");
+    }
+}
+
+fn target(name: &str, section: &Section<'_>) -> Target {
+    let report = section.report;
+    let mut entry = Entry::at(section.place());
+    entry.set_if("driver", section.text("driver"));
+    for key in ["host", "port", "database", "username"] {
+        let value = section.text(key).filter(|text| !text.is_empty());
+        entry.set_if(key, value.map(|text| expanded(&text, report)));
+    }
+    if let Some(password) = section.text("password").filter(|password| !password.is_empty()) {
+        let what = format!("the password of {name}");
+        entry.set("password", url::secret(&password, name, &what, report));
+    }
+    if let Some(text) = section.text("connection_string") {
+        let has_fields = ["host", "database"].iter().any(|key| entry.get(key).is_some());
+        if has_fields {
+            section.note(
+                "connection_string",
+                "export-sql does not use it beside the other keys: it is left out",
+            );
+        } else {
+            for key in ["driver", "port", "username", "password"] {
+                drop(entry.remove(key));
+            }
+            entry.set("url", url::without_password(&url::of_sqlalchemy(&text), name, report));
+        }
+    }
+    section.describe(&mut entry);
+    dead_keys(section);
+    Target { name: name.to_owned(), entry }
+}
+
+/// A text in which variables are replaced, here as there.
+fn expanded(text: &str, report: &Report) -> Value {
+    report.uses(text);
+    Value::Expanded(text.to_owned())
+}
+
+fn query(section: &Section<'_>) -> Option<Query> {
+    let mut entry = Entry::at(section.place());
+    entry.set_if("name", section.text("name"));
+    entry.set_if("database", section.text("database"));
+    entry.set_if("sql", section.sql("sql").map(Value::Sql));
+    entry.set_if("timeout", section.text("timeout").map(seconds));
+    entry.set_if("interval", section.text("interval").map(seconds));
+    section.describe(&mut entry);
+    let mut metrics: Vec<Entry> = section.sections("metrics").iter().map(metric).collect();
+    // The short form, with one metric on the query itself.
+    if let Some(name) = section.text("metric_name") {
+        metrics.push(short_metric(section, name));
+    }
+    dead_keys(section);
+    if metrics.is_empty() {
+        section.report.left_out(section.place(), "the query has no metrics");
+        return None;
+    }
+    Some(Query { entry, metrics })
+}
+
+/// A number of seconds, with its unit.
+fn seconds(text: String) -> String {
+    if text.chars().all(|c| c.is_ascii_digit()) { format!("{text}s") } else { text }
+}
+
+fn metric(section: &Section<'_>) -> Entry {
+    let mut entry = short_metric(section, section.text("name").unwrap_or_default());
+    section.describe(&mut entry);
+    dead_keys(section);
+    entry
+}
+
+fn short_metric(section: &Section<'_>, name: String) -> Entry {
+    let mut entry = Entry::at(section.place());
+    let kind = section.text("type").unwrap_or_else(|| "gauge".to_owned());
+    // The Python client ends the name of every counter in `_total`.
+    let is_named = kind != "counter" || name.ends_with("_total");
+    entry.set("name", if is_named { name } else { format!("{name}_total") });
+    entry.set_if("help", section.text("help"));
+    match kind.as_str() {
+        "gauge" => {}
+        "counter" => {
+            section.note("type", "a counter is the value that was read; there each run added it to a sum");
+            entry.set("type", "counter");
+        }
+        "histogram" => {
+            section.note("type", "a histogram counts the rows of one result; there each run added its rows");
+            entry.set("type", "histogram");
+            entry.set("buckets", Value::list(BUCKETS));
+        }
+        other => entry.set("type", other),
+    }
+    let labels = section.texts("labels");
+    if !labels.is_empty() {
+        entry.set("labels", Value::list(labels));
+    }
+    // `value` is the default of both.
+    entry.set_if("value_column", section.text("value_column").filter(|column| column != "value"));
+    entry
+}
+
+fn exporter(section: Option<&Section<'_>>) -> Value {
+    let text = |key: &str| section.and_then(|section| section.text(key));
+    let port = text("port").unwrap_or_else(|| PORT.to_owned());
+    let host = text("host").filter(|host| host != "0.0.0.0").map(|host| ("host", host));
+    let level = text("log_level").map(|level| ("log_level", level.to_ascii_lowercase()));
+    section.into_iter().for_each(dead_keys);
+    Value::map(host.into_iter().chain([("port", port)]).chain(level))
+}

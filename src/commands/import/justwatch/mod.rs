@@ -1,0 +1,550 @@
+//! justwatch's sql_exporter: jobs with connections and queries.
+//!
+//! Facts, from sql_exporter 2d6a271: a query makes the gauge `sql_NAME`, with a sample for each of its `values`, which the label
+//! `col` tells apart. NULL and what is not a number leave out their sample, and so does a label that is not text. A query without
+//! rows has failed, unless `allow_zero_rows`; then, and after an error, its last samples stay. The labels `driver`, `host`,
+//! `database`, `user` and `sql_job` are on every sample. `{{NAME}}` is a variable of the environment, in upper case.
+
+mod connection;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use self::connection::{Connection, Written};
+use super::assemble::QueryNames;
+use super::budget::Budget;
+use super::cron;
+use super::dialect::{Dialect, Source, child, items};
+use super::drivers::{Driver, quoted_column};
+use super::go_duration;
+use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
+use super::report::Report;
+use super::section::{Section, indented, without_semicolon};
+use crate::deadline::duration_text;
+use crate::yaml::document::Node;
+
+pub(super) const DIALECT: Dialect = Dialect { name: "justwatch", signs, convert };
+
+/// How many statements may tell a driver that nothing names, and how many drivers a message names.
+const HINTS: usize = 4;
+const TOO_LARGE: &str = "the result is larger than 1 MiB: this is left out";
+const ITERATOR: &str = "a value of `iterator` is bound, so it can only stand where a statement has a text: ";
+
+fn signs(tree: &Node) -> Vec<String> {
+    let jobs = child(tree, "jobs").map(items).unwrap_or_default();
+    let has = |key: &str| jobs.iter().any(|job| child(job, key).is_some());
+    let mut signs = Vec::new();
+    if has("connections") {
+        signs.push("`jobs` have `connections`".to_owned());
+    }
+    for key in ["startup_sql", "cron_schedule"].into_iter().filter(|key| has(key)) {
+        signs.push(format!("`jobs` have `{key}`"));
+    }
+    let mut queries = jobs.iter().filter_map(|job| child(job, "queries")).flat_map(items);
+    if has("connections") && queries.any(|query| child(query, "values").is_some()) {
+        signs.push("the queries of `jobs` have `values`".to_owned());
+    }
+    signs
+}
+
+/// Notes keys that the other exporter does not read.
+fn dead_keys(section: &Section<'_>) {
+    for key in section.untaken() {
+        section.note(key, "justwatch's exporter does nothing with this key");
+    }
+}
+
+fn convert(source: &Source<'_>) -> Imported {
+    let mut main = OutputFile::default();
+    let mut conversion = Conversion {
+        report: source.report,
+        keep_labels: source.options.keep_labels,
+        statements: HashMap::new(),
+        targets: Targets::default(),
+        queries: Vec::new(),
+        known: HashMap::new(),
+        budget: Budget::default(),
+    };
+    for input in source.inputs {
+        main.top.comments.extend(input.head_comments());
+        let Some(root) = Section::root(input, source.report) else { continue };
+        conversion.statements.extend(root.pairs("queries"));
+        if root.take("configuration").is_some() {
+            root.note(
+                "configuration",
+                "the metrics about the exporter itself are others: see docs/metrics.md",
+            );
+        }
+        if root.take("cloudsql_config").is_some() {
+            root.note("cloudsql_config", "the key of Google Cloud is for the Cloud SQL Auth Proxy now");
+        }
+        root.sections("jobs").iter().for_each(|job| conversion.job(job));
+        dead_keys(&root);
+        if !conversion.queries.is_empty() {
+            conversion.general_notes(&root);
+        }
+    }
+    let Conversion { targets, queries, .. } = conversion;
+    main.databases = targets.list;
+    let discovers = main.databases.iter().any(|target| target.entry.get("discover").is_some());
+    let is_only = main.databases.len() == 1 && !discovers;
+    let mut names = QueryNames::default();
+    for Made { name, mut query, mut databases } in queries {
+        let mut known = HashSet::new();
+        databases.retain(|database| known.insert(database.clone()));
+        match databases.as_slice() {
+            // The only target runs everything.
+            _ if is_only => {}
+            [one] if !one.ends_with("/*") => query.entry.set("database", one.clone()),
+            several => query.entry.set("databases", Value::list(several.iter().cloned())),
+        }
+        names.name(&mut query, &name);
+        main.queries.push(query);
+    }
+    Imported { main: Some(main), ..Imported::default() }
+}
+
+/// The targets, and what is known of them.
+#[derive(Default)]
+struct Targets {
+    list: Vec<Target>,
+    /// Those that are taken, with the last number behind each.
+    names: HashMap<String, usize>,
+    /// Equal connections with equal `startup_sql` are one target.
+    known: HashMap<(String, usize), Option<Found>>,
+    /// The numbers of lists of `startup_sql`.
+    startups: HashMap<Vec<String>, usize>,
+}
+
+/// `startup_sql` of a job.
+struct Startup {
+    /// Equal ones have the same.
+    number: usize,
+    bytes: usize,
+    statements: Vec<String>,
+}
+
+/// A connection that was seen.
+#[derive(Clone)]
+struct Found {
+    driver: Driver,
+    /// What `databases` of a query says.
+    selected: String,
+    /// The label `driver`; empty where it is not known.
+    scheme: String,
+}
+
+/// A query on its way.
+struct Made {
+    name: String,
+    query: Query,
+    databases: Vec<String>,
+}
+
+/// What the queries of a job share.
+struct Job<'d> {
+    name: String,
+    /// What `databases` of its queries says.
+    selected: Vec<String>,
+    /// About how many bytes that is.
+    weight: usize,
+    /// The driver of the first of them.
+    driver: Option<Driver>,
+    /// The drivers that we lack, for a message; empty where there are none.
+    lacking: String,
+    /// The label `driver` of its samples; `None` where it is not one and the same.
+    scheme: Option<String>,
+    interval: Option<String>,
+    iterator: Option<Iterator<'d>>,
+}
+
+/// `iterator`
+struct Iterator<'d> {
+    section: Section<'d>,
+    placeholder: String,
+    label: String,
+    sql: String,
+}
+
+impl Targets {
+    fn startup(&mut self, statements: Vec<String>) -> Startup {
+        let number = self.startups.len();
+        let bytes = statements.iter().map(String::len).sum();
+        let number = *self.startups.entry(statements.clone()).or_insert(number);
+        Startup { number, bytes, statements }
+    }
+
+    /// The target of a connection.
+    fn find<'h>(
+        &mut self,
+        text: &str,
+        startup: &Startup,
+        job: &Section<'_>,
+        options: (bool, &Budget),
+        hints: impl FnOnce() -> Vec<&'h str>,
+    ) -> Option<Found> {
+        let (keep_labels, budget) = options;
+        let key = (text.to_owned(), startup.number);
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let mut written = Written::new(connection::tokenised(text), job.place_of("connections"), job.report);
+        written.name = self.name(&written.names());
+        if !budget.take(startup.bytes) {
+            job.left_out("startup_sql", TOO_LARGE);
+            return None;
+        }
+        let found = written.read(hints).map(|connection| {
+            let Connection { driver, .. } = &connection;
+            let selected =
+                if connection.discovers() { format!("{}/*", written.name) } else { written.name.clone() };
+            let found =
+                Found { driver: driver.clone(), selected, scheme: connection.label("driver").to_owned() };
+            if matches!(driver, Driver::Ours(_)) {
+                self.list.push(target(connection, written, &startup.statements, keep_labels));
+            }
+            found
+        });
+        self.known.insert(key, found.clone());
+        found
+    }
+
+    /// The first name that is not taken, else the last one with a number.
+    fn name(&mut self, names: &[String]) -> String {
+        if let Some(name) = names.iter().find(|name| !self.names.contains_key(*name)) {
+            self.names.insert(name.clone(), 1);
+            return name.clone();
+        }
+        let stem = names.last().cloned().unwrap_or_default();
+        let number = self.names.entry(stem.clone()).or_insert(1);
+        *number += 1;
+        let name = format!("{stem}_{number}");
+        self.name(&[name])
+    }
+}
+
+fn target(connection: Connection, written: Written<'_>, startup: &[String], keep_labels: bool) -> Target {
+    let discovers = connection.discovers();
+    let Connection { mut entry, labels, .. } = connection;
+    if !startup.is_empty() {
+        entry.set("session_sql", Value::list(startup.iter().map(|sql| without_semicolon(sql))));
+    }
+    if keep_labels {
+        // The label `driver` is one of our own rows, and the database of a target that discovers is not one.
+        let kept = labels.iter().filter(|(name, value)| {
+            *name != "driver" && !value.is_empty() && !(discovers && *name == "database")
+        });
+        let expanded = |value: &str| connection::expanded(value, written.report, "as before", "1");
+        entry.set("labels", Value::map(kept.map(|(name, value)| (*name, expanded(value)))));
+        if labels.is_empty() || discovers {
+            let what = if discovers {
+                "the label `database` is"
+            } else {
+                "the labels `host`, `database` and `user` are"
+            };
+            let message = format!("{what} not kept: the connection does not name it");
+            written.report.left_out(written.place.clone(), message);
+        }
+    }
+    Target { name: written.name, entry }
+}
+
+struct Conversion<'s> {
+    report: &'s Report,
+    keep_labels: bool,
+    /// `queries` at the top, for `query_ref`.
+    statements: HashMap<String, String>,
+    targets: Targets,
+    queries: Vec<Made>,
+    /// Where a query with the same keys is.
+    known: HashMap<String, usize>,
+    /// Of statements and names of targets.
+    budget: Budget,
+}
+
+impl Conversion<'_> {
+    fn general_notes(&self, root: &Section<'_>) {
+        let note = |message: &str| self.report.note(root.place(), message);
+        if !self.keep_labels {
+            note(
+                "the labels `driver`, `host`, `database`, `user` and `sql_job` of all samples are left out: the label `target` \
+                 names the connection (--keep-labels)",
+            );
+        }
+        note("a value that is not a number fails its query as a whole: there its sample alone is left out");
+        note("a boolean, a time or an interval as a value is a number: there such a sample is left out");
+        note(
+            "a label that is NULL is empty, and one that is not text is shown: there such a sample is left out",
+        );
+        note(
+            "a query that fails shows nothing (`keep_last` keeps its last samples): there its last samples stay",
+        );
+    }
+
+    fn job(&mut self, section: &Section<'_>) {
+        let name = section.text("name").unwrap_or_default();
+        let startup = self.targets.startup(section.texts("startup_sql"));
+        let queries = section.sections("queries");
+        let statements: Vec<Option<String>> = queries.iter().map(|query| self.statement(query)).collect();
+        let hints = || statements.iter().flatten().map(String::as_str).take(HINTS).collect::<Vec<_>>();
+        let mut found = Vec::new();
+        for text in section.texts("connections") {
+            let options = (self.keep_labels, &self.budget);
+            found.extend(self.targets.find(&text, &startup, section, options, hints));
+        }
+        if found.is_empty() {
+            section
+                .report
+                .left_out(section.place(), format!("the job {name} has no connection that can be converted"));
+        }
+        let job = Job::new(name, &found, section);
+        dead_keys(section);
+        for (query, sql) in queries.iter().zip(statements) {
+            self.query(&job, query, sql);
+        }
+    }
+
+    /// `query`, or the statement that `query_ref` names.
+    fn statement(&self, query: &Section<'_>) -> Option<String> {
+        let sql = query.sql("query").filter(|sql| !sql.is_empty());
+        let named = query.text("query_ref");
+        sql.or_else(|| {
+            let found = self.statements.get(&named?);
+            if found.is_none() {
+                query.left_out("query_ref", "there is no such entry of `queries`");
+            }
+            let found = found.map(|sql| without_semicolon(sql));
+            if found.is_some_and(|sql| !self.budget.take(sql.len())) {
+                query.left_out("query_ref", TOO_LARGE);
+                return None;
+            }
+            found.map(str::to_owned)
+        })
+    }
+
+    fn query(&mut self, job: &Job<'_>, section: &Section<'_>, sql: Option<String>) {
+        let name = section.text("name").unwrap_or_default();
+        let mut entry = Entry::at(section.place());
+        entry.comments = section.comments();
+        entry.set_if("interval", job.interval.clone());
+        let metric = self.metric(job, section, &name);
+        let allows_zero_rows =
+            section.has("allow_zero_rows") && section.flag("allow_zero_rows") == Some(true);
+        dead_keys(section);
+        let place = || section.place();
+        let Some(sql) = sql else {
+            return self.report.note(place(), "without a statement a query makes no metrics");
+        };
+        let Some(metric) = metric else {
+            return self.report.note(place(), "without `values` a query makes no metrics");
+        };
+        if !allows_zero_rows {
+            self.report.note(
+                place(),
+                "a query without rows succeeds: there it fails without `allow_zero_rows: true`",
+            );
+        }
+        if !job.lacking.is_empty() {
+            let Job { name: job, lacking, .. } = job;
+            let message = format!(
+                "the query {name} does not run on connections of the job {job}: there is no driver for {lacking}"
+            );
+            self.report.left_out(place(), message);
+        }
+        let Some(driver) = &job.driver else { return };
+        if !self.budget.take(job.weight) {
+            return self.report.left_out(place(), TOO_LARGE);
+        }
+        let Some(sql) = bound(job, section, sql, driver, &mut entry) else { return };
+        entry.set("sql", Value::Sql(sql));
+        self.add(Made {
+            name,
+            query: Query { entry, metrics: vec![metric] },
+            databases: job.selected.clone(),
+        });
+    }
+
+    /// Adds a query, or its targets to one that is the same.
+    fn add(&mut self, made: Made) {
+        let Made { query, .. } = &made;
+        let metrics: Vec<_> = query.metrics.iter().map(Entry::keys).collect();
+        let key = format!("{}{:?}{metrics:?}", made.name, query.entry.keys());
+        match self.known.get(&key).and_then(|at| self.queries.get_mut(*at)) {
+            Some(known) => known.databases.extend(made.databases),
+            None => {
+                self.known.insert(key, self.queries.len());
+                self.queries.push(made);
+            }
+        }
+    }
+
+    /// The gauge of a query; `None` without `values`.
+    fn metric(&self, job: &Job<'_>, section: &Section<'_>, name: &str) -> Option<Entry> {
+        let mut metric = Entry::at(section.place());
+        let is_legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+        metric.set("name", format!("sql_{}", name.chars().filter(is_legal).collect::<String>()));
+        metric.set_if("help", section.text("help").filter(|help| !help.trim().is_empty()));
+        let labels = section.texts("labels");
+        if !labels.is_empty() {
+            metric.set("labels", Value::list(labels));
+        }
+        metric.set_if("timestamp_column", section.text("timestamp").filter(|column| !column.is_empty()));
+        let mut fixed = if self.keep_labels { self.fixed_labels(job, section) } else { Vec::new() };
+        match section.texts("values").as_slice() {
+            [] => return None,
+            [value] => {
+                metric.set("value_column", value.as_str());
+                if self.keep_labels {
+                    fixed.push(("col", value.clone()));
+                } else {
+                    let message = "the label `col` of a query with one value is left out (--keep-labels)";
+                    section.note("values", message);
+                }
+            }
+            values => {
+                metric.set("value_columns", Value::list(values.iter().cloned()));
+                metric.set("value_label", "col");
+            }
+        }
+        if !fixed.is_empty() {
+            metric.set("static_labels", Value::map(fixed));
+        }
+        Some(metric)
+    }
+
+    /// `sql_job` and `driver`, which a target cannot have.
+    fn fixed_labels(&self, job: &Job<'_>, section: &Section<'_>) -> Vec<(&'static str, String)> {
+        let mut labels = vec![("sql_job", job.name.clone())];
+        match &job.scheme {
+            Some(scheme) => labels.push(("driver", scheme.clone())),
+            None => self.report.left_out(
+                section.place(),
+                "the label `driver` is not kept: the connections differ, or hide it",
+            ),
+        }
+        labels
+    }
+}
+
+impl<'d> Job<'d> {
+    fn new(name: String, found: &[Found], section: &Section<'d>) -> Job<'d> {
+        let mut job = Job {
+            name,
+            selected: Vec::new(),
+            weight: 0,
+            driver: None,
+            lacking: String::new(),
+            scheme: None,
+            interval: interval(section),
+            iterator: iterator(section),
+        };
+        let (mut schemes, mut lacking) = (BTreeSet::new(), BTreeSet::new());
+        for Found { driver, selected, scheme } in found {
+            match driver {
+                Driver::Ours(_) => {
+                    job.driver.get_or_insert_with(|| driver.clone());
+                    job.selected.push(selected.clone());
+                    schemes.insert(scheme.clone());
+                }
+                Driver::Lacking(name) => {
+                    lacking.insert(name.clone());
+                }
+            }
+        }
+        job.weight = job.selected.iter().map(|name| name.len() + 2).sum();
+        job.lacking = lacking.into_iter().take(HINTS).collect::<Vec<_>>().join(", ");
+        let scheme = schemes.pop_first().filter(|scheme| schemes.is_empty() && !scheme.is_empty());
+        job.scheme = scheme;
+        job
+    }
+}
+
+/// How long a result of a job's queries is reused.
+fn interval(job: &Section<'_>) -> Option<String> {
+    let interval = job.text("interval");
+    if let Some(schedule) = job.text("cron_schedule") {
+        let pause = cron::shortest_pause(&schedule);
+        match pause {
+            Some(_) => job.note(
+                "cron_schedule",
+                "the clock times of the schedule are not kept: a scrape reuses a result as long as the shortest pause between two",
+            ),
+            None => {
+                job.left_out("cron_schedule", format!("{schedule:?} is not a schedule: the queries run at every scrape"));
+            }
+        }
+        return pause.map(duration_text);
+    }
+    let interval = interval?;
+    // A number is in nanoseconds.
+    let nanoseconds = interval.parse().ok().map(std::time::Duration::from_nanos);
+    let Some(pause) = nanoseconds.or_else(|| go_duration::read(&interval)) else {
+        job.left_out("interval", format!("{interval:?} is not a duration: the queries run at every scrape"));
+        return None;
+    };
+    if pause.as_millis() == 0 {
+        return None;
+    }
+    job.note(
+        "interval",
+        "`interval` is how long a scrape reuses a result: there the queries run in the background that often",
+    );
+    Some(duration_text(pause))
+}
+
+fn iterator<'d>(job: &Section<'d>) -> Option<Iterator<'d>> {
+    let section = job.section("iterator")?;
+    let text = |key: &str| section.text(key).unwrap_or_default();
+    let (placeholder, label) = (text("placeholder"), text("label"));
+    let sql = section.sql("sql").unwrap_or_default();
+    dead_keys(&section);
+    Some(Iterator { section, placeholder, label, sql }).filter(|iterator| !iterator.sql.is_empty())
+}
+
+/// The statement with a parameter for the value of `iterator`; `None`, reported, where it cannot be one.
+fn bound(
+    job: &Job<'_>,
+    section: &Section<'_>,
+    sql: String,
+    driver: &Driver,
+    entry: &mut Entry,
+) -> Option<String> {
+    let mark = |iterator: &Iterator<'_>| format!("{{{{{}}}}}", iterator.placeholder);
+    let Some(iterator) = job.iterator.as_ref().filter(|iterator| sql.contains(&mark(iterator))) else {
+        return has_no_variable(section, sql);
+    };
+    let is_mysql = *driver == Driver::Ours("mysql");
+    let quoted = format!("'{}'", mark(iterator));
+    let statement = sql.replace(&quoted, if is_mysql { "?" } else { "$1" });
+    if statement.contains(&mark(iterator)) || (is_mysql && sql.matches(&quoted).count() > 1) {
+        section.left_out("query", format!("{ITERATOR}write {quoted}, once on MySQL"));
+        return None;
+    }
+    if iterator.label.is_empty() {
+        iterator.section.left_out("label", "without a `label` the samples of its values are the same");
+        return None;
+    }
+    let column = quoted_column(&iterator.label, driver);
+    let values = format!("WITH q ({column}) AS (\n{}\n)\nSELECT {column}\nFROM q", indented(&iterator.sql));
+    entry.set("foreach", Value::Map(vec![("sql".to_owned(), Value::Sql(values))]));
+    has_no_variable(section, statement)
+}
+
+/// A statement holds no variables here.
+fn has_no_variable(section: &Section<'_>, sql: String) -> Option<String> {
+    let is_name = |text: &str| {
+        let text = text.trim();
+        !text.is_empty()
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !text.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let names = sql.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(name, _)| name);
+    match names.into_iter().find(|name| is_name(name)) {
+        None => Some(sql),
+        Some(name) => {
+            let message =
+                format!("a statement holds no variables: write the value of {{{{{name}}}}} into it");
+            section.left_out("query", message);
+            None
+        }
+    }
+}

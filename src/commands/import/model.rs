@@ -1,0 +1,159 @@
+//! What an import makes: files of our configuration, entry by entry, before they are text.
+//!
+//! An entry holds any of our keys; the load of the result checks them. Knows no dialect and no YAML.
+
+use crate::error::SourcePosition;
+
+/// The value of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Value {
+    /// A text that stands for itself: `${` in it is written as `$${`.
+    Text(String),
+    /// A text with variables that the load replaces: `${NAME}`.
+    Expanded(String),
+    /// A statement: a block where it does not fit a line. Variables are not replaced in it.
+    Sql(String),
+    /// A list.
+    List(Vec<Value>),
+    /// A mapping, in this order.
+    Map(Vec<(String, Value)>),
+}
+
+impl Value {
+    /// A mapping.
+    pub(super) fn map<K: ToString, V: Into<Value>>(pairs: impl IntoIterator<Item = (K, V)>) -> Value {
+        Value::Map(pairs.into_iter().map(|(key, value)| (key.to_string(), value.into())).collect())
+    }
+
+    /// A list.
+    pub(super) fn list<V: Into<Value>>(items: impl IntoIterator<Item = V>) -> Value {
+        Value::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::Text(text)
+    }
+}
+
+/// Keys with their values, and what belongs to them in the source.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Entry {
+    /// Lines of comments above it, without `#`.
+    pub(super) comments: Vec<String>,
+    /// Comments behind keys.
+    pub(super) behind: Vec<(String, String)>,
+    /// Where it comes from: a fault of the result is reported there.
+    pub(super) origin: Option<SourcePosition>,
+    keys: Vec<(&'static str, Value)>,
+}
+
+impl Entry {
+    /// An entry that comes from `origin`.
+    pub(super) fn at(origin: SourcePosition) -> Entry {
+        Entry { origin: Some(origin), ..Entry::default() }
+    }
+
+    /// Sets a key, in place of the value that it had.
+    pub(super) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
+        let value = value.into();
+        match self.keys.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, place)) => *place = value,
+            None => self.keys.push((key, value)),
+        }
+    }
+
+    /// Sets a key where there is a value.
+    pub(super) fn set_if<V: Into<Value>>(&mut self, key: &'static str, value: Option<V>) {
+        if let Some(value) = value {
+            self.set(key, value);
+        }
+    }
+
+    /// The value of a key.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.keys.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
+    /// The value of a key that is a text.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        match self.get(key)? {
+            Value::Text(text) | Value::Expanded(text) | Value::Sql(text) => Some(text),
+            Value::List(_) | Value::Map(_) => None,
+        }
+    }
+
+    /// Removes a key.
+    pub(super) fn remove(&mut self, key: &str) -> Option<Value> {
+        let at = self.keys.iter().position(|(known, _)| *known == key)?;
+        Some(self.keys.remove(at).1)
+    }
+
+    /// Adds a code to `lint_off`.
+    pub(super) fn silence(&mut self, code: &'static str) {
+        let code = Value::from(code);
+        match self.keys.iter_mut().find(|(known, _)| *known == "lint_off") {
+            Some((_, Value::List(codes))) if codes.contains(&code) => {}
+            Some((_, Value::List(codes))) => codes.push(code),
+            _ => self.set("lint_off", Value::List(vec![code])),
+        }
+    }
+
+    /// All keys with their values.
+    pub(super) fn keys(&self) -> &[(&'static str, Value)] {
+        &self.keys
+    }
+}
+
+/// A query and its metrics.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Query {
+    /// All keys but `metrics`.
+    pub(super) entry: Entry,
+    /// Each with its keys.
+    pub(super) metrics: Vec<Entry>,
+}
+
+/// An entry of `databases`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Target {
+    /// Its name.
+    pub(super) name: String,
+    /// Its keys.
+    pub(super) entry: Entry,
+}
+
+/// One file of the result.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OutputFile {
+    /// Its name below the folder of `-o DIR/`: `collectors/stock.yaml`.
+    pub(super) name: String,
+    /// Keys at the top but those below; its comments begin the file.
+    pub(super) top: Entry,
+    /// Comments at the end.
+    pub(super) tail: Vec<String>,
+    /// Comments above the keys at the top, line by line.
+    pub(super) headings: Vec<(&'static str, String)>,
+    /// The targets; of the main file only.
+    pub(super) databases: Vec<Target>,
+    /// The queries.
+    pub(super) queries: Vec<Query>,
+}
+
+/// What an import makes of its inputs.
+#[derive(Debug, Default)]
+pub(super) struct Imported {
+    /// The file with the targets; `None` where the source has none.
+    pub(super) main: Option<OutputFile>,
+    /// Files for `include`.
+    pub(super) included: Vec<OutputFile>,
+    /// True where targets select collectors by name, so that the files must stay apart: `-o DIR/` is needed then.
+    pub(super) needs_files: bool,
+}

@@ -1,0 +1,523 @@
+//! postgres_exporter's `queries.yaml` and `auth_modules`, and what speaks the same dialect: CloudNativePG's custom queries and
+//! pgMonitor's files.
+//!
+//! Facts, from postgres_exporter dbb1987 and cloudnative-pg (2026): a column that is not a label makes the metric
+//! NAMESPACE_COLUMN. NULL is NaN. Text that is not a number leaves out its sample alone, and so does an interval, also where
+//! the usage is DURATION. `master: true` means the database of the DSN in place of those that auto-discovery finds; in
+//! CloudNativePG, the primary. postgres_exporter reads `runonserver`, `metric_mapping` and `pg_version` and does nothing with
+//! them.
+
+use std::collections::HashSet;
+
+use super::assemble::{self, QueryNames};
+use super::dialect::{Dialect, Source, child, entries, is_custom_query, items, signs_of_query};
+use super::input::Input;
+use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
+use super::report::Report;
+use super::section::{Section, indented, sections_of};
+use super::url;
+use super::version_range::VersionRange;
+use crate::config::packs;
+use crate::inspect::sql_compare::column_names;
+use crate::yaml::document::Node;
+
+pub(super) const DIALECT: Dialect = Dialect { name: "postgres_exporter", signs, convert };
+
+/// Keys of a namespace that CloudNativePG alone reads.
+const OF_CLOUD_NATIVE_PG: [&str; 4] = ["predicate_query", "target_databases", "primary", "name"];
+
+fn signs(tree: &Node) -> Vec<String> {
+    let mut signs = Vec::new();
+    if child(tree, "auth_modules").is_some_and(|modules| !entries(modules).is_empty()) {
+        signs.push("it has `auth_modules`".to_owned());
+    }
+    // `customQueries` of CloudNativePG's chart is a list, whose items have names.
+    let namespaces = entries(tree).iter().map(|entry| (entry.key.as_str(), &entry.node));
+    let listed =
+        items(tree).iter().filter(|item| child(item, "name").is_some()).map(|item| ("an item", item));
+    for (name, namespace) in namespaces.chain(listed) {
+        if is_custom_query(namespace) {
+            let own = ["master", "cache_seconds", "runonserver"].iter().chain(&OF_CLOUD_NATIVE_PG[..3]);
+            let keys = own.filter(|key| child(namespace, key).is_some()).copied();
+            signs_of_query(&mut signs, name, keys);
+        }
+    }
+    signs
+}
+
+fn convert(source: &Source<'_>) -> Imported {
+    let Source { inputs, options, report } = *source;
+    let mut imported = Imported::default();
+    let mut names = QueryNames::default();
+    let mut main = OutputFile::default();
+    if let Some(url) = &options.url {
+        main.databases.push(assemble::target(url, report));
+    }
+    for input in inputs {
+        let is_modules = child(&input.tree, "auth_modules").is_some();
+        if is_modules {
+            main.databases.extend(modules(input, source));
+            main.top.comments.extend(input.head_comments());
+        }
+        let file = Conversion::new(input, source).file(&mut names, &mut main);
+        if !file.queries.is_empty() || !is_modules {
+            imported.included.push(file);
+        }
+    }
+    imported.main = Some(main).filter(|main| !main.databases.is_empty());
+    imported
+}
+
+/// One target for each module, whose server `/probe` would have named.
+fn modules(input: &Input, source: &Source<'_>) -> Vec<Target> {
+    let report = source.report;
+    let Some(modules) = Section::root(input, report).and_then(|root| root.section("auth_modules")) else {
+        return Vec::new();
+    };
+    let target = |(name, module): (&str, Section<'_>)| {
+        let mut entry = Entry::at(module.place());
+        if module.text("type").is_some_and(|kind| kind != "userpass") {
+            module.left_out("type", "the type is not `userpass`: its user and password are not known");
+        }
+        let login = module.section("userpass");
+        let username = login.as_ref().and_then(|login| login.text("username"));
+        if let Some(password) = login.as_ref().and_then(|login| login.text("password")) {
+            let what = format!("the password of {name}");
+            entry.set("password", report.secret(&format!("{name}_PASSWORD"), &password, &what));
+        }
+        let what = format!("the `target` of /probe for {name}: HOST:PORT/DATABASE");
+        let address = report.variable(&format!("{name}_TARGET"), &what, "db.example:5432/postgres");
+        let user = username.map(|user| format!("{}@", url::encoded(&user))).unwrap_or_default();
+        let options = module.pairs("options").into_iter();
+        let options: Vec<String> =
+            options.map(|(key, value)| format!("{key}={}", url::encoded(&value))).collect();
+        let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
+        entry.set("url", Value::Expanded(format!("postgres://{user}{address}{query}")));
+        module.describe(&mut entry);
+        dead_keys(&module, "postgres_exporter");
+        let message =
+            "an authentication module has no server, which the URL of `/probe` names: set the variable";
+        report.note(module.place(), message);
+        Target { name: name.to_owned(), entry }
+    };
+    modules.named().into_iter().map(target).collect()
+}
+
+/// Notes keys that the other exporter does not read.
+fn dead_keys(section: &Section<'_>, exporter: &str) {
+    for key in section.untaken() {
+        section.note(key, format!("{exporter} does not use this key"));
+    }
+}
+
+/// One input on its way.
+struct Conversion<'s> {
+    input: &'s Input,
+    report: &'s Report,
+    url: Option<&'s str>,
+    keep_labels: bool,
+    /// CloudNativePG's rules hold.
+    is_cloud_native_pg: bool,
+    /// Some queries run in databases that a target discovers.
+    discovers: bool,
+    /// The names of the metrics of the pack that stands for the exporter's own.
+    pack: HashSet<&'static str>,
+}
+
+/// One column of a namespace.
+struct Column<'s> {
+    name: &'s str,
+    usage: String,
+    section: Section<'s>,
+}
+
+impl<'s> Conversion<'s> {
+    fn new(input: &'s Input, source: &Source<'s>) -> Conversion<'s> {
+        let namespaces = || entries(&input.tree).iter().map(|entry| &entry.node).chain(items(&input.tree));
+        let has = |key: &str| namespaces().any(|namespace| child(namespace, key).is_some());
+        let is_cloud_native_pg = input.wrapper.labels.iter().any(|label| label == "cnpg.io/reload")
+            || input.wrapper.key == "customQueries"
+            || OF_CLOUD_NATIVE_PG.iter().any(|key| has(key));
+        Conversion {
+            input,
+            report: source.report,
+            url: source.options.url.as_deref(),
+            keep_labels: source.options.keep_labels,
+            is_cloud_native_pg,
+            discovers: has("target_databases"),
+            pack: pack(),
+        }
+    }
+
+    fn exporter(&self) -> &'static str {
+        if self.is_cloud_native_pg { "CloudNativePG" } else { "postgres_exporter" }
+    }
+
+    fn file(&self, names: &mut QueryNames, main: &mut OutputFile) -> OutputFile {
+        let mut file = OutputFile { name: format!("{}.yaml", self.input.stem()), ..OutputFile::default() };
+        file.top.comments = self.input.head_comments();
+        file.tail = self.input.tail_comments();
+        // `*` does not match the `/` in the name of a database that was discovered.
+        let target = self.url.map_or_else(|| "*".to_owned(), |url| url::database(url).unwrap_or_default());
+        match self.discovers {
+            true => file.top.set("databases", Value::list([target.as_str()])),
+            false => file.top.set("driver", "postgres"),
+        }
+        for (name, section) in self.namespaces() {
+            for (index, mut query) in self.queries(&name, &section, &target).into_iter().enumerate() {
+                let suffix = if index == 0 { "" } else { "_histogram" };
+                names.name(&mut query, &format!("{name}{suffix}"));
+                file.queries.push(query);
+            }
+        }
+        if !file.queries.is_empty() {
+            self.label(main);
+            self.changes();
+        }
+        if let Some(target) = main.databases.first_mut().filter(|_| self.discovers) {
+            target.entry.set("discover", Value::Map(Vec::new()));
+        }
+        file
+    }
+
+    /// What changes for every file.
+    fn changes(&self) {
+        self.report
+            .note(None, "a value that is not a number fails its query; there its sample alone was left out");
+        let timestamps = "a timestamp has fractions of a second as a value and is ISO 8601 as a label; there it is whole \
+                          Unix seconds";
+        self.report.note(None, timestamps);
+        if self.is_cloud_native_pg {
+            return;
+        }
+        let intervals = "an interval is its seconds as a value and ISO 8601 as a label; there it made no sample, and had the \
+                         server's form";
+        self.report.note(None, intervals);
+        let labels = "as a label a float is `1000000`, money `5.00` and a time of day `10:00:00`; there `1e+06`, `$5.00` \
+                      and a number";
+        self.report.note(None, labels);
+        let own = "the metrics of postgres_exporter's own collectors (`pg_*`) are in the pack \
+                   `builtin:compat/postgres_exporter`";
+        self.report.note(None, own);
+    }
+
+    /// The label that postgres_exporter adds to every sample.
+    fn label(&self, main: &mut OutputFile) {
+        if self.is_cloud_native_pg {
+            return;
+        }
+        let place = self.input.document.place(self.input.at, "");
+        let server = self.url.and_then(url::host_and_port);
+        match (self.keep_labels, server, main.databases.first_mut()) {
+            (true, Some(server), Some(target)) => target.entry.set("labels", Value::map([("server", server)])),
+            (true, ..) => self.report.left_out(
+                place,
+                "the label `server` is not kept: write `labels: {server: \"HOST:PORT\"}` on the target",
+            ),
+            (false, ..) => self.report.note(
+                place,
+                "the label `server` of all samples is left out: the label `target` names the database (--keep-labels)",
+            ),
+        }
+    }
+
+    /// The namespaces with their names.
+    fn namespaces(&self) -> Vec<(String, Section<'s>)> {
+        let Input { tree, path, at, .. } = self.input;
+        if !items(tree).is_empty() {
+            let sections = sections_of(self.input, self.report, items(tree), path, *at);
+            let named = sections.into_iter().filter_map(|section| Some((section.text("name")?, section)));
+            return named.collect();
+        }
+        let Some(root) = Section::root(self.input, self.report) else { return Vec::new() };
+        let named = root.named().into_iter().filter(|(name, _)| *name != "auth_modules");
+        named.map(|(name, section)| (name.to_owned(), section)).collect()
+    }
+
+    /// The query of a namespace, and one more for each histogram beside other metrics.
+    fn queries(&self, name: &str, section: &Section<'s>, target: &str) -> Vec<Query> {
+        let sql = section.sql("query").unwrap_or_default();
+        let sql = sql.as_str();
+        if sql.is_empty() {
+            let message = format!("without a `query` the namespace {name} makes no metrics");
+            self.report.note(section.place(), message);
+            return Vec::new();
+        }
+        let mut entry = Entry::at(section.place());
+        entry.comments = section.comments();
+        self.conditions(section, &mut entry);
+        self.databases(section, &mut entry, target);
+        if let Some(seconds) = section.number("cache_seconds").filter(|seconds| *seconds > 0.0) {
+            entry.set("interval", format!("{seconds}s"));
+            if self.is_cloud_native_pg {
+                section.note("cache_seconds", "`cache_seconds` now has an effect: CloudNativePG ignores it");
+            }
+        }
+        let space = section.text("name").unwrap_or_else(|| name.to_owned());
+        let prefix = if self.is_cloud_native_pg { format!("cnpg_{space}") } else { space };
+        let columns = self.columns(section);
+        dead_keys(section, self.exporter());
+        // What makes no metric has its comments at the query.
+        let others = ["LABEL", "DISCARD"].iter().flat_map(|usage| with_usage(&columns, usage));
+        entry.comments.extend(others.flat_map(|column| column.section.comments()));
+        let labels: Vec<&str> = with_usage(&columns, "LABEL").map(|column| column.name).collect();
+        let mut queries = Vec::new();
+        let metrics: Vec<Entry> =
+            columns.iter().filter_map(|column| self.metric(column, &prefix, &labels)).collect();
+        if !metrics.is_empty() {
+            let mut entry = entry.clone();
+            let durations: Vec<&str> = with_usage(&columns, "DURATION").map(|column| column.name).collect();
+            let sql = if self.is_cloud_native_pg { with_durations(sql, &durations) } else { sql.to_owned() };
+            entry.set("sql", Value::Sql(sql));
+            queries.push(Query { entry, metrics });
+        }
+        for column in with_usage(&columns, "HISTOGRAM") {
+            let mut entry = entry.clone();
+            entry.set("sql", Value::Sql(with_buckets(sql, column.name, &labels)));
+            queries.push(Query { entry, metrics: vec![self.histogram(column, &prefix, &labels)] });
+        }
+        self.of_the_pack(section, &queries);
+        self.unlisted(section, sql, &columns);
+        if queries.is_empty() {
+            self.report
+                .left_out(section.place(), format!("the namespace {name} has no column that makes a metric"));
+        }
+        queries
+    }
+
+    /// Columns of the result that `metrics` does not list.
+    fn unlisted(&self, section: &Section<'_>, sql: &str, columns: &[Column<'_>]) {
+        const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
+        if self.is_cloud_native_pg {
+            return;
+        }
+        let is_listed = |name: &String| {
+            columns.iter().any(|column| {
+                let part = name.strip_prefix(column.name).filter(|_| column.usage == "HISTOGRAM");
+                column.name.eq_ignore_ascii_case(name) || part.is_some_and(|part| PARTS.contains(&part))
+            })
+        };
+        match column_names(sql) {
+            Some(names) => {
+                for name in names.iter().filter(|name| !is_listed(name)) {
+                    let message = format!(
+                        "the column {name}, which `metrics` does not list, makes no metric; there it made an untyped one"
+                    );
+                    section.note("query", message);
+                }
+            }
+            None => section.note(
+                "query",
+                "columns that `metrics` does not list make no metrics; there they made untyped ones",
+            ),
+        }
+    }
+
+    /// A namespace of postgres_exporter's own name replaces the built-in one there.
+    fn of_the_pack(&self, section: &Section<'_>, queries: &[Query]) {
+        if self.is_cloud_native_pg {
+            return;
+        }
+        let names = queries.iter().flat_map(|query| &query.metrics).filter_map(|metric| metric.text("name"));
+        if names.into_iter().any(|name| self.pack.contains(name)) {
+            let message = "the entry replaces metrics of postgres_exporter's own there: beside \
+                           `builtin:compat/postgres_exporter`, switch the pack's query off with `overrides`";
+            self.report.note(section.place(), message);
+        }
+    }
+
+    /// `master`, `primary`, `runonserver` and `predicate_query`.
+    fn conditions(&self, section: &Section<'_>, entry: &mut Entry) {
+        let mut when: Vec<(&str, Value)> = Vec::new();
+        let flags = ["master", "primary"].map(|key| section.has(key) && section.flag(key) == Some(true));
+        if self.is_cloud_native_pg && flags.contains(&true) {
+            when.push(("role", "primary".into()));
+        } else if flags.contains(&true) {
+            section.note(
+                "master",
+                "`master: true` needs no key: a query runs on the targets that it names. There it left out the databases \
+                 that auto-discovery found",
+            );
+        }
+        if let Some(text) = section.text("runonserver").filter(|text| !text.trim().is_empty()) {
+            match VersionRange::read(&text).map(|range| range.condition()) {
+                Some(condition) => when.push(condition),
+                None => {
+                    section.left_out("runonserver", format!("{text:?} is not a range that can be converted"));
+                }
+            }
+            if !self.is_cloud_native_pg {
+                section.note(
+                    "runonserver",
+                    "`runonserver` now has an effect: postgres_exporter reads it and ignores it",
+                );
+            }
+        }
+        if let Some(sql) = section.sql("predicate_query") {
+            when.retain(|(key, _)| *key != "sql");
+            when.push(("sql", Value::Sql(sql)));
+            section.note(
+                "predicate_query",
+                "`when.sql` is asked every 5 minutes, the predicate before each query",
+            );
+        }
+        if !when.is_empty() {
+            entry.set("when", Value::map(when));
+        }
+    }
+
+    /// `target_databases`.
+    fn databases(&self, section: &Section<'_>, entry: &mut Entry, target: &str) {
+        let databases = section.texts("target_databases");
+        if databases.is_empty() {
+            return;
+        }
+        let below = databases.iter().map(|database| format!("{target}/{database}"));
+        entry.set("databases", Value::list(below));
+        section.note(
+            "target_databases",
+            "the databases are targets that `discover` finds, named TARGET/DATABASE: write `discover: {}` on the target",
+        );
+    }
+
+    fn columns(&self, section: &Section<'s>) -> Vec<Column<'s>> {
+        let sections = section.sections("metrics");
+        let named = sections.iter().flat_map(Section::named);
+        let column = |(name, section): (&'s str, Section<'s>)| {
+            let usage = section.text("usage").unwrap_or_default();
+            const USAGES: [&str; 7] =
+                ["LABEL", "COUNTER", "GAUGE", "HISTOGRAM", "DURATION", "MAPPEDMETRIC", "DISCARD"];
+            if !USAGES.contains(&usage.as_str()) {
+                section
+                    .note("usage", format!("{usage:?} is not a usage: the column is discarded there, too"));
+            }
+            Column { name, usage, section }
+        };
+        named.map(column).collect()
+    }
+
+    /// The metric of a column; `None` for labels, histograms and what is discarded.
+    fn metric(&self, column: &Column<'_>, prefix: &str, labels: &[&str]) -> Option<Entry> {
+        let Column { name, usage, section } = column;
+        let mut metric = self.start(column, &format!("{prefix}_{}", self.column_name(column)), labels);
+        metric.set("value_column", *name);
+        metric.set("null", "nan");
+        match usage.as_str() {
+            "GAUGE" => {}
+            "COUNTER" => {
+                metric.set("type", "counter");
+                metric.remove("null");
+                section.note("usage", "NULL in a counter makes no sample; there it is NaN");
+            }
+            "DURATION" => {
+                metric.set("name", format!("{prefix}_{}_milliseconds", self.column_name(column)));
+                if self.is_cloud_native_pg {
+                    metric.set("value_column", format!("{name}_milliseconds"));
+                    metric.remove("null");
+                } else {
+                    metric.set("invalid", "skip");
+                }
+            }
+            "MAPPEDMETRIC" => {
+                let mapping = section.pairs("metric_mapping");
+                if !mapping.is_empty() && !self.is_cloud_native_pg {
+                    section.note(
+                        "metric_mapping",
+                        "`metric_mapping` now has an effect: postgres_exporter ignores it",
+                    );
+                }
+                if !mapping.is_empty() {
+                    metric.set("map", Value::map(mapping));
+                    metric.remove("null");
+                }
+                metric.set("invalid", "skip");
+            }
+            _ => return None,
+        }
+        dead_keys(section, self.exporter());
+        Some(metric)
+    }
+
+    /// What CloudNativePG calls a column.
+    fn column_name(&self, column: &Column<'_>) -> String {
+        let renamed = if self.is_cloud_native_pg { column.section.text("name") } else { None };
+        renamed.unwrap_or_else(|| column.name.to_owned())
+    }
+
+    fn start(&self, column: &Column<'_>, name: &str, labels: &[&str]) -> Entry {
+        let mut metric = Entry::at(column.section.place());
+        metric.comments = column.section.comments();
+        metric.set("name", name);
+        metric.set_if("help", column.section.text("description").filter(|help| !help.trim().is_empty()));
+        if !labels.is_empty() {
+            metric.set("labels", Value::list(labels.iter().copied()));
+        }
+        metric
+    }
+
+    fn histogram(&self, column: &Column<'_>, prefix: &str, labels: &[&str]) -> Entry {
+        let name = column.name;
+        let mut metric = self.start(column, &format!("{prefix}_{}", self.column_name(column)), labels);
+        metric.set("type", "histogram");
+        column.section.note(
+            "usage",
+            "buckets that are not cumulative up to the count fail the query; there they were shown",
+        );
+        for (key, suffix) in [
+            ("le_column", "_le"),
+            ("value_column", "_bucket"),
+            ("sum_column", "_sum"),
+            ("count_column", "_count"),
+        ] {
+            metric.set(key, format!("{name}{suffix}"));
+        }
+        dead_keys(&column.section, self.exporter());
+        metric
+    }
+}
+
+/// The names in the pack `compat/postgres_exporter`.
+fn pack() -> HashSet<&'static str> {
+    let text = packs::text("compat/postgres_exporter").unwrap_or_default();
+    let after = text.split("name: ").skip(1);
+    after.filter_map(|rest| rest.split([',', '}', '\n']).next()).map(str::trim).collect()
+}
+
+fn with_usage<'c, 's>(
+    columns: &'c [Column<'s>],
+    usage: &'static str,
+) -> impl Iterator<Item = &'c Column<'s>> {
+    columns.iter().filter(move |column| column.usage == usage)
+}
+
+/// The statement with the arrays of bounds and counts as one row a bucket.
+fn with_buckets(sql: &str, column: &str, labels: &[&str]) -> String {
+    let [bounds, le, counts, sum, count] =
+        ["", "_le", "_bucket", "_sum", "_count"].map(|suffix| quoted(&format!("{column}{suffix}")));
+    let labels: String = labels.iter().map(|label| format!("q.{}, ", quoted(label))).collect();
+    format!(
+        "SELECT {labels}b.{le}, b.{counts}, q.{sum}, q.{count}\nFROM (\n{}\n) AS q\n\
+         CROSS JOIN LATERAL unnest(q.{bounds}, q.{counts}) AS b ({le}, {counts})",
+        indented(sql)
+    )
+}
+
+/// The statement with a column of milliseconds for each column that holds a duration as text.
+fn with_durations(sql: &str, columns: &[&str]) -> String {
+    if columns.is_empty() {
+        return sql.to_owned();
+    }
+    let milliseconds = columns.iter().map(|column| {
+        let (from, to) = (quoted(column), quoted(&format!("{column}_milliseconds")));
+        format!(",\n  trunc(extract(epoch FROM nullif(q.{from}, '-1')::interval) * 1000) AS {to}")
+    });
+    let columns: String = milliseconds.collect();
+    format!("SELECT q.*{columns}\nFROM (\n{}\n) AS q", indented(sql))
+}
+
+/// The name of a column in SQL.
+fn quoted(name: &str) -> String {
+    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}

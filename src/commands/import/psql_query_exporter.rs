@@ -1,0 +1,594 @@
+//! psql-query-exporter's sources with their databases and queries.
+//!
+//! Facts, from alex-karpenko/psql-query-exporter a96d5e9: a key that is absent, or a duration of 0, is that of the level
+//! above. `${NAME}` is replaced in `host`, `port`, `user`, `password` and the paths of certificates only. The name of a metric
+//! is `metric_prefix`, `_` and `metric_name`, also where the prefix is empty; its help is `description`, else that name. The
+//! value is in the first column unless `values` says another. All metrics are gauges. Queries run in the background; after
+//! failures the last values stay for `metric_expiration_time`, for ever where that is 0. `verify-ca` and `verify-full` trust
+//! the system's authorities beside `sslrootcert`; the other modes verify nothing.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::assemble::QueryNames;
+use super::dialect::{Dialect, Source, child, entries, items};
+use super::families::{self, MOST_LABELS};
+use super::model::{Entry, Imported, OutputFile, Query, Target, Value};
+use super::report::Report;
+use super::section::{Section, indented};
+use crate::deadline::{duration_text, parse_duration};
+use crate::yaml::document::Node;
+
+pub(super) const DIALECT: Dialect = Dialect { name: "psql-query-exporter", signs, convert };
+
+/// The values of `sslmode`.
+const MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
+
+fn signs(tree: &Node) -> Vec<String> {
+    let sources = child(tree, "sources").map(entries).unwrap_or_default();
+    let databases =
+        || sources.iter().flat_map(|source| child(&source.node, "databases").map(items).unwrap_or_default());
+    let queries =
+        || databases().flat_map(|database| child(database, "queries").map(items).unwrap_or_default());
+    let mut signs = Vec::new();
+    if databases().any(|database| child(database, "dbname").is_some()) {
+        signs.push("`sources` have `databases` with a `dbname`".to_owned());
+    }
+    if queries().any(|query| child(query, "query").is_some() && child(query, "metric_name").is_some()) {
+        signs.push("their `queries` have a `query` and a `metric_name`".to_owned());
+    }
+    signs
+}
+
+fn convert(source: &Source<'_>) -> Imported {
+    let mut conversion = Conversion {
+        report: source.report,
+        main: OutputFile::default(),
+        targets: HashMap::new(),
+        queries: Vec::new(),
+        last: HashMap::new(),
+    };
+    for input in source.inputs {
+        let Some(root) = Section::root(input, source.report) else { continue };
+        conversion.main.top.comments.extend(input.head_comments());
+        conversion.file(&root);
+    }
+    let Conversion { mut main, mut queries, report, .. } = conversion;
+    families::unite(queries.iter_mut().map(|found| &mut found.query), report);
+    common(&mut main.top, &mut queries);
+    let is_only_target = main.databases.len() == 1;
+    let mut names = QueryNames::default();
+    for FoundQuery { mut query, targets, name } in queries {
+        names.name(&mut query, &name);
+        match targets.as_slice() {
+            _ if is_only_target => {}
+            [target] => query.entry.set("database", target.as_str()),
+            targets => query.entry.set("databases", Value::list(targets.iter().map(String::as_str))),
+        }
+        main.queries.push(query);
+    }
+    Imported { main: Some(main), ..Imported::default() }
+}
+
+/// What a level leaves to those below it.
+#[derive(Clone)]
+struct Level {
+    interval: Duration,
+    timeout: Duration,
+    expiration: Duration,
+    prefix: Option<String>,
+    mode: String,
+    root_certificate: Option<Value>,
+    certificate: Option<Value>,
+    key: Option<Value>,
+}
+
+impl Default for Level {
+    fn default() -> Level {
+        Level {
+            interval: Duration::from_secs(1800),
+            timeout: Duration::from_secs(10),
+            expiration: Duration::ZERO,
+            prefix: None,
+            mode: "prefer".to_owned(),
+            root_certificate: None,
+            certificate: None,
+            key: None,
+        }
+    }
+}
+
+impl Level {
+    /// With what a section says.
+    fn with(&self, section: &Section<'_>) -> Level {
+        let time = |key: &str, above: Duration| {
+            let time = section.text(key).and_then(|text| {
+                let time = duration(&text);
+                if time.is_none() {
+                    section.left_out(key, format!("{text:?} is not a duration"));
+                }
+                time
+            });
+            time.filter(|time| !time.is_zero()).unwrap_or(above)
+        };
+        for key in ["backoff_interval", "max_backoff_interval"] {
+            if section.take(key).is_some() {
+                section.note(key, "attempts to connect have a back-off of their own: 1 s, doubling to 30 s");
+            }
+        }
+        Level {
+            interval: time("scrape_interval", self.interval),
+            timeout: time("query_timeout", self.timeout),
+            expiration: time("metric_expiration_time", self.expiration),
+            prefix: section.text("metric_prefix").or_else(|| self.prefix.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// With the certificates as well.
+    fn with_tls(&self, section: &Section<'_>) -> Level {
+        let path = |key: &str| section.text(key).map(|path| certificate(path, key, section));
+        let mode = section.text("sslmode").filter(|mode| {
+            let is_known = MODES.contains(&mode.as_str());
+            if !is_known {
+                section.left_out("sslmode", format!("{mode:?} is not one of {}", MODES.join(", ")));
+            }
+            is_known
+        });
+        Level {
+            mode: mode.unwrap_or_else(|| self.mode.clone()),
+            root_certificate: path("sslrootcert").or_else(|| self.root_certificate.clone()),
+            certificate: path("sslcert").or_else(|| self.certificate.clone()),
+            key: path("sslkey").or_else(|| self.key.clone()),
+            ..self.with(section)
+        }
+    }
+
+    fn tls(&self, section: &Section<'_>) -> Option<Value> {
+        let is_verified = self.mode.starts_with("verify");
+        if self.root_certificate.is_some() {
+            let message = match is_verified {
+                true => {
+                    "only the certificates in `sslrootcert` are trusted here; there the system's are as well"
+                }
+                false => {
+                    "`sslrootcert` has no effect there, as nothing is verified: it is left out, because here \
+                          `require` verifies by it"
+                }
+            };
+            section.note("sslrootcert", message);
+        }
+        let mut tls: Vec<(&str, Value)> = Vec::new();
+        if self.mode != "prefer" {
+            tls.push(("mode", self.mode.as_str().into()));
+        }
+        tls.extend(self.root_certificate.clone().filter(|_| is_verified).map(|path| ("ca", path)));
+        tls.extend(self.certificate.clone().map(|path| ("cert", path)));
+        tls.extend(self.key.clone().map(|path| ("key", path)));
+        (!tls.is_empty()).then(|| Value::map(tls))
+    }
+}
+
+/// A query and where it runs.
+struct FoundQuery {
+    query: Query,
+    targets: Vec<String>,
+    name: String,
+}
+
+struct Conversion<'s> {
+    report: &'s Report,
+    main: OutputFile,
+    /// How many targets have a name.
+    targets: HashMap<String, usize>,
+    queries: Vec<FoundQuery>,
+    /// The last query of a name.
+    last: HashMap<String, usize>,
+}
+
+impl Conversion<'_> {
+    fn file(&mut self, root: &Section<'_>) {
+        let defaults = root.section("defaults");
+        let level =
+            defaults.as_ref().map_or_else(Level::default, |section| Level::default().with_tls(section));
+        defaults.iter().for_each(unknown);
+        let sources = root.section("sources");
+        for (name, source) in sources.iter().flat_map(Section::named) {
+            self.source(name, &source, &level);
+        }
+        unknown(root);
+    }
+
+    fn source(&mut self, name: &str, source: &Section<'_>, level: &Level) {
+        let level = level.with_tls(source);
+        let mut server = Entry::default();
+        server.set("driver", "postgres");
+        for (key, theirs) in [("host", "host"), ("port", "port"), ("username", "user")] {
+            server.set_if(key, source.text(theirs).map(|text| expanded(text, source)));
+        }
+        let password = source.text("password").filter(|password| !password.is_empty());
+        let what = format!("the password of {name}");
+        // A password that a variable is only a part of is a secret as a whole.
+        let is_variable = |text: &str| {
+            has_variables(text) && text.starts_with("${") && text.find('}') == Some(text.len() - 1)
+        };
+        let password = password.map(|password| match is_variable(&password) {
+            true => expanded(password, source),
+            false => self.report.secret(&format!("{name}_PASSWORD"), &password, &what),
+        });
+        server.set_if("password", password);
+        let databases = source.sections("databases");
+        let is_only = databases.len() == 1;
+        for (index, database) in databases.iter().enumerate() {
+            let level = level.with(database);
+            // Here nothing is replaced.
+            let own = |key: &str| database.text(key).map(Value::Text);
+            let level = Level {
+                certificate: own("sslcert").or_else(|| level.certificate.clone()),
+                key: own("sslkey").or_else(|| level.key.clone()),
+                ..level
+            };
+            let dbname = database.text("dbname").unwrap_or_default();
+            let mut entry = server.clone();
+            entry.origin = Some(database.place());
+            entry.comments = if index == 0 { source.comments() } else { Vec::new() };
+            entry.comments.extend(database.comments());
+            entry.set("database", dbname.as_str());
+            entry.set_if("tls", level.tls(source));
+            let target =
+                self.target(&if is_only { name.to_owned() } else { format!("{name}-{dbname}") }, entry);
+            for query in database.sections("queries") {
+                self.query(&query, &level, &target);
+            }
+            unknown(database);
+        }
+        unknown(source);
+    }
+
+    /// Adds a target; its name.
+    fn target(&mut self, name: &str, entry: Entry) -> String {
+        let mut unique = name.to_owned();
+        while self.targets.contains_key(&unique) {
+            let number = self.targets.entry(name.to_owned()).or_default();
+            *number += 1;
+            unique = format!("{name}_{number}");
+        }
+        self.targets.insert(unique.clone(), 1);
+        self.main.databases.push(Target { name: unique.clone(), entry });
+        unique
+    }
+
+    fn query(&mut self, section: &Section<'_>, level: &Level, target: &str) {
+        let level = level.with(section);
+        let (Some(sql), Some(name)) = (section.sql("query"), section.text("metric_name")) else {
+            section.report.left_out(section.place(), "a query needs a `query` and a `metric_name`");
+            return;
+        };
+        if level.prefix.as_deref() == Some("") {
+            section.note("metric_prefix", "an empty prefix leaves a `_` before the name, there as here");
+        }
+        let name = level.prefix.as_ref().map_or_else(|| name.clone(), |prefix| format!("{prefix}_{name}"));
+        let metric = Shape {
+            help: section.text("description").unwrap_or_else(|| name.clone()),
+            labels: section.texts("var_labels"),
+            constant: section.pairs("const_labels"),
+            name: name.clone(),
+        };
+        if metric.labels.len() + metric.constant.len() > MOST_LABELS {
+            section.report.left_out(section.place(), format!("a query with more than {MOST_LABELS} labels"));
+            return;
+        }
+        let mut entry = Entry::at(section.place());
+        entry.comments = section.comments();
+        let (sql, metrics) = metric.metrics(section, sql);
+        unknown(section);
+        entry.set("sql", Value::Sql(sql));
+        entry.set("interval", duration_text(level.interval));
+        entry.set("timeout", duration_text(level.timeout));
+        changes(section, &level, !metric.labels.is_empty());
+        if !level.expiration.is_zero() {
+            entry.set("keep_last", duration_text(level.expiration));
+        }
+        let query = Query { entry, metrics };
+        let last = self.last.get(&name).and_then(|last| self.queries.get_mut(*last));
+        match last.filter(|last| is_same(&last.query, &query)) {
+            Some(last) => last.targets.push(target.to_owned()),
+            None => {
+                self.last.insert(name.clone(), self.queries.len());
+                self.queries.push(FoundQuery { query, targets: vec![target.to_owned()], name });
+            }
+        }
+    }
+}
+
+/// What a scrape changes in meaning.
+fn changes(section: &Section<'_>, level: &Level, has_labels: bool) {
+    section.note(
+        "scrape_interval",
+        "queries run when Prometheus scrapes: `interval` is how long a result is used, there how often the query runs",
+    );
+    if level.expiration.is_zero() {
+        section.note(
+            "metric_expiration_time",
+            "while a query fails, its values are left out: there the last ones stay (`keep_last` keeps them for a time)",
+        );
+    }
+    if has_labels {
+        section.note(
+            "var_labels",
+            "a row that is gone is gone, and two rows with the same labels are an error: there the last value of each set of \
+             labels stays",
+        );
+    }
+    section.note("values", "NULL makes no sample: there the value before it stays, 0 at first");
+}
+
+/// Whether two queries differ in nothing but where they run.
+fn is_same(one: &Query, other: &Query) -> bool {
+    let metrics = |query: &Query| -> Vec<Vec<(&'static str, Value)>> {
+        query.metrics.iter().map(|metric| metric.keys().to_vec()).collect()
+    };
+    // Of a folded text that an alias repeats, the lines are not known.
+    let joined = |query: &Query| -> Vec<(&'static str, Value)> {
+        let line = |value: &Value| match value {
+            Value::Sql(sql) => Value::Sql(sql.split_whitespace().collect::<Vec<_>>().join(" ")),
+            other => other.clone(),
+        };
+        query.entry.keys().iter().map(|(key, value)| (*key, line(value))).collect()
+    };
+    joined(one) == joined(other) && metrics(one) == metrics(other)
+}
+
+/// Moves what all queries say to `defaults`.
+fn common(top: &mut Entry, queries: &mut [FoundQuery]) {
+    let mut defaults = Vec::new();
+    for key in ["timeout", "interval", "keep_last"] {
+        let mut values = queries.iter().map(|found| found.query.entry.get(key));
+        let Some(Some(first)) = values.next() else { continue };
+        if queries.len() > 1 && values.all(|value| value == Some(first)) {
+            defaults.push((key, first.clone()));
+            queries.iter_mut().for_each(|found| drop(found.query.entry.remove(key)));
+        }
+    }
+    if !defaults.is_empty() {
+        top.set("defaults", Value::map([("query", Value::map(defaults))]));
+    }
+}
+
+/// What the metrics of a query have in common.
+struct Shape {
+    name: String,
+    help: String,
+    labels: Vec<String>,
+    constant: Vec<(String, String)>,
+}
+
+impl Shape {
+    /// The statement and the metrics of its rows.
+    fn metrics(&self, section: &Section<'_>, sql: String) -> (String, Vec<Entry>) {
+        let values = section.section("values");
+        let of = |key: &str| values.as_ref().filter(|values| values.has(key));
+        let field = |value: &Section<'_>| {
+            value.take("type");
+            let field = value.text("field");
+            if field.is_none() {
+                value.report.left_out(value.place(), "a value needs a `field`");
+            }
+            field
+        };
+        let mut metrics = Vec::new();
+        if let Some(values) = of("multi_labels") {
+            for value in values.sections("multi_labels") {
+                let mut labels = value.pairs("labels");
+                labels.retain(|(name, _)| self.constant.iter().all(|(constant, _)| constant != name));
+                labels.extend(self.constant.iter().cloned());
+                metrics.extend(
+                    field(&value).map(|field| self.metric(&value, &self.name, &self.help, &field, labels)),
+                );
+                unknown(&value);
+            }
+        } else if let Some(values) = of("multi_suffixes") {
+            for value in values.sections("multi_suffixes") {
+                let suffix = value.text("suffix").unwrap_or_default();
+                let (name, help) = (format!("{}_{suffix}", self.name), format!("{}: {suffix}", self.help));
+                let labels = self.constant.clone();
+                metrics.extend(field(&value).map(|field| self.metric(&value, &name, &help, &field, labels)));
+                unknown(&value);
+            }
+        } else {
+            let single = values.as_ref().and_then(|values| values.section("single"));
+            let given = single.as_ref().and_then(|single| {
+                single.take("type");
+                single.text("field")
+            });
+            single.iter().for_each(unknown);
+            values.iter().for_each(unknown);
+            let (sql, field) = match given.or_else(|| first_column(&sql)) {
+                Some(field) => (sql, field),
+                None => (with_first_column(&sql), "value".to_owned()),
+            };
+            let metric = self.metric(section, &self.name, &self.help, &field, self.constant.clone());
+            return (sql, vec![metric]);
+        }
+        values.iter().for_each(unknown);
+        (sql, metrics)
+    }
+
+    fn metric(
+        &self,
+        origin: &Section<'_>,
+        name: &str,
+        help: &str,
+        field: &str,
+        constant: Vec<(String, String)>,
+    ) -> Entry {
+        let mut metric = Entry::at(origin.place());
+        metric.set("name", name);
+        metric.set_if("help", Some(help).filter(|help| !help.trim().is_empty()));
+        if !self.labels.is_empty() {
+            metric.set("labels", Value::list(self.labels.iter().map(String::as_str)));
+        }
+        if !constant.is_empty() {
+            metric.set("static_labels", Value::map(constant));
+        }
+        metric.set("value_column", field);
+        metric
+    }
+}
+
+/// A text in which `${NAME}` is replaced.
+fn expanded(text: String, section: &Section<'_>) -> Value {
+    if !has_variables(&text) {
+        return Value::Text(text);
+    }
+    section.report.uses(&text);
+    Value::Expanded(text)
+}
+
+/// Whether a text has variables, and each `${` is one.
+fn has_variables(text: &str) -> bool {
+    let is_name =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let mut names = text.split("${").skip(1).map(|rest| rest.split_once('}').map_or("", |(name, _)| name));
+    text.contains("${") && names.all(is_name)
+}
+
+/// The path of a certificate.
+fn certificate(path: String, key: &str, section: &Section<'_>) -> Value {
+    if Path::new(&path).is_relative() && !path.starts_with("${") {
+        section.note(key, "a path is relative to the file that names it, there to the working directory");
+    }
+    expanded(path, section)
+}
+
+/// Reports what psql-query-exporter refuses.
+fn unknown(section: &Section<'_>) {
+    for key in section.untaken() {
+        section.left_out(key, "psql-query-exporter does not know this key, and does not start with it");
+    }
+}
+
+/// The name of the first column, where the words say it: `count(*)`, `x`, `t.x`, `… AS x`.
+fn first_column(sql: &str) -> Option<String> {
+    let rest = sql.get(..6).filter(|word| word.eq_ignore_ascii_case("select")).and(sql.get(6..))?;
+    if !rest.starts_with(char::is_whitespace) {
+        return None;
+    }
+    let item = rest.split(',').next()?;
+    let words: Vec<&str> = item.split_whitespace().collect();
+    let end = words.iter().position(|word| word.eq_ignore_ascii_case("from")).unwrap_or(words.len());
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let words = words.get(..end)?;
+    let balanced = words.iter().all(|word| word.matches('(').count() == word.matches(')').count());
+    let name = match words {
+        [one] => {
+            let function = one.split_once('(').filter(|(_, rest)| rest.find(')') == Some(rest.len() - 1));
+            const AGGREGATES: [&str; 5] = ["count", "sum", "avg", "min", "max"];
+            match function {
+                Some((name, _)) => Some(name).filter(|name| AGGREGATES.contains(name)),
+                None => one.rsplit('.').next(),
+            }
+        }
+        [.., word, name] if word.eq_ignore_ascii_case("as") => Some(*name),
+        _ => None,
+    };
+    name.filter(|name| balanced && is_name(name)).map(str::to_owned)
+}
+
+/// The statement with the name `value` for its first column.
+fn with_first_column(sql: &str) -> String {
+    format!("SELECT *\nFROM (\n{}\n) AS result (value)", indented(sql))
+}
+
+/// `1h 30m`, as the crate `humantime` reads it.
+fn duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&[&str], f64); 10] = [
+        (&["nsec", "ns"], 1e-9),
+        (&["usec", "us"], 1e-6),
+        (&["msec", "ms"], 1e-3),
+        (&["seconds", "second", "secs", "sec", "s"], 1.0),
+        (&["minutes", "minute", "mins", "min", "m"], 60.0),
+        (&["hours", "hour", "hrs", "hr", "h"], 3600.0),
+        (&["days", "day", "d"], 86_400.0),
+        (&["weeks", "week", "w"], 604_800.0),
+        (&["months", "month", "M"], 2_630_016.0),
+        (&["years", "year", "y"], 31_557_600.0),
+    ];
+    let mut rest = text.trim();
+    let mut seconds = 0.0;
+    if rest == "0" {
+        return Some(Duration::ZERO);
+    }
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let after = after.trim_start();
+        let (unit, after) = after.split_at(after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len()));
+        let (_, factor) = UNITS.iter().find(|(names, _)| names.contains(&unit))?;
+        seconds += number.parse::<f64>().ok()? * factor;
+        rest = after.trim_start();
+    }
+    parse_duration(&format!("{seconds:.3}")).ok().filter(|_| !text.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{duration, first_column, has_variables};
+
+    #[test]
+    fn durations_have_units() {
+        let cases = [
+            ("30s", 30_000),
+            ("1h 30m", 5_400_000),
+            ("500ms", 500),
+            ("2days", 172_800_000),
+            ("0", 0),
+            ("1min", 60_000),
+        ];
+        for (text, millis) in cases {
+            assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "1 parsec", "s", "-1s"] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_have_names() {
+        for (text, expected) in [
+            ("${A}", true),
+            ("a${A_1}b${B}", true),
+            ("plain", false),
+            ("a${b", false),
+            ("${A}${B-C}", false),
+            ("${}", false),
+        ] {
+            assert_eq!(has_variables(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_column_has_a_name_where_it_is_plain() {
+        for (sql, expected) in [
+            ("select count(*) from t", Some("count")),
+            ("SELECT t.size, x FROM t", Some("size")),
+            ("select max(a) - 1 as spread, b from t", Some("spread")),
+            ("select sum(a)", Some("sum")),
+            ("select coalesce(a, 0) from t", None),
+            ("select * from t", None),
+            ("select count(*) - 1 from t", None),
+            ("select greatest(a, b) as c from t", None),
+            ("select now() from t", None),
+            ("with a as (select 1) select * from a", None),
+            ("select 1", None),
+            ("select Count(*)", None),
+        ] {
+            assert_eq!(first_column(sql).as_deref(), expected, "{sql}");
+        }
+    }
+}

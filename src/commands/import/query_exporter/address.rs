@@ -1,0 +1,140 @@
+//! `dsn`: an address of SQLAlchemy, or its parts → the keys of a target.
+
+use super::tags::{self, Text};
+use crate::commands::import::dialect::entries;
+use crate::commands::import::drivers::Driver;
+use crate::commands::import::model::{Entry, Value};
+use crate::commands::import::section::Section;
+use crate::commands::import::url;
+
+/// Options of an address that MySQL's clients for Python have and that are ours, too.
+const OF_MYSQL: [&str; 7] =
+    ["ssl_ca", "ssl_cert", "ssl_key", "ssl_mode", "unix_socket", "connect_timeout", "host"];
+/// Those that change nothing here.
+const NEEDLESS: [&str; 4] = ["charset", "use_unicode", "autocommit", "binary_prefix"];
+
+/// Sets the keys of the address; the driver that it is for, or `None` where there is no address. `hints` are texts that may
+/// speak of the driver where a variable holds the address.
+pub(super) fn read<'h>(
+    database: &Section<'_>,
+    name: &str,
+    entry: &mut Entry,
+    hints: impl FnOnce() -> Vec<&'h str>,
+) -> Option<Driver> {
+    let is_parts = database
+        .take("dsn")
+        .is_some_and(|dsn| entries(&dsn.node).iter().any(|entry| !entry.key.starts_with('!')));
+    if is_parts {
+        return parts(&database.section("dsn")?, name, entry);
+    }
+    if !database.has("dsn") {
+        database.report.left_out(database.place(), format!("the database {name} has no `dsn`"));
+        return None;
+    }
+    let text = match tags::text(database, "dsn")? {
+        // As versions before 4 write the tags.
+        Text::Plain(text) => match (text.strip_prefix("env:"), text.strip_prefix("file:")) {
+            (Some(variable), _) => Text::Variable(variable.to_owned()),
+            (_, Some(file)) => Text::File(file.to_owned()),
+            _ => Text::Plain(text),
+        },
+        text => text,
+    };
+    let variable = match text {
+        Text::Plain(text) => return of_text(database, &text, name, entry),
+        Text::Variable(variable) => variable,
+        // A file with an address holds a password as a rule.
+        Text::File(file) => {
+            let note = format!("the file {file} holds an address of SQLAlchemy: a variable stands for it");
+            database.note("dsn", note);
+            format!("{name}_DSN")
+        }
+    };
+    let driver = Driver::told([variable.as_str(), name], hints()).unwrap_or(Driver::Ours("postgres"));
+    if driver == Driver::Ours("pgbouncer") {
+        entry.set("driver", "pgbouncer");
+    }
+    if matches!(driver, Driver::Ours(_)) {
+        let what = format!("the URL of {name}, such as {}, without `+DRIVER`", driver.sample());
+        entry.set("url", Value::Expanded(database.report.variable(&variable, &what, driver.sample())));
+    }
+    Some(driver)
+}
+
+/// `dialect[+driver]://user:password@host:port/database?option=value`
+fn of_text(database: &Section<'_>, text: &str, name: &str, entry: &mut Entry) -> Option<Driver> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        database.left_out("dsn", "the address is not DIALECT://USER:PASSWORD@HOST/DATABASE");
+        return None;
+    };
+    let driver = Driver::of_scheme(scheme);
+    match &driver {
+        Driver::Ours("sqlite") => {
+            let path = rest.split('?').next().unwrap_or_default().strip_prefix('/').unwrap_or_default();
+            // Four slashes begin an absolute path there.
+            let path = if path.starts_with('/') { format!("//{path}") } else { path.to_owned() };
+            if path.is_empty() || path == ":memory:" {
+                database
+                    .left_out("dsn", "a database in memory is a new, empty one in each session: name a file");
+                return None;
+            }
+            entry.set("url", format!("sqlite:{path}"));
+        }
+        Driver::Ours(ours) => {
+            let (address, options) =
+                rest.split_once('?').map_or((rest, ""), |(address, options)| (address, options));
+            let options: Vec<&str> =
+                options.split('&').filter(|option| keeps(database, ours, option)).collect();
+            let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
+            let address = format!("{ours}://{address}{query}");
+            entry.set("url", url::without_password(&address, name, database.report));
+        }
+        Driver::Lacking(_) => {}
+    }
+    Some(driver)
+}
+
+/// Whether an option of an address is one here, too; one that is not is reported where it means something.
+fn keeps(database: &Section<'_>, driver: &str, option: &str) -> bool {
+    let key = option.split('=').next().unwrap_or_default();
+    if driver != "mysql" || OF_MYSQL.contains(&key) {
+        return !key.is_empty();
+    }
+    if !key.is_empty() && !NEEDLESS.contains(&key) {
+        database.left_out("dsn", format!("the option `{key}` of the address has no counterpart"));
+    }
+    false
+}
+
+/// The address in parts.
+fn parts(dsn: &Section<'_>, name: &str, entry: &mut Entry) -> Option<Driver> {
+    let dialect = dsn.text("dialect")?;
+    let driver = Driver::of_scheme(&dialect);
+    let Driver::Ours(ours) = driver else { return Some(driver) };
+    entry.set("driver", ours);
+    for (theirs, key) in [("host", "host"), ("port", "port"), ("database", "database"), ("user", "username")]
+    {
+        entry.set_if(key, tags::value(dsn, theirs));
+    }
+    let password = match tags::text(dsn, "password") {
+        None => None,
+        Some(Text::File(file)) => {
+            entry.set("password_file", file);
+            None
+        }
+        Some(Text::Variable(variable)) => Some(tags::variable(dsn, &variable, "password")),
+        Some(Text::Plain(password)) => {
+            let what = format!("the password of {name}");
+            Some(dsn.report.secret(&format!("{name}_PASSWORD"), &password, &what))
+        }
+    };
+    entry.set_if("password", password);
+    let options = dsn.pairs("options");
+    let options = options.into_iter().filter(|(key, _)| keeps(dsn, ours, key));
+    let options: Vec<(String, String)> = options.collect();
+    if !options.is_empty() {
+        entry.set("params", Value::map(options));
+    }
+    super::dead_keys(dsn);
+    Some(driver)
+}

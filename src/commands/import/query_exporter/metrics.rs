@@ -1,0 +1,230 @@
+//! `metrics` of a query → ours. Those of a summary need a statement of their own, which counts and adds up what that exporter
+//! observes row by row.
+
+use std::collections::HashMap;
+
+use super::tags;
+use crate::commands::import::budget::Budget;
+use crate::commands::import::drivers::{Driver, quoted_column};
+use crate::commands::import::model::{Entry, Value};
+use crate::commands::import::section::{Section, indented};
+
+/// The bounds of a histogram without `buckets`: those of Prometheus' client for Python.
+const BUCKETS: [&str; 14] =
+    ["0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5", "0.75", "1", "2.5", "5", "7.5", "10"];
+/// The column with the number of rows, in a statement for summaries.
+const ROWS: &str = "observations";
+
+/// The metrics by name.
+pub(super) struct Metrics<'d>(HashMap<&'d str, Metric<'d>>);
+
+struct Metric<'d> {
+    kind: String,
+    labels: Vec<String>,
+    entry: Entry,
+    section: Section<'d>,
+}
+
+/// Summaries with the same labels.
+pub(super) struct Summaries {
+    labels: Vec<String>,
+    columns: Vec<String>,
+    pub(super) metrics: Vec<Entry>,
+}
+
+/// What a query makes.
+#[derive(Default)]
+pub(super) struct OfQuery {
+    /// About how many bytes its metrics are.
+    pub(super) weight: usize,
+    pub(super) metrics: Vec<Entry>,
+    pub(super) summaries: Vec<Summaries>,
+}
+
+impl<'d> Metrics<'d> {
+    pub(super) fn new(sections: Vec<(&'d str, Section<'d>)>) -> Metrics<'d> {
+        let metrics = sections.into_iter().map(|(name, section)| (name, Metric::new(name, section)));
+        Metrics(metrics.collect())
+    }
+
+    /// Whether any of them has labels.
+    pub(super) fn have_labels(&self) -> bool {
+        self.0.values().any(|metric| !metric.labels.is_empty())
+    }
+
+    /// Whether the exporter adds series with the time when one began.
+    pub(super) fn have_created(&self) -> bool {
+        self.0.values().any(|metric| !matches!(metric.kind.as_str(), "gauge" | "enum"))
+    }
+
+    /// Those that a query names.
+    pub(super) fn of(&self, query: &Section<'_>, budget: &Budget) -> OfQuery {
+        let names = query.texts("metrics");
+        let mut found = OfQuery::default();
+        let metrics: Vec<&Metric<'_>> = names
+            .iter()
+            .filter_map(|name| {
+                let metric = self.0.get(name.as_str());
+                if metric.is_none() {
+                    query.left_out("metrics", format!("there is no metric {name}"));
+                }
+                metric
+            })
+            .collect();
+        let mut columns: Vec<&String> = metrics.iter().flat_map(|metric| &metric.labels).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        let mut by_labels: HashMap<&[String], usize> = HashMap::new();
+        found.weight = metrics.iter().map(|metric| metric.weight()).sum();
+        if !budget.take(found.weight) {
+            query.report.left_out(query.place(), "the result is larger than 1 MiB: this query is left out");
+            return OfQuery::default();
+        }
+        for metric in metrics {
+            if metric.kind != "summary" {
+                found.metrics.push(metric.with_rows_of(columns.len()));
+                continue;
+            }
+            let at = *by_labels.entry(&metric.labels).or_insert(found.summaries.len());
+            if at == found.summaries.len() {
+                let (labels, columns, metrics) = (metric.labels.clone(), Vec::new(), Vec::new());
+                found.summaries.push(Summaries { labels, columns, metrics });
+            }
+            if let Some(summaries) = found.summaries.get_mut(at) {
+                summaries.columns.extend(metric.entry.text("value_column").map(str::to_owned));
+                summaries.metrics.push(metric.summary());
+            }
+        }
+        found
+    }
+}
+
+impl<'d> Metric<'d> {
+    fn new(name: &'d str, section: Section<'d>) -> Metric<'d> {
+        let kind = section.text("type").unwrap_or_default();
+        let labels = section.texts("labels");
+        let mut entry = Entry::at(section.place());
+        entry.comments = section.comments();
+        entry.set("name", name);
+        entry.set_if(
+            "help",
+            section.text("description").map(|help| help.trim().to_owned()).filter(|help| !help.is_empty()),
+        );
+        if !labels.is_empty() {
+            entry.set("labels", Value::list(labels.iter().cloned()));
+        }
+        entry.set("value_column", name);
+        entry.set("null", "0");
+        let metric = Metric { kind, labels, entry, section };
+        metric.typed(name)
+    }
+
+    /// About how many bytes it is where it is written.
+    fn weight(&self) -> usize {
+        let labels: usize = self.labels.iter().map(String::len).sum();
+        64 + labels + self.entry.text("help").map_or(0, str::len)
+    }
+
+    /// With what its type needs.
+    fn typed(mut self, name: &str) -> Metric<'d> {
+        let Metric { kind, entry, section, .. } = &mut self;
+        match kind.as_str() {
+            "gauge" => {}
+            "counter" => {
+                entry.set("type", "counter");
+                // The client adds it to what is shown.
+                entry.set("name", format!("{}_total", name.strip_suffix("_total").unwrap_or(name)));
+                if section.flag("increment") == Some(true) {
+                    entry.set("duplicates", "sum");
+                    section.note(
+                        "increment",
+                        "the counter is the value that the query returns: there each run added it. Let the SQL return the total",
+                    );
+                }
+            }
+            "histogram" => {
+                let buckets = section.texts("buckets");
+                entry.set("type", "histogram");
+                match buckets.is_empty() {
+                    true => entry.set("buckets", Value::list(BUCKETS)),
+                    false => entry.set("buckets", Value::list(buckets)),
+                }
+                section.note("type", OBSERVATIONS);
+            }
+            "summary" => {
+                entry.set("type", "summary");
+                section.note("type", OBSERVATIONS);
+            }
+            "enum" => {
+                entry.set("type", "stateset");
+                entry.remove("value_column");
+                entry.remove("null");
+                entry.set("state_column", name);
+                entry.set("states", Value::list(section.texts("states")));
+                section.note(
+                    "type",
+                    "a state that is NULL makes no sample, and one that is not in `states` fails the query: there the last \
+                     state stays, at first the first of `states`",
+                );
+            }
+            other => entry.set("type", other),
+        }
+        if section.has("expiration") {
+            let _ = tags::text(section, "expiration");
+            section.note("expiration", super::ENDS);
+        }
+        super::dead_keys(section);
+        self
+    }
+
+    /// In a query whose rows have so many label columns.
+    fn with_rows_of(&self, columns: usize) -> Entry {
+        let mut entry = self.entry.clone();
+        if self.labels.len() < columns && self.kind != "histogram" && entry.get("duplicates").is_none() {
+            entry.set("duplicates", "first");
+            self.section.report.note(
+                self.section.place(),
+                "other metrics of the query have more labels, so several rows have the labels of this one: the first one \
+                 counts, there the last one",
+            );
+        }
+        entry
+    }
+
+    fn summary(&self) -> Entry {
+        let mut entry = self.entry.clone();
+        entry.remove("null");
+        if let Some(Value::Text(column)) = entry.remove("value_column") {
+            entry.set("sum_column", format!("{column}_sum"));
+        }
+        entry.set("count_column", ROWS);
+        entry
+    }
+}
+
+const OBSERVATIONS: &str =
+    "the rows of each run are what is observed: there the observations of all runs add up";
+
+impl Summaries {
+    /// The statement that adds up and counts the rows of another one.
+    pub(super) fn sql(&self, sql: &str, driver: &Driver) -> String {
+        let column = |name: &str| quoted_column(name, driver);
+        let labels: Vec<String> = self.labels.iter().map(|label| format!("q.{}", column(label))).collect();
+        let sum = |name: &String| {
+            format!("sum(coalesce(q.{}, 0)) AS {}", column(name), column(&format!("{name}_sum")))
+        };
+        let mut selected = labels.clone();
+        selected.extend(self.columns.iter().map(sum));
+        selected.push(format!("count(*) AS {ROWS}"));
+        // Without rows nothing is observed.
+        let groups = match labels.as_slice() {
+            [] => "HAVING count(*) > 0".to_owned(),
+            labels => format!("GROUP BY {}", labels.join(", ")),
+        };
+        let selected = match selected.len() {
+            0..=2 => format!(" {}", selected.join(", ")),
+            _ => format!("\n  {}", selected.join(",\n  ")),
+        };
+        format!("SELECT{selected}\nFROM (\n{}\n) AS q\n{groups}", indented(sql))
+    }
+}

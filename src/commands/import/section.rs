@@ -1,0 +1,306 @@
+//! A mapping of the source, whose keys a dialect takes one by one. What has the wrong form is reported and left out; what
+//! nobody took can be asked for at the end.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use super::input::Input;
+use super::model::Entry;
+use super::report::Report;
+use crate::error::SourcePosition;
+use crate::yaml::document::{MapEntry, Node, NodeValue};
+use crate::yaml::folds::{Folded, folded};
+
+/// One mapping.
+pub(super) struct Section<'d> {
+    /// Where it stands.
+    pub(super) input: &'d Input,
+    /// Where faults go.
+    pub(super) report: &'d Report,
+    entries: &'d [MapEntry],
+    /// `jobs[0].queries[1]`; empty at the root.
+    path: String,
+    at: Option<usize>,
+    taken: RefCell<HashSet<&'d str>>,
+}
+
+impl<'d> Section<'d> {
+    /// The root of an input; `None`, reported, where it is not a mapping.
+    pub(super) fn root(input: &'d Input, report: &'d Report) -> Option<Section<'d>> {
+        Section::of(input, report, &input.tree, input.path.clone(), input.at)
+    }
+
+    /// The mapping in a node; nothing at all is a mapping without keys.
+    pub(super) fn of(
+        input: &'d Input,
+        report: &'d Report,
+        node: &'d Node,
+        path: String,
+        at: Option<usize>,
+    ) -> Option<Section<'d>> {
+        let at = at.or(node.at);
+        let entries: &'d [MapEntry] = match &node.value {
+            NodeValue::Map(entries) => entries,
+            NodeValue::Null => &[],
+            other => {
+                let message = format!("expected a mapping, found {}", other.kind());
+                report.left_out(input.document.place(at, &path), message);
+                return None;
+            }
+        };
+        Some(Section { input, report, entries, path, at, taken: RefCell::default() })
+    }
+
+    /// `jobs[0]`.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Where the mapping stands.
+    pub(super) fn place(&self) -> SourcePosition {
+        self.input.document.place(self.at, &self.path)
+    }
+
+    /// Where the value of a key stands; the mapping where it is absent.
+    pub(super) fn place_of(&self, key: &str) -> SourcePosition {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let at = entry.and_then(|entry| entry.at.or(entry.node.at));
+        self.input.document.place(at.or(self.at), &self.path_of(key))
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Reports that a key is not in the result.
+    pub(super) fn left_out(&self, key: &str, message: impl Into<String>) {
+        self.report.left_out(self.place_of(key), message);
+    }
+
+    /// Notes a change at a key.
+    pub(super) fn note(&self, key: &str, message: impl Into<String>) {
+        self.report.note(self.place_of(key), message);
+    }
+
+    /// Whether a key has a value. It is still to be taken.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key && entry.node.value != NodeValue::Null)
+    }
+
+    /// Takes a key, whatever its value is.
+    pub(super) fn take(&self, key: &str) -> Option<&'d MapEntry> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        self.taken.borrow_mut().insert(&entry.key);
+        Some(entry).filter(|entry| entry.node.value != NodeValue::Null)
+    }
+
+    fn wrong<T>(&self, entry: &MapEntry, expected: &str) -> Option<T> {
+        self.left_out(&entry.key, format!("expected {expected}, found {}", entry.node.value.kind()));
+        None
+    }
+
+    /// A text as typed.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        let entry = self.take(key)?;
+        match &entry.node.value {
+            NodeValue::Scalar(text) => Some(text.clone()),
+            _ => self.wrong(entry, "text"),
+        }
+    }
+
+    /// A statement, without `;` at its end. Lines that YAML joined are lines again where that changes nothing.
+    pub(super) fn sql(&self, key: &str) -> Option<String> {
+        let text = self.text(key)?;
+        let entry = self.take(key)?;
+        let folds = entry.at.filter(|_| entry.node.at.is_none()).map_or_else(Vec::new, |at| {
+            let after_key = at + entry.key.len();
+            // No further than its text can reach, so that many keys take no longer than one.
+            let window = 4 * text.len() + 4096;
+            let whole = &self.input.document.text;
+            let mut end = (after_key + window).min(whole.len());
+            while !whole.is_char_boundary(end) {
+                end -= 1;
+            }
+            let near = whole.get(after_key..end).unwrap_or_default();
+            folded(near, 0, std::iter::once(text.as_str()))
+        });
+        Some(without_semicolon(&with_lines(&text, folds.first())).to_owned())
+    }
+
+    /// `true` or `false`, as YAML 1.1 and 1.2 write them.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        match self.text(key)?.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "y" => Some(true),
+            "false" | "no" | "off" | "n" => Some(false),
+            other => {
+                self.left_out(key, format!("{other:?} is neither true nor false"));
+                None
+            }
+        }
+    }
+
+    /// A number.
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        let text = self.text(key)?;
+        let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+        if number.is_none() {
+            self.left_out(key, format!("{text:?} is not a number"));
+        }
+        number
+    }
+
+    /// A list of texts, or one text.
+    pub(super) fn texts(&self, key: &str) -> Vec<String> {
+        let Some(entry) = self.take(key) else { return Vec::new() };
+        match &entry.node.value {
+            NodeValue::Scalar(text) => vec![text.clone()],
+            NodeValue::List(items) => items
+                .iter()
+                .filter_map(|item| match &item.value {
+                    NodeValue::Scalar(text) => Some(text.clone()),
+                    _ => self.wrong(entry, "a list of texts"),
+                })
+                .collect(),
+            _ => self.wrong::<()>(entry, "a list of texts").map(|()| Vec::new()).unwrap_or_default(),
+        }
+    }
+
+    /// A mapping of names to texts; nothing is an empty text.
+    pub(super) fn pairs(&self, key: &str) -> Vec<(String, String)> {
+        let Some(section) = self.section(key) else { return Vec::new() };
+        let entries = section.entries.iter();
+        entries
+            .filter_map(|entry| match &entry.node.value {
+                NodeValue::Scalar(text) => Some((entry.key.clone(), text.clone())),
+                NodeValue::Null => Some((entry.key.clone(), String::new())),
+                _ => section.wrong(entry, "text"),
+            })
+            .collect()
+    }
+
+    /// A mapping below a key.
+    pub(super) fn section(&self, key: &str) -> Option<Section<'d>> {
+        let entry = self.take(key)?;
+        Section::of(self.input, self.report, &entry.node, self.path_of(key), entry.at)
+    }
+
+    /// A list of mappings below a key.
+    pub(super) fn sections(&self, key: &str) -> Vec<Section<'d>> {
+        let Some(entry) = self.take(key) else { return Vec::new() };
+        match &entry.node.value {
+            NodeValue::List(items) => {
+                sections_of(self.input, self.report, items, &self.path_of(key), entry.at)
+            }
+            _ => self.wrong::<()>(entry, "a list of mappings").map(|()| Vec::new()).unwrap_or_default(),
+        }
+    }
+
+    /// All keys with the mappings below them: those of names that the source chose. What is not a mapping is reported.
+    pub(super) fn named(&self) -> Vec<(&'d str, Section<'d>)> {
+        let named = |entry: &'d MapEntry| {
+            self.taken.borrow_mut().insert(&entry.key);
+            let section =
+                Section::of(self.input, self.report, &entry.node, self.path_of(&entry.key), entry.at)?;
+            Some((entry.key.as_str(), section))
+        };
+        self.entries.iter().filter_map(named).collect()
+    }
+
+    /// The keys that nobody took.
+    pub(super) fn untaken(&self) -> Vec<&'d str> {
+        let taken = self.taken.borrow();
+        self.entries.iter().map(|entry| entry.key.as_str()).filter(|key| !taken.contains(key)).collect()
+    }
+
+    /// The comments above one of its keys.
+    pub(super) fn comments_of(&self, key: &str) -> Vec<String> {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let line = entry.and_then(|entry| entry.at).map(|at| self.input.line_of(at));
+        line.map(|line| self.input.comments_above(line)).unwrap_or_default()
+    }
+
+    /// The comments above the mapping, and above and behind those of its keys that hold a scalar.
+    pub(super) fn comments(&self) -> Vec<String> {
+        let (mut comments, behind) = self.all_comments();
+        comments.extend(behind.into_iter().map(|(key, comment)| format!("{key}: {comment}")));
+        comments
+    }
+
+    /// Gives its comments to an entry: those behind a key stay there where the entry has a key of that name.
+    pub(super) fn describe(&self, entry: &mut Entry) {
+        let (comments, behind) = self.all_comments();
+        entry.comments = comments;
+        for (key, comment) in behind {
+            match entry.get(key) {
+                Some(_) => entry.behind.push((key.to_owned(), comment)),
+                None => entry.comments.push(format!("{key}: {comment}")),
+            }
+        }
+    }
+
+    /// The comments above, and those behind a key.
+    fn all_comments(&self) -> (Vec<String>, Vec<(&'d str, String)>) {
+        let own = self.at.map(|at| self.input.line_of(at));
+        let mut above = own.map(|line| self.input.comments_above(line)).unwrap_or_default();
+        let mut behind = Vec::new();
+        for entry in self.entries {
+            let (Some(at), NodeValue::Scalar(text)) = (entry.at, &entry.node.value) else { continue };
+            let line = self.input.line_of(at);
+            if Some(line) != own {
+                above.extend(self.input.comments_above(line));
+            }
+            let comment = entry.node.at.and_then(|at| self.input.comment_behind(at, text));
+            behind.extend(comment.map(|comment| (entry.key.as_str(), comment)));
+        }
+        (above, behind)
+    }
+}
+
+/// The statement without blanks around it and `;` behind it.
+pub(super) fn without_semicolon(sql: &str) -> &str {
+    sql.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace())
+}
+
+/// The statement two blanks deeper, for a subquery; as it is where a line may begin inside a text.
+pub(super) fn indented(sql: &str) -> String {
+    let is_whole = |line: &str| line.matches('\'').count().is_multiple_of(2);
+    if sql.contains("$$") || !sql.lines().all(is_whole) {
+        return sql.to_owned();
+    }
+    sql.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The text with an end of line in place of each blank that YAML made of one. In a text of SQL it stays a blank, and so it
+/// does where a comment may have been joined with what follows it.
+fn with_lines(text: &str, folded: Option<&Folded>) -> String {
+    let Some(Folded { folds, .. }) = folded.filter(|_| !text.contains("--") && !text.contains('#')) else {
+        return text.to_owned();
+    };
+    let (mut out, mut from, mut quotes) = (String::new(), 0, 0_usize);
+    for fold in folds {
+        let Some(piece) = text.get(from..*fold) else { continue };
+        out.push_str(piece);
+        quotes += piece.matches(['\'', '"']).count();
+        from = *fold;
+        if quotes.is_multiple_of(2) && text.get(from..).is_some_and(|rest| rest.starts_with(' ')) {
+            out.push('\n');
+            from += 1;
+        }
+    }
+    out.push_str(text.get(from..).unwrap_or_default());
+    out
+}
+
+/// The mappings of a list.
+pub(super) fn sections_of<'d>(
+    input: &'d Input,
+    report: &'d Report,
+    items: &'d [Node],
+    path: &str,
+    at: Option<usize>,
+) -> Vec<Section<'d>> {
+    let sections = items.iter().enumerate().filter_map(|(index, item)| {
+        Section::of(input, report, item, format!("{path}[{index}]"), item.at.or(at))
+    });
+    sections.collect()
+}

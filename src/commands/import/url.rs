@@ -1,0 +1,236 @@
+//! Addresses of databases: the password out, a name for the target.
+
+use std::ops::Range;
+
+use super::model::Value;
+use super::report::Report;
+
+/// The address with `${NAME_PASSWORD}` in place of each password: that of the user, a parameter `password`, and the keyword of
+/// a text such as `host=db password=…`. Variables that it holds stay.
+pub(super) fn without_password(url: &str, target: &str, report: &Report) -> Value {
+    let (mut out, mut from) = (String::new(), 0);
+    let what = format!("the password of {target}, as the URL had it (percent-encoded)");
+    for range in passwords(url) {
+        out.push_str(url.get(from..range.start).unwrap_or_default());
+        let password = url.get(range.clone()).unwrap_or_default();
+        if let Value::Expanded(variable) = secret(password, target, &what, report) {
+            out.push_str(&variable);
+        }
+        from = range.end;
+    }
+    out.push_str(url.get(from..).unwrap_or_default());
+    report.uses(&out);
+    Value::Expanded(out)
+}
+
+/// The variable for a password. One that the source has stays, without a default, which would be a secret in the file; a
+/// password that a variable is only a part of is a secret as a whole.
+pub(super) fn secret(text: &str, target: &str, what: &str, report: &Report) -> Value {
+    let variable = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    match variable.filter(|inside| !inside.contains(['$', '{', '}'])) {
+        Some(inside) => {
+            let (name, has_default) =
+                inside.split_once(":-").map_or((inside, false), |(name, _)| (name, true));
+            report.needs(name, if has_default { what } else { "as in the source" });
+            Value::Expanded(format!("${{{name}}}"))
+        }
+        None => report.secret(&format!("{target}_PASSWORD"), text, what),
+    }
+}
+
+fn is_variable(text: &str) -> bool {
+    text.starts_with("${")
+}
+
+/// Where the passwords of an address stand, in order; none of them is empty.
+fn passwords(url: &str) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = of_the_user(url).into_iter().collect();
+    let mut from = found.first().map_or(0, |range| range.end);
+    while let Some(range) = keyword(url, from) {
+        from = range.end;
+        found.push(range);
+    }
+    found.retain(|range| !range.is_empty());
+    found
+}
+
+/// Behind the user, in a URL.
+fn of_the_user(url: &str) -> Option<Range<usize>> {
+    let start = url.find("://")? + 3;
+    let rest = url.get(start..)?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let colon = authority.find(':')?;
+    let port = authority.get(colon + 1..)?;
+    // The last `@` before the path: a password may hold one. SQLAlchemy's may hold what ends a host, too.
+    let host = authority.rfind('@').or_else(|| {
+        let is_number = port.chars().all(|c| c.is_ascii_digit());
+        rest.split(|c: char| c.is_whitespace() || (is_number && c == '?')).next()?.rfind('@')
+    })?;
+    (colon < host).then_some(start + colon + 1..start + host)
+}
+
+/// Behind the next `password=`, with blanks around `=` or without.
+fn keyword(url: &str, mut from: usize) -> Option<Range<usize>> {
+    let is_end = |c: char| c == '&' || c == '#' || c.is_whitespace();
+    loop {
+        from += url.get(from..)?.find("password")? + "password".len();
+        let rest = url.get(from..)?;
+        let Some(value) = rest.trim_start().strip_prefix('=') else { continue };
+        let value = value.trim_start();
+        let start = url.len() - value.len();
+        // A keyword's value may be in quotes.
+        return Some(match value.strip_prefix('\'').and_then(|quoted| quoted.find('\'')) {
+            Some(end) => start + 1..start + 1 + end,
+            None => start..start + value.find(is_end).unwrap_or(value.len()),
+        });
+    }
+}
+
+/// A comment without its passwords: that of a URL, and what stands behind a key that names one.
+pub(super) fn without_secrets(comment: &str) -> String {
+    const HIDDEN: &str = "<hidden>";
+    const KEYS: [&str; 5] = ["password", "passwd", "pwd", "secret", "token"];
+    let mut clean = comment.to_owned();
+    for range in passwords(comment).into_iter().rev() {
+        if !comment.get(range.clone()).is_none_or(is_variable) {
+            clean.replace_range(range, HIDDEN);
+        }
+    }
+    let lower = clean.to_ascii_lowercase();
+    for key in KEYS {
+        let Some(at) = lower.find(key).map(|at| at + key.len()) else { continue };
+        let rest = clean.get(at..).unwrap_or_default();
+        let value = rest.trim_start_matches(['"', '\'']).trim_start();
+        let Some(value) = value.strip_prefix([':', '=']).map(str::trim_start) else { continue };
+        if !is_variable(value) && !value.starts_with(HIDDEN) {
+            let kept = at + (rest.len() - value.len());
+            return format!("{}{HIDDEN}", clean.get(..kept).unwrap_or_default());
+        }
+    }
+    clean
+}
+
+/// A part of a URL, percent-encoded where it must be.
+pub(super) fn encoded(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/,".contains(&byte);
+    text.bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// An address of SQLAlchemy as ours: `mysql+pymysql://…` is `mysql://…`, `sqlite:///x.db` is relative.
+pub(super) fn of_sqlalchemy(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let scheme = scheme.split('+').next().unwrap_or_default();
+    match (scheme, rest.strip_prefix('/')) {
+        ("sqlite", Some(path)) if path.starts_with('/') => format!("sqlite://{path}"),
+        ("sqlite", Some(path)) => format!("sqlite:{path}"),
+        _ => format!("{scheme}://{rest}"),
+    }
+}
+
+/// A name for the target: the database, else the host.
+pub(super) fn database(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://").or_else(|| url.split_once(':'))?;
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let name = if scheme.starts_with("sqlite") { file.split('.').next().unwrap_or_default() } else { path };
+    let host = authority.rsplit('@').next().unwrap_or_default().split([':', ',']).next().unwrap_or_default();
+    let name = [name, host].into_iter().map(clean).find(|name| !name.is_empty())?;
+    Some(name)
+}
+
+/// `db.example:5432`, as postgres_exporter labels a server; `None` where the URL names several hosts or a socket.
+pub(super) fn host_and_port(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?.rsplit('@').next()?;
+    if authority.contains([',', '%', '$']) {
+        return None;
+    }
+    let authority = if authority.is_empty() { "localhost" } else { authority };
+    let has_port = authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
+    Some(if has_port { authority.to_owned() } else { format!("{authority}:5432") })
+}
+
+/// What may stand in the name of a target without quotes.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '.') { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_becomes_a_variable_wherever_it_stands() {
+        for (url, expected) in [
+            ("postgres://u:p%40x@h/d?a=b", "postgres://u:${T_PASSWORD}@h/d?a=b"),
+            ("mysql://u:p@x:y@h:3306", "mysql://u:${T_PASSWORD}@h:3306"),
+            (
+                "postgres://u@h/d?password=x&sslmode=disable",
+                "postgres://u@h/d?password=${T_PASSWORD}&sslmode=disable",
+            ),
+            ("host=h password='a b' user=u", "host=h password='${T_PASSWORD}' user=u"),
+            ("host=h password=ab user=u", "host=h password=${T_PASSWORD} user=u"),
+            ("postgres://u@h/d", "postgres://u@h/d"),
+            ("postgres://u:${P}@h/d", "postgres://u:${P}@h/d"),
+            ("mysql://u:a/b?c@h/d", "mysql://u:${T_PASSWORD}@h/d"),
+            ("postgres://h:5432/d?application_name=a@b", "postgres://h:5432/d?application_name=a@b"),
+            ("postgres://u@h:5432/d", "postgres://u@h:5432/d"),
+            ("postgres://u:${P:-x}@h/d", "postgres://u:${P}@h/d"),
+            ("postgres://u:${P}x@h/d", "postgres://u:${T_PASSWORD}@h/d"),
+            (
+                "postgres://u:x@h/d?sslpassword=y",
+                "postgres://u:${T_PASSWORD}@h/d?sslpassword=${T_PASSWORD_2}",
+            ),
+            ("host=h password = ab user=u", "host=h password = ${T_PASSWORD} user=u"),
+            ("sqlite:x.db", "sqlite:x.db"),
+        ] {
+            assert_eq!(
+                without_password(url, "t", &Report::default()),
+                Value::Expanded(expected.to_owned()),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_comment_keeps_no_password() {
+        for (comment, expected) in [
+            ("url: postgres://u:p@h/d # old", "url: postgres://u:<hidden>@h/d # old"),
+            ("  password: \"swordfish\"", "  password: <hidden>"),
+            ("PASSWORD=x y", "PASSWORD=<hidden>"),
+            ("password: ${P}", "password: ${P}"),
+            ("the password of the shop", "the password of the shop"),
+            ("Orders: all", "Orders: all"),
+        ] {
+            assert_eq!(without_secrets(comment), expected);
+        }
+    }
+
+    #[test]
+    fn an_address_of_sqlalchemy_is_ours() {
+        for (url, expected) in [
+            ("mysql+pymysql://u@h/d", "mysql://u@h/d"),
+            ("sqlite:///x.db", "sqlite:x.db"),
+            ("sqlite:////var/x.db", "sqlite:///var/x.db"),
+            ("postgresql://h/d", "postgresql://h/d"),
+        ] {
+            assert_eq!(of_sqlalchemy(url), expected);
+        }
+    }
+
+    #[test]
+    fn a_target_is_named_after_its_database() {
+        for (url, expected) in [
+            ("postgres://u:p@h:5432/shop?x=y", Some("shop")),
+            ("postgres://u@h.example,h2", Some("h.example")),
+            ("sqlite:data/app.db", Some("app")),
+            ("sqlite:///var/app.db", Some("app")),
+            ("nothing", None),
+        ] {
+            assert_eq!(database(url).as_deref(), expected, "{url}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What cannot be read, what is not known, and where the result goes.
+
+use crate::exporter::Setup;
+
+const QUERIES: &str =
+    "shop:\n  query: SELECT 1 AS up\n  metrics:\n    - up: {usage: GAUGE, description: Up}\n";
+const MORE: &str =
+    "stock:\n  query: SELECT 2 AS n\n  metrics:\n    - n: {usage: GAUGE, description: Units}\n";
+
+fn run(files: &[(&str, &str)], args: &[&str]) -> (i32, String, String) {
+    let setup = files.iter().fold(Setup::empty(), |setup, (name, text)| setup.file(name, text));
+    let output = setup.args(&["import"]).args(args).output();
+    (output.code(), output.text().to_owned(), output.errors().to_owned())
+}
+
+#[test]
+fn what_cannot_be_read_is_exit_2_with_a_caret() {
+    let broken = "shop:\n  query: SELECT 1\n  metrics: [\n";
+    let (code, text, errors) = run(&[("broken.yaml", broken)], &["broken.yaml"]);
+    assert_eq!((code, text.as_str()), (2, ""));
+    assert!(errors.starts_with("error: broken.yaml:4:1: "), "{errors}");
+    let repeated = format!("{QUERIES}  query: SELECT 2 AS up\n");
+    let (code, _, errors) = run(&[("a.yaml", &repeated)], &["a.yaml"]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(errors.contains("left out: a.yaml:5:3: shop.query: repeated key"), "{errors}");
+    for (file, text, expected) in [
+        ("tab.yaml", "shop:\n\tquery: x\n", "error: tab.yaml:2:1: "),
+        ("empty.yaml", "# nothing\n", "error: empty.yaml: the file is empty"),
+    ] {
+        let (code, _, errors) = run(&[(file, text)], &[file]);
+        assert_eq!(code, 2, "{errors}");
+        assert!(errors.starts_with(expected), "{errors}");
+    }
+    let caret = run(&[("tab.yaml", "shop:\n\tquery: x\n")], &["tab.yaml"]).2;
+    assert!(caret.contains("\n  | ") && caret.trim_end().ends_with('^'), "{caret}");
+    let (code, _, errors) = run(&[], &["none.yaml"]);
+    assert_eq!(code, 2);
+    assert!(errors.contains("none.yaml: cannot read the file"), "{errors}");
+}
+
+#[test]
+fn a_dialect_that_is_not_known_is_named_with_the_nearest() {
+    let (code, _, errors) = run(&[("q.yaml", QUERIES)], &["--from", "postgres-exporter", "q.yaml"]);
+    assert_eq!(code, 2);
+    assert!(errors.contains("did you mean `postgres_exporter`?"), "{errors}");
+    let (code, _, errors) = run(&[("q.yaml", "a: 1\n")], &["q.yaml"]);
+    assert_eq!(code, 2);
+    assert!(errors.contains("none of the dialects is recognised; name the dialect with --from"), "{errors}");
+    assert_eq!(run(&[], &[]).0, 2);
+}
+
+#[test]
+fn what_wavers_between_two_dialects_names_both() {
+    let both = "databases: {a: {driver: sqlite, database: a.db}}\n\
+                queries: [{name: a, sql: SELECT 1 AS value, metric_name: a}]\n\
+                auth_modules: {b: {}}\n\
+                shop: {master: true, query: SELECT 1 AS up, metrics: [{up: {usage: GAUGE}}]}\n";
+    let (code, _, errors) = run(&[("q.yaml", both)], &["q.yaml"]);
+    assert_eq!(code, 2, "{errors}");
+    let expected =
+        "this may be export-sql (`databases` have a `driver`) or postgres_exporter (it has `auth_modules`)";
+    assert!(errors.contains(expected), "{errors}");
+}
+
+#[test]
+fn files_of_two_dialects_are_converted_one_by_one() {
+    let justwatch = "jobs:\n- name: j\n  connections: ['postgres://u@h/d']\n  queries: [{name: n, help: N, values: [n], \
+                     query: SELECT 1 AS n}]\n";
+    let (code, text, errors) = run(&[("a.yaml", QUERIES), ("j.yaml", justwatch)], &["a.yaml", "j.yaml"]);
+    assert_eq!((code, text.as_str()), (2, ""), "{errors}");
+    let expected = "error: a.yaml: this is postgres_exporter (`shop` has a `query`, and `metrics` with `usage`), another file is \
+                    justwatch; convert";
+    assert!(errors.contains(expected), "{errors}");
+}
+
+/// A file of Helm values holds both: its faults are its own, and each is said once.
+#[test]
+fn a_fault_of_a_file_with_two_configurations_is_told_once() {
+    let indented = |text: &str| text.lines().map(|line| format!("  {line}\n")).collect::<String>();
+    let values = format!("one:\n{}two:\n{}image: a\nimage: b\n", indented(QUERIES), indented(MORE));
+    let (code, text, errors) = run(&[("values.yaml", &values)], &["values.yaml"]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(text.contains("name: shop_up") && text.contains("name: stock_n"), "{text}");
+    assert_eq!(errors.matches("left out: values.yaml:12:1: image: repeated key").count(), 1, "{errors}");
+}
+
+#[test]
+fn several_files_become_one_or_a_folder() {
+    let files = [("a.yaml", QUERIES), ("b.yaml", MORE)];
+    let (code, text, _) = run(&files, &["a.yaml", "b.yaml"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("name: shop_up") && text.contains("name: stock_n"), "{text}");
+
+    let setup = files.iter().fold(Setup::empty(), |setup, (name, text)| setup.file(name, text));
+    let url = "postgres://exporter@localhost/shop";
+    let setup = setup.args(&["import", "a.yaml", "b.yaml", "--url", url, "-o", "out/"]);
+    let output = setup.output();
+    assert_eq!((output.code(), output.text()), (0, ""), "{}", output.errors());
+    let read = |name: &str| std::fs::read_to_string(setup.path().join("out").join(name)).unwrap();
+    assert_eq!(
+        read("sql-exporter.yaml"),
+        "databases:\n  shop: {url: postgres://exporter@localhost/shop}\n\ninclude: [a.yaml, b.yaml]\n"
+    );
+    assert!(read("a.yaml").starts_with("driver: postgres\n"), "{}", read("a.yaml"));
+    assert!(read("b.yaml").contains("stock_n"));
+    // Again: the files are replaced.
+    assert_eq!(setup.output().code(), 0);
+}
+
+#[test]
+fn a_source_is_never_overwritten() {
+    let setup = Setup::empty().file("q.yaml", QUERIES).args(&["import", "q.yaml", "-o", "q.yaml"]);
+    let output = setup.output();
+    assert_eq!(output.code(), 2);
+    assert!(
+        output.errors().contains("--output q.yaml: it is one of the files to convert"),
+        "{}",
+        output.errors()
+    );
+    assert_eq!(std::fs::read_to_string(setup.path().join("q.yaml")).unwrap(), QUERIES);
+}
+
+#[test]
+fn a_key_repeated_with_an_equal_value_loses_nothing() {
+    let repeated = format!("{QUERIES}  query: SELECT 1 AS up\n");
+    let (code, _, errors) = run(&[("a.yaml", &repeated)], &["a.yaml"]);
+    assert_eq!(code, 0, "{errors}");
+    assert!(errors.contains("note: a.yaml:5:3: shop.query: repeated key, with an equal value"), "{errors}");
+}
+
+#[test]
+fn a_result_without_queries_and_targets_is_not_written() {
+    let collector = "collector_name: mssql\n\
+                     metrics:\n  - {metric_name: a, type: gauge, help: A, values: [n], query: SELECT n FROM sys.dm_x}\n";
+    for destination in ["out.yaml", "out/"] {
+        let setup = Setup::empty().file("c.yaml", collector).args(&["import", "c.yaml", "-o", destination]);
+        let output = setup.output();
+        assert_eq!((output.code(), output.text()), (1, ""), "{}", output.errors());
+        let said = "\nnothing is written: the result has no query and no target\n";
+        assert!(output.errors().contains(said), "{}", output.errors());
+        assert!(!setup.path().join(destination).exists());
+    }
+}
+
+#[test]
+fn a_target_that_does_not_load_costs_its_own_queries_only() {
+    let source = "jobs:\n\
+                  - name: shop\n  connections: ['postgres://u:swordfish@a/x?sslpassword=swordfish', 'postgres://u@b/stock']\n  \
+                    queries:\n  - {name: n, help: N, values: [n], query: SELECT 1 AS n}\n\
+                  - name: lost\n  connections: ['postgres://u:swordfish@a/x?sslpassword=swordfish']\n  \
+                    queries:\n  - {name: m, help: M, values: [m], query: SELECT 1 AS m}\n";
+    let (code, text, errors) = run(&[("j.yaml", source)], &["j.yaml"]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(text.contains("databases: [stock]") && !text.contains("sql_m"), "{text}");
+    assert!(errors.contains("j.yaml:9:6: jobs[1].queries[0]: its target is left out"), "{errors}");
+    assert!(!text.contains("swordfish") && !errors.contains("swordfish"), "{text}{errors}");
+}
+
+#[test]
+fn a_file_whose_queries_are_all_left_out_is_not_included() {
+    let source = "jobs:\n\
+                  - {job_name: j, collectors: [a, b], static_configs: [{targets: {x: 'postgres://u@h/d'}}]}\n\
+                  collectors:\n\
+                  - collector_name: a\n  metrics: [{metric_name: a b, type: gauge, help: A, values: [n], query: SELECT 1 AS n}]\n\
+                  - collector_name: b\n  metrics: [{metric_name: b, type: gauge, help: B, values: [n], query: SELECT 1 AS n}]\n";
+    let setup = Setup::empty().file("c.yaml", source).args(&["import", "c.yaml", "-o", "out/"]);
+    let output = setup.output();
+    assert_eq!(output.code(), 1, "{}", output.errors());
+    let main = std::fs::read_to_string(setup.path().join("out/sql-exporter.yaml")).unwrap();
+    assert!(main.contains("include: [collectors/b.yaml]"), "{main}");
+    assert!(!setup.path().join("out/collectors/a.yaml").exists());
+}
+
+#[test]
+fn no_password_reaches_the_result_nor_what_is_said() {
+    let hidden = "swordfish";
+    for (from, source) in [
+        (
+            "justwatch",
+            "connections: ['postgres://u:pre{{X}}swordfish@h/d', 'u:swordfish://h', 'swordfish@://h/d']",
+        ),
+        (
+            "justwatch",
+            "connections: ['mysql://u:{{X}}swordfish@tcp(h)/d', 'postgres://u@h/d?password=swordfish']",
+        ),
+    ] {
+        let queries = "  queries: [{name: n, help: N, values: [n], query: SELECT 1 AS n}]\n";
+        let source = format!("jobs:\n- name: j\n  {source}\n{queries}");
+        let (_, text, errors) = run(&[("j.yaml", &source)], &["--from", from, "j.yaml"]);
+        assert!(
+            text.contains("sql_n") && !text.contains(hidden) && !errors.contains(hidden),
+            "{text}{errors}"
+        );
+    }
+    for (from, source) in [
+        (
+            "query-exporter",
+            "databases: {a: {dsn: 'postgresql://u:x/swordfish@h/d'}, b: {dsn: 'swordfish:x://h/d'}}\nqueries: {}\n",
+        ),
+        ("export-sql", "databases: {a: {connection_string: 'host=h user=u password = swordfish'}}\n"),
+        ("export-sql", "databases: {a: {connection_string: 'postgres://u:${P:-swordfish}@h/d'}}\n"),
+        (
+            "psql-query-exporter",
+            "sources: {s: {host: h, user: u, password: 'x${P}swordfish', databases: [{dbname: d, queries: [{metric_name: m, \
+             description: M, query: SELECT 1, values: {single: {}}}]}]}}\n",
+        ),
+        (
+            "burningalchemist",
+            "target: {data_source_name: 'postgres://u:x${P}swordfish@h/d?sslpassword=swordfish'}\n",
+        ),
+    ] {
+        let (code, text, errors) = run(&[("s.yaml", source)], &["--from", from, "s.yaml"]);
+        assert!(code <= 1 && !errors.is_empty(), "{errors}");
+        assert!(!text.contains(hidden) && !errors.contains(hidden), "{from}: {text}{errors}");
+    }
+}
