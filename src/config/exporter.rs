@@ -104,7 +104,7 @@ settings! {
             /// 8 more are kept for `/-/healthy` and `/-/ready`. With more than 128 targets, the default is twice their
             /// number; `discover.max` databases count as targets.
             max_connections: usize = 256, at_least_one;
-            /// The most open connections of one address, with the same effect; `0` is no limit: `connections`.
+            /// The most open connections of one address, with the same effect; `0` means no limit: `connections`.
             max_connections_per_address: usize = 0, any_number;
             /// The largest request head. Beyond it, the answer is 431: `head_size`.
             max_head_bytes: usize = 16 << 10, bytes;

@@ -83,7 +83,7 @@ mod tests {
         }
         for pack in packs {
             assert!(!pack.about.is_empty(), "{}", pack.name);
-            // A role that may not see all of a server is no failure. A file has no roles.
+            // A role that may not see all of a server is not a failure. A file has no roles.
             let skips = text(pack.name).is_some_and(|text| text.contains("\nwithout_privilege: skip\n"));
             assert!(skips || pack.name.starts_with("sqlite/"), "{}: without_privilege: skip", pack.name);
             assert!(pack.queries > 0 && pack.metrics >= pack.queries, "{pack:?}");

@@ -156,7 +156,7 @@ impl LoginBackoff {
     ) -> Result<LoginAttempt, LoginHeldBack> {
         let password = login.password.read(by).map_err(|error| LoginHeldBack { error, by: None })?;
         let account = Arc::clone(self.0.lock().entry(AccountKey::of(login)).or_default());
-        let patience = Deadline::within(by.left() / 2);
+        let wait_end = Deadline::within(by.left() / 2);
         let mut state = account.state.lock();
         let tried = state.tried;
         let leads = loop {
@@ -176,7 +176,7 @@ impl LoginBackoff {
                 state.is_tried = true;
                 break true;
             }
-            if account.ended.wait_until(&mut state, patience.moment()).timed_out() {
+            if account.ended.wait_until(&mut state, wait_end.moment()).timed_out() {
                 break false;
             }
         };

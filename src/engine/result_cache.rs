@@ -253,7 +253,7 @@ impl ResultCache {
     }
 
     /// Notes the state of a query on the page of a scrape with this budget, and returns what changed. That a good query
-    /// does not end in less time than it took is no change: beside a scraper with a long timeout, one with a short timeout
+    /// does not end in less time than it took is not a change: beside a scraper with a long timeout, one with a short timeout
     /// would make it fail and recover for ever.
     pub fn note(&self, error: Option<&Error>, skipped: Option<&SkipCause>, budget: Duration) -> Change {
         let history = &mut self.0.lock().history;

@@ -229,7 +229,7 @@ impl Targets {
         telemetry.render()
     }
 
-    /// The figures of a target's discovery; a list that is not used is no success.
+    /// The figures of a target's discovery; a list that is not used is not a success.
     fn discovery_gauges(&self, target: &Target) -> Option<DiscoveryGauges> {
         let (discover, discovery) = target.database.discover.as_ref().zip(target.discovery())?;
         let (gauges, list) = (discovery.gauges()?, discovery.list(discover));

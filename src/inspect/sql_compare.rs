@@ -93,7 +93,7 @@ fn column_name(expression: &[String]) -> Option<String> {
         None if is_word(last) => last.clone(),
         None => return None,
     };
-    // `CASE … END` and `x::int` end in a word that is no name; `a`, `t.a`, `a AS b` and `f(a) b` do.
+    // `CASE … END` and `x::int` end in a word that is not a name; `a`, `t.a`, `a AS b` and `f(a) b` do.
     let is_named = match before.last().map(String::as_str) {
         None | Some("." | "as" | ")") => true,
         Some(":" | "::") => false,

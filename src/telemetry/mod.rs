@@ -148,7 +148,7 @@ families! {
     reload_successful: Gauge "config_last_reload_successful",
         "Whether the last load of the configuration succeeded.";
     discovery_dropped: Gauge "discovery_dropped",
-        "Databases that a target found and that are no targets: beyond max, or with a name that cannot be shown.";
+        "Databases that a target found and that are not targets: beyond max, or with a name that cannot be shown.";
     discovery_success: Gauge "discovery_success", "Whether the last attempt to find databases succeeded.";
     discovery_targets: Gauge "discovery_targets", "Databases that a target found and that are targets.";
     discovery_timestamp: Gauge "discovery_timestamp_seconds",

@@ -202,7 +202,7 @@ fn take_out(files: &mut [OutputFile], faults: Vec<Finding>, report: &Report) -> 
             !is_left_out
         });
         if had_targets && file.databases.is_empty() {
-            // Without targets it is no main file: the rest of it would be at fault.
+            // Without targets it is not a main file: the rest of it would be at fault.
             for query in file.queries.drain(..) {
                 report.left_out(query.entry.origin, WITHOUT_TARGET);
             }

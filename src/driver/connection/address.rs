@@ -160,7 +160,7 @@ impl Parameters {
             "sslkey" | "ssl_key" => address.tls.key = path(&value),
             "connect_timeout" => {
                 let timeout = parse_duration(&value).map_err(|_| "a number of seconds")?;
-                // libpq: zero is no limit, which a scrape cannot allow; the default applies.
+                // libpq: zero means no limit, which a scrape cannot allow; the default applies.
                 address.connect_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
             }
             "user" => address.username = Some(value).filter(|name| !name.is_empty()),

@@ -58,7 +58,7 @@ pub(super) struct HttpServer {
     server: tiny_http::Server,
     upstream: Upstream,
     started: Instant,
-    /// Workers that take the next request, those that are just starting included: a slow start is no reason for
+    /// Workers that take the next request, those that are just starting included: a slow start is not a reason for
     /// another one.
     free: AtomicUsize,
     workers: AtomicUsize,
@@ -266,7 +266,7 @@ impl Backend {
         if !reservation.settle(&response) {
             response = self.out_of_budget();
         }
-        // The client may have left: that is no error.
+        // The client may have left: that is not an error.
         let _ = write(request.into_writer(), &response, is_head);
         // Not before the response: the budget counts what is in memory.
         drop(response);
