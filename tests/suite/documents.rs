@@ -1,8 +1,9 @@
 //! The documents: links and anchors lead somewhere, tables have the form that GitHub shows, what a page names exists,
-//! shell and YAML blocks work ([`blocks`]), and generated tables are up to date ([`generated`]).
+//! shell and YAML blocks work ([`blocks`]), the first steps lead to metrics ([`getting_started`]), and generated tables are up to date ([`generated`]).
 
 mod blocks;
 mod generated;
+mod getting_started;
 mod packs;
 
 use std::collections::BTreeSet;
@@ -43,13 +44,12 @@ pub(crate) fn pages() -> Vec<Page> {
     names.extend(found.iter().map(|path| path.strip_prefix(root()).expect("below").display().to_string()));
     names.sort();
     assert!(names.len() >= 16, "{names:?}");
-    names.into_iter().map(|name| Page { text: read(&name), name }).collect()
+    names.iter().map(|name| Page::read(name)).collect()
 }
 
 /// The blocks of a page with their first lines: info and text.
 pub(crate) fn blocks_of(name: &str) -> Vec<(String, String)> {
-    let page = Page { text: read(name), name: name.to_owned() };
-    page.blocks().into_iter().map(|block| (block.info, block.text)).collect()
+    Page::read(name).blocks().into_iter().map(|block| (block.info, block.text)).collect()
 }
 
 /// The YAML blocks of all pages, by the page's name.
@@ -62,6 +62,10 @@ pub(crate) fn yaml_blocks() -> Vec<(String, String)> {
 }
 
 impl Page {
+    fn read(name: &str) -> Page {
+        Page { text: read(name), name: name.to_owned() }
+    }
+
     fn path(&self) -> PathBuf {
         root().join(&self.name)
     }

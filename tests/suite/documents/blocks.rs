@@ -156,74 +156,58 @@ fn write_files(page: &Page, into: &Path) {
     }
 }
 
-/// The variables under which a page's configuration reaches a database of its own, made by the page's own SQL.
-fn database(page: &Page, server: &OwnPostgres) -> Vec<(&'static str, String)> {
-    let access = server.access();
-    let mut variables = vec![("DB_HOST", "127.0.0.1".to_owned()), ("DB_PORT", access.port.to_string())];
-    let blocks = page.blocks();
-    let mut statements = blocks.iter().filter(|block| block.info == "sql").peekable();
-    if statements.peek().is_none() {
-        variables.push(("DB_PASSWORD", access.password.clone()));
-    } else {
-        access.run("CREATE DATABASE shop");
-        let shop = Postgres { database: "shop".to_owned(), ..access.clone() };
-        shop.run("CREATE TABLE orders (region text)");
-        statements.for_each(|block| shop.run(&block.text));
-    }
-    variables
-}
-
-/// Runs the blocks of a page that are marked for it, in order, as one script in a folder of their own.
-fn run(page: &Page, variables: &[(&str, String)]) {
-    let (place, programs) = (folder(), folder());
-    write_files(page, place.path());
-    std::os::unix::fs::symlink(program(), programs.path().join("sql-exporter")).expect("a link");
-    let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap_or_default());
+/// Runs the blocks of a page that are marked for it, in order, in a folder with the page's files.
+pub(super) fn run(page: &Page, place: &Path, variables: &[(&str, String)]) {
+    write_files(page, place);
     let blocks = page.blocks();
     let script: String =
         blocks.iter().filter(|block| block.info == "sh run").map(|block| block.text.as_str()).collect();
     assert!(!script.is_empty(), "{} has no block to run", page.name);
+    run_script(&script, place, variables);
+}
+
+/// Runs a script of bash in a folder. It finds the exporter, and no variable but these.
+pub(super) fn run_script(script: &str, place: &Path, variables: &[(&str, String)]) {
+    let programs = folder();
+    std::os::unix::fs::symlink(program(), programs.path().join("sql-exporter")).expect("a link");
+    let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap_or_default());
     let mut bash = mortal(None, "bash");
-    bash.args(["-eu", "-o", "pipefail", "-c", &script]).current_dir(place.path()).stdin(Stdio::null());
+    bash.args(["-eu", "-o", "pipefail", "-c", script]).current_dir(place).stdin(Stdio::null());
     bash.env_clear().env("PATH", &path).envs(variables.iter().map(|(name, value)| (name, value)));
     let output = bash.output().expect("bash runs");
     assert_clean("stdout", &output.stdout);
     assert_clean("stderr", &output.stderr);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}: {}\n{out}{err}", page.name, output.status);
+    assert!(output.status.success(), "{script}\n{}\n{out}{err}", output.status);
 }
 
-/// Pages whose blocks run, and whether they need a server.
-const RUNNING: &[(&str, bool)] = &[
-    ("README.md", true),
-    ("docs/getting-started.md", true),
-    ("docs/command-line.md", false),
-    ("docs/packs.md", false),
-];
-
-fn running(needs_server: bool) -> impl Iterator<Item = Page> {
-    let is_one = move |page: &Page| RUNNING.contains(&(page.name.as_str(), needs_server));
-    pages().into_iter().filter(is_one)
-}
+/// Pages whose blocks run without a server.
+const WITHOUT_SERVER: [&str; 2] = ["docs/command-line.md", "docs/packs.md"];
+/// Pages whose blocks run on a fresh server; [`super::getting_started`] runs the second.
+const ON_A_SERVER: [&str; 2] = ["README.md", "docs/getting-started.md"];
 
 #[test]
 fn blocks_that_need_no_server_run() {
-    running(false).for_each(|page| run(&page, &[]));
+    WITHOUT_SERVER.map(Page::read).iter().for_each(|page| run(page, folder().path(), &[]));
 }
 
 #[test]
-fn the_first_steps_work_on_a_fresh_server() {
-    for page in running(true) {
-        let server = OwnPostgres::start(&[]);
-        run(&page, &database(&page, &server));
-    }
+fn the_first_steps_of_the_readme_work_on_a_fresh_server() {
+    let server = OwnPostgres::start(&[]);
+    let Postgres { port, password, .. } = server.access();
+    let variables = [
+        ("DB_HOST", "127.0.0.1".to_owned()),
+        ("DB_PORT", port.to_string()),
+        ("DB_PASSWORD", password.clone()),
+    ];
+    run(&Page::read(ON_A_SERVER[0]), folder().path(), &variables);
 }
 
 #[test]
 fn no_other_page_has_blocks_to_run() {
     let runs = |page: &Page| page.blocks().iter().any(|block| block.info == "sh run");
     let found: Vec<String> = pages().into_iter().filter(runs).map(|page| page.name).collect();
-    let mut expected: Vec<&str> = RUNNING.iter().map(|(name, _)| *name).collect();
+    let mut expected = [WITHOUT_SERVER, ON_A_SERVER].concat();
     expected.sort_unstable();
     assert_eq!(found, expected);
 }
