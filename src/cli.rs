@@ -10,8 +10,8 @@ use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs, SubCommands};
 use crate::commands::settings::GlobalArgs;
 use crate::commands::terminal::{BAD, TerminalText, message};
 use crate::commands::{
-    CommandErrors, CommandResult, check, collect, demo, health, import, packs, print_stderr, print_stdout,
-    run, schema, test, try_query,
+    CommandErrors, CommandResult, check, collect, demo, health, import, init, packs, print_stderr,
+    print_stdout, run, schema, test, try_query,
 };
 use crate::error::{Error, ErrorKind};
 use crate::yaml::keys::nearest;
@@ -64,6 +64,7 @@ enum Command {
     Packs(packs::PacksArgs),
     Schema(schema::Options),
     Health(health::HealthArgs),
+    Init(init::InitArgs),
     Import(import::ImportArgs),
     Demo(demo::DemoArgs),
 }
@@ -111,6 +112,7 @@ fn execute(args: &[String]) -> CommandResult {
         Command::Packs(options) => packs::run(&options),
         Command::Schema(options) => Ok(schema::run(&options)?),
         Command::Health(options) => health::run(&global, &options),
+        Command::Init(options) => init::run(&global, &options),
         Command::Import(options) => import::run(&global, &options),
         Command::Demo(options) => demo::run(&global, &options),
     }

@@ -8,6 +8,7 @@ pub mod collect;
 pub mod demo;
 pub mod health;
 pub mod import;
+pub mod init;
 mod output;
 pub mod packs;
 pub mod run;

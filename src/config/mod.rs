@@ -108,6 +108,21 @@ pub fn examine(path: &Path, environment: &Environment, drivers: &Drivers) -> Res
     read(path, environment, drivers, Reader::new(environment))
 }
 
+/// The same as [`load`] for a text that is to be the file at `path`.
+///
+/// # Errors
+/// The faults.
+pub fn load_text(
+    path: &Path,
+    text: String,
+    environment: &Environment,
+    drivers: &Drivers,
+) -> Result<Config, Vec<Error>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let main = Document::parse(&path.display().to_string(), folder, text).map_err(|error| vec![error])?;
+    read_document(main, path, environment, drivers, Reader::new(environment)).map_err(|faulty| faulty.faults)
+}
+
 /// The same as [`load`], with up to so many faults.
 ///
 /// # Errors
@@ -135,6 +150,16 @@ fn read(
         files: vec![name],
         web_config_file: None,
     })?;
+    read_document(main, path, environment, drivers, reader)
+}
+
+fn read_document(
+    main: Document,
+    path: &Path,
+    environment: &Environment,
+    drivers: &Drivers,
+    reader: Reader<'_>,
+) -> Result<Config, InvalidConfig> {
     let loaded = LoadedFiles::open(main, path, drivers, &reader);
     let config = loaded.read(&AddedTargets { files: &[], discovered: Discovered::Sample }, &reader);
     let LoadFindings { faults, warnings, files, secret_lines } = reader.close();

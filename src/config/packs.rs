@@ -37,6 +37,19 @@ pub fn text(name: &str) -> Option<&'static str> {
     QUERIES.get_file(format!("{name}.yaml"))?.contents_utf8()
 }
 
+/// What the comment of a collector says after `# KEY:`: `Cost`, `Privileges` or `Versions`.
+#[must_use]
+pub fn remark(name: &str, key: &str) -> Option<String> {
+    let comment = text(name)?.lines().map_while(|line| line.strip_prefix('#')).map(str::trim);
+    let mut lines =
+        comment.skip_while(|line| line.strip_prefix(key).is_none_or(|rest| !rest.starts_with(':')));
+    let first = lines.next()?.strip_prefix(key)?.strip_prefix(':')?.trim_start().to_owned();
+    // It goes on until the next key.
+    let is_key =
+        |line: &&str| ["Cost:", "Privileges:", "Versions:"].iter().any(|known| line.starts_with(known));
+    Some(lines.take_while(|line| !is_key(line)).fold(first, |text, line| text + " " + line))
+}
+
 /// The names of all built-in collectors, by folder.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
@@ -88,6 +101,18 @@ mod tests {
             assert!(skips || pack.name.starts_with("sqlite/"), "{}: without_privilege: skip", pack.name);
             assert!(pack.queries > 0 && pack.metrics >= pack.queries, "{pack:?}");
         }
+    }
+
+    #[test]
+    fn a_remark_goes_on_until_the_next_one() {
+        for name in names() {
+            for key in ["Cost", "Privileges", "Versions"] {
+                let remark = remark(name, key).unwrap_or_else(|| panic!("{name}: {key}"));
+                assert!(remark.ends_with('.') && !remark.contains("Versions:"), "{name}: {remark}");
+            }
+        }
+        assert_eq!(remark("postgres/slru", "Versions").as_deref(), Some("PostgreSQL 13 to 18."));
+        assert_eq!(remark("postgres/slru", "Version"), None);
     }
 
     #[test]

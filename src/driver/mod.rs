@@ -15,6 +15,7 @@ pub(crate) mod sql_lexer;
 pub mod sql_position;
 pub mod sqlite;
 pub mod statement;
+pub mod user_tables;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -404,6 +405,11 @@ pub trait Endpoint: Send + Sync {
     /// The statement that lists the databases that the user may connect to, without those that are the server's own, in a
     /// column `database`; `None` where a connection has none to choose.
     fn databases_sql(&self) -> Option<Sql> {
+        None
+    }
+
+    /// What to ask about the tables of the database's users; `None` where there are no tables.
+    fn user_tables(&self) -> Option<&'static dyn user_tables::UserTables> {
         None
     }
 

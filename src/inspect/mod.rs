@@ -11,6 +11,7 @@ pub mod privileges;
 pub mod query_tests;
 pub mod report;
 pub mod runner;
+pub mod server_profile;
 pub mod shared_families;
 mod source_position;
 pub mod sql_compare;

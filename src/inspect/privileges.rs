@@ -74,7 +74,11 @@ pub fn test(targets: &[Arc<Database>], by: Deadline, progress: impl Fn(usize)) -
     targets.iter().filter_map(one).collect()
 }
 
-fn report(session: &mut OpenSession) -> Result<ServerReport> {
+/// What the server is, and what its user may do.
+///
+/// # Errors
+/// The session is of no more use.
+pub(super) fn report(session: &mut OpenSession) -> Result<ServerReport> {
     // PostgreSQL before 14 does not report its role at login.
     if session.facts().role.is_empty() {
         session.refresh_role()?;

@@ -154,6 +154,16 @@ pub fn block(text: &str, depth: usize) -> Option<String> {
     })
 }
 
+/// A comment's text without what YAML does not allow, or takes for the end of its line.
+#[must_use]
+pub fn comment(text: &str) -> String {
+    let is_odd = |c: char| {
+        (c.is_control() && c != '\t')
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    };
+    text.chars().filter(|c| !is_odd(*c)).collect::<String>().trim_end().to_owned()
+}
+
 /// Control characters may give orders to a terminal, and marks of direction turn a line around.
 fn is_plain_character(c: char) -> bool {
     let is_odd =

@@ -2,6 +2,7 @@
 //! entries on one line, comments where the source had them.
 
 use super::model::{Entry, OutputFile, Query, Target, Value};
+use crate::yaml::writer;
 use crate::yaml::writer::{block, scalar};
 
 /// A line is no longer where it can be broken.
@@ -173,7 +174,7 @@ impl Writer {
 
     fn comments(&mut self, comments: &[String], depth: usize) {
         for comment in comments {
-            let comment = harmless(comment);
+            let comment = writer::comment(comment);
             let text = if comment.is_empty() { "#".to_owned() } else { format!("# {comment}") };
             self.line(depth, &text);
         }
@@ -243,7 +244,7 @@ impl Writer {
             if !behind.is_empty() {
                 // On the line of the key, which is the first one.
                 let end = self.0.get(start..).and_then(|text| text.find('\n')).map_or(start, |at| start + at);
-                self.0.insert_str(end, &format!("  # {}", harmless(&behind.join(" "))));
+                self.0.insert_str(end, &format!("  # {}", writer::comment(&behind.join(" "))));
             }
             if index == 0 && !dash.is_empty() {
                 self.0.replace_range(start..start + dash.len(), dash);
@@ -313,15 +314,6 @@ fn is_plain_line(text: &str) -> bool {
 /// As `scalar` has it, but for the words of the key `null`, which the load takes as they are.
 fn plain_or_quoted(text: &str) -> String {
     if matches!(text, "null" | "nan") { text.to_owned() } else { scalar(text) }
-}
-
-/// A comment without what YAML does not allow, or takes for the end of its line.
-fn harmless(comment: &str) -> String {
-    let is_odd = |c: char| {
-        (c.is_control() && c != '\t')
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
-    };
-    comment.chars().filter(|c| !is_odd(*c)).collect::<String>().trim_end().to_owned()
 }
 
 /// `${` as the load takes it for itself.

@@ -95,6 +95,20 @@ struct TestSummary {
     with_warnings: usize,
 }
 
+/// `PostgreSQL 15.18`: the name as its makers write it, and the version's number alone.
+pub(super) fn server_name(flavor: &str, version: &str) -> String {
+    let name = match flavor {
+        "postgresql" => "PostgreSQL",
+        "pgbouncer" => "PgBouncer",
+        "mysql" => "MySQL",
+        "mariadb" => "MariaDB",
+        "sqlite" => "SQLite",
+        other => other,
+    };
+    let number = version.split([' ', '-', '/']).next().unwrap_or_default();
+    format!("{name} {number}").trim_end().to_owned()
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum TargetVerdict {
@@ -165,20 +179,9 @@ impl TargetReport {
         report
     }
 
-    /// `PostgreSQL 15.18`: the name as its makers write it, and the version's number alone.
     fn server(&self) -> String {
         let Some(flavor) = &self.flavor else { return self.driver.to_owned() };
-        let name = match flavor.as_str() {
-            "postgresql" => "PostgreSQL",
-            "pgbouncer" => "PgBouncer",
-            "mysql" => "MySQL",
-            "mariadb" => "MariaDB",
-            "sqlite" => "SQLite",
-            other => other,
-        };
-        let version = self.version.as_deref().unwrap_or_default();
-        let number = version.split([' ', '-', '/']).next().unwrap_or_default();
-        format!("{name} {number}").trim_end().to_owned()
+        server_name(flavor, self.version.as_deref().unwrap_or_default())
     }
 
     fn row(&self) -> [TextCell; 7] {
@@ -241,6 +244,14 @@ fn render(report: &TestReport) -> TerminalText {
     out
 }
 
+/// A target that does not work, as this command prints it.
+pub(super) fn failure_text(target: &Database, error: &Error, timeout: Duration) -> TerminalText {
+    let width = wrap_width().map(|width| width.saturating_sub(INDENT.len()).max(20));
+    let mut details = DetailLines { out: TerminalText::default(), width };
+    details.failure(&target.name, &ExplainedFailure::new(target, error, timeout));
+    details.out
+}
+
 /// What is not in the table.
 struct DetailLines {
     out: TerminalText,
@@ -256,12 +267,7 @@ impl DetailLines {
         }
         if let Some(failure) = &report.error {
             self.out.end_line();
-            self.headline(BAD, "FAIL", &format!("{name}: {} ({})", failure.words, failure.reason));
-            let code = failure.sqlstate.as_ref().map(|code| format!(" [{code}]")).unwrap_or_default();
-            self.line(&format!("{}{code}", shortened(&failure.message)));
-            for suggestion in &failure.suggestions {
-                self.line(&format!("try: {suggestion}"));
-            }
+            self.failure(name, failure);
         }
         for (index, warning) in report.warnings.iter().enumerate() {
             if index == 0 {
@@ -279,6 +285,15 @@ impl DetailLines {
         if let Some(note) = report.note {
             self.out.end_line();
             self.headline(DIM, "note", &format!("{name}: {note}"));
+        }
+    }
+
+    fn failure(&mut self, name: &str, failure: &ExplainedFailure) {
+        self.headline(BAD, "FAIL", &format!("{name}: {} ({})", failure.words, failure.reason));
+        let code = failure.sqlstate.as_ref().map(|code| format!(" [{code}]")).unwrap_or_default();
+        self.line(&format!("{}{code}", shortened(&failure.message)));
+        for suggestion in &failure.suggestions {
+            self.line(&format!("try: {suggestion}"));
         }
     }
 

@@ -29,6 +29,7 @@ mod session;
 mod session_changes;
 mod stream;
 mod time_zone;
+mod user_tables;
 mod values;
 
 use std::path::PathBuf;
@@ -38,9 +39,11 @@ use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::yaml::keys::Keys;
 
+use self::user_tables::MySqlTables;
 use super::connection::tls::TlsRequirement;
 use super::connection::{ConnectionConfig, UrlRules};
 use super::statement::Dialect;
+use super::user_tables::UserTables;
 use super::{AllowedStatements, Driver, Endpoint, Session, Sql};
 
 const URL_RULES: UrlRules = UrlRules { schemes: &["mysql", "mariadb"], port: 3306, libpq: false };
@@ -111,6 +114,10 @@ impl Endpoint for MySqlEndpoint {
 
     fn databases_sql(&self) -> Option<Sql> {
         Some(Sql::new(DATABASES))
+    }
+
+    fn user_tables(&self) -> Option<&'static dyn UserTables> {
+        Some(&MySqlTables)
     }
 
     fn redacted_url(&self) -> String {

@@ -24,6 +24,7 @@ mod session;
 mod session_sql;
 mod statement_cache;
 mod stream;
+mod user_tables;
 mod values;
 
 use std::hash::BuildHasher;
@@ -41,6 +42,7 @@ use super::connection::password::{PasswordSource, RefusedPassword};
 use super::connection::tls::{TlsMode, TlsRequirement};
 use super::connection::{ConnectionConfig, HostPort, UrlRules};
 use super::statement::Dialect;
+use super::user_tables::UserTables;
 use super::{AllowedStatements, Driver, Endpoint, ServerFacts, Session, Sql, TlsState};
 
 use self::cancel::PgCanceller;
@@ -52,6 +54,7 @@ use self::request::{QueryProtocol, RequestWriter};
 use self::session::{AssumedPooler, PgSession};
 use self::session_sql::SessionSql;
 use self::statement_cache::PgServerInfo;
+use self::user_tables::PostgresTables;
 
 /// The driver.
 pub struct Postgres;
@@ -185,6 +188,10 @@ impl Endpoint for PgEndpoint {
 
     fn databases_sql(&self) -> Option<Sql> {
         (!self.console).then(|| Sql::of_catalog(DATABASES))
+    }
+
+    fn user_tables(&self) -> Option<&'static dyn UserTables> {
+        (!self.console).then_some(&PostgresTables as &dyn UserTables)
     }
 
     /// The console has no plans.

@@ -15,6 +15,7 @@ mod keys;
 mod session;
 mod side_files;
 mod stop_signal;
+mod user_tables;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +34,9 @@ use crate::yaml::keys::Keys;
 use self::file_access::{AttachedFiles, FileAccess};
 use self::session::SqliteSession;
 use self::stop_signal::StopSignal;
+use self::user_tables::SqliteTables;
 use super::statement::Dialect;
+use super::user_tables::UserTables;
 use super::{AllowedStatements, Driver, Endpoint, Session, Sql};
 
 pub use self::in_memory::session_in_memory;
@@ -139,6 +142,10 @@ impl Endpoint for SqliteFile {
     fn allows(&self) -> Option<AllowedStatements> {
         let allowed = if self.read_only { AllowedStatements::Reading } else { AllowedStatements::Any };
         Some(allowed(Dialect::Sqlite))
+    }
+
+    fn user_tables(&self) -> Option<&'static dyn UserTables> {
+        Some(&SqliteTables)
     }
 
     fn explain(&self, sql: &Sql) -> Option<Sql> {

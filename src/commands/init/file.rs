@@ -1,0 +1,245 @@
+//! The text of the new configuration: what a person reads first comes first, long comments come last.
+//!
+//! Texts of servers stand in comments on one line and cut, so that none ends its comment.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use textwrap::{WordSeparator, WordSplitter, WrapAlgorithm};
+use unicode_width::UnicodeWidthStr;
+
+use super::names::MetricNames;
+use super::targets::NewTarget;
+use super::{example, grants};
+use crate::commands::terminal::cut;
+use crate::commands::test::server_name;
+use crate::config::database::Database;
+use crate::config::{Config, packs};
+use crate::driver::TlsState;
+use crate::driver::bounded_text;
+use crate::inspect::server_profile::{Fit, ServerProfile};
+use crate::plain_text::one_line;
+use crate::yaml::writer::comment;
+
+/// No comment is wider.
+const WIDTH: usize = 110;
+/// The longest text of a server in a comment, in bytes.
+const LONGEST_TEXT: usize = 300;
+/// Up to so many targets Prometheus scrapes as one page (docs/scraping.md).
+const ONE_PAGE: usize = 20;
+const DOCS: &str = "https://github.com/sql-exporter/sql-exporter/blob/main/docs";
+
+/// The packs of this folder have the names of other exporters.
+const COMPAT: &str = "compat/";
+
+/// A configuration with these targets and all packs that have names of their own, or all packs.
+pub(super) fn draft(targets: &[NewTarget], with_compat: bool) -> String {
+    let mut out = String::from("databases:\n");
+    targets.iter().for_each(|target| target.write("", &mut out));
+    out.push_str("include:\n");
+    for pack in packs::names().into_iter().filter(|name| with_compat || !name.starts_with(COMPAT)) {
+        // Writing to a text cannot fail.
+        let _ = writeln!(out, "  - builtin:{pack}");
+    }
+    out
+}
+
+/// What the file is made of.
+pub(super) struct Contents<'c> {
+    /// The targets, with what is known about each.
+    pub(super) targets: &'c [(&'c NewTarget, &'c Database, &'c ServerProfile)],
+    /// With all packs, for the names that are taken.
+    pub(super) all_packs: &'c Config,
+    /// The day on which it is made.
+    pub(super) date: String,
+}
+
+impl Contents<'_> {
+    /// The file.
+    pub(super) fn text(&self) -> String {
+        let mut out = self.header();
+        out.push_str("\ndatabases:\n");
+        for (target, database, profile) in self.targets {
+            target.write(&about_target(database, profile), &mut out);
+        }
+        self.include(&mut out);
+        self.queries(&mut out);
+        out += &grants::sections(self.targets);
+        self.prometheus(&mut out);
+        out
+    }
+
+    fn header(&self) -> String {
+        let version = crate::VERSION;
+        let mut out = wrapped(
+            &format!(
+                "Made by sql-exporter {version} (`sql-exporter init`) on {}. It is yours to change: init never writes to a file \
+                 that exists. All keys: {DOCS}/configuration.md",
+                self.date
+            ),
+            "# ",
+            "# ",
+        );
+        let mut entries = String::new();
+        self.targets.iter().for_each(|(target, ..)| target.write("", &mut entries));
+        let names: Vec<String> = variables(&entries);
+        if !names.is_empty() {
+            let from = format!("From the environment: {}. No secret is in this file.", names.join(", "));
+            out += &wrapped(&from, "# ", "# ");
+        }
+        out
+    }
+
+    /// The packs that fit a target, and those that could.
+    fn include(&self, out: &mut String) {
+        let mut fits: Vec<(Arc<str>, Vec<&Fit>)> = Vec::new();
+        for collector in self.targets.iter().flat_map(|(.., profile)| &profile.collectors) {
+            match fits.iter_mut().find(|(name, _)| *name == collector.name) {
+                Some((_, known)) => known.push(&collector.fit),
+                None => fits.push((Arc::clone(&collector.name), vec![&collector.fit])),
+            }
+        }
+        let runs = |fits: &[&Fit]| fits.contains(&&Fit::Runs);
+        let lacks = |fits: &[&Fit]| {
+            fits.iter().find_map(|fit| match fit {
+                Fit::Lacks(what) if !runs(fits) => Some(what.clone()),
+                _ => None,
+            })
+        };
+        let included: Vec<&str> =
+            fits.iter().filter(|(_, fits)| runs(fits)).map(|(name, _)| &**name).collect();
+        out.push_str("\n# Packs: metrics of the servers themselves, each with what it measures. Remove what you do not need.\n");
+        out.push_str("# `sql-exporter packs NAME` prints one, with its cost and its privileges.\ninclude:\n");
+        let width = fits.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        for name in included {
+            let about = packs::text(name).and_then(|text| text.lines().next()).unwrap_or_default();
+            let _ = writeln!(out, "{}", cut_at_word(&format!("  - builtin:{name:width$}  {about}")));
+        }
+        let lacking: Vec<(Arc<str>, String)> =
+            fits.iter().filter_map(|(name, fits)| Some((Arc::clone(name), lacks(fits)?))).collect();
+        if !lacking.is_empty() {
+            out.push_str("  # These have nothing to show now, for the reason behind them:\n");
+        }
+        for (name, what) in lacking {
+            let start = format!("  # - builtin:{name:width$}  # ");
+            let indent = format!("  # {:1$}# ", "", start.len() - 6);
+            *out += &wrapped(&server_text(&what), &start, &indent);
+        }
+        out.push_str("  # `sql-exporter packs` lists all, also those with the metric names of other exporters (compat/*).\n");
+    }
+
+    fn queries(&self, out: &mut String) {
+        let queries = self.all_packs.queries.iter();
+        let metrics = queries.clone().flat_map(|query| query.metrics.iter());
+        let known: HashSet<String> = queries
+            .map(|query| query.name.to_string())
+            .chain(metrics.map(|metric| metric.naming.text().to_owned()))
+            .collect();
+        let mut names = MetricNames::new(known);
+        let among_several = self.targets.len() > 1;
+        let examples: Vec<String> = self
+            .targets
+            .iter()
+            .filter_map(|(target, database, profile)| {
+                example::query(target, database, profile, among_several, &mut names)
+            })
+            .collect();
+        if examples.is_empty() {
+            out.push_str(
+                "\n# Queries of your own need a database with tables; PgBouncer's console has none.\n",
+            );
+            return;
+        }
+        out.push_str("\n# Queries of your own. `sql-exporter try --sql 'SELECT …'` shows what a statement returns, and proposes its metrics.\n");
+        out.push_str("queries:\n");
+        out.push_str(&examples.join("\n"));
+    }
+
+    /// One entry of Prometheus' configuration.
+    fn prometheus(&self, out: &mut String) {
+        out.push_str("\n# For prometheus.yml:\n");
+        commented("scrape_configs:", out);
+        commented("  - job_name: sql", out);
+        if self.targets.len() > ONE_PAGE {
+            commented("    http_sd_configs: [{url: \"http://localhost:9399/sd\"}]", out);
+        } else {
+            commented("    static_configs: [{targets: [\"localhost:9399\"]}]", out);
+        }
+    }
+}
+
+/// What the server is and how the session got there.
+fn about_target(database: &Database, profile: &ServerProfile) -> String {
+    let Some(server) = &profile.server else {
+        return "  # Nobody connected (--offline): packs find out at each scrape what fits the server.\n"
+            .to_owned();
+    };
+    let facts = &server.facts;
+    let name = server_name(&facts.flavor, &facts.version);
+    let mut parts = vec![name];
+    if !facts.role.is_empty() && database.driver != "sqlite" {
+        parts.push(facts.role.clone());
+    }
+    if facts.tls != TlsState::Local {
+        parts.push(format!("connection: {}", facts.tls.as_str()));
+    }
+    if let Some(user) = &server.privileges.user {
+        parts.push(format!("logged in as {user}"));
+    }
+    let mut out = wrapped(&server_text(&parts.join(", ")), "  # ", "  # ");
+    for risk in server.warnings() {
+        out += &wrapped(&format!("{}.", server_text(risk)), "  # ! ", "  #   ");
+    }
+    if !server.privileges.risks.is_empty() {
+        out += "  # ! The end of this file has a user that may only monitor.\n";
+    }
+    out
+}
+
+/// The names of variables in a text, each once.
+fn variables(text: &str) -> Vec<String> {
+    let inside = text.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+    let mut names: Vec<String> = Vec::new();
+    for (inside, _) in inside {
+        let name = inside.split(":-").next().unwrap_or_default().to_owned();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// A text of a server: on one line, and cut.
+fn server_text(text: &str) -> String {
+    comment(&one_line(&bounded_text::cut(text, LONGEST_TEXT)))
+}
+
+/// A line that fits, and `…` for the words that do not.
+fn cut_at_word(line: &str) -> String {
+    if line.width() <= WIDTH {
+        return line.to_owned();
+    }
+    let cut = cut(line, WIDTH);
+    let kept = cut.rsplit_once(' ').map_or(&*cut, |(kept, _)| kept);
+    format!("{} …", kept.trim_end_matches([',', ';', ':']))
+}
+
+/// Lines of a comment.
+pub(super) fn wrapped(text: &str, first: &str, later: &str) -> String {
+    let text: Cow<'_, str> = one_line(text);
+    let options = textwrap::Options::new(WIDTH.max(first.width() + 20))
+        .initial_indent(first)
+        .subsequent_indent(later)
+        .break_words(true)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    textwrap::wrap(&text, options).iter().map(|line| format!("{}\n", comment(line))).collect()
+}
+
+/// A line to copy, which is not wrapped.
+pub(super) fn commented(line: &str, out: &mut String) {
+    let _ = writeln!(out, "#   {}", comment(line));
+}

@@ -1,0 +1,149 @@
+//! The statements that make a role with no more privileges than the packs and the example need, as comments.
+//!
+//! They are those of `examples/grants/`, without the comments that explain them.
+
+use std::collections::BTreeSet;
+
+use super::file::{commented, wrapped};
+use super::targets::NewTarget;
+use crate::config::database::Database;
+use crate::driver::bounded_text;
+use crate::inspect::server_profile::ServerProfile;
+use crate::plain_text::is_unsafe;
+
+/// A script, and what belongs around it.
+struct Script {
+    /// The flavours of servers.
+    flavor: &'static str,
+    /// Its name in `examples/grants/`.
+    name: &'static str,
+    text: &'static str,
+    role: &'static str,
+    /// Who runs it, and where.
+    run_by: &'static str,
+    /// The last statement.
+    password: &'static str,
+}
+
+const SCRIPTS: [Script; 3] = [
+    Script {
+        flavor: "postgresql",
+        name: "postgres.sql",
+        text: include_str!("../../../examples/grants/postgres.sql"),
+        role: "exporter",
+        run_by: "as a superuser, in psql",
+        password: r"\password exporter",
+    },
+    Script {
+        flavor: "mysql",
+        name: "mysql.sql",
+        text: include_str!("../../../examples/grants/mysql.sql"),
+        role: "'exporter'@'%'",
+        run_by: "as an administrator, in mysql",
+        password: "ALTER USER exporter IDENTIFIED BY '…' ACCOUNT UNLOCK;",
+    },
+    Script {
+        flavor: "mariadb",
+        name: "mariadb.sql",
+        text: include_str!("../../../examples/grants/mariadb.sql"),
+        role: "'exporter'@'%'",
+        run_by: "as an administrator, in mariadb",
+        password: "ALTER USER exporter IDENTIFIED BY '…' ACCOUNT UNLOCK;",
+    },
+];
+
+/// A section for each kind of server.
+pub(super) fn sections(targets: &[(&NewTarget, &Database, &ServerProfile)]) -> String {
+    let mut out = String::new();
+    for script in &SCRIPTS {
+        let of_script: Vec<_> = targets
+            .iter()
+            .filter(|(target, _, profile)| flavor(target, profile) == script.flavor)
+            .copied()
+            .collect();
+        if !of_script.is_empty() {
+            out.push('\n');
+            script.write(&of_script, &mut out);
+        }
+    }
+    if targets.iter().any(|(target, ..)| target.driver == "pgbouncer") {
+        out +=
+            "\n# PgBouncer: a user in `stats_users` of pgbouncer.ini, and in its auth_file, may only look.\n";
+    }
+    if targets.iter().any(|(target, ..)| target.driver == "sqlite") {
+        out += "\n# SQLite: the user that runs sql-exporter needs to be able to read the file. It is opened read-only.\n";
+    }
+    out
+}
+
+/// What the server says, else what the URL says.
+fn flavor<'t>(target: &'t NewTarget, profile: &'t ServerProfile) -> &'t str {
+    match (&profile.server, target.driver) {
+        (Some(server), _) => &server.facts.flavor,
+        (None, "postgres") => "postgresql",
+        (None, "mysql") if target.scheme == "mariadb" => "mariadb",
+        (None, driver) => driver,
+    }
+}
+
+impl Script {
+    fn write(&self, targets: &[(&NewTarget, &Database, &ServerProfile)], out: &mut String) {
+        let Script { name, text, role, run_by, password, .. } = self;
+        *out += &wrapped(&format!("{}. Once for each server, {run_by}:", self.about()), "# ", "# ");
+        let statements = text.lines().filter(|line| !line.starts_with("--") && !line.trim().is_empty());
+        statements.for_each(|line| commented(line, out));
+        // In the order of the targets, each once.
+        let mut known = BTreeSet::new();
+        for (_, database, profile) in targets {
+            if let Some(grant) = grant(database, profile, role)
+                && known.insert(grant.clone())
+            {
+                commented(&grant, out);
+            }
+        }
+        commented(password, out);
+        *out += &wrapped(
+            &format!(
+                "Then name exporter as the user in the URL. examples/grants/{name} of the project says what each statement \
+                 is for; without one, what it shows is absent."
+            ),
+            "# ",
+            "# ",
+        );
+    }
+
+    /// The first sentence of the script, before its details.
+    fn about(&self) -> String {
+        let lines = self.text.lines().map_while(|line| line.strip_prefix("--")).map(str::trim);
+        let comment: Vec<&str> = lines.collect();
+        let comment = comment.join(" ");
+        comment.split(':').next().unwrap_or_default().trim().to_owned()
+    }
+}
+
+/// What the example needs, in the database of the target.
+fn grant(database: &Database, profile: &ServerProfile, role: &str) -> Option<String> {
+    let endpoint = database.endpoint.as_ref()?;
+    let of_table = || profile.largest_table.as_ref().map(|table| table.schema.clone());
+    let login = endpoint.connection_config()?;
+    let name = login.database.clone().or_else(of_table)?;
+    // A name with the end of a line would leave the comment.
+    let is_plain = !name.contains(is_unsafe) && name.len() <= bounded_text::MAX_NAME_BYTES;
+    endpoint.user_tables()?.grant(&name, role).filter(|_| is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_script_says_what_it_makes() {
+        for (script, about) in SCRIPTS.iter().zip([
+            "A role for the exporter on PostgreSQL 12 to 18 that may monitor and nothing else",
+            "A user for the exporter on MySQL 5.7 to 9.7 that may monitor and nothing else",
+            "A user for the exporter on MariaDB 10.5.9 and later that may monitor and nothing else",
+        ]) {
+            assert_eq!(script.about(), about);
+        }
+    }
+}

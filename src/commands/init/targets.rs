@@ -1,0 +1,223 @@
+//! The targets of the new configuration: read as the exporter reads them, named, and without their secrets.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::address;
+use super::address::FileAddress;
+use super::names;
+use super::variables::Variables;
+use crate::config;
+use crate::config::Config;
+use crate::config::database::Database;
+use crate::driver::connection::password::PasswordSource;
+use crate::driver::connection::tls::TlsRequirement;
+use crate::driver::{Drivers, Endpoint};
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::yaml::writer::scalar;
+
+/// A database as the user named it.
+pub(super) struct TypedTarget {
+    /// Its URL, which may hold a password and `${VAR}`.
+    pub(super) url: String,
+    /// A password beside it.
+    pub(super) password: Option<TypedPassword>,
+}
+
+/// The answer to a question for a password.
+pub(super) enum TypedPassword {
+    /// `${NAME}`: the variable has it.
+    Variable(String),
+    /// The password itself.
+    Secret(Secret),
+}
+
+impl TypedPassword {
+    /// Of what was typed; an empty password is none.
+    pub(super) fn of_answer(answer: Secret) -> Option<TypedPassword> {
+        let name = answer.expose().strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+        let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        match name.filter(is_name) {
+            _ if answer.is_empty() => None,
+            Some(name) => Some(TypedPassword::Variable(format!("${{{name}}}"))),
+            None => Some(TypedPassword::Secret(answer)),
+        }
+    }
+}
+
+/// A target for the file.
+pub(super) struct NewTarget {
+    /// Its name.
+    pub(super) name: String,
+    /// Its URL without secrets.
+    url: String,
+    /// `${SHOP_PASSWORD}`.
+    password: Option<String>,
+    /// The driver's label, for what depends on it before anybody connects.
+    pub(super) driver: &'static str,
+    /// The scheme of its URL, where it has one: `mariadb`.
+    pub(super) scheme: String,
+    /// A server on the network whose identity nobody verifies.
+    pub(super) is_unverified: bool,
+}
+
+impl NewTarget {
+    /// Gives it a password.
+    pub(super) fn set_password(&mut self, password: TypedPassword, variables: &mut Variables) {
+        self.password = Some(match password {
+            TypedPassword::Variable(variable) => variable,
+            TypedPassword::Secret(secret) => variables.add(&self.name, "password", secret),
+        });
+    }
+
+    /// Adds its entry under `databases`, with comments before it.
+    pub(super) fn write(&self, comments: &str, out: &mut String) {
+        // Writing to a text cannot fail.
+        let _ = write!(out, "{comments}  {}:\n    url: {}\n", scalar(&self.name), scalar(&self.url));
+        if let Some(password) = &self.password {
+            // `${NAME}`, which is plain where it is not inside braces.
+            let _ = writeln!(out, "    password: {password}");
+        }
+        if self.is_unverified {
+            out.push_str("    lint_off: [L010]\n");
+        }
+    }
+}
+
+/// Reads the targets. The file is to be at `file`.
+///
+/// # Errors
+/// A URL that is wrong; it is not shown.
+pub(super) fn read(
+    typed: Vec<TypedTarget>,
+    file: &Path,
+    variables: &mut Variables,
+) -> Result<Vec<NewTarget>, Vec<Error>> {
+    let (mut targets, mut faults, mut known) = (Vec::new(), Vec::new(), HashSet::new());
+    let count = typed.len();
+    for (index, typed) in typed.into_iter().enumerate() {
+        let which = if count == 1 { "the URL".to_owned() } else { format!("URL {}", index + 1) };
+        match target(typed, file, &mut known, variables) {
+            Ok(target) => targets.push(target),
+            Err(errors) => faults.extend(errors.iter().map(|error| about(&which, error))),
+        }
+    }
+    if faults.is_empty() { Ok(targets) } else { Err(faults) }
+}
+
+/// A fault of a file that nobody has written, as one of an argument.
+fn about(which: &str, error: &Error) -> Error {
+    let fault = Error::config(format!("{which}: {}", error.message()));
+    error.hint().map_or_else(|| fault.clone(), |hint| fault.clone().with_hint(hint))
+}
+
+fn target(
+    typed: TypedTarget,
+    file: &Path,
+    known: &mut HashSet<String>,
+    variables: &mut Variables,
+) -> Result<NewTarget, Vec<Error>> {
+    let TypedTarget { url, password } = typed;
+    // Relative paths are those of who types.
+    let database = one(&format!("{{url: {}}}", scalar(&url)), variables)?;
+    let Some(endpoint) = &database.endpoint else {
+        let names: Vec<&str> = Drivers::built_in().names().collect();
+        let error = Error::config(format!("there is no driver {:?}", database.driver));
+        return Err(vec![error.with_hint(format!("drivers: {}", names.join(", ")))]);
+    };
+    let name = names::target(&name_of(&**endpoint), known);
+    let is_unverified =
+        !matches!(endpoint.tls_requirement(), TlsRequirement::Local | TlsRequirement::Identity);
+    let (driver, scheme) = (database.driver, url.split(':').next().unwrap_or_default().to_ascii_lowercase());
+    let FileAddress { url, password: taken } = match endpoint.connection_config() {
+        Some(login) => {
+            let secret = match &login.password {
+                PasswordSource::Given(secret) => Some(secret),
+                _ => None,
+            };
+            address::without_secrets(&url, secret, &name, variables)
+        }
+        None => FileAddress { url: file_url(url, &endpoint.redacted_url(), file), password: None },
+    };
+    let mut target = NewTarget { name, url, password: taken, driver, scheme, is_unverified };
+    if let Some(password) = password {
+        target.set_password(password, variables);
+    }
+    check_same(&target, &**endpoint, variables)?;
+    Ok(target)
+}
+
+/// The target without its secrets is the same one, with the same password.
+fn check_same(target: &NewTarget, typed: &dyn Endpoint, variables: &Variables) -> Result<(), Vec<Error>> {
+    let mut entry = String::new();
+    target.write("", &mut entry);
+    let config = load(Path::new("./sql-exporter.yaml"), format!("databases:\n{entry}"), variables)?;
+    let written = config.targets.first().and_then(|database| database.endpoint.clone());
+    let given = |endpoint: &dyn Endpoint| match endpoint.connection_config().map(|login| &login.password) {
+        Some(PasswordSource::Given(secret)) => Some(secret.clone()),
+        _ => None,
+    };
+    let is_same = written.is_some_and(|written| {
+        let is_same_password = given(typed).is_none_or(|typed| given(&*written) == Some(typed));
+        let is_same_place =
+            typed.connection_config().is_none() || written.redacted_url() == typed.redacted_url();
+        is_same_password && is_same_place
+    });
+    if is_same {
+        return Ok(());
+    }
+    let error = Error::config("the password cannot be taken out of the URL");
+    Err(vec![
+        error.with_hint("write it as a variable, in quotes: 'postgres://USER:${DB_PASSWORD}@HOST/DATABASE'"),
+    ])
+}
+
+/// What names the database, else the server: the name of the database or of the file without its suffix.
+fn name_of(endpoint: &dyn Endpoint) -> String {
+    match endpoint.connection_config() {
+        Some(login) => {
+            let host = || login.hosts.first().map(|host| host.host.clone());
+            login.database.clone().or_else(host).unwrap_or_default()
+        }
+        None => {
+            let url = endpoint.redacted_url();
+            Path::new(&url).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+        }
+    }
+}
+
+/// The URL of a file as typed, where the configuration is in the current folder; else the path from the root.
+fn file_url(typed: String, absolute: &str, file: &Path) -> String {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_here = |folder: &Path| folder.canonicalize().ok() == PathBuf::from(".").canonicalize().ok();
+    if is_here(folder) || typed.contains("${") {
+        return typed;
+    }
+    let options = typed.split_once('?').map(|(_, options)| format!("?{options}")).unwrap_or_default();
+    absolute.replace('%', "%25").replace('?', "%3F") + &options
+}
+
+/// The only target of an entry.
+fn one(entry: &str, variables: &Variables) -> Result<Arc<Database>, Vec<Error>> {
+    let config =
+        load(Path::new("./sql-exporter.yaml"), format!("databases: {{target: {entry}}}\n"), variables)?;
+    let missing = || vec![Error::machine("a configuration without its target")];
+    config.targets.into_iter().next().ok_or_else(missing)
+}
+
+/// The endpoint of an entry that names a driver.
+pub(super) fn entry_of(entry: &str) -> Option<Arc<dyn Endpoint>> {
+    one(entry, &Variables::default()).ok()?.endpoint.clone()
+}
+
+/// Loads a text as the exporter would load the file.
+///
+/// # Errors
+/// The faults of the text.
+pub(super) fn load(file: &Path, text: String, variables: &Variables) -> Result<Config, Vec<Error>> {
+    let variables = variables.clone();
+    config::load_text(file, text, &move |name: &str| variables.value(name), &Drivers::built_in())
+}

@@ -1,0 +1,112 @@
+//! The environment variables that the new configuration names, and the secrets that they stand for while it is made.
+
+use std::collections::HashSet;
+
+use crate::commands::settings::environment;
+use crate::secret::Secret;
+
+/// What stands for a variable that is not set where nobody connects: a legal port, host, name and password.
+const SAMPLE: &str = "1";
+
+/// Names and secrets.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Variables {
+    secrets: Vec<(String, Secret)>,
+    /// Names that the user wrote.
+    written: HashSet<String>,
+    /// Variables that are not set have a value.
+    is_offline: bool,
+}
+
+impl Variables {
+    /// `is_offline`: nobody connects, so that the user's variables need not be set.
+    pub(super) fn new(typed: &[&str], is_offline: bool) -> Variables {
+        let written = typed.iter().flat_map(|text| names(text)).map(|(name, _)| name.to_owned()).collect();
+        Variables { secrets: Vec::new(), written, is_offline }
+    }
+
+    /// `${SHOP_PASSWORD}` for a secret of the target `shop`.
+    pub(super) fn add(&mut self, target: &str, what: &str, secret: Secret) -> String {
+        let base = format!("{}_{}", upper(target), upper(what));
+        let is_free = |name: &String| {
+            !self.written.contains(name) && self.secrets.iter().all(|(known, _)| known != name)
+        };
+        let mut numbered = (2..).map(|number| format!("{base}_{number}"));
+        let name = Some(base.clone()).filter(is_free).or_else(|| numbered.find(is_free)).unwrap_or(base);
+        self.secrets.push((name.clone(), secret));
+        format!("${{{name}}}")
+    }
+
+    /// The variable `inside` the braces as the file has it: a default would be a secret there. It holds while the
+    /// variable is not set.
+    pub(super) fn without_default(&mut self, inside: &str) -> String {
+        let (name, default) = inside.split_once(":-").unwrap_or((inside, ""));
+        if !default.is_empty() && environment(name).is_none_or(|value| value.is_empty()) {
+            self.secrets.push((name.to_owned(), Secret::new(default.to_owned())));
+        }
+        format!("${{{name}}}")
+    }
+
+    /// The value of a variable.
+    pub(super) fn value(&self, name: &str) -> Option<String> {
+        let own = self.secrets.iter().find(|(known, _)| known == name);
+        let own = own.map(|(_, secret)| secret.expose().to_owned()).or_else(|| environment(name));
+        own.or_else(|| self.is_offline.then(|| SAMPLE.to_owned()))
+    }
+
+    /// The variables of a text that the user has to set: they are not set, or to something else.
+    pub(super) fn missing(&self, text: &str) -> Vec<String> {
+        let mut missing = Vec::new();
+        for (name, has_default) in names(text) {
+            let set = environment(name).filter(|value| !value.is_empty());
+            let own = self.secrets.iter().find(|(known, _)| known == name).map(|(_, secret)| secret);
+            let is_right = match (set, own) {
+                (Some(set), Some(own)) => set == own.expose(),
+                (set, _) => set.is_some() || has_default,
+            };
+            if !is_right && !missing.iter().any(|known| known == name) {
+                missing.push(name.to_owned());
+            }
+        }
+        missing
+    }
+}
+
+/// The names in `${NAME}` and `${NAME:-default}`, and whether there is a default.
+fn names(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    let inside = text.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(inside, _)| inside);
+    inside.map(|inside| inside.split_once(":-").map_or((inside, false), |(name, _)| (name, true)))
+}
+
+/// What may stand in the name of a variable; no digit comes first.
+fn upper(text: &str) -> String {
+    let upper: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    if upper.starts_with(|c: char| c.is_ascii_digit()) { format!("DB_{upper}") } else { upper }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_has_a_variable_of_its_own() {
+        let mut variables = Variables::new(&["postgres://u:${A_B_PASSWORD}@h/d"], false);
+        let mut add = |target| variables.add(target, "password", Secret::new("hunter2".to_owned()));
+        assert_eq!(add("shop"), "${SHOP_PASSWORD}");
+        assert_eq!(add("a-b"), "${A_B_PASSWORD_2}");
+        assert_eq!(add("a.b"), "${A_B_PASSWORD_3}");
+        assert_eq!(add("1é"), "${DB_1__PASSWORD}");
+        assert_eq!(variables.value("SHOP_PASSWORD").as_deref(), Some("hunter2"));
+        assert_eq!(variables.missing("${SHOP_PASSWORD} ${X:-y} ${SHOP_PASSWORD}"), ["SHOP_PASSWORD"]);
+        assert!(!format!("{variables:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_default_holds_and_is_not_written() {
+        let mut variables = Variables::default();
+        assert_eq!(variables.without_default("NOT_SET_HERE:-hunter2"), "${NOT_SET_HERE}");
+        assert_eq!(variables.value("NOT_SET_HERE").as_deref(), Some("hunter2"));
+        assert_eq!(variables.missing("${NOT_SET_HERE}"), ["NOT_SET_HERE"]);
+    }
+}

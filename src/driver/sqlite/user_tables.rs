@@ -1,0 +1,49 @@
+//! The user's tables in a SQLite file. It keeps no sizes: the highest row ID, which is at the end of a table's tree, stands for
+//! the number of rows.
+
+use crate::driver::Sql;
+use crate::driver::user_tables::{StatisticsStatement, StatisticsValue, UserTable, UserTables};
+
+/// A column called `rowid` would stand for the row ID, and may have no index.
+const LIST: &str = r#"
+SELECT l.schema, l.name, 0, 'SELECT max(rowid) FROM main."' || replace(l.name, '"', '""') || '"'
+FROM pragma_table_list AS l
+WHERE l.schema = 'main' AND l.type = 'table' AND l.wr = 0 AND l.name NOT LIKE 'sqlite\_%' ESCAPE '\'
+  AND NOT EXISTS (SELECT 1 FROM pragma_table_xinfo(l.name, l.schema) AS c WHERE lower(c.name) = 'rowid')
+ORDER BY l.name LIMIT 1000"#;
+
+/// The tables of a SQLite file.
+pub(super) struct SqliteTables;
+
+impl UserTables for SqliteTables {
+    fn list(&self) -> Sql {
+        Sql::new(LIST)
+    }
+
+    fn of_table(&self, table: &UserTable) -> StatisticsStatement {
+        StatisticsStatement {
+            sql: format!(
+                "SELECT max(rowid) AS last_row_id FROM main.\"{}\"",
+                table.name.replace('"', "\"\"")
+            ),
+            values: vec![StatisticsValue {
+                column: "last_row_id",
+                suffix: "last_row_id",
+                help: "Highest row ID in {}: its rows, and those deleted before the last one; absent while it is empty.",
+            }],
+        }
+    }
+
+    fn of_database(&self) -> StatisticsStatement {
+        StatisticsStatement {
+            sql: "SELECT c.page_count * s.page_size AS bytes FROM pragma_page_count() AS c, pragma_page_size() AS s"
+                .to_owned(),
+            values: vec![StatisticsValue { column: "bytes", suffix: "bytes", help: "Size of the database." }],
+        }
+    }
+
+    /// A file has no roles.
+    fn grant(&self, _: &str, _: &str) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,231 @@
+//! `init`: what a target's server is, which of its collectors apply there, and the largest of the user's tables.
+//!
+//! A collector's own conditions decide, as in a scrape. No row of a table is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::privileges;
+use super::privileges::ServerReport;
+use super::runner::{OpenSession, Runner, WithoutThreads};
+use crate::config::conditions::When;
+use crate::config::database::Database;
+use crate::config::packs;
+use crate::config::query::Query;
+use crate::deadline::Deadline;
+use crate::driver::user_tables::{ListSink, ListedTable, MAX_TABLE_NAME_BYTES, UserTable};
+use crate::driver::{Column, Flow, Row, RowSink, ServerFacts, Sql};
+use crate::engine::run::SkipCause;
+use crate::error::{Error, Reason, Result};
+use crate::value::Number;
+
+/// The largest value in a list of tables: a statement with the longest name in it.
+const MAX_LISTED_BYTES: usize = 3 * MAX_TABLE_NAME_BYTES;
+
+/// What is known about one target.
+pub struct ServerProfile {
+    /// From the login; `None` where nobody connected.
+    pub server: Option<ServerReport>,
+    /// The collectors of the target, in configuration order.
+    pub collectors: Vec<CollectorFit>,
+    /// The largest table; `None` where there is none, or it is not known.
+    pub largest_table: Option<UserTable>,
+    /// Why it is not known.
+    pub unknown_table: Option<Error>,
+}
+
+/// Whether a collector applies to a server.
+pub struct CollectorFit {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The answer.
+    pub fit: Fit,
+}
+
+/// Whether there is a query that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fit {
+    /// One at least.
+    Runs,
+    /// None; what the server would need, as a sentence or a part of one.
+    Lacks(String),
+    /// None, as it is for another kind of server.
+    OtherServer,
+}
+
+impl ServerProfile {
+    /// What is known without a connection.
+    #[must_use]
+    pub fn offline(target: &Database) -> ServerProfile {
+        let fit = |queries: &[&Query]| {
+            if queries.iter().any(|query| query.enabled) { Fit::Runs } else { all_off() }
+        };
+        let collectors = collectors(target)
+            .into_iter()
+            .map(|(name, queries)| CollectorFit { name, fit: fit(&queries) })
+            .collect();
+        ServerProfile { server: None, collectors, largest_table: None, unknown_table: None }
+    }
+}
+
+/// Connects to all targets at once. Blocks until `by` at most, and a moment; `progress` is called with the number of targets
+/// done.
+#[must_use]
+pub fn run(
+    targets: &[Arc<Database>],
+    runner: &Runner,
+    by: Deadline,
+    progress: impl Fn(usize),
+) -> Vec<Result<ServerProfile>> {
+    let profiles = runner.on_each_target(targets, by, WithoutThreads::RunHere, progress, profile);
+    profiles.into_iter().map(|(profile, _)| profile.and_then(|profile| profile)).collect()
+}
+
+fn profile(target: &Database, session: &mut OpenSession) -> Result<ServerProfile> {
+    let server = privileges::report(session)?;
+    let collectors = collectors(target)
+        .into_iter()
+        .map(|(name, queries)| Ok(CollectorFit { fit: fit(&name, &queries, session)?, name }))
+        .collect::<Result<_>>()?;
+    // The rest of the profile is right without it.
+    let (largest_table, unknown_table) = match largest_table(target, session) {
+        Ok(table) => (table, None),
+        Err(error) => (None, Some(error)),
+    };
+    Ok(ServerProfile { server: Some(server), collectors, largest_table, unknown_table })
+}
+
+/// The collectors of a target with their queries.
+fn collectors(target: &Database) -> Vec<(Arc<str>, Vec<&Query>)> {
+    let mut collectors: Vec<(Arc<str>, Vec<&Query>)> = Vec::new();
+    for query in &target.queries {
+        match collectors.iter_mut().find(|(name, _)| *name == query.collector) {
+            Some((_, queries)) => queries.push(query),
+            None => collectors.push((Arc::clone(&query.collector), vec![query])),
+        }
+    }
+    collectors
+}
+
+/// The first query that would run decides, else the one that comes nearest to it.
+fn fit(collector: &str, queries: &[&Query], session: &mut OpenSession) -> Result<Fit> {
+    let enabled: Vec<&&Query> = queries.iter().filter(|query| query.enabled).collect();
+    if enabled.is_empty() {
+        return Ok(all_off());
+    }
+    let mut lacks = None;
+    for query in enabled {
+        let Some(when) = &query.when else { return Ok(Fit::Runs) };
+        let unmet = match session.unmet_condition(when) {
+            Ok(None) => return Ok(Fit::Runs),
+            Ok(Some(cause)) => cause,
+            Err(error) if session.is_usable() => SkipCause::Refused(error),
+            Err(error) => return Err(error),
+        };
+        if !is_for_another(when, session.facts()) {
+            lacks.get_or_insert_with(|| what_lacks(collector, &unmet, &session.facts().flavor));
+        }
+    }
+    Ok(lacks.map_or(Fit::OtherServer, Fit::Lacks))
+}
+
+fn is_for_another(when: &When, facts: &ServerFacts) -> bool {
+    !(when.flavor.is_empty() || when.flavor.contains(&facts.flavor.as_str()))
+}
+
+/// An extension, a relation and a privilege have names. Versions and settings are in the words of the collector.
+fn what_lacks(collector: &str, cause: &SkipCause, flavor: &str) -> String {
+    let text = cause.text();
+    match text.split_once(": ") {
+        _ if cause.lacks().is_some() => text.to_owned(),
+        Some(("when.extension", rest)) => match rest.strip_prefix("the server has no ") {
+            Some(name) if flavor == "postgresql" => format!("needs the extension {name}"),
+            Some(name) => format!("needs the plugin {name}"),
+            None => rest.to_owned(),
+        },
+        Some(("when.relation", rest)) => rest.to_owned(),
+        _ => packs::remark(collector, "Versions")
+            .map_or_else(|| text.to_owned(), |versions| condition(&versions).to_owned()),
+    }
+}
+
+/// The part of a remark on versions that says where there is something to show, else its first sentence.
+fn condition(versions: &str) -> &str {
+    let sentences = || versions.split(". ").flat_map(|sentence| sentence.split("; "));
+    let is_condition = |clause: &&str| clause.contains("where ");
+    let clause = sentences().find(is_condition).or_else(|| sentences().next()).unwrap_or(versions);
+    let clause = clause.trim_end_matches('.');
+    match clause.find("where ") {
+        Some(at) if !clause.contains("skipped") => clause.get(at..).unwrap_or(clause),
+        _ => clause,
+    }
+}
+
+fn all_off() -> Fit {
+    Fit::Lacks("its queries are off until `overrides` turns them on".to_owned())
+}
+
+/// # Errors
+/// The server does not say, or not in time.
+fn largest_table(target: &Database, session: &mut OpenSession) -> Result<Option<UserTable>> {
+    let Some(tables) = target.endpoint.as_ref().and_then(|endpoint| endpoint.user_tables()) else {
+        return Ok(None);
+    };
+    let mut list = ListSink::default();
+    session.run(&tables.list(), None, MAX_LISTED_BYTES, &mut list)?;
+    let lost = || Error::new(Reason::Lost, "the session left the list of tables without an end");
+    let listed = list.verdict().unwrap_or_else(|| Err(lost()))?;
+    let mut largest: Option<(f64, UserTable)> = None;
+    for ListedTable { table, size } in listed {
+        let size = match size {
+            Some(sql) => size_of(&sql, session)?,
+            None => return Ok(Some(table)),
+        };
+        if largest.as_ref().is_none_or(|(known, _)| size > *known) {
+            largest = Some((size, table));
+        }
+    }
+    Ok(largest.map(|(_, table)| table))
+}
+
+/// The number that a statement returns; 0 for a table that cannot be asked.
+fn size_of(sql: &Sql, session: &mut OpenSession) -> Result<f64> {
+    let mut size = NumberSink(0.0);
+    session.run(sql, None, MAX_LISTED_BYTES, &mut size)?;
+    Ok(size.0)
+}
+
+/// Takes the number in the only row.
+struct NumberSink(f64);
+
+impl RowSink for NumberSink {
+    fn columns(&mut self, _: &[Column]) -> Result<()> {
+        Ok(())
+    }
+
+    fn row(&mut self, row: &dyn Row) -> Result<Flow> {
+        if let Number::Value(value) = row.cell(0)?.number() {
+            self.0 = value;
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn end(&mut self, _: Result<()>, _: Duration) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::condition;
+
+    #[test]
+    fn a_condition_is_where_something_is() {
+        for (versions, expected) in [
+            ("PostgreSQL 16 to 18. 18 adds WAL (object wal).", "PostgreSQL 16 to 18"),
+            ("MariaDB 10.5 to 11.8 where userstat is ON; skipped elsewhere.", "where userstat is ON"),
+            ("MySQL 5.7 to 9.7; skipped where log_bin is off.", "skipped where log_bin is off"),
+            ("SQLite 3. The queries are skipped where x.", "The queries are skipped where x"),
+        ] {
+            assert_eq!(condition(versions), expected);
+        }
+    }
+}
