@@ -38,7 +38,7 @@ _sql_exporter() {
     'try --timeout') return ;;
     'try --format') mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$current"); return ;;
     'import --from') mapfile -t COMPREPLY < <(compgen -W 'auto burningalchemist export-sql justwatch pg_exporter postgres_exporter psql-query-exporter query-exporter' -- "$current"); return ;;
-    'import --output') compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    'import -o' | 'import --output') compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     'import --url') return ;;
     'import --compare') return ;;
     'import --ignore') return ;;

@@ -168,7 +168,7 @@ fn every_word_that_completes_is_one_the_command_line_takes() {
 }
 
 /// A command line, and what the Tab key makes of it.
-const COMPLETED: [(&str, &str); 16] = [
+const COMPLETED: [(&str, &str); 17] = [
     ("col", "collect "),
     ("-c x.yaml col", "-c x.yaml collect "),
     ("--listen=:9400 col", "--listen=:9400 collect "),
@@ -183,6 +183,7 @@ const COMPLETED: [(&str, &str); 16] = [
     ("check -c Cargo.t", "check -c Cargo.toml "),
     ("packs postgres/lo", "packs postgres/locks "),
     ("schema conf", "schema config "),
+    ("import -o Cargo.t", "import -o Cargo.toml "),
     ("import --from just", "import --from justwatch "),
     ("import Cargo.t", "import Cargo.toml "),
 ];

@@ -38,7 +38,8 @@ pub(super) fn script(declared: &Declared) -> String {
     }
     for command in declared.commands() {
         for flag in command.flags.iter().filter(|flag| !flag.hidden) {
-            script += &arm(&format!("'{} {}'", command.name, flag.long), &values(command.name, flag));
+            let short = flag.short.map(|short| format!("'{} -{short}' | ", command.name)).unwrap_or_default();
+            script += &arm(&format!("{short}'{} {}'", command.name, flag.long), &values(command.name, flag));
         }
     }
     script += "  esac\n  case $command in\n";
