@@ -58,6 +58,10 @@ def check_user(root):
 
 def check_configuration():
     exporter = variable("TEST_EXPORTER_BINARY")
+    # The code that keeps systemd from a restart.
+    code, said = run(exporter, "run", "-c", "/nowhere.yaml")
+    unit = (SYSTEMD / UNITS[0]).read_text()
+    faults.expect(f"RestartPreventExitStatus={code}\n" in unit, UNITS[0], f"tries a wrong configuration again: {said}")
     code, said = run(exporter, "check", "--strict", "-c", SYSTEMD / "config.yaml")
     faults.equal(code, 0, "config.yaml", f"check says {said}; its exit code")
     # The lines that are there to be uncommented.
