@@ -232,9 +232,12 @@ fn typed_in_fish(line: &str) -> Option<String> {
     Some(format!("{before}{word} "))
 }
 
+/// What a shell makes of a command line; `None` where it proposes several words or none.
+type Completion = fn(&str) -> Option<String>;
+
 #[test]
 fn shells_complete_commands_options_and_their_words() {
-    let shells: [(&str, fn(&str) -> Option<String>); 3] =
+    let shells: [(&str, Completion); 3] =
         [("bash", typed_in_bash), ("zsh", typed_in_zsh), ("fish", typed_in_fish)];
     for (shell, typed) in
         shells.into_iter().filter(|(shell, _)| is_installed("script") && is_installed(shell))
