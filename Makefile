@@ -34,7 +34,7 @@ bench: build ## The release build beside floors in C and postgres_exporter, agai
 package: ## dist/: tar.gz, deb and rpm for amd64 and arm64 (PACKAGE_ARCHES), SBOM, SHA256SUMS
 	packaging/run
 
-package-test: ## Check dist/: lintian, equal bytes when built again, install to purge in a root folder of Debian (as root)
+package-test: ## Check dist/: lintian, rpmlint, the binaries, equal bytes, install to purge in a root folder of Debian (as root)
 	packaging/test
 
 scale: build ## Hundreds of databases and thousands of targets beside real servers, Prometheis and HAProxy: counts and ratios

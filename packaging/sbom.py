@@ -1,9 +1,7 @@
-"""Writes the SBOM: the crates that are compiled into the binary, as CycloneDX JSON. What they are comes from `cargo metadata`."""
+"""Writes the SBOM: the crates that are compiled into the binary, as CycloneDX JSON."""
 
 import datetime
-import json
 import os
-import subprocess
 import sys
 import uuid
 
@@ -16,40 +14,19 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
+from crates import compiled
+
 try:
     import tomllib
 except ImportError:
     from pip._vendor import tomli as tomllib
 
-PLATFORMS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"]
 SCHEMA = SchemaVersion.V1_6
-
-
-def metadata():
-    platforms = [word for platform in PLATFORMS for word in ("--filter-platform", platform)]
-    command = ["cargo", "metadata", "--locked", "--format-version", "1", *platforms]
-    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
 def checksums():
     with open("Cargo.lock", "rb") as file:
         return {(p["name"], p["version"]): p.get("checksum") for p in tomllib.load(file)["package"]}
-
-
-def compiled(found):
-    """The packages that the binary is made of, with what each depends on: neither tests nor what runs only while it is built."""
-    edges = {
-        node["id"]: [dep["pkg"] for dep in node["deps"] if any(kind["kind"] is None for kind in dep["dep_kinds"])]
-        for node in found["resolve"]["nodes"]
-    }
-    root, reached = found["resolve"]["root"], {}
-    waiting = [root]
-    while waiting:
-        package = waiting.pop()
-        if package not in reached:
-            reached[package] = edges[package]
-            waiting += edges[package]
-    return root, reached
 
 
 def component(package, checksum, kind):
@@ -70,9 +47,8 @@ def component(package, checksum, kind):
 
 
 def main(path):
-    found, sums = metadata(), checksums()
-    packages = {package["id"]: package for package in found["packages"]}
-    root, graph = compiled(found)
+    sums = checksums()
+    root, packages, graph = compiled()
     components = {
         key: component(
             packages[key],

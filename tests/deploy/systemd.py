@@ -58,14 +58,21 @@ def check_user(root):
 
 def check_configuration():
     exporter = variable("TEST_EXPORTER_BINARY")
+    # The code that keeps systemd from a restart.
+    code, said = run(exporter, "run", "-c", "/nowhere.yaml")
+    unit = (SYSTEMD / UNITS[0]).read_text()
+    faults.expect(f"RestartPreventExitStatus={code}\n" in unit, UNITS[0], f"tries a wrong configuration again: {said}")
     code, said = run(exporter, "check", "--strict", "-c", SYSTEMD / "config.yaml")
     faults.equal(code, 0, "config.yaml", f"check says {said}; its exit code")
     # The lines that are there to be uncommented.
-    text = re.sub(r"^(\s*)# (?=password_file:|queries:|  - name:|    sql:|    metrics:)", r"\1", (SYSTEMD / "config.yaml").read_text(), flags=re.M)
+    text = re.sub(r"^(\s*)# (?=password:|queries:|  - name:|    sql:|    metrics:)", r"\1", (SYSTEMD / "config.yaml").read_text(), flags=re.M)
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(text.replace("${CREDENTIALS_DIRECTORY}", "/run/credentials"))
+        file.write(text)
         file.flush()
-        code, said = run(exporter, "check", "-c", file.name)
+        # The variables, as sh reads the lines of /etc/default/sql-exporter.
+        variables = re.sub(r"^# (?=MAIN_PASSWORD=)", "", (SYSTEMD / "sql-exporter.default").read_text(), flags=re.M)
+        script = f'set -a\n{variables}\nexec "$0" check -c "$1"'
+        code, said = run("sh", "-c", script, exporter, file.name)
         faults.equal(code, 0, "config.yaml, uncommented", f"check says {said}; its exit code")
     known = run("man", "--local-file", EXAMPLES / "shell/sql-exporter.1")[1] if shutil.which("man") else ""
     for name in re.findall(r"^# (SQL_EXPORTER_\w+)=", (SYSTEMD / "sql-exporter.default").read_text(), re.M):

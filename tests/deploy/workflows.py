@@ -64,6 +64,7 @@ def check_rights(workflows):
     expected = {
         "check": set(),
         "packages": set(),
+        "package-test": set(),
         "image": {"packages"},
         "publish": {"contents", "packages", "id-token", "attestations"},
     }
@@ -74,13 +75,16 @@ def check_meaning(workflows):
     ci, release = workflows["ci.yml"], workflows["release.yml"]
     runs = [step.get("run", "").strip() for step in steps(ci)]
     faults.expect(".ci/run" in runs, "ci.yml", "does not run .ci/run")
-    faults.expect(any("cargo-deny" in run for run in runs), "ci.yml", "has no cargo-deny, so .ci/run leaves it out")
+    faults.expect(any("cargo-deny@" in run for run in runs), "ci.yml", "has no version of cargo-deny; without it .ci/run leaves it out")
     jobs = release["jobs"]
     faults.equal(jobs["check"].get("uses"), "./.github/workflows/ci.yml", "release.yml", "its first job")
     for job in ["packages", "image"]:
         faults.equal(jobs[job]["needs"], "check", "release.yml", f"what {job} waits for")
-    faults.equal(jobs["publish"]["needs"], ["packages", "image"], "release.yml", "what publish waits for")
-    faults.expect("make package" in [step.get("run") for step in steps(release)], "release.yml", "does not run make package")
+    faults.equal(jobs["package-test"]["needs"], "packages", "release.yml", "what package-test waits for")
+    faults.equal(jobs["publish"]["needs"], ["package-test", "image"], "release.yml", "what publish waits for")
+    for job in ["packages", "package-test"]:
+        made = f"make {job.removesuffix('s')}"
+        faults.expect(made in [step.get("run") for step in jobs[job]["steps"]], "release.yml", f"does not run {made}")
     text = (ROOT / ".github/workflows/release.yml").read_text()
     for words in ["cosign sign-blob", "cosign sign --yes --recursive", "attest-build-provenance", "examples/docker/Dockerfile"]:
         faults.expect(words in text, "release.yml", f"has no {words!r}")

@@ -24,6 +24,11 @@ missing_packages() {
   have node || echo nodejs
   have npm || echo npm
   have shellcheck || echo shellcheck
+  # They read the completions and the manual page.
+  have zsh || echo zsh
+  have fish || echo fish
+  have man || echo man-db
+  have mandoc || echo mandoc
   have kubectl || echo kubernetes-client
   [ "${TEST_NEEDS:-}" != bench ] || missing_bench_packages
   [ "${TEST_NEEDS:-}" != scale ] || have haproxy || echo haproxy

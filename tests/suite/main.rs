@@ -97,6 +97,7 @@ mod tls_and_logins;
 mod try_query;
 mod turns;
 mod types;
+mod versions;
 mod webconfig;
 mod whole;
 mod workers;

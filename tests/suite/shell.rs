@@ -8,12 +8,15 @@ mod zsh;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 use sql_exporter::cli::declarations;
 use sql_exporter::config::packs;
 use sql_exporter::metric::lint_off::LINTS;
+
+use crate::process::{folder, is_complete, mortal, poll};
 
 /// What follows an option, or is the argument of a command.
 enum Values {
@@ -164,48 +167,114 @@ fn every_word_that_completes_is_one_the_command_line_takes() {
     }
 }
 
-/// What bash proposes for the last word.
-fn completed(words: &[&str]) -> Vec<String> {
-    let run = "source \"$1\"; shift; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _sql_exporter 2>/dev/null; \
-               printf '%s\\n' \"${COMPREPLY[@]}\"";
-    let done =
-        Command::new("bash").args(["-c", run, "bash"]).arg(file("sql-exporter.bash")).args(words).output();
-    let said = String::from_utf8(done.expect("bash runs").stdout).expect("text");
-    said.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+/// A command line, and what the Tab key makes of it.
+const COMPLETED: [(&str, &str); 17] = [
+    ("col", "collect "),
+    ("-c x.yaml col", "-c x.yaml collect "),
+    ("--listen=:9400 col", "--listen=:9400 collect "),
+    ("--log-level w", "--log-level warn "),
+    ("--log-format=j", "--log-format=json "),
+    ("-c Cargo.t", "-c Cargo.toml "),
+    ("collect --format o", "collect --format openmetrics "),
+    ("collect --format=o", "collect --format=openmetrics "),
+    ("collect --query a --log-level w", "collect --query a --log-level warn "),
+    ("test --format j", "test --format json "),
+    ("check --conn", "check --connect "),
+    ("check -c Cargo.t", "check -c Cargo.toml "),
+    ("packs postgres/lo", "packs postgres/locks "),
+    ("schema conf", "schema config "),
+    ("import -o Cargo.t", "import -o Cargo.toml "),
+    ("import --from just", "import --from justwatch "),
+    ("import Cargo.t", "import Cargo.toml "),
+];
+
+/// A shell in a terminal of its own: Tab after a command line, then Ctrl-T, which writes the line to the file `line` and ends the shell.
+fn typed(shell: &str, setup: &str, line: &str) -> Option<String> {
+    let place = folder();
+    let file = place.path().join("line");
+    let mut terminal = mortal(None, "script");
+    terminal.args(["--quiet", "--command", shell, "/dev/null"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    terminal.env("LINE", &file).env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut terminal = terminal.spawn().expect("script is part of bsdutils");
+    let mut keys = terminal.stdin.take().expect("piped");
+    write!(keys, "{setup}\nsql-exporter {line}\t\x14").expect("a shell that reads");
+    let status = poll("the shell to end", Duration::from_secs(60), || terminal.try_wait().ok()?);
+    drop(keys);
+    assert!(status.success(), "{shell}: {status}");
+    let text = std::fs::read_to_string(file).expect("the line");
+    Some(text.strip_prefix("sql-exporter ")?.to_owned())
 }
 
+fn typed_in_bash(line: &str) -> Option<String> {
+    let setup = "source examples/shell/sql-exporter.bash; finish() { printf %s \"$READLINE_LINE\" >\"$LINE\"; exit 0; }; \
+                 bind -x '\"\\C-t\": finish'";
+    typed("bash --norc --noprofile -i", setup, line)
+}
+
+fn typed_in_zsh(line: &str) -> Option<String> {
+    let setup = "fpath=(examples/shell $fpath); autoload -Uz compinit; compinit -D -u; \
+                 finish() { print -rn -- \"$BUFFER\" >\"$LINE\"; exit 0; }; zle -N finish; bindkey '^T' finish";
+    typed("zsh -f -i", setup, line)
+}
+
+/// fish tells what it would complete the last word to.
+fn typed_in_fish(line: &str) -> Option<String> {
+    let script = "source examples/shell/sql-exporter.fish; complete -C $argv[1]";
+    let done = Command::new("fish")
+        .args(["--no-config", "-c", script, &format!("sql-exporter {line}")])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("fish runs");
+    let said = String::from_utf8(done.stdout).expect("text");
+    let [found] = said.lines().collect::<Vec<_>>()[..] else { return None };
+    let word = found.split('\t').next()?;
+    let before = line.rsplit_once(' ').map_or(String::new(), |(before, _)| format!("{before} "));
+    Some(format!("{before}{word} "))
+}
+
+/// What a shell makes of a command line; `None` where it proposes several words or none.
+type Completion = fn(&str) -> Option<String>;
+
 #[test]
-fn bash_completes_commands_options_and_their_words() {
-    assert_eq!(completed(&["sql-exporter", "col"]), ["collect"]);
-    assert_eq!(completed(&["sql-exporter", "-c", "x.yaml", "col"]), ["collect"]);
-    assert_eq!(completed(&["sql-exporter", "collect", "--format", "o"]), ["openmetrics"]);
-    assert_eq!(completed(&["sql-exporter", "test", "--format", "j"]), ["json"]);
-    assert_eq!(completed(&["sql-exporter", "--log-level", "w"]), ["warn"]);
-    assert_eq!(completed(&["sql-exporter", "check", "--conn"]), ["--connect"]);
-    assert_eq!(completed(&["sql-exporter", "packs", "postgres/lo"]), ["postgres/locks"]);
-    assert_eq!(completed(&["sql-exporter", "check", "--listen", ""]), [""; 0]);
-    let files = completed(&["sql-exporter", "-c", &format!("{}/Cargo.t", env!("CARGO_MANIFEST_DIR"))]);
-    assert_eq!(files, [concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+fn shells_complete_commands_options_and_their_words() {
+    let shells: [(&str, Completion); 3] =
+        [("bash", typed_in_bash), ("zsh", typed_in_zsh), ("fish", typed_in_fish)];
+    for (shell, typed) in
+        shells.into_iter().filter(|(shell, _)| is_installed("script") && is_installed(shell))
+    {
+        for (line, expected) in COMPLETED {
+            assert_eq!(typed(line).as_deref(), Some(expected), "{shell}: {line}");
+        }
+        // Only the user knows an address.
+        assert!(typed("check --listen ").is_none_or(|line| line.trim_end() == "check --listen"), "{shell}");
+    }
+}
+
+/// Whether a program can be had; `make test` installs all of them.
+fn is_installed(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    assert!(found || !is_complete(), "{program} is not installed");
+    if !found {
+        // Not eprintln: libtest hides what a test that passes prints.
+        writeln!(std::io::stderr(), "left out: {program} is not installed").expect("stderr");
+    }
+    found
 }
 
 #[test]
 fn shells_and_man_read_the_files() {
-    let checks: [(&str, &[&str], &str); 5] = [
+    let checks: [(&str, &[&str], &str); 6] = [
         ("bash", &["-n"], "sql-exporter.bash"),
         ("shellcheck", &["--shell=bash"], "sql-exporter.bash"),
         ("zsh", &["-n"], "_sql-exporter"),
         ("fish", &["--no-execute"], "sql-exporter.fish"),
         ("man", &["--warnings", "--local-file", "--encoding=UTF-8"], "sql-exporter.1"),
+        ("mandoc", &["-Tlint", "-Wwarning"], "sql-exporter.1"),
     ];
-    for (program, options, name) in checks {
-        let run = Command::new(program).args(options).arg(file(name)).env("MANROFFSEQ", "").output();
-        match run {
-            Ok(done) => {
-                assert!(done.status.success(), "{program}: {done:?}");
-                assert_eq!(String::from_utf8_lossy(&done.stderr), "", "{program}");
-            }
-            // Not eprintln: libtest hides what a test that passes prints.
-            Err(_) => writeln!(std::io::stderr(), "left out: {program} is not installed").expect("stderr"),
-        }
+    for (program, options, name) in checks.into_iter().filter(|(program, ..)| is_installed(program)) {
+        let done = Command::new(program).args(options).arg(file(name)).env("MANROFFSEQ", "").output();
+        let done = done.expect("it runs");
+        assert!(done.status.success(), "{program}: {done:?}");
+        assert_eq!(String::from_utf8_lossy(&done.stderr), "", "{program}");
     }
 }

@@ -4,15 +4,19 @@ use super::{Declared, Values, argument, values};
 
 const BEGIN: &str = r#"# Completions of sql-exporter for bash. `make docs` writes this file from what --help declares.
 _sql_exporter() {
-  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local command='' is_value='' words='' word
+  local command='' is_value='' words='' word current previous
+  local -a typed files=()
   COMPREPLY=()
-  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+  # Not COMP_WORDS, in which --name=value is three words. The dot keeps a last word that is empty.
+  read -ra typed <<<"${COMP_LINE:0:COMP_POINT}."
+  current=${typed[-1]%.} previous=${typed[-2]}
+  case $current in --*=*) previous=${current%%=*} current=${current#*=} ;; esac
+  for word in "${typed[@]:1:${#typed[@]}-2}"; do
     case $is_value$word in
 "#;
 
 const END: &str = r#"  esac
-  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+  mapfile -t COMPREPLY < <(compgen "${files[@]}" -W "$words" -- "$current")
 }
 complete -F _sql_exporter sql-exporter
 "#;
@@ -34,7 +38,8 @@ pub(super) fn script(declared: &Declared) -> String {
     }
     for command in declared.commands() {
         for flag in command.flags.iter().filter(|flag| !flag.hidden) {
-            script += &arm(&format!("'{} {}'", command.name, flag.long), &values(command.name, flag));
+            let short = flag.short.map(|short| format!("'{} -{short}' | ", command.name)).unwrap_or_default();
+            script += &arm(&format!("{short}'{} {}'", command.name, flag.long), &values(command.name, flag));
         }
     }
     script += "  esac\n  case $command in\n";
@@ -43,10 +48,15 @@ pub(super) fn script(declared: &Declared) -> String {
     script += &format!("    '') words='{} {}' ;;\n", names.join(" "), options.join(" "));
     for command in declared.commands() {
         let mut words: Vec<&str> = declared.options_of(command).map(|flag| flag.long).collect();
-        if let Values::Words(more) = argument(command) {
-            words.extend(more);
-        }
-        script += &format!("    {}) words='{}' ;;\n", command.name, words.join(" "));
+        let files = match argument(command) {
+            Values::Words(more) => {
+                words.extend(more);
+                ""
+            }
+            Values::Files => " files=(-f); compopt -o filenames",
+            Values::None | Values::Any => "",
+        };
+        script += &format!("    {}) words='{}'{files} ;;\n", command.name, words.join(" "));
     }
     script + END
 }

@@ -3,6 +3,7 @@
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind};
 
 use super::{Declared, is_repeatable};
+use crate::versions::released;
 
 const END: &str = r#".SH SIGNALS
 .TP
@@ -48,9 +49,10 @@ https://github.com/sql\-exporter/sql\-exporter/tree/main/docs
 pub(super) fn page(declared: &Declared) -> String {
     let mut page = format!(
         ".\\\" `make docs` writes this file from what --help declares.\n\
-         .TH SQL\\-EXPORTER 1 \"\" \"sql\\-exporter {}\" \"User Commands\"\n\
+         .TH SQL\\-EXPORTER 1 {} \"sql\\-exporter {}\" \"User Commands\"\n\
          .SH NAME\nsql\\-exporter \\- SQL results as Prometheus metrics\n\
          .SH SYNOPSIS\n.B sql\\-exporter\n[\\fIOPTIONS\\fR] [\\fICOMMAND\\fR]\n.SH DESCRIPTION\n{}\n",
+        released(),
         sql_exporter::VERSION,
         text(declared.all.description),
     );

@@ -29,8 +29,12 @@ pub(super) fn script(declared: &Declared) -> String {
         for flag in command.flags.iter().filter(|flag| !flag.hidden) {
             script += &format!(" \\\n            {}", option(command.name, flag));
         }
-        if let Values::Words(words) = argument(command) {
-            script += &format!(" \\\n            {}", quoted(&format!("1: :({})", words.join(" "))));
+        match argument(command) {
+            Values::Words(words) => {
+                script += &format!(" \\\n            {}", quoted(&format!("1: :({})", words.join(" "))));
+            }
+            Values::Files => script += " \\\n            '1:file:_files'",
+            Values::None | Values::Any => {}
         }
         script += " \\\n            $shared ;;\n";
     }
@@ -48,10 +52,12 @@ fn option(command: &str, flag: &FlagInfo<'_>) -> String {
         Values::Words(words) => format!(":{name}:({})", words.join(" ")),
     };
     let rest = quoted(&format!("[{about}]{after}"));
+    // With the sign, the value can be the next word, too.
+    let long = if after.is_empty() { flag.long.to_owned() } else { format!("{}=", flag.long) };
     match flag.short {
-        Some(short) => format!("'(-{short} {long})'{{-{short},{long}}}{rest}", long = flag.long),
-        None if is_repeatable(flag) => format!("'*'{}{rest}", flag.long),
-        None => format!("{}{rest}", flag.long),
+        Some(short) => format!("'(-{short} {})'{{-{short},{long}}}{rest}", flag.long),
+        None if is_repeatable(flag) => format!("'*'{long}{rest}"),
+        None => format!("{long}{rest}"),
     }
 }
 
