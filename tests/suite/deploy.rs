@@ -65,6 +65,11 @@ fn the_units_of_systemd_are_sound() {
 }
 
 #[test]
+fn the_exporter_works_confined_as_its_unit_says() {
+    check("confined.py");
+}
+
+#[test]
 fn the_workflows_are_sound() {
     check("workflows.py");
 }

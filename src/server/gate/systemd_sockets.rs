@@ -37,6 +37,17 @@ pub(super) fn take() -> Result<Vec<Socket>> {
     Ok(sockets)
 }
 
+/// The usual mistake beside a socket unit: its port is in use then, by systemd.
+pub(in crate::server) fn warn_of_unused() {
+    // None is closed.
+    let count = ListenFd::from_env().len();
+    if count > 0 {
+        log::warn!(
+            "systemd has passed sockets ({count}), which are not used: write `listen: systemd` to serve on them"
+        );
+    }
+}
+
 fn take_one(passed: &mut ListenFd, index: usize) -> io::Result<Socket> {
     // A socket of another kind stays where it is.
     let tcp = passed.take_tcp_listener(index).ok().flatten().map(Socket::from);
