@@ -13,10 +13,10 @@ import socket
 import sqlite3
 import subprocess
 import tempfile
-import threading
 import time
 import urllib.request
 
+from sandbox import BIND, READ_ONLY, REMOUNT, Sandboxed, become, mount, need_mounts, own_mounts
 from tools import EXAMPLES, Faults, leave_out, program, variable
 
 UNIT = EXAMPLES / "systemd/sql-exporter.service"
@@ -39,7 +39,6 @@ queries:
 exporter: {listen: "127.0.0.1:0", enable_reload: true}
 """
 faults = Faults()
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 def directives():
@@ -102,53 +101,35 @@ def load_filter(seccomp, names, families):
     assert seccomp.seccomp_load(context) == 0
 
 
-def call(name, *arguments):
-    if getattr(libc, name)(*arguments) != 0:
-        raise OSError(ctypes.get_errno(), f"{name}{arguments}: {os.strerror(ctypes.get_errno())}")
-
-
-def mount(source, target, kind=None, flags=0, data=None):
-    text = [word.encode() if word else None for word in (source, target, kind)]
-    call("mount", *text, ctypes.c_ulong(flags), data.encode() if data else None)
-
-
 def confine_files(folder, service):
-    read_only, remount, bind, recursive, private = 1, 32, 4096, 16384, 1 << 18
     assert (service["ProtectSystem"], service["ProtectHome"], service["PrivateTmp"]) == (["strict"], ["yes"], ["yes"])
-    call("unshare", 0x20000)
-    mount(None, "/", flags=private | recursive)
-    mount(folder, INSIDE, flags=bind)
-    mount(variable("TEST_EXPORTER_BINARY"), f"{INSIDE}/sql-exporter", flags=bind)
+    own_mounts()
+    mount(folder, INSIDE, flags=BIND)
+    mount(variable("TEST_EXPORTER_BINARY"), f"{INSIDE}/sql-exporter", flags=BIND)
     points = re.findall(r"^(?:\S+ ){4}(\S+)", open("/proc/self/mountinfo").read(), re.M)
     for point in points:
         if not point.startswith(("/proc", "/sys", "/dev")):
             try:
-                mount(None, point.encode().decode("unicode_escape"), flags=remount | bind | read_only)
+                mount(None, point.encode().decode("unicode_escape"), flags=REMOUNT | BIND | READ_ONLY)
             except OSError as error:
                 # A mount below a hidden one.
                 assert error.errno in (errno.ENOENT, errno.EACCES, errno.EINVAL), error
     for path in ["/home", "/root"]:
-        mount("tmpfs", path, "tmpfs", read_only, "mode=0")
+        mount("tmpfs", path, "tmpfs", READ_ONLY, "mode=0")
     for path in ["/tmp", "/var/tmp"]:
         mount("tmpfs", path, "tmpfs", data="mode=1777")
 
 
-def become_service(folder, service, names, seccomp, errors, writable):
-    """The child: never returns."""
+def become_service(folder, service, names, seccomp, writable):
+    """In the child: does not return."""
     os.umask(int(service["UMask"][0], 8))
     confine_files(folder, service)
     if writable:
         # ReadWritePaths= of docs/operations.md.
-        mount(f"{INSIDE}/data", f"{INSIDE}/data", flags=4096)
-        mount(None, f"{INSIDE}/data", flags=32 | 4096)
-    os.dup2(errors, 2)
+        mount(f"{INSIDE}/data", f"{INSIDE}/data", flags=BIND)
+        mount(None, f"{INSIDE}/data", flags=REMOUNT | BIND)
     os.chdir(INSIDE)
-    os.setgroups([])
-    os.setgid(USER)
-    os.setuid(USER)
-    no_new_privileges, death_signal = 38, 1
-    call("prctl", no_new_privileges, 1, 0, 0, 0)
-    call("prctl", death_signal, signal.SIGKILL, 0, 0, 0)
+    become(USER, USER)
     environment = {
         "PATH": "/usr/bin:/bin",
         "CREDENTIALS_DIRECTORY": f"{INSIDE}/credentials",
@@ -190,50 +171,6 @@ def make_folder(folder):
     return open_
 
 
-class Service:
-    """The exporter, confined."""
-
-    def __init__(self, folder, service, names, seccomp, writable):
-        reading, errors = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                become_service(folder, service, names, seccomp, errors, writable)
-            except BaseException as error:
-                os.write(errors, f"cannot be confined: {error!r}\n".encode())
-            os._exit(1)
-        os.close(errors)
-        self.lines, self.added = [], threading.Condition()
-        threading.Thread(target=self.read, args=(reading,), daemon=True).start()
-
-    def read(self, reading):
-        with os.fdopen(reading, errors="replace") as log:
-            for line in log:
-                with self.added:
-                    self.lines.append(line)
-                    self.added.notify_all()
-        with self.added:
-            self.lines.append("the end")
-            self.added.notify_all()
-
-    def wait_for(self, pattern):
-        def found():
-            return re.search(rf"{pattern}|the end", "".join(self.lines))
-
-        with self.added:
-            self.added.wait_for(found, 30)
-        said = found()
-        return said if said and said[0] != "the end" else None
-
-    def status(self):
-        with open(f"/proc/{self.pid}/status") as file:
-            return dict(re.findall(r"^(\w+):\s*(.*)$", file.read(), re.M))
-
-    def stop(self):
-        os.kill(self.pid, signal.SIGTERM)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
 def value(page, series):
     found = re.search(rf"^{re.escape(series)} (\S+)$", page, re.M)
     return found and float(found[1])
@@ -241,12 +178,12 @@ def value(page, series):
 
 def check(folder, service, names, seccomp, writable):
     where = "confined, with ReadWritePaths=" if writable else "confined"
-    exporter = Service(folder, service, names, seccomp, writable)
+    exporter = Sandboxed(lambda: become_service(folder, service, names, seccomp, writable))
     listening = exporter.wait_for(r"listening on (http://\S+)")
     if not listening:
-        faults.expect(False, where, f"does not start: {''.join(exporter.lines)}")
+        faults.expect(False, where, f"does not start: {exporter.log}")
         return
-    status = exporter.status()
+    status = dict(re.findall(r"^(\w+):\s*(.*)$", open(f"/proc/{exporter.pid}/status").read(), re.M))
     for key, expected in [("Seccomp", "2"), ("NoNewPrivs", "1"), ("CapEff", "0" * 16), ("Uid", "\t".join([str(USER)] * 4))]:
         faults.equal(status[key], expected, where, f"{key} of the process")
     with urllib.request.urlopen(f"{listening[1]}/metrics") as answer:
@@ -261,10 +198,9 @@ def check(folder, service, names, seccomp, writable):
     faults.expect(abs(time.time() - (value(page, "process_start_time_seconds") or 0)) < 600, where, "process_start_time_seconds is wrong")
     faults.expect((value(page, "process_open_fds") or 0) > 5, where, "process_open_fds is wrong")
     os.kill(exporter.pid, signal.SIGHUP)
-    faults.expect(exporter.wait_for("configuration (is )?reloaded|reloaded"), where, f"no reload: {exporter.lines}")
+    faults.expect(exporter.wait_for("configuration reloaded"), where, f"no reload: {exporter.log}")
     faults.equal(exporter.stop(), 0, where, "the exit code")
-    log = "".join(exporter.lines)
-    warnings = [line for line in log.splitlines() if " WARN " in line and "target left is down" not in line]
+    warnings = [line for line in exporter.log.splitlines() if " WARN " in line and "target left is down" not in line]
     faults.equal(warnings, [], where, "the warnings in the log")
 
 
@@ -274,8 +210,7 @@ def main():
         seccomp = ctypes.CDLL("libseccomp.so.2")
     except OSError:
         leave_out("libseccomp2 (Debian)")
-    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0:
-        leave_out("root's right to mount")
+    need_mounts()
     service = directives()
     names = allowed_calls(service, analyze)
     with tempfile.TemporaryDirectory() as folder:
