@@ -112,6 +112,25 @@ fn systemd_hears_a_sign_of_life_until_the_exporter_stands_still() {
     assert_eq!(systemd.message(), "WATCHDOG=1\n");
 }
 
+#[test]
+fn without_a_limit_there_is_no_sign_of_life() {
+    let (exporter, systemd) = watched(Duration::ZERO);
+    assert!(systemd.message().starts_with("READY=1\n"));
+    assert_eq!(exporter.get("/-/healthy").status, 200);
+    assert_eq!(exporter.stop("TERM").0, Some(0));
+    assert_eq!(systemd.message(), "STOPPING=1\n");
+}
+
+#[test]
+fn a_manager_that_is_gone_is_told_of_once() {
+    let setup = setup(CONFIG).env("NOTIFY_SOCKET", "/nowhere").env("WATCHDOG_USEC", "30000");
+    let exporter = setup.args(&["--log-level", "debug"]).serve();
+    exporter.wait_for_log("no sign of life");
+    let (_, log) = exporter.stop("TERM");
+    let warned = log.matches("systemd cannot be told how the service is").count();
+    assert_eq!(warned, 2, "at the start and the end: {log}");
+}
+
 /// The exporter with sockets that are open before it starts.
 struct Activated {
     child: Child,
@@ -237,6 +256,8 @@ fn descriptors_that_are_not_for_us_or_not_sockets_that_listen_are_refused() {
         ("LISTEN_PID=1 LISTEN_FDS=1", &listening, "it has passed none"),
         ("LISTEN_PID=$$ LISTEN_FDS=0", &listening, "it has passed none"),
         ("LISTEN_PID=$$ LISTEN_FDS=many", &listening, "it has passed none"),
+        // Others with these numbers are the exporter's own.
+        ("LISTEN_PID=$$ LISTEN_FDS=9", &listening, hint),
         ("LISTEN_PID=$$ LISTEN_FDS=1", &datagrams, hint),
         ("LISTEN_PID=$$ LISTEN_FDS=1", &file, hint),
         ("LISTEN_PID=$$ LISTEN_FDS=1", &OwnedFd::from(connected), hint),
