@@ -39,17 +39,22 @@ def json_words(instruction):
 
 
 class Container:
-    def __init__(self, folder, files, environment):
+    """The image's entry point with `arguments`, and with files at absolute paths."""
+
+    def __init__(self, folder, files, environment, arguments=()):
         self.root = pathlib.Path(folder)
-        for name in ["usr/local/bin", "etc/sql-exporter", "proc", "tmp"]:
+        for name in ["usr/local/bin", "proc", "tmp"]:
             (self.root / name).mkdir(parents=True)
         for library in libraries():
             (self.root / library.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, self.root / library.lstrip("/"))
         shutil.copy(program, self.root / "usr/local/bin/sql-exporter")
-        for name, text in files.items():
-            (self.root / "etc/sql-exporter" / name).write_text(text)
+        for path, text in files.items():
+            place = self.root / path.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
         self.root.chmod(0o755)
+        self.command = [*json_words("ENTRYPOINT"), *arguments]
         # That of distroless.
         self.environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"} | environment
         self.user, self.group = map(int, re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.M)[-1])
@@ -65,15 +70,17 @@ class Container:
         os.chroot(self.root)
         os.chdir("/")
         become(self.user, self.group)
-        command = json_words("ENTRYPOINT")
-        os.execve(command[0], command, self.environment)
+        os.execve(self.command[0], self.command, self.environment)
 
-    def health(self):
-        """The exit code of the health check, and what it says."""
+    def run(self, words):
+        """The exit code of another command in the container, and what it says."""
         inside = ["nsenter", f"--target={self.exporter.pid}", "--mount", "--root", f"--setuid={self.user}", f"--setgid={self.group}"]
-        command = [shutil.which(inside[0]), *inside[1:], *json_words(r"HEALTHCHECK .*CMD")]
+        command = [shutil.which(inside[0]), *inside[1:], *words]
         done = subprocess.run(command, env=self.environment, text=True, capture_output=True)
         return done.returncode, done.stdout + done.stderr
+
+    def health(self):
+        return self.run(json_words(r"HEALTHCHECK .*CMD"))
 
 
 def free_port():
@@ -88,7 +95,7 @@ def free_port():
 def check(name, files, environment, later=None):
     """It starts, and is healthy; also after its configuration has become `later`."""
     with tempfile.TemporaryDirectory() as folder:
-        container = Container(folder, files, environment)
+        container = Container(folder, {f"/etc/sql-exporter/{file}": text for file, text in files.items()}, environment)
         exporter = container.exporter
         if not exporter.wait_for("listening on"):
             faults.expect(False, name, f"does not start: {exporter.log}")
@@ -123,4 +130,5 @@ def main():
     faults.end("7 containers")
 
 
-main()
+if __name__ == "__main__":
+    main()

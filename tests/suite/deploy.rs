@@ -65,6 +65,11 @@ fn the_image_s_program_runs_on_what_its_base_has() {
 }
 
 #[test]
+fn the_pods_of_the_chart_answer_what_their_probes_ask() {
+    check("pod.py");
+}
+
+#[test]
 fn the_units_of_systemd_are_sound() {
     check("systemd.py");
 }
