@@ -16,6 +16,7 @@ test: ## Install missing servers, start private ones, run every test (plain `car
 	tests/run $(CARGO) test --locked
 
 docs: ## Write the generated tables of docs/, the JSON Schemas in examples/schema, manual and completions in examples/shell
+	python3 tests/deploy/chart_values.py
 	TEST_BLESS=1 $(CARGO) test --locked --test suite -- documents::generated schema::keys schema::the_committed_schemas shell::the_manual_page
 
 versions: ## Conformance, packs, test and check on PostgreSQL 12 to 18, MariaDB 10.5 and 11.8, MySQL 9, PgBouncer 1.26

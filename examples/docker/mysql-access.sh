@@ -3,7 +3,7 @@
 set -eu
 
 # A quote in a text of SQL is written twice, a backslash too.
-password=$(printf %s "$EXPORTER_PASSWORD" | sed "s/['\\\\]/&&/g")
+password=$(sed "s/['\\\\]/&&/g" "$EXPORTER_PASSWORD_FILE")
 MYSQL_PWD=$MYSQL_ROOT_PASSWORD mysql --user=root "$MYSQL_DATABASE" <<SQL
 ALTER USER 'exporter'@'%' IDENTIFIED BY '$password' ACCOUNT UNLOCK;
 GRANT SELECT ON orders TO 'exporter'@'%';

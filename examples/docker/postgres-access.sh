@@ -3,7 +3,7 @@
 # and the extension with the statistics of statements.
 set -eu
 
-psql --set ON_ERROR_STOP=1 --set password="$EXPORTER_PASSWORD" --username "${POSTGRES_USER:-postgres}" --dbname "$POSTGRES_DB" <<'SQL'
+psql --set ON_ERROR_STOP=1 --set password="$(cat "$EXPORTER_PASSWORD_FILE")" --username "${POSTGRES_USER:-postgres}" --dbname "$POSTGRES_DB" <<'SQL'
 ALTER ROLE exporter PASSWORD :'password';
 GRANT USAGE ON SCHEMA public TO exporter;
 GRANT SELECT ON orders TO exporter;

@@ -148,7 +148,7 @@ fn check(settings: &CommandSettings, progress: &Progress, by: Option<Deadline>) 
         }
         Err(faulty) => {
             files = faulty.files;
-            web_config_file = faulty.web_config_file;
+            web_config_file = faulty.exporter.and_then(|exporter| exporter.web_config_file);
             findings.extend(faulty.warnings.into_iter().map(warning));
             findings.extend(faulty.faults.into_iter().map(|fault| finding(Severity::Error, fault)));
         }

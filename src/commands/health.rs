@@ -13,6 +13,7 @@ use socket2::{SockAddr, Socket, Type};
 use super::settings::{CommandSettings, GlobalArgs, environment};
 use super::terminal::TerminalText;
 use super::{CommandResult, print_stderr, print_stdout};
+use crate::config::InvalidConfig;
 use crate::config::exporter::Exporter;
 use crate::config::listen::ListenAddress;
 use crate::driver::Drivers;
@@ -40,11 +41,16 @@ pub struct HealthArgs {}
 /// Wrong arguments, or a configuration that cannot be read for its address.
 pub fn run(args: &GlobalArgs, _: &HealthArgs) -> CommandResult {
     let settings = CommandSettings::new(args, &environment)?;
-    let exporter = match (&settings.listen, settings.load(&environment, &Drivers::built_in())) {
+    let exporter = match (&settings.listen, settings.examine(&environment, &Drivers::built_in())) {
         (_, Ok(config)) => config.exporter,
-        // An address is enough without a configuration: then there is neither TLS nor a prefix.
-        (Some(listen), Err(_)) => Exporter { listen: listen.clone(), ..Exporter::default() },
-        (None, Err(errors)) => return Err(errors.into()),
+        // The file may have become faulty after the start: the exporter is healthy with the configuration that it has. An
+        // address is enough without a file: then there is neither TLS nor a prefix.
+        (Some(listen), Err(faulty)) => {
+            let exporter = faulty.exporter.map(|exporter| *exporter);
+            Exporter { listen: listen.clone(), ..exporter.unwrap_or_default() }
+        }
+        (None, Err(InvalidConfig { exporter: Some(exporter), .. })) => *exporter,
+        (None, Err(faulty)) => return Err(faulty.faults.into()),
     };
     let Exporter { listen, web_config_file, route_prefix, .. } = exporter;
     let none = || Error::config("no address to send the request to: `listen` is empty");

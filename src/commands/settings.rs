@@ -120,7 +120,7 @@ impl CommandSettings {
             faults: vec![error],
             warnings: Vec::new(),
             files: Vec::new(),
-            web_config_file: None,
+            exporter: None,
         })?;
         let mut config = config::examine(&file, environment, drivers)?;
         let exporter = &mut config.exporter;

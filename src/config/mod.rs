@@ -87,8 +87,8 @@ pub struct InvalidConfig {
     pub warnings: Vec<Error>,
     /// The files that were read.
     pub files: Vec<String>,
-    /// The web-config file that it names, which may have faults of its own.
-    pub web_config_file: Option<PathBuf>,
+    /// The section `exporter`, where it can be read: defaults stand in for its faults.
+    pub exporter: Option<Box<Exporter>>,
 }
 
 /// Reads a configuration and all it includes. Runs no query and opens no connection to a database; a host name in
@@ -148,7 +148,7 @@ fn read(
         faults: vec![error],
         warnings: Vec::new(),
         files: vec![name],
-        web_config_file: None,
+        exporter: None,
     })?;
     read_document(main, path, environment, drivers, reader)
 }
@@ -172,12 +172,12 @@ fn read_document(
             let sources = TargetSources::new(loaded);
             let config = sources.inherit(None, &DatabaseLists::new(), environment);
             let config =
-                config.map_err(|faults| InvalidConfig { faults, warnings, files, web_config_file: None })?;
+                config.map_err(|faults| InvalidConfig { faults, warnings, files, exporter: None })?;
             Ok(Config { sources: Some(Arc::new(sources)), ..config })
         }
         config => {
-            let web_config_file = config.and_then(|config| config.exporter.web_config_file);
-            Err(InvalidConfig { faults, warnings, files, web_config_file })
+            let exporter = config.map(|config| Box::new(config.exporter));
+            Err(InvalidConfig { faults, warnings, files, exporter })
         }
     }
 }

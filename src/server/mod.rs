@@ -85,6 +85,9 @@ pub fn serve(options: ServeOptions<'_>) -> Result<Server, Vec<Error>> {
     if let Some(path) = options.web_config.filter(|_| web_config.is_open()) {
         log::warn!("{}: the file has neither TLS nor users: everybody has access", path.display());
     }
+    if !listen.contains(&ListenAddress::Systemd) {
+        gate::warn_of_unused_sockets();
+    }
     let limits = gate::within_descriptors(limits);
     let scheme = if web_config.tls.is_some() { "https" } else { "http" };
     let start = || {

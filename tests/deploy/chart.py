@@ -1,10 +1,12 @@
 """The Helm chart in examples/helm/: renders each value set of its ci/ with Helm's own engine, validates what comes out against
-the API schemas and checks what it means. No cluster is used: whether a pod starts is not seen here."""
+the API schemas and checks what it means; then values that are legal but unusual. No cluster is used: whether a pod starts is not
+seen here."""
 
 import json
 import re
 import tempfile
 
+import chart_values
 from objects import check_configuration, check_schemas, check_workload, documents, named, one, yaml
 from tools import EXAMPLES, ROOT, Faults, module, variable
 
@@ -20,14 +22,15 @@ def value_sets():
 
 
 def documented():
-    """The value sets that the manual shows."""
-    blocks = re.findall(r"```yaml\n# values.yaml\n(.*?)```", (ROOT / "docs/installing.md").read_text(), re.S)
-    return {f"installing.md {number}": yaml.safe_load(block) for number, block in enumerate(blocks, 1)}
+    """The value sets that the manual and the chart's README show."""
+    pages = [ROOT / "docs/installing.md", chart_values.README]
+    blocks = {page.name: re.findall(r"```yaml\n# values.yaml\n(.*?)```", page.read_text(), re.S) for page in pages}
+    return {f"{page} {number}": yaml.safe_load(block) for page, found in blocks.items() for number, block in enumerate(found, 1)}
 
 
-def rendered(chart, values):
+def rendered(chart, values, name="demo"):
     """The objects, and the notes."""
-    parts = chart.render(values, name="demo", namespace="prod")
+    parts = chart.render(values, name=name, namespace="prod")
     objects = [d for name, text in parts.items() if name.endswith(".yaml") for d in documents(text)]
     return objects, next(text for name, text in parts.items() if name.endswith("NOTES.txt"))
 
@@ -38,12 +41,24 @@ def get(values, *path):
     return values
 
 
+def prefix_of(values):
+    """What paths begin with, without the chart's help."""
+    prefix = get(values, "web", "routePrefix") or get(values, "config", "exporter", "route_prefix") or ""
+    return "/" + prefix.strip("/") if prefix else ""
+
+
+def scheme_of(values):
+    return "HTTPS" if get(values, "web", "tls") else "HTTP"
+
+
 def check_kinds(name, values, objects):
     """What is there is what was asked for."""
+    in_secret = bool(values.get("secretConfig"))
     expected = {
         "Deployment": True,
         "Service": True,
-        "ConfigMap": bool(get(values, "config")),
+        "ConfigMap": bool(get(values, "config")) and not in_secret,
+        "Secret": in_secret,
         "ServiceAccount": get(values, "serviceAccount", "create") is not False,
         "NetworkPolicy": get(values, "networkPolicy", "enabled"),
         "PodDisruptionBudget": get(values, "podDisruptionBudget", "enabled"),
@@ -66,20 +81,23 @@ def check_monitoring(name, values, objects):
     service = one(objects, "Service")
     host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc:{service['spec']['ports'][0]['port']}"
     scrape, monitor = one(objects, "ScrapeConfig"), one(objects, "ServiceMonitor")
-    prefix = get(values, "config", "exporter", "route_prefix") or ""
+    prefix, scheme = prefix_of(values), scheme_of(values)
     if scrape:
         discovery = scrape["spec"]["httpSDConfigs"][0]
-        scheme = "https" if scrape["spec"].get("scheme") == "HTTPS" else "http"
-        faults.equal(discovery["url"], f"{scheme}://{host}{prefix}/sd", name, "the URL of the ScrapeConfig")
+        faults.equal(scrape["spec"]["scheme"], scheme, name, "the scheme of the ScrapeConfig")
+        faults.equal(discovery["url"], f"{scheme.lower()}://{host}{prefix}/sd", name, "the URL of the ScrapeConfig")
+        for key in ["tlsConfig", "basicAuth", "authorization"]:
+            faults.equal(discovery.get(key), scrape["spec"].get(key), name, f"{key} of the discovery")
         wanted = get(values, "scrapeConfig", "jobName") or "sql"
         faults.equal(scrape["spec"]["jobName"], wanted, name, "the job of the ScrapeConfig")
     if monitor:
         endpoint = monitor["spec"]["endpoints"][0]
         # Otherwise every target would be scraped twice.
-        path = f"{prefix}/-/metrics" if scrape else f"{prefix}/metrics"
+        path = get(values, "serviceMonitor", "path") or (f"{prefix}/-/metrics" if scrape else f"{prefix}/metrics")
         faults.equal(endpoint["path"], path, name, "the path of the ServiceMonitor")
+        faults.equal(endpoint["scheme"], scheme.lower(), name, "the scheme of the ServiceMonitor")
         job = [r["replacement"] for r in endpoint["relabelings"] if r["targetLabel"] == "job"]
-        wanted = get(values, "serviceMonitor", "jobName") or ("sql-exporter" if scrape else "sql")
+        wanted = get(values, "serviceMonitor", "jobName") or ("sql-exporter" if path.endswith("/-/metrics") else "sql")
         faults.equal(job, [wanted], name, "the job of the ServiceMonitor")
         faults.expect(
             monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items(),
@@ -125,9 +143,9 @@ def check_others(name, values, objects, deployment):
 
 
 def configuration(objects, deployment):
-    """The files of the ConfigMap that the chart makes, if it makes one."""
-    own = [o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"] == deployment["metadata"]["name"]]
-    return own[0]["data"] if own else None
+    """The files of the ConfigMap or Secret that the chart makes, if it makes one."""
+    own = [o for o in objects if o["kind"] in ("ConfigMap", "Secret") and o["metadata"]["name"] == deployment["metadata"]["name"]]
+    return own[0].get("data") or own[0].get("stringData") if own else None
 
 
 def check_set(chart, name, values):
@@ -136,10 +154,12 @@ def check_set(chart, name, values):
     except helm.HelmError as error:
         return faults.expect(False, name, f"does not render: {error}")
     check_schemas(faults, name, objects)
-    deployment = check_workload(faults, name, objects)
+    deployment = check_workload(faults, name, objects, prefix_of(values), scheme_of(values))
     if not deployment:
         return
-    faults.expect("status page" in notes, name, "the notes say nothing")
+    service = one(objects, "Service")
+    at = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc:{service['spec']['ports'][0]['port']}"
+    faults.expect(f"{scheme_of(values).lower()}://{at}{prefix_of(values)}/metrics" in notes, name, "the notes name another address")
     check_kinds(name, values, objects)
     check_monitoring(name, values, objects)
     check_others(name, values, objects, deployment)
@@ -164,9 +184,15 @@ def scalars(value):
 def check_values_arrive(chart, name, values):
     """What a value set says stands somewhere in what it renders."""
     parts = {key: part for key, part in values.items() if key not in ("extraManifests", "prometheusRule", "nameOverride")}
-    text = "\n".join(text for resource in rendered(chart, parts)[0] for text in scalars(resource))
+    text = "\n".join(text for resource in rendered(chart, parts)[0] for text in [*scalars(resource), *keys(resource)])
     for scalar in scalars(parts):
         faults.expect(scalar in text, name, f"{scalar!r} is nowhere in what it renders")
+
+
+def keys(value):
+    if isinstance(value, list):
+        return [key for part in value for key in keys(part)]
+    return [key for part in value.values() for key in keys(part)] + list(value) if isinstance(value, dict) else []
 
 
 def paths(values, prefix=""):
@@ -180,8 +206,7 @@ def paths(values, prefix=""):
 
 def schema_paths(schema, prefix=""):
     for key, value in schema["properties"].items():
-        if key != "global":
-            yield prefix + key
+        yield prefix + key
         if "properties" in value:
             yield from schema_paths(value, f"{prefix}{key}.")
 
@@ -212,7 +237,178 @@ REFUSED = [
     ({"config": "a: b", "prometheusRule": {"alerts": ["oracle"]}}, "alerts"),
     ({"config": "a: b", "containerPort": 80}, "containerPort"),
     ({"config": "a: b", "serviceMonitor": {"interval": "often"}}, "interval"),
+    ({"config": "a: b", "fullnameOverride": "Shop"}, "fullnameOverride"),
+    ({"config": "a: b", "podDisruptionBudget": {"minAvailable": "half"}}, "minAvailable"),
+    ({"config": "a: b", "autoscaling": {"targetCPUUtilizationPercentage": "80%"}}, "targetCPUUtilizationPercentage"),
+    ({"config": "a: b", "configFiles": {"more/orders.yaml": "b"}}, "more/orders.yaml"),
+    # A null takes a value out.
+    ({"config": "a: b", "serviceMonitor": None}, "serviceMonitor"),
+    ({"config": "a: b", "service": {"port": None}}, "port"),
+    ({"config": "a: b", "podDisruptionBudget": {"enabled": True, "maxUnavailable": None}}, "set minAvailable or maxUnavailable"),
+    ({"config": {"exporter": {"route_prefix": "${PREFIX}"}}}, "set web.routePrefix"),
+    # Passwords in a ConfigMap.
+    ({"config": {"databases": {"zoo": {"password": "c4nary"}}}}, "databases.zoo has a password"),
+    ({"config": {"databases": {"zoo": {"password": 7}}}}, "databases.zoo has a password"),
+    ({"config": "databases: {zoo: {url: 'mysql://u:c4nary@zoo.example/zoo'}}"}, "databases.zoo has a password"),
+    ({"config": {"databases": {"zoo": {"connection_string": "postgresql://u:c4nary@zoo.example"}}}}, "set `secretConfig: true`"),
+    ({"config": {"defaults": {"database": {"password": "c4nary"}}}}, "defaults.database has a password"),
+    ({"config": "a: b", "configFiles": {"a.yaml": "databases: {zoo: {password: c4nary}}"}}, 'configFiles["a.yaml"]'),
 ]
+
+# What is not a password, although it looks like one.
+PUBLIC = [
+    {"url": "postgres://u:${PW}@zoo.example/zoo"},
+    {"url": "postgres://u@zoo.example:5432/zoo?application_name=a:b@c"},
+    {"url": "postgres://zoo.example:5432/a@b"},
+    {"url": "sqlite:///a:b@c.db"},
+    {"username": "u", "password": "${PW:-}"},
+    {"password": None, "password_file": "/run/secrets/zoo"},
+]
+
+# Legal values that YAML, templates or the API would read as something else.
+UNUSUAL = {
+    "a release of digits": ("2024", {"fullnameOverride": "exporter"}),
+    "a release with dots": ("shop.eu.v2", {}),
+    "a long release": ("a" * 53, {}),
+    "a name that is cut at dashes": ("r", {"nameOverride": "a" * 59 + "--bcd"}),
+    "names of digits": (
+        "r",
+        {
+            "nameOverride": "123",
+            "namespaceOverride": "77",
+            "serviceAccount": {"name": "0123"},
+            "priorityClassName": "5",
+            "imagePullSecrets": [{"name": "1e3"}],
+            "serviceMonitor": {"enabled": True, "jobName": "1", "namespace": "0o7"},
+            "scrapeConfig": {"enabled": True, "jobName": "true", "namespace": "1_000"},
+        },
+    ),
+    "labels of digits and words": ("r", {"commonLabels": {"a": "true", "b": "1e3", "c": ""}, "podLabels": {"d": "null"}, "podAnnotations": {"e": "0x10"}}),
+    "labels that are the chart's": (
+        "r",
+        {
+            "commonLabels": {"app.kubernetes.io/name": "x", "team": "a", "app.kubernetes.io/part-of": "shop"},
+            "podLabels": {"app.kubernetes.io/instance": "y", "team": "b"},
+            "service": {"labels": {"team": "c"}},
+            "podDisruptionBudget": {"enabled": True},
+            "networkPolicy": {"enabled": True},
+        },
+    ),
+    "large numbers": (
+        "r",
+        {
+            "config": {"databases": {"shop": {"url": "postgres://shop"}}, "exporter": {"max_series": 10_000_000}},
+            "serviceMonitor": {"enabled": True, "sampleLimit": 1_000_000},
+            "scrapeConfig": {"enabled": True, "sampleLimit": 2_000_000},
+        },
+    ),
+    "no replica and no disruption": ("r", {"replicaCount": 0, "podDisruptionBudget": {"enabled": True, "minAvailable": 0}}),
+    "nulls": (
+        "r",
+        {
+            "podDisruptionBudget": {"enabled": True, "minAvailable": None},
+            "autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None, "behavior": None},
+            "image": {"tag": None, "registry": None, "digest": None},
+            **dict.fromkeys(["revisionHistoryLimit", "resources", "nodeSelector", "extraEnv", "nameOverride", "commonLabels", "tolerations", "startupProbe"]),
+            "service": {"nodePort": None, "annotations": None},
+            "serviceAccount": {"name": None},
+        },
+    ),
+    "empty lists": (
+        "r",
+        {
+            **{key: [] for key in ["extraArgs", "extraEnv", "extraEnvFrom", "extraVolumes", "extraVolumeMounts", "extraManifests"]},
+            "prometheusRule": {"enabled": True, "alerts": [], "rules": []},
+            "networkPolicy": {"enabled": True, "from": [], "egress": []},
+        },
+    ),
+    "files whose names are not texts": ("r", {"existingConfig": {"key": "007"}, "configFiles": {"1.5": "a: b", "yes": "c: d", "null": ""}}),
+    "texts that are not simple": (
+        "r",
+        {
+            "config": "databases:\n  shop: {url: 'postgres://shop'}\n# {{ .Values.x }} '\"\\ ${X} #\t\n\n",
+            "configFiles": {"a.yaml": "  first: line\n", "b.yaml": "a: '{{ fail \"no\" }}'\n", "c.yaml": "---\na: b\n...\n"},
+        },
+    ),
+    "a prefix in a text": ("r", {"config": "exporter:\n  route_prefix: /a/b\ndatabases: {}\n"}),
+    "an IPv6 address": ("r", {"service": {"clusterIP": "fd00::1"}}),
+}
+LABEL = re.compile(r"([A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?)?")
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+def check_names_of(name, resource):
+    """What the API's schemas do not say: the forms of names and labels."""
+    metadata = resource["metadata"]
+    form = NAME if resource["kind"] != "Service" else re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+    full = metadata["name"]
+    faults.expect(len(full) <= 63 and form.fullmatch(full), name, f"{named(resource)} is not a name")
+    for key, value in metadata["labels"].items():
+        faults.expect(len(value) <= 63 and LABEL.fullmatch(value), name, f"{key}={value!r} of {named(resource)} is not a label")
+
+
+def check_unusual(chart):
+    for name, (release, values) in UNUSUAL.items():
+        values = {"config": "databases: {shop: {url: 'postgres://shop'}}\n"} | values
+        try:
+            objects, _ = rendered(chart, values, release)
+        except (helm.HelmError, yaml.YAMLError) as error:
+            faults.expect(False, name, f"does not render: {error}")
+            continue
+        check_schemas(faults, name, objects)
+        deployment = check_workload(faults, name, objects, "/a/b" if "prefix" in name else "")
+        for resource in objects:
+            check_names_of(name, resource)
+        files = configuration(objects, deployment)
+        key = get(values, "existingConfig", "key") or "config.yaml"
+        if isinstance(values["config"], str):
+            # A block of YAML ends with one line break.
+            wanted = {key: values["config"]} | values.get("configFiles", {})
+            faults.equal({n: t.strip("\n") for n, t in files.items()}, {n: t.strip("\n") for n, t in wanted.items()}, name, "its files")
+        else:
+            faults.equal(yaml.safe_load(files[key]), values["config"], name, "its configuration")
+        if policy := one(objects, "NetworkPolicy"):
+            faults.equal(policy["spec"]["podSelector"], deployment["spec"]["selector"], name, "the pods of the NetworkPolicy")
+
+
+def check_two_releases(chart):
+    """Two releases in a namespace share no object and no pod."""
+    values = {"config": "databases: {}\n", "serviceMonitor": {"enabled": True}, "podDisruptionBudget": {"enabled": True}}
+    first, second = (rendered(chart, values, name)[0] for name in ["shop", "zoo"])
+    faults.equal({named(r) for r in first} & {named(r) for r in second}, set(), "two releases", "the shared objects")
+    selected = [one(objects, "Service")["spec"]["selector"] for objects in (first, second)]
+    pods = [one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"] for objects in (first, second)]
+    for selector, labels in zip(selected, reversed(pods)):
+        faults.expect(not selector.items() <= labels.items(), "two releases", "a Service selects the pods of the other")
+
+
+def check_restarts(chart):
+    """A change of the configuration replaces the pods, and nothing else does."""
+
+    def pods(values):
+        return one(rendered(chart, values)[0], "Deployment")["spec"]["template"]
+
+    text = "databases: {}\n"
+    for secret in [False, True]:
+        values = {"config": text, "configFiles": {"a.yaml": "b"}, "secretConfig": secret}
+        for change in [{"config": text + "queries: []\n"}, {"configFiles": {"a.yaml": "c"}}]:
+            faults.expect(pods(values) != pods(values | change), "restarts", f"{change} replaces no pod")
+        faults.equal(pods(values), pods(values | {"service": {"port": 80}}), "restarts", "the pods behind another port of the service")
+
+
+def check_secrets(chart):
+    """A configuration with passwords is a Secret, and they are nowhere else."""
+    values = next(iter(value for name, value in value_sets().items() if name == "secret-config"))
+    objects, notes = rendered(chart, values)
+    for resource in objects:
+        if resource["kind"] != "Secret":
+            faults.expect("c4nary" not in json.dumps(resource), "secret-config", f"{named(resource)} has the password")
+    faults.expect("c4nary" not in notes, "secret-config", "the notes have the password")
+    for keys_ in PUBLIC:
+        try:
+            chart.render({"config": {"databases": {"zoo": keys_}}}, name="demo", namespace="prod")
+        except helm.HelmError as error:
+            faults.expect(False, "passwords", f"{keys_} is refused: {error}")
 
 
 def check_refused(chart):
@@ -257,8 +453,12 @@ def main():
     sets = value_sets()
     faults.expect(len(sets) >= 10, "ci/", f"has {len(sets)} value sets")
     shown = documented()
-    faults.equal(len(shown), 2, "docs/installing.md", "the number of value sets")
+    faults.equal(len(shown), 3, "docs/installing.md and the chart's README.md", "the number of value sets")
     sets |= shown
+    faults.equal(chart_values.README.read_text(), chart_values.readme(), "the chart's README.md", "it needs `make docs`: it")
+    table = chart_values.table()
+    for path in paths(yaml.safe_load((CHART / "values.yaml").read_text())):
+        faults.expect(f"`{path}`" in table or f"`{path}." in table, "the chart's README.md", f"has no {path}")
     with helm.Chart.load(CHART) as chart:
         for name, values in sets.items():
             check_set(chart, name, values)
@@ -266,6 +466,10 @@ def main():
         check_extra(rendered(chart, sets["extra-manifests"])[0])
         check_names(chart, sets)
         check_refused(chart)
+        check_unusual(chart)
+        check_two_releases(chart)
+        check_restarts(chart)
+        check_secrets(chart)
         check_notes(chart)
         check_lint(sets)
         check_version(chart)

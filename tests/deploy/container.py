@@ -27,6 +27,8 @@ def check_dockerfile():
     final = DOCKERFILE.rsplit("\nFROM ", 1)[1]
     for words in ["cc-debian12:nonroot", "USER 65532:65532", 'CMD ["/usr/local/bin/sql-exporter", "health"]', "EXPOSE 9399"]:
         faults.expect(words in final, "Dockerfile", f"the image has no {words!r}")
+    for cache in re.findall(r"type=cache,(target=/src/target\S*)", DOCKERFILE):
+        faults.expect("${TARGETPLATFORM}" in cache, "Dockerfile", "platforms that are built at once share the target folder")
     faults.expect("RUN" not in final and "ADD" not in final, "Dockerfile", "distroless has no shell to run something")
     labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)", final))
     wanted = {"title", "description", "licenses", "source", "documentation", "version", "revision"}
@@ -79,8 +81,7 @@ def compose():
     for error in validator(json.loads(schema.read_text())).iter_errors(file):
         faults.expect(False, "compose.yaml", f"{error.json_path}: {error.message}")
     # `docker compose up` needs no variable.
-    for name, rest in re.findall(r"\$\{(\w+)([^}]*)\}", text):
-        faults.expect(rest.startswith(":-"), "compose.yaml", f"${{{name}}} has no default")
+    faults.equal(re.findall(r"\$\{?\w+", text), [], "compose.yaml", "the variables that it needs")
     return file
 
 
@@ -92,7 +93,16 @@ def mounts(service):
 
 def check_services(file):
     for name, service in file["services"].items():
-        faults.expect("build" in service or re.search(r":v?\d", service["image"]), name, "has no version of its image")
+        faults.expect("build" in service or re.search(r":v?\d+\.\d+(\.\d+)?$", service["image"]), name, "has no version of its image")
+        # The exporter's is in its image.
+        test = service.get("healthcheck", {}).get("test", [])
+        faults.expect("build" in service or test[:1] == ["CMD"], name, "has no health check")
+        faults.expect("no-new-privileges:true" in service.get("security_opt", []), name, "may get privileges")
+        for key, value in service.get("environment", {}).items():
+            secret = "PASSWORD" in key
+            faults.expect(not secret or key.endswith("_FILE"), name, f"{key} is a password in a variable")
+            known = [f"/run/secrets/{name}" for name in service.get("secrets", [])]
+            faults.expect(not secret or value in known, name, f"{key} is {value}, which is not among its secrets")
         for port in service.get("ports", []):
             faults.expect(port.startswith("127.0.0.1:"), name, f"port {port} is open to other machines")
         for entry in service.get("volumes", []):
@@ -103,13 +113,18 @@ def check_services(file):
             else:
                 faults.expect(here in file["volumes"], name, f"mounts {here}, which is no volume")
     exporter = file["services"]["exporter"]
-    faults.equal((exporter["read_only"], exporter["cap_drop"]), (True, ["ALL"]), "exporter", "its read-only root and capabilities")
-    faults.expect("no-new-privileges:true" in exporter["security_opt"], "exporter", "may get privileges")
+    for name in ["exporter", "prometheus", "grafana"]:
+        service = file["services"][name]
+        faults.equal((service["read_only"], service["cap_drop"]), (True, ["ALL"]), name, "its read-only root and capabilities")
+    for name, secret in file["secrets"].items():
+        faults.expect((DOCKER / secret["file"]).stat().st_mode & 0o004, name, "cannot be read by the user of the container")
     build = exporter["build"]
     dockerfile = (DOCKER / build["context"]).resolve() / build["dockerfile"]
     faults.equal(dockerfile.resolve(), DOCKER / "Dockerfile", "exporter", "its Dockerfile")
     used = set(re.findall(r"\$\{(\w+)\}", (DOCKER / "sql-exporter.yaml").read_text()))
-    faults.expect(used <= set(exporter["environment"]), "exporter", f"no variables {used - set(exporter['environment'])}")
+    faults.equal(used, set(), "sql-exporter.yaml", "the variables that it needs")
+    secrets = set(re.findall(r":-/run/secrets/([\w-]+)\}", (DOCKER / "sql-exporter.yaml").read_text()))
+    faults.equal(secrets, set(exporter["secrets"]), "sql-exporter.yaml", "the secrets that it reads")
     hosts = set(re.findall(r"_HOST:-(\w+)\}", (DOCKER / "sql-exporter.yaml").read_text()))
     faults.equal(hosts, {"postgres", "mysql"}, "sql-exporter.yaml", "the hosts of its databases")
 
@@ -137,6 +152,20 @@ def check_prometheus(file):
     faults.equal(scrapes["sql-exporter"]["static_configs"][0]["targets"], [f"exporter:{port}"], "prometheus.yml", "what it scrapes")
 
 
+# What Grafana's provisioning knows of a data source and of a provider of dashboards; it ignores other keys.
+SOURCE = {"name", "type", "access", "orgId", "uid", "url", "user", "database", "basicAuth", "basicAuthUser", "withCredentials"} | {
+    "isDefault", "jsonData", "secureJsonData", "version", "editable"}
+PROVIDER = {"name", "orgId", "folder", "folderUid", "type", "disableDeletion", "updateIntervalSeconds", "allowUiUpdates", "options"}
+
+
+def check_dashboard(name, dashboard, source):
+    """Its panels use the data source that its variable names, of the type that is provisioned."""
+    variables = [v for v in dashboard["templating"]["list"] if v["type"] == "datasource"]
+    faults.equal([v["query"] for v in variables], [source["type"]], name, "the type of its data source")
+    used = set(re.findall(r'"uid": "([^"]*)"\}', json.dumps(dashboard)))
+    faults.equal(used - {"-- Grafana --"}, {f"${{{v['name']}}}" for v in variables}, name, "the data sources that it uses")
+
+
 def check_grafana(file):
     inside = mounts(file["services"]["grafana"])
     provisioning = {path: here for path, here in inside.items() if path.startswith("/etc/grafana/provisioning/")}
@@ -144,10 +173,17 @@ def check_grafana(file):
     faults.equal(sorted(kinds), ["dashboards", "datasources"], "grafana", "what is provisioned")
     source = kinds["datasources"]["datasources"][0]
     faults.equal((source["type"], source["url"]), ("prometheus", "http://prometheus:9090"), "datasources.yml", "type and URL")
+    faults.equal([kinds[kind]["apiVersion"] for kind in sorted(kinds)], [1, 1], "provisioning", "apiVersion")
+    faults.equal(set(source) - SOURCE, set(), "datasources.yml", "its unknown keys")
+    faults.equal(set(kinds["dashboards"]["providers"][0]) - PROVIDER, set(), "dashboards.yml", "its unknown keys")
+    # One that does not say so may not be the one that the dashboards' variable chooses.
+    faults.equal(source.get("isDefault"), True, "datasources.yml", "isDefault")
     path = kinds["dashboards"]["providers"][0]["options"]["path"]
     dashboards = {file.name: json.loads(file.read_text()) for file in inside.get(path, pathlib.Path("/nowhere")).glob("*.json")}
     faults.expect(len(dashboards) >= 6, "dashboards.yml", f"{path} has {len(dashboards)} dashboards")
     faults.equal(len({d["uid"] for d in dashboards.values()}), len(dashboards), "dashboards.yml", "the number of different uids")
+    for name, dashboard in dashboards.items():
+        check_dashboard(name, dashboard, source)
 
 
 def check_scripts():

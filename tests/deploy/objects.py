@@ -21,8 +21,18 @@ VERSIONS = ["1.25", validator.latest_version()]
 OPERATOR = "monitoring.coreos.com/"
 
 
+class Loader(yaml.SafeLoader):
+    """PyYAML lets the last of equal keys win; the API server refuses them."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in {key for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def documents(text):
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, Loader) if document]
 
 
 def named(resource):
@@ -69,8 +79,8 @@ def one(resources, kind):
     return found[0] if len(found) == 1 else None
 
 
-def check_workload(faults, where, resources):
-    """What must hold of the deployment, whatever else is set."""
+def check_workload(faults, where, resources, prefix="", scheme="HTTP"):
+    """What must hold of the deployment, whatever else is set. `prefix` and `scheme` are those of the exporter."""
     deployment, service = one(resources, "Deployment"), one(resources, "Service")
     faults.expect(deployment and service, where, "has no deployment or no service")
     if not (deployment and service):
@@ -81,22 +91,25 @@ def check_workload(faults, where, resources):
     labels = template["metadata"]["labels"]
     faults.expect(selector.items() <= labels.items(), where, "the deployment does not select its own pods")
     faults.expect(service["spec"]["selector"].items() <= labels.items(), where, "the service does not select the pods")
-    check_probes(faults, where, container)
+    check_probes(faults, where, container, prefix, scheme)
     check_privileges(faults, where, pod)
     check_ports(faults, where, service, container)
     check_mounts(faults, where, pod, container)
     return deployment
 
 
-def check_probes(faults, where, container):
-    for probe, ending in [("livenessProbe", "/-/healthy"), ("readinessProbe", "/-/ready"), ("startupProbe", "/-/healthy")]:
+def check_probes(faults, where, container, prefix, scheme):
+    for probe, path in [("livenessProbe", "/-/healthy"), ("readinessProbe", "/-/ready"), ("startupProbe", "/-/healthy")]:
         if probe == "startupProbe" and probe not in container:
             continue
-        request = container.get(probe, {}).get("httpGet", {})
-        path = request.get("path", "")
-        faults.expect(path.endswith(ending), where, f"{probe} asks for {path!r}, not …{ending}")
-        faults.expect("metrics" not in path, where, f"{probe} runs queries")
+        asked = container.get(probe, {})
+        if "exec" in asked:
+            faults.equal(asked["exec"]["command"][1:2], ["health"], where, f"what {probe} runs")
+            continue
+        request = asked.get("httpGet", {})
+        faults.equal(request.get("path"), prefix + path, where, f"what {probe} asks for")
         faults.equal(request.get("port"), "http", where, f"the port of {probe}")
+        faults.equal(request.get("scheme", "HTTP"), scheme, where, f"the scheme of {probe}")
 
 
 def check_privileges(faults, where, pod):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 
-from tools import EXAMPLES, Faults, program, variable
+from tools import EXAMPLES, ROOT, Faults, program, variable
 
 SYSTEMD = EXAMPLES / "systemd"
 UNITS = ["sql-exporter.service", "sql-exporter.socket"]
@@ -39,12 +39,30 @@ def check_units(root):
     verify = [analyze, "verify", "--man=no", f"--root={root}", *UNITS]
     faults.equal(run(*verify), (0, ""), "units", "what systemd-analyze verify says")
     # 15 is 1.5 of 10.
-    code, said = run(analyze, "security", "--offline=true", "--threshold=15", f"--root={root}", UNITS[0])
+    security = [analyze, "security", "--offline=true", "--threshold=15", f"--root={root}", UNITS[0]]
+    code, said = run(*security)
     faults.equal(code, 0, UNITS[0], f"systemd-analyze security says {said}; its exit code")
+    exposure = re.search(r"Overall exposure level for \S+: (\S+)", said)
+    operations = (ROOT / "docs/operations.md").read_text()
+    faults.expect(exposure and f"`systemd-analyze security` says {exposure[1]} of 10" in operations, "operations.md", f"does not say {exposure}")
     dropins = root / "etc/systemd/system/sql-exporter.service.d"
     dropins.mkdir(parents=True)
     shutil.copy(SYSTEMD / "credentials.conf", dropins)
-    faults.equal(run(*verify), (0, ""), "credentials.conf", "what systemd-analyze verify says")
+    for number, text in enumerate(re.findall(r"```ini\n# systemctl edit sql-exporter\n(.*?)```", operations, re.S)):
+        (dropins / f"operations-{number}.conf").write_text(text)
+    faults.expect(len(list(dropins.iterdir())) > 3, "operations.md", "its drop-ins are not found")
+    faults.equal(run(*verify), (0, ""), "the drop-ins", "what systemd-analyze verify says")
+    faults.equal(run(*security)[0], 0, "the drop-ins", "the exit code of systemd-analyze security")
+    # Both tools find what is wrong, where something is.
+    unit = root / "usr/lib/systemd/system" / UNITS[0]
+    text = unit.read_text()
+    unit.write_text(text.replace("SystemCallFilter=", "#").replace("CapabilityBoundingSet=", "#"))
+    faults.expect(run(*security)[0] != 0, UNITS[0], "without its filter and with all capabilities it passes, too")
+    unit.write_text(text.replace("WatchdogSec=30s", "WatchdogSec=soon"))
+    faults.expect("soon" in run(*verify)[1], UNITS[0], "systemd-analyze verify does not read it")
+    unit.write_text(text)
+    for line in ["Type=notify", "WatchdogSec=30s", "ExecReload=/bin/kill -HUP $MAINPID", "User=sql-exporter"]:
+        faults.expect(f"\n{line}\n" in text, UNITS[0], f"has no {line}")
 
 
 def check_user(root):

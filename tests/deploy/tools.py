@@ -15,7 +15,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def leave_out(tool):
-    print(f"left out: {pathlib.Path(sys.argv[0]).name} needs {tool}, which is not installed")
+    print(f"left out: {pathlib.Path(sys.argv[0]).name} needs {tool}, which is not there")
     sys.exit(77)
 
 

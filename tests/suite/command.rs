@@ -255,6 +255,16 @@ fn health_asks_a_running_exporter() {
     let asked = ask(&below.file("sql-exporter.yaml").display().to_string());
     assert_eq!((asked.code(), asked.text()), (0, "healthy\n"));
     assert_eq!(ask("/nowhere.yaml").code(), 1, "without the configuration the prefix is not known");
+    // A broken file is not a broken exporter: it still serves what it has loaded.
+    let broken = format!(
+        "databases: {{shop: {{drover: sqlite}}}}\nqueries: [{{}}]\nexporter: {{route_prefix: sql, listen: \"{}\"}}\n",
+        below.address()
+    );
+    std::fs::write(below.file("sql-exporter.yaml"), broken).expect("written");
+    let file = below.file("sql-exporter.yaml").display().to_string();
+    assert_eq!((ask(&file).code(), ask(&file).text()), (0, "healthy\n"));
+    let without_address = Setup::empty().args(&["health", "-c", &file]).output();
+    assert_eq!((without_address.code(), without_address.text()), (0, "healthy\n"));
     let gone = Setup::empty().args(&["health", "--listen", &address]).output();
     assert_eq!(gone.code(), 1);
     assert!(one_line(&gone).contains("does not answer"), "{}", gone.errors());

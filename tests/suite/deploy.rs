@@ -60,8 +60,23 @@ fn the_image_and_the_compose_file_are_sound() {
 }
 
 #[test]
+fn the_image_s_program_runs_on_what_its_base_has() {
+    check("image.py");
+}
+
+#[test]
+fn the_pods_of_the_chart_answer_what_their_probes_ask() {
+    check("pod.py");
+}
+
+#[test]
 fn the_units_of_systemd_are_sound() {
     check("systemd.py");
+}
+
+#[test]
+fn the_exporter_works_confined_as_its_unit_says() {
+    check("confined.py");
 }
 
 #[test]
@@ -73,16 +88,19 @@ fn the_workflows_are_sound() {
 fn the_compose_file_s_configuration_has_no_finding() {
     let output = Setup::empty()
         .file("sql-exporter.yaml", &read("docker/sql-exporter.yaml"))
-        .env("POSTGRES_PASSWORD", PASSWORD)
-        .env("MYSQL_PASSWORD", PASSWORD)
         .args(&["check", "--strict", "-c", "sql-exporter.yaml"])
         .output();
     assert_eq!((output.code(), output.errors()), (0, ""), "{}", output.text());
 }
 
-/// Runs a script that a database's image runs once, as that image does.
+/// Runs a script that a database's image runs once, as that image does, with the exporter's password as a secret.
 fn set_up(script: &str, environment: &[(&str, &str)]) {
-    let done = Command::new(example(script)).envs(environment.iter().copied()).output().expect("it runs");
+    let secrets = folder();
+    let file = secrets.path().join("exporter-password");
+    std::fs::write(&file, format!("{PASSWORD}\n")).expect("written");
+    let mut command = Command::new(example(script));
+    command.envs(environment.iter().copied()).env("EXPORTER_PASSWORD_FILE", &file);
+    let done = command.output().expect("it runs");
     assert!(done.status.success(), "{script}: {}", said(&done));
 }
 
@@ -96,8 +114,10 @@ fn shop_on_postgres() -> OwnPostgres {
     access.run(&read("grants/postgres.sql"));
     let port = access.port.to_string();
     let login = [("PGHOST", "127.0.0.1"), ("PGPORT", &port), ("PGPASSWORD", &access.password)];
-    let of_image = [("POSTGRES_DB", access.database.as_str()), ("EXPORTER_PASSWORD", PASSWORD)];
-    set_up("docker/postgres-access.sh", &[login.as_slice(), &of_image].concat());
+    set_up(
+        "docker/postgres-access.sh",
+        &[login.as_slice(), &[("POSTGRES_DB", access.database.as_str())]].concat(),
+    );
     server
 }
 
@@ -110,10 +130,7 @@ fn shop_on_mariadb() -> OwnMariaDb {
     let port = access.port.to_string();
     let login =
         [("MYSQL_HOST", "127.0.0.1"), ("MYSQL_TCP_PORT", &port), ("MYSQL_ROOT_PASSWORD", &access.password)];
-    set_up(
-        "docker/mysql-access.sh",
-        &[login.as_slice(), &[("MYSQL_DATABASE", "shop"), ("EXPORTER_PASSWORD", PASSWORD)]].concat(),
-    );
+    set_up("docker/mysql-access.sh", &[login.as_slice(), &[("MYSQL_DATABASE", "shop")]].concat());
     server
 }
 
@@ -125,15 +142,17 @@ fn statements(script: &str) -> String {
 #[test]
 fn the_compose_file_s_databases_are_scraped_with_the_rights_that_its_scripts_give() {
     let (postgres, mariadb) = (shop_on_postgres(), shop_on_mariadb());
-    let output = Setup::new(&read("docker/sql-exporter.yaml"))
-        .env("POSTGRES_HOST", "127.0.0.1")
-        .env("POSTGRES_PORT", &postgres.access().port.to_string())
-        .env("POSTGRES_DB", &postgres.access().database)
-        .env("POSTGRES_PASSWORD", PASSWORD)
-        .env("MYSQL_HOST", "127.0.0.1")
-        .env("MYSQL_PORT", &mariadb.access().port.to_string())
-        .env("MYSQL_PASSWORD", PASSWORD)
-        .once();
+    let setup = || {
+        Setup::new(&read("docker/sql-exporter.yaml"))
+            .file("password", &format!("{PASSWORD}\n"))
+            .env("PASSWORD_FILE", "password")
+            .env("POSTGRES_HOST", "127.0.0.1")
+            .env("POSTGRES_PORT", &postgres.access().port.to_string())
+            .env("POSTGRES_DB", &postgres.access().database)
+            .env("MYSQL_HOST", "127.0.0.1")
+            .env("MYSQL_PORT", &mariadb.access().port.to_string())
+    };
+    let output = setup().once();
     assert_eq!(output.code(), 0, "{}\n{}", output.errors(), output.text());
     let page = judge(output.text());
     for target in ["postgres", "mysql"] {
@@ -145,6 +164,17 @@ fn the_compose_file_s_databases_are_scraped_with_the_rights_that_its_scripts_giv
         let series = page.samples.iter().filter(|sample| sample.name.starts_with(prefix)).count();
         assert!(series > 100, "{series} series of {prefix}");
     }
+    // The roles have no more than that: neither another table nor what `test` calls an excess.
+    for target in ["postgres", "mysql"] {
+        let users =
+            setup().args(&["try", "--target", target, "--sql", "SELECT count(*) AS n FROM users"]).output();
+        assert_eq!(users.code(), 1, "{}", users.text());
+        assert!(users.text().contains("denied"), "{}{}", users.text(), users.errors());
+    }
+    let test = setup().args(&["test"]).output();
+    assert_eq!(test.code(), 0, "{}{}", test.text(), test.errors());
+    let passed = test.text().lines().filter(|line| line.starts_with("PASS ")).count();
+    assert!(passed == 2 && !test.text().contains("WARN"), "{}", test.text());
 }
 
 #[test]

@@ -102,7 +102,6 @@ pub fn serve(targets: Targets, load: Box<LoadConfig>) -> Result<(), Vec<Error>> 
     systemd::start_watchdog(server.pulse()).map_err(|error| vec![error])?;
     systemd::ready(Status::Serving);
     wait_for_stop(&mut signals, &site, &reload);
-    systemd::stopping();
     // From here on another signal ends the process at once.
     stopping.store(true, Ordering::Relaxed);
     let drained = Deadline::within(DRAIN_TIMEOUT);
@@ -122,6 +121,7 @@ fn wait_for_stop(signals: &mut Signals, site: &Endpoints, reload: &SyncSender<()
         _ => true,
     };
     let Some(signal) = signals.forever().find(&mut is_stop) else { return };
+    systemd::stopping();
     let delay = site.targets().exporter.shutdown_delay;
     if signal != SIGTERM || delay.is_zero() {
         return log::info!("signal {signal}: stopping");

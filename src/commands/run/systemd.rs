@@ -8,6 +8,9 @@ use sd_notify::NotifyState;
 use crate::error::Error;
 use crate::server::Pulse;
 
+/// Not more often, whatever `WATCHDOG_USEC` says.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
 /// What a reload has come to, as `systemctl status` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
@@ -43,8 +46,8 @@ pub(super) fn stopping() {
 /// # Errors
 /// No thread.
 pub(super) fn start_watchdog(pulse: Pulse) -> Result<(), Error> {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return Ok(()) };
-    let beat = move || report_life(&pulse, limit / 3);
+    let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else { return Ok(()) };
+    let beat = move || report_life(&pulse, SHORTEST_INTERVAL.max(limit / 3));
     let started = std::thread::Builder::new().name("watchdog".to_owned()).spawn(beat);
     started.map(drop).map_err(|error| Error::machine(format!("no thread for systemd's watchdog: {error}")))
 }
@@ -53,7 +56,9 @@ pub(super) fn start_watchdog(pulse: Pulse) -> Result<(), Error> {
 fn report_life(pulse: &Pulse, interval: Duration) {
     loop {
         if pulse.is_felt_within(interval) {
-            send(&[NotifyState::Watchdog]);
+            // One that fails every time has failed at the start, too, where it was logged.
+            let told = sd_notify::notify(&[NotifyState::Watchdog]);
+            told.unwrap_or_else(|error| log::debug!("no sign of life: {error}"));
         }
         std::thread::sleep(interval);
     }

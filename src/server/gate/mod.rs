@@ -17,6 +17,7 @@ pub(super) mod web_config;
 
 pub(super) use self::connections::{RESERVED_SLOTS, within_descriptors};
 pub(super) use self::listen::Listener;
+pub(super) use self::systemd_sockets::warn_of_unused as warn_of_unused_sockets;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -270,5 +271,34 @@ async fn serve(stream: Box<dyn ByteStream>, peer: Peer, slot: ConnectionSlot, st
             slot.idle();
             refuse(stream, &rejection, false, &web.headers).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_stands_still_has_no_pulse() {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let pulse = Pulse(runtime.handle().clone());
+        let (wedge, wedged) = std::sync::mpsc::channel();
+        let (free, freed) = std::sync::mpsc::channel();
+        let (end, ended) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            // As a task that never waits for anything: nothing else runs on the thread meanwhile.
+            runtime.spawn(async move {
+                wedge.send(()).unwrap();
+                freed.recv().unwrap();
+            });
+            let _ = runtime.block_on(ended);
+        });
+        wedged.recv().unwrap();
+        assert!(!pulse.is_felt_within(Duration::from_millis(50)));
+        free.send(()).unwrap();
+        assert!(pulse.is_felt_within(Duration::from_secs(30)));
+        end.send(()).unwrap();
+        thread.join().unwrap();
+        assert!(!pulse.is_felt_within(Duration::from_secs(30)), "the gate has closed");
     }
 }
