@@ -93,7 +93,6 @@ pub fn run(args: &GlobalArgs, options: &InitArgs) -> CommandResult {
     else {
         return Ok(1);
     };
-    let all_packs = targets::load(&output, file::draft(&targets, true), &variables)?;
     let known: Vec<(&NewTarget, &Database, &ServerProfile)> = targets
         .iter()
         .zip(&config.targets)
@@ -101,7 +100,7 @@ pub fn run(args: &GlobalArgs, options: &InitArgs) -> CommandResult {
         .map(|((target, database), profile)| (target, &**database, profile))
         .collect();
     let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-    let text = Contents { targets: &known, all_packs: &all_packs, date }.text();
+    let text = Contents { targets: &known, draft: &config, date }.text();
     let written = targets::load(&output, text.clone(), &variables)?;
     create(&output, &text)?;
     print_stderr(&summary(&output, &written));
@@ -157,9 +156,10 @@ fn profiles(
     options: &InitArgs,
     interrupt: &Interrupt,
 ) -> Result<Option<(Config, Vec<ServerProfile>)>, CommandErrors> {
-    let config = targets::load(output, file::draft(targets, false), variables)?;
+    let config = targets::load(output, file::draft(targets), variables)?;
     if options.offline {
-        let profiles = config.targets.iter().map(|target| ServerProfile::offline(target)).collect();
+        let profiles =
+            config.targets.iter().map(|target| ServerProfile::offline(target, file::is_native)).collect();
         return Ok(Some((config, profiles)));
     }
     let found = connect(&config, options.timeout, interrupt);
@@ -175,7 +175,7 @@ fn profiles(
             target.set_password(password, variables);
         }
     }
-    let config = targets::load(output, file::draft(targets, false), variables)?;
+    let config = targets::load(output, file::draft(targets), variables)?;
     let found = connect(&config, options.timeout, interrupt);
     Ok(all_or_failures(config, found, options.timeout))
 }
@@ -186,7 +186,7 @@ fn connect(config: &Config, timeout: Duration, interrupt: &Interrupt) -> Vec<Res
     let count = config.targets.len();
     let progress = Progress::start(format!("connecting to {}", counted(count, "database", "databases")));
     let show = |done| progress.show(format!("{done} of {count} databases asked"));
-    server_profile::run(&config.targets, &runner, Deadline::within(timeout), show)
+    server_profile::run(&config.targets, file::is_native, &runner, Deadline::within(timeout), show)
 }
 
 fn has_no_password(target: &Database) -> bool {
