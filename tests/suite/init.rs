@@ -182,6 +182,16 @@ fn a_file_for_another_folder_has_the_path_from_the_root() {
 
 #[test]
 fn without_a_connection_the_packs_of_the_driver_are_there() {
+    // A server on a network says what is better.
+    let place = Place::new();
+    let text = place.init(&["postgres://u@db.example/shop", "--offline"]);
+    assert!(
+        text.contains(
+            "    lint_off: [L010]  # Nobody verifies who the server is. Better: sslmode=verify-full"
+        ),
+        "{text}"
+    );
+    assert_eq!(place.run(&["check", "--strict"]).code(), 0);
     for (url, pack, other, script) in [
         (
             "postgres://u:${PW}@db.example/shop?sslmode=verify-full",

@@ -83,7 +83,7 @@ impl Contents<'_> {
         self.targets.iter().for_each(|(target, ..)| target.write("", &mut entries));
         let names: Vec<String> = variables(&entries);
         if !names.is_empty() {
-            let from = format!("From the environment: {}. No secret is in this file.", names.join(", "));
+            let from = format!("From the environment: {}.", names.join(", "));
             out += &wrapped(&from, "# ", "# ");
         }
         out

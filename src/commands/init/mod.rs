@@ -28,6 +28,7 @@ use self::targets::{NewTarget, TypedTarget};
 use self::terminal_input::Terminal;
 use self::variables::Variables;
 use super::run::start;
+use super::run::start::SignalExit;
 use super::settings::{GlobalArgs, environment};
 use super::terminal::{Progress, TerminalText};
 use super::test::failure_text;
@@ -68,7 +69,7 @@ pub struct InitArgs {
     #[argh(option, default = "Duration::from_secs(10)", from_str_fn(super::read_timeout))]
     timeout: Duration,
 
-    /// the databases, a URL each; a password becomes ${{TARGET_PASSWORD}} in the file
+    /// the databases, a URL each; a password becomes a variable in the file
     #[argh(positional, arg_name = "url")]
     urls: Vec<String>,
 }
@@ -113,23 +114,29 @@ struct Interrupt {
     terminal: Terminal,
     /// The one at work.
     runner: Arc<Mutex<Runner>>,
+    _exit: SignalExit,
 }
 
 impl Interrupt {
     /// At a signal the terminal is as it was, nothing runs in a server, and nothing is written.
     fn start() -> Result<Interrupt> {
-        let interrupt = Interrupt { terminal: Terminal::default(), runner: Arc::default() };
-        let (terminal, runner) = (interrupt.terminal.clone(), Arc::clone(&interrupt.runner));
+        let (terminal, runner) = (Terminal::default(), Arc::<Mutex<Runner>>::default());
+        let (silent, running) = (terminal.clone(), Arc::clone(&runner));
         let exit = start::exit_at_signal(move || {
-            terminal.restore();
-            let runner = runner.lock().clone();
+            silent.restore();
+            terminal_input::end_line();
+            let runner = running.lock().clone();
             runner.stop();
-            terminal_input::show("");
             std::process::exit(INTERRUPTED);
         })?;
-        // It would keep the main thread until the process ends, which the signal does anyway.
-        std::mem::forget(exit);
-        Ok(interrupt)
+        Ok(Interrupt { terminal, runner, _exit: exit })
+    }
+
+    /// Does not return after a signal, whose thread ends the process.
+    fn check(&self) {
+        while self.runner.lock().is_stopped() {
+            std::thread::park();
+        }
     }
 }
 
@@ -186,7 +193,11 @@ fn connect(config: &Config, timeout: Duration, interrupt: &Interrupt) -> Vec<Res
     let count = config.targets.len();
     let progress = Progress::start(format!("connecting to {}", counted(count, "database", "databases")));
     let show = |done| progress.show(format!("{done} of {count} databases asked"));
-    server_profile::run(&config.targets, file::is_native, &runner, Deadline::within(timeout), show)
+    let by = Deadline::within(timeout);
+    let profiles = server_profile::run(&config.targets, file::is_native, &runner, by, show);
+    drop(progress);
+    interrupt.check();
+    profiles
 }
 
 fn has_no_password(target: &Database) -> bool {
@@ -247,7 +258,7 @@ fn create(output: &Path, text: &str) -> Result<()> {
     };
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(output).map_err(|error| failed(&error))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+    file.write_all(text.as_bytes()).map_err(|error| {
         // Half a file helps nobody.
         let _ = std::fs::remove_file(output);
         failed(&error)

@@ -1,7 +1,7 @@
 //! Names that would break a text that is put together carelessly: the file stays valid, and shows the right numbers.
 
 use super::{Place, value};
-use crate::servers::{MariaDb, Postgres};
+use crate::servers::{CANARY, MariaDb, Postgres};
 
 const NAMES: [&str; 14] = [
     "it's",
@@ -116,4 +116,22 @@ fn a_target_named_as_the_packs_names_its_metrics_otherwise() {
         place.init(&[&format!("sqlite:{file}")]);
         assert_eq!(value(&place.page(), family), 1.0);
     }
+}
+
+#[test]
+fn a_user_with_an_odd_name_stays_in_its_comment() {
+    let server = Postgres::fresh("init");
+    let role = format!("{}\nqueries: [] # \u{1b}[2J\u{2028}\u{feff}\"${{X}}", server.database);
+    server.run(&format!(
+        "CREATE ROLE \"{}\" LOGIN SUPERUSER PASSWORD '{CANARY}odd'",
+        role.replace('"', "\"\"")
+    ));
+    let encoded: String = role.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let mut place = Place::new();
+    place.set("PW", &format!("{CANARY}odd"));
+    let Postgres { port, database, .. } = &server;
+    let text = place.init(&[&format!("postgres://{encoded}:${{PW}}@127.0.0.1:{port}/{database}")]);
+    assert!(!text.contains(['\u{1b}', '\u{2028}', '\u{feff}']) && !text.contains("\nqueries: []"), "{text}");
+    assert_eq!(place.run(&["check", "--strict"]).code(), 0);
+    assert_eq!(place.run(&["test"]).code(), 0);
 }
