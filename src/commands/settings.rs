@@ -138,7 +138,8 @@ fn default_file() -> Result<PathBuf, Error> {
     found.map(PathBuf::from).ok_or_else(|| {
         let message =
             format!("no configuration file: neither {} nor {} exists", DEFAULT_FILES[0], DEFAULT_FILES[1]);
-        Error::config(message).with_hint("name one with -c FILE or SQL_EXPORTER_CONFIG")
+        Error::config(message)
+            .with_hint("name one with -c FILE or SQL_EXPORTER_CONFIG, or make one: sql-exporter init URL")
     })
 }
 

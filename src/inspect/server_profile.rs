@@ -54,13 +54,13 @@ pub enum Fit {
 }
 
 impl ServerProfile {
-    /// What is known without a connection.
+    /// What is known without a connection, about collectors that are `wanted` by their name.
     #[must_use]
-    pub fn offline(target: &Database) -> ServerProfile {
+    pub fn offline(target: &Database, wanted: fn(&str) -> bool) -> ServerProfile {
         let fit = |queries: &[&Query]| {
             if queries.iter().any(|query| query.enabled) { Fit::Runs } else { all_off() }
         };
-        let collectors = collectors(target)
+        let collectors = collectors(target, wanted)
             .into_iter()
             .map(|(name, queries)| CollectorFit { name, fit: fit(&queries) })
             .collect();
@@ -68,22 +68,24 @@ impl ServerProfile {
     }
 }
 
-/// Connects to all targets at once. Blocks until `by` at most, and a moment; `progress` is called with the number of targets
-/// done.
+/// Connects to all targets at once, and decides about the collectors that are `wanted` by their name. Blocks until `by` at
+/// most, and a moment; `progress` is called with the number of targets done.
 #[must_use]
 pub fn run(
     targets: &[Arc<Database>],
+    wanted: fn(&str) -> bool,
     runner: &Runner,
     by: Deadline,
     progress: impl Fn(usize),
 ) -> Vec<Result<ServerProfile>> {
-    let profiles = runner.on_each_target(targets, by, WithoutThreads::RunHere, progress, profile);
+    let work = move |target: &Database, session: &mut OpenSession| profile(target, wanted, session);
+    let profiles = runner.on_each_target(targets, by, WithoutThreads::RunHere, progress, work);
     profiles.into_iter().map(|(profile, _)| profile.and_then(|profile| profile)).collect()
 }
 
-fn profile(target: &Database, session: &mut OpenSession) -> Result<ServerProfile> {
+fn profile(target: &Database, wanted: fn(&str) -> bool, session: &mut OpenSession) -> Result<ServerProfile> {
     let server = privileges::report(session)?;
-    let collectors = collectors(target)
+    let collectors = collectors(target, wanted)
         .into_iter()
         .map(|(name, queries)| Ok(CollectorFit { fit: fit(&name, &queries, session)?, name }))
         .collect::<Result<_>>()?;
@@ -95,10 +97,10 @@ fn profile(target: &Database, session: &mut OpenSession) -> Result<ServerProfile
     Ok(ServerProfile { server: Some(server), collectors, largest_table, unknown_table })
 }
 
-/// The collectors of a target with their queries.
-fn collectors(target: &Database) -> Vec<(Arc<str>, Vec<&Query>)> {
+/// Those of a target with their queries.
+fn collectors(target: &Database, wanted: fn(&str) -> bool) -> Vec<(Arc<str>, Vec<&Query>)> {
     let mut collectors: Vec<(Arc<str>, Vec<&Query>)> = Vec::new();
-    for query in &target.queries {
+    for query in target.queries.iter().filter(|query| wanted(&query.collector)) {
         match collectors.iter_mut().find(|(name, _)| *name == query.collector) {
             Some((_, queries)) => queries.push(query),
             None => collectors.push((Arc::clone(&query.collector), vec![query])),

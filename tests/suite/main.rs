@@ -51,6 +51,7 @@ mod harness;
 mod idle_timeout;
 mod import;
 mod import_compare;
+mod init;
 mod joins;
 mod lanes;
 mod layering;

@@ -7,8 +7,8 @@ check_version() {
   local failed=0 conformance tests families queries tested checked
   case $1 in
     pgbouncer*) suite postgres::pooler packs::families::the_packs_of_pgbouncer ;;
-    pg*) suite conformance::table::postgres:: discovery::every_database ;;
-    *) suite conformance::table::mariadb:: discovery::every_schema ;;
+    pg*) suite conformance::table::postgres:: discovery::every_database init::servers::postgres_and init::servers::partitions ;;
+    *) suite conformance::table::mariadb:: discovery::every_schema init::servers::mariadb_and ;;
   esac
   conformance=$counted
   case $1 in

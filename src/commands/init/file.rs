@@ -31,27 +31,24 @@ const LONGEST_TEXT: usize = 300;
 const ONE_PAGE: usize = 20;
 const DOCS: &str = "https://github.com/sql-exporter/sql-exporter/blob/main/docs";
 
-/// The packs of this folder have the names of other exporters.
-const COMPAT: &str = "compat/";
-
-/// A configuration with these targets and all packs that have names of their own, or all packs.
-pub(super) fn draft(targets: &[NewTarget], with_compat: bool) -> String {
+/// A configuration with these targets and all packs.
+pub(super) fn draft(targets: &[NewTarget]) -> String {
     let mut out = String::from("databases:\n");
     targets.iter().for_each(|target| target.write("", &mut out));
-    out.push_str("include:\n");
-    for pack in packs::names().into_iter().filter(|name| with_compat || !name.starts_with(COMPAT)) {
-        // Writing to a text cannot fail.
-        let _ = writeln!(out, "  - builtin:{pack}");
-    }
-    out
+    out + "include: [\"builtin:**\"]\n"
+}
+
+/// Whether a pack has metric names of its own. The others have those of another exporter, for who moves from there.
+pub(super) fn is_native(pack: &str) -> bool {
+    !pack.starts_with("compat/")
 }
 
 /// What the file is made of.
 pub(super) struct Contents<'c> {
     /// The targets, with what is known about each.
     pub(super) targets: &'c [(&'c NewTarget, &'c Database, &'c ServerProfile)],
-    /// With all packs, for the names that are taken.
-    pub(super) all_packs: &'c Config,
+    /// The draft, for the names that packs have.
+    pub(super) draft: &'c Config,
     /// The day on which it is made.
     pub(super) date: String,
 }
@@ -86,7 +83,7 @@ impl Contents<'_> {
         self.targets.iter().for_each(|(target, ..)| target.write("", &mut entries));
         let names: Vec<String> = variables(&entries);
         if !names.is_empty() {
-            let from = format!("From the environment: {}. No secret is in this file.", names.join(", "));
+            let from = format!("From the environment: {}.", names.join(", "));
             out += &wrapped(&from, "# ", "# ");
         }
         out
@@ -131,7 +128,7 @@ impl Contents<'_> {
     }
 
     fn queries(&self, out: &mut String) {
-        let queries = self.all_packs.queries.iter();
+        let queries = self.draft.queries.iter();
         let metrics = queries.clone().flat_map(|query| query.metrics.iter());
         let known: HashSet<String> = queries
             .map(|query| query.name.to_string())

@@ -89,7 +89,8 @@ fn flavor<'t>(target: &'t NewTarget, profile: &'t ServerProfile) -> &'t str {
 impl Script {
     fn write(&self, targets: &[(&NewTarget, &Database, &ServerProfile)], out: &mut String) {
         let Script { name, text, role, run_by, password, .. } = self;
-        *out += &wrapped(&format!("{}. Once for each server, {run_by}:", self.about()), "# ", "# ");
+        *out +=
+            &wrapped(&format!("{}. Once for each server (its primary), {run_by}:", self.about()), "# ", "# ");
         let statements = text.lines().filter(|line| !line.starts_with("--") && !line.trim().is_empty());
         statements.for_each(|line| commented(line, out));
         // In the order of the targets, each once.

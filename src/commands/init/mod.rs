@@ -28,6 +28,7 @@ use self::targets::{NewTarget, TypedTarget};
 use self::terminal_input::Terminal;
 use self::variables::Variables;
 use super::run::start;
+use super::run::start::SignalExit;
 use super::settings::{GlobalArgs, environment};
 use super::terminal::{Progress, TerminalText};
 use super::test::failure_text;
@@ -68,7 +69,7 @@ pub struct InitArgs {
     #[argh(option, default = "Duration::from_secs(10)", from_str_fn(super::read_timeout))]
     timeout: Duration,
 
-    /// the databases, a URL each; a password becomes ${{TARGET_PASSWORD}} in the file
+    /// the databases, a URL each; a password becomes a variable in the file
     #[argh(positional, arg_name = "url")]
     urls: Vec<String>,
 }
@@ -93,7 +94,6 @@ pub fn run(args: &GlobalArgs, options: &InitArgs) -> CommandResult {
     else {
         return Ok(1);
     };
-    let all_packs = targets::load(&output, file::draft(&targets, true), &variables)?;
     let known: Vec<(&NewTarget, &Database, &ServerProfile)> = targets
         .iter()
         .zip(&config.targets)
@@ -101,7 +101,7 @@ pub fn run(args: &GlobalArgs, options: &InitArgs) -> CommandResult {
         .map(|((target, database), profile)| (target, &**database, profile))
         .collect();
     let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-    let text = Contents { targets: &known, all_packs: &all_packs, date }.text();
+    let text = Contents { targets: &known, draft: &config, date }.text();
     let written = targets::load(&output, text.clone(), &variables)?;
     create(&output, &text)?;
     print_stderr(&summary(&output, &written));
@@ -114,23 +114,29 @@ struct Interrupt {
     terminal: Terminal,
     /// The one at work.
     runner: Arc<Mutex<Runner>>,
+    _exit: SignalExit,
 }
 
 impl Interrupt {
     /// At a signal the terminal is as it was, nothing runs in a server, and nothing is written.
     fn start() -> Result<Interrupt> {
-        let interrupt = Interrupt { terminal: Terminal::default(), runner: Arc::default() };
-        let (terminal, runner) = (interrupt.terminal.clone(), Arc::clone(&interrupt.runner));
+        let (terminal, runner) = (Terminal::default(), Arc::<Mutex<Runner>>::default());
+        let (silent, running) = (terminal.clone(), Arc::clone(&runner));
         let exit = start::exit_at_signal(move || {
-            terminal.restore();
-            let runner = runner.lock().clone();
+            silent.restore();
+            terminal_input::end_line();
+            let runner = running.lock().clone();
             runner.stop();
-            terminal_input::show("");
             std::process::exit(INTERRUPTED);
         })?;
-        // It would keep the main thread until the process ends, which the signal does anyway.
-        std::mem::forget(exit);
-        Ok(interrupt)
+        Ok(Interrupt { terminal, runner, _exit: exit })
+    }
+
+    /// Does not return after a signal, whose thread ends the process.
+    fn check(&self) {
+        while self.runner.lock().is_stopped() {
+            std::thread::park();
+        }
     }
 }
 
@@ -157,9 +163,10 @@ fn profiles(
     options: &InitArgs,
     interrupt: &Interrupt,
 ) -> Result<Option<(Config, Vec<ServerProfile>)>, CommandErrors> {
-    let config = targets::load(output, file::draft(targets, false), variables)?;
+    let config = targets::load(output, file::draft(targets), variables)?;
     if options.offline {
-        let profiles = config.targets.iter().map(|target| ServerProfile::offline(target)).collect();
+        let profiles =
+            config.targets.iter().map(|target| ServerProfile::offline(target, file::is_native)).collect();
         return Ok(Some((config, profiles)));
     }
     let found = connect(&config, options.timeout, interrupt);
@@ -175,7 +182,7 @@ fn profiles(
             target.set_password(password, variables);
         }
     }
-    let config = targets::load(output, file::draft(targets, false), variables)?;
+    let config = targets::load(output, file::draft(targets), variables)?;
     let found = connect(&config, options.timeout, interrupt);
     Ok(all_or_failures(config, found, options.timeout))
 }
@@ -186,7 +193,11 @@ fn connect(config: &Config, timeout: Duration, interrupt: &Interrupt) -> Vec<Res
     let count = config.targets.len();
     let progress = Progress::start(format!("connecting to {}", counted(count, "database", "databases")));
     let show = |done| progress.show(format!("{done} of {count} databases asked"));
-    server_profile::run(&config.targets, &runner, Deadline::within(timeout), show)
+    let by = Deadline::within(timeout);
+    let profiles = server_profile::run(&config.targets, file::is_native, &runner, by, show);
+    drop(progress);
+    interrupt.check();
+    profiles
 }
 
 fn has_no_password(target: &Database) -> bool {
@@ -247,7 +258,7 @@ fn create(output: &Path, text: &str) -> Result<()> {
     };
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(output).map_err(|error| failed(&error))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+    file.write_all(text.as_bytes()).map_err(|error| {
         // Half a file helps nobody.
         let _ = std::fs::remove_file(output);
         failed(&error)

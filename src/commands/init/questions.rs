@@ -41,11 +41,10 @@ fn ask_driver(terminal: &Terminal) -> Result<&'static str, Error> {
     let drivers = Drivers::built_in();
     let names: Vec<&str> = drivers.names().collect();
     loop {
-        let answer = terminal.line("Driver: postgres, mysql, sqlite, pgbouncer", "postgres")?;
-        let answer = answer.to_ascii_lowercase();
-        match names.iter().find(|name| **name == answer) {
+        let answer = terminal.line(&format!("Driver ({})", names.join(", ")), "postgres")?;
+        match names.iter().find(|name| name.eq_ignore_ascii_case(&answer)) {
             Some(driver) => return Ok(driver),
-            None => say(&format!("There is no driver {answer:?}. Drivers: {}", names.join(", "))),
+            None => say(&format!("There is no driver {answer:?}.")),
         }
     }
 }

@@ -79,6 +79,11 @@ pub(super) fn show(text: &str) {
     drop(std::io::stderr().lock().write_all(one_line(text).as_bytes()));
 }
 
+/// Ends a line on stderr.
+pub(super) fn end_line() {
+    drop(std::io::stderr().lock().write_all(b"\n"));
+}
+
 /// One line without its end.
 fn read_line() -> Result<String, Error> {
     let failed = |why: &str| Error::machine(format!("{why}; nothing is written"));
@@ -86,7 +91,7 @@ fn read_line() -> Result<String, Error> {
     let read = std::io::stdin().lock().take(LONGEST_ANSWER + 1).read_until(b'\n', &mut bytes);
     read.map_err(|error| failed(&format!("stdin: {error}")))?;
     if !bytes.ends_with(b"\n") {
-        drop(std::io::stderr().lock().write_all(b"\n"));
+        end_line();
         let is_long = bytes.len() as u64 > LONGEST_ANSWER;
         return Err(failed(if is_long { "the answer is too long" } else { "the input ended" }));
     }

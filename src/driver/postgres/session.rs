@@ -125,7 +125,8 @@ impl PgSession {
         by: Deadline,
     ) -> Result<PgServerRole> {
         let asked = self.connection.ask(&guard_statement::first_question(), by);
-        let asked = asked.map_err(|error| error.while_doing("the first question to the server"));
+        let asked =
+            asked.map_err(|error| of_first_question(error.while_doing("the first question to the server")));
         let row = asked?.pop().unwrap_or_default();
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
         self.role = PgServerRole::of_row(&row, self.requests.guard().tells_read_only);
@@ -699,4 +700,13 @@ fn would_be_shared(entry: usize) -> Error {
     let hint = "write SET LOCAL, which holds for each query alone; or, where the pooler's pool_mode is session, set \
                 params: {pooler: session}";
     Error::new(Reason::Sql, message).with_hint(hint)
+}
+
+/// The console of PgBouncer knows nothing but its own commands.
+fn of_first_question(error: Error) -> Error {
+    if !error.message().contains("use SHOW HELP") {
+        return error;
+    }
+    let error = error.with_reason(Reason::Protocol).with_meaning("this is the console of PgBouncer");
+    error.with_hint("write `driver: pgbouncer`, in a URL pgbouncer:// instead of postgres://")
 }
