@@ -1,5 +1,5 @@
 # Completions of sql-exporter for fish. `make docs` writes this file from what --help declares.
-set -l commands run collect test check try packs schema health import demo
+set -l commands run collect test check try packs schema health init import demo
 complete -c sql-exporter -f
 complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -l help -d 'display usage information'
 complete -c sql-exporter -s c -l config -r -F -d 'configuration file (default: ./sql-exporter.yaml, then /etc/sql-exporter/config.yaml)'
@@ -16,6 +16,7 @@ complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -a try -
 complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -a packs -d 'List the built-in collectors, or print one'
 complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -a schema -d 'Print the JSON Schema (draft-07) of the configuration, or of an included file'
 complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -a health -d 'Check that a running exporter answers'
+complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -a init -d 'Write a first configuration: connects to each database, and includes what fits it'
 complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -a import -d 'Convert the configuration of another exporter: exit 0 when all of it is converted, 1 when something is left out, 2 when it cannot be read'
 complete -c sql-exporter -n "not __fish_seen_subcommand_from $commands" -a demo -d 'Serve a demo shop (SQLite in a temporary folder, which is removed at the end)'
 complete -c sql-exporter -n '__fish_seen_subcommand_from run' -l help -d 'display usage information'
@@ -50,6 +51,10 @@ complete -c sql-exporter -n '__fish_seen_subcommand_from packs' -l help -d 'disp
 complete -c sql-exporter -n '__fish_seen_subcommand_from schema' -a 'config collector'
 complete -c sql-exporter -n '__fish_seen_subcommand_from schema' -l help -d 'display usage information'
 complete -c sql-exporter -n '__fish_seen_subcommand_from health' -l help -d 'display usage information'
+complete -c sql-exporter -n '__fish_seen_subcommand_from init' -l help -d 'display usage information'
+complete -c sql-exporter -n '__fish_seen_subcommand_from init' -s o -l output -r -F -d 'the new file (default ./sql-exporter.yaml); one that exists is never overwritten'
+complete -c sql-exporter -n '__fish_seen_subcommand_from init' -l offline -d 'do not connect: include what fits the driver'
+complete -c sql-exporter -n '__fish_seen_subcommand_from init' -l timeout -x -d 'how long it may take to connect and ask (default 10s); a target\'s connect_timeout applies too'
 complete -c sql-exporter -n '__fish_seen_subcommand_from import' -F
 complete -c sql-exporter -n '__fish_seen_subcommand_from import' -l help -d 'display usage information'
 complete -c sql-exporter -n '__fish_seen_subcommand_from import' -l from -x -a 'auto burningalchemist export-sql justwatch pg_exporter postgres_exporter psql-query-exporter query-exporter' -d 'the dialect (default auto): burningalchemist, export-sql, justwatch, pg_exporter, postgres_exporter, psql-query-exporter, query-exporter'
