@@ -35,6 +35,12 @@ impl Timestamp {
         self.at.elapsed()
     }
 
+    /// The time from `earlier` to this moment; zero where that was not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Instant) -> Duration {
+        self.at.saturating_duration_since(earlier)
+    }
+
     /// Seconds since the Unix epoch.
     #[must_use]
     pub fn unix_seconds(self) -> f64 {

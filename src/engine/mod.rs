@@ -17,6 +17,7 @@ pub(crate) mod resources;
 pub mod result_cache;
 pub mod run;
 pub mod scrape;
+pub mod scrape_times;
 pub(crate) mod server_group;
 pub(crate) mod sessions;
 pub mod shared_bound;

@@ -24,6 +24,7 @@ use super::discovery::Discovery;
 use super::queue::Queue;
 use super::result_cache::{CachePolicy, ResultCache};
 use super::run::{Run, RunEnd, SampleOwner};
+use super::scrape_times::ScrapeTimes;
 use super::server_group::{FULL_PAUSE, NoPlace, ServerGroup, ServerGroupMember, SessionPlace};
 use super::shared_bound::SharedBound;
 use super::target::SharedResources;
@@ -60,6 +61,8 @@ pub struct TargetSessions {
     pub down: Mutex<Option<Error>>,
     /// The last scrape that tried it found it down.
     pub doubtful: AtomicBool,
+    /// How long its last scrapes took.
+    pub scrape_times: Mutex<ScrapeTimes>,
     /// What is remembered of its ping.
     pub ping: Arc<ResultCache>,
     /// The databases that it found.
@@ -111,7 +114,7 @@ impl TargetSessions {
         let disposal = shared.disposal.of_target(&owner.database.name);
         let pool = Pool::new(Arc::clone(endpoint), &settings(&owner.database), &shared.scheduler, &disposal);
         let server_group = shared.server_group(owner.database.driver, endpoint.connection_config());
-        let (backoff, facts, down, doubtful, ping) = Default::default();
+        let (backoff, facts, down, doubtful, scrape_times, ping) = Default::default();
         let (discovery, shortfall, snapshots, under_way) = Default::default();
         let queue = Arc::<Mutex<Queue>>::default();
         let member = server_group.join(pool.clone(), Arc::clone(&queue), most_on_server(&owner.database));
@@ -127,6 +130,7 @@ impl TargetSessions {
             facts,
             down,
             doubtful,
+            scrape_times,
             ping,
             discovery,
             server_group,

@@ -21,6 +21,7 @@ use super::discovery::Discovery;
 use super::result_cache;
 use super::result_cache::{CacheLookup, CachePolicy, Change, QueryHistory, ResultCache};
 use super::run::{Run, RunEnd, RunKind, RunOutcome, RunSpec, SampleOwner, SkipCause};
+use super::scrape_times::{PastScrape, ScrapeTimes};
 use super::sessions::TargetSessions;
 
 pub use super::resources::SharedResources;
@@ -95,6 +96,16 @@ impl Target {
     /// How many scrapes it had.
     pub fn scrapes(&self) -> u64 {
         self.scrapes.load(Ordering::Relaxed)
+    }
+
+    /// Remembers how long a scrape of it took.
+    pub fn note_scrape(&self, scrape: PastScrape) {
+        self.sessions.scrape_times.lock().push(scrape);
+    }
+
+    /// How long its last scrapes took, while the connection was the same.
+    pub fn scrape_times(&self) -> ScrapeTimes {
+        self.sessions.scrape_times.lock().clone()
     }
 
     /// The target that its runs belong to.

@@ -170,13 +170,13 @@ impl Response {
         Response::new(200, headers, pieces(families, format).into_iter().map(part).collect())
     }
 
-    /// A page for people. It may load nothing, send nothing and be framed nowhere; its style is in it, and of scripts
-    /// only `script` runs.
+    /// A page for people. It may load nothing, send its form to nobody but this server, and be framed nowhere; its style is
+    /// in it, and of scripts only `script` runs.
     pub(super) fn html(html: String, script: &str) -> Self {
         let hash = STANDARD.encode(digest(&SHA256, script.as_bytes()));
         let policy = format!(
             "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; img-src data:; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+             base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
         );
         let mut response = Response::owned(200, "text/html; charset=utf-8", html);
         response.headers.push(("Content-Security-Policy", policy));

@@ -330,7 +330,9 @@ fn ask(
 ) -> (u16, String) {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let peer = Peer::Address(peer.parse::<IpAddr>().expect("an address"));
-    let (path, query, received) = (path.to_owned(), Vec::new(), Instant::now());
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let (path, received) = (path.to_owned(), Instant::now());
     let Response { status, body, .. } = site.answer(&Request {
         method,
         path,
@@ -356,6 +358,32 @@ fn strangers_see_reasons_and_no_words_of_a_database() {
     }
     let seen = page(STRANGER, false);
     assert!(seen.contains("<strong>sql</strong>") && !seen.contains("no such table"), "{seen}");
+}
+
+#[test]
+fn strangers_can_neither_search_what_they_do_not_see_nor_read_the_path_of_the_configuration() {
+    let (_folder, site) = site("");
+    let site =
+        Arc::into_inner(site).expect("one owner").with_config_file(Some("/etc/secret place.yaml".into()));
+    let page = |path, peer, known| ask(&site, Method::Get, path, peer, known, &[]).1;
+    for (peer, known) in [("127.0.0.1", false), (STRANGER, true)] {
+        let seen = page("/?search=nowhere", peer, known);
+        assert!(seen.contains("<details"), "{peer}: {seen}");
+        assert!(
+            seen.contains("<code class=command>sql-exporter -c &#39;/etc/secret place.yaml&#39; try "),
+            "{seen}"
+        );
+    }
+    for path in ["/?search=nowhere", "/?search=secret", "/?search=-c"] {
+        let seen = page(path, STRANGER, false);
+        assert!(!seen.contains("<details"), "{path}: {seen}");
+    }
+    let seen = page("/", STRANGER, false);
+    assert!(
+        seen.contains("<code class=command>sql-exporter try --query ") && !seen.contains("secret"),
+        "{seen}"
+    );
+    assert!(page("/?search=sql", STRANGER, false).contains("<details"), "reasons are for everybody");
 }
 
 #[test]

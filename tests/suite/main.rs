@@ -90,6 +90,7 @@ mod soak;
 mod special_files;
 mod sqlite;
 mod statement;
+mod status_page;
 mod systemd;
 mod target_files;
 mod terms;

@@ -36,7 +36,9 @@ pub(super) fn serve(settings: CommandSettings) -> CommandResult {
     let config = settings.load(&environment, &Drivers::built_in())?;
     super::start_logging(&config, &settings.warnings);
     start::check_thread_limit(start::IDLE_THREADS)?;
+    // Whole, so that it is found from any folder.
+    let file = config.files.first().and_then(|file| std::path::absolute(file).ok());
     let load = move || settings.load(&environment, &Drivers::built_in());
-    start::serve(start::make_targets(config), Box::new(load))?;
+    start::serve(start::make_targets(config), file, Box::new(load))?;
     Ok(0)
 }

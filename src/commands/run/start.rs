@@ -1,5 +1,6 @@
 //! The exporter as a whole: from a configuration to targets, and from targets to a server that runs until a signal.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -67,11 +68,11 @@ pub fn make_targets(config: Config) -> Targets {
 }
 
 /// Serves until SIGTERM, and `shutdown_delay` longer, or SIGINT; then stops accepting, lets requests in flight end, and
-/// returns. `load` reads the configuration again.
+/// returns. `load` reads the configuration again, from `file` where it comes from a file.
 ///
 /// # Errors
 /// An address that cannot be listened on; all errors of the web-config file.
-pub fn serve(targets: Targets, load: Box<LoadConfig>) -> Result<(), Vec<Error>> {
+pub fn serve(targets: Targets, file: Option<PathBuf>, load: Box<LoadConfig>) -> Result<(), Vec<Error>> {
     // What the end needs is made now: then there may be no thread and no descriptor left for it.
     let unhandled = |error| vec![Error::machine(format!("signals cannot be handled: {error}"))];
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(unhandled)?;
@@ -82,7 +83,7 @@ pub fn serve(targets: Targets, load: Box<LoadConfig>) -> Result<(), Vec<Error>> 
     targets.keep_a_thread_for_the_end();
     let reloader = Reloader::new(load);
     let site = Endpoints::new(targets, Box::new(move |site| reloader.reload(site)), environment);
-    let site = Arc::new(site);
+    let site = Arc::new(site.with_config_file(file));
     let telemetry = site.telemetry();
     let (answering, sized) = (Arc::clone(&site), Arc::clone(&site));
     let exporter = site.targets().exporter.clone();

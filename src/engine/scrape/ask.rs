@@ -48,6 +48,8 @@ pub(super) struct ScrapedTarget {
     pub up: Result<(), Error>,
     /// False when all of its runs waited for a worker: then `up` tells nothing of the target.
     pub tried: bool,
+    /// From the start of the scrape until the last of its runs had ended.
+    pub took: Duration,
     /// Its queries, in configuration order.
     pub queries: Vec<ScrapedQuery>,
 }
@@ -90,13 +92,14 @@ pub(super) fn run_queries(
     time: ScrapeTime,
     meanwhile: impl FnOnce(),
 ) -> Vec<ScrapedTarget> {
+    let began = Instant::now();
     let mut runs = start_all(selected, time);
     meanwhile();
     wait(selected, &mut runs, time);
     if !time.queries().passed() && ping_silent_targets(selected, &mut runs, time) {
         wait(selected, &mut runs, time);
     }
-    selected.iter().zip(runs).map(|(target, runs)| scraped(target, runs)).collect()
+    selected.iter().zip(runs).map(|(target, runs)| scraped(target, runs, began)).collect()
 }
 
 /// One run that the scrape waits for.
@@ -182,8 +185,9 @@ fn wait(selected: &[SelectedTarget], runs: &mut [Vec<PendingRun>], time: ScrapeT
     }
 }
 
-fn scraped((target, queries): &SelectedTarget, runs: Vec<PendingRun>) -> ScrapedTarget {
+fn scraped((target, queries): &SelectedTarget, runs: Vec<PendingRun>, began: Instant) -> ScrapedTarget {
     let up = up(&runs);
+    let took = fresh(&runs).map(|outcome| outcome.ended.since(began)).max().unwrap_or_default();
     let tried = runs.iter().filter_map(|pending| pending.run.as_ref()).any(|run| run.was_tried());
     let outcomes = runs.into_iter().filter_map(|PendingRun { kind, run, outcome }| match (outcome?, &up) {
         // A reused result of a target that is down is not served.
@@ -198,7 +202,8 @@ fn scraped((target, queries): &SelectedTarget, runs: Vec<PendingRun>) -> Scraped
         let has_failed = outcome.as_ref().is_some_and(|outcome| outcome.end.error().is_some());
         ScrapedQuery { index, outcome, kept: if has_failed { target.kept(index) } else { None } }
     };
-    ScrapedTarget { queries: queries.iter().map(query).collect(), up, tried, target: Arc::clone(target) }
+    let queries = queries.iter().map(query).collect();
+    ScrapedTarget { target: Arc::clone(target), up, tried, took, queries }
 }
 
 /// The outcomes of queries by their index in the target.
@@ -210,13 +215,17 @@ fn by_query(outcomes: impl IntoIterator<Item = (RunKind, RunOutcome)>) -> HashMa
     outcomes.into_iter().filter_map(of_query).collect()
 }
 
+/// The outcomes of runs; a reused result is none.
+fn fresh(runs: &[PendingRun]) -> impl Iterator<Item = &RunOutcome> {
+    runs.iter().filter(|pending| pending.run.is_some()).filter_map(|pending| pending.outcome.as_ref())
+}
+
 /// Up when any run of this scrape reached the target; else the first reason why not.
 fn up(runs: &[PendingRun]) -> Result<(), Error> {
-    let fresh = || runs.iter().filter(|pending| pending.run.is_some()).filter_map(|run| run.outcome.as_ref());
-    if fresh().any(|outcome| outcome.reached) {
+    if fresh(runs).any(|outcome| outcome.reached) {
         return Ok(());
     }
-    let failure = fresh().find_map(|outcome| outcome.end.error().cloned());
+    let failure = fresh(runs).find_map(|outcome| outcome.end.error().cloned());
     Err(failure.unwrap_or_else(|| Error::new(Reason::Timeout, "no answer")))
 }
 

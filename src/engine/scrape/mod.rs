@@ -10,6 +10,7 @@ mod report;
 use std::time::Duration;
 
 use super::run::RunEnd;
+use super::scrape_times::PastScrape;
 use super::targets::{ScrapeSelection, Targets};
 use crate::error::Error;
 use crate::exposition::page::Families;
@@ -117,10 +118,12 @@ fn drop_result(scraped: &mut ScrapedTarget, query: usize, error: Error) {
     }
 }
 
-/// Writes one log line for each change of state and returns what failed.
+/// Remembers how the scrape went, writes one log line for each change of state and returns what failed.
 fn note(scraped: &ScrapedTarget, budget: Duration) -> Vec<Error> {
-    let ScrapedTarget { target, up, tried, queries } = scraped;
+    let ScrapedTarget { target, up, tried, took, queries } = scraped;
     let down = up.as_ref().err();
+    let failed = down.is_some() || queries.iter().any(|query| query.error().is_some());
+    target.note_scrape(PastScrape { took: *took, failed });
     target.note_target(down, *tried);
     for query in queries {
         target.note_query(query.index, query.error(), query.skipped(), up.is_ok(), budget);

@@ -8,6 +8,7 @@ mod sd;
 mod simple;
 mod status_page;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -97,6 +98,8 @@ pub struct Endpoints {
     /// Held while other targets are put in their place.
     changing: Mutex<()>,
     reload: Box<Reload>,
+    /// The file that the configuration was read from, where it is known.
+    config_file: Option<PathBuf>,
     /// The process is about to end.
     is_stopping: AtomicBool,
     environment: fn(&str) -> Option<String>,
@@ -108,7 +111,13 @@ impl Endpoints {
     pub fn new(targets: Targets, reload: Box<Reload>, environment: fn(&str) -> Option<String>) -> Self {
         let (targets, changing) = (RwLock::new(Arc::new(targets)), Mutex::new(()));
         let is_stopping = AtomicBool::new(false);
-        Endpoints { targets, changing, reload, is_stopping, environment }
+        Endpoints { targets, changing, reload, config_file: None, is_stopping, environment }
+    }
+
+    /// The same, with the configuration's file for commands on the status page.
+    #[must_use]
+    pub fn with_config_file(self, file: Option<PathBuf>) -> Self {
+        Endpoints { config_file: file, ..self }
     }
 
     /// The process is about to end: from now on `/-/ready` answers 503. Everything else is answered as before.

@@ -2,6 +2,7 @@
 
 use super::Aftermath;
 use super::victim::Victim;
+use crate::web_client::Reply;
 
 /// How much of an endless head is offered.
 const ENDLESS: usize = 16 << 20;
@@ -202,6 +203,28 @@ pub(super) fn strange_queries(victim: &Victim) -> Aftermath {
     let long = format!("target={}", "x".repeat(10_000));
     let all = targets.into_iter().chain([long.as_str()]);
     lines(victim, all.map(|query| format!("GET /metrics?{query} HTTP/1.1")))
+}
+
+/// Markup and scripts in all that the status page takes from a client: it comes back as text or not at all.
+pub(super) fn searches_with_markup(victim: &Victim) -> Aftermath {
+    let texts =
+        ["<script>evil()</script>", "\"autofocus onfocus=evil() x=\"", "'><img src=x onerror=evil()>"];
+    let encoded = texts.map(|text| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>());
+    let long = format!("search={}", "%3Cb".repeat(4000));
+    let keys = ["search", "sort", "other"];
+    let queries = keys.iter().flat_map(|key| encoded.iter().map(move |text| format!("{key}={text}")));
+    let all = queries.chain(["search=%00%FF%1B&sort=%00".to_owned(), "sort".to_owned(), long]);
+    let answer = |query: String| {
+        let mut client = victim.connect();
+        client.send(format!("GET /?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+        let reply = Reply::parse(&client.rest(), false).expect("an answer");
+        for markup in ["<script>evil", "<img", "\"autofocus", "<b<b", "\u{1b}"] {
+            assert!(!reply.text().contains(markup), "{query}: {}", reply.text());
+        }
+        assert!(reply.body.len() < 20_000, "{query}: {} bytes", reply.body.len());
+        reply.status
+    };
+    all.map(answer).collect::<Vec<u16>>().into()
 }
 
 /// What a page of another site has a browser send: under a name of its own that resolves to this machine, or for a page

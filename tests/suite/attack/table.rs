@@ -93,5 +93,6 @@ attacks! {
         strange_paths { answers: &[404], run: heads::strange_paths, }
         requests_to_a_proxy { answers: &[200], run: heads::requests_to_a_proxy, }
         strange_queries { answers: &[400], run: heads::strange_queries, }
+        searches_with_markup { answers: &[200], run: heads::searches_with_markup, }
     }
 }

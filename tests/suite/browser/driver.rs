@@ -111,9 +111,9 @@ impl Browser {
         );
     }
 
-    /// A command of the DevTools protocol.
-    pub(super) fn devtools(&self, command: &str, parameters: &Value) {
-        self.command("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}));
+    /// A command of the DevTools protocol, and its result.
+    pub(super) fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        self.command("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
     }
 
     /// What the console says since it was read last.

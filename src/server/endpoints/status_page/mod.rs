@@ -1,17 +1,25 @@
 //! `/`: the state of targets and queries as of the last scrapes, for people. Useful without JavaScript and on a phone; runs
-//! no query, opens no connection. [`StatusView`] collects the state, [`render`] writes it as HTML.
+//! no query, opens no connection. [`StatusView`] collects the state that this reader may see, `listing` selects and sorts,
+//! `render` writes HTML. What is hidden from a reader is not in the view: it can neither be shown nor searched for.
 
+mod command_line;
+mod failure;
+mod listing;
 mod render;
+mod sparkline;
 
+use std::path::Path;
 use std::time::Duration;
 
+use self::failure::ShownFailure;
+use self::listing::Listing;
 use super::{Endpoints, admit};
 use crate::clock::Timestamp;
 use crate::config::route_prefix::RoutePrefix;
 use crate::engine::discovery::Discovery;
+use crate::engine::scrape_times::ScrapeTimes;
 use crate::engine::target::Target;
 use crate::engine::targets::Targets;
-use crate::error::{Error, Reason};
 use crate::server::{Request, Response};
 
 /// Answers with the page, where `enable_pages` allows this peer to see it.
@@ -20,11 +28,22 @@ pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
     let targets = endpoints.targets();
     match admit(targets.exporter.enable_pages, request, "enable_pages") {
         Ok(()) => {
-            let page = render::render(&StatusView::of(&targets), request.is_trusted());
-            Response::html(page, render::SCRIPT)
+            let is_trusted = request.is_trusted();
+            let config_file = endpoints.config_file.as_deref().filter(|_| is_trusted);
+            let reader = Reader { is_trusted, config_file };
+            let view = StatusView::of(&targets, Listing::of(&request.query), &reader);
+            Response::html(render::render(&view), &render::SCRIPT)
         }
         Err(refusal) => refusal,
     }
+}
+
+/// Whom the page is for.
+struct Reader<'r> {
+    /// May read messages of databases.
+    is_trusted: bool,
+    /// The configuration, for a reader who may know it.
+    config_file: Option<&'r Path>,
 }
 
 /// What the page shows.
@@ -32,8 +51,21 @@ pub(super) fn answer(endpoints: &Endpoints, request: &Request) -> Response {
 struct StatusView {
     /// What the paths of its links begin with.
     prefix: RoutePrefix,
-    /// The worst first, else in configuration order.
+    /// Messages of databases are left out.
+    is_reduced: bool,
+    /// Of all targets, found or not.
+    totals: Totals,
+    listing: Listing,
+    /// Those that fit the listing, in its order.
     targets: Vec<TargetView>,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    targets: usize,
+    down: usize,
+    queries: usize,
+    failing: usize,
 }
 
 #[derive(Default)]
@@ -49,7 +81,7 @@ struct TargetView {
     backoff: Duration,
     /// Why it is down.
     failure: Option<ShownFailure>,
-    /// Those that fail first, else in configuration order.
+    scrapes: ScrapeTimes,
     queries: Vec<QueryView>,
 }
 
@@ -66,12 +98,22 @@ enum TargetState {
     Disabled,
 }
 
+impl TargetState {
+    fn as_str(self) -> &'static str {
+        match self {
+            TargetState::New => "not scraped yet",
+            TargetState::Up => "up",
+            TargetState::Down => "down",
+            TargetState::Disabled => "disabled",
+        }
+    }
+}
+
 #[derive(Default)]
 struct QueryView {
     name: String,
     collector: String,
-    enabled: bool,
-    /// How long it took last time.
+    /// How long it took last time, or how long it had when it was stopped.
     took: Option<Duration>,
     /// Of its last good result.
     rows: Option<u64>,
@@ -79,38 +121,37 @@ struct QueryView {
     series: Option<u64>,
     /// Time since it last succeeded.
     age: Option<Duration>,
+    /// Why it fails, while it is enabled.
     failure: Option<ShownFailure>,
-    /// Why it is skipped: the reason, and in words.
-    skipped: Option<(&'static str, String)>,
-}
-
-/// Why something fails: everybody sees the reason and the database's code, trusted clients also the message.
-#[derive(Clone)]
-struct ShownFailure {
-    reason: Reason,
-    sqlstate: Option<String>,
-    /// Empty where it is not known.
-    message: String,
-}
-
-impl From<&Error> for ShownFailure {
-    fn from(error: &Error) -> Self {
-        let sqlstate = error.sqlstate().map(str::to_owned);
-        ShownFailure { reason: error.reason(), sqlstate, message: error.message().to_owned() }
-    }
+    /// The state of one that does not fail.
+    state: String,
 }
 
 impl StatusView {
-    /// The state as of the last scrapes, the worst first. A query of a target that is down keeps its last state.
-    fn of(all: &Targets) -> StatusView {
-        let mut targets: Vec<TargetView> = all.targets.iter().map(|target| TargetView::of(target)).collect();
-        targets.sort_by_key(TargetView::rank);
-        StatusView { prefix: all.exporter.route_prefix.clone(), targets }
+    /// The state as of the last scrapes. A query of a target that is down keeps its last state.
+    fn of(all: &Targets, listing: Listing, reader: &Reader<'_>) -> StatusView {
+        let mut targets: Vec<TargetView> =
+            all.targets.iter().map(|target| TargetView::of(target, reader)).collect();
+        let totals = Totals::of(&targets);
+        listing.apply(&mut targets);
+        let prefix = all.exporter.route_prefix.clone();
+        StatusView { prefix, is_reduced: !reader.is_trusted, totals, listing, targets }
+    }
+}
+
+impl Totals {
+    fn of(targets: &[TargetView]) -> Totals {
+        Totals {
+            targets: targets.len(),
+            down: targets.iter().filter(|target| target.state == TargetState::Down).count(),
+            queries: targets.iter().map(|target| target.queries.len()).sum(),
+            failing: targets.iter().map(TargetView::failing).sum(),
+        }
     }
 }
 
 impl TargetView {
-    fn of(target: &Target) -> TargetView {
+    fn of(target: &Target, reader: &Reader<'_>) -> TargetView {
         let database = &target.database;
         let (facts, down) = (target.facts(), target.down());
         let state = match (&facts, &down) {
@@ -122,9 +163,13 @@ impl TargetView {
         let labels = target.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let facts = facts.map(|facts| [facts.version, facts.role, facts.tls.as_str().to_owned()]);
         let mut queries: Vec<QueryView> =
-            (0..database.queries.len()).filter_map(|index| QueryView::of(target, index)).collect();
-        queries.extend(target.discovery().map(QueryView::of_discovery));
-        queries.sort_by_key(|query| query.failure.is_none());
+            (0..database.queries.len()).filter_map(|index| QueryView::of(target, index, reader)).collect();
+        queries
+            .extend(target.discovery().map(|discovery| QueryView::of_discovery(target, discovery, reader)));
+        let failure = |error| {
+            let command = command_line::test_target(reader.config_file, &database.name);
+            ShownFailure::of(error, command, reader)
+        };
         TargetView {
             name: database.name.clone(),
             driver: database.driver.to_owned(),
@@ -132,7 +177,8 @@ impl TargetView {
             state,
             facts: facts.unwrap_or_default(),
             backoff: target.backoff(),
-            failure: down.as_ref().map(ShownFailure::from),
+            failure: down.as_ref().map(failure),
+            scrapes: target.scrape_times(),
             queries,
         }
     }
@@ -140,6 +186,16 @@ impl TargetView {
     /// How many queries fail.
     fn failing(&self) -> usize {
         self.queries.iter().filter(|query| query.failure.is_some()).count()
+    }
+
+    /// How long its last scrape took.
+    fn took(&self) -> Option<Duration> {
+        self.scrapes.last().map(|scrape| scrape.took)
+    }
+
+    /// The series of the last good results of its queries; `None` where there is no result.
+    fn series(&self) -> Option<u64> {
+        self.queries.iter().filter_map(|query| query.series).reduce(u64::saturating_add)
     }
 
     /// True when it needs attention.
@@ -157,36 +213,72 @@ impl TargetView {
             TargetState::Disabled => 4,
         }
     }
+
+    /// What can be searched for: all that the page shows of the target but numbers. `script.js` searches the same.
+    fn text(&self) -> String {
+        let mut text = format!("{}\n{}\n{}", self.name, self.state.as_str(), self.driver);
+        let mut add = |parts: &[&str]| {
+            text.push('\n');
+            text.extend(parts.iter().copied());
+        };
+        self.facts.iter().for_each(|fact| add(&[fact]));
+        self.labels.iter().for_each(|(name, value)| add(&[name, "=\"", value, "\""]));
+        self.failure.iter().for_each(|failure| add(&failure.words()));
+        for QueryView { name, collector, failure, state, .. } in &self.queries {
+            add(&[name, "\n", collector]);
+            match failure {
+                Some(failure) => add(&failure.words()),
+                None => add(&[state]),
+            }
+        }
+        text
+    }
 }
 
 impl QueryView {
     /// The query that lists databases.
-    fn of_discovery(discovery: &Discovery) -> QueryView {
+    fn of_discovery(target: &Target, discovery: &Discovery, reader: &Reader<'_>) -> QueryView {
         let past = discovery.cache.history();
+        let failure = |error| {
+            let command = command_line::test_target(reader.config_file, &target.database.name);
+            ShownFailure::of(error, command, reader)
+        };
+        let state = if past.succeeded.is_some() { "good" } else { "not run yet" };
         QueryView {
             name: "discover".to_owned(),
-            enabled: true,
-            took: past.took,
+            took: past.stopped.or(past.took),
             rows: past.succeeded.map(|_| past.rows),
             age: past.succeeded.map(Timestamp::age),
-            failure: discovery.error().as_ref().map(ShownFailure::from),
+            failure: discovery.error().as_ref().map(failure),
+            state: state.to_owned(),
             ..QueryView::default()
         }
     }
 
-    fn of(target: &Target, index: usize) -> Option<QueryView> {
+    fn of(target: &Target, index: usize, reader: &Reader<'_>) -> Option<QueryView> {
         let query = target.database.queries.get(index)?;
         let past = target.history(index);
+        let failure = |error| {
+            let command = command_line::try_query(reader.config_file, &query.name, &target.database.name);
+            ShownFailure::of(error, command, reader)
+        };
+        let state = match &past.skipped {
+            _ if !query.enabled => "disabled".to_owned(),
+            // The text may be the database's, as the message of a failure is.
+            Some(cause) if reader.is_trusted => format!("skipped: {}, {}", cause.reason(), cause.text()),
+            Some(cause) => format!("skipped: {}", cause.reason()),
+            None if past.succeeded.is_some() => "good".to_owned(),
+            None => "not run yet".to_owned(),
+        };
         Some(QueryView {
             name: query.name.to_string(),
             collector: query.collector.to_string(),
-            enabled: query.enabled,
-            took: past.took,
+            took: past.stopped.or(past.took),
             rows: past.succeeded.map(|_| past.rows),
             series: past.succeeded.map(|_| past.series),
             age: past.succeeded.map(Timestamp::age),
-            failure: past.failing.as_ref().map(ShownFailure::from),
-            skipped: past.skipped.as_ref().map(|cause| (cause.reason(), cause.text().to_owned())),
+            failure: past.failing.as_ref().filter(|_| query.enabled).map(failure),
+            state,
         })
     }
 }
