@@ -191,7 +191,7 @@ def check(folder, service, names, seccomp, writable):
         faults.equal(status[key], expected, where, f"{key} of the process")
     soft, hard = re.search(r"^Max open files +(\d+) +(\d+)", open(f"/proc/{exporter.pid}/limits").read(), re.M).groups()
     faults.equal(soft, hard, where, "the soft limit of open files, which the exporter raises,")
-    with urllib.request.urlopen(f"{listening[1]}/metrics") as answer:
+    with urllib.request.urlopen(f"{listening[1]}/metrics", timeout=60) as answer:
         page = answer.read().decode()
     failing = re.findall(r'^sql_exporter_query_success\{(.*)\} 0$', page, re.M)
     expected = [] if writable else ['collector="default",query="rows",target="left"']
