@@ -92,7 +92,7 @@ fn systemd_hears_of_a_delayed_stop_at_once() {
     assert!(systemd.state().starts_with("READY=1\n"));
     signal("TERM", &[exporter.pid()]);
     assert_eq!(systemd.state(), "STOPPING=1\n");
-    assert_eq!(exporter.get("/-/ready").status, 503, "it is in the delay");
+    wait_for("the delay", || (exporter.get("/-/ready").status == 503).then_some(()));
     // A second signal ends the delay.
     assert_eq!(exporter.stop("TERM").0, Some(0));
 }
