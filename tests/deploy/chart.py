@@ -238,6 +238,7 @@ REFUSED = [
     ({"config": "a: b", "containerPort": 80}, "containerPort"),
     ({"config": "a: b", "serviceMonitor": {"interval": "often"}}, "interval"),
     ({"config": "a: b", "fullnameOverride": "Shop"}, "fullnameOverride"),
+    ({"config": "databases: ["}, "config is not YAML"),
     ({"config": "a: b", "podDisruptionBudget": {"minAvailable": "half"}}, "minAvailable"),
     ({"config": "a: b", "autoscaling": {"targetCPUUtilizationPercentage": "80%"}}, "targetCPUUtilizationPercentage"),
     ({"config": "a: b", "configFiles": {"more/orders.yaml": "b"}}, "more/orders.yaml"),

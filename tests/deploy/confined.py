@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -129,6 +130,8 @@ def become_service(folder, service, names, seccomp, writable):
         mount(f"{INSIDE}/data", f"{INSIDE}/data", flags=BIND)
         mount(None, f"{INSIDE}/data", flags=REMOUNT | BIND)
     os.chdir(INSIDE)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
     become(USER, USER)
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -186,7 +189,9 @@ def check(folder, service, names, seccomp, writable):
     status = dict(re.findall(r"^(\w+):\s*(.*)$", open(f"/proc/{exporter.pid}/status").read(), re.M))
     for key, expected in [("Seccomp", "2"), ("NoNewPrivs", "1"), ("CapEff", "0" * 16), ("Uid", "\t".join([str(USER)] * 4))]:
         faults.equal(status[key], expected, where, f"{key} of the process")
-    with urllib.request.urlopen(f"{listening[1]}/metrics") as answer:
+    soft, hard = re.search(r"^Max open files +(\d+) +(\d+)", open(f"/proc/{exporter.pid}/limits").read(), re.M).groups()
+    faults.equal(soft, hard, where, "the soft limit of open files, which the exporter raises,")
+    with urllib.request.urlopen(f"{listening[1]}/metrics", timeout=60) as answer:
         page = answer.read().decode()
     failing = re.findall(r'^sql_exporter_query_success\{(.*)\} 0$', page, re.M)
     expected = [] if writable else ['collector="default",query="rows",target="left"']

@@ -24,7 +24,7 @@ def ask(scheme, port, path):
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     context = unverified if scheme == "https" else None
     try:
-        with urllib.request.urlopen(f"{scheme}://127.0.0.1:{port}{path}", context=context) as answer:
+        with urllib.request.urlopen(f"{scheme}://127.0.0.1:{port}{path}", context=context, timeout=30) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

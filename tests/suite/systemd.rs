@@ -2,7 +2,7 @@
 //! `tests/deploy/systemd.py`, and the exporter runs confined as they say in `tests/deploy/confined.py`.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -27,9 +27,21 @@ struct Manager {
 
 impl Manager {
     fn message(&self) -> String {
+        self.receive().expect("a message within the time limit")
+    }
+
+    /// The next message; an error once there is none for the time limit.
+    fn receive(&self) -> io::Result<String> {
         let mut buffer = [0; 4096];
-        let length = self.socket.recv(&mut buffer).expect("a message within the time limit");
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
+        loop {
+            match self.socket.recv(&mut buffer) {
+                // A signal to the test's process ends a wait with a time limit.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => {
+                    return received.map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned());
+                }
+            }
+        }
     }
 
     /// The next message that is not a sign of life.
@@ -92,7 +104,7 @@ fn systemd_hears_of_a_delayed_stop_at_once() {
     assert!(systemd.state().starts_with("READY=1\n"));
     signal("TERM", &[exporter.pid()]);
     assert_eq!(systemd.state(), "STOPPING=1\n");
-    assert_eq!(exporter.get("/-/ready").status, 503, "it is in the delay");
+    wait_for("the delay", || (exporter.get("/-/ready").status == 503).then_some(()));
     // A second signal ends the delay.
     assert_eq!(exporter.stop("TERM").0, Some(0));
 }
@@ -106,7 +118,7 @@ fn systemd_hears_a_sign_of_life_until_the_exporter_stands_still() {
     signal("STOP", &[exporter.pid()]);
     // What was sent before has arrived; then there is silence for longer than the limit.
     systemd.socket.set_read_timeout(Some(Duration::from_millis(400))).expect("a timeout");
-    wait_for("silence", || systemd.socket.recv(&mut [0; 4096]).is_err().then_some(()));
+    wait_for("silence", || systemd.receive().is_err().then_some(()));
     signal("CONT", &[exporter.pid()]);
     systemd.socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
     assert_eq!(systemd.message(), "WATCHDOG=1\n");
@@ -148,7 +160,9 @@ impl Activated {
     /// With other variables of systemd, and another `listen`.
     fn as_told(variables: &str, listen: &str, first: &OwnedFd, second: Option<&OwnedFd>) -> Self {
         let pass = |socket: &OwnedFd| Stdio::from(socket.try_clone().expect("a descriptor"));
-        let script = format!("{variables} exec \"$0\" --listen {listen} 3<&0 4<&1 0</dev/null 1>/dev/null");
+        let fourth = if second.is_some() { "4<&1" } else { "4<&-" };
+        let script =
+            format!("{variables} exec \"$0\" --listen {listen} 3<&0 {fourth} 0</dev/null 1>/dev/null");
         let mut command = mortal(None, "sh");
         command.args(["-c", &script, &program()]).stdin(pass(first));
         Self::spawn(command.stdout(second.map_or_else(Stdio::null, pass)))
