@@ -32,7 +32,7 @@ fn answers_become_a_configuration() {
         &place,
         &[],
         &[
-            ("Driver: ", "oracel\n"),
+            ("Driver (", "oracel\n"),
             ("There is no driver", "\n"),
             ("Host [localhost]: ", "127.0.0.1\n"),
             ("Port [5432]: ", "many\n"),
@@ -55,7 +55,7 @@ fn mysql_and_sqlite_are_asked_for_what_they_have() {
     let MariaDb { port, password, .. } = &server;
     let mut place = Place::new();
     let steps = [
-        ("Driver: ", "mariadb\n"),
+        ("Driver (", "mariadb\n"),
         ("Host [localhost]: ", "127.0.0.1\n"),
         ("Port [3306]: ", &format!("{port}\n")),
         ("User [", "root\n"),
@@ -73,7 +73,7 @@ fn mysql_and_sqlite_are_asked_for_what_they_have() {
     assert_eq!(place.run(&["test"]).code(), 0);
 
     place.sqlite("it's 100% ü.db", "CREATE TABLE t (x)");
-    let steps = [("Driver: ", "sqlite\n"), ("File: ", "\n"), ("Write the path", "it's 100% ü.db\n")];
+    let steps = [("Driver (", "sqlite\n"), ("File: ", "\n"), ("Write the path", "it's 100% ü.db\n")];
     let ended = on_terminal(&place, &["-o", "lite.yaml"], &steps);
     assert_eq!(ended["code"], 0, "{ended}");
     assert_eq!(place.run(&["-c", "lite.yaml", "collect"]).code(), 0);
@@ -116,4 +116,16 @@ fn an_interrupt_and_the_end_of_the_input_write_nothing_and_leave_the_terminal_as
     let place = Place::new();
     let ended = on_terminal(&place, &[], &[("Driver", &format!("{long}\n")), ("There is no driver", "EOF")]);
     assert_eq!(ended["code"], 1, "{ended}");
+}
+
+#[test]
+fn an_interrupt_while_it_connects_writes_nothing() {
+    // Accepts, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let place = Place::new();
+    let url = format!("postgres://u:x@127.0.0.1:{port}/d?connect_timeout=30");
+    let ended = on_terminal(&place, &[&url, "--timeout", "30s"], &[("connecting to 1 database", "\x03")]);
+    assert_eq!((&ended["code"], &ended["stdout"]), (&json!(1), &json!("")), "{ended}");
+    assert!(!place.path("sql-exporter.yaml").exists());
 }
