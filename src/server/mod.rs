@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use self::backend::upstream::private_folders;
 use self::backend::{Backend, BackendOptions};
-pub use self::gate::Pulse;
+pub use self::gate::LivenessCheck;
 use self::gate::web_config::WebConfigStore;
 use self::gate::{Gate, GateState, Listener};
 pub use self::message::{BodyPart, BodySize, Method, Peer, Request, Response};
@@ -130,10 +130,10 @@ impl Server {
         self.gate.addresses()
     }
 
-    /// Asks the thread that serves all connections for a sign of life, also once the server has stopped.
+    /// Checks that the thread that serves all connections responds; usable also once the server has stopped.
     #[must_use]
-    pub fn pulse(&self) -> Pulse {
-        self.gate.pulse()
+    pub fn liveness_check(&self) -> LivenessCheck {
+        self.gate.liveness_check()
     }
 
     /// Stops accepting, closes idle connections and lets requests in flight finish until `by`; blocks until then.

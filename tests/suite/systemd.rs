@@ -44,7 +44,7 @@ impl Manager {
         }
     }
 
-    /// The next message that is not a sign of life.
+    /// The next message that is not for the watchdog.
     fn state(&self) -> String {
         std::iter::repeat_with(|| self.message()).find(|message| message != "WATCHDOG=1\n").expect("endless")
     }
@@ -137,7 +137,7 @@ fn without_a_limit_there_is_no_sign_of_life() {
 fn a_manager_that_is_gone_is_told_of_once() {
     let setup = setup(CONFIG).env("NOTIFY_SOCKET", "/nowhere").env("WATCHDOG_USEC", "30000");
     let exporter = setup.args(&["--log-level", "debug"]).serve();
-    exporter.wait_for_log("no sign of life");
+    exporter.wait_for_log("systemd's watchdog is not told");
     let (_, log) = exporter.stop("TERM");
     let warned = log.matches("systemd cannot be told how the service is").count();
     assert_eq!(warned, 2, "at the start and the end: {log}");

@@ -46,8 +46,9 @@ impl Terminal {
     /// # Errors
     /// As [`Terminal::line`], or the terminal cannot be made silent.
     pub(super) fn password(&self, question: &str) -> Result<Secret, Error> {
-        show(&format!("{question}: "));
+        // Before the question: who answers at once must not be shown.
         self.set_silent()?;
+        show(&format!("{question}: "));
         let answer = read_line();
         self.restore();
         answer.map(Secret::new)

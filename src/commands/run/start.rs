@@ -100,7 +100,7 @@ pub fn serve(targets: Targets, file: Option<PathBuf>, load: Box<LoadConfig>) -> 
         log::info!("listening on {address}");
     }
     let reload = start_reload_thread(&site)?;
-    systemd::start_watchdog(server.pulse()).map_err(|error| vec![error])?;
+    systemd::start_watchdog(server.liveness_check()).map_err(|error| vec![error])?;
     systemd::ready(Status::Serving);
     wait_for_stop(&mut signals, &site, &reload);
     // From here on another signal ends the process at once.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use crate::error::Error;
-use crate::server::Pulse;
+use crate::server::LivenessCheck;
 
 /// Not more often, whatever `WATCHDOG_USEC` says.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
@@ -31,7 +31,7 @@ pub(super) fn ready(status: Status) {
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => send(&[NotifyState::Reloading, now]),
-        Err(error) => log::debug!("systemd does not hear of a reload: {error}"),
+        Err(error) => log::debug!("systemd is not told of a reload: {error}"),
     }
 }
 
@@ -41,24 +41,24 @@ pub(super) fn stopping() {
 }
 
 /// Where systemd watches the service, starts a thread that reports it alive until the process ends, as long as the thread
-/// that serves all connections has a pulse.
+/// that serves all connections responds.
 ///
 /// # Errors
 /// No thread.
-pub(super) fn start_watchdog(pulse: Pulse) -> Result<(), Error> {
+pub(super) fn start_watchdog(gate: LivenessCheck) -> Result<(), Error> {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else { return Ok(()) };
-    let beat = move || report_life(&pulse, SHORTEST_INTERVAL.max(limit / 3));
-    let started = std::thread::Builder::new().name("watchdog".to_owned()).spawn(beat);
+    let report = move || report_liveness(&gate, SHORTEST_INTERVAL.max(limit / 3));
+    let started = std::thread::Builder::new().name("watchdog".to_owned()).spawn(report);
     started.map(drop).map_err(|error| Error::machine(format!("no thread for systemd's watchdog: {error}")))
 }
 
-/// Two intervals at most between two reports: one to wait, one for a slow pulse.
-fn report_life(pulse: &Pulse, interval: Duration) {
+/// Two intervals at most between two reports: one to wait, one for a slow response.
+fn report_liveness(gate: &LivenessCheck, interval: Duration) {
     loop {
-        if pulse.is_felt_within(interval) {
+        if gate.responds_within(interval) {
             // One that fails every time has failed at the start, too, where it was logged.
             let told = sd_notify::notify(&[NotifyState::Watchdog]);
-            told.unwrap_or_else(|error| log::debug!("no sign of life: {error}"));
+            told.unwrap_or_else(|error| log::debug!("systemd's watchdog is not told: {error}"));
         }
         std::thread::sleep(interval);
     }

@@ -142,7 +142,7 @@ fn start_all(selected: &[SelectedTarget], time: ScrapeTime) -> Vec<Vec<PendingRu
     runs
 }
 
-/// Pings the targets that gave no sign of life but whose queries only ran out of their own time: their reused results
+/// Pings the targets that did not respond but whose queries only ran out of their own time: their reused results
 /// must not be dropped for that. False when there is none.
 fn ping_silent_targets(selected: &[SelectedTarget], runs: &mut [Vec<PendingRun>], time: ScrapeTime) -> bool {
     let timed_out = |outcome: &RunOutcome| {

@@ -109,13 +109,13 @@ pub(super) struct Gate {
     paths: Vec<std::path::PathBuf>,
 }
 
-/// Asks the gate's thread for a sign of life.
-pub struct Pulse(Handle);
+/// Checks that the gate's thread responds.
+pub struct LivenessCheck(Handle);
 
-impl Pulse {
+impl LivenessCheck {
     /// Whether the thread gets to a new task within this time. False once the gate has closed. Blocks.
     #[must_use]
-    pub fn is_felt_within(&self, time: Duration) -> bool {
+    pub fn responds_within(&self, time: Duration) -> bool {
         let (alive, answer) = std::sync::mpsc::sync_channel(1);
         self.0.spawn(async move {
             let _ = alive.send(());
@@ -162,8 +162,8 @@ impl Gate {
         &self.addresses
     }
 
-    pub(super) fn pulse(&self) -> Pulse {
-        Pulse(self.runtime.clone())
+    pub(super) fn liveness_check(&self) -> LivenessCheck {
+        LivenessCheck(self.runtime.clone())
     }
 
     /// Accepts no more, closes idle connections, waits for the rest until `by`, and calls `interrupt` if that takes
@@ -279,9 +279,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_stands_still_has_no_pulse() {
+    fn a_blocked_thread_does_not_respond() {
         let runtime = Builder::new_current_thread().build().unwrap();
-        let pulse = Pulse(runtime.handle().clone());
+        let check = LivenessCheck(runtime.handle().clone());
         let (wedge, wedged) = std::sync::mpsc::channel();
         let (free, freed) = std::sync::mpsc::channel();
         let (end, ended) = oneshot::channel::<()>();
@@ -294,11 +294,11 @@ mod tests {
             let _ = runtime.block_on(ended);
         });
         wedged.recv().unwrap();
-        assert!(!pulse.is_felt_within(Duration::from_millis(50)));
+        assert!(!check.responds_within(Duration::from_millis(50)));
         free.send(()).unwrap();
-        assert!(pulse.is_felt_within(Duration::from_secs(30)));
+        assert!(check.responds_within(Duration::from_secs(30)));
         end.send(()).unwrap();
         thread.join().unwrap();
-        assert!(!pulse.is_felt_within(Duration::from_secs(30)), "the gate has closed");
+        assert!(!check.responds_within(Duration::from_secs(30)), "the gate has closed");
     }
 }
