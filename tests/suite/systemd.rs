@@ -110,7 +110,7 @@ fn systemd_hears_of_a_delayed_stop_at_once() {
 }
 
 #[test]
-fn systemd_hears_a_sign_of_life_until_the_exporter_stands_still() {
+fn the_watchdog_is_told_until_the_exporter_is_stopped() {
     let (exporter, systemd) = watched(Duration::from_millis(300));
     for _ in 0..3 {
         while systemd.message() != "WATCHDOG=1\n" {}
