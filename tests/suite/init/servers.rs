@@ -243,10 +243,15 @@ fn a_server_with_an_extension_or_a_plugin_has_its_pack() {
     let text = Place::new().init(&[&postgres_url(server.access())]);
     assert!(text.contains("\n  - builtin:postgres/statements "), "{text}");
     let server = OwnMariaDb::start(&["--performance-schema=ON", "--log-bin=binlog"]);
-    let text = Place::new().init(&[&mariadb_url(server.access())]);
-    for pack in ["mysql/digests", "mysql/binlog"] {
-        assert!(text.contains(&format!("\n  - builtin:{pack} ")), "{pack}:\n{text}");
+    server.access().run("CREATE DATABASE shop;\nCHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1");
+    let shop = MariaDb { database: "shop".to_owned(), ..server.access().clone() };
+    let mut place = Place::new();
+    let text = place.init(&[&mariadb_url(&shop)]);
+    for part in ["\n  - builtin:mysql/digests ", "\n  - builtin:mysql/binlog ", ", replica, "] {
+        assert!(text.contains(part), "{part}:\n{text}");
     }
+    place.set("SHOP_PASSWORD", &shop.password);
+    place.page();
 }
 
 #[test]
