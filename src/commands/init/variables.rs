@@ -64,7 +64,7 @@ impl Variables {
         own.or_else(|| self.is_offline.then(|| SAMPLE.to_owned()))
     }
 
-    /// The variables of a text that the user has to set: they are not set, or to something else.
+    /// The variables of the targets' entries that the user has to set: they are not set, or to something else.
     pub(super) fn missing(&self, text: &str) -> Vec<String> {
         let mut missing = Vec::new();
         for (name, has_default) in names(text) {
@@ -80,6 +80,17 @@ impl Variables {
         }
         missing
     }
+}
+
+/// The names of the variables in a text, each once.
+pub(super) fn names_in(text: &str) -> Vec<&str> {
+    let mut found: Vec<&str> = Vec::new();
+    for (name, _) in names(text) {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
 }
 
 /// The names in `${NAME}` and `${NAME:-default}`, and whether there is a default.

@@ -96,7 +96,7 @@ ANALYZE TABLE orders",
 fn packs_that_something_is_missing_for_are_comments() {
     let text = Place::new().init(&[&postgres_url(&Postgres::fresh("init"))]);
     for line in [
-        "  # - builtin:postgres/io             # PostgreSQL 16 to 18\n",
+        "  # - builtin:postgres/io           # PostgreSQL 16 to 18\n",
         "# needs the extension pg_stat_statements\n",
     ] {
         assert!(text.contains(line), "{line}:\n{text}");
@@ -105,7 +105,7 @@ fn packs_that_something_is_missing_for_are_comments() {
     for part in [
         "\n  # MariaDB 10.11",
         "\n  - builtin:mariadb/activity ",
-        "\n  # - builtin:mariadb/user_statistics   # where userstat is ON\n",
+        "\n  # - builtin:mariadb/user_statistics  # where userstat is ON\n",
         "GRANT SLAVE MONITOR, BINLOG MONITOR",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
