@@ -265,3 +265,20 @@ fn a_login_that_is_refused_writes_nothing() {
     assert!(output.errors().contains("FAIL  ") && output.errors().contains("(auth)"), "{}", output.errors());
     assert!(!place.path("sql-exporter.yaml").exists());
 }
+
+#[test]
+fn tables_that_cannot_be_asked_about_cost_the_example_only() {
+    let server = Postgres::fresh("init");
+    let Postgres { port, database, .. } = &server;
+    let role = format!("{database}_r");
+    server.run(&format!(
+        "{ORDERS}; REVOKE EXECUTE ON FUNCTION pg_total_relation_size(regclass) FROM PUBLIC; \
+         CREATE ROLE {role} LOGIN PASSWORD '{CANARY}r'; GRANT pg_monitor TO {role}"
+    ));
+    let mut place = Place::new();
+    let text = place.init(&[&format!("postgres://{role}:{CANARY}r@127.0.0.1:{port}/{database}")]);
+    let about = format!("  # The tables of {database} are not known (permission denied for function");
+    assert!(text.contains(&about) && text.contains("so this is about the database.\n"), "{text}");
+    place.set(&variable(database), &format!("{CANARY}r"));
+    assert!(value(&place.page(), &format!("{database}_database_bytes")) > 1e6);
+}
