@@ -111,8 +111,8 @@ mod tests {
                 assert!(remark.ends_with('.') && !remark.contains("Versions:"), "{name}: {remark}");
             }
         }
-        assert_eq!(remark("postgres/slru", "Versions").as_deref(), Some("PostgreSQL 13 to 18."));
-        assert_eq!(remark("postgres/slru", "Version"), None);
+        assert_eq!(remark("postgres/archiver", "Versions").as_deref(), Some("PostgreSQL 12 to 18."));
+        assert_eq!(remark("postgres/archiver", "Version"), None);
     }
 
     #[test]

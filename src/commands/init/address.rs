@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use percent_encoding::percent_decode_str;
+
 use super::variables::Variables;
 use crate::driver::connection::AddressSyntax;
 use crate::secret::Secret;
@@ -113,7 +115,8 @@ fn url_parts(typed: &str) -> Vec<SecretPart> {
         let end = from + pair.len();
         let name = pair.split('=').next().unwrap_or_default();
         let value = (from + name.len() + 1).min(end)..end;
-        if let Some(kind) = kind(name, typed.get(value.clone()).unwrap_or_default()) {
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        if let Some(kind) = kind(&name, typed.get(value.clone()).unwrap_or_default()) {
             // The `&` goes with it, the one behind the first parameter.
             let is_first = typed.get(..from).is_some_and(|before| before.ends_with('?'));
             let whole = match (&kind, is_first, end < typed.len()) {
@@ -197,6 +200,8 @@ mod tests {
             ("postgres://u@h/d?sslmode=disable&password=x", "postgres://u@h/d?sslmode=disable"),
             ("postgres://u@h/d?a=b&password=x&c=d", "postgres://u@h/d?a=b&c=d"),
             ("postgres://u@h/d?password=x", "postgres://u@h/d"),
+            ("postgres://u@h/d?pass%77ord=x&a=b", "postgres://u@h/d?a=b"),
+            ("postgres://u:y@h/d?password=x", "postgres://u@h/d"),
             ("postgres://u:a${X}b@${H}/d", "postgres://u@${H}/d"),
             ("postgres://u:${X:-a@b/c?d}e@h/d", "postgres://u@h/d"),
             ("host=h password='a b' user=u", "host=h  user=u"),

@@ -5,21 +5,20 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use textwrap::{WordSeparator, WordSplitter, WrapAlgorithm};
 use unicode_width::UnicodeWidthStr;
 
 use super::names::MetricNames;
 use super::targets::NewTarget;
-use super::{example, grants};
+use super::{example, grants, variables};
 use crate::commands::terminal::cut;
 use crate::commands::test::server_name;
 use crate::config::database::Database;
 use crate::config::{Config, packs};
 use crate::driver::TlsState;
 use crate::driver::bounded_text;
-use crate::inspect::server_profile::{Fit, ServerProfile};
+use crate::inspect::server_profile::{CollectorFit, Fit, ServerProfile};
 use crate::plain_text::one_line;
 use crate::yaml::writer::comment;
 
@@ -33,9 +32,14 @@ const DOCS: &str = "https://github.com/sql-exporter/sql-exporter/blob/main/docs"
 
 /// A configuration with these targets and all packs.
 pub(super) fn draft(targets: &[NewTarget]) -> String {
-    let mut out = String::from("databases:\n");
-    targets.iter().for_each(|target| target.write("", &mut out));
-    out + "include: [\"builtin:**\"]\n"
+    format!("databases:\n{}include: [\"builtin:**\"]\n", entries(targets))
+}
+
+/// The entries of targets, without comments.
+pub(super) fn entries<'t>(targets: impl IntoIterator<Item = &'t NewTarget>) -> String {
+    let mut out = String::new();
+    targets.into_iter().for_each(|target| target.write("", &mut out));
+    out
 }
 
 /// Whether a pack has metric names of its own. The others have those of another exporter, for who moves from there.
@@ -58,7 +62,10 @@ impl Contents<'_> {
     pub(super) fn text(&self) -> String {
         let mut out = self.header();
         out.push_str("\ndatabases:\n");
-        for (target, database, profile) in self.targets {
+        for (index, (target, database, profile)) in self.targets.iter().enumerate() {
+            if index > 0 {
+                out.push('\n');
+            }
             target.write(&about_target(database, profile), &mut out);
         }
         self.include(&mut out);
@@ -79,9 +86,8 @@ impl Contents<'_> {
             "# ",
             "# ",
         );
-        let mut entries = String::new();
-        self.targets.iter().for_each(|(target, ..)| target.write("", &mut entries));
-        let names: Vec<String> = variables(&entries);
+        let entries = entries(self.targets.iter().map(|(target, ..)| *target));
+        let names = variables::names_in(&entries);
         if !names.is_empty() {
             let from = format!("From the environment: {}.", names.join(", "));
             out += &wrapped(&from, "# ", "# ");
@@ -91,38 +97,30 @@ impl Contents<'_> {
 
     /// The packs that fit a target, and those that could.
     fn include(&self, out: &mut String) {
-        let mut fits: Vec<(Arc<str>, Vec<&Fit>)> = Vec::new();
-        for collector in self.targets.iter().flat_map(|(.., profile)| &profile.collectors) {
-            match fits.iter_mut().find(|(name, _)| *name == collector.name) {
-                Some((_, known)) => known.push(&collector.fit),
-                None => fits.push((Arc::clone(&collector.name), vec![&collector.fit])),
+        let mut fits: Vec<(&str, &Fit)> = Vec::new();
+        for CollectorFit { name, fit } in self.targets.iter().flat_map(|(.., profile)| &profile.collectors) {
+            match fits.iter_mut().find(|(known, _)| *known == &**name) {
+                Some((_, known)) => *known = better(known, fit),
+                None => fits.push((name, fit)),
             }
         }
-        let runs = |fits: &[&Fit]| fits.contains(&&Fit::Runs);
-        let lacks = |fits: &[&Fit]| {
-            fits.iter().find_map(|fit| match fit {
-                Fit::Lacks(what) if !runs(fits) => Some(what.clone()),
-                _ => None,
-            })
-        };
-        let included: Vec<&str> =
-            fits.iter().filter(|(_, fits)| runs(fits)).map(|(name, _)| &**name).collect();
         out.push_str("\n# Packs: metrics of the servers themselves, each with what it measures. Remove what you do not need.\n");
         out.push_str("# `sql-exporter packs NAME` prints one, with its cost and its privileges.\ninclude:\n");
         let width = fits.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-        for name in included {
+        for (name, _) in fits.iter().filter(|(_, fit)| **fit == Fit::Runs) {
             let about = packs::text(name).and_then(|text| text.lines().next()).unwrap_or_default();
             let _ = writeln!(out, "{}", cut_at_word(&format!("  - builtin:{name:width$}  {about}")));
         }
-        let lacking: Vec<(Arc<str>, String)> =
-            fits.iter().filter_map(|(name, fits)| Some((Arc::clone(name), lacks(fits)?))).collect();
-        if !lacking.is_empty() {
-            out.push_str("  # These have nothing to show now, for the reason behind them:\n");
-        }
-        for (name, what) in lacking {
-            let start = format!("  # - builtin:{name:width$}  # ");
+        let mut is_first = true;
+        for (name, fit) in fits {
+            let Fit::Lacks(what) = fit else { continue };
+            if std::mem::take(&mut is_first) {
+                out.push_str("  # These would show nothing now. Behind each, what it needs:\n");
+            }
+            // In the columns of those above.
+            let start = format!("  # - builtin:{name:0$}  # ", width.saturating_sub(2));
             let indent = format!("  # {:1$}# ", "", start.len() - 6);
-            *out += &wrapped(&server_text(&what), &start, &indent);
+            *out += &wrapped(&server_text(what), &start, &indent);
         }
         out.push_str("  # `sql-exporter packs` lists all, also those with the metric names of other exporters (compat/*).\n");
     }
@@ -167,6 +165,14 @@ impl Contents<'_> {
     }
 }
 
+/// What the better one of two targets makes of a collector.
+fn better<'f>(one: &'f Fit, other: &'f Fit) -> &'f Fit {
+    match (one, other) {
+        (Fit::Runs, _) | (Fit::Lacks(_), Fit::Lacks(_) | Fit::OtherServer) | (_, Fit::OtherServer) => one,
+        _ => other,
+    }
+}
+
 /// What the server is and how the session got there.
 fn about_target(database: &Database, profile: &ServerProfile) -> String {
     let Some(server) = &profile.server else {
@@ -193,19 +199,6 @@ fn about_target(database: &Database, profile: &ServerProfile) -> String {
         out += "  # ! The end of this file has a user that may only monitor.\n";
     }
     out
-}
-
-/// The names of variables in a text, each once.
-fn variables(text: &str) -> Vec<String> {
-    let inside = text.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
-    let mut names: Vec<String> = Vec::new();
-    for (inside, _) in inside {
-        let name = inside.split(":-").next().unwrap_or_default().to_owned();
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
 }
 
 /// A text of a server: on one line, and cut.

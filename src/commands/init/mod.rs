@@ -105,7 +105,7 @@ pub fn run(args: &GlobalArgs, options: &InitArgs) -> CommandResult {
     let written = targets::load(&output, text.clone(), &variables)?;
     create(&output, &text)?;
     print_stderr(&summary(&output, &written));
-    print_stdout(&next_steps(&output, &variables.missing(&text)))?;
+    print_stdout(&next_steps(&output, &variables.missing(&file::entries(&targets))))?;
     Ok(0)
 }
 

@@ -92,6 +92,8 @@ fn ask_file(terminal: &Terminal, driver: &'static str) -> Result<TypedTarget, Er
     };
     let slashes = if file.starts_with('/') { "//" } else { "" };
     let file = utf8_percent_encode(&file, PLAIN_PATH);
+    let driver =
+        Drivers::built_in().find(driver).and_then(|driver| driver.names().first()).unwrap_or(&driver);
     Ok(TypedTarget { url: format!("{driver}:{slashes}{file}"), password: None })
 }
 

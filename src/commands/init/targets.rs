@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::address;
 use super::address::FileAddress;
 use super::names;
+use super::variables;
 use super::variables::Variables;
 use crate::config;
 use crate::config::Config;
@@ -18,6 +19,9 @@ use crate::driver::{Drivers, Endpoint};
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::yaml::writer::scalar;
+
+/// A file in the current folder, from which relative paths start.
+const CURRENT: &str = "./sql-exporter.yaml";
 
 /// A database as the user named it.
 pub(super) struct TypedTarget {
@@ -39,7 +43,8 @@ impl TypedPassword {
     /// Of what was typed; an empty password is none.
     pub(super) fn of_answer(answer: Secret) -> Option<TypedPassword> {
         let name = answer.expose().strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-        let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let is_name = |name: &&str| !name.is_empty() && name.chars().all(is_part);
         match name.filter(is_name) {
             _ if answer.is_empty() => None,
             Some(name) => Some(TypedPassword::Variable(format!("${{{name}}}"))),
@@ -133,12 +138,9 @@ fn target(
         !matches!(endpoint.tls_requirement(), TlsRequirement::Local | TlsRequirement::Identity);
     let (driver, scheme) = (database.driver, url.split(':').next().unwrap_or_default().to_ascii_lowercase());
     let FileAddress { url, password: taken } = match endpoint.connection_config() {
-        Some(login) => {
-            let secret = match &login.password {
-                PasswordSource::Given(secret) => Some(secret),
-                _ => None,
-            };
-            address::without_secrets(&url, secret, &name, variables)
+        Some(_) => {
+            let secret = given_password(&**endpoint);
+            address::without_secrets(&url, secret.as_ref(), &name, variables)
         }
         None => FileAddress { url: file_url(url, &endpoint.redacted_url(), file), password: None },
     };
@@ -150,29 +152,36 @@ fn target(
     Ok(target)
 }
 
-/// The target without its secrets is the same one, with the same password.
+/// The target without its secrets is the same one, with the same password, and its URL holds none.
 fn check_same(target: &NewTarget, typed: &dyn Endpoint, variables: &Variables) -> Result<(), Vec<Error>> {
     let mut entry = String::new();
     target.write("", &mut entry);
-    let config = load(Path::new("./sql-exporter.yaml"), format!("databases:\n{entry}"), variables)?;
+    let config = load(Path::new(CURRENT), format!("databases:\n{entry}"), variables)?;
     let written = config.targets.first().and_then(|database| database.endpoint.clone());
-    let given = |endpoint: &dyn Endpoint| match endpoint.connection_config().map(|login| &login.password) {
-        Some(PasswordSource::Given(secret)) => Some(secret.clone()),
-        _ => None,
-    };
     let is_same = written.is_some_and(|written| {
-        let is_same_password = given(typed).is_none_or(|typed| given(&*written) == Some(typed));
+        let is_same_password =
+            given_password(typed).is_none_or(|typed| given_password(&*written) == Some(typed));
         let is_same_place =
             typed.connection_config().is_none() || written.redacted_url() == typed.redacted_url();
         is_same_password && is_same_place
     });
-    if is_same {
+    // A password that is left where every variable has a known value is in the text.
+    let url = one(&format!("{{url: {}}}", scalar(&target.url)), &Variables::samples());
+    let endpoint = url.ok().and_then(|database| database.endpoint.clone());
+    let left = endpoint.and_then(|endpoint| given_password(&*endpoint));
+    if is_same && left.is_none_or(|left| left.expose() == variables::SAMPLE) {
         return Ok(());
     }
     let error = Error::config("the password cannot be taken out of the URL");
-    Err(vec![
-        error.with_hint("write it as a variable, in quotes: 'postgres://USER:${DB_PASSWORD}@HOST/DATABASE'"),
-    ])
+    let example = "'postgres://USER:${DB_PASSWORD}@HOST/DATABASE'";
+    Err(vec![error.with_hint(format!("write it as a variable, in quotes: {example}"))])
+}
+
+fn given_password(endpoint: &dyn Endpoint) -> Option<Secret> {
+    match endpoint.connection_config().map(|login| &login.password) {
+        Some(PasswordSource::Given(secret)) => Some(secret.clone()),
+        _ => None,
+    }
 }
 
 /// What names the database, else the server: the name of the database or of the file without its suffix.
@@ -202,8 +211,7 @@ fn file_url(typed: String, absolute: &str, file: &Path) -> String {
 
 /// The only target of an entry.
 fn one(entry: &str, variables: &Variables) -> Result<Arc<Database>, Vec<Error>> {
-    let config =
-        load(Path::new("./sql-exporter.yaml"), format!("databases: {{target: {entry}}}\n"), variables)?;
+    let config = load(Path::new(CURRENT), format!("databases: {{target: {entry}}}\n"), variables)?;
     let missing = || vec![Error::machine("a configuration without its target")];
     config.targets.into_iter().next().ok_or_else(missing)
 }

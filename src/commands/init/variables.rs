@@ -6,7 +6,7 @@ use crate::commands::settings::environment;
 use crate::secret::Secret;
 
 /// What stands for a variable that is not set where nobody connects: a legal port, host, name and password.
-const SAMPLE: &str = "1";
+pub(super) const SAMPLE: &str = "1";
 
 /// Names and secrets.
 #[derive(Debug, Clone, Default)]
@@ -16,13 +16,20 @@ pub(super) struct Variables {
     written: HashSet<String>,
     /// Variables that are not set have a value.
     is_offline: bool,
+    /// All variables have that value, also those that are set.
+    are_samples: bool,
 }
 
 impl Variables {
     /// `is_offline`: nobody connects, so that the user's variables need not be set.
     pub(super) fn new(typed: &[&str], is_offline: bool) -> Variables {
         let written = typed.iter().flat_map(|text| names(text)).map(|(name, _)| name.to_owned()).collect();
-        Variables { secrets: Vec::new(), written, is_offline }
+        Variables { written, is_offline, ..Variables::default() }
+    }
+
+    /// With one value for all variables, whatever the environment has.
+    pub(super) fn samples() -> Variables {
+        Variables { are_samples: true, ..Variables::default() }
     }
 
     /// `${SHOP_PASSWORD}` for a secret of the target `shop`.
@@ -49,12 +56,15 @@ impl Variables {
 
     /// The value of a variable.
     pub(super) fn value(&self, name: &str) -> Option<String> {
+        if self.are_samples {
+            return Some(SAMPLE.to_owned());
+        }
         let own = self.secrets.iter().find(|(known, _)| known == name);
         let own = own.map(|(_, secret)| secret.expose().to_owned()).or_else(|| environment(name));
         own.or_else(|| self.is_offline.then(|| SAMPLE.to_owned()))
     }
 
-    /// The variables of a text that the user has to set: they are not set, or to something else.
+    /// The variables of the targets' entries that the user has to set: they are not set, or to something else.
     pub(super) fn missing(&self, text: &str) -> Vec<String> {
         let mut missing = Vec::new();
         for (name, has_default) in names(text) {
@@ -70,6 +80,17 @@ impl Variables {
         }
         missing
     }
+}
+
+/// The names of the variables in a text, each once.
+pub(super) fn names_in(text: &str) -> Vec<&str> {
+    let mut found: Vec<&str> = Vec::new();
+    for (name, _) in names(text) {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
 }
 
 /// The names in `${NAME}` and `${NAME:-default}`, and whether there is a default.

@@ -96,7 +96,7 @@ ANALYZE TABLE orders",
 fn packs_that_something_is_missing_for_are_comments() {
     let text = Place::new().init(&[&postgres_url(&Postgres::fresh("init"))]);
     for line in [
-        "  # - builtin:postgres/io             # PostgreSQL 16 to 18\n",
+        "  # - builtin:postgres/io           # PostgreSQL 16 to 18\n",
         "# needs the extension pg_stat_statements\n",
     ] {
         assert!(text.contains(line), "{line}:\n{text}");
@@ -105,7 +105,7 @@ fn packs_that_something_is_missing_for_are_comments() {
     for part in [
         "\n  # MariaDB 10.11",
         "\n  - builtin:mariadb/activity ",
-        "\n  # - builtin:mariadb/user_statistics   # where userstat is ON\n",
+        "\n  # - builtin:mariadb/user_statistics  # where userstat is ON\n",
         "GRANT SLAVE MONITOR, BINLOG MONITOR",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
@@ -243,10 +243,15 @@ fn a_server_with_an_extension_or_a_plugin_has_its_pack() {
     let text = Place::new().init(&[&postgres_url(server.access())]);
     assert!(text.contains("\n  - builtin:postgres/statements "), "{text}");
     let server = OwnMariaDb::start(&["--performance-schema=ON", "--log-bin=binlog"]);
-    let text = Place::new().init(&[&mariadb_url(server.access())]);
-    for pack in ["mysql/digests", "mysql/binlog"] {
-        assert!(text.contains(&format!("\n  - builtin:{pack} ")), "{pack}:\n{text}");
+    server.access().run("CREATE DATABASE shop;\nCHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1");
+    let shop = MariaDb { database: "shop".to_owned(), ..server.access().clone() };
+    let mut place = Place::new();
+    let text = place.init(&[&mariadb_url(&shop)]);
+    for part in ["\n  - builtin:mysql/digests ", "\n  - builtin:mysql/binlog ", ", replica, "] {
+        assert!(text.contains(part), "{part}:\n{text}");
     }
+    place.set("SHOP_PASSWORD", &shop.password);
+    place.page();
 }
 
 #[test]
@@ -259,4 +264,21 @@ fn a_login_that_is_refused_writes_nothing() {
     assert_eq!((output.code(), output.text()), (1, ""));
     assert!(output.errors().contains("FAIL  ") && output.errors().contains("(auth)"), "{}", output.errors());
     assert!(!place.path("sql-exporter.yaml").exists());
+}
+
+#[test]
+fn tables_that_cannot_be_asked_about_cost_the_example_only() {
+    let server = Postgres::fresh("init");
+    let Postgres { port, database, .. } = &server;
+    let role = format!("{database}_r");
+    server.run(&format!(
+        "{ORDERS}; REVOKE EXECUTE ON FUNCTION pg_total_relation_size(regclass) FROM PUBLIC; \
+         CREATE ROLE {role} LOGIN PASSWORD '{CANARY}r'; GRANT pg_monitor TO {role}"
+    ));
+    let mut place = Place::new();
+    let text = place.init(&[&format!("postgres://{role}:{CANARY}r@127.0.0.1:{port}/{database}")]);
+    let about = format!("  # The tables of {database} are not known (permission denied for function");
+    assert!(text.contains(&about) && text.contains("so this is about the database.\n"), "{text}");
+    place.set(&variable(database), &format!("{CANARY}r"));
+    assert!(value(&place.page(), &format!("{database}_database_bytes")) > 1e6);
 }
