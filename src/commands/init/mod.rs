@@ -284,21 +284,12 @@ fn summary(output: &Path, config: &Config) -> TerminalText {
 fn next_steps(output: &Path, missing: &[String]) -> TerminalText {
     let is_default = Path::new(".").join(output) == Path::new(".").join(DEFAULT_FILE)
         && ["SQL_EXPORTER_CONFIG", "CONFIG_FILE"].iter().all(|name| environment(name).is_none());
-    let with_file = if is_default { String::new() } else { format!(" -c {}", shell_word(output)) };
+    // Invariant: a path holds no NUL, the only character that cannot be quoted.
+    let word = shlex::try_quote(&output.to_string_lossy()).unwrap_or_default().into_owned();
+    let with_file = if is_default { String::new() } else { format!(" -c {word}") };
     let mut out = TerminalText::default();
     missing.iter().for_each(|name| out.line(&format!("export {name}=…")));
     out.line(&format!("sql-exporter{with_file} test"));
     out.line(&format!("sql-exporter{with_file}"));
     out
-}
-
-/// A path as a word of a shell.
-fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }
