@@ -61,6 +61,29 @@ pub(super) fn without_secrets(
     file
 }
 
+/// The URL without its password, and the inside of the variable that the whole password is. As a key of its own it may have
+/// any value; in a URL it may not.
+pub(super) fn password_apart(typed: &str) -> Option<(String, &str)> {
+    let parts = url_parts(typed).into_iter();
+    let mut passwords = parts.filter(|part| matches!(part.kind, PartKind::Password));
+    let (part, None) = (passwords.next()?, passwords.next()) else { return None };
+    let inside = only_variable(typed.get(part.value)?)?;
+    let url = [typed.get(..part.whole.start)?, typed.get(part.whole.end..)?].concat();
+    Some((url, inside))
+}
+
+/// Whether `database` may be a piece of a password: one with a `/` ends the place of the server too early, and its `@` is in
+/// the name of the database then. A name that has one writes `%40`.
+pub(super) fn is_ambiguous(typed: &str, database: &str) -> bool {
+    if matches!(AddressSyntax::of(typed), AddressSyntax::Keywords) {
+        return false;
+    }
+    let url = masked(typed);
+    let place = url.split_once("://").map_or("", |(_, rest)| rest.split('?').next().unwrap_or_default());
+    let path = place.split_once('/').map_or("", |(_, path)| path);
+    path.contains('@') || database.contains('@') && !path.contains("%40")
+}
+
 /// What kind of secret it is.
 enum PartKind {
     Password,
@@ -224,6 +247,38 @@ mod tests {
             ("postgres://u@h:${PORT:-5432}/d", "postgres://u@h:${PORT:-5432}/d"),
         ] {
             assert_eq!(file(typed), (expected.to_owned(), None), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_variable_can_stand_beside_its_url() {
+        for (typed, expected) in [
+            ("postgres://u:${P}@h/d", Some(("postgres://u@h/d", "P"))),
+            ("postgres://u:${P:-a@b}@h/d", Some(("postgres://u@h/d", "P:-a@b"))),
+            ("postgres://u@h/d?password=${P}&a=b", Some(("postgres://u@h/d?a=b", "P"))),
+            ("postgres://u:a${P}@h/d", None),
+            ("postgres://u:p@h/d", None),
+            ("postgres://u:${P}@h/d?password=${Q}", None),
+            ("${URL}", None),
+        ] {
+            let expected = expected.map(|(url, inside)| (url.to_owned(), inside));
+            assert_eq!(password_apart(typed), expected, "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_piece_of_a_password_is_no_database() {
+        for (typed, database, expected) in [
+            ("postgres://u:/p@h/d", "p@h/d", true),
+            ("postgres://u%40x:1/p@h/d", "p@h/d", true),
+            ("mysql://u:q@1/p@h/d", "p@h/d", true),
+            ("${URL}", "p@h/d", true),
+            ("postgres://u:${P}@h/d", "p@h/d", true),
+            ("postgres://u:p%2F@h/d%40x", "d@x", false),
+            ("postgres://u:${P:-/@}@h/d?user=a@b", "d", false),
+            ("host=h dbname=d@x", "d@x", false),
+        ] {
+            assert_eq!(is_ambiguous(typed, database), expected, "{typed}");
         }
     }
 

@@ -106,7 +106,7 @@ impl Script {
         statements.for_each(|line| commented(&line.replace(&of_one, &of_all), out));
         // In the order of the targets, each once.
         let mut known = BTreeSet::new();
-        for (_, database, profile) in targets {
+        for (_, database, profile) in targets.iter().filter(|(target, ..)| target.is_known) {
             if let Some(grant) = grant(database, profile, role)
                 && known.insert(grant.clone())
             {

@@ -288,6 +288,13 @@ fn a_login_that_is_refused_writes_nothing() {
         place.run(&["init", &format!("postgres://postgres:{CANARY}wrong@127.0.0.1:{port}/{database}")]);
     assert_eq!((output.code(), output.text()), (1, ""));
     assert!(output.errors().contains("FAIL  ") && output.errors().contains("(auth)"), "{}", output.errors());
+    assert!(!output.errors().contains("DB_PASSWORD"), "{}", output.errors());
+    // What `test` says is about a file; here nobody has one.
+    let output = place.run(&["init", &format!("postgres://postgres@127.0.0.1:{port}/{database}")]);
+    assert_eq!((output.code(), output.text()), (1, ""));
+    let here =
+        "\n      here: as a variable of the URL, in quotes: 'postgres://USER:${DB_PASSWORD}@HOST/DATABASE'\n";
+    assert!(output.errors().contains(here), "{}", output.errors());
     assert!(!place.path("sql-exporter.yaml").exists());
 }
 
