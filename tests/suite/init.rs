@@ -138,7 +138,7 @@ fn wrong_arguments_are_one_clear_line() {
         (&["mssql://u:hunter2@h/d"], "the URL: there is no driver \"mssql\"; drivers: postgres"),
         (
             &["postgres://u:1/hunter2@h/d", "--offline"],
-            "the URL: the name of the database holds an `@`; write @ and / in",
+            "the URL: the database in the URL holds an `@`; write @ : / ? # %",
         ),
         (&["hunter2"], "the URL: is not a URL; write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
         (&["postgres://u:${NOT_SET}@h/d"], "the URL: the environment variable NOT_SET is not set"),

@@ -72,18 +72,6 @@ pub(super) fn password_apart(typed: &str) -> Option<(String, &str)> {
     Some((url, inside))
 }
 
-/// Whether `database` may be a piece of a password: one with a `/` ends the place of the server too early, and its `@` is in
-/// the name of the database then. A name that has one writes `%40`.
-pub(super) fn is_ambiguous(typed: &str, database: &str) -> bool {
-    if matches!(AddressSyntax::of(typed), AddressSyntax::Keywords) {
-        return false;
-    }
-    let url = masked(typed);
-    let place = url.split_once("://").map_or("", |(_, rest)| rest.split('?').next().unwrap_or_default());
-    let path = place.split_once('/').map_or("", |(_, path)| path);
-    path.contains('@') || database.contains('@') && !path.contains("%40")
-}
-
 /// What kind of secret it is.
 enum PartKind {
     Password,
@@ -263,22 +251,6 @@ mod tests {
         ] {
             let expected = expected.map(|(url, inside)| (url.to_owned(), inside));
             assert_eq!(password_apart(typed), expected, "{typed}");
-        }
-    }
-
-    #[test]
-    fn a_piece_of_a_password_is_no_database() {
-        for (typed, database, expected) in [
-            ("postgres://u:/p@h/d", "p@h/d", true),
-            ("postgres://u%40x:1/p@h/d", "p@h/d", true),
-            ("mysql://u:q@1/p@h/d", "p@h/d", true),
-            ("${URL}", "p@h/d", true),
-            ("postgres://u:${P}@h/d", "p@h/d", true),
-            ("postgres://u:p%2F@h/d%40x", "d@x", false),
-            ("postgres://u:${P:-/@}@h/d?user=a@b", "d", false),
-            ("host=h dbname=d@x", "d@x", false),
-        ] {
-            assert_eq!(is_ambiguous(typed, database), expected, "{typed}");
         }
     }
 

@@ -133,11 +133,6 @@ fn target(
         let error = Error::config(format!("there is no driver {:?}", database.driver));
         return Err(vec![error.with_hint(format!("drivers: {}", names.join(", ")))]);
     };
-    let login = endpoint.connection_config();
-    if login.is_some_and(|login| address::is_ambiguous(&url, login.database.as_deref().unwrap_or_default())) {
-        let error = Error::config("the name of the database holds an `@`");
-        return Err(vec![error.with_hint("write @ and / in a password, or in this name, as %40 and %2F")]);
-    }
     let named = name_of(&**endpoint);
     // What a variable that is not set stands for here names nothing.
     let is_known = entry_of_url(&url, &variables.with_other_sample())
