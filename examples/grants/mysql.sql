@@ -4,7 +4,8 @@
 -- Then set a password and unlock the user: ALTER USER exporter IDENTIFIED BY '…' ACCOUNT UNLOCK;
 --
 -- Leave out what you do not need: a query whose privilege the user lacks is absent, and the rest works. No line lets the user
--- read a row of your tables. The limit leaves the exporter its three sessions, and two to cancel what runs too long.
+-- read a row of your tables. The limit leaves the exporter its three sessions, and two to cancel what runs too long; for several
+-- databases of the server, multiply it.
 CREATE USER 'exporter'@'%' WITH MAX_USER_CONNECTIONS 5 ACCOUNT LOCK;
 
 -- Status, variables, uptime: no privilege.

@@ -4,7 +4,8 @@
 --
 -- pg_monitor is statistics, sizes and settings of the whole server, and the lists of WAL, log and temporary files; it reads
 -- no table. Who may not give it leaves it out: what the role lacks is absent, the rest works.
--- The limit leaves the exporter its three sessions, and two to cancel what runs too long.
+-- The limit leaves the exporter its three sessions, and two to cancel what runs too long; for several databases of the server,
+-- multiply it.
 CREATE ROLE exporter LOGIN CONNECTION LIMIT 5;
 GRANT pg_monitor TO exporter;
 

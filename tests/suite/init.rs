@@ -132,9 +132,14 @@ fn wrong_arguments_are_one_clear_line() {
         ),
         (&["sqlite:a.db", "-o", "no/x.yaml"], "--output no/x.yaml: there is no folder no"),
         (&["sqlite:a.db", "-o", "-"], "--output -: init writes a file"),
+        (&["sqlite:a.db", "-o", ""], "--output : init writes a file"),
         (&["postgres://u:hunter2#@h/d"], "the URL: the URL holds a `#`; write @ : / ? # %"),
         (&["sqlite:a.db", "postgres://u:hunter2%@h/d"], "URL 2: the URL holds a `%`"),
         (&["mssql://u:hunter2@h/d"], "the URL: there is no driver \"mssql\"; drivers: postgres"),
+        (
+            &["postgres://u:1/hunter2@h/d", "--offline"],
+            "the URL: the database in the URL holds an `@`; write @ : / ? # %",
+        ),
         (&["hunter2"], "the URL: is not a URL; write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
         (&["postgres://u:${NOT_SET}@h/d"], "the URL: the environment variable NOT_SET is not set"),
     ] {
@@ -214,6 +219,22 @@ fn without_a_connection_the_packs_of_the_driver_are_there() {
         let check = place.run(&["check", "--strict"]);
         assert_eq!(check.code(), 0, "{}{}", check.text(), check.errors());
     }
+}
+
+#[test]
+fn what_a_variable_stands_for_names_nothing_without_a_connection() {
+    let mut place = Place::new();
+    place.set("SET", "orders");
+    let text = place.init(&[
+        "postgres://${U}@${H}:${PORT:-5432}/${D}",
+        "mysql://${H}/x_${D}",
+        "mysql://${H}/${SET}",
+        "--offline",
+    ]);
+    for part in ["\n  db:\n", "\n  db-2:\n", "\n  orders:\n", " REFERENCES ON `orders`.* "] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+    assert!(!text.contains("GRANT CONNECT ON DATABASE") && !text.contains("x_1"), "{text}");
 }
 
 #[test]

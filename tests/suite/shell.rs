@@ -134,6 +134,12 @@ fn the_manual_page_and_the_completions_are_what_the_command_line_declares() {
         let found = std::fs::read_to_string(file(name)).unwrap_or_default();
         assert!(found == text, "examples/shell/{name} is old: run make docs");
     }
+    // What --help shows can be copied from the page as well.
+    let page = man::page(&declared);
+    assert!(
+        page.contains("exporter:${DB_PASSWORD}@") && page.contains(".RI [ URL \" .\\|.\\|.]\"\n"),
+        "{page}"
+    );
 }
 
 #[test]

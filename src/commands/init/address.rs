@@ -61,6 +61,17 @@ pub(super) fn without_secrets(
     file
 }
 
+/// The URL without its password, and the inside of the variable that the whole password is. As a key of its own it may have
+/// any value; in a URL it may not.
+pub(super) fn password_apart(typed: &str) -> Option<(String, &str)> {
+    let parts = url_parts(typed).into_iter();
+    let mut passwords = parts.filter(|part| matches!(part.kind, PartKind::Password));
+    let (part, None) = (passwords.next()?, passwords.next()) else { return None };
+    let inside = only_variable(typed.get(part.value)?)?;
+    let url = [typed.get(..part.whole.start)?, typed.get(part.whole.end..)?].concat();
+    Some((url, inside))
+}
+
 /// What kind of secret it is.
 enum PartKind {
     Password,
@@ -224,6 +235,22 @@ mod tests {
             ("postgres://u@h:${PORT:-5432}/d", "postgres://u@h:${PORT:-5432}/d"),
         ] {
             assert_eq!(file(typed), (expected.to_owned(), None), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_variable_can_stand_beside_its_url() {
+        for (typed, expected) in [
+            ("postgres://u:${P}@h/d", Some(("postgres://u@h/d", "P"))),
+            ("postgres://u:${P:-a@b}@h/d", Some(("postgres://u@h/d", "P:-a@b"))),
+            ("postgres://u@h/d?password=${P}&a=b", Some(("postgres://u@h/d?a=b", "P"))),
+            ("postgres://u:a${P}@h/d", None),
+            ("postgres://u:p@h/d", None),
+            ("postgres://u:${P}@h/d?password=${Q}", None),
+            ("${URL}", None),
+        ] {
+            let expected = expected.map(|(url, inside)| (url.to_owned(), inside));
+            assert_eq!(password_apart(typed), expected, "{typed}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! They are those of `examples/grants/`, without the comments that explain them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::file::{commented, wrapped};
 use super::targets::NewTarget;
@@ -10,6 +10,11 @@ use crate::config::database::Database;
 use crate::driver::bounded_text;
 use crate::inspect::server_profile::ServerProfile;
 use crate::plain_text::is_unsafe;
+
+/// The sessions that the scripts allow, which are those of one target.
+const ONE_TARGET: u32 = 5;
+/// Sessions of a target that end statements in others.
+const CANCELS: u32 = 2;
 
 /// A script, and what belongs around it.
 struct Script {
@@ -21,6 +26,8 @@ struct Script {
     role: &'static str,
     /// Who runs it, and where.
     run_by: &'static str,
+    /// What the number of sessions follows.
+    limit: &'static str,
     /// The last statement.
     password: &'static str,
 }
@@ -32,6 +39,7 @@ const SCRIPTS: [Script; 3] = [
         text: include_str!("../../../examples/grants/postgres.sql"),
         role: "exporter",
         run_by: "as a superuser, in psql",
+        limit: "CONNECTION LIMIT",
         password: r"\password exporter",
     },
     Script {
@@ -40,6 +48,7 @@ const SCRIPTS: [Script; 3] = [
         text: include_str!("../../../examples/grants/mysql.sql"),
         role: "'exporter'@'%'",
         run_by: "as an administrator, in mysql",
+        limit: "MAX_USER_CONNECTIONS",
         password: "ALTER USER exporter IDENTIFIED BY '…' ACCOUNT UNLOCK;",
     },
     Script {
@@ -48,6 +57,7 @@ const SCRIPTS: [Script; 3] = [
         text: include_str!("../../../examples/grants/mariadb.sql"),
         role: "'exporter'@'%'",
         run_by: "as an administrator, in mariadb",
+        limit: "MAX_USER_CONNECTIONS",
         password: "ALTER USER exporter IDENTIFIED BY '…' ACCOUNT UNLOCK;",
     },
 ];
@@ -88,14 +98,15 @@ fn flavor<'t>(target: &'t NewTarget, profile: &'t ServerProfile) -> &'t str {
 
 impl Script {
     fn write(&self, targets: &[(&NewTarget, &Database, &ServerProfile)], out: &mut String) {
-        let Script { name, text, role, run_by, password, .. } = self;
+        let Script { name, text, role, run_by, limit, password, .. } = self;
         *out +=
             &wrapped(&format!("{}. Once for each server (its primary), {run_by}:", self.about()), "# ", "# ");
         let statements = text.lines().filter(|line| !line.starts_with("--") && !line.trim().is_empty());
-        statements.for_each(|line| commented(line, out));
+        let [of_one, of_all] = [ONE_TARGET, sessions(targets)].map(|sessions| format!("{limit} {sessions}"));
+        statements.for_each(|line| commented(&line.replace(&of_one, &of_all), out));
         // In the order of the targets, each once.
         let mut known = BTreeSet::new();
-        for (_, database, profile) in targets {
+        for (_, database, profile) in targets.iter().filter(|(target, ..)| target.is_known) {
             if let Some(grant) = grant(database, profile, role)
                 && known.insert(grant.clone())
             {
@@ -122,6 +133,17 @@ impl Script {
     }
 }
 
+/// Those that the server with the most targets has to allow.
+fn sessions(targets: &[(&NewTarget, &Database, &ServerProfile)]) -> u32 {
+    let mut servers: HashMap<String, u32> = HashMap::new();
+    for (_, database, _) in targets {
+        let login = database.endpoint.as_ref().and_then(|endpoint| endpoint.connection_config());
+        let sessions = servers.entry(login.map(|login| login.server()).unwrap_or_default()).or_default();
+        *sessions += database.max_connections + CANCELS;
+    }
+    servers.into_values().max().unwrap_or(ONE_TARGET)
+}
+
 /// What the example needs, in the database of the target.
 fn grant(database: &Database, profile: &ServerProfile, role: &str) -> Option<String> {
     let endpoint = database.endpoint.as_ref()?;
@@ -145,6 +167,7 @@ mod tests {
             "A user for the exporter on MariaDB 10.5.9 and later that may monitor and nothing else",
         ]) {
             assert_eq!(script.about(), about);
+            assert_eq!(script.text.matches(&format!("{} {ONE_TARGET}", script.limit)).count(), 1);
         }
     }
 }

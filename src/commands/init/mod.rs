@@ -170,10 +170,12 @@ fn profiles(
         return Ok(Some((config, profiles)));
     }
     let found = connect(&config, options.timeout, interrupt);
-    let wants_password = |(target, found): (&Arc<Database>, &Result<ServerProfile>)| {
-        found.as_ref().is_err_and(|error| error.reason() == Reason::Auth) && has_no_password(target)
-    };
-    let asked: Vec<bool> = config.targets.iter().zip(&found).map(wants_password).collect();
+    let asked: Vec<bool> = config
+        .targets
+        .iter()
+        .zip(&found)
+        .map(|(target, found)| found.as_ref().is_err_and(|error| wants_password(target, error)))
+        .collect();
     if !Terminal::is_there() || !asked.contains(&true) {
         return Ok(all_or_failures(config, found, options.timeout));
     }
@@ -200,6 +202,10 @@ fn connect(config: &Config, timeout: Duration, interrupt: &Interrupt) -> Vec<Res
     profiles
 }
 
+fn wants_password(target: &Database, error: &Error) -> bool {
+    error.reason() == Reason::Auth && has_no_password(target)
+}
+
 fn has_no_password(target: &Database) -> bool {
     let login = target.endpoint.as_ref().and_then(|endpoint| endpoint.connection_config());
     login.is_some_and(|login| match &login.password {
@@ -218,6 +224,11 @@ fn all_or_failures(
     for (target, found) in config.targets.iter().zip(&found) {
         if let Err(error) = found {
             failures.append(failure_text(target, error, timeout));
+            if wants_password(target, error) {
+                failures.line(
+                    "      here: as a variable of the URL, in quotes: 'postgres://USER:${DB_PASSWORD}@HOST/DATABASE'",
+                );
+            }
         }
     }
     let profiles: Result<Vec<ServerProfile>> = found.into_iter().collect();
@@ -231,8 +242,8 @@ fn all_or_failures(
 
 /// Before anybody connects. A file that appears later is not overwritten either.
 fn check_output(output: &Path) -> Result<()> {
-    if output.as_os_str() == "-" {
-        let error = Error::config("--output -: init writes a file");
+    if output.as_os_str() == "-" || output.as_os_str().is_empty() {
+        let error = Error::config(format!("--output {}: init writes a file", output.display()));
         return Err(error.with_hint("name the new file: -o FILE"));
     }
     if output.symlink_metadata().is_ok() {

@@ -65,6 +65,8 @@ pub(super) struct NewTarget {
     pub(super) driver: &'static str,
     /// The scheme of its URL, where it has one: `mariadb`.
     pub(super) scheme: String,
+    /// The database's name does not depend on a variable that is not set.
+    pub(super) is_known: bool,
     /// A server on the network whose identity nobody verifies.
     pub(super) is_unverified: bool,
 }
@@ -125,15 +127,17 @@ fn target(
     known: &mut HashSet<String>,
     variables: &mut Variables,
 ) -> Result<NewTarget, Vec<Error>> {
-    let TypedTarget { url, password } = typed;
-    // Relative paths are those of who types.
-    let database = one(&format!("{{url: {}}}", scalar(&url)), variables)?;
+    let (TypedTarget { url, password }, database) = checked(typed, variables)?;
     let Some(endpoint) = &database.endpoint else {
         let names: Vec<&str> = Drivers::built_in().names().collect();
         let error = Error::config(format!("there is no driver {:?}", database.driver));
         return Err(vec![error.with_hint(format!("drivers: {}", names.join(", ")))]);
     };
-    let name = names::target(&name_of(&**endpoint), known);
+    let named = name_of(&**endpoint);
+    // What a variable that is not set stands for here names nothing.
+    let is_known = entry_of_url(&url, &variables.with_other_sample())
+        .is_some_and(|endpoint| name_of(&*endpoint) == named);
+    let name = names::target(if is_known { &named } else { "" }, known);
     let is_unverified =
         !matches!(endpoint.tls_requirement(), TlsRequirement::Local | TlsRequirement::Identity);
     let (driver, scheme) = (database.driver, url.split(':').next().unwrap_or_default().to_ascii_lowercase());
@@ -144,12 +148,36 @@ fn target(
         }
         None => FileAddress { url: file_url(url, &endpoint.redacted_url(), file), password: None },
     };
-    let mut target = NewTarget { name, url, password: taken, driver, scheme, is_unverified };
+    let mut target = NewTarget { name, url, password: taken, driver, scheme, is_known, is_unverified };
     if let Some(password) = password {
         target.set_password(password, variables);
     }
     check_same(&target, &**endpoint, variables)?;
     Ok(target)
+}
+
+/// What was typed, and the database that it is. A variable with a value that the URL breaks at, or takes for something else,
+/// becomes a password beside it.
+fn checked(
+    typed: TypedTarget,
+    variables: &mut Variables,
+) -> Result<(TypedTarget, Arc<Database>), Vec<Error>> {
+    // Relative paths are those of who types.
+    let as_typed = one(&format!("{{url: {}}}", scalar(&typed.url)), variables);
+    let has_password = |database: &Arc<Database>| {
+        database.endpoint.as_deref().is_some_and(|endpoint| given_password(endpoint).is_some())
+    };
+    let is_held = typed.password.is_some() || as_typed.as_ref().is_ok_and(has_password);
+    let Some((url, inside)) = address::password_apart(&typed.url).filter(|_| !is_held) else {
+        return Ok((typed, as_typed?));
+    };
+    let variable = variables.without_default(inside);
+    match one(&format!("{{url: {}, password: \"{variable}\"}}", scalar(&url)), variables) {
+        Ok(database) => {
+            Ok((TypedTarget { url, password: Some(TypedPassword::Variable(variable)) }, database))
+        }
+        Err(_) => Ok((typed, as_typed?)),
+    }
 }
 
 /// The target without its secrets is the same one, with the same password, and its URL holds none.
@@ -166,9 +194,8 @@ fn check_same(target: &NewTarget, typed: &dyn Endpoint, variables: &Variables) -
         is_same_password && is_same_place
     });
     // A password that is left where every variable has a known value is in the text.
-    let url = one(&format!("{{url: {}}}", scalar(&target.url)), &Variables::samples());
-    let endpoint = url.ok().and_then(|database| database.endpoint.clone());
-    let left = endpoint.and_then(|endpoint| given_password(&*endpoint));
+    let left =
+        entry_of_url(&target.url, &Variables::samples()).and_then(|endpoint| given_password(&*endpoint));
     if is_same && left.is_none_or(|left| left.expose() == variables::SAMPLE) {
         return Ok(());
     }
@@ -214,6 +241,10 @@ fn one(entry: &str, variables: &Variables) -> Result<Arc<Database>, Vec<Error>> 
     let config = load(Path::new(CURRENT), format!("databases: {{target: {entry}}}\n"), variables)?;
     let missing = || vec![Error::machine("a configuration without its target")];
     config.targets.into_iter().next().ok_or_else(missing)
+}
+
+fn entry_of_url(url: &str, variables: &Variables) -> Option<Arc<dyn Endpoint>> {
+    one(&format!("{{url: {}}}", scalar(url)), variables).ok()?.endpoint.clone()
 }
 
 /// The endpoint of an entry that names a driver.

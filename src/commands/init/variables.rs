@@ -7,6 +7,8 @@ use crate::secret::Secret;
 
 /// What stands for a variable that is not set where nobody connects: a legal port, host, name and password.
 pub(super) const SAMPLE: &str = "1";
+/// Another one, to see what depends on it.
+const OTHER_SAMPLE: &str = "2";
 
 /// Names and secrets.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +20,8 @@ pub(super) struct Variables {
     is_offline: bool,
     /// All variables have that value, also those that are set.
     are_samples: bool,
+    /// What is not set has another value.
+    has_other_sample: bool,
 }
 
 impl Variables {
@@ -30,6 +34,11 @@ impl Variables {
     /// With one value for all variables, whatever the environment has.
     pub(super) fn samples() -> Variables {
         Variables { are_samples: true, ..Variables::default() }
+    }
+
+    /// The same ones, with another value for what is not set.
+    pub(super) fn with_other_sample(&self) -> Variables {
+        Variables { has_other_sample: true, ..self.clone() }
     }
 
     /// `${SHOP_PASSWORD}` for a secret of the target `shop`.
@@ -61,7 +70,8 @@ impl Variables {
         }
         let own = self.secrets.iter().find(|(known, _)| known == name);
         let own = own.map(|(_, secret)| secret.expose().to_owned()).or_else(|| environment(name));
-        own.or_else(|| self.is_offline.then(|| SAMPLE.to_owned()))
+        let sample = if self.has_other_sample { OTHER_SAMPLE } else { SAMPLE };
+        own.or_else(|| self.is_offline.then(|| sample.to_owned()))
     }
 
     /// The variables of the targets' entries that the user has to set: they are not set, or to something else.

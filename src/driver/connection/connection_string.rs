@@ -109,6 +109,10 @@ impl ConnectionString {
         let (user, password) = user.split_once(':').unwrap_or((user, ""));
         let hosts = hosts.split(',').map(split_host).collect::<Result<Vec<_>, _>>()?;
         let (hosts, ports): (Vec<String>, Vec<&str>) = hosts.into_iter().unzip();
+        // A password with a bare `/`, of which a piece would be the database, and known to everybody.
+        if database.contains('@') {
+            return Err(("the database in the URL holds an `@`", URL_HINT));
+        }
         let mut params = vec![
             ("user".to_owned(), decode(user)?),
             ("password".to_owned(), decode(password)?),
@@ -310,6 +314,8 @@ mod tests {
             "hunter2",
             "postgres:hunter2",
             "postgres://u:hunter2/x@db/shop",
+            "postgres://u:/hunter2@db/shop",
+            "mysql://u:x@1/hunter2@db/shop",
             "postgres://u:hunter2#x@db/shop",
             "postgres://u:hunter2?x@db/shop",
             "postgres://u:hunter2%@db/shop",

@@ -56,6 +56,34 @@ fn a_variable_stays_as_it_was_written() {
     whole.page();
 }
 
+/// In a URL these characters end something, and the variable's value is not the one of a URL.
+#[test]
+fn a_variable_that_no_url_can_hold_stands_beside_it() {
+    let server = Postgres::fresh("init");
+    let Postgres { port, database, .. } = &server;
+    let role = format!("{database}_v");
+    let password = format!("{CANARY}a@b:c/d?e#f%g&h=i'j\\k ${{X}}");
+    server.run(&format!("CREATE ROLE {role} LOGIN PASSWORD '{}'", password.replace('\'', "''")));
+    for url in [
+        format!("postgres://{role}:${{DB_PASSWORD}}@127.0.0.1:{port}/{database}"),
+        format!("postgres://{role}@127.0.0.1:{port}/{database}?password=${{DB_PASSWORD}}"),
+    ] {
+        let mut place = Place::new();
+        place.set("DB_PASSWORD", &password);
+        let text = place.init(&[&url]);
+        let written = format!(
+            "    url: postgres://{role}@127.0.0.1:{port}/{database}\n    password: ${{DB_PASSWORD}}\n"
+        );
+        assert!(text.contains(&written), "{text}");
+        place.page();
+    }
+    // A port and a database, were it a part of the URL.
+    let mut place = Place::new();
+    place.set("DB_PASSWORD", "1/x");
+    let text = place.init(&["postgres://u:${DB_PASSWORD}@db.example/d", "--offline"]);
+    assert!(text.contains("    url: postgres://u@db.example/d\n    password: ${DB_PASSWORD}\n"), "{text}");
+}
+
 #[test]
 fn a_default_is_used_and_not_written() {
     let server = Postgres::fresh("init");

@@ -173,6 +173,31 @@ fn several_databases_of_two_kinds_are_one_file() {
     assert!(value(&page, &format!("{}_orders_bytes", mariadb.database)) > 0.0);
 }
 
+/// All targets have their sessions within the limit of the user that the file makes.
+#[test]
+fn the_limit_of_a_user_holds_the_sessions_of_all_targets() {
+    let postgres = Postgres::fresh("init");
+    let user = format!("{}_many", postgres.database);
+    let one = postgres_url(&postgres);
+    let text = Place::new().init(&[one.as_str(); 4]);
+    assert!(text.contains("CREATE ROLE exporter LOGIN CONNECTION LIMIT 20;"), "{text}");
+    postgres.run(&statements(&text, "A role for the exporter").replace("exporter", &user));
+    postgres.run(&format!("ALTER ROLE {user} PASSWORD '{CANARY}many'"));
+    let mut place = Place::new();
+    place.set("PW", &format!("{CANARY}many"));
+    let Postgres { port, database, .. } = &postgres;
+    let url = format!("postgres://{user}:${{PW}}@127.0.0.1:{port}/{database}");
+    place.init(&[url.as_str(); 4]);
+    place.page();
+    // Another server has a limit of its own.
+    let mariadb = MariaDb::fresh("init_my");
+    let offline = "mysql://u@db.example/shop?sslmode=verify-full";
+    let text = Place::new().init(&[&one, &one, &mariadb_url(&mariadb)]);
+    assert!(text.contains(" CONNECTION LIMIT 10;") && text.contains(" MAX_USER_CONNECTIONS 5 "), "{text}");
+    let text = Place::new().init(&["--offline", offline, offline, "mysql://u@other.example/shop"]);
+    assert!(text.contains(" MAX_USER_CONNECTIONS 10 "), "{text}");
+}
+
 #[test]
 fn partitions_and_children_count_for_their_table() {
     let server = Postgres::fresh("init");
@@ -263,6 +288,13 @@ fn a_login_that_is_refused_writes_nothing() {
         place.run(&["init", &format!("postgres://postgres:{CANARY}wrong@127.0.0.1:{port}/{database}")]);
     assert_eq!((output.code(), output.text()), (1, ""));
     assert!(output.errors().contains("FAIL  ") && output.errors().contains("(auth)"), "{}", output.errors());
+    assert!(!output.errors().contains("DB_PASSWORD"), "{}", output.errors());
+    // What `test` says is about a file; here nobody has one.
+    let output = place.run(&["init", &format!("postgres://postgres@127.0.0.1:{port}/{database}")]);
+    assert_eq!((output.code(), output.text()), (1, ""));
+    let here =
+        "\n      here: as a variable of the URL, in quotes: 'postgres://USER:${DB_PASSWORD}@HOST/DATABASE'\n";
+    assert!(output.errors().contains(here), "{}", output.errors());
     assert!(!place.path("sql-exporter.yaml").exists());
 }
 

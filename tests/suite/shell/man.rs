@@ -1,6 +1,6 @@
 //! The manual page, in the macros of man(7).
 
-use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind};
+use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
 use super::{Declared, is_repeatable};
 use crate::versions::released;
@@ -70,7 +70,10 @@ pub(super) fn page(declared: &Declared) -> String {
 fn of_command(command: &CommandInfoWithArgs) -> String {
     let mut part = format!(".SS {}\n{}\n", text(command.name), text(command.description));
     for argument in command.positionals {
-        part += &format!(".TP\n.RI [ {} ]\n{}\n", argument.name.to_uppercase(), text(argument.description));
+        let is_repeatable = argument.optionality == Optionality::Repeating;
+        let end = if is_repeatable { "\" .\\|.\\|.]\"" } else { "]" };
+        let name = argument.name.to_uppercase();
+        part += &format!(".TP\n.RI [ {name} {end}\n{}\n", text(argument.description));
     }
     command.flags.iter().filter(|flag| !flag.hidden).for_each(|flag| part += &option(flag));
     part + &examples(&format!("sql-exporter {}", command.name), command.examples)
@@ -86,13 +89,15 @@ fn option(flag: &FlagInfo<'_>) -> String {
     format!(".TP\n{short}\\fB{}\\fR{value}{again}\n{}\n", text(flag.long), text(flag.description))
 }
 
-/// Each begins with what it is for, and ends with command lines.
+/// Each begins with what it is for, and ends with command lines: a format, in which braces are doubled.
 fn examples(name: &str, examples: &[&str]) -> String {
+    let plain = |line: &str| {
+        text(&line.trim_start().replace("{command_name}", name).replace("{{", "{").replace("}}", "}"))
+    };
     let of = |example: &&str| {
         let (about, lines) = example.split_once('\n').unwrap_or(("", example));
-        let lines: Vec<String> =
-            lines.lines().map(|line| text(&line.trim_start().replace("{command_name}", name))).collect();
-        format!(".PP\n{}\n.PP\n.RS 4\n.EX\n{}\n.EE\n.RE\n", text(about), lines.join("\n"))
+        let lines: Vec<String> = lines.lines().map(plain).collect();
+        format!(".PP\n{}\n.PP\n.RS 4\n.EX\n{}\n.EE\n.RE\n", plain(about), lines.join("\n"))
     };
     examples.iter().map(of).collect()
 }
