@@ -63,7 +63,7 @@ fn of_the_user(url: &str) -> Option<Range<usize>> {
     let port = authority.get(colon + 1..)?;
     // The last `@` before the path: a password may hold one. SQLAlchemy's may hold what ends a host, too.
     let host = authority.rfind('@').or_else(|| {
-        let is_number = port.chars().all(|c| c.is_ascii_digit());
+        let is_number = !port.is_empty() && port.chars().all(|c| c.is_ascii_digit());
         rest.split(|c: char| c.is_whitespace() || (is_number && c == '?')).next()?.rfind('@')
     })?;
     (colon < host).then_some(start + colon + 1..start + host)
@@ -129,10 +129,18 @@ pub(super) fn of_sqlalchemy(url: &str) -> String {
     }
 }
 
+/// What stands behind the scheme, user and password. A password may hold what ends a host elsewhere.
+fn place(url: &str) -> Option<&str> {
+    match of_the_user(url) {
+        Some(password) => url.get(password.end + 1..),
+        None => url.split_once("://").or_else(|| url.split_once(':')).map(|(_, rest)| rest),
+    }
+}
+
 /// A name for the target: the database, else the host.
 pub(super) fn database(url: &str) -> Option<String> {
-    let (scheme, rest) = url.split_once("://").or_else(|| url.split_once(':'))?;
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let scheme = url.split(':').next()?;
+    let rest = place(url)?.split(['?', '#']).next().unwrap_or_default();
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let file = path.rsplit('/').next().unwrap_or_default();
     let name = if scheme.starts_with("sqlite") { file.split('.').next().unwrap_or_default() } else { path };
@@ -143,8 +151,8 @@ pub(super) fn database(url: &str) -> Option<String> {
 
 /// `db.example:5432`, as postgres_exporter labels a server; `None` where the URL names several hosts or a socket.
 pub(super) fn host_and_port(url: &str) -> Option<String> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?.rsplit('@').next()?;
+    let authority =
+        url.contains("://").then(|| place(url))??.split(['/', '?', '#']).next()?.rsplit('@').next()?;
     if authority.contains([',', '%', '$']) {
         return None;
     }
@@ -225,6 +233,8 @@ mod tests {
     fn a_target_is_named_after_its_database() {
         for (url, expected) in [
             ("postgres://u:p@h:5432/shop?x=y", Some("shop")),
+            ("postgres://u:1/p@h:5432/shop", Some("shop")),
+            ("postgres://u:/p?#@h.example", Some("h.example")),
             ("postgres://u@h.example,h2", Some("h.example")),
             ("sqlite:data/app.db", Some("app")),
             ("sqlite:///var/app.db", Some("app")),
