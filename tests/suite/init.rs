@@ -140,6 +140,10 @@ fn wrong_arguments_are_one_clear_line() {
             &["postgres://u:1/hunter2@h/d", "--offline"],
             "the URL: the database in the URL holds an `@`; write @ : / ? # %",
         ),
+        (
+            &["mysql://u:1?user=hunter2@h/d", "--offline"],
+            "the URL: the URL holds an `@` behind its `?`; write @ and ? in",
+        ),
         (&["hunter2"], "the URL: is not a URL; write DRIVER://USER@HOST/DATABASE or sqlite:PATH"),
         (&["postgres://u:${NOT_SET}@h/d"], "the URL: the environment variable NOT_SET is not set"),
     ] {

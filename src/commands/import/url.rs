@@ -151,8 +151,10 @@ pub(super) fn database(url: &str) -> Option<String> {
 
 /// `db.example:5432`, as postgres_exporter labels a server; `None` where the URL names several hosts or a socket.
 pub(super) fn host_and_port(url: &str) -> Option<String> {
-    let authority =
-        url.contains("://").then(|| place(url))??.split(['/', '?', '#']).next()?.rsplit('@').next()?;
+    if !url.contains("://") {
+        return None;
+    }
+    let authority = place(url)?.split(['/', '?', '#']).next()?.rsplit('@').next()?;
     if authority.contains([',', '%', '$']) {
         return None;
     }

@@ -72,6 +72,13 @@ pub(super) fn password_apart(typed: &str) -> Option<(String, &str)> {
     Some((url, inside))
 }
 
+/// Whether an `@` stands behind the `?` of a URL: a password with a bare `?` ends there, and its rest would be a parameter, which is
+/// not taken out.
+pub(super) fn is_ambiguous(typed: &str) -> bool {
+    let is_url = matches!(AddressSyntax::of(typed), AddressSyntax::Url(_));
+    is_url && masked(typed).split_once('?').is_some_and(|(_, query)| query.contains('@'))
+}
+
 /// What kind of secret it is.
 enum PartKind {
     Password,
@@ -82,7 +89,7 @@ enum PartKind {
 /// A secret in an address.
 struct SecretPart {
     kind: PartKind,
-    /// With what goes when it goes.
+    /// What is removed with it: its name, and what separates it from the rest.
     whole: Range<usize>,
     value: Range<usize>,
 }
@@ -182,7 +189,7 @@ fn kind(name: &str, value: &str) -> Option<PartKind> {
     if name == "password" {
         return Some(PartKind::Password);
     }
-    // A file with a password is none.
+    // The path of a file is not a secret.
     let is_path = ["passfile", "sslkey", "sslcert", "sslrootcert"].contains(&name);
     let has_word = |text: &str| {
         let lower = text.to_ascii_lowercase();
@@ -235,6 +242,21 @@ mod tests {
             ("postgres://u@h:${PORT:-5432}/d", "postgres://u@h:${PORT:-5432}/d"),
         ] {
             assert_eq!(file(typed), (expected.to_owned(), None), "{typed}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_password_is_not_a_parameter() {
+        for (typed, expected) in [
+            ("postgres://u:1?user=p@h/d", true),
+            ("postgres://u:?user=p@h/d", true),
+            ("postgres://u:1/?dbname=p@h/d", true),
+            ("mysql://u:p@x?user=q@h/d", true),
+            ("postgres://u:p%3F@h/d?user=a%40b", false),
+            ("postgres://u:${P:-1?a@b}@h/d?user=${U:-a@b}", false),
+            ("host=h user=a@b password=?@", false),
+        ] {
+            assert_eq!(is_ambiguous(typed), expected, "{typed}");
         }
     }
 

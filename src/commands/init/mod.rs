@@ -276,7 +276,7 @@ fn create(output: &Path, text: &str) -> Result<()> {
     })
 }
 
-/// `sql-exporter.yaml is written: 1 target, 25 packs, 1 query of its own. Next:`
+/// `sql-exporter.yaml is written: 1 target, 25 packs, 1 query of your own. Next:`
 fn summary(output: &Path, config: &Config) -> TerminalText {
     let own = config.queries.iter().filter(|query| &*query.collector == "default").count();
     let packs = config.files.len().saturating_sub(1);

@@ -127,6 +127,11 @@ fn target(
     known: &mut HashSet<String>,
     variables: &mut Variables,
 ) -> Result<NewTarget, Vec<Error>> {
+    if address::is_ambiguous(&typed.url) {
+        let error = Error::config("the URL holds an `@` behind its `?`");
+        let hint = "write @ and ? in a password or in a parameter as %40 and %3F";
+        return Err(vec![error.with_hint(hint)]);
+    }
     let (TypedTarget { url, password }, database) = checked(typed, variables)?;
     let Some(endpoint) = &database.endpoint else {
         let names: Vec<&str> = Drivers::built_in().names().collect();

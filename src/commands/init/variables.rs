@@ -16,29 +16,27 @@ pub(super) struct Variables {
     secrets: Vec<(String, Secret)>,
     /// Names that the user wrote.
     written: HashSet<String>,
-    /// Variables that are not set have a value.
-    is_offline: bool,
-    /// All variables have that value, also those that are set.
-    are_samples: bool,
-    /// What is not set has another value.
-    has_other_sample: bool,
+    /// The value of variables that are not set; `None` where they have to be set.
+    unset: Option<&'static str>,
+    /// The value of all variables, also of those that are set.
+    all: Option<&'static str>,
 }
 
 impl Variables {
     /// `is_offline`: nobody connects, so that the user's variables need not be set.
     pub(super) fn new(typed: &[&str], is_offline: bool) -> Variables {
         let written = typed.iter().flat_map(|text| names(text)).map(|(name, _)| name.to_owned()).collect();
-        Variables { written, is_offline, ..Variables::default() }
+        Variables { written, unset: is_offline.then_some(SAMPLE), ..Variables::default() }
     }
 
     /// With one value for all variables, whatever the environment has.
     pub(super) fn samples() -> Variables {
-        Variables { are_samples: true, ..Variables::default() }
+        Variables { all: Some(SAMPLE), ..Variables::default() }
     }
 
     /// The same ones, with another value for what is not set.
     pub(super) fn with_other_sample(&self) -> Variables {
-        Variables { has_other_sample: true, ..self.clone() }
+        Variables { unset: self.unset.map(|_| OTHER_SAMPLE), ..self.clone() }
     }
 
     /// `${SHOP_PASSWORD}` for a secret of the target `shop`.
@@ -65,13 +63,12 @@ impl Variables {
 
     /// The value of a variable.
     pub(super) fn value(&self, name: &str) -> Option<String> {
-        if self.are_samples {
-            return Some(SAMPLE.to_owned());
+        if let Some(value) = self.all {
+            return Some(value.to_owned());
         }
         let own = self.secrets.iter().find(|(known, _)| known == name);
         let own = own.map(|(_, secret)| secret.expose().to_owned()).or_else(|| environment(name));
-        let sample = if self.has_other_sample { OTHER_SAMPLE } else { SAMPLE };
-        own.or_else(|| self.is_offline.then(|| sample.to_owned()))
+        own.or_else(|| self.unset.map(str::to_owned))
     }
 
     /// The variables of the targets' entries that the user has to set: they are not set, or to something else.
