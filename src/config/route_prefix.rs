@@ -5,7 +5,7 @@
 pub struct RoutePrefix(String);
 
 impl RoutePrefix {
-    /// Reads it as users write it: `sql`, `/sql` and `/sql/` are the same, `/` is none.
+    /// Reads it as users write it: `sql`, `/sql` and `/sql/` are the same, `/` means no prefix.
     ///
     /// # Errors
     /// A sentence that says what is wrong.

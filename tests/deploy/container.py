@@ -111,7 +111,7 @@ def check_services(file):
                 faults.expect((DOCKER / here).exists(), name, f"mounts {here}, which is not there")
                 faults.equal(mode, ["ro"], name, f"the mode of {inside}")
             else:
-                faults.expect(here in file["volumes"], name, f"mounts {here}, which is no volume")
+                faults.expect(here in file["volumes"], name, f"mounts {here}, which is not a volume")
     exporter = file["services"]["exporter"]
     for name in ["exporter", "prometheus", "grafana"]:
         service = file["services"][name]

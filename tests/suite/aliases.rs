@@ -197,7 +197,7 @@ fn a_reload_and_the_shown_configuration_know_the_names() {
     exporter.wait_for_log("configuration reloaded: 1 targets unchanged, 3 changed, 0 started, 0 ended");
     let page = page(&exporter, "/metrics");
     assert_eq!(of(&page, "base_up").len(), 3);
-    // A reload is no start.
+    // A reload does not count as a start.
     assert_eq!(page.value("db_scrapes_total", &[("target", "gone")]), Some(2.0));
     assert_eq!(of(&page, "db_up"), pairs(&[("shop", 1.0), ("gone", 0.0)]), "that of the other collector");
 }

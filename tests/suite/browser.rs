@@ -153,7 +153,7 @@ fn texts_and_drawings_stand_out_in_both_themes() {
         let found = browser.run(CONTRAST);
         assert_eq!(found[0], json!([]), "{scheme}");
         assert!(found[1].as_u64() > Some(60), "{scheme}: {found}");
-        // WCAG asks for 3:1 of what is no text.
+        // WCAG asks for 3:1 of what is not text.
         assert!(found[2].as_f64() >= Some(3.0), "{scheme}: {found}");
     }
 }

@@ -89,7 +89,7 @@ fn no_database_lacks_a_case_without_a_reason() {
         assert!(case.absent.iter().any(Option::is_none), "{}: on no database at all", case.name);
         for (subject, absent) in SUBJECTS.iter().zip(case.absent) {
             let is_reason = absent.is_none_or(|reason| reason.split(' ').count() > 3);
-            assert!(is_reason, "{} on {subject}: {absent:?} is no reason", case.name);
+            assert!(is_reason, "{} on {subject}: {absent:?} is not a reason", case.name);
         }
     }
 }

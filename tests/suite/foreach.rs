@@ -214,7 +214,7 @@ fn rows_of_a_statement_are_values() {
     }
     world.postgres.run("DELETE FROM orders");
     let page = checked(&exporter.metrics());
-    assert_eq!(success(&page, "pg", "q_pg"), Some(1.0), "no value is no error: {}", exporter.log());
+    assert_eq!(success(&page, "pg", "q_pg"), Some(1.0), "an empty list is not an error: {}", exporter.log());
     assert!(page.series("q").iter().all(|row| row.labels["target"] != "pg"));
 }
 

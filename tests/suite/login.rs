@@ -1,4 +1,4 @@
-//! Logins that fail: how often a server is asked with a password that it refused, what is no refused password, and where
+//! Logins that fail: how often a server is asked with a password that it refused, what does not count as a refused password, and where
 //! passwords come from.
 
 use std::path::Path;

@@ -108,7 +108,7 @@ fn the_later_query_loses_as_a_whole_when_it_repeats_a_series() {
         let [loser] = &merged.dropped[..] else { panic!("one loses: {:?}", merged.dropped) };
         assert_eq!((loser.target, loser.query, loser.error.reason()), (0, 1, Reason::Duplicate));
         assert!(loser.error.message().ends_with(r#"a{of="2"} too"#), "{}", loser.error);
-        // Nothing of the loser is there, so the third query's series is no duplicate.
+        // Nothing of the loser is there, so the third query's series is not a duplicate.
         assert_eq!(samples(&merged), [r#"a{of="1"}"#, r#"a{of="2"}"#, r#"a{of="3"}"#]);
     }
 }

@@ -44,7 +44,7 @@ json.dump([[f'{error.json_path}: {error.message}' for error in validator.iter_er
            for one in given['instances']], sys.stdout)
 ";
 
-/// The faults that the library `jsonschema` finds in each instance; fails where the schema itself is no schema.
+/// The faults that the library `jsonschema` finds in each instance; fails where the schema itself is not a valid schema.
 fn validate(schema: &Value, instances: &[Value]) -> Vec<Vec<String>> {
     let mut python = Command::new(variable("TEST_PYTHON"))
         .args(["-c", VALIDATOR])

@@ -24,7 +24,7 @@ fn unique(module: &str) -> String {
 }
 
 fn port(name: &str) -> u16 {
-    variable(name).parse().unwrap_or_else(|_| panic!("{name} is no port"))
+    variable(name).parse().unwrap_or_else(|_| panic!("{name} is not a port"))
 }
 
 /// A database on a PostgreSQL server.

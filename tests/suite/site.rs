@@ -186,7 +186,7 @@ fn the_metrics_can_be_narrowed_to_targets_collectors_and_queries() {
     assert_eq!(
         (unknown.status, unknown.text()),
         (400, "unknown target `shpo`; nearest: shop, gone, off\n"),
-        "a name that is not configured is no silent empty page"
+        "a name that is not configured does not give a silent empty page"
     );
 }
 

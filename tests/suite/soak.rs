@@ -62,7 +62,7 @@ fn scrapes_under_random_faults_are_right_in_time_and_leave_nothing_behind() {
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
 }
 
 /// The bounds of issue 3. In a short soak the exporter has barely met each of its threads once.

@@ -107,7 +107,7 @@ fn plain_text_on_a_tls_port_is_told_and_counted() {
     let exporter = serve(&format!("{TLS}}}\n"));
     let answer = curl_as(&exporter, "http://localhost", "/metrics", &[]);
     assert_eq!((answer.status, answer.body.as_str()), (400, "this port speaks TLS: use https://\n"));
-    // A port check is no failed handshake.
+    // A port check is not a failed handshake.
     drop(std::net::TcpStream::connect(exporter.address()).expect("accepted"));
     assert_eq!(rejected(&exporter, "tls", &[]), 1.0);
 }

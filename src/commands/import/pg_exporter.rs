@@ -208,7 +208,7 @@ struct Branch<'s> {
     name: &'s str,
     section: Section<'s>,
     tags: Vec<String>,
-    /// 0 is the default, less than 0 is none.
+    /// 0 is the default, less than 0 means no limit.
     timeout: f64,
 }
 

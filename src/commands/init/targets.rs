@@ -40,7 +40,7 @@ pub(super) enum TypedPassword {
 }
 
 impl TypedPassword {
-    /// Of what was typed; an empty password is none.
+    /// Of what was typed; an empty password counts as no password.
     pub(super) fn of_answer(answer: Secret) -> Option<TypedPassword> {
         let name = answer.expose().strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -379,7 +379,7 @@ impl Flavor {
         }
     }
 
-    /// The administrator's limit; zero is none.
+    /// The administrator's limit; zero means no limit.
     fn read_limit(self, text: &str) -> Option<Duration> {
         let number: f64 = text.parse().ok()?;
         let seconds = match self {

@@ -159,7 +159,7 @@ mod tests {
         };
         assert!(!probe.finds_change(&row(Some("0"), "7")) && !probe.finds_change(&row(None, "7")));
         assert!(probe.finds_change(&row(Some("1"), "7")) && probe.finds_change(&row(Some("0"), "8")));
-        assert!(probe.finds_change(&TextRows::new()), "an answer that is none");
+        assert!(probe.finds_change(&TextRows::new()), "an answer without rows");
     }
 
     #[test]

@@ -294,7 +294,7 @@ pub(super) fn sets_something(sql: &str) -> bool {
     sql.as_bytes().windows(WORD.len()).any(|part| part.eq_ignore_ascii_case(WORD))
 }
 
-/// The limits that a session has of its own, in milliseconds; 0 is none.
+/// The limits that a session has of its own, in milliseconds; 0 means no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct SessionLimits {
     pub(super) statement: u32,

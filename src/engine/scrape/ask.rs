@@ -215,7 +215,7 @@ fn by_query(outcomes: impl IntoIterator<Item = (RunKind, RunOutcome)>) -> HashMa
     outcomes.into_iter().filter_map(of_query).collect()
 }
 
-/// The outcomes of runs; a reused result is none.
+/// The outcomes of runs; a reused result has none.
 fn fresh(runs: &[PendingRun]) -> impl Iterator<Item = &RunOutcome> {
     runs.iter().filter(|pending| pending.run.is_some()).filter_map(|pending| pending.outcome.as_ref())
 }

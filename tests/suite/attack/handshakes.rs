@@ -35,7 +35,7 @@ pub(super) fn garbage(victim: &Victim) -> Aftermath {
     (1..CROWD).map(send).collect::<Vec<_>>().into()
 }
 
-/// What TLS itself says (an alert) is no answer.
+/// What TLS itself says (an alert) is not an answer.
 fn verdict(said: &[u8]) -> u16 {
     if said.first() == Some(&21) { CLOSED } else { status(said) }
 }

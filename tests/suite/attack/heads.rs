@@ -1,4 +1,4 @@
-//! What is no request, or none that is answered: each on a connection of its own.
+//! Bytes that are not a request, or not one that is answered: each on a connection of its own.
 
 use super::Aftermath;
 use super::victim::Victim;
@@ -114,7 +114,7 @@ pub(super) fn forged_pass(victim: &Victim) -> Aftermath {
     headers(victim, [forged])
 }
 
-/// HTTP/0.9, and lines that are no request's.
+/// HTTP/0.9, and lines that do not belong to a request.
 pub(super) fn no_requests(victim: &Victim) -> Aftermath {
     let bytes: [&[u8]; 9] = [
         b"GET /\r\n",
@@ -153,7 +153,7 @@ pub(super) fn odd_methods(victim: &Victim) -> Aftermath {
     lines(victim, methods.map(|method| format!("{method} HTTP/1.1")))
 }
 
-/// Targets that are no path.
+/// Targets that are not a path.
 pub(super) fn odd_targets(victim: &Victim) -> Aftermath {
     let targets = [
         "*",

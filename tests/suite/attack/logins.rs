@@ -27,7 +27,7 @@ pub(super) fn wrong_passwords(victim: &Victim) -> Aftermath {
     answers.into()
 }
 
-/// Requests without a login, or with something that is none.
+/// Requests without a login, or with something that is not a login.
 pub(super) fn no_passwords(victim: &Victim) -> Aftermath {
     let logins =
         ["", "Authorization: Basic\r\n", "Authorization: Basic dQ==\r\n", "Authorization: Digest x\r\n"];

@@ -25,7 +25,7 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// What the process holds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Figures {
-    /// Resident, in KiB: all, and what is no file.
+    /// Resident, in KiB: all, and what is not backed by a file.
     pub(super) resident: usize,
     pub(super) anonymous: usize,
     pub(super) threads: usize,

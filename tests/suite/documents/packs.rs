@@ -41,7 +41,7 @@ fn folders(packs: &[Described]) -> Vec<(&'static str, &'static str, &'static str
     FOLDERS.iter().copied().filter(|(name, ..)| of(packs, name).next().is_some()).collect()
 }
 
-/// The text of a cell or of a paragraph: identifiers are in backquotes, and a table's line is none.
+/// The text of a cell or of a paragraph: identifiers are in backquotes, and a table's line is not text.
 fn plain(text: &str) -> String {
     let part =
         |(number, part): (usize, &str)| if number % 2 == 0 { marked(part) } else { format!("`{part}`") };

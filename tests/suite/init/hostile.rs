@@ -42,7 +42,7 @@ fn sqlite_tables_with_odd_names() {
         names.iter().enumerate().map(|(number, name)| make(&format!("odd{number}.db"), name)).collect();
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
     let output = place.run(&[&["init"], &urls[..]].concat());
-    // A name that looks like a variable is none.
+    // A name that looks like a variable is not one.
     assert_eq!(output.text(), "sql-exporter test\nsql-exporter\n", "{}", output.errors());
     let text = place.written("sql-exporter.yaml");
     assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{feff}']), "{text}");

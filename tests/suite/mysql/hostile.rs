@@ -255,7 +255,7 @@ fn what_a_server_says_is_kept_in_bounds() {
     assert!(matches!(health, Health::Clean), "{health:?}");
     assert!(sink.error().message().len() < 2100, "{}", sink.error().message().len());
     assert!(!sink.error().message().contains('\u{fffd}'), "a character was cut in two");
-    // A code that is none, with an escape in it.
+    // A code that is not an error code, with an escape in it.
     let mut odd = self::session(|stream, _| send(stream, 1, b"\xff\x28\x04#\x1b[31mred"));
     assert_eq!(run(&mut *odd, "SELECT 1", LONG).0.error().sqlstate(), Some("HY000"));
     // An error of 10 MB at the login.
@@ -291,7 +291,7 @@ fn a_method_of_login_that_we_do_not_have_is_named() {
     }
 }
 
-/// On this machine a password may go under the server's key, but not under a key that is none.
+/// On this machine a password may go under the server's key, but not under a key that is not valid.
 #[test]
 fn a_key_that_is_none_ends_the_login() {
     let error = refused(|mut stream| {

@@ -345,7 +345,7 @@ fn the_lists_are_the_facts_without_the_exceptions() {
         for promise in promises {
             assert!(facts.iter().any(|(name, ..)| name == promise.name), "{} is not a fact", promise.name);
         }
-        // Names of servers that nobody has are no loss.
+        // Names that no server has are not counted as missing.
         let left_out = exporter.exceptions.iter().filter(|(_, reason)| *reason != OLD).count();
         let most = facts.len() / 20;
         assert!(left_out <= most, "{}: {left_out} exceptions, at most {most}", exporter.name);

@@ -147,7 +147,7 @@ fn a_server_that_asks_for_a_clear_text_password_gets_it_only_where_nobody_listen
         .unwrap();
     let mut login = login(&server);
     login.username = Some("clear".to_owned());
-    // Loopback, encrypted, and Unix sockets are no network.
+    // Loopback, encrypted, and Unix sockets do not count as a network.
     for mode in [TlsMode::Disable, TlsMode::Prefer, TlsMode::Require] {
         login.tls.mode = mode;
         assert_eq!(value(&mut *open(login.clone()).unwrap(), "SELECT 1"), "Int(1)");

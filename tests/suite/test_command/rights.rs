@@ -78,7 +78,7 @@ fn a_postgres_user_who_may_write_is_told_where() {
             "GRANT pg_read_server_files, pg_execute_server_program, pg_monitor TO USER",
             vec!["USER is a member of pg_execute_server_program, pg_read_server_files"],
         ),
-        // What everybody may execute is no matter of one user.
+        // What everybody may execute is not specific to one user.
         (
             "GRANT EXECUTE ON FUNCTION pg_reload_conf(), lo_unlink(oid), pg_stat_reset() TO USER",
             vec!["USER may execute pg_reload_conf, pg_stat_reset, which the read-only mode does not stop"],

@@ -14,7 +14,7 @@ pub(super) fn test_target(config_file: Option<&Path>, target: &str) -> Option<St
     command_line(config_file, &["test", "--target", target])
 }
 
-/// `None` where a word holds what a terminal may act on: quotes are no protection against that. A reader who may not know
+/// `None` where a word holds what a terminal may act on: quotes do not protect against that. A reader who may not know
 /// the file adds it.
 fn command_line(config_file: Option<&Path>, command: &[&str]) -> Option<String> {
     let mut words = vec!["sql-exporter"];

@@ -5,7 +5,7 @@ use std::path::Path;
 use sql_exporter::config;
 use sql_exporter::driver::Drivers;
 
-/// Files of the machine are no part of the input, and a walk through all of them takes its time.
+/// Files of the machine are not part of the input, and a walk through all of them takes its time.
 pub(super) fn reads_the_machine(text: &str) -> bool {
     ["**", "..", "/dev", "/proc", "/sys", "/*", "~"].iter().any(|word| text.contains(word))
 }
