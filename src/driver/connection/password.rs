@@ -170,8 +170,8 @@ impl CommandOutcome {
     }
 }
 
-/// The command lines of the process. The only state outside a value in this crate: equal commands share a result across
-/// targets and across reloads, and neither knows of the other's configuration.
+/// The command lines of the process: equal commands share a result across targets and across reloads, and neither knows of
+/// the other's configuration.
 static COMMANDS: LazyLock<Mutex<HashMap<Vec<String>, Arc<SharedCommand>>>> = LazyLock::new(Mutex::default);
 
 fn shared(argv: &[String]) -> Arc<SharedCommand> {

@@ -32,14 +32,14 @@ const KEPT_TIMES: u32 = 20;
 /// But not longer than this.
 const KEPT_AT_MOST: Duration = Duration::from_secs(5);
 
-type Addresses = std::result::Result<Vec<IpAddr>, String>;
+/// Each with the port 0, and in IPv6 with the interface that a link-local address is on.
+type Addresses = std::result::Result<Vec<SocketAddr>, String>;
 
 /// One for the process, as the resolver is.
 static RESOLVER: Resolver = Resolver::new(ask_system);
 
 fn ask_system(host: &str) -> Addresses {
-    let found = (host, 0).to_socket_addrs().map_err(|error| error.to_string())?;
-    Ok(found.map(|address| address.ip()).collect())
+    (host, 0).to_socket_addrs().map(Iterator::collect).map_err(|error| error.to_string())
 }
 
 struct Resolver {
@@ -60,17 +60,24 @@ struct ResolverState {
 struct Name {
     /// When each of its lookups under way began.
     running: Vec<Instant>,
-    /// The last answer, until when it is kept, and when its lookup began.
-    answer: Option<(Arc<Addresses>, Instant, Instant)>,
+    answer: Option<Answer>,
+}
+
+/// The last answer.
+struct Answer {
+    addresses: Arc<Addresses>,
+    /// When it came.
+    at: Instant,
+    kept_until: Instant,
 }
 
 impl Name {
     /// An answer that is kept, or that came after `since`: whoever waits takes that of a lookup that others began. A failure
     /// only where no lookup is under way that may do better.
     fn answer(&self, since: Instant) -> Option<Arc<Addresses>> {
-        let (addresses, until, ended) = self.answer.as_ref()?;
+        let Answer { addresses, at, kept_until } = self.answer.as_ref()?;
         let counts = addresses.is_ok() || self.running.is_empty();
-        (counts && (*until > Instant::now() || *ended >= since)).then(|| Arc::clone(addresses))
+        (counts && (*kept_until > Instant::now() || *at >= since)).then(|| Arc::clone(addresses))
     }
 }
 
@@ -138,10 +145,10 @@ impl Resolver {
             if let Some(place) = name.running.iter().position(|other| *other == began) {
                 name.running.swap_remove(place);
             }
-            name.answer = Some((Arc::new(found), now + kept, now));
+            name.answer = Some(Answer { addresses: Arc::new(found), at: now, kept_until: now + kept });
         }
         let is_fresh =
-            |name: &Name| name.answer.as_ref().is_some_and(|(_, _, ended)| ended.elapsed() < KEPT_AT_MOST);
+            |name: &Name| name.answer.as_ref().is_some_and(|answer| answer.at.elapsed() < KEPT_AT_MOST);
         known.names.retain(|_, name| !name.running.is_empty() || is_fresh(name));
         drop(state);
         self.ended.notify_all();
@@ -160,7 +167,13 @@ pub fn resolve(host: &str, port: u16, by: Deadline) -> Result<Vec<SocketAddr>> {
         Ok(found) if found.is_empty() => {
             Err(Error::new(Reason::Resolve, format!("host {host} has no address")))
         }
-        Ok(found) => Ok(found.iter().map(|address| SocketAddr::new(*address, port)).collect()),
+        Ok(found) => {
+            let with_port = |mut address: SocketAddr| {
+                address.set_port(port);
+                address
+            };
+            Ok(found.iter().copied().map(with_port).collect())
+        }
         Err(error) => Err(Error::new(Reason::Resolve, format!("host {host}: {error}"))),
     }
 }
@@ -229,12 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn a_link_local_address_keeps_its_interface() {
+        let found = resolve("fe80::1%lo", 5432, soon()).unwrap();
+        let [SocketAddr::V6(address)] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((address.scope_id(), address.port()), (1, 5432), "the loopback is the first interface");
+    }
+
+    #[test]
     fn a_name_whose_lookup_hangs_keeps_no_other_from_being_resolved() {
         static RESOLVER: Resolver = Resolver::new(|host| {
             if host == "hanging.invalid" {
                 std::thread::sleep(Duration::from_secs(3600));
             }
-            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+            Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))])
         });
         let by = Deadline::within(USUAL_TIME * 2);
         let late = RESOLVER.addresses("hanging.invalid", by).unwrap_err();
@@ -253,7 +273,7 @@ mod tests {
         static RESOLVER: Resolver = Resolver::new(|_| {
             ASKED.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(Duration::from_millis(150));
-            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+            Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))])
         });
         std::thread::scope(|scope| {
             for _ in 0..20 {
@@ -269,7 +289,7 @@ mod tests {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         static RESOLVER: Resolver = Resolver::new(|_| match ASKED.fetch_add(1, Ordering::Relaxed) {
             0 => Err("not now".to_owned()),
-            _ => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
+            _ => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
         });
         assert!(RESOLVER.addresses("one.invalid", soon()).unwrap().is_err());
         assert!(RESOLVER.addresses("one.invalid", soon()).unwrap().is_ok());

@@ -100,7 +100,7 @@ impl ServerInfo {
         check_start(client, session_sql, answers)?;
         let mut texts = next(answers)?.into_iter().next().unwrap_or_default().into_iter();
         let mut text = || texts.next().flatten().unwrap_or_default();
-        let version = bounded_text::cut(&text(), bounded_text::MAX_NAME_BYTES);
+        let version = bounded_text::name(&text());
         // Whole: what counts may be at its end.
         let has_ambiguous_backslash = has_ambiguous_backslash(&text());
         let zone = Arc::new(read_zone(next(answers)));

@@ -9,13 +9,14 @@ use tokio_postgres::{CancelToken, Config};
 
 use crate::deadline::Deadline;
 use crate::driver::Canceller;
+use crate::driver::connection::stream::ServerStream;
 use crate::driver::connection::tls::TlsMode;
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
 use super::connection::PgConnection;
-use super::login::{Encryption, ServerRoute, log_in};
-use super::stream::{AlreadyEncrypted, SharedStream, drive};
+use super::login::{Encryption, LoggedIn, ServerRoute, log_in};
+use super::login_stream::{AlreadyEncrypted, LoginStream, run};
 
 /// What it takes to reach the session's server again.
 pub(super) struct PgCanceller {
@@ -37,13 +38,14 @@ impl Canceller for PgCanceller {
         let failed = |error: &dyn Display| {
             Error::new(Reason::Connect, format!("cancel at {}: {error}", self.route.address.shown()))
         };
-        let socket = self.route.connect_again(by)?;
-        let stream = self.route.secure(socket.clone(), &self.encryption, self.mode, by)?;
-        let request = self.token.cancel_query_raw(SharedStream::new(stream), AlreadyEncrypted);
-        drive(&socket, by, request).map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        let stream = self.route.connect_again(&self.encryption, self.mode, by)?;
+        let shared = LoginStream::new(stream, by, None);
+        let request = self.token.cancel_query_raw(shared.clone(), AlreadyEncrypted);
+        run(request).map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        let Some(mut stream) = shared.into_stream() else { return Ok(()) };
         let mut rest = [0; 256];
         loop {
-            match socket.read_now(&mut rest) {
+            match stream.read(&mut rest, by) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(failed(&error)),
@@ -83,11 +85,16 @@ impl Canceller for PgCanceller {
 }
 
 impl PgCanceller {
+    /// With the mode of the configuration: that the session itself is not encrypted allows no password in clear text.
+    pub(super) fn log_in(&self, stream: ServerStream, by: Deadline) -> Result<LoggedIn> {
+        let configured = self.encryption.tls.mode;
+        log_in(stream, &self.route, &self.config, configured, self.password.as_ref(), by)
+    }
+
     /// The value of `column` for the session's backend on a connection of its own; `None` where it does nothing more.
     fn ask_about_backend(&self, column: &str, what: &str, by: Deadline) -> Result<Option<String>> {
-        let stream = self.route.secure(self.route.connect_again(by)?, &self.encryption, self.mode, by)?;
-        let logged_in = log_in(stream, &self.route, &self.config, self.mode, self.password.as_ref(), by)?;
-        let mut connection = PgConnection::new(logged_in.stream);
+        let stream = self.route.connect_again(&self.encryption, self.mode, by)?;
+        let mut connection = PgConnection::new(self.log_in(stream, by)?.stream);
         let question = format!(
             "SELECT {column} FROM pg_catalog.pg_stat_activity WHERE pid = {} AND usename = session_user \
              AND datname = pg_catalog.current_database() AND state = 'active'",

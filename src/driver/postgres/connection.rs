@@ -1,6 +1,6 @@
 //! One connection after its login: messages in both directions, and the questions that the exporter asks for itself.
 //!
-//! Owns one reusable read buffer, in which messages are read in place, and one buffer of what to send. It lets no message
+//! Owns a read buffer, in which messages are read in place, and one buffer of what to send. It lets no message
 //! in that is longer than its kind may be: a length is checked before anything is kept for it. What a query's messages mean
 //! is `request`'s and `response`'s. Source: PostgreSQL's documentation, chapter "Message Formats".
 
@@ -13,18 +13,15 @@ use bytes::BytesMut;
 use postgres_protocol::message::{backend as tags, frontend};
 
 use crate::deadline::Deadline;
+use crate::driver::connection::read_buffer::{BUSY_READ_BYTES, ReadBuffer};
+use crate::driver::connection::stream::ServerStream;
 use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
 use super::guard_statement;
 use super::result_shape::{ResultShape, ServerTypes};
-use super::stream::Stream;
 use super::values::{self, TextStyles, ValueType};
 
-/// The read buffer of a batch: what a server sends at once. A session that does nothing has none.
-const READ_BYTES: usize = 8 * 1024;
-/// What it grows to while rows stream.
-const BUSY_READ_BYTES: usize = 64 * 1024;
 /// The longest error, notice or description of a result.
 const MAX_TEXT_MESSAGE: usize = 1 << 20;
 /// The longest message of any other kind but rows.
@@ -167,11 +164,8 @@ pub(super) type TextRow = Vec<Option<String>>;
 
 /// A connection that is logged in.
 pub(super) struct PgConnection {
-    stream: Stream,
-    /// Read and not yet handed out: `input[start..end]`.
-    input: Vec<u8>,
-    start: usize,
-    end: usize,
+    stream: ServerStream,
+    input: ReadBuffer,
     /// What [`PgConnection::send`] sends.
     pub(super) out: BytesMut,
     /// How often the server still has to say that it is ready until everything sent is answered.
@@ -190,13 +184,12 @@ pub(super) struct PgConnection {
 
 impl PgConnection {
     /// On a stream that is logged in.
-    pub(super) fn new(stream: Stream) -> Self {
-        stream.end_login();
+    pub(super) fn new(mut stream: ServerStream) -> Self {
+        // The login's budget ends here; from now on each message has its bound.
+        stream.set_budget(None);
         PgConnection {
             stream,
-            input: Vec::new(),
-            start: 0,
-            end: 0,
+            input: ReadBuffer::default(),
             out: BytesMut::new(),
             unanswered: 0,
             is_dead: false,
@@ -244,13 +237,14 @@ impl PgConnection {
             if let Some(message) = self.take_message(bounds)? {
                 return Ok(message);
             }
-            self.fill(by)?;
+            let longest = self.head()?.map_or(0, |(_, length)| length.saturating_add(1));
+            self.input.fill(&mut self.stream, longest, by)?;
         }
     }
 
     /// Tag and length of the message at the start.
     fn head(&self) -> io::Result<Option<(u8, usize)>> {
-        let Some(&[tag, a, b, c, d, ..]) = self.input.get(self.start..self.end) else { return Ok(None) };
+        let [tag, a, b, c, d, ..] = *self.input.unread() else { return Ok(None) };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if length < 4 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Some((tag, length))) }
     }
@@ -270,14 +264,13 @@ impl PgConnection {
         if length > most && !is_row {
             return Err(TooLong::Message { length, most }.into());
         }
-        let body = self.start + 5..self.start.saturating_add(1).saturating_add(length);
-        if body.end <= self.end {
-            self.start = body.end;
-            return Ok(Some(Message { tag, body }));
+        if length < self.input.unread().len() {
+            let whole = self.input.take(length + 1);
+            return Ok(Some(Message { tag, body: whole.start + 5..whole.end }));
         }
         if is_row && length > bounds.cell.min(most) {
             // Which value it is: its length comes before it.
-            let arrived = self.input.get(body.start..self.end).unwrap_or_default();
+            let arrived = self.input.unread().get(5..).unwrap_or_default();
             if let Some(too_long) = first_long_cell(arrived, bounds.cell) {
                 return Err(too_long.into());
             }
@@ -286,34 +279,6 @@ impl PgConnection {
             }
         }
         Ok(None)
-    }
-
-    /// Moves what was not handed out to the start of the buffer.
-    fn compact(&mut self) {
-        self.input.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-    }
-
-    /// Reads what has come into the rest of the buffer; says how many bytes.
-    fn read_more(&mut self, by: Deadline) -> io::Result<usize> {
-        let count = self.stream.read(self.input.get_mut(self.end..).unwrap_or_default(), by)?;
-        self.end += count;
-        Ok(count)
-    }
-
-    fn fill(&mut self, by: Deadline) -> io::Result<()> {
-        // The buffer grows by what has arrived, not by what a length promises, and not beyond the message.
-        let was_full = self.end == self.input.len() && self.input.len() < BUSY_READ_BYTES;
-        self.compact();
-        if was_full || self.end == self.input.len() {
-            let needed = self.head()?.map_or(0, |(_, length)| length.saturating_add(1));
-            let size = (self.input.len() * 2).clamp(READ_BYTES, needed.max(BUSY_READ_BYTES));
-            self.input.resize(size, 0);
-        }
-        match self.read_more(by)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
     }
 
     /// True when the server has answered everything that it was sent, or nothing more will come. Takes what has come, without
@@ -332,13 +297,9 @@ impl PgConnection {
             if self.skipped - before > MAX_SKIPPED_AT_ONCE {
                 return false;
             }
-            self.compact();
-            self.input.resize(BUSY_READ_BYTES, 0);
-            match self.read_more(Deadline::within(Duration::from_secs(1))) {
-                Ok(count) => {
-                    self.skipped += count;
-                    self.is_dead |= count == 0;
-                }
+            let soon = Deadline::within(Duration::from_secs(1));
+            match self.input.fill(&mut self.stream, BUSY_READ_BYTES, soon) {
+                Ok(count) => self.skipped += count,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return false,
                 Err(_) => self.is_dead = true,
             }
@@ -348,16 +309,14 @@ impl PgConnection {
     /// Passes over the messages that have come, whole or in part.
     fn skip_messages(&mut self) {
         loop {
-            let part = self.to_skip.min(self.end - self.start);
-            self.start += part;
-            self.to_skip -= part;
+            self.to_skip -= self.input.take(self.to_skip).len();
             if self.to_skip > 0 {
                 return;
             }
             match self.head() {
                 Ok(Some((tag, length))) => {
                     self.unanswered -= usize::from(self.is_answer(tag));
-                    self.start += 5;
+                    self.input.take(5);
                     self.to_skip = length - 4;
                 }
                 Ok(None) => return,
@@ -371,18 +330,17 @@ impl PgConnection {
 
     /// The body of a message.
     pub(super) fn body(&self, message: &Message) -> &[u8] {
-        self.input.get(message.body.clone()).unwrap_or_default()
+        self.input.get(&message.body)
     }
 
     /// The body of a message, to rewrite values in.
     pub(super) fn body_mut(&mut self, message: &Message) -> &mut [u8] {
-        self.input.get_mut(message.body.clone()).unwrap_or_default()
+        self.input.get_mut(&message.body)
     }
 
     /// Gives memory back between batches.
     pub(super) fn release_buffers(&mut self) {
-        self.input = self.input.get(self.start..self.end).unwrap_or_default().to_vec();
-        (self.start, self.end) = (0, self.input.len());
+        self.input.release();
         self.out = BytesMut::new();
     }
 

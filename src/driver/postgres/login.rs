@@ -1,6 +1,6 @@
 //! From an address to a login: connect, encrypt, log in. Each step ends by the deadline.
 //!
-//! tokio-postgres does the login itself (startup, SCRAM with channel binding, MD5) on a [`SharedStream`] that we take
+//! tokio-postgres does the login itself (startup, SCRAM with channel binding, MD5) on a [`LoginStream`] that we take
 //! back afterwards. What it leaves to others is here: TLS modes, and refusing to send a password in clear text.
 
 use std::error::Error as _;
@@ -10,16 +10,15 @@ use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
-use rustls::pki_types::ServerName;
 use socket2::Socket;
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{CancelToken, Config};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::deadline::Deadline;
 use crate::driver::connection::HostPort;
 use crate::driver::connection::resolve;
 use crate::driver::connection::socket::TimedSocket;
+use crate::driver::connection::stream::ServerStream;
 use crate::driver::connection::tls;
 use crate::driver::connection::tls::{TlsConfig, TlsMode};
 use crate::driver::{TlsState, bounded_text};
@@ -27,8 +26,8 @@ use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
 use super::errors::ServerError;
+use super::login_stream::{AlreadyEncrypted, LoginStream, run};
 use super::options::KeepaliveOptions;
-use super::stream::{AlreadyEncrypted, SharedSocket, SharedStream, Stream, drive};
 
 /// What a server of PostgreSQL 17 or later, and only such a one, is asked for in the handshake.
 const ALPN_PROTOCOL: &[u8] = b"postgresql";
@@ -37,38 +36,28 @@ const ALPN_PROTOCOL: &[u8] = b"postgresql";
 #[derive(Debug, Clone)]
 pub(super) enum ServerAddress {
     /// Over TCP.
-    Host(TcpHost),
-    /// A Unix socket: its own path, which is made of the folder as configured and the port.
-    Unix { path: PathBuf, folder: PathBuf, port: u16 },
-}
-
-/// A server on the network.
-#[derive(Debug, Clone)]
-pub(super) struct TcpHost {
-    /// As configured.
-    pub(super) name: HostPort,
-    /// Where it is (`hostaddr`); `None`: the name says it.
-    pub(super) address: Option<IpAddr>,
-    /// How its connections differ from others.
-    pub(super) keepalives: KeepaliveOptions,
+    Host {
+        /// As configured.
+        name: HostPort,
+        /// Where it is (`hostaddr`); `None`: the name says it.
+        address: Option<IpAddr>,
+        /// How its connections differ from others.
+        keepalives: KeepaliveOptions,
+    },
+    /// On a Unix socket, whose name is made of the port, in a folder as configured.
+    Unix { folder: PathBuf, port: u16 },
 }
 
 impl ServerAddress {
     /// For messages: `db.example:5432`, or the socket's path.
     pub(super) fn shown(&self) -> String {
         match self {
-            ServerAddress::Host(TcpHost { name: HostPort { host, port }, .. }) if host.contains(':') => {
+            ServerAddress::Host { name: HostPort { host, port }, .. } if host.contains(':') => {
                 format!("[{host}]:{port}")
             }
-            ServerAddress::Host(TcpHost { name: HostPort { host, port }, .. }) => format!("{host}:{port}"),
-            ServerAddress::Unix { path, .. } => path.display().to_string(),
+            ServerAddress::Host { name: HostPort { host, port }, .. } => format!("{host}:{port}"),
+            ServerAddress::Unix { folder, port } => socket_path(folder, *port).display().to_string(),
         }
-    }
-
-    /// The socket's path in PostgreSQL's socket folder.
-    pub(super) fn in_folder(folder: &Path, port: u16) -> Self {
-        let path = folder.join(format!(".s.PGSQL.{port}"));
-        ServerAddress::Unix { path, folder: folder.to_owned(), port }
     }
 
     fn unreachable(&self, error: &io::Error) -> Error {
@@ -140,6 +129,10 @@ impl ServerAddress {
     }
 }
 
+fn socket_path(folder: &Path, port: u16) -> PathBuf {
+    folder.join(format!(".s.PGSQL.{port}"))
+}
+
 fn no_answer(what: &str) -> Error {
     Error::new(Reason::Timeout, format!("{what}: no answer in time"))
 }
@@ -159,7 +152,7 @@ fn ended_by_us(cause: &str, shown: &str) -> Error {
     }
 }
 
-/// What a connection is encrypted by.
+/// How connections to a server are encrypted, as configured.
 #[derive(Debug, Clone)]
 pub(super) struct Encryption {
     pub(super) tls: TlsConfig,
@@ -174,36 +167,63 @@ pub(super) struct Encryption {
 pub(super) struct ServerRoute {
     /// What was configured.
     pub(super) address: ServerAddress,
+    /// Of a server on the network.
     peer: Option<SocketAddr>,
 }
 
 impl ServerRoute {
-    /// Connects to an address for the first time.
-    pub(super) fn connect(address: &ServerAddress, by: Deadline) -> Result<(ServerRoute, SharedSocket)> {
-        let failed = |error: io::Error| address.unreachable(&error);
-        let (peer, socket) = match address {
-            ServerAddress::Host(TcpHost { name, address, keepalives }) => {
-                let at = address.map_or_else(|| name.host.clone(), |address| address.to_string());
-                let stream = resolve::connect(&at, name.port, by)?;
-                let peer = stream.peer_addr().ok();
-                let socket = Socket::from(stream);
-                keepalives.apply(&socket).map_err(failed)?;
-                (peer, SharedSocket::new(TimedSocket::new(socket), by))
-            }
-            ServerAddress::Unix { path, .. } => (None, SharedSocket::to_unix(path, by).map_err(failed)?),
+    /// Connects to an address for the first time, and encrypts as [`ServerRoute::connect_again`] does.
+    ///
+    /// # Errors
+    /// `resolve`, and those of [`ServerRoute::connect_again`].
+    pub(super) fn connect(
+        address: &ServerAddress,
+        encryption: &Encryption,
+        mode: TlsMode,
+        by: Deadline,
+    ) -> Result<(ServerRoute, ServerStream)> {
+        let ServerAddress::Host { name, address: at, keepalives } = address else {
+            let route = ServerRoute { address: address.clone(), peer: None };
+            let stream = route.connect_again(encryption, mode, by)?;
+            return Ok((route, stream));
         };
-        Ok((ServerRoute { address: address.clone(), peer }, socket))
+        let failed = |error: io::Error| address.unreachable(&error);
+        let at = at.map_or_else(|| name.host.clone(), |at| at.to_string());
+        let stream = resolve::connect(&at, name.port, by)?;
+        let peer = stream.peer_addr().map_err(failed)?;
+        let socket = Socket::from(stream);
+        keepalives.apply(&socket).map_err(failed)?;
+        let route = ServerRoute { address: address.clone(), peer: Some(peer) };
+        let stream = ServerStream::new(TimedSocket::new(socket));
+        let stream = route.secure(stream, (&name.host, peer), encryption, mode, by)?;
+        Ok((route, stream))
     }
 
-    /// Connects to the same address again.
-    pub(super) fn connect_again(&self, by: Deadline) -> Result<SharedSocket> {
+    /// Connects to the same address again, and encrypts as far as `mode` demands and the server offers. What is offered and
+    /// then fails is an error, also where encryption is only preferred: nobody would notice the plain text.
+    ///
+    /// # Errors
+    /// `tls`, `timeout`, `connect`; `protocol` when this is not PostgreSQL.
+    pub(super) fn connect_again(
+        &self,
+        encryption: &Encryption,
+        mode: TlsMode,
+        by: Deadline,
+    ) -> Result<ServerStream> {
+        let failed = |error: io::Error| self.address.unreachable(&error);
         match (&self.address, self.peer) {
-            (ServerAddress::Host(_), Some(peer)) => {
-                let stream = resolve::connect_to(peer, by);
-                let stream = stream.map_err(|error| self.address.unreachable(&error))?;
-                Ok(SharedSocket::new(TimedSocket::new(Socket::from(stream)), by))
+            (ServerAddress::Unix { folder, port }, _) => {
+                let socket = TimedSocket::to_unix(&socket_path(folder, *port), by);
+                socket.map(ServerStream::new).map_err(failed)
             }
-            _ => ServerRoute::connect(&self.address, by).map(|(_, socket)| socket),
+            (ServerAddress::Host { name, .. }, Some(peer)) => {
+                let socket = resolve::connect_to(peer, by).map_err(failed)?;
+                let stream = ServerStream::new(TimedSocket::new(Socket::from(socket)));
+                self.secure(stream, (&name.host, peer), encryption, mode, by)
+            }
+            (ServerAddress::Host { .. }, None) => {
+                ServerRoute::connect(&self.address, encryption, mode, by).map(|(_, stream)| stream)
+            }
         }
     }
 
@@ -212,121 +232,110 @@ impl ServerRoute {
     }
 
     /// How bytes travel on it.
-    pub(super) fn tls_state(&self, stream: &Stream, tls: &TlsConfig) -> TlsState {
+    pub(super) fn tls_state(&self, stream: &ServerStream, tls: &TlsConfig) -> TlsState {
         match &self.address {
             _ if stream.is_encrypted() => tls.state(),
             ServerAddress::Unix { .. } => TlsState::Local,
-            ServerAddress::Host(_) => TlsState::Plain,
+            ServerAddress::Host { .. } => TlsState::Plain,
         }
     }
 
-    /// Encrypts as far as `mode` demands and the server offers. What is offered and then fails is an error, also where
-    /// encryption is only preferred: nobody would notice the plain text.
-    ///
-    /// # Errors
-    /// `tls`, `timeout`, `connect`; `protocol` when this is not PostgreSQL.
-    pub(super) fn secure(
+    fn secure(
         &self,
-        socket: SharedSocket,
+        mut stream: ServerStream,
+        (host, peer): (&str, SocketAddr),
         encryption: &Encryption,
         mode: TlsMode,
         by: Deadline,
-    ) -> Result<Stream> {
-        let ServerAddress::Host(TcpHost { name, .. }) = &self.address else {
-            return Ok(Stream::plain(socket));
-        };
-        if mode == TlsMode::Disable {
-            return Ok(Stream::plain(socket));
+    ) -> Result<ServerStream> {
+        if mode == TlsMode::Disable || !(encryption.direct || self.offers_tls(&mut stream, mode, by)?) {
+            return Ok(stream);
         }
-        if encryption.direct {
-            return self.shake_hands(socket, encryption, &name.host, by);
-        }
-        let mut request = BytesMut::new();
-        frontend::ssl_request(&mut request);
-        let mut answer = [0];
-        let read = socket.write_now(&request).and_then(|_| socket.read_now(&mut answer));
-        let count = read.map_err(|error| self.address.unreachable(&error))?;
-        let shown = self.address.shown();
-        match answer {
-            _ if count == 0 => Err(Error::new(Reason::Connect, format!("{shown} closed the connection"))),
-            [b'S'] => self.shake_hands(socket, encryption, &name.host, by),
-            [b'N'] if mode == TlsMode::Prefer => Ok(Stream::plain(socket)),
-            [b'N'] => Err(Error::new(Reason::Tls, format!("{shown} does not offer TLS"))
-                .with_hint("enable ssl in the server, or set tls.mode: prefer")),
-            _ => Err(Error::new(Reason::Protocol, format!("{shown} does not speak PostgreSQL's protocol"))),
-        }
-    }
-
-    fn shake_hands(
-        &self,
-        socket: SharedSocket,
-        encryption: &Encryption,
-        host: &str,
-        by: Deadline,
-    ) -> Result<Stream> {
-        let tls = &encryption.tls;
-        let mut config = tls.client_config()?;
+        let mut config = encryption.tls.client_config()?;
         config.enable_sni = encryption.sni;
         if encryption.direct {
             config.alpn_protocols = vec![ALPN_PROTOCOL.to_vec()];
         }
-        // A host that cannot be in a certificate, as an address with its interface, serves where nobody verifies it.
-        let is_odd = ServerName::try_from(host).is_err() && tls.state() == TlsState::Encrypted;
-        let address = self.peer.filter(|_| is_odd).map(|peer| peer.ip().to_canonical().to_string());
-        let name = tls.server_name.as_deref().or(address.as_deref()).unwrap_or(host);
-        Stream::encrypted(socket, MakeRustlsConnect::new(config), name, by).map_err(|error| {
+        let name = encryption.tls.name_of(host, peer.ip())?;
+        stream.encrypt(config, name, by).map_err(|error| {
             let failed = self.address.failed_handshake(&error);
             let is_cut =
                 matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
             let hint = "sslnegotiation=direct needs PostgreSQL 17 or later: else leave it out";
             if encryption.direct && is_cut { failed.with_hint(hint) } else { failed }
-        })
+        })?;
+        Ok(stream)
+    }
+
+    /// Asks the server for TLS; an error where `mode` demands it and there is none.
+    fn offers_tls(&self, stream: &mut ServerStream, mode: TlsMode, by: Deadline) -> Result<bool> {
+        let mut request = BytesMut::new();
+        frontend::ssl_request(&mut request);
+        let mut answer = [0];
+        let read = stream.write_all(&request, by).and_then(|()| stream.read(&mut answer, by));
+        let count = read.map_err(|error| self.address.unreachable(&error))?;
+        let shown = self.address.shown();
+        match answer {
+            _ if count == 0 => Err(Error::new(Reason::Connect, format!("{shown} closed the connection"))),
+            [b'S'] => Ok(true),
+            [b'N'] if mode == TlsMode::Prefer => Ok(false),
+            [b'N'] => Err(Error::new(Reason::Tls, format!("{shown} does not offer TLS"))
+                .with_hint("enable ssl in the server, or set tls.mode: prefer")),
+            // Its message could be anybody's, as it is not encrypted.
+            [b'E'] => {
+                let message = format!("{shown} answers the question for TLS with an error");
+                Err(Error::new(Reason::Server, message).with_hint("the server's log has it"))
+            }
+            _ => Err(Error::new(Reason::Protocol, format!("{shown} does not speak PostgreSQL's protocol"))),
+        }
     }
 }
 
 /// A connection right after its login.
 pub(super) struct LoggedIn {
     /// Where the server's messages come from; nothing was read beyond the login.
-    pub(super) stream: Stream,
+    pub(super) stream: ServerStream,
     /// What a cancel needs.
     pub(super) token: CancelToken,
     /// The server's `server_version`; empty when it does not tell.
     pub(super) version: String,
 }
 
-/// Logs in on `stream` with the user, password and options of `config`.
+/// Logs in on `stream` with the user, password and options of `config`. `configured`: the mode in the configuration, which
+/// decides whether a password may be shown, however this stream is encrypted.
 ///
 /// # Errors
 /// `auth`, `timeout`, `connect`, `tls`, `permission`, `server`.
 pub(super) fn log_in(
-    stream: Stream,
+    stream: ServerStream,
     route: &ServerRoute,
     config: &Config,
-    mode: TlsMode,
+    configured: TlsMode,
     password: Option<&Secret>,
     by: Deadline,
 ) -> Result<LoggedIn> {
-    let (socket, is_encrypted) = (stream.socket().clone(), stream.is_encrypted());
+    let is_encrypted = stream.is_encrypted();
     let mut config = config.clone();
+    let mut forbidden = None;
     if let Some(password) = password {
         config.password(password.expose());
-        if mode != TlsMode::Disable && !is_encrypted && !route.is_local() {
+        if configured != TlsMode::Disable && !is_encrypted && !route.is_local() {
             let mut message = BytesMut::new();
             frontend::password_message(password.expose().as_bytes(), &mut message)
                 .map_err(|error| Error::new(Reason::Auth, format!("the password cannot be sent: {error}")))?;
-            socket.forbid(message.to_vec());
+            forbidden = Some(message.to_vec());
         }
     }
     // The stream is encrypted already where it will be: `AlreadyEncrypted` says so, and the server is not asked again.
     config.ssl_negotiation(SslNegotiation::Direct);
     config.ssl_mode(if is_encrypted { SslMode::Require } else { SslMode::Disable });
-    let shared = SharedStream::new(stream);
-    let (client, connection) = drive(&socket, by, config.connect_raw(shared.clone(), AlreadyEncrypted))
+    let shared = LoginStream::new(stream, by, forbidden);
+    let (client, connection) = run(config.connect_raw(shared.clone(), AlreadyEncrypted))
         .map_err(|error| route.address.broken_login(&error))?
         .map_err(|error| route.address.refused_login(&error, is_encrypted))?;
     let token = client.cancel_token();
     let version = connection.parameter("server_version").unwrap_or_default();
-    let version = bounded_text::cut(version, bounded_text::MAX_NAME_BYTES);
+    let version = bounded_text::name(version);
     drop((client, connection));
     let stream =
         shared.into_stream().ok_or_else(|| Error::new(Reason::Panic, "the login kept its stream"))?;
@@ -337,48 +346,117 @@ pub(super) fn log_in(
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::AtomicI32;
     use std::time::Duration;
 
+    use super::super::cancel::PgCanceller;
     use super::*;
 
-    /// A server that asks for a clear-text password; answers everything that it was sent.
-    fn curious(listener: &TcpListener) -> Vec<u8> {
+    /// A server that answers a startup, reads on, and returns everything that it was sent.
+    fn answer(listener: &TcpListener, said: &[u8]) -> Vec<u8> {
         let (mut stream, _) = listener.accept().unwrap();
         let mut heard = vec![0; 4096];
         let count = stream.read(&mut heard).unwrap();
         heard.truncate(count);
-        stream.write_all(&[b'R', 0, 0, 0, 8, 0, 0, 0, 3]).unwrap();
+        stream.write_all(said).unwrap();
         let _ = stream.read_to_end(&mut heard);
         heard
     }
 
-    fn heard(peer: [u8; 4], mode: TlsMode) -> (Error, Vec<u8>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let local = listener.local_addr().unwrap();
-        let server = std::thread::spawn(move || curious(&listener));
-        let by = Deadline::within(Duration::from_secs(10));
+    /// Asks for a password in clear text.
+    const ASKS_FOR_PASSWORD: &[u8] = &[b'R', 0, 0, 0, 8, 0, 0, 0, 3];
+
+    fn route(peer: [u8; 4]) -> ServerRoute {
         let name = HostPort { host: "db.example".into(), port: 5432 };
-        let address =
-            ServerAddress::Host(TcpHost { name, address: None, keepalives: KeepaliveOptions::default() });
-        let route = ServerRoute { address, peer: Some((peer, 5432).into()) };
-        let socket =
-            SharedSocket::new(TimedSocket::new(Socket::from(TcpStream::connect(local).unwrap())), by);
-        let password = Secret::new("c4nary-secret".into());
+        let address = ServerAddress::Host { name, address: None, keepalives: KeepaliveOptions::default() };
+        ServerRoute { address, peer: Some((peer, 5432).into()) }
+    }
+
+    fn config() -> Config {
         let mut config = Config::new();
         config.user("exporter");
+        config
+    }
+
+    /// Does something on a connection to a server that says this; also returns what it was sent.
+    fn on_server<T>(said: &'static [u8], act: impl FnOnce(ServerStream) -> T) -> (T, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || answer(&listener, said));
+        let socket = TimedSocket::new(Socket::from(TcpStream::connect(local).unwrap()));
+        let done = act(ServerStream::new(socket));
+        (done, server.join().unwrap())
+    }
+
+    fn secret() -> Secret {
+        Secret::new("c4nary-secret".into())
+    }
+
+    fn leaks(heard: &[u8]) -> bool {
+        heard.windows(13).any(|part| part == b"c4nary-secret")
+    }
+
+    fn heard(peer: [u8; 4], mode: TlsMode) -> (Error, Vec<u8>) {
         // The scripted server hangs up after the password, if not before: no login succeeds.
-        let by = if mode == TlsMode::Disable { Deadline::within(Duration::from_millis(300)) } else { by };
-        let entered = log_in(Stream::plain(socket), &route, &config, mode, Some(&password), by);
-        (entered.err().unwrap(), server.join().unwrap())
+        let span =
+            if mode == TlsMode::Disable { Duration::from_millis(300) } else { Duration::from_secs(10) };
+        let (entered, heard) = on_server(ASKS_FOR_PASSWORD, |stream| {
+            log_in(stream, &route(peer), &config(), mode, Some(&secret()), Deadline::within(span)).err()
+        });
+        (entered.unwrap(), heard)
     }
 
     #[test]
     fn a_password_never_travels_in_clear_text_unless_that_is_written() {
-        let leaks = |heard: &[u8]| heard.windows(13).any(|part| part == b"c4nary-secret");
         let (error, bytes) = heard([192, 0, 2, 1], TlsMode::Prefer);
         assert_eq!(error.reason(), Reason::Auth);
         assert_eq!(error.hint(), Some("set tls.mode: require, or mode: disable to allow it"));
         assert!(!leaks(&bytes));
         assert!(leaks(&heard([192, 0, 2, 1], TlsMode::Disable).1));
+    }
+
+    /// A session of `prefer` on a server without TLS: who answers instead when it is cancelled gets no password.
+    #[test]
+    fn a_cancels_login_shows_no_password_in_clear_text() {
+        const GREETS: &[u8] = b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0c\0\0\0\x07\0\0\0\x09Z\0\0\0\x05I";
+        let by = Deadline::within(Duration::from_secs(10));
+        let route = route([192, 0, 2, 1]);
+        let (token, _) = on_server(GREETS, |stream| {
+            log_in(stream, &route, &config(), TlsMode::Prefer, None, by).map(|entered| entered.token)
+        });
+        let canceller = PgCanceller {
+            route,
+            encryption: Encryption { tls: TlsConfig::default(), direct: false, sni: true },
+            mode: TlsMode::Disable,
+            token: token.unwrap(),
+            backend: AtomicI32::new(7),
+            config: config(),
+            password: Some(secret()),
+        };
+        let (entered, heard) = on_server(ASKS_FOR_PASSWORD, |stream| canceller.log_in(stream, by).err());
+        assert_eq!(entered.unwrap().reason(), Reason::Auth);
+        assert!(!leaks(&heard));
+    }
+
+    #[test]
+    fn a_server_that_cannot_start_a_process_speaks_the_protocol() {
+        let by = Deadline::within(Duration::from_secs(10));
+        let (asked, _) =
+            on_server(b"Ecould not fork new process for connection: out of memory\0", |mut stream| {
+                route([127, 0, 0, 1]).offers_tls(&mut stream, TlsMode::Prefer, by)
+            });
+        assert_eq!(asked.unwrap_err().reason(), Reason::Server);
+    }
+
+    /// PgBouncer sends no severity that is not translated.
+    #[test]
+    fn a_full_pooler_is_known_at_the_login() {
+        const FULL: &[u8] = b"E\0\0\0\x42SFATAL\0C08P01\0Mno more connections allowed (max_client_conn)\0\0";
+        let by = Deadline::within(Duration::from_secs(10));
+        let (entered, _) = on_server(FULL, |stream| {
+            log_in(stream, &route([127, 0, 0, 1]), &config(), TlsMode::Prefer, None, by).err()
+        });
+        let error = entered.unwrap();
+        assert!(error.is_server_full() && error.reason() == Reason::Server, "{error}");
     }
 }

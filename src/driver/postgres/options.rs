@@ -13,6 +13,7 @@ use crate::driver::connection::ConnectionConfig;
 use crate::error::Result;
 
 use super::guard_statement;
+use super::request::QueryProtocol;
 
 /// Which servers of several are taken: libpq's `target_session_attrs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +47,10 @@ impl TargetSessionAttrs {
     }
 }
 
-/// What the configuration says of a pooler.
+/// What the configuration says of a pooler, and what is assumed of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PoolerMode {
-    /// Nothing: it is detected.
+    /// Not known: it is detected.
     Auto,
     /// One whose sessions keep their server connection.
     Session,
@@ -61,8 +62,8 @@ pub(super) enum PoolerMode {
 #[derive(Debug, Clone)]
 pub(super) struct PgOptions {
     pub(super) target_session_attrs: &'static [TargetSessionAttrs],
-    /// `protocol: simple`.
-    pub(super) simple: bool,
+    /// `protocol`.
+    pub(super) protocol: QueryProtocol,
     pub(super) pooler: PoolerMode,
     /// `hostaddr`: where each host is, without asking for its name. As many as hosts, or none.
     pub(super) addresses: Vec<Option<IpAddr>>,
@@ -169,7 +170,7 @@ impl PgOptions {
     pub(super) fn read(params: &[(String, String)]) -> Result<Self, String> {
         let mut options = PgOptions {
             target_session_attrs: &[TargetSessionAttrs::Any],
-            simple: false,
+            protocol: QueryProtocol::Named,
             pooler: PoolerMode::Auto,
             addresses: Vec::new(),
             direct: false,
@@ -189,6 +190,8 @@ impl PgOptions {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         const BITS: &[(&str, bool)] = &[("1", true), ("0", false)];
+        const PROTOCOLS: &[(&str, QueryProtocol)] =
+            &[("extended", QueryProtocol::Named), ("simple", QueryProtocol::Simple)];
         const POOLERS: &[(&str, PoolerMode)] = &[
             ("auto", PoolerMode::Auto),
             ("session", PoolerMode::Session),
@@ -204,7 +207,7 @@ impl PgOptions {
             "target_session_attrs" => {
                 self.target_session_attrs = choose(name, value, TARGET_SESSION_ATTRS)?;
             }
-            "protocol" => self.simple = choose(name, value, &[("extended", false), ("simple", true)])?,
+            "protocol" => self.protocol = choose(name, value, PROTOCOLS)?,
             "pooler" => self.pooler = choose(name, value, POOLERS)?,
             "hostaddr" => self.addresses = addresses(value)?,
             "sslnegotiation" => self.direct = choose(name, value, &[("postgres", false), ("direct", true)])?,
@@ -299,7 +302,7 @@ mod tests {
     #[test]
     fn a_later_parameter_wins() {
         let options = read(&[("protocol", "simple"), ("protocol", "extended")]).unwrap();
-        assert!(!options.simple);
+        assert_eq!(options.protocol, QueryProtocol::Named);
     }
 
     #[test]

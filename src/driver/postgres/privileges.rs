@@ -43,9 +43,9 @@ pub(super) fn ask(connection: &mut PgConnection, by: Deadline) -> Result<Privile
         Ok(connection.ask_catalog(&question, by)?.pop().unwrap_or_default())
     };
     let (role, tables, functions) = (ask(about_role())?, ask(about_tables())?, ask(about_functions())?);
-    let user = bounded_text::cut(text(&role, 0).unwrap_or_default(), bounded_text::MAX_NAME_BYTES);
+    let user = bounded_text::name(text(&role, 0).unwrap_or_default());
     let risks = risks(&user, &role, &tables, &functions);
-    let risks = risks.iter().map(|risk| bounded_text::cut(risk, bounded_text::MAX_MESSAGE_BYTES)).collect();
+    let risks = risks.iter().map(String::as_str).map(bounded_text::message).collect();
     let grants = || grants(suggested_reader_name(&user), text(&tables, 4).unwrap_or("public"));
     Ok(Privileges::of(Some(user.clone()), risks, grants))
 }

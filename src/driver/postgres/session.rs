@@ -29,6 +29,7 @@ use super::guard_statement::{
     self, GUARD, GUARD_ROWS, PgServerRole, QueryLimits, RESET, STATE, SessionLimits,
 };
 use super::objects;
+use super::options::PoolerMode;
 use super::privileges;
 use super::request::{
     QueryProtocol, RequestWriter, UNDO, execute, execute_text, fetch_guard_row, open_guard_rows,
@@ -37,7 +38,6 @@ use super::response::role_has_changed;
 use super::result_shape::{ResultShape, ValueSpans};
 use super::session_sql::{self, SessionSql};
 use super::statement_cache::{PgServerInfo, StatementCache};
-use super::{CONSOLE_HAS_NO_PARAMETERS, SIMPLE_HAS_NO_PARAMETERS};
 
 /// How many bytes leave at once. With more, the server may answer before it has read them, and both sides would wait; these
 /// fit the buffers on the way.
@@ -47,17 +47,6 @@ pub(super) const MAX_SENT_AT_ONCE: usize = 32 * 1024;
 pub(super) const GROUP_SIZE: usize = 10;
 /// How long a statement that is only prepared may wait for a lock: it is prepared again when it runs.
 const PREPARE_TIME: Duration = Duration::from_millis(100);
-
-/// What is known of poolers from the configuration and from earlier sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AssumedPooler<'t> {
-    /// The session is ours alone if it has this token.
-    Unknown(&'t str),
-    /// A pooler hands each transaction to any server connection.
-    Transactions,
-    /// A pooler keeps one server connection for each session.
-    Sessions,
-}
 
 /// A live connection to PostgreSQL or to PgBouncer's console.
 pub(super) struct PgSession {
@@ -80,8 +69,6 @@ pub(super) struct PgSession {
     /// The answer to [`guard_statement::GuardOptions::state`] of a session that no query has changed; each batch ends with
     /// that question. Not asked behind a pooler.
     initial_state: Option<Vec<TextRow>>,
-    /// As configured: PgBouncer's console does not tell.
-    user: Option<String>,
     facts: ServerFacts,
     canceller: Arc<PgCanceller>,
 }
@@ -92,7 +79,6 @@ impl PgSession {
         connection: PgConnection,
         requests: RequestWriter,
         server: Arc<PgServerInfo>,
-        user: Option<String>,
         facts: ServerFacts,
         canceller: PgCanceller,
     ) -> Self {
@@ -108,20 +94,21 @@ impl PgSession {
             is_bound: false,
             is_unprepared: false,
             initial_state: None,
-            user,
             facts,
             canceller: Arc::new(canceller),
         }
     }
 
-    /// Asks the first question. The session then knows its server's role, and whether there is a pooler. The answer says of
-    /// `read_only` whether the session's own transactions are.
+    /// Asks the first question. The session then knows its server's role, and whether there is a pooler: where the mode is not
+    /// known, there is none before a session that has the token of its login. The answer says of `read_only` whether the
+    /// session's own transactions are.
     ///
     /// # Errors
     /// What the server says; `timeout`, `lost`.
     pub(super) fn ask_first_question(
         &mut self,
-        assumed: AssumedPooler<'_>,
+        pooler: PoolerMode,
+        token: Option<&str>,
         by: Deadline,
     ) -> Result<PgServerRole> {
         let asked = self.connection.ask(&guard_statement::first_question(), by);
@@ -131,10 +118,10 @@ impl PgSession {
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
         self.role = PgServerRole::of_row(&row, self.requests.guard().tells_read_only);
         self.role.label().clone_into(&mut self.facts.role);
-        let is_ours = match assumed {
-            AssumedPooler::Unknown(token) => value(3) == Some(token),
-            AssumedPooler::Transactions => false,
-            AssumedPooler::Sessions => true,
+        let is_ours = match pooler {
+            PoolerMode::Auto => token.is_some() && value(3) == token,
+            PoolerMode::Session => true,
+            PoolerMode::Transaction => false,
         };
         if is_ours {
             let backend = value(4).and_then(|pid| pid.parse().ok()).unwrap_or(0);
@@ -365,14 +352,8 @@ impl PgSession {
 
     /// Refuses parameters where the protocol has none.
     pub(super) fn check_parameters(&self, parameters: &[Parameter]) -> Result<()> {
-        let protocol = self.requests.protocol;
-        match protocol {
-            QueryProtocol::Simple if !parameters.is_empty() => {
-                Err(Error::new(Reason::Sql, SIMPLE_HAS_NO_PARAMETERS))
-            }
-            QueryProtocol::Console if !parameters.is_empty() => {
-                Err(Error::new(Reason::Sql, CONSOLE_HAS_NO_PARAMETERS))
-            }
+        match self.requests.protocol.refuses_parameters() {
+            Some(why) if !parameters.is_empty() => Err(Error::new(Reason::Sql, why)),
             _ => Ok(()),
         }
     }
@@ -622,7 +603,10 @@ impl Session for PgSession {
     fn privileges(&mut self, by: Deadline) -> Result<Privileges> {
         self.prepare_itself(by)?;
         let asked = match self.requests.protocol {
-            QueryProtocol::Console => privileges::ask_console(&mut self.connection, self.user.as_deref(), by),
+            // The console does not tell its user.
+            QueryProtocol::Console => {
+                privileges::ask_console(&mut self.connection, self.canceller.config.get_user(), by)
+            }
             _ => privileges::ask(&mut self.connection, by),
         };
         asked.map_err(|error| error.while_doing("the question for its rights"))
