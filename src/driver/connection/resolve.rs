@@ -4,7 +4,7 @@
 //! resolved waits for that answer, and one that took long is kept for a moment: many targets have one name. Knows no
 //! protocol.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -44,16 +44,15 @@ fn ask_system(host: &str) -> Addresses {
 
 struct Resolver {
     ask: fn(&str) -> Addresses,
-    state: Mutex<Option<ResolverState>>,
+    state: Mutex<ResolverState>,
     /// A lookup has ended.
     ended: Condvar,
 }
 
-#[derive(Default)]
 struct ResolverState {
     /// Lookups under way.
     running: usize,
-    names: HashMap<String, Name>,
+    names: BTreeMap<String, Name>,
 }
 
 /// What is known of a name while it is asked for, and a moment longer.
@@ -83,7 +82,8 @@ impl Name {
 
 impl Resolver {
     const fn new(ask: fn(&str) -> Addresses) -> Self {
-        Resolver { ask, state: Mutex::new(None), ended: Condvar::new() }
+        let state = ResolverState { running: 0, names: BTreeMap::new() };
+        Resolver { ask, state: Mutex::new(state), ended: Condvar::new() }
     }
 
     /// The addresses of a name, asked for on a thread of its own. Blocks until `by` at most.
@@ -94,9 +94,8 @@ impl Resolver {
         let since = Instant::now();
         let mut state = self.state.lock();
         loop {
-            let known = state.get_or_insert_default();
-            let running_in_all = known.running;
-            let name = known
+            let running_in_all = state.running;
+            let name = state
                 .names
                 .entry(host.to_owned())
                 .or_insert_with(|| Name { running: Vec::new(), answer: None });
@@ -106,7 +105,7 @@ impl Resolver {
             let is_expected = name.running.iter().any(|began| began.elapsed() < USUAL_TIME);
             let is_allowed = name.running.len() < MAX_LOOKUPS_OF_A_NAME && running_in_all < MAX_LOOKUPS;
             if is_allowed && !is_expected && !by.passed() {
-                self.start(known, host)?;
+                self.start(&mut state, host)?;
             }
             if by.passed() {
                 return Err(Error::new(
@@ -135,13 +134,12 @@ impl Resolver {
     /// Notes an answer, and forgets the names that nobody has asked for lately.
     fn end(&self, host: &str, began: Instant, found: Addresses) {
         let mut state = self.state.lock();
-        let known = state.get_or_insert_default();
-        known.running -= 1;
+        state.running -= 1;
         let now = Instant::now();
         // A failure is for those who wait for it only.
         let kept =
             if found.is_ok() { (began.elapsed() * KEPT_TIMES).min(KEPT_AT_MOST) } else { Duration::ZERO };
-        if let Some(name) = known.names.get_mut(host) {
+        if let Some(name) = state.names.get_mut(host) {
             if let Some(place) = name.running.iter().position(|other| *other == began) {
                 name.running.swap_remove(place);
             }
@@ -149,7 +147,7 @@ impl Resolver {
         }
         let is_fresh =
             |name: &Name| name.answer.as_ref().is_some_and(|answer| answer.at.elapsed() < KEPT_AT_MOST);
-        known.names.retain(|_, name| !name.running.is_empty() || is_fresh(name));
+        state.names.retain(|_, name| !name.running.is_empty() || is_fresh(name));
         drop(state);
         self.ended.notify_all();
     }
@@ -262,7 +260,7 @@ mod tests {
         assert_eq!(late.reason(), Reason::Timeout);
         assert!(RESOLVER.addresses("other.invalid", soon()).unwrap().is_ok());
         let state = RESOLVER.state.lock();
-        let lookups = state.as_ref().unwrap().names["hanging.invalid"].running.len();
+        let lookups = state.names["hanging.invalid"].running.len();
         assert!((2..=MAX_LOOKUPS_OF_A_NAME).contains(&lookups), "tried again, and not for ever: {lookups}");
     }
 

@@ -382,7 +382,7 @@ fn a_fault_leaves_no_login() {
 fn of_several_failures_none_is_lost() {
     let full = Error::new(Reason::Server, "a: too many clients").with_sqlstate("53300").with_full_server();
     let standby = Error::new(Reason::Connect, "b: is a standby").with_hint("do something");
-    let alone = one_of_all(&[full.clone()]);
+    let alone = one_of_all(std::slice::from_ref(&full));
     assert_eq!(alone, full);
     let both = one_of_all(&[full.clone(), standby.clone()]);
     assert_eq!(both.to_string(), "a: too many clients; b: is a standby; do something");

@@ -1,4 +1,4 @@
-//! One connection after its login: messages in both directions, and the questions that the exporter asks for itself.
+//! One connection: messages in both directions, and the questions that the exporter asks for itself.
 //!
 //! Owns a read buffer, in which messages are read in place, and one buffer of what to send. It lets no message
 //! in that is longer than its kind may be: a length is checked before anything is kept for it. What a query's messages mean
@@ -22,7 +22,7 @@ use super::guard_statement;
 use super::result_shape::{ResultShape, ServerTypes};
 use super::values::{self, TextStyles, ValueType};
 
-/// The longest error, notice or description of a result.
+/// The longest error, notice, setting or description of a result.
 const MAX_TEXT_MESSAGE: usize = 1 << 20;
 /// The longest message of any other kind but rows.
 const MAX_OTHER_MESSAGE: usize = 64 * 1024;
@@ -91,6 +91,9 @@ pub(super) struct RowBounds {
 }
 
 impl RowBounds {
+    /// Of the answer to a question of the exporter's own.
+    pub(super) const OF_ANSWER: RowBounds = RowBounds { cell: MAX_ANSWER, row: MAX_ANSWER };
+
     /// Of a query's rows.
     pub(super) fn of_query(max_cell_bytes: usize) -> Self {
         let row = MAX_ROW.max(max_cell_bytes.saturating_add(MAX_TEXT_MESSAGE));
@@ -162,7 +165,7 @@ impl Message {
 /// One row as text.
 pub(super) type TextRow = Vec<Option<String>>;
 
-/// A connection that is logged in.
+/// A connection to a server.
 pub(super) struct PgConnection {
     stream: ServerStream,
     input: ReadBuffer,
@@ -183,10 +186,8 @@ pub(super) struct PgConnection {
 }
 
 impl PgConnection {
-    /// On a stream that is logged in.
-    pub(super) fn new(mut stream: ServerStream) -> Self {
-        // The login's budget ends here; from now on each message has its bound.
-        stream.set_budget(None);
+    /// On a stream whose login is still to come.
+    pub(super) fn new(stream: ServerStream) -> Self {
         PgConnection {
             stream,
             input: ReadBuffer::default(),
@@ -199,6 +200,20 @@ impl PgConnection {
             money: None,
             round_trip: None,
         }
+    }
+
+    pub(super) fn stream(&self) -> &ServerStream {
+        &self.stream
+    }
+
+    /// Sends a message of a login.
+    pub(super) fn send_login(&mut self, message: &[u8], by: Deadline) -> io::Result<()> {
+        self.stream.write_all(message, by)
+    }
+
+    /// The login's budget ends; from now on each message has its bound alone.
+    pub(super) fn end_login(&mut self) {
+        self.stream.set_budget(None);
     }
 
     /// Sends what is in `out` and empties it. One round of messages always fits the socket's buffers, as the server
@@ -257,6 +272,7 @@ impl PgConnection {
             tags::DATA_ROW_TAG => bounds.row,
             tags::ERROR_RESPONSE_TAG
             | tags::NOTICE_RESPONSE_TAG
+            | tags::PARAMETER_STATUS_TAG
             | tags::ROW_DESCRIPTION_TAG
             | tags::PARAMETER_DESCRIPTION_TAG => MAX_TEXT_MESSAGE,
             _ => MAX_OTHER_MESSAGE,
@@ -435,7 +451,7 @@ impl PgConnection {
         let mut refused = None;
         let mut length = 0;
         loop {
-            let message = self.next(by, RowBounds { cell: MAX_ANSWER, row: MAX_ANSWER })?;
+            let message = self.next(by, RowBounds::OF_ANSWER)?;
             length += message.len();
             if length > MAX_ANSWER {
                 let message = "the server's answer to a question of the exporter's own is longer than 1 MiB";

@@ -2,8 +2,6 @@
 //!
 //! Source of the classes: PostgreSQL's documentation, appendix A. Knows neither session nor deadline.
 
-use tokio_postgres::error::DbError;
-
 use crate::driver::bounded_text;
 use crate::driver::sql_lexer::position_of;
 use crate::error::{Error, Reason, SqlPosition};
@@ -204,20 +202,6 @@ impl ServerError {
             error = if is_of_database { error.with_full_database() } else { error.with_full_server() };
         }
         self.hint.iter().fold(error, Error::with_hint)
-    }
-}
-
-/// Of a login, which any error ends: PgBouncer does not tell the severity as the library reads it.
-impl From<&DbError> for ServerError {
-    fn from(error: &DbError) -> Self {
-        ServerError {
-            fatal: true,
-            code: bounded_text::sqlstate(error.code().code()).to_owned(),
-            message: bounded_text::message(error.message()),
-            hint: error.hint().map(bounded_text::message),
-            routine: error.routine().map(bounded_text::name),
-            position: None,
-        }
     }
 }
 

@@ -14,7 +14,6 @@ pub mod datetime;
 mod errors;
 mod guard_statement;
 mod login;
-mod login_stream;
 mod objects;
 mod options;
 mod privileges;
@@ -46,10 +45,9 @@ use super::user_tables::UserTables;
 use super::{AllowedStatements, Driver, Endpoint, ServerFacts, Session, Sql, TlsState};
 
 use self::cancel::PgCanceller;
-use self::connection::PgConnection;
 use self::guard_statement::{GuardOptions, PgServerRole};
 use self::login::{Encryption, ServerAddress, ServerRoute, log_in};
-use self::options::{PgOptions, PoolerMode, TargetSessionAttrs};
+use self::options::{PgOptions, PoolerMode, TargetSessionAttrs, user_of};
 use self::request::{QueryProtocol, RequestWriter};
 use self::session::PgSession;
 use self::session_sql::SessionSql;
@@ -236,17 +234,21 @@ impl PgEndpoint {
 
     /// Opens a session at the first address that accepts one.
     fn try_all(&self, password: Option<&Secret>, by: Deadline) -> Result<Box<dyn Session>> {
+        let addresses = self.addresses();
+        let rounds = self.options.target_session_attrs.iter();
+        let tries: Vec<_> =
+            rounds.flat_map(|attrs| addresses.iter().map(|address| (*attrs, address))).collect();
         let mut failures: Vec<Error> = Vec::new();
-        for &attrs in self.options.target_session_attrs {
-            for address in &self.addresses() {
-                let by = by.or_within(self.login.connect_timeout);
-                let attempt = ConnectAttempt { address, attrs, password, mode: self.login.tls.mode, by };
-                match self.try_with_passfile(attempt) {
-                    Ok(session) => return Ok(Box::new(session)),
-                    // As libpq: a refused password is refused everywhere.
-                    Err(error) if error.reason() == Reason::Auth => return Err(error),
-                    Err(error) => failures.push(error),
-                }
+        for ((attrs, address), left) in tries.iter().zip((1..=tries.len()).rev()) {
+            // A host that drops packets leaves the others their share of the time.
+            let share = by.left() / u32::try_from(left).unwrap_or(u32::MAX);
+            let by = by.or_within(self.login.connect_timeout.min(share));
+            let attempt = ConnectAttempt { address, attrs: *attrs, password, mode: self.login.tls.mode, by };
+            match self.try_with_passfile(attempt) {
+                Ok(session) => return Ok(Box::new(session)),
+                // As libpq: a refused password is refused everywhere.
+                Err(error) if error.reason() == Reason::Auth => return Err(error),
+                Err(error) => failures.push(error),
             }
         }
         Err(one_of_all(&failures))
@@ -279,7 +281,7 @@ impl PgEndpoint {
         let PasswordSource::Passfile(file) = &self.login.password else {
             return self.try_preferred(attempt);
         };
-        let user = self.login.username.clone().unwrap_or_else(|| whoami::username().unwrap_or_default());
+        let user = user_of(&self.login);
         let database = self.login.database.as_ref().unwrap_or(&user);
         let (host, port) = match attempt.address {
             ServerAddress::Host { name, .. } => (name.host.clone(), name.port),
@@ -341,12 +343,12 @@ impl PgEndpoint {
         let (route, stream) = ServerRoute::connect(address, &self.encryption, mode, by)?;
         // Where a pooler may be, the session is ours alone if it still has this.
         let token = (pooler == PoolerMode::Auto).then(token);
-        let mut config = self.options.config(&self.login, token.as_deref());
+        let mut startup = self.options.startup(&self.login, token.as_deref());
         if pooler == PoolerMode::Session || self.is_console() {
-            config.application_name(self.options.application_name());
+            startup.parameters.push(("application_name", self.options.application_name().to_owned()));
         }
-        let logged_in = log_in(stream, &route, &config, self.login.tls.mode, password, by)?;
-        let tls = match route.tls_state(&logged_in.stream, &self.login.tls) {
+        let logged_in = log_in(stream, &route, &startup, self.login.tls.mode, password, by)?;
+        let tls = match route.tls_state(logged_in.connection.stream(), &self.login.tls) {
             TlsState::Plain if mode != self.login.tls.mode => TlsState::PlainByRule,
             tls => tls,
         };
@@ -368,23 +370,19 @@ impl PgEndpoint {
         let canceller = PgCanceller {
             route,
             encryption: self.encryption.clone(),
-            mode: if logged_in.stream.is_encrypted() { mode } else { TlsMode::Disable },
-            token: logged_in.token,
+            mode: if logged_in.connection.stream().is_encrypted() { mode } else { TlsMode::Disable },
+            cancel_key: logged_in.cancel_key,
             backend: AtomicI32::new(0),
-            config: self.options.config(&self.login, None),
+            startup: self.options.startup(&self.login, None),
             password: password.cloned(),
         };
-        let connection = PgConnection::new(logged_in.stream);
         let requests = RequestWriter::new(protocol, guard);
         let server = Arc::clone(&self.server);
-        let mut session = PgSession::new(connection, requests, server, facts, canceller);
-        if self.is_console() {
-            let all = self.login.session_sql.iter().enumerate();
-            session.run_simple(all.map(|(index, sql)| (index + 1, sql.as_str())), by)?;
-            return Ok(session);
+        let mut session = PgSession::new(logged_in.connection, requests, server, facts, canceller);
+        if !self.is_console() {
+            let role = session.ask_first_question(pooler, token.as_deref(), by)?;
+            check_target_session_attrs(address, attrs, role)?;
         }
-        let role = session.ask_first_question(pooler, token.as_deref(), by)?;
-        check_target_session_attrs(address, attrs, role)?;
         session.set_up(&self.session_sql, attrs != TargetSessionAttrs::Any, by)?;
         Ok(session)
     }

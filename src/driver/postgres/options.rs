@@ -6,13 +6,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use socket2::{Socket, TcpKeepalive};
-use tokio_postgres::Config;
-use tokio_postgres::config::ChannelBinding;
 
 use crate::driver::connection::ConnectionConfig;
 use crate::error::Result;
 
 use super::guard_statement;
+use super::login::Startup;
 use super::request::QueryProtocol;
 
 /// Which servers of several are taken: libpq's `target_session_attrs`.
@@ -58,6 +57,14 @@ pub(super) enum PoolerMode {
     Transaction,
 }
 
+/// Whether SCRAM binds to the channel: libpq's `channel_binding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChannelBindingMode {
+    Disable,
+    Prefer,
+    Require,
+}
+
 /// The parameters, read.
 #[derive(Debug, Clone)]
 pub(super) struct PgOptions {
@@ -77,7 +84,7 @@ pub(super) struct PgOptions {
     application_name: Option<String>,
     fallback_application_name: Option<String>,
     options: Option<String>,
-    channel_binding: ChannelBinding,
+    channel_binding: ChannelBindingMode,
 }
 
 /// How a connection notices that its peer is gone, where that differs from what every connection has.
@@ -180,7 +187,7 @@ impl PgOptions {
             application_name: None,
             fallback_application_name: None,
             options: None,
-            channel_binding: ChannelBinding::Prefer,
+            channel_binding: ChannelBindingMode::Prefer,
         };
         for (name, value) in params {
             options.set(name, value)?;
@@ -197,10 +204,10 @@ impl PgOptions {
             ("session", PoolerMode::Session),
             ("transaction", PoolerMode::Transaction),
         ];
-        const BINDINGS: &[(&str, ChannelBinding)] = &[
-            ("disable", ChannelBinding::Disable),
-            ("prefer", ChannelBinding::Prefer),
-            ("require", ChannelBinding::Require),
+        const BINDINGS: &[(&str, ChannelBindingMode)] = &[
+            ("disable", ChannelBindingMode::Disable),
+            ("prefer", ChannelBindingMode::Prefer),
+            ("require", ChannelBindingMode::Require),
         ];
         let text = || Some(value.to_owned()).filter(|value| !value.is_empty());
         match name {
@@ -236,24 +243,22 @@ impl PgOptions {
         name.unwrap_or("sql-exporter")
     }
 
-    /// What tokio-postgres logs in with, except the password and TLS.
-    /// `token` is a setting by which the session is recognized, where there is no pooler.
-    pub(super) fn config(&self, login: &ConnectionConfig, token: Option<&str>) -> Config {
-        let mut config = Config::new();
-        config.channel_binding(self.channel_binding);
-        if let Some(user) = &login.username {
-            config.user(user);
-        }
-        if let Some(database) = &login.database {
-            config.dbname(database);
-        }
+    /// How a session introduces itself. `token` is a setting by which the session is recognized, where there is no pooler.
+    pub(super) fn startup(&self, login: &ConnectionConfig, token: Option<&str>) -> Startup {
+        let mut parameters = vec![("client_encoding", "UTF8".to_owned())];
+        parameters.extend(login.database.clone().map(|name| ("database", name)));
         let token = token.map(|token| format!("-c {}={token}", guard_statement::TOKEN));
         let options: Vec<&str> = token.iter().chain(&self.options).map(String::as_str).collect();
         if !options.is_empty() {
-            config.options(options.join(" "));
+            parameters.push(("options", options.join(" ")));
         }
-        config
+        Startup { user: user_of(login), parameters, channel_binding: self.channel_binding }
     }
+}
+
+/// As libpq: without a configured one the system's user.
+pub(super) fn user_of(login: &ConnectionConfig) -> String {
+    login.username.clone().unwrap_or_else(|| whoami::username().unwrap_or_default())
 }
 
 /// Accepts or refuses a parameter of libpq's that changes nothing here; refuses all others. Values are never shown.

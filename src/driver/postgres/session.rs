@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postgres_protocol::message::{backend as tags, frontend};
+use postgres_protocol::message::frontend;
 
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
@@ -36,7 +36,7 @@ use super::request::{
 };
 use super::response::role_has_changed;
 use super::result_shape::{ResultShape, ValueSpans};
-use super::session_sql::{self, SessionSql};
+use super::session_sql::{self, SessionSql, SessionStatement};
 use super::statement_cache::{PgServerInfo, StatementCache};
 
 /// How many bytes leave at once. With more, the server may answer before it has read them, and both sides would wait; these
@@ -143,72 +143,28 @@ impl PgSession {
         }
         self.has_lasting_sql = !session_sql.lasting.is_empty();
         self.requests.local = session_sql.local.as_ref().map(|local| local.sql.clone());
-        if self.requests.protocol == QueryProtocol::Simple {
-            let all = session_sql.lasting.iter().chain(&session_sql.local);
-            return self.run_simple(all.map(|statement| (statement.entry, statement.sql.as_str())), by);
-        }
-        if self.queue_session_sql(session_sql).map_err(unprepared)? {
-            self.connection.send(by).map_err(unprepared)?;
-            self.read_session_sql(session_sql, by)?;
-        }
+        self.run_session_sql(session_sql, by)?;
         if self.requests.protocol == QueryProtocol::Named {
             self.queue_preparations().map_err(unprepared)?;
         }
         Ok(())
     }
 
-    /// Runs statements of `session_sql`, each with the number of its entry, by the simple protocol.
-    ///
-    /// # Errors
-    /// What the server says; `timeout`, `lost`.
-    pub(super) fn run_simple<'s>(
-        &mut self,
-        statements: impl Iterator<Item = (usize, &'s str)>,
-        by: Deadline,
-    ) -> Result<()> {
-        for (entry, sql) in statements {
-            self.connection.ask(sql, by).map_err(|error| in_session_sql(entry, error))?;
+    /// Runs `session_sql`, each statement in a message of its own; all are sent together.
+    fn run_session_sql(&mut self, session_sql: &SessionSql, by: Deadline) -> Result<()> {
+        let is_extended = matches!(self.requests.protocol, QueryProtocol::Named | QueryProtocol::Unnamed);
+        let naming = (is_extended && self.has_lasting_sql).then(|| self.requests.guard().naming());
+        let statements = || session_sql.lasting.iter().chain(&session_sql.local);
+        // The name comes first, so that `session_sql` may set another.
+        for sql in naming.iter().chain(statements().map(|statement| &statement.sql)) {
+            frontend::query(sql, &mut self.connection.out).map_err(unprepared)?;
         }
-        Ok(())
-    }
-
-    /// Puts `session_sql` into `out`; false when there is none.
-    fn queue_session_sql(&mut self, session_sql: &SessionSql) -> io::Result<bool> {
-        let naming = self.requests.guard().naming();
-        let out = &mut self.connection.out;
-        if self.has_lasting_sql {
-            // The name comes first, so that `session_sql` may set another.
-            execute_text(&naming, None, out)?;
-            for statement in &session_sql.lasting {
-                execute_text(&statement.sql, None, out)?;
-            }
-            frontend::sync(out);
+        self.connection.send(by).map_err(unprepared)?;
+        if naming.is_some() {
+            self.connection.rows(by).map_err(unprepared)?;
         }
-        if let Some(local) = &session_sql.local {
-            let is_named = self.requests.protocol == QueryProtocol::Named;
-            let name = if is_named { session_sql::LOCAL } else { "" };
-            frontend::parse(name, &local.sql, [], out)?;
-            execute(name, None, &[], out)?;
-            frontend::sync(out);
-        }
-        Ok(!out.is_empty())
-    }
-
-    /// The answers to `session_sql`. The first error ends them.
-    fn read_session_sql(&mut self, session_sql: &SessionSql, by: Deadline) -> Result<()> {
-        if self.has_lasting_sql {
-            let mut done = 0_usize;
-            let read = self.connection.collect(by, |tag, _| {
-                let ends = matches!(tag, tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG);
-                done += usize::from(ends);
-                Some(())
-            });
-            let failed = session_sql.lasting.get(done.saturating_sub(1));
-            let entry = failed.map_or(0, |statement| statement.entry);
-            read.map_err(|error| in_session_sql(entry, error))?;
-        }
-        if let Some(local) = &session_sql.local {
-            self.connection.rows(by).map_err(|error| in_session_sql(local.entry, error))?;
+        for SessionStatement { entry, .. } in statements() {
+            self.connection.rows(by).map_err(|error| in_session_sql(*entry, error))?;
         }
         Ok(())
     }
@@ -227,7 +183,8 @@ impl PgSession {
         frontend::parse(STATE, &guard.state(resets), [], out)?;
         execute(STATE, None, &[], out)?;
         frontend::sync(out);
-        if self.requests.local.is_some() {
+        if let Some(local) = &self.requests.local {
+            frontend::parse(session_sql::LOCAL, local, [], out)?;
             execute(session_sql::LOCAL, None, &[], out)?;
         }
         execute_text(&guard_statement::own_settings_question(), None, out)?;
@@ -605,7 +562,7 @@ impl Session for PgSession {
         let asked = match self.requests.protocol {
             // The console does not tell its user.
             QueryProtocol::Console => {
-                privileges::ask_console(&mut self.connection, self.canceller.config.get_user(), by)
+                privileges::ask_console(&mut self.connection, &self.canceller.startup.user, by)
             }
             _ => privileges::ask(&mut self.connection, by),
         };
