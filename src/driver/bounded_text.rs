@@ -18,6 +18,18 @@ pub fn cut(text: &str, most: usize) -> String {
     format!("{}…", text.get(..end).unwrap_or_default())
 }
 
+/// A name, of [`MAX_NAME_BYTES`] at most.
+#[must_use]
+pub fn name(text: &str) -> String {
+    cut(text, MAX_NAME_BYTES)
+}
+
+/// A message or hint, of [`MAX_MESSAGE_BYTES`] at most.
+#[must_use]
+pub fn message(text: &str) -> String {
+    cut(text, MAX_MESSAGE_BYTES)
+}
+
 /// An SQLSTATE; nothing where it is not five ASCII letters and digits.
 #[must_use]
 pub fn sqlstate(text: &str) -> &str {

@@ -25,6 +25,9 @@ use crate::error::{Error, Reason, Result};
 use crate::value::Cell;
 use crate::yaml::keys::Keys;
 
+use self::connection::ConnectionConfig;
+use self::connection::tls::TlsRequirement;
+
 pub use self::privileges::Privileges;
 pub use self::server_objects::RelationName;
 pub use self::statement::AllowedStatements;
@@ -373,11 +376,6 @@ pub trait Endpoint: Send + Sync {
     /// `connect`, `resolve`, `auth`, `tls`, `timeout` (a login that did not end), `server`.
     fn connect(&self, by: Deadline) -> Result<Box<dyn Session>>;
 
-    /// The least protection that the configuration requires of a connection.
-    fn tls_requirement(&self) -> connection::tls::TlsRequirement {
-        connection::tls::TlsRequirement::Local
-    }
-
     /// Which statements it may run; `None` where only the server knows.
     fn allows(&self) -> Option<AllowedStatements> {
         None
@@ -389,8 +387,13 @@ pub trait Endpoint: Send + Sync {
     }
 
     /// How to connect and log in; `None` for a file.
-    fn connection_config(&self) -> Option<&connection::ConnectionConfig> {
+    fn connection_config(&self) -> Option<&ConnectionConfig> {
         None
+    }
+
+    /// The least protection that the configuration requires of a connection.
+    fn tls_requirement(&self) -> TlsRequirement {
+        self.connection_config().map_or(TlsRequirement::Local, ConnectionConfig::tls_requirement)
     }
 
     /// The address without a secret, for people: `postgres://exporter@db.example:5432/shop`.

@@ -4,10 +4,9 @@
 //! Rows of the answer: `relation`, its place among those that were asked for, `readable` or `refused`; and `extension`, its
 //! name, its version. A relation without a row does not exist.
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Column, Flow, Row, RowSink};
+use super::{Column, Flow, Row, RowSink, bounded_text};
 use crate::error::{Error, Reason, Result};
 
 /// No server has more extensions or plugins.
@@ -126,7 +125,7 @@ impl RowSink for ObjectsSink {
     fn row(&mut self, row: &dyn Row) -> Result<Flow> {
         let text = |column: usize| -> Result<String> {
             let (cell, mut scratch) = (row.cell(column)?, String::new());
-            Ok(cell.label(&mut scratch).to_owned())
+            Ok(bounded_text::name(cell.label(&mut scratch)))
         };
         let (kind, name, detail) = (text(0)?, text(1)?, text(2)?);
         match kind.as_str() {
@@ -157,19 +156,10 @@ fn odd(what: &str) -> Error {
     Error::new(Reason::Protocol, format!("the server answers with {what}"))
 }
 
-/// One row for each relation, `('0', 'schema', 'name')`, with commas between them; `prefix` stands before each.
-pub(super) fn relation_rows(relations: &[RelationName], prefix: &str) -> String {
-    let mut rows = String::new();
-    for (place, RelationName { schema, name }) in relations.iter().enumerate() {
-        let comma = if place == 0 { "" } else { ", " };
-        // Infallible for a String.
-        let _ = write!(rows, "{comma}{prefix}('{place}', '{schema}', '{name}')");
-    }
-    rows
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::value::Cell;
+
     use super::*;
 
     #[test]
@@ -194,8 +184,16 @@ mod tests {
     }
 
     #[test]
-    fn rows_name_their_places() {
-        let names = [RelationName::new("a.b").unwrap(), RelationName::new("c.d").unwrap()];
-        assert_eq!(relation_rows(&names, "ROW"), "ROW('0', 'a', 'b'), ROW('1', 'c', 'd')");
+    fn a_server_cannot_fill_the_memory_with_names() {
+        struct LongRow(String);
+        impl Row for LongRow {
+            fn cell(&self, column: usize) -> Result<Cell<'_>> {
+                Ok(Cell::Text(if column == 0 { "extension" } else { &self.0 }))
+            }
+        }
+        let mut sink = ObjectsSink::new(&[]);
+        sink.row(&LongRow("x".repeat(1 << 20))).unwrap();
+        let (name, version) = &sink.found.extensions[0];
+        assert_eq!((name.len(), version.len()), (bounded_text::MAX_NAME_BYTES, bounded_text::MAX_NAME_BYTES));
     }
 }

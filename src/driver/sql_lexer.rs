@@ -283,10 +283,12 @@ fn dollar_quoted_length(rest: &[u8]) -> Option<usize> {
     let inner = rest.get(1..)?;
     let tag = inner.iter().position(|byte| *byte == b'$')?;
     let is_legal = |(at, byte): (usize, &u8)| is_word_start(*byte) || (at > 0 && byte.is_ascii_digit());
+    if !inner.iter().take(tag).enumerate().all(is_legal) {
+        return None;
+    }
     let (opening, body) = rest.split_at_checked(tag + 2)?;
     let end = body.windows(opening.len()).position(|window| window == opening);
-    let length = end.map_or(rest.len(), |end| end + 2 * opening.len());
-    inner.iter().take(tag).enumerate().all(is_legal).then_some(length)
+    Some(end.map_or(rest.len(), |end| end + 2 * opening.len()))
 }
 
 /// Length of the number at the start: digits, a fraction, an exponent.

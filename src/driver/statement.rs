@@ -75,6 +75,12 @@ pub enum AllowedStatements {
 }
 
 impl AllowedStatements {
+    /// Those of a target that may only read, or of one that may write.
+    #[must_use]
+    pub fn of(read_only: bool, dialect: Dialect) -> Self {
+        if read_only { AllowedStatements::Reading(dialect) } else { AllowedStatements::Any(dialect) }
+    }
+
     /// Refuses what never runs, whatever the server is and says.
     ///
     /// # Errors

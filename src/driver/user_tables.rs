@@ -31,7 +31,7 @@ pub struct StatisticsStatement {
     /// The statement.
     pub sql: String,
     /// At least one.
-    pub values: Vec<StatisticsValue>,
+    pub values: &'static [StatisticsValue],
 }
 
 /// A column with a number.

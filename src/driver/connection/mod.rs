@@ -1,20 +1,23 @@
 //! What the network drivers' `databases:` entries have in common: a URL or its fields, read into a [`ConnectionConfig`].
 //!
-//! Knows no protocol. `sqlite` does not use it. A key that every network driver has is read here; one that a single driver
+//! Knows no protocol. `sqlite` uses `connect_timeout` alone. A key that every network driver has is read here; one that a single driver
 //! has is read there. `connection_string` parses a URL, `address` merges it with the fields.
 
 mod address;
 mod connection_string;
 pub mod passfile;
 pub mod password;
+pub(crate) mod read_buffer;
 pub mod resolve;
 pub(crate) mod socket;
+pub(crate) mod stream;
 pub mod tls;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::error::{Error, Reason};
 use crate::secret::Secret;
 use crate::yaml::keys::{Keys, Origin};
 
@@ -27,7 +30,7 @@ pub use self::address::UrlRules;
 pub use self::connection_string::AddressSyntax;
 
 /// The default of `connect_timeout`.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +89,8 @@ impl ConnectionConfig {
         let (mut address, from) = address::read(keys, scheme);
         let password = password(keys, address.password.take(), from);
         let tls = tls(keys, &mut address, from);
-        let connect_timeout = connect_timeout(keys, &address, from);
+        let timeout = connect_timeout(keys);
+        let timeout = merged(keys, "connect_timeout", from, address.connect_timeout, timeout);
         let mut params = std::mem::take(&mut address.params);
         params.extend(keys.pairs("params").unwrap_or_default());
         let config = ConnectionConfig {
@@ -99,7 +103,7 @@ impl ConnectionConfig {
             params,
             read_only: keys.flag("read_only").unwrap_or(true),
             session_sql: keys.texts("session_sql").unwrap_or_default(),
-            connect_timeout,
+            connect_timeout: timeout.unwrap_or(CONNECT_TIMEOUT),
         };
         (!keys.faulted()).then_some(config)
     }
@@ -148,6 +152,24 @@ impl HostPort {
             return format!("unix({}):{port}", UrlPart(host));
         }
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{}:{port}", UrlPart(host)) }
+    }
+}
+
+/// One error of those that several servers gave: the last one's reason, code and hint.
+pub(super) fn one_of_all(failures: &[Error]) -> Error {
+    let last = match failures {
+        [] => return Error::new(Reason::Connect, "no host is configured"),
+        [only] => return only.clone(),
+        [.., last] => last,
+    };
+    let messages: Vec<&str> = failures.iter().map(Error::message).collect();
+    let error = last.code_for(Error::new(last.reason(), messages.join("; ")));
+    let error = last.hint().into_iter().fold(error, Error::with_hint);
+    // One that is full takes a session later, whatever the others say.
+    match failures.iter().find(|failure| failure.is_server_full()) {
+        Some(full) if full.is_database_full() => error.with_full_database(),
+        Some(_) => error.with_full_server(),
+        None => error,
     }
 }
 
@@ -238,12 +260,13 @@ fn tls(keys: &mut Keys<'_>, address: &mut Address, url: Option<Origin>) -> TlsCo
     section
 }
 
-fn connect_timeout(keys: &mut Keys<'_>, address: &Address, url: Option<Origin>) -> Duration {
+/// The key of every driver.
+pub(super) fn connect_timeout(keys: &mut Keys<'_>) -> Option<Duration> {
     let timeout = keys.duration("connect_timeout");
     if timeout.is_some_and(|timeout| timeout.is_zero()) {
         keys.fault("connect_timeout", "expected more than 0");
     }
-    merged(keys, "connect_timeout", url, address.connect_timeout, timeout).unwrap_or(CONNECT_TIMEOUT)
+    timeout
 }
 
 /// The value of `key`, else that of the URL; an entry's own URL comes before a key of the defaults.

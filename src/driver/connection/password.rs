@@ -170,8 +170,8 @@ impl CommandOutcome {
     }
 }
 
-/// The command lines of the process. The only state outside a value in this crate: equal commands share a result across
-/// targets and across reloads, and neither knows of the other's configuration.
+/// The command lines of the process: equal commands share a result across targets and across reloads, and neither knows of
+/// the other's configuration.
 static COMMANDS: LazyLock<Mutex<HashMap<Vec<String>, Arc<SharedCommand>>>> = LazyLock::new(Mutex::default);
 
 fn shared(argv: &[String]) -> Arc<SharedCommand> {
@@ -215,28 +215,12 @@ fn failed(argv: &[String], what: &str) -> Error {
     missing(format!("the password command {program} {what}"))
 }
 
-/// Runs the program in a process group of its own, so that the processes it starts end with it when it is too slow.
 fn run(argv: &[String], by: Deadline) -> Result<Secret> {
     let Some((program, arguments)) = argv.split_first() else { return Err(failed(argv, "is empty")) };
-    let unstarted = |error: std::io::Error| failed(argv, &format!("cannot be started: {error}"));
-    let by = by.or_within(COMMAND_TIMEOUT);
-    let ((out, theirs), (err, also_theirs)) =
-        std::io::pipe().and_then(|out| Ok((out, std::io::pipe()?))).map_err(unstarted)?;
-    for pipe in [&out, &err] {
-        rustix::io::ioctl_fionbio(pipe, true).map_err(|error| unstarted(error.into()))?;
-    }
-    // The temporary holds our copies of the pipes' other ends: they are gone with this statement.
-    let child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(theirs)
-        .stderr(also_theirs)
-        .process_group(0)
-        .spawn()
-        .map_err(unstarted)?;
-    let mut running = RunningCommand(Some(child));
+    let mut running = RunningCommand::start(program, arguments)
+        .map_err(|error| failed(argv, &format!("cannot be started: {error}")))?;
     let mut printed = CommandOutput::default();
-    let ended = running.collect(&out, &err, &mut printed, by);
+    let ended = running.collect(&mut printed, by.or_within(COMMAND_TIMEOUT));
     let failed = |what: &str| failed(argv, &format!("{what}{}", printed.summary()));
     let status = ended.map_err(|what| failed(&what))?;
     if !status.success() {
@@ -288,24 +272,40 @@ impl CommandOutput {
 }
 
 /// A started command; dropped before its end, it is killed with its group.
-struct RunningCommand(Option<Child>);
+struct RunningCommand {
+    /// `None` once it has ended.
+    child: Option<Child>,
+    out: PipeReader,
+    err: PipeReader,
+}
 
 impl RunningCommand {
+    /// In a process group of its own, so that the processes it starts end with it when it is too slow.
+    fn start(program: &str, arguments: &[String]) -> std::io::Result<Self> {
+        let ((out, theirs), (err, also_theirs)) = (std::io::pipe()?, std::io::pipe()?);
+        for pipe in [&out, &err] {
+            rustix::io::ioctl_fionbio(pipe, true)?;
+        }
+        // The temporary holds our copies of the pipes' other ends: they are gone with this statement.
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(theirs)
+            .stderr(also_theirs)
+            .process_group(0)
+            .spawn()?;
+        Ok(RunningCommand { child: Some(child), out, err })
+    }
+
     /// What it prints until it ends. The pipes may stay open longer, in a process that the command left behind.
-    fn collect(
-        &mut self,
-        out: &PipeReader,
-        err: &PipeReader,
-        printed: &mut CommandOutput,
-        by: Deadline,
-    ) -> Result<ExitStatus, String> {
+    fn collect(&mut self, printed: &mut CommandOutput, by: Deadline) -> Result<ExitStatus, String> {
         let unread = |error: std::io::Error| format!("cannot be read: {error}");
         let mut pause = Duration::from_millis(1);
         loop {
             // In this order: what was written before the end is there to be read after it.
             let ended = self.ended().map_err(unread)?;
-            drain(out, &mut printed.out).map_err(unread)?;
-            drain(err, &mut printed.err).map_err(unread)?;
+            drain(&self.out, &mut printed.out).map_err(unread)?;
+            drain(&self.err, &mut printed.err).map_err(unread)?;
             printed.err.drain(..printed.err.len().saturating_sub(MAX_STDERR_BYTES));
             if printed.out.len() > MAX_PASSWORD_BYTES {
                 return Err("printed more than 64 KiB".to_owned());
@@ -322,9 +322,9 @@ impl RunningCommand {
     }
 
     fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
-        let status = self.0.as_mut().map_or(Ok(None), Child::try_wait)?;
+        let status = self.child.as_mut().map_or(Ok(None), Child::try_wait)?;
         if status.is_some() {
-            self.0 = None;
+            self.child = None;
         }
         Ok(status)
     }
@@ -348,7 +348,7 @@ fn drain(mut pipe: &PipeReader, into: &mut Vec<u8>) -> std::io::Result<()> {
 
 impl Drop for RunningCommand {
     fn drop(&mut self) {
-        let Some(mut child) = self.0.take() else { return };
+        let Some(mut child) = self.child.take() else { return };
         let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(group) = group {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);

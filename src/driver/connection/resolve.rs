@@ -4,7 +4,7 @@
 //! resolved waits for that answer, and one that took long is kept for a moment: many targets have one name. Knows no
 //! protocol.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -32,51 +32,58 @@ const KEPT_TIMES: u32 = 20;
 /// But not longer than this.
 const KEPT_AT_MOST: Duration = Duration::from_secs(5);
 
-type Addresses = std::result::Result<Vec<IpAddr>, String>;
+/// Each with the port 0, and in IPv6 with the interface that a link-local address is on.
+type Addresses = std::result::Result<Vec<SocketAddr>, String>;
 
 /// One for the process, as the resolver is.
 static RESOLVER: Resolver = Resolver::new(ask_system);
 
 fn ask_system(host: &str) -> Addresses {
-    let found = (host, 0).to_socket_addrs().map_err(|error| error.to_string())?;
-    Ok(found.map(|address| address.ip()).collect())
+    (host, 0).to_socket_addrs().map(Iterator::collect).map_err(|error| error.to_string())
 }
 
 struct Resolver {
     ask: fn(&str) -> Addresses,
-    state: Mutex<Option<ResolverState>>,
+    state: Mutex<ResolverState>,
     /// A lookup has ended.
     ended: Condvar,
 }
 
-#[derive(Default)]
 struct ResolverState {
     /// Lookups under way.
     running: usize,
-    names: HashMap<String, Name>,
+    names: BTreeMap<String, Name>,
 }
 
 /// What is known of a name while it is asked for, and a moment longer.
 struct Name {
     /// When each of its lookups under way began.
     running: Vec<Instant>,
-    /// The last answer, until when it is kept, and when its lookup began.
-    answer: Option<(Arc<Addresses>, Instant, Instant)>,
+    answer: Option<Answer>,
+}
+
+/// The last answer.
+struct Answer {
+    addresses: Arc<Addresses>,
+    /// When it came.
+    at: Instant,
+    kept_until: Instant,
 }
 
 impl Name {
     /// An answer that is kept, or that came after `since`: whoever waits takes that of a lookup that others began. A failure
     /// only where no lookup is under way that may do better.
     fn answer(&self, since: Instant) -> Option<Arc<Addresses>> {
-        let (addresses, until, ended) = self.answer.as_ref()?;
+        let Answer { addresses, at, kept_until } = self.answer.as_ref()?;
         let counts = addresses.is_ok() || self.running.is_empty();
-        (counts && (*until > Instant::now() || *ended >= since)).then(|| Arc::clone(addresses))
+        (counts && (*kept_until > Instant::now() || *at >= since)).then(|| Arc::clone(addresses))
     }
 }
 
 impl Resolver {
     const fn new(ask: fn(&str) -> Addresses) -> Self {
-        Resolver { ask, state: Mutex::new(None), ended: Condvar::new() }
+        let state = ResolverState { running: 0, names: BTreeMap::new() };
+        Resolver { ask, state: Mutex::new(state), ended: Condvar::new() }
     }
 
     /// The addresses of a name, asked for on a thread of its own. Blocks until `by` at most.
@@ -87,9 +94,8 @@ impl Resolver {
         let since = Instant::now();
         let mut state = self.state.lock();
         loop {
-            let known = state.get_or_insert_default();
-            let running_in_all = known.running;
-            let name = known
+            let running_in_all = state.running;
+            let name = state
                 .names
                 .entry(host.to_owned())
                 .or_insert_with(|| Name { running: Vec::new(), answer: None });
@@ -99,7 +105,7 @@ impl Resolver {
             let is_expected = name.running.iter().any(|began| began.elapsed() < USUAL_TIME);
             let is_allowed = name.running.len() < MAX_LOOKUPS_OF_A_NAME && running_in_all < MAX_LOOKUPS;
             if is_allowed && !is_expected && !by.passed() {
-                self.start(known, host)?;
+                self.start(&mut state, host)?;
             }
             if by.passed() {
                 return Err(Error::new(
@@ -128,21 +134,20 @@ impl Resolver {
     /// Notes an answer, and forgets the names that nobody has asked for lately.
     fn end(&self, host: &str, began: Instant, found: Addresses) {
         let mut state = self.state.lock();
-        let known = state.get_or_insert_default();
-        known.running -= 1;
+        state.running -= 1;
         let now = Instant::now();
         // A failure is for those who wait for it only.
         let kept =
             if found.is_ok() { (began.elapsed() * KEPT_TIMES).min(KEPT_AT_MOST) } else { Duration::ZERO };
-        if let Some(name) = known.names.get_mut(host) {
+        if let Some(name) = state.names.get_mut(host) {
             if let Some(place) = name.running.iter().position(|other| *other == began) {
                 name.running.swap_remove(place);
             }
-            name.answer = Some((Arc::new(found), now + kept, now));
+            name.answer = Some(Answer { addresses: Arc::new(found), at: now, kept_until: now + kept });
         }
         let is_fresh =
-            |name: &Name| name.answer.as_ref().is_some_and(|(_, _, ended)| ended.elapsed() < KEPT_AT_MOST);
-        known.names.retain(|_, name| !name.running.is_empty() || is_fresh(name));
+            |name: &Name| name.answer.as_ref().is_some_and(|answer| answer.at.elapsed() < KEPT_AT_MOST);
+        state.names.retain(|_, name| !name.running.is_empty() || is_fresh(name));
         drop(state);
         self.ended.notify_all();
     }
@@ -160,7 +165,13 @@ pub fn resolve(host: &str, port: u16, by: Deadline) -> Result<Vec<SocketAddr>> {
         Ok(found) if found.is_empty() => {
             Err(Error::new(Reason::Resolve, format!("host {host} has no address")))
         }
-        Ok(found) => Ok(found.iter().map(|address| SocketAddr::new(*address, port)).collect()),
+        Ok(found) => {
+            let with_port = |mut address: SocketAddr| {
+                address.set_port(port);
+                address
+            };
+            Ok(found.iter().copied().map(with_port).collect())
+        }
         Err(error) => Err(Error::new(Reason::Resolve, format!("host {host}: {error}"))),
     }
 }
@@ -229,12 +240,19 @@ mod tests {
     }
 
     #[test]
+    fn a_link_local_address_keeps_its_interface() {
+        let found = resolve("fe80::1%lo", 5432, soon()).unwrap();
+        let [SocketAddr::V6(address)] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((address.scope_id(), address.port()), (1, 5432), "the loopback is the first interface");
+    }
+
+    #[test]
     fn a_name_whose_lookup_hangs_keeps_no_other_from_being_resolved() {
         static RESOLVER: Resolver = Resolver::new(|host| {
             if host == "hanging.invalid" {
                 std::thread::sleep(Duration::from_secs(3600));
             }
-            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+            Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))])
         });
         let by = Deadline::within(USUAL_TIME * 2);
         let late = RESOLVER.addresses("hanging.invalid", by).unwrap_err();
@@ -242,7 +260,7 @@ mod tests {
         assert_eq!(late.reason(), Reason::Timeout);
         assert!(RESOLVER.addresses("other.invalid", soon()).unwrap().is_ok());
         let state = RESOLVER.state.lock();
-        let lookups = state.as_ref().unwrap().names["hanging.invalid"].running.len();
+        let lookups = state.names["hanging.invalid"].running.len();
         assert!((2..=MAX_LOOKUPS_OF_A_NAME).contains(&lookups), "tried again, and not for ever: {lookups}");
     }
 
@@ -253,7 +271,7 @@ mod tests {
         static RESOLVER: Resolver = Resolver::new(|_| {
             ASKED.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(Duration::from_millis(150));
-            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+            Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))])
         });
         std::thread::scope(|scope| {
             for _ in 0..20 {
@@ -269,7 +287,7 @@ mod tests {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         static RESOLVER: Resolver = Resolver::new(|_| match ASKED.fetch_add(1, Ordering::Relaxed) {
             0 => Err("not now".to_owned()),
-            _ => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
+            _ => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
         });
         assert!(RESOLVER.addresses("one.invalid", soon()).unwrap().is_err());
         assert!(RESOLVER.addresses("one.invalid", soon()).unwrap().is_ok());

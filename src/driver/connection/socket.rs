@@ -38,22 +38,6 @@ impl TimedSocket {
         Ok(TimedSocket(socket))
     }
 
-    /// Waits until a read would find something: bytes, an end or an error.
-    ///
-    /// # Errors
-    /// `TimedOut` at the deadline.
-    pub(crate) fn wait_readable(&self, by: Deadline) -> io::Result<()> {
-        loop {
-            self.0.set_read_timeout(Some(left(by)?))?;
-            match self.0.peek(&mut [MaybeUninit::uninit()]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
-                // An error is the reader's to find.
-                Ok(_) | Err(_) => return Ok(()),
-            }
-        }
-    }
-
     /// Takes what is there and forgets it, at most 16 KiB, without waiting: how many bytes, none at the end of the stream.
     ///
     /// # Errors
@@ -73,14 +57,10 @@ impl TimedSocket {
     /// # Errors
     /// `TimedOut` at the deadline, and what the system says.
     pub(crate) fn read(&self, buffer: &mut [u8], by: Deadline) -> io::Result<usize> {
-        loop {
+        until_done(|| {
             self.0.set_read_timeout(Some(left(by)?))?;
-            match (&self.0).read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
-                done => return done,
-            }
-        }
+            (&self.0).read(buffer)
+        })
     }
 
     /// Writes what the socket takes, waiting for room until the deadline.
@@ -88,14 +68,10 @@ impl TimedSocket {
     /// # Errors
     /// `TimedOut` at the deadline, and what the system says.
     pub(crate) fn write(&self, bytes: &[u8], by: Deadline) -> io::Result<usize> {
-        loop {
+        until_done(|| {
             self.0.set_write_timeout(Some(left(by)?))?;
-            match (&self.0).write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
-                done => return done,
-            }
-        }
+            (&self.0).write(bytes)
+        })
     }
 
     /// From now on a read or a write that would have to wait ends with `TimedOut` at once.
@@ -112,6 +88,17 @@ impl TimedSocket {
     /// What the system says.
     pub(crate) fn end_writing(&self) -> io::Result<()> {
         self.0.shutdown(std::net::Shutdown::Write)
+    }
+}
+
+/// Calls again what a signal interrupted.
+fn until_done(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
+            done => return done,
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::password::PasswordSource;
 use super::tls::TlsMode;
 use crate::deadline::Deadline;
+use crate::error::{Error, Reason};
 use crate::yaml::document::Document;
 use crate::yaml::keys::{Keys, Reader};
 
-use super::{AddressSyntax, ConnectionConfig, HostPort, UrlRules};
+use super::{AddressSyntax, ConnectionConfig, HostPort, UrlRules, one_of_all};
 
 const POSTGRES: UrlRules = UrlRules { schemes: &["postgres", "postgresql"], port: 5432, libpq: true };
 
@@ -375,4 +376,20 @@ fn a_fault_leaves_no_login() {
     let mut keys = Keys::root(&document, &reader).unwrap();
     assert!(ConnectionConfig::read(&mut keys, POSTGRES).is_none());
     assert_eq!(reader.finish().0.len(), 3);
+}
+
+#[test]
+fn of_several_failures_none_is_lost() {
+    let full = Error::new(Reason::Server, "a: too many clients").with_sqlstate("53300").with_full_server();
+    let standby = Error::new(Reason::Connect, "b: is a standby").with_hint("do something");
+    let alone = one_of_all(std::slice::from_ref(&full));
+    assert_eq!(alone, full);
+    let both = one_of_all(&[full.clone(), standby.clone()]);
+    assert_eq!(both.to_string(), "a: too many clients; b: is a standby; do something");
+    assert!(both.is_server_full() && both.reason() == Reason::Connect);
+    let both = one_of_all(&[standby, full]);
+    assert_eq!(
+        (both.sqlstate(), both.reason(), both.is_server_full()),
+        (Some("53300"), Reason::Server, true)
+    );
 }

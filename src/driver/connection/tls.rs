@@ -3,6 +3,7 @@
 //! Owns which certificates are accepted. Knows no protocol.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -118,6 +119,22 @@ impl TlsConfig {
     #[must_use]
     pub fn state(&self) -> TlsState {
         if self.check() == CertificateCheck::Nothing { TlsState::Encrypted } else { TlsState::Verified }
+    }
+
+    /// The name that the server's certificate must have, and that it is asked for. A host that cannot be in a certificate, as
+    /// an address with its interface, serves by its address where nobody verifies names.
+    ///
+    /// # Errors
+    /// `tls`, where such a name would have to be verified.
+    pub fn name_of(&self, host: &str, peer: IpAddr) -> Result<ServerName<'static>> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        match ServerName::try_from(name.to_owned()) {
+            Ok(name) => Ok(name),
+            Err(_) if self.check() != CertificateCheck::ChainAndName => {
+                Ok(ServerName::from(peer.to_canonical()))
+            }
+            Err(_) => Err(Error::new(Reason::Tls, format!("{name} cannot be the name in a certificate"))),
+        }
     }
 
     /// The rustls configuration; reads the files now, so that a renewed certificate serves the next session.

@@ -39,7 +39,10 @@ impl CallError {
 
     /// The error of a login: a connection that breaks there was never established, and no query is at fault.
     pub(super) fn into_login_error(self) -> Error {
-        let error = self.into_error();
+        let error = match self {
+            CallError::Server(error) => error.to_login_error(),
+            CallError::Broken(error) => error,
+        };
         match error.reason() {
             Reason::Lost => error.with_reason(Reason::Connect),
             Reason::Sql => error.with_reason(Reason::Server),
@@ -86,23 +89,22 @@ impl From<io::Error> for CallError {
 }
 
 impl MySqlError {
-    /// The error for people, with what its number means where it is one of a login.
+    /// The error for people.
     pub(super) fn to_error(&self) -> Error {
         let reason = by_number(self.code).unwrap_or_else(|| by_state(&self.state));
         let message = format!("{} (error {})", self.message, self.code);
-        let mut error = Error::new(reason, message).with_sqlstate(self.state.clone());
+        let error = Error::new(reason, message).with_sqlstate(self.state.clone());
         // Limits on sessions: of the server, of all sessions of a user, of a user's resources.
-        if matches!(self.code, 1040 | 1203 | 1226) {
-            error = error.with_full_server();
-        }
+        if matches!(self.code, 1040 | 1203 | 1226) { error.with_full_server() } else { error }
+    }
+
+    /// The same of a login, with what the number means there: a statement may name a database that does not exist, too.
+    fn to_login_error(&self) -> Error {
+        let error = self.to_error();
         let known = LOGIN_ERRORS.iter().find(|(numbers, ..)| numbers.contains(&self.code));
-        if let Some((_, reason, meaning, hint)) = known {
-            error = error.with_reason(*reason).with_meaning(meaning);
-            if !hint.is_empty() {
-                error = error.with_hint(*hint);
-            }
-        }
-        error
+        let Some((_, reason, meaning, hint)) = known else { return error };
+        let error = error.with_reason(*reason).with_meaning(meaning);
+        if hint.is_empty() { error } else { error.with_hint(*hint) }
     }
 
     /// 1053 shutdown, 1080 forced close, 1152 to 1161 aborted or out of step, 1927 and 3169 killed, 4031 idle too long.
@@ -139,10 +141,13 @@ fn by_number(number: u16) -> Option<Reason> {
         1317 => Reason::Cancelled,
         // --read-only, read-only transaction, read-only mode.
         1290 | 1792 | 1836 => Reason::ReadOnly,
+        // A proxy in front of the server.
+        2002 | 2003 | 2005 => Reason::Connect,
         1927 | 3169 | 4031 | 1080 | 1152 | 1158..=1161 => Reason::Lost,
         1153..=1157 => Reason::Protocol,
-        // Disk full, out of memory, too many threads, storage engine, shutdown, statement limit.
-        3 | 5 | 23 | 28 | 1021 | 1030 | 1037 | 1038 | 1041 | 1053 | 1114 | 1135 | 1461 => Reason::Server,
+        // Disk full, out of memory, too many threads, storage engine, shutdown, limits on sessions and statements.
+        3 | 5 | 23 | 28 | 1021 | 1030 | 1037 | 1038 | 1040 | 1041 | 1053 | 1114 | 1135 | 1203 | 1226
+        | 1461 => Reason::Server,
         _ => return None,
     })
 }
@@ -215,6 +220,9 @@ mod tests {
             (1053, "08S01", Reason::Server, true),
             (1927, "70100", Reason::Lost, true),
             (4031, "HY000", Reason::Lost, true),
+            // A statement's: what they mean to a login is another thing.
+            (1049, "42000", Reason::Sql, false),
+            (1226, "42000", Reason::Server, false),
         ] {
             let answer = answer(code, state);
             let error = answer.to_error();
@@ -248,18 +256,18 @@ mod tests {
             (1040, Reason::Server),
             (1226, Reason::Server),
         ] {
-            let error = answer(number, "HY000").to_error();
+            let error = answer(number, "HY000").to_login_error();
             assert_eq!((error.reason(), error.sqlstate()), (reason, Some("HY000")));
             assert!(error.message().starts_with("said"), "{error}");
             assert!(error.meaning().is_some(), "{number}");
         }
-        let other = answer(1045, "28000").to_error();
+        let other = answer(1045, "28000").to_login_error();
         assert_eq!((other.reason(), other.meaning(), other.hint()), (Reason::Auth, None, None));
     }
 
     #[test]
     fn a_blocked_machine_is_told_how_to_be_let_in_again() {
-        let error = answer(1129, "HY000").to_error();
+        let error = answer(1129, "HY000").to_login_error();
         assert!(error.hint().unwrap().contains("FLUSH HOSTS"), "{error}");
     }
 }

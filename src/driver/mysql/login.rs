@@ -13,7 +13,6 @@ use mysql_common::constants::CapabilityFlags;
 use mysql_common::packets::{AuthPlugin, HandshakeResponse, SslRequest};
 use mysql_common::proto::MySerialize;
 use parking_lot::Mutex;
-use rustls::pki_types::ServerName;
 use socket2::Socket;
 
 use crate::deadline::Deadline;
@@ -21,8 +20,9 @@ use crate::driver::TlsState;
 use crate::driver::connection::password::RefusedPassword;
 use crate::driver::connection::resolve;
 use crate::driver::connection::socket::TimedSocket;
+use crate::driver::connection::stream::{MAX_LOGIN_BYTES, ServerStream};
 use crate::driver::connection::tls::TlsMode;
-use crate::driver::connection::{ConnectionConfig, HostPort};
+use crate::driver::connection::{ConnectionConfig, HostPort, one_of_all};
 use crate::error::{Error, Reason, Result};
 use crate::file;
 use crate::secret::Secret;
@@ -32,10 +32,6 @@ use super::errors::CallError;
 use super::packet::{LoginReply, MySqlError, ServerGreeting};
 use super::protocol::ProtocolClient;
 use super::session_changes::SuspectStatements;
-use super::stream::ServerStream;
-
-/// All that a server may send before the login has succeeded.
-const MAX_LOGIN_BYTES: usize = 1 << 20;
 
 /// No file with a public key is longer.
 const MAX_KEY_BYTES: u64 = 1 << 16;
@@ -122,7 +118,6 @@ impl Server {
     /// # Errors
     /// `connect`, `resolve`, `auth`, `tls`, `timeout`, `server`, `permission`, `protocol`.
     pub(super) fn log_in(&self, by: Deadline) -> Result<LoggedIn> {
-        let by = by.or_within(self.config.connect_timeout);
         self.refused_password.log_in(&self.config.password, by, |password| match &self.config.socket {
             Some(path) => self.log_in_at(ServerAddress::Unix(path.clone()), password, by),
             None => self.log_in_at_a_host(password, by),
@@ -156,7 +151,7 @@ impl Server {
 
     fn log_in_at_a_host(&self, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
         let hosts = &self.config.hosts;
-        let mut last = Error::new(Reason::Connect, "no host is configured");
+        let mut failures = Vec::new();
         for (host, left) in hosts.iter().zip((1..=hosts.len()).rev()) {
             // A host that drops packets leaves the others their share of the time.
             let share = by.or_within(by.left() / u32::try_from(left).unwrap_or(u32::MAX));
@@ -164,12 +159,12 @@ impl Server {
                 Err(error)
                     if matches!(error.reason(), Reason::Connect | Reason::Timeout | Reason::Resolve) =>
                 {
-                    last = error;
+                    failures.push(error);
                 }
                 done => return done,
             }
         }
-        Err(last)
+        Err(one_of_all(&failures))
     }
 
     fn log_in_at_host(&self, host: &HostPort, password: Option<&Secret>, by: Deadline) -> Result<LoggedIn> {
@@ -187,7 +182,7 @@ impl Server {
         by: Deadline,
     ) -> Result<LoggedIn> {
         let allowed = by.left().as_millis();
-        let client = ProtocolClient::new(ServerStream::new(socket, MAX_LOGIN_BYTES));
+        let client = ProtocolClient::new(ServerStream::new(socket));
         self.handshake(client, address, password, by).map_err(|error| match error.is_timeout() {
             true => Error::new(Reason::Timeout, format!("the login did not end within {allowed} ms")),
             false => error.into_login_error(),
@@ -216,11 +211,12 @@ impl Server {
         // One is of no use without the other: the end of the rows tells it.
         capabilities.set(SESSION_TRACKING, tracks_session);
         capabilities.set(CapabilityFlags::CLIENT_CONNECT_WITH_DB, self.config.database.is_some());
-        if self.wants_tls(&address, &greeting)? {
+        if let Some((host, peer)) = self.wants_tls(&address, &greeting)? {
             capabilities |= CapabilityFlags::CLIENT_SSL;
             let request = SslRequest::new(capabilities, MAX_PACKET_BYTES, COLLATION);
             client.send_login(&bytes_of(&request), by)?;
-            let (config, name) = (self.config.tls.client_config()?, self.server_name(&address)?);
+            let tls = &self.config.tls;
+            let (config, name) = (tls.client_config()?, tls.name_of(host, peer.ip())?);
             client.stream().encrypt(config, name, by).map_err(tls_error)?;
         }
         let channel = self.channel(&address, client.stream().is_encrypted());
@@ -237,30 +233,19 @@ impl Server {
         Ok(LoggedIn { client, address, tls, thread: greeting.thread, version: greeting.version })
     }
 
-    fn wants_tls(&self, address: &ServerAddress, greeting: &ServerGreeting) -> Result<bool> {
-        let mode = self.config.tls.mode;
-        if mode == TlsMode::Disable || matches!(address, ServerAddress::Unix(_)) {
-            return Ok(false);
-        }
-        let is_offered = greeting.capabilities.contains(CapabilityFlags::CLIENT_SSL);
-        if !is_offered && mode != TlsMode::Prefer {
-            return Err(Error::new(Reason::Tls, "TLS is demanded and the server does not offer it")
-                .with_hint("give the server a certificate, or set tls.mode: prefer"));
-        }
-        Ok(is_offered)
-    }
-
-    /// The name in the certificate.
-    fn server_name(&self, address: &ServerAddress) -> Result<ServerName<'static>> {
-        let tls = &self.config.tls;
-        let ServerAddress::Tcp { host, peer } = address else {
-            return Err(Error::new(Reason::Tls, "TLS on a socket"));
-        };
-        let name = tls.server_name.as_deref().unwrap_or(host);
-        match ServerName::try_from(name.to_owned()) {
-            Ok(name) => Ok(name),
-            Err(_) if tls.mode < TlsMode::VerifyFull => Ok(ServerName::from(peer.ip())),
-            Err(_) => Err(Error::new(Reason::Tls, format!("{name} cannot be the name in a certificate"))),
+    /// Host and address of a server to which the connection is to be encrypted.
+    fn wants_tls<'a>(
+        &self,
+        address: &'a ServerAddress,
+        greeting: &ServerGreeting,
+    ) -> Result<Option<(&'a str, SocketAddr)>> {
+        let ServerAddress::Tcp { host, peer } = address else { return Ok(None) };
+        match self.config.tls.mode {
+            TlsMode::Disable => Ok(None),
+            _ if greeting.capabilities.contains(CapabilityFlags::CLIENT_SSL) => Ok(Some((host, *peer))),
+            TlsMode::Prefer => Ok(None),
+            _ => Err(Error::new(Reason::Tls, "TLS is demanded and the server does not offer it")
+                .with_hint("give the server a certificate, or set tls.mode: prefer")),
         }
     }
 

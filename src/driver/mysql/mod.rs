@@ -3,8 +3,8 @@
 //! From the top: `session` is what the rest of the exporter uses, `pipeline` sends batches of jobs, `result_reader` reads
 //! their rows, `session_changes` notices what a statement leaves behind, `server_info` asks what the server is (the only
 //! file in which the two flavours differ), `values` and `time_zone` read cells, `errors` names errors, `login` and `auth`
-//! open a connection. Below them `protocol` sends commands and splits answers into packets, `packet` knows what they
-//! say, and `stream` is the socket, plain or encrypted.
+//! open a connection. Below them `protocol` sends commands and splits answers into packets, and `packet` knows what they
+//! say.
 //!
 //! Why not the `mysql` crate: it takes no stream from outside, so no login and no read ends at a deadline. It reserves
 //! memory for as many columns as a packet announces: nine bytes asked for 1.6 TB and ended the process. It answers
@@ -27,7 +27,6 @@ mod result_reader;
 mod server_info;
 mod session;
 mod session_changes;
-mod stream;
 mod time_zone;
 mod user_tables;
 mod values;
@@ -40,7 +39,6 @@ use crate::error::Result;
 use crate::yaml::keys::Keys;
 
 use self::user_tables::MySqlTables;
-use super::connection::tls::TlsRequirement;
 use super::connection::{ConnectionConfig, UrlRules};
 use super::statement::Dialect;
 use super::user_tables::UserTables;
@@ -93,14 +91,8 @@ impl Endpoint for MySqlEndpoint {
         self.0.refused_password.has_new(&self.0.config.password, by)
     }
 
-    fn tls_requirement(&self) -> TlsRequirement {
-        self.0.config.tls_requirement()
-    }
-
     fn allows(&self) -> Option<AllowedStatements> {
-        let allowed =
-            if self.0.config.read_only { AllowedStatements::Reading } else { AllowedStatements::Any };
-        Some(allowed(Dialect::MySql))
+        Some(AllowedStatements::of(self.0.config.read_only, Dialect::MySql))
     }
 
     fn connection_config(&self) -> Option<&ConnectionConfig> {

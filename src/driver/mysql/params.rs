@@ -12,7 +12,7 @@ const OTHER_CLIENTS: &[(&[&str], &str)] = &[
     (&["readtimeout", "writetimeout"], "leave it out: the `timeout` of a query and the scrape's deadline apply"),
     (&["maxallowedpacket"], "leave it out; `exporter.max_cell_bytes` bounds a value"),
     (&["multistatements"], "leave it out: each statement is a query of its own"),
-    (&["interpolateparams"], "leave it out: statements have no parameters"),
+    (&["interpolateparams"], "leave it out: values of `foreach` are bound by the server"),
     (&["allownativepasswords"], "leave it out: it is allowed"),
     (&["allowcleartextpasswords"],
         "leave it out: over TLS it is allowed, and in plain text where ssl-mode=disabled is written"),

@@ -100,18 +100,19 @@ impl Pipeline {
     }
 
     /// The first-keyword check of a read-only target, before a statement is sent.
-    pub(super) fn check(&self, sql: &str) -> Result<()> {
-        if !self.server.config.read_only {
+    pub(super) fn check(&self, sql: &Sql) -> Result<()> {
+        // One that the session knows was checked before.
+        if !self.server.config.read_only || self.statements.contains_key(sql.name()) {
             return Ok(());
         }
-        if self.info.has_ambiguous_backslash && sql.contains('\\') {
+        if self.info.has_ambiguous_backslash && sql.text().contains('\\') {
             let message = "sql_mode holds NO_BACKSLASH_ESCAPES or ANSI_QUOTES, or character_set_client is one in which a backslash may \
                  be half a character: what a backslash means is not known";
             return Err(
                 Error::new(Reason::ReadOnly, message).with_hint("write the statement without backslashes")
             );
         }
-        check_read_only(sql, Dialect::MySql)
+        check_read_only(sql.text(), Dialect::MySql)
     }
 
     /// Resets a session that was changed; false when that failed, and the connection must not be used again.

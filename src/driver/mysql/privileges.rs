@@ -35,7 +35,7 @@ pub(super) fn ask(
         tables.push(first_column(answer?));
     }
     let user = tables.pop().and_then(|mut users| users.pop()).unwrap_or_default();
-    let user = bounded_text::cut(&user, bounded_text::MAX_NAME_BYTES);
+    let user = bounded_text::name(&user);
     let lines = tables.pop().unwrap_or_default();
     let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
     let risks = risks(&user, &grants);
@@ -74,7 +74,7 @@ impl Grant {
         names.push(plain(left));
         Some(Grant {
             privileges: names,
-            object: bounded_text::cut(object, bounded_text::MAX_NAME_BYTES),
+            object: bounded_text::name(object),
             passes_on: tail.contains(" WITH GRANT OPTION"),
         })
     }

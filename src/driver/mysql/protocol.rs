@@ -17,6 +17,8 @@ use mysql_common::io::BufMutExt;
 
 use crate::deadline::Deadline;
 use crate::driver::Parameter;
+use crate::driver::connection::read_buffer::ReadBuffer;
+use crate::driver::connection::stream::ServerStream;
 use crate::error::Error;
 
 use super::errors::CallError;
@@ -24,7 +26,6 @@ use super::packet::{
     ColumnDefinition, MySqlError, PreparedStatement, ResultEnd, ResultHead, RowFormat, RowPacket, ValueSpans,
     is_end_of_columns,
 };
-use super::stream::ServerStream;
 
 /// The longest first packet of an answer, definition of a column, or error.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -35,10 +36,8 @@ const MAX_TABLE_CELLS: usize = 1 << 16;
 /// All that a server may send in answer to a preparation: 4,096 columns with the longest names.
 const MAX_PREPARED_BYTES: usize = 8 << 20;
 
-/// The read buffer of a batch: what a server sends at once. An idle session has none.
-const READ_BUFFER_BYTES: usize = 8 * 1024;
-/// What it grows to while rows stream.
-const MAX_READ_BUFFER_BYTES: usize = 64 * 1024;
+/// What stands before each packet's payload: its length and its sequence number.
+const HEADER_BYTES: usize = 4;
 /// A payload of this length continues in the next packet.
 const MAX_PACKET_PAYLOAD: usize = 0xff_ffff;
 /// Bytes of commands that are sent and not answered; the buffers of any two sockets hold more.
@@ -53,11 +52,8 @@ pub(super) type MySqlAnswer<T> = Result<T, MySqlError>;
 /// The commands on one connection.
 pub(super) struct ProtocolClient {
     stream: ServerStream,
-    /// Read and not yet returned: `input[start..end]`.
-    input: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// Bytes of the next payload that stand joined at `start`, without their headers.
+    input: ReadBuffer,
+    /// Bytes of the next payload that stand joined at the start of `input`, without their headers.
     joined: usize,
     /// The sequence number that the next packet must have.
     sequence: u8,
@@ -80,9 +76,7 @@ impl ProtocolClient {
     pub(super) fn new(stream: ServerStream) -> Self {
         ProtocolClient {
             stream,
-            input: Vec::new(),
-            start: 0,
-            end: 0,
+            input: ReadBuffer::default(),
             joined: 0,
             sequence: 0,
             out: Vec::new(),
@@ -190,24 +184,25 @@ impl ProtocolClient {
             if let Some(payload) = self.split(longest)? {
                 return Ok(payload);
             }
-            self.fill(longest, by)?;
+            // With the header of the packet behind it, where that is its end.
+            let most = longest.saturating_add(2 * HEADER_BYTES);
+            self.input.fill(&mut self.stream, most, by)?;
         }
     }
 
     fn split(&mut self, longest: usize) -> io::Result<Option<Range<usize>>> {
         loop {
-            let header = self.start + self.joined;
-            let Some(&[a, b, c, sequence, ..]) = self.input.get(header..self.end) else { return Ok(None) };
+            let packet = self.input.unread().get(self.joined..).unwrap_or_default();
+            let [a, b, c, sequence, ..] = *packet else { return Ok(None) };
             let length = u32::from_le_bytes([a, b, c, 0]) as usize;
             if self.joined + length > longest {
                 return Err(io::ErrorKind::FileTooLarge.into());
             }
-            let payload = header + 4..header + 4 + length;
-            if payload.end > self.end {
+            if packet.len() < HEADER_BYTES + length {
                 return Ok(None);
             }
             // A server that closes an idle session sends an error that answers no command.
-            let is_goodbye = self.input.get(payload.start) == Some(&0xff);
+            let is_goodbye = packet.get(HEADER_BYTES) == Some(&0xff);
             if sequence != self.sequence && !is_goodbye {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet out of order"));
             }
@@ -217,47 +212,21 @@ impl ProtocolClient {
                 self.round_trip = Some(self.round_trip.map_or(took, |shortest| shortest.min(took)));
             }
             if self.joined == 0 && length < MAX_PACKET_PAYLOAD {
-                self.start = payload.end;
-                return Ok(Some(payload));
+                let whole = self.input.take(HEADER_BYTES + length);
+                return Ok(Some(whole.start + HEADER_BYTES..whole.end));
             }
             // A payload in several packets: remove their headers.
-            self.input.copy_within(payload.start..self.end, header);
-            self.end -= 4;
+            self.input.remove(self.joined, HEADER_BYTES);
             self.joined += length;
             if length < MAX_PACKET_PAYLOAD {
-                let payload = self.start..self.start + self.joined;
-                (self.start, self.joined) = (payload.end, 0);
-                return Ok(Some(payload));
+                return Ok(Some(self.input.take(std::mem::take(&mut self.joined))));
             }
         }
-    }
-
-    fn fill(&mut self, longest: usize, by: Deadline) -> io::Result<()> {
-        // The buffer grows by what has arrived, not by what a length promises, and not far beyond what is taken.
-        // The buffer grows with what has arrived, not with what a length announces.
-        let was_full = self.end == self.input.len() && self.input.len() < MAX_READ_BUFFER_BYTES;
-        if self.start > 0 {
-            self.input.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        if was_full || self.end == self.input.len() {
-            let now = self.input.len();
-            self.input.resize(
-                (now * 2).min(longest.saturating_add(MAX_READ_BUFFER_BYTES)).max(now + READ_BUFFER_BYTES),
-                0,
-            );
-        }
-        let count = self.stream.read(self.input.get_mut(self.end..).unwrap_or_default(), by)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.end += count;
-        Ok(())
     }
 
     /// A packet's bytes, until the next one is read.
     pub(super) fn payload(&self, packet: &Range<usize>) -> &[u8] {
-        self.input.get(packet.clone()).unwrap_or_default()
+        self.input.get(packet)
     }
 
     /// True where every command was answered.
@@ -267,10 +236,7 @@ impl ProtocolClient {
 
     /// Frees memory between batches.
     pub(super) fn free_buffers(&mut self) {
-        if self.start == self.end {
-            self.input = Vec::new();
-            (self.start, self.end) = (0, 0);
-        }
+        self.input.release();
         self.out = Vec::new();
     }
 
@@ -527,6 +493,7 @@ pub(super) fn answer<T>(result: Result<T, CallError>) -> Result<MySqlAnswer<T>, 
 fn too_much() -> CallError {
     io::Error::from(ErrorKind::FileTooLarge).into()
 }
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -542,7 +509,9 @@ mod tests {
     fn pair() -> (ProtocolClient, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let socket = TimedSocket::new(Socket::from(OwnedFd::from(ours)));
-        (ProtocolClient::new(ServerStream::new(socket, usize::MAX)), theirs)
+        let mut stream = ServerStream::new(socket);
+        stream.set_budget(None);
+        (ProtocolClient::new(stream), theirs)
     }
 
     fn soon() -> Deadline {
@@ -575,13 +544,12 @@ mod tests {
     }
 
     #[test]
-    fn a_length_reserves_nothing_and_may_not_pass_its_bound() {
+    fn a_length_may_not_pass_its_bound() {
         let (mut client, mut theirs) = pair();
         theirs.write_all(&[0xfe, 0xff, 0xff, 0]).unwrap();
         assert_eq!(client.next_packet(1 << 20, soon()).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         let late = Deadline::within(Duration::from_millis(20));
         assert_eq!(client.next_packet(1 << 30, late).unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(client.input.len() <= READ_BUFFER_BYTES, "{}", client.input.len());
         // One that goes on and on.
         let (mut client, mut theirs) = pair();
         std::thread::spawn(move || {

@@ -79,7 +79,6 @@ pub(super) fn read_rows<'s>(
     by: Deadline,
 ) -> Result<RowsRead, CallError> {
     let mut reader = ResultReader {
-        is_wanted: sink.is_some(),
         sink,
         format,
         zone,
@@ -94,7 +93,7 @@ pub(super) fn read_rows<'s>(
     client.begin_answer(by)?;
     let (is_complete, change) = match reader.read_results(client, by) {
         // An error behind the rows that were wanted does not matter; it does not say what the statement has changed.
-        Err(CallError::Server(_)) if !reader.is_wanted => (true, SessionChange::Possible),
+        Err(CallError::Server(_)) if reader.sink.is_none() => (true, SessionChange::Possible),
         Err(error) => return Err(error),
         Ok(false) => (false, SessionChange::Possible),
         Ok(true) => {
@@ -110,14 +109,13 @@ pub(super) fn read_rows<'s>(
 
 /// Reads the results of one statement.
 struct ResultReader<'s> {
+    /// `None` once it wants no more rows.
     sink: Option<&'s mut dyn RowSink>,
     format: RowFormat,
     zone: &'s Arc<SessionZone>,
     /// No value may have more bytes.
     longest: usize,
     spans: ValueSpans,
-    /// The sink wants more rows.
-    is_wanted: bool,
     /// The sink has the columns of a result.
     has_columns: bool,
     result: Result<()>,
@@ -165,7 +163,7 @@ impl ResultReader<'_> {
         if self.result.is_ok() {
             self.result = Err(error);
         }
-        self.is_wanted = false;
+        self.sink = None;
     }
 
     /// Reads the rows of one result, and its end; `None` when too much was left unread.
@@ -183,22 +181,19 @@ impl ResultReader<'_> {
             if let RowPacket::End(end) = kind {
                 return Ok(Some(end));
             }
-            let sink = match &mut self.sink {
-                Some(sink) if self.is_wanted => sink,
-                _ => {
-                    self.dropped_rows += 1;
-                    self.dropped_bytes += packet.len();
-                    if self.dropped_rows > MAX_DROPPED_ROWS || self.dropped_bytes > MAX_DROPPED_BYTES {
-                        return Ok(None);
-                    }
-                    continue;
+            let Some(sink) = &mut self.sink else {
+                self.dropped_rows += 1;
+                self.dropped_bytes += packet.len();
+                if self.dropped_rows > MAX_DROPPED_ROWS || self.dropped_bytes > MAX_DROPPED_BYTES {
+                    return Ok(None);
                 }
+                continue;
             };
             let packet = client.payload(&packet);
             match columns.find(packet, &mut self.spans, self.longest) {
                 Ok(()) => match sink.row(&ResultRow::new(packet, &self.spans, columns)) {
                     Ok(Flow::Continue) => {}
-                    Ok(Flow::Stop) => self.is_wanted = false,
+                    Ok(Flow::Stop) => self.sink = None,
                     Err(error) => self.fail(error),
                 },
                 Err(error) if error.reason() == Reason::Limit => self.fail(error),

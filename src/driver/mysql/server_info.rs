@@ -100,7 +100,7 @@ impl ServerInfo {
         check_start(client, session_sql, answers)?;
         let mut texts = next(answers)?.into_iter().next().unwrap_or_default().into_iter();
         let mut text = || texts.next().flatten().unwrap_or_default();
-        let version = bounded_text::cut(&text(), bounded_text::MAX_NAME_BYTES);
+        let version = bounded_text::name(&text());
         // Whole: what counts may be at its end.
         let has_ambiguous_backslash = has_ambiguous_backslash(&text());
         let zone = Arc::new(read_zone(next(answers)));
@@ -274,7 +274,7 @@ fn year_offsets(row: &[Option<String>]) -> Option<YearOffsets> {
     let mut months = [None; 12];
     for (column, month) in (2..).zip(&mut months) {
         if let Some(text) = row.get(column)? {
-            *month = Some(text.parse().ok()?);
+            *month = Some(text.parse::<i32>().ok()?.into());
         }
     }
     Some((row.get(1)?.as_ref()?.parse().ok()?, months))
@@ -404,6 +404,16 @@ mod tests {
                 && has_ambiguous_backslash(",sjis")
         );
         assert!(!has_ambiguous_backslash(&format!("{long}utf8mb4")) && !has_ambiguous_backslash(",latin1"));
+    }
+
+    #[test]
+    fn an_offset_beyond_all_zones_is_none() {
+        let row = |offset: &str| {
+            let cells = ["SYSTEM", "2026"].into_iter().chain([offset; 12]);
+            cells.map(|text| Some(text.to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(year_offsets(&row("-3600")), Some((2026, [Some(-3600); 12])));
+        assert_eq!(year_offsets(&row("9223372036854775807")), None);
     }
 
     fn server_info(version: &str, limit: Option<Duration>) -> ServerInfo {

@@ -89,7 +89,7 @@ impl Session for MySqlSession {
     fn run(&mut self, jobs: &mut [Job<'_>], by: Deadline) -> Health {
         let mut left = Jobs::new();
         for job in jobs {
-            match self.pipeline.check(job.sql.text()) {
+            match self.pipeline.check(job.sql) {
                 Ok(()) => left.push_back(job),
                 Err(error) => job.sink.end(Err(error), Duration::ZERO),
             }
@@ -119,7 +119,7 @@ impl Session for MySqlSession {
 
     fn prepare(&mut self, statements: &[&Sql], by: Deadline) -> Health {
         let statements: Vec<&Sql> =
-            statements.iter().copied().filter(|sql| self.pipeline.check(sql.text()).is_ok()).collect();
+            statements.iter().copied().filter(|sql| self.pipeline.check(sql).is_ok()).collect();
         match self.pipeline.prepare_new(&statements, by) {
             Ok(()) => Health::Clean,
             Err((_, error)) => {
@@ -141,7 +141,7 @@ impl Session for MySqlSession {
     }
 
     fn describe(&mut self, sql: &Sql, parameters: usize, by: Deadline) -> Result<Option<Vec<Column>>> {
-        self.pipeline.check(sql.text())?;
+        self.pipeline.check(sql)?;
         let mut answers = self
             .pipeline
             .prepare_all(&[sql], by, |prepared, columns| (prepared, columns))

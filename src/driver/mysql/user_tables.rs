@@ -14,9 +14,23 @@ WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
   AND (DATABASE() IS NULL OR table_schema = DATABASE())
 ORDER BY coalesce(data_length, 0) + coalesce(index_length, 0) DESC, table_schema, table_name LIMIT 1";
 
-const OF_DATABASES: &str = "SELECT coalesce(sum(data_length + index_length), 0) AS bytes
+const OF_ALL: &str = "SELECT coalesce(sum(data_length + index_length), 0) AS bytes
 FROM information_schema.tables
 WHERE table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
+
+const OF_TABLE: &[StatisticsValue] = &[
+    StatisticsValue {
+        column: "row_estimate",
+        suffix: "rows",
+        help: "Rows in {}, as the storage engine estimates.",
+    },
+    StatisticsValue { column: "bytes", suffix: "bytes", help: "Size of {} with its indexes." },
+];
+const OF_DATABASE: &[StatisticsValue] = &[StatisticsValue {
+    column: "bytes",
+    suffix: "bytes",
+    help: "Size of all tables with their indexes that the user sees.",
+}];
 
 /// The tables of a MySQL or MariaDB server.
 pub(super) struct MySqlTables;
@@ -28,32 +42,16 @@ impl UserTables for MySqlTables {
 
     fn of_table(&self, table: &UserTable) -> StatisticsStatement {
         let (schema, name) = (literal(&table.schema), literal(&table.name));
-        let rows = StatisticsValue {
-            column: "row_estimate",
-            suffix: "rows",
-            help: "Rows in {}, as the storage engine estimates.",
-        };
-        let bytes =
-            StatisticsValue { column: "bytes", suffix: "bytes", help: "Size of {} with its indexes." };
-        StatisticsStatement {
-            sql: format!(
-                "SELECT sum(table_rows) AS row_estimate, sum(data_length + index_length) AS bytes
+        let sql = format!(
+            "SELECT sum(table_rows) AS row_estimate, sum(data_length + index_length) AS bytes
 FROM information_schema.tables
 WHERE table_schema = {schema} AND table_name = {name}"
-            ),
-            values: vec![rows, bytes],
-        }
+        );
+        StatisticsStatement { sql, values: OF_TABLE }
     }
 
     fn of_database(&self) -> StatisticsStatement {
-        StatisticsStatement {
-            sql: OF_DATABASES.to_owned(),
-            values: vec![StatisticsValue {
-                column: "bytes",
-                suffix: "bytes",
-                help: "Size of all tables with their indexes that the user sees.",
-            }],
-        }
+        StatisticsStatement { sql: OF_ALL.to_owned(), values: OF_DATABASE }
     }
 
     /// `information_schema` shows tables on which a user has any privilege. This one reads nothing.

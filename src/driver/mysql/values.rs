@@ -276,7 +276,8 @@ fn binary_time(bytes: &[u8]) -> Option<i64> {
     let mut padded = [0; 12];
     padded.get_mut(..bytes.len()).filter(|filled| matches!(filled.len(), 0 | 8 | 12))?.copy_from_slice(bytes);
     let [negative, d0, d1, d2, d3, hours, minutes, seconds, fraction @ ..] = padded;
-    let days = u32::from_le_bytes([d0, d1, d2, d3]);
+    // 34 at most, from a server that keeps to its own range.
+    let days = u16::try_from(u32::from_le_bytes([d0, d1, d2, d3])).ok()?;
     let micros = micros(days.into(), (hours, minutes, seconds, u32::from_le_bytes(fraction)));
     Some(if negative == 0 { micros } else { -micros })
 }
@@ -420,6 +421,10 @@ mod tests {
         let expected = Cell::Time(-((838 * 60 + 59) * 60 + 58) * 1_000_000 - 1);
         assert_eq!(text_cell("-838:59:58.000001", MySqlValueKind::Time), expected);
         assert_eq!(text_cell("x", MySqlValueKind::Time), Cell::Other("x"));
+        assert_eq!(
+            in_zone(&[0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0], MySqlValueKind::Time, RowFormat::Binary),
+            None
+        );
         for unfit in [&[1][..], &[0; 9], &[0; 13]] {
             for kind in [MySqlValueKind::Time, MySqlValueKind::DateTime] {
                 assert_eq!(in_zone(unfit, kind, RowFormat::Binary), None, "{unfit:?}");

@@ -1,6 +1,6 @@
 //! What to write where a column of PostgreSQL is not a number.
 
-use tokio_postgres::types::{Kind, Type};
+use postgres_types::{Kind, Type};
 
 use crate::driver::advice::{Advice, find};
 

@@ -1,21 +1,20 @@
 //! Stops what a session runs: a cancel request on a connection of its own. Where that does not help and the process ends,
 //! a login that ends the session's backend.
 
-use std::fmt::Display;
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use tokio_postgres::{CancelToken, Config};
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
 
 use crate::deadline::Deadline;
 use crate::driver::Canceller;
+use crate::driver::connection::stream::ServerStream;
 use crate::driver::connection::tls::TlsMode;
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
-use super::connection::PgConnection;
-use super::login::{Encryption, ServerRoute, log_in};
-use super::stream::{AlreadyEncrypted, SharedStream, drive};
+use super::login::{CancelKey, Encryption, LoggedIn, ServerRoute, Startup, log_in};
 
 /// What it takes to reach the session's server again.
 pub(super) struct PgCanceller {
@@ -23,27 +22,27 @@ pub(super) struct PgCanceller {
     pub(super) encryption: Encryption,
     /// `Disable` where the session itself is not encrypted.
     pub(super) mode: TlsMode,
-    pub(super) token: CancelToken,
+    pub(super) cancel_key: CancelKey,
     /// The process that serves the session in the server; 0 where that is not known, or a pooler's.
     pub(super) backend: AtomicI32,
     /// How the session logged in.
-    pub(super) config: Config,
+    pub(super) startup: Startup,
     pub(super) password: Option<Secret>,
 }
 
 impl Canceller for PgCanceller {
     /// The server closes the connection once it has passed the cancel on: until then it was not told.
     fn cancel(&self, by: Deadline) -> Result<()> {
-        let failed = |error: &dyn Display| {
+        let failed = |error: &io::Error| {
             Error::new(Reason::Connect, format!("cancel at {}: {error}", self.route.address.shown()))
         };
-        let socket = self.route.connect_again(by)?;
-        let stream = self.route.secure(socket.clone(), &self.encryption, self.mode, by)?;
-        let request = self.token.cancel_query_raw(SharedStream::new(stream), AlreadyEncrypted);
-        drive(&socket, by, request).map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        let mut stream = self.route.connect_again(&self.encryption, self.mode, by)?;
+        let mut request = BytesMut::new();
+        frontend::cancel_request(self.cancel_key.process, self.cancel_key.secret, &mut request);
+        stream.write_all(&request, by).map_err(|error| failed(&error))?;
         let mut rest = [0; 256];
         loop {
-            match socket.read_now(&mut rest) {
+            match stream.read(&mut rest, by) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(failed(&error)),
@@ -83,11 +82,16 @@ impl Canceller for PgCanceller {
 }
 
 impl PgCanceller {
+    /// With the mode of the configuration: that the session itself is not encrypted allows no password in clear text.
+    pub(super) fn log_in(&self, stream: ServerStream, by: Deadline) -> Result<LoggedIn> {
+        let configured = self.encryption.tls.mode;
+        log_in(stream, &self.route, &self.startup, configured, self.password.as_ref(), by)
+    }
+
     /// The value of `column` for the session's backend on a connection of its own; `None` where it does nothing more.
     fn ask_about_backend(&self, column: &str, what: &str, by: Deadline) -> Result<Option<String>> {
-        let stream = self.route.secure(self.route.connect_again(by)?, &self.encryption, self.mode, by)?;
-        let logged_in = log_in(stream, &self.route, &self.config, self.mode, self.password.as_ref(), by)?;
-        let mut connection = PgConnection::new(logged_in.stream);
+        let stream = self.route.connect_again(&self.encryption, self.mode, by)?;
+        let mut connection = self.log_in(stream, by)?.connection;
         let question = format!(
             "SELECT {column} FROM pg_catalog.pg_stat_activity WHERE pid = {} AND usename = session_user \
              AND datname = pg_catalog.current_database() AND state = 'active'",

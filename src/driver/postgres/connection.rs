@@ -1,6 +1,6 @@
-//! One connection after its login: messages in both directions, and the questions that the exporter asks for itself.
+//! One connection: messages in both directions, and the questions that the exporter asks for itself.
 //!
-//! Owns one reusable read buffer, in which messages are read in place, and one buffer of what to send. It lets no message
+//! Owns a read buffer, in which messages are read in place, and one buffer of what to send. It lets no message
 //! in that is longer than its kind may be: a length is checked before anything is kept for it. What a query's messages mean
 //! is `request`'s and `response`'s. Source: PostgreSQL's documentation, chapter "Message Formats".
 
@@ -13,19 +13,16 @@ use bytes::BytesMut;
 use postgres_protocol::message::{backend as tags, frontend};
 
 use crate::deadline::Deadline;
+use crate::driver::connection::read_buffer::{BUSY_READ_BYTES, ReadBuffer};
+use crate::driver::connection::stream::ServerStream;
 use crate::error::{Error, Reason, Result};
 
 use super::errors::ServerError;
 use super::guard_statement;
 use super::result_shape::{ResultShape, ServerTypes};
-use super::stream::Stream;
 use super::values::{self, TextStyles, ValueType};
 
-/// The read buffer of a batch: what a server sends at once. A session that does nothing has none.
-const READ_BYTES: usize = 8 * 1024;
-/// What it grows to while rows stream.
-const BUSY_READ_BYTES: usize = 64 * 1024;
-/// The longest error, notice or description of a result.
+/// The longest error, notice, setting or description of a result.
 const MAX_TEXT_MESSAGE: usize = 1 << 20;
 /// The longest message of any other kind but rows.
 const MAX_OTHER_MESSAGE: usize = 64 * 1024;
@@ -94,6 +91,9 @@ pub(super) struct RowBounds {
 }
 
 impl RowBounds {
+    /// Of the answer to a question of the exporter's own.
+    pub(super) const OF_ANSWER: RowBounds = RowBounds { cell: MAX_ANSWER, row: MAX_ANSWER };
+
     /// Of a query's rows.
     pub(super) fn of_query(max_cell_bytes: usize) -> Self {
         let row = MAX_ROW.max(max_cell_bytes.saturating_add(MAX_TEXT_MESSAGE));
@@ -165,13 +165,10 @@ impl Message {
 /// One row as text.
 pub(super) type TextRow = Vec<Option<String>>;
 
-/// A connection that is logged in.
+/// A connection to a server.
 pub(super) struct PgConnection {
-    stream: Stream,
-    /// Read and not yet handed out: `input[start..end]`.
-    input: Vec<u8>,
-    start: usize,
-    end: usize,
+    stream: ServerStream,
+    input: ReadBuffer,
     /// What [`PgConnection::send`] sends.
     pub(super) out: BytesMut,
     /// How often the server still has to say that it is ready until everything sent is answered.
@@ -189,14 +186,11 @@ pub(super) struct PgConnection {
 }
 
 impl PgConnection {
-    /// On a stream that is logged in.
-    pub(super) fn new(stream: Stream) -> Self {
-        stream.end_login();
+    /// On a stream whose login is still to come.
+    pub(super) fn new(stream: ServerStream) -> Self {
         PgConnection {
             stream,
-            input: Vec::new(),
-            start: 0,
-            end: 0,
+            input: ReadBuffer::default(),
             out: BytesMut::new(),
             unanswered: 0,
             is_dead: false,
@@ -206,6 +200,20 @@ impl PgConnection {
             money: None,
             round_trip: None,
         }
+    }
+
+    pub(super) fn stream(&self) -> &ServerStream {
+        &self.stream
+    }
+
+    /// Sends a message of a login.
+    pub(super) fn send_login(&mut self, message: &[u8], by: Deadline) -> io::Result<()> {
+        self.stream.write_all(message, by)
+    }
+
+    /// The login's budget ends; from now on each message has its bound alone.
+    pub(super) fn end_login(&mut self) {
+        self.stream.set_budget(None);
     }
 
     /// Sends what is in `out` and empties it. One round of messages always fits the socket's buffers, as the server
@@ -244,13 +252,14 @@ impl PgConnection {
             if let Some(message) = self.take_message(bounds)? {
                 return Ok(message);
             }
-            self.fill(by)?;
+            let longest = self.head()?.map_or(0, |(_, length)| length.saturating_add(1));
+            self.input.fill(&mut self.stream, longest, by)?;
         }
     }
 
     /// Tag and length of the message at the start.
     fn head(&self) -> io::Result<Option<(u8, usize)>> {
-        let Some(&[tag, a, b, c, d, ..]) = self.input.get(self.start..self.end) else { return Ok(None) };
+        let [tag, a, b, c, d, ..] = *self.input.unread() else { return Ok(None) };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if length < 4 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Some((tag, length))) }
     }
@@ -263,6 +272,7 @@ impl PgConnection {
             tags::DATA_ROW_TAG => bounds.row,
             tags::ERROR_RESPONSE_TAG
             | tags::NOTICE_RESPONSE_TAG
+            | tags::PARAMETER_STATUS_TAG
             | tags::ROW_DESCRIPTION_TAG
             | tags::PARAMETER_DESCRIPTION_TAG => MAX_TEXT_MESSAGE,
             _ => MAX_OTHER_MESSAGE,
@@ -270,14 +280,13 @@ impl PgConnection {
         if length > most && !is_row {
             return Err(TooLong::Message { length, most }.into());
         }
-        let body = self.start + 5..self.start.saturating_add(1).saturating_add(length);
-        if body.end <= self.end {
-            self.start = body.end;
-            return Ok(Some(Message { tag, body }));
+        if length < self.input.unread().len() {
+            let whole = self.input.take(length + 1);
+            return Ok(Some(Message { tag, body: whole.start + 5..whole.end }));
         }
         if is_row && length > bounds.cell.min(most) {
             // Which value it is: its length comes before it.
-            let arrived = self.input.get(body.start..self.end).unwrap_or_default();
+            let arrived = self.input.unread().get(5..).unwrap_or_default();
             if let Some(too_long) = first_long_cell(arrived, bounds.cell) {
                 return Err(too_long.into());
             }
@@ -286,34 +295,6 @@ impl PgConnection {
             }
         }
         Ok(None)
-    }
-
-    /// Moves what was not handed out to the start of the buffer.
-    fn compact(&mut self) {
-        self.input.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-    }
-
-    /// Reads what has come into the rest of the buffer; says how many bytes.
-    fn read_more(&mut self, by: Deadline) -> io::Result<usize> {
-        let count = self.stream.read(self.input.get_mut(self.end..).unwrap_or_default(), by)?;
-        self.end += count;
-        Ok(count)
-    }
-
-    fn fill(&mut self, by: Deadline) -> io::Result<()> {
-        // The buffer grows by what has arrived, not by what a length promises, and not beyond the message.
-        let was_full = self.end == self.input.len() && self.input.len() < BUSY_READ_BYTES;
-        self.compact();
-        if was_full || self.end == self.input.len() {
-            let needed = self.head()?.map_or(0, |(_, length)| length.saturating_add(1));
-            let size = (self.input.len() * 2).clamp(READ_BYTES, needed.max(BUSY_READ_BYTES));
-            self.input.resize(size, 0);
-        }
-        match self.read_more(by)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
     }
 
     /// True when the server has answered everything that it was sent, or nothing more will come. Takes what has come, without
@@ -332,13 +313,9 @@ impl PgConnection {
             if self.skipped - before > MAX_SKIPPED_AT_ONCE {
                 return false;
             }
-            self.compact();
-            self.input.resize(BUSY_READ_BYTES, 0);
-            match self.read_more(Deadline::within(Duration::from_secs(1))) {
-                Ok(count) => {
-                    self.skipped += count;
-                    self.is_dead |= count == 0;
-                }
+            let soon = Deadline::within(Duration::from_secs(1));
+            match self.input.fill(&mut self.stream, BUSY_READ_BYTES, soon) {
+                Ok(count) => self.skipped += count,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return false,
                 Err(_) => self.is_dead = true,
             }
@@ -348,16 +325,14 @@ impl PgConnection {
     /// Passes over the messages that have come, whole or in part.
     fn skip_messages(&mut self) {
         loop {
-            let part = self.to_skip.min(self.end - self.start);
-            self.start += part;
-            self.to_skip -= part;
+            self.to_skip -= self.input.take(self.to_skip).len();
             if self.to_skip > 0 {
                 return;
             }
             match self.head() {
                 Ok(Some((tag, length))) => {
                     self.unanswered -= usize::from(self.is_answer(tag));
-                    self.start += 5;
+                    self.input.take(5);
                     self.to_skip = length - 4;
                 }
                 Ok(None) => return,
@@ -371,18 +346,17 @@ impl PgConnection {
 
     /// The body of a message.
     pub(super) fn body(&self, message: &Message) -> &[u8] {
-        self.input.get(message.body.clone()).unwrap_or_default()
+        self.input.get(&message.body)
     }
 
     /// The body of a message, to rewrite values in.
     pub(super) fn body_mut(&mut self, message: &Message) -> &mut [u8] {
-        self.input.get_mut(message.body.clone()).unwrap_or_default()
+        self.input.get_mut(&message.body)
     }
 
     /// Gives memory back between batches.
     pub(super) fn release_buffers(&mut self) {
-        self.input = self.input.get(self.start..self.end).unwrap_or_default().to_vec();
-        (self.start, self.end) = (0, self.input.len());
+        self.input.release();
         self.out = BytesMut::new();
     }
 
@@ -477,7 +451,7 @@ impl PgConnection {
         let mut refused = None;
         let mut length = 0;
         loop {
-            let message = self.next(by, RowBounds { cell: MAX_ANSWER, row: MAX_ANSWER })?;
+            let message = self.next(by, RowBounds::OF_ANSWER)?;
             length += message.len();
             if length > MAX_ANSWER {
                 let message = "the server's answer to a question of the exporter's own is longer than 1 MiB";

@@ -2,8 +2,6 @@
 //!
 //! Source of the classes: PostgreSQL's documentation, appendix A. Knows neither session nor deadline.
 
-use tokio_postgres::error::{DbError, ErrorPosition, Severity};
-
 use crate::driver::bounded_text;
 use crate::driver::sql_lexer::position_of;
 use crate::error::{Error, Reason, SqlPosition};
@@ -65,9 +63,9 @@ impl ServerError {
                 // `V` is `S` untranslated, since PostgreSQL 9.6; PgBouncer has only `S`.
                 b'S' | b'V' => error.fatal |= matches!(text, "FATAL" | "PANIC"),
                 b'C' => bounded_text::sqlstate(text).clone_into(&mut error.code),
-                b'M' => error.message = bounded_text::cut(text, bounded_text::MAX_MESSAGE_BYTES),
-                b'H' => error.hint = Some(bounded_text::cut(text, bounded_text::MAX_MESSAGE_BYTES)),
-                b'R' => error.routine = Some(bounded_text::cut(text, bounded_text::MAX_NAME_BYTES)),
+                b'M' => error.message = bounded_text::message(text),
+                b'H' => error.hint = Some(bounded_text::message(text)),
+                b'R' => error.routine = Some(bounded_text::name(text)),
                 b'P' => error.position = text.parse().ok(),
                 _ => {}
             }
@@ -84,14 +82,14 @@ impl ServerError {
     /// The error of a statement; `sql` is what the position counts in.
     pub(super) fn of_statement(&self, sql: &str) -> Error {
         let Some(character) = self.position else {
-            return self.error(reason(&self.code), self.message.clone());
+            return self.error(self.reason(), self.message.clone());
         };
         let byte = sql.char_indices().nth(character.saturating_sub(1)).map_or(sql.len(), |(byte, _)| byte);
         let position = position_of(sql, byte);
         let SqlPosition { line, column } = position;
         let line = if sql.contains('\n') { format!("line {line}, ") } else { String::new() };
         let message = format!("{} ({line}column {column})", self.message);
-        self.error(reason(&self.code), message).at_sql_position(position)
+        self.error(self.reason(), message).at_sql_position(position)
     }
 
     /// The error of a login. `encrypted`: the connection is.
@@ -175,6 +173,27 @@ impl ServerError {
         }
     }
 
+    /// The reason of a statement's failure.
+    fn reason(&self) -> Reason {
+        match self.code.as_str() {
+            "57014" => Reason::Cancelled,
+            "55P03" => Reason::Locked,
+            "42501" => Reason::Permission,
+            "25006" => Reason::ReadOnly,
+            // "bind message supplies 0 parameters": the statement has a `$1`. A pooler ends sessions with this code, too.
+            "08P01" if !self.fatal => Reason::Sql,
+            code => match code.get(..2).unwrap_or_default() {
+                "40" => Reason::Conflict,
+                "28" => Reason::Auth,
+                // A connection to another server, of a foreign table for one. Too long a result for a memory limit is the
+                // server's fault as well: 54 is "program limit exceeded".
+                "08" | "53" | "54" | "57" | "58" | "F0" | "XX" => Reason::Server,
+                "22" => Reason::Value,
+                _ => Reason::Sql,
+            },
+        }
+    }
+
     fn error(&self, reason: Reason, message: String) -> Error {
         let mut error = Error::new(reason, message).with_sqlstate(self.code.clone());
         if self.is_of_full_server() {
@@ -183,43 +202,6 @@ impl ServerError {
             error = if is_of_database { error.with_full_database() } else { error.with_full_server() };
         }
         self.hint.iter().fold(error, Error::with_hint)
-    }
-}
-
-impl From<&DbError> for ServerError {
-    fn from(error: &DbError) -> Self {
-        ServerError {
-            fatal: matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic)),
-            code: bounded_text::sqlstate(error.code().code()).to_owned(),
-            message: bounded_text::cut(error.message(), bounded_text::MAX_MESSAGE_BYTES),
-            hint: error.hint().map(|hint| bounded_text::cut(hint, bounded_text::MAX_MESSAGE_BYTES)),
-            routine: error.routine().map(|routine| bounded_text::cut(routine, bounded_text::MAX_NAME_BYTES)),
-            position: match error.position() {
-                Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
-                _ => None,
-            },
-        }
-    }
-}
-
-/// The reason of a statement's failure.
-fn reason(code: &str) -> Reason {
-    match code {
-        "57014" => Reason::Cancelled,
-        "55P03" => Reason::Locked,
-        "42501" => Reason::Permission,
-        "25006" => Reason::ReadOnly,
-        // "bind message supplies 0 parameters": the statement has a `$1`.
-        "08P01" => Reason::Sql,
-        _ => match code.get(..2).unwrap_or_default() {
-            "40" => Reason::Conflict,
-            "28" => Reason::Auth,
-            "08" => Reason::Protocol,
-            // Too long a result for a memory limit is the server's fault as well: 54 is "program limit exceeded".
-            "53" | "54" | "57" | "58" | "F0" | "XX" => Reason::Server,
-            "22" => Reason::Value,
-            _ => Reason::Sql,
-        },
     }
 }
 
@@ -355,9 +337,13 @@ mod tests {
             ("42P01", Reason::Sql),
             ("0A000", Reason::Sql),
             ("", Reason::Sql),
+            ("08P01", Reason::Sql),
+            ("08001", Reason::Server),
         ];
+        let of = |code: &str, fatal| ServerError { code: code.to_owned(), fatal, ..ServerError::default() };
         for (code, expected) in cases {
-            assert_eq!(reason(code), expected, "{code}");
+            assert_eq!(of(code, false).reason(), expected, "{code}");
         }
+        assert_eq!(of("08P01", true).reason(), Reason::Server, "a pooler's end of a session");
     }
 }

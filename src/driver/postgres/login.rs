@@ -1,34 +1,36 @@
 //! From an address to a login: connect, encrypt, log in. Each step ends by the deadline.
 //!
-//! tokio-postgres does the login itself (startup, SCRAM with channel binding, MD5) on a [`SharedStream`] that we take
-//! back afterwards. What it leaves to others is here: TLS modes, and refusing to send a password in clear text.
+//! The messages of a login and SCRAM are postgres-protocol's. Here are who may see the password in clear text, and what SCRAM
+//! binds to.
 
-use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
-use postgres_protocol::message::frontend;
-use rustls::pki_types::ServerName;
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{self, ScramSha256};
+use postgres_protocol::message::{backend as tags, frontend};
+use ring::digest;
 use socket2::Socket;
-use tokio_postgres::config::{SslMode, SslNegotiation};
-use tokio_postgres::{CancelToken, Config};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::deadline::Deadline;
 use crate::driver::connection::HostPort;
 use crate::driver::connection::resolve;
 use crate::driver::connection::socket::TimedSocket;
+use crate::driver::connection::stream::ServerStream;
 use crate::driver::connection::tls;
-use crate::driver::connection::tls::{TlsConfig, TlsMode};
+use crate::driver::connection::tls::{TlsConfig, TlsMode, der_element};
 use crate::driver::{TlsState, bounded_text};
 use crate::error::{Error, Reason, Result};
 use crate::secret::Secret;
 
+use super::connection::{Message, MessageFields, PgConnection, RowBounds};
 use super::errors::ServerError;
-use super::options::KeepaliveOptions;
-use super::stream::{AlreadyEncrypted, SharedSocket, SharedStream, Stream, drive};
+use super::options::{ChannelBindingMode, KeepaliveOptions};
+
+/// The most rounds of SCRAM that are computed, in a second at most: PostgreSQL's default is 4,096, and nothing ends them.
+const MAX_SCRAM_ROUNDS: u32 = 1 << 20;
 
 /// What a server of PostgreSQL 17 or later, and only such a one, is asked for in the handshake.
 const ALPN_PROTOCOL: &[u8] = b"postgresql";
@@ -37,38 +39,28 @@ const ALPN_PROTOCOL: &[u8] = b"postgresql";
 #[derive(Debug, Clone)]
 pub(super) enum ServerAddress {
     /// Over TCP.
-    Host(TcpHost),
-    /// A Unix socket: its own path, which is made of the folder as configured and the port.
-    Unix { path: PathBuf, folder: PathBuf, port: u16 },
-}
-
-/// A server on the network.
-#[derive(Debug, Clone)]
-pub(super) struct TcpHost {
-    /// As configured.
-    pub(super) name: HostPort,
-    /// Where it is (`hostaddr`); `None`: the name says it.
-    pub(super) address: Option<IpAddr>,
-    /// How its connections differ from others.
-    pub(super) keepalives: KeepaliveOptions,
+    Host {
+        /// As configured.
+        name: HostPort,
+        /// Where it is (`hostaddr`); `None`: the name says it.
+        address: Option<IpAddr>,
+        /// How its connections differ from others.
+        keepalives: KeepaliveOptions,
+    },
+    /// On a Unix socket, whose name is made of the port, in a folder as configured.
+    Unix { folder: PathBuf, port: u16 },
 }
 
 impl ServerAddress {
     /// For messages: `db.example:5432`, or the socket's path.
     pub(super) fn shown(&self) -> String {
         match self {
-            ServerAddress::Host(TcpHost { name: HostPort { host, port }, .. }) if host.contains(':') => {
+            ServerAddress::Host { name: HostPort { host, port }, .. } if host.contains(':') => {
                 format!("[{host}]:{port}")
             }
-            ServerAddress::Host(TcpHost { name: HostPort { host, port }, .. }) => format!("{host}:{port}"),
-            ServerAddress::Unix { path, .. } => path.display().to_string(),
+            ServerAddress::Host { name: HostPort { host, port }, .. } => format!("{host}:{port}"),
+            ServerAddress::Unix { folder, port } => socket_path(folder, *port).display().to_string(),
         }
-    }
-
-    /// The socket's path in PostgreSQL's socket folder.
-    pub(super) fn in_folder(folder: &Path, port: u16) -> Self {
-        let path = folder.join(format!(".s.PGSQL.{port}"));
-        ServerAddress::Unix { path, folder: folder.to_owned(), port }
     }
 
     fn unreachable(&self, error: &io::Error) -> Error {
@@ -94,23 +86,29 @@ impl ServerAddress {
 
     /// A login that ended in the socket or in TLS.
     fn broken_login(&self, error: &io::Error) -> Error {
-        let shown = self.shown();
+        let what = format!("login to {}", self.shown());
         match error.kind() {
-            io::ErrorKind::TimedOut => no_answer(&format!("login to {shown}")),
+            io::ErrorKind::TimedOut => no_answer(&what),
             io::ErrorKind::QuotaExceeded => self.endless_login(),
-            io::ErrorKind::PermissionDenied => {
-                let message =
-                    format!("{shown} asks for the password in clear text on an unencrypted connection");
-                Error::new(Reason::Auth, message)
-                    .with_hint("set tls.mode: require, or mode: disable to allow it")
-                    .with_meaning("the server asks for the password in clear text, and others could read it")
-                    .before_password()
+            io::ErrorKind::UnexpectedEof => {
+                Error::new(Reason::Connect, format!("{what}: the server closed the connection"))
             }
+            io::ErrorKind::InvalidData if error.get_ref().is_none() => self.unexpected_message(),
             _ if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
                 self.failed_handshake(error)
             }
-            _ => Error::new(Reason::Connect, format!("login to {shown}: {error}")),
+            _ => Error::new(Reason::Connect, format!("{what}: {error}")),
         }
+    }
+
+    fn unexpected_message(&self) -> Error {
+        let message = format!("login to {}: the server sent a message that has no place there", self.shown());
+        Error::new(Reason::Protocol, message)
+    }
+
+    /// A login that our side ends.
+    fn ended_login(&self, cause: &str) -> Error {
+        Error::new(Reason::Auth, format!("login to {}: {cause}", self.shown()))
     }
 
     /// The server sent more than a login needs.
@@ -120,46 +118,17 @@ impl ServerAddress {
         Error::new(Reason::Limit, message)
             .with_hint("this is not a PostgreSQL server that works: check host and port")
     }
+}
 
-    /// A failed login as tokio-postgres reports it.
-    fn refused_login(&self, error: &tokio_postgres::Error, is_encrypted: bool) -> Error {
-        let shown = self.shown();
-        if let Some(error) = error.as_db_error() {
-            return ServerError::from(error).of_login(&shown, is_encrypted);
-        }
-        match error.source() {
-            Some(source) => match source.downcast_ref::<io::Error>() {
-                Some(error) => self.broken_login(error),
-                None => ended_by_us(&source.to_string(), &shown),
-            },
-            None if error.is_closed() => {
-                Error::new(Reason::Connect, format!("login to {shown}: the server closed the connection"))
-            }
-            None => Error::new(Reason::Protocol, format!("login to {shown}: {error}")),
-        }
-    }
+fn socket_path(folder: &Path, port: u16) -> PathBuf {
+    folder.join(format!(".s.PGSQL.{port}"))
 }
 
 fn no_answer(what: &str) -> Error {
     Error::new(Reason::Timeout, format!("{what}: no answer in time"))
 }
 
-/// A login that our side ended: no password, no method in common, no channel to bind to.
-fn ended_by_us(cause: &str, shown: &str) -> Error {
-    let error = Error::new(Reason::Auth, format!("login to {shown}: {cause}"));
-    match cause {
-        "password missing" => {
-            error.with_meaning("the server asks for a password, and there is none").before_password()
-        }
-        "unsupported authentication method" => error
-            .with_meaning("the server asks for a login method that is not supported here")
-            .with_hint("give this user scram-sha-256, md5, password or cert in pg_hba.conf, on the server")
-            .before_password(),
-        _ => error,
-    }
-}
-
-/// What a connection is encrypted by.
+/// How connections to a server are encrypted, as configured.
 #[derive(Debug, Clone)]
 pub(super) struct Encryption {
     pub(super) tls: TlsConfig,
@@ -174,36 +143,63 @@ pub(super) struct Encryption {
 pub(super) struct ServerRoute {
     /// What was configured.
     pub(super) address: ServerAddress,
+    /// Of a server on the network.
     peer: Option<SocketAddr>,
 }
 
 impl ServerRoute {
-    /// Connects to an address for the first time.
-    pub(super) fn connect(address: &ServerAddress, by: Deadline) -> Result<(ServerRoute, SharedSocket)> {
-        let failed = |error: io::Error| address.unreachable(&error);
-        let (peer, socket) = match address {
-            ServerAddress::Host(TcpHost { name, address, keepalives }) => {
-                let at = address.map_or_else(|| name.host.clone(), |address| address.to_string());
-                let stream = resolve::connect(&at, name.port, by)?;
-                let peer = stream.peer_addr().ok();
-                let socket = Socket::from(stream);
-                keepalives.apply(&socket).map_err(failed)?;
-                (peer, SharedSocket::new(TimedSocket::new(socket), by))
-            }
-            ServerAddress::Unix { path, .. } => (None, SharedSocket::to_unix(path, by).map_err(failed)?),
+    /// Connects to an address for the first time, and encrypts as [`ServerRoute::connect_again`] does.
+    ///
+    /// # Errors
+    /// `resolve`, and those of [`ServerRoute::connect_again`].
+    pub(super) fn connect(
+        address: &ServerAddress,
+        encryption: &Encryption,
+        mode: TlsMode,
+        by: Deadline,
+    ) -> Result<(ServerRoute, ServerStream)> {
+        let ServerAddress::Host { name, address: at, keepalives } = address else {
+            let route = ServerRoute { address: address.clone(), peer: None };
+            let stream = route.connect_again(encryption, mode, by)?;
+            return Ok((route, stream));
         };
-        Ok((ServerRoute { address: address.clone(), peer }, socket))
+        let failed = |error: io::Error| address.unreachable(&error);
+        let at = at.map_or_else(|| name.host.clone(), |at| at.to_string());
+        let stream = resolve::connect(&at, name.port, by)?;
+        let peer = stream.peer_addr().map_err(failed)?;
+        let socket = Socket::from(stream);
+        keepalives.apply(&socket).map_err(failed)?;
+        let route = ServerRoute { address: address.clone(), peer: Some(peer) };
+        let stream = ServerStream::new(TimedSocket::new(socket));
+        let stream = route.secure(stream, (&name.host, peer), encryption, mode, by)?;
+        Ok((route, stream))
     }
 
-    /// Connects to the same address again.
-    pub(super) fn connect_again(&self, by: Deadline) -> Result<SharedSocket> {
+    /// Connects to the same address again, and encrypts as far as `mode` demands and the server offers. What is offered and
+    /// then fails is an error, also where encryption is only preferred: nobody would notice the plain text.
+    ///
+    /// # Errors
+    /// `tls`, `timeout`, `connect`; `protocol` when this is not PostgreSQL.
+    pub(super) fn connect_again(
+        &self,
+        encryption: &Encryption,
+        mode: TlsMode,
+        by: Deadline,
+    ) -> Result<ServerStream> {
+        let failed = |error: io::Error| self.address.unreachable(&error);
         match (&self.address, self.peer) {
-            (ServerAddress::Host(_), Some(peer)) => {
-                let stream = resolve::connect_to(peer, by);
-                let stream = stream.map_err(|error| self.address.unreachable(&error))?;
-                Ok(SharedSocket::new(TimedSocket::new(Socket::from(stream)), by))
+            (ServerAddress::Unix { folder, port }, _) => {
+                let socket = TimedSocket::to_unix(&socket_path(folder, *port), by);
+                socket.map(ServerStream::new).map_err(failed)
             }
-            _ => ServerRoute::connect(&self.address, by).map(|(_, socket)| socket),
+            (ServerAddress::Host { name, .. }, Some(peer)) => {
+                let socket = resolve::connect_to(peer, by).map_err(failed)?;
+                let stream = ServerStream::new(TimedSocket::new(Socket::from(socket)));
+                self.secure(stream, (&name.host, peer), encryption, mode, by)
+            }
+            (ServerAddress::Host { .. }, None) => {
+                ServerRoute::connect(&self.address, encryption, mode, by).map(|(_, stream)| stream)
+            }
         }
     }
 
@@ -212,173 +208,493 @@ impl ServerRoute {
     }
 
     /// How bytes travel on it.
-    pub(super) fn tls_state(&self, stream: &Stream, tls: &TlsConfig) -> TlsState {
+    pub(super) fn tls_state(&self, stream: &ServerStream, tls: &TlsConfig) -> TlsState {
         match &self.address {
             _ if stream.is_encrypted() => tls.state(),
             ServerAddress::Unix { .. } => TlsState::Local,
-            ServerAddress::Host(_) => TlsState::Plain,
+            ServerAddress::Host { .. } => TlsState::Plain,
         }
     }
 
-    /// Encrypts as far as `mode` demands and the server offers. What is offered and then fails is an error, also where
-    /// encryption is only preferred: nobody would notice the plain text.
-    ///
-    /// # Errors
-    /// `tls`, `timeout`, `connect`; `protocol` when this is not PostgreSQL.
-    pub(super) fn secure(
+    fn secure(
         &self,
-        socket: SharedSocket,
+        mut stream: ServerStream,
+        (host, peer): (&str, SocketAddr),
         encryption: &Encryption,
         mode: TlsMode,
         by: Deadline,
-    ) -> Result<Stream> {
-        let ServerAddress::Host(TcpHost { name, .. }) = &self.address else {
-            return Ok(Stream::plain(socket));
-        };
-        if mode == TlsMode::Disable {
-            return Ok(Stream::plain(socket));
+    ) -> Result<ServerStream> {
+        if mode == TlsMode::Disable || !(encryption.direct || self.offers_tls(&mut stream, mode, by)?) {
+            return Ok(stream);
         }
-        if encryption.direct {
-            return self.shake_hands(socket, encryption, &name.host, by);
-        }
-        let mut request = BytesMut::new();
-        frontend::ssl_request(&mut request);
-        let mut answer = [0];
-        let read = socket.write_now(&request).and_then(|_| socket.read_now(&mut answer));
-        let count = read.map_err(|error| self.address.unreachable(&error))?;
-        let shown = self.address.shown();
-        match answer {
-            _ if count == 0 => Err(Error::new(Reason::Connect, format!("{shown} closed the connection"))),
-            [b'S'] => self.shake_hands(socket, encryption, &name.host, by),
-            [b'N'] if mode == TlsMode::Prefer => Ok(Stream::plain(socket)),
-            [b'N'] => Err(Error::new(Reason::Tls, format!("{shown} does not offer TLS"))
-                .with_hint("enable ssl in the server, or set tls.mode: prefer")),
-            _ => Err(Error::new(Reason::Protocol, format!("{shown} does not speak PostgreSQL's protocol"))),
-        }
-    }
-
-    fn shake_hands(
-        &self,
-        socket: SharedSocket,
-        encryption: &Encryption,
-        host: &str,
-        by: Deadline,
-    ) -> Result<Stream> {
-        let tls = &encryption.tls;
-        let mut config = tls.client_config()?;
+        let mut config = encryption.tls.client_config()?;
         config.enable_sni = encryption.sni;
         if encryption.direct {
             config.alpn_protocols = vec![ALPN_PROTOCOL.to_vec()];
         }
-        // A host that cannot be in a certificate, as an address with its interface, serves where nobody verifies it.
-        let is_odd = ServerName::try_from(host).is_err() && tls.state() == TlsState::Encrypted;
-        let address = self.peer.filter(|_| is_odd).map(|peer| peer.ip().to_canonical().to_string());
-        let name = tls.server_name.as_deref().or(address.as_deref()).unwrap_or(host);
-        Stream::encrypted(socket, MakeRustlsConnect::new(config), name, by).map_err(|error| {
+        let name = encryption.tls.name_of(host, peer.ip())?;
+        stream.encrypt(config, name, by).map_err(|error| {
             let failed = self.address.failed_handshake(&error);
             let is_cut =
                 matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset);
             let hint = "sslnegotiation=direct needs PostgreSQL 17 or later: else leave it out";
             if encryption.direct && is_cut { failed.with_hint(hint) } else { failed }
-        })
+        })?;
+        Ok(stream)
     }
+
+    /// Asks the server for TLS; an error where `mode` demands it and there is none.
+    fn offers_tls(&self, stream: &mut ServerStream, mode: TlsMode, by: Deadline) -> Result<bool> {
+        let mut request = BytesMut::new();
+        frontend::ssl_request(&mut request);
+        let mut answer = [0];
+        let read = stream.write_all(&request, by).and_then(|()| stream.read(&mut answer, by));
+        let count = read.map_err(|error| self.address.unreachable(&error))?;
+        let shown = self.address.shown();
+        match answer {
+            _ if count == 0 => Err(Error::new(Reason::Connect, format!("{shown} closed the connection"))),
+            [b'S'] => Ok(true),
+            [b'N'] if mode == TlsMode::Prefer => Ok(false),
+            [b'N'] => Err(Error::new(Reason::Tls, format!("{shown} does not offer TLS"))
+                .with_hint("enable ssl in the server, or set tls.mode: prefer")),
+            // Its message could be anybody's, as it is not encrypted.
+            [b'E'] => {
+                let message = format!("{shown} answers the question for TLS with an error");
+                Err(Error::new(Reason::Server, message).with_hint("the server's log has it"))
+            }
+            _ => Err(Error::new(Reason::Protocol, format!("{shown} does not speak PostgreSQL's protocol"))),
+        }
+    }
+}
+
+/// How a session introduces itself.
+#[derive(Debug, Clone)]
+pub(super) struct Startup {
+    pub(super) user: String,
+    /// Further parameters.
+    pub(super) parameters: Vec<(&'static str, String)>,
+    pub(super) channel_binding: ChannelBindingMode,
+}
+
+/// What a cancel of a session's statement needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct CancelKey {
+    pub(super) process: i32,
+    pub(super) secret: i32,
 }
 
 /// A connection right after its login.
 pub(super) struct LoggedIn {
-    /// Where the server's messages come from; nothing was read beyond the login.
-    pub(super) stream: Stream,
-    /// What a cancel needs.
-    pub(super) token: CancelToken,
+    pub(super) connection: PgConnection,
+    pub(super) cancel_key: CancelKey,
     /// The server's `server_version`; empty when it does not tell.
     pub(super) version: String,
 }
 
-/// Logs in on `stream` with the user, password and options of `config`.
+/// Logs in on `stream`. `configured`: the mode in the configuration, which decides whether a password may be shown, however
+/// this stream is encrypted.
 ///
 /// # Errors
-/// `auth`, `timeout`, `connect`, `tls`, `permission`, `server`.
+/// `auth`, `timeout`, `connect`, `tls`, `permission`, `server`, `protocol`, `limit`.
 pub(super) fn log_in(
-    stream: Stream,
+    stream: ServerStream,
     route: &ServerRoute,
-    config: &Config,
-    mode: TlsMode,
+    startup: &Startup,
+    configured: TlsMode,
     password: Option<&Secret>,
     by: Deadline,
 ) -> Result<LoggedIn> {
-    let (socket, is_encrypted) = (stream.socket().clone(), stream.is_encrypted());
-    let mut config = config.clone();
-    if let Some(password) = password {
-        config.password(password.expose());
-        if mode != TlsMode::Disable && !is_encrypted && !route.is_local() {
-            let mut message = BytesMut::new();
-            frontend::password_message(password.expose().as_bytes(), &mut message)
-                .map_err(|error| Error::new(Reason::Auth, format!("the password cannot be sent: {error}")))?;
-            socket.forbid(message.to_vec());
+    let shows_password = configured == TlsMode::Disable || stream.is_encrypted() || route.is_local();
+    let connection = PgConnection::new(stream);
+    Login { connection, address: &route.address, startup, password, shows_password, by }.run()
+}
+
+/// What a server asks for in a login (the documentation's "Message Formats", `Authentication…`).
+mod request {
+    pub(super) const OK: u32 = 0;
+    pub(super) const CLEAR_TEXT: u32 = 3;
+    pub(super) const MD5: u32 = 5;
+    pub(super) const SASL: u32 = 10;
+    pub(super) const SASL_CONTINUE: u32 = 11;
+    pub(super) const SASL_FINAL: u32 = 12;
+}
+
+/// A login under way.
+struct Login<'l> {
+    connection: PgConnection,
+    address: &'l ServerAddress,
+    startup: &'l Startup,
+    password: Option<&'l Secret>,
+    /// The password may be sent in clear text.
+    shows_password: bool,
+    by: Deadline,
+}
+
+impl<'l> Login<'l> {
+    fn run(mut self) -> Result<LoggedIn> {
+        let Startup { user, parameters, .. } = self.startup;
+        let parameters = parameters.iter().map(|(name, value)| (*name, value.as_str()));
+        let parameters = std::iter::once(("user", user.as_str())).chain(parameters);
+        self.send(|out| frontend::startup_message(parameters, out))?;
+        self.authenticate()?;
+        let (mut cancel_key, mut version) = (CancelKey::default(), String::new());
+        loop {
+            let message = self.next_message()?;
+            let mut fields = MessageFields(self.connection.body(&message));
+            match message.tag {
+                tags::BACKEND_KEY_DATA_TAG => {
+                    let mut number = || fields.long().unwrap_or_default().cast_signed();
+                    cancel_key = CancelKey { process: number(), secret: number() };
+                }
+                tags::PARAMETER_STATUS_TAG if fields.text() == Some("server_version") => {
+                    version = bounded_text::name(fields.text().unwrap_or_default());
+                }
+                tags::READY_FOR_QUERY_TAG => {
+                    self.connection.end_login();
+                    return Ok(LoggedIn { connection: self.connection, cancel_key, version });
+                }
+                _ => {}
+            }
         }
     }
-    // The stream is encrypted already where it will be: `AlreadyEncrypted` says so, and the server is not asked again.
-    config.ssl_negotiation(SslNegotiation::Direct);
-    config.ssl_mode(if is_encrypted { SslMode::Require } else { SslMode::Disable });
-    let shared = SharedStream::new(stream);
-    let (client, connection) = drive(&socket, by, config.connect_raw(shared.clone(), AlreadyEncrypted))
-        .map_err(|error| route.address.broken_login(&error))?
-        .map_err(|error| route.address.refused_login(&error, is_encrypted))?;
-    let token = client.cancel_token();
-    let version = connection.parameter("server_version").unwrap_or_default();
-    let version = bounded_text::cut(version, bounded_text::MAX_NAME_BYTES);
-    drop((client, connection));
-    let stream =
-        shared.into_stream().ok_or_else(|| Error::new(Reason::Panic, "the login kept its stream"))?;
-    Ok(LoggedIn { stream, token, version })
+
+    fn send(&mut self, write: impl FnOnce(&mut BytesMut) -> io::Result<()>) -> Result<()> {
+        let mut message = BytesMut::new();
+        let sent = write(&mut message).and_then(|()| self.connection.send_login(&message, self.by));
+        sent.map_err(|error| self.address.broken_login(&error))
+    }
+
+    /// The next message that is not an error.
+    fn next_message(&mut self) -> Result<Message> {
+        let message = self.connection.next(self.by, RowBounds::OF_ANSWER);
+        let message = message.map_err(|error| self.address.broken_login(&error))?;
+        if message.tag != tags::ERROR_RESPONSE_TAG {
+            return Ok(message);
+        }
+        let error = ServerError::read(self.connection.body(&message));
+        Err(error.of_login(&self.address.shown(), self.connection.stream().is_encrypted()))
+    }
+
+    /// What the server asks for next, and what it says beside.
+    fn next_request(&mut self) -> Result<(u32, Vec<u8>)> {
+        let message = self.next_message()?;
+        let mut fields = MessageFields(self.connection.body(&message));
+        match (message.tag, fields.long()) {
+            (tags::AUTHENTICATION_TAG, Some(request)) => Ok((request, fields.0.to_vec())),
+            _ => Err(self.address.unexpected_message()),
+        }
+    }
+
+    fn expect(&mut self, request: u32) -> Result<Vec<u8>> {
+        match self.next_request()? {
+            (found, data) if found == request => Ok(data),
+            _ => Err(self.address.unexpected_message()),
+        }
+    }
+
+    fn authenticate(&mut self) -> Result<()> {
+        let (request, data) = self.next_request()?;
+        match request {
+            request::OK => return self.check_unbound(),
+            request::CLEAR_TEXT => {
+                self.check_unbound()?;
+                let password = self.password()?;
+                if !self.shows_password {
+                    return Err(self.asks_for_clear_text());
+                }
+                self.send(|out| frontend::password_message(password, out))?;
+            }
+            request::MD5 => {
+                self.check_unbound()?;
+                let password = self.password()?;
+                let salt = data.try_into().map_err(|_| self.address.unexpected_message())?;
+                let hash = md5_hash(self.startup.user.as_bytes(), password, salt);
+                self.send(|out| frontend::password_message(hash.as_bytes(), out))?;
+            }
+            request::SASL => self.scram(&data)?,
+            _ => {
+                let error = self.address.ended_login("unsupported authentication method");
+                return Err(error
+                    .with_meaning("the server asks for a login method that is not supported here")
+                    .with_hint(
+                        "give this user scram-sha-256, md5, password or cert in pg_hba.conf, on the server",
+                    )
+                    .before_password());
+            }
+        }
+        self.expect(request::OK).map(drop)
+    }
+
+    fn scram(&mut self, mechanisms: &[u8]) -> Result<()> {
+        let password = self.password()?;
+        let is_offered =
+            |name: &str| mechanisms.split(|byte| *byte == 0).any(|known| known == name.as_bytes());
+        let certificate = self.connection.stream().server_certificate();
+        let hash = certificate.and_then(|certificate| {
+            Some(digest::digest(end_point_hash(certificate)?, certificate).as_ref().to_vec())
+        });
+        let hash = hash.filter(|_| self.startup.channel_binding != ChannelBindingMode::Disable);
+        let (binding, mechanism) = match (hash, is_offered(sasl::SCRAM_SHA_256_PLUS)) {
+            (Some(hash), true) => {
+                (sasl::ChannelBinding::tls_server_end_point(hash), sasl::SCRAM_SHA_256_PLUS)
+            }
+            (None, true) => (sasl::ChannelBinding::unsupported(), sasl::SCRAM_SHA_256),
+            (_, false) if !is_offered(sasl::SCRAM_SHA_256) => {
+                return Err(self.address.ended_login("unsupported SASL mechanism"));
+            }
+            (Some(_), false) => (sasl::ChannelBinding::unrequested(), sasl::SCRAM_SHA_256),
+            (None, false) => (sasl::ChannelBinding::unsupported(), sasl::SCRAM_SHA_256),
+        };
+        if mechanism == sasl::SCRAM_SHA_256 {
+            self.check_unbound()?;
+        }
+        let mut scram = ScramSha256::new(password, binding);
+        self.send(|out| frontend::sasl_initial_response(mechanism, scram.message(), out))?;
+        let first = self.expect(request::SASL_CONTINUE)?;
+        if let Some(rounds) = scram_rounds(&first).filter(|rounds| *rounds > MAX_SCRAM_ROUNDS) {
+            let message = format!(
+                "login to {}: the server asks for {rounds} rounds of SCRAM, and at most {MAX_SCRAM_ROUNDS} are computed",
+                self.address.shown()
+            );
+            let hint = "on the server: lower scram_iterations, and set the user's password again";
+            return Err(Error::new(Reason::Limit, message).with_hint(hint));
+        }
+        let address = self.address;
+        scram.update(&first).map_err(|error| address.broken_login(&error))?;
+        self.send(|out| frontend::sasl_response(scram.message(), out))?;
+        let last = self.expect(request::SASL_FINAL)?;
+        scram.finish(&last).map_err(|error| address.broken_login(&error))
+    }
+
+    /// A login that is not bound to its channel, where the configuration demands that.
+    fn check_unbound(&self) -> Result<()> {
+        match self.startup.channel_binding {
+            ChannelBindingMode::Require => {
+                Err(self.address.ended_login("server did not use channel binding"))
+            }
+            ChannelBindingMode::Disable | ChannelBindingMode::Prefer => Ok(()),
+        }
+    }
+
+    fn password(&self) -> Result<&'l [u8]> {
+        self.password.map(|password| password.expose().as_bytes()).ok_or_else(|| {
+            let error = self.address.ended_login("password missing");
+            error.with_meaning("the server asks for a password, and there is none").before_password()
+        })
+    }
+
+    fn asks_for_clear_text(&self) -> Error {
+        let shown = self.address.shown();
+        let message = format!("{shown} asks for the password in clear text on an unencrypted connection");
+        Error::new(Reason::Auth, message)
+            .with_hint("set tls.mode: require, or mode: disable to allow it")
+            .with_meaning("the server asks for the password in clear text, and others could read it")
+            .before_password()
+    }
+}
+
+/// The rounds in the first message of a server (RFC 5802, section 7).
+fn scram_rounds(first: &[u8]) -> Option<u32> {
+    str::from_utf8(first).ok()?.split(',').find_map(|part| part.strip_prefix("i="))?.parse().ok()
+}
+
+/// The hash for `tls-server-end-point` (RFC 5929, section 4.1): the one that the certificate is signed with, SHA-256 instead
+/// of MD5 and SHA-1. `None` where the signature has none of its own, as Ed25519.
+fn end_point_hash(certificate: &[u8]) -> Option<&'static digest::Algorithm> {
+    let (content, _) = der_element(certificate, 0x30)?;
+    let (_signed, rest) = der_element(content, 0x30)?;
+    let (algorithm, _) = der_element(rest, 0x30)?;
+    let (identifier, _) = der_element(algorithm, 0x06)?;
+    // PKCS #1 (RFC 8017, appendix C) and ECDSA (RFC 5758, section 3.2).
+    Some(match identifier {
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 4 | 5 | 11]
+        | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1]
+        | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2] => &digest::SHA256,
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 12] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3] => {
+            &digest::SHA384
+        }
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 13] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4] => {
+            &digest::SHA512
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::AtomicI32;
     use std::time::Duration;
 
+    use super::super::cancel::PgCanceller;
     use super::*;
 
-    /// A server that asks for a clear-text password; answers everything that it was sent.
-    fn curious(listener: &TcpListener) -> Vec<u8> {
+    /// A server that answers a startup, reads on, and returns everything that it was sent.
+    fn answer(listener: &TcpListener, said: &[u8]) -> Vec<u8> {
         let (mut stream, _) = listener.accept().unwrap();
         let mut heard = vec![0; 4096];
         let count = stream.read(&mut heard).unwrap();
         heard.truncate(count);
-        stream.write_all(&[b'R', 0, 0, 0, 8, 0, 0, 0, 3]).unwrap();
+        stream.write_all(said).unwrap();
         let _ = stream.read_to_end(&mut heard);
         heard
     }
 
-    fn heard(peer: [u8; 4], mode: TlsMode) -> (Error, Vec<u8>) {
+    /// Asks for a password in clear text.
+    const ASKS_FOR_PASSWORD: &[u8] = &[b'R', 0, 0, 0, 8, 0, 0, 0, 3];
+
+    fn route(peer: [u8; 4]) -> ServerRoute {
+        let name = HostPort { host: "db.example".into(), port: 5432 };
+        let address = ServerAddress::Host { name, address: None, keepalives: KeepaliveOptions::default() };
+        ServerRoute { address, peer: Some((peer, 5432).into()) }
+    }
+
+    fn startup() -> Startup {
+        Startup {
+            user: "exporter".into(),
+            parameters: Vec::new(),
+            channel_binding: ChannelBindingMode::Prefer,
+        }
+    }
+
+    /// Does something on a connection to a server that says this; also returns what it was sent.
+    fn on_server<T>(said: &'static [u8], act: impl FnOnce(ServerStream) -> T) -> (T, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let local = listener.local_addr().unwrap();
-        let server = std::thread::spawn(move || curious(&listener));
-        let by = Deadline::within(Duration::from_secs(10));
-        let name = HostPort { host: "db.example".into(), port: 5432 };
-        let address =
-            ServerAddress::Host(TcpHost { name, address: None, keepalives: KeepaliveOptions::default() });
-        let route = ServerRoute { address, peer: Some((peer, 5432).into()) };
-        let socket =
-            SharedSocket::new(TimedSocket::new(Socket::from(TcpStream::connect(local).unwrap())), by);
-        let password = Secret::new("c4nary-secret".into());
-        let mut config = Config::new();
-        config.user("exporter");
+        let server = std::thread::spawn(move || answer(&listener, said));
+        let socket = TimedSocket::new(Socket::from(TcpStream::connect(local).unwrap()));
+        let done = act(ServerStream::new(socket));
+        (done, server.join().unwrap())
+    }
+
+    fn secret() -> Secret {
+        Secret::new("c4nary-secret".into())
+    }
+
+    fn leaks(heard: &[u8]) -> bool {
+        heard.windows(13).any(|part| part == b"c4nary-secret")
+    }
+
+    fn heard(peer: [u8; 4], mode: TlsMode) -> (Error, Vec<u8>) {
         // The scripted server hangs up after the password, if not before: no login succeeds.
-        let by = if mode == TlsMode::Disable { Deadline::within(Duration::from_millis(300)) } else { by };
-        let entered = log_in(Stream::plain(socket), &route, &config, mode, Some(&password), by);
-        (entered.err().unwrap(), server.join().unwrap())
+        let span =
+            if mode == TlsMode::Disable { Duration::from_millis(300) } else { Duration::from_secs(10) };
+        let (entered, heard) = on_server(ASKS_FOR_PASSWORD, |stream| {
+            log_in(stream, &route(peer), &startup(), mode, Some(&secret()), Deadline::within(span)).err()
+        });
+        (entered.unwrap(), heard)
     }
 
     #[test]
     fn a_password_never_travels_in_clear_text_unless_that_is_written() {
-        let leaks = |heard: &[u8]| heard.windows(13).any(|part| part == b"c4nary-secret");
         let (error, bytes) = heard([192, 0, 2, 1], TlsMode::Prefer);
         assert_eq!(error.reason(), Reason::Auth);
         assert_eq!(error.hint(), Some("set tls.mode: require, or mode: disable to allow it"));
         assert!(!leaks(&bytes));
         assert!(leaks(&heard([192, 0, 2, 1], TlsMode::Disable).1));
+    }
+
+    /// A session of `prefer` on a server without TLS: who answers instead when it is cancelled gets no password.
+    #[test]
+    fn a_cancels_login_shows_no_password_in_clear_text() {
+        let by = Deadline::within(Duration::from_secs(10));
+        let canceller = PgCanceller {
+            route: route([192, 0, 2, 1]),
+            encryption: Encryption { tls: TlsConfig::default(), direct: false, sni: true },
+            mode: TlsMode::Disable,
+            cancel_key: CancelKey::default(),
+            backend: AtomicI32::new(7),
+            startup: startup(),
+            password: Some(secret()),
+        };
+        let (entered, heard) = on_server(ASKS_FOR_PASSWORD, |stream| canceller.log_in(stream, by).err());
+        assert_eq!(entered.unwrap().reason(), Reason::Auth);
+        assert!(!leaks(&heard));
+    }
+
+    #[test]
+    fn a_server_that_cannot_start_a_process_speaks_the_protocol() {
+        let by = Deadline::within(Duration::from_secs(10));
+        let (asked, _) =
+            on_server(b"Ecould not fork new process for connection: out of memory\0", |mut stream| {
+                route([127, 0, 0, 1]).offers_tls(&mut stream, TlsMode::Prefer, by)
+            });
+        assert_eq!(asked.unwrap_err().reason(), Reason::Server);
+    }
+
+    /// PgBouncer sends no severity that is not translated.
+    #[test]
+    fn a_full_pooler_is_known_at_the_login() {
+        const FULL: &[u8] = b"E\0\0\0\x42SFATAL\0C08P01\0Mno more connections allowed (max_client_conn)\0\0";
+        let by = Deadline::within(Duration::from_secs(10));
+        let (entered, _) = on_server(FULL, |stream| {
+            log_in(stream, &route([127, 0, 0, 1]), &startup(), TlsMode::Prefer, None, by).err()
+        });
+        let error = entered.unwrap();
+        assert!(error.is_server_full() && error.reason() == Reason::Server, "{error}");
+    }
+
+    #[test]
+    fn a_server_cannot_have_rounds_of_scram_without_end_computed() {
+        const ASKS_FOR_SCRAM: &[u8] = b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0";
+        let first = |rounds: &str| format!("r=x,s=c2FsdA==,i={rounds}").into_bytes();
+        assert_eq!(scram_rounds(&first("4096")), Some(4096));
+        assert_eq!(scram_rounds(b"r=x,s=c2FsdA=="), None);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = [0; 4096];
+            assert!(stream.read(&mut heard).unwrap() > 0);
+            stream.write_all(ASKS_FOR_SCRAM).unwrap();
+            let count = stream.read(&mut heard).unwrap();
+            let nonce = heard[..count].windows(2).position(|part| part == b"r=").unwrap() + 2;
+            let nonce = String::from_utf8_lossy(&heard[nonce..count]).into_owned();
+            let said = format!("r={nonce}server,s=c2FsdHNhbHRzYWx0,i=4294967295");
+            let length = u32::try_from(said.len() + 8).unwrap().to_be_bytes();
+            stream.write_all(&[b"R", &length[..], &[0, 0, 0, 11], said.as_bytes()].concat()).unwrap();
+            let _ = stream.read(&mut heard);
+        });
+        let socket = TimedSocket::new(Socket::from(TcpStream::connect(local).unwrap()));
+        let by = Deadline::within(Duration::from_secs(10));
+        let stream = ServerStream::new(socket);
+        let entered =
+            log_in(stream, &route([127, 0, 0, 1]), &startup(), TlsMode::Prefer, Some(&secret()), by);
+        let error = entered.err().unwrap();
+        assert!(error.message().contains("4294967295 rounds"), "{error}");
+        assert_eq!(error.reason(), Reason::Limit);
+        server.join().unwrap();
+    }
+
+    /// `SEQUENCE { SEQUENCE {}, SEQUENCE { OID, NULL }, … }`.
+    fn signed_by(identifier: &[u8]) -> Vec<u8> {
+        let element =
+            |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
+        let algorithm = element(0x30, &[element(0x06, identifier), element(0x05, &[])].concat());
+        element(0x30, &[element(0x30, &[]), algorithm, element(0x03, &[0, 1, 2])].concat())
+    }
+
+    #[test]
+    fn a_channel_is_bound_by_the_hash_of_the_certificates_signature() {
+        let rsa = |last| [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, last];
+        let ecdsa = |last| [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, last];
+        for (certificate, expected) in [
+            (signed_by(&rsa(4)), Some(&digest::SHA256)),
+            (signed_by(&rsa(5)), Some(&digest::SHA256)),
+            (signed_by(&rsa(11)), Some(&digest::SHA256)),
+            (signed_by(&rsa(12)), Some(&digest::SHA384)),
+            (signed_by(&rsa(13)), Some(&digest::SHA512)),
+            (signed_by(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1]), Some(&digest::SHA256)),
+            (signed_by(&ecdsa(2)), Some(&digest::SHA256)),
+            (signed_by(&ecdsa(3)), Some(&digest::SHA384)),
+            (signed_by(&ecdsa(4)), Some(&digest::SHA512)),
+            // RSASSA-PSS, whose hash is in its parameters, and Ed25519.
+            (signed_by(&rsa(10)), None),
+            (signed_by(&[0x2b, 0x65, 0x70]), None),
+            (Vec::new(), None),
+        ] {
+            assert_eq!(end_point_hash(&certificate), expected, "{certificate:?}");
+        }
     }
 }

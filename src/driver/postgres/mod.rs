@@ -23,7 +23,6 @@ mod result_shape;
 mod session;
 mod session_sql;
 mod statement_cache;
-mod stream;
 mod user_tables;
 mod values;
 
@@ -39,22 +38,25 @@ use crate::yaml::keys::Keys;
 
 use super::connection::passfile::{self, Passfile};
 use super::connection::password::{PasswordSource, RefusedPassword};
-use super::connection::tls::{TlsMode, TlsRequirement};
-use super::connection::{ConnectionConfig, HostPort, UrlRules};
+use super::connection::tls::TlsMode;
+use super::connection::{ConnectionConfig, HostPort, UrlRules, one_of_all};
 use super::statement::Dialect;
 use super::user_tables::UserTables;
 use super::{AllowedStatements, Driver, Endpoint, ServerFacts, Session, Sql, TlsState};
 
 use self::cancel::PgCanceller;
-use self::connection::PgConnection;
 use self::guard_statement::{GuardOptions, PgServerRole};
-use self::login::{Encryption, ServerAddress, ServerRoute, TcpHost, log_in};
-use self::options::{PgOptions, PoolerMode, TargetSessionAttrs};
+use self::login::{Encryption, ServerAddress, ServerRoute, log_in};
+use self::options::{PgOptions, PoolerMode, TargetSessionAttrs, user_of};
 use self::request::{QueryProtocol, RequestWriter};
-use self::session::{AssumedPooler, PgSession};
+use self::session::PgSession;
 use self::session_sql::SessionSql;
 use self::statement_cache::PgServerInfo;
 use self::user_tables::PostgresTables;
+
+const POSTGRES: UrlRules = UrlRules { schemes: &["postgres", "postgresql"], port: 5432, libpq: true };
+const PGBOUNCER: UrlRules =
+    UrlRules { schemes: &["pgbouncer", "postgres", "postgresql"], port: 6432, libpq: true };
 
 /// The driver.
 pub struct Postgres;
@@ -65,7 +67,7 @@ impl Driver for Postgres {
     }
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
-        read(keys, UrlRules { schemes: &["postgres", "postgresql"], port: 5432, libpq: true }, endpoint)
+        read(keys, POSTGRES, endpoint)
     }
 }
 
@@ -78,11 +80,7 @@ impl Driver for PgBouncer {
     }
 
     fn endpoint(&self, keys: &mut Keys<'_>) -> Option<Arc<dyn Endpoint>> {
-        read(
-            keys,
-            UrlRules { schemes: &["pgbouncer", "postgres", "postgresql"], port: 6432, libpq: true },
-            console,
-        )
+        read(keys, PGBOUNCER, console)
     }
 }
 
@@ -111,15 +109,12 @@ fn passfile(keys: &Keys<'_>, login: &ConnectionConfig) -> Option<Passfile> {
     }
 }
 
-const SIMPLE_HAS_NO_PARAMETERS: &str = "statements have no parameters with params: {protocol: simple}";
-const CONSOLE_HAS_NO_PARAMETERS: &str = "PgBouncer's console has no parameters";
-
 /// A PostgreSQL server, or a pooler in front of one.
 ///
 /// # Errors
 /// A sentence about a parameter that is not known.
 pub fn endpoint(login: ConnectionConfig) -> Result<Arc<dyn Endpoint>, String> {
-    PgEndpoint::new(login, false).map(|endpoint| Arc::new(endpoint) as Arc<dyn Endpoint>)
+    Ok(Arc::new(PgEndpoint::new(login, None)?))
 }
 
 /// PgBouncer's console.
@@ -128,7 +123,7 @@ pub fn endpoint(login: ConnectionConfig) -> Result<Arc<dyn Endpoint>, String> {
 /// A sentence about a parameter that is not known.
 pub fn console(mut login: ConnectionConfig) -> Result<Arc<dyn Endpoint>, String> {
     login.database.get_or_insert_with(|| "pgbouncer".to_owned());
-    PgEndpoint::new(login, true).map(|endpoint| Arc::new(endpoint) as Arc<dyn Endpoint>)
+    Ok(Arc::new(PgEndpoint::new(login, Some(QueryProtocol::Console))?))
 }
 
 /// The folders in which libpq looks for a socket by itself, as its makers and the distributions build it.
@@ -143,7 +138,6 @@ struct PgEndpoint {
     session_sql: SessionSql,
     options: PgOptions,
     encryption: Encryption,
-    console: bool,
     refused: RefusedPassword,
     server: Arc<PgServerInfo>,
 }
@@ -157,24 +151,15 @@ impl Endpoint for PgEndpoint {
         self.refused.has_new(&self.login.password, by)
     }
 
-    fn tls_requirement(&self) -> TlsRequirement {
-        self.login.tls_requirement()
-    }
-
     fn allows(&self) -> Option<AllowedStatements> {
-        Some(match (self.console, self.login.read_only) {
-            (true, _) => AllowedStatements::Show,
-            (false, true) => AllowedStatements::Reading(Dialect::Postgres),
-            (false, false) => AllowedStatements::Any(Dialect::Postgres),
+        Some(match self.is_console() {
+            true => AllowedStatements::Show,
+            false => AllowedStatements::of(self.login.read_only, Dialect::Postgres),
         })
     }
 
     fn refuses_parameters(&self) -> Option<&'static str> {
-        match (self.console, self.options.simple) {
-            (true, _) => Some(CONSOLE_HAS_NO_PARAMETERS),
-            (false, true) => Some(SIMPLE_HAS_NO_PARAMETERS),
-            (false, false) => None,
-        }
+        self.options.protocol.refuses_parameters()
     }
 
     fn connection_config(&self) -> Option<&ConnectionConfig> {
@@ -183,20 +168,20 @@ impl Endpoint for PgEndpoint {
 
     fn with_database(&self, name: &str) -> Option<Arc<dyn Endpoint>> {
         let login = ConnectionConfig { database: Some(name.to_owned()), ..self.login.clone() };
-        if self.console { None } else { endpoint(login).ok() }
+        if self.is_console() { None } else { endpoint(login).ok() }
     }
 
     fn databases_sql(&self) -> Option<Sql> {
-        (!self.console).then(|| Sql::of_catalog(DATABASES))
+        (!self.is_console()).then(|| Sql::of_catalog(DATABASES))
     }
 
     fn user_tables(&self) -> Option<&'static dyn UserTables> {
-        (!self.console).then_some(&PostgresTables as &dyn UserTables)
+        (!self.is_console()).then_some(&PostgresTables as &dyn UserTables)
     }
 
     /// The console has no plans.
     fn explain(&self, sql: &Sql) -> Option<Sql> {
-        (!self.console).then(|| sql.with_text(&format!("EXPLAIN {}", sql.text())))
+        (!self.is_console()).then(|| sql.with_text(&format!("EXPLAIN {}", sql.text())))
     }
 
     fn epoch_expression(&self) -> Option<&'static str> {
@@ -204,7 +189,7 @@ impl Endpoint for PgEndpoint {
     }
 
     fn redacted_url(&self) -> String {
-        self.login.redacted_url(if self.console { "pgbouncer" } else { "postgres" })
+        self.login.redacted_url(if self.is_console() { "pgbouncer" } else { "postgres" })
     }
 }
 
@@ -219,8 +204,10 @@ struct ConnectAttempt<'a> {
 }
 
 impl PgEndpoint {
-    fn new(login: ConnectionConfig, console: bool) -> Result<Self, String> {
-        let options = PgOptions::read(&login.params)?;
+    /// `protocol`: instead of the configured one.
+    fn new(login: ConnectionConfig, protocol: Option<QueryProtocol>) -> Result<Self, String> {
+        let mut options = PgOptions::read(&login.params)?;
+        options.protocol = protocol.unwrap_or(options.protocol);
         if !options.addresses.is_empty() && options.addresses.len() != login.hosts.len() {
             return Err("parameter hostaddr: write one address for each host".to_owned());
         }
@@ -236,42 +223,50 @@ impl PgEndpoint {
             login,
             options,
             encryption,
-            console,
             refused: RefusedPassword::default(),
             server: Arc::default(),
         })
     }
 
+    fn is_console(&self) -> bool {
+        self.options.protocol == QueryProtocol::Console
+    }
+
     /// Opens a session at the first address that accepts one.
     fn try_all(&self, password: Option<&Secret>, by: Deadline) -> Result<Box<dyn Session>> {
+        let addresses = self.addresses();
+        let rounds = self.options.target_session_attrs.iter();
+        let tries: Vec<_> =
+            rounds.flat_map(|attrs| addresses.iter().map(|address| (*attrs, address))).collect();
         let mut failures: Vec<Error> = Vec::new();
-        for &attrs in self.options.target_session_attrs {
-            for address in &self.addresses() {
-                let by = by.or_within(self.login.connect_timeout);
-                let attempt = ConnectAttempt { address, attrs, password, mode: self.login.tls.mode, by };
-                match self.try_with_passfile(attempt) {
-                    Ok(session) => return Ok(Box::new(session)),
-                    // As libpq: a refused password is refused everywhere.
-                    Err(error) if error.reason() == Reason::Auth => return Err(error),
-                    Err(error) => failures.push(error),
-                }
+        for ((attrs, address), left) in tries.iter().zip((1..=tries.len()).rev()) {
+            // A host that drops packets leaves the others their share of the time.
+            let share = by.left() / u32::try_from(left).unwrap_or(u32::MAX);
+            let by = by.or_within(self.login.connect_timeout.min(share));
+            let attempt = ConnectAttempt { address, attrs: *attrs, password, mode: self.login.tls.mode, by };
+            match self.try_with_passfile(attempt) {
+                Ok(session) => return Ok(Box::new(session)),
+                // As libpq: a refused password is refused everywhere.
+                Err(error) if error.reason() == Reason::Auth => return Err(error),
+                Err(error) => failures.push(error),
             }
         }
-        Err(one_error_of(failures))
+        Err(one_of_all(&failures))
     }
 
     /// In the order to try.
     fn addresses(&self) -> Vec<ServerAddress> {
         if let Some(folder) = &self.login.socket {
-            let port = self.login.hosts.first().map_or(5432, |host| host.port);
-            return vec![ServerAddress::in_folder(folder, port)];
+            let default = if self.is_console() { PGBOUNCER.port } else { POSTGRES.port };
+            let port = self.login.hosts.first().map_or(default, |host| host.port);
+            return vec![ServerAddress::Unix { folder: folder.clone(), port }];
         }
         let address = |(index, name): (usize, &HostPort)| {
             if name.is_socket() {
-                return ServerAddress::in_folder(Path::new(&name.host), name.port);
+                return ServerAddress::Unix { folder: PathBuf::from(&name.host), port: name.port };
             }
             let address = self.options.addresses.get(index).copied().flatten();
-            ServerAddress::Host(TcpHost { name: name.clone(), address, keepalives: self.options.keepalives })
+            ServerAddress::Host { name: name.clone(), address, keepalives: self.options.keepalives }
         };
         let mut addresses: Vec<ServerAddress> = self.login.hosts.iter().enumerate().map(address).collect();
         if self.options.at_random {
@@ -286,17 +281,17 @@ impl PgEndpoint {
         let PasswordSource::Passfile(file) = &self.login.password else {
             return self.try_preferred(attempt);
         };
-        let user = self.login.username.clone().unwrap_or_else(|| whoami::username().unwrap_or_default());
+        let user = user_of(&self.login);
         let database = self.login.database.as_ref().unwrap_or(&user);
         let (host, port) = match attempt.address {
-            ServerAddress::Host(TcpHost { name, .. }) => (name.host.clone(), name.port),
+            ServerAddress::Host { name, .. } => (name.host.clone(), name.port),
             // As libpq: the folder that it looks into by itself is called so.
-            ServerAddress::Unix { folder, port, .. }
+            ServerAddress::Unix { folder, port }
                 if SOCKET_FOLDERS.iter().any(|known| Path::new(known) == folder) =>
             {
                 ("localhost".to_owned(), *port)
             }
-            ServerAddress::Unix { folder, port, .. } => (folder.to_string_lossy().into_owned(), *port),
+            ServerAddress::Unix { folder, port } => (folder.to_string_lossy().into_owned(), *port),
         };
         let line = [host.as_str(), &port.to_string(), database, &user];
         let found = attempt.password.and_then(|content| passfile::find(content, line));
@@ -327,18 +322,15 @@ impl PgEndpoint {
 
     /// With what is assumed of a pooler; once more where it shows itself.
     fn try_assuming(&self, attempt: ConnectAttempt<'_>) -> Result<PgSession> {
-        let token = token();
-        let is_pooled = self.options.pooler == PoolerMode::Transaction || self.server.has_pooler();
         let assumed = match self.options.pooler {
-            PoolerMode::Session => AssumedPooler::Sessions,
-            _ if is_pooled || self.console => AssumedPooler::Transactions,
-            _ => AssumedPooler::Unknown(&token),
+            PoolerMode::Auto if self.is_console() || self.server.has_pooler() => PoolerMode::Transaction,
+            mode => mode,
         };
         let opened = match self.open(attempt, assumed) {
             // A pooler that knows no startup options.
-            Err(error) if matches!(assumed, AssumedPooler::Unknown(_)) && is_about_options(&error) => {
+            Err(error) if assumed == PoolerMode::Auto && is_about_options(&error) => {
                 self.server.note_pooler();
-                self.open(attempt, AssumedPooler::Transactions)
+                self.open(attempt, PoolerMode::Transaction)
             }
             done => done,
         };
@@ -346,28 +338,21 @@ impl PgEndpoint {
         opened.map_err(|error| if is_about_options(&error) { error.with_hint(hint) } else { error })
     }
 
-    fn open(&self, attempt: ConnectAttempt<'_>, assumed: AssumedPooler<'_>) -> Result<PgSession> {
+    fn open(&self, attempt: ConnectAttempt<'_>, pooler: PoolerMode) -> Result<PgSession> {
         let ConnectAttempt { address, attrs, password, mode, by } = attempt;
-        let (route, socket) = ServerRoute::connect(address, by)?;
-        let stream = route.secure(socket, &self.encryption, mode, by)?;
-        let token = match assumed {
-            AssumedPooler::Unknown(token) => Some(token),
-            AssumedPooler::Transactions | AssumedPooler::Sessions => None,
-        };
-        let mut config = self.options.config(&self.login, token);
-        if assumed == AssumedPooler::Sessions || self.console {
-            config.application_name(self.options.application_name());
+        let (route, stream) = ServerRoute::connect(address, &self.encryption, mode, by)?;
+        // Where a pooler may be, the session is ours alone if it still has this.
+        let token = (pooler == PoolerMode::Auto).then(token);
+        let mut startup = self.options.startup(&self.login, token.as_deref());
+        if pooler == PoolerMode::Session || self.is_console() {
+            startup.parameters.push(("application_name", self.options.application_name().to_owned()));
         }
-        let logged_in = log_in(stream, &route, &config, self.login.tls.mode, password, by)?;
-        let tls = match route.tls_state(&logged_in.stream, &self.login.tls) {
+        let logged_in = log_in(stream, &route, &startup, self.login.tls.mode, password, by)?;
+        let tls = match route.tls_state(logged_in.connection.stream(), &self.login.tls) {
             TlsState::Plain if mode != self.login.tls.mode => TlsState::PlainByRule,
             tls => tls,
         };
-        let protocol = match (self.console, self.options.simple) {
-            (true, _) => QueryProtocol::Console,
-            (false, true) => QueryProtocol::Simple,
-            (false, false) => QueryProtocol::Named,
-        };
+        let protocol = self.options.protocol;
         let guard = GuardOptions {
             read_only: self.login.read_only,
             pooled: protocol == QueryProtocol::Simple,
@@ -377,7 +362,7 @@ impl PgEndpoint {
         };
         let facts = ServerFacts {
             version: logged_in.version,
-            flavor: if self.console { "pgbouncer" } else { "postgresql" }.to_owned(),
+            flavor: if self.is_console() { "pgbouncer" } else { "postgresql" }.to_owned(),
             // The first question tells.
             role: String::new(),
             tls,
@@ -385,23 +370,19 @@ impl PgEndpoint {
         let canceller = PgCanceller {
             route,
             encryption: self.encryption.clone(),
-            mode: if logged_in.stream.is_encrypted() { mode } else { TlsMode::Disable },
-            token: logged_in.token,
+            mode: if logged_in.connection.stream().is_encrypted() { mode } else { TlsMode::Disable },
+            cancel_key: logged_in.cancel_key,
             backend: AtomicI32::new(0),
-            config: self.options.config(&self.login, None),
+            startup: self.options.startup(&self.login, None),
             password: password.cloned(),
         };
-        let connection = PgConnection::new(logged_in.stream);
         let requests = RequestWriter::new(protocol, guard);
-        let (server, user) = (Arc::clone(&self.server), self.login.username.clone());
-        let mut session = PgSession::new(connection, requests, server, user, facts, canceller);
-        if self.console {
-            let all = self.login.session_sql.iter().enumerate();
-            session.run_simple(all.map(|(index, sql)| (index + 1, sql.as_str())), by)?;
-            return Ok(session);
+        let server = Arc::clone(&self.server);
+        let mut session = PgSession::new(logged_in.connection, requests, server, facts, canceller);
+        if !self.is_console() {
+            let role = session.ask_first_question(pooler, token.as_deref(), by)?;
+            check_target_session_attrs(address, attrs, role)?;
         }
-        let role = session.ask_first_question(assumed, by)?;
-        check_target_session_attrs(address, attrs, role)?;
         session.set_up(&self.session_sql, attrs != TargetSessionAttrs::Any, by)?;
         Ok(session)
     }
@@ -445,14 +426,33 @@ fn is_about_options(error: &Error) -> bool {
         .any(|text| error.message().contains(text))
 }
 
-/// One error of all that were met; the last one's reason.
-fn one_error_of(mut failures: Vec<Error>) -> Error {
-    match (failures.pop(), failures.is_empty()) {
-        (Some(only), true) => only,
-        (Some(last), false) => {
-            let messages: Vec<&str> = failures.iter().chain([&last]).map(Error::message).collect();
-            Error::new(last.reason(), messages.join("; "))
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::connection::tls::TlsConfig;
+    use super::*;
+
+    #[test]
+    fn a_socket_without_a_port_has_that_of_its_driver() {
+        let login = ConnectionConfig {
+            hosts: Vec::new(),
+            socket: Some("/run/x".into()),
+            database: None,
+            username: None,
+            password: PasswordSource::None,
+            tls: TlsConfig::default(),
+            params: Vec::new(),
+            read_only: true,
+            session_sql: Vec::new(),
+            connect_timeout: Duration::from_secs(3),
+        };
+        for (protocol, path) in
+            [(None, "/run/x/.s.PGSQL.5432"), (Some(QueryProtocol::Console), "/run/x/.s.PGSQL.6432")]
+        {
+            let endpoint = PgEndpoint::new(login.clone(), protocol).unwrap();
+            let addresses: Vec<String> = endpoint.addresses().iter().map(ServerAddress::shown).collect();
+            assert_eq!(addresses, [path]);
         }
-        (None, _) => Error::new(Reason::Connect, "no host is configured"),
     }
 }

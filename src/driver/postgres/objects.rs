@@ -1,6 +1,5 @@
 //! The statement that tells the extensions of a database, and which relations the role can read.
 
-use crate::driver::server_objects::relation_rows;
 use crate::driver::{RelationName, Sql};
 
 const EXTENSIONS: &str = "SELECT 'extension'::text, extname::text, extversion::text FROM pg_extension";
@@ -11,7 +10,11 @@ pub(super) fn objects_question(relations: &[RelationName]) -> Sql {
     if relations.is_empty() {
         return Sql::of_catalog(EXTENSIONS);
     }
-    let rows = relation_rows(relations, "");
+    let row = |(place, name): (usize, &RelationName)| {
+        format!("('{place}', '{}', '{}')", name.schema(), name.name())
+    };
+    let rows: Vec<String> = relations.iter().enumerate().map(row).collect();
+    let rows = rows.join(", ");
     Sql::of_catalog(&format!(
         "{EXTENSIONS} UNION ALL \
          SELECT 'relation', asked.place, CASE WHEN has_schema_privilege(n.oid, 'USAGE') \
@@ -21,4 +24,15 @@ pub(super) fn objects_question(relations: &[RelationName]) -> Sql {
          JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = asked.name \
          AND c.relkind IN ('r', 'v', 'm', 'f', 'p')"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_name_their_places() {
+        let names = [RelationName::new("a.b").unwrap(), RelationName::new("c.d").unwrap()];
+        assert!(objects_question(&names).text().contains("(VALUES ('0', 'a', 'b'), ('1', 'c', 'd'))"));
+    }
 }

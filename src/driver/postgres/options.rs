@@ -6,13 +6,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use socket2::{Socket, TcpKeepalive};
-use tokio_postgres::Config;
-use tokio_postgres::config::ChannelBinding;
 
 use crate::driver::connection::ConnectionConfig;
 use crate::error::Result;
 
 use super::guard_statement;
+use super::login::Startup;
+use super::request::QueryProtocol;
 
 /// Which servers of several are taken: libpq's `target_session_attrs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +46,10 @@ impl TargetSessionAttrs {
     }
 }
 
-/// What the configuration says of a pooler.
+/// What the configuration says of a pooler, and what is assumed of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PoolerMode {
-    /// Nothing: it is detected.
+    /// Not known: it is detected.
     Auto,
     /// One whose sessions keep their server connection.
     Session,
@@ -57,12 +57,20 @@ pub(super) enum PoolerMode {
     Transaction,
 }
 
+/// Whether SCRAM binds to the channel: libpq's `channel_binding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChannelBindingMode {
+    Disable,
+    Prefer,
+    Require,
+}
+
 /// The parameters, read.
 #[derive(Debug, Clone)]
 pub(super) struct PgOptions {
     pub(super) target_session_attrs: &'static [TargetSessionAttrs],
-    /// `protocol: simple`.
-    pub(super) simple: bool,
+    /// `protocol`.
+    pub(super) protocol: QueryProtocol,
     pub(super) pooler: PoolerMode,
     /// `hostaddr`: where each host is, without asking for its name. As many as hosts, or none.
     pub(super) addresses: Vec<Option<IpAddr>>,
@@ -76,7 +84,7 @@ pub(super) struct PgOptions {
     application_name: Option<String>,
     fallback_application_name: Option<String>,
     options: Option<String>,
-    channel_binding: ChannelBinding,
+    channel_binding: ChannelBindingMode,
 }
 
 /// How a connection notices that its peer is gone, where that differs from what every connection has.
@@ -169,7 +177,7 @@ impl PgOptions {
     pub(super) fn read(params: &[(String, String)]) -> Result<Self, String> {
         let mut options = PgOptions {
             target_session_attrs: &[TargetSessionAttrs::Any],
-            simple: false,
+            protocol: QueryProtocol::Named,
             pooler: PoolerMode::Auto,
             addresses: Vec::new(),
             direct: false,
@@ -179,7 +187,7 @@ impl PgOptions {
             application_name: None,
             fallback_application_name: None,
             options: None,
-            channel_binding: ChannelBinding::Prefer,
+            channel_binding: ChannelBindingMode::Prefer,
         };
         for (name, value) in params {
             options.set(name, value)?;
@@ -189,22 +197,24 @@ impl PgOptions {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         const BITS: &[(&str, bool)] = &[("1", true), ("0", false)];
+        const PROTOCOLS: &[(&str, QueryProtocol)] =
+            &[("extended", QueryProtocol::Named), ("simple", QueryProtocol::Simple)];
         const POOLERS: &[(&str, PoolerMode)] = &[
             ("auto", PoolerMode::Auto),
             ("session", PoolerMode::Session),
             ("transaction", PoolerMode::Transaction),
         ];
-        const BINDINGS: &[(&str, ChannelBinding)] = &[
-            ("disable", ChannelBinding::Disable),
-            ("prefer", ChannelBinding::Prefer),
-            ("require", ChannelBinding::Require),
+        const BINDINGS: &[(&str, ChannelBindingMode)] = &[
+            ("disable", ChannelBindingMode::Disable),
+            ("prefer", ChannelBindingMode::Prefer),
+            ("require", ChannelBindingMode::Require),
         ];
         let text = || Some(value.to_owned()).filter(|value| !value.is_empty());
         match name {
             "target_session_attrs" => {
                 self.target_session_attrs = choose(name, value, TARGET_SESSION_ATTRS)?;
             }
-            "protocol" => self.simple = choose(name, value, &[("extended", false), ("simple", true)])?,
+            "protocol" => self.protocol = choose(name, value, PROTOCOLS)?,
             "pooler" => self.pooler = choose(name, value, POOLERS)?,
             "hostaddr" => self.addresses = addresses(value)?,
             "sslnegotiation" => self.direct = choose(name, value, &[("postgres", false), ("direct", true)])?,
@@ -233,24 +243,22 @@ impl PgOptions {
         name.unwrap_or("sql-exporter")
     }
 
-    /// What tokio-postgres logs in with, except the password and TLS.
-    /// `token` is a setting by which the session is recognized, where there is no pooler.
-    pub(super) fn config(&self, login: &ConnectionConfig, token: Option<&str>) -> Config {
-        let mut config = Config::new();
-        config.channel_binding(self.channel_binding);
-        if let Some(user) = &login.username {
-            config.user(user);
-        }
-        if let Some(database) = &login.database {
-            config.dbname(database);
-        }
+    /// How a session introduces itself. `token` is a setting by which the session is recognized, where there is no pooler.
+    pub(super) fn startup(&self, login: &ConnectionConfig, token: Option<&str>) -> Startup {
+        let mut parameters = vec![("client_encoding", "UTF8".to_owned())];
+        parameters.extend(login.database.clone().map(|name| ("database", name)));
         let token = token.map(|token| format!("-c {}={token}", guard_statement::TOKEN));
         let options: Vec<&str> = token.iter().chain(&self.options).map(String::as_str).collect();
         if !options.is_empty() {
-            config.options(options.join(" "));
+            parameters.push(("options", options.join(" ")));
         }
-        config
+        Startup { user: user_of(login), parameters, channel_binding: self.channel_binding }
     }
+}
+
+/// As libpq: without a configured one the system's user.
+pub(super) fn user_of(login: &ConnectionConfig) -> String {
+    login.username.clone().unwrap_or_else(|| whoami::username().unwrap_or_default())
 }
 
 /// Accepts or refuses a parameter of libpq's that changes nothing here; refuses all others. Values are never shown.
@@ -299,7 +307,7 @@ mod tests {
     #[test]
     fn a_later_parameter_wins() {
         let options = read(&[("protocol", "simple"), ("protocol", "extended")]).unwrap();
-        assert!(!options.simple);
+        assert_eq!(options.protocol, QueryProtocol::Named);
     }
 
     #[test]

@@ -43,9 +43,9 @@ pub(super) fn ask(connection: &mut PgConnection, by: Deadline) -> Result<Privile
         Ok(connection.ask_catalog(&question, by)?.pop().unwrap_or_default())
     };
     let (role, tables, functions) = (ask(about_role())?, ask(about_tables())?, ask(about_functions())?);
-    let user = bounded_text::cut(text(&role, 0).unwrap_or_default(), bounded_text::MAX_NAME_BYTES);
+    let user = bounded_text::name(text(&role, 0).unwrap_or_default());
     let risks = risks(&user, &role, &tables, &functions);
-    let risks = risks.iter().map(|risk| bounded_text::cut(risk, bounded_text::MAX_MESSAGE_BYTES)).collect();
+    let risks = risks.iter().map(String::as_str).map(bounded_text::message).collect();
     let grants = || grants(suggested_reader_name(&user), text(&tables, 4).unwrap_or("public"));
     Ok(Privileges::of(Some(user.clone()), risks, grants))
 }
@@ -53,18 +53,19 @@ pub(super) fn ask(connection: &mut PgConnection, by: Deadline) -> Result<Privile
 /// What PgBouncer's console reports: whether the user is one of `admin_users`. One round trip.
 pub(super) fn ask_console(
     connection: &mut PgConnection,
-    user: Option<&str>,
+    user: &str,
     by: Deadline,
 ) -> Result<Privileges, ExchangeError> {
     let rows = connection.ask("SHOW CONFIG", by)?;
     let admins = rows.iter().find(|row| text(row, 0) == Some("admin_users")).and_then(|row| text(row, 1));
-    let is_admin = |user: &&str| admins.unwrap_or_default().split(',').any(|name| name.trim() == *user);
-    let risk = |user| format!("{user} is one of admin_users and may PAUSE, KILL and SHUTDOWN the pooler");
+    let is_admin = admins.unwrap_or_default().split(',').any(|name| name.trim() == user);
+    let risk = format!("{user} is one of admin_users and may PAUSE, KILL and SHUTDOWN the pooler");
+    let risks = if is_admin { vec![risk] } else { Vec::new() };
     let grants = || {
-        let reader = suggested_reader_name(user.unwrap_or_default());
+        let reader = suggested_reader_name(user);
         vec![format!("stats_users = {reader}  ; in pgbouncer.ini, with a line for it in its auth_file")]
     };
-    Ok(Privileges::of(user.map(str::to_owned), user.filter(is_admin).map(risk).into_iter().collect(), grants))
+    Ok(Privileges::of(Some(user.to_owned()), risks, grants))
 }
 
 /// Columns: the user, superuser, those of [`ATTRIBUTES`], its roles among [`ROLES`].

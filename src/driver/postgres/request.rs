@@ -30,6 +30,17 @@ pub(super) enum QueryProtocol {
     Console,
 }
 
+impl QueryProtocol {
+    /// Why statements can have no parameters; `None` where they can.
+    pub(super) fn refuses_parameters(self) -> Option<&'static str> {
+        match self {
+            QueryProtocol::Named | QueryProtocol::Unnamed => None,
+            QueryProtocol::Simple => Some("statements have no parameters with params: {protocol: simple}"),
+            QueryProtocol::Console => Some("PgBouncer's console has no parameters"),
+        }
+    }
+}
+
 /// Undoes a query of a snapshot; the savepoint stays for the next.
 pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT sqlexp";
 

@@ -41,7 +41,7 @@ impl ResultShape {
             return None;
         }
         for column in 0..count {
-            let name = bounded_text::cut(fields.text()?, bounded_text::MAX_NAME_BYTES).into();
+            let name = bounded_text::name(fields.text()?).into();
             let (_table, _number) = (fields.long()?, fields.short()?);
             let oid = fields.long()?;
             let (_size, _modifier, format) = (fields.short()?, fields.long()?, fields.short()?);
@@ -117,7 +117,7 @@ impl ServerTypes {
         if let [Some(oid), Some(name), Some(category)] = row
             && let Ok(oid) = oid.parse()
         {
-            let name = bounded_text::cut(name, bounded_text::MAX_NAME_BYTES);
+            let name = bounded_text::name(name);
             self.0.insert(oid, (name, ValueType::of_category(category), advice::of_category(category)));
         }
     }

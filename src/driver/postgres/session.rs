@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postgres_protocol::message::{backend as tags, frontend};
+use postgres_protocol::message::frontend;
 
 use crate::deadline::{Deadline, server_limit};
 use crate::driver::statement::{Dialect, check_read_only, has_second_statement};
@@ -29,15 +29,15 @@ use super::guard_statement::{
     self, GUARD, GUARD_ROWS, PgServerRole, QueryLimits, RESET, STATE, SessionLimits,
 };
 use super::objects;
+use super::options::PoolerMode;
 use super::privileges;
 use super::request::{
     QueryProtocol, RequestWriter, UNDO, execute, execute_text, fetch_guard_row, open_guard_rows,
 };
 use super::response::role_has_changed;
 use super::result_shape::{ResultShape, ValueSpans};
-use super::session_sql::{self, SessionSql};
+use super::session_sql::{self, SessionSql, SessionStatement};
 use super::statement_cache::{PgServerInfo, StatementCache};
-use super::{CONSOLE_HAS_NO_PARAMETERS, SIMPLE_HAS_NO_PARAMETERS};
 
 /// How many bytes leave at once. With more, the server may answer before it has read them, and both sides would wait; these
 /// fit the buffers on the way.
@@ -47,17 +47,6 @@ pub(super) const MAX_SENT_AT_ONCE: usize = 32 * 1024;
 pub(super) const GROUP_SIZE: usize = 10;
 /// How long a statement that is only prepared may wait for a lock: it is prepared again when it runs.
 const PREPARE_TIME: Duration = Duration::from_millis(100);
-
-/// What is known of poolers from the configuration and from earlier sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AssumedPooler<'t> {
-    /// The session is ours alone if it has this token.
-    Unknown(&'t str),
-    /// A pooler hands each transaction to any server connection.
-    Transactions,
-    /// A pooler keeps one server connection for each session.
-    Sessions,
-}
 
 /// A live connection to PostgreSQL or to PgBouncer's console.
 pub(super) struct PgSession {
@@ -80,8 +69,6 @@ pub(super) struct PgSession {
     /// The answer to [`guard_statement::GuardOptions::state`] of a session that no query has changed; each batch ends with
     /// that question. Not asked behind a pooler.
     initial_state: Option<Vec<TextRow>>,
-    /// As configured: PgBouncer's console does not tell.
-    user: Option<String>,
     facts: ServerFacts,
     canceller: Arc<PgCanceller>,
 }
@@ -92,7 +79,6 @@ impl PgSession {
         connection: PgConnection,
         requests: RequestWriter,
         server: Arc<PgServerInfo>,
-        user: Option<String>,
         facts: ServerFacts,
         canceller: PgCanceller,
     ) -> Self {
@@ -108,20 +94,21 @@ impl PgSession {
             is_bound: false,
             is_unprepared: false,
             initial_state: None,
-            user,
             facts,
             canceller: Arc::new(canceller),
         }
     }
 
-    /// Asks the first question. The session then knows its server's role, and whether there is a pooler. The answer says of
-    /// `read_only` whether the session's own transactions are.
+    /// Asks the first question. The session then knows its server's role, and whether there is a pooler: where the mode is not
+    /// known, there is none before a session that has the token of its login. The answer says of `read_only` whether the
+    /// session's own transactions are.
     ///
     /// # Errors
     /// What the server says; `timeout`, `lost`.
     pub(super) fn ask_first_question(
         &mut self,
-        assumed: AssumedPooler<'_>,
+        pooler: PoolerMode,
+        token: Option<&str>,
         by: Deadline,
     ) -> Result<PgServerRole> {
         let asked = self.connection.ask(&guard_statement::first_question(), by);
@@ -131,10 +118,10 @@ impl PgSession {
         let value = |column: usize| row.get(column).and_then(Option::as_deref);
         self.role = PgServerRole::of_row(&row, self.requests.guard().tells_read_only);
         self.role.label().clone_into(&mut self.facts.role);
-        let is_ours = match assumed {
-            AssumedPooler::Unknown(token) => value(3) == Some(token),
-            AssumedPooler::Transactions => false,
-            AssumedPooler::Sessions => true,
+        let is_ours = match pooler {
+            PoolerMode::Auto => token.is_some() && value(3) == token,
+            PoolerMode::Session => true,
+            PoolerMode::Transaction => false,
         };
         if is_ours {
             let backend = value(4).and_then(|pid| pid.parse().ok()).unwrap_or(0);
@@ -156,72 +143,28 @@ impl PgSession {
         }
         self.has_lasting_sql = !session_sql.lasting.is_empty();
         self.requests.local = session_sql.local.as_ref().map(|local| local.sql.clone());
-        if self.requests.protocol == QueryProtocol::Simple {
-            let all = session_sql.lasting.iter().chain(&session_sql.local);
-            return self.run_simple(all.map(|statement| (statement.entry, statement.sql.as_str())), by);
-        }
-        if self.queue_session_sql(session_sql).map_err(unprepared)? {
-            self.connection.send(by).map_err(unprepared)?;
-            self.read_session_sql(session_sql, by)?;
-        }
+        self.run_session_sql(session_sql, by)?;
         if self.requests.protocol == QueryProtocol::Named {
             self.queue_preparations().map_err(unprepared)?;
         }
         Ok(())
     }
 
-    /// Runs statements of `session_sql`, each with the number of its entry, by the simple protocol.
-    ///
-    /// # Errors
-    /// What the server says; `timeout`, `lost`.
-    pub(super) fn run_simple<'s>(
-        &mut self,
-        statements: impl Iterator<Item = (usize, &'s str)>,
-        by: Deadline,
-    ) -> Result<()> {
-        for (entry, sql) in statements {
-            self.connection.ask(sql, by).map_err(|error| in_session_sql(entry, error))?;
+    /// Runs `session_sql`, each statement in a message of its own; all are sent together.
+    fn run_session_sql(&mut self, session_sql: &SessionSql, by: Deadline) -> Result<()> {
+        let is_extended = matches!(self.requests.protocol, QueryProtocol::Named | QueryProtocol::Unnamed);
+        let naming = (is_extended && self.has_lasting_sql).then(|| self.requests.guard().naming());
+        let statements = || session_sql.lasting.iter().chain(&session_sql.local);
+        // The name comes first, so that `session_sql` may set another.
+        for sql in naming.iter().chain(statements().map(|statement| &statement.sql)) {
+            frontend::query(sql, &mut self.connection.out).map_err(unprepared)?;
         }
-        Ok(())
-    }
-
-    /// Puts `session_sql` into `out`; false when there is none.
-    fn queue_session_sql(&mut self, session_sql: &SessionSql) -> io::Result<bool> {
-        let naming = self.requests.guard().naming();
-        let out = &mut self.connection.out;
-        if self.has_lasting_sql {
-            // The name comes first, so that `session_sql` may set another.
-            execute_text(&naming, None, out)?;
-            for statement in &session_sql.lasting {
-                execute_text(&statement.sql, None, out)?;
-            }
-            frontend::sync(out);
+        self.connection.send(by).map_err(unprepared)?;
+        if naming.is_some() {
+            self.connection.rows(by).map_err(unprepared)?;
         }
-        if let Some(local) = &session_sql.local {
-            let is_named = self.requests.protocol == QueryProtocol::Named;
-            let name = if is_named { session_sql::LOCAL } else { "" };
-            frontend::parse(name, &local.sql, [], out)?;
-            execute(name, None, &[], out)?;
-            frontend::sync(out);
-        }
-        Ok(!out.is_empty())
-    }
-
-    /// The answers to `session_sql`. The first error ends them.
-    fn read_session_sql(&mut self, session_sql: &SessionSql, by: Deadline) -> Result<()> {
-        if self.has_lasting_sql {
-            let mut done = 0_usize;
-            let read = self.connection.collect(by, |tag, _| {
-                let ends = matches!(tag, tags::COMMAND_COMPLETE_TAG | tags::EMPTY_QUERY_RESPONSE_TAG);
-                done += usize::from(ends);
-                Some(())
-            });
-            let failed = session_sql.lasting.get(done.saturating_sub(1));
-            let entry = failed.map_or(0, |statement| statement.entry);
-            read.map_err(|error| in_session_sql(entry, error))?;
-        }
-        if let Some(local) = &session_sql.local {
-            self.connection.rows(by).map_err(|error| in_session_sql(local.entry, error))?;
+        for SessionStatement { entry, .. } in statements() {
+            self.connection.rows(by).map_err(|error| in_session_sql(*entry, error))?;
         }
         Ok(())
     }
@@ -240,7 +183,8 @@ impl PgSession {
         frontend::parse(STATE, &guard.state(resets), [], out)?;
         execute(STATE, None, &[], out)?;
         frontend::sync(out);
-        if self.requests.local.is_some() {
+        if let Some(local) = &self.requests.local {
+            frontend::parse(session_sql::LOCAL, local, [], out)?;
             execute(session_sql::LOCAL, None, &[], out)?;
         }
         execute_text(&guard_statement::own_settings_question(), None, out)?;
@@ -365,14 +309,8 @@ impl PgSession {
 
     /// Refuses parameters where the protocol has none.
     pub(super) fn check_parameters(&self, parameters: &[Parameter]) -> Result<()> {
-        let protocol = self.requests.protocol;
-        match protocol {
-            QueryProtocol::Simple if !parameters.is_empty() => {
-                Err(Error::new(Reason::Sql, SIMPLE_HAS_NO_PARAMETERS))
-            }
-            QueryProtocol::Console if !parameters.is_empty() => {
-                Err(Error::new(Reason::Sql, CONSOLE_HAS_NO_PARAMETERS))
-            }
+        match self.requests.protocol.refuses_parameters() {
+            Some(why) if !parameters.is_empty() => Err(Error::new(Reason::Sql, why)),
             _ => Ok(()),
         }
     }
@@ -622,7 +560,10 @@ impl Session for PgSession {
     fn privileges(&mut self, by: Deadline) -> Result<Privileges> {
         self.prepare_itself(by)?;
         let asked = match self.requests.protocol {
-            QueryProtocol::Console => privileges::ask_console(&mut self.connection, self.user.as_deref(), by),
+            // The console does not tell its user.
+            QueryProtocol::Console => {
+                privileges::ask_console(&mut self.connection, &self.canceller.startup.user, by)
+            }
             _ => privileges::ask(&mut self.connection, by),
         };
         asked.map_err(|error| error.while_doing("the question for its rights"))

@@ -32,6 +32,17 @@ SELECT o.nspname::text, o.relname::text, s.has_parts, NULL::text
 FROM own AS o JOIN sizes AS s ON s.root = o.oid
 ORDER BY s.size DESC NULLS LAST, 1, 2 LIMIT 1";
 
+const OF_TABLE: &[StatisticsValue] = &[
+    StatisticsValue {
+        column: "row_estimate",
+        suffix: "rows",
+        help: "Rows in {}, as VACUUM or ANALYZE last estimated; absent before.",
+    },
+    StatisticsValue { column: "bytes", suffix: "bytes", help: "Size of {} with its indexes and TOAST." },
+];
+const OF_DATABASE: &[StatisticsValue] =
+    &[StatisticsValue { column: "bytes", suffix: "bytes", help: "Size of the database on disk." }];
+
 /// The tables of a PostgreSQL database.
 pub(super) struct PostgresTables;
 
@@ -62,28 +73,12 @@ FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.rel
 WHERE n.nspname = {schema} AND c.relname = {name}"
             )
         };
-        let rows = StatisticsValue {
-            column: "row_estimate",
-            suffix: "rows",
-            help: "Rows in {}, as VACUUM or ANALYZE last estimated; absent before.",
-        };
-        let bytes = StatisticsValue {
-            column: "bytes",
-            suffix: "bytes",
-            help: "Size of {} with its indexes and TOAST.",
-        };
-        StatisticsStatement { sql, values: vec![rows, bytes] }
+        StatisticsStatement { sql, values: OF_TABLE }
     }
 
     fn of_database(&self) -> StatisticsStatement {
-        StatisticsStatement {
-            sql: "SELECT pg_catalog.pg_database_size(pg_catalog.current_database()) AS bytes".to_owned(),
-            values: vec![StatisticsValue {
-                column: "bytes",
-                suffix: "bytes",
-                help: "Size of the database on disk.",
-            }],
-        }
+        let sql = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database()) AS bytes";
+        StatisticsStatement { sql: sql.to_owned(), values: OF_DATABASE }
     }
 
     /// The catalog is for everybody who may connect.

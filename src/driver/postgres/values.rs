@@ -4,7 +4,7 @@
 //! settings, which are the administrator's. Knows no message. A type that means more than its text is one more
 //! [`ValueType`] and its line in [`ValueType::of`].
 
-use tokio_postgres::types::Type;
+use postgres_types::Type;
 
 use crate::driver::ColumnContent;
 use crate::value::Cell;

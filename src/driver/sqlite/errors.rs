@@ -124,24 +124,23 @@ const CODES: &[Code] = codes! {
 
 /// The error for one of SQLite's: reason, message, the code's name, and what to change. `file` is the database's.
 pub(super) fn error(cause: &rusqlite::Error, file: Option<&Path>) -> Error {
-    let cut = |message: &str| bounded_text::cut(message, bounded_text::MAX_MESSAGE_BYTES);
     match cause {
         // A trigger, a view or a document in the database may put any text into the message.
         rusqlite::Error::SqliteFailure(code, message) => {
             let message = message.as_deref().unwrap_or(ffi::code_to_str(code.extended_code));
-            coded(code.extended_code, cut(message), file)
+            coded(code.extended_code, bounded_text::message(message), file)
         }
         rusqlite::Error::SqlInputError { error, msg, sql, offset } => {
             let byte = usize::try_from(*offset).ok().filter(|byte| sql.is_char_boundary(*byte));
             let Some(position) = byte.map(|byte| position_of(sql, byte)) else {
-                return coded(error.extended_code, cut(msg), file);
+                return coded(error.extended_code, bounded_text::message(msg), file);
             };
             let SqlPosition { line, column } = position;
             let message = format!("{msg} (line {line}, column {column} of the statement)");
-            coded(error.extended_code, cut(&message), file).at_sql_position(position)
+            coded(error.extended_code, bounded_text::message(&message), file).at_sql_position(position)
         }
         rusqlite::Error::MultipleStatement => Error::new(Reason::Sql, "more than one statement"),
-        other => Error::new(Reason::Sql, cut(&other.to_string())),
+        other => Error::new(Reason::Sql, bounded_text::message(&other.to_string())),
     }
 }
 

@@ -1,17 +1,15 @@
 //! The keys of a SQLite target.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+use crate::driver::connection::{CONNECT_TIMEOUT, connect_timeout};
 use crate::file;
 use crate::file::ReadError;
 use crate::yaml::keys::{Keys, Origin};
 
 use super::SqliteFile;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Keys of other databases that mean nothing for a file.
 const FOR_SERVERS: &[&str] =
@@ -36,7 +34,7 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Option<SqliteFile> {
     // `PRAGMA key` holds a password.
     keys.conceal("session_sql");
     let session_sql = keys.texts("session_sql").unwrap_or_default();
-    let connect_timeout = keys.duration("connect_timeout").unwrap_or(CONNECT_TIMEOUT);
+    let connect_timeout = connect_timeout(keys).unwrap_or(CONNECT_TIMEOUT);
     for key in FOR_SERVERS {
         if key.starts_with("password") {
             keys.conceal(key);

@@ -140,8 +140,7 @@ impl Endpoint for SqliteFile {
     }
 
     fn allows(&self) -> Option<AllowedStatements> {
-        let allowed = if self.read_only { AllowedStatements::Reading } else { AllowedStatements::Any };
-        Some(allowed(Dialect::Sqlite))
+        Some(AllowedStatements::of(self.read_only, Dialect::Sqlite))
     }
 
     fn user_tables(&self) -> Option<&'static dyn UserTables> {

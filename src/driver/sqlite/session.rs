@@ -286,10 +286,7 @@ impl<'r> RowInPlace<'r> {
                 && bytes.len() > max_cell_bytes
             {
                 let name = row.as_ref().column_name(column).unwrap_or_default();
-                let what = format!(
-                    "the value of column `{}`",
-                    bounded_text::cut(name, bounded_text::MAX_NAME_BYTES)
-                );
+                let what = format!("the value of column `{}`", bounded_text::name(name));
                 return Err(value_too_long(&what, max_cell_bytes));
             }
         }
@@ -327,7 +324,7 @@ fn columns(statement: &Statement<'_>, class: impl Fn(usize) -> &'static str) -> 
         let declared = column.decl_type().unwrap_or_else(|| class(index));
         Column {
             name: bounded_text::cut(column.name(), LONGEST_COLUMN_NAME).into(),
-            type_name: bounded_text::cut(declared, bounded_text::MAX_NAME_BYTES).into(),
+            type_name: bounded_text::name(declared).into(),
             advice: advice::DATE,
             quote: '"',
             // Whatever is declared, a cell holds what was put there.

@@ -12,6 +12,14 @@ WHERE l.schema = 'main' AND l.type = 'table' AND l.wr = 0 AND l.name NOT LIKE 's
   AND NOT EXISTS (SELECT 1 FROM pragma_table_xinfo(l.name, l.schema) AS c WHERE lower(c.name) = 'rowid')
 ORDER BY l.name LIMIT 1000"#;
 
+const OF_TABLE: &[StatisticsValue] = &[StatisticsValue {
+    column: "last_row_id",
+    suffix: "last_row_id",
+    help: "Highest row ID in {}: its rows, and those deleted before the last one; absent while it is empty.",
+}];
+const OF_DATABASE: &[StatisticsValue] =
+    &[StatisticsValue { column: "bytes", suffix: "bytes", help: "Size of the database." }];
+
 /// The tables of a SQLite file.
 pub(super) struct SqliteTables;
 
@@ -21,25 +29,14 @@ impl UserTables for SqliteTables {
     }
 
     fn of_table(&self, table: &UserTable) -> StatisticsStatement {
-        StatisticsStatement {
-            sql: format!(
-                "SELECT max(rowid) AS last_row_id FROM main.\"{}\"",
-                table.name.replace('"', "\"\"")
-            ),
-            values: vec![StatisticsValue {
-                column: "last_row_id",
-                suffix: "last_row_id",
-                help: "Highest row ID in {}: its rows, and those deleted before the last one; absent while it is empty.",
-            }],
-        }
+        let name = table.name.replace('"', "\"\"");
+        let sql = format!("SELECT max(rowid) AS last_row_id FROM main.\"{name}\"");
+        StatisticsStatement { sql, values: OF_TABLE }
     }
 
     fn of_database(&self) -> StatisticsStatement {
-        StatisticsStatement {
-            sql: "SELECT c.page_count * s.page_size AS bytes FROM pragma_page_count() AS c, pragma_page_size() AS s"
-                .to_owned(),
-            values: vec![StatisticsValue { column: "bytes", suffix: "bytes", help: "Size of the database." }],
-        }
+        let sql = "SELECT c.page_count * s.page_size AS bytes FROM pragma_page_count() AS c, pragma_page_size() AS s";
+        StatisticsStatement { sql: sql.to_owned(), values: OF_DATABASE }
     }
 
     /// A file has no roles.

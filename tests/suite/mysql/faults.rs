@@ -88,6 +88,7 @@ fn the_servers_objections_have_reasons() {
         ("SELECT nothing", "42S22"),
         ("SELECT * FROM nothing", "42S02"),
         ("SELECT ?", "42000"),
+        ("SHOW TABLES FROM nowhere", "42000"),
     ] {
         let (sink, health) = run(&mut *session, sql, LONG);
         assert_eq!((sink.reason(), sink.error().sqlstate()), (Reason::Sql, Some(state)), "{sql}");

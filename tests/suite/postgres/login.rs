@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use sql_exporter::deadline::Deadline;
 use sql_exporter::driver::connection::HostPort;
 use sql_exporter::driver::connection::password::PasswordSource;
 use sql_exporter::driver::connection::tls::TlsMode;
@@ -54,6 +55,15 @@ fn a_missing_database_is_connect_with_its_code() {
     let login = login(&Postgres::shared("no_such_database"));
     let error = refused(login);
     assert_eq!((error.reason(), error.sqlstate()), (Reason::Connect, Some("3D000")), "{error}");
+}
+
+#[test]
+fn a_silent_host_leaves_the_others_their_share_of_the_time() {
+    let mut login = login(&Postgres::shared("postgres"));
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    login.hosts.insert(0, host(silent.local_addr().unwrap().port()));
+    login.connect_timeout = Duration::from_secs(60);
+    endpoint(login).unwrap().connect(Deadline::within(Duration::from_secs(6))).unwrap();
 }
 
 #[test]

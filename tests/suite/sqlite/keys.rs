@@ -68,6 +68,7 @@ fn what_names_no_file_is_refused_in_words() {
             "{database: 'file:a.db?mode=ro'}",
             "SQLite's own `file:` URIs are not read here: write the path, and options under `params`",
         ),
+        ("{database: a.db, connect_timeout: 0}", "expected more than 0"),
         ("{url: 'sqlite:a.db', database: a.db}", "`url` and `database` both name the file: keep one"),
         (
             "{url: 'sqlite://user:hunter2@a.db'}",

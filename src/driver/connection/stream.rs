@@ -1,23 +1,27 @@
 //! The bytes to and from one server: a socket with deadlines, plain or encrypted, and a bound on what the server may send
 //! during a login.
 //!
-//! rustls reads and writes the socket under the deadline of the call. Knows no packet.
+//! rustls reads and writes the socket under the deadline of the call. Knows no protocol.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection};
 
 use crate::deadline::Deadline;
-use crate::driver::connection::socket::TimedSocket;
+
+use super::socket::TimedSocket;
+
+/// All that a server may send before the login has succeeded, encryption included: notices, settings and errors.
+pub(crate) const MAX_LOGIN_BYTES: usize = 1 << 20;
 
 /// How many bytes of unread answers are read and dropped when a session closes.
 const MAX_UNREAD_BYTES: usize = 1 << 20;
 
 /// A socket, and the encryption on it.
-pub(super) struct ServerStream {
+pub(crate) struct ServerStream {
     socket: BoundedSocket,
     tls: Option<Box<ClientConnection>>,
     /// How many more bytes are read and dropped after [`ServerStream::give_up`]; `None` before that.
@@ -53,32 +57,38 @@ impl Write for BoundedSocket {
 }
 
 impl ServerStream {
-    /// An unencrypted stream; the server may send `budget` bytes until [`ServerStream::set_budget`].
-    pub(super) fn new(socket: TimedSocket, budget: usize) -> Self {
-        let socket = BoundedSocket { socket, budget: Some(budget), by: Deadline::within(Duration::ZERO) };
+    /// An unencrypted stream; the server may send [`MAX_LOGIN_BYTES`] until [`ServerStream::set_budget`].
+    pub(crate) fn new(socket: TimedSocket) -> Self {
+        let budget = Some(MAX_LOGIN_BYTES);
+        let socket = BoundedSocket { socket, budget, by: Deadline::within(Duration::ZERO) };
         ServerStream { socket, tls: None, unread: None }
     }
 
     /// True while there is a bound on what the server may send.
-    pub(super) fn has_budget(&self) -> bool {
+    pub(crate) fn has_budget(&self) -> bool {
         self.socket.budget.is_some()
     }
 
     /// How many bytes the server may send from now on; `None` for rows.
-    pub(super) fn set_budget(&mut self, budget: Option<usize>) {
+    pub(crate) fn set_budget(&mut self, budget: Option<usize>) {
         self.socket.budget = budget;
     }
 
     /// True behind TLS.
-    pub(super) fn is_encrypted(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// The certificate that the server showed; `None` without TLS.
+    pub(crate) fn server_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.tls.as_ref()?.peer_certificates()?.first()
     }
 
     /// Performs a TLS handshake.
     ///
     /// # Errors
     /// `TimedOut`, `QuotaExceeded`, or rustls' error inside an `InvalidData`.
-    pub(super) fn encrypt(
+    pub(crate) fn encrypt(
         &mut self,
         config: ClientConfig,
         name: ServerName<'static>,
@@ -98,7 +108,7 @@ impl ServerStream {
     ///
     /// # Errors
     /// As [`ServerStream::encrypt`].
-    pub(super) fn read(&mut self, buffer: &mut [u8], by: Deadline) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8], by: Deadline) -> io::Result<usize> {
         self.socket.by = by;
         let Some(tls) = &mut self.tls else { return self.socket.read(buffer) };
         match rustls::Stream::new(&mut **tls, &mut self.socket).read(buffer) {
@@ -112,7 +122,7 @@ impl ServerStream {
     ///
     /// # Errors
     /// As [`ServerStream::encrypt`].
-    pub(super) fn write_all(&mut self, bytes: &[u8], by: Deadline) -> io::Result<()> {
+    pub(crate) fn write_all(&mut self, bytes: &[u8], by: Deadline) -> io::Result<()> {
         self.socket.by = by;
         let Some(tls) = &mut self.tls else { return self.socket.write_all(bytes) };
         let mut stream = rustls::Stream::new(&mut **tls, &mut self.socket);
@@ -120,8 +130,16 @@ impl ServerStream {
         stream.flush()
     }
 
+    /// From now on a read or a write that would have to wait ends with `TimedOut` at once.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn do_not_wait(&self) -> io::Result<()> {
+        self.socket.socket.do_not_wait()
+    }
+
     /// Writes nothing any more: a server that has read to the end of what was sent closes the connection.
-    pub(super) fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         if self.unread.is_none() {
             // A broken socket has nothing left to say.
             let _ = self.socket.socket.end_writing();
@@ -131,7 +149,7 @@ impl ServerStream {
 
     /// After [`ServerStream::give_up`]: whether the server has closed the connection. Reads what it has sent and does not
     /// wait. One that sends without end notices at its next write that nobody reads: that is an end as well.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         loop {
             match self.socket.socket.discard() {
                 Ok(0) => return true,
@@ -149,7 +167,7 @@ impl ServerStream {
     ///
     /// # Errors
     /// As [`ServerStream::encrypt`].
-    pub(super) fn close(&mut self, by: Deadline) -> io::Result<()> {
+    pub(crate) fn close(&mut self, by: Deadline) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
         }
