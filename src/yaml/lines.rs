@@ -6,6 +6,8 @@ use crate::error::SourcePosition;
 
 /// Longer source lines are not shown whole.
 const LONGEST_SHOWN: usize = 200;
+/// Nor are longer paths, in characters.
+const LONGEST_PATH: usize = 400;
 
 /// Words that mark a line, and the block under it, as one that may hold a secret. A near miss counts too: a
 /// misspelt `pasword: …` is exactly the line that an error would show.
@@ -94,14 +96,17 @@ fn shown(line: &str) -> String {
     }
 }
 
-/// Text for a message, with control characters escaped.
-pub(super) fn printable(text: &str) -> String {
-    if !text.contains(char::is_control) {
-        return text.to_owned();
+/// A path for a message: control characters escaped, cut to a length that fits.
+fn printable(path: &str) -> String {
+    let (shown, rest) = match path.char_indices().nth(LONGEST_PATH) {
+        Some((end, _)) => (path.get(..end).unwrap_or_default(), "…"),
+        None => (path, ""),
+    };
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    if shown.contains(char::is_control) {
+        return shown.chars().map(escaped).chain([rest.to_owned()]).collect();
     }
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+    format!("{shown}{rest}")
 }
 
 fn secret_path(path: &str) -> bool {
