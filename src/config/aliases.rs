@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, SourcePosition};
 use crate::exposition::{Family, FamilyKind, reserved_names};
-use crate::metric::naming::OUR_PREFIXES;
+use crate::metric::naming::our_prefix;
 use crate::name::MetricName;
 use crate::yaml::keys::{Keys, Reader};
 use crate::yaml::writer::digest_of;
@@ -70,7 +70,7 @@ pub struct Alias {
 
 /// One name as a file gives it.
 pub(super) struct AliasEntry {
-    family: Family,
+    family: Arc<Family>,
     of: AliasOf,
     collector: Arc<str>,
     place: SourcePosition,
@@ -84,7 +84,7 @@ pub(super) fn read(keys: &mut Keys<'_>, collector: &Arc<str>) -> Vec<AliasEntry>
         keys.lacks("help", &["up"], message, None);
     }
     let entry = |name: MetricName, of: AliasOf, help: Option<String>, place| AliasEntry {
-        family: Family::new(name, of.kind(), help.unwrap_or_else(|| of.about().to_owned())),
+        family: Arc::new(Family::new(name, of.kind(), help.unwrap_or_else(|| of.about().to_owned()))),
         of,
         collector: Arc::clone(collector),
         place,
@@ -110,12 +110,12 @@ pub(super) fn read(keys: &mut Keys<'_>, collector: &Arc<str>) -> Vec<AliasEntry>
 /// The name under `key` with a suffix, if it is one that a metric may have.
 fn name(keys: &mut Keys<'_>, key: &'static str, suffix: &str) -> Option<MetricName> {
     let name = keys.text(key)? + suffix;
-    if let Some(prefix) = OUR_PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+    if let Some(prefix) = our_prefix(&name) {
         let message = format!("{name}: names that begin with {prefix} are reserved for the exporter");
         keys.fault_with_hint(key, message, "give it another name");
         return None;
     }
-    MetricName::new(&name).map_err(|rule| keys.fault(key, rule)).ok()
+    keys.valid(key, MetricName::new(&name))
 }
 
 /// Gives each target its names. Clashes among them and with the metrics of queries are recorded; a name that two files give
@@ -123,14 +123,10 @@ fn name(keys: &mut Keys<'_>, key: &'static str, suffix: &str) -> Option<MetricNa
 pub(super) fn assign(entries: Vec<AliasEntry>, targets: &mut [Database], reader: &Reader<'_>) {
     let running: Vec<AliasEntry> =
         entries.into_iter().filter(|entry| targets.iter().any(|target| runs(target, entry))).collect();
-    let mut known: HashMap<&str, (&AliasEntry, Arc<Family>)> = HashMap::new();
+    let mut known: HashMap<&str, &AliasEntry> = HashMap::new();
     for entry in &running {
-        match known.get(entry.family.name.as_str()) {
-            Some((first, _)) => check(entry, first, reader),
-            None => {
-                known.insert(entry.family.name.as_str(), (entry, Arc::new(entry.family.clone())));
-            }
-        }
+        let first = *known.entry(entry.family.name.as_str()).or_insert(entry);
+        check(entry, first, reader);
     }
     clashes(&running, targets, reader);
     for target in targets {
@@ -176,14 +172,10 @@ fn runs(target: &Database, entry: &AliasEntry) -> bool {
     target.enabled && target.queries.iter().any(|query| query.enabled && query.collector == entry.collector)
 }
 
-fn of_target(
-    target: &Database,
-    running: &[AliasEntry],
-    known: &HashMap<&str, (&AliasEntry, Arc<Family>)>,
-) -> Vec<Alias> {
+fn of_target(target: &Database, running: &[AliasEntry], known: &HashMap<&str, &AliasEntry>) -> Vec<Alias> {
     let mut aliases: Vec<Alias> = Vec::new();
     for entry in running.iter().filter(|entry| runs(target, entry)) {
-        let Some((_, family)) = known.get(entry.family.name.as_str()) else { continue };
+        let family = &known[entry.family.name.as_str()].family;
         match aliases.iter_mut().find(|alias| alias.family.name == family.name) {
             Some(alias) => alias.collectors.push(Arc::clone(&entry.collector)),
             None => aliases.push(Alias {
@@ -196,7 +188,7 @@ fn of_target(
     aliases
 }
 
-/// One name that two files give.
+/// One name that two files may give.
 fn check(entry: &AliasEntry, first: &AliasEntry, reader: &Reader<'_>) {
     let (name, at) = (&entry.family.name, conflicts::file_and_line(&first.place));
     if entry.of != first.of {

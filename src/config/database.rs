@@ -234,7 +234,7 @@ fn driver(keys: &mut Keys<'_>, drivers: &Drivers) -> (Option<DriverName>, bool) 
 fn of_url(key: &'static str, keys: &mut Keys<'_>, drivers: &Drivers) -> Option<DriverName> {
     let url = if key == "url_file" {
         let path = keys.file(key)?;
-        file::small_text(&path).map_err(|message| keys.fault(key, message)).ok()?
+        keys.valid(key, file::small_text(&path))?
     } else {
         keys.secret(key)?.expose().to_owned()
     };
@@ -265,13 +265,7 @@ fn before_plus(scheme: &str) -> &str {
 
 fn labels(keys: &mut Keys<'_>) -> Vec<(LabelName, String)> {
     let pairs = keys.pairs("labels").unwrap_or_default();
-    let legal = |(name, value): (String, String)| match LabelName::new(&name) {
-        Ok(name) => Some((name, value)),
-        Err(message) => {
-            keys.fault("labels", message);
-            None
-        }
-    };
+    let legal = |(name, value): (String, String)| Some((keys.valid("labels", LabelName::new(&name))?, value));
     let mut labels: Vec<_> = pairs.into_iter().filter_map(legal).collect();
     // As on the samples: an order that does not depend on what `defaults` say first.
     labels.sort();

@@ -25,7 +25,7 @@ pub enum LabelSource {
     Own,
 }
 
-/// Why no label of a query may have this name.
+/// Why no label of a query or a target may have this name.
 pub fn reserved_label(name: &str) -> Option<&'static str> {
     match name {
         "le" | "quantile" => Some("is reserved for histograms and summaries"),

@@ -105,7 +105,7 @@ impl Values {
     ///
     /// # Errors
     /// `missing_column`.
-    pub fn bind(&self, columns: &[Column]) -> Result<BoundValues<'_>> {
+    pub fn bound(&self, columns: &[Column]) -> Result<BoundValues<'_>> {
         let from_column = |name: &String| {
             let mut own = Vec::new();
             if let Some(label) = self.own_label() {
@@ -260,12 +260,9 @@ fn check_constant(keys: &Keys<'_>, key: &str, constant: f64, rule: NumberRule) {
 }
 
 fn read_map(keys: &Keys<'_>, pairs: &[(String, String)]) -> HashMap<String, f64> {
-    let entry = |(text, number): &(String, String)| match number.trim().parse::<f64>() {
-        Ok(number) => Some((text.clone(), number)),
-        Err(_) => {
-            keys.fault("map", format!("{text:?} is mapped to {number:?}, which is not a number"));
-            None
-        }
+    let entry = |(text, number): &(String, String)| {
+        let wrong = |_| format!("{text:?} is mapped to {number:?}, which is not a number");
+        Some((text.clone(), keys.valid("map", number.trim().parse::<f64>().map_err(wrong))?))
     };
     pairs.iter().filter_map(entry).collect()
 }
