@@ -32,27 +32,25 @@ impl AliasOf {
     /// In a word, as `/config` shows it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            AliasOf::TargetUp => "target_up",
-            AliasOf::ScrapeDuration => "scrape_duration_seconds",
-            AliasOf::ScrapeError => "scrape_error",
-            AliasOf::Scrapes => "scrapes_total",
-        }
+        self.described().0
     }
 
-    fn about(self) -> &'static str {
+    /// A word for it, its type and its help.
+    fn described(self) -> (&'static str, FamilyKind, &'static str) {
+        use FamilyKind::{Counter, Gauge};
         match self {
-            AliasOf::TargetUp => "Whether a session was opened or answered in this scrape.",
-            AliasOf::ScrapeDuration => "Time from the request to the rendering of this page.",
-            AliasOf::ScrapeError => "Whether a query failed in this scrape, or the target is down.",
-            AliasOf::Scrapes => "Scrapes of the target since the exporter started.",
-        }
-    }
-
-    fn kind(self) -> FamilyKind {
-        match self {
-            AliasOf::Scrapes => FamilyKind::Counter,
-            _ => FamilyKind::Gauge,
+            AliasOf::TargetUp => {
+                ("target_up", Gauge, "Whether a session was opened or answered in this scrape.")
+            }
+            AliasOf::ScrapeDuration => {
+                ("scrape_duration_seconds", Gauge, "Time from the request to the rendering of this page.")
+            }
+            AliasOf::ScrapeError => {
+                ("scrape_error", Gauge, "Whether a query failed in this scrape, or the target is down.")
+            }
+            AliasOf::Scrapes => {
+                ("scrapes_total", Counter, "Scrapes of the target since the exporter started.")
+            }
         }
     }
 }
@@ -83,11 +81,10 @@ pub(super) fn read(keys: &mut Keys<'_>, collector: &Arc<str>) -> Vec<AliasEntry>
         let message = "`help` goes with `up`: a metric has its own under `metrics`";
         keys.lacks("help", &["up"], message, None);
     }
-    let entry = |name: MetricName, of: AliasOf, help: Option<String>, place| AliasEntry {
-        family: Arc::new(Family::new(name, of.kind(), help.unwrap_or_else(|| of.about().to_owned()))),
-        of,
-        collector: Arc::clone(collector),
-        place,
+    let entry = |name: MetricName, of: AliasOf, help: Option<String>, place| {
+        let (_, kind, about) = of.described();
+        let family = Arc::new(Family::new(name, kind, help.unwrap_or_else(|| about.to_owned())));
+        AliasEntry { family, of, collector: Arc::clone(collector), place }
     };
     let up = name(keys, "up", "").map(|name| entry(name, AliasOf::TargetUp, help, keys.place("up")));
     let of_scrape = [("_duration_seconds", AliasOf::ScrapeDuration), ("_error", AliasOf::ScrapeError)];

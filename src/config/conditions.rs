@@ -8,7 +8,7 @@ use crate::yaml::folds::Folded;
 use crate::yaml::keys::Keys;
 
 /// All conditions of one query; each must hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct When {
     /// The server's version; empty = any.
     pub version: Vec<VersionBound>,
@@ -144,14 +144,8 @@ pub(super) fn read(keys: &mut Keys<'_>, statement: fn(&str) -> Sql) -> Option<Wh
     let extensions = keys.parsed("extension", ExtensionBound::new).unwrap_or_default();
     let relations = keys.parsed("relation", RelationName::new).unwrap_or_default();
     let sql = keys.literal("sql").map(|text| statement(&text));
-    let says_nothing = version.is_empty()
-        && flavor.is_empty()
-        && role.is_none()
-        && extensions.is_empty()
-        && relations.is_empty()
-        && sql.is_none();
     let when = When { version, flavor, role, extensions, relations, sql, folded: keys.folded("sql") };
-    if says_nothing && !keys.faulted() {
+    if when == When::default() && !keys.faulted() {
         keys.fault(
             "",
             "has no condition: write `version`, `flavor`, `role`, `extension`, `relation` or `sql`",

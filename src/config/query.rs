@@ -264,7 +264,7 @@ fn metrics(keys: &mut Keys<'_>) -> Vec<Metric> {
     const NONE: &str = "has no metrics";
     const HINT: &str = "add `metrics: [{name: …, help: …}]`";
     keys.require_one(&["metrics", "metric_name"], NONE, Some(HINT));
-    let one = if keys.has("metric_name") { Metric::read_mini(keys) } else { None };
+    let one = Metric::read_mini(keys);
     let items = keys.items("metrics");
     if items.is_some() && keys.has("metrics") && keys.count("metrics") == 0 {
         keys.lacks("", &["metrics", "metric_name"], NONE, Some(HINT.to_owned()));

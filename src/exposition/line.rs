@@ -55,7 +55,15 @@ pub fn label(name: &LabelName, value: &str, out: &mut Vec<u8>) {
     own_label(name.as_str(), value, out);
 }
 
-/// The same for a name of our own, which is legal.
+/// What [`label`] appends.
+#[must_use]
+pub fn label_bytes(name: &LabelName, value: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    label(name, value, &mut out);
+    out
+}
+
+/// As [`label`], for a name of our own, which is legal.
 pub fn own_label(name: &str, value: &str, out: &mut Vec<u8>) {
     open(name, out);
     label_value(value, out);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::report::{Finding, Severity, error_text, without_secrets};
 use super::runner::{OpenSession, Runner, WithoutThreads};
 use super::source_position::place_of;
-use super::sql_compare::tokens;
+use super::sql_compare::{tokens, with_depth};
 use crate::config::database::Database;
 use crate::config::foreach::Foreach;
 use crate::config::query::Query;
@@ -295,18 +295,12 @@ fn chooses_columns(sql: &str) -> bool {
 /// Whether a statement names none of its columns: `SELECT *`, `SELECT t.*`, `TABLE t`. Unlike a product's, this asterisk has
 /// no operand after it.
 fn selects_all(sql: &str) -> bool {
-    let tokens = tokens(sql);
-    let tokens: Vec<&str> = tokens.iter().map(String::as_str).skip_while(|token| *token == "(").collect();
-    let mut depth = 0_usize;
-    let has_asterisk = tokens.windows(2).any(|pair| {
-        match pair[0] {
-            "(" => depth += 1,
-            ")" => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth == 0 && pair[0] == "*" && matches!(pair[1], "from" | ",")
+    let tokens: Vec<String> = tokens(sql).into_iter().skip_while(|token| token == "(").collect();
+    let has_asterisk = with_depth(&tokens).any(|(depth, at, token)| {
+        let next = tokens.get(at + 1).map(String::as_str);
+        depth == 0 && token == "*" && matches!(next, Some("from" | ","))
     });
-    has_asterisk || tokens.first() == Some(&"table")
+    has_asterisk || tokens.first().is_some_and(|first| first == "table")
 }
 
 /// A column of a type that the metric cannot use, or of which only rows can show whether it can.

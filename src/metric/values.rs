@@ -107,10 +107,7 @@ impl Values {
     /// `missing_column`.
     pub fn bound(&self, columns: &[Column]) -> Result<BoundValues<'_>> {
         let from_column = |name: &String| {
-            let mut own = Vec::new();
-            if let Some(label) = self.own_label() {
-                line::label(label, name, &mut own);
-            }
+            let own = self.own_label().map_or_else(Vec::new, |label| line::label_bytes(label, name));
             Ok(BoundValue { column: Some(BoundColumn::new(columns, name)?), own })
         };
         let constant = self.source.constant.map(|_| Ok(BoundValue { column: None, own: Vec::new() }));

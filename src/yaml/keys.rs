@@ -5,6 +5,7 @@
 //! Knows no key by name, nor what becomes of a value.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::str::FromStr;
@@ -403,9 +404,8 @@ impl<'d> Keys<'d> {
             && self.front.find(key).is_some()
             && let Some(default) = self.default_of(key)
         {
-            let mut more = self.pairs_of(&default)?;
-            more.retain(|(name, _)| pairs.iter().all(|(own, _)| own != name));
-            pairs.append(&mut more);
+            let own: HashSet<String> = pairs.iter().map(|(name, _)| name.clone()).collect();
+            pairs.extend(self.pairs_of(&default)?.into_iter().filter(|(name, _)| !own.contains(name)));
         }
         Some(pairs)
     }

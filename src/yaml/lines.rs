@@ -24,6 +24,8 @@ const PIECE: usize = 1024;
 /// Where the lines of a text start, and which of them may be shown.
 #[derive(Debug, Clone)]
 pub(super) struct SourceLines {
+    /// The lines of its file before the text, where that is a part of the file.
+    pub(super) lines_before: usize,
     starts: Vec<usize>,
     hidden: Vec<bool>,
     /// The characters before each piece of [`PIECE`] bytes.
@@ -32,7 +34,7 @@ pub(super) struct SourceLines {
 
 impl SourceLines {
     /// Splits `text` once; every later look-up is a binary search.
-    pub(super) fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str, lines_before: usize) -> Self {
         let mut starts = vec![0];
         starts.extend(text.match_indices('\n').map(|(end, _)| end + 1));
         let pieces = text.as_bytes().chunks(PIECE).scan(0, |count, piece| {
@@ -40,7 +42,7 @@ impl SourceLines {
             *count += characters(piece);
             Some(before)
         });
-        SourceLines { starts, hidden: hidden_lines(text), before: pieces.collect() }
+        SourceLines { lines_before, starts, hidden: hidden_lines(text), before: pieces.collect() }
     }
 
     /// How many characters begin before the byte `at`.
@@ -57,7 +59,7 @@ impl SourceLines {
         if let Some(at) = at {
             let index = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
             let start = self.starts.get(index).copied().unwrap_or(0);
-            place.line = index + 1;
+            place.line = self.lines_before + index + 1;
             place.column = self.characters_before(text, at) - self.characters_before(text, start) + 1;
             let hidden = self.hidden.get(index).copied().unwrap_or(true) || secret_path(path);
             if !hidden && place.column <= LONGEST_SHOWN {
@@ -73,7 +75,8 @@ impl SourceLines {
     pub(super) fn unsure_place(&self, file: &str, text: &str, at: Option<usize>) -> SourcePosition {
         const ABOVE: usize = 3;
         let mut place = self.place(file, text, at, "");
-        let above = self.hidden.get(place.line.saturating_sub(ABOVE + 1)..place.line);
+        let line = place.line.saturating_sub(self.lines_before);
+        let above = self.hidden.get(line.saturating_sub(ABOVE + 1)..line);
         if above.is_none_or(|lines| lines.contains(&true)) {
             place.source = None;
         }

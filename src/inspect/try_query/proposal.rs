@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::config::database::Database;
 use crate::driver::{Column, ColumnContent, Sql};
 use crate::exposition::{FamilyKind, reserved_names};
-use crate::inspect::sql_compare::tokens;
+use crate::inspect::sql_compare::{tokens, with_depth};
 use crate::metric::column::find;
 use crate::metric::naming::our_prefix;
 use crate::value::{Cell, Number};
@@ -197,19 +197,11 @@ fn legal(text: &str) -> String {
 /// The first table that the statement reads from, without its schema: the one of its own `FROM`, else of any.
 fn table(sql: &str) -> Option<String> {
     let tokens = tokens(sql);
-    let mut depth = 0_i32;
-    let mut found: Vec<(i32, usize)> = Vec::new();
-    for (place, token) in tokens.iter().enumerate() {
-        match token.as_str() {
-            "(" => depth += 1,
-            ")" => depth -= 1,
-            "from" => found.push((depth, place + 1)),
-            _ => {}
-        }
-    }
+    let mut found: Vec<(usize, usize, &str)> =
+        with_depth(&tokens).filter(|(.., token)| *token == "from").collect();
     found.sort_unstable();
-    found.into_iter().find_map(|(_, place)| {
-        let rest = tokens.get(place..)?;
+    found.into_iter().find_map(|(_, from, _)| {
+        let rest = tokens.get(from + 1..)?;
         let (first, rest) = rest.split_first().filter(|(first, _)| first.as_str() != "(")?;
         let last = match rest {
             [dot, name, dot_too, last, ..] if dot == "." && dot_too == "." && !name.is_empty() => last,
